@@ -1,0 +1,101 @@
+"""The port behind which every engine stands: something that is loaded once and then stepped."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from kernel.protocol.ids import ImageId, JobId
+from kernel.protocol.specs import EngineLoad, JobOrder
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What the broker wants to know of an engine that is ready."""
+
+    device: str
+    memory_bytes: int
+    capacity: int
+    """How many jobs the engine steps together at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """One more denoising step of one picture of a job is done."""
+
+    job_id: JobId
+    step: int
+    """Steps done so far, over all pictures of this order."""
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pictured:
+    """One picture is decoded and encoded: `data` is the file, ready to be stored."""
+
+    job_id: JobId
+    index: int
+    image_id: ImageId
+    seed: int
+    mime: str
+    width_px: int
+    height_px: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """Every picture of the job has been emitted."""
+
+    job_id: JobId
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The job cannot be made; the engine itself is well."""
+
+    job_id: JobId
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """The job was cancelled, and nothing of it is left in the engine."""
+
+    job_id: JobId
+
+
+Outcome = Stepped | Pictured | Completed | Failed | Dropped
+Emit = Callable[[Outcome], None]
+"""Takes an outcome from any thread of the engine."""
+
+
+class Engine(Protocol):
+    """One engine. All methods are called from one thread, the worker's main thread.
+
+    Outcomes leave through the `emit` callable that the engine was built with; pictures may be
+    emitted from the engine's own finishing threads, always before their job's Completed.
+    """
+
+    def load(self, order: EngineLoad) -> Loaded:
+        """Load the weights and make the engine ready.
+
+        Raises: ModelUnreadable, OutOfMemory, EngineFailed.
+        """
+
+    def admit(self, order: JobOrder) -> None:
+        """Take a job in; its first step is part of the next `step`. A job that cannot be prepared
+        is emitted as Failed. `emit` gets nothing else from this call."""
+
+    def cancel(self, job_id: JobId) -> None:
+        """Drop a job before its next step; emits Dropped, or nothing if the job is not here."""
+
+    def step(self) -> bool:
+        """Make one denoising step for the jobs that share the next UNet call.
+
+        Returns: False when no job needs a step (pictures may still be on their way out).
+        """
+
+    def close(self) -> None:
+        """Wait for pictures on their way out, free the device, and end all threads."""

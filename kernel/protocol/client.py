@@ -1,0 +1,316 @@
+"""Messages between a client (the REST API, the CLI) and the Manager.
+
+A client sends `ClientMessage`, the Manager answers with `BrokerReply`. What changes something is an
+`Ask` inside a `Command`, which carries the idempotency key and the digest of the ask, so that it can be
+sent again without being done again. The union of a role says which messages that role may send.
+"""
+
+import msgspec
+
+from kernel.protocol.errors import FieldProblem
+from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId, ModelId, Ticket, WorkerId
+from kernel.protocol.specs import EngineSpec, JobRequest
+from kernel.protocol.vocabulary import ChangeKind, EngineState, ModelBase, ModelState, ModelType
+from kernel.protocol.vocabulary import Phase, Variant
+
+
+# Asks: what a client wants done.
+
+
+class RegisterModel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Register a model and have it inspected."""
+
+    name: str
+    uri: str
+    model_type: ModelType
+    model_base: ModelBase | None = None
+    variant: Variant | None = None
+    tags: tuple[str, ...] = ()
+    sha256: str | None = None
+    trigger_words: tuple[str, ...] = ()
+
+
+class DeleteModel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Forget a model that no engine uses."""
+
+    model_id: ModelId
+
+
+class RetryModel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Inspect a model again after an error."""
+
+    model_id: ModelId
+
+
+class CreateEngine(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Create an engine, and start it unless told otherwise."""
+
+    spec: EngineSpec
+    start: bool = True
+
+
+class StartEngine(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Start an engine and keep it until it is stopped."""
+
+    engine_id: EngineId
+
+
+class StopEngine(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Stop an engine: after its running jobs, or now, with these jobs waiting again."""
+
+    engine_id: EngineId
+    now: bool = False
+
+
+class DeleteEngine(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Delete an engine that is not running, with its jobs and their images."""
+
+    engine_id: EngineId
+
+
+class SubmitJob(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Put a job into an engine's queue."""
+
+    engine_id: EngineId | None = None
+    engine_name: str | None = None
+    request: JobRequest
+    priority: int = 0
+    validate_only: bool = False
+
+
+class CancelJob(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Cancel a job that waits or is being processed."""
+
+    job_id: JobId
+
+
+class DeleteJob(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Delete an ended job and its images."""
+
+    job_id: JobId
+
+
+class DeleteImage(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Delete one image."""
+
+    image_id: ImageId
+
+
+class ClaimDownload(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Ask for the right to hand out an image file once."""
+
+    image_id: ImageId
+
+
+class FinishDownload(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Give a download right back, and say whether the whole file was handed out."""
+
+    image_id: ImageId
+    ticket: Ticket
+    whole: bool
+
+
+class InviteWorker(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Mint a ticket with which a worker that was started by hand joins an engine."""
+
+    engine_id: EngineId
+
+
+class Shutdown(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Stop the Manager: after the running jobs, or now, with these jobs waiting again."""
+
+    now: bool = False
+
+
+ApiAsk = (
+    RegisterModel
+    | DeleteModel
+    | RetryModel
+    | CreateEngine
+    | StartEngine
+    | StopEngine
+    | DeleteEngine
+    | SubmitJob
+    | CancelJob
+    | DeleteJob
+    | DeleteImage
+    | ClaimDownload
+    | FinishDownload
+)
+Ask = ApiAsk | InviteWorker | Shutdown
+
+
+# What a client sends.
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Something to be done once, however often it arrives."""
+
+    key: str
+    digest: bytes
+    ask: Ask
+
+
+class ApiCommand(msgspec.Struct, frozen=True, kw_only=True, tag="Command"):
+    """A Command as the API role may send it: the same bytes, without the administrator's asks."""
+
+    key: str
+    digest: bytes
+    ask: ApiAsk
+
+
+class Watch(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Send me every change from now on. Sent again it refreshes the subscription."""
+
+
+class Unwatch(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Send me no more changes."""
+
+
+class GetStatus(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """How is the Manager?"""
+
+
+ClientMessage = Command | Watch | Unwatch | GetStatus
+"""Everything that a client can say; the role `admin` may say all of it."""
+ApiMessage = ApiCommand | Watch | Unwatch | GetStatus
+"""What the role `api` may say."""
+
+
+# What the Manager answers.
+
+
+class Refused(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """No, and nothing was changed."""
+
+    code: str
+    detail: str
+    fields: tuple[FieldProblem, ...] = ()
+    retry_after_s: float | None = None
+
+
+class ModelAccepted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The model is registered; `created` is False when the same recipe was there already."""
+
+    model_id: ModelId
+    status: ModelState
+    created: bool = True
+
+
+class EngineAccepted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The engine has taken the command; `status` is its state now."""
+
+    engine_id: EngineId
+    status: EngineState
+
+
+class JobAccepted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The job is in the queue, durably; its images will bear these ids."""
+
+    job_id: JobId
+    image_ids: tuple[ImageId, ...]
+    created_at_ms: int
+
+
+class JobValid(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The job would be accepted."""
+
+    engine_id: EngineId
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """It is done, and there is nothing more to say."""
+
+
+class DownloadGranted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The file may be handed out once, under this ticket."""
+
+    ticket: Ticket
+    file_name: str
+    is_limited: bool
+    """True when downloads of this image are counted against a limit: then hand it out whole."""
+
+
+class WorkerInvited(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """All that a worker needs to join: a secret for the one who asked, stored nowhere."""
+
+    worker_id: WorkerId
+    endpoint: str
+    server_public_key: str
+    public_key: str
+    secret_key: str
+    token: str
+    expires_in_s: float
+
+
+class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One device that engines can run on."""
+
+    device: str
+    name: str
+    total_bytes: int
+    free_bytes: int
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """How the Manager is."""
+
+    version: str
+    pid: int
+    phase: Phase
+    uptime_s: float
+    jobs_waiting: int
+    jobs_processing: int
+    engines_running: int
+    is_disk_low: bool
+    devices: tuple[DeviceStatus, ...]
+
+
+class Watching(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """You are subscribed; the last recorded change is this one."""
+
+    seq: EventSeq
+
+
+class Changed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Something durable changed: read it in the database."""
+
+    seq: EventSeq
+    kind: ChangeKind
+    id: str
+    state: str
+    at_ms: int
+
+
+class JobProgress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """How far a job is. Not durable, not numbered. A preview, if any, is the message's blob."""
+
+    job_id: JobId
+    step: int
+    steps: int
+    eta_s: float | None = None
+
+
+class ModelProgress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """How far a model's download or inspection is. Not durable, not numbered."""
+
+    model_id: ModelId
+    bytes: int
+    total_bytes: int | None = None
+
+
+BrokerReply = (
+    Refused
+    | ModelAccepted
+    | EngineAccepted
+    | JobAccepted
+    | JobValid
+    | Done
+    | DownloadGranted
+    | WorkerInvited
+    | Status
+    | Watching
+    | Changed
+    | JobProgress
+    | ModelProgress
+)

@@ -1,0 +1,274 @@
+"""The one tree of errors: each has a stable code that crosses every border, and says the way out."""
+
+from typing import ClassVar
+
+import msgspec
+
+
+class FieldProblem(msgspec.Struct, frozen=True, kw_only=True):
+    """One field of a request that is wrong, by its JSON path, and what is wrong with it."""
+
+    field: str
+    problem: str
+
+
+class SpoonError(Exception):
+    """Something went wrong in automatic-spoon."""
+
+    code: ClassVar[str] = "error"
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        fields: tuple[FieldProblem, ...] = (),
+        retry_after_s: float | None = None,
+    ) -> None:
+        self.detail = detail if detail is not None else _default_message(type(self))
+        self.fields = fields
+        self.retry_after_s = retry_after_s
+        super().__init__(self.detail)
+
+
+def _default_message(kind: type[SpoonError]) -> str:
+    return (kind.__doc__ or "").strip().splitlines()[0]
+
+
+def wrong_field(field: str, problem: str) -> "InvalidField":
+    """The common case of InvalidField: one field, one problem."""
+    return InvalidField(f"{field}: {problem}", fields=(FieldProblem(field=field, problem=problem),))
+
+
+# What a request can get wrong.
+
+
+class InvalidField(SpoonError):
+    """A field of the request has a wrong value."""
+
+    code = "invalid_field"
+
+
+class NotSupported(SpoonError):
+    """This field is known, but this version cannot serve it yet."""
+
+    code = "not_supported"
+
+
+class NotFound(SpoonError):
+    """There is nothing under that id."""
+
+    code = "not_found"
+
+
+class ModelNotFound(NotFound):
+    """There is no model with that id."""
+
+    code = "model_not_found"
+
+
+class EngineNotFound(NotFound):
+    """There is no engine with that id or name."""
+
+    code = "engine_not_found"
+
+
+class JobNotFound(NotFound):
+    """There is no job with that id."""
+
+    code = "job_not_found"
+
+
+class ImageNotFound(NotFound):
+    """There is no image with that id."""
+
+    code = "image_not_found"
+
+
+class ImageGone(SpoonError):
+    """The image existed, but its file has been deleted."""
+
+    code = "image_gone"
+
+
+class Conflict(SpoonError):
+    """The request does not fit the present state."""
+
+    code = "conflict"
+
+
+class IllegalMove(Conflict):
+    """That move is not possible from the present state."""
+
+    code = "illegal_move"
+
+
+class ModelInUse(Conflict):
+    """The model is used by engines: delete these engines first."""
+
+    code = "model_in_use"
+
+
+class EngineRunning(Conflict):
+    """The engine is running: stop it first."""
+
+    code = "engine_running"
+
+
+class NameTaken(Conflict):
+    """Another one already has that name: choose another name."""
+
+    code = "name_taken"
+
+
+class JobUnfinished(Conflict):
+    """The job is still open: cancel it first."""
+
+    code = "job_unfinished"
+
+
+class KeyReused(Conflict):
+    """That idempotency key was used for another request: use a new key."""
+
+    code = "idempotency_key_reused"
+
+
+class NotEnoughMemory(Conflict):
+    """There is no room to run another engine: stop one first."""
+
+    code = "not_enough_memory"
+
+
+# What the server cannot do just now.
+
+
+class Unavailable(SpoonError):
+    """The server cannot take this now: try again later."""
+
+    code = "unavailable"
+
+
+class ShuttingDown(Unavailable):
+    """The server is shutting down."""
+
+    code = "shutting_down"
+
+
+class ManagerUnreachable(Unavailable):
+    """The Manager does not answer on the bus."""
+
+    code = "manager_unreachable"
+
+
+class QueueFull(Unavailable):
+    """The queue holds as many waiting jobs as the configuration allows."""
+
+    code = "queue_full"
+
+
+class TooManyRequests(Unavailable):
+    """This session has too many unanswered commands: wait for some answers."""
+
+    code = "too_many_requests"
+
+
+class DiskFull(Unavailable):
+    """The disk is almost full: new work is refused until there is room again."""
+
+    code = "disk_full"
+
+
+# What a worker reports.
+
+
+class EngineFailed(SpoonError):
+    """The engine could not be started."""
+
+    code = "engine_failed"
+
+
+class WorkerCrashed(SpoonError):
+    """The worker process died while it held the job."""
+
+    code = "worker_crashed"
+
+
+class OutOfMemory(SpoonError):
+    """The device ran out of memory."""
+
+    code = "out_of_memory"
+
+
+class ModelUnreadable(SpoonError):
+    """The model's files cannot be read as what they are said to be."""
+
+    code = "model_unreadable"
+
+
+class JobRejected(SpoonError):
+    """The engine cannot make what the job asks for."""
+
+    code = "job_rejected"
+
+
+# What goes wrong on the bus itself.
+
+
+class BadMessage(SpoonError):
+    """The frames are not a message of this protocol."""
+
+    code = "bad_message"
+
+
+class WrongVersion(BadMessage):
+    """The peer speaks another major version of the protocol."""
+
+    code = "wrong_version"
+
+
+class NotPermitted(SpoonError):
+    """This peer's role may not send that message."""
+
+    code = "not_permitted"
+
+
+# What goes wrong around a process.
+
+
+class AlreadyRunning(SpoonError):
+    """Another Manager holds the data folder."""
+
+    code = "already_running"
+
+
+class BadConfiguration(SpoonError):
+    """The configuration cannot be used."""
+
+    code = "bad_configuration"
+
+
+class DatabaseUnusable(SpoonError):
+    """The database cannot be used."""
+
+    code = "database_unusable"
+
+
+def all_errors() -> dict[str, type[SpoonError]]:
+    """Every error by its code, for the borders that translate and the docs that list them."""
+    found: dict[str, type[SpoonError]] = {}
+    pending: list[type[SpoonError]] = [SpoonError]
+    while pending:
+        kind = pending.pop()
+        found[kind.code] = kind
+        pending.extend(kind.__subclasses__())
+    return found
+
+
+def error_of_code(
+    code: str,
+    detail: str,
+    fields: tuple[FieldProblem, ...] = (),
+    retry_after_s: float | None = None,
+) -> SpoonError:
+    """The error that a refusal on the bus stands for; an unknown code becomes a plain SpoonError."""
+    kind = all_errors().get(code, SpoonError)
+    return kind(detail, fields=fields, retry_after_s=retry_after_s)

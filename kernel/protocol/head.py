@@ -1,0 +1,49 @@
+"""The fixed binary frame before every body: who speaks, which version, in answer to what."""
+
+from struct import Struct
+from typing import Final, NamedTuple
+
+from kernel.protocol.errors import BadMessage, WrongVersion
+from kernel.protocol.ids import Epoch
+
+MAGIC: Final = b"ASB"
+MAJOR: Final = 1
+MINOR: Final = 0
+
+_LAYOUT: Final = Struct("!3sBBB16sQ")
+SIZE_BYTES: Final = _LAYOUT.size
+NO_CORRELATION: Final = bytes(16)
+
+
+class Head(NamedTuple):
+    """The head of one message.
+
+    `correlation` is the 16-byte UUIDv7 of the command that is asked or answered, or zeros for a
+    message that belongs to no command. `epoch` is the Manager's boot number as the sender knows it,
+    0 before it knows one.
+    """
+
+    minor: int
+    blob_count: int
+    correlation: bytes
+    epoch: Epoch
+
+
+def pack(blob_count: int, correlation: bytes, epoch: Epoch) -> bytes:
+    """The head frame for a message of this version."""
+    return _LAYOUT.pack(MAGIC, MAJOR, MINOR, blob_count, correlation, epoch)
+
+
+def unpack(frame: bytes | memoryview) -> Head:
+    """Read a head frame, before anything of the body is touched.
+
+    Raises: BadMessage, if it is no head; WrongVersion, if its major version is not ours.
+    """
+    if len(frame) != SIZE_BYTES:
+        raise BadMessage(f"a head has {SIZE_BYTES} bytes, not {len(frame)}")
+    magic, major, minor, blob_count, correlation, epoch = _LAYOUT.unpack(frame)
+    if magic != MAGIC:
+        raise BadMessage("the head does not begin with ASB")
+    if major != MAJOR:
+        raise WrongVersion(f"the peer speaks ASB/{major}, this side ASB/{MAJOR}")
+    return Head(min(minor, MINOR), blob_count, correlation, Epoch(epoch))

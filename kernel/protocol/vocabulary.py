@@ -1,0 +1,97 @@
+"""The closed sets of words that the bus, the database and the REST API share."""
+
+from enum import StrEnum
+
+
+class ModelState(StrEnum):
+    DOWNLOADING = "downloading"
+    READY = "ready"
+    ERROR = "error"
+
+
+class EngineState(StrEnum):
+    CLOSED = "closed"
+    STARTING = "starting"
+    READY = "ready"
+    WORKING = "working"
+    STOPPING = "stopping"
+    ERROR = "error"
+
+
+class JobState(StrEnum):
+    WAITING = "waiting"
+    PROCESSING = "processing"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class ModelType(StrEnum):
+    CHECKPOINT = "checkpoint"
+    LORA = "lora"
+    VAE = "vae"
+    EMBEDDING = "embedding"
+    CONTROLNET = "controlnet"
+    BACKGROUND = "background"
+
+
+class ModelBase(StrEnum):
+    SD = "sd"
+    SDXL = "sdxl"
+
+
+class Variant(StrEnum):
+    FP16 = "fp16"
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
+class ImageFileType(StrEnum):
+    PNG = "png"
+    JPEG = "jpeg"
+    WEBP = "webp"
+
+
+class Scheduler(StrEnum):
+    """Schedulers under the names that users of Stable Diffusion know them by."""
+
+    EULER = "euler"
+    EULER_A = "euler_a"
+    DPMPP_2M = "dpmpp_2m"
+    DPMPP_2M_KARRAS = "dpmpp_2m_karras"
+    DPMPP_2M_SDE_KARRAS = "dpmpp_2m_sde_karras"
+    UNIPC = "unipc"
+    DDIM = "ddim"
+    DDPM = "ddpm"
+
+
+class GoneReason(StrEnum):
+    """Why an image that once existed can no longer be had."""
+
+    EXPIRED = "expired"
+    USED_UP = "used_up"
+    QUOTA = "quota"
+    DELETED = "deleted"
+
+
+class WorkerRole(StrEnum):
+    ENGINE = "engine"
+    FETCH = "fetch"
+
+
+class ChangeKind(StrEnum):
+    """What a numbered change is about."""
+
+    MODEL = "model"
+    ENGINE = "engine"
+    JOB = "job"
+    IMAGE = "image"
+
+
+class Phase(StrEnum):
+    """The Manager's own life."""
+
+    RUNNING = "running"
+    DRAINING = "draining"
+    CLOSING = "closing"
+    EXITED = "exited"

@@ -1,0 +1,235 @@
+"""Messages between the Manager and a worker: orders go down, reports come up.
+
+A worker opens with Hello and is answered with Welcome or Refuse. An engine worker then gets LoadEngine and
+jobs, a fetch worker gets InspectModel. Every message about a job bears the lease under which it was given.
+"""
+
+import msgspec
+
+from kernel.protocol.ids import EngineId, Epoch, ImageId, JobId, Lease, ModelId, WorkerId
+from kernel.protocol.specs import EngineLoad, Fingerprint, JobOrder, ModelSource
+from kernel.protocol.vocabulary import WorkerRole
+
+# Orders: the Manager to a worker.
+
+
+class Welcome(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """You are known."""
+
+    epoch: Epoch
+    heartbeat_s: float
+    """Send at least one message in this time."""
+    silence_s: float
+    """Leave when the Manager has been silent for this long."""
+
+
+class Refuse(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """You are not known, or not welcome: leave."""
+
+    code: str
+    text: str
+
+
+class LoadEngine(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Load this engine and report EngineReady or EngineFailed."""
+
+    load: EngineLoad
+
+
+class InspectModel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Read what this model is and report ModelInspected or ModelFailed."""
+
+    source: ModelSource
+
+
+class RunJob(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Make these pictures, and report under this lease."""
+
+    attempt: int
+    lease: Lease
+    order: JobOrder
+
+
+class CancelJob(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Drop this job within one step, and report JobDropped."""
+
+    job_id: JobId
+    lease: Lease
+
+
+class ImageStored(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The picture is durable: you may forget it."""
+
+    job_id: JobId
+    lease: Lease
+    index: int
+
+
+class Drain(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Finish the jobs you hold, report Goodbye, and leave."""
+
+
+class Leave(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Drop everything and leave now."""
+
+
+class Pong(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The Manager is alive."""
+
+
+WorkerOrder = (
+    Welcome | Refuse | LoadEngine | InspectModel | RunJob | CancelJob | ImageStored | Drain | Leave | Pong
+)
+
+
+# Reports: a worker to the Manager.
+
+
+class Hello(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The first message of a worker: who it is, and that it was invited."""
+
+    role: WorkerRole
+    worker_id: WorkerId
+    token: str
+    version: str
+    pid: int
+    host: str
+
+
+class Ping(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The worker is alive. It says nothing about progress."""
+
+
+class EngineReady(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The engine is loaded and takes `capacity` jobs at once."""
+
+    engine_id: EngineId
+    device: str
+    memory_bytes: int
+    capacity: int
+
+
+class EngineFailed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The engine cannot be loaded, and trying again would not help."""
+
+    engine_id: EngineId
+    code: str
+    text: str
+
+
+class ModelProgress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """How far the inspection is."""
+
+    model_id: ModelId
+    bytes: int
+    total_bytes: int | None = None
+
+
+class ModelInspected(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The model is what it is said to be."""
+
+    model_id: ModelId
+    fingerprint: Fingerprint
+
+
+class ModelFailed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The model cannot be used, for this reason."""
+
+    model_id: ModelId
+    code: str
+    text: str
+
+
+class Accepted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The job is in the engine."""
+
+    job_id: JobId
+    lease: Lease
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """So many denoising steps are done; at most four of these a second. A preview may ride as the blob."""
+
+    job_id: JobId
+    lease: Lease
+    step: int
+    steps: int
+
+
+class ImageReady(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """One picture: the file is the message's blob."""
+
+    job_id: JobId
+    lease: Lease
+    index: int
+    image_id: ImageId
+    seed: int
+    mime: str
+    width_px: int
+    height_px: int
+    size_bytes: int
+    sha256: str
+
+
+class JobDone(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Every picture of the job has been sent."""
+
+    job_id: JobId
+    lease: Lease
+    warnings: tuple[str, ...] = ()
+
+
+class JobFailed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The job cannot be made; the engine is well."""
+
+    job_id: JobId
+    lease: Lease
+    code: str
+    text: str
+
+
+class JobDropped(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The cancelled job is out of the engine."""
+
+    job_id: JobId
+    lease: Lease
+
+
+class Goodbye(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The worker leaves: it holds no job and no picture."""
+
+    reason: str
+
+
+WorkerReport = (
+    Hello
+    | Ping
+    | EngineReady
+    | EngineFailed
+    | ModelProgress
+    | ModelInspected
+    | ModelFailed
+    | Accepted
+    | Progress
+    | ImageReady
+    | JobDone
+    | JobFailed
+    | JobDropped
+    | Goodbye
+)
+EngineReport = (
+    Hello
+    | Ping
+    | EngineReady
+    | EngineFailed
+    | Accepted
+    | Progress
+    | ImageReady
+    | JobDone
+    | JobFailed
+    | JobDropped
+    | Goodbye
+)
+"""What the role `engine` may say."""
+FetchReport = Hello | Ping | ModelProgress | ModelInspected | ModelFailed | Goodbye
+"""What the role `fetch` may say."""
