@@ -45,6 +45,8 @@ class Models(msgspec.Struct, frozen=True, kw_only=True):
 class Engines(msgspec.Struct, frozen=True, kw_only=True):
     keep_alive_s: float = 600.0
     max_running: int = 2
+    load_timeout_s: float = 600.0
+    step_timeout_s: float = 60.0
 
 
 class Bus(msgspec.Struct, frozen=True, kw_only=True):
