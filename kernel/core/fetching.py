@@ -105,7 +105,7 @@ def give_up(world: World, row: ModelRow, code: str, text: str) -> None:
 
 
 def lost(world: World, worker: Worker, reason: str) -> None:
-    """A fetch worker is gone: its model is tried once more; workers that cannot even start are not, for long."""
+    """A fetch worker is gone: its model is tried again; workers that cannot even start are not for long."""
     model_id, was_leaving = worker.model_id, worker.is_asked_to_leave
     if model_id is not None and model_id in world.models_to_inspect:
         world.models_to_inspect[model_id] += 1

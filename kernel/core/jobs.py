@@ -71,7 +71,7 @@ def finish_if_complete(world: World, job: Job) -> None:
 
 
 def finish(world: World, job: Job) -> None:
-    """End a job of which nothing is missing: a waiting one, if its last picture came after its worker died."""
+    """End a job of which nothing is missing: a waiting one, if its last picture outlived its worker."""
     engine = world.engines[job.row.engine_id]
     engine.deaths = 0
     if job.row.job_id in engine.queue:
