@@ -1,4 +1,4 @@
-"""The header of a .safetensors file: every tensor's name, type and shape, read and checked without the tensors.
+"""The header of a .safetensors file: every tensor's name, type and shape, checked, without the tensors.
 
 Source: https://github.com/huggingface/safetensors#format
 """
