@@ -83,6 +83,7 @@ class Dealer:
     def close(self) -> None:
         """Close, at once unless `linger` was called."""
         self._socket.disable_monitor()
+        self._monitor.close(linger=0)
         self._socket.close()
 
 

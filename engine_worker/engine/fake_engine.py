@@ -148,12 +148,11 @@ class FakeEngine:
 
     def _emit_finished_pictures(self, job: _Job) -> None:
         """A job without steps finishes all its pictures at once."""
-        steps = job.order.spec.steps
-        while job.done_pictures < len(job.order.pictures) and job.done_steps >= steps * (
-            job.done_pictures + 1
-        ):
-            self._emit(_picture(job.order, job.done_pictures))
-            job.done_pictures += 1
+        steps, count = job.order.spec.steps, len(job.order.pictures)
+        finished = min(job.done_steps // steps, count) if steps else count
+        for position in range(job.done_pictures, finished):
+            self._emit(_picture(job.order, position))
+        job.done_pictures = finished
 
     def _end(self, job: _Job, outcome: Completed | Failed) -> None:
         del self._jobs[job.order.job_id]

@@ -1,4 +1,4 @@
-"""Pictures without a picture library: a valid PNG of two colours, whose pattern comes from a recipe's hash."""
+"""Pictures without a picture library: valid PNG files of two colours, their pattern a recipe's hash."""
 
 import hashlib
 import struct

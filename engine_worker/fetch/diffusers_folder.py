@@ -22,7 +22,6 @@ _STEMS: Final = {
 """The parts whose weights are loaded, and what their files are called."""
 _LATENT_CHANNELS: Final = 4
 _PIXELS_PER_LATENT: Final = 8
-_PICKLES: Final = ("bin", "ckpt", "pt", "pth")
 
 
 class _PartConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,12 +95,8 @@ def _weight_files(folder: ModelFolder, part: str, variant: Variant | None) -> li
         index = f"{stem}.safetensors.index{infix}.json"
         if folder.file(part, index) is not None:
             return _shards(folder, part, index)
-    if any(
-        folder.file(part, f"{name}.{ending}") for ending in _PICKLES for name in (stem, f"pytorch_{stem}")
-    ):
-        raise ModelUnreadable(
-            f"the weights of {part} are pickles, which are never opened: convert to safetensors"
-        )
+    if any(folder.file(part, name) for name in (f"{stem}.bin", f"pytorch_{stem}.bin")):
+        raise ModelUnreadable(f"the weights of {part} are pickles, never opened here: convert to safetensors")
     raise ModelUnreadable(f"{folder.path.name} lacks the file {part}/{stem}.safetensors")
 
 

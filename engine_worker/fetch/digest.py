@@ -1,4 +1,4 @@
-"""The sha256 of a model: of its file, or of the list of its files, so that two copies can be told to be one."""
+"""The sha256 of a model: of its file, or of the list of its files, so that copies are known as such."""
 
 import hashlib
 import os
@@ -58,10 +58,8 @@ def digest_files(files: Sequence[tuple[str, Path]], moved: Moved) -> Digest:
     Raises: ModelUnreadable, if a file cannot be read, or changes while it is read.
     """
     hashes, size_bytes = _hash_all([path for _, path in files], moved)
-    lines = b"".join(
-        b"%s  %s\n" % (sha.encode(), os.fsencode(name)) for sha, (name, _) in zip(hashes, files, strict=True)
-    )
-    return Digest(hashlib.sha256(lines).hexdigest(), size_bytes)
+    lines = [f"{found}  {name}\n" for found, (name, _) in zip(hashes, files, strict=True)]
+    return Digest(hashlib.sha256(os.fsencode("".join(lines))).hexdigest(), size_bytes)
 
 
 def _hash_all(paths: Sequence[Path], moved: Moved) -> tuple[list[str], int]:

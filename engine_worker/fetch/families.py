@@ -1,4 +1,4 @@
-"""Which family a model was made for, by the width of its cross-attention: that of the text encoders' output."""
+"""Which family a model was made for, by the width of its cross-attention, that of the text's embedding."""
 
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.vocabulary import ModelBase

@@ -52,13 +52,9 @@ def _check_ending(path: Path) -> None:
 
 def _check_declared(source: ModelSource, finding: Finding) -> None:
     if finding.model_type is not source.model_type:
-        raise ModelUnreadable(
-            f"this is a {finding.model_type}, but it was registered as a {source.model_type}"
-        )
+        raise ModelUnreadable(f"this is a model of type {finding.model_type}, not {source.model_type}")
     if None not in (finding.model_base, source.model_base) and finding.model_base is not source.model_base:
-        raise ModelUnreadable(
-            f"this model is for {finding.model_base}, but it was registered for {source.model_base}"
-        )
+        raise ModelUnreadable(f"this model is for {finding.model_base}, not for {source.model_base}")
 
 
 def _background(source: ModelSource, digest: Digest) -> Fingerprint:
