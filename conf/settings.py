@@ -56,6 +56,10 @@ class Models(Struct, frozen=True, kw_only=True):
 class Engines(Struct, frozen=True, kw_only=True):
     keep_alive_s: AnyTime = 600.0
     max_running: Some = 2
+    load_timeout_s: SomeTime = 600.0
+    """How long an engine may load before its worker is taken for hung."""
+    step_timeout_s: SomeTime = 60.0
+    """How long one denoising step may take at least; more, where the engine's own steps are slower."""
 
 
 class Bus(Struct, frozen=True, kw_only=True):
