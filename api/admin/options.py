@@ -1,5 +1,7 @@
 """Options that several commands have in common, and values as people write them."""
 
+from enum import StrEnum
+
 import click
 
 from conf.units import parse_duration_s
@@ -10,6 +12,11 @@ limit_option = click.option(
 )
 all_option = click.option("--all", "is_all", is_flag=True, help="List all of them, whatever --limit says.")
 yes_option = click.option("--yes", "is_sure", is_flag=True, help="Do not ask.")
+
+
+def choice(words: type[StrEnum]) -> "click.Choice[str]":
+    """One of a closed set of words, in any case, as the REST API takes them."""
+    return click.Choice([word.value for word in words], case_sensitive=False)
 
 
 def duration(text: str) -> float:
