@@ -1,7 +1,6 @@
 """The administrator's line to the Manager: one question at a time over the bus, sent again if need be."""
 
 import hashlib
-import os
 import time
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +14,7 @@ from kernel.protocol import codec
 from kernel.protocol.client import Ask, BrokerReply, Command, GetStatus, Refused, Status
 from kernel.protocol.errors import BadMessage, ManagerUnreachable, error_of_code
 from kernel.protocol.rendezvous import ClientRole, front_endpoint, secret_key_file, server_key_file
+from kernel.protocol.uuid7 import Uuid7
 
 _RESEND_S: Final = 1.0
 TIMEOUT_S: Final = 5.0
@@ -33,6 +33,7 @@ class ManagerLine:
                 f"no Manager has its keys in {bus_folder} ({error}): start one with `spoon serve`, "
                 "or name its configuration with --config"
             ) from error
+        self._ids = Uuid7()
         self._replies = codec.reply_decoder()
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
@@ -65,10 +66,10 @@ class ManagerLine:
         Raises: ManagerUnreachable; the error that the Manager's refusal stands for.
         """
         digest = hashlib.sha256(msgspec.msgpack.encode(ask)).digest()
-        return self._exchange(Command(key=os.urandom(16).hex(), digest=digest, ask=ask), timeout_s)
+        return self._exchange(Command(key=f"admin:{self._ids.text()}", digest=digest, ask=ask), timeout_s)
 
     def _exchange(self, message: Command | GetStatus, timeout_s: float) -> BrokerReply:
-        correlation = _uuid7()
+        correlation = self._ids.bytes()
         end = time.monotonic() + timeout_s
         while (left_s := end - time.monotonic()) > 0:
             # Never waits for room: with no Manager there, the message is simply lost and sent again.
@@ -87,11 +88,3 @@ class ManagerLine:
             if received.head.correlation == correlation:
                 return received.body
         return None
-
-
-def _uuid7() -> bytes:
-    """A new correlation id (RFC 9562, 5.7): milliseconds since 1970, then chance."""
-    stamp = time.time_ns() // 1_000_000
-    chance = int.from_bytes(os.urandom(10))
-    value = stamp << 80 | 0x7 << 76 | (chance >> 68 & 0xFFF) << 64 | 0b10 << 62 | chance & (1 << 62) - 1
-    return value.to_bytes(16)

@@ -3,15 +3,13 @@
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
 import apsw
 import msgspec
 
 from api.admin.database_copy import read_only
 from conf.settings import Settings
-
-_QUERIES: Final = Path(__file__).parent / "sql" / "check.sql"
+from kernel.named_sql import load_queries
 
 
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,13 +38,14 @@ def check(settings: Settings, is_deep: bool) -> Findings:
     folders = {"images": settings.images.folder, "blobs": settings.blobs.folder}
     # First the files, then the rows: a file that comes meanwhile cannot look like an orphan.
     present = {(kind, name) for kind, folder in folders.items() for name in _files_below(folder)}
+    queries = load_queries("api.admin", "check.sql")
     with read_only(settings.database_file) as connection:
-        wrong = [*_unsound(connection), *_lines(connection, "dangling")]
-        named = _named(connection)
+        wrong = [*_unsound(connection), *_lines(connection, queries["dangling"])]
+        named = _named(connection, queries["files"])
         unfit = {one: text for one in named if (text := _unfit(folders[one.kind], one, is_deep))}
         # A row that is gone by now took its file with it, in the order of things.
-        still_named = set(_named(connection)) if unfit else set[Named]()
-        trash = set(_lines(connection, "trash"))
+        still_named = set(_named(connection, queries["files"])) if unfit else set[Named]()
+        trash = set(_lines(connection, queries["trash"]))
     wrong += [text for one, text in unfit.items() if one in still_named]
     known = {(one.kind, one.file_name) for one in named}
     orphans = sorted(f"{kind}/{name}" for kind, name in present - known if f"{kind}/{name}" not in trash)
@@ -61,13 +60,13 @@ def _unsound(connection: apsw.Connection) -> Iterator[str]:
         yield f"row {row} of table {table} points at nothing in table {parent}"
 
 
-def _named(connection: apsw.Connection) -> list[Named]:
-    rows = connection.execute(_query("files"))
+def _named(connection: apsw.Connection, query: str) -> list[Named]:
+    rows = connection.execute(query)
     return [msgspec.convert(dict(zip(Named.__struct_fields__, row, strict=True)), Named) for row in rows]
 
 
 def _lines(connection: apsw.Connection, query: str) -> Iterator[str]:
-    return (str(line) for (line,) in connection.execute(_query(query)))
+    return (str(line) for (line,) in connection.execute(query))
 
 
 def _unfit(folder: Path, named: Named, is_deep: bool) -> str | None:
@@ -93,9 +92,3 @@ def _sha256(path: Path) -> str:
 
 def _files_below(folder: Path) -> Iterator[str]:
     return (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-
-
-def _query(name: str) -> str:
-    """One named query of check.sql."""
-    blocks = _QUERIES.read_text(encoding="utf-8").split("\n-- ")
-    return next(block.partition("\n")[2] for block in blocks if block.startswith(f"{name}: "))

@@ -17,6 +17,13 @@ _PAGE: Final = 200
 _ID: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
+class StoredError(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a model, an engine or a job failed."""
+
+    code: str
+    detail: str
+
+
 class Model(msgspec.Struct, frozen=True, kw_only=True):
     model_id: str
     name: str
@@ -24,7 +31,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     model_type: str | None = None
     model_base: str | None = None
     size_bytes: int | None = None
-    error: str | None = None
+    error: StoredError | None = None
 
 
 class Queue(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +45,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None = None
     checkpoint: str | None = None
     device: str | None = None
-    error: str | None = None
+    error: StoredError | None = None
     queue: Queue | None = None
 
 
@@ -55,7 +62,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     image_ids: tuple[str, ...] = ()
     prompt: str | None = None
     progress: Progress | None = None
-    error: str | None = None
+    error: StoredError | None = None
     created_at: str | None = None
 
     @property

@@ -7,7 +7,7 @@ from typing import Final
 import click
 
 from api.admin.exits import AwaitedFailed, Detached
-from api.admin.resources import Engine, Model
+from api.admin.resources import Engine, Model, StoredError
 from api.admin.rest import Rest, quoted, read
 
 _POLL_S: Final = 0.3
@@ -20,7 +20,7 @@ def await_model(rest: Rest, model_id: str) -> bytes:
         body = rest.get(f"/v1/models/{quoted(model_id)}")
         model = read(body, Model)
         if model.status == "error":
-            raise AwaitedFailed(f"model {model.name} cannot be used: {model.error}")
+            raise AwaitedFailed(f"model {model.name} cannot be used: {_reason(model.error)}")
         return body if model.status == "ready" else None
 
     return _wait(look, f"the model is still being prepared: see `spoon models show {model_id}`")
@@ -36,10 +36,14 @@ def await_engine(rest: Rest, engine_id: str, is_to_run: bool) -> bytes:
         if engine.status in wanted:
             return body
         if engine.status in ("error", "closed"):
-            raise AwaitedFailed(f"the engine is {engine.status}: {engine.error or 'it was stopped'}")
+            raise AwaitedFailed(f"the engine is {engine.status}: {_reason(engine.error)}")
         return None
 
     return _wait(look, f"the engine goes on: see `spoon engines show {engine_id}`")
+
+
+def _reason(error: StoredError | None) -> str:
+    return "no reason was given" if error is None else f"{error.detail} ({error.code})"
 
 
 def _wait(look: Callable[[], bytes | None], goes_on: str) -> bytes:

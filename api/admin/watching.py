@@ -65,4 +65,6 @@ def _ignore(progress: Progress) -> None:
 
 
 def _end_of(job: Job) -> str:
-    return "was cancelled" if job.status == "cancelled" else f"failed: {job.error or 'no reason was given'}"
+    if job.status == "cancelled":
+        return "was cancelled"
+    return f"failed: {job.error.detail} ({job.error.code})" if job.error else "failed"

@@ -60,11 +60,16 @@ def test_creating_can_wait_until_the_engine_runs(spoon: Spoon, portraits: FakeAp
 
 
 def test_waiting_for_an_engine_that_cannot_start_says_why(spoon: Spoon, portraits: FakeApi) -> None:
-    failed = Answer(body=ENGINE | {"status": "error", "error": "not enough memory"})
+    failed = Answer(
+        body=ENGINE | {"status": "error", "error": {"code": "no_room", "detail": "not enough memory"}}
+    )
     portraits.on("POST", "/v1/engines", Answer(202, ENGINE | {"status": "starting"}))
     portraits.on("GET", "/v1/engines/e1", failed)
     ended = spoon("engines", "create", "dreams", "--wait")
-    assert (ended.code, ended.err) == (6, "spoon: the engine is error: not enough memory [failed]\n")
+    assert (ended.code, ended.err) == (
+        6,
+        "spoon: the engine is error: not enough memory (no_room) [failed]\n",
+    )
 
 
 def test_engines_are_started_and_stopped(spoon: Spoon, portraits: FakeApi) -> None:

@@ -81,10 +81,14 @@ def test_a_picture_that_comes_in_part_leaves_no_file(spoon: Spoon, fox: FakeApi,
 
 
 def test_waiting_for_a_job_that_fails_says_why(spoon: Spoon, fox: FakeApi) -> None:
-    fox.on("GET", "/v1/jobs/j1", Answer(body=WAITING | {"status": "failed", "error": "out of memory"}))
+    fox.on(
+        "GET",
+        "/v1/jobs/j1",
+        Answer(body=WAITING | {"status": "failed", "error": {"code": "out_of_memory", "detail": "no room"}}),
+    )
     ended = spoon("jobs", "submit", "a fox", "--engine", "e1", "--wait")
     assert (ended.code, ended.out) == (6, "")
-    assert ended.err == "spoon: job j1 failed: out of memory [failed]\n"
+    assert ended.err == "spoon: job j1 failed: no room (out_of_memory) [failed]\n"
 
 
 def test_waiting_for_a_job_that_is_cancelled_is_a_failure(spoon: Spoon, fox: FakeApi) -> None:

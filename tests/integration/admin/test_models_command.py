@@ -117,9 +117,18 @@ def test_adding_can_wait_until_the_model_is_ready(spoon: Spoon, api: FakeApi) ->
 
 def test_waiting_for_a_model_that_cannot_be_used_says_why(spoon: Spoon, api: FakeApi) -> None:
     api.on("POST", "/v1/models", Answer(202, FOX | {"status": "downloading"}))
-    api.on("GET", "/v1/models/m1", Answer(body=FOX | {"status": "error", "error": "it is a pickle"}))
+    api.on(
+        "GET",
+        "/v1/models/m1",
+        Answer(
+            body=FOX | {"status": "error", "error": {"code": "model_unreadable", "detail": "it is a pickle"}}
+        ),
+    )
     ended = spoon("models", "add", "file:///fox", "--type", "checkpoint", "--wait")
-    assert (ended.code, ended.err) == (6, "spoon: model fox cannot be used: it is a pickle [failed]\n")
+    assert (ended.code, ended.err) == (
+        6,
+        "spoon: model fox cannot be used: it is a pickle (model_unreadable) [failed]\n",
+    )
 
 
 def test_a_wrong_field_is_named_on_stderr(spoon: Spoon, api: FakeApi) -> None:
