@@ -37,10 +37,15 @@ def back_up(database: Path, destination: Path) -> int:
     """
     if destination.exists():
         raise Conflict(f"{destination} is there already: choose another name")
+    if not destination.parent.is_dir():
+        raise Conflict(f"{destination.parent} is no folder: make it first")
     partial = destination.with_name(f".{destination.name}.{os.getpid()}.part")
     try:
         with read_only(database) as source:
-            _copy(source, partial)
+            try:
+                _copy(source, partial)
+            except apsw.Error as error:
+                raise DatabaseUnusable(f"{destination} cannot be written: {error}") from error
         with partial.open("rb") as stream:
             os.fsync(stream.fileno())
         partial.rename(destination)

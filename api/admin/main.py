@@ -83,9 +83,9 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     except click.Abort:
         return ExitCode.DETACHED
     except BrokenPipeError:
-        # Whoever read our output has had enough. Python would complain once more when it flushes at exit.
+        # Whoever read our output has had enough. Python would complain when it flushes once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OK
+        return ExitCode.FAILURE
     except OSError as error:
         click.echo(f"spoon: {error}", err=True)
         return ExitCode.FAILURE
