@@ -14,8 +14,8 @@ from typing import Final
 
 import apsw
 import zmq
-from conf.load import load
 
+from conf.load import load
 from conf.settings import Settings
 from kernel.core.broker import Broker
 from kernel.core.ports import Limits
@@ -26,6 +26,7 @@ from kernel.shell.bus import Gate, Router, private_folder
 from kernel.shell.companion import ApiProcess
 from kernel.shell.crew import BACK, Crew, JoinTerms
 from kernel.shell.decode import BackDoor, FrontDoor
+from kernel.shell.devices import read_devices
 from kernel.shell.effects import Effects
 from kernel.shell.files import FileThread, sweep
 from kernel.shell.keys import ensure_all
@@ -118,7 +119,7 @@ def _build(settings: Settings, options: argparse.Namespace, store: Store, stack:
         quota_bytes=settings.images.disk_quota_bytes,
         epoch=epoch,
     )
-    return Loop(broker, store, recall, sources, effects, clock.now)
+    return Loop(broker, store, recall, sources, effects, clock.now, read_devices)
 
 
 def _open_bus(

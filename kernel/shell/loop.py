@@ -21,8 +21,9 @@ from kernel.core.actions import (
     TrashPicture,
 )
 from kernel.core.broker import Broker
-from kernel.core.events import Asked, DeadlinePassed, Event, Now, Reported
+from kernel.core.events import Asked, DeadlinePassed, Event, Now, Reported, StatusAsked
 from kernel.protocol import worker
+from kernel.protocol.client import DeviceStatus
 from kernel.protocol.vocabulary import ChangeKind
 from kernel.shell import journal
 from kernel.shell.decode import Arrival
@@ -47,6 +48,7 @@ class Loop:
     sources: Sources
     effects: Effects
     clock: Callable[[], Now]
+    devices: Callable[[], tuple[DeviceStatus, ...]]
     has_trash: bool = True
     is_removing: bool = False
 
@@ -94,9 +96,13 @@ class Loop:
                     self._keep_picture(action, arrival)
 
     def _with_facts(self, event: Event) -> Event:
-        if isinstance(event, Asked):
-            return replace(event, facts=self.recall.facts(event.key, event.ask))
-        return event
+        match event:
+            case Asked():
+                return replace(event, facts=self.recall.facts(event.key, event.ask))
+            case StatusAsked():
+                return replace(event, devices=self.devices())
+            case _:
+                return event
 
     def _keep_picture(self, action: StorePicture, arrival: Arrival) -> None:
         match arrival:
