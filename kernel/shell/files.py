@@ -115,8 +115,8 @@ def write_durably(folder: Path, name: str, data: Frame) -> None:
         part.rename(folder / name)
         sync_folder(folder)
     except OSError:
-        for file in (part, folder / name):
-            file.unlink(missing_ok=True)
+        for left in (part, folder / name):
+            left.unlink(missing_ok=True)
         raise
 
 
