@@ -50,7 +50,6 @@ class WorkerLife(RuleBasedStateMachine):
         self.admitted: set[tuple[JobId, Lease]] = set()
         self.ends: dict[tuple[JobId, Lease], JobEnd] = {}
         self.unstored: set[tuple[JobId, Lease, int]] = set()
-        self.progress_at: dict[JobId, list[float]] = {}
         self.exit: Exit | None = None
 
     @initialize()
@@ -172,11 +171,15 @@ class WorkerLife(RuleBasedStateMachine):
 
     @invariant()
     def progress_is_reported_at_most_four_times_a_second(self) -> None:
-        for times in self.progress_at.values():
-            assert all(later - earlier > 0.249 for earlier, later in pairwise(times))
+        times: dict[Lease, list[float]] = {}
+        for now, report in self.story.spoken:
+            if isinstance(report, Progress) and report.step < report.steps:
+                times.setdefault(report.lease, []).append(now)
+        for of_job in times.values():
+            assert all(later - earlier > 0.249 for earlier, later in pairwise(of_job))
 
     def teardown(self) -> None:
-        """Let everything come to its end: every job that was given is answered for, then the worker leaves."""
+        """Let everything come to its end: every job is answered for, then the worker leaves."""
         self._order(Drain())
         while self.in_engine:
             self._end(min(self.in_engine), "completed")
@@ -202,7 +205,6 @@ class WorkerLife(RuleBasedStateMachine):
         """The Manager wants nothing to do any more with what it asked for under older leases."""
         if self.exit is None:
             self.newest[job_id] = lease
-            self.progress_at.pop(job_id, None)
             self.unstored = {key for key in self.unstored if key[0] != job_id}
 
     def _order(self, order: RunJob | CancelJob | ImageStored | Drain | Pong) -> list[Action]:
@@ -242,8 +244,6 @@ class WorkerLife(RuleBasedStateMachine):
             case ImageReady():
                 assert action.blob is not None
                 self.unstored.add((report.job_id, report.lease, report.index))
-            case Progress() if report.step < report.steps:
-                self.progress_at.setdefault(report.job_id, []).append(self.story.now)
             case JobDone() | JobFailed() | JobDropped():
                 self.ends[report.job_id, report.lease] = report
             case _:
