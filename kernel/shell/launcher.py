@@ -34,8 +34,12 @@ class SubprocessLauncher:
             os.close(reader)
             os.close(writer)
 
-    def start(self, name: str, command: Sequence[str], keep_open: tuple[int, ...] = ()) -> None:
+    def start(
+        self, name: str, command: Sequence[str], keep_open: tuple[int, ...] = (), *, is_logged: bool = True
+    ) -> None:
         """Start a process in a session of its own, so that a Ctrl-C of the terminal is not meant for it.
+
+        With `is_logged` its output goes to its log file, else to where the Manager's own goes.
 
         Raises: OSError, if it cannot be started.
         """
@@ -44,8 +48,8 @@ class SubprocessLauncher:
             self._processes[name] = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=log if is_logged else None,
+                stderr=log if is_logged else None,
                 pass_fds=keep_open,
                 start_new_session=True,
             )

@@ -72,16 +72,15 @@ class Store:
     def close(self) -> None:
         self.connection.close()
 
-    def begin(self) -> None:
-        """Open the batch's transaction."""
-        self._execute("BEGIN IMMEDIATE")
-
     def commit(self) -> None:
         """Make the batch durable: when this returns, it survives a power cut (synchronous=FULL)."""
-        self._execute("COMMIT")
+        if self.connection.in_transaction:
+            self._execute("COMMIT")
 
     def save(self, save: actions.Save) -> None:
-        """Put one save into the open transaction."""
+        """Put one save into the batch's transaction; the first one opens it."""
+        if not self.connection.in_transaction:
+            self._execute("BEGIN IMMEDIATE")
         match save:
             case actions.RecordChange(row):
                 self._run("record_change", (row.seq, row.kind, row.id, row.state, row.at_ms))
