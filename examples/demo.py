@@ -1,11 +1,12 @@
 """One picture from nothing: `make demo` runs this.
 
-It starts a server on a temporary data folder and a free port, makes a small checkpoint, and then does with the
-command `spoon` what a person would do: registers the checkpoint, creates an engine, submits a job, watches it,
-saves the picture, and stops the server.
+It starts a server on a temporary data folder and a free port, makes a small checkpoint, and then does with
+the command `spoon` what a person would do: registers the checkpoint, creates an engine, submits a job,
+watches it, saves the picture, and stops the server.
 """
 
 import argparse
+import os
 import socket
 import subprocess
 import sys
@@ -85,11 +86,13 @@ def draw(folder: Path, prompt: str, out: Path) -> None:
 
 @contextmanager
 def server(folder: Path, config: Path) -> Iterator[None]:
-    """A running server; whatever happens, none is left behind. Raises: Failed, if it does not start or end well."""
+    """A running server. Whatever happens, none is left behind. Raises: Failed, if it starts or ends badly."""
     say("starting the server")
     with (
         (folder / "server.log").open("wb") as log,
-        subprocess.Popen(command(config, "serve"), cwd=ROOT, stdout=log, stderr=log) as process,
+        subprocess.Popen(
+            command(config, "serve"), cwd=ROOT, env=environment(), stdout=log, stderr=log
+        ) as process,
     ):
         try:
             wait_until_ready(process, config)
@@ -109,7 +112,7 @@ def wait_until_ready(process: "subprocess.Popen[bytes]", config: Path) -> None:
         if process.poll() is not None:
             raise Failed(f"the server ended with exit code {process.returncode} instead of starting")
         answer = subprocess.run(
-            command(config, "engines", "list"), cwd=ROOT, capture_output=True, check=False
+            command(config, "engines", "list"), cwd=ROOT, env=environment(), capture_output=True, check=False
         )
         if answer.returncode == 0:
             return
@@ -128,9 +131,14 @@ def command(config: Path, *arguments: str) -> list[str]:
 
 def run(*arguments: str) -> None:
     """Run Python with these arguments, its output below ours. Raises: Failed, if it fails."""
-    ended = subprocess.run([sys.executable, *arguments], cwd=ROOT, check=False)
+    ended = subprocess.run([sys.executable, *arguments], cwd=ROOT, env=environment(), check=False)
     if ended.returncode != 0:
         raise Failed(f"this failed with exit code {ended.returncode}: {' '.join(arguments)}")
+
+
+def environment() -> dict[str, str]:
+    """Ours, less what would point at another server."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("SPOON_")}
 
 
 def tail_of_logs(folder: Path) -> Iterator[str]:
