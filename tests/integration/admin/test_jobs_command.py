@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import Spoon
-from fake_api import Answer, FakeApi, events, problem
 
 from api.admin.events import Follower
 from api.admin.exits import ServerUnreachable
 from api.admin.resources import Progress
 from api.admin.rest import Rest
+from tests.integration.admin.command import Spoon
+from tests.integration.admin.fake_api import Answer, FakeApi, events, problem
 
 WAITING = {"job_id": "j1", "status": "waiting", "image_ids": ["i1"], "prompt": "a fox", "progress": None,
            "created_at": "2026-01-31T12:00:05.123Z"}  # fmt: skip
