@@ -26,7 +26,9 @@ class Blobs(msgspec.Struct, frozen=True, kw_only=True):
 class Server(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 7870
-    threads: int = 16
+    allowed_hosts: tuple[str, ...] = ()
+    """Host names to answer under, beside localhost, `host` and plain IP addresses."""
+    threads: int = 32
     max_streams: int = 8
     """Open event streams at once: each holds one of the threads."""
     max_body_bytes: int = 32 << 20
