@@ -1,8 +1,6 @@
 """The bus as the request threads see it: ask, and wait for the answer."""
 
 import hashlib
-import secrets
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +15,7 @@ from api.port import Answer
 from api.session import GIVE_UP_AFTER_S, RETRY_AFTER_S, Outcome, Question
 from kernel.protocol.client import ApiAsk, ApiCommand, GetStatus, Status
 from kernel.protocol.errors import BadMessage, ManagerUnreachable, SpoonError, TooManyRequests
-from kernel.protocol.uuid7 import Uuid7Maker
+from kernel.protocol.uuid7 import Uuid7
 
 MAX_WAITING: Final = 1_024
 """Questions that may be open in this process, before more are refused."""
@@ -38,8 +36,7 @@ class Bus:
 
     def __init__(self, bus_folder: Path, hub: Hub) -> None:
         self._line = Line(bus_folder, hub)
-        self._ids = Uuid7Maker(lambda: time.time_ns() // 1_000_000, secrets.randbits)
-        self._ids_lock = threading.Lock()
+        self._ids = Uuid7()
         self._encoder = msgspec.msgpack.Encoder()
         self._asked = 0
 
@@ -75,7 +72,7 @@ class Bus:
     def _command(self, ask: ApiAsk, key: str | None) -> ApiCommand:
         """A Command; its digest is the SHA-256 of the ask as it is encoded on the bus."""
         digest = hashlib.sha256(self._encoder.encode(ask)).digest()
-        return ApiCommand(key=key or f"auto:{self._new_id().hex()}", digest=digest, ask=ask)
+        return ApiCommand(key=key or f"auto:{self._ids.bytes().hex()}", digest=digest, ask=ask)
 
     def _wait(self, message: ApiCommand | GetStatus, timeout_s: float) -> Outcome:
         if self._line.unanswered >= MAX_WAITING:
@@ -89,11 +86,7 @@ class Bus:
 
     def _hand_over(self, message: ApiCommand | GetStatus, answers: SimpleQueue[Outcome]) -> None:
         self._asked += 1
-        self._line.hand_over(Question(self._new_id(), message, time.monotonic(), answers.put))
-
-    def _new_id(self) -> bytes:
-        with self._ids_lock:
-            return self._ids.make().bytes
+        self._line.hand_over(Question(self._ids.bytes(), message, time.monotonic(), answers.put))
 
 
 def _expect(outcome: Outcome, expected: type[Answer]) -> Answer:

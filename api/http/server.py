@@ -16,7 +16,7 @@ from waitress.task import ErrorTask
 from api.http.errors import Malformed, TooLarge
 from api.http.problems import CONTENT_TYPE, problem_of
 from conf.settings import Server
-from kernel.protocol.errors import SpoonError
+from kernel.protocol.errors import BadConfiguration, SpoonError
 
 LOOP_S: Final = 10.0
 """How often the idle server looks for connections that are too old."""
@@ -112,17 +112,10 @@ def _translate(status: int, text: str) -> SpoonError:
 def _listen(host: str, port: int) -> socket.socket:
     """A listening socket on the first address of the host.
 
-    Raises: OSError, if the address cannot be used.
+    Raises: BadConfiguration, if the address cannot be used.
     """
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    listener = socket.socket(family, kind, protocol)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
-    except OSError:
-        listener.close()
-        raise
-    return listener
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address, family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise BadConfiguration(f"server.host {host}, server.port {port}: {error.strerror}") from error

@@ -6,7 +6,7 @@ from typing import Final
 
 FRONT_SOCKET: Final = "front.ipc"
 BACK_SOCKET: Final = "back.ipc"
-SERVER_PUBLIC_KEY: Final = "manager.key"
+SERVER_KEY_NAME: Final = "manager"
 MAX_IPC_PATH_BYTES: Final = 107
 """sun_path of sockaddr_un, less its final zero (unix(7))."""
 MAX_UNANSWERED: Final = 64
@@ -30,11 +30,11 @@ def back_endpoint(bus_folder: Path) -> str:
     return f"ipc://{bus_folder / BACK_SOCKET}"
 
 
-def secret_key_file(bus_folder: Path, role: ClientRole) -> Path:
-    """A zmq certificate file (public and secret key of the role), readable by its owner alone."""
-    return bus_folder / f"{role.value}.key_secret"
+def secret_key_file(bus_folder: Path, name: str) -> Path:
+    """A zmq certificate file (public and secret key of a ClientRole), readable by its owner alone."""
+    return bus_folder / f"{name}.key_secret"
 
 
 def server_key_file(bus_folder: Path) -> Path:
     """A zmq certificate file with the Manager's public key."""
-    return bus_folder / SERVER_PUBLIC_KEY
+    return bus_folder / f"{SERVER_KEY_NAME}.key"

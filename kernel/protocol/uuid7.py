@@ -1,45 +1,41 @@
-"""UUIDv7 (RFC 9562, section 5.7): ids that sort by their time of birth, strictly within one process."""
+"""UUIDv7: ids that sort by the time at which they were made. Source: RFC 9562, section 5.7."""
 
-from collections.abc import Callable
+import os
+import time
+from threading import Lock
 from typing import Final
-from uuid import UUID
 
-_RANDOM_BITS: Final = 74
-_RANDOM_LIMIT: Final = 1 << _RANDOM_BITS
-_STEP_BITS: Final = 32
-"""How far an id of the same millisecond is from the one before: hard to guess, and 2**42 of them fit in."""
+_COUNTER_BITS: Final = 12
+_RANDOM_BYTES: Final = 8
+_POOL_BYTES: Final = 512 * _RANDOM_BYTES
+"""Randomness is drawn from the system for so many ids at once: one call each would be most of the cost."""
 
 
-class Uuid7Maker:
-    """Makes ids that rise strictly, even when the clock stands still or goes back (section 6.2, method 2).
+class Uuid7:
+    """Makes ids that rise strictly within one process, also when the clock stands still or goes back.
 
-    `clock_ms` gives milliseconds since 1970 UTC, `random_bits` a random number of so many bits.
-    Not safe to share among threads without a lock.
+    The 12 bits after the time are a counter (RFC 9562, section 6.2, method 1); when it runs over, the
+    time is borrowed from the next millisecond.
     """
 
-    def __init__(self, clock_ms: Callable[[], int], random_bits: Callable[[int], int]) -> None:
-        self._clock_ms = clock_ms
-        self._random_bits = random_bits
-        self._last_ms = 0
-        self._last_random = 0
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._tick = 0  # milliseconds << 12 | counter
+        self._pool = b""
+        self._used = 0
 
-    def make(self) -> UUID:
-        """The next id."""
-        now_ms = self._clock_ms()
-        if now_ms > self._last_ms:
-            self._last_ms = now_ms
-            # One bit is left free at the top, so that the steps of this millisecond have room to rise in.
-            self._last_random = self._random_bits(_RANDOM_BITS - 1)
-        else:
-            self._last_random += 1 + self._random_bits(_STEP_BITS)
-            if self._last_random >= _RANDOM_LIMIT:
-                self._last_ms += 1
-                self._last_random = self._random_bits(_RANDOM_BITS - 1)
-        return _uuid_of(self._last_ms, self._last_random)
+    def bytes(self) -> bytes:
+        """The next id as 16 bytes."""
+        with self._lock:
+            self._tick = tick = max(self._tick + 1, time.time_ns() // 1_000_000 << _COUNTER_BITS)
+            if self._used >= len(self._pool):
+                self._pool, self._used = os.urandom(_POOL_BYTES), 0
+            self._used += _RANDOM_BYTES
+            noise = int.from_bytes(self._pool[self._used - _RANDOM_BYTES : self._used], "big")
+        value = tick >> _COUNTER_BITS << 80 | 0x7 << 76 | (tick & 0xFFF) << 64 | 0b10 << 62 | noise >> 2
+        return value.to_bytes(16, "big")
 
-
-def _uuid_of(time_ms: int, random: int) -> UUID:
-    """Lay out 48 bits of time, the version, 12 random bits, the variant, 62 random bits."""
-    high = (time_ms & (1 << 48) - 1) << 16 | 7 << 12 | random >> 62
-    low = 0b10 << 62 | random & (1 << 62) - 1
-    return UUID(int=high << 64 | low)
+    def text(self) -> str:
+        """The next id as text: 36 characters, lower case."""
+        digits = self.bytes().hex()
+        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
