@@ -56,7 +56,7 @@ def _resources(
         models=Models(bus, reader, hub, waiting),
         engines=Engines(bus, reader, server),
         jobs=Jobs(bus, reader, hub, waiting, server),
-        job_events=JobEvents(reader, hub, streams, now_ms),
+        job_events=JobEvents(reader, hub, streams),
         images=Images(bus, reader, now_ms),
         download=Download(bus, reader, settings.images.folder, now_ms),
         system=System(bus, reader, server),

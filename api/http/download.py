@@ -69,7 +69,7 @@ class Download:
 def _describe(resp: falcon.Response, row: ImageRow) -> None:
     resp.content_type = row.mime
     resp.set_header("ETag", f'"{row.sha256}"')
-    suffix = row.spec.image_file_type.value
+    suffix = row.mime.partition("/")[2]
     resp.set_header("Content-Disposition", f'inline; filename="{row.image_id}.{suffix}"')
     resp.set_header("Cache-Control", "private, no-cache")
     resp.set_header("Accept-Ranges", "none" if row.download_limit is not None else "bytes")

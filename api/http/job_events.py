@@ -1,6 +1,6 @@
 """/v1/jobs/{job_id}/events: what happens to one job, until it ends."""
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from datetime import datetime
 from typing import Final
 
@@ -19,7 +19,7 @@ from kernel.protocol.vocabulary import ChangeKind, JobState
 from kernel.views.events import events_of, known_events
 from kernel.views.jobs import find_job
 from kernel.views.reader import Reader
-from kernel.views.rows import EventRow, JobRow
+from kernel.views.rows import EventRow, JobRow, SeqRange
 
 BATCH: Final = 100
 
@@ -58,11 +58,10 @@ class JobImageEvent(msgspec.Struct, frozen=True, kw_only=True):
 class JobEvents:
     """Streams of single jobs. A change on the bus only wakes them up: they send what the database holds."""
 
-    def __init__(self, reader: Reader, hub: Hub, seats: Seats, now_ms: Callable[[], int]) -> None:
+    def __init__(self, reader: Reader, hub: Hub, seats: Seats) -> None:
         self._reader = reader
         self._hub = hub
         self._seats = seats
-        self._now_ms = now_ms
 
     def show(self, req: falcon.Request, resp: falcon.Response, job_id: str) -> None:
         """204 tells a client that comes back after the end not to come again."""
@@ -83,15 +82,14 @@ class JobEvents:
         yield sse.RETRY
         known = known_events(self._reader)  # before the row, so that nothing falls between the two
         row = self._find(job_id)
-        if row is not None and (seen is None or seen + 1 < known.first or seen > known.last):
-            seen = known.last
-            yield self._state_now(row, seen)
-            if row.status in ENDED:
-                return
+        at = seen or EventSeq(0)
+        if row is not None and self._is_forgotten(row, seen, known):
+            at = known.last
+            yield _state_frame(row, row.status, _since_ms(row), at)
         while row is not None:
-            events = self._events(row, seen or EventSeq(0))
+            events = self._events(row, at)
             for event in events:
-                seen = event.seq
+                at = event.seq
                 yield _frame_of(row, event)
             if row.status in ENDED and len(events) < BATCH:
                 return
@@ -119,8 +117,11 @@ class JobEvents:
     def _events(self, row: JobRow, seen: EventSeq) -> list[EventRow]:
         return events_of(self._reader, (row.job_id, *row.image_ids), seen, BATCH)
 
-    def _state_now(self, row: JobRow, seq: EventSeq) -> bytes:
-        return _state_frame(row, row.status, self._now_ms(), seq)
+    def _is_forgotten(self, row: JobRow, seen: EventSeq | None, known: SeqRange) -> bool:
+        """Whether changes that the client has not seen are no longer in the database."""
+        if seen is None:
+            return not self._events(row, EventSeq(0))
+        return seen + 1 < known.first or seen > known.last
 
 
 def _frame_of(row: JobRow, event: EventRow) -> bytes:
@@ -138,6 +139,12 @@ def _frame_of(row: JobRow, event: EventRow) -> bytes:
         ),
         event.seq,
     )
+
+
+def _since_ms(row: JobRow) -> int:
+    """Since when the job has been in its present state."""
+    since_ms = {JobState.WAITING: row.created_at_ms, JobState.PROCESSING: row.started_at_ms}
+    return since_ms.get(row.status, row.finished_at_ms) or row.created_at_ms
 
 
 def _state_frame(row: JobRow, state: str, at_ms: int, seq: EventSeq) -> bytes:

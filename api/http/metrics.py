@@ -1,6 +1,7 @@
 """/metrics, in the text format of Prometheus: read at each scrape, counted nowhere else."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
 
 import falcon
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -10,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from api.http.seats import Seats
 from api.port import BusPort
+from kernel.protocol.vocabulary import EngineState, JobState, ModelState
 from kernel.views.counts import count_all
 from kernel.views.reader import Reader
 
@@ -36,9 +38,9 @@ class Figures(Collector):
 
     def _of_database(self) -> Iterator[Metric]:
         counts = count_all(self._reader)
-        yield _by_status("spoon_models", "Models by status.", counts.models)
-        yield _by_status("spoon_engines", "Engines by status.", counts.engines)
-        yield _by_status("spoon_jobs", "Jobs by status.", counts.jobs)
+        yield _by_status("spoon_models", "Models by status.", ModelState, counts.models)
+        yield _by_status("spoon_engines", "Engines by status.", EngineState, counts.engines)
+        yield _by_status("spoon_jobs", "Jobs by status.", JobState, counts.jobs)
         yield GaugeMetricFamily("spoon_images", "Images on disk.", value=counts.images.count)
         yield GaugeMetricFamily(
             "spoon_images_bytes", "Bytes of the images on disk.", value=counts.images.size_bytes
@@ -65,8 +67,9 @@ class Metrics:
         resp.content_type = CONTENT_TYPE_LATEST
 
 
-def _by_status(name: str, text: str, counts: dict[str, int]) -> GaugeMetricFamily:
+def _by_status(name: str, text: str, states: type[StrEnum], counts: Mapping[str, int]) -> GaugeMetricFamily:
+    """One figure for each state, 0 where there is none: a series that comes and goes is hard to plot."""
     family = GaugeMetricFamily(name, text, labels=["status"])
-    for status, count in counts.items():
-        family.add_metric([status], count)
+    for state in states:
+        family.add_metric([state.value], counts.get(state.value, 0))
     return family
