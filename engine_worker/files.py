@@ -32,7 +32,7 @@ def contained(path: Path, roots: Sequence[Path]) -> Path | None:
     """Where the path leads with every link followed; None if that is nowhere, or in none of the roots."""
     try:
         real = path.resolve(strict=True)
-        return real if any(real.is_relative_to(root.resolve(strict=True)) for root in roots) else None
+        return real if any(real.is_relative_to(root.resolve()) for root in roots) else None
     except (OSError, RuntimeError):  # Python 3.11 and 3.12 raise RuntimeError for links in a circle
         return None
 
