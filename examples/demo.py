@@ -7,7 +7,6 @@ watches it, saves the picture, and stops the server.
 
 import argparse
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -35,7 +34,7 @@ folder = "blobs"
 folder = "models"
 file_roots = ["weights"]
 [server]
-port = {port}
+port = 0
 """
 
 
@@ -65,7 +64,7 @@ def main() -> int:
 def draw(folder: Path, prompt: str, out: Path) -> None:
     """Everything from an empty folder to the picture. Raises: Failed."""
     config = folder / "spoon.toml"
-    config.write_text(CONFIGURATION.format(port=free_port()), encoding="utf-8")
+    config.write_text(CONFIGURATION, encoding="utf-8")
     checkpoint = folder / "weights" / "small.safetensors"
     checkpoint.parent.mkdir()
     say("making a small checkpoint")
@@ -148,13 +147,6 @@ def tail_of_logs(folder: Path) -> Iterator[str]:
             yield f"{file.name}:"
             with file.open(encoding="utf-8", errors="replace") as stream:
                 yield from (f"  {line.rstrip()}" for line in deque(stream, TAIL_LINES))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number: int = probe.getsockname()[1]
-        return number
 
 
 def say(text: str) -> None:

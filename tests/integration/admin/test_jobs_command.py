@@ -106,7 +106,7 @@ def test_a_stream_that_breaks_off_is_taken_up_where_it_ended(fox: FakeApi) -> No
         Follower(rest, "j1", seen.append, slept.append).follow()
     streams = fox.sent("GET", "/v1/jobs/j1/events")
     assert [one.headers.get("last-event-id") for one in streams] == [None, "7"]
-    assert [one.step for one in seen] == [1]
+    assert ([one.step for one in seen], slept) == ([1], [1.0, 1.0])
 
 
 def test_where_no_stream_is_free_the_job_is_asked(fox: FakeApi) -> None:
