@@ -18,7 +18,8 @@ RETRY_S: Final = 1.0
 def arrived(world: World, worker: Worker, report: wire.ImageReady) -> None:
     """A worker sent a picture under a good lease: have it written, unless it is there or on its way."""
     job = world.jobs[report.job_id]
-    is_ours = report.index < len(job.row.image_ids) and job.row.image_ids[report.index] == report.image_id
+    image_ids = job.row.image_ids
+    is_ours = 0 <= report.index < len(image_ids) and image_ids[report.index] == report.image_id
     if not is_ours or report.mime not in ENDINGS or report.image_id in world.pictures:
         return
     if report.index in job.stored:
@@ -60,8 +61,12 @@ def stored(world: World, image_id: ImageId) -> None:
     record.add_image(world, row)
     job.stored.add(row.position)
     _tell_owner(world, job, row.position)
+    owner = world.job_owner(job)
     jobs.finish_if_complete(world, job)
-    schedule.tend(world, world.engines[row.engine_id])
+    if owner is not None:
+        schedule.tend_worker(world, owner)
+    else:
+        schedule.tend(world, world.engines[row.engine_id])
 
 
 def _tell_owner(world: World, job: Job, position: int) -> None:
