@@ -22,15 +22,15 @@ class Machine:
 
 
 _INTRODUCTION: Final = (
-    "What is not drawn here cannot happen: every change of a state is checked against these tables, in "
-    "`kernel/core/tables.py` and, for the worker's own side, `engine_worker/session/states.py`. "
-    "The states of models, engines and jobs are those that the REST API shows."
+    "What is not drawn here cannot happen: every change of a state is checked against these tables, in",
+    "`kernel/core/tables.py` and, for the worker's own side, `engine_worker/session/states.py`. The states",
+    "of models, engines and jobs are those that the REST API shows.",
 )
 
 
 def states_page(notice: str) -> str:
     """The whole page. `notice` is the line that says that it is generated."""
-    lines = ["# States", "", notice, "", _INTRODUCTION]
+    lines = ["# States", "", notice, "", *_INTRODUCTION]
     for machine in machines():
         lines += ["", *_section(machine)]
     return "\n".join(lines) + "\n"

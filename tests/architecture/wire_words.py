@@ -42,7 +42,7 @@ def default_words(field: inspect.Field) -> str:
     """What is meant when the field is left out."""
     if field.required:
         return REQUIRED
-    if field.default_factory is not inspect.NODEFAULT:
+    if field.default_factory is not msgspec.NODEFAULT:
         return json.dumps(field.default_factory())
     default = field.default
     if default is None:
