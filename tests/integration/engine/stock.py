@@ -10,7 +10,7 @@ from diffusers.utils import logging as diffusers_logging
 from torch import Tensor
 
 from engine_worker.engine.parts import Parts
-from engine_worker.engine.pixels import Pixels
+from engine_worker.engine.picture_file import Pixels
 from engine_worker.engine.prompts import condition
 from engine_worker.engine.sampler import advance, predict, start
 from engine_worker.engine.schedulers import make_schedule
