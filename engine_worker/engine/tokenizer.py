@@ -15,7 +15,6 @@ _VOCABULARY_FILE = "bpe_simple_vocab_16e6.txt.gz"
 # (A. Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", 2021).
 _MERGES = 49152 - 256 - 2
 _END_OF_WORD = "</w>"
-_TOKENIZER_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 
 
@@ -39,9 +38,6 @@ def make_tokenizer(plan: TokenizerPlan) -> Tokenizer:
     if plan.folder is None:
         tokenizer: Tokenizer = _from_vocabulary(plan.pad_token)
         return tokenizer
-    # Without its files transformers would make a tokenizer that knows no words.
-    if not any(all((plan.folder / name).is_file() for name in names) for names in _TOKENIZER_FILES):
-        raise ModelUnreadable(f"The folder {plan.folder.name} holds no CLIP tokenizer")
     try:
         tokenizer = CLIPTokenizer.from_pretrained(str(plan.folder), local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError) as error:

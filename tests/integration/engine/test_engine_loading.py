@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from engine_worker.embedded.random_checkpoint import small_architecture
 from engine_worker.engine.diffusers_engine import build
-from engine_worker.engine.header import read_header
 from engine_worker.engine.ldm_shapes import read_architecture
-from engine_worker.engine.loading import load_parts, path_of
+from engine_worker.engine.loading import load_parts
 from engine_worker.engine.parts import Parts, SdText, SdxlText
+from engine_worker.fetch.one_file import describe_file
+from engine_worker.header import read_header
 from kernel.protocol.errors import EngineFailed, ModelUnreadable
 from kernel.protocol.specs import EngineLoad
 from kernel.protocol.vocabulary import ModelBase, Variant
@@ -95,8 +96,8 @@ def test_the_single_file_has_the_keys_that_diffusers_own_converters_expect(
 
 
 def test_the_architecture_is_read_from_the_shapes(base: ModelBase, checkpoints: Path) -> None:
-    header = read_header(checkpoints / f"{base}.safetensors")
-    assert read_architecture(header) == small_architecture(base)
+    path = checkpoints / f"{base}.safetensors"
+    assert read_architecture(read_header(path), describe_file(path)) == small_architecture(base)
 
 
 def test_weights_do_not_depend_on_the_file_once_they_are_loaded(checkpoints: Path, tmp_path: Path) -> None:
@@ -176,12 +177,12 @@ def make_it_a_lora(tensors: Tensors) -> None:
     ("change", "says"),
     [
         (drop_a_vae_tensor, "VAE lacks the tensor first_stage_model.decoder.conv_in.weight"),
-        (drop_the_text_encoder, "without its text encoder"),
+        (drop_the_text_encoder, "lacks text encoders"),
         (add_a_tensor, "no use for the tensor model.diffusion_model.middle_block.9.weight"),
         (reshape_a_tensor, "should be"),
         (widen_the_input, "inpainting"),
         (make_it_sd2, "Stable Diffusion 2"),
-        (make_it_a_lora, "a LoRA"),
+        (make_it_a_lora, "an engine is made of a checkpoint"),
     ],
 )
 def test_a_file_that_is_no_whole_checkpoint_is_refused_in_words(
@@ -214,10 +215,10 @@ def broken_folder(checkpoints: Path, place: Path) -> Path:
 @pytest.mark.parametrize(
     ("gone", "says"),
     [
-        ("model_index.json", "no model_index.json"),
-        ("unet/config.json", "unet/config.json cannot be read"),
-        ("unet/diffusion_pytorch_model.safetensors", "holds no diffusion_pytorch_model.safetensors"),
-        ("scheduler/scheduler_config.json", "scheduler_config.json cannot be read"),
+        ("model_index.json", "lacks the file model_index.json"),
+        ("unet/config.json", "lacks the file unet/config.json"),
+        ("unet/diffusion_pytorch_model.safetensors", "lacks the file unet/diffusion_pytorch_model"),
+        ("scheduler/scheduler_config.json", "lacks the file scheduler/scheduler_config.json"),
         ("tokenizer/tokenizer.json", "no CLIP tokenizer"),
     ],
 )
@@ -234,7 +235,7 @@ def test_a_folder_of_pickles_is_refused_with_the_way_out(checkpoints: Path, tmp_
     folder = broken_folder(checkpoints, tmp_path)
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
     weights.rename(weights.with_suffix(".bin"))
-    with pytest.raises(ModelUnreadable, match="convert it to safetensors"):
+    with pytest.raises(ModelUnreadable, match="convert to safetensors"):
         load(folder)
 
 
@@ -287,16 +288,6 @@ def shard(path: Path) -> None:
         weight_map |= dict.fromkeys(part, file)
     index = path.with_name("diffusion_pytorch_model.safetensors.index.json")
     index.write_bytes(msgspec.json.encode({"weight_map": weight_map}))
-
-
-@pytest.mark.parametrize("uri", ["https://host/x.safetensors", "file://host/x.safetensors", "/x.safetensors"])
-def test_only_local_files_are_loaded(uri: str) -> None:
-    with pytest.raises(ModelUnreadable, match="local files"):
-        path_of(uri)
-
-
-def test_an_address_may_have_escaped_letters() -> None:
-    assert path_of("file:///models/a%20b.safetensors") == Path("/models/a b.safetensors")
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "abacus", "mps"])

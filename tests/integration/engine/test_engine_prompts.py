@@ -13,7 +13,7 @@ from engine_worker.engine.tokenizer import make_tokenizer
 
 pytestmark = pytest.mark.torch
 
-# Token numbers as OpenAI's CLIP has them: its paper's example prompt, accents, digits and two bytes of an emoji.
+# Token numbers as OpenAI's CLIP has them.
 KNOWN = {
     "a photo of a cat": [49406, 320, 1125, 539, 320, 2368, 49407],
     "": [49406, 49407],
