@@ -83,7 +83,7 @@ def manager(*options: str) -> Iterator[Caller]:
     """A fresh Manager in its own process and folder, and a caller connected to it."""
     with TemporaryDirectory(prefix="spoon-") as name:
         folder = Path(name)
-        _add_model(folder)
+        add_model(folder)
         command = [sys.executable, "-m", "bench.manager", str(folder), *options]
         with (folder / "log").open("wb") as log, process(command, log.fileno()):
             keys = secret_key_file(folder / "bus", ClientRole.ADMIN)
@@ -118,7 +118,7 @@ def _wait_for(file: Path, log: Path) -> None:
         time.sleep(0.02)
 
 
-def _add_model(folder: Path) -> None:
+def add_model(folder: Path) -> None:
     """A ready checkpoint, put straight into the database: no file is needed to measure the bus."""
     database = settings_in(folder).database_file
     database.parent.mkdir(parents=True)

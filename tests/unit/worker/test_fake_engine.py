@@ -145,6 +145,11 @@ def test_a_hang_never_returns_from_the_step() -> None:
         World().run(job(prompt="[hang]"))
 
 
+def test_a_defect_is_raised_from_the_step() -> None:
+    with pytest.raises(RuntimeError):
+        World().run(job(prompt="[bug]"))
+
+
 def test_a_job_that_runs_out_of_memory_fails_alone() -> None:
     outcomes = World().run(job("a", "[oom]"), job("b"))
     failed = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
