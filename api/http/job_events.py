@@ -120,7 +120,7 @@ class JobEvents:
     def _is_forgotten(self, row: JobRow, seen: EventSeq | None, known: SeqRange) -> bool:
         """Whether changes that the client has not seen are no longer in the database."""
         if seen is None:
-            return not self._events(row, EventSeq(0))
+            return all(event.kind is not ChangeKind.JOB for event in self._events(row, EventSeq(0)))
         return seen + 1 < known.first or seen > known.last
 
 
