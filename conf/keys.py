@@ -11,7 +11,7 @@ from msgspec import NODEFAULT
 
 from conf.settings import Settings
 
-Value = bool | int | float | str | Path | tuple[Path, ...] | None
+Value = bool | int | float | str | Path | tuple[Path, ...] | tuple[str, ...] | None
 
 ENVIRONMENT_PREFIX: Final = "SPOON_"
 
@@ -26,6 +26,7 @@ class Kind(Enum):
     TEXT = "text"
     FOLDER = "folder"
     FOLDERS = "folders"
+    NAMES = "names"
 
 
 _SUFFIXES: Final = {"_s": Kind.DURATION, "_bytes": Kind.SIZE}
@@ -106,6 +107,8 @@ def _kind(type_: inspect.Type) -> Kind:
             return Kind.TEXT
         case inspect.CustomType(cls=cls) if cls is Path:
             return Kind.FOLDER
+        case inspect.VarTupleType(item_type=inspect.StrType()):
+            return Kind.NAMES
         case inspect.VarTupleType():
             return Kind.FOLDERS
         case _:

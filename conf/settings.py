@@ -37,7 +37,9 @@ class Server(Struct, frozen=True, kw_only=True):
     host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535)] = 7870
     """0: any free one; the API writes its address to the file `api.url` in the bus folder."""
-    threads: Some = 16
+    allowed_hosts: tuple[str, ...] = ()
+    """Names to answer under, beside localhost, `host` and plain IP addresses."""
+    threads: Some = 64
     max_streams: Annotated[int, Meta(ge=0)] = 8
     """Open event streams at once: each holds one of the threads."""
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 32 << 20

@@ -45,6 +45,8 @@ def read_variable(key: Key, text: str, home: Path) -> Value:
             return read_value(key, _FLAGS.get(text.strip().lower(), text), home)
         case Kind.FOLDERS:
             return read_value(key, [part for part in text.split(os.pathsep) if part], home)
+        case Kind.NAMES:
+            return read_value(key, [part.strip() for part in text.split(",") if part.strip()], home)
         case _:
             return read_value(key, text, home)
 
@@ -54,8 +56,8 @@ def default_value(key: Key, home: Path) -> Value:
     match key.default:
         case Path() as folder:
             return _absolute(folder, home)
-        case tuple() as folders:
-            return tuple(_absolute(folder, home) for folder in folders)
+        case tuple() as folders if key.kind is Kind.FOLDERS:
+            return tuple(_absolute(Path(folder), home) for folder in folders)
         case other:
             return other
 
@@ -89,6 +91,7 @@ def allowed(key: Key) -> str:
         Kind.TEXT: "a text",
         Kind.FOLDER: "the path of a folder",
         Kind.FOLDERS: "a list of paths of folders",
+        Kind.NAMES: "a list of names",
     }[key.kind]
     if key.kind is Kind.TEXT and key.pattern and key.pattern.startswith("^tcp"):
         words = 'an address such as "tcp://192.168.1.2:7871"'
@@ -119,6 +122,8 @@ def _read(key: Key, raw: object, home: Path) -> Value:
             return _absolute(Path(raw), home)
         case Kind.FOLDERS, list() if all(isinstance(part, str) and _is_path(part) for part in raw):
             return tuple(_absolute(Path(str(part)), home) for part in raw)
+        case Kind.NAMES, list() if all(isinstance(part, str) and part.strip() for part in raw):
+            return tuple(str(part) for part in raw)
         case _:
             return None
 

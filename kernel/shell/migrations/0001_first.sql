@@ -85,7 +85,7 @@ CREATE TABLE image (
 ) STRICT;
 
 CREATE INDEX image_by_job ON image (job_id);
-CREATE INDEX image_by_engine ON image (engine_id);
+CREATE INDEX image_by_engine ON image (engine_id, image_id);
 CREATE INDEX image_to_expire ON image (expires_at_ms) WHERE gone_reason IS NULL;
 CREATE INDEX image_by_age ON image (created_at_ms) WHERE gone_reason IS NULL;
 
