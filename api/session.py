@@ -90,9 +90,9 @@ class Session:
     def hear(self, received: Received[BrokerReply], now: float) -> Heard:
         """Take one message of the Manager: answer a question with it, or hand it on as news."""
         self._heard_at = now
-        is_new_epoch = received.head.epoch not in (NO_EPOCH, self.epoch)
+        is_new_epoch = self.epoch not in (NO_EPOCH, received.head.epoch)
+        self.epoch = received.head.epoch
         if is_new_epoch:
-            self.epoch = received.head.epoch
             self.reconnected(now)
         reply = received.body
         if isinstance(reply, News):
