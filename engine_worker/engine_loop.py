@@ -1,10 +1,14 @@
 """An engine worker's main thread: do what the session asked for, and step the engine in between."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from queue import Empty
 from typing import assert_never
 
+from msgspec.structs import replace
+
 from engine_worker.engine.port import Emit, Engine, Outcome
+from engine_worker.files import resolve
 from engine_worker.session.actions import Admit, Cancel, Exit, Inspect, Load, Task
 from engine_worker.shell import Inbox
 from kernel.protocol.errors import SpoonError
@@ -23,9 +27,13 @@ Report = Callable[[EngineReady | EngineFailed | Outcome], None]
 class EngineLoop:
     """Owns the engine. Everything but `Report` happens in the thread that calls `run`."""
 
-    def __init__(self, inbox: Inbox, build: BuildEngine, report: Report) -> None:
+    def __init__(
+        self, inbox: Inbox, build: BuildEngine, report: Report, roots: Sequence[Path] | None = None
+    ) -> None:
+        """`roots` are the folders that models may lie in; None for an engine that opens no files."""
         self._inbox = inbox
         self._build = build
+        self._roots = roots
         self._report = report
         self._engine: Engine | None = None
 
@@ -58,8 +66,9 @@ class EngineLoop:
 
     def _load(self, load: EngineLoad) -> None:
         try:
+            confined = load if self._roots is None else _confine(load, self._roots)
             engine = self._build(self._report)
-            loaded = engine.load(load)
+            loaded = engine.load(confined)
         except SpoonError as error:
             self._report(EngineFailed(engine_id=load.engine_id, code=error.code, text=error.detail))
             return
@@ -76,6 +85,15 @@ class EngineLoop:
     def _close(self) -> None:
         if self._engine is not None:
             self._engine.close()
+
+
+def _confine(load: EngineLoad, roots: Sequence[Path]) -> EngineLoad:
+    """The same order with an address that was found to lead to nowhere but the roots of this host.
+
+    Raises: ModelUnreadable, if it leads elsewhere.
+    """
+    path = resolve(load.checkpoint.uri, roots)
+    return replace(load, checkpoint=replace(load.checkpoint, uri=path.as_uri()))
 
 
 def _do_with(engine: Engine, task: Admit | Cancel | Inspect) -> None:

@@ -25,7 +25,7 @@ from queue import SimpleQueue
 
 from engine_worker import ticket
 from engine_worker.engine.port import Emit, Engine
-from engine_worker.engine_loop import BuildEngine, EngineLoop
+from engine_worker.engine_loop import EngineLoop
 from engine_worker.exits import ExitCode
 from engine_worker.fetch.fetch_loop import FetchLoop
 from engine_worker.logbook import Logbook
@@ -82,7 +82,8 @@ def _work(join: Join, log: Logbook) -> Exit:
     if join.role is WorkerRole.FETCH:
         loop = FetchLoop(inbox, roots, thread.report)
     else:
-        loop = EngineLoop(inbox, _engine_builder(join.is_fake, roots), thread.report)
+        build, engine_roots = (_build_fake, None) if join.is_fake else (_build_real, roots)
+        loop = EngineLoop(inbox, build, thread.report, engine_roots)
     log.write("started", role=join.role, endpoint=join.endpoint, pid=os.getpid(), version=VERSION)
     thread.start()
     try:
@@ -104,23 +105,23 @@ def _hello(join: Join) -> Hello:
     )
 
 
-def _engine_builder(is_fake: bool, roots: tuple[Path, ...]) -> BuildEngine:
-    """Which engine this worker runs. Its module is imported when it is to be loaded: torch takes seconds."""
+# An engine's module is imported when it is to be loaded: torch takes seconds, which the Manager's
+# first answer need not wait for.
 
-    def fake(emit: Emit) -> Engine:
-        from engine_worker.engine.fake_engine import FakeEngine
 
-        return FakeEngine(emit)
+def _build_fake(emit: Emit) -> Engine:
+    from engine_worker.engine.fake_engine import FakeEngine
 
-    def real(emit: Emit) -> Engine:
-        try:
-            from engine_worker.engine.diffusers_engine import build
-        except ModuleNotFoundError as error:
-            hint = "install automatic-spoon with its worker extra"
-            raise EngineFailed(f"the package {error.name} is missing: {hint}") from error
-        return build(emit, roots)
+    return FakeEngine(emit)
 
-    return fake if is_fake else real
+
+def _build_real(emit: Emit) -> Engine:
+    try:
+        from engine_worker.engine.diffusers_engine import build
+    except ModuleNotFoundError as error:
+        hint = "install automatic-spoon with its worker extra"
+        raise EngineFailed(f"the package {error.name} is missing: {hint}") from error
+    return build(emit)
 
 
 def _last_of(inbox: Inbox) -> Exit:

@@ -82,12 +82,17 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         stack.callback(DataLock(settings.database.folder).release)
         store = Store(settings.database_file)
         stack.callback(store.close)
-        loop = _build(settings, options, store, stack)
-        return loop.run()
+        return build(settings, options, store, Recall(store.connection), stack).run()
 
 
-def _build(settings: Settings, options: argparse.Namespace, store: Store, stack: ExitStack) -> Loop:
-    recall, epoch = Recall(store.connection), store.next_epoch()
+def build(
+    settings: Settings, options: argparse.Namespace, store: Store, recall: Recall, stack: ExitStack
+) -> Loop:
+    """Every object of the Manager, wired. What must be undone at the end goes onto the stack.
+
+    Raises: BadConfiguration.
+    """
+    epoch = store.next_epoch()
     broker = Broker(recall.snapshot(epoch), limits_of(settings, options), clock.RandomFresh(), clock.now())
     files = FileThread({"images": settings.images.folder, "blobs": settings.blobs.folder})
     stack.callback(files.close)

@@ -79,7 +79,8 @@ class Follower:
                 failures = 0
                 if self._is_ended(body):
                     return body
-                self._stream()
+                if self._stream():
+                    continue
             except ServerUnreachable:
                 failures += 1
                 if failures >= _PATIENCE:
@@ -88,8 +89,6 @@ class Follower:
                 # Too many streams are open, or the Manager is away: ask again instead.
                 if refusal.problem.status not in _TRY_LATER:
                     raise
-            else:
-                continue
             self._sleep(_POLL_S)
 
     def _is_ended(self, body: bytes) -> bool:
@@ -98,15 +97,18 @@ class Follower:
             self._on_progress(job.progress)
         return job.is_ended
 
-    def _stream(self) -> None:
-        """Read events until the job has ended, or the stream has."""
+    def _stream(self) -> bool:
+        """Read events until the job has ended, or the stream has. Returns: whether there were any."""
+        are_any = False
         headers = {"Accept": "text/event-stream"}
         if self._last_id is not None:
             headers["Last-Event-ID"] = self._last_id
         with self._rest.stream(f"{self._path}/events", headers) as answer:
             for event in read_events(answer.iter_lines()):
+                are_any = True
                 self._last_id = event.id or self._last_id
                 if event.kind == "progress":
                     self._on_progress(read(event.data.encode(), Progress))
                 if event.kind == "state" and read(event.data.encode(), State).status in ENDED:
-                    return
+                    break
+        return are_any

@@ -99,7 +99,8 @@ def _say_progress(line: "ManagerLine", said: str) -> str:
     except ManagerUnreachable:
         return said
     running = answer.jobs_processing
-    text = f"{answer.phase}: {running} running {'job' if running == 1 else 'jobs'} to finish"
+    jobs = "job" if running == 1 else "jobs"
+    text = f"{answer.phase}: {running} running {jobs} to finish" if running else f"{answer.phase}"
     if text != said:
         click.echo(text, err=True)
     return text

@@ -17,6 +17,7 @@ class JobDirectives:
 
     is_crash: bool
     is_hang: bool
+    is_bug: bool
     is_deaf: bool
     """A cancel is ignored."""
     is_oom: bool
@@ -44,6 +45,7 @@ def read_prompt(prompt: str) -> JobDirectives:
     return JobDirectives(
         is_crash="[crash]" in prompt,
         is_hang="[hang]" in prompt,
+        is_bug="[bug]" in prompt,
         is_deaf="[ignore cancel]" in prompt,
         is_oom="[oom]" in prompt,
         is_failure="[fail]" in prompt,

@@ -8,6 +8,7 @@ takes as long as the slowest job's. Words in a prompt:
     [crash]             the process dies in the job's second step, or in its only one, with CRASH_STATUS
     [hang]              the step never returns
     [oom]               the job's first step ends it with `out_of_memory`
+    [bug]               the step raises, as that of a defective engine would
     [fail]              the job is refused with `job_rejected` when it is admitted
     [warn]              the job completes with a warning
     [ignore cancel]     a cancel is not obeyed
@@ -143,6 +144,8 @@ class FakeEngine:
         is_crash_step = job.done_steps == min(1, max(0, job.all_steps - 1))
         if is_crash_step and (wants.is_crash or _is_first_time(wants.crash_once)):
             self._end_process(CRASH_STATUS)
+        if wants.is_bug:
+            raise RuntimeError("the prompt asked for a defect")
         if wants.is_hang or _is_first_time(wants.hang_once):
             self._hang()
 

@@ -96,8 +96,10 @@ class HeldJobs:
         return self._start(order)
 
     def _cancel_unheld(self, order: CancelJob) -> list[Action]:
+        """Say so once: a Manager that answers a stale report with a cancel would be answered for ever."""
         end = self._ends.get(order.job_id)
-        if end is not None and order.lease < end.lease:
+        is_said = end is not None and isinstance(end, JobDropped) and order.lease == end.lease
+        if is_said or (end is not None and order.lease < end.lease):
             return []
         report = JobDropped(job_id=order.job_id, lease=order.lease)
         self._remember(report)

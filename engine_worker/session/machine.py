@@ -139,7 +139,7 @@ class Session:
     def _on_order(self, event: OrderArrived, now: float) -> list[Action]:
         order = event.order
         if self._phase is Phase.JOINING:
-            return self._on_answer(order, now) if isinstance(order, Welcome | Refuse) else []
+            return self._on_answer(order, now) if isinstance(order, Welcome | Refuse | Leave) else []
         if self._phase not in WELCOME_PHASES or event.epoch != self._epoch:
             return []
         self._pulse.heard(now)
@@ -147,7 +147,9 @@ class Session:
             return self._on_life_order(order)
         return self._on_work_order(order)
 
-    def _on_answer(self, answer: Welcome | Refuse, now: float) -> list[Action]:
+    def _on_answer(self, answer: Welcome | Refuse | Leave, now: float) -> list[Action]:
+        if isinstance(answer, Leave):
+            return self._move(Cause.LEAVE_ORDERED)
         if isinstance(answer, Refuse):
             return self._move(Cause.REFUSED, f"refused: {answer.code}: {answer.text}")
         self._epoch = answer.epoch

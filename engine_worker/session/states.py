@@ -50,6 +50,7 @@ MOVES: Final[Mapping[Phase, Mapping[Cause, Phase]]] = MappingProxyType(
         | {
             Cause.WELCOMED: Phase.JOINED,
             Cause.UNANSWERED: Phase.LEFT,
+            Cause.LEAVE_ORDERED: Phase.LEFT,
             Cause.STOP_ASKED: Phase.LEFT,
         },
         Phase.JOINED: _JOINED | {Cause.DRAIN_ORDERED: Phase.DRAINING, Cause.STOP_ASKED: Phase.STOPPING},
@@ -85,7 +86,7 @@ PARTINGS: Final[Mapping[Cause, Parting]] = MappingProxyType(
         Cause.SILENCE: Parting(ExitCode.MANAGER_GONE, "the Manager fell silent", 0.0, 1.0),
         Cause.LEAVE_ORDERED: Parting(ExitCode.LEFT, "told to leave", 1.0, 1.0, says_goodbye=True),
         Cause.STOP_ASKED: Parting(ExitCode.LEFT, "stopped by a signal", 1.0, 1.0, says_goodbye=True),
-        Cause.EMPTIED: Parting(ExitCode.LEFT, "drained", 5.0, 10.0, says_goodbye=True),
+        Cause.EMPTIED: Parting(ExitCode.LEFT, "drained", 5.0, 3.0, says_goodbye=True),
         Cause.BROKE: Parting(ExitCode.BUG, "the engine's loop broke", 1.0, 1.0),
     }
 )

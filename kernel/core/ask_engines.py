@@ -8,6 +8,7 @@ from kernel.protocol import client
 from kernel.protocol.errors import (
     EngineNotFound,
     EngineRunning,
+    IllegalMove,
     ModelNotReady,
     NameTaken,
     NotEnoughMemory,
@@ -29,7 +30,8 @@ def create(world: World, ask: client.CreateEngine) -> client.BrokerReply:
     if spec.name is not None and spec.name in world.engine_names:
         raise NameTaken(f"another engine is called {spec.name!r}: choose another name")
     if ask.start:
-        _check_can_start(world)
+        _check_running(world)
+        _check_room(world)
     row = EngineRow(
         engine_id=EngineId(world.fresh.id()),
         name=spec.name,
@@ -55,9 +57,12 @@ def _check_checkpoint(world: World, model_id: ModelId) -> ModelRow:
     return row
 
 
-def _check_can_start(world: World) -> None:
+def _check_running(world: World) -> None:
     if world.phase is not Phase.RUNNING:
         raise ShuttingDown
+
+
+def _check_room(world: World) -> None:
     if schedule.has_room(world) or schedule.can_make_room(world):
         return
     running = [e.row.name or e.row.engine_id for e in world.engines.values() if e.is_running]
@@ -73,9 +78,10 @@ def start(world: World, ask: client.StartEngine) -> client.BrokerReply:
     Raises: EngineNotFound; ModelNotReady; NotEnoughMemory; ShuttingDown.
     """
     engine = find(world, ask.engine_id)
+    _check_running(world)
     _check_checkpoint(world, engine.row.spec.checkpoint)
     if not engine.is_running:
-        _check_can_start(world)
+        _check_room(world)
     _start(world, engine)
     return _accepted(engine)
 
@@ -119,11 +125,12 @@ def delete(world: World, ask: client.DeleteEngine) -> client.BrokerReply:
 def invite(world: World, event: Asked, ask: client.InviteWorker) -> None:
     """Expect a worker that a person starts by hand; the shell mints its keys and answers with the ticket.
 
-    Raises: EngineNotFound; ShuttingDown.
+    Raises: EngineNotFound; ShuttingDown; IllegalMove, while the engine is stopping.
     """
     engine = find(world, ask.engine_id)
-    if world.phase is not Phase.RUNNING:
-        raise ShuttingDown
+    _check_running(world)
+    if engine.is_stopping:
+        raise IllegalMove("the engine is stopping: invite the worker once it is closed")
     worker = workers.invite(world, engine)
     world.act(
         actions.MintTicket(

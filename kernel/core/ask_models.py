@@ -46,7 +46,9 @@ def _is_same_recipe(row: ModelRow, ask: client.RegisterModel) -> bool:
     is_same_file = (row.uri, row.model_type, row.name) == (ask.uri, ask.model_type, ask.name)
     is_same_word = (row.declared_base, row.declared_sha256) == (ask.model_base, ask.sha256)
     is_same_note = (row.tags, row.trigger_words) == (ask.tags, ask.trigger_words)
-    return is_same_file and is_same_word and is_same_note and row.status is not ModelState.ERROR
+    is_same_variant = ask.variant in (None, row.variant)
+    is_same = is_same_file and is_same_word and is_same_note and is_same_variant
+    return is_same and row.status is not ModelState.ERROR
 
 
 def retry(world: World, ask: client.RetryModel) -> client.BrokerReply:

@@ -15,6 +15,7 @@ from kernel.core import (
     stock,
     workers,
 )
+from kernel.core.tables import WorkerState
 from kernel.core.world import Worker, World
 from kernel.protocol.ids import EngineId
 
@@ -67,7 +68,7 @@ DueOfWorker = due.Hello | due.Load | due.Silence | due.Progress | due.Drop | due
 def _serve_worker(world: World, worker: Worker, item: DueOfWorker) -> None:
     match item:
         case due.Hello():
-            workers.doom(world, worker, "the worker never said hello", is_to_blame=worker.is_local)
+            _never_came(world, worker)
         case due.Load():
             workers.doom(world, worker, "loading took too long", is_to_blame=True)
         case due.Silence():
@@ -77,7 +78,7 @@ def _serve_worker(world: World, worker: Worker, item: DueOfWorker) -> None:
         case due.Drop():
             workers.doom(world, worker, "a cancelled job was not dropped", is_to_blame=_is_stuck(worker))
         case due.Drain():
-            workers.doom(world, worker, "the worker did not leave", is_to_blame=False)
+            workers.doom(world, worker, "the worker did not leave", is_to_blame=worker.has_quit)
         case due.Kill():
             _kill(world, worker)
         case due.Idle():
@@ -86,6 +87,13 @@ def _serve_worker(world: World, worker: Worker, item: DueOfWorker) -> None:
             assert_never(item)
     if worker.engine_id is not None:
         schedule.tend(world, world.engines[worker.engine_id])
+
+
+def _never_came(world: World, worker: Worker) -> None:
+    if worker.state is WorkerState.INVITED and worker.engine_id is not None:
+        workers.revoke(world, world.engines[worker.engine_id], worker)
+    else:
+        workers.doom(world, worker, "the worker never said hello", is_to_blame=True)
 
 
 def _silent(world: World, worker: Worker) -> None:

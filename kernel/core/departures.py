@@ -6,7 +6,7 @@ from kernel.core import due, engines, fetching, jobs, schedule, workers
 from kernel.core.tables import WorkerState
 from kernel.core.world import Engine, Worker, World
 from kernel.protocol.errors import EngineFailed
-from kernel.protocol.vocabulary import Phase
+from kernel.protocol.vocabulary import EngineState, Phase
 
 MAX_DEATHS: Final = 3
 """So many workers of an engine may die in a row, with no job to blame, before the engine gives up."""
@@ -20,10 +20,11 @@ def worker_gone(world: World, worker: Worker, status: str, last_words: str = "")
     reason = _reason(worker, status, last_words)
     held = [world.jobs[job_id] for job_id, slot in worker.slots.items() if not slot.is_cancelled]
     was_idle = not worker.slots
-    is_crash = worker.is_to_blame and not (worker.state is WorkerState.DRAINING and was_idle)
+    is_asked_for = worker.state is WorkerState.DRAINING and was_idle and not worker.has_quit
+    is_crash = worker.is_to_blame and not is_asked_for
     workers.forget(world, worker)
     if worker.engine_id is None:
-        fetching.lost(world, worker, reason)
+        fetching.lost(world, worker, reason, is_crash=is_crash)
         return
     engine = world.engines[worker.engine_id]
     del engine.workers[worker.worker_id]
@@ -41,7 +42,8 @@ def _count_death(world: World, engine: Engine, worker: Worker, reason: str) -> N
     """Nobody is to blame but the engine itself: start it again later, or not any more."""
     is_steady = worker.ready_at_s is not None and world.now.mono_s - worker.ready_at_s > STEADY_S
     engine.deaths = 1 if is_steady else engine.deaths + 1
-    if not schedule.is_wanted(engine):
+    is_ending = engine.is_stopping or engine.row.status is EngineState.ERROR
+    if is_ending or not schedule.is_wanted(engine):
         return
     if engine.deaths >= MAX_DEATHS:
         text = f"{engine.deaths} workers in a row died, the last one so: {reason}"

@@ -10,6 +10,8 @@ from kernel.protocol.vocabulary import EngineState
 
 FAILED_AT_ONCE: Final = 100
 """So many waiting jobs of a failed engine are failed in one event, the rest in the next ones."""
+PAUSE_S: Final = 0.001
+"""Between two such events others get their turn."""
 
 
 def refresh(world: World, engine: Engine) -> None:
@@ -50,7 +52,9 @@ def stop(world: World, engine: Engine, *, is_now: bool = False) -> None:
     world.timers.clear(due.Relaunch(engine.row.engine_id))
     world.timers.clear(due.KeepAlive(engine.row.engine_id))
     for worker in list(engine.workers.values()):
-        if is_now:
+        if worker.state is WorkerState.INVITED:
+            workers.revoke(world, engine, worker)
+        elif is_now:
             workers.dismiss(world, worker)
         elif worker.state is WorkerState.READY:
             workers.drain(world, worker)
@@ -59,13 +63,17 @@ def stop(world: World, engine: Engine, *, is_now: bool = False) -> None:
 
 
 def fail(world: World, engine: Engine, code: str, text: str) -> None:
-    """Put an engine into error: its workers end, its waiting jobs fail with the same reason."""
+    """Put an engine into error: its workers end, its jobs fail with the same reason."""
     engine.is_pinned = engine.is_stopping = False
     world.engines_without_room.pop(engine.row.engine_id, None)
     world.timers.clear(due.Relaunch(engine.row.engine_id))
     world.timers.clear(due.KeepAlive(engine.row.engine_id))
     for worker in list(engine.workers.values()):
-        workers.doom(world, worker, text, is_to_blame=False)
+        if worker.state is WorkerState.INVITED:
+            workers.revoke(world, engine, worker)
+        else:
+            workers.take_jobs_away(world, worker)
+            workers.doom(world, worker, text, is_to_blame=False)
     row = replace(engine.row, error_code=code, error=text, device=None, memory_bytes=None)
     record.move_engine(world, engine, row, EngineState.ERROR)
     engine.is_clearing = True
@@ -80,4 +88,4 @@ def fail_waiting(world: World, engine: Engine) -> None:
             return
         reason = engine.row.error or "the engine is in error"
         jobs.fail(world, world.jobs[job_id], engine.row.error_code or "engine_failed", reason)
-    world.timers.set(due.FailWaiting(engine.row.engine_id), world.now.mono_s)
+    world.timers.set(due.FailWaiting(engine.row.engine_id), world.now.mono_s + PAUSE_S)

@@ -10,6 +10,7 @@ from kernel.core.world import Worker, World
 from kernel.protocol import client
 from kernel.protocol import worker as wire
 from kernel.protocol.errors import WorkerCrashed
+from kernel.protocol.ids import ModelId
 from kernel.protocol.vocabulary import ModelState, Phase, WorkerRole
 
 MAX_FETCHERS: Final = 2
@@ -26,8 +27,7 @@ def tend(world: World) -> None:
     if world.phase is not Phase.RUNNING or due.Fetch() in world.timers:
         return
     pool = [w for w in world.workers.values() if w.role is WorkerRole.FETCH and not w.is_asked_to_leave]
-    taken = {w.model_id for w in pool}
-    waiting = [model_id for model_id in world.models_to_inspect if model_id not in taken]
+    waiting = _untouched_models(world)
     for worker in pool:
         if worker.state is WorkerState.READY and worker.model_id is None:
             if waiting:
@@ -37,6 +37,12 @@ def tend(world: World) -> None:
     starting = sum(w.state is WorkerState.LAUNCHED for w in pool)
     for _ in range(min(len(waiting) - starting, MAX_FETCHERS - len(pool))):
         workers.launch(world, WorkerRole.FETCH)
+
+
+def _untouched_models(world: World) -> list[ModelId]:
+    """The models that no worker has; one that is being ended still has its own."""
+    taken = {w.model_id for w in world.workers.values()}
+    return [model_id for model_id in world.models_to_inspect if model_id not in taken]
 
 
 def _inspect(world: World, worker: Worker, row: ModelRow) -> None:
@@ -86,17 +92,15 @@ def failed(world: World, worker: Worker, report: wire.ModelFailed) -> None:
     tend(world)
 
 
-def _done(world: World, worker: Worker, model_id: str) -> ModelRow | None:
-    """Free the worker. None, if the model was deleted meanwhile or is not the worker's."""
+def _done(world: World, worker: Worker, model_id: ModelId) -> ModelRow | None:
+    """Free the worker. None, if the model is not the worker's, or nobody waits for it any more."""
     if worker.model_id != model_id:
         return None
-    row = world.models.get(worker.model_id)
     worker.model_id = None
     world.fetch_deaths = 0
     world.timers.clear(due.Load(worker.worker_id))
-    if row is not None:
-        world.models_to_inspect.pop(row.model_id, None)
-    return row
+    is_awaited = world.models_to_inspect.pop(model_id, None) is not None
+    return world.models[model_id] if is_awaited else None
 
 
 def give_up(world: World, row: ModelRow, code: str, text: str) -> None:
@@ -104,18 +108,25 @@ def give_up(world: World, row: ModelRow, code: str, text: str) -> None:
     record.move_model(world, replace(row, error_code=code, error=text), ModelState.ERROR)
 
 
-def lost(world: World, worker: Worker, reason: str) -> None:
+def lost(world: World, worker: Worker, reason: str, *, is_crash: bool) -> None:
     """A fetch worker is gone: its model is tried again; workers that cannot even start are not for long."""
-    model_id, was_leaving = worker.model_id, worker.is_asked_to_leave
-    if model_id is not None and model_id in world.models_to_inspect:
+    model_id = worker.model_id
+    if not is_crash:
+        pass
+    elif model_id is None:
+        _count_death(world, reason)
+    elif model_id in world.models_to_inspect:
         world.models_to_inspect[model_id] += 1
         if world.models_to_inspect[model_id] >= MAX_CRASHES:
             give_up(world, world.models[model_id], WorkerCrashed.code, reason)
-    elif model_id is None and not was_leaving:
-        world.fetch_deaths += 1
-        if world.fetch_deaths >= MAX_DEATHS:
-            world.fetch_deaths = 0
-            for waiting in list(world.models_to_inspect):
-                give_up(world, world.models[waiting], WorkerCrashed.code, reason)
-        world.timers.set(due.Fetch(), world.now.mono_s + BACKOFF_S)
     tend(world)
+
+
+def _count_death(world: World, reason: str) -> None:
+    """No model is to blame: launch the next worker later, or give up the models that wait for one."""
+    world.fetch_deaths += 1
+    if world.fetch_deaths >= MAX_DEATHS:
+        world.fetch_deaths = 0
+        for model_id in _untouched_models(world):
+            give_up(world, world.models[model_id], WorkerCrashed.code, reason)
+    world.timers.set(due.Fetch(), world.now.mono_s + BACKOFF_S)

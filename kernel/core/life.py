@@ -1,5 +1,6 @@
 """The Manager's own life: how it starts from what the database holds, and how it stops without losing any."""
 
+from dataclasses import replace
 from typing import Final
 
 from kernel.core import actions, due, engines, fetching, jobs, record, schedule, stock, workers
@@ -38,13 +39,14 @@ def start(world: World) -> None:
         jobs.give_back(world, job)
     for engine in world.engines.values():
         if engine.row.status in RUNNING_ENGINE_STATES:
-            record.move_engine(world, engine, engine.row, EngineState.CLOSED)
+            row = replace(engine.row, device=None, memory_bytes=None)
+            record.move_engine(world, engine, row, EngineState.CLOSED)
         elif engine.row.status is EngineState.ERROR and engine.queue:
             engine.is_clearing = True
             engines.fail_waiting(world, engine)
-    for row in world.models.values():
-        if row.status is ModelState.DOWNLOADING:
-            world.models_to_inspect[row.model_id] = 0
+    for model in world.models.values():
+        if model.status is ModelState.DOWNLOADING:
+            world.models_to_inspect[model.model_id] = 0
     stock.take(world)
     if world.limits.with_api:
         _launch_companion(world)

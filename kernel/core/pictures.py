@@ -18,7 +18,8 @@ RETRY_S: Final = 1.0
 def arrived(world: World, worker: Worker, report: wire.ImageReady) -> None:
     """A worker sent a picture under a good lease: have it written, unless it is there or on its way."""
     job = world.jobs[report.job_id]
-    is_ours = report.index < len(job.row.image_ids) and job.row.image_ids[report.index] == report.image_id
+    image_ids = job.row.image_ids
+    is_ours = 0 <= report.index < len(image_ids) and image_ids[report.index] == report.image_id
     if not is_ours or report.mime not in ENDINGS or report.image_id in world.pictures:
         return
     if report.index in job.stored:
@@ -53,6 +54,7 @@ def _new_row(world: World, job: Job, report: wire.ImageReady) -> ImageRow:
 def stored(world: World, image_id: ImageId) -> None:
     """A picture is durable: it becomes an image, unless its job has ended meanwhile."""
     row = world.pictures.pop(image_id).row
+    world.act(actions.ForgetPicture(image_id))
     job = world.jobs.get(row.job_id)
     if job is None:
         world.act(actions.TrashPicture(image_id, row.file_name, world.now.unix_ms))
@@ -60,8 +62,12 @@ def stored(world: World, image_id: ImageId) -> None:
     record.add_image(world, row)
     job.stored.add(row.position)
     _tell_owner(world, job, row.position)
+    owner = world.job_owner(job)
     jobs.finish_if_complete(world, job)
-    schedule.tend(world, world.engines[row.engine_id])
+    if owner is not None:
+        schedule.tend_worker(world, owner)
+    else:
+        schedule.tend(world, world.engines[row.engine_id])
 
 
 def _tell_owner(world: World, job: Job, position: int) -> None:

@@ -1,7 +1,7 @@
 """The jobs that wait for one engine, in the order in which they will be given out."""
 
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from kernel.protocol.ids import JobId
 
@@ -33,6 +33,9 @@ class JobQueue:
     def remove(self, job_id: JobId) -> None:
         """Take a job out, wherever it stands."""
         del self._places[job_id]
+        if len(self._heap) > 64 + 4 * len(self._places):
+            self._heap = list(self._places.values())
+            heapify(self._heap)
 
     def first(self) -> JobId | None:
         """The job that is next, or None."""

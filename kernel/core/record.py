@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from kernel.core import actions
+from kernel.core import actions, due
 from kernel.core.rows import ChangeRow, EngineRow, ImageRow, JobRow, ModelRow
 from kernel.core.tables import ENGINE_MOVES, JOB_MOVES, MODEL_MOVES, OPEN_JOB_STATES, check_move
 from kernel.core.world import Engine, Job, World
@@ -117,6 +117,7 @@ def add_image(world: World, row: ImageRow) -> None:
 
 def end_image(world: World, image_id: ImageId, reason: GoneReason) -> None:
     """Mark an image as gone; its file goes to the trash."""
-    world.claims.pop(image_id, None)
+    for ticket in world.claims.pop(image_id, ()):
+        world.timers.clear(due.Claim(image_id, ticket))
     world.act(actions.EndImage(image_id, reason, world.now.unix_ms))
     change(world, ChangeKind.IMAGE, image_id, reason)

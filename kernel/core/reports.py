@@ -5,16 +5,15 @@ from dataclasses import replace
 from kernel.core import actions, due, engines, fetching, jobs, pictures, schedule, workers
 from kernel.core.events import Reported
 from kernel.core.tables import WorkerState
-from kernel.core.world import Slot, Worker, World
+from kernel.core.world import Engine, Slot, Worker, World
 from kernel.protocol import client
 from kernel.protocol import worker as wire
 from kernel.protocol.errors import NotPermitted
-from kernel.protocol.ids import JobId, Lease
-from kernel.protocol.vocabulary import WorkerRole
+from kernel.protocol.vocabulary import EngineState, WorkerRole
 
 
 def reported(world: World, event: Reported) -> None:
-    """Take in one message of a worker. One that is unknown or not yet greeted is told to leave."""
+    """Take in one message of a worker. One that is unknown, or has not said hello yet, is not listened to."""
     worker = world.workers.get(event.worker_id)
     if worker is None:
         return
@@ -43,16 +42,15 @@ def _take(world: World, worker: Worker, event: Reported) -> None:
             world.act(actions.Order(worker.worker_id, wire.Pong()))
         case wire.Goodbye():
             workers.leaves(world, worker)
+            schedule.tend_worker(world, worker)
         case wire.ModelProgress() as report if worker.role is WorkerRole.FETCH:
             fetching.progressed(world, worker, report)
         case wire.ModelInspected() as report if worker.role is WorkerRole.FETCH:
             fetching.inspected(world, worker, report)
         case wire.ModelFailed() as report if worker.role is WorkerRole.FETCH:
             fetching.failed(world, worker, report)
-        case wire.EngineReady() as report if worker.state is WorkerState.LOADING:
-            _engine_ready(world, worker, report)
-        case wire.EngineFailed() as report if worker.state is WorkerState.LOADING:
-            _engine_failed(world, worker, report)
+        case (wire.EngineReady() | wire.EngineFailed()) as report:
+            _about_engine(world, worker, report)
         case (
             wire.Accepted()
             | wire.Progress()
@@ -66,24 +64,30 @@ def _take(world: World, worker: Worker, event: Reported) -> None:
             pass  # true once, but said too late
 
 
-def _engine_ready(world: World, worker: Worker, report: wire.EngineReady) -> None:
+def _about_engine(world: World, worker: Worker, report: wire.EngineReady | wire.EngineFailed) -> None:
+    """Heed a worker that speaks of the engine that it was told to load, and of no other one."""
+    if worker.state is not WorkerState.LOADING or report.engine_id != worker.engine_id:
+        return
     engine = world.engines[report.engine_id]
+    if isinstance(report, wire.EngineReady):
+        _ready(world, engine, worker, report)
+    else:
+        engines.fail(world, engine, report.code, report.text)
+    schedule.tend(world, engine)
+
+
+def _ready(world: World, engine: Engine, worker: Worker, report: wire.EngineReady) -> None:
+    """The first worker that is ready says where the engine runs; the row is saved with its new state."""
     workers.move(worker, WorkerState.READY)
     worker.capacity, worker.ready_at_s = max(report.capacity, 1), world.now.mono_s
     world.timers.clear(due.Load(worker.worker_id))
-    engine.row = replace(
-        engine.row,
-        device=report.device,
-        memory_bytes=report.memory_bytes,
-        started_at_ms=world.now.unix_ms,
-    )
-    schedule.tend(world, engine)
-
-
-def _engine_failed(world: World, worker: Worker, report: wire.EngineFailed) -> None:
-    engine = world.engines[report.engine_id]
-    engines.fail(world, engine, report.code, report.text)
-    schedule.tend(world, engine)
+    if engine.row.status is EngineState.STARTING:
+        engine.row = replace(
+            engine.row,
+            device=report.device,
+            memory_bytes=report.memory_bytes,
+            started_at_ms=world.now.unix_ms,
+        )
 
 
 JobReport = wire.Accepted | wire.Progress | wire.ImageReady | wire.JobDone | wire.JobFailed | wire.JobDropped
@@ -92,7 +96,7 @@ JobReport = wire.Accepted | wire.Progress | wire.ImageReady | wire.JobDone | wir
 def _about_job(world: World, worker: Worker, report: JobReport, *, has_blob: bool) -> None:
     slot = worker.slots.get(report.job_id)
     if slot is None or slot.lease != report.lease:
-        _refuse_stale(world, worker, report.job_id, report.lease)
+        _refuse_stale(world, worker, report)
         return
     jobs.expect_progress(world, worker)
     match report:
@@ -109,9 +113,15 @@ def _about_job(world: World, worker: Worker, report: JobReport, *, has_blob: boo
             _ended(world, worker, slot, report)
 
 
-def _refuse_stale(world: World, worker: Worker, job_id: JobId, lease: Lease) -> None:
-    """A report under a lease that is not, or no longer, the worker's changes nothing."""
-    world.act(actions.Order(worker.worker_id, wire.CancelJob(job_id=job_id, lease=lease)))
+def _refuse_stale(world: World, worker: Worker, report: JobReport) -> None:
+    """A report under a lease that is not, or no longer, the worker's changes nothing.
+
+    A worker that still works on the job is told to drop it. One that is done with it is not: it would
+    only say once more that it is done.
+    """
+    if not isinstance(report, wire.JobDone | wire.JobFailed | wire.JobDropped):
+        order = wire.CancelJob(job_id=report.job_id, lease=report.lease)
+        world.act(actions.Order(worker.worker_id, order))
 
 
 def _progress(world: World, worker: Worker, slot: Slot, report: wire.Progress) -> None:

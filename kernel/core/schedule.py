@@ -20,12 +20,11 @@ def tend(world: World, engine: Engine) -> None:
         _watch_idleness(world, engine)
     if engine.is_stopping and not engine.is_running:
         engine.is_stopping = False
-        engines.refresh(world, engine)
-        if world.phase is Phase.RUNNING and is_wanted(engine):
-            _start_missing_workers(world, engine)
+        if is_wanted(engine) and not engine.is_clearing:
+            world.engines_without_room.setdefault(engine.row.engine_id)
     engines.refresh(world, engine)
-    if not engine.is_running:
-        _serve_those_without_room(world)
+    if world.phase is Phase.RUNNING:
+        _share_room(world)
 
 
 def tend_worker(world: World, worker: Worker) -> None:
@@ -44,11 +43,11 @@ def is_wanted(engine: Engine) -> bool:
 def _give_waiting_jobs(world: World, engine: Engine) -> None:
     ready = [w for w in engine.workers.values() if w.state is WorkerState.READY]
     while ready and (job_id := engine.queue.first()) is not None:
-        worker = min(ready, key=lambda w: len(w.slots))
         job = world.jobs[job_id]
-        if not _can_take(worker, is_suspect=job.row.crashes > 0):
+        able = [w for w in ready if _can_take(w, is_suspect=job.row.crashes > 0)]
+        if not able:
             return
-        jobs.give(world, engine, worker, job)
+        jobs.give(world, engine, min(able, key=lambda w: len(w.slots)), job)
 
 
 def _can_take(worker: Worker, *, is_suspect: bool) -> bool:
@@ -70,7 +69,6 @@ def _start_missing_workers(world: World, engine: Engine) -> None:
         return
     if not engine.is_running and not has_room(world):
         world.engines_without_room.setdefault(engine_id)
-        _make_room(world)
         return
     world.engines_without_room.pop(engine_id, None)
     for _ in range(missing):
@@ -88,13 +86,13 @@ def can_make_room(world: World) -> bool:
 
 
 def _make_room(world: World) -> None:
-    """Close the on-demand engine that has been idle for the longest, unless one is closing already."""
+    """Close as many engines as are missing room, the longest idle first; those that close already count."""
+    closing = sum(e.is_stopping for e in world.engines.values())
+    missing = max(len(world.engines_without_room) - closing, 0)
     idle = [e for e in world.engines.values() if _is_idle_on_demand(e)]
-    if not idle or any(e.is_stopping for e in world.engines.values()):
-        return
-    longest = min(idle, key=lambda e: e.idle_since_s or 0.0)
-    engines.stop(world, longest)
-    engines.refresh(world, longest)
+    for engine in sorted(idle, key=lambda e: e.idle_since_s or 0.0)[:missing]:
+        engines.stop(world, engine)
+        engines.refresh(world, engine)
 
 
 def _is_idle_on_demand(engine: Engine) -> bool:
@@ -104,15 +102,13 @@ def _is_idle_on_demand(engine: Engine) -> bool:
 
 
 def _watch_idleness(world: World, engine: Engine) -> None:
-    """Close an on-demand engine after a while without work, or at once when another needs its room."""
+    """Note since when an on-demand engine has had no work: after a while it closes."""
     engine_id = engine.row.engine_id
     is_ready = any(w.state is WorkerState.READY for w in engine.workers.values())
     is_idle = is_ready and not engine.queue and not engine.is_busy
     if not is_idle or engine.is_pinned or engine.is_stopping:
         engine.idle_since_s = None
         world.timers.clear(due.KeepAlive(engine_id))
-    elif world.engines_without_room and not has_room(world):
-        engines.stop(world, engine)
     elif engine.idle_since_s is None:
         engine.idle_since_s = world.now.mono_s
         keep_alive_s = engine.row.spec.keep_alive_s
@@ -121,11 +117,12 @@ def _watch_idleness(world: World, engine: Engine) -> None:
         world.timers.set(due.KeepAlive(engine_id), world.now.mono_s + keep_alive_s)
 
 
-def _serve_those_without_room(world: World) -> None:
-    """Start the engine that has waited longest for room, now that one has closed."""
-    while world.engines_without_room and world.phase is Phase.RUNNING and has_room(world):
-        engine_id = next(iter(world.engines_without_room))
-        del world.engines_without_room[engine_id]
-        engine = world.engines[engine_id]
+def _share_room(world: World) -> None:
+    """Start the engines that have waited longest for room; make room, if there is none for the others."""
+    while world.engines_without_room and has_room(world):
+        engine = world.engines[next(iter(world.engines_without_room))]
+        del world.engines_without_room[engine.row.engine_id]
         _start_missing_workers(world, engine)
         engines.refresh(world, engine)
+    if world.engines_without_room:
+        _make_room(world)

@@ -66,18 +66,24 @@ def greet(world: World, worker: Worker, hello: wire.Hello) -> None:
         return
     welcome = wire.Welcome(epoch=world.epoch, heartbeat_s=HEARTBEAT_S, silence_s=6 * SILENCE_S)
     world.act(actions.Order(worker.worker_id, welcome))
-    if worker.state not in (WorkerState.LAUNCHED, WorkerState.INVITED):
-        return
+    if worker.state in (WorkerState.LAUNCHED, WorkerState.INVITED):
+        _begin(world, worker)
+    if worker.engine_id is not None and worker.state is WorkerState.LOADING:
+        load = engine_load(world, worker.engine_id)
+        world.act(actions.Order(worker.worker_id, wire.LoadEngine(load=load)))
+
+
+def _begin(world: World, worker: Worker) -> None:
+    """From now on the worker must be heard; an engine worker must load."""
+    now_s = world.now.mono_s
     world.timers.clear(due.Hello(worker.worker_id))
-    world.timers.set(due.Silence(worker.worker_id), world.now.mono_s + SILENCE_S)
+    world.timers.set(due.Silence(worker.worker_id), now_s + SILENCE_S)
     if worker.engine_id is None:
         move(worker, WorkerState.READY)
-        worker.ready_at_s = world.now.mono_s
-        return
-    move(worker, WorkerState.LOADING)
-    world.timers.set(due.Load(worker.worker_id), world.now.mono_s + world.limits.load_timeout_s)
-    load = engine_load(world, worker.engine_id)
-    world.act(actions.Order(worker.worker_id, wire.LoadEngine(load=load)))
+        worker.ready_at_s = now_s
+    else:
+        move(worker, WorkerState.LOADING)
+        world.timers.set(due.Load(worker.worker_id), now_s + world.limits.load_timeout_s)
 
 
 def engine_load(world: World, engine_id: EngineId) -> EngineLoad:
@@ -128,11 +134,12 @@ def expect_to_leave_if_idle(world: World, worker: Worker) -> None:
 def leaves(world: World, worker: Worker) -> None:
     """A worker said Goodbye: it holds nothing, so what it was still given goes back, with no blame."""
     take_jobs_away(world, worker)
+    world.timers.clear(due.Silence(worker.worker_id))
+    world.timers.clear(due.Load(worker.worker_id))
     if worker.state in (WorkerState.LOADING, WorkerState.READY):
         move(worker, WorkerState.DRAINING)
-    if worker.is_local:
-        expect_to_leave_if_idle(world, worker)
-    else:
+        worker.has_quit = worker.is_local
+    if not worker.is_local:
         world.timers.set(due.Kill(worker.worker_id), world.now.mono_s)
 
 
@@ -161,7 +168,7 @@ def doom(world: World, worker: Worker, why: str, *, is_to_blame: bool) -> None:
     """End a worker that would not leave by itself: SIGTERM first, SIGKILL when that does not help."""
     if worker.state is WorkerState.DOOMED:
         return
-    _begin_end(worker, why, is_to_blame=is_to_blame)
+    _begin_end(world, worker, why, is_to_blame=is_to_blame)
     if worker.is_local:
         world.act(actions.TerminateWorker(worker.worker_id))
         world.timers.set(due.Kill(worker.worker_id), world.now.mono_s + TERM_TIMEOUT_S)
@@ -173,7 +180,7 @@ def doom(world: World, worker: Worker, why: str, *, is_to_blame: bool) -> None:
 def kill(world: World, worker: Worker, why: str, *, is_to_blame: bool) -> None:
     """End a worker that no longer answers, at once."""
     if worker.state is not WorkerState.DOOMED:
-        _begin_end(worker, why, is_to_blame=is_to_blame)
+        _begin_end(world, worker, why, is_to_blame=is_to_blame)
     if worker.is_local:
         world.act(actions.KillWorker(worker.worker_id))
         world.timers.set(due.Kill(worker.worker_id), world.now.mono_s + TERM_TIMEOUT_S)
@@ -181,18 +188,28 @@ def kill(world: World, worker: Worker, why: str, *, is_to_blame: bool) -> None:
         world.timers.set(due.Kill(worker.worker_id), world.now.mono_s)
 
 
-def _begin_end(worker: Worker, why: str, *, is_to_blame: bool) -> None:
+def _begin_end(world: World, worker: Worker, why: str, *, is_to_blame: bool) -> None:
     move(worker, WorkerState.DOOMED)
     worker.doom, worker.is_to_blame = why, is_to_blame
+    _clear_deadlines(world, worker)
+
+
+def revoke(world: World, engine: Engine, worker: Worker) -> None:
+    """Take back an invitation that nobody has come with yet."""
+    del engine.workers[worker.worker_id]
+    forget(world, worker)
 
 
 def forget(world: World, worker: Worker) -> None:
     """Strike a worker off the books, with its key and its deadlines."""
-    if worker.state is not WorkerState.GONE:
-        move(worker, WorkerState.GONE)
+    move(worker, WorkerState.GONE)
     del world.workers[worker.worker_id]
+    _clear_deadlines(world, worker)
+    world.act(actions.ForgetWorker(worker.worker_id))
+
+
+def _clear_deadlines(world: World, worker: Worker) -> None:
     for kind in _DUE_OF_A_WORKER:
         world.timers.clear(kind(worker.worker_id))
     for job_id in worker.slots:
         world.timers.clear(due.Drop(worker.worker_id, job_id))
-    world.act(actions.ForgetWorker(worker.worker_id))

@@ -63,6 +63,8 @@ class Worker:
     """Why the broker ends it, if the broker does."""
     is_to_blame: bool = True
     """False when its end is no fault of the jobs that it holds."""
+    has_quit: bool = False
+    """It said Goodbye though nobody had asked it to leave."""
 
     @property
     def is_asked_to_leave(self) -> bool:

@@ -113,10 +113,11 @@ def write_durably(folder: Path, name: str, data: Frame) -> None:
             file.flush()
             os.fsync(file.fileno())
         part.rename(folder / name)
+        sync_folder(folder)
     except OSError:
-        part.unlink(missing_ok=True)
+        for left in (part, folder / name):
+            left.unlink(missing_ok=True)
         raise
-    sync_folder(folder)
 
 
 def sync_folder(folder: Path) -> None:

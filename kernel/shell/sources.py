@@ -41,6 +41,7 @@ class Sources:
     signals: SignalPipe
     front_door: FrontDoor
     back_door: BackDoor
+    batch_messages: int = BATCH_MESSAGES
     removals: list[Removed] = field(default_factory=list)
     """What the file thread has removed, for the trash."""
     _poller: zmq.Poller = field(default_factory=zmq.Poller)
@@ -97,7 +98,7 @@ class Sources:
             lambda: self._take_front(arrivals, unanswered),
             lambda: self._take_back(arrivals),
         ]
-        while went_dry < len(turns) and taken < BATCH_MESSAGES and time.monotonic() < end_s:
+        while went_dry < len(turns) and taken < self.batch_messages and time.monotonic() < end_s:
             went_dry = 0
             for take in turns:
                 if take():

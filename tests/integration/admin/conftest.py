@@ -1,34 +1,12 @@
 """What the tests of the command line share: a server to talk to, and the command itself."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from fake_api import FakeApi, running
 
-from api.admin.main import run
-
-
-@dataclass(frozen=True)
-class Ended:
-    code: int
-    out: str
-    err: str
-
-
-class Spoon:
-    """Runs `spoon` in this process, with an environment of its own."""
-
-    def __init__(self, capture: pytest.CaptureFixture[str], environ: dict[str, str]) -> None:
-        self.environ = environ
-        self._capture = capture
-
-    def __call__(self, *arguments: str) -> Ended:
-        self._capture.readouterr()
-        code = run(arguments, self.environ)
-        said = self._capture.readouterr()
-        return Ended(int(code), said.out, said.err)
+from tests.integration.admin.command import Spoon
+from tests.integration.admin.fake_api import FakeApi, running
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ import io
 import json
 
 import pytest
-from conftest import Spoon
-from fake_api import Answer, FakeApi
+
+from tests.integration.admin.command import Spoon
+from tests.integration.admin.fake_api import Answer, FakeApi
 
 ENGINE = {"engine_id": "e1", "name": "portraits", "status": "ready", "checkpoint": "m1", "device": "cpu",
           "queue": {"waiting": 3, "processing": 1}}  # fmt: skip

@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import Spoon
-from fake_api import Answer, FakeApi, events, problem
 
 from api.admin.events import Follower
 from api.admin.exits import ServerUnreachable
 from api.admin.resources import Progress
 from api.admin.rest import Rest
+from tests.integration.admin.command import Spoon
+from tests.integration.admin.fake_api import Answer, FakeApi, events, problem
 
 WAITING = {"job_id": "j1", "status": "waiting", "image_ids": ["i1"], "prompt": "a fox", "progress": None,
            "created_at": "2026-01-31T12:00:05.123Z"}  # fmt: skip
@@ -106,7 +106,7 @@ def test_a_stream_that_breaks_off_is_taken_up_where_it_ended(fox: FakeApi) -> No
         Follower(rest, "j1", seen.append, slept.append).follow()
     streams = fox.sent("GET", "/v1/jobs/j1/events")
     assert [one.headers.get("last-event-id") for one in streams] == [None, "7"]
-    assert [one.step for one in seen] == [1]
+    assert ([one.step for one in seen], slept) == ([1], [1.0, 1.0])
 
 
 def test_where_no_stream_is_free_the_job_is_asked(fox: FakeApi) -> None:

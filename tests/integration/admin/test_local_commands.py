@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Spoon
+
+from tests.integration.admin.command import Spoon
 
 ROOT = Path(__file__).parents[3]
 

@@ -7,12 +7,8 @@ import sys
 import threading
 from pathlib import Path
 
-import fake_manager
 import msgspec
 import pytest
-from conftest import Spoon
-from fake_api import Answer, FakeApi
-from fake_manager import RUNNING, FakeManager
 
 from api.admin.bus import ManagerLine
 from api.admin.life import is_alive
@@ -21,6 +17,10 @@ from kernel.protocol.errors import ManagerUnreachable, ShuttingDown
 from kernel.protocol.ids import EngineId, WorkerId
 from kernel.protocol.join import read_join
 from kernel.protocol.vocabulary import Phase
+from tests.integration.admin import fake_manager
+from tests.integration.admin.command import Spoon
+from tests.integration.admin.fake_api import Answer, FakeApi
+from tests.integration.admin.fake_manager import RUNNING, FakeManager
 
 BUS = Path("data/database/bus")
 

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from conftest import Spoon
-from fake_api import Answer, Asked, FakeApi, problem
+from tests.integration.admin.command import Spoon
+from tests.integration.admin.fake_api import Answer, Asked, FakeApi, problem
 
 FOX = {"model_id": "m1", "name": "fox", "status": "ready", "model_type": "checkpoint", "model_base": "sd",
        "size_bytes": 4_300_000_000, "tags": [], "error": None}  # fmt: skip

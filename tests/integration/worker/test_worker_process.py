@@ -195,6 +195,14 @@ def test_a_told_crash_is_seen_as_one(manager: SmallManager, worker: "subprocess.
     assert manager.exit_code(worker) == CRASH_STATUS
 
 
+def test_a_defect_of_the_engine_ends_the_worker_and_shows_in_its_last_words(
+    manager: SmallManager, worker: "subprocess.Popen[str]", log: Path
+) -> None:
+    run(manager, job(prompt="[bug]"))
+    assert manager.exit_code(worker) == ExitCode.BUG
+    assert "the prompt asked for a defect" in log.read_text()
+
+
 def test_an_engine_that_cannot_be_loaded_is_reported(manager: SmallManager, log: Path) -> None:
     manager.start(manager.ticket(), log)
     manager.welcome()

@@ -20,9 +20,13 @@ class Story:
     def __init__(self, role: WorkerRole = WorkerRole.ENGINE) -> None:
         self.session = Session(hello(role), Patience())
         self.now = 1000.0
+        self.spoken: list[tuple[float, WorkerReport]] = []
+        """Everything that was ever sent, and when."""
 
     def tell(self, event: Event) -> list[Action]:
-        return self.session.handle(event, self.now)
+        actions = self.session.handle(event, self.now)
+        self.spoken += [(self.now, report) for report in said(actions)]
+        return actions
 
     def order(self, order: WorkerOrder, epoch: Epoch = EPOCH) -> list[Action]:
         return self.tell(OrderArrived(epoch, order))

@@ -105,6 +105,14 @@ def test_cancelling_a_job_that_is_not_here_is_answered() -> None:
     assert Story().load().order(cancel()) == [Send(dropped())]
 
 
+def test_a_manager_that_cancels_what_it_holds_for_stale_gets_the_last_word() -> None:
+    story = Story().load()
+    story.order(run())
+    story.tell(Completed(JOB))
+    assert story.order(cancel()) == [Send(dropped())]
+    assert story.order(cancel()) == []
+
+
 def test_an_order_that_was_cancelled_before_it_came_is_not_run() -> None:
     story = Story().load()
     story.order(cancel())

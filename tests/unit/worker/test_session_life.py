@@ -71,6 +71,14 @@ def test_orders_before_the_welcome_are_not_obeyed() -> None:
     assert story.session.phase is Phase.JOINING
 
 
+def test_a_worker_that_is_told_to_leave_instead_of_welcomed_leaves() -> None:
+    story = Story()
+    story.tell(Opened())
+    actions = story.order(Leave())
+    assert exit_code(actions) is ExitCode.LEFT
+    assert said(actions) == []
+
+
 def test_the_welcome_brings_the_epoch_that_everything_bears_from_then_on() -> None:
     assert Story().join().session.epoch == EPOCH
 
