@@ -1,6 +1,6 @@
 """The API's half of the protocol, told as stories with a clock that is an argument."""
 
-from api.session import GIVE_UP_AFTER_S, RESEND_AFTER_S, WATCH_EVERY_S, Outcome, Question, Session
+from api.session import Outcome, Patience, Question, Session
 from kernel.protocol import codec
 from kernel.protocol.client import (
     ApiCommand,
@@ -19,13 +19,17 @@ from kernel.protocol.vocabulary import ChangeKind
 
 DECODER = codec.api_decoder()
 REPLIES = codec.reply_decoder()
+PATIENCE = Patience()
+RESEND_AFTER_S = PATIENCE.resend_after_s
+GIVE_UP_AFTER_S = PATIENCE.give_up_after_s
+WATCH_EVERY_S = PATIENCE.watch_every_s
 
 
 class Story:
     """One session, what it sent, and what it answered."""
 
     def __init__(self) -> None:
-        self.session = Session(0.0)
+        self.session = Session(0.0, PATIENCE)
         self.answers: dict[int, Outcome] = {}
         self.sent: list[bytes] = []
         """Correlations of the questions that were sent, in order."""
