@@ -10,8 +10,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from engine_worker.engine.blueprint import NetworkPlan
-from engine_worker.engine.header import Header
 from engine_worker.engine.ldm_keys import THIRDS, Form, Stored
+from engine_worker.header import Header
 from kernel.protocol.errors import ModelUnreadable
 
 _NAMES_SHOWN = 3
