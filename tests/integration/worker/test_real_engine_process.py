@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine_worker.embedded.random_checkpoint import write_random_checkpoint
+from engine_worker.embedded.random_checkpoint import NATIVE_SIZE_PX, write_random_checkpoint
 from engine_worker.exits import ExitCode
 from engine_worker.fetch.inspection import inspect
 from kernel.protocol.ids import Lease, ModelId
@@ -46,7 +46,7 @@ def test_inspection_and_engine_agree_on_a_checkpoint(
     write_random_checkpoint(path, base=base, is_folder=is_folder, seed=7)
     found = inspect(source_of(path), [tmp_path], lambda done, total: None)
     assert found.model_base is base
-    assert found.native_size_px == 128
+    assert found.native_size_px == NATIVE_SIZE_PX
     assert found.parameters
 
 
