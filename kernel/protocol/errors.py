@@ -270,7 +270,7 @@ def all_errors() -> dict[str, type[SpoonError]]:
     pending: list[type[SpoonError]] = [SpoonError]
     while pending:
         kind = pending.pop()
-        found[kind.code] = kind
+        found.setdefault(kind.code, kind)  # a kind without a code of its own goes by its parent's
         pending.extend(kind.__subclasses__())
     return found
 

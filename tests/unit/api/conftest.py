@@ -19,6 +19,6 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     settings = Settings(images=Images(folder=images), server=Server(max_streams=1, allowed_hosts=("studio",)))
     database = SampleDatabase(tmp_path / "spoon.sqlite3")
     reader, bus, hub = Reader(database.file), FakeBus(), Hub()
-    yield Stage(settings, make_app(settings, bus, reader, hub, lambda: NOW_MS), bus, database, hub)
+    yield Stage(settings, make_app(settings, bus, reader, hub, lambda: NOW_MS), bus, database, reader, hub)
     reader.close()
     database.close()

@@ -1,6 +1,6 @@
 """The application on a stage: a fake bus, a sample database, a hub, and a client that calls it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import falcon.testing
@@ -10,6 +10,7 @@ from api.http.app import App
 from api.hub import Hub
 from conf.settings import Settings
 from kernel.protocol.client import ApiAsk
+from kernel.views.reader import Reader
 from tests.unit.api.fake_bus import FakeBus
 from tests.unit.views.database import SampleDatabase
 
@@ -22,8 +23,8 @@ class Stage:
     app: App
     bus: FakeBus
     database: SampleDatabase
+    reader: Reader
     hub: Hub
-    headers: dict[str, str] = field(default_factory=dict)
 
     def call(
         self, method: str, path: str, json: Any = None, headers: dict[str, str] | None = None, **more: Any
