@@ -10,7 +10,6 @@ from kernel.protocol.vocabulary import EngineState, JobState, ModelState, Phase
 
 Words = Mapping[tuple[Enum, Enum], str]
 
-_UNUSED: Final = "allowed, but no rule makes this move today"
 
 MODEL: Final[Words] = {
     (ModelState.DOWNLOADING, ModelState.READY): "a fetch worker found it to be what it is said to be",
@@ -47,7 +46,6 @@ ENGINE: Final[Words] = {
     (EngineState.WORKING, EngineState.CLOSED): _UNWANTED,
     (EngineState.WORKING, EngineState.ERROR): _HOPELESS,
     (EngineState.STOPPING, EngineState.CLOSED): "its last worker is gone",
-    (EngineState.STOPPING, EngineState.ERROR): _UNUSED,
     (EngineState.ERROR, EngineState.STARTING): "a person starts it, or a new job waits for it",
 }
 
@@ -70,7 +68,6 @@ _PROCESS_GONE: Final = "its process has ended"
 
 WORKER: Final[Words] = {
     (WorkerState.INVITED, WorkerState.LOADING): "it came, and was told what to load",
-    (WorkerState.INVITED, WorkerState.DOOMED): _UNUSED,
     (WorkerState.INVITED, WorkerState.GONE): "nobody came in time, or the engine was stopped: taken back",
     (WorkerState.LAUNCHED, WorkerState.LOADING): "an engine worker said hello, and was told what to load",
     (WorkerState.LAUNCHED, WorkerState.READY): "a fetch worker said hello",

@@ -81,7 +81,8 @@ class TinyWorker:
         """Pictures that are not acknowledged, by lease and index, as they were sent."""
         self.resend_at = 0.0
         self.is_leaving = False
-        self.socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.socket = self.context.socket(zmq.DEALER)
         self.socket.curve_serverkey = ticket.server_public_key.encode()
         self.socket.curve_publickey = ticket.public_key.encode()
         self.socket.curve_secretkey = ticket.secret_key.encode()
@@ -102,7 +103,7 @@ class TinyWorker:
                 self.say("Ping", {}) if self.epoch else self.hello()
         self.say("Goodbye", {"reason": "told to leave"})
         self.socket.close(linger=2000)
-        zmq.Context.instance().term()
+        self.context.term()
         return 0
 
     def say(self, kind: str, fields: Mapping[str, object], *blobs: bytes) -> list[bytes]:

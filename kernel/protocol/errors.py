@@ -270,8 +270,7 @@ def all_errors() -> dict[str, type[SpoonError]]:
     pending: list[type[SpoonError]] = [SpoonError]
     while pending:
         kind = pending.pop()
-        if "code" in vars(kind):  # one without a code of its own stays within its process
-            found[kind.code] = kind
+        found.setdefault(kind.code, kind)  # a kind without a code of its own goes by its parent's
         pending.extend(kind.__subclasses__())
     return found
 

@@ -27,7 +27,7 @@ class SubprocessLauncher:
     def launch(self, join: Join) -> None:
         reader, writer = os.pipe()
         try:
-            command = [sys.executable, "-m", "engine_worker.main", JOIN_FD_OPTION, str(reader)]
+            command = [*python_module("engine_worker.main"), JOIN_FD_OPTION, str(reader)]
             self.start(join.worker_id, command, keep_open=(reader,))
             os.write(writer, write_join(join))
         finally:
@@ -85,6 +85,13 @@ class SubprocessLauncher:
         for file in logs[: max(0, len(logs) - LOGS_KEPT)]:
             if file.stem not in self._processes:
                 file.unlink(missing_ok=True)
+
+
+def python_module(name: str) -> list[str]:
+    """The command that runs a module as this process itself runs: with -P, if it does (no folder named
+    `api` where the user stands is then taken for ours)."""
+    isolation = ["-P"] if sys.flags.safe_path else []
+    return [sys.executable, *isolation, "-m", name]
 
 
 def describe_exit(return_code: int) -> str:

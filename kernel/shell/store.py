@@ -52,7 +52,7 @@ class Store:
             self.connection.pragma(name, value)
         verdict = self.connection.pragma("quick_check")
         if verdict != "ok":
-            raise DatabaseUnusable(f"{file} is damaged ({verdict}): restore a backup, see docs/cli.md")
+            raise DatabaseUnusable(f"{file} is damaged ({verdict}): restore a backup, see docs/operations.md")
         migrations.migrate(self.connection)
 
     def next_epoch(self) -> Epoch:

@@ -13,6 +13,7 @@ import pytest
 
 from kernel.core.events import PictureNotStored, PictureStored
 from kernel.protocol.ids import ImageId
+from kernel.protocol.uuid7 import Uuid7
 from kernel.shell.files import FileThread, Outcome, Picture, Removed, sweep, write_durably
 
 PATIENCE_S = 20.0
@@ -152,20 +153,25 @@ def test_closing_finishes_what_was_asked_for(images: Path) -> None:
     assert len(list(images.glob("*.png"))) == 20
 
 
-def test_the_sweep_removes_what_belongs_to_nothing_and_only_that(images: Path) -> None:
+def test_the_sweep_removes_half_written_and_unsaved_pictures_and_spares_all_other_files(
+    images: Path,
+) -> None:
+    ids = Uuid7()
+    kept, orphan, half = f"{ids.text()}.png", f"{ids.text()}.jpg", f"{ids.text()}.webp.part"
+    of_the_owner = ["holiday.png", "half.png.part", f"{ids.text()}.txt"]
     images.mkdir()
-    for name in ("kept.png", "orphan.png", "half.png.part", "kept.png.part"):
+    for name in (kept, f"{kept}.part", orphan, half, *of_the_owner):
         (images / name).write_bytes(b"x")
     (images / "a folder of the owner").mkdir()
 
-    assert sweep(images, {"kept.png", "never-there.png"}) == 3
-    assert {entry.name for entry in images.iterdir()} == {"kept.png", "a folder of the owner"}
+    assert sweep(images, {kept, f"{ids.text()}.png"}) == 3
+    assert {entry.name for entry in images.iterdir()} == {kept, "a folder of the owner", *of_the_owner}
 
 
 def test_the_sweep_follows_no_link_out_of_the_folder(images: Path, tmp_path: Path) -> None:
     images.mkdir()
     (tmp_path / "elsewhere.png").write_bytes(b"x")
-    (images / "link.png").symlink_to(tmp_path / "elsewhere.png")
+    (images / f"{Uuid7().text()}.png").symlink_to(tmp_path / "elsewhere.png")
 
     sweep(images, set())
 

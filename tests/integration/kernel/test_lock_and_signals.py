@@ -12,29 +12,29 @@ from pathlib import Path
 import pytest
 
 from kernel.protocol.errors import AlreadyRunning
-from kernel.shell.lock import LOCK_FILE, DataLock
+from kernel.shell.lock import LOCK_FILE, FolderLock
 from kernel.shell.signals import WATCHED, SignalPipe
 
 PATIENCE_S = 20.0
 
 
 def test_a_second_manager_is_refused_and_told_who_is_there(tmp_path: Path) -> None:
-    first = DataLock(tmp_path)
+    first = FolderLock(tmp_path)
     with pytest.raises(AlreadyRunning, match=rf"{tmp_path} is in use .* process id {os.getpid()}:"):
-        DataLock(tmp_path)
+        FolderLock(tmp_path)
     first.release()
 
 
 def test_a_folder_is_free_again_after_a_release(tmp_path: Path) -> None:
-    DataLock(tmp_path).release()
-    DataLock(tmp_path).release()
+    FolderLock(tmp_path).release()
+    FolderLock(tmp_path).release()
 
 
 def test_a_holder_that_is_killed_holds_nothing_any_more(tmp_path: Path) -> None:
     program = (
         "import pathlib, sys\n"
-        "from kernel.shell.lock import DataLock\n"
-        "lock = DataLock(pathlib.Path(sys.argv[1]))\n"
+        "from kernel.shell.lock import FolderLock\n"
+        "lock = FolderLock(pathlib.Path(sys.argv[1]))\n"
         "print('held', flush=True)\n"
         "sys.stdin.read()\n"
     )
@@ -44,16 +44,16 @@ def test_a_holder_that_is_killed_holds_nothing_any_more(tmp_path: Path) -> None:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         with pytest.raises(AlreadyRunning, match=f"process id {holder.pid}:"):
-            DataLock(tmp_path)
+            FolderLock(tmp_path)
         holder.kill()
         holder.wait(PATIENCE_S)
 
-        DataLock(tmp_path).release()
+        FolderLock(tmp_path).release()
     assert (tmp_path / LOCK_FILE).read_text() == f"{os.getpid()}\n"
 
 
 def test_the_folder_of_the_lock_is_made_if_it_is_not_there(tmp_path: Path) -> None:
-    DataLock(tmp_path / "a" / "b").release()
+    FolderLock(tmp_path / "a" / "b").release()
 
 
 @pytest.fixture
