@@ -216,6 +216,12 @@ class ModelUnreadable(SpoonError):
     code = "model_unreadable"
 
 
+class JobBroke(SpoonError):
+    """The engine broke at this job in a way that nobody foresaw; the worker's log has the details."""
+
+    code = "job_broke"
+
+
 class JobRejected(SpoonError):
     """The engine cannot make what the job asks for."""
 
