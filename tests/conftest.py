@@ -1,9 +1,26 @@
-<<<<<<< HEAD
-"""The order of all tests: what is quick and close to the cause fails first."""
+"""The order of all tests, and how long Hypothesis searches.
+
+What is quick and close to the cause fails first. Hypothesis runs the profile `ci`, unless
+`--hypothesis-profile=deep` says otherwise.
+"""
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ORDER = ("unit", "architecture", "property", "integration", "acceptance", "gpu")
+
+settings.register_profile(
+    "ci",
+    deadline=None,
+    print_blob=True,
+    max_examples=100,
+    stateful_step_count=50,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.register_profile(
+    "deep", parent=settings.get_profile("ci"), max_examples=5_000, stateful_step_count=150
+)
+settings.load_profile("ci")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -15,23 +32,3 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return ORDER.index(folder) if folder in ORDER else len(ORDER)
 
     items.sort(key=rank)
-=======
-"""How long Hypothesis searches: `ci` unless `--hypothesis-profile=deep` says otherwise."""
-
-from hypothesis import HealthCheck, settings
-
-_SLOW_IS_FINE = [HealthCheck.too_slow, HealthCheck.data_too_large]
-
-settings.register_profile(
-    "ci",
-    deadline=None,
-    print_blob=True,
-    max_examples=100,
-    stateful_step_count=50,
-    suppress_health_check=_SLOW_IS_FINE,
-)
-settings.register_profile(
-    "deep", parent=settings.get_profile("ci"), max_examples=5_000, stateful_step_count=150
-)
-settings.load_profile("ci")
->>>>>>> coretests
