@@ -1,13 +1,10 @@
-"""The order of all tests, and how long Hypothesis searches.
-
-What is quick and close to the cause fails first. Hypothesis runs the profile `ci`, unless
-`--hypothesis-profile=deep` says otherwise.
-"""
+"""What holds for all tests: their order, and how long Hypothesis searches."""
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 ORDER = ("unit", "architecture", "property", "integration", "acceptance", "gpu")
+"""What is quick and close to the cause fails first."""
 
 settings.register_profile(
     "ci",
@@ -20,7 +17,7 @@ settings.register_profile(
 settings.register_profile(
     "deep", parent=settings.get_profile("ci"), max_examples=5_000, stateful_step_count=150
 )
-settings.load_profile("ci")
+settings.load_profile("ci")  # `--hypothesis-profile=deep` searches longer
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

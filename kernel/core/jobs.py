@@ -13,7 +13,8 @@ from kernel.protocol.vocabulary import JobState
 MAX_CRASHES: Final = 3
 """A job that was there when so many workers died is taken for their poison."""
 DROP_TIMEOUT_S: Final = 30.0
-"""A cancel is obeyed within one step; a worker that has not by then is ended."""
+"""A cancel is obeyed within one step; a worker that has not by then, or that has been as slow as no step
+may be, is ended."""
 
 
 def give(world: World, engine: Engine, worker: Worker, job: Job) -> None:
@@ -95,7 +96,9 @@ def ask_to_drop(world: World, worker: Worker, job_id: JobId) -> None:
     """Tell a worker to drop a job, and see to it that it does."""
     order = wire.CancelJob(job_id=job_id, lease=worker.slots[job_id].lease)
     world.act(actions.Order(worker.worker_id, order))
-    world.timers.set(due.Drop(worker.worker_id, job_id), world.now.mono_s + DROP_TIMEOUT_S)
+    engine = world.engines[world.jobs[job_id].row.engine_id]
+    drop_s = min(DROP_TIMEOUT_S, _patience_s(world, engine))
+    world.timers.set(due.Drop(worker.worker_id, job_id), world.now.mono_s + drop_s)
 
 
 def release(world: World, worker: Worker, job_id: JobId) -> None:
