@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from tests.property.simulation import Simulation
 
 
+OF_A_WORKER = (
+    actions.Order | actions.GiveJob | actions.TerminateWorker | actions.KillWorker | actions.ForgetWorker
+)
+"""What can be done to a worker only between its launch or invitation and the moment it is forgotten."""
+
+
 def check_refusal(decided: list[Action]) -> None:
     """A refusal changes nothing."""
     refusals = [a for a in decided if isinstance(a, actions.Reply) and isinstance(a.message, client.Refused)]
@@ -46,12 +52,11 @@ def check_action(world: Simulation, action: Action) -> None:
         case actions.Push(message=client.Changed(seq=seq)):
             assert seq == database.changes[-1].seq
         case actions.TerminateWorker(worker_id) | actions.KillWorker(worker_id):
-            assert world.broker.world.workers[worker_id].is_local
+            assert world.has_process[worker_id]
         case _:
             pass
-    if isinstance(action, actions.Order | actions.GiveJob):
-        world_ids = world.broker.world.workers.keys() | {action.worker_id}
-        assert action.worker_id in world_ids
+    if isinstance(action, OF_A_WORKER):
+        assert action.worker_id in world.has_process
 
 
 def check_world(simulation: Simulation) -> None:

@@ -68,6 +68,7 @@ class Simulation(Story):
     def begin(self) -> list[Action]:
         """The Manager starts. Local workers of an earlier one are gone with it, guests are still there."""
         self.processes = {p.worker_id: p for p in self.processes.values() if not p.is_local}
+        self.has_process: dict[WorkerId, bool] = {}
         self.writes, self.has_exited = [], False
         found = super().begin()
         check_world(self)
@@ -103,6 +104,9 @@ class Simulation(Story):
             case actions.LaunchWorker(worker_id) | actions.MintTicket(worker_id=worker_id):
                 epoch, _, number = worker_id.removeprefix("w").partition("-")
                 self.seen_workers.append((int(epoch), int(number)))
+                self.has_process[worker_id] = isinstance(effect, actions.LaunchWorker)
+            case actions.ForgetWorker(worker_id):
+                del self.has_process[worker_id]
             case actions.GiveJob():
                 self.newest_leases[effect.job_id] = self.newest_lease = effect.lease
             case _:

@@ -1,5 +1,6 @@
 """The broker in a world that does whatever it likes, in any order, and a Manager that dies at any moment."""
 
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
@@ -278,3 +279,4 @@ class AnyWorld(RuleBasedStateMachine):
 
 
 TestAnyWorld = AnyWorld.TestCase
+TestAnyWorld.settings = settings(max_examples=2 * settings().max_examples)
