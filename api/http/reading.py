@@ -88,6 +88,9 @@ class QueryReader(Generic[Input]):
             diagnose(self._kind, params, frozenset(), self._check, strict=False).raise_if_any()
             raise _wrong_as_told(str(error)) from error
         findings = Findings()
+        for name in params:
+            if getattr(found, name) is None:  # msgspec reads the text `null` so; a query has no null
+                findings.wrong(name, "must not be null: leave it out")
         self._check(found, findings)
         findings.raise_if_any()
         return found

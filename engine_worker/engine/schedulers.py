@@ -51,6 +51,9 @@ class Kind:
 # No option of any scheduler comes near; beyond, some would fill the memory with tables.
 _LARGEST_OPTION = 10_000
 
+# All that constructors of schedulers were seen to raise; ImportError asks for scipy.
+_CANNOT = (TypeError, ValueError, ArithmeticError, LookupError, RuntimeError, ImportError)
+
 _KARRAS: SchedulerConfig = {"use_karras_sigmas": True}
 _SDE: SchedulerConfig = {"algorithm_type": "sde-dpmsolver++"}
 
@@ -109,7 +112,7 @@ def make_schedule(
     try:
         scheduler: NoiseScheduler = scheduler_class.from_config(config)
         scheduler.set_timesteps(steps, device="cpu")
-    except (TypeError, ValueError, NotImplementedError, ArithmeticError, LookupError, RuntimeError) as error:
+    except _CANNOT as error:
         raise JobRejected(f"{name} cannot make {steps} steps with this scheduler_config: {error}") from error
     taken = inspect.signature(scheduler.step).parameters
     return Schedule(scheduler, scheduler.timesteps, "generator" in taken, "eta" in taken)

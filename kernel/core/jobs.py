@@ -21,7 +21,7 @@ def give(world: World, engine: Engine, worker: Worker, job: Job) -> None:
     """Give a waiting job to a worker that has credit for it, under a new lease."""
     row = job.row
     engine.queue.remove(row.job_id)
-    job.worker_id, job.lease, job.warnings = worker.worker_id, world.new_lease(), None
+    job.worker_id, job.lease = worker.worker_id, world.new_lease()
     worker.slots[row.job_id] = Slot(job.lease, is_suspect=row.crashes > 0)
     row = replace(row, attempts=row.attempts + 1, started_at_ms=world.now.unix_ms)
     record.move_job(world, job, row, JobState.PROCESSING)

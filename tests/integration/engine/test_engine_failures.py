@@ -72,7 +72,7 @@ def test_a_job_that_breaks_the_shared_call_fails_alone(parts: Parts) -> None:
         studio.admit(order(name, spec(prompt=name, steps=2)))
     run(studio)
     assert outcomes.of("poison") == [
-        Failed(order("poison", spec()).job_id, "engine_failed", "RuntimeError: it will not have it")
+        Failed(order("poison", spec()).job_id, "job_broke", "RuntimeError: it will not have it")
     ]
     assert outcomes.steps("first") == outcomes.steps("last") == [(1, 2), (2, 2)]
 

@@ -1,46 +1,33 @@
 """Loading: what a checkpoint is, is read from its files; what is wrong with it is said in words."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import pytest
 import torch
+from loaded import CPU, load, networks
 from safetensors.torch import load_file, save_file
 from small_engine import load_order, source_of
-from torch import Tensor, nn
+from torch import Tensor
 
 from engine_worker.embedded.random_checkpoint import small_architecture
 from engine_worker.engine.diffusers_engine import build
 from engine_worker.engine.ldm_shapes import read_architecture
-from engine_worker.engine.loading import load_parts
-from engine_worker.engine.parts import Parts, SdText, SdxlText
+from engine_worker.engine.loading import load_parts, read_blueprint
+from engine_worker.engine.networks import build_empty
+from engine_worker.engine.parts import Parts
+from engine_worker.engine.weights import find_places, read_parameters
 from engine_worker.fetch.one_file import describe_file
 from engine_worker.header import read_header
 from kernel.protocol.errors import EngineFailed, ModelUnreadable
 from kernel.protocol.specs import EngineLoad
-from kernel.protocol.vocabulary import ModelBase, Variant
+from kernel.protocol.vocabulary import ModelBase
 
 pytestmark = pytest.mark.torch
 
-CPU = torch.device("cpu")
 Tensors = dict[str, Tensor]
-
-
-def networks(parts: Parts) -> list[nn.Module]:
-    encoders: list[object]
-    match parts.text:
-        case SdText(_, encoder):
-            encoders = [encoder]
-        case SdxlText(_, encoder, _, encoder_2):
-            encoders = [encoder, encoder_2]
-    found = [parts.denoiser, parts.vae.decoder, *encoders]
-    return [network for network in found if isinstance(network, nn.Module)]
-
-
-def load(path: Path, dtype: torch.dtype = torch.float32) -> Parts:
-    return load_parts(source_of(path), CPU, dtype)
 
 
 def changed(checkpoints: Path, place: Path, change: Callable[[Tensors], None]) -> Path:
@@ -152,9 +139,7 @@ def add_a_leftover(tensors: Tensors) -> None:
 
 
 def reshape_a_tensor(tensors: Tensors) -> None:
-    tensors["time_embed"] = torch.zeros(1)
     key = "model.diffusion_model.time_embed.0.weight"
-    del tensors["time_embed"]
     tensors[key] = tensors[key][:, :-1].contiguous()
 
 
@@ -203,91 +188,41 @@ def test_a_truncated_file_is_refused_before_anything_is_loaded(checkpoints: Path
         load(path)
 
 
+def store_whole_numbers(tensors: Tensors) -> None:
+    key = "model.diffusion_model.time_embed.0.weight"
+    tensors[key] = tensors[key].to(torch.int8)
+
+
+def test_a_quantised_checkpoint_is_refused_in_words(checkpoints: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelUnreadable, match="quantised"):
+        load(changed(checkpoints, tmp_path, store_whole_numbers))
+
+
+def store_in_eight_bits(tensors: Tensors) -> None:
+    key = "model.diffusion_model.time_embed.0.weight"
+    tensors[key] = tensors[key].to(torch.float8_e4m3fn)
+
+
+def test_tensors_in_eight_bit_floats_load(checkpoints: Path, tmp_path: Path) -> None:
+    unet = networks(load(changed(checkpoints, tmp_path, store_in_eight_bits)))[0]
+    assert unet.get_parameter("time_embedding.linear_1.weight").abs().max() > 0
+
+
+def test_a_file_that_is_cut_short_while_it_is_read_is_an_error_like_any_other(
+    checkpoints: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "sd.safetensors"
+    shutil.copy(checkpoints / "sd.safetensors", path)
+    plan = read_blueprint(path).unet
+    os.truncate(path, path.stat().st_size // 2)
+    shapes = {name: held.shape for name, held in build_empty(plan).named_parameters()}
+    with pytest.raises(ModelUnreadable, match="cut short"):
+        read_parameters(find_places(shapes, plan), shapes, CPU, torch.float32)
+
+
 def test_a_checkpoint_of_another_base_than_declared_is_refused(checkpoints: Path) -> None:
     with pytest.raises(ModelUnreadable, match="is sd, not sdxl"):
         load_parts(source_of(checkpoints / "sd.safetensors", ModelBase.SDXL), CPU, torch.float32)
-
-
-def broken_folder(checkpoints: Path, place: Path) -> Path:
-    return Path(shutil.copytree(checkpoints / "sd", place / "sd"))
-
-
-@pytest.mark.parametrize(
-    ("gone", "says"),
-    [
-        ("model_index.json", "lacks the file model_index.json"),
-        ("unet/config.json", "lacks the file unet/config.json"),
-        ("unet/diffusion_pytorch_model.safetensors", "lacks the file unet/diffusion_pytorch_model"),
-        ("scheduler/scheduler_config.json", "lacks the file scheduler/scheduler_config.json"),
-        ("tokenizer/tokenizer.json", "no CLIP tokenizer"),
-    ],
-)
-def test_a_folder_with_something_missing_is_refused_in_words(
-    gone: str, says: str, checkpoints: Path, tmp_path: Path
-) -> None:
-    folder = broken_folder(checkpoints, tmp_path)
-    (folder / gone).unlink()
-    with pytest.raises(ModelUnreadable, match=says):
-        load(folder)
-
-
-def test_a_folder_of_pickles_is_refused_with_the_way_out(checkpoints: Path, tmp_path: Path) -> None:
-    folder = broken_folder(checkpoints, tmp_path)
-    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
-    weights.rename(weights.with_suffix(".bin"))
-    with pytest.raises(ModelUnreadable, match="convert to safetensors"):
-        load(folder)
-
-
-def test_a_folder_for_another_pipeline_is_refused(checkpoints: Path, tmp_path: Path) -> None:
-    folder = broken_folder(checkpoints, tmp_path)
-    (folder / "model_index.json").write_bytes(msgspec.json.encode({"_class_name": "FluxPipeline"}))
-    with pytest.raises(ModelUnreadable, match="FluxPipeline"):
-        load(folder)
-
-
-def test_the_variant_of_the_weights_that_was_asked_for_is_taken(checkpoints: Path, tmp_path: Path) -> None:
-    folder = broken_folder(checkpoints, tmp_path)
-    plain = folder / "unet" / "diffusion_pytorch_model.safetensors"
-    tensors = {name: torch.zeros_like(tensor) for name, tensor in load_file(plain).items()}
-    save_file(tensors, plain.with_suffix(".fp16.safetensors"))
-    source = msgspec.structs.replace(source_of(folder), variant=Variant.FP16)
-    unet = networks(load_parts(source, CPU, torch.float32))[0]
-    assert not any(parameter.any() for parameter in unet.parameters())
-
-
-def test_sharded_weights_and_the_old_names_of_the_vaes_attention_load(
-    checkpoints: Path, tmp_path: Path
-) -> None:
-    folder = broken_folder(checkpoints, tmp_path)
-    rename_vae_attention(folder / "vae" / "diffusion_pytorch_model.safetensors")
-    shard(folder / "unet" / "diffusion_pytorch_model.safetensors")
-    whole, sharded = load(checkpoints / "sd"), load(folder)
-    for one, other in zip(networks(whole), networks(sharded), strict=True):
-        assert all(map(torch.equal, one.parameters(), other.parameters()))
-
-
-def rename_vae_attention(path: Path) -> None:
-    former = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
-    tensors = load_file(path)
-    for name in [name for name in tensors if ".attentions.0." in name]:
-        for word, old in former.items():
-            if f".{word}." in name:
-                tensors[name.replace(word, old)] = tensors.pop(name)
-    save_file(tensors, path)
-
-
-def shard(path: Path) -> None:
-    tensors = load_file(path)
-    names = sorted(tensors)
-    path.unlink()
-    weight_map = {}
-    for number, part in enumerate((names[::2], names[1::2])):
-        file = f"part-{number}.safetensors"
-        save_file({name: tensors[name] for name in part}, path.with_name(file))
-        weight_map |= dict.fromkeys(part, file)
-    index = path.with_name("diffusion_pytorch_model.safetensors.index.json")
-    index.write_bytes(msgspec.json.encode({"weight_map": weight_map}))
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "abacus", "mps"])

@@ -116,7 +116,17 @@ def test_an_id_of_nothing_is_not_found(stage: Stage, job_id: str) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["limit=0", "limit=201", "limit=x", "limit=1&limit=2", "after=x", "status=lost", "sort=up", "limit="],
+    [
+        "limit=0",
+        "limit=201",
+        "limit=x",
+        "limit=1&limit=2",
+        "after=x",
+        "status=lost",
+        "sort=up",
+        "limit=",
+        "status=null",
+    ],
 )
 def test_a_wrong_parameter_is_refused_by_its_name(stage: Stage, query: str) -> None:
     result = stage.get("/v1/jobs", query_string=query)

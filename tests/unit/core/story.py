@@ -69,6 +69,8 @@ class Story:
         self.fresh = CountingFresh()
         self.database = Database(models={row.model_id: row for row in (checkpoint(), *models)})
         self.now_s = 1000.0
+        self.tokens: dict[WorkerId, tuple[WorkerRole, str]] = {}
+        self.engine_of: dict[WorkerId, EngineId] = {}
         self._commands = 0
         self.begin()
 
@@ -79,9 +81,7 @@ class Story:
     def begin(self) -> list[Action]:
         """Start a Manager on what the database holds; whatever an earlier one had in memory is lost."""
         self.pinging: set[WorkerId] = set()
-        self.tokens: dict[WorkerId, tuple[WorkerRole, str]] = {}
         self.newcomers: list[WorkerId] = []
-        self.engine_of: dict[WorkerId, EngineId] = {}
         self.gives: dict[JobId, actions.GiveJob] = {}
         self.broker = Broker(self.database.snapshot(), self.limits, self.fresh, self.now)
         return self._take(self.broker.start(self.now))

@@ -197,6 +197,21 @@ def test_crash_after_the_last_picture_was_stored_finishes_the_job():
     assert (row.status, row.error, row.error_code) == (JobState.FINISHED, None, None)
 
 
+def test_third_crash_after_the_last_picture_was_stored_finishes_the_job_too():
+    story = Story()
+    engine_id, worker_id = story.running_engine()
+    job_id = story.submit(engine_id, count=2)
+    for _ in range(2):
+        story.exits(worker_id)
+        worker_id = story.up()
+    for index in range(2):
+        story.picture(job_id, index)
+        story.stored(job_id, index)
+    story.exits(worker_id)
+    assert story.job(job_id).crashes == 3
+    assert story.job_state(job_id) is JobState.FINISHED
+
+
 def test_only_the_missing_pictures_are_made_again():
     story = Story()
     engine_id, worker_id = story.running_engine()
@@ -214,11 +229,11 @@ def test_only_the_missing_pictures_are_made_again():
 def test_worker_ids_and_leases_never_repeat_across_restarts():
     story = Story()
     engine_id = story.engine(start=True)
+    job_id = story.submit(engine_id)
     seen: list[str] = []
     leases: list[int] = []
     for _ in range(3):
-        job_id = story.submit(engine_id)
-        seen.append(story.up(capacity=8))
+        seen.append(story.up())
         leases.append(story.gives[job_id].lease)
         story.begin()
     assert len(set(seen)) == 3

@@ -250,6 +250,20 @@ def test_shutdown_is_no_reason_to_give_a_model_up():
     assert story.model(model_id).status is ModelState.DOWNLOADING
 
 
+def test_worker_that_was_dismissed_by_a_shutdown_is_not_blamed_for_its_silence():
+    story = Story()
+    model_id = registered(story)
+    story.hello(worker_id := story.newcomers[0])
+    story.exits(worker_id)
+    story.hello(worker_id := story.newcomers[0])
+    story.wait(4.0)
+    story.pinging.clear()
+    story.stop()
+    assert KillWorker(worker_id) in story.wait(15.0)
+    story.exits(worker_id, "signal SIGKILL")
+    assert story.model(model_id).status is ModelState.DOWNLOADING
+
+
 def test_watchers_hear_how_far_an_inspection_is():
     story = Story()
     model_id = registered(story)

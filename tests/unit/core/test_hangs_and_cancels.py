@@ -50,6 +50,17 @@ def test_slow_engine_gets_ten_times_its_median_step():
     assert cancels(story.wait(2.0), worker_id) == [job_id]
 
 
+def test_median_step_is_neither_the_fastest_nor_the_slowest():
+    story = Story(limits=Limits(step_timeout_s=1.0))
+    engine_id, worker_id = story.running_engine()
+    job_id = story.submit(engine_id)
+    for step, seconds in enumerate((1.0, 1.0, 10.0, 10.0, 30.0)):
+        story.wait(seconds)
+        story.progress(job_id, step)
+    assert not cancels(story.wait(99.0), worker_id)
+    assert cancels(story.wait(2.0), worker_id)
+
+
 def test_several_steps_in_one_report_count_as_that_many():
     story = Story(limits=Limits(step_timeout_s=60.0))
     engine_id, worker_id = story.running_engine()

@@ -116,6 +116,15 @@ def test_engine_whose_only_job_was_cancelled_does_not_wait_for_room_any_more(sto
     assert not only(story.exits(worker_id, "exit code 0"), LaunchWorker)
 
 
+def test_engine_whose_only_job_was_cancelled_drives_no_other_one_out(story):
+    busy = story.engine()
+    job_id = story.submit(busy)
+    story.up()
+    story.ask(client.CancelJob(job_id=story.submit(story.engine())))
+    story.make(job_id)
+    assert story.engine_state(busy) is EngineState.READY
+
+
 def test_engine_that_was_stopped_while_it_waited_for_room_does_not_get_it(story):
     pinned, worker_id = story.running_engine()
     other = story.engine()

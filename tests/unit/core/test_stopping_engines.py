@@ -25,6 +25,18 @@ def test_stopped_engine_finishes_what_its_worker_holds_and_keeps_what_waits():
     assert not only(found, LaunchWorker)
 
 
+def test_stopped_engine_takes_all_the_time_that_its_jobs_need():
+    story = Story()
+    engine_id, _worker_id = story.running_engine()
+    job_id = story.submit(engine_id)
+    story.ask(client.StopEngine(engine_id=engine_id))
+    for step in range(1, 20):
+        assert not only(story.wait(30.0), TerminateWorker)
+        story.progress(job_id, step)
+    story.make(job_id)
+    assert story.job_state(job_id) is JobState.FINISHED
+
+
 def test_stopped_engine_stays_closed_though_jobs_wait_until_a_new_one_comes():
     story = Story()
     engine_id = story.engine()
@@ -99,6 +111,17 @@ def test_job_that_comes_while_an_engine_stops_starts_it_again_once_it_is_closed(
     assert story.gives == {}
     assert story.up()
     assert story.job_state(job_id) is JobState.PROCESSING
+
+
+def test_engine_that_waits_for_its_next_try_is_closed_at_once_when_it_is_stopped():
+    story = Story()
+    engine_id = story.engine(start=True)
+    story.exits(story.newcomers[0])
+    assert story.engine_state(engine_id) is EngineState.STARTING
+    assert story.refusal(client.DeleteEngine(engine_id=engine_id)).code == "engine_running"
+    story.ask(client.StopEngine(engine_id=engine_id))
+    assert story.engine_state(engine_id) is EngineState.CLOSED
+    assert not only(story.wait(100.0), LaunchWorker)
 
 
 def test_stopping_a_closed_engine_changes_nothing():

@@ -26,6 +26,20 @@ def test_late_result_of_a_job_that_was_given_to_another_is_dropped():
     assert story.job_state(job_id) is JobState.FINISHED
 
 
+def test_late_result_under_an_older_lease_of_the_same_worker_is_dropped():
+    story = Story()
+    engine_id, worker_id = story.running_engine()
+    job_id = story.submit(engine_id)
+    old = story.gives[job_id]
+    story.wait(601.0)
+    story.dropped(job_id)
+    assert story.gives[job_id].worker_id == worker_id
+    assert story.gives[job_id].lease > old.lease
+    assert cancels(story.picture(job_id, give=old), worker_id) == [job_id]
+    story.say(worker_id, wire.JobFailed(job_id=job_id, lease=old.lease, code="late", text="late"))
+    assert story.job_state(job_id) is JobState.PROCESSING
+
+
 def test_right_lease_in_the_wrong_mouth_is_refused():
     story = Story()
     engine_id = story.engine(start=True, replicas=2)
