@@ -13,7 +13,8 @@ from kernel.protocol.specs import JobRequest
 from kernel.protocol.vocabulary import EngineState, JobState, ModelType
 from tests.acceptance.checks import assert_whole
 from tests.acceptance.orders import a_job, submit
-from tests.acceptance.processes import MANAGER
+from tests.acceptance.patience import PATIENCE_S
+from tests.acceptance.processes import MANAGER, environment
 from tests.acceptance.server import Server
 
 
@@ -22,8 +23,9 @@ def refused_start(server: Server) -> tuple[int, str]:
     ended = subprocess.run(
         [sys.executable, "-m", MANAGER, "--config", str(server.config_file)],
         stderr=subprocess.PIPE,
+        env=environment(server.folder),
         text=True,
-        timeout=40,
+        timeout=PATIENCE_S,
         check=False,
     )
     return ended.returncode, ended.stderr.splitlines()[-1]
@@ -69,6 +71,20 @@ def test_a_second_manager_refuses_to_start_and_says_who_is_there(server: Server)
     assert code == 69
     assert f"in use by a Manager with process id {server.manager.pid}:" in words
     assert server.line.status().pid == server.manager.pid
+
+
+def test_a_manager_of_another_folder_is_refused_the_same_bus_and_takes_no_traffic_away(
+    server: Server, other_server: Server
+) -> None:
+    server.start()
+    text = other_server.config_file.read_text()
+    other_server.config_file.write_text(text.replace('folder = "bus"', f'folder = "{server.folder}/bus"'))
+
+    code, words = refused_start(other_server)
+
+    assert code == 69
+    assert f"{server.folder}/bus is in use" in words
+    assert server.line.status().pid
 
 
 def test_a_damaged_database_is_refused(server: Server) -> None:
