@@ -1,0 +1,178 @@
+"""The loop that every part is trained by: seeded, resumable, with a bar, a log and a checkpoint that is never half-written.
+
+Nothing random outlives a step: what a step draws depends on the seed and the step's number alone. So the weights, the
+optimizer's moments and the number of steps done are the whole state, and a run that was killed and resumed ends in
+the same weights as one that was not.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+SAVE_EVERY_S = 120.0
+LOG_EVERY_STEPS = 50
+CLIP_NORM = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How and where a part is trained."""
+
+    folder: Path
+    """Holds the checkpoints and the logs; outside the repository."""
+    device: torch.device
+    seed: int = 0
+    loaders: int = 0
+    """Processes that write captions ahead of time; 0 writes them between the steps."""
+    steps: int | None = None
+    """Instead of the part's own number, for a trial."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What is trained: its name, its modules, and how one step's loss comes about."""
+
+    name: str
+    modules: nn.ModuleDict
+    optimizer: torch.optim.Optimizer
+    steps: int
+    rate: Callable[[float], float]
+    """The learning rate's factor from the share of steps done."""
+    loss: Callable[[int], Tensor]
+    """The loss of the step of that number."""
+    averages: nn.ModuleDict | None = None
+    """Twins of some modules, by the same names, that follow them as a moving average."""
+    decay: float = 0.998
+
+
+def train(part: Part, run: Run) -> None:
+    """Train the part from where its checkpoint stands to its last step."""
+    path = checkpoint_path(run.folder, part.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    done = _resume(part, path, run.device)
+    rates = [float(group["lr"]) for group in part.optimizer.param_groups]
+    with _log(path.with_suffix(".jsonl")) as log, tqdm(initial=done, total=part.steps, desc=part.name) as bar:
+        saved_at = time.monotonic()
+        for step in range(done, part.steps):
+            loss = _step(part, step, rates)
+            bar.update()
+            if step % LOG_EVERY_STEPS == 0:
+                bar.set_postfix(loss=f"{loss.item():.4f}")
+                log({"step": step, "loss": round(loss.item(), 5), "seconds": round(time.time(), 1)})
+            if time.monotonic() - saved_at > SAVE_EVERY_S:
+                _save(part, step + 1, path)
+                saved_at = time.monotonic()
+    if done < part.steps:
+        _save(part, part.steps, path)
+
+
+def checkpoint_path(folder: Path, name: str) -> Path:
+    """Say where a part's training state lies."""
+    return folder / f"{name}.pt"
+
+
+def is_trained(folder: Path, name: str, steps: int) -> bool:
+    """Tell whether a part's training has done that many steps."""
+    path = checkpoint_path(folder, name)
+    return path.exists() and int(_load(path, torch.device("cpu"))["done"]) >= steps
+
+
+def trained_weights(folder: Path, name: str, module: str) -> dict[str, Tensor]:
+    """Read a module's weights from a part's checkpoint: the moving average where one is kept.
+
+    Raises: FileNotFoundError, if the part has not been trained.
+    """
+    state = _load(checkpoint_path(folder, name), torch.device("cpu"))
+    weights: dict[str, dict[str, Tensor]] = {}
+    for kind in ("modules", "averages"):
+        for key, value in state[kind].items():
+            head, _, rest = key.partition(".")
+            weights.setdefault(f"{kind}.{head}", {})[rest] = value
+    return weights.get(f"averages.{module}") or weights[f"modules.{module}"]
+
+
+def one_cycle(share: float) -> float:
+    """Rise over the first tenth, fall as a cosine to nothing. Source: L. Smith, arXiv 1708.07120."""
+    return share / 0.1 if share < 0.1 else 0.5 + 0.5 * math.cos(math.pi * (share - 0.1) / 0.9)
+
+
+def warm_then_fall(share: float) -> float:
+    """Rise over the first fiftieth, stay, and fall over the last third to a twentieth."""
+    if share < 0.02:
+        return share / 0.02
+    return 1.0 if share < 0.67 else max(0.05, 0.5 + 0.5 * math.cos(math.pi * (share - 0.67) / 0.33))
+
+
+def seeded(run_seed: int, step: int, device: torch.device) -> torch.Generator:
+    """Make the generator of one step's noise."""
+    return torch.Generator(device).manual_seed((run_seed << 32) + step)
+
+
+def _step(part: Part, step: int, rates: list[float]) -> Tensor:
+    for group, rate in zip(part.optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate * part.rate(step / part.steps)
+    loss = part.loss(step)
+    part.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(part.modules.parameters(), CLIP_NORM)
+    part.optimizer.step()
+    if part.averages is not None:
+        _follow(part.averages, part.modules, part.decay, step)
+    return loss.detach()
+
+
+@torch.no_grad()
+def _follow(averages: nn.ModuleDict, modules: nn.ModuleDict, decay: float, step: int) -> None:
+    """Move the averages towards the weights; faster at first, so that the random start is soon forgotten."""
+    share = 1 - min(decay, (1 + step) / (10 + step))
+    for name, average in averages.items():
+        followed = list(average.parameters())
+        torch._foreach_lerp_(followed, list(modules[name].parameters()), share)
+
+
+def _resume(part: Part, path: Path, device: torch.device) -> int:
+    if not path.exists():
+        return 0
+    state = _load(path, device)
+    part.modules.load_state_dict(state["modules"])
+    part.optimizer.load_state_dict(state["optimizer"])
+    if part.averages is not None:
+        part.averages.load_state_dict(state["averages"])
+    return int(state["done"])
+
+
+def _load(path: Path, device: torch.device):
+    return torch.load(path, map_location=device, weights_only=True)
+
+
+def _save(part: Part, done: int, path: Path) -> None:
+    """Write the state beside its place and move it there: a kill at any instant leaves the old one or the new one."""
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        torch.save(
+            {
+                "done": done,
+                "modules": part.modules.state_dict(),
+                "optimizer": part.optimizer.state_dict(),
+                "averages": {} if part.averages is None else part.averages.state_dict(),
+            },
+            file,
+        )
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+@contextmanager
+def _log(path: Path) -> Iterator[Callable[[dict[str, float]], None]]:
+    with path.open("a", buffering=1) as file:
+        yield lambda entry: print(json.dumps(entry), file=file)
