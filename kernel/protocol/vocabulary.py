@@ -57,12 +57,19 @@ class Scheduler(StrEnum):
 
     EULER = "euler"
     EULER_A = "euler_a"
+    HEUN = "heun"
+    DPM2 = "dpm2"
+    DPM2_A = "dpm2_a"
     DPMPP_2M = "dpmpp_2m"
     DPMPP_2M_KARRAS = "dpmpp_2m_karras"
+    DPMPP_2M_SDE = "dpmpp_2m_sde"
     DPMPP_2M_SDE_KARRAS = "dpmpp_2m_sde_karras"
+    DEIS = "deis"
     UNIPC = "unipc"
+    PNDM = "pndm"
     DDIM = "ddim"
     DDPM = "ddpm"
+    LCM = "lcm"
 
 
 class GoneReason(StrEnum):

@@ -1,0 +1,75 @@
+"""The real engine: Stable Diffusion 1.5 and SDXL, on the parts of diffusers."""
+
+import gc
+
+import torch
+
+from engine_worker.engine.devices import choose_device, choose_dtype
+from engine_worker.engine.failures import is_out_of_memory
+from engine_worker.engine.finishing import Finisher
+from engine_worker.engine.loading import load_parts
+from engine_worker.engine.port import Emit, Engine, Loaded
+from engine_worker.engine.studio import Studio
+from kernel.protocol.errors import EngineFailed, OutOfMemory
+from kernel.protocol.ids import JobId
+from kernel.protocol.specs import EngineLoad, JobOrder
+
+# Pictures that share a step where the engine's owner does not say: beyond these a step takes about as much
+# longer as it makes more.
+_SEATS = {"cpu": 4, "cuda": 8}
+
+
+def build(emit: Emit) -> Engine:
+    """An engine that is still to be loaded."""
+    return DiffusersEngine(emit)
+
+
+class DiffusersEngine:
+    """Implements the engine port; everything but loading is the studio's."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._studio: Studio | None = None
+        self._finisher: Finisher | None = None
+
+    def load(self, order: EngineLoad) -> Loaded:
+        """Load the checkpoint that the order names.
+
+        Raises: ModelUnreadable, OutOfMemory, EngineFailed.
+        """
+        device = choose_device(order.device)
+        try:
+            parts = load_parts(order.checkpoint, device, choose_dtype(order.dtype, device))
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                raise OutOfMemory(
+                    f"{order.checkpoint.name} does not fit into the memory of {device}"
+                ) from error
+            raise EngineFailed(f"{order.checkpoint.name} cannot be loaded: {error}") from error
+        seats = order.max_batch or _SEATS[device.type]
+        self._finisher = Finisher(parts.vae, order.checkpoint)
+        self._studio = Studio(parts, self._finisher.put, seats, self._emit)
+        return Loaded(device=str(device), memory_bytes=parts.memory_bytes, capacity=seats)
+
+    def admit(self, order: JobOrder) -> None:
+        self._loaded().admit(order)
+
+    def cancel(self, job_id: JobId) -> None:
+        self._loaded().cancel(job_id)
+
+    def step(self) -> bool:
+        return self._loaded().step()
+
+    def close(self) -> None:
+        """Wait for pictures on their way out, and let go of the device's memory."""
+        if self._finisher is not None:
+            self._finisher.close()
+        self._studio = self._finisher = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _loaded(self) -> Studio:
+        if self._studio is None:
+            raise EngineFailed("The engine is not loaded")
+        return self._studio

@@ -1,0 +1,191 @@
+"""Reading what a single-file checkpoint (LDM layout) is from the names and shapes of its tensors."""
+
+from itertools import count
+
+from engine_worker.engine.architecture import Architecture, TextEncoderShape, UNetShape, VaeShape
+from engine_worker.engine.header import Header
+from engine_worker.engine.ldm_keys import (
+    SD_TEXT_PREFIX,
+    SDXL_TEXT_2_PREFIX,
+    SDXL_TEXT_PREFIX,
+    UNET_PREFIX,
+    VAE_PREFIX,
+)
+from kernel.protocol.errors import ModelUnreadable
+from kernel.protocol.vocabulary import ModelBase
+
+# Empty tensors by which fine-tuners mark what the shapes do not tell.
+V_PREDICTION_MARK = "v_pred"
+ZERO_SNR_MARK = "ztsnr"
+
+_SD2_CROSS_ATTENTION_WIDTH = 1024
+_NATIVE_SIZE_PX = {ModelBase.SD: 512, ModelBase.SDXL: 1024}
+_STRANGERS = {
+    "cond_stage_model.model.": "a Stable Diffusion 2 checkpoint",
+    "conditioner.embedders.0.model.": "an SDXL refiner",
+    "model.diffusion_model.joint_blocks.": "a Stable Diffusion 3 checkpoint",
+    "model.diffusion_model.double_blocks.": "a Flux checkpoint",
+    "double_blocks.": "a Flux checkpoint",
+    "lora_unet_": "a LoRA",
+    "lora_te": "a LoRA",
+    "control_model.": "a ControlNet",
+    "controlnet_cond_embedding.": "a ControlNet",
+    "emb_params": "a textual inversion embedding",
+}
+
+
+def read_architecture(header: Header) -> Architecture:
+    """The architecture of a single-file checkpoint, from its tensors' shapes alone.
+
+    Raises: ModelUnreadable, if it is no SD 1.5 or SDXL checkpoint.
+    """
+    base = _base(header)
+    architecture = Architecture(
+        base=base,
+        unet=_unet_shape(header),
+        vae=_vae_shape(header),
+        text_encoders=_text_shapes(header, base),
+        prediction_type=_prediction_type(header),
+        has_zero_terminal_snr=ZERO_SNR_MARK in header.tensors,
+        native_size_px=_native_size_px(header, base),
+    )
+    if architecture.unet.cross_attention_width == _SD2_CROSS_ATTENTION_WIDTH:
+        raise ModelUnreadable(
+            f"{header.path.name} is a Stable Diffusion 2 checkpoint: only SD 1.5 and SDXL work"
+        )
+    return architecture
+
+
+def _base(header: Header) -> ModelBase:
+    def has(prefix: str) -> bool:
+        return any(key.startswith(prefix) for key in header.tensors)
+
+    if has(UNET_PREFIX) and has(SDXL_TEXT_PREFIX) and has(SDXL_TEXT_2_PREFIX):
+        return ModelBase.SDXL
+    if has(UNET_PREFIX) and has(SD_TEXT_PREFIX):
+        return ModelBase.SD
+    found = next((what for prefix, what in _STRANGERS.items() if has(prefix)), None)
+    if found is None and has(UNET_PREFIX):
+        found = "a UNet without its text encoder"
+    name = header.path.name
+    raise ModelUnreadable(
+        f"{name} is {found or 'no checkpoint in the LDM layout'}: only SD 1.5 and SDXL work"
+    )
+
+
+def _unet_shape(header: Header) -> UNetShape:
+    levels = _unet_levels(header)
+    cross = next((key for key in header.tensors if key.endswith(".attn2.to_k.weight")), "attn2.to_k.weight")
+    projection = next((key for key in header.tensors if _is_spatial_projection(key)), "proj_in.weight")
+    label = UNET_PREFIX + "label_emb.0.0.weight"
+    return UNetShape(
+        in_channels=_shape(header, UNET_PREFIX + "input_blocks.0.0.weight", 4)[1],
+        out_channels=_shape(header, UNET_PREFIX + "out.2.weight", 4)[0],
+        channels=tuple(channels for channels, _, _ in levels),
+        resnets_per_level=levels[0][1],
+        transformer_depths=tuple(depth for _, _, depth in levels),
+        middle_depth=_transformer_depth(header, UNET_PREFIX + "middle_block.1."),
+        cross_attention_width=_shape(header, cross, 2)[1],
+        uses_linear_projection=len(_shape(header, projection, 2, 4)) == 2,
+        added_width=_shape(header, label, 2)[1] if label in header.tensors else None,
+    )
+
+
+def _unet_levels(header: Header) -> list[tuple[int, int, int]]:
+    """Per level: channels, number of resnets, and transformer depth."""
+    levels = [(0, 0, 0)]
+    for number in count(1):
+        block = f"{UNET_PREFIX}input_blocks.{number}."
+        if f"{block}0.op.weight" in header.tensors:
+            levels.append((0, 0, 0))
+        elif f"{block}0.in_layers.2.weight" in header.tensors:
+            channels = _shape(header, f"{block}0.in_layers.2.weight", 4)[0]
+            levels[-1] = (channels, levels[-1][1] + 1, _transformer_depth(header, f"{block}1."))
+        else:
+            break
+    if any(resnets != levels[0][1] or resnets == 0 for _, resnets, _ in levels):
+        raise ModelUnreadable(f"{header.path.name}: the UNet's down blocks are incomplete")
+    return levels
+
+
+def _transformer_depth(header: Header, attention: str) -> int:
+    return next(
+        depth
+        for depth in count()
+        if f"{attention}transformer_blocks.{depth}.norm1.weight" not in header.tensors
+    )
+
+
+def _is_spatial_projection(key: str) -> bool:
+    return key.startswith(UNET_PREFIX) and key.endswith(".proj_in.weight")
+
+
+def _vae_shape(header: Header) -> VaeShape:
+    def resnet(level: int, index: int) -> str:
+        return f"{VAE_PREFIX}encoder.down.{level}.block.{index}.conv1.weight"
+
+    levels = next(level for level in count() if resnet(level, 0) not in header.tensors)
+    if not levels:
+        raise ModelUnreadable(f"{header.path.name} holds no VAE")
+    return VaeShape(
+        channels=tuple(_shape(header, resnet(level, 0), 4)[0] for level in range(levels)),
+        resnets_per_level=next(index for index in count() if resnet(0, index) not in header.tensors),
+        latent_channels=_shape(header, VAE_PREFIX + "post_quant_conv.weight", 4)[0],
+    )
+
+
+def _text_shapes(header: Header, base: ModelBase) -> tuple[TextEncoderShape, ...]:
+    first = _clip_shape(header, SDXL_TEXT_PREFIX if base is ModelBase.SDXL else SD_TEXT_PREFIX)
+    return (first, _open_clip_shape(header)) if base is ModelBase.SDXL else (first,)
+
+
+def _clip_shape(header: Header, prefix: str) -> TextEncoderShape:
+    if f"{prefix}text_model.embeddings.token_embedding.weight" in header.tensors:
+        prefix += "text_model."
+    vocabulary, width = _shape(header, f"{prefix}embeddings.token_embedding.weight", 2)
+    layer = f"{prefix}encoder.layers.{{}}.mlp.fc1.weight"
+    return TextEncoderShape(
+        vocabulary=vocabulary,
+        tokens=_shape(header, f"{prefix}embeddings.position_embedding.weight", 2)[0],
+        width=width,
+        layers=next(number for number in count() if layer.format(number) not in header.tensors),
+        inner_width=_shape(header, layer.format(0), 2)[0],
+        projection_width=None,
+    )
+
+
+def _open_clip_shape(header: Header) -> TextEncoderShape:
+    prefix = SDXL_TEXT_2_PREFIX
+    vocabulary, width = _shape(header, f"{prefix}token_embedding.weight", 2)
+    layer = f"{prefix}transformer.resblocks.{{}}.mlp.c_fc.weight"
+    return TextEncoderShape(
+        vocabulary=vocabulary,
+        tokens=_shape(header, f"{prefix}positional_embedding", 2)[0],
+        width=width,
+        layers=next(number for number in count() if layer.format(number) not in header.tensors),
+        inner_width=_shape(header, layer.format(0), 2)[0],
+        projection_width=_shape(header, f"{prefix}text_projection", 2)[1],
+    )
+
+
+def _shape(header: Header, key: str, *dimensions: int) -> tuple[int, ...]:
+    """The shape of a tensor that must be there, with one of these numbers of dimensions."""
+    if key not in header.tensors:
+        raise ModelUnreadable(f"{header.path.name} lacks the tensor {key}")
+    shape = header.tensors[key].shape
+    if len(shape) not in dimensions:
+        raise ModelUnreadable(f"{header.path.name}: the tensor {key} has the wrong shape {list(shape)}")
+    return shape
+
+
+def _prediction_type(header: Header) -> str:
+    if V_PREDICTION_MARK in header.tensors:
+        return "v_prediction"
+    said = header.metadata.get("modelspec.prediction_type", "epsilon")
+    return "v_prediction" if said in ("v", "v_prediction") else "epsilon"
+
+
+def _native_size_px(header: Header, base: ModelBase) -> int:
+    # https://github.com/Stability-AI/ModelSpec: "512x512"
+    width = header.metadata.get("modelspec.resolution", "").lower().partition("x")[0]
+    return int(width) if width.isdecimal() and int(width) > 0 else _NATIVE_SIZE_PX[base]

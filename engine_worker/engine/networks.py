@@ -1,0 +1,63 @@
+"""Building networks: empty ones from their configuration, then filled with their parameters."""
+
+from collections.abc import Mapping
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+from engine_worker.engine.blueprint import Config, Network, NetworkPlan
+from kernel.protocol.errors import ModelUnreadable
+
+
+def build_empty(plan: NetworkPlan) -> nn.Module:
+    """The network with parameters that have a shape but no memory (on the meta device).
+
+    Raises: ModelUnreadable, if the configuration describes no such network.
+    """
+    try:
+        with torch.device("meta"):
+            return _construct(plan.network, plan.config)
+    except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError, RuntimeError) as error:
+        raise ModelUnreadable(f"The configuration of the {plan.network.value} is wrong: {error}") from error
+
+
+def fill(module: nn.Module, parameters: Mapping[str, Tensor], device: torch.device) -> nn.Module:
+    """Give an empty network its parameters, and leave nothing of it without memory.
+
+    Raises: ModelUnreadable, if something of it stays empty.
+    """
+    module.load_state_dict(dict(parameters), strict=True, assign=True)
+    for part in module.modules():
+        # The one kind of buffer that CLIP keeps and files do not carry: 0, 1, 2 ... per position.
+        positions = part._buffers.get("position_ids")
+        if positions is not None and positions.is_meta:
+            part.register_buffer(
+                "position_ids",
+                torch.arange(positions.shape[-1], device=device).unsqueeze(0),
+                persistent=False,
+            )
+    empty = [name for name, held in (*module.named_parameters(), *module.named_buffers()) if held.is_meta]
+    if empty:
+        raise ModelUnreadable(f"{type(module).__name__} was left without {', '.join(empty)}")
+    return module.requires_grad_(False).eval()
+
+
+def size_bytes(module: nn.Module) -> int:
+    """Memory that the network's parameters take."""
+    return sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
+
+
+def _construct(network: Network, config: Config) -> nn.Module:
+    module: nn.Module
+    match network:
+        case Network.UNET:
+            module = UNet2DConditionModel.from_config(dict(config))
+        case Network.VAE:
+            module = AutoencoderKL.from_config(dict(config))
+        case Network.TEXT_ENCODER:
+            module = CLIPTextModel(CLIPTextConfig.from_dict(dict(config)))
+        case Network.PROJECTING_TEXT_ENCODER:
+            module = CLIPTextModelWithProjection(CLIPTextConfig.from_dict(dict(config)))
+    return module

@@ -1,0 +1,61 @@
+"""A job inside the engine: the one place through which its outcomes leave, from whatever thread."""
+
+from threading import Lock
+
+from engine_worker.engine.port import Completed, Dropped, Emit, Failed, Pictured, Stepped
+from kernel.protocol.specs import JobOrder
+
+
+class OpenJob:
+    """An admitted job, open until its one ending; after that nothing of it leaves the engine any more.
+
+    A picture may be on its way out on the finishing thread while the job is cancelled on the main thread:
+    the lock decides which was first.
+    """
+
+    def __init__(self, order: JobOrder, steps: int, warnings: tuple[str, ...], emit: Emit) -> None:
+        self.order = order
+        self._emit = emit
+        self._warnings = warnings
+        self._lock = Lock()
+        self._is_open = True
+        self._steps = steps
+        self._steps_done = 0
+        self._pictures_missing = len(order.pictures)
+
+    @property
+    def is_open(self) -> bool:
+        return self._is_open
+
+    def step_done(self, pictures: int) -> None:
+        """So many of the job's pictures have made a step together."""
+        with self._lock:
+            self._steps_done += pictures
+            if self._is_open:
+                self._emit(Stepped(self.order.job_id, self._steps_done, self._steps))
+
+    def picture_done(self, picture: Pictured) -> None:
+        """A picture is ready; with the last one the job is completed."""
+        with self._lock:
+            if not self._is_open:
+                return
+            self._emit(picture)
+            self._pictures_missing -= 1
+            if not self._pictures_missing:
+                self._end(Completed(self.order.job_id, self._warnings))
+
+    def fail(self, code: str, text: str) -> None:
+        """End the job without the rest of its pictures."""
+        with self._lock:
+            if self._is_open:
+                self._end(Failed(self.order.job_id, code, text))
+
+    def drop(self) -> None:
+        """End the job because it was cancelled."""
+        with self._lock:
+            if self._is_open:
+                self._end(Dropped(self.order.job_id))
+
+    def _end(self, outcome: Completed | Failed | Dropped) -> None:
+        self._is_open = False
+        self._emit(outcome)

@@ -1,0 +1,107 @@
+"""The loaded parts of a checkpoint, and what the sampler needs each of them to be able to do."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from engine_worker.engine.blueprint import Config
+from engine_worker.engine.tokenizer import Tokenizer
+from kernel.protocol.vocabulary import ModelBase
+
+
+class Denoiser(Protocol):
+    """The UNet."""
+
+    def __call__(
+        self,
+        sample: Tensor,
+        timestep: Tensor,
+        *,
+        encoder_hidden_states: Tensor,
+        added_cond_kwargs: Mapping[str, Tensor] | None,
+        return_dict: Literal[False],
+    ) -> tuple[Tensor]:
+        """Predict the noise in `sample` (rows, channels, height, width), each row at its own timestep."""
+
+
+class Decoder(Protocol):
+    """The VAE's way from latents to pixels."""
+
+    def decode(self, z: Tensor, *, return_dict: Literal[False]) -> tuple[Tensor]:
+        """Latents (1, channels, height, width), unscaled, to pixels (1, 3, 8*height, 8*width), -1 to 1."""
+
+
+class TextOutput(Protocol):
+    """What a CLIP text encoder says of a batch of prompts."""
+
+    last_hidden_state: Tensor
+    hidden_states: tuple[Tensor, ...]
+
+
+class ProjectedTextOutput(TextOutput, Protocol):
+    """The same, of an encoder with a projection."""
+
+    text_embeds: Tensor
+
+
+class TextEncoder(Protocol):
+    """A CLIP text encoder."""
+
+    def __call__(self, input_ids: Tensor, *, output_hidden_states: bool) -> TextOutput: ...
+
+
+class ProjectingTextEncoder(Protocol):
+    """A CLIP text encoder with a projection: SDXL's second."""
+
+    def __call__(self, input_ids: Tensor, *, output_hidden_states: bool) -> ProjectedTextOutput: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SdText:
+    """SD 1.5: one encoder."""
+
+    tokenizer: Tokenizer
+    encoder: TextEncoder
+
+
+@dataclass(frozen=True, slots=True)
+class SdxlText:
+    """SDXL: two encoders of different widths, the second with a pooled embedding."""
+
+    tokenizer: Tokenizer
+    encoder: TextEncoder
+    tokenizer_2: Tokenizer
+    encoder_2: ProjectingTextEncoder
+    zeroes_empty_negative: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Vae:
+    """The decoder, and how latents are scaled for it."""
+
+    decoder: Decoder
+    dtype: torch.dtype
+    latent_channels: int
+    pixels_per_latent: int
+    scaling_factor: float
+    latents_mean: tuple[float, ...] | None
+    """Per channel; few VAEs have it."""
+    latents_std: tuple[float, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """All of a loaded checkpoint. Nothing in here changes while jobs run."""
+
+    base: ModelBase
+    device: torch.device
+    dtype: torch.dtype
+    denoiser: Denoiser
+    vae: Vae
+    text: SdText | SdxlText
+    scheduler_config: Config
+    """As the checkpoint brings it, never touched."""
+    memory_bytes: int

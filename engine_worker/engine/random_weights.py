@@ -1,0 +1,52 @@
+"""Networks with random weights: everything about a checkpoint but what it has learned."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from engine_worker.engine.architecture import Architecture
+from engine_worker.engine.blueprint import Blueprint
+from engine_worker.engine.networks import build_empty, fill
+from engine_worker.engine.saving import save_folder, save_single_file
+from engine_worker.engine.single_file import draw_blueprint
+
+_CPU = torch.device("cpu")
+
+
+def write_random_file(path: Path, architecture: Architecture, seed: int) -> None:
+    """Write such a checkpoint as one file in half precision, as real ones mostly are."""
+    blueprint = draw_blueprint(architecture)
+    size = architecture.native_size_px
+    metadata = {"modelspec.resolution": f"{size}x{size}"}
+    save_single_file(path, blueprint, random_networks(blueprint, seed, torch.float16), metadata)
+
+
+def write_random_folder(path: Path, architecture: Architecture, seed: int) -> None:
+    """Write such a checkpoint as a diffusers folder in half precision."""
+    blueprint = draw_blueprint(architecture)
+    save_folder(path, blueprint, random_networks(blueprint, seed, torch.float16))
+
+
+def random_networks(blueprint: Blueprint, seed: int, dtype: torch.dtype) -> list[nn.Module]:
+    """All networks, in the order of `blueprint.networks`; the same seed gives the same weights."""
+    generator = torch.Generator("cpu").manual_seed(seed)
+    networks = []
+    for plan in blueprint.networks:
+        empty = build_empty(plan)
+        parameters = {
+            name: _random(name, held.shape, generator).to(dtype) for name, held in empty.named_parameters()
+        }
+        networks.append(fill(empty, parameters, _CPU))
+    return networks
+
+
+def _random(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
+    """Weights that keep the variance of what flows through them, so that no layer drowns another."""
+    if name.endswith("bias"):
+        return torch.zeros(shape)
+    if len(shape) == 1:
+        return torch.ones(shape)
+    if "embedding.weight" in name:
+        return torch.randn(shape, generator=generator)
+    return torch.randn(shape, generator=generator).div(shape[1:].numel() ** 0.5)

@@ -1,0 +1,74 @@
+"""A single-file checkpoint (LDM layout) as a blueprint, for reading and for writing one."""
+
+from functools import partial
+
+from engine_worker.engine.architecture import Architecture
+from engine_worker.engine.blueprint import Blueprint, Network, NetworkPlan, TokenizerPlan
+from engine_worker.engine.configs import scheduler_config, text_encoder_config, unet_config, vae_config
+from engine_worker.engine.header import Header
+from engine_worker.engine.ldm_keys import text_places, unet_places, vae_places
+from engine_worker.engine.ldm_shapes import V_PREDICTION_MARK, ZERO_SNR_MARK, read_architecture
+from kernel.protocol.vocabulary import ModelBase
+
+# What training leaves behind in released files, and no picture needs.
+LEFTOVER_PREFIXES = (
+    "model_ema.",
+    "first_stage_model.loss.",
+    "denoiser.",
+    "cond_stage_model.logit_scale",
+    "cond_stage_model.text_projection",
+    "conditioner.embedders.0.logit_scale",
+    "conditioner.embedders.0.text_projection",
+    "conditioner.embedders.1.model.logit_scale",
+    "conditioner.embedders.1.model.attn_mask",
+    "alphas_cumprod",
+    "betas",
+    "log_one_minus_alphas_cumprod",
+    "logvar",
+    "posterior_",
+    "sqrt_",
+)
+LEFTOVER_SUFFIXES = (".position_ids",)
+
+
+def read_single_file(header: Header) -> Blueprint:
+    """How to build the parts of a single-file checkpoint.
+
+    Raises: ModelUnreadable, if it is no SD 1.5 or SDXL checkpoint.
+    """
+    return draw_blueprint(read_architecture(header), (header,))
+
+
+def draw_blueprint(architecture: Architecture, files: tuple[Header, ...] = ()) -> Blueprint:
+    """The blueprint of that architecture in the LDM layout; without files it serves for writing one."""
+    base = architecture.base
+    unet_locate = partial(unet_places, shape=architecture.unet)
+    vae_locate = partial(vae_places, shape=architecture.vae)
+    # The second encoder of SDXL was trained on prompts padded with "!", token 0.
+    tokenizers = (TokenizerPlan(), TokenizerPlan(pad_token="!"))
+    return Blueprint(
+        base=base,
+        unet=NetworkPlan(Network.UNET, unet_config(architecture), unet_locate, files),
+        vae=NetworkPlan(Network.VAE, vae_config(architecture), vae_locate, files),
+        text_encoders=tuple(
+            NetworkPlan(
+                Network.TEXT_ENCODER if number == 0 else Network.PROJECTING_TEXT_ENCODER,
+                text_encoder_config(shape),
+                partial(text_places, base=base, number=number),
+                files,
+            )
+            for number, shape in enumerate(architecture.text_encoders)
+        ),
+        tokenizers=tokenizers[: len(architecture.text_encoders)],
+        scheduler_config=scheduler_config(architecture),
+        zeroes_empty_negative=base is ModelBase.SDXL,
+    )
+
+
+def is_leftover(key: str) -> bool:
+    """True for a tensor that belongs to no network and may be passed over."""
+    return (
+        key in (V_PREDICTION_MARK, ZERO_SNR_MARK)
+        or key.startswith(LEFTOVER_PREFIXES)
+        or key.endswith(LEFTOVER_SUFFIXES)
+    )
