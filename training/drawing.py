@@ -6,6 +6,7 @@ the 2n mirrored sectors leaves one edge, whose half plane gives the distance for
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Self
 
@@ -51,6 +52,10 @@ class Sheet:
         """Give the same sheet on another device."""
         return type(self)(*(getattr(self, field.name).to(device) for field in fields(self)))
 
+    def rows(self, index: slice | Tensor) -> Self:
+        """Give a sheet of some of the rows."""
+        return type(self)(*(getattr(self, field.name)[index] for field in fields(self)))
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -59,6 +64,11 @@ class Window:
     origin: Tensor
     """(batch, 2)"""
     side_px: int
+
+
+def join(sheets: Sequence[Sheet]) -> Sheet:
+    """Put the rows of several sheets one below the other."""
+    return Sheet(*(torch.cat([getattr(sheet, field.name) for sheet in sheets]) for field in fields(Sheet)))
 
 
 def whole(sheet: Sheet) -> Window:

@@ -8,11 +8,13 @@ the same weights as one that was not.
 import json
 import math
 import os
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +23,10 @@ from tqdm import tqdm
 SAVE_EVERY_S = 120.0
 LOG_EVERY_STEPS = 50
 CLIP_NORM = 1.0
+
+
+class NotTrained(Exception):
+    """A part builds on another one whose training has not ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,7 @@ def train(part: Part, run: Run) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     done = _resume(part, path, run.device)
     rates = [float(group["lr"]) for group in part.optimizer.param_groups]
-    with _log(path.with_suffix(".jsonl")) as log, tqdm(initial=done, total=part.steps, desc=part.name) as bar:
+    with _log(path.with_suffix(".jsonl")) as log, _bar(part, done) as bar:
         saved_at = time.monotonic()
         for step in range(done, part.steps):
             loss = _step(part, step, rates)
@@ -80,24 +86,28 @@ def checkpoint_path(folder: Path, name: str) -> Path:
     return folder / f"{name}.pt"
 
 
-def is_trained(folder: Path, name: str, steps: int) -> bool:
-    """Tell whether a part's training has done that many steps."""
+def is_trained(folder: Path, name: str) -> bool:
+    """Tell whether a part's training has done its last step."""
     path = checkpoint_path(folder, name)
-    return path.exists() and int(_load(path, torch.device("cpu"))["done"]) >= steps
+    if not path.exists():
+        return False
+    state = _load(path, torch.device("cpu"))
+    return state["done"] >= state["steps"]
 
 
-def trained_weights(folder: Path, name: str, module: str) -> dict[str, Tensor]:
+def trained_weights(folder: Path, name: str, module: str, *, unfinished: bool = False) -> dict[str, Tensor]:
     """Read a module's weights from a part's checkpoint: the moving average where one is kept.
 
-    Raises: FileNotFoundError, if the part has not been trained.
+    Raises: NotTrained, if there is none, or if its training has not ended and `unfinished` does not allow that.
     """
-    state = _load(checkpoint_path(folder, name), torch.device("cpu"))
-    weights: dict[str, dict[str, Tensor]] = {}
-    for kind in ("modules", "averages"):
-        for key, value in state[kind].items():
-            head, _, rest = key.partition(".")
-            weights.setdefault(f"{kind}.{head}", {})[rest] = value
-    return weights.get(f"averages.{module}") or weights[f"modules.{module}"]
+    path = checkpoint_path(folder, name)
+    if not path.exists():
+        raise NotTrained(f"{name} has not been trained: {path} is missing")
+    state = _load(path, torch.device("cpu"))
+    if state["done"] < state["steps"] and not unfinished:
+        raise NotTrained(f"{name} has done {state['done']} of {state['steps']} steps")
+    averaged = _under(state["averages"], module)
+    return averaged or _under(state["modules"], module)
 
 
 def one_cycle(share: float) -> float:
@@ -147,11 +157,34 @@ def _resume(part: Part, path: Path, device: torch.device) -> int:
     part.optimizer.load_state_dict(state["optimizer"])
     if part.averages is not None:
         part.averages.load_state_dict(state["averages"])
-    return int(state["done"])
+    return state["done"]
 
 
-def _load(path: Path, device: torch.device):
-    return torch.load(path, map_location=device, weights_only=True)
+def _bar(part: Part, done: int) -> "tqdm[None]":
+    """Show a bar; once in ten seconds where nobody watches, for the sake of the log."""
+    interval_s = 0.2 if sys.stderr.isatty() else 10.0
+    return tqdm(initial=done, total=part.steps, desc=part.name, mininterval=interval_s)
+
+
+class _State(TypedDict):
+    """What a checkpoint holds."""
+
+    done: int
+    steps: int
+    modules: dict[str, Tensor]
+    averages: dict[str, Tensor]
+    optimizer: dict[str, object]
+
+
+def _load(path: Path, device: torch.device) -> _State:
+    """Read a checkpoint; weights only, so that a foreign file runs no code."""
+    state: _State = torch.load(path, map_location=device, weights_only=True)
+    return state
+
+
+def _under(weights: Mapping[str, Tensor], module: str) -> dict[str, Tensor]:
+    """Give the weights of one module, by their names within it."""
+    return {key.removeprefix(f"{module}."): value for key, value in weights.items() if key.startswith(f"{module}.")}
 
 
 def _save(part: Part, done: int, path: Path) -> None:
@@ -161,6 +194,7 @@ def _save(part: Part, done: int, path: Path) -> None:
         torch.save(
             {
                 "done": done,
+                "steps": part.steps,
                 "modules": part.modules.state_dict(),
                 "optimizer": part.optimizer.state_dict(),
                 "averages": {} if part.averages is None else part.averages.state_dict(),

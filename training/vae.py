@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from training.command import run_from_command_line
 from training.drawing import draw, whole
-from training.loop import Part, Run, one_cycle, seeded, train
+from training.loop import Part, Run, one_cycle, seeded, train, trained_weights
 from training.networks import build_vae
 from training.precision import autocast
 from training.sheets import any_sheet, crop
+from training.whitening import whiten
 
 NAME = "vae"
 STEPS = 5_000
@@ -24,6 +25,8 @@ WHOLE_EVERY = 8
 """One step in so many sees whole pictures, and so does each of the last `WHOLE_LAST` of the steps."""
 WHOLE_LAST = 0.05
 PEAK_RATE = 2e-3
+SD_SCALE, SDXL_SCALE = 0.18215, 0.13025
+"""The factors that make the latents' variance one, in the configurations of every released SD 1.5 and SDXL checkpoint."""
 KL_WEIGHT = 1e-6
 """As in the first latent diffusion models (arXiv 2112.10752): latents stay smooth and are hardly held back."""
 
@@ -52,6 +55,16 @@ def pictures(step: int, steps: int, seed: int) -> Tensor:
     sheet = any_sheet(BATCH, rng)
     is_whole = step % WHOLE_EVERY == 0 or step >= steps * (1 - WHOLE_LAST)
     return draw(sheet, whole(sheet) if is_whole else crop(sheet, CROP_PX, rng))
+
+
+def trained_vae(run: Run, scaling_factor: float) -> AutoencoderKL:
+    """Load the trained VAE, frozen, its latents white at that factor: 0.18215 for SD, 0.13025 for SDXL.
+
+    Raises: NotTrained, if it has not been trained.
+    """
+    vae = build_vae()
+    vae.load_state_dict(trained_weights(run.folder, NAME, "vae"))
+    return whiten(vae.to(run.device).requires_grad_(False), scaling_factor, run.seed)
 
 
 def _loss(vae: AutoencoderKL, step: int, steps: int, run: Run) -> Tensor:
