@@ -1,4 +1,4 @@
-"""The command line that the parts' scripts share."""
+"""The command line that the scripts share."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -8,29 +8,35 @@ import torch
 
 from training.loop import Run
 
+CUDA_LOADERS = 8
+
 
 def run_from_command_line(
     part: Callable[[Run], None], what: str | None, arguments: Sequence[str] | None = None
 ) -> None:
     """Read how and where to train from the command line, and train."""
-    part(parse(what, arguments))
-
-
-def parse(what: str | None, arguments: Sequence[str] | None = None) -> Run:
-    """Read the arguments; on a GPU, set it up to compute fast."""
     parser = argparse.ArgumentParser(description=what, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_run_arguments(parser)
+    part(run_of(parser.parse_args(arguments)))
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what every script needs to know."""
     parser.add_argument("--folder", type=Path, default=Path("build/training"), help="checkpoints and logs")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--loaders", type=int, default=None, help="processes that write captions (GPU: 8, CPU: 0)")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads of this process")
     parser.add_argument("--steps", type=int, default=None, help="instead of the part's own number, for a trial")
-    chosen = parser.parse_args(arguments)
+
+
+def run_of(chosen: argparse.Namespace) -> Run:
+    """Make a run of the arguments; on a GPU, set it up to compute fast."""
     device = torch.device(chosen.device)
     if chosen.threads is not None:
         torch.set_num_threads(chosen.threads)
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.benchmark = True
-    loaders = chosen.loaders if chosen.loaders is not None else 8 if device.type == "cuda" else 0
+    loaders = chosen.loaders if chosen.loaders is not None else CUDA_LOADERS if device.type == "cuda" else 0
     return Run(folder=chosen.folder, device=device, seed=chosen.seed, loaders=loaders, steps=chosen.steps)

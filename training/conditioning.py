@@ -1,6 +1,6 @@
 """What each family's UNet is told besides the noisy latents: the words, and for SDXL the pooled words and the sizes."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,6 @@ class Conditioning:
     """(batch, 77, width)"""
     added: dict[str, Tensor] | None = None
     """SDXL: the pooled words and six numbers."""
-    rest: dict[str, list[Tensor] | Tensor] = field(default_factory=dict)
-    """A ControlNet's residuals."""
 
 
 def condition_sd(modules: nn.ModuleDict, prompts: Prompts) -> Conditioning:

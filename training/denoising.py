@@ -8,10 +8,17 @@ Choices that a small model needs more than a large one, each with its source:
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
+
+from training.batches import Feed
+from training.gallery import Gallery
+from training.loop import Run, seeded
+from training.precision import autocast
+from training.prompts import Prompts
 
 OFFSET = 0.2
 LATE_SHARE = 0.3
@@ -19,8 +26,8 @@ LATE_FROM = 700
 MOST_SNR = 5.0
 TIMESTEPS = 1000
 
-Predict = Callable[[Tensor, Tensor], Tensor]
-"""Tells the noise from noisy latents (batch, 4, 16, 16) and timesteps (batch,)."""
+Tell = Callable[[Prompts, Tensor, Tensor], Tensor]
+"""Tells the noise from prompts, noisy latents (batch, 4, 16, 16) and timesteps (batch,)."""
 
 
 def build_noise_schedule() -> DDPMScheduler:
@@ -30,19 +37,38 @@ def build_noise_schedule() -> DDPMScheduler:
     )
 
 
-def denoising_loss(predict: Predict, latents: Tensor, schedule: DDPMScheduler, noise: torch.Generator) -> Tensor:
-    """Add noise at random timesteps and measure how badly it is told."""
-    timesteps = _timesteps(len(latents), noise)
-    added = torch.randn(latents.shape, generator=noise, device=latents.device)
-    added += OFFSET * torch.randn((*latents.shape[:2], 1, 1), generator=noise, device=latents.device)
-    told = predict(schedule.add_noise(latents, added, timesteps), timesteps)
-    error = (told.float() - added).square().mean((1, 2, 3))
-    return (error * _weights(schedule, timesteps)).mean()
+@dataclass(frozen=True, slots=True)
+class GalleryLoss:
+    """The loss of any step: a gallery's pictures under noise, and how badly the noise is told from their captions."""
+
+    gallery: Gallery
+    feed: Feed[Prompts]
+    tell: Tell
+    run: Run
+    schedule: DDPMScheduler = field(default_factory=build_noise_schedule)
+
+    def __call__(self, step: int) -> Tensor:
+        """Add noise at random timesteps and measure the error, weighted."""
+        prompts = self.feed(step).to(self.run.device)
+        latents = self.gallery.latents[prompts.pictures].float()
+        generator = seeded(self.run.seed, step, self.run.device)
+        timesteps = _timesteps(len(latents), generator)
+        noise = _noise(latents, generator)
+        with autocast(self.run.device, is_convolutional=False):
+            told = self.tell(prompts, self.schedule.add_noise(latents, noise, timesteps), timesteps)
+        error = (told.float() - noise).square().mean((1, 2, 3))
+        return (error * _weights(self.schedule, timesteps)).mean()
 
 
-def _timesteps(count: int, noise: torch.Generator) -> Tensor:
+def _noise(latents: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw noise with an offset per channel."""
+    noise = torch.randn(latents.shape, generator=generator, device=latents.device)
+    return noise + OFFSET * torch.randn((*latents.shape[:2], 1, 1), generator=generator, device=latents.device)
+
+
+def _timesteps(count: int, generator: torch.Generator) -> Tensor:
     """Draw timesteps, a share of them late."""
-    chance = torch.rand((2, count), generator=noise, device=noise.device)
+    chance = torch.rand((2, count), generator=generator, device=generator.device)
     late = LATE_FROM + (TIMESTEPS - LATE_FROM) * chance[1]
     return torch.where(chance[0] < LATE_SHARE, late, TIMESTEPS * chance[1]).long()
 

@@ -1,87 +1,102 @@
-"""The networks of the family: the classes and the layout of SD 1.5 and SDXL, only narrower."""
+"""The networks of the family: the architectures of SD 1.5 and SDXL, only narrower.
+
+They are written down as shapes, as the server reads them out of a checkpoint's header, and built from the same
+configurations; so what is trained here is what a loader builds that has nothing but the file.
+"""
 
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from training.tokens import LENGTH, VOCABULARY
+from engine_worker.engine.architecture import Architecture, TextEncoderShape, UNetShape, VaeShape
+from engine_worker.engine.configs import text_encoder_config, unet_config, vae_config
+from kernel.protocol.vocabulary import ModelBase
 
-LATENT_CHANNELS = 4
-LATENT_SIDE = 16
-"""Cells along a side of a 128-pixel picture."""
-SD_TEXT_WIDTH = 64
-SDXL_TEXT_WIDTHS = (32, 64)
-"""Of the two encoders; loaders tell them apart by their width, so these must differ."""
-SDXL_TIME_WIDTH = 32
-"""Of the embedding of each of the six numbers of the size conditioning."""
-START_ID, END_ID = VOCABULARY - 2, VOCABULARY - 1
+NATIVE_SIZE_PX = 128
+SIZE_NUMBERS, SIZE_WIDTH = 6, 32
+"""SDXL's size conditioning: how many numbers, and the width of each one's embedding."""
+VOCABULARY, TOKENS = 49_408, 77
 
 
-def build_vae() -> AutoencoderKL:
-    """Build the VAE: 128 x 128 x 3 to 16 x 16 x 4, as in Stable Diffusion, with 16 to 64 channels instead of 128 to 512."""
-    return AutoencoderKL(
-        block_out_channels=(16, 32, 48, 64),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        layers_per_block=1,
-        latent_channels=LATENT_CHANNELS,
-        norm_num_groups=16,
-        sample_size=128,
+def architecture(base: ModelBase) -> Architecture:
+    """Describe a family's networks."""
+    encoders = _sd_encoders() if base is ModelBase.SD else _sdxl_encoders()
+    return Architecture(
+        base=base,
+        unet=_sd_unet(encoders) if base is ModelBase.SD else _sdxl_unet(encoders),
+        vae=VaeShape(channels=(16, 32, 48, 64), resnets_per_level=1, latent_channels=4),
+        text_encoders=encoders,
+        prediction_type="epsilon",
+        has_zero_terminal_snr=False,
+        native_size_px=NATIVE_SIZE_PX,
     )
 
 
-def build_sd_text_encoder() -> CLIPTextModel:
-    """Build SD 1.5's text encoder: 2 layers, width 64, instead of 12 and 768."""
-    return CLIPTextModel(_text_config(SD_TEXT_WIDTH, layers=2, activation="quick_gelu"))
+def build_vae(base: ModelBase) -> AutoencoderKL:
+    """Build the VAE, which makes 16 x 16 x 4 of 128 x 128 x 3; the families' differ in their scaling factor alone."""
+    return AutoencoderKL.from_config(dict(vae_config(architecture(base))))
 
 
-def build_sdxl_text_encoders() -> tuple[CLIPTextModel, CLIPTextModelWithProjection]:
-    """Build SDXL's two text encoders; 3 layers, because SDXL leaves the last one's output out."""
-    narrow, wide = SDXL_TEXT_WIDTHS
-    first = CLIPTextModel(_text_config(narrow, layers=3, activation="quick_gelu"))
-    second = CLIPTextModelWithProjection(_text_config(wide, layers=3, activation="gelu"))
-    return first, second
+def build_unet(base: ModelBase) -> UNet2DConditionModel:
+    """Build the UNet."""
+    return UNet2DConditionModel.from_config(dict(unet_config(architecture(base))))
 
 
-def build_sd_unet() -> UNet2DConditionModel:
-    """Build SD 1.5's UNet with 32 to 96 channels instead of 320 to 1280."""
-    return UNet2DConditionModel(
-        sample_size=LATENT_SIDE,
-        block_out_channels=(32, 64, 96, 96),
-        layers_per_block=2,
-        cross_attention_dim=SD_TEXT_WIDTH,
-        attention_head_dim=2,
+def build_text_encoders(base: ModelBase) -> tuple[CLIPTextModel | CLIPTextModelWithProjection, ...]:
+    """Build SD's one text encoder or SDXL's two."""
+    return tuple(_build_text_encoder(shape) for shape in architecture(base).text_encoders)
+
+
+def _build_text_encoder(shape: TextEncoderShape) -> CLIPTextModel | CLIPTextModelWithProjection:
+    kind = CLIPTextModel if shape.projection_width is None else CLIPTextModelWithProjection
+    return kind(CLIPTextConfig.from_dict(dict(text_encoder_config(shape))))
+
+
+def _sd_encoders() -> tuple[TextEncoderShape, ...]:
+    return (_text_encoder(width=64, layers=2, projection_width=None),)
+
+
+def _sdxl_encoders() -> tuple[TextEncoderShape, ...]:
+    """Of different widths, by which loaders tell them apart, and with a layer more, for SDXL leaves the last one out."""
+    first = _text_encoder(width=32, layers=3, projection_width=None)
+    return first, _text_encoder(width=64, layers=3, projection_width=64)
+
+
+def _text_encoder(width: int, layers: int, projection_width: int | None) -> TextEncoderShape:
+    return TextEncoderShape(
+        vocabulary=VOCABULARY,
+        tokens=TOKENS,
+        width=width,
+        layers=layers,
+        inner_width=4 * width,
+        projection_width=projection_width,
     )
 
 
-def build_sdxl_unet() -> UNet2DConditionModel:
-    """Build SDXL's UNet with 32 to 96 channels instead of 320 to 1280, and 1, 1, 2 transformer layers instead of 0, 2, 10."""
-    return UNet2DConditionModel(
-        sample_size=LATENT_SIDE,
-        block_out_channels=(32, 64, 96),
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        layers_per_block=2,
-        transformer_layers_per_block=(1, 1, 2),
-        cross_attention_dim=sum(SDXL_TEXT_WIDTHS),
-        attention_head_dim=(1, 1, 1),
-        use_linear_projection=True,
-        addition_embed_type="text_time",
-        addition_time_embed_dim=SDXL_TIME_WIDTH,
-        projection_class_embeddings_input_dim=SDXL_TEXT_WIDTHS[1] + 6 * SDXL_TIME_WIDTH,
+def _sd_unet(encoders: tuple[TextEncoderShape, ...]) -> UNetShape:
+    """With a tenth of SD 1.5's 320 to 1280 channels."""
+    return UNetShape(
+        in_channels=4,
+        out_channels=4,
+        channels=(32, 64, 96, 96),
+        resnets_per_level=2,
+        transformer_depths=(1, 1, 1, 0),
+        middle_depth=1,
+        cross_attention_width=encoders[0].width,
+        uses_linear_projection=False,
+        added_width=None,
     )
 
 
-def _text_config(width: int, layers: int, activation: str) -> CLIPTextConfig:
-    return CLIPTextConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=width,
-        intermediate_size=4 * width,
-        projection_dim=width,
-        num_hidden_layers=layers,
-        num_attention_heads=max(1, width // 64),
-        max_position_embeddings=LENGTH,
-        hidden_act=activation,
-        pad_token_id=END_ID,
-        bos_token_id=START_ID,
-        eos_token_id=END_ID,
+def _sdxl_unet(encoders: tuple[TextEncoderShape, ...]) -> UNetShape:
+    """With a tenth of SDXL's 320 to 1280 channels, and 0, 1, 2 transformer blocks instead of 0, 2, 10."""
+    return UNetShape(
+        in_channels=4,
+        out_channels=4,
+        channels=(32, 64, 96),
+        resnets_per_level=2,
+        transformer_depths=(0, 1, 2),
+        middle_depth=2,
+        cross_attention_width=sum(encoder.width for encoder in encoders),
+        uses_linear_projection=True,
+        added_width=SIZE_NUMBERS * SIZE_WIDTH + encoders[1].width,
     )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from training.captions import training_caption
 from training.scenes import Scene
-from training.tokens import encode
+from training.tokens import ZERO, encode
 
 DROPPED_SHARE = 0.1
 """Of the prompts are empty, so that the model can also be asked for nothing (arXiv 2207.12598)."""
@@ -57,7 +57,7 @@ class PromptWriter:
         return Prompts(
             pictures=torch.from_numpy(pictures),
             tokens=encode(texts),
-            padded_with_zero=encode(texts, pad_with_zero=True),
+            padded_with_zero=encode(texts, pad_token=ZERO),
             is_dropped=torch.from_numpy(dropped),
         )
 

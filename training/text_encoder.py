@@ -6,21 +6,23 @@ layers are thrown away afterwards. Half a minute on a CPU saves the UNet thousan
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812: the name that PyTorch's own pages use
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from training.batches import Feed
 from training.captions import Attribute, Caption, training_caption
 from training.command import run_from_command_line
+from training.families import FAMILIES, Family
 from training.loop import Part, Run, one_cycle, train
-from training.networks import SD_TEXT_WIDTH, SDXL_TEXT_WIDTHS, build_sd_text_encoder, build_sdxl_text_encoders
+from training.networks import build_text_encoders
 from training.scenes import Colour, Place, Scene, Shape, Size, training_scenes
-from training.tokens import encode
+from training.tokens import ZERO, encode
 
-NAME_SD, NAME_SDXL = "text-sd", "text-sdxl"
 STEPS = 800
 BATCH = 64
 PEAK_RATE = 2e-3
@@ -46,39 +48,19 @@ class Lesson:
     """(batch, attributes): 0 for unsaid, else the value's number."""
 
 
-def train_sd_text_encoder(run: Run) -> None:
-    """Train SD's text encoder."""
+def train_text_encoders(family: Family, run: Run) -> None:
+    """Train the family's text encoders side by side, each to know everything."""
     torch.manual_seed(run.seed)
-    encoder = build_sd_text_encoder()
-    _train(NAME_SD, nn.ModuleDict({"text": encoder, "heads": _heads(SD_TEXT_WIDTH)}), run)
-
-
-def train_sdxl_text_encoders(run: Run) -> None:
-    """Train both of SDXL's text encoders, each to know everything."""
-    torch.manual_seed(run.seed)
-    first, second = build_sdxl_text_encoders()
-    heads = {"heads": _heads(SDXL_TEXT_WIDTHS[0]), "heads_2": _heads(SDXL_TEXT_WIDTHS[1])}
-    _train(NAME_SDXL, nn.ModuleDict({"text": first, "text_2": second, **heads}), run)
-
-
-def lesson(step: int, seed: int = 0) -> Lesson:
-    """Write the captions of one step."""
-    rng = np.random.default_rng([seed, step])
-    known = training_scenes()
-    scenes = [known[index] for index in rng.integers(len(known), size=BATCH)]
-    captions = [training_caption(scene, rng) for scene in scenes]
-    texts = [caption.text for caption in captions]
-    said = [_said(scene, caption) for scene, caption in zip(scenes, captions, strict=True)]
-    return Lesson(encode(texts), encode(texts, pad_with_zero=True), torch.tensor(said))
-
-
-def _train(name: str, modules: nn.ModuleDict, run: Run) -> None:
+    encoders = zip(family.encoders, build_text_encoders(family.base), strict=True)
+    modules = nn.ModuleDict()
+    for name, encoder in encoders:
+        modules |= {name: encoder, name.replace("text", "heads"): _heads(encoder)}
     modules.to(run.device)
     steps = run.steps or STEPS
-    feed = Feed(lesson, steps, run.loaders)
+    feed = Feed(partial(lesson, seed=run.seed), steps, run.loaders)
     train(
         Part(
-            name=name,
+            name=family.text_part,
             modules=modules,
             optimizer=torch.optim.AdamW(modules.parameters(), lr=PEAK_RATE, weight_decay=0.0),
             steps=steps,
@@ -87,6 +69,17 @@ def _train(name: str, modules: nn.ModuleDict, run: Run) -> None:
         ),
         run,
     )
+
+
+def lesson(step: int, seed: int) -> Lesson:
+    """Write the captions of one step."""
+    rng = np.random.default_rng([seed, step])
+    known = training_scenes()
+    scenes = [known[index] for index in rng.integers(len(known), size=BATCH)]
+    captions = [training_caption(scene, rng) for scene in scenes]
+    texts = [caption.text for caption in captions]
+    said = [_said(scene, caption) for scene, caption in zip(scenes, captions, strict=True)]
+    return Lesson(encode(texts), encode(texts, pad_token=ZERO), torch.tensor(said))
 
 
 def _loss(modules: nn.ModuleDict, lesson: Lesson, device: torch.device) -> Tensor:
@@ -104,9 +97,9 @@ def _wrong(heads: nn.Module, pooled: Tensor, said: Tensor) -> Tensor:
     return sum((F.cross_entropy(logit, said[:, row]) for row, logit in enumerate(logits)), torch.zeros(()).to(pooled))
 
 
-def _heads(width: int) -> nn.Linear:
+def _heads(encoder: CLIPTextModel | CLIPTextModelWithProjection) -> nn.Linear:
     """Build the linear layers of all attributes side by side."""
-    return nn.Linear(width, sum(len(values) + 1 for values in VALUES.values()))
+    return nn.Linear(encoder.config.hidden_size, sum(len(values) + 1 for values in VALUES.values()))
 
 
 def _said(scene: Scene, caption: Caption) -> list[int]:
@@ -119,8 +112,8 @@ def _said(scene: Scene, caption: Caption) -> list[int]:
 
 def main(run: Run) -> None:
     """Train the encoders of both families."""
-    train_sd_text_encoder(run)
-    train_sdxl_text_encoders(run)
+    for family in FAMILIES:
+        train_text_encoders(family, run)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,20 @@
 """Trains a UNet, and its text encoders with it, from nothing: the part of the work that takes hours on a CPU."""
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
-from diffusers import DDPMScheduler
-from torch import Tensor, nn
+from torch import nn
 
 from training.batches import Feed
-from training.conditioning import Conditioning
-from training.denoising import build_noise_schedule, denoising_loss
-from training.gallery import Gallery
-from training.loop import Part, Run, seeded, train, warm_then_fall
-from training.precision import autocast
-from training.prompts import Prompts, PromptWriter, plain_caption
+from training.denoising import GalleryLoss
+from training.families import Family, new_modules, tell_noise
+from training.gallery import open_gallery
+from training.looks import Look
+from training.loop import Part, Run, train, trained_weights, warm_then_fall
+from training.prompts import PromptWriter, plain_caption
+from training.vae import trained_vae
 
 PEAK_RATE = 1e-3
 """2e-3 collapsed after 700 steps."""
@@ -36,49 +36,34 @@ RECIPES = {
     "cuda": Recipe(batch=256, steps=10_000, pictures=100_000),
 }
 
-Condition = Callable[[nn.ModuleDict, Prompts], Conditioning]
 
+def train_family(family: Family, run: Run) -> None:
+    """Train the family's UNet and text encoders.
 
-def train_unet(name: str, modules: nn.ModuleDict, condition: Condition, gallery: Gallery, run: Run) -> None:
-    """Train `modules["unet"]` and the text encoders beside it."""
+    Raises: NotTrained, if the VAE or the text encoders have not been trained.
+    """
+    torch.manual_seed(run.seed)
+    modules = new_modules(family)
+    for name in family.encoders:
+        modules[name].load_state_dict(trained_weights(run.folder, family.text_part, name))
     recipe = RECIPES[run.device.type]
+    gallery = open_gallery(trained_vae(run, family.base), Look.PLAIN, recipe.pictures, run)
     steps = run.steps or recipe.steps
     feed = Feed(PromptWriter(gallery.scenes, recipe.batch, run.seed, plain_caption), steps, run.loaders)
-    schedule = build_noise_schedule()
     modules.to(run.device)
-
-    def loss(step: int) -> Tensor:
-        return _loss(modules, condition, gallery, feed(step).to(run.device), schedule, seeded(run.seed, step, run.device))
-
     train(
         Part(
-            name=name,
+            name=family.unet_part,
             modules=modules,
             optimizer=_optimizer(modules),
             steps=steps,
             rate=warm_then_fall,
-            loss=loss,
+            loss=GalleryLoss(gallery, feed, partial(tell_noise, family, modules), run),
             averages=copy.deepcopy(modules).requires_grad_(False),
             decay=DECAY,
         ),
         run,
     )
-
-
-def _loss(
-    modules: nn.ModuleDict,
-    condition: Condition,
-    gallery: Gallery,
-    prompts: Prompts,
-    schedule: DDPMScheduler,
-    noise: torch.Generator,
-) -> Tensor:
-    def predict(noisy: Tensor, timesteps: Tensor) -> Tensor:
-        with autocast(noisy.device, is_convolutional=False):
-            told = condition(modules, prompts)
-            return modules["unet"](noisy, timesteps, told.words, added_cond_kwargs=told.added).sample
-
-    return denoising_loss(predict, gallery.latents[prompts.pictures].float(), schedule, noise)
 
 
 def _optimizer(modules: nn.ModuleDict) -> torch.optim.Optimizer:

@@ -9,6 +9,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
+from kernel.protocol.vocabulary import ModelBase
 from training.command import run_from_command_line
 from training.drawing import draw, whole
 from training.loop import Part, Run, one_cycle, seeded, train, trained_weights
@@ -25,8 +26,6 @@ WHOLE_EVERY = 8
 """One step in so many sees whole pictures, and so does each of the last `WHOLE_LAST` of the steps."""
 WHOLE_LAST = 0.05
 PEAK_RATE = 2e-3
-SD_SCALE, SDXL_SCALE = 0.18215, 0.13025
-"""The factors that make the latents' variance one, in the configurations of every released SD 1.5 and SDXL checkpoint."""
 KL_WEIGHT = 1e-6
 """As in the first latent diffusion models (arXiv 2112.10752): latents stay smooth and are hardly held back."""
 
@@ -34,7 +33,7 @@ KL_WEIGHT = 1e-6
 def train_vae(run: Run) -> None:
     """Train the VAE from nothing, or from its checkpoint."""
     torch.manual_seed(run.seed)
-    vae = build_vae().to(run.device)
+    vae = build_vae(ModelBase.SD).to(run.device)
     steps = run.steps or STEPS
     train(
         Part(
@@ -57,14 +56,14 @@ def pictures(step: int, steps: int, seed: int) -> Tensor:
     return draw(sheet, whole(sheet) if is_whole else crop(sheet, CROP_PX, rng))
 
 
-def trained_vae(run: Run, scaling_factor: float) -> AutoencoderKL:
-    """Load the trained VAE, frozen, its latents white at that factor: 0.18215 for SD, 0.13025 for SDXL.
+def trained_vae(run: Run, base: ModelBase) -> AutoencoderKL:
+    """Load the trained VAE, frozen, its latents white at the family's scaling factor.
 
     Raises: NotTrained, if it has not been trained.
     """
-    vae = build_vae()
+    vae = build_vae(base)
     vae.load_state_dict(trained_weights(run.folder, NAME, "vae"))
-    return whiten(vae.to(run.device).requires_grad_(False), scaling_factor, run.seed)
+    return whiten(vae.to(run.device).requires_grad_(False), run.seed)
 
 
 def _loss(vae: AutoencoderKL, step: int, steps: int, run: Run) -> Tensor:

@@ -21,17 +21,14 @@ AT_ONCE = 32
 
 
 @torch.no_grad()
-def whiten(vae: AutoencoderKL, scaling_factor: float, seed: int) -> AutoencoderKL:
-    """Give a copy whose latents, times the scaling factor, are white on average over scenes.
-
-    The factors are those that loaders expect where no configuration is at hand: 0.18215 for SD, 0.13025 for SDXL.
-    """
+def whiten(vae: AutoencoderKL, seed: int) -> AutoencoderKL:
+    """Give a copy whose latents, times the scaling factor of its configuration, are white on average over scenes."""
+    scaling_factor = float(vae.config.scaling_factor)
     mean, covariance = _moments(vae, seed)
     scale, basis = torch.linalg.eigh(covariance)
     forth = basis @ torch.diag(scale.rsqrt()) @ basis.T / scaling_factor
     back = torch.linalg.inv(forth)
     white = copy.deepcopy(vae)
-    white.register_to_config(scaling_factor=scaling_factor)
     channels = len(mean)
     before, after = white.quant_conv, white.post_quant_conv
     before.weight[:channels] = torch.einsum("ij,jkhw->ikhw", forth, before.weight[:channels])
