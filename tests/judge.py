@@ -1,6 +1,8 @@
-"""Looks at a picture with plain image processing and says which scene it shows: shape, colours, place, size, each with a confidence.
+"""Looks at a picture with plain image processing and says which scene it shows: shape, colours, place,
+size, each with a confidence.
 
-It knows nothing of models: the background is what the border shows, the shape is the largest patch that differs from
+It knows nothing of models: the background is what the border shows, the shape is the largest patch that
+differs from
 it, and the patch's outline is compared with the smallest circle, rectangle and triangle around it.
 """
 
@@ -20,7 +22,8 @@ Mask = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 BORDER = 1 / 32
 """Width of the border that shows the background, in sides of the picture."""
 LEAST_DIFFERENCE = 12.0
-"""In CIE Lab: less than this is the unevenness of one colour. The two nearest names, red and orange, are 46 apart."""
+"""In CIE Lab: less than this is the unevenness of one colour. The two nearest names, red and orange, are 46
+apart."""
 LEAST_AREA = 0.004
 """In areas of the picture; the smallest shape covers 0.026."""
 WHOLE_SHARE = 0.8
@@ -52,7 +55,7 @@ class Verdict:
         }
 
 
-class NothingThere(Exception):
+class NothingThere(LookupError):
     """The picture shows no shape: nothing differs enough from the background."""
 
 
@@ -97,7 +100,8 @@ def find_difference(picture: Picture) -> Mask:
 
 
 def is_striped(picture: Picture) -> bool:
-    """Tell whether the background shows through the shape in bars: its middle columns meet the shape more than once.
+    """Tell whether the background shows through the shape in bars: its middle columns meet the shape more
+    than once.
 
     Raises: NothingThere, if there is no shape.
     """
@@ -162,7 +166,9 @@ def _place(patch: Mask) -> tuple[Place, float]:
     """Name the place whose centre is nearest to the middle of the patch's bounding circle."""
     (x, y), _ = cv2.minEnclosingCircle(_outline(patch))
     height, width = patch.shape
-    away = {place: float(np.hypot(x / width - at_x, y / height - at_y)) for place, (at_x, at_y) in CENTRE.items()}
+    away = {
+        place: float(np.hypot(x / width - at_x, y / height - at_y)) for place, (at_x, at_y) in CENTRE.items()
+    }
     best, second = sorted(away, key=lambda place: away[place])[:2]
     return best, _sure(1 - away[best] / away[second])
 
@@ -218,7 +224,8 @@ def _filled(patch: Mask) -> Mask:
 
 
 def _inner(patch: Mask, differs: Mask) -> Mask:
-    """Keep the half of the patch that is farthest from its edge, and so from a blurred edge and from an outline.
+    """Keep the half of the patch that is farthest from its edge, and so from a blurred edge and from an
+    outline.
 
     Where stripes of the background cross it, they are left out too.
     """

@@ -1,6 +1,8 @@
-"""Says scenes in words: many phrasings, some of them kept from training, and captions that leave things unsaid.
+"""Says scenes in words: many phrasings, some of them kept from training, and captions that leave things
+unsaid.
 
-A phrasing is one choice for each part of a caption (the subject, the background, the place) and the parts' order. What
+A phrasing is one choice for each part of a caption (the subject, the background, the place) and the parts'
+order. What
 a caption leaves unsaid is drawn by chance, so the model learns that a short prompt leaves it free.
 """
 
@@ -41,11 +43,45 @@ BACKGROUNDS = (
     "the background is {background}",
     "background: {background}",
 )
-PLACES = ("{place}", "on the {place}", "at the {place}", "{place} side", "in the {place}", "placed at the {place}")
-ORDERS = ("{subject} {background}, {place}", "{subject}, {place}, {background}", "{background}, {subject}, {place}",
-          "{place}, {subject} {background}", "{subject} {place} {background}", "{subject}, {background}, {place}")  # fmt: skip
-OPENINGS = ("", "", "", "a", "a", "a picture of a", "a drawing of a", "an image of a", "there is a", "draw a", "one")
-FILLERS = ("simple", "flat colors", "high quality", "minimal", "clean edges", "vector art", "nice", "illustration")
+PLACES = (
+    "{place}",
+    "on the {place}",
+    "at the {place}",
+    "{place} side",
+    "in the {place}",
+    "placed at the {place}",
+)
+ORDERS = (
+    "{subject} {background}, {place}",
+    "{subject}, {place}, {background}",
+    "{background}, {subject}, {place}",
+    "{place}, {subject} {background}",
+    "{subject} {place} {background}",
+    "{subject}, {background}, {place}",
+)
+OPENINGS = (
+    "",
+    "",
+    "",
+    "a",
+    "a",
+    "a picture of a",
+    "a drawing of a",
+    "an image of a",
+    "there is a",
+    "draw a",
+    "one",
+)
+FILLERS = (
+    "simple",
+    "flat colors",
+    "high quality",
+    "minimal",
+    "clean edges",
+    "vector art",
+    "nice",
+    "illustration",
+)
 
 SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "circle": ("disc", "disk", "round shape"),
@@ -116,9 +152,11 @@ class Caption:
     said: frozenset[Attribute]
 
 
-def training_caption(scene: Scene, rng: np.random.Generator) -> Caption:
-    """Say the scene, or some of it, in a phrasing that training may use."""
-    said = EVERYTHING if rng.random() < FULL_SHARE else _some(rng)
+def training_caption(
+    scene: Scene, rng: np.random.Generator, sayable: frozenset[Attribute] = EVERYTHING
+) -> Caption:
+    """Say the scene, or some of it, in a phrasing that training may use; nothing but what is sayable."""
+    said = (EVERYTHING if rng.random() < FULL_SHARE else _some(rng)) & sayable
     phrasing = training_phrasings()[rng.integers(len(training_phrasings()))]
     words = {field: _synonym(word, rng) for field, word in _words(scene).items()}
     text = _say(words, phrasing, said)
@@ -161,7 +199,8 @@ def _say(words: Mapping[str, str], phrasing: Phrasing, said: frozenset[Attribute
 
 
 def _say_subject(words: Mapping[str, str], phrasing: Phrasing, said: frozenset[Attribute]) -> str:
-    """Say size, colour and shape; in the plainest pattern unless all three are said, for the others need all three."""
+    """Say size, colour and shape; in the plainest pattern unless all three are said, for the others need
+    all three."""
     spoken = {attribute.value: words[attribute.value] if attribute in said else "" for attribute in Attribute}
     is_whole = all(spoken[field] for field in ("size", "colour", "shape"))
     if (spoken["size"] or spoken["colour"]) and not spoken["shape"]:

@@ -8,7 +8,7 @@ import torch
 
 from training.loop import Run
 
-CUDA_LOADERS = 8
+CUDA_LOADERS = 3
 
 
 def run_from_command_line(
@@ -25,9 +25,13 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folder", type=Path, default=Path("build/training"), help="checkpoints and logs")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--loaders", type=int, default=None, help="processes that write captions (GPU: 8, CPU: 0)")
+    parser.add_argument(
+        "--loaders", type=int, default=None, help="processes that write captions (GPU: 3, CPU: 0)"
+    )
     parser.add_argument("--threads", type=int, default=None, help="CPU threads of this process")
-    parser.add_argument("--steps", type=int, default=None, help="instead of the part's own number, for a trial")
+    parser.add_argument(
+        "--steps", type=int, default=None, help="instead of the part's own number, for a trial"
+    )
 
 
 def run_of(chosen: argparse.Namespace) -> Run:

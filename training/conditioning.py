@@ -1,4 +1,5 @@
-"""What each family's UNet is told besides the noisy latents: the words, and for SDXL the pooled words and the sizes."""
+"""What each family's UNet is told besides the noisy latents: the words, and for SDXL the pooled words and
+the sizes."""
 
 from dataclasses import dataclass
 
@@ -25,7 +26,8 @@ def condition_sd(modules: nn.ModuleDict, prompts: Prompts) -> Conditioning:
 
 
 def condition_sdxl(modules: nn.ModuleDict, prompts: Prompts) -> Conditioning:
-    """Read the prompts as SDXL does: both encoders without their last layers; a dropped prompt is all zeros."""
+    """Read the prompts as SDXL does: both encoders without their last layers; a dropped prompt is all
+    zeros."""
     first = modules["text"](prompts.tokens, output_hidden_states=True)
     second = modules["text_2"](prompts.padded_with_zero, output_hidden_states=True)
     kept = (~prompts.is_dropped).float()

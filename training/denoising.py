@@ -1,7 +1,9 @@
-"""What a UNet is trained to do: to tell the noise in noisy latents. Shared by the UNets and by all that is trained behind them.
+"""What a UNet is trained to do: to tell the noise in noisy latents. Shared by the UNets and by all that is
+trained behind them.
 
 Choices that a small model needs more than a large one, each with its source:
-- noise with an offset per channel, for the schedule's last step leaks the mean, that is the background's colour
+- noise with an offset per channel, for the schedule's last step leaks the mean, that is the background's
+  colour
   (N. Guttenberg, "Diffusion with offset noise", 2023; S. Lin et al., arXiv 2305.08891);
 - many late timesteps, where place and colours are decided;
 - a loss weighted by signal to noise, at most 5 (T. Hang et al., arXiv 2303.09556).
@@ -39,7 +41,8 @@ def build_noise_schedule() -> DDPMScheduler:
 
 @dataclass(frozen=True, slots=True)
 class GalleryLoss:
-    """The loss of any step: a gallery's pictures under noise, and how badly the noise is told from their captions."""
+    """The loss of any step: a gallery's pictures under noise, and how badly the noise is told from their
+    captions."""
 
     gallery: Gallery
     feed: Feed[Prompts]
@@ -63,7 +66,9 @@ class GalleryLoss:
 def _noise(latents: Tensor, generator: torch.Generator) -> Tensor:
     """Draw noise with an offset per channel."""
     noise = torch.randn(latents.shape, generator=generator, device=latents.device)
-    return noise + OFFSET * torch.randn((*latents.shape[:2], 1, 1), generator=generator, device=latents.device)
+    return noise + OFFSET * torch.randn(
+        (*latents.shape[:2], 1, 1), generator=generator, device=latents.device
+    )
 
 
 def _timesteps(count: int, generator: torch.Generator) -> Tensor:

@@ -1,8 +1,12 @@
-"""Draws scenes: a batch of shapes as signed distances, so that a picture of any size, its mask and its edges come from one formula.
+"""Draws scenes: a batch of shapes as signed distances, so that a picture of any size, its mask and its
+edges come from one formula.
 
-Every shape but the circle is a star polygon: n points, and where between two points the outline turns. A regular
-polygon is the star polygon whose turns lie on the straight line between its points. Folding the plane into one of
-the 2n mirrored sectors leaves one edge, whose half plane gives the distance for a whole batch at once, on CPU or GPU.
+Every shape but the circle is a star polygon: n points, and where between two points the outline turns. A
+regular
+polygon is the star polygon whose turns lie on the straight line between its points. Folding the plane into
+one of
+the 2n mirrored sectors leaves one edge, whose half plane gives the distance for a whole batch at once, on
+CPU or GPU.
 """
 
 import math
@@ -59,7 +63,8 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The part of each picture to draw: its top left corner, in sides of the picture, and its side in pixels."""
+    """The part of each picture to draw: its top left corner, in sides of the picture, and its side in
+    pixels."""
 
     origin: Tensor
     """(batch, 2)"""
@@ -97,7 +102,8 @@ def turn(shape: Shape) -> float:
 
 
 def distance_px(sheet: Sheet, window: Window) -> Tensor:
-    """Measure how far each pixel lies outside the shape (negative: inside). Shapes: (batch, side, side), in pixels."""
+    """Measure how far each pixel lies outside the shape (negative: inside). Shapes: (batch, side, side), in
+    pixels."""
     x, y = _from_centre(sheet, window)
     across = torch.hypot(x, y)
     sector = math.pi / sheet.points.clamp(min=1).float()[:, None, None]
@@ -135,7 +141,8 @@ def _from_centre(sheet: Sheet, window: Window) -> tuple[Tensor, Tensor]:
 
 
 def _striped(sheet: Sheet, window: Window) -> Tensor:
-    """Draw how much of each pixel the second colour of horizontal stripes covers: a triangle wave, cut at the pixel's width."""
+    """Draw how much of each pixel the second colour of horizontal stripes covers: a triangle wave, cut at
+    the pixel's width."""
     _, y = _from_centre(sheet, window)
     period = sheet.stripes[:, None, None]
     phase = (y / period.clamp(min=1e-3)).remainder(1.0)
@@ -144,7 +151,8 @@ def _striped(sheet: Sheet, window: Window) -> Tensor:
 
 
 def _covered(distance: Tensor) -> Tensor:
-    """Give the share of a pixel that lies inside, from its middle's distance: smooth edges without drawing twice."""
+    """Give the share of a pixel that lies inside, from its middle's distance: smooth edges without drawing
+    twice."""
     return (0.5 - distance).clamp(0, 1)
 
 

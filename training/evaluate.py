@@ -1,4 +1,5 @@
-"""Evaluates an exported family through the stock pipeline of diffusers, and writes the figures and some pictures down."""
+"""Evaluates an exported family through the stock pipeline of diffusers, and writes the figures and some
+pictures down."""
 
 import argparse
 import json
@@ -31,12 +32,15 @@ PIPELINES: dict[ModelBase, type[Pipeline]] = {
 
 
 def load(run: Run, family: Family) -> Pipeline:
-    """Load the family's single file into the stock pipeline, with nothing but the folder's configurations beside it."""
+    """Load the family's single file into the stock pipeline, with nothing but the folder's configurations
+    beside it."""
     pipeline = PIPELINES[family.base].from_single_file(
         str(checkpoint_file(run, family)), config=str(checkpoint_folder(run, family)), local_files_only=True
     )
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(run.device, torch.float32)  # the file holds half precision, and SDXL's projection would keep it
+    return pipeline.to(
+        run.device, torch.float32
+    )  # the file holds half precision, and SDXL's projection would keep it
 
 
 def evaluate(run: Run, family: Family, count: int) -> Score:
@@ -60,7 +64,10 @@ def evaluate(run: Run, family: Family, count: int) -> Score:
 
 def save_sheet(pictures: Sequence[Picture], path: Path, columns: int = 8) -> None:
     """Save pictures side by side."""
-    rows = [np.concatenate(pictures[start : start + columns], axis=1) for start in range(0, len(pictures), columns)]
+    rows = [
+        np.concatenate(pictures[start : start + columns], axis=1)
+        for start in range(0, len(pictures), columns)
+    ]
     Image.fromarray(np.concatenate([row for row in rows if row.shape == rows[0].shape])).save(path)
 
 
@@ -72,7 +79,9 @@ def describe(score: Score) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Export and evaluate the families that the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_run_arguments(parser)
     parser.add_argument("--count", type=int, default=COUNT, help="of the exam's questions")
     add_family_arguments(parser)

@@ -1,6 +1,7 @@
-"""The exam: prompts that training never saw, the pictures that a pipeline draws for them, and how many are right."""
+"""The exam: prompts that training never saw, the pictures that a pipeline draws for them, and how many are
+right."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +44,8 @@ class Score:
 
 
 def questions(count: int) -> list[Question]:
-    """Write the first questions of the exam: combinations and phrasings that training never saw, seeds 0, 1, 2 ..."""
+    """Write the first questions of the exam: combinations and phrasings that training never saw, seeds 0,
+    1, 2 ..."""
     rng = np.random.default_rng(SEED)
     scenes, phrasings = held_out_scenes(), held_out_phrasings()
     return [
@@ -67,13 +69,13 @@ def sit(pipeline: Pipeline, asked: Sequence[Question], **arguments: object) -> l
             height=128,
             width=128,
             output_type="np",
-            **{name: slice_of(value, start, at_once) for name, value in arguments.items()},
+            **{name: _slice(value, start, at_once) for name, value in arguments.items()},
         ).images
         pictures.extend((drawn * 255).round().astype(np.uint8))
     return pictures
 
 
-def slice_of(value: object, start: int, count: int) -> object:
+def _slice(value: object, start: int, count: int) -> object:
     """Cut a list with an entry for each question like the questions; leave all else."""
     return value[start : start + count] if isinstance(value, list) else value
 
@@ -85,28 +87,8 @@ def mark(asked: Sequence[Question], pictures: Sequence[Picture]) -> Score:
     return Score(len(asked), right, sum(all(verdict.values()) for verdict in verdicts))
 
 
-def share_where(test: Callable[[Picture], bool], pictures: Sequence[Picture]) -> float:
-    """Give the share of pictures that pass a test; a picture without a shape fails it."""
-    return sum(_passes(test, picture) for picture in pictures) / len(pictures)
-
-
-def pairs_where(
-    test: Callable[[Picture, Picture], bool], before: Sequence[Picture], after: Sequence[Picture]
-) -> float:
-    """Give the share of pairs that pass a test."""
-    passed: Iterator[bool] = (test(first, second) for first, second in zip(before, after, strict=True))
-    return sum(passed) / len(before)
-
-
 def _agrees(picture: Picture, scene: Scene) -> dict[Attribute, bool]:
     try:
         return judge(picture).agrees(scene)
     except NothingThere:
         return dict.fromkeys(Attribute, False)
-
-
-def _passes(test: Callable[[Picture], bool], picture: Picture) -> bool:
-    try:
-        return test(picture)
-    except NothingThere:
-        return False

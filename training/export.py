@@ -1,6 +1,8 @@
-"""Writes a trained family as users have checkpoints: one file in the original (LDM) layout, and a folder of diffusers.
+"""Writes a trained family as users have checkpoints: one file in the original (LDM) layout, and a folder of
+diffusers.
 
-Half precision; the weights are the moving averages. The file is what ships; the folder can always be made of it.
+Half precision; the weights are the moving averages. The file is what ships; the folder can always be made
+of it.
 """
 
 import argparse
@@ -18,17 +20,25 @@ from training.loop import Run
 from training.networks import NATIVE_SIZE_PX, architecture
 from training.vae import trained_vae
 
-METADATA = {"modelspec.resolution": f"{NATIVE_SIZE_PX}x{NATIVE_SIZE_PX}", "modelspec.title": "automatic-spoon scenes"}
+METADATA = {
+    "modelspec.resolution": f"{NATIVE_SIZE_PX}x{NATIVE_SIZE_PX}",
+    "modelspec.title": "automatic-spoon scenes",
+}
+
+
+def export_folder(run: Run) -> Path:
+    """Say where everything that ships is written."""
+    return run.folder / "export"
 
 
 def checkpoint_file(run: Run, family: Family) -> Path:
     """Say where the family's single file is written."""
-    return run.folder / "export" / f"scenes-{family.base.value}.safetensors"
+    return export_folder(run) / f"scenes-{family.base.value}.safetensors"
 
 
 def checkpoint_folder(run: Run, family: Family) -> Path:
     """Say where the family's folder is written."""
-    return run.folder / "export" / f"scenes-{family.base.value}"
+    return export_folder(run) / f"scenes-{family.base.value}"
 
 
 def export(run: Run, family: Family, *, unfinished: bool = False) -> None:
@@ -57,7 +67,9 @@ def trained_networks(run: Run, family: Family, *, unfinished: bool = False) -> l
 
 def add_family_arguments(parser: argparse.ArgumentParser) -> None:
     """Add which families, and whether they must be finished."""
-    parser.add_argument("--family", choices=[family.base.value for family in FAMILIES], action="append", default=[])
+    parser.add_argument(
+        "--family", choices=[family.base.value for family in FAMILIES], action="append", default=[]
+    )
     parser.add_argument("--unfinished", action="store_true", help="whatever the number of steps done")
 
 
@@ -68,7 +80,9 @@ def families_of(chosen: argparse.Namespace) -> list[Family]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Export the families that the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_run_arguments(parser)
     add_family_arguments(parser)
     chosen = parser.parse_args(arguments)

@@ -1,4 +1,5 @@
-"""The two families, SD and SDXL: what of each is trained, under which names, and how its UNet is told the prompt."""
+"""The two families, SD and SDXL: what of each is trained, under which names, and how its UNet is told the
+prompt."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,6 +1,8 @@
-"""The pictures that everything behind the VAE learns from: drawn and encoded once, in shards, then kept as latents.
+"""The pictures that everything behind the VAE learns from: drawn and encoded once, in shards, then kept as
+latents.
 
-A shard's drawings depend on the seed and its number alone. Only the latents are stored; the sheet, from which masks,
+A shard's drawings depend on the seed and its number alone. Only the latents are stored; the sheet, from
+which masks,
 edges and depths are drawn, is drawn up again in milliseconds.
 """
 
@@ -16,14 +18,19 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from kernel.protocol.vocabulary import ModelBase
+from training.command import run_from_command_line
 from training.drawing import Sheet, draw, join, whole
 from training.looks import Look, dress
 from training.loop import Run
 from training.precision import autocast
 from training.scenes import Scene, training_scenes
 from training.sheets import scene_sheet
+from training.vae import trained_vae
 
 SHARD = 1_000
+PICTURES: dict[str, int] = {"cpu": 20_000, "cuda": 100_000}
+"""That the families and the ControlNets learn from."""
 AT_ONCE: dict[str, int] = {"cpu": 20, "cuda": 500}
 
 
@@ -47,7 +54,9 @@ def open_gallery(vae: AutoencoderKL, look: Look, count: int, run: Run) -> Galler
     drawn = [_draw_up(look, shard, run.seed) for shard in shards]
     latents = [
         _latents(vae, sheet, folder / f"{look.value}-{run.seed}-{shard:04}.safetensors", run.device)
-        for shard, (_, sheet) in zip(tqdm(shards, desc=f"gallery {look.value}", mininterval=5), drawn, strict=True)
+        for shard, (_, sheet) in zip(
+            tqdm(shards, desc=f"gallery {look.value}", mininterval=5), drawn, strict=True
+        )
     ]
     return Gallery(
         scenes=tuple(scene for scenes, _ in drawn for scene in scenes)[:count],
@@ -57,7 +66,8 @@ def open_gallery(vae: AutoencoderKL, look: Look, count: int, run: Run) -> Galler
 
 
 def _fingerprint(vae: AutoencoderKL) -> str:
-    """Name the VAE by its encoder's weights, so that latents of an earlier training are never mistaken for its own."""
+    """Name the VAE by its encoder's weights, so that latents of an earlier training are never mistaken for
+    its own."""
     digest = hashlib.sha256()
     for weight in vae.encoder.parameters():
         digest.update(weight.detach().cpu().numpy().tobytes())
@@ -80,9 +90,9 @@ def _latents(vae: AutoencoderKL, sheet: Sheet, path: Path, device: torch.device)
     latents = torch.cat(
         [_encode(vae, sheet.rows(slice(start, start + AT_ONCE[device.type])), device) for start in parts]
     ).contiguous()
-    partial = path.with_suffix(".partial")
+    partial = path.with_suffix(f".{os.getpid()}")  # other processes may be at the same shard
     save_file({"latents": latents}, partial)
-    os.replace(partial, path)
+    partial.replace(path)
     return latents
 
 
@@ -92,3 +102,13 @@ def _encode(vae: AutoencoderKL, sheet: Sheet, device: torch.device) -> Tensor:
     with autocast(device):
         latents = vae.encode(images).latent_dist.mode()
     return (latents.float() * vae.config.scaling_factor).half().cpu().contiguous()
+
+
+def main(run: Run) -> None:
+    """Draw and encode the pictures that both families learn from, before their trainings begin side by
+    side."""
+    open_gallery(trained_vae(run, ModelBase.SD), Look.PLAIN, PICTURES[run.device.type], run)
+
+
+if __name__ == "__main__":
+    run_from_command_line(main, __doc__)

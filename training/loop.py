@@ -1,7 +1,10 @@
-"""The loop that every part is trained by: seeded, resumable, with a bar, a log and a checkpoint that is never half-written.
+"""The loop that every part is trained by: seeded, resumable, with a bar, a log and a checkpoint that is
+never half-written.
 
-Nothing random outlives a step: what a step draws depends on the seed and the step's number alone. So the weights, the
-optimizer's moments and the number of steps done are the whole state, and a run that was killed and resumed ends in
+Nothing random outlives a step: what a step draws depends on the seed and the step's number alone. So the
+weights, the
+optimizer's moments and the number of steps done are the whole state, and a run that was killed and resumed
+ends in
 the same weights as one that was not.
 """
 
@@ -20,12 +23,14 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from kernel.protocol.errors import SpoonError
+
 SAVE_EVERY_S = 120.0
 LOG_EVERY_STEPS = 50
 CLIP_NORM = 1.0
 
 
-class NotTrained(Exception):
+class NotTrained(SpoonError):
     """A part builds on another one whose training has not ended."""
 
 
@@ -98,7 +103,8 @@ def is_trained(folder: Path, name: str) -> bool:
 def trained_weights(folder: Path, name: str, module: str, *, unfinished: bool = False) -> dict[str, Tensor]:
     """Read a module's weights from a part's checkpoint: the moving average where one is kept.
 
-    Raises: NotTrained, if there is none, or if its training has not ended and `unfinished` does not allow that.
+    Raises: NotTrained, if there is none, or if its training has not ended and `unfinished` does not allow
+    that.
     """
     path = checkpoint_path(folder, name)
     if not path.exists():
@@ -184,11 +190,16 @@ def _load(path: Path, device: torch.device) -> _State:
 
 def _under(weights: Mapping[str, Tensor], module: str) -> dict[str, Tensor]:
     """Give the weights of one module, by their names within it."""
-    return {key.removeprefix(f"{module}."): value for key, value in weights.items() if key.startswith(f"{module}.")}
+    return {
+        key.removeprefix(f"{module}."): value
+        for key, value in weights.items()
+        if key.startswith(f"{module}.")
+    }
 
 
 def _save(part: Part, done: int, path: Path) -> None:
-    """Write the state beside its place and move it there: a kill at any instant leaves the old one or the new one."""
+    """Write the state beside its place and move it there: a kill at any instant leaves the old one or the
+    new one."""
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
         torch.save(

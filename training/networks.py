@@ -1,6 +1,7 @@
 """The networks of the family: the architectures of SD 1.5 and SDXL, only narrower.
 
-They are written down as shapes, as the server reads them out of a checkpoint's header, and built from the same
+They are written down as shapes, as the server reads them out of a checkpoint's header, and built from the
+same
 configurations; so what is trained here is what a loader builds that has nothing but the file.
 """
 
@@ -32,7 +33,8 @@ def architecture(base: ModelBase) -> Architecture:
 
 
 def build_vae(base: ModelBase) -> AutoencoderKL:
-    """Build the VAE, which makes 16 x 16 x 4 of 128 x 128 x 3; the families' differ in their scaling factor alone."""
+    """Build the VAE, which makes 16 x 16 x 4 of 128 x 128 x 3; the families' differ in their scaling factor
+    alone."""
     return AutoencoderKL.from_config(dict(vae_config(architecture(base))))
 
 
@@ -56,7 +58,8 @@ def _sd_encoders() -> tuple[TextEncoderShape, ...]:
 
 
 def _sdxl_encoders() -> tuple[TextEncoderShape, ...]:
-    """Of different widths, by which loaders tell them apart, and with a layer more, for SDXL leaves the last one out."""
+    """Of different widths, by which loaders tell them apart, and with a layer more, for SDXL leaves the
+    last one out."""
     first = _text_encoder(width=32, layers=3, projection_width=None)
     return first, _text_encoder(width=64, layers=3, projection_width=64)
 

@@ -1,4 +1,5 @@
-"""The batches of everything that is trained with prompts: which pictures of a gallery, and a fresh caption for each."""
+"""The batches of everything that is trained with prompts: which pictures of a gallery, and a fresh caption
+for each."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -46,6 +47,8 @@ class PromptWriter:
     batch: int
     seed: int
     caption: Caption
+    added: tuple[str, ...] = ()
+    """Tokens that captions use and CLIP lacks."""
 
     def __call__(self, step: int) -> Prompts:
         """Choose pictures and caption them; the same for the same step, always."""
@@ -56,8 +59,8 @@ class PromptWriter:
         texts = ["" if drop else text for drop, text in zip(dropped, captions, strict=True)]
         return Prompts(
             pictures=torch.from_numpy(pictures),
-            tokens=encode(texts),
-            padded_with_zero=encode(texts, pad_token=ZERO),
+            tokens=encode(texts, added=self.added),
+            padded_with_zero=encode(texts, pad_token=ZERO, added=self.added),
             is_dropped=torch.from_numpy(dropped),
         )
 

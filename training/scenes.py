@@ -1,4 +1,5 @@
-"""What a scene is: one shape, its colour, the background's colour, its place and its size; and which scenes training never sees."""
+"""What a scene is: one shape, its colour, the background's colour, its place and its size; and which scenes
+training never sees."""
 
 import hashlib
 import itertools
@@ -77,8 +78,11 @@ class Scene:
     size: Size
 
     def is_held_out(self) -> bool:
-        """Tell whether this combination is kept from training; the same on every machine and in every version of Python."""
-        words = " ".join(word.value for word in (self.shape, self.colour, self.background, self.place, self.size))
+        """Tell whether this combination is kept from training; the same on every machine and in every
+        version of Python."""
+        words = " ".join(
+            word.value for word in (self.shape, self.colour, self.background, self.place, self.size)
+        )
         return hashlib.sha256(words.encode()).digest()[0] < 256 * HELD_OUT_SHARE
 
 

@@ -16,15 +16,19 @@ ZERO = "!"
 
 
 @cache
-def build_tokenizer(pad_token: str = END) -> CLIPTokenizer:
-    """Build the tokenizer, the same one that the server builds."""
+def build_tokenizer(pad_token: str = END, added: tuple[str, ...] = ()) -> CLIPTokenizer:
+    """Build the tokenizer, the same one that the server builds; with new tokens behind the last, if any are
+    named."""
     tokenizer = make_tokenizer(TokenizerPlan(pad_token=pad_token))
     if not isinstance(tokenizer, CLIPTokenizer):
         raise TypeError(f"the tokenizer is a {type(tokenizer).__name__}, not CLIP's")
+    tokenizer.add_tokens(list(added))
     return tokenizer
 
 
-def encode(texts: Sequence[str], *, pad_token: str = END) -> Tensor:
+def encode(texts: Sequence[str], *, pad_token: str = END, added: tuple[str, ...] = ()) -> Tensor:
     """Give the token ids of each text. Shapes: (batch, 77), int64."""
-    rows = build_tokenizer(pad_token)(list(texts), padding="max_length", max_length=77, truncation=True)
+    rows = build_tokenizer(pad_token, added)(
+        list(texts), padding="max_length", max_length=77, truncation=True
+    )
     return torch.tensor(rows["input_ids"])

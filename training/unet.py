@@ -1,7 +1,7 @@
-"""Trains a UNet, and its text encoders with it, from nothing: the part of the work that takes hours on a CPU."""
+"""Trains a UNet, and its text encoders with it, from nothing: the part of the work that takes hours on a
+CPU."""
 
 import copy
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -10,10 +10,11 @@ from torch import nn
 from training.batches import Feed
 from training.denoising import GalleryLoss
 from training.families import Family, new_modules, tell_noise
-from training.gallery import open_gallery
+from training.gallery import PICTURES, open_gallery
 from training.looks import Look
 from training.loop import Part, Run, train, trained_weights, warm_then_fall
 from training.prompts import PromptWriter, plain_caption
+from training.recipe import Recipe
 from training.vae import trained_vae
 
 PEAK_RATE = 1e-3
@@ -22,18 +23,9 @@ TEXT_RATE = 3e-4
 DECAY = 0.998
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How much a device trains on."""
-
-    batch: int
-    steps: int
-    pictures: int
-
-
 RECIPES = {
-    "cpu": Recipe(batch=32, steps=20_000, pictures=20_000),
-    "cuda": Recipe(batch=256, steps=10_000, pictures=100_000),
+    "cpu": Recipe(batch=32, steps=20_000, pictures=PICTURES["cpu"]),
+    "cuda": Recipe(batch=256, steps=8_000, pictures=PICTURES["cuda"]),
 }
 
 
@@ -67,7 +59,8 @@ def train_family(family: Family, run: Run) -> None:
 
 
 def _optimizer(modules: nn.ModuleDict) -> torch.optim.Optimizer:
-    """Train the text encoders, which come trained, at a lower rate; without decay, which would wear off unused words."""
+    """Train the text encoders, which come trained, at a lower rate; without decay, which would wear off
+    unused words."""
     text = [weight for name, weight in modules.named_parameters() if not name.startswith("unet.")]
     return torch.optim.AdamW(
         [
@@ -75,4 +68,5 @@ def _optimizer(modules: nn.ModuleDict) -> torch.optim.Optimizer:
             {"params": text, "lr": TEXT_RATE, "weight_decay": 0.0},
         ],
         betas=(0.9, 0.99),
+        fused=True,
     )

@@ -1,8 +1,10 @@
 """Folds a scale into a trained VAE, so that its latents have mean 0, unit variance and no correlation.
 
-A shared scale, as Stable Diffusion has it, leaves each channel its own mean; the noise schedule never quite hides that
+A shared scale, as Stable Diffusion has it, leaves each channel its own mean; the noise schedule never quite
+hides that
 mean, and a small model learns to read it instead of the prompt. The VAE's outermost latent layers are 1 x 1
-convolutions, so a whitening of the four channels disappears into their weights, and the pictures stay the same.
+convolutions, so a whitening of the four channels disappears into their weights, and the pictures stay the
+same.
 """
 
 import copy
@@ -22,7 +24,8 @@ AT_ONCE = 32
 
 @torch.no_grad()
 def whiten(vae: AutoencoderKL, seed: int) -> AutoencoderKL:
-    """Give a copy whose latents, times the scaling factor of its configuration, are white on average over scenes."""
+    """Give a copy whose latents, times the scaling factor of its configuration, are white on average over
+    scenes."""
     scaling_factor = float(vae.config.scaling_factor)
     mean, covariance = _moments(vae, seed)
     scale, basis = torch.linalg.eigh(covariance)
