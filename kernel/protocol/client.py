@@ -10,9 +10,15 @@ import msgspec
 from kernel.protocol.errors import FieldProblem
 from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId, ModelId, Ticket, WorkerId
 from kernel.protocol.specs import EngineSpec, JobRequest
-from kernel.protocol.vocabulary import ChangeKind, EngineState, ModelBase, ModelState, ModelType
-from kernel.protocol.vocabulary import Phase, Variant
-
+from kernel.protocol.vocabulary import (
+    ChangeKind,
+    EngineState,
+    ModelBase,
+    ModelState,
+    ModelType,
+    Phase,
+    Variant,
+)
 
 # Asks: what a client wants done.
 

@@ -126,6 +126,18 @@ class JobUnfinished(Conflict):
     code = "job_unfinished"
 
 
+class ModelNotReady(Conflict):
+    """The model is not ready: wait for its download, or retry it."""
+
+    code = "model_not_ready"
+
+
+class ImageBusy(Conflict):
+    """Every download of the image that is still allowed is under way: try again later."""
+
+    code = "image_busy"
+
+
 class KeyReused(Conflict):
     """That idempotency key was used for another request: use a new key."""
 

@@ -1,6 +1,6 @@
 """Names for the identifiers that travel: opaque text for things, rising numbers for authority."""
 
-from typing import NewType
+from typing import Final, NewType
 
 ModelId = NewType("ModelId", str)
 EngineId = NewType("EngineId", str)
@@ -11,6 +11,9 @@ WorkerId = NewType("WorkerId", str)
 
 Epoch = NewType("Epoch", int)
 """The Manager's boot number. It rises by one at every start and is never reused."""
+
+NO_EPOCH: Final = Epoch(0)
+"""What a peer says before it knows the Manager's epoch."""
 
 Lease = NewType("Lease", int)
 """The right to report on one job. `epoch << 32 | counter`, so it rises across restarts too."""

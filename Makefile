@@ -1,0 +1,48 @@
+# Each target sets up what it needs. VENV=folder uses another environment, PYTHON=python3.12 another Python.
+
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+BENCHES := bus accept core idle
+
+# One thread per process: several OpenMP threads beside a busy neighbour are many times slower than one.
+ONE_THREAD := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test check bench clean
+
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(STAMP) ## Set up the environment in .venv (another folder: VENV=folder)
+
+demo: $(STAMP) ## Start a server, draw one picture to demo.png, stop the server
+	@$(BIN)/python examples/demo.py
+
+test: $(STAMP) ## Run all tests, the unit tests first
+	$(ONE_THREAD) $(BIN)/python -m pytest -q
+
+check: $(STAMP) ## Check format, lint, types, layers, generated docs; then run the tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m docs.generate --check
+	@$(MAKE) --no-print-directory test
+
+bench: $(STAMP) ## Measure the figures: a table and a line of JSON each
+	@set -e; for name in $(BENCHES); do $(BIN)/python -m bench.$$name; done
+
+clean: ## Remove the environment and everything that was made
+	rm -rf $(VENV) build dist *.egg-info demo.png .coverage
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+# Written last, so that an installation that broke off is done again; renewed when the versions change.
+$(STAMP): setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or later is needed, $(PYTHON) is $$($(PYTHON) --version 2>&1): try make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[worker,dev]'
+	@touch $@

@@ -1,0 +1,90 @@
+"""The administrator's line to the Manager: one question at a time over the bus, sent again if need be."""
+
+import hashlib
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+import msgspec
+import zmq
+import zmq.auth
+
+from kernel.protocol import codec
+from kernel.protocol.client import Ask, BrokerReply, Command, GetStatus, Refused, Status
+from kernel.protocol.errors import BadMessage, ManagerUnreachable, error_of_code
+from kernel.protocol.rendezvous import ClientRole, front_endpoint, secret_key_file, server_key_file
+from kernel.protocol.uuid7 import Uuid7
+
+_RESEND_S: Final = 1.0
+TIMEOUT_S: Final = 5.0
+
+
+class ManagerLine:
+    """A DEALER with the key of the role `admin`. Used from one thread."""
+
+    def __init__(self, bus_folder: Path) -> None:
+        """Raises: ManagerUnreachable, if there are no keys here that this user can read."""
+        try:
+            server_key, _ = zmq.auth.load_certificate(server_key_file(bus_folder))
+            public_key, secret_key = zmq.auth.load_certificate(secret_key_file(bus_folder, ClientRole.ADMIN))
+        except OSError as error:
+            raise ManagerUnreachable(
+                f"no Manager has its keys in {bus_folder} ({error}): start one with `spoon serve`, "
+                "or name its configuration with --config"
+            ) from error
+        self._ids = Uuid7()
+        self._replies = codec.reply_decoder()
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.linger = 0
+        self._socket.maxmsgsize = codec.MAX_FRAME_BYTES
+        self._socket.curve_serverkey = server_key
+        self._socket.curve_publickey = public_key
+        self._socket.curve_secretkey = secret_key or b""
+        self._socket.connect(front_endpoint(bus_folder))
+
+    def __enter__(self) -> "ManagerLine":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._socket.close()
+        self._context.term()
+
+    def status(self, timeout_s: float = TIMEOUT_S) -> Status:
+        """How the Manager is. Raises: ManagerUnreachable."""
+        reply = self._exchange(GetStatus(), timeout_s)
+        if not isinstance(reply, Status):
+            raise BadMessage(f"the Manager answered {type(reply).__name__} instead of its status")
+        return reply
+
+    def ask(self, ask: Ask, timeout_s: float = TIMEOUT_S) -> BrokerReply:
+        """Have something done once, however often the question has to be sent.
+
+        Raises: ManagerUnreachable; the error that the Manager's refusal stands for.
+        """
+        digest = hashlib.sha256(msgspec.msgpack.encode(ask)).digest()
+        return self._exchange(Command(key=f"admin:{self._ids.text()}", digest=digest, ask=ask), timeout_s)
+
+    def _exchange(self, message: Command | GetStatus, timeout_s: float) -> BrokerReply:
+        correlation = self._ids.bytes()
+        end = time.monotonic() + timeout_s
+        while (left_s := end - time.monotonic()) > 0:
+            # Never waits for room: with no Manager there, the message is simply lost and sent again.
+            self._socket.send_multipart(codec.encode(message, correlation), zmq.DONTWAIT)
+            reply = self._reply_to(correlation, min(_RESEND_S, left_s))
+            if isinstance(reply, Refused):
+                raise error_of_code(reply.code, reply.detail, reply.fields, reply.retry_after_s)
+            if reply is not None:
+                return reply
+        raise ManagerUnreachable("the Manager does not answer: is it running? Start it with `spoon serve`")
+
+    def _reply_to(self, correlation: bytes, wait_s: float) -> BrokerReply | None:
+        end = time.monotonic() + wait_s
+        while self._socket.poll(max(0, int((end - time.monotonic()) * 1000))):
+            received = self._replies.decode(self._socket.recv_multipart())
+            if received.head.correlation == correlation:
+                return received.body
+        return None

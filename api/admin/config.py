@@ -1,0 +1,50 @@
+"""`spoon config`: what counts, and who said so."""
+
+import click
+import msgspec
+
+from api.admin.invocation import Invocation
+from api.admin.options import json_option
+from api.admin.output import print_json, print_table
+from conf.load import explain
+from conf.values import show_value
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """One key of the effective configuration."""
+
+    key: str
+    value: str
+    origin: str
+    variable: str
+
+
+@click.group()
+def config() -> None:
+    """Look at the configuration."""
+
+
+@config.command()
+@json_option
+@click.pass_obj
+def check(invocation: Invocation, as_json: bool) -> None:
+    """Check the configuration, and print every value that counts and where it came from.
+
+    \b
+    Examples:
+      spoon config check
+      spoon --config my.toml config check --json
+    """
+    lines = [
+        Line(
+            key=one.key.path,
+            value=show_value(one.key, one.value),
+            origin=one.origin,
+            variable=one.key.variable,
+        )
+        for one in explain(invocation.config, invocation.environ)
+    ]
+    if as_json:
+        print_json(msgspec.json.encode(lines))
+    else:
+        print_table(("KEY", "VALUE", "FROM"), [(line.key, line.value, line.origin) for line in lines])

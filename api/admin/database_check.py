@@ -1,0 +1,94 @@
+"""Looking for what is wrong in the database and in the folders whose files it names."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import apsw
+import msgspec
+
+from api.admin.database_copy import read_only
+from conf.settings import Settings
+from kernel.named_sql import load_queries
+
+
+class Findings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a check found, a sentence each: what is wrong, and which files nobody knows."""
+
+    wrong: tuple[str, ...]
+    orphans: tuple[str, ...]
+    files: int
+
+
+class Named(msgspec.Struct, frozen=True, kw_only=True):
+    """A file as the database knows it."""
+
+    kind: str
+    file_name: str
+    size_bytes: int
+    sha256: str
+
+
+def check(settings: Settings, is_deep: bool) -> Findings:
+    """Check the database's pages and references, and that every file it names is there.
+
+    Deep: compare each file's sha256 too. It works beside a running Manager: what the Manager changes
+    meanwhile is not reported. Raises: DatabaseUnusable, if the database cannot be read at all.
+    """
+    folders = {"images": settings.images.folder, "blobs": settings.blobs.folder}
+    # First the files, then the rows: a file that comes meanwhile cannot look like an orphan.
+    present = {(kind, name) for kind, folder in folders.items() for name in _files_below(folder)}
+    queries = load_queries("api.admin", "check.sql")
+    with read_only(settings.database_file) as connection:
+        wrong = [*_unsound(connection), *_lines(connection, queries["dangling"])]
+        named = _named(connection, queries["files"])
+        unfit = {one: text for one in named if (text := _unfit(folders[one.kind], one, is_deep))}
+        # A row that is gone by now took its file with it, in the order of things.
+        still_named = set(_named(connection, queries["files"])) if unfit else set[Named]()
+        trash = set(_lines(connection, queries["trash"]))
+    wrong += [text for one, text in unfit.items() if one in still_named]
+    known = {(one.kind, one.file_name) for one in named}
+    orphans = sorted(f"{kind}/{name}" for kind, name in present - known if f"{kind}/{name}" not in trash)
+    return Findings(wrong=tuple(wrong), orphans=tuple(orphans), files=len(known))
+
+
+def _unsound(connection: apsw.Connection) -> Iterator[str]:
+    for (verdict,) in connection.execute("PRAGMA integrity_check"):
+        if verdict != "ok":
+            yield f"the database file is damaged: {verdict}"
+    for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check"):
+        yield f"row {row} of table {table} points at nothing in table {parent}"
+
+
+def _named(connection: apsw.Connection, query: str) -> list[Named]:
+    rows = connection.execute(query)
+    return [msgspec.convert(dict(zip(Named.__struct_fields__, row, strict=True)), Named) for row in rows]
+
+
+def _lines(connection: apsw.Connection, query: str) -> Iterator[str]:
+    return (str(line) for (line,) in connection.execute(query))
+
+
+def _unfit(folder: Path, named: Named, is_deep: bool) -> str | None:
+    """What is wrong with a file that the database names, if anything."""
+    path = folder / named.file_name
+    try:
+        size_bytes = path.stat().st_size
+        if size_bytes != named.size_bytes:
+            return f"{path} has {size_bytes} bytes instead of {named.size_bytes}"
+        if is_deep and _sha256(path) != named.sha256:
+            return f"{path} is not what was stored: its sha256 differs"
+    except FileNotFoundError:
+        return f"{path} is missing"
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}"
+    return None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _files_below(folder: Path) -> Iterator[str]:
+    return (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())

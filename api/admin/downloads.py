@@ -1,0 +1,37 @@
+"""Saving pictures: under a temporary name first, so that a file is whole or not there."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+import click
+
+from api.admin.rest import Rest, quoted
+
+_SUFFIXES: Final = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
+
+
+def save(rest: Rest, image_id: str, out: Path | None) -> None:
+    """Download a picture to `out`, or to a name made of its id and type, and say where it is.
+
+    Raises: Refusal, if it is gone or never was; ServerUnreachable, if it did not come in whole.
+    """
+    with rest.stream(f"/v1/images/{quoted(image_id)}/download", {}) as answer:
+        file = out or Path(image_id + _SUFFIXES.get(answer.headers.get("content-type", ""), ""))
+        partial = file.with_name(f".{file.name}.{os.getpid()}.part")
+        try:
+            with partial.open("wb") as stream:
+                for chunk in answer.iter_bytes():
+                    stream.write(chunk)
+            partial.replace(file)
+        finally:
+            partial.unlink(missing_ok=True)
+    click.echo(f"saved {file}", err=True)
+
+
+def pour(rest: Rest, image_id: str) -> None:
+    """Download a picture to stdout. Raises: as `save`."""
+    with rest.stream(f"/v1/images/{quoted(image_id)}/download", {}) as answer:
+        for chunk in answer.iter_bytes():
+            sys.stdout.buffer.write(chunk)

@@ -1,0 +1,271 @@
+"""`spoon engines`: a checkpoint made ready to draw."""
+
+import os
+from pathlib import Path
+
+import click
+import msgspec
+
+from api.admin.invocation import Invocation
+from api.admin.options import all_option, choice, duration, json_option, limit_option, yes_option
+from api.admin.output import print_json, print_table, print_thing
+from api.admin.resources import Engine, find_engine, find_model, list_items
+from kernel.protocol.client import InviteWorker, WorkerInvited
+from kernel.protocol.errors import BadMessage, Conflict
+from kernel.protocol.ids import EngineId
+from kernel.protocol.join import Join, write_join
+from kernel.protocol.vocabulary import EngineState, Scheduler, Variant, WorkerRole
+
+
+class EngineInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The body of POST /v1/engines; what is left out is left to the server."""
+
+    name: str | None = None
+    checkpoint: str
+    scheduler: str | None = None
+    steps: int | None = None
+    cfg: float | None = None
+    width: int | None = None
+    height: int | None = None
+    device: str | None = None
+    dtype: str | None = None
+    autostart: bool = True
+    keep_alive_s: float | None = None
+    replicas: int | None = None
+    max_batch: int | None = None
+    start: bool = True
+
+
+@click.group()
+def engines() -> None:
+    """Create engines, start and stop them."""
+
+
+@engines.command("list")
+@click.option("--status", type=choice(EngineState), help="Only these.")
+@limit_option
+@all_option
+@json_option
+@click.pass_obj
+def list_(invocation: Invocation, status: str | None, limit: int, is_all: bool, as_json: bool) -> None:
+    """List the engines.
+
+    \b
+    Examples:
+      spoon engines list
+      spoon engines list --status ready --json
+    """
+    with invocation.rest() as rest:
+        items = list_items(rest, "/v1/engines", {"status": status}, None if is_all else limit)
+    if as_json:
+        print_json(msgspec.json.encode(items))
+        return
+    rows = []
+    for engine in (msgspec.json.decode(item, type=Engine) for item in items):
+        queue = f"{engine.queue.processing}+{engine.queue.waiting}" if engine.queue else None
+        rows.append((engine.engine_id, engine.name, engine.status, engine.device, queue, engine.checkpoint))
+    print_table(("ID", "NAME", "STATUS", "DEVICE", "JOBS", "CHECKPOINT"), rows)
+
+
+@engines.command()
+@click.argument("engine")
+@json_option
+@click.pass_obj
+def show(invocation: Invocation, engine: str, as_json: bool) -> None:
+    """Show all that is known of ENGINE (an id or a name).
+
+    \b
+    Example:
+      spoon engines show portraits
+    """
+    from api.admin.rest import quoted
+
+    with invocation.rest() as rest:
+        body = rest.get(f"/v1/engines/{quoted(find_engine(rest, engine).engine_id)}")
+    (print_json if as_json else print_thing)(body)
+
+
+@engines.command()
+@click.argument("checkpoint")
+@click.option("--name", help="How to call it.")
+@click.option("--scheduler", type=choice(Scheduler), help="For jobs that name none.")
+@click.option("--steps", type=int, help="For jobs that name none.")
+@click.option("--cfg", type=float, help="The guidance scale for jobs that name none.")
+@click.option("--width", type=int, help="In pixels, for jobs that name none.")
+@click.option("--height", type=int, help="In pixels, for jobs that name none.")
+@click.option("--device", help="auto, cpu, cuda:0 ...")
+@click.option("--dtype", type=choice(Variant), help="The precision to compute in.")
+@click.option(
+    "--keep-alive", "keep_alive_s", type=duration, help="Close after so much idleness, such as 10m."
+)
+@click.option("--replicas", type=int, help="How many workers share its jobs.")
+@click.option("--max-batch", type=int, help="How many jobs are stepped together at most.")
+@click.option("--autostart/--no-autostart", default=True, show_default=True, help="Let a job start it.")
+@click.option("--start/--no-start", default=True, show_default=True, help="Start it now.")
+@click.option("--wait", "is_waiting", is_flag=True, help="Wait until it is ready.")
+@json_option
+@click.pass_obj
+def create(
+    invocation: Invocation,
+    /,
+    checkpoint: str,
+    is_waiting: bool,
+    as_json: bool,
+    **said: str | float | bool | None,
+) -> None:
+    """Create an engine from CHECKPOINT (the id or name of a model), and start it.
+
+    \b
+    Examples:
+      spoon engines create dreams --name portraits --steps 30 --wait
+      spoon engines create dreams --device cpu --no-start
+    """
+    from api.admin.rest import read
+
+    with invocation.rest() as rest:
+        model_id = find_model(rest, checkpoint).model_id
+        answer = rest.post("/v1/engines", msgspec.convert({"checkpoint": model_id, **said}, EngineInput))
+        if is_waiting and said["start"]:
+            from api.admin.waiting import await_engine
+
+            answer = await_engine(rest, read(answer, Engine).engine_id, is_to_run=True)
+    _say(answer, as_json)
+
+
+@engines.command()
+@click.argument("engine")
+@click.option("--wait", "is_waiting", is_flag=True, help="Wait until it is ready.")
+@json_option
+@click.pass_obj
+def start(invocation: Invocation, engine: str, is_waiting: bool, as_json: bool) -> None:
+    """Start ENGINE, and keep it running until it is stopped.
+
+    \b
+    Example:
+      spoon engines start portraits --wait
+    """
+    from api.admin.rest import quoted
+    from api.admin.waiting import await_engine
+
+    with invocation.rest() as rest:
+        engine_id = find_engine(rest, engine).engine_id
+        answer = rest.patch(f"/v1/engines/{quoted(engine_id)}/start")
+        answer = await_engine(rest, engine_id, is_to_run=True) if is_waiting else answer
+    _say(answer, as_json)
+
+
+@engines.command()
+@click.argument("engine")
+@click.option(
+    "--now", is_flag=True, help="Put its running jobs back into the queue instead of waiting for them."
+)
+@click.option("--wait", "is_waiting", is_flag=True, help="Wait until it is closed.")
+@json_option
+@click.pass_obj
+def stop(invocation: Invocation, engine: str, now: bool, is_waiting: bool, as_json: bool) -> None:
+    """Stop ENGINE after its running jobs.
+
+    \b
+    Examples:
+      spoon engines stop portraits
+      spoon engines stop portraits --now --wait
+    """
+    from api.admin.rest import quoted
+    from api.admin.waiting import await_engine
+
+    with invocation.rest() as rest:
+        engine_id = find_engine(rest, engine).engine_id
+        answer = rest.patch(f"/v1/engines/{quoted(engine_id)}/stop", {"now": "true"} if now else None)
+        answer = await_engine(rest, engine_id, is_to_run=False) if is_waiting else answer
+    _say(answer, as_json)
+
+
+@engines.command()
+@click.argument("engine")
+@yes_option
+@click.pass_obj
+def delete(invocation: Invocation, engine: str, is_sure: bool) -> None:
+    """Delete ENGINE with all its jobs and their pictures. It must be stopped.
+
+    \b
+    Example:
+      spoon engines delete portraits --yes
+    """
+    from api.admin.rest import quoted
+
+    with invocation.rest() as rest:
+        found = find_engine(rest, engine)
+        if not is_sure:
+            click.confirm(
+                f"Delete engine {found.name or found.engine_id}, its jobs and their pictures?", abort=True
+            )
+        rest.delete(f"/v1/engines/{quoted(found.engine_id)}")
+    click.echo(f"deleted {found.name or found.engine_id}")
+
+
+@engines.command()
+@click.argument("engine")
+@click.option("--out", type=click.Path(path_type=Path), help="The ticket's file. [default: ENGINE.ticket]")
+@click.option(
+    "--file-root",
+    "file_roots",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A folder of the worker's host below which file:// models may lie; can be given again. "
+    "[default: models.file_roots]",
+)
+@click.pass_obj
+def invite(invocation: Invocation, engine: str, out: Path | None, file_roots: tuple[Path, ...]) -> None:
+    """Write a ticket with which a worker that is started by hand joins ENGINE.
+
+    The file is secret, admits one worker, and is good for a short time only. For a worker on another host the
+    configuration must name a bus.endpoint that this host can reach.
+
+    \b
+    Examples:
+      spoon engines invite portraits --out portraits.ticket
+      spoon worker --join-file portraits.ticket
+    """
+    with invocation.rest() as rest:
+        found = find_engine(rest, engine)
+    with invocation.manager() as line:
+        invited = line.ask(InviteWorker(engine_id=EngineId(found.engine_id)))
+    if not isinstance(invited, WorkerInvited):
+        raise BadMessage(f"the Manager answered {type(invited).__name__} instead of a ticket")
+    roots = file_roots or invocation.settings().models.file_roots
+    file = out or Path(f"{found.name or found.engine_id}.ticket".replace("/", "_"))
+    _write_secret(file, write_join(_ticket(invited, roots)))
+    click.echo(f"{file}: start the worker within {invited.expires_in_s:.0f} seconds")
+
+
+def _ticket(invited: WorkerInvited, roots: tuple[Path, ...]) -> Join:
+    return Join(
+        role=WorkerRole.ENGINE,
+        worker_id=invited.worker_id,
+        endpoint=invited.endpoint,
+        server_public_key=invited.server_public_key,
+        public_key=invited.public_key,
+        secret_key=invited.secret_key,
+        token=invited.token,
+        file_roots=tuple(str(root) for root in roots),
+    )
+
+
+def _write_secret(file: Path, data: bytes) -> None:
+    """A new file that its owner alone can read, from its first byte on."""
+    try:
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError as error:
+        raise Conflict(f"{file} is there already: remove it, or choose another name with --out") from error
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(data)
+
+
+def _say(answer: bytes, as_json: bool) -> None:
+    from api.admin.rest import read
+
+    if as_json:
+        print_json(answer)
+        return
+    engine = read(answer, Engine)
+    click.echo(f"{engine.engine_id}  {engine.name or '-'}: {engine.status}")

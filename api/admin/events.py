@@ -1,0 +1,114 @@
+"""Following one job to its end over server-sent events, and by asking where there is no stream."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from api.admin.exits import Refusal, ServerUnreachable
+from api.admin.resources import ENDED, Job, Progress
+from api.admin.rest import Rest, quoted, read
+
+Sleep = Callable[[float], None]
+
+_POLL_S: Final = 1.0
+_PATIENCE: Final = 60
+"""How often in a row the server may be away: a minute, in which an API that is restarted comes back."""
+_TRY_LATER: Final = (429, 503)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerEvent:
+    """One event of a stream (HTML standard, 9.2 Server-sent events)."""
+
+    kind: str
+    data: str
+    id: str | None
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """The data of a `state` event."""
+
+    status: str
+
+
+def read_events(lines: Iterable[str]) -> Iterator[ServerEvent]:
+    """The events in the lines of a stream; comments, which keep it alive, are skipped."""
+    kind, data, last_id = "message", list[str](), None
+    for line in lines:
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        match name:
+            case "" if not line:
+                if data:
+                    yield ServerEvent(kind, "\n".join(data), last_id)
+                kind, data = "message", []
+            case "event":
+                kind = value
+            case "data":
+                data.append(value)
+            case "id":
+                last_id = value
+            case _:
+                pass
+
+
+class Follower:
+    """Follows one job until it ends. Whatever happens to the stream, the job itself is asked."""
+
+    def __init__(
+        self, rest: Rest, job_id: str, on_progress: Callable[[Progress], None], sleep: Sleep = time.sleep
+    ) -> None:
+        self._rest = rest
+        self._path = f"/v1/jobs/{quoted(job_id)}"
+        self._on_progress = on_progress
+        self._sleep = sleep
+        self._last_id: str | None = None
+
+    def follow(self) -> bytes:
+        """The ended job, as the server says it.
+
+        Raises: Refusal, if there is no such job; ServerUnreachable, after a minute without the server.
+        """
+        failures = 0
+        while True:
+            try:
+                body = self._rest.get(self._path)
+                failures = 0
+                if self._is_ended(body):
+                    return body
+                if self._stream():
+                    continue
+            except ServerUnreachable:
+                failures += 1
+                if failures >= _PATIENCE:
+                    raise
+            except Refusal as refusal:
+                # Too many streams are open, or the Manager is away: ask again instead.
+                if refusal.problem.status not in _TRY_LATER:
+                    raise
+            self._sleep(_POLL_S)
+
+    def _is_ended(self, body: bytes) -> bool:
+        job = read(body, Job)
+        if job.progress and not job.is_ended:
+            self._on_progress(job.progress)
+        return job.is_ended
+
+    def _stream(self) -> bool:
+        """Read events until the job has ended, or the stream has. Returns: whether there were any."""
+        are_any = False
+        headers = {"Accept": "text/event-stream"}
+        if self._last_id is not None:
+            headers["Last-Event-ID"] = self._last_id
+        with self._rest.stream(f"{self._path}/events", headers) as answer:
+            for event in read_events(answer.iter_lines()):
+                are_any = True
+                self._last_id = event.id or self._last_id
+                if event.kind == "progress":
+                    self._on_progress(read(event.data.encode(), Progress))
+                if event.kind == "state" and read(event.data.encode(), State).status in ENDED:
+                    break
+        return are_any

@@ -1,0 +1,61 @@
+"""What one call of `spoon` was told: which configuration, which server."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from conf.load import URL_VARIABLE, config_file, load
+from conf.settings import Settings
+
+if TYPE_CHECKING:
+    from api.admin.bus import ManagerLine
+    from api.admin.rest import Rest
+
+API_URL_FILE: Final = "api.url"
+"""In the bus folder: where the API of this installation listens, written by the API."""
+_ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """The options of the whole command, and the ways to the server that follow from them."""
+
+    config: Path | None
+    url: str | None
+    environ: Mapping[str, str]
+
+    def config_file(self) -> Path | None:
+        """The configuration file that counts, if there is one."""
+        return config_file(self.config, self.environ)
+
+    def settings(self) -> Settings:
+        """The configuration. Raises: BadConfiguration."""
+        return load(self.config, self.environ)
+
+    def base_url(self) -> str:
+        """Where the API is: --url, SPOON_URL, what the API wrote down, or the configured address."""
+        named = self.url or self.environ.get(URL_VARIABLE)
+        return named or local_url(self.settings())
+
+    def rest(self) -> "Rest":
+        """A client of the REST API, to be closed."""
+        from api.admin.rest import Rest
+
+        return Rest(self.base_url())
+
+    def manager(self) -> "ManagerLine":
+        """A line to the Manager over the bus, to be closed. Raises: ManagerUnreachable."""
+        from api.admin.bus import ManagerLine
+
+        return ManagerLine(self.settings().bus_folder)
+
+
+def local_url(settings: Settings) -> str:
+    """Where the API of this installation is, as far as this machine knows."""
+    try:
+        written = (settings.bus_folder / API_URL_FILE).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        written = ""
+    host = _ANY_ADDRESS.get(settings.server.host, settings.server.host)
+    return written or f"http://{f'[{host}]' if ':' in host else host}:{settings.server.port}"

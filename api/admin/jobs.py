@@ -1,0 +1,238 @@
+"""`spoon jobs`: asking for pictures and watching them come."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from api.admin.invocation import Invocation
+from api.admin.options import all_option, choice, json_option, limit_option
+from api.admin.output import print_json, print_table, print_thing, when
+from api.admin.resources import Job, find_engine, list_items
+from kernel.protocol.vocabulary import ImageFileType, JobState, Scheduler
+
+if TYPE_CHECKING:
+    from api.admin.rest import Rest
+
+
+class JobInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The body of POST /v1/jobs; what is left out is left to the engine."""
+
+    engine_id: str
+    prompt: str
+    negative_prompt: str | None = None
+    seed: int | None = None
+    count: int | None = None
+    steps: int | None = None
+    cfg: float | None = None
+    width: int | None = None
+    height: int | None = None
+    scheduler: str | None = None
+    image_file_type: str | None = None
+    quality: int | None = None
+    priority: int | None = None
+
+
+@click.group()
+def jobs() -> None:
+    """Ask for pictures, watch them come, cancel."""
+
+
+@jobs.command("list")
+@click.option("--status", type=choice(JobState), help="Only these.")
+@click.option("--engine", help="Only those of this engine (an id or a name).")
+@limit_option
+@all_option
+@json_option
+@click.pass_obj
+def list_(
+    invocation: Invocation, status: str | None, engine: str | None, limit: int, is_all: bool, as_json: bool
+) -> None:
+    """List the jobs.
+
+    \b
+    Examples:
+      spoon jobs list --status waiting
+      spoon jobs list --engine portraits --json
+    """
+    with invocation.rest() as rest:
+        engine_id = find_engine(rest, engine).engine_id if engine else None
+        query = {"status": status, "engine_id": engine_id}
+        items = list_items(rest, "/v1/jobs", query, None if is_all else limit)
+    if as_json:
+        print_json(msgspec.json.encode(items))
+        return
+    found = [msgspec.json.decode(item, type=Job) for item in items]
+    print_table(
+        ("ID", "STATUS", "PROGRESS", "CREATED", "PROMPT"),
+        [(job.job_id, job.status, _fraction(job), when(job.created_at), _start(job.prompt)) for job in found],
+    )
+
+
+@jobs.command()
+@click.argument("job")
+@json_option
+@click.pass_obj
+def show(invocation: Invocation, job: str, as_json: bool) -> None:
+    """Show all that is known of JOB.
+
+    \b
+    Example:
+      spoon jobs show 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11
+    """
+    from api.admin.rest import quoted
+
+    with invocation.rest() as rest:
+        body = rest.get(f"/v1/jobs/{quoted(job)}")
+    (print_json if as_json else print_thing)(body)
+
+
+@jobs.command()
+@click.argument("prompt")
+@click.option("--engine", required=True, help="The engine (an id or a name).")
+@click.option("--negative-prompt", help="What the picture should not show.")
+@click.option("--seed", type=int, help="Makes the same picture again. [default: chance]")
+@click.option("--count", type=int, help="How many pictures, a seed each.")
+@click.option("--steps", type=int, help="Denoising steps.")
+@click.option("--cfg", type=float, help="The guidance scale.")
+@click.option("--width", type=int, help="In pixels, a multiple of 8.")
+@click.option("--height", type=int, help="In pixels, a multiple of 8.")
+@click.option("--scheduler", type=choice(Scheduler), help="The sampler.")
+@click.option("--file-type", "image_file_type", type=choice(ImageFileType), help="Of the picture.")
+@click.option("--quality", type=int, help="Of a jpeg or webp, 1 to 100.")
+@click.option("--priority", type=int, help="Higher ones go first.")
+@click.option("--idempotency-key", "key", help="The same key and job again: the first answer, no second job.")
+@click.option("--validate-only", is_flag=True, help="Only check whether it would be accepted.")
+@click.option("--wait", "is_waiting", is_flag=True, help="Wait until it has ended.")
+@click.option("--watch", "is_watched", is_flag=True, help="Wait, and show a progress bar.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Wait, and save the picture here."
+)
+@json_option
+@click.pass_obj
+def submit(
+    invocation: Invocation,
+    /,
+    prompt: str,
+    engine: str,
+    key: str | None,
+    validate_only: bool,
+    is_waiting: bool,
+    is_watched: bool,
+    out: Path | None,
+    as_json: bool,
+    **said: str | float | None,
+) -> None:
+    """Submit a job that draws PROMPT.
+
+    With several pictures, --out picture.png saves picture-1.png, picture-2.png and so on.
+
+    \b
+    Examples:
+      spoon jobs submit "a red fox in the snow" --engine portraits --watch --out fox.png
+      spoon jobs submit "a red fox" --engine portraits --seed 7 --count 4 --json
+    """
+    from api.admin.rest import read
+
+    with invocation.rest() as rest:
+        engine_id = find_engine(rest, engine).engine_id
+        body = msgspec.convert({"engine_id": engine_id, "prompt": prompt, **said}, JobInput)
+        answer = rest.post("/v1/jobs", body, {"validate_only": "true"} if validate_only else None, key)
+        if validate_only:
+            click.echo("the job would be accepted")
+            return
+        job_id = read(answer, Job).job_id
+        if is_waiting or is_watched or out:
+            answer = _follow(rest, job_id, is_watched)
+            _save(rest, read(answer, Job), out)
+    _say(answer, as_json)
+
+
+@jobs.command()
+@click.argument("job")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Save the picture here.")
+@json_option
+@click.pass_obj
+def watch(invocation: Invocation, job: str, out: Path | None, as_json: bool) -> None:
+    """Watch JOB with a progress bar until it ends. Ctrl-C detaches; the job goes on.
+
+    \b
+    Example:
+      spoon jobs watch 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11 --out fox.png
+    """
+    from api.admin.rest import read
+
+    with invocation.rest() as rest:
+        answer = _follow(rest, job, is_watched=True)
+        _save(rest, read(answer, Job), out)
+    _say(answer, as_json)
+
+
+@jobs.command()
+@click.argument("job")
+@click.pass_obj
+def cancel(invocation: Invocation, job: str) -> None:
+    """Cancel JOB, whether it waits or is being processed.
+
+    \b
+    Example:
+      spoon jobs cancel 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11
+    """
+    from api.admin.rest import quoted, read
+
+    with invocation.rest() as rest:
+        answer = read(rest.post(f"/v1/jobs/{quoted(job)}/cancel"), Job)
+    click.echo(f"{answer.job_id}  {answer.status}")
+
+
+@jobs.command()
+@click.argument("job")
+@click.pass_obj
+def delete(invocation: Invocation, job: str) -> None:
+    """Delete JOB, which must have ended, and its pictures.
+
+    \b
+    Example:
+      spoon jobs delete 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11
+    """
+    from api.admin.rest import quoted
+
+    with invocation.rest() as rest:
+        rest.delete(f"/v1/jobs/{quoted(job)}")
+    click.echo(f"deleted {job}")
+
+
+def _follow(rest: "Rest", job_id: str, is_watched: bool) -> bytes:
+    """The ended job. Raises: AwaitedFailed, if it failed or was cancelled; Detached, on Ctrl-C."""
+    from api.admin.watching import follow
+
+    return follow(rest, job_id, is_watched)
+
+
+def _save(rest: "Rest", job: Job, out: Path | None) -> None:
+    from api.admin.downloads import save
+
+    if out is None:
+        return
+    for number, image_id in enumerate(job.image_ids, start=1):
+        many = len(job.image_ids) > 1
+        save(rest, image_id, out.with_stem(f"{out.stem}-{number}") if many else out)
+
+
+def _say(answer: bytes, as_json: bool) -> None:
+    from api.admin.rest import read
+
+    if as_json:
+        print_json(answer)
+        return
+    job = read(answer, Job)
+    click.echo(f"{job.job_id}  {job.status}  {' '.join(job.image_ids)}".rstrip())
+
+
+def _fraction(job: Job) -> str | None:
+    return f"{job.progress.step}/{job.progress.steps}" if job.progress else None
+
+
+def _start(prompt: str | None, width: int = 40) -> str | None:
+    return prompt if prompt is None or len(prompt) <= width else prompt[: width - 3] + "..."

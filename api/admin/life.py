@@ -1,0 +1,127 @@
+"""`spoon status` and `spoon stop`: asking the Manager over the bus."""
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from api.admin.exits import TimedOut
+from api.admin.invocation import Invocation
+from api.admin.options import duration, json_option
+from api.admin.output import print_struct, print_table, size
+from conf.units import show_duration
+from kernel.protocol.client import Shutdown, Status
+from kernel.protocol.errors import ManagerUnreachable
+
+if TYPE_CHECKING:
+    from api.admin.bus import ManagerLine
+
+_LOOK_S: Final = 0.25
+_CLOSING_S: Final = 60.0
+"""What closing takes beside the grace of the running jobs: workers that must be killed, the last commit."""
+
+
+@click.command()
+@json_option
+@click.pass_obj
+def status(invocation: Invocation, as_json: bool) -> None:
+    """Say how the Manager is: its phase, its queue, its engines and devices.
+
+    \b
+    Examples:
+      spoon status
+      spoon status --json
+    """
+    with invocation.manager() as line:
+        answer = line.status()
+    if as_json:
+        print_struct(answer)
+        return
+    uptime = show_duration(float(round(answer.uptime_s)))
+    click.echo(f"Manager {answer.version}, process {answer.pid}, up {uptime}: {answer.phase}")
+    click.echo(f"jobs: {answer.jobs_processing} processing, {answer.jobs_waiting} waiting")
+    click.echo(f"engines: {answer.engines_running} running")
+    if answer.is_disk_low:
+        click.echo("the disk is almost full: new jobs are refused")
+    if answer.devices:
+        rows = [(one.device, one.name, size(one.free_bytes), size(one.total_bytes)) for one in answer.devices]
+        print_table(("DEVICE", "NAME", "FREE", "TOTAL"), rows)
+
+
+@click.command()
+@click.option(
+    "--now", is_flag=True, help="Put the running jobs back into the queue instead of waiting for them."
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=duration,
+    help="Wait no longer than this; the server goes on stopping. [default: shutdown.grace and a minute]",
+)
+@click.pass_obj
+def stop(invocation: Invocation, now: bool, timeout_s: float | None) -> None:
+    """Stop the server, and wait until it is gone.
+
+    New jobs are refused from now on, running ones are finished, waiting ones wait in the database.
+
+    \b
+    Examples:
+      spoon stop
+      spoon stop --now
+      spoon stop --timeout 30s
+    """
+    limit_s = invocation.settings().shutdown.grace_s + _CLOSING_S if timeout_s is None else timeout_s
+    with invocation.manager() as line:
+        before = line.status()
+        line.ask(Shutdown(now=now))
+        _await_end(line, before, limit_s)
+    click.echo("stopped")
+
+
+def _await_end(line: "ManagerLine", before: Status, limit_s: float) -> None:
+    """Wait until the Manager's process is gone, and say what it waits for."""
+    end = time.monotonic() + limit_s
+    said = ""
+    while is_alive(before.pid):
+        if time.monotonic() > end:
+            raise TimedOut(
+                "the server is still stopping: wait on with `spoon stop`, or use `spoon stop --now`"
+            )
+        said = _say_progress(line, said)
+        time.sleep(_LOOK_S)
+
+
+def _say_progress(line: "ManagerLine", said: str) -> str:
+    try:
+        answer = line.status(timeout_s=_LOOK_S)
+    except ManagerUnreachable:
+        return said
+    running = answer.jobs_processing
+    jobs = "job" if running == 1 else "jobs"
+    text = f"{answer.phase}: {running} running {jobs} to finish" if running else f"{answer.phase}"
+    if text != said:
+        click.echo(text, err=True)
+    return text
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine runs. A zombie does not, though its parent has not noticed yet."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        # proc(5): the state follows the name in parentheses, which may itself hold parentheses.
+        state = (
+            Path(f"/proc/{pid}/stat")
+            .read_text(encoding="utf-8", errors="replace")
+            .rpartition(")")[2]
+            .split()[0]
+        )
+    except OSError:
+        return False
+    return state not in ("Z", "X")

@@ -1,0 +1,123 @@
+"""Is this machine fit for the server: folders, disk, port, socket paths, GPU, and is one running already?"""
+
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from api.admin.diagnosis import Finding, Verdict
+from api.admin.output import size
+from conf.settings import Settings
+from kernel.protocol.rendezvous import BACK_SOCKET, FRONT_SOCKET, MAX_IPC_PATH_BYTES
+
+
+def machine(settings: Settings, is_ours: bool) -> Iterator[Finding]:
+    """Everything around the server. `is_ours`: our own API answers where it should."""
+    yield from folders(settings)
+    yield disk(settings)
+    yield socket_paths(settings.bus_folder)
+    yield port(settings.server.host, settings.server.port, is_ours)
+    yield from gpus()
+
+
+def folders(settings: Settings) -> Iterator[Finding]:
+    """The folders that the Manager writes to; those that are not there yet are made when it starts."""
+    named = {
+        "database.folder": settings.database.folder,
+        "images.folder": settings.images.folder,
+        "blobs.folder": settings.blobs.folder,
+        "models.folder": settings.models.folder,
+        "bus.folder": settings.bus_folder,
+    }
+    for key, folder in named.items():
+        present = _nearest(folder)
+        if present.is_dir() and os.access(present, os.W_OK | os.X_OK):
+            found = str(folder) if present == folder else f"{folder}, to be made in {present}"
+            yield Finding(subject=key, verdict=Verdict.OK, found=found)
+        else:
+            remedy = f"make {present} a folder that this user can write to, or choose another {key}"
+            yield Finding(
+                subject=key, verdict=Verdict.MISSING, found=f"{present} cannot be written to", remedy=remedy
+            )
+    for root in settings.models.file_roots:
+        if not root.is_dir():
+            remedy = "make it, or take it out of models.file_roots"
+            yield Finding(
+                subject="models.file_roots", verdict=Verdict.NOTE, found=f"{root} is no folder", remedy=remedy
+            )
+
+
+def disk(settings: Settings) -> Finding:
+    """Free room where the pictures go, against images.min_free."""
+    free_bytes = shutil.disk_usage(_nearest(settings.images.folder)).free
+    if free_bytes >= settings.images.min_free_bytes:
+        return Finding(subject="disk", verdict=Verdict.OK, found=f"{size(free_bytes)} free")
+    return Finding(
+        subject="disk",
+        verdict=Verdict.MISSING,
+        found=f"{size(free_bytes)} free, images.min_free is {size(settings.images.min_free_bytes)}",
+        remedy="make room, or move images.folder to a larger disk",
+    )
+
+
+def socket_paths(bus_folder: Path) -> Finding:
+    """The paths of the sockets, which the system limits."""
+    longest = max(len(os.fsencode(bus_folder / name)) for name in (FRONT_SOCKET, BACK_SOCKET))
+    found = f"{longest} of {MAX_IPC_PATH_BYTES} bytes"
+    if longest <= MAX_IPC_PATH_BYTES:
+        return Finding(subject="socket paths", verdict=Verdict.OK, found=found)
+    return Finding(
+        subject="socket paths",
+        verdict=Verdict.MISSING,
+        found=found,
+        remedy="set bus.folder to a shorter path, such as /run/user/1000/spoon",
+    )
+
+
+def port(host: str, number: int, is_ours: bool) -> Finding:
+    """Whether the API can listen where it is to listen."""
+    subject = f"port {number}"
+    if is_ours:
+        return Finding(subject=subject, verdict=Verdict.OK, found="held by this server")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # As the server does: what lingers of connections that have ended is no hindrance.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, number))
+        except OSError as error:
+            return Finding(
+                subject=subject,
+                verdict=Verdict.MISSING,
+                found=f"{host} port {number} cannot be used: {error.strerror or error}",
+                remedy="stop what holds it, or choose another server.host or server.port",
+            )
+    return Finding(subject=subject, verdict=Verdict.OK, found=f"free on {host}")
+
+
+def gpus() -> Iterator[Finding]:
+    """The NVIDIA GPUs that engines can run on, by the driver's own library."""
+    try:
+        import pynvml
+    except ImportError:
+        return  # The packages' findings say so.
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        remedy = "for a GPU, install NVIDIA's driver; without one engines run on the CPU, slowly"
+        yield Finding(subject="GPU", verdict=Verdict.NOTE, found=f"none ({error})", remedy=remedy)
+        return
+    try:
+        for number in range(pynvml.nvmlDeviceGetCount()):
+            device = pynvml.nvmlDeviceGetHandleByIndex(number)
+            memory = pynvml.nvmlDeviceGetMemoryInfo(device)
+            found = f"{pynvml.nvmlDeviceGetName(device)}, {size(memory.free)} of {size(memory.total)} free"
+            yield Finding(subject=f"GPU cuda:{number}", verdict=Verdict.OK, found=found)
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or the closest one above it that is there."""
+    return next(path for path in (folder, *folder.parents) if path.exists())

@@ -1,0 +1,105 @@
+"""The command `spoon`: its parts, and how its errors become sentences and exit codes."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from api.admin.config import config
+from api.admin.database import db
+from api.admin.doctor import doctor
+from api.admin.engines import engines
+from api.admin.exits import ExitCode, code_of, exit_of
+from api.admin.images import images
+from api.admin.invocation import Invocation
+from api.admin.jobs import jobs
+from api.admin.life import status, stop
+from api.admin.models import models
+from api.admin.processes import api_, manager, serve, worker
+from kernel.protocol.errors import SpoonError
+from kernel.version import VERSION
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The configuration file. [default: SPOON_CONFIG, else none]",
+)
+@click.option("--url", help="Where the REST API is. [default: SPOON_URL, else as configured]")
+@click.version_option(VERSION, message="%(version)s")
+@click.pass_context
+def spoon(context: click.Context, config_file: Path | None, url: str | None) -> None:
+    """An image-generation server for Stable Diffusion that loses nothing.
+
+    \b
+    A first picture:
+      spoon serve &
+      spoon models add ./dreams.safetensors --type checkpoint --name dreams --wait
+      spoon engines create dreams --name portraits --wait
+      spoon jobs submit "a red fox in the snow" --engine portraits --watch --out fox.png
+      spoon stop
+    """
+    environ = context.obj if isinstance(context.obj, Mapping) else {}
+    context.obj = Invocation(config=config_file, url=url, environ=environ)
+
+
+for command in (
+    serve,
+    stop,
+    status,
+    manager,
+    api_,
+    worker,
+    models,
+    engines,
+    jobs,
+    images,
+    config,
+    db,
+    doctor,
+):
+    spoon.add_command(command)
+
+
+def main() -> None:
+    """The entry point: this process's arguments and environment."""
+    sys.exit(run(sys.argv[1:], os.environ))
+
+
+def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    """One call of `spoon`. Returns: its exit code."""
+    try:
+        ended = spoon.main([*arguments], prog_name="spoon", standalone_mode=False, obj=environ)
+        sys.stdout.flush()
+    except SpoonError as error:
+        return _complain(error)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return ExitCode.DETACHED
+    except BrokenPipeError:
+        # Whoever read our output has had enough. Python would complain when it flushes once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FAILURE
+    except OSError as error:
+        click.echo(f"spoon: {error}", err=True)
+        return ExitCode.FAILURE
+    return ended if isinstance(ended, int) else ExitCode.OK
+
+
+def _complain(error: SpoonError) -> ExitCode:
+    """Say what is wrong in one sentence, with its code and the fields that are wrong."""
+    click.echo(f"spoon: {error.detail} [{code_of(error)}]", err=True)
+    for field in error.fields:
+        if field.problem not in error.detail:
+            click.echo(f"  {field.field}: {field.problem}", err=True)
+    return exit_of(error)
+
+
+if __name__ == "__main__":
+    main()

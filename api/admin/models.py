@@ -1,0 +1,203 @@
+"""`spoon models`: registering weights and looking after them."""
+
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+
+from api.admin.invocation import Invocation
+from api.admin.options import all_option, choice, json_option, limit_option
+from api.admin.output import print_json, print_table, print_thing, size
+from api.admin.resources import Model, find_model, list_items
+from kernel.protocol.vocabulary import ModelBase, ModelState, ModelType, Variant
+
+_LOCAL_SUFFIXES: Final = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".onnx")
+
+
+class ModelInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The body of POST /v1/models; what is left out is left to the server."""
+
+    name: str
+    path: str | None = None
+    model_type: str
+    model_base: str | None = None
+    variant: str | None = None
+    tags: tuple[str, ...] = ()
+    sha256: str | None = None
+    trigger_words: tuple[str, ...] = ()
+
+
+@click.group()
+def models() -> None:
+    """Register models and look after them."""
+
+
+@models.command("list")
+@click.option("--type", "model_type", type=choice(ModelType), help="Only these.")
+@click.option("--status", type=choice(ModelState), help="Only these.")
+@click.option("--tag", help="Only those with this tag.")
+@limit_option
+@all_option
+@json_option
+@click.pass_obj
+def list_(
+    invocation: Invocation,
+    model_type: str | None,
+    status: str | None,
+    tag: str | None,
+    limit: int,
+    is_all: bool,
+    as_json: bool,
+) -> None:
+    """List the registered models.
+
+    \b
+    Examples:
+      spoon models list --type checkpoint
+      spoon models list --all --json
+    """
+    query = {"model_type": model_type, "status": status, "tag": tag}
+    with invocation.rest() as rest:
+        items = list_items(rest, "/v1/models", query, None if is_all else limit)
+    if as_json:
+        print_json(msgspec.json.encode(items))
+        return
+    found = [msgspec.json.decode(item, type=Model) for item in items]
+    print_table(
+        ("ID", "NAME", "STATUS", "TYPE", "BASE", "SIZE"),
+        [(m.model_id, m.name, m.status, m.model_type, m.model_base, size(m.size_bytes)) for m in found],
+    )
+
+
+@models.command()
+@click.argument("model")
+@json_option
+@click.pass_obj
+def show(invocation: Invocation, model: str, as_json: bool) -> None:
+    """Show all that is known of MODEL (an id or a name).
+
+    \b
+    Example:
+      spoon models show dreams
+    """
+    from api.admin.rest import quoted
+
+    with invocation.rest() as rest:
+        body = rest.get(f"/v1/models/{quoted(find_model(rest, model).model_id)}")
+    (print_json if as_json else print_thing)(body)
+
+
+@models.command()
+@click.argument("source")
+@click.option("--type", "model_type", type=choice(ModelType), required=True, help="What it is.")
+@click.option("--name", help="How to call it. [default: the name of the file, or SOURCE]")
+@click.option("--base", "model_base", type=choice(ModelBase), help="Checked; left out, it is detected.")
+@click.option("--variant", type=choice(Variant), help="The precision to take, where there are several.")
+@click.option("--tag", "tags", multiple=True, help="A word to find it by; can be given again.")
+@click.option("--sha256", help="Refuse the file if this is not its digest.")
+@click.option(
+    "--trigger-word", "trigger_words", multiple=True, help="A word that calls it; can be given again."
+)
+@click.option("--wait", "is_waiting", is_flag=True, help="Wait until it is ready.")
+@json_option
+@click.pass_obj
+def add(
+    invocation: Invocation,
+    /,
+    source: str,
+    model_type: str,
+    name: str | None,
+    is_waiting: bool,
+    as_json: bool,
+    **said: str | tuple[str, ...] | None,
+) -> None:
+    """Register the model at SOURCE: a file, a diffusers folder, or an address.
+
+    A local file must lie below one of the folders of models.file_roots.
+
+    \b
+    Examples:
+      spoon models add ./dreams.safetensors --type checkpoint --wait
+      spoon models add https://example.org/style.safetensors --type lora --name style
+      spoon models add owner/repository --type checkpoint
+    """
+    from api.admin.rest import read
+
+    path = address_of(source)
+    body = msgspec.convert(
+        {"name": name or _name_of(source), "path": path, "model_type": model_type, **said}, ModelInput
+    )
+    with invocation.rest() as rest:
+        answer = rest.post("/v1/models", body)
+        if is_waiting:
+            from api.admin.waiting import await_model
+
+            answer = await_model(rest, read(answer, Model).model_id)
+    if as_json:
+        print_json(answer)
+    else:
+        added = read(answer, Model)
+        click.echo(f"{added.model_id}  {added.name}: {added.status}")
+
+
+@models.command()
+@click.argument("model")
+@click.pass_obj
+def retry(invocation: Invocation, model: str) -> None:
+    """Try MODEL again after an error.
+
+    \b
+    Example:
+      spoon models retry dreams
+    """
+    from api.admin.rest import quoted, read
+
+    with invocation.rest() as rest:
+        found = find_model(rest, model)
+        again = read(rest.post(f"/v1/models/{quoted(found.model_id)}/retry"), Model)
+    click.echo(f"{again.model_id}  {again.name}: {again.status}")
+
+
+@models.command()
+@click.argument("model")
+@click.option("--files", is_flag=True, help="Remove what was downloaded for it, too.")
+@click.pass_obj
+def delete(invocation: Invocation, model: str, files: bool) -> None:
+    """Forget MODEL. A local file that it was registered from stays where it is.
+
+    \b
+    Example:
+      spoon models delete dreams
+    """
+    from api.admin.rest import quoted
+
+    with invocation.rest() as rest:
+        found = find_model(rest, model)
+        rest.delete(f"/v1/models/{quoted(found.model_id)}", {"files": "true"} if files else None)
+    click.echo(f"deleted {found.name}")
+
+
+def address_of(source: str) -> str | None:
+    """The address of a source: a local one becomes an absolute file:// URI (RFC 8089), percent-encoded.
+
+    None for the id of a repository, which goes by its name alone.
+    """
+    if "://" in source:
+        return source
+    path = Path(source).expanduser()
+    if path.exists():
+        # The last name stays as it is: a link may bear the suffix that its target lacks.
+        return (path.parent.resolve() / path.name).as_uri()
+    if source.startswith((".", "/", "~")) or source.endswith(_LOCAL_SUFFIXES) or source.count("/") != 1:
+        raise click.BadParameter(f"there is no file or folder {source}", param_hint="SOURCE")
+    return None
+
+
+def _name_of(source: str) -> str:
+    path = Path(source).expanduser()
+    if address_of(source) is None:
+        return source
+    return (
+        path.stem if path.suffix in _LOCAL_SUFFIXES else path.resolve().name if path.is_dir() else path.name
+    )

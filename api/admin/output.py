@@ -1,0 +1,64 @@
+"""What the commands print: tables, single things, JSON, sizes and times."""
+
+from collections.abc import Iterable, Sequence
+
+import click
+import msgspec
+
+Cell = str | int | float | None
+
+
+def print_json(body: bytes | msgspec.Raw) -> None:
+    """JSON, indented, every value as it came."""
+    click.echo(msgspec.json.format(bytes(body), indent=2).decode())
+
+
+def print_struct(value: msgspec.Struct) -> None:
+    """A struct as JSON."""
+    print_json(msgspec.json.encode(value))
+
+
+def print_table(titles: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
+    """Columns as wide as they need; nothing but the titles when there is nothing."""
+    lines = [list(titles), *([_text(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(titles))]
+    for line in lines:
+        click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+def print_thing(body: bytes | msgspec.Raw) -> None:
+    """One JSON object, a line for each field that has a value."""
+    fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    shown = {name: _plain(raw) for name, raw in fields.items()}
+    width = max((len(name) for name in shown), default=0)
+    for name, text in shown.items():
+        if text is not None:
+            click.echo(f"{name.ljust(width)}  {text}")
+
+
+def size(size_bytes: int | None) -> str | None:
+    """A size that is quickly read: 4.3 GB."""
+    if size_bytes is None:
+        return None
+    for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size_bytes >= factor:
+            return f"{size_bytes / factor:.1f} {unit}"
+    return f"{size_bytes} B"
+
+
+def when(time: str | None) -> str | None:
+    """An RFC 3339 time to the second: 2026-01-31 12:00:05Z."""
+    return None if time is None else time[:19].replace("T", " ") + "Z"
+
+
+def _text(cell: Cell) -> str:
+    # A name may hold anything: a newline or an escape code must not break the table.
+    return "-" if cell is None else "".join(c if c.isprintable() else "?" for c in str(cell))
+
+
+def _plain(raw: msgspec.Raw) -> str | None:
+    """A JSON value as text: strings bare, nothing for null and for what is empty."""
+    text = bytes(raw).decode()
+    if text in ("null", "[]", "{}", '""'):
+        return None
+    return _text(msgspec.json.decode(raw, type=str)) if text.startswith('"') else text

@@ -1,0 +1,89 @@
+"""`spoon serve`, `manager`, `api`, `worker`: this process becomes one of the server's own."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Final, NoReturn
+
+import click
+
+from api.admin.invocation import Invocation
+from kernel.protocol.join import JOIN_FILE_OPTION
+
+_ROOT: Final = Path(__file__).parents[2]
+
+
+@click.command()
+@click.pass_obj
+def serve(invocation: Invocation) -> None:
+    """Run the server: the Manager, and with it the REST API.
+
+    It runs in the foreground until it is stopped with Ctrl-C, SIGTERM or `spoon stop`, and then waits for the
+    running jobs. A second Ctrl-C puts these jobs back into the queue and leaves at once.
+
+    \b
+    Examples:
+      spoon serve
+      spoon --config my.toml serve
+    """
+    _become(invocation, "kernel.main", "--with-api")
+
+
+@click.command()
+@click.pass_obj
+def manager(invocation: Invocation) -> None:
+    """Run the Manager alone, without the REST API.
+
+    \b
+    Example:
+      spoon --config my.toml manager
+    """
+    _become(invocation, "kernel.main")
+
+
+@click.command("api")
+@click.pass_obj
+def api_(invocation: Invocation) -> None:
+    """Run the REST API alone, beside a Manager with the same configuration.
+
+    \b
+    Example:
+      spoon --config my.toml api
+    """
+    _become(invocation, "api.main")
+
+
+@click.command()
+@click.option(
+    JOIN_FILE_OPTION,
+    "ticket",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The ticket that `spoon engines invite` wrote.",
+)
+def worker(ticket: Path) -> None:
+    """Run one engine worker by hand, on this or another host.
+
+    The Manager starts its own workers; this is for those that it cannot start. A ticket admits one worker.
+
+    \b
+    Example:
+      spoon worker --join-file portraits.ticket
+    """
+    _exec("engine_worker.main", JOIN_FILE_OPTION, str(ticket.absolute()))
+
+
+def _become(invocation: Invocation, module: str, *options: str) -> NoReturn:
+    invocation.settings()  # A wrong configuration is told here, before anything starts.
+    file = invocation.config_file()
+    _exec(module, *options, *(("--config", str(file.absolute())) if file else ()))
+
+
+def _exec(module: str, *arguments: str) -> NoReturn:
+    """Replace this process, so that signals reach the server itself and nothing stands in between."""
+    # -P: a folder named api/ or conf/ where the user happens to stand is none of ours. A checkout that
+    # is not installed is only found from its own root, and there the folder is the right one.
+    is_at_root = Path.cwd() == _ROOT
+    flags = [] if is_at_root else ["-P"]
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, *flags, "-m", module, *arguments])

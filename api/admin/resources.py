@@ -1,0 +1,142 @@
+"""What the REST API says of its resources, as far as the command line speaks of it, and how to find one."""
+
+import re
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import msgspec
+
+from api.admin.exits import Refusal
+from kernel.protocol.errors import Conflict, EngineNotFound, ModelNotFound
+
+if TYPE_CHECKING:
+    from api.admin.rest import Query, Rest
+
+ENDED: Final = ("finished", "failed", "cancelled")
+"""The states of a job from which it does not move again."""
+_PAGE: Final = 200
+_ID: Final = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class StoredError(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a model, an engine or a job failed."""
+
+    code: str
+    detail: str
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    model_id: str
+    name: str
+    status: str
+    model_type: str | None = None
+    model_base: str | None = None
+    size_bytes: int | None = None
+    error: StoredError | None = None
+
+
+class Queue(msgspec.Struct, frozen=True, kw_only=True):
+    waiting: int = 0
+    processing: int = 0
+
+
+class Engine(msgspec.Struct, frozen=True, kw_only=True):
+    engine_id: str
+    status: str
+    name: str | None = None
+    checkpoint: str | None = None
+    device: str | None = None
+    error: StoredError | None = None
+    queue: Queue | None = None
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    step: int
+    steps: int
+    eta_s: float | None = None
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    job_id: str
+    status: str
+    engine_id: str | None = None
+    image_ids: tuple[str, ...] = ()
+    prompt: str | None = None
+    progress: Progress | None = None
+    error: StoredError | None = None
+    created_at: str | None = None
+
+    @property
+    def is_ended(self) -> bool:
+        return self.status in ENDED
+
+
+class Image(msgspec.Struct, frozen=True, kw_only=True):
+    image_id: str
+    job_id: str | None = None
+    image_file_type: str | None = None
+    width: int | None = None
+    height: int | None = None
+    size_bytes: int | None = None
+    seed: int | None = None
+    downloads: int | None = None
+    expires_at: str | None = None
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    items: tuple[msgspec.Raw, ...]
+    next: str | None = None
+
+
+Kind = TypeVar("Kind", Model, Engine)
+
+
+def list_items(rest: "Rest", path: str, query: "Query", limit: int | None) -> list[msgspec.Raw]:
+    """Up to `limit` items of a listing, or all of them, page by page."""
+    from api.admin.rest import read
+
+    found: list[msgspec.Raw] = []
+    after: str | None = None
+    while limit is None or len(found) < limit:
+        wanted = _PAGE if limit is None else min(_PAGE, limit - len(found))
+        page = read(rest.get(path, {**query, "limit": wanted, "after": after}), Page)
+        found.extend(page.items)
+        after = page.next
+        if after is None:
+            break
+    return found
+
+
+def find_model(rest: "Rest", name_or_id: str) -> Model:
+    """Raises: ModelNotFound; Conflict, if several models have that name."""
+    found = _find(rest, "/v1/models", name_or_id, Model)
+    if not found:
+        raise ModelNotFound(f"there is no model with the id or name {name_or_id}: see `spoon models list`")
+    return _only(name_or_id, found, [model.model_id for model in found])
+
+
+def find_engine(rest: "Rest", name_or_id: str) -> Engine:
+    """Raises: EngineNotFound; Conflict, if several engines have that name."""
+    found = _find(rest, "/v1/engines", name_or_id, Engine)
+    if not found:
+        raise EngineNotFound(f"there is no engine with the id or name {name_or_id}: see `spoon engines list`")
+    return _only(name_or_id, found, [engine.engine_id for engine in found])
+
+
+def _find(rest: "Rest", path: str, name_or_id: str, kind: type[Kind]) -> list[Kind]:
+    """The one with that id, else all with that name."""
+    from api.admin.rest import read
+
+    if _ID.fullmatch(name_or_id):
+        try:
+            return [read(rest.get(f"{path}/{name_or_id}"), kind)]
+        except Refusal as refusal:
+            if refusal.problem.status != 404:
+                raise
+    everything = (read(item, kind) for item in list_items(rest, path, {}, None))
+    return [one for one in everything if one.name == name_or_id]
+
+
+def _only(name: str, found: list[Kind], ids: list[str]) -> Kind:
+    if len(found) > 1:
+        raise Conflict(f"{len(found)} have the name {name}: give one of the ids {', '.join(ids)}")
+    return found[0]

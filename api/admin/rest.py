@@ -1,0 +1,128 @@
+"""A client of the REST API: sends requests, and turns problem documents into errors."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Final, TypeVar
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from api.admin.exits import Problem, Refusal, ServerUnreachable
+from kernel.protocol.errors import SpoonError
+
+Read = TypeVar("Read")
+Query = Mapping[str, str | int | bool | None]
+
+_TIMEOUT_S: Final = 30.0
+_SILENCE_S: Final = 60.0
+"""An event stream that says nothing for so long is taken for dead; the server sends keep-alives."""
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+
+
+class Rest:
+    """One server. Paths begin with /v1; every answer that is no success is raised as a Refusal."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        try:
+            host = httpx.URL(self.url).host
+        except httpx.InvalidURL as error:
+            raise ServerUnreachable(f"{url} is no address of a server: {error}") from error
+        # A proxy of the environment cannot know what runs on this machine.
+        self._http = httpx.Client(base_url=self.url, timeout=_TIMEOUT_S, trust_env=host not in _LOOPBACK)
+
+    def __enter__(self) -> "Rest":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def get(self, path: str, query: Query | None = None) -> bytes:
+        """The body. Raises: Refusal, ServerUnreachable."""
+        return self._send("GET", path, query)
+
+    def post(
+        self,
+        path: str,
+        body: msgspec.Struct | None = None,
+        query: Query | None = None,
+        key: str | None = None,
+    ) -> bytes:
+        """The body of the answer; `key` is the Idempotency-Key. Raises: Refusal, ServerUnreachable."""
+        return self._send("POST", path, query, body, {"Idempotency-Key": key} if key else {})
+
+    def patch(self, path: str, query: Query | None = None) -> bytes:
+        """The body of the answer. Raises: Refusal, ServerUnreachable."""
+        return self._send("PATCH", path, query)
+
+    def delete(self, path: str, query: Query | None = None) -> None:
+        """Raises: Refusal, ServerUnreachable."""
+        self._send("DELETE", path, query)
+
+    @contextmanager
+    def stream(self, path: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
+        """An answer that is read while it comes. Raises: Refusal, ServerUnreachable."""
+        timeout = httpx.Timeout(_TIMEOUT_S, read=_SILENCE_S)
+        with (
+            self._reaching(),
+            self._http.stream("GET", path, headers=dict(headers), timeout=timeout) as answer,
+        ):
+            if not answer.is_success:
+                answer.read()
+                raise Refusal(_problem(answer))
+            yield answer
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        query: Query | None,
+        body: msgspec.Struct | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
+        content = None if body is None else msgspec.json.encode(body)
+        all_headers = dict(headers or {}) | ({"Content-Type": "application/json"} if content else {})
+        params = {name: value for name, value in (query or {}).items() if value is not None}
+        with self._reaching():
+            answer = self._http.request(method, path, params=params, content=content, headers=all_headers)
+        if not answer.is_success:
+            raise Refusal(_problem(answer))
+        return answer.content
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx.TransportError as error:
+            reason = str(error) or type(error).__name__
+            raise ServerUnreachable(
+                f"no server answers at {self.url} ({reason}): start one with `spoon serve`"
+            ) from error
+
+
+def quoted(name: str) -> str:
+    """An id as one segment of a path."""
+    return quote(name, safe="")
+
+
+def read(body: bytes | msgspec.Raw, kind: type[Read]) -> Read:
+    """An answer as a value. Raises: SpoonError, if the server says something else."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise SpoonError(f"the server's answer is not what this version expects: {error}") from error
+
+
+def _problem(answer: httpx.Response) -> Problem:
+    try:
+        return msgspec.json.decode(answer.content, type=Problem)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return Problem(
+            status=answer.status_code,
+            detail=f"the server answered {answer.status_code} {answer.reason_phrase}",
+            code=f"http_{answer.status_code}",
+        )

@@ -1,0 +1,70 @@
+"""A job's progress on the terminal until it ends."""
+
+import sys
+from typing import Final, TextIO
+
+from api.admin.events import Follower
+from api.admin.exits import AwaitedFailed, Detached
+from api.admin.resources import Job, Progress
+from api.admin.rest import Rest, read
+
+_WIDTH: Final = 30
+_PLAIN_SHARES: Final = 4
+"""Into a file or a pipe goes a line for each quarter, not for each step."""
+
+
+class Bar:
+    """Denoising steps on a stream: one line that is redrawn on a terminal, a few lines elsewhere."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._is_terminal = stream.isatty()
+        self._shown: tuple[int, int] | None = None
+
+    def show(self, progress: Progress) -> None:
+        """Draw it, unless it looks as it did."""
+        share = progress.step / progress.steps if progress.steps else 0.0
+        shown = (progress.step, progress.steps) if self._is_terminal else (int(share * _PLAIN_SHARES), 0)
+        if shown == self._shown:
+            return
+        self._shown = shown
+        eta = "" if progress.eta_s is None else f", {progress.eta_s:.0f} s left"
+        text = f"{progress.step}/{progress.steps} steps{eta}"
+        if self._is_terminal:
+            filled = round(share * _WIDTH)
+            # ECMA-48: CSI K erases to the end of the line, where a longer text may have stood.
+            text = f"\r[{'#' * filled}{'.' * (_WIDTH - filled)}] {text}\x1b[K"
+        print(text, end="" if self._is_terminal else "\n", file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Leave the line behind."""
+        if self._is_terminal and self._shown is not None:
+            print(file=self._stream, flush=True)
+
+
+def follow(rest: Rest, job_id: str, is_watched: bool) -> bytes:
+    """The ended job, as the server says it. With `is_watched` a bar runs along on stderr.
+
+    Raises: AwaitedFailed, if it failed or was cancelled; Detached, on Ctrl-C.
+    """
+    bar = Bar(sys.stderr)
+    try:
+        body = Follower(rest, job_id, bar.show if is_watched else _ignore).follow()
+    except KeyboardInterrupt as interrupt:
+        raise Detached(f"the job goes on: watch it again with `spoon jobs watch {job_id}`") from interrupt
+    finally:
+        bar.close()
+    job = read(body, Job)
+    if job.status != "finished":
+        raise AwaitedFailed(f"job {job_id} {_end_of(job)}")
+    return body
+
+
+def _ignore(progress: Progress) -> None:
+    del progress
+
+
+def _end_of(job: Job) -> str:
+    if job.status == "cancelled":
+        return "was cancelled"
+    return f"failed: {job.error.detail} ({job.error.code})" if job.error else "failed"

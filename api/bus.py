@@ -1,0 +1,97 @@
+"""The bus as the request threads see it: ask, and wait for the answer."""
+
+import hashlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Final
+
+import msgspec
+
+from api.hub import Hub
+from api.line import Line
+from api.port import Answer
+from api.session import GIVE_UP_AFTER_S, RETRY_AFTER_S, Outcome, Question
+from kernel.protocol.client import ApiAsk, ApiCommand, GetStatus, Status
+from kernel.protocol.errors import BadMessage, ManagerUnreachable, SpoonError, TooManyRequests
+from kernel.protocol.uuid7 import Uuid7
+
+MAX_WAITING: Final = 1_024
+"""Questions that may be open in this process, before more are refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Counters since the start, and the questions that are open now."""
+
+    asked: int
+    resent: int
+    given_up: int
+    unanswered: int
+
+
+class Bus:
+    """The way to the Manager, for all threads of this process."""
+
+    def __init__(self, bus_folder: Path, hub: Hub) -> None:
+        self._line = Line(bus_folder, hub)
+        self._ids = Uuid7()
+        self._encoder = msgspec.msgpack.Encoder()
+        self._asked = 0
+
+    def open(self) -> None:
+        """Connect, and begin to watch.
+
+        Raises: BadConfiguration, if the keys cannot be read.
+        """
+        self._line.open()
+
+    def close(self) -> None:
+        """Wait a little for the answers that are still out, refuse the rest, hang up."""
+        self._line.close()
+
+    def ask(self, ask: ApiAsk, expected: type[Answer], key: str | None = None) -> Answer:
+        """Have something done once, and wait for the answer; see `BusPort.ask`."""
+        outcome = self._wait(self._command(ask, key), GIVE_UP_AFTER_S + RETRY_AFTER_S)
+        return _expect(outcome, expected)
+
+    def tell(self, ask: ApiAsk) -> None:
+        """Have something done once, and do not wait; see `BusPort.tell`."""
+        self._hand_over(self._command(ask, None), SimpleQueue())
+
+    def status(self, timeout_s: float) -> Status:
+        """How the Manager is; see `BusPort.status`."""
+        return _expect(self._wait(GetStatus(), timeout_s), Status)
+
+    def figures(self) -> Figures:
+        """What the metrics show; read without a lock, so about right."""
+        session = self._line.session
+        return Figures(self._asked, session.resent, session.given_up, self._line.unanswered)
+
+    def _command(self, ask: ApiAsk, key: str | None) -> ApiCommand:
+        """A Command; its digest is the SHA-256 of the ask as it is encoded on the bus."""
+        digest = hashlib.sha256(self._encoder.encode(ask)).digest()
+        return ApiCommand(key=key or f"auto:{self._ids.bytes().hex()}", digest=digest, ask=ask)
+
+    def _wait(self, message: ApiCommand | GetStatus, timeout_s: float) -> Outcome:
+        if self._line.unanswered >= MAX_WAITING:
+            raise TooManyRequests("too many requests wait for the Manager already", retry_after_s=1.0)
+        answers: SimpleQueue[Outcome] = SimpleQueue()
+        self._hand_over(message, answers)
+        try:
+            return answers.get(timeout=timeout_s)
+        except Empty:
+            return ManagerUnreachable(retry_after_s=RETRY_AFTER_S)
+
+    def _hand_over(self, message: ApiCommand | GetStatus, answers: SimpleQueue[Outcome]) -> None:
+        self._asked += 1
+        self._line.hand_over(Question(self._ids.bytes(), message, time.monotonic(), answers.put))
+
+
+def _expect(outcome: Outcome, expected: type[Answer]) -> Answer:
+    if isinstance(outcome, SpoonError):
+        raise outcome
+    if not isinstance(outcome, expected):
+        raise BadMessage(f"the Manager answered {type(outcome).__name__}, not {expected.__name__}")
+    return outcome

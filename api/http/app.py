@@ -1,0 +1,70 @@
+"""The WSGI application: resources, routes, the guard and the translation of errors, put together."""
+
+from collections.abc import Callable
+from typing import Final
+
+import falcon
+import msgspec
+
+from api.http import problems
+from api.http.documents import Documents
+from api.http.download import Download
+from api.http.engines import Engines
+from api.http.events import Events
+from api.http.guard import Guard
+from api.http.images import Images
+from api.http.job_events import JobEvents
+from api.http.jobs import Jobs
+from api.http.metrics import Figures, Metrics
+from api.http.models import Models
+from api.http.openapi import openapi
+from api.http.route import add_routes
+from api.http.routes import Resources, routes
+from api.http.seats import Seats
+from api.http.system import System
+from api.http.waiting import Waiting
+from api.hub import Hub
+from api.port import BusPort
+from conf.settings import Server, Settings
+from kernel.views.reader import Reader
+
+App = falcon.App[falcon.Request, falcon.Response]
+
+QUICK_THREADS: Final = 4
+"""Threads that neither streams nor waits can take: for all that is answered at once."""
+
+
+def make_app(settings: Settings, bus: BusPort, reader: Reader, hub: Hub, now_ms: Callable[[], int]) -> App:
+    """The application; `now_ms` gives milliseconds since 1970 UTC."""
+    app: App = falcon.App(middleware=[Guard(settings.server.host, settings.server.allowed_hosts)])
+    app.req_options.strip_url_path_trailing_slash = True
+    problems.install(app)
+    resources = _resources(settings, bus, reader, hub, now_ms)
+    table = routes(resources)
+    resources.documents.publish(msgspec.json.encode(openapi(table)))
+    add_routes(app, table)
+    return app
+
+
+def _resources(
+    settings: Settings, bus: BusPort, reader: Reader, hub: Hub, now_ms: Callable[[], int]
+) -> Resources:
+    server = settings.server
+    streams, waits = Seats(server.max_streams), Seats(_most_waits(server))
+    waiting = Waiting(hub, waits)
+    return Resources(
+        models=Models(bus, reader, hub, waiting),
+        engines=Engines(bus, reader, server),
+        jobs=Jobs(bus, reader, hub, waiting, server),
+        job_events=JobEvents(reader, hub, streams),
+        images=Images(bus, reader, now_ms),
+        download=Download(bus, reader, settings.images.folder, now_ms),
+        system=System(bus, reader, server),
+        events=Events(reader, hub, streams),
+        metrics=Metrics(Figures(bus, reader, streams, waits)),
+        documents=Documents(),
+    )
+
+
+def _most_waits(server: Server) -> int:
+    return max(1, server.threads - server.max_streams - QUICK_THREADS)

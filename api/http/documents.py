@@ -1,0 +1,31 @@
+"""/openapi.json and /docs: made once, served as they are."""
+
+from importlib import resources
+from typing import Final
+
+import falcon
+
+CONTENT_SECURITY_POLICY: Final = (
+    "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+class Documents:
+    """The description of the API, for programs and for people."""
+
+    def __init__(self) -> None:
+        self._page = (resources.files("api.http") / "docs.html").read_bytes()
+        self._openapi = b"{}"
+
+    def publish(self, openapi: bytes) -> None:
+        """Take the description, which is made from the table of routes once that is built."""
+        self._openapi = openapi
+
+    def show_openapi(self, req: falcon.Request, resp: falcon.Response) -> None:
+        resp.data = self._openapi
+
+    def show_docs(self, req: falcon.Request, resp: falcon.Response) -> None:
+        resp.data = self._page
+        resp.content_type = "text/html; charset=utf-8"
+        resp.set_header("Content-Security-Policy", CONTENT_SECURITY_POLICY)

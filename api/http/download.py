@@ -1,0 +1,101 @@
+"""/v1/images/{image_id}/download: first the right to hand the file out, then the file, then the account."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import falcon
+
+from api.http.handout import Handout
+from api.http.image_types import gone_of
+from api.http.images import find
+from api.http.ranges import Part, part_of
+from api.port import BusPort
+from kernel.protocol.client import ClaimDownload, DownloadGranted, FinishDownload
+from kernel.protocol.errors import BadMessage, ImageGone
+from kernel.protocol.ids import ImageId
+from kernel.views.reader import Reader
+from kernel.views.rows import ImageRow
+
+
+class Download:
+    """Hands out image files. The Manager counts a download when every byte has gone out."""
+
+    def __init__(self, bus: BusPort, reader: Reader, folder: Path, now_ms: Callable[[], int]) -> None:
+        self._bus = bus
+        self._reader = reader
+        self._folder = folder
+        self._now_ms = now_ms
+
+    def show(self, req: falcon.Request, resp: falcon.Response, image_id: str) -> None:
+        """The whole file or a range; neither HEAD nor a 304 counts."""
+        row = find(self._reader, image_id)
+        gone = gone_of(row, self._now_ms())
+        if gone is not None:
+            raise ImageGone(f"image {image_id} is gone: {gone.reason}")
+        _describe(resp, row)
+        if _is_known(req.get_header("If-None-Match"), row):
+            resp.status = 304
+        elif req.method == "HEAD":
+            resp.set_header("Content-Length", str(row.size_bytes))
+        else:
+            self._hand_out(req, resp, row)
+
+    def _hand_out(self, req: falcon.Request, resp: falcon.Response, row: ImageRow) -> None:
+        granted = self._bus.ask(ClaimDownload(image_id=row.image_id), DownloadGranted)
+        give_back = self._giving_back(row.image_id, granted)
+        try:
+            file = self._folder / _plain_name(granted.file_name)
+            part = _part_for(req, row, file.stat().st_size, is_limited=granted.is_limited)
+            stream = Handout(file, part, lambda all_sent: give_back(all_sent and part.is_whole))
+        except FileNotFoundError as error:
+            give_back(False)
+            raise ImageGone(f"the file of image {row.image_id} is not there any more") from error
+        except BaseException:
+            give_back(False)
+            raise
+        resp.stream = stream
+        resp.set_header("Content-Length", str(part.length))
+        if not part.is_whole:
+            resp.status = 206
+            resp.set_header("Content-Range", part.content_range)
+
+    def _giving_back(self, image_id: ImageId, granted: DownloadGranted) -> Callable[[bool], None]:
+        def give_back(whole: bool) -> None:
+            self._bus.tell(FinishDownload(image_id=image_id, ticket=granted.ticket, whole=whole))
+
+        return give_back
+
+
+def _describe(resp: falcon.Response, row: ImageRow) -> None:
+    resp.content_type = row.mime
+    resp.set_header("ETag", f'"{row.sha256}"')
+    suffix = row.mime.partition("/")[2]
+    resp.set_header("Content-Disposition", f'inline; filename="{row.image_id}.{suffix}"')
+    resp.set_header("Cache-Control", "private, no-cache")
+    resp.set_header("Accept-Ranges", "none" if row.download_limit is not None else "bytes")
+
+
+def _is_known(if_none_match: str | None, row: ImageRow) -> bool:
+    """Whether the client has this very file already (RFC 9110, section 13.1.2: weak comparison)."""
+    tags = {tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")}
+    return "*" in tags or f'"{row.sha256}"' in tags
+
+
+def _part_for(req: falcon.Request, row: ImageRow, size_bytes: int, *, is_limited: bool) -> Part:
+    """The wanted range, if the file is still the one that the client has the rest of.
+
+    An image whose downloads are limited goes out whole: its parts could be put together uncounted.
+    """
+    if_range = req.get_header("If-Range")
+    is_stale = if_range is not None and if_range != f'"{row.sha256}"'
+    return part_of(None if is_limited or is_stale else req.get_header("Range"), size_bytes)
+
+
+def _plain_name(file_name: str) -> str:
+    """The name, if it leads nowhere out of the folder of images.
+
+    Raises: BadMessage, if it is anything but a plain name.
+    """
+    if Path(file_name).name != file_name or "\x00" in file_name:
+        raise BadMessage("the Manager named a file outside of the folder of images")
+    return file_name

@@ -1,0 +1,74 @@
+"""/v1/engines"""
+
+import falcon
+
+from api.http.answering import send, send_nothing
+from api.http.engine_types import (
+    LATER_FIELDS,
+    EngineInput,
+    EngineListQuery,
+    EnginePage,
+    EngineStopQuery,
+    check_engine,
+    check_list,
+    create_engine,
+    engine_of,
+    filter_of,
+)
+from api.http.reading import BodyReader, QueryReader, read_key
+from api.port import BusPort
+from conf.settings import Server
+from kernel.protocol.client import DeleteEngine, Done, EngineAccepted, StartEngine, StopEngine
+from kernel.protocol.errors import EngineNotFound
+from kernel.protocol.ids import EngineId
+from kernel.views.engines import find_engine, list_engines
+from kernel.views.reader import Reader
+from kernel.views.rows import EngineRow
+
+
+class Engines:
+    """Create, list, show, start, stop and delete engines."""
+
+    def __init__(self, bus: BusPort, reader: Reader, limits: Server) -> None:
+        self._bus = bus
+        self._reader = reader
+        self._body = BodyReader(
+            EngineInput, LATER_FIELDS, lambda found, findings: check_engine(found, limits, findings)
+        )
+        self._list_query = QueryReader(EngineListQuery, check_list)
+        self._stop_query = QueryReader(EngineStopQuery)
+
+    def create(self, req: falcon.Request, resp: falcon.Response) -> None:
+        ask = create_engine(self._body.read(req))
+        engine_id = self._bus.ask(ask, EngineAccepted, read_key(req)).engine_id
+        resp.location = f"/v1/engines/{engine_id}"
+        send(resp, 201, engine_of(self._find(engine_id)))
+
+    def list(self, req: falcon.Request, resp: falcon.Response) -> None:
+        query = self._list_query.read(req)
+        page = list_engines(self._reader, filter_of(query), query.limit, query.after)
+        send(resp, 200, EnginePage(items=tuple(map(engine_of, page.items)), next=page.next_after))
+
+    def show(self, req: falcon.Request, resp: falcon.Response, engine_id: str) -> None:
+        send(resp, 200, engine_of(self._find(engine_id)))
+
+    def start(self, req: falcon.Request, resp: falcon.Response, engine_id: str) -> None:
+        self._order(resp, StartEngine(engine_id=EngineId(engine_id)))
+
+    def stop(self, req: falcon.Request, resp: falcon.Response, engine_id: str) -> None:
+        now = self._stop_query.read(req).now
+        self._order(resp, StopEngine(engine_id=EngineId(engine_id), now=now))
+
+    def delete(self, req: falcon.Request, resp: falcon.Response, engine_id: str) -> None:
+        self._bus.ask(DeleteEngine(engine_id=EngineId(engine_id)), Done)
+        send_nothing(resp)
+
+    def _order(self, resp: falcon.Response, ask: StartEngine | StopEngine) -> None:
+        engine_id = self._bus.ask(ask, EngineAccepted).engine_id
+        send(resp, 202, engine_of(self._find(engine_id)))
+
+    def _find(self, engine_id: str) -> EngineRow:
+        row = find_engine(self._reader, EngineId(engine_id))
+        if row is None:
+            raise EngineNotFound(f"there is no engine {engine_id!r}")
+        return row

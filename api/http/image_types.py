@@ -1,0 +1,131 @@
+"""Images as HTTP shows them: the whole recipe, and whether the file can still be had."""
+
+from datetime import datetime
+
+import msgspec
+
+from api.http.answering import moment, moment_or_none
+from api.http.limits import Limit, SchedulerOptions
+from kernel.protocol.ids import EngineId, JobId
+from kernel.protocol.vocabulary import GoneReason, ImageFileType, Scheduler
+from kernel.views.images import ImageFilter
+from kernel.views.rows import ImageRow
+
+
+class ImageListQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which images, and which page of them."""
+
+    limit: Limit = 50
+    after: str | None = None
+    job_id: str | None = None
+    engine_id: str | None = None
+    gone: bool | None = None
+
+
+class Gone(msgspec.Struct, frozen=True, kw_only=True):
+    """Why and since when the file can no longer be had."""
+
+    reason: GoneReason
+    at: datetime
+
+
+class Poses(msgspec.Struct, frozen=True, kw_only=True):
+    """The maps that detectors made of the pose image."""
+
+    openpose_path: str | None = None
+    midas_path: str | None = None
+    mediapipe_path: str | None = None
+
+
+class Image(msgspec.Struct, frozen=True, kw_only=True):
+    """An image with the whole recipe it was made by."""
+
+    image_id: str
+    job_id: str
+    engine_id: str
+    checkpoint: str | None
+    index: int
+    prompt: str
+    negative_prompt: str
+    loras: tuple[str, ...] = ()
+    embeddings: tuple[str, ...] = ()
+    seed: int
+    steps: int
+    cfg: float
+    scheduler: Scheduler
+    scheduler_config: SchedulerOptions
+    width: int
+    height: int
+    reference_image_path: str | None = None
+    pose_image_path: str | None = None
+    type_pose: str | None = None
+    poses: Poses = Poses()
+    remove_background: tuple[str, ...] = ()
+    image_file_type: ImageFileType
+    quality: int
+    mime: str
+    size_bytes: int
+    sha256: str
+    download: str
+    downloads: int
+    download_limit: int | None
+    gone: Gone | None
+    created_at: datetime
+    expires_at: datetime | None
+
+
+class ImagePage(msgspec.Struct, frozen=True, kw_only=True):
+    """Some images, newest first; `next` is the cursor of the next page."""
+
+    items: tuple[Image, ...]
+    next: str | None
+
+
+def filter_of(query: ImageListQuery) -> ImageFilter:
+    """The filter of a query."""
+    return ImageFilter(
+        job_id=None if query.job_id is None else JobId(query.job_id),
+        engine_id=None if query.engine_id is None else EngineId(query.engine_id),
+        is_gone=query.gone,
+    )
+
+
+def gone_of(row: ImageRow, now_ms: int) -> Gone | None:
+    """Why the image is gone; one whose time is over is gone, although its file may still lie there."""
+    if row.gone_reason is not None:
+        return Gone(reason=row.gone_reason, at=moment(row.gone_at_ms or row.created_at_ms))
+    if row.expires_at_ms is not None and row.expires_at_ms <= now_ms:
+        return Gone(reason=GoneReason.EXPIRED, at=moment(row.expires_at_ms))
+    return None
+
+
+def image_of(row: ImageRow, now_ms: int) -> Image:
+    """An image as HTTP shows it."""
+    spec = row.spec
+    return Image(
+        image_id=row.image_id,
+        job_id=row.job_id,
+        engine_id=row.engine_id,
+        checkpoint=row.checkpoint,
+        index=row.position,
+        prompt=spec.prompt,
+        negative_prompt=spec.negative_prompt,
+        seed=row.seed,
+        steps=spec.steps,
+        cfg=spec.guidance_scale,
+        scheduler=spec.scheduler,
+        scheduler_config=spec.scheduler_config,
+        width=row.width_px,
+        height=row.height_px,
+        image_file_type=spec.image_file_type,
+        quality=spec.quality,
+        mime=row.mime,
+        size_bytes=row.size_bytes,
+        sha256=row.sha256,
+        download=f"/v1/images/{row.image_id}/download",
+        downloads=row.downloads,
+        download_limit=row.download_limit,
+        gone=gone_of(row, now_ms),
+        created_at=moment(row.created_at_ms),
+        expires_at=moment_or_none(row.expires_at_ms),
+    )

@@ -1,0 +1,66 @@
+"""/v1/images"""
+
+from collections.abc import Callable
+
+import falcon
+
+from api.http.answering import send, send_nothing
+from api.http.errors import NoSuchInput
+from api.http.image_types import ImageListQuery, ImagePage, filter_of, image_of
+from api.http.reading import QueryReader
+from api.port import BusPort
+from kernel.protocol.client import DeleteImage, Done
+from kernel.protocol.errors import ImageNotFound
+from kernel.protocol.ids import ImageId
+from kernel.views.images import find_image, list_images
+from kernel.views.reader import Reader
+from kernel.views.rows import ImageRow
+
+
+class Images:
+    """List, show and delete images. Their files are handed out by `api.http.download`."""
+
+    def __init__(self, bus: BusPort, reader: Reader, now_ms: Callable[[], int]) -> None:
+        self._bus = bus
+        self._reader = reader
+        self._now_ms = now_ms
+        self._list_query = QueryReader(ImageListQuery)
+
+    def list(self, req: falcon.Request, resp: falcon.Response) -> None:
+        query = self._list_query.read(req)
+        now_ms = self._now_ms()
+        page = list_images(self._reader, filter_of(query), now_ms, query.limit, query.after)
+        items = tuple(image_of(row, now_ms) for row in page.items)
+        send(resp, 200, ImagePage(items=items, next=page.next_after))
+
+    def show(self, req: falcon.Request, resp: falcon.Response, image_id: str) -> None:
+        send(resp, 200, image_of(find(self._reader, image_id), self._now_ms()))
+
+    def delete(self, req: falcon.Request, resp: falcon.Response, image_id: str) -> None:
+        self._bus.ask(DeleteImage(image_id=ImageId(image_id)), Done)
+        send_nothing(resp)
+
+    def show_reference(self, req: falcon.Request, resp: falcon.Response, image_id: str) -> None:
+        self._refuse_input(image_id, "a reference image")
+
+    def show_pose(self, req: falcon.Request, resp: falcon.Response, image_id: str) -> None:
+        self._refuse_input(image_id, "a pose image")
+
+    def show_pose_map(self, req: falcon.Request, resp: falcon.Response, image_id: str) -> None:
+        self._refuse_input(image_id, "a pose map")
+
+    def _refuse_input(self, image_id: str, what: str) -> None:
+        """Jobs take no pictures yet, so no image was made from one."""
+        row = find(self._reader, image_id)
+        raise NoSuchInput(f"image {row.image_id} was made without {what}")
+
+
+def find(reader: Reader, image_id: str) -> ImageRow:
+    """The image of a path.
+
+    Raises: ImageNotFound, if there never was one.
+    """
+    row = find_image(reader, ImageId(image_id))
+    if row is None:
+        raise ImageNotFound(f"there is no image {image_id!r}")
+    return row

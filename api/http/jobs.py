@@ -1,0 +1,107 @@
+"""/v1/jobs"""
+
+import falcon
+
+from api.http.answering import send, send_nothing
+from api.http.job_types import (
+    ENDED,
+    LATER_FIELDS,
+    Job,
+    JobChecked,
+    JobCreateQuery,
+    JobInput,
+    JobListQuery,
+    JobPage,
+    check_job,
+    check_list,
+    created_of,
+    filter_of,
+    job_of,
+    submit_job,
+)
+from api.http.reading import BodyReader, QueryReader, read_key
+from api.http.waiting import Waiting
+from api.hub import Hub
+from api.port import BusPort
+from conf.settings import Server
+from kernel.protocol.client import CancelJob, DeleteJob, Done, JobAccepted, JobValid
+from kernel.protocol.errors import JobNotFound, NotSupported
+from kernel.protocol.ids import JobId
+from kernel.protocol.vocabulary import JobState
+from kernel.views.jobs import find_job, jobs_ahead, list_jobs
+from kernel.views.reader import Reader
+from kernel.views.rows import JobRow
+
+
+class Jobs:
+    """Submit, list, show, cancel and delete jobs."""
+
+    def __init__(self, bus: BusPort, reader: Reader, hub: Hub, waiting: Waiting, limits: Server) -> None:
+        self._bus = bus
+        self._reader = reader
+        self._hub = hub
+        self._waiting = waiting
+        self._body = BodyReader(
+            JobInput, LATER_FIELDS, lambda found, findings: check_job(found, limits, findings)
+        )
+        self._create_query = QueryReader(JobCreateQuery)
+        self._list_query = QueryReader(JobListQuery, check_list)
+
+    def create(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """202 as soon as the job is durable; with `wait` 200 once it has ended; `validate_only` 200."""
+        query = self._create_query.read(req)
+        _refuse_parts(req)
+        ask = submit_job(self._body.read(req), validate_only=query.validate_only)
+        if query.validate_only:
+            send(resp, 200, JobChecked(valid=True, engine_id=self._bus.ask(ask, JobValid).engine_id))
+            return
+        accepted = self._bus.ask(ask, JobAccepted, read_key(req))
+        resp.location = f"/v1/jobs/{accepted.job_id}"
+        if query.wait:
+            self._send_when_over(resp, accepted.job_id, query.wait)
+        else:
+            send(resp, 202, created_of(accepted))
+
+    def list(self, req: falcon.Request, resp: falcon.Response) -> None:
+        query = self._list_query.read(req)
+        page = list_jobs(self._reader, filter_of(query), query.limit, query.after)
+        items = tuple(job_of(row, self._hub.job_progress(row.job_id)) for row in page.items)
+        send(resp, 200, JobPage(items=items, next=page.next_after))
+
+    def show(self, req: falcon.Request, resp: falcon.Response, job_id: str) -> None:
+        send(resp, 200, self._shown(self._find(job_id)))
+
+    def cancel(self, req: falcon.Request, resp: falcon.Response, job_id: str) -> None:
+        """200 when it is over; 202 while its worker finishes the step."""
+        self._bus.ask(CancelJob(job_id=JobId(job_id)), Done, read_key(req))
+        row = self._find(job_id)
+        send(resp, 200 if row.status in ENDED else 202, self._shown(row))
+
+    def delete(self, req: falcon.Request, resp: falcon.Response, job_id: str) -> None:
+        self._bus.ask(DeleteJob(job_id=JobId(job_id)), Done)
+        send_nothing(resp)
+
+    def _send_when_over(self, resp: falcon.Response, job_id: JobId, wait_s: float) -> None:
+        row = self._waiting.until(job_id, lambda: find_job(self._reader, job_id), _is_over, wait_s)
+        if row is None:
+            raise JobNotFound("the job was deleted while it was waited for")
+        send(resp, 200 if _is_over(row) else 202, self._shown(row))
+
+    def _find(self, job_id: str) -> JobRow:
+        row = find_job(self._reader, JobId(job_id))
+        if row is None:
+            raise JobNotFound(f"there is no job {job_id!r}")
+        return row
+
+    def _shown(self, row: JobRow) -> Job:
+        ahead = jobs_ahead(self._reader, row) if row.status is JobState.WAITING else None
+        return job_of(row, self._hub.job_progress(row.job_id), ahead)
+
+
+def _is_over(row: JobRow) -> bool:
+    return row.status in ENDED
+
+
+def _refuse_parts(req: falcon.Request) -> None:
+    if (req.content_type or "").startswith("multipart/"):
+        raise NotSupported("files beside a job are not supported yet: send JSON")

@@ -1,0 +1,89 @@
+"""The types of request fields, with the limits of any installation; one's own are in its settings."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Final
+
+from msgspec import Meta
+
+from api.http.findings import Findings
+
+MAX_PROMPT: Final = 100_000
+"""Characters; with 4 bytes each, two prompts stay below the bus's longest body."""
+MAX_PRIORITY: Final = 1_000
+MAX_WAIT_S: Final = 300.0
+MAX_SIZE_PX: Final = 8_192
+MAX_INT: Final = 2**63 - 1
+"""What SQLite and msgpack hold."""
+MAX_OPTIONS: Final = 64
+
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
+Id = Annotated[str, Meta(min_length=1, max_length=100)]
+Uri = Annotated[str, Meta(min_length=1, max_length=4_096)]
+Tag = Annotated[str, Meta(min_length=1, max_length=100)]
+Tags = Annotated[tuple[Tag, ...], Meta(max_length=64)]
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$")]
+Prompt = Annotated[str, Meta(max_length=MAX_PROMPT)]
+Steps = Annotated[int, Meta(ge=1, le=10_000)]
+Cfg = Annotated[float, Meta(ge=0)]
+SizePx = Annotated[int, Meta(ge=64, le=MAX_SIZE_PX, multiple_of=8)]
+Seed = Annotated[int, Meta(ge=0, le=MAX_INT)]
+Count = Annotated[int, Meta(ge=1, le=10_000)]
+Quality = Annotated[int, Meta(ge=1, le=100)]
+Priority = Annotated[int, Meta(ge=-MAX_PRIORITY, le=MAX_PRIORITY)]
+Device = Annotated[str, Meta(pattern="^(auto|cpu|cuda:[0-9]{1,3})$")]
+KeepAlive = Annotated[float, Meta(ge=0, le=31_536_000)]
+Replicas = Annotated[int, Meta(ge=1, le=64)]
+MaxBatch = Annotated[int, Meta(ge=1, le=1_024)]
+OptionName = Annotated[str, Meta(min_length=1, max_length=100)]
+OptionValue = bool | int | float | str
+SchedulerOptions = dict[str, OptionValue]
+Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT_S)]
+Limit = Annotated[int, Meta(ge=1, le=200)]
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def check_line(field: str, text: str | None, findings: Findings) -> None:
+    """Find fault with a name that is blank or would break a line of a listing."""
+    if text is None:
+        return
+    if not text.strip():
+        findings.wrong(field, "must not be blank")
+    elif _CONTROL.search(text):
+        findings.wrong(field, "must not hold control characters")
+
+
+def check_text(field: str, text: str, findings: Findings) -> None:
+    """Find fault with a text that holds a NUL, where C libraries and SQLite would cut it off."""
+    if "\x00" in text:
+        findings.wrong(field, "must not hold the character NUL")
+
+
+def check_size(width_px: int | None, height_px: int | None, max_pixels: int, findings: Findings) -> None:
+    """Find fault with a picture of too many pixels; an unknown side counts as the shortest."""
+    shortest_px = 64
+    if (width_px or shortest_px) * (height_px or shortest_px) > max_pixels:
+        field = "width" if width_px is not None else "height"
+        findings.wrong(field, f"width x height must be <= {max_pixels} pixels")
+
+
+def check_at_most(field: str, value: int | None, limit: int, findings: Findings) -> None:
+    """Find fault with a number above this installation's limit."""
+    if value is not None and value > limit:
+        findings.wrong(field, f"must be <= {limit}")
+
+
+def check_options(field: str, options: Mapping[str, OptionValue] | None, findings: Findings) -> None:
+    """Find fault with scheduler options that could not be stored or sent."""
+    if options is None:
+        return
+    if len(options) > MAX_OPTIONS:
+        findings.wrong(field, f"must hold at most {MAX_OPTIONS} options")
+    for name, value in options.items():
+        if not name or len(name) > 100 or _CONTROL.search(name):
+            findings.wrong(field, "names of options must be 1 to 100 printable characters")
+        elif isinstance(value, str) and (len(value) > 1_000 or "\x00" in value):
+            findings.wrong(f"{field}.{name}", "must be at most 1000 characters without NUL")
+        elif isinstance(value, int) and abs(value) > MAX_INT:
+            findings.wrong(f"{field}.{name}", "must fit into 64 bits")

@@ -1,0 +1,195 @@
+"""Models as HTTP shows them: what is sent in, what comes out, and the way between them and the bus."""
+
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from api.http.answering import StoredError, moment, stored_error
+from api.http.findings import Findings
+from api.http.limits import Limit, Name, Sha256, Tags, Uri, Wait, check_line
+from api.http.words import (
+    ModelBaseWord,
+    ModelStateWord,
+    ModelTypeWord,
+    VariantWord,
+    check_word,
+    fold,
+    word_or_none,
+)
+from kernel.protocol.client import ModelProgress, RegisterModel
+from kernel.protocol.vocabulary import ModelBase, ModelState, ModelType, Variant
+from kernel.views.models import ModelFilter
+from kernel.views.rows import ModelRow
+
+LATER_FIELDS: Final = frozenset({"control_type"})
+LATER_TYPES: Final = frozenset({"ipadapter", "upscaler"})
+REMOTE_SCHEMES: Final = ("https://", "http://", "hf://")
+
+
+class ModelInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A model to register. `path` is a file:// address below one of the allowed roots."""
+
+    name: Name
+    path: Uri | None = None
+    model_type: ModelTypeWord
+    model_base: ModelBaseWord | None = None
+    variant: VariantWord | None = None
+    tags: Tags = ()
+    sha256: Sha256 | None = None
+    trigger_words: Tags = ()
+
+
+class ModelCreateQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long to wait until the model is ready, in seconds."""
+
+    wait: Wait | None = None
+
+
+class ModelDeleteQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whether downloaded files go too; there are none as long as models come from local files."""
+
+    files: bool = False
+
+
+class ModelListQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which models, and which page of them."""
+
+    limit: Limit = 50
+    after: str | None = None
+    status: ModelStateWord | None = None
+    model_type: ModelTypeWord | None = None
+    model_base: ModelBaseWord | None = None
+    name: str | None = None
+    tag: str | None = None
+
+
+class DownloadProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of a model has been read."""
+
+    bytes: int
+    total_bytes: int | None
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """A model, with what its inspection found."""
+
+    model_id: str
+    name: str
+    status: ModelState
+    path: str
+    error: StoredError | None
+    model_type: ModelType
+    model_base: ModelBase | None
+    variant: Variant | None
+    tags: tuple[str, ...]
+    trigger_words: tuple[str, ...]
+    sha256: str | None
+    size_bytes: int | None
+    progress: DownloadProgress | None
+    prediction_type: str | None
+    parameters: int | None
+    memory_bytes: int | None
+    native_size: int | None
+    """The width and height in pixels that a checkpoint was trained at."""
+    created_at: datetime
+
+
+class ModelPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Some models, newest first; `next` is the cursor of the next page."""
+
+    items: tuple[Model, ...]
+    next: str | None
+
+
+def check_model(found: ModelInput, findings: Findings) -> None:
+    """Find all that is wrong with a model to be registered."""
+    check_line("name", found.name, findings)
+    _check_path(found.path, findings)
+    if fold(found.model_type) in LATER_TYPES:
+        findings.later("model_type", f"{found.model_type} is not supported yet")
+    check_word(ModelType, "model_type", found.model_type, findings)
+    check_word(ModelBase, "model_base", found.model_base, findings)
+    check_word(Variant, "variant", found.variant, findings)
+    for field, texts in (("tags", found.tags), ("trigger_words", found.trigger_words)):
+        for index, text in enumerate(texts):
+            check_line(f"{field}[{index}]", text, findings)
+
+
+def check_list(found: ModelListQuery, findings: Findings) -> None:
+    """Find all that is wrong with a listing's filters."""
+    check_word(ModelState, "status", found.status, findings)
+    check_word(ModelType, "model_type", found.model_type, findings)
+    check_word(ModelBase, "model_base", found.model_base, findings)
+
+
+def register_model(found: ModelInput) -> RegisterModel:
+    """The ask for a checked input."""
+    return RegisterModel(
+        name=found.name,
+        uri=_uri_of(found.path or ""),
+        model_type=ModelType(word_or_none(ModelType, found.model_type) or found.model_type),
+        model_base=word_or_none(ModelBase, found.model_base),
+        variant=word_or_none(Variant, found.variant),
+        tags=tuple(dict.fromkeys(found.tags)),
+        sha256=found.sha256.lower() if found.sha256 else None,
+        trigger_words=tuple(dict.fromkeys(found.trigger_words)),
+    )
+
+
+def filter_of(query: ModelListQuery) -> ModelFilter:
+    """The filter of a checked query."""
+    return ModelFilter(
+        status=word_or_none(ModelState, query.status),
+        model_type=word_or_none(ModelType, query.model_type),
+        model_base=word_or_none(ModelBase, query.model_base),
+        name=query.name,
+        tag=query.tag,
+    )
+
+
+def model_of(row: ModelRow, progress: ModelProgress | None) -> Model:
+    """A model as HTTP shows it."""
+    return Model(
+        model_id=row.model_id,
+        name=row.name,
+        status=row.status,
+        path=row.uri,
+        error=stored_error(row.error_code, row.error),
+        model_type=row.model_type,
+        model_base=row.model_base,
+        variant=row.variant,
+        tags=row.tags,
+        trigger_words=row.trigger_words,
+        sha256=row.sha256,
+        size_bytes=row.size_bytes,
+        progress=_progress_of(progress) if row.status is ModelState.DOWNLOADING else None,
+        prediction_type=row.prediction_type,
+        parameters=row.parameters,
+        memory_bytes=row.memory_bytes,
+        native_size=row.native_size_px,
+        created_at=moment(row.created_at_ms),
+    )
+
+
+def _progress_of(progress: ModelProgress | None) -> DownloadProgress | None:
+    if progress is None:
+        return None
+    return DownloadProgress(bytes=progress.bytes, total_bytes=progress.total_bytes)
+
+
+def _check_path(path: str | None, findings: Findings) -> None:
+    if path is None:
+        findings.later("path", "a model without a path would come from a hub: give a file:// path for now")
+    elif path.lower().startswith(REMOTE_SCHEMES):
+        findings.later("path", "downloads are not supported yet: give a file:// path")
+    elif not _uri_of(path).startswith("file:///"):
+        findings.wrong("path", "must be an absolute local address: file:///folder/name")
+    else:
+        check_line("path", path, findings)
+
+
+def _uri_of(path: str) -> str:
+    """The address with its scheme in lower case and without the needless host of `file://localhost/`."""
+    scheme, separator, rest = path.partition("://")
+    return f"{scheme.lower()}{separator}{rest.removeprefix('localhost')}"

@@ -1,0 +1,101 @@
+"""/v1/models"""
+
+import falcon
+
+from api.http.answering import send, send_nothing
+from api.http.model_types import (
+    LATER_FIELDS,
+    Model,
+    ModelCreateQuery,
+    ModelDeleteQuery,
+    ModelInput,
+    ModelListQuery,
+    ModelPage,
+    check_list,
+    check_model,
+    filter_of,
+    model_of,
+    register_model,
+)
+from api.http.reading import BodyReader, QueryReader, read_key
+from api.http.waiting import Waiting
+from api.hub import Hub
+from api.port import BusPort
+from kernel.protocol.client import DeleteModel, Done, ModelAccepted, RetryModel
+from kernel.protocol.errors import FieldProblem, ModelNotFound, NotSupported
+from kernel.protocol.ids import ModelId
+from kernel.protocol.vocabulary import ModelState
+from kernel.views.models import find_model, list_models
+from kernel.views.reader import Reader
+from kernel.views.rows import ModelRow
+
+
+class Models:
+    """Register, list, show, retry and delete models."""
+
+    def __init__(self, bus: BusPort, reader: Reader, hub: Hub, waiting: Waiting) -> None:
+        self._bus = bus
+        self._reader = reader
+        self._hub = hub
+        self._waiting = waiting
+        self._body = BodyReader(ModelInput, LATER_FIELDS, check_model)
+        self._create_query = QueryReader(ModelCreateQuery)
+        self._delete_query = QueryReader(ModelDeleteQuery)
+        self._list_query = QueryReader(ModelListQuery, check_list)
+
+    def create(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """202 while it is read, 201 when it is new and over, 200 when the same was registered before."""
+        query = self._create_query.read(req)
+        ask = register_model(self._body.read(req))
+        accepted = self._bus.ask(ask, ModelAccepted, read_key(req))
+        row = self._waiting.until(
+            accepted.model_id, lambda: find_model(self._reader, accepted.model_id), _is_over, query.wait or 0
+        )
+        if row is None:
+            raise ModelNotFound
+        resp.location = f"/v1/models/{row.model_id}"
+        send(resp, _status_of(row, is_new=accepted.created), self._shown(row))
+
+    def list(self, req: falcon.Request, resp: falcon.Response) -> None:
+        query = self._list_query.read(req)
+        page = list_models(self._reader, filter_of(query), query.limit, query.after)
+        items = tuple(self._shown(row) for row in page.items)
+        send(resp, 200, ModelPage(items=items, next=page.next_after))
+
+    def show(self, req: falcon.Request, resp: falcon.Response, model_id: str) -> None:
+        send(resp, 200, self._shown(self._find(model_id)))
+
+    def retry(self, req: falcon.Request, resp: falcon.Response, model_id: str) -> None:
+        ask = RetryModel(model_id=ModelId(model_id))
+        accepted = self._bus.ask(ask, ModelAccepted, read_key(req))
+        send(resp, 202, self._shown(self._find(accepted.model_id)))
+
+    def delete(self, req: falcon.Request, resp: falcon.Response, model_id: str) -> None:
+        if self._delete_query.read(req).files:
+            problem = "no model is downloaded yet, and files of your own are never deleted"
+            raise NotSupported(f"files: {problem}", fields=(FieldProblem(field="files", problem=problem),))
+        self._bus.ask(DeleteModel(model_id=ModelId(model_id)), Done)
+        send_nothing(resp)
+
+    def upload(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Known, but not served yet."""
+        raise NotSupported("uploads are not supported yet: register a file:// path")
+
+    def _find(self, model_id: str) -> ModelRow:
+        row = find_model(self._reader, ModelId(model_id))
+        if row is None:
+            raise ModelNotFound(f"there is no model {model_id!r}")
+        return row
+
+    def _shown(self, row: ModelRow) -> Model:
+        return model_of(row, self._hub.model_progress(row.model_id))
+
+
+def _is_over(row: ModelRow) -> bool:
+    return row.status is not ModelState.DOWNLOADING
+
+
+def _status_of(row: ModelRow, *, is_new: bool) -> int:
+    if not _is_over(row):
+        return 202
+    return 201 if is_new else 200

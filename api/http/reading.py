@@ -1,0 +1,187 @@
+"""From a request to a typed input, or to the list of everything that is wrong with it."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Final, Generic, TypeVar
+
+import falcon
+import msgspec
+
+from api.http.errors import Malformed, TooLarge, UnsupportedMediaType
+from api.http.findings import Findings
+from kernel.protocol.errors import wrong_field
+
+Input = TypeVar("Input", bound=msgspec.Struct)
+Check = Callable[[Input, Findings], None]
+
+MAX_JSON_BYTES: Final = 1 << 20
+"""The longest JSON body; two prompts of the longest kind in four-byte characters fit in."""
+MAX_KEY: Final = 200
+
+_PLACE: Final = re.compile(r"(?s)^(?P<problem>.*?)(?: - at `\$(?P<path>.*)`)?$")
+"""What msgspec says: the problem, then where."""
+
+
+class BodyReader(Generic[Input]):
+    """Reads JSON bodies of one type. A right body is decoded once; only a wrong one is taken apart."""
+
+    def __init__(self, kind: type[Input], later: frozenset[str], check: Check[Input]) -> None:
+        self._kind = kind
+        self._later = later
+        self._check = check
+        self._decoder = msgspec.json.Decoder(kind)
+        self._twins = json.JSONDecoder(object_pairs_hook=_refuse_twins)
+
+    def read(self, req: falcon.Request) -> Input:
+        """The input that the request carries.
+
+        Raises: UnsupportedMediaType, if it is not JSON; TooLarge; Malformed, if it is no right JSON;
+        InvalidField or NotSupported with every wrong field.
+        """
+        _check_type(req)
+        body = _bytes_of(req)
+        try:
+            found = self._decoder.decode(body)
+        except msgspec.ValidationError as error:
+            self._diagnose(body, str(error))
+            raise  # unreachable as long as the diagnosis finds what the decoder found
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Malformed(f"the body is not right JSON: {error}") from error
+        self._refuse_twins(body)
+        findings = Findings()
+        self._check(found, findings)
+        findings.raise_if_any()
+        return found
+
+    def _refuse_twins(self, body: bytes) -> None:
+        """msgspec takes the last of two equal names without a word; readers differ in that, so refuse."""
+        try:
+            self._twins.decode(body.decode())
+        except (ValueError, RecursionError) as error:
+            raise Malformed(f"the body is not right JSON: {error}") from error
+
+    def _diagnose(self, body: bytes, first_problem: str) -> None:
+        try:
+            raw = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Malformed(f"the body is not right JSON: {error}") from error
+        self._refuse_twins(body)
+        if not isinstance(raw, dict):
+            raise wrong_field("$", "the body must be a JSON object")
+        findings = diagnose(self._kind, raw, self._later, self._check, strict=True)
+        findings.raise_if_any()
+        raise wrong_field("$", first_problem)
+
+
+class QueryReader(Generic[Input]):
+    """Reads query strings of one type."""
+
+    def __init__(self, kind: type[Input], check: Check[Input] | None = None) -> None:
+        self._kind = kind
+        self._check: Check[Input] = check or _find_nothing
+
+    def read(self, req: falcon.Request) -> Input:
+        """The input that the query string carries.
+
+        Raises: InvalidField with every wrong parameter.
+        """
+        params: Mapping[str, object] = req.params if req.query_string else {}
+        try:
+            found = msgspec.convert(params, self._kind, strict=False)
+        except msgspec.ValidationError as error:
+            diagnose(self._kind, params, frozenset(), self._check, strict=False).raise_if_any()
+            raise wrong_field("$", str(error)) from error
+        findings = Findings()
+        self._check(found, findings)
+        findings.raise_if_any()
+        return found
+
+
+class NoInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A query or a body without anything in it."""
+
+
+def read_key(req: falcon.Request) -> str | None:
+    """The caller's idempotency key, in the scope of HTTP.
+
+    Raises: InvalidField, if the header is no plain word of 1 to 200 characters.
+    """
+    key = req.get_header("Idempotency-Key")
+    if key is None:
+        return None
+    if not (0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable()):
+        raise wrong_field("Idempotency-Key", f"must be 1 to {MAX_KEY} printable ASCII characters")
+    return f"http:{key}"
+
+
+def diagnose(
+    kind: type[Input], raw: Mapping[str, object], later: frozenset[str], check: Check[Input], *, strict: bool
+) -> Findings:
+    """Everything that is wrong with an object that could not be decoded as a whole, field by field."""
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    findings = Findings()
+    good: dict[str, object] = {}
+    for name, value in raw.items():
+        if name in later:
+            findings.later(name)
+        elif name not in fields:
+            findings.unknown(name, [*fields, *later])
+        else:
+            _convert(name, value, fields[name].type, findings, good, strict=strict)
+    bad = frozenset(fields) - frozenset(good)
+    for name in sorted(bad & {name for name, field in fields.items() if field.required}):
+        findings.wrong(name, "is required")
+        good[name] = ""  # a stand-in, so that the other fields can be checked; its own findings are dropped
+    more = Findings()
+    check(kind(**good), more)
+    findings.merge(more, but_not=bad)
+    return findings
+
+
+def _convert(
+    name: str, value: object, wanted: object, findings: Findings, good: dict[str, object], *, strict: bool
+) -> None:
+    try:
+        good[name] = msgspec.convert(value, type=wanted, strict=strict)
+    except msgspec.ValidationError as error:
+        place = _PLACE.match(str(error))
+        if place is not None:
+            findings.wrong(f"{name}{place['path'] or ''}", _plain(place["problem"]))
+
+
+def _plain(problem: str) -> str:
+    """msgspec's words in ours: what must be, instead of what was expected."""
+    return problem.replace("Expected ", "must be ").replace("`", "").replace(" | null", "")
+
+
+def _check_type(req: falcon.Request) -> None:
+    given = req.content_type or ""
+    if given == "application/json":
+        return
+    kind, _, parameters = given.partition(";")
+    charset = parameters.strip().lower().removeprefix("charset=").strip('"')
+    if kind.strip().lower() != "application/json" or charset not in ("", "utf-8"):
+        raise UnsupportedMediaType
+    if (req.get_header("Content-Encoding") or "identity").lower() != "identity":
+        raise UnsupportedMediaType("the body must not be compressed")
+
+
+def _bytes_of(req: falcon.Request) -> bytes:
+    if (req.content_length or 0) > MAX_JSON_BYTES:
+        raise TooLarge(f"a JSON body may have at most {MAX_JSON_BYTES} bytes")
+    body = req.bounded_stream.read()
+    if not body:
+        raise Malformed("the body is empty: send a JSON object")
+    return body
+
+
+def _refuse_twins(pairs: list[tuple[str, object]]) -> None:
+    names = [name for name, _ in pairs]
+    if len(set(names)) != len(names):
+        twin = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {twin!r} comes twice in one object")
+
+
+def _find_nothing(found: msgspec.Struct, findings: Findings) -> None:
+    pass

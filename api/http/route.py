@@ -1,0 +1,46 @@
+"""One route: how it is served and how it is described come from the same line."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import UnionType
+
+import falcon
+import msgspec
+
+from kernel.protocol.errors import SpoonError
+
+Responder = Callable[..., None]
+"""Takes the request, the response, and the variables of the path by name."""
+Content = type[msgspec.Struct] | UnionType | str | None
+"""The body of an answer: JSON of a type or of one of several, a media type, or nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A method on a path."""
+
+    method: str
+    path: str
+    run: Responder
+    summary: str
+    ok: Mapping[int, Content]
+    """What it answers when all is well, by status code."""
+    body: type[msgspec.Struct] | None = None
+    query: type[msgspec.Struct] | None = None
+    errors: tuple[type[SpoonError], ...] = ()
+    """What it refuses with, beyond what every route may refuse with."""
+    heeds: tuple[str, ...] = ()
+    """The request headers that it looks at."""
+
+
+def add_routes(app: "falcon.App[falcon.Request, falcon.Response]", table: tuple[Route, ...]) -> None:
+    """Serve every route. What answers GET answers HEAD too: the same without the body."""
+    paths: dict[str, dict[str, Responder]] = {}
+    for route in table:
+        responders = paths.setdefault(route.path, {})
+        responders[f"on_{route.method.lower()}"] = route.run
+        if route.method == "GET":
+            responders["on_head"] = route.run
+    for path, responders in paths.items():
+        methods = {name: staticmethod(run) for name, run in responders.items()}
+        app.add_route(path, type("Path", (), methods)())

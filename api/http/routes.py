@@ -1,0 +1,121 @@
+"""Every route of the REST API on one screen: the table that serves and that describes itself."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from api.http import engine_types as engine
+from api.http import errors as http
+from api.http import image_types as image
+from api.http import job_types as job
+from api.http import model_types as model
+from api.http import system
+from api.http.documents import Documents
+from api.http.download import Download
+from api.http.engines import Engines
+from api.http.events import Events
+from api.http.images import Images
+from api.http.job_events import JobEvents
+from api.http.jobs import Jobs
+from api.http.metrics import Metrics
+from api.http.models import Models
+from api.http.route import Route
+from kernel.protocol import errors as e
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """One object for each kind of thing that is served."""
+
+    models: Models
+    engines: Engines
+    jobs: Jobs
+    job_events: JobEvents
+    images: Images
+    download: Download
+    system: system.System
+    events: Events
+    metrics: Metrics
+    documents: Documents
+
+
+KEYED: Final = ("Idempotency-Key",)
+RESUMED: Final = ("Last-Event-ID",)
+RANGED: Final = ("Range", "If-Range", "If-None-Match")
+STREAM: Final = "text/event-stream"
+NO_MODEL, NO_ENGINE = (e.ModelNotFound,), (e.EngineNotFound,)
+NO_JOB, NO_IMAGE = (e.JobNotFound,), (e.ImageNotFound,)
+NO_INPUT = (e.ImageNotFound, http.NoSuchInput)
+
+
+# fmt: off
+def routes(r: Resources) -> tuple[Route, ...]:
+    """The table. Every route may also refuse with what `api.http.openapi` adds to all of them."""
+    one_model, one_engine = "/v1/models/{model_id}", "/v1/engines/{engine_id}"
+    one_job, one_image = "/v1/jobs/{job_id}", "/v1/images/{image_id}"
+    return (
+        Route("POST", "/v1/models", r.models.create, "Register a model",
+              {202: model.Model, 201: model.Model, 200: model.Model}, model.ModelInput,
+              model.ModelCreateQuery, (e.NotSupported, e.KeyReused), KEYED),
+        Route("GET", "/v1/models", r.models.list, "List models",
+              {200: model.ModelPage}, query=model.ModelListQuery),
+        Route("POST", "/v1/models/upload", r.models.upload, "Upload a model: later",
+              {}, errors=(e.NotSupported,)),
+        Route("GET", one_model, r.models.show, "Show a model", {200: model.Model}, errors=NO_MODEL),
+        Route("DELETE", one_model, r.models.delete, "Delete a model that no engine uses",
+              {204: None}, None, model.ModelDeleteQuery, (*NO_MODEL, e.ModelInUse, e.NotSupported)),
+        Route("POST", f"{one_model}/retry", r.models.retry, "Inspect a model again after an error",
+              {202: model.Model}, None, None, (*NO_MODEL, e.IllegalMove, e.KeyReused), KEYED),
+
+        Route("POST", "/v1/engines", r.engines.create, "Create an engine, and start it",
+              {201: engine.Engine}, engine.EngineInput, None,
+              (*NO_MODEL, e.NameTaken, e.NotEnoughMemory, e.NotSupported, e.KeyReused), KEYED),
+        Route("GET", "/v1/engines", r.engines.list, "List engines",
+              {200: engine.EnginePage}, query=engine.EngineListQuery),
+        Route("GET", one_engine, r.engines.show, "Show an engine", {200: engine.Engine}, errors=NO_ENGINE),
+        Route("DELETE", one_engine, r.engines.delete, "Delete an engine, its jobs and their images",
+              {204: None}, errors=(*NO_ENGINE, e.EngineRunning)),
+        Route("PATCH", f"{one_engine}/start", r.engines.start, "Start an engine and keep it",
+              {202: engine.Engine}, errors=(*NO_ENGINE, e.IllegalMove, e.NotEnoughMemory)),
+        Route("PATCH", f"{one_engine}/stop", r.engines.stop, "Stop an engine",
+              {202: engine.Engine}, None, engine.EngineStopQuery, (*NO_ENGINE, e.IllegalMove)),
+
+        Route("POST", "/v1/jobs", r.jobs.create, "Submit a job",
+              {202: job.JobCreated | job.Job, 200: job.Job | job.JobChecked}, job.JobInput,
+              job.JobCreateQuery, (*NO_ENGINE, e.NotSupported, e.KeyReused, e.QueueFull, e.DiskFull), KEYED),
+        Route("GET", "/v1/jobs", r.jobs.list, "List jobs", {200: job.JobPage}, query=job.JobListQuery),
+        Route("GET", one_job, r.jobs.show, "Show a job", {200: job.Job}, errors=NO_JOB),
+        Route("DELETE", one_job, r.jobs.delete, "Delete an ended job and its images",
+              {204: None}, errors=(*NO_JOB, e.JobUnfinished)),
+        Route("POST", f"{one_job}/cancel", r.jobs.cancel, "Cancel a job",
+              {200: job.Job, 202: job.Job}, None, None, (*NO_JOB, e.IllegalMove, e.KeyReused), KEYED),
+        Route("GET", f"{one_job}/events", r.job_events.show, "Watch a job: state, progress, image",
+              {200: STREAM, 204: None}, None, None, (*NO_JOB, http.TooManyStreams), RESUMED),
+
+        Route("GET", "/v1/images", r.images.list, "List images",
+              {200: image.ImagePage}, query=image.ImageListQuery),
+        Route("GET", one_image, r.images.show, "Show an image's recipe", {200: image.Image}, errors=NO_IMAGE),
+        Route("DELETE", one_image, r.images.delete, "Delete an image",
+              {204: None}, errors=(*NO_IMAGE, e.ImageGone)),
+        Route("GET", f"{one_image}/download", r.download.show, "Download an image",
+              {200: "image/*", 206: "image/*", 304: None}, None, None,
+              (*NO_IMAGE, e.ImageGone, http.RangeNotSatisfiable), RANGED),
+        Route("GET", f"{one_image}/reference", r.images.show_reference, "The reference image: later",
+              {}, errors=NO_INPUT),
+        Route("GET", f"{one_image}/pose", r.images.show_pose, "The pose image: later", {}, errors=NO_INPUT),
+        Route("GET", f"{one_image}/pose_map", r.images.show_pose_map, "Its map: later", {}, errors=NO_INPUT),
+
+        Route("GET", "/v1/health/live", r.system.live, "Is this process alive?", {200: system.Alive}),
+        Route("GET", "/v1/health/ready", r.system.ready, "Can work be taken?",
+              {200: system.Readiness, 503: system.Readiness}),
+        Route("GET", "/v1/devices", r.system.devices, "List devices",
+              {200: system.DeviceList}, errors=(e.ManagerUnreachable,)),
+        Route("GET", "/v1/capabilities", r.system.capabilities, "Limits, words, versions",
+              {200: system.Capabilities}),
+        Route("GET", "/v1/events", r.events.show, "Watch everything",
+              {200: STREAM}, None, None, (http.TooManyStreams,), RESUMED),
+        Route("GET", "/metrics", r.metrics.show, "Figures for Prometheus", {200: "text/plain"}),
+        Route("GET", "/openapi.json", r.documents.show_openapi, "This description, as OpenAPI 3.1",
+              {200: "application/json"}),
+        Route("GET", "/docs", r.documents.show_docs, "This description, to read", {200: "text/html"}),
+    )
+# fmt: on

@@ -1,0 +1,172 @@
+"""/v1/health, /v1/devices, /v1/capabilities"""
+
+from typing import Final
+
+import falcon
+import msgspec
+
+from api.http.answering import send
+from api.http.limits import MAX_PRIORITY, MAX_PROMPT, MAX_WAIT_S
+from api.http.reading import MAX_JSON_BYTES
+from api.port import BusPort
+from conf.settings import Server
+from kernel.protocol.client import Status
+from kernel.protocol.errors import DatabaseUnusable, SpoonError
+from kernel.protocol.head import MAJOR, MINOR
+from kernel.protocol.vocabulary import ImageFileType, ModelBase, ModelType, Phase, Scheduler, Variant
+from kernel.version import VERSION
+from kernel.views.events import known_events
+from kernel.views.reader import Reader
+
+PATIENCE_S: Final = 2.0
+"""How long a health check waits for the Manager."""
+
+
+class Alive(msgspec.Struct, frozen=True, kw_only=True):
+    """This process answers."""
+
+    status: str = "alive"
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that must be well."""
+
+    ok: bool
+    detail: str
+
+
+class Readiness(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether work can be taken: `ready` or `not_ready`, and why."""
+
+    status: str
+    manager: Check
+    database: Check
+    disk: Check
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True):
+    """One device that engines can run on."""
+
+    device: str
+    name: str
+    total_bytes: int
+    free_bytes: int
+
+
+class DeviceList(msgspec.Struct, frozen=True, kw_only=True):
+    """All devices of this machine."""
+
+    items: tuple[Device, ...]
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request may ask for at most."""
+
+    max_body_bytes: int
+    max_pixels: int
+    max_steps: int
+    max_count: int
+    max_queue: int
+    max_prompt_characters: int
+    max_priority: int
+    max_wait_s: float
+    max_streams: int
+
+
+class Versions(msgspec.Struct, frozen=True, kw_only=True):
+    """Of the server, and of the protocol of its bus."""
+
+    automatic_spoon: str
+    protocol: str
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What this server understands."""
+
+    limits: Limits
+    schedulers: tuple[Scheduler, ...]
+    model_types: tuple[ModelType, ...]
+    model_bases: tuple[ModelBase, ...]
+    variants: tuple[Variant, ...]
+    image_file_types: tuple[ImageFileType, ...]
+    versions: Versions
+
+
+class System:
+    """How the server is, and what it can do."""
+
+    def __init__(self, bus: BusPort, reader: Reader, server: Server) -> None:
+        self._bus = bus
+        self._reader = reader
+        self._capabilities = _capabilities(server)
+
+    def live(self, req: falcon.Request, resp: falcon.Response) -> None:
+        send(resp, 200, Alive())
+
+    def ready(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """200 or 503, each with the three checks."""
+        manager, disk = self._check_manager()
+        readiness = _readiness(manager, self._check_database(), disk)
+        send(resp, 200 if readiness.status == "ready" else 503, readiness)
+
+    def devices(self, req: falcon.Request, resp: falcon.Response) -> None:
+        found = self._bus.status(PATIENCE_S).devices
+        items = tuple(
+            Device(device=one.device, name=one.name, total_bytes=one.total_bytes, free_bytes=one.free_bytes)
+            for one in found
+        )
+        send(resp, 200, DeviceList(items=items))
+
+    def capabilities(self, req: falcon.Request, resp: falcon.Response) -> None:
+        send(resp, 200, self._capabilities)
+
+    def _check_manager(self) -> tuple[Check, Check]:
+        try:
+            status = self._bus.status(PATIENCE_S)
+        except SpoonError as error:
+            return Check(ok=False, detail=error.detail), Check(ok=False, detail="unknown")
+        return _check_phase(status), _check_disk(status)
+
+    def _check_database(self) -> Check:
+        try:
+            known_events(self._reader)
+        except DatabaseUnusable as error:
+            return Check(ok=False, detail=error.detail)
+        return Check(ok=True, detail="readable")
+
+
+def _check_phase(status: Status) -> Check:
+    return Check(ok=status.phase is Phase.RUNNING, detail=status.phase.value)
+
+
+def _check_disk(status: Status) -> Check:
+    return Check(ok=not status.is_disk_low, detail="low" if status.is_disk_low else "enough room")
+
+
+def _readiness(manager: Check, database: Check, disk: Check) -> Readiness:
+    is_ready = manager.ok and database.ok and disk.ok
+    return Readiness(
+        status="ready" if is_ready else "not_ready", manager=manager, database=database, disk=disk
+    )
+
+
+def _capabilities(server: Server) -> Capabilities:
+    return Capabilities(
+        limits=Limits(
+            max_body_bytes=min(server.max_body_bytes, MAX_JSON_BYTES),
+            max_pixels=server.max_pixels,
+            max_steps=server.max_steps,
+            max_count=server.max_count,
+            max_queue=server.max_queue,
+            max_prompt_characters=MAX_PROMPT,
+            max_priority=MAX_PRIORITY,
+            max_wait_s=MAX_WAIT_S,
+            max_streams=server.max_streams,
+        ),
+        schedulers=tuple(Scheduler),
+        model_types=tuple(ModelType),
+        model_bases=tuple(ModelBase),
+        variants=tuple(Variant),
+        image_file_types=tuple(ImageFileType),
+        versions=Versions(automatic_spoon=VERSION, protocol=f"ASB/{MAJOR}.{MINOR}"),
+    )

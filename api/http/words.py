@@ -1,0 +1,86 @@
+"""Words of closed sets, in the spellings that people use: `DPM++ 2M Karras`, `Euler a`, `SDXL`, `LoRA`."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Annotated, Final, TypeVar
+
+from msgspec import Meta
+
+from api.http.findings import Findings
+from kernel.protocol.vocabulary import (
+    EngineState,
+    ImageFileType,
+    JobState,
+    ModelBase,
+    ModelState,
+    ModelType,
+    Scheduler,
+    Variant,
+)
+
+Word = TypeVar("Word", bound=StrEnum)
+
+MAX_WORD: Final = 100
+
+ALIASES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "eulerancestral": "eulera",
+        "jpg": "jpeg",
+        "textualinversion": "embedding",
+        "sd1": "sd",
+        "sd15": "sd",
+        "sd1.5": "sd",
+        "float16": "fp16",
+        "half": "fp16",
+        "float32": "fp32",
+        "full": "fp32",
+        "bfloat16": "bf16",
+    }
+)
+"""Other names, both sides folded: lower case, `++` as pp, without blanks, dashes and underscores."""
+
+_FOLD: Final = str.maketrans("", "", " _-")
+
+
+def _meta(kind: type[StrEnum]) -> Meta:
+    return Meta(
+        max_length=MAX_WORD,
+        description="In any case and common spelling.",
+        extra_json_schema={"enum": [word.value for word in kind]},
+    )
+
+
+ModelTypeWord = Annotated[str, _meta(ModelType)]
+ModelBaseWord = Annotated[str, _meta(ModelBase)]
+ModelStateWord = Annotated[str, _meta(ModelState)]
+EngineStateWord = Annotated[str, _meta(EngineState)]
+JobStateWord = Annotated[str, _meta(JobState)]
+VariantWord = Annotated[str, _meta(Variant)]
+SchedulerWord = Annotated[str, _meta(Scheduler)]
+ImageFileTypeWord = Annotated[str, _meta(ImageFileType)]
+
+
+def fold(text: str) -> str:
+    """The text without what spellings differ in."""
+    folded = text.lower().replace("++", "pp").translate(_FOLD)
+    return ALIASES.get(folded, folded)
+
+
+@lru_cache(maxsize=1_024)
+def find_word(kind: type[Word], text: str) -> Word | None:
+    """The word that this text means, or None."""
+    wanted = fold(text)
+    return next((word for word in kind if fold(word.value) == wanted), None)
+
+
+def check_word(kind: type[StrEnum], field: str, text: str | None, findings: Findings) -> None:
+    """Find fault with a text that means no word of the set."""
+    if text is not None and find_word(kind, text) is None:
+        findings.wrong(field, f"must be one of {', '.join(kind)}")
+
+
+def word_or_none(kind: type[Word], text: str | None) -> Word | None:
+    """The word that an optional text means."""
+    return None if text is None else find_word(kind, text)

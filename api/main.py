@@ -1,0 +1,92 @@
+"""The API process: wires the bus, the views and the web server, and runs until it is told to stop.
+
+    SIGTERM, SIGINT   accept nothing more, end the streams, finish the requests in flight (5 s), leave
+
+Exit codes: 0 stopped as asked, or the parent was gone; 78 the configuration cannot be used (sysexits(3)).
+"""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from api.bus import Bus
+from api.http.app import make_app
+from api.http.server import HttpServer
+from api.hub import Hub
+from api.parent import die_with
+from conf.load import load
+from conf.settings import Settings
+from kernel.protocol.errors import BadConfiguration
+from kernel.views.reader import Reader
+
+GRACE_S: Final = 5.0
+"""How long the requests in flight may take to end."""
+URL_FILE: Final = "api.url"
+"""In the bus folder: where the API listens, for those who want to call it."""
+EXIT_CONFIGURATION: Final = 78
+
+
+def main() -> int:
+    """Run the API until it is asked to stop. Returns: the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m api.main", description="Run the REST API.")
+    parser.add_argument("--config", type=Path, help="the configuration file (conf/spoon.toml)")
+    parser.add_argument("--parent-pid", type=int, help="end when this process, which started us, ends")
+    options = parser.parse_args()
+    logging.basicConfig(stream=sys.stderr, format="level=%(levelname)s logger=%(name)s %(message)s")
+    try:
+        serve(load(options.config, os.environ), options.parent_pid)
+    except BadConfiguration as error:
+        print(f"api: {error.detail}", file=sys.stderr)
+        return EXIT_CONFIGURATION
+    return 0
+
+
+def serve(settings: Settings, parent_pid: int | None = None) -> None:
+    """Serve until a signal, or until the parent is gone.
+
+    Prints one line, `action=api_listening url=...`, once it listens.
+    Raises: BadConfiguration, if the bus cannot be joined or the address cannot be used.
+    """
+    if parent_pid is not None and not die_with(parent_pid):
+        return
+    hub, reader = Hub(), Reader(settings.database_file)
+    bus = Bus(settings.bus_folder, hub)
+    bus.open()
+    try:
+        app = make_app(settings, bus, reader, hub, lambda: time.time_ns() // 1_000_000)
+        _run(HttpServer(app, settings.server), hub, settings.bus_folder / URL_FILE)
+    finally:
+        bus.close()
+        reader.close()
+    print("action=api_stopped", flush=True)
+
+
+def _run(server: HttpServer, hub: Hub, url_file: Path) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
+        server.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    _write(url_file, server.url)
+    print(f"action=api_listening url={server.url}", flush=True)
+    server.run()
+    url_file.unlink(missing_ok=True)
+    hub.close()
+    server.finish(GRACE_S)
+
+
+def _write(file: Path, url: str) -> None:
+    """Another process sees the whole address or none."""
+    fresh = file.with_suffix(".new")
+    fresh.write_text(f"{url}\n", encoding="utf-8")
+    fresh.replace(file)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

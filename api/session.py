@@ -1,0 +1,165 @@
+"""The API's half of the bus protocol, pure: what to send again, when, and what each reply answers."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from kernel.protocol import codec
+from kernel.protocol.client import (
+    ApiCommand,
+    BrokerReply,
+    Changed,
+    GetStatus,
+    JobProgress,
+    ModelProgress,
+    Refused,
+    Watch,
+    Watching,
+)
+from kernel.protocol.codec import Frame, Received
+from kernel.protocol.errors import ManagerUnreachable, SpoonError, error_of_code
+from kernel.protocol.head import NO_CORRELATION
+from kernel.protocol.ids import NO_EPOCH, Epoch
+from kernel.protocol.rendezvous import MAX_UNANSWERED
+
+RESEND_AFTER_S: Final = 2.0
+GIVE_UP_AFTER_S: Final = 10.0
+WATCH_EVERY_S: Final = 10.0
+RETRY_AFTER_S: Final = 2.0
+"""What a caller is told to wait when the Manager does not answer."""
+
+Outcome = BrokerReply | SpoonError
+News = Watching | Changed | JobProgress | ModelProgress
+"""What the Manager says without being asked, once it is watched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Something to ask the Manager, and who wants to hear the answer. `asked_at` is seconds, monotonic."""
+
+    correlation: bytes
+    message: ApiCommand | GetStatus
+    asked_at: float
+    answer: Callable[[Outcome], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a message from the Manager means for those who watch."""
+
+    news: News | None
+    is_new_epoch: bool
+
+
+class Session:
+    """One API process's conversation with the Manager. Its owner is one thread; time is an argument."""
+
+    def __init__(self, now: float) -> None:
+        self.epoch: Epoch = NO_EPOCH
+        self.resent = 0
+        self.given_up = 0
+        self._waiting: deque[Question] = deque()
+        self._in_flight: dict[bytes, tuple[Question, float]] = {}
+        """By correlation, with the time of the last sending; the oldest sending comes first."""
+        self._watch_at = now
+        self._heard_at = now
+
+    def ask(self, question: Question) -> None:
+        """Take a question; it is sent when it fits into the window of unanswered ones."""
+        self._waiting.append(question)
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._waiting and not self._in_flight
+
+    @property
+    def unanswered(self) -> int:
+        return len(self._waiting) + len(self._in_flight)
+
+    def outgoing(self, now: float) -> list[list[Frame]]:
+        """The messages to be sent now. What cannot be sent is lost on purpose: it is due again later."""
+        frames: list[list[Frame]] = []
+        if self._watch_at <= now:
+            self._watch_at = now + WATCH_EVERY_S
+            frames.append(codec.encode(Watch(), NO_CORRELATION, self.epoch))
+        for question in self._due(now):
+            frames.append(codec.encode(question.message, question.correlation, self.epoch))
+        return frames
+
+    def hear(self, received: Received[BrokerReply], now: float) -> Heard:
+        """Take one message of the Manager: answer a question with it, or hand it on as news."""
+        self._heard_at = now
+        is_new_epoch = received.head.epoch not in (NO_EPOCH, self.epoch)
+        if is_new_epoch:
+            self.epoch = received.head.epoch
+            self.reconnected(now)
+        reply = received.body
+        if isinstance(reply, News):
+            return Heard(reply, is_new_epoch)
+        flight = self._in_flight.pop(received.head.correlation, None)
+        if flight is not None:
+            flight[0].answer(_outcome_of(reply))
+        return Heard(None, is_new_epoch)
+
+    def reconnected(self, now: float) -> None:
+        """The Manager may be another than before: ask everything again, at once."""
+        self._watch_at = now
+        self._in_flight = {key: (question, -RESEND_AFTER_S) for key, (question, _) in self._in_flight.items()}
+
+    def is_deaf(self, now: float) -> bool:
+        """True when the Manager has been silent although it was asked: the line may be dead."""
+        return now - self._heard_at >= WATCH_EVERY_S + RESEND_AFTER_S
+
+    def redialled(self, now: float) -> None:
+        """The line is a new one: listen as long again before calling it dead."""
+        self._heard_at = now
+        self.reconnected(now)
+
+    def next_deadline(self) -> float:
+        """When `outgoing` has something to do even if nothing happens."""
+        deadline = min(self._watch_at, self._heard_at + WATCH_EVERY_S + RESEND_AFTER_S)
+        if self._in_flight:
+            _, sent_at = next(iter(self._in_flight.values()))
+            deadline = min(deadline, sent_at + RESEND_AFTER_S)
+        if self._waiting:
+            deadline = min(deadline, self._waiting[0].asked_at + GIVE_UP_AFTER_S)
+        return deadline
+
+    def give_up(self, error: SpoonError) -> None:
+        """Answer every open question with this error: the process ends."""
+        questions = [question for question, _ in self._in_flight.values()] + list(self._waiting)
+        self._in_flight.clear()
+        self._waiting.clear()
+        for question in questions:
+            question.answer(error)
+
+    def _due(self, now: float) -> list[Question]:
+        """Move what is to be sent to the end of the flight; drop what has waited too long."""
+        again = [q for q, sent_at in self._in_flight.values() if sent_at + RESEND_AFTER_S <= now]
+        for question in again:
+            del self._in_flight[question.correlation]
+        alive = [question for question in again if self._is_alive(question, now)]
+        self.resent += len(alive)
+        while self._waiting and len(self._in_flight) + len(alive) < MAX_UNANSWERED:
+            question = self._waiting.popleft()
+            if self._is_alive(question, now):
+                alive.append(question)
+        while self._waiting and not self._is_alive(self._waiting[0], now):
+            self._waiting.popleft()
+        for question in alive:
+            self._in_flight[question.correlation] = (question, now)
+        return alive
+
+    def _is_alive(self, question: Question, now: float) -> bool:
+        if now - question.asked_at < GIVE_UP_AFTER_S:
+            return True
+        self.given_up += 1
+        question.answer(ManagerUnreachable(retry_after_s=RETRY_AFTER_S))
+        return False
+
+
+def _outcome_of(reply: BrokerReply) -> Outcome:
+    if isinstance(reply, Refused):
+        return error_of_code(reply.code, reply.detail, reply.fields, reply.retry_after_s)
+    return reply

@@ -1,0 +1,79 @@
+"""How many jobs a second does the API accept, durably? `python -m bench.accept`
+
+POST /v1/jobs from 64 clients at once, answered after the commit; the floor is Falcon on waitress doing
+nothing. Every round starts all processes anew, in the order A B B A. Gate: every job that was answered with
+202 waits in the queue, under an id of its own.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Final
+
+import httpx
+
+from bench.crowd import Visit, post_many
+from bench.report import Goal, Spread, percentile, print_report
+from bench.server import THREADS, Running, server
+from bench.stage import MODEL
+
+ROUNDS: Final = 5
+CLIENTS: Final = 64
+REQUESTS: Final = 6_000
+HOST: Final = "127.0.0.1"
+GOALS: Final = {"durable_submits_per_s": Goal(1600, is_floor=True)}
+Figures = dict[str, list[float]]
+
+
+def main() -> None:
+    """Measure and print."""
+    figures: Figures = {}
+    for number in range(ROUNDS):
+        sides: list[Callable[[Figures], None]] = [ours, floor]
+        for side in sides if number % 2 == 0 else reversed(sides):
+            side(figures)
+        share = figures["durable_submits_per_s"][-1] / figures["floor_noop_per_s"][-1]
+        figures.setdefault("share_of_floor", []).append(share)
+        print(f"round {number + 1} of {ROUNDS} done", file=sys.stderr)
+    print_report("accept", {name: Spread.of(values) for name, values in figures.items()}, GOALS)
+
+
+def ours(figures: Figures) -> None:
+    """The server as it ships."""
+    with server() as running, httpx.Client(base_url=f"http://{running.host}:{running.port}") as http:
+        body = {"checkpoint": MODEL, "name": "bench", "autostart": False, "start": False}
+        engine_id = http.post("/v1/engines", json=body).raise_for_status().json()["engine_id"]
+        job = json.dumps({"engine_id": engine_id, "prompt": "a large red circle", "seed": 1}).encode()
+        visit = post_many(running.host, running.port, "/v1/jobs", job, requests=REQUESTS, clients=CLIENTS)
+        check(visit, running, http, engine_id)
+    figures.setdefault("durable_submits_per_s", []).append(REQUESTS / visit.seconds)
+    figures.setdefault("durable_submit_p99_ms", []).append(1000 * percentile(visit.latencies_s, 0.99))
+
+
+def check(visit: Visit, running: Running, http: httpx.Client, engine_id: str) -> None:
+    """The correctness gate. Raises: SystemExit."""
+    if visit.statuses != {202: REQUESTS}:
+        raise SystemExit(f"gate failed: answers by status: {visit.statuses}")
+    if len({json.loads(body)["job_id"] for body in visit.bodies}) != REQUESTS:
+        raise SystemExit("gate failed: two jobs have the same id")
+    queue = http.get(f"/v1/engines/{engine_id}").json()["queue"]
+    if queue["waiting"] != REQUESTS:
+        raise SystemExit(f"gate failed: {REQUESTS} jobs were accepted, the queue is {queue}")
+
+
+def floor(figures: Figures) -> None:
+    """The same web server with nothing behind it."""
+    command = [sys.executable, "-m", "bench.noop_api", str(THREADS)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            port = int(process.stdout.readline()) if process.stdout else 0
+            body = json.dumps({"engine_id": "0" * 36, "prompt": "a large red circle", "seed": 1}).encode()
+            visit = post_many(HOST, port, "/v1/jobs", body, requests=REQUESTS, clients=CLIENTS)
+        finally:
+            process.kill()
+    figures.setdefault("floor_noop_per_s", []).append(REQUESTS / visit.seconds)
+
+
+if __name__ == "__main__":
+    main()

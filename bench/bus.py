@@ -1,0 +1,187 @@
+"""How fast is the bus, and what does durability cost? `python -m bench.bus`
+
+Every round starts every process anew, ours and the floor's, in the order A B B A. Gates: each answer
+belongs to its question; after the durable part the database holds each job that was acknowledged.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import msgspec
+import zmq
+
+from bench.report import Goal, Spread, percentile, print_report
+from bench.stage import Caller, create_engine, manager, process, secure
+from kernel.protocol import client
+from kernel.protocol.ids import EngineId
+from kernel.protocol.join import Join, write_join
+from kernel.protocol.rendezvous import MAX_UNANSWERED
+from kernel.protocol.specs import JobRequest
+from kernel.protocol.vocabulary import JobState, WorkerRole
+
+ROUNDS: Final = 5
+TRIPS: Final = 1_500
+WARM_UP: Final = 200
+COMMANDS: Final = 8_000
+EACH_COMMANDS: Final = 2_000
+GOALS: Final = {
+    "api_broker_api_p50_us": Goal(150),
+    "api_broker_api_p99_us": Goal(500),
+    "api_broker_worker_api_p50_us": Goal(250),
+    "api_broker_worker_api_p99_us": Goal(1000),
+    "durable_commands_per_s": Goal(5000, is_floor=True),
+    "durable_command_p99_ms": Goal(15),
+    "durable_gain_over_commit_each": Goal(3, is_floor=True),
+}
+Figures = dict[str, list[float]]
+
+
+def main() -> None:
+    """Measure and print."""
+    figures: Figures = {}
+    for number in range(ROUNDS):
+        sides: list[Callable[[Figures], None]] = [ours, floor]
+        for side in sides if number % 2 == 0 else reversed(sides):
+            side(figures)
+        durable(figures)
+        print(f"round {number + 1} of {ROUNDS} done", file=sys.stderr)
+    print_report("bus", {name: Spread.of(values) for name, values in figures.items()}, GOALS)
+
+
+def note(figures: Figures, name: str, times_us: list[float]) -> None:
+    for title, share in (("p50", 0.5), ("p99", 0.99)):
+        figures.setdefault(f"{name}_{title}_us", []).append(percentile(times_us[WARM_UP:], share))
+
+
+def ours(figures: Figures) -> None:
+    """Our bus and our broker, without the database."""
+    with manager("--no-database") as caller, TemporaryDirectory() as folder:
+        note(figures, "api_broker_api", [watch_trip(caller) for _ in range(TRIPS)])
+        engine_id = create_engine(caller)
+        join_file = invite(caller, engine_id, Path(folder))
+        with process([sys.executable, "-m", "bench.failing_worker", str(join_file)]):
+            while getattr(caller.receive().body, "state", None) != "ready":
+                pass
+            trips = [job_trip(caller, engine_id) for _ in range(TRIPS)]
+            note(figures, "api_broker_worker_api", trips)
+
+
+def watch_trip(caller: Caller) -> float:
+    begin = time.perf_counter_ns()
+    correlation = caller.send(client.Watch())
+    if caller.receive().head.correlation != correlation:
+        raise SystemExit("gate failed: an answer to another question")
+    return (time.perf_counter_ns() - begin) / 1000
+
+
+def invite(caller: Caller, engine_id: EngineId, folder: Path) -> Path:
+    reply = caller.ask(client.InviteWorker(engine_id=engine_id))
+    if not isinstance(reply, client.WorkerInvited):
+        raise SystemExit(f"gate failed: no ticket: {reply}")
+    ticket = Join(
+        role=WorkerRole.ENGINE,
+        worker_id=reply.worker_id,
+        endpoint=reply.endpoint,
+        server_public_key=reply.server_public_key,
+        public_key=reply.public_key,
+        secret_key=reply.secret_key,
+        token=reply.token,
+    )
+    file = folder / "join"
+    file.write_bytes(write_join(ticket))
+    return file
+
+
+def job_trip(caller: Caller, engine_id: EngineId) -> float:
+    """From sending a job to hearing of its end, which its worker reported."""
+    submit = client.SubmitJob(engine_id=engine_id, request=JobRequest(seed=1))
+    begin = time.perf_counter_ns()
+    caller.send(caller.command(submit))
+    while True:
+        match caller.receive().body:
+            case client.Changed(state=JobState.FAILED):
+                return (time.perf_counter_ns() - begin) / 1000
+            case client.Refused() as refused:
+                raise SystemExit(f"gate failed: {refused}")
+
+
+def floor(figures: Figures) -> None:
+    """The same number of processes and sockets with nothing of ours in them."""
+    with TemporaryDirectory(prefix="spoon-") as folder:
+        public, secret = (key.decode() for key in zmq.curve_keypair())
+        plan = {"front": f"ipc://{folder}/f", "back": f"ipc://{folder}/b", "public": public, "secret": secret}
+        command = [sys.executable, "-m", "bench.echo"]
+        with (
+            process([*command, "broker", json.dumps(plan)]),
+            process([*command, "worker", json.dumps(plan)]),
+        ):
+            context = zmq.Context()
+            socket = context.socket(zmq.DEALER)
+            secure(socket, public.encode(), zmq.curve_keypair())
+            socket.connect(plan["front"])
+            time.sleep(1.0)
+            body = msgspec.msgpack.encode(client.Watch())
+            note(figures, "floor_api_broker_api", [echo_trip(socket, b"a", body) for _ in range(TRIPS)])
+            note(
+                figures, "floor_api_broker_worker_api", [echo_trip(socket, b"w", body) for _ in range(TRIPS)]
+            )
+            socket.close()
+            context.term()
+
+
+def echo_trip(socket: zmq.Socket[bytes], way: bytes, body: bytes) -> float:
+    begin = time.perf_counter_ns()
+    socket.send_multipart((way, body))
+    if socket.recv_multipart() != [way, body]:
+        raise SystemExit("gate failed: the echo is another one")
+    return (time.perf_counter_ns() - begin) / 1000
+
+
+def durable(figures: Figures) -> None:
+    """Commands that are answered after a FULL commit: together, and one commit for each."""
+    together, latencies_ms = durable_rate([], COMMANDS)
+    each, _ = durable_rate(["--commit-each"], EACH_COMMANDS)
+    figures.setdefault("durable_commands_per_s", []).append(together)
+    figures.setdefault("durable_command_p99_ms", []).append(percentile(latencies_ms, 0.99))
+    figures.setdefault("commit_each_per_s", []).append(each)
+    figures.setdefault("durable_gain_over_commit_each", []).append(together / each)
+
+
+def durable_rate(options: list[str], commands: int) -> tuple[float, list[float]]:
+    """Commands a second with 64 in flight, and the time that each took in milliseconds."""
+    with manager(*options) as caller:
+        submit = client.SubmitJob(engine_id=create_engine(caller), request=JobRequest(prompt="a cat", seed=1))
+        sent_ns: dict[bytes, int] = {}
+        latencies_ms: list[float] = []
+        left = commands
+        begin = time.perf_counter_ns()
+        while len(latencies_ms) < commands:
+            while left and len(sent_ns) < MAX_UNANSWERED:
+                correlation = caller.send(caller.command(submit))
+                sent_ns[correlation] = time.perf_counter_ns()
+                left -= 1
+            received = caller.receive()
+            if not isinstance(received.body, client.JobAccepted):
+                raise SystemExit(f"gate failed: {received.body}")
+            taken_ns = time.perf_counter_ns() - sent_ns.pop(received.head.correlation)
+            latencies_ms.append(taken_ns / 1e6)
+        rate = commands / (time.perf_counter_ns() - begin) * 1e9
+        check_all_are_there(caller, commands)
+        return rate, latencies_ms
+
+
+def check_all_are_there(caller: Caller, commands: int) -> None:
+    """Raises: SystemExit, if the Manager knows another number of jobs than it acknowledged."""
+    caller.send(client.GetStatus())
+    status = caller.receive().body
+    if not isinstance(status, client.Status) or status.jobs_waiting != commands:
+        raise SystemExit(f"gate failed: {commands} jobs were acknowledged, now: {status}")
+
+
+if __name__ == "__main__":
+    main()

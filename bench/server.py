@@ -1,0 +1,64 @@
+"""A whole server to measure: Manager and API with fake engines, on a temporary folder and a free port."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+from urllib.parse import urlsplit
+
+from bench.stage import WAIT_S, add_model, process
+from conf.settings import Server
+
+CONFIG: Final = """
+[database]
+folder = "database"
+[images]
+folder = "images"
+min_free = 0
+[bus]
+folder = "bus"
+[server]
+port = 0
+"""
+URL_FILE: Final = "api.url"
+THREADS: Final = Server().threads
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Where a server listens, and its processes."""
+
+    host: str
+    port: int
+    folder: Path
+    manager: subprocess.Popen[bytes]
+
+
+@contextmanager
+def server() -> Iterator[Running]:
+    """A fresh server with one ready model; its configuration is CONFIG."""
+    with TemporaryDirectory(prefix="spoon-") as name:
+        folder = Path(name)
+        (folder / "spoon.toml").write_text(CONFIG)
+        add_model(folder)
+        command = [sys.executable, "-m", "kernel.main", "--with-api", "--fake-engines"]
+        with (
+            (folder / "log").open("wb") as log,
+            process([*command, "--config", str(folder / "spoon.toml")], log.fileno()) as manager,
+        ):
+            url = urlsplit(_wait_for_url(folder))
+            yield Running(url.hostname or "", url.port or 0, folder, manager)
+
+
+def _wait_for_url(folder: Path) -> str:
+    end_s = time.monotonic() + WAIT_S
+    while not (folder / "bus" / URL_FILE).exists():
+        if time.monotonic() > end_s:
+            raise SystemExit(f"the server did not start:\n{(folder / 'log').read_text()}")
+        time.sleep(0.02)
+    return (folder / "bus" / URL_FILE).read_text().strip()

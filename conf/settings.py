@@ -1,0 +1,100 @@
+"""Every setting of automatic-spoon with its type, default and bounds; conf/spoon.toml says the same in prose.
+
+The name of a key in the file is the field's, less its unit: `images.expire_after_s` is written
+`images.expire_after = "7d"`. The bounds hold for what is loaded (conf/load.py), not for what code builds.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta, Struct, field
+
+Some = Annotated[int, Meta(ge=1)]
+SomeTime = Annotated[float, Meta(gt=0, le=3_155_760_000)]
+AnyTime = Annotated[float, Meta(ge=0, le=3_155_760_000)]
+"""At most a hundred years: what a clock in milliseconds is sure to hold."""
+
+
+class Database(Struct, frozen=True, kw_only=True):
+    folder: Path = Path("data/database")
+
+
+class Images(Struct, frozen=True, kw_only=True):
+    folder: Path = Path("data/images")
+    expire_after_s: SomeTime | None = 604_800.0
+    delete_after_downloads: Some | None = None
+    disk_quota_bytes: Some | None = None
+    min_free_bytes: Annotated[int, Meta(ge=0)] = 1 << 30
+    """Below this much free disk new jobs are refused."""
+
+
+class Blobs(Struct, frozen=True, kw_only=True):
+    folder: Path = Path("data/blobs")
+    expire_after_s: SomeTime = 86_400.0
+
+
+class Server(Struct, frozen=True, kw_only=True):
+    host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 7870
+    """0: any free one; the API writes its address to the file `api.url` in the bus folder."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names to answer under, beside localhost, `host` and plain IP addresses."""
+    threads: Some = 64
+    max_streams: Annotated[int, Meta(ge=0)] = 8
+    """Open event streams at once: each holds one of the threads."""
+    max_body_bytes: Annotated[int, Meta(ge=1024)] = 32 << 20
+    max_pixels: Annotated[int, Meta(ge=64)] = 2048 * 2048
+    max_steps: Some = 200
+    max_count: Some = 16
+    max_queue: Some = 200_000
+
+
+class Models(Struct, frozen=True, kw_only=True):
+    folder: Path = Path("data/models")
+    file_roots: tuple[Path, ...] = ()
+    allow_pickle: bool = False
+
+
+class Engines(Struct, frozen=True, kw_only=True):
+    keep_alive_s: AnyTime = 600.0
+    max_running: Some = 2
+    load_timeout_s: SomeTime = 600.0
+    """How long an engine may load before its worker is taken for hung."""
+    step_timeout_s: SomeTime = 60.0
+    """How long one denoising step may take at least; more, where the engine's own steps are slower."""
+
+
+class Bus(Struct, frozen=True, kw_only=True):
+    folder: Path | None = None
+    """Where the ipc sockets and keys lie; None: the folder `bus` below database.folder."""
+    workers_endpoint: Annotated[str, Meta(pattern=r"^tcp://.+:\d+$")] | None = field(
+        default=None, name="endpoint"
+    )
+    """A tcp:// address for workers of other hosts, beside ipc; None: local workers only."""
+
+
+class Shutdown(Struct, frozen=True, kw_only=True):
+    grace_s: AnyTime = 600.0
+    """How long a stop waits for the running jobs before they are put back into the queue."""
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """The whole configuration of one installation."""
+
+    database: Database = Database()
+    images: Images = Images()
+    blobs: Blobs = Blobs()
+    server: Server = Server()
+    models: Models = Models()
+    engines: Engines = Engines()
+    bus: Bus = Bus()
+    shutdown: Shutdown = Shutdown()
+
+    @property
+    def bus_folder(self) -> Path:
+        """The private folder of sockets and keys."""
+        return self.bus.folder or self.database.folder / "bus"
+
+    @property
+    def database_file(self) -> Path:
+        return self.database.folder / "spoon.sqlite3"

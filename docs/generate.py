@@ -1,0 +1,114 @@
+"""Writes the pages of docs/ that are made from the code, or checks that they are what it would write.
+
+    python -m docs.generate            # write them
+    python -m docs.generate --check    # exit 1 when one is out of step
+
+A page is a function that returns its text, entered in PAGES.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import click
+
+from api.admin.exits import MEANINGS
+from api.admin.main import spoon
+from kernel.core import tables
+
+FOLDER: Final = Path(__file__).parent
+_NOTICE: Final = "<!-- Made by `python -m docs.generate`; do not edit. -->"
+_WIDTH: Final = 100
+
+
+def cli_page() -> str:
+    """The command line reference: what every --help says, and the exit codes."""
+    lines = ["# The command line", "", _NOTICE, ""]
+    lines += [
+        "Options of the whole command stand before the subcommand: `spoon --config my.toml jobs list`.",
+        "",
+    ]
+    for path, command in _commands(("spoon",), spoon):
+        lines += [f"{'##' if len(path) == 1 else '###'} {' '.join(path)}", "", "```text"]
+        lines += [_help(path, command), "```", ""]
+    lines += ["## Exit codes", "", "| code | meaning |", "|---|---|"]
+    lines += [f"| {code.value} | {meaning} |" for code, meaning in MEANINGS.items()]
+    return "\n".join(lines) + "\n"
+
+
+def states_page() -> str:
+    """The state machines of the core, drawn from their tables."""
+    lines = ["# States", "", _NOTICE, "", "Drawn from the tables in `kernel/core/tables.py`."]
+    lines += _drawing("Model", tables.MODEL_MOVES)
+    lines += _drawing("Engine", tables.ENGINE_MOVES)
+    lines += _drawing("Job", tables.JOB_MOVES)
+    lines += _drawing("Worker", tables.WORKER_MOVES)
+    lines += _drawing("Manager", tables.PHASE_MOVES)
+    return "\n".join(lines) + "\n"
+
+
+PAGES: Final[Mapping[str, Callable[[], str]]] = {"cli.md": cli_page, "states.md": states_page}
+
+
+def out_of_step() -> list[str]:
+    """The names of the pages that differ from what the code says."""
+    return [name for name, page in PAGES.items() if _text_of(FOLDER / name) != page()]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m docs.generate", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing, exit 1 when a page is out of step"
+    )
+    stale = out_of_step()
+    if parser.parse_args().check:
+        for name in stale:
+            print(f"docs/{name} is out of step: run `python -m docs.generate`", file=sys.stderr)
+        return 1 if stale else 0
+    for name in stale:
+        (FOLDER / name).write_text(PAGES[name](), encoding="utf-8")
+        print(f"docs/{name} written")
+    return 0
+
+
+def _drawing(name: str, moves: tables.Moves[tables.State]) -> list[str]:
+    """One machine as a Mermaid diagram. It begins in the table's first state, or where no move leads to."""
+    reached = frozenset[tables.State]().union(*moves.values())
+    begins = [state for number, state in enumerate(moves) if number == 0 or state not in reached]
+    lines = ["", f"## {name}", "", "```mermaid", "stateDiagram-v2"]
+    lines += [f"    [*] --> {state}" for state in begins]
+    lines += [f"    {old} --> {new}" for old in moves for new in sorted(moves[old])]
+    lines += [f"    {state} --> [*]" for state in moves if not moves[state]]
+    return [*lines, "```"]
+
+
+def _commands(
+    path: tuple[str, ...], command: click.Command
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """A command and all below it, in the order of the alphabet."""
+    yield path, command
+    if isinstance(command, click.Group):
+        for name, child in sorted(command.commands.items()):
+            yield from _commands((*path, name), child)
+
+
+def _help(path: tuple[str, ...], command: click.Command) -> str:
+    """What --help says, at a fixed width, whatever terminal this runs in."""
+    context: click.Context | None = None
+    for name in path[:-1]:
+        context = click.Context(click.Group(name), info_name=name, parent=context)
+    settings = {"help_option_names": ["-h", "--help"], "terminal_width": _WIDTH, "max_content_width": _WIDTH}
+    with command.make_context(path[-1], [], parent=context, resilient_parsing=True, **settings) as shown:
+        return "\n".join(line.rstrip() for line in command.get_help(shown).splitlines())
+
+
+def _text_of(file: Path) -> str | None:
+    return file.read_text(encoding="utf-8") if file.exists() else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""What a prompt or a checkpoint's name tells the fake engine to do. `fake_engine.py` lists the words."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_SECONDS: Final = {"ms": 0.001, "s": 1.0}
+_SLOW: Final = re.compile(r"\[slow (\d+)(ms|s)\]")
+_SLOW_LOAD: Final = re.compile(r"slow-load-(\d+)(ms|s)")
+_PATH: Final = r"\[{word} ([^\]]+)\]"
+
+
+@dataclass(frozen=True, slots=True)
+class JobDirectives:
+    """What one prompt asks for."""
+
+    is_crash: bool
+    is_hang: bool
+    is_bug: bool
+    is_deaf: bool
+    """A cancel is ignored."""
+    is_oom: bool
+    is_failure: bool
+    is_warning: bool
+    step_s: float
+    crash_once: Path | None
+    hang_once: Path | None
+    until: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadDirectives:
+    """What one checkpoint's name or address asks for."""
+
+    is_crash: bool
+    is_hang: bool
+    is_failure: bool
+    is_oom: bool
+    load_s: float
+
+
+def read_prompt(prompt: str) -> JobDirectives:
+    """The directives in a prompt; all else in it is only drawn."""
+    return JobDirectives(
+        is_crash="[crash]" in prompt,
+        is_hang="[hang]" in prompt,
+        is_bug="[bug]" in prompt,
+        is_deaf="[ignore cancel]" in prompt,
+        is_oom="[oom]" in prompt,
+        is_failure="[fail]" in prompt,
+        is_warning="[warn]" in prompt,
+        step_s=_duration_s(_SLOW, prompt),
+        crash_once=_path_after("crash-once", prompt),
+        hang_once=_path_after("hang-once", prompt),
+        until=_path_after("until", prompt),
+    )
+
+
+def read_checkpoint(name: str, uri: str) -> LoadDirectives:
+    """The directives in a checkpoint's name or address."""
+    words = f"{name} {uri}"
+    return LoadDirectives(
+        is_crash="crash-load" in words,
+        is_hang="hang-load" in words,
+        is_failure="fail-load" in words,
+        is_oom="oom-load" in words,
+        load_s=_duration_s(_SLOW_LOAD, words),
+    )
+
+
+def _duration_s(pattern: re.Pattern[str], text: str) -> float:
+    found = pattern.search(text)
+    return int(found[1]) * _SECONDS[found[2]] if found is not None else 0.0
+
+
+def _path_after(word: str, prompt: str) -> Path | None:
+    found = re.search(_PATH.format(word=re.escape(word)), prompt)
+    return Path(found[1]) if found is not None else None

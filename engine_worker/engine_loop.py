@@ -1,0 +1,108 @@
+"""An engine worker's main thread: do what the session asked for, and step the engine in between."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from queue import Empty
+from typing import assert_never
+
+from msgspec.structs import replace
+
+from engine_worker.engine.port import Emit, Engine, Outcome
+from engine_worker.files import resolve
+from engine_worker.session.actions import Admit, Cancel, Exit, Inspect, Load, Task
+from engine_worker.shell import Inbox
+from kernel.protocol.errors import SpoonError
+from kernel.protocol.specs import EngineLoad
+from kernel.protocol.worker import EngineFailed, EngineReady
+
+BuildEngine = Callable[[Emit], Engine]
+"""Builds an engine that is not loaded yet. May import heavy packages.
+
+Raises: EngineFailed, if a package is missing.
+"""
+Report = Callable[[EngineReady | EngineFailed | Outcome], None]
+"""Takes what the engine has to say, from any thread."""
+
+
+class EngineLoop:
+    """Owns the engine. Everything but `Report` happens in the thread that calls `run`."""
+
+    def __init__(
+        self, inbox: Inbox, build: BuildEngine, report: Report, roots: Sequence[Path] | None = None
+    ) -> None:
+        """`roots` are the folders that models may lie in; None for an engine that opens no files."""
+        self._inbox = inbox
+        self._build = build
+        self._roots = roots
+        self._report = report
+        self._engine: Engine | None = None
+
+    def run(self) -> Exit:
+        """Work until the session ends; returns how.
+
+        Raises: whatever a defective engine raises.
+        """
+        has_steps = False
+        while True:
+            try:
+                task = self._inbox.get(block=not has_steps)
+            except Empty:
+                has_steps = self._step()
+                continue
+            if isinstance(task, Exit):
+                self._close()
+                return task
+            self._do(task)
+            has_steps = self._engine is not None
+
+    def _step(self) -> bool:
+        return self._engine is not None and self._engine.step()
+
+    def _do(self, task: Task) -> None:
+        if isinstance(task, Load):
+            self._load(task.load)
+        elif self._engine is not None:
+            _do_with(self._engine, task)
+
+    def _load(self, load: EngineLoad) -> None:
+        try:
+            confined = load if self._roots is None else _confine(load, self._roots)
+            engine = self._build(self._report)
+            loaded = engine.load(confined)
+        except SpoonError as error:
+            self._report(EngineFailed(engine_id=load.engine_id, code=error.code, text=error.detail))
+            return
+        self._engine = engine
+        self._report(
+            EngineReady(
+                engine_id=load.engine_id,
+                device=loaded.device,
+                memory_bytes=loaded.memory_bytes,
+                capacity=loaded.capacity,
+            )
+        )
+
+    def _close(self) -> None:
+        if self._engine is not None:
+            self._engine.close()
+
+
+def _confine(load: EngineLoad, roots: Sequence[Path]) -> EngineLoad:
+    """The same order with an address that was found to lead to nowhere but the roots of this host.
+
+    Raises: ModelUnreadable, if it leads elsewhere.
+    """
+    path = resolve(load.checkpoint.uri, roots)
+    return replace(load, checkpoint=replace(load.checkpoint, uri=path.as_uri()))
+
+
+def _do_with(engine: Engine, task: Admit | Cancel | Inspect) -> None:
+    match task:
+        case Admit():
+            engine.admit(task.order)
+        case Cancel():
+            engine.cancel(task.job_id)
+        case Inspect():
+            """The session of an engine worker never asks for this."""
+        case _:
+            assert_never(task)

@@ -1,0 +1,108 @@
+"""Checkpoints in one file (the layout of the original releases): what the names and shapes tell."""
+
+import re
+from typing import Final
+
+from engine_worker.fetch.families import SD_TEXT_WIDTH, SDXL_TEXT_WIDTH, base_of_text_width, stranger
+from engine_worker.fetch.finding import Finding, has_prefix, width_of
+from engine_worker.header import Header
+from kernel.protocol.errors import ModelUnreadable
+from kernel.protocol.vocabulary import ModelBase, ModelType
+
+UNET: Final = "model.diffusion_model."
+_VAE: Final = "first_stage_model."
+_TEXT: Final = ("cond_stage_model.", "conditioner.embedders.")
+_FIRST_CONVOLUTION: Final = f"{UNET}input_blocks.0.0.weight"
+_CROSS_ATTENTION: Final = "attn2.to_k.weight"
+
+_STRANGERS: Final = {
+    f"{UNET}double_blocks.": "a Flux checkpoint",
+    f"{UNET}joint_blocks.": "a Stable Diffusion 3 checkpoint",
+}
+_FULL_CHANNELS: Final = 320
+_FULL_SIZES: Final = {
+    (ModelBase.SD, _FULL_CHANNELS, SD_TEXT_WIDTH): 512,
+    (ModelBase.SDXL, _FULL_CHANNELS, SDXL_TEXT_WIDTH): 1024,
+}
+_LATENT_CHANNELS: Final = 4
+_V_PREDICTION_MARK: Final = "v_pred"
+"""An empty tensor by which fine-tuners mark what shapes do not tell."""
+_RESOLUTION: Final = re.compile(r"([1-9]\d{1,4})(?:x\d+)?")
+
+
+def is_checkpoint(header: Header) -> bool:
+    """Does the file hold a UNet under the name that it has in a whole checkpoint?"""
+    return has_prefix(header, UNET)
+
+
+def describe_checkpoint(header: Header) -> Finding:
+    """What the checkpoint is.
+
+    Raises: ModelUnreadable, if a part is missing or the family is not ours.
+    """
+    base = _base_of(header)
+    _check_parts(header)
+    return Finding(
+        model_type=ModelType.CHECKPOINT,
+        model_base=base,
+        weights=tuple(
+            entry for name, entry in header.tensors.items() if name.startswith((UNET, _VAE, *_TEXT))
+        ),
+        prediction_type=_prediction_type(header),
+        native_size_px=_native_size_px(header, base),
+    )
+
+
+def _base_of(header: Header) -> ModelBase:
+    for prefix, what in _STRANGERS.items():
+        if has_prefix(header, prefix):
+            raise stranger(what)
+    base_of_text_width(width_of(header, _CROSS_ATTENTION))
+    if has_prefix(header, "cond_stage_model.model."):
+        raise stranger("a Stable Diffusion 2 checkpoint")
+    if has_prefix(header, "conditioner.embedders.1."):
+        return ModelBase.SDXL
+    if has_prefix(header, "conditioner."):
+        raise stranger("an SDXL refiner")
+    return ModelBase.SDXL if has_prefix(header, f"{UNET}label_emb.") else ModelBase.SD
+
+
+def _check_parts(header: Header) -> None:
+    missing = [
+        what
+        for what, prefixes in (("a VAE", (_VAE,)), ("text encoders", _TEXT))
+        if not has_prefix(header, *prefixes)
+    ]
+    if missing:
+        raise ModelUnreadable(
+            f"this file holds a UNet but lacks {' and '.join(missing)}: it is no checkpoint"
+        )
+    first = header.tensors.get(_FIRST_CONVOLUTION)
+    if first is None or len(first.shape) != 4:
+        raise ModelUnreadable("this checkpoint's UNet lacks its first convolution")
+    if first.shape[1] != _LATENT_CHANNELS:
+        raise ModelUnreadable(
+            f"this checkpoint's UNet takes {first.shape[1]} channels, as those for inpainting do: "
+            "only text to image works"
+        )
+
+
+def _prediction_type(header: Header) -> str | None:
+    """None when neither a mark nor the metadata tells, which nearly always means epsilon."""
+    if _V_PREDICTION_MARK in header.tensors:
+        return "v_prediction"
+    said = header.metadata.get("modelspec.prediction_type")
+    return {"v": "v_prediction", "v_prediction": "v_prediction", "epsilon": "epsilon"}.get(said or "")
+
+
+def _native_size_px(header: Header, base: ModelBase) -> int | None:
+    """What the file says of itself, else what all checkpoints of its shape were trained at.
+
+    Source: https://github.com/Stability-AI/ModelSpec for `modelspec.resolution`, as in "512x512".
+    """
+    for key in ("spoon.native_size_px", "modelspec.resolution"):
+        said = _RESOLUTION.fullmatch(header.metadata.get(key, ""))
+        if said is not None and int(said[1]) % 8 == 0:
+            return int(said[1])
+    channels = header.tensors[_FIRST_CONVOLUTION].shape[0]
+    return _FULL_SIZES.get((base, channels, width_of(header, _CROSS_ATTENTION) or 0))

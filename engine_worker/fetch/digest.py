@@ -1,0 +1,73 @@
+"""The sha256 of a model: of its file, or of the list of its files, so that copies are known as such."""
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from kernel.protocol.errors import ModelUnreadable
+
+Moved = Callable[[int, int], None]
+"""Takes the bytes read so far, and all that there are to read."""
+
+_CHUNK_BYTES: Final = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """What a model's bytes come to."""
+
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(slots=True)
+class _Reading:
+    """How far the reading of all files is."""
+
+    total_bytes: int
+    moved: Moved
+    done_bytes: int = 0
+    buffer: bytearray = field(default_factory=lambda: bytearray(_CHUNK_BYTES))
+
+    def hash_file(self, path: Path) -> str:
+        digest = hashlib.sha256()
+        view = memoryview(self.buffer)
+        with path.open("rb", buffering=0) as file:
+            while count := file.readinto(self.buffer):
+                digest.update(view[:count])
+                self.done_bytes += count
+                self.moved(self.done_bytes, self.total_bytes)
+        return digest.hexdigest()
+
+
+def digest_file(path: Path, moved: Moved) -> Digest:
+    """The sha256 of one file.
+
+    Raises: ModelUnreadable, if it cannot be read, or changes while it is read.
+    """
+    hashes, size_bytes = _hash_all([path], moved)
+    return Digest(hashes[0], size_bytes)
+
+
+def digest_files(files: Sequence[tuple[str, Path]], moved: Moved) -> Digest:
+    """The sha256 of the lines `<sha256>  <relative name>`, which are what `sha256sum` prints of the files.
+
+    Raises: ModelUnreadable, if a file cannot be read, or changes while it is read.
+    """
+    hashes, size_bytes = _hash_all([path for _, path in files], moved)
+    lines = [f"{found}  {name}\n" for found, (name, _) in zip(hashes, files, strict=True)]
+    return Digest(hashlib.sha256(os.fsencode("".join(lines))).hexdigest(), size_bytes)
+
+
+def _hash_all(paths: Sequence[Path], moved: Moved) -> tuple[list[str], int]:
+    try:
+        reading = _Reading(sum(path.stat().st_size for path in paths), moved)
+        hashes = [reading.hash_file(path) for path in paths]
+    except OSError as error:
+        raise ModelUnreadable(f"the model cannot be read to its end: {error.strerror}") from error
+    if reading.done_bytes != reading.total_bytes:
+        raise ModelUnreadable("the model was changed while it was read: register it when it is complete")
+    return hashes, reading.total_bytes

@@ -1,0 +1,54 @@
+"""What a single .safetensors file is."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from engine_worker.fetch.adapters import (
+    describe_controlnet,
+    describe_embedding,
+    describe_lora,
+    describe_vae,
+    is_controlnet,
+    is_embedding,
+    is_lora,
+    is_vae,
+)
+from engine_worker.fetch.checkpoint import describe_checkpoint, is_checkpoint
+from engine_worker.fetch.families import stranger
+from engine_worker.fetch.finding import Finding, has_prefix
+from engine_worker.header import Header, read_header
+from kernel.protocol.errors import ModelUnreadable
+
+_KINDS: Final[tuple[tuple[Callable[[Header], bool], Callable[[Header], Finding]], ...]] = (
+    (is_controlnet, describe_controlnet),
+    (is_lora, describe_lora),
+    (is_checkpoint, describe_checkpoint),
+    (is_embedding, describe_embedding),
+    (is_vae, describe_vae),
+)
+"""From the most to the least telling names: a ControlNet and a checkpoint may each contain what looks like
+the next."""
+
+_STRANGERS: Final = {
+    ("double_blocks.", "single_blocks."): "a Flux model",
+    ("joint_blocks.",): "a Stable Diffusion 3 model",
+    ("ip_adapter.", "image_proj."): "an IP-Adapter",
+}
+
+
+def describe_file(path: Path) -> Finding:
+    """What the file is, by its header.
+
+    Raises: ModelUnreadable, if it is damaged, or nothing that this server can use.
+    """
+    header = read_header(path)
+    for is_it, describe in _KINDS:
+        if is_it(header):
+            return describe(header)
+    for prefixes, what in _STRANGERS.items():
+        if has_prefix(header, *prefixes):
+            raise stranger(what)
+    if has_prefix(header, "down_blocks."):
+        raise ModelUnreadable(f"{path.name} holds only a UNet: register the whole checkpoint or its folder")
+    raise ModelUnreadable(f"{path.name} is a safetensors file, but no kind of model that is known here")

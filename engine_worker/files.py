@@ -1,0 +1,48 @@
+"""From `file://` addresses to paths, and never to anything outside the folders that the owner allowed."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+from kernel.protocol.errors import ModelUnreadable
+
+_SCHEME = "file://"
+_LOCAL_HOSTS = ("", "localhost")
+
+
+def resolve(uri: str, roots: Sequence[Path]) -> Path:
+    """The file or folder that a `file://` address names, under the name that it bears there.
+
+    What is absent, what lies outside the roots (also by way of a link) and what is neither file nor folder
+    get one and the same answer, so that nobody can find out with it what else is on this host.
+    Source: RFC 8089; characters that need no escape are taken as they are.
+    Raises: ModelUnreadable.
+    """
+    path = _path_of(uri)
+    found = None if path is None else contained(path, roots)
+    if path is None or found is None or not (found.is_file() or found.is_dir()):
+        raise ModelUnreadable(
+            f"{uri} names no file or folder inside the folders that models may lie in (models.file_roots)"
+        )
+    # The last link is not followed: a download cache links a name that tells the kind to one that does not.
+    return path.parent.resolve() / path.name
+
+
+def contained(path: Path, roots: Sequence[Path]) -> Path | None:
+    """Where the path leads with every link followed; None if that is nowhere, or in none of the roots."""
+    try:
+        real = path.resolve(strict=True)
+        return real if any(real.is_relative_to(root.resolve()) for root in roots) else None
+    except (OSError, RuntimeError):  # Python 3.11 and 3.12 raise RuntimeError for links in a circle
+        return None
+
+
+def _path_of(uri: str) -> Path | None:
+    if not uri.startswith(_SCHEME):
+        return None
+    host, slash, rest = uri.removeprefix(_SCHEME).partition("/")
+    name = os.fsdecode(unquote_to_bytes(slash + rest))
+    if host not in _LOCAL_HOSTS or not slash or "\0" in name:
+        return None
+    return Path(name)

@@ -1,0 +1,135 @@
+"""The worker executable: `python -m engine_worker.main --join-fd N` or `--join-file PATH`.
+
+The Manager starts it with a pipe that bears the ticket; a person starts it with a file that
+`spoon engines invite` wrote. It joins, does what its role is for, and leaves.
+
+    SIGTERM        finish the jobs at hand, then leave; a second one leaves at once
+    SIGINT         the same for a worker started by hand; ignored in one that the Manager started
+
+    exit status    0   left properly: drained, told to leave, or stopped by a signal
+                   2   the command line or the ticket cannot be used
+                   3   refused by the Manager
+                   4   the Manager never answered, fell silent, or died before the worker had started
+                   70  a defect; the last lines of stderr tell
+
+A local worker whose Manager dies is killed by the system (SIGKILL).
+"""
+
+import argparse
+import os
+import socket
+import sys
+import traceback
+from pathlib import Path
+from queue import SimpleQueue
+
+from engine_worker import ticket
+from engine_worker.engine.port import Emit, Engine
+from engine_worker.engine_loop import EngineLoop
+from engine_worker.exits import ExitCode
+from engine_worker.fetch.fetch_loop import FetchLoop
+from engine_worker.logbook import Logbook
+from engine_worker.parent import ManagerGone, die_with
+from engine_worker.session.actions import Exit
+from engine_worker.session.events import LoopBroke
+from engine_worker.session.machine import Session
+from engine_worker.shell import Inbox, SocketThread, Surroundings
+from engine_worker.signals import SignalPipe
+from kernel.protocol.errors import BadConfiguration, EngineFailed
+from kernel.protocol.join import JOIN_FD_OPTION, JOIN_FILE_OPTION, Join
+from kernel.protocol.vocabulary import WorkerRole
+from kernel.protocol.worker import Hello
+from kernel.version import VERSION
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one worker from its ticket to its exit status."""
+    try:
+        join = _join_of(arguments)
+        if join.manager_pid is not None:
+            die_with(join.manager_pid)
+    except BadConfiguration as error:
+        Logbook(sys.stderr).write("bad_ticket", text=error.detail)
+        return ExitCode.BAD_TICKET
+    except ManagerGone:
+        Logbook(sys.stderr, join.worker_id).write("manager_gone")
+        return ExitCode.MANAGER_GONE
+    return _work(join, Logbook(sys.stderr, join.worker_id)).exit_code
+
+
+def _join_of(arguments: list[str] | None) -> Join:
+    parser = argparse.ArgumentParser(prog="engine_worker", description="A worker of automatic-spoon.")
+    ways = parser.add_mutually_exclusive_group(required=True)
+    ways.add_argument(JOIN_FD_OPTION, type=int, metavar="N", help="an inherited pipe that bears the ticket")
+    ways.add_argument(JOIN_FILE_OPTION, type=Path, metavar="PATH", help="a file that bears it, mode 0600")
+    options = parser.parse_args(arguments)
+    descriptor: int | None = options.join_fd
+    path: Path | None = options.join_file
+    if descriptor is not None:
+        return ticket.from_descriptor(descriptor)
+    assert path is not None, "argparse demands one of the two"
+    return ticket.from_file(path)
+
+
+def _work(join: Join, log: Logbook) -> Exit:
+    """Build everything, start the socket's thread, and be the main thread."""
+    inbox: Inbox = SimpleQueue()
+    signals = SignalPipe(is_local=join.manager_pid is not None)
+    session = Session(_hello(join))
+    thread = SocketThread(join, session, inbox, Surroundings(log=log, signals=signals))
+    roots = tuple(Path(root) for root in join.file_roots)
+    loop: EngineLoop | FetchLoop
+    if join.role is WorkerRole.FETCH:
+        loop = FetchLoop(inbox, roots, thread.report)
+    else:
+        build, engine_roots = (_build_fake, None) if join.is_fake else (_build_real, roots)
+        loop = EngineLoop(inbox, build, thread.report, engine_roots)
+    log.write("started", role=join.role, endpoint=join.endpoint, pid=os.getpid(), version=VERSION)
+    thread.start()
+    try:
+        return loop.run()
+    except Exception:  # noqa: BLE001 - the outermost loop of the main thread
+        log.write("main_thread_broke", error=traceback.format_exc())
+        thread.report(LoopBroke())
+        return _last_of(inbox)
+
+
+def _hello(join: Join) -> Hello:
+    return Hello(
+        role=join.role,
+        worker_id=join.worker_id,
+        token=join.token,
+        version=VERSION,
+        pid=os.getpid(),
+        host=socket.gethostname(),
+    )
+
+
+# An engine's module is imported when it is to be loaded: torch takes seconds, which the Manager's
+# first answer need not wait for.
+
+
+def _build_fake(emit: Emit) -> Engine:
+    from engine_worker.engine.fake_engine import FakeEngine
+
+    return FakeEngine(emit)
+
+
+def _build_real(emit: Emit) -> Engine:
+    try:
+        from engine_worker.engine.diffusers_engine import build
+    except ModuleNotFoundError as error:
+        hint = "install automatic-spoon with its worker extra"
+        raise EngineFailed(f"the package {error.name} is missing: {hint}") from error
+    return build(emit)
+
+
+def _last_of(inbox: Inbox) -> Exit:
+    while True:
+        task = inbox.get()
+        if isinstance(task, Exit):
+            return task
+
+
+if __name__ == "__main__":
+    sys.exit(main())

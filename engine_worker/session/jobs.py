@@ -1,0 +1,136 @@
+"""The jobs that a worker holds, each under the lease that it was given with.
+
+    running    --cancelled, or given again under a newer lease-->  cancelling
+    running    --the engine is done with it-->  ended: JobDone, JobFailed or JobDropped
+    cancelling --the engine is done with it-->  ended: JobDropped, or running again under the newer lease
+
+The engine knows jobs by their id alone, so a job that comes back under a newer lease enters the engine
+only when it is out of it. How a job ended is remembered for a while: an order that arrives again is
+answered again and not obeyed again.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+from engine_worker.engine.port import Completed, Dropped, Failed
+from engine_worker.session.actions import Action, Admit, Cancel, Send
+from kernel.protocol.ids import JobId, Lease
+from kernel.protocol.worker import Accepted, CancelJob, JobDone, JobDropped, JobFailed, RunJob
+
+REMEMBERED_ENDS: Final = 64
+"""Far more than a worker is given at once, so a repeated order always finds its job's end."""
+
+
+class HeldState(Enum):
+    """What a held job is doing in the engine."""
+
+    RUNNING = auto()
+    CANCELLING = auto()
+
+
+@dataclass(slots=True)
+class _Held:
+    """One job in the engine. `lease` is the newest under which anything was asked about it."""
+
+    lease: Lease
+    state: HeldState = HeldState.RUNNING
+    successor: RunJob | None = None
+
+
+class HeldJobs:
+    """Decides what an order or an outcome means for the job that it is about."""
+
+    def __init__(self) -> None:
+        self._held: dict[JobId, _Held] = {}
+        self._ends: dict[JobId, JobDone | JobFailed | JobDropped] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def running_lease(self, job_id: JobId) -> Lease | None:
+        """The lease under which this job's outcomes are reported; None if they are of no interest."""
+        held = self._held.get(job_id)
+        return held.lease if held is not None and held.state is HeldState.RUNNING else None
+
+    def run(self, order: RunJob) -> list[Action]:
+        """Start the job, unless this very order was obeyed before."""
+        job_id = order.order.job_id
+        held = self._held.get(job_id)
+        if held is None:
+            return self._run_unheld(order)
+        if order.lease < held.lease:
+            return []
+        if order.lease == held.lease:
+            return [_accepted(order)] if held.state is HeldState.RUNNING else []
+        held.lease, held.successor = order.lease, order
+        return self._start_cancelling(job_id, held)
+
+    def cancel(self, order: CancelJob) -> list[Action]:
+        """Drop the job, unless it has been given anew since this was asked."""
+        held = self._held.get(order.job_id)
+        if held is None:
+            return self._cancel_unheld(order)
+        if order.lease < held.lease:
+            return []
+        held.lease, held.successor = order.lease, None
+        return self._start_cancelling(order.job_id, held)
+
+    def end(self, outcome: Completed | Failed | Dropped) -> list[Action]:
+        """The engine is done with the job."""
+        held = self._held.pop(outcome.job_id, None)
+        if held is None:
+            return []
+        if held.successor is not None:
+            return self._start(held.successor)
+        report = _report_of_end(outcome, held)
+        self._remember(report)
+        return [Send(report)]
+
+    def _run_unheld(self, order: RunJob) -> list[Action]:
+        end = self._ends.get(order.order.job_id)
+        if end is not None and order.lease < end.lease:
+            return []
+        if end is not None and order.lease == end.lease:
+            return [_accepted(order), Send(end)]
+        return self._start(order)
+
+    def _cancel_unheld(self, order: CancelJob) -> list[Action]:
+        """Say so once: a Manager that answers a stale report with a cancel would be answered for ever."""
+        end = self._ends.get(order.job_id)
+        is_said = end is not None and isinstance(end, JobDropped) and order.lease == end.lease
+        if is_said or (end is not None and order.lease < end.lease):
+            return []
+        report = JobDropped(job_id=order.job_id, lease=order.lease)
+        self._remember(report)
+        return [Send(report)]
+
+    def _start(self, order: RunJob) -> list[Action]:
+        self._held[order.order.job_id] = _Held(order.lease)
+        return [_accepted(order), Admit(order.order)]
+
+    def _start_cancelling(self, job_id: JobId, held: _Held) -> list[Action]:
+        if held.state is HeldState.CANCELLING:
+            return []
+        held.state = HeldState.CANCELLING
+        return [Cancel(job_id)]
+
+    def _remember(self, end: JobDone | JobFailed | JobDropped) -> None:
+        self._ends.pop(end.job_id, None)
+        self._ends[end.job_id] = end
+        if len(self._ends) > REMEMBERED_ENDS:
+            del self._ends[next(iter(self._ends))]
+
+
+def _accepted(order: RunJob) -> Send:
+    return Send(Accepted(job_id=order.order.job_id, lease=order.lease))
+
+
+def _report_of_end(outcome: Completed | Failed | Dropped, held: _Held) -> JobDone | JobFailed | JobDropped:
+    """What the Manager is told. A cancelled job was dropped, even when it was faster than the cancelling."""
+    job_id, lease = outcome.job_id, held.lease
+    if held.state is HeldState.CANCELLING or isinstance(outcome, Dropped):
+        return JobDropped(job_id=job_id, lease=lease)
+    if isinstance(outcome, Failed):
+        return JobFailed(job_id=job_id, lease=lease, code=outcome.code, text=outcome.text)
+    return JobDone(job_id=job_id, lease=lease, warnings=outcome.warnings)

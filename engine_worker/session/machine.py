@@ -1,0 +1,290 @@
+"""The worker's half of ASB/1 as a pure state machine: what happened goes in, what to do comes out.
+
+It owns no socket, no clock and no thread. `states.py` holds the rules of its life, `jobs.py` those of leases.
+"""
+
+from typing import Final, assert_never
+
+from engine_worker.engine.port import Completed, Dropped, Failed, Stepped
+from engine_worker.session.actions import Action, Exit, Inspect, Load, Send
+from engine_worker.session.events import (
+    DeadlinePassed,
+    EngineEvent,
+    Event,
+    FetchEvent,
+    KeyRefused,
+    LoopBroke,
+    Opened,
+    OrderArrived,
+    PictureMade,
+    StopAsked,
+)
+from engine_worker.session.jobs import HeldJobs
+from engine_worker.session.pace import Pace
+from engine_worker.session.pictures import UnstoredPictures
+from engine_worker.session.pulse import Patience, Pulse
+from engine_worker.session.states import LEAVING_PHASES, MOVES, PARTINGS, WELCOME_PHASES, Cause, Phase
+from kernel.protocol.ids import NO_EPOCH, Epoch, JobId, Lease, ModelId
+from kernel.protocol.vocabulary import WorkerRole
+from kernel.protocol.worker import (
+    CancelJob,
+    Drain,
+    EngineFailed,
+    EngineReady,
+    Goodbye,
+    Hello,
+    ImageReady,
+    ImageStored,
+    InspectModel,
+    Leave,
+    LoadEngine,
+    ModelFailed,
+    ModelInspected,
+    ModelProgress,
+    Ping,
+    Pong,
+    Progress,
+    Refuse,
+    RunJob,
+    Welcome,
+)
+
+LifeOrder = Welcome | Refuse | Drain | Leave | Pong
+WorkOrder = LoadEngine | InspectModel | RunJob | CancelJob | ImageStored
+
+_DEFAULT_PATIENCE: Final = Patience()
+
+
+class Session:
+    """One worker's conversation with one Manager, from Hello to Goodbye."""
+
+    def __init__(self, hello: Hello, patience: Patience = _DEFAULT_PATIENCE) -> None:
+        self._hello = hello
+        self._patience = patience
+        self._phase = Phase.NEW
+        self._epoch = NO_EPOCH
+        self._pulse = Pulse(patience, 0.0)
+        self._jobs = HeldJobs()
+        self._pictures = UnstoredPictures(patience.resend_s)
+        self._pace = Pace(patience.progress_every_s)
+        self._engine: LoadEngine | EngineReady | EngineFailed | None = None
+        self._models: set[ModelId] = set()
+
+    @property
+    def epoch(self) -> Epoch:
+        """The epoch under which everything is sent."""
+        return self._epoch
+
+    @property
+    def phase(self) -> Phase:
+        """Where the session is."""
+        return self._phase
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """What is to be done about this event, in this order. `now` is in monotonic seconds."""
+        if self._phase is Phase.LEFT:
+            return []
+        actions = self._decide(event, now)
+        if self._phase in LEAVING_PHASES and self._is_empty():
+            actions += self._move(Cause.EMPTIED)
+        if any(isinstance(action, Send) for action in actions):
+            self._pulse.sent(now)
+        return actions
+
+    def next_deadline(self) -> float | None:
+        """When the session wants a DeadlinePassed, if nothing happens before; None for never."""
+        if self._phase in (Phase.NEW, Phase.LEFT):
+            return None
+        own = (self._pulse.ask_at(), self._pulse.gone_at())
+        optional = (self._pace.next_deadline(), self._pictures.next_deadline())
+        return min([*own, *(time for time in optional if time is not None)])
+
+    def _is_empty(self) -> bool:
+        return not (self._jobs or self._pictures or self._models)
+
+    def _decide(self, event: Event, now: float) -> list[Action]:
+        match event:
+            case OrderArrived():
+                return self._on_order(event, now)
+            case Opened():
+                self._pulse = Pulse(self._patience, now)
+                return [*self._move(Cause.OPENED), Send(self._hello)]
+            case KeyRefused():
+                return self._move(Cause.REFUSED)
+            case StopAsked():
+                return self._move(Cause.STOP_ASKED)
+            case LoopBroke():
+                return self._move(Cause.BROKE)
+            case DeadlinePassed():
+                return self._on_deadline(now)
+            case _:
+                return self._on_work(event, now)
+
+    def _move(self, cause: Cause, detail: str | None = None) -> list[Action]:
+        """Move along the table; a cause that means nothing in this phase changes nothing."""
+        was, is_now = self._phase, MOVES[self._phase].get(cause)
+        if is_now is None:
+            return []
+        self._phase = is_now
+        if is_now is not Phase.LEFT:
+            return []
+        parting = PARTINGS[cause]
+        end = Exit(parting.exit_code, detail or parting.reason, parting.linger_s, parting.close_s)
+        if parting.says_goodbye and was in WELCOME_PHASES:
+            return [Send(Goodbye(reason=parting.reason)), end]
+        return [end]
+
+    # What the Manager says.
+
+    def _on_order(self, event: OrderArrived, now: float) -> list[Action]:
+        order = event.order
+        if self._phase is Phase.JOINING:
+            return self._on_answer(order, now) if isinstance(order, Welcome | Refuse | Leave) else []
+        if self._phase not in WELCOME_PHASES or event.epoch != self._epoch:
+            return []
+        self._pulse.heard(now)
+        if isinstance(order, LifeOrder):
+            return self._on_life_order(order)
+        return self._on_work_order(order)
+
+    def _on_answer(self, answer: Welcome | Refuse | Leave, now: float) -> list[Action]:
+        if isinstance(answer, Leave):
+            return self._move(Cause.LEAVE_ORDERED)
+        if isinstance(answer, Refuse):
+            return self._move(Cause.REFUSED, f"refused: {answer.code}: {answer.text}")
+        self._epoch = answer.epoch
+        self._pulse.welcomed(answer)
+        self._pulse.heard(now)
+        return self._move(Cause.WELCOMED)
+
+    def _on_life_order(self, order: LifeOrder) -> list[Action]:
+        match order:
+            case Welcome() | Pong():
+                return []
+            case Refuse():
+                return self._move(Cause.REFUSED, f"refused: {order.code}: {order.text}")
+            case Drain():
+                return self._move(Cause.DRAIN_ORDERED)
+            case Leave():
+                return self._move(Cause.LEAVE_ORDERED)
+            case _:
+                assert_never(order)
+
+    def _on_work_order(self, order: WorkOrder) -> list[Action]:
+        match order:
+            case ImageStored():
+                self._pictures.stored(order.lease, order.index)
+                return []
+            case CancelJob():
+                return self._cancel(order)
+            case LoadEngine():
+                return self._load(order)
+            case InspectModel():
+                return self._inspect(order)
+            case RunJob():
+                return self._run(order)
+            case _:
+                assert_never(order)
+
+    def _load(self, order: LoadEngine) -> list[Action]:
+        """A worker loads one engine in its life; asked again, it answers again."""
+        if isinstance(self._engine, EngineReady | EngineFailed):
+            return [Send(self._engine)] if self._engine.engine_id == order.load.engine_id else []
+        if self._engine is not None or not self._takes_work(WorkerRole.ENGINE):
+            return []
+        self._engine = order
+        return [Load(order.load)]
+
+    def _takes_work(self, role: WorkerRole) -> bool:
+        """Is this work for this worker? One that leaves takes nothing in: it is given to another one."""
+        return self._hello.role is role and self._phase not in LEAVING_PHASES
+
+    def _inspect(self, order: InspectModel) -> list[Action]:
+        model_id = order.source.model_id
+        if model_id in self._models or not self._takes_work(WorkerRole.FETCH):
+            return []
+        self._models.add(model_id)
+        return [Inspect(order.source)]
+
+    def _run(self, order: RunJob) -> list[Action]:
+        if not isinstance(self._engine, EngineReady) or not self._takes_work(WorkerRole.ENGINE):
+            return []
+        job_id = order.order.job_id
+        self._pictures.forget(job_id, before=order.lease)
+        actions = self._jobs.run(order)
+        self._forget_dead_progress(job_id)
+        return actions
+
+    def _cancel(self, order: CancelJob) -> list[Action]:
+        self._pictures.forget(order.job_id, before=Lease(order.lease + 1))
+        actions = self._jobs.cancel(order)
+        self._forget_dead_progress(order.job_id)
+        return actions
+
+    def _forget_dead_progress(self, job_id: JobId) -> None:
+        if self._jobs.running_lease(job_id) is None:
+            self._pace.forget(job_id)
+
+    # What the engine and the inspection say.
+
+    def _on_work(self, event: EngineEvent | FetchEvent, now: float) -> list[Action]:
+        match event:
+            case EngineReady() | EngineFailed():
+                self._engine = event
+                return [Send(event)]
+            case Stepped():
+                return self._on_step(event, now)
+            case PictureMade():
+                return self._on_picture(event, now)
+            case Completed() | Failed() | Dropped():
+                self._pace.forget(event.job_id)
+                return self._jobs.end(event)
+            case ModelProgress():
+                is_last = event.bytes == event.total_bytes
+                return [*self._pace.offer(event.model_id, Send(event), is_last=is_last, now=now)]
+            case ModelInspected() | ModelFailed():
+                self._pace.forget(event.model_id)
+                self._models.discard(event.model_id)
+                return [Send(event)]
+            case _:
+                assert_never(event)
+
+    def _on_step(self, event: Stepped, now: float) -> list[Action]:
+        lease = self._jobs.running_lease(event.job_id)
+        if lease is None:
+            return []
+        report = Progress(job_id=event.job_id, lease=lease, step=event.step, steps=event.steps)
+        is_last = event.step >= event.steps
+        return [*self._pace.offer(event.job_id, Send(report), is_last=is_last, now=now)]
+
+    def _on_picture(self, event: PictureMade, now: float) -> list[Action]:
+        picture = event.picture
+        lease = self._jobs.running_lease(picture.job_id)
+        if lease is None:
+            return []
+        ready = ImageReady(
+            job_id=picture.job_id,
+            lease=lease,
+            index=picture.index,
+            image_id=picture.image_id,
+            seed=picture.seed,
+            mime=picture.mime,
+            width_px=picture.width_px,
+            height_px=picture.height_px,
+            size_bytes=len(picture.data),
+            sha256=event.sha256,
+        )
+        return [self._pictures.keep(ready, picture.data, now)]
+
+    # What the time says.
+
+    def _on_deadline(self, now: float) -> list[Action]:
+        if now >= self._pulse.gone_at():
+            return self._move(Cause.UNANSWERED if self._phase is Phase.JOINING else Cause.SILENCE)
+        overdue = [*self._pace.due(now), *self._pictures.due(now)]
+        if overdue:
+            self._pulse.sent(now)
+        if now < self._pulse.ask_at():
+            return [*overdue]
+        self._pulse.asked(now)
+        return [*overdue, Send(self._hello if self._phase is Phase.JOINING else Ping())]

@@ -1,0 +1,92 @@
+"""The phases of a worker's session and the moves between them, as tables: the rules are read here.
+
+A worker says Hello until it is answered, then obeys. It leaves when it is told to, when it is asked to
+stop and holds nothing any more, and when the Manager is gone. A first signal drains, whatever the Manager
+asked before: a service manager signals all processes of a service at once. A second one does not wait.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from types import MappingProxyType
+from typing import Final
+
+from engine_worker.exits import ExitCode
+
+
+class Phase(Enum):
+    """Where a session is."""
+
+    NEW = auto()
+    JOINING = auto()
+    JOINED = auto()
+    DRAINING = auto()
+    STOPPING = auto()
+    LEFT = auto()
+
+
+class Cause(Enum):
+    """What makes a session move."""
+
+    OPENED = auto()
+    WELCOMED = auto()
+    REFUSED = auto()
+    UNANSWERED = auto()
+    DRAIN_ORDERED = auto()
+    LEAVE_ORDERED = auto()
+    STOP_ASKED = auto()
+    EMPTIED = auto()
+    SILENCE = auto()
+    BROKE = auto()
+
+
+_ALWAYS: Final = {Cause.REFUSED: Phase.LEFT, Cause.BROKE: Phase.LEFT}
+_JOINED: Final = _ALWAYS | {Cause.SILENCE: Phase.LEFT, Cause.LEAVE_ORDERED: Phase.LEFT}
+
+MOVES: Final[Mapping[Phase, Mapping[Cause, Phase]]] = MappingProxyType(
+    {
+        Phase.NEW: _ALWAYS | {Cause.OPENED: Phase.JOINING, Cause.STOP_ASKED: Phase.LEFT},
+        Phase.JOINING: _ALWAYS
+        | {
+            Cause.WELCOMED: Phase.JOINED,
+            Cause.UNANSWERED: Phase.LEFT,
+            Cause.LEAVE_ORDERED: Phase.LEFT,
+            Cause.STOP_ASKED: Phase.LEFT,
+        },
+        Phase.JOINED: _JOINED | {Cause.DRAIN_ORDERED: Phase.DRAINING, Cause.STOP_ASKED: Phase.STOPPING},
+        Phase.DRAINING: _JOINED | {Cause.STOP_ASKED: Phase.STOPPING, Cause.EMPTIED: Phase.LEFT},
+        Phase.STOPPING: _JOINED | {Cause.STOP_ASKED: Phase.LEFT, Cause.EMPTIED: Phase.LEFT},
+        Phase.LEFT: {},
+    }
+)
+
+WELCOME_PHASES: Final = frozenset({Phase.JOINED, Phase.DRAINING, Phase.STOPPING})
+"""The phases in which the Manager knows this worker."""
+LEAVING_PHASES: Final = frozenset({Phase.DRAINING, Phase.STOPPING})
+"""The phases in which nothing new is taken in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parting:
+    """How a worker leaves for one cause."""
+
+    exit_code: ExitCode
+    reason: str
+    linger_s: float
+    """How long the last messages get to reach the Manager."""
+    close_s: float
+    """How long the engine gets to close before the process ends without it."""
+    says_goodbye: bool = False
+
+
+PARTINGS: Final[Mapping[Cause, Parting]] = MappingProxyType(
+    {
+        Cause.REFUSED: Parting(ExitCode.REFUSED, "refused", 0.0, 1.0),
+        Cause.UNANSWERED: Parting(ExitCode.MANAGER_GONE, "the Manager never answered", 0.0, 1.0),
+        Cause.SILENCE: Parting(ExitCode.MANAGER_GONE, "the Manager fell silent", 0.0, 1.0),
+        Cause.LEAVE_ORDERED: Parting(ExitCode.LEFT, "told to leave", 1.0, 1.0, says_goodbye=True),
+        Cause.STOP_ASKED: Parting(ExitCode.LEFT, "stopped by a signal", 1.0, 1.0, says_goodbye=True),
+        Cause.EMPTIED: Parting(ExitCode.LEFT, "drained", 5.0, 3.0, says_goodbye=True),
+        Cause.BROKE: Parting(ExitCode.BUG, "the engine's loop broke", 1.0, 1.0),
+    }
+)

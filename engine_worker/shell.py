@@ -1,0 +1,184 @@
+"""The socket's thread: it owns the socket, the session and its deadlines, and does what the session decides.
+
+It sleeps in one poller that hears the Manager, the main thread's reports and the signals. The main thread
+may be deep in a step or an import for minutes: heartbeats go on, and a process that must leave, leaves.
+"""
+
+import hashlib
+import math
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from queue import SimpleQueue
+from signal import Signals
+from threading import Thread
+from typing import Final, Protocol
+
+import zmq
+
+from engine_worker.dealer import Dealer
+from engine_worker.engine.port import Outcome, Pictured
+from engine_worker.exits import ExitCode
+from engine_worker.journal import log_action, log_order
+from engine_worker.logbook import Logbook
+from engine_worker.mailbox import Mailbox
+from engine_worker.session.actions import Exit, Send, Task
+from engine_worker.session.events import (
+    DeadlinePassed,
+    Event,
+    FetchEvent,
+    KeyRefused,
+    LoopBroke,
+    Opened,
+    OrderArrived,
+    PictureMade,
+    StopAsked,
+)
+from engine_worker.session.machine import Session
+from kernel.protocol import codec
+from kernel.protocol.errors import BadConfiguration, BadMessage
+from kernel.protocol.join import Join
+from kernel.protocol.worker import EngineFailed, EngineReady
+
+Spoken = EngineReady | EngineFailed | Outcome | FetchEvent | LoopBroke
+"""What the main thread, and an engine's finishing threads, have to say."""
+Inbox = SimpleQueue[Task | Exit]
+"""What the main thread is asked to do; Exit comes last."""
+
+CLOSE_S: Final = 1.0
+"""How long the main thread gets after this thread failed."""
+
+
+class SignalSource(Protocol):
+    """Where signals come from: a descriptor to poll, and what has come."""
+
+    def fileno(self) -> int: ...
+
+    def take_all(self) -> list[Signals]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The world as this thread needs it."""
+
+    log: Logbook
+    signals: SignalSource
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    end_process: Callable[[int], None] = os._exit
+
+
+class SocketThread:
+    """Runs one session over one socket. Only `start` and `report` may be called from other threads."""
+
+    def __init__(self, join: Join, session: Session, inbox: Inbox, around: Surroundings) -> None:
+        self._join = join
+        self._session = session
+        self._inbox = inbox
+        self._around = around
+        self._spoken: Mailbox[Spoken] = Mailbox()
+        self._decoder = codec.order_decoder()
+        self._poller = zmq.Poller()
+        self._thread = Thread(target=self._run, name="socket", daemon=True)
+
+    def start(self) -> None:
+        """Open the socket and begin. The last thing put into the inbox is an Exit."""
+        self._thread.start()
+
+    def report(self, spoken: Spoken) -> None:
+        """Say something to the session, from any thread."""
+        self._spoken.put(spoken)
+
+    def _run(self) -> None:
+        """Converse, then see to it that the process ends, even if the main thread never looks up again."""
+        try:
+            end = self._converse()
+        except BadConfiguration as error:
+            end = Exit(ExitCode.BAD_TICKET, error.detail, 0.0, CLOSE_S)
+            log_action(self._around.log, end)
+        except Exception:  # noqa: BLE001 - the outermost loop of this thread
+            self._around.log.write("socket_thread_broke", error=traceback.format_exc())
+            end = Exit(ExitCode.BUG, "the socket's thread broke", 0.0, CLOSE_S)
+        self._inbox.put(end)
+        self._around.sleep(end.close_s)
+        self._around.log.write("ended_by_force", code=int(end.exit_code))
+        self._around.end_process(int(end.exit_code))
+
+    def _converse(self) -> Exit:
+        """Carry the session from its beginning to its end; returns once the last message has left.
+
+        Raises: BadConfiguration, if the ticket names no place that can be connected to.
+        """
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        with closing(Dealer(context, self._join)) as dealer:
+            self._poller.register(self._spoken, zmq.POLLIN)
+            self._poller.register(self._around.signals, zmq.POLLIN)
+            end = self._handle(dealer, Opened())
+            while end is None:
+                end = self._turn(dealer)
+            dealer.linger(end.linger_s)
+        context.term()
+        return end
+
+    def _turn(self, dealer: Dealer) -> Exit | None:
+        """Sleep until something happens, then handle all that has."""
+        dealer.register(self._poller)
+        self._poller.poll(self._sleep_ms())
+        dealer.flush()
+        for event in self._happenings(dealer):
+            end = self._handle(dealer, event)
+            if end is not None:
+                return end
+        return None
+
+    def _sleep_ms(self) -> int | None:
+        deadline = self._session.next_deadline()
+        if deadline is None:
+            return None
+        return max(0, math.ceil((deadline - self._around.clock()) * 1000))
+
+    def _happenings(self, dealer: Dealer) -> Iterator[Event]:
+        """What has happened. The deadline comes last: a thread that slept too long hears the Manager first,
+        before it judges its silence."""
+        for frames in dealer.receive():
+            order = self._read(frames)
+            if order is not None:
+                yield order
+        for spoken in self._spoken.take_all():
+            yield PictureMade(spoken, _sha256(spoken)) if isinstance(spoken, Pictured) else spoken
+        for _ in self._around.signals.take_all():
+            yield StopAsked()
+        if dealer.is_key_refused():
+            yield KeyRefused()
+        deadline = self._session.next_deadline()
+        if deadline is not None and self._around.clock() >= deadline:
+            yield DeadlinePassed()
+
+    def _read(self, frames: list[bytes]) -> OrderArrived | None:
+        try:
+            received = self._decoder.decode(frames)
+        except BadMessage as error:
+            self._around.log.write("bad_message", code=error.code, text=error.detail)
+            return None
+        log_order(self._around.log, received.body)
+        return OrderArrived(received.head.epoch, received.body)
+
+    def _handle(self, dealer: Dealer, event: Event) -> Exit | None:
+        for action in self._session.handle(event, self._around.clock()):
+            log_action(self._around.log, action)
+            match action:
+                case Send():
+                    blobs = () if action.blob is None else (action.blob,)
+                    dealer.send(codec.encode(action.report, epoch=self._session.epoch, blobs=blobs))
+                case Exit():
+                    return action
+                case _:
+                    self._inbox.put(action)
+        return None
+
+
+def _sha256(picture: Pictured) -> str:
+    return hashlib.sha256(picture.data).hexdigest()

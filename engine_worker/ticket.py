@@ -1,0 +1,53 @@
+"""Reading the ticket a worker joins with: from a pipe that it inherited, or from a private file."""
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from kernel.protocol.errors import BadConfiguration
+from kernel.protocol.join import MAX_JOIN_BYTES, Join, read_join
+
+_OTHERS = 0o077
+
+
+def from_descriptor(descriptor: int) -> Join:
+    """Read the pipe to its end and close it.
+
+    Raises: BadConfiguration, if there is no such pipe or what comes through is no ticket.
+    """
+    try:
+        with os.fdopen(descriptor, "rb") as pipe:
+            return _read(pipe)
+    except OSError as error:
+        raise BadConfiguration(f"descriptor {descriptor} cannot be read: {error.strerror}") from error
+
+
+def from_file(path: Path) -> Join:
+    """Read the file, if nobody else could have read or written it.
+
+    Raises: BadConfiguration, if it is absent, not private to this user, or no ticket.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            _check_private(path, os.fstat(descriptor))
+            return _read(file)
+    except OSError as error:
+        raise BadConfiguration(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _check_private(path: Path, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise BadConfiguration(f"{path} is not a file")
+    if found.st_uid != os.geteuid():
+        raise BadConfiguration(f"{path} belongs to another user: the ticket must be yours alone")
+    if stat.S_IMODE(found.st_mode) & _OTHERS:
+        raise BadConfiguration(f"{path} is open to other users: chmod 600 {path}")
+
+
+def _read(source: BinaryIO) -> Join:
+    data = source.read(MAX_JOIN_BYTES + 1)
+    if len(data) > MAX_JOIN_BYTES:
+        raise BadConfiguration(f"a ticket has at most {MAX_JOIN_BYTES} bytes")
+    return read_join(data)

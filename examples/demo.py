@@ -1,0 +1,157 @@
+"""One picture from nothing: `make demo` runs this.
+
+It starts a server on a temporary data folder and a free port, makes a small checkpoint, and then does with
+the command `spoon` what a person would do: registers the checkpoint, creates an engine, submits a job,
+watches it, saves the picture, and stops the server.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+START_S: Final = 60.0
+STOP_S: Final = 60.0
+TAIL_LINES: Final = 40
+
+CONFIGURATION: Final = """\
+[database]
+folder = "database"
+[images]
+folder = "images"
+min_free = "100MB"
+[blobs]
+folder = "blobs"
+[models]
+folder = "models"
+file_roots = ["weights"]
+[server]
+port = 0
+"""
+
+
+class Failed(Exception):
+    """A step of the demo did not work; the text says which."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Draw one picture with a server of its own.")
+    parser.add_argument("--prompt", default="a large red circle on a blue background")
+    parser.add_argument("--out", type=Path, default=Path("demo.png"), help="where the picture goes")
+    options = parser.parse_args()
+    # A short path: that of a socket has 107 bytes at most.
+    with TemporaryDirectory(prefix="spoon-", dir="/tmp") as name:
+        folder = Path(name)
+        try:
+            draw(folder, options.prompt, options.out.absolute())
+        except Failed as failure:
+            print(f"demo: {failure}", file=sys.stderr)
+            for line in tail_of_logs(folder):
+                print(f"    {line}", file=sys.stderr)
+            return 1
+    print(f"picture: {options.out}")
+    return 0
+
+
+def draw(folder: Path, prompt: str, out: Path) -> None:
+    """Everything from an empty folder to the picture. Raises: Failed."""
+    config = folder / "spoon.toml"
+    config.write_text(CONFIGURATION, encoding="utf-8")
+    checkpoint = folder / "weights" / "small.safetensors"
+    checkpoint.parent.mkdir()
+    say("making a small checkpoint")
+    run("-m", "engine_worker.embedded.random_checkpoint", str(checkpoint), "--layout", "single")
+    with server(folder, config):
+        say("registering it")
+        spoon(config, "models", "add", str(checkpoint), "--type", "checkpoint", "--name", "small", "--wait")
+        say("creating an engine")
+        spoon(config, "engines", "create", "small", "--name", "demo", "--wait")
+        say(f'drawing "{prompt}"')
+        spoon(
+            config, "jobs", "submit", prompt, "--engine", "demo", "--width", "128", "--height", "128",
+            "--steps", "20", "--seed", "1", "--watch", "--out", str(out),
+        )  # fmt: skip
+        say("stopping the server")
+        spoon(config, "stop")
+
+
+@contextmanager
+def server(folder: Path, config: Path) -> Iterator[None]:
+    """A running server. Whatever happens, none is left behind. Raises: Failed, if it starts or ends badly."""
+    say("starting the server")
+    with (
+        (folder / "server.log").open("wb") as log,
+        subprocess.Popen(
+            command(config, "serve"), cwd=ROOT, env=environment(), stdout=log, stderr=log
+        ) as process,
+    ):
+        try:
+            wait_until_ready(process, config)
+            yield
+            if process.wait(STOP_S) != 0:
+                raise Failed(f"the server ended with exit code {process.returncode}")
+        except subprocess.TimeoutExpired as error:
+            raise Failed("the server did not stop") from error
+        finally:
+            process.kill()
+
+
+def wait_until_ready(process: "subprocess.Popen[bytes]", config: Path) -> None:
+    """Ask until the server answers. Raises: Failed, if it ends, or a minute does."""
+    end = time.monotonic() + START_S
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            raise Failed(f"the server ended with exit code {process.returncode} instead of starting")
+        answer = subprocess.run(
+            command(config, "engines", "list"), cwd=ROOT, env=environment(), capture_output=True, check=False
+        )
+        if answer.returncode == 0:
+            return
+        time.sleep(0.2)
+    raise Failed(f"the server does not answer: {answer.stderr.decode().strip()}")
+
+
+def spoon(config: Path, *arguments: str) -> None:
+    """Run one command as a person would. Raises: Failed, if it fails."""
+    run(*command(config, *arguments)[1:])
+
+
+def command(config: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "api.admin.main", "--config", str(config), *arguments]
+
+
+def run(*arguments: str) -> None:
+    """Run Python with these arguments, its output below ours. Raises: Failed, if it fails."""
+    ended = subprocess.run([sys.executable, *arguments], cwd=ROOT, env=environment(), check=False)
+    if ended.returncode != 0:
+        raise Failed(f"this failed with exit code {ended.returncode}: {' '.join(arguments)}")
+
+
+def environment() -> dict[str, str]:
+    """Ours, less what would point at another server."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("SPOON_")}
+
+
+def tail_of_logs(folder: Path) -> Iterator[str]:
+    """The last lines of the server's log and of those of its workers."""
+    for file in [folder / "server.log", *sorted((folder / "database" / "logs").glob("*.log"))]:
+        if file.exists():
+            yield f"{file.name}:"
+            with file.open(encoding="utf-8", errors="replace") as stream:
+                yield from (f"  {line.rstrip()}" for line in deque(stream, TAIL_LINES))
+
+
+def say(text: str) -> None:
+    print(f"-- {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

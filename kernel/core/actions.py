@@ -1,0 +1,283 @@
+"""What the broker wants done, in the imperative. The shell does it in this order: saves, then the rest.
+
+A *save* goes into the batch's one transaction. An *effect* happens after that transaction is durable, in
+the order in which the core asked for it.
+"""
+
+from dataclasses import dataclass
+
+from kernel.core.events import Peer
+from kernel.core.rows import ChangeRow, EngineRow, ImageRow, JobRow, ModelRow
+from kernel.protocol import client, worker
+from kernel.protocol.ids import EngineId, ImageId, JobId, Lease, ModelId, WorkerId
+from kernel.protocol.specs import JobSpec
+from kernel.protocol.vocabulary import GoneReason, WorkerRole
+
+# Saves.
+
+
+@dataclass(frozen=True, slots=True)
+class SaveModel:
+    row: ModelRow
+
+
+@dataclass(frozen=True, slots=True)
+class DropModel:
+    model_id: ModelId
+
+
+@dataclass(frozen=True, slots=True)
+class SaveEngine:
+    row: EngineRow
+
+
+@dataclass(frozen=True, slots=True)
+class DropEngine:
+    """Delete an engine with its jobs and images; the files go to the trash."""
+
+    engine_id: EngineId
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddJob:
+    row: JobRow
+    spec: JobSpec
+
+
+@dataclass(frozen=True, slots=True)
+class SaveJob:
+    """A job's changed row; its spec never changes."""
+
+    row: JobRow
+
+
+@dataclass(frozen=True, slots=True)
+class DropJob:
+    """Delete a job with its images; the files go to the trash."""
+
+    job_id: JobId
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddImage:
+    row: ImageRow
+
+
+@dataclass(frozen=True, slots=True)
+class CountDownload:
+    image_id: ImageId
+
+
+@dataclass(frozen=True, slots=True)
+class EndImage:
+    """Mark an image as gone; its file goes to the trash."""
+
+    image_id: ImageId
+    reason: GoneReason
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrashPicture:
+    """A file was written for nothing: to the trash with it."""
+
+    image_id: ImageId
+    file_name: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SaveReply:
+    """Remember the answer to a command, for the case that it comes again."""
+
+    key: str
+    digest: bytes
+    reply: client.BrokerReply
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordChange:
+    row: ChangeRow
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetOld:
+    """Delete remembered answers from before, and changes further back than the newest few."""
+
+    replies_before_ms: int
+    changes_to_keep: int
+
+
+Save = (
+    SaveModel
+    | DropModel
+    | SaveEngine
+    | DropEngine
+    | AddJob
+    | SaveJob
+    | DropJob
+    | AddImage
+    | CountDownload
+    | EndImage
+    | TrashPicture
+    | SaveReply
+    | RecordChange
+    | ForgetOld
+)
+
+
+# Effects.
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Answer one client."""
+
+    peer: Peer
+    correlation: bytes
+    message: client.BrokerReply
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """Tell watchers what they did not ask for just now."""
+
+    peers: tuple[Peer, ...]
+    message: client.BrokerReply
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Send an order to a worker."""
+
+    worker_id: WorkerId
+    message: worker.WorkerOrder
+
+
+@dataclass(frozen=True, slots=True)
+class GiveJob:
+    """Send RunJob to a worker; the shell reads the spec, which the core does not keep in memory."""
+
+    worker_id: WorkerId
+    job_id: JobId
+    attempt: int
+    lease: Lease
+    image_ids: tuple[ImageId, ...]
+    positions: tuple[int, ...]
+    """Which of the pictures are still to be made."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchWorker:
+    """Mint a key pair for a worker, allow it, and start its process."""
+
+    worker_id: WorkerId
+    role: WorkerRole
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class MintTicket:
+    """Mint a key pair for a worker that a person will start, allow it, and answer with the ticket."""
+
+    peer: Peer
+    correlation: bytes
+    worker_id: WorkerId
+    token: str
+    expires_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class TerminateWorker:
+    """Ask a local worker's process to end (SIGTERM)."""
+
+    worker_id: WorkerId
+
+
+@dataclass(frozen=True, slots=True)
+class KillWorker:
+    """End a local worker's process (SIGKILL)."""
+
+    worker_id: WorkerId
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetWorker:
+    """Revoke a worker's key and its place on the bus."""
+
+    worker_id: WorkerId
+
+
+@dataclass(frozen=True, slots=True)
+class StorePicture:
+    """Write the blob of the event at hand to a file, durably, then say PictureStored."""
+
+    image_id: ImageId
+    file_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAgain:
+    """Try once more to write a picture that could not be written."""
+
+    image_id: ImageId
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetPicture:
+    """The bytes of this picture are not needed any more."""
+
+    image_id: ImageId
+
+
+@dataclass(frozen=True, slots=True)
+class TakeStock:
+    """Look at the disk and at what expires, then say StockTaken."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchCompanion:
+    """Start the API process."""
+
+
+@dataclass(frozen=True, slots=True)
+class TerminateCompanion:
+    """Ask the API process to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class KillCompanion:
+    """End the API process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """Leave the process with this code."""
+
+    code: int
+
+
+Effect = (
+    Reply
+    | Push
+    | Order
+    | GiveJob
+    | LaunchWorker
+    | MintTicket
+    | TerminateWorker
+    | KillWorker
+    | ForgetWorker
+    | StorePicture
+    | StoreAgain
+    | ForgetPicture
+    | TakeStock
+    | LaunchCompanion
+    | TerminateCompanion
+    | KillCompanion
+    | Exit
+)
+
+Action = Save | Effect

@@ -1,0 +1,156 @@
+"""What clients ask about engines."""
+
+from kernel.core import actions, due, engines, record, schedule, workers
+from kernel.core.events import Asked
+from kernel.core.rows import EngineRow, ModelRow
+from kernel.core.world import Engine, World
+from kernel.protocol import client
+from kernel.protocol.errors import (
+    EngineNotFound,
+    EngineRunning,
+    IllegalMove,
+    ModelNotReady,
+    NameTaken,
+    NotEnoughMemory,
+    ShuttingDown,
+    wrong_field,
+)
+from kernel.protocol.ids import EngineId, ModelId
+from kernel.protocol.vocabulary import EngineState, ModelState, ModelType, Phase
+
+
+def create(world: World, ask: client.CreateEngine) -> client.BrokerReply:
+    """Create an engine, and start it if asked to.
+
+    Raises: InvalidField, if there is no such checkpoint; ModelNotReady; NameTaken; NotEnoughMemory,
+    if it should start and there is no room; ShuttingDown.
+    """
+    spec = ask.spec
+    _check_checkpoint(world, spec.checkpoint)
+    if spec.name is not None and spec.name in world.engine_names:
+        raise NameTaken(f"another engine is called {spec.name!r}: choose another name")
+    if ask.start:
+        _check_running(world)
+        _check_room(world)
+    row = EngineRow(
+        engine_id=EngineId(world.fresh.id()),
+        name=spec.name,
+        spec=spec,
+        status=EngineState.CLOSED,
+        created_at_ms=world.now.unix_ms,
+    )
+    engine = record.add_engine(world, row)
+    if ask.start:
+        _start(world, engine)
+    return _accepted(engine)
+
+
+def _check_checkpoint(world: World, model_id: ModelId) -> ModelRow:
+    row = world.models.get(model_id)
+    if row is None:
+        raise wrong_field("checkpoint", "there is no model with that id")
+    if row.model_type is not ModelType.CHECKPOINT:
+        raise wrong_field("checkpoint", f"that model is of type {row.model_type.value}, not a checkpoint")
+    if row.status is not ModelState.READY:
+        reason = f": {row.error}" if row.error else ""
+        raise ModelNotReady(f"the checkpoint is {row.status.value}{reason}")
+    return row
+
+
+def _check_running(world: World) -> None:
+    if world.phase is not Phase.RUNNING:
+        raise ShuttingDown
+
+
+def _check_room(world: World) -> None:
+    if schedule.has_room(world) or schedule.can_make_room(world):
+        return
+    running = [e.row.name or e.row.engine_id for e in world.engines.values() if e.is_running]
+    raise NotEnoughMemory(
+        f"{len(running)} engines run already, as many as engines.max_running allows: "
+        f"stop one of {', '.join(running)} first, or raise the limit"
+    )
+
+
+def start(world: World, ask: client.StartEngine) -> client.BrokerReply:
+    """Start an engine and keep it; one that runs already is merely kept.
+
+    Raises: EngineNotFound; ModelNotReady; NotEnoughMemory; ShuttingDown.
+    """
+    engine = find(world, ask.engine_id)
+    _check_running(world)
+    _check_checkpoint(world, engine.row.spec.checkpoint)
+    if not engine.is_running:
+        _check_room(world)
+    _start(world, engine)
+    return _accepted(engine)
+
+
+def _start(world: World, engine: Engine) -> None:
+    engine.is_pinned, engine.is_held = True, False
+    engine.deaths = 0
+    world.timers.clear(due.Relaunch(engine.row.engine_id))
+    schedule.tend(world, engine)
+
+
+def stop(world: World, ask: client.StopEngine) -> client.BrokerReply:
+    """Stop an engine; its waiting jobs stay until it is started again, or a new job starts it.
+
+    Raises: EngineNotFound.
+    """
+    engine = find(world, ask.engine_id)
+    engine.is_held = True
+    is_open = engine.is_running or due.Relaunch(engine.row.engine_id) in world.timers
+    if is_open or engine.workers or engine.is_pinned:
+        engines.stop(world, engine, is_now=ask.now)
+    world.engines_without_room.pop(engine.row.engine_id, None)
+    schedule.tend(world, engine)
+    return _accepted(engine)
+
+
+def delete(world: World, ask: client.DeleteEngine) -> client.BrokerReply:
+    """Delete an engine with its jobs and their images.
+
+    Raises: EngineNotFound; EngineRunning.
+    """
+    engine = find(world, ask.engine_id)
+    if engine.workers or due.Relaunch(engine.row.engine_id) in world.timers:
+        raise EngineRunning(f"the engine is {engine.row.status.value}: stop it first")
+    world.timers.clear(due.FailWaiting(engine.row.engine_id))
+    world.engines_without_room.pop(engine.row.engine_id, None)
+    record.drop_engine(world, engine)
+    return client.Done()
+
+
+def invite(world: World, event: Asked, ask: client.InviteWorker) -> None:
+    """Expect a worker that a person starts by hand; the shell mints its keys and answers with the ticket.
+
+    Raises: EngineNotFound; ShuttingDown; IllegalMove, while the engine is stopping.
+    """
+    engine = find(world, ask.engine_id)
+    _check_running(world)
+    if engine.is_stopping:
+        raise IllegalMove("the engine is stopping: invite the worker once it is closed")
+    worker = workers.invite(world, engine)
+    world.act(
+        actions.MintTicket(
+            event.peer, event.correlation, worker.worker_id, worker.token, workers.INVITATION_S
+        )
+    )
+
+
+def find(world: World, engine_id: EngineId | None, name: str | None = None) -> Engine:
+    """The engine with that id, or else with that name.
+
+    Raises: EngineNotFound.
+    """
+    if engine_id is None and name is not None:
+        engine_id = world.engine_names.get(name)
+    engine = world.engines.get(engine_id) if engine_id is not None else None
+    if engine is None:
+        raise EngineNotFound
+    return engine
+
+
+def _accepted(engine: Engine) -> client.EngineAccepted:
+    return client.EngineAccepted(engine_id=engine.row.engine_id, status=engine.row.status)

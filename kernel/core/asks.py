@@ -1,0 +1,88 @@
+"""Commands of clients: each is done once, answered durably, or refused with nothing changed."""
+
+from typing import assert_never
+
+from kernel.core import actions, ask_engines, ask_jobs, ask_models, downloads, life
+from kernel.core.events import Asked, StopAsked
+from kernel.core.world import World
+from kernel.protocol import client
+from kernel.protocol.errors import KeyReused, SpoonError, TooManyRequests
+from kernel.protocol.rendezvous import MAX_UNANSWERED
+
+RETRY_S = 1.0
+
+
+def asked(world: World, event: Asked) -> None:
+    """Answer a command: with the stored reply if it came before, else with what it leads to now."""
+    try:
+        reply = _replay(event) or _answer(world, event)
+    except SpoonError as error:
+        reply = client.Refused(
+            code=error.code,
+            detail=error.detail,
+            fields=error.fields,
+            retry_after_s=error.retry_after_s,
+        )
+    if reply is not None:
+        world.act(actions.Reply(event.peer, event.correlation, reply))
+
+
+def _replay(event: Asked) -> client.BrokerReply | None:
+    if event.unanswered > MAX_UNANSWERED:
+        raise TooManyRequests(retry_after_s=RETRY_S)
+    stored = event.facts.stored_reply
+    if stored is None:
+        return None
+    if stored.digest != event.digest:
+        raise KeyReused
+    return stored.reply
+
+
+def _answer(world: World, event: Asked) -> client.BrokerReply | None:
+    """The answer to a command that is new. None: the shell will answer, as only it can."""
+    match event.ask:
+        case client.InviteWorker() as ask:
+            ask_engines.invite(world, event, ask)
+            return None
+        case client.SubmitJob(validate_only=True) as ask:
+            return ask_jobs.submit(world, ask)
+        case ask:
+            reply = _change(world, event, ask)
+    saved = actions.SaveReply(event.key, event.digest, reply, world.now.unix_ms)
+    world.act(saved)
+    return reply
+
+
+def _change(world: World, event: Asked, ask: client.ApiAsk | client.Shutdown) -> client.BrokerReply:
+    match ask:
+        case client.SubmitJob():
+            return ask_jobs.submit(world, ask)
+        case client.CancelJob():
+            return ask_jobs.cancel(world, ask, event.facts)
+        case client.DeleteJob():
+            return ask_jobs.delete(world, ask, event.facts)
+        case client.ClaimDownload():
+            return downloads.claim(world, ask, event.facts)
+        case client.FinishDownload():
+            return downloads.finish(world, ask, event.facts)
+        case client.DeleteImage():
+            return downloads.delete(world, ask, event.facts)
+        case client.RegisterModel():
+            return ask_models.register(world, ask)
+        case client.RetryModel():
+            return ask_models.retry(world, ask)
+        case client.DeleteModel():
+            return ask_models.delete(world, ask)
+        case client.CreateEngine():
+            return ask_engines.create(world, ask)
+        case client.StartEngine():
+            return ask_engines.start(world, ask)
+        case client.StopEngine():
+            return ask_engines.stop(world, ask)
+        case client.DeleteEngine():
+            return ask_engines.delete(world, ask)
+        case client.Shutdown():
+            life.stop_asked(world, StopAsked(ask.now))
+            return client.Done()
+        case _:
+            assert_never(ask)

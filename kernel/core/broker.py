@@ -1,0 +1,115 @@
+"""The broker: everything that automatic-spoon ever decides, as one pure state machine.
+
+    Broker.handle(event, now) -> list[Action]
+    Broker.next_deadline() -> float | None
+
+It does no I/O, knows no clock and draws no random number. The shell turns what happens into events,
+carries out the actions (saves first, in one transaction, then the effects) and comes back at the deadline.
+"""
+
+from typing import assert_never
+
+from kernel.core import actions, asks, deadlines, departures, life, pictures, reports, stock
+from kernel.core.actions import Action
+from kernel.core.events import (
+    Asked,
+    CompanionExited,
+    DeadlinePassed,
+    Event,
+    Now,
+    PeerLost,
+    PictureNotStored,
+    PictureStored,
+    Reported,
+    Snapshot,
+    StatusAsked,
+    StockTaken,
+    StopAsked,
+    WatchAsked,
+    WorkerExited,
+)
+from kernel.core.ports import Fresh, Limits
+from kernel.core.world import World
+from kernel.protocol import client
+
+
+class Broker:
+    """The one place of decisions. Source: docs/architecture.md, adr/0001."""
+
+    def __init__(self, snapshot: Snapshot, limits: Limits, fresh: Fresh, now: Now) -> None:
+        self.world = World(limits=limits, fresh=fresh, epoch=snapshot.epoch, now=now, started_s=now.mono_s)
+        life.restore(self.world, snapshot)
+
+    def start(self, now: Now) -> list[Action]:
+        """The first actions: what a former life left open is put right, in one transaction."""
+        self.world.now = now
+        life.start(self.world)
+        return self._take_actions()
+
+    def handle(self, event: Event, now: Now) -> list[Action]:
+        """Decide what follows from an event. The time must not run backwards."""
+        self.world.now = now
+        self._decide(event)
+        life.close_if_drained(self.world)
+        return self._take_actions()
+
+    def next_deadline(self) -> float | None:
+        """When DeadlinePassed should be handled. Units: seconds, monotonic."""
+        return self.world.timers.next_s()
+
+    def _take_actions(self) -> list[Action]:
+        taken, self.world.out = self.world.out, []
+        return taken
+
+    def _decide(self, event: Event) -> None:
+        world = self.world
+        match event:
+            case Asked():
+                asks.asked(world, event)
+            case Reported():
+                reports.reported(world, event)
+            case PictureStored(image_id):
+                pictures.stored(world, image_id)
+            case PictureNotStored(image_id, reason):
+                pictures.not_stored(world, image_id, reason)
+            case DeadlinePassed():
+                deadlines.passed(world)
+            case WorkerExited(worker_id, status, last_words):
+                if (worker := world.workers.get(worker_id)) is not None:
+                    departures.worker_gone(world, worker, status, last_words)
+            case WatchAsked():
+                _watch(world, event)
+            case StatusAsked():
+                world.act(actions.Reply(event.peer, event.correlation, _status(world, event)))
+            case PeerLost(peer):
+                world.watchers.pop(peer, None)
+            case StockTaken():
+                stock.taken(world, event)
+            case StopAsked():
+                life.stop_asked(world, event)
+            case CompanionExited():
+                life.companion_exited(world, event)
+            case _:
+                assert_never(event)
+
+
+def _watch(world: World, event: WatchAsked) -> None:
+    if event.is_on:
+        world.watchers[event.peer] = None
+    else:
+        world.watchers.pop(event.peer, None)
+    world.act(actions.Reply(event.peer, event.correlation, client.Watching(seq=world.last_change)))
+
+
+def _status(world: World, event: StatusAsked) -> client.Status:
+    return client.Status(
+        version=event.version,
+        pid=event.pid,
+        phase=world.phase,
+        uptime_s=round(world.now.mono_s - world.started_s, 3),
+        jobs_waiting=world.waiting,
+        jobs_processing=world.processing,
+        engines_running=sum(e.is_running for e in world.engines.values()),
+        is_disk_low=world.is_disk_low,
+        devices=event.devices,
+    )

@@ -1,0 +1,141 @@
+"""What to do when a deadline passes."""
+
+from typing import Final, assert_never
+
+from kernel.core import (
+    actions,
+    departures,
+    downloads,
+    due,
+    engines,
+    fetching,
+    jobs,
+    life,
+    schedule,
+    stock,
+    workers,
+)
+from kernel.core.tables import WorkerState
+from kernel.core.world import Worker, World
+from kernel.protocol.ids import EngineId
+
+MOST_AT_ONCE: Final = 200
+"""So many deadlines are served in one event; the others are still due for the next one."""
+
+
+def passed(world: World) -> None:
+    """Serve the deadlines that are due, earliest first."""
+    for _ in range(MOST_AT_ONCE):
+        if (item := world.timers.pop_due(world.now.mono_s)) is None:
+            return
+        _serve(world, item)
+
+
+def _serve(world: World, item: due.Due) -> None:
+    match item:
+        case (
+            due.Hello()
+            | due.Load()
+            | due.Silence()
+            | due.Progress()
+            | due.Drop()
+            | due.Drain()
+            | due.Kill()
+            | due.Idle()
+        ):
+            _serve_worker(world, world.workers[item.worker_id], item)
+        case due.Relaunch(engine_id) | due.KeepAlive(engine_id) | due.FailWaiting(engine_id):
+            _serve_engine(world, engine_id, item)
+        case due.Fetch():
+            fetching.tend(world)
+        case due.Store(image_id):
+            world.act(actions.StoreAgain(image_id))
+        case due.Claim(image_id, ticket):
+            downloads.drop_claim(world, image_id, ticket)
+        case due.Stock():
+            stock.take(world)
+        case due.Grace():
+            life.leave_now(world)
+        case due.Companion():
+            life.companion_deadline(world)
+        case _:
+            assert_never(item)
+
+
+DueOfWorker = due.Hello | due.Load | due.Silence | due.Progress | due.Drop | due.Drain | due.Kill | due.Idle
+
+
+def _serve_worker(world: World, worker: Worker, item: DueOfWorker) -> None:
+    match item:
+        case due.Hello():
+            _never_came(world, worker)
+        case due.Load():
+            workers.doom(world, worker, "loading took too long", is_to_blame=True)
+        case due.Silence():
+            _silent(world, worker)
+        case due.Progress():
+            _stuck(world, worker)
+        case due.Drop():
+            workers.doom(world, worker, "a cancelled job was not dropped", is_to_blame=_is_stuck(worker))
+        case due.Drain():
+            workers.doom(world, worker, "the worker did not leave", is_to_blame=worker.has_quit)
+        case due.Kill():
+            _kill(world, worker)
+        case due.Idle():
+            workers.drain(world, worker)
+        case _:
+            assert_never(item)
+    if worker.engine_id is not None:
+        schedule.tend(world, world.engines[worker.engine_id])
+
+
+def _never_came(world: World, worker: Worker) -> None:
+    if worker.state is WorkerState.INVITED and worker.engine_id is not None:
+        workers.revoke(world, world.engines[worker.engine_id], worker)
+    else:
+        workers.doom(world, worker, "the worker never said hello", is_to_blame=True)
+
+
+def _silent(world: World, worker: Worker) -> None:
+    """Look again when the worker spoke meanwhile; else it is lost, and ended at once."""
+    lost_at_s = worker.heard_at_s + workers.SILENCE_S
+    if world.now.mono_s < lost_at_s:
+        world.timers.set(due.Silence(worker.worker_id), lost_at_s)
+    else:
+        workers.kill(world, worker, "the worker was silent for too long", is_to_blame=True)
+
+
+def _stuck(world: World, worker: Worker) -> None:
+    """First ask for the jobs that do not come further; the worker that does not even obey is ended."""
+    for job_id, slot in worker.slots.items():
+        if not slot.is_cancelled:
+            slot.is_overdue = True
+            jobs.ask_to_drop(world, worker, job_id)
+
+
+def _is_stuck(worker: Worker) -> bool:
+    return any(slot.is_overdue for slot in worker.slots.values())
+
+
+def _kill(world: World, worker: Worker) -> None:
+    """SIGTERM did not help. A worker of another host cannot be killed, only forgotten."""
+    if worker.is_local:
+        workers.kill(world, worker, worker.doom or "the worker did not end", is_to_blame=worker.is_to_blame)
+    else:
+        departures.worker_gone(world, worker, "given up")
+
+
+def _serve_engine(
+    world: World, engine_id: EngineId, item: due.Relaunch | due.KeepAlive | due.FailWaiting
+) -> None:
+    engine = world.engines[engine_id]
+    match item:
+        case due.Relaunch():
+            pass  # tending launches the workers that are missing
+        case due.KeepAlive():
+            engines.stop(world, engine)
+        case due.FailWaiting():
+            engines.fail_waiting(world, engine)
+        case _:
+            assert_never(item)
+    schedule.tend(world, engine)

@@ -1,0 +1,86 @@
+"""Images once they are there: who may download one, how often, and when it goes."""
+
+from typing import Final
+
+from kernel.core import actions, due, record
+from kernel.core.events import Facts
+from kernel.core.rows import ImageRow
+from kernel.core.world import World
+from kernel.protocol import client
+from kernel.protocol.errors import ImageBusy, ImageGone, ImageNotFound
+from kernel.protocol.ids import ImageId, Ticket
+from kernel.protocol.vocabulary import GoneReason
+
+CLAIM_S: Final = 3600.0
+"""A download that has not been finished after this time never will be."""
+GONE_TEXTS: Final = {
+    GoneReason.EXPIRED: "the image has expired",
+    GoneReason.USED_UP: "the image was downloaded as often as was allowed",
+    GoneReason.QUOTA: "the image made room for newer ones",
+    GoneReason.DELETED: "the image was deleted",
+}
+
+
+def claim(world: World, ask: client.ClaimDownload, facts: Facts) -> client.BrokerReply:
+    """Grant the right to hand out a file once.
+
+    Raises: ImageNotFound; ImageGone, with the reason; ImageBusy, if every download that is left is under way.
+    """
+    row = _present_image(world, facts)
+    claims = world.claims.get(row.image_id, set())
+    if row.download_limit is not None and row.downloads + len(claims) >= row.download_limit:
+        raise ImageBusy
+    ticket = Ticket(world.fresh.id())
+    world.claims.setdefault(row.image_id, set()).add(ticket)
+    world.timers.set(due.Claim(row.image_id, ticket), world.now.mono_s + CLAIM_S)
+    return client.DownloadGranted(
+        ticket=ticket, file_name=row.file_name, is_limited=row.download_limit is not None
+    )
+
+
+def _present_image(world: World, facts: Facts) -> ImageRow:
+    if facts.image is None:
+        raise ImageNotFound
+    row = facts.image
+    if row.gone_reason is not None:
+        raise ImageGone(GONE_TEXTS[row.gone_reason])
+    if row.expires_at_ms is not None and row.expires_at_ms <= world.now.unix_ms:
+        raise ImageGone(GONE_TEXTS[GoneReason.EXPIRED])
+    return row
+
+
+def finish(world: World, ask: client.FinishDownload, facts: Facts) -> client.BrokerReply:
+    """Take a ticket back; a whole download is counted, and the last allowed one ends the image."""
+    if not drop_claim(world, ask.image_id, ask.ticket) or facts.image is None:
+        return client.Done()
+    row = facts.image
+    if not ask.whole or row.gone_reason is not None:
+        return client.Done()
+    world.act(actions.CountDownload(row.image_id))
+    if row.download_limit is not None and row.downloads + 1 >= row.download_limit:
+        record.end_image(world, row.image_id, GoneReason.USED_UP)
+    return client.Done()
+
+
+def drop_claim(world: World, image_id: ImageId, ticket: Ticket) -> bool:
+    """Forget a claim. False, if there is no such claim (any more)."""
+    claims = world.claims.get(image_id)
+    if claims is None or ticket not in claims:
+        return False
+    claims.remove(ticket)
+    if not claims:
+        del world.claims[image_id]
+    world.timers.clear(due.Claim(image_id, ticket))
+    return True
+
+
+def delete(world: World, ask: client.DeleteImage, facts: Facts) -> client.BrokerReply:
+    """Delete an image at once. Deleting one that is gone already changes nothing.
+
+    Raises: ImageNotFound.
+    """
+    if facts.image is None:
+        raise ImageNotFound
+    if facts.image.gone_reason is None:
+        record.end_image(world, facts.image.image_id, GoneReason.DELETED)
+    return client.Done()

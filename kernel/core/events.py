@@ -1,0 +1,174 @@
+"""What can happen to the broker, in the past tense. Facts that the core lacks ride along."""
+
+from dataclasses import dataclass, field
+from typing import NewType
+
+from kernel.core.rows import EngineRow, ImageRow, JobRow, ModelRow
+from kernel.protocol import client, worker
+from kernel.protocol.ids import Epoch, EventSeq, ImageId, WorkerId
+from kernel.protocol.vocabulary import GoneReason
+
+Peer = NewType("Peer", bytes)
+"""The routing id under which a socket knows a client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """The moment at which an event is handled: a monotonic clock for deadlines, a calendar for rows."""
+
+    mono_s: float
+    unix_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReply:
+    """What was answered the last time that a command with this key came."""
+
+    digest: bytes
+    reply: client.BrokerReply
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the database knows and the core's memory does not. None: there is no such row."""
+
+    stored_reply: StoredReply | None = None
+    image: ImageRow | None = None
+    ended_job: JobRow | None = None
+
+
+NO_FACTS = Facts()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A client sent a command."""
+
+    peer: Peer
+    correlation: bytes
+    key: str
+    digest: bytes
+    ask: client.Ask
+    facts: Facts = NO_FACTS
+    unanswered: int = 1
+    """How many commands of this peer have arrived and not been answered, this one included."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchAsked:
+    """A client wants to hear of every change, or wants no more of it."""
+
+    peer: Peer
+    correlation: bytes
+    is_on: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StatusAsked:
+    """A client wants to know how the Manager is; the devices are read by the shell."""
+
+    peer: Peer
+    correlation: bytes
+    version: str
+    pid: int
+    devices: tuple[client.DeviceStatus, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PeerLost:
+    """A client cannot be reached any more."""
+
+    peer: Peer
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """A worker said something. `worker_id` is who it proved to be by its key."""
+
+    worker_id: WorkerId
+    report: worker.WorkerReport
+    has_blob: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerExited:
+    """A local worker's process is gone."""
+
+    worker_id: WorkerId
+    status: str
+    """How it ended, for a person: `exit code 1`, `signal SIGKILL`."""
+    last_words: str = ""
+    """The end of its stderr."""
+
+
+@dataclass(frozen=True, slots=True)
+class PictureStored:
+    """The file is on the disk, durably."""
+
+    image_id: ImageId
+
+
+@dataclass(frozen=True, slots=True)
+class PictureNotStored:
+    """The file could not be written."""
+
+    image_id: ImageId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StockTaken:
+    """The shell looked at the disk and the database, as TakeStock asked."""
+
+    free_bytes: int
+    images_due: tuple[tuple[ImageId, GoneReason], ...] = ()
+    has_more_due: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlinePassed:
+    """It is as late as `next_deadline` said, or later."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    """A signal asked the Manager to stop. The second one means: now."""
+
+    is_now: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CompanionExited:
+    """The API process is gone."""
+
+    status: str
+
+
+Event = (
+    Asked
+    | WatchAsked
+    | StatusAsked
+    | PeerLost
+    | Reported
+    | WorkerExited
+    | PictureStored
+    | PictureNotStored
+    | StockTaken
+    | DeadlinePassed
+    | StopAsked
+    | CompanionExited
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the database holds of everything that is still open, as a start finds it."""
+
+    epoch: Epoch
+    models: tuple[ModelRow, ...] = ()
+    engines: tuple[EngineRow, ...] = ()
+    open_jobs: tuple[JobRow, ...] = ()
+    stored_positions: dict[str, frozenset[int]] = field(default_factory=dict)
+    """By job id: which pictures of an open job are stored already."""
+    last_change: EventSeq = EventSeq(0)
+    last_job_seq: int = 0

@@ -1,0 +1,132 @@
+"""Models on their way to being ready: a small pool of fetch workers, launched on demand."""
+
+from dataclasses import replace
+from typing import Final
+
+from kernel.core import actions, due, record, workers
+from kernel.core.rows import ModelRow
+from kernel.core.tables import WorkerState
+from kernel.core.world import Worker, World
+from kernel.protocol import client
+from kernel.protocol import worker as wire
+from kernel.protocol.errors import WorkerCrashed
+from kernel.protocol.ids import ModelId
+from kernel.protocol.vocabulary import ModelState, Phase, WorkerRole
+
+MAX_FETCHERS: Final = 2
+MAX_CRASHES: Final = 2
+"""So many fetch workers may die over one model."""
+MAX_DEATHS: Final = 3
+IDLE_S: Final = 10.0
+"""A fetch worker with nothing to do leaves after this time."""
+BACKOFF_S: Final = 1.0
+
+
+def tend(world: World) -> None:
+    """Give each model that waits to a fetch worker, and launch one where there is none."""
+    if world.phase is not Phase.RUNNING or due.Fetch() in world.timers:
+        return
+    pool = [w for w in world.workers.values() if w.role is WorkerRole.FETCH and not w.is_asked_to_leave]
+    waiting = _untouched_models(world)
+    for worker in pool:
+        if worker.state is WorkerState.READY and worker.model_id is None:
+            if waiting:
+                _inspect(world, worker, world.models[waiting.pop(0)])
+            elif due.Idle(worker.worker_id) not in world.timers:
+                world.timers.set(due.Idle(worker.worker_id), world.now.mono_s + IDLE_S)
+    starting = sum(w.state is WorkerState.LAUNCHED for w in pool)
+    for _ in range(min(len(waiting) - starting, MAX_FETCHERS - len(pool))):
+        workers.launch(world, WorkerRole.FETCH)
+
+
+def _untouched_models(world: World) -> list[ModelId]:
+    """The models that no worker has; one that is being ended still has its own."""
+    taken = {w.model_id for w in world.workers.values()}
+    return [model_id for model_id in world.models_to_inspect if model_id not in taken]
+
+
+def _inspect(world: World, worker: Worker, row: ModelRow) -> None:
+    worker.model_id = row.model_id
+    world.timers.clear(due.Idle(worker.worker_id))
+    world.timers.set(due.Load(worker.worker_id), world.now.mono_s + world.limits.load_timeout_s)
+    source = workers.model_source(world, row.model_id)
+    world.act(actions.Order(worker.worker_id, wire.InspectModel(source=source)))
+
+
+def progressed(world: World, worker: Worker, report: wire.ModelProgress) -> None:
+    """An inspection is under way."""
+    if report.model_id != worker.model_id:
+        return
+    world.timers.set(due.Load(worker.worker_id), world.now.mono_s + world.limits.load_timeout_s)
+    if world.watchers:
+        progress = client.ModelProgress(
+            model_id=report.model_id, bytes=report.bytes, total_bytes=report.total_bytes
+        )
+        world.act(actions.Push(tuple(world.watchers), progress))
+
+
+def inspected(world: World, worker: Worker, report: wire.ModelInspected) -> None:
+    """A model is ready, with what was found in it."""
+    if (row := _done(world, worker, report.model_id)) is not None:
+        found = report.fingerprint
+        row = replace(
+            row,
+            model_type=found.model_type,
+            model_base=found.model_base,
+            variant=found.variant or row.variant,
+            sha256=found.sha256,
+            size_bytes=found.size_bytes,
+            memory_bytes=found.memory_bytes,
+            parameters=found.parameters,
+            prediction_type=found.prediction_type,
+            native_size_px=found.native_size_px,
+        )
+        record.move_model(world, row, ModelState.READY)
+    tend(world)
+
+
+def failed(world: World, worker: Worker, report: wire.ModelFailed) -> None:
+    """A model cannot be used."""
+    if (row := _done(world, worker, report.model_id)) is not None:
+        give_up(world, row, report.code, report.text)
+    tend(world)
+
+
+def _done(world: World, worker: Worker, model_id: ModelId) -> ModelRow | None:
+    """Free the worker. None, if the model is not the worker's, or nobody waits for it any more."""
+    if worker.model_id != model_id:
+        return None
+    worker.model_id = None
+    world.fetch_deaths = 0
+    world.timers.clear(due.Load(worker.worker_id))
+    is_awaited = world.models_to_inspect.pop(model_id, None) is not None
+    return world.models[model_id] if is_awaited else None
+
+
+def give_up(world: World, row: ModelRow, code: str, text: str) -> None:
+    world.models_to_inspect.pop(row.model_id, None)
+    record.move_model(world, replace(row, error_code=code, error=text), ModelState.ERROR)
+
+
+def lost(world: World, worker: Worker, reason: str, *, is_crash: bool) -> None:
+    """A fetch worker is gone: its model is tried again; workers that cannot even start are not for long."""
+    model_id = worker.model_id
+    if not is_crash:
+        pass
+    elif model_id is None:
+        _count_death(world, reason)
+    elif model_id in world.models_to_inspect:
+        world.models_to_inspect[model_id] += 1
+        if world.models_to_inspect[model_id] >= MAX_CRASHES:
+            give_up(world, world.models[model_id], WorkerCrashed.code, reason)
+    tend(world)
+
+
+def _count_death(world: World, reason: str) -> None:
+    """No model is to blame: launch the next worker later, or give up the models that wait for one."""
+    world.fetch_deaths += 1
+    if world.fetch_deaths >= MAX_DEATHS:
+        world.fetch_deaths = 0
+        for model_id in _untouched_models(world):
+            give_up(world, world.models[model_id], WorkerCrashed.code, reason)
+    world.timers.set(due.Fetch(), world.now.mono_s + BACKOFF_S)

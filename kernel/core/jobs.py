@@ -1,0 +1,126 @@
+"""The life of one open job: given to a worker, given back, finished, failed, cancelled."""
+
+from dataclasses import replace
+from typing import Final
+
+from kernel.core import actions, due, record
+from kernel.core.world import Engine, Job, Slot, Worker, World
+from kernel.protocol import worker as wire
+from kernel.protocol.errors import WorkerCrashed
+from kernel.protocol.ids import JobId
+from kernel.protocol.vocabulary import JobState
+
+MAX_CRASHES: Final = 3
+"""A job that was there when so many workers died is taken for their poison."""
+DROP_TIMEOUT_S: Final = 30.0
+"""A cancel is obeyed within one step; a worker that has not by then is ended."""
+
+
+def give(world: World, engine: Engine, worker: Worker, job: Job) -> None:
+    """Give a waiting job to a worker that has credit for it, under a new lease."""
+    row = job.row
+    engine.queue.remove(row.job_id)
+    job.worker_id, job.lease, job.warnings = worker.worker_id, world.new_lease(), None
+    worker.slots[row.job_id] = Slot(job.lease, is_suspect=row.crashes > 0)
+    row = replace(row, attempts=row.attempts + 1, started_at_ms=world.now.unix_ms)
+    record.move_job(world, job, row, JobState.PROCESSING)
+    positions = tuple(n for n in range(len(row.image_ids)) if n not in job.stored)
+    world.act(
+        actions.GiveJob(worker.worker_id, row.job_id, row.attempts, job.lease, row.image_ids, positions)
+    )
+    expect_progress(world, worker)
+
+
+def give_back(world: World, job: Job) -> None:
+    """Let a job that lost its worker wait again, at its old place; or finish it, if nothing is missing."""
+    job.worker_id = job.lease = job.warnings = None
+    if _is_complete(job):
+        finish(world, job)
+        return
+    record.move_job(world, job, job.row, JobState.WAITING)
+    world.engines[job.row.engine_id].queue.put(job.row.job_id, job.row.priority, job.row.seq)
+
+
+def count_crash(world: World, job: Job, reason: str) -> None:
+    """Give a job back whose worker died or hung while it held the job; the third time it fails."""
+    crashes = job.row.crashes + 1
+    job.row = replace(job.row, crashes=crashes, error_code=WorkerCrashed.code, error=reason)
+    if crashes < MAX_CRASHES or _is_complete(job):
+        give_back(world, job)
+    else:
+        fail(world, job, WorkerCrashed.code, f"{reason} (attempt {crashes} of {MAX_CRASHES})")
+
+
+def fail(world: World, job: Job, code: str, text: str) -> None:
+    """End a job that cannot be made. Its worker's slot, if it has one, stays until it is released."""
+    if job.row.job_id in (queue := world.engines[job.row.engine_id].queue):
+        queue.remove(job.row.job_id)
+    row = replace(job.row, error_code=code, error=text)
+    record.move_job(world, job, row, JobState.FAILED)
+
+
+def finish_if_complete(world: World, job: Job) -> None:
+    """Finish a job once its worker has said so and every picture is durable."""
+    if not _is_complete(job):
+        return
+    if (worker := world.job_owner(job)) is None:
+        finish(world, job)
+    elif job.warnings is not None:
+        release(world, worker, job.row.job_id)
+        finish(world, job)
+
+
+def finish(world: World, job: Job) -> None:
+    """End a job of which nothing is missing: a waiting one, if its last picture outlived its worker."""
+    engine = world.engines[job.row.engine_id]
+    engine.deaths = 0
+    if job.row.job_id in engine.queue:
+        engine.queue.remove(job.row.job_id)
+    row = replace(job.row, warnings=job.warnings or (), error_code=None, error=None)
+    record.move_job(world, job, row, JobState.FINISHED)
+
+
+def cancel(world: World, job: Job) -> None:
+    """Cancel an open job at once; a worker that holds it is told, and has its slot until it obeyed."""
+    job_id = job.row.job_id
+    if job.row.status is JobState.WAITING:
+        world.engines[job.row.engine_id].queue.remove(job_id)
+    elif (worker := world.job_owner(job)) is not None:
+        ask_to_drop(world, worker, job_id)
+        worker.slots[job_id].is_cancelled = True
+    record.move_job(world, job, job.row, JobState.CANCELLED)
+
+
+def ask_to_drop(world: World, worker: Worker, job_id: JobId) -> None:
+    """Tell a worker to drop a job, and see to it that it does."""
+    order = wire.CancelJob(job_id=job_id, lease=worker.slots[job_id].lease)
+    world.act(actions.Order(worker.worker_id, order))
+    world.timers.set(due.Drop(worker.worker_id, job_id), world.now.mono_s + DROP_TIMEOUT_S)
+
+
+def release(world: World, worker: Worker, job_id: JobId) -> None:
+    """Free the slot that a job had in a worker."""
+    del worker.slots[job_id]
+    world.timers.clear(due.Drop(worker.worker_id, job_id))
+    expect_progress(world, worker)
+
+
+def expect_progress(world: World, worker: Worker) -> None:
+    """Start the worker's progress deadline anew; none while it holds no job."""
+    if not worker.slots or worker.engine_id is None:
+        world.timers.clear(due.Progress(worker.worker_id))
+        return
+    patience_s = _patience_s(world, world.engines[worker.engine_id])
+    world.timers.set(due.Progress(worker.worker_id), world.now.mono_s + patience_s)
+
+
+def _patience_s(world: World, engine: Engine) -> float:
+    """Ten times the median step, but never less than the configured time; longer before the first step."""
+    steps_s = sorted(engine.step_seconds)
+    if not steps_s:
+        return world.limits.load_timeout_s
+    return max(world.limits.step_timeout_s, 10 * steps_s[len(steps_s) // 2])
+
+
+def _is_complete(job: Job) -> bool:
+    return len(job.stored) == len(job.row.image_ids)

@@ -1,0 +1,139 @@
+"""The Manager's own life: how it starts from what the database holds, and how it stops without losing any."""
+
+from dataclasses import replace
+from typing import Final
+
+from kernel.core import actions, due, engines, fetching, jobs, record, schedule, stock, workers
+from kernel.core.events import CompanionExited, Snapshot, StopAsked
+from kernel.core.tables import PHASE_MOVES, RUNNING_ENGINE_STATES, check_move
+from kernel.core.world import Engine, Job, World
+from kernel.protocol.vocabulary import EngineState, JobState, ModelState, Phase, WorkerRole
+
+COMPANION_TERM_S: Final = 8.0
+COMPANION_BACKOFF_S: Final = 0.2
+MAX_COMPANION_DEATHS: Final = 5
+STEADY_S: Final = 60.0
+FAILURE: Final = 1
+
+
+def restore(world: World, snapshot: Snapshot) -> None:
+    """Take up what the database holds, exactly as it is there."""
+    world.last_change, world.last_job_seq = snapshot.last_change, snapshot.last_job_seq
+    world.models = {row.model_id: row for row in snapshot.models}
+    for row in snapshot.engines:
+        world.engines[row.engine_id] = Engine(row)
+        if row.name is not None:
+            world.engine_names[row.name] = row.engine_id
+    for job_row in snapshot.open_jobs:
+        job = Job(job_row, stored=set(snapshot.stored_positions.get(job_row.job_id, ())))
+        world.jobs[job_row.job_id] = job
+        if job_row.status is JobState.WAITING:
+            world.engines[job_row.engine_id].queue.put(job_row.job_id, job_row.priority, job_row.seq)
+        else:
+            world.processing += 1
+
+
+def start(world: World) -> None:
+    """Close the engines and let the jobs wait that a former life left open; then begin to work."""
+    for job in [j for j in world.jobs.values() if j.row.status is JobState.PROCESSING]:
+        jobs.give_back(world, job)
+    for engine in world.engines.values():
+        if engine.row.status in RUNNING_ENGINE_STATES:
+            row = replace(engine.row, device=None, memory_bytes=None)
+            record.move_engine(world, engine, row, EngineState.CLOSED)
+        elif engine.row.status is EngineState.ERROR and engine.queue:
+            engine.is_clearing = True
+            engines.fail_waiting(world, engine)
+    for model in world.models.values():
+        if model.status is ModelState.DOWNLOADING:
+            world.models_to_inspect[model.model_id] = 0
+    stock.take(world)
+    if world.limits.with_api:
+        _launch_companion(world)
+    fetching.tend(world)
+    for engine in list(world.engines.values()):
+        schedule.tend(world, engine)
+
+
+def stop_asked(world: World, event: StopAsked) -> None:
+    """The first time running jobs are finished; the second time they go back and the Manager leaves."""
+    world.stops_asked += 1
+    if world.phase is Phase.RUNNING:
+        _drain(world)
+    if event.is_now or world.stops_asked > 1:
+        leave_now(world)
+
+
+def _drain(world: World) -> None:
+    _enter(world, Phase.DRAINING)
+    world.timers.set(due.Grace(), world.now.mono_s + world.limits.grace_s)
+    for engine in world.engines.values():
+        if engine.workers:
+            engines.stop(world, engine)
+        engine.is_stopping = True
+        world.timers.clear(due.Relaunch(engine.row.engine_id))
+        engines.refresh(world, engine)
+    for worker in list(world.workers.values()):
+        if worker.role is WorkerRole.FETCH:
+            workers.dismiss(world, worker)
+
+
+def leave_now(world: World) -> None:
+    """Give running jobs back and end every worker."""
+    if world.phase is not Phase.DRAINING:
+        return
+    for worker in list(world.workers.values()):
+        workers.take_jobs_away(world, worker)
+        workers.kill(world, worker, "the Manager leaves at once", is_to_blame=False)
+
+
+def close_if_drained(world: World) -> None:
+    """Once nothing runs and nothing is on its way to the disk: end the API, then exit."""
+    if world.phase is Phase.DRAINING and not world.workers and not world.pictures:
+        _enter(world, Phase.CLOSING)
+        if world.has_companion:
+            world.act(actions.TerminateCompanion())
+            world.timers.set(due.Companion(), world.now.mono_s + COMPANION_TERM_S)
+        else:
+            _exit(world)
+
+
+def companion_exited(world: World, event: CompanionExited) -> None:
+    """The API is gone: start it again, unless it is meant to be gone or dies all the time."""
+    world.has_companion = False
+    world.timers.clear(due.Companion())
+    if world.phase is Phase.CLOSING:
+        _exit(world)
+    elif world.phase is Phase.RUNNING:
+        is_steady = world.now.mono_s - world.companion_since_s > STEADY_S
+        world.companion_deaths = 1 if is_steady else world.companion_deaths + 1
+        if world.companion_deaths >= MAX_COMPANION_DEATHS:
+            world.exit_code = FAILURE
+            _drain(world)
+        else:
+            backoff_s = COMPANION_BACKOFF_S * 2**world.companion_deaths
+            world.timers.set(due.Companion(), world.now.mono_s + backoff_s)
+
+
+def companion_deadline(world: World) -> None:
+    """Start the API again, or end it when it does not end by itself."""
+    if world.phase is Phase.RUNNING:
+        _launch_companion(world)
+    elif world.has_companion:
+        world.act(actions.KillCompanion())
+
+
+def _launch_companion(world: World) -> None:
+    world.has_companion = True
+    world.companion_since_s = world.now.mono_s
+    world.act(actions.LaunchCompanion())
+
+
+def _exit(world: World) -> None:
+    _enter(world, Phase.EXITED)
+    world.act(actions.Exit(world.exit_code))
+
+
+def _enter(world: World, phase: Phase) -> None:
+    check_move(PHASE_MOVES, world.phase, phase)
+    world.phase = phase

@@ -1,0 +1,36 @@
+"""What the core asks of the world, handed to its constructor: fresh names, and the limits it keeps."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Fresh(Protocol):
+    """Makes what has never been before. The shell's one is random, a test's one counts."""
+
+    def id(self) -> str:
+        """A new opaque id; later ones sort behind earlier ones (UUIDv7, RFC 9562)."""
+
+    def secret(self) -> str:
+        """A token that nobody can guess."""
+
+    def seed(self) -> int:
+        """A seed for a job that brings none, 0 .. 2**32 - 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The settings that the core decides by. Units: seconds, bytes."""
+
+    max_queue: int = 200_000
+    max_running: int = 2
+    max_pixels: int = 2048 * 2048
+    keep_alive_s: float = 600.0
+    grace_s: float = 600.0
+    load_timeout_s: float = 600.0
+    """How long an engine may load, and how long its very first step may take."""
+    step_timeout_s: float = 60.0
+    expire_after_s: float | None = 604_800.0
+    delete_after_downloads: int | None = None
+    min_free_bytes: int = 1 << 30
+    with_api: bool = False
+    """Run the API as a companion process, and start it again when it dies."""

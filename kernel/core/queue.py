@@ -1,0 +1,47 @@
+"""The jobs that wait for one engine, in the order in which they will be given out."""
+
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
+
+from kernel.protocol.ids import JobId
+
+_Place = tuple[int, int, JobId]
+
+
+@dataclass(slots=True)
+class JobQueue:
+    """Highest priority first, then first come. A job that was given back returns to its old place.
+
+    A heap with lazy deletion: every call costs O(log n) at most, amortized.
+    """
+
+    _places: dict[JobId, _Place] = field(default_factory=dict)
+    _heap: list[_Place] = field(default_factory=list)
+
+    def __contains__(self, job_id: object) -> bool:
+        return job_id in self._places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def put(self, job_id: JobId, priority: int, seq: int) -> None:
+        """Let a job wait. Its place follows from its priority and its number of arrival."""
+        place = (-priority, seq, job_id)
+        self._places[job_id] = place
+        heappush(self._heap, place)
+
+    def remove(self, job_id: JobId) -> None:
+        """Take a job out, wherever it stands."""
+        del self._places[job_id]
+        if len(self._heap) > 64 + 4 * len(self._places):
+            self._heap = list(self._places.values())
+            heapify(self._heap)
+
+    def first(self) -> JobId | None:
+        """The job that is next, or None."""
+        while self._heap:
+            job_id = self._heap[0][2]
+            if job_id in self._places:
+                return job_id
+            heappop(self._heap)
+        return None

@@ -1,0 +1,123 @@
+"""The only functions that change a row: they check the table, change memory, save, and tell the watchers."""
+
+from dataclasses import replace
+
+from kernel.core import actions, due
+from kernel.core.rows import ChangeRow, EngineRow, ImageRow, JobRow, ModelRow
+from kernel.core.tables import ENGINE_MOVES, JOB_MOVES, MODEL_MOVES, OPEN_JOB_STATES, check_move
+from kernel.core.world import Engine, Job, World
+from kernel.protocol import client
+from kernel.protocol.ids import EventSeq, ImageId, JobId
+from kernel.protocol.specs import JobSpec
+from kernel.protocol.vocabulary import ChangeKind, EngineState, GoneReason, JobState, ModelState
+
+
+def change(world: World, kind: ChangeKind, subject: str, state: str) -> None:
+    """Number a change, record it, and push it to all watchers."""
+    world.last_change = EventSeq(world.last_change + 1)
+    at_ms = world.now.unix_ms
+    world.act(actions.RecordChange(ChangeRow(world.last_change, kind, subject, state, at_ms)))
+    if world.watchers:
+        message = client.Changed(seq=world.last_change, kind=kind, id=subject, state=state, at_ms=at_ms)
+        world.act(actions.Push(tuple(world.watchers), message))
+
+
+def add_model(world: World, row: ModelRow) -> None:
+    world.models[row.model_id] = row
+    world.act(actions.SaveModel(row))
+    change(world, ChangeKind.MODEL, row.model_id, row.status)
+
+
+def move_model(world: World, row: ModelRow, status: ModelState) -> None:
+    """Save a model whose other columns were replaced already, in its next state.
+
+    Raises: IllegalMove, if the table has no such move.
+    """
+    check_move(MODEL_MOVES, row.status, status)
+    row = replace(row, status=status)
+    world.models[row.model_id] = row
+    world.act(actions.SaveModel(row))
+    change(world, ChangeKind.MODEL, row.model_id, status)
+
+
+def drop_model(world: World, row: ModelRow) -> None:
+    del world.models[row.model_id]
+    world.models_to_inspect.pop(row.model_id, None)
+    world.act(actions.DropModel(row.model_id))
+    change(world, ChangeKind.MODEL, row.model_id, "deleted")
+
+
+def add_engine(world: World, row: EngineRow) -> Engine:
+    engine = Engine(row)
+    world.engines[row.engine_id] = engine
+    if row.name is not None:
+        world.engine_names[row.name] = row.engine_id
+    world.act(actions.SaveEngine(row))
+    change(world, ChangeKind.ENGINE, row.engine_id, row.status)
+    return engine
+
+
+def move_engine(world: World, engine: Engine, row: EngineRow, status: EngineState) -> None:
+    """Save an engine whose other columns were replaced already, in its next state.
+
+    Raises: IllegalMove, if the table has no such move.
+    """
+    check_move(ENGINE_MOVES, engine.row.status, status)
+    engine.row = replace(row, status=status)
+    world.act(actions.SaveEngine(engine.row))
+    change(world, ChangeKind.ENGINE, row.engine_id, status)
+
+
+def drop_engine(world: World, engine: Engine) -> None:
+    """Forget an engine and its jobs."""
+    row = engine.row
+    del world.engines[row.engine_id]
+    if row.name is not None:
+        del world.engine_names[row.name]
+    while (job_id := engine.queue.first()) is not None:
+        engine.queue.remove(job_id)
+        del world.jobs[job_id]
+    world.act(actions.DropEngine(row.engine_id, world.now.unix_ms))
+    change(world, ChangeKind.ENGINE, row.engine_id, "deleted")
+
+
+def add_job(world: World, row: JobRow, spec: JobSpec) -> None:
+    world.jobs[row.job_id] = Job(row)
+    world.act(actions.AddJob(row, spec))
+    change(world, ChangeKind.JOB, row.job_id, row.status)
+
+
+def move_job(world: World, job: Job, row: JobRow, status: JobState) -> None:
+    """Save a job whose other columns were replaced already, in its next state.
+
+    An ended job leaves the memory. The count of processed jobs is kept here and nowhere else.
+
+    Raises: IllegalMove, if the table has no such move.
+    """
+    check_move(JOB_MOVES, job.row.status, status)
+    world.processing += (status is JobState.PROCESSING) - (job.row.status is JobState.PROCESSING)
+    job.row = replace(row, status=status)
+    if status not in OPEN_JOB_STATES:
+        job.row = replace(job.row, finished_at_ms=world.now.unix_ms)
+        del world.jobs[row.job_id]
+    world.act(actions.SaveJob(job.row))
+    change(world, ChangeKind.JOB, row.job_id, status)
+
+
+def drop_job(world: World, job_id: JobId) -> None:
+    """Delete an ended job and its images."""
+    world.act(actions.DropJob(job_id, world.now.unix_ms))
+    change(world, ChangeKind.JOB, job_id, "deleted")
+
+
+def add_image(world: World, row: ImageRow) -> None:
+    world.act(actions.AddImage(row))
+    change(world, ChangeKind.IMAGE, row.image_id, "stored")
+
+
+def end_image(world: World, image_id: ImageId, reason: GoneReason) -> None:
+    """Mark an image as gone; its file goes to the trash."""
+    for ticket in world.claims.pop(image_id, ()):
+        world.timers.clear(due.Claim(image_id, ticket))
+    world.act(actions.EndImage(image_id, reason, world.now.unix_ms))
+    change(world, ChangeKind.IMAGE, image_id, reason)

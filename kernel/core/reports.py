@@ -1,0 +1,161 @@
+"""What workers report about themselves and about the jobs that they hold."""
+
+from dataclasses import replace
+
+from kernel.core import actions, due, engines, fetching, jobs, pictures, schedule, workers
+from kernel.core.events import Reported
+from kernel.core.tables import WorkerState
+from kernel.core.world import Engine, Slot, Worker, World
+from kernel.protocol import client
+from kernel.protocol import worker as wire
+from kernel.protocol.errors import NotPermitted
+from kernel.protocol.vocabulary import EngineState, WorkerRole
+
+
+def reported(world: World, event: Reported) -> None:
+    """Take in one message of a worker. One that is unknown, or has not said hello yet, is not listened to."""
+    worker = world.workers.get(event.worker_id)
+    if worker is None:
+        return
+    worker.heard_at_s = world.now.mono_s
+    if isinstance(event.report, wire.Hello):
+        _greet(world, worker, event.report)
+    elif worker.state not in (WorkerState.INVITED, WorkerState.LAUNCHED):
+        _take(world, worker, event)
+
+
+def _greet(world: World, worker: Worker, hello: wire.Hello) -> None:
+    try:
+        workers.greet(world, worker, hello)
+    except NotPermitted as error:
+        world.act(actions.Order(worker.worker_id, wire.Refuse(code=error.code, text=error.detail)))
+        return
+    if worker.engine_id is None:
+        fetching.tend(world)
+    else:
+        schedule.tend(world, world.engines[worker.engine_id])
+
+
+def _take(world: World, worker: Worker, event: Reported) -> None:
+    match event.report:
+        case wire.Ping():
+            world.act(actions.Order(worker.worker_id, wire.Pong()))
+        case wire.Goodbye():
+            workers.leaves(world, worker)
+            schedule.tend_worker(world, worker)
+        case wire.ModelProgress() as report if worker.role is WorkerRole.FETCH:
+            fetching.progressed(world, worker, report)
+        case wire.ModelInspected() as report if worker.role is WorkerRole.FETCH:
+            fetching.inspected(world, worker, report)
+        case wire.ModelFailed() as report if worker.role is WorkerRole.FETCH:
+            fetching.failed(world, worker, report)
+        case (wire.EngineReady() | wire.EngineFailed()) as report:
+            _about_engine(world, worker, report)
+        case (
+            wire.Accepted()
+            | wire.Progress()
+            | wire.ImageReady()
+            | wire.JobDone()
+            | wire.JobFailed()
+            | wire.JobDropped()
+        ) as report:
+            _about_job(world, worker, report, has_blob=event.has_blob)
+        case _:
+            pass  # true once, but said too late
+
+
+def _about_engine(world: World, worker: Worker, report: wire.EngineReady | wire.EngineFailed) -> None:
+    """Heed a worker that speaks of the engine that it was told to load, and of no other one."""
+    if worker.state is not WorkerState.LOADING or report.engine_id != worker.engine_id:
+        return
+    engine = world.engines[report.engine_id]
+    if isinstance(report, wire.EngineReady):
+        _ready(world, engine, worker, report)
+    else:
+        engines.fail(world, engine, report.code, report.text)
+    schedule.tend(world, engine)
+
+
+def _ready(world: World, engine: Engine, worker: Worker, report: wire.EngineReady) -> None:
+    """The first worker that is ready says where the engine runs; the row is saved with its new state."""
+    workers.move(worker, WorkerState.READY)
+    worker.capacity, worker.ready_at_s = max(report.capacity, 1), world.now.mono_s
+    world.timers.clear(due.Load(worker.worker_id))
+    if engine.row.status is EngineState.STARTING:
+        engine.row = replace(
+            engine.row,
+            device=report.device,
+            memory_bytes=report.memory_bytes,
+            started_at_ms=world.now.unix_ms,
+        )
+
+
+JobReport = wire.Accepted | wire.Progress | wire.ImageReady | wire.JobDone | wire.JobFailed | wire.JobDropped
+
+
+def _about_job(world: World, worker: Worker, report: JobReport, *, has_blob: bool) -> None:
+    slot = worker.slots.get(report.job_id)
+    if slot is None or slot.lease != report.lease:
+        _refuse_stale(world, worker, report)
+        return
+    jobs.expect_progress(world, worker)
+    match report:
+        case wire.Accepted():
+            pass
+        case wire.Progress():
+            _progress(world, worker, slot, report)
+        case wire.ImageReady():
+            if not slot.is_cancelled and has_blob:
+                pictures.arrived(world, worker, report)
+        case wire.JobDone():
+            _done(world, worker, slot, report)
+        case wire.JobFailed() | wire.JobDropped():
+            _ended(world, worker, slot, report)
+
+
+def _refuse_stale(world: World, worker: Worker, report: JobReport) -> None:
+    """A report under a lease that is not, or no longer, the worker's changes nothing.
+
+    A worker that still works on the job is told to drop it. One that is done with it is not: it would
+    only say once more that it is done.
+    """
+    if not isinstance(report, wire.JobDone | wire.JobFailed | wire.JobDropped):
+        order = wire.CancelJob(job_id=report.job_id, lease=report.lease)
+        world.act(actions.Order(worker.worker_id, order))
+
+
+def _progress(world: World, worker: Worker, slot: Slot, report: wire.Progress) -> None:
+    now_s, steps_done = world.now.mono_s, report.step - slot.step
+    if slot.step_at_s is not None and steps_done > 0:
+        slot.seconds_per_step = (now_s - slot.step_at_s) / steps_done
+        if worker.engine_id is not None:
+            world.engines[worker.engine_id].step_seconds.append(slot.seconds_per_step)
+    slot.step, slot.step_at_s = report.step, now_s
+    if not world.watchers or slot.is_cancelled:
+        return
+    left = max(report.steps - report.step, 0)
+    eta_s = None if slot.seconds_per_step is None else round(left * slot.seconds_per_step, 3)
+    progress = client.JobProgress(job_id=report.job_id, step=report.step, steps=report.steps, eta_s=eta_s)
+    world.act(actions.Push(tuple(world.watchers), progress))
+
+
+def _done(world: World, worker: Worker, slot: Slot, report: wire.JobDone) -> None:
+    """The worker has sent everything. What it only claims to have sent, the progress deadline will miss."""
+    if slot.is_cancelled:
+        jobs.release(world, worker, report.job_id)
+    else:
+        job = world.jobs[report.job_id]
+        job.warnings = report.warnings
+        jobs.finish_if_complete(world, job)
+    schedule.tend_worker(world, worker)
+
+
+def _ended(world: World, worker: Worker, slot: Slot, report: wire.JobFailed | wire.JobDropped) -> None:
+    jobs.release(world, worker, report.job_id)
+    if not slot.is_cancelled:
+        job = world.jobs[report.job_id]
+        if isinstance(report, wire.JobFailed):
+            jobs.fail(world, job, report.code, report.text)
+        else:
+            jobs.count_crash(world, job, "the job made no progress and was dropped")
+    schedule.tend_worker(world, worker)

@@ -1,0 +1,107 @@
+"""Rows as the database holds them: frozen, one class for each table that the core decides about."""
+
+from dataclasses import dataclass
+
+from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId, ModelId
+from kernel.protocol.specs import EngineSpec
+from kernel.protocol.vocabulary import (
+    ChangeKind,
+    EngineState,
+    GoneReason,
+    JobState,
+    ModelBase,
+    ModelState,
+    ModelType,
+    Variant,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    model_id: ModelId
+    name: str
+    uri: str
+    status: ModelState
+    model_type: ModelType
+    model_base: ModelBase | None
+    variant: Variant | None
+    tags: tuple[str, ...]
+    trigger_words: tuple[str, ...]
+    declared_base: ModelBase | None
+    declared_sha256: str | None
+    created_at_ms: int
+    error_code: str | None = None
+    error: str | None = None
+    sha256: str | None = None
+    size_bytes: int | None = None
+    memory_bytes: int | None = None
+    parameters: int | None = None
+    prediction_type: str | None = None
+    native_size_px: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRow:
+    engine_id: EngineId
+    name: str | None
+    spec: EngineSpec
+    status: EngineState
+    created_at_ms: int
+    error_code: str | None = None
+    error: str | None = None
+    device: str | None = None
+    memory_bytes: int | None = None
+    started_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """A job without its spec: what the core needs of it while it is open."""
+
+    job_id: JobId
+    seq: int
+    engine_id: EngineId
+    status: JobState
+    priority: int
+    seed: int
+    image_ids: tuple[ImageId, ...]
+    attempts: int
+    crashes: int
+    created_at_ms: int
+    started_at_ms: int | None = None
+    finished_at_ms: int | None = None
+    error_code: str | None = None
+    error: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRow:
+    image_id: ImageId
+    job_id: JobId
+    engine_id: EngineId
+    position: int
+    file_name: str
+    mime: str
+    width_px: int
+    height_px: int
+    size_bytes: int
+    sha256: str
+    seed: int
+    downloads: int
+    download_limit: int | None
+    created_at_ms: int
+    expires_at_ms: int | None
+    gone_reason: GoneReason | None = None
+    gone_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRow:
+    """One numbered change of something."""
+
+    seq: EventSeq
+    kind: ChangeKind
+    id: str
+    state: str
+    at_ms: int

@@ -1,0 +1,128 @@
+"""Who gets which job, which engine runs, and which one makes room: decided after every event."""
+
+from typing import Final
+
+from kernel.core import due, engines, jobs, workers
+from kernel.core.tables import WorkerState
+from kernel.core.world import Engine, Worker, World
+from kernel.protocol.vocabulary import EngineState, Phase, WorkerRole
+
+PREFETCH: Final = 1
+"""Jobs that a worker holds beyond those that it steps, so that it never waits for the next one."""
+
+
+def tend(world: World, engine: Engine) -> None:
+    """Do all that this engine's state calls for: give out jobs, start or close workers, tell its state."""
+    if world.phase is Phase.RUNNING:
+        if not engine.is_stopping and not engine.is_clearing:
+            _give_waiting_jobs(world, engine)
+            _start_missing_workers(world, engine)
+        _watch_idleness(world, engine)
+    if engine.is_stopping and not engine.is_running:
+        engine.is_stopping = False
+        if is_wanted(engine) and not engine.is_clearing:
+            world.engines_without_room.setdefault(engine.row.engine_id)
+    engines.refresh(world, engine)
+    if world.phase is Phase.RUNNING:
+        _share_room(world)
+
+
+def tend_worker(world: World, worker: Worker) -> None:
+    """A worker's slots have changed: let it leave if it should, and tend its engine."""
+    workers.expect_to_leave_if_idle(world, worker)
+    if worker.engine_id is not None:
+        tend(world, world.engines[worker.engine_id])
+
+
+def is_wanted(engine: Engine) -> bool:
+    """Should the engine run? Because a person said so, or because jobs wait for it."""
+    is_on_demand = engine.row.spec.autostart and not engine.is_held and len(engine.queue) > 0
+    return engine.is_pinned or is_on_demand
+
+
+def _give_waiting_jobs(world: World, engine: Engine) -> None:
+    ready = [w for w in engine.workers.values() if w.state is WorkerState.READY]
+    while ready and (job_id := engine.queue.first()) is not None:
+        job = world.jobs[job_id]
+        able = [w for w in ready if _can_take(w, is_suspect=job.row.crashes > 0)]
+        if not able:
+            return
+        jobs.give(world, engine, min(able, key=lambda w: len(w.slots)), job)
+
+
+def _can_take(worker: Worker, *, is_suspect: bool) -> bool:
+    """A job that was there when a worker died runs alone, so that it can poison no other job."""
+    if is_suspect or any(slot.is_suspect for slot in worker.slots.values()):
+        return not worker.slots
+    return len(worker.slots) < worker.capacity + PREFETCH
+
+
+def _start_missing_workers(world: World, engine: Engine) -> None:
+    engine_id = engine.row.engine_id
+    is_backing_off = due.Relaunch(engine_id) in world.timers
+    is_leaving = any(w.is_asked_to_leave for w in engine.workers.values())
+    if not is_wanted(engine):
+        world.engines_without_room.pop(engine_id, None)
+        return
+    missing = engine.row.spec.replicas - sum(1 for _ in engine.live_workers)
+    if missing <= 0 or is_backing_off or is_leaving:
+        return
+    if not engine.is_running and not has_room(world):
+        world.engines_without_room.setdefault(engine_id)
+        return
+    world.engines_without_room.pop(engine_id, None)
+    for _ in range(missing):
+        workers.launch(world, WorkerRole.ENGINE, engine)
+
+
+def has_room(world: World) -> bool:
+    """May one more engine run?"""
+    return sum(e.is_running for e in world.engines.values()) < world.limits.max_running
+
+
+def can_make_room(world: World) -> bool:
+    """Is there an engine that closes, or that can be closed for another one?"""
+    return any(_is_idle_on_demand(e) or e.is_stopping for e in world.engines.values())
+
+
+def _make_room(world: World) -> None:
+    """Close as many engines as are missing room, the longest idle first; those that close already count."""
+    closing = sum(e.is_stopping for e in world.engines.values())
+    missing = max(len(world.engines_without_room) - closing, 0)
+    idle = [e for e in world.engines.values() if _is_idle_on_demand(e)]
+    for engine in sorted(idle, key=lambda e: e.idle_since_s or 0.0)[:missing]:
+        engines.stop(world, engine)
+        engines.refresh(world, engine)
+
+
+def _is_idle_on_demand(engine: Engine) -> bool:
+    """Running for nobody: started on demand, ready, with nothing to do."""
+    is_free = not engine.is_pinned and not engine.is_stopping and not engine.queue and not engine.is_busy
+    return is_free and engine.row.status is EngineState.READY
+
+
+def _watch_idleness(world: World, engine: Engine) -> None:
+    """Note since when an on-demand engine has had no work: after a while it closes."""
+    engine_id = engine.row.engine_id
+    is_ready = any(w.state is WorkerState.READY for w in engine.workers.values())
+    is_idle = is_ready and not engine.queue and not engine.is_busy
+    if not is_idle or engine.is_pinned or engine.is_stopping:
+        engine.idle_since_s = None
+        world.timers.clear(due.KeepAlive(engine_id))
+    elif engine.idle_since_s is None:
+        engine.idle_since_s = world.now.mono_s
+        keep_alive_s = engine.row.spec.keep_alive_s
+        if keep_alive_s is None:
+            keep_alive_s = world.limits.keep_alive_s
+        world.timers.set(due.KeepAlive(engine_id), world.now.mono_s + keep_alive_s)
+
+
+def _share_room(world: World) -> None:
+    """Start the engines that have waited longest for room; make room, if there is none for the others."""
+    while world.engines_without_room and has_room(world):
+        engine = world.engines[next(iter(world.engines_without_room))]
+        del world.engines_without_room[engine.row.engine_id]
+        _start_missing_workers(world, engine)
+        engines.refresh(world, engine)
+    if world.engines_without_room:
+        _make_room(world)

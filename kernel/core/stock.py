@@ -1,0 +1,32 @@
+"""Housekeeping: what expires, what is over the quota, and whether the disk is full."""
+
+from typing import Final
+
+from kernel.core import actions, due, record
+from kernel.core.events import StockTaken
+from kernel.core.world import World
+
+PERIOD_S: Final = 10.0
+FORGET_PERIOD_S: Final = 3600.0
+REPLIES_KEPT_MS: Final = 48 * 3_600_000
+"""A command may come again for two days and be answered as the first time."""
+CHANGES_KEPT: Final = 50_000
+
+
+def take(world: World) -> None:
+    """Ask for a look at the disk and at what is due."""
+    world.act(actions.TakeStock())
+    world.timers.set(due.Stock(), world.now.mono_s + PERIOD_S)
+
+
+def taken(world: World, event: StockTaken) -> None:
+    """End the images that are due, and note whether the disk has room."""
+    for image_id, reason in event.images_due:
+        record.end_image(world, image_id, reason)
+    world.is_disk_low = event.free_bytes < world.limits.min_free_bytes
+    if event.has_more_due:
+        world.timers.set(due.Stock(), world.now.mono_s)
+        return
+    if world.now.mono_s >= world.forget_at_s:
+        world.forget_at_s = world.now.mono_s + FORGET_PERIOD_S
+        world.act(actions.ForgetOld(world.now.unix_ms - REPLIES_KEPT_MS, CHANGES_KEPT))

@@ -1,0 +1,50 @@
+"""The core's deadlines: named, replaceable, and cheap to ask for the next one."""
+
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
+
+from kernel.core.due import Due
+
+
+@dataclass(slots=True)
+class Timers:
+    """A heap with lazy deletion: setting costs O(log n), clearing and asking O(1), amortized."""
+
+    _when_s: dict[Due, float] = field(default_factory=dict)
+    _heap: list[tuple[float, int, Due]] = field(default_factory=list)
+    _serial: int = 0
+
+    def set(self, due: Due, when_s: float) -> None:
+        """Set or move a deadline. Units: seconds, monotonic."""
+        self._when_s[due] = when_s
+        self._serial += 1
+        heappush(self._heap, (when_s, self._serial, due))
+        if len(self._heap) > 64 + 4 * len(self._when_s):
+            self._rebuild()
+
+    def clear(self, due: Due) -> None:
+        """Forget a deadline, if it was set."""
+        self._when_s.pop(due, None)
+
+    def __contains__(self, due: Due) -> bool:
+        return due in self._when_s
+
+    def next_s(self) -> float | None:
+        """The earliest deadline, or None."""
+        while self._heap and self._when_s.get(self._heap[0][2]) != self._heap[0][0]:
+            heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
+
+    def pop_due(self, now_s: float) -> Due | None:
+        """Take the earliest deadline that has passed, or None."""
+        next_s = self.next_s()
+        if next_s is None or next_s > now_s:
+            return None
+        due = heappop(self._heap)[2]
+        del self._when_s[due]
+        return due
+
+    def _rebuild(self) -> None:
+        self._heap = [(when_s, n, due) for n, (due, when_s) in enumerate(self._when_s.items())]
+        self._serial = len(self._heap)
+        heapify(self._heap)

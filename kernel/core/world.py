@@ -1,0 +1,180 @@
+"""What the broker holds in memory: the open part of the database, the workers, and who watches."""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from kernel.core.actions import Action
+from kernel.core.events import Now, Peer
+from kernel.core.ports import Fresh, Limits
+from kernel.core.queue import JobQueue
+from kernel.core.rows import EngineRow, ImageRow, JobRow, ModelRow
+from kernel.core.tables import WorkerState
+from kernel.core.timers import Timers
+from kernel.protocol.ids import EngineId, Epoch, EventSeq, ImageId, JobId, Lease, ModelId, Ticket, WorkerId
+from kernel.protocol.vocabulary import JobState, Phase, WorkerRole
+
+
+@dataclass(slots=True)
+class Job:
+    """An open job. While it is processed, `worker_id` is its one owner and `lease` the owner's right."""
+
+    row: JobRow
+    worker_id: WorkerId | None = None
+    lease: Lease | None = None
+    stored: set[int] = field(default_factory=set)
+    """Positions of the pictures that are durable."""
+    warnings: tuple[str, ...] | None = None
+    """Set once the worker has said JobDone; the job is finished when the last picture is stored."""
+
+
+@dataclass(slots=True)
+class Slot:
+    """A job as a worker holds it. It outlives the job's cancellation, until the worker has dropped it."""
+
+    lease: Lease
+    is_suspect: bool
+    """True for a job that was there when a worker died: it is run alone."""
+    is_cancelled: bool = False
+    is_overdue: bool = False
+    """It made no progress for too long, and was asked to be dropped for that."""
+    step: int = 0
+    step_at_s: float | None = None
+    seconds_per_step: float | None = None
+
+
+@dataclass(slots=True)
+class Worker:
+    """A worker process, local or not."""
+
+    worker_id: WorkerId
+    role: WorkerRole
+    token: str
+    engine_id: EngineId | None
+    state: WorkerState
+    is_local: bool
+    slots: dict[JobId, Slot] = field(default_factory=dict)
+    capacity: int = 0
+    heard_at_s: float = 0.0
+    ready_at_s: float | None = None
+    model_id: ModelId | None = None
+    """The model that a fetch worker inspects."""
+    doom: str | None = None
+    """Why the broker ends it, if the broker does."""
+    is_to_blame: bool = True
+    """False when its end is no fault of the jobs that it holds."""
+    has_quit: bool = False
+    """It said Goodbye though nobody had asked it to leave."""
+
+    @property
+    def is_asked_to_leave(self) -> bool:
+        return self.state in (WorkerState.DRAINING, WorkerState.DOOMED)
+
+
+@dataclass(slots=True)
+class Engine:
+    """An engine with its queue and its workers."""
+
+    row: EngineRow
+    queue: JobQueue = field(default_factory=JobQueue)
+    workers: dict[WorkerId, Worker] = field(default_factory=dict)
+    is_pinned: bool = False
+    """Started by a person, so it stays until a person stops it."""
+    is_stopping: bool = False
+    is_held: bool = False
+    """Stopped by a person: jobs that wait do not start it again, a new job or a person does."""
+    is_clearing: bool = False
+    """In error, with waiting jobs that are still to be failed."""
+    deaths: int = 0
+    """Workers lost in a row with nobody else to blame."""
+    idle_since_s: float | None = None
+    step_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=31))
+
+    @property
+    def live_workers(self) -> Iterator[Worker]:
+        """The workers that the engine can count on: neither invited guests nor leaving ones."""
+        return (
+            w
+            for w in self.workers.values()
+            if w.state in (WorkerState.LAUNCHED, WorkerState.LOADING, WorkerState.READY)
+        )
+
+    @property
+    def is_running(self) -> bool:
+        return any(w.state is not WorkerState.INVITED for w in self.workers.values())
+
+    @property
+    def is_busy(self) -> bool:
+        return any(w.slots for w in self.workers.values())
+
+
+@dataclass(slots=True)
+class Picture:
+    """A picture on its way to the disk."""
+
+    row: ImageRow
+    tries: int = 1
+
+
+@dataclass(slots=True)
+class World:
+    """All of it. Functions of the core take the world, change it, and append actions to `out`."""
+
+    limits: Limits
+    fresh: Fresh
+    epoch: Epoch
+    now: Now
+    started_s: float
+    out: list[Action] = field(default_factory=list)
+    phase: Phase = Phase.RUNNING
+    timers: Timers = field(default_factory=Timers)
+    models: dict[ModelId, ModelRow] = field(default_factory=dict)
+    models_to_inspect: dict[ModelId, int] = field(default_factory=dict)
+    """Waiting for a fetch worker; the number counts the workers that died over it."""
+    engines: dict[EngineId, Engine] = field(default_factory=dict)
+    engine_names: dict[str, EngineId] = field(default_factory=dict)
+    engines_without_room: dict[EngineId, None] = field(default_factory=dict)
+    """Wanted, but `max_running` others run: first come, first served."""
+    jobs: dict[JobId, Job] = field(default_factory=dict)
+    processing: int = 0
+    workers: dict[WorkerId, Worker] = field(default_factory=dict)
+    fetch_deaths: int = 0
+    pictures: dict[ImageId, Picture] = field(default_factory=dict)
+    claims: dict[ImageId, set[Ticket]] = field(default_factory=dict)
+    watchers: dict[Peer, None] = field(default_factory=dict)
+    is_disk_low: bool = False
+    forget_at_s: float = 0.0
+    """When the next old answers and changes may be forgotten."""
+    stops_asked: int = 0
+    exit_code: int = 0
+    has_companion: bool = False
+    companion_deaths: int = 0
+    companion_since_s: float = 0.0
+    last_change: EventSeq = EventSeq(0)
+    last_job_seq: int = 0
+    last_lease: int = 0
+    last_worker: int = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait."""
+        return len(self.jobs) - self.processing
+
+    def act(self, action: Action) -> None:
+        self.out.append(action)
+
+    def new_lease(self) -> Lease:
+        """A lease higher than every one before, in this epoch and in those before."""
+        self.last_lease += 1
+        return Lease(self.epoch << 32 | self.last_lease)
+
+    def new_worker_id(self) -> WorkerId:
+        """A worker id that no start of the Manager uses again."""
+        self.last_worker += 1
+        return WorkerId(f"w{self.epoch}-{self.last_worker}")
+
+    def job_owner(self, job: Job) -> Worker | None:
+        """The worker that processes the job; None while it waits."""
+        if job.row.status is not JobState.PROCESSING or job.worker_id is None:
+            return None
+        return self.workers.get(job.worker_id)

@@ -1,0 +1,175 @@
+"""The Manager process: reads the configuration, builds every object once, and runs the loop.
+
+Exit codes: 0 stopped as asked; 1 the API process died again and again; 65 the database cannot be used;
+69 another Manager runs; 74 the disk failed under the database; 78 the configuration cannot be used.
+The last four are sysexits(3).
+"""
+
+import argparse
+import os
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+import apsw
+import zmq
+
+from conf.load import load
+from conf.settings import Settings
+from kernel.core.broker import Broker
+from kernel.core.ports import Limits
+from kernel.protocol.errors import AlreadyRunning, BadConfiguration, DatabaseUnusable
+from kernel.protocol.rendezvous import back_endpoint, front_endpoint
+from kernel.shell import clock, journal
+from kernel.shell.bus import Gate, Router, private_folder
+from kernel.shell.companion import ApiProcess
+from kernel.shell.crew import BACK, Crew, JoinTerms
+from kernel.shell.decode import BackDoor, FrontDoor
+from kernel.shell.devices import read_devices
+from kernel.shell.effects import Effects
+from kernel.shell.files import FileThread, sweep
+from kernel.shell.keys import ensure_all
+from kernel.shell.launcher import SubprocessLauncher
+from kernel.shell.lock import DataLock
+from kernel.shell.loop import Loop
+from kernel.shell.recall import Recall
+from kernel.shell.signals import SignalPipe
+from kernel.shell.sources import Sources
+from kernel.shell.store import Store
+from kernel.version import VERSION
+
+FRONT: Final = "front"
+EXIT_DATABASE: Final = 65
+EXIT_TAKEN: Final = 69
+EXIT_DISK: Final = 74
+EXIT_CONFIGURATION: Final = 78
+
+
+def main() -> int:
+    """Run a Manager until it is asked to stop. Returns: the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m kernel.main", description="Run the Manager.")
+    parser.add_argument("--config", type=Path, help="the configuration file (conf/spoon.toml)")
+    parser.add_argument("--with-api", action="store_true", help="run the REST API, too")
+    parser.add_argument("--verbose", action="store_true", help="log every event and action")
+    parser.add_argument("--fake-engines", action="store_true", help="run engines that only pretend (tests)")
+    options = parser.parse_args()
+    journal.start(is_verbose=options.verbose)
+    try:
+        settings = load(options.config, os.environ)
+        return run(settings, options)
+    except BadConfiguration as error:
+        return _complain(error.detail, EXIT_CONFIGURATION)
+    except AlreadyRunning as error:
+        return _complain(error.detail, EXIT_TAKEN)
+    except DatabaseUnusable as error:
+        return _complain(error.detail, EXIT_DATABASE)
+    except apsw.Error as error:
+        return _complain(f"the database failed: {error}", EXIT_DISK)
+
+
+def _complain(text: str, exit_code: int) -> int:
+    print(f"manager: {text}", file=sys.stderr)
+    return exit_code
+
+
+def run(settings: Settings, options: argparse.Namespace) -> int:
+    """Build the Manager and run it.
+
+    Raises: BadConfiguration, AlreadyRunning, DatabaseUnusable, apsw.Error.
+    """
+    with ExitStack() as stack:
+        stack.callback(DataLock(settings.database.folder).release)
+        store = Store(settings.database_file)
+        stack.callback(store.close)
+        return build(settings, options, store, Recall(store.connection), stack).run()
+
+
+def build(
+    settings: Settings, options: argparse.Namespace, store: Store, recall: Recall, stack: ExitStack
+) -> Loop:
+    """Every object of the Manager, wired. What must be undone at the end goes onto the stack.
+
+    Raises: BadConfiguration.
+    """
+    epoch = store.next_epoch()
+    broker = Broker(recall.snapshot(epoch), limits_of(settings, options), clock.RandomFresh(), clock.now())
+    files = FileThread({"images": settings.images.folder, "blobs": settings.blobs.folder})
+    stack.callback(files.close)
+    sweep(settings.images.folder, recall.kept_files())
+    front, back, gate, terms = _open_bus(settings, options, stack)
+    launcher = SubprocessLauncher(settings.database.folder / "logs")
+    crew = Crew(back, gate, launcher, terms, epoch)
+    signals = SignalPipe()
+    stack.callback(signals.close)
+    sources = Sources(
+        front=front,
+        back=back,
+        gate=gate,
+        crew=crew,
+        launcher=launcher,
+        files=files,
+        signals=signals,
+        front_door=FrontDoor(epoch, VERSION, os.getpid()),
+        back_door=BackDoor(),
+    )
+    sources.open()
+    effects = Effects(
+        front=front,
+        crew=crew,
+        files=files,
+        recall=recall,
+        companion=ApiProcess(launcher, options.config),
+        images_folder=settings.images.folder,
+        quota_bytes=settings.images.disk_quota_bytes,
+        epoch=epoch,
+    )
+    return Loop(broker, store, recall, sources, effects, clock.now, read_devices)
+
+
+def _open_bus(
+    settings: Settings, options: argparse.Namespace, stack: ExitStack
+) -> tuple[Router, Router, Gate, JoinTerms]:
+    folder = private_folder(settings.bus_folder)
+    (server_public, server_secret), client_keys = ensure_all(folder)
+    context = zmq.Context()
+    stack.callback(context.term)
+    gate = Gate(context)
+    stack.callback(gate.socket.close)
+    front = Router(context, FRONT, server_secret, [front_endpoint(folder)])
+    stack.callback(front.close)
+    others = [] if settings.bus.workers_endpoint is None else [settings.bus.workers_endpoint]
+    back = Router(context, BACK, server_secret, [back_endpoint(folder), *others])
+    stack.callback(back.close)
+    for role, public_key in client_keys.items():
+        gate.allow(FRONT, public_key, role.value)
+    terms = JoinTerms(
+        local_endpoint=back.endpoints[0],
+        remote_endpoint=back.endpoints[-1],
+        server_public_key=server_public.decode(),
+        file_roots=tuple(map(str, settings.models.file_roots)),
+        is_fake=options.fake_engines,
+        manager_pid=os.getpid(),
+    )
+    return front, back, gate, terms
+
+
+def limits_of(settings: Settings, options: argparse.Namespace) -> Limits:
+    """The part of the configuration that the core decides by."""
+    return Limits(
+        max_queue=settings.server.max_queue,
+        max_running=settings.engines.max_running,
+        max_pixels=settings.server.max_pixels,
+        keep_alive_s=settings.engines.keep_alive_s,
+        grace_s=settings.shutdown.grace_s,
+        load_timeout_s=settings.engines.load_timeout_s,
+        step_timeout_s=settings.engines.step_timeout_s,
+        expire_after_s=settings.images.expire_after_s,
+        delete_after_downloads=settings.images.delete_after_downloads,
+        min_free_bytes=settings.images.min_free_bytes,
+        with_api=options.with_api,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""Frames to messages and back: the one place where bytes from a peer become typed values."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+import msgspec
+
+from kernel.protocol import client, head, worker
+from kernel.protocol.errors import BadMessage
+from kernel.protocol.ids import NO_EPOCH, Epoch
+
+Message = TypeVar("Message", covariant=True)
+Frame = bytes | memoryview
+
+MAX_BODY_BYTES: Final = 4 << 20
+"""The longest body: a job of the longest prompts stays below 1 MiB."""
+MAX_BLOBS: Final = 16
+MAX_BLOB_BYTES: Final = 256 << 20
+"""The longest blob: a 8192 x 8192 RGBA picture without any compression."""
+MAX_MESSAGE_BYTES: Final = 512 << 20
+MAX_FRAMES: Final = 2 + MAX_BLOBS
+MAX_FRAME_BYTES: Final = MAX_BLOB_BYTES
+"""What ZMQ_MAXMSGSIZE is set to: libzmq then hangs up on a peer that sends a longer frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received(Generic[Message]):
+    """One message as it came off the wire, its blobs untouched."""
+
+    head: head.Head
+    body: Message
+    blobs: tuple[Frame, ...]
+
+
+class Decoder(Generic[Message]):
+    """Turns frames into messages of one union, and into nothing else."""
+
+    def __init__(self, union: object) -> None:
+        self._body: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(union)
+
+    def decode(self, frames: Sequence[Frame]) -> Received[Message]:
+        """Check the head, then the sizes, then read the body.
+
+        Raises: BadMessage, if any frame is wrong; WrongVersion, if the peer's major version differs.
+        """
+        if not 2 <= len(frames) <= MAX_FRAMES:
+            raise BadMessage(f"a message has 2 to {MAX_FRAMES} frames, not {len(frames)}")
+        found = head.unpack(frames[0])
+        if found.blob_count != len(frames) - 2:
+            raise BadMessage(f"the head announces {found.blob_count} blobs, {len(frames) - 2} came")
+        if len(frames[1]) > MAX_BODY_BYTES:
+            raise BadMessage(f"the body has {len(frames[1])} bytes, the limit is {MAX_BODY_BYTES}")
+        if sum(map(len, frames)) > MAX_MESSAGE_BYTES:
+            raise BadMessage(f"the message is longer than {MAX_MESSAGE_BYTES} bytes")
+        try:
+            body = self._body.decode(frames[1])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise BadMessage(f"the body cannot be read: {error}") from error
+        return Received(found, body, tuple(frames[2:]))
+
+
+_encoder: Final = msgspec.msgpack.Encoder()
+
+
+def encode(
+    message: msgspec.Struct,
+    correlation: bytes = head.NO_CORRELATION,
+    epoch: Epoch = NO_EPOCH,
+    blobs: Sequence[Frame] = (),
+) -> list[Frame]:
+    """The frames of one message: head, body, then each blob as it is, uncopied."""
+    return [head.pack(len(blobs), correlation, epoch), _encoder.encode(message), *blobs]
+
+
+def admin_decoder() -> Decoder[client.ClientMessage]:
+    """What the Manager reads from an administrator."""
+    return Decoder(client.ClientMessage)
+
+
+def api_decoder() -> Decoder[client.ApiMessage]:
+    """What the Manager reads from an API process."""
+    return Decoder(client.ApiMessage)
+
+
+def reply_decoder() -> Decoder[client.BrokerReply]:
+    """What a client reads from the Manager."""
+    return Decoder(client.BrokerReply)
+
+
+def engine_decoder() -> Decoder[worker.EngineReport]:
+    """What the Manager reads from an engine worker."""
+    return Decoder(worker.EngineReport)
+
+
+def fetch_decoder() -> Decoder[worker.FetchReport]:
+    """What the Manager reads from a fetch worker."""
+    return Decoder(worker.FetchReport)
+
+
+def order_decoder() -> Decoder[worker.WorkerOrder]:
+    """What a worker reads from the Manager."""
+    return Decoder(worker.WorkerOrder)

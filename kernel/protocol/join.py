@@ -1,0 +1,50 @@
+"""What a worker must hold to join: handed over by an inherited pipe, or in a private file by hand."""
+
+from typing import Final
+
+import msgspec
+
+from kernel.protocol.errors import BadConfiguration
+from kernel.protocol.ids import WorkerId
+from kernel.protocol.vocabulary import WorkerRole
+
+JOIN_FD_OPTION: Final = "--join-fd"
+JOIN_FILE_OPTION: Final = "--join-file"
+MAX_JOIN_BYTES: Final = 64 << 10
+
+
+class Join(msgspec.Struct, frozen=True, kw_only=True):
+    """One worker's way in. Secret: it bears the worker's CURVE key and its launch token."""
+
+    role: WorkerRole
+    worker_id: WorkerId
+    endpoint: str
+    server_public_key: str
+    public_key: str
+    secret_key: str
+    token: str
+    file_roots: tuple[str, ...] = ()
+    """The folders of this host below which `file://` models may lie."""
+    is_fake: bool = False
+    """Run the deterministic fake engine instead of diffusers."""
+    manager_pid: int | None = None
+    """The local process whose death ends this worker; None on another host."""
+
+    def __repr__(self) -> str:
+        return f"Join(worker_id={self.worker_id!r}, role={self.role!r}, endpoint={self.endpoint!r}, <keys>)"
+
+
+def write_join(join: Join) -> bytes:
+    """The JSON that goes through the pipe or into the file."""
+    return msgspec.json.encode(join)
+
+
+def read_join(data: bytes) -> Join:
+    """Read what `write_join` made.
+
+    Raises: BadConfiguration, if it is not that; the message quotes nothing of the input.
+    """
+    try:
+        return msgspec.json.decode(data, type=Join)
+    except msgspec.DecodeError as error:
+        raise BadConfiguration("this is no worker ticket: ask for one with `spoon engines invite`") from error

@@ -1,0 +1,153 @@
+"""The Manager's two sockets, and the gate that lets in only peers whose keys it knows."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import zmq
+from zmq.utils import z85
+
+from kernel.protocol.codec import MAX_FRAME_BYTES, MAX_FRAMES, MAX_MESSAGE_BYTES, Frame
+from kernel.protocol.errors import BadConfiguration
+from kernel.protocol.rendezvous import MAX_IPC_PATH_BYTES
+
+HIGH_WATER_MARK: Final = 10_000
+"""Messages queued for one peer before sending to it is refused."""
+GOODBYE_LINGER_MS: Final = 500
+TCP_HEARTBEAT_MS: Final = 2_000
+TCP_HEARTBEAT_TIMEOUT_MS: Final = 10_000
+_ZAP_ENDPOINT: Final = "inproc://zeromq.zap.01"
+_PRIVATE: Final = 0o177
+"""The umask under which ipc sockets are bound: nobody but the owner may connect."""
+
+
+class Gate:
+    """Answers libzmq's question who a CURVE key belongs to. Source: ZMQ RFC 27, ZAP.
+
+    CURVE alone accepts every stranger's key; only with this allow-list is it an authentication.
+    """
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        self.socket = context.socket(zmq.REP)
+        self.socket.linger = 0
+        self.socket.bind(_ZAP_ENDPOINT)
+        self._names: dict[tuple[bytes, bytes], bytes] = {}
+
+    def allow(self, domain: str, public_key: bytes, name: str) -> None:
+        """Let in the holder of a key (Z85) under this name, which its messages then bear."""
+        self._names[domain.encode(), z85.decode(public_key)] = name.encode()
+
+    def revoke(self, domain: str, name: str) -> None:
+        """Let in nobody under this name any more."""
+        gone = [
+            key for key, value in self._names.items() if key[0] == domain.encode() and value == name.encode()
+        ]
+        for key in gone:
+            del self._names[key]
+
+    def answer(self) -> None:
+        """Answer all questions that have come."""
+        while self.socket.poll(0):
+            version, request, domain, _address, _identity, _mechanism, *keys = self.socket.recv_multipart()
+            name = self._names.get((domain, keys[0])) if keys else None
+            status = (b"200", b"OK", name) if name is not None else (b"400", b"unknown key", b"")
+            self.socket.send_multipart((version, request, *status, b""))
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One message, not decoded: which connection it came from, whose key that has, and its frames."""
+
+    peer: bytes
+    name: str
+    frames: tuple[Frame, ...]
+
+
+class Router:
+    """A ROUTER with CURVE, bounded in every direction."""
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        domain: str,
+        secret_key: bytes,
+        endpoints: Sequence[str],
+    ) -> None:
+        """Raises: BadConfiguration, if an endpoint cannot be bound."""
+        self.socket = context.socket(zmq.ROUTER)
+        self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self.socket.setsockopt(zmq.ROUTER_HANDOVER, 0)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.setsockopt(zmq.SNDHWM, HIGH_WATER_MARK)
+        self.socket.setsockopt(zmq.RCVHWM, HIGH_WATER_MARK)
+        self.socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
+        self.socket.setsockopt(zmq.CURVE_SERVER, 1)
+        self.socket.setsockopt(zmq.CURVE_SECRETKEY, secret_key)
+        self.socket.setsockopt_string(zmq.ZAP_DOMAIN, domain)
+        self.endpoints = [self._bind(endpoint) for endpoint in endpoints]
+
+    def _bind(self, endpoint: str) -> str:
+        if endpoint.startswith("ipc://"):
+            _check_ipc_path(endpoint.removeprefix("ipc://"))
+        else:
+            self.socket.setsockopt(zmq.HEARTBEAT_IVL, TCP_HEARTBEAT_MS)
+            self.socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, TCP_HEARTBEAT_TIMEOUT_MS)
+        old_umask = os.umask(_PRIVATE)
+        try:
+            self.socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            raise BadConfiguration(f"cannot listen on {endpoint}: {error}") from error
+        finally:
+            os.umask(old_umask)
+        return self.socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    def receive(self) -> Incoming | None:
+        """The next message, or None when there is none now. Frames beyond the limits are dropped unread."""
+        try:
+            first = self.socket.recv(zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            return None
+        frames: list[Frame] = []
+        total_bytes = 0
+        while self.socket.getsockopt(zmq.RCVMORE):
+            frame = self.socket.recv(copy=False)
+            total_bytes += len(frame)
+            if len(frames) <= MAX_FRAMES and total_bytes <= MAX_MESSAGE_BYTES:
+                frames.append(frame.buffer)
+        return Incoming(first.bytes, str(first.get("User-Id")), tuple(frames))
+
+    def send(self, peer: bytes, frames: Sequence[Frame]) -> bool:
+        """Send to one peer; False when it is gone or does not read (both are normal)."""
+        try:
+            self.socket.send_multipart((peer, *frames), zmq.NOBLOCK, copy=True)
+        except (zmq.Again, zmq.ZMQError) as error:
+            if error.errno in (zmq.EHOSTUNREACH, zmq.EAGAIN):
+                return False
+            raise
+        return True
+
+    def close(self) -> None:
+        """Close, giving the last messages a moment to leave."""
+        self.socket.close(linger=GOODBYE_LINGER_MS)
+
+
+def _check_ipc_path(path: str) -> None:
+    if len(os.fsencode(path)) > MAX_IPC_PATH_BYTES:
+        raise BadConfiguration(
+            f"the socket's path {path} is longer than {MAX_IPC_PATH_BYTES} bytes: "
+            "set bus.folder to a shorter folder"
+        )
+
+
+def private_folder(folder: Path) -> Path:
+    """Make a folder that only its owner may enter.
+
+    Raises: BadConfiguration, if it belongs to somebody else.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if folder.stat().st_uid != os.getuid():
+        raise BadConfiguration(f"{folder} belongs to another user")
+    folder.chmod(0o700)
+    return folder

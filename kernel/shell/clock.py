@@ -1,0 +1,32 @@
+"""The real clocks and the real randomness behind the core's ports."""
+
+import secrets
+import time
+from typing import Final
+
+from kernel.core.events import Now
+from kernel.protocol.uuid7 import Uuid7
+
+_SEED_BITS: Final = 32
+_SECRET_BYTES: Final = 32
+
+
+def now() -> Now:
+    """This moment."""
+    return Now(mono_s=time.monotonic(), unix_ms=time.time_ns() // 1_000_000)
+
+
+class RandomFresh:
+    """Fresh names: ids that sort by time, secrets and seeds from the system's randomness."""
+
+    def __init__(self) -> None:
+        self._uuid7 = Uuid7()
+
+    def id(self) -> str:
+        return self._uuid7.text()
+
+    def secret(self) -> str:
+        return secrets.token_hex(_SECRET_BYTES)
+
+    def seed(self) -> int:
+        return secrets.randbits(_SEED_BITS)

@@ -1,0 +1,88 @@
+"""Messages off the two sockets to events of the core: each role is read by a decoder of its own."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from kernel.core.events import Asked, Event, Peer, Reported, StatusAsked, WatchAsked
+from kernel.protocol import client, codec, head, worker
+from kernel.protocol.codec import Frame
+from kernel.protocol.errors import BadMessage
+from kernel.protocol.ids import Epoch, WorkerId
+from kernel.protocol.rendezvous import ClientRole
+from kernel.protocol.vocabulary import WorkerRole
+from kernel.shell.bus import Incoming
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An event off the wire, with the blob that came along."""
+
+    event: Event
+    blob: Frame | None = None
+
+
+@dataclass(slots=True)
+class FrontDoor:
+    """Reads what clients send."""
+
+    epoch: Epoch
+    version: str
+    pid: int
+    _api: codec.Decoder[client.ApiMessage] = field(default_factory=codec.api_decoder)
+    _admin: codec.Decoder[client.ClientMessage] = field(default_factory=codec.admin_decoder)
+
+    def read(self, incoming: Incoming, unanswered: Counter[bytes]) -> Arrival:
+        """One message as an event. `unanswered` counts this batch's commands by peer.
+
+        Raises: BadMessage.
+        """
+        decoder = self._admin if incoming.name == ClientRole.ADMIN else self._api
+        received = decoder.decode(incoming.frames)
+        peer, correlation = Peer(incoming.peer), received.head.correlation
+        match received.body:
+            case client.Command(key=key, digest=digest, ask=ask):
+                pass
+            case client.ApiCommand(key=key, digest=digest, ask=ask):
+                pass
+            case client.Watch():
+                return Arrival(WatchAsked(peer, correlation))
+            case client.Unwatch():
+                return Arrival(WatchAsked(peer, correlation, is_on=False))
+            case client.GetStatus():
+                return Arrival(StatusAsked(peer, correlation, self.version, self.pid))
+        unanswered[incoming.peer] += 1
+        asked = Asked(peer, correlation, key, digest, ask, unanswered=unanswered[incoming.peer])
+        return Arrival(asked)
+
+
+def refusal(incoming: Incoming, error: BadMessage) -> tuple[bytes, client.Refused]:
+    """The answer to a message that cannot be read, with its correlation if at least the head can."""
+    correlation = head.NO_CORRELATION
+    if incoming.frames:
+        try:
+            correlation = head.unpack(incoming.frames[0]).correlation
+        except BadMessage:
+            correlation = head.NO_CORRELATION
+    return correlation, client.Refused(code=error.code, detail=error.detail)
+
+
+@dataclass(slots=True)
+class BackDoor:
+    """Reads what workers send."""
+
+    _engine: codec.Decoder[worker.EngineReport] = field(default_factory=codec.engine_decoder)
+    _fetch: codec.Decoder[worker.FetchReport] = field(default_factory=codec.fetch_decoder)
+
+    def read(self, incoming: Incoming, role: WorkerRole) -> Arrival:
+        """One message as an event, with its blob if it has one.
+
+        Raises: BadMessage.
+        """
+        worker_id = WorkerId(incoming.name)
+        received: codec.Received[worker.EngineReport] | codec.Received[worker.FetchReport]
+        if role is WorkerRole.ENGINE:
+            received = self._engine.decode(incoming.frames)
+        else:
+            received = self._fetch.decode(incoming.frames)
+        blob = received.blobs[0] if received.blobs else None
+        return Arrival(Reported(worker_id, received.body, has_blob=blob is not None), blob)

@@ -1,0 +1,142 @@
+"""The hands of the Manager: what the core wants done, once it is durable that it does."""
+
+import logging
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, assert_never
+
+from kernel.core import actions
+from kernel.core.events import Event, Peer, PeerLost, StockTaken
+from kernel.protocol import client, codec, head, worker
+from kernel.protocol.codec import Frame
+from kernel.protocol.ids import Epoch, ImageId
+from kernel.protocol.specs import JobOrder, PictureOrder
+from kernel.shell import clock, journal
+from kernel.shell.bus import Router
+from kernel.shell.crew import Crew
+from kernel.shell.files import FileThread, Picture
+from kernel.shell.recall import DUE_AT_ONCE, Recall
+
+log = logging.getLogger("manager")
+
+
+class Companion(Protocol):
+    """The API process, when the Manager runs it."""
+
+    def start(self) -> None:
+        """Raises: OSError, if it cannot be started."""
+
+    def terminate(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Effects:
+    """Carries out effects in order. What follows from them at once is kept as `events` for the loop."""
+
+    front: Router
+    crew: Crew
+    files: FileThread
+    recall: Recall
+    companion: Companion
+    images_folder: Path
+    quota_bytes: int | None
+    epoch: Epoch
+    events: list[Event] = field(default_factory=list)
+    exit_code: int | None = None
+    _pictures: dict[ImageId, Picture] = field(default_factory=dict)
+
+    def keep_picture(self, action: actions.StorePicture, report: worker.ImageReady, data: Frame) -> None:
+        """Hold on to a picture's bytes until the core wants them stored or forgotten."""
+        self._pictures[action.image_id] = Picture(action.image_id, action.file_name, report.sha256, data)
+
+    def carry_out(self, effect: actions.Effect) -> None:
+        """Do one thing."""
+        match effect:
+            case actions.Reply(peer, correlation, message):
+                self.front.send(peer, codec.encode(message, correlation, self.epoch))
+            case actions.Push(peers, message):
+                self._push(peers, message)
+            case actions.Order(worker_id, message):
+                self.crew.send(worker_id, message)
+            case actions.GiveJob():
+                self._give_job(effect)
+            case actions.StorePicture(image_id) | actions.StoreAgain(image_id):
+                self.files.store(self._pictures[image_id])
+            case actions.ForgetPicture(image_id):
+                self._pictures.pop(image_id, None)
+            case actions.TakeStock():
+                self._take_stock()
+            case actions.Exit(code):
+                self.exit_code = code
+            case (
+                actions.LaunchWorker()
+                | actions.MintTicket()
+                | actions.TerminateWorker()
+                | actions.KillWorker()
+                | actions.ForgetWorker()
+            ):
+                self._run_worker(effect)
+            case actions.LaunchCompanion() | actions.TerminateCompanion() | actions.KillCompanion():
+                self._run_companion(effect)
+            case _:
+                assert_never(effect)
+
+    def _push(self, peers: tuple[Peer, ...], message: client.BrokerReply) -> None:
+        frames = codec.encode(message, head.NO_CORRELATION, self.epoch)
+        self.events += [PeerLost(peer) for peer in peers if not self.front.send(peer, frames)]
+
+    def _give_job(self, action: actions.GiveJob) -> None:
+        spec = self.recall.job_spec(action.job_id)
+        pictures = tuple(
+            PictureOrder(index=n, image_id=action.image_ids[n], seed=spec.seed + n) for n in action.positions
+        )
+        order = JobOrder(job_id=action.job_id, spec=spec, pictures=pictures)
+        run = worker.RunJob(attempt=action.attempt, lease=action.lease, order=order)
+        self.crew.send(action.worker_id, run)
+
+    def _take_stock(self) -> None:
+        due = self.recall.images_due(clock.now().unix_ms, self.quota_bytes)
+        free_bytes = shutil.disk_usage(self.images_folder).free
+        self.events.append(StockTaken(free_bytes, due, has_more_due=len(due) >= DUE_AT_ONCE))
+
+    def _run_worker(
+        self,
+        effect: actions.LaunchWorker
+        | actions.MintTicket
+        | actions.TerminateWorker
+        | actions.KillWorker
+        | actions.ForgetWorker,
+    ) -> None:
+        log.info(journal.line(type(effect).__name__, worker_id=effect.worker_id))
+        match effect:
+            case actions.LaunchWorker():
+                if (exited := self.crew.launch(effect)) is not None:
+                    self.events.append(exited)
+            case actions.MintTicket(peer, correlation):
+                ticket = self.crew.invite(effect)
+                self.front.send(peer, codec.encode(ticket, correlation, self.epoch))
+            case actions.TerminateWorker(worker_id):
+                self.crew.terminate(worker_id)
+            case actions.KillWorker(worker_id):
+                self.crew.kill(worker_id)
+            case actions.ForgetWorker(worker_id):
+                self.crew.forget(worker_id)
+            case _:
+                assert_never(effect)
+
+    def _run_companion(
+        self, effect: actions.LaunchCompanion | actions.TerminateCompanion | actions.KillCompanion
+    ) -> None:
+        log.info(journal.line(type(effect).__name__))
+        match effect:
+            case actions.LaunchCompanion():
+                self.companion.start()
+            case actions.TerminateCompanion():
+                self.companion.terminate()
+            case actions.KillCompanion():
+                self.companion.kill()
+            case _:
+                assert_never(effect)

@@ -1,0 +1,139 @@
+"""Image files, written and removed by a thread of their own, so that the broker never waits for a disk."""
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import Final
+
+from kernel.core.events import PictureNotStored, PictureStored
+from kernel.protocol.codec import Frame
+from kernel.protocol.ids import ImageId
+
+PART_ENDING: Final = ".part"
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """The bytes of a picture, and what they should be."""
+
+    image_id: ImageId
+    file_name: str
+    sha256: str
+    data: Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """These files are no more; named as the trash names them, `folder/name`."""
+
+    file_names: tuple[str, ...]
+
+
+Outcome = PictureStored | PictureNotStored | Removed
+
+
+class FileThread:
+    """Takes pictures to write and files to remove; `outcomes` fills up, and `fileno` becomes readable."""
+
+    def __init__(self, folders: dict[str, Path]) -> None:
+        """`folders` are the folders by the name that the trash knows them by; `images` is one of them."""
+        self._folders = folders
+        self._tasks: SimpleQueue[Picture | tuple[str, ...] | None] = SimpleQueue()
+        self._outcomes: deque[Outcome] = deque()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._thread = Thread(target=self._run, name="files", daemon=True)
+        for folder in folders.values():
+            folder.mkdir(parents=True, exist_ok=True)
+        self._thread.start()
+
+    def fileno(self) -> int:
+        return self._wake
+
+    def store(self, picture: Picture) -> None:
+        self._tasks.put(picture)
+
+    def remove(self, file_names: Sequence[str]) -> None:
+        self._tasks.put(tuple(file_names))
+
+    def take_outcomes(self) -> list[Outcome]:
+        """What has been done since the last call."""
+        try:
+            os.eventfd_read(self._wake)
+        except BlockingIOError:
+            return []
+        return [self._outcomes.popleft() for _ in range(len(self._outcomes))]
+
+    def close(self) -> None:
+        """Finish what was asked for, then end the thread."""
+        self._tasks.put(None)
+        self._thread.join()
+        os.close(self._wake)
+
+    def _run(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            outcome = self._write(task) if isinstance(task, Picture) else self._remove(task)
+            self._outcomes.append(outcome)
+            os.eventfd_write(self._wake, 1)
+
+    def _write(self, picture: Picture) -> Outcome:
+        if hashlib.sha256(picture.data).hexdigest() != picture.sha256:
+            return PictureNotStored(picture.image_id, "its bytes are not those that the worker sent")
+        try:
+            write_durably(self._folders["images"], picture.file_name, picture.data)
+        except OSError as error:
+            return PictureNotStored(picture.image_id, error.strerror or str(error))
+        return PictureStored(picture.image_id)
+
+    def _remove(self, file_names: tuple[str, ...]) -> Outcome:
+        removed = []
+        for file_name in file_names:
+            folder, _, name = file_name.partition("/")
+            try:
+                (self._folders[folder] / name).unlink(missing_ok=True)
+            except OSError:
+                continue  # it stays in the trash, and is tried again
+            removed.append(file_name)
+        return Removed(tuple(removed))
+
+
+def write_durably(folder: Path, name: str, data: Frame) -> None:
+    """Write a file so that it is there wholly or not at all, also after a power cut.
+
+    Raises: OSError; then nothing of it is left, not even the temporary file.
+    """
+    part = folder / (name + PART_ENDING)
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(folder / name)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+    sync_folder(folder)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable. Source: fsync(2), NOTES."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sweep(folder: Path, kept: set[str]) -> int:
+    """Remove the files that belong to nothing: half-written ones, and those whose row was never saved.
+
+    Returns: how many.
+    """
+    strays = [e for e in os.scandir(folder) if e.is_file(follow_symlinks=False) and e.name not in kept]
+    for entry in strays:
+        Path(entry.path).unlink()
+    return len(strays)

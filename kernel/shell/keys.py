@@ -1,0 +1,40 @@
+"""The CURVE key pairs of the Manager and of the client roles: made once, kept in the private bus folder."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+import zmq
+import zmq.auth
+
+from kernel.protocol.errors import BadConfiguration
+from kernel.protocol.rendezvous import SERVER_KEY_NAME, ClientRole, secret_key_file
+
+_PRIVATE: Final = 0o077
+
+
+def ensure_key_pair(bus_folder: Path, name: str) -> tuple[bytes, bytes]:
+    """The public and the secret key (Z85) of a name, made if they are not there yet.
+
+    Raises: BadConfiguration, if the key file cannot be read as one.
+    """
+    file = secret_key_file(bus_folder, name)
+    if not file.exists():
+        old_umask = os.umask(_PRIVATE)
+        try:
+            zmq.auth.create_certificates(bus_folder, name)
+        finally:
+            os.umask(old_umask)
+    try:
+        public, secret = zmq.auth.load_certificate(file)
+    except (OSError, ValueError) as error:
+        raise BadConfiguration(f"{file} is no key file: delete it, and a new one is made") from error
+    if secret is None:
+        raise BadConfiguration(f"{file} holds no secret key: delete it, and a new one is made")
+    return public, secret
+
+
+def ensure_all(bus_folder: Path) -> tuple[tuple[bytes, bytes], dict[ClientRole, bytes]]:
+    """The Manager's key pair, and the public key of each client role."""
+    roles = {role: ensure_key_pair(bus_folder, role.value)[0] for role in ClientRole}
+    return ensure_key_pair(bus_folder, SERVER_KEY_NAME), roles

@@ -1,0 +1,91 @@
+"""Worker processes on this host: started with a pipe that holds their ticket, watched until they are gone."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from kernel.protocol.ids import WorkerId
+from kernel.protocol.join import JOIN_FD_OPTION, Join, write_join
+from kernel.shell.ports import Exited
+
+LAST_WORDS_BYTES: Final = 4096
+LOGS_KEPT: Final = 50
+
+
+class SubprocessLauncher:
+    """Runs `python -m engine_worker.main` for each worker; its stderr goes to a log file of its own."""
+
+    def __init__(self, log_folder: Path) -> None:
+        self._log_folder = log_folder
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        log_folder.mkdir(parents=True, exist_ok=True)
+
+    def launch(self, join: Join) -> None:
+        reader, writer = os.pipe()
+        try:
+            command = [sys.executable, "-m", "engine_worker.main", JOIN_FD_OPTION, str(reader)]
+            self.start(join.worker_id, command, keep_open=(reader,))
+            os.write(writer, write_join(join))
+        finally:
+            os.close(reader)
+            os.close(writer)
+
+    def start(
+        self, name: str, command: Sequence[str], keep_open: tuple[int, ...] = (), *, is_logged: bool = True
+    ) -> None:
+        """Start a process in a session of its own, so that a Ctrl-C of the terminal is not meant for it.
+
+        With `is_logged` its output goes to its log file, else to where the Manager's own goes.
+
+        Raises: OSError, if it cannot be started.
+        """
+        self._remove_old_logs()
+        with self._log_file(name).open("wb") as log:
+            self._processes[name] = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log if is_logged else None,
+                stderr=log if is_logged else None,
+                pass_fds=keep_open,
+                start_new_session=True,
+            )
+
+    def poll(self) -> list[Exited]:
+        ended = [(name, p.returncode) for name, p in self._processes.items() if p.poll() is not None]
+        for name, _ in ended:
+            del self._processes[name]
+        return [Exited(name, describe_exit(code), self._last_words(name)) for name, code in ended]
+
+    def terminate(self, name: WorkerId | str) -> None:
+        if (process := self._processes.get(name)) is not None:
+            process.terminate()
+
+    def kill(self, name: WorkerId | str) -> None:
+        if (process := self._processes.get(name)) is not None:
+            process.kill()
+
+    def _log_file(self, name: str) -> Path:
+        return self._log_folder / f"{name}.log"
+
+    def _last_words(self, name: str) -> str:
+        with self._log_file(name).open("rb") as log:
+            size_bytes = log.seek(0, os.SEEK_END)
+            log.seek(max(0, size_bytes - LAST_WORDS_BYTES))
+            return log.read().decode(errors="replace")
+
+    def _remove_old_logs(self) -> None:
+        logs = sorted(self._log_folder.glob("w*.log"), key=lambda file: file.stat().st_mtime)
+        for file in logs[: max(0, len(logs) - LOGS_KEPT)]:
+            if file.stem not in self._processes:
+                file.unlink(missing_ok=True)
+
+
+def describe_exit(return_code: int) -> str:
+    """How a process ended, for a person."""
+    if return_code < 0:
+        return f"signal {signal.Signals(-return_code).name}"
+    return f"exit code {return_code}"

@@ -1,0 +1,37 @@
+"""One Manager for one data folder: an exclusive lock that the kernel drops with the process."""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Final
+
+from kernel.protocol.errors import AlreadyRunning
+
+LOCK_FILE: Final = "manager.lock"
+_MODE: Final = 0o600
+
+
+class DataLock:
+    """Held from construction until `release` or the end of the process."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take the lock, and write down who holds it.
+
+        Raises: AlreadyRunning, naming the holder's process id.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(self._file, 64, 0).decode(errors="replace").strip()
+            os.close(self._file)
+            raise AlreadyRunning(
+                f"{folder} is in use by a Manager with process id {holder or 'unknown'}: "
+                "stop it with `spoon stop`, or configure another database.folder"
+            ) from None
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        os.close(self._file)

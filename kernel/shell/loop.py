@@ -1,0 +1,142 @@
+"""The Manager's loop: gather what has happened, let the core decide, commit, and then act.
+
+Durable before visible: all saves of a batch are one transaction, and no message, process or file that
+follows from them exists before that transaction is on the disk. The batch is the group commit, too.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from kernel.core.actions import (
+    Action,
+    DropEngine,
+    DropJob,
+    Effect,
+    EndImage,
+    RecordChange,
+    Save,
+    StorePicture,
+    TrashPicture,
+)
+from kernel.core.broker import Broker
+from kernel.core.events import Asked, DeadlinePassed, Event, Now, Reported, StatusAsked
+from kernel.protocol import worker
+from kernel.protocol.client import DeviceStatus
+from kernel.protocol.vocabulary import ChangeKind
+from kernel.shell import journal
+from kernel.shell.decode import Arrival
+from kernel.shell.effects import Effects
+from kernel.shell.recall import Recall
+from kernel.shell.sources import Sources
+from kernel.shell.store import Store
+
+TRASH_AT_ONCE: Final = 200
+_TRASHING: Final = frozenset({DropEngine, DropJob, EndImage, TrashPicture})
+
+log = logging.getLogger("manager")
+
+
+@dataclass(slots=True)
+class Loop:
+    """Turns the world into events and actions into the world, batch by batch."""
+
+    broker: Broker
+    store: Store
+    recall: Recall
+    sources: Sources
+    effects: Effects
+    clock: Callable[[], Now]
+    devices: Callable[[], tuple[DeviceStatus, ...]]
+    has_trash: bool = True
+    is_removing: bool = False
+
+    def run(self) -> int:
+        """Live until the core says Exit. Returns: the exit code."""
+        self._commit(self.broker.start(self.clock()))
+        while self.effects.exit_code is None:
+            self._batch(self.sources.wait(self._patience_s()))
+            self._empty_trash()
+        return self.effects.exit_code
+
+    def _patience_s(self) -> float | None:
+        if self.effects.events:
+            return 0.0
+        deadline_s = self.broker.next_deadline()
+        return None if deadline_s is None else max(0.0, deadline_s - self.clock().mono_s)
+
+    def _batch(self, arrivals: list[Arrival]) -> None:
+        """Handle all that came, in one transaction."""
+        now = self.clock()
+        arrivals += map(Arrival, self.effects.events)
+        self.effects.events = []
+        deadline_s = self.broker.next_deadline()
+        if deadline_s is not None and deadline_s <= now.mono_s:
+            arrivals.append(Arrival(DeadlinePassed()))
+        if not arrivals:
+            return
+        effects: list[Effect] = []
+        for arrival in arrivals:
+            self._handle(arrival, now, effects)
+        self.store.commit()
+        for effect in effects:
+            self.effects.carry_out(effect)
+
+    def _handle(self, arrival: Arrival, now: Now, effects: list[Effect]) -> None:
+        event = self._with_facts(arrival.event)
+        log.debug("event=%s", event)
+        for action in self.broker.handle(event, now):
+            if isinstance(action, Save):
+                self._save(action)
+            else:
+                log.debug("action=%s", action)
+                effects.append(action)
+                if isinstance(action, StorePicture):
+                    self._keep_picture(action, arrival)
+
+    def _with_facts(self, event: Event) -> Event:
+        match event:
+            case Asked():
+                return replace(event, facts=self.recall.facts(event.key, event.ask))
+            case StatusAsked():
+                return replace(event, devices=self.devices())
+            case _:
+                return event
+
+    def _keep_picture(self, action: StorePicture, arrival: Arrival) -> None:
+        match arrival:
+            case Arrival(Reported(report=worker.ImageReady() as report), blob) if blob is not None:
+                self.effects.keep_picture(action, report, blob)
+
+    def _save(self, save: Save) -> None:
+        self.store.save(save)
+        if type(save) in _TRASHING:
+            self.has_trash = True
+        if isinstance(save, RecordChange) and save.row.kind in (ChangeKind.ENGINE, ChangeKind.MODEL):
+            log.info(journal.line("changed", kind=save.row.kind, id=save.row.id, state=save.row.state))
+
+    def _commit(self, actions: list[Action]) -> None:
+        """The start's own batch."""
+        effects: list[Effect] = []
+        for action in actions:
+            if isinstance(action, Save):
+                self._save(action)
+            else:
+                effects.append(action)
+        self.store.commit()
+        for effect in effects:
+            self.effects.carry_out(effect)
+
+    def _empty_trash(self) -> None:
+        """Have files removed whose rows are gone, and strike them off once they are."""
+        for removed in self.sources.removals:
+            self.store.forget_trash(removed.file_names)
+            self.is_removing = False
+            self.has_trash = self.has_trash or len(removed.file_names) == TRASH_AT_ONCE
+        self.sources.removals = []
+        if self.has_trash and not self.is_removing:
+            names = self.recall.trash(TRASH_AT_ONCE)
+            self.has_trash, self.is_removing = False, bool(names)
+            if names:
+                self.effects.files.remove(names)

@@ -1,0 +1,37 @@
+"""Where a worker runs is behind this port; the broker does not know."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from kernel.protocol.ids import WorkerId
+from kernel.protocol.join import Join
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """A process that has ended."""
+
+    name: str
+    """A worker's id, or the name of a companion."""
+    status: str
+    """For a person: `exit code 1`, `signal SIGKILL`."""
+    last_words: str
+
+
+class Launcher(Protocol):
+    """Starts and ends worker processes. All methods are called from the Manager's main thread."""
+
+    def launch(self, join: Join) -> None:
+        """Start a worker that joins with this ticket. Called once for each worker id.
+
+        Raises: OSError, if it cannot be started; the Manager then takes the worker for exited.
+        """
+
+    def poll(self) -> list[Exited]:
+        """The processes that have ended since the last call. Called after each SIGCHLD, never in a loop."""
+
+    def terminate(self, name: WorkerId | str) -> None:
+        """Ask a process to end (SIGTERM). A process that is gone already is no error."""
+
+    def kill(self, name: WorkerId | str) -> None:
+        """End a process (SIGKILL). A process that is gone already is no error."""

@@ -1,0 +1,105 @@
+"""What the database remembers and the core's memory does not: facts for events, and the start's snapshot."""
+
+from typing import Final
+
+import apsw
+import msgspec
+
+from kernel.core.events import Facts, Snapshot, StoredReply
+from kernel.core.rows import ImageRow, JobRow
+from kernel.named_sql import load_queries
+from kernel.protocol import client
+from kernel.protocol.ids import Epoch, EventSeq, ImageId, JobId
+from kernel.protocol.specs import JobSpec
+from kernel.protocol.vocabulary import GoneReason, JobState
+from kernel.shell import rowmap
+
+DUE_AT_ONCE: Final = 200
+"""So many images are ended in one transaction."""
+
+_reply: Final = msgspec.msgpack.Decoder(client.BrokerReply)
+
+
+class Recall:
+    """Reads on the writer's own connection, so that they see the open transaction."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._sql = load_queries("kernel.shell", "store.sql")
+        self._execute = connection.cursor().execute
+
+    def _rows(self, name: str, values: rowmap.SqlRow = ()) -> list[rowmap.SqlRow]:
+        return self._execute(self._sql[name], values).fetchall()
+
+    def facts(self, key: str, ask: client.Ask) -> Facts:
+        """What the core cannot know of a command: the stored reply, and the row that it is about."""
+        stored = self._stored_reply(key)
+        match ask:
+            case client.ClaimDownload() | client.FinishDownload() | client.DeleteImage():
+                return Facts(stored_reply=stored, image=self.image(ask.image_id))
+            case client.CancelJob() | client.DeleteJob():
+                return Facts(stored_reply=stored, ended_job=self._job(ask.job_id))
+            case _:
+                return Facts(stored_reply=stored)
+
+    def _stored_reply(self, key: str) -> StoredReply | None:
+        for digest, reply in self._execute(self._sql["stored_reply"], (key,)):
+            return StoredReply(digest, _reply.decode(reply))
+        return None
+
+    def image(self, image_id: ImageId) -> ImageRow | None:
+        for row in self._rows("image", (image_id,)):
+            return rowmap.image_row(row)
+        return None
+
+    def _job(self, job_id: JobId) -> JobRow | None:
+        for row in self._rows("job", (job_id,)):
+            return rowmap.job_row(row)
+        return None
+
+    def job_spec(self, job_id: JobId) -> JobSpec:
+        """What an open job asks for."""
+        return rowmap.job_spec(self._execute(self._sql["job_spec"], (job_id,)).get)
+
+    def snapshot(self, epoch: Epoch) -> Snapshot:
+        """Everything that is still open, as a start finds it."""
+        open_jobs = [
+            rowmap.job_row(row)
+            for status in (JobState.WAITING, JobState.PROCESSING)
+            for row in self._rows("open_jobs", (status,))
+        ]
+        stored: dict[str, set[int]] = {}
+        for job_id, position in self._execute(self._sql["stored_positions"]):
+            stored.setdefault(job_id, set()).add(position)
+        return Snapshot(
+            epoch=epoch,
+            models=tuple(map(rowmap.model_row, self._rows("models"))),
+            engines=tuple(map(rowmap.engine_row, self._rows("engines"))),
+            open_jobs=tuple(open_jobs),
+            stored_positions={job_id: frozenset(found) for job_id, found in stored.items()},
+            last_change=EventSeq(self._number("last_change")),
+            last_job_seq=self._number("last_job_seq"),
+        )
+
+    def _number(self, name: str) -> int:
+        return int(self._execute(self._sql[name]).get)
+
+    def images_due(self, now_ms: int, quota_bytes: int | None) -> tuple[tuple[ImageId, GoneReason], ...]:
+        """Images that have expired, then the oldest ones beyond the quota; at most DUE_AT_ONCE of them."""
+        expired = self._execute(self._sql["expired_images"], (now_ms, DUE_AT_ONCE))
+        due = {ImageId(image_id): GoneReason.EXPIRED for (image_id,) in expired}
+        excess_bytes = 0 if quota_bytes is None else self._number("kept_bytes") - quota_bytes
+        if excess_bytes > 0:
+            for image_id, size_bytes in self._execute(self._sql["oldest_images"], (DUE_AT_ONCE,)):
+                if excess_bytes <= 0 or len(due) >= DUE_AT_ONCE:
+                    break
+                due.setdefault(ImageId(image_id), GoneReason.QUOTA)
+                excess_bytes -= size_bytes
+        return tuple(due.items())
+
+    def kept_files(self) -> set[str]:
+        """The names of the files that images have."""
+        return {str(name) for (name,) in self._execute(self._sql["kept_files"])}
+
+    def trash(self, most: int) -> list[str]:
+        """Files to remove, as `folder/name`."""
+        return [str(name) for (name,) in self._execute(self._sql["trash"], (most,))]

@@ -1,0 +1,87 @@
+"""Rows of the core to bindings of SQL and back."""
+
+from dataclasses import asdict, fields
+from typing import Final
+
+import msgspec
+
+from kernel.core.rows import EngineRow, ImageRow, JobRow, ModelRow
+from kernel.protocol.specs import JobSpec
+
+SqlValue = None | int | float | bytes | str
+Bindings = dict[str, SqlValue]
+SqlRow = tuple[SqlValue, ...]
+
+_json: Final = msgspec.json.Encoder()
+_job_spec: Final = msgspec.json.Decoder(JobSpec)
+
+
+def to_json(value: object) -> str:
+    return _json.encode(value).decode()
+
+
+def model_bindings(row: ModelRow) -> Bindings:
+    return asdict(row) | {"tags": to_json(row.tags), "trigger_words": to_json(row.trigger_words)}
+
+
+def engine_bindings(row: EngineRow) -> Bindings:
+    return {
+        "engine_id": row.engine_id,
+        "name": row.name,
+        "spec": to_json(row.spec),
+        "status": row.status,
+        "error_code": row.error_code,
+        "error": row.error,
+        "device": row.device,
+        "memory_bytes": row.memory_bytes,
+        "created_at_ms": row.created_at_ms,
+        "started_at_ms": row.started_at_ms,
+    }
+
+
+def _names(kind: type[ModelRow | EngineRow | JobRow | ImageRow]) -> list[str]:
+    """The queries select the columns in the order of the row's fields."""
+    return [field.name for field in fields(kind)]
+
+
+_MODEL_COLUMNS: Final = _names(ModelRow)
+_ENGINE_COLUMNS: Final = _names(EngineRow)
+_JOB_COLUMNS: Final = _names(JobRow)
+_IMAGE_COLUMNS: Final = _names(ImageRow)
+
+
+def _decoded(columns: list[str], row: SqlRow, json_columns: frozenset[str]) -> dict[str, object]:
+    pairs = zip(columns, row, strict=True)
+    return {k: msgspec.json.decode(v) if k in json_columns and isinstance(v, str) else v for k, v in pairs}
+
+
+def model_row(row: SqlRow) -> ModelRow:
+    """Raises: msgspec.ValidationError, if the database holds something that this version does not know."""
+    values = _decoded(_MODEL_COLUMNS, row, frozenset({"tags", "trigger_words"}))
+    return msgspec.convert(values, ModelRow)
+
+
+def engine_row(row: SqlRow) -> EngineRow:
+    values = _decoded(_ENGINE_COLUMNS, row, frozenset({"spec"}))
+    return msgspec.convert(values, EngineRow)
+
+
+def image_row(row: SqlRow) -> ImageRow:
+    return msgspec.convert(dict(zip(_IMAGE_COLUMNS, row, strict=True)), ImageRow)
+
+
+def image_values(row: ImageRow) -> SqlRow:
+    """The columns of a new image, in the order of the query add_image."""
+    place = (row.image_id, row.job_id, row.engine_id, row.position, row.file_name, row.mime)
+    size = (row.width_px, row.height_px, row.size_bytes, row.sha256, row.seed)
+    life = (row.downloads, row.download_limit, row.created_at_ms, row.expires_at_ms)
+    return place + size + life
+
+
+def job_row(row: SqlRow) -> JobRow:
+    values = _decoded(_JOB_COLUMNS, row, frozenset({"image_ids", "warnings"}))
+    return msgspec.convert(values, JobRow)
+
+
+def job_spec(text: str) -> JobSpec:
+    return _job_spec.decode(text)

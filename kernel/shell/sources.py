@@ -1,0 +1,131 @@
+"""Where events come from: the two sockets, signals, ended processes, and the file thread."""
+
+import logging
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import zmq
+
+from kernel.core.events import CompanionExited, Event, StopAsked, WorkerExited
+from kernel.protocol import codec
+from kernel.protocol.errors import BadMessage
+from kernel.protocol.ids import WorkerId
+from kernel.shell import companion, journal
+from kernel.shell.bus import Gate, Router
+from kernel.shell.crew import Crew
+from kernel.shell.decode import Arrival, BackDoor, FrontDoor, refusal
+from kernel.shell.files import FileThread, Removed
+from kernel.shell.ports import Launcher
+from kernel.shell.signals import SignalPipe
+
+BATCH_MESSAGES: Final = 256
+BATCH_S: Final = 0.002
+
+log = logging.getLogger("manager")
+
+
+@dataclass(slots=True)
+class Sources:
+    """Waits for whatever comes first, then takes all that is there, up to a batch."""
+
+    front: Router
+    back: Router
+    gate: Gate
+    crew: Crew
+    launcher: Launcher
+    files: FileThread
+    signals: SignalPipe
+    front_door: FrontDoor
+    back_door: BackDoor
+    batch_messages: int = BATCH_MESSAGES
+    removals: list[Removed] = field(default_factory=list)
+    """What the file thread has removed, for the trash."""
+    _poller: zmq.Poller = field(default_factory=zmq.Poller)
+
+    def open(self) -> None:
+        """Begin to watch."""
+        for source in (self.front.socket, self.back.socket, self.gate.socket, self.files, self.signals):
+            self._poller.register(source, zmq.POLLIN)
+
+    def wait(self, timeout_s: float | None) -> list[Arrival]:
+        """Everything that has come, after waiting for the first of it. Units: seconds; None: for ever."""
+        timeout_ms = None if timeout_s is None else max(0, int(timeout_s * 1000 + 0.999))
+        ready = {source for source, _ in self._poller.poll(timeout_ms)}
+        if self.gate.socket in ready:
+            self.gate.answer()
+        arrivals: list[Arrival] = []
+        if self.signals.fileno() in ready:
+            arrivals += map(Arrival, self._take_signals())
+        if self.files.fileno() in ready:
+            arrivals += map(Arrival, self._take_files())
+        if self.front.socket in ready or self.back.socket in ready:
+            self._drain(arrivals)
+        return arrivals
+
+    def _take_signals(self) -> list[Event]:
+        events: list[Event] = []
+        for number in self.signals.take():
+            if number is not signal.SIGCHLD:
+                log.info(journal.line("signal", number=number.name))
+                events.append(StopAsked())
+        for exited in self.launcher.poll():
+            log.info(journal.line("process_exited", name=exited.name, status=exited.status))
+            if exited.name == companion.NAME:
+                events.append(CompanionExited(exited.status))
+            else:
+                events.append(WorkerExited(WorkerId(exited.name), exited.status, exited.last_words))
+        return events
+
+    def _take_files(self) -> list[Event]:
+        events: list[Event] = []
+        for outcome in self.files.take_outcomes():
+            if isinstance(outcome, Removed):
+                self.removals.append(outcome)
+            else:
+                events.append(outcome)
+        return events
+
+    def _drain(self, arrivals: list[Arrival]) -> None:
+        """Take turns between the sockets until both are empty or the batch is full."""
+        end_s = time.monotonic() + BATCH_S
+        unanswered: Counter[bytes] = Counter()
+        taken, went_dry = 0, 0
+        turns: list[Callable[[], bool]] = [
+            lambda: self._take_front(arrivals, unanswered),
+            lambda: self._take_back(arrivals),
+        ]
+        while went_dry < len(turns) and taken < self.batch_messages and time.monotonic() < end_s:
+            went_dry = 0
+            for take in turns:
+                if take():
+                    taken += 1
+                else:
+                    went_dry += 1
+
+    def _take_front(self, arrivals: list[Arrival], unanswered: Counter[bytes]) -> bool:
+        if (incoming := self.front.receive()) is None:
+            return False
+        try:
+            arrivals.append(self.front_door.read(incoming, unanswered))
+        except BadMessage as error:
+            log.warning(journal.line("bad_message", name=incoming.name, detail=error.detail))
+            correlation, answer = refusal(incoming, error)
+            self.front.send(incoming.peer, codec.encode(answer, correlation, self.front_door.epoch))
+        return True
+
+    def _take_back(self, arrivals: list[Arrival]) -> bool:
+        if (incoming := self.back.receive()) is None:
+            return False
+        worker_id = WorkerId(incoming.name)
+        if (role := self.crew.role(worker_id)) is None:
+            return True  # its key was revoked while the message was on its way
+        self.crew.seen(worker_id, incoming.peer)
+        try:
+            arrivals.append(self.back_door.read(incoming, role))
+        except BadMessage as error:
+            log.warning(journal.line("bad_message", worker_id=worker_id, detail=error.detail))
+        return True

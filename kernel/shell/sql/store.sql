@@ -1,0 +1,155 @@
+-- save_model: a model, new or changed
+INSERT INTO model (model_id, name, uri, status, error_code, error, model_type, model_base, variant, tags,
+                   trigger_words, declared_base, declared_sha256, sha256, size_bytes, memory_bytes,
+                   parameters, prediction_type, native_size_px, created_at_ms)
+VALUES (:model_id, :name, :uri, :status, :error_code, :error, :model_type, :model_base, :variant, :tags,
+        :trigger_words, :declared_base, :declared_sha256, :sha256, :size_bytes, :memory_bytes,
+        :parameters, :prediction_type, :native_size_px, :created_at_ms)
+ON CONFLICT (model_id) DO UPDATE SET
+    status = excluded.status, error_code = excluded.error_code, error = excluded.error,
+    model_type = excluded.model_type, model_base = excluded.model_base, variant = excluded.variant,
+    sha256 = excluded.sha256, size_bytes = excluded.size_bytes, memory_bytes = excluded.memory_bytes,
+    parameters = excluded.parameters, prediction_type = excluded.prediction_type,
+    native_size_px = excluded.native_size_px;
+
+-- drop_model: forget a model
+DELETE FROM model WHERE model_id = ?;
+
+-- save_engine: an engine, new or changed
+INSERT INTO engine (engine_id, name, spec, status, error_code, error, device, memory_bytes,
+                    created_at_ms, started_at_ms)
+VALUES (:engine_id, :name, :spec, :status, :error_code, :error, :device, :memory_bytes,
+        :created_at_ms, :started_at_ms)
+ON CONFLICT (engine_id) DO UPDATE SET
+    status = excluded.status, error_code = excluded.error_code, error = excluded.error,
+    device = excluded.device, memory_bytes = excluded.memory_bytes, started_at_ms = excluded.started_at_ms;
+
+-- trash_images_of_engine: the files of an engine's images that are still there
+INSERT OR IGNORE INTO trash (file_name, since_ms)
+SELECT 'images/' || file_name, :at_ms FROM image WHERE engine_id = :engine_id AND gone_reason IS NULL;
+
+-- drop_images_of_engine: with the engine go its images
+DELETE FROM image WHERE engine_id = ?;
+
+-- drop_jobs_of_engine: with the engine go its jobs
+DELETE FROM job WHERE engine_id = ?;
+
+-- drop_engine: forget an engine
+DELETE FROM engine WHERE engine_id = ?;
+
+-- add_job: a new job
+INSERT INTO job (seq, job_id, engine_id, status, priority, spec, image_ids, attempts, crashes, warnings,
+                 created_at_ms)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- save_job: what can change of a job
+UPDATE job SET status = ?, attempts = ?, crashes = ?, error_code = ?, error = ?, warnings = ?,
+               started_at_ms = ?, finished_at_ms = ?
+WHERE job_id = ?;
+
+-- trash_images_of_job: the files of a job's images that are still there
+INSERT OR IGNORE INTO trash (file_name, since_ms)
+SELECT 'images/' || file_name, :at_ms FROM image WHERE job_id = :job_id AND gone_reason IS NULL;
+
+-- drop_images_of_job: with the job go its images
+DELETE FROM image WHERE job_id = ?;
+
+-- drop_job: forget a job
+DELETE FROM job WHERE job_id = ?;
+
+-- add_image: a picture that is on the disk
+INSERT INTO image (image_id, job_id, engine_id, position, file_name, mime, width_px, height_px, size_bytes,
+                   sha256, seed, downloads, download_limit, created_at_ms, expires_at_ms)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- count_download: one more whole download
+UPDATE image SET downloads = downloads + 1 WHERE image_id = ?;
+
+-- trash_image: the file of one image, if it is still there
+INSERT OR IGNORE INTO trash (file_name, since_ms)
+SELECT 'images/' || file_name, :at_ms FROM image WHERE image_id = :image_id AND gone_reason IS NULL;
+
+-- end_image: the image is gone
+UPDATE image SET gone_reason = :reason, gone_at_ms = :at_ms
+WHERE image_id = :image_id AND gone_reason IS NULL;
+
+-- trash_file: a file without a row
+INSERT OR IGNORE INTO trash (file_name, since_ms) VALUES (?, ?);
+
+-- save_reply: the answer to a command
+INSERT INTO idempotency (key, digest, reply, created_at_ms) VALUES (?, ?, ?, ?);
+
+-- record_change: a numbered change
+INSERT INTO event (seq, kind, id, state, at_ms) VALUES (?, ?, ?, ?, ?);
+
+-- forget_replies: answers that nobody will ask for again
+DELETE FROM idempotency WHERE created_at_ms < ?;
+
+-- forget_changes: all but the newest changes
+DELETE FROM event WHERE seq <= (SELECT max(seq) FROM event) - ?;
+
+-- stored_reply: what was answered to a command
+SELECT digest, reply FROM idempotency WHERE key = ?;
+
+-- image: one image
+SELECT image_id, job_id, engine_id, position, file_name, mime, width_px, height_px, size_bytes, sha256, seed,
+       downloads, download_limit, created_at_ms, expires_at_ms, gone_reason, gone_at_ms
+FROM image WHERE image_id = ?;
+
+-- job: one job, without its spec
+SELECT job_id, seq, engine_id, status, priority, spec ->> '$.seed', image_ids, attempts, crashes,
+       created_at_ms, started_at_ms, finished_at_ms, error_code, error, warnings
+FROM job WHERE job_id = ?;
+
+-- job_spec: what a job asks for
+SELECT spec FROM job WHERE job_id = ?;
+
+-- models: every model
+SELECT model_id, name, uri, status, model_type, model_base, variant, tags, trigger_words, declared_base,
+       declared_sha256, created_at_ms, error_code, error, sha256, size_bytes, memory_bytes, parameters,
+       prediction_type, native_size_px
+FROM model ORDER BY model_id;
+
+-- engines: every engine
+SELECT engine_id, name, spec, status, created_at_ms, error_code, error, device, memory_bytes, started_at_ms
+FROM engine ORDER BY engine_id;
+
+-- open_jobs: the jobs of one status, without their specs, in the order of arrival
+SELECT job_id, seq, engine_id, status, priority, spec ->> '$.seed', image_ids, attempts, crashes,
+       created_at_ms, started_at_ms, finished_at_ms, error_code, error, warnings
+FROM job WHERE status = ? ORDER BY seq;
+
+-- stored_positions: which pictures of open jobs are there already
+SELECT image.job_id, image.position FROM job JOIN image USING (job_id)
+WHERE job.status IN ('waiting', 'processing');
+
+-- last_change: the number of the newest change
+SELECT coalesce(max(seq), 0) FROM event;
+
+-- last_job_seq: the number of the newest job
+SELECT coalesce(max(seq), 0) FROM job;
+
+-- expired_images: images whose time is over, oldest first
+SELECT image_id FROM image WHERE gone_reason IS NULL AND expires_at_ms <= ?
+ORDER BY expires_at_ms LIMIT ?;
+
+-- kept_bytes: how much disk the images take
+SELECT coalesce(sum(size_bytes), 0) FROM image WHERE gone_reason IS NULL;
+
+-- oldest_images: images by age, oldest first
+SELECT image_id, size_bytes FROM image WHERE gone_reason IS NULL ORDER BY created_at_ms LIMIT ?;
+
+-- kept_files: the files that images have
+SELECT file_name FROM image WHERE gone_reason IS NULL;
+
+-- trash: files to remove
+SELECT file_name FROM trash LIMIT ?;
+
+-- forget_trash: a file that is removed
+DELETE FROM trash WHERE file_name = ?;
+
+-- meta: one number of the installation
+SELECT value FROM meta WHERE name = ?;
+
+-- set_meta: one number of the installation
+INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value;

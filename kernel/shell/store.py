@@ -1,0 +1,156 @@
+"""The database, written by this process alone: a batch of saves is one transaction."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final, assert_never
+
+import apsw
+import msgspec
+
+from kernel.core import actions
+from kernel.core.rows import JobRow
+from kernel.named_sql import load_queries
+from kernel.protocol.errors import DatabaseUnusable
+from kernel.protocol.ids import Epoch
+from kernel.protocol.specs import JobSpec
+from kernel.shell import migrations, rowmap
+
+OLDEST_SQLITE: Final = (3, 51, 3)
+"""Older ones can corrupt a WAL database. Source: SQLite's release notes, "WAL-reset bug"."""
+BUSY_TIMEOUT_MS: Final = 5_000
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+
+
+def check_sqlite_version() -> None:
+    """Raises: DatabaseUnusable, if the SQLite inside apsw is too old."""
+    found = apsw.sqlite_lib_version()
+    if tuple(int(part) for part in found.split(".")) < OLDEST_SQLITE:
+        wanted = ".".join(map(str, OLDEST_SQLITE))
+        raise DatabaseUnusable(f"SQLite {found} is too old, {wanted} is needed: pip install --upgrade apsw")
+
+
+class Store:
+    """One connection, used from one thread."""
+
+    def __init__(self, file: Path) -> None:
+        """Open or create the database, check it, and bring it to the present schema.
+
+        Raises: DatabaseUnusable.
+        """
+        check_sqlite_version()
+        self._sql = load_queries("kernel.shell", "store.sql")
+        try:
+            self.connection = apsw.Connection(str(file))
+            self._prepare(file)
+        except apsw.Error as error:
+            raise DatabaseUnusable(f"{file}: {error}") from error
+        self._execute = self.connection.cursor().execute
+
+    def _prepare(self, file: Path) -> None:
+        self.connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        for name, value in (("journal_mode", "wal"), ("synchronous", "full"), ("foreign_keys", "on")):
+            self.connection.pragma(name, value)
+        verdict = self.connection.pragma("quick_check")
+        if verdict != "ok":
+            raise DatabaseUnusable(f"{file} is damaged ({verdict}): restore a backup, see docs/cli.md")
+        migrations.migrate(self.connection)
+
+    def next_epoch(self) -> Epoch:
+        """Count this start of the Manager."""
+        with self.connection:
+            epoch = Epoch((self._execute(self._sql["meta"], ("epoch",)).get or 0) + 1)
+            self._run("set_meta", ("epoch", epoch))
+        return epoch
+
+    def forget_trash(self, file_names: Iterable[str]) -> None:
+        """Strike files off the trash that are removed now, in a transaction of their own."""
+        with self.connection:
+            for file_name in file_names:
+                self._run("forget_trash", (file_name,))
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def commit(self) -> None:
+        """Make the batch durable: when this returns, it survives a power cut (synchronous=FULL)."""
+        if self.connection.in_transaction:
+            self._execute("COMMIT")
+
+    def save(self, save: actions.Save) -> None:
+        """Put one save into the batch's transaction; the first one opens it."""
+        if not self.connection.in_transaction:
+            self._execute("BEGIN IMMEDIATE")
+        match save:
+            case actions.RecordChange(row):
+                self._run("record_change", (row.seq, row.kind, row.id, row.state, row.at_ms))
+            case actions.SaveReply(key, digest, reply, at_ms):
+                self._run("save_reply", (key, digest, _encode(reply), at_ms))
+            case actions.AddJob(row, spec):
+                self._add_job(row, spec)
+            case actions.SaveJob(row):
+                self._save_job(row)
+            case actions.AddImage() | actions.CountDownload() | actions.EndImage() | actions.TrashPicture():
+                self._save_image(save)
+            case actions.SaveModel() | actions.DropModel() | actions.SaveEngine():
+                self._save_setup(save)
+            case actions.DropEngine() | actions.DropJob() | actions.ForgetOld():
+                self._drop(save)
+            case _:
+                assert_never(save)
+
+    def _run(self, name: str, values: rowmap.SqlRow | rowmap.Bindings = ()) -> None:
+        self._execute(self._sql[name], values)
+
+    def _add_job(self, row: JobRow, spec: JobSpec) -> None:
+        columns = (row.seq, row.job_id, row.engine_id, row.status, row.priority, rowmap.to_json(spec))
+        more = (rowmap.to_json(row.image_ids), row.attempts, row.crashes, "[]", row.created_at_ms)
+        self._run("add_job", columns + more)
+
+    def _save_job(self, row: JobRow) -> None:
+        warnings = rowmap.to_json(row.warnings)
+        columns = (row.status, row.attempts, row.crashes, row.error_code, row.error, warnings)
+        self._run("save_job", (*columns, row.started_at_ms, row.finished_at_ms, row.job_id))
+
+    def _save_image(
+        self, save: actions.AddImage | actions.CountDownload | actions.EndImage | actions.TrashPicture
+    ) -> None:
+        match save:
+            case actions.AddImage(row):
+                self._run("add_image", rowmap.image_values(row))
+            case actions.CountDownload(image_id):
+                self._run("count_download", (image_id,))
+            case actions.EndImage(image_id, reason, at_ms):
+                self._run("trash_image", {"image_id": image_id, "at_ms": at_ms})
+                self._run("end_image", {"image_id": image_id, "reason": reason, "at_ms": at_ms})
+            case actions.TrashPicture(_, file_name, at_ms):
+                self._run("trash_file", (f"images/{file_name}", at_ms))
+            case _:
+                assert_never(save)
+
+    def _save_setup(self, save: actions.SaveModel | actions.DropModel | actions.SaveEngine) -> None:
+        match save:
+            case actions.SaveModel(row):
+                self._run("save_model", rowmap.model_bindings(row))
+            case actions.DropModel(model_id):
+                self._run("drop_model", (model_id,))
+            case actions.SaveEngine(row):
+                self._run("save_engine", rowmap.engine_bindings(row))
+            case _:
+                assert_never(save)
+
+    def _drop(self, save: actions.DropEngine | actions.DropJob | actions.ForgetOld) -> None:
+        match save:
+            case actions.DropEngine(engine_id, at_ms):
+                self._run("trash_images_of_engine", {"engine_id": engine_id, "at_ms": at_ms})
+                for name in ("drop_images_of_engine", "drop_jobs_of_engine", "drop_engine"):
+                    self._run(name, (engine_id,))
+            case actions.DropJob(job_id, at_ms):
+                self._run("trash_images_of_job", {"job_id": job_id, "at_ms": at_ms})
+                for name in ("drop_images_of_job", "drop_job"):
+                    self._run(name, (job_id,))
+            case actions.ForgetOld(before_ms, kept):
+                self._run("forget_replies", (before_ms,))
+                self._run("forget_changes", (kept,))
+            case _:
+                assert_never(save)

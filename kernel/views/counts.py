@@ -1,0 +1,30 @@
+"""How much there is of everything: what the metrics show."""
+
+from dataclasses import dataclass
+
+from kernel.views.reader import Reader
+from kernel.views.rows import GroupCount, Total
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Rows by state, and the images that can be downloaded with their bytes on disk."""
+
+    models: dict[str, int]
+    engines: dict[str, int]
+    jobs: dict[str, int]
+    images: Total
+
+
+def count_all(reader: Reader) -> Counts:
+    """Count; at 100,000 jobs this takes some tens of milliseconds."""
+    return Counts(
+        models=_by_state(reader, "count_models"),
+        engines=_by_state(reader, "count_engines"),
+        jobs=_by_state(reader, "count_jobs"),
+        images=reader.one("count_images", Total, {}) or Total(0, 0),
+    )
+
+
+def _by_state(reader: Reader, query: str) -> dict[str, int]:
+    return {group.state: group.count for group in reader.all(query, GroupCount, {})}

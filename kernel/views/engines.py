@@ -1,0 +1,41 @@
+"""Engines, newest first, each with the number of its open jobs."""
+
+from dataclasses import dataclass
+
+from kernel.protocol.ids import EngineId
+from kernel.protocol.vocabulary import EngineState
+from kernel.views.page import Page, page_of
+from kernel.views.reader import Reader
+from kernel.views.rows import EngineRow
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFilter:
+    """Which engines; None lets every one through."""
+
+    status: EngineState | None = None
+    name: str | None = None
+    checkpoint: str | None = None
+
+
+def find_engine(reader: Reader, engine_id: EngineId) -> EngineRow | None:
+    """One engine by its id."""
+    return reader.one("engine", EngineRow, {"engine_id": engine_id})
+
+
+def list_engines(
+    reader: Reader, wanted: EngineFilter, limit: int, after: str | None = None
+) -> Page[EngineRow]:
+    """A page of engines."""
+    found = reader.all(
+        "engines",
+        EngineRow,
+        {
+            "status": wanted.status,
+            "name": wanted.name,
+            "checkpoint": wanted.checkpoint,
+            "after": after,
+            "limit": limit + 1,
+        },
+    )
+    return page_of(found, limit, lambda row: row.engine_id)

@@ -1,0 +1,47 @@
+"""Images, newest first, each with the recipe it was made by."""
+
+from dataclasses import dataclass
+
+from kernel.protocol.ids import EngineId, ImageId, JobId
+from kernel.views.page import Page, page_of
+from kernel.views.reader import Reader
+from kernel.views.rows import ImageRow
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFilter:
+    """Which images; None lets every one through."""
+
+    job_id: JobId | None = None
+    engine_id: EngineId | None = None
+    is_gone: bool | None = None
+
+
+def find_image(reader: Reader, image_id: ImageId) -> ImageRow | None:
+    """One image by its id."""
+    return reader.one("image", ImageRow, {"image_id": image_id})
+
+
+def list_images(
+    reader: Reader, wanted: ImageFilter, now_ms: int, limit: int, after: str | None = None
+) -> Page[ImageRow]:
+    """A page of images. One whose time is over counts as gone, although its file may still lie there."""
+    found = reader.all(
+        _query_of(wanted),
+        ImageRow,
+        {
+            "job_id": wanted.job_id,
+            "engine_id": wanted.engine_id,
+            "is_gone": None if wanted.is_gone is None else int(wanted.is_gone),
+            "now_ms": now_ms,
+            "after": after,
+            "limit": limit + 1,
+        },
+    )
+    return page_of(found, limit, lambda row: row.image_id)
+
+
+def _query_of(wanted: ImageFilter) -> str:
+    if wanted.job_id is not None:
+        return "images_by_job"
+    return "images_by_engine" if wanted.engine_id is not None else "images"

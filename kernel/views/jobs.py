@@ -1,0 +1,68 @@
+"""Jobs, newest first, and where a waiting one stands in its queue."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from kernel.protocol.errors import wrong_field
+from kernel.protocol.ids import EngineId, JobId
+from kernel.protocol.vocabulary import JobState
+from kernel.views.page import Page, page_of
+from kernel.views.reader import Reader
+from kernel.views.rows import JobRow, Position
+
+NEWEST: Final = 2**63 - 1
+"""The largest rowid of SQLite: every job comes before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs; None lets every one through."""
+
+    status: JobState | None = None
+    engine_id: EngineId | None = None
+
+
+def find_job(reader: Reader, job_id: JobId) -> JobRow | None:
+    """One job by its id."""
+    return reader.one("job", JobRow, {"job_id": job_id})
+
+
+def list_jobs(reader: Reader, wanted: JobFilter, limit: int, after: str | None = None) -> Page[JobRow]:
+    """A page of jobs.
+
+    Raises: InvalidField, if `after` is not a cursor of this list.
+    """
+    found = reader.all(
+        _query_of(wanted),
+        JobRow,
+        {
+            "status": wanted.status,
+            "engine_id": wanted.engine_id,
+            "after": NEWEST if after is None else _seq_of(after),
+            "limit": limit + 1,
+        },
+    )
+    return page_of(found, limit, lambda row: str(row.seq))
+
+
+def jobs_ahead(reader: Reader, job: JobRow) -> int:
+    """How many waiting jobs of the same engine go before this one: higher priority first, then older."""
+    found = reader.one(
+        "jobs_ahead",
+        Position,
+        {"engine_id": job.engine_id, "priority": job.priority, "seq": job.seq},
+    )
+    return found.ahead if found else 0
+
+
+def _query_of(wanted: JobFilter) -> str:
+    """Each combination of filters is a query of its own, so that each has its index."""
+    by_status = "_by_status" if wanted.status is not None else ""
+    by_engine = "_by_engine" if wanted.engine_id is not None else ""
+    return f"jobs{by_engine}{by_status}"
+
+
+def _seq_of(cursor: str) -> int:
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= len(str(NEWEST))):
+        raise wrong_field("after", "this is not a cursor: take `next` from the page before")
+    return min(int(cursor), NEWEST)

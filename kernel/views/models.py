@@ -1,0 +1,43 @@
+"""Models, newest first."""
+
+from dataclasses import dataclass
+
+from kernel.protocol.ids import ModelId
+from kernel.protocol.vocabulary import ModelBase, ModelState, ModelType
+from kernel.views.page import Page, page_of
+from kernel.views.reader import Reader
+from kernel.views.rows import ModelRow
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFilter:
+    """Which models; None lets every one through."""
+
+    status: ModelState | None = None
+    model_type: ModelType | None = None
+    model_base: ModelBase | None = None
+    name: str | None = None
+    tag: str | None = None
+
+
+def find_model(reader: Reader, model_id: ModelId) -> ModelRow | None:
+    """One model by its id."""
+    return reader.one("model", ModelRow, {"model_id": model_id})
+
+
+def list_models(reader: Reader, wanted: ModelFilter, limit: int, after: str | None = None) -> Page[ModelRow]:
+    """A page of models."""
+    found = reader.all(
+        "models",
+        ModelRow,
+        {
+            "status": wanted.status,
+            "model_type": wanted.model_type,
+            "model_base": wanted.model_base,
+            "name": wanted.name,
+            "tag": wanted.tag,
+            "after": after,
+            "limit": limit + 1,
+        },
+    )
+    return page_of(found, limit, lambda row: row.model_id)

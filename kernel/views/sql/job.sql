@@ -1,0 +1,2 @@
+-- One job.
+SELECT * FROM job WHERE job_id = :job_id;

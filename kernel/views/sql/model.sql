@@ -1,0 +1,2 @@
+-- One model.
+SELECT * FROM model WHERE model_id = :model_id;

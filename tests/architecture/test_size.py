@@ -1,0 +1,46 @@
+"""Files and functions stay short enough to be read in one go."""
+
+import ast
+from collections.abc import Iterator
+
+from tests.architecture.source_files import ROOT, sources
+
+MAX_FILE_LINES = 300
+MAX_FUNCTION_LINES = 40
+
+EXEMPT_FILES = {
+    "kernel/protocol/client.py": "every message of one direction, to be read side by side",
+}
+EXEMPT_FUNCTIONS: dict[str, str] = {}
+
+
+def functions() -> Iterator[tuple[str, int]]:
+    """Every function of the packages as `file:name`, with its length in lines, decorators not counted."""
+    for path in sources():
+        tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                yield f"{path}:{node.name}", (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def test_no_file_is_longer_than_300_lines() -> None:
+    lengths = {str(path): len((ROOT / path).read_text(encoding="utf-8").splitlines()) for path in sources()}
+    too_long = {path: length for path, length in lengths.items() if length > MAX_FILE_LINES}
+    assert {path: length for path, length in too_long.items() if path not in EXEMPT_FILES} == {}
+    assert set(EXEMPT_FILES) <= set(too_long), "an exemption is no longer needed"
+
+
+def test_no_function_is_longer_than_40_lines() -> None:
+    too_long = {name: length for name, length in functions() if length > MAX_FUNCTION_LINES}
+    assert {name: length for name, length in too_long.items() if name not in EXEMPT_FUNCTIONS} == {}
+    assert set(EXEMPT_FUNCTIONS) <= set(too_long), "an exemption is no longer needed"
+
+
+def test_every_module_says_in_its_first_line_what_lives_there() -> None:
+    empty = {path for path in sources() if (ROOT / path).stat().st_size == 0}
+    silent = [
+        str(path)
+        for path in sources()
+        if path not in empty and not ast.get_docstring(ast.parse((ROOT / path).read_text(encoding="utf-8")))
+    ]
+    assert silent == []

@@ -1,0 +1,102 @@
+"""The commands that need no server: configuration, doctor, help, and those that become the server."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.integration.admin.command import Spoon
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_effective_configuration_is_listed_with_its_origins(here: Spoon) -> None:
+    Path("mine.toml").write_text("images.disk_quota = '50GB'\n", encoding="utf-8")
+    lines = here("--config", "mine.toml", "config", "check").out.splitlines()
+    words = [line.split() for line in lines]
+    assert ["images.disk_quota", '"50GB"', "mine.toml:1"] in words
+    assert ["server.port", "1", "SPOON_SERVER_PORT"] in words
+    assert ["server.threads", "16", "default"] in words
+
+
+def test_the_effective_configuration_is_listed_in_json(here: Spoon) -> None:
+    listed = json.loads(here("config", "check", "--json").out)
+    assert {"key": "images.expire_after", "value": '"7d"', "origin": "default",
+            "variable": "SPOON_IMAGES_EXPIRE_AFTER"} in listed  # fmt: skip
+
+
+def test_a_wrong_configuration_is_a_mistake_of_usage(here: Spoon) -> None:
+    Path("mine.toml").write_text("[server]\nprot = 1\n", encoding="utf-8")
+    ended = here("--config", "mine.toml", "serve")
+    assert ended.code == 2
+    assert ended.err == (
+        "spoon: mine.toml: unknown key server.prot: did you mean server.port? [bad_configuration]\n"
+    )
+
+
+def test_an_unknown_command_is_a_mistake_of_usage(here: Spoon) -> None:
+    ended = here("jbos")
+    assert ended.code == 2
+    assert "No such command 'jbos'" in ended.err
+
+
+def test_the_doctor_says_what_is_there_and_what_is_not(here: Spoon) -> None:
+    here.environ["SPOON_IMAGES_MIN_FREE"] = "1000TB"
+    ended = here("doctor", "--json")
+    found = {one["subject"]: one for one in json.loads(ended.out)}
+    assert ended.code == 1
+    assert found["python"]["verdict"] == "ok"
+    assert found["SQLite"]["verdict"] == "ok"
+    assert found["disk"]["verdict"] == "missing"
+    assert "move images.folder to a larger disk" in found["disk"]["remedy"]
+    assert found["Manager"]["verdict"] == "note"
+
+
+def test_the_doctor_names_the_remedy_below_the_table(here: Spoon) -> None:
+    here.environ["SPOON_BUS_FOLDER"] = "x" * 120
+    assert "socket paths: set bus.folder to a shorter path" in here("doctor").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "module"),
+    [
+        (["serve"], ["kernel.main", "--with-api"]),
+        (["manager"], ["kernel.main"]),
+        (["api"], ["api.main"]),
+        (["worker", "--join-file", "t.ticket"], ["engine_worker.main", "--join-file"]),
+    ],
+)
+def test_a_command_becomes_its_process(
+    here: Spoon, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: list[str], module: list[str]
+) -> None:
+    became: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda path, argv: became.append([path, *argv]))
+    Path("mine.toml").touch()
+    Path("t.ticket").touch()
+    assert here("--config", "mine.toml", *arguments).code == 0
+    last = str(tmp_path / ("t.ticket" if "worker" in arguments else "mine.toml"))
+    assert became == [
+        [sys.executable, sys.executable, "-P", "-m", *module]
+        + ([] if "worker" in arguments else ["--config"])
+        + [last]
+    ]
+
+
+def test_a_reader_that_has_had_enough_is_not_complained_about() -> None:
+    command = f"{sys.executable} -m api.admin.main config check | true"
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert ended.stderr == ""
+
+
+def test_the_help_comes_without_anything_heavy() -> None:
+    code = (
+        "import sys\nfrom api.admin.main import run\nrun(['--help'], {})\n"
+        "heavy = {'httpx', 'zmq', 'apsw', 'falcon', 'torch', 'asyncio'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert "A first picture:" in ended.stdout
+    assert ended.stderr == "[]\n"

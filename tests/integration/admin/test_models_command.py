@@ -1,0 +1,178 @@
+"""`spoon models` against a server."""
+
+import json
+from pathlib import Path
+
+from tests.integration.admin.command import Spoon
+from tests.integration.admin.fake_api import Answer, Asked, FakeApi, problem
+
+FOX = {"model_id": "m1", "name": "fox", "status": "ready", "model_type": "checkpoint", "model_base": "sd",
+       "size_bytes": 4_300_000_000, "tags": [], "error": None}  # fmt: skip
+OWL = {"model_id": "m2", "name": "owl", "status": "downloading", "model_type": "lora"}
+
+
+def test_the_list_is_a_table(spoon: Spoon, api: FakeApi) -> None:
+    api.on("GET", "/v1/models", Answer(body={"items": [FOX, OWL], "next": None}))
+    ended = spoon("models", "list")
+    assert ended.code == 0
+    assert ended.out.splitlines() == [
+        "ID  NAME  STATUS       TYPE        BASE  SIZE",
+        "m1  fox   ready        checkpoint  sd    4.3 GB",
+        "m2  owl   downloading  lora        -     -",
+    ]
+
+
+def test_the_list_goes_on_to_the_next_page_up_to_its_limit(spoon: Spoon, api: FakeApi) -> None:
+    def page(asked: Asked) -> Answer:
+        is_first = "after" not in asked.query
+        return Answer(body={"items": [FOX] if is_first else [OWL], "next": "c" if is_first else None})
+
+    api.on("GET", "/v1/models", page)
+    ended = spoon("models", "list", "--all", "--json", "--tag", "warm")
+    assert json.loads(ended.out) == [FOX, OWL]
+    assert [one.query for one in api.asked] == [
+        {"tag": "warm", "limit": "200"},
+        {"tag": "warm", "limit": "200", "after": "c"},
+    ]
+    assert json.loads(spoon("models", "list", "--limit", "1", "--json").out) == [FOX]
+
+
+def test_a_model_is_shown_by_its_id(spoon: Spoon, api: FakeApi) -> None:
+    api.on("GET", "/v1/models/m1", Answer(body=FOX))
+    ended = spoon("models", "show", "m1")
+    assert "name        fox\n" in ended.out
+    assert "error" not in ended.out
+    assert json.loads(spoon("models", "show", "m1", "--json").out) == FOX
+
+
+def test_a_model_is_found_by_its_name(spoon: Spoon, api: FakeApi) -> None:
+    api.on("GET", "/v1/models", Answer(body={"items": [OWL, FOX], "next": None}))
+    api.on("GET", "/v1/models/m1", Answer(body=FOX))
+    assert json.loads(spoon("models", "show", "fox", "--json").out)["model_id"] == "m1"
+
+
+def test_a_name_that_several_models_have_is_refused_with_their_ids(spoon: Spoon, api: FakeApi) -> None:
+    api.on("GET", "/v1/models", Answer(body={"items": [FOX, FOX | {"model_id": "m3"}], "next": None}))
+    ended = spoon("models", "show", "fox")
+    assert ended.code == 4
+    assert ended.err == "spoon: 2 have the name fox: give one of the ids m1, m3 [conflict]\n"
+
+
+def test_a_model_that_is_not_there_is_named(spoon: Spoon, api: FakeApi) -> None:
+    api.on("GET", "/v1/models", Answer(body={"items": [], "next": None}))
+    ended = spoon("models", "show", "hf/none")
+    assert (ended.code, ended.out) == (3, "")
+    assert "there is no model with the id or name hf/none" in ended.err
+
+
+def test_a_local_file_becomes_an_absolute_encoded_address(
+    spoon: Spoon, api: FakeApi, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a fox #1 ü.safetensors").touch()
+    api.on("POST", "/v1/models", Answer(202, FOX | {"status": "downloading"}))
+    ended = spoon("models", "add", "./a fox #1 ü.safetensors", "--type", "checkpoint", "--tag", "red")
+    assert ended.code == 0
+    assert ended.out == "m1  fox: downloading\n"
+    assert api.asked[0].body == {
+        "name": "a fox #1 ü",
+        "path": tmp_path.as_uri() + "/a%20fox%20%231%20%C3%BC.safetensors",
+        "model_type": "checkpoint",
+        "tags": ["red"],
+    }
+
+
+def test_a_folder_is_called_by_its_name(spoon: Spoon, api: FakeApi, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "dreams-1.5").mkdir()
+    monkeypatch.chdir(tmp_path / "dreams-1.5")
+    api.on("POST", "/v1/models", Answer(202, FOX))
+    spoon("models", "add", ".", "--type", "checkpoint", "--name", "d")
+    spoon("models", "add", ".", "--type", "checkpoint")
+    assert [one.body["name"] for one in api.asked] == ["d", "dreams-1.5"]
+    assert {one.body["path"] for one in api.asked} == {(tmp_path / "dreams-1.5").as_uri()}
+
+
+def test_a_repository_goes_by_its_name_alone(spoon: Spoon, api: FakeApi) -> None:
+    api.on("POST", "/v1/models", Answer(202, FOX))
+    spoon("models", "add", "owner/dreams", "--type", "lora")
+    spoon("models", "add", "https://example.org/style.safetensors", "--type", "lora")
+    assert api.asked[0].body == {"name": "owner/dreams", "model_type": "lora"}
+    assert api.asked[1].body == {
+        "name": "style", "path": "https://example.org/style.safetensors", "model_type": "lora"
+    }  # fmt: skip
+
+
+def test_a_file_that_is_not_there_is_a_mistake_of_usage(spoon: Spoon, api: FakeApi) -> None:
+    ended = spoon("models", "add", "./absent.safetensors", "--type", "checkpoint")
+    assert ended.code == 2
+    assert "there is no file or folder ./absent.safetensors" in ended.err
+    assert api.asked == []
+
+
+def test_adding_can_wait_until_the_model_is_ready(spoon: Spoon, api: FakeApi) -> None:
+    api.on("POST", "/v1/models", Answer(202, FOX | {"status": "downloading"}))
+    api.on("GET", "/v1/models/m1", Answer(body=FOX | {"status": "downloading"}), Answer(body=FOX))
+    assert spoon("models", "add", "file:///fox", "--type", "checkpoint", "--wait").out == "m1  fox: ready\n"
+
+
+def test_waiting_for_a_model_that_cannot_be_used_says_why(spoon: Spoon, api: FakeApi) -> None:
+    api.on("POST", "/v1/models", Answer(202, FOX | {"status": "downloading"}))
+    api.on(
+        "GET",
+        "/v1/models/m1",
+        Answer(
+            body=FOX | {"status": "error", "error": {"code": "model_unreadable", "detail": "it is a pickle"}}
+        ),
+    )
+    ended = spoon("models", "add", "file:///fox", "--type", "checkpoint", "--wait")
+    assert (ended.code, ended.err) == (
+        6,
+        "spoon: model fox cannot be used: it is a pickle (model_unreadable) [failed]\n",
+    )
+
+
+def test_a_wrong_field_is_named_on_stderr(spoon: Spoon, api: FakeApi) -> None:
+    refusal = problem(422, "invalid_field", "the request has wrong fields", ("sha256", "must have 64 digits"))
+    api.on("POST", "/v1/models", refusal)
+    ended = spoon("models", "add", "file:///fox", "--type", "checkpoint", "--sha256", "1")
+    assert ended.code == 7
+    assert ended.err == (
+        "spoon: the request has wrong fields [invalid_field]\n  sha256: must have 64 digits\n"
+    )
+
+
+def test_a_model_in_use_cannot_be_deleted(spoon: Spoon, api: FakeApi) -> None:
+    api.on("GET", "/v1/models/m1", Answer(body=FOX))
+    api.on(
+        "DELETE", "/v1/models/m1", problem(409, "model_in_use", "the model is used by engine e1"), Answer(204)
+    )
+    ended = spoon("models", "delete", "m1")
+    assert (ended.code, ended.err) == (4, "spoon: the model is used by engine e1 [model_in_use]\n")
+    assert spoon("models", "delete", "m1", "--files").out == "deleted fox\n"
+    assert api.asked[-1].query == {"files": "true"}
+
+
+def test_a_model_is_tried_again(spoon: Spoon, api: FakeApi) -> None:
+    api.on("GET", "/v1/models/m1", Answer(body=FOX))
+    api.on("POST", "/v1/models/m1/retry", Answer(202, OWL | {"model_id": "m1"}))
+    assert spoon("models", "retry", "m1").out == "m1  owl: downloading\n"
+
+
+def test_a_server_that_is_not_there_is_said_to_be_so(here: Spoon) -> None:
+    ended = here("models", "list")
+    assert ended.code == 5
+    assert ended.err.startswith("spoon: no server answers at http://127.0.0.1:1 (")
+    assert ended.err.endswith("start one with `spoon serve` [server_unreachable]\n")
+
+
+def test_an_answer_that_is_no_problem_document_is_still_an_error(spoon: Spoon, api: FakeApi) -> None:
+    api.on("GET", "/v1/models", Answer(502, raw=b"<html>", mime="text/html"))
+    ended = spoon("models", "list")
+    assert (ended.code, ended.err) == (1, "spoon: the server answered 502 Bad Gateway [http_502]\n")
+
+
+def test_an_answer_of_another_kind_of_server_is_told(spoon: Spoon, api: FakeApi) -> None:
+    api.on("GET", "/v1/models", Answer(raw=b"<html>", mime="text/html"))
+    ended = spoon("models", "list")
+    assert ended.code == 1
+    assert "not what this version expects" in ended.err

@@ -1,0 +1,124 @@
+"""A real fetch worker process, and the ways to start any worker wrongly."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+from engine_worker.exits import ExitCode
+from kernel.protocol.ids import ModelId
+from kernel.protocol.join import write_join
+from kernel.protocol.specs import ModelSource
+from kernel.protocol.vocabulary import ModelBase, ModelType, WorkerRole
+from kernel.protocol.worker import (
+    Drain,
+    Goodbye,
+    Hello,
+    InspectModel,
+    ModelFailed,
+    ModelInspected,
+    ModelProgress,
+)
+from tests.integration.worker.small_manager import SmallManager
+from tests.unit.worker.model_files import SMALL_SD, write_safetensors
+
+
+def inspect(manager: SmallManager, path: Path, model_id: str) -> None:
+    source = ModelSource(
+        model_id=ModelId(model_id), name="a model", uri=f"file://{path}", model_type=ModelType.CHECKPOINT
+    )
+    manager.order(InspectModel(source=source))
+
+
+def run_worker(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "engine_worker.main", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+
+
+def test_a_fetch_worker_inspects_models_and_leaves_when_it_is_drained(
+    manager: SmallManager, tmp_path: Path
+) -> None:
+    model = write_safetensors(tmp_path / "models/a.safetensors", SMALL_SD)
+    join = manager.ticket(WorkerRole.FETCH, roots=(tmp_path / "models",))
+    process = manager.start(join, tmp_path / "log")
+    assert manager.welcome().role is WorkerRole.FETCH
+    inspect(manager, model, "sound")
+    assert manager.expect(ModelProgress).bytes == model.stat().st_size
+    assert manager.expect(ModelInspected).fingerprint.model_base is ModelBase.SD
+    inspect(manager, tmp_path / "absent.safetensors", "absent")
+    failed = manager.expect(ModelFailed)
+    assert (failed.model_id, failed.code) == ("absent", "model_unreadable")
+    manager.order(Drain())
+    manager.expect(Goodbye)
+    assert manager.exit_code(process) == ExitCode.LEFT
+
+
+def test_a_worker_joins_with_a_private_file_and_outlives_who_started_it(
+    manager: SmallManager, tmp_path: Path
+) -> None:
+    join = msgspec.structs.replace(manager.ticket(), manager_pid=None)
+    path = tmp_path / "ticket"
+    path.touch(mode=0o600)
+    path.write_bytes(write_join(join))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "engine_worker.main", "--join-file", str(path)],
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    manager.processes.append(process)
+    manager.welcome()
+    manager.order(Drain())
+    assert manager.exit_code(process) == ExitCode.LEFT
+
+
+def test_an_open_ticket_file_is_refused_before_anything_is_sent(
+    manager: SmallManager, tmp_path: Path
+) -> None:
+    path = tmp_path / "ticket"
+    path.write_bytes(write_join(manager.ticket()))
+    path.chmod(0o644)
+    ended = run_worker("--join-file", str(path))
+    assert ended.returncode == ExitCode.BAD_TICKET
+    assert f"chmod 600 {path}" in ended.stderr
+    assert "the token" not in ended.stderr
+
+
+def test_a_wrong_command_line_or_ticket_is_refused(manager: SmallManager, tmp_path: Path) -> None:
+    assert run_worker().returncode == ExitCode.BAD_TICKET
+    assert run_worker("--join-fd", "1000000").returncode == ExitCode.BAD_TICKET
+    broken = msgspec.structs.replace(manager.ticket(), endpoint="nonsense", manager_pid=None)
+    path = tmp_path / "ticket"
+    path.touch(mode=0o600)
+    path.write_bytes(write_join(broken))
+    ended = run_worker("--join-file", str(path))
+    assert ended.returncode == ExitCode.BAD_TICKET
+    assert "Traceback" not in ended.stderr
+
+
+def test_no_secret_is_in_the_command_line_or_the_environment(manager: SmallManager, tmp_path: Path) -> None:
+    join = manager.ticket()
+    process = manager.start(join, tmp_path / "log")
+    manager.expect(Hello)
+    for name in ("cmdline", "environ"):
+        content = Path(f"/proc/{process.pid}/{name}").read_bytes()
+        assert join.secret_key.encode() not in content
+        assert join.token.encode() not in content
+    assert join.secret_key not in (tmp_path / "log").read_text()
+
+
+def test_the_tickets_pipe_is_closed_once_it_is_read(manager: SmallManager, tmp_path: Path) -> None:
+    process = manager.start(manager.ticket(), tmp_path / "log")
+    manager.expect(Hello)
+    opened = [str(link.readlink()) for link in Path(f"/proc/{process.pid}/fd").iterdir()]
+    assert sum(target.startswith("pipe:") for target in opened) == 2, "the two ends of the signals' pipe"
+
+
+def test_a_worker_says_hello_soon(manager: SmallManager, tmp_path: Path) -> None:
+    started_at = time.monotonic()
+    manager.start(manager.ticket(), tmp_path / "log")
+    manager.expect(Hello)
+    assert time.monotonic() - started_at < 5, (
+        "generous for a busy machine; alone it takes a third of a second"
+    )

@@ -1,0 +1,83 @@
+"""A session with a clock that a test moves: tells what happened, and answers with what the session did."""
+
+from engine_worker.engine.port import Pictured
+from engine_worker.exits import ExitCode
+from engine_worker.session.actions import Action, Exit, Send
+from engine_worker.session.events import DeadlinePassed, Event, Opened, OrderArrived, PictureMade
+from engine_worker.session.machine import Session
+from engine_worker.session.pulse import Patience
+from kernel.protocol.ids import Epoch, ImageId, JobId
+from kernel.protocol.vocabulary import WorkerRole
+from kernel.protocol.worker import EngineReady, WorkerOrder, WorkerReport
+from tests.unit.worker.orders import ENGINE_ID, EPOCH, WELCOME, hello, load
+
+READY = EngineReady(engine_id=ENGINE_ID, device="cpu", memory_bytes=1, capacity=4)
+
+
+class Story:
+    """One worker's life."""
+
+    def __init__(self, role: WorkerRole = WorkerRole.ENGINE) -> None:
+        self.session = Session(hello(role), Patience())
+        self.now = 1000.0
+        self.spoken: list[tuple[float, WorkerReport]] = []
+        """Everything that was ever sent, and when."""
+
+    def tell(self, event: Event) -> list[Action]:
+        actions = self.session.handle(event, self.now)
+        self.spoken += [(self.now, report) for report in said(actions)]
+        return actions
+
+    def order(self, order: WorkerOrder, epoch: Epoch = EPOCH) -> list[Action]:
+        return self.tell(OrderArrived(epoch, order))
+
+    def wait(self, seconds: float) -> list[Action]:
+        """Let time pass, with a DeadlinePassed whenever the session asked for one."""
+        end = self.now + seconds
+        actions: list[Action] = []
+        while (deadline := self.session.next_deadline()) is not None and deadline <= end:
+            assert deadline >= self.now, "a deadline that has passed and was not dealt with"
+            self.now = deadline
+            actions += self.tell(DeadlinePassed())
+        self.now = end
+        return actions
+
+    def join(self) -> "Story":
+        self.tell(Opened())
+        self.order(WELCOME)
+        return self
+
+    def load(self) -> "Story":
+        """Join, with an engine that is ready."""
+        self.join().order(load())
+        self.tell(READY)
+        return self
+
+
+def said(actions: list[Action]) -> list[WorkerReport]:
+    """What was sent."""
+    return [action.report for action in actions if isinstance(action, Send)]
+
+
+def done(actions: list[Action]) -> list[Action]:
+    """What was done beside sending."""
+    return [action for action in actions if not isinstance(action, Send)]
+
+
+def exit_code(actions: list[Action]) -> ExitCode | None:
+    """How the session ended, if it did."""
+    return next((action.exit_code for action in actions if isinstance(action, Exit)), None)
+
+
+def picture(job_id: str = "job-1", index: int = 0) -> PictureMade:
+    made = Pictured(
+        job_id=JobId(job_id),
+        index=index,
+        image_id=ImageId(f"{job_id}-image-{index}"),
+        seed=5 + index,
+        mime="image/png",
+        width_px=64,
+        height_px=48,
+        data=b"a picture",
+    )
+    return PictureMade(made, "the sha256")

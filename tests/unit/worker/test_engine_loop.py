@@ -1,0 +1,119 @@
+"""The main thread's loop: tasks before steps, and no engine opens files outside its roots."""
+
+from pathlib import Path
+from queue import SimpleQueue
+
+from msgspec.structs import replace
+
+from engine_worker.engine.port import Emit, Loaded
+from engine_worker.engine_loop import EngineLoop
+from engine_worker.exits import ExitCode
+from engine_worker.session.actions import Admit, Cancel, Exit, Load
+from engine_worker.session.events import EngineEvent
+from engine_worker.shell import Inbox, Spoken
+from kernel.protocol.errors import OutOfMemory
+from kernel.protocol.ids import JobId
+from kernel.protocol.specs import EngineLoad, JobOrder
+from kernel.protocol.worker import EngineFailed, EngineReady
+from tests.unit.worker.orders import ENGINE_ID, job, load
+
+END = Exit(ExitCode.LEFT, "drained", 0.0, 0.0)
+
+
+class DiaryEngine:
+    """Writes down what it is asked for. Makes a step per admitted job; the last puts END into the inbox."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self.inbox = inbox
+        self.diary: list[str] = []
+        self.steps_left = 0
+        self.uri = ""
+        self.is_too_big = False
+
+    def build(self, emit: Emit) -> "DiaryEngine":
+        return self
+
+    def load(self, order: EngineLoad) -> Loaded:
+        if self.is_too_big:
+            raise OutOfMemory("too big")
+        self.uri = order.checkpoint.uri
+        return Loaded(device="cpu", memory_bytes=5, capacity=2)
+
+    def admit(self, order: JobOrder) -> None:
+        self.diary.append(f"admit {order.job_id}")
+        self.steps_left += 1
+
+    def cancel(self, job_id: JobId) -> None:
+        self.diary.append(f"cancel {job_id}")
+
+    def step(self) -> bool:
+        self.diary.append("step")
+        self.steps_left -= 1
+        if self.steps_left <= 0:
+            self.inbox.put(END)
+        return self.steps_left > 0
+
+    def close(self) -> None:
+        self.diary.append("close")
+
+
+class Scene:
+    """A loop with a diary engine and an inbox that is filled beforehand."""
+
+    def __init__(self, roots: list[Path] | None = None) -> None:
+        self.inbox: Inbox = SimpleQueue()
+        self.engine = DiaryEngine(self.inbox)
+        self.said: list[EngineEvent | Spoken] = []
+        self.loop = EngineLoop(self.inbox, self.engine.build, self.said.append, roots)
+
+    def load_from(self, uri: str) -> EngineLoad:
+        order = load().load
+        return replace(order, checkpoint=replace(order.checkpoint, uri=uri))
+
+
+def test_all_tasks_that_wait_are_done_before_a_step() -> None:
+    scene = Scene()
+    for task in (Load(load().load), Admit(job("a")), Admit(job("b")), Cancel(JobId("a"))):
+        scene.inbox.put(task)
+    assert scene.loop.run() == END
+    assert scene.engine.diary == ["admit a", "admit b", "cancel a", "step", "step", "close"]
+    assert scene.said == [EngineReady(engine_id=ENGINE_ID, device="cpu", memory_bytes=5, capacity=2)]
+
+
+def test_the_end_comes_before_further_steps() -> None:
+    scene = Scene()
+    for task in (Load(load().load), Admit(job("a")), END):
+        scene.inbox.put(task)
+    scene.loop.run()
+    assert scene.engine.diary == ["admit a", "close"]
+
+
+def test_an_engine_that_cannot_be_loaded_is_reported_with_its_code() -> None:
+    scene = Scene()
+    scene.engine.is_too_big = True
+    scene.inbox.put(Load(load().load))
+    scene.inbox.put(END)
+    scene.loop.run()
+    assert scene.said == [EngineFailed(engine_id=ENGINE_ID, code="out_of_memory", text="too big")]
+
+
+def test_an_engine_is_given_the_resolved_address_of_a_file_inside_its_roots(tmp_path: Path) -> None:
+    (tmp_path / "a model.safetensors").touch()
+    scene = Scene([tmp_path])
+    scene.inbox.put(Load(scene.load_from(f"file://{tmp_path}/./a model.safetensors")))
+    scene.inbox.put(END)
+    scene.loop.run()
+    assert scene.engine.uri == f"file://{tmp_path}/a%20model.safetensors"
+
+
+def test_an_engine_is_not_even_built_for_a_file_outside_its_roots(tmp_path: Path) -> None:
+    (tmp_path / "roots").mkdir()
+    (tmp_path / "secret.safetensors").touch()
+    scene = Scene([tmp_path / "roots"])
+    scene.inbox.put(Load(scene.load_from(f"file://{tmp_path}/secret.safetensors")))
+    scene.inbox.put(END)
+    scene.loop.run()
+    [failed] = scene.said
+    assert isinstance(failed, EngineFailed)
+    assert failed.code == "model_unreadable"
+    assert scene.engine.uri == ""

@@ -1,0 +1,380 @@
+"""Inspection: what models are found to be, and what is refused in which words."""
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from engine_worker.fetch.inspection import inspect
+from kernel.protocol.errors import ModelUnreadable
+from kernel.protocol.ids import ModelId
+from kernel.protocol.specs import Fingerprint, ModelSource
+from kernel.protocol.vocabulary import ModelBase, ModelType, Variant
+from tests.unit.worker.model_files import (
+    SMALL_SD,
+    SMALL_SDXL,
+    SMALL_UNET,
+    UNET,
+    Shapes,
+    write_diffusers_folder,
+    write_json,
+    write_safetensors,
+)
+
+CROSS_ATTENTION = f"{UNET}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+FIRST_CONVOLUTION = f"{UNET}input_blocks.0.0.weight"
+
+
+def source_of(path: Path, model_type: ModelType = ModelType.CHECKPOINT) -> ModelSource:
+    return ModelSource(model_id=ModelId("m"), name="a model", uri=f"file://{path}", model_type=model_type)
+
+
+def look_at(path: Path, model_type: ModelType = ModelType.CHECKPOINT) -> Fingerprint:
+    return inspect(source_of(path, model_type), [path.parent], lambda done, total: None)
+
+
+def refused(source: ModelSource, root: Path) -> str:
+    with pytest.raises(ModelUnreadable) as caught:
+        inspect(source, [root], lambda done, total: None)
+    return caught.value.detail
+
+
+def one_file(
+    tmp_path: Path, shapes: Shapes, metadata: dict[str, str] | None = None, dtype: str = "F16"
+) -> Path:
+    return write_safetensors(tmp_path / "model.safetensors", shapes, dtype, metadata)
+
+
+def test_a_small_sd_checkpoint_is_found_out(tmp_path: Path) -> None:
+    path = one_file(tmp_path, {**SMALL_SD, "model_ema.decay": ()})
+    found = look_at(path)
+    assert (found.model_type, found.model_base, found.variant) == (
+        ModelType.CHECKPOINT,
+        ModelBase.SD,
+        Variant.FP16,
+    )
+    assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert found.size_bytes == path.stat().st_size
+    assert found.parameters == 8 * 36 + 8 * 32 + 8 * 36 + 8 * 27 + 320
+    assert found.memory_bytes == 2 * found.parameters
+    assert (found.native_size_px, found.prediction_type) == (None, None)
+
+
+def test_an_sdxl_checkpoint_is_told_by_its_second_text_encoder(tmp_path: Path) -> None:
+    assert look_at(one_file(tmp_path, SMALL_SDXL)).model_base is ModelBase.SDXL
+
+
+@pytest.mark.parametrize(("shapes", "width", "size_px"), [(SMALL_SD, 768, 512), (SMALL_SDXL, 2048, 1024)])
+def test_full_widths_tell_the_native_size(tmp_path: Path, shapes: Shapes, width: int, size_px: int) -> None:
+    full = {**shapes, FIRST_CONVOLUTION: (320, 4, 3, 3), CROSS_ATTENTION: (8, width)}
+    assert look_at(one_file(tmp_path, full)).native_size_px == size_px
+
+
+@pytest.mark.parametrize(
+    ("metadata", "size_px"),
+    [
+        ({"spoon.native_size_px": "64"}, 64),
+        ({"modelspec.resolution": "768x768"}, 768),
+        ({"spoon.native_size_px": "-64"}, None),
+        ({"spoon.native_size_px": "100"}, None),
+        ({"spoon.native_size_px": "9" * 5000}, None),
+    ],
+)
+def test_the_metadata_tells_the_native_size(
+    tmp_path: Path, metadata: dict[str, str], size_px: int | None
+) -> None:
+    assert look_at(one_file(tmp_path, SMALL_SD, metadata)).native_size_px == size_px
+
+
+def test_v_prediction_is_told_by_a_mark_or_the_metadata(tmp_path: Path) -> None:
+    assert look_at(one_file(tmp_path, {**SMALL_SD, "v_pred": (0,)})).prediction_type == "v_prediction"
+    said = {"modelspec.prediction_type": "v"}
+    assert look_at(one_file(tmp_path, SMALL_SD, said)).prediction_type == "v_prediction"
+
+
+@pytest.mark.parametrize(("dtype", "variant"), [("F32", Variant.FP32), ("BF16", Variant.BF16), ("F64", None)])
+def test_the_variant_is_the_precision_of_most_weights(
+    tmp_path: Path, dtype: str, variant: Variant | None
+) -> None:
+    assert look_at(one_file(tmp_path, SMALL_SD, dtype=dtype)).variant is variant
+
+
+@pytest.mark.parametrize(
+    ("shapes", "words"),
+    [
+        ({**SMALL_SD, CROSS_ATTENTION: (8, 1024)}, "Stable Diffusion 2"),
+        ({**SMALL_SD, "cond_stage_model.model.ln_final.weight": (4,)}, "Stable Diffusion 2"),
+        ({**SMALL_SD, FIRST_CONVOLUTION: (8, 9, 3, 3)}, "inpainting"),
+        ({**SMALL_SD, FIRST_CONVOLUTION: (8,)}, "first convolution"),
+        ({**SMALL_SD, f"{UNET}joint_blocks.0.weight": (4,)}, "Stable Diffusion 3"),
+        ({**SMALL_SD, f"{UNET}double_blocks.0.weight": (4,)}, "Flux"),
+        ({FIRST_CONVOLUTION: (8, 4, 3, 3)}, "lacks a VAE and text encoders"),
+        ({"double_blocks.0.weight": (4,), "x": (1,)}, "Flux"),
+        ({"image_proj.proj.weight": (4, 4), "x": (1,)}, "IP-Adapter"),
+        (SMALL_UNET, "only a UNet"),
+        ({"a": (1,), "b": (1,)}, "no kind of model"),
+        ({}, "no kind of model"),
+    ],
+)
+def test_what_is_no_checkpoint_of_ours_is_refused_in_clear_words(
+    tmp_path: Path, shapes: Shapes, words: str
+) -> None:
+    assert words in refused(source_of(one_file(tmp_path, shapes)), tmp_path)
+
+
+def test_an_sdxl_refiner_is_refused(tmp_path: Path) -> None:
+    shapes = {name: shape for name, shape in SMALL_SD.items() if not name.startswith("cond_stage_model.")}
+    shapes["conditioner.embedders.0.model.token_embedding.weight"] = (10, 64)
+    assert "refiner" in refused(source_of(one_file(tmp_path, shapes)), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "model_type", "base"),
+    [
+        ({"lora_unet_x_attn2_to_k.lora_down.weight": (4, 768)}, ModelType.LORA, ModelBase.SD),
+        ({"unet.x.attn2.to_k.lora_A.weight": (4, 2048)}, ModelType.LORA, ModelBase.SDXL),
+        ({"lora_te2_x.lora_down.weight": (4, 1280)}, ModelType.LORA, ModelBase.SDXL),
+        ({"lora_unet_x.lora_down.weight": (4, 32)}, ModelType.LORA, None),
+        ({"emb_params": (2, 768)}, ModelType.EMBEDDING, ModelBase.SD),
+        ({"clip_l": (2, 768), "clip_g": (2, 1280)}, ModelType.EMBEDDING, ModelBase.SDXL),
+        ({"<cat>": (32,)}, ModelType.EMBEDDING, None),
+        (
+            {"encoder.conv_in.weight": (8, 3, 3, 3), "decoder.conv_in.weight": (8, 4, 3, 3)},
+            ModelType.VAE,
+            None,
+        ),
+        (
+            {"controlnet_cond_embedding.conv_in.weight": (8, 3, 3, 3), "x.attn2.to_k.weight": (8, 768)},
+            ModelType.CONTROLNET,
+            ModelBase.SD,
+        ),
+        (
+            {
+                "control_model.input_hint_block.0.weight": (8, 3, 3, 3),
+                "control_model.label_emb.0.weight": (8, 8),
+            },
+            ModelType.CONTROLNET,
+            ModelBase.SDXL,
+        ),
+    ],
+)
+def test_what_is_laid_over_a_checkpoint_is_found_out(
+    tmp_path: Path, shapes: Shapes, model_type: ModelType, base: ModelBase | None
+) -> None:
+    found = look_at(one_file(tmp_path, shapes), model_type)
+    assert (found.model_type, found.model_base) == (model_type, base)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "model_type"),
+    [
+        ({"lora_unet_x_attn2_to_k.lora_down.weight": (4, 1024)}, ModelType.LORA),
+        ({"lora_unet_double_blocks_0.lora_down.weight": (4, 32)}, ModelType.LORA),
+        ({"emb_params": (2, 1024)}, ModelType.EMBEDDING),
+        ({"encoder.conv_in.weight": (8, 3, 3, 3), "decoder.conv_in.weight": (8, 16, 3, 3)}, ModelType.VAE),
+        ({"emb_params": (0, 768)}, ModelType.EMBEDDING),
+    ],
+)
+def test_what_was_made_for_another_family_is_refused(
+    tmp_path: Path, shapes: Shapes, model_type: ModelType
+) -> None:
+    assert refused(source_of(one_file(tmp_path, shapes), model_type), tmp_path)
+
+
+def test_the_metadata_of_a_lora_tells_its_family(tmp_path: Path) -> None:
+    shapes = {"lora_unet_x.lora_down.weight": (4, 32)}
+    path = one_file(tmp_path, shapes, {"ss_base_model_version": "sdxl_base_v1-0"})
+    assert look_at(path, ModelType.LORA).model_base is ModelBase.SDXL
+    path = one_file(tmp_path, shapes, {"modelspec.architecture": "stable-diffusion-v1/lora"})
+    assert look_at(path, ModelType.LORA).model_base is ModelBase.SD
+
+
+def test_a_declared_family_fills_what_the_file_does_not_tell(tmp_path: Path) -> None:
+    path = one_file(tmp_path, {"lora_unet_x.lora_down.weight": (4, 32)})
+    declared = msgspec.structs.replace(source_of(path, ModelType.LORA), model_base=ModelBase.SDXL)
+    assert inspect(declared, [tmp_path], lambda done, total: None).model_base is ModelBase.SDXL
+
+
+def test_what_was_declared_is_checked(tmp_path: Path) -> None:
+    path = one_file(tmp_path, SMALL_SD)
+    assert "type checkpoint, not lora" in refused(source_of(path, ModelType.LORA), tmp_path)
+    declared = msgspec.structs.replace(source_of(path), model_base=ModelBase.SDXL)
+    assert "for sd, not for sdxl" in refused(declared, tmp_path)
+    declared = msgspec.structs.replace(source_of(path), sha256="0" * 64)
+    assert "was declared" in refused(declared, tmp_path)
+
+
+def test_a_declared_sha256_may_be_upper_case(tmp_path: Path) -> None:
+    path = one_file(tmp_path, SMALL_SD)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    declared = msgspec.structs.replace(source_of(path), sha256=sha256.upper())
+    assert inspect(declared, [tmp_path], lambda done, total: None).sha256 == sha256
+
+
+@pytest.mark.parametrize("ending", ["ckpt", "pt", "pth", "bin", "PKL"])
+def test_pickles_are_refused_unread(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"model.{ending}"
+    path.touch()
+    assert "pickle" in refused(source_of(path), tmp_path)
+
+
+def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    path.touch()
+    assert "neither a .safetensors file nor a diffusers folder" in refused(source_of(path), tmp_path)
+
+
+def test_an_onnx_file_removes_backgrounds(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"\x08\x07")
+    found = look_at(path, ModelType.BACKGROUND)
+    assert (found.model_type, found.memory_bytes, found.size_bytes) == (ModelType.BACKGROUND, 2, 2)
+    assert "type background" in refused(source_of(path), tmp_path)
+
+
+def test_the_progress_ends_with_all_bytes(tmp_path: Path) -> None:
+    path = one_file(tmp_path, {**SMALL_SD, "cond_stage_model.transformer.big": (3 << 20,)})
+    moves: list[tuple[int, int]] = []
+    inspect(source_of(path), [tmp_path], lambda done, total: moves.append((done, total)))
+    size = path.stat().st_size
+    assert [done for done, _ in moves] == sorted({done for done, _ in moves})
+    assert len(moves) == 2
+    assert moves[-1] == (size, size)
+
+
+@pytest.mark.parametrize(("is_sdxl", "base"), [(False, ModelBase.SD), (True, ModelBase.SDXL)])
+def test_a_diffusers_folder_is_found_out(tmp_path: Path, is_sdxl: bool, base: ModelBase) -> None:
+    folder = write_diffusers_folder(tmp_path / "folder", is_sdxl=is_sdxl)
+    found = look_at(folder)
+    assert (found.model_base, found.variant, found.native_size_px) == (base, Variant.FP16, 64)
+    assert found.prediction_type == "v_prediction"
+    assert found.memory_bytes == 2 * found.parameters
+    assert found.size_bytes == sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def test_the_sha256_of_a_folder_is_that_of_its_list_of_files(tmp_path: Path) -> None:
+    folder = write_diffusers_folder(tmp_path / "folder")
+    before = look_at(folder).sha256
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
+    assert before == hashlib.sha256("".join(lines).encode()).hexdigest()
+    (folder / "README.md").touch()
+    (folder / ".cache").mkdir()
+    (folder / ".cache/x.json").touch()
+    assert look_at(folder).sha256 == before
+    (folder / "vae/config.json").write_text("{ }")
+    assert look_at(folder).sha256 != before
+
+
+def test_the_weights_of_a_variant_are_found(tmp_path: Path) -> None:
+    assert look_at(write_diffusers_folder(tmp_path / "folder", infix=".fp16")).memory_bytes
+
+
+def test_of_two_variants_the_declared_one_counts(tmp_path: Path) -> None:
+    folder = write_diffusers_folder(tmp_path / "folder")
+    larger = {**SMALL_UNET, "conv_out.weight": (100, 100)}
+    write_safetensors(folder / "unet/diffusion_pytorch_model.bf16.safetensors", larger, "BF16")
+    declared = msgspec.structs.replace(source_of(folder), variant=Variant.BF16)
+    assert inspect(declared, [tmp_path], lambda done, total: None).variant is Variant.BF16
+    assert look_at(folder).variant is Variant.FP16
+
+
+def test_shards_beside_their_index_are_read(tmp_path: Path) -> None:
+    folder = write_diffusers_folder(tmp_path / "folder")
+    whole = folder / "unet/diffusion_pytorch_model.safetensors"
+    before = look_at(folder).memory_bytes
+    whole.rename(folder / "unet/shard-1.safetensors")
+    index = folder / "unet/diffusion_pytorch_model.safetensors.index.json"
+    write_json(index, {"weight_map": {"a": "shard-1.safetensors"}})
+    assert look_at(folder).memory_bytes == before
+    write_json(index, {"weight_map": {"a": "shard-2.safetensors"}})
+    assert "shards of unet are missing" in refused(source_of(folder), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["../vae/diffusion_pytorch_model.safetensors", "/etc/passwd", "x.bin", "\0.safetensors"]
+)
+def test_an_index_that_points_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    folder = write_diffusers_folder(tmp_path / "folder")
+    (folder / "unet/diffusion_pytorch_model.safetensors").unlink()
+    index = folder / "unet/diffusion_pytorch_model.safetensors.index.json"
+    write_json(index, {"weight_map": {"a": name}})
+    assert "points outside" in refused(source_of(folder), tmp_path)
+
+
+def test_a_link_out_of_the_roots_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "roots").mkdir()
+    folder = write_diffusers_folder(tmp_path / "roots/folder")
+    weights = folder / "unet/diffusion_pytorch_model.safetensors"
+    weights.rename(tmp_path / "outside.safetensors")
+    weights.symlink_to(tmp_path / "outside.safetensors")
+    assert "no file inside the folders" in refused(source_of(folder), tmp_path / "roots")
+
+
+def test_links_within_the_roots_are_followed(tmp_path: Path) -> None:
+    folder = write_diffusers_folder(tmp_path / "snapshots/folder")
+    weights = folder / "unet/diffusion_pytorch_model.safetensors"
+    weights.rename(tmp_path / "blob")
+    weights.symlink_to(tmp_path / "blob")
+    assert inspect(source_of(folder), [tmp_path], lambda done, total: None).parameters
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"_class_name": "FluxPipeline"}, "FluxPipeline"),
+        ({"_class_name": 5}, "folder for 5"),
+        ({"unet": ["my_code", "MyUNet"]}, "not known here"),
+        ({"unet": ["diffusers", "FluxTransformer2DModel"]}, "not known here"),
+        ({"scheduler": ["diffusers", "os.system"]}, "not known here"),
+        ({"controlnet": ["diffusers", "ControlNetModel"]}, "not known here"),
+        ({"vae": [None, None]}, "lacks vae"),
+    ],
+)
+def test_an_index_with_anything_unknown_is_refused(
+    tmp_path: Path, change: dict[str, object], words: str
+) -> None:
+    folder = write_diffusers_folder(tmp_path / "folder")
+    index = msgspec.json.decode((folder / "model_index.json").read_bytes(), type=dict[str, object])
+    write_json(folder / "model_index.json", {**index, **change})
+    assert words in refused(source_of(folder), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("unet/config.json", {"cross_attention_dim": 1024}, "Stable Diffusion 2"),
+        ("unet/config.json", {"in_channels": 9}, "inpainting"),
+        ("unet/config.json", [], "does not say what it should"),
+        ("text_encoder/config.json", {"auto_map": {"AutoModel": "x.Y"}}, "asks for code"),
+        ("scheduler/scheduler_config.json", {"prediction_type": 5}, "does not say what it should"),
+    ],
+)
+def test_configs_with_anything_unknown_are_refused(
+    tmp_path: Path, name: str, content: object, words: str
+) -> None:
+    folder = write_diffusers_folder(tmp_path / "folder")
+    write_json(folder / name, content)
+    assert words in refused(source_of(folder), tmp_path)
+
+
+def test_a_folder_with_code_is_refused(tmp_path: Path) -> None:
+    folder = write_diffusers_folder(tmp_path / "folder")
+    (folder / "unet/my_unet.py").touch()
+    assert "bears code" in refused(source_of(folder), tmp_path)
+
+
+def test_a_folder_of_pickles_is_refused(tmp_path: Path) -> None:
+    folder = write_diffusers_folder(tmp_path / "folder")
+    (folder / "unet/diffusion_pytorch_model.safetensors").rename(folder / "unet/diffusion_pytorch_model.bin")
+    assert "pickles" in refused(source_of(folder), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["model_index.json", "unet/config.json", "vae/diffusion_pytorch_model.safetensors"]
+)
+def test_an_incomplete_folder_is_refused_with_what_is_missing(tmp_path: Path, name: str) -> None:
+    folder = write_diffusers_folder(tmp_path / "folder")
+    (folder / name).unlink()
+    assert f"lacks the file {name}" in refused(source_of(folder), tmp_path)
