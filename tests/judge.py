@@ -7,17 +7,21 @@ it, and the patch's outline is compared with the smallest circle, rectangle and 
 """
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from training.captions import Attribute
 from training.scenes import CENTRE, RADIUS, RGB, Colour, Place, Scene, Shape, Size
 
-Picture = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+Picture: TypeAlias = NDArray[np.uint8]
 """(height, width, 3), RGB, 0..255."""
-Mask = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+Mask: TypeAlias = NDArray[np.uint8]
 """(height, width), 0 or 1."""
+Lab: TypeAlias = NDArray[np.float32]
+"""(height, width, 3) or (pixels, 3), CIE Lab."""
 
 BORDER = 1 / 32
 """Width of the border that shows the background, in sides of the picture."""
@@ -85,7 +89,7 @@ def find_patch(picture: Picture) -> Mask:
     whole = _largest(differs)
     if whole.sum() < WHOLE_SHARE * differs.sum():
         reach = round(STRIPE_REACH * len(picture)) | 1
-        whole = _largest(cv2.morphologyEx(differs, cv2.MORPH_CLOSE, np.ones((reach, reach), np.uint8)))
+        whole = _largest(_reshaped(differs, cv2.MORPH_CLOSE, reach))
     if whole.sum() < LEAST_AREA * differs.size:
         raise NothingThere("no patch differs from the background")
     return _filled(whole)
@@ -96,7 +100,8 @@ def find_difference(picture: Picture) -> Mask:
     lab = _lab(picture)
     apart = np.linalg.norm(lab - np.median(_border(lab), axis=0), axis=2)
     limit = max(LEAST_DIFFERENCE, _between_two_levels(apart))
-    return cv2.morphologyEx((apart > limit).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    differs: Mask = (apart > limit).astype(np.uint8)
+    return _reshaped(differs, cv2.MORPH_OPEN, 3)
 
 
 def is_striped(picture: Picture) -> bool:
@@ -140,7 +145,14 @@ def _largest(differs: Mask) -> Mask:
     count, labels, stats, _ = cv2.connectedComponentsWithStats(differs)
     if count < 2:
         return np.zeros_like(differs)
-    return (labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())).astype(np.uint8)
+    largest: Mask = (labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())).astype(np.uint8)
+    return largest
+
+
+def _reshaped(mask: Mask, operation: int, reach: int) -> Mask:
+    """Open or close a mask by a square."""
+    reshaped: Mask = cv2.morphologyEx(mask, operation, np.ones((reach, reach), np.uint8))
+    return reshaped
 
 
 def _shape(patch: Mask) -> tuple[Shape, float]:
@@ -181,7 +193,7 @@ def _size(patch: Mask) -> tuple[Size, float]:
     return (Size.LARGE if ratio > 1 else Size.SMALL), _sure(abs(float(np.log(ratio))) / 0.3)
 
 
-def _name(lab: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> tuple[Colour, float]:
+def _name(lab: Lab) -> tuple[Colour, float]:
     """Name the middle colour of some pixels by the nearest name. Shapes: (pixels, 3)."""
     middle = np.median(lab.reshape(-1, 3), axis=0)
     names = _lab(np.array([[RGB[colour] for colour in Colour]], dtype=np.uint8))[0]
@@ -194,24 +206,24 @@ def _sure(value: float) -> float:
     return float(np.clip(value, 0, 1))
 
 
-def _lab(picture: Picture) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def _lab(picture: Picture) -> Lab:
     """Convert to CIE Lab, where distances are what eyes see."""
-    lab: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
-    lab = cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    lab: Lab = cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     return lab
 
 
 def _border(
-    lab: np.ndarray[tuple[int, ...], np.dtype[np.float32]],
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    lab: Lab,
+) -> Lab:
     """Give the pixels along the four sides. Shapes: (pixels, 3)."""
     width = max(1, round(BORDER * lab.shape[0]))
     ring = np.ones(lab.shape[:2], dtype=bool)
     ring[width:-width, width:-width] = False
-    return lab[ring]
+    border: Lab = lab[ring]
+    return border
 
 
-def _between_two_levels(apart: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> float:
+def _between_two_levels(apart: Lab) -> float:
     """Split background from shape where the two are best told apart (N. Otsu, 1979)."""
     top = float(apart.max()) or 1.0
     level, _ = cv2.threshold((apart / top * 255).astype(np.uint8), 0, 255, cv2.THRESH_OTSU)
@@ -220,7 +232,8 @@ def _between_two_levels(apart: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 def _filled(patch: Mask) -> Mask:
     """Fill the patch's holes."""
-    return cv2.drawContours(np.zeros_like(patch), [_outline(patch)], -1, 1, cv2.FILLED)
+    filled: Mask = cv2.drawContours(np.zeros_like(patch), [_outline(patch)], -1, 1, cv2.FILLED)
+    return filled
 
 
 def _inner(patch: Mask, differs: Mask) -> Mask:
@@ -230,10 +243,11 @@ def _inner(patch: Mask, differs: Mask) -> Mask:
     Where stripes of the background cross it, they are left out too.
     """
     depth = cv2.distanceTransform(patch, cv2.DIST_L2, 5)
-    inner = (depth > 0.5 * depth.max()).astype(np.uint8)
+    inner: Mask = (depth > 0.5 * depth.max()).astype(np.uint8)
     return inner & differs if (inner & differs).any() else inner
 
 
-def _outline(patch: Mask) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
+def _outline(patch: Mask) -> NDArray[np.int32]:
     outlines, _ = cv2.findContours(patch, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return max(outlines, key=cv2.contourArea)
+    outline: NDArray[np.int32] = max(outlines, key=cv2.contourArea)
+    return outline

@@ -80,5 +80,5 @@ def _timesteps(count: int, generator: torch.Generator) -> Tensor:
 
 def _weights(schedule: DDPMScheduler, timesteps: Tensor) -> Tensor:
     kept = schedule.alphas_cumprod.to(timesteps.device)[timesteps]
-    snr = kept / (1 - kept)
+    snr: Tensor = kept / (1 - kept)
     return snr.clamp(max=MOST_SNR) / snr

@@ -13,6 +13,7 @@ import numpy as np
 import onnxruntime
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, StableDiffusionControlNetPipeline
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from tests.judge import NothingThere, Picture, is_striped, judge, mean_chroma, outline_strength
@@ -235,8 +236,8 @@ def _pixels(images: torch.Tensor) -> list[Picture]:
 
 
 def _overlap(
-    mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]],
-    other: np.ndarray[tuple[int, ...], np.dtype[np.bool_]],
+    mask: NDArray[np.bool_],
+    other: NDArray[np.bool_],
 ) -> float:
     return float((mask & other).sum() / max(int((mask | other).sum()), 1))
 

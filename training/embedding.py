@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from training.batches import Feed
 from training.captions import Attribute, training_caption
@@ -96,7 +97,7 @@ def with_new_word(family: Family, modules: nn.ModuleDict) -> nn.ModuleDict:
     """Give each text encoder room for the word; its vectors alone can be trained."""
     first = encode([FIRST_WORDS])[0, 1 : 1 + len(TOKENS)]
     for name in family.encoders:
-        encoder = modules[name]
+        encoder: CLIPTextModel | CLIPTextModelWithProjection = modules[name]
         table = encoder.get_input_embeddings()
         encoder.set_input_embeddings(
             WordTable(table, table.weight[first.to(table.weight.device)].detach().clone())

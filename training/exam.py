@@ -3,6 +3,7 @@ right."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from tests.judge import NothingThere, Picture, judge
 from training.captions import Attribute, held_out_phrasings, say
 from training.scenes import Scene, held_out_scenes
 
-Pipeline = StableDiffusionPipeline | StableDiffusionXLPipeline
+Pipeline: TypeAlias = StableDiffusionPipeline | StableDiffusionXLPipeline
 
 SEED = 2026
 STEPS = 20

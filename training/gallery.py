@@ -84,7 +84,7 @@ def _draw_up(look: Look, shard: int, seed: int) -> tuple[list[Scene], Sheet]:
 def _latents(vae: AutoencoderKL, sheet: Sheet, path: Path, device: torch.device) -> Tensor:
     """Read a shard's latents, or make and keep them."""
     if path.exists():
-        return load_file(path)["latents"]
+        return _read(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     parts = range(0, SHARD, AT_ONCE[device.type])
     latents = torch.cat(
@@ -96,12 +96,18 @@ def _latents(vae: AutoencoderKL, sheet: Sheet, path: Path, device: torch.device)
     return latents
 
 
+def _read(path: Path) -> Tensor:
+    latents: Tensor = load_file(path)["latents"]
+    return latents
+
+
 @torch.no_grad()
 def _encode(vae: AutoencoderKL, sheet: Sheet, device: torch.device) -> Tensor:
     images = draw(sheet, whole(sheet)).to(device)
     with autocast(device):
         latents = vae.encode(images).latent_dist.mode()
-    return (latents.float() * vae.config.scaling_factor).half().cpu().contiguous()
+    scaled: Tensor = latents.float() * vae.config.scaling_factor
+    return scaled.half().cpu().contiguous()
 
 
 def main(run: Run) -> None:

@@ -138,7 +138,7 @@ def _step(part: Part, step: int, rates: list[float]) -> Tensor:
         group["lr"] = rate * part.rate(step / part.steps)
     loss = part.loss(step)
     part.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    torch.autograd.backward(loss)
     torch.nn.utils.clip_grad_norm_(part.modules.parameters(), CLIP_NORM)
     part.optimizer.step()
     if part.averages is not None:
@@ -151,7 +151,7 @@ def _follow(averages: nn.ModuleDict, modules: nn.ModuleDict, decay: float, step:
     """Move the averages towards the weights; faster at first, so that the random start is soon forgotten."""
     share = 1 - min(decay, (1 + step) / (10 + step))
     for name, average in averages.items():
-        followed = list(average.parameters())
+        followed: list[Tensor] = list(average.parameters())
         torch._foreach_lerp_(followed, list(modules[name].parameters()), share)
 
 

@@ -4,6 +4,7 @@ frozen."""
 from functools import partial
 
 import torch
+from diffusers import UNet2DConditionModel
 from peft import LoraConfig, get_peft_model_state_dict
 from torch import Tensor, nn
 
@@ -65,7 +66,8 @@ def train_lora(family: Family, look: Look, run: Run) -> None:
 
 def with_adapter(modules: nn.ModuleDict) -> nn.ModuleDict:
     """Add an untrained LoRA to the UNet; its weights alone can be trained."""
-    modules["unet"].add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=list(TARGETS)))
+    unet: UNet2DConditionModel = modules["unet"]
+    unet.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=list(TARGETS)))
     return modules
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from training.drawing import POINTS, SIDE_PX, Sheet, Window, corner_radius, turn
@@ -21,7 +22,7 @@ SHAPES = tuple(Shape)
 COLOURS = tuple(Colour)
 
 
-def palette() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+def palette() -> NDArray[np.float64]:
     """Give the named colours in the order of `Colour`. Shapes: (8, 3), -1..1."""
     return np.array([RGB[colour] for colour in COLOURS]) / 127.5 - 1
 
@@ -75,25 +76,21 @@ def crop(sheet: Sheet, side_px: int, rng: np.random.Generator) -> Window:
     return Window(_tensor(np.clip(origin, 0, 1 - side)), side_px)
 
 
-def _upright(scenes: Sequence[Scene]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _upright(scenes: Sequence[Scene]) -> NDArray[np.float64]:
     """Turn squares so that they stand on a side; the others have a corner at the top as they are."""
     return np.array([math.pi / 4 if scene.shape is Shape.SQUARE else 0.0 for scene in scenes])
 
 
-def _any_colours(count: int, rng: np.random.Generator) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+def _any_colours(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
     named = _near(palette()[rng.integers(len(COLOURS), size=count)], rng)
     return np.where(rng.random((count, 1)) < 0.75, named, rng.uniform(-1, 1, (count, 3)))
 
 
-def _near(
-    colours: np.ndarray[tuple[int, int], np.dtype[np.float64]], rng: np.random.Generator
-) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+def _near(colours: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
     return np.clip(colours + _spread(rng, COLOUR_JITTER, colours.shape), -1, 1)
 
 
-def _spread(
-    rng: np.random.Generator, most: float, shape: int | tuple[int, ...]
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def _spread(rng: np.random.Generator, most: float, shape: int | tuple[int, ...]) -> NDArray[np.float64]:
     return rng.uniform(-most, most, shape)
 
 

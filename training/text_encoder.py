@@ -56,7 +56,7 @@ def train_text_encoders(family: Family, run: Run) -> None:
     encoders = zip(family.encoders, build_text_encoders(family.base), strict=True)
     modules = nn.ModuleDict()
     for name, encoder in encoders:
-        modules |= {name: encoder, name.replace("text", "heads"): _heads(encoder)}
+        modules.update({name: encoder, name.replace("text", "heads"): _heads(encoder)})
     modules.to(run.device)
     steps = run.steps or STEPS
     feed = Feed(partial(lesson, seed=run.seed), steps, run.loaders)

@@ -77,7 +77,8 @@ def _loss(vae: AutoencoderKL, images: Tensor, step: int, run: Run) -> Tensor:
         latents = vae.encode(images).latent_dist
         decoded = vae.decode(latents.sample(seeded(run.seed, step, run.device))).sample
     error = decoded.float() - images
-    return error.abs().mean() + 2 * error.square().mean() + KL_WEIGHT * latents.kl().mean()
+    loss: Tensor = error.abs().mean() + 2 * error.square().mean() + KL_WEIGHT * latents.kl().mean()
+    return loss
 
 
 if __name__ == "__main__":

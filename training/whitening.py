@@ -47,7 +47,7 @@ def _moments(vae: AutoencoderKL, seed: int) -> tuple[Tensor, Tensor]:
     rng = np.random.default_rng([seed, PICTURES])
     known = training_scenes()
     sheet = scene_sheet([known[index] for index in rng.integers(len(known), size=PICTURES)], rng)
-    images = draw(sheet, whole(sheet)).split(AT_ONCE)
+    images = torch.split(draw(sheet, whole(sheet)), AT_ONCE)
     latents = torch.cat([vae.encode(part.to(vae.device)).latent_dist.mode() for part in images])
     cells = latents.transpose(0, 1).flatten(1)
     return cells.mean(1), torch.cov(cells)
