@@ -162,7 +162,7 @@ def training_caption(
     text = _say(words, phrasing, said)
     opening = OPENINGS[rng.integers(len(OPENINGS))] if text.startswith(tuple(_openable(words))) else ""
     filler = f", {FILLERS[rng.integers(len(FILLERS))]}" if rng.random() < FILLER_SHARE else ""
-    return Caption(f"{opening} {text}{filler}".strip(), said)
+    return Caption(f"{opening} {text}{filler}".strip(" ,"), said)
 
 
 def say(scene: Scene, phrasing: Phrasing) -> str:

@@ -25,7 +25,6 @@ from tqdm import tqdm
 
 from kernel.protocol.errors import SpoonError
 
-SAVE_EVERY_S = 120.0
 LOG_EVERY_STEPS = 50
 CLIP_NORM = 1.0
 
@@ -46,6 +45,7 @@ class Run:
     """Processes that write captions ahead of time; 0 writes them between the steps."""
     steps: int | None = None
     """Instead of the part's own number, for a trial."""
+    save_every_s: float = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,8 @@ def train(part: Part, run: Run) -> None:
     """Train the part from where its checkpoint stands to its last step."""
     path = checkpoint_path(run.folder, part.name)
     path.parent.mkdir(parents=True, exist_ok=True)
+    rates = [float(group["lr"]) for group in part.optimizer.param_groups]  # a checkpoint holds scaled ones
     done = _resume(part, path, run.device)
-    rates = [float(group["lr"]) for group in part.optimizer.param_groups]
     with _log(path.with_suffix(".jsonl")) as log, _bar(part, done) as bar:
         saved_at = time.monotonic()
         for step in range(done, part.steps):
@@ -79,7 +79,7 @@ def train(part: Part, run: Run) -> None:
             if step % LOG_EVERY_STEPS == 0:
                 bar.set_postfix(loss=f"{loss.item():.4f}")
                 log({"step": step, "loss": round(loss.item(), 5), "seconds": round(time.time(), 1)})
-            if time.monotonic() - saved_at > SAVE_EVERY_S:
+            if time.monotonic() - saved_at > run.save_every_s:
                 _save(part, step + 1, path)
                 saved_at = time.monotonic()
     if done < part.steps:

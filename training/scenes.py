@@ -63,7 +63,7 @@ CENTRE: dict[Place, tuple[float, float]] = {
 }
 """Where each place lies (x, y), in sides of the picture, from the top left."""
 
-RADIUS: dict[Size, float] = {Size.SMALL: 0.10, Size.LARGE: 0.19}
+RADIUS: dict[Size, float] = {Size.SMALL: 0.10, Size.LARGE: 0.165}
 """Radius of the circle of the same area as the shape, in sides of the picture."""
 
 
