@@ -32,6 +32,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps", type=int, default=None, help="instead of the part's own number, for a trial"
     )
+    parser.add_argument("--pictures", type=int, default=None, help="in the galleries, likewise")
 
 
 def run_of(chosen: argparse.Namespace) -> Run:
@@ -43,4 +44,11 @@ def run_of(chosen: argparse.Namespace) -> Run:
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.benchmark = True
     loaders = chosen.loaders if chosen.loaders is not None else CUDA_LOADERS if device.type == "cuda" else 0
-    return Run(folder=chosen.folder, device=device, seed=chosen.seed, loaders=loaders, steps=chosen.steps)
+    return Run(
+        folder=chosen.folder,
+        device=device,
+        seed=chosen.seed,
+        loaders=loaders,
+        steps=chosen.steps,
+        pictures=chosen.pictures,
+    )

@@ -48,7 +48,10 @@ class Gallery:
 
 
 def open_gallery(vae: AutoencoderKL, look: Look, count: int, run: Run) -> Gallery:
-    """Give the first `count` pictures of that look, encoding those that no earlier run has encoded."""
+    """Give the first `count` pictures of that look (or as many as the run says), encoding those that no earlier
+    run has encoded.
+    """
+    count = run.pictures or count
     shards = range(-(-count // SHARD))
     folder = run.folder / f"gallery-{_fingerprint(vae)}"
     drawn = [_draw_up(look, shard, run.seed) for shard in shards]
