@@ -29,7 +29,7 @@ from training.vae import trained_vae
 
 RECIPES = {
     "cpu": Recipe(batch=16, steps=4_000, pictures=PICTURES["cpu"]),
-    "cuda": Recipe(batch=128, steps=3_000, pictures=PICTURES["cuda"]),
+    "cuda": Recipe(batch=128, steps=2_000, pictures=PICTURES["cuda"]),
 }
 PEAK_RATE = 1e-3
 COLOURS_ALONE_SHARE = 0.7

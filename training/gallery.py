@@ -48,7 +48,8 @@ class Gallery:
 
 
 def open_gallery(vae: AutoencoderKL, look: Look, count: int, run: Run) -> Gallery:
-    """Give the first `count` pictures of that look (or as many as the run says), encoding those that no earlier
+    """Give the first `count` pictures of that look (or as many as the run says), encoding those that no
+    earlier
     run has encoded.
     """
     count = run.pictures or count
@@ -106,7 +107,8 @@ def _read(path: Path) -> Tensor:
 
 @torch.no_grad()
 def _encode(vae: AutoencoderKL, sheet: Sheet, device: torch.device) -> Tensor:
-    images = draw(sheet, whole(sheet)).to(device)
+    here = sheet.to(device)
+    images = draw(here, whole(here))
     with autocast(device):
         latents = vae.encode(images).latent_dist.mode()
     scaled: Tensor = latents.float() * vae.config.scaling_factor

@@ -27,7 +27,9 @@ def test_every_shape_covers_as_much_as_a_disc_of_its_size(shape: Shape, size: Si
 
 @pytest.mark.parametrize("place", list(Place))
 def test_shapes_are_where_they_are_asked_for_and_lie_wholly_inside(place: Place) -> None:
-    sheet = scene_sheet([_scene(shape, place) for shape in Shape for _ in range(16)], np.random.default_rng(0))
+    sheet = scene_sheet(
+        [_scene(shape, place) for shape in Shape for _ in range(16)], np.random.default_rng(0)
+    )
     mask = draw_mask(sheet, whole(sheet))[:, 0]
     steps = (torch.arange(SIDE_PX) + 0.5) / SIDE_PX
     x = (mask * steps[None, None, :]).sum((1, 2)) / mask.sum((1, 2))

@@ -8,7 +8,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from training.loop import NotTrained, Part, Run, checkpoint_path, is_trained, one_cycle, seeded, train, trained_weights
+from training.loop import (
+    NotTrained,
+    Part,
+    Run,
+    checkpoint_path,
+    is_trained,
+    one_cycle,
+    seeded,
+    train,
+    trained_weights,
+)
 
 pytestmark = pytest.mark.torch
 CPU = torch.device("cpu")
@@ -61,7 +71,9 @@ def test_a_finished_training_does_nothing_more(tmp_path: Path) -> None:
     assert checkpoint_path(tmp_path, "line").stat().st_mtime_ns == written
 
 
-def test_a_kill_while_saving_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_while_saving_leaves_the_checkpoint_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     train(_part(5), _run(tmp_path))
     before = checkpoint_path(tmp_path, "line").read_bytes()
 
