@@ -21,6 +21,7 @@ STAGES = (
     ("evaluate",),
     ("effects",),
 )
+"""What can be trained side by side, in order; each is a script of this folder."""
 
 
 class PartFailed(SpoonError):

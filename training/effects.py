@@ -4,11 +4,11 @@ weight.
 An effect counts where the picture shows it with the adapter and does not without.
 """
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import cv2
+import msgspec
 import numpy as np
 import onnxruntime
 import torch
@@ -145,7 +145,7 @@ def main(run: Run) -> None:
     effects += [measure_controlnet(run, control) for control in Control]
     effects.append(measure_remover(run))
     path = run.folder / "figures" / "effects.json"
-    path.write_text(json.dumps([asdict(effect) for effect in effects], indent=1) + "\n")
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(effects), indent=1))
     for effect in effects:
         print(f"{effect.adapter:<24}{effect.shown:4} of {effect.asked}, {effect.without} without it")
 
