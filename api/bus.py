@@ -12,7 +12,7 @@ import msgspec
 from api.hub import Hub
 from api.line import Line
 from api.port import Answer
-from api.session import GIVE_UP_AFTER_S, RETRY_AFTER_S, Outcome, Question
+from api.session import RETRY_AFTER_S, Outcome, Patience, Question
 from kernel.protocol.client import ApiAsk, ApiCommand, GetStatus, Status
 from kernel.protocol.errors import BadMessage, ManagerUnreachable, SpoonError, TooManyRequests
 from kernel.protocol.uuid7 import Uuid7
@@ -34,8 +34,9 @@ class Figures:
 class Bus:
     """The way to the Manager, for all threads of this process."""
 
-    def __init__(self, bus_folder: Path, hub: Hub) -> None:
-        self._line = Line(bus_folder, hub)
+    def __init__(self, bus_folder: Path, hub: Hub, patience: Patience | None = None) -> None:
+        self._patience = patience or Patience()
+        self._line = Line(bus_folder, hub, self._patience)
         self._ids = Uuid7()
         self._encoder = msgspec.msgpack.Encoder()
         self._asked = 0
@@ -53,7 +54,7 @@ class Bus:
 
     def ask(self, ask: ApiAsk, expected: type[Answer], key: str | None = None) -> Answer:
         """Have something done once, and wait for the answer; see `BusPort.ask`."""
-        outcome = self._wait(self._command(ask, key), GIVE_UP_AFTER_S + RETRY_AFTER_S)
+        outcome = self._wait(self._command(ask, key), self._patience.give_up_after_s + RETRY_AFTER_S)
         return _expect(outcome, expected)
 
     def tell(self, ask: ApiAsk) -> None:

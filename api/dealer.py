@@ -14,6 +14,9 @@ from kernel.protocol.rendezvous import ClientRole, front_endpoint, secret_key_fi
 
 HIGH_WATER_MARK: Final = 10_000
 """Messages: far above the window of 64 commands, for the changes of a busy Manager."""
+# Plain numbers: pyzmq's enums cost more than the messages do.
+_NOW: Final = int(zmq.NOBLOCK)
+_MORE: Final = int(zmq.SNDMORE) | _NOW
 
 
 class Dealer:
@@ -42,8 +45,10 @@ class Dealer:
     def send(self, frames: list[Frame]) -> bool:
         """Send one message; False, if there is no line to send it on."""
         try:
-            self.socket.send_multipart(frames, zmq.NOBLOCK)
-        except zmq.Again:
+            for frame in frames[:-1]:
+                self.socket.send(frame, _MORE)
+            self.socket.send(frames[-1], _NOW)
+        except zmq.Again:  # at the first frame alone: a message that is begun is taken whole
             return False
         return True
 
@@ -51,9 +56,14 @@ class Dealer:
         """The messages that are there now, at most so many."""
         for _ in range(limit):
             try:
-                yield self.socket.recv_multipart(zmq.NOBLOCK)
+                part = self.socket.recv(_NOW, copy=False)
             except zmq.Again:
                 return
+            frames = [part.bytes]
+            while part.more:
+                part = self.socket.recv(_NOW, copy=False)
+                frames.append(part.bytes)
+            yield frames
 
     def is_reconnected(self) -> bool:
         """True once after each time that the line has been established."""

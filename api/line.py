@@ -14,7 +14,7 @@ import zmq
 
 from api.dealer import Dealer
 from api.hub import Hub
-from api.session import Question, Session
+from api.session import Patience, Question, Session
 from kernel.protocol.codec import Frame, reply_decoder
 from kernel.protocol.errors import BadConfiguration, BadMessage, ShuttingDown
 
@@ -31,8 +31,8 @@ _log = logging.getLogger("spoon.api.bus")
 class Line:
     """Sends the questions that other threads hand over, and brings the answers and the news."""
 
-    def __init__(self, bus_folder: Path, hub: Hub) -> None:
-        self.session = Session(time.monotonic())
+    def __init__(self, bus_folder: Path, hub: Hub, patience: Patience) -> None:
+        self.session = Session(time.monotonic(), patience)
         self._folder = bus_folder
         self._hub = hub
         self._decoder = reply_decoder()
@@ -49,7 +49,12 @@ class Line:
 
         Raises: BadConfiguration, if the keys cannot be read.
         """
-        self._dealer = self._dial()
+        try:
+            self._dealer = self._dial()
+        except BadConfiguration:
+            self._context.term()
+            os.close(self._wake_fd)
+            raise
         self._poller.register(self._wake_fd, zmq.POLLIN)
         self._thread.start()
 
@@ -111,7 +116,7 @@ class Line:
         self._hear()
 
     def _sleep(self, deadline: float) -> list[object]:
-        timeout_ms = max(0, ceil((deadline - time.monotonic()) * 1_000))
+        timeout_ms = ceil(max(0.0, deadline - time.monotonic()) * 1_000)
         self._is_asleep = True
         if self._inbox:  # handed over before the flag was up: nobody will wake us for it
             timeout_ms = 0

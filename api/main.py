@@ -30,6 +30,9 @@ GRACE_S: Final = 5.0
 URL_FILE: Final = "api.url"
 """In the bus folder: where the API listens, for those who want to call it."""
 EXIT_CONFIGURATION: Final = 78
+SWITCH_S: Final = 0.0005
+"""The thread that owns the bus needs the interpreter often and briefly. With the usual 5 ms for each of
+the others it waits in line; with a tenth of that the slowest of 64 answers comes three times sooner."""
 
 
 def main() -> int:
@@ -38,6 +41,7 @@ def main() -> int:
     parser.add_argument("--config", type=Path, help="the configuration file (conf/spoon.toml)")
     parser.add_argument("--parent-pid", type=int, help="end when this process, which started us, ends")
     options = parser.parse_args()
+    sys.setswitchinterval(SWITCH_S)
     logging.basicConfig(stream=sys.stderr, format="level=%(levelname)s logger=%(name)s %(message)s")
     try:
         serve(load(options.config, os.environ), options.parent_pid)

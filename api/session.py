@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 from kernel.protocol import codec
@@ -23,15 +24,22 @@ from kernel.protocol.head import NO_CORRELATION
 from kernel.protocol.ids import NO_EPOCH, Epoch
 from kernel.protocol.rendezvous import MAX_UNANSWERED
 
-RESEND_AFTER_S: Final = 2.0
-GIVE_UP_AFTER_S: Final = 10.0
-WATCH_EVERY_S: Final = 10.0
 RETRY_AFTER_S: Final = 2.0
 """What a caller is told to wait when the Manager does not answer."""
 
 Outcome = BrokerReply | SpoonError
 News = Watching | Changed | JobProgress | ModelProgress
 """What the Manager says without being asked, once it is watched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a session waits for what, in seconds."""
+
+    resend_after_s: float = 2.0
+    give_up_after_s: float = 10.0
+    watch_every_s: float = 10.0
+    """A lost subscription, or a dead line, shows after this and one resending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +63,8 @@ class Heard:
 class Session:
     """One API process's conversation with the Manager. Its owner is one thread; time is an argument."""
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, patience: Patience) -> None:
+        self._patience = patience
         self.epoch: Epoch = NO_EPOCH
         self.resent = 0
         self.given_up = 0
@@ -81,7 +90,7 @@ class Session:
         """The messages to be sent now. What cannot be sent is lost on purpose: it is due again later."""
         frames: list[list[Frame]] = []
         if self._watch_at <= now:
-            self._watch_at = now + WATCH_EVERY_S
+            self._watch_at = now + self._patience.watch_every_s
             frames.append(codec.encode(Watch(), NO_CORRELATION, self.epoch))
         for question in self._due(now):
             frames.append(codec.encode(question.message, question.correlation, self.epoch))
@@ -90,9 +99,9 @@ class Session:
     def hear(self, received: Received[BrokerReply], now: float) -> Heard:
         """Take one message of the Manager: answer a question with it, or hand it on as news."""
         self._heard_at = now
-        is_new_epoch = received.head.epoch not in (NO_EPOCH, self.epoch)
+        is_new_epoch = self.epoch not in (NO_EPOCH, received.head.epoch)
+        self.epoch = received.head.epoch
         if is_new_epoch:
-            self.epoch = received.head.epoch
             self.reconnected(now)
         reply = received.body
         if isinstance(reply, News):
@@ -105,11 +114,11 @@ class Session:
     def reconnected(self, now: float) -> None:
         """The Manager may be another than before: ask everything again, at once."""
         self._watch_at = now
-        self._in_flight = {key: (question, -RESEND_AFTER_S) for key, (question, _) in self._in_flight.items()}
+        self._in_flight = {key: (question, -inf) for key, (question, _) in self._in_flight.items()}
 
     def is_deaf(self, now: float) -> bool:
         """True when the Manager has been silent although it was asked: the line may be dead."""
-        return now - self._heard_at >= WATCH_EVERY_S + RESEND_AFTER_S
+        return now >= self._deaf_at
 
     def redialled(self, now: float) -> None:
         """The line is a new one: listen as long again before calling it dead."""
@@ -118,12 +127,12 @@ class Session:
 
     def next_deadline(self) -> float:
         """When `outgoing` has something to do even if nothing happens."""
-        deadline = min(self._watch_at, self._heard_at + WATCH_EVERY_S + RESEND_AFTER_S)
+        deadline = min(self._watch_at, self._deaf_at)
         if self._in_flight:
             _, sent_at = next(iter(self._in_flight.values()))
-            deadline = min(deadline, sent_at + RESEND_AFTER_S)
+            deadline = min(deadline, sent_at + self._patience.resend_after_s)
         if self._waiting:
-            deadline = min(deadline, self._waiting[0].asked_at + GIVE_UP_AFTER_S)
+            deadline = min(deadline, self._waiting[0].asked_at + self._patience.give_up_after_s)
         return deadline
 
     def give_up(self, error: SpoonError) -> None:
@@ -134,9 +143,15 @@ class Session:
         for question in questions:
             question.answer(error)
 
+    @property
+    def _deaf_at(self) -> float:
+        return self._heard_at + self._patience.watch_every_s + self._patience.resend_after_s
+
     def _due(self, now: float) -> list[Question]:
         """Move what is to be sent to the end of the flight; drop what has waited too long."""
-        again = [q for q, sent_at in self._in_flight.values() if sent_at + RESEND_AFTER_S <= now]
+        again = [
+            q for q, sent_at in self._in_flight.values() if sent_at + self._patience.resend_after_s <= now
+        ]
         for question in again:
             del self._in_flight[question.correlation]
         alive = [question for question in again if self._is_alive(question, now)]
@@ -152,7 +167,7 @@ class Session:
         return alive
 
     def _is_alive(self, question: Question, now: float) -> bool:
-        if now - question.asked_at < GIVE_UP_AFTER_S:
+        if now - question.asked_at < self._patience.give_up_after_s:
             return True
         self.given_up += 1
         question.answer(ManagerUnreachable(retry_after_s=RETRY_AFTER_S))

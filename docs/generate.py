@@ -16,7 +16,8 @@ import click
 
 from api.admin.exits import MEANINGS
 from api.admin.main import spoon
-from kernel.core import tables
+from docs.map_page import map_page
+from docs.states_page import states_page
 
 FOLDER: Final = Path(__file__).parent
 _NOTICE: Final = "<!-- Made by `python -m docs.generate`; do not edit. -->"
@@ -38,18 +39,11 @@ def cli_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def states_page() -> str:
-    """The state machines of the core, drawn from their tables."""
-    lines = ["# States", "", _NOTICE, "", "Drawn from the tables in `kernel/core/tables.py`."]
-    lines += _drawing("Model", tables.MODEL_MOVES)
-    lines += _drawing("Engine", tables.ENGINE_MOVES)
-    lines += _drawing("Job", tables.JOB_MOVES)
-    lines += _drawing("Worker", tables.WORKER_MOVES)
-    lines += _drawing("Manager", tables.PHASE_MOVES)
-    return "\n".join(lines) + "\n"
-
-
-PAGES: Final[Mapping[str, Callable[[], str]]] = {"cli.md": cli_page, "states.md": states_page}
+PAGES: Final[Mapping[str, Callable[[], str]]] = {
+    "cli.md": cli_page,
+    "map.md": lambda: map_page(_NOTICE),
+    "states.md": lambda: states_page(_NOTICE),
+}
 
 
 def out_of_step() -> list[str]:
@@ -73,17 +67,6 @@ def main() -> int:
         (FOLDER / name).write_text(PAGES[name](), encoding="utf-8")
         print(f"docs/{name} written")
     return 0
-
-
-def _drawing(name: str, moves: tables.Moves[tables.State]) -> list[str]:
-    """One machine as a Mermaid diagram. It begins in the table's first state, or where no move leads to."""
-    reached = frozenset[tables.State]().union(*moves.values())
-    begins = [state for number, state in enumerate(moves) if number == 0 or state not in reached]
-    lines = ["", f"## {name}", "", "```mermaid", "stateDiagram-v2"]
-    lines += [f"    [*] --> {state}" for state in begins]
-    lines += [f"    {old} --> {new}" for old in moves for new in sorted(moves[old])]
-    lines += [f"    {state} --> [*]" for state in moves if not moves[state]]
-    return [*lines, "```"]
 
 
 def _commands(

@@ -31,7 +31,7 @@ from kernel.shell.effects import Effects
 from kernel.shell.files import FileThread, sweep
 from kernel.shell.keys import ensure_all
 from kernel.shell.launcher import SubprocessLauncher
-from kernel.shell.lock import DataLock
+from kernel.shell.lock import FolderLock
 from kernel.shell.loop import Loop
 from kernel.shell.recall import Recall
 from kernel.shell.signals import SignalPipe
@@ -40,6 +40,7 @@ from kernel.shell.store import Store
 from kernel.version import VERSION
 
 FRONT: Final = "front"
+BUS_LOCK: Final = "bus.lock"
 EXIT_DATABASE: Final = 65
 EXIT_TAKEN: Final = 69
 EXIT_DISK: Final = 74
@@ -79,7 +80,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     Raises: BadConfiguration, AlreadyRunning, DatabaseUnusable, apsw.Error.
     """
     with ExitStack() as stack:
-        stack.callback(DataLock(settings.database.folder).release)
+        stack.callback(FolderLock(settings.database.folder).release)
         store = Store(settings.database_file)
         stack.callback(store.close)
         return build(settings, options, store, Recall(store.connection), stack).run()
@@ -131,6 +132,7 @@ def _open_bus(
     settings: Settings, options: argparse.Namespace, stack: ExitStack
 ) -> tuple[Router, Router, Gate, JoinTerms]:
     folder = private_folder(settings.bus_folder)
+    stack.callback(FolderLock(folder, BUS_LOCK).release)
     (server_public, server_secret), client_keys = ensure_all(folder)
     context = zmq.Context()
     stack.callback(context.term)

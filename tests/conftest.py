@@ -1,8 +1,23 @@
-"""The order of all tests: what is quick and close to the cause fails first."""
+"""What holds for all tests: their order, and how long Hypothesis searches."""
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ORDER = ("unit", "architecture", "property", "integration", "acceptance", "gpu")
+"""What is quick and close to the cause fails first."""
+
+settings.register_profile(
+    "ci",
+    deadline=None,
+    print_blob=True,
+    max_examples=100,
+    stateful_step_count=50,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.register_profile(
+    "deep", parent=settings.get_profile("ci"), max_examples=5_000, stateful_step_count=150
+)
+settings.load_profile("ci")  # `--hypothesis-profile=deep` searches longer
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

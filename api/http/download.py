@@ -5,6 +5,7 @@ from pathlib import Path
 
 import falcon
 
+from api.http.errors import RangeNotSatisfiable
 from api.http.handout import Handout
 from api.http.image_types import gone_of
 from api.http.images import find
@@ -32,11 +33,11 @@ class Download:
         gone = gone_of(row, self._now_ms())
         if gone is not None:
             raise ImageGone(f"image {image_id} is gone: {gone.reason}")
-        _describe(resp, row)
         if _is_known(req.get_header("If-None-Match"), row):
+            _tag(resp, row)
             resp.status = 304
         elif req.method == "HEAD":
-            resp.set_header("Content-Length", str(row.size_bytes))
+            _describe(resp, row, row.size_bytes)
         else:
             self._hand_out(req, resp, row)
 
@@ -50,11 +51,15 @@ class Download:
         except FileNotFoundError as error:
             give_back(False)
             raise ImageGone(f"the file of image {row.image_id} is not there any more") from error
-        except BaseException:
+        except RangeNotSatisfiable:
+            give_back(False)
+            resp.set_header("Content-Range", f"bytes */{row.size_bytes}")
+            raise
+        except (BadMessage, OSError):
             give_back(False)
             raise
         resp.stream = stream
-        resp.set_header("Content-Length", str(part.length))
+        _describe(resp, row, part.length)
         if not part.is_whole:
             resp.status = 206
             resp.set_header("Content-Range", part.content_range)
@@ -66,12 +71,17 @@ class Download:
         return give_back
 
 
-def _describe(resp: falcon.Response, row: ImageRow) -> None:
-    resp.content_type = row.mime
+def _tag(resp: falcon.Response, row: ImageRow) -> None:
     resp.set_header("ETag", f'"{row.sha256}"')
+    resp.set_header("Cache-Control", "private, no-cache")
+
+
+def _describe(resp: falcon.Response, row: ImageRow, length: int) -> None:
+    _tag(resp, row)
+    resp.content_type = row.mime
+    resp.set_header("Content-Length", str(length))
     suffix = row.mime.partition("/")[2]
     resp.set_header("Content-Disposition", f'inline; filename="{row.image_id}.{suffix}"')
-    resp.set_header("Cache-Control", "private, no-cache")
     resp.set_header("Accept-Ranges", "none" if row.download_limit is not None else "bytes")
 
 
@@ -96,6 +106,6 @@ def _plain_name(file_name: str) -> str:
 
     Raises: BadMessage, if it is anything but a plain name.
     """
-    if Path(file_name).name != file_name or "\x00" in file_name:
+    if file_name in ("", "..") or Path(file_name).name != file_name or "\x00" in file_name:
         raise BadMessage("the Manager named a file outside of the folder of images")
     return file_name

@@ -17,7 +17,7 @@ from kernel.protocol.ids import EventSeq
 from kernel.protocol.vocabulary import ChangeKind
 from kernel.views.events import events_after, known_events
 from kernel.views.reader import Reader
-from kernel.views.rows import EventRow
+from kernel.views.rows import EventRow, SeqRange
 
 BATCH: Final = 500
 
@@ -58,13 +58,21 @@ class Events:
         if req.method == "HEAD":
             sse.describe(resp)
             return
+        sse.describe(resp)
+        resp.stream = self.open(seen)
+
+    def open(self, seen: EventSeq | None) -> sse.Stream:
+        """The stream after an event; close it.
+
+        Raises: TooManyStreams, if all seats are taken.
+        """
+        known = known_events(self._reader)
         sse.take_seat(self._seats)
         ear = self._hub.subscribe(None)
-        sse.start(resp, sse.Stream(self._frames(seen, ear), ear, self._seats))
+        return sse.Stream(self._frames(seen, known, ear), ear, self._seats)
 
-    def _frames(self, last_seen: EventSeq | None, ear: Subscription) -> Iterator[bytes]:
+    def _frames(self, last_seen: EventSeq | None, known: SeqRange, ear: Subscription) -> Iterator[bytes]:
         yield sse.RETRY
-        known = known_events(self._reader)
         seen = known.last if last_seen is None else last_seen
         if seen + 1 < known.first or seen > known.last:
             seen = known.last

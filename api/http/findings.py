@@ -26,9 +26,6 @@ class Findings:
         near = get_close_matches(field, list(known), n=1)
         self.wrong(field, f"there is no such field; is it {near[0]}?" if near else "there is no such field")
 
-    def is_wrong(self, field: str) -> bool:
-        return field in self._wrong or field in self._later
-
     def merge(self, other: "Findings", but_not: frozenset[str]) -> None:
         """Take over what another has found, except about some fields."""
         for field, problem in other._wrong.items():

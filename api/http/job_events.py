@@ -74,9 +74,17 @@ class JobEvents:
         elif req.method == "HEAD":
             sse.describe(resp)
         else:
-            sse.take_seat(self._seats)
-            ear = self._hub.subscribe((row.job_id, *row.image_ids))
-            sse.start(resp, sse.Stream(self._frames(row.job_id, seen, ear), ear, self._seats))
+            sse.describe(resp)
+            resp.stream = self.open(row, seen)
+
+    def open(self, row: JobRow, seen: EventSeq | None) -> sse.Stream:
+        """The stream of a job after an event; close it.
+
+        Raises: TooManyStreams, if all seats are taken.
+        """
+        sse.take_seat(self._seats)
+        ear = self._hub.subscribe((row.job_id, *row.image_ids))
+        return sse.Stream(self._frames(row.job_id, seen, ear), ear, self._seats)
 
     def _frames(self, job_id: JobId, seen: EventSeq | None, ear: Subscription) -> Iterator[bytes]:
         yield sse.RETRY
@@ -120,7 +128,7 @@ class JobEvents:
     def _is_forgotten(self, row: JobRow, seen: EventSeq | None, known: SeqRange) -> bool:
         """Whether changes that the client has not seen are no longer in the database."""
         if seen is None:
-            return not self._events(row, EventSeq(0))
+            return all(event.kind is not ChangeKind.JOB for event in self._events(row, EventSeq(0)))
         return seen + 1 < known.first or seen > known.last
 
 

@@ -108,7 +108,8 @@ def check_model(found: ModelInput, findings: Findings) -> None:
     _check_path(found.path, findings)
     if fold(found.model_type) in LATER_TYPES:
         findings.later("model_type", f"{found.model_type} is not supported yet")
-    check_word(ModelType, "model_type", found.model_type, findings)
+    else:
+        check_word(ModelType, "model_type", found.model_type, findings)
     check_word(ModelBase, "model_base", found.model_base, findings)
     check_word(Variant, "variant", found.variant, findings)
     for field, texts in (("tags", found.tags), ("trigger_words", found.trigger_words)):

@@ -3,14 +3,14 @@
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NoReturn, TypeVar
 
 import falcon
 import msgspec
 
 from api.http.errors import Malformed, TooLarge, UnsupportedMediaType
 from api.http.findings import Findings
-from kernel.protocol.errors import wrong_field
+from kernel.protocol.errors import InvalidField, wrong_field
 
 Input = TypeVar("Input", bound=msgspec.Struct)
 Check = Callable[[Input, Findings], None]
@@ -31,7 +31,8 @@ class BodyReader(Generic[Input]):
         self._later = later
         self._check = check
         self._decoder = msgspec.json.Decoder(kind)
-        self._twins = json.JSONDecoder(object_pairs_hook=_refuse_twins)
+        self._strict = json.JSONDecoder(object_pairs_hook=_object_of, parse_constant=_refuse_constant)
+        """Slower, but it sees what msgspec takes without a word: the last of two equal names."""
 
     def read(self, req: falcon.Request) -> Input:
         """The input that the request carries.
@@ -45,33 +46,27 @@ class BodyReader(Generic[Input]):
             found = self._decoder.decode(body)
         except msgspec.ValidationError as error:
             self._diagnose(body, str(error))
-            raise  # unreachable as long as the diagnosis finds what the decoder found
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Malformed(f"the body is not right JSON: {error}") from error
-        self._refuse_twins(body)
+        self._read_strictly(body)
         findings = Findings()
         self._check(found, findings)
         findings.raise_if_any()
         return found
 
-    def _refuse_twins(self, body: bytes) -> None:
-        """msgspec takes the last of two equal names without a word; readers differ in that, so refuse."""
+    def _read_strictly(self, body: bytes) -> object:
         try:
-            self._twins.decode(body.decode())
+            raw: object = self._strict.decode(body.decode())
         except (ValueError, RecursionError) as error:
             raise Malformed(f"the body is not right JSON: {error}") from error
+        return raw
 
-    def _diagnose(self, body: bytes, first_problem: str) -> None:
-        try:
-            raw = msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise Malformed(f"the body is not right JSON: {error}") from error
-        self._refuse_twins(body)
+    def _diagnose(self, body: bytes, first_problem: str) -> NoReturn:
+        raw = self._read_strictly(body)
         if not isinstance(raw, dict):
             raise wrong_field("$", "the body must be a JSON object")
-        findings = diagnose(self._kind, raw, self._later, self._check, strict=True)
-        findings.raise_if_any()
-        raise wrong_field("$", first_problem)
+        diagnose(self._kind, raw, self._later, self._check, strict=True).raise_if_any()
+        raise _wrong_as_told(first_problem)
 
 
 class QueryReader(Generic[Input]):
@@ -91,8 +86,11 @@ class QueryReader(Generic[Input]):
             found = msgspec.convert(params, self._kind, strict=False)
         except msgspec.ValidationError as error:
             diagnose(self._kind, params, frozenset(), self._check, strict=False).raise_if_any()
-            raise wrong_field("$", str(error)) from error
+            raise _wrong_as_told(str(error)) from error
         findings = Findings()
+        for name in params:
+            if getattr(found, name) is None:  # msgspec reads the text `null` so; a query has no null
+                findings.wrong(name, "must not be null: leave it out")
         self._check(found, findings)
         findings.raise_if_any()
         return found
@@ -122,40 +120,48 @@ def diagnose(
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     findings = Findings()
     good: dict[str, object] = {}
+    bad: set[str] = set()
     for name, value in raw.items():
         if name in later:
             findings.later(name)
         elif name not in fields:
             findings.unknown(name, [*fields, *later])
         else:
-            _convert(name, value, fields[name].type, findings, good, strict=strict)
-    bad = frozenset(fields) - frozenset(good)
-    for name in sorted(bad & {name for name, field in fields.items() if field.required}):
-        findings.wrong(name, "is required")
-        good[name] = ""  # a stand-in, so that the other fields can be checked; its own findings are dropped
+            try:
+                good[name] = msgspec.convert(value, type=fields[name].type, strict=strict)
+            except msgspec.ValidationError as error:
+                path, problem = _place_of(str(error))
+                findings.wrong(f"{name}{path}", problem)
+                bad.add(name)
+    for name in [name for name, field in fields.items() if field.required and name not in good]:
+        if name not in bad:
+            findings.wrong(name, "is required")
+            bad.add(name)
+        good[name] = ""  # a stand-in, so that the other fields can be checked; what is said of it is dropped
     more = Findings()
     check(kind(**good), more)
-    findings.merge(more, but_not=bad)
+    findings.merge(more, but_not=frozenset(bad))
     return findings
 
 
-def _convert(
-    name: str, value: object, wanted: object, findings: Findings, good: dict[str, object], *, strict: bool
-) -> None:
-    try:
-        good[name] = msgspec.convert(value, type=wanted, strict=strict)
-    except msgspec.ValidationError as error:
-        place = _PLACE.match(str(error))
-        if place is not None:
-            findings.wrong(f"{name}{place['path'] or ''}", _plain(place["problem"]))
+def _place_of(told: str) -> tuple[str, str]:
+    """The path and the problem in what msgspec says, in our words: what must be, not what was expected."""
+    place = _PLACE.match(told)
+    if place is None:
+        return "", told
+    problem: str = place["problem"].replace("Expected ", "must be ").replace("`", "").replace(" | null", "")
+    return place["path"] or "", problem
 
 
-def _plain(problem: str) -> str:
-    """msgspec's words in ours: what must be, instead of what was expected."""
-    return problem.replace("Expected ", "must be ").replace("`", "").replace(" | null", "")
+def _wrong_as_told(told: str) -> InvalidField:
+    """The last resort: what the decoder found, where the field by field diagnosis found nothing."""
+    path, problem = _place_of(told)
+    return wrong_field(path.lstrip(".") or "$", problem)
 
 
 def _check_type(req: falcon.Request) -> None:
+    if req.env.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
+        raise UnsupportedMediaType("the body must not be compressed")
     given = req.content_type or ""
     if given == "application/json":
         return
@@ -163,8 +169,6 @@ def _check_type(req: falcon.Request) -> None:
     charset = parameters.strip().lower().removeprefix("charset=").strip('"')
     if kind.strip().lower() != "application/json" or charset not in ("", "utf-8"):
         raise UnsupportedMediaType
-    if (req.get_header("Content-Encoding") or "identity").lower() != "identity":
-        raise UnsupportedMediaType("the body must not be compressed")
 
 
 def _bytes_of(req: falcon.Request) -> bytes:
@@ -176,11 +180,17 @@ def _bytes_of(req: falcon.Request) -> bytes:
     return body
 
 
-def _refuse_twins(pairs: list[tuple[str, object]]) -> None:
-    names = [name for name, _ in pairs]
-    if len(set(names)) != len(names):
+def _object_of(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
         twin = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"the name {twin!r} comes twice in one object")
+    return found
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is no number of JSON")
 
 
 def _find_nothing(found: msgspec.Struct, findings: Findings) -> None:

@@ -30,10 +30,13 @@ class HttpServer:
     """Listens from the moment it is made; serves while `run` runs."""
 
     def __init__(self, app: "falcon.App[falcon.Request, falcon.Response]", settings: Server) -> None:
-        self._socket = _listen(settings.host, settings.port)
+        listener = _listen(settings.host, settings.port)
+        host, port = listener.getsockname()[:2]
+        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        """Where it listens, with the real port."""
         self._server = waitress.create_server(
             app,
-            sockets=[self._socket],
+            sockets=[listener],
             threads=settings.threads,
             ident=None,
             max_request_body_size=settings.max_body_bytes,
@@ -42,18 +45,12 @@ class HttpServer:
             connection_limit=MAX_CONNECTIONS,
             asyncore_loop_timeout=LOOP_S,
             asyncore_use_poll=True,
-            clear_untrusted_proxy_headers=True,
+            clear_untrusted_proxy_headers=False,  # nothing here reads them
         )
         self._server.channel_class = _Channel
         # Waiting for a free thread is what the queue is for: no line in the log for each request that does.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
         self._is_stopping = False
-
-    @property
-    def url(self) -> str:
-        """Where it listens, with the real port."""
-        host, port = self._socket.getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def run(self) -> None:
         """Serve until `stop` is called."""

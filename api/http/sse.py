@@ -81,12 +81,6 @@ def take_seat(seats: Seats) -> None:
         )
 
 
-def start(resp: falcon.Response, stream: Stream) -> None:
-    """Answer with a stream."""
-    describe(resp)
-    resp.stream = stream
-
-
 def describe(resp: falcon.Response) -> None:
     """The headers of a stream."""
     resp.content_type = CONTENT_TYPE

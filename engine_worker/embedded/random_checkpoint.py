@@ -5,6 +5,7 @@ second on a CPU: for trying the server, and for tests.
 """
 
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from pathlib import Path
 
 from engine_worker.engine.architecture import Architecture, TextEncoderShape, UNetShape, VaeShape
@@ -17,14 +18,14 @@ _SIZE_NUMBERS = 6
 _SIZE_WIDTH = 32
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Write a checkpoint as the command line says."""
     parser = ArgumentParser(prog="random_checkpoint", description=__doc__)
     parser.add_argument("out", type=Path, help="the file, or the folder, to write")
     parser.add_argument("--base", choices=[str(base) for base in ModelBase], default=str(ModelBase.SD))
     parser.add_argument("--layout", choices=["single", "folder"], default="single")
     parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     write_random_checkpoint(
         arguments.out,
         base=ModelBase(arguments.base),

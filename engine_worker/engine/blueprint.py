@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from engine_worker.engine.header import Header
 from engine_worker.engine.ldm_keys import Stored
+from engine_worker.header import Header
 from kernel.protocol.vocabulary import ModelBase
 
 Config = Mapping[str, object]

@@ -5,7 +5,7 @@ import logging
 import torch
 
 from engine_worker.engine.open_job import OpenJob
-from kernel.protocol.errors import EngineFailed, OutOfMemory, SpoonError
+from kernel.protocol.errors import JobBroke, OutOfMemory, SpoonError
 
 _log = logging.getLogger(__name__)
 
@@ -33,4 +33,4 @@ def fail_job(job: OpenJob, error: Exception) -> None:
     else:
         # Unforeseen: the job's owner gets one line, the log has the whole story.
         _log.error("action=job_failed job_id=%s", job.order.job_id, exc_info=error)
-        job.fail(EngineFailed.code, f"{type(error).__name__}: {error}")
+        job.fail(JobBroke.code, f"{type(error).__name__}: {error}")

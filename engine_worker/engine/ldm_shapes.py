@@ -1,9 +1,8 @@
-"""Reading what a single-file checkpoint (LDM layout) is from the names and shapes of its tensors."""
+"""Reading how a single-file checkpoint (LDM layout) is built from the names and shapes of its tensors."""
 
 from itertools import count
 
 from engine_worker.engine.architecture import Architecture, TextEncoderShape, UNetShape, VaeShape
-from engine_worker.engine.header import Header
 from engine_worker.engine.ldm_keys import (
     SD_TEXT_PREFIX,
     SDXL_TEXT_2_PREFIX,
@@ -11,65 +10,31 @@ from engine_worker.engine.ldm_keys import (
     UNET_PREFIX,
     VAE_PREFIX,
 )
+from engine_worker.fetch.finding import Finding
+from engine_worker.header import Header
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.vocabulary import ModelBase
 
-# Empty tensors by which fine-tuners mark what the shapes do not tell.
-V_PREDICTION_MARK = "v_pred"
+# An empty tensor by which fine-tuners mark what the shapes do not tell.
 ZERO_SNR_MARK = "ztsnr"
 
-_SD2_CROSS_ATTENTION_WIDTH = 1024
 _NATIVE_SIZE_PX = {ModelBase.SD: 512, ModelBase.SDXL: 1024}
-_STRANGERS = {
-    "cond_stage_model.model.": "a Stable Diffusion 2 checkpoint",
-    "conditioner.embedders.0.model.": "an SDXL refiner",
-    "model.diffusion_model.joint_blocks.": "a Stable Diffusion 3 checkpoint",
-    "model.diffusion_model.double_blocks.": "a Flux checkpoint",
-    "double_blocks.": "a Flux checkpoint",
-    "lora_unet_": "a LoRA",
-    "lora_te": "a LoRA",
-    "control_model.": "a ControlNet",
-    "controlnet_cond_embedding.": "a ControlNet",
-    "emb_params": "a textual inversion embedding",
-}
 
 
-def read_architecture(header: Header) -> Architecture:
-    """The architecture of a single-file checkpoint, from its tensors' shapes alone.
+def read_architecture(header: Header, finding: Finding) -> Architecture:
+    """The architecture of a single-file checkpoint, which inspection found to be one.
 
-    Raises: ModelUnreadable, if it is no SD 1.5 or SDXL checkpoint.
+    Raises: ModelUnreadable, if tensors that tell of it are missing or misshapen.
     """
-    base = _base(header)
-    architecture = Architecture(
+    base = finding.model_base or ModelBase.SD
+    return Architecture(
         base=base,
         unet=_unet_shape(header),
         vae=_vae_shape(header),
         text_encoders=_text_shapes(header, base),
-        prediction_type=_prediction_type(header),
+        prediction_type=finding.prediction_type or "epsilon",
         has_zero_terminal_snr=ZERO_SNR_MARK in header.tensors,
-        native_size_px=_native_size_px(header, base),
-    )
-    if architecture.unet.cross_attention_width == _SD2_CROSS_ATTENTION_WIDTH:
-        raise ModelUnreadable(
-            f"{header.path.name} is a Stable Diffusion 2 checkpoint: only SD 1.5 and SDXL work"
-        )
-    return architecture
-
-
-def _base(header: Header) -> ModelBase:
-    def has(prefix: str) -> bool:
-        return any(key.startswith(prefix) for key in header.tensors)
-
-    if has(UNET_PREFIX) and has(SDXL_TEXT_PREFIX) and has(SDXL_TEXT_2_PREFIX):
-        return ModelBase.SDXL
-    if has(UNET_PREFIX) and has(SD_TEXT_PREFIX):
-        return ModelBase.SD
-    found = next((what for prefix, what in _STRANGERS.items() if has(prefix)), None)
-    if found is None and has(UNET_PREFIX):
-        found = "a UNet without its text encoder"
-    name = header.path.name
-    raise ModelUnreadable(
-        f"{name} is {found or 'no checkpoint in the LDM layout'}: only SD 1.5 and SDXL work"
+        native_size_px=finding.native_size_px or _NATIVE_SIZE_PX[base],
     )
 
 
@@ -176,16 +141,3 @@ def _shape(header: Header, key: str, *dimensions: int) -> tuple[int, ...]:
     if len(shape) not in dimensions:
         raise ModelUnreadable(f"{header.path.name}: the tensor {key} has the wrong shape {list(shape)}")
     return shape
-
-
-def _prediction_type(header: Header) -> str:
-    if V_PREDICTION_MARK in header.tensors:
-        return "v_prediction"
-    said = header.metadata.get("modelspec.prediction_type", "epsilon")
-    return "v_prediction" if said in ("v", "v_prediction") else "epsilon"
-
-
-def _native_size_px(header: Header, base: ModelBase) -> int:
-    # https://github.com/Stability-AI/ModelSpec: "512x512"
-    width = header.metadata.get("modelspec.resolution", "").lower().partition("x")[0]
-    return int(width) if width.isdecimal() and int(width) > 0 else _NATIVE_SIZE_PX[base]

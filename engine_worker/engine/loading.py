@@ -1,7 +1,6 @@
 """Loading a checkpoint: from the address of its files to the parts that the sampler works with."""
 
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import torch
 from diffusers import AutoencoderKL
@@ -9,16 +8,24 @@ from torch import nn
 
 from engine_worker.engine.blueprint import Blueprint, Network, NetworkPlan
 from engine_worker.engine.devices import vae_dtype
-from engine_worker.engine.folder import INDEX_FILE, read_folder
-from engine_worker.engine.header import read_header
+from engine_worker.engine.folder import read_folder
 from engine_worker.engine.networks import build_empty, fill, size_bytes
 from engine_worker.engine.parts import Parts, SdText, SdxlText, Vae
 from engine_worker.engine.single_file import is_leftover, read_single_file
 from engine_worker.engine.tokenizer import make_tokenizer
 from engine_worker.engine.weights import Place, check_surplus, find_places, read_parameters
+from engine_worker.fetch.diffusers_folder import describe_folder
+from engine_worker.fetch.model_folder import ModelFolder
+from engine_worker.fetch.one_file import describe_file
+from engine_worker.files import resolve
+from engine_worker.header import read_header
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.specs import ModelSource
-from kernel.protocol.vocabulary import ModelBase, Variant
+from kernel.protocol.vocabulary import ModelBase, ModelType, Variant
+
+# The worker has confined the address to the allowed folders before it comes here, and inspection the links
+# inside a folder when it was registered.
+_ANYWHERE = (Path("/"),)
 
 
 def load_parts(source: ModelSource, device: torch.device, dtype: torch.dtype) -> Parts:
@@ -27,10 +34,9 @@ def load_parts(source: ModelSource, device: torch.device, dtype: torch.dtype) ->
     Raises: ModelUnreadable, if the files are not a whole SD 1.5 or SDXL checkpoint; EngineFailed, if
     something that loading needs is not installed; torch.OutOfMemoryError.
     """
-    blueprint = read_blueprint(path_of(source.uri), source.variant)
+    blueprint = read_blueprint(resolve(source.uri, _ANYWHERE), source.variant)
     if source.model_base is not None and source.model_base is not blueprint.base:
         raise ModelUnreadable(f"{source.name} is {blueprint.base}, not {source.model_base}")
-    _check_is_text_to_image(blueprint)
     networks = _build_networks(blueprint, device, dtype)
     return _assemble(blueprint, networks, device, dtype)
 
@@ -38,36 +44,17 @@ def load_parts(source: ModelSource, device: torch.device, dtype: torch.dtype) ->
 def read_blueprint(path: Path, variant: Variant | None = None) -> Blueprint:
     """Read what a checkpoint is made of, from its headers and configurations alone.
 
+    What is good enough to be registered is judged by inspection, here as there.
     Raises: ModelUnreadable.
     """
     if path.is_dir():
-        if not (path / INDEX_FILE).is_file():
-            raise ModelUnreadable(f"{path.name} is no diffusers folder: it holds no {INDEX_FILE}")
-        return read_folder(path, variant)
-    if path.suffix != ".safetensors":
-        raise ModelUnreadable(f"{path.name} is neither a .safetensors file nor a diffusers folder")
-    return read_single_file(read_header(path))
-
-
-def path_of(uri: str) -> Path:
-    """The local path of a `file://` address.
-
-    Raises: ModelUnreadable, if the address is another machine's or of another kind.
-    """
-    parts = urlsplit(uri)
-    if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
-        raise ModelUnreadable(f"An engine loads local files (file:///...) only, not {uri}")
-    return Path(unquote(parts.path))
-
-
-def _check_is_text_to_image(blueprint: Blueprint) -> None:
-    channels = blueprint.unet.config.get("in_channels", 4)
-    latent_channels = blueprint.vae.config.get("latent_channels", 4)
-    if channels != latent_channels:
-        raise ModelUnreadable(
-            f"The UNet takes {channels} channels and the VAE has {latent_channels}: "
-            "inpainting and editing checkpoints do not work"
-        )
+        folder = ModelFolder(path, _ANYWHERE)
+        finding = describe_folder(folder, variant)
+        return read_folder(folder, finding.model_base or ModelBase.SD, variant)
+    finding = describe_file(path)
+    if finding.model_type is not ModelType.CHECKPOINT:
+        raise ModelUnreadable(f"{path.name} is a {finding.model_type}: an engine is made of a checkpoint")
+    return read_single_file(read_header(path), finding)
 
 
 def _build_networks(blueprint: Blueprint, device: torch.device, dtype: torch.dtype) -> list[nn.Module]:

@@ -2,11 +2,15 @@
 
 from io import BytesIO
 
+import numpy as np
+import numpy.typing as npt
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
-from engine_worker.engine.pixels import Pixels
 from kernel.protocol.vocabulary import ImageFileType
+
+Pixels = npt.NDArray[np.uint8]
+"""(height, width, 3), red green blue."""
 
 MIMES = {
     ImageFileType.PNG: "image/png",

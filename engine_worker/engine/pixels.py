@@ -1,15 +1,12 @@
 """From finished latents to pixels."""
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from engine_worker.engine.parts import Vae
+from engine_worker.engine.picture_file import Pixels
 from kernel.protocol.errors import JobRejected
-
-Pixels = npt.NDArray[np.uint8]
-"""(height, width, 3), red green blue."""
 
 
 def decode(vae: Vae, latents: Tensor) -> Pixels:

@@ -35,7 +35,7 @@ def condition(parts: Parts, spec: JobSpec) -> Conditioning:
         return Conditioning(embeds)
     height, width = spec.height_px, spec.width_px
     # Original size, the crop's corner, target size: an uncropped picture of just this size.
-    sizes = torch.tensor([[height, width, 0, 0, height, width]], dtype=parts.dtype, device=parts.device)
+    sizes = torch.tensor([[height, width, 0, 0, height, width]], dtype=torch.float32, device=parts.device)
     return Conditioning(embeds, torch.cat(pooled), sizes.expand(len(rows), -1))
 
 

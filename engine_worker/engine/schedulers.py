@@ -48,6 +48,12 @@ class Kind:
     options: SchedulerConfig = field(default_factory=dict)
 
 
+# No option of any scheduler comes near; beyond, some would fill the memory with tables.
+_LARGEST_OPTION = 10_000
+
+# All that constructors of schedulers were seen to raise; ImportError asks for scipy.
+_CANNOT = (TypeError, ValueError, ArithmeticError, LookupError, RuntimeError, ImportError)
+
 _KARRAS: SchedulerConfig = {"use_karras_sigmas": True}
 _SDE: SchedulerConfig = {"algorithm_type": "sde-dpmsolver++"}
 
@@ -98,15 +104,31 @@ def make_schedule(
     kind = KINDS[name]
     scheduler_class = getattr(diffusers, kind.class_name)
     known = set(inspect.signature(scheduler_class.__init__).parameters) - {"self"}
-    unknown = sorted(set(options) - known)
-    if unknown:
-        raise JobRejected(f"scheduler_config: {name} has no option {', '.join(unknown)}")
+    _check_options(name, options, known)
     # A config that does not say so means the default of its own class, and clipping ruins latents.
     config = {"clip_sample": False, **checkpoint_config, **kind.options, **options}
+    config = {name: value for name, value in config.items() if name in known}
+    _check_steps(steps, config)
     try:
         scheduler: NoiseScheduler = scheduler_class.from_config(config)
         scheduler.set_timesteps(steps, device="cpu")
-    except (TypeError, ValueError, NotImplementedError, ArithmeticError, LookupError, RuntimeError) as error:
+    except _CANNOT as error:
         raise JobRejected(f"{name} cannot make {steps} steps with this scheduler_config: {error}") from error
     taken = inspect.signature(scheduler.step).parameters
     return Schedule(scheduler, scheduler.timesteps, "generator" in taken, "eta" in taken)
+
+
+def _check_options(name: Scheduler, options: SchedulerConfig, known: set[str]) -> None:
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise JobRejected(f"scheduler_config: {name} has no option {', '.join(unknown)}")
+    for option, value in options.items():
+        if not isinstance(value, str) and not abs(value) <= _LARGEST_OPTION:
+            raise JobRejected(f"scheduler_config: {option} is out of all proportion: {value}")
+
+
+def _check_steps(steps: int, config: Config) -> None:
+    """Beyond the timesteps that the checkpoint was trained on, steps would stand still."""
+    trained = config.get("num_train_timesteps")
+    if isinstance(trained, int) and steps > trained:
+        raise JobRejected(f"{steps} steps are too many: the checkpoint was trained on {trained} timesteps")

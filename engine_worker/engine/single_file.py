@@ -5,13 +5,14 @@ from functools import partial
 from engine_worker.engine.architecture import Architecture
 from engine_worker.engine.blueprint import Blueprint, Network, NetworkPlan, TokenizerPlan
 from engine_worker.engine.configs import scheduler_config, text_encoder_config, unet_config, vae_config
-from engine_worker.engine.header import Header
 from engine_worker.engine.ldm_keys import text_places, unet_places, vae_places
-from engine_worker.engine.ldm_shapes import V_PREDICTION_MARK, ZERO_SNR_MARK, read_architecture
+from engine_worker.engine.ldm_shapes import ZERO_SNR_MARK, read_architecture
+from engine_worker.fetch.finding import Finding
+from engine_worker.header import Header
 from kernel.protocol.vocabulary import ModelBase
 
 # What training leaves behind in released files, and no picture needs.
-LEFTOVER_PREFIXES = (
+_LEFTOVER_PREFIXES = (
     "model_ema.",
     "first_stage_model.loss.",
     "denoiser.",
@@ -28,15 +29,16 @@ LEFTOVER_PREFIXES = (
     "posterior_",
     "sqrt_",
 )
-LEFTOVER_SUFFIXES = (".position_ids",)
+_LEFTOVER_SUFFIXES = (".position_ids",)
+_V_PREDICTION_MARK = "v_pred"
 
 
-def read_single_file(header: Header) -> Blueprint:
-    """How to build the parts of a single-file checkpoint.
+def read_single_file(header: Header, finding: Finding) -> Blueprint:
+    """How to build the parts of a single-file checkpoint, which inspection found to be one.
 
-    Raises: ModelUnreadable, if it is no SD 1.5 or SDXL checkpoint.
+    Raises: ModelUnreadable, if tensors that tell of it are missing or misshapen.
     """
-    return draw_blueprint(read_architecture(header), (header,))
+    return draw_blueprint(read_architecture(header, finding), (header,))
 
 
 def draw_blueprint(architecture: Architecture, files: tuple[Header, ...] = ()) -> Blueprint:
@@ -68,7 +70,7 @@ def draw_blueprint(architecture: Architecture, files: tuple[Header, ...] = ()) -
 def is_leftover(key: str) -> bool:
     """True for a tensor that belongs to no network and may be passed over."""
     return (
-        key in (V_PREDICTION_MARK, ZERO_SNR_MARK)
-        or key.startswith(LEFTOVER_PREFIXES)
-        or key.endswith(LEFTOVER_SUFFIXES)
+        key in (_V_PREDICTION_MARK, ZERO_SNR_MARK)
+        or key.startswith(_LEFTOVER_PREFIXES)
+        or key.endswith(_LEFTOVER_SUFFIXES)
     )

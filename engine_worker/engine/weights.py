@@ -1,19 +1,29 @@
 """Finding a network's parameters in a checkpoint's files, and reading them one at a time."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from io import FileIO
+from itertools import groupby
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from engine_worker.engine.blueprint import NetworkPlan
-from engine_worker.engine.header import Header
 from engine_worker.engine.ldm_keys import THIRDS, Form, Stored
+from engine_worker.header import Entry, Header
 from kernel.protocol.errors import ModelUnreadable
 
+_DTYPES: Mapping[str, torch.dtype] = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+}
+# The length of the header, before it: https://github.com/huggingface/safetensors#format
+_LENGTH_BYTES = 8
 _NAMES_SHOWN = 3
 
 
@@ -22,6 +32,7 @@ class Place:
     """Where one parameter is read from."""
 
     path: Path
+    entry: Entry
     stored: Stored
 
 
@@ -30,7 +41,7 @@ def find_places(names: Iterable[str], plan: NetworkPlan) -> Mapping[str, Place]:
 
     Raises: ModelUnreadable, if some are nowhere.
     """
-    owners = {key: header.path for header in plan.files for key in header.tensors}
+    owners = {key: header for header in plan.files for key in header.tensors}
     places: dict[str, Place] = {}
     missing: list[str] = []
     for name in names:
@@ -39,7 +50,8 @@ def find_places(names: Iterable[str], plan: NetworkPlan) -> Mapping[str, Place]:
         if found is None:
             missing.append(candidates[0].key)
         else:
-            places[name] = Place(owners[found.key], found)
+            owner = owners[found.key]
+            places[name] = Place(owner.path, owner.tensors[found.key], found)
     if missing:
         raise ModelUnreadable(f"The {plan.network.value} lacks {_listed(missing)}")
     return places
@@ -66,34 +78,48 @@ def check_surplus(
 def read_parameters(
     places: Mapping[str, Place], shapes: Mapping[str, torch.Size], device: torch.device, dtype: torch.dtype
 ) -> dict[str, Tensor]:
-    """A network's parameters, each a copy of its own, so that nothing depends on the file afterwards.
+    """A network's parameters, in the order in which they lie in the files.
 
-    Raises: ModelUnreadable, if a tensor has another shape than the network, or cannot be read.
+    Files are read, not mapped: a file that changes later changes nothing, and one that is cut short while it
+    is read is an error like any other. Only one tensor at a time is in memory twice.
+    Raises: ModelUnreadable, if a tensor has another shape than the network wants, or cannot be read.
     """
     parameters: dict[str, Tensor] = {}
+    in_order = sorted(places.items(), key=lambda item: (item[1].path, item[1].entry.data_offsets))
     try:
-        for name, tensor in _tensors(places):
-            if tensor.shape != shapes[name]:
-                key = places[name].stored.key
-                raise ModelUnreadable(f"{key} is {list(tensor.shape)} and should be {list(shapes[name])}")
-            parameters[name] = torch.empty(tensor.shape, dtype=dtype, device=device).copy_(tensor)
-    except (OSError, SafetensorError) as error:
-        raise ModelUnreadable(f"The tensors cannot be read: {error}") from error
+        for path, group in groupby(in_order, key=lambda item: item[1].path):
+            with path.open("rb", buffering=0) as file:
+                first_byte = _LENGTH_BYTES + int.from_bytes(file.read(_LENGTH_BYTES), "little")
+                for name, place in group:
+                    tensor = _formed(_read(file, first_byte, place), place.stored.form)
+                    _check_shape(place, tensor.shape, shapes[name])
+                    parameters[name] = tensor.to(device, dtype).contiguous()
+    except OSError as error:
+        raise ModelUnreadable(f"The tensors cannot be read: {error.strerror}") from error
     return parameters
 
 
-def _tensors(places: Mapping[str, Place]) -> Iterator[tuple[str, Tensor]]:
-    """Each parameter as a view of the mapped file, in the form that the module wants."""
-    with ExitStack() as stack:
-        paths = {place.path for place in places.values()}
-        files = {path: stack.enter_context(safe_open(path, framework="pt", device="cpu")) for path in paths}
-        for name, place in places.items():
-            yield name, _formed(files[place.path].get_tensor(place.stored.key), place.stored.form)
+def _read(file: FileIO, first_byte: int, place: Place) -> Tensor:
+    """The tensor as it is stored; of three in one, the third that is wanted."""
+    entry, form = place.entry, place.stored.form
+    if entry.dtype not in _DTYPES:
+        raise ModelUnreadable(f"{place.stored.key} is stored as {entry.dtype}: quantised models do not work")
+    parts = len(THIRDS) if form in THIRDS else 1
+    size_bytes = entry.size_bytes // parts
+    skipped = THIRDS.index(form) * size_bytes if form in THIRDS else 0
+    held = torch.empty(size_bytes, dtype=torch.uint8)
+    file.seek(first_byte + entry.data_offsets[0] + skipped)
+    buffer, done = held.numpy().data, 0
+    while done < size_bytes:
+        count = file.readinto(buffer[done:])
+        if not count:
+            raise ModelUnreadable(f"{place.path.name} was cut short while it was read")
+        done += count
+    rows = entry.shape[0] // parts if entry.shape else 1
+    return held.view(_DTYPES[entry.dtype]).reshape(rows, *entry.shape[1:])
 
 
 def _formed(tensor: Tensor, form: Form) -> Tensor:
-    if form in THIRDS:
-        return tensor.tensor_split(3)[THIRDS.index(form)]
     match form:
         case Form.TRANSPOSED:
             return tensor.T
@@ -101,6 +127,11 @@ def _formed(tensor: Tensor, form: Form) -> Tensor:
             return tensor.flatten(1)
         case _:
             return tensor
+
+
+def _check_shape(place: Place, shape: torch.Size, wanted: torch.Size) -> None:
+    if shape != wanted:
+        raise ModelUnreadable(f"{place.stored.key} is {list(shape)} and should be {list(wanted)}")
 
 
 def _listed(names: list[str]) -> str:

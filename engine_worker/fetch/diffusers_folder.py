@@ -80,11 +80,11 @@ def _native_size_px(config: _UNetConfig) -> int | None:
 def _weights_of(folder: ModelFolder, part: str, variant: Variant | None) -> list[Entry]:
     if folder.read_json(_PartConfig, part, "config.json").auto_map is not None:
         raise ModelUnreadable(f"{part}/config.json asks for code, which is never run")
-    headers = [read_header(path) for path in _weight_files(folder, part, variant)]
+    headers = [read_header(path) for path in weight_files(folder, part, variant)]
     return [entry for header in headers for entry in header.tensors.values()]
 
 
-def _weight_files(folder: ModelFolder, part: str, variant: Variant | None) -> list[Path]:
+def weight_files(folder: ModelFolder, part: str, variant: Variant | None) -> list[Path]:
     """One file or its shards: of the preferred variant, else without a variant's name, else of any."""
     stem = _STEMS[part]
     preferred = [f".{variant}"] if variant is not None else []

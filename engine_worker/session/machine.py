@@ -282,8 +282,6 @@ class Session:
         if now >= self._pulse.gone_at():
             return self._move(Cause.UNANSWERED if self._phase is Phase.JOINING else Cause.SILENCE)
         overdue = [*self._pace.due(now), *self._pictures.due(now)]
-        if overdue:
-            self._pulse.sent(now)
         if now < self._pulse.ask_at():
             return [*overdue]
         self._pulse.asked(now)

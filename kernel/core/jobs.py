@@ -13,14 +13,15 @@ from kernel.protocol.vocabulary import JobState
 MAX_CRASHES: Final = 3
 """A job that was there when so many workers died is taken for their poison."""
 DROP_TIMEOUT_S: Final = 30.0
-"""A cancel is obeyed within one step; a worker that has not by then is ended."""
+"""A cancel is obeyed within one step; a worker that has not by then, or that has been as slow as no step
+may be, is ended."""
 
 
 def give(world: World, engine: Engine, worker: Worker, job: Job) -> None:
     """Give a waiting job to a worker that has credit for it, under a new lease."""
     row = job.row
     engine.queue.remove(row.job_id)
-    job.worker_id, job.lease, job.warnings = worker.worker_id, world.new_lease(), None
+    job.worker_id, job.lease = worker.worker_id, world.new_lease()
     worker.slots[row.job_id] = Slot(job.lease, is_suspect=row.crashes > 0)
     row = replace(row, attempts=row.attempts + 1, started_at_ms=world.now.unix_ms)
     record.move_job(world, job, row, JobState.PROCESSING)
@@ -95,7 +96,9 @@ def ask_to_drop(world: World, worker: Worker, job_id: JobId) -> None:
     """Tell a worker to drop a job, and see to it that it does."""
     order = wire.CancelJob(job_id=job_id, lease=worker.slots[job_id].lease)
     world.act(actions.Order(worker.worker_id, order))
-    world.timers.set(due.Drop(worker.worker_id, job_id), world.now.mono_s + DROP_TIMEOUT_S)
+    engine = world.engines[world.jobs[job_id].row.engine_id]
+    drop_s = min(DROP_TIMEOUT_S, _patience_s(world, engine))
+    world.timers.set(due.Drop(worker.worker_id, job_id), world.now.mono_s + drop_s)
 
 
 def release(world: World, worker: Worker, job_id: JobId) -> None:

@@ -54,6 +54,7 @@ def _new_row(world: World, job: Job, report: wire.ImageReady) -> ImageRow:
 def stored(world: World, image_id: ImageId) -> None:
     """A picture is durable: it becomes an image, unless its job has ended meanwhile."""
     row = world.pictures.pop(image_id).row
+    world.act(actions.ForgetPicture(image_id))
     job = world.jobs.get(row.job_id)
     if job is None:
         world.act(actions.TrashPicture(image_id, row.file_name, world.now.unix_ms))

@@ -56,12 +56,12 @@ ENGINE_MOVES: Final[Moves[EngineState]] = {
     EngineState.STARTING: frozenset({EngineState.READY, EngineState.WORKING}) | _ENDS,
     EngineState.READY: frozenset({EngineState.WORKING, EngineState.STARTING}) | _ENDS,
     EngineState.WORKING: frozenset({EngineState.READY, EngineState.STARTING}) | _ENDS,
-    EngineState.STOPPING: frozenset({EngineState.CLOSED, EngineState.ERROR}),
+    EngineState.STOPPING: frozenset({EngineState.CLOSED}),
     EngineState.ERROR: frozenset({EngineState.STARTING}),
 }
 
 WORKER_MOVES: Final[Moves[WorkerState]] = {
-    WorkerState.INVITED: frozenset({WorkerState.LOADING, WorkerState.DOOMED, WorkerState.GONE}),
+    WorkerState.INVITED: frozenset({WorkerState.LOADING, WorkerState.GONE}),
     WorkerState.LAUNCHED: frozenset(
         {WorkerState.LOADING, WorkerState.READY, WorkerState.DOOMED, WorkerState.GONE}
     ),

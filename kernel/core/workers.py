@@ -190,7 +190,7 @@ def kill(world: World, worker: Worker, why: str, *, is_to_blame: bool) -> None:
 
 def _begin_end(world: World, worker: Worker, why: str, *, is_to_blame: bool) -> None:
     move(worker, WorkerState.DOOMED)
-    worker.doom, worker.is_to_blame = why, is_to_blame
+    worker.doom, worker.is_to_blame = why, worker.is_to_blame and is_to_blame
     _clear_deadlines(world, worker)
 
 

@@ -289,7 +289,7 @@ class Changed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class JobProgress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """How far a job is. Not durable, not numbered. A preview, if any, is the message's blob."""
+    """How far a job is. Not durable, not numbered."""
 
     job_id: JobId
     step: int

@@ -216,6 +216,12 @@ class ModelUnreadable(SpoonError):
     code = "model_unreadable"
 
 
+class JobBroke(SpoonError):
+    """The engine broke at this job in a way that nobody foresaw; the worker's log has the details."""
+
+    code = "job_broke"
+
+
 class JobRejected(SpoonError):
     """The engine cannot make what the job asks for."""
 
@@ -264,14 +270,18 @@ class DatabaseUnusable(SpoonError):
     code = "database_unusable"
 
 
-def all_errors() -> dict[str, type[SpoonError]]:
-    """Every error by its code, for the borders that translate and the docs that list them."""
+def all_errors(*further_modules: str) -> dict[str, type[SpoonError]]:
+    """Every error by its code, for the borders that translate and the docs that list them.
+
+    Only errors of this module cross the bus. A border adds the names of the modules with its own ones.
+    """
+    modules = {__name__, *further_modules}
     found: dict[str, type[SpoonError]] = {}
     pending: list[type[SpoonError]] = [SpoonError]
     while pending:
         kind = pending.pop()
         found[kind.code] = kind
-        pending.extend(kind.__subclasses__())
+        pending.extend(child for child in kind.__subclasses__() if child.__module__ in modules)
     return found
 
 

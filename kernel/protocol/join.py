@@ -46,5 +46,5 @@ def read_join(data: bytes) -> Join:
     """
     try:
         return msgspec.json.decode(data, type=Join)
-    except msgspec.DecodeError as error:
-        raise BadConfiguration("this is no worker ticket: ask for one with `spoon engines invite`") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise BadConfiguration("this is no worker ticket: ask for one with `spoon engines invite`") from None

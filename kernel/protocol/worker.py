@@ -148,7 +148,7 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """So many denoising steps are done; at most four of these a second. A preview may ride as the blob."""
+    """So many denoising steps are done; at most four of these a second."""
 
     job_id: JobId
     lease: Lease

@@ -86,7 +86,11 @@ class Router:
         self.socket.setsockopt(zmq.CURVE_SERVER, 1)
         self.socket.setsockopt(zmq.CURVE_SECRETKEY, secret_key)
         self.socket.setsockopt_string(zmq.ZAP_DOMAIN, domain)
-        self.endpoints = [self._bind(endpoint) for endpoint in endpoints]
+        try:
+            self.endpoints = [self._bind(endpoint) for endpoint in endpoints]
+        except BadConfiguration:
+            self.socket.close()  # an open one would keep its context from ending
+            raise
 
     def _bind(self, endpoint: str) -> str:
         if endpoint.startswith("ipc://"):

@@ -1,12 +1,11 @@
 """The API process that the Manager runs beside itself."""
 
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from kernel.shell.launcher import SubprocessLauncher
+from kernel.shell.launcher import SubprocessLauncher, python_module
 
 NAME: Final = "api"
 
@@ -20,7 +19,7 @@ class ApiProcess:
 
     def start(self) -> None:
         """Raises: OSError, if it cannot be started."""
-        command = [sys.executable, "-m", "api.main", "--parent-pid", str(os.getpid())]
+        command = [*python_module("api.main"), "--parent-pid", str(os.getpid())]
         if self.config_file is not None:
             command += ["--config", str(self.config_file)]
         self.launcher.start(NAME, command, is_logged=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol, assert_never
 
 from kernel.core import actions
-from kernel.core.events import Event, Peer, PeerLost, StockTaken
+from kernel.core.events import CompanionExited, Event, Peer, PeerLost, StockTaken
 from kernel.protocol import client, codec, head, worker
 from kernel.protocol.codec import Frame
 from kernel.protocol.ids import Epoch, ImageId
@@ -133,7 +133,10 @@ class Effects:
         log.info(journal.line(type(effect).__name__))
         match effect:
             case actions.LaunchCompanion():
-                self.companion.start()
+                try:
+                    self.companion.start()
+                except OSError as error:
+                    self.events.append(CompanionExited(f"it could not be started: {error}"))
             case actions.TerminateCompanion():
                 self.companion.terminate()
             case actions.KillCompanion():

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from kernel.protocol.codec import Frame
 from kernel.protocol.ids import ImageId
 
 PART_ENDING: Final = ".part"
+_OWN_NAME: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.(png|jpg|webp)(\.part)?")
+"""A UUID and the ending of its picture, as kernel.core.pictures names them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +116,11 @@ def write_durably(folder: Path, name: str, data: Frame) -> None:
             file.flush()
             os.fsync(file.fileno())
         part.rename(folder / name)
+        sync_folder(folder)
     except OSError:
-        part.unlink(missing_ok=True)
+        for left in (part, folder / name):
+            left.unlink(missing_ok=True)
         raise
-    sync_folder(folder)
 
 
 def sync_folder(folder: Path) -> None:
@@ -129,11 +133,18 @@ def sync_folder(folder: Path) -> None:
 
 
 def sweep(folder: Path, kept: set[str]) -> int:
-    """Remove the files that belong to nothing: half-written ones, and those whose row was never saved.
+    """Remove the pictures that belong to nothing: half-written ones, and those whose row was never saved.
+
+    Only names that this software gives are touched, so that a folder which also holds a person's own
+    pictures keeps them.
 
     Returns: how many.
     """
-    strays = [e for e in os.scandir(folder) if e.is_file(follow_symlinks=False) and e.name not in kept]
+    strays = [
+        entry
+        for entry in os.scandir(folder)
+        if _OWN_NAME.fullmatch(entry.name) and entry.name not in kept and entry.is_file(follow_symlinks=False)
+    ]
     for entry in strays:
         Path(entry.path).unlink()
     return len(strays)

@@ -27,7 +27,7 @@ class SubprocessLauncher:
     def launch(self, join: Join) -> None:
         reader, writer = os.pipe()
         try:
-            command = [sys.executable, "-m", "engine_worker.main", JOIN_FD_OPTION, str(reader)]
+            command = [*python_module("engine_worker.main"), JOIN_FD_OPTION, str(reader)]
             self.start(join.worker_id, command, keep_open=(reader,))
             os.write(writer, write_join(join))
         finally:
@@ -72,10 +72,13 @@ class SubprocessLauncher:
         return self._log_folder / f"{name}.log"
 
     def _last_words(self, name: str) -> str:
-        with self._log_file(name).open("rb") as log:
-            size_bytes = log.seek(0, os.SEEK_END)
-            log.seek(max(0, size_bytes - LAST_WORDS_BYTES))
-            return log.read().decode(errors="replace")
+        try:
+            with self._log_file(name).open("rb") as log:
+                size_bytes = log.seek(0, os.SEEK_END)
+                log.seek(max(0, size_bytes - LAST_WORDS_BYTES))
+                return log.read().decode(errors="replace")
+        except OSError:
+            return ""  # somebody tidied up
 
     def _remove_old_logs(self) -> None:
         logs = sorted(self._log_folder.glob("w*.log"), key=lambda file: file.stat().st_mtime)
@@ -84,8 +87,18 @@ class SubprocessLauncher:
                 file.unlink(missing_ok=True)
 
 
+def python_module(name: str) -> list[str]:
+    """The command that runs a module as this process itself runs: with -P, if it does (no folder named
+    `api` where the user stands is then taken for ours)."""
+    isolation = ["-P"] if sys.flags.safe_path else []
+    return [sys.executable, *isolation, "-m", name]
+
+
 def describe_exit(return_code: int) -> str:
     """How a process ended, for a person."""
-    if return_code < 0:
+    if return_code >= 0:
+        return f"exit code {return_code}"
+    try:
         return f"signal {signal.Signals(-return_code).name}"
-    return f"exit code {return_code}"
+    except ValueError:
+        return f"signal {-return_code}"  # most real-time signals have no name

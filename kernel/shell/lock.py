@@ -1,4 +1,4 @@
-"""One Manager for one data folder: an exclusive lock that the kernel drops with the process."""
+"""One Manager for one folder: an exclusive lock that the kernel drops with the process."""
 
 import fcntl
 import os
@@ -11,16 +11,16 @@ LOCK_FILE: Final = "manager.lock"
 _MODE: Final = 0o600
 
 
-class DataLock:
+class FolderLock:
     """Held from construction until `release` or the end of the process."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str = LOCK_FILE) -> None:
         """Take the lock, and write down who holds it.
 
         Raises: AlreadyRunning, naming the holder's process id.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
+        self._file = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -28,7 +28,7 @@ class DataLock:
             os.close(self._file)
             raise AlreadyRunning(
                 f"{folder} is in use by a Manager with process id {holder or 'unknown'}: "
-                "stop it with `spoon stop`, or configure another database.folder"
+                "stop it with `spoon stop`, or configure another folder"
             ) from None
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)

@@ -22,9 +22,8 @@ BUSY_TIMEOUT_MS: Final = 5_000
 _encode: Final = msgspec.msgpack.Encoder().encode
 
 
-def check_sqlite_version() -> None:
-    """Raises: DatabaseUnusable, if the SQLite inside apsw is too old."""
-    found = apsw.sqlite_lib_version()
+def check_sqlite_version(found: str) -> None:
+    """Raises: DatabaseUnusable, if this SQLite is too old."""
     if tuple(int(part) for part in found.split(".")) < OLDEST_SQLITE:
         wanted = ".".join(map(str, OLDEST_SQLITE))
         raise DatabaseUnusable(f"SQLite {found} is too old, {wanted} is needed: pip install --upgrade apsw")
@@ -38,7 +37,7 @@ class Store:
 
         Raises: DatabaseUnusable.
         """
-        check_sqlite_version()
+        check_sqlite_version(apsw.sqlite_lib_version())
         self._sql = load_queries("kernel.shell", "store.sql")
         try:
             self.connection = apsw.Connection(str(file))
@@ -53,7 +52,7 @@ class Store:
             self.connection.pragma(name, value)
         verdict = self.connection.pragma("quick_check")
         if verdict != "ok":
-            raise DatabaseUnusable(f"{file} is damaged ({verdict}): restore a backup, see docs/cli.md")
+            raise DatabaseUnusable(f"{file} is damaged ({verdict}): restore a backup, see docs/operations.md")
         migrations.migrate(self.connection)
 
     def next_epoch(self) -> Epoch:

@@ -31,6 +31,8 @@ from tests.unit.worker.story import Story, picture
 JOBS = st.sampled_from([JobId(f"job-{number}") for number in range(3)])
 SECONDS = st.floats(min_value=0.0, max_value=3.0)
 STEPS = 100
+JOBS_BEFORE_LEAVING = 8
+"""So that most lives are not over before they have begun."""
 
 JobEnd = JobDone | JobFailed | JobDropped
 
@@ -44,6 +46,8 @@ class WorkerLife(RuleBasedStateMachine):
         self.counter = 0
         self.newest: dict[JobId, Lease] = {}
         """The newest lease under which the Manager said anything about a job."""
+        self.wanted: set[JobId] = set()
+        """Jobs of which the Manager said last that they are to be run."""
         self.in_engine: dict[JobId, int] = {}
         """Jobs in the engine, and the steps that they took."""
         self.cancelled_in_engine: set[JobId] = set()
@@ -65,6 +69,7 @@ class WorkerLife(RuleBasedStateMachine):
         is_taken = self.story.session.phase is Phase.JOINED
         if is_taken:
             self._ask(job_id, lease)
+            self.wanted.add(job_id)
         actions = self._order(RunJob(attempt=1, lease=lease, order=job(job_id, steps=STEPS)))
         if is_taken:
             assert _has(actions, Accepted) or job_id in self.in_engine
@@ -109,10 +114,12 @@ class WorkerLife(RuleBasedStateMachine):
         order = RunJob(attempt=1, lease=Lease(self.counter), order=job(job_id))
         assert self.story.order(order, Epoch(epoch)) == []
 
+    @precondition(lambda self: self.counter >= JOBS_BEFORE_LEAVING)
     @rule()
     def drain(self) -> None:
         self._order(Drain())
 
+    @precondition(lambda self: self.counter >= JOBS_BEFORE_LEAVING)
     @rule()
     def stop_once(self) -> None:
         if self.story.session.phase in (Phase.JOINED, Phase.DRAINING):
@@ -185,6 +192,7 @@ class WorkerLife(RuleBasedStateMachine):
             self._end(min(self.in_engine), "completed")
         for job_id, lease in self.newest.items():
             assert (job_id, lease) in self.ends
+            assert ((job_id, lease) in self.admitted) or job_id not in self.wanted
         for job_id, lease, index in sorted(self.unstored):
             self._order(ImageStored(job_id=job_id, lease=lease, index=index))
         self.unstored.clear()
@@ -192,19 +200,26 @@ class WorkerLife(RuleBasedStateMachine):
             assert self.story.session.phase is Phase.LEFT
 
     def _end(self, job_id: JobId, kind: str) -> None:
-        del self.in_engine[job_id]
-        self.cancelled_in_engine.discard(job_id)
         outcomes: dict[str, Completed | Failed | Dropped] = {
             "completed": Completed(job_id),
             "failed": Failed(job_id, "c", "t"),
             "dropped": Dropped(job_id),
         }
-        self._note(self.story.tell(outcomes[kind]))
+        is_cancelled = job_id in self.cancelled_in_engine
+        self.cancelled_in_engine.discard(job_id)
+        del self.in_engine[job_id]
+        actions = self.story.tell(outcomes[kind])
+        self._note(actions)
+        if is_cancelled:
+            assert _has(actions, Accepted) == (job_id in self.in_engine)
+            assert not _has(actions, JobDone)
+            assert not _has(actions, JobFailed)
 
     def _ask(self, job_id: JobId, lease: Lease) -> None:
         """The Manager wants nothing to do any more with what it asked for under older leases."""
         if self.exit is None:
             self.newest[job_id] = lease
+            self.wanted.discard(job_id)
             self.unstored = {key for key in self.unstored if key[0] != job_id}
 
     def _order(self, order: RunJob | CancelJob | ImageStored | Drain | Pong) -> list[Action]:
@@ -250,7 +265,7 @@ class WorkerLife(RuleBasedStateMachine):
                 pass
 
 
-def _has(actions: list[Action], kind: type[Accepted | Progress | ImageReady]) -> bool:
+def _has(actions: list[Action], kind: type[Accepted | Progress | ImageReady | JobEnd]) -> bool:
     return any(isinstance(action, Send) and isinstance(action.report, kind) for action in actions)
 
 

@@ -19,7 +19,7 @@ def test_the_effective_configuration_is_listed_with_its_origins(here: Spoon) -> 
     words = [line.split() for line in lines]
     assert ["images.disk_quota", '"50GB"', "mine.toml:1"] in words
     assert ["server.port", "1", "SPOON_SERVER_PORT"] in words
-    assert ["server.threads", "16", "default"] in words
+    assert ["images.expire_after", '"7d"', "default"] in words
 
 
 def test_the_effective_configuration_is_listed_in_json(here: Spoon) -> None:

@@ -187,6 +187,7 @@ def test_a_step_that_had_to_wait_is_reported_when_no_other_follows() -> None:
     assert said(story.tell(Stepped(JOB, 1, 100))) == [progress(1)]
     assert story.tell(Stepped(JOB, 2, 100)) == []
     assert said(story.wait(0.3)) == [progress(2)]
+    assert progress(2) not in said(story.wait(0.9))
 
 
 def test_no_progress_follows_a_jobs_end() -> None:
@@ -195,6 +196,15 @@ def test_no_progress_follows_a_jobs_end() -> None:
     story.tell(Stepped(JOB, 1, 100))
     story.tell(Stepped(JOB, 2, 100))
     story.tell(Failed(JOB, "code", "text"))
+    assert said(story.wait(0.9)) == []
+
+
+def test_no_progress_follows_a_cancel() -> None:
+    story = Story().load()
+    story.order(run())
+    story.tell(Stepped(JOB, 1, 100))
+    story.tell(Stepped(JOB, 2, 100))
+    story.order(cancel())
     assert said(story.wait(0.9)) == []
 
 
@@ -237,6 +247,14 @@ def test_the_picture_of_a_cancelled_job_is_forgotten() -> None:
     story.order(run())
     story.tell(picture())
     story.order(cancel())
+    assert pictures_in_a_minute(story) == 0
+
+
+def test_the_picture_of_a_run_that_was_given_again_is_forgotten() -> None:
+    story = Story().load()
+    story.order(run(lease=1))
+    story.tell(picture())
+    story.order(run(lease=2))
     assert pictures_in_a_minute(story) == 0
 
 

@@ -17,6 +17,7 @@ from kernel.protocol.worker import (
     InspectModel,
     JobDone,
     Leave,
+    ModelFailed,
     ModelProgress,
     Ping,
     Pong,
@@ -107,7 +108,7 @@ def test_a_worker_that_sends_anyway_does_not_ping() -> None:
     story = Story(WorkerRole.FETCH).join()
     story.order(InspectModel(source=source()))
     for count in range(6):
-        story.wait(0.5)
+        assert Ping() not in said(story.wait(0.5))
         story.order(Pong())
         sent = said(story.tell(ModelProgress(model_id=source().model_id, bytes=count, total_bytes=9)))
         assert [type(report) for report in sent] == [ModelProgress]
@@ -180,6 +181,16 @@ def test_a_drained_worker_finishes_its_jobs_and_waits_until_its_pictures_are_sto
     assert (
         exit_code(story.order(ImageStored(job_id=JobId("job-1"), lease=Lease(1), index=0))) is ExitCode.LEFT
     )
+
+
+def test_a_drained_fetch_worker_finishes_its_inspection() -> None:
+    story = Story(WorkerRole.FETCH).join()
+    story.order(InspectModel(source=source()))
+    assert story.order(Drain()) == []
+    failed = ModelFailed(model_id=source().model_id, code="model_unreadable", text="no")
+    actions = story.tell(failed)
+    assert said(actions)[0] == failed
+    assert exit_code(actions) is ExitCode.LEFT
 
 
 def test_a_draining_worker_takes_nothing_new() -> None:

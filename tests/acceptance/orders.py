@@ -1,0 +1,81 @@
+"""What the tests order: a small checkpoint, engines on it, and jobs whose prompts tell the fake engine."""
+
+import json
+import struct
+from pathlib import Path
+from typing import Final
+
+from kernel.protocol.client import (
+    CreateEngine,
+    EngineAccepted,
+    JobAccepted,
+    ModelAccepted,
+    RegisterModel,
+    SubmitJob,
+)
+from kernel.protocol.ids import EngineId, ModelId
+from kernel.protocol.specs import EngineSpec, JobRequest
+from kernel.protocol.vocabulary import ModelType
+from tests.acceptance.line import Line
+from tests.acceptance.server import Server
+
+PLAIN: Final = "plain"
+CRASHES: Final = "crash-load"
+LOADS_FOR_7_S: Final = "slow-load-7s"
+MODELS: Final = (PLAIN, CRASHES, LOADS_FOR_7_S)
+"""Names that tell the fake engine how to load."""
+
+_SHAPES: Final = {
+    "model.diffusion_model.input_blocks.0.0.weight": (32, 4, 3, 3),
+    "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (32, 768),
+    "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight": (10, 768),
+    "first_stage_model.decoder.conv_in.weight": (8, 4, 3, 3),
+}
+"""The least that tells that a file is a checkpoint of Stable Diffusion 1.5."""
+_HALF_BYTES: Final = 2
+
+
+def write_checkpoint(file: Path) -> None:
+    """A single-file checkpoint of zeros. Source: the safetensors format, its README."""
+    header: dict[str, dict[str, object]] = {}
+    end = 0
+    for name, shape in _SHAPES.items():
+        start, end = end, end + _HALF_BYTES * _product(shape)
+        header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    file.write_bytes(struct.pack("<Q", len(text)) + text + bytes(end))
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    product = 1
+    for size in shape:
+        product *= size
+    return product
+
+
+def register_models(server: Server, checkpoint: Path) -> None:
+    """Register the checkpoint under each of the names, and wait until all are inspected."""
+    asks = [
+        RegisterModel(name=name, uri=f"file://{checkpoint}", model_type=ModelType.CHECKPOINT)
+        for name in MODELS
+    ]
+    for accepted in [server.line.ask(ask, ModelAccepted) for ask in asks]:
+        server.records.wait_for_model(accepted.model_id)
+
+
+def create_engine(
+    line: Line, checkpoint: ModelId, *, start: bool = False, max_batch: int | None = None
+) -> EngineId:
+    """An engine that small jobs start on demand, or that starts at once."""
+    spec = EngineSpec(checkpoint=checkpoint, steps=2, width_px=64, height_px=64, max_batch=max_batch)
+    return line.ask(CreateEngine(spec=spec, start=start), EngineAccepted).engine_id
+
+
+def a_job(engine_id: EngineId, prompt: str = "a fox", count: int = 1) -> SubmitJob:
+    """A job whose prompt may tell the fake engine to misbehave."""
+    return SubmitJob(engine_id=engine_id, request=JobRequest(prompt=prompt, count=count, seed=7))
+
+
+def submit(line: Line, engine_id: EngineId, prompt: str = "a fox", count: int = 1) -> JobAccepted:
+    """Submit such a job."""
+    return line.ask(a_job(engine_id, prompt, count), JobAccepted)

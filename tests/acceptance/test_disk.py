@@ -1,0 +1,96 @@
+"""Disks that fail under a running server: what is not safe is not acknowledged, and nothing half is left."""
+
+import os
+import resource
+from pathlib import Path
+
+from kernel.protocol.client import DeleteImage, Done, JobAccepted
+from kernel.protocol.ids import EngineId
+from kernel.protocol.vocabulary import JobState
+from tests.acceptance.checks import assert_whole
+from tests.acceptance.line import command
+from tests.acceptance.orders import a_job, submit
+from tests.acceptance.patience import wait_for
+from tests.acceptance.server import Server
+
+EXIT_DISK = 74
+
+
+def test_a_manager_that_cannot_commit_says_nothing_and_dies_and_its_next_life_knows_nothing_of_it(
+    server: Server, engine: EngineId
+) -> None:
+    """A limit on the size of files stands for a disk that is full: the write-ahead log cannot grow."""
+    first = submit(server.line, engine)
+    server.records.wait_for_job(first.job_id, JobState.FINISHED)
+    wal_bytes = server.database_file.with_name(f"{server.database_file.name}-wal").stat().st_size
+    assert server.manager is not None
+    resource.prlimit(server.manager.pid, resource.RLIMIT_FSIZE, (wal_bytes, resource.RLIM_INFINITY))
+
+    server.line.say(command(a_job(engine, "never acknowledged"), "the key"))
+
+    assert server.exit_code() == EXIT_DISK
+    assert server.line.hear(0.5) is None
+    assert [job.job_id for job in server.records.jobs()] == [first.job_id]
+
+    server.start()
+    again = server.line.ask(a_job(engine, "never acknowledged"), JobAccepted, key="the key")
+    server.records.wait_for_job(again.job_id, JobState.FINISHED)
+    assert len(server.records.jobs()) == 2
+    assert_whole(server)
+
+
+def test_a_picture_that_cannot_be_written_fails_its_job_and_later_ones_are_well(
+    server: Server, engine: EngineId, go: Path
+) -> None:
+    doomed = submit(server.line, engine, f"[until {go}]", count=2)
+    server.records.wait_for_job(doomed.job_id, JobState.PROCESSING)
+    away = server.images.with_name("away")
+    server.images.rename(away)
+    go.touch()
+
+    job = server.records.wait_for_job(doomed.job_id)
+
+    assert (job.status, job.error_code) == (JobState.FAILED, "disk_full")
+    assert job.error is not None
+    assert os.strerror(2) in job.error
+    away.rename(server.images)
+    assert server.records.wait_for_job(submit(server.line, engine).job_id).status is JobState.FINISHED
+    assert_whole(server)
+
+
+def test_a_picture_is_written_after_all_when_the_disk_comes_back(
+    server: Server, engine: EngineId, go: Path
+) -> None:
+    accepted = submit(server.line, engine, f"[until {go}]")
+    server.records.wait_for_job(accepted.job_id, JobState.PROCESSING)
+    away = server.images.with_name("away")
+    server.images.rename(away)
+    go.touch()
+    job_done = wait_for("the worker to be done", lambda: "action=job_done" in server.log_tail())
+    assert job_done
+    assert server.records.job(accepted.job_id).status is JobState.PROCESSING
+
+    away.rename(server.images)
+
+    assert server.records.wait_for_job(accepted.job_id).status is JobState.FINISHED
+    assert_whole(server)
+
+
+def test_a_file_that_could_not_be_removed_is_removed_at_the_next_start(
+    server: Server, engine: EngineId
+) -> None:
+    accepted = submit(server.line, engine)
+    server.records.wait_for_job(accepted.job_id, JobState.FINISHED)
+    file = server.images / server.records.image(accepted.image_ids[0]).file_name
+    data = file.read_bytes()
+    file.unlink()
+    file.mkdir()  # a folder is what even root cannot unlink
+
+    server.line.ask(DeleteImage(image_id=accepted.image_ids[0]), Done)
+    server.kill()
+    file.rmdir()
+    file.write_bytes(data)
+    server.start()
+
+    wait_for("the file to be removed", lambda: not file.exists())
+    assert_whole(server)

@@ -1,0 +1,68 @@
+"""An image that is deleted after N downloads: exactly N clients get it, however many want it at once."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+
+from kernel.protocol.vocabulary import GoneReason, JobState
+from tests.acceptance.checks import assert_whole
+from tests.acceptance.orders import PLAIN, create_engine, submit
+from tests.acceptance.patience import PATIENCE_S, wait_for
+from tests.acceptance.server import Server
+
+ALLOWED = 5
+CLIENTS = 50
+
+
+def fetch(url: str) -> bytes | None:
+    """Download with the patience of a good client. Returns: the file, or None when there is none any more."""
+
+    def try_once() -> httpx.Response | None:
+        response = httpx.get(url, timeout=PATIENCE_S)
+        return None if response.status_code == 409 else response
+
+    response = wait_for("an answer other than 'all downloads are under way'", try_once)
+    if response.status_code == 200:
+        return response.content
+    assert response.status_code == 410, response.text
+    return None
+
+
+def test_of_fifty_clients_at_once_exactly_as_many_as_allowed_get_the_image_and_then_it_is_gone(
+    server_with_api: Server,
+) -> None:
+    server = server_with_api
+    server.configure(images=f"delete_after_downloads = {ALLOWED}")
+    server.start()
+    accepted = submit(server.line, create_engine(server.line, server.records.model_named(PLAIN)))
+    server.records.wait_for_job(accepted.job_id, JobState.FINISHED)
+    image = server.records.image(accepted.image_ids[0])
+    whole = (server.images / image.file_name).read_bytes()
+
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        url = f"http://127.0.0.1:{server.port}/v1/images/{image.image_id}/download"
+        got = list(clients.map(fetch, [url] * CLIENTS))
+
+    assert [data for data in got if data is not None] == [whole] * ALLOWED
+    ended = server.records.image(image.image_id)
+    assert (ended.downloads, ended.gone_reason) == (ALLOWED, GoneReason.USED_UP)
+    file = server.images / image.file_name
+    wait_for("the file to be removed", lambda: not file.exists())
+    assert_whole(server)
+
+
+def test_downloads_that_break_off_do_not_count(server_with_api: Server, go: Path) -> None:
+    server = server_with_api
+    server.configure(images="delete_after_downloads = 1")
+    server.start()
+    accepted = submit(server.line, create_engine(server.line, server.records.model_named(PLAIN)))
+    server.records.wait_for_job(accepted.job_id, JobState.FINISHED)
+    url = f"http://127.0.0.1:{server.port}/v1/images/{accepted.image_ids[0]}/download"
+
+    assert httpx.head(url, timeout=PATIENCE_S).status_code == 200
+    server.kill()
+    server.start()
+
+    assert fetch(url) is not None
+    assert fetch(url) is None

@@ -1,0 +1,170 @@
+"""Workers that die, hang, freeze, load for long or come by hand: their jobs are not lost, others not hurt."""
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from kernel.protocol.client import CancelJob, Done
+from kernel.protocol.ids import EngineId, JobId, ModelId
+from kernel.protocol.vocabulary import EngineState, JobState
+from tests.acceptance.checks import assert_whole
+from tests.acceptance.orders import CRASHES, LOADS_FOR_7_S, create_engine, submit
+from tests.acceptance.patience import wait_for
+from tests.acceptance.processes import WORKER, Found
+from tests.acceptance.server import Server
+
+SEEN_DEAD_S = 0.1
+SEEN_FROZEN_S = 6.0
+MAX_CRASHES = 3
+IMPATIENT = 'step_timeout = "1s"'
+
+
+def only_worker(server: Server) -> Found:
+    """The one worker process that runs."""
+    (worker,) = wait_for("one worker", lambda: server.processes(WORKER))
+    return worker
+
+
+def seconds_until(server: Server, job_id: JobId, *states: JobState) -> float:
+    """How long it takes until watchers are told that a job is in one of these states."""
+    start_s = time.monotonic()
+    for told_at_s, change in server.line.changes():
+        if change.id == job_id and change.state in states:
+            return told_at_s - start_s
+    raise AssertionError(f"nobody was told that job {job_id} is {states}")
+
+
+def test_a_killed_worker_is_seen_within_a_tenth_of_a_second_and_its_job_goes_back(
+    server: Server, engine: EngineId, go: Path
+) -> None:
+    """The quickest of three counts: the other two may have met a busy machine."""
+    accepted = submit(server.line, engine, f"[until {go}]")
+    server.line.watch()
+    seen_s: list[float] = []
+    for _ in range(MAX_CRASHES):
+        server.records.wait_for_job(accepted.job_id, JobState.PROCESSING)
+        only_worker(server).send(signal.SIGKILL)
+        seen_s.append(seconds_until(server, accepted.job_id, JobState.WAITING, JobState.FAILED))
+
+    assert min(seen_s) <= SEEN_DEAD_S
+    job = server.records.job(accepted.job_id)
+    assert (job.status, job.error_code, job.attempts) == (JobState.FAILED, "worker_crashed", MAX_CRASHES)
+    assert job.error is not None
+    assert "signal SIGKILL" in job.error
+
+
+def test_a_job_whose_worker_died_once_finishes_in_the_next_one(
+    server: Server, engine: EngineId, folder: Path
+) -> None:
+    accepted = submit(server.line, engine, f"[crash-once {folder}/crashed]", count=3)
+
+    job = server.records.wait_for_job(accepted.job_id)
+
+    assert (job.status, job.attempts, job.error) == (JobState.FINISHED, 2, None)
+    assert_whole(server)
+
+
+def test_of_ten_jobs_one_that_is_poison_fails_and_nine_finish(server: Server, engine: EngineId) -> None:
+    accepted = [submit(server.line, engine, "[crash]" if n == 4 else "well", count=2) for n in range(10)]
+
+    jobs = [server.records.wait_for_job(one.job_id) for one in accepted]
+
+    assert [job.status is JobState.FINISHED for job in jobs] == [n != 4 for n in range(10)]
+    poison = jobs[4]
+    assert (poison.status, poison.error_code) == (JobState.FAILED, "worker_crashed")
+    assert poison.error is not None
+    assert "exit code 86" in poison.error
+    assert "(attempt 3 of 3)" in poison.error
+    assert_whole(server)
+
+
+def test_an_engine_that_dies_of_its_start_is_given_up_with_the_reason_and_launched_no_more(
+    server: Server,
+) -> None:
+    server.start()
+    engine = create_engine(server.line, server.records.model_named(CRASHES))
+    accepted = submit(server.line, engine)
+
+    row = server.records.wait_for_engine(engine, EngineState.ERROR)
+    job = server.records.wait_for_job(accepted.job_id)
+
+    assert row.error is not None
+    assert "3 workers in a row died" in row.error
+    assert "exit code 86" in row.error
+    assert (job.status, job.error) == (JobState.FAILED, row.error)
+    assert len(server.worker_logs) == 3
+    assert server.processes(WORKER) == []
+    assert server.line.status().engines_running == 0
+
+
+def test_a_hung_step_is_cancelled_then_killed_and_the_job_is_tried_again(
+    server: Server, plain: ModelId, folder: Path
+) -> None:
+    server.configure(engines=IMPATIENT)
+    server.start()
+    engine = create_engine(server.line, plain)
+    server.records.wait_for_job(submit(server.line, engine, "a first step").job_id, JobState.FINISHED)
+
+    accepted = submit(server.line, engine, f"[hang-once {folder}/hung]")
+
+    job = server.records.wait_for_job(accepted.job_id)
+    assert (job.status, job.attempts) == (JobState.FINISHED, 2)
+    assert len(server.worker_logs) == 2
+
+
+def test_a_worker_that_ignores_a_cancel_is_killed_and_the_others_jobs_finish(
+    server: Server, plain: ModelId, folder: Path
+) -> None:
+    server.configure(engines=IMPATIENT)
+    server.start()
+    engine = create_engine(server.line, plain)
+    server.records.wait_for_job(submit(server.line, engine, "a first step").job_id, JobState.FINISHED)
+    deaf = submit(server.line, engine, f"[ignore cancel] [until {folder}/never]")
+    server.records.wait_for_job(deaf.job_id, JobState.PROCESSING)
+    worker = only_worker(server)
+
+    server.line.ask(CancelJob(job_id=deaf.job_id), Done)
+    assert server.records.job(deaf.job_id).status is JobState.CANCELLED
+    other = submit(server.line, engine)
+
+    assert server.records.wait_for_job(other.job_id).status is JobState.FINISHED
+    wait_for("the deaf worker's end", lambda: worker not in server.processes(WORKER))
+    assert server.records.job(deaf.job_id).status is JobState.CANCELLED
+
+
+def test_a_frozen_worker_is_seen_within_six_seconds_and_its_job_goes_back(
+    server: Server, engine: EngineId, go: Path
+) -> None:
+    accepted = submit(server.line, engine, f"[until {go}]")
+    server.records.wait_for_job(accepted.job_id, JobState.PROCESSING)
+    server.line.watch()
+
+    only_worker(server).send(signal.SIGSTOP)
+
+    assert seconds_until(server, accepted.job_id, JobState.WAITING) <= SEEN_FROZEN_S
+    go.touch()
+    assert server.records.wait_for_job(accepted.job_id).status is JobState.FINISHED
+
+
+def test_a_load_that_takes_longer_than_the_silence_allowed_kills_nobody(server: Server) -> None:
+    server.start()
+    engine = create_engine(server.line, server.records.model_named(LOADS_FOR_7_S))
+
+    job = server.records.wait_for_job(submit(server.line, engine).job_id)
+
+    assert (job.status, job.attempts) == (JobState.FINISHED, 1)
+    assert len(server.worker_logs) == 1
+
+
+@pytest.mark.parametrize("prompt", ["[until {folder}/never]", "[hang]"], ids=["working", "hung"])
+def test_a_worker_leaves_when_its_manager_is_killed(
+    server: Server, engine: EngineId, folder: Path, prompt: str
+) -> None:
+    accepted = submit(server.line, engine, prompt.format(folder=folder))
+    server.records.wait_for_job(accepted.job_id, JobState.PROCESSING)
+
+    server.signal(signal.SIGKILL)
+
+    wait_for("the worker's end", lambda: not server.processes(WORKER))

@@ -1,0 +1,123 @@
+"""The process `python -m api.main`: it says where it listens, and leaves as it should."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.integration.api.fake_manager import FakeManager
+
+ROOT = Path(__file__).parents[3]
+LISTENING = "action=api_listening url="
+
+
+def configuration(bus_folder: Path) -> Path:
+    file = bus_folder / "spoon.toml"
+    file.write_text(f'[bus]\nfolder = "{bus_folder}"\n[server]\nport = 0\nthreads = 4\n')
+    return file
+
+
+@contextmanager
+def started(bus_folder: Path, *options: str) -> Iterator["subprocess.Popen[str]"]:
+    command = [sys.executable, "-m", "api.main", "--config", str(configuration(bus_folder)), *options]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def url_of(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line.startswith(LISTENING)
+    return line.removeprefix(LISTENING).strip()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_says_where_it_listens_and_leaves_when_asked(bus_folder: Path, number: signal.Signals) -> None:
+    with FakeManager(bus_folder), started(bus_folder) as process:
+        url = url_of(process)
+        assert (bus_folder / "api.url").read_text() == f"{url}\n"
+        with urllib.request.urlopen(f"{url}/v1/devices", timeout=10) as answer:
+            assert answer.status == 200
+        process.send_signal(number)
+        assert process.wait(10) == 0
+        assert not (bus_folder / "api.url").exists()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+
+
+def test_it_ends_when_its_parent_is_gone_already(bus_folder: Path) -> None:
+    with started(bus_folder, "--parent-pid", "1") as process:
+        assert process.wait(30) == 0
+
+
+def test_it_ends_with_its_parent(bus_folder: Path) -> None:
+    """The parent is a process in between, which is killed."""
+    program = (
+        "import os, subprocess, sys, time\n"
+        f"command = [sys.executable, '-m', 'api.main', '--config', {str(configuration(bus_folder))!r}]\n"
+        "child = subprocess.Popen([*command, '--parent-pid', str(os.getpid())])\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with (
+        FakeManager(bus_folder),
+        subprocess.Popen(
+            [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        ) as parent,
+    ):
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        assert parent.stdout.readline().startswith(LISTENING)
+        ended = os.pidfd_open(child)
+        parent.kill()
+        assert has_ended(ended, 10.0), "the API outlived its parent"
+        os.close(ended)
+
+
+def has_ended(descriptor: int, timeout_s: float) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(timeout_s * 1_000))
+
+
+def test_without_a_manager_it_says_so(tmp_path: Path) -> None:
+    with started(tmp_path) as process:
+        assert process.wait(30) == 78
+        assert process.stderr is not None
+        assert "is the Manager running?" in process.stderr.read()
+
+
+def test_a_port_that_is_taken_is_told(bus_folder: Path) -> None:
+    with FakeManager(bus_folder), started(bus_folder) as first:
+        port = url_of(first).rpartition(":")[2]
+        file = configuration(bus_folder)
+        file.write_text(file.read_text().replace("port = 0", f"port = {port}"))
+        command = [sys.executable, "-m", "api.main", "--config", str(file)]
+        second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+        assert second.returncode == 78
+        assert f"server.port {port}" in second.stderr
+
+
+def test_it_imports_neither_the_kernels_inside_nor_torch() -> None:
+    program = (
+        "import sys, api.main\n"
+        "heavy = ('torch', 'diffusers', 'numpy', 'PIL', 'engine_worker', 'kernel.core', 'kernel.shell')\n"
+        "print(sorted(name for name in sys.modules if name.startswith(heavy)))\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"

@@ -1,0 +1,87 @@
+"""Many right and wrong requests, made from the OpenAPI document itself, against the application."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis import BaseSchema, GenerationMode
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from api.http.app import make_app
+from api.hub import Hub
+from conf.settings import Images, Settings
+from kernel.protocol import client
+from kernel.protocol.errors import ImageGone
+from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
+from kernel.protocol.vocabulary import EngineState, ModelState
+from kernel.views.reader import Reader
+from tests.unit.api.fake_bus import FakeBus, Reaction
+from tests.unit.views.database import SampleDatabase
+
+ENDLESS = "/v1/events"
+
+ENGINE = client.EngineAccepted(engine_id=EngineId("e1"), status=EngineState.STARTING)
+MODEL = client.ModelAccepted(model_id=ModelId("m1"), status=ModelState.READY)
+JOB = client.JobAccepted(job_id=JobId("j1"), image_ids=(ImageId("i1"),), created_at_ms=1)
+
+
+def submit(ask: client.ApiAsk) -> client.BrokerReply:
+    assert isinstance(ask, client.SubmitJob)
+    return client.JobValid(engine_id=EngineId("e1")) if ask.validate_only else JOB
+
+
+REACTIONS: dict[type[client.ApiAsk], Reaction] = {
+    client.RegisterModel: MODEL,
+    client.RetryModel: MODEL,
+    client.DeleteModel: client.Done(),
+    client.CreateEngine: ENGINE,
+    client.StartEngine: ENGINE,
+    client.StopEngine: ENGINE,
+    client.DeleteEngine: client.Done(),
+    client.SubmitJob: submit,
+    client.CancelJob: client.Done(),
+    client.DeleteJob: client.Done(),
+    client.DeleteImage: client.Done(),
+    client.ClaimDownload: ImageGone(),
+}
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BaseSchema]:
+    """The application with one thing of each kind, as its own document describes it."""
+    folder: Path = tmp_path_factory.mktemp("schemathesis")
+    database, bus = SampleDatabase(folder / "spoon.sqlite3"), FakeBus()
+    database.add_model("m1")
+    database.add_engine("e1")
+    database.add_job(1, "j1", status="finished", finished_at_ms=2_000)
+    database.add_image("i1", "j1")
+    bus.reactions.update(REACTIONS)
+    reader = Reader(database.file)
+    app = make_app(Settings(images=Images(folder=folder)), bus, reader, Hub(), lambda: 10_000)
+    yield schemathesis.openapi.from_wsgi("/openapi.json", app)
+    reader.close()
+    database.close()
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
+def test_every_request_gets_an_answer_that_the_document_describes(
+    described: BaseSchema, mode: GenerationMode
+) -> None:
+    """Not every right request is taken: some rules, such as one engine per job, no schema can say."""
+    for result in described.exclude(path=ENDLESS).get_all_operations():
+        operation = result.ok()
+        if mode is GenerationMode.NEGATIVE and not has_input(operation):
+            continue  # nothing can be wrong with it
+
+        @settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+        @given(operation.as_strategy(generation_mode=mode))
+        def check(case: schemathesis.Case) -> None:
+            case.call_and_validate(excluded_checks=[positive_data_acceptance])
+
+        check()
+
+
+def has_input(operation: schemathesis.APIOperation) -> bool:
+    return bool(operation.body or operation.query)

@@ -1,0 +1,132 @@
+"""A picture made in company is the picture made alone: whoever joins, leaves, fails or waits beside it."""
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from small_engine import Outcomes, order, spec
+from stock import make_alone
+from torch import Tensor
+
+from engine_worker.engine.finishing import Finished
+from engine_worker.engine.parts import Parts
+from engine_worker.engine.studio import Studio
+from kernel.protocol.ids import JobId
+from kernel.protocol.specs import JobSpec
+from kernel.protocol.vocabulary import Scheduler
+
+pytestmark = pytest.mark.torch
+
+BOUND = 1e-4
+# Where latents of trained checkpoints end. Those of random weights end further out, and rounding with them.
+USUAL_REACH = 4.0
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A job, when it comes, and when it is cancelled, both in steps of the studio."""
+
+    job: JobSpec
+    comes_at: int
+    cancelled_at: int | None
+
+
+JOBS = st.builds(
+    spec,
+    prompt=st.sampled_from(["", "a red ball", "a very long road " * 30]),
+    negative_prompt=st.sampled_from(["", "blue"]),
+    seed=st.integers(0, 2**32),
+    count=st.integers(1, 2),
+    steps=st.integers(1, 3),
+    guidance_scale=st.sampled_from([0.0, 1.0, 2.0, 7.5]),
+    width_px=st.sampled_from([64, 72]),
+    scheduler=st.sampled_from(list(Scheduler)),
+)
+GUESTS = st.lists(
+    st.builds(Guest, JOBS, st.integers(0, 2), st.one_of(st.none(), st.none(), st.integers(1, 3))),
+    min_size=2,
+    max_size=3,
+)
+
+
+def distance(made: Tensor, alone: Tensor) -> float:
+    reach = max(alone.abs().max().item(), USUAL_REACH)
+    return (made - alone).abs().max().item() * USUAL_REACH / reach
+
+
+def run_together(
+    parts: Parts, guests: list[Guest], seats: int
+) -> tuple[Outcomes, dict[tuple[str, int], Tensor]]:
+    """Run all guests in one studio. Returns: what it emitted, and the latents by job and picture."""
+    latents: dict[tuple[str, int], Tensor] = {}
+
+    def keep(finished: Finished) -> None:
+        latents[finished.job.order.job_id, finished.picture.index] = finished.latents
+
+    outcomes = Outcomes()
+    studio = Studio(parts, keep, seats, outcomes.emit)
+    moment = 0
+    while studio.step() or moment <= max(guest.comes_at for guest in guests):
+        for number, guest in enumerate(guests):
+            if guest.cancelled_at == moment:
+                studio.cancel(JobId(f"job-{number}"))
+            if guest.comes_at == moment:
+                studio.admit(order(f"job-{number}", guest.job))
+        moment += 1
+    return outcomes, latents
+
+
+def test_made_in_company_is_made_alone(parts: Parts) -> None:
+    # No shrinking: an example costs a second, and the first one found says enough.
+    @settings(max_examples=4, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+    @given(guests=GUESTS, seats=st.integers(1, 4))
+    def check(guests: list[Guest], seats: int) -> None:
+        outcomes, latents = run_together(parts, guests, seats)
+        for number, guest in enumerate(guests):
+            name = f"job-{number}"
+            if "Dropped" in outcomes.names(name):
+                continue
+            for picture in order(name, guest.job).pictures:
+                alone = make_alone(parts, replace(guest.job, seed=picture.seed))
+                assert distance(latents[name, picture.index], alone) <= BOUND
+
+    check()
+
+
+def test_a_job_that_comes_late_starts_with_the_next_step(parts: Parts) -> None:
+    outcomes = Outcomes()
+    studio = Studio(parts, lambda finished: None, 4, outcomes.emit)
+    studio.admit(order("early", spec(steps=4)))
+    studio.step()
+    studio.admit(order("late", spec(steps=2)))
+    studio.step()
+    assert outcomes.steps("early") == [(1, 4), (2, 4)]
+    assert outcomes.steps("late") == [(1, 2)]
+
+
+def test_pictures_of_one_size_share_a_call_and_other_sizes_take_turns(parts: Parts) -> None:
+    outcomes = Outcomes()
+    studio = Studio(parts, lambda finished: None, 4, outcomes.emit)
+    for name, width_px in [("a", 64), ("b", 64), ("wide", 72)]:
+        studio.admit(order(name, spec(steps=2, width_px=width_px)))
+    moves = []
+    while studio.step():
+        moves.append([len(outcomes.steps(name)) for name in ("a", "b", "wide")])
+    assert moves == [[1, 1, 0], [1, 1, 1], [2, 2, 1], [2, 2, 2]]
+
+
+def test_a_cancelled_job_makes_no_further_step_and_its_neighbours_do(parts: Parts) -> None:
+    outcomes = Outcomes()
+    studio = Studio(parts, lambda finished: None, 4, outcomes.emit)
+    studio.admit(order("stays", spec(steps=3)))
+    studio.admit(order("goes", spec(steps=3)))
+    studio.step()
+    studio.cancel(JobId("goes"))
+    studio.cancel(JobId("never-was-here"))
+    while studio.step():
+        pass
+    assert outcomes.names("goes") == ["Stepped", "Dropped"]
+    assert outcomes.steps("stays") == [(1, 3), (2, 3), (3, 3)]
+    assert not outcomes.of("never-was-here")

@@ -1,0 +1,76 @@
+"""Our sampler makes what the stock diffusers pipelines make, on the CPU in float32."""
+
+import numpy as np
+import pytest
+import torch
+from small_engine import spec
+from stock import CLASSES, Stock, make_alone
+
+from engine_worker.engine.parts import Parts
+from engine_worker.engine.pixels import decode
+from engine_worker.engine.schedulers import KINDS
+from kernel.protocol.specs import JobSpec
+from kernel.protocol.vocabulary import Scheduler
+
+pytestmark = pytest.mark.torch
+
+LATENTS_BOUND = 1e-4
+PIXELS_BOUND = 1
+
+
+def compare(parts: Parts, stock: Stock, job: JobSpec) -> None:
+    expected_latents, expected_pixels = stock.make(job)
+    latents = make_alone(parts, job)
+    with torch.inference_mode():
+        pixels = decode(parts.vae, latents)
+    assert (latents - expected_latents).abs().max().item() <= LATENTS_BOUND
+    assert np.abs(pixels.astype(int) - expected_pixels.astype(int)).max() <= PIXELS_BOUND
+
+
+@pytest.mark.parametrize("scheduler", list(Scheduler), ids=str)
+def test_every_scheduler_makes_the_stock_pipelines_picture(
+    scheduler: Scheduler, parts: Parts, stock: Stock
+) -> None:
+    compare(parts, stock, spec(scheduler=scheduler, steps=4, negative_prompt="blue"))
+
+
+def test_every_scheduler_name_has_one_row_in_the_table() -> None:
+    assert set(KINDS) == set(CLASSES) == set(Scheduler)
+    assert len({kind.label for kind in KINDS.values()}) == len(KINDS)
+
+
+@pytest.mark.parametrize("guidance_scale", [0.0, 1.0, 1.5])
+def test_guidance_counts_only_above_one_as_in_the_stock_pipeline(
+    guidance_scale: float, parts: Parts, stock: Stock
+) -> None:
+    compare(parts, stock, spec(guidance_scale=guidance_scale, negative_prompt="blue", steps=2))
+
+
+def test_an_empty_negative_prompt_means_what_the_stock_pipeline_means_by_none(
+    parts: Parts, stock: Stock
+) -> None:
+    compare(parts, stock, spec(negative_prompt="", steps=2))
+
+
+def test_a_prompt_beyond_the_encoders_reach_is_cut_where_the_stock_pipeline_cuts_it(
+    parts: Parts, stock: Stock
+) -> None:
+    compare(parts, stock, spec(prompt="a red ball on a green table, " * 20, steps=2))
+
+
+def test_a_picture_need_not_be_square(parts: Parts, stock: Stock) -> None:
+    compare(parts, stock, spec(width_px=72, height_px=48, steps=2))
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "name", "value"),
+    [
+        (Scheduler.EULER, "use_karras_sigmas", True),
+        (Scheduler.DPMPP_2M, "solver_order", 1),
+        (Scheduler.DDIM, "timestep_spacing", "trailing"),
+    ],
+)
+def test_scheduler_config_lies_over_the_checkpoints_own(
+    scheduler: Scheduler, name: str, value: bool | int | str, parts: Parts, stock: Stock
+) -> None:
+    compare(parts, stock, spec(scheduler=scheduler, scheduler_config={name: value}))

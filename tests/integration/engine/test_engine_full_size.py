@@ -1,0 +1,112 @@
+"""The real SD 1.5 and SDXL, on paper: built without memory, recognised by the shapes of their tensors."""
+
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+
+import pytest
+
+from engine_worker.engine.architecture import Architecture, TextEncoderShape, UNetShape, VaeShape
+from engine_worker.engine.blueprint import Blueprint
+from engine_worker.engine.ldm_keys import THIRDS, Form
+from engine_worker.engine.ldm_shapes import read_architecture
+from engine_worker.engine.networks import build_empty
+from engine_worker.engine.single_file import draw_blueprint
+from engine_worker.fetch.checkpoint import describe_checkpoint
+from engine_worker.header import Entry, Header
+from kernel.protocol.vocabulary import ModelBase
+
+pytestmark = pytest.mark.torch
+
+VAE = VaeShape(channels=(128, 256, 512, 512), resnets_per_level=2, latent_channels=4)
+CLIP_L = TextEncoderShape(
+    vocabulary=49408, tokens=77, width=768, layers=12, inner_width=3072, projection_width=None
+)
+OPEN_CLIP_G = TextEncoderShape(
+    vocabulary=49408, tokens=77, width=1280, layers=32, inner_width=5120, projection_width=1280
+)
+SD = Architecture(
+    base=ModelBase.SD,
+    unet=UNetShape(
+        in_channels=4,
+        out_channels=4,
+        channels=(320, 640, 1280, 1280),
+        resnets_per_level=2,
+        transformer_depths=(1, 1, 1, 0),
+        middle_depth=1,
+        cross_attention_width=768,
+        uses_linear_projection=False,
+        added_width=None,
+    ),
+    vae=VAE,
+    text_encoders=(CLIP_L,),
+    prediction_type="epsilon",
+    has_zero_terminal_snr=False,
+    native_size_px=512,
+)
+SDXL = Architecture(
+    base=ModelBase.SDXL,
+    unet=UNetShape(
+        in_channels=4,
+        out_channels=4,
+        channels=(320, 640, 1280),
+        resnets_per_level=2,
+        transformer_depths=(0, 2, 10),
+        middle_depth=10,
+        cross_attention_width=2048,
+        uses_linear_projection=True,
+        added_width=2816,
+    ),
+    vae=VAE,
+    text_encoders=(CLIP_L, OPEN_CLIP_G),
+    prediction_type="epsilon",
+    has_zero_terminal_snr=False,
+    native_size_px=1024,
+)
+# Parameters of the released networks: UNet, VAE, text encoders.
+RELEASED = {
+    ModelBase.SD: [859_520_964, 83_653_863, 123_060_480],
+    ModelBase.SDXL: [2_567_463_684, 83_653_863, 123_060_480, 694_659_840],
+}
+# Tensors of the released files, without those that training left in them.
+RELEASED_TENSORS = {ModelBase.SD: 1_130, ModelBase.SDXL: 2_513}
+
+
+@pytest.fixture(params=[SD, SDXL], ids=["sd", "sdxl"])
+def architecture(request: pytest.FixtureRequest) -> Architecture:
+    found: Architecture = request.param
+    return found
+
+
+def entries(blueprint: Blueprint) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Each tensor of the file, with its shape there."""
+    for plan in blueprint.networks:
+        for name, held in build_empty(plan).named_parameters():
+            stored, shape = plan.locate(name)[0], tuple(held.shape)
+            if stored.form in THIRDS:
+                shape = (3 * shape[0], *shape[1:])
+            elif stored.form is Form.TRANSPOSED:
+                shape = shape[::-1]
+            elif stored.form is Form.CONV_1X1 and len(shape) == 2:
+                shape = (*shape, 1, 1)
+            yield stored.key, shape
+
+
+def header_of(blueprint: Blueprint) -> Header:
+    tensors = {
+        key: Entry(dtype="F16", shape=shape, data_offsets=(0, 2 * prod(shape)))
+        for key, shape in entries(blueprint)
+    }
+    return Header(Path("released.safetensors"), tensors, {})
+
+
+def test_the_networks_have_as_many_parameters_as_the_released_ones(architecture: Architecture) -> None:
+    networks = [build_empty(plan) for plan in draw_blueprint(architecture).networks]
+    counted = [sum(held.numel() for held in network.parameters()) for network in networks]
+    assert counted == RELEASED[architecture.base]
+
+
+def test_a_full_size_file_is_recognised_by_its_shapes(architecture: Architecture) -> None:
+    header = header_of(draw_blueprint(architecture))
+    assert len(header.tensors) == RELEASED_TENSORS[architecture.base]
+    assert read_architecture(header, describe_checkpoint(header)) == architecture

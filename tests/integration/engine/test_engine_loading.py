@@ -1,0 +1,234 @@
+"""Loading: what a checkpoint is, is read from its files; what is wrong with it is said in words."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from loaded import CPU, load, networks
+from safetensors.torch import load_file, save_file
+from small_engine import load_order, source_of
+from torch import Tensor
+
+from engine_worker.embedded.random_checkpoint import small_architecture
+from engine_worker.engine.diffusers_engine import build
+from engine_worker.engine.ldm_shapes import read_architecture
+from engine_worker.engine.loading import load_parts, read_blueprint
+from engine_worker.engine.networks import build_empty
+from engine_worker.engine.parts import Parts
+from engine_worker.engine.weights import find_places, read_parameters
+from engine_worker.fetch.one_file import describe_file
+from engine_worker.header import read_header
+from kernel.protocol.errors import EngineFailed, ModelUnreadable
+from kernel.protocol.specs import EngineLoad
+from kernel.protocol.vocabulary import ModelBase
+
+pytestmark = pytest.mark.torch
+
+Tensors = dict[str, Tensor]
+
+
+def changed(checkpoints: Path, place: Path, change: Callable[[Tensors], None]) -> Path:
+    """A copy of the small SD file with its tensors changed."""
+    tensors = load_file(checkpoints / "sd.safetensors")
+    change(tensors)
+    path = place / "changed.safetensors"
+    save_file(tensors, path)
+    return path
+
+
+def test_the_single_file_and_the_folder_give_bit_equal_networks(
+    base: ModelBase, parts: Parts, checkpoints: Path
+) -> None:
+    folder = load(checkpoints / str(base))
+    assert len(networks(parts)) == len(networks(folder)) == (3 if base is ModelBase.SD else 4)
+    for one, other in zip(networks(parts), networks(folder), strict=True):
+        ours, theirs = one.state_dict(), other.state_dict()
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_nothing_is_left_on_the_meta_device_and_nothing_learns(parts: Parts) -> None:
+    for network in networks(parts):
+        held = [*network.parameters(), *network.buffers()]
+        assert all(tensor.device == CPU for tensor in held)
+        assert not any(tensor.requires_grad for tensor in held)
+        assert not network.training
+
+
+def test_the_single_file_has_the_keys_that_diffusers_own_converters_expect(
+    base: ModelBase, parts: Parts, checkpoints: Path
+) -> None:
+    from diffusers.loaders.single_file_utils import (
+        convert_ldm_unet_checkpoint,
+        convert_ldm_vae_checkpoint,
+        convert_open_clip_checkpoint,
+    )
+
+    stored = load_file(checkpoints / f"{base}.safetensors")
+    unet, vae, _, *second = networks(parts)
+    converted = [
+        (unet, convert_ldm_unet_checkpoint(stored, unet.config)),
+        (vae, convert_ldm_vae_checkpoint(stored, vae.config)),
+    ]
+    if second:
+        prefix = "conditioner.embedders.1.model."
+        converted.append((second[0], convert_open_clip_checkpoint(second[0], stored, prefix=prefix)))
+    for network, theirs in converted:
+        ours = network.state_dict()
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], theirs[name].float()) for name in ours)
+
+
+def test_the_architecture_is_read_from_the_shapes(base: ModelBase, checkpoints: Path) -> None:
+    path = checkpoints / f"{base}.safetensors"
+    assert read_architecture(read_header(path), describe_file(path)) == small_architecture(base)
+
+
+def test_weights_do_not_depend_on_the_file_once_they_are_loaded(checkpoints: Path, tmp_path: Path) -> None:
+    path = tmp_path / "sd.safetensors"
+    shutil.copy(checkpoints / "sd.safetensors", path)
+    loaded = load(path, torch.float16)
+    before = [parameter.clone() for parameter in networks(loaded)[0].parameters()]
+    path.write_bytes(bytes(path.stat().st_size))
+    assert all(map(torch.equal, before, networks(loaded)[0].parameters()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_every_precision_loads_and_the_vae_never_computes_in_float16(
+    dtype: torch.dtype, checkpoints: Path
+) -> None:
+    unet, vae, encoder = networks(load(checkpoints / "sd.safetensors", dtype))
+    assert {parameter.dtype for parameter in (*unet.parameters(), *encoder.parameters())} == {dtype}
+    assert {parameter.dtype for parameter in vae.parameters()} == {
+        torch.float32 if dtype is torch.float16 else dtype
+    }
+
+
+def test_loading_says_what_is_ready(checkpoints: Path) -> None:
+    engine = build(lambda outcome: None)
+    loaded = engine.load(load_order(checkpoints / "sd.safetensors", max_batch=3))
+    engine.close()
+    assert (loaded.device, loaded.capacity) == ("cpu", 3)
+    stored = sum(tensor.numel() for tensor in load_file(checkpoints / "sd.safetensors").values())
+    assert loaded.memory_bytes == 4 * stored
+
+
+def test_a_v_prediction_mark_is_understood(checkpoints: Path, tmp_path: Path) -> None:
+    path = changed(checkpoints, tmp_path, lambda tensors: tensors.update(v_pred=torch.zeros(0)))
+    assert load(path).scheduler_config["prediction_type"] == "v_prediction"
+
+
+def drop_a_vae_tensor(tensors: Tensors) -> None:
+    del tensors["first_stage_model.decoder.conv_in.weight"]
+
+
+def drop_the_text_encoder(tensors: Tensors) -> None:
+    for key in [key for key in tensors if key.startswith("cond_stage_model.")]:
+        del tensors[key]
+
+
+def add_a_tensor(tensors: Tensors) -> None:
+    tensors["model.diffusion_model.middle_block.9.weight"] = torch.zeros(1)
+
+
+def add_a_leftover(tensors: Tensors) -> None:
+    tensors["model_ema.decay"] = torch.zeros(1)
+
+
+def reshape_a_tensor(tensors: Tensors) -> None:
+    key = "model.diffusion_model.time_embed.0.weight"
+    tensors[key] = tensors[key][:, :-1].contiguous()
+
+
+def widen_the_input(tensors: Tensors) -> None:
+    key = "model.diffusion_model.input_blocks.0.0.weight"
+    tensors[key] = torch.zeros(32, 9, 3, 3, dtype=torch.float16)
+
+
+def make_it_sd2(tensors: Tensors) -> None:
+    drop_the_text_encoder(tensors)
+    tensors["cond_stage_model.model.ln_final.weight"] = torch.zeros(1)
+
+
+def make_it_a_lora(tensors: Tensors) -> None:
+    tensors.clear()
+    tensors["lora_unet_mid_block.lora_up.weight"] = torch.zeros(1)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (drop_a_vae_tensor, "VAE lacks the tensor first_stage_model.decoder.conv_in.weight"),
+        (drop_the_text_encoder, "lacks text encoders"),
+        (add_a_tensor, "no use for the tensor model.diffusion_model.middle_block.9.weight"),
+        (reshape_a_tensor, "should be"),
+        (widen_the_input, "inpainting"),
+        (make_it_sd2, "Stable Diffusion 2"),
+        (make_it_a_lora, "an engine is made of a checkpoint"),
+    ],
+)
+def test_a_file_that_is_no_whole_checkpoint_is_refused_in_words(
+    change: Callable[[Tensors], None], says: str, checkpoints: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelUnreadable, match=says):
+        load(changed(checkpoints, tmp_path, change))
+
+
+def test_what_training_left_in_the_file_is_passed_over(checkpoints: Path, tmp_path: Path) -> None:
+    load(changed(checkpoints, tmp_path, add_a_leftover))
+
+
+def test_a_truncated_file_is_refused_before_anything_is_loaded(checkpoints: Path, tmp_path: Path) -> None:
+    path = tmp_path / "short.safetensors"
+    path.write_bytes((checkpoints / "sd.safetensors").read_bytes()[:-1000])
+    with pytest.raises(ModelUnreadable, match="cut short"):
+        load(path)
+
+
+def store_whole_numbers(tensors: Tensors) -> None:
+    key = "model.diffusion_model.time_embed.0.weight"
+    tensors[key] = tensors[key].to(torch.int8)
+
+
+def test_a_quantised_checkpoint_is_refused_in_words(checkpoints: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelUnreadable, match="quantised"):
+        load(changed(checkpoints, tmp_path, store_whole_numbers))
+
+
+def store_in_eight_bits(tensors: Tensors) -> None:
+    key = "model.diffusion_model.time_embed.0.weight"
+    tensors[key] = tensors[key].to(torch.float8_e4m3fn)
+
+
+def test_tensors_in_eight_bit_floats_load(checkpoints: Path, tmp_path: Path) -> None:
+    unet = networks(load(changed(checkpoints, tmp_path, store_in_eight_bits)))[0]
+    assert unet.get_parameter("time_embedding.linear_1.weight").abs().max() > 0
+
+
+def test_a_file_that_is_cut_short_while_it_is_read_is_an_error_like_any_other(
+    checkpoints: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "sd.safetensors"
+    shutil.copy(checkpoints / "sd.safetensors", path)
+    plan = read_blueprint(path).unet
+    os.truncate(path, path.stat().st_size // 2)
+    shapes = {name: held.shape for name, held in build_empty(plan).named_parameters()}
+    with pytest.raises(ModelUnreadable, match="cut short"):
+        read_parameters(find_places(shapes, plan), shapes, CPU, torch.float32)
+
+
+def test_a_checkpoint_of_another_base_than_declared_is_refused(checkpoints: Path) -> None:
+    with pytest.raises(ModelUnreadable, match="is sd, not sdxl"):
+        load_parts(source_of(checkpoints / "sd.safetensors", ModelBase.SDXL), CPU, torch.float32)
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "abacus", "mps"])
+def test_a_device_that_is_not_there_is_an_error_that_says_so(device: str, checkpoints: Path) -> None:
+    order = load_order(checkpoints / "sd.safetensors")
+    with pytest.raises(EngineFailed, match="device"):
+        build(lambda outcome: None).load(
+            EngineLoad(engine_id=order.engine_id, checkpoint=order.checkpoint, device=device)
+        )

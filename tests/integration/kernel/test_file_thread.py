@@ -1,0 +1,178 @@
+"""Image files: there wholly or not at all, and gone when they should be."""
+
+import errno
+import hashlib
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kernel.core.events import PictureNotStored, PictureStored
+from kernel.protocol.ids import ImageId
+from kernel.protocol.uuid7 import Uuid7
+from kernel.shell.files import FileThread, Outcome, Picture, Removed, sweep, write_durably
+
+PATIENCE_S = 20.0
+DATA = bytes(range(256)) * 1024
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def files(images: Path) -> Iterator[FileThread]:
+    thread = FileThread({"images": images, "blobs": images.with_name("blobs")})
+    yield thread
+    thread.close()
+
+
+def picture(name: str = "a", data: bytes = DATA) -> Picture:
+    return Picture(ImageId(name), f"{name}.png", hashlib.sha256(data).hexdigest(), data)
+
+
+def outcome_of(files: FileThread) -> Outcome:
+    """The next outcome, waited for as the loop does: until the descriptor is readable."""
+    readable, _, _ = select.select([files], [], [], PATIENCE_S)
+    assert readable, "the file thread said nothing"
+    (outcome,) = files.take_outcomes()
+    return outcome
+
+
+def test_a_picture_is_stored_whole_under_its_name_and_nothing_else(files: FileThread, images: Path) -> None:
+    files.store(picture())
+
+    assert outcome_of(files) == PictureStored(ImageId("a"))
+    assert {file.name: file.read_bytes() for file in images.iterdir()} == {"a.png": DATA}
+
+
+def test_a_picture_written_again_replaces_itself(files: FileThread, images: Path) -> None:
+    for _ in range(2):
+        files.store(picture())
+        assert outcome_of(files) == PictureStored(ImageId("a"))
+    assert (images / "a.png").read_bytes() == DATA
+
+
+def test_bytes_that_are_not_those_that_were_sent_are_not_stored(files: FileThread, images: Path) -> None:
+    files.store(Picture(ImageId("a"), "a.png", hashlib.sha256(DATA).hexdigest(), DATA[:-1]))
+
+    assert outcome_of(files) == PictureNotStored(ImageId("a"), "its bytes are not those that the worker sent")
+    assert list(images.iterdir()) == []
+
+
+def test_a_folder_that_takes_no_file_is_an_outcome_and_the_thread_goes_on(
+    files: FileThread, images: Path
+) -> None:
+    images.rmdir()
+    files.store(picture())
+    assert outcome_of(files) == PictureNotStored(ImageId("a"), os.strerror(errno.ENOENT))
+
+    images.mkdir()
+    files.store(picture())
+    assert outcome_of(files) == PictureStored(ImageId("a"))
+
+
+def test_a_file_that_does_not_fit_leaves_nothing_behind(images: Path) -> None:
+    """A limit on the size of files is the smallest full disk that there is."""
+    images.mkdir()
+    program = (
+        "import pathlib, resource, sys\n"
+        "from kernel.shell.files import write_durably\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
+        "try:\n"
+        "    write_durably(pathlib.Path(sys.argv[1]), 'a.png', bytes(100_000))\n"
+        "except OSError as error:\n"
+        "    sys.exit(error.errno)\n"
+    )
+
+    ended = subprocess.run(
+        [sys.executable, "-c", program, str(images)],
+        timeout=PATIENCE_S,
+        check=False,
+    )
+
+    assert ended.returncode == errno.EFBIG
+    assert list(images.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+def test_a_full_disk_leaves_nothing_behind(images: Path) -> None:
+    images.mkdir()
+    (images / "a.png.part").symlink_to("/dev/full")
+
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        write_durably(images, "a.png", DATA)
+    assert list(images.iterdir()) == []
+
+
+def test_a_reader_sees_the_whole_file_or_none_while_it_is_written_over_and_over(
+    files: FileThread, images: Path
+) -> None:
+    looks = 0
+    for _ in range(50):
+        files.store(picture())
+        while not select.select([files], [], [], 0)[0]:
+            looks += 1
+            if (images / "a.png").exists():
+                assert (images / "a.png").read_bytes() == DATA
+        assert outcome_of(files) == PictureStored(ImageId("a"))
+    assert looks > 0
+
+
+def test_files_are_removed_and_those_that_are_gone_already_count_as_removed(
+    files: FileThread, images: Path
+) -> None:
+    files.store(picture())
+    outcome_of(files)
+
+    names = ("images/a.png", "images/never-there.png", "blobs/nor-this")
+    files.remove(names)
+
+    assert outcome_of(files) == Removed(names)
+    assert list(images.iterdir()) == []
+
+
+def test_what_cannot_be_removed_is_not_said_to_be(files: FileThread, images: Path) -> None:
+    (images / "folder.png").mkdir()
+    files.remove(("images/folder.png", "images/never-there.png"))
+
+    assert outcome_of(files) == Removed(("images/never-there.png",))
+
+
+def test_closing_finishes_what_was_asked_for(images: Path) -> None:
+    files = FileThread({"images": images})
+    for number in range(20):
+        files.store(picture(f"p{number}"))
+    files.close()
+
+    assert len(list(images.glob("*.png"))) == 20
+
+
+def test_the_sweep_removes_half_written_and_unsaved_pictures_and_spares_all_other_files(
+    images: Path,
+) -> None:
+    ids = Uuid7()
+    kept, orphan, half = f"{ids.text()}.png", f"{ids.text()}.jpg", f"{ids.text()}.webp.part"
+    of_the_owner = ["holiday.png", "half.png.part", f"{ids.text()}.txt"]
+    images.mkdir()
+    for name in (kept, f"{kept}.part", orphan, half, *of_the_owner):
+        (images / name).write_bytes(b"x")
+    (images / "a folder of the owner").mkdir()
+
+    assert sweep(images, {kept, f"{ids.text()}.png"}) == 3
+    assert {entry.name for entry in images.iterdir()} == {kept, "a folder of the owner", *of_the_owner}
+
+
+def test_the_sweep_follows_no_link_out_of_the_folder(images: Path, tmp_path: Path) -> None:
+    images.mkdir()
+    (tmp_path / "elsewhere.png").write_bytes(b"x")
+    (images / f"{Uuid7().text()}.png").symlink_to(tmp_path / "elsewhere.png")
+
+    sweep(images, set())
+
+    assert (tmp_path / "elsewhere.png").exists()

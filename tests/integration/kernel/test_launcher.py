@@ -1,0 +1,199 @@
+"""Processes that the Manager starts: seen the moment that they end, with the last that they said."""
+
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kernel.shell.launcher import LAST_WORDS_BYTES, LOGS_KEPT, SubprocessLauncher
+from kernel.shell.ports import Exited
+from kernel.shell.signals import SignalPipe
+
+PATIENCE_S = 20.0
+SLEEP_LONG = "import time; print('up', flush=True); time.sleep(600)"
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    return tmp_path / "logs"
+
+
+@pytest.fixture
+def pipe() -> Iterator[SignalPipe]:
+    opened = SignalPipe()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def launcher(logs: Path, pipe: SignalPipe) -> Iterator[SubprocessLauncher]:
+    """Whatever still runs in the end is killed."""
+    launcher = SubprocessLauncher(logs)
+    yield launcher
+    for name in ("a", "b"):
+        launcher.kill(name)
+    deadline_s = time.monotonic() + PATIENCE_S
+    while launcher._processes and time.monotonic() < deadline_s:
+        select.select([pipe], [], [], 0.1)
+        launcher.poll()
+
+
+def start(launcher: SubprocessLauncher, program: str, name: str = "a") -> None:
+    launcher.start(name, [sys.executable, "-c", program])
+
+
+def expect_up(logs: Path, name: str = "a") -> None:
+    """Wait until the process has said that it is up."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while "up" not in (logs / f"{name}.log").read_text():
+        assert time.monotonic() < deadline_s, "the process did not come up"
+        time.sleep(0.01)
+
+
+def next_exit(launcher: SubprocessLauncher, pipe: SignalPipe) -> Exited:
+    """Sleep on the signals alone, as the loop does, until a process has ended."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline_s:
+        if select.select([pipe], [], [], 1.0)[0]:
+            pipe.take()
+            if ended := launcher.poll():
+                (exited,) = ended
+                return exited
+    raise AssertionError("no process ended")
+
+
+def test_an_end_is_told_with_its_status_and_the_last_words(
+    launcher: SubprocessLauncher, pipe: SignalPipe
+) -> None:
+    start(launcher, "import sys; print('out'); sys.stderr.write('the reason\\n'); sys.exit(3)")
+
+    exited = next_exit(launcher, pipe)
+
+    assert (exited.name, exited.status) == ("a", "exit code 3")
+    assert set(exited.last_words.splitlines()) == {"out", "the reason"}
+
+
+def test_of_long_last_words_the_end_is_kept(launcher: SubprocessLauncher, pipe: SignalPipe) -> None:
+    start(launcher, "print('x' * 100_000, end='the end')")
+
+    last_words = next_exit(launcher, pipe).last_words
+
+    assert last_words.endswith("xthe end")
+    assert len(last_words) == LAST_WORDS_BYTES
+
+
+def test_last_words_that_are_no_text_are_no_error(launcher: SubprocessLauncher, pipe: SignalPipe) -> None:
+    start(launcher, r"import sys; sys.stdout.buffer.write(b'\xff\xfe end')")
+
+    assert next_exit(launcher, pipe).last_words.endswith(" end")
+
+
+def test_a_killed_process_is_seen_at_once(launcher: SubprocessLauncher, pipe: SignalPipe, logs: Path) -> None:
+    start(launcher, SLEEP_LONG)
+    expect_up(logs)
+
+    launcher.kill("a")
+
+    assert next_exit(launcher, pipe) == Exited("a", "signal SIGKILL", "up\n")
+
+
+def test_terminating_lets_a_process_end_in_its_own_way(
+    launcher: SubprocessLauncher, pipe: SignalPipe, logs: Path
+) -> None:
+    start(launcher, f"import signal, sys; signal.signal(15, lambda *_: sys.exit(7)); {SLEEP_LONG}")
+    expect_up(logs)
+
+    launcher.terminate("a")
+
+    assert next_exit(launcher, pipe).status == "exit code 7"
+
+
+def test_two_ends_at_once_are_both_told(launcher: SubprocessLauncher, pipe: SignalPipe, logs: Path) -> None:
+    for name in ("a", "b"):
+        start(launcher, SLEEP_LONG, name)
+        expect_up(logs, name)
+    for name in ("a", "b"):
+        launcher.kill(name)
+
+    ended: set[str] = set()
+    deadline_s = time.monotonic() + PATIENCE_S
+    while len(ended) < 2 and time.monotonic() < deadline_s:
+        select.select([pipe], [], [], 1.0)
+        pipe.take()
+        ended |= {exited.name for exited in launcher.poll()}
+    assert ended == {"a", "b"}
+
+
+def test_an_end_is_told_once(launcher: SubprocessLauncher, pipe: SignalPipe) -> None:
+    start(launcher, "")
+    next_exit(launcher, pipe)
+    assert launcher.poll() == []
+
+
+def test_signals_to_a_process_that_is_gone_are_no_error(launcher: SubprocessLauncher) -> None:
+    launcher.terminate("never there")
+    launcher.kill("never there")
+
+
+def test_a_program_that_is_not_there_is_an_error_and_no_process(launcher: SubprocessLauncher) -> None:
+    with pytest.raises(FileNotFoundError):
+        launcher.start("a", ["/absent/program"])
+    assert launcher.poll() == []
+
+
+def test_a_process_is_out_of_reach_of_the_terminals_ctrl_c(
+    launcher: SubprocessLauncher, pipe: SignalPipe
+) -> None:
+    start(launcher, "import os; print(os.getsid(0) == os.getpid())")
+    assert next_exit(launcher, pipe).last_words == "True\n"
+
+
+def test_a_process_inherits_no_descriptor_that_it_was_not_given(
+    launcher: SubprocessLauncher, pipe: SignalPipe
+) -> None:
+    reader, writer = os.pipe()
+    os.set_inheritable(reader, True)
+    start(launcher, f"import os\ntry: os.fstat({reader})\nexcept OSError: print('closed')")
+    assert next_exit(launcher, pipe).last_words == "closed\n"
+    os.close(reader)
+    os.close(writer)
+
+
+def test_old_logs_of_workers_are_removed_and_others_are_not(
+    launcher: SubprocessLauncher, pipe: SignalPipe, logs: Path
+) -> None:
+    for number in range(LOGS_KEPT + 5):
+        (logs / f"w1-{number}.log").touch()
+        os.utime(logs / f"w1-{number}.log", (number, number))
+    (logs / "api.log").touch()
+
+    start(launcher, "")
+    next_exit(launcher, pipe)
+
+    left = {file.name for file in logs.iterdir()}
+    assert left == {f"w1-{n}.log" for n in range(5, LOGS_KEPT + 5)} | {"api.log", "a.log"}
+
+
+@pytest.mark.parametrize(("number", "told"), [(signal.SIGSEGV, "signal SIGSEGV"), (40, "signal 40")])
+def test_the_signal_that_ended_a_process_is_told_by_name_if_it_has_one(
+    launcher: SubprocessLauncher, pipe: SignalPipe, number: int, told: str
+) -> None:
+    start(launcher, f"import os; os.kill(os.getpid(), {int(number)})")
+    assert next_exit(launcher, pipe).status == told
+
+
+def test_a_log_that_somebody_removed_costs_only_the_last_words(
+    launcher: SubprocessLauncher, pipe: SignalPipe, logs: Path
+) -> None:
+    start(launcher, SLEEP_LONG)
+    expect_up(logs)
+    (logs / "a.log").unlink()
+
+    launcher.kill("a")
+
+    assert next_exit(launcher, pipe) == Exited("a", "signal SIGKILL", "")

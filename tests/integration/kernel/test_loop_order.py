@@ -1,0 +1,156 @@
+"""Durable before visible: what a batch leads to is seen by nobody before its transaction is on the disk."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import apsw
+import pytest
+
+from kernel.core import actions
+from kernel.core.broker import Broker
+from kernel.core.events import Asked, Event, Now, Peer, StopAsked, WorkerExited
+from kernel.core.ports import Limits
+from kernel.protocol.client import DeviceStatus, JobAccepted, SubmitJob
+from kernel.protocol.ids import EngineId, Epoch
+from kernel.protocol.specs import JobRequest
+from kernel.shell import clock
+from kernel.shell.decode import Arrival
+from kernel.shell.files import Removed
+from kernel.shell.loop import Loop
+from kernel.shell.recall import Recall
+from kernel.shell.store import Store
+from tests.integration.kernel.rows import BARE_ENGINE, ENGINE, FULL_MODEL
+from tests.integration.kernel.saving import saved, seen_by_others
+
+PEER = Peer(b"peer")
+ASK_JOB = SubmitJob(engine_id=ENGINE, request=JobRequest(width_px=64, height_px=64, steps=1))
+COUNT_JOBS = "SELECT count(*) FROM job"
+Batch = list[Arrival]
+
+
+@dataclass
+class ScriptedSources:
+    """Brings one batch after the other, then asks the Manager to stop."""
+
+    batches: list[Batch]
+    removals: list[Removed] = field(default_factory=list)
+
+    def wait(self, timeout_s: float | None) -> Batch:
+        return self.batches.pop(0) if self.batches else [Arrival(StopAsked(is_now=True))]
+
+
+@dataclass
+class WatchingEffects:
+    """Does almost nothing, and notes at each effect how many jobs another process sees in the database."""
+
+    database: Path
+    seen: list[tuple[actions.Effect, int]] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    exit_code: int | None = None
+
+    def carry_out(self, effect: actions.Effect) -> None:
+        ((jobs,),) = seen_by_others(self.database, COUNT_JOBS)
+        assert isinstance(jobs, int)
+        self.seen.append((effect, jobs))
+        match effect:
+            case actions.Exit(code):
+                self.exit_code = code
+            case actions.KillWorker(worker_id):
+                self.events.append(WorkerExited(worker_id, "signal SIGKILL"))
+
+
+class BrokenStore(Store):
+    """A database on a disk that breaks when a job is to be made durable."""
+
+    def commit(self) -> None:
+        ((jobs,),) = self.connection.execute(COUNT_JOBS)
+        if jobs:
+            raise apsw.IOError("the disk is broken")
+        super().commit()
+
+
+def no_devices() -> tuple[DeviceStatus, ...]:
+    return ()
+
+
+@pytest.fixture
+def effects(database: Path) -> WatchingEffects:
+    return WatchingEffects(database)
+
+
+def loop_over(store: Store, effects: WatchingEffects, batches: list[Batch]) -> Loop:
+    """The real loop, core and database; only the world around them is scripted."""
+    recall = Recall(store.connection)
+    broker = Broker(recall.snapshot(Epoch(1)), Limits(), clock.RandomFresh(), Now(0.0, 0))
+    return Loop(broker, store, recall, ScriptedSources(batches), effects, clock.now, no_devices)
+
+
+def with_engine(store: Store) -> Store:
+    saved(store, actions.SaveModel(FULL_MODEL), actions.SaveEngine(BARE_ENGINE))
+    return store
+
+
+def submit(number: int) -> Arrival:
+    correlation = number.to_bytes(16, "big")
+    return Arrival(Asked(PEER, correlation, f"key-{number}", b"digest", ASK_JOB))
+
+
+def test_a_whole_batch_is_on_the_disk_before_the_first_answer_leaves(
+    store: Store, effects: WatchingEffects
+) -> None:
+    loop = loop_over(with_engine(store), effects, [[submit(1), submit(2), submit(3)]])
+
+    assert loop.run() == 0
+
+    seen = [jobs for effect, jobs in effects.seen if isinstance(effect, actions.Reply)]
+    assert seen == [3, 3, 3]
+
+
+def test_no_worker_is_launched_for_a_job_that_is_not_on_the_disk(
+    store: Store, effects: WatchingEffects
+) -> None:
+    loop = loop_over(with_engine(store), effects, [[submit(1)]])
+
+    loop.run()
+
+    seen = [jobs for effect, jobs in effects.seen if isinstance(effect, actions.LaunchWorker)]
+    assert seen == [1]
+
+
+def test_when_the_commit_fails_nothing_leaves_and_the_loop_ends(
+    database: Path, effects: WatchingEffects
+) -> None:
+    store = BrokenStore(database)
+    loop = loop_over(with_engine(store), effects, [[submit(1)], [submit(2)]])
+
+    with pytest.raises(apsw.IOError):
+        loop.run()
+    store.close()
+
+    visible = (actions.Reply, actions.Push, actions.LaunchWorker, actions.Order)
+    assert [effect for effect, _ in effects.seen if isinstance(effect, visible)] == []
+    assert seen_by_others(database, COUNT_JOBS) == [(0,)]
+
+
+def test_a_command_that_comes_twice_in_one_batch_is_done_once_and_answered_twice(
+    store: Store, effects: WatchingEffects, database: Path
+) -> None:
+    loop = loop_over(with_engine(store), effects, [[submit(1), submit(1)]])
+
+    loop.run()
+
+    first, second = (effect for effect, _ in effects.seen if isinstance(effect, actions.Reply))
+    assert isinstance(first.message, JobAccepted)
+    assert first.message == second.message
+    assert seen_by_others(database, COUNT_JOBS) == [(1,)]
+
+
+def test_a_refused_command_is_remembered_in_no_table(
+    store: Store, effects: WatchingEffects, database: Path
+) -> None:
+    ask = SubmitJob(engine_id=EngineId("no such engine"), request=JobRequest())
+    refused = Arrival(Asked(PEER, bytes(16), "key", b"digest", ask))
+
+    loop_over(with_engine(store), effects, [[refused]]).run()
+
+    assert seen_by_others(database, "SELECT count(*) FROM idempotency") == [(0,)]

@@ -1,0 +1,248 @@
+"""What is saved is what is recalled: every row, whole and bare, and all that can change of it."""
+
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from kernel.core import actions
+from kernel.core.events import StoredReply
+from kernel.core.rows import ChangeRow, EngineRow, ImageRow, JobRow, ModelRow
+from kernel.protocol import client
+from kernel.protocol.errors import FieldProblem
+from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId, Ticket, WorkerId
+from kernel.protocol.specs import JobRequest, JobSpec
+from kernel.protocol.vocabulary import (
+    ChangeKind,
+    EngineState,
+    GoneReason,
+    JobState,
+    ModelState,
+    Phase,
+    Variant,
+)
+from kernel.shell.recall import Recall
+from kernel.shell.store import Store
+from tests.integration.kernel.rows import (
+    BARE_ENGINE,
+    BARE_MODEL,
+    CHECKPOINT,
+    ENDED_JOB,
+    ENGINE,
+    FREE_IMAGE,
+    FULL_ENGINE,
+    FULL_MODEL,
+    IMAGE,
+    JOB,
+    LIMITED_IMAGE,
+    NOW_MS,
+    SPEC,
+    WAITING_JOB,
+)
+from tests.integration.kernel.saving import saved, snapshot
+
+DEVICE = client.DeviceStatus(device="cpu", name="CPU", total_bytes=2, free_bytes=1)
+REPLIES: list[client.BrokerReply] = [
+    client.Refused(code="c", detail="d", fields=(FieldProblem(field="f", problem="p"),), retry_after_s=0.5),
+    client.ModelAccepted(model_id=CHECKPOINT, status=ModelState.READY, created=False),
+    client.EngineAccepted(engine_id=ENGINE, status=EngineState.ERROR),
+    client.JobAccepted(job_id=JOB, image_ids=(IMAGE,), created_at_ms=NOW_MS),
+    client.JobValid(engine_id=ENGINE),
+    client.Done(),
+    client.DownloadGranted(ticket=Ticket("t"), file_name="f", is_limited=True),
+    client.WorkerInvited(
+        worker_id=WorkerId("w1-1"),
+        endpoint="e",
+        server_public_key="s",
+        public_key="p",
+        secret_key="k",
+        token="t",
+        expires_in_s=1.5,
+    ),
+    client.Status(
+        version="1",
+        pid=1,
+        phase=Phase.RUNNING,
+        uptime_s=0.0,
+        jobs_waiting=0,
+        jobs_processing=0,
+        engines_running=0,
+        is_disk_low=False,
+        devices=(DEVICE,),
+    ),
+]
+
+
+@pytest.mark.parametrize("row", [FULL_MODEL, BARE_MODEL], ids=["full", "bare"])
+def test_a_model_comes_back_as_it_was_saved(store: Store, recall: Recall, row: ModelRow) -> None:
+    saved(store, actions.SaveModel(row))
+    assert snapshot(recall).models == (row,)
+
+
+def test_what_inspection_finds_replaces_what_was_there(store: Store, recall: Recall) -> None:
+    found = replace(
+        BARE_MODEL,
+        status=ModelState.READY,
+        model_base=FULL_MODEL.model_base,
+        variant=Variant.FP32,
+        sha256="12" * 32,
+        size_bytes=1,
+        memory_bytes=2,
+        parameters=0,
+        prediction_type="epsilon",
+        native_size_px=512,
+    )
+    saved(store, actions.SaveModel(BARE_MODEL), actions.SaveModel(found))
+    assert snapshot(recall).models == (found,)
+
+
+def test_a_dropped_model_is_gone(store: Store, recall: Recall) -> None:
+    saved(store, actions.SaveModel(FULL_MODEL), actions.DropModel(CHECKPOINT))
+    assert snapshot(recall).models == ()
+
+
+@pytest.mark.parametrize("row", [FULL_ENGINE, BARE_ENGINE], ids=["full", "bare"])
+def test_an_engine_comes_back_as_it_was_saved(store: Store, recall: Recall, row: EngineRow) -> None:
+    saved(store, actions.SaveEngine(row))
+    assert snapshot(recall).engines == (row,)
+
+
+def test_an_engines_state_can_change_and_be_forgotten(store: Store, recall: Recall) -> None:
+    closed = replace(FULL_ENGINE, status=EngineState.CLOSED, device=None, memory_bytes=None, error=None)
+    saved(store, actions.SaveEngine(FULL_ENGINE), actions.SaveEngine(closed))
+    assert snapshot(recall).engines == (closed,)
+
+
+def test_an_open_job_comes_back_with_its_spec(store: Store, recall: Recall) -> None:
+    saved(store, actions.AddJob(WAITING_JOB, SPEC))
+    assert snapshot(recall).open_jobs == (WAITING_JOB,)
+    assert recall.job_spec(JOB) == SPEC
+
+
+@pytest.mark.parametrize("seed", [0, 2**32 - 1, 2**53 + 1, 2**63 - 1])
+def test_a_seed_comes_back_to_the_last_digit(store: Store, recall: Recall, seed: int) -> None:
+    saved(store, actions.AddJob(replace(WAITING_JOB, seed=seed), _spec_with(seed)))
+    assert snapshot(recall).open_jobs[0].seed == seed
+    assert recall.job_spec(JOB).seed == seed
+
+
+@pytest.mark.parametrize("ask", [client.CancelJob(job_id=JOB), client.DeleteJob(job_id=JOB)])
+def test_an_ended_job_rides_on_the_asks_about_it(store: Store, recall: Recall, ask: client.Ask) -> None:
+    saved(store, actions.AddJob(WAITING_JOB, SPEC), actions.SaveJob(ENDED_JOB))
+    assert recall.facts("key", ask).ended_job == ENDED_JOB
+    assert snapshot(recall).open_jobs == ()
+
+
+def test_open_jobs_come_in_the_order_of_arrival_and_the_last_number_is_known(
+    store: Store, recall: Recall
+) -> None:
+    saved(store, *(actions.AddJob(_job(seq), SPEC) for seq in (3, 1, 2)))
+    assert [row.seq for row in snapshot(recall).open_jobs] == [1, 2, 3]
+    assert snapshot(recall).last_job_seq == 3
+
+
+@pytest.mark.parametrize("row", [LIMITED_IMAGE, FREE_IMAGE], ids=["limited", "free"])
+def test_an_image_comes_back_as_it_was_saved(store: Store, recall: Recall, row: ImageRow) -> None:
+    saved(store, actions.AddImage(row))
+    assert recall.image(IMAGE) == row
+    assert recall.facts("key", client.ClaimDownload(image_id=IMAGE)).image == row
+    assert recall.kept_files() == {row.file_name}
+
+
+def test_the_stored_pictures_of_open_jobs_are_known_and_those_of_ended_ones_are_not(
+    store: Store, recall: Recall
+) -> None:
+    ended = replace(_job(2), status=JobState.FINISHED, finished_at_ms=NOW_MS)
+    others = replace(FREE_IMAGE, image_id=ImageId("other"), job_id=ended.job_id)
+    second = replace(LIMITED_IMAGE, position=1)
+    saved(store, actions.AddJob(WAITING_JOB, SPEC), actions.AddJob(_job(2), SPEC), actions.SaveJob(ended))
+    saved(store, actions.AddImage(second), actions.AddImage(others))
+    assert snapshot(recall).stored_positions == {JOB: frozenset({1})}
+
+
+def test_downloads_are_counted(store: Store, recall: Recall) -> None:
+    saved(store, actions.AddImage(LIMITED_IMAGE), *[actions.CountDownload(IMAGE)] * 2)
+    assert recall.image(IMAGE) == replace(LIMITED_IMAGE, downloads=2)
+
+
+def test_an_image_ends_once_and_its_file_goes_to_the_trash(store: Store, recall: Recall) -> None:
+    saved(
+        store,
+        actions.AddImage(LIMITED_IMAGE),
+        actions.EndImage(IMAGE, GoneReason.USED_UP, NOW_MS),
+        actions.EndImage(IMAGE, GoneReason.DELETED, NOW_MS + 1),
+    )
+    assert recall.image(IMAGE) == replace(LIMITED_IMAGE, gone_reason=GoneReason.USED_UP, gone_at_ms=NOW_MS)
+    assert recall.trash(10) == ["images/image-1.png"]
+    assert recall.kept_files() == set()
+
+
+def test_the_trash_forgets_what_is_removed_and_only_that(store: Store, recall: Recall) -> None:
+    saved(store, actions.TrashPicture(IMAGE, "a.png", NOW_MS), actions.TrashPicture(IMAGE, "b.png", NOW_MS))
+    store.forget_trash(["images/a.png"])
+    assert recall.trash(10) == ["images/b.png"]
+
+
+@pytest.mark.parametrize("drop", [actions.DropJob(JOB, NOW_MS), actions.DropEngine(ENGINE, NOW_MS)])
+def test_with_a_job_or_its_engine_go_the_images_and_their_files(
+    store: Store, recall: Recall, drop: actions.Save
+) -> None:
+    kept = replace(FREE_IMAGE, image_id=ImageId("kept"), job_id=JobId("j"), engine_id=EngineId("e"))
+    saved(store, actions.SaveEngine(BARE_ENGINE), actions.AddJob(WAITING_JOB, SPEC))
+    saved(store, actions.AddImage(LIMITED_IMAGE), actions.AddImage(kept))
+
+    saved(store, drop)
+
+    assert snapshot(recall).open_jobs == ()
+    assert (recall.image(IMAGE), recall.image(kept.image_id)) == (None, kept)
+    assert recall.trash(10) == ["images/image-1.png"]
+
+
+@pytest.mark.parametrize("reply", REPLIES, ids=lambda reply: type(reply).__name__)
+def test_an_answer_comes_back_to_the_command_that_had_it(
+    store: Store, recall: Recall, reply: client.BrokerReply
+) -> None:
+    ask = client.SubmitJob(request=JobRequest())
+    assert recall.facts("key", ask).stored_reply is None
+    saved(store, actions.SaveReply("key", b"digest", reply, NOW_MS))
+    assert recall.facts("key", ask).stored_reply == StoredReply(b"digest", reply)
+
+
+def test_old_answers_and_changes_are_forgotten_and_new_ones_are_not(store: Store, recall: Recall) -> None:
+    ask = client.CancelJob(job_id=JOB)
+    saved(store, *(actions.SaveReply(f"key-{n}", b"", client.Done(), n) for n in (1, 2)))
+    saved(store, *(actions.RecordChange(_change(n)) for n in range(1, 6)))
+
+    saved(store, actions.ForgetOld(replies_before_ms=2, changes_to_keep=2))
+
+    assert recall.facts("key-1", ask).stored_reply is None
+    assert recall.facts("key-2", ask).stored_reply is not None
+    assert list(store.connection.execute("SELECT seq FROM event")) == [(4,), (5,)]
+    assert snapshot(recall).last_change == 5
+
+
+def test_expired_images_are_due_then_the_oldest_ones_beyond_the_quota(store: Store, recall: Recall) -> None:
+    expired = replace(LIMITED_IMAGE, image_id=ImageId("expired"), created_at_ms=NOW_MS + 9)
+    old, new = (
+        replace(FREE_IMAGE, image_id=ImageId(name), created_at_ms=NOW_MS + age)
+        for age, name in enumerate(("old", "new"))
+    )
+    saved(store, *map(actions.AddImage, (new, old, expired)))
+
+    assert recall.images_due(NOW_MS + 999, None) == ()
+    assert recall.images_due(NOW_MS + 1000, None) == (("expired", GoneReason.EXPIRED),)
+    two_files_bytes = 2 * FREE_IMAGE.size_bytes
+    assert recall.images_due(NOW_MS, two_files_bytes) == (("old", GoneReason.QUOTA),)
+    assert recall.images_due(NOW_MS, two_files_bytes + FREE_IMAGE.size_bytes) == ()
+
+
+def _job(seq: int) -> JobRow:
+    return replace(WAITING_JOB, seq=seq, job_id=JobId(f"job-{seq}"))
+
+
+def _spec_with(seed: int) -> JobSpec:
+    return msgspec.structs.replace(SPEC, seed=seed)
+
+
+def _change(seq: int) -> ChangeRow:
+    return ChangeRow(EventSeq(seq), ChangeKind.MODEL, "m", "ready", NOW_MS)

@@ -1,0 +1,201 @@
+"""What must be true of every action and after every event."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kernel.core import actions, due, engines, schedule
+from kernel.core.actions import Action, Save
+from kernel.core.tables import OPEN_JOB_STATES, WorkerState
+from kernel.core.world import Engine, Job, Worker, World
+from kernel.protocol import client
+from kernel.protocol import worker as wire
+from kernel.protocol.vocabulary import JobState, Phase, WorkerRole
+
+if TYPE_CHECKING:
+    from tests.property.simulation import Simulation
+
+
+OF_A_WORKER = (
+    actions.Order | actions.GiveJob | actions.TerminateWorker | actions.KillWorker | actions.ForgetWorker
+)
+"""What can be done to a worker only between its launch or invitation and the moment it is forgotten."""
+
+
+def check_refusal(decided: list[Action]) -> None:
+    """A refusal changes nothing."""
+    refusals = [a for a in decided if isinstance(a, actions.Reply) and isinstance(a.message, client.Refused)]
+    assert not refusals or not any(isinstance(a, Save) for a in decided), decided
+
+
+def check_action(world: Simulation, action: Action) -> None:
+    """What is sent rests on what has been saved; names never repeat; the dead are not spoken to."""
+    database = world.database
+    match action:
+        case actions.GiveJob():
+            row = database.jobs[action.job_id]
+            assert (row.status, row.attempts) == (JobState.PROCESSING, action.attempt)
+            assert action.lease > world.newest_lease
+            stored = {i.position for i in database.images.values() if i.job_id == action.job_id}
+            assert sorted(stored | set(action.positions)) == list(range(len(row.image_ids)))
+            assert not stored & set(action.positions)
+        case actions.LaunchWorker(worker_id) | actions.MintTicket(worker_id=worker_id):
+            epoch, _, number = worker_id.removeprefix("w").partition("-")
+            assert (int(epoch), int(number)) > max(world.seen_workers, default=(0, 0))
+        case actions.Reply(message=client.JobAccepted() as reply):
+            assert reply.job_id in database.jobs or reply in [r.reply for r in database.replies.values()]
+        case actions.Reply(message=client.ModelAccepted() | client.EngineAccepted() | client.Done() as reply):
+            assert reply in [stored.reply for stored in database.replies.values()]
+        case actions.Order(worker_id, wire.ImageStored() as order):
+            image_id = database.jobs[order.job_id].image_ids[order.index]
+            assert image_id in database.images
+        case actions.Push(message=client.Changed(seq=seq)):
+            assert seq == database.changes[-1].seq
+        case actions.TerminateWorker(worker_id) | actions.KillWorker(worker_id):
+            assert world.has_process[worker_id]
+        case _:
+            pass
+    if isinstance(action, OF_A_WORKER):
+        assert action.worker_id in world.has_process
+
+
+def check_world(simulation: Simulation) -> None:
+    """Everything at once, on the broker's memory and on the database."""
+    world = simulation.broker.world
+    assert not world.out
+    _memory_is_the_open_part_of_the_database(simulation, world)
+    _numbers_agree(world)
+    for job in world.jobs.values():
+        _job_has_one_owner(simulation, world, job)
+        _something_will_happen(world, job)
+    for worker in world.workers.values():
+        _worker_is_watched(world, worker)
+    for engine in world.engines.values():
+        _engine_makes_sense(world, engine)
+    for item in world.timers._when_s:
+        assert _exists(world, item), item
+    _claims_are_within_limits(simulation, world)
+
+
+def _memory_is_the_open_part_of_the_database(simulation: Simulation, world: World) -> None:
+    database = simulation.database
+    assert world.models == database.models
+    assert {engine_id: engine.row for engine_id, engine in world.engines.items()} == database.engines
+    open_rows = {row.job_id: row for row in database.jobs.values() if row.status in OPEN_JOB_STATES}
+    assert {job_id: job.row for job_id, job in world.jobs.items()} == open_rows
+    stored: dict[str, set[int]] = {job_id: set() for job_id in world.jobs}
+    for image in database.images.values():
+        if image.job_id in stored:
+            stored[image.job_id].add(image.position)
+    assert {job_id: job.stored for job_id, job in world.jobs.items()} == stored
+    assert world.last_change == (database.changes[-1].seq if database.changes else 0)
+    names = {row.name: row.engine_id for row in database.engines.values() if row.name is not None}
+    assert world.engine_names == names
+
+
+def _numbers_agree(world: World) -> None:
+    states = [job.row.status for job in world.jobs.values()]
+    assert world.processing == states.count(JobState.PROCESSING)
+    assert world.waiting == states.count(JobState.WAITING)
+    for engine_id, engine in world.engines.items():
+        waiting = {
+            job.row.job_id
+            for job in world.jobs.values()
+            if job.row.engine_id == engine_id and job.row.status is JobState.WAITING
+        }
+        assert set(engine.queue._places) == waiting
+        assert len(engine.queue) == len(waiting)
+        assert engine.workers == {k: w for k, w in world.workers.items() if w.engine_id == engine_id}
+
+
+def _job_has_one_owner(simulation: Simulation, world: World, job: Job) -> None:
+    holders = [w for w in world.workers.values() if job.row.job_id in w.slots]
+    good = [w for w in holders if not w.slots[job.row.job_id].is_cancelled]
+    if job.row.status is JobState.WAITING:
+        assert (job.worker_id, job.lease, good) == (None, None, [])
+        return
+    (owner,) = good
+    assert (owner.worker_id, owner.engine_id) == (job.worker_id, job.row.engine_id)
+    assert owner.slots[job.row.job_id].lease == job.lease == simulation.newest_leases[job.row.job_id]
+
+
+def _something_will_happen(world: World, job: Job) -> None:
+    engine = world.engines[job.row.engine_id]
+    if job.row.status is JobState.PROCESSING:
+        assert job.worker_id in world.workers
+    elif engine.is_clearing:
+        assert due.FailWaiting(engine.row.engine_id) in world.timers
+    elif world.phase is Phase.RUNNING and schedule.is_wanted(engine):
+        is_coming = any(w.state is not WorkerState.INVITED for w in engine.workers.values())
+        is_in_line = engine.row.engine_id in world.engines_without_room and not schedule.has_room(world)
+        assert is_coming or is_in_line or due.Relaunch(engine.row.engine_id) in world.timers
+
+
+def _worker_is_watched(world: World, worker: Worker) -> None:
+    """Whatever a worker does not do, there is a deadline for it."""
+    worker_id = worker.worker_id
+    assert worker.state is not WorkerState.GONE
+    wanted: dict[WorkerState, tuple[due.Due, ...]] = {
+        WorkerState.INVITED: (due.Hello(worker_id),),
+        WorkerState.LAUNCHED: (due.Hello(worker_id),),
+        WorkerState.LOADING: (due.Load(worker_id),),
+        WorkerState.READY: (due.Silence(worker_id),),
+        WorkerState.DRAINING: (due.Silence(worker_id), due.Drain(worker_id)),
+        WorkerState.DOOMED: (due.Kill(worker_id),),
+    }
+    watched = any(item in world.timers for item in wanted[worker.state])
+    assert watched or due.Kill(worker_id) in world.timers, worker
+    if worker.slots and worker.state is not WorkerState.DOOMED:
+        is_asked = all(due.Drop(worker_id, job_id) in world.timers for job_id in worker.slots)
+        assert is_asked or due.Progress(worker_id) in world.timers, worker
+    if worker.state is WorkerState.DRAINING and not worker.slots and worker.role is WorkerRole.ENGINE:
+        assert due.Drain(worker_id) in world.timers or due.Kill(worker_id) in world.timers
+    if worker.role is WorkerRole.FETCH and worker.state is WorkerState.READY:
+        kind = due.Idle if worker.model_id is None else due.Load
+        assert kind(worker_id) in world.timers or due.Fetch() in world.timers
+
+
+def _engine_makes_sense(world: World, engine: Engine) -> None:
+    assert engines._derived_state(world, engine) is engine.row.status
+    is_idle_watched = due.KeepAlive(engine.row.engine_id) in world.timers
+    assert not (is_idle_watched and (engine.is_pinned or engine.queue or engine.is_busy))
+    if engine.is_stopping and world.phase is Phase.RUNNING:
+        assert any(w.is_asked_to_leave for w in engine.workers.values())
+        assert not any(engine.live_workers)
+    if world.phase is Phase.RUNNING and not engine.is_stopping and not engine.is_clearing:
+        _nobody_is_idle_while_a_job_waits(world, engine)
+
+
+def _nobody_is_idle_while_a_job_waits(world: World, engine: Engine) -> None:
+    if (job_id := engine.queue.first()) is None:
+        return
+    is_suspect = world.jobs[job_id].row.crashes > 0
+    ready = [w for w in engine.workers.values() if w.state is WorkerState.READY]
+    assert not any(schedule._can_take(w, is_suspect=is_suspect) for w in ready)
+
+
+def _exists(world: World, item: due.Due) -> bool:
+    """A deadline is of something that there is."""
+    match item:
+        case due.Drop(worker_id, job_id):
+            return job_id in world.workers[worker_id].slots
+        case due.Relaunch(engine_id) | due.KeepAlive(engine_id) | due.FailWaiting(engine_id):
+            return engine_id in world.engines
+        case due.Store(image_id):
+            return image_id in world.pictures
+        case due.Claim(image_id, ticket):
+            return ticket in world.claims[image_id]
+        case due.Fetch() | due.Stock() | due.Grace() | due.Companion():
+            return True
+        case _:
+            return item.worker_id in world.workers
+
+
+def _claims_are_within_limits(simulation: Simulation, world: World) -> None:
+    for image_id, tickets in world.claims.items():
+        assert tickets
+        for ticket in tickets:
+            assert due.Claim(image_id, ticket) in world.timers
+        row = simulation.database.images.get(image_id)
+        if row is not None and row.download_limit is not None:
+            assert row.downloads + len(tickets) <= row.download_limit

@@ -1,0 +1,310 @@
+"""A whole world around the broker: workers, disk, clients and a clock, each of which can misbehave."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from kernel.core import actions, due
+from kernel.core.actions import Action, Effect, Save
+from kernel.core.events import Asked, Event, PictureStored, StockTaken
+from kernel.core.ports import Limits
+from kernel.protocol import client
+from kernel.protocol import worker as wire
+from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId, WorkerId
+from kernel.protocol.vocabulary import EngineState, JobState, Phase, WorkerRole
+from tests.property.invariants import check_action, check_refusal, check_world
+from tests.unit.core.samples import fingerprint
+from tests.unit.core.story import Story, only
+
+LIMITS = Limits(
+    max_running=2,
+    keep_alive_s=20.0,
+    load_timeout_s=30.0,
+    step_timeout_s=5.0,
+    grace_s=30.0,
+    delete_after_downloads=2,
+)
+BATCH = 2
+
+
+class Crash(Enum):
+    """When the Manager dies, seen from the next event that it handles."""
+
+    BEFORE_COMMIT = auto()
+    AFTER_COMMIT = auto()
+
+
+@dataclass
+class Process:
+    """A worker's process, as it is; what the broker thinks of it may differ."""
+
+    worker_id: WorkerId
+    role: WorkerRole
+    is_local: bool
+    is_up: bool = False
+    is_loaded: bool = False
+    is_asked_to_go: bool = False
+    gives: dict[JobId, actions.GiveJob] = field(default_factory=dict)
+    to_drop: dict[JobId, wire.CancelJob] = field(default_factory=dict)
+    model_id: ModelId | None = None
+
+
+class Simulation(Story):
+    """A story whose events nobody chose by hand. Every action and every state is checked."""
+
+    def __init__(self) -> None:
+        self.crash: Crash | None = None
+        self.said: list[tuple[WorkerId, wire.WorkerReport]] = []
+        self.commands: list[tuple[str, client.Ask]] = []
+        self.tickets: list[tuple[ImageId, client.DownloadGranted]] = []
+        self.seen_workers: list[tuple[int, int]] = []
+        self.newest_lease = 0
+        self.newest_leases: dict[JobId, int] = {}
+        self.writes: list[ImageId] = []
+        self.processes: dict[WorkerId, Process] = {}
+        self.has_exited = False
+        super().__init__(limits=LIMITS)
+
+    def begin(self) -> list[Action]:
+        """The Manager starts. Local workers of an earlier one are gone with it, guests are still there."""
+        self.processes = {p.worker_id: p for p in self.processes.values() if not p.is_local}
+        self.has_process: dict[WorkerId, bool] = {}
+        self.writes, self.has_exited = [], False
+        found = super().begin()
+        check_world(self)
+        return found
+
+    def tell(self, event: Event) -> list[Action]:
+        crash, self.crash = self.crash, None
+        decided = self.broker.handle(event, self.now)
+        if isinstance(event, Asked):
+            check_refusal(decided)
+        if crash is Crash.BEFORE_COMMIT:
+            return self.begin()
+        found = self._take(decided, with_effects=crash is None)
+        if crash is Crash.AFTER_COMMIT or self.has_exited:
+            return self.begin()
+        check_world(self)
+        return found
+
+    def _take(self, found: list[Action], *, with_effects: bool = True) -> list[Action]:
+        for action in found:
+            check_action(self, action)
+            if isinstance(action, Save):
+                self.database.apply(action)
+            else:
+                self._count(action)
+                if with_effects:
+                    self._note(action)
+        return found
+
+    def _count(self, effect: Effect) -> None:
+        """What must never repeat, whether or not anybody was told."""
+        match effect:
+            case actions.LaunchWorker(worker_id) | actions.MintTicket(worker_id=worker_id):
+                epoch, _, number = worker_id.removeprefix("w").partition("-")
+                self.seen_workers.append((int(epoch), int(number)))
+                self.has_process[worker_id] = isinstance(effect, actions.LaunchWorker)
+            case actions.ForgetWorker(worker_id):
+                del self.has_process[worker_id]
+            case actions.GiveJob():
+                self.newest_leases[effect.job_id] = self.newest_lease = effect.lease
+            case _:
+                pass
+
+    def _note(self, effect: Effect) -> None:
+        super()._note(effect)
+        match effect:
+            case actions.LaunchWorker(worker_id, role):
+                self.processes[worker_id] = Process(worker_id, role, is_local=True)
+            case actions.MintTicket():
+                self.processes[effect.worker_id] = Process(effect.worker_id, WorkerRole.ENGINE, False)
+            case actions.GiveJob():
+                if (process := self.processes.get(effect.worker_id)) is not None:
+                    process.gives[effect.job_id] = effect
+            case actions.Order(worker_id, message):
+                if (process := self.processes.get(worker_id)) is not None:
+                    _obey(process, message)
+            case actions.TerminateWorker(worker_id) | actions.KillWorker(worker_id):
+                if (process := self.processes.get(worker_id)) is not None:
+                    process.is_asked_to_go = True
+            case actions.StorePicture(image_id) | actions.StoreAgain(image_id):
+                self.writes.append(image_id)
+            case actions.Exit():
+                self.has_exited = True
+            case _:
+                pass
+
+    # What processes do.
+
+    def comes_up(self, process: Process) -> None:
+        process.is_up = True
+        self.hello(process.worker_id)
+
+    def reports(self, process: Process, report: wire.WorkerReport) -> list[Action]:
+        """A worker says something, which may be repeated at any later time."""
+        self.said.append((process.worker_id, report))
+        return self.say(process.worker_id, report, isinstance(report, wire.ImageReady))
+
+    def loads(self, process: Process) -> None:
+        process.is_loaded = True
+        engine_id = self.engine_of[process.worker_id]
+        report = wire.EngineReady(engine_id=engine_id, device="cpu", memory_bytes=1, capacity=BATCH)
+        self.reports(process, report)
+
+    def fails_to_load(self, process: Process) -> None:
+        engine_id = self.engine_of[process.worker_id]
+        self.reports(process, wire.EngineFailed(engine_id=engine_id, code="bad", text="bad"))
+
+    def steps(self, process: Process, give: actions.GiveJob, step: int) -> None:
+        self.reports(process, wire.Progress(job_id=give.job_id, lease=give.lease, step=step, steps=20))
+
+    def sends_picture(self, process: Process, give: actions.GiveJob, index: int) -> None:
+        report = wire.ImageReady(
+            job_id=give.job_id,
+            lease=give.lease,
+            index=index,
+            image_id=give.image_ids[index],
+            seed=1,
+            mime="image/png",
+            width_px=64,
+            height_px=64,
+            size_bytes=3,
+            sha256="0" * 64,
+        )
+        self.reports(process, report)
+
+    def finishes(self, process: Process, give: actions.GiveJob) -> None:
+        del process.gives[give.job_id]
+        self.reports(process, wire.JobDone(job_id=give.job_id, lease=give.lease))
+
+    def fails(self, process: Process, give: actions.GiveJob) -> None:
+        del process.gives[give.job_id]
+        self.reports(process, wire.JobFailed(job_id=give.job_id, lease=give.lease, code="oom", text="oom"))
+
+    def drops(self, process: Process, order: wire.CancelJob) -> None:
+        del process.to_drop[order.job_id]
+        process.gives.pop(order.job_id, None)
+        self.reports(process, wire.JobDropped(job_id=order.job_id, lease=order.lease))
+
+    def inspects(self, process: Process, model_id: ModelId, *, is_good: bool) -> None:
+        process.model_id = None
+        if is_good:
+            self.reports(process, wire.ModelInspected(model_id=model_id, fingerprint=fingerprint()))
+        else:
+            self.reports(process, wire.ModelFailed(model_id=model_id, code="bad", text="bad"))
+
+    def ends(self, process: Process) -> None:
+        """A process is gone; of a guest's end the Manager hears nothing."""
+        del self.processes[process.worker_id]
+        self.pinging.discard(process.worker_id)
+        if process.is_local:
+            self.exits(process.worker_id)
+
+    def says_goodbye(self, process: Process) -> None:
+        self.reports(process, wire.Goodbye(reason="it goes"))
+        if process.worker_id in self.processes:
+            self.ends(process)
+
+    def writes_picture(self, image_id: ImageId) -> None:
+        self.writes.remove(image_id)
+        self.tell(PictureStored(image_id))
+
+    # What clients do.
+
+    def command(self, ask: client.Ask, key: str | None = None) -> client.BrokerReply | None:
+        """A client asks, perhaps again; None, if the Manager died over it or a ticket is the answer."""
+        key = key or f"key-{len(self.commands)}"
+        before = self.database.replies.get(key)
+        self.commands.append((key, ask))
+        replies = only(self.ask_actions(ask, key), actions.Reply)
+        if not replies:
+            return None
+        reply = replies[0].message
+        assert before is None or before.reply == reply, "the same command has the same answer"
+        if isinstance(ask, client.ClaimDownload) and isinstance(reply, client.DownloadGranted):
+            self.tickets.append((ask.image_id, reply))
+        return reply
+
+    # A world in which everything behaves.
+
+    def settle(self, is_done: Callable[[], bool]) -> None:
+        """Let everything behave, and time pass, until a thing has come to pass."""
+        for _ in range(1_000):
+            if is_done():
+                return
+            if not self.behave():
+                deadline_s = self.broker.next_deadline()
+                assert deadline_s is not None
+                self.wait(max(deadline_s - self.now_s, 0.0))
+        raise AssertionError("the world does not settle")
+
+    def behave(self) -> bool:
+        """One thing that a good world does by itself, if there is any."""
+        if self.writes:
+            self.writes_picture(self.writes[0])
+            return True
+        return any(self._let_work(process) for process in list(self.processes.values()))
+
+    def _let_work(self, process: Process) -> bool:
+        if process.worker_id not in self.broker.world.workers:
+            self.ends(process)
+        elif not process.is_up:
+            self.comes_up(process)
+        elif process.to_drop:
+            self.drops(process, next(iter(process.to_drop.values())))
+        elif process.gives and not process.is_asked_to_go:
+            give = next(iter(process.gives.values()))
+            for index in give.positions:
+                self.sends_picture(process, give, index)
+            self.finishes(process, give)
+        elif process.model_id is not None and not process.is_asked_to_go:
+            self.inspects(process, process.model_id, is_good=True)
+        elif process.is_asked_to_go:
+            self.says_goodbye(process)
+        elif not process.is_loaded and process.worker_id in self.engine_of:
+            self.loads(process)
+        else:
+            return False
+        return True
+
+    def close_down(self) -> None:
+        """Finish every job, close every engine, and see that nothing is left behind."""
+        self.crash = None
+        self.tell(StockTaken(free_bytes=1 << 40))
+        self.settle(lambda: self.broker.world.phase is Phase.RUNNING)
+        self.pinging |= {p.worker_id for p in self.processes.values() if p.is_up}
+        for engine_id in list(self.database.engines):
+            self.command(client.StopEngine(engine_id=engine_id))
+        self.settle(self._is_closed)
+        for engine_id in list(self.database.engines):
+            if self._has_open_jobs(engine_id):
+                reply = self.command(client.StartEngine(engine_id=engine_id))
+                assert isinstance(reply, client.EngineAccepted), reply
+                self.settle(lambda e=engine_id: not self._has_open_jobs(e))  # type: ignore[misc]
+                self.command(client.StopEngine(engine_id=engine_id))
+                self.settle(self._is_closed)
+        self.wait(3_700.0)
+        self.settle(lambda: set(self.broker.world.timers._when_s) == {due.Stock()})
+
+    def _is_closed(self) -> bool:
+        states = {row.status for row in self.database.engines.values()}
+        return states <= {EngineState.CLOSED, EngineState.ERROR}
+
+    def _has_open_jobs(self, engine_id: EngineId) -> bool:
+        return any(
+            row.engine_id == engine_id and row.status in (JobState.WAITING, JobState.PROCESSING)
+            for row in self.database.jobs.values()
+        )
+
+
+def _obey(process: Process, message: wire.WorkerOrder) -> None:
+    match message:
+        case wire.CancelJob():
+            process.to_drop[message.job_id] = message
+        case wire.InspectModel(source=source):
+            process.model_id = source.model_id
+        case wire.Drain() | wire.Leave() | wire.Refuse():
+            process.is_asked_to_go = True
+        case _:
+            pass

@@ -1,0 +1,282 @@
+"""The broker in a world that does whatever it likes, in any order, and a Manager that dies at any moment."""
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from kernel.core import due
+from kernel.core.events import Peer, PeerLost, PictureNotStored, StockTaken, WatchAsked
+from kernel.protocol import client
+from kernel.protocol import worker as wire
+from kernel.protocol.vocabulary import GoneReason, Phase, WorkerRole
+from tests.property.simulation import Crash, Process, Simulation
+from tests.unit.core.samples import register, spec, submit
+from tests.unit.core.story import CORRELATION
+
+which = st.integers(0, 7)
+"""Stands for one of what there is, whatever that may be."""
+SOON_S = [0.0, 0.3, 1.0, 6.0]
+LATE_S = [11.0, 31.0, 61.0, 100.0]
+
+
+def pick(found, number):
+    """One of these, by a number that need not fit."""
+    found = list(found)
+    return found[number % len(found)]
+
+
+class AnyWorld(RuleBasedStateMachine):
+    """Each rule is one thing that can happen."""
+
+    def __init__(self):
+        super().__init__()
+        self.world = Simulation()
+
+    def processes(self, is_right=lambda process: True):
+        return [p for p in self.world.processes.values() if is_right(p)]
+
+    def steppers(self):
+        return self.processes(lambda p: p.is_loaded and p.gives)
+
+    # The ordinary course of things, without which nothing interesting is ever reached.
+
+    @initialize(engines=st.integers(1, 3), jobs=st.integers(0, 6))
+    def engines_are_there(self, engines, jobs):
+        for number in range(engines):
+            self.world.command(client.CreateEngine(spec=spec(replicas=1 + number % 2), start=False))
+            for _ in range(jobs if number == 0 else 1):
+                engine_id = list(self.world.database.engines)[-1]
+                self.world.command(submit(engine_id, count=2))
+
+    @rule(steps=st.integers(1, 8))
+    def world_behaves_for_a_while(self, steps):
+        self.behave(steps)
+
+    @rule(steps=st.integers(5, 20))
+    def world_behaves_for_longer(self, steps):
+        self.behave(steps)
+
+    def behave(self, steps):
+        for _ in range(steps):
+            if not self.world.behave():
+                return
+
+    # Clients.
+
+    @precondition(lambda self: len(self.world.database.engines) < 4)
+    @rule(start=st.booleans(), autostart=st.booleans(), replicas=st.sampled_from([1, 1, 2]))
+    def person_creates_an_engine(self, start, autostart, replicas):
+        ask = client.CreateEngine(spec=spec(autostart=autostart, replicas=replicas), start=start)
+        self.world.command(ask)
+
+    @precondition(lambda self: self.world.database.engines)
+    @rule(number=which, now=st.booleans(), kind=st.sampled_from(["start", "stop", "delete", "invite"]))
+    def person_turns_to_an_engine(self, number, now, kind):
+        engine_id = pick(self.world.database.engines, number)
+        match kind:
+            case "start":
+                self.world.command(client.StartEngine(engine_id=engine_id))
+            case "stop":
+                self.world.command(client.StopEngine(engine_id=engine_id, now=now))
+            case "delete":
+                self.world.command(client.DeleteEngine(engine_id=engine_id))
+            case "invite":
+                self.world.ask_actions(client.InviteWorker(engine_id=engine_id))
+
+    @precondition(lambda self: self.world.database.engines)
+    @rule(number=which, priority=st.integers(-1, 1), count=st.integers(1, 2), jobs=st.integers(1, 4))
+    def jobs_arrive(self, number, priority, count, jobs):
+        for _ in range(jobs):
+            if self.world.database.engines:
+                engine_id = pick(self.world.database.engines, number)
+                self.world.command(submit(engine_id, priority, count=count))
+
+    @precondition(lambda self: self.world.database.jobs)
+    @rule(number=which, is_deleted=st.booleans())
+    def person_cancels_or_deletes_a_job(self, number, is_deleted):
+        job_id = pick(reversed(self.world.database.jobs), number)
+        kind = client.DeleteJob if is_deleted else client.CancelJob
+        self.world.command(kind(job_id=job_id))
+
+    @precondition(lambda self: self.world.commands)
+    @rule(number=which)
+    def client_sends_a_command_again(self, number):
+        key, ask = pick(reversed(self.world.commands), number)
+        self.world.command(ask, key)
+
+    @rule(number=st.integers(0, 3))
+    def person_registers_a_model(self, number):
+        self.world.command(register(f"model-{number}"))
+
+    @rule(number=which, is_deleted=st.booleans())
+    def person_deletes_or_retries_a_model(self, number, is_deleted):
+        model_id = pick(self.world.database.models, number) if self.world.database.models else "none"
+        kind = client.DeleteModel if is_deleted else client.RetryModel
+        if model_id != "checkpoint":
+            self.world.command(kind(model_id=model_id))
+
+    @precondition(lambda self: self.world.database.images)
+    @rule(number=which, kind=st.sampled_from(["claim", "claim", "delete"]))
+    def person_wants_an_image(self, number, kind):
+        image_id = pick(self.world.database.images, number)
+        self.world.command(
+            client.ClaimDownload(image_id=image_id)
+            if kind == "claim"
+            else client.DeleteImage(image_id=image_id)
+        )
+
+    @precondition(lambda self: self.world.tickets)
+    @rule(number=which, whole=st.booleans())
+    def download_ends(self, number, whole):
+        image_id, granted = pick(self.world.tickets, number)
+        self.world.command(client.FinishDownload(image_id=image_id, ticket=granted.ticket, whole=whole))
+
+    @rule(kind=st.sampled_from(["on", "off", "lost"]), number=st.integers(0, 1))
+    def somebody_watches(self, kind, number):
+        peer = Peer(bytes([number]))
+        self.world.tell(
+            PeerLost(peer) if kind == "lost" else WatchAsked(peer, CORRELATION, is_on=kind == "on")
+        )
+
+    # Workers.
+
+    @precondition(lambda self: self.processes(lambda p: not p.is_up))
+    @rule(number=which)
+    def process_comes_up(self, number):
+        self.world.comes_up(pick(self.processes(lambda p: not p.is_up), number))
+
+    def loaders(self):
+        return self.processes(lambda p: p.is_up and not p.is_loaded and p.worker_id in self.world.engine_of)
+
+    @precondition(lambda self: self.loaders())
+    @rule(number=which, is_good=st.sampled_from([True, True, True, False]))
+    def engine_is_loaded_or_cannot_be(self, number, is_good):
+        process = pick(self.loaders(), number)
+        if is_good:
+            self.world.loads(process)
+        else:
+            self.world.fails_to_load(process)
+
+    @precondition(lambda self: self.steppers())
+    @rule(number=which, job=which, step=st.integers(1, 20))
+    def worker_makes_a_step(self, number, job, step):
+        process = pick(self.steppers(), number)
+        self.world.steps(process, pick(process.gives.values(), job), step)
+
+    @precondition(lambda self: self.steppers())
+    @rule(number=which, job=which, index=which)
+    def worker_sends_a_picture(self, number, job, index):
+        process = pick(self.steppers(), number)
+        give = pick(process.gives.values(), job)
+        self.world.sends_picture(process, give, index % len(give.image_ids))
+
+    @precondition(lambda self: self.steppers())
+    @rule(number=which, job=which, end=st.sampled_from(["made", "made", "claimed", "failed"]))
+    def worker_ends_a_job(self, number, job, end):
+        process = pick(self.steppers(), number)
+        give = pick(process.gives.values(), job)
+        if end == "failed":
+            self.world.fails(process, give)
+            return
+        for index in give.positions if end == "made" else ():
+            self.world.sends_picture(process, give, index)
+        if process.gives.get(give.job_id) is give:
+            self.world.finishes(process, give)
+
+    @precondition(lambda self: self.processes(lambda p: p.to_drop))
+    @rule(number=which)
+    def worker_drops_a_job(self, number):
+        process = pick(self.processes(lambda p: p.to_drop), number)
+        self.world.drops(process, pick(process.to_drop.values(), number))
+
+    @precondition(lambda self: self.processes(lambda p: p.model_id is not None))
+    @rule(number=which, is_good=st.booleans())
+    def model_is_inspected(self, number, is_good):
+        process = pick(self.processes(lambda p: p.model_id is not None), number)
+        self.world.inspects(process, process.model_id, is_good=is_good)
+
+    @precondition(lambda self: self.processes(lambda p: p.is_up))
+    @rule(number=which)
+    def worker_leaves(self, number):
+        self.world.says_goodbye(pick(self.processes(lambda p: p.is_up), number))
+
+    @precondition(lambda self: self.processes())
+    @rule(number=which)
+    def process_dies(self, number):
+        self.world.ends(pick(self.processes(), number))
+
+    @precondition(lambda self: self.processes(lambda p: p.is_asked_to_go))
+    @rule(number=which)
+    def process_goes_as_it_was_asked_to(self, number):
+        process: Process = pick(self.processes(lambda p: p.is_asked_to_go), number)
+        if process.role is WorkerRole.ENGINE and process.gives:
+            self.world.ends(process)
+        else:
+            self.world.says_goodbye(process)
+
+    @precondition(lambda self: self.processes(lambda p: p.is_up))
+    @rule(number=which, is_frozen=st.booleans())
+    def worker_freezes_or_thaws(self, number, is_frozen):
+        worker_id = pick(self.processes(lambda p: p.is_up), number).worker_id
+        if is_frozen:
+            self.world.pinging.discard(worker_id)
+        else:
+            self.world.pinging.add(worker_id)
+
+    @precondition(lambda self: self.world.said)
+    @rule(number=st.integers(0, 30))
+    def old_report_is_said_again(self, number):
+        worker_id, report = pick(reversed(self.world.said), number)
+        self.world.say(worker_id, report, isinstance(report, wire.ImageReady))
+
+    # The disk, the clock, and the Manager itself.
+
+    @precondition(lambda self: self.world.writes)
+    @rule(number=which, is_good=st.sampled_from([True, True, False]))
+    def disk_writes_a_picture_or_cannot(self, number, is_good):
+        image_id = pick(self.world.writes, number)
+        if is_good:
+            self.world.writes_picture(image_id)
+        else:
+            self.world.writes.remove(image_id)
+            self.world.tell(PictureNotStored(image_id, "no space left on device"))
+
+    @rule(free=st.sampled_from([0, 1 << 40, 1 << 40]), expires=st.booleans())
+    def stock_is_taken(self, free, expires):
+        kept = [i.image_id for i in self.world.database.images.values() if i.gone_reason is None]
+        due_now = tuple((image_id, GoneReason.EXPIRED) for image_id in kept[:1] if expires)
+        self.world.tell(StockTaken(free_bytes=free, images_due=due_now))
+
+    @rule(seconds=st.sampled_from(SOON_S))
+    def some_time_passes(self, seconds):
+        self.world.wait(seconds)
+
+    @rule(seconds=st.sampled_from(LATE_S))
+    def much_time_passes(self, seconds):
+        self.world.wait(seconds)
+
+    @rule(end=st.sampled_from(["stop", "stop now", "kill", *Crash]))
+    def manager_is_stopped_or_dies(self, end):
+        match end:
+            case "kill":
+                self.world.begin()
+            case Crash():
+                self.world.crash = end
+            case _:
+                self.world.stop(is_now=end == "stop now")
+
+    def teardown(self):
+        """Whatever happened, a world that behaves comes to rest, and nothing is left behind."""
+        self.world.close_down()
+        memory = self.world.broker.world
+        assert not memory.jobs
+        assert not memory.pictures
+        assert not memory.claims
+        assert set(memory.timers._when_s) == {due.Stock()}
+        assert memory.phase is Phase.RUNNING
+        self.world.stop()
+        assert memory.phase is Phase.EXITED
+
+
+TestAnyWorld = AnyWorld.TestCase
+TestAnyWorld.settings = settings(max_examples=2 * settings().max_examples)

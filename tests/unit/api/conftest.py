@@ -1,0 +1,24 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from api.http.app import make_app
+from api.hub import Hub
+from conf.settings import Images, Server, Settings
+from kernel.views.reader import Reader
+from tests.unit.api.fake_bus import FakeBus
+from tests.unit.api.stage import NOW_MS, Stage
+from tests.unit.views.database import SampleDatabase
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    images = tmp_path / "images"
+    images.mkdir()
+    settings = Settings(images=Images(folder=images), server=Server(max_streams=1, allowed_hosts=("studio",)))
+    database = SampleDatabase(tmp_path / "spoon.sqlite3")
+    reader, bus, hub = Reader(database.file), FakeBus(), Hub()
+    yield Stage(settings, make_app(settings, bus, reader, hub, lambda: NOW_MS), bus, database, reader, hub)
+    reader.close()
+    database.close()

@@ -1,0 +1,63 @@
+"""A bus without a Manager: it remembers what it was asked and answers what the test laid ready."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from api.port import Answer
+from kernel.protocol.client import ApiAsk, BrokerReply, DeviceStatus, Status
+from kernel.protocol.errors import ManagerUnreachable, SpoonError
+from kernel.protocol.vocabulary import Phase
+
+Reaction = BrokerReply | SpoonError | Callable[[ApiAsk], BrokerReply]
+
+STATUS = Status(
+    version="0",
+    pid=1,
+    phase=Phase.RUNNING,
+    uptime_s=1.0,
+    jobs_waiting=0,
+    jobs_processing=0,
+    engines_running=0,
+    is_disk_low=False,
+    devices=(DeviceStatus(device="cpu", name="CPU", total_bytes=8, free_bytes=4),),
+)
+
+
+@dataclass(frozen=True)
+class FakeFigures:
+    asked: int = 3
+    resent: int = 2
+    given_up: int = 1
+    unanswered: int = 0
+
+
+class FakeBus:
+    """Implements BusPort. Without a reaction for an ask, the Manager is unreachable."""
+
+    def __init__(self) -> None:
+        self.asked: list[ApiAsk] = []
+        self.keys: list[str | None] = []
+        self.told: list[ApiAsk] = []
+        self.reactions: dict[type[ApiAsk], Reaction] = {}
+        self.status_answer: Status | SpoonError = STATUS
+
+    def ask(self, ask: ApiAsk, expected: type[Answer], key: str | None = None) -> Answer:
+        self.asked.append(ask)
+        self.keys.append(key)
+        reaction = self.reactions.get(type(ask), ManagerUnreachable())
+        answer = reaction(ask) if callable(reaction) else reaction
+        if isinstance(answer, SpoonError):
+            raise answer
+        assert isinstance(answer, expected)
+        return answer
+
+    def tell(self, ask: ApiAsk) -> None:
+        self.told.append(ask)
+
+    def status(self, timeout_s: float) -> Status:
+        if isinstance(self.status_answer, SpoonError):
+            raise self.status_answer
+        return self.status_answer
+
+    def figures(self) -> FakeFigures:
+        return FakeFigures()

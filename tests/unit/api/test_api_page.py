@@ -1,0 +1,67 @@
+"""docs/api.md names every route, every field and every code, with its status."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import api.http.errors  # noqa: F401  (its errors are part of the tree)
+from api.http import engine_types, job_types, model_types
+from api.http import errors as http_errors
+from api.http.problems import status_of
+from kernel.protocol.errors import all_errors
+from tests.unit.api.stage import Stage
+
+PAGE = (Path(__file__).parents[3] / "docs" / "api.md").read_text(encoding="utf-8")
+CODE = set(re.findall(r"`([^`\n]+)`", PAGE))
+UNSEEN = {"already_running", "bad_configuration"}
+
+
+def error_rows() -> list[list[str]]:
+    """The cells of the table of errors."""
+    table = PAGE.partition("| status | code |")[2].partition("\n\n")[0]
+    return [line.split("|") for line in table.splitlines()[2:]]
+
+
+@pytest.fixture
+def document(stage: Stage) -> Any:
+    return stage.get("/openapi.json").json
+
+
+def test_every_route_is_on_the_page(document: Any) -> None:
+    for path, operations in document["paths"].items():
+        for method in operations:
+            assert f"{method.upper()} {path}" in CODE
+
+
+def test_every_field_is_on_the_page(document: Any) -> None:
+    fields = {
+        name for schema in document["components"]["schemas"].values() for name in schema.get("properties", {})
+    }
+    later = engine_types.LATER_FIELDS | job_types.LATER_FIELDS | model_types.LATER_FIELDS
+    assert (fields | later) - {"items", "next"} <= CODE
+
+
+def test_every_query_parameter_is_on_the_page(document: Any) -> None:
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for parameter in operation["parameters"]:
+                assert re.search(rf"`\??{parameter['name']}(=|`)|{{{parameter['name']}}}", PAGE), parameter
+
+
+def test_every_word_of_a_closed_set_is_on_the_page(document: Any) -> None:
+    for schema in document["components"]["schemas"].values():
+        assert set(schema.get("enum", ())) <= CODE
+
+
+@pytest.mark.parametrize("code", sorted(set(all_errors(http_errors.__name__)) - UNSEEN))
+def test_every_code_is_on_the_page_with_its_status(code: str) -> None:
+    statuses = [int(row[1]) for row in error_rows() if f"`{code}`" in row[2]]
+    assert statuses == [status_of(all_errors(http_errors.__name__)[code])]
+
+
+def test_the_page_names_no_code_that_there_is_not() -> None:
+    assert {code for row in error_rows() for code in re.findall(r"`(\w+)`", row[2])} <= set(
+        all_errors(http_errors.__name__)
+    )

@@ -1,0 +1,173 @@
+"""/v1/engines"""
+
+from typing import Any
+
+import pytest
+
+from kernel.protocol.client import CreateEngine, DeleteEngine, Done, EngineAccepted, StartEngine, StopEngine
+from kernel.protocol.errors import EngineNotFound, EngineRunning, NotEnoughMemory
+from kernel.protocol.ids import EngineId, ModelId
+from kernel.protocol.specs import EngineSpec
+from kernel.protocol.vocabulary import EngineState, Scheduler, Variant
+from tests.unit.api.stage import Stage, fields_of
+
+ACCEPTED = EngineAccepted(engine_id=EngineId("e1"), status=EngineState.STARTING)
+
+
+@pytest.fixture(autouse=True)
+def a_willing_manager(stage: Stage) -> None:
+    stage.database.add_engine("e1", "portraits", status="starting")
+    for ask in (CreateEngine, StartEngine, StopEngine):
+        stage.bus.reactions[ask] = ACCEPTED
+
+
+def test_an_engine_is_created_and_shown(stage: Stage) -> None:
+    result = stage.post("/v1/engines", {"checkpoint": "m1"})
+    assert result.status_code == 201
+    assert result.headers["location"] == "/v1/engines/e1"
+    assert (result.json["status"], result.json["name"], result.json["cfg"]) == ("starting", "portraits", 7.0)
+    assert result.json["queue"] == {"waiting": 0, "processing": 0}
+
+
+def test_what_is_not_given_has_the_default(stage: Stage) -> None:
+    stage.post("/v1/engines", {"checkpoint": "m1"})
+    assert stage.last_ask == CreateEngine(spec=EngineSpec(checkpoint=ModelId("m1")), start=True)
+
+
+@pytest.mark.parametrize("prefix", ["", "default_"])
+def test_every_field_reaches_the_manager_under_both_its_names(stage: Stage, prefix: str) -> None:
+    stage.post(
+        "/v1/engines",
+        {
+            "name": "portraits",
+            "checkpoint": "m1",
+            f"{prefix}scheduler": "Euler a",
+            "scheduler_config": {"timestep_spacing": "trailing"},
+            f"{prefix}steps": 1,
+            f"{prefix}cfg": 0,
+            f"{prefix}width": 64,
+            f"{prefix}height": 128,
+            "device": "cuda:1",
+            "dtype": "BF16",
+            "autostart": False,
+            "keep_alive_s": 0,
+            "replicas": 2,
+            "max_batch": 4,
+            "start": False,
+        },
+    )
+    assert stage.last_ask == CreateEngine(
+        spec=EngineSpec(
+            name="portraits",
+            checkpoint=ModelId("m1"),
+            scheduler=Scheduler.EULER_A,
+            scheduler_config={"timestep_spacing": "trailing"},
+            steps=1,
+            guidance_scale=0.0,
+            width_px=64,
+            height_px=128,
+            device="cuda:1",
+            dtype=Variant.BF16,
+            autostart=False,
+            keep_alive_s=0.0,
+            replicas=2,
+            max_batch=4,
+        ),
+        start=False,
+    )
+
+
+def test_two_names_for_one_value_may_agree(stage: Stage) -> None:
+    body = {"checkpoint": "m1", "scheduler": "euler_a", "default_scheduler": "Euler A", "steps": 5}
+    assert stage.post("/v1/engines", body | {"default_steps": 5}).status_code == 201
+
+
+def test_two_names_for_one_value_must_not_contradict_each_other(stage: Stage) -> None:
+    body = {"checkpoint": "m1", "steps": 5, "default_steps": 6, "cfg": 1, "default_cfg": 2}
+    result = stage.post("/v1/engines", body)
+    assert fields_of(result) == {
+        "default_steps": "contradicts steps: give one of them",
+        "default_cfg": "contradicts cfg: give one of them",
+    }
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("checkpoint", ""),
+        ("checkpoint", None),
+        ("checkpoint", 1),
+        ("name", "  "),
+        ("scheduler", "best"),
+        ("default_scheduler", "best"),
+        ("steps", 0),
+        ("default_steps", 201),
+        ("cfg", -1),
+        ("width", 100),
+        ("height", 8),
+        ("device", "gpu"),
+        ("device", "cuda:"),
+        ("dtype", "int8"),
+        ("autostart", "yes"),
+        ("keep_alive_s", -1),
+        ("replicas", 0),
+        ("max_batch", 0),
+        ("start", 1),
+        ("scheduler_config", {"": 1}),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_name(stage: Stage, field: str, value: Any) -> None:
+    result = stage.post("/v1/engines", {"checkpoint": "m1"} | {field: value})
+    assert (result.status_code, result.json["code"]) == (422, "invalid_field")
+    assert list(fields_of(result)) == [field]
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["vae", "loras", "embeddings", "long_prompt_technique", "control_net", "control_models", "clip_skip"],
+)
+def test_a_field_of_a_later_version_is_not_supported(stage: Stage, field: str) -> None:
+    result = stage.post("/v1/engines", {"checkpoint": "m1", field: "x"})
+    assert (result.status_code, result.json["code"]) == (422, "not_supported")
+    assert list(fields_of(result)) == [field]
+
+
+def test_an_engine_is_started_and_stopped(stage: Stage) -> None:
+    assert stage.call("PATCH", "/v1/engines/e1/start").status_code == 202
+    assert stage.call("PATCH", "/v1/engines/e1/stop").status_code == 202
+    assert stage.call("PATCH", "/v1/engines/e1/stop", query_string="now=true").status_code == 202
+    assert stage.bus.asked == [
+        StartEngine(engine_id=EngineId("e1")),
+        StopEngine(engine_id=EngineId("e1")),
+        StopEngine(engine_id=EngineId("e1"), now=True),
+    ]
+
+
+def test_a_start_without_room_is_a_conflict(stage: Stage) -> None:
+    stage.bus.reactions[StartEngine] = NotEnoughMemory()
+    assert stage.call("PATCH", "/v1/engines/e1/start").status_code == 409
+
+
+def test_a_running_engine_is_not_deleted(stage: Stage) -> None:
+    stage.bus.reactions[DeleteEngine] = EngineRunning()
+    assert stage.call("DELETE", "/v1/engines/e1").status_code == 409
+    stage.bus.reactions[DeleteEngine] = Done()
+    assert stage.call("DELETE", "/v1/engines/e1").status_code == 204
+
+
+def test_an_unknown_engine_is_not_found(stage: Stage) -> None:
+    stage.bus.reactions[StartEngine] = EngineNotFound()
+    assert stage.call("PATCH", "/v1/engines/e9/start").status_code == 404
+    assert stage.get("/v1/engines/e9").json["code"] == "engine_not_found"
+
+
+def test_engines_are_listed_by_what_is_asked_for(stage: Stage) -> None:
+    stage.database.add_engine("e2", status="error", error_code="engine_failed", error="no room")
+    items = stage.get("/v1/engines", query_string="status=ERROR").json["items"]
+    assert [(item["engine_id"], item["error"]["code"]) for item in items] == [("e2", "engine_failed")]
+
+
+def test_a_running_engine_shows_where_it_runs(stage: Stage) -> None:
+    assert stage.get("/v1/engines/e1").json["device"] == "auto"
+    stage.database.set("engine", "engine_id", "e1", device="cuda:0", status="ready", started_at_ms=5)
+    assert stage.get("/v1/engines/e1").json["device"] == "cuda:0"

@@ -1,0 +1,103 @@
+"""News reach those who listen, and nobody is left believing in what he missed."""
+
+from api.hub import MAX_UNREAD, Closing, Hub, Reread
+from kernel.protocol.client import Changed, JobProgress, ModelProgress, Watching
+from kernel.protocol.ids import EventSeq, JobId, ModelId
+from kernel.protocol.vocabulary import ChangeKind
+
+PROGRESS = JobProgress(job_id=JobId("j1"), step=1, steps=2)
+
+
+def changed(seq: int, thing_id: str = "j1", state: str = "processing") -> Changed:
+    return Changed(seq=EventSeq(seq), kind=ChangeKind.JOB, id=thing_id, state=state, at_ms=1)
+
+
+def test_a_change_reaches_those_who_listen_to_its_id() -> None:
+    hub = Hub()
+    with (
+        hub.subscribe(("j1", "i1")) as ear,
+        hub.subscribe(("j2",)) as other,
+        hub.subscribe(None) as everything,
+    ):
+        hub.publish(changed(1))
+        assert ear.next(0) == changed(1)
+        assert everything.next(0) == changed(1)
+        assert other.next(0) is None
+
+
+def test_who_has_left_hears_nothing_more() -> None:
+    hub = Hub()
+    ear = hub.subscribe(("j1",))
+    ear.close()
+    ear.close()
+    hub.publish(changed(1))
+    assert ear.next(0) is None
+
+
+def test_a_gap_tells_everyone_to_read_again() -> None:
+    hub = Hub()
+    with hub.subscribe(("j9",)) as ear:
+        hub.publish(Watching(seq=EventSeq(4)))
+        hub.publish(changed(5))
+        assert ear.next(0) is None
+        hub.publish(changed(7))
+        assert ear.next(0) == Reread()
+
+
+def test_a_renewed_watch_finds_what_was_missed() -> None:
+    hub = Hub()
+    hub.publish(Watching(seq=EventSeq(4)))
+    with hub.subscribe(("j9",)) as ear:
+        hub.publish(Watching(seq=EventSeq(4)))
+        assert ear.next(0) is None
+        hub.publish(Watching(seq=EventSeq(6)))
+        assert ear.next(0) == Reread()
+
+
+def test_another_manager_makes_everyone_read_again() -> None:
+    hub = Hub()
+    hub.publish(PROGRESS)
+    with hub.subscribe(("j1",)) as ear:
+        hub.restart()
+        assert ear.next(0) == Reread()
+    assert hub.job_progress(JobId("j1")) is None
+
+
+def test_who_reads_too_slowly_is_told_to_read_again() -> None:
+    hub = Hub()
+    with hub.subscribe(("j1",)) as ear:
+        for seq in range(1, MAX_UNREAD + 50):
+            hub.publish(changed(seq))
+        notices = [ear.next(0) for _ in range(MAX_UNREAD)]
+        assert notices[-1] == Reread()
+        assert ear.next(0) is None
+        hub.publish(changed(MAX_UNREAD + 50))
+        assert ear.next(0) == changed(MAX_UNREAD + 50)
+
+
+def test_the_latest_progress_is_kept_while_the_job_runs() -> None:
+    hub = Hub()
+    hub.publish(PROGRESS)
+    assert hub.job_progress(JobId("j1")) == PROGRESS
+    for state in ("finished", "failed", "cancelled", "waiting"):
+        hub.publish(PROGRESS)
+        hub.publish(changed(1, state=state))
+        assert hub.job_progress(JobId("j1")) is None
+
+
+def test_the_progress_of_a_model_is_kept_while_it_is_read() -> None:
+    hub = Hub()
+    progress = ModelProgress(model_id=ModelId("m1"), bytes=1)
+    hub.publish(progress)
+    assert hub.model_progress(ModelId("m1")) == progress
+    hub.publish(Changed(seq=EventSeq(1), kind=ChangeKind.MODEL, id="m1", state="ready", at_ms=1))
+    assert hub.model_progress(ModelId("m1")) is None
+
+
+def test_a_closed_hub_sends_everyone_home_now_and_later() -> None:
+    hub = Hub()
+    with hub.subscribe(("j1",)) as ear:
+        hub.close()
+        assert ear.next(0) == Closing()
+    with hub.subscribe(None) as late:
+        assert late.next(0) == Closing()

@@ -1,0 +1,180 @@
+"""/v1/images and their files"""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from kernel.protocol.client import ClaimDownload, DeleteImage, Done, DownloadGranted, FinishDownload
+from kernel.protocol.errors import ImageGone
+from kernel.protocol.ids import ImageId, Ticket
+from tests.unit.api.stage import NOW_MS, Stage
+
+FILE = bytes(range(256)) * 100
+SHA256 = hashlib.sha256(FILE).hexdigest()
+FINISHED = FinishDownload(image_id=ImageId("i1"), ticket=Ticket("t1"), whole=True)
+BROKEN = FinishDownload(image_id=ImageId("i1"), ticket=Ticket("t1"), whole=False)
+
+
+def grant(stage: Stage, file_name: str = "i1.png", *, is_limited: bool = False) -> None:
+    stage.bus.reactions[ClaimDownload] = DownloadGranted(
+        ticket=Ticket("t1"), file_name=file_name, is_limited=is_limited
+    )
+
+
+@pytest.fixture(autouse=True)
+def an_image(stage: Stage) -> None:
+    stage.database.add_engine("e1")
+    stage.database.add_job(1, "j1")
+    stage.database.add_image("i1", "j1", size_bytes=len(FILE), sha256=SHA256)
+    (stage.settings.images.folder / "i1.png").write_bytes(FILE)
+    grant(stage)
+
+
+def test_an_image_shows_its_whole_recipe(stage: Stage) -> None:
+    assert stage.get("/v1/images/i1").json == {
+        "image_id": "i1",
+        "job_id": "j1",
+        "engine_id": "e1",
+        "checkpoint": "m1",
+        "index": 0,
+        "prompt": "a cat",
+        "negative_prompt": "a dog",
+        "loras": [],
+        "embeddings": [],
+        "seed": 0,
+        "steps": 20,
+        "cfg": 7.5,
+        "scheduler": "euler",
+        "scheduler_config": {},
+        "width": 512,
+        "height": 768,
+        "reference_image_path": None,
+        "pose_image_path": None,
+        "type_pose": None,
+        "poses": {"openpose_path": None, "midas_path": None, "mediapipe_path": None},
+        "remove_background": [],
+        "image_file_type": "png",
+        "quality": 90,
+        "mime": "image/png",
+        "size_bytes": len(FILE),
+        "sha256": SHA256,
+        "download": "/v1/images/i1/download",
+        "downloads": 0,
+        "download_limit": None,
+        "gone": None,
+        "created_at": "1970-01-01T00:00:02Z",
+        "expires_at": None,
+    }
+
+
+def test_a_whole_download_is_counted(stage: Stage) -> None:
+    result = stage.get("/v1/images/i1/download")
+    assert (result.status_code, result.content) == (200, FILE)
+    assert result.headers["content-type"] == "image/png"
+    assert result.headers["content-length"] == str(len(FILE))
+    assert result.headers["etag"] == f'"{SHA256}"'
+    assert result.headers["content-disposition"] == 'inline; filename="i1.png"'
+    assert stage.bus.told == [FINISHED]
+
+
+def test_a_range_is_a_part_and_is_not_counted(stage: Stage) -> None:
+    result = stage.get("/v1/images/i1/download", headers={"Range": "bytes=10-19"})
+    assert (result.status_code, result.content) == (206, FILE[10:20])
+    assert result.headers["content-range"] == f"bytes 10-19/{len(FILE)}"
+    assert stage.bus.told == [BROKEN]
+
+
+def test_a_range_behind_the_end_cannot_be_had(stage: Stage) -> None:
+    result = stage.get("/v1/images/i1/download", headers={"Range": f"bytes={len(FILE)}-"})
+    assert (result.status_code, result.json["code"]) == (416, "range_not_satisfiable")
+    assert result.headers["content-range"] == f"bytes */{len(FILE)}"
+    assert stage.bus.told == [BROKEN]
+
+
+@pytest.mark.parametrize("tag", [f'"{SHA256}"', f'W/"{SHA256}"', "*", f'"x", "{SHA256}"'])
+def test_what_the_client_has_is_not_sent_and_not_counted(stage: Stage, tag: str) -> None:
+    result = stage.get("/v1/images/i1/download", headers={"If-None-Match": tag})
+    assert (result.status_code, result.content) == (304, b"")
+    assert result.headers["etag"] == f'"{SHA256}"'
+    assert stage.bus.asked == []
+
+
+def test_the_rest_of_another_file_is_sent_whole(stage: Stage) -> None:
+    headers = {"Range": "bytes=10-", "If-Range": '"another"'}
+    assert stage.get("/v1/images/i1/download", headers=headers).status_code == 200
+    headers = {"Range": "bytes=10-", "If-Range": f'"{SHA256}"'}
+    assert stage.get("/v1/images/i1/download", headers=headers).status_code == 206
+
+
+def test_a_limited_image_goes_out_whole_whatever_the_range(stage: Stage) -> None:
+    grant(stage, is_limited=True)
+    result = stage.get("/v1/images/i1/download", headers={"Range": "bytes=0-0"})
+    assert (result.status_code, result.content) == (200, FILE)
+    assert stage.bus.told == [FINISHED]
+
+
+def test_head_is_not_counted(stage: Stage) -> None:
+    result = stage.call("HEAD", "/v1/images/i1/download")
+    assert (result.status_code, result.headers["content-length"]) == (200, str(len(FILE)))
+    assert (stage.bus.asked, stage.bus.told) == ([], [])
+
+
+@pytest.mark.parametrize("reason", ["expired", "used_up", "quota", "deleted"])
+def test_a_gone_image_says_why(stage: Stage, reason: str) -> None:
+    stage.database.set("image", "image_id", "i1", gone_reason=reason, gone_at_ms=3_000)
+    result = stage.get("/v1/images/i1/download")
+    assert (result.status_code, result.json["code"]) == (410, "image_gone")
+    assert reason in result.json["detail"]
+    assert stage.get("/v1/images/i1").json["gone"] == {"reason": reason, "at": "1970-01-01T00:00:03Z"}
+
+
+def test_an_image_is_gone_the_moment_its_time_is_over(stage: Stage) -> None:
+    stage.database.set("image", "image_id", "i1", expires_at_ms=NOW_MS + 1)
+    assert stage.get("/v1/images/i1/download").status_code == 200
+    stage.database.set("image", "image_id", "i1", expires_at_ms=NOW_MS)
+    assert stage.get("/v1/images/i1/download").status_code == 410
+
+
+def test_the_last_word_on_a_download_is_the_managers(stage: Stage) -> None:
+    stage.bus.reactions[ClaimDownload] = ImageGone("image i1 is gone: used_up")
+    assert stage.get("/v1/images/i1/download").status_code == 410
+
+
+def test_a_file_that_is_not_there_is_gone(stage: Stage) -> None:
+    (stage.settings.images.folder / "i1.png").unlink()
+    assert stage.get("/v1/images/i1/download").status_code == 410
+    assert stage.bus.told == [BROKEN]
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/b.png", "..", ".", "", "a\x00b"])
+def test_a_name_that_leads_out_of_the_folder_is_never_opened(stage: Stage, name: str, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("no")
+    grant(stage, name)
+    result = stage.get("/v1/images/i1/download")
+    assert (result.status_code, result.json["code"]) == (502, "bad_message")
+    assert stage.bus.told == [BROKEN]
+
+
+def test_an_unknown_image_is_not_found(stage: Stage) -> None:
+    for path in ("", "/download", "/reference", "/pose", "/pose_map"):
+        result = stage.get(f"/v1/images/i9{path}")
+        assert (result.status_code, result.json["code"]) == (404, "image_not_found")
+
+
+@pytest.mark.parametrize("path", ["reference", "pose", "pose_map"])
+def test_an_image_was_made_without_inputs(stage: Stage, path: str) -> None:
+    result = stage.get(f"/v1/images/i1/{path}")
+    assert (result.status_code, result.json["code"]) == (404, "no_such_input")
+
+
+def test_images_are_listed_by_what_is_asked_for(stage: Stage) -> None:
+    stage.database.add_image("i2", "j1", gone_reason="deleted", gone_at_ms=1)
+    assert [one["image_id"] for one in stage.get("/v1/images").json["items"]] == ["i2", "i1"]
+    found = stage.get("/v1/images", query_string="gone=false&job_id=j1&engine_id=e1").json["items"]
+    assert [one["image_id"] for one in found] == ["i1"]
+
+
+def test_an_image_is_deleted(stage: Stage) -> None:
+    stage.bus.reactions[DeleteImage] = Done()
+    assert stage.call("DELETE", "/v1/images/i1").status_code == 204

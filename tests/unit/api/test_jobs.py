@@ -1,0 +1,98 @@
+"""GET, cancel and DELETE of /v1/jobs"""
+
+from kernel.protocol.client import CancelJob, DeleteJob, Done, JobProgress
+from kernel.protocol.errors import IllegalMove, JobUnfinished
+from kernel.protocol.ids import JobId
+from tests.unit.api.stage import Stage
+
+
+def test_a_job_shows_every_decided_value(stage: Stage) -> None:
+    stage.database.add_job(1, "j1", status="finished", started_at_ms=2_000, finished_at_ms=3_000, attempts=1)
+    assert stage.get("/v1/jobs/j1").json == {
+        "job_id": "j1",
+        "engine_id": "e1",
+        "status": "finished",
+        "priority": 0,
+        "queue_position": None,
+        "progress": None,
+        "attempts": 1,
+        "error": None,
+        "warnings": [],
+        "image_id": "i1",
+        "image_ids": ["i1"],
+        "prompt": "a cat",
+        "negative_prompt": "a dog",
+        "seed": 0,
+        "count": 1,
+        "steps": 20,
+        "cfg": 7.5,
+        "width": 512,
+        "height": 768,
+        "scheduler": "euler",
+        "scheduler_config": {},
+        "image_file_type": "png",
+        "quality": 90,
+        "created_at": "1970-01-01T00:00:01.001000Z",
+        "started_at": "1970-01-01T00:00:02Z",
+        "finished_at": "1970-01-01T00:00:03Z",
+    }
+
+
+def test_a_waiting_job_shows_its_place_in_the_queue(stage: Stage) -> None:
+    stage.database.add_job(1, "j1")
+    stage.database.add_job(2, "j2")
+    assert stage.get("/v1/jobs/j2").json["queue_position"] == 2
+
+
+def test_a_running_job_shows_its_latest_progress(stage: Stage) -> None:
+    stage.database.add_job(1, "j1", status="processing")
+    stage.hub.publish(JobProgress(job_id=JobId("j1"), step=5, steps=20, eta_s=1.5))
+    progress = {"step": 5, "steps": 20, "fraction": 0.25, "eta_s": 1.5}
+    assert stage.get("/v1/jobs/j1").json["progress"] == progress
+    assert stage.get("/v1/jobs").json["items"][0]["progress"] == progress
+
+
+def test_a_failed_job_says_why(stage: Stage) -> None:
+    stage.database.add_job(1, "j1", status="failed", error_code="worker_crashed", error="three times")
+    assert stage.get("/v1/jobs/j1").json["error"] == {"code": "worker_crashed", "detail": "three times"}
+
+
+def test_jobs_come_in_pages(stage: Stage) -> None:
+    for seq in (1, 2, 3):
+        stage.database.add_job(seq)
+    first = stage.get("/v1/jobs", query_string="limit=2").json
+    second = stage.get("/v1/jobs", query_string=f"limit=2&after={first['next']}").json
+    assert [job["job_id"] for job in first["items"] + second["items"]] == ["j3", "j2", "j1"]
+    assert second["next"] is None
+
+
+def test_a_cancelled_job_is_over(stage: Stage) -> None:
+    stage.database.add_job(1, "j1", status="cancelled")
+    stage.bus.reactions[CancelJob] = Done()
+    result = stage.post("/v1/jobs/j1/cancel")
+    assert (result.status_code, result.json["status"]) == (200, "cancelled")
+
+
+def test_a_job_that_is_being_cancelled_is_accepted(stage: Stage) -> None:
+    stage.database.add_job(1, "j1", status="processing")
+    stage.bus.reactions[CancelJob] = Done()
+    assert stage.post("/v1/jobs/j1/cancel").status_code == 202
+
+
+def test_what_cannot_be_cancelled_is_a_conflict(stage: Stage) -> None:
+    stage.bus.reactions[CancelJob] = IllegalMove()
+    assert stage.post("/v1/jobs/j1/cancel").status_code == 409
+
+
+def test_an_open_job_is_not_deleted(stage: Stage) -> None:
+    stage.bus.reactions[DeleteJob] = JobUnfinished()
+    assert stage.call("DELETE", "/v1/jobs/j1").status_code == 409
+    stage.bus.reactions[DeleteJob] = Done()
+    result = stage.call("DELETE", "/v1/jobs/j1")
+    assert (result.status_code, result.text) == (204, "")
+
+
+def test_head_answers_as_get_without_the_body(stage: Stage) -> None:
+    stage.database.add_job(1, "j1")
+    result = stage.call("HEAD", "/v1/jobs/j1")
+    assert (result.status_code, result.text) == (200, "")

@@ -1,0 +1,172 @@
+"""/v1/models"""
+
+from typing import Any
+
+import pytest
+
+from kernel.protocol.client import DeleteModel, Done, ModelAccepted, ModelProgress, RegisterModel, RetryModel
+from kernel.protocol.errors import ModelInUse
+from kernel.protocol.ids import ModelId
+from kernel.protocol.vocabulary import ModelBase, ModelState, ModelType, Variant
+from tests.unit.api.stage import Stage, fields_of
+
+GOOD = {"name": "tiny", "path": "file:///models/tiny.safetensors", "model_type": "checkpoint"}
+
+
+def accept(stage: Stage, status: ModelState, *, created: bool = True) -> None:
+    stage.bus.reactions[RegisterModel] = ModelAccepted(model_id=ModelId("m1"), status=status, created=created)
+
+
+def test_a_model_in_inspection_is_accepted(stage: Stage) -> None:
+    stage.database.add_model("m1", status="downloading")
+    accept(stage, ModelState.DOWNLOADING)
+    result = stage.post("/v1/models", GOOD)
+    assert (result.status_code, result.json["status"]) == (202, "downloading")
+    assert result.headers["location"] == "/v1/models/m1"
+
+
+@pytest.mark.parametrize(("created", "status"), [(True, 201), (False, 200)])
+def test_a_ready_model_is_created_once(stage: Stage, created: bool, status: int) -> None:
+    stage.database.add_model("m1")
+    accept(stage, ModelState.READY, created=created)
+    assert stage.post("/v1/models", GOOD).status_code == status
+
+
+def test_every_field_reaches_the_manager(stage: Stage) -> None:
+    stage.database.add_model("m1")
+    accept(stage, ModelState.READY)
+    stage.post(
+        "/v1/models",
+        {
+            "name": "fur",
+            "path": "FILE://localhost/models/fur.safetensors",
+            "model_type": "LoRA",
+            "model_base": "SDXL",
+            "variant": "Float16",
+            "tags": ["cats", "cats", "fur"],
+            "sha256": "A" * 64,
+            "trigger_words": ["furry"],
+        },
+        headers={"Idempotency-Key": "k"},
+    )
+    assert stage.last_ask == RegisterModel(
+        name="fur",
+        uri="file:///models/fur.safetensors",
+        model_type=ModelType.LORA,
+        model_base=ModelBase.SDXL,
+        variant=Variant.FP16,
+        tags=("cats", "fur"),
+        sha256="a" * 64,
+        trigger_words=("furry",),
+    )
+    assert stage.bus.keys == ["http:k"]
+
+
+@pytest.mark.parametrize(
+    "path", [None, "https://example.org/a.safetensors", "HTTP://example.org/a", "hf://owner/repo"]
+)
+def test_a_download_is_not_supported_yet(stage: Stage, path: str | None) -> None:
+    result = stage.post("/v1/models", GOOD | {"path": path})
+    assert (result.status_code, result.json["code"]) == (422, "not_supported")
+    assert list(fields_of(result)) == ["path"]
+
+
+@pytest.mark.parametrize("kind", ["ip_adapter", "IP-Adapter", "upscaler"])
+def test_a_type_of_a_later_version_is_not_supported_yet(stage: Stage, kind: str) -> None:
+    result = stage.post("/v1/models", GOOD | {"model_type": kind})
+    assert (result.status_code, result.json["code"]) == (422, "not_supported")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", ""),
+        ("name", "   "),
+        ("name", "a\nb"),
+        ("name", "x" * 201),
+        ("name", 5),
+        ("path", "/models/a.safetensors"),
+        ("path", "file://models/a.safetensors"),
+        ("path", "ftp://models/a"),
+        ("path", "file:///a\x00b"),
+        ("path", ""),
+        ("model_type", "model"),
+        ("model_base", "sd3"),
+        ("variant", "fp8"),
+        ("tags", "cats"),
+        ("tags[1]", ["a", ""]),
+        ("tags[0]", ["a\nb"]),
+        ("tags", ["a"] * 65),
+        ("sha256", "abc"),
+        ("sha256", "g" * 64),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_name(stage: Stage, field: str, value: Any) -> None:
+    result = stage.post("/v1/models", GOOD | {field.partition("[")[0]: value})
+    assert (result.status_code, result.json["code"]) == (422, "invalid_field")
+    assert list(fields_of(result)) == [field]
+
+
+def test_what_is_missing_is_named(stage: Stage) -> None:
+    result = stage.post("/v1/models", {})
+    assert {name: fields_of(result)[name] for name in ("name", "model_type")} == {
+        "name": "is required",
+        "model_type": "is required",
+    }
+
+
+def test_a_model_shows_its_progress_only_while_it_is_read(stage: Stage) -> None:
+    stage.database.add_model("m1", status="downloading")
+    stage.hub.publish(ModelProgress(model_id=ModelId("m1"), bytes=5, total_bytes=10))
+    assert stage.get("/v1/models/m1").json["progress"] == {"bytes": 5, "total_bytes": 10}
+    stage.database.set("model", "model_id", "m1", status="ready")
+    assert stage.get("/v1/models/m1").json["progress"] is None
+
+
+def test_a_failed_model_says_why(stage: Stage) -> None:
+    stage.database.add_model("m1", status="error", error_code="model_unreadable", error="it is a pickle")
+    assert stage.get("/v1/models/m1").json["error"] == {
+        "code": "model_unreadable",
+        "detail": "it is a pickle",
+    }
+
+
+def test_models_are_listed_by_what_is_asked_for(stage: Stage) -> None:
+    stage.database.add_model("m1")
+    stage.database.add_model("m2", model_type="lora")
+    page = stage.get("/v1/models", query_string="model_type=LoRA&limit=1").json
+    assert ([item["model_id"] for item in page["items"]], page["next"]) == (["m2"], None)
+
+
+def test_a_model_is_deleted(stage: Stage) -> None:
+    stage.bus.reactions[DeleteModel] = Done()
+    assert stage.call("DELETE", "/v1/models/m1").status_code == 204
+    assert stage.last_ask == DeleteModel(model_id=ModelId("m1"))
+
+
+def test_a_model_in_use_is_kept(stage: Stage) -> None:
+    stage.bus.reactions[DeleteModel] = ModelInUse("used by the engines e1, e2")
+    result = stage.call("DELETE", "/v1/models/m1")
+    assert (result.status_code, result.json["detail"]) == (409, "used by the engines e1, e2")
+
+
+def test_files_of_ones_own_are_never_deleted(stage: Stage) -> None:
+    result = stage.call("DELETE", "/v1/models/m1", query_string="files=true")
+    assert (result.status_code, result.json["code"]) == (422, "not_supported")
+    assert stage.bus.asked == []
+
+
+def test_a_model_is_tried_again(stage: Stage) -> None:
+    stage.database.add_model("m1", status="downloading")
+    stage.bus.reactions[RetryModel] = ModelAccepted(model_id=ModelId("m1"), status=ModelState.DOWNLOADING)
+    assert stage.post("/v1/models/m1/retry").status_code == 202
+
+
+def test_uploads_are_not_supported_yet(stage: Stage) -> None:
+    result = stage.post("/v1/models/upload", body=b"x")
+    assert (result.status_code, result.json["code"]) == (422, "not_supported")
+
+
+def test_an_unknown_model_is_not_found(stage: Stage) -> None:
+    result = stage.get("/v1/models/m9")
+    assert (result.status_code, result.json["code"]) == (404, "model_not_found")

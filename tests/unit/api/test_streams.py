@@ -1,0 +1,225 @@
+"""Server-sent events: the database tells, the hub wakes."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from api.http.errors import TooManyStreams
+from api.http.events import Events
+from api.http.job_events import JobEvents
+from api.http.seats import Seats
+from api.http.sse import RETRY, Stream
+from kernel.protocol.client import Changed, JobProgress, ModelProgress
+from kernel.protocol.ids import EventSeq, JobId, ModelId
+from kernel.protocol.vocabulary import ChangeKind
+from kernel.views.jobs import find_job
+from kernel.views.rows import JobRow
+from tests.unit.api.stage import Stage
+
+
+def events_of(text: str) -> list[tuple[str, Any, int | None]]:
+    """(event, data, id) of each event of a stream that has ended."""
+    found = []
+    for block in text.strip().split("\n\n"):
+        lines = dict(line.split(": ", 1) for line in block.split("\n") if not line.startswith(":"))
+        if "event" in lines:
+            number = int(lines["id"]) if "id" in lines else None
+            found.append((lines["event"], msgspec.json.decode(lines["data"]), number))
+    return found
+
+
+@pytest.fixture
+def a_finished_job(stage: Stage) -> None:
+    stage.database.add_job(1, "j1", status="finished", finished_at_ms=9_000)
+    for seq, (kind, thing_id, state) in enumerate(
+        [
+            ("job", "j1", "waiting"),
+            ("job", "j2", "waiting"),
+            ("job", "j1", "processing"),
+            ("image", "i1", "stored"),
+            ("job", "j1", "finished"),
+        ],
+        start=1,
+    ):
+        stage.database.add_event(seq, kind, thing_id, state)
+
+
+@pytest.mark.usefixtures("a_finished_job")
+def test_a_stream_tells_a_jobs_story_and_ends_with_it(stage: Stage) -> None:
+    result = stage.get("/v1/jobs/j1/events")
+    assert result.headers["content-type"] == "text/event-stream"
+    told = events_of(result.text)
+    assert [(event, number) for event, _, number in told] == [
+        ("state", 1),
+        ("state", 3),
+        ("image", 4),
+        ("state", 5),
+    ]
+    assert told[2][1] == {
+        "job_id": "j1",
+        "image_id": "i1",
+        "index": 0,
+        "state": "stored",
+        "at": "1970-01-01T00:00:05.004000Z",
+        "download": "/v1/images/i1/download",
+    }
+    assert told[3][1]["status"] == "finished"
+
+
+@pytest.mark.usefixtures("a_finished_job")
+def test_a_stream_goes_on_after_the_last_event_that_was_seen(stage: Stage) -> None:
+    result = stage.get("/v1/jobs/j1/events", headers={"Last-Event-ID": "3"})
+    assert [number for _, _, number in events_of(result.text)] == [4, 5]
+
+
+@pytest.mark.usefixtures("a_finished_job")
+def test_who_has_seen_the_end_is_told_not_to_come_back(stage: Stage) -> None:
+    assert stage.get("/v1/jobs/j1/events", headers={"Last-Event-ID": "5"}).status_code == 204
+
+
+@pytest.mark.parametrize("last", ["x", "-1", "1.5", "9" * 30])
+def test_a_last_event_id_that_was_never_given_out_is_refused(stage: Stage, last: str) -> None:
+    stage.database.add_job(1, "j1")
+    result = stage.get("/v1/jobs/j1/events", headers={"Last-Event-ID": last})
+    assert (result.status_code, result.json["fields"][0]["field"]) == (422, "Last-Event-ID")
+
+
+def test_when_the_story_is_forgotten_its_end_is_told(stage: Stage) -> None:
+    stage.database.add_job(1, "j1", status="failed", finished_at_ms=9_000, error_code="error", error="why")
+    stage.database.add_event(50, "job", "j2", "waiting")
+    told = events_of(stage.get("/v1/jobs/j1/events").text)
+    assert [(event, number) for event, _, number in told] == [("state", 50)]
+    assert told[0][1]["error"] == {"code": "error", "detail": "why"}
+
+
+def test_a_stream_of_no_job_is_not_found(stage: Stage) -> None:
+    assert stage.get("/v1/jobs/j9/events").status_code == 404
+
+
+def row_of(stage: Stage) -> JobRow:
+    row = find_job(stage.reader, JobId("j1"))
+    assert row is not None
+    return row
+
+
+class Opened:
+    """A stream that is still open, read frame by frame."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+
+    def next(self) -> Any:
+        frame = next(self.stream)
+        found = events_of(frame.decode())
+        return found[0] if found else frame
+
+
+@pytest.fixture
+def seats() -> Seats:
+    return Seats(1)
+
+
+@pytest.fixture
+def job_stream(stage: Stage, seats: Seats) -> Iterator[Opened]:
+    stage.database.add_job(1, "j1")
+    stage.database.add_event(1, "job", "j1", "waiting")
+    events = JobEvents(stage.reader, stage.hub, seats)
+    opened = Opened(events.open(row_of(stage), None))
+    assert opened.next() == RETRY
+    yield opened
+    opened.stream.close()
+
+
+def test_an_open_stream_tells_what_happens_until_the_end(stage: Stage, job_stream: Opened) -> None:
+    assert job_stream.next()[2] == 1
+    stage.hub.publish(JobProgress(job_id=JobId("j1"), step=1, steps=4))
+    progress = {"job_id": "j1", "step": 1, "steps": 4, "fraction": 0.25, "eta_s": None}
+    assert job_stream.next() == ("progress", progress, None)
+    stage.database.set("job", "job_id", "j1", status="cancelled", finished_at_ms=9)
+    stage.database.add_event(2, "job", "j1", "cancelled")
+    stage.hub.publish(Changed(seq=EventSeq(2), kind=ChangeKind.JOB, id="j1", state="cancelled", at_ms=1))
+    assert job_stream.next()[2] == 2
+    with pytest.raises(StopIteration):
+        job_stream.next()
+
+
+def test_a_deleted_job_ends_its_stream(stage: Stage, job_stream: Opened) -> None:
+    job_stream.next()
+    stage.database.connection.execute("DELETE FROM job")
+    stage.hub.tell_to_reread()
+    with pytest.raises(StopIteration):
+        job_stream.next()
+
+
+def test_a_stopping_server_ends_the_stream(stage: Stage, job_stream: Opened) -> None:
+    job_stream.next()
+    stage.hub.close()
+    with pytest.raises(StopIteration):
+        job_stream.next()
+
+
+def test_a_database_that_fails_ends_the_stream(stage: Stage, job_stream: Opened) -> None:
+    job_stream.next()
+    stage.database.connection.execute("DROP TABLE event")
+    stage.hub.tell_to_reread()
+    with pytest.raises(StopIteration):
+        job_stream.next()
+
+
+def test_a_closed_stream_gives_its_seat_back_once(seats: Seats, job_stream: Opened) -> None:
+    assert seats.taken == 1
+    job_stream.stream.close()
+    job_stream.stream.close()
+    assert seats.taken == 0
+
+
+def test_when_all_seats_are_taken_polling_is_advised(stage: Stage, seats: Seats, job_stream: Opened) -> None:
+    events = JobEvents(stage.reader, stage.hub, seats)
+    with pytest.raises(TooManyStreams, match="poll instead"):
+        events.open(row_of(stage), None)
+
+
+@pytest.fixture
+def stream_of_everything(stage: Stage, seats: Seats) -> Iterator[Opened]:
+    stage.database.add_event(7, "engine", "e1", "ready")
+    opened = Opened(Events(stage.reader, stage.hub, seats).open(None))
+    assert opened.next() == RETRY
+    yield opened
+    opened.stream.close()
+
+
+def test_the_stream_of_everything_begins_now(stage: Stage, stream_of_everything: Opened) -> None:
+    stage.database.add_event(8, "model", "m1", "ready")
+    stage.hub.publish(Changed(seq=EventSeq(8), kind=ChangeKind.MODEL, id="m1", state="ready", at_ms=1))
+    data = {"kind": "model", "id": "m1", "state": "ready", "at": "1970-01-01T00:00:05.008000Z"}
+    assert stream_of_everything.next() == ("model", data, 8)
+    stage.hub.publish(ModelProgress(model_id=ModelId("m2"), bytes=3))
+    assert stream_of_everything.next()[0] == "model_progress"
+    stage.hub.publish(JobProgress(job_id=JobId("j1"), step=1, steps=4))
+    assert stream_of_everything.next()[0] == "job_progress"
+
+
+def test_the_stream_of_everything_ends_with_the_server(stage: Stage, stream_of_everything: Opened) -> None:
+    stage.hub.close()
+    with pytest.raises(StopIteration):
+        stream_of_everything.next()
+
+
+@pytest.mark.parametrize("last", [2, 99])
+def test_who_missed_too_much_is_told_to_start_over(stage: Stage, seats: Seats, last: int) -> None:
+    stage.database.add_event(7, "engine", "e1", "ready")
+    opened = Opened(Events(stage.reader, stage.hub, seats).open(EventSeq(last)))
+    opened.next()
+    assert opened.next() == ("reset", {"seq": 7}, 7)
+    opened.stream.close()
+
+
+def test_who_missed_little_is_told_it(stage: Stage, seats: Seats) -> None:
+    for seq in (7, 8, 9):
+        stage.database.add_event(seq, "engine", "e1", "ready")
+    opened = Opened(Events(stage.reader, stage.hub, seats).open(EventSeq(7)))
+    opened.next()
+    assert [opened.next()[2], opened.next()[2]] == [8, 9]
+    opened.stream.close()

@@ -1,0 +1,237 @@
+"""POST /v1/jobs: what is taken, and everything that is refused."""
+
+from typing import Any
+
+import pytest
+
+from kernel.protocol.client import JobAccepted, JobValid, SubmitJob
+from kernel.protocol.errors import DiskFull, EngineNotFound, KeyReused, QueueFull
+from kernel.protocol.ids import EngineId, ImageId, JobId
+from kernel.protocol.specs import JobRequest
+from kernel.protocol.vocabulary import ImageFileType, Scheduler
+from tests.unit.api.stage import Stage, fields_of
+
+ACCEPTED = JobAccepted(
+    job_id=JobId("j1"), image_ids=(ImageId("i1"), ImageId("i2")), created_at_ms=1_700_000_000_123
+)
+
+
+@pytest.fixture(autouse=True)
+def a_willing_manager(stage: Stage) -> None:
+    stage.bus.reactions[SubmitJob] = ACCEPTED
+
+
+def test_an_accepted_job_is_told_with_its_place(stage: Stage) -> None:
+    result = stage.post("/v1/jobs", {"engine_id": "e1", "prompt": "a cat"})
+    assert result.status_code == 202
+    assert result.headers["location"] == "/v1/jobs/j1"
+    assert result.json == {
+        "job_id": "j1",
+        "status": "waiting",
+        "image_id": "i1",
+        "image_ids": ["i1", "i2"],
+        "created_at": "2023-11-14T22:13:20.123000Z",
+    }
+
+
+def test_every_field_reaches_the_manager(stage: Stage) -> None:
+    stage.post(
+        "/v1/jobs",
+        {
+            "engine": "portraits",
+            "prompt": "a cat",
+            "negative_prompt": "a dog",
+            "seed": 0,
+            "count": 2,
+            "steps": 1,
+            "cfg": 0,
+            "width": 64,
+            "height": 128,
+            "scheduler": "DPM++ 2M Karras",
+            "scheduler_config": {"use_karras_sigmas": True, "beta_start": 0.1},
+            "image_file_type": "JPG",
+            "quality": 1,
+            "priority": -5,
+        },
+    )
+    assert stage.last_ask == SubmitJob(
+        engine_name="portraits",
+        request=JobRequest(
+            prompt="a cat",
+            negative_prompt="a dog",
+            seed=0,
+            count=2,
+            steps=1,
+            guidance_scale=0.0,
+            width_px=64,
+            height_px=128,
+            scheduler=Scheduler.DPMPP_2M_KARRAS,
+            scheduler_config={"use_karras_sigmas": True, "beta_start": 0.1},
+            image_file_type=ImageFileType.JPEG,
+            quality=1,
+        ),
+        priority=-5,
+    )
+
+
+def test_what_is_not_given_is_left_to_the_engine(stage: Stage) -> None:
+    stage.post("/v1/jobs", {"engine_id": "e1"})
+    assert stage.last_ask == SubmitJob(engine_id=EngineId("e1"), request=JobRequest())
+
+
+def test_null_is_the_same_as_not_given(stage: Stage) -> None:
+    stage.post("/v1/jobs", {"engine_id": "e1", "engine": None, "steps": None, "scheduler": None})
+    assert stage.last_ask == SubmitJob(engine_id=EngineId("e1"), request=JobRequest())
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("steps", 0),
+        ("steps", 201),
+        ("steps", -1),
+        ("steps", "20"),
+        ("steps", 1.5),
+        ("steps", True),
+        ("cfg", -0.1),
+        ("cfg", "7"),
+        ("seed", -1),
+        ("seed", 2**63),
+        ("count", 0),
+        ("count", 17),
+        ("width", 65),
+        ("width", 0),
+        ("width", 8200),
+        ("height", 56),
+        ("quality", 0),
+        ("quality", 101),
+        ("priority", 1001),
+        ("priority", -1001),
+        ("prompt", 5),
+        ("prompt", "a\x00b"),
+        ("prompt", "x" * 100_001),
+        ("negative_prompt", ["a"]),
+        ("scheduler", "fastest"),
+        ("scheduler", 5),
+        ("image_file_type", "gif"),
+        ("scheduler_config", []),
+        ("scheduler_config", {f"option{number}": 1 for number in range(65)}),
+        ("engine_id", 5),
+        ("engine_id", ""),
+        ("engine_id", "x" * 101),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_name(stage: Stage, field: str, value: Any) -> None:
+    result = stage.post("/v1/jobs", {"engine_id": "e1", field: value})
+    assert result.status_code == 422
+    assert result.json["code"] == "invalid_field"
+    assert list(fields_of(result)) == [field]
+    assert stage.bus.asked == []
+
+
+@pytest.mark.parametrize("value", [2**63, -(2**63), "x" * 1_001, "a\x00b", [1], None])
+def test_a_scheduler_option_that_cannot_be_stored_is_refused(stage: Stage, value: Any) -> None:
+    result = stage.post("/v1/jobs", {"engine_id": "e1", "scheduler_config": {"beta": value}})
+    assert result.status_code == 422
+    assert next(iter(fields_of(result))).startswith("scheduler_config")
+
+
+def test_too_many_pixels_are_refused(stage: Stage) -> None:
+    result = stage.post("/v1/jobs", {"engine_id": "e1", "width": 4096, "height": 4096})
+    assert fields_of(result) == {"width": "width x height must be <= 4194304 pixels"}
+
+
+def test_all_wrong_fields_are_listed_at_once(stage: Stage) -> None:
+    result = stage.post(
+        "/v1/jobs",
+        {"steps": 0, "count": 99, "scheduler": "fastest", "promt": "a cat", "prompt": "\x00", "loras": []},
+    )
+    assert result.status_code == 422
+    assert result.json["code"] == "invalid_field"
+    assert set(fields_of(result)) == {"steps", "count", "scheduler", "promt", "prompt", "loras", "engine_id"}
+    assert fields_of(result)["promt"] == "there is no such field; is it prompt?"
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "loras", "embeddings", "vae", "reference_image_blob", "strength", "mask_image_blob",
+        "pose_image_blob", "type_pose", "preprocessed", "control_scale", "control_start", "control_end",
+        "remove_background_models", "clip_skip", "callback_url",
+    ],
+)  # fmt: skip
+def test_a_field_of_a_later_version_is_not_supported(stage: Stage, field: str) -> None:
+    result = stage.post("/v1/jobs", {"engine_id": "e1", field: 1})
+    assert result.status_code == 422
+    assert result.json["code"] == "not_supported"
+    assert fields_of(result) == {field: "is not supported yet"}
+
+
+def test_an_engine_must_be_named(stage: Stage) -> None:
+    assert "engine_id" in fields_of(stage.post("/v1/jobs", {"prompt": "a cat"}))
+
+
+def test_an_engine_must_not_be_named_twice(stage: Stage) -> None:
+    result = stage.post("/v1/jobs", {"engine_id": "e1", "engine": "portraits"})
+    assert fields_of(result) == {"engine": "contradicts engine_id: give one of them"}
+
+
+def test_validate_only_asks_the_manager_and_submits_nothing(stage: Stage) -> None:
+    stage.bus.reactions[SubmitJob] = JobValid(engine_id=EngineId("e1"))
+    result = stage.post("/v1/jobs", {"engine": "portraits"}, query_string="validate_only=true")
+    assert result.status_code == 200
+    assert result.json == {"valid": True, "engine_id": "e1"}
+    assert isinstance(stage.last_ask, SubmitJob)
+    assert stage.last_ask.validate_only
+
+
+def test_the_idempotency_key_is_the_callers_in_a_scope_of_its_own(stage: Stage) -> None:
+    stage.post("/v1/jobs", {"engine_id": "e1"}, headers={"Idempotency-Key": "order 7"})
+    stage.post("/v1/jobs", {"engine_id": "e1"})
+    assert stage.bus.keys == ["http:order 7", None]
+
+
+@pytest.mark.parametrize("key", ["", "x" * 201, "a\tb"])
+def test_a_key_that_is_no_plain_word_is_refused(stage: Stage, key: str) -> None:
+    result = stage.post("/v1/jobs", {"engine_id": "e1"}, headers={"Idempotency-Key": key})
+    assert list(fields_of(result)) == ["Idempotency-Key"]
+
+
+@pytest.mark.parametrize("wait", ["-1", "301", "nan", "inf", "soon", ""])
+def test_a_wait_that_is_no_time_is_refused(stage: Stage, wait: str) -> None:
+    result = stage.post("/v1/jobs", {"engine_id": "e1"}, query_string=f"wait={wait}")
+    assert list(fields_of(result)) == ["wait"]
+
+
+def test_an_unknown_parameter_is_refused(stage: Stage) -> None:
+    result = stage.post("/v1/jobs", {"engine_id": "e1"}, query_string="wiat=3")
+    assert fields_of(result) == {"wiat": "there is no such field; is it wait?"}
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(EngineNotFound(), 404), (KeyReused(), 409), (QueueFull(retry_after_s=7.2), 429), (DiskFull(), 507)],
+)
+def test_a_refusal_of_the_manager_has_its_status(stage: Stage, error: Exception, status: int) -> None:
+    stage.bus.reactions[SubmitJob] = error  # type: ignore[assignment]
+    result = stage.post("/v1/jobs", {"engine_id": "e1"})
+    assert result.status_code == status
+    assert result.headers.get("retry-after") == ("8" if status == 429 else None)
+
+
+def test_a_manager_that_does_not_answer_is_unavailable(stage: Stage) -> None:
+    stage.bus.reactions.clear()
+    result = stage.post("/v1/jobs", {"engine_id": "e1"})
+    assert (result.status_code, result.json["code"]) == (503, "manager_unreachable")
+    assert int(result.headers["retry-after"]) >= 1
+
+
+def test_waiting_for_a_job_that_has_ended_answers_with_the_job(stage: Stage) -> None:
+    stage.database.add_job(1, "j1", status="finished", finished_at_ms=5_000)
+    result = stage.post("/v1/jobs", {"engine_id": "e1"}, query_string="wait=30")
+    assert result.status_code == 200
+    assert (result.json["status"], result.json["prompt"]) == ("finished", "a cat")
+
+
+def test_waiting_no_time_answers_at_once(stage: Stage) -> None:
+    assert stage.post("/v1/jobs", {"engine_id": "e1"}, query_string="wait=0").status_code == 202

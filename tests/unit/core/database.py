@@ -1,0 +1,150 @@
+"""The database as dictionaries: as strict as the real one about keys, and stricter about moves."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import TypeVar, assert_never
+
+from kernel.core import actions
+from kernel.core.actions import Save
+from kernel.core.events import Facts, Snapshot, StoredReply
+from kernel.core.rows import ChangeRow, EngineRow, ImageRow, JobRow, ModelRow
+from kernel.core.tables import ENGINE_MOVES, JOB_MOVES, MODEL_MOVES, OPEN_JOB_STATES
+from kernel.protocol import client
+from kernel.protocol.ids import EngineId, Epoch, EventSeq, ImageId, JobId, ModelId
+from kernel.protocol.specs import JobSpec
+
+State = TypeVar("State", bound=StrEnum)
+
+
+@dataclass
+class Database:
+    """All that survives the Manager."""
+
+    models: dict[ModelId, ModelRow] = field(default_factory=dict)
+    engines: dict[EngineId, EngineRow] = field(default_factory=dict)
+    jobs: dict[JobId, JobRow] = field(default_factory=dict)
+    specs: dict[JobId, JobSpec] = field(default_factory=dict)
+    images: dict[ImageId, ImageRow] = field(default_factory=dict)
+    replies: dict[str, StoredReply] = field(default_factory=dict)
+    changes: list[ChangeRow] = field(default_factory=list)
+    trash: list[str] = field(default_factory=list)
+    forgets: list[actions.ForgetOld] = field(default_factory=list)
+    epoch: int = 0
+
+    def copy(self) -> "Database":
+        """What a crash would leave behind now."""
+        return deepcopy(self)
+
+    def snapshot(self) -> Snapshot:
+        """What the next start of the Manager finds."""
+        self.epoch += 1
+        open_jobs = [row for row in self.jobs.values() if row.status in OPEN_JOB_STATES]
+        stored: dict[str, set[int]] = {}
+        for image in self.images.values():
+            stored.setdefault(image.job_id, set()).add(image.position)
+        return Snapshot(
+            epoch=Epoch(self.epoch),
+            models=tuple(self.models.values()),
+            engines=tuple(self.engines.values()),
+            open_jobs=tuple(sorted(open_jobs, key=lambda row: row.seq)),
+            stored_positions={row.job_id: frozenset(stored.get(row.job_id, ())) for row in open_jobs},
+            last_change=self.changes[-1].seq if self.changes else EventSeq(0),
+            last_job_seq=max((row.seq for row in self.jobs.values()), default=0),
+        )
+
+    def facts(self, key: str, ask: client.Ask) -> Facts:
+        """What the shell tells the core about a command."""
+        reply = self.replies.get(key)
+        match ask:
+            case client.ClaimDownload() | client.FinishDownload() | client.DeleteImage():
+                return Facts(stored_reply=reply, image=self.images.get(ask.image_id))
+            case client.CancelJob() | client.DeleteJob():
+                return Facts(stored_reply=reply, ended_job=self.jobs.get(ask.job_id))
+            case _:
+                return Facts(stored_reply=reply)
+
+    def apply(self, save: Save) -> None:
+        """Carry out one save."""
+        match save:
+            case actions.SaveModel() | actions.DropModel():
+                self._apply_model(save)
+            case actions.SaveEngine() | actions.DropEngine():
+                self._apply_engine(save)
+            case actions.AddJob() | actions.SaveJob() | actions.DropJob():
+                self._apply_job(save)
+            case actions.AddImage() | actions.CountDownload() | actions.EndImage():
+                self._apply_image(save)
+            case actions.TrashPicture():
+                self.trash.append(save.file_name)
+            case actions.SaveReply():
+                assert save.key not in self.replies, "a command is answered once"
+                self.replies[save.key] = StoredReply(save.digest, save.reply)
+            case actions.RecordChange(row):
+                assert not self.changes or row.seq == self.changes[-1].seq + 1, "changes are numbered"
+                self.changes.append(row)
+            case actions.ForgetOld():
+                self.forgets.append(save)
+            case _:
+                assert_never(save)
+
+    def _apply_model(self, save: actions.SaveModel | actions.DropModel) -> None:
+        match save:
+            case actions.SaveModel(row):
+                if row.model_id in self.models:
+                    _check(MODEL_MOVES, self.models[row.model_id].status, row.status)
+                self.models[row.model_id] = row
+            case actions.DropModel(model_id):
+                del self.models[model_id]
+
+    def _apply_engine(self, save: actions.SaveEngine | actions.DropEngine) -> None:
+        match save:
+            case actions.SaveEngine(row):
+                if row.engine_id in self.engines:
+                    _check(ENGINE_MOVES, self.engines[row.engine_id].status, row.status)
+                self.engines[row.engine_id] = row
+                names = [e.name for e in self.engines.values() if e.name is not None]
+                assert len(names) == len(set(names)), "names are unique"
+            case actions.DropEngine(engine_id):
+                del self.engines[engine_id]
+                for job in [j for j in self.jobs.values() if j.engine_id == engine_id]:
+                    self._drop_job(job.job_id)
+
+    def _apply_job(self, save: actions.AddJob | actions.SaveJob | actions.DropJob) -> None:
+        match save:
+            case actions.AddJob(row, spec):
+                assert row.job_id not in self.jobs
+                assert all(row.seq != other.seq for other in self.jobs.values())
+                self.jobs[row.job_id], self.specs[row.job_id] = row, spec
+            case actions.SaveJob(row):
+                _check(JOB_MOVES, self.jobs[row.job_id].status, row.status)
+                self.jobs[row.job_id] = row
+            case actions.DropJob(job_id):
+                assert self.jobs[job_id].status not in OPEN_JOB_STATES
+                self._drop_job(job_id)
+
+    def _drop_job(self, job_id: JobId) -> None:
+        del self.jobs[job_id], self.specs[job_id]
+        for image in [i for i in self.images.values() if i.job_id == job_id]:
+            del self.images[image.image_id]
+            self.trash.append(image.file_name)
+
+    def _apply_image(self, save: actions.AddImage | actions.CountDownload | actions.EndImage) -> None:
+        match save:
+            case actions.AddImage(row):
+                assert row.image_id not in self.images
+                assert self.jobs[row.job_id].status in OPEN_JOB_STATES
+                self.images[row.image_id] = row
+            case actions.CountDownload(image_id):
+                row = self.images[image_id]
+                self.images[image_id] = replace(row, downloads=row.downloads + 1)
+            case actions.EndImage(image_id, reason, at_ms):
+                row = self.images[image_id]
+                assert row.gone_reason is None, "an image goes once"
+                self.images[image_id] = replace(row, gone_reason=reason, gone_at_ms=at_ms)
+                self.trash.append(row.file_name)
+
+
+def _check(moves: Mapping[State, frozenset[State]], old: State, new: State) -> None:
+    assert new in moves[old], f"{old} -> {new} is not in the table"

@@ -1,0 +1,101 @@
+"""Ordinary rows and wishes for stories: a checkpoint that is ready, an engine on it, a job for that."""
+
+from dataclasses import replace
+
+from kernel.core.rows import ImageRow, ModelRow
+from kernel.protocol import client
+from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
+from kernel.protocol.specs import EngineSpec, Fingerprint, JobRequest, JobSpec
+from kernel.protocol.vocabulary import ModelBase, ModelState, ModelType, Scheduler
+
+CHECKPOINT = ModelId("checkpoint")
+
+
+def checkpoint(model_id: ModelId = CHECKPOINT) -> ModelRow:
+    """A model that an engine can be made of."""
+    return ModelRow(
+        model_id=model_id,
+        name=model_id,
+        uri=f"file:///models/{model_id}.safetensors",
+        status=ModelState.READY,
+        model_type=ModelType.CHECKPOINT,
+        model_base=ModelBase.SD,
+        variant=None,
+        tags=(),
+        trigger_words=(),
+        declared_base=None,
+        declared_sha256=None,
+        created_at_ms=0,
+    )
+
+
+def downloading(model_id: ModelId) -> ModelRow:
+    """A model that nobody has looked into yet."""
+    return replace(checkpoint(model_id), status=ModelState.DOWNLOADING)
+
+
+def spec(**fields: object) -> EngineSpec:
+    """An engine on the checkpoint, with some fields of its own."""
+    known: dict[str, object] = {"checkpoint": CHECKPOINT, **fields}
+    return EngineSpec(**known)  # type: ignore[arg-type]
+
+
+def register(name: str = "model", **fields: object) -> client.RegisterModel:
+    """The wish to register a checkpoint."""
+    known: dict[str, object] = {"uri": f"file:///models/{name}", "model_type": ModelType.CHECKPOINT, **fields}
+    return client.RegisterModel(name=name, **known)  # type: ignore[arg-type]
+
+
+def submit(engine_id: EngineId, priority: int = 0, **fields: object) -> client.SubmitJob:
+    """The wish for a picture."""
+    request = JobRequest(**fields)  # type: ignore[arg-type]
+    return client.SubmitJob(engine_id=engine_id, priority=priority, request=request)
+
+
+def job_spec(seed: int = 1, count: int = 1) -> JobSpec:
+    """What an open job in the database asks for."""
+    return JobSpec(
+        prompt="a cat",
+        negative_prompt="",
+        seed=seed,
+        count=count,
+        steps=20,
+        guidance_scale=7.0,
+        width_px=512,
+        height_px=512,
+        scheduler=Scheduler.DDIM,
+    )
+
+
+def fingerprint() -> Fingerprint:
+    """What a fetch worker finds in a checkpoint."""
+    return Fingerprint(
+        model_type=ModelType.CHECKPOINT,
+        model_base=ModelBase.SDXL,
+        sha256="f" * 64,
+        size_bytes=10,
+        memory_bytes=10,
+        parameters=5,
+        native_size_px=1024,
+    )
+
+
+def image(image_id: str = "image", limit: int | None = None, expires_at_ms: int | None = None) -> ImageRow:
+    """An image that is there."""
+    return ImageRow(
+        image_id=ImageId(image_id),
+        job_id=JobId("job"),
+        engine_id=EngineId("engine"),
+        position=0,
+        file_name=f"{image_id}.png",
+        mime="image/png",
+        width_px=512,
+        height_px=512,
+        size_bytes=10,
+        sha256="0" * 64,
+        seed=1,
+        downloads=0,
+        download_limit=limit,
+        created_at_ms=0,
+        expires_at_ms=expires_at_ms,
+    )

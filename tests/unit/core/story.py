@@ -1,0 +1,291 @@
+"""A Manager's life told event by event: a broker, a database of dictionaries, a clock that a test moves."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from kernel.core import actions
+from kernel.core.actions import Action, Effect, Save
+from kernel.core.broker import Broker
+from kernel.core.events import (
+    Asked,
+    CompanionExited,
+    DeadlinePassed,
+    Event,
+    Now,
+    Peer,
+    PictureNotStored,
+    PictureStored,
+    Reported,
+    StopAsked,
+    WorkerExited,
+)
+from kernel.core.ports import Limits
+from kernel.core.rows import EngineRow, JobRow, ModelRow
+from kernel.protocol import client
+from kernel.protocol import worker as wire
+from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId, WorkerId
+from kernel.protocol.vocabulary import EngineState, JobState, WorkerRole
+from tests.unit.core.database import Database
+from tests.unit.core.samples import checkpoint, spec, submit
+
+Kind = TypeVar("Kind")
+PEER = Peer(b"client")
+CORRELATION = bytes(16)
+
+
+class CountingFresh:
+    """Names things by counting."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def id(self) -> str:
+        self._count += 1
+        return f"{self._count:08}"
+
+    def secret(self) -> str:
+        return f"secret-{self.id()}"
+
+    def seed(self) -> int:
+        self._count += 1
+        return self._count
+
+
+def only(found: Sequence[Action], kind: type[Kind]) -> list[Kind]:
+    """The actions of one kind, in their order."""
+    return [action for action in found if isinstance(action, kind)]
+
+
+def orders_to(found: Sequence[Action], worker_id: WorkerId) -> list[wire.WorkerOrder]:
+    """What a worker was told."""
+    return [order.message for order in only(found, actions.Order) if order.worker_id == worker_id]
+
+
+class Story:
+    """Starts with one checkpoint that is ready. Workers that said hello ping by themselves."""
+
+    def __init__(self, *models: ModelRow, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self.fresh = CountingFresh()
+        self.database = Database(models={row.model_id: row for row in (checkpoint(), *models)})
+        self.now_s = 1000.0
+        self.tokens: dict[WorkerId, tuple[WorkerRole, str]] = {}
+        self.engine_of: dict[WorkerId, EngineId] = {}
+        self._commands = 0
+        self.begin()
+
+    @property
+    def now(self) -> Now:
+        return Now(self.now_s, int(self.now_s * 1000))
+
+    def begin(self) -> list[Action]:
+        """Start a Manager on what the database holds; whatever an earlier one had in memory is lost."""
+        self.pinging: set[WorkerId] = set()
+        self.newcomers: list[WorkerId] = []
+        self.gives: dict[JobId, actions.GiveJob] = {}
+        self.broker = Broker(self.database.snapshot(), self.limits, self.fresh, self.now)
+        return self._take(self.broker.start(self.now))
+
+    def tell(self, event: Event) -> list[Action]:
+        """Something happens; the saves that follow from it are made. Returns: all that follows from it."""
+        return self._take(self.broker.handle(event, self.now))
+
+    def _take(self, found: list[Action]) -> list[Action]:
+        for action in found:
+            if isinstance(action, Save):
+                self.database.apply(action)
+            else:
+                self._note(action)
+        return found
+
+    def _note(self, effect: Effect) -> None:
+        match effect:
+            case actions.LaunchWorker(worker_id, role, token):
+                self.tokens[worker_id] = (role, token)
+                self.newcomers.append(worker_id)
+            case actions.MintTicket():
+                self.tokens[effect.worker_id] = (WorkerRole.ENGINE, effect.token)
+            case actions.GiveJob():
+                self.gives[effect.job_id] = effect
+            case actions.Order(worker_id, wire.LoadEngine(load=load)):
+                self.engine_of[worker_id] = load.engine_id
+            case actions.ForgetWorker(worker_id):
+                self.pinging.discard(worker_id)
+                self.newcomers = [other for other in self.newcomers if other != worker_id]
+            case _:
+                pass
+
+    def wait(self, seconds: float) -> list[Action]:
+        """Let time pass. Every deadline on the way is met, and workers that are well have just pinged."""
+        end_s = self.now_s + seconds
+        found: list[Action] = []
+        while (deadline_s := self.broker.next_deadline()) is not None and deadline_s <= end_s:
+            self.now_s = max(self.now_s, deadline_s)
+            for worker_id in sorted(self.pinging):
+                self.say(worker_id, wire.Ping())
+            found += self.tell(DeadlinePassed())
+        self.now_s = end_s
+        return found
+
+    # Clients.
+
+    def ask_actions(
+        self, ask: client.Ask, key: str | None = None, digest: bytes = b"digest", unanswered: int = 1
+    ) -> list[Action]:
+        """A client sends a command; without a key it is a new one."""
+        self._commands += 1
+        key = key or f"command-{self._commands}"
+        facts = self.database.facts(key, ask)
+        return self.tell(Asked(PEER, CORRELATION, key, digest, ask, facts, unanswered))
+
+    def ask(self, ask: client.Ask, key: str | None = None, digest: bytes = b"digest") -> client.BrokerReply:
+        """A client sends a command. Returns: the one answer to it."""
+        replies = only(self.ask_actions(ask, key, digest), actions.Reply)
+        assert len(replies) == 1
+        return replies[0].message
+
+    def refusal(self, ask: client.Ask, key: str | None = None, digest: bytes = b"digest") -> client.Refused:
+        """A client sends a command that cannot be done."""
+        reply = self.ask(ask, key, digest)
+        assert isinstance(reply, client.Refused), reply
+        return reply
+
+    def engine(self, start: bool = False, **fields: object) -> EngineId:
+        """Create an engine; one that is started is pinned by that."""
+        reply = self.ask(client.CreateEngine(spec=spec(**fields), start=start))
+        assert isinstance(reply, client.EngineAccepted), reply
+        return reply.engine_id
+
+    def submit(self, engine_id: EngineId, priority: int = 0, **fields: object) -> JobId:
+        """Put a job into an engine's queue."""
+        reply = self.ask(submit(engine_id, priority, **fields))
+        assert isinstance(reply, client.JobAccepted), reply
+        return reply.job_id
+
+    # Workers.
+
+    def say(self, worker_id: WorkerId, report: wire.WorkerReport, has_blob: bool = False) -> list[Action]:
+        """A worker reports something."""
+        return self.tell(Reported(worker_id, report, has_blob))
+
+    def hello(self, worker_id: WorkerId) -> list[Action]:
+        """A worker's process has come up."""
+        role, token = self.tokens[worker_id]
+        hello = wire.Hello(role=role, worker_id=worker_id, token=token, version="1", pid=1, host="here")
+        self.pinging.add(worker_id)
+        if worker_id in self.newcomers:
+            self.newcomers.remove(worker_id)
+        return self.say(worker_id, hello)
+
+    def ready(self, worker_id: WorkerId, capacity: int = 1, device: str = "cpu") -> list[Action]:
+        """A worker has loaded its engine."""
+        engine_id = self.engine_of[worker_id]
+        return self.say(
+            worker_id,
+            wire.EngineReady(engine_id=engine_id, device=device, memory_bytes=1, capacity=capacity),
+        )
+
+    def up(self, capacity: int = 1) -> WorkerId:
+        """The process that was launched first and has not come up yet comes up and loads its engine."""
+        worker_id = self.newcomers[0]
+        self.hello(worker_id)
+        self.ready(worker_id, capacity)
+        return worker_id
+
+    def running_engine(self, capacity: int = 1, **fields: object) -> tuple[EngineId, WorkerId]:
+        """An engine that a person started and that is ready."""
+        engine_id = self.engine(start=True, **fields)
+        return engine_id, self.up(capacity)
+
+    def exits(
+        self, worker_id: WorkerId, status: str = "signal SIGSEGV", last_words: str = ""
+    ) -> list[Action]:
+        """A worker's process ends."""
+        self.pinging.discard(worker_id)
+        return self.tell(WorkerExited(worker_id, status, last_words))
+
+    # Jobs, as the worker that was given them last sees them.
+
+    def accepted(self, job_id: JobId) -> list[Action]:
+        give = self.gives[job_id]
+        return self.say(give.worker_id, wire.Accepted(job_id=job_id, lease=give.lease))
+
+    def progress(self, job_id: JobId, step: int, steps: int = 20) -> list[Action]:
+        give = self.gives[job_id]
+        return self.say(
+            give.worker_id, wire.Progress(job_id=job_id, lease=give.lease, step=step, steps=steps)
+        )
+
+    def picture(self, job_id: JobId, index: int = 0, give: actions.GiveJob | None = None) -> list[Action]:
+        """The worker sends a picture."""
+        give = give or self.gives[job_id]
+        report = wire.ImageReady(
+            job_id=job_id,
+            lease=give.lease,
+            index=index,
+            image_id=give.image_ids[index],
+            seed=index,
+            mime="image/png",
+            width_px=64,
+            height_px=64,
+            size_bytes=3,
+            sha256="0" * 64,
+        )
+        return self.say(give.worker_id, report, has_blob=True)
+
+    def stored(self, job_id: JobId, index: int = 0) -> list[Action]:
+        """The file of a picture is on the disk."""
+        return self.tell(PictureStored(self.image_id(job_id, index)))
+
+    def not_stored(self, job_id: JobId, index: int = 0) -> list[Action]:
+        """The file of a picture could not be written."""
+        return self.tell(PictureNotStored(self.image_id(job_id, index), "no space left on device"))
+
+    def done(self, job_id: JobId, warnings: tuple[str, ...] = ()) -> list[Action]:
+        give = self.gives[job_id]
+        return self.say(give.worker_id, wire.JobDone(job_id=job_id, lease=give.lease, warnings=warnings))
+
+    def failed(self, job_id: JobId, code: str = "out_of_memory") -> list[Action]:
+        give = self.gives[job_id]
+        report = wire.JobFailed(job_id=job_id, lease=give.lease, code=code, text="it cannot be made")
+        return self.say(give.worker_id, report)
+
+    def dropped(self, job_id: JobId, give: actions.GiveJob | None = None) -> list[Action]:
+        give = give or self.gives[job_id]
+        return self.say(give.worker_id, wire.JobDropped(job_id=job_id, lease=give.lease))
+
+    def make(self, job_id: JobId) -> list[Action]:
+        """A worker makes all that is missing of a job."""
+        found: list[Action] = []
+        for index in self.gives[job_id].positions:
+            found += self.picture(job_id, index) + self.stored(job_id, index)
+        return found + self.done(job_id)
+
+    # What there is.
+
+    def image_id(self, job_id: JobId, index: int = 0) -> ImageId:
+        return self.database.jobs[job_id].image_ids[index]
+
+    def job(self, job_id: JobId) -> JobRow:
+        return self.database.jobs[job_id]
+
+    def job_state(self, job_id: JobId) -> JobState:
+        return self.database.jobs[job_id].status
+
+    def engine_row(self, engine_id: EngineId) -> EngineRow:
+        return self.database.engines[engine_id]
+
+    def engine_state(self, engine_id: EngineId) -> EngineState:
+        return self.database.engines[engine_id].status
+
+    def model(self, model_id: ModelId) -> ModelRow:
+        return self.database.models[model_id]
+
+    # The Manager's own life.
+
+    def stop(self, is_now: bool = False) -> list[Action]:
+        """A signal asks the Manager to stop."""
+        return self.tell(StopAsked(is_now))
+
+    def companion_exits(self) -> list[Action]:
+        return self.tell(CompanionExited("exit code 1"))

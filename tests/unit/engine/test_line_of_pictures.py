@@ -1,0 +1,118 @@
+"""Whose turn it is: seats, groups and jobs, without a single tensor."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine_worker.engine.line import Admission, Group, Line, Place, call, finish, join, leave
+
+SMALL, WIDE, TALL = Group(64, 64), Group(128, 64), Group(64, 128)
+
+
+def pictures(admission: int, count: int, group: Group = SMALL) -> tuple[Place, ...]:
+    return tuple(Place(Admission(admission), index, group) for index in range(count))
+
+
+def test_an_empty_line_calls_nobody() -> None:
+    assert call(Line(), seats=4) == (Line(), ())
+
+
+def test_all_that_can_share_a_call_are_called_together() -> None:
+    places = pictures(1, 1) + pictures(2, 1)
+    _, called = call(join(Line(), places), seats=4)
+    assert called == places
+
+
+def test_no_more_are_called_than_there_are_seats() -> None:
+    _, called = call(join(Line(), pictures(1, 9)), seats=4)
+    assert called == pictures(1, 4)
+
+
+def test_who_is_seated_stays_seated_until_it_is_finished() -> None:
+    line, first = call(join(Line(), pictures(1, 3)), seats=2)
+    line, again = call(line, seats=2)
+    assert first == again == pictures(1, 2)
+    line, after = call(finish(line, first[0]), seats=2)
+    assert after == pictures(1, 3)[1:]
+
+
+def test_a_free_seat_goes_to_the_job_with_the_fewest_pictures_seated() -> None:
+    line, seated = call(join(Line(), pictures(1, 9)), seats=2)
+    line = finish(join(line, pictures(2, 1)), seated[0])
+    _, called = call(line, seats=2)
+    assert {place.admission for place in called} == {1, 2}
+
+
+def test_a_group_that_is_new_is_called_next() -> None:
+    line, _ = call(join(Line(), pictures(1, 2)), seats=2)
+    _, called = call(join(line, pictures(2, 1, WIDE)), seats=2)
+    assert called == pictures(2, 1, WIDE)
+
+
+def test_groups_take_turns() -> None:
+    line = join(Line(), pictures(1, 1) + pictures(2, 1, WIDE) + pictures(3, 1, TALL))
+    groups = []
+    for _ in range(6):
+        line, called = call(line, seats=4)
+        groups.append(called[0].group)
+    assert groups[:3] == groups[3:]
+    assert set(groups) == {SMALL, WIDE, TALL}
+
+
+def test_a_stream_of_short_jobs_of_another_size_does_not_hold_up_a_long_one() -> None:
+    line = join(Line(), pictures(0, 1))
+    calls_of_the_long_one = 0
+    for newcomer in range(1, 21):
+        line, called = call(join(line, pictures(newcomer, 1, WIDE)), seats=4)
+        if called[0].group == SMALL:
+            calls_of_the_long_one += 1
+        else:
+            for place in called:
+                line = finish(line, place)
+    assert calls_of_the_long_one == 10
+
+
+def test_a_job_that_leaves_takes_all_its_pictures_along() -> None:
+    line, _ = call(join(Line(), pictures(1, 5) + pictures(2, 1)), seats=2)
+    line = leave(line, Admission(1))
+    assert line.waiting + line.seated == pictures(2, 1)
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("join"), st.integers(1, 5), st.sampled_from([SMALL, WIDE, TALL])),
+        st.tuples(st.just("leave"), st.integers(0, 5), st.none()),
+        st.tuples(st.just("call"), st.integers(0, 3), st.none()),
+    ),
+    max_size=40,
+)
+
+
+@given(steps=STEPS, seats=st.integers(1, 4))
+def test_every_picture_is_called_or_has_left_and_nobody_is_in_line_twice(
+    steps: list[tuple[str, int, Group | None]], seats: int
+) -> None:
+    line, known, made, gone = Line(), set[Place](), set[Place](), set[int]()
+    for admission, (what, number, group) in enumerate(steps):
+        if what == "join" and group is not None:
+            places = pictures(admission, number, group)
+            known |= set(places)
+            line = join(line, places)
+        elif what == "leave":
+            gone.add(number)
+            line = leave(line, Admission(number))
+        else:
+            line, called = call(line, seats)
+            assert len(called) <= seats
+            assert len({place.group for place in called}) <= 1
+            for place in called[:number]:
+                made.add(place)
+                line = finish(line, place)
+        inside = line.waiting + line.seated
+        assert len(inside) == len(set(inside))
+    while line.waiting or line.seated:
+        line, called = call(line, seats)
+        assert called
+        for place in called:
+            made.add(place)
+            line = finish(line, place)
+    assert {place for place in known if place.admission not in gone} <= made

@@ -1,0 +1,95 @@
+"""A job's outcomes: everything until its one ending, nothing after it."""
+
+from threading import Thread
+
+from engine_worker.engine.open_job import OpenJob
+from engine_worker.engine.port import Completed, Dropped, Failed, Outcome, Pictured, Stepped
+from kernel.protocol.ids import ImageId, JobId
+from kernel.protocol.specs import JobOrder, JobSpec, PictureOrder
+from kernel.protocol.vocabulary import Scheduler
+
+JOB = JobId("job-1")
+
+
+def open_job(pictures: int, outcomes: list[Outcome], warnings: tuple[str, ...] = ()) -> OpenJob:
+    spec = JobSpec(
+        prompt="",
+        negative_prompt="",
+        seed=0,
+        count=pictures,
+        steps=2,
+        guidance_scale=1.0,
+        width_px=64,
+        height_px=64,
+        scheduler=Scheduler.EULER,
+    )
+    order = JobOrder(
+        job_id=JOB,
+        spec=spec,
+        pictures=tuple(
+            PictureOrder(index=index, image_id=ImageId(f"image-{index}"), seed=index)
+            for index in range(pictures)
+        ),
+    )
+    return OpenJob(order, steps=2 * pictures, warnings=warnings, emit=outcomes.append)
+
+
+def picture(index: int) -> Pictured:
+    return Pictured(
+        job_id=JOB,
+        index=index,
+        image_id=ImageId(f"image-{index}"),
+        seed=index,
+        mime="image/png",
+        width_px=64,
+        height_px=64,
+        data=b"",
+    )
+
+
+def test_steps_of_several_pictures_add_up() -> None:
+    outcomes: list[Outcome] = []
+    job = open_job(2, outcomes)
+    job.step_done(2)
+    job.step_done(1)
+    assert outcomes == [Stepped(JOB, 2, 4), Stepped(JOB, 3, 4)]
+
+
+def test_the_last_picture_completes_the_job_with_its_warnings() -> None:
+    outcomes: list[Outcome] = []
+    job = open_job(2, outcomes, ("too long",))
+    job.picture_done(picture(1))
+    assert job.is_open
+    job.picture_done(picture(0))
+    assert outcomes == [picture(1), picture(0), Completed(JOB, ("too long",))]
+    assert not job.is_open
+
+
+def test_after_its_ending_a_job_says_nothing_more() -> None:
+    outcomes: list[Outcome] = []
+    job = open_job(2, outcomes)
+    job.drop()
+    job.step_done(1)
+    job.picture_done(picture(0))
+    job.fail("job_rejected", "late")
+    job.drop()
+    assert outcomes == [Dropped(JOB)]
+
+
+def test_a_failure_ends_the_job_with_its_code() -> None:
+    outcomes: list[Outcome] = []
+    job = open_job(1, outcomes)
+    job.fail("out_of_memory", "It was too large")
+    assert outcomes == [Failed(JOB, "out_of_memory", "It was too large")]
+
+
+def test_endings_from_many_threads_leave_one() -> None:
+    outcomes: list[Outcome] = []
+    job = open_job(1, outcomes)
+    endings = [job.drop, lambda: job.fail("job_rejected", ""), lambda: job.picture_done(picture(0))]
+    threads = [Thread(target=ending) for ending in endings * 4]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(isinstance(one, Completed | Failed | Dropped) for one in outcomes) == 1

@@ -1,0 +1,257 @@
+"""One example of every message, with every field set: what the golden bytes are made of."""
+
+from types import UnionType
+from typing import get_args
+
+import msgspec
+
+from kernel.protocol import client, worker
+from kernel.protocol.errors import FieldProblem
+from kernel.protocol.ids import EngineId, Epoch, EventSeq, ImageId, JobId, Lease, ModelId, Ticket, WorkerId
+from kernel.protocol.specs import (
+    EngineLoad,
+    EngineSpec,
+    Fingerprint,
+    JobOrder,
+    JobRequest,
+    JobSpec,
+    ModelSource,
+    PictureOrder,
+)
+from kernel.protocol.vocabulary import (
+    ChangeKind,
+    EngineState,
+    ImageFileType,
+    ModelBase,
+    ModelState,
+    ModelType,
+    Phase,
+    Scheduler,
+    Variant,
+    WorkerRole,
+)
+
+MODEL, ENGINE, JOB = ModelId("m-1"), EngineId("e-1"), JobId("j-1")
+IMAGE, WORKER, TICKET = ImageId("i-1"), WorkerId("w7-1"), Ticket("t-1")
+LEASE = Lease(7 << 32 | 1)
+SHA256 = "5" * 64
+
+_CONFIG: dict[str, bool | int | float | str] = {"use_karras_sigmas": True, "timestep_spacing": "trailing"}
+_SPEC = EngineSpec(
+    name="portraits",
+    checkpoint=MODEL,
+    scheduler=Scheduler.EULER_A,
+    scheduler_config=_CONFIG,
+    steps=30,
+    guidance_scale=6.5,
+    width_px=768,
+    height_px=512,
+    device="cuda:0",
+    dtype=Variant.FP16,
+    autostart=False,
+    keep_alive_s=60.0,
+    replicas=2,
+    max_batch=4,
+)
+_REQUEST = JobRequest(
+    prompt="a lighthouse",
+    negative_prompt="fog",
+    seed=0,
+    count=2,
+    steps=12,
+    guidance_scale=0.0,
+    width_px=640,
+    height_px=448,
+    scheduler=Scheduler.UNIPC,
+    scheduler_config=_CONFIG,
+    image_file_type=ImageFileType.WEBP,
+    quality=80,
+)
+_JOB = JobSpec(
+    prompt="a lighthouse",
+    negative_prompt="fog",
+    seed=0,
+    count=2,
+    steps=12,
+    guidance_scale=0.0,
+    width_px=640,
+    height_px=448,
+    scheduler=Scheduler.UNIPC,
+    scheduler_config=_CONFIG,
+    image_file_type=ImageFileType.WEBP,
+    quality=80,
+)
+_SOURCE = ModelSource(
+    model_id=MODEL,
+    name="dream",
+    uri="file:///models/dream.safetensors",
+    model_type=ModelType.CHECKPOINT,
+    model_base=ModelBase.SDXL,
+    variant=Variant.FP16,
+    sha256=SHA256,
+)
+_FINGERPRINT = Fingerprint(
+    model_type=ModelType.CHECKPOINT,
+    model_base=ModelBase.SDXL,
+    variant=Variant.FP16,
+    sha256=SHA256,
+    size_bytes=7_000_000_000,
+    memory_bytes=6_900_000_000,
+    parameters=3_500_000_000,
+    prediction_type="epsilon",
+    native_size_px=1024,
+)
+_ASKS: tuple[client.Ask, ...] = (
+    client.RegisterModel(
+        name="dream",
+        uri="file:///models/dream.safetensors",
+        model_type=ModelType.CHECKPOINT,
+        model_base=ModelBase.SDXL,
+        variant=Variant.FP16,
+        tags=("photo",),
+        sha256=SHA256,
+        trigger_words=("dreamy",),
+    ),
+    client.DeleteModel(model_id=MODEL),
+    client.RetryModel(model_id=MODEL),
+    client.CreateEngine(spec=_SPEC, start=False),
+    client.StartEngine(engine_id=ENGINE),
+    client.StopEngine(engine_id=ENGINE, now=True),
+    client.DeleteEngine(engine_id=ENGINE),
+    client.SubmitJob(
+        engine_id=ENGINE, engine_name="portraits", request=_REQUEST, priority=5, validate_only=True
+    ),
+    client.CancelJob(job_id=JOB),
+    client.DeleteJob(job_id=JOB),
+    client.DeleteImage(image_id=IMAGE),
+    client.ClaimDownload(image_id=IMAGE),
+    client.FinishDownload(image_id=IMAGE, ticket=TICKET, whole=True),
+    client.InviteWorker(engine_id=ENGINE),
+    client.Shutdown(now=True),
+)
+_REPLIES: tuple[client.BrokerReply, ...] = (
+    client.Refused(
+        code="invalid_field",
+        detail="steps: at least 1 step is needed",
+        fields=(FieldProblem(field="steps", problem="at least 1 step is needed"),),
+        retry_after_s=5.0,
+    ),
+    client.ModelAccepted(model_id=MODEL, status=ModelState.DOWNLOADING, created=False),
+    client.EngineAccepted(engine_id=ENGINE, status=EngineState.STARTING),
+    client.JobAccepted(job_id=JOB, image_ids=(IMAGE, ImageId("i-2")), created_at_ms=1_700_000_000_000),
+    client.JobValid(engine_id=ENGINE),
+    client.Done(),
+    client.DownloadGranted(ticket=TICKET, file_name="i-1.png", is_limited=True),
+    client.WorkerInvited(
+        worker_id=WORKER,
+        endpoint="tcp://192.0.2.1:7871",
+        server_public_key="S" * 40,
+        public_key="P" * 40,
+        secret_key="K" * 40,
+        token="token",
+        expires_in_s=600.0,
+    ),
+    client.Status(
+        version="1.0",
+        pid=42,
+        phase=Phase.DRAINING,
+        uptime_s=3.5,
+        jobs_waiting=3,
+        jobs_processing=2,
+        engines_running=1,
+        is_disk_low=True,
+        devices=(client.DeviceStatus(device="cuda:0", name="A", total_bytes=2, free_bytes=1),),
+    ),
+    client.Watching(seq=EventSeq(9)),
+    client.Changed(seq=EventSeq(10), kind=ChangeKind.JOB, id=JOB, state="finished", at_ms=1_700_000_000_001),
+    client.JobProgress(job_id=JOB, step=3, steps=12, eta_s=4.5),
+    client.ModelProgress(model_id=MODEL, bytes=5, total_bytes=9),
+)
+_ORDERS: tuple[worker.WorkerOrder, ...] = (
+    worker.Welcome(epoch=Epoch(7), heartbeat_s=1.0, silence_s=30.0),
+    worker.Refuse(code="not_permitted", text="the launch token is wrong"),
+    worker.LoadEngine(
+        load=EngineLoad(
+            engine_id=ENGINE, checkpoint=_SOURCE, device="cuda:0", dtype=Variant.BF16, max_batch=4
+        )
+    ),
+    worker.InspectModel(source=_SOURCE),
+    worker.RunJob(
+        attempt=2,
+        lease=LEASE,
+        order=JobOrder(job_id=JOB, spec=_JOB, pictures=(PictureOrder(index=1, image_id=IMAGE, seed=1),)),
+    ),
+    worker.CancelJob(job_id=JOB, lease=LEASE),
+    worker.ImageStored(job_id=JOB, lease=LEASE, index=1),
+    worker.Drain(),
+    worker.Leave(),
+    worker.Pong(),
+)
+_REPORTS: tuple[worker.WorkerReport, ...] = (
+    worker.Hello(
+        role=WorkerRole.ENGINE, worker_id=WORKER, token="token", version="1.0", pid=43, host="studio"
+    ),
+    worker.Ping(),
+    worker.EngineReady(engine_id=ENGINE, device="cuda:0", memory_bytes=6_900_000_000, capacity=4),
+    worker.EngineFailed(engine_id=ENGINE, code="out_of_memory", text="8 GB needed, 6 GB free"),
+    worker.ModelProgress(model_id=MODEL, bytes=5, total_bytes=9),
+    worker.ModelInspected(model_id=MODEL, fingerprint=_FINGERPRINT),
+    worker.ModelFailed(model_id=MODEL, code="model_unreadable", text="the header is damaged"),
+    worker.Accepted(job_id=JOB, lease=LEASE),
+    worker.Progress(job_id=JOB, lease=LEASE, step=3, steps=12),
+    worker.ImageReady(
+        job_id=JOB,
+        lease=LEASE,
+        index=1,
+        image_id=IMAGE,
+        seed=1,
+        mime="image/webp",
+        width_px=640,
+        height_px=448,
+        size_bytes=12_345,
+        sha256=SHA256,
+    ),
+    worker.JobDone(job_id=JOB, lease=LEASE, warnings=("the prompt was cut",)),
+    worker.JobFailed(job_id=JOB, lease=LEASE, code="job_rejected", text="no such adapter"),
+    worker.JobDropped(job_id=JOB, lease=LEASE),
+    worker.Goodbye(reason="drained"),
+)
+_MESSAGES: tuple[client.ClientMessage, ...] = (
+    client.Watch(),
+    client.Unwatch(),
+    client.GetStatus(),
+    *(client.Command(key="key-1", digest=b"\x01\x02", ask=ask) for ask in _ASKS),
+)
+
+
+def _name(union: str, message: msgspec.Struct) -> str:
+    """`Union.Message`, and for a command the name of what it asks for."""
+    subject = message.ask if isinstance(message, client.Command) else message
+    return f"{union}.{type(subject).__name__}"
+
+
+MESSAGES: dict[str, msgspec.Struct] = {
+    _name(union, message): message
+    for union, messages in (
+        ("ClientMessage", _MESSAGES),
+        ("BrokerReply", _REPLIES),
+        ("WorkerOrder", _ORDERS),
+        ("WorkerReport", _REPORTS),
+    )
+    for message in messages
+}
+"""By name; a command stands under the name of its ask."""
+ALL: list[msgspec.Struct] = list(MESSAGES.values())
+UNIONS: dict[str, UnionType] = {
+    "ClientMessage": client.ClientMessage,
+    "BrokerReply": client.BrokerReply,
+    "WorkerOrder": worker.WorkerOrder,
+    "WorkerReport": worker.WorkerReport,
+}
+
+
+def names_of_unions() -> set[str]:
+    """The name that an example of every message must have."""
+    names = {f"{name}.{kind.__name__}" for name, union in UNIONS.items() for kind in get_args(union)}
+    asks = {f"ClientMessage.{kind.__name__}" for kind in get_args(client.Ask)}
+    return (names - {"ClientMessage.Command"}) | asks

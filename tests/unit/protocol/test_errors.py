@@ -1,0 +1,47 @@
+"""The tree of errors: stable codes, useful words, and the way over the bus and back."""
+
+import pytest
+
+from kernel.protocol import errors
+from kernel.protocol.errors import FieldProblem, SpoonError, all_errors, error_of_code, wrong_field
+
+
+def every_error() -> list[type[SpoonError]]:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    return [kind for kind in kinds if issubclass(kind, SpoonError)]
+
+
+def test_every_error_has_a_code_of_its_own():
+    codes = [kind.code for kind in every_error()]
+    assert len(codes) == len(set(codes))
+    assert set(all_errors()) == set(codes)
+
+
+@pytest.mark.parametrize("kind", every_error(), ids=lambda kind: kind.__name__)
+def test_error_says_its_docstring_unless_it_is_told_more(kind):
+    assert kind.code.replace("_", "").isalpha()
+    assert kind().detail == (kind.__doc__ or "").splitlines()[0]
+    assert str(kind("more")) == kind("more").detail == "more"
+
+
+@pytest.mark.parametrize("kind", every_error(), ids=lambda kind: kind.__name__)
+def test_refusal_on_the_bus_becomes_the_same_error_again(kind):
+    fields = (FieldProblem(field="steps", problem="too few"),)
+    again = error_of_code(kind.code, "why", fields, 5.0)
+    assert type(again) is kind
+    assert (again.detail, again.fields, again.retry_after_s) == ("why", fields, 5.0)
+
+
+def test_code_of_a_newer_manager_becomes_a_plain_error():
+    assert type(error_of_code("invented_later", "why")) is SpoonError
+
+
+def test_wrong_field_names_the_field():
+    error = wrong_field("steps", "too few")
+    assert error.detail == "steps: too few"
+    assert error.fields == (FieldProblem(field="steps", problem="too few"),)
+
+
+def test_what_is_not_found_is_caught_as_that():
+    assert issubclass(errors.JobNotFound, errors.NotFound)
+    assert issubclass(errors.WrongVersion, errors.BadMessage)

@@ -1,0 +1,130 @@
+"""A database with the real schema, filled by hand."""
+
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgspec
+
+from kernel.protocol.ids import ModelId
+from kernel.protocol.specs import EngineSpec, JobSpec
+from kernel.protocol.vocabulary import Scheduler
+
+MIGRATIONS = Path(__file__).parents[3] / "kernel" / "shell" / "migrations"
+
+SPEC = JobSpec(
+    prompt="a cat",
+    negative_prompt="a dog",
+    seed=0,
+    count=1,
+    steps=20,
+    guidance_scale=7.5,
+    width_px=512,
+    height_px=768,
+    scheduler=Scheduler.EULER,
+)
+
+
+class SampleDatabase:
+    """Inserts rows; what a test does not say has a harmless value."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.connection = apsw.Connection(str(file))
+        self.connection.pragma("journal_mode", "wal")
+        self.connection.pragma("synchronous", "off")
+        for migration in sorted(MIGRATIONS.glob("*.sql")):
+            self.connection.execute(migration.read_text())
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def add_model(self, model_id: str, **values: Any) -> None:
+        self._insert(
+            "model",
+            {
+                "model_id": model_id,
+                "name": "a model",
+                "uri": "file:///models/a.safetensors",
+                "status": "ready",
+                "model_type": "checkpoint",
+                "model_base": "sd",
+                "tags": "[]",
+                "trigger_words": "[]",
+                "created_at_ms": 1_000,
+            }
+            | values,
+        )
+
+    def add_engine(self, engine_id: str, name: str | None = None, **values: Any) -> None:
+        spec = EngineSpec(name=name, checkpoint=ModelId("m1"))
+        self._insert(
+            "engine",
+            {
+                "engine_id": engine_id,
+                "name": name,
+                "spec": _json(spec),
+                "status": "closed",
+                "created_at_ms": 1_000,
+            }
+            | values,
+        )
+
+    def add_job(self, seq: int, job_id: str | None = None, spec: JobSpec = SPEC, **values: Any) -> None:
+        self._insert(
+            "job",
+            {
+                "seq": seq,
+                "job_id": job_id or f"j{seq}",
+                "engine_id": "e1",
+                "status": "waiting",
+                "priority": 0,
+                "spec": _json(spec),
+                "image_ids": _json([f"i{seq}"]),
+                "attempts": 0,
+                "crashes": 0,
+                "warnings": "[]",
+                "created_at_ms": 1_000 + seq,
+            }
+            | values,
+        )
+
+    def add_image(self, image_id: str, job_id: str, **values: Any) -> None:
+        self._insert(
+            "image",
+            {
+                "image_id": image_id,
+                "job_id": job_id,
+                "engine_id": "e1",
+                "position": 0,
+                "file_name": f"{image_id}.png",
+                "mime": "image/png",
+                "width_px": 512,
+                "height_px": 768,
+                "size_bytes": 10,
+                "sha256": "5" * 64,
+                "seed": 0,
+                "downloads": 0,
+                "created_at_ms": 2_000,
+            }
+            | values,
+        )
+
+    def add_event(self, seq: int, kind: str, thing_id: str, state: str) -> None:
+        self._insert(
+            "event", {"seq": seq, "kind": kind, "id": thing_id, "state": state, "at_ms": 5_000 + seq}
+        )
+
+    def set(self, table: str, key: str, thing_id: str, **values: Any) -> None:
+        columns = ", ".join(f"{name} = :{name}" for name in values)
+        self.connection.execute(
+            f"UPDATE {table} SET {columns} WHERE {key} = :thing_id", {**values, "thing_id": thing_id}
+        )
+
+    def _insert(self, table: str, values: dict[str, Any]) -> None:
+        names, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
+        self.connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", values)
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
