@@ -30,8 +30,7 @@ BORDER_PX = 8
 SPECK_PX = 5
 """What is narrower is no shape."""
 LEAST_DIFFERENCE = 12.0
-"""In CIE Lab: less than this is the unevenness of one colour. The two nearest names, red and orange, are 46
-apart."""
+"""In CIE Lab: less is the unevenness of one colour. The nearest names, blue and purple, are 34 apart."""
 LEAST_AREA = 0.004
 """In areas of the picture; the smallest shape covers 0.026."""
 WHOLE_SHARE = 0.8

@@ -1,5 +1,4 @@
-"""Writes the trained adapters as users have them: LoRAs, embeddings, second VAEs, ControlNets and the
-remover."""
+"""Writes the trained adapters as users have them: LoRAs, words, second VAEs, ControlNets, the remover."""
 
 import tempfile
 from pathlib import Path
@@ -24,8 +23,7 @@ from training.remover import save_remover
 
 
 def lora_file(run: Run, family: Family, look: Look) -> Path:
-    """Say where a LoRA is written; the striped ones in kohya's format, the outlined ones in that of
-    diffusers."""
+    """Say where a LoRA is written: stripes in kohya's format, outlines in that of diffusers."""
     kind = "kohya" if look is Look.STRIPED else "diffusers"
     return export_folder(run) / f"lora-{look.value}-{family.base.value}-{kind}.safetensors"
 
@@ -60,8 +58,7 @@ def export_lora(run: Run, family: Family, look: Look) -> None:
 
 
 def export_grey_vae(run: Run, family: Family) -> None:
-    """Write a family's grey VAE: the part of a checkpoint that is its VAE, without the checkpoint's
-    prefix."""
+    """Write a family's grey VAE: a checkpoint's VAE, without the checkpoint's prefix."""
     unet, vae, *encoders = trained_networks(run, family, unfinished=True)
     networks = [unet, greyed(vae), *encoders]
     with tempfile.TemporaryDirectory() as folder:

@@ -199,8 +199,7 @@ def _say(words: Mapping[str, str], phrasing: Phrasing, said: frozenset[Attribute
 
 
 def _say_subject(words: Mapping[str, str], phrasing: Phrasing, said: frozenset[Attribute]) -> str:
-    """Say size, colour and shape; in the plainest pattern unless all three are said, for the others need
-    all three."""
+    """Say size, colour and shape; in the plainest pattern unless all three are said."""
     spoken = {attribute.value: words[attribute.value] if attribute in said else "" for attribute in Attribute}
     is_whole = all(spoken[field] for field in ("size", "colour", "shape"))
     if (spoken["size"] or spoken["colour"]) and not spoken["shape"]:

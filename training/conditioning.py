@@ -1,5 +1,4 @@
-"""What each family's UNet is told besides the noisy latents: the words, and for SDXL the pooled words and
-the sizes."""
+"""What a UNet is told besides the noisy latents: the words; for SDXL, the pooled words and the sizes too."""
 
 from dataclasses import dataclass
 
@@ -26,8 +25,7 @@ def condition_sd(modules: nn.ModuleDict, prompts: Prompts) -> Conditioning:
 
 
 def condition_sdxl(modules: nn.ModuleDict, prompts: Prompts) -> Conditioning:
-    """Read the prompts as SDXL does: both encoders without their last layers; a dropped prompt is all
-    zeros."""
+    """Read the prompts as SDXL does: without the encoders' last layers; a dropped prompt is zeros."""
     first = modules["text"](prompts.tokens, output_hidden_states=True)
     second = modules["text_2"](prompts.padded_with_zero, output_hidden_states=True)
     kept = (~prompts.is_dropped).float()

@@ -41,8 +41,7 @@ def build_noise_schedule() -> DDPMScheduler:
 
 @dataclass(frozen=True, slots=True)
 class GalleryLoss:
-    """The loss of any step: a gallery's pictures under noise, and how badly the noise is told from their
-    captions."""
+    """The loss of any step: how badly the noise over a gallery's pictures is told from their captions."""
 
     gallery: Gallery
     feed: Feed[Prompts]

@@ -63,8 +63,7 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The part of each picture to draw: its top left corner, in sides of the picture, and its side in
-    pixels."""
+    """The part of each picture to draw: its top left corner, in sides of the picture, and its side."""
 
     origin: Tensor
     """(batch, 2)"""
@@ -102,8 +101,7 @@ def turn(shape: Shape) -> float:
 
 
 def distance_px(sheet: Sheet, window: Window) -> Tensor:
-    """Measure how far each pixel lies outside the shape (negative: inside). Shapes: (batch, side, side), in
-    pixels."""
+    """Measure how far outside the shape each pixel lies (inside: below 0). Shapes: (batch, side, side)."""
     x, y = _from_centre(sheet, window)
     across = torch.hypot(x, y)
     sector = math.pi / sheet.points.clamp(min=1).float()[:, None, None]
@@ -141,8 +139,7 @@ def _from_centre(sheet: Sheet, window: Window) -> tuple[Tensor, Tensor]:
 
 
 def _striped(sheet: Sheet, window: Window) -> Tensor:
-    """Draw how much of each pixel the second colour of horizontal stripes covers: a triangle wave, cut at
-    the pixel's width."""
+    """Draw how much of each pixel the second colour of horizontal stripes covers."""
     _, y = _from_centre(sheet, window)
     period = sheet.stripes[:, None, None]
     phase = (y / period.clamp(min=1e-3)).remainder(1.0)
@@ -151,8 +148,7 @@ def _striped(sheet: Sheet, window: Window) -> Tensor:
 
 
 def _covered(distance: Tensor) -> Tensor:
-    """Give the share of a pixel that lies inside, from its middle's distance: smooth edges without drawing
-    twice."""
+    """Give the share of a pixel that lies inside, from its middle's distance; so edges are smooth."""
     return (0.5 - distance).clamp(0, 1)
 
 

@@ -55,8 +55,7 @@ class Effect:
     without: int
     """Pictures that show it without the adapter."""
     is_identical_at_zero: bool | None = None
-    """Whether the adapter at weight 0 leaves every picture as it was, to the last bit; None, where it has
-    no weight."""
+    """Whether weight 0 leaves every picture as it was, to the last bit; None for what has no weight."""
 
 
 def measure_lora(run: Run, family: Family, look: Look) -> Effect:
@@ -101,8 +100,7 @@ def measure_grey_vae(run: Run, family: Family) -> Effect:
 
 
 def measure_controlnet(run: Run, control: Control) -> Effect:
-    """Draw from prompts that say colours alone, led by maps of other scenes, at weight 1 and 0, and
-    without."""
+    """Draw from prompts that say colours alone, led by maps, at weight 1 and 0, and without."""
     adapters.export_controlnet(run, control)
     asked = [
         _reworded(question, "{colour} shape on a {background} background") for question in questions(COUNT)
@@ -121,8 +119,7 @@ def measure_controlnet(run: Run, control: Control) -> Effect:
 
 
 def measure_remover(run: Run) -> Effect:
-    """Cut the shapes out of drawn pictures of the exam's scenes, and compare with the masks they were drawn
-    by."""
+    """Cut the shapes out of drawn pictures, and compare with the masks that they were drawn by."""
     adapters.export_remover(run)
     asked = questions(COUNT)
     sheet = _sheet(asked)

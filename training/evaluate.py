@@ -1,5 +1,4 @@
-"""Evaluates an exported family through the stock pipeline of diffusers, and writes the figures and some
-pictures down."""
+"""Evaluates the exported families through the stock pipelines of diffusers."""
 
 import argparse
 from collections.abc import Sequence

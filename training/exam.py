@@ -1,5 +1,4 @@
-"""The exam: prompts that training never saw, the pictures that a pipeline draws for them, and how many are
-right."""
+"""The exam: prompts that training never saw, a pipeline's pictures of them, and how many are right."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -45,8 +44,7 @@ class Score:
 
 
 def questions(count: int) -> list[Question]:
-    """Write the first questions of the exam: combinations and phrasings that training never saw, seeds 0,
-    1, 2 ..."""
+    """Write the exam's first questions: held-out scenes in held-out phrasings, seeds 0, 1, 2 ..."""
     rng = np.random.default_rng(SEED)
     scenes, phrasings = held_out_scenes(), held_out_phrasings()
     return [

@@ -1,5 +1,4 @@
-"""The two families, SD and SDXL: what of each is trained, under which names, and how its UNet is told the
-prompt."""
+"""The two families, SD and SDXL: what is trained of each, and how its UNet is told the prompt."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

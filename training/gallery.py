@@ -70,8 +70,7 @@ def open_gallery(vae: AutoencoderKL, look: Look, count: int, run: Run) -> Galler
 
 
 def _fingerprint(vae: AutoencoderKL) -> str:
-    """Name the VAE by its encoder's weights, so that latents of an earlier training are never mistaken for
-    its own."""
+    """Name the VAE by its encoder's weights, so that another VAE's latents are never taken for its own."""
     digest = hashlib.sha256()
     for weight in vae.encoder.parameters():
         digest.update(weight.detach().cpu().numpy().tobytes())
@@ -116,8 +115,7 @@ def _encode(vae: AutoencoderKL, sheet: Sheet, device: torch.device) -> Tensor:
 
 
 def main(run: Run) -> None:
-    """Draw and encode the pictures that both families learn from, before their trainings begin side by
-    side."""
+    """Draw and encode what both families learn from, before their trainings begin side by side."""
     open_gallery(trained_vae(run, ModelBase.SD), Look.PLAIN, PICTURES[run.device.type], run)
 
 

@@ -10,8 +10,7 @@ from training.drawing import Sheet
 from training.scenes import RGB, Colour
 
 STRIPES = 0.085
-"""Width of one pair of stripes, in sides of the picture: 11 pixels, so that the smallest disc shows three
-bars."""
+"""Width of one pair of stripes, in sides of the picture: the smallest disc shows three bars."""
 OUTLINE = 0.035
 GREY = 0.0
 

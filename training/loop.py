@@ -200,8 +200,7 @@ def _under(weights: Mapping[str, Tensor], module: str) -> dict[str, Tensor]:
 
 
 def _save(part: Part, done: int, path: Path) -> None:
-    """Write the state beside its place and move it there: a kill at any instant leaves the old one or the
-    new one."""
+    """Write the state beside its place and move it there: a kill leaves the old one or the new one."""
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
         torch.save(

@@ -1,5 +1,4 @@
-"""Trains the LoRAs: each teaches a family a look that no caption speaks of, with the family's own weights
-frozen."""
+"""Trains the LoRAs: each teaches a family a look that no caption speaks of."""
 
 from functools import partial
 

@@ -1,5 +1,4 @@
-"""Draws the maps that ControlNets follow: edges as Canny finds them, and depth with the shape nearer than
-the background."""
+"""Draws the maps that ControlNets follow: edges as Canny finds them, and depth, near as bright."""
 
 from enum import Enum
 

@@ -33,8 +33,7 @@ def architecture(base: ModelBase) -> Architecture:
 
 
 def build_vae(base: ModelBase) -> AutoencoderKL:
-    """Build the VAE, which makes 16 x 16 x 4 of 128 x 128 x 3; the families' differ in their scaling factor
-    alone."""
+    """Build the VAE (128 x 128 x 3 to 16 x 16 x 4); the families' differ in their scaling factor alone."""
     return AutoencoderKL.from_config(dict(vae_config(architecture(base))))
 
 
@@ -58,8 +57,7 @@ def _sd_encoders() -> tuple[TextEncoderShape, ...]:
 
 
 def _sdxl_encoders() -> tuple[TextEncoderShape, ...]:
-    """Of different widths, by which loaders tell them apart, and with a layer more, for SDXL leaves the
-    last one out."""
+    """Of two widths, by which loaders tell them apart; with a layer more, for SDXL leaves the last out."""
     first = _text_encoder(width=32, layers=3, projection_width=None)
     return first, _text_encoder(width=64, layers=3, projection_width=64)
 

@@ -1,5 +1,4 @@
-"""The number format of the forward passes: bfloat16 where the processor is faster in it, float32
-elsewhere."""
+"""The number format of the forward passes: bfloat16 where the processor is faster in it."""
 
 import torch
 

@@ -1,5 +1,4 @@
-"""The batches of everything that is trained with prompts: which pictures of a gallery, and a fresh caption
-for each."""
+"""The batches of all that is trained with prompts: pictures of a gallery, a fresh caption for each."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,5 +1,4 @@
-"""How much a part is trained, by the kind of device: a CPU learns from fewer and smaller batches than a
-GPU."""
+"""How much a part is trained, by the kind of device: a CPU gets smaller batches than a GPU."""
 
 from dataclasses import dataclass
 

@@ -1,5 +1,4 @@
-"""What a scene is: one shape, its colour, the background's colour, its place and its size; and which scenes
-training never sees."""
+"""What a scene is: a shape, two colours, a place and a size; and which scenes training never sees."""
 
 import hashlib
 import itertools
@@ -78,8 +77,7 @@ class Scene:
     size: Size
 
     def is_held_out(self) -> bool:
-        """Tell whether this combination is kept from training; the same on every machine and in every
-        version of Python."""
+        """Tell whether this combination is kept from training; the same everywhere and always."""
         words = " ".join(
             word.value for word in (self.shape, self.colour, self.background, self.place, self.size)
         )

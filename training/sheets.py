@@ -51,8 +51,7 @@ def scene_sheet(scenes: Sequence[Scene], rng: np.random.Generator) -> Sheet:
 
 
 def any_sheet(count: int, rng: np.random.Generator) -> Sheet:
-    """Draw up shapes of any place, radius and angle; named colours in three of four, striped or outlined in
-    one of four each."""
+    """Draw up shapes of any place, size, angle and colour, one in four striped, one in four outlined."""
     shapes = [SHAPES[index] for index in rng.integers(len(SHAPES), size=count)]
     corner = np.array([corner_radius(shape, 1.0) for shape in shapes])
     return Sheet(

@@ -17,8 +17,7 @@ ZERO = "!"
 
 @cache
 def build_tokenizer(pad_token: str = END, added: tuple[str, ...] = ()) -> CLIPTokenizer:
-    """Build the tokenizer, the same one that the server builds; with new tokens behind the last, if any are
-    named."""
+    """Build the tokenizer that the server builds, with the named tokens behind its last."""
     tokenizer = make_tokenizer(TokenizerPlan(pad_token=pad_token))
     if not isinstance(tokenizer, CLIPTokenizer):
         raise TypeError(f"the tokenizer is a {type(tokenizer).__name__}, not CLIP's")

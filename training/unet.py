@@ -1,5 +1,4 @@
-"""Trains a UNet, and its text encoders with it, from nothing: the part of the work that takes hours on a
-CPU."""
+"""Trains a UNet and, with it, its text encoders: the part of the work that takes hours on a CPU."""
 
 import copy
 from functools import partial
@@ -59,8 +58,7 @@ def train_family(family: Family, run: Run) -> None:
 
 
 def _optimizer(modules: nn.ModuleDict) -> torch.optim.Optimizer:
-    """Train the text encoders, which come trained, at a lower rate; without decay, which would wear off
-    unused words."""
+    """Train the text encoders slower, for they come trained; decay would wear off their unused words."""
     text = [weight for name, weight in modules.named_parameters() if not name.startswith("unet.")]
     return torch.optim.AdamW(
         [

@@ -1,5 +1,4 @@
-"""Trains the SDXL family's UNet and both text encoders, behind the trained VAE and the text encoders'
-lesson."""
+"""Trains the SDXL family's UNet and text encoders, behind the trained VAE and the encoders' lesson."""
 
 from training.command import run_from_command_line
 from training.families import SDXL

@@ -24,13 +24,11 @@ NAME = "vae"
 RECIPES = {"cpu": Recipe(batch=16, steps=4_000), "cuda": Recipe(batch=64, steps=8_000)}
 CROP_PX = 64
 WHOLE_EVERY = 8
-"""On a CPU, one step in so many sees whole pictures, and so does each of the last `WHOLE_LAST` of the
-steps."""
+"""On a CPU, one step in so many sees whole pictures; so does the last `WHOLE_LAST` of the steps."""
 WHOLE_LAST = 0.05
 PEAK_RATE = 2e-3
 KL_WEIGHT = 1e-6
-"""As in the first latent diffusion models (arXiv 2112.10752): latents stay smooth and are hardly held
-back."""
+"""As in the first latent diffusion models (arXiv 2112.10752): latents are hardly held back."""
 
 
 def train_vae(run: Run) -> None:

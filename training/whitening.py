@@ -25,8 +25,7 @@ AT_ONCE = 32
 
 @torch.no_grad()
 def whiten(vae: AutoencoderKL, seed: int, pictures: int = PICTURES) -> AutoencoderKL:
-    """Give a copy whose latents, times the scaling factor of its configuration, are white over training
-    scenes."""
+    """Give a copy whose latents, times its scaling factor, are white over training scenes."""
     mean, covariance = _moments(vae, seed, pictures)
     variance, basis = torch.linalg.eigh(covariance)
     scaling_factor = float(vae.config.scaling_factor)
@@ -39,8 +38,7 @@ def whiten(vae: AutoencoderKL, seed: int, pictures: int = PICTURES) -> Autoencod
 
 
 def _fold_into_encoder(vae: AutoencoderKL, mean: Tensor, forth: Tensor) -> None:
-    """Let the encoder's last layer give the whitened mean, and a variance that grows as the mean does on
-    average."""
+    """Let the encoder's last layer give the whitened mean, and a variance scaled as that is on average."""
     channels = len(mean)
     layer = vae.quant_conv
     layer.weight[:channels] = torch.einsum("ij,jkhw->ikhw", forth, layer.weight[:channels])

@@ -1,5 +1,4 @@
-"""Captions say what they claim to say, in words that a prompt would use, and never in a phrasing that is
-held out."""
+"""Captions say what they claim to say, and never in a phrasing that is held out."""
 
 import numpy as np
 import pytest

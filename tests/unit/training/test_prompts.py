@@ -1,5 +1,4 @@
-"""Prompts of a step: captions of the pictures that they come with, some dropped, the same whenever they are
-written."""
+"""The prompts of a step say their pictures, some are dropped, and they are the same each time."""
 
 import numpy as np
 import pytest
