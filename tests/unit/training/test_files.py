@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from engine_worker.engine.header import read_header
 from torch import Tensor, nn
 
-from engine_worker.engine.header import read_header
 from engine_worker.engine.ldm_shapes import read_architecture
 from engine_worker.engine.saving import save_folder, save_single_file
 from engine_worker.engine.single_file import draw_blueprint
