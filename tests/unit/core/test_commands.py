@@ -155,6 +155,24 @@ def test_status_says_what_there_is():
     )
 
 
+def test_status_counts_a_job_as_running_only_while_it_runs():
+    story = Story()
+    engine_id, worker_id = story.running_engine()
+    jobs = [story.submit(engine_id) for _ in range(4)]
+
+    def counts() -> tuple[int, int]:
+        (reply,) = story.tell(StatusAsked(PEER, CORRELATION, version="1", pid=1))
+        return reply.message.jobs_waiting, reply.message.jobs_processing
+
+    assert counts() == (2, 2)
+    story.make(jobs[0])
+    assert counts() == (1, 2)
+    story.ask(client.StopEngine(engine_id=engine_id, now=True))
+    assert counts() == (3, 0)
+    story.ask(client.CancelJob(job_id=jobs[1]))
+    assert counts() == (2, 0)
+
+
 def test_model_can_be_registered_while_an_engine_runs():
     story = Story()
     story.running_engine()

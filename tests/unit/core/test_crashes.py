@@ -96,6 +96,13 @@ def test_engine_that_gave_up_is_tried_once_by_a_new_job_and_anew_by_a_person():
     assert story.engine_state(engine_id) is EngineState.STARTING
 
 
+def test_person_who_starts_an_engine_need_not_wait_for_its_next_try():
+    story = Story()
+    engine_id = story.engine(start=True)
+    story.exits(story.newcomers[0])
+    assert only(story.ask_actions(client.StartEngine(engine_id=engine_id)), LaunchWorker)
+
+
 def test_finished_job_clears_the_count_of_deaths():
     story = Story()
     engine_id = story.engine(start=True)

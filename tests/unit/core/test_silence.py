@@ -36,6 +36,16 @@ def test_silent_worker_is_killed_and_its_job_requeued():
     assert "silent" in (row.error or "")
 
 
+def test_worker_that_falls_silent_after_a_long_life_is_killed_too():
+    story = Story()
+    _, worker_id = story.running_engine()
+    story.wait(100.0)
+    story.say(worker_id, wire.Ping())
+    story.pinging.discard(worker_id)
+    assert not only(story.wait(4.9), KillWorker)
+    assert KillWorker(worker_id) in story.wait(0.2)
+
+
 def test_worker_that_pings_through_a_long_load_is_left_alone():
     story = Story(limits=Limits(load_timeout_s=600.0))
     engine_id = story.engine(start=True)
