@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.unit.training.pictures import drawn
+from tests.integration.training.pictures import drawn
 from training.captions import held_out_phrasings, say, training_phrasings
 from training.exam import mark, questions
 
