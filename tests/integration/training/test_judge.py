@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.judge import NothingThere, Picture, is_striped, judge, mean_chroma, mean_warmth, outline_strength
 from tests.integration.training.pictures import drawn, some_scenes
+from tests.judge import NothingThere, Picture, is_striped, judge, mean_chroma, mean_warmth, outline_strength
 from training.captions import Attribute
 from training.looks import Look
 from training.scenes import Colour, Place, Scene, Shape, Size
