@@ -270,14 +270,18 @@ class DatabaseUnusable(SpoonError):
     code = "database_unusable"
 
 
-def all_errors() -> dict[str, type[SpoonError]]:
-    """Every error by its code, for the borders that translate and the docs that list them."""
+def all_errors(*further_modules: str) -> dict[str, type[SpoonError]]:
+    """Every error by its code, for the borders that translate and the docs that list them.
+
+    Only errors of this module cross the bus. A border adds the names of the modules with its own ones.
+    """
+    modules = {__name__, *further_modules}
     found: dict[str, type[SpoonError]] = {}
     pending: list[type[SpoonError]] = [SpoonError]
     while pending:
         kind = pending.pop()
-        found.setdefault(kind.code, kind)  # a kind without a code of its own goes by its parent's
-        pending.extend(kind.__subclasses__())
+        found[kind.code] = kind
+        pending.extend(child for child in kind.__subclasses__() if child.__module__ in modules)
     return found
 
 

@@ -129,11 +129,11 @@ class Loop:
             self.effects.carry_out(effect)
 
     def _empty_trash(self) -> None:
-        """Have files removed whose rows are gone, and strike them off once they are."""
+        """Have files removed whose rows are gone, and strike them off; go on for as long as that helps."""
         for removed in self.sources.removals:
             self.store.forget_trash(removed.file_names)
             self.is_removing = False
-            self.has_trash = self.has_trash or len(removed.file_names) == TRASH_AT_ONCE
+            self.has_trash = self.has_trash or bool(removed.file_names)
         self.sources.removals = []
         if self.has_trash and not self.is_removing:
             names = self.recall.trash(TRASH_AT_ONCE)

@@ -2,18 +2,19 @@
 
 import threading
 from collections.abc import Iterator, Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Final, TypeVar
 
 import apsw
 import msgspec
 
+from kernel.named_sql import load_queries
 from kernel.protocol.errors import DatabaseUnusable
 
 SqlValue = str | int | float | bytes | None
 Row = TypeVar("Row")
 
+FILES: Final = ("models.sql", "engines.sql", "jobs.sql", "images.sql", "events.sql", "counts.sql")
 BUSY_TIMEOUT_MS: Final = 5_000
 JSON_COLUMNS: Final = frozenset({"spec", "tags", "trigger_words", "image_ids", "warnings"})
 """Columns that hold JSON text: they are read before the row is converted."""
@@ -27,7 +28,9 @@ class Reader:
 
     def __init__(self, database_file: Path) -> None:
         self._file = database_file
-        self._sql = _named_queries()
+        self._sql = {
+            name: text for file in FILES for name, text in load_queries("kernel.views", file).items()
+        }
         self._of_thread = threading.local()
         self._lock = threading.Lock()
         self._open: list[apsw.Connection] = []
@@ -80,12 +83,3 @@ def _read(name: str, value: SqlValue) -> object:
     if name in JSON_COLUMNS and isinstance(value, str):
         return msgspec.json.decode(value)
     return value
-
-
-def _named_queries() -> dict[str, str]:
-    folder = resources.files("kernel.views") / "sql"
-    return {
-        entry.name.removesuffix(".sql"): entry.read_text(encoding="utf-8")
-        for entry in folder.iterdir()
-        if entry.name.endswith(".sql")
-    }

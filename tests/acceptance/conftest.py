@@ -5,6 +5,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,43 +21,59 @@ def installed() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="spoon-") as name:
         folder = Path(name)
         write_checkpoint(folder / "checkpoint.safetensors")
-        server = Server(folder)
-        try:
+        with cleaned_up(Server(folder)) as server:
             server.start()
             register_models(server, folder / "checkpoint.safetensors")
             assert server.stop() == 0
-        finally:
-            server.close()
-            print(server.log_tail())
         (folder / "log").unlink()
         shutil.rmtree(folder / "database" / "logs")
         yield folder
 
 
-@pytest.fixture
-def folder(installed: Path) -> Iterator[Path]:
-    """A copy of the installation for one test."""
+@contextmanager
+def copy_of(installed: Path) -> Iterator[Path]:
+    """An installation like it, in a folder of its own."""
     with tempfile.TemporaryDirectory(prefix="spoon-") as name:
         shutil.copytree(installed, name, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.ipc"))
         yield Path(name)
 
 
+@contextmanager
+def cleaned_up(server: Server) -> Iterator[Server]:
+    """Whatever the test does with it, nothing of it runs afterwards. A failed test shows its log."""
+    try:
+        yield server
+    finally:
+        server.close()
+        print(server.log_tail())
+
+
+@pytest.fixture
+def folder(installed: Path) -> Iterator[Path]:
+    """The folder of the test's server."""
+    with copy_of(installed) as folder:
+        yield folder
+
+
 @pytest.fixture
 def server(folder: Path) -> Iterator[Server]:
-    """A Manager alone, which the test configures and starts. When the test fails, its log is shown."""
-    server = Server(folder)
-    yield server
-    server.close()
-    print(server.log_tail())
+    """A Manager alone, which the test configures and starts."""
+    with cleaned_up(Server(folder)) as server:
+        yield server
 
 
 @pytest.fixture
 def server_with_api(folder: Path) -> Iterator[Server]:
     """A Manager that runs the API, too, on a port of its own."""
-    server = Server(folder, with_api=True)
-    yield server
-    server.close()
-    print(server.log_tail())
+    with cleaned_up(Server(folder, with_api=True)) as server:
+        yield server
+
+
+@pytest.fixture
+def other_server(installed: Path) -> Iterator[Server]:
+    """One more, with a folder of its own."""
+    with copy_of(installed) as folder, cleaned_up(Server(folder)) as server:
+        yield server
 
 
 @pytest.fixture

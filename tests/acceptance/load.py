@@ -4,6 +4,7 @@ import random
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import httpx
@@ -18,11 +19,14 @@ from kernel.protocol.client import (
     DownloadGranted,
     FinishDownload,
     JobAccepted,
+    ModelAccepted,
     Refused,
+    RegisterModel,
     SubmitJob,
 )
-from kernel.protocol.ids import EngineId, ImageId, JobId
+from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
 from kernel.protocol.specs import JobRequest
+from kernel.protocol.vocabulary import ModelType
 from tests.acceptance.line import Line
 from tests.acceptance.patience import PATIENCE_S, wait_for
 
@@ -37,7 +41,9 @@ class Ledger:
     """What one client was promised: it holds, or something was lost."""
 
     jobs: dict[JobId, tuple[ImageId, ...]] = field(default_factory=dict)
+    cancelled: set[JobId] = field(default_factory=set)
     deleted: set[JobId] = field(default_factory=set)
+    models: set[ModelId] = field(default_factory=set)
 
     def some_job(self, chance: random.Random) -> JobId | None:
         """One of the newer jobs, which may still be open."""
@@ -47,16 +53,18 @@ class Ledger:
 
 @dataclass
 class BusClient:
-    """Asks over the bus: mostly for jobs, sometimes to cancel, delete or download."""
+    """Asks over the bus: mostly for jobs, sometimes to cancel, delete or download, rarely for a model."""
 
     line: Line
+    checkpoint: Path
     engines: Sequence[EngineId]
     chance: random.Random
     ledger: Ledger = field(default_factory=Ledger)
 
     def run(self, is_over: threading.Event) -> Ledger:
         """Ask until it is over. What was asked last is answered, too."""
-        acts: list[Callable[[], None]] = [self._cancel, self._delete, self._download, *[self._submit] * 7]
+        often, rarely = [self._submit] * 20, [self._cancel, self._delete, self._download] * 3
+        acts: list[Callable[[], None]] = [*often, *rarely, self._register]
         while not is_over.wait(self.chance.uniform(0, PAUSE_S)):
             self.chance.choice(acts)()
         return self.ledger
@@ -71,10 +79,18 @@ class BusClient:
         if self.chance.random() < 0.2:
             assert self.line.ask(ask, JobAccepted, key) == accepted, "the same key had another answer"
 
+    def _register(self) -> None:
+        name = f"model {self.chance.random()}"
+        ask = RegisterModel(name=name, uri=self.checkpoint.as_uri(), model_type=ModelType.CHECKPOINT)
+        accepted = self.line.ask(ask, ModelAccepted)
+        assert accepted.model_id not in self.ledger.models, "another command was answered with an old model"
+        self.ledger.models.add(accepted.model_id)
+
     def _cancel(self) -> None:
         if (job_id := self.ledger.some_job(self.chance)) is not None:
             answer = self.line.tell(CancelJob(job_id=job_id), self.line.ids.text())
-            _expect(answer, Done, "illegal_move", "job_not_found")
+            if _expect(answer, Done, "illegal_move", "job_not_found"):
+                self.ledger.cancelled.add(job_id)
 
     def _delete(self) -> None:
         if (job_id := self.ledger.some_job(self.chance)) is not None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from conf.keys import ENVIRONMENT_PREFIX
+
 MARK: Final = "ACCEPTANCE_FOLDER"
 """An environment variable that children inherit: its value is the folder of their installation."""
 MANAGER: Final = "kernel.main"
@@ -30,6 +32,12 @@ class Found:
             os.kill(self.pid, number)
         except ProcessLookupError:
             return
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """What a process of this installation gets: the mark, and none of the user's own settings."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
+    return plain | {MARK: str(folder)}
 
 
 def processes_of(folder: Path, module: str | None = None) -> list[Found]:

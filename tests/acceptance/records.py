@@ -46,6 +46,12 @@ class Records:
         (found,) = list_models(self._reader, ModelFilter(name=name), MAX_LIMIT).items
         return found.model_id
 
+    def models(self) -> list[ModelRow]:
+        """Every model; a test has fewer than a page of them."""
+        page = list_models(self._reader, ModelFilter(), MAX_LIMIT)
+        assert page.next_after is None, "more models than a page"
+        return list(page.items)
+
     def jobs(self) -> list[JobRow]:
         """Every job."""
         jobs: list[JobRow] = []

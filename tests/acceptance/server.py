@@ -1,6 +1,5 @@
 """A whole server in a folder of its own: real processes, real sockets, fake engines; always cleaned up."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -12,7 +11,7 @@ from typing import Final
 from conf.settings import Database, Settings
 from tests.acceptance.line import Line
 from tests.acceptance.patience import PATIENCE_S, wait_for
-from tests.acceptance.processes import MANAGER, MARK, Found, processes_of
+from tests.acceptance.processes import MANAGER, Found, environment, processes_of
 from tests.acceptance.records import Records
 
 TAIL_BYTES: Final = 6_000
@@ -82,9 +81,8 @@ class Server:
         command = [sys.executable, "-m", MANAGER, "--config", str(self.config_file), "--fake-engines"]
         if self.with_api:
             command.append("--with-api")
-        mark = os.environ | {MARK: str(self.folder)}
         with (self.folder / "log").open("ab") as log:
-            self.manager = subprocess.Popen(command, stdout=log, stderr=log, env=mark)
+            self.manager = subprocess.Popen(command, stdout=log, stderr=log, env=environment(self.folder))
         return self.manager
 
     def wait_for_manager(self) -> None:

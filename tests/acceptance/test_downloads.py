@@ -1,10 +1,11 @@
 """An image that is deleted after N downloads: exactly N clients get it, however many want it at once."""
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import httpx
 
+from kernel.protocol.client import ClaimDownload, Done, DownloadGranted, FinishDownload
+from kernel.protocol.ids import ModelId
 from kernel.protocol.vocabulary import GoneReason, JobState
 from tests.acceptance.checks import assert_whole
 from tests.acceptance.orders import PLAIN, create_engine, submit
@@ -52,17 +53,20 @@ def test_of_fifty_clients_at_once_exactly_as_many_as_allowed_get_the_image_and_t
     assert_whole(server)
 
 
-def test_downloads_that_break_off_do_not_count(server_with_api: Server, go: Path) -> None:
-    server = server_with_api
+def test_a_right_to_download_that_was_never_used_is_free_again_after_a_restart(
+    server: Server, plain: ModelId
+) -> None:
     server.configure(images="delete_after_downloads = 1")
     server.start()
-    accepted = submit(server.line, create_engine(server.line, server.records.model_named(PLAIN)))
+    accepted = submit(server.line, create_engine(server.line, plain))
     server.records.wait_for_job(accepted.job_id, JobState.FINISHED)
-    url = f"http://127.0.0.1:{server.port}/v1/images/{accepted.image_ids[0]}/download"
+    claim = ClaimDownload(image_id=accepted.image_ids[0])
+    server.line.ask(claim, DownloadGranted)
+    assert server.line.refusal(claim) == "image_busy"
 
-    assert httpx.head(url, timeout=PATIENCE_S).status_code == 200
     server.kill()
     server.start()
 
-    assert fetch(url) is not None
-    assert fetch(url) is None
+    granted = server.line.ask(claim, DownloadGranted)
+    server.line.ask(FinishDownload(image_id=claim.image_id, ticket=granted.ticket, whole=True), Done)
+    assert server.line.refusal(claim) == "image_gone"

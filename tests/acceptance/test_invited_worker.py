@@ -1,6 +1,5 @@
 """A worker that a person starts with a ticket: it works like any other, and its ticket is good once."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from kernel.protocol.join import Join, write_join
 from kernel.protocol.vocabulary import EngineState, JobState, WorkerRole
 from tests.acceptance.orders import submit
 from tests.acceptance.patience import PATIENCE_S
-from tests.acceptance.processes import MARK, WORKER
+from tests.acceptance.processes import WORKER, environment
 from tests.acceptance.server import Server
 
 Process = subprocess.Popen[bytes]
@@ -42,7 +41,7 @@ def ticket_of(invited: WorkerInvited, folder: Path) -> Path:
 def start_by_hand(server: Server, ticket: Path) -> Process:
     command = [sys.executable, "-m", WORKER, "--join-file", str(ticket)]
     with (server.folder / "by-hand.log").open("ab") as log:
-        return subprocess.Popen(command, stderr=log, env=os.environ | {MARK: str(server.folder)})
+        return subprocess.Popen(command, stderr=log, env=environment(server.folder))
 
 
 @pytest.fixture

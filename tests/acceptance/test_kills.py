@@ -11,20 +11,19 @@ from threading import Event
 import pytest
 
 from kernel.protocol.ids import EngineId
-from kernel.protocol.vocabulary import JobState
-from kernel.views.rows import JobRow
+from kernel.protocol.vocabulary import JobState, ModelState
 from tests.acceptance.checks import assert_whole
 from tests.acceptance.killer import Killer
 from tests.acceptance.load import BusClient, Ledger, WebClient
-from tests.acceptance.orders import PLAIN, create_engine
+from tests.acceptance.orders import MODELS, PLAIN, create_engine
 from tests.acceptance.patience import wait_for
 from tests.acceptance.server import Server
 
 BUS_CLIENTS = 3
 WEB_CLIENTS = 2
 ENGINES = 2
-BLAMELESS = ("worker_crashed", "engine_failed")
-"""Why a job may fail here: its worker, or its engine's workers, were killed three times in a row."""
+BLAMELESS = {"worker_crashed", "engine_failed"}
+"""Why a job or a model may fail here: its worker, or its engine's workers, were killed again and again."""
 
 
 @pytest.mark.timeout(0)
@@ -38,16 +37,8 @@ def test_nothing_acknowledged_is_lost_doubled_or_stuck_however_often_processes_a
 
     ledgers = kill_under_load(server, engines, kills, kill_seed)
 
-    jobs = wait_until_quiet(server)
-    promised = {job_id: ids for ledger in ledgers for job_id, ids in ledger.jobs.items()}
-    deleted = {job_id for ledger in ledgers for job_id in ledger.deleted}
-    assert {job.job_id: job.image_ids for job in jobs} == {
-        job_id: ids for job_id, ids in promised.items() if job_id not in deleted
-    }
-    assert {job.error_code for job in jobs if job.status is JobState.FAILED} <= set(BLAMELESS)
-    ends = Counter(job.status for job in jobs)
-    assert ends[JobState.FINISHED] > len(jobs) / 2, ends
-
+    wait_until_quiet(server)
+    assert_promises_kept(server, ledgers)
     assert server.stop() == 0
     assert server.processes() == []
     server.start()
@@ -56,8 +47,10 @@ def test_nothing_acknowledged_is_lost_doubled_or_stuck_however_often_processes_a
 
 def kill_under_load(server: Server, engines: list[EngineId], kills: int, seed: int) -> list[Ledger]:
     """Kill so often while clients ask. Returns: what each client was promised."""
+    checkpoint = server.folder / "checkpoint.safetensors"
     bus = [
-        BusClient(server.new_line(), engines, random.Random(f"{seed} bus {n}")) for n in range(BUS_CLIENTS)
+        BusClient(server.new_line(), checkpoint, engines, random.Random(f"{seed} bus {n}"))
+        for n in range(BUS_CLIENTS)
     ]
     url = f"http://127.0.0.1:{server.port}"
     web = [WebClient(url, engines, random.Random(f"{seed} web {n}")) for n in range(WEB_CLIENTS)]
@@ -74,12 +67,37 @@ def kill_under_load(server: Server, engines: list[EngineId], kills: int, seed: i
     return ledgers
 
 
-def wait_until_quiet(server: Server) -> list[JobRow]:
-    """Wait until every job has ended. Returns: all of them."""
+def wait_until_quiet(server: Server) -> None:
+    """Wait until every job has ended and every model is inspected."""
 
     def are_ended() -> bool:
         status = server.line.status()
         return status.jobs_waiting == status.jobs_processing == 0
 
     wait_for("the end of every job", are_ended, patience_s=120)
-    return server.records.jobs()
+    wait_for("the end of every inspection", lambda: ModelState.DOWNLOADING not in model_states(server))
+
+
+def model_states(server: Server) -> set[ModelState]:
+    return {model.status for model in server.records.models()}
+
+
+def assert_promises_kept(server: Server, ledgers: list[Ledger]) -> None:
+    """Everything acknowledged is there once, as it was acknowledged, and nothing else is there."""
+    jobs = server.records.jobs()
+    promised = {job_id: ids for ledger in ledgers for job_id, ids in ledger.jobs.items()}
+    cancelled = {job_id for ledger in ledgers for job_id in ledger.cancelled}
+    deleted = {job_id for ledger in ledgers for job_id in ledger.deleted}
+    models = {model_id for ledger in ledgers for model_id in ledger.models}
+    assert {job.job_id: job.image_ids for job in jobs} == {
+        job_id: ids for job_id, ids in promised.items() if job_id not in deleted
+    }
+    ends = {job.job_id: job.status for job in jobs}
+    assert {ends[job_id] for job_id in cancelled - deleted} <= {JobState.CANCELLED}
+    assert {job.error_code for job in jobs if job.status is JobState.FAILED} <= BLAMELESS
+    tally = Counter(ends.values())
+    assert tally[JobState.FINISHED] > len(jobs) / 2, tally
+    found = {model.model_id: model for model in server.records.models()}
+    assert set(found) >= models
+    assert len(found) == len(models) + len(MODELS)
+    assert {found[model_id].error_code for model_id in models} <= BLAMELESS | {None}

@@ -13,7 +13,8 @@ from kernel.protocol.specs import JobRequest
 from kernel.protocol.vocabulary import EngineState, JobState, ModelType
 from tests.acceptance.checks import assert_whole
 from tests.acceptance.orders import a_job, submit
-from tests.acceptance.processes import MANAGER
+from tests.acceptance.patience import PATIENCE_S
+from tests.acceptance.processes import MANAGER, environment
 from tests.acceptance.server import Server
 
 
@@ -22,8 +23,9 @@ def refused_start(server: Server) -> tuple[int, str]:
     ended = subprocess.run(
         [sys.executable, "-m", MANAGER, "--config", str(server.config_file)],
         stderr=subprocess.PIPE,
+        env=environment(server.folder),
         text=True,
-        timeout=40,
+        timeout=PATIENCE_S,
         check=False,
     )
     return ended.returncode, ended.stderr.splitlines()[-1]
@@ -71,6 +73,20 @@ def test_a_second_manager_refuses_to_start_and_says_who_is_there(server: Server)
     assert server.line.status().pid == server.manager.pid
 
 
+def test_a_manager_of_another_folder_is_refused_the_same_bus_and_takes_no_traffic_away(
+    server: Server, other_server: Server
+) -> None:
+    server.start()
+    text = other_server.config_file.read_text()
+    other_server.config_file.write_text(text.replace('folder = "bus"', f'folder = "{server.folder}/bus"'))
+
+    code, words = refused_start(other_server)
+
+    assert code == 69
+    assert f"{server.folder}/bus is in use" in words
+    assert server.line.status().pid
+
+
 def test_a_damaged_database_is_refused(server: Server) -> None:
     for file in server.database_file.parent.glob(f"{server.database_file.name}*"):
         file.unlink()
@@ -109,18 +125,22 @@ def test_a_configuration_that_cannot_be_used_is_refused_with_the_way_out(
     assert told in words
 
 
-def test_files_that_belong_to_nothing_are_swept_and_pictures_stay(server: Server, engine: EngineId) -> None:
+def test_pictures_that_belong_to_nothing_are_swept_and_all_else_stays(
+    server: Server, engine: EngineId
+) -> None:
     accepted = submit(server.line, engine)
     server.records.wait_for_job(accepted.job_id, JobState.FINISHED)
     server.kill()
     picture = server.images / server.records.image(accepted.image_ids[0]).file_name
-    (server.images / "orphan.png").write_bytes(b"a picture whose row was never saved")
-    (server.images / f"{picture.name}.part").write_bytes(b"half of")
+    orphan = picture.with_stem(server.line.ids.text())
+    orphan.write_bytes(b"a picture whose row was never saved")
+    picture.with_name(f"{picture.name}.part").write_bytes(b"half of")
+    holiday = server.images / "holiday.png"
+    holiday.write_bytes(b"a person's own picture")
 
     server.start()
 
-    assert list(server.images.iterdir()) == [picture]
-    assert_whole(server)
+    assert set(server.images.iterdir()) == {picture, holiday}
 
 
 def test_an_answer_is_the_same_after_a_restart_and_nothing_is_done_twice(

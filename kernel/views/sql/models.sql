@@ -1,4 +1,7 @@
--- A page of models, newest first. There are few models: the filters need no index.
+-- model: one model
+SELECT * FROM model WHERE model_id = :model_id;
+
+-- models: a page of models, newest first. There are few models: the filters need no index
 SELECT * FROM model
 WHERE (:after IS NULL OR model_id < :after)
   AND (:status IS NULL OR status = :status)

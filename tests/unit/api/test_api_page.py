@@ -8,6 +8,7 @@ import pytest
 
 import api.http.errors  # noqa: F401  (its errors are part of the tree)
 from api.http import engine_types, job_types, model_types
+from api.http import errors as http_errors
 from api.http.problems import status_of
 from kernel.protocol.errors import all_errors
 from tests.unit.api.stage import Stage
@@ -54,11 +55,13 @@ def test_every_word_of_a_closed_set_is_on_the_page(document: Any) -> None:
         assert set(schema.get("enum", ())) <= CODE
 
 
-@pytest.mark.parametrize("code", sorted(set(all_errors()) - UNSEEN))
+@pytest.mark.parametrize("code", sorted(set(all_errors(http_errors.__name__)) - UNSEEN))
 def test_every_code_is_on_the_page_with_its_status(code: str) -> None:
     statuses = [int(row[1]) for row in error_rows() if f"`{code}`" in row[2]]
-    assert statuses == [status_of(all_errors()[code])]
+    assert statuses == [status_of(all_errors(http_errors.__name__)[code])]
 
 
 def test_the_page_names_no_code_that_there_is_not() -> None:
-    assert {code for row in error_rows() for code in re.findall(r"`(\w+)`", row[2])} <= set(all_errors())
+    assert {code for row in error_rows() for code in re.findall(r"`(\w+)`", row[2])} <= set(
+        all_errors(http_errors.__name__)
+    )

@@ -25,15 +25,15 @@ STARTING = {"error", "already_running", "bad_configuration"}
 """What never answers a request, and what stands for a mistake of ours."""
 
 
-@pytest.mark.parametrize("code", sorted(all_errors()))
+@pytest.mark.parametrize("code", sorted(all_errors(http_errors.__name__)))
 def test_every_error_has_a_status_that_is_no_accident(code: str) -> None:
-    status = status_of(all_errors()[code])
+    status = status_of(all_errors(http_errors.__name__)[code])
     assert 400 <= status < 600
     assert (status == 500) == (code in STARTING)
 
 
 def test_the_table_names_only_errors_that_exist() -> None:
-    assert set(STATUS) <= set(all_errors().values())
+    assert set(STATUS) <= set(all_errors(http_errors.__name__).values())
     assert http_errors.Malformed in STATUS
 
 

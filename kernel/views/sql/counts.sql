@@ -1,0 +1,11 @@
+-- count_engines: how many engines are in each state
+SELECT status AS state, count(*) AS count FROM engine GROUP BY status;
+
+-- count_images: the images that are still there, and their bytes
+SELECT count(*) AS count, coalesce(sum(size_bytes), 0) AS size_bytes FROM image WHERE gone_reason IS NULL;
+
+-- count_jobs: how many jobs are in each state
+SELECT status AS state, count(*) AS count FROM job GROUP BY status;
+
+-- count_models: how many models are in each state
+SELECT status AS state, count(*) AS count FROM model GROUP BY status;

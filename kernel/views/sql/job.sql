@@ -1,2 +1,0 @@
--- One job.
-SELECT * FROM job WHERE job_id = :job_id;

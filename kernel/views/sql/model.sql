@@ -1,2 +1,0 @@
--- One model.
-SELECT * FROM model WHERE model_id = :model_id;

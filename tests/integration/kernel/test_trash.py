@@ -1,0 +1,100 @@
+"""The trash: files whose rows are gone are removed, however many they are and whatever resists."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from kernel.core import actions
+from kernel.core.broker import Broker
+from kernel.core.events import Event, Now, StopAsked
+from kernel.core.ports import Limits
+from kernel.protocol.client import DeviceStatus
+from kernel.protocol.ids import Epoch, ImageId
+from kernel.shell import clock
+from kernel.shell.decode import Arrival
+from kernel.shell.files import Removed
+from kernel.shell.loop import TRASH_AT_ONCE, Loop
+from kernel.shell.recall import Recall
+from kernel.shell.store import Store
+from tests.integration.kernel.rows import NOW_MS
+from tests.integration.kernel.saving import saved
+
+MOST_TURNS = 20
+
+
+@dataclass
+class Remover:
+    """Removes everything at once, except what resists."""
+
+    resists: frozenset[str] = frozenset()
+    tries: int = 0
+    asked: list[Sequence[str]] = field(default_factory=list)
+
+    def remove(self, file_names: Sequence[str]) -> None:
+        self.tries += 1
+        self.asked.append(file_names)
+
+    def done(self) -> list[Removed]:
+        """What has been removed since the last call."""
+        asked, self.asked = self.asked, []
+        return [Removed(tuple(name for name in names if name not in self.resists)) for names in asked]
+
+
+@dataclass
+class QuietSources:
+    """Nothing comes but the outcomes of removals; after some turns the Manager is asked to stop."""
+
+    remover: Remover
+    removals: list[Removed] = field(default_factory=list)
+    turns: int = 0
+
+    def wait(self, timeout_s: float | None) -> list[Arrival]:
+        self.turns += 1
+        self.removals += self.remover.done()
+        return [Arrival(StopAsked())] if self.turns > MOST_TURNS else []
+
+
+@dataclass
+class TrashEffects:
+    """Only files can be removed."""
+
+    files: Remover
+    events: list[Event] = field(default_factory=list)
+    exit_code: int | None = None
+
+    def carry_out(self, effect: actions.Effect) -> None:
+        if isinstance(effect, actions.Exit):
+            self.exit_code = effect.code
+
+
+def no_devices() -> tuple[DeviceStatus, ...]:
+    return ()
+
+
+def left_after_a_while(store: Store, recall: Recall, remover: Remover) -> list[str]:
+    """Run the loop over this trash for some turns. Returns: what is still in it."""
+    broker = Broker(recall.snapshot(Epoch(1)), Limits(), clock.RandomFresh(), Now(0.0, 0))
+    sources, effects = QuietSources(remover), TrashEffects(remover)
+    assert Loop(broker, store, recall, sources, effects, clock.now, no_devices).run() == 0
+    return recall.trash(10_000)
+
+
+def fill(store: Store, count: int) -> None:
+    saved(store, *(actions.TrashPicture(ImageId(""), f"{number:04}.png", NOW_MS) for number in range(count)))
+
+
+def test_a_full_trash_is_emptied_to_the_last_file(store: Store, recall: Recall) -> None:
+    fill(store, 2 * TRASH_AT_ONCE + 1)
+    assert left_after_a_while(store, recall, Remover()) == []
+
+
+def test_files_that_resist_hold_up_no_others(store: Store, recall: Recall) -> None:
+    fill(store, 2 * TRASH_AT_ONCE + 1)
+    resists = frozenset({"images/0000.png", "images/0007.png"})
+    assert set(left_after_a_while(store, recall, Remover(resists))) == resists
+
+
+def test_a_file_that_resists_is_not_tried_over_and_over(store: Store, recall: Recall) -> None:
+    fill(store, 1)
+    remover = Remover(frozenset({"images/0000.png"}))
+    left_after_a_while(store, recall, remover)
+    assert remover.tries == 1
