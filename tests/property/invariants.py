@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from kernel.core import actions, due, engines, schedule
 from kernel.core.actions import Action, Save
+from kernel.core.jobs import MAX_CRASHES
+from kernel.core.rows import JobRow
 from kernel.core.tables import OPEN_JOB_STATES, WorkerState
 from kernel.core.world import Engine, Job, Worker, World
 from kernel.protocol import client
@@ -39,6 +41,7 @@ def check_action(world: Simulation, action: Action) -> None:
             stored = {i.position for i in database.images.values() if i.job_id == action.job_id}
             assert sorted(stored | set(action.positions)) == list(range(len(row.image_ids)))
             assert not stored & set(action.positions)
+            assert _is_next(world, row)
         case actions.LaunchWorker(worker_id) | actions.MintTicket(worker_id=worker_id):
             epoch, _, number = worker_id.removeprefix("w").partition("-")
             assert (int(epoch), int(number)) > max(world.seen_workers, default=(0, 0))
@@ -57,6 +60,13 @@ def check_action(world: Simulation, action: Action) -> None:
             pass
     if isinstance(action, OF_A_WORKER):
         assert action.worker_id in world.has_process
+
+
+def _is_next(world: Simulation, row: JobRow) -> bool:
+    """No job of the same engine that waits stands before this one."""
+    rivals = [r for r in world.database.jobs.values() if r.engine_id == row.engine_id]
+    waiting = [(-r.priority, r.seq) for r in rivals if r.status is JobState.WAITING]
+    return (-row.priority, row.seq) < min(waiting, default=(1 << 62, 0))
 
 
 def check_world(simulation: Simulation) -> None:
@@ -120,6 +130,7 @@ def _job_has_one_owner(simulation: Simulation, world: World, job: Job) -> None:
 
 
 def _something_will_happen(world: World, job: Job) -> None:
+    assert job.row.crashes < MAX_CRASHES
     engine = world.engines[job.row.engine_id]
     if job.row.status is JobState.PROCESSING:
         assert job.worker_id in world.workers
@@ -143,6 +154,9 @@ def _worker_is_watched(world: World, worker: Worker) -> None:
         WorkerState.DRAINING: (due.Silence(worker_id), due.Drain(worker_id)),
         WorkerState.DOOMED: (due.Kill(worker_id),),
     }
+    assert len(worker.slots) <= worker.capacity + schedule.PREFETCH
+    held = [world.jobs[job_id].row for job_id in worker.slots if job_id in world.jobs]
+    assert len(worker.slots) <= 1 or not any(row.crashes for row in held), "suspects run alone"
     watched = any(item in world.timers for item in wanted[worker.state])
     assert watched or due.Kill(worker_id) in world.timers, worker
     if worker.slots and worker.state is not WorkerState.DOOMED:

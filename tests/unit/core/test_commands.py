@@ -157,7 +157,7 @@ def test_status_says_what_there_is():
 
 def test_status_counts_a_job_as_running_only_while_it_runs():
     story = Story()
-    engine_id, worker_id = story.running_engine()
+    engine_id, _worker_id = story.running_engine()
     jobs = [story.submit(engine_id) for _ in range(4)]
 
     def counts() -> tuple[int, int]:

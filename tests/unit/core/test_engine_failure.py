@@ -1,13 +1,15 @@
 """Engines that cannot be loaded: what becomes of them and of the jobs that wait."""
 
+from dataclasses import replace
+
 from kernel.core.actions import LaunchWorker, SaveJob, TerminateWorker
 from kernel.core.engines import FAILED_AT_ONCE, PAUSE_S
 from kernel.core.events import DeadlinePassed
 from kernel.core.ports import Limits
 from kernel.protocol import client
 from kernel.protocol import worker as wire
-from kernel.protocol.vocabulary import EngineState, JobState
-from tests.unit.core.samples import downloading, spec
+from kernel.protocol.vocabulary import EngineState, JobState, ModelState, ModelType
+from tests.unit.core.samples import checkpoint, downloading, spec
 from tests.unit.core.story import Story, only
 
 
@@ -135,7 +137,15 @@ def test_job_that_comes_while_the_waiting_ones_are_failed_fails_with_them():
 
 
 def test_engine_is_created_only_on_a_checkpoint_that_is_ready():
-    story = Story(downloading("new"))
-    assert story.refusal(client.CreateEngine(spec=spec(checkpoint="new"))).code == "model_not_ready"
-    assert story.refusal(client.CreateEngine(spec=spec(checkpoint="none"))).fields[0].field == "checkpoint"
+    lora = replace(checkpoint("lora"), model_type=ModelType.LORA)
+    broken = replace(checkpoint("broken"), status=ModelState.ERROR, error="no header")
+    story = Story(downloading("new"), lora, broken)
+
+    def refusal(model_id: str) -> client.Refused:
+        return story.refusal(client.CreateEngine(spec=spec(checkpoint=model_id)))
+
+    assert refusal("new").code == "model_not_ready"
+    assert "no header" in refusal("broken").detail
+    for model_id in ("lora", "none"):
+        assert refusal(model_id).fields[0].field == "checkpoint"
     assert not story.database.engines

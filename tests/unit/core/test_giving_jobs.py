@@ -163,6 +163,39 @@ def test_job_that_cannot_be_made_is_refused_with_the_name_of_the_field(field, wr
     assert not story.database.jobs
 
 
+@pytest.mark.parametrize(
+    ("field", "wrong", "right"),
+    [
+        ("seed", -1, 0),
+        ("seed", 2**63, 2**63 - 1),
+        ("guidance_scale", float("nan"), 0.0),
+        ("guidance_scale", float("inf"), 1e9),
+    ],
+)
+def test_number_that_the_database_cannot_hold_is_refused(field, wrong, right):
+    story = Story()
+    engine_id = story.engine()
+    refused = story.refusal(submit(engine_id, **{field: wrong}))
+    assert [problem.field for problem in refused.fields] == [field]
+    assert story.submit(engine_id, **{field: right})
+
+
+def test_seed_of_every_picture_must_fit():
+    story = Story()
+    engine_id = story.engine()
+    assert story.refusal(submit(engine_id, seed=2**63 - 2, count=3)).fields[0].field == "seed"
+    assert story.submit(engine_id, seed=2**63 - 3, count=3)
+
+
+@pytest.mark.parametrize("priority", [2**63, -(2**63)])
+def test_priority_that_the_database_cannot_hold_is_refused(priority):
+    story = Story()
+    engine_id = story.engine()
+    assert story.refusal(submit(engine_id, priority)).fields[0].field == "priority"
+    sign = 1 if priority > 0 else -1
+    assert story.submit(engine_id, priority - sign)
+
+
 def test_picture_of_more_pixels_than_allowed_is_refused():
     story = Story(limits=Limits(max_pixels=64 * 64))
     engine_id = story.engine()

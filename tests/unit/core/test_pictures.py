@@ -137,6 +137,20 @@ def test_picture_of_a_former_worker_is_told_to_the_present_one():
     assert story.job_state(job_id) is JobState.FINISHED
 
 
+def test_word_of_a_former_worker_that_it_is_done_does_not_count_for_the_next_one():
+    story = Story()
+    engine_id, worker_id = story.running_engine()
+    job_id = story.submit(engine_id)
+    story.done(job_id, warnings=("the prompt was cut",))
+    story.exits(worker_id)
+    story.up()
+    story.picture(job_id)
+    story.stored(job_id)
+    assert story.job_state(job_id) is JobState.PROCESSING
+    story.done(job_id)
+    assert story.job(job_id).warnings == ()
+
+
 def test_picture_stored_after_its_job_was_cancelled_goes_to_the_trash():
     story = Story()
     engine_id, _ = story.running_engine()

@@ -157,6 +157,13 @@ def test_api_that_does_not_end_is_killed():
     assert story.companion_exits() == [Exit(0)]
 
 
+def test_second_signal_while_the_api_ends_changes_nothing():
+    story = Story(limits=Limits(with_api=True))
+    story.stop()
+    assert story.stop() == []
+    assert story.companion_exits() == [Exit(0)]
+
+
 def test_api_that_dies_is_started_again_later_each_time():
     story = Story(limits=Limits(with_api=True))
     for pause_s in (0.4, 0.8, 1.6):
