@@ -82,6 +82,9 @@ def check_world(simulation: Simulation) -> None:
         _worker_is_watched(world, worker)
     for engine in world.engines.values():
         _engine_makes_sense(world, engine)
+    if not simulation.had_guests:
+        running = sum(engine.is_running for engine in world.engines.values())
+        assert running <= world.limits.max_running, "only guests may be too many"
     for item in world.timers._when_s:
         assert _exists(world, item), item
     _claims_are_within_limits(simulation, world)
@@ -154,6 +157,12 @@ def _worker_is_watched(world: World, worker: Worker) -> None:
         WorkerState.DRAINING: (due.Silence(worker_id), due.Drain(worker_id)),
         WorkerState.DOOMED: (due.Kill(worker_id),),
     }
+    assert (
+        worker.state in (WorkerState.INVITED, WorkerState.LAUNCHED)
+        or due.Hello(worker_id) not in world.timers
+    )
+    if worker.role is WorkerRole.ENGINE and worker.state is not WorkerState.LOADING:
+        assert due.Load(worker_id) not in world.timers
     assert len(worker.slots) <= worker.capacity + schedule.PREFETCH
     held = [world.jobs[job_id].row for job_id in worker.slots if job_id in world.jobs]
     assert len(worker.slots) <= 1 or not any(row.crashes for row in held), "suspects run alone"

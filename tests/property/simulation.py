@@ -69,6 +69,7 @@ class Simulation(Story):
         """The Manager starts. Local workers of an earlier one are gone with it, guests are still there."""
         self.processes = {p.worker_id: p for p in self.processes.values() if not p.is_local}
         self.has_process: dict[WorkerId, bool] = {}
+        self.had_guests = False
         self.writes, self.has_exited = [], False
         found = super().begin()
         check_world(self)
@@ -105,6 +106,7 @@ class Simulation(Story):
                 epoch, _, number = worker_id.removeprefix("w").partition("-")
                 self.seen_workers.append((int(epoch), int(number)))
                 self.has_process[worker_id] = isinstance(effect, actions.LaunchWorker)
+                self.had_guests = self.had_guests or not self.has_process[worker_id]
             case actions.ForgetWorker(worker_id):
                 del self.has_process[worker_id]
             case actions.GiveJob():
