@@ -38,7 +38,7 @@ class NoRecall(Recall):
     def facts(self, key: str, ask: client.Ask) -> Facts:
         return Facts()
 
-    def job_spec(self, job_id: JobId) -> JobSpec:
+    def job_spec(self, job_id: JobId) -> JobSpec | None:
         return self.specs.pop(job_id)
 
 
