@@ -14,7 +14,10 @@ from kernel.protocol.vocabulary import ModelBase
 
 # Every released checkpoint normalises in 32 groups; narrower relatives in as many as fit.
 _NORM_GROUPS = 32
+# SD 1.5 has eight heads at every level; narrow relatives fewer, of 16 channels at the highest one, for
+# attention over heads of 4 channels takes twice the time.
 _SD_HEADS = 8
+_SD_LEAST_HEAD_WIDTH = 16
 _PIXELS_PER_LATENT = 8
 # Six numbers: original size, crop, target size (SDXL report, arXiv:2307.01952).
 _SIZE_NUMBERS = 6
@@ -43,7 +46,7 @@ def unet_config(architecture: Architecture) -> Config:
         "use_linear_projection": shape.uses_linear_projection,
         "norm_num_groups": gcd(_NORM_GROUPS, *shape.channels),
         # By this name diffusers means the number of heads.
-        "attention_head_dim": _SD_HEADS,
+        "attention_head_dim": max(1, min(_SD_HEADS, shape.channels[0] // _SD_LEAST_HEAD_WIDTH)),
     }
     if architecture.base is ModelBase.SDXL:
         config |= _sdxl_additions(architecture)

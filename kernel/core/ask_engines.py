@@ -1,6 +1,6 @@
 """What clients ask about engines."""
 
-from kernel.core import actions, due, engines, record, schedule, workers
+from kernel.core import actions, due, engines, numbers, record, schedule, workers
 from kernel.core.events import Asked
 from kernel.core.rows import EngineRow, ModelRow
 from kernel.core.world import Engine, World
@@ -22,10 +22,11 @@ from kernel.protocol.vocabulary import EngineState, ModelState, ModelType, Phase
 def create(world: World, ask: client.CreateEngine) -> client.BrokerReply:
     """Create an engine, and start it if asked to.
 
-    Raises: InvalidField, if there is no such checkpoint; ModelNotReady; NameTaken; NotEnoughMemory,
+    Raises: InvalidField, also if there is no such checkpoint; ModelNotReady; NameTaken; NotEnoughMemory,
     if it should start and there is no room; ShuttingDown.
     """
     spec = ask.spec
+    numbers.check_finite(spec)
     _check_checkpoint(world, spec.checkpoint)
     if spec.name is not None and spec.name in world.engine_names:
         raise NameTaken(f"another engine is called {spec.name!r}: choose another name")

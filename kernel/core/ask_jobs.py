@@ -1,9 +1,8 @@
 """What clients ask about jobs."""
 
-from math import isfinite
 from typing import Final, TypeVar
 
-from kernel.core import ask_engines, jobs, record, schedule
+from kernel.core import ask_engines, jobs, numbers, record, schedule
 from kernel.core.events import Facts
 from kernel.core.rows import EngineRow, JobRow
 from kernel.core.world import Engine, World
@@ -23,8 +22,6 @@ from kernel.protocol.vocabulary import JobState, ModelBase, Phase
 
 T = TypeVar("T")
 QUEUE_RETRY_S: Final = 5.0
-MAX_INTEGER: Final = 2**63 - 1
-"""The largest INTEGER of SQLite."""
 LATENT_CELL_PX: Final = 8
 """One latent stands for 8 x 8 pixels in every Stable Diffusion VAE."""
 NATIVE_SIZES_PX: Final = {ModelBase.SD: 512, ModelBase.SDXL: 1024}
@@ -39,7 +36,9 @@ def submit(world: World, ask: client.SubmitJob) -> client.BrokerReply:
     seed = world.fresh.seed() if ask.request.seed is None else ask.request.seed
     spec = resolve(ask.request, engine.row, _native_size_px(world, engine), seed)
     _check_size(world, spec)
-    _check_numbers(ask.priority, spec)
+    numbers.check_priority(ask.priority)
+    numbers.check_seeds(spec)
+    numbers.check_finite(spec)
     _check_can_queue(world)
     if ask.validate_only:
         return client.JobValid(engine_id=engine.row.engine_id)
@@ -87,16 +86,6 @@ def _check_size(world: World, spec: JobSpec) -> None:
         raise wrong_field("steps", "at least 1 step is needed")
     if spec.count < 1:
         raise wrong_field("count", "at least 1 picture is needed")
-
-
-def _check_numbers(priority: int, spec: JobSpec) -> None:
-    """Refuse what a column of the database could not hold, of the first picture and of the last."""
-    if not 0 <= spec.seed <= MAX_INTEGER - (spec.count - 1):
-        raise wrong_field("seed", f"seeds of {spec.count} pictures lie in 0 .. {MAX_INTEGER}")
-    if abs(priority) > MAX_INTEGER:
-        raise wrong_field("priority", f"a priority lies in -{MAX_INTEGER} .. {MAX_INTEGER}")
-    if not isfinite(spec.guidance_scale):
-        raise wrong_field("guidance_scale", "a guidance scale is a finite number")
 
 
 def _check_can_queue(world: World) -> None:

@@ -24,6 +24,7 @@ from kernel.core.broker import Broker
 from kernel.core.events import Asked, DeadlinePassed, Event, Now, Reported, StatusAsked
 from kernel.protocol import worker
 from kernel.protocol.client import DeviceStatus
+from kernel.protocol.codec import Frame
 from kernel.protocol.vocabulary import ChangeKind
 from kernel.shell import journal
 from kernel.shell.decode import Arrival
@@ -54,7 +55,7 @@ class Loop:
 
     def run(self) -> int:
         """Live until the core says Exit. Returns: the exit code."""
-        self._commit(self.broker.start(self.clock()))
+        self._finish(self._save_all(self.broker.start(self.clock())))
         while self.effects.exit_code is None:
             self._batch(self.sources.wait(self._patience_s()))
             self._empty_trash()
@@ -67,33 +68,25 @@ class Loop:
         return None if deadline_s is None else max(0.0, deadline_s - self.clock().mono_s)
 
     def _batch(self, arrivals: list[Arrival]) -> None:
-        """Handle all that came, in one transaction."""
+        """Handle all that came, in one transaction. What one event saves, the facts of the next one show."""
         now = self.clock()
         arrivals += map(Arrival, self.effects.events)
         self.effects.events = []
         deadline_s = self.broker.next_deadline()
         if deadline_s is not None and deadline_s <= now.mono_s:
             arrivals.append(Arrival(DeadlinePassed()))
-        if not arrivals:
-            return
         effects: list[Effect] = []
         for arrival in arrivals:
-            self._handle(arrival, now, effects)
-        self.store.commit()
-        for effect in effects:
-            self.effects.carry_out(effect)
+            effects += self._handle(arrival, now)
+        self._finish(effects)
 
-    def _handle(self, arrival: Arrival, now: Now, effects: list[Effect]) -> None:
+    def _handle(self, arrival: Arrival, now: Now) -> list[Effect]:
         event = self._with_facts(arrival.event)
-        log.debug("event=%s", event)
-        for action in self.broker.handle(event, now):
-            if isinstance(action, Save):
-                self._save(action)
-            else:
-                log.debug("action=%s", action)
-                effects.append(action)
-                if isinstance(action, StorePicture):
-                    self._keep_picture(action, arrival)
+        journal.debug(log, event)
+        effects = self._save_all(self.broker.handle(event, now))
+        if arrival.blob is not None:
+            self._keep_blob(event, arrival.blob, effects)
+        return effects
 
     def _with_facts(self, event: Event) -> Event:
         match event:
@@ -104,10 +97,24 @@ class Loop:
             case _:
                 return event
 
-    def _keep_picture(self, action: StorePicture, arrival: Arrival) -> None:
-        match arrival:
-            case Arrival(Reported(report=worker.ImageReady() as report), blob) if blob is not None:
-                self.effects.keep_picture(action, report, blob)
+    def _keep_blob(self, event: Event, blob: Frame, effects: list[Effect]) -> None:
+        """Keep a picture's bytes, if the core wants them stored; it does not want each one that comes."""
+        match event:
+            case Reported(report=worker.ImageReady() as report):
+                for effect in effects:
+                    if isinstance(effect, StorePicture):
+                        self.effects.keep_picture(effect, report, blob)
+
+    def _save_all(self, actions: list[Action]) -> list[Effect]:
+        """Put the saves into the transaction. Returns: the rest, for after the commit."""
+        effects: list[Effect] = []
+        for action in actions:
+            journal.debug(log, action)
+            if isinstance(action, Save):
+                self._save(action)
+            else:
+                effects.append(action)
+        return effects
 
     def _save(self, save: Save) -> None:
         self.store.save(save)
@@ -116,14 +123,8 @@ class Loop:
         if isinstance(save, RecordChange) and save.row.kind in (ChangeKind.ENGINE, ChangeKind.MODEL):
             log.info(journal.line("changed", kind=save.row.kind, id=save.row.id, state=save.row.state))
 
-    def _commit(self, actions: list[Action]) -> None:
-        """The start's own batch."""
-        effects: list[Effect] = []
-        for action in actions:
-            if isinstance(action, Save):
-                self._save(action)
-            else:
-                effects.append(action)
+    def _finish(self, effects: list[Effect]) -> None:
+        """Make the batch durable; only then let the world see it."""
         self.store.commit()
         for effect in effects:
             self.effects.carry_out(effect)

@@ -5,11 +5,12 @@ import sys
 from pathlib import Path
 
 import apsw
+import msgspec
 import pytest
 
-from kernel.protocol.client import JobAccepted, ModelAccepted, RegisterModel, SubmitJob
-from kernel.protocol.ids import EngineId
-from kernel.protocol.specs import JobRequest
+from kernel.protocol.client import CreateEngine, JobAccepted, ModelAccepted, RegisterModel, SubmitJob
+from kernel.protocol.ids import EngineId, ModelId
+from kernel.protocol.specs import EngineSpec, JobRequest
 from kernel.protocol.vocabulary import EngineState, JobState, ModelType
 from tests.acceptance.checks import assert_whole
 from tests.acceptance.orders import a_job, submit
@@ -168,17 +169,32 @@ def test_a_model_that_was_being_inspected_is_inspected_after_a_restart(server: S
     server.records.wait_for_model(model_id)
 
 
+NAN = float("nan")
+
+
 @pytest.mark.parametrize(
-    "request_",
-    [JobRequest(seed=2**63), JobRequest(seed=2**63 - 1, count=2), JobRequest(guidance_scale=float("nan"))],
-    ids=["seed", "seed of the last picture", "not a number"],
+    "ask",
+    [
+        SubmitJob(request=JobRequest(seed=2**63)),
+        SubmitJob(request=JobRequest(seed=2**63 - 1, count=2)),
+        SubmitJob(request=JobRequest(), priority=2**63),
+        SubmitJob(request=JobRequest(guidance_scale=NAN)),
+        SubmitJob(request=JobRequest(scheduler_config={"eta": NAN})),
+    ],
+    ids=["seed", "last seed", "priority", "guidance scale", "scheduler option"],
 )
-def test_a_number_that_no_database_holds_is_refused_and_the_manager_lives(
-    server: Server, engine: EngineId, request_: JobRequest
+def test_a_job_with_a_number_that_no_database_holds_is_refused(
+    server: Server, engine: EngineId, ask: SubmitJob
 ) -> None:
-    assert server.line.refusal(SubmitJob(engine_id=engine, request=request_)) == "invalid_field"
-    assert server.line.refusal(SubmitJob(engine_id=engine, request=JobRequest(), priority=2**63))
+    """Stored, it would end the Manager, and every later one at its start."""
+    assert server.line.refusal(msgspec.structs.replace(ask, engine_id=engine)) == "invalid_field"
     assert server.records.jobs() == []
+
+
+def test_an_engine_with_a_number_that_no_database_holds_is_refused(server: Server, plain: ModelId) -> None:
+    server.start()
+    spec = EngineSpec(checkpoint=plain, guidance_scale=NAN)
+    assert server.line.refusal(CreateEngine(spec=spec)) == "invalid_field"
 
 
 def test_the_largest_seed_is_a_seed(server: Server, engine: EngineId) -> None:

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
-PACKAGES: Final = ("kernel", "api", "engine_worker", "conf")
+PACKAGES: Final = ("kernel", "api", "engine_worker", "conf", "training")
 
 
 def sources() -> list[Path]:
-    """Every Python file of the shipped packages, relative to the root."""
+    """Every Python file of the packages, relative to the root."""
     return sorted(path.relative_to(ROOT) for name in PACKAGES for path in (ROOT / name).rglob("*.py"))
 
 

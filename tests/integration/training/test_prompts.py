@@ -1,0 +1,40 @@
+"""The prompts of a step say their pictures, some are dropped, and they are the same each time."""
+
+import numpy as np
+import pytest
+import torch
+
+from training.prompts import PromptWriter, plain_caption
+from training.scenes import Scene, training_scenes
+from training.tokens import encode
+
+pytestmark = pytest.mark.torch
+END = 49407
+
+
+def _name(scene: Scene, _: np.random.Generator) -> str:
+    return scene.shape.value
+
+
+def test_the_same_step_gets_the_same_prompts_and_another_step_others() -> None:
+    writer = PromptWriter(training_scenes(), batch=8, seed=0, caption=plain_caption)
+    first, again, other = writer(3), writer(3), writer(4)
+    assert torch.equal(first.tokens, again.tokens)
+    assert torch.equal(first.pictures, again.pictures)
+    assert not torch.equal(first.pictures, other.pictures)
+
+
+def test_each_prompt_says_its_picture_or_nothing() -> None:
+    known = training_scenes()
+    prompts = PromptWriter(known, batch=64, seed=0, caption=_name)(0)
+    texts = [
+        "" if dropped else known[picture].shape.value
+        for picture, dropped in zip(prompts.pictures.tolist(), prompts.is_dropped.tolist(), strict=True)
+    ]
+    assert 0 < texts.count("") < 20
+    assert torch.equal(prompts.tokens, encode(texts))
+
+
+def test_new_words_are_tokens_behind_the_last() -> None:
+    tokens = encode(["a <dusk> <dusk>_1"], added=("<dusk>", "<dusk>_1"))[0]
+    assert tokens[1:5].tolist() == [320, END + 1, END + 2, END]

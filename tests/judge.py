@@ -1,0 +1,259 @@
+"""Looks at a picture with plain image processing and says which scene it shows: shape, colours, place,
+size, each with a confidence.
+
+It knows nothing of models: the background is what the border shows, the shape is the largest patch that
+differs from
+it, and the patch's outline is compared with the smallest circle, rectangle and triangle around it.
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from training.captions import Attribute
+from training.scenes import CENTRE, RADIUS, RGB, Colour, Place, Scene, Shape, Size
+
+Picture: TypeAlias = NDArray[np.uint8]
+"""(height, width, 3), RGB, 0..255."""
+Mask: TypeAlias = NDArray[np.uint8]
+"""(height, width), 0 or 1."""
+Lab: TypeAlias = NDArray[np.float32]
+"""(height, width, 3) or (pixels, 3), CIE Lab."""
+
+SIDE_PX = 256
+"""Every picture is looked at in this size: corners of small shapes then show, and lengths mean the same."""
+BORDER_PX = 8
+"""Width of the border that shows the background."""
+SPECK_PX = 5
+"""What is narrower is no shape."""
+LEAST_DIFFERENCE = 12.0
+"""In CIE Lab: less is the unevenness of one colour. The nearest names, blue and purple, are 34 apart."""
+LEAST_AREA = 0.004
+"""In areas of the picture; the smallest shape covers 0.026."""
+WHOLE_SHARE = 0.8
+"""Of all that differs lies in one patch, unless the shape is cut into stripes."""
+STRIPE_PX = 23
+"""The widest gap between two stripes."""
+MIDDLE = 0.08
+"""How far the middle columns reach to both sides, in widths of the shape; a star has one limb there."""
+RIM_PX = (3.0, 7.0)
+"""Depth of the middle of an outline."""
+CORE_PX = 14.0
+"""Depth that no outline reaches."""
+STAR_SOLIDITY = 0.83
+"""A star covers 0.66 of its convex hull, the others all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the picture shows, and how sure that is, from 0 (a guess) to 1 (beyond doubt)."""
+
+    scene: Scene
+    confidence: dict[Attribute, float]
+
+    def agrees(self, asked: Scene) -> dict[Attribute, bool]:
+        """Compare with the scene that was asked for, attribute by attribute."""
+        return {
+            attribute: getattr(self.scene, attribute.value) is getattr(asked, attribute.value)
+            for attribute in Attribute
+        }
+
+
+class NothingThere(LookupError):
+    """The picture shows no shape: nothing differs enough from the background."""
+
+
+def judge(picture: Picture) -> Verdict:
+    """Say what the picture shows.
+
+    Raises: NothingThere, if there is no patch that differs from the background.
+    """
+    lab = _lab(picture)
+    border = _border(lab)
+    background, background_sure = _name(border)
+    patch = find_patch(picture)
+    colour, colour_sure = _name(lab[_inner(patch, find_difference(picture)) == 1])
+    shape, shape_sure = _shape(patch)
+    place, place_sure = _place(patch)
+    size, size_sure = _size(patch)
+    sure = (shape_sure, colour_sure, background_sure, place_sure, size_sure)
+    return Verdict(Scene(shape, colour, background, place, size), dict(zip(Attribute, sure, strict=True)))
+
+
+def find_patch(picture: Picture) -> Mask:
+    """Find the largest patch that differs from the border; its holes and stripes belong to it.
+
+    Raises: NothingThere, if there is none.
+    """
+    differs = find_difference(picture)
+    whole = _largest(differs)
+    if whole.sum() < WHOLE_SHARE * differs.sum():
+        whole = _largest(_reshaped(differs, cv2.MORPH_CLOSE, STRIPE_PX))
+    if whole.sum() < LEAST_AREA * differs.size:
+        raise NothingThere("no patch differs from the background")
+    return _filled(whole)
+
+
+def find_difference(picture: Picture) -> Mask:
+    """Mark the pixels that differ from the border, without specks."""
+    lab = _lab(picture)
+    apart = np.linalg.norm(lab - np.median(_border(lab), axis=0), axis=2)
+    limit = max(LEAST_DIFFERENCE, _between_two_levels(apart))
+    differs: Mask = (apart > limit).astype(np.uint8)
+    return _reshaped(differs, cv2.MORPH_OPEN, SPECK_PX)
+
+
+def is_striped(picture: Picture) -> bool:
+    """Tell whether the background shows through the shape in bars: its middle columns meet the shape more
+    than once.
+
+    Raises: NothingThere, if there is no shape.
+    """
+    columns = np.flatnonzero(find_patch(picture).any(axis=0))
+    middle = round(float(columns.mean()))
+    reach = max(1, round(MIDDLE * len(columns)))
+    difference = find_difference(picture)[:, middle - reach : middle + reach + 1].astype(np.int8)
+    meetings = (np.diff(difference, axis=0, prepend=0) == 1).sum(axis=0)
+    return float(np.median(meetings)) > 1
+
+
+def outline_strength(picture: Picture) -> float:
+    """Measure how far the colour of the shape's rim is from the colour of its middle, in CIE Lab.
+
+    Raises: NothingThere, if there is no shape.
+    """
+    lab, patch = _lab(picture), find_patch(picture)
+    depth = cv2.distanceTransform(patch, cv2.DIST_L2, 5)
+    rim = (depth > RIM_PX[0]) & (depth < RIM_PX[1])
+    middle = depth > min(CORE_PX, 0.8 * float(depth.max()))
+    return float(np.linalg.norm(np.median(lab[rim], axis=0) - np.median(lab[middle], axis=0)))
+
+
+def mean_chroma(picture: Picture) -> float:
+    """Measure how colourful the picture is, in CIE Lab; grey has 0."""
+    return float(np.linalg.norm(_lab(picture)[:, :, 1:], axis=2).mean())
+
+
+def mean_warmth(picture: Picture) -> float:
+    """Measure how yellow (above 0) or blue (below 0) the picture is, in CIE Lab."""
+    return float(_lab(picture)[:, :, 2].mean())
+
+
+def _largest(differs: Mask) -> Mask:
+    """Keep the largest of the patches; nothing, if there is none."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(differs)
+    if count < 2:
+        return np.zeros_like(differs)
+    largest: Mask = (labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())).astype(np.uint8)
+    return largest
+
+
+def _reshaped(mask: Mask, operation: int, reach: int) -> Mask:
+    """Open or close a mask by a square."""
+    reshaped: Mask = cv2.morphologyEx(mask, operation, np.ones((reach, reach), np.uint8))
+    return reshaped
+
+
+def _shape(patch: Mask) -> tuple[Shape, float]:
+    """Name the outline by what it fills best."""
+    outline = _outline(patch)
+    area = cv2.contourArea(outline)
+    solidity = area / max(cv2.contourArea(cv2.convexHull(outline)), 1.0)
+    if solidity < STAR_SOLIDITY:
+        return Shape.STAR, _sure((STAR_SOLIDITY - solidity) / (STAR_SOLIDITY - 0.66))
+    _, radius = cv2.minEnclosingCircle(outline)
+    _, sides, _ = cv2.minAreaRect(outline)
+    triangle_area, _ = cv2.minEnclosingTriangle(outline)
+    fills = {
+        Shape.CIRCLE: area / (np.pi * radius**2),
+        Shape.SQUARE: area / max(sides[0] * sides[1], 1.0),
+        Shape.TRIANGLE: area / max(triangle_area, 1.0),
+    }
+    best, second = sorted(fills, key=lambda shape: -fills[shape])[:2]
+    return best, _sure((fills[best] - fills[second]) / 0.15)
+
+
+def _place(patch: Mask) -> tuple[Place, float]:
+    """Name the place whose centre is nearest to the middle of the patch's bounding circle."""
+    (x, y), _ = cv2.minEnclosingCircle(_outline(patch))
+    height, width = patch.shape
+    away = {
+        place: float(np.hypot(x / width - at_x, y / height - at_y)) for place, (at_x, at_y) in CENTRE.items()
+    }
+    best, second = sorted(away, key=lambda place: away[place])[:2]
+    return best, _sure(1 - away[best] / away[second])
+
+
+def _size(patch: Mask) -> tuple[Size, float]:
+    """Name the size by the radius of the disc of the same area, against the mean of the two ratios."""
+    radius = float(np.sqrt(patch.mean() / np.pi))
+    limit = float(np.sqrt(RADIUS[Size.SMALL] * RADIUS[Size.LARGE]))
+    ratio = radius / limit
+    return (Size.LARGE if ratio > 1 else Size.SMALL), _sure(abs(float(np.log(ratio))) / 0.3)
+
+
+def _name(lab: Lab) -> tuple[Colour, float]:
+    """Name the middle colour of some pixels by the nearest name. Shapes: (pixels, 3)."""
+    middle = np.median(lab.reshape(-1, 3), axis=0)
+    names = _converted(np.array([[RGB[colour] for colour in Colour]], dtype=np.uint8))[0]
+    apart = np.linalg.norm(names - middle, axis=1)
+    best, second = np.argsort(apart)[:2]
+    return list(Colour)[int(best)], _sure(1 - float(apart[best] / apart[second]))
+
+
+def _sure(value: float) -> float:
+    return float(np.clip(value, 0, 1))
+
+
+def _lab(picture: Picture) -> Lab:
+    """Convert to CIE Lab, where distances are what eyes see, in the size that everything is looked at in."""
+    way = cv2.INTER_AREA if len(picture) > SIDE_PX else cv2.INTER_LINEAR
+    return _converted(cv2.resize(picture, (SIDE_PX, SIDE_PX), interpolation=way))
+
+
+def _converted(picture: Picture) -> Lab:
+    lab: Lab = cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    return lab
+
+
+def _border(
+    lab: Lab,
+) -> Lab:
+    """Give the pixels along the four sides. Shapes: (pixels, 3)."""
+    ring = np.ones(lab.shape[:2], dtype=bool)
+    ring[BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX] = False
+    border: Lab = lab[ring]
+    return border
+
+
+def _between_two_levels(apart: Lab) -> float:
+    """Split background from shape where the two are best told apart (N. Otsu, 1979)."""
+    top = float(apart.max()) or 1.0
+    level, _ = cv2.threshold((apart / top * 255).astype(np.uint8), 0, 255, cv2.THRESH_OTSU)
+    return float(level) / 255 * top
+
+
+def _filled(patch: Mask) -> Mask:
+    """Fill the patch's holes."""
+    filled: Mask = cv2.drawContours(np.zeros_like(patch), [_outline(patch)], -1, 1, cv2.FILLED)
+    return filled
+
+
+def _inner(patch: Mask, differs: Mask) -> Mask:
+    """Keep the half of the patch that is farthest from its edge, and so from a blurred edge and from an
+    outline.
+
+    Where stripes of the background cross it, they are left out too.
+    """
+    depth = cv2.distanceTransform(patch, cv2.DIST_L2, 5)
+    inner: Mask = (depth > 0.5 * depth.max()).astype(np.uint8)
+    return inner & differs if (inner & differs).any() else inner
+
+
+def _outline(patch: Mask) -> NDArray[np.int32]:
+    outlines, _ = cv2.findContours(patch, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    outline: NDArray[np.int32] = max(outlines, key=cv2.contourArea)
+    return outline

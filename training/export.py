@@ -1,0 +1,96 @@
+"""Writes a trained family as users have checkpoints: one file in the original (LDM) layout, and a folder of
+diffusers.
+
+Half precision; the weights are the moving averages. The file is what ships; the folder can always be made
+of it.
+"""
+
+import argparse
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import nn
+
+from engine_worker.engine.saving import save_folder, save_single_file
+from engine_worker.engine.single_file import draw_blueprint
+from training.command import add_run_arguments, run_of
+from training.families import FAMILIES, Family, trained_modules
+from training.loop import Run
+from training.networks import NATIVE_SIZE_PX, architecture
+from training.vae import trained_vae
+
+METADATA = {
+    "modelspec.resolution": f"{NATIVE_SIZE_PX}x{NATIVE_SIZE_PX}",
+    "modelspec.title": "automatic-spoon scenes",
+}
+
+
+def export_folder(run: Run) -> Path:
+    """Say where everything that ships is written."""
+    return run.folder / "export"
+
+
+def checkpoint_file(run: Run, family: Family) -> Path:
+    """Say where the family's single file is written."""
+    return export_folder(run) / f"scenes-{family.base.value}.safetensors"
+
+
+def checkpoint_folder(run: Run, family: Family) -> Path:
+    """Say where the family's folder is written."""
+    return export_folder(run) / f"scenes-{family.base.value}"
+
+
+def export(run: Run, family: Family, *, unfinished: bool = False) -> None:
+    """Write the family's file and folder.
+
+    Raises: NotTrained, if a part has not been trained to its end, unless `unfinished` allows that.
+    """
+    networks = trained_networks(run, family, unfinished=unfinished)
+    blueprint = draw_blueprint(architecture(family.base))
+    checkpoint_file(run, family).parent.mkdir(parents=True, exist_ok=True)
+    save_single_file(checkpoint_file(run, family), blueprint, networks, METADATA)
+    shutil.rmtree(checkpoint_folder(run, family), ignore_errors=True)
+    save_folder(checkpoint_folder(run, family), blueprint, networks)
+
+
+def trained_networks(run: Run, family: Family, *, unfinished: bool = False) -> list[nn.Module]:
+    """Load a family's UNet, VAE and text encoders, in this order, in half precision.
+
+    Raises: NotTrained, if a part has not been trained to its end, unless `unfinished` allows that.
+    """
+    modules = trained_modules(family, run, unfinished=unfinished)
+    encoders = [modules[name] for name in family.encoders]
+    networks = [modules["unet"], trained_vae(run, family.base), *encoders]
+    return [network.cpu().half().eval().requires_grad_(False) for network in networks]
+
+
+def add_family_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add which families, and whether they must be finished."""
+    parser.add_argument(
+        "--family", choices=[family.base.value for family in FAMILIES], action="append", default=[]
+    )
+    parser.add_argument("--unfinished", action="store_true", help="whatever the number of steps done")
+
+
+def families_of(chosen: argparse.Namespace) -> list[Family]:
+    """Give the chosen families; all, where none was chosen."""
+    return [family for family in FAMILIES if not chosen.family or family.base.value in chosen.family]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Export the families that the command line names."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_run_arguments(parser)
+    add_family_arguments(parser)
+    chosen = parser.parse_args(arguments)
+    run = run_of(chosen)
+    for family in families_of(chosen):
+        export(run, family, unfinished=chosen.unfinished)
+        print(checkpoint_file(run, family), checkpoint_file(run, family).stat().st_size, "bytes")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Trains the LoRAs: each teaches a family a look that no caption speaks of."""
+
+from functools import partial
+
+import torch
+from diffusers import UNet2DConditionModel
+from peft import LoraConfig, get_peft_model_state_dict
+from torch import Tensor, nn
+
+from training.batches import Feed
+from training.command import run_from_command_line
+from training.denoising import GalleryLoss
+from training.families import FAMILIES, Family, tell_noise, trained_modules
+from training.gallery import open_gallery
+from training.looks import Look
+from training.loop import Part, Run, checkpoint_path, one_cycle, train, trained_weights
+from training.prompts import PromptWriter, plain_caption
+from training.recipe import Recipe
+from training.vae import trained_vae
+
+LOOKS = (Look.STRIPED, Look.OUTLINED)
+RANK = 8
+PEAK_RATE = 2e-3
+TARGETS = (
+    "to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "proj_in", "proj_out", "conv1", "conv2",
+)  # fmt: skip
+"""Attention, feed-forward and the resnets' convolutions; a pattern as fine as stripes needs the last ones."""
+
+
+RECIPES = {
+    "cpu": Recipe(batch=16, steps=1_500, pictures=4_000),
+    "cuda": Recipe(batch=128, steps=1_200, pictures=20_000),
+}
+
+
+def part_name(family: Family, look: Look) -> str:
+    """Name the training of that LoRA."""
+    return f"lora-{look.value}-{family.base.value}"
+
+
+def train_lora(family: Family, look: Look, run: Run) -> None:
+    """Train one LoRA.
+
+    Raises: NotTrained, if the family has not been trained.
+    """
+    torch.manual_seed(run.seed)
+    modules = with_adapter(trained_modules(family, run))
+    recipe = RECIPES[run.device.type]
+    gallery = open_gallery(trained_vae(run, family.base), look, recipe.pictures, run)
+    steps = run.steps or recipe.steps
+    feed = Feed(PromptWriter(gallery.scenes, recipe.batch, run.seed, plain_caption), steps, run.loaders)
+    taught = [weight for weight in modules.parameters() if weight.requires_grad]
+    train(
+        Part(
+            name=part_name(family, look),
+            modules=modules,
+            optimizer=torch.optim.AdamW(taught, lr=PEAK_RATE, weight_decay=0.0, fused=True),
+            steps=steps,
+            rate=one_cycle,
+            loss=GalleryLoss(gallery, feed, partial(tell_noise, family, modules), run),
+        ),
+        run,
+    )
+
+
+def with_adapter(modules: nn.ModuleDict) -> nn.ModuleDict:
+    """Add an untrained LoRA to the UNet; its weights alone can be trained."""
+    unet: UNet2DConditionModel = modules["unet"]
+    unet.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=list(TARGETS)))
+    return modules
+
+
+def trained_lora(family: Family, look: Look, run: Run) -> dict[str, Tensor]:
+    """Read a trained LoRA: `<module>.lora_A.weight` (down) and `<module>.lora_B.weight` (up).
+
+    Raises: NotTrained, if it has not been trained to its end.
+    """
+    modules = with_adapter(trained_modules(family, run))
+    modules["unet"].load_state_dict(trained_weights(run.folder, part_name(family, look), "unet"))
+    return {
+        name: weight.detach().cpu() for name, weight in get_peft_model_state_dict(modules["unet"]).items()
+    }
+
+
+def main(run: Run) -> None:
+    """Train every look for both families."""
+    for family in FAMILIES:
+        if checkpoint_path(run.folder, family.unet_part).exists():
+            for look in LOOKS:
+                train_lora(family, look, run)
+
+
+if __name__ == "__main__":
+    run_from_command_line(main, __doc__)

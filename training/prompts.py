@@ -1,0 +1,69 @@
+"""The batches of all that is trained with prompts: pictures of a gallery, a fresh caption for each."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.captions import training_caption
+from training.scenes import Scene
+from training.tokens import ZERO, encode
+
+DROPPED_SHARE = 0.1
+"""Of the prompts are empty, so that the model can also be asked for nothing (arXiv 2207.12598)."""
+
+Caption = Callable[[Scene, np.random.Generator], str]
+"""Says a scene."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """Pictures and what is asked for."""
+
+    pictures: Tensor
+    """(batch,) rows of the gallery."""
+    tokens: Tensor
+    """(batch, 77)"""
+    padded_with_zero: Tensor
+    """The same for SDXL's second encoder."""
+    is_dropped: Tensor
+    """(batch,)"""
+
+    def to(self, device: torch.device) -> "Prompts":
+        """Give the same batch on another device."""
+        pictures, tokens = self.pictures.to(device), self.tokens.to(device)
+        return Prompts(pictures, tokens, self.padded_with_zero.to(device), self.is_dropped.to(device))
+
+
+@dataclass(frozen=True, slots=True)
+class PromptWriter:
+    """Writes the prompts of any step."""
+
+    scenes: Sequence[Scene]
+    """Of the gallery, row by row."""
+    batch: int
+    seed: int
+    caption: Caption
+    added: tuple[str, ...] = ()
+    """Tokens that captions use and CLIP lacks."""
+
+    def __call__(self, step: int) -> Prompts:
+        """Choose pictures and caption them; the same for the same step, always."""
+        rng = np.random.default_rng([self.seed, step])
+        pictures = rng.integers(len(self.scenes), size=self.batch)
+        dropped = rng.random(self.batch) < DROPPED_SHARE
+        captions = [self.caption(self.scenes[picture], rng) for picture in pictures]
+        texts = ["" if drop else text for drop, text in zip(dropped, captions, strict=True)]
+        return Prompts(
+            pictures=torch.from_numpy(pictures),
+            tokens=encode(texts, added=self.added),
+            padded_with_zero=encode(texts, pad_token=ZERO, added=self.added),
+            is_dropped=torch.from_numpy(dropped),
+        )
+
+
+def plain_caption(scene: Scene, rng: np.random.Generator) -> str:
+    """Say the scene, or some of it."""
+    return training_caption(scene, rng).text

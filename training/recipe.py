@@ -1,0 +1,13 @@
+"""How much a part is trained, by the kind of device: a CPU gets smaller batches than a GPU."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How much a device trains on."""
+
+    batch: int
+    steps: int
+    pictures: int = 0
+    """In the gallery; 0 where pictures are drawn as they are needed."""
