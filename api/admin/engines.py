@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from api.admin.invocation import Invocation
-from api.admin.options import all_option, choice, duration, json_option, limit_option, yes_option
+from api.admin.options import WordChoice, all_option, duration, json_option, limit_option, yes_option
 from api.admin.output import print_json, print_table, print_thing
 from api.admin.resources import Engine, find_engine, find_model, list_items
 from kernel.protocol.client import InviteWorker, WorkerInvited
@@ -42,7 +42,7 @@ def engines() -> None:
 
 
 @engines.command("list")
-@click.option("--status", type=choice(EngineState), help="Only these.")
+@click.option("--status", type=WordChoice(EngineState), help="Only these.")
 @limit_option
 @all_option
 @json_option
@@ -88,13 +88,13 @@ def show(invocation: Invocation, engine: str, as_json: bool) -> None:
 @engines.command()
 @click.argument("checkpoint")
 @click.option("--name", help="How to call it.")
-@click.option("--scheduler", type=choice(Scheduler), help="For jobs that name none.")
+@click.option("--scheduler", type=WordChoice(Scheduler), help="For jobs that name none.")
 @click.option("--steps", type=int, help="For jobs that name none.")
 @click.option("--cfg", type=float, help="The guidance scale for jobs that name none.")
 @click.option("--width", type=int, help="In pixels, for jobs that name none.")
 @click.option("--height", type=int, help="In pixels, for jobs that name none.")
 @click.option("--device", help="auto, cpu, cuda:0 ...")
-@click.option("--dtype", type=choice(Variant), help="The precision to compute in.")
+@click.option("--dtype", type=WordChoice(Variant), help="The precision to compute in.")
 @click.option(
     "--keep-alive", "keep_alive_s", type=duration, help="Close after so much idleness, such as 10m."
 )

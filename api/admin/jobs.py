@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from api.admin.invocation import Invocation
-from api.admin.options import all_option, choice, json_option, limit_option
+from api.admin.options import WordChoice, all_option, json_option, limit_option
 from api.admin.output import print_json, print_table, print_thing, when
 from api.admin.resources import Job, find_engine, list_items
 from kernel.protocol.vocabulary import ImageFileType, JobState, Scheduler
@@ -40,7 +40,7 @@ def jobs() -> None:
 
 
 @jobs.command("list")
-@click.option("--status", type=choice(JobState), help="Only these.")
+@click.option("--status", type=WordChoice(JobState), help="Only these.")
 @click.option("--engine", help="Only those of this engine (an id or a name).")
 @limit_option
 @all_option
@@ -98,8 +98,8 @@ def show(invocation: Invocation, job: str, as_json: bool) -> None:
 @click.option("--cfg", type=float, help="The guidance scale.")
 @click.option("--width", type=int, help="In pixels, a multiple of 8.")
 @click.option("--height", type=int, help="In pixels, a multiple of 8.")
-@click.option("--scheduler", type=choice(Scheduler), help="The sampler.")
-@click.option("--file-type", "image_file_type", type=choice(ImageFileType), help="Of the picture.")
+@click.option("--scheduler", type=WordChoice(Scheduler), help="The sampler.")
+@click.option("--file-type", "image_file_type", type=WordChoice(ImageFileType), help="Of the picture.")
 @click.option("--quality", type=int, help="Of a jpeg or webp, 1 to 100.")
 @click.option("--priority", type=int, help="Higher ones go first.")
 @click.option("--idempotency-key", "key", help="The same key and job again: the first answer, no second job.")

@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from api.admin.invocation import Invocation
-from api.admin.options import all_option, choice, json_option, limit_option
+from api.admin.options import WordChoice, all_option, json_option, limit_option
 from api.admin.output import print_json, print_table, print_thing, size
 from api.admin.resources import Model, find_model, list_items
 from kernel.protocol.vocabulary import ModelBase, ModelState, ModelType, Variant
@@ -34,8 +34,8 @@ def models() -> None:
 
 
 @models.command("list")
-@click.option("--type", "model_type", type=choice(ModelType), help="Only these.")
-@click.option("--status", type=choice(ModelState), help="Only these.")
+@click.option("--type", "model_type", type=WordChoice(ModelType), help="Only these.")
+@click.option("--status", type=WordChoice(ModelState), help="Only these.")
 @click.option("--tag", help="Only those with this tag.")
 @limit_option
 @all_option
@@ -90,10 +90,10 @@ def show(invocation: Invocation, model: str, as_json: bool) -> None:
 
 @models.command()
 @click.argument("source")
-@click.option("--type", "model_type", type=choice(ModelType), required=True, help="What it is.")
+@click.option("--type", "model_type", type=WordChoice(ModelType), required=True, help="What it is.")
 @click.option("--name", help="How to call it. [default: the name of the file, or SOURCE]")
-@click.option("--base", "model_base", type=choice(ModelBase), help="Checked; left out, it is detected.")
-@click.option("--variant", type=choice(Variant), help="The precision to take, where there are several.")
+@click.option("--base", "model_base", type=WordChoice(ModelBase), help="Checked; left out, it is detected.")
+@click.option("--variant", type=WordChoice(Variant), help="The precision to take, where there are several.")
 @click.option("--tag", "tags", multiple=True, help="A word to find it by; can be given again.")
 @click.option("--sha256", help="Refuse the file if this is not its digest.")
 @click.option(

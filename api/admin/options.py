@@ -4,6 +4,7 @@ from enum import StrEnum
 
 import click
 
+from api.http.words import find_word
 from conf.units import parse_duration_s
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -14,9 +15,17 @@ all_option = click.option("--all", "is_all", is_flag=True, help="List all of the
 yes_option = click.option("--yes", "is_sure", is_flag=True, help="Do not ask.")
 
 
-def choice(words: type[StrEnum]) -> "click.Choice[str]":
-    """One of a closed set of words, in any case, as the REST API takes them."""
-    return click.Choice([word.value for word in words], case_sensitive=False)
+class WordChoice(click.Choice[str]):
+    """One of a closed set of words, in the spellings that the REST API takes: `DPM++ 2M Karras`, `LoRA`."""
+
+    def __init__(self, words: type[StrEnum]) -> None:
+        super().__init__([word.value for word in words])
+        self._words = words
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The word itself, whatever its spelling. Raises: BadParameter, with the words that there are."""
+        found = find_word(self._words, value)
+        return super().convert(value if found is None else found.value, param, ctx)
 
 
 def duration(text: str) -> float:

@@ -51,9 +51,13 @@ def when(time: str | None) -> str | None:
     return None if time is None else time[:19].replace("T", " ") + "Z"
 
 
+def printable(text: str) -> str:
+    """The text on one line: what people wrote may hold newlines and escapes, which must break nothing."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def _text(cell: Cell) -> str:
-    # A name may hold anything: a newline or an escape code must not break the table.
-    return "-" if cell is None else "".join(c if c.isprintable() else "?" for c in str(cell))
+    return "-" if cell is None else printable(str(cell))
 
 
 def _plain(raw: msgspec.Raw) -> str | None:

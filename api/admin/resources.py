@@ -63,6 +63,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     prompt: str | None = None
     progress: Progress | None = None
     error: StoredError | None = None
+    warnings: tuple[str, ...] = ()
     created_at: str | None = None
 
     @property

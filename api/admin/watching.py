@@ -3,8 +3,11 @@
 import sys
 from typing import Final, TextIO
 
+import click
+
 from api.admin.events import Follower
 from api.admin.exits import AwaitedFailed, Detached
+from api.admin.output import printable
 from api.admin.resources import Job, Progress
 from api.admin.rest import Rest, read
 
@@ -43,7 +46,8 @@ class Bar:
 
 
 def follow(rest: Rest, job_id: str, is_watched: bool) -> bytes:
-    """The ended job, as the server says it. With `is_watched` a bar runs along on stderr.
+    """The ended job, as the server says it. With `is_watched` a bar runs along on stderr,
+    where the job's warnings go too.
 
     Raises: AwaitedFailed, if it failed or was cancelled; Detached, on Ctrl-C.
     """
@@ -55,6 +59,8 @@ def follow(rest: Rest, job_id: str, is_watched: bool) -> bytes:
     finally:
         bar.close()
     job = read(body, Job)
+    for warning in job.warnings:
+        click.echo(f"warning: {printable(warning)}", err=True)
     if job.status != "finished":
         raise AwaitedFailed(f"job {job_id} {_end_of(job)}")
     return body

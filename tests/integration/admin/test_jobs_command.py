@@ -66,6 +66,17 @@ def test_a_watched_job_shows_its_steps_and_saves_its_picture(
     assert list(tmp_path.iterdir()) == [out]
 
 
+@pytest.mark.parametrize("option", ["--watch", "--wait"])
+def test_what_was_drawn_otherwise_than_asked_is_said_on_stderr(
+    spoon: Spoon, fox: FakeApi, option: str
+) -> None:
+    warnings = ["the prompt is cut off after 75 tokens", "a\nb"]
+    fox.on("GET", "/v1/jobs/j1", Answer(body=FINISHED | {"warnings": warnings}))
+    ended = spoon("jobs", "submit", "a fox", "--engine", "e1", option)
+    assert (ended.code, ended.out) == (0, "j1  finished  i1\n")
+    assert ended.err.splitlines()[-2:] == ["warning: the prompt is cut off after 75 tokens", "warning: a?b"]
+
+
 def test_several_pictures_get_numbered_names(spoon: Spoon, fox: FakeApi, tmp_path: Path) -> None:
     fox.on("GET", "/v1/jobs/j1", Answer(body=FINISHED | {"image_ids": ["i1", "i2"]}))
     fox.on("GET", "/v1/images/i2/download", Answer(raw=b"two", mime="image/png"))
