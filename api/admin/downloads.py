@@ -2,14 +2,31 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import click
 
+from api.admin.exits import ServerUnreachable
 from api.admin.rest import Rest, quoted
 
 _SUFFIXES: Final = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
+
+
+def save_all(rest: Rest, image_ids: Sequence[str], out: Path) -> None:
+    """Download a job's pictures, several under numbered names. If one fails, say how to get it and the rest.
+
+    Raises: OSError, if a file cannot be written; as `save`.
+    """
+    many = len(image_ids) > 1
+    for index, image_id in enumerate(image_ids):
+        try:
+            save(rest, image_id, out.with_stem(f"{out.stem}-{index + 1}") if many else out)
+        except (OSError, ServerUnreachable):
+            for left in image_ids[index:]:
+                click.echo(f"drawn but not saved: get it with `spoon images download {left}`", err=True)
+            raise
 
 
 def save(rest: Rest, image_id: str, out: Path | None) -> None:

@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from api.admin.invocation import Invocation
-from api.admin.options import all_option, json_option, limit_option
+from api.admin.options import PictureFile, all_option, json_option, limit_option
 from api.admin.output import print_json, print_table, print_thing, size, when
 from api.admin.resources import Image, find_engine, list_items
 
@@ -66,7 +66,7 @@ def show(invocation: Invocation, image: str, as_json: bool) -> None:
 @click.argument("image")
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path, allow_dash=True),
+    type=PictureFile(allow_dash=True),
     help="Where to; - is stdout. [default: the id and the suffix of its type]",
 )
 @click.pass_obj

@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from api.admin.invocation import Invocation
-from api.admin.options import WordChoice, all_option, json_option, limit_option
+from api.admin.options import PictureFile, WordChoice, all_option, file_type_for, json_option, limit_option
 from api.admin.output import print_json, print_table, print_thing, when
 from api.admin.resources import Job, find_engine, list_items
 from kernel.protocol.vocabulary import ImageFileType, JobState, Scheduler
@@ -99,7 +99,7 @@ def show(invocation: Invocation, job: str, as_json: bool) -> None:
 @click.option("--width", type=int, help="In pixels, a multiple of 8.")
 @click.option("--height", type=int, help="In pixels, a multiple of 8.")
 @click.option("--scheduler", type=WordChoice(Scheduler), help="The sampler.")
-@click.option("--file-type", "image_file_type", type=WordChoice(ImageFileType), help="Of the picture.")
+@click.option("--file-type", "said_type", type=WordChoice(ImageFileType), help="Of the picture.")
 @click.option("--quality", type=int, help="Of a jpeg or webp, 1 to 100.")
 @click.option("--priority", type=int, help="Higher ones go first.")
 @click.option("--idempotency-key", "key", help="The same key and job again: the first answer, no second job.")
@@ -107,7 +107,7 @@ def show(invocation: Invocation, job: str, as_json: bool) -> None:
 @click.option("--wait", "is_waiting", is_flag=True, help="Wait until it has ended.")
 @click.option("--watch", "is_watched", is_flag=True, help="Wait, and show a progress bar.")
 @click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Wait, and save the picture here."
+    "--out", type=PictureFile(), help="Wait, and save the picture here; the suffix tells --file-type."
 )
 @json_option
 @click.pass_obj
@@ -121,6 +121,7 @@ def submit(
     is_waiting: bool,
     is_watched: bool,
     out: Path | None,
+    said_type: str | None,
     as_json: bool,
     **said: str | float | None,
 ) -> None:
@@ -135,6 +136,7 @@ def submit(
     """
     from api.admin.rest import read
 
+    said["image_file_type"] = file_type_for(out, said_type)
     with invocation.rest() as rest:
         engine_id = find_engine(rest, engine).engine_id
         body = msgspec.convert({"engine_id": engine_id, "prompt": prompt, **said}, JobInput)
@@ -144,14 +146,13 @@ def submit(
             return
         job_id = read(answer, Job).job_id
         if is_waiting or is_watched or out:
-            answer = _follow(rest, job_id, is_watched)
-            _save(rest, read(answer, Job), out)
+            answer = _follow(rest, job_id, is_watched, out)
     _say(answer, as_json)
 
 
 @jobs.command()
 @click.argument("job")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Save the picture here.")
+@click.option("--out", type=PictureFile(), help="Save the picture here.")
 @json_option
 @click.pass_obj
 def watch(invocation: Invocation, job: str, out: Path | None, as_json: bool) -> None:
@@ -161,11 +162,8 @@ def watch(invocation: Invocation, job: str, out: Path | None, as_json: bool) -> 
     Example:
       spoon jobs watch 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11 --out fox.png
     """
-    from api.admin.rest import read
-
     with invocation.rest() as rest:
-        answer = _follow(rest, job, is_watched=True)
-        _save(rest, read(answer, Job), out)
+        answer = _follow(rest, job, is_watched=True, out=out)
     _say(answer, as_json)
 
 
@@ -203,21 +201,19 @@ def delete(invocation: Invocation, job: str) -> None:
     click.echo(f"deleted {job}")
 
 
-def _follow(rest: "Rest", job_id: str, is_watched: bool) -> bytes:
-    """The ended job. Raises: AwaitedFailed, if it failed or was cancelled; Detached, on Ctrl-C."""
+def _follow(rest: "Rest", job_id: str, is_watched: bool, out: Path | None) -> bytes:
+    """The finished job, once its pictures are saved to `out`.
+
+    Raises: AwaitedFailed, if it failed or was cancelled; Detached, on Ctrl-C; what saving raises.
+    """
+    from api.admin.downloads import save_all
+    from api.admin.rest import read
     from api.admin.watching import follow
 
-    return follow(rest, job_id, is_watched)
-
-
-def _save(rest: "Rest", job: Job, out: Path | None) -> None:
-    from api.admin.downloads import save
-
-    if out is None:
-        return
-    for number, image_id in enumerate(job.image_ids, start=1):
-        many = len(job.image_ids) > 1
-        save(rest, image_id, out.with_stem(f"{out.stem}-{number}") if many else out)
+    answer = follow(rest, job_id, is_watched)
+    if out is not None:
+        save_all(rest, read(answer, Job).image_ids, out)
+    return answer
 
 
 def _say(answer: bytes, as_json: bool) -> None:

@@ -1,11 +1,14 @@
 """Options that several commands have in common, and values as people write them."""
 
+import os
 from enum import StrEnum
+from pathlib import Path
 
 import click
 
 from api.http.words import find_word
 from conf.units import parse_duration_s
+from kernel.protocol.vocabulary import ImageFileType
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 limit_option = click.option(
@@ -26,6 +29,38 @@ class WordChoice(click.Choice[str]):
         """The word itself, whatever its spelling. Raises: BadParameter, with the words that there are."""
         found = find_word(self._words, value)
         return super().convert(value if found is None else found.value, param, ctx)
+
+
+class PictureFile(click.Path[Path]):
+    """Where a picture is to be saved: checked before it is drawn, so that it is not drawn in vain."""
+
+    def __init__(self, allow_dash: bool = False) -> None:
+        super().__init__(dir_okay=False, path_type=Path, allow_dash=allow_dash)
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> Path:
+        """The path. Raises: BadParameter, if no file can be made there."""
+        file = super().convert(value, param, ctx)
+        if value == "-" and self.allow_dash:
+            return file
+        # A picture gets its name when it is whole: what must be writable is the folder, not a file in it.
+        if not file.parent.is_dir():
+            self.fail(f"there is no folder {file.parent}", param, ctx)
+        if not os.access(file.parent, os.W_OK | os.X_OK):
+            self.fail(f"the folder {file.parent} cannot be written to", param, ctx)
+        return file
+
+
+def file_type_for(out: Path | None, said: str | None) -> str | None:
+    """The type of a picture: the one that was said, else the one that the file's suffix means.
+
+    None where neither says anything. Raises: BadParameter, if they contradict each other.
+    """
+    meant = None if out is None else find_word(ImageFileType, out.suffix.removeprefix("."))
+    if said and meant and said != meant:
+        raise click.BadParameter(f"{out} is the name of a {meant}, not of a {said}", param_hint="--file-type")
+    return said or meant
 
 
 def duration(text: str) -> float:

@@ -85,6 +85,43 @@ def test_several_pictures_get_numbered_names(spoon: Spoon, fox: FakeApi, tmp_pat
     assert (tmp_path / "fox-2.png").read_bytes() == b"two"
 
 
+def test_a_picture_that_could_not_be_saved_is_not_drawn(spoon: Spoon, fox: FakeApi, tmp_path: Path) -> None:
+    ended = spoon("jobs", "submit", "a fox", "--engine", "e1", "--out", str(tmp_path / "absent/fox.png"))
+    assert ended.code == 2
+    assert f"there is no folder {tmp_path}/absent" in ended.err
+    assert fox.asked == []
+
+
+def test_a_picture_that_is_drawn_but_not_saved_can_still_be_had(
+    spoon: Spoon, fox: FakeApi, tmp_path: Path
+) -> None:
+    fox.on("GET", "/v1/images/i1/download", Answer(raw=b"half", is_cut=True))
+    ended = spoon("jobs", "submit", "a fox", "--engine", "e1", "--out", str(tmp_path / "fox.png"))
+    assert ended.code == 5
+    assert "drawn but not saved: get it with `spoon images download i1`\n" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("name", "type_"), [("fox.jpg", "jpeg"), ("fox.JPEG", "jpeg"), ("fox.webp", "webp"), ("fox.png", "png")]
+)
+def test_the_suffix_says_what_kind_of_picture_is_wanted(
+    spoon: Spoon, fox: FakeApi, tmp_path: Path, name: str, type_: str
+) -> None:
+    assert spoon("jobs", "submit", "a fox", "--engine", "e1", "--out", str(tmp_path / name)).code == 0
+    (submitted,) = fox.sent("POST", "/v1/jobs")
+    assert submitted.body == {"engine_id": "e1", "prompt": "a fox", "image_file_type": type_}
+
+
+def test_a_suffix_that_contradicts_the_file_type_is_refused(
+    spoon: Spoon, fox: FakeApi, tmp_path: Path
+) -> None:
+    out = tmp_path / "fox.jpg"
+    ended = spoon("jobs", "submit", "a fox", "--engine", "e1", "--file-type", "png", "--out", str(out))
+    assert ended.code == 2
+    assert f"{out} is the name of a jpeg, not of a png" in ended.err
+    assert fox.asked == []
+
+
 def test_a_picture_that_comes_in_part_leaves_no_file(spoon: Spoon, fox: FakeApi, tmp_path: Path) -> None:
     fox.on("GET", "/v1/images/i1/download", Answer(raw=b"half", is_cut=True))
     assert spoon("images", "download", "i1", "--out", str(tmp_path / "fox.png")).code == 5
