@@ -30,7 +30,7 @@ class ManagerLine:
             public_key, secret_key = zmq.auth.load_certificate(secret_key_file(bus_folder, ClientRole.ADMIN))
         except OSError as error:
             raise ManagerUnreachable(
-                f"no Manager has its keys in {bus_folder} ({error}): start one with `spoon serve`, "
+                f"no Manager has keys in {bus_folder} that this user can read: start one with `spoon serve`, "
                 "or name its configuration with --config"
             ) from error
         self._ids = Uuid7()

@@ -9,7 +9,7 @@ import msgspec
 from api.admin.invocation import Invocation
 from api.admin.options import WordChoice, all_option, duration, json_option, limit_option, yes_option
 from api.admin.output import print_json, print_table, print_thing
-from api.admin.resources import Engine, find_engine, find_model, list_items
+from api.admin.resources import Engine, find_checkpoint, find_engine, list_items
 from kernel.protocol.client import InviteWorker, WorkerInvited
 from kernel.protocol.errors import BadMessage, Conflict
 from kernel.protocol.ids import EngineId
@@ -123,7 +123,7 @@ def create(
     from api.admin.rest import read
 
     with invocation.rest() as rest:
-        model_id = find_model(rest, checkpoint).model_id
+        model_id = find_checkpoint(rest, checkpoint).model_id
         answer = rest.post("/v1/engines", msgspec.convert({"checkpoint": model_id, **said}, EngineInput))
         if is_waiting and said["start"]:
             from api.admin.waiting import await_engine

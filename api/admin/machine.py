@@ -3,7 +3,7 @@
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from api.admin.diagnosis import Finding, Verdict
@@ -40,7 +40,19 @@ def folders(settings: Settings) -> Iterator[Finding]:
             yield Finding(
                 subject=key, verdict=Verdict.MISSING, found=f"{present} cannot be written to", remedy=remedy
             )
-    for root in settings.models.file_roots:
+    yield from file_roots(settings.models.file_roots)
+
+
+def file_roots(roots: Sequence[Path]) -> Iterator[Finding]:
+    """The folders below which models may lie, where there are none or one is absent."""
+    if not roots:
+        yield Finding(
+            subject="models.file_roots",
+            verdict=Verdict.NOTE,
+            found="none: no local model can be registered",
+            remedy="set it, or SPOON_MODELS_FILE_ROOTS, to the folder of your models",
+        )
+    for root in roots:
         if not root.is_dir():
             remedy = "make it, or take it out of models.file_roots"
             yield Finding(

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -20,6 +21,8 @@ from api.admin.models import models
 from api.admin.processes import api_, manager, serve, worker
 from kernel.protocol.errors import SpoonError
 from kernel.protocol.version import VERSION
+
+_WHOLE: Final = ("--config", "--url")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -79,6 +82,7 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         return _complain(error)
     except click.ClickException as error:
         error.show()
+        _hint(error)
         return error.exit_code
     except click.Abort:
         return ExitCode.DETACHED
@@ -90,6 +94,13 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         click.echo(f"spoon: {error}", err=True)
         return ExitCode.FAILURE
     return ended if isinstance(ended, int) else ExitCode.OK
+
+
+def _hint(error: click.ClickException) -> None:
+    """Where an option of the whole command stands, for who wrote it behind the subcommand."""
+    if isinstance(error, click.NoSuchOption) and error.option_name in _WHOLE and error.ctx:
+        path = error.ctx.command_path.removeprefix("spoon ")
+        click.echo(f"It stands before the subcommand: spoon {error.option_name} ... {path}", err=True)
 
 
 def _complain(error: SpoonError) -> ExitCode:

@@ -1,17 +1,25 @@
 """`spoon models`: registering weights and looking after them."""
 
+import shlex
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, urlsplit
 
 import click
 import msgspec
 
+from api.admin.exits import AwaitedFailed
 from api.admin.invocation import Invocation
 from api.admin.options import WordChoice, all_option, json_option, limit_option
 from api.admin.output import print_json, print_table, print_thing, size
 from api.admin.resources import Model, find_model, list_items
 from kernel.protocol.vocabulary import ModelBase, ModelState, ModelType, Variant
 
+if TYPE_CHECKING:
+    from api.admin.rest import Rest
+
+_ROOTS_KEY: Final = "models.file_roots"
+"""Also what the server's answer names when a file lies outside."""
 _LOCAL_SUFFIXES: Final = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".onnx")
 
 
@@ -112,28 +120,27 @@ def add(
     as_json: bool,
     **said: str | tuple[str, ...] | None,
 ) -> None:
-    """Register the model at SOURCE: a file, a diffusers folder, or an address.
+    """Register the model at SOURCE: a .safetensors file, a diffusers folder, or a file:// address.
 
-    A local file must lie below one of the folders of models.file_roots.
+    It must lie below one of the folders of models.file_roots, and stays where it is.
 
     \b
     Examples:
       spoon models add ./dreams.safetensors --type checkpoint --wait
-      spoon models add https://example.org/style.safetensors --type lora --name style
-      spoon models add owner/repository --type checkpoint
+      spoon models add ~/weights/dreams-xl --type checkpoint --base sdxl --name dreams-xl
+      spoon models add file:///srv/weights/dreams.safetensors --type checkpoint --tag portraits
     """
     from api.admin.rest import read
 
     path = address_of(source)
     body = msgspec.convert(
-        {"name": name or _name_of(source), "path": path, "model_type": model_type, **said}, ModelInput
+        {"name": _name_of(source) if name is None else name, "path": path, "model_type": model_type, **said},
+        ModelInput,
     )
     with invocation.rest() as rest:
         answer = rest.post("/v1/models", body)
         if is_waiting:
-            from api.admin.waiting import await_model
-
-            answer = await_model(rest, read(answer, Model).model_id)
+            answer = _await(rest, read(answer, Model).model_id, path)
     if as_json:
         print_json(answer)
     else:
@@ -176,6 +183,22 @@ def delete(invocation: Invocation, model: str, files: bool) -> None:
         found = find_model(rest, model)
         rest.delete(f"/v1/models/{quoted(found.model_id)}", {"files": "true"} if files else None)
     click.echo(f"deleted {found.name}")
+
+
+def _await(rest: "Rest", model_id: str, path: str | None) -> bytes:
+    """The model once it is ready. Raises: as `await_model`, and with the folder to allow."""
+    from api.admin.waiting import await_model
+
+    try:
+        return await_model(rest, model_id)
+    except AwaitedFailed as error:
+        if path is None or _ROOTS_KEY not in error.detail:
+            raise
+        folder = shlex.quote(str(Path(unquote(urlsplit(path).path)).parent))
+        raise AwaitedFailed(
+            f"{error.detail}; if it lies outside, add {folder} to {_ROOTS_KEY}, "
+            f"or set SPOON_MODELS_FILE_ROOTS={folder}, and start the server again"
+        ) from error
 
 
 def address_of(source: str) -> str | None:

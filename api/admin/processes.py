@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -12,10 +13,18 @@ from kernel.protocol.join import JOIN_FILE_OPTION
 
 _ROOT: Final = Path(__file__).parents[2]
 
+_config_option: Final = click.option(
+    "--config",
+    "config_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The configuration file, as before the subcommand.",
+)
+
 
 @click.command()
+@_config_option
 @click.pass_obj
-def serve(invocation: Invocation) -> None:
+def serve(invocation: Invocation, config_file: Path | None) -> None:
     """Run the server: the Manager, and with it the REST API.
 
     It runs in the foreground until it is stopped with Ctrl-C, SIGTERM or `spoon stop`, and then waits for the
@@ -24,33 +33,35 @@ def serve(invocation: Invocation) -> None:
     \b
     Examples:
       spoon serve
-      spoon --config my.toml serve
+      spoon serve --config my.toml
     """
-    _become(invocation, "kernel.main", "--with-api")
+    _become(invocation, config_file, "kernel.main", "--with-api")
 
 
 @click.command()
+@_config_option
 @click.pass_obj
-def manager(invocation: Invocation) -> None:
+def manager(invocation: Invocation, config_file: Path | None) -> None:
     """Run the Manager alone, without the REST API.
 
     \b
     Example:
       spoon --config my.toml manager
     """
-    _become(invocation, "kernel.main")
+    _become(invocation, config_file, "kernel.main")
 
 
 @click.command("api")
+@_config_option
 @click.pass_obj
-def api_(invocation: Invocation) -> None:
+def api_(invocation: Invocation, config_file: Path | None) -> None:
     """Run the REST API alone, beside a Manager with the same configuration.
 
     \b
     Example:
       spoon --config my.toml api
     """
-    _become(invocation, "api.main")
+    _become(invocation, config_file, "api.main")
 
 
 @click.command()
@@ -73,7 +84,8 @@ def worker(ticket: Path) -> None:
     _exec("engine_worker.main", JOIN_FILE_OPTION, str(ticket.absolute()))
 
 
-def _become(invocation: Invocation, module: str, *options: str) -> NoReturn:
+def _become(invocation: Invocation, config_file: Path | None, module: str, *options: str) -> NoReturn:
+    invocation = replace(invocation, config=config_file or invocation.config)
     invocation.settings()  # A wrong configuration is told here, before anything starts.
     file = invocation.config_file()
     _exec(module, *options, *(("--config", str(file.absolute())) if file else ()))

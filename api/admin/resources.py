@@ -28,6 +28,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     model_id: str
     name: str
     status: str
+    path: str | None = None
     model_type: str | None = None
     model_base: str | None = None
     size_bytes: int | None = None
@@ -109,10 +110,17 @@ def list_items(rest: "Rest", path: str, query: "Query", limit: int | None) -> li
 
 def find_model(rest: "Rest", name_or_id: str) -> Model:
     """Raises: ModelNotFound; Conflict, if several models have that name."""
+    return _only_model(name_or_id, _find(rest, "/v1/models", name_or_id, Model))
+
+
+def find_checkpoint(rest: "Rest", name_or_id: str) -> Model:
+    """A model to make an engine of: of several with that name, only checkpoints that are ready count.
+
+    Raises: as `find_model`. Where none is ready: whatever has that name; the server says why not.
+    """
     found = _find(rest, "/v1/models", name_or_id, Model)
-    if not found:
-        raise ModelNotFound(f"there is no model with the id or name {name_or_id}: see `spoon models list`")
-    return _only(name_or_id, found, [model.model_id for model in found])
+    usable = [model for model in found if (model.status, model.model_type) == ("ready", "checkpoint")]
+    return _only_model(name_or_id, usable or found)
 
 
 def find_engine(rest: "Rest", name_or_id: str) -> Engine:
@@ -120,7 +128,7 @@ def find_engine(rest: "Rest", name_or_id: str) -> Engine:
     found = _find(rest, "/v1/engines", name_or_id, Engine)
     if not found:
         raise EngineNotFound(f"there is no engine with the id or name {name_or_id}: see `spoon engines list`")
-    return _only(name_or_id, found, [engine.engine_id for engine in found])
+    return _only(name_or_id, found, [f"{engine.engine_id} ({engine.status})" for engine in found])
 
 
 def _find(rest: "Rest", path: str, name_or_id: str, kind: type[Kind]) -> list[Kind]:
@@ -137,7 +145,18 @@ def _find(rest: "Rest", path: str, name_or_id: str, kind: type[Kind]) -> list[Ki
     return [one for one in everything if one.name == name_or_id]
 
 
-def _only(name: str, found: list[Kind], ids: list[str]) -> Kind:
+def _only(name: str, found: list[Kind], lines: list[str]) -> Kind:
     if len(found) > 1:
-        raise Conflict(f"{len(found)} have the name {name}: give one of the ids {', '.join(ids)}")
+        raise Conflict(f"{len(found)} have the name {name}: give one of the ids {'; '.join(lines)}")
     return found[0]
+
+
+def _only_model(name: str, found: list[Model]) -> Model:
+    if not found:
+        raise ModelNotFound(f"there is no model with the id or name {name}: see `spoon models list`")
+    return _only(name, found, [_model_line(model) for model in found])
+
+
+def _model_line(model: Model) -> str:
+    """What tells a model from others of its name."""
+    return f"{model.model_id} ({model.status} {model.model_type or 'model'}, {model.path or 'no path'})"

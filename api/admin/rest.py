@@ -25,6 +25,9 @@ class Rest:
     """One server. Paths begin with /v1; every answer that is no success is raised as a Refusal."""
 
     def __init__(self, url: str) -> None:
+        """Raises: ServerUnreachable, if the address is none."""
+        if "://" not in url:
+            raise ServerUnreachable(f"{url} is no address of a server: write http://{url}")
         self.url = url.rstrip("/")
         try:
             host = httpx.URL(self.url).host

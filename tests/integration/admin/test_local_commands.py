@@ -85,6 +85,23 @@ def test_a_command_becomes_its_process(
     ]
 
 
+@pytest.mark.parametrize("command", ["serve", "manager", "api"])
+def test_the_configuration_may_also_be_named_behind_the_command(
+    here: Spoon, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str
+) -> None:
+    became: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda path, argv: became.append([path, *argv]))
+    Path("mine.toml").touch()
+    assert here(command, "--config", "mine.toml").code == 0
+    assert became[0][-2:] == ["--config", str(tmp_path / "mine.toml")]
+
+
+def test_an_option_of_the_whole_command_is_said_to_stand_before_the_subcommand(here: Spoon) -> None:
+    ended = here("config", "check", "--config", "mine.toml")
+    assert ended.code == 2
+    assert "It stands before the subcommand: spoon --config ... config check" in ended.err
+
+
 def test_a_reader_that_has_had_enough_is_not_complained_about() -> None:
     command = f"{sys.executable} -m api.admin.main config check | true"
     ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT, check=False)

@@ -7,7 +7,8 @@ from tests.integration.admin.command import Spoon
 from tests.integration.admin.fake_api import Answer, Asked, FakeApi, problem
 
 FOX = {"model_id": "m1", "name": "fox", "status": "ready", "model_type": "checkpoint", "model_base": "sd",
-       "size_bytes": 4_300_000_000, "tags": [], "error": None}  # fmt: skip
+       "size_bytes": 4_300_000_000, "tags": [], "error": None,
+       "path": "file:///w/a%20fox.safetensors"}  # fmt: skip
 OWL = {"model_id": "m2", "name": "owl", "status": "downloading", "model_type": "lora"}
 
 
@@ -51,11 +52,18 @@ def test_a_model_is_found_by_its_name(spoon: Spoon, api: FakeApi) -> None:
     assert json.loads(spoon("models", "show", "fox", "--json").out)["model_id"] == "m1"
 
 
-def test_a_name_that_several_models_have_is_refused_with_their_ids(spoon: Spoon, api: FakeApi) -> None:
-    api.on("GET", "/v1/models", Answer(body={"items": [FOX, FOX | {"model_id": "m3"}], "next": None}))
+def test_a_name_that_several_models_have_is_refused_with_what_tells_them_apart(
+    spoon: Spoon, api: FakeApi
+) -> None:
+    other = OWL | {"model_id": "m3", "name": "fox", "status": "error", "path": "file:///w/other.safetensors"}
+    api.on("GET", "/v1/models", Answer(body={"items": [FOX, other], "next": None}))
     ended = spoon("models", "show", "fox")
     assert ended.code == 4
-    assert ended.err == "spoon: 2 have the name fox: give one of the ids m1, m3 [conflict]\n"
+    assert ended.err == (
+        "spoon: 2 have the name fox: give one of the ids "
+        "m1 (ready checkpoint, file:///w/a%20fox.safetensors); "
+        "m3 (error lora, file:///w/other.safetensors) [conflict]\n"
+    )
 
 
 def test_a_model_that_is_not_there_is_named(spoon: Spoon, api: FakeApi) -> None:
@@ -128,6 +136,36 @@ def test_waiting_for_a_model_that_cannot_be_used_says_why(spoon: Spoon, api: Fak
     assert (ended.code, ended.err) == (
         6,
         "spoon: model fox cannot be used: it is a pickle (model_unreadable) [failed]\n",
+    )
+
+
+def test_a_file_outside_the_allowed_folders_is_told_with_the_folder_to_allow(
+    spoon: Spoon, api: FakeApi
+) -> None:
+    detail = "file:///w/a%20b/fox names no file inside the folders that models may lie in (models.file_roots)"
+    api.on("POST", "/v1/models", Answer(202, FOX | {"status": "downloading"}))
+    failed = FOX | {"status": "error", "error": {"code": "model_unreadable", "detail": detail}}
+    api.on("GET", "/v1/models/m1", Answer(body=failed))
+    ended = spoon("models", "add", "file:///w/a%20b/fox", "--type", "checkpoint", "--wait")
+    assert ended.code == 6
+    assert ended.err.endswith(
+        "; if it lies outside, add '/w/a b' to models.file_roots, or set SPOON_MODELS_FILE_ROOTS='/w/a b', "
+        "and start the server again [failed]\n"
+    )
+
+
+def test_an_empty_name_is_not_replaced_but_left_to_the_server_to_refuse(spoon: Spoon, api: FakeApi) -> None:
+    api.on("POST", "/v1/models", problem(422, "invalid_field", "wrong fields", ("name", "must not be blank")))
+    ended = spoon("models", "add", "file:///fox", "--type", "checkpoint", "--name", "")
+    assert ended.code == 7
+    assert api.asked[0].body == {"name": "", "path": "file:///fox", "model_type": "checkpoint"}
+
+
+def test_an_address_without_a_scheme_is_told_how_to_write_it(here: Spoon) -> None:
+    ended = here("--url", "localhost:7811", "models", "list")
+    assert (ended.code, ended.out) == (5, "")
+    assert ended.err == (
+        "spoon: localhost:7811 is no address of a server: write http://localhost:7811 [server_unreachable]\n"
     )
 
 

@@ -67,6 +67,12 @@ def test_a_file_root_that_is_not_there_is_noted(tmp_path: Path) -> None:
     ]
 
 
+def test_without_file_roots_no_model_can_be_registered_and_the_way_out_is_named() -> None:
+    (found,) = machine.file_roots(())
+    assert (found.verdict, found.found) == (Verdict.NOTE, "none: no local model can be registered")
+    assert "SPOON_MODELS_FILE_ROOTS" in (found.remedy or "")
+
+
 def test_a_socket_path_has_at_most_107_bytes() -> None:
     assert machine.socket_paths(Path("/" + "x" * 96)).verdict is Verdict.OK
     assert machine.socket_paths(Path("/" + "x" * 97)).verdict is Verdict.MISSING
