@@ -9,7 +9,7 @@ import msgspec
 from api.admin.invocation import Invocation
 from api.admin.options import WordChoice, all_option, duration, json_option, limit_option, yes_option
 from api.admin.output import print_json, print_table, print_thing
-from api.admin.resources import Engine, find_checkpoint, find_engine, list_items
+from api.admin.resources import Engine, find_checkpoint, find_engine, list_items, model_names
 from kernel.protocol.client import InviteWorker, WorkerInvited
 from kernel.protocol.errors import BadMessage, Conflict
 from kernel.protocol.ids import EngineId
@@ -57,13 +57,15 @@ def list_(invocation: Invocation, status: str | None, limit: int, is_all: bool, 
     """
     with invocation.rest() as rest:
         items = list_items(rest, "/v1/engines", {"status": status}, None if is_all else limit)
+        names = {} if as_json else model_names(rest)
     if as_json:
         print_json(msgspec.json.encode(items))
         return
     rows = []
     for engine in (msgspec.json.decode(item, type=Engine) for item in items):
         queue = f"{engine.queue.processing}+{engine.queue.waiting}" if engine.queue else None
-        rows.append((engine.engine_id, engine.name, engine.status, engine.device, queue, engine.checkpoint))
+        checkpoint = names.get(engine.checkpoint or "", engine.checkpoint)
+        rows.append((engine.engine_id, engine.name, engine.status, engine.device, queue, checkpoint))
     print_table(("ID", "NAME", "STATUS", "DEVICE", "JOBS", "CHECKPOINT"), rows)
 
 

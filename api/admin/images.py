@@ -7,8 +7,8 @@ import msgspec
 
 from api.admin.invocation import Invocation
 from api.admin.options import PictureFile, all_option, json_option, limit_option
-from api.admin.output import print_json, print_table, print_thing, size, when
-from api.admin.resources import Image, find_engine, list_items
+from api.admin.output import beginning, print_json, print_table, print_thing, size, when
+from api.admin.resources import Image, engine_names, find_engine, list_items
 
 
 @click.group()
@@ -33,15 +33,17 @@ def list_(invocation: Invocation, engine: str | None, limit: int, is_all: bool, 
     with invocation.rest() as rest:
         engine_id = find_engine(rest, engine).engine_id if engine else None
         items = list_items(rest, "/v1/images", {"engine_id": engine_id}, None if is_all else limit)
+        names = {} if as_json else engine_names(rest)
     if as_json:
         print_json(msgspec.json.encode(items))
         return
     rows = []
     for image in (msgspec.json.decode(item, type=Image) for item in items):
         pixels = f"{image.width}x{image.height}" if image.width and image.height else None
-        bytes_ = size(image.size_bytes)
-        rows.append((image.image_id, pixels, bytes_, image.seed, image.downloads, when(image.expires_at)))
-    print_table(("ID", "PIXELS", "SIZE", "SEED", "DOWNLOADS", "EXPIRES"), rows)
+        engine_name = names.get(image.engine_id or "", image.engine_id)
+        picture = (image.image_id, engine_name, pixels, size(image.size_bytes), image.seed)
+        rows.append((*picture, image.downloads, when(image.expires_at), beginning(image.prompt)))
+    print_table(("ID", "ENGINE", "PIXELS", "SIZE", "SEED", "DOWNLOADS", "EXPIRES", "PROMPT"), rows)
 
 
 @images.command()

@@ -8,8 +8,8 @@ import msgspec
 
 from api.admin.invocation import Invocation
 from api.admin.options import PictureFile, WordChoice, all_option, file_type_for, json_option, limit_option
-from api.admin.output import print_json, print_table, print_thing, when
-from api.admin.resources import Job, find_engine, list_items
+from api.admin.output import beginning, print_json, print_table, print_thing, when
+from api.admin.resources import Job, engine_names, find_engine, list_items
 from kernel.protocol.vocabulary import ImageFileType, JobState, Scheduler
 
 if TYPE_CHECKING:
@@ -60,14 +60,16 @@ def list_(
         engine_id = find_engine(rest, engine).engine_id if engine else None
         query = {"status": status, "engine_id": engine_id}
         items = list_items(rest, "/v1/jobs", query, None if is_all else limit)
+        names = {} if as_json else engine_names(rest)
     if as_json:
         print_json(msgspec.json.encode(items))
         return
-    found = [msgspec.json.decode(item, type=Job) for item in items]
-    print_table(
-        ("ID", "STATUS", "PROGRESS", "CREATED", "PROMPT"),
-        [(job.job_id, job.status, _fraction(job), when(job.created_at), _start(job.prompt)) for job in found],
-    )
+    rows = []
+    for job in (msgspec.json.decode(item, type=Job) for item in items):
+        engine_name = names.get(job.engine_id or "", job.engine_id)
+        created = when(job.created_at)
+        rows.append((job.job_id, job.status, engine_name, _fraction(job), created, beginning(job.prompt)))
+    print_table(("ID", "STATUS", "ENGINE", "PROGRESS", "CREATED", "PROMPT"), rows)
 
 
 @jobs.command()
@@ -228,7 +230,3 @@ def _say(answer: bytes, as_json: bool) -> None:
 
 def _fraction(job: Job) -> str | None:
     return f"{job.progress.step}/{job.progress.steps}" if job.progress else None
-
-
-def _start(prompt: str | None, width: int = 40) -> str | None:
-    return prompt if prompt is None or len(prompt) <= width else prompt[: width - 3] + "..."

@@ -11,7 +11,7 @@ import msgspec
 from api.admin.exits import AwaitedFailed
 from api.admin.invocation import Invocation
 from api.admin.options import WordChoice, all_option, json_option, limit_option
-from api.admin.output import print_json, print_table, print_thing, size
+from api.admin.output import beginning, print_json, print_table, print_thing, size
 from api.admin.resources import Model, find_model, list_items
 from kernel.protocol.vocabulary import ModelBase, ModelState, ModelType, Variant
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _ROOTS_KEY: Final = "models.file_roots"
 """Also what the server's answer names when a file lies outside."""
+_REASON_WIDTH: Final = 70
 _LOCAL_SUFFIXES: Final = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".onnx")
 
 
@@ -71,11 +72,12 @@ def list_(
     if as_json:
         print_json(msgspec.json.encode(items))
         return
-    found = [msgspec.json.decode(item, type=Model) for item in items]
-    print_table(
-        ("ID", "NAME", "STATUS", "TYPE", "BASE", "SIZE"),
-        [(m.model_id, m.name, m.status, m.model_type, m.model_base, size(m.size_bytes)) for m in found],
-    )
+    rows = []
+    for model in (msgspec.json.decode(item, type=Model) for item in items):
+        what = (model.model_id, model.name, model.status, model.model_type, model.model_base)
+        reason = beginning(model.error.detail, _REASON_WIDTH) if model.error else None
+        rows.append((*what, size(model.size_bytes), _file_of(model.path), reason))
+    print_table(("ID", "NAME", "STATUS", "TYPE", "BASE", "SIZE", "FILE", "ERROR"), rows)
 
 
 @models.command()
@@ -215,6 +217,11 @@ def address_of(source: str) -> str | None:
     if source.startswith((".", "/", "~")) or source.endswith(_LOCAL_SUFFIXES) or source.count("/") != 1:
         raise click.BadParameter(f"there is no file or folder {source}", param_hint="SOURCE")
     return None
+
+
+def _file_of(path: str | None) -> str | None:
+    """The last part of an address, as the file or folder is called on the disk."""
+    return None if path is None else unquote(path.rstrip("/").rpartition("/")[2])
 
 
 def _name_of(source: str) -> str:

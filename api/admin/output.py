@@ -36,6 +36,11 @@ def print_thing(body: bytes | msgspec.Raw) -> None:
             click.echo(f"{name.ljust(width)}  {text}")
 
 
+def beginning(text: str | None, width: int = 40) -> str | None:
+    """The beginning of a text that may be long, such as a prompt."""
+    return text if text is None or len(text) <= width else text[: width - 3] + "..."
+
+
 def size(size_bytes: int | None) -> str | None:
     """A size that is quickly read: 4.3 GB."""
     if size_bytes is None:

@@ -75,6 +75,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 class Image(msgspec.Struct, frozen=True, kw_only=True):
     image_id: str
     job_id: str | None = None
+    engine_id: str | None = None
+    prompt: str | None = None
     image_file_type: str | None = None
     width: int | None = None
     height: int | None = None
@@ -106,6 +108,18 @@ def list_items(rest: "Rest", path: str, query: "Query", limit: int | None) -> li
         if after is None:
             break
     return found
+
+
+def engine_names(rest: "Rest") -> dict[str, str]:
+    """The names of engines by their ids, as far as one request tells them."""
+    found = (msgspec.json.decode(item, type=Engine) for item in list_items(rest, "/v1/engines", {}, _PAGE))
+    return {engine.engine_id: engine.name for engine in found if engine.name}
+
+
+def model_names(rest: "Rest") -> dict[str, str]:
+    """The names of models by their ids, as far as one request tells them."""
+    found = (msgspec.json.decode(item, type=Model) for item in list_items(rest, "/v1/models", {}, _PAGE))
+    return {model.model_id: model.name for model in found}
 
 
 def find_model(rest: "Rest", name_or_id: str) -> Model:

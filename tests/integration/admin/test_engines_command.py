@@ -25,7 +25,7 @@ def portraits(api: FakeApi) -> FakeApi:
 
 def test_the_list_is_a_table(spoon: Spoon, portraits: FakeApi) -> None:
     ended = spoon("engines", "list", "--status", "ready")
-    assert ended.out.splitlines()[1].split() == ["e1", "portraits", "ready", "cpu", "1+3", "m1"]
+    assert ended.out.splitlines()[1].split() == ["e1", "portraits", "ready", "cpu", "1+3", "dreams"]
     assert portraits.asked[0].query == {"status": "ready", "limit": "50"}
 
 

@@ -22,6 +22,8 @@ PICTURE = b"\x89PNG" + bytes(1000)
 def fox(api: FakeApi) -> FakeApi:
     """A server that draws one fox."""
     api.on("GET", "/v1/engines/e1", Answer(body={"engine_id": "e1", "status": "ready"}))
+    engines = [{"engine_id": "e1", "name": "portraits", "status": "ready"}]
+    api.on("GET", "/v1/engines", Answer(body={"items": engines, "next": None}))
     api.on("POST", "/v1/jobs", Answer(202, WAITING))
     api.on("GET", "/v1/jobs/j1", Answer(body=WAITING), Answer(body=FINISHED))
     stream = events(
@@ -190,13 +192,15 @@ def test_interrupting_detaches_and_the_job_goes_on(
 
 def test_jobs_are_listed_shown_cancelled_and_deleted(spoon: Spoon, fox: FakeApi) -> None:
     fox.on(
-        "GET", "/v1/jobs", Answer(body={"items": [WAITING | {"prompt": "a\nfox" + "x" * 60}], "next": None})
+        "GET",
+        "/v1/jobs",
+        Answer(body={"items": [WAITING | {"engine_id": "e1", "prompt": "a\nfox" + "x" * 60}], "next": None}),
     )
     fox.on("POST", "/v1/jobs/j1/cancel", Answer(202, WAITING | {"status": "cancelled"}))
     fox.on("DELETE", "/v1/jobs/j1", Answer(204))
     listed = spoon("jobs", "list", "--engine", "e1", "--status", "waiting").out.splitlines()
-    assert listed[1] == f"j1  waiting  -         2026-01-31 12:00:05Z  a?fox{'x' * 32}..."
-    assert fox.asked[-1].query == {"status": "waiting", "engine_id": "e1", "limit": "50"}
+    assert listed[1] == f"j1  waiting  portraits  -         2026-01-31 12:00:05Z  a?fox{'x' * 32}..."
+    assert fox.sent("GET", "/v1/jobs")[0].query == {"status": "waiting", "engine_id": "e1", "limit": "50"}
     assert json.loads(spoon("jobs", "show", "j1", "--json").out) == WAITING
     assert spoon("jobs", "cancel", "j1").out == "j1  cancelled\n"
     assert spoon("jobs", "delete", "j1").out == "deleted j1\n"
@@ -209,11 +213,13 @@ def test_a_full_queue_is_a_reason_to_try_later(spoon: Spoon, fox: FakeApi) -> No
 
 def test_pictures_are_listed_shown_and_deleted(spoon: Spoon, fox: FakeApi) -> None:
     image = {"image_id": "i1", "width": 128, "height": 64, "seed": 7, "downloads": 0, "size_bytes": 1004,
-             "expires_at": None}  # fmt: skip
+             "expires_at": None, "engine_id": "e9", "prompt": "a fox"}  # fmt: skip
     fox.on("GET", "/v1/images", Answer(body={"items": [image], "next": None}))
     fox.on("GET", "/v1/images/i1", Answer(body=image))
     fox.on("DELETE", "/v1/images/i1", Answer(204))
-    assert spoon("images", "list").out.splitlines()[1].split() == ["i1", "128x64", "1.0", "kB", "7", "0", "-"]
+    assert spoon("images", "list").out.splitlines()[1].split() == [
+        "i1", "e9", "128x64", "1.0", "kB", "7", "0", "-", "a", "fox"
+    ]  # fmt: skip
     assert json.loads(spoon("images", "show", "i1", "--json").out) == image
     assert spoon("images", "delete", "i1").out == "deleted i1\n"
 

@@ -10,16 +10,19 @@ FOX = {"model_id": "m1", "name": "fox", "status": "ready", "model_type": "checkp
        "size_bytes": 4_300_000_000, "tags": [], "error": None,
        "path": "file:///w/a%20fox.safetensors"}  # fmt: skip
 OWL = {"model_id": "m2", "name": "owl", "status": "downloading", "model_type": "lora"}
+BAD = {"model_id": "m4", "name": "old", "status": "error", "model_type": "vae", "path": "file:///w/old.ckpt",
+       "error": {"code": "model_unreadable", "detail": "it is a pickle" + "!" * 80}}  # fmt: skip
 
 
 def test_the_list_is_a_table(spoon: Spoon, api: FakeApi) -> None:
-    api.on("GET", "/v1/models", Answer(body={"items": [FOX, OWL], "next": None}))
+    api.on("GET", "/v1/models", Answer(body={"items": [FOX, OWL, BAD], "next": None}))
     ended = spoon("models", "list")
     assert ended.code == 0
     assert ended.out.splitlines() == [
-        "ID  NAME  STATUS       TYPE        BASE  SIZE",
-        "m1  fox   ready        checkpoint  sd    4.3 GB",
-        "m2  owl   downloading  lora        -     -",
+        "ID  NAME  STATUS       TYPE        BASE  SIZE    FILE               ERROR",
+        "m1  fox   ready        checkpoint  sd    4.3 GB  a fox.safetensors  -",
+        "m2  owl   downloading  lora        -     -       -                  -",
+        f"m4  old   error        vae         -     -       old.ckpt           it is a pickle{'!' * 53}...",
     ]
 
 

@@ -1,5 +1,7 @@
 """What options make of the words that people write."""
 
+from enum import StrEnum
+
 import click
 import pytest
 
@@ -18,7 +20,9 @@ from kernel.protocol.vocabulary import ImageFileType, ModelBase, ModelType, Sche
         (Variant, "float16", Variant.FP16),
     ],
 )
-def test_words_are_taken_in_the_spellings_that_the_api_takes(words, written: str, meant: str) -> None:
+def test_words_are_taken_in_the_spellings_that_the_api_takes(
+    words: type[StrEnum], written: str, meant: str
+) -> None:
     assert WordChoice(words).convert(written, None, None) == meant
 
 
