@@ -29,6 +29,7 @@ def cli_page() -> str:
     lines = ["# The command line", "", _NOTICE, ""]
     lines += [
         "Options of the whole command stand before the subcommand: `spoon --config my.toml jobs list`.",
+        "`serve`, `manager` and `api` take `--config` behind it, too.",
         "",
     ]
     for path, command in _commands(("spoon",), spoon):

@@ -40,7 +40,7 @@ def spoon(context: click.Context, config_file: Path | None, url: str | None) -> 
 
     \b
     A first picture:
-      spoon serve &
+      SPOON_MODELS_FILE_ROOTS=. spoon serve &
       spoon models add ./dreams.safetensors --type checkpoint --name dreams --wait
       spoon engines create dreams --name portraits --wait
       spoon jobs submit "a red fox in the snow" --engine portraits --watch --out fox.png

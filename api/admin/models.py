@@ -122,7 +122,7 @@ def add(
     as_json: bool,
     **said: str | tuple[str, ...] | None,
 ) -> None:
-    """Register the model at SOURCE: a .safetensors file, a diffusers folder, or a file:// address.
+    """Register the model at SOURCE: a file, a diffusers folder, or a file:// address.
 
     It must lie below one of the folders of models.file_roots, and stays where it is.
 
