@@ -72,10 +72,9 @@ class Jobs:
         send(resp, 200, self._shown(self._find(job_id)))
 
     def cancel(self, req: falcon.Request, resp: falcon.Response, job_id: str) -> None:
-        """200 when it is over; 202 while its worker finishes the step."""
+        """The job is over at once, though its worker may still finish the step."""
         self._bus.ask(CancelJob(job_id=JobId(job_id)), Done, read_key(req))
-        row = self._find(job_id)
-        send(resp, 200 if row.status in ENDED else 202, self._shown(row))
+        send(resp, 200, self._shown(self._find(job_id)))
 
     def delete(self, req: falcon.Request, resp: falcon.Response, job_id: str) -> None:
         self._bus.ask(DeleteJob(job_id=JobId(job_id)), Done)

@@ -87,7 +87,7 @@ def routes(r: Resources) -> tuple[Route, ...]:
         Route("DELETE", one_job, r.jobs.delete, "Delete an ended job and its images",
               {204: None}, errors=(*NO_JOB, e.JobUnfinished)),
         Route("POST", f"{one_job}/cancel", r.jobs.cancel, "Cancel a job",
-              {200: job.Job, 202: job.Job}, None, None, (*NO_JOB, e.IllegalMove, e.KeyReused), KEYED),
+              {200: job.Job}, None, None, (*NO_JOB, e.IllegalMove, e.KeyReused), KEYED),
         Route("GET", f"{one_job}/events", r.job_events.show, "Watch a job: state, progress, image",
               {200: STREAM, 204: None}, None, None, (*NO_JOB, http.TooManyStreams), RESUMED),
 

@@ -144,7 +144,7 @@ def test_jobs_are_listed_shown_cancelled_and_deleted(spoon: Spoon, fox: FakeApi)
     fox.on(
         "GET", "/v1/jobs", Answer(body={"items": [WAITING | {"prompt": "a\nfox" + "x" * 60}], "next": None})
     )
-    fox.on("POST", "/v1/jobs/j1/cancel", Answer(202, WAITING | {"status": "cancelled"}))
+    fox.on("POST", "/v1/jobs/j1/cancel", Answer(200, WAITING | {"status": "cancelled"}))
     fox.on("DELETE", "/v1/jobs/j1", Answer(204))
     listed = spoon("jobs", "list", "--engine", "e1", "--status", "waiting").out.splitlines()
     assert listed[1] == f"j1  waiting  -         2026-01-31 12:00:05Z  a?fox{'x' * 32}..."
