@@ -49,13 +49,13 @@ class Jobs:
 
     def create(self, req: falcon.Request, resp: falcon.Response) -> None:
         """202 as soon as the job is durable; with `wait` 200 once it has ended; `validate_only` 200."""
-        query = self._create_query.read(req)
+        query, key = self._create_query.read(req), read_key(req)
         _refuse_parts(req)
         ask = submit_job(self._body.read(req), validate_only=query.validate_only)
         if query.validate_only:
             send(resp, 200, JobChecked(valid=True, engine_id=self._bus.ask(ask, JobValid).engine_id))
             return
-        accepted = self._bus.ask(ask, JobAccepted, read_key(req))
+        accepted = self._bus.ask(ask, JobAccepted, key)
         resp.location = f"/v1/jobs/{accepted.job_id}"
         if query.wait:
             self._send_when_over(resp, accepted.job_id, query.wait)

@@ -53,6 +53,8 @@ def test_a_job_can_be_checked_only(spoon: Spoon, fox: FakeApi) -> None:
         == "the job would be accepted\n"
     )
     assert fox.asked[-1].query == {"validate_only": "true"}
+    checked = spoon("jobs", "submit", "a fox", "--engine", "e1", "--validate-only", "--json")
+    assert json.loads(checked.out) == {"valid": True}
 
 
 def test_a_watched_job_shows_its_steps_and_saves_its_picture(
