@@ -46,14 +46,14 @@ class Subscription:
             notice = self._unread.get(timeout=max(0.0, timeout_s))
         except Empty:
             return None
-        if self._is_behind and self._unread.empty():
+        if self._is_behind and self._unread.empty() and not isinstance(notice, Closing):
             self._is_behind = False
             return Reread()
         return notice
 
     def put(self, notice: Notice) -> None:
-        """Called by the hub. The last of too many notices is read as Reread."""
-        if self._unread.qsize() >= MAX_UNREAD:
+        """Called by the hub. The last of too many notices is read as Reread; Closing always comes through."""
+        if self._unread.qsize() >= MAX_UNREAD and not isinstance(notice, Closing):
             self._is_behind = True
         else:
             self._unread.put(notice)
