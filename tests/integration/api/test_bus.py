@@ -254,3 +254,11 @@ def test_without_keys_the_bus_cannot_be_opened(tmp_path: Path) -> None:
     bus = Bus(tmp_path, Hub())
     with pytest.raises(BadConfiguration, match="is the Manager running"):
         bus.open()
+
+
+@pytest.mark.parametrize("damaged", ["", 'public-key = "short"\nsecret-key = "short"'])
+def test_with_damaged_keys_the_bus_cannot_be_opened(bus_folder: Path, damaged: str) -> None:
+    (bus_folder / "api.key_secret").write_text(damaged)
+    bus = Bus(bus_folder, Hub())
+    with pytest.raises(BadConfiguration):
+        bus.open()
