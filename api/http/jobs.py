@@ -4,7 +4,6 @@ import falcon
 
 from api.http.answering import send, send_nothing
 from api.http.job_types import (
-    ENDED,
     LATER_FIELDS,
     Job,
     JobChecked,
@@ -27,7 +26,7 @@ from conf.settings import Server
 from kernel.protocol.client import CancelJob, DeleteJob, Done, JobAccepted, JobValid
 from kernel.protocol.errors import JobNotFound, NotSupported
 from kernel.protocol.ids import JobId
-from kernel.protocol.vocabulary import JobState
+from kernel.protocol.vocabulary import ENDED_JOB_STATES, JobState
 from kernel.views.jobs import find_job, jobs_ahead, list_jobs
 from kernel.views.reader import Reader
 from kernel.views.rows import JobRow
@@ -98,7 +97,7 @@ class Jobs:
 
 
 def _is_over(row: JobRow) -> bool:
-    return row.status in ENDED
+    return row.status in ENDED_JOB_STATES
 
 
 def _refuse_parts(req: falcon.Request) -> None:
