@@ -168,7 +168,10 @@ def _is_path(text: str) -> bool:
 
 
 def _absolute(folder: Path, home: Path) -> Path:
-    return home / folder.expanduser()
+    try:
+        return home / folder.expanduser()
+    except RuntimeError as error:
+        raise Unfit(f"{folder}: {error}") from error
 
 
 def _quoted(text: str) -> str:

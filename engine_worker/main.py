@@ -37,9 +37,9 @@ from engine_worker.shell import Inbox, SocketThread, Surroundings
 from engine_worker.signals import SignalPipe
 from kernel.protocol.errors import BadConfiguration, EngineFailed
 from kernel.protocol.join import JOIN_FD_OPTION, JOIN_FILE_OPTION, Join
+from kernel.protocol.version import VERSION
 from kernel.protocol.vocabulary import WorkerRole
 from kernel.protocol.worker import Hello
-from kernel.version import VERSION
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -21,14 +21,15 @@ from kernel.core.broker import Broker
 from kernel.core.ports import Limits
 from kernel.protocol.errors import AlreadyRunning, BadConfiguration, DatabaseUnusable
 from kernel.protocol.rendezvous import back_endpoint, front_endpoint
+from kernel.protocol.version import VERSION
 from kernel.shell import clock, journal
 from kernel.shell.bus import Gate, Router, private_folder
 from kernel.shell.companion import ApiProcess
 from kernel.shell.crew import BACK, Crew, JoinTerms
 from kernel.shell.decode import BackDoor, FrontDoor
-from kernel.shell.devices import read_devices
+from kernel.shell.devices import Devices
 from kernel.shell.effects import Effects
-from kernel.shell.files import FileThread, sweep
+from kernel.shell.files import FileThread, claim_folder, sweep
 from kernel.shell.keys import ensure_all
 from kernel.shell.launcher import SubprocessLauncher
 from kernel.shell.lock import FolderLock
@@ -37,10 +38,10 @@ from kernel.shell.recall import Recall
 from kernel.shell.signals import SignalPipe
 from kernel.shell.sources import Sources
 from kernel.shell.store import Store
-from kernel.version import VERSION
 
 FRONT: Final = "front"
 BUS_LOCK: Final = "bus.lock"
+EVERYWHERE: Final = ("*", "0.0.0.0", "[::]")
 EXIT_DATABASE: Final = 65
 EXIT_TAKEN: Final = 69
 EXIT_DISK: Final = 74
@@ -79,11 +80,14 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
     Raises: BadConfiguration, AlreadyRunning, DatabaseUnusable, apsw.Error.
     """
+    if settings.models.allow_pickle:
+        raise BadConfiguration("models.allow_pickle: pickles cannot be converted yet: leave it at false")
     with ExitStack() as stack:
         stack.callback(FolderLock(settings.database.folder).release)
         store = Store(settings.database_file)
         stack.callback(store.close)
-        return build(settings, options, store, Recall(store.connection), stack).run()
+        recall = Recall(store.connection, settings.images.disk_quota_bytes)
+        return build(settings, options, store, recall, stack).run()
 
 
 def build(
@@ -95,9 +99,8 @@ def build(
     """
     epoch = store.next_epoch()
     broker = Broker(recall.snapshot(epoch), limits_of(settings, options), clock.RandomFresh(), clock.now())
-    files = FileThread({"images": settings.images.folder, "blobs": settings.blobs.folder})
+    files = _open_files(settings, store.installation(), recall.kept_files())
     stack.callback(files.close)
-    sweep(settings.images.folder, recall.kept_files())
     front, back, gate, terms = _open_bus(settings, options, stack)
     launcher = SubprocessLauncher(settings.database.folder / "logs")
     crew = Crew(back, gate, launcher, terms, epoch)
@@ -122,10 +125,18 @@ def build(
         recall=recall,
         companion=ApiProcess(launcher, options.config),
         images_folder=settings.images.folder,
-        quota_bytes=settings.images.disk_quota_bytes,
         epoch=epoch,
     )
-    return Loop(broker, store, recall, sources, effects, clock.now, read_devices)
+    return Loop(broker, store, recall, sources, effects, clock.now, Devices().read)
+
+
+def _open_files(settings: Settings, installation: int, kept: set[str]) -> FileThread:
+    """The folders of files, without what a former life left half-done in them."""
+    folders = {"images": settings.images.folder, "blobs": settings.blobs.folder}
+    for folder in folders.values():
+        claim_folder(folder, installation)
+    sweep(settings.images.folder, kept)
+    return FileThread(folders)
 
 
 def _open_bus(
@@ -140,7 +151,7 @@ def _open_bus(
     stack.callback(gate.socket.close)
     front = Router(context, FRONT, server_secret, [front_endpoint(folder)])
     stack.callback(front.close)
-    others = [] if settings.bus.workers_endpoint is None else [settings.bus.workers_endpoint]
+    others = [] if settings.bus.workers_endpoint is None else [_reachable(settings.bus.workers_endpoint)]
     back = Router(context, BACK, server_secret, [back_endpoint(folder), *others])
     stack.callback(back.close)
     for role, public_key in client_keys.items():
@@ -156,12 +167,28 @@ def _open_bus(
     return front, back, gate, terms
 
 
+def _reachable(endpoint: str) -> str:
+    """Tickets bear this address, so it must be one that a worker can call.
+
+    Raises: BadConfiguration, if it stands for all addresses of this host.
+    """
+    host = endpoint.removeprefix("tcp://").rpartition(":")[0]
+    if host in EVERYWHERE:
+        raise BadConfiguration(
+            f"bus.endpoint: {endpoint} listens everywhere, but names no address that workers of other hosts "
+            "can call: give the one of this host that they reach"
+        )
+    return endpoint
+
+
 def limits_of(settings: Settings, options: argparse.Namespace) -> Limits:
     """The part of the configuration that the core decides by."""
     return Limits(
         max_queue=settings.server.max_queue,
         max_running=settings.engines.max_running,
         max_pixels=settings.server.max_pixels,
+        max_steps=settings.server.max_steps,
+        max_count=settings.server.max_count,
         keep_alive_s=settings.engines.keep_alive_s,
         grace_s=settings.shutdown.grace_s,
         load_timeout_s=settings.engines.load_timeout_s,

@@ -9,7 +9,7 @@ import msgspec
 
 from api.admin.database_copy import read_only
 from conf.settings import Settings
-from kernel.named_sql import load_queries
+from kernel.views.named_sql import load_queries
 
 
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,8 +56,6 @@ def _unsound(connection: apsw.Connection) -> Iterator[str]:
     for (verdict,) in connection.execute("PRAGMA integrity_check"):
         if verdict != "ok":
             yield f"the database file is damaged: {verdict}"
-    for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check"):
-        yield f"row {row} of table {table} points at nothing in table {parent}"
 
 
 def _named(connection: apsw.Connection, query: str) -> list[Named]:
@@ -91,4 +89,6 @@ def _sha256(path: Path) -> str:
 
 
 def _files_below(folder: Path) -> Iterator[str]:
-    return (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    """Every file but the hidden ones, such as the server's own mark."""
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return (path.relative_to(folder).as_posix() for path in files)

@@ -19,7 +19,7 @@ from api.admin.life import status, stop
 from api.admin.models import models
 from api.admin.processes import api_, manager, serve, worker
 from kernel.protocol.errors import SpoonError
-from kernel.version import VERSION
+from kernel.protocol.version import VERSION
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

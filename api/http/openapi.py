@@ -13,7 +13,7 @@ from api.http.problems import CONTENT_TYPE, Problem, status_of
 from api.http.route import Content, Route
 from kernel.protocol import errors
 from kernel.protocol.errors import SpoonError
-from kernel.version import VERSION
+from kernel.protocol.version import VERSION
 
 ALWAYS: Final = (http.Malformed, http.ForbiddenHost, errors.InvalidField, errors.DatabaseUnusable, SpoonError)
 """What any route may refuse with."""

@@ -13,8 +13,8 @@ from conf.settings import Server
 from kernel.protocol.client import Status
 from kernel.protocol.errors import DatabaseUnusable, SpoonError
 from kernel.protocol.head import MAJOR, MINOR
+from kernel.protocol.version import VERSION
 from kernel.protocol.vocabulary import ImageFileType, ModelBase, ModelType, Phase, Scheduler, Variant
-from kernel.version import VERSION
 from kernel.views.events import known_events
 from kernel.views.reader import Reader
 

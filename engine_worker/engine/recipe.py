@@ -6,7 +6,7 @@ A prompt, a line `Negative prompt: ...`, and a line of `Name: value` pairs.
 import json
 
 from kernel.protocol.specs import JobSpec, ModelSource
-from kernel.version import VERSION
+from kernel.protocol.version import VERSION
 
 _HASH_DIGITS = 10
 

@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from engine_worker.fetch.families import SD_TEXT_WIDTH, SDXL_TEXT_WIDTH, base_of_text_width, stranger
-from engine_worker.fetch.finding import Finding, has_prefix, width_of
+from engine_worker.fetch.finding import Finding, believable_size_px, has_prefix, width_of
 from engine_worker.header import Header
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.vocabulary import ModelBase, ModelType
@@ -102,7 +102,7 @@ def _native_size_px(header: Header, base: ModelBase) -> int | None:
     """
     for key in ("spoon.native_size_px", "modelspec.resolution"):
         said = _RESOLUTION.fullmatch(header.metadata.get(key, ""))
-        if said is not None and int(said[1]) % 8 == 0:
-            return int(said[1])
+        if said is not None and (size_px := believable_size_px(int(said[1]))) is not None:
+            return size_px
     channels = header.tensors[_FIRST_CONVOLUTION].shape[0]
     return _FULL_SIZES.get((base, channels, width_of(header, _CROSS_ATTENTION) or 0))

@@ -7,7 +7,7 @@ import msgspec
 
 from engine_worker.fetch.diffusers_index import read_index
 from engine_worker.fetch.families import base_of_text_width
-from engine_worker.fetch.finding import Finding
+from engine_worker.fetch.finding import Finding, believable_size_px
 from engine_worker.fetch.model_folder import ModelFolder
 from engine_worker.header import Entry, read_header
 from kernel.protocol.errors import ModelUnreadable
@@ -74,7 +74,7 @@ def _check_unet(config: _UNetConfig) -> None:
 
 def _native_size_px(config: _UNetConfig) -> int | None:
     size = config.sample_size
-    return size * _PIXELS_PER_LATENT if isinstance(size, int) and size > 0 else None
+    return believable_size_px(size * _PIXELS_PER_LATENT) if isinstance(size, int) else None
 
 
 def _weights_of(folder: ModelFolder, part: str, variant: Variant | None) -> list[Entry]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from engine_worker.header import Entry, Header
 from kernel.protocol.vocabulary import ModelBase, ModelType, Variant
 
+_SMALLEST_PX, _LARGEST_PX, _CELL_PX = 64, 4096, 8
 _VARIANTS = {"F16": Variant.FP16, "F32": Variant.FP32, "BF16": Variant.BF16}
 
 
@@ -18,6 +19,11 @@ class Finding:
     weights: tuple[Entry, ...]
     prediction_type: str | None = None
     native_size_px: int | None = None
+
+
+def believable_size_px(size_px: int) -> int | None:
+    """A native size that a picture can have; None for what a file merely claims."""
+    return size_px if _SMALLEST_PX <= size_px <= _LARGEST_PX and size_px % _CELL_PX == 0 else None
 
 
 def has_prefix(header: Header, *prefixes: str) -> bool:

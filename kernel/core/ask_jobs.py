@@ -82,10 +82,10 @@ def _check_size(world: World, spec: JobSpec) -> None:
             raise wrong_field(field, f"{size_px} is not a positive multiple of {LATENT_CELL_PX}")
     if spec.width_px * spec.height_px > world.limits.max_pixels:
         raise wrong_field("width", f"a picture has at most {world.limits.max_pixels} pixels")
-    if spec.steps < 1:
-        raise wrong_field("steps", "at least 1 step is needed")
-    if spec.count < 1:
-        raise wrong_field("count", "at least 1 picture is needed")
+    if not 1 <= spec.steps <= world.limits.max_steps:
+        raise wrong_field("steps", f"{spec.steps} is not in 1 .. {world.limits.max_steps}")
+    if not 1 <= spec.count <= world.limits.max_count:
+        raise wrong_field("count", f"{spec.count} is not in 1 .. {world.limits.max_count}")
 
 
 def _check_can_queue(world: World) -> None:

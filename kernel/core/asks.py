@@ -3,7 +3,7 @@
 from typing import assert_never
 
 from kernel.core import actions, ask_engines, ask_jobs, ask_models, downloads, life
-from kernel.core.events import Asked, StopAsked
+from kernel.core.events import Asked
 from kernel.core.world import World
 from kernel.protocol import client
 from kernel.protocol.errors import KeyReused, SpoonError, TooManyRequests
@@ -82,7 +82,7 @@ def _change(world: World, event: Asked, ask: client.ApiAsk | client.Shutdown) ->
         case client.DeleteEngine():
             return ask_engines.delete(world, ask)
         case client.Shutdown():
-            life.stop_asked(world, StopAsked(ask.now))
+            life.stop(world, is_now=ask.now)
             return client.Done()
         case _:
             assert_never(ask)

@@ -86,7 +86,7 @@ class Broker:
             case StockTaken():
                 stock.taken(world, event)
             case StopAsked():
-                life.stop_asked(world, event)
+                life.stop_asked(world)
             case CompanionExited():
                 life.companion_exited(world, event)
             case _:

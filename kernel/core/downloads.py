@@ -30,7 +30,7 @@ def claim(world: World, ask: client.ClaimDownload, facts: Facts) -> client.Broke
     claims = world.claims.get(row.image_id, set())
     if row.download_limit is not None and row.downloads + len(claims) >= row.download_limit:
         raise ImageBusy
-    ticket = Ticket(world.fresh.id())
+    ticket = Ticket(f"{world.epoch}.{world.fresh.id()}")
     world.claims.setdefault(row.image_id, set()).add(ticket)
     world.timers.set(due.Claim(row.image_id, ticket), world.now.mono_s + CLAIM_S)
     return client.DownloadGranted(
@@ -50,11 +50,14 @@ def _present_image(world: World, facts: Facts) -> ImageRow:
 
 
 def finish(world: World, ask: client.FinishDownload, facts: Facts) -> client.BrokerReply:
-    """Take a ticket back; a whole download is counted, and the last allowed one ends the image."""
-    if not drop_claim(world, ask.image_id, ask.ticket) or facts.image is None:
-        return client.Done()
+    """Take a ticket back; a whole download is counted, and the last allowed one ends the image.
+
+    A ticket counts once. One of a former life of the Manager is not known any more, yet its file went out.
+    """
+    is_known = drop_claim(world, ask.image_id, ask.ticket)
+    is_former = not ask.ticket.startswith(f"{world.epoch}.")
     row = facts.image
-    if not ask.whole or row.gone_reason is not None:
+    if row is None or not ask.whole or row.gone_reason is not None or not (is_known or is_former):
         return client.Done()
     world.act(actions.CountDownload(row.image_id))
     if row.download_limit is not None and row.downloads + 1 >= row.download_limit:
@@ -64,8 +67,8 @@ def finish(world: World, ask: client.FinishDownload, facts: Facts) -> client.Bro
 
 def drop_claim(world: World, image_id: ImageId, ticket: Ticket) -> bool:
     """Forget a claim. False, if there is no such claim (any more)."""
-    claims = world.claims.get(image_id)
-    if claims is None or ticket not in claims:
+    claims = world.claims.get(image_id, set())
+    if ticket not in claims:
         return False
     claims.remove(ticket)
     if not claims:

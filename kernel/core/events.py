@@ -118,7 +118,7 @@ class PictureNotStored:
 
 @dataclass(frozen=True, slots=True)
 class StockTaken:
-    """The shell looked at the disk and the database, as TakeStock asked."""
+    """The shell looked at the disk, as TakeStock asked; what is due rides on the event when it is handled."""
 
     free_bytes: int
     images_due: tuple[tuple[ImageId, GoneReason], ...] = ()
@@ -133,8 +133,6 @@ class DeadlinePassed:
 @dataclass(frozen=True, slots=True)
 class StopAsked:
     """A signal asked the Manager to stop. The second one means: now."""
-
-    is_now: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Final
 
 from kernel.core import actions, due, engines, fetching, jobs, record, schedule, stock, workers
-from kernel.core.events import CompanionExited, Snapshot, StopAsked
+from kernel.core.events import CompanionExited, Snapshot
 from kernel.core.tables import PHASE_MOVES, RUNNING_ENGINE_STATES, check_move
 from kernel.core.world import Engine, Job, World
 from kernel.protocol.vocabulary import EngineState, JobState, ModelState, Phase, WorkerRole
@@ -55,12 +55,17 @@ def start(world: World) -> None:
         schedule.tend(world, engine)
 
 
-def stop_asked(world: World, event: StopAsked) -> None:
-    """The first time running jobs are finished; the second time they go back and the Manager leaves."""
+def stop_asked(world: World) -> None:
+    """A signal: the first time running jobs are finished, the second time they go back."""
     world.stops_asked += 1
+    stop(world, is_now=world.stops_asked > 1)
+
+
+def stop(world: World, *, is_now: bool) -> None:
+    """Finish running jobs and leave, or give them back and leave at once. Asked again, it goes on."""
     if world.phase is Phase.RUNNING:
         _drain(world)
-    if event.is_now or world.stops_asked > 1:
+    if is_now:
         leave_now(world)
 
 

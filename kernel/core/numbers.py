@@ -1,13 +1,10 @@
 """Numbers that the database can hold, and give back as they were: what else a client sends is refused."""
 
 from math import isfinite
-from typing import Final
 
 from kernel.protocol.errors import wrong_field
+from kernel.protocol.ids import MAX_INTEGER
 from kernel.protocol.specs import EngineSpec, JobSpec
-
-MAX_INTEGER: Final = 2**63 - 1
-"""The largest INTEGER of SQLite."""
 
 
 def check_priority(priority: int) -> None:

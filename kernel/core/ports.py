@@ -24,6 +24,8 @@ class Limits:
     max_queue: int = 200_000
     max_running: int = 2
     max_pixels: int = 2048 * 2048
+    max_steps: int = 200
+    max_count: int = 16
     keep_alive_s: float = 600.0
     grace_s: float = 600.0
     load_timeout_s: float = 600.0

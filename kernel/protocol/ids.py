@@ -1,12 +1,13 @@
 """Names for the identifiers that travel: opaque text for things, rising numbers for authority."""
 
-from typing import Final, NewType
+from typing import Annotated, Final, NewType
+
+import msgspec
 
 ModelId = NewType("ModelId", str)
 EngineId = NewType("EngineId", str)
 JobId = NewType("JobId", str)
 ImageId = NewType("ImageId", str)
-BlobId = NewType("BlobId", str)
 WorkerId = NewType("WorkerId", str)
 
 Epoch = NewType("Epoch", int)
@@ -23,3 +24,10 @@ EventSeq = NewType("EventSeq", int)
 
 Ticket = NewType("Ticket", str)
 """The right to hand out one image file once."""
+
+MAX_INTEGER: Final = 2**63 - 1
+"""The largest INTEGER of SQLite: what a peer reports has to fit into a column."""
+Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)]
+"""A number of bytes, steps or pictures, or a seed."""
+Pixels = Annotated[int, msgspec.Meta(ge=1, le=65_536)]
+"""The width or height of a picture."""

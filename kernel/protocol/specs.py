@@ -2,7 +2,7 @@
 
 import msgspec
 
-from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
+from kernel.protocol.ids import Count, EngineId, ImageId, JobId, ModelId, Pixels
 from kernel.protocol.vocabulary import (
     ImageFileType,
     ModelBase,
@@ -22,12 +22,12 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
     model_base: ModelBase | None = None
     variant: Variant | None = None
     sha256: str
-    size_bytes: int
-    memory_bytes: int
+    size_bytes: Count
+    memory_bytes: Count
     """The weights alone, in the precision they are stored in."""
-    parameters: int
+    parameters: Count
     prediction_type: str | None = None
-    native_size_px: int | None = None
+    native_size_px: Pixels | None = None
     """The width and height that the checkpoint was trained at."""
 
 

@@ -6,7 +6,7 @@ jobs, a fetch worker gets InspectModel. Every message about a job bears the leas
 
 import msgspec
 
-from kernel.protocol.ids import EngineId, Epoch, ImageId, JobId, Lease, ModelId, WorkerId
+from kernel.protocol.ids import Count, EngineId, Epoch, ImageId, JobId, Lease, ModelId, Pixels, WorkerId
 from kernel.protocol.specs import EngineLoad, Fingerprint, JobOrder, ModelSource
 from kernel.protocol.vocabulary import WorkerRole
 
@@ -105,8 +105,8 @@ class EngineReady(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     engine_id: EngineId
     device: str
-    memory_bytes: int
-    capacity: int
+    memory_bytes: Count
+    capacity: Count
 
 
 class EngineFailed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -121,8 +121,8 @@ class ModelProgress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """How far the inspection is."""
 
     model_id: ModelId
-    bytes: int
-    total_bytes: int | None = None
+    bytes: Count
+    total_bytes: Count | None = None
 
 
 class ModelInspected(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -152,8 +152,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     job_id: JobId
     lease: Lease
-    step: int
-    steps: int
+    step: Count
+    steps: Count
 
 
 class ImageReady(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -161,13 +161,13 @@ class ImageReady(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     job_id: JobId
     lease: Lease
-    index: int
+    index: Count
     image_id: ImageId
-    seed: int
+    seed: Count
     mime: str
-    width_px: int
-    height_px: int
-    size_bytes: int
+    width_px: Pixels
+    height_px: Pixels
+    size_bytes: Count
     sha256: str
 
 

@@ -150,8 +150,11 @@ def private_folder(folder: Path) -> Path:
 
     Raises: BadConfiguration, if it belongs to somebody else.
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if folder.stat().st_uid != os.getuid():
-        raise BadConfiguration(f"{folder} belongs to another user")
-    folder.chmod(0o700)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if folder.stat().st_uid != os.getuid():
+            raise BadConfiguration(f"{folder} belongs to another user")
+        folder.chmod(0o700)
+    except OSError as error:
+        raise BadConfiguration(f"{folder} cannot be used: {error.strerror}") from error
     return folder

@@ -1,32 +1,50 @@
 """The devices that engines can run on, and their memory: NVIDIA's through NVML, else this host's own."""
 
 import os
+import time
 from pathlib import Path
+from typing import Final
 
 import pynvml
 
 from kernel.protocol.client import DeviceStatus
 
-
-def read_devices() -> tuple[DeviceStatus, ...]:
-    """Every GPU, or the CPU on a host without one."""
-    return _gpus() or (_cpu(),)
+FRESH_S: Final = 1.0
 
 
-def _gpus() -> tuple[DeviceStatus, ...]:
+class Devices:
+    """Every GPU, or the CPU on a host without one; looked at anew once a second at most.
+
+    NVML is opened once: opening it takes milliseconds, in which the broker would stand still.
+    """
+
+    def __init__(self) -> None:
+        try:
+            pynvml.nvmlInit()
+            self._gpus = int(pynvml.nvmlDeviceGetCount())
+        except pynvml.NVMLError:
+            self._gpus = 0
+        self._seen: tuple[DeviceStatus, ...] = ()
+        self._seen_at_s = -FRESH_S
+
+    def read(self) -> tuple[DeviceStatus, ...]:
+        """What there is now, or was less than a second ago. A GPU that does not answer is left out."""
+        now_s = time.monotonic()
+        if now_s - self._seen_at_s >= FRESH_S:
+            gpus = [gpu for index in range(self._gpus) if (gpu := _gpu(index)) is not None]
+            self._seen = tuple(gpus) if self._gpus else (_cpu(),)
+            self._seen_at_s = now_s
+        return self._seen
+
+
+def _gpu(index: int) -> DeviceStatus | None:
     try:
-        pynvml.nvmlInit()
+        return _read_gpu(index)
     except pynvml.NVMLError:
-        return ()
-    try:
-        return tuple(_gpu(index) for index in range(pynvml.nvmlDeviceGetCount()))
-    except pynvml.NVMLError:
-        return ()
-    finally:
-        pynvml.nvmlShutdown()
+        return None
 
 
-def _gpu(index: int) -> DeviceStatus:
+def _read_gpu(index: int) -> DeviceStatus:
     handle = pynvml.nvmlDeviceGetHandleByIndex(index)
     memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
     return DeviceStatus(

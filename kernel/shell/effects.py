@@ -12,11 +12,11 @@ from kernel.protocol import client, codec, head, worker
 from kernel.protocol.codec import Frame
 from kernel.protocol.ids import Epoch, ImageId
 from kernel.protocol.specs import JobOrder, PictureOrder
-from kernel.shell import clock, journal
+from kernel.shell import journal
 from kernel.shell.bus import Router
 from kernel.shell.crew import Crew
 from kernel.shell.files import FileThread, Picture
-from kernel.shell.recall import DUE_AT_ONCE, Recall
+from kernel.shell.recall import Recall
 
 log = logging.getLogger("manager")
 
@@ -42,7 +42,6 @@ class Effects:
     recall: Recall
     companion: Companion
     images_folder: Path
-    quota_bytes: int | None
     epoch: Epoch
     events: list[Event] = field(default_factory=list)
     exit_code: int | None = None
@@ -90,6 +89,8 @@ class Effects:
 
     def _give_job(self, action: actions.GiveJob) -> None:
         spec = self.recall.job_spec(action.job_id)
+        if spec is None:
+            return  # cancelled and deleted in the same batch: the worker hears of the cancelling alone
         pictures = tuple(
             PictureOrder(index=n, image_id=action.image_ids[n], seed=spec.seed + n) for n in action.positions
         )
@@ -98,9 +99,7 @@ class Effects:
         self.crew.send(action.worker_id, run)
 
     def _take_stock(self) -> None:
-        due = self.recall.images_due(clock.now().unix_ms, self.quota_bytes)
-        free_bytes = shutil.disk_usage(self.images_folder).free
-        self.events.append(StockTaken(free_bytes, due, has_more_due=len(due) >= DUE_AT_ONCE))
+        self.events.append(StockTaken(shutil.disk_usage(self.images_folder).free))
 
     def _run_worker(
         self,

@@ -13,9 +13,11 @@ from typing import Final
 
 from kernel.core.events import PictureNotStored, PictureStored
 from kernel.protocol.codec import Frame
+from kernel.protocol.errors import BadConfiguration
 from kernel.protocol.ids import ImageId
 
 PART_ENDING: Final = ".part"
+INSTALLATION_FILE: Final = ".spoon-installation"
 _OWN_NAME: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.(png|jpg|webp)(\.part)?")
 """A UUID and the ending of its picture, as kernel.core.pictures names them."""
 
@@ -44,14 +46,12 @@ class FileThread:
     """Takes pictures to write and files to remove; `outcomes` fills up, and `fileno` becomes readable."""
 
     def __init__(self, folders: dict[str, Path]) -> None:
-        """`folders` are the folders by the name that the trash knows them by; `images` is one of them."""
+        """`folders` exist, and have the names that the trash knows them by; `images` is one of them."""
         self._folders = folders
         self._tasks: SimpleQueue[Picture | tuple[str, ...] | None] = SimpleQueue()
         self._outcomes: deque[Outcome] = deque()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._thread = Thread(target=self._run, name="files", daemon=True)
-        for folder in folders.values():
-            folder.mkdir(parents=True, exist_ok=True)
         self._thread.start()
 
     def fileno(self) -> int:
@@ -130,6 +130,26 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def claim_folder(folder: Path, installation: int) -> None:
+    """Make a folder this installation's own: two of them would sweep away each other's pictures.
+
+    Raises: BadConfiguration, if the folder cannot be made or written, or belongs to another installation.
+    """
+    mark = folder / INSTALLATION_FILE
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not mark.exists():
+            write_durably(folder, INSTALLATION_FILE, f"{installation:x}\n".encode())
+        owner = mark.read_text(encoding="ascii", errors="replace").strip()
+    except OSError as error:
+        raise BadConfiguration(f"{folder} cannot be used: {error.strerror}") from error
+    if owner != f"{installation:x}":
+        raise BadConfiguration(
+            f"{folder} holds the files of another database: configure another folder, "
+            f"or delete {mark} if that database is no more"
+        )
 
 
 def sweep(folder: Path, kept: set[str]) -> int:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -44,12 +45,12 @@ class SubprocessLauncher:
         Raises: OSError, if it cannot be started.
         """
         self._remove_old_logs()
-        with self._log_file(name).open("wb") as log:
+        with self._log_file(name).open("wb") if is_logged else nullcontext() as log:
             self._processes[name] = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
-                stdout=log if is_logged else None,
-                stderr=log if is_logged else None,
+                stdout=log,
+                stderr=log,
                 pass_fds=keep_open,
                 start_new_session=True,
             )

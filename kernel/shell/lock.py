@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from kernel.protocol.errors import AlreadyRunning
+from kernel.protocol.errors import AlreadyRunning, BadConfiguration
 
 LOCK_FILE: Final = "manager.lock"
 _MODE: Final = 0o600
@@ -17,10 +17,13 @@ class FolderLock:
     def __init__(self, folder: Path, name: str = LOCK_FILE) -> None:
         """Take the lock, and write down who holds it.
 
-        Raises: AlreadyRunning, naming the holder's process id.
+        Raises: AlreadyRunning, naming the holder's process id; BadConfiguration, if it cannot be made.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
+        except OSError as error:
+            raise BadConfiguration(f"{folder} cannot be used: {error.strerror}") from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -21,7 +21,7 @@ from kernel.core.actions import (
     TrashPicture,
 )
 from kernel.core.broker import Broker
-from kernel.core.events import Asked, DeadlinePassed, Event, Now, Reported, StatusAsked
+from kernel.core.events import Asked, DeadlinePassed, Event, Now, Reported, StatusAsked, StockTaken
 from kernel.protocol import worker
 from kernel.protocol.client import DeviceStatus
 from kernel.protocol.codec import Frame
@@ -29,7 +29,7 @@ from kernel.protocol.vocabulary import ChangeKind
 from kernel.shell import journal
 from kernel.shell.decode import Arrival
 from kernel.shell.effects import Effects
-from kernel.shell.recall import Recall
+from kernel.shell.recall import DUE_AT_ONCE, Recall
 from kernel.shell.sources import Sources
 from kernel.shell.store import Store
 
@@ -81,19 +81,22 @@ class Loop:
         self._finish(effects)
 
     def _handle(self, arrival: Arrival, now: Now) -> list[Effect]:
-        event = self._with_facts(arrival.event)
+        event = self._with_facts(arrival.event, now)
         journal.debug(log, event)
         effects = self._save_all(self.broker.handle(event, now))
         if arrival.blob is not None:
             self._keep_blob(event, arrival.blob, effects)
         return effects
 
-    def _with_facts(self, event: Event) -> Event:
+    def _with_facts(self, event: Event, now: Now) -> Event:
         match event:
             case Asked():
                 return replace(event, facts=self.recall.facts(event.key, event.ask))
             case StatusAsked():
                 return replace(event, devices=self.devices())
+            case StockTaken():
+                due = self.recall.images_due(now.unix_ms)
+                return replace(event, images_due=due, has_more_due=len(due) >= DUE_AT_ONCE)
             case _:
                 return event
 

@@ -7,12 +7,12 @@ import msgspec
 
 from kernel.core.events import Facts, Snapshot, StoredReply
 from kernel.core.rows import ImageRow, JobRow
-from kernel.named_sql import load_queries
 from kernel.protocol import client
 from kernel.protocol.ids import Epoch, EventSeq, ImageId, JobId
 from kernel.protocol.specs import JobSpec
 from kernel.protocol.vocabulary import GoneReason, JobState
 from kernel.shell import rowmap
+from kernel.views.named_sql import load_queries
 
 DUE_AT_ONCE: Final = 200
 """So many images are ended in one transaction."""
@@ -23,7 +23,9 @@ _reply: Final = msgspec.msgpack.Decoder(client.BrokerReply)
 class Recall:
     """Reads on the writer's own connection, so that they see the open transaction."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, quota_bytes: int | None = None) -> None:
+        """`quota_bytes`: how much disk images may take; None: as much as there is."""
+        self._quota_bytes = quota_bytes
         self._sql = load_queries("kernel.shell", "store.sql")
         self._execute = connection.cursor().execute
 
@@ -56,9 +58,10 @@ class Recall:
             return rowmap.job_row(row)
         return None
 
-    def job_spec(self, job_id: JobId) -> JobSpec:
-        """What an open job asks for."""
-        return rowmap.job_spec(self._execute(self._sql["job_spec"], (job_id,)).get)
+    def job_spec(self, job_id: JobId) -> JobSpec | None:
+        """What a job asks for; None, if the job was deleted."""
+        text = self._execute(self._sql["job_spec"], (job_id,)).get
+        return None if text is None else rowmap.job_spec(text)
 
     def snapshot(self, epoch: Epoch) -> Snapshot:
         """Everything that is still open, as a start finds it."""
@@ -83,11 +86,11 @@ class Recall:
     def _number(self, name: str) -> int:
         return int(self._execute(self._sql[name]).get)
 
-    def images_due(self, now_ms: int, quota_bytes: int | None) -> tuple[tuple[ImageId, GoneReason], ...]:
+    def images_due(self, now_ms: int) -> tuple[tuple[ImageId, GoneReason], ...]:
         """Images that have expired, then the oldest ones beyond the quota; at most DUE_AT_ONCE of them."""
         expired = self._execute(self._sql["expired_images"], (now_ms, DUE_AT_ONCE))
         due = {ImageId(image_id): GoneReason.EXPIRED for (image_id,) in expired}
-        excess_bytes = 0 if quota_bytes is None else self._number("kept_bytes") - quota_bytes
+        excess_bytes = self._excess_bytes()
         if excess_bytes > 0:
             for image_id, size_bytes in self._execute(self._sql["oldest_images"], (DUE_AT_ONCE,)):
                 if excess_bytes <= 0 or len(due) >= DUE_AT_ONCE:
@@ -95,6 +98,9 @@ class Recall:
                 due.setdefault(ImageId(image_id), GoneReason.QUOTA)
                 excess_bytes -= size_bytes
         return tuple(due.items())
+
+    def _excess_bytes(self) -> int:
+        return 0 if self._quota_bytes is None else self._number("kept_bytes") - self._quota_bytes
 
     def kept_files(self) -> set[str]:
         """The names of the files that images have."""

@@ -12,8 +12,9 @@ import zmq
 
 from kernel.core.events import CompanionExited, Event, StopAsked, WorkerExited
 from kernel.protocol import codec
-from kernel.protocol.errors import BadMessage
+from kernel.protocol.errors import BadMessage, WrongVersion
 from kernel.protocol.ids import WorkerId
+from kernel.protocol.worker import Refuse
 from kernel.shell import companion, journal
 from kernel.shell.bus import Gate, Router
 from kernel.shell.crew import Crew
@@ -128,4 +129,6 @@ class Sources:
             arrivals.append(self.back_door.read(incoming, role))
         except BadMessage as error:
             log.warning(journal.line("bad_message", worker_id=worker_id, detail=error.detail))
+            if isinstance(error, WrongVersion):
+                self.crew.send(worker_id, Refuse(code=error.code, text=error.detail))
         return True

@@ -1,5 +1,6 @@
 """The database, written by this process alone: a batch of saves is one transaction."""
 
+import secrets
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, assert_never
@@ -9,15 +10,16 @@ import msgspec
 
 from kernel.core import actions
 from kernel.core.rows import JobRow
-from kernel.named_sql import load_queries
 from kernel.protocol.errors import DatabaseUnusable
 from kernel.protocol.ids import Epoch
 from kernel.protocol.specs import JobSpec
 from kernel.shell import migrations, rowmap
+from kernel.views.named_sql import load_queries
 
 OLDEST_SQLITE: Final = (3, 51, 3)
 """Older ones can corrupt a WAL database. Source: SQLite's release notes, "WAL-reset bug"."""
 BUSY_TIMEOUT_MS: Final = 5_000
+_INSTALLATION_BITS: Final = 62
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 
@@ -48,7 +50,7 @@ class Store:
 
     def _prepare(self, file: Path) -> None:
         self.connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-        for name, value in (("journal_mode", "wal"), ("synchronous", "full"), ("foreign_keys", "on")):
+        for name, value in (("journal_mode", "wal"), ("synchronous", "full")):
             self.connection.pragma(name, value)
         verdict = self.connection.pragma("quick_check")
         if verdict != "ok":
@@ -61,6 +63,14 @@ class Store:
             epoch = Epoch((self._execute(self._sql["meta"], ("epoch",)).get or 0) + 1)
             self._run("set_meta", ("epoch", epoch))
         return epoch
+
+    def installation(self) -> int:
+        """The number that tells this database from every other one; drawn at the first start."""
+        with self.connection:
+            found: int | None = self._execute(self._sql["meta"], ("installation",)).get
+            number = secrets.randbits(_INSTALLATION_BITS) if found is None else found
+            self._run("set_meta", ("installation", number))
+        return number
 
     def forget_trash(self, file_names: Iterable[str]) -> None:
         """Strike files off the trash that are removed now, in a transaction of their own."""

@@ -8,8 +8,8 @@ from typing import Final, TypeVar
 import apsw
 import msgspec
 
-from kernel.named_sql import load_queries
 from kernel.protocol.errors import DatabaseUnusable
+from kernel.views.named_sql import load_queries
 
 SqlValue = str | int | float | bytes | None
 Row = TypeVar("Row")

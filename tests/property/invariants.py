@@ -82,6 +82,8 @@ def check_world(simulation: Simulation) -> None:
         _worker_is_watched(world, worker)
     for engine in world.engines.values():
         _engine_makes_sense(world, engine)
+    inspected = [w.model_id for w in world.workers.values() if w.model_id is not None]
+    assert len(inspected) == len(set(inspected)), "a model is given to one worker"
     if not simulation.had_guests:
         running = sum(engine.is_running for engine in world.engines.values())
         assert running <= world.limits.max_running, "only guests may be too many"

@@ -1,7 +1,6 @@
 """A whole world around the broker: workers, disk, clients and a clock, each of which can misbehave."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from kernel.core import actions, due
@@ -13,6 +12,7 @@ from kernel.protocol import worker as wire
 from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId, WorkerId
 from kernel.protocol.vocabulary import EngineState, JobState, Phase, WorkerRole
 from tests.property.invariants import check_action, check_refusal, check_world
+from tests.property.processes import Process
 from tests.unit.core.samples import fingerprint
 from tests.unit.core.story import Story, only
 
@@ -32,21 +32,6 @@ class Crash(Enum):
 
     BEFORE_COMMIT = auto()
     AFTER_COMMIT = auto()
-
-
-@dataclass
-class Process:
-    """A worker's process, as it is; what the broker thinks of it may differ."""
-
-    worker_id: WorkerId
-    role: WorkerRole
-    is_local: bool
-    is_up: bool = False
-    is_loaded: bool = False
-    is_asked_to_go: bool = False
-    gives: dict[JobId, actions.GiveJob] = field(default_factory=dict)
-    to_drop: dict[JobId, wire.CancelJob] = field(default_factory=dict)
-    model_id: ModelId | None = None
 
 
 class Simulation(Story):
@@ -126,7 +111,7 @@ class Simulation(Story):
                     process.gives[effect.job_id] = effect
             case actions.Order(worker_id, message):
                 if (process := self.processes.get(worker_id)) is not None:
-                    _obey(process, message)
+                    process.hears(message)
             case actions.TerminateWorker(worker_id) | actions.KillWorker(worker_id):
                 if (process := self.processes.get(worker_id)) is not None:
                     process.is_asked_to_go = True
@@ -298,15 +283,3 @@ class Simulation(Story):
             row.engine_id == engine_id and row.status in (JobState.WAITING, JobState.PROCESSING)
             for row in self.database.jobs.values()
         )
-
-
-def _obey(process: Process, message: wire.WorkerOrder) -> None:
-    match message:
-        case wire.CancelJob():
-            process.to_drop[message.job_id] = message
-        case wire.InspectModel(source=source):
-            process.model_id = source.model_id
-        case wire.Drain() | wire.Leave() | wire.Refuse():
-            process.is_asked_to_go = True
-        case _:
-            pass

@@ -9,7 +9,8 @@ from kernel.core.events import Peer, PeerLost, PictureNotStored, StockTaken, Wat
 from kernel.protocol import client
 from kernel.protocol import worker as wire
 from kernel.protocol.vocabulary import GoneReason, Phase, WorkerRole
-from tests.property.simulation import Crash, Process, Simulation
+from tests.property.processes import Process
+from tests.property.simulation import Crash, Simulation
 from tests.unit.core.samples import register, spec, submit
 from tests.unit.core.story import CORRELATION
 

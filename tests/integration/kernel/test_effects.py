@@ -29,11 +29,12 @@ class AbsentCompanion:
 
 @pytest.fixture
 def effects(bus: SmallBus, recall: Recall, tmp_path: Path) -> Iterator[Effects]:
+    (tmp_path / "images").mkdir()
     files = FileThread({"images": tmp_path / "images"})
     crew = Crew(
         bus.router, bus.gate, SubprocessLauncher(tmp_path), JoinTerms("", "", "", (), True, 1), Epoch(1)
     )
-    yield Effects(bus.router, crew, files, recall, AbsentCompanion(), tmp_path / "images", None, Epoch(1))
+    yield Effects(bus.router, crew, files, recall, AbsentCompanion(), tmp_path / "images", Epoch(1))
     files.close()
 
 

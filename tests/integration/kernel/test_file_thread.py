@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from kernel.core.events import PictureNotStored, PictureStored
+from kernel.protocol.errors import BadConfiguration
 from kernel.protocol.ids import ImageId
 from kernel.protocol.uuid7 import Uuid7
-from kernel.shell.files import FileThread, Outcome, Picture, Removed, sweep, write_durably
+from kernel.shell.files import FileThread, Outcome, Picture, Removed, claim_folder, sweep, write_durably
 
 PATIENCE_S = 20.0
 DATA = bytes(range(256)) * 1024
@@ -27,6 +28,8 @@ def images(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def files(images: Path) -> Iterator[FileThread]:
+    for folder in (images, images.with_name("blobs")):
+        folder.mkdir()
     thread = FileThread({"images": images, "blobs": images.with_name("blobs")})
     yield thread
     thread.close()
@@ -145,6 +148,7 @@ def test_what_cannot_be_removed_is_not_said_to_be(files: FileThread, images: Pat
 
 
 def test_closing_finishes_what_was_asked_for(images: Path) -> None:
+    images.mkdir()
     files = FileThread({"images": images})
     for number in range(20):
         files.store(picture(f"p{number}"))
@@ -176,3 +180,16 @@ def test_the_sweep_follows_no_link_out_of_the_folder(images: Path, tmp_path: Pat
     sweep(images, set())
 
     assert (tmp_path / "elsewhere.png").exists()
+
+
+def test_a_folder_of_another_database_is_refused_before_anything_in_it_is_touched(images: Path) -> None:
+    claim_folder(images, 1)
+    claim_folder(images, 1)
+    with pytest.raises(BadConfiguration, match="another database"):
+        claim_folder(images, 2)
+
+
+def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(BadConfiguration, match="cannot be used"):
+        claim_folder(tmp_path / "file" / "images", 1)

@@ -36,7 +36,7 @@ class ScriptedSources:
     removals: list[Removed] = field(default_factory=list)
 
     def wait(self, timeout_s: float | None) -> Batch:
-        return self.batches.pop(0) if self.batches else [Arrival(StopAsked(is_now=True))]
+        return self.batches.pop(0) if self.batches else [Arrival(StopAsked())]
 
 
 @dataclass

@@ -124,7 +124,6 @@ def test_a_commit_survives_a_power_cut_because_wal_and_full_are_on(store: Store)
     full = 2
     assert store.connection.pragma("journal_mode") == "wal"
     assert store.connection.pragma("synchronous") == full
-    assert store.connection.pragma("foreign_keys") == 1
 
 
 def test_others_see_a_batch_only_when_it_is_committed_and_then_all_of_it(

@@ -229,11 +229,18 @@ def test_expired_images_are_due_then_the_oldest_ones_beyond_the_quota(store: Sto
     )
     saved(store, *map(actions.AddImage, (new, old, expired)))
 
-    assert recall.images_due(NOW_MS + 999, None) == ()
-    assert recall.images_due(NOW_MS + 1000, None) == (("expired", GoneReason.EXPIRED),)
+    assert recall.images_due(NOW_MS + 999) == ()
+    assert recall.images_due(NOW_MS + 1000) == (("expired", GoneReason.EXPIRED),)
     two_files_bytes = 2 * FREE_IMAGE.size_bytes
-    assert recall.images_due(NOW_MS, two_files_bytes) == (("old", GoneReason.QUOTA),)
-    assert recall.images_due(NOW_MS, two_files_bytes + FREE_IMAGE.size_bytes) == ()
+    assert Recall(store.connection, two_files_bytes).images_due(NOW_MS) == (("old", GoneReason.QUOTA),)
+    assert Recall(store.connection, two_files_bytes + FREE_IMAGE.size_bytes).images_due(NOW_MS) == ()
+
+
+def test_the_spec_of_a_job_that_was_deleted_is_none(store: Store, recall: Recall) -> None:
+    saved(store, actions.AddJob(WAITING_JOB, SPEC))
+    assert recall.job_spec(WAITING_JOB.job_id) == SPEC
+    saved(store, actions.DropJob(WAITING_JOB.job_id, NOW_MS))
+    assert recall.job_spec(WAITING_JOB.job_id) is None
 
 
 def _job(seq: int) -> JobRow:

@@ -285,7 +285,7 @@ class Story:
 
     def stop(self, is_now: bool = False) -> list[Action]:
         """A signal asks the Manager to stop."""
-        return self.tell(StopAsked(is_now))
+        return self.ask_actions(client.Shutdown(now=True)) if is_now else self.tell(StopAsked())
 
     def companion_exits(self) -> list[Action]:
         return self.tell(CompanionExited("exit code 1"))

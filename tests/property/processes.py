@@ -1,0 +1,35 @@
+"""A worker's process in the simulated world, as it is; what the broker thinks of it may differ."""
+
+from dataclasses import dataclass, field
+
+from kernel.core import actions
+from kernel.protocol import worker as wire
+from kernel.protocol.ids import JobId, ModelId, WorkerId
+from kernel.protocol.vocabulary import WorkerRole
+
+
+@dataclass
+class Process:
+    """What it holds, and what it was told and has not done yet."""
+
+    worker_id: WorkerId
+    role: WorkerRole
+    is_local: bool
+    is_up: bool = False
+    is_loaded: bool = False
+    is_asked_to_go: bool = False
+    gives: dict[JobId, actions.GiveJob] = field(default_factory=dict)
+    to_drop: dict[JobId, wire.CancelJob] = field(default_factory=dict)
+    model_id: ModelId | None = None
+
+    def hears(self, message: wire.WorkerOrder) -> None:
+        """An order has arrived; what comes of it is for the rules to say."""
+        match message:
+            case wire.CancelJob():
+                self.to_drop[message.job_id] = message
+            case wire.InspectModel(source=source):
+                self.model_id = source.model_id
+            case wire.Drain() | wire.Leave() | wire.Refuse():
+                self.is_asked_to_go = True
+            case _:
+                pass
