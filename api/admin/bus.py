@@ -105,5 +105,6 @@ class ManagerLine:
 
 def _damaged(bus_folder: Path, error: Exception) -> BadConfiguration:
     return BadConfiguration(
-        f"the keys in {bus_folder} are damaged ({error}): delete them, and the Manager makes new ones when it starts"
+        f"the keys in {bus_folder} are damaged ({error}): delete them, and the Manager makes new ones "
+        "when it starts"
     )
