@@ -20,7 +20,10 @@ _MORE: Final = int(zmq.SNDMORE) | _NOW
 
 
 class Dealer:
-    """Owned by one thread. Opened with the keys as they lie in the bus folder at that moment."""
+    """Owned by one thread. Opened with the keys as they lie in the bus folder at that moment.
+
+    Raises: BadConfiguration, if they are not there, or damaged.
+    """
 
     def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", bus_folder: Path) -> None:
         public_key, secret_key = _certificate(secret_key_file(bus_folder, ClientRole.API))
@@ -28,9 +31,13 @@ class Dealer:
             raise BadConfiguration(f"{secret_key_file(bus_folder, ClientRole.API)} holds no secret key")
         server_key, _ = _certificate(server_key_file(bus_folder))
         self.socket = context.socket(zmq.DEALER)
-        self.socket.setsockopt(zmq.CURVE_PUBLICKEY, public_key)
-        self.socket.setsockopt(zmq.CURVE_SECRETKEY, secret_key)
-        self.socket.setsockopt(zmq.CURVE_SERVERKEY, server_key)
+        try:
+            self.socket.setsockopt(zmq.CURVE_PUBLICKEY, public_key)
+            self.socket.setsockopt(zmq.CURVE_SECRETKEY, secret_key)
+            self.socket.setsockopt(zmq.CURVE_SERVERKEY, server_key)
+        except zmq.ZMQError as error:
+            self.socket.close()
+            raise BadConfiguration(f"the keys in {bus_folder} are damaged ({error})") from error
         self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.setsockopt(zmq.IMMEDIATE, 1)  # without a Manager a send fails, and is tried again later
         self.socket.setsockopt(zmq.SNDHWM, HIGH_WATER_MARK)

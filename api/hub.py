@@ -9,12 +9,10 @@ from typing import Final
 
 from kernel.protocol.client import Changed, JobProgress, ModelProgress, Watching
 from kernel.protocol.ids import EventSeq, JobId, ModelId
-from kernel.protocol.vocabulary import ChangeKind, JobState, ModelState
+from kernel.protocol.vocabulary import ENDED_JOB_STATES, ChangeKind, JobState, ModelState
 
 MAX_UNREAD: Final = 1_000
 """A subscriber that lies further behind is told to read the database again instead."""
-
-_ENDED: Final = frozenset({JobState.FINISHED.value, JobState.FAILED.value, JobState.CANCELLED.value})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +44,14 @@ class Subscription:
             notice = self._unread.get(timeout=max(0.0, timeout_s))
         except Empty:
             return None
-        if self._is_behind and self._unread.empty():
+        if self._is_behind and self._unread.empty() and not isinstance(notice, Closing):
             self._is_behind = False
             return Reread()
         return notice
 
     def put(self, notice: Notice) -> None:
-        """Called by the hub. The last of too many notices is read as Reread."""
-        if self._unread.qsize() >= MAX_UNREAD:
+        """Called by the hub. The last of too many notices is read as Reread; Closing always comes through."""
+        if self._unread.qsize() >= MAX_UNREAD and not isinstance(notice, Closing):
             self._is_behind = True
         else:
             self._unread.put(notice)
@@ -154,7 +152,7 @@ class Hub:
         self._last_seq = seq
 
     def _forget_progress(self, change: Changed) -> None:
-        if change.kind is ChangeKind.JOB and change.state in _ENDED | {JobState.WAITING}:
+        if change.kind is ChangeKind.JOB and change.state in ENDED_JOB_STATES | {JobState.WAITING}:
             self._jobs.pop(change.id, None)
         elif change.kind is ChangeKind.MODEL and change.state != ModelState.DOWNLOADING:
             self._models.pop(change.id, None)

@@ -39,6 +39,8 @@ class Line:
         self._inbox: deque[Question] = deque()
         self._is_asleep = False
         self._closing = threading.Event()
+        self._door = threading.Lock()
+        """Held to hand over and to close: behind a closed door nothing comes in, nobody wakes the line."""
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._poller = zmq.Poller()
@@ -60,7 +62,8 @@ class Line:
 
     def close(self) -> None:
         """Wait a little for the answers that are still out, refuse the rest, hang up."""
-        self._closing.set()
+        with self._door:
+            self._closing.set()
         os.eventfd_write(self._wake_fd, 1)
         self._thread.join()
         self._dealer.close()
@@ -74,13 +77,14 @@ class Line:
 
     def hand_over(self, question: Question) -> None:
         """Called by any thread. One wake-up serves all questions that come while the line is awake."""
-        if self._closing.is_set():
-            question.answer(ShuttingDown())
-            return
-        self._inbox.append(question)
-        if self._is_asleep:
-            self._is_asleep = False
-            os.eventfd_write(self._wake_fd, 1)
+        with self._door:
+            if not self._closing.is_set():
+                self._inbox.append(question)
+                if self._is_asleep:
+                    self._is_asleep = False
+                    os.eventfd_write(self._wake_fd, 1)
+                return
+        question.answer(ShuttingDown())
 
     # From here on: the thread of the line alone.
 
@@ -91,19 +95,23 @@ class Line:
             except Exception:  # noqa: BLE001  the outermost loop: this thread outlives every surprise
                 _log.exception("action=bus_turn_failed")
                 self._closing.wait(RECOVERY_S)
-        self._say_farewell()
+        try:
+            self._say_farewell()
+        except Exception:  # noqa: BLE001  the outermost loop, its last round
+            _log.exception("action=bus_farewell_failed")
+        finally:
+            self._take_questions()
+            self.session.give_up(ShuttingDown())
 
     def _say_farewell(self) -> None:
         until = time.monotonic() + FAREWELL_S
         while (self._inbox or not self.session.is_idle) and time.monotonic() < until:
             self._take_turn(until)
-        self.session.give_up(ShuttingDown())
 
     def _take_turn(self, until: float | None = None) -> None:
         """Send what is due, sleep until something happens (at most `until`), hear what came."""
         now = time.monotonic()
-        while self._inbox:
-            self.session.ask(self._inbox.popleft())
+        self._take_questions()
         if self.session.is_deaf(now):
             self._redial(now)
         for frames in self.session.outgoing(now):
@@ -114,6 +122,10 @@ class Line:
         if self._dealer.line in ready and self._dealer.is_reconnected():
             self.session.reconnected(time.monotonic())
         self._hear()
+
+    def _take_questions(self) -> None:
+        while self._inbox:
+            self.session.ask(self._inbox.popleft())
 
     def _sleep(self, deadline: float) -> list[object]:
         timeout_ms = ceil(max(0.0, deadline - time.monotonic()) * 1_000)

@@ -23,12 +23,11 @@ from api.parent import die_with
 from conf.load import load
 from conf.settings import Settings
 from kernel.protocol.errors import BadConfiguration
+from kernel.protocol.rendezvous import API_URL_FILE
 from kernel.views.reader import Reader
 
 GRACE_S: Final = 5.0
 """How long the requests in flight may take to end."""
-URL_FILE: Final = "api.url"
-"""In the bus folder: where the API listens, for those who want to call it."""
 EXIT_CONFIGURATION: Final = 78
 SWITCH_S: Final = 0.0005
 """The thread that owns the bus needs the interpreter often and briefly. With the usual 5 ms for each of
@@ -64,7 +63,7 @@ def serve(settings: Settings, parent_pid: int | None = None) -> None:
     bus.open()
     try:
         app = make_app(settings, bus, reader, hub, lambda: time.time_ns() // 1_000_000)
-        _run(HttpServer(app, settings.server), hub, settings.bus_folder / URL_FILE)
+        _run(HttpServer(app, settings.server), hub, settings.bus_folder / API_URL_FILE)
     finally:
         bus.close()
         reader.close()

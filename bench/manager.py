@@ -8,7 +8,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from conf.settings import Bus, Database, Images, Settings
+from conf.settings import Blobs, Bus, Database, Images, Settings
 from kernel.core import actions
 from kernel.core.events import Facts
 from kernel.main import build
@@ -47,6 +47,7 @@ def settings_in(folder: Path) -> Settings:
     return Settings(
         database=Database(folder=folder / "database"),
         images=Images(folder=folder / "images", min_free_bytes=0),
+        blobs=Blobs(folder=folder / "blobs"),
         bus=Bus(folder=folder / "bus"),
     )
 

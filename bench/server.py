@@ -20,6 +20,8 @@ folder = "database"
 [images]
 folder = "images"
 min_free = 0
+[blobs]
+folder = "blobs"
 [bus]
 folder = "bus"
 [server]

@@ -12,7 +12,7 @@ import zmq.auth
 
 from kernel.protocol import codec
 from kernel.protocol.client import Ask, BrokerReply, Command, GetStatus, Refused, Status
-from kernel.protocol.errors import BadMessage, ManagerUnreachable, error_of_code
+from kernel.protocol.errors import BadConfiguration, BadMessage, ManagerUnreachable, error_of_code
 from kernel.protocol.rendezvous import ClientRole, front_endpoint, secret_key_file, server_key_file
 from kernel.protocol.uuid7 import Uuid7
 
@@ -24,7 +24,11 @@ class ManagerLine:
     """A DEALER with the key of the role `admin`. Used from one thread."""
 
     def __init__(self, bus_folder: Path) -> None:
-        """Raises: ManagerUnreachable, if there are no keys here that this user can read."""
+        """Connect with the keys of the folder.
+
+        Raises: ManagerUnreachable, if there are none that this user can read; BadConfiguration, if they are
+        damaged.
+        """
         try:
             server_key, _ = zmq.auth.load_certificate(server_key_file(bus_folder))
             public_key, secret_key = zmq.auth.load_certificate(secret_key_file(bus_folder, ClientRole.ADMIN))
@@ -33,15 +37,21 @@ class ManagerLine:
                 f"no Manager has keys in {bus_folder} that this user can read: start one with `spoon serve`, "
                 "or name its configuration with --config"
             ) from error
+        except ValueError as error:
+            raise _damaged(bus_folder, error) from error
         self._ids = Uuid7()
         self._replies = codec.reply_decoder()
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.linger = 0
         self._socket.maxmsgsize = codec.MAX_FRAME_BYTES
-        self._socket.curve_serverkey = server_key
-        self._socket.curve_publickey = public_key
-        self._socket.curve_secretkey = secret_key or b""
+        try:
+            self._socket.curve_serverkey = server_key
+            self._socket.curve_publickey = public_key
+            self._socket.curve_secretkey = secret_key or b""
+        except zmq.ZMQError as error:
+            self._hang_up()
+            raise _damaged(bus_folder, error) from error
         self._socket.connect(front_endpoint(bus_folder))
 
     def __enter__(self) -> "ManagerLine":
@@ -50,8 +60,7 @@ class ManagerLine:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._socket.close()
-        self._context.term()
+        self._hang_up()
 
     def status(self, timeout_s: float = TIMEOUT_S) -> Status:
         """How the Manager is. Raises: ManagerUnreachable."""
@@ -88,3 +97,14 @@ class ManagerLine:
             if received.head.correlation == correlation:
                 return received.body
         return None
+
+    def _hang_up(self) -> None:
+        self._socket.close()
+        self._context.term()
+
+
+def _damaged(bus_folder: Path, error: Exception) -> BadConfiguration:
+    return BadConfiguration(
+        f"the keys in {bus_folder} are damaged ({error}): delete them, and the Manager makes new ones "
+        "when it starts"
+    )

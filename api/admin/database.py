@@ -42,8 +42,9 @@ def backup(invocation: Invocation, destination: Path) -> None:
 def check(context: click.Context, is_deep: bool, as_json: bool) -> None:
     """Check the database, its references, and the files that it names.
 
-    Files that nobody knows are listed; they take room but do no harm, and the server removes them when it
-    starts. The exit code is 1 when something is wrong.
+    Files that nobody knows are listed; they take room but do no harm. When the server starts it removes the
+    pictures among them that bear a name as it gives them, and no others. The exit code is 1 when something is
+    wrong.
 
     \b
     Examples:

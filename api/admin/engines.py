@@ -104,7 +104,7 @@ def show(invocation: Invocation, engine: str, as_json: bool) -> None:
 @click.option("--max-batch", type=int, help="How many jobs are stepped together at most.")
 @click.option("--autostart/--no-autostart", default=True, show_default=True, help="Let a job start it.")
 @click.option("--start/--no-start", default=True, show_default=True, help="Start it now.")
-@click.option("--wait", "is_waiting", is_flag=True, help="Wait until it is ready.")
+@click.option("--wait", "is_waiting", is_flag=True, help="Wait until it is ready, 15 minutes at most.")
 @json_option
 @click.pass_obj
 def create(
@@ -128,15 +128,15 @@ def create(
         model_id = find_checkpoint(rest, checkpoint).model_id
         answer = rest.post("/v1/engines", msgspec.convert({"checkpoint": model_id, **said}, EngineInput))
         if is_waiting and said["start"]:
-            from api.admin.waiting import await_engine
+            from api.admin.waiting import await_running
 
-            answer = await_engine(rest, read(answer, Engine).engine_id, is_to_run=True)
+            answer = await_running(rest, read(answer, Engine))
     _say(answer, as_json)
 
 
 @engines.command()
 @click.argument("engine")
-@click.option("--wait", "is_waiting", is_flag=True, help="Wait until it is ready.")
+@click.option("--wait", "is_waiting", is_flag=True, help="Wait until it is ready, 15 minutes at most.")
 @json_option
 @click.pass_obj
 def start(invocation: Invocation, engine: str, is_waiting: bool, as_json: bool) -> None:
@@ -146,13 +146,13 @@ def start(invocation: Invocation, engine: str, is_waiting: bool, as_json: bool) 
     Example:
       spoon engines start portraits --wait
     """
-    from api.admin.rest import quoted
-    from api.admin.waiting import await_engine
+    from api.admin.rest import quoted, read
+    from api.admin.waiting import await_running
 
     with invocation.rest() as rest:
         engine_id = find_engine(rest, engine).engine_id
         answer = rest.patch(f"/v1/engines/{quoted(engine_id)}/start")
-        answer = await_engine(rest, engine_id, is_to_run=True) if is_waiting else answer
+        answer = await_running(rest, read(answer, Engine)) if is_waiting else answer
     _say(answer, as_json)
 
 
@@ -173,12 +173,12 @@ def stop(invocation: Invocation, engine: str, now: bool, is_waiting: bool, as_js
       spoon engines stop portraits --now --wait
     """
     from api.admin.rest import quoted
-    from api.admin.waiting import await_engine
+    from api.admin.waiting import await_closed
 
     with invocation.rest() as rest:
         engine_id = find_engine(rest, engine).engine_id
         answer = rest.patch(f"/v1/engines/{quoted(engine_id)}/stop", {"now": "true"} if now else None)
-        answer = await_engine(rest, engine_id, is_to_run=False) if is_waiting else answer
+        answer = await_closed(rest, engine_id) if is_waiting else answer
     _say(answer, as_json)
 
 

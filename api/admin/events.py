@@ -8,8 +8,9 @@ from typing import Final
 import msgspec
 
 from api.admin.exits import Refusal, ServerUnreachable
-from api.admin.resources import ENDED, Job, Progress
+from api.admin.resources import Job, Progress
 from api.admin.rest import Rest, quoted, read
+from kernel.protocol.vocabulary import ENDED_JOB_STATES
 
 Sleep = Callable[[float], None]
 
@@ -109,6 +110,6 @@ class Follower:
                 self._last_id = event.id or self._last_id
                 if event.kind == "progress":
                     self._on_progress(read(event.data.encode(), Progress))
-                if event.kind == "state" and read(event.data.encode(), State).status in ENDED:
+                if event.kind == "state" and read(event.data.encode(), State).status in ENDED_JOB_STATES:
                     break
         return are_any

@@ -44,7 +44,7 @@ MEANINGS: Final = {
     ExitCode.AWAITED_FAILED: "the job, model or engine that was waited for failed or was cancelled",
     ExitCode.INVALID: "the server refused a value; stderr names the fields",
     ExitCode.TRY_LATER: "the server cannot take it now: the queue or the disk is full, or it is stopping",
-    ExitCode.TIMED_OUT: "the time given with --timeout is over",
+    ExitCode.TIMED_OUT: "the time given with --timeout, or 15 minutes for an engine to start, is over",
     ExitCode.DETACHED: "interrupted with Ctrl-C; what was watched goes on",
 }
 
@@ -80,7 +80,7 @@ class AwaitedFailed(SpoonError):
 
 
 class TimedOut(SpoonError):
-    """It took longer than --timeout allows."""
+    """It took longer than it may."""
 
     code = "timed_out"
 

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 from conf.load import URL_VARIABLE, config_file, load
 from conf.settings import Settings
+from kernel.protocol.rendezvous import API_URL_FILE
 
 if TYPE_CHECKING:
     from api.admin.bus import ManagerLine
     from api.admin.rest import Rest
 
-API_URL_FILE: Final = "api.url"
-"""In the bus folder: where the API of this installation listens, written by the API."""
 _ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 

@@ -144,7 +144,10 @@ def submit(
         body = msgspec.convert({"engine_id": engine_id, "prompt": prompt, **said}, JobInput)
         answer = rest.post("/v1/jobs", body, {"validate_only": "true"} if validate_only else None, key)
         if validate_only:
-            click.echo("the job would be accepted")
+            if as_json:
+                print_json(answer)
+            else:
+                click.echo("the job would be accepted")
             return
         job_id = read(answer, Job).job_id
         if is_waiting or is_watched or out:

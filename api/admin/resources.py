@@ -7,12 +7,11 @@ import msgspec
 
 from api.admin.exits import Refusal
 from kernel.protocol.errors import Conflict, EngineNotFound, ModelNotFound
+from kernel.protocol.vocabulary import ENDED_JOB_STATES
 
 if TYPE_CHECKING:
     from api.admin.rest import Query, Rest
 
-ENDED: Final = ("finished", "failed", "cancelled")
-"""The states of a job from which it does not move again."""
 _PAGE: Final = 200
 _ID: Final = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -69,7 +68,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_ended(self) -> bool:
-        return self.status in ENDED
+        return self.status in ENDED_JOB_STATES
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):

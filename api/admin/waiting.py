@@ -6,10 +6,12 @@ from typing import Final
 
 import click
 
-from api.admin.exits import AwaitedFailed, Detached
+from api.admin.exits import AwaitedFailed, Detached, TimedOut
 from api.admin.resources import Engine, Model, StoredError
 from api.admin.rest import Rest, quoted, read
 
+START_S: Final = 900.0
+"""How long an engine may take to run: until there is room for it, and until its checkpoint is read."""
 _POLL_S: Final = 0.3
 
 
@@ -26,18 +28,47 @@ def await_model(rest: Rest, model_id: str) -> bytes:
     return _wait(look, f"the model is still being prepared: see `spoon models show {model_id}`")
 
 
-def await_engine(rest: Rest, engine_id: str, is_to_run: bool) -> bytes:
-    """The engine once it runs, or is closed. Raises: AwaitedFailed, with its reason; Detached, on Ctrl-C."""
-    wanted = ("ready", "working") if is_to_run else ("closed", "error")
+def await_running(rest: Rest, ordered: Engine, limit_s: float = START_S) -> bytes:
+    """The engine once it runs; `ordered` is how it was when its start was accepted.
+
+    Raises: AwaitedFailed, with its reason; TimedOut; Detached, on Ctrl-C.
+    """
+    history = [ordered.status]
+    end = time.monotonic() + limit_s
+    show = f"`spoon engines show {ordered.engine_id}`"
+
+    def look() -> bytes | None:
+        body = rest.get(f"/v1/engines/{quoted(ordered.engine_id)}")
+        engine = read(body, Engine)
+        if engine.status in ("ready", "working"):
+            return body
+        if engine.status != history[-1]:
+            history.append(engine.status)
+        if _has_failed(history):
+            raise AwaitedFailed(f"the engine is {engine.status}: {_reason(engine.error)}")
+        if time.monotonic() > end:
+            raise TimedOut(f"the engine is still {engine.status}: see {show}")
+        return None
+
+    return _wait(look, f"the engine goes on: see {show}")
+
+
+def _has_failed(history: list[str]) -> bool:
+    """Whether an engine that is to run has ended, by the states that it went through.
+
+    As long as room is made for it, it stays what it was: closed, still stopping, or in an old error.
+    """
+    if history[-1] == "closed":
+        return "starting" in history or "stopping" in history[1:]
+    return history[-1] == "error" and len(history) > 1
+
+
+def await_closed(rest: Rest, engine_id: str) -> bytes:
+    """The engine once it is closed, however long its jobs take. Raises: Detached, on Ctrl-C."""
 
     def look() -> bytes | None:
         body = rest.get(f"/v1/engines/{quoted(engine_id)}")
-        engine = read(body, Engine)
-        if engine.status in wanted:
-            return body
-        if engine.status in ("error", "closed"):
-            raise AwaitedFailed(f"the engine is {engine.status}: {_reason(engine.error)}")
-        return None
+        return body if read(body, Engine).status in ("closed", "error") else None
 
     return _wait(look, f"the engine goes on: see `spoon engines show {engine_id}`")
 

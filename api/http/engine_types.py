@@ -136,6 +136,7 @@ def check_engine(found: EngineInput, limits: Server, findings: Findings) -> None
     """Find all that is wrong with an engine to be created."""
     check_line("name", found.name, findings)
     check_line("checkpoint", found.checkpoint, findings)
+    check_line("device", found.device, findings)
     check_word(Scheduler, "scheduler", found.scheduler, findings)
     check_word(Scheduler, "default_scheduler", found.default_scheduler, findings)
     check_word(Variant, "dtype", found.dtype, findings)

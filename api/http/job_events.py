@@ -9,13 +9,13 @@ import msgspec
 
 from api.http import sse
 from api.http.answering import StoredError, moment, stored_error
-from api.http.job_types import ENDED, progress_of
+from api.http.job_types import progress_of
 from api.http.seats import Seats
 from api.hub import Closing, Hub, Subscription
 from kernel.protocol.client import JobProgress
 from kernel.protocol.errors import JobNotFound
 from kernel.protocol.ids import EventSeq, ImageId, JobId
-from kernel.protocol.vocabulary import ChangeKind, JobState
+from kernel.protocol.vocabulary import ENDED_JOB_STATES, ChangeKind, JobState
 from kernel.views.events import events_of, known_events
 from kernel.views.jobs import find_job
 from kernel.views.reader import Reader
@@ -69,7 +69,7 @@ class JobEvents:
         if row is None:
             raise JobNotFound(f"there is no job {job_id!r}")
         seen = sse.last_seen(req)
-        if seen is not None and row.status in ENDED and not self._events(row, seen):
+        if seen is not None and row.status in ENDED_JOB_STATES and not self._events(row, seen):
             resp.status = 204
         elif req.method == "HEAD":
             sse.describe(resp)
@@ -99,7 +99,7 @@ class JobEvents:
             for event in events:
                 at = event.seq
                 yield _frame_of(row, event)
-            if row.status in ENDED and len(events) < BATCH:
+            if row.status in ENDED_JOB_STATES and len(events) < BATCH:
                 return
             if len(events) < BATCH and (yield from self._rest(ear)):
                 return

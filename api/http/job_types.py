@@ -55,7 +55,6 @@ LATER_FIELDS: Final = frozenset(
         "callback_url",
     }
 )
-ENDED: Final = frozenset({JobState.FINISHED, JobState.FAILED, JobState.CANCELLED})
 
 
 class JobInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

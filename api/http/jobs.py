@@ -4,7 +4,6 @@ import falcon
 
 from api.http.answering import send, send_nothing
 from api.http.job_types import (
-    ENDED,
     LATER_FIELDS,
     Job,
     JobChecked,
@@ -27,7 +26,7 @@ from conf.settings import Server
 from kernel.protocol.client import CancelJob, DeleteJob, Done, JobAccepted, JobValid
 from kernel.protocol.errors import JobNotFound, NotSupported
 from kernel.protocol.ids import JobId
-from kernel.protocol.vocabulary import JobState
+from kernel.protocol.vocabulary import ENDED_JOB_STATES, JobState
 from kernel.views.jobs import find_job, jobs_ahead, list_jobs
 from kernel.views.reader import Reader
 from kernel.views.rows import JobRow
@@ -49,13 +48,13 @@ class Jobs:
 
     def create(self, req: falcon.Request, resp: falcon.Response) -> None:
         """202 as soon as the job is durable; with `wait` 200 once it has ended; `validate_only` 200."""
-        query = self._create_query.read(req)
+        query, key = self._create_query.read(req), read_key(req)
         _refuse_parts(req)
         ask = submit_job(self._body.read(req), validate_only=query.validate_only)
         if query.validate_only:
             send(resp, 200, JobChecked(valid=True, engine_id=self._bus.ask(ask, JobValid).engine_id))
             return
-        accepted = self._bus.ask(ask, JobAccepted, read_key(req))
+        accepted = self._bus.ask(ask, JobAccepted, key)
         resp.location = f"/v1/jobs/{accepted.job_id}"
         if query.wait:
             self._send_when_over(resp, accepted.job_id, query.wait)
@@ -72,10 +71,9 @@ class Jobs:
         send(resp, 200, self._shown(self._find(job_id)))
 
     def cancel(self, req: falcon.Request, resp: falcon.Response, job_id: str) -> None:
-        """200 when it is over; 202 while its worker finishes the step."""
+        """The job is over at once, though its worker may still finish the step."""
         self._bus.ask(CancelJob(job_id=JobId(job_id)), Done, read_key(req))
-        row = self._find(job_id)
-        send(resp, 200 if row.status in ENDED else 202, self._shown(row))
+        send(resp, 200, self._shown(self._find(job_id)))
 
     def delete(self, req: falcon.Request, resp: falcon.Response, job_id: str) -> None:
         self._bus.ask(DeleteJob(job_id=JobId(job_id)), Done)
@@ -99,7 +97,7 @@ class Jobs:
 
 
 def _is_over(row: JobRow) -> bool:
-    return row.status in ENDED
+    return row.status in ENDED_JOB_STATES
 
 
 def _refuse_parts(req: falcon.Request) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from api.http.findings import Findings
+from kernel.views.page import MAX_LIMIT
 
 MAX_PROMPT: Final = 100_000
 """Characters; with 4 bytes each, two prompts stay below the bus's longest body."""
@@ -22,6 +23,7 @@ Id = Annotated[str, Meta(min_length=1, max_length=100)]
 Uri = Annotated[str, Meta(min_length=1, max_length=4_096)]
 Tag = Annotated[str, Meta(min_length=1, max_length=100)]
 Tags = Annotated[tuple[Tag, ...], Meta(max_length=64)]
+# In Python `$` lets a last line break through, in JSON Schema it does not: `check_line` refuses it.
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$")]
 Prompt = Annotated[str, Meta(max_length=MAX_PROMPT)]
 Steps = Annotated[int, Meta(ge=1, le=10_000)]
@@ -35,11 +37,10 @@ Device = Annotated[str, Meta(pattern="^(auto|cpu|cuda:[0-9]{1,3})$")]
 KeepAlive = Annotated[float, Meta(ge=0, le=31_536_000)]
 Replicas = Annotated[int, Meta(ge=1, le=64)]
 MaxBatch = Annotated[int, Meta(ge=1, le=1_024)]
-OptionName = Annotated[str, Meta(min_length=1, max_length=100)]
 OptionValue = bool | int | float | str
 SchedulerOptions = dict[str, OptionValue]
 Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT_S)]
-Limit = Annotated[int, Meta(ge=1, le=200)]
+Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT)]
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 

@@ -105,6 +105,7 @@ class ModelPage(msgspec.Struct, frozen=True, kw_only=True):
 def check_model(found: ModelInput, findings: Findings) -> None:
     """Find all that is wrong with a model to be registered."""
     check_line("name", found.name, findings)
+    check_line("sha256", found.sha256, findings)
     _check_path(found.path, findings)
     if fold(found.model_type) in LATER_TYPES:
         findings.later("model_type", f"{found.model_type} is not supported yet")

@@ -18,13 +18,9 @@ from kernel.protocol.version import VERSION
 ALWAYS: Final = (http.Malformed, http.ForbiddenHost, errors.InvalidField, errors.DatabaseUnusable, SpoonError)
 """What any route may refuse with."""
 WITH_BODY: Final = (http.TooLarge, http.UnsupportedMediaType)
-WRITING: Final = (
-    http.ForbiddenOrigin,
-    errors.TooManyRequests,
-    errors.ShuttingDown,
-    errors.ManagerUnreachable,
-    errors.BadMessage,
-)
+ASKING: Final = (errors.TooManyRequests, errors.ShuttingDown, errors.ManagerUnreachable, errors.BadMessage)
+"""What any route may refuse with that asks the Manager."""
+WRITING: Final = (http.ForbiddenOrigin, *ASKING)
 """What any route may refuse with that changes something."""
 
 Json = dict[str, object]

@@ -97,7 +97,17 @@ class QueryReader(Generic[Input]):
 
 
 class NoInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A query or a body without anything in it."""
+    """A query string without anything in it."""
+
+
+def refuse_body(req: falcon.Request) -> None:
+    """Nothing, or an object without anything in it, is all that may come where no body is read.
+
+    Raises: InvalidField.
+    """
+    is_long = (req.content_length or 0) > MAX_JSON_BYTES
+    if is_long or req.bounded_stream.read().strip() not in (b"", b"{}"):
+        raise wrong_field("$", "this call takes no body")
 
 
 def read_key(req: falcon.Request) -> str | None:

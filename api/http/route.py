@@ -7,6 +7,7 @@ from types import UnionType
 import falcon
 import msgspec
 
+from api.http.reading import NoInput, QueryReader, refuse_body
 from kernel.protocol.errors import SpoonError
 
 Responder = Callable[..., None]
@@ -35,12 +36,32 @@ class Route:
 
 def add_routes(app: "falcon.App[falcon.Request, falcon.Response]", table: tuple[Route, ...]) -> None:
     """Serve every route. What answers GET answers HEAD too: the same without the body."""
+    no_query = QueryReader(NoInput)
     paths: dict[str, dict[str, Responder]] = {}
     for route in table:
         responders = paths.setdefault(route.path, {})
-        responders[f"on_{route.method.lower()}"] = route.run
+        run = _refusing(route, no_query)
+        responders[f"on_{route.method.lower()}"] = run
         if route.method == "GET":
-            responders["on_head"] = route.run
+            responders["on_head"] = run
     for path, responders in paths.items():
-        methods = {name: staticmethod(run) for name, run in responders.items()}
+        methods = {name: staticmethod(responder) for name, responder in responders.items()}
         app.add_route(path, type("Path", (), methods)())
+
+
+def _refusing(route: Route, no_query: QueryReader[NoInput]) -> Responder:
+    """The responder behind a check that nothing comes which it would ignore.
+
+    A route of a later version has no answer but its refusal, which is the better one to give.
+    """
+    if not route.ok or (route.query is not None and route.body is not None):
+        return route.run
+
+    def run(req: falcon.Request, resp: falcon.Response, **variables: str) -> None:
+        if route.query is None:
+            no_query.read(req)
+        if route.body is None:
+            refuse_body(req)
+        route.run(req, resp, **variables)
+
+    return run

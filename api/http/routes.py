@@ -18,6 +18,7 @@ from api.http.job_events import JobEvents
 from api.http.jobs import Jobs
 from api.http.metrics import Metrics
 from api.http.models import Models
+from api.http.openapi import ASKING
 from api.http.route import Route
 from kernel.protocol import errors as e
 
@@ -45,6 +46,7 @@ STREAM: Final = "text/event-stream"
 NO_MODEL, NO_ENGINE = (e.ModelNotFound,), (e.EngineNotFound,)
 NO_JOB, NO_IMAGE = (e.JobNotFound,), (e.ImageNotFound,)
 NO_INPUT = (e.ImageNotFound, http.NoSuchInput)
+NO_START = (e.ModelNotReady, e.NotEnoughMemory)
 
 
 # fmt: off
@@ -55,7 +57,7 @@ def routes(r: Resources) -> tuple[Route, ...]:
     return (
         Route("POST", "/v1/models", r.models.create, "Register a model",
               {202: model.Model, 201: model.Model, 200: model.Model}, model.ModelInput,
-              model.ModelCreateQuery, (e.NotSupported, e.KeyReused), KEYED),
+              model.ModelCreateQuery, (*NO_MODEL, e.NotSupported, e.KeyReused, e.DiskFull), KEYED),
         Route("GET", "/v1/models", r.models.list, "List models",
               {200: model.ModelPage}, query=model.ModelListQuery),
         Route("POST", "/v1/models/upload", r.models.upload, "Upload a model: later",
@@ -68,26 +70,27 @@ def routes(r: Resources) -> tuple[Route, ...]:
 
         Route("POST", "/v1/engines", r.engines.create, "Create an engine, and start it",
               {201: engine.Engine}, engine.EngineInput, None,
-              (*NO_MODEL, e.NameTaken, e.NotEnoughMemory, e.NotSupported, e.KeyReused), KEYED),
+              (*NO_ENGINE, *NO_START, e.NameTaken, e.NotSupported, e.KeyReused), KEYED),
         Route("GET", "/v1/engines", r.engines.list, "List engines",
               {200: engine.EnginePage}, query=engine.EngineListQuery),
         Route("GET", one_engine, r.engines.show, "Show an engine", {200: engine.Engine}, errors=NO_ENGINE),
         Route("DELETE", one_engine, r.engines.delete, "Delete an engine, its jobs and their images",
               {204: None}, errors=(*NO_ENGINE, e.EngineRunning)),
         Route("PATCH", f"{one_engine}/start", r.engines.start, "Start an engine and keep it",
-              {202: engine.Engine}, errors=(*NO_ENGINE, e.IllegalMove, e.NotEnoughMemory)),
+              {202: engine.Engine}, errors=(*NO_ENGINE, *NO_START)),
         Route("PATCH", f"{one_engine}/stop", r.engines.stop, "Stop an engine",
-              {202: engine.Engine}, None, engine.EngineStopQuery, (*NO_ENGINE, e.IllegalMove)),
+              {202: engine.Engine}, None, engine.EngineStopQuery, NO_ENGINE),
 
         Route("POST", "/v1/jobs", r.jobs.create, "Submit a job",
               {202: job.JobCreated | job.Job, 200: job.Job | job.JobChecked}, job.JobInput,
-              job.JobCreateQuery, (*NO_ENGINE, e.NotSupported, e.KeyReused, e.QueueFull, e.DiskFull), KEYED),
+              job.JobCreateQuery,
+              (*NO_ENGINE, *NO_JOB, e.NotSupported, e.KeyReused, e.QueueFull, e.DiskFull), KEYED),
         Route("GET", "/v1/jobs", r.jobs.list, "List jobs", {200: job.JobPage}, query=job.JobListQuery),
         Route("GET", one_job, r.jobs.show, "Show a job", {200: job.Job}, errors=NO_JOB),
         Route("DELETE", one_job, r.jobs.delete, "Delete an ended job and its images",
               {204: None}, errors=(*NO_JOB, e.JobUnfinished)),
         Route("POST", f"{one_job}/cancel", r.jobs.cancel, "Cancel a job",
-              {200: job.Job, 202: job.Job}, None, None, (*NO_JOB, e.IllegalMove, e.KeyReused), KEYED),
+              {200: job.Job}, None, None, (*NO_JOB, e.IllegalMove, e.KeyReused), KEYED),
         Route("GET", f"{one_job}/events", r.job_events.show, "Watch a job: state, progress, image",
               {200: STREAM, 204: None}, None, None, (*NO_JOB, http.TooManyStreams), RESUMED),
 
@@ -95,10 +98,10 @@ def routes(r: Resources) -> tuple[Route, ...]:
               {200: image.ImagePage}, query=image.ImageListQuery),
         Route("GET", one_image, r.images.show, "Show an image's recipe", {200: image.Image}, errors=NO_IMAGE),
         Route("DELETE", one_image, r.images.delete, "Delete an image",
-              {204: None}, errors=(*NO_IMAGE, e.ImageGone)),
+              {204: None}, errors=NO_IMAGE),
         Route("GET", f"{one_image}/download", r.download.show, "Download an image",
               {200: "image/*", 206: "image/*", 304: None}, None, None,
-              (*NO_IMAGE, e.ImageGone, http.RangeNotSatisfiable), RANGED),
+              (*NO_IMAGE, e.ImageGone, e.ImageBusy, http.RangeNotSatisfiable, *ASKING), RANGED),
         Route("GET", f"{one_image}/reference", r.images.show_reference, "The reference image: later",
               {}, errors=NO_INPUT),
         Route("GET", f"{one_image}/pose", r.images.show_pose, "The pose image: later", {}, errors=NO_INPUT),
@@ -108,7 +111,7 @@ def routes(r: Resources) -> tuple[Route, ...]:
         Route("GET", "/v1/health/ready", r.system.ready, "Can work be taken?",
               {200: system.Readiness, 503: system.Readiness}),
         Route("GET", "/v1/devices", r.system.devices, "List devices",
-              {200: system.DeviceList}, errors=(e.ManagerUnreachable,)),
+              {200: system.DeviceList}, errors=ASKING),
         Route("GET", "/v1/capabilities", r.system.capabilities, "Limits, words, versions",
               {200: system.Capabilities}),
         Route("GET", "/v1/events", r.events.show, "Watch everything",

@@ -20,7 +20,8 @@ from kernel.protocol.vocabulary import EngineState, ModelState, ModelType, Phase
 
 
 def create(world: World, ask: client.CreateEngine) -> client.BrokerReply:
-    """Create an engine, and start it if asked to.
+    """Create an engine, and start it if asked to. Then it is one on demand: only a start of its own pins it,
+    or the lack of autostart, since nothing would start it again.
 
     Raises: InvalidField, also if there is no such checkpoint; ModelNotReady; NameTaken; NotEnoughMemory,
     if it should start and there is no room; ShuttingDown.
@@ -42,7 +43,7 @@ def create(world: World, ask: client.CreateEngine) -> client.BrokerReply:
     )
     engine = record.add_engine(world, row)
     if ask.start:
-        _start(world, engine)
+        _start(world, engine, is_pinned=not spec.autostart)
     return _accepted(engine)
 
 
@@ -83,12 +84,13 @@ def start(world: World, ask: client.StartEngine) -> client.BrokerReply:
     _check_checkpoint(world, engine.row.spec.checkpoint)
     if not engine.is_running:
         _check_room(world)
-    _start(world, engine)
+    _start(world, engine, is_pinned=True)
     return _accepted(engine)
 
 
-def _start(world: World, engine: Engine) -> None:
-    engine.is_pinned, engine.is_held = True, False
+def _start(world: World, engine: Engine, *, is_pinned: bool) -> None:
+    engine.is_pinned = engine.is_pinned or is_pinned
+    engine.is_requested, engine.is_held = not engine.is_running, False
     engine.deaths = 0
     world.timers.clear(due.Relaunch(engine.row.engine_id))
     schedule.tend(world, engine)
@@ -102,7 +104,7 @@ def stop(world: World, ask: client.StopEngine) -> client.BrokerReply:
     engine = find(world, ask.engine_id)
     engine.is_held = True
     is_open = engine.is_running or due.Relaunch(engine.row.engine_id) in world.timers
-    if is_open or engine.workers or engine.is_pinned:
+    if is_open or engine.workers or engine.is_pinned or engine.is_requested:
         engines.stop(world, engine, is_now=ask.now)
     world.engines_without_room.pop(engine.row.engine_id, None)
     schedule.tend(world, engine)

@@ -46,7 +46,7 @@ def _derived_state(world: World, engine: Engine) -> EngineState:
 
 def stop(world: World, engine: Engine, *, is_now: bool = False) -> None:
     """Let an engine close: after the jobs that its workers hold, or with these jobs given back."""
-    engine.is_pinned = False
+    engine.is_pinned = engine.is_requested = False
     engine.is_stopping = True
     world.engines_without_room.pop(engine.row.engine_id, None)
     world.timers.clear(due.Relaunch(engine.row.engine_id))
@@ -64,7 +64,7 @@ def stop(world: World, engine: Engine, *, is_now: bool = False) -> None:
 
 def fail(world: World, engine: Engine, code: str, text: str) -> None:
     """Put an engine into error: its workers end, its jobs fail with the same reason."""
-    engine.is_pinned = engine.is_stopping = False
+    engine.is_pinned = engine.is_requested = engine.is_stopping = False
     world.engines_without_room.pop(engine.row.engine_id, None)
     world.timers.clear(due.Relaunch(engine.row.engine_id))
     world.timers.clear(due.KeepAlive(engine.row.engine_id))

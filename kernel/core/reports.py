@@ -79,6 +79,7 @@ def _about_engine(world: World, worker: Worker, report: wire.EngineReady | wire.
 def _ready(world: World, engine: Engine, worker: Worker, report: wire.EngineReady) -> None:
     """The first worker that is ready says where the engine runs; the row is saved with its new state."""
     workers.move(worker, WorkerState.READY)
+    engine.is_requested = False
     worker.capacity, worker.ready_at_s = max(report.capacity, 1), world.now.mono_s
     world.timers.clear(due.Load(worker.worker_id))
     if engine.row.status is EngineState.STARTING:

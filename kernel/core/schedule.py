@@ -35,9 +35,9 @@ def tend_worker(world: World, worker: Worker) -> None:
 
 
 def is_wanted(engine: Engine) -> bool:
-    """Should the engine run? Because a person said so, or because jobs wait for it."""
+    """Should the engine run? Because a person said so, or its creator, or because jobs wait for it."""
     is_on_demand = engine.row.spec.autostart and not engine.is_held and len(engine.queue) > 0
-    return engine.is_pinned or is_on_demand
+    return engine.is_pinned or engine.is_requested or is_on_demand
 
 
 def _give_waiting_jobs(world: World, engine: Engine) -> None:

@@ -80,6 +80,8 @@ class Engine:
     workers: dict[WorkerId, Worker] = field(default_factory=dict)
     is_pinned: bool = False
     """Started by a person, so it stays until a person stops it."""
+    is_requested: bool = False
+    """To be loaded though no job waits: it was started with its creation. Once ready it is one on demand."""
     is_stopping: bool = False
     is_held: bool = False
     """Stopped by a person: jobs that wait do not start it again, a new job or a person does."""

@@ -7,6 +7,8 @@ from typing import Final
 FRONT_SOCKET: Final = "front.ipc"
 BACK_SOCKET: Final = "back.ipc"
 SERVER_KEY_NAME: Final = "manager"
+API_URL_FILE: Final = "api.url"
+"""In the bus folder: where the API listens, for those who want to call it; there while it does."""
 MAX_IPC_PATH_BYTES: Final = 107
 """sun_path of sockaddr_un, less its final zero (unix(7))."""
 MAX_UNANSWERED: Final = 64

@@ -1,6 +1,7 @@
 """The closed sets of words that the bus, the database and the REST API share."""
 
 from enum import StrEnum
+from typing import Final
 
 
 class ModelState(StrEnum):
@@ -24,6 +25,10 @@ class JobState(StrEnum):
     FINISHED = "finished"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+ENDED_JOB_STATES: Final = frozenset({JobState.FINISHED, JobState.FAILED, JobState.CANCELLED})
+"""From these a job does not move again."""
 
 
 class ModelType(StrEnum):

@@ -6,6 +6,7 @@ from collections import Counter
 import apsw
 
 from kernel.protocol.vocabulary import JobState
+from kernel.shell.files import INSTALLATION_FILE
 from tests.acceptance.server import Server
 
 
@@ -24,7 +25,7 @@ def assert_whole(server: Server) -> None:
     for name, image in kept.items():
         data = (server.images / name).read_bytes()
         assert (len(data), hashlib.sha256(data).hexdigest()) == (image.size_bytes, image.sha256), name
-    strays = {file.name for file in server.images.iterdir()} - set(kept)
+    strays = {file.name for file in server.images.iterdir()} - set(kept) - {INSTALLATION_FILE}
     assert not strays, f"files that belong to nothing: {strays}"
 
 

@@ -111,8 +111,14 @@ def test_a_database_of_a_newer_version_is_refused(server: Server) -> None:
 
 @pytest.mark.parametrize(
     ("line", "told"),
-    [("[enginez]", "engines"), ('[bus]\nfolder = "' + "x" * 120 + '"', "set bus.folder to a shorter")],
-    ids=["misspelt", "too long a path"],
+    [
+        ("[enginez]", "engines"),
+        ('[bus]\nfolder = "' + "x" * 120 + '"', "set bus.folder to a shorter"),
+        ('[bus]\nendpoint = "tcp://*:7871"', "names no address"),
+        ('[bus]\nfolder = "/proc/version/bus"', "/proc/version/bus cannot be used"),
+        ('[bus]\nfolder = "~nobody-here/bus"', "home directory"),
+    ],
+    ids=["misspelt", "too long a path", "every address", "below a file", "nobody's home"],
 )
 def test_a_configuration_that_cannot_be_used_is_refused_with_the_way_out(
     server: Server, line: str, told: str
@@ -141,7 +147,8 @@ def test_pictures_that_belong_to_nothing_are_swept_and_all_else_stays(
 
     server.start()
 
-    assert set(server.images.iterdir()) == {picture, holiday}
+    shown = {file for file in server.images.iterdir() if not file.name.startswith(".")}
+    assert shown == {picture, holiday}
 
 
 def test_an_answer_is_the_same_after_a_restart_and_nothing_is_done_twice(

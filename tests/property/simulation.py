@@ -272,7 +272,12 @@ class Simulation(Story):
                 self.command(client.StopEngine(engine_id=engine_id))
                 self.settle(self._is_closed)
         self.wait(3_700.0)
-        self.settle(lambda: set(self.broker.world.timers._when_s) == {due.Stock()})
+        self.settle(self._is_at_rest)
+
+    def _is_at_rest(self) -> bool:
+        """Nothing is left to wait for, and no picture is on its way to the disk."""
+        world = self.broker.world
+        return set(world.timers._when_s) == {due.Stock()} and not world.pictures
 
     def _is_closed(self) -> bool:
         states = {row.status for row in self.database.engines.values()}

@@ -5,6 +5,10 @@ import json
 
 import pytest
 
+from api.admin.exits import TimedOut
+from api.admin.resources import Engine
+from api.admin.rest import Rest
+from api.admin.waiting import await_running
 from tests.integration.admin.command import Spoon
 from tests.integration.admin.fake_api import Answer, FakeApi, problem
 
@@ -82,6 +86,35 @@ def test_creating_can_wait_until_the_engine_runs(spoon: Spoon, portraits: FakeAp
     portraits.on("POST", "/v1/engines", starting)
     portraits.on("GET", "/v1/engines/e1", starting, Answer(body=ENGINE))
     assert spoon("engines", "create", "dreams", "--wait").out == "e1  portraits: ready\n"
+
+
+@pytest.mark.parametrize(
+    "states", [("closed", "closed"), ("closed", "starting"), ("stopping", "closed"), ("error", "error")]
+)
+def test_an_engine_stays_what_it_was_while_room_is_made_for_it(
+    spoon: Spoon, portraits: FakeApi, states: tuple[str, str]
+) -> None:
+    waiting = [Answer(body=ENGINE | {"status": status}) for status in states]
+    portraits.on("PATCH", "/v1/engines/e1/start", waiting[0])
+    portraits.on("GET", "/v1/engines/e1", *waiting, Answer(body=ENGINE))
+    assert spoon("engines", "start", "e1", "--wait").out == "e1  portraits: ready\n"
+
+
+@pytest.mark.parametrize("states", [("starting", "closed"), ("closed", "stopping", "closed")])
+def test_waiting_for_an_engine_that_is_closed_again_fails(
+    spoon: Spoon, portraits: FakeApi, states: tuple[str, ...]
+) -> None:
+    answers = [Answer(body=ENGINE | {"status": status}) for status in states]
+    portraits.on("PATCH", "/v1/engines/e1/start", answers[0])
+    portraits.on("GET", "/v1/engines/e1", *answers)
+    ended = spoon("engines", "start", "e1", "--wait")
+    assert (ended.code, ended.err) == (6, "spoon: the engine is closed: no reason was given [failed]\n")
+
+
+def test_waiting_for_room_that_never_comes_ends(portraits: FakeApi) -> None:
+    portraits.on("GET", "/v1/engines/e1", Answer(body=ENGINE | {"status": "closed"}))
+    with Rest(portraits.url) as rest, pytest.raises(TimedOut, match="still closed"):
+        await_running(rest, Engine(engine_id="e1", status="closed"), limit_s=0.0)
 
 
 def test_waiting_for_an_engine_that_cannot_start_says_why(spoon: Spoon, portraits: FakeApi) -> None:

@@ -55,6 +55,8 @@ def test_a_job_can_be_checked_only(spoon: Spoon, fox: FakeApi) -> None:
         == "the job would be accepted\n"
     )
     assert fox.asked[-1].query == {"validate_only": "true"}
+    checked = spoon("jobs", "submit", "a fox", "--engine", "e1", "--validate-only", "--json")
+    assert json.loads(checked.out) == {"valid": True}
 
 
 def test_a_watched_job_shows_its_steps_and_saves_its_picture(
@@ -196,7 +198,7 @@ def test_jobs_are_listed_shown_cancelled_and_deleted(spoon: Spoon, fox: FakeApi)
         "/v1/jobs",
         Answer(body={"items": [WAITING | {"engine_id": "e1", "prompt": "a\nfox" + "x" * 60}], "next": None}),
     )
-    fox.on("POST", "/v1/jobs/j1/cancel", Answer(202, WAITING | {"status": "cancelled"}))
+    fox.on("POST", "/v1/jobs/j1/cancel", Answer(200, WAITING | {"status": "cancelled"}))
     fox.on("DELETE", "/v1/jobs/j1", Answer(204))
     listed = spoon("jobs", "list", "--engine", "e1", "--status", "waiting").out.splitlines()
     assert listed[1] == f"j1  waiting  portraits  -         2026-01-31 12:00:05Z  a?fox{'x' * 32}..."

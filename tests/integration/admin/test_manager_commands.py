@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from api.admin.bus import ManagerLine
+from api.admin.exits import ExitCode
 from api.admin.life import is_alive
 from kernel.protocol.client import DeviceStatus, InviteWorker, Refused, Shutdown, WorkerInvited
 from kernel.protocol.errors import ManagerUnreachable, ShuttingDown
@@ -61,6 +62,17 @@ def test_without_a_manager_the_status_says_where_it_looked(here: Spoon) -> None:
     assert "no Manager has keys in" in ended.err
     assert "certificate" not in ended.err
     assert "data/database/bus" in ended.err
+
+
+@pytest.mark.parametrize("damaged", ["", 'public-key = "short"', "\0"])
+@pytest.mark.parametrize("name", ["manager.key", "admin.key_secret"])
+def test_a_damaged_key_is_told(here: Spoon, name: str, damaged: str) -> None:
+    fake_manager.write_keys(BUS)
+    (BUS / name).write_text(damaged)
+    ended = here("status")
+    assert ended.code == ExitCode.USAGE
+    assert "the keys in" in ended.err
+    assert "are damaged" in ended.err
 
 
 def test_a_manager_that_has_gone_and_left_its_keys_is_not_waited_for_long(tmp_path: Path) -> None:

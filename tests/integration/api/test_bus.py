@@ -186,6 +186,49 @@ def test_a_closing_process_refuses_what_is_still_open(bus_folder: Path) -> None:
             bus.ask(ASK, Done)
 
 
+def test_who_asks_while_the_process_closes_is_answered_all_the_same(bus_folder: Path) -> None:
+    outcomes: list[object] = []
+
+    def ask_until_refused(bus: Bus) -> None:
+        while True:
+            try:
+                bus.ask(ASK, Done)
+                bus.tell(ASK)
+            except ShuttingDown as error:
+                outcomes.append(error)
+                return
+
+    with FakeManager(bus_folder) as manager, ThreadPoolExecutor(8) as pool:
+        bus = Bus(bus_folder, Hub(), PATIENT)
+        bus.open()
+        asking = [pool.submit(ask_until_refused, bus) for _ in range(8)]
+        manager.wait_until(lambda manager: len(manager.commands) > 50)
+        bus.close()
+        for one in asking:
+            one.result(5)
+    assert len(outcomes) == 8
+    assert bus.figures().unanswered == 0
+
+
+def test_a_farewell_that_fails_leaves_nobody_waiting(bus_folder: Path) -> None:
+    class BrokenHub(Hub):
+        def publish(self, news: object) -> None:
+            if isinstance(news, Changed):
+                raise RuntimeError("a surprise")
+
+    change = Changed(seq=EventSeq(1), kind=ChangeKind.JOB, id="j1", state="processing", at_ms=1)
+    with FakeManager(bus_folder, say=lambda ask: None) as manager, ThreadPoolExecutor(2) as pool:
+        bus = Bus(bus_folder, BrokenHub(), PATIENT)
+        bus.open()
+        asked = pool.submit(bus.ask, ASK, Done)
+        manager.wait_until(lambda manager: bool(manager.commands))
+        closing = pool.submit(bus.close)
+        manager.tell(change)
+        with pytest.raises(ShuttingDown):
+            asked.result(5)
+        closing.result(5)
+
+
 def test_news_reach_the_hub(bus_folder: Path) -> None:
     hub = Hub()
     change = Changed(seq=EventSeq(1), kind=ChangeKind.JOB, id="j1", state="processing", at_ms=1)
@@ -210,4 +253,12 @@ def test_an_idle_bus_uses_no_processor(bus_folder: Path) -> None:
 def test_without_keys_the_bus_cannot_be_opened(tmp_path: Path) -> None:
     bus = Bus(tmp_path, Hub())
     with pytest.raises(BadConfiguration, match="is the Manager running"):
+        bus.open()
+
+
+@pytest.mark.parametrize("damaged", ["", 'public-key = "short"\nsecret-key = "short"'])
+def test_with_damaged_keys_the_bus_cannot_be_opened(bus_folder: Path, damaged: str) -> None:
+    (bus_folder / "api.key_secret").write_text(damaged)
+    bus = Bus(bus_folder, Hub())
+    with pytest.raises(BadConfiguration):
         bus.open()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from kernel.protocol.rendezvous import API_URL_FILE
 from tests.integration.api.fake_manager import FakeManager
 
 ROOT = Path(__file__).parents[3]
@@ -48,12 +49,12 @@ def url_of(process: "subprocess.Popen[str]") -> str:
 def test_it_says_where_it_listens_and_leaves_when_asked(bus_folder: Path, number: signal.Signals) -> None:
     with FakeManager(bus_folder), started(bus_folder) as process:
         url = url_of(process)
-        assert (bus_folder / "api.url").read_text() == f"{url}\n"
+        assert (bus_folder / API_URL_FILE).read_text() == f"{url}\n"
         with urllib.request.urlopen(f"{url}/v1/devices", timeout=10) as answer:
             assert answer.status == 200
         process.send_signal(number)
         assert process.wait(10) == 0
-        assert not (bus_folder / "api.url").exists()
+        assert not (bus_folder / API_URL_FILE).exists()
         assert process.stderr is not None
         assert process.stderr.read() == ""
 

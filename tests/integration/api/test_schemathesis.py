@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from zlib import crc32
 
+import msgspec
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -10,14 +12,16 @@ from schemathesis import BaseSchema, GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from api.http.app import make_app
+from api.http.problems import status_of
 from api.hub import Hub
 from conf.settings import Images, Settings
 from kernel.protocol import client
-from kernel.protocol.errors import ImageGone
+from kernel.protocol.errors import ImageGone, SpoonError
 from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
 from kernel.protocol.vocabulary import EngineState, ModelState
 from kernel.views.reader import Reader
 from tests.unit.api.fake_bus import FakeBus, Reaction
+from tests.unit.api.refusals import refusals
 from tests.unit.views.database import SampleDatabase
 
 ENDLESS = "/v1/events"
@@ -32,7 +36,7 @@ def submit(ask: client.ApiAsk) -> client.BrokerReply:
     return client.JobValid(engine_id=EngineId("e1")) if ask.validate_only else JOB
 
 
-REACTIONS: dict[type[client.ApiAsk], Reaction] = {
+ANSWERS: dict[type[client.ApiAsk], Reaction] = {
     client.RegisterModel: MODEL,
     client.RetryModel: MODEL,
     client.DeleteModel: client.Done(),
@@ -48,6 +52,20 @@ REACTIONS: dict[type[client.ApiAsk], Reaction] = {
 }
 
 
+def sometimes_refused(ask: type[client.ApiAsk], answer: Reaction) -> Reaction:
+    """The answer, or one of the refusals that the core knows for it; the same for the same ask, always.
+
+    No refusal of a server that is not well: a 5xx would hide the mistakes that are looked for here.
+    """
+    reactions = [answer, *(error() for error in refusals()[ask] if status_of(error) < 500)]
+
+    def react(asked: client.ApiAsk) -> client.BrokerReply | SpoonError:
+        chosen = reactions[crc32(msgspec.msgpack.encode(asked)) % len(reactions)]
+        return chosen(asked) if callable(chosen) else chosen
+
+    return react
+
+
 @pytest.fixture(scope="module")
 def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BaseSchema]:
     """The application with one thing of each kind, as its own document describes it."""
@@ -57,7 +75,7 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BaseSchema]:
     database.add_engine("e1")
     database.add_job(1, "j1", status="finished", finished_at_ms=2_000)
     database.add_image("i1", "j1")
-    bus.reactions.update(REACTIONS)
+    bus.reactions.update({ask: sometimes_refused(ask, answer) for ask, answer in ANSWERS.items()})
     reader = Reader(database.file)
     app = make_app(Settings(images=Images(folder=folder)), bus, reader, Hub(), lambda: 10_000)
     yield schemathesis.openapi.from_wsgi("/openapi.json", app)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from kernel.core.events import PictureNotStored, PictureStored
-from kernel.protocol.ids import ImageId
 from kernel.protocol.errors import BadConfiguration
+from kernel.protocol.ids import ImageId
 from kernel.protocol.uuid7 import Uuid7
 from kernel.shell.files import FileThread, Outcome, Picture, Removed, claim_folder, sweep, write_durably
 

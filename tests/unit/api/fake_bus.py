@@ -8,7 +8,7 @@ from kernel.protocol.client import ApiAsk, BrokerReply, DeviceStatus, Status
 from kernel.protocol.errors import ManagerUnreachable, SpoonError
 from kernel.protocol.vocabulary import Phase
 
-Reaction = BrokerReply | SpoonError | Callable[[ApiAsk], BrokerReply]
+Reaction = BrokerReply | SpoonError | Callable[[ApiAsk], BrokerReply | SpoonError]
 
 STATUS = Status(
     version="0",

@@ -107,6 +107,7 @@ def test_two_names_for_one_value_must_not_contradict_each_other(stage: Stage) ->
         ("height", 8),
         ("device", "gpu"),
         ("device", "cuda:"),
+        ("device", "cpu\n"),
         ("dtype", "int8"),
         ("autostart", "yes"),
         ("keep_alive_s", -1),

@@ -75,6 +75,16 @@ def test_who_reads_too_slowly_is_told_to_read_again() -> None:
         assert ear.next(0) == changed(MAX_UNREAD + 50)
 
 
+def test_who_reads_too_slowly_is_sent_home_all_the_same() -> None:
+    hub = Hub()
+    with hub.subscribe(("j1",)) as ear:
+        for seq in range(1, MAX_UNREAD + 50):
+            hub.publish(changed(seq))
+        hub.close()
+        notices = [ear.next(0) for _ in range(MAX_UNREAD + 1)]
+    assert notices[-1] == Closing()
+
+
 def test_the_latest_progress_is_kept_while_the_job_runs() -> None:
     hub = Hub()
     hub.publish(PROGRESS)

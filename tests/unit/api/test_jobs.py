@@ -73,12 +73,6 @@ def test_a_cancelled_job_is_over(stage: Stage) -> None:
     assert (result.status_code, result.json["status"]) == (200, "cancelled")
 
 
-def test_a_job_that_is_being_cancelled_is_accepted(stage: Stage) -> None:
-    stage.database.add_job(1, "j1", status="processing")
-    stage.bus.reactions[CancelJob] = Done()
-    assert stage.post("/v1/jobs/j1/cancel").status_code == 202
-
-
 def test_what_cannot_be_cancelled_is_a_conflict(stage: Stage) -> None:
     stage.bus.reactions[CancelJob] = IllegalMove()
     assert stage.post("/v1/jobs/j1/cancel").status_code == 409

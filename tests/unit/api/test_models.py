@@ -99,6 +99,7 @@ def test_a_type_of_a_later_version_is_not_supported_yet(stage: Stage, kind: str)
         ("tags", ["a"] * 65),
         ("sha256", "abc"),
         ("sha256", "g" * 64),
+        ("sha256", "a" * 64 + "\n"),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_name(stage: Stage, field: str, value: Any) -> None:

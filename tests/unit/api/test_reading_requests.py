@@ -2,9 +2,9 @@
 
 import pytest
 
-from kernel.protocol.client import JobAccepted, SubmitJob
+from kernel.protocol.client import DeleteJob, Done, JobAccepted, SubmitJob
 from kernel.protocol.ids import JobId
-from tests.unit.api.stage import Stage
+from tests.unit.api.stage import Stage, fields_of
 
 JSON = {"Content-Type": "application/json"}
 
@@ -132,6 +132,57 @@ def test_a_wrong_parameter_is_refused_by_its_name(stage: Stage, query: str) -> N
     result = stage.get("/v1/jobs", query_string=query)
     assert result.status_code == 422
     assert result.json["fields"][0]["field"] == query.partition("=")[0]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "query"),
+    [
+        ("DELETE", "/v1/jobs/j1", "fource=true"),
+        ("DELETE", "/v1/engines/e1", "files"),
+        ("PATCH", "/v1/engines/e1/start", "now=true"),
+        ("POST", "/v1/engines", "validate_only=true"),
+        ("POST", "/v1/jobs/j1/cancel", "now=true"),
+        ("GET", "/v1/jobs/j1", "fields=prompt"),
+        ("HEAD", "/v1/jobs/j1", "fields=prompt"),
+        ("GET", "/metrics", "name=x"),
+    ],
+)
+def test_a_parameter_of_a_route_that_takes_none_is_refused_by_its_name(
+    stage: Stage, method: str, path: str, query: str
+) -> None:
+    result = stage.call(method, path, {"checkpoint": "m1"} if method == "POST" else None, query_string=query)
+    assert result.status_code == 422
+    if method != "HEAD":
+        assert list(fields_of(result)) == [query.partition("=")[0]]
+    assert stage.bus.asked == []
+
+
+@pytest.mark.parametrize("body", [b'{"now": true}', b"[]", b"null", b"x" * 1_100_000])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/jobs/j1/cancel"),
+        ("POST", "/v1/models/m1/retry"),
+        ("PATCH", "/v1/engines/e1/stop"),
+        ("DELETE", "/v1/models/m1"),
+        ("GET", "/v1/jobs"),
+    ],
+)
+def test_a_body_where_none_is_read_is_refused(stage: Stage, method: str, path: str, body: bytes) -> None:
+    result = stage.call(method, path, body=body, headers=JSON)
+    assert (result.status_code, fields_of(result)) == (422, {"$": "this call takes no body"})
+    assert stage.bus.asked == []
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b" {}\n"])
+def test_a_body_with_nothing_in_it_is_none(stage: Stage, body: bytes) -> None:
+    stage.bus.reactions[DeleteJob] = Done()
+    assert stage.call("DELETE", "/v1/jobs/j1", body=body, headers=JSON).status_code == 204
+
+
+def test_an_upload_is_told_that_it_comes_too_early_whatever_it_brings(stage: Stage) -> None:
+    result = stage.post("/v1/models/upload", body=b"--x--", query_string="name=x")
+    assert (result.status_code, result.json["code"]) == (422, "not_supported")
 
 
 def test_every_answer_is_json_whatever_the_client_would_like(stage: Stage) -> None:

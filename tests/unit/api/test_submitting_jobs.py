@@ -193,8 +193,12 @@ def test_the_idempotency_key_is_the_callers_in_a_scope_of_its_own(stage: Stage) 
 
 @pytest.mark.parametrize("key", ["", "x" * 201, "a\tb"])
 def test_a_key_that_is_no_plain_word_is_refused(stage: Stage, key: str) -> None:
-    result = stage.post("/v1/jobs", {"engine_id": "e1"}, headers={"Idempotency-Key": key})
-    assert list(fields_of(result)) == ["Idempotency-Key"]
+    for query in ("", "validate_only=true"):
+        result = stage.post(
+            "/v1/jobs", {"engine_id": "e1"}, headers={"Idempotency-Key": key}, query_string=query
+        )
+        assert list(fields_of(result)) == ["Idempotency-Key"]
+    assert stage.bus.asked == []
 
 
 @pytest.mark.parametrize("wait", ["-1", "301", "nan", "inf", "soon", ""])

@@ -152,7 +152,16 @@ class Story:
 
     def engine(self, start: bool = False, **fields: object) -> EngineId:
         """Create an engine; one that is started is pinned by that."""
-        reply = self.ask(client.CreateEngine(spec=spec(**fields), start=start))
+        reply = self.ask(client.CreateEngine(spec=spec(**fields), start=False))
+        assert isinstance(reply, client.EngineAccepted), reply
+        if start:
+            reply = self.ask(client.StartEngine(engine_id=reply.engine_id))
+            assert isinstance(reply, client.EngineAccepted), reply
+        return reply.engine_id
+
+    def created(self, **fields: object) -> EngineId:
+        """Create an engine that is started with its creation."""
+        reply = self.ask(client.CreateEngine(spec=spec(**fields), start=True))
         assert isinstance(reply, client.EngineAccepted), reply
         return reply.engine_id
 

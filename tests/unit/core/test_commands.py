@@ -155,6 +155,14 @@ def test_status_says_what_there_is():
     )
 
 
+def test_limits_hold_for_what_the_engine_adds_too():
+    story = Story(limits=Limits(max_steps=50, max_count=4))
+    engine_id = story.engine(steps=51)
+    assert "steps" in story.refusal(submit(engine_id)).detail
+    assert story.refusal(submit(engine_id, steps=50, count=10**9)).fields[0].field == "count"
+    assert story.submit(engine_id, steps=50, count=4)
+
+
 def test_status_counts_a_job_as_running_only_while_it_runs():
     story = Story()
     engine_id, _worker_id = story.running_engine()

@@ -161,3 +161,12 @@ def test_old_answers_and_changes_are_forgotten_once_an_hour():
     story.wait(3600.0)
     story.tell(StockTaken(free_bytes=1 << 40))
     assert len(story.database.forgets) == 2
+
+
+def test_download_that_went_on_during_a_restart_counts():
+    story = with_image(limit=1)
+    ticket = claim(story)
+    story.begin()
+    finish(story, ticket)
+    row = story.database.images["image"]
+    assert (row.downloads, row.gone_reason) == (1, GoneReason.USED_UP)

@@ -4,7 +4,7 @@ from kernel.core.actions import GiveJob, LaunchWorker
 from kernel.core.ports import Limits
 from kernel.protocol import client
 from kernel.protocol import worker as wire
-from kernel.protocol.vocabulary import EngineState
+from kernel.protocol.vocabulary import EngineState, JobState
 from tests.unit.core.samples import CHECKPOINT, submit
 from tests.unit.core.story import Story, only, orders_to
 
@@ -171,3 +171,34 @@ def test_jobs_that_wait_are_given_to_a_worker_as_soon_as_it_is_ready():
     story.hello(worker_id := story.newcomers[0])
     found = story.ready(worker_id, capacity=2)
     assert [give.job_id for give in only(found, GiveJob)] == jobs
+
+
+def test_engine_that_is_started_with_its_creation_is_loaded_and_then_closes_like_one_on_demand():
+    story = Story(limits=Limits(keep_alive_s=30.0))
+    engine_id = story.created(autostart=True)
+    story.up()
+    assert story.engine_state(engine_id) is EngineState.READY
+    story.wait(29.0)
+    assert story.engine_state(engine_id) is EngineState.READY
+    story.wait(2.0)
+    assert story.engine_state(engine_id) is EngineState.STOPPING
+
+
+def test_engine_without_autostart_that_is_started_with_its_creation_stays():
+    story = Story(limits=Limits(keep_alive_s=30.0))
+    engine_id = story.created(autostart=False)
+    story.up()
+    story.wait(10_000.0)
+    assert story.engine_state(engine_id) is EngineState.READY
+
+
+def test_engine_that_was_started_with_its_creation_makes_room_when_it_is_idle():
+    story = Story(limits=Limits(max_running=1))
+    first = story.created(autostart=True)
+    worker_id = story.up()
+    second = story.engine()
+    job_id = story.submit(second)
+    assert story.engine_state(first) is EngineState.STOPPING
+    story.exits(worker_id)
+    story.up()
+    assert story.job_state(job_id) is JobState.PROCESSING

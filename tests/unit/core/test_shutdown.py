@@ -84,6 +84,15 @@ def test_second_signal_gives_running_jobs_back_and_leaves(is_now):
     assert only(story.exits(worker_id, "signal SIGKILL"), Exit) == [Exit(0)]
 
 
+def test_asking_politely_twice_is_as_polite_as_once():
+    story = Story()
+    engine_id, worker_id = story.running_engine()
+    job_id = story.submit(engine_id)
+    for _ in range(2):
+        assert KillWorker(worker_id) not in story.ask_actions(client.Shutdown())
+    assert story.job_state(job_id) is JobState.PROCESSING
+
+
 def test_worker_that_is_still_loading_is_ended_and_not_waited_for():
     story = Story()
     story.engine(start=True)

@@ -2,6 +2,7 @@
 
 import struct
 
+import msgspec
 import pytest
 
 from kernel.protocol import client, codec, head, worker
@@ -154,3 +155,12 @@ def test_command_of_the_api_has_the_bytes_of_a_command():
     ask = client.CancelJob(job_id="j")
     as_api = codec.encode(client.ApiCommand(key="k", digest=b"d", ask=ask))
     assert as_api == codec.encode(client.Command(key="k", digest=b"d", ask=ask))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("size_bytes", 2**63), ("seed", -1), ("width_px", 0), ("height_px", 65_537), ("index", -1)],
+)
+def test_number_that_no_column_can_hold_is_refused_at_the_door(field, value):
+    wrong = msgspec.structs.replace(MESSAGES["WorkerReport.ImageReady"], **{field: value})
+    assert not can_read(codec.engine_decoder(), wrong)

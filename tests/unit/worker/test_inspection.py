@@ -378,3 +378,11 @@ def test_an_incomplete_folder_is_refused_with_what_is_missing(tmp_path: Path, na
     folder = write_diffusers_folder(tmp_path / "folder")
     (folder / name).unlink()
     assert f"lacks the file {name}" in refused(source_of(folder), tmp_path)
+
+
+@pytest.mark.parametrize("latents", [2**60, 3, -8, 0])
+def test_a_native_size_that_no_picture_has_is_not_believed(tmp_path: Path, latents: int) -> None:
+    folder = write_diffusers_folder(tmp_path / "folder")
+    config = {"in_channels": 4, "cross_attention_dim": 32, "sample_size": latents}
+    write_json(folder / "unet/config.json", config)
+    assert look_at(folder).native_size_px is None

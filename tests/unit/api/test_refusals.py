@@ -1,0 +1,80 @@
+"""Whatever the Manager may refuse, the description of the API says so."""
+
+from typing import Any, NamedTuple, get_args
+
+import pytest
+
+from kernel.protocol import client
+from kernel.protocol.errors import KeyReused, SpoonError
+from tests.unit.api.refusals import ANY, refusals
+from tests.unit.api.stage import Stage
+
+
+class Call(NamedTuple):
+    """A request that leads to an ask."""
+
+    method: str
+    path: str
+    body: dict[str, str] | None = None
+
+
+CALLS = {
+    client.RegisterModel: Call(
+        "POST", "/v1/models", {"name": "a", "path": "file:///a", "model_type": "checkpoint"}
+    ),
+    client.RetryModel: Call("POST", "/v1/models/{model_id}/retry"),
+    client.DeleteModel: Call("DELETE", "/v1/models/{model_id}"),
+    client.CreateEngine: Call("POST", "/v1/engines", {"checkpoint": "m1"}),
+    client.StartEngine: Call("PATCH", "/v1/engines/{engine_id}/start"),
+    client.StopEngine: Call("PATCH", "/v1/engines/{engine_id}/stop"),
+    client.DeleteEngine: Call("DELETE", "/v1/engines/{engine_id}"),
+    client.SubmitJob: Call("POST", "/v1/jobs", {"engine_id": "e1"}),
+    client.CancelJob: Call("POST", "/v1/jobs/{job_id}/cancel"),
+    client.DeleteJob: Call("DELETE", "/v1/jobs/{job_id}"),
+    client.DeleteImage: Call("DELETE", "/v1/images/{image_id}"),
+    client.ClaimDownload: Call("GET", "/v1/images/{image_id}/download"),
+}
+IDS = {"model_id": "m1", "engine_id": "e1", "job_id": "j1", "image_id": "i1"}
+
+
+def codes(operation: Any, status: int) -> list[str]:
+    """The codes that an operation is said to answer with under this status."""
+    description: str = operation["responses"].get(str(status), {"description": ""})["description"]
+    return description.removeprefix("code: ").split(", ")
+
+
+def test_every_ask_that_waits_for_an_answer_has_a_call_and_a_list_of_refusals() -> None:
+    assert set(CALLS) == set(get_args(client.ApiAsk)) - {client.FinishDownload}
+    assert all(refusals()[ask] for ask in CALLS)
+
+
+@pytest.mark.parametrize("ask", CALLS, ids=lambda ask: ask.__name__)
+def test_every_refusal_of_an_ask_is_described(stage: Stage, ask: type[client.ApiAsk]) -> None:
+    stage.database.add_job(1, "j1", status="finished", finished_at_ms=2_000)
+    stage.database.add_image("i1", "j1")
+    call = CALLS[ask]
+    operation = stage.get("/openapi.json").json["paths"][call.path][call.method.lower()]
+    is_keyed = any(one["name"] == "Idempotency-Key" for one in operation["parameters"])
+    for error in {*ANY, *refusals()[ask], *([KeyReused] if is_keyed else [])}:
+        stage.bus.reactions[ask] = error()
+        result = stage.call(call.method, call.path.format_map(IDS), call.body)
+        assert result.json["code"] == error.code
+        assert error.code in codes(operation, result.status_code), error
+
+
+@pytest.mark.parametrize("ask", CALLS, ids=lambda ask: ask.__name__)
+def test_no_conflict_is_described_that_never_comes(stage: Stage, ask: type[client.ApiAsk]) -> None:
+    call = CALLS[ask]
+    operation = stage.get("/openapi.json").json["paths"][call.path][call.method.lower()]
+    possible = {error.code for error in (*refusals()[ask], KeyReused)}
+    for status in (409, 410, 507):
+        assert set(codes(operation, status)) - {""} <= possible
+
+
+@pytest.mark.parametrize("error", ANY)
+def test_every_refusal_of_the_devices_is_described(stage: Stage, error: type[SpoonError]) -> None:
+    stage.bus.status_answer = error()
+    result = stage.get("/v1/devices")
+    assert error.code in codes(
+        stage.get("/openapi.json").json["paths"]["/v1/devices"]["get"], result.status_code
+    )
