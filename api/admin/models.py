@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _ROOTS_KEY: Final = "models.file_roots"
 """Also what the server's answer names when a file lies outside."""
-_REASON_WIDTH: Final = 70
+_REASON_WIDTH: Final = 100
 _LOCAL_SUFFIXES: Final = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".onnx")
 
 
@@ -75,8 +75,7 @@ def list_(
     rows = []
     for model in (msgspec.json.decode(item, type=Model) for item in items):
         what = (model.model_id, model.name, model.status, model.model_type, model.model_base)
-        reason = beginning(model.error.detail, _REASON_WIDTH) if model.error else None
-        rows.append((*what, size(model.size_bytes), _file_of(model.path), reason))
+        rows.append((*what, size(model.size_bytes), _file_of(model.path), _reason_of(model)))
     print_table(("ID", "NAME", "STATUS", "TYPE", "BASE", "SIZE", "FILE", "ERROR"), rows)
 
 
@@ -222,6 +221,13 @@ def address_of(source: str) -> str | None:
 def _file_of(path: str | None) -> str | None:
     """The last part of an address, as the file or folder is called on the disk."""
     return None if path is None else unquote(path.rstrip("/").rpartition("/")[2])
+
+
+def _reason_of(model: Model) -> str | None:
+    """Why a model cannot be used, without its address, of which the list already says the end."""
+    if model.error is None:
+        return None
+    return beginning(model.error.detail.removeprefix(f"{model.path} "), _REASON_WIDTH)
 
 
 def _name_of(source: str) -> str:
