@@ -11,7 +11,7 @@ FOX = {"model_id": "m1", "name": "fox", "status": "ready", "model_type": "checkp
        "path": "file:///w/a%20fox.safetensors"}  # fmt: skip
 OWL = {"model_id": "m2", "name": "owl", "status": "downloading", "model_type": "lora"}
 BAD = {"model_id": "m4", "name": "old", "status": "error", "model_type": "vae", "path": "file:///w/old.ckpt",
-       "error": {"code": "model_unreadable", "detail": "file:///w/old.ckpt is a pickle" + "!" * 99}}  # fmt: skip
+       "error": {"code": "bad", "detail": "file:///w/old.ckpt is a pickle" + "!" * 99}}  # fmt: skip
 
 
 def test_the_list_is_a_table(spoon: Spoon, api: FakeApi) -> None:
