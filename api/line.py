@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from math import ceil
 from pathlib import Path
 from typing import Final
@@ -39,8 +40,8 @@ class Line:
         self._inbox: deque[Question] = deque()
         self._is_asleep = False
         self._closing = threading.Event()
-        self._door = threading.Lock()
-        """Held to hand over and to close: behind a closed door nothing comes in, nobody wakes the line."""
+        self._is_over = False
+        """Set when nobody takes questions any more; from then on who brings one refuses it himself."""
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._poller = zmq.Poller()
@@ -62,13 +63,11 @@ class Line:
 
     def close(self) -> None:
         """Wait a little for the answers that are still out, refuse the rest, hang up."""
-        with self._door:
-            self._closing.set()
+        self._closing.set()
         os.eventfd_write(self._wake_fd, 1)
         self._thread.join()
         self._dealer.close()
-        self._context.term()
-        os.close(self._wake_fd)
+        self._context.term()  # the eventfd stays open: a late asker may still be about to write to it
 
     @property
     def unanswered(self) -> int:
@@ -77,14 +76,21 @@ class Line:
 
     def hand_over(self, question: Question) -> None:
         """Called by any thread. One wake-up serves all questions that come while the line is awake."""
-        with self._door:
-            if not self._closing.is_set():
-                self._inbox.append(question)
-                if self._is_asleep:
-                    self._is_asleep = False
-                    os.eventfd_write(self._wake_fd, 1)
-                return
-        question.answer(ShuttingDown())
+        if self._closing.is_set():
+            question.answer(ShuttingDown())
+            return
+        self._inbox.append(question)
+        if self._is_over:  # it was closed since: what was brought behind its back is refused here
+            self._refuse_rest()
+        elif self._is_asleep:
+            self._is_asleep = False
+            os.eventfd_write(self._wake_fd, 1)
+
+    def _refuse_rest(self) -> None:
+        """Answer what came too late; the line's thread and late askers may do it side by side."""
+        with suppress(IndexError):
+            while True:
+                self._inbox.popleft().answer(ShuttingDown())
 
     # From here on: the thread of the line alone.
 
@@ -100,7 +106,8 @@ class Line:
         except Exception:  # noqa: BLE001  the outermost loop, its last round
             _log.exception("action=bus_farewell_failed")
         finally:
-            self._take_questions()
+            self._is_over = True
+            self._refuse_rest()
             self.session.give_up(ShuttingDown())
 
     def _say_farewell(self) -> None:
