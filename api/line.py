@@ -16,7 +16,7 @@ import zmq
 from api.dealer import Dealer
 from api.hub import Hub
 from api.session import Patience, Question, Session
-from kernel.protocol.codec import Frame, reply_decoder
+from kernel.protocol.codec import Frame, reply_decoder, unbundled
 from kernel.protocol.errors import BadConfiguration, BadMessage, ShuttingDown
 
 MAX_BATCH: Final = 256
@@ -156,11 +156,12 @@ class Line:
         except BadMessage as error:
             _log.warning("action=drop_message code=%s detail=%r", error.code, error.detail)
             return
-        heard = self.session.hear(received, now)
-        if heard.is_new_epoch:
-            self._hub.restart()
-        if heard.news is not None:
-            self._hub.publish(heard.news)
+        for one in unbundled(received):
+            heard = self.session.hear(one, now)
+            if heard.is_new_epoch:
+                self._hub.restart()
+            if heard.news is not None:
+                self._hub.publish(heard.news)
 
     def _dial(self) -> Dealer:
         dealer = Dealer(self._context, self._folder)

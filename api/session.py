@@ -91,7 +91,7 @@ class Session:
         frames: list[list[Frame]] = []
         if self._watch_at <= now:
             self._watch_at = now + self._patience.watch_every_s
-            frames.append(codec.encode(Watch(), NO_CORRELATION, self.epoch))
+            frames.append(codec.encode(Watch(takes_bundles=True), NO_CORRELATION, self.epoch))
         for question in self._due(now):
             frames.append(codec.encode(question.message, question.correlation, self.epoch))
         return frames

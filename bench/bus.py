@@ -73,7 +73,7 @@ def ours(figures: Figures) -> None:
 
 def watch_trip(caller: Caller) -> float:
     begin = time.perf_counter_ns()
-    correlation = caller.send(client.Watch())
+    correlation = caller.send(client.Watch(takes_bundles=True))
     if caller.receive().head.correlation != correlation:
         raise SystemExit("gate failed: an answer to another question")
     return (time.perf_counter_ns() - begin) / 1000

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,7 @@ class Caller:
         self.socket.connect(front_endpoint(bus_folder))
         self.ids = Uuid7()
         self._replies = codec.reply_decoder()
+        self._unbundled: deque[codec.Received[client.BrokerReply]] = deque()
 
     def send(self, message: client.ClientMessage) -> bytes:
         """Send one message. Returns: its correlation."""
@@ -54,9 +56,11 @@ class Caller:
 
     def receive(self) -> codec.Received[client.BrokerReply]:
         """The next message. Raises: SystemExit, if none comes."""
-        if not self.socket.poll(int(WAIT_S * 1000)):
-            raise SystemExit("gate failed: the Manager does not answer")
-        return self._replies.decode(self.socket.recv_multipart())
+        if not self._unbundled:
+            if not self.socket.poll(int(WAIT_S * 1000)):
+                raise SystemExit("gate failed: the Manager does not answer")
+            self._unbundled += codec.unbundled(self._replies.decode(self.socket.recv_multipart()))
+        return self._unbundled.popleft()
 
     def ask(self, ask: client.Ask) -> client.BrokerReply:
         """One command and its answer; other messages are dropped."""

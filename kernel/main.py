@@ -34,6 +34,7 @@ from kernel.shell.keys import ensure_all
 from kernel.shell.launcher import SubprocessLauncher
 from kernel.shell.lock import FolderLock
 from kernel.shell.loop import Loop
+from kernel.shell.outbox import Outbox
 from kernel.shell.recall import Recall
 from kernel.shell.signals import SignalPipe
 from kernel.shell.sources import Sources
@@ -104,6 +105,7 @@ def build(
     front, back, gate, terms = _open_bus(settings, options, stack)
     launcher = SubprocessLauncher(settings.database.folder / "logs")
     crew = Crew(back, gate, launcher, terms, epoch)
+    takers: set[bytes] = set()
     signals = SignalPipe()
     stack.callback(signals.close)
     sources = Sources(
@@ -114,18 +116,17 @@ def build(
         launcher=launcher,
         files=files,
         signals=signals,
-        front_door=FrontDoor(epoch, VERSION, os.getpid()),
+        front_door=FrontDoor(epoch, VERSION, os.getpid(), takers),
         back_door=BackDoor(),
     )
     sources.open()
     effects = Effects(
-        front=front,
+        outbox=Outbox(front, epoch, takers),
         crew=crew,
         files=files,
         recall=recall,
         companion=ApiProcess(launcher, options.config),
         images_folder=settings.images.folder,
-        epoch=epoch,
     )
     return Loop(broker, store, recall, sources, effects, clock.now, Devices().read)
 

@@ -94,7 +94,7 @@ class SaveReply:
 
     key: str
     digest: bytes
-    reply: client.BrokerReply
+    reply: client.SingleReply
     at_ms: int
 
 
@@ -138,7 +138,7 @@ class Reply:
 
     peer: Peer
     correlation: bytes
-    message: client.BrokerReply
+    message: client.SingleReply
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ class Push:
     """Tell watchers what they did not ask for just now."""
 
     peers: tuple[Peer, ...]
-    message: client.BrokerReply
+    message: client.SingleReply
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from kernel.protocol.ids import EngineId, ModelId
 from kernel.protocol.vocabulary import EngineState, ModelState, ModelType, Phase
 
 
-def create(world: World, ask: client.CreateEngine) -> client.BrokerReply:
+def create(world: World, ask: client.CreateEngine) -> client.SingleReply:
     """Create an engine, and start it if asked to. Then it is one on demand: only a start of its own pins it,
     or the lack of autostart, since nothing would start it again.
 
@@ -74,7 +74,7 @@ def _check_room(world: World) -> None:
     )
 
 
-def start(world: World, ask: client.StartEngine) -> client.BrokerReply:
+def start(world: World, ask: client.StartEngine) -> client.SingleReply:
     """Start an engine and keep it; one that runs already is merely kept.
 
     Raises: EngineNotFound; ModelNotReady; NotEnoughMemory; ShuttingDown.
@@ -96,7 +96,7 @@ def _start(world: World, engine: Engine, *, is_pinned: bool) -> None:
     schedule.tend(world, engine)
 
 
-def stop(world: World, ask: client.StopEngine) -> client.BrokerReply:
+def stop(world: World, ask: client.StopEngine) -> client.SingleReply:
     """Stop an engine; its waiting jobs stay until it is started again, or a new job starts it.
 
     Raises: EngineNotFound.
@@ -111,7 +111,7 @@ def stop(world: World, ask: client.StopEngine) -> client.BrokerReply:
     return _accepted(engine)
 
 
-def delete(world: World, ask: client.DeleteEngine) -> client.BrokerReply:
+def delete(world: World, ask: client.DeleteEngine) -> client.SingleReply:
     """Delete an engine with its jobs and their images.
 
     Raises: EngineNotFound; EngineRunning.

@@ -27,7 +27,7 @@ LATENT_CELL_PX: Final = 8
 NATIVE_SIZES_PX: Final = {ModelBase.SD: 512, ModelBase.SDXL: 1024}
 
 
-def submit(world: World, ask: client.SubmitJob) -> client.BrokerReply:
+def submit(world: World, ask: client.SubmitJob) -> client.SingleReply:
     """Put a job into an engine's queue, with every default filled in; or only say that one could.
 
     Raises: EngineNotFound; InvalidField; QueueFull; DiskFull; ShuttingDown.
@@ -97,7 +97,7 @@ def _check_can_queue(world: World) -> None:
         raise QueueFull(retry_after_s=QUEUE_RETRY_S)
 
 
-def _enqueue(world: World, engine: Engine, priority: int, spec: JobSpec) -> client.BrokerReply:
+def _enqueue(world: World, engine: Engine, priority: int, spec: JobSpec) -> client.SingleReply:
     world.last_job_seq += 1
     row = JobRow(
         job_id=JobId(world.fresh.id()),
@@ -118,7 +118,7 @@ def _enqueue(world: World, engine: Engine, priority: int, spec: JobSpec) -> clie
     return client.JobAccepted(job_id=row.job_id, image_ids=row.image_ids, created_at_ms=row.created_at_ms)
 
 
-def cancel(world: World, ask: client.CancelJob, facts: Facts) -> client.BrokerReply:
+def cancel(world: World, ask: client.CancelJob, facts: Facts) -> client.SingleReply:
     """Cancel an open job; one that was cancelled already stays so.
 
     Raises: JobNotFound; IllegalMove, if the job ended otherwise.
@@ -136,7 +136,7 @@ def cancel(world: World, ask: client.CancelJob, facts: Facts) -> client.BrokerRe
     return client.Done()
 
 
-def delete(world: World, ask: client.DeleteJob, facts: Facts) -> client.BrokerReply:
+def delete(world: World, ask: client.DeleteJob, facts: Facts) -> client.SingleReply:
     """Delete an ended job and its images.
 
     Raises: JobNotFound; JobUnfinished.

@@ -11,7 +11,7 @@ from kernel.protocol.ids import ModelId
 from kernel.protocol.vocabulary import ModelState, Phase
 
 
-def register(world: World, ask: client.RegisterModel) -> client.BrokerReply:
+def register(world: World, ask: client.RegisterModel) -> client.SingleReply:
     """Register a model and have it inspected; the same recipe again is the model that is there.
 
     Raises: ShuttingDown, DiskFull.
@@ -51,7 +51,7 @@ def _is_same_recipe(row: ModelRow, ask: client.RegisterModel) -> bool:
     return is_same and row.status is not ModelState.ERROR
 
 
-def retry(world: World, ask: client.RetryModel) -> client.BrokerReply:
+def retry(world: World, ask: client.RetryModel) -> client.SingleReply:
     """Inspect a model again.
 
     Raises: ModelNotFound; IllegalMove, if the model is not in error; ShuttingDown.
@@ -66,7 +66,7 @@ def retry(world: World, ask: client.RetryModel) -> client.BrokerReply:
     return client.ModelAccepted(model_id=row.model_id, status=ModelState.DOWNLOADING, created=False)
 
 
-def delete(world: World, ask: client.DeleteModel) -> client.BrokerReply:
+def delete(world: World, ask: client.DeleteModel) -> client.SingleReply:
     """Forget a model.
 
     Raises: ModelNotFound; ModelInUse, naming the engines that use it.

@@ -27,7 +27,7 @@ def asked(world: World, event: Asked) -> None:
         world.act(actions.Reply(event.peer, event.correlation, reply))
 
 
-def _replay(event: Asked) -> client.BrokerReply | None:
+def _replay(event: Asked) -> client.SingleReply | None:
     if event.unanswered > MAX_UNANSWERED:
         raise TooManyRequests(retry_after_s=RETRY_S)
     stored = event.facts.stored_reply
@@ -38,7 +38,7 @@ def _replay(event: Asked) -> client.BrokerReply | None:
     return stored.reply
 
 
-def _answer(world: World, event: Asked) -> client.BrokerReply | None:
+def _answer(world: World, event: Asked) -> client.SingleReply | None:
     """The answer to a command that is new. None: the shell will answer, as only it can."""
     match event.ask:
         case client.InviteWorker() as ask:
@@ -53,7 +53,7 @@ def _answer(world: World, event: Asked) -> client.BrokerReply | None:
     return reply
 
 
-def _change(world: World, event: Asked, ask: client.ApiAsk | client.Shutdown) -> client.BrokerReply:
+def _change(world: World, event: Asked, ask: client.ApiAsk | client.Shutdown) -> client.SingleReply:
     match ask:
         case client.SubmitJob():
             return ask_jobs.submit(world, ask)

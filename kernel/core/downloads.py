@@ -21,7 +21,7 @@ GONE_TEXTS: Final = {
 }
 
 
-def claim(world: World, ask: client.ClaimDownload, facts: Facts) -> client.BrokerReply:
+def claim(world: World, ask: client.ClaimDownload, facts: Facts) -> client.SingleReply:
     """Grant the right to hand out a file once.
 
     Raises: ImageNotFound; ImageGone, with the reason; ImageBusy, if every download that is left is under way.
@@ -49,7 +49,7 @@ def _present_image(world: World, facts: Facts) -> ImageRow:
     return row
 
 
-def finish(world: World, ask: client.FinishDownload, facts: Facts) -> client.BrokerReply:
+def finish(world: World, ask: client.FinishDownload, facts: Facts) -> client.SingleReply:
     """Take a ticket back; a whole download is counted, and the last allowed one ends the image.
 
     A ticket counts once. One of a former life of the Manager is not known any more, yet its file went out.
@@ -77,7 +77,7 @@ def drop_claim(world: World, image_id: ImageId, ticket: Ticket) -> bool:
     return True
 
 
-def delete(world: World, ask: client.DeleteImage, facts: Facts) -> client.BrokerReply:
+def delete(world: World, ask: client.DeleteImage, facts: Facts) -> client.SingleReply:
     """Delete an image at once. Deleting one that is gone already changes nothing.
 
     Raises: ImageNotFound.

@@ -25,7 +25,7 @@ class StoredReply:
     """What was answered the last time that a command with this key came."""
 
     digest: bytes
-    reply: client.BrokerReply
+    reply: client.SingleReply
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,6 +168,9 @@ class ApiCommand(msgspec.Struct, frozen=True, kw_only=True, tag="Command"):
 class Watch(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Send me every change from now on. Sent again it refreshes the subscription."""
 
+    takes_bundles: bool = False
+    """Send me what belongs to one batch as one Bundle."""
+
 
 class Unwatch(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Send me no more changes."""
@@ -305,7 +308,7 @@ class ModelProgress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     total_bytes: int | None = None
 
 
-BrokerReply = (
+SingleReply = (
     Refused
     | ModelAccepted
     | EngineAccepted
@@ -320,3 +323,19 @@ BrokerReply = (
     | JobProgress
     | ModelProgress
 )
+
+
+class Enclosed(msgspec.Struct, frozen=True, kw_only=True):
+    """One message of a bundle, with the correlation that its own head would bear."""
+
+    correlation: bytes
+    message: SingleReply
+
+
+class Bundle(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Several messages at once, for a client whose Watch said that it takes them so."""
+
+    messages: tuple[Enclosed, ...]
+
+
+BrokerReply = SingleReply | Bundle

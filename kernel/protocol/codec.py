@@ -88,6 +88,16 @@ def reply_decoder() -> Decoder[client.BrokerReply]:
     return Decoder(client.BrokerReply)
 
 
+def unbundled(received: Received[client.BrokerReply]) -> list[Received[client.BrokerReply]]:
+    """The messages of a bundle, each as if it had come alone; of any other message, itself."""
+    if not isinstance(received.body, client.Bundle):
+        return [received]
+    return [
+        Received(received.head._replace(correlation=one.correlation), one.message, ())
+        for one in received.body.messages
+    ]
+
+
 def engine_decoder() -> Decoder[worker.EngineReport]:
     """What the Manager reads from an engine worker."""
     return Decoder(worker.EngineReport)

@@ -28,6 +28,8 @@ class FrontDoor:
     epoch: Epoch
     version: str
     pid: int
+    takers: set[bytes]
+    """The clients that take bundles, as their Watch says."""
     _api: codec.Decoder[client.ApiMessage] = field(default_factory=codec.api_decoder)
     _admin: codec.Decoder[client.ClientMessage] = field(default_factory=codec.admin_decoder)
 
@@ -44,7 +46,9 @@ class FrontDoor:
                 pass
             case client.ApiCommand(key=key, digest=digest, ask=ask):
                 pass
-            case client.Watch():
+            case client.Watch(takes_bundles=takes_bundles):
+                if takes_bundles:
+                    self.takers.add(incoming.peer)
                 return Arrival(WatchAsked(peer, correlation))
             case client.Unwatch():
                 return Arrival(WatchAsked(peer, correlation, is_on=False))

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Protocol, assert_never
 
 from kernel.core import actions
-from kernel.core.events import CompanionExited, Event, Peer, PeerLost, StockTaken
-from kernel.protocol import client, codec, head, worker
+from kernel.core.events import CompanionExited, Event, PeerLost, StockTaken
+from kernel.protocol import head, worker
 from kernel.protocol.codec import Frame
-from kernel.protocol.ids import Epoch, ImageId
+from kernel.protocol.ids import ImageId
 from kernel.protocol.specs import JobOrder, PictureOrder
 from kernel.shell import journal
-from kernel.shell.bus import Router
 from kernel.shell.crew import Crew
 from kernel.shell.files import FileThread, Picture
+from kernel.shell.outbox import Outbox
 from kernel.shell.recall import Recall
 
 log = logging.getLogger("manager")
@@ -36,13 +36,12 @@ class Companion(Protocol):
 class Effects:
     """Carries out effects in order. What follows from them at once is kept as `events` for the loop."""
 
-    front: Router
+    outbox: Outbox
     crew: Crew
     files: FileThread
     recall: Recall
     companion: Companion
     images_folder: Path
-    epoch: Epoch
     events: list[Event] = field(default_factory=list)
     exit_code: int | None = None
     _pictures: dict[ImageId, Picture] = field(default_factory=dict)
@@ -55,9 +54,10 @@ class Effects:
         """Do one thing."""
         match effect:
             case actions.Reply(peer, correlation, message):
-                self.front.send(peer, codec.encode(message, correlation, self.epoch))
+                self.outbox.put(peer, correlation, message)
             case actions.Push(peers, message):
-                self._push(peers, message)
+                for peer in peers:
+                    self.outbox.put(peer, head.NO_CORRELATION, message)
             case actions.Order(worker_id, message):
                 self.crew.send(worker_id, message)
             case actions.GiveJob():
@@ -83,9 +83,9 @@ class Effects:
             case _:
                 assert_never(effect)
 
-    def _push(self, peers: tuple[Peer, ...], message: client.BrokerReply) -> None:
-        frames = codec.encode(message, head.NO_CORRELATION, self.epoch)
-        self.events += [PeerLost(peer) for peer in peers if not self.front.send(peer, frames)]
+    def finish(self) -> None:
+        """All effects of a batch are carried out: let go what they have for clients."""
+        self.events += map(PeerLost, self.outbox.flush())
 
     def _give_job(self, action: actions.GiveJob) -> None:
         spec = self.recall.job_spec(action.job_id)
@@ -116,7 +116,7 @@ class Effects:
                     self.events.append(exited)
             case actions.MintTicket(peer, correlation):
                 ticket = self.crew.invite(effect)
-                self.front.send(peer, codec.encode(ticket, correlation, self.epoch))
+                self.outbox.put(peer, correlation, ticket)
             case actions.TerminateWorker(worker_id):
                 self.crew.terminate(worker_id)
             case actions.KillWorker(worker_id):

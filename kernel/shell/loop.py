@@ -131,6 +131,7 @@ class Loop:
         self.store.commit()
         for effect in effects:
             self.effects.carry_out(effect)
+        self.effects.finish()
 
     def _empty_trash(self) -> None:
         """Have files removed whose rows are gone, and strike them off; go on for as long as that helps."""

@@ -17,7 +17,7 @@ from kernel.views.named_sql import load_queries
 DUE_AT_ONCE: Final = 200
 """So many images are ended in one transaction."""
 
-_reply: Final = msgspec.msgpack.Decoder(client.BrokerReply)
+_reply: Final = msgspec.msgpack.Decoder(client.SingleReply)
 
 
 class Recall:

@@ -13,7 +13,9 @@ from kernel.protocol.client import (
     ApiAsk,
     ApiCommand,
     BrokerReply,
+    Bundle,
     Done,
+    Enclosed,
     GetStatus,
     Status,
     Watch,
@@ -46,7 +48,11 @@ def always_done(ask: ApiAsk) -> BrokerReply | None:
 class FakeManager:
     """Runs in a thread from `start` to `stop`; another one may then take its place in the same folder."""
 
-    def __init__(self, bus_folder: Path, epoch: int = 1, say: Say = always_done) -> None:
+    def __init__(
+        self, bus_folder: Path, epoch: int = 1, say: Say = always_done, *, is_bundling: bool = False
+    ) -> None:
+        self._is_bundling = is_bundling
+        self.bundles = 0
         self.commands: list[ApiCommand] = []
         self.most_unanswered = 0
         self.watches = 0
@@ -112,8 +118,21 @@ class FakeManager:
         replies = [reply for frames in batch if (reply := self._answer(frames)) is not None]
         while self._peer is not None and self._outbox:
             replies.append([self._peer, *self._outbox.pop(0)])
-        for reply in replies:
+        for reply in self._bundled(replies) if self._is_bundling else replies:
             router.send_multipart(reply)
+
+    def _bundled(self, replies: list[list[codec.Frame]]) -> list[list[codec.Frame]]:
+        """All that goes to one peer as one message, the way a Manager does after a batch."""
+        by_peer: dict[codec.Frame, list[Enclosed]] = {}
+        for peer, *frames in replies:
+            received = codec.reply_decoder().decode(frames)
+            enclosed = Enclosed(correlation=received.head.correlation, message=received.body)
+            by_peer.setdefault(peer, []).append(enclosed)
+        self.bundles += len(by_peer)
+        return [
+            [peer, *codec.encode(Bundle(messages=tuple(each)), epoch=self._epoch)]
+            for peer, each in by_peer.items()
+        ]
 
     def _answer(self, frames: Sequence[bytes]) -> list[codec.Frame] | None:
         message = self._decoder.decode(frames[1:])

@@ -262,3 +262,11 @@ def test_with_damaged_keys_the_bus_cannot_be_opened(bus_folder: Path, damaged: s
     bus = Bus(bus_folder, Hub())
     with pytest.raises(BadConfiguration):
         bus.open()
+
+
+def test_answers_that_come_as_one_bundle_reach_each_who_asked(bus_folder: Path) -> None:
+    with FakeManager(bus_folder, is_bundling=True) as manager, opened(bus_folder) as bus:
+        with ThreadPoolExecutor(8) as askers:
+            answers = list(askers.map(lambda _: bus.ask(ASK, Done), range(40)))
+        assert answers == [Done()] * 40
+        assert manager.bundles > 0

@@ -12,6 +12,7 @@ from kernel.shell.crew import Crew, JoinTerms
 from kernel.shell.effects import Effects
 from kernel.shell.files import FileThread
 from kernel.shell.launcher import SubprocessLauncher
+from kernel.shell.outbox import Outbox
 from kernel.shell.recall import Recall
 from tests.integration.kernel.small_bus import SmallBus
 
@@ -34,7 +35,9 @@ def effects(bus: SmallBus, recall: Recall, tmp_path: Path) -> Iterator[Effects]:
     crew = Crew(
         bus.router, bus.gate, SubprocessLauncher(tmp_path), JoinTerms("", "", "", (), True, 1), Epoch(1)
     )
-    yield Effects(bus.router, crew, files, recall, AbsentCompanion(), tmp_path / "images", Epoch(1))
+    yield Effects(
+        Outbox(bus.router, Epoch(1), set()), crew, files, recall, AbsentCompanion(), tmp_path / "images"
+    )
     files.close()
 
 

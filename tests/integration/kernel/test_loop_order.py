@@ -58,6 +58,9 @@ class WatchingEffects:
             case actions.KillWorker(worker_id):
                 self.events.append(WorkerExited(worker_id, "signal SIGKILL"))
 
+    def finish(self) -> None:
+        """Nothing was held back."""
+
 
 class BrokenStore(Store):
     """A database on a disk that breaks when a job is to be made durable."""

@@ -65,6 +65,9 @@ class TrashEffects:
         if isinstance(effect, actions.Exit):
             self.exit_code = effect.code
 
+    def finish(self) -> None:
+        """Nothing was held back."""
+
 
 def no_devices() -> tuple[DeviceStatus, ...]:
     return ()

@@ -163,6 +163,7 @@ _REPLIES: tuple[client.BrokerReply, ...] = (
         devices=(client.DeviceStatus(device="cuda:0", name="A", total_bytes=2, free_bytes=1),),
     ),
     client.Watching(seq=EventSeq(9)),
+    client.Bundle(messages=(client.Enclosed(correlation=bytes(range(16)), message=client.Done()),)),
     client.Changed(seq=EventSeq(10), kind=ChangeKind.JOB, id=JOB, state="finished", at_ms=1_700_000_000_001),
     client.JobProgress(job_id=JOB, step=3, steps=12, eta_s=4.5),
     client.ModelProgress(model_id=MODEL, bytes=5, total_bytes=9),
@@ -217,7 +218,7 @@ _REPORTS: tuple[worker.WorkerReport, ...] = (
     worker.Goodbye(reason="drained"),
 )
 _MESSAGES: tuple[client.ClientMessage, ...] = (
-    client.Watch(),
+    client.Watch(takes_bundles=True),
     client.Unwatch(),
     client.GetStatus(),
     *(client.Command(key="key-1", digest=b"\x01\x02", ask=ask) for ask in _ASKS),
