@@ -29,7 +29,7 @@ from kernel.views.reader import Reader
 GRACE_S: Final = 5.0
 """How long the requests in flight may take to end."""
 EXIT_CONFIGURATION: Final = 78
-SWITCH_S: Final = 0.0001
+SWITCH_S: Final = 0.0003
 """The thread that owns the bus gives the interpreter away at every call into ZeroMQ, and stands in line for
 it behind 64 others: with CPython's usual 5 ms for each of them it would hardly ever run."""
 
