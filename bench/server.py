@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from bench.stage import WAIT_S, add_model, process
 from conf.settings import Server
+from kernel.protocol.rendezvous import API_URL_FILE
 
 CONFIG: Final = """
 [database]
@@ -27,7 +28,6 @@ folder = "bus"
 [server]
 port = 0
 """
-URL_FILE: Final = "api.url"
 THREADS: Final = Server().threads
 
 
@@ -59,8 +59,8 @@ def server() -> Iterator[Running]:
 
 def _wait_for_url(folder: Path) -> str:
     end_s = time.monotonic() + WAIT_S
-    while not (folder / "bus" / URL_FILE).exists():
+    while not (folder / "bus" / API_URL_FILE).exists():
         if time.monotonic() > end_s:
             raise SystemExit(f"the server did not start:\n{(folder / 'log').read_text()}")
         time.sleep(0.02)
-    return (folder / "bus" / URL_FILE).read_text().strip()
+    return (folder / "bus" / API_URL_FILE).read_text().strip()

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from api.admin.diagnosis import Finding, Verdict
+from kernel.protocol.version import OLDEST_SQLITE
 
 MIN_PYTHON: Final = (3, 11)
-MIN_SQLITE: Final = "3.51.3"
-"""Older ones have a bug that can damage a WAL database (sqlite.org/wal.html, the WAL-reset bug)."""
 
 _DISTRIBUTION: Final = "automatic-spoon"
 _SETUP: Final = Path(__file__).parents[2] / "setup.cfg"
@@ -67,12 +66,12 @@ def package(floor: Floor, version: str | None, is_needed: bool) -> Finding:
 
 def sqlite(version: str) -> Finding:
     """The SQLite that comes with apsw, which may be newer than the system's."""
-    if is_at_least(version, MIN_SQLITE):
+    if is_at_least(version, OLDEST_SQLITE):
         return Finding(subject="SQLite", verdict=Verdict.OK, found=version)
     return Finding(
         subject="SQLite",
         verdict=Verdict.MISSING,
-        found=f"{version}, {MIN_SQLITE} or later is needed",
+        found=f"{version}, {OLDEST_SQLITE} or later is needed",
         remedy="pip install --upgrade apsw",
     )
 

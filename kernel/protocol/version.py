@@ -1,5 +1,8 @@
-"""The version of this software, the one place where it is written."""
+"""The version of this software, and the oldest SQLite that it runs on: written here and nowhere else."""
 
 from typing import Final
 
 VERSION: Final = "0.1.0"
+
+OLDEST_SQLITE: Final = "3.51.3"
+"""Older ones can corrupt a WAL database. Source: SQLite's release notes, "WAL-reset bug"."""

@@ -47,8 +47,7 @@ class FrontDoor:
             case client.ApiCommand(key=key, digest=digest, ask=ask):
                 pass
             case client.Watch(takes_bundles=takes_bundles):
-                if takes_bundles:
-                    self.takers.add(incoming.peer)
+                (self.takers.add if takes_bundles else self.takers.discard)(incoming.peer)
                 return Arrival(WatchAsked(peer, correlation))
             case client.Unwatch():
                 return Arrival(WatchAsked(peer, correlation, is_on=False))

@@ -13,11 +13,10 @@ from kernel.core.rows import JobRow
 from kernel.protocol.errors import DatabaseUnusable
 from kernel.protocol.ids import Epoch
 from kernel.protocol.specs import JobSpec
+from kernel.protocol.version import OLDEST_SQLITE
 from kernel.shell import migrations, rowmap
 from kernel.views.named_sql import load_queries
 
-OLDEST_SQLITE: Final = (3, 51, 3)
-"""Older ones can corrupt a WAL database. Source: SQLite's release notes, "WAL-reset bug"."""
 BUSY_TIMEOUT_MS: Final = 5_000
 _INSTALLATION_BITS: Final = 62
 
@@ -26,9 +25,14 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 
 def check_sqlite_version(found: str) -> None:
     """Raises: DatabaseUnusable, if this SQLite is too old."""
-    if tuple(int(part) for part in found.split(".")) < OLDEST_SQLITE:
-        wanted = ".".join(map(str, OLDEST_SQLITE))
-        raise DatabaseUnusable(f"SQLite {found} is too old, {wanted} is needed: pip install --upgrade apsw")
+    if _parts(found) < _parts(OLDEST_SQLITE):
+        raise DatabaseUnusable(
+            f"SQLite {found} is too old, {OLDEST_SQLITE} is needed: pip install --upgrade apsw"
+        )
+
+
+def _parts(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
 
 
 class Store:

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
-from kernel.protocol.vocabulary import EngineState, JobState, ModelState
+from kernel.protocol.vocabulary import ENDED_JOB_STATES, EngineState, JobState, ModelState
 from kernel.views.engines import find_engine
 from kernel.views.images import ImageFilter, find_image, list_images
 from kernel.views.jobs import JobFilter, find_job, list_jobs
@@ -13,8 +13,6 @@ from kernel.views.page import MAX_LIMIT
 from kernel.views.reader import Reader
 from kernel.views.rows import EngineRow, ImageRow, JobRow, ModelRow
 from tests.acceptance.patience import wait_for
-
-ENDED = (JobState.FINISHED, JobState.FAILED, JobState.CANCELLED)
 
 
 class Records:
@@ -78,9 +76,9 @@ class Records:
 
         def look() -> JobRow | None:
             job = self.job(job_id)
-            return job if job.status in (states or ENDED) else None
+            return job if job.status in (states or ENDED_JOB_STATES) else None
 
-        return wait_for(f"job {job_id} to be {' or '.join(states or ENDED)}", look)
+        return wait_for(f"job {job_id} to be {' or '.join(states or ENDED_JOB_STATES)}", look)
 
     def wait_for_engine(self, engine_id: EngineId, *states: EngineState) -> EngineRow:
         """Wait until an engine is in one of these states."""

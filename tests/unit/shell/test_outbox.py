@@ -1,7 +1,11 @@
 """What a batch has for clients leaves as one message to who takes bundles, one by one to the others."""
 
+from collections import Counter
+
 from kernel.protocol import client, codec
 from kernel.protocol.ids import Epoch
+from kernel.shell.bus import Incoming
+from kernel.shell.decode import FrontDoor
 from kernel.shell.outbox import MAX_BUNDLE, Outbox
 
 DONE = client.Done()
@@ -87,3 +91,17 @@ def test_a_client_that_cannot_be_reached_is_told_of_and_loses_its_bundles():
         box.put(peer, number(1), DONE)
     assert box.flush() == [b"gone"]
     assert box.takers == {b"api"}
+
+
+def watch(door, **fields):
+    frames = codec.encode(client.Watch(**fields), number(1))
+    door.read(Incoming(b"peer", "api", tuple(frames)), Counter())
+
+
+def test_the_last_watch_of_a_client_says_whether_it_takes_bundles():
+    takers = set()
+    door = FrontDoor(Epoch(7), "0", 1, takers)
+    watch(door, takes_bundles=True)
+    assert takers == {b"peer"}
+    watch(door)
+    assert takers == set()
