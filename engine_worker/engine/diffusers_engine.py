@@ -8,7 +8,7 @@ from engine_worker.engine.devices import choose_device, choose_dtype
 from engine_worker.engine.failures import is_out_of_memory
 from engine_worker.engine.finishing import Finisher
 from engine_worker.engine.loading import load_parts
-from engine_worker.engine.port import Emit, Engine, Loaded
+from engine_worker.engine.port import NO_INPUTS, Emit, Engine, Inputs, Loaded
 from engine_worker.engine.studio import Studio
 from kernel.protocol.errors import EngineFailed, OutOfMemory
 from kernel.protocol.ids import JobId
@@ -51,8 +51,8 @@ class DiffusersEngine:
         self._studio = Studio(parts, self._finisher.put, seats, self._emit)
         return Loaded(device=str(device), memory_bytes=parts.memory_bytes, capacity=seats)
 
-    def admit(self, order: JobOrder) -> None:
-        self._loaded().admit(order)
+    def admit(self, order: JobOrder, inputs: Inputs = NO_INPUTS) -> None:
+        self._loaded().admit(order, inputs)
 
     def cancel(self, job_id: JobId) -> None:
         self._loaded().cancel(job_id)

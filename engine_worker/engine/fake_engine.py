@@ -29,7 +29,17 @@ from typing import Final
 
 from engine_worker.engine import fake_png
 from engine_worker.engine.directives import JobDirectives, LoadDirectives, read_checkpoint, read_prompt
-from engine_worker.engine.port import Completed, Dropped, Emit, Failed, Loaded, Pictured, Stepped
+from engine_worker.engine.port import (
+    NO_INPUTS,
+    Completed,
+    Dropped,
+    Emit,
+    Failed,
+    Inputs,
+    Loaded,
+    Pictured,
+    Stepped,
+)
 from kernel.protocol.errors import EngineFailed, JobRejected, OutOfMemory
 from kernel.protocol.ids import JobId
 from kernel.protocol.specs import EngineLoad, JobOrder
@@ -80,7 +90,7 @@ class FakeEngine:
         device = "cpu" if order.device == "auto" else order.device
         return Loaded(device=device, memory_bytes=MEMORY_BYTES, capacity=self._capacity)
 
-    def admit(self, order: JobOrder) -> None:
+    def admit(self, order: JobOrder, inputs: Inputs = NO_INPUTS) -> None:
         """Take a job in, or fail it if its prompt says so."""
         directives = read_prompt(order.spec.prompt)
         if directives.is_failure:

@@ -16,7 +16,8 @@ from engine_worker.engine.pixels import decode
 from engine_worker.engine.port import Pictured
 from engine_worker.engine.recipe import recipe_text
 from engine_worker.engine.schedulers import KINDS
-from kernel.protocol.specs import ModelSource, PictureOrder
+from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.specs import PictureOrder
 
 
 @dataclass(frozen=True, slots=True)

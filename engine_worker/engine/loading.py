@@ -20,7 +20,7 @@ from engine_worker.fetch.one_file import describe_file
 from engine_worker.files import resolve
 from engine_worker.header import read_header
 from kernel.protocol.errors import ModelUnreadable
-from kernel.protocol.specs import ModelSource
+from kernel.protocol.ingredients import ModelSource
 from kernel.protocol.vocabulary import ModelBase, ModelType, Variant
 
 # The worker has confined the address to the allowed folders before it comes here, and inspection the links

@@ -1,11 +1,17 @@
 """The port behind which every engine stands: something that is loaded once and then stepped."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 from kernel.protocol.ids import ImageId, JobId
 from kernel.protocol.specs import EngineLoad, JobOrder
+from kernel.protocol.vocabulary import ControlType, InputKind, Stage
+
+Inputs = Mapping[InputKind, bytes]
+"""The picture files that came along with a job."""
+NO_INPUTS: Inputs = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +26,32 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Stepped:
-    """One more denoising step of one picture of a job is done."""
+    """One more denoising step of one picture of a job is done, or the job has come to another stage."""
 
     job_id: JobId
     step: int
     """Steps done so far, over all pictures of this order."""
     steps: int
+    stage: Stage = Stage.DENOISING
+
+
+@dataclass(frozen=True, slots=True)
+class Previewed:
+    """How a picture looks so far, roughly: `data` is a small JPEG file. Only the newest is of interest."""
+
+    job_id: JobId
+    index: int
+    step: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """A control map that a detector drew for a job: `data` is a PNG file."""
+
+    job_id: JobId
+    control_type: ControlType
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +92,7 @@ class Dropped:
     job_id: JobId
 
 
-Outcome = Stepped | Pictured | Completed | Failed | Dropped
+Outcome = Stepped | Previewed | Mapped | Pictured | Completed | Failed | Dropped
 Emit = Callable[[Outcome], None]
 """Takes an outcome from any thread of the engine."""
 
@@ -84,9 +110,12 @@ class Engine(Protocol):
         Raises: ModelUnreadable, OutOfMemory, EngineFailed.
         """
 
-    def admit(self, order: JobOrder) -> None:
-        """Take a job in; its first step is part of the next `step`. A job that cannot be prepared
-        is emitted as Failed. `emit` gets nothing else from this call."""
+    def admit(self, order: JobOrder, inputs: Inputs = NO_INPUTS) -> None:
+        """Take a job in, with its pictures; its first step is part of the next `step`.
+
+        A job that cannot be prepared is emitted as Failed. `emit` gets nothing else from this call, but for
+        the control maps that were drawn for the job.
+        """
 
     def cancel(self, job_id: JobId) -> None:
         """Drop a job before its next step; emits Dropped, or nothing if the job is not here."""

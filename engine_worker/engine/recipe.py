@@ -5,7 +5,8 @@ A prompt, a line `Negative prompt: ...`, and a line of `Name: value` pairs.
 
 import json
 
-from kernel.protocol.specs import JobSpec, ModelSource
+from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.specs import JobSpec
 from kernel.protocol.version import VERSION
 
 _HASH_DIGITS = 10

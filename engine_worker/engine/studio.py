@@ -13,7 +13,7 @@ from engine_worker.engine.finishing import Finished, FinishPicture
 from engine_worker.engine.line import Admission, Group, Line, Place, call, finish, join, leave
 from engine_worker.engine.open_job import OpenJob
 from engine_worker.engine.parts import Parts
-from engine_worker.engine.port import Emit
+from engine_worker.engine.port import NO_INPUTS, Emit, Inputs
 from engine_worker.engine.prompts import condition, truncation_warnings
 from engine_worker.engine.sampler import Conditioning, Trajectory, advance, predict, start
 from engine_worker.engine.schedulers import make_schedule
@@ -48,7 +48,7 @@ class Studio:
         self._trajectories: dict[Place, Trajectory] = {}
 
     @torch.inference_mode()
-    def admit(self, order: JobOrder) -> None:
+    def admit(self, order: JobOrder, inputs: Inputs = NO_INPUTS) -> None:
         """Take a job in, or fail it; a job that is here already stays as it is."""
         self._forget_ended()
         if any(entry.order.job_id == order.job_id for entry in self._admitted.values()):

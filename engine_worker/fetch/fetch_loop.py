@@ -8,7 +8,7 @@ from engine_worker.session.actions import Exit, Inspect
 from engine_worker.session.events import FetchEvent
 from engine_worker.shell import Inbox
 from kernel.protocol.errors import SpoonError
-from kernel.protocol.specs import ModelSource
+from kernel.protocol.ingredients import ModelSource
 from kernel.protocol.worker import ModelFailed, ModelInspected, ModelProgress
 
 Report = Callable[[FetchEvent], None]

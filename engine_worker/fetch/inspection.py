@@ -14,7 +14,8 @@ from engine_worker.fetch.model_folder import ModelFolder
 from engine_worker.fetch.one_file import describe_file
 from engine_worker.files import resolve
 from kernel.protocol.errors import ModelUnreadable
-from kernel.protocol.specs import Fingerprint, ModelSource
+from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.specs import Fingerprint
 from kernel.protocol.vocabulary import ModelType
 
 PICKLES: Final = frozenset({".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle"})

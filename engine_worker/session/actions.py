@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from engine_worker.exits import ExitCode
 from kernel.protocol.ids import JobId
-from kernel.protocol.specs import EngineLoad, JobOrder, ModelSource
+from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.specs import EngineLoad, JobOrder
 from kernel.protocol.worker import WorkerReport
 
 

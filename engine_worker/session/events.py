@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from engine_worker.engine.port import Completed, Dropped, Failed, Pictured, Stepped
+from engine_worker.engine.port import Completed, Dropped, Failed, Mapped, Pictured, Previewed, Stepped
 from kernel.protocol.ids import Epoch
 from kernel.protocol.worker import (
     EngineFailed,
@@ -55,7 +55,9 @@ class DeadlinePassed:
     """The time that `next_deadline` named has come."""
 
 
-EngineEvent = EngineReady | EngineFailed | Stepped | PictureMade | Completed | Failed | Dropped
+EngineEvent = (
+    EngineReady | EngineFailed | Stepped | Previewed | Mapped | PictureMade | Completed | Failed | Dropped
+)
 """What an engine's loop has to say. What needs no thought is said in the report's own words."""
 FetchEvent = ModelProgress | ModelInspected | ModelFailed
 LifeEvent = Opened | KeyRefused | StopAsked | LoopBroke | DeadlinePassed

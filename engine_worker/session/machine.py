@@ -5,7 +5,7 @@ It owns no socket, no clock and no thread. `states.py` holds the rules of its li
 
 from typing import Final, assert_never
 
-from engine_worker.engine.port import Completed, Dropped, Failed, Stepped
+from engine_worker.engine.port import Completed, Dropped, Failed, Mapped, Previewed, Stepped
 from engine_worker.session.actions import Action, Exit, Inspect, Load, Send
 from engine_worker.session.events import (
     DeadlinePassed,
@@ -234,6 +234,8 @@ class Session:
                 return [Send(event)]
             case Stepped():
                 return self._on_step(event, now)
+            case Previewed() | Mapped():
+                return []
             case PictureMade():
                 return self._on_picture(event, now)
             case Completed() | Failed() | Dropped():

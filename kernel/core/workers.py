@@ -8,7 +8,8 @@ from kernel.core.world import Engine, Worker, World
 from kernel.protocol import worker as wire
 from kernel.protocol.errors import NotPermitted
 from kernel.protocol.ids import EngineId, ModelId
-from kernel.protocol.specs import EngineLoad, ModelSource
+from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.specs import EngineLoad
 from kernel.protocol.vocabulary import WorkerRole
 
 HELLO_TIMEOUT_S: Final = 60.0

@@ -3,10 +3,15 @@
 import msgspec
 
 from kernel.protocol.ids import Count, EngineId, ImageId, JobId, ModelId, Pixels
+from kernel.protocol.ingredients import ControlUse, LoraUse, ModelSource
 from kernel.protocol.vocabulary import (
+    ControlType,
     ImageFileType,
+    ImageFit,
+    InputKind,
     ModelBase,
     ModelType,
+    PromptTechnique,
     Scheduler,
     Variant,
 )
@@ -31,23 +36,20 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
     """The width and height that the checkpoint was trained at."""
 
 
-class ModelSource(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a worker finds a model: the address as the person gave it, never a path of the broker's."""
-
-    model_id: ModelId
-    name: str
-    uri: str
-    model_type: ModelType
-    model_base: ModelBase | None = None
-    variant: Variant | None = None
-    sha256: str | None = None
-
-
 class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     """An engine as its owner described it. None means: left to the checkpoint or to the job."""
 
     name: str | None = None
     checkpoint: ModelId
+    vae: ModelId | None = None
+    loras: tuple[LoraUse, ...] = ()
+    embeddings: tuple[ModelId, ...] = ()
+    long_prompt_technique: PromptTechnique = PromptTechnique.NONE
+    control_net: ControlType | None = None
+    """What the pose image of a job is, where the job does not say."""
+    control_models: tuple[ModelId, ...] = ()
+    """ControlNets, one for each control type."""
+    clip_skip: int | None = None
     scheduler: Scheduler = Scheduler.DPMPP_2M_KARRAS
     scheduler_config: SchedulerConfig = {}
     steps: int = 25
@@ -67,6 +69,8 @@ class EngineLoad(msgspec.Struct, frozen=True, kw_only=True):
 
     engine_id: EngineId
     checkpoint: ModelSource
+    models: tuple[ModelSource, ...] = ()
+    """All others that the engine's spec names: loaded with it, so that a first job does not wait for them."""
     device: str = "auto"
     dtype: Variant | None = None
     max_batch: int | None = None
@@ -77,6 +81,23 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     prompt: str = ""
     negative_prompt: str = ""
+    loras: tuple[LoraUse, ...] | None = None
+    embeddings: tuple[ModelId, ...] | None = None
+    vae: ModelId | None = None
+    clip_skip: int | None = None
+    inputs: tuple[InputKind, ...] = ()
+    """The pictures that come along, in the order of the message's blobs."""
+    image_fit: ImageFit = ImageFit.CROP
+    strength: float = 0.75
+    """How far the reference image is taken back into noise: 1 leaves nothing of it."""
+    controls: tuple[ControlUse, ...] = ()
+    remove_background: tuple[ModelId, ...] = ()
+    """Background removers, applied in this order."""
+    background_color: str = "#ffffff"
+    """What a picture without background is laid on where its file type knows no transparency."""
+    previews: bool = False
+    expire_after_s: float | None = None
+    delete_after_downloads: int | None = None
     seed: int | None = None
     count: int = 1
     steps: int | None = None
@@ -94,6 +115,22 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     prompt: str
     negative_prompt: str
+    loras: tuple[LoraUse, ...] = ()
+    embeddings: tuple[ModelId, ...] = ()
+    vae: ModelId | None = None
+    long_prompt_technique: PromptTechnique = PromptTechnique.NONE
+    clip_skip: int | None = None
+    inputs: tuple[InputKind, ...] = ()
+    image_fit: ImageFit = ImageFit.CROP
+    strength: float = 0.75
+    controls: tuple[ControlUse, ...] = ()
+    control_models: tuple[ModelId, ...] = ()
+    """The ControlNet of each of `controls`, in the same order."""
+    remove_background: tuple[ModelId, ...] = ()
+    background_color: str = "#ffffff"
+    previews: bool = False
+    expire_after_s: float | None = None
+    delete_after_downloads: int | None = None
     seed: int
     count: int
     steps: int
@@ -115,8 +152,13 @@ class PictureOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """A job as it is given to a worker: the whole spec, and the pictures that are still missing."""
+    """A job as it is given to a worker: the whole spec, and the pictures that are still missing.
+
+    The pictures that come along (`spec.inputs`) are the message's blobs, in that order.
+    """
 
     job_id: JobId
     spec: JobSpec
+    models: tuple[ModelSource, ...] = ()
+    """Every model that the spec names."""
     pictures: tuple[PictureOrder, ...]

@@ -51,6 +51,50 @@ class Variant(StrEnum):
     BF16 = "bf16"
 
 
+class ControlType(StrEnum):
+    """What a control map shows, and the detector that draws it from a picture."""
+
+    OPENPOSE = "openpose"
+    MIDAS = "midas"
+    MEDIAPIPE = "mediapipe"
+    CANNY = "canny"
+    DEPTH = "depth"
+
+
+class PromptTechnique(StrEnum):
+    """How a prompt's weights are read, and what becomes of one that is longer than the text encoder takes."""
+
+    NONE = "none"
+    """No weights; what is too long is cut, with a warning."""
+    COMPEL = "compel"
+    SD_EMBED = "sd_embed"
+
+
+class InputKind(StrEnum):
+    """The pictures that come with a job."""
+
+    REFERENCE = "reference"
+    MASK = "mask"
+    POSE = "pose"
+
+
+class ImageFit(StrEnum):
+    """What becomes of a picture that comes with a job and is of another shape than the job's pictures."""
+
+    CROP = "crop"
+    PAD = "pad"
+    STRETCH = "stretch"
+
+
+class Stage(StrEnum):
+    """What is being done for a job that is processed."""
+
+    PREPARING = "preparing"
+    DENOISING = "denoising"
+    FINISHING = "finishing"
+    REMOVING_BACKGROUND = "removing_background"
+
+
 class ImageFileType(StrEnum):
     PNG = "png"
     JPEG = "jpeg"

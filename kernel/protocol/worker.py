@@ -7,7 +7,8 @@ jobs, a fetch worker gets InspectModel. Every message about a job bears the leas
 import msgspec
 
 from kernel.protocol.ids import Count, EngineId, Epoch, ImageId, JobId, Lease, ModelId, Pixels, WorkerId
-from kernel.protocol.specs import EngineLoad, Fingerprint, JobOrder, ModelSource
+from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.specs import EngineLoad, Fingerprint, JobOrder
 from kernel.protocol.vocabulary import WorkerRole
 
 # Orders: the Manager to a worker.

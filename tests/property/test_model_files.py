@@ -14,7 +14,7 @@ from engine_worker.files import resolve
 from engine_worker.header import DTYPE_BYTES, read_header
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.ids import ModelId
-from kernel.protocol.specs import ModelSource
+from kernel.protocol.ingredients import ModelSource
 from kernel.protocol.vocabulary import ModelType
 from tests.unit.worker.model_files import SMALL_SD, write_raw
 

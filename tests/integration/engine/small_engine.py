@@ -5,7 +5,8 @@ from pathlib import Path
 
 from engine_worker.engine.port import Completed, Dropped, Failed, Outcome, Pictured, Stepped
 from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
-from kernel.protocol.specs import EngineLoad, JobOrder, JobSpec, ModelSource, PictureOrder, SchedulerConfig
+from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.specs import EngineLoad, JobOrder, JobSpec, PictureOrder, SchedulerConfig
 from kernel.protocol.vocabulary import ImageFileType, ModelBase, ModelType, Scheduler
 
 SIZE_PX = 64

@@ -9,8 +9,8 @@ import msgspec
 
 from engine_worker.exits import ExitCode
 from kernel.protocol.ids import ModelId
+from kernel.protocol.ingredients import ModelSource
 from kernel.protocol.join import write_join
-from kernel.protocol.specs import ModelSource
 from kernel.protocol.vocabulary import ModelBase, ModelType, WorkerRole
 from kernel.protocol.worker import (
     Drain,

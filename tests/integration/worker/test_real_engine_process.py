@@ -10,7 +10,7 @@ from engine_worker.embedded.random_checkpoint import NATIVE_SIZE_PX, write_rando
 from engine_worker.exits import ExitCode
 from engine_worker.fetch.inspection import inspect
 from kernel.protocol.ids import Lease, ModelId
-from kernel.protocol.specs import ModelSource
+from kernel.protocol.ingredients import ModelSource
 from kernel.protocol.vocabulary import ModelBase, ModelType
 from kernel.protocol.worker import (
     Drain,

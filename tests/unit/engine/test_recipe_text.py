@@ -2,7 +2,8 @@
 
 from engine_worker.engine.recipe import recipe_text
 from kernel.protocol.ids import ModelId
-from kernel.protocol.specs import JobSpec, ModelSource, SchedulerConfig
+from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.specs import JobSpec, SchedulerConfig
 from kernel.protocol.vocabulary import ModelType, Scheduler
 
 

@@ -8,6 +8,7 @@ import msgspec
 from kernel.protocol import client, worker
 from kernel.protocol.errors import FieldProblem
 from kernel.protocol.ids import EngineId, Epoch, EventSeq, ImageId, JobId, Lease, ModelId, Ticket, WorkerId
+from kernel.protocol.ingredients import ModelSource
 from kernel.protocol.specs import (
     EngineLoad,
     EngineSpec,
@@ -15,7 +16,6 @@ from kernel.protocol.specs import (
     JobOrder,
     JobRequest,
     JobSpec,
-    ModelSource,
     PictureOrder,
 )
 from kernel.protocol.vocabulary import (

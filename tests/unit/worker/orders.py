@@ -1,7 +1,8 @@
 """Orders as a Manager gives them, for the tests of the worker."""
 
 from kernel.protocol.ids import EngineId, Epoch, ImageId, JobId, Lease, ModelId, WorkerId
-from kernel.protocol.specs import EngineLoad, JobOrder, JobSpec, ModelSource, PictureOrder
+from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.specs import EngineLoad, JobOrder, JobSpec, PictureOrder
 from kernel.protocol.vocabulary import ModelType, Scheduler, WorkerRole
 from kernel.protocol.worker import CancelJob, Hello, LoadEngine, RunJob, Welcome
 

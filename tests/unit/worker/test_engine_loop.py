@@ -5,7 +5,7 @@ from queue import SimpleQueue
 
 from msgspec.structs import replace
 
-from engine_worker.engine.port import Emit, Loaded
+from engine_worker.engine.port import NO_INPUTS, Emit, Inputs, Loaded
 from engine_worker.engine_loop import EngineLoop
 from engine_worker.exits import ExitCode
 from engine_worker.session.actions import Admit, Cancel, Exit, Load
@@ -39,7 +39,7 @@ class DiaryEngine:
         self.uri = order.checkpoint.uri
         return Loaded(device="cpu", memory_bytes=5, capacity=2)
 
-    def admit(self, order: JobOrder) -> None:
+    def admit(self, order: JobOrder, inputs: Inputs = NO_INPUTS) -> None:
         self.diary.append(f"admit {order.job_id}")
         self.steps_left += 1
 

@@ -1,0 +1,40 @@
+"""What goes into a picture beside the checkpoint and the words: other models, and how they are used."""
+
+import msgspec
+
+from kernel.protocol.ids import ModelId
+from kernel.protocol.vocabulary import ControlType, ModelBase, ModelType, Variant
+
+
+class ModelSource(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a worker finds a model: the address as the person gave it, never a path of the broker's."""
+
+    model_id: ModelId
+    name: str
+    uri: str
+    model_type: ModelType
+    model_base: ModelBase | None = None
+    variant: Variant | None = None
+    sha256: str | None = None
+    control_type: ControlType | None = None
+    """Of a ControlNet: the maps that it was trained on."""
+    trigger_words: tuple[str, ...] = ()
+    """Of an embedding: the first is the word that stands for it in a prompt, else its name is."""
+
+
+class LoraUse(msgspec.Struct, frozen=True, kw_only=True):
+    """A LoRA and how strongly it works: 0 not at all, 1 as it was trained; below 0 it works backwards."""
+
+    model_id: ModelId
+    weight: float = 1.0
+
+
+class ControlUse(msgspec.Struct, frozen=True, kw_only=True):
+    """One ControlNet at work: the type of its map, how strongly, and in which part of the steps (0 to 1)."""
+
+    control_type: ControlType
+    scale: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+    is_preprocessed: bool = False
+    """The job's pose image is the map already."""
