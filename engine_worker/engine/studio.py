@@ -14,7 +14,7 @@ from engine_worker.engine.line import Admission, Group, Line, Place, call, finis
 from engine_worker.engine.open_job import OpenJob
 from engine_worker.engine.parts import Parts
 from engine_worker.engine.port import NO_INPUTS, Emit, Inputs
-from engine_worker.engine.prompts import condition, truncation_warnings
+from engine_worker.engine.prompts.conditioning import Conditioner
 from engine_worker.engine.sampler import Conditioning, Trajectory, advance, predict, start
 from engine_worker.engine.schedulers import make_schedule
 from kernel.protocol.errors import JobRejected
@@ -39,6 +39,7 @@ class Studio:
 
     def __init__(self, parts: Parts, finish_picture: FinishPicture, seats: int, emit: Emit) -> None:
         self._parts = parts
+        self._conditioner = Conditioner(parts)
         self._finish_picture = finish_picture
         self._seats = seats
         self._emit = emit
@@ -92,9 +93,9 @@ class Studio:
         schedule = make_schedule(
             spec.scheduler, spec.steps, self._parts.scheduler_config, spec.scheduler_config
         )
-        warnings = truncation_warnings(self._parts, spec)
-        job = OpenJob(order, schedule.calls * len(order.pictures), warnings, self._emit)
-        return _Admitted(job, condition(self._parts, spec))
+        prompted = self._conditioner.condition(order)
+        job = OpenJob(order, schedule.calls * len(order.pictures), prompted.warnings, self._emit)
+        return _Admitted(job, prompted.conditioning)
 
     def _start(self, place: Place) -> bool:
         """Make sure that the picture is under way; False if it cannot be."""

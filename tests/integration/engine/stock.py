@@ -7,11 +7,12 @@ import diffusers
 import numpy as np
 import torch
 from diffusers.utils import logging as diffusers_logging
+from small_engine import order
 from torch import Tensor
 
 from engine_worker.engine.parts import Parts
 from engine_worker.engine.picture_file import Pixels
-from engine_worker.engine.prompts import condition
+from engine_worker.engine.prompts.conditioning import Conditioner
 from engine_worker.engine.sampler import advance, predict, start
 from engine_worker.engine.schedulers import make_schedule
 from kernel.protocol.specs import JobSpec
@@ -63,6 +64,20 @@ class Stock:
         latents = self._run(spec, "latent")
         return latents, self._decoded(latents)
 
+    def encode(
+        self, prompt: str, negative_prompt: str, clip_skip: int | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """The embeds and the pooled embeds of SDXL, the negative prompt's first."""
+        embeds, negative, *pooled = self.pipeline.encode_prompt(
+            prompt=prompt,
+            device=torch.device("cpu"),
+            num_images_per_prompt=1,
+            do_classifier_free_guidance=True,
+            negative_prompt=negative_prompt,
+            clip_skip=clip_skip,
+        )
+        return torch.cat([negative, embeds]), torch.cat(pooled[::-1]) if pooled else None
+
     def _run(self, spec: JobSpec, output_type: str) -> Tensor:
         output = self.pipeline(
             prompt=spec.prompt,
@@ -90,7 +105,13 @@ def make_alone(parts: Parts, spec: JobSpec) -> Tensor:
     """The latents of a job's first picture, made by our sampler with nobody beside it."""
     schedule = make_schedule(spec.scheduler, spec.steps, parts.scheduler_config, spec.scheduler_config)
     shape = (parts.vae.latent_channels, spec.height_px // 8, spec.width_px // 8)
-    trajectory = start(condition(parts, spec), spec.guidance_scale, schedule, spec.seed, shape)
+    trajectory = start(
+        Conditioner(parts).condition(order("alone", spec)).conditioning,
+        spec.guidance_scale,
+        schedule,
+        spec.seed,
+        shape,
+    )
     while not trajectory.is_done:
         (noise,) = predict(parts.denoiser, [trajectory], parts.dtype)
         trajectory = advance(trajectory, noise)
