@@ -51,9 +51,13 @@ class Weighted:
 
 
 def _check(sections: Sequence[Section]) -> None:
-    heaviest = max((abs(one.weight) for section in sections for one in section), default=0.0)
-    if not heaviest <= MOST_WEIGHT:
-        raise JobRejected(f"A weight of {heaviest:g} in the prompt: {MOST_WEIGHT:g} is the most that can be")
+    for section in sections:
+        for fragment in section:
+            # Neither is what is no number: brackets may multiply to infinity, and that to nothing with a 0.
+            if not abs(fragment.weight) <= MOST_WEIGHT:
+                raise JobRejected(
+                    f"A weight of {fragment.weight:g} in the prompt: {MOST_WEIGHT:g} is the most that can be"
+                )
 
 
 def _chunks(sections: Sequence[Section], reader: ClipReader) -> list[_Chunk]:
