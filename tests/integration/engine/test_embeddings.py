@@ -219,6 +219,16 @@ def test_a_file_that_is_gone_or_damaged_fails_the_job_with_the_reason(parts: Par
         alone(parts, "dusk", embeddings=(embedding_source("dusk", tmp_path / "damaged.safetensors"),))
 
 
+def test_a_file_that_would_fill_the_memory_is_refused_unread(parts: Parts, tmp_path: Path) -> None:
+    header = b'{"emb_params":{"dtype":"F32","shape":[1,20000000],"data_offsets":[0,80000000]}}'
+    path = tmp_path / "large.safetensors"
+    with path.open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + 80_000_000)
+    with pytest.raises(JobRejected, match="80000000 bytes of vectors"):
+        alone(parts, "dusk", embeddings=(embedding_source("dusk", path),))
+
+
 def test_another_kind_of_model_is_refused_as_what_it_is(
     base: ModelBase, parts: Parts, checkpoints: Path
 ) -> None:
