@@ -7,37 +7,62 @@ import diffusers
 import numpy as np
 import torch
 from diffusers.utils import logging as diffusers_logging
+from small_engine import order
 from torch import Tensor
 
 from engine_worker.engine.parts import Parts
 from engine_worker.engine.picture_file import Pixels
-from engine_worker.engine.prompts import condition
-from engine_worker.engine.sampler import advance, predict, start
-from engine_worker.engine.schedulers import make_schedule
+from engine_worker.engine.port import NO_INPUTS
+from engine_worker.engine.preparing import Preparer
+from engine_worker.engine.sampler import advance, predict
+from engine_worker.engine.workshop import bare_workshop
 from kernel.protocol.specs import JobSpec
 from kernel.protocol.vocabulary import ModelBase, Scheduler
 
 # Written out here once more, from diffusers' documentation, so that the engine's table is checked and not
 # compared with itself.
+_MULTISTEP = "DPMSolverMultistepScheduler"
+_SDE = {"algorithm_type": "sde-dpmsolver++"}
+_SDE_3 = {"algorithm_type": "sde-dpmsolver++", "solver_order": 3}
+_KARRAS = {"use_karras_sigmas": True}
+_EXPONENTIAL = {"use_exponential_sigmas": True}
+_BETA = {"use_beta_sigmas": True}
+
 CLASSES: Mapping[Scheduler, tuple[str, Mapping[str, object]]] = {
     Scheduler.EULER: ("EulerDiscreteScheduler", {}),
+    Scheduler.EULER_KARRAS: ("EulerDiscreteScheduler", _KARRAS),
+    Scheduler.EULER_BETA: ("EulerDiscreteScheduler", _BETA),
     Scheduler.EULER_A: ("EulerAncestralDiscreteScheduler", {}),
     Scheduler.HEUN: ("HeunDiscreteScheduler", {}),
+    Scheduler.HEUN_KARRAS: ("HeunDiscreteScheduler", _KARRAS),
     Scheduler.DPM2: ("KDPM2DiscreteScheduler", {}),
+    Scheduler.DPM2_KARRAS: ("KDPM2DiscreteScheduler", _KARRAS),
     Scheduler.DPM2_A: ("KDPM2AncestralDiscreteScheduler", {}),
-    Scheduler.DPMPP_2M: ("DPMSolverMultistepScheduler", {}),
-    Scheduler.DPMPP_2M_KARRAS: ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
-    Scheduler.DPMPP_2M_SDE: ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
-    Scheduler.DPMPP_2M_SDE_KARRAS: (
-        "DPMSolverMultistepScheduler",
-        {"algorithm_type": "sde-dpmsolver++", "use_karras_sigmas": True},
-    ),
+    Scheduler.DPM2_A_KARRAS: ("KDPM2AncestralDiscreteScheduler", _KARRAS),
+    Scheduler.LMS: ("LMSDiscreteScheduler", {}),
+    Scheduler.LMS_KARRAS: ("LMSDiscreteScheduler", _KARRAS),
+    Scheduler.DPMPP_2S: ("DPMSolverSinglestepScheduler", {}),
+    Scheduler.DPMPP_2S_KARRAS: ("DPMSolverSinglestepScheduler", _KARRAS),
+    Scheduler.DPMPP_2M: (_MULTISTEP, {}),
+    Scheduler.DPMPP_2M_KARRAS: (_MULTISTEP, _KARRAS),
+    Scheduler.DPMPP_2M_EXPONENTIAL: (_MULTISTEP, _EXPONENTIAL),
+    Scheduler.DPMPP_2M_BETA: (_MULTISTEP, _BETA),
+    Scheduler.DPMPP_SDE: ("DPMSolverSDEScheduler", {}),
+    Scheduler.DPMPP_SDE_KARRAS: ("DPMSolverSDEScheduler", _KARRAS),
+    Scheduler.DPMPP_2M_SDE: (_MULTISTEP, _SDE),
+    Scheduler.DPMPP_2M_SDE_KARRAS: (_MULTISTEP, {**_SDE, **_KARRAS}),
+    Scheduler.DPMPP_2M_SDE_EXPONENTIAL: (_MULTISTEP, {**_SDE, **_EXPONENTIAL}),
+    Scheduler.DPMPP_3M_SDE: (_MULTISTEP, _SDE_3),
+    Scheduler.DPMPP_3M_SDE_KARRAS: (_MULTISTEP, {**_SDE_3, **_KARRAS}),
+    Scheduler.DPMPP_3M_SDE_EXPONENTIAL: (_MULTISTEP, {**_SDE_3, **_EXPONENTIAL}),
     Scheduler.DEIS: ("DEISMultistepScheduler", {}),
     Scheduler.UNIPC: ("UniPCMultistepScheduler", {}),
+    Scheduler.UNIPC_KARRAS: ("UniPCMultistepScheduler", _KARRAS),
     Scheduler.PNDM: ("PNDMScheduler", {}),
     Scheduler.DDIM: ("DDIMScheduler", {}),
     Scheduler.DDPM: ("DDPMScheduler", {}),
     Scheduler.LCM: ("LCMScheduler", {}),
+    Scheduler.TCD: ("TCDScheduler", {}),
 }
 
 
@@ -58,7 +83,7 @@ class Stock:
         name, options = CLASSES[spec.scheduler]
         kind = getattr(diffusers, name)
         self.pipeline.scheduler = kind.from_pretrained(
-            self._config_folder, **options, **spec.scheduler_config
+            self._config_folder, **options, **spec.scheduler_config, **_seeded(name, spec)
         )
         latents = self._run(spec, "latent")
         return latents, self._decoded(latents)
@@ -85,12 +110,16 @@ class Stock:
         return np.array(picture)
 
 
+def _seeded(name: str, spec: JobSpec) -> Mapping[str, int]:
+    """The one scheduler that takes no generator is seeded by an option."""
+    return {"noise_sampler_seed": spec.seed} if name == "DPMSolverSDEScheduler" else {}
+
+
 @torch.inference_mode()
 def make_alone(parts: Parts, spec: JobSpec) -> Tensor:
     """The latents of a job's first picture, made by our sampler with nobody beside it."""
-    schedule = make_schedule(spec.scheduler, spec.steps, parts.scheduler_config, spec.scheduler_config)
-    shape = (parts.vae.latent_channels, spec.height_px // 8, spec.width_px // 8)
-    trajectory = start(condition(parts, spec), spec.guidance_scale, schedule, spec.seed, shape)
+    prepared = Preparer(bare_workshop(parts), lambda outcome: None).prepare(order("alone", spec), NO_INPUTS)
+    trajectory = prepared.start(parts, 0)
     while not trajectory.is_done:
         (noise,) = predict(parts.denoiser, [trajectory], parts.dtype)
         trajectory = advance(trajectory, noise)
