@@ -7,9 +7,10 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from small_engine import Outcomes, order, spec
-from stock import make_alone
 from torch import Tensor
 
+from bench.ours import make_alone
+from bench.stock import Asked
 from engine_worker.engine.finishing import Finished
 from engine_worker.engine.parts import Parts
 from engine_worker.engine.studio import Studio
@@ -90,7 +91,7 @@ def test_made_in_company_is_made_alone(parts: Parts) -> None:
             if "Dropped" in outcomes.names(name):
                 continue
             for picture in order(name, guest.job).pictures:
-                alone = make_alone(parts, replace(guest.job, seed=picture.seed))
+                alone = make_alone(bare_workshop(parts), Asked(replace(guest.job, seed=picture.seed)))
                 assert distance(latents[name, picture.index], alone) <= BOUND
 
     check()
