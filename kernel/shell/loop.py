@@ -6,7 +6,7 @@ follows from them exists before that transaction is on the disk. The batch is th
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from kernel.core.actions import (
@@ -29,6 +29,7 @@ from kernel.protocol.vocabulary import ChangeKind
 from kernel.shell import journal
 from kernel.shell.decode import Arrival
 from kernel.shell.effects import Effects
+from kernel.shell.quiet import Quiet
 from kernel.shell.recall import DUE_AT_ONCE, Recall
 from kernel.shell.sources import Sources
 from kernel.shell.store import Store
@@ -50,14 +51,20 @@ class Loop:
     effects: Effects
     clock: Callable[[], Now]
     devices: Callable[[], tuple[DeviceStatus, ...]]
+    quiet: Quiet = field(default_factory=Quiet)
     has_trash: bool = True
     is_removing: bool = False
+    _to_tell: list[str] = field(default_factory=list)
+    """Lines for the log: written once the answers have left, which must not wait for them."""
 
     def run(self) -> int:
         """Live until the core says Exit. Returns: the exit code."""
         self._finish(self._save_all(self.broker.start(self.clock())))
         while self.effects.exit_code is None:
-            self._batch(self.sources.wait(self._patience_s()))
+            arrivals = self.sources.wait(self._patience_s())
+            if not arrivals:
+                self.quiet.use(self.clock().mono_s)
+            self._batch(arrivals)
             self._empty_trash()
         return self.effects.exit_code
 
@@ -124,7 +131,8 @@ class Loop:
         if type(save) in _TRASHING:
             self.has_trash = True
         if isinstance(save, RecordChange) and save.row.kind in (ChangeKind.ENGINE, ChangeKind.MODEL):
-            log.info(journal.line("changed", kind=save.row.kind, id=save.row.id, state=save.row.state))
+            row = save.row
+            self._to_tell.append(journal.line("changed", kind=row.kind, id=row.id, state=row.state))
 
     def _finish(self, effects: list[Effect]) -> None:
         """Make the batch durable; only then let the world see it."""
@@ -132,6 +140,9 @@ class Loop:
         for effect in effects:
             self.effects.carry_out(effect)
         self.effects.finish()
+        for line in self._to_tell:
+            log.info(line)
+        self._to_tell.clear()
 
     def _empty_trash(self) -> None:
         """Have files removed whose rows are gone, and strike them off; go on for as long as that helps."""
