@@ -15,7 +15,6 @@ from kernel.core.actions import (
     DropJob,
     Effect,
     EndImage,
-    RecordChange,
     Save,
     StorePicture,
     TrashPicture,
@@ -25,8 +24,8 @@ from kernel.core.events import Asked, DeadlinePassed, Event, Now, Reported, Stat
 from kernel.protocol import worker
 from kernel.protocol.client import DeviceStatus
 from kernel.protocol.codec import Frame
-from kernel.protocol.vocabulary import ChangeKind
 from kernel.shell import journal
+from kernel.shell.chronicle import Chronicle
 from kernel.shell.decode import Arrival
 from kernel.shell.effects import Effects
 from kernel.shell.quiet import Quiet
@@ -54,8 +53,7 @@ class Loop:
     quiet: Quiet = field(default_factory=Quiet)
     has_trash: bool = True
     is_removing: bool = False
-    _to_tell: list[str] = field(default_factory=list)
-    """Lines for the log: written once the answers have left, which must not wait for them."""
+    _chronicle: Chronicle = field(default_factory=lambda: Chronicle(log))
 
     def run(self) -> int:
         """Live until the core says Exit. Returns: the exit code."""
@@ -130,9 +128,7 @@ class Loop:
         self.store.save(save)
         if type(save) in _TRASHING:
             self.has_trash = True
-        if isinstance(save, RecordChange) and save.row.kind in (ChangeKind.ENGINE, ChangeKind.MODEL):
-            row = save.row
-            self._to_tell.append(journal.line("changed", kind=row.kind, id=row.id, state=row.state))
+        self._chronicle.saved(save)
 
     def _finish(self, effects: list[Effect]) -> None:
         """Make the batch durable; only then let the world see it."""
@@ -140,9 +136,9 @@ class Loop:
         for effect in effects:
             self.effects.carry_out(effect)
         self.effects.finish()
-        for line in self._to_tell:
-            log.info(line)
-        self._to_tell.clear()
+        world = self.broker.world
+        self._chronicle.phase(world.phase, world.processing)
+        self._chronicle.tell()
 
     def _empty_trash(self) -> None:
         """Have files removed whose rows are gone, and strike them off; go on for as long as that helps."""
