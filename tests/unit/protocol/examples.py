@@ -8,7 +8,7 @@ import msgspec
 from kernel.protocol import client, worker
 from kernel.protocol.errors import FieldProblem
 from kernel.protocol.ids import EngineId, Epoch, EventSeq, ImageId, JobId, Lease, ModelId, Ticket, WorkerId
-from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.ingredients import ControlUse, LoraUse, ModelSource
 from kernel.protocol.specs import (
     EngineLoad,
     EngineSpec,
@@ -20,12 +20,16 @@ from kernel.protocol.specs import (
 )
 from kernel.protocol.vocabulary import (
     ChangeKind,
+    ControlType,
     EngineState,
     ImageFileType,
+    ImageFit,
+    InputKind,
     ModelBase,
     ModelState,
     ModelType,
     Phase,
+    PromptTechnique,
     Scheduler,
     Variant,
     WorkerRole,
@@ -37,9 +41,20 @@ LEASE = Lease(7 << 32 | 1)
 SHA256 = "5" * 64
 
 _CONFIG: dict[str, bool | int | float | str] = {"use_karras_sigmas": True, "timestep_spacing": "trailing"}
+_LORAS = (LoraUse(model_id=ModelId("m-2"), weight=0.8),)
+_CONTROLS = (ControlUse(control_type=ControlType.CANNY, scale=0.5, start=0.1, end=0.9, is_preprocessed=True),)
+_EMBEDDINGS, _VAE = (ModelId("m-3"),), ModelId("m-4")
+_CONTROL_MODELS, _REMOVERS = (ModelId("m-5"),), (ModelId("m-6"),)
 _SPEC = EngineSpec(
     name="portraits",
     checkpoint=MODEL,
+    vae=_VAE,
+    loras=_LORAS,
+    embeddings=_EMBEDDINGS,
+    long_prompt_technique=PromptTechnique.COMPEL,
+    control_net=ControlType.OPENPOSE,
+    control_models=_CONTROL_MODELS,
+    clip_skip=2,
     scheduler=Scheduler.EULER_A,
     scheduler_config=_CONFIG,
     steps=30,
@@ -56,6 +71,19 @@ _SPEC = EngineSpec(
 _REQUEST = JobRequest(
     prompt="a lighthouse",
     negative_prompt="fog",
+    loras=_LORAS,
+    embeddings=_EMBEDDINGS,
+    vae=_VAE,
+    clip_skip=2,
+    inputs=(InputKind.REFERENCE, InputKind.POSE),
+    image_fit=ImageFit.PAD,
+    strength=0.5,
+    controls=_CONTROLS,
+    remove_background=_REMOVERS,
+    background_color="#00ff00",
+    previews=True,
+    expire_after_s=60.0,
+    delete_after_downloads=3,
     seed=0,
     count=2,
     steps=12,
@@ -70,6 +98,21 @@ _REQUEST = JobRequest(
 _JOB = JobSpec(
     prompt="a lighthouse",
     negative_prompt="fog",
+    loras=_LORAS,
+    embeddings=_EMBEDDINGS,
+    vae=_VAE,
+    long_prompt_technique=PromptTechnique.SD_EMBED,
+    clip_skip=2,
+    inputs=(InputKind.REFERENCE, InputKind.POSE),
+    image_fit=ImageFit.PAD,
+    strength=0.5,
+    controls=_CONTROLS,
+    control_models=_CONTROL_MODELS,
+    remove_background=_REMOVERS,
+    background_color="#00ff00",
+    previews=True,
+    expire_after_s=60.0,
+    delete_after_downloads=3,
     seed=0,
     count=2,
     steps=12,
@@ -89,6 +132,8 @@ _SOURCE = ModelSource(
     model_base=ModelBase.SDXL,
     variant=Variant.FP16,
     sha256=SHA256,
+    control_type=ControlType.DEPTH,
+    trigger_words=("dreamy",),
 )
 _FINGERPRINT = Fingerprint(
     model_type=ModelType.CHECKPOINT,
@@ -173,14 +218,24 @@ _ORDERS: tuple[worker.WorkerOrder, ...] = (
     worker.Refuse(code="not_permitted", text="the launch token is wrong"),
     worker.LoadEngine(
         load=EngineLoad(
-            engine_id=ENGINE, checkpoint=_SOURCE, device="cuda:0", dtype=Variant.BF16, max_batch=4
+            engine_id=ENGINE,
+            checkpoint=_SOURCE,
+            models=(_SOURCE,),
+            device="cuda:0",
+            dtype=Variant.BF16,
+            max_batch=4,
         )
     ),
     worker.InspectModel(source=_SOURCE),
     worker.RunJob(
         attempt=2,
         lease=LEASE,
-        order=JobOrder(job_id=JOB, spec=_JOB, pictures=(PictureOrder(index=1, image_id=IMAGE, seed=1),)),
+        order=JobOrder(
+            job_id=JOB,
+            spec=_JOB,
+            models=(_SOURCE,),
+            pictures=(PictureOrder(index=1, image_id=IMAGE, seed=1),),
+        ),
     ),
     worker.CancelJob(job_id=JOB, lease=LEASE),
     worker.ImageStored(job_id=JOB, lease=LEASE, index=1),
