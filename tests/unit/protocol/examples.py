@@ -8,7 +8,7 @@ import msgspec
 from kernel.protocol import client, worker
 from kernel.protocol.errors import FieldProblem
 from kernel.protocol.ids import EngineId, Epoch, EventSeq, ImageId, JobId, Lease, ModelId, Ticket, WorkerId
-from kernel.protocol.ingredients import ControlUse, LoraUse, ModelSource
+from kernel.protocol.ingredients import ControlUse, InputFile, LoraUse, ModelSource
 from kernel.protocol.specs import (
     EngineLoad,
     EngineSpec,
@@ -31,6 +31,7 @@ from kernel.protocol.vocabulary import (
     Phase,
     PromptTechnique,
     Scheduler,
+    Stage,
     Variant,
     WorkerRole,
 )
@@ -156,6 +157,7 @@ _ASKS: tuple[client.Ask, ...] = (
         tags=("photo",),
         sha256=SHA256,
         trigger_words=("dreamy",),
+        control_type=ControlType.MIDAS,
     ),
     client.DeleteModel(model_id=MODEL),
     client.RetryModel(model_id=MODEL),
@@ -164,7 +166,15 @@ _ASKS: tuple[client.Ask, ...] = (
     client.StopEngine(engine_id=ENGINE, now=True),
     client.DeleteEngine(engine_id=ENGINE),
     client.SubmitJob(
-        engine_id=ENGINE, engine_name="portraits", request=_REQUEST, priority=5, validate_only=True
+        engine_id=ENGINE,
+        engine_name="portraits",
+        request=_REQUEST,
+        files=(
+            InputFile(mime="image/jpeg", size_bytes=3, sha256=SHA256),
+            InputFile(mime="image/png", size_bytes=4, sha256=SHA256),
+        ),
+        priority=5,
+        validate_only=True,
     ),
     client.CancelJob(job_id=JOB),
     client.DeleteJob(job_id=JOB),
@@ -174,6 +184,7 @@ _ASKS: tuple[client.Ask, ...] = (
     client.InviteWorker(engine_id=ENGINE),
     client.Shutdown(now=True),
 )
+_PREVIEW = client.JobPreview(job_id=JOB, index=1, step=3)
 _REPLIES: tuple[client.BrokerReply, ...] = (
     client.Refused(
         code="invalid_field",
@@ -208,9 +219,10 @@ _REPLIES: tuple[client.BrokerReply, ...] = (
         devices=(client.DeviceStatus(device="cuda:0", name="A", total_bytes=2, free_bytes=1),),
     ),
     client.Watching(seq=EventSeq(9)),
-    client.Bundle(messages=(client.Enclosed(correlation=bytes(range(16)), message=client.Done()),)),
+    client.Bundle(messages=(client.Enclosed(correlation=bytes(range(16)), message=_PREVIEW, blobs=1),)),
     client.Changed(seq=EventSeq(10), kind=ChangeKind.JOB, id=JOB, state="finished", at_ms=1_700_000_000_001),
-    client.JobProgress(job_id=JOB, step=3, steps=12, eta_s=4.5),
+    client.JobProgress(job_id=JOB, step=3, steps=12, eta_s=4.5, stage=Stage.FINISHING),
+    _PREVIEW,
     client.ModelProgress(model_id=MODEL, bytes=5, total_bytes=9),
 )
 _ORDERS: tuple[worker.WorkerOrder, ...] = (
@@ -239,6 +251,7 @@ _ORDERS: tuple[worker.WorkerOrder, ...] = (
     ),
     worker.CancelJob(job_id=JOB, lease=LEASE),
     worker.ImageStored(job_id=JOB, lease=LEASE, index=1),
+    worker.MapStored(job_id=JOB, lease=LEASE, control_type=ControlType.CANNY),
     worker.Drain(),
     worker.Leave(),
     worker.Pong(),
@@ -254,7 +267,11 @@ _REPORTS: tuple[worker.WorkerReport, ...] = (
     worker.ModelInspected(model_id=MODEL, fingerprint=_FINGERPRINT),
     worker.ModelFailed(model_id=MODEL, code="model_unreadable", text="the header is damaged"),
     worker.Accepted(job_id=JOB, lease=LEASE),
-    worker.Progress(job_id=JOB, lease=LEASE, step=3, steps=12),
+    worker.Progress(job_id=JOB, lease=LEASE, step=3, steps=12, stage=Stage.PREPARING),
+    worker.Preview(job_id=JOB, lease=LEASE, index=1, step=3),
+    worker.ControlMap(
+        job_id=JOB, lease=LEASE, control_type=ControlType.DEPTH, size_bytes=12_345, sha256=SHA256
+    ),
     worker.ImageReady(
         job_id=JOB,
         lease=LEASE,
@@ -267,7 +284,7 @@ _REPORTS: tuple[worker.WorkerReport, ...] = (
         size_bytes=12_345,
         sha256=SHA256,
     ),
-    worker.JobDone(job_id=JOB, lease=LEASE, warnings=("the prompt was cut",)),
+    worker.JobDone(job_id=JOB, lease=LEASE, warnings=("the prompt was cut",), maps=(ControlType.DEPTH,)),
     worker.JobFailed(job_id=JOB, lease=LEASE, code="job_rejected", text="no such adapter"),
     worker.JobDropped(job_id=JOB, lease=LEASE),
     worker.Goodbye(reason="drained"),
