@@ -15,8 +15,8 @@ from engine_worker.engine.picture_file import MIMES, encode
 from engine_worker.engine.pixels import decode
 from engine_worker.engine.port import Pictured
 from engine_worker.engine.recipe import recipe_text
-from engine_worker.engine.schedulers import KINDS
 from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.schedulers import KINDS
 from kernel.protocol.specs import PictureOrder
 
 
@@ -27,6 +27,7 @@ class Finished:
     job: OpenJob
     picture: PictureOrder
     latents: Tensor
+    vae: Vae
 
 
 FinishPicture = Callable[[Finished], None]
@@ -36,8 +37,7 @@ FinishPicture = Callable[[Finished], None]
 class Finisher:
     """Decodes, encodes and emits pictures, one after the other, on a thread of its own."""
 
-    def __init__(self, vae: Vae, checkpoint: ModelSource) -> None:
-        self._vae = vae
+    def __init__(self, checkpoint: ModelSource) -> None:
         self._checkpoint = checkpoint
         self._queue: SimpleQueue[Finished | None] = SimpleQueue()
         self._broken: torch.AcceleratorError | None = None
@@ -76,7 +76,7 @@ class Finisher:
     def _picture(self, finished: Finished) -> Pictured:
         order, picture = finished.job.order, finished.picture
         spec = order.spec
-        pixels = decode(self._vae, finished.latents)
+        pixels = decode(finished.vae, finished.latents)
         recipe = recipe_text(spec, picture.seed, self._checkpoint, KINDS[spec.scheduler].label)
         return Pictured(
             job_id=order.job_id,

@@ -15,16 +15,22 @@ from kernel.protocol.vocabulary import ModelBase
 class Denoiser(Protocol):
     """The UNet."""
 
-    def __call__(
+    def __call__(  # noqa: PLR0913 - the signature is diffusers'
         self,
         sample: Tensor,
         timestep: Tensor,
         *,
         encoder_hidden_states: Tensor,
+        encoder_attention_mask: Tensor | None,
         added_cond_kwargs: Mapping[str, Tensor] | None,
+        down_block_additional_residuals: tuple[Tensor, ...] | None,
+        mid_block_additional_residual: Tensor | None,
         return_dict: Literal[False],
     ) -> tuple[Tensor]:
-        """Predict the noise in `sample` (rows, channels, height, width), each row at its own timestep."""
+        """Predict the noise in `sample` (rows, channels, height, width), each row at its own timestep.
+
+        The mask says which tokens of each row count; the residuals are those of ControlNets.
+        """
 
 
 class Decoder(Protocol):
@@ -32,6 +38,20 @@ class Decoder(Protocol):
 
     def decode(self, z: Tensor, *, return_dict: Literal[False]) -> tuple[Tensor]:
         """Latents (1, channels, height, width), unscaled, to pixels (1, 3, 8*height, 8*width), -1 to 1."""
+
+
+class Posterior(Protocol):
+    """What a picture may be in latents. Shapes: (1, channels, height, width), unscaled."""
+
+    mean: Tensor
+    std: Tensor
+
+
+class Encoder(Protocol):
+    """The VAE's way from pixels to latents."""
+
+    def encode(self, x: Tensor, *, return_dict: Literal[False]) -> tuple[Posterior]:
+        """Pixels (1, 3, 8*height, 8*width), -1 to 1, to a distribution of latents."""
 
 
 class TextOutput(Protocol):
@@ -80,8 +100,9 @@ class SdxlText:
 
 @dataclass(frozen=True, slots=True)
 class Vae:
-    """The decoder, and how latents are scaled for it."""
+    """Both ways between pixels and latents, and how latents are scaled for them."""
 
+    encoder: Encoder
     decoder: Decoder
     dtype: torch.dtype
     latent_channels: int
@@ -100,8 +121,15 @@ class Parts:
     device: torch.device
     dtype: torch.dtype
     denoiser: Denoiser
+    unet_channels: int
+    """Of the UNet's input: those beyond the latents' are a mask and a masked picture (inpainting)."""
     vae: Vae
     text: SdText | SdxlText
     scheduler_config: Config
     """As the checkpoint brings it, never touched."""
     memory_bytes: int
+
+    @property
+    def is_inpainting(self) -> bool:
+        """The UNet was made to paint a part of a picture anew."""
+        return self.unet_channels > self.vae.latent_channels

@@ -6,8 +6,8 @@ from textwrap import shorten
 import torch
 from torch import Tensor
 
+from engine_worker.engine.conditioning import Conditioning
 from engine_worker.engine.parts import Parts, SdText, SdxlText
-from engine_worker.engine.sampler import Conditioning
 from engine_worker.engine.tokenizer import Tokenizer
 from kernel.protocol.specs import JobSpec
 

@@ -13,6 +13,7 @@ from engine_worker.engine.parts import Denoiser, Parts
 from engine_worker.engine.port import Completed, Failed
 from engine_worker.engine.prompts import condition
 from engine_worker.engine.studio import Studio
+from engine_worker.engine.workshop import bare_workshop
 from kernel.protocol.specs import JobSpec
 from kernel.protocol.vocabulary import Scheduler
 
@@ -51,7 +52,7 @@ class Allergic:
 
 
 def studio_of(parts: Parts, outcomes: Outcomes) -> Studio:
-    return Studio(parts, lambda finished: None, 4, outcomes.emit)
+    return Studio(bare_workshop(parts), lambda finished: None, 4, outcomes.emit)
 
 
 def run(studio: Studio) -> None:
@@ -139,12 +140,12 @@ def test_a_job_that_cannot_be_made_is_rejected_when_it_comes(job: JobSpec, says:
 def test_latents_that_are_not_numbers_fail_their_job_and_the_next_picture_is_made(parts: Parts) -> None:
     outcomes = Outcomes()
     latents: list[Finished] = []
-    studio = Studio(parts, latents.append, 4, outcomes.emit)
+    studio = Studio(bare_workshop(parts), latents.append, 4, outcomes.emit)
     studio.admit(order("bad", spec(steps=1)))
     studio.admit(order("good", spec(steps=1)))
     run(studio)
     bad, good = latents
-    finisher = Finisher(parts.vae, source_of(Path("/models/tiny.safetensors")))
+    finisher = Finisher(source_of(Path("/models/tiny.safetensors")))
     finisher.put(replace(bad, latents=bad.latents * torch.nan))
     finisher.put(good)
     finisher.close()
