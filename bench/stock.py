@@ -84,6 +84,7 @@ class Stock:
         diffusers_logging.disable_progress_bar()
         kind = getattr(diffusers, f"{_FAMILY[base]}Pipeline")
         pipeline = kind.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+        self.pipeline = pipeline
         self._components: dict[str, object] = dict(pipeline.components)
         self._config: Mapping[str, object] = pipeline.config
         if unet is not None:
@@ -91,7 +92,7 @@ class Stock:
         self._is_inpainting = unet is not None
         self._base = base
         self._scheduler_folder = folder / "scheduler"
-        self.vae = pipeline.vae
+        self._vae = pipeline.vae
 
     def make(self, asked: Asked) -> tuple[Tensor, Pixels]:
         """Make a job's first picture. Returns: its latents, and its pixels."""
@@ -104,10 +105,24 @@ class Stock:
         latents: Tensor = pipeline(**known).images
         return latents, self.decoded(latents)
 
+    def encode(
+        self, prompt: str, negative_prompt: str, clip_skip: int | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """The embeds and the pooled embeds of SDXL, the negative prompt's first."""
+        embeds, negative, *pooled = self.pipeline.encode_prompt(
+            prompt=prompt,
+            device=torch.device("cpu"),
+            num_images_per_prompt=1,
+            do_classifier_free_guidance=True,
+            negative_prompt=negative_prompt,
+            clip_skip=clip_skip,
+        )
+        return torch.cat([negative, embeds]), torch.cat(pooled[::-1]) if pooled else None
+
     @torch.no_grad()
     def decoded(self, latents: Tensor) -> Pixels:
         """The pixels of latents, as the pipelines decode them."""
-        image = self.vae.decode(latents / self.vae.config.scaling_factor, return_dict=False)[0]
+        image = self._vae.decode(latents / self._vae.config.scaling_factor, return_dict=False)[0]
         (picture,) = diffusers.image_processor.VaeImageProcessor().postprocess(image, output_type="pil")
         return np.array(picture)
 

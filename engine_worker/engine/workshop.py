@@ -7,6 +7,7 @@ from PIL import Image
 
 from engine_worker.engine.ingredients import Ingredients, NoIngredients
 from engine_worker.engine.parts import Parts
+from engine_worker.engine.prompts.conditioning import Conditioner
 from kernel.protocol.errors import JobRejected
 from kernel.protocol.ids import JobId
 from kernel.protocol.vocabulary import ControlType
@@ -28,12 +29,13 @@ class Workshop:
 
     parts: Parts
     ingredients: Ingredients
+    conditioner: Conditioner
     draw_map: DrawMap
 
 
 def bare_workshop(parts: Parts) -> Workshop:
     """A checkpoint alone: no further models, no detectors."""
-    return Workshop(parts, NoIngredients(parts.vae), _no_map)
+    return Workshop(parts, NoIngredients(parts.vae), Conditioner(parts), _no_map)
 
 
 def _no_map(job_id: JobId, control_type: ControlType, image: Image.Image) -> Image.Image:
