@@ -7,12 +7,13 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
-from engine_worker.engine.port import Emit, Engine, Outcome
+from engine_worker.engine.port import Emit, Engine, Failed, Outcome
 from engine_worker.files import resolve
 from engine_worker.session.actions import Admit, Cancel, Exit, Inspect, Load, Task
 from engine_worker.shell import Inbox
 from kernel.protocol.errors import SpoonError
-from kernel.protocol.specs import EngineLoad
+from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.specs import EngineLoad, JobOrder
 from kernel.protocol.worker import EngineFailed, EngineReady
 
 BuildEngine = Callable[[Emit], Engine]
@@ -62,7 +63,7 @@ class EngineLoop:
         if isinstance(task, Load):
             self._load(task.load)
         elif self._engine is not None:
-            _do_with(self._engine, task)
+            self._do_with(self._engine, task)
 
     def _load(self, load: EngineLoad) -> None:
         try:
@@ -82,27 +83,38 @@ class EngineLoop:
             )
         )
 
+    def _do_with(self, engine: Engine, task: Admit | Cancel | Inspect) -> None:
+        match task:
+            case Admit():
+                self._admit(engine, task.order)
+            case Cancel():
+                engine.cancel(task.job_id)
+            case Inspect():
+                """The session of an engine worker never asks for this."""
+            case _:
+                assert_never(task)
+
+    def _admit(self, engine: Engine, order: JobOrder) -> None:
+        try:
+            models = order.models if self._roots is None else _confined(order.models, self._roots)
+        except SpoonError as error:
+            self._report(Failed(order.job_id, error.code, error.detail))
+            return
+        engine.admit(replace(order, models=models))
+
     def _close(self) -> None:
         if self._engine is not None:
             self._engine.close()
 
 
 def _confine(load: EngineLoad, roots: Sequence[Path]) -> EngineLoad:
-    """The same order with an address that was found to lead to nowhere but the roots of this host.
+    """The same order with addresses that were found to lead to nowhere but the roots of this host.
 
-    Raises: ModelUnreadable, if it leads elsewhere.
+    Raises: ModelUnreadable, if one leads elsewhere.
     """
-    path = resolve(load.checkpoint.uri, roots)
-    return replace(load, checkpoint=replace(load.checkpoint, uri=path.as_uri()))
+    (checkpoint,) = _confined((load.checkpoint,), roots)
+    return replace(load, checkpoint=checkpoint, models=_confined(load.models, roots))
 
 
-def _do_with(engine: Engine, task: Admit | Cancel | Inspect) -> None:
-    match task:
-        case Admit():
-            engine.admit(task.order)
-        case Cancel():
-            engine.cancel(task.job_id)
-        case Inspect():
-            """The session of an engine worker never asks for this."""
-        case _:
-            assert_never(task)
+def _confined(sources: Sequence[ModelSource], roots: Sequence[Path]) -> tuple[ModelSource, ...]:
+    return tuple(replace(source, uri=resolve(source.uri, roots).as_uri()) for source in sources)
