@@ -4,6 +4,7 @@ import gc
 
 import torch
 
+from engine_worker.engine.adapters.extras import Extras
 from engine_worker.engine.devices import choose_device, choose_dtype
 from engine_worker.engine.failures import is_out_of_memory
 from engine_worker.engine.finishing import Finisher
@@ -32,15 +33,18 @@ class DiffusersEngine:
         self._emit = emit
         self._studio: Studio | None = None
         self._finisher: Finisher | None = None
+        self._extras: Extras | None = None
 
     def load(self, order: EngineLoad) -> Loaded:
-        """Load the checkpoint that the order names.
+        """Load the checkpoint that the order names, and what its jobs will lay over it.
 
         Raises: ModelUnreadable, OutOfMemory, EngineFailed.
         """
         device = choose_device(order.device)
         try:
             parts = load_parts(order.checkpoint, device, choose_dtype(order.dtype, device))
+            self._extras = Extras(parts)
+            self._extras.preload(order.models)
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 raise OutOfMemory(
@@ -49,8 +53,9 @@ class DiffusersEngine:
             raise EngineFailed(f"{order.checkpoint.name} cannot be loaded: {error}") from error
         seats = order.max_batch or _SEATS[device.type]
         self._finisher = Finisher(order.checkpoint)
-        self._studio = Studio(bare_workshop(parts), self._finisher.put, seats, self._emit)
-        return Loaded(device=str(device), memory_bytes=parts.memory_bytes, capacity=seats)
+        self._studio = Studio(make_workshop(parts, self._extras), self._finisher.put, seats, self._emit)
+        memory_bytes = parts.memory_bytes + self._extras.memory_bytes
+        return Loaded(device=str(device), memory_bytes=memory_bytes, capacity=seats)
 
     def admit(self, order: JobOrder, inputs: Inputs = NO_INPUTS) -> None:
         self._loaded().admit(order, inputs)
@@ -65,7 +70,7 @@ class DiffusersEngine:
         """Wait for pictures on their way out, and let go of the device's memory."""
         if self._finisher is not None:
             self._finisher.close()
-        self._studio = self._finisher = None
+        self._studio = self._finisher = self._extras = None
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

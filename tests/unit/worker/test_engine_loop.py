@@ -5,7 +5,7 @@ from queue import SimpleQueue
 
 from msgspec.structs import replace
 
-from engine_worker.engine.port import NO_INPUTS, Emit, Inputs, Loaded
+from engine_worker.engine.port import NO_INPUTS, Emit, Failed, Inputs, Loaded
 from engine_worker.engine_loop import EngineLoop
 from engine_worker.exits import ExitCode
 from engine_worker.session.actions import Admit, Cancel, Exit, Load
@@ -66,6 +66,10 @@ class Scene:
         self.said: list[EngineEvent | Spoken] = []
         self.loop = EngineLoop(self.inbox, self.engine.build, self.said.append, roots)
 
+    def job_with(self, uri: str) -> JobOrder:
+        source = replace(load().load.checkpoint, uri=uri)
+        return replace(job("a"), models=(source,))
+
     def load_from(self, uri: str) -> EngineLoad:
         order = load().load
         return replace(order, checkpoint=replace(order.checkpoint, uri=uri))
@@ -116,4 +120,33 @@ def test_an_engine_is_not_even_built_for_a_file_outside_its_roots(tmp_path: Path
     [failed] = scene.said
     assert isinstance(failed, EngineFailed)
     assert failed.code == "model_unreadable"
+    assert scene.engine.uri == ""
+
+
+def test_a_job_whose_model_lies_outside_the_roots_fails_and_never_reaches_the_engine(tmp_path: Path) -> None:
+    (tmp_path / "roots").mkdir()
+    (tmp_path / "secret.safetensors").touch()
+    inside = tmp_path / "roots/model.safetensors"
+    inside.touch()
+    scene = Scene([tmp_path / "roots"])
+    secret = scene.job_with(f"file://{tmp_path}/secret.safetensors")
+    for task in (Load(scene.load_from(inside.as_uri())), Admit(secret), END):
+        scene.inbox.put(task)
+    scene.loop.run()
+    failed = scene.said[-1]
+    assert isinstance(failed, Failed)
+    assert (failed.job_id, failed.code) == ("a", "model_unreadable")
+    assert scene.engine.diary == ["close"]
+
+
+def test_an_engine_is_not_built_with_another_model_outside_its_roots(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").touch()
+    scene = Scene([tmp_path])
+    order = scene.load_from(f"file://{tmp_path}/model.safetensors")
+    outside = replace(order.checkpoint, uri="file:///etc/hostname")
+    scene.inbox.put(Load(replace(order, models=(outside,))))
+    scene.inbox.put(END)
+    scene.loop.run()
+    [failed] = scene.said
+    assert isinstance(failed, EngineFailed)
     assert scene.engine.uri == ""
