@@ -222,6 +222,12 @@ class JobBroke(SpoonError):
     code = "job_broke"
 
 
+class NotInstalled(SpoonError):
+    """Something that this job needs is not installed where its engine runs."""
+
+    code = "not_installed"
+
+
 class JobRejected(SpoonError):
     """The engine cannot make what the job asks for."""
 
