@@ -1,6 +1,7 @@
 """The real engine: Stable Diffusion 1.5 and SDXL, on the parts of diffusers."""
 
 import gc
+from pathlib import Path
 
 import torch
 
@@ -19,16 +20,17 @@ from kernel.protocol.specs import EngineLoad, JobOrder
 _SEATS = {"cpu": 4, "cuda": 8}
 
 
-def build(emit: Emit) -> Engine:
-    """An engine that is still to be loaded."""
-    return DiffusersEngine(emit)
+def build(emit: Emit, detectors_folder: Path | None = None) -> Engine:
+    """An engine that is still to be loaded. `detectors_folder` holds the detectors of control maps."""
+    return DiffusersEngine(emit, detectors_folder)
 
 
 class DiffusersEngine:
     """Implements the engine port; everything but loading is the studio's."""
 
-    def __init__(self, emit: Emit) -> None:
+    def __init__(self, emit: Emit, detectors_folder: Path | None = None) -> None:
         self._emit = emit
+        self._detectors_folder = detectors_folder
         self._studio: Studio | None = None
         self._finisher: Finisher | None = None
 
