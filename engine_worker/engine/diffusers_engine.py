@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from engine_worker.engine.background.cutting import Removers
 from engine_worker.engine.devices import choose_device, choose_dtype
 from engine_worker.engine.failures import is_out_of_memory
 from engine_worker.engine.finishing import Finisher
@@ -49,7 +50,7 @@ class DiffusersEngine:
                 ) from error
             raise EngineFailed(f"{order.checkpoint.name} cannot be loaded: {error}") from error
         seats = order.max_batch or _SEATS[device.type]
-        self._finisher = Finisher(parts.vae, order.checkpoint)
+        self._finisher = Finisher(order.checkpoint, Removers(device))
         self._studio = Studio(parts, self._finisher.put, seats, self._emit)
         return Loaded(device=str(device), memory_bytes=parts.memory_bytes, capacity=seats)
 

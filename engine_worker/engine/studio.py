@@ -148,7 +148,8 @@ class Studio:
         entry = self._admitted[place.admission]
         latents = self._trajectories.pop(place).latents
         self._line = finish(self._line, place)
-        self._finish_picture(Finished(entry.job, entry.order.pictures[place.index], latents))
+        picture = entry.order.pictures[place.index]
+        self._finish_picture(Finished(entry.job, picture, latents, self._parts.vae))
 
     def _forget_ended(self) -> None:
         """Let go of all that belongs to jobs that are completed, failed or dropped, on whatever thread."""

@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from engine_worker.engine.control.depth import load_midas
-from engine_worker.engine.control.detectors import Detectors
-from engine_worker.engine.control.drawing import draw_map
-from engine_worker.engine.control.packages import late_import
+from engine_worker.engine.detectors.depth import load_midas
+from engine_worker.engine.detectors.drawing import draw_map
+from engine_worker.engine.detectors.kit import Detectors
+from engine_worker.engine.late_import import late_import
 from kernel.protocol.detectors import DETECTOR_FILES
 from kernel.protocol.errors import JobRejected, ModelUnreadable, NotInstalled
 from kernel.protocol.vocabulary import ControlType, ImageFit
@@ -135,7 +135,7 @@ def test_weights_that_are_none_are_refused_and_never_run(
 
 def test_openpose_that_sees_nobody_is_refused(astronaut: Image.Image, tmp_path: Path) -> None:
     """Networks of zeros, in files of a few kilobytes: every tensor is one number, seen many times."""
-    with late_import("openpose", extra="pose"):
+    with late_import("openpose", "pose"):
         from controlnet_aux.open_pose.face import FaceNet
         from controlnet_aux.open_pose.model import bodypose_model, handpose_model
 
@@ -155,7 +155,7 @@ def test_openpose_that_sees_nobody_is_refused(astronaut: Image.Image, tmp_path: 
 
 
 def test_midas_loads_its_own_network_and_draws_in_grey(astronaut: Image.Image, tmp_path: Path) -> None:
-    with late_import("midas", extra="pose"), torch.device("meta"):
+    with late_import("midas", "pose"), torch.device("meta"):
         from controlnet_aux.midas.midas.dpt_depth import DPTDepthModel
 
         shapes = {key: held.shape for key, held in DPTDepthModel(None, True).state_dict().items()}

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine_worker.engine.control.drawing import draw_map, is_empty
-from engine_worker.engine.control.maps import control_maps
+from engine_worker.engine.detectors.drawing import draw_map, is_empty
+from engine_worker.engine.detectors.maps import control_maps
 from engine_worker.engine.port import Inputs, Mapped, Outcome
 from kernel.protocol.errors import JobRejected
 from kernel.protocol.ids import ImageId, JobId

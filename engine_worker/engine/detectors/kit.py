@@ -9,10 +9,10 @@ from typing import Final, Protocol
 import torch
 from PIL import Image
 
-from engine_worker.engine.control.depth import load_depth_model, load_midas
-from engine_worker.engine.control.edges import find_edges
-from engine_worker.engine.control.faces import find_faces
-from engine_worker.engine.control.poses import load_pose_detector
+from engine_worker.engine.detectors.depth import load_depth_model, load_midas
+from engine_worker.engine.detectors.edges import find_edges
+from engine_worker.engine.detectors.faces import find_faces
+from engine_worker.engine.detectors.poses import load_pose_detector
 from engine_worker.engine.failures import is_out_of_memory
 from engine_worker.engine.lately_used import LatelyUsed
 from kernel.protocol.detectors import DETECTOR_FILES

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from engine_worker.engine.control.packages import late_import
+from engine_worker.engine.late_import import late_import
 from kernel.protocol.errors import ModelUnreadable
 
 # The network's patches are 16 pixels wide, and its convolutions halve a side once more.
@@ -73,7 +73,7 @@ def load_midas(folder: Path) -> MidasDetector:
 
     Raises: NotInstalled, and whatever a broken file makes torch raise.
     """
-    with late_import("midas", extra="pose"):
+    with late_import("midas", "pose"):
         from controlnet_aux import MidasDetector as AuxDetector
 
         # Its backbone is looked up in timm by an old name, which timm remarks on.

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from PIL import Image
 
-from engine_worker.engine.control.packages import late_import
+from engine_worker.engine.late_import import late_import
 
 
 class _OpenPose(Protocol):
@@ -55,7 +55,7 @@ def load_pose_detector(folder: Path) -> PoseDetector:
 
     Raises: NotInstalled, and whatever a broken file makes torch raise.
     """
-    with late_import("openpose", extra="pose"):
+    with late_import("openpose", "pose"):
         from controlnet_aux import OpenposeDetector
 
         return PoseDetector(OpenposeDetector.from_pretrained(str(folder), local_files_only=True))

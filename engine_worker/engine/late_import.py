@@ -8,8 +8,8 @@ from kernel.protocol.errors import NotInstalled
 
 
 @contextmanager
-def late_import(feature: str, extra: str) -> Iterator[None]:
-    """Around imports that `feature` needs and that come with automatic-spoon's `extra`.
+def late_import(feature: str, *extras: str) -> Iterator[None]:
+    """Around imports that `feature` needs and that come with any of these extras of automatic-spoon.
 
     What the packages have to say about each other's age is not for whoever runs this server.
     Raises: NotInstalled, if one is missing or cannot be loaded.
@@ -19,9 +19,8 @@ def late_import(feature: str, extra: str) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except ModuleNotFoundError as error:
-        raise NotInstalled(
-            f"{feature} needs the package {error.name}: pip install 'automatic-spoon[{extra}]'"
-        ) from error
+        ways = " or ".join(f"'automatic-spoon[{extra}]'" for extra in extras)
+        raise NotInstalled(f"{feature} needs the package {error.name}: pip install {ways}") from error
     except ImportError as error:
         raise NotInstalled(f"{feature} cannot be loaded: {error}{_remedy(str(error))}") from error
 

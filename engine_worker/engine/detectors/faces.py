@@ -4,7 +4,7 @@ from typing import Final
 
 from PIL import Image
 
-from engine_worker.engine.control.packages import late_import
+from engine_worker.engine.late_import import late_import
 
 # More than on most photographs of groups; each further one costs milliseconds.
 _MAX_FACES: Final = 10
@@ -15,7 +15,7 @@ def find_faces(picture: Image.Image) -> Image.Image:
 
     Raises: NotInstalled.
     """
-    with late_import("mediapipe", extra="pose"):
+    with late_import("mediapipe", "pose"):
         import mediapipe  # noqa: F401 - controlnet_aux does without it, and breaks only when it is called
         from controlnet_aux import MediapipeFaceDetector
 

@@ -4,7 +4,7 @@ from io import BytesIO
 
 from PIL import Image
 
-from engine_worker.engine.control.drawing import Detect, draw_map, is_empty
+from engine_worker.engine.detectors.drawing import Detect, draw_map, is_empty
 from engine_worker.engine.input_picture import decode_picture, fit
 from engine_worker.engine.port import Emit, Inputs, Mapped
 from kernel.protocol.errors import JobRejected

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from engine_worker.engine.control.packages import late_import
+from engine_worker.engine.late_import import late_import
 
 # The thresholds of the detector that the canny ControlNets are known with.
 _LOW: Final = 100
@@ -17,7 +17,7 @@ def find_edges(picture: Image.Image) -> Image.Image:
 
     Raises: NotInstalled.
     """
-    with late_import("canny", extra="worker"):
+    with late_import("canny", "worker"):
         import cv2
 
     return Image.fromarray(cv2.Canny(np.asarray(picture), _LOW, _HIGH))
