@@ -36,8 +36,15 @@ class Denoiser(Protocol):
 class Decoder(Protocol):
     """The VAE's way from latents to pixels."""
 
+    tile_sample_min_size: int
+    """The side of a tile in pixels, and in latents; for `tiled_decode`."""
+    tile_latent_min_size: int
+
     def decode(self, z: Tensor, *, return_dict: Literal[False]) -> tuple[Tensor]:
         """Latents (1, channels, height, width), unscaled, to pixels (1, 3, 8*height, 8*width), -1 to 1."""
+
+    def tiled_decode(self, z: Tensor, *, return_dict: Literal[False]) -> tuple[Tensor]:
+        """The same in tiles that overlap, with less memory."""
 
 
 class Posterior(Protocol):
