@@ -92,6 +92,21 @@ class Stock:
         self._base = base
         self._scheduler_folder = folder / "scheduler"
         self.vae = pipeline.vae
+        self.pipeline = pipeline
+
+    def encode(
+        self, prompt: str, negative_prompt: str, clip_skip: int | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """The embeds and the pooled embeds of SDXL, the negative prompt's first."""
+        embeds, negative, *pooled = self.pipeline.encode_prompt(
+            prompt=prompt,
+            device=torch.device("cpu"),
+            num_images_per_prompt=1,
+            do_classifier_free_guidance=True,
+            negative_prompt=negative_prompt,
+            clip_skip=clip_skip,
+        )
+        return torch.cat([negative, embeds]), torch.cat(pooled[::-1]) if pooled else None
 
     def make(self, asked: Asked) -> tuple[Tensor, Pixels]:
         """Make a job's first picture. Returns: its latents, and its pixels."""

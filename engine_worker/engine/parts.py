@@ -1,11 +1,11 @@
 """The loaded parts of a checkpoint, and what the sampler needs each of them to be able to do."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from engine_worker.engine.blueprint import Config
 from engine_worker.engine.tokenizer import Tokenizer
@@ -77,13 +77,21 @@ class ProjectedTextOutput(TextOutput, Protocol):
 class TextEncoder(Protocol):
     """A CLIP text encoder."""
 
-    def __call__(self, input_ids: Tensor, *, output_hidden_states: bool) -> TextOutput: ...
+    def __call__(
+        self, input_ids: Tensor, *, attention_mask: Tensor | None, output_hidden_states: bool
+    ) -> TextOutput: ...
+
+    def get_submodule(self, target: str) -> nn.Module: ...
+
+    def named_children(self) -> Iterator[tuple[str, nn.Module]]: ...
 
 
-class ProjectingTextEncoder(Protocol):
+class ProjectingTextEncoder(TextEncoder, Protocol):
     """A CLIP text encoder with a projection: SDXL's second."""
 
-    def __call__(self, input_ids: Tensor, *, output_hidden_states: bool) -> ProjectedTextOutput: ...
+    def __call__(
+        self, input_ids: Tensor, *, attention_mask: Tensor | None, output_hidden_states: bool
+    ) -> ProjectedTextOutput: ...
 
 
 @dataclass(frozen=True, slots=True)

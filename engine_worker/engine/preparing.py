@@ -8,7 +8,7 @@ from engine_worker.engine.input_picture import decode_picture, fit
 from engine_worker.engine.open_job import OpenJob
 from engine_worker.engine.port import Emit, Inputs
 from engine_worker.engine.prepared import Prepared, job_schedule
-from engine_worker.engine.prompts import condition, truncation_warnings
+from engine_worker.engine.prompts.conditioning import Conditioner
 from engine_worker.engine.workshop import Workshop
 from kernel.protocol.errors import JobRejected
 from kernel.protocol.ids import JobId
@@ -24,6 +24,7 @@ class Preparer:
         self._parts = workshop.parts
         self._ingredients = workshop.ingredients
         self._draw_map = workshop.draw_map
+        self._conditioner = Conditioner(workshop.parts)
         self._emit = emit
 
     def prepare(self, order: JobOrder, inputs: Inputs) -> Prepared:
@@ -36,10 +37,10 @@ class Preparer:
         # Made for its errors and its length: each picture gets a schedule of its own when it starts.
         calls = job_schedule(order, self._parts, canvas, spec.seed).calls
         self._ingredients.wear(spec.loras)
-        warnings = truncation_warnings(self._parts, spec)
+        prompted = self._conditioner.condition(order)
         return Prepared(
-            job=OpenJob(order, calls * len(order.pictures), warnings, self._emit),
-            conditioning=condition(self._parts, spec),
+            job=OpenJob(order, calls * len(order.pictures), prompted.warnings, self._emit),
+            conditioning=prompted.conditioning,
             vae=vae,
             canvas=canvas,
             controls=self._controls(order, inputs),

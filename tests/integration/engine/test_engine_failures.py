@@ -12,7 +12,7 @@ from engine_worker.engine.background.cutting import Removers
 from engine_worker.engine.finishing import Finished, Finisher
 from engine_worker.engine.parts import Denoiser, Parts
 from engine_worker.engine.port import Completed, Failed
-from engine_worker.engine.prompts import condition
+from engine_worker.engine.prompts.conditioning import Conditioner
 from engine_worker.engine.studio import Studio
 from engine_worker.engine.workshop import bare_workshop
 from kernel.protocol.specs import JobSpec
@@ -63,7 +63,7 @@ def run(studio: Studio) -> None:
 
 def allergic(parts: Parts, error: Exception) -> Parts:
     with torch.inference_mode():
-        poison = condition(parts, spec(prompt="poison")).embeds[-1]
+        poison = Conditioner(parts).condition(order("poison", spec(prompt="poison"))).conditioning.embeds[-1]
     return replace(parts, denoiser=Allergic(parts.denoiser, poison, error))
 
 
