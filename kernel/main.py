@@ -170,6 +170,7 @@ def _open_bus(
         file_roots=tuple(map(str, settings.models.file_roots)),
         is_fake=options.fake_engines,
         manager_pid=os.getpid(),
+        detectors_folder=str(settings.detectors_folder),
     )
     return front, back, gate, terms
 

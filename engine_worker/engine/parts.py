@@ -37,7 +37,7 @@ class Denoiser(Protocol):
 class ControlNet(Protocol):
     """What leads the UNet along a control map."""
 
-    def __call__(  # noqa: PLR0913 - the signature is diffusers'
+    def __call__(
         self,
         sample: Tensor,
         timestep: Tensor,
@@ -57,8 +57,15 @@ class ControlNet(Protocol):
 class Decoder(Protocol):
     """The VAE's way from latents to pixels."""
 
+    tile_sample_min_size: int
+    """The side of a tile in pixels, and in latents; for `tiled_decode`."""
+    tile_latent_min_size: int
+
     def decode(self, z: Tensor, *, return_dict: Literal[False]) -> tuple[Tensor]:
         """Latents (1, channels, height, width), unscaled, to pixels (1, 3, 8*height, 8*width), -1 to 1."""
+
+    def tiled_decode(self, z: Tensor, *, return_dict: Literal[False]) -> tuple[Tensor]:
+        """The same in tiles that overlap, with less memory."""
 
 
 class Posterior(Protocol):

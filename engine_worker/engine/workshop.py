@@ -1,4 +1,4 @@
-"""What a studio works with: the checkpoint, the other models, its prompts and the detectors of control maps."""
+"""What a studio works with: the checkpoint, other models, the reader of prompts, and detectors."""
 
 from dataclasses import dataclass
 

@@ -62,7 +62,7 @@ def test_a_job_with_control_nets_makes_the_stock_pipelines_picture(
     uses: tuple[ControlUse, ...], inputs: Inputs, work: Workshop, stock: Stock
 ) -> None:
     job = controlled(*uses)
-    nets = [work.ingredients.control_net(model) for model in job.control_models]
+    nets = [work.extras.controlnet((), model) for model in job.control_models]
     expected_latents, expected_pixels = stock.make(Asked(job, inputs, nets))  # type: ignore[arg-type]
     latents = make_alone(work, Asked(job, inputs))
     with torch.inference_mode():
@@ -98,12 +98,11 @@ def test_a_net_that_rests_is_not_called(parts: Parts) -> None:
 @pytest.mark.parametrize(
     ("job", "inputs", "says"),
     [
-        (controlled(use()), {}, "none came along"),
+        (controlled(use()), {}, "has no pose image"),
         (spec(controls=(use(),)), POSE, "they are not as many"),
-        (controlled(ControlUse(control_type=ControlType.DEPTH)), POSE, "draws no depth maps"),
-        (controlled(use()), POSE, "takes no ControlNets"),
+        (controlled(use()), POSE, "canny"),
     ],
-    ids=["no-picture", "no-net", "no-detector", "bare"],
+    ids=["no-picture", "one-net-too-few", "unknown-net"],
 )
 def test_a_control_that_lacks_something_is_an_error_in_words(
     job: JobSpec, inputs: Inputs, says: str, parts: Parts

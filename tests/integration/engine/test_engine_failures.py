@@ -8,6 +8,7 @@ import torch
 from small_engine import Outcomes, order, source_of, spec
 from torch import Tensor
 
+from engine_worker.engine.background.cutting import Removers
 from engine_worker.engine.finishing import Finished, Finisher
 from engine_worker.engine.parts import Denoiser, Parts
 from engine_worker.engine.port import Completed, Failed
@@ -144,7 +145,7 @@ def test_latents_that_are_not_numbers_fail_their_job_and_the_next_picture_is_mad
     studio.admit(order("good", spec(steps=1)))
     run(studio)
     bad, good = latents
-    finisher = Finisher(source_of(Path("/models/tiny.safetensors")))
+    finisher = Finisher(source_of(Path("/models/tiny.safetensors")), Removers(parts.device))
     finisher.put(replace(bad, latents=bad.latents * torch.nan))
     finisher.put(good)
     finisher.close()
