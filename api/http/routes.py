@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Final
 
+from api.http import engine_input, job_input, system
 from api.http import engine_types as engine
 from api.http import errors as http
 from api.http import image_types as image
 from api.http import job_types as job
 from api.http import model_types as model
-from api.http import system
 from api.http.documents import Documents
 from api.http.download import Download
 from api.http.engines import Engines
@@ -69,7 +69,7 @@ def routes(r: Resources) -> tuple[Route, ...]:
               {202: model.Model}, None, None, (*NO_MODEL, e.IllegalMove, e.KeyReused), KEYED),
 
         Route("POST", "/v1/engines", r.engines.create, "Create an engine, and start it",
-              {201: engine.Engine}, engine.EngineInput, None,
+              {201: engine.Engine}, engine_input.EngineInput, None,
               (*NO_ENGINE, *NO_START, e.NameTaken, e.NotSupported, e.KeyReused), KEYED),
         Route("GET", "/v1/engines", r.engines.list, "List engines",
               {200: engine.EnginePage}, query=engine.EngineListQuery),
@@ -82,16 +82,17 @@ def routes(r: Resources) -> tuple[Route, ...]:
               {202: engine.Engine}, None, engine.EngineStopQuery, NO_ENGINE),
 
         Route("POST", "/v1/jobs", r.jobs.create, "Submit a job",
-              {202: job.JobCreated | job.Job, 200: job.Job | job.JobChecked}, job.JobInput,
-              job.JobCreateQuery,
-              (*NO_ENGINE, *NO_JOB, e.NotSupported, e.KeyReused, e.QueueFull, e.DiskFull), KEYED),
+              {202: job.JobCreated | job.Job, 200: job.Job | job.JobChecked}, job_input.JobInput,
+              job_input.JobCreateQuery,
+              (*NO_ENGINE, *NO_JOB, e.ModelNotReady, e.NotSupported, e.KeyReused, e.QueueFull, e.DiskFull),
+              KEYED, files=tuple(job_input.BLOB_FIELDS.values())),
         Route("GET", "/v1/jobs", r.jobs.list, "List jobs", {200: job.JobPage}, query=job.JobListQuery),
         Route("GET", one_job, r.jobs.show, "Show a job", {200: job.Job}, errors=NO_JOB),
         Route("DELETE", one_job, r.jobs.delete, "Delete an ended job and its images",
               {204: None}, errors=(*NO_JOB, e.JobUnfinished)),
         Route("POST", f"{one_job}/cancel", r.jobs.cancel, "Cancel a job",
               {200: job.Job}, None, None, (*NO_JOB, e.IllegalMove, e.KeyReused), KEYED),
-        Route("GET", f"{one_job}/events", r.job_events.show, "Watch a job: state, progress, image",
+        Route("GET", f"{one_job}/events", r.job_events.show, "Watch a job: state, progress, preview, image",
               {200: STREAM, 204: None}, None, None, (*NO_JOB, http.TooManyStreams), RESUMED),
 
         Route("GET", "/v1/images", r.images.list, "List images",
@@ -119,6 +120,7 @@ def routes(r: Resources) -> tuple[Route, ...]:
         Route("GET", "/metrics", r.metrics.show, "Figures for Prometheus", {200: "text/plain"}),
         Route("GET", "/openapi.json", r.documents.show_openapi, "This description, as OpenAPI 3.1",
               {200: "application/json"}),
+        Route("GET", "/", r.documents.redirect, "Leads to /docs", {307: None}),
         Route("GET", "/docs", r.documents.show_docs, "This description, to read", {200: "text/html"}),
     )
 # fmt: on

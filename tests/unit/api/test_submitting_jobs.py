@@ -138,7 +138,7 @@ def test_a_scheduler_option_that_cannot_be_stored_is_refused(stage: Stage, value
 
 def test_too_many_pixels_are_refused(stage: Stage) -> None:
     result = stage.post("/v1/jobs", {"engine_id": "e1", "width": 4096, "height": 4096})
-    assert fields_of(result) == {"width": "width x height must be <= 4194304 pixels"}
+    assert fields_of(result) == {"width": "width x height must be at most 4194304 pixels"}
 
 
 def test_all_wrong_fields_are_listed_at_once(stage: Stage) -> None:
