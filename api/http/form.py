@@ -34,6 +34,7 @@ class FormReader:
     def __init__(self, kind: "type[msgspec.Struct]", file_fields: frozenset[str], max_bytes: int) -> None:
         self._file_fields = file_fields
         self._max_bytes = max_bytes
+        self._fields = frozenset(kind.__struct_fields__)
         self._lists, self._lists_or_one, self._objects = _shapes(kind)
         options = MultipartParseOptions()
         options.max_body_part_count = MAX_PARTS
@@ -47,20 +48,25 @@ class FormReader:
         InvalidField, if a field comes twice that takes one value.
         """
         refuse_compressed(req)
-        if (req.content_length or 0) > self._max_bytes:
+        if req.content_length is None:
+            raise Malformed("the body is empty: send a form")
+        if req.content_length > self._max_bytes:
             raise TooLarge(f"a form may have at most {self._max_bytes} bytes")
         texts: dict[str, list[str]] = {}
         files: dict[str, bytes] = {}
+        strangers: dict[str, None] = {}
         findings = Findings()
         for part in self._handler.deserialize(req.bounded_stream, req.content_type, req.content_length):
             name, is_file = _head_of(part)
-            if is_file and name in self._file_fields:
+            if name not in self._fields:
+                strangers[name] = None  # whatever it is: it is refused by its name
+            elif is_file and name in self._file_fields:
                 self._take_file(name, part.get_data(), files, findings)
             else:
                 texts.setdefault(name, []).append(_text_of(name, part.get_data(), self._limit_of(name)))
         values = {name: self._value_of(name, said, findings) for name, said in texts.items()}
         findings.raise_if_any()
-        return Form({name: value for name, value in values.items() if value != ""}, files)
+        return Form({**{name: value for name, value in values.items() if value != ""}, **strangers}, files)
 
     def _limit_of(self, name: str) -> int:
         """How long a text may be: a picture may come as one, in base64."""

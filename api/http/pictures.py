@@ -54,7 +54,7 @@ def from_base64(text: str) -> bytes:
     body = "".join(text[head.end() if head else 0 :].split()).replace("-", "+").replace("_", "/")
     try:
         return binascii.a2b_base64(body.rstrip("=") + "=" * (-len(body.rstrip("=")) % 4), strict_mode=True)
-    except (binascii.Error, UnicodeEncodeError) as error:
+    except ValueError as error:
         raise ValueError(f"is no base64: {error}") from error
 
 
