@@ -34,6 +34,15 @@ _HTTP_NAMES: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 """Fields of the bus that have another name in HTTP."""
+_CONTROL_NAMES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "control_type": "type_pose",
+        "scale": "control_scale",
+        "start": "control_start",
+        "end": "control_end",
+        "is_preprocessed": "preprocessed",
+    }
+)
 
 
 class JobAsks:
@@ -125,12 +134,12 @@ def in_http_words(error: SpoonError) -> SpoonError:
 
 
 def _http_name(field: str) -> str:
-    """`controls[0].control_type` is `type_pose[0]` in HTTP."""
-    name, bracket, rest = field.partition("[")
-    known = _HTTP_NAMES.get(name)
-    if known is None:
-        return field
-    return f"{known}{bracket}{rest.removesuffix('.control_type') if name == 'controls' else rest}"
+    """`controls[0].scale` is `control_scale[0]` in HTTP, `remove_background[1]` is `remove_background_models[1]`."""
+    whole, _, inner = field.partition(".")
+    name, bracket, index = whole.partition("[")
+    if name == "controls" and inner in _CONTROL_NAMES:
+        return f"{_CONTROL_NAMES[inner]}{bracket}{index}"
+    return field.replace(name, _HTTP_NAMES[name], 1) if name in _HTTP_NAMES else field
 
 
 def _described(data: bytes) -> InputFile:

@@ -35,7 +35,7 @@ def test_every_ingredient_reaches_the_manager(stage: Stage) -> None:
             "loras": ["l1", {"model_id": "l2", "weight": -0.5}],
             "embeddings": ["t1", "t2"],
             "vae": "v1",
-            "clip_skip": 0,
+            "clip_skip": 1,
             "remove_background_models": ["b1", "b2"],
             "background_color": "#00FF7f",
             "image_file_type": "jpeg",
@@ -45,7 +45,7 @@ def test_every_ingredient_reaches_the_manager(stage: Stage) -> None:
         },
     )
     assert request.loras == (LoraUse(model_id=ModelId("l1")), LoraUse(model_id=ModelId("l2"), weight=-0.5))
-    assert (request.embeddings, request.vae, request.clip_skip) == (("t1", "t2"), "v1", 0)
+    assert (request.embeddings, request.vae, request.clip_skip) == (("t1", "t2"), "v1", 1)
     assert (request.remove_background, request.background_color) == (("b1", "b2"), "#00ff7f")
     assert request.previews
     assert (request.expire_after_s, request.delete_after_downloads) == (5_400.0, 3)
@@ -109,7 +109,7 @@ REFERENCE = {"reference_image_blob": PNG_TEXT}
     [
         ({"mask_image_blob": PNG_TEXT}, ["mask_image_blob"]),
         ({"strength": 0.5}, ["strength"]),
-        ({"strength": 0} | REFERENCE, ["strength"]),
+        ({"strength": -0.1} | REFERENCE, ["strength"]),
         ({"strength": 1.1} | REFERENCE, ["strength"]),
         ({"image_fit": "pad"}, ["image_fit"]),
         ({"image_fit": "squeeze"} | REFERENCE, ["image_fit"]),
@@ -137,7 +137,7 @@ REFERENCE = {"reference_image_blob": PNG_TEXT}
         ({"loras": [f"l{n}" for n in range(33)]}, ["loras"]),
         ({"embeddings": ["a\nb"]}, ["embeddings[0]"]),
         ({"vae": 5}, ["vae"]),
-        ({"clip_skip": -1}, ["clip_skip"]),
+        ({"clip_skip": 0}, ["clip_skip"]),
         ({"expire_after": "soon"}, ["expire_after"]),
         ({"expire_after": "never"}, ["expire_after"]),
         ({"expire_after": 0}, ["expire_after"]),
@@ -207,6 +207,8 @@ def test_an_id_goes_before_a_name(stage: Stage) -> None:
     [
         (wrong_field("remove_background[1]", "no such model"), "remove_background_models[1]"),
         (wrong_field("controls[1].control_type", "the engine has none"), "type_pose[1]"),
+        (wrong_field("controls[0].scale", "too strong"), "control_scale[0]"),
+        (wrong_field("controls", "of which type?"), "type_pose"),
         (wrong_field("reference", "too long"), "reference_image_blob"),
         (wrong_field("loras[0]", "of another family"), "loras[0]"),
         (
