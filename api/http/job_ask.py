@@ -134,7 +134,7 @@ def in_http_words(error: SpoonError) -> SpoonError:
 
 
 def _http_name(field: str) -> str:
-    """`controls[0].scale` is `control_scale[0]` in HTTP, `remove_background[1]` is `remove_background_models[1]`."""
+    """`controls[0].scale` is `control_scale[0]` in HTTP, `reference` is `reference_image_blob`."""
     whole, _, inner = field.partition(".")
     name, bracket, index = whole.partition("[")
     if name == "controls" and inner in _CONTROL_NAMES:

@@ -86,6 +86,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     variant: Variant | None
     tags: tuple[str, ...]
     trigger_words: tuple[str, ...]
+    control_type: ControlType | None
     sha256: str | None
     size_bytes: int | None
     progress: DownloadProgress | None
@@ -169,6 +170,7 @@ def model_of(row: ModelRow, progress: ModelProgress | None) -> Model:
         variant=row.variant,
         tags=row.tags,
         trigger_words=row.trigger_words,
+        control_type=row.control_type,
         sha256=row.sha256,
         size_bytes=row.size_bytes,
         progress=_progress_of(progress) if row.status is ModelState.DOWNLOADING else None,

@@ -13,6 +13,7 @@ from api.http.documents import Documents
 from api.http.download import Download
 from api.http.engines import Engines
 from api.http.events import Events
+from api.http.image_sources import ImageSources, PoseMapQuery
 from api.http.images import Images
 from api.http.job_events import JobEvents
 from api.http.jobs import Jobs
@@ -32,6 +33,7 @@ class Resources:
     jobs: Jobs
     job_events: JobEvents
     images: Images
+    image_sources: ImageSources
     download: Download
     system: system.System
     events: Events
@@ -41,11 +43,13 @@ class Resources:
 
 KEYED: Final = ("Idempotency-Key",)
 RESUMED: Final = ("Last-Event-ID",)
-RANGED: Final = ("Range", "If-Range", "If-None-Match")
+TAGGED: Final = ("If-None-Match",)
+RANGED: Final = ("Range", "If-Range", *TAGGED)
+PICTURE: Final = {200: "image/*", 304: None}
 STREAM: Final = "text/event-stream"
 NO_MODEL, NO_ENGINE = (e.ModelNotFound,), (e.EngineNotFound,)
 NO_JOB, NO_IMAGE = (e.JobNotFound,), (e.ImageNotFound,)
-NO_INPUT = (e.ImageNotFound, http.NoSuchInput)
+NO_INPUT = (e.ImageNotFound, http.NoSuchInput, http.InputGone, e.BadMessage)
 NO_START = (e.ModelNotReady, e.NotEnoughMemory)
 
 
@@ -103,10 +107,14 @@ def routes(r: Resources) -> tuple[Route, ...]:
         Route("GET", f"{one_image}/download", r.download.show, "Download an image",
               {200: "image/*", 206: "image/*", 304: None}, None, None,
               (*NO_IMAGE, e.ImageGone, e.ImageBusy, http.RangeNotSatisfiable, *ASKING), RANGED),
-        Route("GET", f"{one_image}/reference", r.images.show_reference, "The reference image: later",
-              {}, errors=NO_INPUT),
-        Route("GET", f"{one_image}/pose", r.images.show_pose, "The pose image: later", {}, errors=NO_INPUT),
-        Route("GET", f"{one_image}/pose_map", r.images.show_pose_map, "Its map: later", {}, errors=NO_INPUT),
+        Route("GET", f"{one_image}/reference", r.image_sources.show_reference,
+              "Download the reference image", PICTURE, errors=NO_INPUT, heeds=TAGGED),
+        Route("GET", f"{one_image}/mask", r.image_sources.show_mask,
+              "Download the mask", PICTURE, errors=NO_INPUT, heeds=TAGGED),
+        Route("GET", f"{one_image}/pose", r.image_sources.show_pose,
+              "Download the pose image", PICTURE, errors=NO_INPUT, heeds=TAGGED),
+        Route("GET", f"{one_image}/pose_map", r.image_sources.show_pose_map,
+              "Download the control map", PICTURE, None, PoseMapQuery, NO_INPUT, TAGGED),
 
         Route("GET", "/v1/health/live", r.system.live, "Is this process alive?", {200: system.Alive}),
         Route("GET", "/v1/health/ready", r.system.ready, "Can work be taken?",

@@ -185,14 +185,15 @@ def test_a_name_that_leads_out_of_the_folder_is_never_opened(stage: Stage, name:
 
 
 def test_an_unknown_image_is_not_found(stage: Stage) -> None:
-    for path in ("", "/download", "/reference", "/pose", "/pose_map"):
+    for path in ("", "/download", "/reference", "/mask", "/pose", "/pose_map"):
         result = stage.get(f"/v1/images/i9{path}")
         assert (result.status_code, result.json["code"]) == (404, "image_not_found")
 
 
-@pytest.mark.parametrize("path", ["reference", "pose", "pose_map"])
+@pytest.mark.parametrize("path", ["reference", "mask", "pose", "pose_map", "pose_map?type=canny"])
 def test_an_image_was_made_without_inputs(stage: Stage, path: str) -> None:
-    result = stage.get(f"/v1/images/i1/{path}")
+    path, _, query = path.partition("?")
+    result = stage.get(f"/v1/images/i1/{path}", query_string=query)
     assert (result.status_code, result.json["code"]) == (404, "no_such_input")
 
 
