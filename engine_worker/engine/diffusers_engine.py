@@ -12,6 +12,7 @@ from engine_worker.engine.finishing import Finisher
 from engine_worker.engine.loading import load_parts
 from engine_worker.engine.port import NO_INPUTS, Emit, Engine, Inputs, Loaded
 from engine_worker.engine.studio import Studio
+from engine_worker.engine.workshop import bare_workshop
 from kernel.protocol.errors import EngineFailed, OutOfMemory
 from kernel.protocol.ids import JobId
 from kernel.protocol.specs import EngineLoad, JobOrder
@@ -51,7 +52,7 @@ class DiffusersEngine:
             raise EngineFailed(f"{order.checkpoint.name} cannot be loaded: {error}") from error
         seats = order.max_batch or _SEATS[device.type]
         self._finisher = Finisher(order.checkpoint, Removers(device))
-        self._studio = Studio(parts, self._finisher.put, seats, self._emit)
+        self._studio = Studio(bare_workshop(parts), self._finisher.put, seats, self._emit)
         return Loaded(device=str(device), memory_bytes=parts.memory_bytes, capacity=seats)
 
     def admit(self, order: JobOrder, inputs: Inputs = NO_INPUTS) -> None:

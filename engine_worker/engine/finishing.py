@@ -21,10 +21,10 @@ from engine_worker.engine.picture_file import MIMES, Pixels, colour_of, encode, 
 from engine_worker.engine.pixels import Decoded, develop
 from engine_worker.engine.port import Pictured
 from engine_worker.engine.recipe import recipe_text
-from engine_worker.engine.schedulers import KINDS
 from kernel.protocol.errors import JobRejected
 from kernel.protocol.ids import ModelId
 from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.schedulers import KINDS
 from kernel.protocol.specs import JobOrder, PictureOrder
 from kernel.protocol.vocabulary import ImageFileType, Stage
 

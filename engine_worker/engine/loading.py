@@ -84,6 +84,7 @@ def _assemble(
         device=device,
         dtype=dtype,
         denoiser=unet,
+        unet_channels=unet.get_parameter("conv_in.weight").shape[1],
         vae=_vae(autoencoder, vae_dtype(dtype, device)),
         text=_text(blueprint, encoders),
         scheduler_config=blueprint.scheduler_config,
@@ -94,6 +95,7 @@ def _assemble(
 def _vae(autoencoder: AutoencoderKL, dtype: torch.dtype) -> Vae:
     config = autoencoder.config
     return Vae(
+        encoder=autoencoder,
         decoder=autoencoder,
         dtype=dtype,
         latent_channels=config.latent_channels,

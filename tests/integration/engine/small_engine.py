@@ -5,7 +5,7 @@ from pathlib import Path
 
 from engine_worker.engine.port import Completed, Dropped, Failed, Outcome, Pictured, Stepped
 from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
-from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.ingredients import ControlUse, ModelSource
 from kernel.protocol.specs import EngineLoad, JobOrder, JobSpec, PictureOrder, SchedulerConfig
 from kernel.protocol.vocabulary import ImageFileType, ModelBase, ModelType, Scheduler, Stage
 
@@ -43,6 +43,10 @@ def spec(
     scheduler: Scheduler = Scheduler.EULER,
     scheduler_config: SchedulerConfig | None = None,
     image_file_type: ImageFileType = ImageFileType.PNG,
+    strength: float = 0.75,
+    controls: tuple[ControlUse, ...] = (),
+    control_models: tuple[ModelId, ...] = (),
+    previews: bool = False,
 ) -> JobSpec:
     """A small job."""
     return JobSpec(
@@ -57,6 +61,10 @@ def spec(
         scheduler=scheduler,
         scheduler_config=scheduler_config or {},
         image_file_type=image_file_type,
+        strength=strength,
+        controls=controls,
+        control_models=control_models,
+        previews=previews,
     )
 
 
