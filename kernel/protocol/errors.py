@@ -234,12 +234,6 @@ class NotInstalled(SpoonError):
     code = "not_installed"
 
 
-class NotInstalled(SpoonError):
-    """Something that this job needs is not installed where its engine runs."""
-
-    code = "not_installed"
-
-
 class JobRejected(SpoonError):
     """The engine cannot make what the job asks for."""
 
