@@ -17,6 +17,7 @@ import zmq
 
 from conf.load import load
 from conf.settings import Settings
+from kernel.core.actions import Folder
 from kernel.core.broker import Broker
 from kernel.core.ports import Limits
 from kernel.protocol.errors import AlreadyRunning, BadConfiguration, DatabaseUnusable
@@ -29,12 +30,14 @@ from kernel.shell.crew import BACK, Crew, JoinTerms
 from kernel.shell.decode import BackDoor, FrontDoor
 from kernel.shell.devices import Devices
 from kernel.shell.effects import Effects
-from kernel.shell.files import FileThread, claim_folder, sweep
+from kernel.shell.file_thread import FileThread
+from kernel.shell.files import claim_folder, sweep
 from kernel.shell.keys import ensure_all
 from kernel.shell.launcher import SubprocessLauncher
 from kernel.shell.lock import FolderLock
 from kernel.shell.loop import Loop
 from kernel.shell.outbox import Outbox
+from kernel.shell.quiet import put_off_full_collections
 from kernel.shell.recall import Recall
 from kernel.shell.signals import SignalPipe
 from kernel.shell.sources import Sources
@@ -88,7 +91,9 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         store = Store(settings.database_file)
         stack.callback(store.close)
         recall = Recall(store.connection, settings.images.disk_quota_bytes)
-        return build(settings, options, store, recall, stack).run()
+        loop = build(settings, options, store, recall, stack)
+        put_off_full_collections()
+        return loop.run()
 
 
 def build(
@@ -126,17 +131,18 @@ def build(
         files=files,
         recall=recall,
         companion=ApiProcess(launcher, options.config),
-        images_folder=settings.images.folder,
+        folders=(settings.images.folder, settings.blobs.folder),
     )
     return Loop(broker, store, recall, sources, effects, clock.now, Devices().read)
 
 
-def _open_files(settings: Settings, installation: int, kept: set[str]) -> FileThread:
+def _open_files(settings: Settings, installation: int, kept: dict[Folder, set[str]]) -> FileThread:
     """The folders of files, without what a former life left half-done in them."""
-    folders = {"images": settings.images.folder, "blobs": settings.blobs.folder}
-    for folder in folders.values():
-        claim_folder(folder, installation)
-    sweep(settings.images.folder, kept)
+    folders = {Folder.IMAGES: settings.images.folder, Folder.BLOBS: settings.blobs.folder}
+    for path in folders.values():
+        claim_folder(path, installation)
+    for name, path in folders.items():
+        sweep(path, kept[name])
     return FileThread(folders)
 
 
@@ -164,6 +170,7 @@ def _open_bus(
         file_roots=tuple(map(str, settings.models.file_roots)),
         is_fake=options.fake_engines,
         manager_pid=os.getpid(),
+        detectors_folder=str(settings.detectors_folder),
     )
     return front, back, gate, terms
 
@@ -196,6 +203,8 @@ def limits_of(settings: Settings, options: argparse.Namespace) -> Limits:
         step_timeout_s=settings.engines.step_timeout_s,
         expire_after_s=settings.images.expire_after_s,
         delete_after_downloads=settings.images.delete_after_downloads,
+        blobs_expire_after_s=settings.blobs.expire_after_s,
+        max_input_bytes=settings.server.max_body_bytes,
         min_free_bytes=settings.images.min_free_bytes,
         with_api=options.with_api,
     )

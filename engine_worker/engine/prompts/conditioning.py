@@ -8,6 +8,7 @@ from typing import Final, assert_never
 import torch
 from torch import Tensor
 
+from engine_worker.engine.conditioning import Conditioning
 from engine_worker.engine.parts import Parts, SdText, SdxlText
 from engine_worker.engine.prompts.cache import ByteCache
 from engine_worker.engine.prompts.embeddings import Vectors, make_lexicons, read_vectors
@@ -16,7 +17,6 @@ from engine_worker.engine.prompts.plain import Plain
 from engine_worker.engine.prompts.reader import MAX_TOKENS, Readers, make_readers
 from engine_worker.engine.prompts.sd_embed_package import find_sd_embed
 from engine_worker.engine.prompts.syntaxes import foreign_syntax
-from engine_worker.engine.sampler import Conditioning
 from kernel.protocol.errors import JobRejected
 from kernel.protocol.ids import ModelId
 from kernel.protocol.ingredients import ModelSource

@@ -12,7 +12,7 @@ from kernel.protocol.errors import JobRejected
 from kernel.protocol.vocabulary import ModelBase, PromptTechnique
 
 if TYPE_CHECKING:
-    from stock import Stock
+    from bench.stock import Stock
 
 pytestmark = pytest.mark.torch
 

@@ -14,9 +14,9 @@ from prompting import (
     widths,
     write_embedding,
 )
-from stock import Stock
 from torch import Tensor
 
+from bench.stock import Stock
 from engine_worker.engine.parts import Parts
 from engine_worker.engine.prompts.conditioning import Conditioner
 from kernel.protocol.errors import JobRejected, ModelUnreadable

@@ -19,7 +19,7 @@ from kernel.protocol.ingredients import ModelSource
 from kernel.protocol.vocabulary import ModelBase, ModelType, PromptTechnique
 
 if TYPE_CHECKING:
-    from stock import Stock
+    from bench.stock import Stock
 
 pytestmark = pytest.mark.torch
 
