@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from engine_worker.engine.architecture import UNetShape
 from engine_worker.engine.autoencoder import make_vae
 from engine_worker.engine.blueprint import Blueprint
 from engine_worker.engine.building import build_networks
@@ -38,8 +39,9 @@ def load_parts(source: ModelSource, device: torch.device, dtype: torch.dtype) ->
     blueprint = read_blueprint(resolve(source.uri, _ANYWHERE), source.variant)
     if source.model_base is not None and source.model_base is not blueprint.base:
         raise ModelUnreadable(f"{source.name} is {blueprint.base}, not {source.model_base}")
+    unet_shape = read_unet_config(blueprint.unet.config)
     networks = build_networks(blueprint.networks, device, dtype, is_leftover)
-    return _assemble(blueprint, networks, device, dtype)
+    return _assemble(blueprint, unet_shape, networks, device, dtype)
 
 
 def read_blueprint(path: Path, variant: Variant | None = None) -> Blueprint:
@@ -59,7 +61,11 @@ def read_blueprint(path: Path, variant: Variant | None = None) -> Blueprint:
 
 
 def _assemble(
-    blueprint: Blueprint, networks: list[nn.Module], device: torch.device, dtype: torch.dtype
+    blueprint: Blueprint,
+    unet_shape: UNetShape,
+    networks: list[nn.Module],
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> Parts:
     unet, autoencoder, *encoders = networks
     return Parts(
@@ -68,7 +74,7 @@ def _assemble(
         dtype=dtype,
         denoiser=unet,
         unet_config=blueprint.unet.config,
-        unet_shape=read_unet_config(blueprint.unet.config),
+        unet_shape=unet_shape,
         networks={plan.network: network for plan, network in zip(blueprint.networks, networks, strict=True)},
         vae=make_vae(autoencoder, vae_dtype(dtype, device)),
         text=_text(blueprint, encoders),

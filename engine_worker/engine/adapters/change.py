@@ -105,8 +105,8 @@ class Kronecker:
         return (self.small, self.large)
 
     def matrix(self) -> Tensor:
-        small = self.small.reshape(*self.small.shape, *(1 for _ in self.large.shape[2:]))
-        return torch.kron(small, self.large)
+        # As torch.kron, which cannot do it without memory (on the meta device).
+        return torch.einsum("ab,cd...->acbd...", self.small, self.large).flatten(2, 3).flatten(0, 1)
 
     def added(self, layer: Layer, entered: Tensor, came_out: Tensor) -> Tensor:
         if isinstance(layer, nn.Conv2d):

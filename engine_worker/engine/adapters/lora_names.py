@@ -51,6 +51,9 @@ class LayerNames:
                 for alias in _aliases(network, module, unet):
                     self._names[network, alias.replace(".", "_")] = name
 
+    def __len__(self) -> int:
+        return len(self._layers)
+
     def find(self, name: str) -> LayerName | None:
         """The layer that a file calls so, or None if there is no such layer here."""
         prefix = next((prefix for prefix in _PREFIXES if name.startswith(prefix)), "")
