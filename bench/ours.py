@@ -7,27 +7,27 @@ import torch
 from torch import Tensor
 
 from bench.stock import Asked
-from engine_worker.engine.control import ControlNet
+from engine_worker.engine.adapters.extras import Extras
 from engine_worker.engine.finishing import Finished
-from engine_worker.engine.ingredients import NoIngredients
-from engine_worker.engine.parts import Parts
+from engine_worker.engine.parts import ControlNet, Parts
 from engine_worker.engine.port import Failed, Outcome
 from engine_worker.engine.preparing import Preparer
 from engine_worker.engine.sampler import advance, predict
 from engine_worker.engine.studio import Studio
 from engine_worker.engine.workshop import Workshop, bare_workshop
 from kernel.protocol.ids import ImageId, JobId, ModelId
+from kernel.protocol.ingredients import ModelSource
 from kernel.protocol.specs import JobOrder, JobSpec, PictureOrder
 
 
-class Nets(NoIngredients):
-    """A checkpoint, and ControlNets that are here already."""
+class Nets(Extras):
+    """Extras with ControlNets that are here already."""
 
     def __init__(self, parts: Parts, nets: Mapping[ModelId, ControlNet]) -> None:
-        super().__init__(parts.vae)
+        super().__init__(parts)
         self._nets = nets
 
-    def control_net(self, model_id: ModelId) -> ControlNet:
+    def controlnet(self, sources: Sequence[ModelSource], model_id: ModelId) -> ControlNet:
         return self._nets[model_id]
 
 
@@ -50,7 +50,7 @@ class Gathered:
 
 def workshop(parts: Parts, nets: Mapping[ModelId, ControlNet]) -> Workshop:
     """What a studio works with, if the control maps come with the jobs."""
-    return replace(bare_workshop(parts), ingredients=Nets(parts, nets))
+    return replace(bare_workshop(parts), extras=Nets(parts, nets))
 
 
 def order_of(job_id: str, spec: JobSpec) -> JobOrder:

@@ -84,6 +84,7 @@ class Stock:
         diffusers_logging.disable_progress_bar()
         kind = getattr(diffusers, f"{_FAMILY[base]}Pipeline")
         pipeline = kind.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+        self.pipeline = pipeline
         self._components: dict[str, object] = dict(pipeline.components)
         self._config: Mapping[str, object] = pipeline.config
         if unet is not None:
@@ -91,8 +92,18 @@ class Stock:
         self._is_inpainting = unet is not None
         self._base = base
         self._scheduler_folder = folder / "scheduler"
-        self.vae = pipeline.vae
-        self.pipeline = pipeline
+        self._vae = pipeline.vae
+
+    def make(self, asked: Asked) -> tuple[Tensor, Pixels]:
+        """Make a job's first picture. Returns: its latents, and its pixels."""
+        pictures = self._pictures(asked)
+        kind = "Inpaint" if "mask_image" in pictures else "Img2Img" if "image" in pictures else ""
+        pipeline = self._pipeline(("ControlNet" if asked.nets else "") + kind, asked)
+        arguments = {**self._words(asked.spec), **pictures, **_controls(asked, has_picture=bool(kind))}
+        taken = inspect.signature(pipeline.__call__).parameters
+        known = {name: value for name, value in arguments.items() if name in taken}
+        latents: Tensor = pipeline(**known).images
+        return latents, self.decoded(latents)
 
     def encode(
         self, prompt: str, negative_prompt: str, clip_skip: int | None = None
@@ -108,21 +119,10 @@ class Stock:
         )
         return torch.cat([negative, embeds]), torch.cat(pooled[::-1]) if pooled else None
 
-    def make(self, asked: Asked) -> tuple[Tensor, Pixels]:
-        """Make a job's first picture. Returns: its latents, and its pixels."""
-        pictures = self._pictures(asked)
-        kind = "Inpaint" if "mask_image" in pictures else "Img2Img" if "image" in pictures else ""
-        pipeline = self._pipeline(("ControlNet" if asked.nets else "") + kind, asked)
-        arguments = {**self._words(asked.spec), **pictures, **_controls(asked, has_picture=bool(kind))}
-        taken = inspect.signature(pipeline.__call__).parameters
-        known = {name: value for name, value in arguments.items() if name in taken}
-        latents: Tensor = pipeline(**known).images
-        return latents, self.decoded(latents)
-
     @torch.no_grad()
     def decoded(self, latents: Tensor) -> Pixels:
         """The pixels of latents, as the pipelines decode them."""
-        image = self.vae.decode(latents / self.vae.config.scaling_factor, return_dict=False)[0]
+        image = self._vae.decode(latents / self._vae.config.scaling_factor, return_dict=False)[0]
         (picture,) = diffusers.image_processor.VaeImageProcessor().postprocess(image, output_type="pil")
         return np.array(picture)
 

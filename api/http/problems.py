@@ -31,6 +31,7 @@ STATUS: Final[Mapping[type[SpoonError], int]] = MappingProxyType(
         http.MethodNotAllowed: 405,
         errors.Conflict: 409,
         errors.ImageGone: 410,
+        http.InputGone: 410,
         http.TooLarge: 413,
         http.UnsupportedMediaType: 415,
         http.RangeNotSatisfiable: 416,

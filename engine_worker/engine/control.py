@@ -2,26 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
-
-class ControlNet(Protocol):
-    """A ControlNet: what it sees in a map becomes residuals of the UNet's way down and its middle."""
-
-    def __call__(  # noqa: PLR0913 - the signature is diffusers'
-        self,
-        sample: Tensor,
-        timestep: Tensor,
-        *,
-        encoder_hidden_states: Tensor,
-        controlnet_cond: Tensor,
-        conditioning_scale: Tensor,
-        added_cond_kwargs: Mapping[str, Tensor] | None,
-        return_dict: Literal[False],
-    ) -> tuple[Sequence[Tensor], Tensor]: ...
+from engine_worker.engine.parts import ControlNet
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +70,21 @@ def residuals(shared: Shared, working: Sequence[Working]) -> Residuals | None:
 
 
 def _residuals_of(shared: Shared, working: Working) -> Residuals:
-    scales = torch.tensor(working.scales, dtype=shared.sample.dtype).view(-1, 1, 1, 1)
     down, middle = working.net(
         shared.sample,
         shared.timesteps,
         encoder_hidden_states=shared.embeds,
         controlnet_cond=torch.cat(working.images),
-        conditioning_scale=scales.to(shared.sample.device, non_blocking=True),
         added_cond_kwargs=shared.added,
         return_dict=False,
     )
-    return Residuals(tuple(down), middle)
+    scales = torch.tensor(working.scales).view(-1, 1, 1, 1).to(middle.device, non_blocking=True)
+    return Residuals(tuple(_scaled(one, scales) for one in down), _scaled(middle, scales))
+
+
+def _scaled(residual: Tensor, scales: Tensor) -> Tensor:
+    """Multiplied in single precision, as by a plain number, whatever the net computes in."""
+    return (residual * scales).to(residual.dtype)
 
 
 def _sum(one: Residuals, other: Residuals) -> Residuals:

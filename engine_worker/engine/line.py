@@ -7,12 +7,11 @@ cannot take all that are seated, they take turns within the group as well.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NewType
 
 from kernel.protocol.ids import ModelId
-from kernel.protocol.ingredients import LoraUse
 
 Admission = NewType("Admission", int)
 """The number under which a job was let in; it rises, also when the same job comes again."""
@@ -24,8 +23,8 @@ class Group:
 
     width_px: int
     height_px: int
-    loras: tuple[LoraUse, ...] = ()
-    """Their weights are those of the UNet's layers, for all rows of a call."""
+    adapters: Hashable = ()
+    """What is laid over the UNet's layers, for all rows of a call."""
     control_models: tuple[ModelId, ...] = ()
     tokens: int | None = None
     """The length of the prompts, where it matters."""

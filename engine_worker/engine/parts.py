@@ -1,13 +1,14 @@
 """The loaded parts of a checkpoint, and what the sampler needs each of them to be able to do."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from engine_worker.engine.blueprint import Config
+from engine_worker.engine.architecture import UNetShape
+from engine_worker.engine.blueprint import Config, Network
 from engine_worker.engine.tokenizer import Tokenizer
 from kernel.protocol.vocabulary import ModelBase
 
@@ -30,6 +31,26 @@ class Denoiser(Protocol):
         """Predict the noise in `sample` (rows, channels, height, width), each row at its own timestep.
 
         The mask says which tokens of each row count; the residuals are those of ControlNets.
+        """
+
+
+class ControlNet(Protocol):
+    """What leads the UNet along a control map."""
+
+    def __call__(
+        self,
+        sample: Tensor,
+        timestep: Tensor,
+        *,
+        encoder_hidden_states: Tensor,
+        controlnet_cond: Tensor,
+        added_cond_kwargs: Mapping[str, Tensor] | None,
+        return_dict: Literal[False],
+    ) -> tuple[Sequence[Tensor], Tensor]:
+        """What the UNet's down blocks and its middle gain at full strength: each row may have one of its own.
+
+        Shapes: sample (rows, latent channels, height, width), controlnet_cond (rows, 3, 8*height, 8*width),
+        0 to 1.
         """
 
 
@@ -136,10 +157,13 @@ class Parts:
     device: torch.device
     dtype: torch.dtype
     denoiser: Denoiser
-    unet_channels: int
-    """Of the UNet's input: those beyond the latents' are a mask and a masked picture (inpainting)."""
+    unet_config: Config
+    unet_shape: UNetShape
+    """Of its `in_channels`, those beyond the latents' are a mask and a masked picture (inpainting)."""
     vae: Vae
     text: SdText | SdxlText
+    networks: Mapping[Network, nn.Module]
+    """The same networks as modules, for what is laid over their layers."""
     scheduler_config: Config
     """As the checkpoint brings it, never touched."""
     memory_bytes: int
@@ -147,4 +171,4 @@ class Parts:
     @property
     def is_inpainting(self) -> bool:
         """The UNet was made to paint a part of a picture anew."""
-        return self.unet_channels > self.vae.latent_channels
+        return self.unet_shape.in_channels > self.vae.latent_channels

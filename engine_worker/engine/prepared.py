@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from engine_worker.engine.adapters.wardrobe import AdapterSet
 from engine_worker.engine.beginning import begin
 from engine_worker.engine.brownian import BrownianScheduler, walk_on_the_cpu
 from engine_worker.engine.canvas import Canvas
@@ -24,6 +25,8 @@ class Prepared:
 
     job: OpenJob
     conditioning: Conditioning
+    adapters: AdapterSet
+    """Those that the UNet works with."""
     vae: Vae
     canvas: Canvas | None
     controls: tuple[Control, ...]
@@ -38,7 +41,7 @@ class Prepared:
         group = Group(
             width_px=spec.width_px,
             height_px=spec.height_px,
-            loras=spec.loras,
+            adapters=self.adapters,
             control_models=spec.control_models,
             # ControlNets take no mask, so prompts that differ in length cannot share a call with them.
             tokens=self.conditioning.tokens if spec.control_models else None,

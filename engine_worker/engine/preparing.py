@@ -1,73 +1,65 @@
 """Letting a job in: everything that can be found out or made before its first step."""
 
-from PIL import Image
-
+from engine_worker.engine.adapters.wardrobe import AdapterSet
 from engine_worker.engine.canvas import pixels_of, prepare_canvas
 from engine_worker.engine.control import Control
-from engine_worker.engine.input_picture import decode_picture, fit
+from engine_worker.engine.detectors.maps import control_maps
 from engine_worker.engine.open_job import OpenJob
 from engine_worker.engine.port import Emit, Inputs
 from engine_worker.engine.prepared import Prepared, job_schedule
-from engine_worker.engine.prompts.conditioning import Conditioner
+from engine_worker.engine.prompts.conditioning import Prompted
 from engine_worker.engine.workshop import Workshop
 from kernel.protocol.errors import JobRejected
-from kernel.protocol.ids import JobId
-from kernel.protocol.ingredients import ControlUse
-from kernel.protocol.specs import JobOrder, JobSpec
-from kernel.protocol.vocabulary import InputKind
+from kernel.protocol.specs import JobOrder
 
 
 class Preparer:
-    """Makes prepared jobs of orders."""
+    """Makes prepared jobs of orders. All methods are for the stepping thread."""
 
     def __init__(self, workshop: Workshop, emit: Emit) -> None:
-        self._parts = workshop.parts
-        self._ingredients = workshop.ingredients
-        self._draw_map = workshop.draw_map
-        self._conditioner = Conditioner(workshop.parts)
+        self._workshop = workshop
         self._emit = emit
 
     def prepare(self, order: JobOrder, inputs: Inputs) -> Prepared:
-        """Raises: JobRejected, ModelUnreadable, OutOfMemory, and whatever a defective model raises."""
-        spec = order.spec
-        check_order(order, self._parts.vae.pixels_per_latent)
-        self._ingredients.bring(order.models)
-        vae = self._ingredients.vae(spec.vae)
-        canvas = prepare_canvas(self._parts, vae, spec, inputs)
+        """Do all that the pictures of a job share.
+
+        Raises: JobRejected, if the job cannot be made as it is described; ModelUnreadable, NotInstalled,
+        OutOfMemory, and whatever a defective model raises.
+        """
+        parts, extras = self._workshop.parts, self._workshop.extras
+        check_order(order, parts.vae.pixels_per_latent)
+        vae = extras.vae(order.models, order.spec.vae)
+        canvas = prepare_canvas(parts, vae, order.spec, inputs)
         # Made for its errors and its length: each picture gets a schedule of its own when it starts.
-        calls = job_schedule(order, self._parts, canvas, spec.seed).calls
-        self._ingredients.wear(spec.loras)
-        prompted = self._conditioner.condition(order)
+        calls = job_schedule(order, parts, canvas, order.spec.seed).calls
+        adapters = extras.wardrobe.prepare(order.models, order.spec.loras)
+        prompted = self._prompted(order, adapters)
+        warnings = (*adapters.warnings, *prompted.warnings)
         return Prepared(
-            job=OpenJob(order, calls * len(order.pictures), prompted.warnings, self._emit),
+            job=OpenJob(order, calls * len(order.pictures), warnings, self._emit),
             conditioning=prompted.conditioning,
+            adapters=adapters.for_unet,
             vae=vae,
             canvas=canvas,
             controls=self._controls(order, inputs),
         )
 
-    def _controls(self, order: JobOrder, inputs: Inputs) -> tuple[Control, ...]:
-        spec = order.spec
-        if not spec.controls:
-            return ()
-        data = inputs.get(InputKind.POSE)
-        if data is None:
-            raise JobRejected("A control needs the picture that its map is drawn from, and none came along")
-        pose = fit(decode_picture(data, "pose image"), spec.width_px, spec.height_px, spec.image_fit)
-        return tuple(
-            self._control(order.job_id, use, number, pose, spec) for number, use in enumerate(spec.controls)
-        )
+    def _prompted(self, order: JobOrder, adapters: AdapterSet) -> Prompted:
+        self._workshop.extras.wardrobe.wear(adapters.for_text)
+        return self._workshop.conditioner.condition(order)
 
-    def _control(
-        self, job_id: JobId, use: ControlUse, number: int, pose: Image.Image, spec: JobSpec
-    ) -> Control:
-        image = pose if use.is_preprocessed else self._draw_map(job_id, use.control_type, pose)
-        return Control(
-            net=self._ingredients.control_net(spec.control_models[number]),
-            image=pixels_of(image).to(self._parts.device, self._parts.dtype),
-            scale=use.scale,
-            start=use.start,
-            end=use.end,
+    def _controls(self, order: JobOrder, inputs: Inputs) -> tuple[Control, ...]:
+        parts, spec = self._workshop.parts, order.spec
+        maps = control_maps(order, inputs, self._workshop.detect, self._emit)
+        return tuple(
+            Control(
+                net=self._workshop.extras.controlnet(order.models, model_id),
+                image=pixels_of(drawn).to(parts.device, parts.dtype),
+                scale=use.scale,
+                start=use.start,
+                end=use.end,
+            )
+            for use, model_id, drawn in zip(spec.controls, spec.control_models, maps, strict=True)
         )
 
 

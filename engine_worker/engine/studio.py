@@ -27,7 +27,7 @@ class Studio:
 
     def __init__(self, workshop: Workshop, finish_picture: FinishPicture, seats: int, emit: Emit) -> None:
         self._parts = workshop.parts
-        self._ingredients = workshop.ingredients
+        self._wardrobe = workshop.extras.wardrobe
         self._preparer = Preparer(workshop, emit)
         self._finish_picture = finish_picture
         self._seats = seats
@@ -67,7 +67,6 @@ class Studio:
         if group is None:
             return False
         self._line, places = call(self._line, group, self._seats)
-        self._ingredients.wear(group.loras)
         started = [place for place in places if self._start(place)]
         moved = [place for place, noise in self._predict(started).items() if self._advance(place, noise)]
         for admission, pictures in Counter(place.admission for place in moved).items():
@@ -92,6 +91,7 @@ class Studio:
         """The noise of each picture; the job of a picture that fails has failed."""
 
         def make(some: Sequence[Place]) -> list[Tensor]:
+            self._wardrobe.wear(self._admitted[some[0].admission].adapters)
             trajectories = [self._trajectories[place] for place in some]
             return predict(self._parts.denoiser, trajectories, self._parts.dtype)
 

@@ -1,25 +1,15 @@
-"""What a studio works with: the checkpoint, the other models, and the detectors that draw control maps."""
+"""What a studio works with: the checkpoint, other models, the reader of prompts, and detectors."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from PIL import Image
 
-from engine_worker.engine.ingredients import Ingredients, NoIngredients
+from engine_worker.engine.adapters.extras import Extras
+from engine_worker.engine.detectors.drawing import Detect
 from engine_worker.engine.parts import Parts
-from kernel.protocol.errors import JobRejected
-from kernel.protocol.ids import JobId
+from engine_worker.engine.prompts.conditioning import Conditioner
+from kernel.protocol.errors import NotInstalled
 from kernel.protocol.vocabulary import ControlType
-
-
-class DrawMap(Protocol):
-    """A detector."""
-
-    def __call__(self, job_id: JobId, control_type: ControlType, image: Image.Image) -> Image.Image:
-        """Draw the control map of a picture, in its size, and emit it for the job's owner to see.
-
-        Raises: JobRejected, if there is nothing on it.
-        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +17,20 @@ class Workshop:
     """Everything that jobs are made with."""
 
     parts: Parts
-    ingredients: Ingredients
-    draw_map: DrawMap
+    extras: Extras
+    conditioner: Conditioner
+    detect: Detect
+
+
+def make_workshop(parts: Parts, extras: Extras, detect: Detect) -> Workshop:
+    """The workshop of a loaded checkpoint."""
+    return Workshop(parts, extras, Conditioner(parts), detect)
 
 
 def bare_workshop(parts: Parts) -> Workshop:
-    """A checkpoint alone: no further models, no detectors."""
-    return Workshop(parts, NoIngredients(parts.vae), _no_map)
+    """A checkpoint and what jobs bring along; no detectors."""
+    return make_workshop(parts, Extras(parts), _no_detector)
 
 
-def _no_map(job_id: JobId, control_type: ControlType, image: Image.Image) -> Image.Image:
-    raise JobRejected(f"This engine draws no {control_type} maps: send the map itself (preprocessed)")
+def _no_detector(control_type: ControlType, picture: Image.Image) -> Image.Image:
+    raise NotInstalled(f"There is no {control_type} detector here")

@@ -34,7 +34,7 @@ def half_mask(width_px: int = 64, height_px: int = 64) -> Image.Image:
 def random_control_net(parts: Parts, seed: int) -> nn.Module:
     """A ControlNet that has a say: its last layers, which begin as zeros, are random too."""
     torch.manual_seed(seed)
-    net = ControlNetModel.from_unet(parts.denoiser, conditioning_embedding_out_channels=(16, 32))
+    net = ControlNetModel.from_unet(parts.denoiser, conditioning_embedding_out_channels=(8, 16, 16, 32))
     for name, parameter in net.named_parameters():
         if not parameter.any():
             nn.init.normal_(parameter, std=0.02 if "controlnet" in name else 0.05)

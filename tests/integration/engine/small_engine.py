@@ -23,6 +23,13 @@ def source_of(path: Path, base: ModelBase | None = None) -> ModelSource:
     )
 
 
+def model_source(path: Path, model_type: ModelType, base: ModelBase | None = None) -> ModelSource:
+    """The source of a model that is laid over a checkpoint; its name is its id."""
+    return ModelSource(
+        model_id=ModelId(path.stem), name=path.stem, uri=path.as_uri(), model_type=model_type, model_base=base
+    )
+
+
 def load_order(path: Path, max_batch: int | None = None) -> EngineLoad:
     """The order to load a checkpoint."""
     return EngineLoad(

@@ -62,8 +62,7 @@ def run(studio: Studio) -> None:
 
 
 def allergic(parts: Parts, error: Exception) -> Parts:
-    with torch.inference_mode():
-        poison = Conditioner(parts).condition(order("poison", spec(prompt="poison"))).conditioning.embeds[-1]
+    poison = Conditioner(parts).condition(order("poison", spec(prompt="poison"))).conditioning.embeds[-1]
     return replace(parts, denoiser=Allergic(parts.denoiser, poison, error))
 
 

@@ -79,7 +79,9 @@ def inpainting(base: ModelBase, checkpoints: Path, parts: Parts) -> tuple[Parts,
     torch.manual_seed(3)
     config = {**parts.denoiser.config, "in_channels": 9}  # type: ignore[attr-defined]
     unet = UNet2DConditionModel.from_config(config).requires_grad_(False).eval()
-    return replace(parts, denoiser=unet, unet_channels=9), Stock(checkpoints / str(base), base, unet)
+    return replace(parts, denoiser=unet, unet_shape=replace(parts.unet_shape, in_channels=9)), Stock(
+        checkpoints / str(base), base, unet
+    )
 
 
 @pytest.mark.parametrize(
