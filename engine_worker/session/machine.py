@@ -27,7 +27,7 @@ from engine_worker.session.pictures import UnstoredPictures
 from engine_worker.session.pulse import Patience, Pulse
 from engine_worker.session.states import LEAVING_PHASES, MOVES, PARTINGS, WELCOME_PHASES, Cause, Phase
 from kernel.protocol.ids import NO_EPOCH, Epoch, JobId, Lease, ModelId
-from kernel.protocol.vocabulary import WorkerRole
+from kernel.protocol.vocabulary import Stage, WorkerRole
 from kernel.protocol.worker import (
     CancelJob,
     Drain,
@@ -265,7 +265,7 @@ class Session:
             return []
         match event:
             case Stepped():
-                is_last = event.step >= event.steps
+                is_last = event.step >= event.steps and event.stage is Stage.DENOISING
                 return [*self._pace.offer(job_id, wording.progress(event, lease), is_last=is_last, now=now)]
             case Previewed():
                 return [*self._previews.offer(job_id, wording.preview(event, lease), is_last=False, now=now)]

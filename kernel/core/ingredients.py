@@ -99,10 +99,10 @@ def _check(world: World, named: Iterable[Named], base: ModelBase | None) -> None
     """
     seen: set[ModelId] = set()
     for one in named:
+        _check_one(world, one, base)
         if one.model_id in seen:
             raise wrong_field(one.field, "this model is named twice: name it once")
         seen.add(one.model_id)
-        _check_one(world, one, base)
 
 
 def _check_one(world: World, named: Named, base: ModelBase | None) -> ModelRow:
