@@ -185,8 +185,20 @@ def delete(invocation: Invocation, engine: str, is_sure: bool) -> None:
     help="A folder of the worker's host below which file:// models may lie; can be given again. "
     "[default: models.file_roots]",
 )
+@click.option(
+    "--detectors-folder",
+    type=click.Path(path_type=Path),
+    help="The folder of the worker's host with the detectors of control maps. "
+    "[default: models.detectors_folder]",
+)
 @click.pass_obj
-def invite(invocation: Invocation, engine: str, out: Path | None, file_roots: tuple[Path, ...]) -> None:
+def invite(
+    invocation: Invocation,
+    engine: str,
+    out: Path | None,
+    file_roots: tuple[Path, ...],
+    detectors_folder: Path | None,
+) -> None:
     """Write a ticket with which a worker that is started by hand joins ENGINE.
 
     The file is secret, admits one worker, and is good for a short time only. For a worker on another host the
@@ -204,12 +216,13 @@ def invite(invocation: Invocation, engine: str, out: Path | None, file_roots: tu
     if not isinstance(invited, WorkerInvited):
         raise BadMessage(f"the Manager answered {type(invited).__name__} instead of a ticket")
     roots = file_roots or invocation.settings().models.file_roots
+    detectors = detectors_folder or invocation.settings().detectors_folder
     file = out or Path(f"{found.name or found.engine_id}.ticket".replace("/", "_"))
-    _write_secret(file, write_join(_ticket(invited, roots)))
+    _write_secret(file, write_join(_ticket(invited, roots, detectors)))
     click.echo(f"{file}: start the worker within {invited.expires_in_s:.0f} seconds")
 
 
-def _ticket(invited: WorkerInvited, roots: tuple[Path, ...]) -> Join:
+def _ticket(invited: WorkerInvited, roots: tuple[Path, ...], detectors_folder: Path) -> Join:
     return Join(
         role=WorkerRole.ENGINE,
         worker_id=invited.worker_id,
@@ -219,6 +232,7 @@ def _ticket(invited: WorkerInvited, roots: tuple[Path, ...]) -> Join:
         secret_key=invited.secret_key,
         token=invited.token,
         file_roots=tuple(str(root) for root in roots),
+        detectors_folder=str(detectors_folder),
     )
 
 
