@@ -7,6 +7,7 @@ the order in which the core asked for it.
 from dataclasses import dataclass
 
 from kernel.core.events import Peer
+from kernel.core.memory import Reservation
 from kernel.core.rows import ChangeRow, EngineRow, ImageRow, JobRow, ModelRow
 from kernel.protocol import client, worker
 from kernel.protocol.ids import EngineId, ImageId, JobId, Lease, ModelId, WorkerId
@@ -234,6 +235,15 @@ class ForgetPicture:
 
 
 @dataclass(frozen=True, slots=True)
+class CompareMemory:
+    """Write into the log how well the need of an engine that is ready now was predicted."""
+
+    worker_id: WorkerId
+    reservation: Reservation
+    reported_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class TakeStock:
     """Look at the disk and at what expires, then say StockTaken."""
 
@@ -273,6 +283,7 @@ Effect = (
     | StorePicture
     | StoreAgain
     | ForgetPicture
+    | CompareMemory
     | TakeStock
     | LaunchCompanion
     | TerminateCompanion

@@ -2,11 +2,11 @@
 
 from typing import assert_never
 
-from kernel.core import actions, ask_engines, ask_jobs, ask_models, downloads, life
+from kernel.core import actions, ask_engines, ask_jobs, ask_models, downloads, life, room
 from kernel.core.events import Asked
 from kernel.core.world import World
 from kernel.protocol import client
-from kernel.protocol.errors import KeyReused, SpoonError, TooManyRequests
+from kernel.protocol.errors import KeyReused, NotEnoughMemory, SpoonError, TooManyRequests
 from kernel.protocol.rendezvous import MAX_UNANSWERED
 
 RETRY_S = 1.0
@@ -14,6 +14,7 @@ RETRY_S = 1.0
 
 def asked(world: World, event: Asked) -> None:
     """Answer a command: with the stored reply if it came before, else with what it leads to now."""
+    room.look(world, event.facts.devices)
     try:
         reply = _replay(event) or _answer(world, event)
     except SpoonError as error:
@@ -22,6 +23,7 @@ def asked(world: World, event: Asked) -> None:
             detail=error.detail,
             fields=error.fields,
             retry_after_s=error.retry_after_s,
+            shortage=error.shortage if isinstance(error, NotEnoughMemory) else None,
         )
     if reply is not None:
         world.act(actions.Reply(event.peer, event.correlation, reply))

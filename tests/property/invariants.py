@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel.core import actions, due, engines, schedule
+from kernel.core import actions, due, engines, room, schedule
 from kernel.core.actions import Action, Save
 from kernel.core.jobs import MAX_CRASHES
 from kernel.core.rows import JobRow
@@ -143,7 +143,7 @@ def _something_will_happen(world: World, job: Job) -> None:
         assert due.FailWaiting(engine.row.engine_id) in world.timers
     elif world.phase is Phase.RUNNING and schedule.is_wanted(engine):
         is_coming = any(w.state is not WorkerState.INVITED for w in engine.workers.values())
-        is_in_line = engine.row.engine_id in world.engines_without_room and not schedule.has_room(world)
+        is_in_line = engine.row.engine_id in world.engines_without_room and room.free_slots(world) <= 0
         assert is_coming or is_in_line or due.Relaunch(engine.row.engine_id) in world.timers
 
 
