@@ -153,7 +153,7 @@ class _VaeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _TextConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What is not said has transformers' default, which is that of the encoder of SD 1.5 but for the width."""
+    """What is not said has transformers' default."""
 
     hidden_size: int = 512
     intermediate_size: int = 2048

@@ -48,9 +48,7 @@ def text_elements(layout: TextLayout, rows: int) -> int:
     return rows * layout.tokens * (layout.width * (layout.layers + ATTENTION) + 2 * layout.inner_width)
 
 
-def _unet_moments(
-    layout: UNetLayout, height: int, width: int, tokens: int, copies: int
-) -> Iterator[Moment]:
+def _unet_moments(layout: UNetLayout, height: int, width: int, tokens: int, copies: int) -> Iterator[Moment]:
     """Down, through the middle, and up again, where each level lets go of the skips that it has used."""
     skips = list(_skips(layout, height, width))
     kept = [0]
@@ -123,7 +121,7 @@ def _held(elements: int, moments: Iterator[Moment]) -> Iterator[Moment]:
 
 def _cells(height: int, width: int, level: int) -> int:
     """Cells of a UNet's level: each level halves both sides, rounded up."""
-    scale = 2**level
+    scale = 1 << level
     return -(-height // scale) * -(-width // scale)
 
 

@@ -148,9 +148,10 @@ def _fits(world: World, engine: Engine, plan: MemoryPlan, claims: Claims) -> boo
 
 
 def _held_back(world: World, claims: Claims) -> dict[str, int]:
-    """What of the free memory belongs to those ahead, because what is becoming free is not enough for them."""
+    """What of the free memory belongs to those ahead: what is becoming free is not enough for them."""
     return {
-        device: max(claimed - room.leaving_bytes(world, device), 0) for device, claimed in claims.bytes.items()
+        device: max(claimed - room.leaving_bytes(world, device), 0)
+        for device, claimed in claims.bytes.items()
     }
 
 

@@ -19,6 +19,8 @@ CPU: Final = "cpu"
 SEATS: Final = {"cpu": 4, "cuda": 8}
 """Pictures stepped together where the engine's owner does not say, by kind of device. The engine has the
 same numbers (engine_worker/engine/diffusers_engine.py)."""
+MOST_SEATS: Final = 64
+"""More are not reckoned with: long before that a step takes as much longer as it makes more."""
 PROCESS_BYTES: Final = {"cpu": 420 << 20, "cuda": 640 << 20}
 """Before any weight: the libraries of the worker's process; on a GPU the CUDA context with its libraries."""
 MARGIN: Final = {"cpu": 1.05, "cuda": 1.12}
@@ -110,8 +112,8 @@ def _profile(row: ModelRow) -> MemoryProfile:
 
 
 def needs_of(appetite: Appetite, kind: str, plan: MemoryPlan) -> tuple[int, ...]:
-    """The needs of one picture at a time, of two together, and so on up to as many as are wanted, in bytes."""
-    seats = range(1, (appetite.max_batch or SEATS[kind]) + 1)
+    """In bytes: of one picture at a time, of two together, and so on up to as many as are wanted."""
+    seats = range(1, min(appetite.max_batch or SEATS[kind], MOST_SEATS) + 1)
     return tuple(need_bytes(appetite, kind, plan, count) for count in seats)
 
 

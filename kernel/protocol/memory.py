@@ -1,4 +1,4 @@
-"""What a model needs of a device's memory, as far as its headers tell; and the answer when there is too little."""
+"""What a model needs of a device's memory, as far as headers tell; and the answer when that is not there."""
 
 from typing import Annotated
 

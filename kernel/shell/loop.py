@@ -21,9 +21,18 @@ from kernel.core.actions import (
     TrashPicture,
 )
 from kernel.core.broker import Broker
-from kernel.core.events import Asked, DeadlinePassed, Event, Now, Reported, StatusAsked, StockTaken
+from kernel.core.events import (
+    Asked,
+    DeadlinePassed,
+    DeviceFact,
+    Event,
+    Now,
+    Reported,
+    StatusAsked,
+    StockTaken,
+)
 from kernel.protocol import worker
-from kernel.protocol.client import DeviceStatus
+from kernel.protocol.client import CreateEngine, StartEngine, SubmitJob
 from kernel.protocol.codec import Frame
 from kernel.protocol.vocabulary import ChangeKind
 from kernel.shell import journal
@@ -49,7 +58,7 @@ class Loop:
     sources: Sources
     effects: Effects
     clock: Callable[[], Now]
-    devices: Callable[[], tuple[DeviceStatus, ...]]
+    devices: Callable[[], tuple[DeviceFact, ...]]
     has_trash: bool = True
     is_removing: bool = False
 
@@ -91,12 +100,16 @@ class Loop:
     def _with_facts(self, event: Event, now: Now) -> Event:
         match event:
             case Asked():
-                return replace(event, facts=self.recall.facts(event.key, event.ask))
+                facts = self.recall.facts(event.key, event.ask)
+                if isinstance(event.ask, CreateEngine | StartEngine | SubmitJob):
+                    facts = replace(facts, devices=self.devices())
+                return replace(event, facts=facts)
             case StatusAsked():
-                return replace(event, devices=self.devices())
+                return replace(event, devices=tuple(fact.status for fact in self.devices()))
             case StockTaken():
                 due = self.recall.images_due(now.unix_ms)
-                return replace(event, images_due=due, has_more_due=len(due) >= DUE_AT_ONCE)
+                has_more_due = len(due) >= DUE_AT_ONCE
+                return replace(event, images_due=due, has_more_due=has_more_due, devices=self.devices())
             case _:
                 return event
 
