@@ -14,7 +14,7 @@ from kernel.core.shortage import explain
 from kernel.core.tables import WorkerState
 from kernel.core.world import Engine, World
 from kernel.protocol.errors import NotEnoughMemory
-from kernel.protocol.vocabulary import EngineState, MemoryPlan, WorkerRole
+from kernel.protocol.vocabulary import EngineState, MemoryPlan, Phase, WorkerRole
 
 
 @dataclass(slots=True)
@@ -60,6 +60,8 @@ def join(world: World, engine: Engine) -> None:
 
 def serve(world: World) -> None:
     """Start the engines that have room, those first that came first; make room where it can be made."""
+    if world.phase is not Phase.RUNNING:
+        return
     claims = Claims()
     for engine_id in list(world.engines_without_room):
         engine = world.engines[engine_id]

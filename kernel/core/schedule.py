@@ -23,8 +23,7 @@ def tend(world: World, engine: Engine) -> None:
         if is_wanted(engine) and not engine.is_clearing:
             line.join(world, engine)
     engines.refresh(world, engine)
-    if world.phase is Phase.RUNNING:
-        line.serve(world)
+    line.serve(world)
 
 
 def tend_worker(world: World, worker: Worker) -> None:
