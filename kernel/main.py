@@ -18,6 +18,7 @@ import zmq
 
 from conf.load import load
 from conf.settings import Settings
+from kernel.core.actions import Folder
 from kernel.core.broker import Broker
 from kernel.core.ports import Limits
 from kernel.protocol.errors import AlreadyRunning, BadConfiguration, DatabaseUnusable
@@ -30,7 +31,8 @@ from kernel.shell.crew import BACK, Crew, JoinTerms
 from kernel.shell.decode import BackDoor, FrontDoor
 from kernel.shell.devices import Devices
 from kernel.shell.effects import Effects
-from kernel.shell.files import FileThread, claim_folder, sweep
+from kernel.shell.file_thread import FileThread
+from kernel.shell.files import claim_folder, sweep
 from kernel.shell.keys import ensure_all
 from kernel.shell.launcher import SubprocessLauncher
 from kernel.shell.lock import FolderLock
@@ -129,17 +131,18 @@ def build(
         files=files,
         recall=recall,
         companion=ApiProcess(launcher, options.config),
-        images_folder=settings.images.folder,
+        folders=(settings.images.folder, settings.blobs.folder),
     )
     return Loop(broker, store, recall, sources, effects, clock.now, devices.read)
 
 
-def _open_files(settings: Settings, installation: int, kept: set[str]) -> FileThread:
+def _open_files(settings: Settings, installation: int, kept: dict[Folder, set[str]]) -> FileThread:
     """The folders of files, without what a former life left half-done in them."""
-    folders = {"images": settings.images.folder, "blobs": settings.blobs.folder}
-    for folder in folders.values():
-        claim_folder(folder, installation)
-    sweep(settings.images.folder, kept)
+    folders = {Folder.IMAGES: settings.images.folder, Folder.BLOBS: settings.blobs.folder}
+    for path in folders.values():
+        claim_folder(path, installation)
+    for name, path in folders.items():
+        sweep(path, kept[name])
     return FileThread(folders)
 
 
@@ -201,6 +204,8 @@ def limits_of(settings: Settings, options: argparse.Namespace) -> Limits:
         step_timeout_s=settings.engines.step_timeout_s,
         expire_after_s=settings.images.expire_after_s,
         delete_after_downloads=settings.images.delete_after_downloads,
+        blobs_expire_after_s=settings.blobs.expire_after_s,
+        max_input_bytes=settings.server.max_body_bytes,
         min_free_bytes=settings.images.min_free_bytes,
         with_api=options.with_api,
     )

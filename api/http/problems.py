@@ -51,6 +51,7 @@ STATUS: Final[Mapping[type[SpoonError], int]] = MappingProxyType(
         errors.EngineFailed: 503,
         errors.WorkerCrashed: 503,
         errors.JobBroke: 503,
+        errors.InputsLost: 503,
         errors.OutOfMemory: 503,
         # The Manager and this process do not understand each other.
         errors.BadMessage: 502,

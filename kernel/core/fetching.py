@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Final
 
-from kernel.core import actions, due, record, workers
+from kernel.core import actions, due, ingredients, record, workers
 from kernel.core.rows import ModelRow
 from kernel.core.tables import WorkerState
 from kernel.core.world import Worker, World
@@ -49,7 +49,7 @@ def _inspect(world: World, worker: Worker, row: ModelRow) -> None:
     worker.model_id = row.model_id
     world.timers.clear(due.Idle(worker.worker_id))
     world.timers.set(due.Load(worker.worker_id), world.now.mono_s + world.limits.load_timeout_s)
-    source = workers.model_source(world, row.model_id)
+    source = ingredients.source(world, row.model_id)
     world.act(actions.Order(worker.worker_id, wire.InspectModel(source=source)))
 
 

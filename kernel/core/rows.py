@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
-from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId, ModelId
+from kernel.protocol.ids import BlobId, EngineId, EventSeq, ImageId, JobId, ModelId
 from kernel.protocol.memory import MemoryProfile
 from kernel.protocol.specs import EngineSpec
 from kernel.protocol.vocabulary import (
+    BlobKind,
     ChangeKind,
+    ControlType,
     EngineState,
     GoneReason,
     JobState,
@@ -39,6 +41,7 @@ class ModelRow:
     parameters: int | None = None
     prediction_type: str | None = None
     native_size_px: int | None = None
+    control_type: ControlType | None = None
     memory: MemoryProfile | None = None
 
 
@@ -77,6 +80,10 @@ class JobRow:
     error_code: str | None = None
     error: str | None = None
     warnings: tuple[str, ...] = ()
+    expire_after_s: float | None = None
+    delete_after_downloads: int | None = None
+    models: tuple[ModelId, ...] = ()
+    """Every model that the spec names: none of them can be deleted while the job is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +105,21 @@ class ImageRow:
     expires_at_ms: int | None
     gone_reason: GoneReason | None = None
     gone_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRow:
+    """A file of a job beside its images. Its time begins when the job has ended; None: it has not."""
+
+    blob_id: BlobId
+    job_id: JobId
+    kind: BlobKind
+    file_name: str
+    mime: str
+    size_bytes: int
+    sha256: str
+    created_at_ms: int
+    expires_at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

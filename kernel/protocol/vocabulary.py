@@ -109,6 +109,19 @@ class InputKind(StrEnum):
     POSE = "pose"
 
 
+class BlobKind(StrEnum):
+    """The files of a job beside its images: what came with it, and the control maps drawn for it."""
+
+    REFERENCE = "reference"
+    MASK = "mask"
+    POSE = "pose"
+    MAP_OPENPOSE = "map_openpose"
+    MAP_MIDAS = "map_midas"
+    MAP_MEDIAPIPE = "map_mediapipe"
+    MAP_CANNY = "map_canny"
+    MAP_DEPTH = "map_depth"
+
+
 class ImageFit(StrEnum):
     """What becomes of a picture that comes with a job and is of another shape than the job's pictures."""
 

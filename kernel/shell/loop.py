@@ -11,29 +11,18 @@ from typing import Final
 
 from kernel.core.actions import (
     Action,
+    DropBlob,
     DropEngine,
     DropJob,
     Effect,
     EndImage,
     RecordChange,
     Save,
-    StorePicture,
-    TrashPicture,
+    TrashFile,
 )
 from kernel.core.broker import Broker
-from kernel.core.events import (
-    Asked,
-    DeadlinePassed,
-    DeviceFact,
-    Event,
-    Now,
-    Reported,
-    StatusAsked,
-    StockTaken,
-)
-from kernel.protocol import worker
+from kernel.core.events import Asked, DeadlinePassed, DeviceFact, Event, Now, StatusAsked, StockTaken
 from kernel.protocol.client import CreateEngine, StartEngine, SubmitJob
-from kernel.protocol.codec import Frame
 from kernel.protocol.vocabulary import ChangeKind
 from kernel.shell import journal
 from kernel.shell.decode import Arrival
@@ -43,7 +32,7 @@ from kernel.shell.sources import Sources
 from kernel.shell.store import Store
 
 TRASH_AT_ONCE: Final = 200
-_TRASHING: Final = frozenset({DropEngine, DropJob, EndImage, TrashPicture})
+_TRASHING: Final = frozenset({DropEngine, DropJob, DropBlob, EndImage, TrashFile})
 
 log = logging.getLogger("manager")
 
@@ -67,6 +56,7 @@ class Loop:
         self._finish(self._save_all(self.broker.start(self.clock())))
         while self.effects.exit_code is None:
             self._batch(self.sources.wait(self._patience_s()))
+            self._send_jobs_with_inputs()
             self._empty_trash()
         return self.effects.exit_code
 
@@ -93,8 +83,8 @@ class Loop:
         event = self._with_facts(arrival.event, now)
         journal.debug(log, event)
         effects = self._save_all(self.broker.handle(event, now))
-        if arrival.blob is not None:
-            self._keep_blob(event, arrival.blob, effects)
+        if arrival.blobs:
+            self.effects.keep_blobs(effects, arrival.blobs)
         return effects
 
     def _with_facts(self, event: Event, now: Now) -> Event:
@@ -107,19 +97,14 @@ class Loop:
             case StatusAsked():
                 return replace(event, devices=tuple(fact.status for fact in self.devices()))
             case StockTaken():
-                due = self.recall.images_due(now.unix_ms)
-                has_more_due = len(due) >= DUE_AT_ONCE
-                return replace(event, images_due=due, has_more_due=has_more_due, devices=self.devices())
+                images, blobs = self.recall.images_due(now.unix_ms), self.recall.blobs_due(now.unix_ms)
+                has_more = max(len(images), len(blobs)) >= DUE_AT_ONCE
+                devices = self.devices()
+                return replace(
+                    event, images_due=images, blobs_due=blobs, has_more_due=has_more, devices=devices
+                )
             case _:
                 return event
-
-    def _keep_blob(self, event: Event, blob: Frame, effects: list[Effect]) -> None:
-        """Keep a picture's bytes, if the core wants them stored; it does not want each one that comes."""
-        match event:
-            case Reported(report=worker.ImageReady() as report):
-                for effect in effects:
-                    if isinstance(effect, StorePicture):
-                        self.effects.keep_picture(effect, report, blob)
 
     def _save_all(self, actions: list[Action]) -> list[Effect]:
         """Put the saves into the transaction. Returns: the rest, for after the commit."""
@@ -145,6 +130,11 @@ class Loop:
         for effect in effects:
             self.effects.carry_out(effect)
         self.effects.finish()
+
+    def _send_jobs_with_inputs(self) -> None:
+        for read in self.sources.readings:
+            self.effects.send_with_inputs(read)
+        self.sources.readings = []
 
     def _empty_trash(self) -> None:
         """Have files removed whose rows are gone, and strike them off; go on for as long as that helps."""

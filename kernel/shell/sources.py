@@ -10,7 +10,7 @@ from typing import Final
 
 import zmq
 
-from kernel.core.events import CompanionExited, Event, StopAsked, WorkerExited
+from kernel.core.events import CompanionExited, Event, InputsUnreadable, StopAsked, WorkerExited
 from kernel.protocol import codec
 from kernel.protocol.errors import BadMessage, WrongVersion
 from kernel.protocol.ids import WorkerId
@@ -19,7 +19,7 @@ from kernel.shell import companion, journal
 from kernel.shell.bus import Gate, Router
 from kernel.shell.crew import Crew
 from kernel.shell.decode import Arrival, BackDoor, FrontDoor, refusal
-from kernel.shell.files import FileThread, Removed
+from kernel.shell.file_thread import FileThread, InputsRead, Removed
 from kernel.shell.ports import Launcher
 from kernel.shell.signals import SignalPipe
 
@@ -45,6 +45,8 @@ class Sources:
     batch_messages: int = BATCH_MESSAGES
     removals: list[Removed] = field(default_factory=list)
     """What the file thread has removed, for the trash."""
+    readings: list[InputsRead | InputsUnreadable] = field(default_factory=list)
+    """What the file thread has read for workers, or could not read."""
     _poller: zmq.Poller = field(default_factory=zmq.Poller)
 
     def open(self) -> None:
@@ -86,6 +88,8 @@ class Sources:
         for outcome in self.files.take_outcomes():
             if isinstance(outcome, Removed):
                 self.removals.append(outcome)
+            elif isinstance(outcome, InputsRead | InputsUnreadable):
+                self.readings.append(outcome)
             else:
                 events.append(outcome)
         return events

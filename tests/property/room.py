@@ -1,4 +1,4 @@
-"""What must be true of memory, of the line of engines that wait for room, and of those that close for them."""
+"""What must be true of memory, of the line of engines that wait for it, and of those that make room."""
 
 from dataclasses import dataclass
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from kernel.core.actions import LaunchCompanion
+from kernel.core.actions import Folder, LaunchCompanion
 from kernel.core.events import CompanionExited
 from kernel.protocol.ids import Epoch
 from kernel.shell.crew import Crew, JoinTerms
 from kernel.shell.effects import Effects
-from kernel.shell.files import FileThread
+from kernel.shell.file_thread import FileThread
 from kernel.shell.launcher import SubprocessLauncher
 from kernel.shell.outbox import Outbox
 from kernel.shell.recall import Recall
@@ -31,12 +31,12 @@ class AbsentCompanion:
 @pytest.fixture
 def effects(bus: SmallBus, recall: Recall, tmp_path: Path) -> Iterator[Effects]:
     (tmp_path / "images").mkdir()
-    files = FileThread({"images": tmp_path / "images"})
+    files = FileThread({Folder.IMAGES: tmp_path / "images"})
     crew = Crew(
         bus.router, bus.gate, SubprocessLauncher(tmp_path), JoinTerms("", "", "", (), True, 1), Epoch(1)
     )
     yield Effects(
-        Outbox(bus.router, Epoch(1), set()), crew, files, recall, AbsentCompanion(), tmp_path / "images"
+        Outbox(bus.router, Epoch(1), set()), crew, files, recall, AbsentCompanion(), [tmp_path / "images"]
     )
     files.close()
 

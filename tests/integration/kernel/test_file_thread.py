@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from kernel.core.actions import Folder
 from kernel.core.events import PictureNotStored, PictureStored
 from kernel.protocol.errors import BadConfiguration
 from kernel.protocol.ids import ImageId
 from kernel.protocol.uuid7 import Uuid7
-from kernel.shell.files import FileThread, Outcome, Picture, Removed, claim_folder, sweep, write_durably
+from kernel.shell.file_thread import FileThread, Outcome, Picture, Removed
+from kernel.shell.files import claim_folder, sweep, write_durably
 
 PATIENCE_S = 20.0
 DATA = bytes(range(256)) * 1024
@@ -36,7 +38,7 @@ def files(images: Path) -> Iterator[FileThread]:
 
 
 def picture(name: str = "a", data: bytes = DATA) -> Picture:
-    return Picture(ImageId(name), f"{name}.png", hashlib.sha256(data).hexdigest(), data)
+    return Picture(ImageId(name), Folder.IMAGES, f"{name}.png", hashlib.sha256(data).hexdigest(), data)
 
 
 def outcome_of(files: FileThread) -> Outcome:
@@ -62,7 +64,7 @@ def test_a_picture_written_again_replaces_itself(files: FileThread, images: Path
 
 
 def test_bytes_that_are_not_those_that_were_sent_are_not_stored(files: FileThread, images: Path) -> None:
-    files.store(Picture(ImageId("a"), "a.png", hashlib.sha256(DATA).hexdigest(), DATA[:-1]))
+    files.store(Picture(ImageId("a"), Folder.IMAGES, "a.png", hashlib.sha256(DATA).hexdigest(), DATA[:-1]))
 
     assert outcome_of(files) == PictureNotStored(ImageId("a"), "its bytes are not those that the worker sent")
     assert list(images.iterdir()) == []

@@ -110,6 +110,22 @@ class SampleDatabase:
             | values,
         )
 
+    def add_blob(self, job_id: str, kind: str, **values: Any) -> None:
+        self._insert(
+            "blob",
+            {
+                "blob_id": f"{job_id}-{kind}",
+                "job_id": job_id,
+                "kind": kind,
+                "file_name": f"{job_id}-{kind}.png",
+                "mime": "image/png",
+                "size_bytes": 10,
+                "sha256": "6" * 64,
+                "created_at_ms": 1_000,
+            }
+            | values,
+        )
+
     def add_event(self, seq: int, kind: str, thing_id: str, state: str) -> None:
         self._insert(
             "event", {"seq": seq, "kind": kind, "id": thing_id, "state": state, "at_ms": 5_000 + seq}
