@@ -38,6 +38,7 @@ from kernel.shell.launcher import SubprocessLauncher
 from kernel.shell.lock import FolderLock
 from kernel.shell.loop import Loop
 from kernel.shell.outbox import Outbox
+from kernel.shell.quiet import put_off_full_collections
 from kernel.shell.recall import Recall
 from kernel.shell.signals import SignalPipe
 from kernel.shell.sources import Sources
@@ -91,7 +92,9 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         store = Store(settings.database_file)
         stack.callback(store.close)
         recall = Recall(store.connection, settings.images.disk_quota_bytes)
-        return build(settings, options, store, recall, stack).run()
+        loop = build(settings, options, store, recall, stack)
+        put_off_full_collections()
+        return loop.run()
 
 
 def build(
@@ -170,6 +173,7 @@ def _open_bus(
         file_roots=tuple(map(str, settings.models.file_roots)),
         is_fake=options.fake_engines,
         manager_pid=os.getpid(),
+        detectors_folder=str(settings.detectors_folder),
     )
     return front, back, gate, terms
 

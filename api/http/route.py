@@ -32,6 +32,8 @@ class Route:
     """What it refuses with, beyond what every route may refuse with."""
     heeds: tuple[str, ...] = ()
     """The request headers that it looks at."""
+    files: tuple[str, ...] = ()
+    """The fields of the body that may come as files: then the body may be a form, too."""
 
 
 def add_routes(app: "falcon.App[falcon.Request, falcon.Response]", table: tuple[Route, ...]) -> None:

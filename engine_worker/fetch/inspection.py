@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from engine_worker.fetch.component_folder import describe_component, is_component
 from engine_worker.fetch.diffusers_folder import describe_folder
 from engine_worker.fetch.digest import Digest, Moved, digest_file, digest_files
 from engine_worker.fetch.finding import Finding, variant_of
@@ -30,7 +31,8 @@ def inspect(source: ModelSource, roots: Sequence[Path], moved: Moved) -> Fingerp
     if path.is_dir():
         folder = ModelFolder(path, roots)
         files = folder.model_files()
-        finding = describe_folder(folder, source.variant)
+        describe = describe_component if is_component(folder) else describe_folder
+        finding = describe(folder, source.variant)
         _check_declared(source, finding)
         return _fingerprint(source, finding, digest_files(files, moved))
     if path.suffix.lower() == ".onnx":

@@ -232,6 +232,12 @@ class InputsLost(SpoonError):
     code = "inputs_lost"
 
 
+class NotInstalled(SpoonError):
+    """Something that this job needs is not installed where its engine runs."""
+
+    code = "not_installed"
+
+
 class JobRejected(SpoonError):
     """The engine cannot make what the job asks for."""
 

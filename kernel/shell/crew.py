@@ -31,6 +31,7 @@ class JoinTerms:
     file_roots: tuple[str, ...]
     is_fake: bool
     manager_pid: int
+    detectors_folder: str | None = None
 
 
 class Crew:
@@ -68,6 +69,7 @@ class Crew:
             secret_key=secret,
             token=action.token,
             file_roots=self._terms.file_roots,
+            detectors_folder=self._terms.detectors_folder,
             is_fake=self._terms.is_fake,
             manager_pid=self._terms.manager_pid,
         )

@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -32,7 +33,7 @@ def write_durably(folder: Path, name: str, data: Frame) -> None:
 def write_all_durably(folder: Path, files: Sequence[tuple[str, Frame]]) -> None:
     """Write files, each so that it is there wholly or not at all; when this returns all of them are durable.
 
-    Raises: OSError; then nothing of any of them is left, not even a temporary file.
+    Raises: OSError; then nothing of any of them is left, not even a temporary file, if the disk lets go of it.
     """
     parts = [(folder / (name + PART_ENDING), folder / name, data) for name, data in files]
     try:
@@ -43,8 +44,9 @@ def write_all_durably(folder: Path, files: Sequence[tuple[str, Frame]]) -> None:
         sync_folder(folder)
     except OSError:
         for part, whole, _ in parts:
-            part.unlink(missing_ok=True)
-            whole.unlink(missing_ok=True)
+            for left in (part, whole):
+                with suppress(OSError):  # what cannot be removed is swept away at the next start
+                    left.unlink(missing_ok=True)
         raise
 
 

@@ -6,7 +6,7 @@ follows from them exists before that transaction is on the disk. The batch is th
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from kernel.core.actions import (
@@ -16,17 +16,17 @@ from kernel.core.actions import (
     DropJob,
     Effect,
     EndImage,
-    RecordChange,
     Save,
     TrashFile,
 )
 from kernel.core.broker import Broker
 from kernel.core.events import Asked, DeadlinePassed, DeviceFact, Event, Now, StatusAsked, StockTaken
 from kernel.protocol.client import CreateEngine, StartEngine, SubmitJob
-from kernel.protocol.vocabulary import ChangeKind
 from kernel.shell import journal
+from kernel.shell.chronicle import Chronicle
 from kernel.shell.decode import Arrival
 from kernel.shell.effects import Effects
+from kernel.shell.quiet import Quiet
 from kernel.shell.recall import DUE_AT_ONCE, Recall
 from kernel.shell.sources import Sources
 from kernel.shell.store import Store
@@ -48,14 +48,19 @@ class Loop:
     effects: Effects
     clock: Callable[[], Now]
     devices: Callable[[], tuple[DeviceFact, ...]]
+    quiet: Quiet = field(default_factory=Quiet)
     has_trash: bool = True
     is_removing: bool = False
+    _chronicle: Chronicle = field(default_factory=lambda: Chronicle(log))
 
     def run(self) -> int:
         """Live until the core says Exit. Returns: the exit code."""
         self._finish(self._save_all(self.broker.start(self.clock())))
         while self.effects.exit_code is None:
-            self._batch(self.sources.wait(self._patience_s()))
+            arrivals = self.sources.wait(self._patience_s())
+            if not arrivals:
+                self.quiet.use(self.clock().mono_s)
+            self._batch(arrivals)
             self._send_jobs_with_inputs()
             self._empty_trash()
         return self.effects.exit_code
@@ -121,8 +126,7 @@ class Loop:
         self.store.save(save)
         if type(save) in _TRASHING:
             self.has_trash = True
-        if isinstance(save, RecordChange) and save.row.kind in (ChangeKind.ENGINE, ChangeKind.MODEL):
-            log.info(journal.line("changed", kind=save.row.kind, id=save.row.id, state=save.row.state))
+        self._chronicle.saved(save)
 
     def _finish(self, effects: list[Effect]) -> None:
         """Make the batch durable; only then let the world see it."""
@@ -130,6 +134,9 @@ class Loop:
         for effect in effects:
             self.effects.carry_out(effect)
         self.effects.finish()
+        world = self.broker.world
+        self._chronicle.phase(world.phase, world.processing)
+        self._chronicle.tell()
 
     def _send_jobs_with_inputs(self) -> None:
         for read in self.sources.readings:

@@ -56,8 +56,10 @@ class SampleDatabase:
             | values,
         )
 
-    def add_engine(self, engine_id: str, name: str | None = None, **values: Any) -> None:
-        spec = EngineSpec(name=name, checkpoint=ModelId("m1"))
+    def add_engine(
+        self, engine_id: str, name: str | None = None, engine_spec: EngineSpec | None = None, **values: Any
+    ) -> None:
+        spec = engine_spec or EngineSpec(name=name, checkpoint=ModelId("m1"))
         self._insert(
             "engine",
             {
