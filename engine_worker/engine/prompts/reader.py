@@ -69,7 +69,7 @@ class ClipReader:
 
     def read(self, chunks: Sequence[Sequence[int]]) -> Reading:
         """Read some chunks, each as `framed` gives it."""
-        batches = torch.tensor(chunks).split(_CHUNKS_AT_ONCE)
+        batches = torch.split(torch.tensor(chunks), _CHUNKS_AT_ONCE)
         readings = [self.read_tokens(tokens) for tokens in batches]
         if len(readings) == 1:
             return readings[0]

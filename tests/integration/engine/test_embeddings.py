@@ -11,6 +11,7 @@ from prompting import (
     encoders,
     prompt_order,
     prompted,
+    random_vectors,
     widths,
     write_embedding,
 )
@@ -31,11 +32,6 @@ WEIGHTED = {
     PromptTechnique.COMPEL: "a ({})1.5",
 }
 TECHNIQUES = pytest.mark.parametrize("technique", list(PromptTechnique), ids=str)
-
-
-def random_vectors(parts: Parts, count: int = 2, seed: int = 1) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(count, width, generator=generator) for width in widths(parts)]
 
 
 @pytest.fixture
