@@ -121,6 +121,12 @@ def test_a_part_of_a_longer_word_is_plain_text(written: str, parts: Parts, dusk:
     assert torch.equal(alone(parts, written, embeddings=(dusk,)), alone(parts, written))
 
 
+def test_a_name_of_nothing_but_spaces_calls_nobody(parts: Parts, dusk: ModelSource) -> None:
+    source = embedding_source(" ", Path(dusk.uri.removeprefix("file://")), "dusk")
+    made = alone(parts, "a  dusk , b", embeddings=(source,))
+    assert torch.equal(made, alone(parts, "a  dusk , b", embeddings=(dusk,)))
+
+
 def test_the_longest_name_that_fits_is_meant(parts: Parts, dusk: ModelSource, tmp_path: Path) -> None:
     path = write_embedding(tmp_path / "b.safetensors", random_vectors(parts, 1, seed=3))
     longer, alias = embedding_source("dusk-5", path), embedding_source("other", path)
