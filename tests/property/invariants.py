@@ -13,6 +13,7 @@ from kernel.core.world import Engine, Job, Worker, World
 from kernel.protocol import client
 from kernel.protocol import worker as wire
 from kernel.protocol.vocabulary import JobState, Phase, WorkerRole
+from tests.property.room import check_room
 
 if TYPE_CHECKING:
     from tests.property.simulation import Simulation
@@ -90,6 +91,7 @@ def check_world(simulation: Simulation) -> None:
     for item in world.timers._when_s:
         assert _exists(world, item), item
     _claims_are_within_limits(simulation, world)
+    check_room(world)
 
 
 def _memory_is_the_open_part_of_the_database(simulation: Simulation, world: World) -> None:
@@ -143,7 +145,7 @@ def _something_will_happen(world: World, job: Job) -> None:
         assert due.FailWaiting(engine.row.engine_id) in world.timers
     elif world.phase is Phase.RUNNING and schedule.is_wanted(engine):
         is_coming = any(w.state is not WorkerState.INVITED for w in engine.workers.values())
-        is_in_line = engine.row.engine_id in world.engines_without_room and not schedule.has_room(world)
+        is_in_line = engine.row.engine_id in world.engines_without_room
         assert is_coming or is_in_line or due.Relaunch(engine.row.engine_id) in world.timers
 
 
@@ -206,6 +208,8 @@ def _exists(world: World, item: due.Due) -> bool:
             return job_id in world.workers[worker_id].slots
         case due.Relaunch(engine_id) | due.KeepAlive(engine_id) | due.FailWaiting(engine_id):
             return engine_id in world.engines
+        case due.Turn(engine_id):
+            return engine_id in world.engines_without_room
         case due.Store(image_id):
             return image_id in world.pictures
         case due.Claim(image_id, ticket):

@@ -13,11 +13,20 @@ from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId, WorkerId
 from kernel.protocol.vocabulary import EngineState, JobState, Phase, WorkerRole
 from tests.property.invariants import check_action, check_refusal, check_world
 from tests.property.processes import Process
-from tests.unit.core.samples import fingerprint
+from tests.property.room import before, check_closing
+from tests.unit.core.samples import device, fingerprint
 from tests.unit.core.story import Story, only
 
+GIGABYTE = 1_000_000_000
+FULL = (device("cpu", GIGABYTE * 5 // 4),)
+"""Room for two workers of the checkpoint, which is nothing but a process."""
+TIGHT = (device("cpu", GIGABYTE // 2, total=GIGABYTE * 5 // 4),)
+CRAMPED = (device("cpu", 0, total=GIGABYTE * 5 // 4),)
+"""Other programs have taken memory: there is room for one worker, or for none."""
+
 LIMITS = Limits(
-    max_running=2,
+    max_running=3,
+    turn_s=15.0,
     keep_alive_s=20.0,
     load_timeout_s=30.0,
     step_timeout_s=5.0,
@@ -48,7 +57,7 @@ class Simulation(Story):
         self.writes: list[ImageId] = []
         self.processes: dict[WorkerId, Process] = {}
         self.has_exited = False
-        super().__init__(limits=LIMITS)
+        super().__init__(limits=LIMITS, devices=FULL)
 
     def begin(self) -> list[Action]:
         """The Manager starts. Local workers of an earlier one are gone with it, guests are still there."""
@@ -62,7 +71,9 @@ class Simulation(Story):
 
     def tell(self, event: Event) -> list[Action]:
         crash, self.crash = self.crash, None
+        then = before(self.broker.world)
         decided = self.broker.handle(event, self.now)
+        check_closing(self.broker.world, event, then)
         if isinstance(event, Asked):
             check_refusal(decided)
         if crash is Crash.BEFORE_COMMIT:
@@ -258,7 +269,8 @@ class Simulation(Story):
     def close_down(self) -> None:
         """Finish every job, close every engine, and see that nothing is left behind."""
         self.crash = None
-        self.tell(StockTaken(free_bytes=1 << 40))
+        self.devices = FULL
+        self.tell(StockTaken(free_bytes=1 << 40, devices=FULL))
         self.settle(lambda: self.broker.world.phase is Phase.RUNNING)
         self.pinging |= {p.worker_id for p in self.processes.values() if p.is_up}
         for engine_id in list(self.database.engines):

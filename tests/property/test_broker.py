@@ -10,7 +10,7 @@ from kernel.protocol import client
 from kernel.protocol import worker as wire
 from kernel.protocol.vocabulary import GoneReason, Phase, WorkerRole
 from tests.property.processes import Process
-from tests.property.simulation import Crash, Simulation
+from tests.property.simulation import CRAMPED, FULL, TIGHT, Crash, Simulation
 from tests.unit.core.samples import register, spec, submit
 from tests.unit.core.story import CORRELATION
 
@@ -246,7 +246,12 @@ class AnyWorld(RuleBasedStateMachine):
     def stock_is_taken(self, free, expires):
         kept = [i.image_id for i in self.world.database.images.values() if i.gone_reason is None]
         due_now = tuple((image_id, GoneReason.EXPIRED) for image_id in kept[:1] if expires)
-        self.world.tell(StockTaken(free_bytes=free, images_due=due_now))
+        self.world.tell(StockTaken(free_bytes=free, images_due=due_now, devices=self.world.devices))
+
+    @rule(devices=st.sampled_from([FULL, TIGHT, CRAMPED]))
+    def other_programs_take_or_give_memory(self, devices):
+        self.world.devices = devices
+        self.world.tell(StockTaken(free_bytes=1 << 40, devices=devices))
 
     @rule(seconds=st.sampled_from(SOON_S))
     def some_time_passes(self, seconds):
