@@ -7,6 +7,8 @@ import torch
 
 from engine_worker.engine.lane import Lane
 
+pytestmark = pytest.mark.torch
+
 
 def test_work_is_done_in_order_on_another_thread_before_close_returns() -> None:
     done: list[tuple[int, int]] = []
