@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -104,11 +105,13 @@ def build(
     Raises: BadConfiguration.
     """
     epoch = store.next_epoch()
-    broker = Broker(recall.snapshot(epoch), limits_of(settings, options), clock.RandomFresh(), clock.now())
+    launcher = SubprocessLauncher(settings.database.folder / "logs")
+    devices = Devices(launcher.pids)
+    snapshot = replace(recall.snapshot(epoch), devices=devices.read())
+    broker = Broker(snapshot, limits_of(settings, options), clock.RandomFresh(), clock.now())
     files = _open_files(settings, store.installation(), recall.kept_files())
     stack.callback(files.close)
     front, back, gate, terms = _open_bus(settings, options, stack)
-    launcher = SubprocessLauncher(settings.database.folder / "logs")
     crew = Crew(back, gate, launcher, terms, epoch)
     takers: set[bytes] = set()
     signals = SignalPipe()
@@ -133,7 +136,7 @@ def build(
         companion=ApiProcess(launcher, options.config),
         folders=(settings.images.folder, settings.blobs.folder),
     )
-    return Loop(broker, store, recall, sources, effects, clock.now, Devices().read)
+    return Loop(broker, store, recall, sources, effects, clock.now, devices.read)
 
 
 def _open_files(settings: Settings, installation: int, kept: dict[Folder, set[str]]) -> FileThread:
@@ -198,6 +201,8 @@ def limits_of(settings: Settings, options: argparse.Namespace) -> Limits:
         max_steps=settings.server.max_steps,
         max_count=settings.server.max_count,
         keep_alive_s=settings.engines.keep_alive_s,
+        turn_s=settings.engines.turn_s,
+        keep_free_bytes=settings.engines.keep_free_bytes,
         grace_s=settings.shutdown.grace_s,
         load_timeout_s=settings.engines.load_timeout_s,
         step_timeout_s=settings.engines.step_timeout_s,

@@ -46,6 +46,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint: str | None = None
     device: str | None = None
     error: StoredError | None = None
+    waiting_for_room: bool = False
     queue: Queue | None = None
 
 

@@ -82,4 +82,5 @@ def _fingerprint(source: ModelSource, finding: Finding, digest: Digest) -> Finge
         parameters=sum(entry.parameters for entry in finding.weights),
         prediction_type=finding.prediction_type,
         native_size_px=finding.native_size_px,
+        memory=finding.memory,
     )

@@ -4,11 +4,13 @@ import msgspec
 
 from kernel.protocol.ids import Count, EngineId, ImageId, JobId, ModelId, Pixels
 from kernel.protocol.ingredients import ControlUse, LoraUse, ModelSource
+from kernel.protocol.memory import MemoryProfile
 from kernel.protocol.vocabulary import (
     ControlType,
     ImageFileType,
     ImageFit,
     InputKind,
+    MemoryPlan,
     ModelBase,
     ModelType,
     PromptTechnique,
@@ -34,6 +36,8 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
     prediction_type: str | None = None
     native_size_px: Pixels | None = None
     """The width and height that the checkpoint was trained at."""
+    memory: MemoryProfile | None = None
+    """What its need of memory is computed from; None where the headers do not tell."""
 
 
 class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +78,7 @@ class EngineLoad(msgspec.Struct, frozen=True, kw_only=True):
     device: str = "auto"
     dtype: Variant | None = None
     max_batch: int | None = None
+    plan: MemoryPlan = MemoryPlan.FAST
 
 
 class JobRequest(msgspec.Struct, frozen=True, kw_only=True):

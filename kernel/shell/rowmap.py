@@ -21,7 +21,8 @@ def to_json(value: object) -> str:
 
 
 def model_bindings(row: ModelRow) -> Bindings:
-    return asdict(row) | {"tags": to_json(row.tags), "trigger_words": to_json(row.trigger_words)}
+    words = {"tags": to_json(row.tags), "trigger_words": to_json(row.trigger_words)}
+    return asdict(row) | words | {"memory": None if row.memory is None else to_json(row.memory)}
 
 
 def engine_bindings(row: EngineRow) -> Bindings:
@@ -36,6 +37,7 @@ def engine_bindings(row: EngineRow) -> Bindings:
         "memory_bytes": row.memory_bytes,
         "created_at_ms": row.created_at_ms,
         "started_at_ms": row.started_at_ms,
+        "waits_since_ms": row.waits_since_ms,
     }
 
 
@@ -57,7 +59,7 @@ def _decoded(columns: list[str], row: SqlRow, json_columns: frozenset[str]) -> d
 
 def model_row(row: SqlRow) -> ModelRow:
     """Raises: msgspec.ValidationError, if the database holds something that this version does not know."""
-    values = _decoded(_MODEL_COLUMNS, row, frozenset({"tags", "trigger_words"}))
+    values = _decoded(_MODEL_COLUMNS, row, frozenset({"tags", "trigger_words", "memory"}))
     return msgspec.convert(values, ModelRow)
 
 
