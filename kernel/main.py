@@ -8,6 +8,8 @@ The last four are sysexits(3).
 import argparse
 import os
 import sys
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -17,9 +19,12 @@ import zmq
 
 from conf.load import load
 from conf.settings import Settings
+from conf.tokens import read_tokens
 from kernel.core.broker import Broker
 from kernel.core.ports import Limits
+from kernel.core.rows import ModelRow
 from kernel.protocol.errors import AlreadyRunning, BadConfiguration, DatabaseUnusable
+from kernel.protocol.join import FetchTerms
 from kernel.protocol.rendezvous import back_endpoint, front_endpoint
 from kernel.protocol.version import VERSION
 from kernel.shell import clock, journal
@@ -34,6 +39,7 @@ from kernel.shell.keys import ensure_all
 from kernel.shell.launcher import SubprocessLauncher
 from kernel.shell.lock import FolderLock
 from kernel.shell.loop import Loop
+from kernel.shell.model_files import prepare_models
 from kernel.shell.outbox import Outbox
 from kernel.shell.recall import Recall
 from kernel.shell.signals import SignalPipe
@@ -42,6 +48,9 @@ from kernel.shell.store import Store
 
 FRONT: Final = "front"
 BUS_LOCK: Final = "bus.lock"
+HUB_VARIABLE: Final = "HF_ENDPOINT"
+"""By which the tools of the Hugging Face hub are told of a mirror."""
+PUBLIC_HUB: Final = "https://huggingface.co"
 EVERYWHERE: Final = ("*", "0.0.0.0", "[::]")
 EXIT_DATABASE: Final = 65
 EXIT_TAKEN: Final = 69
@@ -81,8 +90,6 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
     Raises: BadConfiguration, AlreadyRunning, DatabaseUnusable, apsw.Error.
     """
-    if settings.models.allow_pickle:
-        raise BadConfiguration("models.allow_pickle: pickles cannot be converted yet: leave it at false")
     with ExitStack() as stack:
         stack.callback(FolderLock(settings.database.folder).release)
         store = Store(settings.database_file)
@@ -99,8 +106,9 @@ def build(
     Raises: BadConfiguration.
     """
     epoch = store.next_epoch()
-    broker = Broker(recall.snapshot(epoch), limits_of(settings, options), clock.RandomFresh(), clock.now())
-    files = _open_files(settings, store.installation(), recall.kept_files())
+    snapshot = recall.snapshot(epoch)
+    broker = Broker(snapshot, limits_of(settings, options), clock.RandomFresh(), clock.now())
+    files = _open_files(settings, store.installation(), recall.kept_files(), snapshot.models)
     stack.callback(files.close)
     front, back, gate, terms = _open_bus(settings, options, stack)
     launcher = SubprocessLauncher(settings.database.folder / "logs")
@@ -131,12 +139,19 @@ def build(
     return Loop(broker, store, recall, sources, effects, clock.now, Devices().read)
 
 
-def _open_files(settings: Settings, installation: int, kept: set[str]) -> FileThread:
+def _open_files(
+    settings: Settings, installation: int, kept: set[str], models: Sequence[ModelRow]
+) -> FileThread:
     """The folders of files, without what a former life left half-done in them."""
-    folders = {"images": settings.images.folder, "blobs": settings.blobs.folder}
+    folders = {
+        "images": settings.images.folder,
+        "blobs": settings.blobs.folder,
+        "models": settings.models.folder,
+    }
     for folder in folders.values():
         claim_folder(folder, installation)
     sweep(settings.images.folder, kept)
+    prepare_models(settings.models.folder, models, time.time())
     return FileThread(folders)
 
 
@@ -162,6 +177,7 @@ def _open_bus(
         remote_endpoint=back.endpoints[-1],
         server_public_key=server_public.decode(),
         file_roots=tuple(map(str, settings.models.file_roots)),
+        fetch=fetch_terms(settings, os.environ),
         is_fake=options.fake_engines,
         manager_pid=os.getpid(),
     )
@@ -182,6 +198,23 @@ def _reachable(endpoint: str) -> str:
     return endpoint
 
 
+def fetch_terms(settings: Settings, environ: Mapping[str, str]) -> FetchTerms:
+    """What fetch workers may do.
+
+    Raises: BadConfiguration, if a token cannot be read.
+    """
+    models = settings.models
+    return FetchTerms(
+        folder=str(models.folder),
+        max_bytes=models.max_size_bytes,
+        min_free_bytes=settings.images.min_free_bytes,
+        allow_hosts=models.allow_hosts,
+        tokens=read_tokens(models.tokens, environ),
+        allow_pickle=models.allow_pickle,
+        hub=(models.hub or environ.get(HUB_VARIABLE) or PUBLIC_HUB).rstrip("/"),
+    )
+
+
 def limits_of(settings: Settings, options: argparse.Namespace) -> Limits:
     """The part of the configuration that the core decides by."""
     return Limits(
@@ -197,6 +230,7 @@ def limits_of(settings: Settings, options: argparse.Namespace) -> Limits:
         expire_after_s=settings.images.expire_after_s,
         delete_after_downloads=settings.images.delete_after_downloads,
         min_free_bytes=settings.images.min_free_bytes,
+        max_downloads=settings.models.max_downloads,
         with_api=options.with_api,
     )
 

@@ -27,6 +27,21 @@ class DropModel:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepModel:
+    """A whole model's row, with the name under which its files are to be kept: the trash gives that back."""
+
+    row: ModelRow
+
+
+@dataclass(frozen=True, slots=True)
+class TrashModel:
+    """Something below the models folder that no model needs any more: to the trash with it."""
+
+    file_name: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class SaveEngine:
     row: EngineRow
 
@@ -114,6 +129,8 @@ class ForgetOld:
 Save = (
     SaveModel
     | DropModel
+    | KeepModel
+    | TrashModel
     | SaveEngine
     | DropEngine
     | AddJob
@@ -234,6 +251,14 @@ class ForgetPicture:
 
 
 @dataclass(frozen=True, slots=True)
+class MoveModel:
+    """Move a model that was gathered to its place below the models folder, durably, then say ModelMoved."""
+
+    model_id: ModelId
+    file_name: str
+
+
+@dataclass(frozen=True, slots=True)
 class TakeStock:
     """Look at the disk and at what expires, then say StockTaken."""
 
@@ -273,6 +298,7 @@ Effect = (
     | StorePicture
     | StoreAgain
     | ForgetPicture
+    | MoveModel
     | TakeStock
     | LaunchCompanion
     | TerminateCompanion

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from kernel.core import fetching, record
+from kernel.core import fetching, keeping, record
 from kernel.core.rows import ModelRow
 from kernel.core.world import World
 from kernel.protocol import client
@@ -12,7 +12,7 @@ from kernel.protocol.vocabulary import ModelState, Phase
 
 
 def register(world: World, ask: client.RegisterModel) -> client.SingleReply:
-    """Register a model and have it inspected; the same recipe again is the model that is there.
+    """Register a model and have it fetched; the same recipe again is the model that is there.
 
     Raises: ShuttingDown, DiskFull.
     """
@@ -38,7 +38,7 @@ def register(world: World, ask: client.RegisterModel) -> client.SingleReply:
         created_at_ms=world.now.unix_ms,
     )
     record.add_model(world, row)
-    _inspect(world, row.model_id)
+    _fetch(world, row.model_id)
     return client.ModelAccepted(model_id=row.model_id, status=row.status)
 
 
@@ -52,22 +52,24 @@ def _is_same_recipe(row: ModelRow, ask: client.RegisterModel) -> bool:
 
 
 def retry(world: World, ask: client.RetryModel) -> client.SingleReply:
-    """Inspect a model again.
+    """Fetch a model again, with what is there of it.
 
-    Raises: ModelNotFound; IllegalMove, if the model is not in error; ShuttingDown.
+    Raises: ModelNotFound; IllegalMove, if the model is not in error; ShuttingDown; DiskFull.
     """
     row = _model(world, ask.model_id)
     if world.phase is not Phase.RUNNING:
         raise ShuttingDown
+    if world.is_disk_low:
+        raise DiskFull
     if row.status is not ModelState.ERROR:
         raise IllegalMove(f"the model is {row.status.value}: only one in error can be tried again")
     record.move_model(world, replace(row, error_code=None, error=None), ModelState.DOWNLOADING)
-    _inspect(world, row.model_id)
+    _fetch(world, row.model_id)
     return client.ModelAccepted(model_id=row.model_id, status=ModelState.DOWNLOADING, created=False)
 
 
 def delete(world: World, ask: client.DeleteModel) -> client.SingleReply:
-    """Forget a model.
+    """Forget a model: first its row, then what was gathered for it, and with `files` what is kept of it.
 
     Raises: ModelNotFound; ModelInUse, naming the engines that use it.
     """
@@ -77,6 +79,8 @@ def delete(world: World, ask: client.DeleteModel) -> client.SingleReply:
         names = ", ".join(f"{u.name} ({u.engine_id})" if u.name else u.engine_id for u in users)
         raise ModelInUse(f"the model is used by {names}: delete these engines first")
     record.drop_model(world, row)
+    keeping.trash(world, row, files=ask.files)
+    fetching.abandon(world, row)
     return client.Done()
 
 
@@ -86,6 +90,6 @@ def _model(world: World, model_id: ModelId) -> ModelRow:
     return row
 
 
-def _inspect(world: World, model_id: ModelId) -> None:
+def _fetch(world: World, model_id: ModelId) -> None:
     world.models_to_inspect[model_id] = 0
     fetching.tend(world)

@@ -9,13 +9,15 @@ carries out the actions (saves first, in one transaction, then the effects) and 
 
 from typing import assert_never
 
-from kernel.core import actions, asks, deadlines, departures, life, pictures, reports, stock
+from kernel.core import actions, asks, deadlines, departures, fetching, life, pictures, reports, stock
 from kernel.core.actions import Action
 from kernel.core.events import (
     Asked,
     CompanionExited,
     DeadlinePassed,
     Event,
+    ModelMoved,
+    ModelNotMoved,
     Now,
     PeerLost,
     PictureNotStored,
@@ -72,6 +74,10 @@ class Broker:
                 pictures.stored(world, image_id)
             case PictureNotStored(image_id, reason):
                 pictures.not_stored(world, image_id, reason)
+            case ModelMoved(model_id):
+                fetching.moved(world, model_id)
+            case ModelNotMoved(model_id, reason):
+                fetching.not_moved(world, model_id, reason)
             case DeadlinePassed():
                 deadlines.passed(world)
             case WorkerExited(worker_id, status, last_words):

@@ -34,5 +34,6 @@ class Limits:
     expire_after_s: float | None = 604_800.0
     delete_after_downloads: int | None = None
     min_free_bytes: int = 1 << 30
+    max_downloads: int = 2
     with_api: bool = False
     """Run the API as a companion process, and start it again when it dies."""

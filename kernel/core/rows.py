@@ -38,6 +38,11 @@ class ModelRow:
     parameters: int | None = None
     prediction_type: str | None = None
     native_size_px: int | None = None
+    found_words: tuple[str, ...] = ()
+    """The trigger words that the model's own metadata names; those that a person gave go before them."""
+    stored: str | None = None
+    """Its name below the models folder; None for a model that is used where it lies."""
+    revision: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from kernel.protocol import worker as wire
 from kernel.protocol.errors import NotPermitted
 from kernel.protocol.ids import EngineId, ModelId
 from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.sources import stored_uri
 from kernel.protocol.specs import EngineLoad
 from kernel.protocol.vocabulary import WorkerRole
 
@@ -105,7 +106,7 @@ def model_source(world: World, model_id: ModelId) -> ModelSource:
     return ModelSource(
         model_id=row.model_id,
         name=row.name,
-        uri=row.uri,
+        uri=row.uri if row.stored is None else stored_uri(row.stored),
         model_type=row.model_type,
         model_base=row.model_base,
         variant=row.variant,

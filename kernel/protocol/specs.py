@@ -33,7 +33,11 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
     parameters: Count
     prediction_type: str | None = None
     native_size_px: Pixels | None = None
-    """The width and height that the checkpoint was trained at."""
+    """The width and height that the checkpoint was trained at, or that a background remover takes."""
+    trigger_words: tuple[str, ...] = ()
+    """The words that call it, as its own metadata says."""
+    control_type: ControlType | None = None
+    """Of a ControlNet: the maps that it was trained on, as far as its metadata or its name tells."""
 
 
 class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):

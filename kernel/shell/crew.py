@@ -9,7 +9,7 @@ from kernel.core import actions
 from kernel.core.events import WorkerExited
 from kernel.protocol import client, codec, worker
 from kernel.protocol.ids import Epoch, WorkerId
-from kernel.protocol.join import Join
+from kernel.protocol.join import FetchTerms, Join
 from kernel.protocol.vocabulary import WorkerRole
 from kernel.shell.bus import Gate, Router
 from kernel.shell.ports import Launcher
@@ -27,6 +27,7 @@ class JoinTerms:
     """Where workers of other hosts connect; the local one, if the Manager listens nowhere else."""
     server_public_key: str
     file_roots: tuple[str, ...]
+    fetch: FetchTerms
     is_fake: bool
     manager_pid: int
 
@@ -57,6 +58,7 @@ class Crew:
     def launch(self, action: actions.LaunchWorker) -> WorkerExited | None:
         """Start a worker's process. Returns its exit, if it cannot even be started."""
         public, secret = self._admit(action.worker_id, action.role)
+        is_fetch = action.role is WorkerRole.FETCH
         join = Join(
             role=action.role,
             worker_id=action.worker_id,
@@ -65,7 +67,8 @@ class Crew:
             public_key=public,
             secret_key=secret,
             token=action.token,
-            file_roots=self._terms.file_roots,
+            file_roots=self._terms.file_roots if is_fetch else self._engine_roots,
+            fetch=self._terms.fetch if is_fetch else None,
             is_fake=self._terms.is_fake,
             manager_pid=self._terms.manager_pid,
         )
@@ -93,6 +96,11 @@ class Crew:
         self._gate.allow(BACK, public, worker_id)
         self._roles[worker_id] = role
         return public.decode(), secret.decode()
+
+    @property
+    def _engine_roots(self) -> tuple[str, ...]:
+        """An engine also opens what was downloaded; what a person registers must not lie there."""
+        return (*self._terms.file_roots, self._terms.fetch.folder)
 
     def forget(self, worker_id: WorkerId) -> None:
         """Revoke a worker's key."""

@@ -15,6 +15,7 @@ from kernel.protocol.specs import JobOrder, PictureOrder
 from kernel.shell import journal
 from kernel.shell.crew import Crew
 from kernel.shell.files import FileThread, Picture
+from kernel.shell.model_files import Move
 from kernel.shell.outbox import Outbox
 from kernel.shell.recall import Recall
 
@@ -66,6 +67,8 @@ class Effects:
                 self.files.store(self._pictures[image_id])
             case actions.ForgetPicture(image_id):
                 self._pictures.pop(image_id, None)
+            case actions.MoveModel(model_id, file_name):
+                self.files.move_model(Move(model_id, file_name))
             case actions.TakeStock():
                 self._take_stock()
             case actions.Exit(code):

@@ -1,4 +1,4 @@
-"""Image files, written and removed by a thread of their own, so that the broker never waits for a disk."""
+"""Files, written, moved and removed by a thread of their own, so that the broker never waits for a disk."""
 
 import hashlib
 import os
@@ -11,10 +11,11 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Final
 
-from kernel.core.events import PictureNotStored, PictureStored
+from kernel.core.events import ModelMoved, ModelNotMoved, PictureNotStored, PictureStored
 from kernel.protocol.codec import Frame
 from kernel.protocol.errors import BadConfiguration
 from kernel.protocol.ids import ImageId
+from kernel.shell.model_files import Move, move_model, remove
 
 PART_ENDING: Final = ".part"
 INSTALLATION_FILE: Final = ".spoon-installation"
@@ -39,16 +40,17 @@ class Removed:
     file_names: tuple[str, ...]
 
 
-Outcome = PictureStored | PictureNotStored | Removed
+Outcome = PictureStored | PictureNotStored | ModelMoved | ModelNotMoved | Removed
 
 
 class FileThread:
-    """Takes pictures to write and files to remove; `outcomes` fills up, and `fileno` becomes readable."""
+    """Takes pictures to write, models to move and files to remove, and does so in that very order; `outcomes`
+    fills up, and `fileno` becomes readable."""
 
     def __init__(self, folders: dict[str, Path]) -> None:
-        """`folders` exist, and have the names that the trash knows them by; `images` is one of them."""
+        """`folders` exist, and have the names that the trash knows them by: `images`, `blobs`, `models`."""
         self._folders = folders
-        self._tasks: SimpleQueue[Picture | tuple[str, ...] | None] = SimpleQueue()
+        self._tasks: SimpleQueue[Picture | Move | tuple[str, ...] | None] = SimpleQueue()
         self._outcomes: deque[Outcome] = deque()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._thread = Thread(target=self._run, name="files", daemon=True)
@@ -59,6 +61,9 @@ class FileThread:
 
     def store(self, picture: Picture) -> None:
         self._tasks.put(picture)
+
+    def move_model(self, move: Move) -> None:
+        self._tasks.put(move)
 
     def remove(self, file_names: Sequence[str]) -> None:
         self._tasks.put(tuple(file_names))
@@ -79,9 +84,17 @@ class FileThread:
 
     def _run(self) -> None:
         while (task := self._tasks.get()) is not None:
-            outcome = self._write(task) if isinstance(task, Picture) else self._remove(task)
-            self._outcomes.append(outcome)
+            self._outcomes.append(self._do(task))
             os.eventfd_write(self._wake, 1)
+
+    def _do(self, task: Picture | Move | tuple[str, ...]) -> Outcome:
+        match task:
+            case Picture():
+                return self._write(task)
+            case Move():
+                return self._move(task)
+            case file_names:
+                return self._remove(file_names)
 
     def _write(self, picture: Picture) -> Outcome:
         if hashlib.sha256(picture.data).hexdigest() != picture.sha256:
@@ -92,12 +105,19 @@ class FileThread:
             return PictureNotStored(picture.image_id, error.strerror or str(error))
         return PictureStored(picture.image_id)
 
+    def _move(self, move: Move) -> Outcome:
+        try:
+            is_there = move_model(self._folders["models"], move)
+        except OSError as error:
+            return ModelNotMoved(move.model_id, error.strerror or str(error))
+        return ModelMoved(move.model_id) if is_there else ModelNotMoved(move.model_id)
+
     def _remove(self, file_names: tuple[str, ...]) -> Outcome:
         removed = []
         for file_name in file_names:
             folder, _, name = file_name.partition("/")
             try:
-                (self._folders[folder] / name).unlink(missing_ok=True)
+                remove(self._folders[folder] / name)
             except OSError:
                 continue  # it stays in the trash, and is tried again
             removed.append(file_name)

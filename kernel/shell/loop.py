@@ -18,6 +18,7 @@ from kernel.core.actions import (
     RecordChange,
     Save,
     StorePicture,
+    TrashModel,
     TrashPicture,
 )
 from kernel.core.broker import Broker
@@ -34,7 +35,7 @@ from kernel.shell.sources import Sources
 from kernel.shell.store import Store
 
 TRASH_AT_ONCE: Final = 200
-_TRASHING: Final = frozenset({DropEngine, DropJob, EndImage, TrashPicture})
+_TRASHING: Final = frozenset({DropEngine, DropJob, EndImage, TrashModel, TrashPicture})
 
 log = logging.getLogger("manager")
 

@@ -21,7 +21,8 @@ def to_json(value: object) -> str:
 
 
 def model_bindings(row: ModelRow) -> Bindings:
-    return asdict(row) | {"tags": to_json(row.tags), "trigger_words": to_json(row.trigger_words)}
+    lists = {"tags": row.tags, "trigger_words": row.trigger_words, "found_words": row.found_words}
+    return asdict(row) | {name: to_json(words) for name, words in lists.items()}
 
 
 def engine_bindings(row: EngineRow) -> Bindings:
@@ -57,7 +58,7 @@ def _decoded(columns: list[str], row: SqlRow, json_columns: frozenset[str]) -> d
 
 def model_row(row: SqlRow) -> ModelRow:
     """Raises: msgspec.ValidationError, if the database holds something that this version does not know."""
-    values = _decoded(_MODEL_COLUMNS, row, frozenset({"tags", "trigger_words"}))
+    values = _decoded(_MODEL_COLUMNS, row, frozenset({"tags", "trigger_words", "found_words"}))
     return msgspec.convert(values, ModelRow)
 
 

@@ -105,8 +105,10 @@ class Store:
                 self._save_job(row)
             case actions.AddImage() | actions.CountDownload() | actions.EndImage() | actions.TrashPicture():
                 self._save_image(save)
-            case actions.SaveModel() | actions.DropModel() | actions.SaveEngine():
-                self._save_setup(save)
+            case actions.SaveModel() | actions.DropModel() | actions.KeepModel() | actions.TrashModel():
+                self._save_model(save)
+            case actions.SaveEngine(row):
+                self._run("save_engine", rowmap.engine_bindings(row))
             case actions.DropEngine() | actions.DropJob() | actions.ForgetOld():
                 self._drop(save)
             case _:
@@ -141,14 +143,19 @@ class Store:
             case _:
                 assert_never(save)
 
-    def _save_setup(self, save: actions.SaveModel | actions.DropModel | actions.SaveEngine) -> None:
+    def _save_model(
+        self, save: actions.SaveModel | actions.DropModel | actions.KeepModel | actions.TrashModel
+    ) -> None:
         match save:
             case actions.SaveModel(row):
                 self._run("save_model", rowmap.model_bindings(row))
+            case actions.KeepModel(row):
+                self._run("save_model", rowmap.model_bindings(row))
+                self._run("restore_file", (f"models/{row.stored}",))
             case actions.DropModel(model_id):
                 self._run("drop_model", (model_id,))
-            case actions.SaveEngine(row):
-                self._run("save_engine", rowmap.engine_bindings(row))
+            case actions.TrashModel(file_name, at_ms):
+                self._run("trash_file", (f"models/{file_name}", at_ms))
             case _:
                 assert_never(save)
 
