@@ -26,6 +26,7 @@ from kernel.core.rows import ModelRow
 from kernel.protocol.errors import AlreadyRunning, BadConfiguration, DatabaseUnusable
 from kernel.protocol.join import FetchTerms
 from kernel.protocol.rendezvous import back_endpoint, front_endpoint
+from kernel.protocol.sources import PUBLIC_HUB
 from kernel.protocol.version import VERSION
 from kernel.shell import clock, journal
 from kernel.shell.bus import Gate, Router, private_folder
@@ -50,7 +51,6 @@ FRONT: Final = "front"
 BUS_LOCK: Final = "bus.lock"
 HUB_VARIABLE: Final = "HF_ENDPOINT"
 """By which the tools of the Hugging Face hub are told of a mirror."""
-PUBLIC_HUB: Final = "https://huggingface.co"
 EVERYWHERE: Final = ("*", "0.0.0.0", "[::]")
 EXIT_DATABASE: Final = 65
 EXIT_TAKEN: Final = 69
@@ -177,9 +177,9 @@ def _open_bus(
         remote_endpoint=back.endpoints[-1],
         server_public_key=server_public.decode(),
         file_roots=tuple(map(str, settings.models.file_roots)),
-        fetch=fetch_terms(settings, os.environ),
         is_fake=options.fake_engines,
         manager_pid=os.getpid(),
+        fetch=fetch_terms(settings, os.environ),
     )
     return front, back, gate, terms
 

@@ -53,7 +53,7 @@ def openapi(table: tuple[Route, ...]) -> Json:
 def _types(table: tuple[Route, ...]) -> list[type[msgspec.Struct]]:
     found: dict[type[msgspec.Struct], None] = {Problem: None}
     for route in table:
-        for kind in (route.body, route.query, *_structs(route.ok.values())):
+        for kind in (route.body, route.form, route.query, *_structs(route.ok.values())):
             if kind is not None:
                 found[kind] = None
     return list(found)
@@ -79,6 +79,9 @@ def _operation(route: Route, components: Mapping[str, Json]) -> Json:
     }
     if route.body is not None:
         content = {"application/json": {"schema": _reference(route.body)}}
+        operation["requestBody"] = {"required": True, "content": content}
+    if route.form is not None:
+        content = {"multipart/form-data": {"schema": _reference(route.form)}}
         operation["requestBody"] = {"required": True, "content": content}
     return operation
 

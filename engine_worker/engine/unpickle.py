@@ -1,7 +1,7 @@
-"""`python -m engine_worker.engine.unpickle IN OUT BYTES`: the tensors of a pickle as safetensors, no more of it.
+"""`python -m engine_worker.engine.unpickle IN OUT BYTES`: the tensors of a pickle, as safetensors.
 
-Run in a process of its own that may have so many bytes of memory. torch reads tensors and plain containers only
-(weights_only); whatever else the pickle asks for ends the process with a sentence on stderr and exit code 3.
+Run in a process of its own that may have so many bytes of memory. torch reads tensors and plain containers
+only (weights_only); whatever else the pickle asks for ends the process with a sentence and exit code 3.
 """
 
 import pickle

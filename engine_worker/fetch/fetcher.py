@@ -1,4 +1,4 @@
-"""From a source to a model that is known: gathered, converted if need be, inspected, and laid out for the Manager."""
+"""From a source to a model that is known: gathered, converted if need be, inspected, and laid out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

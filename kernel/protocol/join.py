@@ -6,6 +6,7 @@ import msgspec
 
 from kernel.protocol.errors import BadConfiguration
 from kernel.protocol.ids import WorkerId
+from kernel.protocol.sources import PUBLIC_HUB
 from kernel.protocol.vocabulary import WorkerRole
 
 JOIN_FD_OPTION: Final = "--join-fd"
@@ -27,7 +28,7 @@ class FetchTerms(msgspec.Struct, frozen=True, kw_only=True):
     tokens: dict[str, str] = {}
     """By host, `name` or `name:port`: what to say there and nowhere else."""
     allow_pickle: bool = False
-    hub: str = "https://huggingface.co"
+    hub: str = PUBLIC_HUB
 
     def __repr__(self) -> str:
         return f"FetchTerms(folder={self.folder!r}, hub={self.hub!r}, <tokens for {sorted(self.tokens)}>)"

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from kernel.protocol.ids import ModelId
 
+PUBLIC_HUB: Final = "https://huggingface.co"
 HUB_SCHEME: Final = "hf://"
 UPLOAD_SCHEME: Final = "upload:"
 STORED_SCHEME: Final = "stored:"

@@ -27,9 +27,10 @@ class JoinTerms:
     """Where workers of other hosts connect; the local one, if the Manager listens nowhere else."""
     server_public_key: str
     file_roots: tuple[str, ...]
-    fetch: FetchTerms
     is_fake: bool
     manager_pid: int
+    fetch: FetchTerms | None = None
+    """For fetch workers; None: they may only look at local files."""
 
 
 class Crew:
@@ -100,7 +101,8 @@ class Crew:
     @property
     def _engine_roots(self) -> tuple[str, ...]:
         """An engine also opens what was downloaded; what a person registers must not lie there."""
-        return (*self._terms.file_roots, self._terms.fetch.folder)
+        kept = () if self._terms.fetch is None else (self._terms.fetch.folder,)
+        return (*self._terms.file_roots, *kept)
 
     def forget(self, worker_id: WorkerId) -> None:
         """Revoke a worker's key."""

@@ -117,7 +117,10 @@ class FileThread:
         for file_name in file_names:
             folder, _, name = file_name.partition("/")
             try:
-                remove(self._folders[folder] / name)
+                if folder == "models":
+                    remove(self._folders[folder] / name)
+                else:
+                    (self._folders[folder] / name).unlink(missing_ok=True)
             except OSError:
                 continue  # it stays in the trash, and is tried again
             removed.append(file_name)

@@ -6,12 +6,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine_worker.fetch.inspection import inspect
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.ids import ModelId
 from kernel.protocol.ingredients import ModelSource
 from kernel.protocol.specs import Fingerprint
 from kernel.protocol.vocabulary import ModelBase, ModelType, Variant
+from tests.unit.worker.inspecting import inspect
 from tests.unit.worker.model_files import (
     SMALL_SD,
     SMALL_SDXL,
