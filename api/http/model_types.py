@@ -34,8 +34,8 @@ LATER_TYPES: Final = frozenset({"ipadapter", "upscaler"})
 class ModelInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A model to register.
 
-    `path` is an https:// or http:// address, hf://owner/repo[@revision][/file], or a file:// address below one
-    of the allowed roots. Left out, `name` is the id of a repository on the Hugging Face hub.
+    `path` is an https:// or http:// address, hf://owner/repo[@revision][/file], or a file:// address below
+    one of the allowed roots. Left out, `name` is the id of a repository on the Hugging Face hub.
     """
 
     name: Name

@@ -87,7 +87,9 @@ def running() -> Iterator[FakeApi]:
                 parts.path,
                 dict(parse_qsl(parts.query)),
                 headers,
-                json.loads(body) if body else None,
+                json.loads(body)
+                if body and headers.get("content-type") == "application/json"
+                else body or None,
             )
             answer = fake.answer(asked)
             payload = answer.payload()
