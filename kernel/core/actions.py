@@ -27,8 +27,8 @@ class DropModel:
 
 
 @dataclass(frozen=True, slots=True)
-class KeepModel:
-    """A whole model's row, with the name under which its files are to be kept: the trash gives that back."""
+class NoteModel:
+    """A model's row changes, but not its state. The files that it names are taken out of the trash."""
 
     row: ModelRow
 
@@ -129,7 +129,7 @@ class ForgetOld:
 Save = (
     SaveModel
     | DropModel
-    | KeepModel
+    | NoteModel
     | TrashModel
     | SaveEngine
     | DropEngine

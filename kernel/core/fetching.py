@@ -141,6 +141,7 @@ def not_moved(world: World, model_id: ModelId, reason: str | None) -> None:
     if reason is not None:
         give_up(world, row, DownloadFailed.code, f"the model cannot be kept: {reason}")
         return
+    world.act(actions.NoteModel(row))
     world.models_to_inspect[model_id] = 0
     tend(world)
 

@@ -15,7 +15,7 @@ def keep(world: World, row: ModelRow) -> None:
     """Have a whole model moved to the place that its row names; a removal of the same is taken back."""
     assert row.stored is not None
     world.models[row.model_id] = row
-    world.act(actions.KeepModel(row))
+    world.act(actions.NoteModel(row))
     world.act(actions.MoveModel(row.model_id, row.stored))
 
 

@@ -105,7 +105,7 @@ class Store:
                 self._save_job(row)
             case actions.AddImage() | actions.CountDownload() | actions.EndImage() | actions.TrashPicture():
                 self._save_image(save)
-            case actions.SaveModel() | actions.DropModel() | actions.KeepModel() | actions.TrashModel():
+            case actions.SaveModel() | actions.DropModel() | actions.NoteModel() | actions.TrashModel():
                 self._save_model(save)
             case actions.SaveEngine(row):
                 self._run("save_engine", rowmap.engine_bindings(row))
@@ -144,14 +144,15 @@ class Store:
                 assert_never(save)
 
     def _save_model(
-        self, save: actions.SaveModel | actions.DropModel | actions.KeepModel | actions.TrashModel
+        self, save: actions.SaveModel | actions.DropModel | actions.NoteModel | actions.TrashModel
     ) -> None:
         match save:
             case actions.SaveModel(row):
                 self._run("save_model", rowmap.model_bindings(row))
-            case actions.KeepModel(row):
+            case actions.NoteModel(row):
                 self._run("save_model", rowmap.model_bindings(row))
-                self._run("restore_file", (f"models/{row.stored}",))
+                if row.stored is not None:
+                    self._run("restore_file", (f"models/{row.stored}",))
             case actions.DropModel(model_id):
                 self._run("drop_model", (model_id,))
             case actions.TrashModel(file_name, at_ms):
