@@ -99,12 +99,12 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
 
     def _receive(self, uploads: UploadLimits) -> None:
         """The guard looks before the body comes, not after: no foreign page may fill the disk."""
+        self.adj = copy(self.adj)
+        self.adj.max_request_body_size = uploads.max_body_bytes + 1
         self.guard.check("POST", self.headers.get("HOST", ""), self.headers.get("ORIGIN"))
         length = None if self.chunked else self.content_length
         self._receiving = _Receiving(Receiver(uploads, self.headers.get("CONTENT_TYPE"), length))
         self.body_rcv.buf = self._receiving
-        self.adj = copy(self.adj)
-        self.adj.max_request_body_size = uploads.max_body_bytes + 1
 
     def _refuse(self, error: SpoonError) -> None:
         if self.error is None:

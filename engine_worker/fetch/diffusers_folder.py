@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from engine_worker.fetch.diffusers_index import read_index
+from engine_worker.fetch.diffusers_index import INDEX_FILE, read_index
 from engine_worker.fetch.families import base_of_text_width
 from engine_worker.fetch.finding import Finding, believable_size_px
 from engine_worker.fetch.model_folder import ModelFolder
@@ -48,6 +48,8 @@ def describe_folder(folder: ModelFolder, variant: Variant | None) -> Finding:
 
     Raises: ModelUnreadable, if anything in it is missing, damaged, or not known here.
     """
+    if folder.file(INDEX_FILE) is None and (part := _lone_weights(folder)) is not None:
+        raise ModelUnreadable(f"{folder.path.name} holds one part of a model: register its file {part}")
     base = read_index(folder)
     unet = folder.read_json(_UNetConfig, "unet", "config.json")
     _check_unet(unet)
@@ -60,6 +62,12 @@ def describe_folder(folder: ModelFolder, variant: Variant | None) -> Finding:
         prediction_type=scheduler.prediction_type,
         native_size_px=_native_size_px(unet),
     )
+
+
+def _lone_weights(folder: ModelFolder) -> str | None:
+    """The file to register instead, where a folder holds a VAE or a ControlNet alone."""
+    names = [f"diffusion_pytorch_model{infix}.safetensors" for infix in ("", ".fp16")]
+    return next((name for name in names if folder.file(name) is not None), None)
 
 
 def _check_unet(config: _UNetConfig) -> None:

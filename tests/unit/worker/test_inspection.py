@@ -226,14 +226,6 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
     assert "neither a .safetensors file nor a diffusers folder" in refused(source_of(path), tmp_path)
 
 
-def test_an_onnx_file_removes_backgrounds(tmp_path: Path) -> None:
-    path = tmp_path / "model.onnx"
-    path.write_bytes(b"\x08\x07")
-    found = look_at(path, ModelType.BACKGROUND)
-    assert (found.model_type, found.memory_bytes, found.size_bytes) == (ModelType.BACKGROUND, 2, 2)
-    assert "type background" in refused(source_of(path), tmp_path)
-
-
 def test_the_progress_ends_with_all_bytes(tmp_path: Path) -> None:
     path = one_file(tmp_path, {**SMALL_SD, "cond_stage_model.transformer.big": (3 << 20,)})
     moves: list[tuple[int, int]] = []
