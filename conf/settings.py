@@ -62,6 +62,8 @@ class Models(Struct, frozen=True, kw_only=True):
     """`host=env:NAME` or `host=file:PATH`: conf/tokens.py reads them."""
     hub: Annotated[str, Meta(pattern=r"^https?://[^/?#@\s]+$")] | None = None
     """Another hub than huggingface.co; None: HF_ENDPOINT, or that."""
+    detectors_folder: Path | None = None
+    """Where the detectors of control maps lie; None: the folder `detectors` below models.folder."""
 
 
 class Engines(Struct, frozen=True, kw_only=True):
@@ -103,6 +105,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     def bus_folder(self) -> Path:
         """The private folder of sockets and keys."""
         return self.bus.folder or self.database.folder / "bus"
+
+    @property
+    def detectors_folder(self) -> Path:
+        """Where the detectors of control maps lie, each in a folder of its own name."""
+        return self.models.detectors_folder or self.models.folder / "detectors"
 
     @property
     def database_file(self) -> Path:

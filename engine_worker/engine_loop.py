@@ -7,11 +7,12 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
-from engine_worker.engine.port import Emit, Engine, Outcome
+from engine_worker.engine.port import Emit, Engine, Failed, Outcome
 from engine_worker.files import resolve
 from engine_worker.session.actions import Admit, Cancel, Exit, Inspect, Load, Task
 from engine_worker.shell import Inbox
-from kernel.protocol.errors import SpoonError
+from kernel.protocol.errors import ModelUnreadable, SpoonError
+from kernel.protocol.ingredients import ModelSource
 from kernel.protocol.specs import EngineLoad
 from kernel.protocol.worker import EngineFailed, EngineReady
 
@@ -62,7 +63,28 @@ class EngineLoop:
         if isinstance(task, Load):
             self._load(task.load)
         elif self._engine is not None:
-            _do_with(self._engine, task)
+            self._do_with(self._engine, task)
+
+    def _do_with(self, engine: Engine, task: Admit | Cancel | Inspect) -> None:
+        match task:
+            case Admit():
+                self._admit(engine, task)
+            case Cancel():
+                engine.cancel(task.job_id)
+            case Inspect():
+                """The session of an engine worker never asks for this."""
+            case _:
+                assert_never(task)
+
+    def _admit(self, engine: Engine, task: Admit) -> None:
+        order = task.order
+        try:
+            if self._roots is not None:
+                order = replace(order, models=_confine_all(order.models, self._roots))
+        except ModelUnreadable as error:
+            self._report(Failed(order.job_id, error.code, error.detail))
+            return
+        engine.admit(order, task.inputs)
 
     def _load(self, load: EngineLoad) -> None:
         try:
@@ -88,21 +110,14 @@ class EngineLoop:
 
 
 def _confine(load: EngineLoad, roots: Sequence[Path]) -> EngineLoad:
-    """The same order with an address that was found to lead to nowhere but the roots of this host.
+    """The same order with addresses that were found to lead to nowhere but the roots of this host.
 
-    Raises: ModelUnreadable, if it leads elsewhere.
+    Raises: ModelUnreadable, if one of them leads elsewhere.
     """
-    path = resolve(load.checkpoint.uri, roots)
-    return replace(load, checkpoint=replace(load.checkpoint, uri=path.as_uri()))
+    (checkpoint,) = _confine_all((load.checkpoint,), roots)
+    return replace(load, checkpoint=checkpoint, models=_confine_all(load.models, roots))
 
 
-def _do_with(engine: Engine, task: Admit | Cancel | Inspect) -> None:
-    match task:
-        case Admit():
-            engine.admit(task.order)
-        case Cancel():
-            engine.cancel(task.job_id)
-        case Inspect():
-            """The session of an engine worker never asks for this."""
-        case _:
-            assert_never(task)
+def _confine_all(models: Sequence[ModelSource], roots: Sequence[Path]) -> tuple[ModelSource, ...]:
+    """Raises: ModelUnreadable, if one of the addresses leads out of the roots."""
+    return tuple(replace(model, uri=resolve(model.uri, roots).as_uri()) for model in models)

@@ -20,6 +20,7 @@ import zmq
 from conf.load import load
 from conf.settings import Settings
 from conf.tokens import read_tokens
+from kernel.core.actions import Folder
 from kernel.core.broker import Broker
 from kernel.core.ports import Limits
 from kernel.core.rows import ModelRow
@@ -35,13 +36,15 @@ from kernel.shell.crew import BACK, Crew, JoinTerms
 from kernel.shell.decode import BackDoor, FrontDoor
 from kernel.shell.devices import Devices
 from kernel.shell.effects import Effects
-from kernel.shell.files import FileThread, claim_folder, sweep
+from kernel.shell.file_thread import FileThread
+from kernel.shell.files import claim_folder, sweep
 from kernel.shell.keys import ensure_all
 from kernel.shell.launcher import SubprocessLauncher
 from kernel.shell.lock import FolderLock
 from kernel.shell.loop import Loop
 from kernel.shell.model_files import prepare_models
 from kernel.shell.outbox import Outbox
+from kernel.shell.quiet import put_off_full_collections
 from kernel.shell.recall import Recall
 from kernel.shell.signals import SignalPipe
 from kernel.shell.sources import Sources
@@ -95,7 +98,9 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         store = Store(settings.database_file)
         stack.callback(store.close)
         recall = Recall(store.connection, settings.images.disk_quota_bytes)
-        return build(settings, options, store, recall, stack).run()
+        loop = build(settings, options, store, recall, stack)
+        put_off_full_collections()
+        return loop.run()
 
 
 def build(
@@ -134,23 +139,24 @@ def build(
         files=files,
         recall=recall,
         companion=ApiProcess(launcher, options.config),
-        images_folder=settings.images.folder,
+        folders=(settings.images.folder, settings.blobs.folder),
     )
     return Loop(broker, store, recall, sources, effects, clock.now, Devices().read)
 
 
 def _open_files(
-    settings: Settings, installation: int, kept: set[str], models: Sequence[ModelRow]
+    settings: Settings, installation: int, kept: dict[Folder, set[str]], models: Sequence[ModelRow]
 ) -> FileThread:
     """The folders of files, without what a former life left half-done in them."""
     folders = {
-        "images": settings.images.folder,
-        "blobs": settings.blobs.folder,
-        "models": settings.models.folder,
+        Folder.IMAGES: settings.images.folder,
+        Folder.BLOBS: settings.blobs.folder,
+        Folder.MODELS: settings.models.folder,
     }
-    for folder in folders.values():
-        claim_folder(folder, installation)
-    sweep(settings.images.folder, kept)
+    for path in folders.values():
+        claim_folder(path, installation)
+    for name, names in kept.items():
+        sweep(folders[name], names)
     prepare_models(settings.models.folder, models, time.time())
     return FileThread(folders)
 
@@ -180,6 +186,7 @@ def _open_bus(
         is_fake=options.fake_engines,
         manager_pid=os.getpid(),
         fetch=fetch_terms(settings, os.environ),
+        detectors_folder=str(settings.detectors_folder),
     )
     return front, back, gate, terms
 
@@ -229,6 +236,8 @@ def limits_of(settings: Settings, options: argparse.Namespace) -> Limits:
         step_timeout_s=settings.engines.step_timeout_s,
         expire_after_s=settings.images.expire_after_s,
         delete_after_downloads=settings.images.delete_after_downloads,
+        blobs_expire_after_s=settings.blobs.expire_after_s,
+        max_input_bytes=settings.server.max_body_bytes,
         min_free_bytes=settings.images.min_free_bytes,
         max_downloads=settings.models.max_downloads,
         with_api=options.with_api,

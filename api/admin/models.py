@@ -16,7 +16,7 @@ from api.admin.invocation import Invocation
 from api.admin.options import WordChoice, all_option, json_option, limit_option
 from api.admin.output import beginning, print_json, print_table, print_thing, size
 from api.admin.resources import Model, find_model, list_items
-from kernel.protocol.vocabulary import ModelBase, ModelState, ModelType, Variant
+from kernel.protocol.vocabulary import ControlType, ModelBase, ModelState, ModelType, Variant
 
 if TYPE_CHECKING:
     from api.admin.rest import Rest
@@ -38,6 +38,7 @@ class ModelInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tags: tuple[str, ...] = ()
     sha256: str | None = None
     trigger_words: tuple[str, ...] = ()
+    control_type: str | None = None
 
 
 @click.group()
@@ -111,6 +112,9 @@ def show(invocation: Invocation, model: str, as_json: bool) -> None:
 @click.option(
     "--trigger-word", "trigger_words", multiple=True, help="A word that calls it; can be given again."
 )
+@click.option(
+    "--control-type", type=WordChoice(ControlType), help="The maps that a ControlNet was trained on."
+)
 @click.option("--upload", "is_upload", is_flag=True, help="Send the file to the server.")
 @click.option(
     "--wait", "is_waiting", is_flag=True, help="Wait until it is ready, with a bar that shows how far it is."
@@ -147,6 +151,7 @@ def add(
       spoon models add ./fur.safetensors --type lora --upload
       spoon models add ~/weights/dreams-xl --type checkpoint --base sdxl --name dreams-xl
       spoon models add file:///srv/weights/dreams.safetensors --type checkpoint --tag portraits
+      spoon models add ./poses.safetensors --type controlnet --control-type openpose
     """
     from api.admin.rest import read
 

@@ -1,11 +1,14 @@
 """A job's progress on the terminal until it ends."""
 
 import sys
+from functools import partial
+from pathlib import Path
 from typing import Final, TextIO
 
 import click
 
-from api.admin.events import Follower
+from api.admin.downloads import save_preview
+from api.admin.events import Follower, Preview
 from api.admin.exits import AwaitedFailed, Detached
 from api.admin.output import printable
 from api.admin.resources import Job, Progress
@@ -45,15 +48,16 @@ class Bar:
             print(file=self._stream, flush=True)
 
 
-def follow(rest: Rest, job_id: str, is_watched: bool) -> bytes:
+def follow(rest: Rest, job_id: str, is_watched: bool, preview_to: Path | None = None) -> bytes:
     """The ended job, as the server says it. With `is_watched` a bar runs along on stderr,
-    where the job's warnings go too.
+    where the job's warnings go too; `preview_to` is where the newest preview is kept.
 
     Raises: AwaitedFailed, if it failed or was cancelled; Detached, on Ctrl-C.
     """
     bar = Bar(sys.stderr)
     try:
-        body = Follower(rest, job_id, bar.show if is_watched else _ignore).follow()
+        on_preview = _ignore if preview_to is None else partial(save_preview, preview_to)
+        body = Follower(rest, job_id, bar.show if is_watched else _ignore, on_preview).follow()
     except KeyboardInterrupt as interrupt:
         raise Detached(f"the job goes on: watch it again with `spoon jobs watch {job_id}`") from interrupt
     finally:
@@ -66,8 +70,8 @@ def follow(rest: Rest, job_id: str, is_watched: bool) -> bytes:
     return body
 
 
-def _ignore(progress: Progress) -> None:
-    del progress
+def _ignore(told: Progress | Preview) -> None:
+    del told
 
 
 def _end_of(job: Job) -> str:

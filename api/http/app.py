@@ -12,6 +12,7 @@ from api.http.download import Download
 from api.http.engines import Engines
 from api.http.events import Events
 from api.http.guard import Guard
+from api.http.image_sources import ImageSources
 from api.http.images import Images
 from api.http.job_events import JobEvents
 from api.http.jobs import Jobs
@@ -59,6 +60,7 @@ def _resources(
         jobs=Jobs(bus, reader, hub, waiting, server),
         job_events=JobEvents(reader, hub, streams),
         images=Images(bus, reader, now_ms),
+        image_sources=ImageSources(reader, settings.blobs.folder, now_ms),
         download=Download(bus, reader, settings.images.folder, now_ms),
         system=System(bus, reader, server),
         events=Events(reader, hub, streams),

@@ -9,21 +9,22 @@ from api.http.answering import StoredError, moment, stored_error
 from api.http.findings import Findings
 from api.http.limits import Limit, Name, Sha256, Tags, Uri, Wait, check_line
 from api.http.words import (
+    ControlTypeWord,
     ModelBaseWord,
     ModelStateWord,
     ModelTypeWord,
     VariantWord,
     check_word,
+    find_word,
     fold,
     word_or_none,
 )
 from kernel.protocol.client import ModelProgress, RegisterModel
 from kernel.protocol.sources import HUB_SCHEME, BadSource, UploadedSource, is_repository, parse_source
-from kernel.protocol.vocabulary import ModelBase, ModelState, ModelType, Variant
+from kernel.protocol.vocabulary import ControlType, ModelBase, ModelState, ModelType, Variant
 from kernel.views.models import ModelFilter
 from kernel.views.rows import ModelRow
 
-LATER_FIELDS: Final = frozenset({"control_type"})
 _NO_PATH: Final = (
     "is required: https://..., hf://owner/repo or file:///...; "
     "it can be left out where the name is that of a repository of the hub, owner/repo"
@@ -46,6 +47,7 @@ class ModelInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     tags: Tags = ()
     sha256: Sha256 | None = None
     trigger_words: Tags = ()
+    control_type: ControlTypeWord | None = None
 
 
 class ModelCreateQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -93,6 +95,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     variant: Variant | None
     tags: tuple[str, ...]
     trigger_words: tuple[str, ...]
+    control_type: ControlType | None
     sha256: str | None
     size_bytes: int | None
     progress: DownloadProgress | None
@@ -136,6 +139,9 @@ def check_words(found: ModelInput, findings: Findings) -> None:
         check_word(ModelType, "model_type", found.model_type, findings)
     check_word(ModelBase, "model_base", found.model_base, findings)
     check_word(Variant, "variant", found.variant, findings)
+    check_word(ControlType, "control_type", found.control_type, findings)
+    if found.control_type is not None and find_word(ModelType, found.model_type) is not ModelType.CONTROLNET:
+        findings.wrong("control_type", "is said of a model of type controlnet alone")
     for field, texts in (("tags", found.tags), ("trigger_words", found.trigger_words)):
         for index, text in enumerate(texts):
             check_line(f"{field}[{index}]", text, findings)
@@ -159,6 +165,7 @@ def register_model(found: ModelInput) -> RegisterModel:
         tags=tuple(dict.fromkeys(found.tags)),
         sha256=found.sha256.lower() if found.sha256 else None,
         trigger_words=tuple(dict.fromkeys(found.trigger_words)),
+        control_type=word_or_none(ControlType, found.control_type),
     )
 
 
@@ -186,6 +193,7 @@ def model_of(row: ModelRow, progress: ModelProgress | None) -> Model:
         variant=row.variant,
         tags=row.tags,
         trigger_words=row.trigger_words or row.found_words,
+        control_type=row.control_type,
         sha256=row.sha256,
         size_bytes=row.size_bytes,
         progress=_progress_of(progress) if row.status is ModelState.DOWNLOADING else None,

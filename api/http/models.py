@@ -4,7 +4,6 @@ import falcon
 
 from api.http.answering import send, send_nothing
 from api.http.model_types import (
-    LATER_FIELDS,
     Model,
     ModelCreateQuery,
     ModelDeleteQuery,
@@ -43,7 +42,7 @@ class Models:
         self._hub = hub
         self._waiting = waiting
         self._uploads = uploads
-        self._body = BodyReader(ModelInput, LATER_FIELDS, check_model)
+        self._body = BodyReader(ModelInput, frozenset(), check_model)
         self._create_query = QueryReader(ModelCreateQuery)
         self._delete_query = QueryReader(ModelDeleteQuery)
         self._list_query = QueryReader(ModelListQuery, check_list)

@@ -31,6 +31,7 @@ STATUS: Final[Mapping[type[SpoonError], int]] = MappingProxyType(
         http.MethodNotAllowed: 405,
         errors.Conflict: 409,
         errors.ImageGone: 410,
+        http.InputGone: 410,
         http.TooLarge: 413,
         http.UnsupportedMediaType: 415,
         http.RangeNotSatisfiable: 416,
@@ -50,7 +51,9 @@ STATUS: Final[Mapping[type[SpoonError], int]] = MappingProxyType(
         errors.WorkerCrashed: 503,
         errors.DownloadFailed: 503,
         errors.JobBroke: 503,
+        errors.InputsLost: 503,
         errors.OutOfMemory: 503,
+        errors.NotInstalled: 503,
         # The Manager and this process do not understand each other.
         errors.BadMessage: 502,
         errors.NotPermitted: 502,

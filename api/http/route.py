@@ -34,6 +34,8 @@ class Route:
     """The request headers that it looks at."""
     form: type[msgspec.Struct] | None = None
     """The fields of a body that is a form (multipart/form-data), where it can be nothing else."""
+    files: tuple[str, ...] = ()
+    """The fields of the body that may come as files: then the body may be a form, too."""
 
 
 def add_routes(app: "falcon.App[falcon.Request, falcon.Response]", table: tuple[Route, ...]) -> None:

@@ -47,6 +47,17 @@ class TextEncoderShape:
 
 
 @dataclass(frozen=True, slots=True)
+class ControlNetShape:
+    """A ControlNet: the first half of a UNet, and the layers that read the control map."""
+
+    half: UNetShape
+    map_channels: int
+    """3: red, green, blue."""
+    map_widths: tuple[int, ...]
+    """Channels of the layers that read the map, for each of its sizes on the way down to that of latents."""
+
+
+@dataclass(frozen=True, slots=True)
 class Architecture:
     """A whole checkpoint."""
 

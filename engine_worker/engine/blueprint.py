@@ -20,6 +20,7 @@ class Network(Enum):
     VAE = "VAE"
     TEXT_ENCODER = "text encoder"
     PROJECTING_TEXT_ENCODER = "text encoder 2"
+    CONTROLNET = "ControlNet"
 
 
 @dataclass(frozen=True, slots=True)

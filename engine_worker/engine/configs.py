@@ -1,9 +1,11 @@
 """Configurations of the networks and the scheduler, in diffusers' words, made from shapes."""
 
 from math import gcd
+from typing import Final
 
 from engine_worker.engine.architecture import (
     Architecture,
+    ControlNetShape,
     TextEncoderShape,
     UNetShape,
     VaeShape,
@@ -22,50 +24,54 @@ _PIXELS_PER_LATENT = 8
 # Six numbers: original size, crop, target size (SDXL report, arXiv:2307.01952).
 _SIZE_NUMBERS = 6
 # Scale that gives latents unit variance: SD and SDXL have a VAE each, trained apart.
-_LATENT_SCALE = {ModelBase.SD: 0.18215, ModelBase.SDXL: 0.13025}
+LATENT_SCALE: Final = {ModelBase.SD: 0.18215, ModelBase.SDXL: 0.13025}
 _END_OF_TEXT = 49407
 
 
 def unet_config(architecture: Architecture) -> Config:
     """For UNet2DConditionModel."""
     shape = architecture.unet
-    config: dict[str, object] = {
+    pooled_width = architecture.text_encoders[-1].projection_width or 0
+    return {
+        **_half_config(shape, architecture.base),
         "sample_size": architecture.native_size_px // _PIXELS_PER_LATENT,
-        "in_channels": shape.in_channels,
         "out_channels": shape.out_channels,
-        "block_out_channels": shape.channels,
-        "layers_per_block": shape.resnets_per_level,
-        "down_block_types": tuple(
-            "CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in shape.transformer_depths
-        ),
         "up_block_types": tuple(
             "CrossAttnUpBlock2D" if depth else "UpBlock2D" for depth in reversed(shape.transformer_depths)
         ),
-        "transformer_layers_per_block": _transformer_layers(shape),
-        "cross_attention_dim": shape.cross_attention_width,
-        "use_linear_projection": shape.uses_linear_projection,
-        "norm_num_groups": gcd(_NORM_GROUPS, *shape.channels),
-        # By this name diffusers means the number of heads.
-        "attention_head_dim": max(1, min(_SD_HEADS, shape.channels[0] // _SD_LEAST_HEAD_WIDTH)),
+        **_added_config(shape, ((shape.added_width or 0) - pooled_width) // _SIZE_NUMBERS),
     }
-    if architecture.base is ModelBase.SDXL:
-        config |= _sdxl_additions(architecture)
-    return config
+
+
+def controlnet_config(shape: ControlNetShape, base: ModelBase, unet: Config) -> Config:
+    """For ControlNetModel, beside a UNet of that configuration."""
+    half = shape.half
+    return {
+        **_half_config(half, base),
+        "mid_block_type": "UNetMidBlock2DCrossAttn" if half.middle_depth else "UNetMidBlock2D",
+        "conditioning_channels": shape.map_channels,
+        "conditioning_embedding_out_channels": shape.map_widths,
+        **_added_config(half, unet.get("addition_time_embed_dim")),
+    }
 
 
 def vae_config(architecture: Architecture) -> Config:
     """For AutoencoderKL."""
-    shape: VaeShape = architecture.vae
+    size_px = {"sample_size": architecture.native_size_px}
+    return {**lone_vae_config(architecture.vae, LATENT_SCALE[architecture.base]), **size_px}
+
+
+def lone_vae_config(shape: VaeShape, scaling_factor: float) -> Config:
+    """For the AutoencoderKL of a file that holds nothing else."""
     levels = len(shape.channels)
     return {
-        "sample_size": architecture.native_size_px,
         "block_out_channels": shape.channels,
         "layers_per_block": shape.resnets_per_level,
         "down_block_types": ("DownEncoderBlock2D",) * levels,
         "up_block_types": ("UpDecoderBlock2D",) * levels,
         "latent_channels": shape.latent_channels,
         "norm_num_groups": gcd(_NORM_GROUPS, *shape.channels),
-        "scaling_factor": _LATENT_SCALE[architecture.base],
+        "scaling_factor": scaling_factor,
     }
 
 
@@ -103,18 +109,40 @@ def scheduler_config(architecture: Architecture) -> Config:
     }
 
 
+def _half_config(shape: UNetShape, base: ModelBase) -> Config:
+    """What a UNet and a ControlNet have in common: the way down, and the middle."""
+    return {
+        "in_channels": shape.in_channels,
+        "block_out_channels": shape.channels,
+        "layers_per_block": shape.resnets_per_level,
+        "down_block_types": tuple(
+            "CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in shape.transformer_depths
+        ),
+        "transformer_layers_per_block": _transformer_layers(shape),
+        "cross_attention_dim": shape.cross_attention_width,
+        "use_linear_projection": shape.uses_linear_projection,
+        "norm_num_groups": gcd(_NORM_GROUPS, *shape.channels),
+        # By this name diffusers means the number of heads.
+        "attention_head_dim": (
+            max(1, min(_SD_HEADS, shape.channels[0] // _SD_LEAST_HEAD_WIDTH))
+            if base is ModelBase.SD
+            else tuple(attention_heads(channels) for channels in shape.channels)
+        ),
+    }
+
+
 def _transformer_layers(shape: UNetShape) -> tuple[int, ...]:
     """Per level; diffusers takes the middle's depth from the last one."""
     *upper, last = shape.transformer_depths
-    return (*(depth or 1 for depth in upper), last or shape.middle_depth)
+    return (*(depth or 1 for depth in upper), last or shape.middle_depth or 1)
 
 
-def _sdxl_additions(architecture: Architecture) -> dict[str, object]:
-    added_width = architecture.unet.added_width or 0
-    pooled_width = architecture.text_encoders[-1].projection_width or 0
+def _added_config(shape: UNetShape, size_width: object) -> Config:
+    """SDXL's pooled embedding, and its sizes, each embedded in that width; nothing for SD."""
+    if shape.added_width is None:
+        return {}
     return {
-        "attention_head_dim": tuple(attention_heads(channels) for channels in architecture.unet.channels),
         "addition_embed_type": "text_time",
-        "addition_time_embed_dim": (added_width - pooled_width) // _SIZE_NUMBERS,
-        "projection_class_embeddings_input_dim": added_width,
+        "addition_time_embed_dim": size_width,
+        "projection_class_embeddings_input_dim": shape.added_width,
     }

@@ -1,7 +1,9 @@
 """A diffusers folder as a blueprint."""
 
-from engine_worker.engine.blueprint import Blueprint, Config, Network, NetworkPlan, TokenizerPlan
-from engine_worker.engine.ldm_keys import Stored
+from collections.abc import Mapping
+
+from engine_worker.engine.blueprint import Blueprint, Config, Locate, Network, NetworkPlan, TokenizerPlan
+from engine_worker.engine.diffusers_keys import autoencoder_places, same_place, text_encoder_places
 from engine_worker.fetch.diffusers_folder import weight_files
 from engine_worker.fetch.diffusers_index import INDEX_FILE
 from engine_worker.fetch.model_folder import ModelFolder
@@ -9,8 +11,13 @@ from engine_worker.header import read_header
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.vocabulary import ModelBase, Variant
 
-# Names that the VAE's attention had before diffusers 0.17; many published folders still use them.
-_OLD_ATTENTION = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+_PLACES: Mapping[Network, Locate] = {
+    Network.UNET: same_place,
+    Network.VAE: autoencoder_places,
+    Network.TEXT_ENCODER: text_encoder_places,
+    Network.PROJECTING_TEXT_ENCODER: text_encoder_places,
+    Network.CONTROLNET: same_place,
+}
 _TOKENIZER_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 
 
@@ -19,16 +26,16 @@ def read_folder(folder: ModelFolder, base: ModelBase, variant: Variant | None) -
 
     Raises: ModelUnreadable, if something in it is missing or damaged.
     """
-    encoders = [_network(folder, "text_encoder", Network.TEXT_ENCODER, variant)]
+    encoders = [read_part(folder, "text_encoder", Network.TEXT_ENCODER, variant)]
     tokenizers = [_tokenizer(folder, "tokenizer")]
     if base is ModelBase.SDXL:
-        encoders.append(_network(folder, "text_encoder_2", Network.PROJECTING_TEXT_ENCODER, variant))
+        encoders.append(read_part(folder, "text_encoder_2", Network.PROJECTING_TEXT_ENCODER, variant))
         tokenizers.append(_tokenizer(folder, "tokenizer_2"))
     index = _config(folder, INDEX_FILE)
     return Blueprint(
         base=base,
-        unet=_network(folder, "unet", Network.UNET, variant),
-        vae=_network(folder, "vae", Network.VAE, variant),
+        unet=read_part(folder, "unet", Network.UNET, variant),
+        vae=read_part(folder, "vae", Network.VAE, variant),
         text_encoders=tuple(encoders),
         tokenizers=tuple(tokenizers),
         scheduler_config=_config(folder, "scheduler", "scheduler_config.json"),
@@ -36,12 +43,15 @@ def read_folder(folder: ModelFolder, base: ModelBase, variant: Variant | None) -
     )
 
 
-def _network(folder: ModelFolder, part: str, network: Network, variant: Variant | None) -> NetworkPlan:
-    places = {Network.UNET: _same_place, Network.VAE: _vae_places}
+def read_part(folder: ModelFolder, part: str, network: Network, variant: Variant | None) -> NetworkPlan:
+    """How to build one network of a folder; `part` is empty where the folder holds nothing else.
+
+    Raises: ModelUnreadable.
+    """
     return NetworkPlan(
         network=network,
         config=_config(folder, part, "config.json"),
-        locate=places.get(network, _text_places),
+        locate=_PLACES[network],
         files=tuple(read_header(path) for path in weight_files(folder, part, variant)),
     )
 
@@ -55,20 +65,3 @@ def _tokenizer(folder: ModelFolder, part: str) -> TokenizerPlan:
 
 def _config(folder: ModelFolder, *names: str) -> Config:
     return folder.read_json(dict[str, object], *names)
-
-
-def _same_place(name: str) -> tuple[Stored, ...]:
-    return (Stored(name),)
-
-
-def _text_places(name: str) -> tuple[Stored, ...]:
-    """Files written by transformers 5 may lack the prefix that all others have."""
-    plain = name.removeprefix("text_model.")
-    return (Stored(name), Stored(f"text_model.{plain}"), Stored(plain))
-
-
-def _vae_places(name: str) -> tuple[Stored, ...]:
-    old = name
-    for word, former in _OLD_ATTENTION.items():
-        old = old.replace(f".attentions.0.{word}.", f".attentions.0.{former}.")
-    return (Stored(name), Stored(old))

@@ -43,12 +43,17 @@ class Stored:
 
 def unet_places(name: str, shape: UNetShape) -> tuple[Stored, ...]:
     """Where the file holds the UNet's parameter of that name."""
-    return (Stored(UNET_PREFIX + _unet_key(name.split("."), shape)),)
+    return (Stored(UNET_PREFIX + unet_key(name, shape)),)
 
 
-def vae_places(name: str, shape: VaeShape) -> tuple[Stored, ...]:
+def unet_key(name: str, shape: UNetShape) -> str:
+    """What the original releases call the UNet's parameter, or module, of that name."""
+    return _unet_key(name.split("."), shape)
+
+
+def vae_places(name: str, shape: VaeShape, prefix: str = VAE_PREFIX) -> tuple[Stored, ...]:
     """Where the file holds the VAE's parameter of that name."""
-    key = VAE_PREFIX + _vae_key(name.split("."), len(shape.channels))
+    key = prefix + _vae_key(name.split("."), len(shape.channels))
     is_attention_matrix = ".attn_1." in key and key.endswith(".weight") and ".norm." not in key
     return (Stored(key, Form.CONV_1X1 if is_attention_matrix else Form.SAME),)
 

@@ -3,17 +3,19 @@
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL
 from torch import nn
 
-from engine_worker.engine.blueprint import Blueprint, Network, NetworkPlan
+from engine_worker.engine.architecture import UNetShape
+from engine_worker.engine.autoencoder import make_vae
+from engine_worker.engine.blueprint import Blueprint
+from engine_worker.engine.building import build_networks
 from engine_worker.engine.devices import vae_dtype
 from engine_worker.engine.folder import read_folder
-from engine_worker.engine.networks import build_empty, fill, size_bytes
-from engine_worker.engine.parts import Parts, SdText, SdxlText, Vae
+from engine_worker.engine.networks import size_bytes
+from engine_worker.engine.parts import Parts, SdText, SdxlText
 from engine_worker.engine.single_file import is_leftover, read_single_file
 from engine_worker.engine.tokenizer import make_tokenizer
-from engine_worker.engine.weights import Place, check_surplus, find_places, read_parameters
+from engine_worker.engine.unet_config import read_unet_config
 from engine_worker.fetch.diffusers_folder import describe_folder
 from engine_worker.fetch.model_folder import ModelFolder
 from engine_worker.fetch.one_file import describe_file
@@ -37,8 +39,9 @@ def load_parts(source: ModelSource, device: torch.device, dtype: torch.dtype) ->
     blueprint = read_blueprint(resolve(source.uri, _ANYWHERE), source.variant)
     if source.model_base is not None and source.model_base is not blueprint.base:
         raise ModelUnreadable(f"{source.name} is {blueprint.base}, not {source.model_base}")
-    networks = _build_networks(blueprint, device, dtype)
-    return _assemble(blueprint, networks, device, dtype)
+    unet_shape = read_unet_config(blueprint.unet.config)
+    networks = build_networks(blueprint.networks, device, dtype, is_leftover)
+    return _assemble(blueprint, unet_shape, networks, device, dtype)
 
 
 def read_blueprint(path: Path, variant: Variant | None = None) -> Blueprint:
@@ -57,26 +60,12 @@ def read_blueprint(path: Path, variant: Variant | None = None) -> Blueprint:
     return read_single_file(read_header(path), finding)
 
 
-def _build_networks(blueprint: Blueprint, device: torch.device, dtype: torch.dtype) -> list[nn.Module]:
-    """All networks, in the order of `blueprint.networks`; wrong files are found before any is read."""
-    empty = [build_empty(plan) for plan in blueprint.networks]
-    shapes = [{name: held.shape for name, held in module.named_parameters()} for module in empty]
-    places = [find_places(wanted, plan) for wanted, plan in zip(shapes, blueprint.networks, strict=True)]
-    files = {header.path: header for plan in blueprint.networks for header in plan.files}
-    taken: list[Place] = [place for found in places for place in found.values()]
-    check_surplus(files.values(), taken, is_leftover)
-    return [
-        fill(module, read_parameters(found, wanted, device, _dtype_of(plan, device, dtype)), device)
-        for module, found, wanted, plan in zip(empty, places, shapes, blueprint.networks, strict=True)
-    ]
-
-
-def _dtype_of(plan: NetworkPlan, device: torch.device, dtype: torch.dtype) -> torch.dtype:
-    return vae_dtype(dtype, device) if plan.network is Network.VAE else dtype
-
-
 def _assemble(
-    blueprint: Blueprint, networks: list[nn.Module], device: torch.device, dtype: torch.dtype
+    blueprint: Blueprint,
+    unet_shape: UNetShape,
+    networks: list[nn.Module],
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> Parts:
     unet, autoencoder, *encoders = networks
     return Parts(
@@ -84,23 +73,13 @@ def _assemble(
         device=device,
         dtype=dtype,
         denoiser=unet,
-        vae=_vae(autoencoder, vae_dtype(dtype, device)),
+        unet_config=blueprint.unet.config,
+        unet_shape=unet_shape,
+        networks={plan.network: network for plan, network in zip(blueprint.networks, networks, strict=True)},
+        vae=make_vae(autoencoder, vae_dtype(dtype, device)),
         text=_text(blueprint, encoders),
         scheduler_config=blueprint.scheduler_config,
         memory_bytes=sum(size_bytes(network) for network in networks),
-    )
-
-
-def _vae(autoencoder: AutoencoderKL, dtype: torch.dtype) -> Vae:
-    config = autoencoder.config
-    return Vae(
-        decoder=autoencoder,
-        dtype=dtype,
-        latent_channels=config.latent_channels,
-        pixels_per_latent=2 ** (len(config.block_out_channels) - 1),
-        scaling_factor=config.scaling_factor,
-        latents_mean=None if config.latents_mean is None else tuple(config.latents_mean),
-        latents_std=None if config.latents_std is None else tuple(config.latents_std),
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
@@ -60,4 +60,6 @@ def _construct(network: Network, config: Config) -> nn.Module:
             module = CLIPTextModel(CLIPTextConfig.from_dict(dict(config)))
         case Network.PROJECTING_TEXT_ENCODER:
             module = CLIPTextModelWithProjection(CLIPTextConfig.from_dict(dict(config)))
+        case Network.CONTROLNET:
+            module = ControlNetModel.from_config(dict(config))
     return module

@@ -1,13 +1,14 @@
 """The loaded parts of a checkpoint, and what the sampler needs each of them to be able to do."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from engine_worker.engine.blueprint import Config
+from engine_worker.engine.architecture import UNetShape
+from engine_worker.engine.blueprint import Config, Network
 from engine_worker.engine.tokenizer import Tokenizer
 from kernel.protocol.vocabulary import ModelBase
 
@@ -15,23 +16,70 @@ from kernel.protocol.vocabulary import ModelBase
 class Denoiser(Protocol):
     """The UNet."""
 
+    def __call__(  # noqa: PLR0913 - the signature is diffusers'
+        self,
+        sample: Tensor,
+        timestep: Tensor,
+        *,
+        encoder_hidden_states: Tensor,
+        encoder_attention_mask: Tensor | None,
+        added_cond_kwargs: Mapping[str, Tensor] | None,
+        down_block_additional_residuals: tuple[Tensor, ...] | None,
+        mid_block_additional_residual: Tensor | None,
+        return_dict: Literal[False],
+    ) -> tuple[Tensor]:
+        """Predict the noise in `sample` (rows, channels, height, width), each row at its own timestep.
+
+        The mask says which tokens of each row count; the residuals are those of ControlNets.
+        """
+
+
+class ControlNet(Protocol):
+    """What leads the UNet along a control map."""
+
     def __call__(
         self,
         sample: Tensor,
         timestep: Tensor,
         *,
         encoder_hidden_states: Tensor,
+        controlnet_cond: Tensor,
         added_cond_kwargs: Mapping[str, Tensor] | None,
         return_dict: Literal[False],
-    ) -> tuple[Tensor]:
-        """Predict the noise in `sample` (rows, channels, height, width), each row at its own timestep."""
+    ) -> tuple[Sequence[Tensor], Tensor]:
+        """What the UNet's down blocks and its middle gain at full strength: each row may have one of its own.
+
+        Shapes: sample (rows, latent channels, height, width), controlnet_cond (rows, 3, 8*height, 8*width),
+        0 to 1.
+        """
 
 
 class Decoder(Protocol):
     """The VAE's way from latents to pixels."""
 
+    tile_sample_min_size: int
+    """The side of a tile in pixels, and in latents; for `tiled_decode`."""
+    tile_latent_min_size: int
+
     def decode(self, z: Tensor, *, return_dict: Literal[False]) -> tuple[Tensor]:
         """Latents (1, channels, height, width), unscaled, to pixels (1, 3, 8*height, 8*width), -1 to 1."""
+
+    def tiled_decode(self, z: Tensor, *, return_dict: Literal[False]) -> tuple[Tensor]:
+        """The same in tiles that overlap, with less memory."""
+
+
+class Posterior(Protocol):
+    """What a picture may be in latents. Shapes: (1, channels, height, width), unscaled."""
+
+    mean: Tensor
+    std: Tensor
+
+
+class Encoder(Protocol):
+    """The VAE's way from pixels to latents."""
+
+    def encode(self, x: Tensor, *, return_dict: Literal[False]) -> tuple[Posterior]:
+        """Pixels (1, 3, 8*height, 8*width), -1 to 1, to a distribution of latents."""
 
 
 class TextOutput(Protocol):
@@ -50,13 +98,21 @@ class ProjectedTextOutput(TextOutput, Protocol):
 class TextEncoder(Protocol):
     """A CLIP text encoder."""
 
-    def __call__(self, input_ids: Tensor, *, output_hidden_states: bool) -> TextOutput: ...
+    def __call__(
+        self, input_ids: Tensor, *, attention_mask: Tensor | None, output_hidden_states: bool
+    ) -> TextOutput: ...
+
+    def get_submodule(self, target: str) -> nn.Module: ...
+
+    def named_children(self) -> Iterator[tuple[str, nn.Module]]: ...
 
 
-class ProjectingTextEncoder(Protocol):
+class ProjectingTextEncoder(TextEncoder, Protocol):
     """A CLIP text encoder with a projection: SDXL's second."""
 
-    def __call__(self, input_ids: Tensor, *, output_hidden_states: bool) -> ProjectedTextOutput: ...
+    def __call__(
+        self, input_ids: Tensor, *, attention_mask: Tensor | None, output_hidden_states: bool
+    ) -> ProjectedTextOutput: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +136,9 @@ class SdxlText:
 
 @dataclass(frozen=True, slots=True)
 class Vae:
-    """The decoder, and how latents are scaled for it."""
+    """Both ways between pixels and latents, and how latents are scaled for them."""
 
+    encoder: Encoder
     decoder: Decoder
     dtype: torch.dtype
     latent_channels: int
@@ -100,8 +157,18 @@ class Parts:
     device: torch.device
     dtype: torch.dtype
     denoiser: Denoiser
+    unet_config: Config
+    unet_shape: UNetShape
+    """Of its `in_channels`, those beyond the latents' are a mask and a masked picture (inpainting)."""
     vae: Vae
     text: SdText | SdxlText
+    networks: Mapping[Network, nn.Module]
+    """The same networks as modules, for what is laid over their layers."""
     scheduler_config: Config
     """As the checkpoint brings it, never touched."""
     memory_bytes: int
+
+    @property
+    def is_inpainting(self) -> bool:
+        """The UNet was made to paint a part of a picture anew."""
+        return self.unet_shape.in_channels > self.vae.latent_channels

@@ -1,6 +1,6 @@
-"""Finding a network's parameters in a checkpoint's files, and reading them one at a time."""
+"""Finding a network's parameters in a model's files, and reading them one at a time."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from io import FileIO
 from itertools import groupby
@@ -22,6 +22,8 @@ _DTYPES: Mapping[str, torch.dtype] = {
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
 }
+# Beside weights a file may hold numbers: the alpha of a LoRA's layer, which some trainers store whole.
+_NUMBERS: Mapping[str, torch.dtype] = {**_DTYPES, "I64": torch.int64, "I32": torch.int32}
 # The length of the header, before it: https://github.com/huggingface/safetensors#format
 _LENGTH_BYTES = 8
 _NAMES_SHOWN = 3
@@ -85,24 +87,40 @@ def read_parameters(
     Raises: ModelUnreadable, if a tensor has another shape than the network wants, or cannot be read.
     """
     parameters: dict[str, Tensor] = {}
+    for name, stored in _stored(places, _DTYPES):
+        place = places[name]
+        tensor = _formed(stored, place.stored.form)
+        _check_shape(place, tensor.shape, shapes[name])
+        parameters[name] = tensor.to(device, dtype).contiguous()
+    return parameters
+
+
+def read_tensors(header: Header, keys: Iterable[str]) -> dict[str, Tensor]:
+    """Some tensors of one file, by their keys and as they are stored, on the CPU.
+
+    Raises: ModelUnreadable, if one cannot be read.
+    """
+    places = {key: Place(header.path, header.tensors[key], Stored(key)) for key in keys}
+    return dict(_stored(places, _NUMBERS))
+
+
+def _stored(places: Mapping[str, Place], dtypes: Mapping[str, torch.dtype]) -> Iterator[tuple[str, Tensor]]:
+    """Each tensor as it is stored, in the order in which they lie in the files."""
     in_order = sorted(places.items(), key=lambda item: (item[1].path, item[1].entry.data_offsets))
     try:
         for path, group in groupby(in_order, key=lambda item: item[1].path):
             with path.open("rb", buffering=0) as file:
                 first_byte = _LENGTH_BYTES + int.from_bytes(file.read(_LENGTH_BYTES), "little")
                 for name, place in group:
-                    tensor = _formed(_read(file, first_byte, place), place.stored.form)
-                    _check_shape(place, tensor.shape, shapes[name])
-                    parameters[name] = tensor.to(device, dtype).contiguous()
+                    yield name, _read(file, first_byte, place, dtypes)
     except OSError as error:
         raise ModelUnreadable(f"The tensors cannot be read: {error.strerror}") from error
-    return parameters
 
 
-def _read(file: FileIO, first_byte: int, place: Place) -> Tensor:
+def _read(file: FileIO, first_byte: int, place: Place, dtypes: Mapping[str, torch.dtype]) -> Tensor:
     """The tensor as it is stored; of three in one, the third that is wanted."""
     entry, form = place.entry, place.stored.form
-    if entry.dtype not in _DTYPES:
+    if entry.dtype not in dtypes:
         raise ModelUnreadable(f"{place.stored.key} is stored as {entry.dtype}: quantised models do not work")
     parts = len(THIRDS) if form in THIRDS else 1
     size_bytes = entry.size_bytes // parts
@@ -115,8 +133,9 @@ def _read(file: FileIO, first_byte: int, place: Place) -> Tensor:
         if not count:
             raise ModelUnreadable(f"{place.path.name} was cut short while it was read")
         done += count
-    rows = entry.shape[0] // parts if entry.shape else 1
-    return held.view(_DTYPES[entry.dtype]).reshape(rows, *entry.shape[1:])
+    first, *rest = entry.shape or (1,)
+    tensor = held.view(dtypes[entry.dtype]).reshape(first // parts, *rest)
+    return tensor if entry.shape else tensor.reshape(())
 
 
 def _formed(tensor: Tensor, form: Form) -> Tensor:

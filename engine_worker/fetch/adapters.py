@@ -13,6 +13,8 @@ from kernel.protocol.vocabulary import ModelBase, ModelType
 _LORA_SUFFIXES: Final = (
     ".lora_down.weight",
     ".lora.down.weight",
+    "_lora.down.weight",
+    ".lora_linear_layer.down.weight",
     ".lora_A.weight",
     ".lora_A.default.weight",
     ".hada_w1_a",
@@ -31,6 +33,12 @@ _LORA_STRANGERS: Final = (
     "lora_unet_joint_blocks",
     "diffusion_model.double_blocks",
 )
+_OTHER_CONTROLS: Final = {
+    (".up", ".down", "lora_controlnet"): "a control LoRA",
+    ("task_embedding", "control_add_embedding.linear_1.weight"): "a union of ControlNets",
+    ("difference",): "the difference between a ControlNet and a checkpoint",
+}
+"""What looks like a ControlNet, by names that it alone has, and is none by itself."""
 _CONTROLNET_PREFIXES: Final = ("control_model.", "controlnet_cond_embedding.", "input_hint_block.")
 _VAE_LATENTS: Final = ("decoder.conv_in.weight", "first_stage_model.decoder.conv_in.weight")
 _VAE_PIXELS: Final = ("encoder.conv_in.weight", "first_stage_model.encoder.conv_in.weight")
@@ -59,6 +67,9 @@ def is_controlnet(header: Header) -> bool:
 
 def describe_controlnet(header: Header) -> Finding:
     """What the ControlNet is."""
+    for suffixes, what in _OTHER_CONTROLS.items():
+        if has_suffix(header, *suffixes):
+            raise ModelUnreadable(f"this is {what}: only whole ControlNets work")
     base = base_of_text_width(width_of(header, "attn2.to_k.weight"))
     if has_prefix(header, "add_embedding.", "control_model.label_emb."):
         base = ModelBase.SDXL

@@ -1,10 +1,11 @@
 """Checkpoints in one file (the layout of the original releases): what the names and shapes tell."""
 
 import re
+from pathlib import Path
 from typing import Final
 
 from engine_worker.fetch.families import SD_TEXT_WIDTH, SDXL_TEXT_WIDTH, base_of_text_width, stranger
-from engine_worker.fetch.finding import Finding, believable_size_px, has_prefix, width_of
+from engine_worker.fetch.finding import Finding, believable_size_px, has_prefix, has_suffix, width_of
 from engine_worker.fetch.metadata import trigger_words
 from engine_worker.header import Header
 from kernel.protocol.errors import ModelUnreadable
@@ -19,15 +20,22 @@ _CROSS_ATTENTION: Final = "attn2.to_k.weight"
 _STRANGERS: Final = {
     f"{UNET}double_blocks.": "a Flux checkpoint",
     f"{UNET}joint_blocks.": "a Stable Diffusion 3 checkpoint",
+    "edm_vpred.": "a checkpoint with another kind of noise, CosXL's",
+    "edm_mean": "a checkpoint with another kind of noise, Playground's",
 }
+_QUANTISED: Final = (".scale_weight", ".weight_scale", ".comfy_quant", ".absmax")
+"""What stands beside weights that are stored in whole numbers, or in eight bits with a scale."""
 _FULL_CHANNELS: Final = 320
 _FULL_SIZES: Final = {
     (ModelBase.SD, _FULL_CHANNELS, SD_TEXT_WIDTH): 512,
     (ModelBase.SDXL, _FULL_CHANNELS, SDXL_TEXT_WIDTH): 1024,
 }
-_LATENT_CHANNELS: Final = 4
+UNET_INPUTS: Final = (4, 9)
+"""Latents, or latents with a mask and a masked picture's latents: inpainting."""
 _V_PREDICTION_MARK: Final = "v_pred"
 """An empty tensor by which fine-tuners mark what shapes do not tell."""
+_V_PREDICTION_LINE: Final = re.compile(rb"""^\s*parameterization:\s*["']?v["']?\s*$""", re.MULTILINE)
+_MAX_SIDECAR_BYTES: Final = 64 << 10
 _RESOLUTION: Final = re.compile(r"([1-9]\d{1,4})(?:x\d+)?")
 
 
@@ -59,6 +67,8 @@ def _base_of(header: Header) -> ModelBase:
     for prefix, what in _STRANGERS.items():
         if has_prefix(header, prefix):
             raise stranger(what)
+    if has_suffix(header, *_QUANTISED):
+        raise ModelUnreadable("this checkpoint is quantised: its weights cannot be used without their scales")
     base_of_text_width(width_of(header, _CROSS_ATTENTION))
     if has_prefix(header, "cond_stage_model.model."):
         raise stranger("a Stable Diffusion 2 checkpoint")
@@ -82,19 +92,41 @@ def _check_parts(header: Header) -> None:
     first = header.tensors.get(_FIRST_CONVOLUTION)
     if first is None or len(first.shape) != 4:
         raise ModelUnreadable("this checkpoint's UNet lacks its first convolution")
-    if first.shape[1] != _LATENT_CHANNELS:
+    check_unet_inputs(first.shape[1])
+
+
+def check_unet_inputs(channels: int) -> None:
+    """Make sure that what the UNet takes beside latents is nothing, or what inpainting has.
+
+    Raises: ModelUnreadable.
+    """
+    if channels not in UNET_INPUTS:
         raise ModelUnreadable(
-            f"this checkpoint's UNet takes {first.shape[1]} channels, as those for inpainting do: "
-            "only text to image works"
+            f"this checkpoint's UNet takes {channels} channels: for text to image it takes 4, to inpaint 9"
         )
 
 
 def _prediction_type(header: Header) -> str | None:
-    """None when neither a mark nor the metadata tells, which nearly always means epsilon."""
-    if _V_PREDICTION_MARK in header.tensors:
+    """None when no mark, no metadata and no file beside it tells, which nearly always means epsilon."""
+    if _V_PREDICTION_MARK in header.tensors or _has_v_prediction_beside(header.path):
         return "v_prediction"
     said = header.metadata.get("modelspec.prediction_type")
     return {"v": "v_prediction", "v_prediction": "v_prediction", "epsilon": "epsilon"}.get(said or "")
+
+
+def _has_v_prediction_beside(path: Path) -> bool:
+    """Does the configuration of the original release's form, which lies beside some checkpoints, say so?
+
+    No more than this one line is looked for: nothing else of that file can be found out from here.
+    """
+    beside = path.with_suffix(".yaml")
+    if not beside.is_file():
+        return False
+    try:
+        with beside.open("rb") as file:
+            return _V_PREDICTION_LINE.search(file.read(_MAX_SIDECAR_BYTES)) is not None
+    except OSError as error:
+        raise ModelUnreadable(f"{beside.name} cannot be read: {error.strerror}") from error
 
 
 def _native_size_px(header: Header, base: ModelBase) -> int | None:

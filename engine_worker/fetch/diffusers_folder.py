@@ -5,11 +5,12 @@ from typing import Final
 
 import msgspec
 
-from engine_worker.fetch.diffusers_index import INDEX_FILE, read_index
+from engine_worker.fetch.checkpoint import check_unet_inputs
+from engine_worker.fetch.diffusers_index import read_index
 from engine_worker.fetch.families import base_of_text_width
 from engine_worker.fetch.finding import Finding, believable_size_px
 from engine_worker.fetch.model_folder import ModelFolder
-from engine_worker.header import Entry, read_header
+from engine_worker.header import Header, read_header
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.vocabulary import ModelBase, ModelType, Variant
 
@@ -18,8 +19,10 @@ _STEMS: Final = {
     "vae": "diffusion_pytorch_model",
     "text_encoder": "model",
     "text_encoder_2": "model",
+    "": "diffusion_pytorch_model",
 }
-"""The parts whose weights are loaded, and what their files are called."""
+"""The parts whose weights are loaded, and what their files are called; "" is a folder that is one part."""
+_CHECKPOINT_PARTS: Final = ("unet", "vae", "text_encoder", "text_encoder_2")
 _LATENT_CHANNELS: Final = 4
 _PIXELS_PER_LATENT: Final = 8
 
@@ -48,36 +51,29 @@ def describe_folder(folder: ModelFolder, variant: Variant | None) -> Finding:
 
     Raises: ModelUnreadable, if anything in it is missing, damaged, or not known here.
     """
-    if folder.file(INDEX_FILE) is None and (part := _lone_weights(folder)) is not None:
-        raise ModelUnreadable(f"{folder.path.name} holds one part of a model: register its file {part}")
     base = read_index(folder)
     unet = folder.read_json(_UNetConfig, "unet", "config.json")
     _check_unet(unet)
-    parts = [part for part in _STEMS if base is ModelBase.SDXL or part != "text_encoder_2"]
+    parts = [part for part in _CHECKPOINT_PARTS if base is ModelBase.SDXL or part != "text_encoder_2"]
     scheduler = folder.read_json(_SchedulerConfig, "scheduler", "scheduler_config.json")
     return Finding(
         model_type=ModelType.CHECKPOINT,
         model_base=base,
-        weights=tuple(entry for part in parts for entry in _weights_of(folder, part, variant)),
+        weights=tuple(
+            entry
+            for part in parts
+            for header in part_headers(folder, part, variant)
+            for entry in header.tensors.values()
+        ),
         prediction_type=scheduler.prediction_type,
         native_size_px=_native_size_px(unet),
     )
 
 
-def _lone_weights(folder: ModelFolder) -> str | None:
-    """The file to register instead, where a folder holds a VAE or a ControlNet alone."""
-    names = [f"diffusion_pytorch_model{infix}.safetensors" for infix in ("", ".fp16")]
-    return next((name for name in names if folder.file(name) is not None), None)
-
-
 def _check_unet(config: _UNetConfig) -> None:
     width = config.cross_attention_dim
     base_of_text_width(width if isinstance(width, int) else None)
-    if config.in_channels != _LATENT_CHANNELS:
-        raise ModelUnreadable(
-            f"this checkpoint's UNet takes {config.in_channels} channels, as those for inpainting do: "
-            "only text to image works"
-        )
+    check_unet_inputs(config.in_channels)
 
 
 def _native_size_px(config: _UNetConfig) -> int | None:
@@ -85,11 +81,14 @@ def _native_size_px(config: _UNetConfig) -> int | None:
     return believable_size_px(size * _PIXELS_PER_LATENT) if isinstance(size, int) else None
 
 
-def _weights_of(folder: ModelFolder, part: str, variant: Variant | None) -> list[Entry]:
+def part_headers(folder: ModelFolder, part: str, variant: Variant | None) -> list[Header]:
+    """The headers of one part's weights; the part is "" in a folder that holds nothing else.
+
+    Raises: ModelUnreadable, if something is missing or damaged, or its configuration asks for code.
+    """
     if folder.read_json(_PartConfig, part, "config.json").auto_map is not None:
-        raise ModelUnreadable(f"{part}/config.json asks for code, which is never run")
-    headers = [read_header(path) for path in weight_files(folder, part, variant)]
-    return [entry for header in headers for entry in header.tensors.values()]
+        raise ModelUnreadable(f"{_in(part, 'config.json')} asks for code, which is never run")
+    return [read_header(path) for path in weight_files(folder, part, variant)]
 
 
 def weight_files(folder: ModelFolder, part: str, variant: Variant | None) -> list[Path]:
@@ -104,17 +103,25 @@ def weight_files(folder: ModelFolder, part: str, variant: Variant | None) -> lis
         if folder.file(part, index) is not None:
             return _shards(folder, part, index)
     if any(folder.file(part, name) for name in (f"{stem}.bin", f"pytorch_{stem}.bin")):
-        raise ModelUnreadable(f"the weights of {part} are pickles, never opened here: convert to safetensors")
-    raise ModelUnreadable(f"{folder.path.name} lacks the file {part}/{stem}.safetensors")
+        raise ModelUnreadable(
+            f"the weights of {part or 'the model'} are pickles, never opened here: convert to safetensors"
+        )
+    raise ModelUnreadable(f"{folder.path.name} lacks the file {_in(part, f'{stem}.safetensors')}")
 
 
 def _shards(folder: ModelFolder, part: str, index: str) -> list[Path]:
     """A shard lies beside its index, and nowhere else."""
     names = sorted(set(folder.read_json(_ShardIndex, part, index).weight_map.values()))
     if any("/" in name or "\0" in name or not name.endswith(".safetensors") for name in names):
-        raise ModelUnreadable(f"{part}/{index} points outside its folder, or at something else than weights")
+        raise ModelUnreadable(
+            f"{_in(part, index)} points outside its folder, or at something else than weights"
+        )
     paths = [folder.file(part, name) for name in names]
     found = [path for path in paths if path is not None]
     if len(found) < len(paths):
-        raise ModelUnreadable(f"{folder.path.name} is not complete: shards of {part} are missing")
+        raise ModelUnreadable(f"{folder.path.name} is not complete: shards of {part or 'it'} are missing")
     return found
+
+
+def _in(part: str, name: str) -> str:
+    return f"{part}/{name}" if part else name

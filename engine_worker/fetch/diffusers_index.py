@@ -11,7 +11,9 @@ INDEX_FILE: Final = "model_index.json"
 
 _BASES: Final = {
     "StableDiffusionPipeline": ModelBase.SD,
+    "StableDiffusionInpaintPipeline": ModelBase.SD,
     "StableDiffusionXLPipeline": ModelBase.SDXL,
+    "StableDiffusionXLInpaintPipeline": ModelBase.SDXL,
 }
 _LIBRARIES: Final = ("diffusers", "transformers", "stable_diffusion")
 _CLASSES: Final = {

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from engine_worker.fetch.component_folder import describe_component, is_component
 from engine_worker.fetch.diffusers_folder import describe_folder
 from engine_worker.fetch.digest import Digest, Moved, digest_file, digest_files
 from engine_worker.fetch.finding import Finding, variant_of
@@ -44,11 +45,12 @@ def inspect(source: ModelSource, subject: Subject, moved: Moved) -> Fingerprint:
     if subject.kind is None:
         folder = ModelFolder(subject.path, subject.roots)
         files = folder.model_files()
-        finding = describe_folder(folder, source.variant)
+        describe = describe_component if is_component(folder) else describe_folder
+        finding = describe(folder, source.variant)
         _check_declared(source, finding)
         return _fingerprint(source, finding, digest_files(files, moved, subject.hashes))
-    describe = describe_background if subject.kind is FileKind.ONNX else describe_file
-    finding = describe(subject.path)
+    look = describe_background if subject.kind is FileKind.ONNX else describe_file
+    finding = look(subject.path)
     _check_declared(source, finding)
     return _fingerprint(source, finding, _digest(subject, moved))
 

@@ -16,7 +16,7 @@ from engine_worker.fetch.adapters import (
 )
 from engine_worker.fetch.checkpoint import describe_checkpoint, is_checkpoint
 from engine_worker.fetch.families import stranger
-from engine_worker.fetch.finding import Finding, has_prefix
+from engine_worker.fetch.finding import Finding, has_prefix, has_suffix
 from engine_worker.header import Header, read_header
 from kernel.protocol.errors import ModelUnreadable
 
@@ -35,6 +35,17 @@ _STRANGERS: Final = {
     ("joint_blocks.",): "a Stable Diffusion 3 model",
     ("ip_adapter.", "image_proj."): "an IP-Adapter",
 }
+_UNSUPPORTED: Final = {
+    ("adapter.body.", "adapter.conv_in.", "body.0."): "a T2I adapter: ControlNets work",
+    ("lllite_",): "a ControlNet-LLLite: whole ControlNets work",
+    ("taesd_encoder.", "taesd_decoder.", "decoder.layers."): "a tiny autoencoder: whole VAEs work",
+}
+_OTHER_ADAPTERS: Final = {
+    (".oft_blocks", ".oft_diag", ".oft_R.weight"): "OFT",
+    (".on_input",): "IA3",
+    (".b2.weight",): "GLoRA",
+}
+"""What is laid over a checkpoint in ways that are not known here, by the ends of names."""
 
 
 def describe_file(path: Path) -> Finding:
@@ -49,6 +60,12 @@ def describe_file(path: Path) -> Finding:
     for prefixes, what in _STRANGERS.items():
         if has_prefix(header, *prefixes):
             raise stranger(what)
+    for prefixes, what in _UNSUPPORTED.items():
+        if has_prefix(header, *prefixes):
+            raise ModelUnreadable(f"this is {what}")
+    for suffixes, kind in _OTHER_ADAPTERS.items():
+        if has_suffix(header, *suffixes):
+            raise ModelUnreadable(f"this is an adapter of the kind {kind}: LoRA, LoHa, LoKr and DoRA work")
     if has_prefix(header, "down_blocks."):
         raise ModelUnreadable(f"{path.name} holds only a UNet: register the whole checkpoint or its folder")
     raise ModelUnreadable(f"{path.name} is a safetensors file, but no kind of model that is known here")

@@ -1,34 +1,32 @@
 """What clients ask about engines."""
 
-from kernel.core import actions, due, engines, numbers, record, schedule, workers
+from kernel.core import actions, due, engines, ingredients, numbers, record, schedule, workers
 from kernel.core.events import Asked
-from kernel.core.rows import EngineRow, ModelRow
+from kernel.core.rows import EngineRow
 from kernel.core.world import Engine, World
 from kernel.protocol import client
 from kernel.protocol.errors import (
     EngineNotFound,
     EngineRunning,
     IllegalMove,
-    ModelNotReady,
     NameTaken,
     NotEnoughMemory,
     ShuttingDown,
-    wrong_field,
 )
-from kernel.protocol.ids import EngineId, ModelId
-from kernel.protocol.vocabulary import EngineState, ModelState, ModelType, Phase
+from kernel.protocol.ids import EngineId
+from kernel.protocol.vocabulary import EngineState, Phase
 
 
 def create(world: World, ask: client.CreateEngine) -> client.SingleReply:
     """Create an engine, and start it if asked to. Then it is one on demand: only a start of its own pins it,
     or the lack of autostart, since nothing would start it again.
 
-    Raises: InvalidField, also if there is no such checkpoint; ModelNotReady; NameTaken; NotEnoughMemory,
+    Raises: InvalidField, also if there is no such model; ModelNotReady; NameTaken; NotEnoughMemory,
     if it should start and there is no room; ShuttingDown.
     """
     spec = ask.spec
-    numbers.check_finite(spec)
-    _check_checkpoint(world, spec.checkpoint)
+    numbers.check_engine(spec)
+    ingredients.check_engine(world, spec)
     if spec.name is not None and spec.name in world.engine_names:
         raise NameTaken(f"another engine is called {spec.name!r}: choose another name")
     if ask.start:
@@ -45,18 +43,6 @@ def create(world: World, ask: client.CreateEngine) -> client.SingleReply:
     if ask.start:
         _start(world, engine, is_pinned=not spec.autostart)
     return _accepted(engine)
-
-
-def _check_checkpoint(world: World, model_id: ModelId) -> ModelRow:
-    row = world.models.get(model_id)
-    if row is None:
-        raise wrong_field("checkpoint", "there is no model with that id")
-    if row.model_type is not ModelType.CHECKPOINT:
-        raise wrong_field("checkpoint", f"that model is of type {row.model_type.value}, not a checkpoint")
-    if row.status is not ModelState.READY:
-        reason = f": {row.error}" if row.error else ""
-        raise ModelNotReady(f"the checkpoint is {row.status.value}{reason}")
-    return row
 
 
 def _check_running(world: World) -> None:
@@ -81,7 +67,7 @@ def start(world: World, ask: client.StartEngine) -> client.SingleReply:
     """
     engine = find(world, ask.engine_id)
     _check_running(world)
-    _check_checkpoint(world, engine.row.spec.checkpoint)
+    ingredients.check_checkpoint(world, engine.row.spec.checkpoint)
     if not engine.is_running:
         _check_room(world)
     _start(world, engine, is_pinned=True)

@@ -48,8 +48,8 @@ def _serve(world: World, item: due.Due) -> None:
             _serve_engine(world, engine_id, item)
         case due.Fetch():
             fetching.tend(world)
-        case due.Store(image_id):
-            world.act(actions.StoreAgain(image_id))
+        case due.Store(picture_id):
+            world.act(actions.StoreAgain(picture_id))
         case due.Claim(image_id, ticket):
             downloads.drop_claim(world, image_id, ticket)
         case due.Stock():

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kernel.protocol.ids import EngineId, ImageId, JobId, Ticket, WorkerId
+from kernel.protocol.ids import BlobId, EngineId, ImageId, JobId, Ticket, WorkerId
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class Fetch:
 class Store:
     """A picture that could not be written may be tried again."""
 
-    image_id: ImageId
+    picture_id: ImageId | BlobId
 
 
 @dataclass(frozen=True, slots=True)

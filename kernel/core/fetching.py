@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Final
 
-from kernel.core import actions, due, keeping, record, workers
+from kernel.core import actions, due, ingredients, keeping, record, workers
 from kernel.core.rows import ModelRow
 from kernel.core.tables import WorkerState
 from kernel.core.world import Worker, World
@@ -67,7 +67,7 @@ def _give(world: World, worker: Worker, row: ModelRow) -> None:
     worker.model_id = row.model_id
     world.timers.clear(due.Idle(worker.worker_id))
     world.timers.set(due.Load(worker.worker_id), world.now.mono_s + world.limits.load_timeout_s)
-    source = workers.model_source(world, row.model_id)
+    source = ingredients.source(world, row.model_id)
     world.act(actions.Order(worker.worker_id, wire.InspectModel(source=source)))
 
 
@@ -119,6 +119,7 @@ def _with_findings(row: ModelRow, report: wire.ModelInspected) -> ModelRow:
         parameters=found.parameters,
         prediction_type=found.prediction_type,
         native_size_px=found.native_size_px,
+        control_type=row.control_type or found.control_type,
         found_words=found.trigger_words,
         revision=report.revision,
     )

@@ -28,4 +28,4 @@ def trash(world: World, row: ModelRow, *, files: bool) -> None:
         names.append(row.stored)
     if row.stored is not None or not is_local(row.uri):
         for name in names:
-            world.act(actions.TrashModel(name, world.now.unix_ms))
+            world.act(actions.TrashFile(actions.Folder.MODELS, name, world.now.unix_ms))

@@ -25,8 +25,12 @@ def restore(world: World, snapshot: Snapshot) -> None:
         if row.name is not None:
             world.engine_names[row.name] = row.engine_id
     for job_row in snapshot.open_jobs:
-        job = Job(job_row, stored=set(snapshot.stored_positions.get(job_row.job_id, ())))
-        world.jobs[job_row.job_id] = job
+        job = Job(
+            job_row,
+            stored=set(snapshot.stored_positions.get(job_row.job_id, ())),
+            blobs=snapshot.stored_blobs.get(job_row.job_id, frozenset()),
+        )
+        record.keep_job(world, job)
         if job_row.status is JobState.WAITING:
             world.engines[job_row.engine_id].queue.put(job_row.job_id, job_row.priority, job_row.seq)
         else:
@@ -96,7 +100,8 @@ def leave_now(world: World) -> None:
 
 def close_if_drained(world: World) -> None:
     """Once nothing runs and nothing is on its way to the disk: end the API, then exit."""
-    if world.phase is Phase.DRAINING and not world.workers and not world.pictures:
+    is_writing = bool(world.pictures or world.submissions)
+    if world.phase is Phase.DRAINING and not world.workers and not is_writing:
         _enter(world, Phase.CLOSING)
         if world.has_companion:
             world.act(actions.TerminateCompanion())

@@ -33,6 +33,10 @@ class Limits:
     step_timeout_s: float = 60.0
     expire_after_s: float | None = 604_800.0
     delete_after_downloads: int | None = None
+    blobs_expire_after_s: float = 86_400.0
+    """How long the files that came with a job, and its control maps, stay after its end."""
+    max_input_bytes: int = 32 << 20
+    """The longest file that may come with a job."""
     min_free_bytes: int = 1 << 30
     max_downloads: int = 2
     with_api: bool = False

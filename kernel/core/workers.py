@@ -2,14 +2,12 @@
 
 from typing import Final
 
-from kernel.core import actions, due, jobs
+from kernel.core import actions, due, ingredients, jobs
 from kernel.core.tables import WORKER_MOVES, WorkerState, check_move
 from kernel.core.world import Engine, Worker, World
 from kernel.protocol import worker as wire
 from kernel.protocol.errors import NotPermitted
-from kernel.protocol.ids import EngineId, ModelId
-from kernel.protocol.ingredients import ModelSource
-from kernel.protocol.sources import stored_uri
+from kernel.protocol.ids import EngineId
 from kernel.protocol.specs import EngineLoad
 from kernel.protocol.vocabulary import WorkerRole
 
@@ -93,24 +91,11 @@ def engine_load(world: World, engine_id: EngineId) -> EngineLoad:
     spec = world.engines[engine_id].row.spec
     return EngineLoad(
         engine_id=engine_id,
-        checkpoint=model_source(world, spec.checkpoint),
+        checkpoint=ingredients.source(world, spec.checkpoint),
+        models=tuple(ingredients.source(world, model_id) for model_id in ingredients.ids_of_engine(spec)),
         device=spec.device,
         dtype=spec.dtype,
         max_batch=spec.max_batch,
-    )
-
-
-def model_source(world: World, model_id: ModelId) -> ModelSource:
-    """Where a worker finds a model, and what it should turn out to be."""
-    row = world.models[model_id]
-    return ModelSource(
-        model_id=row.model_id,
-        name=row.name,
-        uri=row.uri if row.stored is None else stored_uri(row.stored),
-        model_type=row.model_type,
-        model_base=row.model_base,
-        variant=row.variant,
-        sha256=row.sha256 or row.declared_sha256,
     )
 
 

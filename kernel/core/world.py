@@ -8,11 +8,23 @@ from kernel.core.actions import Action
 from kernel.core.events import Now, Peer
 from kernel.core.ports import Fresh, Limits
 from kernel.core.queue import JobQueue
-from kernel.core.rows import EngineRow, ImageRow, JobRow, ModelRow
+from kernel.core.rows import BlobRow, EngineRow, ImageRow, JobRow, ModelRow
 from kernel.core.tables import WorkerState
 from kernel.core.timers import Timers
-from kernel.protocol.ids import EngineId, Epoch, EventSeq, ImageId, JobId, Lease, ModelId, Ticket, WorkerId
-from kernel.protocol.vocabulary import JobState, Phase, WorkerRole
+from kernel.protocol.client import SubmitJob
+from kernel.protocol.ids import (
+    BlobId,
+    EngineId,
+    Epoch,
+    EventSeq,
+    ImageId,
+    JobId,
+    Lease,
+    ModelId,
+    Ticket,
+    WorkerId,
+)
+from kernel.protocol.vocabulary import BlobKind, JobState, Phase, WorkerRole
 
 
 @dataclass(slots=True)
@@ -26,6 +38,12 @@ class Job:
     """Positions of the pictures that are durable."""
     warnings: tuple[str, ...] | None = None
     """Set once the worker has said JobDone; the job is finished when the last picture is stored."""
+    blobs: frozenset[BlobKind] = frozenset()
+    """What is durable beside its images: what came with it, and its control maps."""
+    maps_coming: frozenset[BlobKind] = frozenset()
+    """Control maps on their way to the disk."""
+    maps_sent: frozenset[BlobKind] = frozenset()
+    """Those that the worker, with its JobDone, said it had sent."""
 
 
 @dataclass(slots=True)
@@ -112,10 +130,22 @@ class Engine:
 
 @dataclass(slots=True)
 class Picture:
-    """A picture on its way to the disk."""
+    """A picture on its way to the disk: an image, or a control map."""
 
-    row: ImageRow
+    row: ImageRow | BlobRow
     tries: int = 1
+
+
+@dataclass(slots=True)
+class Submission:
+    """A job whose pictures are on their way to the disk: it is no job yet."""
+
+    ask: SubmitJob
+    digest: bytes
+    blob_ids: tuple[BlobId, ...]
+    askers: dict[tuple[Peer, bytes], None]
+    """Who waits for the answer, and under which correlation: whoever has sent the command meanwhile."""
+    size_bytes: int
 
 
 @dataclass(slots=True)
@@ -138,10 +168,14 @@ class World:
     engines_without_room: dict[EngineId, None] = field(default_factory=dict)
     """Wanted, but `max_running` others run: first come, first served."""
     jobs: dict[JobId, Job] = field(default_factory=dict)
+    model_jobs: dict[ModelId, dict[JobId, None]] = field(default_factory=dict)
+    """Which open jobs name a model."""
+    submissions: dict[str, Submission] = field(default_factory=dict)
+    """By the key of their command."""
     processing: int = 0
     workers: dict[WorkerId, Worker] = field(default_factory=dict)
     fetch_deaths: int = 0
-    pictures: dict[ImageId, Picture] = field(default_factory=dict)
+    pictures: dict[ImageId | BlobId, Picture] = field(default_factory=dict)
     claims: dict[ImageId, set[Ticket]] = field(default_factory=dict)
     watchers: dict[Peer, None] = field(default_factory=dict)
     is_disk_low: bool = False

@@ -9,14 +9,17 @@ import msgspec
 
 from kernel.protocol.errors import FieldProblem
 from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId, ModelId, Ticket, WorkerId
+from kernel.protocol.ingredients import InputFile
 from kernel.protocol.specs import EngineSpec, JobRequest
 from kernel.protocol.vocabulary import (
     ChangeKind,
+    ControlType,
     EngineState,
     ModelBase,
     ModelState,
     ModelType,
     Phase,
+    Stage,
     Variant,
 )
 
@@ -34,10 +37,12 @@ class RegisterModel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     tags: tuple[str, ...] = ()
     sha256: str | None = None
     trigger_words: tuple[str, ...] = ()
+    control_type: ControlType | None = None
+    """Of a ControlNet: the maps that it was trained on; left out, its name tells, if it can."""
 
 
 class DeleteModel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Forget a model that no engine uses."""
+    """Forget a model that no engine and no open job uses."""
 
     model_id: ModelId
     files: bool = False
@@ -82,6 +87,8 @@ class SubmitJob(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     engine_id: EngineId | None = None
     engine_name: str | None = None
     request: JobRequest
+    files: tuple[InputFile, ...] = ()
+    """What `request.inputs` names, one by one: the message's blobs, in the same order."""
     priority: int = 0
     validate_only: bool = False
 
@@ -300,6 +307,15 @@ class JobProgress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     step: int
     steps: int
     eta_s: float | None = None
+    stage: Stage = Stage.DENOISING
+
+
+class JobPreview(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """How one picture of a job looks so far: the message's blob, a small JPEG. Not durable, not numbered."""
+
+    job_id: JobId
+    index: int
+    step: int
 
 
 class ModelProgress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -324,6 +340,7 @@ SingleReply = (
     | Watching
     | Changed
     | JobProgress
+    | JobPreview
     | ModelProgress
 )
 
@@ -333,6 +350,8 @@ class Enclosed(msgspec.Struct, frozen=True, kw_only=True):
 
     correlation: bytes
     message: SingleReply
+    blobs: int = 0
+    """So many of the bundle's blobs are this message's: the first ones that no message before it took."""
 
 
 class Bundle(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -103,7 +103,7 @@ class IllegalMove(Conflict):
 
 
 class ModelInUse(Conflict):
-    """The model is used by engines: delete these engines first."""
+    """The model is used by engines or open jobs: delete these engines, and wait for these jobs, first."""
 
     code = "model_in_use"
 
@@ -226,6 +226,18 @@ class JobBroke(SpoonError):
     """The engine broke at this job in a way that nobody foresaw; the worker's log has the details."""
 
     code = "job_broke"
+
+
+class InputsLost(SpoonError):
+    """A picture that came with the job cannot be read any more."""
+
+    code = "inputs_lost"
+
+
+class NotInstalled(SpoonError):
+    """Something that this job needs is not installed where its engine runs."""
+
+    code = "not_installed"
 
 
 class JobRejected(SpoonError):

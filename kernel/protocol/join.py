@@ -46,6 +46,8 @@ class Join(msgspec.Struct, frozen=True, kw_only=True):
     token: str
     file_roots: tuple[str, ...] = ()
     """The folders of this host below which `file://` models may lie."""
+    detectors_folder: str | None = None
+    """The folder of this host that holds the detectors of control maps, each in a folder of its own name."""
     is_fake: bool = False
     """Run the deterministic fake engine instead of diffusers."""
     manager_pid: int | None = None

@@ -1,5 +1,6 @@
 """The workers as the shell knows them: their keys, their processes, their places on the bus."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,6 +9,7 @@ import zmq
 from kernel.core import actions
 from kernel.core.events import WorkerExited
 from kernel.protocol import client, codec, worker
+from kernel.protocol.codec import Frame
 from kernel.protocol.ids import Epoch, WorkerId
 from kernel.protocol.join import FetchTerms, Join
 from kernel.protocol.vocabulary import WorkerRole
@@ -29,6 +31,7 @@ class JoinTerms:
     file_roots: tuple[str, ...]
     is_fake: bool
     manager_pid: int
+    detectors_folder: str | None = None
     fetch: FetchTerms | None = None
     """For fetch workers; None: they may only look at local files."""
 
@@ -50,10 +53,10 @@ class Crew:
         """A worker spoke from this connection; orders go there from now on."""
         self._places[worker_id] = place
 
-    def send(self, worker_id: WorkerId, message: worker.WorkerOrder) -> bool:
+    def send(self, worker_id: WorkerId, message: worker.WorkerOrder, blobs: Sequence[Frame] = ()) -> bool:
         """Send an order; False, if the worker cannot be reached (its deadlines will tell)."""
         place = self._places.get(worker_id)
-        frames = codec.encode(message, epoch=self._epoch)
+        frames = codec.encode(message, epoch=self._epoch, blobs=blobs)
         return place is not None and self._back.send(place, frames)
 
     def launch(self, action: actions.LaunchWorker) -> WorkerExited | None:
@@ -70,6 +73,7 @@ class Crew:
             token=action.token,
             file_roots=self._terms.file_roots if is_fetch else self._engine_roots,
             fetch=self._terms.fetch if is_fetch else None,
+            detectors_folder=self._terms.detectors_folder,
             is_fake=self._terms.is_fake,
             manager_pid=self._terms.manager_pid,
         )

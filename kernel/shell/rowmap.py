@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from kernel.core.rows import EngineRow, ImageRow, JobRow, ModelRow
+from kernel.core.rows import BlobRow, EngineRow, ImageRow, JobRow, ModelRow
 from kernel.protocol.specs import JobSpec
 
 SqlValue = None | int | float | bytes | str
@@ -79,8 +79,14 @@ def image_values(row: ImageRow) -> SqlRow:
     return place + size + life
 
 
+def blob_values(row: BlobRow) -> SqlRow:
+    """The columns of a new blob, in the order of the query add_blob."""
+    place = (row.blob_id, row.job_id, row.kind, row.file_name, row.mime)
+    return (*place, row.size_bytes, row.sha256, row.created_at_ms, row.expires_at_ms)
+
+
 def job_row(row: SqlRow) -> JobRow:
-    values = _decoded(_JOB_COLUMNS, row, frozenset({"image_ids", "warnings"}))
+    values = _decoded(_JOB_COLUMNS, row, frozenset({"image_ids", "warnings", "models"}))
     return msgspec.convert(values, JobRow)
 
 

@@ -155,7 +155,7 @@ def test_a_stream_that_breaks_off_is_taken_up_where_it_ended(fox: FakeApi) -> No
     fox.on("GET", "/v1/jobs/j1/events", Answer(raw=half.raw, mime=half.mime, is_cut=True), events(""))
     seen, slept = list[Progress](), list[float]()
     with Rest(fox.url) as rest:
-        Follower(rest, "j1", seen.append, slept.append).follow()
+        Follower(rest, "j1", seen.append, print, slept.append).follow()
     streams = fox.sent("GET", "/v1/jobs/j1/events")
     assert [one.headers.get("last-event-id") for one in streams] == [None, "7"]
     assert ([one.step for one in seen], slept) == ([1], [1.0, 1.0])
@@ -167,7 +167,7 @@ def test_where_no_stream_is_free_the_job_is_asked(fox: FakeApi) -> None:
     fox.on("GET", "/v1/jobs/j1/events", problem(503, "unavailable", "too many streams"))
     seen, slept = list[Progress](), list[float]()
     with Rest(fox.url) as rest:
-        Follower(rest, "j1", seen.append, slept.append).follow()
+        Follower(rest, "j1", seen.append, print, slept.append).follow()
     assert [one.step for one in seen] == [2]
     assert slept == [1.0, 1.0]
 
@@ -175,7 +175,7 @@ def test_where_no_stream_is_free_the_job_is_asked(fox: FakeApi) -> None:
 def test_a_server_that_stays_away_is_given_up_after_a_minute() -> None:
     slept = list[float]()
     with Rest("http://127.0.0.1:1") as rest, pytest.raises(ServerUnreachable):
-        Follower(rest, "j1", print, slept.append).follow()
+        Follower(rest, "j1", print, print, slept.append).follow()
     assert 50 <= sum(slept) <= 60
 
 

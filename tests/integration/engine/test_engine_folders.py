@@ -76,6 +76,25 @@ def test_sharded_weights_and_the_old_names_of_the_vaes_attention_load(
         assert all(map(torch.equal, one.parameters(), other.parameters()))
 
 
+def test_shards_of_a_variant_load(checkpoints: Path, tmp_path: Path) -> None:
+    folder = broken_folder(checkpoints, tmp_path)
+    shard(folder / "unet" / "diffusion_pytorch_model.safetensors", ".fp16")
+    source = msgspec.structs.replace(source_of(folder), variant=Variant.FP16)
+    for one, other in zip(
+        networks(load(checkpoints / "sd")), networks(load_parts(source, CPU, torch.float32)), strict=True
+    ):
+        assert all(map(torch.equal, one.parameters(), other.parameters()))
+
+
+def test_a_folder_whose_unet_is_built_in_another_way_is_refused(checkpoints: Path, tmp_path: Path) -> None:
+    folder = broken_folder(checkpoints, tmp_path)
+    path = folder / "unet" / "config.json"
+    config = msgspec.json.decode(path.read_bytes())
+    path.write_bytes(msgspec.json.encode({**config, "layers_per_block": [2, 2, 2, 2]}))
+    with pytest.raises(ModelUnreadable, match="built in an unknown way"):
+        load(folder)
+
+
 def rename_vae_attention(path: Path) -> None:
     former = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
     tensors = load_file(path)
@@ -86,7 +105,7 @@ def rename_vae_attention(path: Path) -> None:
     save_file(tensors, path)
 
 
-def shard(path: Path) -> None:
+def shard(path: Path, infix: str = "") -> None:
     tensors = load_file(path)
     names = sorted(tensors)
     path.unlink()
@@ -95,5 +114,5 @@ def shard(path: Path) -> None:
         file = f"part-{number}.safetensors"
         save_file({name: tensors[name] for name in part}, path.with_name(file))
         weight_map |= dict.fromkeys(part, file)
-    index = path.with_name("diffusion_pytorch_model.safetensors.index.json")
+    index = path.with_name(f"diffusion_pytorch_model.safetensors.index{infix}.json")
     index.write_bytes(msgspec.json.encode({"weight_map": weight_map}))

@@ -116,9 +116,63 @@ def test_loading_says_what_is_ready(checkpoints: Path) -> None:
     assert loaded.memory_bytes == 4 * stored
 
 
-def test_a_v_prediction_mark_is_understood(checkpoints: Path, tmp_path: Path) -> None:
-    path = changed(checkpoints, tmp_path, lambda tensors: tensors.update(v_pred=torch.zeros(0)))
+def mark(tensors: Tensors, *marks: str) -> None:
+    tensors |= {name: torch.zeros(0) for name in marks}
+
+
+def test_marks_of_v_prediction_and_of_noise_to_the_end_are_understood(
+    checkpoints: Path, tmp_path: Path
+) -> None:
+    path = changed(checkpoints, tmp_path, lambda tensors: mark(tensors, "v_pred", "ztsnr"))
+    config = load(path).scheduler_config
+    assert config["prediction_type"] == "v_prediction"
+    assert (config["rescale_betas_zero_snr"], config["timestep_spacing"]) == (True, "trailing")
+
+
+def test_v_prediction_is_understood_from_the_configuration_beside_the_file(
+    checkpoints: Path, tmp_path: Path
+) -> None:
+    path = Path(shutil.copy(checkpoints / "sd.safetensors", tmp_path / "sd.safetensors"))
+    path.with_suffix(".yaml").write_text('model:\n  params:\n    parameterization: "v"\n')
     assert load(path).scheduler_config["prediction_type"] == "v_prediction"
+
+
+def make_it_inpaint(tensors: Tensors) -> None:
+    key = "model.diffusion_model.input_blocks.0.0.weight"
+    tensors[key] = torch.cat([tensors[key], torch.ones(32, 5, 3, 3, dtype=torch.float16)], dim=1)
+
+
+def test_a_unet_that_inpaints_takes_a_mask_and_a_masked_picture_beside_latents(
+    checkpoints: Path, tmp_path: Path
+) -> None:
+    parts = load(changed(checkpoints, tmp_path, make_it_inpaint))
+    assert (parts.unet_shape.in_channels, parts.vae.latent_channels) == (9, 4)
+    with torch.inference_mode():
+        (noise,) = parts.denoiser(
+            torch.randn(1, 9, 8, 8),
+            torch.tensor([10]),
+            encoder_hidden_states=torch.randn(1, 77, 96),
+            added_cond_kwargs=None,
+            return_dict=False,
+        )
+    assert noise.shape == (1, 4, 8, 8)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_files_of_every_precision_load(dtype: torch.dtype, checkpoints: Path, tmp_path: Path) -> None:
+    def store(tensors: Tensors) -> None:
+        tensors |= {key: tensor.to(dtype) for key, tensor in tensors.items()}
+
+    path = changed(checkpoints, tmp_path, store)
+    stored = load_file(path)["model.diffusion_model.time_embed.0.weight"]
+    unet = networks(load(path))[0]
+    assert torch.equal(unet.get_parameter("time_embedding.linear_1.weight"), stored.float())
+
+
+def test_the_shape_that_a_configuration_tells_is_that_which_it_was_made_of(
+    base: ModelBase, parts: Parts, checkpoints: Path
+) -> None:
+    assert parts.unet_shape == load(checkpoints / str(base)).unet_shape == small_architecture(base).unet
 
 
 def drop_a_vae_tensor(tensors: Tensors) -> None:
@@ -145,7 +199,11 @@ def reshape_a_tensor(tensors: Tensors) -> None:
 
 def widen_the_input(tensors: Tensors) -> None:
     key = "model.diffusion_model.input_blocks.0.0.weight"
-    tensors[key] = torch.zeros(32, 9, 3, 3, dtype=torch.float16)
+    tensors[key] = torch.zeros(32, 8, 3, 3, dtype=torch.float16)
+
+
+def add_scales(tensors: Tensors) -> None:
+    tensors["model.diffusion_model.time_embed.0.scale_weight"] = torch.ones(1)
 
 
 def make_it_sd2(tensors: Tensors) -> None:
@@ -165,7 +223,8 @@ def make_it_a_lora(tensors: Tensors) -> None:
         (drop_the_text_encoder, "lacks text encoders"),
         (add_a_tensor, "no use for the tensor model.diffusion_model.middle_block.9.weight"),
         (reshape_a_tensor, "should be"),
-        (widen_the_input, "inpainting"),
+        (widen_the_input, "takes 8 channels"),
+        (add_scales, "quantised"),
         (make_it_sd2, "Stable Diffusion 2"),
         (make_it_a_lora, "an engine is made of a checkpoint"),
     ],

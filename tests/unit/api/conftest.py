@@ -5,7 +5,7 @@ import pytest
 
 from api.http.app import make_app
 from api.hub import Hub
-from conf.settings import Images, Models, Server, Settings
+from conf.settings import Blobs, Images, Models, Server, Settings
 from kernel.views.reader import Reader
 from tests.unit.api.fake_bus import FakeBus
 from tests.unit.api.stage import NOW_MS, Stage
@@ -19,6 +19,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     (tmp_path / "models/uploads").mkdir(parents=True)
     settings = Settings(
         images=Images(folder=images, min_free_bytes=0),
+        blobs=Blobs(folder=tmp_path / "blobs"),
         server=Server(max_streams=1, allowed_hosts=("studio",)),
         models=Models(folder=tmp_path / "models", max_size_bytes=100_000),
     )

@@ -9,12 +9,12 @@ from typing import TypeVar, assert_never
 from kernel.core import actions
 from kernel.core.actions import Save
 from kernel.core.events import Facts, Snapshot, StoredReply
-from kernel.core.rows import ChangeRow, EngineRow, ImageRow, JobRow, ModelRow
+from kernel.core.rows import BlobRow, ChangeRow, EngineRow, ImageRow, JobRow, ModelRow
 from kernel.core.tables import ENGINE_MOVES, JOB_MOVES, MODEL_MOVES, OPEN_JOB_STATES
 from kernel.protocol import client
-from kernel.protocol.ids import EngineId, Epoch, EventSeq, ImageId, JobId, ModelId
+from kernel.protocol.ids import BlobId, EngineId, Epoch, EventSeq, ImageId, JobId, ModelId
 from kernel.protocol.specs import JobSpec
-from kernel.protocol.vocabulary import ModelState
+from kernel.protocol.vocabulary import BlobKind, ModelState
 
 State = TypeVar("State", bound=StrEnum)
 
@@ -28,6 +28,7 @@ class Database:
     jobs: dict[JobId, JobRow] = field(default_factory=dict)
     specs: dict[JobId, JobSpec] = field(default_factory=dict)
     images: dict[ImageId, ImageRow] = field(default_factory=dict)
+    blobs: dict[BlobId, BlobRow] = field(default_factory=dict)
     replies: dict[str, StoredReply] = field(default_factory=dict)
     changes: list[ChangeRow] = field(default_factory=list)
     trash: list[str] = field(default_factory=list)
@@ -50,10 +51,15 @@ class Database:
             models=tuple(self.models.values()),
             engines=tuple(self.engines.values()),
             open_jobs=tuple(sorted(open_jobs, key=lambda row: row.seq)),
+            stored_blobs={row.job_id: self.blob_kinds(row.job_id) for row in open_jobs},
             stored_positions={row.job_id: frozenset(stored.get(row.job_id, ())) for row in open_jobs},
             last_change=self.changes[-1].seq if self.changes else EventSeq(0),
             last_job_seq=max((row.seq for row in self.jobs.values()), default=0),
         )
+
+    def blob_kinds(self, job_id: JobId) -> frozenset[BlobKind]:
+        """What there is of a job beside its images."""
+        return frozenset(blob.kind for blob in self.blobs.values() if blob.job_id == job_id)
 
     def facts(self, key: str, ask: client.Ask) -> Facts:
         """What the shell tells the core about a command."""
@@ -71,15 +77,15 @@ class Database:
         match save:
             case actions.SaveModel() | actions.DropModel() | actions.NoteModel():
                 self._apply_model(save)
-            case actions.TrashModel(file_name):
-                self.trash.append(f"models/{file_name}")
             case actions.SaveEngine() | actions.DropEngine():
                 self._apply_engine(save)
             case actions.AddJob() | actions.SaveJob() | actions.DropJob():
                 self._apply_job(save)
             case actions.AddImage() | actions.CountDownload() | actions.EndImage():
                 self._apply_image(save)
-            case actions.TrashPicture():
+            case actions.AddBlob() | actions.ExpireBlobs() | actions.DropBlob():
+                self._apply_blob(save)
+            case actions.TrashFile():
                 self.trash.append(save.file_name)
             case actions.SaveReply():
                 assert save.key not in self.replies, "a command is answered once"
@@ -97,7 +103,7 @@ class Database:
             case actions.NoteModel(row):
                 assert self.models[row.model_id].status is row.status is ModelState.DOWNLOADING
                 self.models[row.model_id] = row
-                self.trash = [name for name in self.trash if name != f"models/{row.stored}"]
+                self.trash = [name for name in self.trash if name != row.stored]
             case actions.SaveModel(row):
                 if row.model_id in self.models:
                     _check(MODEL_MOVES, self.models[row.model_id].status, row.status)
@@ -136,6 +142,27 @@ class Database:
         for image in [i for i in self.images.values() if i.job_id == job_id]:
             del self.images[image.image_id]
             self.trash.append(image.file_name)
+        for blob in [b for b in self.blobs.values() if b.job_id == job_id]:
+            self._drop_blob(blob.blob_id)
+
+    def _apply_blob(self, save: actions.AddBlob | actions.ExpireBlobs | actions.DropBlob) -> None:
+        match save:
+            case actions.AddBlob(row):
+                assert row.blob_id not in self.blobs
+                assert self.jobs[row.job_id].status in OPEN_JOB_STATES
+                kinds = {blob.kind for blob in self.blobs.values() if blob.job_id == row.job_id}
+                assert row.kind not in kinds, "a job has one blob of a kind"
+                self.blobs[row.blob_id] = row
+            case actions.ExpireBlobs(job_id, expires_at_ms):
+                for blob in [b for b in self.blobs.values() if b.job_id == job_id]:
+                    assert blob.expires_at_ms is None, "a job ends once"
+                    self.blobs[blob.blob_id] = replace(blob, expires_at_ms=expires_at_ms)
+            case actions.DropBlob(blob_id):
+                assert self.blobs[blob_id].expires_at_ms is not None, "an open job keeps its blobs"
+                self._drop_blob(blob_id)
+
+    def _drop_blob(self, blob_id: BlobId) -> None:
+        self.trash.append(self.blobs.pop(blob_id).file_name)
 
     def _apply_image(self, save: actions.AddImage | actions.CountDownload | actions.EndImage) -> None:
         match save:

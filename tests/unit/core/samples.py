@@ -5,8 +5,16 @@ from dataclasses import replace
 from kernel.core.rows import ImageRow, ModelRow
 from kernel.protocol import client
 from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
+from kernel.protocol.ingredients import InputFile
 from kernel.protocol.specs import EngineSpec, Fingerprint, JobRequest, JobSpec
-from kernel.protocol.vocabulary import ModelBase, ModelState, ModelType, Scheduler
+from kernel.protocol.vocabulary import (
+    ControlType,
+    InputKind,
+    ModelBase,
+    ModelState,
+    ModelType,
+    Scheduler,
+)
 
 CHECKPOINT = ModelId("checkpoint")
 
@@ -29,6 +37,17 @@ def checkpoint(model_id: ModelId = CHECKPOINT) -> ModelRow:
     )
 
 
+def model(model_id: str, model_type: ModelType = ModelType.LORA, **fields: object) -> ModelRow:
+    """A model that can be laid over the checkpoint."""
+    row = replace(checkpoint(ModelId(model_id)), model_type=model_type)
+    return replace(row, **fields)  # type: ignore[arg-type]
+
+
+def controlnet(control_type: ControlType, model_id: str | None = None) -> ModelRow:
+    """A ControlNet that bears the name of its type."""
+    return model(model_id or control_type, ModelType.CONTROLNET, control_type=control_type)
+
+
 def downloading(model_id: ModelId) -> ModelRow:
     """A model that nobody has looked into yet."""
     return replace(checkpoint(model_id), status=ModelState.DOWNLOADING)
@@ -47,9 +66,15 @@ def register(name: str = "model", **fields: object) -> client.RegisterModel:
 
 
 def submit(engine_id: EngineId, priority: int = 0, **fields: object) -> client.SubmitJob:
-    """The wish for a picture."""
+    """The wish for a picture, with the files that it names."""
     request = JobRequest(**fields)  # type: ignore[arg-type]
-    return client.SubmitJob(engine_id=engine_id, priority=priority, request=request)
+    files = tuple(input_file(kind) for kind in request.inputs)
+    return client.SubmitJob(engine_id=engine_id, priority=priority, request=request, files=files)
+
+
+def input_file(kind: InputKind) -> InputFile:
+    """A file that comes with a job; each kind has a length of its own."""
+    return InputFile(mime="image/png", size_bytes=10 + len(kind), sha256="a" * 64)
 
 
 def job_spec(seed: int = 1, count: int = 1) -> JobSpec:

@@ -115,19 +115,19 @@ def test_files_stay_unless_they_are_to_go_too() -> None:
     story = Story()
     model_id = kept(story)
     story.ask(client.DeleteModel(model_id=model_id))
-    assert f"models/{PLACE}" not in story.database.trash
+    assert PLACE not in story.database.trash
     again = kept(story)
     story.ask(client.DeleteModel(model_id=again, files=True))
-    assert f"models/{PLACE}" in story.database.trash
+    assert PLACE in story.database.trash
 
 
 def test_files_stay_for_as_long_as_another_model_is_made_of_them() -> None:
     story = Story()
     first, second = kept(story), kept(story, "other")
     story.ask(client.DeleteModel(model_id=first, files=True))
-    assert f"models/{PLACE}" not in story.database.trash
+    assert PLACE not in story.database.trash
     story.ask(client.DeleteModel(model_id=second, files=True))
-    assert f"models/{PLACE}" in story.database.trash
+    assert PLACE in story.database.trash
 
 
 def test_files_stay_for_a_model_that_is_just_being_moved_to_them() -> None:
@@ -136,16 +136,16 @@ def test_files_stay_for_a_model_that_is_just_being_moved_to_them() -> None:
     second, worker_id = downloading(story, "other")
     story.say(worker_id, whole(second))
     story.ask(client.DeleteModel(model_id=first, files=True))
-    assert f"models/{PLACE}" not in story.database.trash
+    assert PLACE not in story.database.trash
 
 
 def test_the_trash_gives_back_what_a_new_model_is_made_of() -> None:
     story = Story()
     story.ask(client.DeleteModel(model_id=kept(story), files=True))
-    assert f"models/{PLACE}" in story.database.trash
+    assert PLACE in story.database.trash
     model_id, worker_id = downloading(story, "other")
     story.say(worker_id, whole(model_id))
-    assert f"models/{PLACE}" not in story.database.trash
+    assert PLACE not in story.database.trash
 
 
 def test_a_model_that_is_deleted_while_it_comes_ends_its_worker_and_leaves_nothing() -> None:
@@ -153,7 +153,7 @@ def test_a_model_that_is_deleted_while_it_comes_ends_its_worker_and_leaves_nothi
     model_id, worker_id = downloading(story)
     found = story.ask_actions(client.DeleteModel(model_id=model_id))
     assert KillWorker(worker_id) in found
-    assert f"models/incoming/{model_id}" in story.database.trash
+    assert f"incoming/{model_id}" in story.database.trash
     story.exits(worker_id)
     registered(story, "other")
     assert story.newcomers, "its death is held against nobody"

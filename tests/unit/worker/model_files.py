@@ -51,7 +51,9 @@ def write_raw(path: Path, header: bytes, data_bytes: int = 0, announced: int | N
     return path
 
 
-def write_diffusers_folder(folder: Path, *, is_sdxl: bool = False, infix: str = "") -> Path:
+def write_diffusers_folder(
+    folder: Path, *, is_sdxl: bool = False, infix: str = "", kind: str | None = None
+) -> Path:
     """A small diffusers folder with all that inspection looks at."""
     parts: dict[str, list[str]] = {
         "unet": ["diffusers", "UNet2DConditionModel"],
@@ -63,7 +65,7 @@ def write_diffusers_folder(folder: Path, *, is_sdxl: bool = False, infix: str = 
     if is_sdxl:
         parts["text_encoder_2"] = ["transformers", "CLIPTextModelWithProjection"]
         parts["tokenizer_2"] = ["transformers", "CLIPTokenizer"]
-    kind = "StableDiffusionXLPipeline" if is_sdxl else "StableDiffusionPipeline"
+    kind = kind or ("StableDiffusionXLPipeline" if is_sdxl else "StableDiffusionPipeline")
     write_json(folder / "model_index.json", {"_class_name": kind, "_diffusers_version": "0.38.0", **parts})
     write_json(folder / "scheduler/scheduler_config.json", {"prediction_type": "v_prediction"})
     write_json(folder / "unet/config.json", {"in_channels": 4, "cross_attention_dim": 32, "sample_size": 8})

@@ -24,6 +24,8 @@ from tests.unit.worker.model_files import (
 )
 
 CROSS_ATTENTION = f"{UNET}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+VAE_ALONE: Shapes = {"encoder.conv_in.weight": (8, 3, 3, 3), "decoder.conv_in.weight": (8, 4, 3, 3)}
+CONTROL_MAP = "control_model.input_hint_block."
 FIRST_CONVOLUTION = f"{UNET}input_blocks.0.0.weight"
 
 
@@ -94,6 +96,32 @@ def test_v_prediction_is_told_by_a_mark_or_the_metadata(tmp_path: Path) -> None:
     assert look_at(one_file(tmp_path, SMALL_SD, said)).prediction_type == "v_prediction"
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('model:\n  params:\n    parameterization: "v"\n', "v_prediction"),
+        ("    parameterization: v\n", "v_prediction"),
+        ("    parameterization: eps\n", None),
+        ("    # parameterization: v is for others\n", None),
+    ],
+)
+def test_v_prediction_is_told_by_the_configuration_beside_the_file(
+    tmp_path: Path, text: str, found: str | None
+) -> None:
+    (tmp_path / "model.yaml").write_text(text)
+    assert look_at(one_file(tmp_path, SMALL_SD)).prediction_type == found
+
+
+def test_a_checkpoint_that_inpaints_is_found_out(tmp_path: Path) -> None:
+    inpaints = {**SMALL_SD, FIRST_CONVOLUTION: (8, 9, 3, 3)}
+    assert look_at(one_file(tmp_path, inpaints)).model_base is ModelBase.SD
+    folder = write_diffusers_folder(
+        tmp_path / "folder", kind="StableDiffusionXLInpaintPipeline", is_sdxl=True
+    )
+    write_json(folder / "unet/config.json", {"in_channels": 9, "cross_attention_dim": 32})
+    assert look_at(folder).model_base is ModelBase.SDXL
+
+
 @pytest.mark.parametrize(("dtype", "variant"), [("F32", Variant.FP32), ("BF16", Variant.BF16), ("F64", None)])
 def test_the_variant_is_the_precision_of_most_weights(
     tmp_path: Path, dtype: str, variant: Variant | None
@@ -106,13 +134,23 @@ def test_the_variant_is_the_precision_of_most_weights(
     [
         ({**SMALL_SD, CROSS_ATTENTION: (8, 1024)}, "Stable Diffusion 2"),
         ({**SMALL_SD, "cond_stage_model.model.ln_final.weight": (4,)}, "Stable Diffusion 2"),
-        ({**SMALL_SD, FIRST_CONVOLUTION: (8, 9, 3, 3)}, "inpainting"),
+        ({**SMALL_SD, FIRST_CONVOLUTION: (8, 8, 3, 3)}, "takes 8 channels"),
+        ({**SMALL_SD, "edm_vpred.sigma_max": ()}, "CosXL"),
+        ({**SMALL_SD, f"{CROSS_ATTENTION[:-7]}.scale_weight": ()}, "quantised"),
         ({**SMALL_SD, FIRST_CONVOLUTION: (8,)}, "first convolution"),
         ({**SMALL_SD, f"{UNET}joint_blocks.0.weight": (4,)}, "Stable Diffusion 3"),
         ({**SMALL_SD, f"{UNET}double_blocks.0.weight": (4,)}, "Flux"),
         ({FIRST_CONVOLUTION: (8, 4, 3, 3)}, "lacks a VAE and text encoders"),
         ({"double_blocks.0.weight": (4,), "x": (1,)}, "Flux"),
         ({"image_proj.proj.weight": (4, 4), "x": (1,)}, "IP-Adapter"),
+        ({"adapter.body.0.weight": (4, 4), "x": (1,)}, "T2I adapter"),
+        ({"lllite_unet_x.down.0.weight": (4, 4), "x": (1,)}, "ControlNet-LLLite"),
+        ({"decoder.layers.0.weight": (4, 4), "x": (1,)}, "tiny autoencoder"),
+        ({"lora_unet_x.oft_blocks": (4, 4), "x": (1,)}, "OFT"),
+        ({f"{CONTROL_MAP}0.weight": (8, 3, 3, 3), "lora_controlnet": (0,)}, "control LoRA"),
+        ({f"{CONTROL_MAP}0.weight": (8, 3, 3, 3), "x.to_k.down": (4, 4)}, "control LoRA"),
+        ({f"{CONTROL_MAP}0.weight": (8, 3, 3, 3), "difference": (0,)}, "difference"),
+        ({"controlnet_cond_embedding.conv_in.weight": (8, 3, 3, 3), "task_embedding": (4,)}, "union"),
         (SMALL_UNET, "only a UNet"),
         ({"a": (1,), "b": (1,)}, "no kind of model"),
         ({}, "no kind of model"),
@@ -236,6 +274,54 @@ def test_the_progress_ends_with_all_bytes(tmp_path: Path) -> None:
     assert moves[-1] == (size, size)
 
 
+@pytest.mark.parametrize(
+    ("config", "shapes", "model_type", "base"),
+    [
+        (
+            {"_class_name": "AutoencoderKL", "scaling_factor": 0.13025},
+            VAE_ALONE,
+            ModelType.VAE,
+            ModelBase.SDXL,
+        ),
+        ({"_class_name": "AutoencoderKL"}, VAE_ALONE, ModelType.VAE, None),
+        (
+            {"_class_name": "ControlNetModel"},
+            {"controlnet_cond_embedding.conv_in.weight": (8, 3, 3, 3), "x.attn2.to_k.weight": (8, 768)},
+            ModelType.CONTROLNET,
+            ModelBase.SD,
+        ),
+    ],
+)
+def test_a_folder_of_one_part_is_found_out(
+    tmp_path: Path,
+    config: dict[str, object],
+    shapes: Shapes,
+    model_type: ModelType,
+    base: ModelBase | None,
+) -> None:
+    write_json(tmp_path / "part/config.json", config)
+    write_safetensors(tmp_path / "part/diffusion_pytorch_model.fp16.safetensors", shapes)
+    found = look_at(tmp_path / "part", model_type)
+    assert (found.model_type, found.model_base, found.variant) == (model_type, base, Variant.FP16)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"_class_name": "AutoencoderTiny"}, "AutoencoderTiny"),
+        ({}, "folder for None"),
+        ({"_class_name": "AutoencoderKL", "auto_map": {"x": "y"}}, "asks for code"),
+        ({"_class_name": "ControlNetModel", "global_pool_conditions": True}, "shuffle"),
+    ],
+)
+def test_a_folder_of_one_part_that_is_not_known_is_refused(
+    tmp_path: Path, config: dict[str, object], words: str
+) -> None:
+    write_json(tmp_path / "part/config.json", config)
+    write_safetensors(tmp_path / "part/diffusion_pytorch_model.safetensors", VAE_ALONE)
+    assert words in refused(source_of(tmp_path / "part", ModelType.VAE), tmp_path)
+
+
 @pytest.mark.parametrize(("is_sdxl", "base"), [(False, ModelBase.SD), (True, ModelBase.SDXL)])
 def test_a_diffusers_folder_is_found_out(tmp_path: Path, is_sdxl: bool, base: ModelBase) -> None:
     folder = write_diffusers_folder(tmp_path / "folder", is_sdxl=is_sdxl)
@@ -338,7 +424,7 @@ def test_an_index_with_anything_unknown_is_refused(
     ("name", "content", "words"),
     [
         ("unet/config.json", {"cross_attention_dim": 1024}, "Stable Diffusion 2"),
-        ("unet/config.json", {"in_channels": 9}, "inpainting"),
+        ("unet/config.json", {"in_channels": 5}, "takes 5 channels"),
         ("unet/config.json", [], "does not say what it should"),
         ("text_encoder/config.json", {"auto_map": {"AutoModel": "x.Y"}}, "asks for code"),
         ("scheduler/scheduler_config.json", {"prediction_type": 5}, "does not say what it should"),

@@ -7,7 +7,7 @@ import pytest
 
 from kernel.protocol.vocabulary import ControlType, ModelType
 from tests.unit.worker.model_files import SMALL_SD
-from tests.unit.worker.test_inspection import look_at, one_file, refused, source_of
+from tests.unit.worker.test_inspection import look_at, one_file
 
 LORA = {
     "lora_unet_x.lora_down.weight": (4, 32),
@@ -68,11 +68,3 @@ def test_a_controlnet_may_tell_which_maps_it_takes(
 ) -> None:
     found = look_at(one_file(tmp_path, CONTROLNET, metadata), ModelType.CONTROLNET)
     assert found.control_type is kind
-
-
-def test_a_folder_with_one_part_is_told_which_file_to_register(tmp_path: Path) -> None:
-    folder = tmp_path / "vae"
-    path = one_file(tmp_path, SMALL_SD)
-    folder.mkdir()
-    path.rename(folder / "diffusion_pytorch_model.safetensors")
-    assert "register its file diffusion_pytorch_model.safetensors" in refused(source_of(folder), tmp_path)

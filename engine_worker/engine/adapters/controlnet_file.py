@@ -1,0 +1,101 @@
+"""Loading a ControlNet, from any of the forms in which they are published."""
+
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+from engine_worker.engine.adapters.controlnet_keys import controlnet_places
+from engine_worker.engine.adapters.diffusers_shapes import read_controlnet_shape
+from engine_worker.engine.adapters.located import ANYWHERE, locate
+from engine_worker.engine.architecture import ControlNetShape, UNetShape
+from engine_worker.engine.blueprint import Config, Network, NetworkPlan
+from engine_worker.engine.building import build_networks
+from engine_worker.engine.configs import controlnet_config
+from engine_worker.engine.diffusers_keys import same_place
+from engine_worker.engine.folder import read_part
+from engine_worker.engine.ldm_shapes import read_unet_shape, shape_of
+from engine_worker.engine.networks import size_bytes
+from engine_worker.engine.parts import ControlNet, Parts
+from engine_worker.engine.unet_config import read_unet_config
+from engine_worker.fetch.model_folder import ModelFolder
+from engine_worker.header import Header, read_header
+from kernel.protocol.errors import ModelUnreadable
+from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.vocabulary import ModelType
+
+_LDM_PREFIX = "control_model."
+_DIFFUSERS_MARK = "controlnet_cond_embedding."
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedControlNet:
+    """A ControlNet on its device, in the precision of the UNet."""
+
+    network: ControlNet
+    memory_bytes: int
+
+
+def load_controlnet(source: ModelSource, parts: Parts) -> LoadedControlNet:
+    """Load a ControlNet for the UNet of this checkpoint.
+
+    Raises: ModelUnreadable, if the files are no ControlNet, or one for another kind of UNet.
+    """
+    path = locate(source, ModelType.CONTROLNET, parts.base)
+    plan, prefix = _plan(path, source, parts)
+    _check_fit(source.name, read_unet_config(plan.config), parts)
+
+    def is_leftover(key: str) -> bool:
+        """Some files bring the checkpoint along that they were trained on."""
+        return not key.startswith(prefix)
+
+    (network,) = build_networks([plan], parts.device, parts.dtype, is_leftover)
+    return LoadedControlNet(network, size_bytes(network))
+
+
+def _plan(path: Path, source: ModelSource, parts: Parts) -> tuple[NetworkPlan, str]:
+    """The plan, and how the names of all tensors begin that it must account for."""
+    if path.is_dir():
+        return read_part(ModelFolder(path, ANYWHERE), "", Network.CONTROLNET, source.variant), ""
+    header = read_header(path)
+    if any(key.startswith(_DIFFUSERS_MARK) for key in header.tensors):
+        config = _config(read_controlnet_shape(header), parts)
+        return NetworkPlan(Network.CONTROLNET, config, same_place, (header,)), ""
+    prefix = _LDM_PREFIX if any(key.startswith(_LDM_PREFIX) for key in header.tensors) else ""
+    shape = _ldm_shape(header, prefix)
+    places = partial(controlnet_places, shape=shape, prefix=prefix)
+    return NetworkPlan(Network.CONTROLNET, _config(shape, parts), places, (header,)), prefix
+
+
+def _config(shape: ControlNetShape, parts: Parts) -> Config:
+    return controlnet_config(shape, parts.base, parts.unet_config)
+
+
+def _ldm_shape(header: Header, prefix: str) -> ControlNetShape:
+    def layer(number: int) -> str:
+        return f"{prefix}input_hint_block.{number}.weight"
+
+    first = shape_of(header, layer(0), 4)
+    last = next(number for number in count(0, 2) if layer(number) not in header.tensors) - 2
+    return ControlNetShape(
+        half=read_unet_shape(header, prefix),
+        map_channels=first[1],
+        # Layers have even numbers; of each two behind the first the second one halves the map.
+        map_widths=(first[0], *(shape_of(header, layer(number), 4)[0] for number in range(4, last, 4))),
+    )
+
+
+def _check_fit(name: str, half: UNetShape, parts: Parts) -> None:
+    """What a ControlNet tells is added to what the UNet's layers say, so they must be as many and as wide."""
+    unet = parts.unet_shape
+    for what, theirs, ours in (
+        ("levels of channels", half.channels, unet.channels),
+        ("layers per level", half.resnets_per_level, unet.resnets_per_level),
+        ("width of text", half.cross_attention_width, unet.cross_attention_width),
+        ("width of sizes", half.added_width, unet.added_width),
+        ("channels of latents", half.in_channels, parts.vae.latent_channels),
+    ):
+        if theirs != ours:
+            raise ModelUnreadable(
+                f"{name} was made for another base: its {what} are {theirs}, and the UNet's {ours}"
+            )

@@ -1,0 +1,95 @@
+"""Everything that jobs of one engine may lay over its checkpoint: LoRAs, other VAEs, ControlNets."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from engine_worker.engine.adapters.controlnet_file import LoadedControlNet, load_controlnet
+from engine_worker.engine.adapters.shelf import Shelf
+from engine_worker.engine.adapters.sources import find_source
+from engine_worker.engine.adapters.vae_file import LoadedVae, load_vae
+from engine_worker.engine.adapters.wardrobe import Wardrobe
+from engine_worker.engine.parts import ControlNet, Parts, Vae
+from kernel.protocol.ids import ModelId
+from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.vocabulary import ModelType
+
+_GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How much is kept for later jobs. What is in use is never counted out."""
+
+    loras: int = 32
+    loras_bytes: int = 1 * _GIB
+    """A LoRA has 20 to 400 MB."""
+    vaes: int = 2
+    vaes_bytes: int = 1 * _GIB
+    """A VAE has 335 MB in single precision."""
+    controlnets: int = 4
+    controlnets_bytes: int = 6 * _GIB
+    """In half precision an SD 1.5 ControlNet has 0.7 GB, an SDXL one 2.5 GB."""
+
+
+class Extras:
+    """Loaded when first wanted, kept while there is room. All methods are for the stepping thread."""
+
+    def __init__(self, parts: Parts, room: Room = Room()) -> None:
+        self._parts = parts
+        self.wardrobe = Wardrobe(parts, max_count=room.loras, max_bytes=room.loras_bytes)
+        self._vaes: Shelf[LoadedVae] = Shelf(
+            partial(load_vae, parts=parts),
+            lambda loaded: loaded.memory_bytes,
+            max_count=room.vaes,
+            max_bytes=room.vaes_bytes,
+        )
+        self._controlnets: Shelf[LoadedControlNet] = Shelf(
+            partial(load_controlnet, parts=parts),
+            lambda loaded: loaded.memory_bytes,
+            max_count=room.controlnets,
+            max_bytes=room.controlnets_bytes,
+        )
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory that all takes which is kept for later jobs."""
+        return self.wardrobe.size_bytes + self._vaes.size_bytes + self._controlnets.size_bytes
+
+    def preload(self, sources: Iterable[ModelSource]) -> None:
+        """Load what an engine names, so that its first job does not wait; other types are passed over.
+
+        Raises: ModelUnreadable; torch.OutOfMemoryError.
+        """
+        for source in sources:
+            match source.model_type:
+                case ModelType.LORA:
+                    self.wardrobe.preload(source)
+                case ModelType.VAE:
+                    self._vaes.take(source)
+                case ModelType.CONTROLNET:
+                    self._controlnets.take(source)
+                case _:
+                    """Words belong to the prompts, background removers to the finishing."""
+
+    def vae(self, sources: Sequence[ModelSource], model_id: ModelId | None) -> Vae:
+        """The VAE that a job names, or the checkpoint's own.
+
+        Raises: JobRejected, ModelUnreadable; torch.OutOfMemoryError.
+        """
+        if model_id is None:
+            return self._parts.vae
+        return self._vaes.take(find_source(sources, model_id, ModelType.VAE)).vae
+
+    def controlnet(self, sources: Sequence[ModelSource], model_id: ModelId) -> ControlNet:
+        """The ControlNet that a job names.
+
+        Raises: JobRejected, ModelUnreadable; torch.OutOfMemoryError.
+        """
+        return self._controlnets.take(find_source(sources, model_id, ModelType.CONTROLNET)).network
+
+    def clear(self) -> None:
+        """Forget all that no job holds, because memory is wanted for something else."""
+        self.wardrobe.clear()
+        self._vaes.clear()
+        self._controlnets.clear()

@@ -1,0 +1,98 @@
+"""Reading a LoRA from its file: every change that it makes to the layers of one checkpoint."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from torch import Tensor
+
+from engine_worker.engine.adapters.change import Change
+from engine_worker.engine.adapters.located import locate
+from engine_worker.engine.adapters.lora_change import make_change
+from engine_worker.engine.adapters.lora_keys import Part, parts_by_layer
+from engine_worker.engine.adapters.lora_names import LayerName, LayerNames
+from engine_worker.engine.adapters.lora_scales import Scales
+from engine_worker.engine.blueprint import Network
+from engine_worker.engine.weights import read_tensors
+from engine_worker.header import Header, read_header
+from kernel.protocol.errors import ModelUnreadable
+from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.vocabulary import ModelBase, ModelType
+
+_NAMES_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """A loaded LoRA, in the precision and on the device of the layers that it changes."""
+
+    changes: Mapping[LayerName, Change]
+    warnings: tuple[str, ...]
+    """What of the file is not used, in words for a job's owner."""
+
+    @property
+    def networks(self) -> frozenset[Network]:
+        """The networks of which it changes anything."""
+        return frozenset(name.network for name in self.changes)
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory that it takes."""
+        return sum(held.nbytes for change in self.changes.values() for held in change.tensors)
+
+
+def read_lora(source: ModelSource, names: LayerNames, base: ModelBase) -> Lora:
+    """Read a LoRA for a checkpoint of that base, whose layers are known by these names.
+
+    Raises: ModelUnreadable, if the file is no LoRA, is damaged, or was made for another base.
+    """
+    path = locate(source, ModelType.LORA, base)
+    header = read_header(path)
+    layers, others = parts_by_layer(header)
+    found = {layer: names.find(layer) for layer in layers}
+    unknown = [layer for layer, name in found.items() if name is None]
+    if len(unknown) > len(layers) / 2:
+        raise ModelUnreadable(
+            f"{path.name} changes {len(layers)} layers, and the checkpoint lacks {_listed(unknown)}: "
+            "the LoRA was made for a checkpoint of another base"
+        )
+    scales = Scales(header)
+    changes = {
+        name: _read_change(header, parts, name, names, scales)
+        for (layer, parts) in layers.items()
+        if (name := found[layer]) is not None
+    }
+    return Lora(changes, _warnings(path, unknown, others))
+
+
+def _read_change(
+    header: Header, parts: Mapping[Part, str], name: LayerName, names: LayerNames, scales: Scales
+) -> Change:
+    stored = read_tensors(header, parts.values())
+    tensors: dict[Part, Tensor] = {part: stored[key].float() for part, key in parts.items()}
+    alpha = tensors.pop(Part.ALPHA, None)
+    if alpha is not None and alpha.numel() != 1:
+        raise ModelUnreadable(f"{header.path.name} has an alpha of {alpha.numel()} numbers")
+    scale_of = partial(scales.scale, name, alpha=None if alpha is None else float(alpha))
+    try:
+        return make_change(tensors, scale_of, names.layer(name))
+    except ModelUnreadable as error:
+        raise ModelUnreadable(
+            f"{header.path.name} does not fit the checkpoint, as one for another base would not: "
+            f"at {name.module} of the {name.network.value} {error.detail}"
+        ) from error
+
+
+def _warnings(path: Path, unknown: list[str], others: list[str]) -> tuple[str, ...]:
+    found = []
+    if unknown:
+        found.append(f"{path.name} changes layers that the checkpoint lacks: {_listed(unknown)}")
+    if others:
+        found.append(f"{path.name} holds what is not known here and not used: {_listed(others)}")
+    return tuple(found)
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - _NAMES_SHOWN
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

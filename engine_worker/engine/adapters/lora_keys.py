@@ -1,0 +1,83 @@
+"""What the keys of a LoRA file say: which layer a tensor is for, and which part of its change it is."""
+
+import re
+from collections.abc import Mapping
+from enum import Enum
+
+from engine_worker.header import Header
+
+
+class Part(Enum):
+    """The parts of one layer's change; those of LoHa and LoKr bear LyCORIS' names."""
+
+    DOWN = "lora_down"
+    UP = "lora_up"
+    CORE = "lora_mid"
+    ALPHA = "alpha"
+    DORA_SCALE = "dora_scale"
+    """Lengths of rows, or of columns: its shape tells."""
+    MAGNITUDES = "lora_magnitude_vector"
+    """Lengths of rows."""
+    HADA_A1 = "hada_w1_a"
+    HADA_B1 = "hada_w1_b"
+    HADA_A2 = "hada_w2_a"
+    HADA_B2 = "hada_w2_b"
+    HADA_CORE1 = "hada_t1"
+    HADA_CORE2 = "hada_t2"
+    LOKR_1 = "lokr_w1"
+    LOKR_A1 = "lokr_w1_a"
+    LOKR_B1 = "lokr_w1_b"
+    LOKR_2 = "lokr_w2"
+    LOKR_A2 = "lokr_w2_a"
+    LOKR_B2 = "lokr_w2_b"
+    LOKR_CORE2 = "lokr_t2"
+
+
+# The words between a layer's name and `.weight`: kohya's, diffusers' older ones, peft's (which may name the
+# adapter), each of the way down and the way up.
+_DOWN = r"\.lora_down|[._]lora\.down|\.lora_linear_layer\.down|\.lora_A(?:\.\w+)?"
+_UP = r"\.lora_up|[._]lora\.up|\.lora_linear_layer\.up|\.lora_B(?:\.\w+)?"
+_ENDS: Mapping[re.Pattern[str], Part] = {
+    re.compile(rf"(?:{_DOWN})\.weight$"): Part.DOWN,
+    re.compile(rf"(?:{_UP})\.weight$"): Part.UP,
+    re.compile(r"\.lora_mid\.weight$"): Part.CORE,
+    re.compile(r"\.dora_scale$"): Part.DORA_SCALE,
+    re.compile(r"\.lora_magnitude_vector(?:\.\w+)?$"): Part.MAGNITUDES,
+    re.compile(r"(?:[._]lora)?\.alpha$"): Part.ALPHA,
+}
+_LYCORIS: Mapping[str, Part] = {part.value: part for part in Part if part.value[:4] in ("hada", "lokr")}
+# Files of diffusers from before 0.22 name the processor of an attention, and its last layer without number.
+_PROCESSOR = ".processor."
+_PROCESSOR_OUT = ".to_out"
+
+
+def parts_by_layer(header: Header) -> tuple[dict[str, dict[Part, str]], list[str]]:
+    """The keys of each layer's parts, by the layer's name in the file; and the keys that are no such part."""
+    layers: dict[str, dict[Part, str]] = {}
+    others: list[str] = []
+    for key in header.tensors:
+        split = _split(key)
+        if split is None:
+            others.append(key)
+        else:
+            layer, part = split
+            layers.setdefault(layer, {})[part] = key
+    return layers, others
+
+
+def _split(key: str) -> tuple[str, Part] | None:
+    layer, _, last = key.rpartition(".")
+    if last in _LYCORIS:
+        return layer, _LYCORIS[last]
+    for end, part in _ENDS.items():
+        found = end.search(key)
+        if found is not None:
+            return _plain(key[: found.start()]), part
+    return None
+
+
+def _plain(layer: str) -> str:
+    if _PROCESSOR not in layer:
+        return layer
+    plain = layer.replace(_PROCESSOR, ".")
+    return f"{plain}.0" if plain.endswith(_PROCESSOR_OUT) else plain

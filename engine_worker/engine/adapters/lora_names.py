@@ -1,0 +1,79 @@
+"""What LoRA files call the layers of the networks: names of kohya's trainers, of diffusers, of peft.
+
+All of them are a module's own name, or that of the original releases, behind a word for the network; some
+write dots as underscores, so here all do.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from engine_worker.engine.adapters.change import Layer
+from engine_worker.engine.architecture import UNetShape
+from engine_worker.engine.blueprint import Network
+from engine_worker.engine.ldm_keys import unet_key
+
+# The first that fits is taken, so the longer ones come first. Without any a name is one of the UNet's.
+_PREFIXES: Mapping[str, Network] = {
+    "lora_unet_": Network.UNET,
+    "lora_te1_": Network.TEXT_ENCODER,
+    "lora_te2_": Network.PROJECTING_TEXT_ENCODER,
+    "lora_te_": Network.TEXT_ENCODER,
+    "unet.": Network.UNET,
+    "text_encoder.": Network.TEXT_ENCODER,
+    "text_encoder_2.": Network.PROJECTING_TEXT_ENCODER,
+    "base_model.model.": Network.UNET,
+    "model.diffusion_model.": Network.UNET,
+    "diffusion_model.": Network.UNET,
+}
+_TEXT_MODEL = "text_model."
+
+
+@dataclass(frozen=True, slots=True)
+class LayerName:
+    """One layer of one network, by the name of its module."""
+
+    network: Network
+    module: str
+
+
+class LayerNames:
+    """The layers of a checkpoint's networks that a LoRA can change."""
+
+    def __init__(self, networks: Mapping[Network, nn.Module], unet: UNetShape) -> None:
+        self._layers: dict[LayerName, Layer] = {}
+        self._names: dict[tuple[Network, str], LayerName] = {}
+        for network in (Network.UNET, Network.TEXT_ENCODER, Network.PROJECTING_TEXT_ENCODER):
+            for module, layer in _layers(networks.get(network)):
+                name = LayerName(network, module)
+                self._layers[name] = layer
+                for alias in _aliases(network, module, unet):
+                    self._names[network, alias.replace(".", "_")] = name
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def find(self, name: str) -> LayerName | None:
+        """The layer that a file calls so, or None if there is no such layer here."""
+        prefix = next((prefix for prefix in _PREFIXES if name.startswith(prefix)), "")
+        network = _PREFIXES.get(prefix, Network.UNET)
+        return self._names.get((network, name.removeprefix(prefix).replace(".", "_")))
+
+    def layer(self, name: LayerName) -> Layer:
+        """The layer itself."""
+        return self._layers[name]
+
+
+def _layers(network: nn.Module | None) -> Iterator[tuple[str, Layer]]:
+    for module, layer in network.named_modules() if network is not None else ():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            yield module, layer
+
+
+def _aliases(network: Network, module: str, unet: UNetShape) -> tuple[str, ...]:
+    if network is Network.UNET:
+        return module, unet_key(module, unet)
+    # transformers 5 left out a level of names that all files have.
+    plain = module.removeprefix(_TEXT_MODEL)
+    return plain, _TEXT_MODEL + plain

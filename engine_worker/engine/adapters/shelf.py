@@ -1,0 +1,62 @@
+"""Models that were loaded for some job, kept at hand for the next: the latest ones, while there is room."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from kernel.protocol.ids import ModelId
+from kernel.protocol.ingredients import ModelSource
+
+Loaded = TypeVar("Loaded")
+Identity = tuple[ModelId, str | None]
+"""A model and the sha256 of its files: what is registered anew under the same id is another one."""
+
+
+def identity_of(source: ModelSource) -> Identity:
+    """By what a loaded model is known again."""
+    return source.model_id, source.sha256
+
+
+class Shelf(Generic[Loaded]):
+    """Bounded by count and bytes; the one that was wanted least lately goes first.
+
+    What goes is only forgotten here: jobs that hold it keep it until they end. The latest one always stays.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[ModelSource], Loaded],
+        size_bytes: Callable[[Loaded], int],
+        *,
+        max_count: int,
+        max_bytes: int,
+    ) -> None:
+        self._load = load
+        self._size_bytes = size_bytes
+        self._max_count = max_count
+        self._max_bytes = max_bytes
+        self._held: OrderedDict[Identity, Loaded] = OrderedDict()
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory that all of it takes."""
+        return sum(map(self._size_bytes, self._held.values()))
+
+    def take(self, source: ModelSource) -> Loaded:
+        """The model, loaded now unless it is here.
+
+        Raises: what loading raises; then nothing here has changed.
+        """
+        identity = identity_of(source)
+        if identity not in self._held:
+            self._held[identity] = self._load(source)
+        self._held.move_to_end(identity)
+        while len(self._held) > 1 and (
+            len(self._held) > self._max_count or self.size_bytes > self._max_bytes
+        ):
+            self._held.popitem(last=False)
+        return self._held[identity]
+
+    def clear(self) -> None:
+        """Forget everything, because memory is wanted for something else."""
+        self._held.clear()

@@ -1,0 +1,77 @@
+"""Loading a VAE by itself, for jobs that want another than their checkpoint's."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from engine_worker.engine.adapters.diffusers_shapes import read_vae_shape as read_diffusers_shape
+from engine_worker.engine.adapters.located import ANYWHERE, locate
+from engine_worker.engine.autoencoder import make_vae
+from engine_worker.engine.blueprint import Network, NetworkPlan
+from engine_worker.engine.building import build_networks
+from engine_worker.engine.configs import lone_vae_config
+from engine_worker.engine.devices import vae_dtype
+from engine_worker.engine.diffusers_keys import autoencoder_places
+from engine_worker.engine.folder import read_part
+from engine_worker.engine.ldm_keys import VAE_PREFIX, vae_places
+from engine_worker.engine.ldm_shapes import read_vae_shape
+from engine_worker.engine.networks import size_bytes
+from engine_worker.engine.parts import Parts, Vae
+from engine_worker.fetch.model_folder import ModelFolder
+from engine_worker.header import Header, read_header
+from kernel.protocol.errors import ModelUnreadable
+from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.vocabulary import ModelType
+
+# What training leaves behind, beside what decodes and encodes; with or without the checkpoint's prefix.
+_LEFTOVER = ("loss.", "model_ema.")
+_DIFFUSERS_MARK = "decoder.mid_block."
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedVae:
+    """A VAE on its device."""
+
+    vae: Vae
+    memory_bytes: int
+
+
+def load_vae(source: ModelSource, parts: Parts) -> LoadedVae:
+    """Load a VAE that works with the latents of this checkpoint.
+
+    Raises: ModelUnreadable, if the files are no VAE, or one for other latents.
+    """
+    plan = _plan(locate(source, ModelType.VAE, parts.base), source, parts)
+    (network,) = build_networks([plan], parts.device, parts.dtype, _is_leftover)
+    vae = make_vae(network, vae_dtype(parts.dtype, parts.device))
+    ours, theirs = _latents(parts.vae), _latents(vae)
+    if ours != theirs:
+        raise ModelUnreadable(f"{source.name} has latents of {theirs}, and the checkpoint has {ours}")
+    return LoadedVae(vae, size_bytes(network))
+
+
+def _plan(path: Path, source: ModelSource, parts: Parts) -> NetworkPlan:
+    if path.is_dir():
+        return read_part(ModelFolder(path, ANYWHERE), "", Network.VAE, source.variant)
+    header = read_header(path)
+    # A file does not say how its latents are scaled: those of one family all are alike.
+    scale = parts.vae.scaling_factor
+    if any(key.startswith(_DIFFUSERS_MARK) for key in header.tensors):
+        config = lone_vae_config(read_diffusers_shape(header), scale)
+        return NetworkPlan(Network.VAE, config, autoencoder_places, (header,))
+    return _ldm_plan(header, scale)
+
+
+def _ldm_plan(header: Header, scale: float) -> NetworkPlan:
+    prefix = VAE_PREFIX if any(key.startswith(VAE_PREFIX) for key in header.tensors) else ""
+    shape = read_vae_shape(header, prefix)
+    places = partial(vae_places, shape=shape, prefix=prefix)
+    return NetworkPlan(Network.VAE, lone_vae_config(shape, scale), places, (header,))
+
+
+def _is_leftover(key: str) -> bool:
+    return key.removeprefix(VAE_PREFIX).startswith(_LEFTOVER)
+
+
+def _latents(vae: Vae) -> str:
+    return f"{vae.latent_channels} channels, one for {vae.pixels_per_latent} x {vae.pixels_per_latent} pixels"

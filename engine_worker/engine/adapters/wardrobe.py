@@ -1,0 +1,164 @@
+"""LoRAs put on and taken off a checkpoint's networks, whose weights they never touch.
+
+What a LoRA adds is added beside each layer that it changes, by a hook that is there only while it is worn: so
+without LoRAs nothing is different from a fresh load, to the bit, and nothing can be left over.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from math import isfinite
+
+import torch
+from torch import Tensor
+from torch.utils.hooks import RemovableHandle
+
+from engine_worker.engine.adapters.change import Change, Layer
+from engine_worker.engine.adapters.lora_file import Lora, read_lora
+from engine_worker.engine.adapters.lora_names import LayerName, LayerNames
+from engine_worker.engine.adapters.shelf import Identity, Shelf, identity_of
+from engine_worker.engine.adapters.sources import find_source
+from engine_worker.engine.blueprint import Network
+from engine_worker.engine.parts import Parts
+from kernel.protocol.errors import JobRejected
+from kernel.protocol.ingredients import LoraUse, ModelSource
+from kernel.protocol.vocabulary import ModelType
+
+_ENCODERS = frozenset({Network.TEXT_ENCODER, Network.PROJECTING_TEXT_ENCODER})
+
+
+@dataclass(frozen=True, slots=True)
+class WornLora:
+    """One LoRA of a set. Two are equal if they are the same model with the same weight."""
+
+    identity: Identity
+    weight: float
+    lora: Lora = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterSet:
+    """The LoRAs of a job: what pictures must have in common to share a call of a network.
+
+    It keeps what it names in memory for as long as it is held.
+    """
+
+    loras: tuple[WornLora, ...] = ()
+
+    @property
+    def for_unet(self) -> "AdapterSet":
+        """Those of which the UNet sees anything."""
+        return self._of(frozenset({Network.UNET}))
+
+    @property
+    def for_text(self) -> "AdapterSet":
+        """Those of which the text encoders see anything: what embeddings of a prompt depend on."""
+        return self._of(_ENCODERS)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What of the files is not used, in words for the job's owner."""
+        return tuple(warning for worn in self.loras for warning in worn.lora.warnings)
+
+    def _of(self, networks: frozenset[Network]) -> "AdapterSet":
+        return AdapterSet(tuple(worn for worn in self.loras if worn.lora.networks & networks))
+
+
+NO_ADAPTERS = AdapterSet()
+
+
+class Wardrobe:
+    """The LoRAs of one loaded checkpoint. All methods are for the stepping thread."""
+
+    def __init__(self, parts: Parts, *, max_count: int, max_bytes: int) -> None:
+        self._base = parts.base
+        self._names = LayerNames(parts.networks, parts.unet_shape)
+        self._shelf = Shelf(
+            self._read, lambda lora: lora.size_bytes, max_count=max_count, max_bytes=max_bytes
+        )
+        self._worn = NO_ADAPTERS
+        self._handles: list[RemovableHandle] = []
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory that the LoRAs take which are kept for later jobs."""
+        return self._shelf.size_bytes
+
+    def preload(self, source: ModelSource) -> None:
+        """Load a LoRA now, so that its first job does not wait.
+
+        Raises: ModelUnreadable.
+        """
+        self._shelf.take(source)
+
+    def prepare(self, sources: Sequence[ModelSource], uses: Sequence[LoraUse]) -> AdapterSet:
+        """Make sure that a job's LoRAs are loaded.
+
+        Of one that is used twice the weights add up; one of weight 0 is as none.
+
+        Raises: JobRejected, if a weight is no number or a source is missing; ModelUnreadable.
+        """
+        worn: dict[Identity, WornLora] = {}
+        for use in uses:
+            source = find_source(sources, use.model_id, ModelType.LORA)
+            if not isfinite(use.weight):
+                raise JobRejected(
+                    f"The weight of the LoRA {source.name} is {use.weight}: it must be a number"
+                )
+            if use.weight:
+                identity = identity_of(source)
+                weight = use.weight + (worn[identity].weight if identity in worn else 0.0)
+                worn[identity] = WornLora(identity, weight, self._shelf.take(source))
+        # In one order, whatever the job's, because sums of floats depend on it.
+        in_order = sorted(worn.values(), key=lambda one: (one.identity[0], one.identity[1] or ""))
+        return AdapterSet(tuple(one for one in in_order if one.weight))
+
+    def wear(self, adapters: AdapterSet) -> None:
+        """Make the networks work with these LoRAs and no others, from the next call on.
+
+        Costs nothing if they do already. If it fails, they work with none.
+        """
+        if adapters == self._worn:
+            return
+        self._take_off()
+        try:
+            for name, changes in _by_layer(adapters).items():
+                hook = self._names.layer(name).register_forward_hook(partial(_add, changes))
+                self._handles.append(hook)
+        except BaseException:
+            self._take_off()
+            raise
+        self._worn = adapters
+
+    def clear(self) -> None:
+        """Take everything off and forget it, because memory is wanted for something else."""
+        self._take_off()
+        self._shelf.clear()
+
+    def _take_off(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._worn = NO_ADAPTERS
+
+    def _read(self, source: ModelSource) -> Lora:
+        return read_lora(source, self._names, self._base)
+
+
+Weighted = tuple[tuple[Change, float], ...]
+
+
+def _by_layer(adapters: AdapterSet) -> dict[LayerName, Weighted]:
+    layers: dict[LayerName, Weighted] = {}
+    for worn in adapters.loras:
+        for name, change in worn.lora.changes.items():
+            layers[name] = (*layers.get(name, ()), (change, worn.weight))
+    return layers
+
+
+def _add(changes: Weighted, layer: Layer, entered: tuple[Tensor, ...], came_out: Tensor) -> Tensor:
+    """The hook: what came out of the layer, and what each LoRA adds to it."""
+    total = came_out
+    for change, weight in changes:
+        total = torch.add(total, change.added(layer, entered[0], came_out), alpha=weight)
+    return total
