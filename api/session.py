@@ -19,9 +19,10 @@ from kernel.protocol.client import (
     Refused,
     Watch,
     Watching,
+    error_of,
 )
 from kernel.protocol.codec import Frame, Received
-from kernel.protocol.errors import ManagerUnreachable, SpoonError, error_of_code
+from kernel.protocol.errors import ManagerUnreachable, SpoonError
 from kernel.protocol.head import NO_CORRELATION
 from kernel.protocol.ids import NO_EPOCH, Epoch
 from kernel.protocol.rendezvous import MAX_UNANSWERED
@@ -188,5 +189,5 @@ def _preview_of(told: JobPreview, blobs: tuple[Frame, ...]) -> Preview | None:
 
 def _outcome_of(reply: BrokerReply) -> Outcome:
     if isinstance(reply, Refused):
-        return error_of_code(reply.code, reply.detail, reply.fields, reply.retry_after_s)
+        return error_of(reply)
     return reply

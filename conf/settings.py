@@ -69,6 +69,10 @@ class Models(Struct, frozen=True, kw_only=True):
 class Engines(Struct, frozen=True, kw_only=True):
     keep_alive_s: AnyTime = 600.0
     max_running: Some = 2
+    turn_s: SomeTime = 60.0
+    """How long an engine that works may keep others waiting for its room."""
+    keep_free_bytes: Annotated[int, Meta(ge=0)] = 256 << 20
+    """Memory of each device that engines leave to other programs."""
     load_timeout_s: SomeTime = 600.0
     """How long an engine may load before its worker is taken for hung."""
     step_timeout_s: SomeTime = 60.0

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -111,12 +112,13 @@ def build(
     Raises: BadConfiguration.
     """
     epoch = store.next_epoch()
-    snapshot = recall.snapshot(epoch)
+    launcher = SubprocessLauncher(settings.database.folder / "logs")
+    devices = Devices(launcher.pids)
+    snapshot = replace(recall.snapshot(epoch), devices=devices.read())
     broker = Broker(snapshot, limits_of(settings, options), clock.RandomFresh(), clock.now())
     files = _open_files(settings, store.installation(), recall.kept_files(), snapshot.models)
     stack.callback(files.close)
     front, back, gate, terms = _open_bus(settings, options, stack)
-    launcher = SubprocessLauncher(settings.database.folder / "logs")
     crew = Crew(back, gate, launcher, terms, epoch)
     takers: set[bytes] = set()
     signals = SignalPipe()
@@ -141,7 +143,7 @@ def build(
         companion=ApiProcess(launcher, options.config),
         folders=(settings.images.folder, settings.blobs.folder),
     )
-    return Loop(broker, store, recall, sources, effects, clock.now, Devices().read)
+    return Loop(broker, store, recall, sources, effects, clock.now, devices.read)
 
 
 def _open_files(
@@ -231,6 +233,8 @@ def limits_of(settings: Settings, options: argparse.Namespace) -> Limits:
         max_steps=settings.server.max_steps,
         max_count=settings.server.max_count,
         keep_alive_s=settings.engines.keep_alive_s,
+        turn_s=settings.engines.turn_s,
+        keep_free_bytes=settings.engines.keep_free_bytes,
         grace_s=settings.shutdown.grace_s,
         load_timeout_s=settings.engines.load_timeout_s,
         step_timeout_s=settings.engines.step_timeout_s,

@@ -47,7 +47,8 @@ def list_(invocation: Invocation, status: str | None, limit: int, is_all: bool, 
     for engine in (msgspec.json.decode(item, type=Engine) for item in items):
         queue = f"{engine.queue.processing}+{engine.queue.waiting}" if engine.queue else None
         checkpoint = names.get(engine.checkpoint or "", engine.checkpoint)
-        rows.append((engine.engine_id, engine.name, engine.status, engine.device, queue, checkpoint))
+        status = f"{engine.status}, waits for room" if engine.waiting_for_room else engine.status
+        rows.append((engine.engine_id, engine.name, status, engine.device, queue, checkpoint))
     print_table(("ID", "NAME", "STATUS", "DEVICE", "JOBS", "CHECKPOINT"), rows)
 
 

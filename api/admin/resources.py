@@ -53,10 +53,12 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint: str | None = None
     device: str | None = None
     error: StoredError | None = None
+    waiting_for_room: bool = False
     queue: Queue | None = None
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    stage: str = "denoising"
     step: int
     steps: int
     eta_s: float | None = None
@@ -66,6 +68,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     job_id: str
     status: str
     engine_id: str | None = None
+    queue_position: int | None = None
+    engine_status: str | None = None
     image_ids: tuple[str, ...] = ()
     prompt: str | None = None
     progress: Progress | None = None

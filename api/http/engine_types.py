@@ -66,6 +66,8 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     replicas: int
     max_batch: int | None
     memory_bytes: int | None
+    waiting_for_room: bool
+    """It is wanted, but other engines have the memory, or the places that the configuration allows."""
     queue: Queue
     created_at: datetime
     started_at: datetime | None
@@ -119,6 +121,7 @@ def engine_of(row: EngineRow) -> Engine:
         replicas=spec.replicas,
         max_batch=spec.max_batch,
         memory_bytes=row.memory_bytes,
+        waiting_for_room=row.waits_since_ms is not None,
         queue=Queue(waiting=row.jobs_waiting, processing=row.jobs_processing),
         created_at=moment(row.created_at_ms),
         started_at=moment_or_none(row.started_at_ms),

@@ -1,5 +1,6 @@
 """Jobs as HTTP shows them, and the way from the database and the bus to what is shown."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
@@ -14,6 +15,7 @@ from kernel.protocol.ids import EngineId
 from kernel.protocol.specs import JobSpec
 from kernel.protocol.vocabulary import (
     ControlType,
+    EngineState,
     ImageFileType,
     ImageFit,
     InputKind,
@@ -63,7 +65,8 @@ class JobChecked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """A job with every value decided. `queue_position` is 1 for the next; only a single job shows it.
+    """A job with every value decided. `queue_position` is 1 for the next; it and `engine_status`, which says
+    why a job may have to wait, are shown of a single job that waits.
 
     `inputs` are the pictures that came along; `strength` is null where none is taken back into noise.
     """
@@ -73,6 +76,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     status: JobState
     priority: int
     queue_position: int | None
+    engine_status: EngineState | None
     progress: Progress | None
     attempts: int
     error: StoredError | None
@@ -109,6 +113,14 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a job waits: behind how many others, and for an engine in which state."""
+
+    jobs_ahead: int
+    engine_status: EngineState | None
 
 
 class JobPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,53 +163,30 @@ def progress_of(progress: JobProgress) -> Progress:
     )
 
 
-def job_of(row: JobRow, progress: JobProgress | None = None, jobs_ahead: int | None = None) -> Job:
+def job_of(row: JobRow, progress: JobProgress | None = None, place: Place | None = None) -> Job:
     """A job as HTTP shows it."""
     spec = row.spec
     is_processing = row.status is JobState.PROCESSING
     return Job(
-        job_id=row.job_id,
-        engine_id=row.engine_id,
-        status=row.status,
-        priority=row.priority,
-        queue_position=None if jobs_ahead is None else jobs_ahead + 1,
+        job_id=row.job_id, engine_id=row.engine_id, status=row.status, priority=row.priority,
+        queue_position=None if place is None else place.jobs_ahead + 1,
+        engine_status=None if place is None else place.engine_status,
         progress=progress_of(progress) if progress is not None and is_processing else None,
-        attempts=row.attempts,
-        error=stored_error(row.error_code, row.error),
-        warnings=row.warnings,
-        image_id=_first(row.image_ids),
-        image_ids=row.image_ids,
-        prompt=spec.prompt,
-        negative_prompt=spec.negative_prompt,
-        loras=loras_of(spec.loras),
-        embeddings=spec.embeddings,
-        vae=spec.vae,
-        long_prompt_technique=spec.long_prompt_technique,
-        clip_skip=spec.clip_skip,
-        seed=spec.seed,
-        count=spec.count,
-        steps=spec.steps,
-        cfg=spec.guidance_scale,
-        width=spec.width_px,
-        height=spec.height_px,
-        scheduler=spec.scheduler,
-        scheduler_config=spec.scheduler_config,
-        inputs=spec.inputs,
-        strength=strength_of(spec),
-        image_fit=spec.image_fit if spec.inputs else None,
+        attempts=row.attempts, error=stored_error(row.error_code, row.error), warnings=row.warnings,
+        image_id=_first(row.image_ids), image_ids=row.image_ids, prompt=spec.prompt,
+        negative_prompt=spec.negative_prompt, loras=loras_of(spec.loras), embeddings=spec.embeddings,
+        vae=spec.vae, long_prompt_technique=spec.long_prompt_technique, clip_skip=spec.clip_skip,
+        seed=spec.seed, count=spec.count, steps=spec.steps, cfg=spec.guidance_scale, width=spec.width_px,
+        height=spec.height_px, scheduler=spec.scheduler, scheduler_config=spec.scheduler_config,
+        inputs=spec.inputs, strength=strength_of(spec), image_fit=spec.image_fit if spec.inputs else None,
         type_pose=tuple(use.control_type for use in spec.controls),
         controls=controls_shown(spec.controls, spec.control_models),
-        remove_background_models=spec.remove_background,
-        background_color=background_of(spec),
-        image_file_type=spec.image_file_type,
-        quality=spec.quality,
-        previews=spec.previews,
-        expire_after_s=spec.expire_after_s,
-        delete_after_downloads=spec.delete_after_downloads,
-        created_at=moment(row.created_at_ms),
-        started_at=moment_or_none(row.started_at_ms),
+        remove_background_models=spec.remove_background, background_color=background_of(spec),
+        image_file_type=spec.image_file_type, quality=spec.quality, previews=spec.previews,
+        expire_after_s=spec.expire_after_s, delete_after_downloads=spec.delete_after_downloads,
+        created_at=moment(row.created_at_ms), started_at=moment_or_none(row.started_at_ms),
         finished_at=moment_or_none(row.finished_at_ms),
-    )
+    )  # fmt: skip
 
 
 def strength_of(spec: JobSpec) -> float | None:

@@ -82,6 +82,7 @@ def _fingerprint(source: ModelSource, finding: Finding, digest: Digest) -> Finge
         parameters=sum(entry.parameters for entry in finding.weights),
         prediction_type=finding.prediction_type,
         native_size_px=finding.native_size_px,
+        memory=finding.memory,
         trigger_words=finding.trigger_words,
         control_type=finding.control_type,
     )

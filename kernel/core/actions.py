@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from kernel.core.events import Peer
+from kernel.core.memory import Reservation
 from kernel.core.rows import BlobRow, ChangeRow, EngineRow, ImageRow, JobRow, ModelRow
 from kernel.protocol import client, worker
 from kernel.protocol.ids import BlobId, EngineId, ImageId, JobId, Lease, ModelId, WorkerId
@@ -313,6 +314,15 @@ class MoveModel:
 
 
 @dataclass(frozen=True, slots=True)
+class CompareMemory:
+    """Write into the log how well the need of an engine that is ready now was predicted."""
+
+    worker_id: WorkerId
+    reservation: Reservation
+    reported_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class TakeStock:
     """Look at the disk and at what expires, then say StockTaken."""
 
@@ -355,6 +365,7 @@ Effect = (
     | ForgetPicture
     | MoveModel
     | StoreInputs
+    | CompareMemory
     | TakeStock
     | LaunchCompanion
     | TerminateCompanion

@@ -2,7 +2,7 @@
 
 from typing import assert_never
 
-from kernel.core import actions, ask_engines, ask_jobs, ask_models, downloads, life, submissions
+from kernel.core import actions, ask_engines, ask_jobs, ask_models, downloads, life, room, submissions
 from kernel.core.events import Asked
 from kernel.core.refusals import refused
 from kernel.core.world import World
@@ -15,6 +15,7 @@ RETRY_S = 1.0
 
 def asked(world: World, event: Asked) -> None:
     """Answer a command: with the stored reply if it came before, else with what it leads to now."""
+    room.look(world, event.facts.devices)
     try:
         reply = _replay(event) or _answer(world, event)
     except SpoonError as error:

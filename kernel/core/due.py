@@ -77,6 +77,13 @@ class KeepAlive:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """An engine has waited long enough for the room of one that works."""
+
+    engine_id: EngineId
+
+
+@dataclass(frozen=True, slots=True)
 class FailWaiting:
     """An engine in error has more waiting jobs to fail."""
 
@@ -129,6 +136,7 @@ Due = (
     | Idle
     | Relaunch
     | KeepAlive
+    | Turn
     | FailWaiting
     | Fetch
     | Store

@@ -1,5 +1,6 @@
 """What can happen to the broker, in the past tense. Facts that the core lacks ride along."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NewType
 
@@ -29,12 +30,23 @@ class StoredReply:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceFact:
+    """A device as the shell saw it, and how much of it each local worker held just then."""
+
+    status: client.DeviceStatus
+    held: Mapping[WorkerId, int] = field(default_factory=dict)
+    """In bytes; workers of which the system does not tell are left out."""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What the database knows and the core's memory does not. None: there is no such row."""
 
     stored_reply: StoredReply | None = None
     image: ImageRow | None = None
     ended_job: JobRow | None = None
+    devices: tuple[DeviceFact, ...] = ()
+    """Only with asks that may start an engine."""
 
 
 NO_FACTS = Facts()
@@ -169,6 +181,7 @@ class StockTaken:
     images_due: tuple[tuple[ImageId, GoneReason], ...] = ()
     blobs_due: tuple[BlobId, ...] = ()
     has_more_due: bool = False
+    devices: tuple[DeviceFact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,3 +236,4 @@ class Snapshot:
     """By job id: what else is stored of an open job."""
     last_change: EventSeq = EventSeq(0)
     last_job_seq: int = 0
+    devices: tuple[DeviceFact, ...] = ()

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Final
 
-from kernel.core import actions, due, engines, fetching, jobs, record, schedule, stock, workers
+from kernel.core import actions, due, engines, fetching, jobs, record, room, schedule, stock, workers
 from kernel.core.events import CompanionExited, Snapshot
 from kernel.core.tables import PHASE_MOVES, RUNNING_ENGINE_STATES, check_move
 from kernel.core.world import Engine, Job, World
@@ -18,6 +18,7 @@ FAILURE: Final = 1
 
 def restore(world: World, snapshot: Snapshot) -> None:
     """Take up what the database holds, exactly as it is there."""
+    room.look(world, snapshot.devices)
     world.last_change, world.last_job_seq = snapshot.last_change, snapshot.last_job_seq
     world.models = {row.model_id: row for row in snapshot.models}
     for row in snapshot.engines:
@@ -44,10 +45,11 @@ def start(world: World) -> None:
     for engine in world.engines.values():
         if engine.row.status in RUNNING_ENGINE_STATES:
             row = replace(engine.row, device=None, memory_bytes=None)
-            record.move_engine(world, engine, row, EngineState.CLOSED)
+            record.move_engine(world, engine, replace(row, waits_since_ms=None), EngineState.CLOSED)
         elif engine.row.status is EngineState.ERROR and engine.queue:
             engine.is_clearing = True
             engines.fail_waiting(world, engine)
+        engines.leave_line(world, engine)
     for model in world.models.values():
         if model.status is ModelState.DOWNLOADING and model.stored is not None:
             world.act(actions.MoveModel(model.model_id, model.stored))

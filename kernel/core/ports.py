@@ -27,6 +27,10 @@ class Limits:
     max_steps: int = 200
     max_count: int = 16
     keep_alive_s: float = 600.0
+    turn_s: float = 60.0
+    """How long an engine that works may keep others waiting for its room."""
+    keep_free_bytes: int = 0
+    """Memory of each device that is left to other programs."""
     grace_s: float = 600.0
     load_timeout_s: float = 600.0
     """How long an engine may load, and how long its very first step may take."""

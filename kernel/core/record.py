@@ -68,6 +68,13 @@ def move_engine(world: World, engine: Engine, row: EngineRow, status: EngineStat
     change(world, ChangeKind.ENGINE, row.engine_id, status)
 
 
+def note_engine(world: World, engine: Engine, row: EngineRow) -> None:
+    """Save an engine that stays in its state, with other columns replaced."""
+    engine.row = row
+    world.act(actions.SaveEngine(row))
+    change(world, ChangeKind.ENGINE, row.engine_id, row.status)
+
+
 def drop_engine(world: World, engine: Engine) -> None:
     """Forget an engine and its jobs."""
     row = engine.row

@@ -83,6 +83,10 @@ def _ready(world: World, engine: Engine, worker: Worker, report: wire.EngineRead
     workers.move(worker, WorkerState.READY)
     engine.is_requested = False
     worker.capacity, worker.ready_at_s = max(report.capacity, 1), world.now.mono_s
+    worker.memory_bytes = report.memory_bytes
+    if worker.reservation is not None:
+        reserved = worker.reservation
+        world.act(actions.CompareMemory(worker.worker_id, reserved, report.memory_bytes))
     world.timers.clear(due.Load(worker.worker_id))
     if engine.row.status is EngineState.STARTING:
         engine.row = replace(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from kernel.protocol.ids import BlobId, EngineId, EventSeq, ImageId, JobId, ModelId
+from kernel.protocol.memory import MemoryProfile
 from kernel.protocol.specs import EngineSpec
 from kernel.protocol.vocabulary import (
     BlobKind,
@@ -41,6 +42,7 @@ class ModelRow:
     prediction_type: str | None = None
     native_size_px: int | None = None
     control_type: ControlType | None = None
+    memory: MemoryProfile | None = None
     found_words: tuple[str, ...] = ()
     """The trigger words that the model's own metadata names; those that a person gave go before them."""
     stored: str | None = None
@@ -60,6 +62,8 @@ class EngineRow:
     device: str | None = None
     memory_bytes: int | None = None
     started_at_ms: int | None = None
+    waits_since_ms: int | None = None
+    """Wanted since then, but there has been no room for it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from kernel.core.actions import Action
-from kernel.core.events import Now, Peer
+from kernel.core.events import DeviceFact, Now, Peer
+from kernel.core.memory import Reservation
 from kernel.core.ports import Fresh, Limits
 from kernel.core.queue import JobQueue
 from kernel.core.rows import BlobRow, EngineRow, ImageRow, JobRow, ModelRow
@@ -24,7 +25,7 @@ from kernel.protocol.ids import (
     Ticket,
     WorkerId,
 )
-from kernel.protocol.vocabulary import BlobKind, JobState, Phase, WorkerRole
+from kernel.protocol.vocabulary import BlobKind, JobState, MemoryPlan, Phase, WorkerRole
 
 
 @dataclass(slots=True)
@@ -75,6 +76,10 @@ class Worker:
     capacity: int = 0
     heard_at_s: float = 0.0
     ready_at_s: float | None = None
+    memory_bytes: int = 0
+    """What it said to hold once its engine was loaded."""
+    reservation: Reservation | None = None
+    """None for a worker of another host, and where nothing is known of the device."""
     model_id: ModelId | None = None
     """The model that a fetch worker inspects."""
     doom: str | None = None
@@ -109,6 +114,8 @@ class Engine:
     """Workers lost in a row with nobody else to blame."""
     idle_since_s: float | None = None
     step_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=31))
+    needs: dict[tuple[str, MemoryPlan], tuple[int, ...]] = field(default_factory=dict)
+    """Computed once: bytes by the number of pictures, from one upwards, for a kind of device and a plan."""
 
     @property
     def live_workers(self) -> Iterator[Worker]:
@@ -165,8 +172,11 @@ class World:
     """Waiting for a fetch worker; the number counts the workers that died over it."""
     engines: dict[EngineId, Engine] = field(default_factory=dict)
     engine_names: dict[str, EngineId] = field(default_factory=dict)
-    engines_without_room: dict[EngineId, None] = field(default_factory=dict)
-    """Wanted, but `max_running` others run: first come, first served."""
+    engines_without_room: dict[EngineId, float] = field(default_factory=dict)
+    """Wanted, but others have the room: since when. First come, first served."""
+    devices: dict[str, DeviceFact] = field(default_factory=dict)
+    """As they were at `looked_at_s`; empty as long as nothing is known of them."""
+    looked_at_s: float = 0.0
     jobs: dict[JobId, Job] = field(default_factory=dict)
     model_jobs: dict[ModelId, dict[JobId, None]] = field(default_factory=dict)
     """Which open jobs name a model."""

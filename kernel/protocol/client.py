@@ -7,9 +7,10 @@ sent again without being done again. The union of a role says which messages tha
 
 import msgspec
 
-from kernel.protocol.errors import FieldProblem
+from kernel.protocol.errors import FieldProblem, NotEnoughMemory, SpoonError, error_of_code
 from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId, ModelId, Ticket, WorkerId
 from kernel.protocol.ingredients import InputFile
+from kernel.protocol.memory import MemoryShortage
 from kernel.protocol.specs import EngineSpec, JobRequest
 from kernel.protocol.vocabulary import (
     ChangeKind,
@@ -205,6 +206,8 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     detail: str
     fields: tuple[FieldProblem, ...] = ()
     retry_after_s: float | None = None
+    shortage: MemoryShortage | None = None
+    """With `not_enough_memory`, where memory is what is missing."""
 
 
 class ModelAccepted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -361,3 +364,11 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 BrokerReply = SingleReply | Bundle
+
+
+def error_of(refused: Refused) -> SpoonError:
+    """The error that a refusal stands for."""
+    error = error_of_code(refused.code, refused.detail, refused.fields, refused.retry_after_s)
+    if isinstance(error, NotEnoughMemory):
+        error.shortage = refused.shortage
+    return error

@@ -4,6 +4,8 @@ from typing import ClassVar
 
 import msgspec
 
+from kernel.protocol.memory import MemoryShortage
+
 
 class FieldProblem(msgspec.Struct, frozen=True, kw_only=True):
     """One field of a request that is wrong, by its JSON path, and what is wrong with it."""
@@ -148,6 +150,8 @@ class NotEnoughMemory(Conflict):
     """There is no room to run another engine: stop one first."""
 
     code = "not_enough_memory"
+    shortage: MemoryShortage | None = None
+    """The numbers, where memory is what is missing."""
 
 
 # What the server cannot do just now.

@@ -61,6 +61,37 @@ class ControlType(StrEnum):
     DEPTH = "depth"
 
 
+class ModelPart(StrEnum):
+    """The parts of models whose weights a device holds."""
+
+    UNET = "unet"
+    TEXT_ENCODER = "text_encoder"
+    VAE = "vae"
+    ADAPTER = "adapter"
+    """What is laid over a checkpoint: a LoRA, an embedding."""
+    CONTROLNET = "controlnet"
+
+
+class MemoryPlan(StrEnum):
+    """How an engine uses its device, from the quickest way to the most frugal one."""
+
+    FAST = "fast"
+    """All weights on the device, a picture decoded in one piece."""
+    TILED = "tiled"
+    """A picture decoded in tiles."""
+    SWAPPED = "swapped"
+    """In tiles, and text encoders and VAE on the device only while they work."""
+
+
+class MemoryRemedy(StrEnum):
+    """What would let an engine fit that does not."""
+
+    STOP_ENGINE = "stop_engine"
+    SMALLER_SIZE = "smaller_size"
+    OTHER_DTYPE = "other_dtype"
+    OTHER_DEVICE = "other_device"
+
+
 class PromptTechnique(StrEnum):
     """How a prompt's weights are read, and what becomes of one that is longer than the text encoder takes."""
 

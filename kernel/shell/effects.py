@@ -95,6 +95,8 @@ class Effects:
                 self.files.move_model(Move(model_id, file_name))
             case actions.TakeStock():
                 self._take_stock()
+            case actions.CompareMemory():
+                _compare_memory(effect)
             case actions.Exit(code):
                 self.exit_code = code
             case (
@@ -192,3 +194,20 @@ class Effects:
                 self.companion.kill()
             case _:
                 assert_never(effect)
+
+
+def _compare_memory(action: actions.CompareMemory) -> None:
+    """One line, from which a wrong prediction can be seen: of the weights, and with them of all the rest."""
+    reserved = action.reservation
+    figures = journal.line(
+        "memory_compared",
+        worker_id=action.worker_id,
+        device=reserved.device,
+        plan=reserved.need.plan,
+        seats=reserved.need.seats,
+        reserved_bytes=reserved.need.bytes,
+        weights_predicted_bytes=reserved.weights_bytes,
+        weights_reported_bytes=action.reported_bytes,
+    )
+    is_far_off = action.reported_bytes > reserved.weights_bytes
+    log.log(logging.WARNING if is_far_off else logging.INFO, figures)

@@ -20,8 +20,8 @@ from kernel.core.actions import (
     TrashFile,
 )
 from kernel.core.broker import Broker
-from kernel.core.events import Asked, DeadlinePassed, Event, Now, StatusAsked, StockTaken
-from kernel.protocol.client import DeviceStatus
+from kernel.core.events import Asked, DeadlinePassed, DeviceFact, Event, Now, StatusAsked, StockTaken
+from kernel.protocol.client import CreateEngine, StartEngine, SubmitJob
 from kernel.shell import journal
 from kernel.shell.chronicle import Chronicle
 from kernel.shell.decode import Arrival
@@ -47,7 +47,7 @@ class Loop:
     sources: Sources
     effects: Effects
     clock: Callable[[], Now]
-    devices: Callable[[], tuple[DeviceStatus, ...]]
+    devices: Callable[[], tuple[DeviceFact, ...]]
     quiet: Quiet = field(default_factory=Quiet)
     has_trash: bool = True
     is_removing: bool = False
@@ -95,13 +95,19 @@ class Loop:
     def _with_facts(self, event: Event, now: Now) -> Event:
         match event:
             case Asked():
-                return replace(event, facts=self.recall.facts(event.key, event.ask))
+                facts = self.recall.facts(event.key, event.ask)
+                if isinstance(event.ask, CreateEngine | StartEngine | SubmitJob):
+                    facts = replace(facts, devices=self.devices())
+                return replace(event, facts=facts)
             case StatusAsked():
-                return replace(event, devices=self.devices())
+                return replace(event, devices=tuple(fact.status for fact in self.devices()))
             case StockTaken():
                 images, blobs = self.recall.images_due(now.unix_ms), self.recall.blobs_due(now.unix_ms)
                 has_more = max(len(images), len(blobs)) >= DUE_AT_ONCE
-                return replace(event, images_due=images, blobs_due=blobs, has_more_due=has_more)
+                devices = self.devices()
+                return replace(
+                    event, images_due=images, blobs_due=blobs, has_more_due=has_more, devices=devices
+                )
             case _:
                 return event
 

@@ -22,7 +22,8 @@ def to_json(value: object) -> str:
 
 def model_bindings(row: ModelRow) -> Bindings:
     lists = {"tags": row.tags, "trigger_words": row.trigger_words, "found_words": row.found_words}
-    return asdict(row) | {name: to_json(words) for name, words in lists.items()}
+    words = {name: to_json(texts) for name, texts in lists.items()}
+    return asdict(row) | words | {"memory": None if row.memory is None else to_json(row.memory)}
 
 
 def engine_bindings(row: EngineRow) -> Bindings:
@@ -37,6 +38,7 @@ def engine_bindings(row: EngineRow) -> Bindings:
         "memory_bytes": row.memory_bytes,
         "created_at_ms": row.created_at_ms,
         "started_at_ms": row.started_at_ms,
+        "waits_since_ms": row.waits_since_ms,
     }
 
 
@@ -46,6 +48,7 @@ def _names(kind: type[ModelRow | EngineRow | JobRow | ImageRow]) -> list[str]:
 
 
 _MODEL_COLUMNS: Final = _names(ModelRow)
+_JSON_OF_A_MODEL: Final = frozenset({"tags", "trigger_words", "found_words", "memory"})
 _ENGINE_COLUMNS: Final = _names(EngineRow)
 _JOB_COLUMNS: Final = _names(JobRow)
 _IMAGE_COLUMNS: Final = _names(ImageRow)
@@ -58,7 +61,7 @@ def _decoded(columns: list[str], row: SqlRow, json_columns: frozenset[str]) -> d
 
 def model_row(row: SqlRow) -> ModelRow:
     """Raises: msgspec.ValidationError, if the database holds something that this version does not know."""
-    values = _decoded(_MODEL_COLUMNS, row, frozenset({"tags", "trigger_words", "found_words"}))
+    values = _decoded(_MODEL_COLUMNS, row, _JSON_OF_A_MODEL)
     return msgspec.convert(values, ModelRow)
 
 

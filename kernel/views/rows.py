@@ -62,6 +62,7 @@ class EngineRow:
     memory_bytes: int | None
     created_at_ms: int
     started_at_ms: int | None
+    waits_since_ms: int | None
     jobs_waiting: int
     jobs_processing: int
 

@@ -70,6 +70,10 @@ class Server:
         return self.folder / "models"
 
     @property
+    def blobs(self) -> Path:
+        return self.folder / "blobs"
+
+    @property
     def database_file(self) -> Path:
         return Settings(database=Database(folder=self.folder / "database")).database_file
 

@@ -17,6 +17,8 @@ from kernel.protocol.errors import JobRejected
 MAX_TOKENS: Final = 77
 """Positions of the CLIP text encoders, start and end included."""
 CHUNK_TOKENS: Final = MAX_TOKENS - 2
+_CHUNKS_AT_ONCE: Final = 16
+"""So that the memory for a prompt of whatever length is that of 16 chunks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,18 @@ class ClipReader:
         ends = [self.tokenizer.bos_token_id, *tokens, self.tokenizer.eos_token_id]
         return ends + [self.tokenizer.pad_token_id] * (MAX_TOKENS - len(ends))
 
-    def read(self, tokens: Tensor, attention_mask: Tensor | None = None) -> Reading:
+    def read(self, chunks: Sequence[Sequence[int]]) -> Reading:
+        """Read some chunks, each as `framed` gives it."""
+        batches = torch.split(torch.tensor(chunks), _CHUNKS_AT_ONCE)
+        readings = [self.read_tokens(tokens) for tokens in batches]
+        if len(readings) == 1:
+            return readings[0]
+        pooled = [reading.pooled for reading in readings if reading.pooled is not None]
+        return Reading(
+            torch.cat([reading.hidden for reading in readings]), torch.cat(pooled) if pooled else None
+        )
+
+    def read_tokens(self, tokens: Tensor, attention_mask: Tensor | None = None) -> Reading:
         """Read some chunks in one call. Shapes: tokens and attention_mask (chunks, 77)."""
         tokens = tokens.to(self.device)
         with self.lexicon.laid_over(token_table(self.encoder), tokens) as known:

@@ -85,7 +85,11 @@ class Lexicon:
 
 
 def _pattern(name: str) -> str:
-    """The name where it stands for itself, not as a part of a longer word."""
-    before = r"(?<!\w)" if re.match(r"\w", name) else ""
-    after = r"(?!\w)" if re.search(r"\w$", name) else ""
-    return f"{before}{re.escape(name)}{after}"
+    """The name where it stands for itself, not as a part of a longer word.
+
+    Spaces beside other signs do not matter, as they do not to CLIP's tokenizer; compel puts some in.
+    """
+    words = (r"\s*".join(map(re.escape, re.findall(r"\w+|[^\w\s]+", word))) for word in name.split())
+    before = r"(?<!\w)" if re.match(r"\s*\w", name) else ""
+    after = r"(?!\w)" if re.search(r"\w\s*$", name) else ""
+    return before + r"\s+".join(words) + after

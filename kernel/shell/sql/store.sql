@@ -1,18 +1,18 @@
 -- save_model: a model, new or changed
 INSERT INTO model (model_id, name, uri, status, error_code, error, model_type, model_base, variant, tags,
                    trigger_words, declared_base, declared_sha256, sha256, size_bytes, memory_bytes,
-                   parameters, prediction_type, native_size_px, control_type, found_words, stored, revision,
-                   created_at_ms)
+                   parameters, prediction_type, native_size_px, control_type, memory, found_words, stored,
+                   revision, created_at_ms)
 VALUES (:model_id, :name, :uri, :status, :error_code, :error, :model_type, :model_base, :variant, :tags,
         :trigger_words, :declared_base, :declared_sha256, :sha256, :size_bytes, :memory_bytes,
-        :parameters, :prediction_type, :native_size_px, :control_type, :found_words, :stored, :revision,
-        :created_at_ms)
+        :parameters, :prediction_type, :native_size_px, :control_type, :memory, :found_words, :stored,
+        :revision, :created_at_ms)
 ON CONFLICT (model_id) DO UPDATE SET
     status = excluded.status, error_code = excluded.error_code, error = excluded.error,
     model_type = excluded.model_type, model_base = excluded.model_base, variant = excluded.variant,
     sha256 = excluded.sha256, size_bytes = excluded.size_bytes, memory_bytes = excluded.memory_bytes,
     parameters = excluded.parameters, prediction_type = excluded.prediction_type,
-    native_size_px = excluded.native_size_px, control_type = excluded.control_type,
+    native_size_px = excluded.native_size_px, control_type = excluded.control_type, memory = excluded.memory,
     found_words = excluded.found_words, stored = excluded.stored, revision = excluded.revision;
 
 -- drop_model: forget a model
@@ -20,12 +20,13 @@ DELETE FROM model WHERE model_id = ?;
 
 -- save_engine: an engine, new or changed
 INSERT INTO engine (engine_id, name, spec, status, error_code, error, device, memory_bytes,
-                    created_at_ms, started_at_ms)
+                    created_at_ms, started_at_ms, waits_since_ms)
 VALUES (:engine_id, :name, :spec, :status, :error_code, :error, :device, :memory_bytes,
-        :created_at_ms, :started_at_ms)
+        :created_at_ms, :started_at_ms, :waits_since_ms)
 ON CONFLICT (engine_id) DO UPDATE SET
     status = excluded.status, error_code = excluded.error_code, error = excluded.error,
-    device = excluded.device, memory_bytes = excluded.memory_bytes, started_at_ms = excluded.started_at_ms;
+    device = excluded.device, memory_bytes = excluded.memory_bytes, started_at_ms = excluded.started_at_ms,
+    waits_since_ms = excluded.waits_since_ms;
 
 -- trash_images_of_engine: the files of an engine's images that are still there
 INSERT OR IGNORE INTO trash (file_name, since_ms)
@@ -146,11 +147,12 @@ SELECT kind, file_name, sha256 FROM blob WHERE job_id = ?;
 -- models: every model
 SELECT model_id, name, uri, status, model_type, model_base, variant, tags, trigger_words, declared_base,
        declared_sha256, created_at_ms, error_code, error, sha256, size_bytes, memory_bytes, parameters,
-       prediction_type, native_size_px, control_type, found_words, stored, revision
+       prediction_type, native_size_px, control_type, memory, found_words, stored, revision
 FROM model ORDER BY model_id;
 
 -- engines: every engine
-SELECT engine_id, name, spec, status, created_at_ms, error_code, error, device, memory_bytes, started_at_ms
+SELECT engine_id, name, spec, status, created_at_ms, error_code, error, device, memory_bytes, started_at_ms,
+       waits_since_ms
 FROM engine ORDER BY engine_id;
 
 -- open_jobs: the jobs of one status, without their specs, in the order of arrival

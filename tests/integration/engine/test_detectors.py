@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,10 @@ pytestmark = pytest.mark.torch
 
 CPU = torch.device("cpu")
 
+needs_pose = pytest.mark.skipif(
+    find_spec("mediapipe") is None or find_spec("controlnet_aux") is None, reason="the extra pose is not here"
+)
+
 
 @pytest.fixture(scope="module")
 def astronaut() -> Image.Image:
@@ -30,6 +35,27 @@ def astronaut() -> Image.Image:
     import skimage.data
 
     return Image.fromarray(skimage.data.astronaut())
+
+
+def write_depth_model(folder: Path) -> None:
+    """A tiny depth model with random weights, in the form of transformers."""
+    from transformers import DPTConfig, DPTForDepthEstimation, DPTImageProcessor
+
+    torch.manual_seed(0)
+    config = DPTConfig(
+        hidden_size=16,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        intermediate_size=16,
+        image_size=64,
+        patch_size=16,
+        backbone_out_indices=[0, 1, 2, 3],
+        neck_hidden_sizes=[8, 8, 8, 8],
+        fusion_hidden_size=8,
+        reassemble_factors=[4, 2, 1, 0.5],
+    )
+    DPTForDepthEstimation(config).save_pretrained(folder)
+    DPTImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
 
 
 def drawn(control_type: ControlType, picture: Image.Image, folder: Path | None = None, px: int = 256) -> Any:
@@ -40,6 +66,7 @@ def drawn(control_type: ControlType, picture: Image.Image, folder: Path | None =
         )
 
 
+@needs_pose
 def test_mediapipe_draws_the_face_where_it_is(astronaut: Image.Image) -> None:
     rows, columns = np.nonzero(drawn(ControlType.MEDIAPIPE, astronaut) > 60)
     assert len(rows) > 200
@@ -50,10 +77,12 @@ def test_mediapipe_draws_the_face_where_it_is(astronaut: Image.Image) -> None:
     assert 165 < bottom < 195
 
 
+@needs_pose
 def test_mediapipe_finds_a_face_also_for_a_small_picture(astronaut: Image.Image) -> None:
     assert (drawn(ControlType.MEDIAPIPE, astronaut, px=64) > 25).any()
 
 
+@needs_pose
 def test_a_photograph_without_a_face_is_refused(astronaut: Image.Image) -> None:
     with pytest.raises(JobRejected, match="mediapipe detector found nothing in the pose image: show a face"):
         drawn(ControlType.MEDIAPIPE, astronaut.crop((0, 350, 160, 510)))
@@ -106,6 +135,7 @@ class Bomb:
         return os.mkdir, (str(self.path),)
 
 
+@needs_pose
 @pytest.mark.parametrize(
     ("control_type", "kind"),
     [
@@ -133,6 +163,7 @@ def test_weights_that_are_none_are_refused_and_never_run(
     assert not (tmp_path / "run").exists()
 
 
+@needs_pose
 def test_openpose_that_sees_nobody_is_refused(astronaut: Image.Image, tmp_path: Path) -> None:
     """Networks of zeros, in files of a few kilobytes: every tensor is one number, seen many times."""
     with late_import("openpose", "pose"):
@@ -154,6 +185,7 @@ def test_openpose_that_sees_nobody_is_refused(astronaut: Image.Image, tmp_path: 
         drawn(ControlType.OPENPOSE, astronaut.resize((64, 64)), tmp_path)
 
 
+@needs_pose
 def test_midas_loads_its_own_network_and_draws_in_grey(astronaut: Image.Image, tmp_path: Path) -> None:
     with late_import("midas", "pose"), torch.device("meta"):
         from controlnet_aux.midas.midas.dpt_depth import DPTDepthModel
@@ -167,24 +199,7 @@ def test_midas_loads_its_own_network_and_draws_in_grey(astronaut: Image.Image, t
 
 
 def test_depth_comes_from_a_folder_of_transformers(astronaut: Image.Image, tmp_path: Path) -> None:
-    from transformers import DPTConfig, DPTForDepthEstimation, DPTImageProcessor
-
-    torch.manual_seed(0)
-    config = DPTConfig(
-        hidden_size=16,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        intermediate_size=16,
-        image_size=64,
-        patch_size=16,
-        backbone_out_indices=[0, 1, 2, 3],
-        neck_hidden_sizes=[8, 8, 8, 8],
-        fusion_hidden_size=8,
-        reassemble_factors=[4, 2, 1, 0.5],
-    )
-    folder = tmp_path / "depth"
-    DPTForDepthEstimation(config).save_pretrained(folder)
-    DPTImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
+    write_depth_model(tmp_path / "depth")
     depth = drawn(ControlType.DEPTH, astronaut, tmp_path, px=128)
     assert depth.shape == (128, 128)
     assert depth.max() - depth.min() > 100
@@ -213,3 +228,15 @@ def test_a_missing_libgl_is_named_with_the_package_of_the_system() -> None:
     error = ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
     with pytest.raises(NotInstalled, match=r"libgl1 .*mesa-libGL"), late_import("canny", "worker"):
         raise error
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_on_a_gpu_a_detector_is_there_only_while_it_draws(astronaut: Image.Image, tmp_path: Path) -> None:
+    write_depth_model(tmp_path / "depth")
+    before_bytes = torch.cuda.memory_allocated()
+    detectors = Detectors(tmp_path, torch.device("cuda:0"))
+    on_gpu = np.array(detectors.detect(ControlType.DEPTH, astronaut)).astype(int)
+    assert torch.cuda.memory_allocated() == before_bytes
+    on_cpu = np.array(Detectors(tmp_path, CPU).detect(ControlType.DEPTH, astronaut))
+    assert np.abs(on_gpu - on_cpu).max() <= 2

@@ -96,6 +96,10 @@ def test_a_prompt_of_a_thousand_words_is_encoded_whole_and_without_a_warning(par
     assert made.warnings == ()
 
 
+def test_exclamation_marks_which_the_encoders_of_sdxl_read_differently_are_no_obstacle(parts: Parts) -> None:
+    assert weighted(parts, "what!! a ball!! " * 15).shape[0] % 77 == 0
+
+
 @pytest.mark.parametrize("prompt", ["(a:101)", "(a:-101)", "(" * 80 + "a", "((" * 9000 + "(a:0)"])
 def test_a_weight_beyond_measure_is_refused(prompt: str, parts: Parts) -> None:
     with pytest.raises(JobRejected, match="weight of"):

@@ -15,6 +15,7 @@ def test_a_job_shows_every_decided_value(stage: Stage) -> None:
         "status": "finished",
         "priority": 0,
         "queue_position": None,
+        "engine_status": None,
         "progress": None,
         "attempts": 1,
         "error": None,
@@ -78,6 +79,13 @@ def test_a_waiting_job_shows_its_place_in_the_queue(stage: Stage) -> None:
     stage.database.add_job(1, "j1")
     stage.database.add_job(2, "j2")
     assert stage.get("/v1/jobs/j2").json["queue_position"] == 2
+
+
+def test_a_waiting_job_shows_how_its_engine_is(stage: Stage) -> None:
+    stage.database.add_engine("e1", status="starting")
+    stage.database.add_job(1, "j1")
+    assert stage.get("/v1/jobs/j1").json["engine_status"] == "starting"
+    assert stage.get("/v1/jobs").json["items"][0]["engine_status"] is None
 
 
 def test_a_running_job_shows_its_latest_progress(stage: Stage) -> None:

@@ -115,7 +115,7 @@ class Database:
         match save:
             case actions.SaveEngine(row):
                 if row.engine_id in self.engines:
-                    _check(ENGINE_MOVES, self.engines[row.engine_id].status, row.status)
+                    _check_or_same(ENGINE_MOVES, self.engines[row.engine_id].status, row.status)
                 self.engines[row.engine_id] = row
                 names = [e.name for e in self.engines.values() if e.name is not None]
                 assert len(names) == len(set(names)), "names are unique"
@@ -178,6 +178,11 @@ class Database:
                 assert row.gone_reason is None, "an image goes once"
                 self.images[image_id] = replace(row, gone_reason=reason, gone_at_ms=at_ms)
                 self.trash.append(row.file_name)
+
+
+def _check_or_same(moves: Mapping[State, frozenset[State]], old: State, new: State) -> None:
+    if new is not old:
+        _check(moves, old, new)
 
 
 def _check(moves: Mapping[State, frozenset[State]], old: State, new: State) -> None:

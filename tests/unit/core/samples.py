@@ -2,15 +2,18 @@
 
 from dataclasses import replace
 
+from kernel.core.events import DeviceFact
 from kernel.core.rows import ImageRow, ModelRow
 from kernel.protocol import client
-from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
+from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId, WorkerId
 from kernel.protocol.ingredients import InputFile
+from kernel.protocol.memory import MemoryProfile, PartWeights
 from kernel.protocol.specs import EngineSpec, Fingerprint, JobRequest, JobSpec
 from kernel.protocol.vocabulary import (
     ControlType,
     InputKind,
     ModelBase,
+    ModelPart,
     ModelState,
     ModelType,
     Scheduler,
@@ -35,6 +38,18 @@ def checkpoint(model_id: ModelId = CHECKPOINT) -> ModelRow:
         declared_sha256=None,
         created_at_ms=0,
     )
+
+
+def device(name: str, free: int, total: int | None = None, **held: int) -> DeviceFact:
+    """A device with so many free bytes; `held` is what workers hold of it, `w1_1` being the worker w1-1."""
+    status = client.DeviceStatus(device=name, name=name, total_bytes=total or free, free_bytes=free)
+    return DeviceFact(status, {WorkerId(key.replace("_", "-")): size for key, size in held.items()})
+
+
+def heavy(model_id: str, size_bytes: int) -> ModelRow:
+    """A checkpoint of which nothing is known but that its weights take so much, in single precision."""
+    part = PartWeights(part=ModelPart.UNET, parameters=size_bytes // 4, stored_bytes=size_bytes)
+    return replace(checkpoint(ModelId(model_id)), memory=MemoryProfile(parts=(part,)))
 
 
 def model(model_id: str, model_type: ModelType = ModelType.LORA, **fields: object) -> ModelRow:

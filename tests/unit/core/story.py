@@ -1,6 +1,7 @@
 """A Manager's life told event by event: a broker, a database of dictionaries, a clock that a test moves."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from kernel.core import actions
@@ -10,6 +11,7 @@ from kernel.core.events import (
     Asked,
     CompanionExited,
     DeadlinePassed,
+    DeviceFact,
     Event,
     InputsStored,
     Now,
@@ -48,8 +50,12 @@ def orders_to(found: Sequence[Action], worker_id: WorkerId) -> list[wire.WorkerO
 class Story:
     """Starts with one checkpoint that is ready. Workers that said hello ping by themselves."""
 
-    def __init__(self, *models: ModelRow, limits: Limits | None = None) -> None:
+    def __init__(
+        self, *models: ModelRow, limits: Limits | None = None, devices: tuple[DeviceFact, ...] = ()
+    ) -> None:
         self.limits = limits or Limits()
+        self.devices = devices
+        """What the shell sees whenever it looks; nothing is known of devices without it."""
         self.fresh = CountingFresh()
         self.database = Database(models={row.model_id: row for row in (checkpoint(), *models)})
         self.now_s = 1000.0
@@ -67,7 +73,8 @@ class Story:
         self.pinging: set[WorkerId] = set()
         self.newcomers: list[WorkerId] = []
         self.gives: dict[JobId, actions.GiveJob] = {}
-        self.broker = Broker(self.database.snapshot(), self.limits, self.fresh, self.now)
+        snapshot = replace(self.database.snapshot(), devices=self.devices)
+        self.broker = Broker(snapshot, self.limits, self.fresh, self.now)
         return self._take(self.broker.start(self.now))
 
     def tell(self, event: Event) -> list[Action]:
@@ -125,6 +132,8 @@ class Story:
         self._commands += 1
         key = key or f"command-{self._commands}"
         facts = self.database.facts(key, ask)
+        if isinstance(ask, client.CreateEngine | client.StartEngine | client.SubmitJob):
+            facts = replace(facts, devices=self.devices)
         sizes = tuple(file.size_bytes for file in ask.files) if isinstance(ask, client.SubmitJob) else ()
         return self.tell(Asked(peer, CORRELATION, key, digest, ask, facts, unanswered, sizes))
 
