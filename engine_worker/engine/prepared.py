@@ -10,6 +10,7 @@ from engine_worker.engine.brownian import BrownianScheduler, walk_on_the_cpu
 from engine_worker.engine.canvas import Canvas
 from engine_worker.engine.conditioning import Conditioning
 from engine_worker.engine.control import Control
+from engine_worker.engine.gpu.uploading import upload
 from engine_worker.engine.line import Admission, Group, Place
 from engine_worker.engine.open_job import OpenJob
 from engine_worker.engine.parts import Parts, Vae
@@ -68,8 +69,8 @@ class Prepared:
             guidance_scale=spec.guidance_scale,
             schedule=schedule,
             generator=generator,
-            latents=found.latents.to(parts.device),
-            further_channels=None if further is None else further.to(parts.device),
+            latents=upload(found.latents, parts.device),
+            further_channels=None if further is None else upload(further, parts.device),
             repaint=None if repaint is None else _on(repaint, parts.device),
             controls=self.controls,
         )
@@ -85,4 +86,4 @@ def job_schedule(order: JobOrder, parts: Parts, canvas: Canvas | None, seed: int
 
 
 def _on(repaint: Repaint, device: torch.device) -> Repaint:
-    return Repaint(repaint.original, repaint.noise, repaint.mask.to(device))
+    return Repaint(repaint.original, repaint.noise, upload(repaint.mask, device))

@@ -8,6 +8,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from engine_worker.engine.control import Residuals, Shared, Working, residuals
+from engine_worker.engine.gpu.host_scalars import without_waiting
+from engine_worker.engine.gpu.uploading import upload
 from engine_worker.engine.parts import Denoiser
 from engine_worker.engine.trajectory import Trajectory
 
@@ -24,7 +26,7 @@ def predict(denoiser: Denoiser, trajectories: Sequence[Trajectory], dtype: torch
     embeds, mask = _embeds(trajectories)
     shared = Shared(
         sample=torch.cat([model_input(one).expand(_rows(one), -1, -1, -1) for one in trajectories]).to(dtype),
-        timesteps=_timesteps(trajectories).to(embeds.device, non_blocking=True),
+        timesteps=upload(_timesteps(trajectories), embeds.device),
         embeds=embeds,
         added=_added(trajectories),
     )
@@ -42,9 +44,10 @@ def advance(trajectory: Trajectory, prediction: Tensor) -> Trajectory:
         extras["generator"] = trajectory.generator
     if schedule.takes_eta:
         extras["eta"] = 0.0
-    latents = schedule.scheduler.step(
-        prediction, trajectory.timestep, trajectory.latents, return_dict=False, **extras
-    )[0]
+    with without_waiting(trajectory.latents.device):
+        latents = schedule.scheduler.step(
+            prediction, trajectory.timestep, trajectory.latents, return_dict=False, **extras
+        )[0]
     if trajectory.repaint is not None:
         latents = trajectory.repaint.put_back(latents, schedule, calls_done)
     return replace(trajectory, latents=latents, calls_done=calls_done)
@@ -77,7 +80,7 @@ def _embeds(trajectories: Sequence[Trajectory]) -> tuple[Tensor, Tensor | None]:
         return torch.cat(embeds), None
     padded = torch.cat([pad(one, (0, 0, 0, longest - one.shape[1])) for one in embeds])
     mask = torch.arange(longest) < torch.tensor(lengths).unsqueeze(1)
-    return padded, mask.to(padded.device, non_blocking=True)
+    return padded, upload(mask, padded.device)
 
 
 def _added(trajectories: Sequence[Trajectory]) -> dict[str, Tensor] | None:

@@ -13,7 +13,7 @@ from kernel.core import activations
 from kernel.core.rows import EngineRow, ModelRow
 from kernel.protocol.ids import ModelId
 from kernel.protocol.memory import MemoryProfile, PartWeights
-from kernel.protocol.vocabulary import MemoryPlan, ModelBase, ModelPart, Variant
+from kernel.protocol.vocabulary import Compilation, MemoryPlan, ModelBase, ModelPart, Variant
 
 CPU: Final = "cpu"
 SEATS: Final = {"cpu": 4, "cuda": 8}
@@ -57,6 +57,7 @@ class Appetite:
     width_px: int
     height_px: int
     max_batch: int | None
+    compilation: Compilation = Compilation.OFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,9 @@ def kind_of(device: str) -> str:
     return CPU if device == CPU else "cuda"
 
 
-def appetite_of(row: EngineRow, models: Mapping[ModelId, ModelRow]) -> Appetite:
+def appetite_of(
+    row: EngineRow, models: Mapping[ModelId, ModelRow], compilation: Compilation = Compilation.OFF
+) -> Appetite:
     """What an engine's need follows from. A model that nobody has looked into weighs nothing yet."""
     spec, checkpoint = row.spec, models[row.spec.checkpoint]
     native_px = checkpoint.native_size_px or _NATIVE_SIZES_PX[checkpoint.model_base or ModelBase.SD]
@@ -98,6 +101,7 @@ def appetite_of(row: EngineRow, models: Mapping[ModelId, ModelRow]) -> Appetite:
         width_px=spec.width_px or native_px,
         height_px=spec.height_px or native_px,
         max_batch=spec.max_batch,
+        compilation=compilation,
     )
 
 
@@ -138,7 +142,9 @@ def need_bytes(appetite: Appetite, kind: str, plan: MemoryPlan, seats: int) -> i
     else:
         busy = sum(weights.values()) + max(stepping, encoding)
     finishing = _vae_bytes(appetite, kind, dtype, is_tiled=plan is not MemoryPlan.FAST)
-    passing = busy + finishing + _pictures_bytes(appetite, dtype, seats) + WORKSPACE_BYTES
+    # Recorded calls keep their activations, beside those of calls that were not recorded.
+    kept = stepping if kind != CPU and appetite.compilation is Compilation.GRAPHS else 0
+    passing = busy + kept + finishing + _pictures_bytes(appetite, dtype, seats) + WORKSPACE_BYTES
     return PROCESS_BYTES[kind] + ceil(MARGIN[kind] * passing)
 
 

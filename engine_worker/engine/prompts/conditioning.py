@@ -10,6 +10,7 @@ from torch import Tensor
 from engine_worker.engine.adapters.shelf import Identity, Shelf
 from engine_worker.engine.adapters.sources import find_source
 from engine_worker.engine.conditioning import Conditioning
+from engine_worker.engine.gpu.uploading import upload
 from engine_worker.engine.late_import import late_import
 from engine_worker.engine.parts import Parts, SdText, SdxlText
 from engine_worker.engine.prompts.cache import ByteCache
@@ -133,8 +134,8 @@ def _conditioning(parts: Parts, spec: JobSpec, embeds: Tensor, pooled: Tensor | 
         embeds[:-1], pooled[:-1] = 0.0, 0.0
     height, width = spec.height_px, spec.width_px
     # Original size, the crop's corner, target size: an uncropped picture of just this size.
-    sizes = torch.tensor([[height, width, 0, 0, height, width]], dtype=torch.float32, device=parts.device)
-    return Conditioning(embeds, pooled, sizes.expand(len(embeds), -1))
+    sizes = torch.tensor([[height, width, 0, 0, height, width]], dtype=torch.float32)
+    return Conditioning(embeds, pooled, upload(sizes, parts.device).expand(len(embeds), -1))
 
 
 def _setting(order: JobOrder, loras: WornLoras) -> _Setting:
