@@ -1,6 +1,6 @@
 """The UNet's repeated blocks, compiled by torch: several kernels become one, and less of a step is Python."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal, Protocol
 
 import torch
@@ -14,12 +14,14 @@ _EAGER: Final = "force_eager"
 _COMPILED_IF_IT_IS: Final = "eager_on_recompile"
 
 Stance = Literal["force_eager", "eager_on_recompile"]
+Backend = str | Callable[..., object]
+"""What compiles: the name of one of torch's backends, or what is one."""
 
 
 class Compilable(Protocol):
     """A network of diffusers that knows which of its blocks repeat."""
 
-    def compile_repeated_blocks(self, *, fullgraph: bool, dynamic: bool, backend: str) -> None:
+    def compile_repeated_blocks(self, *, fullgraph: bool, dynamic: bool, backend: Backend) -> None:
         """Let each of them be compiled when it is called for the first time."""
 
 
@@ -56,7 +58,7 @@ class Stanced:
             )
 
 
-def compile_blocks(unet: Compilable, parts: Parts, shapes: Sequence[CallShape], backend: str) -> None:
+def compile_blocks(unet: Compilable, parts: Parts, shapes: Sequence[CallShape], backend: Backend) -> None:
     """Compile the blocks now, by calls of the largest and the smallest of the shapes: what lies between is
     the same to compiled code, whose sizes are variables.
 

@@ -10,7 +10,7 @@ from diffusers import UNet2DConditionModel
 from engine_worker.engine.blueprint import Network
 from engine_worker.engine.failures import is_of_the_device
 from engine_worker.engine.gpu.call_shape import CallShape, shapes_to_prepare
-from engine_worker.engine.gpu.compiled_blocks import as_compiled, as_written, compile_blocks
+from engine_worker.engine.gpu.compiled_blocks import Backend, as_compiled, as_written, compile_blocks
 from engine_worker.engine.gpu.cuda_graphs import CudaGraphs
 from engine_worker.engine.gpu.recorded_calls import RecordedCalls, Recorder, record_calls
 from engine_worker.engine.parts import Parts
@@ -54,7 +54,7 @@ def recorded(parts: Parts, shapes: tuple[CallShape, ...], recorder: Recorder) ->
     return replace(parts, quick_denoiser=RecordedCalls(parts.denoiser, calls))
 
 
-def compiled(parts: Parts, shapes: tuple[CallShape, ...], backend: str) -> Parts:
+def compiled(parts: Parts, shapes: tuple[CallShape, ...], backend: Backend) -> Parts:
     """The parts with compiled blocks, if they can be compiled."""
     unet = parts.networks[Network.UNET]
     assert isinstance(unet, UNet2DConditionModel), "there is one class of UNets"

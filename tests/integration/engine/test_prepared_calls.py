@@ -149,6 +149,23 @@ def fresh(checkpoints: Path) -> Iterator[Parts]:
     torch.compiler.reset()
 
 
+@dataclass
+class CountingCompiler:
+    """Leaves code as it is, and counts what it is given and how often that is run."""
+
+    compiled: int = 0
+    run: int = 0
+
+    def __call__(self, graph: torch.fx.GraphModule, inputs: object) -> Callable[..., object]:
+        self.compiled += 1
+
+        def run(*args: object) -> object:
+            self.run += 1
+            return graph.forward(*args)
+
+        return run
+
+
 def test_compiled_blocks_make_the_same_pictures_and_loras_go_around_them(
     fresh: Parts, tmp_path: Path
 ) -> None:
@@ -158,10 +175,13 @@ def test_compiled_blocks_make_the_same_pictures_and_loras_go_around_them(
     )
     jobs = [PAIR[0], Asked(spec(width_px=72, steps=1)), adorned]
     expected = made(fresh, jobs)
+    compiler = CountingCompiler()
     with torch.inference_mode():
-        quick = compiled(fresh, shapes_to_prepare(fresh, asked_for(), 2), "eager")
-    assert quick.quick_denoiser is not None
+        quick = compiled(fresh, shapes_to_prepare(fresh, asked_for(), 2), compiler)
+    before = replace(compiler)
     found = made(fresh, jobs, quick)
+    assert 0 < before.compiled == compiler.compiled
+    assert before.run < compiler.run
     assert all(torch.allclose(*pair, atol=1e-4) for pair in zip(found, expected, strict=True))
 
 

@@ -93,6 +93,17 @@ def test_more_pictures_and_larger_ones_need_more(appetite, kind):
     assert needs_of(larger, kind, MemoryPlan.FAST)[0] > needs[0]
 
 
+def test_recorded_calls_keep_the_memory_of_one_on_a_gpu_and_nothing_on_a_cpu():
+    recorded = replace(SDXL, compilation=Compilation.GRAPHS)
+    more = [
+        need_bytes(recorded, "cuda", MemoryPlan.FAST, seats) - need_bytes(SDXL, "cuda", MemoryPlan.FAST, seats)
+        for seats in (1, 8)
+    ]
+    assert more[1] == pytest.approx(8 * more[0], rel=0.05)
+    assert more[0] > 0
+    assert need_bytes(recorded, "cpu", MemoryPlan.FAST, 1) == need_bytes(SDXL, "cpu", MemoryPlan.FAST, 1)
+
+
 def test_as_many_pictures_are_reckoned_with_as_the_engine_steps_together():
     assert len(needs_of(SD, "cpu", MemoryPlan.FAST)) == 4
     assert len(needs_of(SD, "cuda", MemoryPlan.FAST)) == 8

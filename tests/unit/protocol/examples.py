@@ -236,6 +236,11 @@ _ORDERS: tuple[worker.WorkerOrder, ...] = (
             device="cuda:0",
             dtype=Variant.BF16,
             max_batch=4,
+            plan=MemoryPlan.TILED,
+            compilation=Compilation.GRAPHS,
+            width_px=768,
+            height_px=512,
+            guidance_scale=1.0,
         )
     ),
     worker.InspectModel(source=_SOURCE),
