@@ -11,7 +11,7 @@ from kernel.core import actions
 from kernel.core.events import CompanionExited, Event, InputsUnreadable, PeerLost, StockTaken
 from kernel.protocol import client, head, worker
 from kernel.protocol.codec import Frame
-from kernel.protocol.ids import BlobId, ImageId, Lease
+from kernel.protocol.ids import BlobId, ImageId, Lease, WorkerId
 from kernel.protocol.specs import JobOrder, PictureOrder
 from kernel.shell import journal
 from kernel.shell.crew import Crew
@@ -80,19 +80,17 @@ class Effects:
             case actions.PushPreview():
                 self._push_preview(effect)
             case actions.Order(worker_id, message):
-                if isinstance(message, worker.CancelJob):
-                    self._unsent.pop(message.lease, None)
-                self.crew.send(worker_id, message)
+                self._send(worker_id, message)
             case actions.GiveJob():
                 self._give_job(effect)
-            case actions.StorePicture(picture_id) | actions.StoreAgain(picture_id):
-                self.files.store(self._pictures[picture_id])
-            case actions.ForgetPicture(picture_id):
-                self._pictures.pop(picture_id, None)
-            case actions.StoreInputs(key):
-                self.files.store(self._inputs.pop(key))
-            case actions.MoveModel(model_id, file_name):
-                self.files.move_model(Move(model_id, file_name))
+            case (
+                actions.StorePicture()
+                | actions.StoreAgain()
+                | actions.ForgetPicture()
+                | actions.StoreInputs()
+                | actions.MoveModel()
+            ):
+                self._keep_files(effect)
             case actions.TakeStock():
                 self._take_stock()
             case actions.CompareMemory():
@@ -112,9 +110,35 @@ class Effects:
             case _:
                 assert_never(effect)
 
+    def _keep_files(
+        self,
+        effect: actions.StorePicture
+        | actions.StoreAgain
+        | actions.ForgetPicture
+        | actions.StoreInputs
+        | actions.MoveModel,
+    ) -> None:
+        match effect:
+            case actions.StorePicture(picture_id) | actions.StoreAgain(picture_id):
+                self.files.store(self._pictures[picture_id])
+            case actions.ForgetPicture(picture_id):
+                self._pictures.pop(picture_id, None)
+            case actions.StoreInputs(key):
+                self.files.store(self._inputs.pop(key))
+            case actions.MoveModel(model_id, file_name):
+                self.files.move_model(Move(model_id, file_name))
+            case _:
+                assert_never(effect)
+
     def finish(self) -> None:
         """All effects of a batch are carried out: let go what they have for clients."""
         self.events += map(PeerLost, self.outbox.flush())
+
+    def _send(self, worker_id: WorkerId, message: worker.WorkerOrder) -> None:
+        """Send an order; of a job that has not left yet its cancelling alone is sent."""
+        if isinstance(message, worker.CancelJob):
+            self._unsent.pop(message.lease, None)
+        self.crew.send(worker_id, message)
 
     def _give_job(self, action: actions.GiveJob) -> None:
         spec = self.recall.job_spec(action.job_id)
