@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -52,9 +53,12 @@ class Bus:
         """Wait a little for the answers that are still out, refuse the rest, hang up."""
         self._line.close()
 
-    def ask(self, ask: ApiAsk, expected: type[Answer], key: str | None = None) -> Answer:
+    def ask(
+        self, ask: ApiAsk, expected: type[Answer], key: str | None = None, blobs: Sequence[bytes] = ()
+    ) -> Answer:
         """Have something done once, and wait for the answer; see `BusPort.ask`."""
-        outcome = self._wait(self._command(ask, key), self._patience.give_up_after_s + RETRY_AFTER_S)
+        timeout_s = self._patience.give_up_after_s + RETRY_AFTER_S
+        outcome = self._wait(self._command(ask, key), timeout_s, blobs)
         return _expect(outcome, expected)
 
     def tell(self, ask: ApiAsk) -> None:
@@ -71,23 +75,35 @@ class Bus:
         return Figures(self._asked, session.resent, session.given_up, self._line.unanswered)
 
     def _command(self, ask: ApiAsk, key: str | None) -> ApiCommand:
-        """A Command; its digest is the SHA-256 of the ask as it is encoded on the bus."""
+        """A Command; its digest is the SHA-256 of the ask as it is encoded on the bus.
+
+        What blobs hold is part of it: an ask with blobs names the SHA-256 of each.
+        """
         digest = hashlib.sha256(self._encoder.encode(ask)).digest()
         return ApiCommand(key=key or f"auto:{self._ids.bytes().hex()}", digest=digest, ask=ask)
 
-    def _wait(self, message: ApiCommand | GetStatus, timeout_s: float) -> Outcome:
+    def _wait(
+        self, message: ApiCommand | GetStatus, timeout_s: float, blobs: Sequence[bytes] = ()
+    ) -> Outcome:
         if self._line.unanswered >= MAX_WAITING:
             raise TooManyRequests("too many requests wait for the Manager already", retry_after_s=1.0)
         answers: SimpleQueue[Outcome] = SimpleQueue()
-        self._hand_over(message, answers)
+        self._hand_over(message, answers, blobs)
         try:
             return answers.get(timeout=timeout_s)
         except Empty:
             return ManagerUnreachable(retry_after_s=RETRY_AFTER_S)
 
-    def _hand_over(self, message: ApiCommand | GetStatus, answers: SimpleQueue[Outcome]) -> None:
+    def _hand_over(
+        self,
+        message: ApiCommand | GetStatus,
+        answers: SimpleQueue[Outcome],
+        blobs: Sequence[bytes] = (),
+    ) -> None:
         self._asked += 1
-        self._line.hand_over(Question(self._ids.bytes(), message, time.monotonic(), answers.put))
+        self._line.hand_over(
+            Question(self._ids.bytes(), message, time.monotonic(), answers.put, tuple(blobs))
+        )
 
 
 def _expect(outcome: Outcome, expected: type[Answer]) -> Answer:

@@ -7,6 +7,7 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Final
 
+from api.preview import Preview
 from kernel.protocol.client import Changed, JobProgress, ModelProgress, Watching
 from kernel.protocol.ids import EventSeq, JobId, ModelId
 from kernel.protocol.vocabulary import ENDED_JOB_STATES, ChangeKind, JobState, ModelState
@@ -25,23 +26,34 @@ class Closing:
     """The server stops: end the stream."""
 
 
-Notice = Changed | JobProgress | ModelProgress | Reread | Closing
+@dataclass(frozen=True, slots=True)
+class _PreviewCame:
+    """There is a preview of the picture with this index; which one is seen when it is read."""
+
+    index: int
+
+
+Notice = Changed | JobProgress | Preview | ModelProgress | Reread | Closing
 
 
 class Subscription:
     """One thread's ear at the hub; a context manager that leaves the hub at its end."""
 
-    def __init__(self, hub: "Hub", ids: tuple[str, ...] | None) -> None:
+    def __init__(self, hub: "Hub", ids: tuple[str, ...] | None, *, sees_previews: bool) -> None:
         self._hub = hub
         self.ids = ids
         """What it listens to; None: everything."""
-        self._unread: SimpleQueue[Notice] = SimpleQueue()
+        self.sees_previews = sees_previews
+        self._unread: SimpleQueue[Notice | _PreviewCame] = SimpleQueue()
         self._is_behind = False
+        self._previews: dict[int, Preview] = {}
+        """The newest of each picture that is unread: whoever reads slowly gets fewer, and no old ones."""
+        self._lock = threading.Lock()
 
     def next(self, timeout_s: float) -> Notice | None:
         """The next notice, or None when there is none for so long."""
         try:
-            notice = self._unread.get(timeout=max(0.0, timeout_s))
+            notice = self._resolved(self._unread.get(timeout=max(0.0, timeout_s)))
         except Empty:
             return None
         if self._is_behind and self._unread.empty() and not isinstance(notice, Closing):
@@ -51,10 +63,25 @@ class Subscription:
 
     def put(self, notice: Notice) -> None:
         """Called by the hub. The last of too many notices is read as Reread; Closing always comes through."""
-        if self._unread.qsize() >= MAX_UNREAD and not isinstance(notice, Closing):
+        if isinstance(notice, Preview):
+            self._put_preview(notice)
+        elif self._unread.qsize() >= MAX_UNREAD and not isinstance(notice, Closing):
             self._is_behind = True
         else:
             self._unread.put(notice)
+
+    def _put_preview(self, preview: Preview) -> None:
+        with self._lock:
+            is_announced = preview.index in self._previews
+            self._previews[preview.index] = preview
+        if not is_announced:
+            self._unread.put(_PreviewCame(preview.index))
+
+    def _resolved(self, notice: Notice | _PreviewCame) -> Notice:
+        if not isinstance(notice, _PreviewCame):
+            return notice
+        with self._lock:
+            return self._previews.pop(notice.index)
 
     def close(self) -> None:
         self._hub.leave(self)
@@ -80,9 +107,9 @@ class Hub:
         self._last_seq: EventSeq | None = None
         self._is_closed = False
 
-    def subscribe(self, ids: Sequence[str] | None) -> Subscription:
+    def subscribe(self, ids: Sequence[str] | None, *, sees_previews: bool = False) -> Subscription:
         """Listen to these ids, or to everything. Subscribe first, read the database second."""
-        subscription = Subscription(self, None if ids is None else tuple(ids))
+        subscription = Subscription(self, None if ids is None else tuple(ids), sees_previews=sees_previews)
         with self._lock:
             if subscription.ids is None:
                 self._of_all.add(subscription)
@@ -111,7 +138,7 @@ class Hub:
         """How far a model's download is, as far as this process has heard."""
         return self._models.get(model_id)
 
-    def publish(self, news: Watching | Changed | JobProgress | ModelProgress) -> None:
+    def publish(self, news: Watching | Changed | JobProgress | Preview | ModelProgress) -> None:
         """Take news from the bus. Called by the bus thread alone."""
         match news:
             case Watching():
@@ -124,6 +151,8 @@ class Hub:
                 self._tell(news.id, news)
             case JobProgress():
                 self._jobs[news.job_id] = news
+                self._tell(news.job_id, news)
+            case Preview():
                 self._tell(news.job_id, news)
             case ModelProgress():
                 self._models[news.model_id] = news
@@ -161,7 +190,8 @@ class Hub:
         with self._lock:
             listeners = [*self._of_id.get(thing_id, ()), *self._of_all]
         for subscription in listeners:
-            subscription.put(notice)
+            if subscription.sees_previews or not isinstance(notice, Preview):
+                subscription.put(notice)
 
     def _tell_everyone(self, notice: Notice) -> None:
         with self._lock:

@@ -18,12 +18,14 @@ from typing import Final
 from api.bus import Bus
 from api.http.app import make_app
 from api.http.server import HttpServer
+from api.http.uploads import upload_limits
 from api.hub import Hub
 from api.parent import die_with
 from conf.load import load
 from conf.settings import Settings
 from kernel.protocol.errors import BadConfiguration
 from kernel.protocol.rendezvous import API_URL_FILE
+from kernel.protocol.version import VERSION
 from kernel.views.reader import Reader
 
 GRACE_S: Final = 5.0
@@ -53,7 +55,7 @@ def main() -> int:
 def serve(settings: Settings, parent_pid: int | None = None) -> None:
     """Serve until a signal, or until the parent is gone.
 
-    Prints one line, `action=api_listening url=...`, once it listens.
+    Prints one line, `action=api_listening url=...`, once it listens; to a terminal a friendlier one, too.
     Raises: BadConfiguration, if the bus cannot be joined or the address cannot be used.
     """
     if parent_pid is not None and not die_with(parent_pid):
@@ -63,7 +65,9 @@ def serve(settings: Settings, parent_pid: int | None = None) -> None:
     bus.open()
     try:
         app = make_app(settings, bus, reader, hub, lambda: time.time_ns() // 1_000_000)
-        _run(HttpServer(app, settings.server), hub, settings.bus_folder / API_URL_FILE)
+        _run(
+            HttpServer(app, settings.server, upload_limits(settings)), hub, settings.bus_folder / API_URL_FILE
+        )
     finally:
         bus.close()
         reader.close()
@@ -78,6 +82,8 @@ def _run(server: HttpServer, hub: Hub, url_file: Path) -> None:
         signal.signal(number, stop)
     _write(url_file, server.url)
     print(f"action=api_listening url={server.url}", flush=True)
+    if sys.stdout.isatty():
+        print(f"\n  automatic-spoon {VERSION} is ready: {server.url}/docs  (Ctrl-C stops it)\n", flush=True)
     server.run()
     url_file.unlink(missing_ok=True)
     hub.close()

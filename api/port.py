@@ -1,5 +1,6 @@
 """What the HTTP resources need of the bus; `api.bus.Bus` is the real one, the tests have a fake."""
 
+from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 from kernel.protocol.client import ApiAsk, BrokerReply, Status
@@ -10,10 +11,12 @@ Answer = TypeVar("Answer", bound=BrokerReply)
 class BusPort(Protocol):
     """The way to the Manager."""
 
-    def ask(self, ask: ApiAsk, expected: type[Answer], key: str | None = None) -> Answer:
+    def ask(
+        self, ask: ApiAsk, expected: type[Answer], key: str | None = None, blobs: Sequence[bytes] = ()
+    ) -> Answer:
         """Have something done once, and wait for the answer.
 
-        `key` is the caller's idempotency key; None: a new one.
+        `key` is the caller's idempotency key; None: a new one. `blobs` travel beside the ask, as they are.
         Raises: the error the Manager refused with; ManagerUnreachable, if it does not answer in 10 s;
         TooManyRequests, if too many callers wait already; BadMessage, if it answers something else.
         """

@@ -6,20 +6,23 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final
 
+from api.preview import Preview
 from kernel.protocol import codec
 from kernel.protocol.client import (
     ApiCommand,
     BrokerReply,
     Changed,
     GetStatus,
+    JobPreview,
     JobProgress,
     ModelProgress,
     Refused,
     Watch,
     Watching,
+    error_of,
 )
 from kernel.protocol.codec import Frame, Received
-from kernel.protocol.errors import ManagerUnreachable, SpoonError, error_of_code
+from kernel.protocol.errors import ManagerUnreachable, SpoonError
 from kernel.protocol.head import NO_CORRELATION
 from kernel.protocol.ids import NO_EPOCH, Epoch
 from kernel.protocol.rendezvous import MAX_UNANSWERED
@@ -28,7 +31,7 @@ RETRY_AFTER_S: Final = 2.0
 """What a caller is told to wait when the Manager does not answer."""
 
 Outcome = BrokerReply | SpoonError
-News = Watching | Changed | JobProgress | ModelProgress
+News = Watching | Changed | JobProgress | Preview | ModelProgress
 """What the Manager says without being asked, once it is watched."""
 
 
@@ -50,6 +53,7 @@ class Question:
     message: ApiCommand | GetStatus
     asked_at: float
     answer: Callable[[Outcome], None]
+    blobs: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,7 @@ class Session:
             self._watch_at = now + self._patience.watch_every_s
             frames.append(codec.encode(Watch(takes_bundles=True), NO_CORRELATION, self.epoch))
         for question in self._due(now):
-            frames.append(codec.encode(question.message, question.correlation, self.epoch))
+            frames.append(codec.encode(question.message, question.correlation, self.epoch, question.blobs))
         return frames
 
     def hear(self, received: Received[BrokerReply], now: float) -> Heard:
@@ -104,7 +108,9 @@ class Session:
         if is_new_epoch:
             self.reconnected(now)
         reply = received.body
-        if isinstance(reply, News):
+        if isinstance(reply, JobPreview):
+            return Heard(_preview_of(reply, received.blobs), is_new_epoch)
+        if isinstance(reply, Watching | Changed | JobProgress | ModelProgress):
             return Heard(reply, is_new_epoch)
         flight = self._in_flight.pop(received.head.correlation, None)
         if flight is not None:
@@ -174,7 +180,14 @@ class Session:
         return False
 
 
+def _preview_of(told: JobPreview, blobs: tuple[Frame, ...]) -> Preview | None:
+    """A preview with its picture; None, if that did not come along: it is of no use then."""
+    if not blobs:
+        return None
+    return Preview(told.job_id, told.index, told.step, bytes(blobs[0]))
+
+
 def _outcome_of(reply: BrokerReply) -> Outcome:
     if isinstance(reply, Refused):
-        return error_of_code(reply.code, reply.detail, reply.fields, reply.retry_after_s)
+        return error_of(reply)
     return reply

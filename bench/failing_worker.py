@@ -24,6 +24,7 @@ def main() -> None:
         join.server_public_key.encode(),
         (join.public_key.encode(), join.secret_key.encode()),
     )
+    socket.rcvtimeo = 1000
     socket.connect(join.endpoint)
     orders = codec.order_decoder()
     hello = wire.Hello(
@@ -31,10 +32,12 @@ def main() -> None:
     )
     socket.send_multipart(codec.encode(hello))
     while True:
-        if not socket.poll(1000):
+        try:
+            frames = socket.recv_multipart()
+        except zmq.Again:
             socket.send_multipart(codec.encode(wire.Ping()))
             continue
-        match orders.decode(socket.recv_multipart()).body:
+        match orders.decode(frames).body:
             case wire.LoadEngine(load=load):
                 socket.send_multipart(codec.encode(ready(load.engine_id)))
             case wire.RunJob(lease=lease, order=order):

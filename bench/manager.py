@@ -16,6 +16,7 @@ from kernel.protocol import client
 from kernel.protocol.ids import JobId
 from kernel.protocol.specs import JobSpec
 from kernel.shell import journal
+from kernel.shell.quiet import put_off_full_collections
 from kernel.shell.recall import Recall
 from kernel.shell.store import Store
 
@@ -72,6 +73,7 @@ def main() -> int:
         loop = build(settings, options, store, recall, stack)
         if chosen.commit_each:
             loop.sources.batch_messages = 1
+        put_off_full_collections()
         return loop.run()
 
 

@@ -40,6 +40,7 @@ class Caller:
             zmq.auth.load_certificate(server_key_file(bus_folder))[0],
             zmq.auth.load_certificate(secret_key_file(bus_folder, role)),
         )
+        self.socket.rcvtimeo = int(WAIT_S * 1000)
         self.socket.connect(front_endpoint(bus_folder))
         self.ids = Uuid7()
         self._replies = codec.reply_decoder()
@@ -57,9 +58,11 @@ class Caller:
     def receive(self) -> codec.Received[client.BrokerReply]:
         """The next message. Raises: SystemExit, if none comes."""
         if not self._unbundled:
-            if not self.socket.poll(int(WAIT_S * 1000)):
-                raise SystemExit("gate failed: the Manager does not answer")
-            self._unbundled += codec.unbundled(self._replies.decode(self.socket.recv_multipart()))
+            try:
+                frames = self.socket.recv_multipart()
+            except zmq.Again:
+                raise SystemExit("gate failed: the Manager does not answer") from None
+            self._unbundled += codec.unbundled(self._replies.decode(frames))
         return self._unbundled.popleft()
 
     def ask(self, ask: client.Ask) -> client.BrokerReply:

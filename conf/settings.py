@@ -53,11 +53,26 @@ class Models(Struct, frozen=True, kw_only=True):
     folder: Path = Path("data/models")
     file_roots: tuple[Path, ...] = ()
     allow_pickle: bool = False
+    max_downloads: Some = 2
+    max_size_bytes: Some = 64 * 10**9
+    """The largest model that is downloaded or uploaded."""
+    allow_hosts: tuple[str, ...] = ()
+    """Hosts that models may come from though their addresses are private."""
+    tokens: tuple[str, ...] = ()
+    """`host=env:NAME` or `host=file:PATH`: conf/tokens.py reads them."""
+    hub: Annotated[str, Meta(pattern=r"^https?://[^/?#@\s]+$")] | None = None
+    """Another hub than huggingface.co; None: HF_ENDPOINT, or that."""
+    detectors_folder: Path | None = None
+    """Where the detectors of control maps lie; None: the folder `detectors` below models.folder."""
 
 
 class Engines(Struct, frozen=True, kw_only=True):
     keep_alive_s: AnyTime = 600.0
     max_running: Some = 2
+    turn_s: SomeTime = 60.0
+    """How long an engine that works may keep others waiting for its room."""
+    keep_free_bytes: Annotated[int, Meta(ge=0)] = 256 << 20
+    """Memory of each device that engines leave to other programs."""
     load_timeout_s: SomeTime = 600.0
     """How long an engine may load before its worker is taken for hung."""
     step_timeout_s: SomeTime = 60.0
@@ -94,6 +109,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     def bus_folder(self) -> Path:
         """The private folder of sockets and keys."""
         return self.bus.folder or self.database.folder / "bus"
+
+    @property
+    def detectors_folder(self) -> Path:
+        """Where the detectors of control maps lie, each in a folder of its own name."""
+        return self.models.detectors_folder or self.models.folder / "detectors"
 
     @property
     def database_file(self) -> Path:

@@ -11,9 +11,9 @@ from engine_worker.engine.port import Emit, Engine, Failed, Outcome
 from engine_worker.files import resolve
 from engine_worker.session.actions import Admit, Cancel, Exit, Inspect, Load, Task
 from engine_worker.shell import Inbox
-from kernel.protocol.errors import SpoonError
+from kernel.protocol.errors import ModelUnreadable, SpoonError
 from kernel.protocol.ingredients import ModelSource
-from kernel.protocol.specs import EngineLoad, JobOrder
+from kernel.protocol.specs import EngineLoad
 from kernel.protocol.worker import EngineFailed, EngineReady
 
 BuildEngine = Callable[[Emit], Engine]
@@ -65,6 +65,27 @@ class EngineLoop:
         elif self._engine is not None:
             self._do_with(self._engine, task)
 
+    def _do_with(self, engine: Engine, task: Admit | Cancel | Inspect) -> None:
+        match task:
+            case Admit():
+                self._admit(engine, task)
+            case Cancel():
+                engine.cancel(task.job_id)
+            case Inspect():
+                """The session of an engine worker never asks for this."""
+            case _:
+                assert_never(task)
+
+    def _admit(self, engine: Engine, task: Admit) -> None:
+        order = task.order
+        try:
+            if self._roots is not None:
+                order = replace(order, models=_confine_all(order.models, self._roots))
+        except ModelUnreadable as error:
+            self._report(Failed(order.job_id, error.code, error.detail))
+            return
+        engine.admit(order, task.inputs)
+
     def _load(self, load: EngineLoad) -> None:
         try:
             confined = load if self._roots is None else _confine(load, self._roots)
@@ -83,25 +104,6 @@ class EngineLoop:
             )
         )
 
-    def _do_with(self, engine: Engine, task: Admit | Cancel | Inspect) -> None:
-        match task:
-            case Admit():
-                self._admit(engine, task.order)
-            case Cancel():
-                engine.cancel(task.job_id)
-            case Inspect():
-                """The session of an engine worker never asks for this."""
-            case _:
-                assert_never(task)
-
-    def _admit(self, engine: Engine, order: JobOrder) -> None:
-        try:
-            models = order.models if self._roots is None else _confined(order.models, self._roots)
-        except SpoonError as error:
-            self._report(Failed(order.job_id, error.code, error.detail))
-            return
-        engine.admit(replace(order, models=models))
-
     def _close(self) -> None:
         if self._engine is not None:
             self._engine.close()
@@ -110,11 +112,12 @@ class EngineLoop:
 def _confine(load: EngineLoad, roots: Sequence[Path]) -> EngineLoad:
     """The same order with addresses that were found to lead to nowhere but the roots of this host.
 
-    Raises: ModelUnreadable, if one leads elsewhere.
+    Raises: ModelUnreadable, if one of them leads elsewhere.
     """
-    (checkpoint,) = _confined((load.checkpoint,), roots)
-    return replace(load, checkpoint=checkpoint, models=_confined(load.models, roots))
+    (checkpoint,) = _confine_all((load.checkpoint,), roots)
+    return replace(load, checkpoint=checkpoint, models=_confine_all(load.models, roots))
 
 
-def _confined(sources: Sequence[ModelSource], roots: Sequence[Path]) -> tuple[ModelSource, ...]:
-    return tuple(replace(source, uri=resolve(source.uri, roots).as_uri()) for source in sources)
+def _confine_all(models: Sequence[ModelSource], roots: Sequence[Path]) -> tuple[ModelSource, ...]:
+    """Raises: ModelUnreadable, if one of the addresses leads out of the roots."""
+    return tuple(replace(model, uri=resolve(model.uri, roots).as_uri()) for model in models)

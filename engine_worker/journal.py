@@ -9,6 +9,7 @@ from kernel.protocol.ids import JobId
 from kernel.protocol.worker import (
     Accepted,
     CancelJob,
+    ControlMap,
     EngineFailed,
     EngineReady,
     Goodbye,
@@ -19,11 +20,13 @@ from kernel.protocol.worker import (
     JobDropped,
     JobFailed,
     LoadEngine,
+    MapStored,
     ModelFailed,
     ModelInspected,
     ModelProgress,
     Ping,
     Pong,
+    Preview,
     Progress,
     Refuse,
     RunJob,
@@ -51,7 +54,7 @@ def log_action(log: Logbook, action: Action) -> None:
 
 
 def _log_message(log: Logbook, message: Message) -> None:
-    if isinstance(message, Ping | Pong | Progress | ModelProgress):
+    if isinstance(message, Ping | Pong | Progress | Preview | ModelProgress):
         return
     action = _WORD_START.sub("_", type(message).__name__).lower()
     log.write(action, _job_of(message), **_details_of(message))
@@ -59,7 +62,9 @@ def _log_message(log: Logbook, message: Message) -> None:
 
 def _job_of(message: Message) -> JobId | None:
     match message:
-        case Accepted() | ImageReady() | JobDone() | JobFailed() | JobDropped() | CancelJob() | ImageStored():
+        case Accepted() | ImageReady() | ControlMap() | JobDone() | JobFailed() | JobDropped():
+            return message.job_id
+        case CancelJob() | ImageStored() | MapStored():
             return message.job_id
         case RunJob():
             return message.order.job_id
@@ -73,6 +78,8 @@ def _details_of(message: Message) -> dict[str, LogValue]:
             return {"lease": message.lease, "code": message.code, "text": message.text}
         case ImageReady() | ImageStored():
             return {"lease": message.lease, "index": message.index}
+        case ControlMap() | MapStored():
+            return {"lease": message.lease, "control_type": message.control_type}
         case RunJob() | CancelJob() | Accepted() | JobDone() | JobDropped():
             return {"lease": message.lease}
         case ModelFailed():
@@ -92,7 +99,8 @@ def _details_of_the_rest(message: Message) -> dict[str, LogValue]:
         case LoadEngine():
             return {"engine_id": message.load.engine_id, "uri": message.load.checkpoint.uri}
         case InspectModel():
-            return {"model_id": message.source.model_id, "uri": message.source.uri}
+            # What follows the question mark may be a secret of the one who registered it.
+            return {"model_id": message.source.model_id, "uri": message.source.uri.partition("?")[0]}
         case Welcome():
             return {"epoch": message.epoch}
         case Refuse():

@@ -25,9 +25,9 @@ from queue import SimpleQueue
 
 from engine_worker import ticket
 from engine_worker.engine.port import Emit, Engine
-from engine_worker.engine_loop import EngineLoop
+from engine_worker.engine_loop import BuildEngine, EngineLoop
 from engine_worker.exits import ExitCode
-from engine_worker.fetch.fetch_loop import FetchLoop
+from engine_worker.fetch.fetch_loop import Fetching, FetchLoop
 from engine_worker.logbook import Logbook
 from engine_worker.parent import ManagerGone, die_with
 from engine_worker.session.actions import Exit
@@ -80,9 +80,9 @@ def _work(join: Join, log: Logbook) -> Exit:
     roots = tuple(Path(root) for root in join.file_roots)
     loop: EngineLoop | FetchLoop
     if join.role is WorkerRole.FETCH:
-        loop = FetchLoop(inbox, roots, thread.report)
+        loop = FetchLoop(inbox, lambda: _build_fetcher(join), thread.report)
     else:
-        build, engine_roots = (_build_fake, None) if join.is_fake else (_build_real, roots)
+        build, engine_roots = (_build_fake, None) if join.is_fake else (_real_builder(join), roots)
         loop = EngineLoop(inbox, build, thread.report, engine_roots)
     log.write("started", role=join.role, endpoint=join.endpoint, pid=os.getpid(), version=VERSION)
     thread.start()
@@ -106,7 +106,13 @@ def _hello(join: Join) -> Hello:
 
 
 # An engine's module is imported when it is to be loaded: torch takes seconds, which the Manager's
-# first answer need not wait for.
+# first answer need not wait for. So is what a download needs.
+
+
+def _build_fetcher(join: Join) -> Fetching:
+    from engine_worker.fetch.build import build_fetcher
+
+    return build_fetcher(join)
 
 
 def _build_fake(emit: Emit) -> Engine:
@@ -115,13 +121,18 @@ def _build_fake(emit: Emit) -> Engine:
     return FakeEngine(emit)
 
 
-def _build_real(emit: Emit) -> Engine:
-    try:
-        from engine_worker.engine.diffusers_engine import build
-    except ModuleNotFoundError as error:
-        hint = "install automatic-spoon with its worker extra"
-        raise EngineFailed(f"the package {error.name} is missing: {hint}") from error
-    return build(emit)
+def _real_builder(join: Join) -> BuildEngine:
+    detectors_folder = None if join.detectors_folder is None else Path(join.detectors_folder)
+
+    def build_real(emit: Emit) -> Engine:
+        try:
+            from engine_worker.engine.diffusers_engine import build
+        except ModuleNotFoundError as error:
+            hint = "install automatic-spoon with its worker extra"
+            raise EngineFailed(f"the package {error.name} is missing: {hint}") from error
+        return build(emit, detectors_folder)
+
+    return build_real
 
 
 def _last_of(inbox: Inbox) -> Exit:

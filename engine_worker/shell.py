@@ -20,7 +20,7 @@ from typing import Final, Protocol
 import zmq
 
 from engine_worker.dealer import Dealer
-from engine_worker.engine.port import Outcome, Pictured
+from engine_worker.engine.port import Mapped, Outcome, Pictured
 from engine_worker.exits import ExitCode
 from engine_worker.journal import log_action, log_order
 from engine_worker.logbook import Logbook
@@ -32,6 +32,7 @@ from engine_worker.session.events import (
     FetchEvent,
     KeyRefused,
     LoopBroke,
+    MapMade,
     Opened,
     OrderArrived,
     PictureMade,
@@ -148,7 +149,7 @@ class SocketThread:
             if order is not None:
                 yield order
         for spoken in self._spoken.take_all():
-            yield PictureMade(spoken, _sha256(spoken)) if isinstance(spoken, Pictured) else spoken
+            yield _hashed(spoken)
         for _ in self._around.signals.take_all():
             yield StopAsked()
         if dealer.is_key_refused():
@@ -164,7 +165,7 @@ class SocketThread:
             self._around.log.write("bad_message", code=error.code, text=error.detail)
             return None
         log_order(self._around.log, received.body)
-        return OrderArrived(received.head.epoch, received.body)
+        return OrderArrived(received.head.epoch, received.body, tuple(map(bytes, received.blobs)))
 
     def _handle(self, dealer: Dealer, event: Event) -> Exit | None:
         for action in self._session.handle(event, self._around.clock()):
@@ -180,5 +181,12 @@ class SocketThread:
         return None
 
 
-def _sha256(picture: Pictured) -> str:
-    return hashlib.sha256(picture.data).hexdigest()
+def _hashed(spoken: Spoken) -> Event:
+    """What is stored by the Manager goes with its digest."""
+    match spoken:
+        case Pictured(data=data):
+            return PictureMade(spoken, hashlib.sha256(data).hexdigest())
+        case Mapped(data=data):
+            return MapMade(spoken, hashlib.sha256(data).hexdigest())
+        case _:
+            return spoken

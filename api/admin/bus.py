@@ -11,8 +11,8 @@ import zmq
 import zmq.auth
 
 from kernel.protocol import codec
-from kernel.protocol.client import Ask, BrokerReply, Command, GetStatus, Refused, Status
-from kernel.protocol.errors import BadConfiguration, BadMessage, ManagerUnreachable, error_of_code
+from kernel.protocol.client import Ask, BrokerReply, Command, GetStatus, Refused, Status, error_of
+from kernel.protocol.errors import BadConfiguration, BadMessage, ManagerUnreachable
 from kernel.protocol.rendezvous import ClientRole, front_endpoint, secret_key_file, server_key_file
 from kernel.protocol.uuid7 import Uuid7
 
@@ -85,7 +85,7 @@ class ManagerLine:
             self._socket.send_multipart(codec.encode(message, correlation), zmq.DONTWAIT)
             reply = self._reply_to(correlation, min(_RESEND_S, left_s))
             if isinstance(reply, Refused):
-                raise error_of_code(reply.code, reply.detail, reply.fields, reply.retry_after_s)
+                raise error_of(reply)
             if reply is not None:
                 return reply
         raise ManagerUnreachable("the Manager does not answer: is it running? Start it with `spoon serve`")

@@ -20,8 +20,9 @@ from kernel.protocol.errors import SpoonError
 def doctor(context: click.Context, as_json: bool) -> None:
     """Look at everything the server needs, and say what is missing and how to get it.
 
-    Python, every package, SQLite, the folders, the disk, the port, the sockets, the GPU, and whether the
-    server runs. The exit code is 1 when something is missing that is needed.
+    Python, every package, SQLite, what background removal and the detectors of control maps need, the
+    folders, the disk, the port, the sockets, the GPU, and whether the server runs. The exit code is 1 when
+    something is missing that is needed.
 
     \b
     Examples:
@@ -43,10 +44,14 @@ def doctor(context: click.Context, as_json: bool) -> None:
 
 
 def _findings(invocation: Invocation, settings: Settings) -> Iterator[Finding]:
+    from api.admin.features import features
     from api.admin.machine import machine
     from api.admin.software import software
 
-    yield from software(are_workers_local=settings.bus.workers_endpoint is None)
+    are_workers_local = settings.bus.workers_endpoint is None
+    yield from software(are_workers_local)
+    if are_workers_local:
+        yield from features(settings.detectors_folder)
     manager, api = _manager(invocation), _api(invocation)
     yield from machine(settings, is_ours=api.verdict is Verdict.OK)
     yield manager

@@ -6,34 +6,16 @@ from pathlib import Path
 import click
 import msgspec
 
+from api.admin.engine_options import Said, engine_input, engine_options
 from api.admin.invocation import Invocation
-from api.admin.options import WordChoice, all_option, duration, json_option, limit_option, yes_option
+from api.admin.options import WordChoice, all_option, json_option, limit_option, yes_option
 from api.admin.output import print_json, print_table, print_thing
 from api.admin.resources import Engine, find_checkpoint, find_engine, list_items, model_names
 from kernel.protocol.client import InviteWorker, WorkerInvited
 from kernel.protocol.errors import BadMessage, Conflict
 from kernel.protocol.ids import EngineId
 from kernel.protocol.join import Join, write_join
-from kernel.protocol.vocabulary import EngineState, Scheduler, Variant, WorkerRole
-
-
-class EngineInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The body of POST /v1/engines; what is left out is left to the server."""
-
-    name: str | None = None
-    checkpoint: str
-    scheduler: str | None = None
-    steps: int | None = None
-    cfg: float | None = None
-    width: int | None = None
-    height: int | None = None
-    device: str | None = None
-    dtype: str | None = None
-    autostart: bool = True
-    keep_alive_s: float | None = None
-    replicas: int | None = None
-    max_batch: int | None = None
-    start: bool = True
+from kernel.protocol.vocabulary import EngineState, WorkerRole
 
 
 @click.group()
@@ -65,7 +47,8 @@ def list_(invocation: Invocation, status: str | None, limit: int, is_all: bool, 
     for engine in (msgspec.json.decode(item, type=Engine) for item in items):
         queue = f"{engine.queue.processing}+{engine.queue.waiting}" if engine.queue else None
         checkpoint = names.get(engine.checkpoint or "", engine.checkpoint)
-        rows.append((engine.engine_id, engine.name, engine.status, engine.device, queue, checkpoint))
+        status = f"{engine.status}, waits for room" if engine.waiting_for_room else engine.status
+        rows.append((engine.engine_id, engine.name, status, engine.device, queue, checkpoint))
     print_table(("ID", "NAME", "STATUS", "DEVICE", "JOBS", "CHECKPOINT"), rows)
 
 
@@ -89,21 +72,7 @@ def show(invocation: Invocation, engine: str, as_json: bool) -> None:
 
 @engines.command()
 @click.argument("checkpoint")
-@click.option("--name", help="How to call it.")
-@click.option("--scheduler", type=WordChoice(Scheduler), help="For jobs that name none.")
-@click.option("--steps", type=int, help="For jobs that name none.")
-@click.option("--cfg", type=float, help="The guidance scale for jobs that name none.")
-@click.option("--width", type=int, help="In pixels, for jobs that name none.")
-@click.option("--height", type=int, help="In pixels, for jobs that name none.")
-@click.option("--device", help="auto, cpu, cuda:0 ...")
-@click.option("--dtype", type=WordChoice(Variant), help="The precision to compute in.")
-@click.option(
-    "--keep-alive", "keep_alive_s", type=duration, help="Close after so much idleness, such as 10m."
-)
-@click.option("--replicas", type=int, help="How many workers share its jobs.")
-@click.option("--max-batch", type=int, help="How many jobs are stepped together at most.")
-@click.option("--autostart/--no-autostart", default=True, show_default=True, help="Let a job start it.")
-@click.option("--start/--no-start", default=True, show_default=True, help="Start it now.")
+@engine_options
 @click.option("--wait", "is_waiting", is_flag=True, help="Wait until it is ready, 15 minutes at most.")
 @json_option
 @click.pass_obj
@@ -113,7 +82,7 @@ def create(
     checkpoint: str,
     is_waiting: bool,
     as_json: bool,
-    **said: str | float | bool | None,
+    **said: Said,
 ) -> None:
     """Create an engine from CHECKPOINT (the id or name of a model), and start it.
 
@@ -121,12 +90,13 @@ def create(
     Examples:
       spoon engines create dreams --name portraits --steps 30 --wait
       spoon engines create dreams --device cpu --no-start
+      spoon engines create dreams --lora detail:0.6 --control-model poses --long-prompt-technique sd_embed
     """
     from api.admin.rest import read
 
     with invocation.rest() as rest:
         model_id = find_checkpoint(rest, checkpoint).model_id
-        answer = rest.post("/v1/engines", msgspec.convert({"checkpoint": model_id, **said}, EngineInput))
+        answer = rest.post("/v1/engines", engine_input(model_id, said))
         if is_waiting and said["start"]:
             from api.admin.waiting import await_running
 
@@ -216,8 +186,20 @@ def delete(invocation: Invocation, engine: str, is_sure: bool) -> None:
     help="A folder of the worker's host below which file:// models may lie; can be given again. "
     "[default: models.file_roots]",
 )
+@click.option(
+    "--detectors-folder",
+    type=click.Path(path_type=Path),
+    help="The folder of the worker's host with the detectors of control maps. "
+    "[default: models.detectors_folder]",
+)
 @click.pass_obj
-def invite(invocation: Invocation, engine: str, out: Path | None, file_roots: tuple[Path, ...]) -> None:
+def invite(
+    invocation: Invocation,
+    engine: str,
+    out: Path | None,
+    file_roots: tuple[Path, ...],
+    detectors_folder: Path | None,
+) -> None:
     """Write a ticket with which a worker that is started by hand joins ENGINE.
 
     The file is secret, admits one worker, and is good for a short time only. For a worker on another host the
@@ -235,12 +217,13 @@ def invite(invocation: Invocation, engine: str, out: Path | None, file_roots: tu
     if not isinstance(invited, WorkerInvited):
         raise BadMessage(f"the Manager answered {type(invited).__name__} instead of a ticket")
     roots = file_roots or invocation.settings().models.file_roots
+    detectors = detectors_folder or invocation.settings().detectors_folder
     file = out or Path(f"{found.name or found.engine_id}.ticket".replace("/", "_"))
-    _write_secret(file, write_join(_ticket(invited, roots)))
+    _write_secret(file, write_join(_ticket(invited, roots, detectors)))
     click.echo(f"{file}: start the worker within {invited.expires_in_s:.0f} seconds")
 
 
-def _ticket(invited: WorkerInvited, roots: tuple[Path, ...]) -> Join:
+def _ticket(invited: WorkerInvited, roots: tuple[Path, ...], detectors_folder: Path) -> Join:
     return Join(
         role=WorkerRole.ENGINE,
         worker_id=invited.worker_id,
@@ -250,6 +233,7 @@ def _ticket(invited: WorkerInvited, roots: tuple[Path, ...]) -> Join:
         secret_key=invited.secret_key,
         token=invited.token,
         file_roots=tuple(str(root) for root in roots),
+        detectors_folder=str(detectors_folder),
     )
 
 

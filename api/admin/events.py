@@ -29,6 +29,13 @@ class ServerEvent:
     id: str | None
 
 
+class Preview(msgspec.Struct, frozen=True, kw_only=True):
+    """The data of a `preview` event: a rough picture as a data: URL."""
+
+    index: int = 0
+    data_url: str
+
+
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """The data of a `state` event."""
 
@@ -60,11 +67,17 @@ class Follower:
     """Follows one job until it ends. Whatever happens to the stream, the job itself is asked."""
 
     def __init__(
-        self, rest: Rest, job_id: str, on_progress: Callable[[Progress], None], sleep: Sleep = time.sleep
+        self,
+        rest: Rest,
+        job_id: str,
+        on_progress: Callable[[Progress], None],
+        on_preview: Callable[[Preview], None],
+        sleep: Sleep = time.sleep,
     ) -> None:
         self._rest = rest
         self._path = f"/v1/jobs/{quoted(job_id)}"
         self._on_progress = on_progress
+        self._on_preview = on_preview
         self._sleep = sleep
         self._last_id: str | None = None
 
@@ -110,6 +123,8 @@ class Follower:
                 self._last_id = event.id or self._last_id
                 if event.kind == "progress":
                     self._on_progress(read(event.data.encode(), Progress))
+                if event.kind == "preview":
+                    self._on_preview(read(event.data.encode(), Preview))
                 if event.kind == "state" and read(event.data.encode(), State).status in ENDED_JOB_STATES:
                     break
         return are_any

@@ -6,9 +6,10 @@ import click
 import msgspec
 
 from api.admin.invocation import Invocation
-from api.admin.options import PictureFile, all_option, json_option, limit_option
+from api.admin.options import PictureFile, WordChoice, all_option, json_option, limit_option
 from api.admin.output import beginning, print_json, print_table, print_thing, size, when
 from api.admin.resources import Image, engine_names, find_engine, list_items
+from kernel.protocol.vocabulary import ControlType
 
 
 @click.group()
@@ -71,22 +72,37 @@ def show(invocation: Invocation, image: str, as_json: bool) -> None:
     type=PictureFile(allow_dash=True),
     help="Where to; - is stdout. [default: the id and the suffix of its type]",
 )
+@click.option(
+    "--what",
+    type=click.Choice(["picture", "reference", "mask", "pose", "map"]),
+    default="picture",
+    show_default=True,
+    help="The picture itself, what it was made from, or the control map that was drawn for it.",
+)
+@click.option(
+    "--type", "map_type", type=WordChoice(ControlType), help="Which map, where the job had several types."
+)
 @click.pass_obj
-def download(invocation: Invocation, image: str, out: Path | None) -> None:
-    """Download IMAGE.
+def download(invocation: Invocation, image: str, out: Path | None, what: str, map_type: str | None) -> None:
+    """Download IMAGE, or what it was made from.
 
     \b
     Examples:
       spoon images download 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11 --out fox.png
       spoon images download 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11 --out - > fox.png
+      spoon images download 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11 --what map --type openpose
     """
-    from api.admin.downloads import pour, save
+    from api.admin.downloads import WHOLE, Part, pour, save
 
+    if map_type and what != "map":
+        raise click.BadParameter("only a map has a type: say --what map", param_hint="--type")
+    call = f"pose_map?type={map_type}" if map_type else "pose_map" if what == "map" else what
+    part = WHOLE if what == "picture" else Part(call, f"-{map_type or what}")
     with invocation.rest() as rest:
         if out == Path("-"):
-            pour(rest, image)
+            pour(rest, image, part)
         else:
-            save(rest, image, out)
+            save(rest, image, out, part)
 
 
 @images.command()

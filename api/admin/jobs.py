@@ -7,31 +7,19 @@ import click
 import msgspec
 
 from api.admin.invocation import Invocation
+from api.admin.job_options import Said, files_of, job_input, job_options
 from api.admin.options import PictureFile, WordChoice, all_option, file_type_for, json_option, limit_option
 from api.admin.output import beginning, print_json, print_table, print_thing, when
 from api.admin.resources import Job, engine_names, find_engine, list_items
-from kernel.protocol.vocabulary import ImageFileType, JobState, Scheduler
+from kernel.protocol.vocabulary import JobState
 
 if TYPE_CHECKING:
     from api.admin.rest import Rest
 
 
-class JobInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The body of POST /v1/jobs; what is left out is left to the engine."""
-
-    engine_id: str
-    prompt: str
-    negative_prompt: str | None = None
-    seed: int | None = None
-    count: int | None = None
-    steps: int | None = None
-    cfg: float | None = None
-    width: int | None = None
-    height: int | None = None
-    scheduler: str | None = None
-    image_file_type: str | None = None
-    quality: int | None = None
-    priority: int | None = None
+preview_option = click.option(
+    "--preview-to", type=PictureFile(), help="Wait, and keep the newest rough picture in this jpeg file."
+)
 
 
 @click.group()
@@ -93,21 +81,12 @@ def show(invocation: Invocation, job: str, as_json: bool) -> None:
 @jobs.command()
 @click.argument("prompt")
 @click.option("--engine", required=True, help="The engine (an id or a name).")
-@click.option("--negative-prompt", help="What the picture should not show.")
-@click.option("--seed", type=int, help="Makes the same picture again. [default: chance]")
-@click.option("--count", type=int, help="How many pictures, a seed each.")
-@click.option("--steps", type=int, help="Denoising steps.")
-@click.option("--cfg", type=float, help="The guidance scale.")
-@click.option("--width", type=int, help="In pixels, a multiple of 8.")
-@click.option("--height", type=int, help="In pixels, a multiple of 8.")
-@click.option("--scheduler", type=WordChoice(Scheduler), help="The sampler.")
-@click.option("--file-type", "said_type", type=WordChoice(ImageFileType), help="Of the picture.")
-@click.option("--quality", type=int, help="Of a jpeg or webp, 1 to 100.")
-@click.option("--priority", type=int, help="Higher ones go first.")
+@job_options
 @click.option("--idempotency-key", "key", help="The same key and job again: the first answer, no second job.")
 @click.option("--validate-only", is_flag=True, help="Only check whether it would be accepted.")
 @click.option("--wait", "is_waiting", is_flag=True, help="Wait until it has ended.")
 @click.option("--watch", "is_watched", is_flag=True, help="Wait, and show a progress bar.")
+@preview_option
 @click.option(
     "--out", type=PictureFile(), help="Wait, and save the picture here; the suffix tells --file-type."
 )
@@ -122,10 +101,11 @@ def submit(
     validate_only: bool,
     is_waiting: bool,
     is_watched: bool,
+    preview_to: Path | None,
     out: Path | None,
     said_type: str | None,
     as_json: bool,
-    **said: str | float | None,
+    **said: Said,
 ) -> None:
     """Submit a job that draws PROMPT.
 
@@ -135,40 +115,42 @@ def submit(
     Examples:
       spoon jobs submit "a red fox in the snow" --engine portraits --watch --out fox.png
       spoon jobs submit "a red fox" --engine portraits --seed 7 --count 4 --json
+      spoon jobs submit "a fox" --engine portraits --lora detail:0.6 --reference fox.jpg --strength 0.5
+      spoon jobs submit "a dancer" --engine portraits --pose photo.jpg --type-pose openpose --watch
     """
     from api.admin.rest import read
 
     said["image_file_type"] = file_type_for(out, said_type)
+    said["previews"] = said["previews"] or preview_to is not None
     with invocation.rest() as rest:
         engine_id = find_engine(rest, engine).engine_id
-        body = msgspec.convert({"engine_id": engine_id, "prompt": prompt, **said}, JobInput)
-        answer = rest.post("/v1/jobs", body, {"validate_only": "true"} if validate_only else None, key)
+        query = {"validate_only": "true"} if validate_only else None
+        answer = rest.post("/v1/jobs", job_input(engine_id, prompt, said), query, key, files_of(said))
         if validate_only:
-            if as_json:
-                print_json(answer)
-            else:
-                click.echo("the job would be accepted")
+            _say_valid(answer, as_json)
             return
-        job_id = read(answer, Job).job_id
-        if is_waiting or is_watched or out:
-            answer = _follow(rest, job_id, is_watched, out)
+        if is_waiting or is_watched or preview_to or out:
+            answer = _follow(rest, read(answer, Job).job_id, is_watched, out, preview_to)
     _say(answer, as_json)
 
 
 @jobs.command()
 @click.argument("job")
+@preview_option
 @click.option("--out", type=PictureFile(), help="Save the picture here.")
 @json_option
 @click.pass_obj
-def watch(invocation: Invocation, job: str, out: Path | None, as_json: bool) -> None:
+def watch(invocation: Invocation, job: str, preview_to: Path | None, out: Path | None, as_json: bool) -> None:
     """Watch JOB with a progress bar until it ends. Ctrl-C detaches; the job goes on.
+
+    There are previews only of a job that was submitted with --previews.
 
     \b
     Example:
       spoon jobs watch 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11 --out fox.png
     """
     with invocation.rest() as rest:
-        answer = _follow(rest, job, is_watched=True, out=out)
+        answer = _follow(rest, job, is_watched=True, out=out, preview_to=preview_to)
     _say(answer, as_json)
 
 
@@ -206,7 +188,7 @@ def delete(invocation: Invocation, job: str) -> None:
     click.echo(f"deleted {job}")
 
 
-def _follow(rest: "Rest", job_id: str, is_watched: bool, out: Path | None) -> bytes:
+def _follow(rest: "Rest", job_id: str, is_watched: bool, out: Path | None, preview_to: Path | None) -> bytes:
     """The finished job, once its pictures are saved to `out`.
 
     Raises: AwaitedFailed, if it failed or was cancelled; Detached, on Ctrl-C; what saving raises.
@@ -215,7 +197,7 @@ def _follow(rest: "Rest", job_id: str, is_watched: bool, out: Path | None) -> by
     from api.admin.rest import read
     from api.admin.watching import follow
 
-    answer = follow(rest, job_id, is_watched)
+    answer = follow(rest, job_id, is_watched, preview_to)
     if out is not None:
         save_all(rest, read(answer, Job).image_ids, out)
     return answer
@@ -229,6 +211,13 @@ def _say(answer: bytes, as_json: bool) -> None:
         return
     job = read(answer, Job)
     click.echo(f"{job.job_id}  {job.status}  {' '.join(job.image_ids)}".rstrip())
+
+
+def _say_valid(answer: bytes, as_json: bool) -> None:
+    if as_json:
+        print_json(answer)
+    else:
+        click.echo("the job would be accepted")
 
 
 def _fraction(job: Job) -> str | None:

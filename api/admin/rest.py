@@ -1,7 +1,8 @@
 """A client of the REST API: sends requests, and turns problem documents into errors."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Final, TypeVar
 from urllib.parse import quote
@@ -18,6 +19,8 @@ Query = Mapping[str, str | int | bool | None]
 _TIMEOUT_S: Final = 30.0
 _SILENCE_S: Final = 60.0
 """An event stream that says nothing for so long is taken for dead; the server sends keep-alives."""
+_TAKING_S: Final = 600.0
+"""A server that makes a large file durable answers only then."""
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
@@ -54,9 +57,29 @@ class Rest:
         body: msgspec.Struct | None = None,
         query: Query | None = None,
         key: str | None = None,
+        files: Mapping[str, Path] | None = None,
     ) -> bytes:
-        """The body of the answer; `key` is the Idempotency-Key. Raises: Refusal, ServerUnreachable."""
-        return self._send("POST", path, query, body, {"Idempotency-Key": key} if key else {})
+        """The body of the answer; `key` is the Idempotency-Key. With files the body is sent as a form.
+
+        Raises: Refusal, ServerUnreachable; OSError, if a file cannot be read.
+        """
+        headers = {"Idempotency-Key": key} if key else {}
+        if not files or body is None:
+            return self._send("POST", path, query, body, headers)
+        with ExitStack() as opened, self._reaching():
+            parts = {name: (file.name, opened.enter_context(file.open("rb"))) for name, file in files.items()}
+            return _content(
+                self._http.post(path, params=_params(query), data=_texts(body), files=parts, headers=headers)
+            )
+
+    def send_form(self, path: str, headers: Mapping[str, str], pieces: Iterator[bytes]) -> bytes:
+        """The answer to a form that is read while it is sent. Raises: Refusal, ServerUnreachable."""
+        timeout = httpx.Timeout(_TIMEOUT_S, read=_TAKING_S)
+        with self._reaching():
+            answer = self._http.post(path, content=pieces, headers=dict(headers), timeout=timeout)
+        if not answer.is_success:
+            raise Refusal(_problem(answer))
+        return answer.content
 
     def patch(self, path: str, query: Query | None = None) -> bytes:
         """The body of the answer. Raises: Refusal, ServerUnreachable."""
@@ -89,12 +112,10 @@ class Rest:
     ) -> bytes:
         content = None if body is None else msgspec.json.encode(body)
         all_headers = dict(headers or {}) | ({"Content-Type": "application/json"} if content else {})
-        params = {name: value for name, value in (query or {}).items() if value is not None}
         with self._reaching():
-            answer = self._http.request(method, path, params=params, content=content, headers=all_headers)
-        if not answer.is_success:
-            raise Refusal(_problem(answer))
-        return answer.content
+            return _content(
+                self._http.request(method, path, params=_params(query), content=content, headers=all_headers)
+            )
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:
@@ -118,6 +139,28 @@ def read(body: bytes | msgspec.Raw, kind: type[Read]) -> Read:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise SpoonError(f"the server's answer is not what this version expects: {error}") from error
+
+
+def _params(query: Query | None) -> dict[str, str | int | bool]:
+    return {name: value for name, value in (query or {}).items() if value is not None}
+
+
+def _texts(body: msgspec.Struct) -> dict[str, str]:
+    """The fields of a form: texts as they are, everything else as JSON."""
+    fields = msgspec.json.decode(msgspec.json.encode(body), type=dict[str, msgspec.Raw])
+    return {name: _text(raw) for name, raw in fields.items() if bytes(raw) != b"null"}
+
+
+def _text(raw: msgspec.Raw) -> str:
+    text = bytes(raw).decode()
+    return msgspec.json.decode(raw, type=str) if text.startswith('"') else text
+
+
+def _content(answer: httpx.Response) -> bytes:
+    """The body of a success. Raises: Refusal."""
+    if not answer.is_success:
+        raise Refusal(_problem(answer))
+    return answer.content
 
 
 def _problem(answer: httpx.Response) -> Problem:

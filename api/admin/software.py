@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from configparser import ConfigParser
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +39,7 @@ def software(are_workers_local: bool) -> Iterator[Finding]:
         yield package(one, installed[one.package], is_needed=one.extra is None or are_workers_local)
     if installed.get("apsw"):
         yield sqlite(_sqlite_version())
+    yield sd_embed(find_spec("sd_embed") is not None, _installed("sd_embed"))
 
 
 def python(version: Sequence[int]) -> Finding:
@@ -74,6 +76,15 @@ def sqlite(version: str) -> Finding:
         found=f"{version}, {OLDEST_SQLITE} or later is needed",
         remedy="pip install --upgrade apsw",
     )
+
+
+def sd_embed(is_there: bool, version: str | None) -> Finding:
+    """Who reads prompts in A1111's syntax: a package that nobody has to install, or the server itself."""
+    if is_there:
+        found = f"{version or 'installed'}: engines on this machine use it for long_prompt_technique sd_embed"
+    else:
+        found = "not installed, and not needed: long_prompt_technique sd_embed is done by the server itself"
+    return Finding(subject="sd_embed", verdict=Verdict.OK, found=found)
 
 
 def floors() -> tuple[Floor, ...]:

@@ -1,11 +1,14 @@
 """A job's progress on the terminal until it ends."""
 
 import sys
+from functools import partial
+from pathlib import Path
 from typing import Final, TextIO
 
 import click
 
-from api.admin.events import Follower
+from api.admin.downloads import save_preview
+from api.admin.events import Follower, Preview
 from api.admin.exits import AwaitedFailed, Detached
 from api.admin.output import printable
 from api.admin.resources import Job, Progress
@@ -14,6 +17,8 @@ from api.admin.rest import Rest, read
 _WIDTH: Final = 30
 _PLAIN_SHARES: Final = 4
 """Into a file or a pipe goes a line for each quarter, not for each step."""
+_STAGES: Final = {"finishing": ", finishing", "removing_background": ", removing the background"}
+"""What is worth a word: to prepare and to denoise is what one expects."""
 
 
 class Bar:
@@ -22,17 +27,19 @@ class Bar:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._is_terminal = stream.isatty()
-        self._shown: tuple[int, int] | None = None
+        self._shown: tuple[int, int, str] | None = None
 
     def show(self, progress: Progress) -> None:
         """Draw it, unless it looks as it did."""
         share = progress.step / progress.steps if progress.steps else 0.0
-        shown = (progress.step, progress.steps) if self._is_terminal else (int(share * _PLAIN_SHARES), 0)
+        place = progress.step if self._is_terminal else int(share * _PLAIN_SHARES)
+        stage = _STAGES.get(progress.stage, "")
+        shown = (place, progress.steps, stage)
         if shown == self._shown:
             return
         self._shown = shown
         eta = "" if progress.eta_s is None else f", {progress.eta_s:.0f} s left"
-        text = f"{progress.step}/{progress.steps} steps{eta}"
+        text = f"{progress.step}/{progress.steps} steps{eta}{stage}"
         if self._is_terminal:
             filled = round(share * _WIDTH)
             # ECMA-48: CSI K erases to the end of the line, where a longer text may have stood.
@@ -45,15 +52,16 @@ class Bar:
             print(file=self._stream, flush=True)
 
 
-def follow(rest: Rest, job_id: str, is_watched: bool) -> bytes:
+def follow(rest: Rest, job_id: str, is_watched: bool, preview_to: Path | None = None) -> bytes:
     """The ended job, as the server says it. With `is_watched` a bar runs along on stderr,
-    where the job's warnings go too.
+    where the job's warnings go too; `preview_to` is where the newest preview is kept.
 
     Raises: AwaitedFailed, if it failed or was cancelled; Detached, on Ctrl-C.
     """
     bar = Bar(sys.stderr)
     try:
-        body = Follower(rest, job_id, bar.show if is_watched else _ignore).follow()
+        on_preview = _ignore if preview_to is None else partial(save_preview, preview_to)
+        body = Follower(rest, job_id, bar.show if is_watched else _ignore, on_preview).follow()
     except KeyboardInterrupt as interrupt:
         raise Detached(f"the job goes on: watch it again with `spoon jobs watch {job_id}`") from interrupt
     finally:
@@ -66,8 +74,8 @@ def follow(rest: Rest, job_id: str, is_watched: bool) -> bytes:
     return body
 
 
-def _ignore(progress: Progress) -> None:
-    del progress
+def _ignore(told: Progress | Preview) -> None:
+    del told
 
 
 def _end_of(job: Job) -> str:

@@ -12,6 +12,7 @@ from api.http.download import Download
 from api.http.engines import Engines
 from api.http.events import Events
 from api.http.guard import Guard
+from api.http.image_sources import ImageSources
 from api.http.images import Images
 from api.http.job_events import JobEvents
 from api.http.jobs import Jobs
@@ -22,6 +23,7 @@ from api.http.route import add_routes
 from api.http.routes import Resources, routes
 from api.http.seats import Seats
 from api.http.system import System
+from api.http.uploads import upload_limits
 from api.http.waiting import Waiting
 from api.hub import Hub
 from api.port import BusPort
@@ -53,11 +55,12 @@ def _resources(
     streams, waits = Seats(server.max_streams), Seats(_most_waits(server))
     waiting = Waiting(hub, waits)
     return Resources(
-        models=Models(bus, reader, hub, waiting),
+        models=Models(bus, reader, hub, waiting, upload_limits(settings)),
         engines=Engines(bus, reader, server),
         jobs=Jobs(bus, reader, hub, waiting, server),
         job_events=JobEvents(reader, hub, streams),
         images=Images(bus, reader, now_ms),
+        image_sources=ImageSources(reader, settings.blobs.folder, now_ms),
         download=Download(bus, reader, settings.images.folder, now_ms),
         system=System(bus, reader, server),
         events=Events(reader, hub, streams),

@@ -22,6 +22,11 @@ class Documents:
         """Take the description, which is made from the table of routes once that is built."""
         self._openapi = openapi
 
+    def redirect(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Who types the bare address into a browser is shown what there is."""
+        resp.status = 307
+        resp.location = "/docs"
+
     def show_openapi(self, req: falcon.Request, resp: falcon.Response) -> None:
         resp.data = self._openapi
 

@@ -10,6 +10,7 @@ from api.http.handout import Handout
 from api.http.image_types import gone_of
 from api.http.images import find
 from api.http.ranges import Part, part_of
+from api.http.stored_files import describe, is_known, plain_name, tag
 from api.port import BusPort
 from kernel.protocol.client import ClaimDownload, DownloadGranted, FinishDownload
 from kernel.protocol.errors import BadMessage, ImageGone
@@ -33,8 +34,8 @@ class Download:
         gone = gone_of(row, self._now_ms())
         if gone is not None:
             raise ImageGone(f"image {image_id} is gone: {gone.reason}")
-        if _is_known(req.get_header("If-None-Match"), row):
-            _tag(resp, row)
+        if is_known(req.get_header("If-None-Match"), row.sha256):
+            tag(resp, row.sha256)
             resp.status = 304
         elif req.method == "HEAD":
             _describe(resp, row, row.size_bytes)
@@ -45,7 +46,7 @@ class Download:
         granted = self._bus.ask(ClaimDownload(image_id=row.image_id), DownloadGranted)
         give_back = self._giving_back(row.image_id, granted)
         try:
-            file = self._folder / _plain_name(granted.file_name)
+            file = self._folder / plain_name(granted.file_name)
             part = _part_for(req, row, file.stat().st_size, is_limited=granted.is_limited)
             stream = Handout(file, part, lambda all_sent: give_back(all_sent and part.is_whole))
         except FileNotFoundError as error:
@@ -71,24 +72,10 @@ class Download:
         return give_back
 
 
-def _tag(resp: falcon.Response, row: ImageRow) -> None:
-    resp.set_header("ETag", f'"{row.sha256}"')
-    resp.set_header("Cache-Control", "private, no-cache")
-
-
 def _describe(resp: falcon.Response, row: ImageRow, length: int) -> None:
-    _tag(resp, row)
-    resp.content_type = row.mime
-    resp.set_header("Content-Length", str(length))
-    suffix = row.mime.partition("/")[2]
-    resp.set_header("Content-Disposition", f'inline; filename="{row.image_id}.{suffix}"')
+    tag(resp, row.sha256)
+    describe(resp, row.mime, length, row.image_id)
     resp.set_header("Accept-Ranges", "none" if row.download_limit is not None else "bytes")
-
-
-def _is_known(if_none_match: str | None, row: ImageRow) -> bool:
-    """Whether the client has this very file already (RFC 9110, section 13.1.2: weak comparison)."""
-    tags = {tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")}
-    return "*" in tags or f'"{row.sha256}"' in tags
 
 
 def _part_for(req: falcon.Request, row: ImageRow, size_bytes: int, *, is_limited: bool) -> Part:
@@ -99,13 +86,3 @@ def _part_for(req: falcon.Request, row: ImageRow, size_bytes: int, *, is_limited
     if_range = req.get_header("If-Range")
     is_stale = if_range is not None and if_range != f'"{row.sha256}"'
     return part_of(None if is_limited or is_stale else req.get_header("Range"), size_bytes)
-
-
-def _plain_name(file_name: str) -> str:
-    """The name, if it leads nowhere out of the folder of images.
-
-    Raises: BadMessage, if it is anything but a plain name.
-    """
-    if file_name in ("", "..") or Path(file_name).name != file_name or "\x00" in file_name:
-        raise BadMessage("the Manager named a file outside of the folder of images")
-    return file_name

@@ -3,18 +3,16 @@
 import falcon
 
 from api.http.answering import send, send_nothing
+from api.http.engine_input import EngineInput, check_engine, create_engine
 from api.http.engine_types import (
-    LATER_FIELDS,
-    EngineInput,
     EngineListQuery,
     EnginePage,
     EngineStopQuery,
-    check_engine,
     check_list,
-    create_engine,
     engine_of,
     filter_of,
 )
+from api.http.model_names import ModelNames
 from api.http.reading import BodyReader, QueryReader, read_key
 from api.port import BusPort
 from conf.settings import Server
@@ -33,13 +31,14 @@ class Engines:
         self._bus = bus
         self._reader = reader
         self._body = BodyReader(
-            EngineInput, LATER_FIELDS, lambda found, findings: check_engine(found, limits, findings)
+            EngineInput, frozenset(), lambda found, findings: check_engine(found, limits, findings)
         )
+        self._names = ModelNames(reader)
         self._list_query = QueryReader(EngineListQuery, check_list)
         self._stop_query = QueryReader(EngineStopQuery)
 
     def create(self, req: falcon.Request, resp: falcon.Response) -> None:
-        ask = create_engine(self._body.read(req))
+        ask = create_engine(self._body.read(req), self._names)
         engine_id = self._bus.ask(ask, EngineAccepted, read_key(req)).engine_id
         resp.location = f"/v1/engines/{engine_id}"
         send(resp, 201, engine_of(self._find(engine_id)))

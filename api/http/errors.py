@@ -33,6 +33,12 @@ class NoSuchInput(NotFound):
     code = "no_such_input"
 
 
+class InputGone(SpoonError):
+    """The image was made with such an input, but its file has been deleted."""
+
+    code = "input_gone"
+
+
 class MethodNotAllowed(SpoonError):
     """That path does not know that method: see the Allow header."""
 
@@ -46,7 +52,7 @@ class TooLarge(SpoonError):
 
 
 class UnsupportedMediaType(SpoonError):
-    """The body must be JSON in UTF-8: Content-Type: application/json."""
+    """The body must be JSON in UTF-8 (Content-Type: application/json); a job may be a form, too."""
 
     code = "unsupported_media_type"
 

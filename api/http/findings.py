@@ -21,8 +21,11 @@ class Findings:
         """A field asks for something that this version does not do."""
         self._later.setdefault(field, problem)
 
-    def unknown(self, field: str, known: Iterable[str]) -> None:
-        """There is no such field."""
+    def unknown(self, field: str, known: Iterable[str], our_name: str | None = None) -> None:
+        """There is no such field; `our_name` is what another tool's field is called here."""
+        if our_name is not None:
+            self.wrong(field, f"there is no such field; here it is called {our_name}")
+            return
         near = get_close_matches(field, list(known), n=1)
         self.wrong(field, f"there is no such field; is it {near[0]}?" if near else "there is no such field")
 

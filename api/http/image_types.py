@@ -5,9 +5,19 @@ from datetime import datetime
 import msgspec
 
 from api.http.answering import moment, moment_or_none
+from api.http.ingredients import Control, Lora, controls_shown, loras_of
+from api.http.job_types import background_of, strength_of
 from api.http.limits import Limit, SchedulerOptions
 from kernel.protocol.ids import EngineId, JobId
-from kernel.protocol.vocabulary import GoneReason, ImageFileType, Scheduler
+from kernel.protocol.vocabulary import (
+    ControlType,
+    GoneReason,
+    ImageFileType,
+    ImageFit,
+    InputKind,
+    PromptTechnique,
+    Scheduler,
+)
 from kernel.views.images import ImageFilter
 from kernel.views.rows import ImageRow
 
@@ -30,11 +40,13 @@ class Gone(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Poses(msgspec.Struct, frozen=True, kw_only=True):
-    """The maps that detectors made of the pose image."""
+    """Where the control maps are: those that detectors made of the pose image, or that image itself."""
 
     openpose_path: str | None = None
     midas_path: str | None = None
     mediapipe_path: str | None = None
+    canny_path: str | None = None
+    depth_path: str | None = None
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,8 +59,11 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     index: int
     prompt: str
     negative_prompt: str
-    loras: tuple[str, ...] = ()
-    embeddings: tuple[str, ...] = ()
+    loras: tuple[Lora, ...]
+    embeddings: tuple[str, ...]
+    vae: str | None
+    long_prompt_technique: PromptTechnique
+    clip_skip: int | None
     seed: int
     steps: int
     cfg: float
@@ -56,11 +71,16 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     scheduler_config: SchedulerOptions
     width: int
     height: int
-    reference_image_path: str | None = None
-    pose_image_path: str | None = None
-    type_pose: str | None = None
-    poses: Poses = Poses()
-    remove_background: tuple[str, ...] = ()
+    reference_image_path: str | None
+    strength: float | None
+    mask_image_path: str | None
+    image_fit: ImageFit | None
+    pose_image_path: str | None
+    type_pose: tuple[ControlType, ...]
+    controls: tuple[Control, ...]
+    poses: Poses
+    remove_background: tuple[str, ...]
+    background_color: str | None
     image_file_type: ImageFileType
     quality: int
     mime: str
@@ -103,29 +123,42 @@ def image_of(row: ImageRow, now_ms: int) -> Image:
     """An image as HTTP shows it."""
     spec = row.spec
     return Image(
-        image_id=row.image_id,
-        job_id=row.job_id,
-        engine_id=row.engine_id,
-        checkpoint=row.checkpoint,
-        index=row.position,
-        prompt=spec.prompt,
-        negative_prompt=spec.negative_prompt,
-        seed=row.seed,
-        steps=spec.steps,
-        cfg=spec.guidance_scale,
-        scheduler=spec.scheduler,
-        scheduler_config=spec.scheduler_config,
-        width=row.width_px,
-        height=row.height_px,
-        image_file_type=spec.image_file_type,
-        quality=spec.quality,
-        mime=row.mime,
-        size_bytes=row.size_bytes,
-        sha256=row.sha256,
-        download=f"/v1/images/{row.image_id}/download",
-        downloads=row.downloads,
-        download_limit=row.download_limit,
-        gone=gone_of(row, now_ms),
-        created_at=moment(row.created_at_ms),
-        expires_at=moment_or_none(row.expires_at_ms),
+        image_id=row.image_id, job_id=row.job_id, engine_id=row.engine_id, checkpoint=row.checkpoint,
+        index=row.position, prompt=spec.prompt, negative_prompt=spec.negative_prompt,
+        loras=loras_of(spec.loras), embeddings=spec.embeddings, vae=spec.vae,
+        long_prompt_technique=spec.long_prompt_technique, clip_skip=spec.clip_skip, seed=row.seed,
+        steps=spec.steps, cfg=spec.guidance_scale, scheduler=spec.scheduler,
+        scheduler_config=spec.scheduler_config, width=row.width_px, height=row.height_px,
+        reference_image_path=_input_path(row, InputKind.REFERENCE), strength=strength_of(spec),
+        mask_image_path=_input_path(row, InputKind.MASK), image_fit=spec.image_fit if spec.inputs else None,
+        pose_image_path=_input_path(row, InputKind.POSE),
+        type_pose=tuple(use.control_type for use in spec.controls),
+        controls=controls_shown(spec.controls, spec.control_models), poses=_poses(row),
+        remove_background=spec.remove_background, background_color=background_of(spec),
+        image_file_type=spec.image_file_type, quality=spec.quality, mime=row.mime,
+        size_bytes=row.size_bytes, sha256=row.sha256, download=f"/v1/images/{row.image_id}/download",
+        downloads=row.downloads, download_limit=row.download_limit, gone=gone_of(row, now_ms),
+        created_at=moment(row.created_at_ms), expires_at=moment_or_none(row.expires_at_ms),
+    )  # fmt: skip
+
+
+def _input_path(row: ImageRow, kind: InputKind) -> str | None:
+    """Where a picture is that the image was made from."""
+    return f"/v1/images/{row.image_id}/{kind}" if kind in row.spec.inputs else None
+
+
+def _poses(row: ImageRow) -> Poses:
+    """A map that came along as it is is the pose image; any other was drawn, and is kept beside it."""
+    paths = {
+        use.control_type: _input_path(row, InputKind.POSE)
+        if use.is_preprocessed
+        else f"/v1/images/{row.image_id}/pose_map?type={use.control_type}"
+        for use in row.spec.controls
+    }
+    return Poses(
+        openpose_path=paths.get(ControlType.OPENPOSE),
+        midas_path=paths.get(ControlType.MIDAS),
+        mediapipe_path=paths.get(ControlType.MEDIAPIPE),
+        canny_path=paths.get(ControlType.CANNY),
+        depth_path=paths.get(ControlType.DEPTH),
     )

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import falcon
 
 from api.http.answering import send, send_nothing
-from api.http.errors import NoSuchInput
 from api.http.image_types import ImageListQuery, ImagePage, filter_of, image_of
 from api.http.reading import QueryReader
 from api.port import BusPort
@@ -39,20 +38,6 @@ class Images:
     def delete(self, req: falcon.Request, resp: falcon.Response, image_id: str) -> None:
         self._bus.ask(DeleteImage(image_id=ImageId(image_id)), Done)
         send_nothing(resp)
-
-    def show_reference(self, req: falcon.Request, resp: falcon.Response, image_id: str) -> None:
-        self._refuse_input(image_id, "a reference image")
-
-    def show_pose(self, req: falcon.Request, resp: falcon.Response, image_id: str) -> None:
-        self._refuse_input(image_id, "a pose image")
-
-    def show_pose_map(self, req: falcon.Request, resp: falcon.Response, image_id: str) -> None:
-        self._refuse_input(image_id, "a pose map")
-
-    def _refuse_input(self, image_id: str, what: str) -> None:
-        """Jobs take no pictures yet, so no image was made from one."""
-        row = find(self._reader, image_id)
-        raise NoSuchInput(f"image {row.image_id} was made without {what}")
 
 
 def find(reader: Reader, image_id: str) -> ImageRow:

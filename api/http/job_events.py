@@ -1,5 +1,6 @@
 """/v1/jobs/{job_id}/events: what happens to one job, until it ends."""
 
+from base64 import b64encode
 from collections.abc import Generator, Iterator
 from datetime import datetime
 from typing import Final
@@ -12,10 +13,11 @@ from api.http.answering import StoredError, moment, stored_error
 from api.http.job_types import progress_of
 from api.http.seats import Seats
 from api.hub import Closing, Hub, Subscription
+from api.preview import Preview
 from kernel.protocol.client import JobProgress
 from kernel.protocol.errors import JobNotFound
 from kernel.protocol.ids import EventSeq, ImageId, JobId
-from kernel.protocol.vocabulary import ENDED_JOB_STATES, ChangeKind, JobState
+from kernel.protocol.vocabulary import ENDED_JOB_STATES, ChangeKind, JobState, Stage
 from kernel.views.events import events_of, known_events
 from kernel.views.jobs import find_job
 from kernel.views.reader import Reader
@@ -38,10 +40,20 @@ class JobProgressEvent(msgspec.Struct, frozen=True, kw_only=True):
     """`event: progress`. Not numbered: only the latest counts."""
 
     job_id: str
+    stage: Stage
     step: int
     steps: int
     fraction: float
     eta_s: float | None
+
+
+class JobPreviewEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """`event: preview`. How a picture looks so far: a small JPEG file as a data: URL. Not numbered."""
+
+    job_id: str
+    index: int
+    step: int
+    data_url: str
 
 
 class JobImageEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,7 +95,7 @@ class JobEvents:
         Raises: TooManyStreams, if all seats are taken.
         """
         sse.take_seat(self._seats)
-        ear = self._hub.subscribe((row.job_id, *row.image_ids))
+        ear = self._hub.subscribe((row.job_id, *row.image_ids), sees_previews=True)
         return sse.Stream(self._frames(row.job_id, seen, ear), ear, self._seats)
 
     def _frames(self, job_id: JobId, seen: EventSeq | None, ear: Subscription) -> Iterator[bytes]:
@@ -114,6 +126,8 @@ class JobEvents:
                     return False
                 case JobProgress() as progress:
                     yield sse.frame("progress", progress_event(progress))
+                case Preview() as preview:
+                    yield sse.frame("preview", _preview_event(preview))
                 case Closing():
                     return True
                 case _:
@@ -168,8 +182,18 @@ def progress_event(progress: JobProgress) -> JobProgressEvent:
     shown = progress_of(progress)
     return JobProgressEvent(
         job_id=progress.job_id,
+        stage=shown.stage,
         step=shown.step,
         steps=shown.steps,
         fraction=shown.fraction,
         eta_s=shown.eta_s,
+    )
+
+
+def _preview_event(preview: Preview) -> JobPreviewEvent:
+    return JobPreviewEvent(
+        job_id=preview.job_id,
+        index=preview.index,
+        step=preview.step,
+        data_url=f"data:image/jpeg;base64,{b64encode(preview.data).decode()}",
     )

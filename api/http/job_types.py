@@ -1,87 +1,46 @@
-"""Jobs as HTTP shows them: what is sent in, what comes out, and the way between them and the bus."""
+"""Jobs as HTTP shows them, and the way from the database and the bus to what is shown."""
 
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from enum import StrEnum
+from typing import assert_never
 
 import msgspec
 
 from api.http.answering import StoredError, moment, moment_or_none, stored_error
 from api.http.findings import Findings
-from api.http.limits import (
-    Cfg,
-    Count,
-    Id,
-    Limit,
-    Name,
-    Priority,
-    Prompt,
-    Quality,
-    SchedulerOptions,
-    Seed,
-    SizePx,
-    Steps,
-    Wait,
-    check_at_most,
-    check_line,
-    check_options,
-    check_size,
-    check_text,
-)
-from api.http.words import ImageFileTypeWord, JobStateWord, SchedulerWord, check_word, word_or_none
-from conf.settings import Server
-from kernel.protocol.client import JobAccepted, JobProgress, SubmitJob
+from api.http.ingredients import Control, Lora, controls_shown, loras_of
+from api.http.limits import Limit, SchedulerOptions
+from api.http.words import JobStateWord, check_word, word_or_none
+from kernel.protocol.client import JobAccepted, JobProgress
 from kernel.protocol.ids import EngineId
-from kernel.protocol.specs import JobRequest
-from kernel.protocol.vocabulary import ImageFileType, JobState, Scheduler
-from kernel.views.jobs import JobFilter
-from kernel.views.rows import JobRow
-
-LATER_FIELDS: Final = frozenset(
-    {
-        "loras",
-        "embeddings",
-        "vae",
-        "reference_image_blob",
-        "strength",
-        "mask_image_blob",
-        "pose_image_blob",
-        "type_pose",
-        "preprocessed",
-        "control_scale",
-        "control_start",
-        "control_end",
-        "remove_background_models",
-        "clip_skip",
-        "callback_url",
-    }
+from kernel.protocol.specs import JobSpec
+from kernel.protocol.vocabulary import (
+    ControlType,
+    EngineState,
+    ImageFileType,
+    ImageFit,
+    InputKind,
+    JobState,
+    PromptTechnique,
+    Scheduler,
+    Stage,
 )
+from kernel.views.jobs import JobFilter
+from kernel.views.rows import EngineRow, JobRow
 
 
-class JobInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A job to submit, to an engine by its id or by its name. What is not given is the engine's default."""
+class WaitsFor(StrEnum):
+    """What a waiting job waits for."""
 
-    engine_id: Id | None = None
-    engine: Name | None = None
-    prompt: Prompt = ""
-    negative_prompt: Prompt = ""
-    seed: Seed | None = None
-    count: Count = 1
-    steps: Steps | None = None
-    cfg: Cfg | None = None
-    width: SizePx | None = None
-    height: SizePx | None = None
-    scheduler: SchedulerWord | None = None
-    scheduler_config: SchedulerOptions | None = None
-    image_file_type: ImageFileTypeWord = "png"
-    quality: Quality = 90
-    priority: Priority = 0
-
-
-class JobCreateQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How many seconds to wait for the end of the job; or only to check whether it would be taken."""
-
-    wait: Wait | None = None
-    validate_only: bool = False
+    TURN = "turn"
+    """Other jobs of its engine."""
+    ENGINE = "engine"
+    """Its engine is being started, or stopped before that."""
+    ROOM = "room"
+    """Other engines have the memory, or the places that the configuration allows."""
+    START = "start"
+    """Its engine is closed, and nothing is under way to start it: somebody stopped it."""
 
 
 class JobListQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -96,6 +55,7 @@ class JobListQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """How far a job is: `step` of `steps`, as a fraction of 1, and the seconds that it will still take."""
 
+    stage: Stage
     step: int
     steps: int
     fraction: float
@@ -120,13 +80,18 @@ class JobChecked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """A job with every value decided. `queue_position` is 1 for the next; only a single job shows it."""
+    """A job with every value decided. `queue_position` is 1 for the next; it and what a job waits for are
+    shown of a single job.
+
+    `inputs` are the pictures that came along; `strength` is null where none is taken back into noise.
+    """
 
     job_id: str
     engine_id: str
     status: JobState
     priority: int
     queue_position: int | None
+    waits_for: WaitsFor | None
     progress: Progress | None
     attempts: int
     error: StoredError | None
@@ -135,6 +100,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     image_ids: tuple[str, ...]
     prompt: str
     negative_prompt: str
+    loras: tuple[Lora, ...]
+    embeddings: tuple[str, ...]
+    vae: str | None
+    long_prompt_technique: PromptTechnique
+    clip_skip: int | None
     seed: int
     count: int
     steps: int
@@ -143,11 +113,29 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     height: int
     scheduler: Scheduler
     scheduler_config: SchedulerOptions
+    inputs: tuple[InputKind, ...]
+    strength: float | None
+    image_fit: ImageFit | None
+    type_pose: tuple[ControlType, ...]
+    controls: tuple[Control, ...]
+    remove_background_models: tuple[str, ...]
+    background_color: str | None
     image_file_type: ImageFileType
     quality: int
+    previews: bool
+    expire_after_s: float | None
+    delete_after_downloads: int | None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a job waits: behind how many others, and for what."""
+
+    jobs_ahead: int
+    waits_for: WaitsFor
 
 
 class JobPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,47 +145,9 @@ class JobPage(msgspec.Struct, frozen=True, kw_only=True):
     next: str | None
 
 
-def check_job(found: JobInput, limits: Server, findings: Findings) -> None:
-    """Find all that is wrong with a job to be submitted."""
-    _check_engine(found, findings)
-    check_text("prompt", found.prompt, findings)
-    check_text("negative_prompt", found.negative_prompt, findings)
-    check_at_most("count", found.count, limits.max_count, findings)
-    check_at_most("steps", found.steps, limits.max_steps, findings)
-    check_size(found.width, found.height, limits.max_pixels, findings)
-    check_word(Scheduler, "scheduler", found.scheduler, findings)
-    check_word(ImageFileType, "image_file_type", found.image_file_type, findings)
-    check_options("scheduler_config", found.scheduler_config, findings)
-
-
 def check_list(found: JobListQuery, findings: Findings) -> None:
     """Find all that is wrong with a listing's filters."""
     check_word(JobState, "status", found.status, findings)
-
-
-def submit_job(found: JobInput, *, validate_only: bool) -> SubmitJob:
-    """The ask for a checked input."""
-    request = JobRequest(
-        prompt=found.prompt,
-        negative_prompt=found.negative_prompt,
-        seed=found.seed,
-        count=found.count,
-        steps=found.steps,
-        guidance_scale=found.cfg,
-        width_px=found.width,
-        height_px=found.height,
-        scheduler=word_or_none(Scheduler, found.scheduler),
-        scheduler_config=found.scheduler_config,
-        image_file_type=word_or_none(ImageFileType, found.image_file_type) or ImageFileType.PNG,
-        quality=found.quality,
-    )
-    return SubmitJob(
-        engine_id=None if found.engine_id is None else EngineId(found.engine_id),
-        engine_name=found.engine,
-        request=request,
-        priority=found.priority,
-        validate_only=validate_only,
-    )
 
 
 def filter_of(query: JobListQuery) -> JobFilter:
@@ -220,6 +170,7 @@ def created_of(accepted: JobAccepted) -> JobCreated:
 def progress_of(progress: JobProgress) -> Progress:
     """How far a job is, as HTTP shows it."""
     return Progress(
+        stage=progress.stage,
         step=progress.step,
         steps=progress.steps,
         fraction=round(progress.step / progress.steps, 4) if progress.steps else 0.0,
@@ -227,47 +178,56 @@ def progress_of(progress: JobProgress) -> Progress:
     )
 
 
-def job_of(row: JobRow, progress: JobProgress | None = None, jobs_ahead: int | None = None) -> Job:
+def job_of(row: JobRow, progress: JobProgress | None = None, place: Place | None = None) -> Job:
     """A job as HTTP shows it."""
     spec = row.spec
     is_processing = row.status is JobState.PROCESSING
     return Job(
-        job_id=row.job_id,
-        engine_id=row.engine_id,
-        status=row.status,
-        priority=row.priority,
-        queue_position=None if jobs_ahead is None else jobs_ahead + 1,
+        job_id=row.job_id, engine_id=row.engine_id, status=row.status, priority=row.priority,
+        queue_position=None if place is None else place.jobs_ahead + 1,
+        waits_for=None if place is None else place.waits_for,
         progress=progress_of(progress) if progress is not None and is_processing else None,
-        attempts=row.attempts,
-        error=stored_error(row.error_code, row.error),
-        warnings=row.warnings,
-        image_id=_first(row.image_ids),
-        image_ids=row.image_ids,
-        prompt=spec.prompt,
-        negative_prompt=spec.negative_prompt,
-        seed=spec.seed,
-        count=spec.count,
-        steps=spec.steps,
-        cfg=spec.guidance_scale,
-        width=spec.width_px,
-        height=spec.height_px,
-        scheduler=spec.scheduler,
-        scheduler_config=spec.scheduler_config,
-        image_file_type=spec.image_file_type,
-        quality=spec.quality,
-        created_at=moment(row.created_at_ms),
-        started_at=moment_or_none(row.started_at_ms),
+        attempts=row.attempts, error=stored_error(row.error_code, row.error), warnings=row.warnings,
+        image_id=_first(row.image_ids), image_ids=row.image_ids, prompt=spec.prompt,
+        negative_prompt=spec.negative_prompt, loras=loras_of(spec.loras), embeddings=spec.embeddings,
+        vae=spec.vae, long_prompt_technique=spec.long_prompt_technique, clip_skip=spec.clip_skip,
+        seed=spec.seed, count=spec.count, steps=spec.steps, cfg=spec.guidance_scale, width=spec.width_px,
+        height=spec.height_px, scheduler=spec.scheduler, scheduler_config=spec.scheduler_config,
+        inputs=spec.inputs, strength=strength_of(spec), image_fit=spec.image_fit if spec.inputs else None,
+        type_pose=tuple(use.control_type for use in spec.controls),
+        controls=controls_shown(spec.controls, spec.control_models),
+        remove_background_models=spec.remove_background, background_color=background_of(spec),
+        image_file_type=spec.image_file_type, quality=spec.quality, previews=spec.previews,
+        expire_after_s=spec.expire_after_s, delete_after_downloads=spec.delete_after_downloads,
+        created_at=moment(row.created_at_ms), started_at=moment_or_none(row.started_at_ms),
         finished_at=moment_or_none(row.finished_at_ms),
-    )
+    )  # fmt: skip
 
 
-def _check_engine(found: JobInput, findings: Findings) -> None:
-    check_line("engine_id", found.engine_id, findings)
-    check_line("engine", found.engine, findings)
-    if found.engine_id is None and found.engine is None:
-        findings.wrong("engine_id", "is required, or `engine` with the engine's name")
-    elif found.engine_id is not None and found.engine is not None:
-        findings.wrong("engine", "contradicts engine_id: give one of them")
+def waits_for(engine: EngineRow) -> WaitsFor:
+    """What a waiting job of this engine waits for."""
+    if engine.waits_since_ms is not None:
+        return WaitsFor.ROOM
+    match engine.status:
+        case EngineState.READY | EngineState.WORKING:
+            return WaitsFor.TURN
+        case EngineState.STARTING | EngineState.STOPPING:
+            return WaitsFor.ENGINE
+        case EngineState.CLOSED | EngineState.ERROR:
+            return WaitsFor.START
+        case _:
+            assert_never(engine.status)
+
+
+def strength_of(spec: JobSpec) -> float | None:
+    """How far the reference image is taken back into noise; None without one."""
+    return spec.strength if InputKind.REFERENCE in spec.inputs else None
+
+
+def background_of(spec: JobSpec) -> str | None:
+    """What is laid under a picture without background; None where nothing is."""
+    is_flat = bool(spec.remove_background) and spec.image_file_type is ImageFileType.JPEG
+    return spec.background_color if is_flat else None
 
 
 def _first(image_ids: tuple[str, ...]) -> str | None:

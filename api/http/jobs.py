@@ -3,30 +3,32 @@
 import falcon
 
 from api.http.answering import send, send_nothing
+from api.http.heavy import HeavyBodies
+from api.http.job_ask import JobAsks, in_http_words
+from api.http.job_input import JobCreateQuery
+from api.http.job_reader import JobReader, Pictures
 from api.http.job_types import (
-    LATER_FIELDS,
     Job,
     JobChecked,
-    JobCreateQuery,
-    JobInput,
     JobListQuery,
     JobPage,
-    check_job,
+    Place,
     check_list,
     created_of,
     filter_of,
     job_of,
-    submit_job,
+    waits_for,
 )
-from api.http.reading import BodyReader, QueryReader, read_key
+from api.http.reading import QueryReader, read_key
 from api.http.waiting import Waiting
 from api.hub import Hub
-from api.port import BusPort
+from api.port import Answer, BusPort
 from conf.settings import Server
-from kernel.protocol.client import CancelJob, DeleteJob, Done, JobAccepted, JobValid
-from kernel.protocol.errors import JobNotFound, NotSupported
+from kernel.protocol.client import CancelJob, DeleteJob, Done, JobAccepted, JobValid, SubmitJob
+from kernel.protocol.errors import JobNotFound, SpoonError
 from kernel.protocol.ids import JobId
 from kernel.protocol.vocabulary import ENDED_JOB_STATES, JobState
+from kernel.views.engines import find_engine
 from kernel.views.jobs import find_job, jobs_ahead, list_jobs
 from kernel.views.reader import Reader
 from kernel.views.rows import JobRow
@@ -40,21 +42,20 @@ class Jobs:
         self._reader = reader
         self._hub = hub
         self._waiting = waiting
-        self._body = BodyReader(
-            JobInput, LATER_FIELDS, lambda found, findings: check_job(found, limits, findings)
-        )
+        self._body = JobReader(limits)
+        self._asks = JobAsks(reader)
+        self._heavy = HeavyBodies()
         self._create_query = QueryReader(JobCreateQuery)
         self._list_query = QueryReader(JobListQuery, check_list)
 
     def create(self, req: falcon.Request, resp: falcon.Response) -> None:
         """202 as soon as the job is durable; with `wait` 200 once it has ended; `validate_only` 200."""
         query, key = self._create_query.read(req), read_key(req)
-        _refuse_parts(req)
-        ask = submit_job(self._body.read(req), validate_only=query.validate_only)
         if query.validate_only:
-            send(resp, 200, JobChecked(valid=True, engine_id=self._bus.ask(ask, JobValid).engine_id))
+            valid = self._submit(req, JobValid, None, validate_only=True)
+            send(resp, 200, JobChecked(valid=True, engine_id=valid.engine_id))
             return
-        accepted = self._bus.ask(ask, JobAccepted, key)
+        accepted = self._submit(req, JobAccepted, key, validate_only=False)
         resp.location = f"/v1/jobs/{accepted.job_id}"
         if query.wait:
             self._send_when_over(resp, accepted.job_id, query.wait)
@@ -79,6 +80,21 @@ class Jobs:
         self._bus.ask(DeleteJob(job_id=JobId(job_id)), Done)
         send_nothing(resp)
 
+    def _submit(
+        self, req: falcon.Request, expected: type[Answer], key: str | None, *, validate_only: bool
+    ) -> Answer:
+        """The Manager's answer to the job that the request carries."""
+        with self._heavy.room_for(req.content_length):
+            submission = self._body.read(req)
+            ask = self._asks.submit(submission, validate_only=validate_only)
+            return self._ask(ask, expected, key, submission.pictures)
+
+    def _ask(self, ask: SubmitJob, expected: type[Answer], key: str | None, pictures: Pictures) -> Answer:
+        try:
+            return self._bus.ask(ask, expected, key, tuple(pictures.values()))
+        except SpoonError as error:
+            raise in_http_words(error) from error
+
     def _send_when_over(self, resp: falcon.Response, job_id: JobId, wait_s: float) -> None:
         row = self._waiting.until(job_id, lambda: find_job(self._reader, job_id), _is_over, wait_s)
         if row is None:
@@ -92,14 +108,13 @@ class Jobs:
         return row
 
     def _shown(self, row: JobRow) -> Job:
-        ahead = jobs_ahead(self._reader, row) if row.status is JobState.WAITING else None
-        return job_of(row, self._hub.job_progress(row.job_id), ahead)
+        place = self._place_of(row) if row.status is JobState.WAITING else None
+        return job_of(row, self._hub.job_progress(row.job_id), place)
+
+    def _place_of(self, row: JobRow) -> Place | None:
+        engine = find_engine(self._reader, row.engine_id)  # None: deleted with the job since it was read
+        return None if engine is None else Place(jobs_ahead(self._reader, row), waits_for(engine))
 
 
 def _is_over(row: JobRow) -> bool:
     return row.status in ENDED_JOB_STATES
-
-
-def _refuse_parts(req: falcon.Request) -> None:
-    if (req.content_type or "").startswith("multipart/"):
-        raise NotSupported("files beside a job are not supported yet: send JSON")

@@ -41,6 +41,16 @@ OptionValue = bool | int | float | str
 SchedulerOptions = dict[str, OptionValue]
 Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT_S)]
 Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT)]
+ModelRef = Annotated[str, Meta(min_length=1, max_length=200, description="The id of a model, or its name.")]
+ModelRefs = Annotated[tuple[ModelRef, ...], Meta(max_length=32)]
+Removers = Annotated[tuple[ModelRef, ...], Meta(max_length=8)]
+Weight = Annotated[float, Meta(ge=-10, le=10)]
+ClipSkip = Annotated[int, Meta(ge=1, le=12)]
+Strength = Annotated[float, Meta(ge=0, le=1)]
+ControlScale = Annotated[float, Meta(ge=0, le=10)]
+ControlPart = Annotated[float, Meta(ge=0, le=1)]
+Color = Annotated[str, Meta(pattern="^#[0-9a-fA-F]{6}$")]
+Downloads = Annotated[int, Meta(ge=1, le=MAX_INT)]
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -66,13 +76,13 @@ def check_size(width_px: int | None, height_px: int | None, max_pixels: int, fin
     shortest_px = 64
     if (width_px or shortest_px) * (height_px or shortest_px) > max_pixels:
         field = "width" if width_px is not None else "height"
-        findings.wrong(field, f"width x height must be <= {max_pixels} pixels")
+        findings.wrong(field, f"width x height must be at most {max_pixels} pixels")
 
 
 def check_at_most(field: str, value: int | None, limit: int, findings: Findings) -> None:
     """Find fault with a number above this installation's limit."""
     if value is not None and value > limit:
-        findings.wrong(field, f"must be <= {limit}")
+        findings.wrong(field, f"must be at most {limit}")
 
 
 def check_options(field: str, options: Mapping[str, OptionValue] | None, findings: Findings) -> None:

@@ -9,26 +9,35 @@ from api.http.answering import StoredError, moment, stored_error
 from api.http.findings import Findings
 from api.http.limits import Limit, Name, Sha256, Tags, Uri, Wait, check_line
 from api.http.words import (
+    ControlTypeWord,
     ModelBaseWord,
     ModelStateWord,
     ModelTypeWord,
     VariantWord,
     check_word,
+    find_word,
     fold,
     word_or_none,
 )
 from kernel.protocol.client import ModelProgress, RegisterModel
-from kernel.protocol.vocabulary import ModelBase, ModelState, ModelType, Variant
+from kernel.protocol.sources import HUB_SCHEME, BadSource, UploadedSource, is_repository, parse_source
+from kernel.protocol.vocabulary import ControlType, ModelBase, ModelState, ModelType, Variant
 from kernel.views.models import ModelFilter
 from kernel.views.rows import ModelRow
 
-LATER_FIELDS: Final = frozenset({"control_type"})
+_NO_PATH: Final = (
+    "is required: https://..., hf://owner/repo or file:///...; "
+    "it can be left out where the name is that of a repository of the hub, owner/repo"
+)
 LATER_TYPES: Final = frozenset({"ipadapter", "upscaler"})
-REMOTE_SCHEMES: Final = ("https://", "http://", "hf://")
 
 
 class ModelInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A model to register. `path` is a file:// address below one of the allowed roots."""
+    """A model to register.
+
+    `path` is an https:// or http:// address, hf://owner/repo[@revision][/file], or a file:// address below
+    one of the allowed roots. Left out, `name` is the id of a repository on the Hugging Face hub.
+    """
 
     name: Name
     path: Uri | None = None
@@ -38,6 +47,7 @@ class ModelInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     tags: Tags = ()
     sha256: Sha256 | None = None
     trigger_words: Tags = ()
+    control_type: ControlTypeWord | None = None
 
 
 class ModelCreateQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -47,7 +57,7 @@ class ModelCreateQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
 
 class ModelDeleteQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Whether downloaded files go too; there are none as long as models come from local files."""
+    """Whether what was downloaded goes too, unless another model is made of the same."""
 
     files: bool = False
 
@@ -65,10 +75,11 @@ class ModelListQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class DownloadProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """How much of a model has been read."""
+    """How much of a model is here, or has been read; the speed while it is downloaded."""
 
     bytes: int
     total_bytes: int | None
+    bytes_per_s: int | None
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +95,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     variant: Variant | None
     tags: tuple[str, ...]
     trigger_words: tuple[str, ...]
+    control_type: ControlType | None
     sha256: str | None
     size_bytes: int | None
     progress: DownloadProgress | None
@@ -91,7 +103,9 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     parameters: int | None
     memory_bytes: int | None
     native_size: int | None
-    """The width and height in pixels that a checkpoint was trained at."""
+    """The width and height in pixels that a checkpoint was trained at, or that a background remover takes."""
+    revision: str | None
+    """The commit of the repository that it was taken from."""
     created_at: datetime
 
 
@@ -104,15 +118,30 @@ class ModelPage(msgspec.Struct, frozen=True, kw_only=True):
 
 def check_model(found: ModelInput, findings: Findings) -> None:
     """Find all that is wrong with a model to be registered."""
+    check_words(found, findings)
+    _check_path(found, findings)
+
+
+def check_upload(found: ModelInput, findings: Findings) -> None:
+    """Find all that is wrong with what comes along with a file."""
+    check_words(found, findings)
+    if found.path is not None:
+        findings.wrong("path", "a file that is uploaded has no address")
+
+
+def check_words(found: ModelInput, findings: Findings) -> None:
+    """Find what is wrong whatever the model's source is."""
     check_line("name", found.name, findings)
     check_line("sha256", found.sha256, findings)
-    _check_path(found.path, findings)
     if fold(found.model_type) in LATER_TYPES:
         findings.later("model_type", f"{found.model_type} is not supported yet")
     else:
         check_word(ModelType, "model_type", found.model_type, findings)
     check_word(ModelBase, "model_base", found.model_base, findings)
     check_word(Variant, "variant", found.variant, findings)
+    check_word(ControlType, "control_type", found.control_type, findings)
+    if found.control_type is not None and find_word(ModelType, found.model_type) is not ModelType.CONTROLNET:
+        findings.wrong("control_type", "is said of a model of type controlnet alone")
     for field, texts in (("tags", found.tags), ("trigger_words", found.trigger_words)):
         for index, text in enumerate(texts):
             check_line(f"{field}[{index}]", text, findings)
@@ -129,13 +158,14 @@ def register_model(found: ModelInput) -> RegisterModel:
     """The ask for a checked input."""
     return RegisterModel(
         name=found.name,
-        uri=_uri_of(found.path or ""),
+        uri=_uri_of(found.path or f"{HUB_SCHEME}{found.name}"),
         model_type=ModelType(word_or_none(ModelType, found.model_type) or found.model_type),
         model_base=word_or_none(ModelBase, found.model_base),
         variant=word_or_none(Variant, found.variant),
         tags=tuple(dict.fromkeys(found.tags)),
         sha256=found.sha256.lower() if found.sha256 else None,
         trigger_words=tuple(dict.fromkeys(found.trigger_words)),
+        control_type=word_or_none(ControlType, found.control_type),
     )
 
 
@@ -162,7 +192,8 @@ def model_of(row: ModelRow, progress: ModelProgress | None) -> Model:
         model_base=row.model_base,
         variant=row.variant,
         tags=row.tags,
-        trigger_words=row.trigger_words,
+        trigger_words=row.trigger_words or row.found_words,
+        control_type=row.control_type,
         sha256=row.sha256,
         size_bytes=row.size_bytes,
         progress=_progress_of(progress) if row.status is ModelState.DOWNLOADING else None,
@@ -170,6 +201,7 @@ def model_of(row: ModelRow, progress: ModelProgress | None) -> Model:
         parameters=row.parameters,
         memory_bytes=row.memory_bytes,
         native_size=row.native_size_px,
+        revision=row.revision,
         created_at=moment(row.created_at_ms),
     )
 
@@ -177,21 +209,28 @@ def model_of(row: ModelRow, progress: ModelProgress | None) -> Model:
 def _progress_of(progress: ModelProgress | None) -> DownloadProgress | None:
     if progress is None:
         return None
-    return DownloadProgress(bytes=progress.bytes, total_bytes=progress.total_bytes)
+    return DownloadProgress(
+        bytes=progress.bytes, total_bytes=progress.total_bytes, bytes_per_s=progress.bytes_per_s
+    )
 
 
-def _check_path(path: str | None, findings: Findings) -> None:
-    if path is None:
-        findings.later("path", "a model without a path would come from a hub: give a file:// path for now")
-    elif path.lower().startswith(REMOTE_SCHEMES):
-        findings.later("path", "downloads are not supported yet: give a file:// path")
-    elif not _uri_of(path).startswith("file:///"):
-        findings.wrong("path", "must be an absolute local address: file:///folder/name")
-    else:
-        check_line("path", path, findings)
+def _check_path(found: ModelInput, findings: Findings) -> None:
+    if found.path is None:
+        if not is_repository(found.name):
+            findings.wrong("path", _NO_PATH)
+        return
+    check_line("path", found.path, findings)
+    try:
+        source = parse_source(_uri_of(found.path))
+    except BadSource as error:
+        findings.wrong("path", str(error))
+        return
+    if isinstance(source, UploadedSource):
+        findings.wrong("path", "must begin with https://, http://, hf:// or file:///")
 
 
 def _uri_of(path: str) -> str:
     """The address with its scheme in lower case and without the needless host of `file://localhost/`."""
     scheme, separator, rest = path.partition("://")
-    return f"{scheme.lower()}{separator}{rest.removeprefix('localhost')}"
+    scheme = scheme.lower()
+    return f"{scheme}{separator}{rest.removeprefix('localhost') if scheme == 'file' else rest}"

@@ -11,10 +11,12 @@ from typing import Final
 
 import falcon
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from api.http import errors as http
 from kernel.protocol import errors
 from kernel.protocol.errors import FieldProblem, SpoonError
+from kernel.protocol.memory import MemoryShortage
 
 CONTENT_TYPE: Final = "application/problem+json"
 DEFAULT_RETRY_AFTER_S: Final = 1.0
@@ -31,6 +33,7 @@ STATUS: Final[Mapping[type[SpoonError], int]] = MappingProxyType(
         http.MethodNotAllowed: 405,
         errors.Conflict: 409,
         errors.ImageGone: 410,
+        http.InputGone: 410,
         http.TooLarge: 413,
         http.UnsupportedMediaType: 415,
         http.RangeNotSatisfiable: 416,
@@ -48,8 +51,11 @@ STATUS: Final[Mapping[type[SpoonError], int]] = MappingProxyType(
         # What a worker reported.
         errors.EngineFailed: 503,
         errors.WorkerCrashed: 503,
+        errors.DownloadFailed: 503,
         errors.JobBroke: 503,
+        errors.InputsLost: 503,
         errors.OutOfMemory: 503,
+        errors.NotInstalled: 503,
         # The Manager and this process do not understand each other.
         errors.BadMessage: 502,
         errors.NotPermitted: 502,
@@ -74,6 +80,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
     code: str
     fields: tuple[FieldProblem, ...] = ()
+    memory: MemoryShortage | UnsetType = UNSET
+    """With `not_enough_memory`: what is needed and what there is, in bytes, and what would help."""
     request_id: str
 
 
@@ -92,8 +100,13 @@ def problem_of(error: SpoonError, request_id: str) -> Problem:
         detail=error.detail,
         code=error.code,
         fields=error.fields,
+        memory=_shortage(error) or UNSET,
         request_id=request_id,
     )
+
+
+def _shortage(error: SpoonError) -> MemoryShortage | None:
+    return error.shortage if isinstance(error, errors.NotEnoughMemory) else None
 
 
 def install(app: "falcon.App[falcon.Request, falcon.Response]") -> None:

@@ -1,7 +1,6 @@
 """From a request to a typed input, or to the list of everything that is wrong with it."""
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from typing import Final, Generic, NoReturn, TypeVar
 
@@ -10,6 +9,8 @@ import msgspec
 
 from api.http.errors import Malformed, TooLarge, UnsupportedMediaType
 from api.http.findings import Findings
+from api.http.hints import our_name
+from api.http.wordings import in_words
 from kernel.protocol.errors import InvalidField, wrong_field
 
 Input = TypeVar("Input", bound=msgspec.Struct)
@@ -19,20 +20,22 @@ MAX_JSON_BYTES: Final = 1 << 20
 """The longest JSON body; two prompts of the longest kind in four-byte characters fit in."""
 MAX_KEY: Final = 200
 
-_PLACE: Final = re.compile(r"(?s)^(?P<problem>.*?)(?: - at `\$(?P<path>.*)`)?$")
-"""What msgspec says: the problem, then where."""
-
 
 class BodyReader(Generic[Input]):
     """Reads JSON bodies of one type. A right body is decoded once; only a wrong one is taken apart."""
 
-    def __init__(self, kind: type[Input], later: frozenset[str], check: Check[Input]) -> None:
+    def __init__(
+        self,
+        kind: type[Input],
+        later: frozenset[str],
+        check: Check[Input],
+        max_bytes: int = MAX_JSON_BYTES,
+    ) -> None:
         self._kind = kind
         self._later = later
         self._check = check
+        self._max_bytes = max_bytes
         self._decoder = msgspec.json.Decoder(kind)
-        self._strict = json.JSONDecoder(object_pairs_hook=_object_of, parse_constant=_refuse_constant)
-        """Slower, but it sees what msgspec takes without a word: the last of two equal names."""
 
     def read(self, req: falcon.Request) -> Input:
         """The input that the request carries.
@@ -41,7 +44,7 @@ class BodyReader(Generic[Input]):
         InvalidField or NotSupported with every wrong field.
         """
         _check_type(req)
-        body = _bytes_of(req)
+        body = _bytes_of(req, self._max_bytes)
         try:
             found = self._decoder.decode(body)
         except msgspec.ValidationError as error:
@@ -49,17 +52,14 @@ class BodyReader(Generic[Input]):
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Malformed(f"the body is not right JSON: {error}") from error
         self._read_strictly(body)
-        findings = Findings()
-        self._check(found, findings)
-        findings.raise_if_any()
+        _check_all(found, self._check)
         return found
 
     def _read_strictly(self, body: bytes) -> object:
         try:
-            raw: object = self._strict.decode(body.decode())
+            return strict_json(body.decode())
         except (ValueError, RecursionError) as error:
             raise Malformed(f"the body is not right JSON: {error}") from error
-        return raw
 
     def _diagnose(self, body: bytes, first_problem: str) -> NoReturn:
         raw = self._read_strictly(body)
@@ -94,6 +94,22 @@ class QueryReader(Generic[Input]):
         self._check(found, findings)
         findings.raise_if_any()
         return found
+
+
+def read_texts(
+    kind: type[Input], raw: Mapping[str, object], later: frozenset[str], check: Check[Input]
+) -> Input:
+    """The input that the text fields of a form carry: numbers and flags are texts there.
+
+    Raises: InvalidField or NotSupported with every wrong field.
+    """
+    try:
+        found = msgspec.convert(raw, kind, strict=False)
+    except msgspec.ValidationError as error:
+        diagnose(kind, raw, later, check, strict=False).raise_if_any()
+        raise _wrong_as_told(str(error)) from error
+    _check_all(found, check)
+    return found
 
 
 class NoInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -135,12 +151,12 @@ def diagnose(
         if name in later:
             findings.later(name)
         elif name not in fields:
-            findings.unknown(name, [*fields, *later])
+            findings.unknown(name, [*fields, *later], our_name(name, [*fields, *later]))
         else:
             try:
                 good[name] = msgspec.convert(value, type=fields[name].type, strict=strict)
             except msgspec.ValidationError as error:
-                path, problem = _place_of(str(error))
+                path, problem = in_words(str(error))
                 findings.wrong(f"{name}{path}", problem)
                 bad.add(name)
     for name in [name for name, field in fields.items() if field.required and name not in good]:
@@ -154,24 +170,35 @@ def diagnose(
     return findings
 
 
-def _place_of(told: str) -> tuple[str, str]:
-    """The path and the problem in what msgspec says, in our words: what must be, not what was expected."""
-    place = _PLACE.match(told)
-    if place is None:
-        return "", told
-    problem: str = place["problem"].replace("Expected ", "must be ").replace("`", "").replace(" | null", "")
-    return place["path"] or "", problem
+def _check_all(found: Input, check: Check[Input]) -> None:
+    findings = Findings()
+    check(found, findings)
+    findings.raise_if_any()
 
 
 def _wrong_as_told(told: str) -> InvalidField:
     """The last resort: what the decoder found, where the field by field diagnosis found nothing."""
-    path, problem = _place_of(told)
+    path, problem = in_words(told)
     return wrong_field(path.lstrip(".") or "$", problem)
 
 
-def _check_type(req: falcon.Request) -> None:
+def strict_json(text: str) -> object:
+    """What a JSON text says. Slower than msgspec, but it sees what that takes without a word: equal names.
+
+    Raises: ValueError, RecursionError.
+    """
+    found: object = _STRICT.decode(text)
+    return found
+
+
+def refuse_compressed(req: falcon.Request) -> None:
+    """Raises: UnsupportedMediaType, if the body would have to be inflated."""
     if req.env.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
         raise UnsupportedMediaType("the body must not be compressed")
+
+
+def _check_type(req: falcon.Request) -> None:
+    refuse_compressed(req)
     given = req.content_type or ""
     if given == "application/json":
         return
@@ -181,9 +208,9 @@ def _check_type(req: falcon.Request) -> None:
         raise UnsupportedMediaType
 
 
-def _bytes_of(req: falcon.Request) -> bytes:
-    if (req.content_length or 0) > MAX_JSON_BYTES:
-        raise TooLarge(f"a JSON body may have at most {MAX_JSON_BYTES} bytes")
+def _bytes_of(req: falcon.Request, max_bytes: int) -> bytes:
+    if (req.content_length or 0) > max_bytes:
+        raise TooLarge(f"a JSON body may have at most {max_bytes} bytes")
     body = req.bounded_stream.read()
     if not body:
         raise Malformed("the body is empty: send a JSON object")
@@ -205,3 +232,6 @@ def _refuse_constant(text: str) -> None:
 
 def _find_nothing(found: msgspec.Struct, findings: Findings) -> None:
     pass
+
+
+_STRICT: Final = json.JSONDecoder(object_pairs_hook=_object_of, parse_constant=_refuse_constant)

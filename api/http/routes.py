@@ -3,16 +3,17 @@
 from dataclasses import dataclass
 from typing import Final
 
+from api.http import engine_input, job_input, model_upload, system
 from api.http import engine_types as engine
 from api.http import errors as http
 from api.http import image_types as image
 from api.http import job_types as job
 from api.http import model_types as model
-from api.http import system
 from api.http.documents import Documents
 from api.http.download import Download
 from api.http.engines import Engines
 from api.http.events import Events
+from api.http.image_sources import ImageSources, PoseMapQuery
 from api.http.images import Images
 from api.http.job_events import JobEvents
 from api.http.jobs import Jobs
@@ -32,6 +33,7 @@ class Resources:
     jobs: Jobs
     job_events: JobEvents
     images: Images
+    image_sources: ImageSources
     download: Download
     system: system.System
     events: Events
@@ -41,11 +43,13 @@ class Resources:
 
 KEYED: Final = ("Idempotency-Key",)
 RESUMED: Final = ("Last-Event-ID",)
-RANGED: Final = ("Range", "If-Range", "If-None-Match")
+TAGGED: Final = ("If-None-Match",)
+RANGED: Final = ("Range", "If-Range", *TAGGED)
+PICTURE: Final = {200: "image/*", 304: None}
 STREAM: Final = "text/event-stream"
 NO_MODEL, NO_ENGINE = (e.ModelNotFound,), (e.EngineNotFound,)
 NO_JOB, NO_IMAGE = (e.JobNotFound,), (e.ImageNotFound,)
-NO_INPUT = (e.ImageNotFound, http.NoSuchInput)
+NO_INPUT = (e.ImageNotFound, http.NoSuchInput, http.InputGone, e.BadMessage)
 NO_START = (e.ModelNotReady, e.NotEnoughMemory)
 
 
@@ -60,16 +64,17 @@ def routes(r: Resources) -> tuple[Route, ...]:
               model.ModelCreateQuery, (*NO_MODEL, e.NotSupported, e.KeyReused, e.DiskFull), KEYED),
         Route("GET", "/v1/models", r.models.list, "List models",
               {200: model.ModelPage}, query=model.ModelListQuery),
-        Route("POST", "/v1/models/upload", r.models.upload, "Upload a model: later",
-              {}, errors=(e.NotSupported,)),
+        Route("POST", "/v1/models/upload", r.models.upload, "Upload a model",
+              {202: model.Model, 201: model.Model, 200: model.Model}, None, model.ModelCreateQuery,
+              (*NO_MODEL, http.TooLarge, e.NotSupported, e.DiskFull), form=model_upload.ModelUpload),
         Route("GET", one_model, r.models.show, "Show a model", {200: model.Model}, errors=NO_MODEL),
         Route("DELETE", one_model, r.models.delete, "Delete a model that no engine uses",
-              {204: None}, None, model.ModelDeleteQuery, (*NO_MODEL, e.ModelInUse, e.NotSupported)),
-        Route("POST", f"{one_model}/retry", r.models.retry, "Inspect a model again after an error",
-              {202: model.Model}, None, None, (*NO_MODEL, e.IllegalMove, e.KeyReused), KEYED),
+              {204: None}, None, model.ModelDeleteQuery, (*NO_MODEL, e.ModelInUse)),
+        Route("POST", f"{one_model}/retry", r.models.retry, "Fetch a model again after an error",
+              {202: model.Model}, None, None, (*NO_MODEL, e.IllegalMove, e.KeyReused, e.DiskFull), KEYED),
 
         Route("POST", "/v1/engines", r.engines.create, "Create an engine, and start it",
-              {201: engine.Engine}, engine.EngineInput, None,
+              {201: engine.Engine}, engine_input.EngineInput, None,
               (*NO_ENGINE, *NO_START, e.NameTaken, e.NotSupported, e.KeyReused), KEYED),
         Route("GET", "/v1/engines", r.engines.list, "List engines",
               {200: engine.EnginePage}, query=engine.EngineListQuery),
@@ -82,16 +87,17 @@ def routes(r: Resources) -> tuple[Route, ...]:
               {202: engine.Engine}, None, engine.EngineStopQuery, NO_ENGINE),
 
         Route("POST", "/v1/jobs", r.jobs.create, "Submit a job",
-              {202: job.JobCreated | job.Job, 200: job.Job | job.JobChecked}, job.JobInput,
-              job.JobCreateQuery,
-              (*NO_ENGINE, *NO_JOB, e.NotSupported, e.KeyReused, e.QueueFull, e.DiskFull), KEYED),
+              {202: job.JobCreated | job.Job, 200: job.Job | job.JobChecked}, job_input.JobInput,
+              job_input.JobCreateQuery,
+              (*NO_ENGINE, *NO_JOB, e.ModelNotReady, e.NotSupported, e.KeyReused, e.QueueFull, e.DiskFull),
+              KEYED, files=tuple(job_input.BLOB_FIELDS.values())),
         Route("GET", "/v1/jobs", r.jobs.list, "List jobs", {200: job.JobPage}, query=job.JobListQuery),
         Route("GET", one_job, r.jobs.show, "Show a job", {200: job.Job}, errors=NO_JOB),
         Route("DELETE", one_job, r.jobs.delete, "Delete an ended job and its images",
               {204: None}, errors=(*NO_JOB, e.JobUnfinished)),
         Route("POST", f"{one_job}/cancel", r.jobs.cancel, "Cancel a job",
               {200: job.Job}, None, None, (*NO_JOB, e.IllegalMove, e.KeyReused), KEYED),
-        Route("GET", f"{one_job}/events", r.job_events.show, "Watch a job: state, progress, image",
+        Route("GET", f"{one_job}/events", r.job_events.show, "Watch a job: state, progress, preview, image",
               {200: STREAM, 204: None}, None, None, (*NO_JOB, http.TooManyStreams), RESUMED),
 
         Route("GET", "/v1/images", r.images.list, "List images",
@@ -102,10 +108,14 @@ def routes(r: Resources) -> tuple[Route, ...]:
         Route("GET", f"{one_image}/download", r.download.show, "Download an image",
               {200: "image/*", 206: "image/*", 304: None}, None, None,
               (*NO_IMAGE, e.ImageGone, e.ImageBusy, http.RangeNotSatisfiable, *ASKING), RANGED),
-        Route("GET", f"{one_image}/reference", r.images.show_reference, "The reference image: later",
-              {}, errors=NO_INPUT),
-        Route("GET", f"{one_image}/pose", r.images.show_pose, "The pose image: later", {}, errors=NO_INPUT),
-        Route("GET", f"{one_image}/pose_map", r.images.show_pose_map, "Its map: later", {}, errors=NO_INPUT),
+        Route("GET", f"{one_image}/reference", r.image_sources.show_reference,
+              "Download the reference image", PICTURE, errors=NO_INPUT, heeds=TAGGED),
+        Route("GET", f"{one_image}/mask", r.image_sources.show_mask,
+              "Download the mask", PICTURE, errors=NO_INPUT, heeds=TAGGED),
+        Route("GET", f"{one_image}/pose", r.image_sources.show_pose,
+              "Download the pose image", PICTURE, errors=NO_INPUT, heeds=TAGGED),
+        Route("GET", f"{one_image}/pose_map", r.image_sources.show_pose_map,
+              "Download the control map", PICTURE, None, PoseMapQuery, NO_INPUT, TAGGED),
 
         Route("GET", "/v1/health/live", r.system.live, "Is this process alive?", {200: system.Alive}),
         Route("GET", "/v1/health/ready", r.system.ready, "Can work be taken?",
@@ -119,6 +129,7 @@ def routes(r: Resources) -> tuple[Route, ...]:
         Route("GET", "/metrics", r.metrics.show, "Figures for Prometheus", {200: "text/plain"}),
         Route("GET", "/openapi.json", r.documents.show_openapi, "This description, as OpenAPI 3.1",
               {200: "application/json"}),
+        Route("GET", "/", r.documents.redirect, "Leads to /docs", {307: None}),
         Route("GET", "/docs", r.documents.show_docs, "This description, to read", {200: "text/html"}),
     )
 # fmt: on

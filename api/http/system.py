@@ -6,15 +6,26 @@ import falcon
 import msgspec
 
 from api.http.answering import send
-from api.http.limits import MAX_PRIORITY, MAX_PROMPT, MAX_WAIT_S
-from api.http.reading import MAX_JSON_BYTES
+from api.http.limits import MAX_PRIORITY, MAX_PROMPT, MAX_SIZE_PX, MAX_WAIT_S
+from api.http.pictures import most_pixels
+from api.http.scheduler_words import label_of
 from api.port import BusPort
 from conf.settings import Server
 from kernel.protocol.client import Status
 from kernel.protocol.errors import DatabaseUnusable, SpoonError
 from kernel.protocol.head import MAJOR, MINOR
 from kernel.protocol.version import VERSION
-from kernel.protocol.vocabulary import ImageFileType, ModelBase, ModelType, Phase, Scheduler, Variant
+from kernel.protocol.vocabulary import (
+    ControlType,
+    ImageFileType,
+    ImageFit,
+    ModelBase,
+    ModelType,
+    Phase,
+    PromptTechnique,
+    Scheduler,
+    Variant,
+)
 from kernel.views.events import known_events
 from kernel.views.reader import Reader
 
@@ -71,6 +82,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_priority: int
     max_wait_s: float
     max_streams: int
+    max_input_pixels: int
+    """Of a picture that comes in."""
+    max_side: int
 
 
 class Versions(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +99,10 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 
     limits: Limits
     schedulers: tuple[Scheduler, ...]
+    scheduler_labels: dict[str, str]
+    control_types: tuple[ControlType, ...]
+    prompt_techniques: tuple[PromptTechnique, ...]
+    image_fits: tuple[ImageFit, ...]
     model_types: tuple[ModelType, ...]
     model_bases: tuple[ModelBase, ...]
     variants: tuple[Variant, ...]
@@ -153,7 +171,7 @@ def _readiness(manager: Check, database: Check, disk: Check) -> Readiness:
 def _capabilities(server: Server) -> Capabilities:
     return Capabilities(
         limits=Limits(
-            max_body_bytes=min(server.max_body_bytes, MAX_JSON_BYTES),
+            max_body_bytes=server.max_body_bytes,
             max_pixels=server.max_pixels,
             max_steps=server.max_steps,
             max_count=server.max_count,
@@ -162,8 +180,14 @@ def _capabilities(server: Server) -> Capabilities:
             max_priority=MAX_PRIORITY,
             max_wait_s=MAX_WAIT_S,
             max_streams=server.max_streams,
+            max_input_pixels=most_pixels(server.max_pixels),
+            max_side=MAX_SIZE_PX,
         ),
         schedulers=tuple(Scheduler),
+        scheduler_labels={scheduler: label_of(scheduler) for scheduler in Scheduler},
+        control_types=tuple(ControlType),
+        prompt_techniques=tuple(PromptTechnique),
+        image_fits=tuple(ImageFit),
         model_types=tuple(ModelType),
         model_bases=tuple(ModelBase),
         variants=tuple(Variant),

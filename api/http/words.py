@@ -9,13 +9,17 @@ from typing import Annotated, Final, TypeVar
 from msgspec import Meta
 
 from api.http.findings import Findings
+from api.http.scheduler_words import other_spellings
 from kernel.protocol.vocabulary import (
+    ControlType,
     EngineState,
     ImageFileType,
+    ImageFit,
     JobState,
     ModelBase,
     ModelState,
     ModelType,
+    PromptTechnique,
     Scheduler,
     Variant,
 )
@@ -24,9 +28,16 @@ Word = TypeVar("Word", bound=StrEnum)
 
 MAX_WORD: Final = 100
 
+_FOLD: Final = str.maketrans("", "", " _-")
+
+
+def _plain(text: str) -> str:
+    return text.lower().replace("++", "pp").translate(_FOLD)
+
+
 ALIASES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "eulerancestral": "eulera",
+    {_plain(text): _plain(scheduler.value) for text, scheduler in other_spellings()}
+    | {
         "jpg": "jpeg",
         "textualinversion": "embedding",
         "sd1": "sd",
@@ -37,11 +48,11 @@ ALIASES: Final[Mapping[str, str]] = MappingProxyType(
         "float32": "fp32",
         "full": "fp32",
         "bfloat16": "bf16",
+        "midaspose": "midas",
+        "mediapipepose": "mediapipe",
     }
 )
 """Other names, both sides folded: lower case, `++` as pp, without blanks, dashes and underscores."""
-
-_FOLD: Final = str.maketrans("", "", " _-")
 
 
 def _meta(kind: type[StrEnum]) -> Meta:
@@ -60,12 +71,15 @@ JobStateWord = Annotated[str, _meta(JobState)]
 VariantWord = Annotated[str, _meta(Variant)]
 SchedulerWord = Annotated[str, _meta(Scheduler)]
 ImageFileTypeWord = Annotated[str, _meta(ImageFileType)]
+ImageFitWord = Annotated[str, _meta(ImageFit)]
+ControlTypeWord = Annotated[str, _meta(ControlType)]
+PromptTechniqueWord = Annotated[str, _meta(PromptTechnique)]
 
 
 def fold(text: str) -> str:
     """The text without what spellings differ in."""
-    folded = text.lower().replace("++", "pp").translate(_FOLD)
-    return ALIASES.get(folded, folded)
+    plain = _plain(text)
+    return ALIASES.get(plain, plain)
 
 
 @lru_cache(maxsize=1_024)

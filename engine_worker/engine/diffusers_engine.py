@@ -1,16 +1,20 @@
 """The real engine: Stable Diffusion 1.5 and SDXL, on the parts of diffusers."""
 
 import gc
+from pathlib import Path
 
 import torch
 
 from engine_worker.engine.adapters.extras import Extras
+from engine_worker.engine.background.cutting import Removers
+from engine_worker.engine.detectors.kit import Detectors
 from engine_worker.engine.devices import choose_device, choose_dtype
 from engine_worker.engine.failures import is_out_of_memory
 from engine_worker.engine.finishing import Finisher
 from engine_worker.engine.loading import load_parts
 from engine_worker.engine.port import NO_INPUTS, Emit, Engine, Inputs, Loaded
 from engine_worker.engine.studio import Studio
+from engine_worker.engine.workshop import make_workshop
 from kernel.protocol.errors import EngineFailed, OutOfMemory
 from kernel.protocol.ids import JobId
 from kernel.protocol.specs import EngineLoad, JobOrder
@@ -20,16 +24,17 @@ from kernel.protocol.specs import EngineLoad, JobOrder
 _SEATS = {"cpu": 4, "cuda": 8}
 
 
-def build(emit: Emit) -> Engine:
-    """An engine that is still to be loaded."""
-    return DiffusersEngine(emit)
+def build(emit: Emit, detectors_folder: Path | None = None) -> Engine:
+    """An engine that is still to be loaded. `detectors_folder` holds the detectors of control maps."""
+    return DiffusersEngine(emit, detectors_folder)
 
 
 class DiffusersEngine:
     """Implements the engine port; everything but loading is the studio's."""
 
-    def __init__(self, emit: Emit) -> None:
+    def __init__(self, emit: Emit, detectors_folder: Path | None = None) -> None:
         self._emit = emit
+        self._detectors_folder = detectors_folder
         self._studio: Studio | None = None
         self._finisher: Finisher | None = None
         self._extras: Extras | None = None
@@ -41,7 +46,7 @@ class DiffusersEngine:
         """
         device = choose_device(order.device)
         try:
-            parts = load_parts(order.checkpoint, device, choose_dtype(order.dtype, device))
+            parts = load_parts(order.checkpoint, device, choose_dtype(order.dtype, device), order.plan)
             self._extras = Extras(parts)
             self._extras.preload(order.models)
         except (RuntimeError, MemoryError) as error:
@@ -51,8 +56,9 @@ class DiffusersEngine:
                 ) from error
             raise EngineFailed(f"{order.checkpoint.name} cannot be loaded: {error}") from error
         seats = order.max_batch or _SEATS[device.type]
-        self._finisher = Finisher(parts.vae, order.checkpoint)
-        self._studio = Studio(parts, self._finisher.put, seats, self._emit)
+        self._finisher = Finisher(order.checkpoint, Removers(device))
+        workshop = make_workshop(parts, self._extras, Detectors(self._detectors_folder, device).detect)
+        self._studio = Studio(workshop, self._finisher.put, seats, self._emit)
         memory_bytes = parts.memory_bytes + self._extras.memory_bytes
         return Loaded(device=str(device), memory_bytes=memory_bytes, capacity=seats)
 
@@ -67,6 +73,8 @@ class DiffusersEngine:
 
     def close(self) -> None:
         """Wait for pictures on their way out, and let go of the device's memory."""
+        if self._studio is not None:
+            self._studio.close()
         if self._finisher is not None:
             self._finisher.close()
         self._studio = self._finisher = self._extras = None

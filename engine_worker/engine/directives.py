@@ -23,6 +23,8 @@ class JobDirectives:
     is_oom: bool
     is_failure: bool
     is_warning: bool
+    is_echo: bool
+    """What came with the job is told in warnings."""
     step_s: float
     crash_once: Path | None
     hang_once: Path | None
@@ -50,6 +52,7 @@ def read_prompt(prompt: str) -> JobDirectives:
         is_oom="[oom]" in prompt,
         is_failure="[fail]" in prompt,
         is_warning="[warn]" in prompt,
+        is_echo="[echo]" in prompt,
         step_s=_duration_s(_SLOW, prompt),
         crash_once=_path_after("crash-once", prompt),
         hang_once=_path_after("hang-once", prompt),

@@ -2,7 +2,9 @@
 
 Same order, same bytes. Pictures are PNG files of the size asked for, whatever file type was. Jobs are
 stepped together, as many as `max_batch` says (4 if it says nothing), one picture of each at a time; a step
-takes as long as the slowest job's. Words in a prompt:
+takes as long as the slowest job's. What else a job asks for is done as far as it shows on the bus: control
+maps (PNG, drawn from the pose image's bytes), previews after each step, the stage of the background. Words
+in a prompt:
 
     [slow 50ms]         each step takes 50 ms (or `2s`)
     [crash]             the process dies in the job's second step, or in its only one, with CRASH_STATUS
@@ -11,6 +13,8 @@ takes as long as the slowest job's. Words in a prompt:
     [bug]               the step raises, as that of a defective engine would
     [fail]              the job is refused with `job_rejected` when it is admitted
     [warn]              the job completes with a warning
+    [echo]              it completes with a warning for each picture that came along (`pose` and its sha256),
+                        and for each model that came with the order (`lora` and its name)
     [ignore cancel]     a cancel is not obeyed
     [crash-once PATH]   as [crash], unless PATH exists; it is made first, so this happens once
     [hang-once PATH]    as [hang], in the same way
@@ -20,6 +24,7 @@ Words in the checkpoint's name or address: `slow-load-3s` (or `500ms`), `crash-l
 `fail-load` (with `engine_failed`), `oom-load` (with `out_of_memory`).
 """
 
+import hashlib
 import os
 import time
 from collections.abc import Callable
@@ -27,7 +32,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from engine_worker.engine import fake_png
+from msgspec.structs import replace
+
+from engine_worker.engine import fake_jpeg, fake_png
 from engine_worker.engine.directives import JobDirectives, LoadDirectives, read_checkpoint, read_prompt
 from engine_worker.engine.port import (
     NO_INPUTS,
@@ -37,12 +44,15 @@ from engine_worker.engine.port import (
     Failed,
     Inputs,
     Loaded,
+    Mapped,
     Pictured,
+    Previewed,
     Stepped,
 )
 from kernel.protocol.errors import EngineFailed, JobRejected, OutOfMemory
 from kernel.protocol.ids import JobId
 from kernel.protocol.specs import EngineLoad, JobOrder
+from kernel.protocol.vocabulary import InputKind, Stage
 
 CRASH_STATUS: Final = 86
 """What a told crash exits with: no status that Python or a signal would give."""
@@ -57,6 +67,8 @@ _LOOK_AGAIN_S: Final = 0.01
 class _Job:
     order: JobOrder
     directives: JobDirectives
+    digests: dict[InputKind, str]
+    """Of the pictures that came along: their sha256."""
     done_steps: int = 0
     done_pictures: int = 0
 
@@ -91,12 +103,15 @@ class FakeEngine:
         return Loaded(device=device, memory_bytes=MEMORY_BYTES, capacity=self._capacity)
 
     def admit(self, order: JobOrder, inputs: Inputs = NO_INPUTS) -> None:
-        """Take a job in, or fail it if its prompt says so."""
+        """Take a job in and draw its control maps, or fail it if its prompt says so."""
         directives = read_prompt(order.spec.prompt)
         if directives.is_failure:
             self._emit(Failed(order.job_id, JobRejected.code, "the prompt told the fake engine to fail"))
-        else:
-            self._jobs[order.job_id] = _Job(order, directives)
+            return
+        digests = {kind: hashlib.sha256(data).hexdigest() for kind, data in inputs.items()}
+        self._jobs[order.job_id] = job = _Job(order, directives, digests)
+        for mapped in _maps(job):
+            self._emit(mapped)
 
     def cancel(self, job_id: JobId) -> None:
         """Drop a job, unless it is deaf."""
@@ -144,10 +159,18 @@ class FakeEngine:
         if job.done_steps < job.all_steps:
             job.done_steps += 1
             self._emit(Stepped(job.order.job_id, job.done_steps, job.all_steps))
+            self._preview(job)
         self._emit_finished_pictures(job)
         if job.done_pictures == len(job.order.pictures):
-            warnings = ("the prompt asked for a warning",) if job.directives.is_warning else ()
-            self._end(job, Completed(job.order.job_id, warnings))
+            self._end(job, Completed(job.order.job_id, _warnings(job)))
+
+    def _preview(self, job: _Job) -> None:
+        if job.order.spec.previews:
+            position = (job.done_steps - 1) // job.order.spec.steps
+            step = job.done_steps - position * job.order.spec.steps
+            index = job.order.pictures[position].index
+            data = fake_jpeg.draw(f"picture {index}, step {step}")
+            self._emit(Previewed(job.order.job_id, index, step, data))
 
     def _misbehave(self, job: _Job) -> None:
         wants = job.directives
@@ -164,7 +187,10 @@ class FakeEngine:
         steps, count = job.order.spec.steps, len(job.order.pictures)
         finished = min(job.done_steps // steps, count) if steps else count
         for position in range(job.done_pictures, finished):
-            self._emit(_picture(job.order, position))
+            if job.order.spec.remove_background:
+                stage = Stage.REMOVING_BACKGROUND
+                self._emit(Stepped(job.order.job_id, job.done_steps, job.all_steps, stage))
+            self._emit(_picture(job, position))
         job.done_pictures = finished
 
     def _end(self, job: _Job, outcome: Completed | Failed) -> None:
@@ -187,22 +213,32 @@ def _is_first_time(path: Path | None) -> bool:
     return True
 
 
-def _picture(order: JobOrder, position: int) -> Pictured:
-    spec, wanted = order.spec, order.pictures[position]
-    options = sorted(spec.scheduler_config.items())
-    recipe = repr(
-        (
-            spec.prompt,
-            spec.negative_prompt,
-            wanted.seed,
-            spec.steps,
-            spec.guidance_scale,
-            spec.width_px,
-            spec.height_px,
-            str(spec.scheduler),
-            options,
+def _warnings(job: _Job) -> tuple[str, ...]:
+    told = ["the prompt asked for a warning"] if job.directives.is_warning else []
+    if job.directives.is_echo:
+        told += [f"{kind} {digest}" for kind, digest in job.digests.items()]
+        told += [f"{model.model_type} {model.name}" for model in job.order.models]
+    return tuple(told)
+
+
+def _maps(job: _Job) -> list[Mapped]:
+    """One for each control whose map did not come along."""
+    spec, pose = job.order.spec, job.digests.get(InputKind.POSE)
+    return [
+        Mapped(
+            job_id=job.order.job_id,
+            control_type=use.control_type,
+            data=fake_png.draw(f"{use.control_type} {pose}", spec.width_px, spec.height_px),
         )
-    )
+        for use in spec.controls
+        if not use.is_preprocessed
+    ]
+
+
+def _picture(job: _Job, position: int) -> Pictured:
+    order = job.order
+    spec, wanted = order.spec, order.pictures[position]
+    recipe = repr((replace(spec, seed=wanted.seed, count=1), sorted(job.digests.items())))
     return Pictured(
         job_id=order.job_id,
         index=wanted.index,

@@ -1,23 +1,35 @@
-"""The finishing thread: latents come in, picture files go out, while the next steps are being made."""
+"""Finishing: latents come in, picture files go out, while the next steps are being made.
+
+Two threads, a lane each: one decodes, which is the device's work, the other removes backgrounds and encodes.
+Pictures leave in the order in which they came. Latents are small, and any number may wait; of pictures only a
+few are there at a time.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from queue import SimpleQueue
-from threading import Thread
+from typing import Final
 
 import torch
 from torch import Tensor
 
+from engine_worker.engine.background.cutting import Removers, cut_out, is_nothing_left
 from engine_worker.engine.failures import fail_job
+from engine_worker.engine.lane import Lane
 from engine_worker.engine.open_job import OpenJob
 from engine_worker.engine.parts import Vae
-from engine_worker.engine.picture_file import MIMES, encode
-from engine_worker.engine.pixels import decode
+from engine_worker.engine.picture_file import MIMES, Pixels, colour_of, encode, laid_on
+from engine_worker.engine.pixels import Decoded, develop
 from engine_worker.engine.port import Pictured
 from engine_worker.engine.recipe import recipe_text
-from engine_worker.engine.schedulers import KINDS
+from kernel.protocol.errors import JobRejected
+from kernel.protocol.ids import ModelId
 from kernel.protocol.ingredients import ModelSource
-from kernel.protocol.specs import PictureOrder
+from kernel.protocol.schedulers import KINDS
+from kernel.protocol.specs import JobOrder, PictureOrder
+from kernel.protocol.vocabulary import ImageFileType, Stage
+
+# Decoded pictures that wait to be encoded: 12 MiB each at 2048 x 2048.
+_WAITING: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +39,15 @@ class Finished:
     job: OpenJob
     picture: PictureOrder
     latents: Tensor
+    vae: Vae
+    """The one that these latents were made for."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Developed:
+    job: OpenJob
+    picture: PictureOrder
+    decoded: Decoded
 
 
 FinishPicture = Callable[[Finished], None]
@@ -34,50 +55,54 @@ FinishPicture = Callable[[Finished], None]
 
 
 class Finisher:
-    """Decodes, encodes and emits pictures, one after the other, on a thread of its own."""
+    """Decodes, cuts out, encodes and emits pictures."""
 
-    def __init__(self, vae: Vae, checkpoint: ModelSource) -> None:
-        self._vae = vae
+    def __init__(self, checkpoint: ModelSource, removers: Removers) -> None:
         self._checkpoint = checkpoint
-        self._queue: SimpleQueue[Finished | None] = SimpleQueue()
-        self._broken: torch.AcceleratorError | None = None
-        self._thread = Thread(target=self._run, name="finisher", daemon=True)
-        self._thread.start()
+        self._removers = removers
+        self._filing: Lane[_Developed] = Lane("encoder", self._file, room=_WAITING)
+        self._developing: Lane[Finished] = Lane("decoder", self._develop)
 
     def put(self, finished: Finished) -> None:
         """Hand over a picture; returns at once.
 
         Raises: torch.AcceleratorError, if the device broke while an earlier one was being finished.
         """
-        if self._broken is not None:
-            raise self._broken
-        self._queue.put(finished)
+        self._developing.put(finished)
 
     def close(self) -> None:
         """Wait until every picture that was handed over is out."""
-        self._queue.put(None)
-        self._thread.join()
+        self._developing.close()
+        self._filing.close()
 
-    def _run(self) -> None:
+    @torch.inference_mode()
+    def _develop(self, finished: Finished) -> None:
+        job = finished.job
+        if not job.is_open:
+            return
+        job.come_to(Stage.FINISHING)
         try:
-            with torch.inference_mode():
-                while (finished := self._queue.get()) is not None:
-                    if finished.job.is_open:
-                        self._finish(finished)
-        except torch.AcceleratorError as error:
-            self._broken = error
-
-    def _finish(self, finished: Finished) -> None:
-        try:
-            finished.job.picture_done(self._picture(finished))
+            decoded = develop(finished.vae, finished.latents)
         except Exception as error:  # noqa: BLE001 - the border of one job: its error must not harm another
-            fail_job(finished.job, error)
+            fail_job(job, error)
+            return
+        self._filing.put(_Developed(job, finished.picture, decoded))
 
-    def _picture(self, finished: Finished) -> Pictured:
-        order, picture = finished.job.order, finished.picture
+    def _file(self, developed: _Developed) -> None:
+        job = developed.job
+        if not job.is_open:
+            return
+        try:
+            job.picture_done(self._picture(developed))
+        except Exception as error:  # noqa: BLE001 - the border of one job
+            fail_job(job, error)
+
+    def _picture(self, developed: _Developed) -> Pictured:
+        order, picture = developed.job.order, developed.picture
         spec = order.spec
-        pixels = decode(self._vae, finished.latents)
-        recipe = recipe_text(spec, picture.seed, self._checkpoint, KINDS[spec.scheduler].label)
+        pixels = self._without_background(developed.job, developed.decoded.pixels)
+        sampler, tile_px = KINDS[spec.scheduler].label, developed.decoded.tile_px
+        recipe = recipe_text(order, picture.seed, self._checkpoint, sampler, tile_px)
         return Pictured(
             job_id=order.job_id,
             index=picture.index,
@@ -88,3 +113,33 @@ class Finisher:
             height_px=pixels.shape[0],
             data=encode(pixels, spec.image_file_type, spec.quality, recipe),
         )
+
+    def _without_background(self, job: OpenJob, pixels: Pixels) -> Pixels:
+        """As the job wants it: transparent, or laid on its colour where the file knows no transparency."""
+        spec = job.order.spec
+        if not spec.remove_background:
+            return pixels
+        job.come_to(Stage.REMOVING_BACKGROUND)
+        removers = [self._removers.load(source) for source in _removers_of(job.order)]
+        for remover in removers:
+            if self._removers.is_gpu_wanted and not remover.is_on_gpu:
+                job.warn(
+                    f"The background remover {remover.name} ran on the CPU: onnxruntime found no GPU to use"
+                )
+        colour = colour_of(spec.background_color)
+        cut = cut_out(pixels, removers, colour)
+        if is_nothing_left(cut):
+            job.warn("The background removers left nothing of a picture")
+        return laid_on(cut, colour) if spec.image_file_type is ImageFileType.JPEG else cut
+
+
+def _removers_of(order: JobOrder) -> list[ModelSource]:
+    """Raises: JobRejected, if the order does not say where one of them is."""
+    sources = {source.model_id: source for source in order.models}
+    return [_source(model_id, sources) for model_id in order.spec.remove_background]
+
+
+def _source(model_id: ModelId, sources: dict[ModelId, ModelSource]) -> ModelSource:
+    if model_id not in sources:
+        raise JobRejected(f"The background remover {model_id} did not come with the job")
+    return sources[model_id]

@@ -2,13 +2,16 @@
 
 Pure, and knows nothing of tensors. Pictures that can share a call are a group; groups take turns. A group
 has a number of seats; a picture takes one for all of its steps, and a free seat goes to the job with the
-fewest pictures seated, so that a job of many pictures never holds up one that comes after it.
+fewest pictures seated, so that a job of many pictures never holds up one that comes after it. Where a call
+cannot take all that are seated, they take turns within the group as well.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NewType
+
+from kernel.protocol.ids import ModelId
 
 Admission = NewType("Admission", int)
 """The number under which a job was let in; it rises, also when the same job comes again."""
@@ -20,6 +23,11 @@ class Group:
 
     width_px: int
     height_px: int
+    adapters: Hashable = ()
+    """What is laid over the UNet's layers, for all rows of a call."""
+    control_models: tuple[ModelId, ...] = ()
+    tokens: int | None = None
+    """The length of the prompts, where it matters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +37,24 @@ class Place:
     admission: Admission
     index: int
     group: Group
+    rows: int = 1
+    """How many rows it has in a call: two with guidance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """The pictures that are still to be finished, in the order in which they came."""
+    """The pictures that are still to be finished."""
 
     waiting: tuple[Place, ...] = ()
+    """In the order in which they came."""
     seated: tuple[Place, ...] = ()
+    """In the order of their turns: who was called goes to the end."""
     turns: int = 0
     """Calls handed out so far."""
     last_turn: Mapping[Group, int] = field(default_factory=dict)
-    """The turn at which each group was last called."""
+    """The turn at which each group that is here was last called."""
+    was_overtaken: bool = False
+    """The last call went to a new group, ahead of others that have been here longer."""
 
 
 def join(line: Line, places: tuple[Place, ...]) -> Line:
@@ -62,18 +76,43 @@ def finish(line: Line, place: Place) -> Line:
     return replace(line, seated=tuple(one for one in line.seated if one != place))
 
 
-def call(line: Line, seats: int) -> tuple[Line, tuple[Place, ...]]:
-    """Call the group that has waited longest for its turn, with its free seats filled.
+def next_group(line: Line) -> Group | None:
+    """Whose turn it is; None if the line is empty.
 
-    Returns: the line after the call, and who is called: at most `seats`, nobody if the line is empty.
+    A group that is new comes first, so that a job starts within a step; but no two of them in a row, so that
+    a stream of new ones holds nobody up. Else it is the group that has waited longest.
     """
-    groups = {place.group: None for place in (*line.seated, *line.waiting)}
-    if not groups:
-        return Line(), ()
-    group = min(groups, key=lambda one: line.last_turn.get(one, -1))
+    groups = dict.fromkeys(place.group for place in (*line.seated, *line.waiting))
+    new = [group for group in groups if group not in line.last_turn]
+    known = [group for group in groups if group in line.last_turn]
+    if new and not (known and line.was_overtaken):
+        return new[0]
+    return min(known, key=lambda group: line.last_turn[group], default=None)
+
+
+def call(
+    line: Line, group: Group, seats: int, most_rows: int | None = None
+) -> tuple[Line, tuple[Place, ...]]:
+    """Call a group, with its free seats filled.
+
+    Returns: the line after the call, and who is called: at most `seats` pictures, and no more than fill
+    `most_rows`, but always one.
+    """
     line = _fill_seats(line, group, seats)
-    called = tuple(place for place in line.seated if place.group == group)
-    return replace(line, turns=line.turns + 1, last_turn={**line.last_turn, group: line.turns}), called
+    called = _first([place for place in line.seated if place.group == group], most_rows)
+    rest = tuple(place for place in line.seated if place not in called)
+    here = {place.group for place in (*line.seated, *line.waiting)}
+    last_turn = {one: turn for one, turn in line.last_turn.items() if one in here}
+    return (
+        replace(
+            line,
+            seated=rest + called,
+            turns=line.turns + 1,
+            last_turn={**last_turn, group: line.turns},
+            was_overtaken=group not in last_turn and bool(last_turn),
+        ),
+        called,
+    )
 
 
 def _fill_seats(line: Line, group: Group, seats: int) -> Line:
@@ -91,3 +130,15 @@ def _fill_seats(line: Line, group: Group, seats: int) -> Line:
         waiting=tuple(place for place in line.waiting if place not in taken),
         seated=line.seated + tuple(taken),
     )
+
+
+def _first(places: list[Place], most_rows: int | None) -> tuple[Place, ...]:
+    """The first of them, as many as fit into a call."""
+    called: list[Place] = []
+    rows = 0
+    for place in places:
+        rows += place.rows
+        if called and most_rows is not None and rows > most_rows:
+            break
+        called.append(place)
+    return tuple(called)

@@ -2,8 +2,9 @@
 
 from threading import Lock
 
-from engine_worker.engine.port import Completed, Dropped, Emit, Failed, Pictured, Stepped
+from engine_worker.engine.port import Completed, Dropped, Emit, Failed, Pictured, Previewed, Stepped
 from kernel.protocol.specs import JobOrder
+from kernel.protocol.vocabulary import Stage
 
 
 class OpenJob:
@@ -21,6 +22,7 @@ class OpenJob:
         self._is_open = True
         self._steps = steps
         self._steps_done = 0
+        self._stage = Stage.DENOISING
         self._pictures_missing = len(order.pictures)
 
     @property
@@ -33,6 +35,26 @@ class OpenJob:
             self._steps_done += pictures
             if self._is_open:
                 self._emit(Stepped(self.order.job_id, self._steps_done, self._steps))
+
+    def look(self, index: int, data: bytes) -> None:
+        """This is how one of its pictures looks so far: a small JPEG file."""
+        with self._lock:
+            if self._is_open:
+                self._emit(Previewed(self.order.job_id, index, self._steps_done, data))
+
+    def come_to(self, stage: Stage) -> None:
+        """This is done with one of its pictures now: the job's stage, once no picture has steps left."""
+        with self._lock:
+            is_news = self._steps_done >= self._steps and stage is not self._stage
+            if self._is_open and is_news:
+                self._stage = stage
+                self._emit(Stepped(self.order.job_id, self._steps_done, self._steps, stage))
+
+    def warn(self, text: str) -> None:
+        """Tell the job's owner something, once, with its completion."""
+        with self._lock:
+            if text not in self._warnings:
+                self._warnings += (text,)
 
     def picture_done(self, picture: Pictured) -> None:
         """A picture is ready; with the last one the job is completed."""

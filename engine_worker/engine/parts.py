@@ -1,6 +1,6 @@
 """The loaded parts of a checkpoint, and what the sampler needs each of them to be able to do."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -16,16 +16,22 @@ from kernel.protocol.vocabulary import ModelBase
 class Denoiser(Protocol):
     """The UNet."""
 
-    def __call__(
+    def __call__(  # noqa: PLR0913 - the signature is diffusers'
         self,
         sample: Tensor,
         timestep: Tensor,
         *,
         encoder_hidden_states: Tensor,
+        encoder_attention_mask: Tensor | None,
         added_cond_kwargs: Mapping[str, Tensor] | None,
+        down_block_additional_residuals: tuple[Tensor, ...] | None,
+        mid_block_additional_residual: Tensor | None,
         return_dict: Literal[False],
     ) -> tuple[Tensor]:
-        """Predict the noise in `sample` (rows, channels, height, width), each row at its own timestep."""
+        """Predict the noise in `sample` (rows, channels, height, width), each row at its own timestep.
+
+        The mask says which tokens of each row count; the residuals are those of ControlNets.
+        """
 
 
 class ControlNet(Protocol):
@@ -51,8 +57,29 @@ class ControlNet(Protocol):
 class Decoder(Protocol):
     """The VAE's way from latents to pixels."""
 
+    tile_sample_min_size: int
+    """The side of a tile in pixels, and in latents; for `tiled_decode`."""
+    tile_latent_min_size: int
+
     def decode(self, z: Tensor, *, return_dict: Literal[False]) -> tuple[Tensor]:
         """Latents (1, channels, height, width), unscaled, to pixels (1, 3, 8*height, 8*width), -1 to 1."""
+
+    def tiled_decode(self, z: Tensor, *, return_dict: Literal[False]) -> tuple[Tensor]:
+        """The same in tiles that overlap, with less memory."""
+
+
+class Posterior(Protocol):
+    """What a picture may be in latents. Shapes: (1, channels, height, width), unscaled."""
+
+    mean: Tensor
+    std: Tensor
+
+
+class Encoder(Protocol):
+    """The VAE's way from pixels to latents."""
+
+    def encode(self, x: Tensor, *, return_dict: Literal[False]) -> tuple[Posterior]:
+        """Pixels (1, 3, 8*height, 8*width), -1 to 1, to a distribution of latents."""
 
 
 class TextOutput(Protocol):
@@ -71,13 +98,21 @@ class ProjectedTextOutput(TextOutput, Protocol):
 class TextEncoder(Protocol):
     """A CLIP text encoder."""
 
-    def __call__(self, input_ids: Tensor, *, output_hidden_states: bool) -> TextOutput: ...
+    def __call__(
+        self, input_ids: Tensor, *, attention_mask: Tensor | None, output_hidden_states: bool
+    ) -> TextOutput: ...
+
+    def get_submodule(self, target: str) -> nn.Module: ...
+
+    def named_children(self) -> Iterator[tuple[str, nn.Module]]: ...
 
 
-class ProjectingTextEncoder(Protocol):
+class ProjectingTextEncoder(TextEncoder, Protocol):
     """A CLIP text encoder with a projection: SDXL's second."""
 
-    def __call__(self, input_ids: Tensor, *, output_hidden_states: bool) -> ProjectedTextOutput: ...
+    def __call__(
+        self, input_ids: Tensor, *, attention_mask: Tensor | None, output_hidden_states: bool
+    ) -> ProjectedTextOutput: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +136,9 @@ class SdxlText:
 
 @dataclass(frozen=True, slots=True)
 class Vae:
-    """The decoder, and how latents are scaled for it."""
+    """Both ways between pixels and latents, and how latents are scaled for them."""
 
+    encoder: Encoder
     decoder: Decoder
     dtype: torch.dtype
     latent_channels: int
@@ -111,6 +147,8 @@ class Vae:
     latents_mean: tuple[float, ...] | None
     """Per channel; few VAEs have it."""
     latents_std: tuple[float, ...] | None
+    in_tiles: bool = False
+    """Decode in tiles from the start: it is known that there is no memory for a picture in one piece."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,3 +169,8 @@ class Parts:
     scheduler_config: Config
     """As the checkpoint brings it, never touched."""
     memory_bytes: int
+
+    @property
+    def is_inpainting(self) -> bool:
+        """The UNet was made to paint a part of a picture anew."""
+        return self.unet_shape.in_channels > self.vae.latent_channels

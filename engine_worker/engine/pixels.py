@@ -1,30 +1,102 @@
-"""From finished latents to pixels."""
+"""From finished latents to pixels: whole, or in tiles where the memory is too small for that."""
 
-import numpy as np
+import gc
+from dataclasses import dataclass
+from typing import Final
+
 import torch
 from torch import Tensor
 
+from engine_worker.engine.failures import is_out_of_memory
 from engine_worker.engine.parts import Vae
 from engine_worker.engine.picture_file import Pixels
 from kernel.protocol.errors import JobRejected
 
+# Above this a tile saves little: SDXL's own is 1024, as large as its pictures.
+_MAX_TILE_PX: Final = 512
+# diffusers lets neighbours overlap by a quarter of a tile, which must be whole latents.
+_TILE_MULTIPLE: Final = 4
+_BROKEN_ON_THE_WAY: Final = "use another scheduler or scheduler_config"
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A picture's pixels. `tile_px` is the side of the tiles that it was decoded in, None if in one piece."""
+
+    pixels: Pixels
+    tile_px: int | None = None
+
+
+def develop(vae: Vae, latents: Tensor) -> Decoded:
+    """Decode one picture; in tiles if it is known, or turns out, that there is no memory for the whole.
+
+    `latents` are (1, channels, height, width).
+
+    The seams of tiles are blended, but it is not quite the same picture, so its recipe should say so.
+    Raises: JobRejected, if this left the numbers; torch.OutOfMemoryError, if even tiles are too large.
+    """
+    if vae.in_tiles:
+        return _develop_in_tiles(vae, latents)
+    try:
+        return Decoded(decode(vae, latents))
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    # Out here the failed attempt's tensors are no longer held by its traceback.
+    gc.collect()
+    if latents.is_cuda:
+        torch.cuda.empty_cache()
+    return _develop_in_tiles(vae, latents)
+
+
+def _develop_in_tiles(vae: Vae, latents: Tensor) -> Decoded:
+    _check_finite(latents, _BROKEN_ON_THE_WAY)
+    tile_px = _tile_px(vae, latents)
+    return Decoded(_as_pixels(_decode_tiled(vae, _unscaled(vae, latents), tile_px)), tile_px)
+
 
 def decode(vae: Vae, latents: Tensor) -> Pixels:
-    """Decode one picture. `latents` are (1, channels, height, width).
+    """Decode one picture in one piece. `latents` are (1, channels, height, width).
 
-    Raises: JobRejected, if the way to these latents left the numbers.
+    Raises: JobRejected, if the way to these latents left the numbers; torch.OutOfMemoryError.
     """
-    if not bool(torch.isfinite(latents).all()):
-        raise JobRejected("The picture came out as not-a-number: use another scheduler or scheduler_config")
-    (decoded,) = vae.decoder.decode(_unscaled(vae, latents).to(vae.dtype), return_dict=False)
-    image = (decoded[0].float() / 2 + 0.5).clamp(0, 1).permute(1, 2, 0).cpu().numpy()
-    return (image * 255).round().astype(np.uint8)
+    _check_finite(latents, _BROKEN_ON_THE_WAY)
+    (decoded,) = vae.decoder.decode(_unscaled(vae, latents), return_dict=False)
+    return _as_pixels(decoded)
+
+
+def _decode_tiled(vae: Vae, unscaled: Tensor, tile_px: int) -> Tensor:
+    # Read by the decoder's method for tiles alone: decoding in one piece never looks at them.
+    vae.decoder.tile_sample_min_size = tile_px
+    vae.decoder.tile_latent_min_size = tile_px // vae.pixels_per_latent
+    (decoded,) = vae.decoder.tiled_decode(unscaled, return_dict=False)
+    return decoded
+
+
+def _tile_px(vae: Vae, latents: Tensor) -> int:
+    """At most half of the picture's longer side, so that there is something to gain."""
+    step_px = _TILE_MULTIPLE * vae.pixels_per_latent
+    longest_px = max(latents.shape[2:]) * vae.pixels_per_latent
+    return max(step_px, min(_MAX_TILE_PX, longest_px // 2 // step_px * step_px))
+
+
+def _as_pixels(decoded: Tensor) -> Pixels:
+    _check_finite(decoded, "the VAE broke; use another VAE")
+    image = (decoded[0].float() / 2 + 0.5).clamp(0, 1).permute(1, 2, 0)
+    # Rounded on the device: a quarter of the bytes has to be fetched.
+    return (image * 255).round().to(torch.uint8).cpu().numpy()
+
+
+def _check_finite(tensor: Tensor, advice: str) -> None:
+    if not bool(torch.isfinite(tensor).all()):
+        raise JobRejected(f"The picture came out as not-a-number: {advice}")
 
 
 def _unscaled(vae: Vae, latents: Tensor) -> Tensor:
+    """As the decoder takes them, in its precision."""
     if vae.latents_mean is None or vae.latents_std is None:
-        return latents / vae.scaling_factor
+        return (latents / vae.scaling_factor).to(vae.dtype)
     mean, std = (
         latents.new_tensor(numbers).view(1, -1, 1, 1) for numbers in (vae.latents_mean, vae.latents_std)
     )
-    return latents * std / vae.scaling_factor + mean
+    return (latents * std / vae.scaling_factor + mean).to(vae.dtype)

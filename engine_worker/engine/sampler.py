@@ -1,96 +1,42 @@
 """The denoising step: one call of the UNet for all pictures that can share it, each on its own way."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
+from engine_worker.engine.control import Residuals, Shared, Working, residuals
 from engine_worker.engine.parts import Denoiser
-from engine_worker.engine.schedulers import Schedule
-
-
-@dataclass(frozen=True, slots=True)
-class Conditioning:
-    """What the UNet is told of a prompt.
-
-    Rows are two, unconditional then conditional, or one where guidance is skipped.
-    Shapes: embeds (rows, tokens, width); SDXL also pooled (rows, width) and sizes (rows, 6).
-    """
-
-    embeds: Tensor
-    pooled: Tensor | None = None
-    sizes: Tensor | None = None
-
-    @property
-    def rows(self) -> int:
-        return self.embeds.shape[0]
-
-
-@dataclass(frozen=True, slots=True)
-class Trajectory:
-    """One picture on its way from noise to latents.
-
-    The schedule and the generator are its own and move on with it, so that its past cannot be stepped twice
-    and its neighbours cannot change it.
-    Shapes: latents (1, channels, height, width), float32 on the engine's device.
-    """
-
-    conditioning: Conditioning
-    guidance_scale: float
-    schedule: Schedule
-    generator: torch.Generator
-    """On the CPU, whatever the device, so that a seed means the same picture everywhere."""
-    latents: Tensor
-    calls_done: int = 0
-
-    @property
-    def is_done(self) -> bool:
-        return self.calls_done == self.schedule.calls
-
-    @property
-    def timestep(self) -> Tensor:
-        return self.schedule.timesteps[self.calls_done]
-
-
-def start(
-    conditioning: Conditioning,
-    guidance_scale: float,
-    schedule: Schedule,
-    seed: int,
-    shape: tuple[int, int, int],
-) -> Trajectory:
-    """A picture of pure noise. `shape` is that of its latents: channels, height, width."""
-    generator = torch.Generator("cpu").manual_seed(seed)
-    noise = torch.randn((1, *shape), generator=generator, dtype=torch.float32)
-    latents = (noise * schedule.scheduler.init_noise_sigma).to(conditioning.embeds.device)
-    return Trajectory(conditioning, guidance_scale, schedule, generator, latents)
+from engine_worker.engine.trajectory import Trajectory
 
 
 def predict(denoiser: Denoiser, trajectories: Sequence[Trajectory], dtype: torch.dtype) -> list[Tensor]:
     """The noise in each picture's latents, guided by its prompt: one call of the UNet for all of them.
 
-    The trajectories stay where they are, so that a call that failed can be made again.
+    They have the size of their latents and their ControlNets in common, and whether there are further
+    channels; with ControlNets also the length of their prompts, for those know no mask. The trajectories stay
+    where they are, so that a call that failed can be made again.
     Shapes: each (1, channels, height, width), float32.
     """
-    rows = [trajectory.conditioning.rows for trajectory in trajectories]
-    inputs = [_input_rows(trajectory) for trajectory in trajectories]
-    device = inputs[0].device
-    timesteps = torch.stack([one.timestep for one in trajectories]).repeat_interleave(torch.tensor(rows))
-    (predicted,) = denoiser(
-        torch.cat(inputs).to(dtype),
-        timesteps.to(device, non_blocking=True),
-        encoder_hidden_states=torch.cat([one.conditioning.embeds for one in trajectories]),
-        added_cond_kwargs=_added(trajectories),
-        return_dict=False,
+    rows = [one.conditioning.rows for one in trajectories]
+    embeds, mask = _embeds(trajectories)
+    shared = Shared(
+        sample=torch.cat([model_input(one).expand(_rows(one), -1, -1, -1) for one in trajectories]).to(dtype),
+        timesteps=_timesteps(trajectories).to(embeds.device, non_blocking=True),
+        embeds=embeds,
+        added=_added(trajectories),
     )
+    added = residuals(shared, _working(trajectories))
+    predicted = _denoised(denoiser, shared, _widened(shared.sample, trajectories), mask, added)
     parts = torch.split(predicted.float(), rows)
     return [_guided(part, one.guidance_scale) for part, one in zip(parts, trajectories, strict=True)]
 
 
 def advance(trajectory: Trajectory, prediction: Tensor) -> Trajectory:
     """One step along the way: the scheduler takes the predicted noise out of the latents."""
-    schedule = trajectory.schedule
+    schedule, calls_done = trajectory.schedule, trajectory.calls_done + 1
     extras: dict[str, torch.Generator | float] = {}
     if schedule.takes_generator:
         extras["generator"] = trajectory.generator
@@ -99,12 +45,39 @@ def advance(trajectory: Trajectory, prediction: Tensor) -> Trajectory:
     latents = schedule.scheduler.step(
         prediction, trajectory.timestep, trajectory.latents, return_dict=False, **extras
     )[0]
-    return replace(trajectory, latents=latents, calls_done=trajectory.calls_done + 1)
+    if trajectory.repaint is not None:
+        latents = trajectory.repaint.put_back(latents, schedule, calls_done)
+    return replace(trajectory, latents=latents, calls_done=calls_done)
 
 
-def _input_rows(trajectory: Trajectory) -> Tensor:
-    scaled = trajectory.schedule.scheduler.scale_model_input(trajectory.latents, trajectory.timestep)
-    return scaled.expand(trajectory.conditioning.rows, -1, -1, -1)
+def model_input(trajectory: Trajectory) -> Tensor:
+    """The latents as the UNet wants to see them: with the variance of its training, at every timestep."""
+    return trajectory.schedule.scheduler.scale_model_input(trajectory.latents, trajectory.timestep)
+
+
+def _rows(trajectory: Trajectory) -> int:
+    return trajectory.conditioning.rows
+
+
+def _timesteps(trajectories: Sequence[Trajectory]) -> Tensor:
+    """One for each row, put together on the CPU: no lookup ever waits for a GPU."""
+    rows = torch.tensor([_rows(one) for one in trajectories])
+    return torch.stack([one.timestep for one in trajectories]).repeat_interleave(rows)
+
+
+def _embeds(trajectories: Sequence[Trajectory]) -> tuple[Tensor, Tensor | None]:
+    """All prompts, and where they differ in length, which tokens count (rows, tokens).
+
+    What is masked weighs nothing in the UNet's attention, to the last bit: see docs/adr/0023.
+    """
+    embeds = [one.conditioning.embeds for one in trajectories]
+    lengths = [one.shape[1] for one in embeds for _ in range(one.shape[0])]
+    longest = max(lengths)
+    if min(lengths) == longest:
+        return torch.cat(embeds), None
+    padded = torch.cat([pad(one, (0, 0, 0, longest - one.shape[1])) for one in embeds])
+    mask = torch.arange(longest) < torch.tensor(lengths).unsqueeze(1)
+    return padded, mask.to(padded.device, non_blocking=True)
 
 
 def _added(trajectories: Sequence[Trajectory]) -> dict[str, Tensor] | None:
@@ -114,6 +87,42 @@ def _added(trajectories: Sequence[Trajectory]) -> dict[str, Tensor] | None:
     if not pooled:
         return None
     return {"text_embeds": torch.cat(pooled), "time_ids": torch.cat(sizes)}
+
+
+def _working(trajectories: Sequence[Trajectory]) -> list[Working]:
+    """The ControlNets of the call, which all pictures have in common."""
+    working = []
+    for number, control in enumerate(trajectories[0].controls):
+        rows = [(one, one.controls[number]) for one in trajectories for _ in range(_rows(one))]
+        scales = tuple(own.scale_at(one.calls_done, one.schedule.calls) for one, own in rows)
+        working.append(Working(control.net, scales, tuple(own.image for _, own in rows)))
+    return working
+
+
+def _widened(sample: Tensor, trajectories: Sequence[Trajectory]) -> Tensor:
+    """The rows with the further channels of an inpainting UNet, if it is one."""
+    further = [
+        one.further_channels.expand(_rows(one), -1, -1, -1)
+        for one in trajectories
+        if one.further_channels is not None
+    ]
+    return torch.cat([sample, torch.cat(further).to(sample.dtype)], dim=1) if further else sample
+
+
+def _denoised(
+    denoiser: Denoiser, shared: Shared, sample: Tensor, mask: Tensor | None, added: Residuals | None
+) -> Tensor:
+    (predicted,) = denoiser(
+        sample,
+        shared.timesteps,
+        encoder_hidden_states=shared.embeds,
+        encoder_attention_mask=mask,
+        added_cond_kwargs=shared.added,
+        down_block_additional_residuals=None if added is None else added.down,
+        mid_block_additional_residual=None if added is None else added.middle,
+        return_dict=False,
+    )
+    return predicted
 
 
 def _guided(predicted: Tensor, guidance_scale: float) -> Tensor:

@@ -1,9 +1,8 @@
-"""The one table of schedulers: users' names, what they are in diffusers, and what other tools call them."""
+"""Schedules: a diffusers scheduler set up for one picture, and the timesteps that it goes through."""
 
 import inspect
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import diffusers
 import torch
@@ -11,20 +10,37 @@ from torch import Tensor
 
 from engine_worker.engine.blueprint import Config
 from kernel.protocol.errors import JobRejected
-from kernel.protocol.specs import SchedulerConfig
+from kernel.protocol.schedulers import KINDS
+from kernel.protocol.specs import JobSpec, SchedulerConfig
 from kernel.protocol.vocabulary import Scheduler
+
+
+class SchedulerTraits(Protocol):
+    """What a scheduler is asked about itself."""
+
+    @property
+    def prediction_type(self) -> str: ...
 
 
 class NoiseScheduler(Protocol):
     """A diffusers scheduler. It remembers the way it came: one object serves one picture."""
 
+    order: int
+    """Calls of the UNet in a step."""
     timesteps: Tensor
     """One number per call of the UNet, which some schedulers make twice in a step."""
     init_noise_sigma: float | Tensor
+    alphas_cumprod: Tensor
+    """The share of signal at each timestep that the checkpoint was trained on."""
+
+    @property
+    def config(self) -> "SchedulerTraits": ...
 
     def set_timesteps(self, num_inference_steps: int, device: str) -> None: ...
 
     def scale_model_input(self, sample: Tensor, timestep: Tensor) -> Tensor: ...
+
+    def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor: ...
 
     def step(
         self,
@@ -37,45 +53,12 @@ class NoiseScheduler(Protocol):
     ) -> tuple[Tensor, ...]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """What a name stands for."""
+@runtime_checkable
+class LateStarter(Protocol):
+    """A scheduler that keeps count, and wants to be told where a shortened way begins; others go by the
+    timestep alone."""
 
-    class_name: str
-    """In diffusers."""
-    label: str
-    """The name of the sampler in the recipes that Stable Diffusion tools write and read."""
-    options: SchedulerConfig = field(default_factory=dict)
-
-
-# No option of any scheduler comes near; beyond, some would fill the memory with tables.
-_LARGEST_OPTION = 10_000
-
-# All that constructors of schedulers were seen to raise; ImportError asks for scipy.
-_CANNOT = (TypeError, ValueError, ArithmeticError, LookupError, RuntimeError, ImportError)
-
-_KARRAS: SchedulerConfig = {"use_karras_sigmas": True}
-_SDE: SchedulerConfig = {"algorithm_type": "sde-dpmsolver++"}
-
-KINDS: Mapping[Scheduler, Kind] = {
-    Scheduler.EULER: Kind("EulerDiscreteScheduler", "Euler"),
-    Scheduler.EULER_A: Kind("EulerAncestralDiscreteScheduler", "Euler a"),
-    Scheduler.HEUN: Kind("HeunDiscreteScheduler", "Heun"),
-    Scheduler.DPM2: Kind("KDPM2DiscreteScheduler", "DPM2"),
-    Scheduler.DPM2_A: Kind("KDPM2AncestralDiscreteScheduler", "DPM2 a"),
-    Scheduler.DPMPP_2M: Kind("DPMSolverMultistepScheduler", "DPM++ 2M"),
-    Scheduler.DPMPP_2M_KARRAS: Kind("DPMSolverMultistepScheduler", "DPM++ 2M Karras", _KARRAS),
-    Scheduler.DPMPP_2M_SDE: Kind("DPMSolverMultistepScheduler", "DPM++ 2M SDE", _SDE),
-    Scheduler.DPMPP_2M_SDE_KARRAS: Kind(
-        "DPMSolverMultistepScheduler", "DPM++ 2M SDE Karras", {**_SDE, **_KARRAS}
-    ),
-    Scheduler.DEIS: Kind("DEISMultistepScheduler", "DEIS"),
-    Scheduler.UNIPC: Kind("UniPCMultistepScheduler", "UniPC"),
-    Scheduler.PNDM: Kind("PNDMScheduler", "PLMS"),
-    Scheduler.DDIM: Kind("DDIMScheduler", "DDIM"),
-    Scheduler.DDPM: Kind("DDPMScheduler", "DDPM"),
-    Scheduler.LCM: Kind("LCMScheduler", "LCM"),
-}
+    def set_begin_index(self, begin_index: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,28 +77,50 @@ class Schedule:
         return len(self.timesteps)
 
 
-def make_schedule(
-    name: Scheduler, steps: int, checkpoint_config: Config, options: SchedulerConfig
-) -> Schedule:
-    """A fresh schedule: `options` laid over what the name stands for, laid over the checkpoint's own.
+# No option of any scheduler comes near; beyond, some would fill the memory with tables.
+_LARGEST_OPTION = 10_000
 
+# All that constructors of schedulers were seen to raise; ImportError asks for scipy.
+_CANNOT = (TypeError, ValueError, ArithmeticError, LookupError, RuntimeError, ImportError)
+
+
+def make_schedule(spec: JobSpec, checkpoint_config: Config, seed: int, strength: float | None) -> Schedule:
+    """A fresh schedule: the job's options laid over what its scheduler's name stands for, laid over the
+    checkpoint's own. `seed` is the picture's, for the schedulers that draw noise by themselves.
+
+    `strength` is the share of the steps that is made, of a picture that does not begin with pure noise.
     Raises: JobRejected, if the scheduler has no such option, or cannot work that way.
     """
-    kind = KINDS[name]
+    kind = KINDS[spec.scheduler]
     scheduler_class = getattr(diffusers, kind.class_name)
     known = set(inspect.signature(scheduler_class.__init__).parameters) - {"self"}
-    _check_options(name, options, known)
+    _check_options(spec.scheduler, spec.scheduler_config, known)
     # A config that does not say so means the default of its own class, and clipping ruins latents.
-    config = {"clip_sample": False, **checkpoint_config, **kind.options, **options}
+    defaults = {"clip_sample": False, "noise_sampler_seed": seed}
+    config = {**defaults, **checkpoint_config, **kind.options, **spec.scheduler_config}
     config = {name: value for name, value in config.items() if name in known}
-    _check_steps(steps, config)
+    _check_steps(spec.steps, config)
     try:
         scheduler: NoiseScheduler = scheduler_class.from_config(config)
-        scheduler.set_timesteps(steps, device="cpu")
+        scheduler.set_timesteps(spec.steps, device="cpu")
     except _CANNOT as error:
-        raise JobRejected(f"{name} cannot make {steps} steps with this scheduler_config: {error}") from error
+        raise JobRejected(
+            f"{spec.scheduler} cannot make {spec.steps} steps with this scheduler_config: {error}"
+        ) from error
+    timesteps = scheduler.timesteps if strength is None else _shortened(scheduler, spec.steps, strength)
     taken = inspect.signature(scheduler.step).parameters
-    return Schedule(scheduler, scheduler.timesteps, "generator" in taken, "eta" in taken)
+    return Schedule(scheduler, timesteps, "generator" in taken, "eta" in taken)
+
+
+def _shortened(scheduler: NoiseScheduler, steps: int, strength: float) -> Tensor:
+    """The last timesteps, as many as the strength asks for; rounded down, as in diffusers."""
+    begin = (steps - min(int(steps * strength), steps)) * scheduler.order
+    timesteps = scheduler.timesteps[begin:]
+    if not len(timesteps):
+        raise JobRejected(f"A strength of {strength:g} leaves no step of {steps}: raise one of them")
+    if isinstance(scheduler, LateStarter):
+        scheduler.set_begin_index(begin)
+    return timesteps
 
 
 def _check_options(name: Scheduler, options: SchedulerConfig, known: set[str]) -> None:

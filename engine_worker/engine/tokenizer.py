@@ -21,6 +21,8 @@ _START, _END = "<|startoftext|>", "<|endoftext|>"
 class Tokenizer(Protocol):
     """The part of CLIPTokenizer that prompts need."""
 
+    bos_token_id: int
+    eos_token_id: int
     pad_token_id: int
 
     def encode(self, text: str, *, verbose: bool) -> list[int]:
@@ -28,6 +30,9 @@ class Tokenizer(Protocol):
 
     def decode(self, token_ids: list[int]) -> str:
         """The text of some tokens."""
+
+    def convert_ids_to_tokens(self, ids: int) -> str:
+        """How the vocabulary spells a token; `</w>` marks the end of a word."""
 
 
 def make_tokenizer(plan: TokenizerPlan) -> Tokenizer:

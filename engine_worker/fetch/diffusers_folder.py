@@ -9,6 +9,7 @@ from engine_worker.fetch.checkpoint import check_unet_inputs
 from engine_worker.fetch.diffusers_index import read_index
 from engine_worker.fetch.families import base_of_text_width
 from engine_worker.fetch.finding import Finding, believable_size_px
+from engine_worker.fetch.memory import profile_of_folder
 from engine_worker.fetch.model_folder import ModelFolder
 from engine_worker.header import Header, read_header
 from kernel.protocol.errors import ModelUnreadable
@@ -55,18 +56,18 @@ def describe_folder(folder: ModelFolder, variant: Variant | None) -> Finding:
     unet = folder.read_json(_UNetConfig, "unet", "config.json")
     _check_unet(unet)
     parts = [part for part in _CHECKPOINT_PARTS if base is ModelBase.SDXL or part != "text_encoder_2"]
+    weights = {
+        part: [entry for header in part_headers(folder, part, variant) for entry in header.tensors.values()]
+        for part in parts
+    }
     scheduler = folder.read_json(_SchedulerConfig, "scheduler", "scheduler_config.json")
     return Finding(
         model_type=ModelType.CHECKPOINT,
         model_base=base,
-        weights=tuple(
-            entry
-            for part in parts
-            for header in part_headers(folder, part, variant)
-            for entry in header.tensors.values()
-        ),
+        weights=tuple(entry for entries in weights.values() for entry in entries),
         prediction_type=scheduler.prediction_type,
         native_size_px=_native_size_px(unet),
+        memory=profile_of_folder(folder, weights),
     )
 
 

@@ -1,6 +1,7 @@
 """What a single .safetensors file is."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,7 @@ from engine_worker.fetch.adapters import (
 from engine_worker.fetch.checkpoint import describe_checkpoint, is_checkpoint
 from engine_worker.fetch.families import stranger
 from engine_worker.fetch.finding import Finding, has_prefix, has_suffix
+from engine_worker.fetch.memory import profile_of_file
 from engine_worker.header import Header, read_header
 from kernel.protocol.errors import ModelUnreadable
 
@@ -56,7 +58,8 @@ def describe_file(path: Path) -> Finding:
     header = read_header(path)
     for is_it, describe in _KINDS:
         if is_it(header):
-            return describe(header)
+            finding = describe(header)
+            return replace(finding, memory=profile_of_file(header, finding))
     for prefixes, what in _STRANGERS.items():
         if has_prefix(header, *prefixes):
             raise stranger(what)

@@ -1,7 +1,8 @@
 """What a worker's session wants done, in the order in which it says so."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from engine_worker.engine.port import Inputs
 from engine_worker.exits import ExitCode
 from kernel.protocol.ids import JobId
 from kernel.protocol.ingredients import ModelSource
@@ -26,9 +27,10 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Admit:
-    """Take the job into the engine."""
+    """Take the job into the engine, with the pictures that came along."""
 
     order: JobOrder
+    inputs: Inputs = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from engine_worker.engine.port import Completed, Dropped, Failed, Mapped, Pictured, Previewed, Stepped
-from kernel.protocol.ids import Epoch
+from kernel.protocol.ids import Epoch, JobId
 from kernel.protocol.worker import (
     EngineFailed,
     EngineReady,
@@ -30,6 +30,7 @@ class OrderArrived:
 
     epoch: Epoch
     order: WorkerOrder
+    blobs: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,22 @@ class PictureMade:
 
     picture: Pictured
     sha256: str
+
+    @property
+    def job_id(self) -> JobId:
+        return self.picture.job_id
+
+
+@dataclass(frozen=True, slots=True)
+class MapMade:
+    """A control map left the engine, and its file was hashed."""
+
+    made: Mapped
+    sha256: str
+
+    @property
+    def job_id(self) -> JobId:
+        return self.made.job_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +73,7 @@ class DeadlinePassed:
 
 
 EngineEvent = (
-    EngineReady | EngineFailed | Stepped | Previewed | Mapped | PictureMade | Completed | Failed | Dropped
+    EngineReady | EngineFailed | Stepped | Previewed | MapMade | PictureMade | Completed | Failed | Dropped
 )
 """What an engine's loop has to say. What needs no thought is said in the report's own words."""
 FetchEvent = ModelProgress | ModelInspected | ModelFailed

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
-from engine_worker.engine.port import Completed, Dropped, Failed
+from engine_worker.engine.port import Completed, Dropped, Failed, Inputs
 from engine_worker.session.actions import Action, Admit, Cancel, Send
+from kernel.protocol.errors import BadMessage
 from kernel.protocol.ids import JobId, Lease
+from kernel.protocol.vocabulary import ControlType
 from kernel.protocol.worker import Accepted, CancelJob, JobDone, JobDropped, JobFailed, RunJob
 
 REMEMBERED_ENDS: Final = 64
@@ -29,13 +31,32 @@ class HeldState(Enum):
     CANCELLING = auto()
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A job as it arrived: the order, and the pictures that came along."""
+
+    run: RunJob
+    blobs: tuple[bytes, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Did every picture come that the job names?"""
+        return len(self.blobs) == len(self.run.order.spec.inputs)
+
+    @property
+    def inputs(self) -> Inputs:
+        return dict(zip(self.run.order.spec.inputs, self.blobs, strict=True))
+
+
 @dataclass(slots=True)
 class _Held:
     """One job in the engine. `lease` is the newest under which anything was asked about it."""
 
     lease: Lease
     state: HeldState = HeldState.RUNNING
-    successor: RunJob | None = None
+    successor: Given | None = None
+    maps: tuple[ControlType, ...] = ()
+    """The control maps that were sent under this lease."""
 
 
 class HeldJobs:
@@ -53,17 +74,22 @@ class HeldJobs:
         held = self._held.get(job_id)
         return held.lease if held is not None and held.state is HeldState.RUNNING else None
 
-    def run(self, order: RunJob) -> list[Action]:
+    def sends_map(self, job_id: JobId, control_type: ControlType) -> None:
+        """A control map of this running job is being sent: its end will say so."""
+        held = self._held[job_id]
+        held.maps = (*held.maps, control_type)
+
+    def run(self, given: Given) -> list[Action]:
         """Start the job, unless this very order was obeyed before."""
-        job_id = order.order.job_id
+        order, job_id = given.run, given.run.order.job_id
         held = self._held.get(job_id)
         if held is None:
-            return self._run_unheld(order)
+            return self._run_unheld(given)
         if order.lease < held.lease:
             return []
         if order.lease == held.lease:
             return [_accepted(order)] if held.state is HeldState.RUNNING else []
-        held.lease, held.successor = order.lease, order
+        held.lease, held.successor = order.lease, given
         return self._start_cancelling(job_id, held)
 
     def cancel(self, order: CancelJob) -> list[Action]:
@@ -87,13 +113,14 @@ class HeldJobs:
         self._remember(report)
         return [Send(report)]
 
-    def _run_unheld(self, order: RunJob) -> list[Action]:
+    def _run_unheld(self, given: Given) -> list[Action]:
+        order = given.run
         end = self._ends.get(order.order.job_id)
         if end is not None and order.lease < end.lease:
             return []
         if end is not None and order.lease == end.lease:
             return [_accepted(order), Send(end)]
-        return self._start(order)
+        return self._start(given)
 
     def _cancel_unheld(self, order: CancelJob) -> list[Action]:
         """Say so once: a Manager that answers a stale report with a cancel would be answered for ever."""
@@ -105,9 +132,18 @@ class HeldJobs:
         self._remember(report)
         return [Send(report)]
 
-    def _start(self, order: RunJob) -> list[Action]:
+    def _start(self, given: Given) -> list[Action]:
+        order = given.run
+        if not given.is_whole:
+            return self._refuse(order, len(given.blobs))
         self._held[order.order.job_id] = _Held(order.lease)
-        return [_accepted(order), Admit(order.order)]
+        return [_accepted(order), Admit(order.order, given.inputs)]
+
+    def _refuse(self, order: RunJob, came: int) -> list[Action]:
+        text = f"{len(order.order.spec.inputs)} pictures should have come with the job, {came} came"
+        failed = JobFailed(job_id=order.order.job_id, lease=order.lease, code=BadMessage.code, text=text)
+        self._remember(failed)
+        return [_accepted(order), Send(failed)]
 
     def _start_cancelling(self, job_id: JobId, held: _Held) -> list[Action]:
         if held.state is HeldState.CANCELLING:
@@ -133,4 +169,4 @@ def _report_of_end(outcome: Completed | Failed | Dropped, held: _Held) -> JobDon
         return JobDropped(job_id=job_id, lease=lease)
     if isinstance(outcome, Failed):
         return JobFailed(job_id=job_id, lease=lease, code=outcome.code, text=outcome.text)
-    return JobDone(job_id=job_id, lease=lease, warnings=outcome.warnings)
+    return JobDone(job_id=job_id, lease=lease, warnings=outcome.warnings, maps=held.maps)

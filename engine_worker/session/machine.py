@@ -5,7 +5,8 @@ It owns no socket, no clock and no thread. `states.py` holds the rules of its li
 
 from typing import Final, assert_never
 
-from engine_worker.engine.port import Completed, Dropped, Failed, Mapped, Previewed, Stepped
+from engine_worker.engine.port import Completed, Dropped, Failed, Previewed, Stepped
+from engine_worker.session import wording
 from engine_worker.session.actions import Action, Exit, Inspect, Load, Send
 from engine_worker.session.events import (
     DeadlinePassed,
@@ -14,18 +15,19 @@ from engine_worker.session.events import (
     FetchEvent,
     KeyRefused,
     LoopBroke,
+    MapMade,
     Opened,
     OrderArrived,
     PictureMade,
     StopAsked,
 )
-from engine_worker.session.jobs import HeldJobs
+from engine_worker.session.jobs import Given, HeldJobs
 from engine_worker.session.pace import Pace
 from engine_worker.session.pictures import UnstoredPictures
 from engine_worker.session.pulse import Patience, Pulse
 from engine_worker.session.states import LEAVING_PHASES, MOVES, PARTINGS, WELCOME_PHASES, Cause, Phase
 from kernel.protocol.ids import NO_EPOCH, Epoch, JobId, Lease, ModelId
-from kernel.protocol.vocabulary import WorkerRole
+from kernel.protocol.vocabulary import Stage, WorkerRole
 from kernel.protocol.worker import (
     CancelJob,
     Drain,
@@ -33,24 +35,23 @@ from kernel.protocol.worker import (
     EngineReady,
     Goodbye,
     Hello,
-    ImageReady,
     ImageStored,
     InspectModel,
     Leave,
     LoadEngine,
+    MapStored,
     ModelFailed,
     ModelInspected,
     ModelProgress,
     Ping,
     Pong,
-    Progress,
     Refuse,
     RunJob,
     Welcome,
 )
 
 LifeOrder = Welcome | Refuse | Drain | Leave | Pong
-WorkOrder = LoadEngine | InspectModel | RunJob | CancelJob | ImageStored
+WorkOrder = LoadEngine | InspectModel | RunJob | CancelJob | ImageStored | MapStored
 
 _DEFAULT_PATIENCE: Final = Patience()
 
@@ -67,6 +68,7 @@ class Session:
         self._jobs = HeldJobs()
         self._pictures = UnstoredPictures(patience.resend_s)
         self._pace = Pace(patience.progress_every_s)
+        self._previews = Pace(patience.preview_every_s)
         self._engine: LoadEngine | EngineReady | EngineFailed | None = None
         self._models: set[ModelId] = set()
 
@@ -96,7 +98,8 @@ class Session:
         if self._phase in (Phase.NEW, Phase.LEFT):
             return None
         own = (self._pulse.ask_at(), self._pulse.gone_at())
-        optional = (self._pace.next_deadline(), self._pictures.next_deadline())
+        sources = (self._pace, self._previews, self._pictures)
+        optional = [source.next_deadline() for source in sources]
         return min([*own, *(time for time in optional if time is not None)])
 
     def _is_empty(self) -> bool:
@@ -145,7 +148,7 @@ class Session:
         self._pulse.heard(now)
         if isinstance(order, LifeOrder):
             return self._on_life_order(order)
-        return self._on_work_order(order)
+        return self._on_work_order(order, event.blobs)
 
     def _on_answer(self, answer: Welcome | Refuse | Leave, now: float) -> list[Action]:
         if isinstance(answer, Leave):
@@ -170,10 +173,13 @@ class Session:
             case _:
                 assert_never(order)
 
-    def _on_work_order(self, order: WorkOrder) -> list[Action]:
+    def _on_work_order(self, order: WorkOrder, blobs: tuple[bytes, ...]) -> list[Action]:
         match order:
             case ImageStored():
                 self._pictures.stored(order.lease, order.index)
+                return []
+            case MapStored():
+                self._pictures.stored(order.lease, order.control_type)
                 return []
             case CancelJob():
                 return self._cancel(order)
@@ -182,7 +188,7 @@ class Session:
             case InspectModel():
                 return self._inspect(order)
             case RunJob():
-                return self._run(order)
+                return self._run(Given(order, blobs))
             case _:
                 assert_never(order)
 
@@ -206,12 +212,12 @@ class Session:
         self._models.add(model_id)
         return [Inspect(order.source)]
 
-    def _run(self, order: RunJob) -> list[Action]:
+    def _run(self, given: Given) -> list[Action]:
         if not isinstance(self._engine, EngineReady) or not self._takes_work(WorkerRole.ENGINE):
             return []
-        job_id = order.order.job_id
-        self._pictures.forget(job_id, before=order.lease)
-        actions = self._jobs.run(order)
+        job_id = given.run.order.job_id
+        self._pictures.forget(job_id, before=given.run.lease)
+        actions = self._jobs.run(given)
         self._forget_dead_progress(job_id)
         return actions
 
@@ -223,7 +229,11 @@ class Session:
 
     def _forget_dead_progress(self, job_id: JobId) -> None:
         if self._jobs.running_lease(job_id) is None:
-            self._pace.forget(job_id)
+            self._forget_progress(job_id)
+
+    def _forget_progress(self, job_id: JobId) -> None:
+        self._pace.forget(job_id)
+        self._previews.forget(job_id)
 
     # What the engine and the inspection say.
 
@@ -232,14 +242,10 @@ class Session:
             case EngineReady() | EngineFailed():
                 self._engine = event
                 return [Send(event)]
-            case Stepped():
-                return self._on_step(event, now)
-            case Previewed() | Mapped():
-                return []
-            case PictureMade():
-                return self._on_picture(event, now)
+            case Stepped() | Previewed() | MapMade() | PictureMade():
+                return self._on_outcome(event, now)
             case Completed() | Failed() | Dropped():
-                self._pace.forget(event.job_id)
+                self._forget_progress(event.job_id)
                 return self._jobs.end(event)
             case ModelProgress():
                 is_last = event.bytes == event.total_bytes
@@ -251,39 +257,32 @@ class Session:
             case _:
                 assert_never(event)
 
-    def _on_step(self, event: Stepped, now: float) -> list[Action]:
-        lease = self._jobs.running_lease(event.job_id)
+    def _on_outcome(self, event: Stepped | Previewed | MapMade | PictureMade, now: float) -> list[Action]:
+        """Tell what came of a job, if it is still of interest; what must not be lost is kept besides."""
+        job_id = event.job_id
+        lease = self._jobs.running_lease(job_id)
         if lease is None:
             return []
-        report = Progress(job_id=event.job_id, lease=lease, step=event.step, steps=event.steps)
-        is_last = event.step >= event.steps
-        return [*self._pace.offer(event.job_id, Send(report), is_last=is_last, now=now)]
-
-    def _on_picture(self, event: PictureMade, now: float) -> list[Action]:
-        picture = event.picture
-        lease = self._jobs.running_lease(picture.job_id)
-        if lease is None:
-            return []
-        ready = ImageReady(
-            job_id=picture.job_id,
-            lease=lease,
-            index=picture.index,
-            image_id=picture.image_id,
-            seed=picture.seed,
-            mime=picture.mime,
-            width_px=picture.width_px,
-            height_px=picture.height_px,
-            size_bytes=len(picture.data),
-            sha256=event.sha256,
-        )
-        return [self._pictures.keep(ready, picture.data, now)]
+        match event:
+            case Stepped():
+                is_last = event.step >= event.steps and event.stage is Stage.DENOISING
+                return [*self._pace.offer(job_id, wording.progress(event, lease), is_last=is_last, now=now)]
+            case Previewed():
+                return [*self._previews.offer(job_id, wording.preview(event, lease), is_last=False, now=now)]
+            case MapMade(made):
+                self._jobs.sends_map(job_id, made.control_type)
+                return [self._pictures.keep(wording.control_map(event, lease), made.data, now)]
+            case PictureMade(picture):
+                return [self._pictures.keep(wording.image_ready(event, lease), picture.data, now)]
+            case _:
+                assert_never(event)
 
     # What the time says.
 
     def _on_deadline(self, now: float) -> list[Action]:
         if now >= self._pulse.gone_at():
             return self._move(Cause.UNANSWERED if self._phase is Phase.JOINING else Cause.SILENCE)
-        overdue = [*self._pace.due(now), *self._pictures.due(now)]
+        overdue = [*self._pace.due(now), *self._previews.due(now), *self._pictures.due(now)]
         if now < self._pulse.ask_at():
             return [*overdue]
         self._pulse.asked(now)

@@ -1,10 +1,14 @@
-"""Pictures that were sent and are not known to be durable yet: kept, and sent again when nobody answers."""
+"""Images and maps that were sent and are not known to be durable: kept, and sent again if nobody answers."""
 
 from dataclasses import dataclass
 
 from engine_worker.session.actions import Send
 from kernel.protocol.ids import JobId, Lease
-from kernel.protocol.worker import ImageReady
+from kernel.protocol.vocabulary import ControlType
+from kernel.protocol.worker import ControlMap, ImageReady
+
+Place = int | ControlType
+"""Which of a job's images, or which of its control maps."""
 
 
 @dataclass(slots=True)
@@ -20,20 +24,21 @@ class UnstoredPictures:
 
     def __init__(self, resend_s: float) -> None:
         self._resend_s = resend_s
-        self._kept: dict[tuple[Lease, int], _Kept] = {}
+        self._kept: dict[tuple[Lease, Place], _Kept] = {}
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def keep(self, ready: ImageReady, file: bytes, now: float) -> Send:
+    def keep(self, ready: ImageReady | ControlMap, file: bytes, now: float) -> Send:
         """Keep the picture until it is stored; send it for the first time."""
         send = Send(ready, file)
-        self._kept[ready.lease, ready.index] = _Kept(ready.job_id, send, now + self._resend_s, self._resend_s)
+        place = ready.index if isinstance(ready, ImageReady) else ready.control_type
+        self._kept[ready.lease, place] = _Kept(ready.job_id, send, now + self._resend_s, self._resend_s)
         return send
 
-    def stored(self, lease: Lease, index: int) -> None:
+    def stored(self, lease: Lease, place: Place) -> None:
         """The Manager has it: it may be forgotten."""
-        self._kept.pop((lease, index), None)
+        self._kept.pop((lease, place), None)
 
     def forget(self, job_id: JobId, *, before: Lease) -> None:
         """Nobody wants the pictures of this job any more that were made under a lease before that one."""

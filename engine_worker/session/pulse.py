@@ -14,6 +14,8 @@ class Patience:
     """A Manager that starts up answers well within this; no worker waits for ever."""
     progress_every_s: float = 0.25
     """At most four reports of progress a second (ASB/1)."""
+    preview_every_s: float = 0.5
+    """At most two previews of a job a second (ASB/1)."""
     resend_s: float = 15.0
     """A picture that nobody acknowledged is sent again after this; each next time after twice as long."""
 

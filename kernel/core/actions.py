@@ -5,11 +5,14 @@ the order in which the core asked for it.
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from kernel.core.events import Peer
-from kernel.core.rows import ChangeRow, EngineRow, ImageRow, JobRow, ModelRow
+from kernel.core.memory import Reservation
+from kernel.core.rows import BlobRow, ChangeRow, EngineRow, ImageRow, JobRow, ModelRow
 from kernel.protocol import client, worker
-from kernel.protocol.ids import EngineId, ImageId, JobId, Lease, ModelId, WorkerId
+from kernel.protocol.ids import BlobId, EngineId, ImageId, JobId, Lease, ModelId, WorkerId
+from kernel.protocol.ingredients import ModelSource
 from kernel.protocol.specs import JobSpec
 from kernel.protocol.vocabulary import GoneReason, WorkerRole
 
@@ -27,13 +30,20 @@ class DropModel:
 
 
 @dataclass(frozen=True, slots=True)
+class NoteModel:
+    """A model's row changes, but not its state. The files that it names are taken out of the trash."""
+
+    row: ModelRow
+
+
+@dataclass(frozen=True, slots=True)
 class SaveEngine:
     row: EngineRow
 
 
 @dataclass(frozen=True, slots=True)
 class DropEngine:
-    """Delete an engine with its jobs and images; the files go to the trash."""
+    """Delete an engine with its jobs, their images and blobs; the files go to the trash."""
 
     engine_id: EngineId
     at_ms: int
@@ -54,7 +64,7 @@ class SaveJob:
 
 @dataclass(frozen=True, slots=True)
 class DropJob:
-    """Delete a job with its images; the files go to the trash."""
+    """Delete a job with its images and blobs; the files go to the trash."""
 
     job_id: JobId
     at_ms: int
@@ -80,10 +90,39 @@ class EndImage:
 
 
 @dataclass(frozen=True, slots=True)
-class TrashPicture:
-    """A file was written for nothing: to the trash with it."""
+class AddBlob:
+    row: BlobRow
 
-    image_id: ImageId
+
+@dataclass(frozen=True, slots=True)
+class ExpireBlobs:
+    """A job has ended: its blobs stay until then."""
+
+    job_id: JobId
+    expires_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropBlob:
+    """Delete a blob whose time is over; its file goes to the trash."""
+
+    blob_id: BlobId
+    at_ms: int
+
+
+class Folder(StrEnum):
+    """The folders of files, by the names that the trash knows them by."""
+
+    IMAGES = "images"
+    BLOBS = "blobs"
+    MODELS = "models"
+
+
+@dataclass(frozen=True, slots=True)
+class TrashFile:
+    """A file was written for nothing, or is needed no more: to the trash with it."""
+
+    folder: Folder
     file_name: str
     at_ms: int
 
@@ -114,6 +153,7 @@ class ForgetOld:
 Save = (
     SaveModel
     | DropModel
+    | NoteModel
     | SaveEngine
     | DropEngine
     | AddJob
@@ -122,7 +162,10 @@ Save = (
     | AddImage
     | CountDownload
     | EndImage
-    | TrashPicture
+    | AddBlob
+    | ExpireBlobs
+    | DropBlob
+    | TrashFile
     | SaveReply
     | RecordChange
     | ForgetOld
@@ -150,6 +193,14 @@ class Push:
 
 
 @dataclass(frozen=True, slots=True)
+class PushPreview:
+    """Show watchers how a picture looks so far: with the blob of the event at hand."""
+
+    peers: tuple[Peer, ...]
+    message: client.JobPreview
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """Send an order to a worker."""
 
@@ -159,7 +210,8 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class GiveJob:
-    """Send RunJob to a worker; the shell reads the spec, which the core does not keep in memory."""
+    """Send RunJob to a worker; the shell reads the spec and the files that came with the job, which the core
+    does not keep in memory. If a file cannot be read, it says InputsUnreadable instead."""
 
     worker_id: WorkerId
     job_id: JobId
@@ -168,6 +220,8 @@ class GiveJob:
     image_ids: tuple[ImageId, ...]
     positions: tuple[int, ...]
     """Which of the pictures are still to be made."""
+    models: tuple[ModelSource, ...] = ()
+    """Every model that the spec names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,22 +269,57 @@ class ForgetWorker:
 class StorePicture:
     """Write the blob of the event at hand to a file, durably, then say PictureStored."""
 
-    image_id: ImageId
+    picture_id: ImageId | BlobId
+    folder: Folder
     file_name: str
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
 class StoreAgain:
     """Try once more to write a picture that could not be written."""
 
-    image_id: ImageId
+    picture_id: ImageId | BlobId
 
 
 @dataclass(frozen=True, slots=True)
 class ForgetPicture:
     """The bytes of this picture are not needed any more."""
 
-    image_id: ImageId
+    picture_id: ImageId | BlobId
+
+
+@dataclass(frozen=True, slots=True)
+class InputToStore:
+    """A file that came with a job: its name below the folder of blobs, and what its bytes must be."""
+
+    file_name: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreInputs:
+    """Write the blobs of the event at hand to these files, durably and all or none, then say InputsStored."""
+
+    key: str
+    files: tuple[InputToStore, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MoveModel:
+    """Move a model that was gathered to its place below the models folder, durably, then say ModelMoved."""
+
+    model_id: ModelId
+    file_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class CompareMemory:
+    """Write into the log how well the need of an engine that is ready now was predicted."""
+
+    worker_id: WorkerId
+    reservation: Reservation
+    reported_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +352,7 @@ class Exit:
 Effect = (
     Reply
     | Push
+    | PushPreview
     | Order
     | GiveJob
     | LaunchWorker
@@ -273,6 +363,9 @@ Effect = (
     | StorePicture
     | StoreAgain
     | ForgetPicture
+    | MoveModel
+    | StoreInputs
+    | CompareMemory
     | TakeStock
     | LaunchCompanion
     | TerminateCompanion

@@ -1,39 +1,48 @@
 """What clients ask about engines."""
 
-from kernel.core import actions, due, engines, numbers, record, schedule, workers
+from kernel.core import (
+    actions,
+    due,
+    engines,
+    ingredients,
+    line,
+    numbers,
+    record,
+    room,
+    schedule,
+    shortage,
+    workers,
+)
 from kernel.core.events import Asked
-from kernel.core.rows import EngineRow, ModelRow
+from kernel.core.rows import EngineRow
 from kernel.core.world import Engine, World
 from kernel.protocol import client
 from kernel.protocol.errors import (
     EngineNotFound,
     EngineRunning,
     IllegalMove,
-    ModelNotReady,
     NameTaken,
-    NotEnoughMemory,
     ShuttingDown,
     wrong_field,
 )
-from kernel.protocol.ids import EngineId, ModelId
-from kernel.protocol.vocabulary import EngineState, ModelState, ModelType, Phase
+from kernel.protocol.ids import EngineId
+from kernel.protocol.vocabulary import EngineState, Phase
 
 
 def create(world: World, ask: client.CreateEngine) -> client.SingleReply:
     """Create an engine, and start it if asked to. Then it is one on demand: only a start of its own pins it,
     or the lack of autostart, since nothing would start it again.
 
-    Raises: InvalidField, also if there is no such checkpoint; ModelNotReady; NameTaken; NotEnoughMemory,
+    Raises: InvalidField, also if there is no such model; ModelNotReady; NameTaken; NotEnoughMemory,
     if it should start and there is no room; ShuttingDown.
     """
     spec = ask.spec
-    numbers.check_finite(spec)
-    _check_checkpoint(world, spec.checkpoint)
+    numbers.check_engine(spec)
+    ingredients.check_engine(world, spec)
     if spec.name is not None and spec.name in world.engine_names:
         raise NameTaken(f"another engine is called {spec.name!r}: choose another name")
     if ask.start:
         _check_running(world)
-        _check_room(world)
     row = EngineRow(
         engine_id=EngineId(world.fresh.id()),
         name=spec.name,
@@ -41,22 +50,12 @@ def create(world: World, ask: client.CreateEngine) -> client.SingleReply:
         status=EngineState.CLOSED,
         created_at_ms=world.now.unix_ms,
     )
+    if ask.start:
+        _check_room(world, Engine(row))
     engine = record.add_engine(world, row)
     if ask.start:
         _start(world, engine, is_pinned=not spec.autostart)
     return _accepted(engine)
-
-
-def _check_checkpoint(world: World, model_id: ModelId) -> ModelRow:
-    row = world.models.get(model_id)
-    if row is None:
-        raise wrong_field("checkpoint", "there is no model with that id")
-    if row.model_type is not ModelType.CHECKPOINT:
-        raise wrong_field("checkpoint", f"that model is of type {row.model_type.value}, not a checkpoint")
-    if row.status is not ModelState.READY:
-        reason = f": {row.error}" if row.error else ""
-        raise ModelNotReady(f"the checkpoint is {row.status.value}{reason}")
-    return row
 
 
 def _check_running(world: World) -> None:
@@ -64,14 +63,13 @@ def _check_running(world: World) -> None:
         raise ShuttingDown
 
 
-def _check_room(world: World) -> None:
-    if schedule.has_room(world) or schedule.can_make_room(world):
-        return
-    running = [e.row.name or e.row.engine_id for e in world.engines.values() if e.is_running]
-    raise NotEnoughMemory(
-        f"{len(running)} engines run already, as many as engines.max_running allows: "
-        f"stop one of {', '.join(running)} first, or raise the limit"
-    )
+def _check_room(world: World, engine: Engine) -> None:
+    """Before anything is loaded: is there such a device, and memory on it?"""
+    device = engine.row.spec.device
+    if world.devices and not room.candidates(world, device):
+        raise wrong_field("device", f"this host has no device {device}: it has {', '.join(world.devices)}")
+    if not line.can_have_room(world, engine):
+        raise shortage.explain(world, engine)
 
 
 def start(world: World, ask: client.StartEngine) -> client.SingleReply:
@@ -81,9 +79,9 @@ def start(world: World, ask: client.StartEngine) -> client.SingleReply:
     """
     engine = find(world, ask.engine_id)
     _check_running(world)
-    _check_checkpoint(world, engine.row.spec.checkpoint)
+    ingredients.check_checkpoint(world, engine.row.spec.checkpoint)
     if not engine.is_running:
-        _check_room(world)
+        _check_room(world, engine)
     _start(world, engine, is_pinned=True)
     return _accepted(engine)
 
@@ -106,7 +104,7 @@ def stop(world: World, ask: client.StopEngine) -> client.SingleReply:
     is_open = engine.is_running or due.Relaunch(engine.row.engine_id) in world.timers
     if is_open or engine.workers or engine.is_pinned or engine.is_requested:
         engines.stop(world, engine, is_now=ask.now)
-    world.engines_without_room.pop(engine.row.engine_id, None)
+    engines.leave_line(world, engine)
     schedule.tend(world, engine)
     return _accepted(engine)
 
@@ -120,7 +118,7 @@ def delete(world: World, ask: client.DeleteEngine) -> client.SingleReply:
     if engine.workers or due.Relaunch(engine.row.engine_id) in world.timers:
         raise EngineRunning(f"the engine is {engine.row.status.value}: stop it first")
     world.timers.clear(due.FailWaiting(engine.row.engine_id))
-    world.engines_without_room.pop(engine.row.engine_id, None)
+    engines.leave_line(world, engine)
     record.drop_engine(world, engine)
     return client.Done()
 

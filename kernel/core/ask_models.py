@@ -1,23 +1,36 @@
 """What clients ask about models."""
 
 from dataclasses import replace
+from itertools import islice
+from typing import Final
 
-from kernel.core import fetching, record
+from kernel.core import fetching, ingredients, keeping, record
 from kernel.core.rows import ModelRow
 from kernel.core.world import World
 from kernel.protocol import client
-from kernel.protocol.errors import DiskFull, IllegalMove, ModelInUse, ModelNotFound, ShuttingDown
+from kernel.protocol.errors import (
+    DiskFull,
+    IllegalMove,
+    ModelInUse,
+    ModelNotFound,
+    ShuttingDown,
+    wrong_field,
+)
 from kernel.protocol.ids import ModelId
-from kernel.protocol.vocabulary import ModelState, Phase
+from kernel.protocol.vocabulary import ControlType, ModelState, ModelType, Phase
+
+MOST_NAMED: Final = 3
+"""So many open jobs that use a model are named when it shall be deleted, the others are counted."""
 
 
 def register(world: World, ask: client.RegisterModel) -> client.SingleReply:
-    """Register a model and have it inspected; the same recipe again is the model that is there.
+    """Register a model and have it fetched; the same recipe again is the model that is there.
 
-    Raises: ShuttingDown, DiskFull.
+    Raises: InvalidField, if it has a control type and is no ControlNet; ShuttingDown; DiskFull.
     """
+    control_type = _control_type(ask)
     for row in world.models.values():
-        if _is_same_recipe(row, ask):
+        if _is_same_recipe(row, ask) and control_type in (None, row.control_type):
             return client.ModelAccepted(model_id=row.model_id, status=row.status, created=False)
     if world.phase is not Phase.RUNNING:
         raise ShuttingDown
@@ -36,10 +49,22 @@ def register(world: World, ask: client.RegisterModel) -> client.SingleReply:
         declared_base=ask.model_base,
         declared_sha256=ask.sha256,
         created_at_ms=world.now.unix_ms,
+        control_type=control_type,
     )
     record.add_model(world, row)
-    _inspect(world, row.model_id)
+    _fetch(world, row.model_id)
     return client.ModelAccepted(model_id=row.model_id, status=row.status)
+
+
+def _control_type(ask: client.RegisterModel) -> ControlType | None:
+    """Which maps a ControlNet takes: as it is said, else as the one type that its names name."""
+    if ask.model_type is not ModelType.CONTROLNET:
+        if ask.control_type is not None:
+            raise wrong_field("control_type", f"a model of type {ask.model_type} has none, a controlnet has")
+        return None
+    names = f"{ask.name} {ask.uri.rpartition('/')[2]}".lower()
+    named = [control_type for control_type in ControlType if control_type in names]
+    return ask.control_type or (named[0] if len(named) == 1 else None)
 
 
 def _is_same_recipe(row: ModelRow, ask: client.RegisterModel) -> bool:
@@ -52,32 +77,55 @@ def _is_same_recipe(row: ModelRow, ask: client.RegisterModel) -> bool:
 
 
 def retry(world: World, ask: client.RetryModel) -> client.SingleReply:
-    """Inspect a model again.
+    """Fetch a model again, with what is there of it.
 
-    Raises: ModelNotFound; IllegalMove, if the model is not in error; ShuttingDown.
+    Raises: ModelNotFound; IllegalMove, if the model is not in error; ShuttingDown; DiskFull.
     """
     row = _model(world, ask.model_id)
     if world.phase is not Phase.RUNNING:
         raise ShuttingDown
+    if world.is_disk_low:
+        raise DiskFull
     if row.status is not ModelState.ERROR:
         raise IllegalMove(f"the model is {row.status.value}: only one in error can be tried again")
     record.move_model(world, replace(row, error_code=None, error=None), ModelState.DOWNLOADING)
-    _inspect(world, row.model_id)
+    _fetch(world, row.model_id)
     return client.ModelAccepted(model_id=row.model_id, status=ModelState.DOWNLOADING, created=False)
 
 
 def delete(world: World, ask: client.DeleteModel) -> client.SingleReply:
-    """Forget a model.
+    """Forget a model: first its row, then what was gathered for it, and with `files` what is kept of it.
 
-    Raises: ModelNotFound; ModelInUse, naming the engines that use it.
+    Raises: ModelNotFound; ModelInUse, naming the engines and open jobs that use it.
     """
     row = _model(world, ask.model_id)
-    users = [e.row for e in world.engines.values() if e.row.spec.checkpoint == row.model_id]
+    _check_engines(world, row.model_id)
+    _check_jobs(world, row.model_id)
+    record.drop_model(world, row)
+    keeping.trash(world, row, files=ask.files)
+    fetching.abandon(world, row)
+    return client.Done()
+
+
+def _check_engines(world: World, model_id: ModelId) -> None:
+    users = [
+        engine.row
+        for engine in world.engines.values()
+        if model_id in (engine.row.spec.checkpoint, *ingredients.ids_of_engine(engine.row.spec))
+    ]
     if users:
         names = ", ".join(f"{u.name} ({u.engine_id})" if u.name else u.engine_id for u in users)
         raise ModelInUse(f"the model is used by {names}: delete these engines first")
-    record.drop_model(world, row)
-    return client.Done()
+
+
+def _check_jobs(world: World, model_id: ModelId) -> None:
+    users = world.model_jobs.get(model_id)
+    if users:
+        named = ", ".join(islice(users, MOST_NAMED))
+        others = f" and {len(users) - MOST_NAMED} more" if len(users) > MOST_NAMED else ""
+        raise ModelInUse(
+            f"the model is used by open jobs ({named}{others}): wait for their end, or cancel them first"
+        )
 
 
 def _model(world: World, model_id: ModelId) -> ModelRow:
@@ -86,6 +134,6 @@ def _model(world: World, model_id: ModelId) -> ModelRow:
     return row
 
 
-def _inspect(world: World, model_id: ModelId) -> None:
+def _fetch(world: World, model_id: ModelId) -> None:
     world.models_to_inspect[model_id] = 0
     fetching.tend(world)

@@ -2,8 +2,9 @@
 
 from typing import assert_never
 
-from kernel.core import actions, ask_engines, ask_jobs, ask_models, downloads, life
+from kernel.core import actions, ask_engines, ask_jobs, ask_models, downloads, life, room, submissions
 from kernel.core.events import Asked
+from kernel.core.refusals import refused
 from kernel.core.world import World
 from kernel.protocol import client
 from kernel.protocol.errors import KeyReused, SpoonError, TooManyRequests
@@ -14,15 +15,11 @@ RETRY_S = 1.0
 
 def asked(world: World, event: Asked) -> None:
     """Answer a command: with the stored reply if it came before, else with what it leads to now."""
+    room.look(world, event.facts.devices)
     try:
         reply = _replay(event) or _answer(world, event)
     except SpoonError as error:
-        reply = client.Refused(
-            code=error.code,
-            detail=error.detail,
-            fields=error.fields,
-            retry_after_s=error.retry_after_s,
-        )
+        reply = refused(error)
     if reply is not None:
         world.act(actions.Reply(event.peer, event.correlation, reply))
 
@@ -39,13 +36,18 @@ def _replay(event: Asked) -> client.SingleReply | None:
 
 
 def _answer(world: World, event: Asked) -> client.SingleReply | None:
-    """The answer to a command that is new. None: the shell will answer, as only it can."""
+    """The answer to a command that is new. None: it comes later, or from the shell."""
+    if submissions.join(world, event):
+        return None
     match event.ask:
         case client.InviteWorker() as ask:
             ask_engines.invite(world, event, ask)
             return None
         case client.SubmitJob(validate_only=True) as ask:
             return ask_jobs.submit(world, ask)
+        case client.SubmitJob() as ask if ask.request.inputs:
+            submissions.begin(world, event, ask)
+            return None
         case ask:
             reply = _change(world, event, ask)
     saved = actions.SaveReply(event.key, event.digest, reply, world.now.unix_ms)

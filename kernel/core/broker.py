@@ -9,13 +9,29 @@ carries out the actions (saves first, in one transaction, then the effects) and 
 
 from typing import assert_never
 
-from kernel.core import actions, asks, deadlines, departures, life, pictures, reports, stock
+from kernel.core import (
+    actions,
+    asks,
+    deadlines,
+    departures,
+    fetching,
+    life,
+    pictures,
+    reports,
+    stock,
+    submissions,
+)
 from kernel.core.actions import Action
 from kernel.core.events import (
     Asked,
     CompanionExited,
     DeadlinePassed,
     Event,
+    InputsNotStored,
+    InputsStored,
+    InputsUnreadable,
+    ModelMoved,
+    ModelNotMoved,
     Now,
     PeerLost,
     PictureNotStored,
@@ -68,10 +84,16 @@ class Broker:
                 asks.asked(world, event)
             case Reported():
                 reports.reported(world, event)
-            case PictureStored(image_id):
-                pictures.stored(world, image_id)
-            case PictureNotStored(image_id, reason):
-                pictures.not_stored(world, image_id, reason)
+            case (
+                PictureStored()
+                | PictureNotStored()
+                | InputsStored()
+                | InputsNotStored()
+                | InputsUnreadable()
+                | ModelMoved()
+                | ModelNotMoved()
+            ):
+                _hear_of_files(world, event)
             case DeadlinePassed():
                 deadlines.passed(world)
             case WorkerExited(worker_id, status, last_words):
@@ -91,6 +113,33 @@ class Broker:
                 life.companion_exited(world, event)
             case _:
                 assert_never(event)
+
+
+def _hear_of_files(
+    world: World,
+    event: PictureStored
+    | PictureNotStored
+    | InputsStored
+    | InputsNotStored
+    | InputsUnreadable
+    | ModelMoved
+    | ModelNotMoved,
+) -> None:
+    match event:
+        case PictureStored(picture_id):
+            pictures.stored(world, picture_id)
+        case PictureNotStored(picture_id, reason):
+            pictures.not_stored(world, picture_id, reason)
+        case InputsStored(key):
+            submissions.stored(world, key)
+        case InputsNotStored(key, reason, is_damaged):
+            submissions.not_stored(world, key, reason, is_damaged=is_damaged)
+        case InputsUnreadable():
+            reports.inputs_unreadable(world, event)
+        case ModelMoved(model_id):
+            fetching.moved(world, model_id)
+        case ModelNotMoved(model_id, reason):
+            fetching.not_moved(world, model_id, reason)
 
 
 def _watch(world: World, event: WatchAsked) -> None:

@@ -11,6 +11,7 @@ from kernel.core import (
     fetching,
     jobs,
     life,
+    line,
     schedule,
     stock,
     workers,
@@ -44,12 +45,17 @@ def _serve(world: World, item: due.Due) -> None:
             | due.Idle()
         ):
             _serve_worker(world, world.workers[item.worker_id], item)
-        case due.Relaunch(engine_id) | due.KeepAlive(engine_id) | due.FailWaiting(engine_id):
+        case (
+            due.Relaunch(engine_id)
+            | due.KeepAlive(engine_id)
+            | due.Turn(engine_id)
+            | due.FailWaiting(engine_id)
+        ):
             _serve_engine(world, engine_id, item)
         case due.Fetch():
             fetching.tend(world)
-        case due.Store(image_id):
-            world.act(actions.StoreAgain(image_id))
+        case due.Store(picture_id):
+            world.act(actions.StoreAgain(picture_id))
         case due.Claim(image_id, ticket):
             downloads.drop_claim(world, image_id, ticket)
         case due.Stock():
@@ -126,7 +132,7 @@ def _kill(world: World, worker: Worker) -> None:
 
 
 def _serve_engine(
-    world: World, engine_id: EngineId, item: due.Relaunch | due.KeepAlive | due.FailWaiting
+    world: World, engine_id: EngineId, item: due.Relaunch | due.KeepAlive | due.Turn | due.FailWaiting
 ) -> None:
     engine = world.engines[engine_id]
     match item:
@@ -134,6 +140,8 @@ def _serve_engine(
             pass  # tending launches the workers that are missing
         case due.KeepAlive():
             engines.stop(world, engine)
+        case due.Turn():
+            line.look_again(world, engine)
         case due.FailWaiting():
             engines.fail_waiting(world, engine)
         case _:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kernel.protocol.ids import EngineId, ImageId, JobId, Ticket, WorkerId
+from kernel.protocol.ids import BlobId, EngineId, ImageId, JobId, Ticket, WorkerId
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,13 @@ class KeepAlive:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """An engine has waited long enough for the room of one that works."""
+
+    engine_id: EngineId
+
+
+@dataclass(frozen=True, slots=True)
 class FailWaiting:
     """An engine in error has more waiting jobs to fail."""
 
@@ -92,7 +99,7 @@ class Fetch:
 class Store:
     """A picture that could not be written may be tried again."""
 
-    image_id: ImageId
+    picture_id: ImageId | BlobId
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +136,7 @@ Due = (
     | Idle
     | Relaunch
     | KeepAlive
+    | Turn
     | FailWaiting
     | Fetch
     | Store

@@ -44,11 +44,19 @@ def _derived_state(world: World, engine: Engine) -> EngineState:
     return EngineState.STARTING
 
 
+def leave_line(world: World, engine: Engine) -> None:
+    """An engine waits for room no more: it gets some, or does not want it any longer."""
+    world.engines_without_room.pop(engine.row.engine_id, None)
+    world.timers.clear(due.Turn(engine.row.engine_id))
+    if engine.row.waits_since_ms is not None:
+        record.note_engine(world, engine, replace(engine.row, waits_since_ms=None))
+
+
 def stop(world: World, engine: Engine, *, is_now: bool = False) -> None:
     """Let an engine close: after the jobs that its workers hold, or with these jobs given back."""
     engine.is_pinned = engine.is_requested = False
     engine.is_stopping = True
-    world.engines_without_room.pop(engine.row.engine_id, None)
+    leave_line(world, engine)
     world.timers.clear(due.Relaunch(engine.row.engine_id))
     world.timers.clear(due.KeepAlive(engine.row.engine_id))
     for worker in list(engine.workers.values()):
@@ -65,7 +73,7 @@ def stop(world: World, engine: Engine, *, is_now: bool = False) -> None:
 def fail(world: World, engine: Engine, code: str, text: str) -> None:
     """Put an engine into error: its workers end, its jobs fail with the same reason."""
     engine.is_pinned = engine.is_requested = engine.is_stopping = False
-    world.engines_without_room.pop(engine.row.engine_id, None)
+    leave_line(world, engine)
     world.timers.clear(due.Relaunch(engine.row.engine_id))
     world.timers.clear(due.KeepAlive(engine.row.engine_id))
     for worker in list(engine.workers.values()):
@@ -75,7 +83,10 @@ def fail(world: World, engine: Engine, code: str, text: str) -> None:
             workers.take_jobs_away(world, worker)
             workers.doom(world, worker, text, is_to_blame=False)
     row = replace(engine.row, error_code=code, error=text, device=None, memory_bytes=None)
-    record.move_engine(world, engine, row, EngineState.ERROR)
+    if row.status is EngineState.ERROR:
+        record.note_engine(world, engine, row)
+    else:
+        record.move_engine(world, engine, row, EngineState.ERROR)
     engine.is_clearing = True
     fail_waiting(world, engine)
 

@@ -1,12 +1,13 @@
 """What can happen to the broker, in the past tense. Facts that the core lacks ride along."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NewType
 
 from kernel.core.rows import EngineRow, ImageRow, JobRow, ModelRow
 from kernel.protocol import client, worker
-from kernel.protocol.ids import Epoch, EventSeq, ImageId, WorkerId
-from kernel.protocol.vocabulary import GoneReason
+from kernel.protocol.ids import BlobId, Epoch, EventSeq, ImageId, JobId, Lease, ModelId, WorkerId
+from kernel.protocol.vocabulary import BlobKind, GoneReason
 
 Peer = NewType("Peer", bytes)
 """The routing id under which a socket knows a client."""
@@ -29,12 +30,23 @@ class StoredReply:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceFact:
+    """A device as the shell saw it, and how much of it each local worker held just then."""
+
+    status: client.DeviceStatus
+    held: Mapping[WorkerId, int] = field(default_factory=dict)
+    """In bytes; workers of which the system does not tell are left out."""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What the database knows and the core's memory does not. None: there is no such row."""
 
     stored_reply: StoredReply | None = None
     image: ImageRow | None = None
     ended_job: JobRow | None = None
+    devices: tuple[DeviceFact, ...] = ()
+    """Only with asks that may start an engine."""
 
 
 NO_FACTS = Facts()
@@ -52,6 +64,8 @@ class Asked:
     facts: Facts = NO_FACTS
     unanswered: int = 1
     """How many commands of this peer have arrived and not been answered, this one included."""
+    blob_bytes: tuple[int, ...] = ()
+    """The sizes of the files that came along."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +117,60 @@ class WorkerExited:
 
 @dataclass(frozen=True, slots=True)
 class PictureStored:
-    """The file is on the disk, durably."""
+    """The file of an image or of a control map is on the disk, durably."""
 
-    image_id: ImageId
+    picture_id: ImageId | BlobId
 
 
 @dataclass(frozen=True, slots=True)
 class PictureNotStored:
     """The file could not be written."""
 
-    image_id: ImageId
+    picture_id: ImageId | BlobId
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class InputsStored:
+    """All files that came with a job are on the disk, durably."""
+
+    key: str
+    """That of the command which they came with."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputsNotStored:
+    """A file that came with a job could not be written; none of them is there."""
+
+    key: str
+    reason: str
+    is_damaged: bool = False
+    """The disk is not to blame: the bytes are not those that their sender described."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputsUnreadable:
+    """A job was to be sent to a worker, but a file that came with it cannot be read."""
+
+    worker_id: WorkerId
+    job_id: JobId
+    lease: Lease
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelMoved:
+    """A model's files are in their place, durably."""
+
+    model_id: ModelId
+
+
+@dataclass(frozen=True, slots=True)
+class ModelNotMoved:
+    """A model's files could not be moved; without a reason, they were neither here nor there."""
+
+    model_id: ModelId
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +179,9 @@ class StockTaken:
 
     free_bytes: int
     images_due: tuple[tuple[ImageId, GoneReason], ...] = ()
+    blobs_due: tuple[BlobId, ...] = ()
     has_more_due: bool = False
+    devices: tuple[DeviceFact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +210,11 @@ Event = (
     | WorkerExited
     | PictureStored
     | PictureNotStored
+    | ModelMoved
+    | ModelNotMoved
+    | InputsStored
+    | InputsNotStored
+    | InputsUnreadable
     | StockTaken
     | DeadlinePassed
     | StopAsked
@@ -168,5 +232,8 @@ class Snapshot:
     open_jobs: tuple[JobRow, ...] = ()
     stored_positions: dict[str, frozenset[int]] = field(default_factory=dict)
     """By job id: which pictures of an open job are stored already."""
+    stored_blobs: dict[str, frozenset[BlobKind]] = field(default_factory=dict)
+    """By job id: what else is stored of an open job."""
     last_change: EventSeq = EventSeq(0)
     last_job_seq: int = 0
+    devices: tuple[DeviceFact, ...] = ()

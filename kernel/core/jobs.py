@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Final
 
-from kernel.core import actions, due, record
+from kernel.core import actions, due, ingredients, record
 from kernel.core.world import Engine, Job, Slot, Worker, World
 from kernel.protocol import worker as wire
 from kernel.protocol.errors import WorkerCrashed
@@ -25,16 +25,23 @@ def give(world: World, engine: Engine, worker: Worker, job: Job) -> None:
     worker.slots[row.job_id] = Slot(job.lease, is_suspect=row.crashes > 0)
     row = replace(row, attempts=row.attempts + 1, started_at_ms=world.now.unix_ms)
     record.move_job(world, job, row, JobState.PROCESSING)
-    positions = tuple(n for n in range(len(row.image_ids)) if n not in job.stored)
-    world.act(
-        actions.GiveJob(worker.worker_id, row.job_id, row.attempts, job.lease, row.image_ids, positions)
+    give = actions.GiveJob(
+        worker_id=worker.worker_id,
+        job_id=row.job_id,
+        attempt=row.attempts,
+        lease=job.lease,
+        image_ids=row.image_ids,
+        positions=tuple(n for n in range(len(row.image_ids)) if n not in job.stored),
+        models=tuple(ingredients.source(world, model_id) for model_id in row.models),
     )
+    world.act(give)
     expect_progress(world, worker)
 
 
 def give_back(world: World, job: Job) -> None:
     """Let a job that lost its worker wait again, at its old place; or finish it, if nothing is missing."""
     job.worker_id = job.lease = job.warnings = None
+    job.maps_sent = frozenset()
     if _is_complete(job):
         finish(world, job)
         return
@@ -61,12 +68,12 @@ def fail(world: World, job: Job, code: str, text: str) -> None:
 
 
 def finish_if_complete(world: World, job: Job) -> None:
-    """Finish a job once its worker has said so and every picture is durable."""
+    """Finish a job once its worker has said so, and every picture and control map is durable."""
     if not _is_complete(job):
         return
     if (worker := world.job_owner(job)) is None:
         finish(world, job)
-    elif job.warnings is not None:
+    elif job.warnings is not None and job.maps_sent <= job.blobs and not job.maps_coming:
         release(world, worker, job.row.job_id)
         finish(world, job)
 

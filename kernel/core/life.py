@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Final
 
-from kernel.core import actions, due, engines, fetching, jobs, record, schedule, stock, workers
+from kernel.core import actions, due, engines, fetching, jobs, record, room, schedule, stock, workers
 from kernel.core.events import CompanionExited, Snapshot
 from kernel.core.tables import PHASE_MOVES, RUNNING_ENGINE_STATES, check_move
 from kernel.core.world import Engine, Job, World
@@ -18,6 +18,7 @@ FAILURE: Final = 1
 
 def restore(world: World, snapshot: Snapshot) -> None:
     """Take up what the database holds, exactly as it is there."""
+    room.look(world, snapshot.devices)
     world.last_change, world.last_job_seq = snapshot.last_change, snapshot.last_job_seq
     world.models = {row.model_id: row for row in snapshot.models}
     for row in snapshot.engines:
@@ -25,8 +26,12 @@ def restore(world: World, snapshot: Snapshot) -> None:
         if row.name is not None:
             world.engine_names[row.name] = row.engine_id
     for job_row in snapshot.open_jobs:
-        job = Job(job_row, stored=set(snapshot.stored_positions.get(job_row.job_id, ())))
-        world.jobs[job_row.job_id] = job
+        job = Job(
+            job_row,
+            stored=set(snapshot.stored_positions.get(job_row.job_id, ())),
+            blobs=snapshot.stored_blobs.get(job_row.job_id, frozenset()),
+        )
+        record.keep_job(world, job)
         if job_row.status is JobState.WAITING:
             world.engines[job_row.engine_id].queue.put(job_row.job_id, job_row.priority, job_row.seq)
         else:
@@ -40,12 +45,15 @@ def start(world: World) -> None:
     for engine in world.engines.values():
         if engine.row.status in RUNNING_ENGINE_STATES:
             row = replace(engine.row, device=None, memory_bytes=None)
-            record.move_engine(world, engine, row, EngineState.CLOSED)
+            record.move_engine(world, engine, replace(row, waits_since_ms=None), EngineState.CLOSED)
         elif engine.row.status is EngineState.ERROR and engine.queue:
             engine.is_clearing = True
             engines.fail_waiting(world, engine)
+        engines.leave_line(world, engine)
     for model in world.models.values():
-        if model.status is ModelState.DOWNLOADING:
+        if model.status is ModelState.DOWNLOADING and model.stored is not None:
+            world.act(actions.MoveModel(model.model_id, model.stored))
+        elif model.status is ModelState.DOWNLOADING:
             world.models_to_inspect[model.model_id] = 0
     stock.take(world)
     if world.limits.with_api:
@@ -94,7 +102,8 @@ def leave_now(world: World) -> None:
 
 def close_if_drained(world: World) -> None:
     """Once nothing runs and nothing is on its way to the disk: end the API, then exit."""
-    if world.phase is Phase.DRAINING and not world.workers and not world.pictures:
+    is_writing = bool(world.pictures or world.submissions)
+    if world.phase is Phase.DRAINING and not world.workers and not is_writing:
         _enter(world, Phase.CLOSING)
         if world.has_companion:
             world.act(actions.TerminateCompanion())

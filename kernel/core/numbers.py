@@ -1,10 +1,23 @@
-"""Numbers that the database can hold, and give back as they were: what else a client sends is refused."""
+"""Numbers that make sense, and that the database can give back as they were: what else is sent is refused."""
 
+from collections.abc import Sequence
 from math import isfinite
+from typing import Final
 
 from kernel.protocol.errors import wrong_field
 from kernel.protocol.ids import MAX_INTEGER
+from kernel.protocol.ingredients import ControlUse, LoraUse
 from kernel.protocol.specs import EngineSpec, JobSpec
+
+MAX_LORA_WEIGHT: Final = 10.0
+"""Far beyond what makes pictures: users go to about 2, sliders to about 8, in either direction."""
+MAX_CONTROL_SCALE: Final = 10.0
+MAX_CLIP_SKIP: Final = 12
+"""The text encoder of SD has 12 layers."""
+MAX_LIFE_S: Final = 3_155_760_000.0
+"""A hundred years: what a clock in milliseconds is sure to hold."""
+_HEX_DIGITS: Final = frozenset("0123456789abcdefABCDEF")
+_COLOR_DIGITS: Final = 6
 
 
 def check_priority(priority: int) -> None:
@@ -13,16 +26,76 @@ def check_priority(priority: int) -> None:
         raise wrong_field("priority", f"a priority lies in -{MAX_INTEGER} .. {MAX_INTEGER}")
 
 
-def check_seeds(spec: JobSpec) -> None:
-    """Of the first picture and of the last. Raises: InvalidField."""
-    if not 0 <= spec.seed <= MAX_INTEGER - (spec.count - 1):
-        raise wrong_field("seed", f"seeds of {spec.count} pictures lie in 0 .. {MAX_INTEGER}")
+def check_engine(spec: EngineSpec) -> None:
+    """Raises: InvalidField."""
+    _check_finite(spec)
+    _check_clip_skip(spec.clip_skip)
+    _check_loras(spec.loras)
 
 
-def check_finite(spec: EngineSpec | JobSpec) -> None:
-    """JSON knows neither infinity nor NaN, and specs are stored as JSON. Raises: InvalidField."""
+def check_job(spec: JobSpec) -> None:
+    """Raises: InvalidField."""
+    _check_finite(spec)
+    _check_seeds(spec)
+    _check_clip_skip(spec.clip_skip)
+    _check_loras(spec.loras)
+    for n, use in enumerate(spec.controls):
+        _check_control(f"controls[{n}]", use)
+    # 0 is a value, as in other programs: the picture goes through the VAE, and is not painted over.
+    _check_between("strength", spec.strength, 0.0, 1.0)
+    _check_color(spec.background_color)
+    _check_life(spec)
+
+
+def _check_finite(spec: EngineSpec | JobSpec) -> None:
+    """JSON knows neither infinity nor NaN, and specs are stored as JSON."""
     if not isfinite(spec.guidance_scale):
         raise wrong_field("guidance_scale", "this is no finite number")
     for name, value in spec.scheduler_config.items():
         if isinstance(value, float) and not isfinite(value):
             raise wrong_field(f"scheduler_config.{name}", "this is no finite number")
+
+
+def _check_seeds(spec: JobSpec) -> None:
+    """Of the first picture and of the last."""
+    if not 0 <= spec.seed <= MAX_INTEGER - (spec.count - 1):
+        raise wrong_field("seed", f"seeds of {spec.count} pictures lie in 0 .. {MAX_INTEGER}")
+
+
+def _check_clip_skip(clip_skip: int | None) -> None:
+    if clip_skip is not None and not 1 <= clip_skip <= MAX_CLIP_SKIP:
+        raise wrong_field("clip_skip", f"{clip_skip} is not in 1 .. {MAX_CLIP_SKIP}")
+
+
+def _check_loras(loras: Sequence[LoraUse]) -> None:
+    for n, use in enumerate(loras):
+        _check_between(f"loras[{n}].weight", use.weight, -MAX_LORA_WEIGHT, MAX_LORA_WEIGHT)
+
+
+def _check_control(field: str, use: ControlUse) -> None:
+    _check_between(f"{field}.scale", use.scale, 0.0, MAX_CONTROL_SCALE)
+    _check_between(f"{field}.start", use.start, 0.0, 1.0)
+    _check_between(f"{field}.end", use.end, 0.0, 1.0)
+    if not use.start < use.end:
+        raise wrong_field(f"{field}.end", f"a control ends after its start, which is at {use.start:g}")
+
+
+def _check_between(field: str, value: float, least: float, most: float) -> None:
+    """NaN lies between nothing."""
+    if not least <= value <= most:
+        raise wrong_field(field, f"{value:g} is not in {least:g} .. {most:g}")
+
+
+def _check_color(color: str) -> None:
+    digits = color.removeprefix("#")
+    if not color.startswith("#") or len(digits) != _COLOR_DIGITS or not _HEX_DIGITS.issuperset(digits):
+        raise wrong_field("background_color", "a colour is written #rrggbb, such as #ffffff for white")
+
+
+def _check_life(spec: JobSpec) -> None:
+    """How long the images of a job stay, if the job says so."""
+    life_s, downloads = spec.expire_after_s, spec.delete_after_downloads
+    if life_s is not None and not 0.0 < life_s <= MAX_LIFE_S:
+        raise wrong_field("expire_after_s", f"{life_s:g} is not above 0 and at most {MAX_LIFE_S:g}")
+    if downloads is not None and not 1 <= downloads <= MAX_INTEGER:
+        raise wrong_field("delete_after_downloads", f"{downloads} is not in 1 .. {MAX_INTEGER}")

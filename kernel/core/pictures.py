@@ -1,21 +1,23 @@
-"""Pictures on their way to the disk, and the images that they become."""
+"""Pictures on their way to the disk, and the images and control maps that they become."""
 
 from typing import Final
 
-from kernel.core import actions, due, jobs, record, schedule
-from kernel.core.rows import ImageRow
-from kernel.core.world import Job, Picture, Worker, World
+from kernel.core import actions, blobs, due, jobs, record, schedule
+from kernel.core.actions import Folder
+from kernel.core.blobs import ENDINGS
+from kernel.core.rows import BlobRow, ImageRow
+from kernel.core.world import Job, Picture, World
 from kernel.protocol import worker as wire
 from kernel.protocol.errors import DiskFull
-from kernel.protocol.ids import ImageId
-from kernel.protocol.vocabulary import JobState
+from kernel.protocol.ids import BlobId, ImageId
+from kernel.protocol.vocabulary import ControlType, JobState
 
-ENDINGS: Final = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
+MAP_MIME: Final = "image/png"
 MAX_TRIES: Final = 5
 RETRY_S: Final = 1.0
 
 
-def arrived(world: World, worker: Worker, report: wire.ImageReady) -> None:
+def arrived(world: World, report: wire.ImageReady) -> None:
     """A worker sent a picture under a good lease: have it written, unless it is there or on its way."""
     job = world.jobs[report.job_id]
     image_ids = job.row.image_ids
@@ -27,11 +29,15 @@ def arrived(world: World, worker: Worker, report: wire.ImageReady) -> None:
         return
     row = _new_row(world, job, report)
     world.pictures[row.image_id] = Picture(row)
-    world.act(actions.StorePicture(row.image_id, row.file_name))
+    world.act(actions.StorePicture(row.image_id, Folder.IMAGES, row.file_name, row.sha256))
 
 
 def _new_row(world: World, job: Job, report: wire.ImageReady) -> ImageRow:
-    now_ms, expire_after_s = world.now.unix_ms, world.limits.expire_after_s
+    """An image stays as long as its job says, else as the configuration does."""
+    limits, wish = world.limits, job.row
+    expire_after_s = limits.expire_after_s if wish.expire_after_s is None else wish.expire_after_s
+    downloads = wish.delete_after_downloads
+    now_ms = world.now.unix_ms
     return ImageRow(
         image_id=report.image_id,
         job_id=job.row.job_id,
@@ -45,29 +51,58 @@ def _new_row(world: World, job: Job, report: wire.ImageReady) -> ImageRow:
         sha256=report.sha256,
         seed=report.seed,
         downloads=0,
-        download_limit=world.limits.delete_after_downloads,
+        download_limit=limits.delete_after_downloads if downloads is None else downloads,
         created_at_ms=now_ms,
         expires_at_ms=None if expire_after_s is None else now_ms + int(expire_after_s * 1000),
     )
 
 
-def stored(world: World, image_id: ImageId) -> None:
-    """A picture is durable: it becomes an image, unless its job has ended meanwhile."""
-    row = world.pictures.pop(image_id).row
-    world.act(actions.ForgetPicture(image_id))
+def map_arrived(world: World, report: wire.ControlMap) -> None:
+    """A worker sent a control map under a good lease: have it written, unless it is there or on its way."""
+    job, kind = world.jobs[report.job_id], blobs.kind_of_map(report.control_type)
+    if kind in job.maps_coming:
+        return
+    if kind in job.blobs:
+        _tell_owner_of_map(world, job, report.control_type)
+        return
+    blob_id = BlobId(world.fresh.id())
+    row = BlobRow(
+        blob_id=blob_id,
+        job_id=job.row.job_id,
+        kind=kind,
+        file_name=blobs.file_name(blob_id, MAP_MIME),
+        mime=MAP_MIME,
+        size_bytes=report.size_bytes,
+        sha256=report.sha256,
+        created_at_ms=world.now.unix_ms,
+    )
+    job.maps_coming |= {kind}
+    world.pictures[blob_id] = Picture(row)
+    world.act(actions.StorePicture(blob_id, Folder.BLOBS, row.file_name, row.sha256))
+
+
+def stored(world: World, picture_id: ImageId | BlobId) -> None:
+    """A picture is durable: it becomes an image or a control map, unless its job has ended meanwhile."""
+    row = world.pictures.pop(picture_id).row
+    world.act(actions.ForgetPicture(picture_id))
     job = world.jobs.get(row.job_id)
     if job is None:
-        world.act(actions.TrashPicture(image_id, row.file_name, world.now.unix_ms))
+        folder = Folder.IMAGES if isinstance(row, ImageRow) else Folder.BLOBS
+        world.act(actions.TrashFile(folder, row.file_name, world.now.unix_ms))
         return
-    record.add_image(world, row)
-    job.stored.add(row.position)
-    _tell_owner(world, job, row.position)
+    if isinstance(row, ImageRow):
+        record.add_image(world, row)
+        job.stored.add(row.position)
+        _tell_owner(world, job, row.position)
+    else:
+        record.add_map(world, job, row)
+        _tell_owner_of_map(world, job, blobs.control_type_of(row.kind))
     owner = world.job_owner(job)
     jobs.finish_if_complete(world, job)
     if owner is not None:
         schedule.tend_worker(world, owner)
     else:
-        schedule.tend(world, world.engines[row.engine_id])
+        schedule.tend(world, world.engines[job.row.engine_id])
 
 
 def _tell_owner(world: World, job: Job, position: int) -> None:
@@ -77,16 +112,23 @@ def _tell_owner(world: World, job: Job, position: int) -> None:
         world.act(actions.Order(owner.worker_id, order))
 
 
-def not_stored(world: World, image_id: ImageId, reason: str) -> None:
+def _tell_owner_of_map(world: World, job: Job, control_type: ControlType) -> None:
+    owner = world.job_owner(job)
+    if owner is not None and job.lease is not None:
+        order = wire.MapStored(job_id=job.row.job_id, lease=job.lease, control_type=control_type)
+        world.act(actions.Order(owner.worker_id, order))
+
+
+def not_stored(world: World, picture_id: ImageId | BlobId, reason: str) -> None:
     """A picture could not be written: try again a few times, then fail the job."""
-    picture = world.pictures[image_id]
+    picture = world.pictures[picture_id]
     job = world.jobs.get(picture.row.job_id)
     if job is not None and picture.tries < MAX_TRIES:
         picture.tries += 1
-        world.timers.set(due.Store(image_id), world.now.mono_s + RETRY_S)
+        world.timers.set(due.Store(picture_id), world.now.mono_s + RETRY_S)
         return
-    del world.pictures[image_id]
-    world.act(actions.ForgetPicture(image_id))
+    del world.pictures[picture_id]
+    world.act(actions.ForgetPicture(picture_id))
     if job is not None:
         _fail(world, job, f"the picture could not be written: {reason}")
 

@@ -27,12 +27,21 @@ class Limits:
     max_steps: int = 200
     max_count: int = 16
     keep_alive_s: float = 600.0
+    turn_s: float = 60.0
+    """How long an engine that works may keep others waiting for its room."""
+    keep_free_bytes: int = 0
+    """Memory of each device that is left to other programs."""
     grace_s: float = 600.0
     load_timeout_s: float = 600.0
     """How long an engine may load, and how long its very first step may take."""
     step_timeout_s: float = 60.0
     expire_after_s: float | None = 604_800.0
     delete_after_downloads: int | None = None
+    blobs_expire_after_s: float = 86_400.0
+    """How long the files that came with a job, and its control maps, stay after its end."""
+    max_input_bytes: int = 32 << 20
+    """The longest file that may come with a job."""
     min_free_bytes: int = 1 << 30
+    max_downloads: int = 2
     with_api: bool = False
     """Run the API as a companion process, and start it again when it dies."""

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from kernel.core import actions, due
-from kernel.core.rows import ChangeRow, EngineRow, ImageRow, JobRow, ModelRow
+from kernel.core.rows import BlobRow, ChangeRow, EngineRow, ImageRow, JobRow, ModelRow
 from kernel.core.tables import ENGINE_MOVES, JOB_MOVES, MODEL_MOVES, OPEN_JOB_STATES, check_move
 from kernel.core.world import Engine, Job, World
 from kernel.protocol import client
@@ -68,6 +68,13 @@ def move_engine(world: World, engine: Engine, row: EngineRow, status: EngineStat
     change(world, ChangeKind.ENGINE, row.engine_id, status)
 
 
+def note_engine(world: World, engine: Engine, row: EngineRow) -> None:
+    """Save an engine that stays in its state, with other columns replaced."""
+    engine.row = row
+    world.act(actions.SaveEngine(row))
+    change(world, ChangeKind.ENGINE, row.engine_id, row.status)
+
+
 def drop_engine(world: World, engine: Engine) -> None:
     """Forget an engine and its jobs."""
     row = engine.row
@@ -76,21 +83,41 @@ def drop_engine(world: World, engine: Engine) -> None:
         del world.engine_names[row.name]
     while (job_id := engine.queue.first()) is not None:
         engine.queue.remove(job_id)
-        del world.jobs[job_id]
+        _forget_job(world, world.jobs[job_id])
     world.act(actions.DropEngine(row.engine_id, world.now.unix_ms))
     change(world, ChangeKind.ENGINE, row.engine_id, "deleted")
 
 
-def add_job(world: World, row: JobRow, spec: JobSpec) -> None:
-    world.jobs[row.job_id] = Job(row)
+def add_job(world: World, row: JobRow, spec: JobSpec, blobs: tuple[BlobRow, ...]) -> None:
+    """A new job, with the files that came with it."""
+    keep_job(world, Job(row, blobs=frozenset(blob.kind for blob in blobs)))
     world.act(actions.AddJob(row, spec))
+    for blob in blobs:
+        world.act(actions.AddBlob(blob))
     change(world, ChangeKind.JOB, row.job_id, row.status)
+
+
+def keep_job(world: World, job: Job) -> None:
+    """Have an open job in memory, and under each model that it names."""
+    world.jobs[job.row.job_id] = job
+    for model_id in job.row.models:
+        world.model_jobs.setdefault(model_id, {})[job.row.job_id] = None
+
+
+def _forget_job(world: World, job: Job) -> None:
+    del world.jobs[job.row.job_id]
+    for model_id in job.row.models:
+        users = world.model_jobs[model_id]
+        del users[job.row.job_id]
+        if not users:
+            del world.model_jobs[model_id]
 
 
 def move_job(world: World, job: Job, row: JobRow, status: JobState) -> None:
     """Save a job whose other columns were replaced already, in its next state.
 
-    An ended job leaves the memory. The count of processed jobs is kept here and nowhere else.
+    An ended job leaves the memory, and the time of its blobs begins. The count of processed jobs is kept here
+    and nowhere else.
 
     Raises: IllegalMove, if the table has no such move.
     """
@@ -99,13 +126,16 @@ def move_job(world: World, job: Job, row: JobRow, status: JobState) -> None:
     job.row = replace(row, status=status)
     if status not in OPEN_JOB_STATES:
         job.row = replace(job.row, finished_at_ms=world.now.unix_ms)
-        del world.jobs[row.job_id]
+        _forget_job(world, job)
+        if job.blobs:
+            expires_at_ms = world.now.unix_ms + int(world.limits.blobs_expire_after_s * 1000)
+            world.act(actions.ExpireBlobs(row.job_id, expires_at_ms))
     world.act(actions.SaveJob(job.row))
     change(world, ChangeKind.JOB, row.job_id, status)
 
 
 def drop_job(world: World, job_id: JobId) -> None:
-    """Delete an ended job and its images."""
+    """Delete an ended job with its images and blobs."""
     world.act(actions.DropJob(job_id, world.now.unix_ms))
     change(world, ChangeKind.JOB, job_id, "deleted")
 
@@ -113,6 +143,13 @@ def drop_job(world: World, job_id: JobId) -> None:
 def add_image(world: World, row: ImageRow) -> None:
     world.act(actions.AddImage(row))
     change(world, ChangeKind.IMAGE, row.image_id, "stored")
+
+
+def add_map(world: World, job: Job, row: BlobRow) -> None:
+    """A control map of an open job is on the disk."""
+    job.maps_coming -= {row.kind}
+    job.blobs |= {row.kind}
+    world.act(actions.AddBlob(row))
 
 
 def end_image(world: World, image_id: ImageId, reason: GoneReason) -> None:

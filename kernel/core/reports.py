@@ -2,14 +2,14 @@
 
 from dataclasses import replace
 
-from kernel.core import actions, due, engines, fetching, jobs, pictures, schedule, workers
-from kernel.core.events import Reported
+from kernel.core import actions, blobs, due, engines, fetching, jobs, pictures, schedule, workers
+from kernel.core.events import InputsUnreadable, Reported
 from kernel.core.tables import WorkerState
 from kernel.core.world import Engine, Slot, Worker, World
 from kernel.protocol import client
 from kernel.protocol import worker as wire
-from kernel.protocol.errors import NotPermitted
-from kernel.protocol.vocabulary import EngineState, WorkerRole
+from kernel.protocol.errors import InputsLost, NotPermitted
+from kernel.protocol.vocabulary import EngineState, Stage, WorkerRole
 
 
 def reported(world: World, event: Reported) -> None:
@@ -54,6 +54,8 @@ def _take(world: World, worker: Worker, event: Reported) -> None:
         case (
             wire.Accepted()
             | wire.Progress()
+            | wire.Preview()
+            | wire.ControlMap()
             | wire.ImageReady()
             | wire.JobDone()
             | wire.JobFailed()
@@ -81,6 +83,10 @@ def _ready(world: World, engine: Engine, worker: Worker, report: wire.EngineRead
     workers.move(worker, WorkerState.READY)
     engine.is_requested = False
     worker.capacity, worker.ready_at_s = max(report.capacity, 1), world.now.mono_s
+    worker.memory_bytes = report.memory_bytes
+    if worker.reservation is not None:
+        reserved = worker.reservation
+        world.act(actions.CompareMemory(worker.worker_id, reserved, report.memory_bytes))
     world.timers.clear(due.Load(worker.worker_id))
     if engine.row.status is EngineState.STARTING:
         engine.row = replace(
@@ -91,7 +97,16 @@ def _ready(world: World, engine: Engine, worker: Worker, report: wire.EngineRead
         )
 
 
-JobReport = wire.Accepted | wire.Progress | wire.ImageReady | wire.JobDone | wire.JobFailed | wire.JobDropped
+JobReport = (
+    wire.Accepted
+    | wire.Progress
+    | wire.Preview
+    | wire.ControlMap
+    | wire.ImageReady
+    | wire.JobDone
+    | wire.JobFailed
+    | wire.JobDropped
+)
 
 
 def _about_job(world: World, worker: Worker, report: JobReport, *, has_blob: bool) -> None:
@@ -105,13 +120,25 @@ def _about_job(world: World, worker: Worker, report: JobReport, *, has_blob: boo
             pass
         case wire.Progress():
             _progress(world, worker, slot, report)
-        case wire.ImageReady():
+        case wire.Preview() | wire.ControlMap() | wire.ImageReady():
             if not slot.is_cancelled and has_blob:
-                pictures.arrived(world, worker, report)
+                _picture(world, report)
         case wire.JobDone():
             _done(world, worker, slot, report)
         case wire.JobFailed() | wire.JobDropped():
             _ended(world, worker, slot, report)
+
+
+def _picture(world: World, report: wire.Preview | wire.ControlMap | wire.ImageReady) -> None:
+    match report:
+        case wire.Preview():
+            if world.watchers:
+                preview = client.JobPreview(job_id=report.job_id, index=report.index, step=report.step)
+                world.act(actions.PushPreview(tuple(world.watchers), preview))
+        case wire.ControlMap():
+            pictures.map_arrived(world, report)
+        case wire.ImageReady():
+            pictures.arrived(world, report)
 
 
 def _refuse_stale(world: World, worker: Worker, report: JobReport) -> None:
@@ -126,18 +153,26 @@ def _refuse_stale(world: World, worker: Worker, report: JobReport) -> None:
 
 
 def _progress(world: World, worker: Worker, slot: Slot, report: wire.Progress) -> None:
+    if report.stage is Stage.DENOISING:
+        _measure(world, worker, slot, report)
+    if not world.watchers or slot.is_cancelled:
+        return
+    left = max(report.steps - report.step, 0)
+    eta_s = None if slot.seconds_per_step is None else round(left * slot.seconds_per_step, 3)
+    progress = client.JobProgress(
+        job_id=report.job_id, step=report.step, steps=report.steps, eta_s=eta_s, stage=report.stage
+    )
+    world.act(actions.Push(tuple(world.watchers), progress))
+
+
+def _measure(world: World, worker: Worker, slot: Slot, report: wire.Progress) -> None:
+    """Note how long the job's steps take. Other stages say nothing about that."""
     now_s, steps_done = world.now.mono_s, report.step - slot.step
     if slot.step_at_s is not None and steps_done > 0:
         slot.seconds_per_step = (now_s - slot.step_at_s) / steps_done
         if worker.engine_id is not None:
             world.engines[worker.engine_id].step_seconds.append(slot.seconds_per_step)
     slot.step, slot.step_at_s = report.step, now_s
-    if not world.watchers or slot.is_cancelled:
-        return
-    left = max(report.steps - report.step, 0)
-    eta_s = None if slot.seconds_per_step is None else round(left * slot.seconds_per_step, 3)
-    progress = client.JobProgress(job_id=report.job_id, step=report.step, steps=report.steps, eta_s=eta_s)
-    world.act(actions.Push(tuple(world.watchers), progress))
 
 
 def _done(world: World, worker: Worker, slot: Slot, report: wire.JobDone) -> None:
@@ -147,6 +182,7 @@ def _done(world: World, worker: Worker, slot: Slot, report: wire.JobDone) -> Non
     else:
         job = world.jobs[report.job_id]
         job.warnings = report.warnings
+        job.maps_sent = frozenset(map(blobs.kind_of_map, report.maps))
         jobs.finish_if_complete(world, job)
     schedule.tend_worker(world, worker)
 
@@ -159,4 +195,16 @@ def _ended(world: World, worker: Worker, slot: Slot, report: wire.JobFailed | wi
             jobs.fail(world, job, report.code, report.text)
         else:
             jobs.count_crash(world, job, "the job made no progress and was dropped")
+    schedule.tend_worker(world, worker)
+
+
+def inputs_unreadable(world: World, event: InputsUnreadable) -> None:
+    """A job that was given to a worker never left, since a picture that it works from is lost: it fails."""
+    worker = world.workers.get(event.worker_id)
+    slot = None if worker is None else worker.slots.get(event.job_id)
+    if worker is None or slot is None or slot.lease != event.lease:
+        return
+    jobs.release(world, worker, event.job_id)
+    if not slot.is_cancelled:
+        jobs.fail(world, world.jobs[event.job_id], InputsLost.code, event.reason)
     schedule.tend_worker(world, worker)

@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 
-from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId, ModelId
+from kernel.protocol.ids import BlobId, EngineId, EventSeq, ImageId, JobId, ModelId
+from kernel.protocol.memory import MemoryProfile
 from kernel.protocol.specs import EngineSpec
 from kernel.protocol.vocabulary import (
+    BlobKind,
     ChangeKind,
+    ControlType,
     EngineState,
     GoneReason,
     JobState,
@@ -38,6 +41,13 @@ class ModelRow:
     parameters: int | None = None
     prediction_type: str | None = None
     native_size_px: int | None = None
+    control_type: ControlType | None = None
+    memory: MemoryProfile | None = None
+    found_words: tuple[str, ...] = ()
+    """The trigger words that the model's own metadata names; those that a person gave go before them."""
+    stored: str | None = None
+    """Its name below the models folder; None for a model that is used where it lies."""
+    revision: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +62,8 @@ class EngineRow:
     device: str | None = None
     memory_bytes: int | None = None
     started_at_ms: int | None = None
+    waits_since_ms: int | None = None
+    """Wanted since then, but there has been no room for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +85,10 @@ class JobRow:
     error_code: str | None = None
     error: str | None = None
     warnings: tuple[str, ...] = ()
+    expire_after_s: float | None = None
+    delete_after_downloads: int | None = None
+    models: tuple[ModelId, ...] = ()
+    """Every model that the spec names: none of them can be deleted while the job is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +110,21 @@ class ImageRow:
     expires_at_ms: int | None
     gone_reason: GoneReason | None = None
     gone_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRow:
+    """A file of a job beside its images. Its time begins when the job has ended; None: it has not."""
+
+    blob_id: BlobId
+    job_id: JobId
+    kind: BlobKind
+    file_name: str
+    mime: str
+    size_bytes: int
+    sha256: str
+    created_at_ms: int
+    expires_at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
-"""Who gets which job, which engine runs, and which one makes room: decided after every event."""
+"""Who gets which job, and which engine runs: decided after every event."""
 
 from typing import Final
 
-from kernel.core import due, engines, jobs, workers
+from kernel.core import due, engines, jobs, line, workers
 from kernel.core.tables import WorkerState
 from kernel.core.world import Engine, Worker, World
-from kernel.protocol.vocabulary import EngineState, Phase, WorkerRole
+from kernel.protocol.vocabulary import Phase
 
 PREFETCH: Final = 1
 """Jobs that a worker holds beyond those that it steps, so that it never waits for the next one."""
@@ -21,10 +21,9 @@ def tend(world: World, engine: Engine) -> None:
     if engine.is_stopping and not engine.is_running:
         engine.is_stopping = False
         if is_wanted(engine) and not engine.is_clearing:
-            world.engines_without_room.setdefault(engine.row.engine_id)
+            line.join(world, engine)
     engines.refresh(world, engine)
-    if world.phase is Phase.RUNNING:
-        _share_room(world)
+    line.serve(world)
 
 
 def tend_worker(world: World, worker: Worker) -> None:
@@ -58,47 +57,20 @@ def _can_take(worker: Worker, *, is_suspect: bool) -> bool:
 
 
 def _start_missing_workers(world: World, engine: Engine) -> None:
-    engine_id = engine.row.engine_id
-    is_backing_off = due.Relaunch(engine_id) in world.timers
-    is_leaving = any(w.is_asked_to_leave for w in engine.workers.values())
+    """A closed engine gets in line for its first worker; a running one gets what room is left over."""
+    if not is_wanted(engine) or engine.is_running:
+        engines.leave_line(world, engine)
     if not is_wanted(engine):
-        world.engines_without_room.pop(engine_id, None)
         return
+    is_backing_off = due.Relaunch(engine.row.engine_id) in world.timers
+    is_leaving = any(w.is_asked_to_leave for w in engine.workers.values())
     missing = engine.row.spec.replicas - sum(1 for _ in engine.live_workers)
     if missing <= 0 or is_backing_off or is_leaving:
         return
-    if not engine.is_running and not has_room(world):
-        world.engines_without_room.setdefault(engine_id)
-        return
-    world.engines_without_room.pop(engine_id, None)
-    for _ in range(missing):
-        workers.launch(world, WorkerRole.ENGINE, engine)
-
-
-def has_room(world: World) -> bool:
-    """May one more engine run?"""
-    return sum(e.is_running for e in world.engines.values()) < world.limits.max_running
-
-
-def can_make_room(world: World) -> bool:
-    """Is there an engine that closes, or that can be closed for another one?"""
-    return any(_is_idle_on_demand(e) or e.is_stopping for e in world.engines.values())
-
-
-def _make_room(world: World) -> None:
-    """Close as many engines as are missing room, the longest idle first; those that close already count."""
-    closing = sum(e.is_stopping for e in world.engines.values())
-    missing = max(len(world.engines_without_room) - closing, 0)
-    idle = [e for e in world.engines.values() if _is_idle_on_demand(e)]
-    for engine in sorted(idle, key=lambda e: e.idle_since_s or 0.0)[:missing]:
-        engines.stop(world, engine)
-        engines.refresh(world, engine)
-
-
-def _is_idle_on_demand(engine: Engine) -> bool:
-    """Running for nobody: started on demand, ready, with nothing to do."""
-    is_free = not engine.is_pinned and not engine.is_stopping and not engine.queue and not engine.is_busy
-    return is_free and engine.row.status is EngineState.READY
+    if engine.is_running:
+        line.fill(world, engine)
+    else:
+        line.join(world, engine)
 
 
 def _watch_idleness(world: World, engine: Engine) -> None:
@@ -115,14 +87,3 @@ def _watch_idleness(world: World, engine: Engine) -> None:
         if keep_alive_s is None:
             keep_alive_s = world.limits.keep_alive_s
         world.timers.set(due.KeepAlive(engine_id), world.now.mono_s + keep_alive_s)
-
-
-def _share_room(world: World) -> None:
-    """Start the engines that have waited longest for room; make room, if there is none for the others."""
-    while world.engines_without_room and has_room(world):
-        engine = world.engines[next(iter(world.engines_without_room))]
-        del world.engines_without_room[engine.row.engine_id]
-        _start_missing_workers(world, engine)
-        engines.refresh(world, engine)
-    if world.engines_without_room:
-        _make_room(world)

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from kernel.core import actions, due, record
+from kernel.core import actions, due, line, record, room
 from kernel.core.events import StockTaken
 from kernel.core.world import World
 
@@ -20,9 +20,13 @@ def take(world: World) -> None:
 
 
 def taken(world: World, event: StockTaken) -> None:
-    """End the images that are due, and note whether the disk has room."""
+    """End the images and drop the blobs that are due, and note whether disk and devices have room."""
+    room.look(world, event.devices)
+    line.serve(world)
     for image_id, reason in event.images_due:
         record.end_image(world, image_id, reason)
+    for blob_id in event.blobs_due:
+        world.act(actions.DropBlob(blob_id, world.now.unix_ms))
     world.is_disk_low = event.free_bytes < world.limits.min_free_bytes
     if event.has_more_due:
         world.timers.set(due.Stock(), world.now.mono_s)

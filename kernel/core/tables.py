@@ -4,7 +4,8 @@ Rules that the tables alone do not say:
 - A job that waits has no worker; a job that is processed has exactly one, under exactly one lease.
 - A job goes back from processing to waiting when its worker dies, is stopped at once, or at a restart.
 - A job that waits is finished when its last picture came to the disk after its worker had died.
-- An engine's state follows from its workers; `error` is left by starting it again.
+- An engine's state follows from its workers; `error` is left by starting it again. A closed engine that no
+  device is large enough for goes into `error` without having been started.
 - A worker that is doomed gets SIGTERM, then SIGKILL, and can only become gone.
 
 docs/states.md is drawn from these tables.
@@ -52,7 +53,7 @@ JOB_MOVES: Final[Moves[JobState]] = {
 _ENDS: Final = frozenset({EngineState.STOPPING, EngineState.CLOSED, EngineState.ERROR})
 
 ENGINE_MOVES: Final[Moves[EngineState]] = {
-    EngineState.CLOSED: frozenset({EngineState.STARTING}),
+    EngineState.CLOSED: frozenset({EngineState.STARTING, EngineState.ERROR}),
     EngineState.STARTING: frozenset({EngineState.READY, EngineState.WORKING}) | _ENDS,
     EngineState.READY: frozenset({EngineState.WORKING, EngineState.STARTING}) | _ENDS,
     EngineState.WORKING: frozenset({EngineState.READY, EngineState.STARTING}) | _ENDS,

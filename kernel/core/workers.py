@@ -2,13 +2,15 @@
 
 from typing import Final
 
-from kernel.core import actions, due, jobs
+import msgspec
+
+from kernel.core import actions, due, ingredients, jobs
+from kernel.core.memory import Reservation
 from kernel.core.tables import WORKER_MOVES, WorkerState, check_move
 from kernel.core.world import Engine, Worker, World
 from kernel.protocol import worker as wire
 from kernel.protocol.errors import NotPermitted
-from kernel.protocol.ids import EngineId, ModelId
-from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.ids import EngineId
 from kernel.protocol.specs import EngineLoad
 from kernel.protocol.vocabulary import WorkerRole
 
@@ -24,9 +26,12 @@ LEAVE_TIMEOUT_S: Final = 2.0
 _DUE_OF_A_WORKER: Final = (due.Hello, due.Load, due.Silence, due.Progress, due.Drain, due.Kill, due.Idle)
 
 
-def launch(world: World, role: WorkerRole, engine: Engine | None = None) -> Worker:
+def launch(
+    world: World, role: WorkerRole, engine: Engine | None = None, reservation: Reservation | None = None
+) -> Worker:
     """Have a worker process started, for an engine or for fetching models."""
     worker = _new_worker(world, role, engine, is_local=True)
+    worker.reservation = reservation
     world.timers.set(due.Hello(worker.worker_id), world.now.mono_s + HELLO_TIMEOUT_S)
     world.act(actions.LaunchWorker(worker.worker_id, role, worker.token))
     return worker
@@ -70,7 +75,7 @@ def greet(world: World, worker: Worker, hello: wire.Hello) -> None:
     if worker.state in (WorkerState.LAUNCHED, WorkerState.INVITED):
         _begin(world, worker)
     if worker.engine_id is not None and worker.state is WorkerState.LOADING:
-        load = engine_load(world, worker.engine_id)
+        load = engine_load(world, worker.engine_id, worker.reservation)
         world.act(actions.Order(worker.worker_id, wire.LoadEngine(load=load)))
 
 
@@ -87,30 +92,21 @@ def _begin(world: World, worker: Worker) -> None:
         world.timers.set(due.Load(worker.worker_id), now_s + world.limits.load_timeout_s)
 
 
-def engine_load(world: World, engine_id: EngineId) -> EngineLoad:
-    """What a worker needs to know to load an engine."""
+def engine_load(world: World, engine_id: EngineId, reservation: Reservation | None) -> EngineLoad:
+    """What a worker needs to know to load an engine; what was reserved for it goes before the spec."""
     spec = world.engines[engine_id].row.spec
-    return EngineLoad(
+    load = EngineLoad(
         engine_id=engine_id,
-        checkpoint=model_source(world, spec.checkpoint),
+        checkpoint=ingredients.source(world, spec.checkpoint),
+        models=tuple(ingredients.source(world, model_id) for model_id in ingredients.ids_of_engine(spec)),
         device=spec.device,
         dtype=spec.dtype,
         max_batch=spec.max_batch,
     )
-
-
-def model_source(world: World, model_id: ModelId) -> ModelSource:
-    """Where a worker finds a model, and what it should turn out to be."""
-    row = world.models[model_id]
-    return ModelSource(
-        model_id=row.model_id,
-        name=row.name,
-        uri=row.uri,
-        model_type=row.model_type,
-        model_base=row.model_base,
-        variant=row.variant,
-        sha256=row.sha256 or row.declared_sha256,
-    )
+    if reservation is None:
+        return load
+    need = reservation.need
+    return msgspec.structs.replace(load, device=reservation.device, max_batch=need.seats, plan=need.plan)
 
 
 def move(worker: Worker, state: WorkerState) -> None:

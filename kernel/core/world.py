@@ -5,14 +5,27 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from kernel.core.actions import Action
-from kernel.core.events import Now, Peer
+from kernel.core.events import DeviceFact, Now, Peer
+from kernel.core.memory import Reservation
 from kernel.core.ports import Fresh, Limits
 from kernel.core.queue import JobQueue
-from kernel.core.rows import EngineRow, ImageRow, JobRow, ModelRow
+from kernel.core.rows import BlobRow, EngineRow, ImageRow, JobRow, ModelRow
 from kernel.core.tables import WorkerState
 from kernel.core.timers import Timers
-from kernel.protocol.ids import EngineId, Epoch, EventSeq, ImageId, JobId, Lease, ModelId, Ticket, WorkerId
-from kernel.protocol.vocabulary import JobState, Phase, WorkerRole
+from kernel.protocol.client import SubmitJob
+from kernel.protocol.ids import (
+    BlobId,
+    EngineId,
+    Epoch,
+    EventSeq,
+    ImageId,
+    JobId,
+    Lease,
+    ModelId,
+    Ticket,
+    WorkerId,
+)
+from kernel.protocol.vocabulary import BlobKind, JobState, MemoryPlan, Phase, WorkerRole
 
 
 @dataclass(slots=True)
@@ -26,6 +39,12 @@ class Job:
     """Positions of the pictures that are durable."""
     warnings: tuple[str, ...] | None = None
     """Set once the worker has said JobDone; the job is finished when the last picture is stored."""
+    blobs: frozenset[BlobKind] = frozenset()
+    """What is durable beside its images: what came with it, and its control maps."""
+    maps_coming: frozenset[BlobKind] = frozenset()
+    """Control maps on their way to the disk."""
+    maps_sent: frozenset[BlobKind] = frozenset()
+    """Those that the worker, with its JobDone, said it had sent."""
 
 
 @dataclass(slots=True)
@@ -57,6 +76,10 @@ class Worker:
     capacity: int = 0
     heard_at_s: float = 0.0
     ready_at_s: float | None = None
+    memory_bytes: int = 0
+    """What it said to hold once its engine was loaded."""
+    reservation: Reservation | None = None
+    """None for a worker of another host, and where nothing is known of the device."""
     model_id: ModelId | None = None
     """The model that a fetch worker inspects."""
     doom: str | None = None
@@ -91,6 +114,8 @@ class Engine:
     """Workers lost in a row with nobody else to blame."""
     idle_since_s: float | None = None
     step_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=31))
+    needs: dict[tuple[str, MemoryPlan], tuple[int, ...]] = field(default_factory=dict)
+    """Computed once: bytes by the number of pictures, from one upwards, for a kind of device and a plan."""
 
     @property
     def live_workers(self) -> Iterator[Worker]:
@@ -112,10 +137,22 @@ class Engine:
 
 @dataclass(slots=True)
 class Picture:
-    """A picture on its way to the disk."""
+    """A picture on its way to the disk: an image, or a control map."""
 
-    row: ImageRow
+    row: ImageRow | BlobRow
     tries: int = 1
+
+
+@dataclass(slots=True)
+class Submission:
+    """A job whose pictures are on their way to the disk: it is no job yet."""
+
+    ask: SubmitJob
+    digest: bytes
+    blob_ids: tuple[BlobId, ...]
+    askers: dict[tuple[Peer, bytes], None]
+    """Who waits for the answer, and under which correlation: whoever has sent the command meanwhile."""
+    size_bytes: int
 
 
 @dataclass(slots=True)
@@ -135,13 +172,20 @@ class World:
     """Waiting for a fetch worker; the number counts the workers that died over it."""
     engines: dict[EngineId, Engine] = field(default_factory=dict)
     engine_names: dict[str, EngineId] = field(default_factory=dict)
-    engines_without_room: dict[EngineId, None] = field(default_factory=dict)
-    """Wanted, but `max_running` others run: first come, first served."""
+    engines_without_room: dict[EngineId, float] = field(default_factory=dict)
+    """Wanted, but others have the room: since when. First come, first served."""
+    devices: dict[str, DeviceFact] = field(default_factory=dict)
+    """As they were at `looked_at_s`; empty as long as nothing is known of them."""
+    looked_at_s: float = 0.0
     jobs: dict[JobId, Job] = field(default_factory=dict)
+    model_jobs: dict[ModelId, dict[JobId, None]] = field(default_factory=dict)
+    """Which open jobs name a model."""
+    submissions: dict[str, Submission] = field(default_factory=dict)
+    """By the key of their command."""
     processing: int = 0
     workers: dict[WorkerId, Worker] = field(default_factory=dict)
     fetch_deaths: int = 0
-    pictures: dict[ImageId, Picture] = field(default_factory=dict)
+    pictures: dict[ImageId | BlobId, Picture] = field(default_factory=dict)
     claims: dict[ImageId, set[Ticket]] = field(default_factory=dict)
     watchers: dict[Peer, None] = field(default_factory=dict)
     is_disk_low: bool = False

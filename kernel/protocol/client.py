@@ -7,16 +7,20 @@ sent again without being done again. The union of a role says which messages tha
 
 import msgspec
 
-from kernel.protocol.errors import FieldProblem
+from kernel.protocol.errors import FieldProblem, NotEnoughMemory, SpoonError, error_of_code
 from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId, ModelId, Ticket, WorkerId
+from kernel.protocol.ingredients import InputFile
+from kernel.protocol.memory import MemoryShortage
 from kernel.protocol.specs import EngineSpec, JobRequest
 from kernel.protocol.vocabulary import (
     ChangeKind,
+    ControlType,
     EngineState,
     ModelBase,
     ModelState,
     ModelType,
     Phase,
+    Stage,
     Variant,
 )
 
@@ -24,7 +28,7 @@ from kernel.protocol.vocabulary import (
 
 
 class RegisterModel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Register a model and have it inspected."""
+    """Register a model, and have it downloaded and inspected."""
 
     name: str
     uri: str
@@ -34,16 +38,20 @@ class RegisterModel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     tags: tuple[str, ...] = ()
     sha256: str | None = None
     trigger_words: tuple[str, ...] = ()
+    control_type: ControlType | None = None
+    """Of a ControlNet: the maps that it was trained on; left out, its name tells, if it can."""
 
 
 class DeleteModel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Forget a model that no engine uses."""
+    """Forget a model that no engine and no open job uses."""
 
     model_id: ModelId
+    files: bool = False
+    """Remove what was downloaded for it, too, unless another model is made of the same."""
 
 
 class RetryModel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Inspect a model again after an error."""
+    """Try a model again after an error, with what is there of it."""
 
     model_id: ModelId
 
@@ -80,6 +88,8 @@ class SubmitJob(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     engine_id: EngineId | None = None
     engine_name: str | None = None
     request: JobRequest
+    files: tuple[InputFile, ...] = ()
+    """What `request.inputs` names, one by one: the message's blobs, in the same order."""
     priority: int = 0
     validate_only: bool = False
 
@@ -196,6 +206,8 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     detail: str
     fields: tuple[FieldProblem, ...] = ()
     retry_after_s: float | None = None
+    shortage: MemoryShortage | None = None
+    """With `not_enough_memory`, where memory is what is missing."""
 
 
 class ModelAccepted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -298,6 +310,15 @@ class JobProgress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     step: int
     steps: int
     eta_s: float | None = None
+    stage: Stage = Stage.DENOISING
+
+
+class JobPreview(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """How one picture of a job looks so far: the message's blob, a small JPEG. Not durable, not numbered."""
+
+    job_id: JobId
+    index: int
+    step: int
 
 
 class ModelProgress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -306,6 +327,7 @@ class ModelProgress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     model_id: ModelId
     bytes: int
     total_bytes: int | None = None
+    bytes_per_s: int | None = None
 
 
 SingleReply = (
@@ -321,6 +343,7 @@ SingleReply = (
     | Watching
     | Changed
     | JobProgress
+    | JobPreview
     | ModelProgress
 )
 
@@ -330,6 +353,8 @@ class Enclosed(msgspec.Struct, frozen=True, kw_only=True):
 
     correlation: bytes
     message: SingleReply
+    blobs: int = 0
+    """So many of the bundle's blobs are this message's: the first ones that no message before it took."""
 
 
 class Bundle(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -339,3 +364,11 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 BrokerReply = SingleReply | Bundle
+
+
+def error_of(refused: Refused) -> SpoonError:
+    """The error that a refusal stands for."""
+    error = error_of_code(refused.code, refused.detail, refused.fields, refused.retry_after_s)
+    if isinstance(error, NotEnoughMemory):
+        error.shortage = refused.shortage
+    return error

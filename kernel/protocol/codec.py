@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -18,6 +19,8 @@ MAX_BODY_BYTES: Final = 4 << 20
 MAX_BLOBS: Final = 16
 MAX_BLOB_BYTES: Final = 256 << 20
 """The longest blob: a 8192 x 8192 RGBA picture without any compression."""
+MAX_PREVIEW_BYTES: Final = 1 << 20
+"""The longest preview: a JPEG of some 256 x 256 pixels has a hundredth of that."""
 MAX_MESSAGE_BYTES: Final = 512 << 20
 MAX_FRAMES: Final = 2 + MAX_BLOBS
 MAX_FRAME_BYTES: Final = MAX_BLOB_BYTES
@@ -89,11 +92,16 @@ def reply_decoder() -> Decoder[client.BrokerReply]:
 
 
 def unbundled(received: Received[client.BrokerReply]) -> list[Received[client.BrokerReply]]:
-    """The messages of a bundle, each as if it had come alone; of any other message, itself."""
+    """The messages of a bundle, each with its blobs as if it had come alone; of any other message, itself."""
     if not isinstance(received.body, client.Bundle):
         return [received]
+    blobs = iter(received.blobs)
     return [
-        Received(received.head._replace(correlation=one.correlation), one.message, ())
+        Received(
+            received.head._replace(blob_count=one.blobs, correlation=one.correlation),
+            one.message,
+            tuple(islice(blobs, max(one.blobs, 0))),
+        )
         for one in received.body.messages
     ]
 

@@ -4,6 +4,8 @@ from typing import ClassVar
 
 import msgspec
 
+from kernel.protocol.memory import MemoryShortage
+
 
 class FieldProblem(msgspec.Struct, frozen=True, kw_only=True):
     """One field of a request that is wrong, by its JSON path, and what is wrong with it."""
@@ -103,7 +105,7 @@ class IllegalMove(Conflict):
 
 
 class ModelInUse(Conflict):
-    """The model is used by engines: delete these engines first."""
+    """The model is used by engines or open jobs: delete these engines, and wait for these jobs, first."""
 
     code = "model_in_use"
 
@@ -148,6 +150,8 @@ class NotEnoughMemory(Conflict):
     """There is no room to run another engine: stop one first."""
 
     code = "not_enough_memory"
+    shortage: MemoryShortage | None = None
+    """The numbers, where memory is what is missing."""
 
 
 # What the server cannot do just now.
@@ -216,10 +220,28 @@ class ModelUnreadable(SpoonError):
     code = "model_unreadable"
 
 
+class DownloadFailed(SpoonError):
+    """The model could not be downloaded: see the reason, then retry."""
+
+    code = "download_failed"
+
+
 class JobBroke(SpoonError):
     """The engine broke at this job in a way that nobody foresaw; the worker's log has the details."""
 
     code = "job_broke"
+
+
+class InputsLost(SpoonError):
+    """A picture that came with the job cannot be read any more."""
+
+    code = "inputs_lost"
+
+
+class NotInstalled(SpoonError):
+    """Something that this job needs is not installed where its engine runs."""
+
+    code = "not_installed"
 
 
 class JobRejected(SpoonError):

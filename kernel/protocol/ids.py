@@ -8,6 +8,8 @@ ModelId = NewType("ModelId", str)
 EngineId = NewType("EngineId", str)
 JobId = NewType("JobId", str)
 ImageId = NewType("ImageId", str)
+BlobId = NewType("BlobId", str)
+"""A file of a job that is no image of its own: what came with it, or a map that was drawn for it."""
 WorkerId = NewType("WorkerId", str)
 
 Epoch = NewType("Epoch", int)

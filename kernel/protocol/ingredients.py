@@ -2,7 +2,7 @@
 
 import msgspec
 
-from kernel.protocol.ids import ModelId
+from kernel.protocol.ids import Count, ModelId
 from kernel.protocol.vocabulary import ControlType, ModelBase, ModelType, Variant
 
 
@@ -20,6 +20,14 @@ class ModelSource(msgspec.Struct, frozen=True, kw_only=True):
     """Of a ControlNet: the maps that it was trained on."""
     trigger_words: tuple[str, ...] = ()
     """Of an embedding: the first is the word that stands for it in a prompt, else its name is."""
+
+
+class InputFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A picture file that comes with a job, as the sender describes it: the blob at the same place."""
+
+    mime: str
+    size_bytes: Count
+    sha256: str
 
 
 class LoraUse(msgspec.Struct, frozen=True, kw_only=True):

@@ -61,6 +61,37 @@ class ControlType(StrEnum):
     DEPTH = "depth"
 
 
+class ModelPart(StrEnum):
+    """The parts of models whose weights a device holds."""
+
+    UNET = "unet"
+    TEXT_ENCODER = "text_encoder"
+    VAE = "vae"
+    ADAPTER = "adapter"
+    """What is laid over a checkpoint: a LoRA, an embedding."""
+    CONTROLNET = "controlnet"
+
+
+class MemoryPlan(StrEnum):
+    """How an engine uses its device, from the quickest way to the most frugal one."""
+
+    FAST = "fast"
+    """All weights on the device, a picture decoded in one piece."""
+    TILED = "tiled"
+    """A picture decoded in tiles."""
+    SWAPPED = "swapped"
+    """In tiles, and text encoders and VAE on the device only while they work."""
+
+
+class MemoryRemedy(StrEnum):
+    """What would let an engine fit that does not."""
+
+    STOP_ENGINE = "stop_engine"
+    SMALLER_SIZE = "smaller_size"
+    OTHER_DTYPE = "other_dtype"
+    OTHER_DEVICE = "other_device"
+
+
 class PromptTechnique(StrEnum):
     """How a prompt's weights are read, and what becomes of one that is longer than the text encoder takes."""
 
@@ -76,6 +107,19 @@ class InputKind(StrEnum):
     REFERENCE = "reference"
     MASK = "mask"
     POSE = "pose"
+
+
+class BlobKind(StrEnum):
+    """The files of a job beside its images: what came with it, and the control maps drawn for it."""
+
+    REFERENCE = "reference"
+    MASK = "mask"
+    POSE = "pose"
+    MAP_OPENPOSE = "map_openpose"
+    MAP_MIDAS = "map_midas"
+    MAP_MEDIAPIPE = "map_mediapipe"
+    MAP_CANNY = "map_canny"
+    MAP_DEPTH = "map_depth"
 
 
 class ImageFit(StrEnum):
@@ -105,20 +149,39 @@ class Scheduler(StrEnum):
     """Schedulers under the names that users of Stable Diffusion know them by."""
 
     EULER = "euler"
+    EULER_KARRAS = "euler_karras"
+    EULER_BETA = "euler_beta"
     EULER_A = "euler_a"
     HEUN = "heun"
+    HEUN_KARRAS = "heun_karras"
     DPM2 = "dpm2"
+    DPM2_KARRAS = "dpm2_karras"
     DPM2_A = "dpm2_a"
+    DPM2_A_KARRAS = "dpm2_a_karras"
+    LMS = "lms"
+    LMS_KARRAS = "lms_karras"
+    DPMPP_2S = "dpmpp_2s"
+    DPMPP_2S_KARRAS = "dpmpp_2s_karras"
     DPMPP_2M = "dpmpp_2m"
     DPMPP_2M_KARRAS = "dpmpp_2m_karras"
+    DPMPP_2M_EXPONENTIAL = "dpmpp_2m_exponential"
+    DPMPP_2M_BETA = "dpmpp_2m_beta"
+    DPMPP_SDE = "dpmpp_sde"
+    DPMPP_SDE_KARRAS = "dpmpp_sde_karras"
     DPMPP_2M_SDE = "dpmpp_2m_sde"
     DPMPP_2M_SDE_KARRAS = "dpmpp_2m_sde_karras"
+    DPMPP_2M_SDE_EXPONENTIAL = "dpmpp_2m_sde_exponential"
+    DPMPP_3M_SDE = "dpmpp_3m_sde"
+    DPMPP_3M_SDE_KARRAS = "dpmpp_3m_sde_karras"
+    DPMPP_3M_SDE_EXPONENTIAL = "dpmpp_3m_sde_exponential"
     DEIS = "deis"
     UNIPC = "unipc"
+    UNIPC_KARRAS = "unipc_karras"
     PNDM = "pndm"
     DDIM = "ddim"
     DDPM = "ddpm"
     LCM = "lcm"
+    TCD = "tcd"
 
 
 class GoneReason(StrEnum):

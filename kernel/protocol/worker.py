@@ -9,7 +9,7 @@ import msgspec
 from kernel.protocol.ids import Count, EngineId, Epoch, ImageId, JobId, Lease, ModelId, Pixels, WorkerId
 from kernel.protocol.ingredients import ModelSource
 from kernel.protocol.specs import EngineLoad, Fingerprint, JobOrder
-from kernel.protocol.vocabulary import WorkerRole
+from kernel.protocol.vocabulary import ControlType, Stage, WorkerRole
 
 # Orders: the Manager to a worker.
 
@@ -38,13 +38,13 @@ class LoadEngine(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class InspectModel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Read what this model is and report ModelInspected or ModelFailed."""
+    """Get this model if it is elsewhere, read what it is, and report ModelInspected or ModelFailed."""
 
     source: ModelSource
 
 
 class RunJob(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Make these pictures, and report under this lease."""
+    """Make these pictures, from those that are the message's blobs, and report under this lease."""
 
     attempt: int
     lease: Lease
@@ -66,6 +66,14 @@ class ImageStored(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     index: int
 
 
+class MapStored(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The control map is durable: you may forget it."""
+
+    job_id: JobId
+    lease: Lease
+    control_type: ControlType
+
+
 class Drain(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Finish the jobs you hold, report Goodbye, and leave."""
 
@@ -79,7 +87,17 @@ class Pong(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 WorkerOrder = (
-    Welcome | Refuse | LoadEngine | InspectModel | RunJob | CancelJob | ImageStored | Drain | Leave | Pong
+    Welcome
+    | Refuse
+    | LoadEngine
+    | InspectModel
+    | RunJob
+    | CancelJob
+    | ImageStored
+    | MapStored
+    | Drain
+    | Leave
+    | Pong
 )
 
 
@@ -119,11 +137,13 @@ class EngineFailed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class ModelProgress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """How far the inspection is."""
+    """How far the download or the inspection is."""
 
     model_id: ModelId
     bytes: Count
     total_bytes: Count | None = None
+    bytes_per_s: Count | None = None
+    """How fast it comes in; None while nothing comes from elsewhere."""
 
 
 class ModelInspected(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -131,6 +151,10 @@ class ModelInspected(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     model_id: ModelId
     fingerprint: Fingerprint
+    stored: str | None = None
+    """The name below the models folder under which it is to be kept; None: it stays where it is."""
+    revision: str | None = None
+    """The commit of the repository that it was taken from."""
 
 
 class ModelFailed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -155,6 +179,26 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     lease: Lease
     step: Count
     steps: Count
+    stage: Stage = Stage.DENOISING
+
+
+class Preview(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """How one picture looks so far: a small JPEG file, the message's blob; at most two of these a second."""
+
+    job_id: JobId
+    lease: Lease
+    index: Count
+    step: Count
+
+
+class ControlMap(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A control map that a detector drew for the job: the PNG file is the message's blob."""
+
+    job_id: JobId
+    lease: Lease
+    control_type: ControlType
+    size_bytes: Count
+    sha256: str
 
 
 class ImageReady(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -173,11 +217,12 @@ class ImageReady(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class JobDone(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Every picture of the job has been sent."""
+    """Every picture of the job has been sent, and these control maps."""
 
     job_id: JobId
     lease: Lease
     warnings: tuple[str, ...] = ()
+    maps: tuple[ControlType, ...] = ()
 
 
 class JobFailed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -212,6 +257,8 @@ WorkerReport = (
     | ModelFailed
     | Accepted
     | Progress
+    | Preview
+    | ControlMap
     | ImageReady
     | JobDone
     | JobFailed
@@ -225,6 +272,8 @@ EngineReport = (
     | EngineFailed
     | Accepted
     | Progress
+    | Preview
+    | ControlMap
     | ImageReady
     | JobDone
     | JobFailed

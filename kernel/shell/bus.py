@@ -115,7 +115,8 @@ class Router:
             return None
         frames: list[Frame] = []
         total_bytes = 0
-        while self.socket.getsockopt(zmq.RCVMORE):
+        frame = first
+        while frame.more:
             frame = self.socket.recv(copy=False)
             total_bytes += len(frame)
             if len(frames) <= MAX_FRAMES and total_bytes <= MAX_MESSAGE_BYTES:

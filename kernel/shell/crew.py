@@ -1,5 +1,6 @@
 """The workers as the shell knows them: their keys, their processes, their places on the bus."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,8 +9,9 @@ import zmq
 from kernel.core import actions
 from kernel.core.events import WorkerExited
 from kernel.protocol import client, codec, worker
+from kernel.protocol.codec import Frame
 from kernel.protocol.ids import Epoch, WorkerId
-from kernel.protocol.join import Join
+from kernel.protocol.join import FetchTerms, Join
 from kernel.protocol.vocabulary import WorkerRole
 from kernel.shell.bus import Gate, Router
 from kernel.shell.ports import Launcher
@@ -29,6 +31,9 @@ class JoinTerms:
     file_roots: tuple[str, ...]
     is_fake: bool
     manager_pid: int
+    detectors_folder: str | None = None
+    fetch: FetchTerms | None = None
+    """For fetch workers; None: they may only look at local files."""
 
 
 class Crew:
@@ -48,15 +53,16 @@ class Crew:
         """A worker spoke from this connection; orders go there from now on."""
         self._places[worker_id] = place
 
-    def send(self, worker_id: WorkerId, message: worker.WorkerOrder) -> bool:
+    def send(self, worker_id: WorkerId, message: worker.WorkerOrder, blobs: Sequence[Frame] = ()) -> bool:
         """Send an order; False, if the worker cannot be reached (its deadlines will tell)."""
         place = self._places.get(worker_id)
-        frames = codec.encode(message, epoch=self._epoch)
+        frames = codec.encode(message, epoch=self._epoch, blobs=blobs)
         return place is not None and self._back.send(place, frames)
 
     def launch(self, action: actions.LaunchWorker) -> WorkerExited | None:
         """Start a worker's process. Returns its exit, if it cannot even be started."""
         public, secret = self._admit(action.worker_id, action.role)
+        is_fetch = action.role is WorkerRole.FETCH
         join = Join(
             role=action.role,
             worker_id=action.worker_id,
@@ -65,7 +71,9 @@ class Crew:
             public_key=public,
             secret_key=secret,
             token=action.token,
-            file_roots=self._terms.file_roots,
+            file_roots=self._terms.file_roots if is_fetch else self._engine_roots,
+            fetch=self._terms.fetch if is_fetch else None,
+            detectors_folder=self._terms.detectors_folder,
             is_fake=self._terms.is_fake,
             manager_pid=self._terms.manager_pid,
         )
@@ -93,6 +101,12 @@ class Crew:
         self._gate.allow(BACK, public, worker_id)
         self._roles[worker_id] = role
         return public.decode(), secret.decode()
+
+    @property
+    def _engine_roots(self) -> tuple[str, ...]:
+        """An engine also opens what was downloaded; what a person registers must not lie there."""
+        kept = () if self._terms.fetch is None else (self._terms.fetch.folder,)
+        return (*self._terms.file_roots, *kept)
 
     def forget(self, worker_id: WorkerId) -> None:
         """Revoke a worker's key."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from kernel.core.events import Asked, Event, Peer, Reported, StatusAsked, WatchAsked
 from kernel.protocol import client, codec, head, worker
-from kernel.protocol.codec import Frame
+from kernel.protocol.codec import MAX_PREVIEW_BYTES, Frame
 from kernel.protocol.errors import BadMessage
 from kernel.protocol.ids import Epoch, WorkerId
 from kernel.protocol.rendezvous import ClientRole
@@ -15,10 +15,10 @@ from kernel.shell.bus import Incoming
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """An event off the wire, with the blob that came along."""
+    """An event off the wire, with the blobs that came along."""
 
     event: Event
-    blob: Frame | None = None
+    blobs: tuple[Frame, ...] = ()
 
 
 @dataclass(slots=True)
@@ -54,8 +54,16 @@ class FrontDoor:
             case client.GetStatus():
                 return Arrival(StatusAsked(peer, correlation, self.version, self.pid))
         unanswered[incoming.peer] += 1
-        asked = Asked(peer, correlation, key, digest, ask, unanswered=unanswered[incoming.peer])
-        return Arrival(asked)
+        asked = Asked(
+            peer,
+            correlation,
+            key,
+            digest,
+            ask,
+            unanswered=unanswered[incoming.peer],
+            blob_bytes=tuple(map(len, received.blobs)),
+        )
+        return Arrival(asked, received.blobs)
 
 
 def refusal(incoming: Incoming, error: BadMessage) -> tuple[bytes, client.Refused]:
@@ -77,9 +85,9 @@ class BackDoor:
     _fetch: codec.Decoder[worker.FetchReport] = field(default_factory=codec.fetch_decoder)
 
     def read(self, incoming: Incoming, role: WorkerRole) -> Arrival:
-        """One message as an event, with its blob if it has one.
+        """One message as an event, with its blobs.
 
-        Raises: BadMessage.
+        Raises: BadMessage, also for a preview that is as large as a picture.
         """
         worker_id = WorkerId(incoming.name)
         received: codec.Received[worker.EngineReport] | codec.Received[worker.FetchReport]
@@ -87,5 +95,7 @@ class BackDoor:
             received = self._engine.decode(incoming.frames)
         else:
             received = self._fetch.decode(incoming.frames)
-        blob = received.blobs[0] if received.blobs else None
-        return Arrival(Reported(worker_id, received.body, has_blob=blob is not None), blob)
+        if isinstance(received.body, worker.Preview) and sum(map(len, received.blobs)) > MAX_PREVIEW_BYTES:
+            raise BadMessage(f"a preview has at most {MAX_PREVIEW_BYTES} bytes")
+        reported = Reported(worker_id, received.body, has_blob=bool(received.blobs))
+        return Arrival(reported, received.blobs)

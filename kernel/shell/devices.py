@@ -1,70 +1,109 @@
-"""The devices that engines can run on, and their memory: NVIDIA's through NVML, else this host's own."""
+"""The devices that engines can run on, and how much of their memory is free or held by our workers."""
 
 import os
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import pynvml
 
+from kernel.core.events import DeviceFact
 from kernel.protocol.client import DeviceStatus
+from kernel.protocol.ids import WorkerId
 
 FRESH_S: Final = 1.0
 
+Pids = Callable[[], Mapping[WorkerId, int]]
+"""The process ids of the workers of this host."""
+
+
+class _GpuProcess(Protocol):
+    """A process as NVML tells of it."""
+
+    pid: int
+    usedGpuMemory: int | None  # noqa: N815 - its name in NVML
+
 
 class Devices:
-    """Every GPU, or the CPU on a host without one; looked at anew once a second at most.
+    """Every GPU, then the CPU; looked at anew once a second at most.
 
     NVML is opened once: opening it takes milliseconds, in which the broker would stand still.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pids: Pids) -> None:
         try:
             pynvml.nvmlInit()
             self._gpus = int(pynvml.nvmlDeviceGetCount())
         except pynvml.NVMLError:
             self._gpus = 0
-        self._seen: tuple[DeviceStatus, ...] = ()
+        self._pids = pids
+        self._seen: tuple[DeviceFact, ...] = ()
         self._seen_at_s = -FRESH_S
 
-    def read(self) -> tuple[DeviceStatus, ...]:
+    def read(self) -> tuple[DeviceFact, ...]:
         """What there is now, or was less than a second ago. A GPU that does not answer is left out."""
         now_s = time.monotonic()
         if now_s - self._seen_at_s >= FRESH_S:
-            gpus = [gpu for index in range(self._gpus) if (gpu := _gpu(index)) is not None]
-            self._seen = tuple(gpus) if self._gpus else (_cpu(),)
+            pids = self._pids()
+            gpus = [gpu for index in range(self._gpus) if (gpu := _gpu(index, pids)) is not None]
+            self._seen = (*gpus, _cpu(pids))
             self._seen_at_s = now_s
         return self._seen
 
 
-def _gpu(index: int) -> DeviceStatus | None:
+def _gpu(index: int, pids: Mapping[WorkerId, int]) -> DeviceFact | None:
     try:
-        return _read_gpu(index)
+        return _read_gpu(index, pids)
     except pynvml.NVMLError:
         return None
 
 
-def _read_gpu(index: int) -> DeviceStatus:
+def _read_gpu(index: int, pids: Mapping[WorkerId, int]) -> DeviceFact:
     handle = pynvml.nvmlDeviceGetHandleByIndex(index)
     memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-    return DeviceStatus(
+    status = DeviceStatus(
         device=f"cuda:{index}",
         name=str(pynvml.nvmlDeviceGetName(handle)),
         total_bytes=int(memory.total),
         free_bytes=int(memory.free),
     )
+    # In a container the ids are those of another namespace, and on some systems no sizes are told: then a
+    # worker's own word has to do.
+    used = {process.pid: process.usedGpuMemory for process in _processes(index)}
+    held = {worker_id: int(size) for worker_id, pid in pids.items() if (size := used.get(pid)) is not None}
+    return DeviceFact(status, held)
 
 
-def _cpu() -> DeviceStatus:
+def _processes(index: int) -> Sequence[_GpuProcess]:
+    try:
+        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+        found: Sequence[_GpuProcess] = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
+    except pynvml.NVMLError:
+        return ()
+    return found
+
+
+def _cpu(pids: Mapping[WorkerId, int]) -> DeviceFact:
     page_bytes = os.sysconf("SC_PAGE_SIZE")
-    total_bytes = page_bytes * os.sysconf("SC_PHYS_PAGES")
     free_bytes = _available_bytes(Path("/proc/meminfo"))
-    return DeviceStatus(
+    status = DeviceStatus(
         device="cpu",
         name="CPU",
-        total_bytes=total_bytes,
+        total_bytes=page_bytes * os.sysconf("SC_PHYS_PAGES"),
         free_bytes=page_bytes * os.sysconf("SC_AVPHYS_PAGES") if free_bytes is None else free_bytes,
     )
+    sizes = {worker_id: _own_bytes(Path(f"/proc/{pid}/statm")) for worker_id, pid in pids.items()}
+    return DeviceFact(status, {worker_id: size for worker_id, size in sizes.items() if size is not None})
+
+
+def _own_bytes(statm: Path) -> int | None:
+    """What would be free without the process: resident and no file's. Source: proc_pid_statm(5)."""
+    try:
+        _, resident, shared, *_ = statm.read_text().split()
+    except (OSError, ValueError):
+        return None
+    return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _available_bytes(meminfo: Path) -> int | None:

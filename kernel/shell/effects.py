@@ -2,19 +2,21 @@
 
 import logging
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, assert_never
 
 from kernel.core import actions
-from kernel.core.events import CompanionExited, Event, PeerLost, StockTaken
-from kernel.protocol import head, worker
+from kernel.core.events import CompanionExited, Event, InputsUnreadable, PeerLost, StockTaken
+from kernel.protocol import client, head, worker
 from kernel.protocol.codec import Frame
-from kernel.protocol.ids import ImageId
+from kernel.protocol.ids import BlobId, ImageId, Lease
 from kernel.protocol.specs import JobOrder, PictureOrder
 from kernel.shell import journal
 from kernel.shell.crew import Crew
-from kernel.shell.files import FileThread, Picture
+from kernel.shell.file_thread import FileThread, Inputs, InputsRead, Picture, Reading
+from kernel.shell.model_files import Move
 from kernel.shell.outbox import Outbox
 from kernel.shell.recall import Recall
 
@@ -41,14 +43,31 @@ class Effects:
     files: FileThread
     recall: Recall
     companion: Companion
-    images_folder: Path
+    folders: Sequence[Path]
+    """Those whose disks must have room."""
     events: list[Event] = field(default_factory=list)
     exit_code: int | None = None
-    _pictures: dict[ImageId, Picture] = field(default_factory=dict)
+    _pictures: dict[ImageId | BlobId, Picture] = field(default_factory=dict)
+    _inputs: dict[str, Inputs] = field(default_factory=dict)
+    _previews: dict[client.JobPreview, Frame] = field(default_factory=dict)
+    _unsent: dict[Lease, worker.RunJob] = field(default_factory=dict)
+    """Orders for jobs whose pictures are being read."""
 
-    def keep_picture(self, action: actions.StorePicture, report: worker.ImageReady, data: Frame) -> None:
-        """Hold on to a picture's bytes until the core wants them stored or forgotten."""
-        self._pictures[action.image_id] = Picture(action.image_id, action.file_name, report.sha256, data)
+    def keep_blobs(self, effects: Sequence[actions.Effect], blobs: tuple[Frame, ...]) -> None:
+        """Hold on to what came with an event until the effects that follow from it are carried out.
+
+        The core does not want everything that comes.
+        """
+        for effect in effects:
+            match effect:
+                case actions.StorePicture(picture_id, folder, file_name, sha256):
+                    self._pictures[picture_id] = Picture(picture_id, folder, file_name, sha256, blobs[0])
+                case actions.StoreInputs(key, files):
+                    self._inputs[key] = Inputs(key, tuple(zip(files, blobs, strict=True)))
+                case actions.PushPreview(_, message):
+                    self._previews[message] = blobs[0]
+                case _:
+                    pass
 
     def carry_out(self, effect: actions.Effect) -> None:
         """Do one thing."""
@@ -58,16 +77,26 @@ class Effects:
             case actions.Push(peers, message):
                 for peer in peers:
                     self.outbox.put(peer, head.NO_CORRELATION, message)
+            case actions.PushPreview():
+                self._push_preview(effect)
             case actions.Order(worker_id, message):
+                if isinstance(message, worker.CancelJob):
+                    self._unsent.pop(message.lease, None)
                 self.crew.send(worker_id, message)
             case actions.GiveJob():
                 self._give_job(effect)
-            case actions.StorePicture(image_id) | actions.StoreAgain(image_id):
-                self.files.store(self._pictures[image_id])
-            case actions.ForgetPicture(image_id):
-                self._pictures.pop(image_id, None)
+            case actions.StorePicture(picture_id) | actions.StoreAgain(picture_id):
+                self.files.store(self._pictures[picture_id])
+            case actions.ForgetPicture(picture_id):
+                self._pictures.pop(picture_id, None)
+            case actions.StoreInputs(key):
+                self.files.store(self._inputs.pop(key))
+            case actions.MoveModel(model_id, file_name):
+                self.files.move_model(Move(model_id, file_name))
             case actions.TakeStock():
                 self._take_stock()
+            case actions.CompareMemory():
+                _compare_memory(effect)
             case actions.Exit(code):
                 self.exit_code = code
             case (
@@ -94,12 +123,35 @@ class Effects:
         pictures = tuple(
             PictureOrder(index=n, image_id=action.image_ids[n], seed=spec.seed + n) for n in action.positions
         )
-        order = JobOrder(job_id=action.job_id, spec=spec, pictures=pictures)
+        order = JobOrder(job_id=action.job_id, spec=spec, models=action.models, pictures=pictures)
         run = worker.RunJob(attempt=action.attempt, lease=action.lease, order=order)
-        self.crew.send(action.worker_id, run)
+        if not spec.inputs:
+            self.crew.send(action.worker_id, run)
+            return
+        self._unsent[action.lease] = run
+        files = self.recall.input_files(action.job_id, spec.inputs)
+        self.files.read(Reading(action.worker_id, action.job_id, action.lease, files))
+
+    def send_with_inputs(self, read: InputsRead | InputsUnreadable) -> None:
+        """The pictures of a job are read, or cannot be: let its order go, unless it was cancelled."""
+        run = self._unsent.pop(read.lease, None)
+        if run is None:
+            return
+        if isinstance(read, InputsRead):
+            self.crew.send(read.worker_id, run, read.blobs)
+        else:
+            self.events.append(read)
+
+    def _push_preview(self, effect: actions.PushPreview) -> None:
+        """Of two previews of one step in a batch one is enough."""
+        picture = self._previews.pop(effect.message, None)
+        if picture is not None:
+            for peer in effect.peers:
+                self.outbox.put(peer, head.NO_CORRELATION, effect.message, (picture,))
 
     def _take_stock(self) -> None:
-        self.events.append(StockTaken(shutil.disk_usage(self.images_folder).free))
+        free_bytes = min(shutil.disk_usage(folder).free for folder in self.folders)
+        self.events.append(StockTaken(free_bytes))
 
     def _run_worker(
         self,
@@ -142,3 +194,20 @@ class Effects:
                 self.companion.kill()
             case _:
                 assert_never(effect)
+
+
+def _compare_memory(action: actions.CompareMemory) -> None:
+    """One line, from which a wrong prediction can be seen: of the weights, and with them of all the rest."""
+    reserved = action.reservation
+    figures = journal.line(
+        "memory_compared",
+        worker_id=action.worker_id,
+        device=reserved.device,
+        plan=reserved.need.plan,
+        seats=reserved.need.seats,
+        reserved_bytes=reserved.need.bytes,
+        weights_predicted_bytes=reserved.weights_bytes,
+        weights_reported_bytes=action.reported_bytes,
+    )
+    is_far_off = action.reported_bytes > reserved.weights_bytes
+    log.log(logging.WARNING if is_far_off else logging.INFO, figures)

@@ -1,107 +1,25 @@
-"""Image files, written and removed by a thread of their own, so that the broker never waits for a disk."""
+"""Files that are there wholly or not at all, in folders that belong to one installation."""
 
 import hashlib
 import os
 import re
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
-from queue import SimpleQueue
-from threading import Thread
 from typing import Final
 
-from kernel.core.events import PictureNotStored, PictureStored
 from kernel.protocol.codec import Frame
 from kernel.protocol.errors import BadConfiguration
-from kernel.protocol.ids import ImageId
 
 PART_ENDING: Final = ".part"
 INSTALLATION_FILE: Final = ".spoon-installation"
 _OWN_NAME: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.(png|jpg|webp)(\.part)?")
-"""A UUID and the ending of its picture, as kernel.core.pictures names them."""
+"""A UUID and the ending of its picture, as kernel.core.blobs names them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """The bytes of a picture, and what they should be."""
-
-    image_id: ImageId
-    file_name: str
-    sha256: str
-    data: Frame
-
-
-@dataclass(frozen=True, slots=True)
-class Removed:
-    """These files are no more; named as the trash names them, `folder/name`."""
-
-    file_names: tuple[str, ...]
-
-
-Outcome = PictureStored | PictureNotStored | Removed
-
-
-class FileThread:
-    """Takes pictures to write and files to remove; `outcomes` fills up, and `fileno` becomes readable."""
-
-    def __init__(self, folders: dict[str, Path]) -> None:
-        """`folders` exist, and have the names that the trash knows them by; `images` is one of them."""
-        self._folders = folders
-        self._tasks: SimpleQueue[Picture | tuple[str, ...] | None] = SimpleQueue()
-        self._outcomes: deque[Outcome] = deque()
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._thread = Thread(target=self._run, name="files", daemon=True)
-        self._thread.start()
-
-    def fileno(self) -> int:
-        return self._wake
-
-    def store(self, picture: Picture) -> None:
-        self._tasks.put(picture)
-
-    def remove(self, file_names: Sequence[str]) -> None:
-        self._tasks.put(tuple(file_names))
-
-    def take_outcomes(self) -> list[Outcome]:
-        """What has been done since the last call."""
-        try:
-            os.eventfd_read(self._wake)
-        except BlockingIOError:
-            return []
-        return [self._outcomes.popleft() for _ in range(len(self._outcomes))]
-
-    def close(self) -> None:
-        """Finish what was asked for, then end the thread."""
-        self._tasks.put(None)
-        self._thread.join()
-        os.close(self._wake)
-
-    def _run(self) -> None:
-        while (task := self._tasks.get()) is not None:
-            outcome = self._write(task) if isinstance(task, Picture) else self._remove(task)
-            self._outcomes.append(outcome)
-            os.eventfd_write(self._wake, 1)
-
-    def _write(self, picture: Picture) -> Outcome:
-        if hashlib.sha256(picture.data).hexdigest() != picture.sha256:
-            return PictureNotStored(picture.image_id, "its bytes are not those that the worker sent")
-        try:
-            write_durably(self._folders["images"], picture.file_name, picture.data)
-        except OSError as error:
-            return PictureNotStored(picture.image_id, error.strerror or str(error))
-        return PictureStored(picture.image_id)
-
-    def _remove(self, file_names: tuple[str, ...]) -> Outcome:
-        removed = []
-        for file_name in file_names:
-            folder, _, name = file_name.partition("/")
-            try:
-                (self._folders[folder] / name).unlink(missing_ok=True)
-            except OSError:
-                continue  # it stays in the trash, and is tried again
-            removed.append(file_name)
-        return Removed(tuple(removed))
+def has_sha256(data: Frame, sha256: str) -> bool:
+    """Are these the bytes that were described?"""
+    return hashlib.sha256(data).hexdigest() == sha256
 
 
 def write_durably(folder: Path, name: str, data: Frame) -> None:
@@ -109,18 +27,35 @@ def write_durably(folder: Path, name: str, data: Frame) -> None:
 
     Raises: OSError; then nothing of it is left, not even the temporary file.
     """
-    part = folder / (name + PART_ENDING)
+    write_all_durably(folder, [(name, data)])
+
+
+def write_all_durably(folder: Path, files: Sequence[tuple[str, Frame]]) -> None:
+    """Write files, each wholly or not at all; when this returns all of them are durable.
+
+    Raises: OSError; then nothing of any of them is left, not even a temporary file, if the disk lets go of
+    it.
+    """
+    parts = [(folder / (name + PART_ENDING), folder / name, data) for name, data in files]
     try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.rename(folder / name)
+        for part, _, data in parts:
+            _write_synced(part, data)
+        for part, whole, _ in parts:
+            part.rename(whole)
         sync_folder(folder)
     except OSError:
-        for left in (part, folder / name):
-            left.unlink(missing_ok=True)
+        for part, whole, _ in parts:
+            for left in (part, whole):
+                with suppress(OSError):  # what cannot be removed is swept away at the next start
+                    left.unlink(missing_ok=True)
         raise
+
+
+def _write_synced(path: Path, data: Frame) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:

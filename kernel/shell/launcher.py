@@ -23,6 +23,8 @@ class SubprocessLauncher:
     def __init__(self, log_folder: Path) -> None:
         self._log_folder = log_folder
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._workers: set[str] = set()
+        """The names among them that are workers'."""
         log_folder.mkdir(parents=True, exist_ok=True)
 
     def launch(self, join: Join) -> None:
@@ -30,6 +32,7 @@ class SubprocessLauncher:
         try:
             command = [*python_module("engine_worker.main"), JOIN_FD_OPTION, str(reader)]
             self.start(join.worker_id, command, keep_open=(reader,))
+            self._workers.add(join.worker_id)
             os.write(writer, write_join(join))
         finally:
             os.close(reader)
@@ -59,7 +62,12 @@ class SubprocessLauncher:
         ended = [(name, p.returncode) for name, p in self._processes.items() if p.poll() is not None]
         for name, _ in ended:
             del self._processes[name]
+            self._workers.discard(name)
         return [Exited(name, describe_exit(code), self._last_words(name)) for name, code in ended]
+
+    def pids(self) -> dict[WorkerId, int]:
+        """The workers' processes that have not been seen to end."""
+        return {WorkerId(name): self._processes[name].pid for name in self._workers}
 
     def terminate(self, name: WorkerId | str) -> None:
         if (process := self._processes.get(name)) is not None:

@@ -6,35 +6,33 @@ follows from them exists before that transaction is on the disk. The batch is th
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from kernel.core.actions import (
     Action,
+    DropBlob,
     DropEngine,
     DropJob,
     Effect,
     EndImage,
-    RecordChange,
     Save,
-    StorePicture,
-    TrashPicture,
+    TrashFile,
 )
 from kernel.core.broker import Broker
-from kernel.core.events import Asked, DeadlinePassed, Event, Now, Reported, StatusAsked, StockTaken
-from kernel.protocol import worker
-from kernel.protocol.client import DeviceStatus
-from kernel.protocol.codec import Frame
-from kernel.protocol.vocabulary import ChangeKind
+from kernel.core.events import Asked, DeadlinePassed, DeviceFact, Event, Now, StatusAsked, StockTaken
+from kernel.protocol.client import CreateEngine, StartEngine, SubmitJob
 from kernel.shell import journal
+from kernel.shell.chronicle import Chronicle
 from kernel.shell.decode import Arrival
 from kernel.shell.effects import Effects
+from kernel.shell.quiet import Quiet
 from kernel.shell.recall import DUE_AT_ONCE, Recall
 from kernel.shell.sources import Sources
 from kernel.shell.store import Store
 
 TRASH_AT_ONCE: Final = 200
-_TRASHING: Final = frozenset({DropEngine, DropJob, EndImage, TrashPicture})
+_TRASHING: Final = frozenset({DropEngine, DropJob, DropBlob, EndImage, TrashFile})
 
 log = logging.getLogger("manager")
 
@@ -49,15 +47,21 @@ class Loop:
     sources: Sources
     effects: Effects
     clock: Callable[[], Now]
-    devices: Callable[[], tuple[DeviceStatus, ...]]
+    devices: Callable[[], tuple[DeviceFact, ...]]
+    quiet: Quiet = field(default_factory=Quiet)
     has_trash: bool = True
     is_removing: bool = False
+    _chronicle: Chronicle = field(default_factory=lambda: Chronicle(log))
 
     def run(self) -> int:
         """Live until the core says Exit. Returns: the exit code."""
         self._finish(self._save_all(self.broker.start(self.clock())))
         while self.effects.exit_code is None:
-            self._batch(self.sources.wait(self._patience_s()))
+            arrivals = self.sources.wait(self._patience_s())
+            if not arrivals:
+                self.quiet.use(self.clock().mono_s)
+            self._batch(arrivals)
+            self._send_jobs_with_inputs()
             self._empty_trash()
         return self.effects.exit_code
 
@@ -84,29 +88,28 @@ class Loop:
         event = self._with_facts(arrival.event, now)
         journal.debug(log, event)
         effects = self._save_all(self.broker.handle(event, now))
-        if arrival.blob is not None:
-            self._keep_blob(event, arrival.blob, effects)
+        if arrival.blobs:
+            self.effects.keep_blobs(effects, arrival.blobs)
         return effects
 
     def _with_facts(self, event: Event, now: Now) -> Event:
         match event:
             case Asked():
-                return replace(event, facts=self.recall.facts(event.key, event.ask))
+                facts = self.recall.facts(event.key, event.ask)
+                if isinstance(event.ask, CreateEngine | StartEngine | SubmitJob):
+                    facts = replace(facts, devices=self.devices())
+                return replace(event, facts=facts)
             case StatusAsked():
-                return replace(event, devices=self.devices())
+                return replace(event, devices=tuple(fact.status for fact in self.devices()))
             case StockTaken():
-                due = self.recall.images_due(now.unix_ms)
-                return replace(event, images_due=due, has_more_due=len(due) >= DUE_AT_ONCE)
+                images, blobs = self.recall.images_due(now.unix_ms), self.recall.blobs_due(now.unix_ms)
+                has_more = max(len(images), len(blobs)) >= DUE_AT_ONCE
+                devices = self.devices()
+                return replace(
+                    event, images_due=images, blobs_due=blobs, has_more_due=has_more, devices=devices
+                )
             case _:
                 return event
-
-    def _keep_blob(self, event: Event, blob: Frame, effects: list[Effect]) -> None:
-        """Keep a picture's bytes, if the core wants them stored; it does not want each one that comes."""
-        match event:
-            case Reported(report=worker.ImageReady() as report):
-                for effect in effects:
-                    if isinstance(effect, StorePicture):
-                        self.effects.keep_picture(effect, report, blob)
 
     def _save_all(self, actions: list[Action]) -> list[Effect]:
         """Put the saves into the transaction. Returns: the rest, for after the commit."""
@@ -123,8 +126,7 @@ class Loop:
         self.store.save(save)
         if type(save) in _TRASHING:
             self.has_trash = True
-        if isinstance(save, RecordChange) and save.row.kind in (ChangeKind.ENGINE, ChangeKind.MODEL):
-            log.info(journal.line("changed", kind=save.row.kind, id=save.row.id, state=save.row.state))
+        self._chronicle.saved(save)
 
     def _finish(self, effects: list[Effect]) -> None:
         """Make the batch durable; only then let the world see it."""
@@ -132,6 +134,14 @@ class Loop:
         for effect in effects:
             self.effects.carry_out(effect)
         self.effects.finish()
+        world = self.broker.world
+        self._chronicle.phase(world.phase, world.processing)
+        self._chronicle.tell()
+
+    def _send_jobs_with_inputs(self) -> None:
+        for read in self.sources.readings:
+            self.effects.send_with_inputs(read)
+        self.sources.readings = []
 
     def _empty_trash(self) -> None:
         """Have files removed whose rows are gone, and strike them off; go on for as long as that helps."""

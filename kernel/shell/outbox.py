@@ -4,17 +4,27 @@ A client with many threads pays for every single message that it receives: each 
 lock, for which its threads queue up (adr/0018). So what one batch has for such a client goes out as a Bundle.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from kernel.core.events import Peer
 from kernel.protocol import client, codec
+from kernel.protocol.codec import Frame
 from kernel.protocol.ids import Epoch
 from kernel.shell.bus import Router
 
 MAX_BUNDLE: Final = 512
 """Messages in one bundle; the longest answer has a few kilobytes, the longest body 4 MiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One message for one client, with its blobs."""
+
+    correlation: bytes
+    message: client.SingleReply
+    blobs: tuple[Frame, ...] = ()
 
 
 @dataclass(slots=True)
@@ -25,23 +35,44 @@ class Outbox:
     epoch: Epoch
     takers: set[bytes]
     """The clients that take bundles; the front door adds them."""
-    _waiting: dict[Peer, list[client.Enclosed]] = field(default_factory=dict)
+    _waiting: dict[Peer, list[Letter]] = field(default_factory=dict)
 
-    def put(self, peer: Peer, correlation: bytes, message: client.SingleReply) -> None:
+    def put(
+        self, peer: Peer, correlation: bytes, message: client.SingleReply, blobs: tuple[Frame, ...] = ()
+    ) -> None:
         """Send a message to a client, together with what else this batch has for it."""
-        self._waiting.setdefault(peer, []).append(client.Enclosed(correlation=correlation, message=message))
+        self._waiting.setdefault(peer, []).append(Letter(correlation, message, blobs))
 
     def flush(self) -> list[Peer]:
         """Let everything go. Returns: the clients that cannot be reached."""
         waiting, self._waiting = self._waiting, {}
-        lost = [peer for peer, messages in waiting.items() if not self._send(peer, messages)]
+        lost = [peer for peer, letters in waiting.items() if not self._send(peer, letters)]
         self.takers.difference_update(lost)
         return lost
 
-    def _send(self, peer: Peer, messages: Sequence[client.Enclosed]) -> bool:
-        if peer not in self.takers or len(messages) == 1:
-            each = [codec.encode(one.message, one.correlation, self.epoch) for one in messages]
+    def _send(self, peer: Peer, letters: Sequence[Letter]) -> bool:
+        if peer not in self.takers or len(letters) == 1:
+            each = (codec.encode(one.message, one.correlation, self.epoch, one.blobs) for one in letters)
             return all(self.front.send(peer, frames) for frames in each)
-        chunks = [messages[n : n + MAX_BUNDLE] for n in range(0, len(messages), MAX_BUNDLE)]
-        bundles = [client.Bundle(messages=tuple(chunk)) for chunk in chunks]
-        return all(self.front.send(peer, codec.encode(one, epoch=self.epoch)) for one in bundles)
+        return all(self.front.send(peer, self._bundle(chunk)) for chunk in _chunks(letters))
+
+    def _bundle(self, letters: Sequence[Letter]) -> list[Frame]:
+        messages = tuple(
+            client.Enclosed(correlation=one.correlation, message=one.message, blobs=len(one.blobs))
+            for one in letters
+        )
+        blobs = [blob for one in letters for blob in one.blobs]
+        return codec.encode(client.Bundle(messages=messages), epoch=self.epoch, blobs=blobs)
+
+
+def _chunks(letters: Sequence[Letter]) -> Iterator[list[Letter]]:
+    """Cut into what fits into one bundle each: so many messages, and so many blobs as a message may have."""
+    chunk: list[Letter] = []
+    blobs = 0
+    for letter in letters:
+        blobs += len(letter.blobs)
+        if len(chunk) == MAX_BUNDLE or blobs > codec.MAX_BLOBS:
+            yield chunk
+            chunk, blobs = [], len(letter.blobs)
+        chunk.append(letter)
+    yield chunk

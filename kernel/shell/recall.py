@@ -5,17 +5,19 @@ from typing import Final
 import apsw
 import msgspec
 
+from kernel.core.actions import Folder
 from kernel.core.events import Facts, Snapshot, StoredReply
 from kernel.core.rows import ImageRow, JobRow
 from kernel.protocol import client
-from kernel.protocol.ids import Epoch, EventSeq, ImageId, JobId
+from kernel.protocol.ids import BlobId, Epoch, EventSeq, ImageId, JobId
 from kernel.protocol.specs import JobSpec
-from kernel.protocol.vocabulary import GoneReason, JobState
+from kernel.protocol.vocabulary import BlobKind, GoneReason, InputKind, JobState
 from kernel.shell import rowmap
+from kernel.shell.file_thread import InputToRead
 from kernel.views.named_sql import load_queries
 
 DUE_AT_ONCE: Final = 200
-"""So many images are ended in one transaction."""
+"""So many images, and so many blobs, are ended in one transaction."""
 
 _reply: Final = msgspec.msgpack.Decoder(client.SingleReply)
 
@@ -63,6 +65,13 @@ class Recall:
         text = self._execute(self._sql["job_spec"], (job_id,)).get
         return None if text is None else rowmap.job_spec(text)
 
+    def input_files(self, job_id: JobId, kinds: tuple[InputKind, ...]) -> tuple[InputToRead, ...]:
+        """The files that came with a job, in this order; of one that is not there the name is None."""
+        found = {
+            str(kind): (str(name), str(sha256)) for kind, name, sha256 in self._rows("input_files", (job_id,))
+        }
+        return tuple(InputToRead(kind, *found.get(kind, (None, ""))) for kind in kinds)
+
     def snapshot(self, epoch: Epoch) -> Snapshot:
         """Everything that is still open, as a start finds it."""
         open_jobs = [
@@ -73,12 +82,16 @@ class Recall:
         stored: dict[str, set[int]] = {}
         for job_id, position in self._execute(self._sql["stored_positions"]):
             stored.setdefault(job_id, set()).add(position)
+        blobs: dict[str, set[BlobKind]] = {}
+        for job_id, kind in self._execute(self._sql["stored_blobs"]):
+            blobs.setdefault(job_id, set()).add(BlobKind(kind))
         return Snapshot(
             epoch=epoch,
             models=tuple(map(rowmap.model_row, self._rows("models"))),
             engines=tuple(map(rowmap.engine_row, self._rows("engines"))),
             open_jobs=tuple(open_jobs),
             stored_positions={job_id: frozenset(found) for job_id, found in stored.items()},
+            stored_blobs={job_id: frozenset(kinds) for job_id, kinds in blobs.items()},
             last_change=EventSeq(self._number("last_change")),
             last_job_seq=self._number("last_job_seq"),
         )
@@ -99,12 +112,22 @@ class Recall:
                 excess_bytes -= size_bytes
         return tuple(due.items())
 
+    def blobs_due(self, now_ms: int) -> tuple[BlobId, ...]:
+        """Blobs whose time is over; at most DUE_AT_ONCE of them."""
+        return tuple(
+            BlobId(blob_id) for (blob_id,) in self._execute(self._sql["expired_blobs"], (now_ms, DUE_AT_ONCE))
+        )
+
     def _excess_bytes(self) -> int:
         return 0 if self._quota_bytes is None else self._number("kept_bytes") - self._quota_bytes
 
-    def kept_files(self) -> set[str]:
-        """The names of the files that images have."""
-        return {str(name) for (name,) in self._execute(self._sql["kept_files"])}
+    def kept_files(self) -> dict[Folder, set[str]]:
+        """The names of the files that images and blobs have."""
+        queries = {Folder.IMAGES: "kept_images", Folder.BLOBS: "kept_blobs"}
+        return {
+            folder: {str(name) for (name,) in self._execute(self._sql[query])}
+            for folder, query in queries.items()
+        }
 
     def trash(self, most: int) -> list[str]:
         """Files to remove, as `folder/name`."""

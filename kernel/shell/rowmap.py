@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from kernel.core.rows import EngineRow, ImageRow, JobRow, ModelRow
+from kernel.core.rows import BlobRow, EngineRow, ImageRow, JobRow, ModelRow
 from kernel.protocol.specs import JobSpec
 
 SqlValue = None | int | float | bytes | str
@@ -21,7 +21,9 @@ def to_json(value: object) -> str:
 
 
 def model_bindings(row: ModelRow) -> Bindings:
-    return asdict(row) | {"tags": to_json(row.tags), "trigger_words": to_json(row.trigger_words)}
+    lists = {"tags": row.tags, "trigger_words": row.trigger_words, "found_words": row.found_words}
+    words = {name: to_json(texts) for name, texts in lists.items()}
+    return asdict(row) | words | {"memory": None if row.memory is None else to_json(row.memory)}
 
 
 def engine_bindings(row: EngineRow) -> Bindings:
@@ -36,6 +38,7 @@ def engine_bindings(row: EngineRow) -> Bindings:
         "memory_bytes": row.memory_bytes,
         "created_at_ms": row.created_at_ms,
         "started_at_ms": row.started_at_ms,
+        "waits_since_ms": row.waits_since_ms,
     }
 
 
@@ -45,6 +48,7 @@ def _names(kind: type[ModelRow | EngineRow | JobRow | ImageRow]) -> list[str]:
 
 
 _MODEL_COLUMNS: Final = _names(ModelRow)
+_JSON_OF_A_MODEL: Final = frozenset({"tags", "trigger_words", "found_words", "memory"})
 _ENGINE_COLUMNS: Final = _names(EngineRow)
 _JOB_COLUMNS: Final = _names(JobRow)
 _IMAGE_COLUMNS: Final = _names(ImageRow)
@@ -57,7 +61,7 @@ def _decoded(columns: list[str], row: SqlRow, json_columns: frozenset[str]) -> d
 
 def model_row(row: SqlRow) -> ModelRow:
     """Raises: msgspec.ValidationError, if the database holds something that this version does not know."""
-    values = _decoded(_MODEL_COLUMNS, row, frozenset({"tags", "trigger_words"}))
+    values = _decoded(_MODEL_COLUMNS, row, _JSON_OF_A_MODEL)
     return msgspec.convert(values, ModelRow)
 
 
@@ -78,8 +82,14 @@ def image_values(row: ImageRow) -> SqlRow:
     return place + size + life
 
 
+def blob_values(row: BlobRow) -> SqlRow:
+    """The columns of a new blob, in the order of the query add_blob."""
+    place = (row.blob_id, row.job_id, row.kind, row.file_name, row.mime)
+    return (*place, row.size_bytes, row.sha256, row.created_at_ms, row.expires_at_ms)
+
+
 def job_row(row: SqlRow) -> JobRow:
-    values = _decoded(_JOB_COLUMNS, row, frozenset({"image_ids", "warnings"}))
+    values = _decoded(_JOB_COLUMNS, row, frozenset({"image_ids", "warnings", "models"}))
     return msgspec.convert(values, JobRow)
 
 

@@ -103,9 +103,11 @@ class Store:
                 self._add_job(row, spec)
             case actions.SaveJob(row):
                 self._save_job(row)
-            case actions.AddImage() | actions.CountDownload() | actions.EndImage() | actions.TrashPicture():
+            case actions.AddImage() | actions.CountDownload() | actions.EndImage():
                 self._save_image(save)
-            case actions.SaveModel() | actions.DropModel() | actions.SaveEngine():
+            case actions.AddBlob() | actions.ExpireBlobs() | actions.DropBlob() | actions.TrashFile():
+                self._save_blob(save)
+            case actions.SaveModel() | actions.DropModel() | actions.NoteModel() | actions.SaveEngine():
                 self._save_setup(save)
             case actions.DropEngine() | actions.DropJob() | actions.ForgetOld():
                 self._drop(save)
@@ -118,16 +120,14 @@ class Store:
     def _add_job(self, row: JobRow, spec: JobSpec) -> None:
         columns = (row.seq, row.job_id, row.engine_id, row.status, row.priority, rowmap.to_json(spec))
         more = (rowmap.to_json(row.image_ids), row.attempts, row.crashes, "[]", row.created_at_ms)
-        self._run("add_job", columns + more)
+        self._run("add_job", (*columns, *more, rowmap.to_json(row.models)))
 
     def _save_job(self, row: JobRow) -> None:
         warnings = rowmap.to_json(row.warnings)
         columns = (row.status, row.attempts, row.crashes, row.error_code, row.error, warnings)
         self._run("save_job", (*columns, row.started_at_ms, row.finished_at_ms, row.job_id))
 
-    def _save_image(
-        self, save: actions.AddImage | actions.CountDownload | actions.EndImage | actions.TrashPicture
-    ) -> None:
+    def _save_image(self, save: actions.AddImage | actions.CountDownload | actions.EndImage) -> None:
         match save:
             case actions.AddImage(row):
                 self._run("add_image", rowmap.image_values(row))
@@ -136,15 +136,35 @@ class Store:
             case actions.EndImage(image_id, reason, at_ms):
                 self._run("trash_image", {"image_id": image_id, "at_ms": at_ms})
                 self._run("end_image", {"image_id": image_id, "reason": reason, "at_ms": at_ms})
-            case actions.TrashPicture(_, file_name, at_ms):
-                self._run("trash_file", (f"images/{file_name}", at_ms))
             case _:
                 assert_never(save)
 
-    def _save_setup(self, save: actions.SaveModel | actions.DropModel | actions.SaveEngine) -> None:
+    def _save_blob(
+        self, save: actions.AddBlob | actions.ExpireBlobs | actions.DropBlob | actions.TrashFile
+    ) -> None:
+        match save:
+            case actions.AddBlob(row):
+                self._run("add_blob", rowmap.blob_values(row))
+            case actions.ExpireBlobs(job_id, expires_at_ms):
+                self._run("expire_blobs", (expires_at_ms, job_id))
+            case actions.DropBlob(blob_id, at_ms):
+                self._run("trash_blob", {"blob_id": blob_id, "at_ms": at_ms})
+                self._run("drop_blob", (blob_id,))
+            case actions.TrashFile(folder, file_name, at_ms):
+                self._run("trash_file", (f"{folder}/{file_name}", at_ms))
+            case _:
+                assert_never(save)
+
+    def _save_setup(
+        self, save: actions.SaveModel | actions.DropModel | actions.NoteModel | actions.SaveEngine
+    ) -> None:
         match save:
             case actions.SaveModel(row):
                 self._run("save_model", rowmap.model_bindings(row))
+            case actions.NoteModel(row):
+                self._run("save_model", rowmap.model_bindings(row))
+                if row.stored is not None:
+                    self._run("restore_file", (f"{actions.Folder.MODELS}/{row.stored}",))
             case actions.DropModel(model_id):
                 self._run("drop_model", (model_id,))
             case actions.SaveEngine(row):
@@ -155,13 +175,16 @@ class Store:
     def _drop(self, save: actions.DropEngine | actions.DropJob | actions.ForgetOld) -> None:
         match save:
             case actions.DropEngine(engine_id, at_ms):
-                self._run("trash_images_of_engine", {"engine_id": engine_id, "at_ms": at_ms})
-                for name in ("drop_images_of_engine", "drop_jobs_of_engine", "drop_engine"):
-                    self._run(name, (engine_id,))
+                for things in ("images", "blobs"):
+                    self._run(f"trash_{things}_of_engine", {"engine_id": engine_id, "at_ms": at_ms})
+                for things in ("images", "blobs", "jobs"):
+                    self._run(f"drop_{things}_of_engine", (engine_id,))
+                self._run("drop_engine", (engine_id,))
             case actions.DropJob(job_id, at_ms):
-                self._run("trash_images_of_job", {"job_id": job_id, "at_ms": at_ms})
-                for name in ("drop_images_of_job", "drop_job"):
-                    self._run(name, (job_id,))
+                for things in ("images", "blobs"):
+                    self._run(f"trash_{things}_of_job", {"job_id": job_id, "at_ms": at_ms})
+                    self._run(f"drop_{things}_of_job", (job_id,))
+                self._run("drop_job", (job_id,))
             case actions.ForgetOld(before_ms, kept):
                 self._run("forget_replies", (before_ms,))
                 self._run("forget_changes", (kept,))

@@ -14,9 +14,17 @@ from kernel.views.named_sql import load_queries
 SqlValue = str | int | float | bytes | None
 Row = TypeVar("Row")
 
-FILES: Final = ("models.sql", "engines.sql", "jobs.sql", "images.sql", "events.sql", "counts.sql")
+FILES: Final = (
+    "models.sql",
+    "engines.sql",
+    "jobs.sql",
+    "images.sql",
+    "blobs.sql",
+    "events.sql",
+    "counts.sql",
+)
 BUSY_TIMEOUT_MS: Final = 5_000
-JSON_COLUMNS: Final = frozenset({"spec", "tags", "trigger_words", "image_ids", "warnings"})
+JSON_COLUMNS: Final = frozenset({"spec", "tags", "trigger_words", "found_words", "image_ids", "warnings"})
 """Columns that hold JSON text: they are read before the row is converted."""
 
 

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
-from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId, ModelId
+from kernel.protocol.ids import BlobId, EngineId, EventSeq, ImageId, JobId, ModelId
 from kernel.protocol.specs import EngineSpec, JobSpec
 from kernel.protocol.vocabulary import (
+    BlobKind,
     ChangeKind,
+    ControlType,
     EngineState,
     GoneReason,
     JobState,
@@ -37,7 +39,14 @@ class ModelRow:
     parameters: int | None
     prediction_type: str | None
     native_size_px: int | None
+    control_type: ControlType | None
     created_at_ms: int
+    found_words: tuple[str, ...]
+    """Trigger words, as the model's own metadata names them."""
+    stored: str | None
+    """Its name below the models folder; None for a model that is used where it lies."""
+    revision: str | None
+    """The commit of the repository that it was taken from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,7 @@ class EngineRow:
     memory_bytes: int | None
     created_at_ms: int
     started_at_ms: int | None
+    waits_since_ms: int | None
     jobs_waiting: int
     jobs_processing: int
 
@@ -100,6 +110,21 @@ class ImageRow:
     gone_at_ms: int | None
     spec: JobSpec
     checkpoint: ModelId | None
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRow:
+    """A file of a job beside its images; `expires_at_ms` is None while the job is open."""
+
+    blob_id: BlobId
+    job_id: JobId
+    kind: BlobKind
+    file_name: str
+    mime: str
+    size_bytes: int
+    sha256: str
+    created_at_ms: int
+    expires_at_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)

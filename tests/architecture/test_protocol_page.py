@@ -7,14 +7,21 @@ from typing import Final
 import msgspec
 import pytest
 
-from kernel.protocol import client, codec, errors, head, join, specs, vocabulary, worker
+from kernel.protocol import client, codec, errors, head, ingredients, join, specs, vocabulary, worker
 from kernel.protocol.ids import Epoch
 from tests.architecture.source_files import ROOT
 from tests.architecture.tables import Row, rows_after
 from tests.architecture.wire_words import field_rows
 
 PAGE: Final = (ROOT / "docs/protocol.md").read_text(encoding="utf-8")
-MODULES: Final = {"client": client, "worker": worker, "specs": specs, "join": join, "errors": errors}
+MODULES: Final = {
+    "client": client,
+    "worker": worker,
+    "specs": specs,
+    "ingredients": ingredients,
+    "join": join,
+    "errors": errors,
+}
 SPECIAL_TYPES: Final = {
     ("client.Command", "ask"): "Ask",
     ("client.ApiCommand", "ask"): "ApiAsk",

@@ -13,6 +13,7 @@ from kernel.core.world import Engine, Job, Worker, World
 from kernel.protocol import client
 from kernel.protocol import worker as wire
 from kernel.protocol.vocabulary import JobState, Phase, WorkerRole
+from tests.property.room import check_room
 
 if TYPE_CHECKING:
     from tests.property.simulation import Simulation
@@ -42,6 +43,8 @@ def check_action(world: Simulation, action: Action) -> None:
             assert sorted(stored | set(action.positions)) == list(range(len(row.image_ids)))
             assert not stored & set(action.positions)
             assert _is_next(world, row)
+            assert database.blob_kinds(action.job_id) >= set(database.specs[action.job_id].inputs)
+            assert [source.model_id for source in action.models] == list(row.models)
         case actions.LaunchWorker(worker_id) | actions.MintTicket(worker_id=worker_id):
             epoch, _, number = worker_id.removeprefix("w").partition("-")
             assert (int(epoch), int(number)) > max(world.seen_workers, default=(0, 0))
@@ -52,6 +55,8 @@ def check_action(world: Simulation, action: Action) -> None:
         case actions.Order(worker_id, wire.ImageStored() as order):
             image_id = database.jobs[order.job_id].image_ids[order.index]
             assert image_id in database.images
+        case actions.Order(worker_id, wire.MapStored() as order):
+            assert f"map_{order.control_type}" in database.blob_kinds(order.job_id)
         case actions.Push(message=client.Changed(seq=seq)):
             assert seq == database.changes[-1].seq
         case actions.TerminateWorker(worker_id) | actions.KillWorker(worker_id):
@@ -90,6 +95,21 @@ def check_world(simulation: Simulation) -> None:
     for item in world.timers._when_s:
         assert _exists(world, item), item
     _claims_are_within_limits(simulation, world)
+    check_room(world)
+    _blobs_are_whole(simulation, world)
+
+
+def _blobs_are_whole(simulation: Simulation, world: World) -> None:
+    """Every row has its file and its job; every file has its row, or is still to get one."""
+    database = simulation.database
+    rows = database.blobs.values()
+    assert {row.file_name for row in rows} <= simulation.files
+    for row in rows:
+        is_open = database.jobs[row.job_id].status in OPEN_JOB_STATES
+        assert (row.expires_at_ms is None) == is_open, "the time of a blob begins when its job ends"
+    coming = {picture.row.file_name for picture in world.pictures.values()}
+    assert simulation.files - coming == {row.file_name for row in rows}, "a file that belongs to nothing"
+    assert {store.key for store in simulation.inputs} == set(world.submissions)
 
 
 def _memory_is_the_open_part_of_the_database(simulation: Simulation, world: World) -> None:
@@ -103,6 +123,14 @@ def _memory_is_the_open_part_of_the_database(simulation: Simulation, world: Worl
         if image.job_id in stored:
             stored[image.job_id].add(image.position)
     assert {job_id: job.stored for job_id, job in world.jobs.items()} == stored
+    assert all(job.blobs == database.blob_kinds(job_id) for job_id, job in world.jobs.items())
+    users = {
+        model_id: {job_id for job_id, job in world.jobs.items() if model_id in job.row.models}
+        for job in world.jobs.values()
+        for model_id in job.row.models
+    }
+    assert {model_id: set(jobs) for model_id, jobs in world.model_jobs.items()} == users
+    assert set(users) <= set(world.models), "what an open job names is there"
     assert world.last_change == (database.changes[-1].seq if database.changes else 0)
     names = {row.name: row.engine_id for row in database.engines.values() if row.name is not None}
     assert world.engine_names == names
@@ -143,7 +171,7 @@ def _something_will_happen(world: World, job: Job) -> None:
         assert due.FailWaiting(engine.row.engine_id) in world.timers
     elif world.phase is Phase.RUNNING and schedule.is_wanted(engine):
         is_coming = any(w.state is not WorkerState.INVITED for w in engine.workers.values())
-        is_in_line = engine.row.engine_id in world.engines_without_room and not schedule.has_room(world)
+        is_in_line = engine.row.engine_id in world.engines_without_room
         assert is_coming or is_in_line or due.Relaunch(engine.row.engine_id) in world.timers
 
 
@@ -206,6 +234,8 @@ def _exists(world: World, item: due.Due) -> bool:
             return job_id in world.workers[worker_id].slots
         case due.Relaunch(engine_id) | due.KeepAlive(engine_id) | due.FailWaiting(engine_id):
             return engine_id in world.engines
+        case due.Turn(engine_id):
+            return engine_id in world.engines_without_room
         case due.Store(image_id):
             return image_id in world.pictures
         case due.Claim(image_id, ticket):

@@ -6,27 +6,32 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from engine_worker.engine.port import Completed, Dropped, Failed, Stepped
+from engine_worker.engine.port import Completed, Dropped, Failed, Previewed, Stepped
 from engine_worker.exits import ExitCode
 from engine_worker.session.actions import Action, Admit, Cancel, Exit, Send
 from engine_worker.session.events import StopAsked
+from engine_worker.session.pictures import Place
 from engine_worker.session.states import Phase
 from kernel.protocol.ids import Epoch, JobId, Lease
+from kernel.protocol.vocabulary import ControlType
 from kernel.protocol.worker import (
     Accepted,
     CancelJob,
+    ControlMap,
     Drain,
     ImageReady,
     ImageStored,
     JobDone,
     JobDropped,
     JobFailed,
+    MapStored,
     Pong,
+    Preview,
     Progress,
     RunJob,
 )
 from tests.unit.worker.orders import EPOCH, job
-from tests.unit.worker.story import Story, picture
+from tests.unit.worker.story import Story, control_map, picture
 
 JOBS = st.sampled_from([JobId(f"job-{number}") for number in range(3)])
 SECONDS = st.floats(min_value=0.0, max_value=3.0)
@@ -53,7 +58,9 @@ class WorkerLife(RuleBasedStateMachine):
         self.cancelled_in_engine: set[JobId] = set()
         self.admitted: set[tuple[JobId, Lease]] = set()
         self.ends: dict[tuple[JobId, Lease], JobEnd] = {}
-        self.unstored: set[tuple[JobId, Lease, int]] = set()
+        self.unstored: set[tuple[JobId, Lease, Place]] = set()
+        self.maps: dict[tuple[JobId, Lease], set[ControlType]] = {}
+        """The control maps that were sent under a lease."""
         self.exit: Exit | None = None
 
     @initialize()
@@ -104,9 +111,7 @@ class WorkerLife(RuleBasedStateMachine):
     @precondition(lambda self: self.unstored)
     @rule(data=st.data())
     def store(self, data: st.DataObject) -> None:
-        job_id, lease, index = data.draw(st.sampled_from(sorted(self.unstored)))
-        self.unstored.discard((job_id, lease, index))
-        self._order(ImageStored(job_id=job_id, lease=lease, index=index))
+        self._store(data.draw(st.sampled_from(sorted(self.unstored, key=repr))))
 
     @rule(epoch=st.sampled_from([0, EPOCH - 1, EPOCH + 1]), job_id=JOBS)
     def speak_as_another_manager(self, epoch: int, job_id: JobId) -> None:
@@ -144,6 +149,20 @@ class WorkerLife(RuleBasedStateMachine):
         actions = self.story.tell(picture(job_id, index))
         assert _has(actions, ImageReady) == (job_id not in self.cancelled_in_engine)
         self._note(actions)
+
+    @precondition(lambda self: self.in_engine)
+    @rule(data=st.data(), control_type=st.sampled_from([ControlType.CANNY, ControlType.DEPTH]))
+    def make_map(self, data: st.DataObject, control_type: ControlType) -> None:
+        job_id = data.draw(st.sampled_from(sorted(self.in_engine)))
+        actions = self.story.tell(control_map(job_id, control_type))
+        assert _has(actions, ControlMap) == (job_id not in self.cancelled_in_engine)
+        self._note(actions)
+
+    @precondition(lambda self: self.in_engine)
+    @rule(data=st.data(), step=st.integers(min_value=1, max_value=STEPS))
+    def show_preview(self, data: st.DataObject, step: int) -> None:
+        job_id = data.draw(st.sampled_from(sorted(self.in_engine)))
+        self._note(self.story.tell(Previewed(job_id, 0, step, b"a preview")))
 
     @precondition(lambda self: self.in_engine)
     @rule(data=st.data(), kind=st.sampled_from(["completed", "failed", "dropped"]))
@@ -185,6 +204,15 @@ class WorkerLife(RuleBasedStateMachine):
         for of_job in times.values():
             assert all(later - earlier > 0.249 for earlier, later in pairwise(of_job))
 
+    @invariant()
+    def previews_are_shown_at_most_twice_a_second(self) -> None:
+        times: dict[Lease, list[float]] = {}
+        for now, report in self.story.spoken:
+            if isinstance(report, Preview):
+                times.setdefault(report.lease, []).append(now)
+        for of_job in times.values():
+            assert all(later - earlier > 0.499 for earlier, later in pairwise(of_job))
+
     def teardown(self) -> None:
         """Let everything come to its end: every job is answered for, then the worker leaves."""
         self._order(Drain())
@@ -193,9 +221,8 @@ class WorkerLife(RuleBasedStateMachine):
         for job_id, lease in self.newest.items():
             assert (job_id, lease) in self.ends
             assert ((job_id, lease) in self.admitted) or job_id not in self.wanted
-        for job_id, lease, index in sorted(self.unstored):
-            self._order(ImageStored(job_id=job_id, lease=lease, index=index))
-        self.unstored.clear()
+        for key in sorted(self.unstored, key=repr):
+            self._store(key)
         if self.story.session.phase is not Phase.NEW:
             assert self.story.session.phase is Phase.LEFT
 
@@ -222,7 +249,16 @@ class WorkerLife(RuleBasedStateMachine):
             self.wanted.discard(job_id)
             self.unstored = {key for key in self.unstored if key[0] != job_id}
 
-    def _order(self, order: RunJob | CancelJob | ImageStored | Drain | Pong) -> list[Action]:
+    def _store(self, key: tuple[JobId, Lease, Place]) -> None:
+        """The Manager has a picture, or a map."""
+        self.unstored.discard(key)
+        job_id, lease, place = key
+        if isinstance(place, ControlType):
+            self._order(MapStored(job_id=job_id, lease=lease, control_type=place))
+        else:
+            self._order(ImageStored(job_id=job_id, lease=lease, index=place))
+
+    def _order(self, order: RunJob | CancelJob | ImageStored | MapStored | Drain | Pong) -> list[Action]:
         actions = self.story.order(order)
         self._note(actions)
         return actions
@@ -253,19 +289,25 @@ class WorkerLife(RuleBasedStateMachine):
 
     def _note_report(self, action: Send) -> None:
         report = action.report
-        if isinstance(report, Accepted | Progress | ImageReady | JobDone | JobFailed | JobDropped):
+        if isinstance(report, Accepted | Progress | Preview | ControlMap | ImageReady | JobEnd):
             assert report.lease == self.newest[report.job_id], "a report bears the newest lease"
         match report:
             case ImageReady():
                 assert action.blob is not None
                 self.unstored.add((report.job_id, report.lease, report.index))
+            case ControlMap():
+                assert action.blob is not None
+                self.unstored.add((report.job_id, report.lease, report.control_type))
+                self.maps.setdefault((report.job_id, report.lease), set()).add(report.control_type)
             case JobDone() | JobFailed() | JobDropped():
+                if isinstance(report, JobDone):
+                    assert set(report.maps) == self.maps.get((report.job_id, report.lease), set())
                 self.ends[report.job_id, report.lease] = report
             case _:
                 pass
 
 
-def _has(actions: list[Action], kind: type[Accepted | Progress | ImageReady | JobEnd]) -> bool:
+def _has(actions: list[Action], kind: type[Accepted | Progress | ControlMap | ImageReady | JobEnd]) -> bool:
     return any(isinstance(action, Send) and isinstance(action.report, kind) for action in actions)
 
 

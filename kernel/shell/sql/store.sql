@@ -1,28 +1,32 @@
 -- save_model: a model, new or changed
 INSERT INTO model (model_id, name, uri, status, error_code, error, model_type, model_base, variant, tags,
                    trigger_words, declared_base, declared_sha256, sha256, size_bytes, memory_bytes,
-                   parameters, prediction_type, native_size_px, created_at_ms)
+                   parameters, prediction_type, native_size_px, control_type, memory, found_words, stored,
+                   revision, created_at_ms)
 VALUES (:model_id, :name, :uri, :status, :error_code, :error, :model_type, :model_base, :variant, :tags,
         :trigger_words, :declared_base, :declared_sha256, :sha256, :size_bytes, :memory_bytes,
-        :parameters, :prediction_type, :native_size_px, :created_at_ms)
+        :parameters, :prediction_type, :native_size_px, :control_type, :memory, :found_words, :stored,
+        :revision, :created_at_ms)
 ON CONFLICT (model_id) DO UPDATE SET
     status = excluded.status, error_code = excluded.error_code, error = excluded.error,
     model_type = excluded.model_type, model_base = excluded.model_base, variant = excluded.variant,
     sha256 = excluded.sha256, size_bytes = excluded.size_bytes, memory_bytes = excluded.memory_bytes,
     parameters = excluded.parameters, prediction_type = excluded.prediction_type,
-    native_size_px = excluded.native_size_px;
+    native_size_px = excluded.native_size_px, control_type = excluded.control_type, memory = excluded.memory,
+    found_words = excluded.found_words, stored = excluded.stored, revision = excluded.revision;
 
 -- drop_model: forget a model
 DELETE FROM model WHERE model_id = ?;
 
 -- save_engine: an engine, new or changed
 INSERT INTO engine (engine_id, name, spec, status, error_code, error, device, memory_bytes,
-                    created_at_ms, started_at_ms)
+                    created_at_ms, started_at_ms, waits_since_ms)
 VALUES (:engine_id, :name, :spec, :status, :error_code, :error, :device, :memory_bytes,
-        :created_at_ms, :started_at_ms)
+        :created_at_ms, :started_at_ms, :waits_since_ms)
 ON CONFLICT (engine_id) DO UPDATE SET
     status = excluded.status, error_code = excluded.error_code, error = excluded.error,
-    device = excluded.device, memory_bytes = excluded.memory_bytes, started_at_ms = excluded.started_at_ms;
+    device = excluded.device, memory_bytes = excluded.memory_bytes, started_at_ms = excluded.started_at_ms,
+    waits_since_ms = excluded.waits_since_ms;
 
 -- trash_images_of_engine: the files of an engine's images that are still there
 INSERT OR IGNORE INTO trash (file_name, since_ms)
@@ -30,6 +34,14 @@ SELECT 'images/' || file_name, :at_ms FROM image WHERE engine_id = :engine_id AN
 
 -- drop_images_of_engine: with the engine go its images
 DELETE FROM image WHERE engine_id = ?;
+
+-- trash_blobs_of_engine: the files that came with an engine's jobs, and their control maps
+INSERT OR IGNORE INTO trash (file_name, since_ms)
+SELECT 'blobs/' || blob.file_name, :at_ms FROM job CROSS JOIN blob USING (job_id)
+WHERE job.engine_id = :engine_id;
+
+-- drop_blobs_of_engine: with the engine go its jobs' blobs
+DELETE FROM blob WHERE job_id IN (SELECT job_id FROM job WHERE engine_id = ?);
 
 -- drop_jobs_of_engine: with the engine go its jobs
 DELETE FROM job WHERE engine_id = ?;
@@ -39,8 +51,8 @@ DELETE FROM engine WHERE engine_id = ?;
 
 -- add_job: a new job
 INSERT INTO job (seq, job_id, engine_id, status, priority, spec, image_ids, attempts, crashes, warnings,
-                 created_at_ms)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+                 created_at_ms, models)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- save_job: what can change of a job
 UPDATE job SET status = ?, attempts = ?, crashes = ?, error_code = ?, error = ?, warnings = ?,
@@ -53,6 +65,13 @@ SELECT 'images/' || file_name, :at_ms FROM image WHERE job_id = :job_id AND gone
 
 -- drop_images_of_job: with the job go its images
 DELETE FROM image WHERE job_id = ?;
+
+-- trash_blobs_of_job: the files that came with a job, and its control maps
+INSERT OR IGNORE INTO trash (file_name, since_ms)
+SELECT 'blobs/' || file_name, :at_ms FROM blob WHERE job_id = :job_id;
+
+-- drop_blobs_of_job: with the job go its blobs
+DELETE FROM blob WHERE job_id = ?;
 
 -- drop_job: forget a job
 DELETE FROM job WHERE job_id = ?;
@@ -73,8 +92,25 @@ SELECT 'images/' || file_name, :at_ms FROM image WHERE image_id = :image_id AND 
 UPDATE image SET gone_reason = :reason, gone_at_ms = :at_ms
 WHERE image_id = :image_id AND gone_reason IS NULL;
 
+-- add_blob: a file that came with a job, or a control map, that is on the disk
+INSERT INTO blob (blob_id, job_id, kind, file_name, mime, size_bytes, sha256, created_at_ms, expires_at_ms)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- expire_blobs: a job has ended, and the time of its blobs begins
+UPDATE blob SET expires_at_ms = ? WHERE job_id = ?;
+
+-- trash_blob: the file of one blob
+INSERT OR IGNORE INTO trash (file_name, since_ms)
+SELECT 'blobs/' || file_name, :at_ms FROM blob WHERE blob_id = :blob_id;
+
+-- drop_blob: forget a blob
+DELETE FROM blob WHERE blob_id = ?;
+
 -- trash_file: a file without a row
 INSERT OR IGNORE INTO trash (file_name, since_ms) VALUES (?, ?);
+
+-- restore_file: a file that has a row again
+DELETE FROM trash WHERE file_name = ?;
 
 -- save_reply: the answer to a command
 INSERT INTO idempotency (key, digest, reply, created_at_ms) VALUES (?, ?, ?, ?);
@@ -98,30 +134,39 @@ FROM image WHERE image_id = ?;
 
 -- job: one job, without its spec
 SELECT job_id, seq, engine_id, status, priority, spec ->> '$.seed', image_ids, attempts, crashes,
-       created_at_ms, started_at_ms, finished_at_ms, error_code, error, warnings
+       created_at_ms, started_at_ms, finished_at_ms, error_code, error, warnings,
+       spec ->> '$.expire_after_s', spec ->> '$.delete_after_downloads', models
 FROM job WHERE job_id = ?;
 
 -- job_spec: what a job asks for
 SELECT spec FROM job WHERE job_id = ?;
 
+-- input_files: what came with a job, by kind
+SELECT kind, file_name, sha256 FROM blob WHERE job_id = ?;
+
 -- models: every model
 SELECT model_id, name, uri, status, model_type, model_base, variant, tags, trigger_words, declared_base,
        declared_sha256, created_at_ms, error_code, error, sha256, size_bytes, memory_bytes, parameters,
-       prediction_type, native_size_px
+       prediction_type, native_size_px, control_type, memory, found_words, stored, revision
 FROM model ORDER BY model_id;
 
 -- engines: every engine
-SELECT engine_id, name, spec, status, created_at_ms, error_code, error, device, memory_bytes, started_at_ms
+SELECT engine_id, name, spec, status, created_at_ms, error_code, error, device, memory_bytes, started_at_ms,
+       waits_since_ms
 FROM engine ORDER BY engine_id;
 
 -- open_jobs: the jobs of one status, without their specs, in the order of arrival
 SELECT job_id, seq, engine_id, status, priority, spec ->> '$.seed', image_ids, attempts, crashes,
-       created_at_ms, started_at_ms, finished_at_ms, error_code, error, warnings
+       created_at_ms, started_at_ms, finished_at_ms, error_code, error, warnings,
+       spec ->> '$.expire_after_s', spec ->> '$.delete_after_downloads', models
 FROM job WHERE status = ? ORDER BY seq;
 
 -- stored_positions: which pictures of open jobs are there already
 SELECT image.job_id, image.position FROM job JOIN image USING (job_id)
 WHERE job.status IN ('waiting', 'processing');
+
+-- stored_blobs: what is there beside the images of open jobs; the others' time has begun
+SELECT job_id, kind FROM blob WHERE expires_at_ms IS NULL;
 
 -- last_change: the number of the newest change
 SELECT coalesce(max(seq), 0) FROM event;
@@ -133,14 +178,20 @@ SELECT coalesce(max(seq), 0) FROM job;
 SELECT image_id FROM image WHERE gone_reason IS NULL AND expires_at_ms <= ?
 ORDER BY expires_at_ms LIMIT ?;
 
+-- expired_blobs: blobs whose time is over, oldest first
+SELECT blob_id FROM blob WHERE expires_at_ms <= ? ORDER BY expires_at_ms LIMIT ?;
+
 -- kept_bytes: how much disk the images take
 SELECT coalesce(sum(size_bytes), 0) FROM image WHERE gone_reason IS NULL;
 
 -- oldest_images: images by age, oldest first
 SELECT image_id, size_bytes FROM image WHERE gone_reason IS NULL ORDER BY created_at_ms LIMIT ?;
 
--- kept_files: the files that images have
+-- kept_images: the files that images have
 SELECT file_name FROM image WHERE gone_reason IS NULL;
+
+-- kept_blobs: the files that blobs have
+SELECT file_name FROM blob;
 
 -- trash: files to remove
 SELECT file_name FROM trash LIMIT ?;

@@ -70,6 +70,19 @@ def test_a_watched_job_shows_its_steps_and_saves_its_picture(
     assert list(tmp_path.iterdir()) == [out]
 
 
+def test_what_comes_after_the_steps_is_said(spoon: Spoon, fox: FakeApi) -> None:
+    told = '"step": 4, "steps": 4, "stage"'
+    fox.on(
+        "GET", "/v1/jobs/j1/events",
+        events(
+            "event: progress", f'data: {{{told}: "denoising"}}', "",
+            "event: progress", f'data: {{{told}: "removing_background"}}', "",
+        ),
+    )  # fmt: skip
+    ended = spoon("jobs", "watch", "j1")
+    assert ended.err.splitlines() == ["4/4 steps", "4/4 steps, removing the background"]
+
+
 @pytest.mark.parametrize("option", ["--watch", "--wait"])
 def test_what_was_drawn_otherwise_than_asked_is_said_on_stderr(
     spoon: Spoon, fox: FakeApi, option: str
@@ -155,7 +168,7 @@ def test_a_stream_that_breaks_off_is_taken_up_where_it_ended(fox: FakeApi) -> No
     fox.on("GET", "/v1/jobs/j1/events", Answer(raw=half.raw, mime=half.mime, is_cut=True), events(""))
     seen, slept = list[Progress](), list[float]()
     with Rest(fox.url) as rest:
-        Follower(rest, "j1", seen.append, slept.append).follow()
+        Follower(rest, "j1", seen.append, print, slept.append).follow()
     streams = fox.sent("GET", "/v1/jobs/j1/events")
     assert [one.headers.get("last-event-id") for one in streams] == [None, "7"]
     assert ([one.step for one in seen], slept) == ([1], [1.0, 1.0])
@@ -167,7 +180,7 @@ def test_where_no_stream_is_free_the_job_is_asked(fox: FakeApi) -> None:
     fox.on("GET", "/v1/jobs/j1/events", problem(503, "unavailable", "too many streams"))
     seen, slept = list[Progress](), list[float]()
     with Rest(fox.url) as rest:
-        Follower(rest, "j1", seen.append, slept.append).follow()
+        Follower(rest, "j1", seen.append, print, slept.append).follow()
     assert [one.step for one in seen] == [2]
     assert slept == [1.0, 1.0]
 
@@ -175,7 +188,7 @@ def test_where_no_stream_is_free_the_job_is_asked(fox: FakeApi) -> None:
 def test_a_server_that_stays_away_is_given_up_after_a_minute() -> None:
     slept = list[float]()
     with Rest("http://127.0.0.1:1") as rest, pytest.raises(ServerUnreachable):
-        Follower(rest, "j1", print, slept.append).follow()
+        Follower(rest, "j1", print, print, slept.append).follow()
     assert 50 <= sum(slept) <= 60
 
 

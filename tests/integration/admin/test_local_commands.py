@@ -53,6 +53,7 @@ def test_the_doctor_says_what_is_there_and_what_is_not(here: Spoon) -> None:
     assert found["disk"]["verdict"] == "missing"
     assert "move images.folder to a larger disk" in found["disk"]["remedy"]
     assert found["Manager"]["verdict"] == "note"
+    assert "non-commercial use only" in found["detector openpose"]["remedy"]
 
 
 def test_the_doctor_names_the_remedy_below_the_table(here: Spoon) -> None:

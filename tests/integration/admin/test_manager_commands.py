@@ -143,4 +143,5 @@ def test_an_invitation_is_a_private_file(here: Spoon, api: FakeApi, tmp_path: Pa
     assert stat.S_IMODE(ticket.stat().st_mode) == 0o600
     join = read_join(ticket.read_bytes())
     assert (join.endpoint, join.file_roots, join.manager_pid) == ("tcp://10.0.0.1:7871", ("/weights",), None)
+    assert join.detectors_folder == str(tmp_path / "data/models/detectors")
     assert (again.code, again.err.split(":")[1]) == (4, " a_b.ticket is there already")

@@ -9,8 +9,7 @@ from engine_worker.embedded.random_checkpoint import write_random_checkpoint
 from kernel.protocol.vocabulary import ModelBase
 
 if TYPE_CHECKING:
-    from stock import Stock
-
+    from bench.stock import Stock
     from engine_worker.engine.parts import Parts
 
 
@@ -45,6 +44,6 @@ def parts(base: ModelBase, checkpoints: Path) -> "Parts":
 @pytest.fixture(scope="session")
 def stock(base: ModelBase, checkpoints: Path) -> "Stock":
     """The stock pipeline of diffusers, on the diffusers folder of the same weights."""
-    from stock import Stock
+    from bench.stock import Stock
 
     return Stock(checkpoints / str(base), base)

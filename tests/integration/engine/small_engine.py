@@ -5,9 +5,9 @@ from pathlib import Path
 
 from engine_worker.engine.port import Completed, Dropped, Failed, Outcome, Pictured, Stepped
 from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
-from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.ingredients import ControlUse, ModelSource
 from kernel.protocol.specs import EngineLoad, JobOrder, JobSpec, PictureOrder, SchedulerConfig
-from kernel.protocol.vocabulary import ImageFileType, ModelBase, ModelType, Scheduler
+from kernel.protocol.vocabulary import ImageFileType, ModelBase, ModelType, Scheduler, Stage
 
 SIZE_PX = 64
 
@@ -50,6 +50,10 @@ def spec(
     scheduler: Scheduler = Scheduler.EULER,
     scheduler_config: SchedulerConfig | None = None,
     image_file_type: ImageFileType = ImageFileType.PNG,
+    strength: float = 0.75,
+    controls: tuple[ControlUse, ...] = (),
+    control_models: tuple[ModelId, ...] = (),
+    previews: bool = False,
 ) -> JobSpec:
     """A small job."""
     return JobSpec(
@@ -64,6 +68,10 @@ def spec(
         scheduler=scheduler,
         scheduler_config=scheduler_config or {},
         image_file_type=image_file_type,
+        strength=strength,
+        controls=controls,
+        control_models=control_models,
+        previews=previews,
     )
 
 
@@ -92,15 +100,25 @@ class Outcomes:
         return [outcome for outcome in self.all if outcome.job_id == job_id]
 
     def names(self, job_id: str) -> list[str]:
-        return [type(outcome).__name__ for outcome in self.of(job_id)]
+        """All but the news of a further stage."""
+        return [type(one).__name__ for one in self.of(job_id) if not _is_further_stage(one)]
+
+    def stages(self, job_id: str) -> list[Stage]:
+        """The stages that the job came to after its last step."""
+        return [one.stage for one in self.of(job_id) if isinstance(one, Stepped) and _is_further_stage(one)]
 
     def pictures(self, job_id: str) -> list[Pictured]:
         return [outcome for outcome in self.of(job_id) if isinstance(outcome, Pictured)]
 
     def steps(self, job_id: str) -> list[tuple[int, int]]:
-        return [(one.step, one.steps) for one in self.of(job_id) if isinstance(one, Stepped)]
+        steps = [one for one in self.of(job_id) if isinstance(one, Stepped) and not _is_further_stage(one)]
+        return [(one.step, one.steps) for one in steps]
 
     def ending(self, job_id: str) -> Completed | Failed | Dropped | None:
         endings = [one for one in self.of(job_id) if isinstance(one, Completed | Failed | Dropped)]
         assert len(endings) < 2
         return endings[0] if endings else None
+
+
+def _is_further_stage(outcome: Outcome) -> bool:
+    return isinstance(outcome, Stepped) and outcome.stage is not Stage.DENOISING

@@ -7,12 +7,14 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from small_engine import Outcomes, order, spec
-from stock import make_alone
 from torch import Tensor
 
+from bench.ours import make_alone
+from bench.stock import Asked
 from engine_worker.engine.finishing import Finished
 from engine_worker.engine.parts import Parts
 from engine_worker.engine.studio import Studio
+from engine_worker.engine.workshop import bare_workshop
 from kernel.protocol.ids import JobId
 from kernel.protocol.specs import JobSpec
 from kernel.protocol.vocabulary import Scheduler
@@ -66,7 +68,7 @@ def run_together(
         latents[finished.job.order.job_id, finished.picture.index] = finished.latents
 
     outcomes = Outcomes()
-    studio = Studio(parts, keep, seats, outcomes.emit)
+    studio = Studio(bare_workshop(parts), keep, seats, outcomes.emit)
     moment = 0
     while studio.step() or moment <= max(guest.comes_at for guest in guests):
         for number, guest in enumerate(guests):
@@ -89,7 +91,7 @@ def test_made_in_company_is_made_alone(parts: Parts) -> None:
             if "Dropped" in outcomes.names(name):
                 continue
             for picture in order(name, guest.job).pictures:
-                alone = make_alone(parts, replace(guest.job, seed=picture.seed))
+                alone = make_alone(bare_workshop(parts), Asked(replace(guest.job, seed=picture.seed)))
                 assert distance(latents[name, picture.index], alone) <= BOUND
 
     check()
@@ -97,7 +99,7 @@ def test_made_in_company_is_made_alone(parts: Parts) -> None:
 
 def test_a_job_that_comes_late_starts_with_the_next_step(parts: Parts) -> None:
     outcomes = Outcomes()
-    studio = Studio(parts, lambda finished: None, 4, outcomes.emit)
+    studio = Studio(bare_workshop(parts), lambda finished: None, 4, outcomes.emit)
     studio.admit(order("early", spec(steps=4)))
     studio.step()
     studio.admit(order("late", spec(steps=2)))
@@ -108,7 +110,7 @@ def test_a_job_that_comes_late_starts_with_the_next_step(parts: Parts) -> None:
 
 def test_pictures_of_one_size_share_a_call_and_other_sizes_take_turns(parts: Parts) -> None:
     outcomes = Outcomes()
-    studio = Studio(parts, lambda finished: None, 4, outcomes.emit)
+    studio = Studio(bare_workshop(parts), lambda finished: None, 4, outcomes.emit)
     for name, width_px in [("a", 64), ("b", 64), ("wide", 72)]:
         studio.admit(order(name, spec(steps=2, width_px=width_px)))
     moves = []
@@ -119,7 +121,7 @@ def test_pictures_of_one_size_share_a_call_and_other_sizes_take_turns(parts: Par
 
 def test_a_cancelled_job_makes_no_further_step_and_its_neighbours_do(parts: Parts) -> None:
     outcomes = Outcomes()
-    studio = Studio(parts, lambda finished: None, 4, outcomes.emit)
+    studio = Studio(bare_workshop(parts), lambda finished: None, 4, outcomes.emit)
     studio.admit(order("stays", spec(steps=3)))
     studio.admit(order("goes", spec(steps=3)))
     studio.step()

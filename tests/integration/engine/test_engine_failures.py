@@ -8,11 +8,13 @@ import torch
 from small_engine import Outcomes, order, source_of, spec
 from torch import Tensor
 
+from engine_worker.engine.background.cutting import Removers
 from engine_worker.engine.finishing import Finished, Finisher
 from engine_worker.engine.parts import Denoiser, Parts
 from engine_worker.engine.port import Completed, Failed
-from engine_worker.engine.prompts import condition
+from engine_worker.engine.prompts.conditioning import Conditioner
 from engine_worker.engine.studio import Studio
+from engine_worker.engine.workshop import bare_workshop
 from kernel.protocol.specs import JobSpec
 from kernel.protocol.vocabulary import Scheduler
 
@@ -51,7 +53,7 @@ class Allergic:
 
 
 def studio_of(parts: Parts, outcomes: Outcomes) -> Studio:
-    return Studio(parts, lambda finished: None, 4, outcomes.emit)
+    return Studio(bare_workshop(parts), lambda finished: None, 4, outcomes.emit)
 
 
 def run(studio: Studio) -> None:
@@ -60,8 +62,7 @@ def run(studio: Studio) -> None:
 
 
 def allergic(parts: Parts, error: Exception) -> Parts:
-    with torch.inference_mode():
-        poison = condition(parts, spec(prompt="poison")).embeds[-1]
+    poison = Conditioner(parts).condition(order("poison", spec(prompt="poison"))).conditioning.embeds[-1]
     return replace(parts, denoiser=Allergic(parts.denoiser, poison, error))
 
 
@@ -139,12 +140,12 @@ def test_a_job_that_cannot_be_made_is_rejected_when_it_comes(job: JobSpec, says:
 def test_latents_that_are_not_numbers_fail_their_job_and_the_next_picture_is_made(parts: Parts) -> None:
     outcomes = Outcomes()
     latents: list[Finished] = []
-    studio = Studio(parts, latents.append, 4, outcomes.emit)
+    studio = Studio(bare_workshop(parts), latents.append, 4, outcomes.emit)
     studio.admit(order("bad", spec(steps=1)))
     studio.admit(order("good", spec(steps=1)))
     run(studio)
     bad, good = latents
-    finisher = Finisher(parts.vae, source_of(Path("/models/tiny.safetensors")))
+    finisher = Finisher(source_of(Path("/models/tiny.safetensors")), Removers(parts.device))
     finisher.put(replace(bad, latents=bad.latents * torch.nan))
     finisher.put(good)
     finisher.close()

@@ -12,13 +12,13 @@ from engine_worker.engine.port import Completed, Engine
 from kernel.protocol.errors import EngineFailed
 from kernel.protocol.ids import JobId
 from kernel.protocol.specs import JobSpec
-from kernel.protocol.vocabulary import ImageFileType, Scheduler
+from kernel.protocol.vocabulary import ImageFileType, Scheduler, Stage
 
 pytestmark = pytest.mark.torch
 
 RECIPE = (
     "a red ball\nNegative prompt: blue\nSteps: 2, Sampler: DPM++ 2M Karras, CFG scale: 5, Seed: 8, "
-    "Size: 64x72, Model: sd, Version: automatic-spoon 0.1.0"
+    "Size: 64x72, Model: sd, RNG: CPU, Version: automatic-spoon 0.1.0"
 )
 
 
@@ -48,6 +48,7 @@ def test_a_job_of_two_pictures_reports_its_steps_then_both_and_then_that_it_is_c
     outcomes = make(checkpoints, spec(count=2, steps=2, seed=8))
     assert outcomes.names("job") == ["Stepped", "Stepped", "Pictured", "Pictured", "Completed"]
     assert outcomes.steps("job") == [(2, 4), (4, 4)]
+    assert outcomes.stages("job") == [Stage.FINISHING]
     pictures = outcomes.pictures("job")
     assert [(one.index, one.image_id, one.seed) for one in pictures] == [(0, "job-0", 8), (1, "job-1", 9)]
     assert {(one.width_px, one.height_px, one.mime) for one in pictures} == {(64, 64, "image/png")}

@@ -1,15 +1,25 @@
-"""The tokenizer that is built from a vocabulary, and what is said of prompts that are too long."""
+"""The tokenizer that is built from a vocabulary, prompts without any technique, and the job's warnings."""
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from small_engine import spec
+import torch
+from prompting import CallCounter, alone, prompt_order, prompted
+from transformers import CLIPTextModel
 
 from engine_worker.engine.blueprint import TokenizerPlan
 from engine_worker.engine.parts import Parts
-from engine_worker.engine.prompts import truncation_warnings
+from engine_worker.engine.prompts.conditioning import Conditioner, WornLoras
 from engine_worker.engine.tokenizer import make_tokenizer
+from kernel.protocol.errors import JobRejected
+from kernel.protocol.ids import ModelId
+from kernel.protocol.specs import JobOrder
+from kernel.protocol.vocabulary import ModelBase, PromptTechnique
+
+if TYPE_CHECKING:
+    from bench.stock import Stock
 
 pytestmark = pytest.mark.torch
 
@@ -19,6 +29,7 @@ KNOWN = {
     "": [49406, 49407],
     "Hello, World 42!": [49406, 3306, 267, 1002, 275, 273, 256, 49407],
 }
+LONG = "a red ball on a green table, " * 20
 
 
 @pytest.mark.parametrize("text", list(KNOWN))
@@ -37,19 +48,115 @@ def test_a_folder_with_a_vocabulary_and_merges_gives_the_same_tokenizer(tmp_path
         assert read.encode(text, verbose=False) == built.encode(text, verbose=False)
 
 
+@pytest.mark.parametrize("prompt", ["a red ball", "", LONG], ids=["short", "empty", "long"])
+@pytest.mark.parametrize("negative_prompt", ["blue", LONG], ids=["short", "long"])
+def test_the_conditioning_is_that_of_the_stock_pipeline_to_the_bit(
+    prompt: str, negative_prompt: str, parts: Parts, stock: "Stock"
+) -> None:
+    made = prompted(parts, prompt, negative_prompt).conditioning
+    embeds, pooled = stock.encode(prompt, negative_prompt)
+    assert torch.equal(made.embeds, embeds)
+    assert (made.pooled is None) is (pooled is None)
+    assert made.pooled is None or torch.equal(made.pooled, pooled)
+
+
+@pytest.mark.parametrize("clip_skip", [1, 2])
+def test_a_clip_skip_of_two_is_one_in_the_stock_pipelines_which_count_from_zero(
+    clip_skip: int, parts: Parts, stock: "Stock", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The stock pipeline of SD looks for a part that CLIPTextModel no longer has since transformers 5.
+    monkeypatch.setattr(CLIPTextModel, "text_model", property(lambda encoder: encoder), raising=False)
+    made = prompted(parts, "a red ball", "blue", clip_skip=clip_skip).conditioning
+    # The stock pipelines leave the negative prompt out of it; here it is treated as the prompt, as in A1111.
+    (embeds, _), (negative, _) = (stock.encode(text, "", clip_skip - 1) for text in ("a red ball", "blue"))
+    assert torch.equal(made.embeds, torch.stack([negative[1], embeds[1]]))
+
+
+def test_no_clip_skip_is_a_clip_skip_of_one(parts: Parts) -> None:
+    assert torch.equal(alone(parts, "a red ball"), alone(parts, "a red ball", clip_skip=1))
+    assert not torch.equal(alone(parts, "a red ball"), alone(parts, "a red ball", clip_skip=2))
+
+
+@pytest.mark.parametrize("clip_skip", [0, 3])
+def test_a_clip_skip_without_such_a_layer_is_refused_with_the_number_there_are(
+    clip_skip: int, parts: Parts
+) -> None:
+    with pytest.raises(JobRejected, match="has 2 layers"):
+        prompted(parts, "a red ball", clip_skip=clip_skip)
+
+
 def test_a_short_prompt_gives_no_warning(parts: Parts) -> None:
-    assert truncation_warnings(parts, spec(prompt="a " * 75)) == ()
+    assert prompted(parts, "a " * 75).warnings == ()
 
 
 def test_a_long_prompt_gives_a_warning_that_names_what_was_lost(parts: Parts) -> None:
-    (warning,) = truncation_warnings(parts, spec(prompt="a " * 75 + "purple hat"))
-    assert "77 tokens and 75 are used" in warning
+    (warning,) = prompted(parts, "a " * 75 + "purple hat").warnings
+    assert warning.startswith("The prompt has 77 tokens and 75 are used")
     assert "'purple hat'" in warning
 
 
 def test_a_long_negative_prompt_is_of_interest_only_where_it_counts(parts: Parts) -> None:
-    guided = spec(negative_prompt="blue " * 100, guidance_scale=5.0)
-    unguided = spec(negative_prompt="blue " * 100, guidance_scale=1.0)
-    (warning,) = truncation_warnings(parts, guided)
+    (warning,) = prompted(parts, "", "blue " * 100, guidance_scale=5.0).warnings
     assert warning.startswith("The negative prompt")
-    assert truncation_warnings(parts, unguided) == ()
+    assert prompted(parts, "", "blue " * 100, guidance_scale=1.0).warnings == ()
+
+
+def test_weights_that_are_taken_for_plain_text_are_said_to_be(parts: Parts) -> None:
+    (warning,) = prompted(parts, "a (red:1.3) ball").warnings
+    assert "'(red:1.3)'" in warning
+    assert "sd_embed" in warning
+    assert prompted(parts, "a (red:1.3) ball", technique=PromptTechnique.SD_EMBED).warnings == ()
+
+
+def test_a_prompt_that_was_encoded_is_not_encoded_again(parts: Parts) -> None:
+    conditioner = Conditioner(parts)
+    asked = prompt_order("a red ball " * 30, "blue")
+    with CallCounter(parts) as counter:
+        first = conditioner.condition(asked)
+        once = dict(counter.calls)
+        again = conditioner.condition(asked)
+        assert dict(counter.calls) == once
+        assert set(once.values()) == {2}
+        conditioner.condition(prompt_order("a green ball", "blue"))
+        assert set(counter.calls.values()) == {3}
+    assert torch.equal(first.conditioning.embeds, again.conditioning.embeds)
+    assert again.warnings == first.warnings != ()
+
+
+def test_what_decides_the_embedding_is_what_it_is_remembered_by(parts: Parts) -> None:
+    lora = (ModelId("lora"), "sha")
+    plain = prompt_order("a ball", guidance_scale=1.0)
+    settings: list[tuple[JobOrder, WornLoras]] = [
+        (plain, ()),
+        (prompt_order("a ball", guidance_scale=1.0, clip_skip=2), ()),
+        (prompt_order("a ball", guidance_scale=1.0, technique=PromptTechnique.COMPEL), ()),
+        (plain, ((lora, 0.5),)),
+        (plain, ((lora, 0.6),)),
+    ]
+    conditioner = Conditioner(parts)
+    for asked, worn in settings:
+        with CallCounter(parts) as counter:
+            conditioner.condition(asked, worn)
+            assert counter.calls[0] == 1
+            conditioner.condition(asked, worn)
+            assert counter.calls[0] == 1
+
+
+def test_a_memory_without_room_encodes_every_time(parts: Parts) -> None:
+    conditioner = Conditioner(parts, cache_bytes=0)
+    with CallCounter(parts) as counter:
+        for _ in range(2):
+            conditioner.condition(prompt_order("a ball", guidance_scale=1.0))
+        assert counter.calls[0] == 2
+
+
+def test_an_empty_negative_prompt_of_sdxl_is_zeros_as_long_as_the_prompt(parts: Parts) -> None:
+    made = prompted(parts, LONG, technique=PromptTechnique.SD_EMBED).conditioning
+    assert made.embeds.shape[1] == 3 * 77
+    if parts.base is ModelBase.SDXL:
+        assert made.pooled is not None
+        assert not made.embeds[0].any()
+        assert not made.pooled[0].any()
+        assert made.pooled[1].all()
+    else:
+        assert made.embeds[0].any()

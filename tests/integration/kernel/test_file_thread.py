@@ -11,11 +11,29 @@ from pathlib import Path
 
 import pytest
 
-from kernel.core.events import PictureNotStored, PictureStored
+from kernel.core.actions import Folder, InputToStore
+from kernel.core.events import (
+    InputsNotStored,
+    InputsStored,
+    InputsUnreadable,
+    PictureNotStored,
+    PictureStored,
+)
 from kernel.protocol.errors import BadConfiguration
-from kernel.protocol.ids import ImageId
+from kernel.protocol.ids import ImageId, JobId, Lease, WorkerId
 from kernel.protocol.uuid7 import Uuid7
-from kernel.shell.files import FileThread, Outcome, Picture, Removed, claim_folder, sweep, write_durably
+from kernel.protocol.vocabulary import InputKind
+from kernel.shell.file_thread import (
+    FileThread,
+    Inputs,
+    InputsRead,
+    InputToRead,
+    Outcome,
+    Picture,
+    Reading,
+    Removed,
+)
+from kernel.shell.files import claim_folder, sweep, write_durably
 
 PATIENCE_S = 20.0
 DATA = bytes(range(256)) * 1024
@@ -36,7 +54,7 @@ def files(images: Path) -> Iterator[FileThread]:
 
 
 def picture(name: str = "a", data: bytes = DATA) -> Picture:
-    return Picture(ImageId(name), f"{name}.png", hashlib.sha256(data).hexdigest(), data)
+    return Picture(ImageId(name), Folder.IMAGES, f"{name}.png", hashlib.sha256(data).hexdigest(), data)
 
 
 def outcome_of(files: FileThread) -> Outcome:
@@ -62,7 +80,7 @@ def test_a_picture_written_again_replaces_itself(files: FileThread, images: Path
 
 
 def test_bytes_that_are_not_those_that_were_sent_are_not_stored(files: FileThread, images: Path) -> None:
-    files.store(Picture(ImageId("a"), "a.png", hashlib.sha256(DATA).hexdigest(), DATA[:-1]))
+    files.store(Picture(ImageId("a"), Folder.IMAGES, "a.png", hashlib.sha256(DATA).hexdigest(), DATA[:-1]))
 
     assert outcome_of(files) == PictureNotStored(ImageId("a"), "its bytes are not those that the worker sent")
     assert list(images.iterdir()) == []
@@ -193,3 +211,88 @@ def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(BadConfiguration, match="cannot be used"):
         claim_folder(tmp_path / "file" / "images", 1)
+
+
+# What comes with jobs.
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def inputs(*names: str) -> Inputs:
+    """Files of a command, each with its name as its bytes."""
+    return Inputs("key", tuple((InputToStore(name, digest(name.encode())), name.encode()) for name in names))
+
+
+def reading(*files: InputToRead) -> Reading:
+    return Reading(WorkerId("w1-1"), JobId("j"), Lease(5), files)
+
+
+def to_read(name: str | None, data: bytes = b"") -> InputToRead:
+    return InputToRead(InputKind.POSE, name, digest(data or (name or "").encode()))
+
+
+@pytest.fixture
+def blobs(images: Path) -> Path:
+    return images.with_name("blobs")
+
+
+def test_the_pictures_of_a_job_are_stored_together(files: FileThread, blobs: Path) -> None:
+    files.store(inputs("a.png", "b.jpg"))
+    assert outcome_of(files) == InputsStored("key")
+    assert {file.name: file.read_bytes() for file in blobs.iterdir()} == {
+        "a.png": b"a.png",
+        "b.jpg": b"b.jpg",
+    }
+
+
+def test_a_picture_with_another_digest_is_the_senders_fault_and_none_is_stored(
+    files: FileThread, blobs: Path
+) -> None:
+    good, (file, data) = inputs("a.png", "b.png").files
+    files.store(Inputs("key", (good, (file, data + b"!"))))
+    outcome = outcome_of(files)
+    assert isinstance(outcome, InputsNotStored)
+    assert (outcome.key, outcome.is_damaged) == ("key", True)
+    assert "picture 2" in outcome.reason
+    assert list(blobs.iterdir()) == []
+
+
+@pytest.mark.parametrize("hindrance", ["b.png.part", "b.png", "a.png.part", "a.png"])
+def test_when_one_picture_cannot_be_written_nothing_of_the_others_is_left(
+    files: FileThread, blobs: Path, hindrance: str
+) -> None:
+    """A folder in the way fails the writing of one file, or its renaming after the first was renamed."""
+    (blobs / hindrance / "inside").mkdir(parents=True)
+    files.store(inputs("a.png", "b.png"))
+    outcome = outcome_of(files)
+    assert isinstance(outcome, InputsNotStored)
+    assert not outcome.is_damaged
+    assert [file.name for file in blobs.iterdir()] == [hindrance]
+
+
+def test_pictures_are_read_for_a_worker_in_their_order(files: FileThread) -> None:
+    files.store(inputs("a.png", "b.png"))
+    outcome_of(files)
+    files.read(reading(to_read("b.png"), to_read("a.png")))
+    assert outcome_of(files) == InputsRead(WorkerId("w1-1"), Lease(5), (b"b.png", b"a.png"))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "reason"),
+    [
+        (to_read(None), "nothing is known of its file any more"),
+        (to_read("gone.png"), os.strerror(errno.ENOENT)),
+        (to_read("a.png", b"other bytes"), "its file has been changed"),
+    ],
+    ids=["unknown", "gone", "changed"],
+)
+def test_a_picture_that_cannot_be_read_is_named_with_the_reason(
+    files: FileThread, wanted: InputToRead, reason: str
+) -> None:
+    files.store(inputs("a.png"))
+    outcome_of(files)
+    files.read(reading(wanted))
+    text = f"the pose image cannot be read: {reason}"
+    assert outcome_of(files) == InputsUnreadable(WorkerId("w1-1"), JobId("j"), Lease(5), text)

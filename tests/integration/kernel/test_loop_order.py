@@ -15,7 +15,7 @@ from kernel.protocol.ids import EngineId, Epoch
 from kernel.protocol.specs import JobRequest
 from kernel.shell import clock
 from kernel.shell.decode import Arrival
-from kernel.shell.files import Removed
+from kernel.shell.file_thread import InputsRead, Removed
 from kernel.shell.loop import Loop
 from kernel.shell.recall import Recall
 from kernel.shell.store import Store
@@ -34,6 +34,7 @@ class ScriptedSources:
 
     batches: list[Batch]
     removals: list[Removed] = field(default_factory=list)
+    readings: list[InputsRead] = field(default_factory=list)
 
     def wait(self, timeout_s: float | None) -> Batch:
         return self.batches.pop(0) if self.batches else [Arrival(StopAsked())]

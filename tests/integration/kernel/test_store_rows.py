@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from kernel.core import actions
+from kernel.core.actions import Folder
 from kernel.core.events import StoredReply
 from kernel.core.rows import ChangeRow, EngineRow, ImageRow, JobRow, ModelRow
 from kernel.protocol import client
@@ -146,7 +147,7 @@ def test_an_image_comes_back_as_it_was_saved(store: Store, recall: Recall, row: 
     saved(store, actions.AddImage(row))
     assert recall.image(IMAGE) == row
     assert recall.facts("key", client.ClaimDownload(image_id=IMAGE)).image == row
-    assert recall.kept_files() == {row.file_name}
+    assert recall.kept_files() == {Folder.IMAGES: {row.file_name}, Folder.BLOBS: set()}
 
 
 def test_the_stored_pictures_of_open_jobs_are_known_and_those_of_ended_ones_are_not(
@@ -174,11 +175,11 @@ def test_an_image_ends_once_and_its_file_goes_to_the_trash(store: Store, recall:
     )
     assert recall.image(IMAGE) == replace(LIMITED_IMAGE, gone_reason=GoneReason.USED_UP, gone_at_ms=NOW_MS)
     assert recall.trash(10) == ["images/image-1.png"]
-    assert recall.kept_files() == set()
+    assert recall.kept_files() == {Folder.IMAGES: set(), Folder.BLOBS: set()}
 
 
 def test_the_trash_forgets_what_is_removed_and_only_that(store: Store, recall: Recall) -> None:
-    saved(store, actions.TrashPicture(IMAGE, "a.png", NOW_MS), actions.TrashPicture(IMAGE, "b.png", NOW_MS))
+    saved(store, *(actions.TrashFile(Folder.IMAGES, name, NOW_MS) for name in ("a.png", "b.png")))
     store.forget_trash(["images/a.png"])
     assert recall.trash(10) == ["images/b.png"]
 

@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kernel.core import actions
+from kernel.core.actions import Folder
 from kernel.core.broker import Broker
 from kernel.core.events import Event, Now, StopAsked
 from kernel.core.ports import Limits
 from kernel.protocol.client import DeviceStatus
-from kernel.protocol.ids import Epoch, ImageId
+from kernel.protocol.ids import Epoch
 from kernel.shell import clock
 from kernel.shell.decode import Arrival
-from kernel.shell.files import Removed
+from kernel.shell.file_thread import InputsRead, Removed
 from kernel.shell.loop import TRASH_AT_ONCE, Loop
 from kernel.shell.recall import Recall
 from kernel.shell.store import Store
@@ -45,6 +46,7 @@ class QuietSources:
 
     remover: Remover
     removals: list[Removed] = field(default_factory=list)
+    readings: list[InputsRead] = field(default_factory=list)
     turns: int = 0
 
     def wait(self, timeout_s: float | None) -> list[Arrival]:
@@ -82,7 +84,7 @@ def left_after_a_while(store: Store, recall: Recall, remover: Remover) -> list[s
 
 
 def fill(store: Store, count: int) -> None:
-    saved(store, *(actions.TrashPicture(ImageId(""), f"{number:04}.png", NOW_MS) for number in range(count)))
+    saved(store, *(actions.TrashFile(Folder.IMAGES, f"{number:04}.png", NOW_MS) for number in range(count)))
 
 
 def test_a_full_trash_is_emptied_to_the_last_file(store: Store, recall: Recall) -> None:

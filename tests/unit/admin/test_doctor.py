@@ -5,7 +5,7 @@ from pathlib import Path
 
 from api.admin import machine
 from api.admin.diagnosis import Verdict
-from api.admin.software import Floor, floors, is_at_least, package, python, sqlite
+from api.admin.software import Floor, floors, is_at_least, package, python, sd_embed, sqlite
 from conf.settings import Database, Images, Models, Settings
 
 
@@ -45,6 +45,14 @@ def test_a_package_below_its_floor_is_missing_with_the_way_to_get_it() -> None:
 def test_a_package_of_workers_is_only_noted_where_workers_run_elsewhere() -> None:
     finding = package(Floor(package="torch", lowest="2.10", extra="worker"), None, is_needed=False)
     assert (finding.verdict, finding.found) == (Verdict.NOTE, "not installed")
+
+
+def test_it_is_said_who_reads_prompts_in_a1111s_syntax() -> None:
+    assert "by the server itself" in sd_embed(is_there=False, version=None).found
+    found = sd_embed(is_there=True, version="1.2")
+    assert found.found.startswith("1.2: engines on this machine use it")
+    assert found.verdict is sd_embed(is_there=False, version=None).verdict is Verdict.OK
+    assert sd_embed(is_there=True, version=None).found.startswith("installed: ")
 
 
 def test_folders_that_can_be_made_are_fine(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """A bus without a Manager: it remembers what it was asked and answers what the test laid ready."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from api.port import Answer
@@ -37,13 +37,17 @@ class FakeBus:
     def __init__(self) -> None:
         self.asked: list[ApiAsk] = []
         self.keys: list[str | None] = []
+        self.blobs: list[tuple[bytes, ...]] = []
         self.told: list[ApiAsk] = []
         self.reactions: dict[type[ApiAsk], Reaction] = {}
         self.status_answer: Status | SpoonError = STATUS
 
-    def ask(self, ask: ApiAsk, expected: type[Answer], key: str | None = None) -> Answer:
+    def ask(
+        self, ask: ApiAsk, expected: type[Answer], key: str | None = None, blobs: Sequence[bytes] = ()
+    ) -> Answer:
         self.asked.append(ask)
         self.keys.append(key)
+        self.blobs.append(tuple(blobs))
         reaction = self.reactions.get(type(ask), ManagerUnreachable())
         answer = reaction(ask) if callable(reaction) else reaction
         if isinstance(answer, SpoonError):

@@ -7,8 +7,9 @@ import pytest
 from kernel.protocol.client import CreateEngine, DeleteEngine, Done, EngineAccepted, StartEngine, StopEngine
 from kernel.protocol.errors import EngineNotFound, EngineRunning, NotEnoughMemory
 from kernel.protocol.ids import EngineId, ModelId
+from kernel.protocol.ingredients import LoraUse
 from kernel.protocol.specs import EngineSpec
-from kernel.protocol.vocabulary import EngineState, Scheduler, Variant
+from kernel.protocol.vocabulary import ControlType, EngineState, PromptTechnique, Scheduler, Variant
 from tests.unit.api.stage import Stage, fields_of
 
 ACCEPTED = EngineAccepted(engine_id=EngineId("e1"), status=EngineState.STARTING)
@@ -41,6 +42,13 @@ def test_every_field_reaches_the_manager_under_both_its_names(stage: Stage, pref
         {
             "name": "portraits",
             "checkpoint": "m1",
+            "vae": "v1",
+            "loras": ["l1", {"model_id": "l2", "weight": -0.5}],
+            "embeddings": ["t1"],
+            "long_prompt_technique": "SD-Embed",
+            "control_net": "midaspose",
+            "control_models": ["c1"],
+            f"{prefix}clip_skip": 2,
             f"{prefix}scheduler": "Euler a",
             "scheduler_config": {"timestep_spacing": "trailing"},
             f"{prefix}steps": 1,
@@ -60,6 +68,13 @@ def test_every_field_reaches_the_manager_under_both_its_names(stage: Stage, pref
         spec=EngineSpec(
             name="portraits",
             checkpoint=ModelId("m1"),
+            vae=ModelId("v1"),
+            loras=(LoraUse(model_id=ModelId("l1")), LoraUse(model_id=ModelId("l2"), weight=-0.5)),
+            embeddings=(ModelId("t1"),),
+            long_prompt_technique=PromptTechnique.SD_EMBED,
+            control_net=ControlType.MIDAS,
+            control_models=(ModelId("c1"),),
+            clip_skip=2,
             scheduler=Scheduler.EULER_A,
             scheduler_config={"timestep_spacing": "trailing"},
             steps=1,
@@ -123,16 +138,6 @@ def test_a_wrong_value_is_refused_by_its_name(stage: Stage, field: str, value: A
     assert list(fields_of(result)) == [field]
 
 
-@pytest.mark.parametrize(
-    "field",
-    ["vae", "loras", "embeddings", "long_prompt_technique", "control_net", "control_models", "clip_skip"],
-)
-def test_a_field_of_a_later_version_is_not_supported(stage: Stage, field: str) -> None:
-    result = stage.post("/v1/engines", {"checkpoint": "m1", field: "x"})
-    assert (result.status_code, result.json["code"]) == (422, "not_supported")
-    assert list(fields_of(result)) == [field]
-
-
 def test_an_engine_is_started_and_stopped(stage: Stage) -> None:
     assert stage.call("PATCH", "/v1/engines/e1/start").status_code == 202
     assert stage.call("PATCH", "/v1/engines/e1/stop").status_code == 202
@@ -172,3 +177,34 @@ def test_a_running_engine_shows_where_it_runs(stage: Stage) -> None:
     assert stage.get("/v1/engines/e1").json["device"] == "auto"
     stage.database.set("engine", "engine_id", "e1", device="cuda:0", status="ready", started_at_ms=5)
     assert stage.get("/v1/engines/e1").json["device"] == "cuda:0"
+
+
+def test_what_an_engine_is_made_of_is_shown(stage: Stage) -> None:
+    found = stage.get("/v1/engines/e1").json
+    assert (found["vae"], found["loras"], found["embeddings"]) == (None, [], [])
+    assert (found["long_prompt_technique"], found["control_net"]) == ("none", None)
+    assert (found["control_models"], found["clip_skip"]) == ([], None)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"control_net": "openpose"}, "control_net"),
+        ({"control_net": "fingers", "control_models": ["c1"]}, "control_net"),
+        ({"long_prompt_technique": "magic"}, "long_prompt_technique"),
+        ({"loras": ["l1", {"model_id": "l1"}]}, "loras"),
+        ({"loras": [{"model_id": "l1", "weight": 11}]}, "loras[0].weight"),
+        ({"loras": [{"weight": 1}]}, "loras[0].model_id"),
+        ({"loras": [{"model_id": "l1", "scale": 1}]}, "loras[0].scale"),
+        ({"embeddings": [""]}, "embeddings[0]"),
+        ({"embeddings": "t1"}, "embeddings"),
+        ({"control_models": [" "]}, "control_models[0]"),
+        ({"clip_skip": 13}, "clip_skip"),
+        ({"clip_skip": 1, "default_clip_skip": 2}, "default_clip_skip"),
+        ({"vae": "\n"}, "vae"),
+    ],
+)
+def test_a_wrong_ingredient_is_refused_by_its_name(stage: Stage, wrong: dict[str, Any], field: str) -> None:
+    result = stage.post("/v1/engines", {"checkpoint": "m1", **wrong})
+    assert list(fields_of(result)) == [field]
+    assert stage.bus.asked == []

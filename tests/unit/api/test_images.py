@@ -8,6 +8,7 @@ import pytest
 from kernel.protocol.client import ClaimDownload, DeleteImage, Done, DownloadGranted, FinishDownload
 from kernel.protocol.errors import ImageGone
 from kernel.protocol.ids import ImageId, Ticket
+from tests.unit.api.rich_job import RICH_SPEC
 from tests.unit.api.stage import NOW_MS, Stage
 
 FILE = bytes(range(256)) * 100
@@ -42,6 +43,9 @@ def test_an_image_shows_its_whole_recipe(stage: Stage) -> None:
         "negative_prompt": "a dog",
         "loras": [],
         "embeddings": [],
+        "vae": None,
+        "long_prompt_technique": "none",
+        "clip_skip": None,
         "seed": 0,
         "steps": 20,
         "cfg": 7.5,
@@ -50,10 +54,21 @@ def test_an_image_shows_its_whole_recipe(stage: Stage) -> None:
         "width": 512,
         "height": 768,
         "reference_image_path": None,
+        "strength": None,
+        "mask_image_path": None,
+        "image_fit": None,
         "pose_image_path": None,
-        "type_pose": None,
-        "poses": {"openpose_path": None, "midas_path": None, "mediapipe_path": None},
+        "type_pose": [],
+        "controls": [],
+        "poses": {
+            "openpose_path": None,
+            "midas_path": None,
+            "mediapipe_path": None,
+            "canny_path": None,
+            "depth_path": None,
+        },
         "remove_background": [],
+        "background_color": None,
         "image_file_type": "png",
         "quality": 90,
         "mime": "image/png",
@@ -66,6 +81,19 @@ def test_an_image_shows_its_whole_recipe(stage: Stage) -> None:
         "created_at": "1970-01-01T00:00:02Z",
         "expires_at": None,
     }
+
+
+def test_a_recipe_says_where_its_pictures_are(stage: Stage) -> None:
+    stage.database.add_job(2, "j2", spec=RICH_SPEC)
+    stage.database.add_image("i2", "j2")
+    found = stage.get("/v1/images/i2").json
+    assert found["reference_image_path"] == "/v1/images/i2/reference"
+    assert found["mask_image_path"] == "/v1/images/i2/mask"
+    assert found["pose_image_path"] == "/v1/images/i2/pose"
+    assert found["poses"]["openpose_path"] == "/v1/images/i2/pose_map?type=openpose"
+    assert found["poses"]["canny_path"] == "/v1/images/i2/pose", "what came along is the map already"
+    assert found["poses"]["midas_path"] is None
+    assert (found["remove_background"], found["background_color"]) == (["b1"], "#00ff00")
 
 
 def test_a_whole_download_is_counted(stage: Stage) -> None:
@@ -157,14 +185,15 @@ def test_a_name_that_leads_out_of_the_folder_is_never_opened(stage: Stage, name:
 
 
 def test_an_unknown_image_is_not_found(stage: Stage) -> None:
-    for path in ("", "/download", "/reference", "/pose", "/pose_map"):
+    for path in ("", "/download", "/reference", "/mask", "/pose", "/pose_map"):
         result = stage.get(f"/v1/images/i9{path}")
         assert (result.status_code, result.json["code"]) == (404, "image_not_found")
 
 
-@pytest.mark.parametrize("path", ["reference", "pose", "pose_map"])
+@pytest.mark.parametrize("path", ["reference", "mask", "pose", "pose_map", "pose_map?type=canny"])
 def test_an_image_was_made_without_inputs(stage: Stage, path: str) -> None:
-    result = stage.get(f"/v1/images/i1/{path}")
+    path, _, query = path.partition("?")
+    result = stage.get(f"/v1/images/i1/{path}", query_string=query)
     assert (result.status_code, result.json["code"]) == (404, "no_such_input")
 
 

@@ -1,8 +1,11 @@
 """GET, cancel and DELETE of /v1/jobs"""
 
+import pytest
+
 from kernel.protocol.client import CancelJob, DeleteJob, Done, JobProgress
 from kernel.protocol.errors import IllegalMove, JobUnfinished
 from kernel.protocol.ids import JobId
+from tests.unit.api.rich_job import RICH_SPEC
 from tests.unit.api.stage import Stage
 
 
@@ -14,6 +17,7 @@ def test_a_job_shows_every_decided_value(stage: Stage) -> None:
         "status": "finished",
         "priority": 0,
         "queue_position": None,
+        "waits_for": None,
         "progress": None,
         "attempts": 1,
         "error": None,
@@ -22,6 +26,11 @@ def test_a_job_shows_every_decided_value(stage: Stage) -> None:
         "image_ids": ["i1"],
         "prompt": "a cat",
         "negative_prompt": "a dog",
+        "loras": [],
+        "embeddings": [],
+        "vae": None,
+        "long_prompt_technique": "none",
+        "clip_skip": None,
         "seed": 0,
         "count": 1,
         "steps": 20,
@@ -30,24 +39,76 @@ def test_a_job_shows_every_decided_value(stage: Stage) -> None:
         "height": 768,
         "scheduler": "euler",
         "scheduler_config": {},
+        "inputs": [],
+        "strength": None,
+        "image_fit": None,
+        "type_pose": [],
+        "controls": [],
+        "remove_background_models": [],
+        "background_color": None,
         "image_file_type": "png",
         "quality": 90,
+        "previews": False,
+        "expire_after_s": None,
+        "delete_after_downloads": None,
         "created_at": "1970-01-01T00:00:01.001000Z",
         "started_at": "1970-01-01T00:00:02Z",
         "finished_at": "1970-01-01T00:00:03Z",
     }
 
 
+def test_a_job_shows_all_that_goes_into_it(stage: Stage) -> None:
+    stage.database.add_job(1, "j1", spec=RICH_SPEC)
+    found = stage.get("/v1/jobs/j1").json
+    assert found["loras"] == [{"model_id": "l1", "weight": 0.5}]
+    assert (found["embeddings"], found["vae"], found["clip_skip"]) == (["t1"], "v1", 1)
+    assert found["long_prompt_technique"] == "sd_embed"
+    assert (found["inputs"], found["strength"]) == (["reference", "mask", "pose"], 0.5)
+    assert (found["image_fit"], found["type_pose"]) == ("pad", ["openpose", "canny"])
+    assert found["controls"][0] == {
+        "type_pose": "openpose",
+        "control_model": "c1",
+        "control_scale": 0.75,
+        "control_start": 0.0,
+        "control_end": 0.5,
+        "preprocessed": False,
+    }
+    assert (found["remove_background_models"], found["background_color"]) == (["b1"], "#00ff00")
+    assert (found["previews"], found["expire_after_s"], found["delete_after_downloads"]) == (True, 60.0, 2)
+
+
 def test_a_waiting_job_shows_its_place_in_the_queue(stage: Stage) -> None:
+    stage.database.add_engine("e1", status="working")
     stage.database.add_job(1, "j1")
     stage.database.add_job(2, "j2")
-    assert stage.get("/v1/jobs/j2").json["queue_position"] == 2
+    found = stage.get("/v1/jobs/j2").json
+    assert (found["queue_position"], found["waits_for"]) == (2, "turn")
+    assert stage.get("/v1/jobs").json["items"][0]["waits_for"] is None
+
+
+@pytest.mark.parametrize(
+    ("status", "waits_since_ms", "word"),
+    [
+        ("ready", None, "turn"),
+        ("starting", None, "engine"),
+        ("stopping", None, "engine"),
+        ("stopping", 5, "room"),
+        ("closed", 5, "room"),
+        ("closed", None, "start"),
+    ],
+)
+def test_a_waiting_job_says_what_it_waits_for(
+    stage: Stage, status: str, waits_since_ms: int | None, word: str
+) -> None:
+    stage.database.add_engine("e1", status=status, waits_since_ms=waits_since_ms)
+    stage.database.add_job(1, "j1")
+    assert stage.get("/v1/jobs/j1").json["waits_for"] == word
 
 
 def test_a_running_job_shows_its_latest_progress(stage: Stage) -> None:
     stage.database.add_job(1, "j1", status="processing")
     stage.hub.publish(JobProgress(job_id=JobId("j1"), step=5, steps=20, eta_s=1.5))
-    progress = {"step": 5, "steps": 20, "fraction": 0.25, "eta_s": 1.5}
+    progress = {"stage": "denoising", "step": 5, "steps": 20, "fraction": 0.25, "eta_s": 1.5}
     assert stage.get("/v1/jobs/j1").json["progress"] == progress
     assert stage.get("/v1/jobs").json["items"][0]["progress"] == progress
 

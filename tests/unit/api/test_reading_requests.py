@@ -78,16 +78,17 @@ def test_a_compressed_body_is_refused(stage: Stage) -> None:
     assert result.status_code == 415
 
 
-def test_parts_beside_a_job_are_not_supported_yet(stage: Stage) -> None:
-    result = stage.post(
-        "/v1/jobs", body=b"--x--", headers={"Content-Type": "multipart/form-data; boundary=x"}
-    )
-    assert (result.status_code, result.json["code"]) == (422, "not_supported")
-
-
 def test_a_body_of_a_megabyte_is_too_large(stage: Stage) -> None:
-    result = stage.post("/v1/jobs", {"engine_id": "e1", "prompt": "x" * (1 << 20)})
+    result = stage.post("/v1/engines", {"checkpoint": "m1", "name": "x" * (1 << 20)})
     assert (result.status_code, result.json["code"]) == (413, "too_large")
+
+
+def test_a_job_may_be_as_long_as_the_configuration_allows(stage: Stage) -> None:
+    length = str(stage.settings.server.max_body_bytes + 1)
+    for content_type in ("application/json", "multipart/form-data; boundary=x"):
+        headers = {"Content-Type": content_type, "Content-Length": length}
+        result = stage.post("/v1/jobs", body=b"{}", headers=headers)
+        assert (result.status_code, result.json["code"]) == (413, "too_large")
 
 
 @pytest.mark.parametrize(
@@ -102,10 +103,15 @@ def test_a_method_that_a_path_does_not_know_is_told_with_those_it_knows(
     assert "GET" in result.headers["allow"]
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v2/jobs", "/v1/jobs/j1/x", "/v1/%00", "/v1/jobs//events/x"])
+@pytest.mark.parametrize("path", ["/v1", "/v2/jobs", "/v1/jobs/j1/x", "/v1/%00", "/v1/jobs//events/x"])
 def test_a_path_that_leads_nowhere_is_not_found(stage: Stage, path: str) -> None:
     result = stage.get(path)
     assert (result.status_code, result.json["code"]) == (404, "no_such_path")
+
+
+def test_the_bare_address_leads_to_the_documents(stage: Stage) -> None:
+    result = stage.get("/")
+    assert (result.status_code, result.headers["location"]) == (307, "/docs")
 
 
 @pytest.mark.parametrize("job_id", ["none", "%00", "%ff", "' OR 1=1 --", "x" * 5_000, "..%2f..%2fetc"])
@@ -132,6 +138,11 @@ def test_a_wrong_parameter_is_refused_by_its_name(stage: Stage, query: str) -> N
     result = stage.get("/v1/jobs", query_string=query)
     assert result.status_code == 422
     assert result.json["fields"][0]["field"] == query.partition("=")[0]
+
+
+def test_a_flag_that_is_none_is_told_what_it_may_be(stage: Stage) -> None:
+    result = stage.post("/v1/jobs", {"engine_id": "e1"}, query_string="validate_only=yes")
+    assert fields_of(result) == {"validate_only": "must be true or false, not a text"}
 
 
 @pytest.mark.parametrize(
@@ -178,11 +189,6 @@ def test_a_body_where_none_is_read_is_refused(stage: Stage, method: str, path: s
 def test_a_body_with_nothing_in_it_is_none(stage: Stage, body: bytes) -> None:
     stage.bus.reactions[DeleteJob] = Done()
     assert stage.call("DELETE", "/v1/jobs/j1", body=body, headers=JSON).status_code == 204
-
-
-def test_an_upload_is_told_that_it_comes_too_early_whatever_it_brings(stage: Stage) -> None:
-    result = stage.post("/v1/models/upload", body=b"--x--", query_string="name=x")
-    assert (result.status_code, result.json["code"]) == (422, "not_supported")
 
 
 def test_every_answer_is_json_whatever_the_client_would_like(stage: Stage) -> None:

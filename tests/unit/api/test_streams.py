@@ -11,6 +11,7 @@ from api.http.events import Events
 from api.http.job_events import JobEvents
 from api.http.seats import Seats
 from api.http.sse import RETRY, Stream
+from api.preview import Preview
 from kernel.protocol.client import Changed, JobProgress, ModelProgress
 from kernel.protocol.ids import EventSeq, JobId, ModelId
 from kernel.protocol.vocabulary import ChangeKind
@@ -135,12 +136,30 @@ def job_stream(stage: Stage, seats: Seats) -> Iterator[Opened]:
 def test_an_open_stream_tells_what_happens_until_the_end(stage: Stage, job_stream: Opened) -> None:
     assert job_stream.next()[2] == 1
     stage.hub.publish(JobProgress(job_id=JobId("j1"), step=1, steps=4))
-    progress = {"job_id": "j1", "step": 1, "steps": 4, "fraction": 0.25, "eta_s": None}
+    progress = {"job_id": "j1", "stage": "denoising", "step": 1, "steps": 4, "fraction": 0.25, "eta_s": None}
     assert job_stream.next() == ("progress", progress, None)
     stage.database.set("job", "job_id", "j1", status="cancelled", finished_at_ms=9)
     stage.database.add_event(2, "job", "j1", "cancelled")
     stage.hub.publish(Changed(seq=EventSeq(2), kind=ChangeKind.JOB, id="j1", state="cancelled", at_ms=1))
     assert job_stream.next()[2] == 2
+    with pytest.raises(StopIteration):
+        job_stream.next()
+
+
+def test_a_preview_is_a_picture_that_a_page_can_show(stage: Stage, job_stream: Opened) -> None:
+    job_stream.next()
+    stage.hub.publish(Preview(JobId("j1"), index=1, step=3, data=b"\xff\xd8\xff"))
+    data = {"job_id": "j1", "index": 1, "step": 3, "data_url": "data:image/jpeg;base64,/9j/"}
+    assert job_stream.next() == ("preview", data, None)
+
+
+def test_a_slow_client_gets_the_newest_preview_of_each_picture(stage: Stage, job_stream: Opened) -> None:
+    job_stream.next()
+    for step in range(5_000):
+        stage.hub.publish(Preview(JobId("j1"), index=step % 2, step=step, data=b"x"))
+    told = [job_stream.next()[1] for _ in range(2)]
+    assert [(one["index"], one["step"]) for one in told] == [(0, 4_998), (1, 4_999)]
+    stage.hub.close()
     with pytest.raises(StopIteration):
         job_stream.next()
 

@@ -54,7 +54,12 @@ def test_devices_are_listed(stage: Stage) -> None:
 def test_capabilities_name_limits_words_and_versions(stage: Stage) -> None:
     found = stage.get("/v1/capabilities").json
     assert found["limits"]["max_steps"] == stage.settings.server.max_steps
+    assert found["limits"]["max_input_pixels"] == 4 * stage.settings.server.max_pixels
     assert "dpmpp_2m_karras" in found["schedulers"]
+    assert found["scheduler_labels"]["dpmpp_2m_karras"] == "DPM++ 2M Karras"
+    assert set(found["scheduler_labels"]) == set(found["schedulers"])
+    assert found["control_types"] == ["openpose", "midas", "mediapipe", "canny", "depth"]
+    assert found["prompt_techniques"] == ["none", "compel", "sd_embed"]
     assert found["versions"]["protocol"].startswith("ASB/1.")
 
 

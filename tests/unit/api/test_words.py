@@ -4,8 +4,18 @@ from enum import StrEnum
 
 import pytest
 
-from api.http.words import find_word
-from kernel.protocol.vocabulary import ImageFileType, JobState, ModelBase, ModelType, Scheduler, Variant
+from api.http.scheduler_words import label_of, other_spellings
+from api.http.words import find_word, fold
+from kernel.protocol.vocabulary import (
+    ControlType,
+    ImageFileType,
+    JobState,
+    ModelBase,
+    ModelType,
+    PromptTechnique,
+    Scheduler,
+    Variant,
+)
 
 
 @pytest.mark.parametrize("kind", [Scheduler, ModelType, ModelBase, Variant, ImageFileType, JobState])
@@ -25,6 +35,18 @@ def test_every_word_means_itself_in_any_case(kind: type[StrEnum]) -> None:
         (Scheduler, "Euler a", Scheduler.EULER_A),
         (Scheduler, "Euler Ancestral", Scheduler.EULER_A),
         (Scheduler, "UniPC", Scheduler.UNIPC),
+        (Scheduler, "uni_pc", Scheduler.UNIPC),
+        (Scheduler, "DPM2 a", Scheduler.DPM2_A),
+        (Scheduler, "dpm_2_ancestral", Scheduler.DPM2_A),
+        (Scheduler, "dpmpp_2m_sde_gpu", Scheduler.DPMPP_2M_SDE),
+        (Scheduler, "PLMS", Scheduler.PNDM),
+        (Scheduler, "k_euler", Scheduler.EULER),
+        (Scheduler, "dpmpp_2m_k", Scheduler.DPMPP_2M_KARRAS),
+        (Scheduler, "EulerAncestralDiscreteScheduler", Scheduler.EULER_A),
+        (Scheduler, "DPMSolverMultistepScheduler", Scheduler.DPMPP_2M),
+        (ControlType, "midaspose", ControlType.MIDAS),
+        (ControlType, "MediapipePose", ControlType.MEDIAPIPE),
+        (PromptTechnique, "sd-embed", PromptTechnique.SD_EMBED),
         (ModelBase, "SDXL", ModelBase.SDXL),
         (ModelBase, "SD 1.5", ModelBase.SD),
         (ModelType, "LoRA", ModelType.LORA),
@@ -36,6 +58,20 @@ def test_every_word_means_itself_in_any_case(kind: type[StrEnum]) -> None:
 )
 def test_common_spellings_are_understood(kind: type[StrEnum], text: str, word: StrEnum) -> None:
     assert find_word(kind, text) is word
+
+
+@pytest.mark.parametrize("scheduler", Scheduler)
+def test_every_scheduler_has_a_label_that_means_it(scheduler: Scheduler) -> None:
+    label = label_of(scheduler)
+    assert label != scheduler.value, "it needs an entry in SAMPLERS or SIGMAS"
+    assert find_word(Scheduler, label) is scheduler
+
+
+def test_no_spelling_means_two_schedulers() -> None:
+    own = {fold(scheduler.value): scheduler for scheduler in Scheduler}
+    for spelling, scheduler in other_spellings():
+        assert find_word(Scheduler, spelling) is scheduler
+        assert own.setdefault(spelling.lower(), scheduler) is scheduler
 
 
 @pytest.mark.parametrize("text", ["", " ", "euler_b", "dpm", "none", "ＳＤＸＬ"])

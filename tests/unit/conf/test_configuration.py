@@ -50,6 +50,12 @@ def test_a_relative_folder_begins_at_the_folder_of_the_file(tmp_path: Path) -> N
     assert settings.models.file_roots == (tmp_path / "a", Path("/b"))
 
 
+def test_detectors_lie_below_the_models_unless_another_folder_is_named(tmp_path: Path) -> None:
+    assert load(written(tmp_path, 'models.folder = "m"'), {}).detectors_folder == tmp_path / "m/detectors"
+    named = written(tmp_path, 'models.folder = "m"\nmodels.detectors_folder = "/d"\n')
+    assert load(named, {}).detectors_folder == Path("/d")
+
+
 def test_units_are_read_and_the_suffix_is_no_part_of_the_key(tmp_path: Path) -> None:
     file = written(
         tmp_path, '[images]\nexpire_after = "12h"\ndisk_quota = "50GB"\n[engines]\nkeep_alive = 90\n'

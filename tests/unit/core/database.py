@@ -9,11 +9,12 @@ from typing import TypeVar, assert_never
 from kernel.core import actions
 from kernel.core.actions import Save
 from kernel.core.events import Facts, Snapshot, StoredReply
-from kernel.core.rows import ChangeRow, EngineRow, ImageRow, JobRow, ModelRow
+from kernel.core.rows import BlobRow, ChangeRow, EngineRow, ImageRow, JobRow, ModelRow
 from kernel.core.tables import ENGINE_MOVES, JOB_MOVES, MODEL_MOVES, OPEN_JOB_STATES
 from kernel.protocol import client
-from kernel.protocol.ids import EngineId, Epoch, EventSeq, ImageId, JobId, ModelId
+from kernel.protocol.ids import BlobId, EngineId, Epoch, EventSeq, ImageId, JobId, ModelId
 from kernel.protocol.specs import JobSpec
+from kernel.protocol.vocabulary import BlobKind, ModelState
 
 State = TypeVar("State", bound=StrEnum)
 
@@ -27,6 +28,7 @@ class Database:
     jobs: dict[JobId, JobRow] = field(default_factory=dict)
     specs: dict[JobId, JobSpec] = field(default_factory=dict)
     images: dict[ImageId, ImageRow] = field(default_factory=dict)
+    blobs: dict[BlobId, BlobRow] = field(default_factory=dict)
     replies: dict[str, StoredReply] = field(default_factory=dict)
     changes: list[ChangeRow] = field(default_factory=list)
     trash: list[str] = field(default_factory=list)
@@ -49,10 +51,15 @@ class Database:
             models=tuple(self.models.values()),
             engines=tuple(self.engines.values()),
             open_jobs=tuple(sorted(open_jobs, key=lambda row: row.seq)),
+            stored_blobs={row.job_id: self.blob_kinds(row.job_id) for row in open_jobs},
             stored_positions={row.job_id: frozenset(stored.get(row.job_id, ())) for row in open_jobs},
             last_change=self.changes[-1].seq if self.changes else EventSeq(0),
             last_job_seq=max((row.seq for row in self.jobs.values()), default=0),
         )
+
+    def blob_kinds(self, job_id: JobId) -> frozenset[BlobKind]:
+        """What there is of a job beside its images."""
+        return frozenset(blob.kind for blob in self.blobs.values() if blob.job_id == job_id)
 
     def facts(self, key: str, ask: client.Ask) -> Facts:
         """What the shell tells the core about a command."""
@@ -68,7 +75,7 @@ class Database:
     def apply(self, save: Save) -> None:
         """Carry out one save."""
         match save:
-            case actions.SaveModel() | actions.DropModel():
+            case actions.SaveModel() | actions.DropModel() | actions.NoteModel():
                 self._apply_model(save)
             case actions.SaveEngine() | actions.DropEngine():
                 self._apply_engine(save)
@@ -76,7 +83,9 @@ class Database:
                 self._apply_job(save)
             case actions.AddImage() | actions.CountDownload() | actions.EndImage():
                 self._apply_image(save)
-            case actions.TrashPicture():
+            case actions.AddBlob() | actions.ExpireBlobs() | actions.DropBlob():
+                self._apply_blob(save)
+            case actions.TrashFile():
                 self.trash.append(save.file_name)
             case actions.SaveReply():
                 assert save.key not in self.replies, "a command is answered once"
@@ -89,8 +98,12 @@ class Database:
             case _:
                 assert_never(save)
 
-    def _apply_model(self, save: actions.SaveModel | actions.DropModel) -> None:
+    def _apply_model(self, save: actions.SaveModel | actions.DropModel | actions.NoteModel) -> None:
         match save:
+            case actions.NoteModel(row):
+                assert self.models[row.model_id].status is row.status is ModelState.DOWNLOADING
+                self.models[row.model_id] = row
+                self.trash = [name for name in self.trash if name != row.stored]
             case actions.SaveModel(row):
                 if row.model_id in self.models:
                     _check(MODEL_MOVES, self.models[row.model_id].status, row.status)
@@ -102,7 +115,7 @@ class Database:
         match save:
             case actions.SaveEngine(row):
                 if row.engine_id in self.engines:
-                    _check(ENGINE_MOVES, self.engines[row.engine_id].status, row.status)
+                    _check_or_same(ENGINE_MOVES, self.engines[row.engine_id].status, row.status)
                 self.engines[row.engine_id] = row
                 names = [e.name for e in self.engines.values() if e.name is not None]
                 assert len(names) == len(set(names)), "names are unique"
@@ -129,6 +142,27 @@ class Database:
         for image in [i for i in self.images.values() if i.job_id == job_id]:
             del self.images[image.image_id]
             self.trash.append(image.file_name)
+        for blob in [b for b in self.blobs.values() if b.job_id == job_id]:
+            self._drop_blob(blob.blob_id)
+
+    def _apply_blob(self, save: actions.AddBlob | actions.ExpireBlobs | actions.DropBlob) -> None:
+        match save:
+            case actions.AddBlob(row):
+                assert row.blob_id not in self.blobs
+                assert self.jobs[row.job_id].status in OPEN_JOB_STATES
+                kinds = {blob.kind for blob in self.blobs.values() if blob.job_id == row.job_id}
+                assert row.kind not in kinds, "a job has one blob of a kind"
+                self.blobs[row.blob_id] = row
+            case actions.ExpireBlobs(job_id, expires_at_ms):
+                for blob in [b for b in self.blobs.values() if b.job_id == job_id]:
+                    assert blob.expires_at_ms is None, "a job ends once"
+                    self.blobs[blob.blob_id] = replace(blob, expires_at_ms=expires_at_ms)
+            case actions.DropBlob(blob_id):
+                assert self.blobs[blob_id].expires_at_ms is not None, "an open job keeps its blobs"
+                self._drop_blob(blob_id)
+
+    def _drop_blob(self, blob_id: BlobId) -> None:
+        self.trash.append(self.blobs.pop(blob_id).file_name)
 
     def _apply_image(self, save: actions.AddImage | actions.CountDownload | actions.EndImage) -> None:
         match save:
@@ -144,6 +178,11 @@ class Database:
                 assert row.gone_reason is None, "an image goes once"
                 self.images[image_id] = replace(row, gone_reason=reason, gone_at_ms=at_ms)
                 self.trash.append(row.file_name)
+
+
+def _check_or_same(moves: Mapping[State, frozenset[State]], old: State, new: State) -> None:
+    if new is not old:
+        _check(moves, old, new)
 
 
 def _check(moves: Mapping[State, frozenset[State]], old: State, new: State) -> None:

@@ -2,11 +2,22 @@
 
 from dataclasses import replace
 
+from kernel.core.events import DeviceFact
 from kernel.core.rows import ImageRow, ModelRow
 from kernel.protocol import client
-from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
+from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId, WorkerId
+from kernel.protocol.ingredients import InputFile
+from kernel.protocol.memory import MemoryProfile, PartWeights
 from kernel.protocol.specs import EngineSpec, Fingerprint, JobRequest, JobSpec
-from kernel.protocol.vocabulary import ModelBase, ModelState, ModelType, Scheduler
+from kernel.protocol.vocabulary import (
+    ControlType,
+    InputKind,
+    ModelBase,
+    ModelPart,
+    ModelState,
+    ModelType,
+    Scheduler,
+)
 
 CHECKPOINT = ModelId("checkpoint")
 
@@ -29,6 +40,29 @@ def checkpoint(model_id: ModelId = CHECKPOINT) -> ModelRow:
     )
 
 
+def device(name: str, free: int, total: int | None = None, **held: int) -> DeviceFact:
+    """A device with so many free bytes; `held` is what workers hold of it, `w1_1` being the worker w1-1."""
+    status = client.DeviceStatus(device=name, name=name, total_bytes=total or free, free_bytes=free)
+    return DeviceFact(status, {WorkerId(key.replace("_", "-")): size for key, size in held.items()})
+
+
+def heavy(model_id: str, size_bytes: int) -> ModelRow:
+    """A checkpoint of which nothing is known but that its weights take so much, in single precision."""
+    part = PartWeights(part=ModelPart.UNET, parameters=size_bytes // 4, stored_bytes=size_bytes)
+    return replace(checkpoint(ModelId(model_id)), memory=MemoryProfile(parts=(part,)))
+
+
+def model(model_id: str, model_type: ModelType = ModelType.LORA, **fields: object) -> ModelRow:
+    """A model that can be laid over the checkpoint."""
+    row = replace(checkpoint(ModelId(model_id)), model_type=model_type)
+    return replace(row, **fields)  # type: ignore[arg-type]
+
+
+def controlnet(control_type: ControlType, model_id: str | None = None) -> ModelRow:
+    """A ControlNet that bears the name of its type."""
+    return model(model_id or control_type, ModelType.CONTROLNET, control_type=control_type)
+
+
 def downloading(model_id: ModelId) -> ModelRow:
     """A model that nobody has looked into yet."""
     return replace(checkpoint(model_id), status=ModelState.DOWNLOADING)
@@ -47,9 +81,15 @@ def register(name: str = "model", **fields: object) -> client.RegisterModel:
 
 
 def submit(engine_id: EngineId, priority: int = 0, **fields: object) -> client.SubmitJob:
-    """The wish for a picture."""
+    """The wish for a picture, with the files that it names."""
     request = JobRequest(**fields)  # type: ignore[arg-type]
-    return client.SubmitJob(engine_id=engine_id, priority=priority, request=request)
+    files = tuple(input_file(kind) for kind in request.inputs)
+    return client.SubmitJob(engine_id=engine_id, priority=priority, request=request, files=files)
+
+
+def input_file(kind: InputKind) -> InputFile:
+    """A file that comes with a job; each kind has a length of its own."""
+    return InputFile(mime="image/png", size_bytes=10 + len(kind), sha256="a" * 64)
 
 
 def job_spec(seed: int = 1, count: int = 1) -> JobSpec:

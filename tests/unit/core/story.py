@@ -1,6 +1,7 @@
 """A Manager's life told event by event: a broker, a database of dictionaries, a clock that a test moves."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from kernel.core import actions
@@ -10,7 +11,9 @@ from kernel.core.events import (
     Asked,
     CompanionExited,
     DeadlinePassed,
+    DeviceFact,
     Event,
+    InputsStored,
     Now,
     Peer,
     PictureNotStored,
@@ -24,31 +27,14 @@ from kernel.core.rows import EngineRow, JobRow, ModelRow
 from kernel.protocol import client
 from kernel.protocol import worker as wire
 from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId, WorkerId
-from kernel.protocol.vocabulary import EngineState, JobState, WorkerRole
+from kernel.protocol.vocabulary import ControlType, EngineState, JobState, WorkerRole
 from tests.unit.core.database import Database
+from tests.unit.core.fresh import CountingFresh
 from tests.unit.core.samples import checkpoint, spec, submit
 
 Kind = TypeVar("Kind")
 PEER = Peer(b"client")
 CORRELATION = bytes(16)
-
-
-class CountingFresh:
-    """Names things by counting."""
-
-    def __init__(self) -> None:
-        self._count = 0
-
-    def id(self) -> str:
-        self._count += 1
-        return f"{self._count:08}"
-
-    def secret(self) -> str:
-        return f"secret-{self.id()}"
-
-    def seed(self) -> int:
-        self._count += 1
-        return self._count
 
 
 def only(found: Sequence[Action], kind: type[Kind]) -> list[Kind]:
@@ -64,8 +50,12 @@ def orders_to(found: Sequence[Action], worker_id: WorkerId) -> list[wire.WorkerO
 class Story:
     """Starts with one checkpoint that is ready. Workers that said hello ping by themselves."""
 
-    def __init__(self, *models: ModelRow, limits: Limits | None = None) -> None:
+    def __init__(
+        self, *models: ModelRow, limits: Limits | None = None, devices: tuple[DeviceFact, ...] = ()
+    ) -> None:
         self.limits = limits or Limits()
+        self.devices = devices
+        """What the shell sees whenever it looks; nothing is known of devices without it."""
         self.fresh = CountingFresh()
         self.database = Database(models={row.model_id: row for row in (checkpoint(), *models)})
         self.now_s = 1000.0
@@ -83,7 +73,8 @@ class Story:
         self.pinging: set[WorkerId] = set()
         self.newcomers: list[WorkerId] = []
         self.gives: dict[JobId, actions.GiveJob] = {}
-        self.broker = Broker(self.database.snapshot(), self.limits, self.fresh, self.now)
+        snapshot = replace(self.database.snapshot(), devices=self.devices)
+        self.broker = Broker(snapshot, self.limits, self.fresh, self.now)
         return self._take(self.broker.start(self.now))
 
     def tell(self, event: Event) -> list[Action]:
@@ -130,13 +121,21 @@ class Story:
     # Clients.
 
     def ask_actions(
-        self, ask: client.Ask, key: str | None = None, digest: bytes = b"digest", unanswered: int = 1
+        self,
+        ask: client.Ask,
+        key: str | None = None,
+        digest: bytes = b"digest",
+        unanswered: int = 1,
+        peer: Peer = PEER,
     ) -> list[Action]:
-        """A client sends a command; without a key it is a new one."""
+        """A client sends a command, with the files that it describes; without a key it is a new one."""
         self._commands += 1
         key = key or f"command-{self._commands}"
         facts = self.database.facts(key, ask)
-        return self.tell(Asked(PEER, CORRELATION, key, digest, ask, facts, unanswered))
+        if isinstance(ask, client.CreateEngine | client.StartEngine | client.SubmitJob):
+            facts = replace(facts, devices=self.devices)
+        sizes = tuple(file.size_bytes for file in ask.files) if isinstance(ask, client.SubmitJob) else ()
+        return self.tell(Asked(peer, CORRELATION, key, digest, ask, facts, unanswered, sizes))
 
     def ask(self, ask: client.Ask, key: str | None = None, digest: bytes = b"digest") -> client.BrokerReply:
         """A client sends a command. Returns: the one answer to it."""
@@ -166,8 +165,11 @@ class Story:
         return reply.engine_id
 
     def submit(self, engine_id: EngineId, priority: int = 0, **fields: object) -> JobId:
-        """Put a job into an engine's queue."""
-        reply = self.ask(submit(engine_id, priority, **fields))
+        """Put a job into an engine's queue; the disk takes what comes with it."""
+        found = self.ask_actions(submit(engine_id, priority, **fields))
+        for store in only(found, actions.StoreInputs):
+            found = self.tell(InputsStored(store.key))
+        (reply,) = (reply.message for reply in only(found, actions.Reply))
         assert isinstance(reply, client.JobAccepted), reply
         return reply.job_id
 
@@ -242,6 +244,14 @@ class Story:
         )
         return self.say(give.worker_id, report, has_blob=True)
 
+    def map(self, job_id: JobId, control_type: ControlType) -> list[Action]:
+        """The worker sends a control map."""
+        give = self.gives[job_id]
+        report = wire.ControlMap(
+            job_id=job_id, lease=give.lease, control_type=control_type, size_bytes=3, sha256="1" * 64
+        )
+        return self.say(give.worker_id, report, has_blob=True)
+
     def stored(self, job_id: JobId, index: int = 0) -> list[Action]:
         """The file of a picture is on the disk."""
         return self.tell(PictureStored(self.image_id(job_id, index)))
@@ -250,9 +260,12 @@ class Story:
         """The file of a picture could not be written."""
         return self.tell(PictureNotStored(self.image_id(job_id, index), "no space left on device"))
 
-    def done(self, job_id: JobId, warnings: tuple[str, ...] = ()) -> list[Action]:
+    def done(
+        self, job_id: JobId, warnings: tuple[str, ...] = (), maps: tuple[ControlType, ...] = ()
+    ) -> list[Action]:
         give = self.gives[job_id]
-        return self.say(give.worker_id, wire.JobDone(job_id=job_id, lease=give.lease, warnings=warnings))
+        report = wire.JobDone(job_id=job_id, lease=give.lease, warnings=warnings, maps=maps)
+        return self.say(give.worker_id, report)
 
     def failed(self, job_id: JobId, code: str = "out_of_memory") -> list[Action]:
         give = self.gives[job_id]

@@ -1,12 +1,16 @@
 """What clients ask about models."""
 
+import pytest
 from msgspec.structs import replace
 
+from kernel.core.ask_models import MOST_NAMED
 from kernel.core.events import StockTaken
 from kernel.protocol import client
 from kernel.protocol import worker as wire
-from kernel.protocol.vocabulary import ModelBase, ModelState, Variant
-from tests.unit.core.samples import CHECKPOINT, fingerprint, register
+from kernel.protocol.ids import EngineId, JobId
+from kernel.protocol.ingredients import LoraUse
+from kernel.protocol.vocabulary import ControlType, ModelBase, ModelState, ModelType, Variant
+from tests.unit.core.samples import CHECKPOINT, controlnet, fingerprint, model, register
 from tests.unit.core.story import Story
 
 
@@ -81,3 +85,90 @@ def test_no_model_is_registered_or_retried_when_the_disk_is_low_or_the_manager_s
         refused = story.ask(ask)
         assert isinstance(refused, client.Refused)
         assert refused.code == "shutting_down"
+
+
+# Models beside the checkpoint.
+
+
+LORA = model("lora")
+
+
+def lora_job(story: Story, engine_id: EngineId) -> JobId:
+    return story.submit(engine_id, loras=(LoraUse(model_id=LORA.model_id),))
+
+
+def test_model_that_an_engine_names_anywhere_is_not_deleted():
+    models = (LORA, model("vae", ModelType.VAE), controlnet(ControlType.CANNY))
+    story = Story(*models)
+    story.engine(name="portraits", loras=(LoraUse(model_id="lora"),), vae="vae", control_models=("canny",))
+    for row in models:
+        refused = story.refusal(client.DeleteModel(model_id=row.model_id))
+        assert refused.code == "model_in_use"
+        assert "portraits" in refused.detail
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_model_that_an_open_job_names_is_not_deleted_until_the_job_has_ended(restarts):
+    story = Story(LORA)
+    job_id = lora_job(story, story.engine(autostart=False))
+    if restarts:
+        story.begin()
+    refused = story.refusal(client.DeleteModel(model_id=LORA.model_id))
+    assert refused.code == "model_in_use"
+    assert job_id in refused.detail
+    story.ask(client.CancelJob(job_id=job_id))
+    assert story.ask(client.DeleteModel(model_id=LORA.model_id)) == client.Done()
+
+
+def test_of_many_jobs_that_use_a_model_some_are_named_and_the_others_counted():
+    story = Story(LORA)
+    engine_id = story.engine(autostart=False)
+    job_ids = [lora_job(story, engine_id) for _ in range(MOST_NAMED + 2)]
+    detail = story.refusal(client.DeleteModel(model_id=LORA.model_id)).detail
+    assert [job_id in detail for job_id in job_ids] == [True] * MOST_NAMED + [False] * 2
+    assert "and 2 more" in detail
+
+
+def test_model_of_jobs_that_went_with_their_engine_can_be_deleted():
+    story = Story(LORA)
+    engine_id = story.engine(autostart=False)
+    lora_job(story, engine_id)
+    story.ask(client.DeleteEngine(engine_id=engine_id))
+    assert story.ask(client.DeleteModel(model_id=LORA.model_id)) == client.Done()
+    assert not story.broker.world.model_jobs
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "found"),
+    [
+        ("control_v11p_sd15_openpose", None, ControlType.OPENPOSE),
+        ("Canny-SDXL", None, ControlType.CANNY),
+        ("control_v11p_sd15_openpose", ControlType.DEPTH, ControlType.DEPTH),
+        ("my net", None, None),
+        ("canny and depth", None, None),
+    ],
+)
+def test_maps_of_a_controlnet_are_those_that_are_said_or_that_its_name_names(name, said, found):
+    story = Story()
+    ask = register(name, uri="file:///m", model_type=ModelType.CONTROLNET, control_type=said)
+    reply = story.ask(ask)
+    assert isinstance(reply, client.ModelAccepted)
+    assert story.model(reply.model_id).control_type is found
+    again = story.ask(ask)
+    assert again == replace(reply, created=False)
+
+
+def test_controlnet_with_another_type_is_another_recipe():
+    story = Story()
+    replies = [
+        story.ask(
+            register("net", uri="file:///m", model_type=ModelType.CONTROLNET, control_type=control_type)
+        )
+        for control_type in (None, ControlType.CANNY)
+    ]
+    assert len({getattr(reply, "model_id", None) for reply in replies}) == 2
+
+
+def test_only_a_controlnet_has_a_control_type():
+    refused = Story().refusal(register(control_type=ControlType.CANNY))
+    assert [problem.field for problem in refused.fields] == ["control_type"]

@@ -3,10 +3,10 @@
 from threading import Thread
 
 from engine_worker.engine.open_job import OpenJob
-from engine_worker.engine.port import Completed, Dropped, Failed, Outcome, Pictured, Stepped
+from engine_worker.engine.port import Completed, Dropped, Failed, Outcome, Pictured, Previewed, Stepped
 from kernel.protocol.ids import ImageId, JobId
 from kernel.protocol.specs import JobOrder, JobSpec, PictureOrder
-from kernel.protocol.vocabulary import Scheduler
+from kernel.protocol.vocabulary import Scheduler, Stage
 
 JOB = JobId("job-1")
 
@@ -93,3 +93,47 @@ def test_endings_from_many_threads_leave_one() -> None:
     for thread in threads:
         thread.join()
     assert sum(isinstance(one, Completed | Failed | Dropped) for one in outcomes) == 1
+
+
+def test_a_further_stage_is_told_once_all_steps_are_done_and_only_when_it_is_news() -> None:
+    outcomes: list[Outcome] = []
+    job = open_job(2, outcomes)
+    job.step_done(1)
+    job.come_to(Stage.FINISHING)
+    job.step_done(3)
+    for stage in (Stage.FINISHING, Stage.FINISHING, Stage.REMOVING_BACKGROUND):
+        job.come_to(stage)
+    assert [(one.step, one.stage) for one in outcomes if isinstance(one, Stepped)] == [
+        (1, Stage.DENOISING),
+        (4, Stage.DENOISING),
+        (4, Stage.FINISHING),
+        (4, Stage.REMOVING_BACKGROUND),
+    ]
+
+
+def test_an_ended_job_comes_to_no_stage() -> None:
+    outcomes: list[Outcome] = []
+    job = open_job(1, outcomes)
+    job.step_done(2)
+    job.drop()
+    job.come_to(Stage.FINISHING)
+    assert outcomes[-1] == Dropped(JOB)
+
+
+def test_a_warning_is_told_once_with_the_completion() -> None:
+    outcomes: list[Outcome] = []
+    job = open_job(1, outcomes, ("cut",))
+    for text in ("slow", "cut", "slow"):
+        job.warn(text)
+    job.picture_done(picture(0))
+    assert outcomes[-1] == Completed(JOB, ("cut", "slow"))
+
+
+def test_a_look_at_a_picture_tells_how_far_the_job_was_and_comes_no_more_after_its_end() -> None:
+    outcomes: list[Outcome] = []
+    job = open_job(2, outcomes)
+    job.step_done(1)
+    job.look(1, b"jpeg")
+    job.drop()
+    job.look(1, b"late")
+    assert outcomes[1:] == [Previewed(JOB, 1, 1, b"jpeg"), Dropped(JOB)]

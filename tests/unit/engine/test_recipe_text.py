@@ -1,15 +1,37 @@
 """The recipe in the form that Stable Diffusion tools read."""
 
+from msgspec.structs import replace
+
 from engine_worker.engine.recipe import recipe_text
-from kernel.protocol.ids import ModelId
-from kernel.protocol.ingredients import ModelSource
-from kernel.protocol.specs import JobSpec, SchedulerConfig
-from kernel.protocol.vocabulary import ModelType, Scheduler
+from kernel.protocol.ids import ImageId, JobId, ModelId
+from kernel.protocol.ingredients import ControlUse, LoraUse, ModelSource
+from kernel.protocol.specs import JobOrder, JobSpec, PictureOrder
+from kernel.protocol.vocabulary import (
+    ControlType,
+    ImageFileType,
+    ImageFit,
+    InputKind,
+    ModelType,
+    PromptTechnique,
+    Scheduler,
+)
+
+JOB = JobSpec(
+    prompt="a cat,\nin a hat",
+    negative_prompt="",
+    seed=1,
+    count=1,
+    steps=20,
+    guidance_scale=7.5,
+    width_px=512,
+    height_px=768,
+    scheduler=Scheduler.EULER_A,
+)
 
 
 def source(name: str, sha256: str | None = None) -> ModelSource:
     return ModelSource(
-        model_id=ModelId("m"),
+        model_id=ModelId(f"id-{name}"),
         name=name,
         uri="file:///m",
         model_type=ModelType.CHECKPOINT,
@@ -17,42 +39,111 @@ def source(name: str, sha256: str | None = None) -> ModelSource:
     )
 
 
-def job(negative_prompt: str = "", options: SchedulerConfig | None = None, scale: float = 7.5) -> JobSpec:
-    return JobSpec(
-        prompt="a cat,\nin a hat",
-        negative_prompt=negative_prompt,
-        seed=1,
-        count=1,
-        steps=20,
-        guidance_scale=scale,
-        width_px=512,
-        height_px=768,
-        scheduler=Scheduler.EULER_A,
-        scheduler_config=options or {},
+MODELS = (
+    source("ghibli", "aa11bb22cc33dd44"),
+    source("owner/add: detail", "0123456789abcdef"),
+    source("bad-hands", "fedcba9876543210"),
+    source("ft-mse", "11112222333344445555"),
+    source("canny-net", "99998888777766665555"),
+    source("u2net"),
+    source("isnet"),
+)
+
+
+def text(spec: JobSpec, checkpoint: ModelSource | None = None, tile_px: int | None = None) -> str:
+    order = JobOrder(
+        job_id=JobId("j"),
+        spec=spec,
+        models=MODELS,
+        pictures=(PictureOrder(index=0, image_id=ImageId("i"), seed=42),),
     )
+    return recipe_text(order, 42, checkpoint or source("tiny"), "Euler a", tile_px)
+
+
+def pairs(spec: JobSpec, tile_px: int | None = None) -> str:
+    return text(spec, tile_px=tile_px).splitlines()[-1]
 
 
 def test_prompt_negative_prompt_and_pairs_stand_on_lines_of_their_own() -> None:
-    text = recipe_text(job("blurry"), 42, source("tiny", "abcdef0123456789"), "Euler a")
-    assert text == (
+    assert text(replace(JOB, negative_prompt="blurry"), source("tiny", "abcdef0123456789")) == (
         "a cat,\nin a hat\nNegative prompt: blurry\n"
         "Steps: 20, Sampler: Euler a, CFG scale: 7.5, Seed: 42, Size: 512x768, "
-        "Model hash: abcdef0123, Model: tiny, Version: automatic-spoon 0.1.0"
+        "Model hash: abcdef0123, Model: tiny, RNG: CPU, Version: automatic-spoon 0.1.0"
     )
 
 
 def test_what_was_not_given_is_not_mentioned() -> None:
-    text = recipe_text(job(), 0, source("tiny"), "Euler a")
-    assert "Negative prompt" not in text
-    assert "Model hash" not in text
+    assert text(JOB) == (
+        "a cat,\nin a hat\nSteps: 20, Sampler: Euler a, CFG scale: 7.5, Seed: 42, Size: 512x768, "
+        "Model: tiny, RNG: CPU, Version: automatic-spoon 0.1.0"
+    )
 
 
 def test_a_value_that_would_break_the_pairs_is_quoted() -> None:
-    text = recipe_text(job(), 0, source('big, "red": one'), "Euler a")
-    assert r'Model: "big, \"red\": one"' in text
+    assert r'Model: "big, \"red\": one"' in text(JOB, source('big, "red": one'))
 
 
 def test_whole_numbers_are_written_without_a_point_and_options_by_name() -> None:
-    text = recipe_text(job(options={"use_karras_sigmas": True}, scale=7.0), 0, source("tiny"), "Euler a")
-    assert "CFG scale: 7, " in text
-    assert "Scheduler use_karras_sigmas: True" in text
+    job = replace(JOB, scheduler_config={"use_karras_sigmas": True}, guidance_scale=7.0)
+    assert "CFG scale: 7, " in pairs(job)
+    assert "Scheduler use_karras_sigmas: True" in pairs(job)
+
+
+def test_loras_stand_behind_the_prompt_with_their_weights_and_among_the_pairs_with_their_hashes() -> None:
+    uses = (
+        LoraUse(model_id=ModelId("id-ghibli"), weight=0.8),
+        LoraUse(model_id=ModelId("id-owner/add: detail"), weight=-1.0),
+    )
+    found = text(replace(JOB, loras=uses))
+    assert found.startswith("a cat,\nin a hat <lora:ghibli:0.8> <lora:owner/add_ detail:-1>\nSteps: 20")
+    assert 'Lora hashes: "ghibli: aa11bb22cc, owner/add_ detail: 0123456789"' in found
+
+
+def test_embeddings_vae_clip_skip_and_technique_are_named() -> None:
+    job = replace(
+        JOB,
+        embeddings=(ModelId("id-bad-hands"),),
+        vae=ModelId("id-ft-mse"),
+        clip_skip=2,
+        long_prompt_technique=PromptTechnique.COMPEL,
+    )
+    assert (
+        'VAE hash: 1111222233, VAE: ft-mse, Clip skip: 2, Prompt technique: compel, TI hashes: "bad-hands: '
+        'fedcba9876"'
+    ) in pairs(job)
+
+
+def test_pictures_that_came_along_tell_strength_and_mask() -> None:
+    job = replace(JOB, inputs=(InputKind.REFERENCE, InputKind.MASK), strength=0.6)
+    assert "Denoising strength: 0.6, Mask mode: Inpaint masked, Inpaint area: Whole picture" in pairs(job)
+    assert "Denoising strength" not in pairs(replace(JOB, strength=0.6))
+
+
+def test_each_control_is_one_quoted_value_with_its_number() -> None:
+    job = replace(
+        JOB,
+        inputs=(InputKind.POSE,),
+        image_fit=ImageFit.PAD,
+        controls=(
+            ControlUse(control_type=ControlType.CANNY, scale=0.5, start=0.1, end=0.9),
+            ControlUse(control_type=ControlType.DEPTH, is_preprocessed=True),
+        ),
+        control_models=(ModelId("id-canny-net"), ModelId("unknown")),
+    )
+    assert (
+        'ControlNet 0: "Module: canny, Model: canny-net [9999888877], Weight: 0.5, '
+        'Resize Mode: Resize and Fill, Guidance Start: 0.1, Guidance End: 0.9", '
+        'ControlNet 1: "Module: none, Model: unknown, Weight: 1, '
+        'Resize Mode: Resize and Fill, Guidance Start: 0, Guidance End: 1"'
+    ) in pairs(job)
+
+
+def test_removed_backgrounds_and_tiles_are_told() -> None:
+    removers = (ModelId("id-u2net"), ModelId("id-isnet"))
+    job = replace(JOB, remove_background=removers[:1], background_color="#102030")
+    assert "VAE tiling: 512, Background removed: u2net, RNG" in pairs(job, tile_px=512)
+    assert 'Background color: "' not in pairs(job)
+    flat = replace(job, image_file_type=ImageFileType.JPEG)
+    assert "Background removed: u2net, Background color: #102030" in pairs(flat)
+    both = replace(job, remove_background=removers)
+    assert 'Background removed: "u2net, isnet", Background color: #102030' in pairs(both)

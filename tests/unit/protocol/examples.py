@@ -8,7 +8,7 @@ import msgspec
 from kernel.protocol import client, worker
 from kernel.protocol.errors import FieldProblem
 from kernel.protocol.ids import EngineId, Epoch, EventSeq, ImageId, JobId, Lease, ModelId, Ticket, WorkerId
-from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.ingredients import ControlUse, InputFile, LoraUse, ModelSource
 from kernel.protocol.specs import (
     EngineLoad,
     EngineSpec,
@@ -20,13 +20,18 @@ from kernel.protocol.specs import (
 )
 from kernel.protocol.vocabulary import (
     ChangeKind,
+    ControlType,
     EngineState,
     ImageFileType,
+    ImageFit,
+    InputKind,
     ModelBase,
     ModelState,
     ModelType,
     Phase,
+    PromptTechnique,
     Scheduler,
+    Stage,
     Variant,
     WorkerRole,
 )
@@ -37,9 +42,20 @@ LEASE = Lease(7 << 32 | 1)
 SHA256 = "5" * 64
 
 _CONFIG: dict[str, bool | int | float | str] = {"use_karras_sigmas": True, "timestep_spacing": "trailing"}
+_LORAS = (LoraUse(model_id=ModelId("m-2"), weight=0.8),)
+_CONTROLS = (ControlUse(control_type=ControlType.CANNY, scale=0.5, start=0.1, end=0.9, is_preprocessed=True),)
+_EMBEDDINGS, _VAE = (ModelId("m-3"),), ModelId("m-4")
+_CONTROL_MODELS, _REMOVERS = (ModelId("m-5"),), (ModelId("m-6"),)
 _SPEC = EngineSpec(
     name="portraits",
     checkpoint=MODEL,
+    vae=_VAE,
+    loras=_LORAS,
+    embeddings=_EMBEDDINGS,
+    long_prompt_technique=PromptTechnique.COMPEL,
+    control_net=ControlType.OPENPOSE,
+    control_models=_CONTROL_MODELS,
+    clip_skip=2,
     scheduler=Scheduler.EULER_A,
     scheduler_config=_CONFIG,
     steps=30,
@@ -56,6 +72,19 @@ _SPEC = EngineSpec(
 _REQUEST = JobRequest(
     prompt="a lighthouse",
     negative_prompt="fog",
+    loras=_LORAS,
+    embeddings=_EMBEDDINGS,
+    vae=_VAE,
+    clip_skip=2,
+    inputs=(InputKind.REFERENCE, InputKind.POSE),
+    image_fit=ImageFit.PAD,
+    strength=0.5,
+    controls=_CONTROLS,
+    remove_background=_REMOVERS,
+    background_color="#00ff00",
+    previews=True,
+    expire_after_s=60.0,
+    delete_after_downloads=3,
     seed=0,
     count=2,
     steps=12,
@@ -70,6 +99,21 @@ _REQUEST = JobRequest(
 _JOB = JobSpec(
     prompt="a lighthouse",
     negative_prompt="fog",
+    loras=_LORAS,
+    embeddings=_EMBEDDINGS,
+    vae=_VAE,
+    long_prompt_technique=PromptTechnique.SD_EMBED,
+    clip_skip=2,
+    inputs=(InputKind.REFERENCE, InputKind.POSE),
+    image_fit=ImageFit.PAD,
+    strength=0.5,
+    controls=_CONTROLS,
+    control_models=_CONTROL_MODELS,
+    remove_background=_REMOVERS,
+    background_color="#00ff00",
+    previews=True,
+    expire_after_s=60.0,
+    delete_after_downloads=3,
     seed=0,
     count=2,
     steps=12,
@@ -89,6 +133,8 @@ _SOURCE = ModelSource(
     model_base=ModelBase.SDXL,
     variant=Variant.FP16,
     sha256=SHA256,
+    control_type=ControlType.DEPTH,
+    trigger_words=("dreamy",),
 )
 _FINGERPRINT = Fingerprint(
     model_type=ModelType.CHECKPOINT,
@@ -111,15 +157,24 @@ _ASKS: tuple[client.Ask, ...] = (
         tags=("photo",),
         sha256=SHA256,
         trigger_words=("dreamy",),
+        control_type=ControlType.MIDAS,
     ),
-    client.DeleteModel(model_id=MODEL),
+    client.DeleteModel(model_id=MODEL, files=True),
     client.RetryModel(model_id=MODEL),
     client.CreateEngine(spec=_SPEC, start=False),
     client.StartEngine(engine_id=ENGINE),
     client.StopEngine(engine_id=ENGINE, now=True),
     client.DeleteEngine(engine_id=ENGINE),
     client.SubmitJob(
-        engine_id=ENGINE, engine_name="portraits", request=_REQUEST, priority=5, validate_only=True
+        engine_id=ENGINE,
+        engine_name="portraits",
+        request=_REQUEST,
+        files=(
+            InputFile(mime="image/jpeg", size_bytes=3, sha256=SHA256),
+            InputFile(mime="image/png", size_bytes=4, sha256=SHA256),
+        ),
+        priority=5,
+        validate_only=True,
     ),
     client.CancelJob(job_id=JOB),
     client.DeleteJob(job_id=JOB),
@@ -129,6 +184,7 @@ _ASKS: tuple[client.Ask, ...] = (
     client.InviteWorker(engine_id=ENGINE),
     client.Shutdown(now=True),
 )
+_PREVIEW = client.JobPreview(job_id=JOB, index=1, step=3)
 _REPLIES: tuple[client.BrokerReply, ...] = (
     client.Refused(
         code="invalid_field",
@@ -163,27 +219,39 @@ _REPLIES: tuple[client.BrokerReply, ...] = (
         devices=(client.DeviceStatus(device="cuda:0", name="A", total_bytes=2, free_bytes=1),),
     ),
     client.Watching(seq=EventSeq(9)),
-    client.Bundle(messages=(client.Enclosed(correlation=bytes(range(16)), message=client.Done()),)),
+    client.Bundle(messages=(client.Enclosed(correlation=bytes(range(16)), message=_PREVIEW, blobs=1),)),
     client.Changed(seq=EventSeq(10), kind=ChangeKind.JOB, id=JOB, state="finished", at_ms=1_700_000_000_001),
-    client.JobProgress(job_id=JOB, step=3, steps=12, eta_s=4.5),
-    client.ModelProgress(model_id=MODEL, bytes=5, total_bytes=9),
+    client.JobProgress(job_id=JOB, step=3, steps=12, eta_s=4.5, stage=Stage.FINISHING),
+    _PREVIEW,
+    client.ModelProgress(model_id=MODEL, bytes=5, total_bytes=9, bytes_per_s=2),
 )
 _ORDERS: tuple[worker.WorkerOrder, ...] = (
     worker.Welcome(epoch=Epoch(7), heartbeat_s=1.0, silence_s=30.0),
     worker.Refuse(code="not_permitted", text="the launch token is wrong"),
     worker.LoadEngine(
         load=EngineLoad(
-            engine_id=ENGINE, checkpoint=_SOURCE, device="cuda:0", dtype=Variant.BF16, max_batch=4
+            engine_id=ENGINE,
+            checkpoint=_SOURCE,
+            models=(_SOURCE,),
+            device="cuda:0",
+            dtype=Variant.BF16,
+            max_batch=4,
         )
     ),
     worker.InspectModel(source=_SOURCE),
     worker.RunJob(
         attempt=2,
         lease=LEASE,
-        order=JobOrder(job_id=JOB, spec=_JOB, pictures=(PictureOrder(index=1, image_id=IMAGE, seed=1),)),
+        order=JobOrder(
+            job_id=JOB,
+            spec=_JOB,
+            models=(_SOURCE,),
+            pictures=(PictureOrder(index=1, image_id=IMAGE, seed=1),),
+        ),
     ),
     worker.CancelJob(job_id=JOB, lease=LEASE),
     worker.ImageStored(job_id=JOB, lease=LEASE, index=1),
+    worker.MapStored(job_id=JOB, lease=LEASE, control_type=ControlType.CANNY),
     worker.Drain(),
     worker.Leave(),
     worker.Pong(),
@@ -195,11 +263,20 @@ _REPORTS: tuple[worker.WorkerReport, ...] = (
     worker.Ping(),
     worker.EngineReady(engine_id=ENGINE, device="cuda:0", memory_bytes=6_900_000_000, capacity=4),
     worker.EngineFailed(engine_id=ENGINE, code="out_of_memory", text="8 GB needed, 6 GB free"),
-    worker.ModelProgress(model_id=MODEL, bytes=5, total_bytes=9),
-    worker.ModelInspected(model_id=MODEL, fingerprint=_FINGERPRINT),
+    worker.ModelProgress(model_id=MODEL, bytes=5, total_bytes=9, bytes_per_s=2),
+    worker.ModelInspected(
+        model_id=MODEL,
+        fingerprint=_FINGERPRINT,
+        stored=f"files/{SHA256}.safetensors",
+        revision="c" * 40,
+    ),
     worker.ModelFailed(model_id=MODEL, code="model_unreadable", text="the header is damaged"),
     worker.Accepted(job_id=JOB, lease=LEASE),
-    worker.Progress(job_id=JOB, lease=LEASE, step=3, steps=12),
+    worker.Progress(job_id=JOB, lease=LEASE, step=3, steps=12, stage=Stage.PREPARING),
+    worker.Preview(job_id=JOB, lease=LEASE, index=1, step=3),
+    worker.ControlMap(
+        job_id=JOB, lease=LEASE, control_type=ControlType.DEPTH, size_bytes=12_345, sha256=SHA256
+    ),
     worker.ImageReady(
         job_id=JOB,
         lease=LEASE,
@@ -212,7 +289,7 @@ _REPORTS: tuple[worker.WorkerReport, ...] = (
         size_bytes=12_345,
         sha256=SHA256,
     ),
-    worker.JobDone(job_id=JOB, lease=LEASE, warnings=("the prompt was cut",)),
+    worker.JobDone(job_id=JOB, lease=LEASE, warnings=("the prompt was cut",), maps=(ControlType.DEPTH,)),
     worker.JobFailed(job_id=JOB, lease=LEASE, code="job_rejected", text="no such adapter"),
     worker.JobDropped(job_id=JOB, lease=LEASE),
     worker.Goodbye(reason="drained"),

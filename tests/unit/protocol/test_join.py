@@ -16,6 +16,7 @@ JOIN = Join(
     secret_key="TOP-SECRET",
     token="TOKEN",
     file_roots=("/models",),
+    detectors_folder="/detectors",
     manager_pid=1,
 )
 

@@ -3,6 +3,7 @@
 from collections import Counter
 
 from kernel.protocol import client, codec
+from kernel.protocol.codec import MAX_BLOBS
 from kernel.protocol.ids import Epoch
 from kernel.shell.bus import Incoming
 from kernel.shell.decode import FrontDoor
@@ -91,6 +92,48 @@ def test_a_client_that_cannot_be_reached_is_told_of_and_loses_its_bundles():
         box.put(peer, number(1), DONE)
     assert box.flush() == [b"gone"]
     assert box.takers == {b"api"}
+
+
+def preview(n):
+    return client.JobPreview(job_id="j", index=0, step=n)
+
+
+def test_blobs_leave_with_their_messages_in_and_out_of_a_bundle():
+    for takers in ((), (b"peer",)):
+        post = Post()
+        box = outbox(post, *takers)
+        box.put(b"peer", number(1), DONE)
+        box.put(b"peer", number(0), preview(1), (b"one",))
+        box.put(b"peer", number(2), VALID)
+        box.put(b"peer", number(0), preview(2), (b"two",))
+        assert box.flush() == []
+        found = [one for _, received in post.sent for one in codec.unbundled(received)]
+        assert [(one.body, one.blobs, one.head.blob_count) for one in found] == [
+            (DONE, (), 0),
+            (preview(1), (b"one",), 1),
+            (VALID, (), 0),
+            (preview(2), (b"two",), 1),
+        ]
+        assert len(post.sent) == (1 if takers else 4)
+
+
+def test_a_bundle_has_no_more_blobs_than_a_message_may_have():
+    post = Post()
+    box = outbox(post, b"api")
+    for n in range(MAX_BLOBS + 1):
+        box.put(b"api", number(0), preview(n), (b"%d" % n,))
+    box.put(b"api", number(1), DONE)
+    box.flush()
+    assert [len(received.blobs) for _, received in post.sent] == [MAX_BLOBS, 1]
+    found = [one for _, received in post.sent for one in codec.unbundled(received)]
+    assert [one.blobs for one in found] == [*((b"%d" % n,) for n in range(MAX_BLOBS + 1)), ()]
+
+
+def test_a_bundle_that_promises_more_blobs_than_it_has_gives_what_is_there():
+    message = client.Enclosed(correlation=number(0), message=preview(1), blobs=2)
+    frames = codec.encode(client.Bundle(messages=(message,)), blobs=(b"one",))
+    (found,) = codec.unbundled(codec.reply_decoder().decode(frames))
+    assert found.blobs == (b"one",)
 
 
 def watch(door, **fields):

@@ -56,8 +56,10 @@ class SampleDatabase:
             | values,
         )
 
-    def add_engine(self, engine_id: str, name: str | None = None, **values: Any) -> None:
-        spec = EngineSpec(name=name, checkpoint=ModelId("m1"))
+    def add_engine(
+        self, engine_id: str, name: str | None = None, engine_spec: EngineSpec | None = None, **values: Any
+    ) -> None:
+        spec = engine_spec or EngineSpec(name=name, checkpoint=ModelId("m1"))
         self._insert(
             "engine",
             {
@@ -106,6 +108,22 @@ class SampleDatabase:
                 "seed": 0,
                 "downloads": 0,
                 "created_at_ms": 2_000,
+            }
+            | values,
+        )
+
+    def add_blob(self, job_id: str, kind: str, **values: Any) -> None:
+        self._insert(
+            "blob",
+            {
+                "blob_id": f"{job_id}-{kind}",
+                "job_id": job_id,
+                "kind": kind,
+                "file_name": f"{job_id}-{kind}.png",
+                "mime": "image/png",
+                "size_bytes": 10,
+                "sha256": "6" * 64,
+                "created_at_ms": 1_000,
             }
             | values,
         )

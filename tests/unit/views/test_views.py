@@ -8,7 +8,17 @@ import pytest
 
 from kernel.protocol.errors import DatabaseUnusable, InvalidField
 from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId, ModelId
-from kernel.protocol.vocabulary import EngineState, GoneReason, JobState, ModelBase, ModelState, ModelType
+from kernel.protocol.vocabulary import (
+    BlobKind,
+    ControlType,
+    EngineState,
+    GoneReason,
+    JobState,
+    ModelBase,
+    ModelState,
+    ModelType,
+)
+from kernel.views.blobs import blobs_of, find_blob
 from kernel.views.counts import count_all
 from kernel.views.engines import EngineFilter, find_engine, list_engines
 from kernel.views.events import events_after, events_of, known_events
@@ -255,3 +265,33 @@ def test_each_thread_reads_on_its_own_connection(database: SampleDatabase, reade
     thread.join()
     assert connections[0] is not connections[1]
     assert reader._connection() is connections[0]
+
+
+def test_a_blob_is_found_by_its_job_and_kind(database: SampleDatabase, reader: Reader) -> None:
+    database.add_job(1)
+    database.add_blob("j1", "pose")
+    database.add_blob("j1", "map_openpose", expires_at_ms=9_000)
+    found = find_blob(reader, JobId("j1"), BlobKind.MAP_OPENPOSE)
+    assert found is not None
+    assert (found.kind, found.file_name, found.expires_at_ms) == (
+        BlobKind.MAP_OPENPOSE,
+        "j1-map_openpose.png",
+        9_000,
+    )
+    assert find_blob(reader, JobId("j1"), BlobKind.MASK) is None
+    assert find_blob(reader, JobId("j2"), BlobKind.POSE) is None
+
+
+def test_the_blobs_of_a_page_of_jobs_are_found_at_once(database: SampleDatabase, reader: Reader) -> None:
+    for job_id, kind in (("j1", "reference"), ("j1", "mask"), ("j2", "pose"), ("j3", "pose")):
+        database.add_blob(job_id, kind)
+    found = blobs_of(reader, [JobId("j2"), JobId("j1"), JobId("j9")])
+    kinds = {job_id: [row.kind for row in rows] for job_id, rows in found.items()}
+    assert kinds == {"j1": [BlobKind.MASK, BlobKind.REFERENCE], "j2": [BlobKind.POSE]}
+
+
+def test_a_controlnet_says_which_maps_it_takes(database: SampleDatabase, reader: Reader) -> None:
+    database.add_model("m1", model_type="controlnet", control_type="openpose")
+    database.add_model("m2", model_type="controlnet")
+    rows = [find_model(reader, ModelId(model_id)) for model_id in ("m1", "m2")]
+    assert [row and row.control_type for row in rows] == [ControlType.OPENPOSE, None]

@@ -3,7 +3,7 @@
 from kernel.protocol.ids import EngineId, Epoch, ImageId, JobId, Lease, ModelId, WorkerId
 from kernel.protocol.ingredients import ModelSource
 from kernel.protocol.specs import EngineLoad, JobOrder, JobSpec, PictureOrder
-from kernel.protocol.vocabulary import ModelType, Scheduler, WorkerRole
+from kernel.protocol.vocabulary import InputKind, ModelType, Scheduler, WorkerRole
 from kernel.protocol.worker import CancelJob, Hello, LoadEngine, RunJob, Welcome
 
 EPOCH = Epoch(7)
@@ -34,7 +34,13 @@ def load(checkpoint_name: str = "a model", max_batch: int | None = None) -> Load
 
 
 def job(
-    job_id: str = "job-1", prompt: str = "a cat", *, steps: int = 3, pictures: int = 1, seed: int = 5
+    job_id: str = "job-1",
+    prompt: str = "a cat",
+    *,
+    steps: int = 3,
+    pictures: int = 1,
+    seed: int = 5,
+    inputs: tuple[InputKind, ...] = (),
 ) -> JobOrder:
     spec = JobSpec(
         prompt=prompt,
@@ -46,6 +52,7 @@ def job(
         width_px=64,
         height_px=48,
         scheduler=Scheduler.EULER,
+        inputs=inputs,
     )
     wanted = tuple(
         PictureOrder(index=index, image_id=ImageId(f"{job_id}-image-{index}"), seed=seed + index)
@@ -54,8 +61,8 @@ def job(
     return JobOrder(job_id=JobId(job_id), spec=spec, pictures=wanted)
 
 
-def run(job_id: str = "job-1", lease: int = 1) -> RunJob:
-    return RunJob(attempt=1, lease=Lease(lease), order=job(job_id))
+def run(job_id: str = "job-1", lease: int = 1, inputs: tuple[InputKind, ...] = ()) -> RunJob:
+    return RunJob(attempt=1, lease=Lease(lease), order=job(job_id, inputs=inputs))
 
 
 def cancel(job_id: str = "job-1", lease: int = 1) -> CancelJob:

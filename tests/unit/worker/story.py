@@ -1,13 +1,13 @@
 """A session with a clock that a test moves: tells what happened, and answers with what the session did."""
 
-from engine_worker.engine.port import Pictured
+from engine_worker.engine.port import Mapped, Pictured
 from engine_worker.exits import ExitCode
 from engine_worker.session.actions import Action, Exit, Send
-from engine_worker.session.events import DeadlinePassed, Event, Opened, OrderArrived, PictureMade
+from engine_worker.session.events import DeadlinePassed, Event, MapMade, Opened, OrderArrived, PictureMade
 from engine_worker.session.machine import Session
 from engine_worker.session.pulse import Patience
 from kernel.protocol.ids import Epoch, ImageId, JobId
-from kernel.protocol.vocabulary import WorkerRole
+from kernel.protocol.vocabulary import ControlType, WorkerRole
 from kernel.protocol.worker import EngineReady, WorkerOrder, WorkerReport
 from tests.unit.worker.orders import ENGINE_ID, EPOCH, WELCOME, hello, load
 
@@ -28,8 +28,8 @@ class Story:
         self.spoken += [(self.now, report) for report in said(actions)]
         return actions
 
-    def order(self, order: WorkerOrder, epoch: Epoch = EPOCH) -> list[Action]:
-        return self.tell(OrderArrived(epoch, order))
+    def order(self, order: WorkerOrder, epoch: Epoch = EPOCH, blobs: tuple[bytes, ...] = ()) -> list[Action]:
+        return self.tell(OrderArrived(epoch, order, blobs))
 
     def wait(self, seconds: float) -> list[Action]:
         """Let time pass, with a DeadlinePassed whenever the session asked for one."""
@@ -81,3 +81,7 @@ def picture(job_id: str = "job-1", index: int = 0) -> PictureMade:
         data=b"a picture",
     )
     return PictureMade(made, "the sha256")
+
+
+def control_map(job_id: str = "job-1", control_type: ControlType = ControlType.CANNY) -> MapMade:
+    return MapMade(Mapped(JobId(job_id), control_type, b"a map"), "the map's sha256")

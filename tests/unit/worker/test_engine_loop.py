@@ -14,8 +14,9 @@ from engine_worker.shell import Inbox, Spoken
 from kernel.protocol.errors import OutOfMemory
 from kernel.protocol.ids import JobId
 from kernel.protocol.specs import EngineLoad, JobOrder
+from kernel.protocol.vocabulary import InputKind
 from kernel.protocol.worker import EngineFailed, EngineReady
-from tests.unit.worker.orders import ENGINE_ID, job, load
+from tests.unit.worker.orders import ENGINE_ID, job, load, source
 
 END = Exit(ExitCode.LEFT, "drained", 0.0, 0.0)
 
@@ -28,6 +29,8 @@ class DiaryEngine:
         self.diary: list[str] = []
         self.steps_left = 0
         self.uri = ""
+        self.model_uris: list[str] = []
+        self.inputs: Inputs = NO_INPUTS
         self.is_too_big = False
 
     def build(self, emit: Emit) -> "DiaryEngine":
@@ -37,10 +40,13 @@ class DiaryEngine:
         if self.is_too_big:
             raise OutOfMemory("too big")
         self.uri = order.checkpoint.uri
+        self.model_uris += [model.uri for model in order.models]
         return Loaded(device="cpu", memory_bytes=5, capacity=2)
 
     def admit(self, order: JobOrder, inputs: Inputs = NO_INPUTS) -> None:
         self.diary.append(f"admit {order.job_id}")
+        self.model_uris += [model.uri for model in order.models]
+        self.inputs = inputs
         self.steps_left += 1
 
     def cancel(self, job_id: JobId) -> None:
@@ -65,10 +71,6 @@ class Scene:
         self.engine = DiaryEngine(self.inbox)
         self.said: list[EngineEvent | Spoken] = []
         self.loop = EngineLoop(self.inbox, self.engine.build, self.said.append, roots)
-
-    def job_with(self, uri: str) -> JobOrder:
-        source = replace(load().load.checkpoint, uri=uri)
-        return replace(job("a"), models=(source,))
 
     def load_from(self, uri: str) -> EngineLoad:
         order = load().load
@@ -123,30 +125,54 @@ def test_an_engine_is_not_even_built_for_a_file_outside_its_roots(tmp_path: Path
     assert scene.engine.uri == ""
 
 
-def test_a_job_whose_model_lies_outside_the_roots_fails_and_never_reaches_the_engine(tmp_path: Path) -> None:
-    (tmp_path / "roots").mkdir()
-    (tmp_path / "secret.safetensors").touch()
-    inside = tmp_path / "roots/model.safetensors"
-    inside.touch()
-    scene = Scene([tmp_path / "roots"])
-    secret = scene.job_with(f"file://{tmp_path}/secret.safetensors")
-    for task in (Load(scene.load_from(inside.as_uri())), Admit(secret), END):
-        scene.inbox.put(task)
-    scene.loop.run()
-    failed = scene.said[-1]
-    assert isinstance(failed, Failed)
-    assert (failed.job_id, failed.code) == ("a", "model_unreadable")
-    assert scene.engine.diary == ["close"]
-
-
-def test_an_engine_is_not_built_with_another_model_outside_its_roots(tmp_path: Path) -> None:
-    (tmp_path / "model.safetensors").touch()
+def test_every_other_model_of_an_engine_and_of_a_job_is_confined_too(tmp_path: Path) -> None:
+    for name in ("a.safetensors", "vae.safetensors", "lora.safetensors"):
+        (tmp_path / name).touch()
     scene = Scene([tmp_path])
-    order = scene.load_from(f"file://{tmp_path}/model.safetensors")
-    outside = replace(order.checkpoint, uri="file:///etc/hostname")
-    scene.inbox.put(Load(replace(order, models=(outside,))))
+    load_order = scene.load_from(f"file://{tmp_path}/a.safetensors")
+    scene.inbox.put(Load(replace(load_order, models=(source(f"file://{tmp_path}/./vae.safetensors"),))))
+    lora = source(f"file://{tmp_path}/../{tmp_path.name}/lora.safetensors")
+    scene.inbox.put(Admit(replace(job("a"), models=(lora,))))
+    scene.inbox.put(END)
+    scene.loop.run()
+    assert scene.engine.model_uris == [
+        f"file://{tmp_path}/vae.safetensors",
+        f"file://{tmp_path}/lora.safetensors",
+    ]
+
+
+def test_an_engine_with_a_model_outside_its_roots_cannot_be_loaded(tmp_path: Path) -> None:
+    (tmp_path / "roots").mkdir()
+    for name in ("roots/a.safetensors", "vae.safetensors"):
+        (tmp_path / name).touch()
+    scene = Scene([tmp_path / "roots"])
+    load_order = scene.load_from(f"file://{tmp_path}/roots/a.safetensors")
+    scene.inbox.put(Load(replace(load_order, models=(source(f"file://{tmp_path}/vae.safetensors"),))))
     scene.inbox.put(END)
     scene.loop.run()
     [failed] = scene.said
     assert isinstance(failed, EngineFailed)
-    assert scene.engine.uri == ""
+    assert failed.code == "model_unreadable"
+
+
+def test_a_job_with_a_model_outside_the_roots_fails_and_the_engine_never_sees_it(tmp_path: Path) -> None:
+    (tmp_path / "roots").mkdir()
+    for name in ("roots/a.safetensors", "lora.safetensors"):
+        (tmp_path / name).touch()
+    scene = Scene([tmp_path / "roots"])
+    scene.inbox.put(Load(scene.load_from(f"file://{tmp_path}/roots/a.safetensors")))
+    scene.inbox.put(Admit(replace(job("a"), models=(source(f"file://{tmp_path}/lora.safetensors"),))))
+    scene.inbox.put(END)
+    scene.loop.run()
+    assert scene.engine.diary == ["close"]
+    failed = scene.said[-1]
+    assert isinstance(failed, Failed)
+    assert (failed.job_id, failed.code) == ("a", "model_unreadable")
+
+
+def test_an_engine_gets_the_pictures_that_came_with_a_job() -> None:
+    scene = Scene()
+    scene.inbox.put(Load(load().load))
+    scene.inbox.put(Admit(job("a"), {InputKind.POSE: b"a pose"}))
+    scene.loop.run()
+    assert scene.engine.inputs == {InputKind.POSE: b"a pose"}

@@ -1,17 +1,32 @@
 """The fake engine: the same bytes for the same order, and every misbehaviour that it can be told."""
 
+import hashlib
 import struct
 import zlib
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from engine_worker.engine.fake_engine import CRASH_STATUS, FakeEngine
-from engine_worker.engine.port import Completed, Dropped, Failed, Outcome, Pictured, Stepped
+from engine_worker.engine.port import (
+    NO_INPUTS,
+    Completed,
+    Dropped,
+    Failed,
+    Inputs,
+    Mapped,
+    Outcome,
+    Pictured,
+    Previewed,
+    Stepped,
+)
 from kernel.protocol.errors import EngineFailed, OutOfMemory
 from kernel.protocol.ids import JobId
+from kernel.protocol.ingredients import ControlUse
 from kernel.protocol.specs import JobOrder
-from tests.unit.worker.orders import job, load
+from kernel.protocol.vocabulary import ControlType, InputKind, ModelType, Stage
+from tests.unit.worker.orders import job, load, source
 
 JOB = JobId("job-1")
 
@@ -209,3 +224,58 @@ def test_a_checkpoint_can_fail_to_load() -> None:
         World().engine.load(load("crash-load").load)
     with pytest.raises(SleptForever):
         World().engine.load(load("hang-load").load)
+
+
+# All else that a job can ask for.
+
+POSE: Inputs = {InputKind.POSE: b"a pose"}
+
+
+def run_with(inputs: Inputs, **fields: object) -> list[Outcome]:
+    """The outcomes of a job with some fields of its own, and the pictures that come with it."""
+    order = job(steps=2)
+    world = World()
+    world.engine.admit(replace(order, spec=replace(order.spec, **fields)), inputs)
+    return world.run()
+
+
+def test_a_map_is_drawn_for_each_control_that_brings_none() -> None:
+    controls = (
+        ControlUse(control_type=ControlType.CANNY),
+        ControlUse(control_type=ControlType.DEPTH, is_preprocessed=True),
+    )
+    outcomes = run_with(POSE, controls=controls)
+    [mapped] = [outcome for outcome in outcomes if isinstance(outcome, Mapped)]
+    assert outcomes.index(mapped) == 0
+    assert mapped.control_type is ControlType.CANNY
+    assert mapped.data.startswith(b"\x89PNG")
+    [other] = [o for o in run_with({InputKind.POSE: b"b"}, controls=controls) if isinstance(o, Mapped)]
+    assert other.data != mapped.data
+
+
+def test_previews_are_shown_after_each_step_if_the_job_wants_them() -> None:
+    outcomes = run_with(NO_INPUTS, previews=True)
+    previews = [outcome for outcome in outcomes if isinstance(outcome, Previewed)]
+    assert [(preview.index, preview.step) for preview in previews] == [(0, 1), (0, 2)]
+    assert len({preview.data for preview in previews}) == 2
+    assert all(preview.data[:2] + preview.data[-2:] == b"\xff\xd8\xff\xd9" for preview in previews)
+    assert not [outcome for outcome in run_with(NO_INPUTS) if isinstance(outcome, Previewed)]
+
+
+def test_the_removal_of_a_background_is_a_stage() -> None:
+    outcomes = run_with(NO_INPUTS, remove_background=("remover",))
+    assert Stepped(JOB, 2, 2, Stage.REMOVING_BACKGROUND) in outcomes
+
+
+def test_what_came_with_a_job_is_told_if_it_asks() -> None:
+    order = replace(job(prompt="[echo]"), models=(source(model_type=ModelType.LORA),))
+    world = World()
+    world.engine.admit(order, POSE)
+    completed = world.run()[-1]
+    assert isinstance(completed, Completed)
+    assert completed.warnings == (f"pose {hashlib.sha256(b'a pose').hexdigest()}", "lora a model")
+
+
+def test_the_picture_of_another_picture_is_another() -> None:
+    [first], [other] = (pictures(run_with({InputKind.REFERENCE: data})) for data in (b"a", b"b"))
+    assert first.data != other.data

@@ -2,22 +2,26 @@
 
 import pytest
 
-from engine_worker.engine.port import Completed, Dropped, Failed, Stepped
+from engine_worker.engine.port import Completed, Dropped, Failed, Previewed, Stepped
 from engine_worker.session.actions import Admit, Cancel, Send
 from engine_worker.session.jobs import REMEMBERED_ENDS
 from kernel.protocol.ids import JobId, Lease
+from kernel.protocol.vocabulary import ControlType, InputKind, Stage
 from kernel.protocol.worker import (
     Accepted,
+    ControlMap,
     ImageReady,
     ImageStored,
     JobDone,
     JobDropped,
     JobFailed,
+    MapStored,
     Pong,
+    Preview,
     Progress,
 )
 from tests.unit.worker.orders import cancel, run
-from tests.unit.worker.story import Story, done, picture, said
+from tests.unit.worker.story import Story, control_map, done, picture, said
 
 JOB = JobId("job-1")
 
@@ -264,3 +268,121 @@ def test_a_picture_outlives_the_failure_of_its_job() -> None:
     story.tell(picture())
     story.tell(Failed(JOB, "code", "text"))
     assert pictures_in_a_minute(story) == 2
+
+
+# What comes with a job.
+
+PAIR = (InputKind.REFERENCE, InputKind.MASK)
+
+
+def test_the_pictures_of_a_job_enter_the_engine_under_their_names() -> None:
+    order = run(inputs=PAIR)
+    actions = Story().load().order(order, blobs=(b"a photo", b"a mask"))
+    inputs = {InputKind.REFERENCE: b"a photo", InputKind.MASK: b"a mask"}
+    assert actions == [Send(accepted()), Admit(order.order, inputs)]
+
+
+@pytest.mark.parametrize("blobs", [(), (b"a photo",), (b"a", b"b", b"c")], ids=len)
+def test_a_job_whose_pictures_did_not_all_come_fails_with_their_number(blobs: tuple[bytes, ...]) -> None:
+    story = Story().load()
+    first, failed = said(story.order(run(inputs=PAIR), blobs=blobs))
+    assert first == accepted()
+    assert isinstance(failed, JobFailed)
+    assert (failed.code, failed.text) == (
+        "bad_message",
+        f"2 pictures should have come with the job, {len(blobs)} came",
+    )
+    assert said(story.order(run(inputs=PAIR), blobs=blobs)) == [first, failed]
+
+
+def test_the_pictures_of_a_job_that_is_given_again_are_the_newest() -> None:
+    story = Story().load()
+    story.order(run(lease=1, inputs=PAIR), blobs=(b"old", b"old"))
+    story.order(run(lease=2, inputs=PAIR), blobs=(b"new", b"newer"))
+    [admit] = done(story.tell(Dropped(JOB)))
+    assert isinstance(admit, Admit)
+    assert dict(admit.inputs) == {InputKind.REFERENCE: b"new", InputKind.MASK: b"newer"}
+
+
+# What comes of a job beside images.
+
+
+def maps_in_a_minute(story: Story) -> int:
+    """How many control maps are sent in the next minute, while the Manager lives."""
+    count = 0
+    for _ in range(60):
+        count += sum(isinstance(report, ControlMap) for report in said(story.wait(1.0)))
+        story.order(Pong())
+    return count
+
+
+def test_a_map_rides_on_its_report_and_is_sent_again_until_it_is_stored() -> None:
+    story = Story().load()
+    story.order(run())
+    [send] = story.tell(control_map())
+    report = ControlMap(
+        job_id=JOB,
+        lease=Lease(1),
+        control_type=ControlType.CANNY,
+        size_bytes=5,
+        sha256="the map's sha256",
+    )
+    assert send == Send(report, b"a map")
+    assert maps_in_a_minute(story) == 2
+    story.order(MapStored(job_id=JOB, lease=Lease(1), control_type=ControlType.DEPTH))
+    assert maps_in_a_minute(story) == 1, "another map was stored"
+    story.order(MapStored(job_id=JOB, lease=Lease(1), control_type=ControlType.CANNY))
+    assert maps_in_a_minute(story) == 0
+
+
+def test_the_end_of_a_job_names_the_maps_that_were_sent() -> None:
+    story = Story().load()
+    story.order(run())
+    story.tell(control_map(control_type=ControlType.DEPTH))
+    story.tell(control_map(control_type=ControlType.CANNY))
+    [end] = said(story.tell(Completed(JOB)))
+    assert isinstance(end, JobDone)
+    assert end.maps == (ControlType.DEPTH, ControlType.CANNY)
+
+
+def test_the_map_of_a_cancelled_job_is_not_sent() -> None:
+    story = Story().load()
+    story.order(run())
+    story.order(cancel())
+    assert story.tell(control_map()) == []
+
+
+def previews_said(story: Story, steps: range) -> list[tuple[int, bytes | None]]:
+    """The previews that are shown when one is made each tenth of a second: their step and their file."""
+    found = []
+    for step in steps:
+        actions = story.wait(0.1) + story.tell(Previewed(JOB, 0, step, b"preview %d" % step))
+        for action in actions:
+            if isinstance(action, Send) and isinstance(action.report, Preview):
+                found.append((action.report.step, action.blob))
+    return found
+
+
+def test_previews_are_shown_twice_a_second_and_always_the_newest() -> None:
+    story = Story().load()
+    story.order(run())
+    found = previews_said(story, range(1, 13))
+    assert found == [(1, b"preview 1"), (5, b"preview 5"), (10, b"preview 10")]
+    assert previews_said(story, range(0)) == []
+
+
+def test_no_preview_follows_a_jobs_end() -> None:
+    story = Story().load()
+    story.order(run())
+    previews_said(story, range(1, 4))
+    story.tell(Completed(JOB))
+    assert not [report for report in said(story.wait(0.9)) if isinstance(report, Preview)]
+
+
+def test_the_stage_is_told_with_the_progress() -> None:
+    story = Story().load()
+    story.order(run())
+    story.tell(Stepped(JOB, 3, 3))
+    assert said(story.tell(Stepped(JOB, 3, 3, Stage.FINISHING))) == []
+    [report] = [report for report in said(story.wait(0.3)) if isinstance(report, Progress)]
+    assert (report.step, report.stage) == (3, Stage.FINISHING)

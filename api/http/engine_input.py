@@ -1,0 +1,172 @@
+"""What a client sends to create an engine, and the ask that the Manager gets."""
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+import msgspec
+
+from api.http.findings import Findings
+from api.http.ingredients import Loras, check_loras, check_refs, lora_uses
+from api.http.limits import (
+    Cfg,
+    ClipSkip,
+    Device,
+    KeepAlive,
+    MaxBatch,
+    ModelRef,
+    ModelRefs,
+    Name,
+    Replicas,
+    SchedulerOptions,
+    SizePx,
+    Steps,
+    check_at_most,
+    check_line,
+    check_options,
+    check_size,
+)
+from api.http.model_names import ModelNames
+from api.http.words import (
+    ControlTypeWord,
+    PromptTechniqueWord,
+    SchedulerWord,
+    VariantWord,
+    check_word,
+    fold,
+    word_or_none,
+)
+from conf.settings import Server
+from kernel.protocol.client import CreateEngine
+from kernel.protocol.specs import EngineSpec
+from kernel.protocol.vocabulary import ControlType, ModelType, PromptTechnique, Scheduler, Variant
+
+Value = TypeVar("Value")
+
+
+class EngineInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An engine to create. Its sampling values are the defaults of its jobs; each has a `default_` alias."""
+
+    name: Name | None = None
+    checkpoint: ModelRef
+    vae: ModelRef | None = None
+    loras: Loras = ()
+    embeddings: ModelRefs = ()
+    long_prompt_technique: PromptTechniqueWord | None = None
+    control_net: ControlTypeWord | None = None
+    control_models: ModelRefs = ()
+    clip_skip: ClipSkip | None = None
+    default_clip_skip: ClipSkip | None = None
+    scheduler: SchedulerWord | None = None
+    default_scheduler: SchedulerWord | None = None
+    scheduler_config: SchedulerOptions | None = None
+    steps: Steps | None = None
+    default_steps: Steps | None = None
+    cfg: Cfg | None = None
+    default_cfg: Cfg | None = None
+    width: SizePx | None = None
+    default_width: SizePx | None = None
+    height: SizePx | None = None
+    default_height: SizePx | None = None
+    device: Device = "auto"
+    dtype: VariantWord | None = None
+    autostart: bool = True
+    keep_alive_s: KeepAlive | None = None
+    replicas: Replicas = 1
+    max_batch: MaxBatch | None = None
+    start: bool = True
+
+
+def check_engine(found: EngineInput, limits: Server, findings: Findings) -> None:
+    """Find all that is wrong with an engine to be created."""
+    check_line("name", found.name, findings)
+    check_line("checkpoint", found.checkpoint, findings)
+    check_line("device", found.device, findings)
+    _check_models(found, findings)
+    check_word(Scheduler, "scheduler", found.scheduler, findings)
+    check_word(Scheduler, "default_scheduler", found.default_scheduler, findings)
+    check_word(Variant, "dtype", found.dtype, findings)
+    check_at_most("steps", found.steps, limits.max_steps, findings)
+    check_at_most("default_steps", found.default_steps, limits.max_steps, findings)
+    width_px, height_px = (
+        _either(found.width, found.default_width),
+        _either(found.height, found.default_height),
+    )
+    check_size(width_px, height_px, limits.max_pixels, findings)
+    check_options("scheduler_config", found.scheduler_config, findings)
+    for field, value, alias in _aliased(found):
+        if value is not None and alias is not None and value != alias:
+            findings.wrong(f"default_{field}", f"contradicts {field}: give one of them")
+
+
+def create_engine(found: EngineInput, names: ModelNames) -> CreateEngine:
+    """The ask for a checked input; what was not given has the default of EngineSpec.
+
+    Raises: InvalidField, if a model's name is not clear.
+    """
+    findings = Findings()
+    spec = _spec(found, names, findings)
+    findings.raise_if_any()
+    return CreateEngine(spec=spec, start=found.start)
+
+
+def _spec(found: EngineInput, names: ModelNames, findings: Findings) -> EngineSpec:
+    checkpoint = names.id_of("checkpoint", found.checkpoint, ModelType.CHECKPOINT, findings)
+    plain = EngineSpec(checkpoint=checkpoint)
+    scheduler = word_or_none(Scheduler, _either(found.scheduler, found.default_scheduler))
+    technique = word_or_none(PromptTechnique, found.long_prompt_technique)
+    return EngineSpec(
+        name=found.name,
+        checkpoint=checkpoint,
+        vae=None if found.vae is None else names.id_of("vae", found.vae, ModelType.VAE, findings),
+        loras=lora_uses(found.loras, names, findings),
+        embeddings=names.ids_of("embeddings", found.embeddings, ModelType.EMBEDDING, findings),
+        long_prompt_technique=_first(technique, plain.long_prompt_technique),
+        control_net=word_or_none(ControlType, found.control_net),
+        control_models=names.ids_of("control_models", found.control_models, ModelType.CONTROLNET, findings),
+        clip_skip=_either(found.clip_skip, found.default_clip_skip),
+        scheduler=_first(scheduler, plain.scheduler),
+        scheduler_config=_first(found.scheduler_config, plain.scheduler_config),
+        steps=_first(_either(found.steps, found.default_steps), plain.steps),
+        guidance_scale=_first(_either(found.cfg, found.default_cfg), plain.guidance_scale),
+        width_px=_either(found.width, found.default_width),
+        height_px=_either(found.height, found.default_height),
+        device=found.device,
+        dtype=word_or_none(Variant, found.dtype),
+        autostart=found.autostart,
+        keep_alive_s=found.keep_alive_s,
+        replicas=found.replicas,
+        max_batch=found.max_batch,
+    )
+
+
+def _check_models(found: EngineInput, findings: Findings) -> None:
+    check_line("vae", found.vae, findings)
+    check_loras(found.loras, findings)
+    check_refs("embeddings", found.embeddings, findings)
+    check_refs("control_models", found.control_models, findings)
+    check_word(PromptTechnique, "long_prompt_technique", found.long_prompt_technique, findings)
+    check_word(ControlType, "control_net", found.control_net, findings)
+    if found.control_net is not None and not found.control_models:
+        findings.wrong("control_net", "needs control_models with a ControlNet for it")
+
+
+def _aliased(found: EngineInput) -> Iterator[tuple[str, object, object]]:
+    """Each field that has an alias, with both values; words of one meaning are one value."""
+    yield "scheduler", _folded(found.scheduler), _folded(found.default_scheduler)
+    yield "steps", found.steps, found.default_steps
+    yield "cfg", found.cfg, found.default_cfg
+    yield "width", found.width, found.default_width
+    yield "height", found.height, found.default_height
+    yield "clip_skip", found.clip_skip, found.default_clip_skip
+
+
+def _folded(word: str | None) -> str | None:
+    return None if word is None else fold(word)
+
+
+def _either(value: Value | None, alias: Value | None) -> Value | None:
+    return value if value is not None else alias
+
+
+def _first(value: Value | None, default: Value) -> Value:
+    return value if value is not None else default

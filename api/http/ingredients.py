@@ -1,0 +1,90 @@
+"""The other models that go into a picture: as clients name them, and as HTTP shows them."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from api.http.findings import Findings
+from api.http.limits import ModelRef, Weight, check_line
+from api.http.model_names import ModelNames
+from kernel.protocol.ids import ModelId
+from kernel.protocol.ingredients import ControlUse, LoraUse
+from kernel.protocol.vocabulary import ControlType, ModelType
+
+
+class LoraInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A LoRA and how strongly it works: 1 as it was trained, 0 not at all, below 0 backwards."""
+
+    model_id: ModelRef
+    weight: Weight = 1.0
+
+
+Loras = Annotated[tuple[ModelRef | LoraInput, ...], Meta(max_length=32)]
+
+
+class Lora(msgspec.Struct, frozen=True, kw_only=True):
+    """A LoRA at work."""
+
+    model_id: str
+    weight: float
+
+
+class Control(msgspec.Struct, frozen=True, kw_only=True):
+    """A ControlNet at work: what its map shows, how strongly, and in which part of the steps (0 to 1)."""
+
+    type_pose: ControlType
+    control_model: str | None
+    control_scale: float
+    control_start: float
+    control_end: float
+    preprocessed: bool
+
+
+def check_refs(field: str, refs: Sequence[str] | None, findings: Findings) -> None:
+    """Find fault with names of models that are blank, and with one that is named twice."""
+    for index, ref in enumerate(refs or ()):
+        check_line(f"{field}[{index}]", ref, findings)
+    if len(set(refs or ())) < len(refs or ()):
+        findings.wrong(field, "must not name a model twice")
+
+
+def check_loras(loras: "Sequence[str | LoraInput] | None", findings: Findings) -> None:
+    """Find fault with LoRAs that are named twice or not at all."""
+    check_refs("loras", None if loras is None else [name_of(one) for one in loras], findings)
+
+
+def name_of(lora: str | LoraInput) -> str:
+    """The id or name of a LoRA."""
+    return lora if isinstance(lora, str) else lora.model_id
+
+
+def lora_uses(
+    loras: "Sequence[str | LoraInput]", names: ModelNames, findings: Findings
+) -> tuple[LoraUse, ...]:
+    """The LoRAs by their ids, with their weights."""
+    ids = names.ids_of("loras", [name_of(one) for one in loras], ModelType.LORA, findings)
+    weights = [1.0 if isinstance(one, str) else one.weight for one in loras]
+    return tuple(LoraUse(model_id=one, weight=weight) for one, weight in zip(ids, weights, strict=True))
+
+
+def loras_of(uses: Sequence[LoraUse]) -> tuple[Lora, ...]:
+    """LoRAs as HTTP shows them."""
+    return tuple(Lora(model_id=use.model_id, weight=use.weight) for use in uses)
+
+
+def controls_shown(uses: Sequence[ControlUse], models: Sequence[ModelId]) -> tuple[Control, ...]:
+    """ControlNets as HTTP shows them, each with the model that serves it."""
+    known: list[ModelId | None] = [*models, *[None] * (len(uses) - len(models))]
+    return tuple(
+        Control(
+            type_pose=use.control_type,
+            control_model=model,
+            control_scale=use.scale,
+            control_start=use.start,
+            control_end=use.end,
+            preprocessed=use.is_preprocessed,
+        )
+        for use, model in zip(uses, known, strict=False)
+    )

@@ -1,0 +1,91 @@
+"""A job as it comes in, as JSON or as a form: its fields, and the files of its pictures."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import falcon
+
+from api.http.errors import TooLarge
+from api.http.findings import Findings
+from api.http.form import CONTENT_TYPE as FORM
+from api.http.form import FormReader
+from api.http.job_checks import check_job
+from api.http.job_input import BLOB_FIELDS, LATER_FIELDS, JobInput, pictures_in
+from api.http.pictures import fault_of, from_base64, most_pixels
+from api.http.reading import BodyReader, read_texts
+from conf.settings import Server
+from kernel.protocol.codec import MAX_BLOB_BYTES
+from kernel.protocol.errors import FieldProblem
+from kernel.protocol.vocabulary import InputKind
+
+Pictures = Mapping[InputKind, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class JobSubmission:
+    """A checked job, with its pictures as the client sent them, in the order of InputKind."""
+
+    input: JobInput
+    pictures: Pictures
+
+
+class JobReader:
+    """Reads what POST /v1/jobs carries. Cheap checks come first: pictures of a wrong job are not opened."""
+
+    def __init__(self, limits: Server) -> None:
+        self._limits = limits
+        self._json = BodyReader(
+            JobInput,
+            LATER_FIELDS,
+            lambda found, findings: check_job(found, pictures_in(found), limits, findings),
+            limits.max_body_bytes,
+        )
+        self._form = FormReader(JobInput, frozenset(BLOB_FIELDS.values()), limits.max_body_bytes)
+
+    def read(self, req: falcon.Request) -> JobSubmission:
+        """The job that the request carries.
+
+        Raises: as BodyReader and FormReader do; InvalidField or TooLarge, if a picture cannot be used.
+        """
+        found, files = self._read_form(req) if _is_form(req) else (self._json.read(req), {})
+        return JobSubmission(found, self._pictures(found, files))
+
+    def _read_form(self, req: falcon.Request) -> tuple[JobInput, dict[InputKind, bytes]]:
+        form = self._form.read(req)
+        files = {kind: form.files[field] for kind, field in BLOB_FIELDS.items() if field in form.files}
+
+        def check(found: JobInput, findings: Findings) -> None:
+            for kind in pictures_in(found):
+                if kind in files:
+                    findings.wrong(BLOB_FIELDS[kind], "comes twice, as a text and as a file")
+            check_job(found, {*pictures_in(found), *files}, self._limits, findings)
+
+        return read_texts(JobInput, form.texts, LATER_FIELDS, check), files
+
+    def _pictures(self, found: JobInput, files: Mapping[InputKind, bytes]) -> Pictures:
+        findings = Findings()
+        texts = pictures_in(found)
+        pictures: dict[InputKind, bytes] = {}
+        for kind, field in BLOB_FIELDS.items():
+            try:
+                data = from_base64(texts[kind]) if kind in texts else files.get(kind)
+            except ValueError as error:
+                findings.wrong(field, str(error))
+                continue
+            if data is not None:
+                pictures[kind] = data
+                self._check(field, data, findings)
+        findings.raise_if_any()
+        return pictures
+
+    def _check(self, field: str, data: bytes, findings: Findings) -> None:
+        if len(data) > MAX_BLOB_BYTES:
+            problem = f"a picture may have at most {MAX_BLOB_BYTES} bytes"
+            raise TooLarge(f"{field}: {problem}", fields=(FieldProblem(field=field, problem=problem),))
+        fault = fault_of(data, most_pixels(self._limits.max_pixels))
+        if fault is not None:
+            findings.wrong(field, fault)
+
+
+def _is_form(req: falcon.Request) -> bool:
+    return (req.content_type or "").partition(";")[0].strip().lower() == FORM

@@ -1,0 +1,43 @@
+"""How long a job's pictures stay: durations as the configuration writes them, or seconds."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Final
+
+from msgspec import Meta
+
+from api.http.findings import Findings
+from conf.keys import Key, all_keys
+from conf.values import Unfit, read_value
+
+_KEY: Final = "images.expire_after"
+
+Expiry = (
+    Annotated[str, Meta(min_length=1, max_length=100, description='A duration such as "12h" or "7d".')]
+    | Annotated[float, Meta(gt=0, description="Seconds.")]
+)
+
+
+def check_expiry(field: str, said: str | float | None, findings: Findings) -> None:
+    """Find fault with what is no duration that the configuration would take for all pictures."""
+    try:
+        expiry_s(said)
+    except Unfit as error:
+        findings.wrong(field, str(error))
+
+
+def expiry_s(said: str | float | None) -> float | None:
+    """Seconds.
+
+    Raises: Unfit, if it is no such duration.
+    """
+    if said is None:
+        return None
+    value = read_value(_key(), said, Path())
+    assert isinstance(value, float), "a key that is no option has a value, and durations are seconds"
+    return value
+
+
+def _key() -> Key:
+    """The setting whose place it takes. "never" is the configuration's alone to say."""
+    return replace(next(key for key in all_keys() if key.path == _KEY), is_optional=False)

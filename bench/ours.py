@@ -1,0 +1,87 @@
+"""Our sampler on the parts of a checkpoint, without a worker around it: alone, and in company."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from bench.stock import Asked
+from engine_worker.engine.adapters.extras import Extras
+from engine_worker.engine.finishing import Finished
+from engine_worker.engine.parts import ControlNet, Parts
+from engine_worker.engine.port import Failed, Outcome
+from engine_worker.engine.preparing import Preparer
+from engine_worker.engine.sampler import advance, predict
+from engine_worker.engine.studio import Studio
+from engine_worker.engine.workshop import Workshop, bare_workshop
+from kernel.protocol.ids import ImageId, JobId, ModelId
+from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.specs import JobOrder, PictureOrder
+
+
+class Nets(Extras):
+    """Extras with ControlNets that are here already."""
+
+    def __init__(self, parts: Parts, nets: Mapping[ModelId, ControlNet]) -> None:
+        super().__init__(parts)
+        self._nets = nets
+
+    def controlnet(self, sources: Sequence[ModelSource], model_id: ModelId) -> ControlNet:
+        return self._nets[model_id]
+
+
+@dataclass
+class Gathered:
+    """Takes the latents of finished pictures, and what else is said of their jobs."""
+
+    latents: dict[tuple[str, int], Tensor] = field(default_factory=dict)
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def finish(self, finished: Finished) -> None:
+        self.latents[finished.job.order.job_id, finished.picture.index] = finished.latents
+
+    def emit(self, outcome: Outcome) -> None:
+        """Raises: RuntimeError, if a job failed."""
+        if isinstance(outcome, Failed):
+            raise RuntimeError(outcome.text)
+        self.outcomes.append(outcome)
+
+
+def workshop(parts: Parts, nets: Mapping[ModelId, ControlNet]) -> Workshop:
+    """What a studio works with, if the control maps come with the jobs."""
+    return replace(bare_workshop(parts), extras=Nets(parts, nets))
+
+
+def order_of(job_id: str, asked: Asked) -> JobOrder:
+    """The order for a job's pictures, each with a seed of its own."""
+    spec = asked.spec
+    pictures = tuple(
+        PictureOrder(index=index, image_id=ImageId(f"{job_id}-{index}"), seed=spec.seed + index)
+        for index in range(spec.count)
+    )
+    return JobOrder(job_id=JobId(job_id), spec=spec, models=tuple(asked.models), pictures=pictures)
+
+
+@torch.inference_mode()
+def make_alone(work: Workshop, asked: Asked) -> Tensor:
+    """The latents of a job's first picture, made by our sampler with nobody beside it."""
+    preparer = Preparer(work, lambda outcome: None)
+    prepared = preparer.prepare(order_of("alone", asked), asked.inputs)
+    work.extras.wardrobe.wear(prepared.adapters)
+    trajectory = prepared.start(work.parts, 0)
+    while not trajectory.is_done:
+        (noise,) = predict(work.parts.denoiser, [trajectory], work.parts.dtype)
+        trajectory = advance(trajectory, noise)
+    return trajectory.latents
+
+
+def make_together(work: Workshop, jobs: Sequence[Asked], seats: int) -> list[Tensor]:
+    """The latents of each job's first picture, all made in one studio."""
+    gathered = Gathered()
+    studio = Studio(work, gathered.finish, seats, gathered.emit)
+    for number, asked in enumerate(jobs):
+        studio.admit(order_of(f"job-{number}", asked), asked.inputs)
+    while studio.step():
+        pass
+    return [gathered.latents[f"job-{number}", 0] for number in range(len(jobs))]

@@ -1,0 +1,126 @@
+"""One background remover: an ONNX model that says how much of each pixel belongs to what is shown."""
+
+import logging
+import math
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from engine_worker.engine.background.runtime import OnnxModel, Tensor, load_onnx
+from engine_worker.engine.background.traits import Size, Traits, find_traits
+from engine_worker.engine.picture_file import Pixels
+from kernel.protocol.errors import ModelUnreadable
+
+_log = logging.getLogger(__name__)
+
+Mask = npt.NDArray[np.float32]
+"""(height, width), 0 (background) to 1."""
+
+_DTYPES: Final = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+# Removers that take any size are made of levels that halve the sides, mostly five times.
+_MULTIPLE_PX: Final = 32
+# What the large ones are trained at; beyond it they lose sight of the whole.
+_MAX_SIDE_PX: Final = 1024
+# How far a mask that was resized inside the model may leave 0..1; what goes further is a logit.
+_TOLERANCE: Final = 0.1
+# A mask with less contrast than this found nothing: stretching it would make a picture of its noise.
+_MIN_CONTRAST: Final = 0.1
+
+
+class Remover:
+    """A loaded model and how it wants its pictures."""
+
+    def __init__(self, model: OnnxModel, traits: Traits) -> None:
+        self._model = model
+        self._traits = traits
+        self._dtype = _DTYPES[model.inputs[0].type]
+
+    @property
+    def name(self) -> str:
+        return self._model.name
+
+    @property
+    def is_on_gpu(self) -> bool:
+        return self._model.is_on_gpu
+
+    def mask(self, pixels: Pixels) -> Mask:
+        """How much of each pixel is to stay. Shapes: pixels (height, width, 3).
+
+        Raises: ModelUnreadable, if the model gives no mask; OutOfMemory.
+        """
+        height, width = pixels.shape[:2]
+        picture = Image.fromarray(pixels)
+        seen = picture.resize(self._traits.size or _own_size(width, height), Image.Resampling.BILINEAR)
+        mask = _stretched(_as_mask(self._model.run(self._prepared(seen)), self.name))
+        if mask.shape == (height, width):
+            return mask
+        return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.BILINEAR))
+
+    def _prepared(self, picture: Image.Image) -> Tensor:
+        """Shapes: (1, 3, height, width)."""
+        colours = np.asarray(picture, dtype=np.float32) / 255
+        traits = self._traits
+        normalised = (colours - np.array(traits.mean)) / np.array(traits.deviation)
+        return np.ascontiguousarray(normalised.transpose(2, 0, 1)[None], dtype=self._dtype)
+
+
+def load_remover(path: Path, name: str, cuda_device: int | None) -> Remover:
+    """Load a remover from an ONNX file; `cuda_device` is None for the CPU.
+
+    Raises: ModelUnreadable, NotInstalled, OutOfMemory.
+    """
+    model = load_onnx(path, name, cuda_device)
+    try:
+        traits = find_traits(model.metadata, _fixed_size(model), (name, path.stem))
+    except ModelUnreadable as error:
+        raise ModelUnreadable(f"{name} cannot be used as a background remover: {error.detail}") from error
+    _log.info(
+        "action=remover_loaded name=%s is_on_gpu=%s size=%s mean=%s std=%s",
+        *(name, model.is_on_gpu, traits.size, traits.mean, traits.deviation),
+    )
+    return Remover(model, traits)
+
+
+def _fixed_size(model: OnnxModel) -> Size | None:
+    """The size that the input is fixed to; None if it takes any.
+
+    Raises: ModelUnreadable, if the model takes no pictures.
+    """
+    inputs = model.inputs
+    if len(inputs) != 1 or inputs[0].type not in _DTYPES or len(inputs[0].shape) != 4:
+        raise ModelUnreadable("it does not take one tensor (batch, 3, height, width) of floats")
+    _, channels, height, width = inputs[0].shape
+    if isinstance(channels, int) and channels != 3:
+        raise ModelUnreadable(f"it takes {channels} channels, where 3 are wanted, before the sides")
+    return (width, height) if isinstance(height, int) and isinstance(width, int) else None
+
+
+def _own_size(width: int, height: int) -> Size:
+    """The size at which a model of any size sees a picture: its own, as far as it can be."""
+    scale = min(1.0, _MAX_SIDE_PX / max(width, height))
+    return _rounded_up(width * scale), _rounded_up(height * scale)
+
+
+def _rounded_up(side: float) -> int:
+    return math.ceil(side / _MULTIPLE_PX) * _MULTIPLE_PX
+
+
+def _as_mask(output: Tensor, name: str) -> Mask:
+    """Shapes: output (1, 1, height, width), (1, height, width) or (height, width); 0 to 1, or logits."""
+    if output.ndim < 2 or math.prod(output.shape[:-2]) != 1:
+        raise ModelUnreadable(f"{name} gives a tensor of {output.shape}, where one mask is wanted")
+    mask = output.reshape(output.shape[-2:]).astype(np.float32)
+    if not np.isfinite(mask).all():
+        raise ModelUnreadable(f"{name} gave a mask of not-a-number")
+    if mask.min() < -_TOLERANCE or mask.max() > 1 + _TOLERANCE:
+        mask = 1 / (1 + np.exp(-mask.clip(-60, 60)))
+    return mask.clip(0, 1)
+
+
+def _stretched(mask: Mask) -> Mask:
+    """From its least to its most, as these models are meant to be used, if there is anything in it."""
+    low, high = mask.min(), mask.max()
+    return mask if high - low < _MIN_CONTRAST else (mask - low) / (high - low)

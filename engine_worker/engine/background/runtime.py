@@ -1,0 +1,148 @@
+"""ONNX models, run by onnxruntime on what it really got: the GPU it was asked for, or the CPU."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from engine_worker.engine.late_import import late_import
+from kernel.protocol.errors import ModelUnreadable, OutOfMemory
+
+_log = logging.getLogger(__name__)
+
+Tensor = npt.NDArray[np.float32] | npt.NDArray[np.float16]
+
+# Removing a background on the CPU must leave cores to the sampler; beyond four such a model gains little.
+_MAX_THREADS: Final = 4
+_ERRORS_ONLY: Final = 3
+_CUDA: Final = "CUDAExecutionProvider"
+_CPU: Final = "CPUExecutionProvider"
+# Beside a sampler memory is short: take what is needed, and do not try out every convolution at a new size.
+_CUDA_OPTIONS: Final = {
+    "arena_extend_strategy": "kSameAsRequested",
+    "cudnn_conv_algo_search": "HEURISTIC",
+}
+# How the runtime words it when the device's or the host's memory is used up.
+_OUT_OF_MEMORY: Final = ("Failed to allocate memory", "out of memory", "bad_alloc", "bad allocation")
+
+
+class Socket(Protocol):
+    """An input or output of a model. In `shape` a side that may be of any length is a name, or None."""
+
+    name: str
+    type: str
+    shape: Sequence[int | str | None]
+
+
+class _Metadata(Protocol):
+    custom_metadata_map: Mapping[str, str]
+
+
+class _Session(Protocol):
+    """onnxruntime.InferenceSession, as far as it is used here."""
+
+    def get_inputs(self) -> list[Socket]: ...
+
+    def get_outputs(self) -> list[Socket]: ...
+
+    def get_modelmeta(self) -> _Metadata: ...
+
+    def get_providers(self) -> list[str]: ...
+
+    def run(self, output_names: list[str], input_feed: Mapping[str, Tensor]) -> list[Tensor]: ...
+
+
+class OnnxModel:
+    """A loaded model."""
+
+    def __init__(self, session: _Session, name: str) -> None:
+        self.name = name
+        self._session = session
+
+    @property
+    def inputs(self) -> list[Socket]:
+        return self._session.get_inputs()
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What the model's maker wrote into the file."""
+        return self._session.get_modelmeta().custom_metadata_map
+
+    @property
+    def is_on_gpu(self) -> bool:
+        """True if it runs on a GPU: what was asked for says nothing, what the session got does."""
+        return self._session.get_providers()[0] == _CUDA
+
+    def run(self, tensor: Tensor) -> Tensor:
+        """The model's first output for its one input.
+
+        Raises: ModelUnreadable, if it fails at this tensor; OutOfMemory.
+        """
+        socket, first = self.inputs[0], self._session.get_outputs()[0]
+        with _translated(f"{self.name} fails"):
+            (output,) = self._session.run([first.name], {socket.name: tensor})
+        return output
+
+
+def load_onnx(path: Path, name: str, cuda_device: int | None) -> OnnxModel:
+    """Load a model from an ONNX file, for a GPU (its number) or, with None, for the CPU.
+
+    Where onnxruntime cannot use the GPU, or finds no room there, the model runs on the CPU.
+    Raises: NotInstalled; ModelUnreadable, if the file is no model that this runtime can run; OutOfMemory.
+    """
+    with late_import("background removal", "cuda", "cpu"):
+        import onnxruntime
+
+    if cuda_device is not None and _CUDA in onnxruntime.get_available_providers():
+        options = {"device_id": str(cuda_device), **_CUDA_OPTIONS}
+        try:
+            return OnnxModel(_open(path, [_CUDA, _CPU], [options, {}]), name)
+        except _runtime_errors() as error:
+            _log.warning("action=onnx_on_cpu name=%s reason=%s", name, _in_one_line(error))
+    with _translated(f"{name} cannot be read as an ONNX model"):
+        return OnnxModel(_open(path, [_CPU], [{}]), name)
+
+
+def _open(path: Path, providers: list[str], provider_options: list[dict[str, str]]) -> _Session:
+    from onnxruntime import InferenceSession, SessionOptions
+
+    options = SessionOptions()
+    options.intra_op_num_threads = min(_MAX_THREADS, max(1, (os.cpu_count() or 1) // 2))
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ONLY
+    # Threads that wait for work by spinning would take the time of those that step.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session: _Session = InferenceSession(str(path), options, providers, provider_options)
+    return session
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    """Around calls of the runtime.
+
+    Raises: ModelUnreadable, OutOfMemory.
+    """
+    try:
+        yield
+    except _runtime_errors() as error:
+        reason = _in_one_line(error)
+        if any(words in reason for words in _OUT_OF_MEMORY):
+            raise OutOfMemory(f"{what}: there is not enough memory for it") from error
+        raise ModelUnreadable(f"{what}: {reason}") from error
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _runtime_errors() -> tuple[type[Exception], ...]:
+    """All of the runtime's own errors: they have no ancestor in common."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    found = [kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    return tuple(found)

@@ -1,0 +1,103 @@
+"""What a job's pictures are painted on: a reference, and the part of it that is painted anew."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from engine_worker.engine.encoding import Encoded, encode
+from engine_worker.engine.input_picture import decode_mask, decode_picture, fit
+from engine_worker.engine.parts import Parts, Vae
+from engine_worker.engine.port import Inputs
+from kernel.protocol.errors import JobRejected
+from kernel.protocol.specs import JobSpec
+from kernel.protocol.vocabulary import InputKind
+
+
+@dataclass(frozen=True, slots=True)
+class Canvas:
+    """What the pictures of a job begin with beside noise. Everything is on the CPU."""
+
+    strength: float
+    reference: Encoded | None
+    """None where nothing of it would be seen."""
+    mask: Tensor | None
+    """(1, 1, height, width) in latents: 1 is painted anew, 0 stays. None: everything is painted anew."""
+    staying: Encoded | None
+    """What an inpainting UNet sees of the part that stays; the other part is grey."""
+
+    @property
+    def is_pure_noise(self) -> bool:
+        """Where a mask says what stays, a strength of 1 means what it says; without one a trace of the
+        reference goes into the noise, as in diffusers."""
+        return self.mask is not None and self.strength == 1.0
+
+
+def prepare_canvas(parts: Parts, vae: Vae, spec: JobSpec, inputs: Inputs) -> Canvas | None:
+    """The canvas of a job's pictures; None if they are made of noise alone.
+
+    A UNet that was made for inpainting always has one: without a mask everything is painted anew.
+    Raises: JobRejected, if a picture cannot be read, or a mask came alone.
+    """
+    reference = _reference(spec, inputs)
+    mask = _mask(spec, inputs)
+    if reference is None and mask is not None:
+        raise JobRejected("A mask says which part of a reference image is painted anew, and there is none")
+    if not parts.is_inpainting:
+        return _plain_canvas(parts, vae, spec, reference, mask)
+    whole = torch.ones(1, 1, spec.height_px, spec.width_px)
+    return _inpainting_canvas(parts, vae, spec, reference, whole if mask is None else mask)
+
+
+def pixels_of(image: Image.Image) -> Tensor:
+    """(1, channels, height_px, width_px), 0 to 1."""
+    array = np.asarray(image, dtype=np.float32) / 255.0
+    return torch.from_numpy(np.atleast_3d(array)).permute(2, 0, 1).unsqueeze(0)
+
+
+def _plain_canvas(
+    parts: Parts, vae: Vae, spec: JobSpec, reference: Tensor | None, mask: Tensor | None
+) -> Canvas | None:
+    if reference is None:
+        return None
+    encoded = encode(vae, reference, parts.device)
+    latent_mask = None if mask is None else _in_latents(mask, vae)
+    return Canvas(spec.strength, encoded, latent_mask, staying=None)
+
+
+def _inpainting_canvas(
+    parts: Parts, vae: Vae, spec: JobSpec, reference: Tensor | None, mask: Tensor
+) -> Canvas:
+    if reference is None:
+        strength, staying = 1.0, torch.zeros(1, 3, spec.height_px, spec.width_px)
+    else:
+        strength, staying = spec.strength, reference * (mask < 0.5)
+    encoded = None if reference is None or strength == 1.0 else encode(vae, reference, parts.device)
+    return Canvas(strength, encoded, _in_latents(mask, vae), encode(vae, staying, parts.device))
+
+
+def _reference(spec: JobSpec, inputs: Inputs) -> Tensor | None:
+    """(1, 3, height_px, width_px), -1 to 1."""
+    data = inputs.get(InputKind.REFERENCE)
+    if data is None:
+        return None
+    image = fit(decode_picture(data, "reference image"), spec.width_px, spec.height_px, spec.image_fit)
+    return 2.0 * pixels_of(image) - 1.0
+
+
+def _mask(spec: JobSpec, inputs: Inputs) -> Tensor | None:
+    """(1, 1, height_px, width_px), 0 or 1."""
+    data = inputs.get(InputKind.MASK)
+    if data is None:
+        return None
+    image = fit(decode_mask(data, "mask"), spec.width_px, spec.height_px, spec.image_fit)
+    return (pixels_of(image) >= 0.5).float()
+
+
+def _in_latents(mask: Tensor, vae: Vae) -> Tensor:
+    """One number for each latent: that of the pixel at its upper left, as in diffusers."""
+    height, width = (length // vae.pixels_per_latent for length in mask.shape[-2:])
+    return interpolate(mask, size=(height, width))

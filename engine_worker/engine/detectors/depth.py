@@ -1,0 +1,110 @@
+"""The detectors of depth: midas (the network of controlnet_aux) and depth (any relative one of transformers).
+
+Both draw near as bright and far as dark, from the darkest to the brightest that there is.
+"""
+
+from pathlib import Path
+from typing import Final, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from engine_worker.engine.late_import import late_import
+from kernel.protocol.errors import ModelUnreadable
+
+# The network's patches are 16 pixels wide, and its convolutions halve a side once more.
+_MIDAS_MULTIPLE_PX: Final = 32
+# Of depth in metres far is large: such maps would be the wrong way round.
+_RELATIVE: Final = ("dpt", "depth_anything")
+
+
+class _Preprocessor(Protocol):
+    """How transformers turn a picture into what a model takes."""
+
+    def __call__(self, *, images: Image.Image, return_tensors: str) -> dict[str, Tensor]: ...
+
+
+class MidasDetector:
+    """The network DPT-hybrid of MiDaS."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network = network
+
+    def to(self, device: torch.device) -> None:
+        """Move the network to a device."""
+        self._network.to(device)
+
+    @torch.no_grad()
+    def draw(self, picture: Image.Image) -> Image.Image:
+        """The depth of an RGB picture, about in its size."""
+        width_px, height_px = (
+            max(1, round(side / _MIDAS_MULTIPLE_PX)) * _MIDAS_MULTIPLE_PX for side in picture.size
+        )
+        pixels = torch.from_numpy(np.array(picture.resize((width_px, height_px)), dtype=np.float32))
+        device = next(self._network.parameters()).device
+        depth: Tensor = self._network((pixels / 127.5 - 1).permute(2, 0, 1)[None].to(device))
+        return _as_grey(depth[0])
+
+
+class TransformersDetector:
+    """A depth model of transformers with its own preprocessing."""
+
+    def __init__(self, network: nn.Module, preprocessor: _Preprocessor) -> None:
+        self._network = network
+        self._preprocessor = preprocessor
+
+    def to(self, device: torch.device) -> None:
+        """Move the network to a device."""
+        self._network.to(device)
+
+    @torch.no_grad()
+    def draw(self, picture: Image.Image) -> Image.Image:
+        """The depth of an RGB picture, in the size that the model gives."""
+        device = next(self._network.parameters()).device
+        (pixels,) = self._preprocessor(images=picture, return_tensors="pt")["pixel_values"].to(device)
+        depth: Tensor = self._network(pixel_values=pixels[None]).predicted_depth
+        return _as_grey(depth[0])
+
+
+def load_midas(folder: Path) -> MidasDetector:
+    """Load the network. Nothing in its file is run: torch takes tensors only.
+
+    Raises: NotInstalled, and whatever a broken file makes torch raise.
+    """
+    with late_import("midas", "pose"):
+        from controlnet_aux import MidasDetector as AuxDetector
+
+        # Its backbone is looked up in timm by an old name, which timm remarks on.
+        return MidasDetector(AuxDetector.from_pretrained(str(folder), local_files_only=True).model)
+
+
+def load_depth_model(folder: Path) -> TransformersDetector:
+    """Load the model from its own folder: safetensors only, and no code from there.
+
+    Raises: ModelUnreadable, if it gives depth in metres; whatever a broken file makes transformers raise.
+    """
+    from transformers import AutoConfig, AutoImageProcessor, AutoModelForDepthEstimation
+
+    config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
+    kind = getattr(config, "depth_estimation_type", "relative")
+    if config.model_type not in _RELATIVE or kind != "relative":
+        raise ModelUnreadable(
+            f"{folder} holds a {config.model_type} model: the depth detector takes relative depth, "
+            f"of type {' or '.join(_RELATIVE)}"
+        )
+    network = AutoModelForDepthEstimation.from_pretrained(
+        str(folder), local_files_only=True, use_safetensors=True, dtype=torch.float32
+    )
+    preprocessor = AutoImageProcessor.from_pretrained(str(folder), local_files_only=True)
+    return TransformersDetector(network.eval(), preprocessor)
+
+
+def _as_grey(depth: Tensor) -> Image.Image:
+    """Shapes: depth (height, width). A picture without any depth is black."""
+    low, high = (float(value) for value in torch.aminmax(depth.float()))
+    if not high > low:
+        return Image.new("L", (depth.shape[1], depth.shape[0]))
+    grey = ((depth.float() - low) / (high - low) * 255).round().to(torch.uint8)
+    return Image.fromarray(grey.cpu().numpy())

@@ -1,0 +1,51 @@
+"""The control maps of a job: each of its controls gets one, drawn from the pose image or being it."""
+
+from io import BytesIO
+
+from PIL import Image
+
+from engine_worker.engine.detectors.drawing import Detect, draw_map, is_empty
+from engine_worker.engine.input_picture import decode_picture, fit
+from engine_worker.engine.port import Emit, Inputs, Mapped
+from kernel.protocol.errors import JobRejected
+from kernel.protocol.specs import JobOrder
+from kernel.protocol.vocabulary import ControlType, ImageFit, InputKind
+
+_NAME = "pose image"
+
+
+def control_maps(order: JobOrder, inputs: Inputs, detect: Detect, emit: Emit) -> tuple[Image.Image, ...]:
+    """The map of each of the job's controls, in their order, in RGB and of the job's size.
+
+    What a detector drew is emitted as Mapped, once for each type.
+    Raises: JobRejected, if there is no pose image, it is none, or its map is empty; whatever `detect` raises.
+    """
+    spec = order.spec
+    if not spec.controls:
+        return ()
+    if InputKind.POSE not in inputs:
+        raise JobRejected(f"The job asks for {spec.controls[0].control_type} and has no {_NAME}")
+    picture = decode_picture(inputs[InputKind.POSE], _NAME)
+    size = (spec.width_px, spec.height_px)
+    drawn: dict[ControlType, Image.Image] = {}
+    for control_type in [use.control_type for use in spec.controls if not use.is_preprocessed]:
+        if control_type not in drawn:
+            drawn[control_type] = draw_map(control_type, picture, size, spec.image_fit, detect)
+            emit(Mapped(order.job_id, control_type, _as_png(drawn[control_type])))
+    return tuple(
+        _taken_as_map(picture, size, spec.image_fit) if use.is_preprocessed else drawn[use.control_type]
+        for use in spec.controls
+    )
+
+
+def _taken_as_map(picture: Image.Image, size: tuple[int, int], how: ImageFit) -> Image.Image:
+    fitted = fit(picture, *size, how)
+    if is_empty(fitted):
+        raise JobRejected(f"The {_NAME} is black: as a map (preprocessed) it would lead nowhere")
+    return fitted
+
+
+def _as_png(image: Image.Image) -> bytes:
+    file = BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()

@@ -1,0 +1,135 @@
+r"""Prompts in the syntax of AUTOMATIC1111's web UI: weights in brackets, and BREAK.
+
+    (word)          1.1 times as strong        ((word))   1.1 times 1.1
+    [word]          1.1 times weaker           \( \) \[ \] \\   the character itself
+    (word:1.3)      1.3 times as strong        BREAK      what follows begins a chunk of its own
+
+Brackets nest, and their weights multiply. What is never closed goes on to the end, what was never opened is a
+character like any other. There are no errors: every text means something.
+Source: https://github.com/AUTOMATIC1111/stable-diffusion-webui/wiki/Features#attentionemphasis
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, assert_never
+
+ROUND: Final = "("
+SQUARE: Final = "["
+WEIGHTS: Final = {ROUND: 1.1, SQUARE: 1 / 1.1}
+_OPENING: Final = {")": ROUND, "]": SQUARE}
+
+_SYMBOL: Final = re.compile(
+    r"""
+      \\(?P<escaped>[\\()\[\]])
+    | (?P<lone>\\)
+    | :\s*(?P<weight>[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))\s*(?P<end>\))
+    | (?P<bracket>[()\[\]])
+    | (?P<text>[^\\()\[\]:]+|:)
+    """,
+    re.VERBOSE,
+)
+BREAK: Final = re.compile(r"\bBREAK\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """A piece of a prompt that has one weight."""
+
+    text: str
+    weight: float = 1.0
+
+
+Section = tuple[Fragment, ...]
+"""What lies between two BREAKs."""
+
+
+def parse(prompt: str) -> tuple[Section, ...]:
+    """Read a prompt: at least one section, each of neighbours with different weights, none of them empty."""
+    reading = _Reading()
+    for symbol in _SYMBOL.finditer(prompt):
+        reading.take(symbol)
+    return _sections(reading.parts)
+
+
+@dataclass(slots=True)
+class _Opened:
+    """An opening bracket, with the weight that holds if it is never closed."""
+
+    kind: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Closed:
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Break:
+    pass
+
+
+class _Reading:
+    """A prompt while it is read, from its beginning on."""
+
+    def __init__(self) -> None:
+        self.parts: list[str | _Opened | _Closed | _Break] = []
+        self._open: dict[str, list[_Opened]] = {ROUND: [], SQUARE: []}
+
+    def take(self, symbol: re.Match[str]) -> None:
+        """Read on."""
+        bracket = symbol["bracket"]
+        if symbol["escaped"]:
+            self.parts.append(symbol["escaped"])
+        elif symbol["weight"] and self._open[ROUND]:
+            self._close(ROUND, float(symbol["weight"]))
+        elif bracket in (ROUND, SQUARE):
+            opened = _Opened(bracket, WEIGHTS[bracket])
+            self._open[bracket].append(opened)
+            self.parts.append(opened)
+        elif bracket and self._open[_OPENING[bracket]]:
+            self._close(_OPENING[bracket])
+        elif not symbol["lone"]:  # which is dropped, as there
+            self._write(symbol[0])
+
+    def _write(self, text: str) -> None:
+        for number, part in enumerate(BREAK.split(text)):
+            if number:
+                self.parts.append(_Break())
+            self.parts.append(part)
+
+    def _close(self, kind: str, weight: float | None = None) -> None:
+        opened = self._open[kind].pop()
+        if weight is not None:
+            opened.weight = weight
+        self.parts.append(_Closed(kind))
+
+
+def _sections(parts: Iterable[str | _Opened | _Closed | _Break]) -> tuple[Section, ...]:
+    """The fragments with their weights. The two kinds of brackets may overlap: each has its own products."""
+    products = {ROUND: [1.0], SQUARE: [1.0]}
+    sections: list[list[Fragment]] = [[]]
+    for part in parts:
+        match part:
+            case _Opened(kind, weight):
+                products[kind].append(products[kind][-1] * weight)
+            case _Closed(kind):
+                products[kind].pop()
+            case _Break():
+                sections.append([])
+            case str():
+                _add(sections[-1], Fragment(part, products[ROUND][-1] * products[SQUARE][-1]))
+            case _:
+                assert_never(part)
+    return tuple(tuple(section) for section in sections)
+
+
+def _add(section: list[Fragment], fragment: Fragment) -> None:
+    """Neighbours of the same weight become one: the tokenizer must see the words as they stand."""
+    if not fragment.text:
+        return
+    if section and section[-1].weight == fragment.weight:
+        section[-1] = Fragment(section[-1].text + fragment.text, fragment.weight)
+    else:
+        section.append(fragment)

@@ -1,0 +1,56 @@
+"""The text encoders as transformers builds them: where their parts are, and which layer is read.
+
+This is the one place that knows their structure: in transformers 5 CLIPTextModel has its parts at the top,
+and CLIPTextModelWithProjection one level below, as both had before.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from engine_worker.engine.parts import TextEncoder, TextOutput
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A layer of a text encoder, counted from its end: 1 is the last one."""
+
+    from_end: int
+    is_normed: bool
+    """The final norm lies over what is read, whatever layer it comes from (SD 1.5; SDXL goes without)."""
+
+    @property
+    def is_output(self) -> bool:
+        """This is what the encoder gives out by itself."""
+        return self.from_end == 1 and self.is_normed
+
+
+def read_layer(encoder: TextEncoder, output: TextOutput, layer: Layer) -> Tensor:
+    """What that layer says. Shapes: (rows, 77, width)."""
+    if layer.is_output:
+        return output.last_hidden_state
+    hidden = output.hidden_states[-layer.from_end]
+    if not layer.is_normed:
+        return hidden
+    normed: Tensor = _part(encoder, "final_layer_norm")(hidden)
+    return normed
+
+
+def count_layers(encoder: TextEncoder) -> int:
+    """The number of its layers: 12 for the encoder of SD 1.5, 12 and 32 for those of SDXL."""
+    return len(list(_part(encoder, "encoder.layers").children()))
+
+
+def width(encoder: TextEncoder) -> int:
+    """How many numbers stand for a token."""
+    return int(token_table(encoder).get_parameter("weight").shape[-1])
+
+
+def token_table(encoder: TextEncoder) -> nn.Module:
+    """The module that turns token numbers into vectors."""
+    return _part(encoder, "embeddings.token_embedding")
+
+
+def _part(encoder: TextEncoder, name: str) -> nn.Module:
+    is_below = any(child == "text_model" for child, _ in encoder.named_children())
+    return encoder.get_submodule(f"text_model.{name}" if is_below else name)

@@ -1,0 +1,130 @@
+"""The technique `compel`: its syntax, read by the compel package, and prompts of any length.
+
+Source: https://github.com/damian0815/compel/blob/main/doc/syntax.md
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+import torch
+from compel import Compel, ReturnedEmbeddingsType
+from compel.prompt_parser import Blend, Conjunction, Fragment, PromptParser
+from pyparsing import ParseBaseException, ParserElement
+from torch import Tensor
+
+from engine_worker.engine.prompts.encoded import Encoded
+from engine_worker.engine.prompts.reader import MAX_TOKENS, ClipReader, Readers
+from engine_worker.engine.prompts.stand_ins import StandInEncoder, StandInTokenizer
+from kernel.protocol.errors import JobRejected
+
+# The parser's time grows with the text, and with what is tried in vain behind an opening bracket. All that
+# time the other jobs of the engine wait.
+MAX_CHARACTERS: Final = 5_000
+MAX_UNCLOSED: Final = 2
+
+
+class CompelPrompts:
+    """Encodes with the compel package."""
+
+    def __init__(self) -> None:
+        # Without its memory the parser takes four times as long for each bracket within a bracket.
+        ParserElement.enable_packrat()
+
+    def encode(self, text: str, readers: Readers) -> Encoded:
+        """As many chunks as the text needs. Raises: JobRejected, if compel cannot read it."""
+        _check(text)
+        conjunction = _parse(text)
+        _drop_empty(conjunction, readers[0])
+        providers = [_compel(number, readers) for number in range(len(readers))]
+        embeds = [_embeds(compel, conjunction) for compel in providers]
+        longest = max(held.shape[1] for held in embeds)
+        # SDXL's second tokenizer reads exclamation marks in its own way, so it may need more chunks or fewer.
+        padded = [_padded(held, longest, compel) for held, compel in zip(embeds, providers, strict=True)]
+        pooled: Tensor | None = None
+        if len(readers) > 1:
+            pooled = providers[-1].conditioning_provider.get_pooled_embeddings([text])
+        return Encoded(torch.cat(padded, dim=-1), pooled, tuple(_remarks(conjunction)))
+
+
+def _check(text: str) -> None:
+    if len(text) > MAX_CHARACTERS:
+        raise JobRejected(
+            f"A prompt of {len(text)} characters is too long for compel, which takes {MAX_CHARACTERS}; "
+            "sd_embed takes any length"
+        )
+    unclosed = _unclosed(text)
+    if unclosed > MAX_UNCLOSED:
+        raise JobRejected(f"{unclosed} brackets of the prompt are opened and never closed")
+
+
+def _unclosed(text: str) -> int:
+    plain = text.replace("\\\\", "").replace("\\(", "").replace("\\)", "")
+    unclosed = 0
+    for character in plain:
+        if character == "(":
+            unclosed += 1
+        elif character == ")" and unclosed:
+            unclosed -= 1
+    return unclosed
+
+
+def _parse(text: str) -> Conjunction:
+    try:
+        conjunction = Compel.parse_prompt_string(text)
+        # "()" is nothing at all, and even nothing has to be encoded.
+        conjunction = conjunction if conjunction.prompts else Compel.parse_prompt_string("")
+    except (ParseBaseException, PromptParser.ParsingException, ValueError) as error:
+        raise JobRejected(f"compel cannot read the prompt: {error}") from error
+    except RecursionError as error:
+        raise JobRejected("compel cannot read the prompt: too many brackets within brackets") from error
+    for blend in conjunction.prompts:
+        if isinstance(blend, Blend) and blend.normalize_weights and not sum(blend.weights):
+            raise JobRejected("compel cannot read the prompt: the weights of a blend add up to 0")
+    return conjunction
+
+
+def _drop_empty(conjunction: Conjunction, reader: ClipReader) -> None:
+    """Take out the fragments without a token: compel 2.5.1 fails at one with a weight below 1."""
+    for part in conjunction.prompts:
+        for prompt in part.prompts if isinstance(part, Blend) else [part]:
+            prompt.children = [
+                child
+                for child in prompt.children
+                if not isinstance(child, Fragment) or reader.tokens(child.text)
+            ]
+
+
+def _compel(number: int, readers: Readers) -> Compel:
+    """For one of the encoders."""
+    kinds = ReturnedEmbeddingsType
+    is_pair = len(readers) > 1
+    return Compel(
+        tokenizer=StandInTokenizer(readers[number]),
+        text_encoder=StandInEncoder(readers[number]),
+        truncate_long_prompts=False,
+        returned_embeddings_type=kinds.PENULTIMATE_HIDDEN_STATES_NON_NORMALIZED
+        if is_pair
+        else kinds.LAST_HIDDEN_STATES_NORMALIZED,
+    )
+
+
+def _embeds(compel: Compel, conjunction: Conjunction) -> Tensor:
+    embeds: Tensor
+    embeds, _ = compel.build_conditioning_tensor_for_conjunction(conjunction)
+    return embeds
+
+
+def _padded(embeds: Tensor, tokens: int, compel: Compel) -> Tensor:
+    """With chunks that say nothing, up to so many tokens."""
+    if embeds.shape[1] == tokens:
+        return embeds
+    nothing: Tensor = compel.conditioning_provider.empty_z
+    return torch.cat([embeds, nothing.repeat(1, (tokens - embeds.shape[1]) // MAX_TOKENS, 1)], dim=1)
+
+
+def _remarks(conjunction: Conjunction) -> Iterator[str]:
+    """What compel reads, and what then comes to nothing."""
+    if any(prompt.wants_cross_attention_control for prompt in conjunction.prompts):
+        yield "has a .swap(), which does nothing here: its first words are used"
+    if conjunction.lora_weights:
+        yield "has a withLora(), which does nothing here: LoRAs are named in `loras`"

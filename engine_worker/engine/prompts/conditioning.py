@@ -1,0 +1,169 @@
+"""From a job's prompts to what the UNet is told: text encoders, guidance and SDXL's sizes."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final, assert_never
+
+import torch
+from torch import Tensor
+
+from engine_worker.engine.adapters.shelf import Identity, Shelf
+from engine_worker.engine.adapters.sources import find_source
+from engine_worker.engine.conditioning import Conditioning
+from engine_worker.engine.late_import import late_import
+from engine_worker.engine.parts import Parts, SdText, SdxlText
+from engine_worker.engine.prompts.cache import ByteCache
+from engine_worker.engine.prompts.embeddings import Vectors, make_lexicons, read_vectors
+from engine_worker.engine.prompts.encoded import Encoded, Technique
+from engine_worker.engine.prompts.plain import Plain
+from engine_worker.engine.prompts.reader import MAX_TOKENS, Readers, make_readers
+from engine_worker.engine.prompts.sd_embed_package import find_sd_embed
+from engine_worker.engine.prompts.syntaxes import foreign_syntax
+from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.specs import JobOrder, JobSpec
+from kernel.protocol.vocabulary import ModelType, PromptTechnique
+
+CACHE_BYTES: Final = 32 << 20
+"""On the engine's device: a hundred prompts of SDXL with one chunk each, in half precision."""
+_MAX_EMBEDDINGS: Final = 256
+_MAX_VECTORS_BYTES: Final = 16 << 20
+"""An embedding of 16 vectors for SDXL has 130 KB."""
+
+WornLoras = tuple[tuple[Identity, float], ...]
+"""The LoRAs that the text encoders wear, with their weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompted:
+    """A job's prompts, encoded once for all of its pictures."""
+
+    conditioning: Conditioning
+    warnings: tuple[str, ...]
+    """Whole sentences for the job's owner."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """All that decides, beside the text, how a prompt is encoded by an engine's text encoders."""
+
+    technique: PromptTechnique
+    clip_skip: int | None
+    embeddings: tuple[ModelSource, ...]
+    loras: WornLoras
+
+
+class Conditioner:
+    """Encodes the prompts of one engine's jobs, and remembers those that were used last.
+
+    The text encoders and their tokenizers leave every call as they came into it.
+    """
+
+    def __init__(self, parts: Parts, cache_bytes: int = CACHE_BYTES) -> None:
+        self._parts = parts
+        self._prompts: ByteCache[tuple[str, _Setting], Encoded] = ByteCache(cache_bytes, _encoded_bytes)
+        self._vectors: Shelf[Vectors] = Shelf(
+            partial(read_vectors, parts=parts),
+            _vectors_bytes,
+            max_count=_MAX_EMBEDDINGS,
+            max_bytes=_MAX_VECTORS_BYTES,
+        )
+        self._techniques: dict[PromptTechnique, Technique] = {}
+
+    @torch.inference_mode()
+    def condition(self, order: JobOrder, loras: WornLoras = ()) -> Prompted:
+        """Encode a job's prompts; without guidance the negative prompt is not needed, nor encoded.
+
+        `loras` are those that the text encoders wear.
+
+        Raises: JobRejected, if they cannot be read as the job says; ModelUnreadable, if the file of an
+        embedding cannot; NotInstalled, if the technique needs a package that is not there.
+        """
+        spec, setting = order.spec, _setting(order, loras)
+        readers = self._readers(setting)
+        prompt = self._encoded(spec.prompt, setting, readers)
+        rows, warnings = [prompt], [f"The prompt {remark}" for remark in prompt.remarks]
+        if is_guided(spec):
+            negative = self._encoded(spec.negative_prompt, setting, readers)
+            rows = [negative, prompt]
+            warnings += [f"The negative prompt {remark}" for remark in negative.remarks]
+        longest = max(row.tokens for row in rows)
+        embeds = torch.cat([self._padded(row, longest, setting, readers) for row in rows])
+        pooled = [row.pooled for row in rows if row.pooled is not None]
+        conditioning = _conditioning(self._parts, spec, embeds, torch.cat(pooled) if pooled else None)
+        return Prompted(conditioning, tuple(warnings))
+
+    def _readers(self, setting: _Setting) -> Readers:
+        sources = setting.embeddings
+        vectors = [self._vectors.take(source) for source in sources]
+        encoders = 1 if isinstance(self._parts.text, SdText) else 2
+        return make_readers(self._parts, make_lexicons(sources, vectors, encoders), setting.clip_skip)
+
+    def _encoded(self, text: str, setting: _Setting, readers: Readers) -> Encoded:
+        def encode() -> Encoded:
+            encoded = self._technique(setting.technique).encode(text, readers)
+            return replace(encoded, remarks=(*encoded.remarks, *foreign_syntax(text, setting.technique)))
+
+        return self._prompts.get((text, setting), encode)
+
+    def _padded(self, row: Encoded, tokens: int, setting: _Setting, readers: Readers) -> Tensor:
+        """The row with as many chunks as its partner, of which the further ones say nothing."""
+        if row.tokens == tokens:
+            return row.embeds
+        empty = self._encoded("", replace(setting, technique=PromptTechnique.NONE), readers)
+        return torch.cat([row.embeds, empty.embeds.repeat(1, (tokens - row.tokens) // MAX_TOKENS, 1)], dim=1)
+
+    def _technique(self, name: PromptTechnique) -> Technique:
+        """Made when it is first asked for: compel and sd_embed take their time to import."""
+        if name not in self._techniques:
+            self._techniques[name] = _make_technique(name)
+        return self._techniques[name]
+
+
+def is_guided(spec: JobSpec) -> bool:
+    """True where the negative prompt counts. At 1 and below there is no guidance, as in diffusers: 0 is how
+    distilled checkpoints are asked to do without."""
+    return spec.guidance_scale > 1.0
+
+
+def _conditioning(parts: Parts, spec: JobSpec, embeds: Tensor, pooled: Tensor | None) -> Conditioning:
+    if pooled is None:
+        return Conditioning(embeds)
+    if isinstance(parts.text, SdxlText) and parts.text.zeroes_empty_negative and not spec.negative_prompt:
+        # The conditional row is the last one, and without guidance the only one.
+        embeds[:-1], pooled[:-1] = 0.0, 0.0
+    height, width = spec.height_px, spec.width_px
+    # Original size, the crop's corner, target size: an uncropped picture of just this size.
+    sizes = torch.tensor([[height, width, 0, 0, height, width]], dtype=torch.float32, device=parts.device)
+    return Conditioning(embeds, pooled, sizes.expand(len(embeds), -1))
+
+
+def _setting(order: JobOrder, loras: WornLoras) -> _Setting:
+    spec = order.spec
+    embeddings = (find_source(order.models, one, ModelType.EMBEDDING) for one in spec.embeddings)
+    return _Setting(spec.long_prompt_technique, spec.clip_skip, tuple(dict.fromkeys(embeddings)), loras)
+
+
+def _make_technique(name: PromptTechnique) -> Technique:
+    match name:
+        case PromptTechnique.NONE:
+            return Plain()
+        case PromptTechnique.SD_EMBED:
+            return find_sd_embed()
+        case PromptTechnique.COMPEL:
+            return _make_compel()
+        case _:
+            assert_never(name)
+
+
+def _make_compel() -> Technique:
+    with late_import("long_prompt_technique compel", "worker"):
+        from engine_worker.engine.prompts.compel_prompts import CompelPrompts
+    return CompelPrompts()
+
+
+def _encoded_bytes(encoded: Encoded) -> int:
+    return encoded.size_bytes
+
+
+def _vectors_bytes(vectors: Vectors) -> int:
+    return sum(held.nbytes for held in vectors)

@@ -1,0 +1,106 @@
+"""A job's embeddings (textual inversion): from their files to the words that they add to its prompts."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor
+
+from engine_worker.engine.parts import Parts, SdText
+from engine_worker.engine.prompts.clip import width
+from engine_worker.engine.prompts.words import Lexicon, Word
+from engine_worker.fetch.one_file import describe_file
+from engine_worker.files import resolve
+from kernel.protocol.errors import JobRejected, ModelUnreadable
+from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.vocabulary import ModelType
+
+Vectors = tuple[Tensor, ...]
+"""An embedding's, for each text encoder. Shapes: (tokens, width)."""
+
+MAX_BYTES: Final = 64 << 20
+"""A thousand vectors of SDXL in single precision have 8 MB."""
+
+# The worker has confined the address to the allowed folders before it comes here.
+_ANYWHERE: Final = (Path("/"),)
+_SDXL_KEYS: Final = ("clip_l", "clip_g")
+
+
+def read_vectors(source: ModelSource, parts: Parts) -> Vectors:
+    """Read an embedding's file for the text encoders of this engine.
+
+    Raises: ModelUnreadable; JobRejected, if it is no embedding, or one for another base.
+    """
+    path = resolve(source.uri, _ANYWHERE)
+    finding = describe_file(path)
+    if finding.model_type is not ModelType.EMBEDDING:
+        raise JobRejected(f"{source.name} is a {finding.model_type}, not an embedding")
+    size_bytes = sum(entry.size_bytes for entry in finding.weights)
+    if size_bytes > MAX_BYTES:
+        raise JobRejected(
+            f"{source.name} has {size_bytes} bytes of vectors: {MAX_BYTES} is the most that can be"
+        )
+    try:
+        tensors = load(path.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise ModelUnreadable(f"{source.name} cannot be read: {error}") from error
+    vectors = _assigned(source.name, tensors, parts)
+    return tuple(held.to(parts.device, parts.dtype) for held in vectors)
+
+
+def _assigned(name: str, tensors: dict[str, Tensor], parts: Parts) -> Vectors:
+    """The file's tensors in the order of the encoders."""
+    if isinstance(parts.text, SdText):
+        encoders = [parts.text.encoder]
+        # Whatever the only tensor is called: "emb_params" (A1111), or the word itself (diffusers).
+        found = list(tensors.values()) if len(tensors) == 1 else []
+    else:
+        encoders = [parts.text.encoder, parts.text.encoder_2]
+        found = [tensors[key] for key in _SDXL_KEYS if key in tensors]
+    if len(found) != len(encoders):
+        raise _misfit(name, parts, f"it holds {', '.join(sorted(tensors))}")
+    vectors = tuple(held.reshape(-1, held.shape[-1]) for held in found)
+    for held, encoder in zip(vectors, encoders, strict=True):
+        if held.shape[-1] != width(encoder):
+            raise _misfit(name, parts, f"its vectors have {held.shape[-1]} numbers, and {width(encoder)} fit")
+    if len({len(held) for held in vectors}) > 1:
+        raise ModelUnreadable(f"{name} has not as many vectors for one text encoder as for the other")
+    return vectors
+
+
+def _misfit(name: str, parts: Parts, why: str) -> JobRejected:
+    return JobRejected(f"{name} is no embedding for {parts.base}, which this engine is: {why}")
+
+
+def make_lexicons(
+    sources: Sequence[ModelSource], vectors: Sequence[Vectors], encoders: int
+) -> tuple[Lexicon, ...]:
+    """The words of some embeddings, for each of the encoders.
+
+    Raises: JobRejected, if the same word would stand for two of them.
+    """
+    names = list(_names(sources))
+    return tuple(
+        Lexicon([Word(called, held[number]) for called, held in zip(names, vectors, strict=True)])
+        for number in range(encoders)
+    )
+
+
+def _names(sources: Sequence[ModelSource]) -> Iterator[tuple[str, ...]]:
+    """What each embedding is called in a prompt: by its first trigger word, and by its name.
+
+    A name that several of them have, as "learned_embeds" may be, calls none that has a trigger word.
+    """
+    own = [(source.trigger_words or (source.name,))[0] for source in sources]
+    taken = Counter(word.casefold() for word in own)
+    names = Counter(source.name.casefold() for source in sources)
+    for word, source in zip(own, sources, strict=True):
+        if taken[word.casefold()] > 1:
+            raise JobRejected(
+                f"Two embeddings of this job are called {word!r}: give one of them another trigger word"
+            )
+        name = source.name.casefold()
+        yield (word,) if taken[name] or names[name] > 1 else (word, source.name)

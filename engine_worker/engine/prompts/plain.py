@@ -1,0 +1,30 @@
+"""The technique `none`: the prompt as it is, and what is too long is cut."""
+
+from textwrap import shorten
+
+import torch
+
+from engine_worker.engine.prompts.encoded import Encoded
+from engine_worker.engine.prompts.reader import CHUNK_TOKENS, Readers
+
+_SHOWN_CHARACTERS = 100
+
+
+class Plain:
+    """Encodes as the pipelines of diffusers do."""
+
+    def encode(self, text: str, readers: Readers) -> Encoded:
+        """One chunk, with a remark if that was not enough."""
+        readings = [reader.read([reader.framed(reader.tokens(text)[:CHUNK_TOKENS])]) for reader in readers]
+        embeds = torch.cat([reading.hidden for reading in readings], dim=-1)
+        return Encoded(embeds, readings[-1].pooled, _truncation(text, readers))
+
+
+def _truncation(text: str, readers: Readers) -> tuple[str, ...]:
+    """What the text encoders do not see of the prompt."""
+    reader = readers[0]
+    tokens = reader.tokens(text)
+    if len(tokens) <= CHUNK_TOKENS:
+        return ()
+    lost = shorten(reader.decode(tokens[CHUNK_TOKENS:]), _SHOWN_CHARACTERS, placeholder=" ...")
+    return (f"has {len(tokens)} tokens and {CHUNK_TOKENS} are used, without its end: {lost!r}",)

@@ -1,0 +1,119 @@
+"""A text encoder with its tokenizer, as one job reads with it: with its words, and its clip skip."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, groupby
+from typing import Final, assert_never
+
+import torch
+from torch import Tensor
+
+from engine_worker.engine.parts import Parts, SdText, SdxlText, TextEncoder
+from engine_worker.engine.prompts.clip import Layer, count_layers, read_layer, token_table
+from engine_worker.engine.prompts.words import Lexicon
+from engine_worker.engine.tokenizer import Tokenizer
+from kernel.protocol.errors import JobRejected
+
+MAX_TOKENS: Final = 77
+"""Positions of the CLIP text encoders, start and end included."""
+CHUNK_TOKENS: Final = MAX_TOKENS - 2
+_CHUNKS_AT_ONCE: Final = 16
+"""So that the memory for a prompt of whatever length is that of 16 chunks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What an encoder says of some chunks. Shapes: hidden (chunks, 77, width), pooled (chunks, width)."""
+
+    hidden: Tensor
+    pooled: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClipReader:
+    """One encoder for one job."""
+
+    tokenizer: Tokenizer
+    encoder: TextEncoder
+    lexicon: Lexicon
+    layer: Layer
+    device: torch.device
+    dtype: torch.dtype
+
+    def spell(self, text: str) -> list[tuple[int, ...]]:
+        """The text in tokens, without start and end; those of a job's word stay together."""
+        spelled: list[tuple[int, ...]] = []
+        for piece in self.lexicon.split(text):
+            if isinstance(piece, tuple):
+                spelled.append(piece)
+            else:
+                spelled += [(token,) for token in self.tokenizer.encode(piece, verbose=False)[1:-1]]
+        return spelled
+
+    def tokens(self, text: str) -> list[int]:
+        """The text in tokens, without start and end."""
+        return list(chain.from_iterable(self.spell(text)))
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of some tokens."""
+        parts = (
+            self.tokenizer.decode(list(run)) if name is None else name
+            for name, run in groupby(tokens, self.lexicon.name_of)
+        )
+        return " ".join(part.strip() for part in parts)
+
+    def framed(self, tokens: Sequence[int]) -> list[int]:
+        """A chunk as the encoder takes it: 77 tokens, of up to 75 between start and end."""
+        ends = [self.tokenizer.bos_token_id, *tokens, self.tokenizer.eos_token_id]
+        return ends + [self.tokenizer.pad_token_id] * (MAX_TOKENS - len(ends))
+
+    def read(self, chunks: Sequence[Sequence[int]]) -> Reading:
+        """Read some chunks, each as `framed` gives it."""
+        batches = torch.split(torch.tensor(chunks), _CHUNKS_AT_ONCE)
+        readings = [self.read_tokens(tokens) for tokens in batches]
+        if len(readings) == 1:
+            return readings[0]
+        pooled = [reading.pooled for reading in readings if reading.pooled is not None]
+        return Reading(
+            torch.cat([reading.hidden for reading in readings]), torch.cat(pooled) if pooled else None
+        )
+
+    def read_tokens(self, tokens: Tensor, attention_mask: Tensor | None = None) -> Reading:
+        """Read some chunks in one call. Shapes: tokens and attention_mask (chunks, 77)."""
+        tokens = tokens.to(self.device)
+        with self.lexicon.laid_over(token_table(self.encoder), tokens) as known:
+            output = self.encoder(
+                known, attention_mask=attention_mask, output_hidden_states=not self.layer.is_output
+            )
+        # Only the encoder with a projection has this.
+        pooled: Tensor | None = getattr(output, "text_embeds", None)
+        return Reading(read_layer(self.encoder, output, self.layer), pooled)
+
+
+Readers = tuple[ClipReader, ...]
+"""A job's: one for SD 1.5, two for SDXL."""
+
+
+def make_readers(parts: Parts, lexicons: Sequence[Lexicon], clip_skip: int | None) -> Readers:
+    """The readers of a job; `lexicons` has one for each text encoder.
+
+    A clip skip of 1 or None is what the base was trained with: the last layer for SD 1.5, the one before it
+    for SDXL. 2 is the layer before that, and so on.
+    Raises: JobRejected, if there are not so many layers.
+    """
+    skip = 1 if clip_skip is None else clip_skip
+    pairs: tuple[tuple[Tokenizer, TextEncoder], ...]
+    match parts.text:
+        case SdText(tokenizer, encoder):
+            pairs, layer = ((tokenizer, encoder),), Layer(skip, is_normed=True)
+        case SdxlText(tokenizer, encoder, tokenizer_2, encoder_2):
+            pairs, layer = ((tokenizer, encoder), (tokenizer_2, encoder_2)), Layer(skip + 1, is_normed=False)
+        case _:
+            assert_never(parts.text)
+    layers = min(count_layers(encoder) for _, encoder in pairs)
+    if not 1 <= skip <= layers:
+        raise JobRejected(f"A clip skip of {skip} does not work here: the text encoder has {layers} layers")
+    return tuple(
+        ClipReader(tokenizer, encoder, lexicon, layer, parts.device, parts.dtype)
+        for (tokenizer, encoder), lexicon in zip(pairs, lexicons, strict=True)
+    )

@@ -1,0 +1,83 @@
+"""The technique `sd_embed` by the package of that name, where it is installed."""
+
+import logging
+from importlib.util import find_spec
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from engine_worker.engine.prompts.a1111 import BREAK, parse
+from engine_worker.engine.prompts.encoded import Encoded, Technique
+from engine_worker.engine.prompts.plain import Plain
+from engine_worker.engine.prompts.reader import Readers
+from engine_worker.engine.prompts.stand_ins import StandInPipeline
+from engine_worker.engine.prompts.weighted import Weighted
+
+_log = logging.getLogger(__name__)
+
+# An empty text is "empty" to the package: a word, which it encodes. A space is nothing.
+_NOTHING = " "
+
+
+class EmbedSd(Protocol):
+    """get_weighted_text_embeddings_sd15 of the package."""
+
+    def __call__(
+        self, pipe: StandInPipeline, prompt: str, neg_prompt: str, pad_last_block: bool
+    ) -> tuple[Tensor, Tensor]: ...
+
+
+class EmbedSdxl(Protocol):
+    """get_weighted_text_embeddings_sdxl of the package."""
+
+    def __call__(
+        self, pipe: StandInPipeline, prompt: str, neg_prompt: str, pad_last_block: bool
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]: ...
+
+
+def find_sd_embed() -> Technique:
+    """The package if it can be imported, else our own implementation of what it does."""
+    if find_spec("sd_embed") is None:
+        return Weighted()
+    try:
+        from sd_embed.embedding_funcs import (
+            get_weighted_text_embeddings_sd15,
+            get_weighted_text_embeddings_sdxl,
+        )
+    except ImportError as error:
+        _log.warning("action=sd_embed_unusable error=%r", error)
+        return Weighted()
+    return SdEmbedPackage(get_weighted_text_embeddings_sd15, get_weighted_text_embeddings_sdxl)
+
+
+class SdEmbedPackage:
+    """Encodes with the package, which sees nothing of the encoders that it could change.
+
+    Each prompt is encoded by itself, not as a pair of prompt and negative prompt, and BREAK, which the
+    package takes for a word with a weight of -1, is done here.
+    """
+
+    def __init__(self, embed_sd: EmbedSd, embed_sdxl: EmbedSdxl) -> None:
+        self._embed_sd = embed_sd
+        self._embed_sdxl = embed_sdxl
+
+    def encode(self, text: str, readers: Readers) -> Encoded:
+        """As many chunks as the text needs. Raises: JobRejected, if it cannot be encoded."""
+        sections = BREAK.split(text)
+        if len(sections) > 1 and not sections[-1].strip():
+            sections.pop()
+        encoded = [self._encode_section(section, readers) for section in sections]
+        return Encoded(torch.cat([one.embeds for one in encoded], dim=1), encoded[0].pooled)
+
+    def _encode_section(self, text: str, readers: Readers) -> Encoded:
+        if not any(readers[0].tokens(one.text) for section in parse(text) for one in section):
+            return Plain().encode("", readers)
+        pipeline = StandInPipeline(readers)
+        if len(readers) == 1:
+            embeds, _ = self._embed_sd(pipeline, prompt=text, neg_prompt=_NOTHING, pad_last_block=True)
+            return Encoded(embeds, None)
+        embeds, _, pooled, _ = self._embed_sdxl(
+            pipeline, prompt=text, neg_prompt=_NOTHING, pad_last_block=True
+        )
+        return Encoded(embeds, pooled)

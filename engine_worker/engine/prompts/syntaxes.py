@@ -1,0 +1,66 @@
+"""What a prompt says in a syntax that its technique does not read, so that its author hears of it."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from kernel.protocol.vocabulary import PromptTechnique
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """Something that a person who writes plain words would hardly write."""
+
+    pattern: re.Pattern[str]
+    name: str
+    read_by: PromptTechnique | None
+    """None where no technique reads it."""
+    instead: str = ""
+
+
+_SHOWN_CHARACTERS: Final = 60
+_MARKS: Final = (
+    _Mark(
+        re.compile(
+            r"\([^()\n]{0,200}[A-Za-z][^()\n]{0,200}:\s?-?(?:[0-2](?:\.[0-9]+)?|\.[0-9]+)\s?\)"  # (word:1.3)
+            r"|\(\([^()\n]{1,200}\)\)|\[\[[^\[\]\n]{1,200}\]\]"  # ((word)), [[word]]
+            r"|\bBREAK\b"
+        ),
+        "weights in A1111's syntax",
+        PromptTechnique.SD_EMBED,
+    ),
+    _Mark(
+        re.compile(
+            r"(?<![A-Za-z0-9])[A-Za-z0-9]{2,40}\+{2,8}(?![\w+])"  # word++
+            r"|\)(?:[+-]{1,8}(?!\w)|[0-9]?\.[0-9]+)"  # (two words)1.3
+            r"|\)\.(?:and|blend|swap)\("
+        ),
+        "weights in compel's syntax",
+        PromptTechnique.COMPEL,
+    ),
+    _Mark(
+        re.compile(r"<(?:lora|lyco|hypernet):[^<>\n]{1,200}>"),
+        "a LoRA in A1111's syntax",
+        None,
+        "LoRAs are named in `loras`",
+    ),
+    _Mark(
+        re.compile(
+            r"\[[^\[\]\n]{0,200}:\s?[0-9]{0,4}\.?[0-9]+\s?\]|\[[^\[\]|\n]{1,200}\|[^\[\]\n]{1,200}\]"
+        ),  # [a:b:0.5], [a|b]
+        "a change of words between steps in A1111's syntax",
+        None,
+        "prompts stay the same from the first step to the last",
+    ),
+)
+
+
+def foreign_syntax(text: str, technique: PromptTechnique) -> Iterator[str]:
+    """For each syntax that is taken for plain text a sentence without its subject ("The prompt")."""
+    for mark in _MARKS:
+        found = mark.pattern.search(text)
+        if found is not None and mark.read_by is not technique:
+            instead = mark.instead or f"long_prompt_technique {mark.read_by} reads it"
+            shown = found[0][:_SHOWN_CHARACTERS]
+            yield f"seems to have {mark.name}, and {shown!r} is taken for plain text: {instead}"

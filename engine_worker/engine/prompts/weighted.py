@@ -1,0 +1,89 @@
+"""The technique `sd_embed`, by our own means: A1111's syntax, and prompts of any length."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from engine_worker.engine.prompts.a1111 import Section, parse
+from engine_worker.engine.prompts.encoded import Encoded
+from engine_worker.engine.prompts.reader import CHUNK_TOKENS, MAX_TOKENS, ClipReader, Readers
+from kernel.protocol.errors import JobRejected
+
+MOST_WEIGHT: Final = 100.0
+"""Beyond it there are no pictures any more, and in half precision soon no numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Up to 75 tokens, each with its weight."""
+
+    tokens: tuple[int, ...] = ()
+    weights: tuple[float, ...] = ()
+
+    def with_token(self, tokens: tuple[int, ...], weight: float) -> "_Chunk":
+        return _Chunk(self.tokens + tokens, self.weights + (weight,) * len(tokens))
+
+
+class Weighted:
+    """Encodes a prompt in chunks of 75 tokens and multiplies what comes of each token by its weight.
+
+    Source: https://github.com/xhinker/sd_embed, which does the same.
+    """
+
+    def encode(self, text: str, readers: Readers) -> Encoded:
+        """As many chunks as the text needs. Raises: JobRejected, if a weight is beyond measure."""
+        sections = parse(text)
+        _check(sections)
+        chunks = [_chunks(sections, reader) for reader in readers]
+        longest = max(len(of_reader) for of_reader in chunks)
+        hidden: list[Tensor] = []
+        pooled: Tensor | None = None
+        for reader, of_reader in zip(readers, chunks, strict=True):
+            padded = [*of_reader, *[_Chunk()] * (longest - len(of_reader))]
+            reading = reader.read([reader.framed(chunk.tokens) for chunk in padded])
+            hidden.append(_weighted(reading.hidden, padded))
+            pooled = reading.pooled
+        # As in A1111 and compel: the pooled embedding is that of the prompt's beginning.
+        return Encoded(torch.cat(hidden, dim=-1), None if pooled is None else pooled[:1])
+
+
+def _check(sections: Sequence[Section]) -> None:
+    for section in sections:
+        for fragment in section:
+            # Neither is what is no number: brackets may multiply to infinity, and that to nothing with a 0.
+            if not abs(fragment.weight) <= MOST_WEIGHT:
+                raise JobRejected(
+                    f"A weight of {fragment.weight:g} in the prompt: {MOST_WEIGHT:g} is the most that can be"
+                )
+
+
+def _chunks(sections: Sequence[Section], reader: ClipReader) -> list[_Chunk]:
+    """Each section in its chunks. A BREAK at the very end begins nothing."""
+    chunks = [chunk for section in sections for chunk in _chunks_of(section, reader)]
+    return chunks[:-1] if len(chunks) > 1 and not chunks[-1].tokens else chunks
+
+
+def _chunks_of(section: Section, reader: ClipReader) -> Iterator[_Chunk]:
+    chunk = _Chunk()
+    for fragment in section:
+        for tokens in reader.spell(fragment.text):
+            for begin in range(0, len(tokens), CHUNK_TOKENS):
+                part = tokens[begin : begin + CHUNK_TOKENS]
+                if len(chunk.tokens) + len(part) > CHUNK_TOKENS:
+                    yield chunk
+                    chunk = _Chunk()
+                chunk = chunk.with_token(part, fragment.weight)
+    yield chunk
+
+
+def _weighted(hidden: Tensor, chunks: Sequence[_Chunk]) -> Tensor:
+    """Multiplied by the weights, in single precision; chunks become one row.
+
+    Start, end and padding weigh 1. Shapes: (chunks, 77, width) to (1, 77*chunks, width).
+    """
+    rows = [[1.0, *chunk.weights, *[1.0] * (MAX_TOKENS - 1 - len(chunk.weights))] for chunk in chunks]
+    weights = torch.tensor(rows, device=hidden.device).unsqueeze(-1)
+    return (hidden.float() * weights).to(hidden.dtype).flatten(0, 1).unsqueeze(0)

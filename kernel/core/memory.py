@@ -1,0 +1,219 @@
+"""What an engine needs of a device's memory, by plan and by the number of pictures that it steps together.
+
+Pure arithmetic over what inspection read from headers. docs/memory.md derives it and says how well it
+agrees with what was measured; adr/0025 says why the plans are tried in this order.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+from typing import Final
+
+from kernel.core import activations
+from kernel.core.rows import EngineRow, ModelRow
+from kernel.protocol.ids import ModelId
+from kernel.protocol.memory import MemoryProfile, PartWeights
+from kernel.protocol.vocabulary import MemoryPlan, ModelBase, ModelPart, Variant
+
+CPU: Final = "cpu"
+SEATS: Final = {"cpu": 4, "cuda": 8}
+"""Pictures stepped together where the engine's owner does not say, by kind of device. The engine has the
+same numbers (engine_worker/engine/diffusers_engine.py)."""
+MOST_SEATS: Final = 64
+"""More are not reckoned with: long before that a step takes as much longer as it makes more."""
+PROCESS_BYTES: Final = {"cpu": 600 << 20, "cuda": 640 << 20}
+"""Before any weight: the libraries of the worker's process; on a GPU the CUDA context with its libraries."""
+MARGIN: Final = {"cpu": 1.05, "cuda": 1.12}
+"""What allocators lose between the blocks that they hand out."""
+WORKSPACE_BYTES: Final = 4 << 20
+"""Buffers of the threads that compute attention."""
+ROWS_PER_PICTURE: Final = 2
+"""With guidance a picture is two rows of the UNet's batch."""
+PIXELS_PER_LATENT: Final = 8
+TILE_LATENTS: Final = 64
+"""A tile of the VAE is 512 pixels wide and high."""
+OUTPUT_BYTES_PER_PIXEL: Final = 40
+"""A finished picture in single precision, in bytes, and on its way between the two."""
+TILED_BYTES_PER_PIXEL: Final = 40
+"""The tiles of one picture, their blended rows, and the whole."""
+LATENT_COPIES: Final = 8
+"""Of each picture: its latents, what its scheduler remembers of the last steps, and the noise."""
+
+_NATIVE_SIZES_PX: Final = {ModelBase.SD: 512, ModelBase.SDXL: 1024}
+_DTYPE_BYTES: Final = {Variant.FP16: 2, Variant.BF16: 2, Variant.FP32: 4}
+_UNFOLDED_BYTES: Final = 6
+"""An element in float16 on a CPU, where convolutions unfold their input to nine copies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Appetite:
+    """All that the need of one worker of an engine follows from."""
+
+    profile: MemoryProfile
+    extras: tuple[PartWeights, ...]
+    """Of the VAE, LoRAs, embeddings and ControlNets that the engine holds beside the checkpoint."""
+    control_nets: int
+    dtype: Variant | None
+    width_px: int
+    height_px: int
+    max_batch: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One way to run an engine on a device, and what it takes."""
+
+    plan: MemoryPlan
+    seats: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """The part of a device that a worker may use, from its launch to its end."""
+
+    device: str
+    need: Need
+    weights_bytes: int
+    """What of it the weights are predicted to take."""
+
+
+def kind_of(device: str) -> str:
+    """`cpu` or `cuda`."""
+    return CPU if device == CPU else "cuda"
+
+
+def appetite_of(row: EngineRow, models: Mapping[ModelId, ModelRow]) -> Appetite:
+    """What an engine's need follows from. A model that nobody has looked into weighs nothing yet."""
+    spec, checkpoint = row.spec, models[row.spec.checkpoint]
+    native_px = checkpoint.native_size_px or _NATIVE_SIZES_PX[checkpoint.model_base or ModelBase.SD]
+    vae = () if spec.vae is None else (spec.vae,)
+    others = (*vae, *(use.model_id for use in spec.loras), *spec.embeddings, *spec.control_models)
+    extras = [part for other in others for part in _profile(models[other]).parts if other in models]
+    return Appetite(
+        profile=_profile(checkpoint),
+        extras=tuple(extras),
+        control_nets=len(spec.control_models),
+        dtype=spec.dtype,
+        width_px=spec.width_px or native_px,
+        height_px=spec.height_px or native_px,
+        max_batch=spec.max_batch,
+    )
+
+
+def _profile(row: ModelRow) -> MemoryProfile:
+    """A model that an earlier version inspected has no profile: its weights are taken for a UNet's."""
+    if row.memory is not None:
+        return row.memory
+    part = PartWeights(
+        part=ModelPart.UNET, parameters=row.parameters or 0, stored_bytes=row.memory_bytes or 0
+    )
+    return MemoryProfile(parts=(part,))
+
+
+def needs_of(appetite: Appetite, kind: str, plan: MemoryPlan) -> tuple[int, ...]:
+    """In bytes: of one picture at a time, of two together, and so on up to as many as are wanted."""
+    seats = range(1, min(appetite.max_batch or SEATS[kind], MOST_SEATS) + 1)
+    return tuple(need_bytes(appetite, kind, plan, count) for count in seats)
+
+
+def plans_of(kind: str) -> tuple[MemoryPlan, ...]:
+    """The plans for a kind of device, the quickest first: on the host's own memory nothing can be swapped."""
+    return (MemoryPlan.FAST, MemoryPlan.TILED, *([] if kind == CPU else [MemoryPlan.SWAPPED]))
+
+
+def need_bytes(appetite: Appetite, kind: str, plan: MemoryPlan, seats: int) -> int:
+    """The peak of one worker: UNet calls, prompts and a picture's decoding may fall together.
+
+    The stepping thread encodes prompts and pictures or calls the UNet, the finishing thread decodes one
+    picture at a time; so the peak is the larger of the first two and the third, over the weights.
+    """
+    dtype = appetite.dtype or (Variant.FP32 if kind == CPU else Variant.FP16)
+    weights = weights_bytes(appetite, kind)
+    text = weights[ModelPart.TEXT_ENCODER]
+    stepping = _unet_bytes(appetite, kind, dtype, seats)
+    encoding = max(_text_bytes(appetite, kind, dtype), _picture_in_bytes(appetite, kind, dtype))
+    if plan is MemoryPlan.SWAPPED:
+        busy = sum(weights.values()) - text + max(stepping, text + encoding)
+    else:
+        busy = sum(weights.values()) + max(stepping, encoding)
+    finishing = _vae_bytes(appetite, kind, dtype, is_tiled=plan is not MemoryPlan.FAST)
+    passing = busy + finishing + _pictures_bytes(appetite, dtype, seats) + WORKSPACE_BYTES
+    return PROCESS_BYTES[kind] + ceil(MARGIN[kind] * passing)
+
+
+def weights_bytes(appetite: Appetite, kind: str) -> dict[ModelPart, int]:
+    """The weights of each part in the precision that it is computed in."""
+    dtype = appetite.dtype or (Variant.FP32 if kind == CPU else Variant.FP16)
+    found = dict.fromkeys(ModelPart, 0)
+    for part in (*appetite.profile.parts, *appetite.extras):
+        used = _vae_dtype(dtype, kind) if part.part is ModelPart.VAE else dtype
+        found[part.part] += part.parameters * _DTYPE_BYTES[used]
+    return found
+
+
+def _vae_dtype(dtype: Variant, kind: str) -> Variant:
+    """In float16 the VAE overflows: bfloat16 on a GPU, float32 on the CPU instead."""
+    if dtype is not Variant.FP16:
+        return dtype
+    return Variant.FP32 if kind == CPU else Variant.BF16
+
+
+def _element_bytes(dtype: Variant, kind: str) -> int:
+    return _UNFOLDED_BYTES if kind == CPU and dtype is Variant.FP16 else _DTYPE_BYTES[dtype]
+
+
+def _unet_bytes(appetite: Appetite, kind: str, dtype: Variant, seats: int) -> int:
+    layout = appetite.profile.unet
+    if layout is None:
+        return 0
+    height, width = _latent_sides(appetite)
+    tokens = max((encoder.tokens for encoder in appetite.profile.text_encoders), default=0)
+    rows = ROWS_PER_PICTURE * seats
+    elements = activations.unet_elements(layout, height, width, rows, tokens, appetite.control_nets)
+    return elements * _element_bytes(dtype, kind)
+
+
+def _text_bytes(appetite: Appetite, kind: str, dtype: Variant) -> int:
+    encoders = appetite.profile.text_encoders
+    elements = sum(activations.text_elements(encoder, ROWS_PER_PICTURE) for encoder in encoders)
+    return elements * _element_bytes(dtype, kind)
+
+
+def _picture_in_bytes(appetite: Appetite, kind: str, dtype: Variant) -> int:
+    """A picture that a job starts from, on its way to latents."""
+    layout = appetite.profile.vae
+    if layout is None:
+        return 0
+    height, width = _latent_sides(appetite)
+    used = _element_bytes(_vae_dtype(dtype, kind), kind)
+    return activations.vae_encoding_elements(layout, height, width) * used
+
+
+def _vae_bytes(appetite: Appetite, kind: str, dtype: Variant, *, is_tiled: bool) -> int:
+    layout = appetite.profile.vae
+    if layout is None:
+        return 0
+    height, width = _latent_sides(appetite)
+    pixels = appetite.width_px * appetite.height_px
+    assembled = TILED_BYTES_PER_PIXEL * pixels if is_tiled else 0
+    if is_tiled:
+        height, width = min(height, TILE_LATENTS), min(width, TILE_LATENTS)
+    elements = activations.vae_elements(layout, height, width)
+    used = _element_bytes(_vae_dtype(dtype, kind), kind)
+    return elements * used + assembled + OUTPUT_BYTES_PER_PIXEL * pixels
+
+
+def _pictures_bytes(appetite: Appetite, dtype: Variant, seats: int) -> int:
+    """What each picture keeps between steps: latents in single precision, and its prompts' embeddings."""
+    height, width = _latent_sides(appetite)
+    profile = appetite.profile
+    channels = profile.vae.latent_channels if profile.vae is not None else 4
+    latents = LATENT_COPIES * channels * height * width * _DTYPE_BYTES[Variant.FP32]
+    context = profile.unet.context_width if profile.unet is not None else 0
+    tokens = max((encoder.tokens for encoder in profile.text_encoders), default=0)
+    return seats * (latents + ROWS_PER_PICTURE * tokens * context * _DTYPE_BYTES[dtype])
+
+
+def _latent_sides(appetite: Appetite) -> tuple[int, int]:
+    return -(-appetite.height_px // PIXELS_PER_LATENT), -(-appetite.width_px // PIXELS_PER_LATENT)

@@ -1,0 +1,121 @@
+"""Each value of a job decided: its own, else the engine's, else the checkpoint's; and all of them checked."""
+
+from typing import Final, TypeVar
+
+from kernel.core import ingredients, numbers
+from kernel.core.rows import EngineRow
+from kernel.core.world import World
+from kernel.protocol.errors import wrong_field
+from kernel.protocol.ids import ModelId
+from kernel.protocol.ingredients import ControlUse
+from kernel.protocol.specs import EngineSpec, JobRequest, JobSpec
+from kernel.protocol.vocabulary import InputKind, ModelBase
+
+T = TypeVar("T")
+LATENT_CELL_PX: Final = 8
+"""One latent stands for 8 x 8 pixels in every Stable Diffusion VAE."""
+NATIVE_SIZES_PX: Final = {ModelBase.SD: 512, ModelBase.SDXL: 1024}
+
+
+def resolve(world: World, request: JobRequest, engine: EngineRow) -> JobSpec:
+    """A job with every value decided, and checked. 0 is a value; an empty list means none.
+
+    Raises: InvalidField; ModelNotReady.
+    """
+    checkpoint = world.models[engine.spec.checkpoint]
+    native_size_px = checkpoint.native_size_px or NATIVE_SIZES_PX[checkpoint.model_base or ModelBase.SD]
+    seed = world.fresh.seed() if request.seed is None else request.seed
+    controls = _controls(request, engine.spec)
+    control_models = ingredients.control_models(world, engine.spec, controls)
+    spec = _filled_in(request, engine.spec, native_size_px, seed, controls, control_models)
+    _check_size(world, spec)
+    numbers.check_job(spec)
+    _check_pictures(spec)
+    ingredients.check_job(world, spec, checkpoint.model_base)
+    return spec
+
+
+def _controls(request: JobRequest, default: EngineSpec) -> tuple[ControlUse, ...]:
+    """A pose image of which the job says nothing is what the engine's `control_net` says."""
+    if request.controls or InputKind.POSE not in request.inputs or default.control_net is None:
+        return request.controls
+    return (ControlUse(control_type=default.control_net),)
+
+
+def _filled_in(
+    request: JobRequest,
+    default: EngineSpec,
+    native_size_px: int,
+    seed: int,
+    controls: tuple[ControlUse, ...],
+    control_models: tuple[ModelId, ...],
+) -> JobSpec:
+    return JobSpec(
+        prompt=request.prompt,
+        negative_prompt=request.negative_prompt,
+        loras=_first(request.loras, default.loras),
+        embeddings=_first(request.embeddings, default.embeddings),
+        vae=_first(request.vae, default.vae),
+        long_prompt_technique=default.long_prompt_technique,
+        clip_skip=_first(request.clip_skip, default.clip_skip),
+        inputs=request.inputs,
+        image_fit=request.image_fit,
+        strength=request.strength,
+        controls=controls,
+        control_models=control_models,
+        remove_background=request.remove_background,
+        background_color=request.background_color,
+        previews=request.previews,
+        expire_after_s=request.expire_after_s,
+        delete_after_downloads=request.delete_after_downloads,
+        seed=seed,
+        count=request.count,
+        steps=_first(request.steps, default.steps),
+        guidance_scale=_first(request.guidance_scale, default.guidance_scale),
+        width_px=_first(request.width_px, _first(default.width_px, native_size_px)),
+        height_px=_first(request.height_px, _first(default.height_px, native_size_px)),
+        scheduler=_first(request.scheduler, default.scheduler),
+        scheduler_config=_first(request.scheduler_config, default.scheduler_config),
+        image_file_type=request.image_file_type,
+        quality=request.quality,
+    )
+
+
+def _first(value: T | None, default: T) -> T:
+    return default if value is None else value
+
+
+def _check_size(world: World, spec: JobSpec) -> None:
+    for field, size_px in (("width", spec.width_px), ("height", spec.height_px)):
+        if size_px <= 0 or size_px % LATENT_CELL_PX:
+            raise wrong_field(field, f"{size_px} is not a positive multiple of {LATENT_CELL_PX}")
+    if spec.width_px * spec.height_px > world.limits.max_pixels:
+        raise wrong_field("width", f"a picture has at most {world.limits.max_pixels} pixels")
+    if not 1 <= spec.steps <= world.limits.max_steps:
+        raise wrong_field("steps", f"{spec.steps} is not in 1 .. {world.limits.max_steps}")
+    if not 1 <= spec.count <= world.limits.max_count:
+        raise wrong_field("count", f"{spec.count} is not in 1 .. {world.limits.max_count}")
+
+
+def _check_pictures(spec: JobSpec) -> None:
+    """Do the pictures that come along, and the controls that work on one of them, make sense together?"""
+    for n, kind in enumerate(spec.inputs):
+        if kind in spec.inputs[:n]:
+            raise wrong_field(kind, f"two pictures are the {kind}: send one")
+    if InputKind.MASK in spec.inputs and InputKind.REFERENCE not in spec.inputs:
+        raise wrong_field(
+            InputKind.MASK, "a mask says what of the reference image is painted anew: send that, too"
+        )
+    if spec.controls and InputKind.POSE not in spec.inputs:
+        raise wrong_field(InputKind.POSE, "a control works on a pose image: send one")
+    if InputKind.POSE in spec.inputs and not spec.controls:
+        raise wrong_field(
+            "controls",
+            "the engine has no control_net by which to read the pose image: say of which type it is",
+        )
+    types = [use.control_type for use in spec.controls]
+    for n, control_type in enumerate(types):
+        if control_type in types[:n]:
+            raise wrong_field(
+                f"controls[{n}].control_type", f"two controls are of type {control_type}: keep one"
+            )

@@ -1,0 +1,114 @@
+"""Why an engine has no room, in numbers, and what would give it some."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+from kernel.core import memory, room
+from kernel.core.world import Engine, World
+from kernel.protocol.errors import NotEnoughMemory
+from kernel.protocol.memory import MemoryShortage, Remedy
+from kernel.protocol.vocabulary import MemoryRemedy, Variant
+
+GIGABYTE: Final = 1_000_000_000
+MEGABYTE: Final = 1_000_000
+SIZE_STEP_PX: Final = 64
+LEAST_SIDE_PX: Final = 64
+
+
+def explain(world: World, engine: Engine) -> NotEnoughMemory:
+    """The refusal for an engine that can have no room now."""
+    places = room.candidates(world, engine.row.spec.device)
+    if not places or room.free_slots(world) <= 0:
+        return _too_many(world)
+    device = min(places, key=lambda name: _least_bytes(world, engine, name) - room.free_bytes(world, name))
+    needed, free = _least_bytes(world, engine, device), room.free_bytes(world, device)
+    total = world.devices[device].status.total_bytes
+    remedies = tuple(_remedies(world, engine, device, needed - free))
+    helps = "; or ".join(remedy.text for remedy in remedies) or "use a smaller model, or a larger device"
+    error = NotEnoughMemory(
+        f"the engine needs {size(needed)} on {device}, where {size(free)} of {size(total)} are free: {helps}"
+    )
+    error.shortage = MemoryShortage(
+        device=device, needed_bytes=needed, free_bytes=free, total_bytes=total, remedies=remedies
+    )
+    return error
+
+
+def size(size_bytes: int) -> str:
+    """For a person, in decimal units as memory is sold and shown by the tools of graphics cards' makers."""
+    if size_bytes >= GIGABYTE // 10:
+        return f"{size_bytes / GIGABYTE:.1f} GB"
+    return f"{size_bytes / MEGABYTE:.0f} MB"
+
+
+def _too_many(world: World) -> NotEnoughMemory:
+    running = [e.row.name or e.row.engine_id for e in world.engines.values() if e.is_running]
+    return NotEnoughMemory(
+        f"{len(running)} engines run already, as many as engines.max_running allows: "
+        f"stop one of {', '.join(running)} first, or raise the limit"
+    )
+
+
+def _least_bytes(world: World, engine: Engine, device: str) -> int:
+    """Under the most frugal plan, one picture at a time."""
+    kind = memory.kind_of(device)
+    return min(room.needs(world, engine, kind, plan)[0] for plan in memory.plans_of(kind))
+
+
+def _remedies(world: World, engine: Engine, device: str, missing_bytes: int) -> Iterator[Remedy]:
+    yield from _stops(world, device, missing_bytes)
+    kind, free = memory.kind_of(device), room.free_bytes(world, device)
+    appetite = memory.appetite_of(engine.row, world.models)
+    if (smaller := _smaller(appetite, kind, free)) is not None:
+        sides = f"{smaller.width_px} x {smaller.height_px}"
+        yield Remedy(what=MemoryRemedy.SMALLER_SIZE, text=f"make pictures of {sides} pixels")
+    halved = replace(appetite, dtype=Variant.BF16)
+    is_single = appetite.dtype is Variant.FP32 or (appetite.dtype is None and kind == memory.CPU)
+    if is_single and _least(halved, kind) <= free:
+        yield Remedy(what=MemoryRemedy.OTHER_DTYPE, text="compute in bf16")
+    for other in world.devices:
+        if other != device and _least(appetite, memory.kind_of(other)) <= room.free_bytes(world, other):
+            yield Remedy(what=MemoryRemedy.OTHER_DEVICE, text=f"run it on {other}")
+
+
+def _stops(world: World, device: str, missing_bytes: int) -> Iterator[Remedy]:
+    """Each engine that would be enough by itself; or all of them, if only together they are."""
+    held = [(room.reserved_bytes(world, e, device), e) for e in world.engines.values() if e.is_running]
+    held = sorted(((freed, e) for freed, e in held if freed > 0), key=lambda pair: pair[0])
+    enough = [(freed, e) for freed, e in held if freed >= missing_bytes]
+    if not enough and sum(freed for freed, _ in held) < missing_bytes:
+        return
+    for freed, engine in enough or held:
+        name = engine.row.name or engine.row.engine_id
+        yield Remedy(
+            what=MemoryRemedy.STOP_ENGINE,
+            text=f"stop the engine {name}, which frees {size(freed)}"
+            + ("" if enough else " (one alone is not enough)"),
+            engine_id=engine.row.engine_id,
+            frees_bytes=freed,
+        )
+
+
+def _smaller(appetite: memory.Appetite, kind: str, free_bytes: int) -> memory.Appetite | None:
+    """The largest pictures of about the same shape that would fit; None, if no size helps."""
+    longer = max(appetite.width_px, appetite.height_px)
+    for side in range(longer - SIZE_STEP_PX, LEAST_SIDE_PX - 1, -SIZE_STEP_PX):
+        sides = (max(_stepped(px * side // longer), LEAST_SIDE_PX) for px in _sides(appetite))
+        width_px, height_px = sides
+        smaller = replace(appetite, width_px=width_px, height_px=height_px)
+        if _least(smaller, kind) <= free_bytes:
+            return smaller
+    return None
+
+
+def _sides(appetite: memory.Appetite) -> tuple[int, int]:
+    return appetite.width_px, appetite.height_px
+
+
+def _stepped(px: int) -> int:
+    return px // SIZE_STEP_PX * SIZE_STEP_PX
+
+
+def _least(appetite: memory.Appetite, kind: str) -> int:
+    return min(memory.need_bytes(appetite, kind, plan, 1) for plan in memory.plans_of(kind))

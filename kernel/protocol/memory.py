@@ -1,0 +1,81 @@
+"""What a model needs of a device's memory, as far as headers tell; and the answer when that is not there."""
+
+from typing import Annotated
+
+import msgspec
+
+from kernel.protocol.ids import Count, EngineId
+from kernel.protocol.vocabulary import MemoryRemedy, ModelPart
+
+Width = Annotated[int, msgspec.Meta(ge=1, le=65_536)]
+"""Channels, or the width of a matrix. SDXL's largest is 5,120."""
+Depth = Annotated[int, msgspec.Meta(ge=0, le=64)]
+"""Layers, blocks or levels. SDXL's largest is 32."""
+Levels = Annotated[tuple[Width, ...], msgspec.Meta(min_length=1, max_length=8)]
+Depths = Annotated[tuple[Depth, ...], msgspec.Meta(min_length=1, max_length=8)]
+
+
+class PartWeights(msgspec.Struct, frozen=True, kw_only=True):
+    """The weights of one part of a model, as they are stored."""
+
+    part: ModelPart
+    parameters: Count
+    stored_bytes: Count
+
+
+class UNetLayout(msgspec.Struct, frozen=True, kw_only=True):
+    """What the activations of a UNet follow from. Levels go from the highest resolution to the lowest."""
+
+    channels: Levels
+    resnets_per_level: Depth
+    transformer_depths: Depths
+    """Transformer blocks per attention, per level; 0 where a level has none."""
+    middle_depth: Depth
+    context_width: Width
+
+
+class VaeLayout(msgspec.Struct, frozen=True, kw_only=True):
+    """The same of a VAE; its decoder goes through the levels from the last to the first."""
+
+    channels: Levels
+    resnets_per_level: Depth
+    latent_channels: Width
+
+
+class TextLayout(msgspec.Struct, frozen=True, kw_only=True):
+    """The same of a CLIP text encoder."""
+
+    tokens: Width
+    width: Width
+    inner_width: Width
+    layers: Depth
+
+
+class MemoryProfile(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the memory need of a model is computed from. The layouts are a checkpoint's only."""
+
+    parts: tuple[PartWeights, ...]
+    unet: UNetLayout | None = None
+    vae: VaeLayout | None = None
+    text_encoders: Annotated[tuple[TextLayout, ...], msgspec.Meta(max_length=4)] = ()
+
+
+class Remedy(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that would make an engine fit."""
+
+    what: MemoryRemedy
+    text: str
+    """For a person, such as `stop the engine portraits, which frees 5.1 GB`."""
+    engine_id: EngineId | None = None
+    frees_bytes: Count | None = None
+
+
+class MemoryShortage(msgspec.Struct, frozen=True, kw_only=True):
+    """Why an engine does not fit onto a device, in bytes. `device` is the one where least is missing."""
+
+    device: str
+    needed_bytes: Count
+    free_bytes: Count
+    """What is neither used nor promised to another engine."""
+    total_bytes: Count
+    remedies: tuple[Remedy, ...] = ()

@@ -1,0 +1,141 @@
+"""Image to image and inpainting: our sampler makes what the stock pipelines of diffusers make."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from msgspec import structs
+from small_engine import order, spec
+
+from bench.ours import make_alone
+from bench.pictures import half_mask, photograph, png
+from bench.stock import Asked, Stock
+from engine_worker.engine.parts import Parts
+from engine_worker.engine.pixels import decode
+from engine_worker.engine.port import Inputs
+from engine_worker.engine.preparing import Preparer
+from engine_worker.engine.workshop import bare_workshop
+from kernel.protocol.errors import JobRejected
+from kernel.protocol.vocabulary import ImageFit, InputKind, ModelBase, Scheduler
+
+pytestmark = [
+    pytest.mark.torch,
+    # The stock DPM++ SDE asks for a little more than the Brownian path that it has made.
+    pytest.mark.filterwarnings("ignore:Should have t[ab]"),
+]
+
+REFERENCE: Inputs = {InputKind.REFERENCE: png(photograph())}
+MASKED: Inputs = {**REFERENCE, InputKind.MASK: png(half_mask())}
+# One of each way to keep count, to draw noise, and to call the UNet.
+SCHEDULERS = [
+    Scheduler.EULER,
+    Scheduler.EULER_A,
+    Scheduler.HEUN,
+    Scheduler.DPM2_A_KARRAS,
+    Scheduler.DPMPP_2M_KARRAS,
+    Scheduler.DPMPP_SDE,
+    Scheduler.PNDM,
+    Scheduler.DDIM,
+    Scheduler.LCM,
+]
+
+
+def compare(parts: Parts, stock: Stock, asked: Asked) -> None:
+    expected_latents, expected_pixels = stock.make(asked)
+    latents = make_alone(bare_workshop(parts), asked)
+    with torch.inference_mode():
+        pixels = decode(parts.vae, latents)
+    assert (latents - expected_latents).abs().max().item() <= 1e-4
+    assert np.abs(pixels.astype(int) - expected_pixels.astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS, ids=str)
+def test_an_image_to_image_job_makes_the_stock_pipelines_picture(
+    scheduler: Scheduler, parts: Parts, stock: Stock
+) -> None:
+    compare(parts, stock, Asked(spec(scheduler=scheduler, steps=5, strength=0.6), REFERENCE))
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS, ids=str)
+def test_an_inpainting_job_makes_the_stock_pipelines_picture(
+    scheduler: Scheduler, parts: Parts, stock: Stock
+) -> None:
+    compare(parts, stock, Asked(spec(scheduler=scheduler, steps=5, strength=0.6), MASKED))
+
+
+@pytest.mark.parametrize("inputs", [REFERENCE, MASKED], ids=["image", "inpaint"])
+def test_a_strength_of_one_means_what_the_stock_pipeline_means_by_it(
+    inputs: Inputs, parts: Parts, stock: Stock
+) -> None:
+    compare(parts, stock, Asked(spec(scheduler=Scheduler.EULER_A, steps=3, strength=1.0), inputs))
+
+
+@pytest.fixture(scope="module")
+def inpainting(base: ModelBase, checkpoints: Path, parts: Parts) -> tuple[Parts, Stock]:
+    """A checkpoint whose UNet was made for inpainting, and the stock pipelines on it."""
+    torch.manual_seed(3)
+    config = {**parts.denoiser.config, "in_channels": 9}  # type: ignore[attr-defined]
+    unet = UNet2DConditionModel.from_config(config).requires_grad_(False).eval()
+    return replace(parts, denoiser=unet, unet_shape=replace(parts.unet_shape, in_channels=9)), Stock(
+        checkpoints / str(base), base, unet
+    )
+
+
+@pytest.mark.parametrize(
+    ("strength", "inputs"),
+    [(0.6, MASKED), (1.0, MASKED), (0.6, REFERENCE), (0.75, {})],
+    ids=["mask", "mask-strongest", "image", "words-alone"],
+)
+def test_a_unet_made_for_inpainting_makes_the_stock_pipelines_picture(
+    strength: float, inputs: Inputs, inpainting: tuple[Parts, Stock]
+) -> None:
+    job = spec(scheduler=Scheduler.EULER_A, steps=5, strength=strength)
+    compare(*inpainting, Asked(job, inputs))
+
+
+def test_what_lies_outside_the_mask_stays(parts: Parts) -> None:
+    prepared = Preparer(bare_workshop(parts), lambda outcome: None).prepare(order("job", spec()), MASKED)
+    trajectory = prepared.start(parts, 0)
+    assert trajectory.repaint is not None
+    latents = make_alone(bare_workshop(parts), Asked(spec(steps=4), MASKED))
+    stays = trajectory.repaint.mask == 0
+    assert torch.equal(
+        latents[stays.expand_as(latents)], trajectory.repaint.original[stays.expand_as(latents)]
+    )
+
+
+def test_pictures_of_one_job_begin_with_different_noise_on_the_same_reference(parts: Parts) -> None:
+    prepared = Preparer(bare_workshop(parts), lambda outcome: None).prepare(
+        order("job", spec(count=2)), REFERENCE
+    )
+    with torch.inference_mode():
+        first, second, again = (prepared.start(parts, index).latents for index in (0, 1, 0))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("fit", list(ImageFit), ids=str)
+def test_a_picture_of_another_shape_gets_the_size_of_the_job(fit: ImageFit, parts: Parts) -> None:
+    job = structs.replace(spec(steps=2, width_px=72), image_fit=fit)
+    inputs = {InputKind.REFERENCE: png(photograph(200, 50)), InputKind.MASK: png(half_mask(33, 90))}
+    assert make_alone(bare_workshop(parts), Asked(job, inputs)).shape == (1, 4, 8, 9)
+
+
+@pytest.mark.parametrize(
+    ("strength", "inputs", "says"),
+    [
+        (0.1, REFERENCE, "leaves no step of 3"),
+        (0.75, {InputKind.MASK: MASKED[InputKind.MASK]}, "there is none"),
+        (0.75, {InputKind.REFERENCE: b"GIF89a"}, "reference image is no PNG"),
+        (0.75, {**REFERENCE, InputKind.MASK: b""}, "mask is no PNG"),
+    ],
+    ids=["too-weak", "mask-alone", "no-picture", "no-mask"],
+)
+def test_pictures_that_cannot_be_used_are_an_error_in_words(
+    strength: float, inputs: Inputs, says: str, parts: Parts
+) -> None:
+    with pytest.raises(JobRejected, match=says):
+        make_alone(bare_workshop(parts), Asked(spec(strength=strength), inputs))

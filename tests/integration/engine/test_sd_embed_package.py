@@ -1,0 +1,97 @@
+"""The technique sd_embed where the package of that name is installed."""
+
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+from prompting import alone, encoders, prompted
+
+from engine_worker.engine.parts import Parts, SdText
+from engine_worker.engine.prompts.sd_embed_package import SdEmbedPackage, find_sd_embed
+from engine_worker.engine.prompts.weighted import Weighted
+from kernel.protocol.vocabulary import PromptTechnique
+
+pytestmark = pytest.mark.torch
+
+TECHNIQUE = PromptTechnique.SD_EMBED
+FOREIGN = Path(__file__).parent / "foreign"
+
+
+@pytest.fixture
+def package(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A package that is called sd_embed is installed."""
+    forget()
+    monkeypatch.syspath_prepend(FOREIGN)
+    yield
+    forget()
+
+
+def forget() -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "sd_embed"]:
+        del sys.modules[name]
+
+
+def test_without_the_package_the_technique_is_our_own() -> None:
+    if find_spec("sd_embed") is not None:
+        pytest.skip("the package sd_embed is installed here")
+    assert isinstance(find_sd_embed(), Weighted)
+
+
+def test_a_package_that_cannot_be_imported_is_as_good_as_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "sd_embed").mkdir()
+    (tmp_path / "sd_embed" / "embedding_funcs.py").write_text("import a_package_that_is_not_there")
+    forget()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert isinstance(find_sd_embed(), Weighted)
+    assert "sd_embed_unusable" in caplog.text
+    forget()
+
+
+@pytest.mark.usefixtures("package")
+def test_the_package_is_used_where_it_is_installed(parts: Parts) -> None:
+    assert isinstance(find_sd_embed(), SdEmbedPackage)
+    plain, made = alone(parts, "a red ball"), alone(parts, "a red*1.5 ball", technique=TECHNIQUE)
+    width = encoders(parts)[0].config.hidden_size
+    assert torch.allclose(made[2, :width], plain[2, :width] * 1.5)
+    assert torch.equal(made[1, :width], plain[1, :width])
+
+
+@pytest.mark.usefixtures("package")
+def test_the_job_s_clip_skip_holds_without_a_layer_being_cut(parts: Parts) -> None:
+    layers = [sum(1 for _ in encoder.modules()) for encoder in encoders(parts)]
+    width = encoders(parts)[0].config.hidden_size
+    made = alone(parts, "a ball", technique=TECHNIQUE, clip_skip=2)
+    assert torch.equal(made[:3, :width], alone(parts, "a ball", clip_skip=2)[:3, :width])
+    assert [sum(1 for _ in encoder.modules()) for encoder in encoders(parts)] == layers
+
+
+@pytest.mark.usefixtures("package")
+@pytest.mark.parametrize("prompt", ["", " ", "()", "BREAK"])
+def test_an_empty_prompt_is_not_the_word_empty(prompt: str, parts: Parts) -> None:
+    assert torch.equal(alone(parts, prompt, technique=TECHNIQUE), alone(parts, ""))
+
+
+@pytest.mark.usefixtures("package")
+def test_long_prompts_breaks_and_negative_prompts_make_whole_chunks(parts: Parts) -> None:
+    made = prompted(parts, "ball " * 100 + "BREAK table", "blue", technique=TECHNIQUE).conditioning
+    assert made.embeds.shape[:2] == (2, 3 * 77)
+    assert (made.pooled is None) is isinstance(parts.text, SdText)
+
+
+@pytest.mark.usefixtures("package")
+def test_what_the_package_writes_into_is_nobody_elses(parts: Parts) -> None:
+    before = alone(parts, "a red ball")
+    alone(parts, "a red*3 ball", technique=TECHNIQUE)
+    assert torch.equal(alone(parts, "a red ball"), before)
+
+
+def test_the_real_package_reads_a1111s_syntax(parts: Parts) -> None:
+    pytest.importorskip("sd_embed.embedding_funcs", reason="the package sd_embed is not installed")
+    plain, made = alone(parts, "a red ball"), alone(parts, "a (red:1.5) ball", technique=TECHNIQUE)
+    width = encoders(parts)[0].config.hidden_size
+    assert torch.allclose(made[2, :width], plain[2, :width] * 1.5, rtol=1e-3)

@@ -1,0 +1,37 @@
+"""A job with everything that a job can have, as the database holds it."""
+
+from msgspec.structs import replace
+
+from kernel.protocol.ids import ModelId
+from kernel.protocol.ingredients import ControlUse, LoraUse
+from kernel.protocol.vocabulary import (
+    ControlType,
+    ImageFileType,
+    ImageFit,
+    InputKind,
+    PromptTechnique,
+)
+from tests.unit.views.database import SPEC
+
+RICH_SPEC = replace(
+    SPEC,
+    loras=(LoraUse(model_id=ModelId("l1"), weight=0.5),),
+    embeddings=(ModelId("t1"),),
+    vae=ModelId("v1"),
+    long_prompt_technique=PromptTechnique.SD_EMBED,
+    clip_skip=1,
+    inputs=(InputKind.REFERENCE, InputKind.MASK, InputKind.POSE),
+    image_fit=ImageFit.PAD,
+    strength=0.5,
+    controls=(
+        ControlUse(control_type=ControlType.OPENPOSE, scale=0.75, end=0.5),
+        ControlUse(control_type=ControlType.CANNY, is_preprocessed=True),
+    ),
+    control_models=(ModelId("c1"), ModelId("c2")),
+    remove_background=(ModelId("b1"),),
+    background_color="#00ff00",
+    previews=True,
+    expire_after_s=60.0,
+    delete_after_downloads=2,
+    image_file_type=ImageFileType.JPEG,
+)

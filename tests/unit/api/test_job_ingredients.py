@@ -1,0 +1,232 @@
+"""POST /v1/jobs: adapters, control, background and retention, as they reach the Manager or are refused."""
+
+from typing import Any
+
+import pytest
+
+from kernel.protocol.client import JobAccepted, SubmitJob
+from kernel.protocol.errors import FieldProblem, InvalidField, ModelNotReady, wrong_field
+from kernel.protocol.ids import JobId, ModelId
+from kernel.protocol.ingredients import ControlUse, LoraUse
+from kernel.protocol.specs import EngineSpec, JobRequest
+from kernel.protocol.vocabulary import ControlType, ImageFit, InputKind
+from tests.unit.api.sample_pictures import PNG_TEXT
+from tests.unit.api.stage import Stage, fields_of
+
+POSE = {"pose_image_blob": PNG_TEXT}
+
+
+@pytest.fixture(autouse=True)
+def a_willing_manager(stage: Stage) -> None:
+    stage.bus.reactions[SubmitJob] = JobAccepted(job_id=JobId("j1"), image_ids=(), created_at_ms=1)
+
+
+def request_of(stage: Stage, job: dict[str, Any]) -> JobRequest:
+    result = stage.post("/v1/jobs", {"engine_id": "e1", **job})
+    assert result.status_code == 202, result.text
+    assert isinstance(stage.last_ask, SubmitJob)
+    return stage.last_ask.request
+
+
+def test_every_ingredient_reaches_the_manager(stage: Stage) -> None:
+    request = request_of(
+        stage,
+        {
+            "loras": ["l1", {"model_id": "l2", "weight": -0.5}],
+            "embeddings": ["t1", "t2"],
+            "vae": "v1",
+            "clip_skip": 1,
+            "remove_background_models": ["b1", "b2"],
+            "background_color": "#00FF7f",
+            "image_file_type": "jpeg",
+            "previews": True,
+            "expire_after": "1h 30m",
+            "delete_after_downloads": 3,
+        },
+    )
+    assert request.loras == (LoraUse(model_id=ModelId("l1")), LoraUse(model_id=ModelId("l2"), weight=-0.5))
+    assert (request.embeddings, request.vae, request.clip_skip) == (("t1", "t2"), "v1", 1)
+    assert (request.remove_background, request.background_color) == (("b1", "b2"), "#00ff7f")
+    assert request.previews
+    assert (request.expire_after_s, request.delete_after_downloads) == (5_400.0, 3)
+
+
+def test_an_empty_list_is_none_at_all_and_not_the_engines(stage: Stage) -> None:
+    assert request_of(stage, {"loras": [], "embeddings": []}).loras == ()
+    assert request_of(stage, {}).loras is None
+
+
+@pytest.mark.parametrize(
+    ("said", "controls"),
+    [
+        ({"type_pose": "openpose"}, [ControlUse(control_type=ControlType.OPENPOSE)]),
+        ({"type_pose": ["midaspose"]}, [ControlUse(control_type=ControlType.MIDAS)]),
+        ({}, []),
+        (
+            {"type_pose": "mediapipepose", "preprocessed": True},
+            [ControlUse(control_type=ControlType.MEDIAPIPE, is_preprocessed=True)],
+        ),
+        (
+            {"type_pose": ["canny", "depth"], "control_scale": [1, 0.5], "control_end": 0.8},
+            [
+                ControlUse(control_type=ControlType.CANNY, scale=1, end=0.8),
+                ControlUse(control_type=ControlType.DEPTH, scale=0.5, end=0.8),
+            ],
+        ),
+        (
+            {"type_pose": "canny", "control_scale": [2], "control_start": 0.25},
+            [ControlUse(control_type=ControlType.CANNY, scale=2, start=0.25)],
+        ),
+    ],
+)
+def test_what_is_said_about_control_becomes_one_use_for_each_type(
+    stage: Stage, said: dict[str, Any], controls: list[ControlUse]
+) -> None:
+    request = request_of(stage, POSE | said)
+    assert (request.controls, request.inputs) == (tuple(controls), (InputKind.POSE,))
+
+
+@pytest.mark.parametrize("engine", [{"engine_id": "e1"}, {"engine": "portraits"}])
+def test_without_a_type_the_engines_counts(stage: Stage, engine: dict[str, str]) -> None:
+    spec = EngineSpec(checkpoint=ModelId("m1"), control_net=ControlType.DEPTH)
+    stage.database.add_engine("e1", "portraits", engine_spec=spec)
+    stage.post("/v1/jobs", {**engine, **POSE, "control_scale": 0.5})
+    assert isinstance(stage.last_ask, SubmitJob)
+    assert stage.last_ask.request.controls == (ControlUse(control_type=ControlType.DEPTH, scale=0.5),)
+
+
+def test_without_a_type_of_the_engine_the_jobs_is_required(stage: Stage) -> None:
+    stage.database.add_engine("e1")
+    result = stage.post("/v1/jobs", {"engine_id": "e1", **POSE, "control_scale": 0.5})
+    assert fields_of(result) == {"type_pose": "is required: the engine has no control_net to go by"}
+
+
+REFERENCE = {"reference_image_blob": PNG_TEXT}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "fields"),
+    [
+        ({"mask_image_blob": PNG_TEXT}, ["mask_image_blob"]),
+        ({"strength": 0.5}, ["strength"]),
+        ({"strength": -0.1} | REFERENCE, ["strength"]),
+        ({"strength": 1.1} | REFERENCE, ["strength"]),
+        ({"image_fit": "pad"}, ["image_fit"]),
+        ({"image_fit": "squeeze"} | REFERENCE, ["image_fit"]),
+        ({"type_pose": "openpose"}, ["type_pose"]),
+        ({"preprocessed": True, "control_end": 0.5}, ["control_end", "preprocessed"]),
+        (POSE | {"type_pose": "hands"}, ["type_pose"]),
+        (POSE | {"type_pose": ["canny", "hands"]}, ["type_pose[1]"]),
+        (POSE | {"type_pose": []}, ["type_pose"]),
+        (POSE | {"type_pose": ["midas", "midaspose"]}, ["type_pose"]),
+        (POSE | {"type_pose": ["midas", "canny"], "preprocessed": True}, ["preprocessed"]),
+        (POSE | {"type_pose": ["midas", "canny"], "control_scale": [1]}, ["control_scale"]),
+        (POSE | {"type_pose": "midas", "control_start": [0, 0]}, ["control_start"]),
+        (POSE | {"type_pose": "midas", "control_start": 0.5, "control_end": 0.5}, ["control_start"]),
+        (POSE | {"type_pose": "midas", "control_end": 0}, ["control_end"]),
+        (POSE | {"type_pose": "midas", "control_scale": -1}, ["control_scale"]),
+        (POSE | {"type_pose": "midas", "control_end": 1.5}, ["control_end"]),
+        ({"background_color": "#fff"}, ["background_color"]),
+        ({"background_color": "#ffffff"}, ["background_color"]),
+        ({"background_color": "#ffffff", "remove_background_models": ["b1"]}, ["background_color"]),
+        ({"remove_background_models": ["b1", "b1"]}, ["remove_background_models"]),
+        ({"remove_background_models": [f"b{n}" for n in range(9)]}, ["remove_background_models"]),
+        ({"loras": ["l1", "l1"]}, ["loras"]),
+        ({"loras": "l1"}, ["loras"]),
+        ({"loras": [5]}, ["loras[0]"]),
+        ({"loras": [f"l{n}" for n in range(33)]}, ["loras"]),
+        ({"embeddings": ["a\nb"]}, ["embeddings[0]"]),
+        ({"vae": 5}, ["vae"]),
+        ({"clip_skip": 0}, ["clip_skip"]),
+        ({"expire_after": "soon"}, ["expire_after"]),
+        ({"expire_after": "never"}, ["expire_after"]),
+        ({"expire_after": 0}, ["expire_after"]),
+        ({"expire_after": "101000d"}, ["expire_after"]),
+        ({"expire_after": True}, ["expire_after"]),
+        ({"delete_after_downloads": 0}, ["delete_after_downloads"]),
+        ({"previews": "yes"}, ["previews"]),
+    ],
+)
+def test_what_contradicts_itself_is_refused_by_field(
+    stage: Stage, wrong: dict[str, Any], fields: list[str]
+) -> None:
+    result = stage.post("/v1/jobs", {"engine_id": "e1", **wrong})
+    assert result.status_code == 422
+    assert sorted(fields_of(result)) == fields
+    assert stage.bus.asked == []
+
+
+def test_a_duration_that_is_none_is_told_how_to_write_one(stage: Stage) -> None:
+    result = stage.post("/v1/jobs", {"engine_id": "e1", "expire_after": "soon"})
+    assert 'write a duration such as "90s", "10m" or "7d"' in fields_of(result)["expire_after"]
+
+
+@pytest.mark.parametrize("seconds", [90, 90.0, "90", "90s"])
+def test_a_duration_may_be_a_number_of_seconds(stage: Stage, seconds: str | float) -> None:
+    assert request_of(stage, {"expire_after": seconds}).expire_after_s == 90.0
+
+
+def test_a_model_may_be_given_by_its_name(stage: Stage) -> None:
+    stage.database.add_model("l1", name="detail", model_type="lora")
+    stage.database.add_model("v1", name="detail", model_type="vae")
+    request = request_of(stage, {"loras": [{"model_id": "detail", "weight": 2}], "vae": "detail"})
+    assert request.loras == (LoraUse(model_id=ModelId("l1"), weight=2.0),)
+    assert request.vae == "v1"
+
+
+def test_of_several_models_with_one_name_the_ready_one_counts(stage: Stage) -> None:
+    stage.database.add_model("l1", name="detail", model_type="lora", status="error")
+    stage.database.add_model("l2", name="detail", model_type="lora")
+    assert request_of(stage, {"loras": ["detail"]}).loras == (LoraUse(model_id=ModelId("l2")),)
+
+
+def test_a_name_that_two_models_have_is_refused_with_their_ids(stage: Stage) -> None:
+    stage.database.add_model("l1", name="detail", model_type="lora", uri="file:///a")
+    stage.database.add_model("l2", name="detail", model_type="lora", uri="file:///b")
+    result = stage.post("/v1/jobs", {"engine_id": "e1", "loras": ["detail"]})
+    assert fields_of(result) == {
+        "loras[0]": "several models are called 'detail': give one of the ids "
+        "l2 (ready lora, file:///b); l1 (ready lora, file:///a)"
+    }
+
+
+def test_an_id_and_a_name_of_one_model_name_it_twice(stage: Stage) -> None:
+    stage.database.add_model("t1", name="style", model_type="embedding")
+    result = stage.post("/v1/jobs", {"engine_id": "e1", "embeddings": ["t1", "style"]})
+    assert fields_of(result) == {"embeddings": "must not name a model twice"}
+
+
+def test_an_id_goes_before_a_name(stage: Stage) -> None:
+    stage.database.add_model("l1", name="l2", model_type="lora")
+    stage.database.add_model("l2", name="l1", model_type="lora")
+    assert request_of(stage, {"loras": ["l1"]}).loras == (LoraUse(model_id=ModelId("l1")),)
+
+
+@pytest.mark.parametrize(
+    ("error", "field"),
+    [
+        (wrong_field("remove_background[1]", "no such model"), "remove_background_models[1]"),
+        (wrong_field("controls[1].control_type", "the engine has none"), "type_pose[1]"),
+        (wrong_field("controls[0].scale", "too strong"), "control_scale[0]"),
+        (wrong_field("controls", "of which type?"), "type_pose"),
+        (wrong_field("reference", "too long"), "reference_image_blob"),
+        (wrong_field("loras[0]", "of another family"), "loras[0]"),
+        (
+            ModelNotReady("it is read", fields=(FieldProblem(field="vae", problem="it is read"),)),
+            "vae",
+        ),
+    ],
+)
+def test_a_refusal_of_the_manager_names_the_fields_of_http(
+    stage: Stage, error: InvalidField | ModelNotReady, field: str
+) -> None:
+    stage.bus.reactions[SubmitJob] = error
+    result = stage.post("/v1/jobs", {"engine_id": "e1"})
+    assert list(fields_of(result)) == [field]
+    if isinstance(error, InvalidField):
+        assert result.json["detail"].startswith(f"{field}: ")
+
+
+def test_the_way_of_fitting_reaches_the_manager(stage: Stage) -> None:
+    request = request_of(stage, REFERENCE | {"image_fit": "Pad", "strength": 1})
+    assert (request.image_fit, request.strength) == (ImageFit.PAD, 1.0)

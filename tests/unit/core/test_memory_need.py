@@ -1,0 +1,152 @@
+"""What an engine needs of a device, computed from the layout of its networks."""
+
+from dataclasses import replace
+
+import pytest
+
+from kernel.core.activations import unet_elements, vae_elements
+from kernel.core.memory import Appetite, appetite_of, need_bytes, needs_of, plans_of, weights_bytes
+from kernel.core.rows import EngineRow
+from kernel.protocol.ids import EngineId, ModelId
+from kernel.protocol.ingredients import LoraUse
+from kernel.protocol.memory import MemoryProfile, PartWeights, TextLayout, UNetLayout, VaeLayout
+from kernel.protocol.vocabulary import EngineState, MemoryPlan, ModelPart, Variant
+from tests.unit.core.samples import CHECKPOINT, checkpoint, heavy, spec
+
+GB = 1_000_000_000
+CLIP_L = TextLayout(tokens=77, width=768, inner_width=3072, layers=12)
+CLIP_G = TextLayout(tokens=77, width=1280, inner_width=5120, layers=32)
+VAE = VaeLayout(channels=(128, 256, 512, 512), resnets_per_level=2, latent_channels=4)
+
+
+def part(kind: ModelPart, parameters: int) -> PartWeights:
+    return PartWeights(part=kind, parameters=parameters, stored_bytes=2 * parameters)
+
+
+SD = Appetite(
+    profile=MemoryProfile(
+        parts=(
+            part(ModelPart.UNET, 859_520_964),
+            part(ModelPart.VAE, 83_653_863),
+            part(ModelPart.TEXT_ENCODER, 123_060_480),
+        ),
+        unet=UNetLayout(
+            channels=(320, 640, 1280, 1280),
+            resnets_per_level=2,
+            transformer_depths=(1, 1, 1, 0),
+            middle_depth=1,
+            context_width=768,
+        ),
+        vae=VAE,
+        text_encoders=(CLIP_L,),
+    ),
+    extras=(),
+    control_nets=0,
+    dtype=None,
+    width_px=512,
+    height_px=512,
+    max_batch=None,
+)
+SDXL = replace(
+    SD,
+    profile=MemoryProfile(
+        parts=(
+            part(ModelPart.UNET, 2_567_463_684),
+            part(ModelPart.VAE, 83_653_863),
+            part(ModelPart.TEXT_ENCODER, 817_720_320),
+        ),
+        unet=UNetLayout(
+            channels=(320, 640, 1280),
+            resnets_per_level=2,
+            transformer_depths=(0, 2, 10),
+            middle_depth=10,
+            context_width=2048,
+        ),
+        vae=VAE,
+        text_encoders=(CLIP_L, CLIP_G),
+    ),
+    width_px=1024,
+    height_px=1024,
+)
+
+
+def test_the_full_sized_families_need_what_their_weights_and_one_picture_take():
+    assert sum(weights_bytes(SD, "cuda").values()) == pytest.approx(2.13 * GB, rel=0.01)
+    assert need_bytes(SD, "cuda", MemoryPlan.FAST, 1) == pytest.approx(3.8 * GB, rel=0.05)
+    assert need_bytes(SDXL, "cuda", MemoryPlan.FAST, 1) == pytest.approx(11.1 * GB, rel=0.05)
+
+
+def test_a_part_is_counted_in_the_precision_that_it_is_computed_in():
+    half, single = weights_bytes(SD, "cuda"), weights_bytes(SD, "cpu")
+    assert single[ModelPart.UNET] == 2 * half[ModelPart.UNET]
+    on_cpu = weights_bytes(replace(SD, dtype=Variant.FP16), "cpu")
+    assert on_cpu[ModelPart.UNET] == half[ModelPart.UNET]
+    assert on_cpu[ModelPart.VAE] == single[ModelPart.VAE], "it overflows in float16"
+
+
+@pytest.mark.parametrize("appetite", [SD, SDXL])
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_more_pictures_and_larger_ones_need_more(appetite, kind):
+    needs = needs_of(appetite, kind, MemoryPlan.FAST)
+    assert list(needs) == sorted(set(needs))
+    larger = replace(appetite, width_px=appetite.width_px * 2)
+    assert needs_of(larger, kind, MemoryPlan.FAST)[0] > needs[0]
+
+
+def test_as_many_pictures_are_reckoned_with_as_the_engine_steps_together():
+    assert len(needs_of(SD, "cpu", MemoryPlan.FAST)) == 4
+    assert len(needs_of(SD, "cuda", MemoryPlan.FAST)) == 8
+    assert len(needs_of(replace(SD, max_batch=3), "cuda", MemoryPlan.FAST)) == 3
+    assert len(needs_of(replace(SD, max_batch=10**9), "cuda", MemoryPlan.FAST)) == 64
+
+
+def test_each_plan_for_a_gpu_is_more_frugal_than_the_one_before_it():
+    plans = plans_of("cuda")
+    assert plans == (MemoryPlan.FAST, MemoryPlan.TILED, MemoryPlan.SWAPPED)
+    needs = [need_bytes(SDXL, "cuda", plan, 1) for plan in plans]
+    assert needs == sorted(needs, reverse=True)
+
+
+def test_nothing_can_be_swapped_out_of_the_hosts_own_memory():
+    assert MemoryPlan.SWAPPED not in plans_of("cpu")
+
+
+def test_activations_grow_with_the_area_once_weights_no_longer_count():
+    small, large = (unet_elements(SD.profile.unet, side, side, rows=2, tokens=77) for side in (64, 128))
+    assert large / small == pytest.approx(4.0, rel=0.01)
+    small, large = (vae_elements(VAE, side, side) for side in (64, 128))
+    assert large / small == pytest.approx(4.0, rel=0.01)
+
+
+def test_a_control_net_adds_its_residuals_to_every_call():
+    layout = SD.profile.unet
+    alone = unet_elements(layout, 64, 64, rows=2, tokens=77)
+    controlled = unet_elements(layout, 64, 64, rows=2, tokens=77, control_nets=1)
+    assert 1.05 < controlled / alone < 2.0
+
+
+def test_odd_sizes_and_single_latents_have_a_need_like_all_others():
+    for height, width in ((1, 1), (3, 5), (13, 1)):
+        assert unet_elements(SD.profile.unet, height, width, rows=1, tokens=77) > 0
+        assert vae_elements(VAE, height, width) > 0
+
+
+def test_models_that_the_engine_holds_beside_its_checkpoint_count():
+    models = {row.model_id: row for row in (checkpoint(), heavy("lora", GB), heavy("net", 2 * GB))}
+    row = EngineRow(
+        engine_id=EngineId("e"),
+        name=None,
+        spec=spec(loras=(LoraUse(model_id=ModelId("lora")),), control_models=(ModelId("net"),)),
+        status=EngineState.CLOSED,
+        created_at_ms=0,
+    )
+    appetite = appetite_of(row, models)
+    assert appetite.control_nets == 1
+    assert sum(weights_bytes(appetite, "cpu").values()) == 3 * GB
+
+
+def test_a_model_that_an_earlier_version_inspected_weighs_what_its_parameters_weigh():
+    old = replace(checkpoint(), parameters=1_000_000, memory_bytes=2_000_000)
+    row = EngineRow(EngineId("e"), None, spec(), EngineState.CLOSED, 0)
+    appetite = appetite_of(row, {CHECKPOINT: old})
+    assert sum(weights_bytes(appetite, "cpu").values()) == 4_000_000

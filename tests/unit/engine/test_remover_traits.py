@@ -1,0 +1,83 @@
+"""How a background remover wants its pictures: from its metadata, its input, its name, in this order."""
+
+import pytest
+
+from engine_worker.engine.background.traits import (
+    IMAGENET_DEVIATION,
+    IMAGENET_MEAN,
+    Size,
+    Traits,
+    find_traits,
+)
+from kernel.protocol.errors import ModelUnreadable
+
+HALF, ONE = (0.5, 0.5, 0.5), (1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "mean", "deviation"),
+    [
+        ("u2net", (320, 320), IMAGENET_MEAN, IMAGENET_DEVIATION),
+        ("U2-Net human", (320, 320), IMAGENET_MEAN, IMAGENET_DEVIATION),
+        ("silueta", (320, 320), IMAGENET_MEAN, IMAGENET_DEVIATION),
+        ("isnet-general-use", (1024, 1024), HALF, ONE),
+        ("IS-Net", (1024, 1024), HALF, ONE),
+        ("isnet-anime", (1024, 1024), IMAGENET_MEAN, ONE),
+        ("RMBG-1.4", (1024, 1024), HALF, ONE),
+        ("RMBG-2.0", (1024, 1024), IMAGENET_MEAN, IMAGENET_DEVIATION),
+        ("BiRefNet-general-lite", (1024, 1024), IMAGENET_MEAN, IMAGENET_DEVIATION),
+        ("my own", None, IMAGENET_MEAN, IMAGENET_DEVIATION),
+    ],
+)
+def test_a_known_family_is_known_by_its_name(
+    name: str, size: Size | None, mean: tuple[float, ...], deviation: tuple[float, ...]
+) -> None:
+    assert find_traits({}, None, ("cutter", name)) == Traits(size, mean, deviation)  # type: ignore[arg-type]
+
+
+def test_a_fixed_input_counts_more_than_the_name() -> None:
+    assert find_traits({}, (512, 384), ("u2net",)).size == (512, 384)
+
+
+def test_metadata_count_most() -> None:
+    metadata = {"input_size": "[640, 480]", "mean": "0.5", "std": "[0.1, 0.2, 0.3]"}
+    assert find_traits(metadata, None, ("u2net",)) == Traits((640, 480), HALF, (0.1, 0.2, 0.3))
+
+
+def test_metadata_may_speak_as_transformers_does() -> None:
+    metadata = {
+        "size": '{"height": 480, "width": 640}',
+        "image_mean": "[0.5, 0.5, 0.5]",
+        "image_std": "[1, 1, 1]",
+    }
+    assert find_traits(metadata, None, ()) == Traits((640, 480), HALF, ONE)
+
+
+def test_other_metadata_mean_nothing() -> None:
+    assert find_traits({"author": "[", "task": "matting"}, None, ()).mean == IMAGENET_MEAN
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"mean": "grey"},
+        {"mean": "[0.5, 0.5]"},
+        {"mean": "[123.7, 116.3, 103.5]"},
+        {"mean": "NaN"},
+        {"mean": "[null, 1, 1]"},
+        {"std": "0"},
+        {"input_size": "0"},
+        {"input_size": "1e9"},
+        {"input_size": '{"side": 3}'},
+        {"input_size": "[" * 100_000},
+    ],
+    ids=str,
+)
+def test_metadata_that_cannot_be_meant_are_refused(metadata: dict[str, str]) -> None:
+    with pytest.raises(ModelUnreadable, match="metadata"):
+        find_traits(metadata, None, ())
+
+
+def test_metadata_that_contradict_the_input_are_refused() -> None:
+    with pytest.raises(ModelUnreadable, match="but its input is fixed to"):
+        find_traits({"input_size": "320"}, (1024, 1024), ())
