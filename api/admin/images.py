@@ -9,6 +9,7 @@ import msgspec
 from api.admin.invocation import Invocation
 from api.admin.options import (
     PictureFile,
+    WordChoice,
     all_option,
     disk_size,
     duration,

@@ -43,7 +43,7 @@ class Pruning:
         self._body = BodyReader(PruneInput, frozenset(), check_prune)
 
     def prune(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """The Manager deletes a part at a time, so that others are served in between; ask until all is done."""
+        """The Manager deletes a part at a time, so that others are served in between: ask again and again."""
         wanted = self._body.read(req)
         ask = PruneImages(
             engine_id=None if wanted.engine_id is None else EngineId(wanted.engine_id),
