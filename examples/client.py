@@ -1,6 +1,7 @@
 """One picture with the standard library alone: register, create, submit, watch, download.
 
     python examples/client.py http://127.0.0.1:7870 /models/checkpoint.safetensors [--out picture.png]
+    python examples/client.py http://127.0.0.1:7870 /models/checkpoint.safetensors --reference photo.jpg
 
 The checkpoint must lie below one of the server's models.file_roots.
 """
@@ -9,6 +10,7 @@ import argparse
 import json
 import sys
 import uuid
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,8 +66,8 @@ class Client:
                 raise Refused(f"{error.code}: {json.load(error)['detail']}") from None
 
 
-def draw(client: Client, checkpoint: Path, prompt: str, out: Path) -> None:
-    """From a checkpoint to a picture.
+def draw(client: Client, checkpoint: Path, wish: dict[str, Any], out: Path) -> None:
+    """From a checkpoint to a picture; `wish` is what the job asks for.
 
     Raises: Refused, if any step is refused or fails.
     """
@@ -77,7 +79,7 @@ def draw(client: Client, checkpoint: Path, prompt: str, out: Path) -> None:
     if model["status"] != "ready":
         raise Refused(f"the model is {model['status']}: {model['error']}")
     engine = client.call("POST", "/v1/engines", {"checkpoint": model["model_id"]})
-    job = client.call("POST", "/v1/jobs", {"engine_id": engine["engine_id"], "prompt": prompt})
+    job = client.call("POST", "/v1/jobs", {"engine_id": engine["engine_id"], **wish})
     for event, data in client.events(job["job_id"]):
         if event == "progress":
             print(f"\r{data['fraction']:4.0%}", end="", file=sys.stderr, flush=True)
@@ -94,15 +96,25 @@ def main() -> int:
     parser.add_argument("url", help="where the server listens")
     parser.add_argument("checkpoint", type=Path, help="below one of the server's models.file_roots")
     parser.add_argument("--prompt", default="a large red circle on a blue background")
+    parser.add_argument("--reference", type=Path, help="a picture to begin with")
+    parser.add_argument("--strength", type=float, default=0.75, help="how far that is changed, up to 1")
     parser.add_argument("--out", type=Path, default=Path("picture.png"), help="where the picture goes")
     options = parser.parse_args()
     try:
-        draw(Client(options.url), options.checkpoint, options.prompt, options.out)
+        wish = {"prompt": options.prompt, **_picture(options.reference, options.strength)}
+        draw(Client(options.url), options.checkpoint, wish, options.out)
     except (Refused, OSError) as error:
         print(f"client: {error}", file=sys.stderr)
         return 1
     print(f"picture: {options.out}")
     return 0
+
+
+def _picture(reference: Path | None, strength: float) -> dict[str, Any]:
+    """The fields of image to image; none without a picture."""
+    if reference is None:
+        return {}
+    return {"reference_image_blob": b64encode(reference.read_bytes()).decode(), "strength": strength}
 
 
 def _encoded(body: dict[str, Any] | None) -> bytes | None:

@@ -109,15 +109,14 @@ def submit(
 ) -> None:
     """Submit a job that draws PROMPT.
 
-    With several pictures, --out picture.png saves picture-1.png, picture-2.png and so on. Models are named by
-    their ids or by their names.
+    With several pictures, --out picture.png saves picture-1.png, picture-2.png and so on.
 
     \b
     Examples:
       spoon jobs submit "a red fox in the snow" --engine portraits --watch --out fox.png
       spoon jobs submit "a red fox" --engine portraits --seed 7 --count 4 --json
-      spoon jobs submit "a red fox" --engine portraits --lora detail:0.6 --reference fox.jpg --strength 0.5
-      spoon jobs submit "a dancer" --engine portraits --pose photo.jpg --type-pose openpose --out dancer.png
+      spoon jobs submit "a fox" --engine portraits --lora detail:0.6 --reference fox.jpg --strength 0.5
+      spoon jobs submit "a dancer" --engine portraits --pose photo.jpg --type-pose openpose --watch
     """
     from api.admin.rest import read
 
@@ -128,14 +127,10 @@ def submit(
         query = {"validate_only": "true"} if validate_only else None
         answer = rest.post("/v1/jobs", job_input(engine_id, prompt, said), query, key, files_of(said))
         if validate_only:
-            if as_json:
-                print_json(answer)
-            else:
-                click.echo("the job would be accepted")
+            _say_valid(answer, as_json)
             return
-        job_id = read(answer, Job).job_id
         if is_waiting or is_watched or preview_to or out:
-            answer = _follow(rest, job_id, is_watched, out, preview_to)
+            answer = _follow(rest, read(answer, Job).job_id, is_watched, out, preview_to)
     _say(answer, as_json)
 
 
@@ -216,6 +211,13 @@ def _say(answer: bytes, as_json: bool) -> None:
         return
     job = read(answer, Job)
     click.echo(f"{job.job_id}  {job.status}  {' '.join(job.image_ids)}".rstrip())
+
+
+def _say_valid(answer: bytes, as_json: bool) -> None:
+    if as_json:
+        print_json(answer)
+    else:
+        click.echo("the job would be accepted")
 
 
 def _fraction(job: Job) -> str | None:

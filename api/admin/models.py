@@ -1,6 +1,9 @@
 """`spoon models`: registering weights and looking after them."""
 
 import shlex
+import sys
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
@@ -112,7 +115,10 @@ def show(invocation: Invocation, model: str, as_json: bool) -> None:
 @click.option(
     "--control-type", type=WordChoice(ControlType), help="The maps that a ControlNet was trained on."
 )
-@click.option("--wait", "is_waiting", is_flag=True, help="Wait until it is ready.")
+@click.option("--upload", "is_upload", is_flag=True, help="Send the file to the server.")
+@click.option(
+    "--wait", "is_waiting", is_flag=True, help="Wait until it is ready, with a bar that shows how far it is."
+)
 @json_option
 @click.pass_obj
 def add(
@@ -121,30 +127,44 @@ def add(
     source: str,
     model_type: str,
     name: str | None,
+    is_upload: bool,
     is_waiting: bool,
     as_json: bool,
     **said: str | tuple[str, ...] | None,
 ) -> None:
-    """Register the model at SOURCE: a file, a diffusers folder, or a file:// address.
+    """Register the model at SOURCE, and have it downloaded if it is elsewhere.
 
-    It must lie below one of the folders of models.file_roots, and stays where it is.
+    \b
+    SOURCE is one of
+      a file or diffusers folder of the server's machine, or its file:// address: it must lie below one of the
+        folders of models.file_roots, and stays where it is
+      an https:// or http:// address
+      the id of a repository on the Hugging Face hub, owner/name, or hf://owner/name[@revision][/file]
+      with --upload, a file of this machine, which is sent to the server
 
     \b
     Examples:
       spoon models add ./dreams.safetensors --type checkpoint --wait
+      spoon models add https://example.org/fur.safetensors --type lora --sha256 4a5b... --wait
+      spoon models add owner/dreams --type checkpoint --variant fp16
+      spoon models add hf://owner/dreams@v1.0/dreams.safetensors --type checkpoint
+      spoon models add ./fur.safetensors --type lora --upload
       spoon models add ~/weights/dreams-xl --type checkpoint --base sdxl --name dreams-xl
       spoon models add file:///srv/weights/dreams.safetensors --type checkpoint --tag portraits
       spoon models add ./poses.safetensors --type controlnet --control-type openpose
     """
     from api.admin.rest import read
 
-    path = address_of(source)
-    body = msgspec.convert(
-        {"name": _name_of(source) if name is None else name, "path": path, "model_type": model_type, **said},
-        ModelInput,
-    )
+    path = None if is_upload else address_of(source)
     with invocation.rest() as rest:
-        answer = rest.post("/v1/models", body)
+        if is_upload:
+            answer = _upload(
+                rest, Path(source).expanduser(), {"name": name, "model_type": model_type, **said}
+            )
+        else:
+            called = _name_of(source) if name is None else name
+            fields = {"name": called, "path": path, "model_type": model_type, **said}
+            answer = rest.post("/v1/models", msgspec.convert(fields, ModelInput))
         if is_waiting:
             answer = _await(rest, read(answer, Model).model_id, path)
     if as_json:
@@ -156,28 +176,32 @@ def add(
 
 @models.command()
 @click.argument("model")
+@click.option("--wait", "is_waiting", is_flag=True, help="Wait until it is ready.")
 @click.pass_obj
-def retry(invocation: Invocation, model: str) -> None:
-    """Try MODEL again after an error.
+def retry(invocation: Invocation, model: str, is_waiting: bool) -> None:
+    """Try MODEL again after an error: a download goes on where it broke off.
 
     \b
-    Example:
+    Examples:
       spoon models retry dreams
+      spoon models retry dreams --wait
     """
     from api.admin.rest import quoted, read
 
     with invocation.rest() as rest:
         found = find_model(rest, model)
-        again = read(rest.post(f"/v1/models/{quoted(found.model_id)}/retry"), Model)
+        answer = rest.post(f"/v1/models/{quoted(found.model_id)}/retry")
+        again = read(_await(rest, found.model_id, found.path) if is_waiting else answer, Model)
     click.echo(f"{again.model_id}  {again.name}: {again.status}")
 
 
 @models.command()
 @click.argument("model")
-@click.option("--files", is_flag=True, help="Remove what was downloaded for it, too.")
+@click.option("--files", is_flag=True, help="Remove what was downloaded or uploaded for it, too.")
 @click.pass_obj
 def delete(invocation: Invocation, model: str, files: bool) -> None:
-    """Forget MODEL. A local file that it was registered from stays where it is.
+    """Forget MODEL. A local file that it was registered from stays where it is; what was downloaded or
+    uploaded stays in models.folder, unless --files is given.
 
     \b
     Example:
@@ -189,6 +213,26 @@ def delete(invocation: Invocation, model: str, files: bool) -> None:
         found = find_model(rest, model)
         rest.delete(f"/v1/models/{quoted(found.model_id)}", {"files": "true"} if files else None)
     click.echo(f"deleted {found.name}")
+
+
+def _upload(rest: "Rest", file: Path, fields: Mapping[str, str | tuple[str, ...] | None]) -> bytes:
+    """Send a file; a bar on stderr shows how far it is."""
+    from api.admin.transfer_bar import TransferBar
+    from api.admin.uploading import Form
+
+    if not file.is_file():
+        raise click.BadParameter(f"there is no file {file}: a folder cannot be sent", param_hint="SOURCE")
+    bar, began_s = TransferBar(sys.stderr, "uploading"), time.monotonic()
+
+    def sent(done_bytes: int, total_bytes: int) -> None:
+        spent_s = time.monotonic() - began_s
+        bar.show(done_bytes, total_bytes, int(done_bytes / spent_s) if spent_s > 0 else None)
+
+    form = Form(fields, file, sent)
+    try:
+        return rest.send_form("/v1/models/upload", form.headers, form.pieces())
+    finally:
+        bar.close()
 
 
 def _await(rest: "Rest", model_id: str, path: str | None) -> bytes:
@@ -236,9 +280,13 @@ def _reason_of(model: Model) -> str | None:
 
 
 def _name_of(source: str) -> str:
-    path = Path(source).expanduser()
     if address_of(source) is None:
         return source
-    return (
-        path.stem if path.suffix in _LOCAL_SUFFIXES else path.resolve().name if path.is_dir() else path.name
-    )
+    if "://" in source:
+        # What follows a question mark is no name, and may be a secret.
+        path = Path(unquote(urlsplit(source).path or urlsplit(source).netloc))
+    else:
+        path = Path(source).expanduser()
+    if path.suffix in _LOCAL_SUFFIXES:
+        return path.stem
+    return path.resolve().name if path.is_dir() else path.name

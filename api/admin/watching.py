@@ -17,6 +17,8 @@ from api.admin.rest import Rest, read
 _WIDTH: Final = 30
 _PLAIN_SHARES: Final = 4
 """Into a file or a pipe goes a line for each quarter, not for each step."""
+_STAGES: Final = {"finishing": ", finishing", "removing_background": ", removing the background"}
+"""What is worth a word: to prepare and to denoise is what one expects."""
 
 
 class Bar:
@@ -25,17 +27,19 @@ class Bar:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._is_terminal = stream.isatty()
-        self._shown: tuple[int, int] | None = None
+        self._shown: tuple[int, int, str] | None = None
 
     def show(self, progress: Progress) -> None:
         """Draw it, unless it looks as it did."""
         share = progress.step / progress.steps if progress.steps else 0.0
-        shown = (progress.step, progress.steps) if self._is_terminal else (int(share * _PLAIN_SHARES), 0)
+        place = progress.step if self._is_terminal else int(share * _PLAIN_SHARES)
+        stage = _STAGES.get(progress.stage, "")
+        shown = (place, progress.steps, stage)
         if shown == self._shown:
             return
         self._shown = shown
         eta = "" if progress.eta_s is None else f", {progress.eta_s:.0f} s left"
-        text = f"{progress.step}/{progress.steps} steps{eta}"
+        text = f"{progress.step}/{progress.steps} steps{eta}{stage}"
         if self._is_terminal:
             filled = round(share * _WIDTH)
             # ECMA-48: CSI K erases to the end of the line, where a longer text may have stood.

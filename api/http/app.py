@@ -24,6 +24,7 @@ from api.http.route import add_routes
 from api.http.routes import Resources, routes
 from api.http.seats import Seats
 from api.http.system import System
+from api.http.uploads import upload_limits
 from api.http.waiting import Waiting
 from api.hub import Hub
 from api.port import BusPort
@@ -55,7 +56,7 @@ def _resources(
     streams, waits = Seats(server.max_streams), Seats(_most_waits(server))
     waiting = Waiting(hub, waits)
     return Resources(
-        models=Models(bus, reader, hub, waiting),
+        models=Models(bus, reader, hub, waiting, upload_limits(settings)),
         engines=Engines(bus, reader, server),
         jobs=Jobs(bus, reader, hub, waiting, server),
         job_events=JobEvents(reader, hub, streams),

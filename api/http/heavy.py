@@ -10,7 +10,7 @@ from kernel.protocol.errors import TooManyRequests
 LIGHT_BYTES: Final = 1 << 20
 AT_ONCE: Final = 4
 """A body of 32 MiB takes up to five times its size: as bytes, as text, decoded, unpacked and on the bus."""
-PATIENCE_S: Final = 20.0
+PATIENCE_S: Final = 10.0
 
 
 class HeavyBodies:

@@ -1,6 +1,9 @@
 """Jobs as HTTP shows them, and the way from the database and the bus to what is shown."""
 
+from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
+from typing import assert_never
 
 import msgspec
 
@@ -14,6 +17,7 @@ from kernel.protocol.ids import EngineId
 from kernel.protocol.specs import JobSpec
 from kernel.protocol.vocabulary import (
     ControlType,
+    EngineState,
     ImageFileType,
     ImageFit,
     InputKind,
@@ -23,7 +27,20 @@ from kernel.protocol.vocabulary import (
     Stage,
 )
 from kernel.views.jobs import JobFilter
-from kernel.views.rows import JobRow
+from kernel.views.rows import EngineRow, JobRow
+
+
+class WaitsFor(StrEnum):
+    """What a waiting job waits for."""
+
+    TURN = "turn"
+    """Other jobs of its engine."""
+    ENGINE = "engine"
+    """Its engine is being started, or stopped before that."""
+    ROOM = "room"
+    """Other engines have the memory, or the places that the configuration allows."""
+    START = "start"
+    """Its engine is closed, and nothing is under way to start it: somebody stopped it."""
 
 
 class JobListQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,7 +80,8 @@ class JobChecked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """A job with every value decided. `queue_position` is 1 for the next; only a single job shows it.
+    """A job with every value decided. `queue_position` is 1 for the next; it and what a job waits for are
+    shown of a single job.
 
     `inputs` are the pictures that came along; `strength` is null where none is taken back into noise.
     """
@@ -73,6 +91,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     status: JobState
     priority: int
     queue_position: int | None
+    waits_for: WaitsFor | None
     progress: Progress | None
     attempts: int
     error: StoredError | None
@@ -109,6 +128,14 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a job waits: behind how many others, and for what."""
+
+    jobs_ahead: int
+    waits_for: WaitsFor
 
 
 class JobPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,53 +178,45 @@ def progress_of(progress: JobProgress) -> Progress:
     )
 
 
-def job_of(row: JobRow, progress: JobProgress | None = None, jobs_ahead: int | None = None) -> Job:
+def job_of(row: JobRow, progress: JobProgress | None = None, place: Place | None = None) -> Job:
     """A job as HTTP shows it."""
     spec = row.spec
     is_processing = row.status is JobState.PROCESSING
     return Job(
-        job_id=row.job_id,
-        engine_id=row.engine_id,
-        status=row.status,
-        priority=row.priority,
-        queue_position=None if jobs_ahead is None else jobs_ahead + 1,
+        job_id=row.job_id, engine_id=row.engine_id, status=row.status, priority=row.priority,
+        queue_position=None if place is None else place.jobs_ahead + 1,
+        waits_for=None if place is None else place.waits_for,
         progress=progress_of(progress) if progress is not None and is_processing else None,
-        attempts=row.attempts,
-        error=stored_error(row.error_code, row.error),
-        warnings=row.warnings,
-        image_id=_first(row.image_ids),
-        image_ids=row.image_ids,
-        prompt=spec.prompt,
-        negative_prompt=spec.negative_prompt,
-        loras=loras_of(spec.loras),
-        embeddings=spec.embeddings,
-        vae=spec.vae,
-        long_prompt_technique=spec.long_prompt_technique,
-        clip_skip=spec.clip_skip,
-        seed=spec.seed,
-        count=spec.count,
-        steps=spec.steps,
-        cfg=spec.guidance_scale,
-        width=spec.width_px,
-        height=spec.height_px,
-        scheduler=spec.scheduler,
-        scheduler_config=spec.scheduler_config,
-        inputs=spec.inputs,
-        strength=strength_of(spec),
-        image_fit=spec.image_fit if spec.inputs else None,
+        attempts=row.attempts, error=stored_error(row.error_code, row.error), warnings=row.warnings,
+        image_id=_first(row.image_ids), image_ids=row.image_ids, prompt=spec.prompt,
+        negative_prompt=spec.negative_prompt, loras=loras_of(spec.loras), embeddings=spec.embeddings,
+        vae=spec.vae, long_prompt_technique=spec.long_prompt_technique, clip_skip=spec.clip_skip,
+        seed=spec.seed, count=spec.count, steps=spec.steps, cfg=spec.guidance_scale, width=spec.width_px,
+        height=spec.height_px, scheduler=spec.scheduler, scheduler_config=spec.scheduler_config,
+        inputs=spec.inputs, strength=strength_of(spec), image_fit=spec.image_fit if spec.inputs else None,
         type_pose=tuple(use.control_type for use in spec.controls),
         controls=controls_shown(spec.controls, spec.control_models),
-        remove_background_models=spec.remove_background,
-        background_color=background_of(spec),
-        image_file_type=spec.image_file_type,
-        quality=spec.quality,
-        previews=spec.previews,
-        expire_after_s=spec.expire_after_s,
-        delete_after_downloads=spec.delete_after_downloads,
-        created_at=moment(row.created_at_ms),
-        started_at=moment_or_none(row.started_at_ms),
+        remove_background_models=spec.remove_background, background_color=background_of(spec),
+        image_file_type=spec.image_file_type, quality=spec.quality, previews=spec.previews,
+        expire_after_s=spec.expire_after_s, delete_after_downloads=spec.delete_after_downloads,
+        created_at=moment(row.created_at_ms), started_at=moment_or_none(row.started_at_ms),
         finished_at=moment_or_none(row.finished_at_ms),
-    )
+    )  # fmt: skip
+
+
+def waits_for(engine: EngineRow) -> WaitsFor:
+    """What a waiting job of this engine waits for."""
+    if engine.waits_since_ms is not None:
+        return WaitsFor.ROOM
+    match engine.status:
+        case EngineState.READY | EngineState.WORKING:
+            return WaitsFor.TURN
+        case EngineState.STARTING | EngineState.STOPPING:
+            return WaitsFor.ENGINE
+        case EngineState.CLOSED | EngineState.ERROR:
+            return WaitsFor.START
+        case _:
+            assert_never(engine.status)
 
 
 def strength_of(spec: JobSpec) -> float | None:

@@ -12,10 +12,12 @@ from api.http.job_types import (
     JobChecked,
     JobListQuery,
     JobPage,
+    Place,
     check_list,
     created_of,
     filter_of,
     job_of,
+    waits_for,
 )
 from api.http.reading import QueryReader, read_key
 from api.http.waiting import Waiting
@@ -26,6 +28,7 @@ from kernel.protocol.client import CancelJob, DeleteJob, Done, JobAccepted, JobV
 from kernel.protocol.errors import JobNotFound, SpoonError
 from kernel.protocol.ids import JobId
 from kernel.protocol.vocabulary import ENDED_JOB_STATES, JobState
+from kernel.views.engines import find_engine
 from kernel.views.jobs import find_job, jobs_ahead, list_jobs
 from kernel.views.reader import Reader
 from kernel.views.rows import JobRow
@@ -105,8 +108,12 @@ class Jobs:
         return row
 
     def _shown(self, row: JobRow) -> Job:
-        ahead = jobs_ahead(self._reader, row) if row.status is JobState.WAITING else None
-        return job_of(row, self._hub.job_progress(row.job_id), ahead)
+        place = self._place_of(row) if row.status is JobState.WAITING else None
+        return job_of(row, self._hub.job_progress(row.job_id), place)
+
+    def _place_of(self, row: JobRow) -> Place | None:
+        engine = find_engine(self._reader, row.engine_id)  # None: deleted with the job since it was read
+        return None if engine is None else Place(jobs_ahead(self._reader, row), waits_for(engine))
 
 
 def _is_over(row: JobRow) -> bool:

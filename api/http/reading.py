@@ -187,7 +187,7 @@ def strict_json(text: str) -> object:
 
     Raises: ValueError, RecursionError.
     """
-    found: object = json.loads(text, object_pairs_hook=_object_of, parse_constant=_refuse_constant)
+    found: object = _STRICT.decode(text)
     return found
 
 
@@ -232,3 +232,6 @@ def _refuse_constant(text: str) -> None:
 
 def _find_nothing(found: msgspec.Struct, findings: Findings) -> None:
     pass
+
+
+_STRICT: Final = json.JSONDecoder(object_pairs_hook=_object_of, parse_constant=_refuse_constant)

@@ -73,6 +73,8 @@ class DiffusersEngine:
 
     def close(self) -> None:
         """Wait for pictures on their way out, and let go of the device's memory."""
+        if self._studio is not None:
+            self._studio.close()
         if self._finisher is not None:
             self._finisher.close()
         self._studio = self._finisher = self._extras = None

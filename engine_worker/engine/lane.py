@@ -1,7 +1,7 @@
 """A thread that does one kind of work, one piece after the other."""
 
 from collections.abc import Callable
-from queue import Queue
+from queue import Full, Queue
 from threading import Thread
 from typing import Generic, TypeVar
 
@@ -33,6 +33,19 @@ class Lane(Generic[Work]):
         if self._broken is not None:
             raise self._broken
         self._queue.put(work)
+
+    def offer(self, work: Work) -> bool:
+        """Hand over a piece of work that may as well be left undone; False if there is no room for it.
+
+        Raises: torch.AcceleratorError, as `put`.
+        """
+        if self._broken is not None:
+            raise self._broken
+        try:
+            self._queue.put_nowait(work)
+        except Full:
+            return False
+        return True
 
     def close(self) -> None:
         """Wait until all that was handed over is done."""

@@ -2,7 +2,7 @@
 
 from threading import Lock
 
-from engine_worker.engine.port import Completed, Dropped, Emit, Failed, Pictured, Stepped
+from engine_worker.engine.port import Completed, Dropped, Emit, Failed, Pictured, Previewed, Stepped
 from kernel.protocol.specs import JobOrder
 from kernel.protocol.vocabulary import Stage
 
@@ -35,6 +35,12 @@ class OpenJob:
             self._steps_done += pictures
             if self._is_open:
                 self._emit(Stepped(self.order.job_id, self._steps_done, self._steps))
+
+    def look(self, index: int, data: bytes) -> None:
+        """This is how one of its pictures looks so far: a small JPEG file."""
+        with self._lock:
+            if self._is_open:
+                self._emit(Previewed(self.order.job_id, index, self._steps_done, data))
 
     def come_to(self, stage: Stage) -> None:
         """This is done with one of its pictures now: the job's stage, once no picture has steps left."""

@@ -15,6 +15,13 @@ from kernel.protocol.specs import JobSpec, SchedulerConfig
 from kernel.protocol.vocabulary import Scheduler
 
 
+class SchedulerTraits(Protocol):
+    """What a scheduler is asked about itself."""
+
+    @property
+    def prediction_type(self) -> str: ...
+
+
 class NoiseScheduler(Protocol):
     """A diffusers scheduler. It remembers the way it came: one object serves one picture."""
 
@@ -23,6 +30,11 @@ class NoiseScheduler(Protocol):
     timesteps: Tensor
     """One number per call of the UNet, which some schedulers make twice in a step."""
     init_noise_sigma: float | Tensor
+    alphas_cumprod: Tensor
+    """The share of signal at each timestep that the checkpoint was trained on."""
+
+    @property
+    def config(self) -> "SchedulerTraits": ...
 
     def set_timesteps(self, num_inference_steps: int, device: str) -> None: ...
 

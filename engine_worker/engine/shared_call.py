@@ -1,4 +1,4 @@
-"""Making a call of the UNet for several pictures, so that one that fails harms none of the others."""
+"""Making a call for several pictures, so that one that fails harms none of the others."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -8,8 +8,8 @@ Made = TypeVar("Made")
 
 
 def call_in_parts(
-    pictures: Sequence[Shared],
-    make: Callable[[Sequence[Shared]], Sequence[Made]],
+    pictures: tuple[Shared, ...],
+    make: Callable[[tuple[Shared, ...]], Sequence[Made]],
     fail: Callable[[Shared, Exception], None],
 ) -> dict[Shared, Made]:
     """Make one call for all. One that fails is made again in halves, down to the picture that fails alone."""

@@ -1,7 +1,8 @@
 """A loaded engine at work: jobs come in, and every step moves all pictures that can share it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
+from functools import partial
 from itertools import count
 
 import torch
@@ -14,9 +15,10 @@ from engine_worker.engine.open_job import OpenJob
 from engine_worker.engine.port import NO_INPUTS, Emit, Inputs
 from engine_worker.engine.prepared import Prepared
 from engine_worker.engine.preparing import Preparer
-from engine_worker.engine.sampler import advance, predict
-from engine_worker.engine.shared_call import call_in_parts
+from engine_worker.engine.previews import Previews, expected
+from engine_worker.engine.sampler import advance
 from engine_worker.engine.trajectory import Trajectory
+from engine_worker.engine.unet_calls import UNetCalls
 from engine_worker.engine.workshop import Workshop
 from kernel.protocol.ids import JobId
 from kernel.protocol.specs import JobOrder
@@ -27,7 +29,8 @@ class Studio:
 
     def __init__(self, workshop: Workshop, finish_picture: FinishPicture, seats: int, emit: Emit) -> None:
         self._parts = workshop.parts
-        self._wardrobe = workshop.extras.wardrobe
+        self._calls = UNetCalls(workshop.parts, workshop.extras.wardrobe)
+        self._previews = Previews(workshop.parts.device)
         self._preparer = Preparer(workshop, emit)
         self._finish_picture = finish_picture
         self._seats = seats
@@ -59,6 +62,10 @@ class Studio:
                 prepared.job.drop()
         self._forget_ended()
 
+    def close(self) -> None:
+        """End what it does beside its steps."""
+        self._previews.close()
+
     @torch.inference_mode()
     def step(self) -> bool:
         """Make one denoising step with the pictures whose turn it is; False if there are none."""
@@ -66,9 +73,12 @@ class Studio:
         group = next_group(self._line)
         if group is None:
             return False
-        self._line, places = call(self._line, group, self._seats)
-        started = [place for place in places if self._start(place)]
-        moved = [place for place, noise in self._predict(started).items() if self._advance(place, noise)]
+        self._line, places = call(self._line, group, self._seats, self._calls.most_rows(group))
+        started = {place: self._trajectories[place] for place in places if self._start(place)}
+        adapters = self._admitted[places[0].admission].adapters
+        predicted = self._calls.predict(started, adapters, self._fail)
+        self._show(predicted)
+        moved = [place for place, noise in predicted.items() if self._advance(place, noise)]
         for admission, pictures in Counter(place.admission for place in moved).items():
             self._admitted[admission].job.step_done(pictures)
         for place in moved:
@@ -87,16 +97,6 @@ class Studio:
             return False
         return True
 
-    def _predict(self, places: Sequence[Place]) -> dict[Place, Tensor]:
-        """The noise of each picture; the job of a picture that fails has failed."""
-
-        def make(some: Sequence[Place]) -> list[Tensor]:
-            self._wardrobe.wear(self._admitted[some[0].admission].adapters)
-            trajectories = [self._trajectories[place] for place in some]
-            return predict(self._parts.denoiser, trajectories, self._parts.dtype)
-
-        return call_in_parts(places, make, self._fail)
-
     def _advance(self, place: Place, noise: Tensor) -> bool:
         try:
             self._trajectories[place] = advance(self._trajectories[place], noise)
@@ -104,6 +104,19 @@ class Studio:
             self._fail(place, error)
             return False
         return True
+
+    def _show(self, predicted: Mapping[Place, Tensor]) -> None:
+        """Let previews be drawn for jobs that it is time for."""
+        by_job: dict[Admission, dict[int, Place]] = {}
+        for place in predicted:
+            picture = self._admitted[place.admission].order.pictures[place.index]
+            by_job.setdefault(place.admission, {})[picture.index] = place
+        for admission, places in by_job.items():
+            prepared = self._admitted[admission]
+            index = self._previews.choose(prepared.job, tuple(places))
+            if index is not None:
+                latents = partial(expected, self._trajectories[places[index]], predicted[places[index]])
+                self._previews.show(prepared.job, index, prepared.vae, latents)
 
     def _fail(self, place: Place, error: Exception) -> None:
         fail_job(self._admitted[place.admission].job, error)

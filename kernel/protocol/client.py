@@ -28,7 +28,7 @@ from kernel.protocol.vocabulary import (
 
 
 class RegisterModel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Register a model and have it inspected."""
+    """Register a model, and have it downloaded and inspected."""
 
     name: str
     uri: str
@@ -46,10 +46,12 @@ class DeleteModel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Forget a model that no engine and no open job uses."""
 
     model_id: ModelId
+    files: bool = False
+    """Remove what was downloaded for it, too, unless another model is made of the same."""
 
 
 class RetryModel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Inspect a model again after an error."""
+    """Try a model again after an error, with what is there of it."""
 
     model_id: ModelId
 
@@ -348,6 +350,7 @@ class ModelProgress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     model_id: ModelId
     bytes: int
     total_bytes: int | None = None
+    bytes_per_s: int | None = None
 
 
 SingleReply = (

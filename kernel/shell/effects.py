@@ -16,6 +16,7 @@ from kernel.protocol.specs import JobOrder, PictureOrder
 from kernel.shell import journal
 from kernel.shell.crew import Crew
 from kernel.shell.file_thread import FileThread, Inputs, InputsRead, Picture, Reading
+from kernel.shell.model_files import Move
 from kernel.shell.outbox import Outbox
 from kernel.shell.recall import Recall
 
@@ -90,6 +91,8 @@ class Effects:
                 self._pictures.pop(picture_id, None)
             case actions.StoreInputs(key):
                 self.files.store(self._inputs.pop(key))
+            case actions.MoveModel(model_id, file_name):
+                self.files.move_model(Move(model_id, file_name))
             case actions.TakeStock():
                 self._take_stock()
             case actions.CompareMemory():

@@ -31,9 +31,10 @@ def write_durably(folder: Path, name: str, data: Frame) -> None:
 
 
 def write_all_durably(folder: Path, files: Sequence[tuple[str, Frame]]) -> None:
-    """Write files, each so that it is there wholly or not at all; when this returns all of them are durable.
+    """Write files, each wholly or not at all; when this returns all of them are durable.
 
-    Raises: OSError; then nothing of any of them is left, not even a temporary file, if the disk lets go of it.
+    Raises: OSError; then nothing of any of them is left, not even a temporary file, if the disk lets go of
+    it.
     """
     parts = [(folder / (name + PART_ENDING), folder / name, data) for name, data in files]
     try:

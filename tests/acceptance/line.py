@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -58,19 +58,21 @@ class Line:
         self._socket.close()
         self._context.term()
 
-    def ask(self, ask: Ask, expected: type[Answer], key: str | None = None) -> Answer:
+    def ask(
+        self, ask: Ask, expected: type[Answer], key: str | None = None, blobs: Sequence[bytes] = ()
+    ) -> Answer:
         """Have something done once; the answer must be of this type."""
-        answer = self.tell(ask, key or self.ids.text())
+        answer = self.tell(ask, key or self.ids.text(), blobs)
         assert isinstance(answer, expected), f"{answer} instead of {expected.__name__}"
         return answer
 
-    def tell(self, ask: Ask, key: str) -> BrokerReply:
+    def tell(self, ask: Ask, key: str, blobs: Sequence[bytes] = ()) -> BrokerReply:
         """Have something done once, whatever the answer is."""
-        return self._exchange(command(ask, key))
+        return self._exchange(command(ask, key), blobs)
 
-    def refusal(self, ask: Ask, key: str | None = None) -> str:
+    def refusal(self, ask: Ask, key: str | None = None, blobs: Sequence[bytes] = ()) -> str:
         """The code with which something is refused that must be."""
-        return self.ask(ask, Refused, key).code
+        return self.ask(ask, Refused, key, blobs).code
 
     def status(self) -> Status:
         answer = self._exchange(GetStatus())
@@ -87,19 +89,21 @@ class Line:
             if isinstance(received.body, Changed):
                 yield time.monotonic(), received.body
 
-    def _exchange(self, message: ClientMessage) -> BrokerReply:
+    def _exchange(self, message: ClientMessage, blobs: Sequence[bytes] = ()) -> BrokerReply:
         correlation, end_s = self.ids.bytes(), time.monotonic() + PATIENCE_S
         while time.monotonic() < end_s:
-            self.say(message, correlation)
+            self.say(message, correlation, blobs)
             if (reply := self._reply_to(correlation)) is not None:
                 return reply
         raise AssertionError(f"no answer to {message} within {PATIENCE_S:g} s")
 
-    def say(self, message: ClientMessage, correlation: bytes | None = None) -> None:
+    def say(
+        self, message: ClientMessage, correlation: bytes | None = None, blobs: Sequence[bytes] = ()
+    ) -> None:
         """Send a message once, and do not wait for an answer."""
         correlation = correlation or self.ids.bytes()
         try:
-            self._socket.send_multipart(codec.encode(message, correlation), zmq.NOBLOCK)
+            self._socket.send_multipart(codec.encode(message, correlation, blobs=blobs), zmq.NOBLOCK)
         except zmq.Again:
             """No Manager is there now; it is said again."""
 

@@ -26,13 +26,15 @@ from kernel.protocol.client import (
 )
 from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
 from kernel.protocol.specs import JobRequest
-from kernel.protocol.vocabulary import ModelType
+from kernel.protocol.vocabulary import InputKind, ModelType
 from tests.acceptance.line import Line
+from tests.acceptance.orders import with_pictures
 from tests.acceptance.patience import PATIENCE_S, wait_for
 
 PAUSE_S: Final = 0.05
 """The longest pause between two asks of a client."""
 MAX_COUNT: Final = 3
+MAX_PICTURE_BYTES: Final = 100_000
 TRANSPORT_TIMEOUT_S: Final = 5.0
 
 
@@ -44,6 +46,8 @@ class Ledger:
     cancelled: set[JobId] = field(default_factory=set)
     deleted: set[JobId] = field(default_factory=set)
     models: set[ModelId] = field(default_factory=set)
+    pictures: dict[JobId, bytes] = field(default_factory=dict)
+    """The reference images that came with some of the jobs."""
 
     def some_job(self, chance: random.Random) -> JobId | None:
         """One of the newer jobs, which may still be open."""
@@ -63,7 +67,8 @@ class BusClient:
 
     def run(self, is_over: threading.Event) -> Ledger:
         """Ask until it is over. What was asked last is answered, too."""
-        often, rarely = [self._submit] * 20, [self._cancel, self._delete, self._download] * 3
+        often = [self._submit] * 14 + [self._submit_picture] * 6
+        rarely = [self._cancel, self._delete, self._download] * 3
         acts: list[Callable[[], None]] = [*often, *rarely, self._register]
         while not is_over.wait(self.chance.uniform(0, PAUSE_S)):
             self.chance.choice(acts)()
@@ -78,6 +83,17 @@ class BusClient:
         self.ledger.jobs[accepted.job_id] = accepted.image_ids
         if self.chance.random() < 0.2:
             assert self.line.ask(ask, JobAccepted, key) == accepted, "the same key had another answer"
+
+    def _submit_picture(self) -> None:
+        picture = self.chance.randbytes(self.chance.randint(1, MAX_PICTURE_BYTES))
+        ask = with_pictures(self.chance.choice(self.engines), {InputKind.REFERENCE: picture})
+        key = self.line.ids.text()
+        accepted = self.line.ask(ask, JobAccepted, key, [picture])
+        assert accepted.job_id not in self.ledger.jobs, "another command was answered with an old job"
+        self.ledger.jobs[accepted.job_id] = accepted.image_ids
+        self.ledger.pictures[accepted.job_id] = picture
+        if self.chance.random() < 0.2:
+            assert self.line.ask(ask, JobAccepted, key, [picture]) == accepted
 
     def _register(self) -> None:
         name = f"model {self.chance.random()}"

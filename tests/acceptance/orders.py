@@ -1,7 +1,9 @@
 """What the tests order: a small checkpoint, engines on it, and jobs whose prompts tell the fake engine."""
 
+import hashlib
 import json
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -14,8 +16,9 @@ from kernel.protocol.client import (
     SubmitJob,
 )
 from kernel.protocol.ids import EngineId, ModelId
+from kernel.protocol.ingredients import InputFile
 from kernel.protocol.specs import EngineSpec, JobRequest
-from kernel.protocol.vocabulary import ModelType
+from kernel.protocol.vocabulary import InputKind, ModelType
 from tests.acceptance.line import Line
 from tests.acceptance.server import Server
 
@@ -32,14 +35,29 @@ _SHAPES: Final = {
     "first_stage_model.decoder.conv_in.weight": (8, 4, 3, 3),
 }
 """The least that tells that a file is a checkpoint of Stable Diffusion 1.5."""
+_CONTROLNET_SHAPES: Final = {
+    "control_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (32, 768),
+    "control_model.input_hint_block.0.weight": (16, 3, 3, 3),
+}
+"""The least that tells that it is a ControlNet for that."""
 _HALF_BYTES: Final = 2
 
 
 def write_checkpoint(file: Path) -> None:
-    """A single-file checkpoint of zeros. Source: the safetensors format, its README."""
+    """A single-file checkpoint of zeros."""
+    _write_zeros(file, _SHAPES)
+
+
+def write_controlnet(file: Path) -> None:
+    """A single-file ControlNet of zeros."""
+    _write_zeros(file, _CONTROLNET_SHAPES)
+
+
+def _write_zeros(file: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Source: the safetensors format, its README."""
     header: dict[str, dict[str, object]] = {}
     end = 0
-    for name, shape in _SHAPES.items():
+    for name, shape in shapes.items():
         start, end = end, end + _HALF_BYTES * _product(shape)
         header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [start, end]}
     text = json.dumps(header).encode()
@@ -79,3 +97,20 @@ def a_job(engine_id: EngineId, prompt: str = "a fox", count: int = 1) -> SubmitJ
 def submit(line: Line, engine_id: EngineId, prompt: str = "a fox", count: int = 1) -> JobAccepted:
     """Submit such a job."""
     return line.ask(a_job(engine_id, prompt, count), JobAccepted)
+
+
+def with_pictures(
+    engine_id: EngineId, pictures: Mapping[InputKind, bytes], prompt: str = "[echo]"
+) -> SubmitJob:
+    """A job that works from these pictures, which go along as blobs; it tells what came to its engine."""
+    files = tuple(
+        InputFile(mime="image/png", size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+        for data in pictures.values()
+    )
+    request = JobRequest(prompt=prompt, seed=7, inputs=tuple(pictures))
+    return SubmitJob(engine_id=engine_id, request=request, files=files)
+
+
+def echo_of(pictures: Mapping[InputKind, bytes]) -> tuple[str, ...]:
+    """What the fake engine tells of pictures that came to it whole."""
+    return tuple(f"{kind} {hashlib.sha256(data).hexdigest()}" for kind, data in pictures.items())

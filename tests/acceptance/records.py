@@ -5,13 +5,14 @@ from pathlib import Path
 
 from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
 from kernel.protocol.vocabulary import ENDED_JOB_STATES, EngineState, JobState, ModelState
+from kernel.views.blobs import blobs_of
 from kernel.views.engines import find_engine
 from kernel.views.images import ImageFilter, find_image, list_images
 from kernel.views.jobs import JobFilter, find_job, list_jobs
 from kernel.views.models import ModelFilter, find_model, list_models
 from kernel.views.page import MAX_LIMIT
 from kernel.views.reader import Reader
-from kernel.views.rows import EngineRow, ImageRow, JobRow, ModelRow
+from kernel.views.rows import BlobRow, EngineRow, ImageRow, JobRow, ModelRow
 from tests.acceptance.patience import wait_for
 
 
@@ -70,6 +71,11 @@ class Records:
             images += page.items
             if (after := page.next_after) is None:
                 return images
+
+    def blobs(self) -> list[BlobRow]:
+        """What all jobs have beside their images."""
+        found = blobs_of(self._reader, [job.job_id for job in self.jobs()])
+        return [row for rows in found.values() for row in rows]
 
     def wait_for_job(self, job_id: JobId, *states: JobState) -> JobRow:
         """Wait until a job is in one of these states; in any that ends it, if none is named."""

@@ -10,6 +10,7 @@ import pytest
 from tests.acceptance.orders import write_checkpoint
 from tests.acceptance.patience import PATIENCE_S
 from tests.acceptance.server import Server
+from tests.unit.api.sample_pictures import PNG
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -35,8 +36,10 @@ def run(*command: str) -> None:
 
 
 def test_the_python_client_saves_the_picture(address: str, checkpoint: Path, server_with_api: Server) -> None:
-    picture = checkpoint.with_name("python.png")
-    run(sys.executable, str(EXAMPLES / "client.py"), address, str(checkpoint), "--out", str(picture))
+    picture, reference = checkpoint.with_name("python.png"), checkpoint.with_name("reference.png")
+    reference.write_bytes(PNG)
+    command = (sys.executable, str(EXAMPLES / "client.py"), address, str(checkpoint))
+    run(*command, "--reference", str(reference), "--strength", "0.5", "--out", str(picture))
     assert_is_the_servers_picture(picture, server_with_api)
 
 

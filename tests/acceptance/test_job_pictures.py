@@ -1,4 +1,4 @@
-"""Jobs with pictures, adapters and control, from HTTP to the worker and back: nothing is changed on the way."""
+"""Jobs with pictures, adapters and control, from HTTP to the worker and back: nothing changes on the way."""
 
 import hashlib
 import json

@@ -11,11 +11,11 @@ from threading import Event
 import pytest
 
 from kernel.protocol.ids import EngineId
-from kernel.protocol.vocabulary import JobState, ModelState
+from kernel.protocol.vocabulary import InputKind, JobState, ModelState
 from tests.acceptance.checks import assert_whole
 from tests.acceptance.killer import Killer
 from tests.acceptance.load import BusClient, Ledger, WebClient
-from tests.acceptance.orders import MODELS, PLAIN, create_engine
+from tests.acceptance.orders import MODELS, PLAIN, create_engine, echo_of
 from tests.acceptance.patience import wait_for
 from tests.acceptance.server import Server
 
@@ -95,6 +95,11 @@ def assert_promises_kept(server: Server, ledgers: list[Ledger]) -> None:
     ends = {job.job_id: job.status for job in jobs}
     assert {ends[job_id] for job_id in cancelled - deleted} <= {JobState.CANCELLED}
     assert {job.error_code for job in jobs if job.status is JobState.FAILED} <= BLAMELESS
+    pictures = {job_id: data for ledger in ledgers for job_id, data in ledger.pictures.items()}
+    for job in jobs:
+        if job.status is JobState.FINISHED and job.job_id in pictures:
+            # A job that was finished by its last picture alone, its worker being dead, has no warnings.
+            assert job.warnings in ((), echo_of({InputKind.REFERENCE: pictures[job.job_id]}))
     tally = Counter(ends.values())
     assert tally[JobState.FINISHED] > len(jobs) / 2, tally
     found = {model.model_id: model for model in server.records.models()}

@@ -43,6 +43,8 @@ def check_action(world: Simulation, action: Action) -> None:
             assert sorted(stored | set(action.positions)) == list(range(len(row.image_ids)))
             assert not stored & set(action.positions)
             assert _is_next(world, row)
+            assert database.blob_kinds(action.job_id) >= set(database.specs[action.job_id].inputs)
+            assert [source.model_id for source in action.models] == list(row.models)
         case actions.LaunchWorker(worker_id) | actions.MintTicket(worker_id=worker_id):
             epoch, _, number = worker_id.removeprefix("w").partition("-")
             assert (int(epoch), int(number)) > max(world.seen_workers, default=(0, 0))
@@ -53,6 +55,8 @@ def check_action(world: Simulation, action: Action) -> None:
         case actions.Order(worker_id, wire.ImageStored() as order):
             image_id = database.jobs[order.job_id].image_ids[order.index]
             assert image_id in database.images
+        case actions.Order(worker_id, wire.MapStored() as order):
+            assert f"map_{order.control_type}" in database.blob_kinds(order.job_id)
         case actions.Push(message=client.Changed(seq=seq)):
             assert seq == database.changes[-1].seq
         case actions.TerminateWorker(worker_id) | actions.KillWorker(worker_id):
@@ -92,6 +96,20 @@ def check_world(simulation: Simulation) -> None:
         assert _exists(world, item), item
     _claims_are_within_limits(simulation, world)
     check_room(world)
+    _blobs_are_whole(simulation, world)
+
+
+def _blobs_are_whole(simulation: Simulation, world: World) -> None:
+    """Every row has its file and its job; every file has its row, or is still to get one."""
+    database = simulation.database
+    rows = database.blobs.values()
+    assert {row.file_name for row in rows} <= simulation.files
+    for row in rows:
+        is_open = database.jobs[row.job_id].status in OPEN_JOB_STATES
+        assert (row.expires_at_ms is None) == is_open, "the time of a blob begins when its job ends"
+    coming = {picture.row.file_name for picture in world.pictures.values()}
+    assert simulation.files - coming == {row.file_name for row in rows}, "a file that belongs to nothing"
+    assert {store.key for store in simulation.inputs} == set(world.submissions)
 
 
 def _memory_is_the_open_part_of_the_database(simulation: Simulation, world: World) -> None:
@@ -105,6 +123,14 @@ def _memory_is_the_open_part_of_the_database(simulation: Simulation, world: Worl
         if image.job_id in stored:
             stored[image.job_id].add(image.position)
     assert {job_id: job.stored for job_id, job in world.jobs.items()} == stored
+    assert all(job.blobs == database.blob_kinds(job_id) for job_id, job in world.jobs.items())
+    users = {
+        model_id: {job_id for job_id, job in world.jobs.items() if model_id in job.row.models}
+        for job in world.jobs.values()
+        for model_id in job.row.models
+    }
+    assert {model_id: set(jobs) for model_id, jobs in world.model_jobs.items()} == users
+    assert set(users) <= set(world.models), "what an open job names is there"
     assert world.last_change == (database.changes[-1].seq if database.changes else 0)
     names = {row.name: row.engine_id for row in database.engines.values() if row.name is not None}
     assert world.engine_names == names

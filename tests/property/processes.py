@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 from kernel.core import actions
 from kernel.protocol import worker as wire
-from kernel.protocol.ids import JobId, ModelId, WorkerId
-from kernel.protocol.vocabulary import WorkerRole
+from kernel.protocol.ids import JobId, Lease, ModelId, WorkerId
+from kernel.protocol.vocabulary import ControlType, WorkerRole
 
 
 @dataclass
@@ -20,6 +20,8 @@ class Process:
     is_asked_to_go: bool = False
     gives: dict[JobId, actions.GiveJob] = field(default_factory=dict)
     to_drop: dict[JobId, wire.CancelJob] = field(default_factory=dict)
+    maps: dict[Lease, set[ControlType]] = field(default_factory=dict)
+    """The control maps that it sent, by lease."""
     model_id: ModelId | None = None
 
     def hears(self, message: wire.WorkerOrder) -> None:

@@ -5,16 +5,25 @@ from enum import Enum, auto
 
 from kernel.core import actions, due
 from kernel.core.actions import Action, Effect, Save
-from kernel.core.events import Asked, Event, PictureStored, StockTaken
+from kernel.core.events import (
+    Asked,
+    Event,
+    InputsNotStored,
+    InputsStored,
+    InputsUnreadable,
+    PictureStored,
+    StockTaken,
+)
 from kernel.core.ports import Limits
+from kernel.core.rows import BlobRow
 from kernel.protocol import client
 from kernel.protocol import worker as wire
-from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId, WorkerId
-from kernel.protocol.vocabulary import EngineState, JobState, Phase, WorkerRole
+from kernel.protocol.ids import BlobId, EngineId, ImageId, JobId, ModelId, WorkerId
+from kernel.protocol.vocabulary import ControlType, EngineState, JobState, ModelType, Phase, WorkerRole
 from tests.property.invariants import check_action, check_refusal, check_world
 from tests.property.processes import Process
 from tests.property.room import before, check_closing
-from tests.unit.core.samples import device, fingerprint
+from tests.unit.core.samples import device, fingerprint, model
 from tests.unit.core.story import Story, only
 
 GIGABYTE = 1_000_000_000
@@ -34,6 +43,9 @@ LIMITS = Limits(
     delete_after_downloads=2,
 )
 BATCH = 2
+WITH_BLOB = wire.ImageReady | wire.ControlMap | wire.Preview
+LORA = model("lora")
+VAE = model("vae", ModelType.VAE)
 
 
 class Crash(Enum):
@@ -54,17 +66,22 @@ class Simulation(Story):
         self.seen_workers: list[tuple[int, int]] = []
         self.newest_lease = 0
         self.newest_leases: dict[JobId, int] = {}
-        self.writes: list[ImageId] = []
+        self.writes: list[ImageId | BlobId] = []
+        self.inputs: list[actions.StoreInputs] = []
+        """Pictures that came with jobs and are on their way to the disk."""
+        self.files: set[str] = set()
+        """What lies in the folder of blobs."""
         self.processes: dict[WorkerId, Process] = {}
         self.has_exited = False
-        super().__init__(limits=LIMITS, devices=FULL)
+        super().__init__(LORA, VAE, limits=LIMITS, devices=FULL)
 
     def begin(self) -> list[Action]:
         """The Manager starts. Local workers of an earlier one are gone with it, guests are still there."""
         self.processes = {p.worker_id: p for p in self.processes.values() if not p.is_local}
         self.has_process: dict[WorkerId, bool] = {}
         self.had_guests = False
-        self.writes, self.has_exited = [], False
+        self.writes, self.inputs, self.has_exited = [], [], False
+        self.files &= {row.file_name for row in self.database.blobs.values()}
         found = super().begin()
         check_world(self)
         return found
@@ -89,6 +106,7 @@ class Simulation(Story):
             check_action(self, action)
             if isinstance(action, Save):
                 self.database.apply(action)
+                self.files -= set(self.database.trash)
             else:
                 self._count(action)
                 if with_effects:
@@ -126,8 +144,10 @@ class Simulation(Story):
             case actions.TerminateWorker(worker_id) | actions.KillWorker(worker_id):
                 if (process := self.processes.get(worker_id)) is not None:
                     process.is_asked_to_go = True
-            case actions.StorePicture(image_id) | actions.StoreAgain(image_id):
-                self.writes.append(image_id)
+            case actions.StorePicture(picture_id) | actions.StoreAgain(picture_id):
+                self.writes.append(picture_id)
+            case actions.StoreInputs():
+                self.inputs.append(effect)
             case actions.Exit():
                 self.has_exited = True
             case _:
@@ -142,7 +162,7 @@ class Simulation(Story):
     def reports(self, process: Process, report: wire.WorkerReport) -> list[Action]:
         """A worker says something, which may be repeated at any later time."""
         self.said.append((process.worker_id, report))
-        return self.say(process.worker_id, report, isinstance(report, wire.ImageReady))
+        return self.say(process.worker_id, report, isinstance(report, WITH_BLOB))
 
     def loads(self, process: Process) -> None:
         process.is_loaded = True
@@ -172,9 +192,26 @@ class Simulation(Story):
         )
         self.reports(process, report)
 
+    def sends_map(self, process: Process, give: actions.GiveJob, control_type: ControlType) -> None:
+        process.maps.setdefault(give.lease, set()).add(control_type)
+        report = wire.ControlMap(
+            job_id=give.job_id, lease=give.lease, control_type=control_type, size_bytes=3, sha256="1" * 64
+        )
+        self.reports(process, report)
+
+    def shows_preview(self, process: Process, give: actions.GiveJob) -> None:
+        self.reports(process, wire.Preview(job_id=give.job_id, lease=give.lease, index=0, step=1))
+
+    def loses_inputs(self, process: Process, give: actions.GiveJob) -> None:
+        """The order never left, since a picture that came with the job cannot be read."""
+        del process.gives[give.job_id]
+        event = InputsUnreadable(process.worker_id, give.job_id, give.lease, "it is gone")
+        self.tell(event)
+
     def finishes(self, process: Process, give: actions.GiveJob) -> None:
         del process.gives[give.job_id]
-        self.reports(process, wire.JobDone(job_id=give.job_id, lease=give.lease))
+        maps = tuple(sorted(process.maps.get(give.lease, ())))
+        self.reports(process, wire.JobDone(job_id=give.job_id, lease=give.lease, maps=maps))
 
     def fails(self, process: Process, give: actions.GiveJob) -> None:
         del process.gives[give.job_id]
@@ -204,9 +241,21 @@ class Simulation(Story):
         if process.worker_id in self.processes:
             self.ends(process)
 
-    def writes_picture(self, image_id: ImageId) -> None:
-        self.writes.remove(image_id)
-        self.tell(PictureStored(image_id))
+    def writes_picture(self, picture_id: ImageId | BlobId) -> None:
+        self.writes.remove(picture_id)
+        row = self.broker.world.pictures[picture_id].row
+        if isinstance(row, BlobRow):
+            self.files.add(row.file_name)
+        self.tell(PictureStored(picture_id))
+
+    def writes_inputs(self, store: actions.StoreInputs) -> None:
+        self.inputs.remove(store)
+        self.files |= {file.file_name for file in store.files}
+        self.tell(InputsStored(store.key))
+
+    def cannot_write_inputs(self, store: actions.StoreInputs, *, is_damaged: bool) -> None:
+        self.inputs.remove(store)
+        self.tell(InputsNotStored(store.key, "no space left on device", is_damaged))
 
     # What clients do.
 
@@ -241,6 +290,9 @@ class Simulation(Story):
         """One thing that a good world does by itself, if there is any."""
         if self.writes:
             self.writes_picture(self.writes[0])
+            return True
+        if self.inputs:
+            self.writes_inputs(self.inputs[0])
             return True
         return any(self._let_work(process) for process in list(self.processes.values()))
 
@@ -289,7 +341,7 @@ class Simulation(Story):
     def _is_at_rest(self) -> bool:
         """Nothing is left to wait for, and no picture is on its way to the disk."""
         world = self.broker.world
-        return set(world.timers._when_s) == {due.Stock()} and not world.pictures
+        return set(world.timers._when_s) == {due.Stock()} and not world.pictures and not world.submissions
 
     def _is_closed(self) -> bool:
         states = {row.status for row in self.database.engines.values()}

@@ -7,10 +7,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from kernel.core import due
 from kernel.core.events import Peer, PeerLost, PictureNotStored, StockTaken, WatchAsked
 from kernel.protocol import client
-from kernel.protocol import worker as wire
-from kernel.protocol.vocabulary import GoneReason, Phase, WorkerRole
+from kernel.protocol.ingredients import LoraUse
+from kernel.protocol.vocabulary import ControlType, GoneReason, InputKind, Phase, WorkerRole
 from tests.property.processes import Process
-from tests.property.simulation import CRAMPED, FULL, TIGHT, Crash, Simulation
+from tests.property.simulation import CRAMPED, FULL, TIGHT, WITH_BLOB, Crash, Simulation
 from tests.unit.core.samples import register, spec, submit
 from tests.unit.core.story import CORRELATION
 
@@ -92,6 +92,26 @@ class AnyWorld(RuleBasedStateMachine):
                 engine_id = pick(self.world.database.engines, number)
                 self.world.command(submit(engine_id, priority, count=count))
 
+    @precondition(lambda self: self.world.database.engines)
+    @rule(
+        number=which,
+        inputs=st.sampled_from([(), (InputKind.REFERENCE,), tuple(InputKind)[:2]]),
+        is_bare=st.booleans(),
+    )
+    def job_with_pictures_and_models_arrives(self, number, inputs, is_bare):
+        engine_id = pick(self.world.database.engines, number)
+        more = {} if is_bare else {"loras": (LoraUse(model_id="lora"),), "vae": "vae"}
+        self.world.command(submit(engine_id, inputs=inputs, **more))
+
+    @precondition(lambda self: self.world.inputs)
+    @rule(number=which, end=st.sampled_from(["good", "good", "full", "damaged"]))
+    def disk_writes_what_came_with_a_job_or_cannot(self, number, end):
+        store = pick(self.world.inputs, number)
+        if end == "good":
+            self.world.writes_inputs(store)
+        else:
+            self.world.cannot_write_inputs(store, is_damaged=end == "damaged")
+
     @precondition(lambda self: self.world.database.jobs)
     @rule(number=which, is_deleted=st.booleans())
     def person_cancels_or_deletes_a_job(self, number, is_deleted):
@@ -172,12 +192,25 @@ class AnyWorld(RuleBasedStateMachine):
         self.world.sends_picture(process, give, index % len(give.image_ids))
 
     @precondition(lambda self: self.steppers())
-    @rule(number=which, job=which, end=st.sampled_from(["made", "made", "claimed", "failed"]))
+    @rule(number=which, job=which, control_type=st.sampled_from(["canny", "depth"]), is_preview=st.booleans())
+    def worker_sends_a_map_or_a_preview(self, number, job, control_type, is_preview):
+        process = pick(self.steppers(), number)
+        give = pick(process.gives.values(), job)
+        if is_preview:
+            self.world.shows_preview(process, give)
+        else:
+            self.world.sends_map(process, give, ControlType(control_type))
+
+    @precondition(lambda self: self.steppers())
+    @rule(number=which, job=which, end=st.sampled_from(["made", "made", "claimed", "failed", "unreadable"]))
     def worker_ends_a_job(self, number, job, end):
         process = pick(self.steppers(), number)
         give = pick(process.gives.values(), job)
         if end == "failed":
             self.world.fails(process, give)
+            return
+        if end == "unreadable":
+            self.world.loses_inputs(process, give)
             return
         for index in give.positions if end == "made" else ():
             self.world.sends_picture(process, give, index)
@@ -228,7 +261,7 @@ class AnyWorld(RuleBasedStateMachine):
     @rule(number=st.integers(0, 30))
     def old_report_is_said_again(self, number):
         worker_id, report = pick(reversed(self.world.said), number)
-        self.world.say(worker_id, report, isinstance(report, wire.ImageReady))
+        self.world.say(worker_id, report, isinstance(report, WITH_BLOB))
 
     # The disk, the clock, and the Manager itself.
 
@@ -245,8 +278,11 @@ class AnyWorld(RuleBasedStateMachine):
     @rule(free=st.sampled_from([0, 1 << 40, 1 << 40]), expires=st.booleans())
     def stock_is_taken(self, free, expires):
         kept = [i.image_id for i in self.world.database.images.values() if i.gone_reason is None]
+        ended = [b.blob_id for b in self.world.database.blobs.values() if b.expires_at_ms is not None]
         due_now = tuple((image_id, GoneReason.EXPIRED) for image_id in kept[:1] if expires)
-        self.world.tell(StockTaken(free_bytes=free, images_due=due_now, devices=self.world.devices))
+        blobs_due = tuple(ended[:1]) if expires else ()
+        devices = self.world.devices
+        self.world.tell(StockTaken(free_bytes=free, images_due=due_now, blobs_due=blobs_due, devices=devices))
 
     @rule(devices=st.sampled_from([FULL, TIGHT, CRAMPED]))
     def other_programs_take_or_give_memory(self, devices):
@@ -277,6 +313,8 @@ class AnyWorld(RuleBasedStateMachine):
         memory = self.world.broker.world
         assert not memory.jobs
         assert not memory.pictures
+        assert not memory.submissions
+        assert not memory.model_jobs
         assert not memory.claims
         assert set(memory.timers._when_s) == {due.Stock()}
         assert memory.phase is Phase.RUNNING

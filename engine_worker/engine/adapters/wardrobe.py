@@ -56,6 +56,11 @@ class AdapterSet:
         return self._of(_ENCODERS)
 
     @property
+    def identities(self) -> tuple[tuple[Identity, float], ...]:
+        """Which they are and how strong, for whom their weights are not to be kept."""
+        return tuple((worn.identity, worn.weight) for worn in self.loras)
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What of the files is not used, in words for the job's owner."""
         return tuple(warning for worn in self.loras for warning in worn.lora.warnings)

@@ -1,5 +1,6 @@
 """ONNX models, run by onnxruntime on what it really got: the GPU it was asked for, or the CPU."""
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,11 +13,20 @@ import numpy.typing as npt
 from engine_worker.engine.late_import import late_import
 from kernel.protocol.errors import ModelUnreadable, OutOfMemory
 
+_log = logging.getLogger(__name__)
+
 Tensor = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 
 # Removing a background on the CPU must leave cores to the sampler; beyond four such a model gains little.
 _MAX_THREADS: Final = 4
 _ERRORS_ONLY: Final = 3
+_CUDA: Final = "CUDAExecutionProvider"
+_CPU: Final = "CPUExecutionProvider"
+# Beside a sampler memory is short: take what is needed, and do not try out every convolution at a new size.
+_CUDA_OPTIONS: Final = {
+    "arena_extend_strategy": "kSameAsRequested",
+    "cudnn_conv_algo_search": "HEURISTIC",
+}
 # How the runtime words it when the device's or the host's memory is used up.
 _OUT_OF_MEMORY: Final = ("Failed to allocate memory", "out of memory", "bad_alloc", "bad allocation")
 
@@ -66,7 +76,7 @@ class OnnxModel:
     @property
     def is_on_gpu(self) -> bool:
         """True if it runs on a GPU: what was asked for says nothing, what the session got does."""
-        return self._session.get_providers()[0] == "CUDAExecutionProvider"
+        return self._session.get_providers()[0] == _CUDA
 
     def run(self, tensor: Tensor) -> Tensor:
         """The model's first output for its one input.
@@ -82,23 +92,33 @@ class OnnxModel:
 def load_onnx(path: Path, name: str, cuda_device: int | None) -> OnnxModel:
     """Load a model from an ONNX file, for a GPU (its number) or, with None, for the CPU.
 
-    Where onnxruntime cannot use the GPU the model runs on the CPU.
+    Where onnxruntime cannot use the GPU, or finds no room there, the model runs on the CPU.
     Raises: NotInstalled; ModelUnreadable, if the file is no model that this runtime can run; OutOfMemory.
     """
     with late_import("background removal", "cuda", "cpu"):
         import onnxruntime
 
-    options = onnxruntime.SessionOptions()
+    if cuda_device is not None and _CUDA in onnxruntime.get_available_providers():
+        options = {"device_id": str(cuda_device), **_CUDA_OPTIONS}
+        try:
+            return OnnxModel(_open(path, [_CUDA, _CPU], [options, {}]), name)
+        except _runtime_errors() as error:
+            _log.warning("action=onnx_on_cpu name=%s reason=%s", name, _in_one_line(error))
+    with _translated(f"{name} cannot be read as an ONNX model"):
+        return OnnxModel(_open(path, [_CPU], [{}]), name)
+
+
+def _open(path: Path, providers: list[str], provider_options: list[dict[str, str]]) -> _Session:
+    from onnxruntime import InferenceSession, SessionOptions
+
+    options = SessionOptions()
     options.intra_op_num_threads = min(_MAX_THREADS, max(1, (os.cpu_count() or 1) // 2))
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
     # Threads that wait for work by spinning would take the time of those that step.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    providers: list[str | tuple[str, dict[str, int]]] = ["CPUExecutionProvider"]
-    if cuda_device is not None and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        providers.insert(0, ("CUDAExecutionProvider", {"device_id": cuda_device}))
-    with _translated(f"{name} cannot be read as an ONNX model"):
-        return OnnxModel(onnxruntime.InferenceSession(str(path), options, providers=providers), name)
+    session: _Session = InferenceSession(str(path), options, providers, provider_options)
+    return session
 
 
 @contextmanager
@@ -110,10 +130,14 @@ def _translated(what: str) -> Iterator[None]:
     try:
         yield
     except _runtime_errors() as error:
-        reason = " ".join(str(error).split())
+        reason = _in_one_line(error)
         if any(words in reason for words in _OUT_OF_MEMORY):
             raise OutOfMemory(f"{what}: there is not enough memory for it") from error
         raise ModelUnreadable(f"{what}: {reason}") from error
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _runtime_errors() -> tuple[type[Exception], ...]:

@@ -6,13 +6,14 @@ Source: https://github.com/damian0815/compel/blob/main/doc/syntax.md
 from collections.abc import Iterator
 from typing import Final
 
+import torch
 from compel import Compel, ReturnedEmbeddingsType
-from compel.prompt_parser import Blend, Conjunction, PromptParser
+from compel.prompt_parser import Blend, Conjunction, Fragment, PromptParser
 from pyparsing import ParseBaseException, ParserElement
-from torch import Tensor, cat
+from torch import Tensor
 
 from engine_worker.engine.prompts.encoded import Encoded
-from engine_worker.engine.prompts.reader import Readers
+from engine_worker.engine.prompts.reader import MAX_TOKENS, ClipReader, Readers
 from engine_worker.engine.prompts.stand_ins import StandInEncoder, StandInTokenizer
 from kernel.protocol.errors import JobRejected
 
@@ -33,12 +34,16 @@ class CompelPrompts:
         """As many chunks as the text needs. Raises: JobRejected, if compel cannot read it."""
         _check(text)
         conjunction = _parse(text)
+        _drop_empty(conjunction, readers[0])
         providers = [_compel(number, readers) for number in range(len(readers))]
-        embeds = cat([_embeds(compel, conjunction) for compel in providers], dim=-1)
+        embeds = [_embeds(compel, conjunction) for compel in providers]
+        longest = max(held.shape[1] for held in embeds)
+        # SDXL's second tokenizer reads exclamation marks in its own way, so it may need more chunks or fewer.
+        padded = [_padded(held, longest, compel) for held, compel in zip(embeds, providers, strict=True)]
         pooled: Tensor | None = None
         if len(readers) > 1:
             pooled = providers[-1].conditioning_provider.get_pooled_embeddings([text])
-        return Encoded(embeds, pooled, tuple(_remarks(conjunction)))
+        return Encoded(torch.cat(padded, dim=-1), pooled, tuple(_remarks(conjunction)))
 
 
 def _check(text: str) -> None:
@@ -78,6 +83,17 @@ def _parse(text: str) -> Conjunction:
     return conjunction
 
 
+def _drop_empty(conjunction: Conjunction, reader: ClipReader) -> None:
+    """Take out the fragments without a token: compel 2.5.1 fails at one with a weight below 1."""
+    for part in conjunction.prompts:
+        for prompt in part.prompts if isinstance(part, Blend) else [part]:
+            prompt.children = [
+                child
+                for child in prompt.children
+                if not isinstance(child, Fragment) or reader.tokens(child.text)
+            ]
+
+
 def _compel(number: int, readers: Readers) -> Compel:
     """For one of the encoders."""
     kinds = ReturnedEmbeddingsType
@@ -96,6 +112,14 @@ def _embeds(compel: Compel, conjunction: Conjunction) -> Tensor:
     embeds: Tensor
     embeds, _ = compel.build_conditioning_tensor_for_conjunction(conjunction)
     return embeds
+
+
+def _padded(embeds: Tensor, tokens: int, compel: Compel) -> Tensor:
+    """With chunks that say nothing, up to so many tokens."""
+    if embeds.shape[1] == tokens:
+        return embeds
+    nothing: Tensor = compel.conditioning_provider.empty_z
+    return torch.cat([embeds, nothing.repeat(1, (tokens - embeds.shape[1]) // MAX_TOKENS, 1)], dim=1)
 
 
 def _remarks(conjunction: Conjunction) -> Iterator[str]:

@@ -21,6 +21,9 @@ from kernel.protocol.vocabulary import ModelType
 Vectors = tuple[Tensor, ...]
 """An embedding's, for each text encoder. Shapes: (tokens, width)."""
 
+MAX_BYTES: Final = 64 << 20
+"""A thousand vectors of SDXL in single precision have 8 MB."""
+
 # The worker has confined the address to the allowed folders before it comes here.
 _ANYWHERE: Final = (Path("/"),)
 _SDXL_KEYS: Final = ("clip_l", "clip_g")
@@ -35,6 +38,11 @@ def read_vectors(source: ModelSource, parts: Parts) -> Vectors:
     finding = describe_file(path)
     if finding.model_type is not ModelType.EMBEDDING:
         raise JobRejected(f"{source.name} is a {finding.model_type}, not an embedding")
+    size_bytes = sum(entry.size_bytes for entry in finding.weights)
+    if size_bytes > MAX_BYTES:
+        raise JobRejected(
+            f"{source.name} has {size_bytes} bytes of vectors: {MAX_BYTES} is the most that can be"
+        )
     try:
         tensors = load(path.read_bytes())
     except (OSError, SafetensorError) as error:

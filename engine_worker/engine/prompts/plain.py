@@ -15,10 +15,7 @@ class Plain:
 
     def encode(self, text: str, readers: Readers) -> Encoded:
         """One chunk, with a remark if that was not enough."""
-        readings = [
-            reader.read(torch.tensor([reader.framed(reader.tokens(text)[:CHUNK_TOKENS])]))
-            for reader in readers
-        ]
+        readings = [reader.read([reader.framed(reader.tokens(text)[:CHUNK_TOKENS])]) for reader in readers]
         embeds = torch.cat([reading.hidden for reading in readings], dim=-1)
         return Encoded(embeds, readings[-1].pooled, _truncation(text, readers))
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
-from typing import Final
+from typing import Final, assert_never
 
 import torch
 from torch import Tensor
@@ -17,6 +17,8 @@ from kernel.protocol.errors import JobRejected
 MAX_TOKENS: Final = 77
 """Positions of the CLIP text encoders, start and end included."""
 CHUNK_TOKENS: Final = MAX_TOKENS - 2
+_CHUNKS_AT_ONCE: Final = 16
+"""So that the memory for a prompt of whatever length is that of 16 chunks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,18 @@ class ClipReader:
         ends = [self.tokenizer.bos_token_id, *tokens, self.tokenizer.eos_token_id]
         return ends + [self.tokenizer.pad_token_id] * (MAX_TOKENS - len(ends))
 
-    def read(self, tokens: Tensor, attention_mask: Tensor | None = None) -> Reading:
+    def read(self, chunks: Sequence[Sequence[int]]) -> Reading:
+        """Read some chunks, each as `framed` gives it."""
+        batches = torch.split(torch.tensor(chunks), _CHUNKS_AT_ONCE)
+        readings = [self.read_tokens(tokens) for tokens in batches]
+        if len(readings) == 1:
+            return readings[0]
+        pooled = [reading.pooled for reading in readings if reading.pooled is not None]
+        return Reading(
+            torch.cat([reading.hidden for reading in readings]), torch.cat(pooled) if pooled else None
+        )
+
+    def read_tokens(self, tokens: Tensor, attention_mask: Tensor | None = None) -> Reading:
         """Read some chunks in one call. Shapes: tokens and attention_mask (chunks, 77)."""
         tokens = tokens.to(self.device)
         with self.lexicon.laid_over(token_table(self.encoder), tokens) as known:
@@ -95,6 +108,8 @@ def make_readers(parts: Parts, lexicons: Sequence[Lexicon], clip_skip: int | Non
             pairs, layer = ((tokenizer, encoder),), Layer(skip, is_normed=True)
         case SdxlText(tokenizer, encoder, tokenizer_2, encoder_2):
             pairs, layer = ((tokenizer, encoder), (tokenizer_2, encoder_2)), Layer(skip + 1, is_normed=False)
+        case _:
+            assert_never(parts.text)
     layers = min(count_layers(encoder) for _, encoder in pairs)
     if not 1 <= skip <= layers:
         raise JobRejected(f"A clip skip of {skip} does not work here: the text encoder has {layers} layers")

@@ -87,7 +87,7 @@ class StandInEncoder:
         return_dict: bool = True,
     ) -> BaseModelOutput | CLIPTextModelOutput:
         """Read. Whichever layer is taken of the result, it is the job's."""
-        reading = self._reader.read(tokens, attention_mask)
+        reading = self._reader.read_tokens(tokens, attention_mask)
         hidden = (reading.hidden, reading.hidden)
         if reading.pooled is None:
             return BaseModelOutput(last_hidden_state=reading.hidden, hidden_states=hidden)

@@ -43,7 +43,7 @@ class Weighted:
         pooled: Tensor | None = None
         for reader, of_reader in zip(readers, chunks, strict=True):
             padded = [*of_reader, *[_Chunk()] * (longest - len(of_reader))]
-            reading = reader.read(torch.tensor([reader.framed(chunk.tokens) for chunk in padded]))
+            reading = reader.read([reader.framed(chunk.tokens) for chunk in padded])
             hidden.append(_weighted(reading.hidden, padded))
             pooled = reading.pooled
         # As in A1111 and compel: the pooled embedding is that of the prompt's beginning.

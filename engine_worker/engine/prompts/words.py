@@ -32,7 +32,9 @@ class Lexicon:
     """All words of a job. Prompts may write them in capitals or not."""
 
     def __init__(self, words: Sequence[Word]) -> None:
-        self._names = [(name, number) for number, word in enumerate(words) for name in word.names]
+        self._names = [
+            (name, number) for number, word in enumerate(words) for name in word.names if name.strip()
+        ]
         # The longest name first, so that no name hides another that begins with it.
         self._names.sort(key=lambda named: -len(named[0]))
         self._pattern = re.compile("|".join(f"({_pattern(name)})" for name, _ in self._names), re.IGNORECASE)
@@ -85,7 +87,11 @@ class Lexicon:
 
 
 def _pattern(name: str) -> str:
-    """The name where it stands for itself, not as a part of a longer word."""
-    before = r"(?<!\w)" if re.match(r"\w", name) else ""
-    after = r"(?!\w)" if re.search(r"\w$", name) else ""
-    return f"{before}{re.escape(name)}{after}"
+    """The name where it stands for itself, not as a part of a longer word.
+
+    Spaces beside other signs do not matter, as they do not to CLIP's tokenizer; compel puts some in.
+    """
+    words = (r"\s*".join(map(re.escape, re.findall(r"\w+|[^\w\s]+", word))) for word in name.split())
+    before = r"(?<!\w)" if re.match(r"\s*\w", name) else ""
+    after = r"(?!\w)" if re.search(r"\w\s*$", name) else ""
+    return before + r"\s+".join(words) + after

@@ -1,16 +1,19 @@
 -- save_model: a model, new or changed
 INSERT INTO model (model_id, name, uri, status, error_code, error, model_type, model_base, variant, tags,
                    trigger_words, declared_base, declared_sha256, sha256, size_bytes, memory_bytes,
-                   parameters, prediction_type, native_size_px, control_type, memory, created_at_ms)
+                   parameters, prediction_type, native_size_px, control_type, memory, found_words, stored,
+                   revision, created_at_ms)
 VALUES (:model_id, :name, :uri, :status, :error_code, :error, :model_type, :model_base, :variant, :tags,
         :trigger_words, :declared_base, :declared_sha256, :sha256, :size_bytes, :memory_bytes,
-        :parameters, :prediction_type, :native_size_px, :control_type, :memory, :created_at_ms)
+        :parameters, :prediction_type, :native_size_px, :control_type, :memory, :found_words, :stored,
+        :revision, :created_at_ms)
 ON CONFLICT (model_id) DO UPDATE SET
     status = excluded.status, error_code = excluded.error_code, error = excluded.error,
     model_type = excluded.model_type, model_base = excluded.model_base, variant = excluded.variant,
     sha256 = excluded.sha256, size_bytes = excluded.size_bytes, memory_bytes = excluded.memory_bytes,
     parameters = excluded.parameters, prediction_type = excluded.prediction_type,
-    native_size_px = excluded.native_size_px, control_type = excluded.control_type, memory = excluded.memory;
+    native_size_px = excluded.native_size_px, control_type = excluded.control_type, memory = excluded.memory,
+    found_words = excluded.found_words, stored = excluded.stored, revision = excluded.revision;
 
 -- drop_model: forget a model
 DELETE FROM model WHERE model_id = ?;
@@ -106,6 +109,9 @@ DELETE FROM blob WHERE blob_id = ?;
 -- trash_file: a file without a row
 INSERT OR IGNORE INTO trash (file_name, since_ms) VALUES (?, ?);
 
+-- restore_file: a file that has a row again
+DELETE FROM trash WHERE file_name = ?;
+
 -- save_reply: the answer to a command
 INSERT INTO idempotency (key, digest, reply, created_at_ms) VALUES (?, ?, ?, ?);
 
@@ -141,7 +147,7 @@ SELECT kind, file_name, sha256 FROM blob WHERE job_id = ?;
 -- models: every model
 SELECT model_id, name, uri, status, model_type, model_base, variant, tags, trigger_words, declared_base,
        declared_sha256, created_at_ms, error_code, error, sha256, size_bytes, memory_bytes, parameters,
-       prediction_type, native_size_px, control_type, memory
+       prediction_type, native_size_px, control_type, memory, found_words, stored, revision
 FROM model ORDER BY model_id;
 
 -- engines: every engine

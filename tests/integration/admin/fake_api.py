@@ -18,6 +18,7 @@ class Asked:
     query: dict[str, str]
     headers: dict[str, str]
     body: object
+    """JSON as it says, anything else as bytes."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,12 @@ class Answer:
         if self.raw is not None:
             return self.raw
         return b"" if self.body is None else json.dumps(self.body).encode()
+
+
+def _body_of(content_type: str, body: bytes) -> object:
+    if not body:
+        return None
+    return json.loads(body) if content_type == "application/json" else body
 
 
 def problem(status: int, code: str, detail: str, *fields: tuple[str, str]) -> Answer:
@@ -87,7 +94,7 @@ def running() -> Iterator[FakeApi]:
                 parts.path,
                 dict(parse_qsl(parts.query)),
                 headers,
-                json.loads(body) if body else None,
+                _body_of(headers.get("content-type", ""), body),
             )
             answer = fake.answer(asked)
             payload = answer.payload()

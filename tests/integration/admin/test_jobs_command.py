@@ -70,6 +70,19 @@ def test_a_watched_job_shows_its_steps_and_saves_its_picture(
     assert list(tmp_path.iterdir()) == [out]
 
 
+def test_what_comes_after_the_steps_is_said(spoon: Spoon, fox: FakeApi) -> None:
+    told = '"step": 4, "steps": 4, "stage"'
+    fox.on(
+        "GET", "/v1/jobs/j1/events",
+        events(
+            "event: progress", f'data: {{{told}: "denoising"}}', "",
+            "event: progress", f'data: {{{told}: "removing_background"}}', "",
+        ),
+    )  # fmt: skip
+    ended = spoon("jobs", "watch", "j1")
+    assert ended.err.splitlines() == ["4/4 steps", "4/4 steps, removing the background"]
+
+
 @pytest.mark.parametrize("option", ["--watch", "--wait"])
 def test_what_was_drawn_otherwise_than_asked_is_said_on_stderr(
     spoon: Spoon, fox: FakeApi, option: str

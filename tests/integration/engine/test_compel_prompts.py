@@ -24,6 +24,7 @@ PROMPTS = [
     '("a red ball", "a green table").and(1, 0.5)',
     '("a red ball", "a green table").blend(0.7, 0.3)',
     "a red ball. On a (green)0.5 table, " * 12,
+    "what!! a ball!! " * 15,
     r"a \(red\) ball (big)-",
 ]
 
@@ -56,6 +57,11 @@ def test_long_prompts_are_encoded_whole(parts: Parts) -> None:
     made = prompted(parts, "ball " * 200, "blue", technique=TECHNIQUE)
     assert made.conditioning.embeds.shape[:2] == (2, 3 * 77)
     assert made.warnings == ()
+
+
+@pytest.mark.parametrize("prompt", ["()0.5 a ball", '""0.1 a ball', "(\t)0.5 a ball", '(a ball ""-)'])
+def test_nothing_weighted_down_is_nothing(prompt: str, parts: Parts) -> None:
+    assert torch.equal(alone(parts, prompt, technique=TECHNIQUE), alone(parts, "a ball"))
 
 
 def test_a_conjunction_with_weights_works_for_both_bases(parts: Parts) -> None:

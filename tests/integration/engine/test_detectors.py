@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from PIL import Image
 from engine_worker.engine.detectors.depth import load_midas
 from engine_worker.engine.detectors.drawing import draw_map
 from engine_worker.engine.detectors.kit import Detectors
+from engine_worker.engine.detectors.poses import PoseDetector
 from engine_worker.engine.late_import import late_import
 from kernel.protocol.detectors import DETECTOR_FILES
 from kernel.protocol.errors import JobRejected, ModelUnreadable, NotInstalled
@@ -22,6 +24,10 @@ from kernel.protocol.vocabulary import ControlType, ImageFit
 pytestmark = pytest.mark.torch
 
 CPU = torch.device("cpu")
+
+needs_pose = pytest.mark.skipif(
+    find_spec("mediapipe") is None or find_spec("controlnet_aux") is None, reason="the extra pose is not here"
+)
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +38,46 @@ def astronaut() -> Image.Image:
     return Image.fromarray(skimage.data.astronaut())
 
 
+OPENPOSE_FILES = ("body_pose_model.pth", "hand_pose_model.pth", "facenet.pth")
+
+
+def write_openpose(folder: Path, *names: str) -> None:
+    """Networks of zeros, in files of a few kilobytes: every tensor is one number, seen many times."""
+    with late_import("openpose", "pose"):
+        from controlnet_aux.open_pose.face import FaceNet
+        from controlnet_aux.open_pose.model import bodypose_model, handpose_model
+
+    with torch.device("meta"):
+        networks = dict(zip(OPENPOSE_FILES, (bodypose_model(), handpose_model(), FaceNet()), strict=True))
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        zeros = {key: torch.zeros(1).expand(held.shape) for key, held in networks[name].state_dict().items()}
+        # The files of bodies and hands name layers without the half of the network that they are in.
+        is_short = name != "facenet.pth"
+        torch.save({key.partition(".")[2] if is_short else key: zeros[key] for key in zeros}, folder / name)
+
+
+def write_depth_model(folder: Path) -> None:
+    """A tiny depth model with random weights, in the form of transformers."""
+    from transformers import DPTConfig, DPTForDepthEstimation, DPTImageProcessor
+
+    torch.manual_seed(0)
+    config = DPTConfig(
+        hidden_size=16,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        intermediate_size=16,
+        image_size=64,
+        patch_size=16,
+        backbone_out_indices=[0, 1, 2, 3],
+        neck_hidden_sizes=[8, 8, 8, 8],
+        fusion_hidden_size=8,
+        reassemble_factors=[4, 2, 1, 0.5],
+    )
+    DPTForDepthEstimation(config).save_pretrained(folder)
+    DPTImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
+
+
 def drawn(control_type: ControlType, picture: Image.Image, folder: Path | None = None, px: int = 256) -> Any:
     detectors = Detectors(folder, CPU)
     with torch.inference_mode():
@@ -40,6 +86,7 @@ def drawn(control_type: ControlType, picture: Image.Image, folder: Path | None =
         )
 
 
+@needs_pose
 def test_mediapipe_draws_the_face_where_it_is(astronaut: Image.Image) -> None:
     rows, columns = np.nonzero(drawn(ControlType.MEDIAPIPE, astronaut) > 60)
     assert len(rows) > 200
@@ -50,10 +97,12 @@ def test_mediapipe_draws_the_face_where_it_is(astronaut: Image.Image) -> None:
     assert 165 < bottom < 195
 
 
+@needs_pose
 def test_mediapipe_finds_a_face_also_for_a_small_picture(astronaut: Image.Image) -> None:
     assert (drawn(ControlType.MEDIAPIPE, astronaut, px=64) > 25).any()
 
 
+@needs_pose
 def test_a_photograph_without_a_face_is_refused(astronaut: Image.Image) -> None:
     with pytest.raises(JobRejected, match="mediapipe detector found nothing in the pose image: show a face"):
         drawn(ControlType.MEDIAPIPE, astronaut.crop((0, 350, 160, 510)))
@@ -106,6 +155,7 @@ class Bomb:
         return os.mkdir, (str(self.path),)
 
 
+@needs_pose
 @pytest.mark.parametrize(
     ("control_type", "kind"),
     [
@@ -133,27 +183,36 @@ def test_weights_that_are_none_are_refused_and_never_run(
     assert not (tmp_path / "run").exists()
 
 
+@needs_pose
 def test_openpose_that_sees_nobody_is_refused(astronaut: Image.Image, tmp_path: Path) -> None:
-    """Networks of zeros, in files of a few kilobytes: every tensor is one number, seen many times."""
-    with late_import("openpose", "pose"):
-        from controlnet_aux.open_pose.face import FaceNet
-        from controlnet_aux.open_pose.model import bodypose_model, handpose_model
-
-    folder = tmp_path / "openpose"
-    folder.mkdir()
-    with torch.device("meta"):
-        networks = [bodypose_model(), handpose_model(), FaceNet()]
-    for name, network in zip(DETECTOR_FILES[ControlType.OPENPOSE].names, networks, strict=True):
-        zeros = {key: torch.zeros(1).expand(held.shape) for key, held in network.state_dict().items()}
-        # The files of bodies and hands name layers without the half of the network that they are in.
-        short = name != "facenet.pth"
-        torch.save(
-            {key.partition(".")[2] if short else key: held for key, held in zeros.items()}, folder / name
-        )
+    write_openpose(tmp_path / "openpose", *OPENPOSE_FILES)
     with pytest.raises(JobRejected, match="openpose detector found nothing in the pose image: show people"):
         drawn(ControlType.OPENPOSE, astronaut.resize((64, 64)), tmp_path)
 
 
+@needs_pose
+def test_openpose_draws_the_bodies_that_were_found() -> None:
+    with late_import("openpose", "pose"):
+        from controlnet_aux import OpenposeDetector
+        from controlnet_aux.open_pose.body import Body
+
+    class Found(Body):  # type: ignore[misc]
+        """Finds one person, whose joints stand in a line."""
+
+        def __init__(self) -> None:
+            """Needs no network."""
+
+        def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            joints = [[20 + 3 * number, 10 + 2 * number, 1.0, number] for number in range(18)]
+            return np.array(joints), np.array([[*range(18), 18.0, 18.0]])
+
+    detector = PoseDetector(OpenposeDetector(Found()), [], has_hands=False, has_faces=False)
+    figure = np.array(detector.draw(Image.new("RGB", (128, 128)))).max(axis=2)
+    assert figure[10:46, 20:74].mean() > 20
+    assert not figure[60:].any()
+
+
+@needs_pose
 def test_midas_loads_its_own_network_and_draws_in_grey(astronaut: Image.Image, tmp_path: Path) -> None:
     with late_import("midas", "pose"), torch.device("meta"):
         from controlnet_aux.midas.midas.dpt_depth import DPTDepthModel
@@ -167,24 +226,7 @@ def test_midas_loads_its_own_network_and_draws_in_grey(astronaut: Image.Image, t
 
 
 def test_depth_comes_from_a_folder_of_transformers(astronaut: Image.Image, tmp_path: Path) -> None:
-    from transformers import DPTConfig, DPTForDepthEstimation, DPTImageProcessor
-
-    torch.manual_seed(0)
-    config = DPTConfig(
-        hidden_size=16,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        intermediate_size=16,
-        image_size=64,
-        patch_size=16,
-        backbone_out_indices=[0, 1, 2, 3],
-        neck_hidden_sizes=[8, 8, 8, 8],
-        fusion_hidden_size=8,
-        reassemble_factors=[4, 2, 1, 0.5],
-    )
-    folder = tmp_path / "depth"
-    DPTForDepthEstimation(config).save_pretrained(folder)
-    DPTImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
+    write_depth_model(tmp_path / "depth")
     depth = drawn(ControlType.DEPTH, astronaut, tmp_path, px=128)
     assert depth.shape == (128, 128)
     assert depth.max() - depth.min() > 100
@@ -213,3 +255,15 @@ def test_a_missing_libgl_is_named_with_the_package_of_the_system() -> None:
     error = ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
     with pytest.raises(NotInstalled, match=r"libgl1 .*mesa-libGL"), late_import("canny", "worker"):
         raise error
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_on_a_gpu_a_detector_is_there_only_while_it_draws(astronaut: Image.Image, tmp_path: Path) -> None:
+    write_depth_model(tmp_path / "depth")
+    before_bytes = torch.cuda.memory_allocated()
+    detectors = Detectors(tmp_path, torch.device("cuda:0"))
+    on_gpu = np.array(detectors.detect(ControlType.DEPTH, astronaut)).astype(int)
+    assert torch.cuda.memory_allocated() == before_bytes
+    on_cpu = np.array(Detectors(tmp_path, CPU).detect(ControlType.DEPTH, astronaut))
+    assert np.abs(on_gpu - on_cpu).max() <= 2

@@ -11,6 +11,7 @@ from prompting import (
     encoders,
     prompt_order,
     prompted,
+    random_vectors,
     widths,
     write_embedding,
 )
@@ -25,12 +26,12 @@ from kernel.protocol.vocabulary import ModelBase, PromptTechnique
 
 pytestmark = pytest.mark.torch
 
+WEIGHTED = {
+    PromptTechnique.NONE: "a {}",
+    PromptTechnique.SD_EMBED: "a ({}:1.5)",
+    PromptTechnique.COMPEL: "a ({})1.5",
+}
 TECHNIQUES = pytest.mark.parametrize("technique", list(PromptTechnique), ids=str)
-
-
-def random_vectors(parts: Parts, count: int = 2, seed: int = 1) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(count, width, generator=generator) for width in widths(parts)]
 
 
 @pytest.fixture
@@ -120,6 +121,12 @@ def test_a_part_of_a_longer_word_is_plain_text(written: str, parts: Parts, dusk:
     assert torch.equal(alone(parts, written, embeddings=(dusk,)), alone(parts, written))
 
 
+def test_a_name_of_nothing_but_spaces_calls_nobody(parts: Parts, dusk: ModelSource) -> None:
+    source = embedding_source(" ", Path(dusk.uri.removeprefix("file://")), "dusk")
+    made = alone(parts, "a  dusk , b", embeddings=(source,))
+    assert torch.equal(made, alone(parts, "a  dusk , b", embeddings=(dusk,)))
+
+
 def test_the_longest_name_that_fits_is_meant(parts: Parts, dusk: ModelSource, tmp_path: Path) -> None:
     path = write_embedding(tmp_path / "b.safetensors", random_vectors(parts, 1, seed=3))
     longer, alias = embedding_source("dusk-5", path), embedding_source("other", path)
@@ -127,14 +134,23 @@ def test_the_longest_name_that_fits_is_meant(parts: Parts, dusk: ModelSource, tm
     assert torch.equal(made, alone(parts, "a other", embeddings=(alias,)))
 
 
+@pytest.mark.parametrize("name", ["<dusk>", "bad-hands-5", "v1.5-neg", "by bad artist", "my_word", "Größe"])
+def test_signs_and_spaces_in_a_name_are_no_obstacle(
+    name: str, parts: Parts, dusk: ModelSource, tmp_path: Path
+) -> None:
+    source = embedding_source(name, Path(dusk.uri.removeprefix("file://")))
+    expected = {
+        technique: alone(parts, written.format("dusk"), technique=technique, embeddings=(dusk,))
+        for technique, written in WEIGHTED.items()
+    }
+    for technique, written in WEIGHTED.items():
+        made = alone(parts, written.format(name), technique=technique, embeddings=(source,))
+        assert torch.equal(made, expected[technique]), technique
+
+
 @TECHNIQUES
 def test_words_can_be_weighted(technique: PromptTechnique, parts: Parts, dusk: ModelSource) -> None:
-    written = {
-        PromptTechnique.NONE: "a dusk",
-        PromptTechnique.SD_EMBED: "a (dusk:1.5)",
-        PromptTechnique.COMPEL: "a (dusk)1.5",
-    }
-    made = alone(parts, written[technique], technique=technique, embeddings=(dusk,))
+    made = alone(parts, WEIGHTED[technique].format("dusk"), technique=technique, embeddings=(dusk,))
     plain = alone(parts, "a dusk", embeddings=(dusk,))
     assert torch.equal(made[:2], plain[:2])
     assert torch.equal(made[2:4], plain[2:4]) is (technique is PromptTechnique.NONE)
@@ -203,6 +219,16 @@ def test_a_file_that_is_gone_or_damaged_fails_the_job_with_the_reason(parts: Par
     (tmp_path / "damaged.safetensors").write_bytes(b"nothing")
     with pytest.raises(ModelUnreadable):
         alone(parts, "dusk", embeddings=(embedding_source("dusk", tmp_path / "damaged.safetensors"),))
+
+
+def test_a_file_that_would_fill_the_memory_is_refused_unread(parts: Parts, tmp_path: Path) -> None:
+    header = b'{"emb_params":{"dtype":"F32","shape":[1,20000000],"data_offsets":[0,80000000]}}'
+    path = tmp_path / "large.safetensors"
+    with path.open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + 80_000_000)
+    with pytest.raises(JobRejected, match="80000000 bytes of vectors"):
+        alone(parts, "dusk", embeddings=(embedding_source("dusk", path),))
 
 
 def test_another_kind_of_model_is_refused_as_what_it_is(

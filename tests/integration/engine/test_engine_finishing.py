@@ -210,3 +210,16 @@ def test_a_vae_that_gives_no_numbers_is_named(parts: Parts) -> None:
     vae = replace(parts.vae, decoder=BrokenVae(parts))
     with torch.inference_mode(), pytest.raises(JobRejected, match="the VAE broke; use another VAE"):
         develop(vae, latents(parts))
+
+
+def test_a_gpu_that_onnxruntime_cannot_use_is_told_to_the_owner(parts: Parts, tmp_path: Path) -> None:
+    """Removers for a GPU, on a machine without one: the session tells what it really got."""
+    outcomes = Outcomes()
+    remover = remover_source(write_keeper(tmp_path / "greens.onnx", GREEN))
+    finisher = Finisher(CHECKPOINT, Removers(torch.device("cuda:63")))
+    job = OpenJob(cut_order("job", (remover,), ImageFileType.PNG), 0, (), outcomes.emit)
+    finisher.put(Finished(job, job.order.pictures[0], latents(parts), parts.vae))
+    finisher.close()
+    ending = outcomes.ending("job")
+    assert isinstance(ending, Completed)
+    assert "greens ran on the CPU" in ending.warnings[0]

@@ -155,3 +155,13 @@ def test_a_model_that_fails_at_a_picture_says_so(tmp_path: Path) -> None:
     constants = [helper.make_tensor("shape", 7, [2], [5, 7])]
     with pytest.raises(ModelUnreadable, match=r"^model fails: "):
         loaded(write_model(tmp_path / "model.onnx", steps, constants)).mask(disc()[0])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_on_a_gpu_a_remover_runs_there_and_gives_the_same_mask(tmp_path: Path) -> None:
+    pixels, inside = disc()
+    source = remover_source(write_keeper(tmp_path / "reds.onnx", RED))
+    remover = Removers(torch.device("cuda:0")).load(source)
+    assert remover.is_on_gpu
+    assert np.array_equal(remover.mask(pixels), inside.astype(np.float32))

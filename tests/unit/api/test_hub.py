@@ -1,6 +1,7 @@
 """News reach those who listen, and nobody is left believing in what he missed."""
 
 from api.hub import MAX_UNREAD, Closing, Hub, Reread
+from api.preview import Preview
 from kernel.protocol.client import Changed, JobProgress, ModelProgress, Watching
 from kernel.protocol.ids import EventSeq, JobId, ModelId
 from kernel.protocol.vocabulary import ChangeKind
@@ -111,3 +112,41 @@ def test_a_closed_hub_sends_everyone_home_now_and_later() -> None:
         assert ear.next(0) == Closing()
     with hub.subscribe(None) as late:
         assert late.next(0) == Closing()
+
+
+def preview(index: int, step: int) -> Preview:
+    return Preview(JobId("j1"), index=index, step=step, data=b"a jpeg")
+
+
+def test_only_who_asked_for_previews_gets_them() -> None:
+    hub = Hub()
+    with (
+        hub.subscribe(("j1",), sees_previews=True) as ear,
+        hub.subscribe(("j1",)) as other,
+        hub.subscribe(None) as everything,
+    ):
+        hub.publish(preview(0, 1))
+        assert ear.next(0) == preview(0, 1)
+        assert (other.next(0), everything.next(0)) == (None, None)
+
+
+def test_of_previews_that_were_not_read_only_the_newest_of_each_picture_is_kept() -> None:
+    hub = Hub()
+    with hub.subscribe(("j1",), sees_previews=True) as ear:
+        for step in range(MAX_UNREAD * 3):
+            hub.publish(preview(step % 3, step))
+        last = MAX_UNREAD * 3 - 1
+        assert [ear.next(0) for _ in range(3)] == [preview(n, last - 2 + n) for n in range(3)]
+        assert ear.next(0) is None
+        hub.publish(preview(1, last + 1))
+        assert ear.next(0) == preview(1, last + 1)
+
+
+def test_previews_do_not_push_changes_aside() -> None:
+    hub = Hub()
+    with hub.subscribe(("j1",), sees_previews=True) as ear:
+        for step in range(MAX_UNREAD * 2):
+            hub.publish(preview(0, step))
+        hub.publish(changed(1))
+        assert ear.next(0) == preview(0, MAX_UNREAD * 2 - 1)
+        assert ear.next(0) == changed(1)

@@ -1,5 +1,6 @@
 """The API's half of the protocol, told as stories with a clock that is an argument."""
 
+from api.preview import Preview
 from api.session import Outcome, Patience, Question, Session
 from kernel.protocol import codec
 from kernel.protocol.client import (
@@ -8,6 +9,7 @@ from kernel.protocol.client import (
     Changed,
     DeleteJob,
     Done,
+    JobPreview,
     Refused,
     Watch,
     Watching,
@@ -191,3 +193,26 @@ def test_at_the_end_every_open_question_is_answered() -> None:
     story.session.give_up(ShuttingDown())
     assert len(story.answers) == MAX_UNANSWERED + 1
     assert story.session.is_idle
+
+
+def test_the_blobs_of_a_question_go_with_it_each_time() -> None:
+    session = Session(0.0, PATIENCE)
+    command = ApiCommand(key="k", digest=b"d", ask=DeleteJob(job_id=JobId("j1")))
+    session.ask(Question(correlation_of(1), command, 0.0, lambda outcome: None, (b"one", b"two")))
+    for now in (0.0, RESEND_AFTER_S):
+        (frames,) = [frames for frames in session.outgoing(now) if len(frames) > 2]
+        assert DECODER.decode(frames).blobs == (b"one", b"two")
+
+
+def test_a_preview_is_news_with_its_picture() -> None:
+    session = Session(0.0, PATIENCE)
+    told = JobPreview(job_id=JobId("j1"), index=1, step=3)
+    frames = codec.encode(told, epoch=Epoch(1), blobs=(b"a jpeg",))
+    heard = session.hear(REPLIES.decode(frames), 0.0)
+    assert heard.news == Preview(JobId("j1"), index=1, step=3, data=b"a jpeg")
+
+
+def test_a_preview_without_its_picture_is_no_news() -> None:
+    session = Session(0.0, PATIENCE)
+    frames = codec.encode(JobPreview(job_id=JobId("j1"), index=1, step=3), epoch=Epoch(1))
+    assert session.hear(REPLIES.decode(frames), 0.0).news is None

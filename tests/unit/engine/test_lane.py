@@ -7,6 +7,8 @@ import torch
 
 from engine_worker.engine.lane import Lane
 
+pytestmark = pytest.mark.torch
+
 
 def test_work_is_done_in_order_on_another_thread_before_close_returns() -> None:
     done: list[tuple[int, int]] = []
@@ -62,3 +64,20 @@ def test_a_broken_device_ends_the_work_and_is_told_to_whoever_brings_more() -> N
     with pytest.raises(torch.AcceleratorError):
         lane.put(2)
     assert done == []
+
+
+def test_work_that_may_be_left_undone_is_not_waited_for() -> None:
+    door, begun, done = Event(), Event(), list[int]()
+
+    def work_on(work: int) -> None:
+        begun.set()
+        door.wait()
+        done.append(work)
+
+    lane: Lane[int] = Lane("test", work_on, room=1)
+    lane.put(0)
+    assert begun.wait(30)
+    assert [lane.offer(work) for work in (1, 2)] == [True, False]
+    door.set()
+    lane.close()
+    assert done == [0, 1]

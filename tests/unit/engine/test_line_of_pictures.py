@@ -120,3 +120,62 @@ def test_every_picture_is_called_or_has_left_and_nobody_is_in_line_twice(
             made.add(place)
             line = finish(line, place)
     assert {place for place in known if place.admission not in gone} <= made
+
+
+def test_a_call_takes_no_more_rows_than_it_may_and_the_rest_takes_turns() -> None:
+    guided = tuple(Place(Admission(1), index, SMALL, rows=2) for index in range(3))
+    line, first = call_next(join(Line(), guided), seats=4, most_rows=4)
+    line, second = call_next(line, seats=4, most_rows=4)
+    assert first == guided[:2]
+    assert second == (guided[2], guided[0])
+    assert call_next(line, seats=4, most_rows=1)[1] == (guided[1],)
+
+
+def test_a_stream_of_groups_that_nobody_has_seen_before_holds_up_no_other() -> None:
+    line, calls_of_the_old_one = join(Line(), pictures(0, 1)), 0
+    for newcomer in range(1, 21):
+        line, called = call_next(join(line, pictures(newcomer, 1, Group(64 + newcomer, 64))), seats=4)
+        calls_of_the_old_one += called[0].group == SMALL
+    assert calls_of_the_old_one >= 2
+    assert len(line.last_turn) <= 21
+
+
+def test_groups_that_left_are_forgotten() -> None:
+    line = Line()
+    for newcomer in range(5):
+        line, called = call_next(join(line, pictures(newcomer, 1, Group(64 + newcomer, 64))), seats=4)
+        line = finish(line, called[0])
+    assert len(line.last_turn) == 1
+
+
+GUESTS = st.lists(
+    st.tuples(st.integers(0, 20), st.integers(1, 3), st.integers(1, 6), st.integers(1, 6), st.integers(1, 2)),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(guests=GUESTS, seats=st.integers(1, 4), most_rows=st.one_of(st.none(), st.integers(1, 6)))
+def test_who_is_seated_never_waits_longer_than_all_others_take(
+    guests: list[tuple[int, int, int, int, int]], seats: int, most_rows: int | None
+) -> None:
+    """Each guest: the moment it comes, its pictures, their steps, their group, and their rows."""
+    line, steps, waited = Line(), dict[Place, int](), dict[Place, int]()
+    for moment in range(21 + 12 * 3 * 6):
+        for number, (comes_at, count, wanted, group, rows) in enumerate(guests):
+            if comes_at == moment:
+                places = tuple(
+                    Place(Admission(number), index, Group(64 * group, 64), rows) for index in range(count)
+                )
+                line = join(line, places)
+                steps |= dict.fromkeys(places, wanted)
+        line, called = call_next(line, seats, most_rows)
+        waited = {place: waited.get(place, 0) + 1 for place in line.seated if place not in called}
+        # A turn of each group, each in as many calls as it has seats, and a new one before every one of them.
+        assert all(wait <= 2 * 6 * seats for wait in waited.values())
+        for place in called:
+            steps[place] -= 1
+            if not steps[place]:
+                line = finish(line, place)
+                del steps[place]
+    assert not steps

@@ -3,7 +3,7 @@
 from threading import Thread
 
 from engine_worker.engine.open_job import OpenJob
-from engine_worker.engine.port import Completed, Dropped, Failed, Outcome, Pictured, Stepped
+from engine_worker.engine.port import Completed, Dropped, Failed, Outcome, Pictured, Previewed, Stepped
 from kernel.protocol.ids import ImageId, JobId
 from kernel.protocol.specs import JobOrder, JobSpec, PictureOrder
 from kernel.protocol.vocabulary import Scheduler, Stage
@@ -127,3 +127,13 @@ def test_a_warning_is_told_once_with_the_completion() -> None:
         job.warn(text)
     job.picture_done(picture(0))
     assert outcomes[-1] == Completed(JOB, ("cut", "slow"))
+
+
+def test_a_look_at_a_picture_tells_how_far_the_job_was_and_comes_no_more_after_its_end() -> None:
+    outcomes: list[Outcome] = []
+    job = open_job(2, outcomes)
+    job.step_done(1)
+    job.look(1, b"jpeg")
+    job.drop()
+    job.look(1, b"late")
+    assert outcomes[1:] == [Previewed(JOB, 1, 1, b"jpeg"), Dropped(JOB)]

@@ -159,7 +159,7 @@ _ASKS: tuple[client.Ask, ...] = (
         trigger_words=("dreamy",),
         control_type=ControlType.MIDAS,
     ),
-    client.DeleteModel(model_id=MODEL),
+    client.DeleteModel(model_id=MODEL, files=True),
     client.RetryModel(model_id=MODEL),
     client.CreateEngine(spec=_SPEC, start=False),
     client.StartEngine(engine_id=ENGINE),
@@ -223,7 +223,7 @@ _REPLIES: tuple[client.BrokerReply, ...] = (
     client.Changed(seq=EventSeq(10), kind=ChangeKind.JOB, id=JOB, state="finished", at_ms=1_700_000_000_001),
     client.JobProgress(job_id=JOB, step=3, steps=12, eta_s=4.5, stage=Stage.FINISHING),
     _PREVIEW,
-    client.ModelProgress(model_id=MODEL, bytes=5, total_bytes=9),
+    client.ModelProgress(model_id=MODEL, bytes=5, total_bytes=9, bytes_per_s=2),
 )
 _ORDERS: tuple[worker.WorkerOrder, ...] = (
     worker.Welcome(epoch=Epoch(7), heartbeat_s=1.0, silence_s=30.0),
@@ -263,8 +263,13 @@ _REPORTS: tuple[worker.WorkerReport, ...] = (
     worker.Ping(),
     worker.EngineReady(engine_id=ENGINE, device="cuda:0", memory_bytes=6_900_000_000, capacity=4),
     worker.EngineFailed(engine_id=ENGINE, code="out_of_memory", text="8 GB needed, 6 GB free"),
-    worker.ModelProgress(model_id=MODEL, bytes=5, total_bytes=9),
-    worker.ModelInspected(model_id=MODEL, fingerprint=_FINGERPRINT),
+    worker.ModelProgress(model_id=MODEL, bytes=5, total_bytes=9, bytes_per_s=2),
+    worker.ModelInspected(
+        model_id=MODEL,
+        fingerprint=_FINGERPRINT,
+        stored=f"files/{SHA256}.safetensors",
+        revision="c" * 40,
+    ),
     worker.ModelFailed(model_id=MODEL, code="model_unreadable", text="the header is damaged"),
     worker.Accepted(job_id=JOB, lease=LEASE),
     worker.Progress(job_id=JOB, lease=LEASE, step=3, steps=12, stage=Stage.PREPARING),

@@ -72,10 +72,6 @@ class Scene:
         self.said: list[EngineEvent | Spoken] = []
         self.loop = EngineLoop(self.inbox, self.engine.build, self.said.append, roots)
 
-    def job_with(self, uri: str) -> JobOrder:
-        source = replace(load().load.checkpoint, uri=uri)
-        return replace(job("a"), models=(source,))
-
     def load_from(self, uri: str) -> EngineLoad:
         order = load().load
         return replace(order, checkpoint=replace(order.checkpoint, uri=uri))

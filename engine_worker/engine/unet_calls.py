@@ -1,0 +1,60 @@
+"""Calls of the UNet for pictures of one group: as large as they pay, in parts where one fails."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from torch import Tensor
+
+from engine_worker.engine.adapters.wardrobe import AdapterSet, Wardrobe
+from engine_worker.engine.call_sizes import CallSizes
+from engine_worker.engine.failures import is_out_of_memory
+from engine_worker.engine.line import Group, Place
+from engine_worker.engine.parts import Parts
+from engine_worker.engine.sampler import predict
+from engine_worker.engine.shared_call import call_in_parts
+from engine_worker.engine.stopwatch import make_stopwatch
+from engine_worker.engine.trajectory import Trajectory
+
+
+class UNetCalls:
+    """The UNet of one engine. All methods are for the stepping thread."""
+
+    def __init__(self, parts: Parts, wardrobe: Wardrobe) -> None:
+        self._parts = parts
+        self._wardrobe = wardrobe
+        self._sizes = CallSizes()
+        self._stopwatch = make_stopwatch(parts.device)
+
+    def most_rows(self, group: Group) -> int | None:
+        """How many rows a call for this group should have at most; None if any number will do."""
+        return self._sizes.most_rows(_kind(group))
+
+    def predict(
+        self,
+        trajectories: Mapping[Place, Trajectory],
+        adapters: AdapterSet,
+        fail: Callable[[Place, Exception], None],
+    ) -> dict[Place, Tensor]:
+        """The noise of each picture, all of one group; `fail` hears of those that cannot be predicted even
+        alone, and only of those."""
+
+        def make(places: tuple[Place, ...]) -> list[Tensor]:
+            self._wardrobe.wear(adapters)
+            return self._timed_call(places, [trajectories[place] for place in places])
+
+        return call_in_parts(tuple(trajectories), make, fail)
+
+    def _timed_call(self, places: tuple[Place, ...], trajectories: list[Trajectory]) -> list[Tensor]:
+        kind, rows = _kind(places[0].group), sum(place.rows for place in places)
+        call = partial(predict, self._parts.denoiser, trajectories, self._parts.dtype)
+        try:
+            return self._stopwatch.time(call, partial(self._sizes.measured, kind, rows))
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                self._sizes.lacked_memory(kind, rows)
+            raise
+
+
+def _kind(group: Group) -> tuple[int, int, int]:
+    """What decides, beside the rows, how long a call takes and how much memory it needs."""
+    return group.width_px, group.height_px, len(group.control_models)
