@@ -129,12 +129,10 @@ def add(
     as_json: bool,
     **said: str | tuple[str, ...] | None,
 ) -> None:
-    """Register the model at SOURCE, and have it downloaded if it is elsewhere.
+    """Register the model at SOURCE, and have it downloaded if it is elsewhere. SOURCE is
 
     \b
-    SOURCE is
-      a file or diffusers folder of the server's machine, or its file:// address: it must lie below one of the
-        folders of models.file_roots, and stays where it is;
+      a file or diffusers folder of the server's machine (below models.file_roots), or its file:// address;
       an https:// or http:// address;
       a repository of the Hugging Face hub: owner/name, or hf://owner/name[@revision][/file];
       with --upload, a file of this machine.
@@ -145,7 +143,6 @@ def add(
       spoon models add https://example.org/fur.safetensors --type lora --wait
       spoon models add owner/dreams --type checkpoint --variant fp16
       spoon models add ./fur.safetensors --type lora --upload
-      spoon models add ./poses.safetensors --type controlnet --control-type openpose
     """
     from api.admin.model_sources import address_of, upload
     from api.admin.rest import read

@@ -72,13 +72,8 @@ class Effects:
     def carry_out(self, effect: actions.Effect) -> None:
         """Do one thing."""
         match effect:
-            case actions.Reply(peer, correlation, message):
-                self.outbox.put(peer, correlation, message)
-            case actions.Push(peers, message):
-                for peer in peers:
-                    self.outbox.put(peer, head.NO_CORRELATION, message)
-            case actions.PushPreview():
-                self._push_preview(effect)
+            case actions.Reply() | actions.Push() | actions.PushPreview():
+                self._tell_clients(effect)
             case actions.Order(worker_id, message):
                 if isinstance(message, worker.CancelJob):
                     self._unsent.pop(message.lease, None)
@@ -109,6 +104,18 @@ class Effects:
                 self._run_worker(effect)
             case actions.LaunchCompanion() | actions.TerminateCompanion() | actions.KillCompanion():
                 self._run_companion(effect)
+            case _:
+                assert_never(effect)
+
+    def _tell_clients(self, effect: actions.Reply | actions.Push | actions.PushPreview) -> None:
+        match effect:
+            case actions.Reply(peer, correlation, message):
+                self.outbox.put(peer, correlation, message)
+            case actions.Push(peers, message):
+                for peer in peers:
+                    self.outbox.put(peer, head.NO_CORRELATION, message)
+            case actions.PushPreview():
+                self._push_preview(effect)
             case _:
                 assert_never(effect)
 
