@@ -11,7 +11,7 @@ from kernel.core import actions
 from kernel.core.events import CompanionExited, Event, InputsUnreadable, PeerLost, StockTaken
 from kernel.protocol import client, head, worker
 from kernel.protocol.codec import Frame
-from kernel.protocol.ids import BlobId, ImageId, Lease, WorkerId
+from kernel.protocol.ids import BlobId, ImageId, Lease
 from kernel.protocol.specs import JobOrder, PictureOrder
 from kernel.shell import journal
 from kernel.shell.crew import Crew
@@ -72,15 +72,12 @@ class Effects:
     def carry_out(self, effect: actions.Effect) -> None:
         """Do one thing."""
         match effect:
-            case actions.Reply(peer, correlation, message):
-                self.outbox.put(peer, correlation, message)
-            case actions.Push(peers, message):
-                for peer in peers:
-                    self.outbox.put(peer, head.NO_CORRELATION, message)
-            case actions.PushPreview():
-                self._push_preview(effect)
+            case actions.Reply() | actions.Push() | actions.PushPreview():
+                self._tell_clients(effect)
             case actions.Order(worker_id, message):
-                self._send(worker_id, message)
+                if isinstance(message, worker.CancelJob):
+                    self._unsent.pop(message.lease, None)
+                self.crew.send(worker_id, message)
             case actions.GiveJob():
                 self._give_job(effect)
             case (
@@ -90,7 +87,7 @@ class Effects:
                 | actions.StoreInputs()
                 | actions.MoveModel()
             ):
-                self._keep_files(effect)
+                self._tend_files(effect)
             case actions.TakeStock():
                 self._take_stock()
             case actions.CompareMemory():
@@ -110,7 +107,19 @@ class Effects:
             case _:
                 assert_never(effect)
 
-    def _keep_files(
+    def _tell_clients(self, effect: actions.Reply | actions.Push | actions.PushPreview) -> None:
+        match effect:
+            case actions.Reply(peer, correlation, message):
+                self.outbox.put(peer, correlation, message)
+            case actions.Push(peers, message):
+                for peer in peers:
+                    self.outbox.put(peer, head.NO_CORRELATION, message)
+            case actions.PushPreview():
+                self._push_preview(effect)
+            case _:
+                assert_never(effect)
+
+    def _tend_files(
         self,
         effect: actions.StorePicture
         | actions.StoreAgain
@@ -133,12 +142,6 @@ class Effects:
     def finish(self) -> None:
         """All effects of a batch are carried out: let go what they have for clients."""
         self.events += map(PeerLost, self.outbox.flush())
-
-    def _send(self, worker_id: WorkerId, message: worker.WorkerOrder) -> None:
-        """Send an order; of a job that has not left yet its cancelling alone is sent."""
-        if isinstance(message, worker.CancelJob):
-            self._unsent.pop(message.lease, None)
-        self.crew.send(worker_id, message)
 
     def _give_job(self, action: actions.GiveJob) -> None:
         spec = self.recall.job_spec(action.job_id)
