@@ -34,7 +34,7 @@ TILE_LATENTS: Final = 64
 """A tile of the VAE is 512 pixels wide and high."""
 OUTPUT_BYTES_PER_PIXEL: Final = 40
 """A finished picture in single precision, in bytes, and on its way between the two."""
-TILED_BYTES_PER_PIXEL: Final = 40
+TILED_BYTES_PER_PIXEL: Final = 24
 """The tiles of one picture, their blended rows, and the whole."""
 LATENT_COPIES: Final = 8
 """Of each picture: its latents, what its scheduler remembers of the last steps, and the noise."""

@@ -9,6 +9,7 @@ from kernel.protocol import client, worker
 from kernel.protocol.errors import FieldProblem
 from kernel.protocol.ids import EngineId, Epoch, EventSeq, ImageId, JobId, Lease, ModelId, Ticket, WorkerId
 from kernel.protocol.ingredients import ControlUse, InputFile, LoraUse, ModelSource
+from kernel.protocol.memory import MemoryProfile, PartWeights, TextLayout, UNetLayout, VaeLayout
 from kernel.protocol.specs import (
     EngineLoad,
     EngineSpec,
@@ -26,6 +27,7 @@ from kernel.protocol.vocabulary import (
     ImageFit,
     InputKind,
     ModelBase,
+    ModelPart,
     ModelState,
     ModelType,
     Phase,
@@ -146,6 +148,20 @@ _FINGERPRINT = Fingerprint(
     parameters=3_500_000_000,
     prediction_type="epsilon",
     native_size_px=1024,
+    memory=MemoryProfile(
+        parts=(PartWeights(part=ModelPart.VAE, parameters=83_000_000, stored_bytes=167_000_000),),
+        unet=UNetLayout(
+            channels=(320, 640, 1280),
+            resnets_per_level=2,
+            transformer_depths=(0, 2, 10),
+            middle_depth=10,
+            context_width=2048,
+        ),
+        vae=VaeLayout(channels=(128, 256, 512, 512), resnets_per_level=2, latent_channels=4),
+        text_encoders=(TextLayout(tokens=77, width=768, inner_width=3072, layers=12),),
+    ),
+    trigger_words=("dreamy",),
+    control_type=ControlType.DEPTH,
 )
 _ASKS: tuple[client.Ask, ...] = (
     client.RegisterModel(
