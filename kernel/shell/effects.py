@@ -93,10 +93,8 @@ class Effects:
                 self.files.store(self._inputs.pop(key))
             case actions.MoveModel(model_id, file_name):
                 self.files.move_model(Move(model_id, file_name))
-            case actions.TakeStock():
-                self._take_stock()
-            case actions.CompareMemory():
-                _compare_memory(effect)
+            case actions.TakeStock() | actions.CompareMemory():
+                self._look(effect)
             case actions.Exit(code):
                 self.exit_code = code
             case (
@@ -149,7 +147,10 @@ class Effects:
             for peer in effect.peers:
                 self.outbox.put(peer, head.NO_CORRELATION, effect.message, (picture,))
 
-    def _take_stock(self) -> None:
+    def _look(self, effect: actions.TakeStock | actions.CompareMemory) -> None:
+        if isinstance(effect, actions.CompareMemory):
+            _compare_memory(effect)
+            return
         free_bytes = min(shutil.disk_usage(folder).free for folder in self.folders)
         self.events.append(StockTaken(free_bytes))
 
