@@ -159,7 +159,7 @@ _FINGERPRINT = Fingerprint(
     prediction_type="epsilon",
     native_size_px=1024,
     memory=MemoryProfile(
-        parts=(PartWeights(part=ModelPart.UNET, parameters=2_567_463_684, stored_bytes=5_134_927_368),),
+        parts=(PartWeights(part=ModelPart.VAE, parameters=83_000_000, stored_bytes=167_000_000),),
         unet=UNetLayout(
             channels=(320, 640, 1280),
             resnets_per_level=2,
@@ -170,6 +170,8 @@ _FINGERPRINT = Fingerprint(
         vae=VaeLayout(channels=(128, 256, 512, 512), resnets_per_level=2, latent_channels=4),
         text_encoders=(TextLayout(tokens=77, width=768, inner_width=3072, layers=12),),
     ),
+    trigger_words=("dreamy",),
+    control_type=ControlType.DEPTH,
 )
 _ASKS: tuple[client.Ask, ...] = (
     client.RegisterModel(
