@@ -17,7 +17,7 @@ from engine_worker.engine.studio import Studio
 from engine_worker.engine.workshop import Workshop, bare_workshop
 from kernel.protocol.ids import ImageId, JobId, ModelId
 from kernel.protocol.ingredients import ModelSource
-from kernel.protocol.specs import JobOrder, JobSpec, PictureOrder
+from kernel.protocol.specs import JobOrder, PictureOrder
 
 
 class Nets(Extras):
@@ -53,20 +53,22 @@ def workshop(parts: Parts, nets: Mapping[ModelId, ControlNet]) -> Workshop:
     return replace(bare_workshop(parts), extras=Nets(parts, nets))
 
 
-def order_of(job_id: str, spec: JobSpec) -> JobOrder:
+def order_of(job_id: str, asked: Asked) -> JobOrder:
     """The order for a job's pictures, each with a seed of its own."""
+    spec = asked.spec
     pictures = tuple(
         PictureOrder(index=index, image_id=ImageId(f"{job_id}-{index}"), seed=spec.seed + index)
         for index in range(spec.count)
     )
-    return JobOrder(job_id=JobId(job_id), spec=spec, pictures=pictures)
+    return JobOrder(job_id=JobId(job_id), spec=spec, models=tuple(asked.models), pictures=pictures)
 
 
 @torch.inference_mode()
 def make_alone(work: Workshop, asked: Asked) -> Tensor:
     """The latents of a job's first picture, made by our sampler with nobody beside it."""
     preparer = Preparer(work, lambda outcome: None)
-    prepared = preparer.prepare(order_of("alone", asked.spec), asked.inputs)
+    prepared = preparer.prepare(order_of("alone", asked), asked.inputs)
+    work.extras.wardrobe.wear(prepared.adapters)
     trajectory = prepared.start(work.parts, 0)
     while not trajectory.is_done:
         (noise,) = predict(work.parts.denoiser, [trajectory], work.parts.dtype)
@@ -79,7 +81,7 @@ def make_together(work: Workshop, jobs: Sequence[Asked], seats: int) -> list[Ten
     gathered = Gathered()
     studio = Studio(work, gathered.finish, seats, gathered.emit)
     for number, asked in enumerate(jobs):
-        studio.admit(order_of(f"job-{number}", asked.spec), asked.inputs)
+        studio.admit(order_of(f"job-{number}", asked), asked.inputs)
     while studio.step():
         pass
     return [gathered.latents[f"job-{number}", 0] for number in range(len(jobs))]

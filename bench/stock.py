@@ -1,11 +1,14 @@
 """The stock pipelines of diffusers, on the CPU in float32: the measure of exactness."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import diffusers
 import numpy as np
@@ -16,6 +19,7 @@ from torch import Tensor, nn
 
 from engine_worker.engine.picture_file import Pixels
 from engine_worker.engine.port import NO_INPUTS, Inputs
+from kernel.protocol.ingredients import ModelSource
 from kernel.protocol.specs import JobSpec
 from kernel.protocol.vocabulary import InputKind, ModelBase, Scheduler
 
@@ -74,6 +78,8 @@ class Asked:
     spec: JobSpec
     inputs: Inputs = field(default_factory=lambda: NO_INPUTS)
     nets: Sequence[nn.Module] = ()
+    models: Sequence[ModelSource] = ()
+    """The LoRAs that the spec uses."""
 
 
 class Stock:
@@ -99,11 +105,22 @@ class Stock:
         pictures = self._pictures(asked)
         kind = "Inpaint" if "mask_image" in pictures else "Img2Img" if "image" in pictures else ""
         pipeline = self._pipeline(("ControlNet" if asked.nets else "") + kind, asked)
-        arguments = {**self._words(asked.spec), **pictures, **_controls(asked, has_picture=bool(kind))}
+        with _wearing(self.pipeline, asked):
+            latents = self._run(pipeline, asked, pictures)
+        return latents, self.decoded(latents)
+
+    def _run(
+        self, pipeline: diffusers.DiffusionPipeline, asked: Asked, pictures: dict[str, object]
+    ) -> Tensor:
+        arguments = {
+            **self._words(asked.spec),
+            **pictures,
+            **_controls(asked, has_picture="image" in pictures),
+        }
         taken = inspect.signature(pipeline.__call__).parameters
         known = {name: value for name, value in arguments.items() if name in taken}
         latents: Tensor = pipeline(**known).images
-        return latents, self.decoded(latents)
+        return latents
 
     def encode(
         self, prompt: str, negative_prompt: str, clip_skip: int | None = None
@@ -171,6 +188,24 @@ class Stock:
         if InputKind.MASK in given:
             found["mask_image"] = given[InputKind.MASK].convert("L")
         return found
+
+
+@contextmanager
+def _wearing(pipeline: diffusers.DiffusionPipeline, asked: Asked) -> Iterator[None]:
+    """With the job's LoRAs on the networks that all pipelines share."""
+    if not asked.models:
+        yield
+        return
+    for source in asked.models:
+        pipeline.load_lora_weights(url2pathname(urlsplit(source.uri).path), adapter_name=source.name)
+    weights = {use.model_id: use.weight for use in asked.spec.loras}
+    pipeline.set_adapters(
+        [source.name for source in asked.models], [weights[source.model_id] for source in asked.models]
+    )
+    try:
+        yield
+    finally:
+        pipeline.unload_lora_weights()
 
 
 def _controls(asked: Asked, *, has_picture: bool) -> dict[str, object]:

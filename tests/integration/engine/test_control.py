@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from pictures import half_mask, photograph, png, random_control_net
 from small_engine import Outcomes, order, spec
 
 from bench.ours import make_alone, make_together, workshop
+from bench.pictures import half_mask, photograph, png, random_control_net
 from bench.stock import Asked, Stock
 from engine_worker.engine.parts import Parts
 from engine_worker.engine.pixels import decode

@@ -8,10 +8,10 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from msgspec import structs
-from pictures import half_mask, photograph, png
 from small_engine import order, spec
 
 from bench.ours import make_alone
+from bench.pictures import half_mask, photograph, png
 from bench.stock import Asked, Stock
 from engine_worker.engine.parts import Parts
 from engine_worker.engine.pixels import decode

@@ -5,12 +5,12 @@ from io import BytesIO
 
 import pytest
 import torch
-from pictures import photograph, png
 from PIL import Image
 from small_engine import Outcomes, order, spec
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from bench.pictures import photograph, png
 from engine_worker.engine.canvas import pixels_of
 from engine_worker.engine.encoding import encode
 from engine_worker.engine.parts import Parts, Vae

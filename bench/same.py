@@ -1,0 +1,178 @@
+"""Are our pictures those of the stock diffusers pipelines, and the same in company as alone?
+
+`python -m bench.same`: every scheduler, SD and SDXL; from words alone, from a picture, with a mask, with a
+ControlNet; each with and without a LoRA. Small checkpoints with random weights, on the CPU in float32. Of
+latents the largest difference of any number counts, of pictures that of any byte. All jobs of a way are made
+once more, together, whatever their scheduler, and compared with those made alone. `--every N` takes only each
+N-th scheduler.
+"""
+
+import sys
+import warnings
+from argparse import ArgumentParser
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from bench.ours import make_alone, make_together, workshop
+from bench.pictures import half_mask, photograph, png, random_control_net, random_lora
+from bench.report import Goal, Spread, print_report
+from bench.stock import Asked, Stock
+from engine_worker.embedded.random_checkpoint import write_random_checkpoint
+from engine_worker.engine.loading import load_parts
+from engine_worker.engine.pixels import decode
+from engine_worker.engine.workshop import Workshop
+from kernel.protocol.ids import ModelId
+from kernel.protocol.ingredients import ControlUse, LoraUse, ModelSource
+from kernel.protocol.specs import JobSpec
+from kernel.protocol.vocabulary import ControlType, InputKind, ModelBase, ModelType, Scheduler
+
+NET: Final = ModelId("net")
+CONTROL: Final = ControlUse(
+    control_type=ControlType.CANNY, scale=0.8, start=0.1, end=0.9, is_preprocessed=True
+)
+INPUTS: Final = {
+    InputKind.REFERENCE: png(photograph()),
+    InputKind.MASK: png(half_mask()),
+    InputKind.POSE: png(half_mask().transpose(Image.Transpose.FLIP_TOP_BOTTOM)),
+}
+WAYS: Final = {
+    "words": (),
+    "image": (InputKind.REFERENCE,),
+    "inpaint": (InputKind.REFERENCE, InputKind.MASK),
+    "control": (InputKind.POSE,),
+}
+SEATS: Final = 8
+STEPS: Final = 5
+# Latents in millionths, pictures in steps of a byte.
+GOALS: Final = {
+    "worst latents, millionths": Goal(100.0),
+    "worst picture, of 255": Goal(1.0),
+    "worst in company, millionths": Goal(100.0),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """One base: our parts and the stock pipelines on the same weights."""
+
+    base: ModelBase
+    work: Workshop
+    stock: Stock
+    net: torch.nn.Module
+    lora: ModelSource
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """Of the jobs of one way: the largest of each."""
+
+    latents: list[float]
+    pictures: list[float]
+    company: list[float]
+
+
+def main() -> None:
+    """Compare, print; exits with 1 if something differs too much."""
+    parser = ArgumentParser(prog="bench.same", description=__doc__)
+    parser.add_argument("--every", type=int, default=1, help="take each N-th scheduler only")
+    schedulers = list(Scheduler)[:: parser.parse_args().every]
+    # The stock DPM++ SDE asks for a little more than the Brownian path that it has made; peft lists layers.
+    warnings.filterwarnings("ignore")
+    found: dict[str, Differences] = {}
+    with TemporaryDirectory(prefix="spoon-") as name:
+        for base in ModelBase:
+            bench = prepare(Path(name), base)
+            for way, kinds in WAYS.items():
+                for has_lora in (False, True):
+                    jobs = [asked(bench, one, kinds, has_lora) for one in schedulers]
+                    found[f"{base} {way}{' + LoRA' if has_lora else ''}"] = compare(bench, jobs)
+    report(found)
+
+
+def prepare(folder: Path, base: ModelBase) -> Bench:
+    """Write a checkpoint of that base in both layouts, and load it twice."""
+    file = folder / f"{base}.safetensors"
+    write_random_checkpoint(file, base=base, seed=7)
+    write_random_checkpoint(folder / base, base=base, is_folder=True, seed=7)
+    source = ModelSource(
+        model_id=ModelId(base), name=base, uri=file.as_uri(), model_type=ModelType.CHECKPOINT
+    )
+    parts = load_parts(source, torch.device("cpu"), torch.float32)
+    net = random_control_net(parts, seed=1)
+    lora = random_lora(parts, folder / f"{base}-lora.safetensors", seed=2)
+    return Bench(base, workshop(parts, {NET: net}), Stock(folder / base, base), net, lora)
+
+
+def asked(bench: Bench, scheduler: Scheduler, kinds: tuple[InputKind, ...], has_lora: bool) -> Asked:
+    """A job of that way."""
+    has_control = InputKind.POSE in kinds
+    spec = JobSpec(
+        prompt="a red ball on a green table",
+        negative_prompt="blue",
+        seed=list(Scheduler).index(scheduler),
+        count=1,
+        steps=STEPS,
+        guidance_scale=5.0,
+        width_px=64,
+        height_px=64,
+        scheduler=scheduler,
+        strength=0.6,
+        loras=(LoraUse(model_id=bench.lora.model_id, weight=0.7),) if has_lora else (),
+        controls=(CONTROL,) if has_control else (),
+        control_models=(NET,) if has_control else (),
+    )
+    return Asked(
+        spec,
+        {kind: INPUTS[kind] for kind in kinds},
+        nets=(bench.net,) if has_control else (),
+        models=(bench.lora,) if has_lora else (),
+    )
+
+
+def compare(bench: Bench, jobs: Sequence[Asked]) -> Differences:
+    """Make each job by the stock pipeline, by our sampler, and by our sampler together with all others."""
+    alone = [make_alone(bench.work, one) for one in jobs]
+    together = make_together(bench.work, jobs, SEATS)
+    differences = Differences([], [], [distance(*pair) for pair in zip(alone, together, strict=True)])
+    for one, ours in zip(jobs, alone, strict=True):
+        latents, pixels = bench.stock.make(one)
+        differences.latents.append(distance(ours, latents))
+        with torch.inference_mode():
+            made = decode(bench.work.parts.vae, ours)
+        differences.pictures.append(float(np.abs(made.astype(int) - pixels.astype(int)).max()))
+    return differences
+
+
+def distance(one: Tensor, other: Tensor) -> float:
+    """The largest difference, in millionths."""
+    return (one - other).abs().max().item() * 1e6
+
+
+def report(found: dict[str, Differences]) -> None:
+    """Raises: SystemExit, if a goal was missed."""
+    worst = {
+        "worst latents, millionths": max(_all(one.latents for one in found.values())),
+        "worst picture, of 255": max(_all(one.pictures for one in found.values())),
+        "worst in company, millionths": max(_all(one.company for one in found.values())),
+    }
+    spreads = {f"{way}, millionths": Spread.of(one.latents) for way, one in found.items()}
+    spreads |= {name: Spread.of([value]) for name, value in worst.items()}
+    print_report("same", spreads, GOALS)
+    if any(not GOALS[name].is_met(value) for name, value in worst.items()):
+        sys.exit("some pictures are not the same")
+
+
+def _all(lists: Iterable[list[float]]) -> list[float]:
+    return [value for values in lists for value in values]
+
+
+if __name__ == "__main__":
+    main()
