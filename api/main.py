@@ -18,6 +18,7 @@ from typing import Final
 from api.bus import Bus
 from api.http.app import make_app
 from api.http.server import HttpServer
+from api.http.uploads import upload_limits
 from api.hub import Hub
 from api.parent import die_with
 from conf.load import load
@@ -64,7 +65,9 @@ def serve(settings: Settings, parent_pid: int | None = None) -> None:
     bus.open()
     try:
         app = make_app(settings, bus, reader, hub, lambda: time.time_ns() // 1_000_000)
-        _run(HttpServer(app, settings.server), hub, settings.bus_folder / API_URL_FILE)
+        _run(
+            HttpServer(app, settings.server, upload_limits(settings)), hub, settings.bus_folder / API_URL_FILE
+        )
     finally:
         bus.close()
         reader.close()

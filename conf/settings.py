@@ -53,6 +53,15 @@ class Models(Struct, frozen=True, kw_only=True):
     folder: Path = Path("data/models")
     file_roots: tuple[Path, ...] = ()
     allow_pickle: bool = False
+    max_downloads: Some = 2
+    max_size_bytes: Some = 64 * 10**9
+    """The largest model that is downloaded or uploaded."""
+    allow_hosts: tuple[str, ...] = ()
+    """Hosts that models may come from though their addresses are private."""
+    tokens: tuple[str, ...] = ()
+    """`host=env:NAME` or `host=file:PATH`: conf/tokens.py reads them."""
+    hub: Annotated[str, Meta(pattern=r"^https?://[^/?#@\s]+$")] | None = None
+    """Another hub than huggingface.co; None: HF_ENDPOINT, or that."""
     detectors_folder: Path | None = None
     """Where the detectors of control maps lie; None: the folder `detectors` below models.folder."""
 

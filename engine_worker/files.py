@@ -1,4 +1,4 @@
-"""From `file://` addresses to paths, and never to anything outside the folders that the owner allowed."""
+"""From addresses to paths, and never to anything outside the folders that the owner allowed."""
 
 import os
 from collections.abc import Sequence
@@ -6,20 +6,22 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 from kernel.protocol.errors import ModelUnreadable
+from kernel.protocol.sources import STORED_SCHEME, is_stored_name
 
 _SCHEME = "file://"
 _LOCAL_HOSTS = ("", "localhost")
 
 
 def resolve(uri: str, roots: Sequence[Path]) -> Path:
-    """The file or folder that a `file://` address names, under the name that it bears there.
+    """The file or folder that a `file://` address names, under the name that it bears there; for a `stored:`
+    address, what a models folder among the roots keeps under that name, which tells its content.
 
     What is absent, what lies outside the roots (also by way of a link) and what is neither file nor folder
     get one and the same answer, so that nobody can find out with it what else is on this host.
     Source: RFC 8089; characters that need no escape are taken as they are.
     Raises: ModelUnreadable.
     """
-    path = _path_of(uri)
+    path = _stored_path(uri, roots) if uri.startswith(STORED_SCHEME) else _path_of(uri)
     found = None if path is None else contained(path, roots)
     if path is None or found is None or not (found.is_file() or found.is_dir()):
         raise ModelUnreadable(
@@ -36,6 +38,13 @@ def contained(path: Path, roots: Sequence[Path]) -> Path | None:
         return real if any(real.is_relative_to(root.resolve()) for root in roots) else None
     except (OSError, RuntimeError):  # Python 3.11 and 3.12 raise RuntimeError for links in a circle
         return None
+
+
+def _stored_path(uri: str, roots: Sequence[Path]) -> Path | None:
+    name = uri.removeprefix(STORED_SCHEME)
+    if not is_stored_name(name):
+        return None
+    return next((root / name for root in roots if (root / name).exists()), None)
 
 
 def _path_of(uri: str) -> Path | None:

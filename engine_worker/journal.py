@@ -99,7 +99,8 @@ def _details_of_the_rest(message: Message) -> dict[str, LogValue]:
         case LoadEngine():
             return {"engine_id": message.load.engine_id, "uri": message.load.checkpoint.uri}
         case InspectModel():
-            return {"model_id": message.source.model_id, "uri": message.source.uri}
+            # What follows the question mark may be a secret of the one who registered it.
+            return {"model_id": message.source.model_id, "uri": message.source.uri.partition("?")[0]}
         case Welcome():
             return {"epoch": message.epoch}
         case Refuse():

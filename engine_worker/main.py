@@ -27,7 +27,7 @@ from engine_worker import ticket
 from engine_worker.engine.port import Emit, Engine
 from engine_worker.engine_loop import BuildEngine, EngineLoop
 from engine_worker.exits import ExitCode
-from engine_worker.fetch.fetch_loop import FetchLoop
+from engine_worker.fetch.fetch_loop import Fetching, FetchLoop
 from engine_worker.logbook import Logbook
 from engine_worker.parent import ManagerGone, die_with
 from engine_worker.session.actions import Exit
@@ -80,7 +80,7 @@ def _work(join: Join, log: Logbook) -> Exit:
     roots = tuple(Path(root) for root in join.file_roots)
     loop: EngineLoop | FetchLoop
     if join.role is WorkerRole.FETCH:
-        loop = FetchLoop(inbox, roots, thread.report)
+        loop = FetchLoop(inbox, lambda: _build_fetcher(join), thread.report)
     else:
         build, engine_roots = (_build_fake, None) if join.is_fake else (_real_builder(join), roots)
         loop = EngineLoop(inbox, build, thread.report, engine_roots)
@@ -106,7 +106,13 @@ def _hello(join: Join) -> Hello:
 
 
 # An engine's module is imported when it is to be loaded: torch takes seconds, which the Manager's
-# first answer need not wait for.
+# first answer need not wait for. So is what a download needs.
+
+
+def _build_fetcher(join: Join) -> Fetching:
+    from engine_worker.fetch.build import build_fetcher
+
+    return build_fetcher(join)
 
 
 def _build_fake(emit: Emit) -> Engine:

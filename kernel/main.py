@@ -8,6 +8,8 @@ The last four are sysexits(3).
 import argparse
 import os
 import sys
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +20,15 @@ import zmq
 
 from conf.load import load
 from conf.settings import Settings
+from conf.tokens import read_tokens
 from kernel.core.actions import Folder
 from kernel.core.broker import Broker
 from kernel.core.ports import Limits
+from kernel.core.rows import ModelRow
 from kernel.protocol.errors import AlreadyRunning, BadConfiguration, DatabaseUnusable
+from kernel.protocol.join import FetchTerms
 from kernel.protocol.rendezvous import back_endpoint, front_endpoint
+from kernel.protocol.sources import PUBLIC_HUB
 from kernel.protocol.version import VERSION
 from kernel.shell import clock, journal
 from kernel.shell.bus import Gate, Router, private_folder
@@ -37,6 +43,7 @@ from kernel.shell.keys import ensure_all
 from kernel.shell.launcher import SubprocessLauncher
 from kernel.shell.lock import FolderLock
 from kernel.shell.loop import Loop
+from kernel.shell.model_files import prepare_models
 from kernel.shell.outbox import Outbox
 from kernel.shell.quiet import put_off_full_collections
 from kernel.shell.recall import Recall
@@ -46,6 +53,8 @@ from kernel.shell.store import Store
 
 FRONT: Final = "front"
 BUS_LOCK: Final = "bus.lock"
+HUB_VARIABLE: Final = "HF_ENDPOINT"
+"""By which the tools of the Hugging Face hub are told of a mirror."""
 EVERYWHERE: Final = ("*", "0.0.0.0", "[::]")
 EXIT_DATABASE: Final = 65
 EXIT_TAKEN: Final = 69
@@ -85,8 +94,6 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
     Raises: BadConfiguration, AlreadyRunning, DatabaseUnusable, apsw.Error.
     """
-    if settings.models.allow_pickle:
-        raise BadConfiguration("models.allow_pickle: pickles cannot be converted yet: leave it at false")
     with ExitStack() as stack:
         stack.callback(FolderLock(settings.database.folder).release)
         store = Store(settings.database_file)
@@ -109,7 +116,7 @@ def build(
     devices = Devices(launcher.pids)
     snapshot = replace(recall.snapshot(epoch), devices=devices.read())
     broker = Broker(snapshot, limits_of(settings, options), clock.RandomFresh(), clock.now())
-    files = _open_files(settings, store.installation(), recall.kept_files())
+    files = _open_files(settings, store.installation(), recall.kept_files(), snapshot.models)
     stack.callback(files.close)
     front, back, gate, terms = _open_bus(settings, options, stack)
     crew = Crew(back, gate, launcher, terms, epoch)
@@ -139,13 +146,20 @@ def build(
     return Loop(broker, store, recall, sources, effects, clock.now, devices.read)
 
 
-def _open_files(settings: Settings, installation: int, kept: dict[Folder, set[str]]) -> FileThread:
+def _open_files(
+    settings: Settings, installation: int, kept: dict[Folder, set[str]], models: Sequence[ModelRow]
+) -> FileThread:
     """The folders of files, without what a former life left half-done in them."""
-    folders = {Folder.IMAGES: settings.images.folder, Folder.BLOBS: settings.blobs.folder}
+    folders = {
+        Folder.IMAGES: settings.images.folder,
+        Folder.BLOBS: settings.blobs.folder,
+        Folder.MODELS: settings.models.folder,
+    }
     for path in folders.values():
         claim_folder(path, installation)
-    for name, path in folders.items():
-        sweep(path, kept[name])
+    for name, names in kept.items():
+        sweep(folders[name], names)
+    prepare_models(settings.models.folder, models, time.time())
     return FileThread(folders)
 
 
@@ -173,6 +187,7 @@ def _open_bus(
         file_roots=tuple(map(str, settings.models.file_roots)),
         is_fake=options.fake_engines,
         manager_pid=os.getpid(),
+        fetch=fetch_terms(settings, os.environ),
         detectors_folder=str(settings.detectors_folder),
     )
     return front, back, gate, terms
@@ -190,6 +205,23 @@ def _reachable(endpoint: str) -> str:
             "can call: give the one of this host that they reach"
         )
     return endpoint
+
+
+def fetch_terms(settings: Settings, environ: Mapping[str, str]) -> FetchTerms:
+    """What fetch workers may do.
+
+    Raises: BadConfiguration, if a token cannot be read.
+    """
+    models = settings.models
+    return FetchTerms(
+        folder=str(models.folder),
+        max_bytes=models.max_size_bytes,
+        min_free_bytes=settings.images.min_free_bytes,
+        allow_hosts=models.allow_hosts,
+        tokens=read_tokens(models.tokens, environ),
+        allow_pickle=models.allow_pickle,
+        hub=(models.hub or environ.get(HUB_VARIABLE) or PUBLIC_HUB).rstrip("/"),
+    )
 
 
 def limits_of(settings: Settings, options: argparse.Namespace) -> Limits:
@@ -211,6 +243,7 @@ def limits_of(settings: Settings, options: argparse.Namespace) -> Limits:
         blobs_expire_after_s=settings.blobs.expire_after_s,
         max_input_bytes=settings.server.max_body_bytes,
         min_free_bytes=settings.images.min_free_bytes,
+        max_downloads=settings.models.max_downloads,
         with_api=options.with_api,
     )
 

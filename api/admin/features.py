@@ -86,9 +86,11 @@ def detector(files: DetectorFiles, folder: Path) -> Finding:
             found=f"{len(absent)} of {len(files.names)} files are not in {folder}",
             remedy=f"put {', '.join(absent)} into {folder}, from {files.source}{_terms(files)}",
         )
+    without = [name for name in files.optional if not (folder / name).is_file()]
+    found = f"{folder}, without {' and '.join(without)}" if without else str(folder)
     if files.licence is not None:
-        return Finding(subject=subject, verdict=Verdict.NOTE, found=f"{folder}{_terms(files)}")
-    return Finding(subject=subject, verdict=Verdict.OK, found=str(folder))
+        return Finding(subject=subject, verdict=Verdict.NOTE, found=f"{found}{_terms(files)}")
+    return Finding(subject=subject, verdict=Verdict.OK, found=found)
 
 
 def _terms(files: DetectorFiles) -> str:

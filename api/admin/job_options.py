@@ -98,7 +98,7 @@ embedding_option = click.option(
 )
 vae_option = click.option("--vae", help="Another VAE than the checkpoint's (an id or a name).")
 clip_skip_option = click.option(
-    "--clip-skip", type=int, help="Leave out so many last layers of the text encoder."
+    "--clip-skip", type=int, help="Which layer of the text encoder is read, from its end: 1 as trained, 2 ..."
 )
 
 _OPTIONS: Final = (

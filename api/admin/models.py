@@ -1,6 +1,7 @@
 """`spoon models`: registering weights and looking after them."""
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 _ROOTS_KEY: Final = "models.file_roots"
 """Also what the server's answer names when a file lies outside."""
 _REASON_WIDTH: Final = 100
-_LOCAL_SUFFIXES: Final = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".onnx")
 
 
 class ModelInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -112,7 +112,10 @@ def show(invocation: Invocation, model: str, as_json: bool) -> None:
 @click.option(
     "--control-type", type=WordChoice(ControlType), help="The maps that a ControlNet was trained on."
 )
-@click.option("--wait", "is_waiting", is_flag=True, help="Wait until it is ready.")
+@click.option("--upload", "is_upload", is_flag=True, help="Send the file to the server.")
+@click.option(
+    "--wait", "is_waiting", is_flag=True, help="Wait until it is ready, with a bar that shows how far it is."
+)
 @json_option
 @click.pass_obj
 def add(
@@ -121,30 +124,33 @@ def add(
     source: str,
     model_type: str,
     name: str | None,
+    is_upload: bool,
     is_waiting: bool,
     as_json: bool,
     **said: str | tuple[str, ...] | None,
 ) -> None:
-    """Register the model at SOURCE: a file, a diffusers folder, or a file:// address.
+    """Register the model at SOURCE, and have it downloaded if it is elsewhere. SOURCE is
 
-    It must lie below one of the folders of models.file_roots, and stays where it is.
+    \b
+      a file or diffusers folder of the server's machine (below models.file_roots), or its file:// address;
+      an https:// or http:// address;
+      a repository of the Hugging Face hub: owner/name, or hf://owner/name[@revision][/file];
+      with --upload, a file of this machine.
 
     \b
     Examples:
       spoon models add ./dreams.safetensors --type checkpoint --wait
-      spoon models add ~/weights/dreams-xl --type checkpoint --base sdxl --name dreams-xl
-      spoon models add file:///srv/weights/dreams.safetensors --type checkpoint --tag portraits
-      spoon models add ./poses.safetensors --type controlnet --control-type openpose
+      spoon models add https://example.org/fur.safetensors --type lora --wait
+      spoon models add owner/dreams --type checkpoint --variant fp16
+      spoon models add ./fur.safetensors --type lora --upload
     """
+    from api.admin.model_sources import address_of, upload
     from api.admin.rest import read
 
-    path = address_of(source)
-    body = msgspec.convert(
-        {"name": _name_of(source) if name is None else name, "path": path, "model_type": model_type, **said},
-        ModelInput,
-    )
+    path = None if is_upload else address_of(source)
+    said = {"name": name, "model_type": model_type, **said}
     with invocation.rest() as rest:
-        answer = rest.post("/v1/models", body)
+        answer = upload(rest, source, said) if is_upload else _register(rest, source, path, said)
         if is_waiting:
             answer = _await(rest, read(answer, Model).model_id, path)
     if as_json:
@@ -156,28 +162,32 @@ def add(
 
 @models.command()
 @click.argument("model")
+@click.option("--wait", "is_waiting", is_flag=True, help="Wait until it is ready.")
 @click.pass_obj
-def retry(invocation: Invocation, model: str) -> None:
-    """Try MODEL again after an error.
+def retry(invocation: Invocation, model: str, is_waiting: bool) -> None:
+    """Try MODEL again after an error: a download goes on where it broke off.
 
     \b
-    Example:
+    Examples:
       spoon models retry dreams
+      spoon models retry dreams --wait
     """
     from api.admin.rest import quoted, read
 
     with invocation.rest() as rest:
         found = find_model(rest, model)
-        again = read(rest.post(f"/v1/models/{quoted(found.model_id)}/retry"), Model)
+        answer = rest.post(f"/v1/models/{quoted(found.model_id)}/retry")
+        again = read(_await(rest, found.model_id, found.path) if is_waiting else answer, Model)
     click.echo(f"{again.model_id}  {again.name}: {again.status}")
 
 
 @models.command()
 @click.argument("model")
-@click.option("--files", is_flag=True, help="Remove what was downloaded for it, too.")
+@click.option("--files", is_flag=True, help="Remove what was downloaded or uploaded for it, too.")
 @click.pass_obj
 def delete(invocation: Invocation, model: str, files: bool) -> None:
-    """Forget MODEL. A local file that it was registered from stays where it is.
+    """Forget MODEL. A local file that it was registered from stays where it is; what was downloaded or
+    uploaded stays in models.folder, unless --files is given.
 
     \b
     Example:
@@ -189,6 +199,15 @@ def delete(invocation: Invocation, model: str, files: bool) -> None:
         found = find_model(rest, model)
         rest.delete(f"/v1/models/{quoted(found.model_id)}", {"files": "true"} if files else None)
     click.echo(f"deleted {found.name}")
+
+
+def _register(
+    rest: "Rest", source: str, path: str | None, said: Mapping[str, str | tuple[str, ...] | None]
+) -> bytes:
+    from api.admin.model_sources import name_of
+
+    name = name_of(source) if said["name"] is None else said["name"]
+    return rest.post("/v1/models", msgspec.convert({**said, "name": name, "path": path}, ModelInput))
 
 
 def _await(rest: "Rest", model_id: str, path: str | None) -> bytes:
@@ -207,25 +226,9 @@ def _await(rest: "Rest", model_id: str, path: str | None) -> bytes:
         ) from error
 
 
-def address_of(source: str) -> str | None:
-    """The address of a source: a local one becomes an absolute file:// URI (RFC 8089), percent-encoded.
-
-    None for the id of a repository, which goes by its name alone.
-    """
-    if "://" in source:
-        return source
-    path = Path(source).expanduser()
-    if path.exists():
-        # The last name stays as it is: a link may bear the suffix that its target lacks.
-        return (path.parent.resolve() / path.name).as_uri()
-    if source.startswith((".", "/", "~")) or source.endswith(_LOCAL_SUFFIXES) or source.count("/") != 1:
-        raise click.BadParameter(f"there is no file or folder {source}", param_hint="SOURCE")
-    return None
-
-
 def _file_of(path: str | None) -> str | None:
     """The last part of an address, as the file or folder is called on the disk."""
-    return None if path is None else unquote(path.rstrip("/").rpartition("/")[2])
+    return None if path is None else unquote(path.partition("?")[0].rstrip("/").rpartition("/")[2])
 
 
 def _reason_of(model: Model) -> str | None:
@@ -233,12 +236,3 @@ def _reason_of(model: Model) -> str | None:
     if model.error is None:
         return None
     return beginning(model.error.detail.removeprefix(f"{model.path} "), _REASON_WIDTH)
-
-
-def _name_of(source: str) -> str:
-    path = Path(source).expanduser()
-    if address_of(source) is None:
-        return source
-    return (
-        path.stem if path.suffix in _LOCAL_SUFFIXES else path.resolve().name if path.is_dir() else path.name
-    )

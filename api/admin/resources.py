@@ -23,6 +23,12 @@ class StoredError(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
 
 
+class DownloadProgress(msgspec.Struct, frozen=True, kw_only=True):
+    bytes: int
+    total_bytes: int | None = None
+    bytes_per_s: int | None = None
+
+
 class Model(msgspec.Struct, frozen=True, kw_only=True):
     model_id: str
     name: str
@@ -32,6 +38,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     model_base: str | None = None
     size_bytes: int | None = None
     error: StoredError | None = None
+    progress: DownloadProgress | None = None
 
 
 class Queue(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +69,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     engine_id: str | None = None
     queue_position: int | None = None
-    engine_status: str | None = None
+    waits_for: str | None = None
     image_ids: tuple[str, ...] = ()
     prompt: str | None = None
     progress: Progress | None = None

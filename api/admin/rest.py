@@ -19,6 +19,8 @@ Query = Mapping[str, str | int | bool | None]
 _TIMEOUT_S: Final = 30.0
 _SILENCE_S: Final = 60.0
 """An event stream that says nothing for so long is taken for dead; the server sends keep-alives."""
+_TAKING_S: Final = 600.0
+"""A server that makes a large file durable answers only then."""
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
@@ -69,6 +71,15 @@ class Rest:
             return _content(
                 self._http.post(path, params=_params(query), data=_texts(body), files=parts, headers=headers)
             )
+
+    def send_form(self, path: str, headers: Mapping[str, str], pieces: Iterator[bytes]) -> bytes:
+        """The answer to a form that is read while it is sent. Raises: Refusal, ServerUnreachable."""
+        timeout = httpx.Timeout(_TIMEOUT_S, read=_TAKING_S)
+        with self._reaching():
+            answer = self._http.post(path, content=pieces, headers=dict(headers), timeout=timeout)
+        if not answer.is_success:
+            raise Refusal(_problem(answer))
+        return answer.content
 
     def patch(self, path: str, query: Query | None = None) -> bytes:
         """The body of the answer. Raises: Refusal, ServerUnreachable."""

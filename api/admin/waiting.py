@@ -1,5 +1,6 @@
 """Waiting until a model or an engine is what it is to become."""
 
+import sys
 import time
 from collections.abc import Callable
 from typing import Final
@@ -9,6 +10,7 @@ import click
 from api.admin.exits import AwaitedFailed, Detached, TimedOut
 from api.admin.resources import Engine, Model, StoredError
 from api.admin.rest import Rest, quoted, read
+from api.admin.transfer_bar import TransferBar
 
 START_S: Final = 900.0
 """How long an engine may take to run: until there is room for it, and until its checkpoint is read."""
@@ -16,16 +18,25 @@ _POLL_S: Final = 0.3
 
 
 def await_model(rest: Rest, model_id: str) -> bytes:
-    """The model once it is ready. Raises: AwaitedFailed, with its reason; Detached, on Ctrl-C."""
+    """The model once it is ready; a bar on stderr shows how far it is.
+
+    Raises: AwaitedFailed, with its reason; Detached, on Ctrl-C: the server goes on.
+    """
+    bar = TransferBar(sys.stderr, "fetching")
 
     def look() -> bytes | None:
         body = rest.get(f"/v1/models/{quoted(model_id)}")
         model = read(body, Model)
         if model.status == "error":
             raise AwaitedFailed(f"model {model.name} cannot be used: {_reason(model.error)}")
+        if (progress := model.progress) is not None:
+            bar.show(progress.bytes, progress.total_bytes, progress.bytes_per_s)
         return body if model.status == "ready" else None
 
-    return _wait(look, f"the model is still being prepared: see `spoon models show {model_id}`")
+    try:
+        return _wait(look, f"the model is still being prepared: see `spoon models show {model_id}`")
+    finally:
+        bar.close()
 
 
 def await_running(rest: Rest, ordered: Engine, limit_s: float = START_S) -> bytes:

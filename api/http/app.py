@@ -19,10 +19,12 @@ from api.http.jobs import Jobs
 from api.http.metrics import Figures, Metrics
 from api.http.models import Models
 from api.http.openapi import openapi
+from api.http.pruning import Pruning
 from api.http.route import add_routes
 from api.http.routes import Resources, routes
 from api.http.seats import Seats
 from api.http.system import System
+from api.http.uploads import upload_limits
 from api.http.waiting import Waiting
 from api.hub import Hub
 from api.port import BusPort
@@ -54,11 +56,12 @@ def _resources(
     streams, waits = Seats(server.max_streams), Seats(_most_waits(server))
     waiting = Waiting(hub, waits)
     return Resources(
-        models=Models(bus, reader, hub, waiting),
+        models=Models(bus, reader, hub, waiting, upload_limits(settings)),
         engines=Engines(bus, reader, server),
         jobs=Jobs(bus, reader, hub, waiting, server),
         job_events=JobEvents(reader, hub, streams),
         images=Images(bus, reader, now_ms),
+        pruning=Pruning(bus),
         image_sources=ImageSources(reader, settings.blobs.folder, now_ms),
         download=Download(bus, reader, settings.images.folder, now_ms),
         system=System(bus, reader, server),

@@ -37,6 +37,7 @@ class ModelProgressEvent(msgspec.Struct, frozen=True, kw_only=True):
     model_id: str
     bytes: int
     total_bytes: int | None
+    bytes_per_s: int | None
 
 
 class ResetEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,7 +109,10 @@ def _rest(ear: Subscription, seen: EventSeq) -> Generator[bytes, None, bool]:
 
 def _model_progress(progress: ModelProgress) -> ModelProgressEvent:
     return ModelProgressEvent(
-        model_id=progress.model_id, bytes=progress.bytes, total_bytes=progress.total_bytes
+        model_id=progress.model_id,
+        bytes=progress.bytes,
+        total_bytes=progress.total_bytes,
+        bytes_per_s=progress.bytes_per_s,
     )
 
 

@@ -28,11 +28,17 @@ class Guard:
 
         Raises: ForbiddenHost; ForbiddenOrigin.
         """
-        host: str = req.env.get("HTTP_HOST", "")
+        self.check(req.method, req.env.get("HTTP_HOST", ""), req.env.get("HTTP_ORIGIN"))
+
+    def check(self, method: str, host: str, origin: str | None) -> None:
+        """Refuse by the head of a request alone.
+
+        Raises: ForbiddenHost; ForbiddenOrigin.
+        """
         if host not in self._good:
             self._check_host(host)
-        if req.method not in SAFE_METHODS and "HTTP_ORIGIN" in req.env:
-            _check_origin(req.env["HTTP_ORIGIN"], host)
+        if method not in SAFE_METHODS and origin is not None:
+            _check_origin(origin, host)
 
     def process_response(
         self, req: falcon.Request, resp: falcon.Response, resource: object, req_succeeded: bool

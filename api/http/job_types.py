@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
+from typing import assert_never
 
 import msgspec
 
@@ -25,7 +27,20 @@ from kernel.protocol.vocabulary import (
     Stage,
 )
 from kernel.views.jobs import JobFilter
-from kernel.views.rows import JobRow
+from kernel.views.rows import EngineRow, JobRow
+
+
+class WaitsFor(StrEnum):
+    """What a waiting job waits for."""
+
+    TURN = "turn"
+    """Other jobs of its engine."""
+    ENGINE = "engine"
+    """Its engine is being started, or stopped before that."""
+    ROOM = "room"
+    """Other engines have the memory, or the places that the configuration allows."""
+    START = "start"
+    """Its engine is closed, and nothing is under way to start it: somebody stopped it."""
 
 
 class JobListQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,8 +80,8 @@ class JobChecked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """A job with every value decided. `queue_position` is 1 for the next; it and `engine_status`, which says
-    why a job may have to wait, are shown of a single job that waits.
+    """A job with every value decided. `queue_position` is 1 for the next; it and what a job waits for are
+    shown of a single job.
 
     `inputs` are the pictures that came along; `strength` is null where none is taken back into noise.
     """
@@ -76,7 +91,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     status: JobState
     priority: int
     queue_position: int | None
-    engine_status: EngineState | None
+    waits_for: WaitsFor | None
     progress: Progress | None
     attempts: int
     error: StoredError | None
@@ -117,10 +132,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a job waits: behind how many others, and for an engine in which state."""
+    """Where a job waits: behind how many others, and for what."""
 
     jobs_ahead: int
-    engine_status: EngineState | None
+    waits_for: WaitsFor
 
 
 class JobPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,7 +185,7 @@ def job_of(row: JobRow, progress: JobProgress | None = None, place: Place | None
     return Job(
         job_id=row.job_id, engine_id=row.engine_id, status=row.status, priority=row.priority,
         queue_position=None if place is None else place.jobs_ahead + 1,
-        engine_status=None if place is None else place.engine_status,
+        waits_for=None if place is None else place.waits_for,
         progress=progress_of(progress) if progress is not None and is_processing else None,
         attempts=row.attempts, error=stored_error(row.error_code, row.error), warnings=row.warnings,
         image_id=_first(row.image_ids), image_ids=row.image_ids, prompt=spec.prompt,
@@ -187,6 +202,21 @@ def job_of(row: JobRow, progress: JobProgress | None = None, place: Place | None
         created_at=moment(row.created_at_ms), started_at=moment_or_none(row.started_at_ms),
         finished_at=moment_or_none(row.finished_at_ms),
     )  # fmt: skip
+
+
+def waits_for(engine: EngineRow) -> WaitsFor:
+    """What a waiting job of this engine waits for."""
+    if engine.waits_since_ms is not None:
+        return WaitsFor.ROOM
+    match engine.status:
+        case EngineState.READY | EngineState.WORKING:
+            return WaitsFor.TURN
+        case EngineState.STARTING | EngineState.STOPPING:
+            return WaitsFor.ENGINE
+        case EngineState.CLOSED | EngineState.ERROR:
+            return WaitsFor.START
+        case _:
+            assert_never(engine.status)
 
 
 def strength_of(spec: JobSpec) -> float | None:

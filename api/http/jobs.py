@@ -17,6 +17,7 @@ from api.http.job_types import (
     created_of,
     filter_of,
     job_of,
+    waits_for,
 )
 from api.http.reading import QueryReader, read_key
 from api.http.waiting import Waiting
@@ -110,9 +111,9 @@ class Jobs:
         place = self._place_of(row) if row.status is JobState.WAITING else None
         return job_of(row, self._hub.job_progress(row.job_id), place)
 
-    def _place_of(self, row: JobRow) -> Place:
-        engine = find_engine(self._reader, row.engine_id)
-        return Place(jobs_ahead(self._reader, row), None if engine is None else engine.status)
+    def _place_of(self, row: JobRow) -> Place | None:
+        engine = find_engine(self._reader, row.engine_id)  # None: deleted with the job since it was read
+        return None if engine is None else Place(jobs_ahead(self._reader, row), waits_for(engine))
 
 
 def _is_over(row: JobRow) -> bool:

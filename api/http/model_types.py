@@ -20,16 +20,24 @@ from api.http.words import (
     word_or_none,
 )
 from kernel.protocol.client import ModelProgress, RegisterModel
+from kernel.protocol.sources import HUB_SCHEME, BadSource, UploadedSource, is_repository, parse_source
 from kernel.protocol.vocabulary import ControlType, ModelBase, ModelState, ModelType, Variant
 from kernel.views.models import ModelFilter
 from kernel.views.rows import ModelRow
 
+_NO_PATH: Final = (
+    "is required: https://..., hf://owner/repo or file:///...; "
+    "it can be left out where the name is that of a repository of the hub, owner/repo"
+)
 LATER_TYPES: Final = frozenset({"ipadapter", "upscaler"})
-REMOTE_SCHEMES: Final = ("https://", "http://", "hf://")
 
 
 class ModelInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A model to register. `path` is a file:// address below one of the allowed roots."""
+    """A model to register.
+
+    `path` is an https:// or http:// address, hf://owner/repo[@revision][/file], or a file:// address below
+    one of the allowed roots. Left out, `name` is the id of a repository on the Hugging Face hub.
+    """
 
     name: Name
     path: Uri | None = None
@@ -49,7 +57,7 @@ class ModelCreateQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
 
 class ModelDeleteQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Whether downloaded files go too; there are none as long as models come from local files."""
+    """Whether what was downloaded goes too, unless another model is made of the same."""
 
     files: bool = False
 
@@ -67,10 +75,11 @@ class ModelListQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class DownloadProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """How much of a model has been read."""
+    """How much of a model is here, or has been read; the speed while it is downloaded."""
 
     bytes: int
     total_bytes: int | None
+    bytes_per_s: int | None
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +103,9 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     parameters: int | None
     memory_bytes: int | None
     native_size: int | None
-    """The width and height in pixels that a checkpoint was trained at."""
+    """The width and height in pixels that a checkpoint was trained at, or that a background remover takes."""
+    revision: str | None
+    """The commit of the repository that it was taken from."""
     created_at: datetime
 
 
@@ -107,9 +118,21 @@ class ModelPage(msgspec.Struct, frozen=True, kw_only=True):
 
 def check_model(found: ModelInput, findings: Findings) -> None:
     """Find all that is wrong with a model to be registered."""
+    check_words(found, findings)
+    _check_path(found, findings)
+
+
+def check_upload(found: ModelInput, findings: Findings) -> None:
+    """Find all that is wrong with what comes along with a file."""
+    check_words(found, findings)
+    if found.path is not None:
+        findings.wrong("path", "a file that is uploaded has no address")
+
+
+def check_words(found: ModelInput, findings: Findings) -> None:
+    """Find what is wrong whatever the model's source is."""
     check_line("name", found.name, findings)
     check_line("sha256", found.sha256, findings)
-    _check_path(found.path, findings)
     if fold(found.model_type) in LATER_TYPES:
         findings.later("model_type", f"{found.model_type} is not supported yet")
     else:
@@ -135,7 +158,7 @@ def register_model(found: ModelInput) -> RegisterModel:
     """The ask for a checked input."""
     return RegisterModel(
         name=found.name,
-        uri=_uri_of(found.path or ""),
+        uri=_uri_of(found.path or f"{HUB_SCHEME}{found.name}"),
         model_type=ModelType(word_or_none(ModelType, found.model_type) or found.model_type),
         model_base=word_or_none(ModelBase, found.model_base),
         variant=word_or_none(Variant, found.variant),
@@ -169,7 +192,7 @@ def model_of(row: ModelRow, progress: ModelProgress | None) -> Model:
         model_base=row.model_base,
         variant=row.variant,
         tags=row.tags,
-        trigger_words=row.trigger_words,
+        trigger_words=row.trigger_words or row.found_words,
         control_type=row.control_type,
         sha256=row.sha256,
         size_bytes=row.size_bytes,
@@ -178,6 +201,7 @@ def model_of(row: ModelRow, progress: ModelProgress | None) -> Model:
         parameters=row.parameters,
         memory_bytes=row.memory_bytes,
         native_size=row.native_size_px,
+        revision=row.revision,
         created_at=moment(row.created_at_ms),
     )
 
@@ -185,21 +209,28 @@ def model_of(row: ModelRow, progress: ModelProgress | None) -> Model:
 def _progress_of(progress: ModelProgress | None) -> DownloadProgress | None:
     if progress is None:
         return None
-    return DownloadProgress(bytes=progress.bytes, total_bytes=progress.total_bytes)
+    return DownloadProgress(
+        bytes=progress.bytes, total_bytes=progress.total_bytes, bytes_per_s=progress.bytes_per_s
+    )
 
 
-def _check_path(path: str | None, findings: Findings) -> None:
-    if path is None:
-        findings.later("path", "a model without a path would come from a hub: give a file:// path for now")
-    elif path.lower().startswith(REMOTE_SCHEMES):
-        findings.later("path", "downloads are not supported yet: give a file:// path")
-    elif not _uri_of(path).startswith("file:///"):
-        findings.wrong("path", "must be an absolute local address: file:///folder/name")
-    else:
-        check_line("path", path, findings)
+def _check_path(found: ModelInput, findings: Findings) -> None:
+    if found.path is None:
+        if not is_repository(found.name):
+            findings.wrong("path", _NO_PATH)
+        return
+    check_line("path", found.path, findings)
+    try:
+        source = parse_source(_uri_of(found.path))
+    except BadSource as error:
+        findings.wrong("path", str(error))
+        return
+    if isinstance(source, UploadedSource):
+        findings.wrong("path", "must begin with https://, http://, hf:// or file:///")
 
 
 def _uri_of(path: str) -> str:
     """The address with its scheme in lower case and without the needless host of `file://localhost/`."""
     scheme, separator, rest = path.partition("://")
-    return f"{scheme.lower()}{separator}{rest.removeprefix('localhost')}"
+    scheme = scheme.lower()
+    return f"{scheme}{separator}{rest.removeprefix('localhost') if scheme == 'file' else rest}"

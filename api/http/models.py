@@ -16,12 +16,14 @@ from api.http.model_types import (
     model_of,
     register_model,
 )
+from api.http.model_upload import receive, register_upload
 from api.http.reading import BodyReader, QueryReader, read_key
+from api.http.uploads import UploadLimits
 from api.http.waiting import Waiting
 from api.hub import Hub
 from api.port import BusPort
 from kernel.protocol.client import DeleteModel, Done, ModelAccepted, RetryModel
-from kernel.protocol.errors import FieldProblem, ModelNotFound, NotSupported
+from kernel.protocol.errors import ManagerUnreachable, ModelNotFound, SpoonError
 from kernel.protocol.ids import ModelId
 from kernel.protocol.vocabulary import ModelState
 from kernel.views.models import find_model, list_models
@@ -30,13 +32,16 @@ from kernel.views.rows import ModelRow
 
 
 class Models:
-    """Register, list, show, retry and delete models."""
+    """Register, upload, list, show, retry and delete models."""
 
-    def __init__(self, bus: BusPort, reader: Reader, hub: Hub, waiting: Waiting) -> None:
+    def __init__(
+        self, bus: BusPort, reader: Reader, hub: Hub, waiting: Waiting, uploads: UploadLimits
+    ) -> None:
         self._bus = bus
         self._reader = reader
         self._hub = hub
         self._waiting = waiting
+        self._uploads = uploads
         self._body = BodyReader(ModelInput, frozenset(), check_model)
         self._create_query = QueryReader(ModelCreateQuery)
         self._delete_query = QueryReader(ModelDeleteQuery)
@@ -46,7 +51,22 @@ class Models:
         """202 while it is read, 201 when it is new and over, 200 when the same was registered before."""
         query = self._create_query.read(req)
         ask = register_model(self._body.read(req))
-        accepted = self._bus.ask(ask, ModelAccepted, read_key(req))
+        self._answer(resp, self._bus.ask(ask, ModelAccepted, read_key(req)), query)
+
+    def upload(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """As `create`, with the file itself in the form; whoever refuses it, leaves none of it behind."""
+        uploaded = receive(req, self._uploads)
+        try:
+            query = self._create_query.read(req)
+            accepted = self._bus.ask(register_upload(uploaded), ModelAccepted)
+        except ManagerUnreachable:
+            raise  # it may have been registered all the same: if not, the Manager's next start removes it
+        except SpoonError:
+            uploaded.discard()
+            raise
+        self._answer(resp, accepted, query)
+
+    def _answer(self, resp: falcon.Response, accepted: ModelAccepted, query: ModelCreateQuery) -> None:
         row = self._waiting.until(
             accepted.model_id, lambda: find_model(self._reader, accepted.model_id), _is_over, query.wait or 0
         )
@@ -70,15 +90,9 @@ class Models:
         send(resp, 202, self._shown(self._find(accepted.model_id)))
 
     def delete(self, req: falcon.Request, resp: falcon.Response, model_id: str) -> None:
-        if self._delete_query.read(req).files:
-            problem = "no model is downloaded yet, and files of your own are never deleted"
-            raise NotSupported(f"files: {problem}", fields=(FieldProblem(field="files", problem=problem),))
-        self._bus.ask(DeleteModel(model_id=ModelId(model_id)), Done)
+        files = self._delete_query.read(req).files
+        self._bus.ask(DeleteModel(model_id=ModelId(model_id), files=files), Done)
         send_nothing(resp)
-
-    def upload(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Known, but not served yet."""
-        raise NotSupported("uploads are not supported yet: register a file:// path")
 
     def _find(self, model_id: str) -> ModelRow:
         row = find_model(self._reader, ModelId(model_id))

@@ -54,7 +54,7 @@ def openapi(table: tuple[Route, ...]) -> Json:
 def _types(table: tuple[Route, ...]) -> list[type[msgspec.Struct]]:
     found: dict[type[msgspec.Struct], None] = {Problem: None}
     for route in table:
-        for kind in (route.body, route.query, *_structs(route.ok.values())):
+        for kind in (route.body, route.form, route.query, *_structs(route.ok.values())):
             if kind is not None:
                 found[kind] = None
     return list(found)
@@ -80,6 +80,8 @@ def _operation(route: Route, components: Mapping[str, Json]) -> Json:
     }
     if route.body is not None:
         operation["requestBody"] = {"required": True, "content": _contents(route, route.body, components)}
+    if route.form is not None:
+        operation["requestBody"] = {"required": True, "content": {FORM: {"schema": _reference(route.form)}}}
     return operation
 
 

@@ -51,6 +51,7 @@ STATUS: Final[Mapping[type[SpoonError], int]] = MappingProxyType(
         # What a worker reported.
         errors.EngineFailed: 503,
         errors.WorkerCrashed: 503,
+        errors.DownloadFailed: 503,
         errors.JobBroke: 503,
         errors.InputsLost: 503,
         errors.OutOfMemory: 503,

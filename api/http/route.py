@@ -32,6 +32,8 @@ class Route:
     """What it refuses with, beyond what every route may refuse with."""
     heeds: tuple[str, ...] = ()
     """The request headers that it looks at."""
+    form: type[msgspec.Struct] | None = None
+    """The fields of a body that is a form (multipart/form-data), where it can be nothing else."""
     files: tuple[str, ...] = ()
     """The fields of the body that may come as files: then the body may be a form, too."""
 
@@ -56,13 +58,14 @@ def _refusing(route: Route, no_query: QueryReader[NoInput]) -> Responder:
 
     A route of a later version has no answer but its refusal, which is the better one to give.
     """
-    if not route.ok or (route.query is not None and route.body is not None):
+    has_body = route.body is not None or route.form is not None
+    if not route.ok or (route.query is not None and has_body):
         return route.run
 
     def run(req: falcon.Request, resp: falcon.Response, **variables: str) -> None:
         if route.query is None:
             no_query.read(req)
-        if route.body is None:
+        if not has_body:
             refuse_body(req)
         route.run(req, resp, **variables)
 

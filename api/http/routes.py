@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from api.http import engine_input, job_input, system
+from api.http import engine_input, job_input, model_upload, system
 from api.http import engine_types as engine
 from api.http import errors as http
 from api.http import image_types as image
@@ -20,6 +20,7 @@ from api.http.jobs import Jobs
 from api.http.metrics import Metrics
 from api.http.models import Models
 from api.http.openapi import ASKING
+from api.http.pruning import Pruned, PruneInput, Pruning
 from api.http.route import Route
 from kernel.protocol import errors as e
 
@@ -33,6 +34,7 @@ class Resources:
     jobs: Jobs
     job_events: JobEvents
     images: Images
+    pruning: Pruning
     image_sources: ImageSources
     download: Download
     system: system.System
@@ -64,13 +66,14 @@ def routes(r: Resources) -> tuple[Route, ...]:
               model.ModelCreateQuery, (*NO_MODEL, e.NotSupported, e.KeyReused, e.DiskFull), KEYED),
         Route("GET", "/v1/models", r.models.list, "List models",
               {200: model.ModelPage}, query=model.ModelListQuery),
-        Route("POST", "/v1/models/upload", r.models.upload, "Upload a model: later",
-              {}, errors=(e.NotSupported,)),
+        Route("POST", "/v1/models/upload", r.models.upload, "Upload a model",
+              {202: model.Model, 201: model.Model, 200: model.Model}, None, model.ModelCreateQuery,
+              (*NO_MODEL, http.TooLarge, e.NotSupported, e.DiskFull), form=model_upload.ModelUpload),
         Route("GET", one_model, r.models.show, "Show a model", {200: model.Model}, errors=NO_MODEL),
         Route("DELETE", one_model, r.models.delete, "Delete a model that no engine uses",
-              {204: None}, None, model.ModelDeleteQuery, (*NO_MODEL, e.ModelInUse, e.NotSupported)),
-        Route("POST", f"{one_model}/retry", r.models.retry, "Inspect a model again after an error",
-              {202: model.Model}, None, None, (*NO_MODEL, e.IllegalMove, e.KeyReused), KEYED),
+              {204: None}, None, model.ModelDeleteQuery, (*NO_MODEL, e.ModelInUse)),
+        Route("POST", f"{one_model}/retry", r.models.retry, "Fetch a model again after an error",
+              {202: model.Model}, None, None, (*NO_MODEL, e.IllegalMove, e.KeyReused, e.DiskFull), KEYED),
 
         Route("POST", "/v1/engines", r.engines.create, "Create an engine, and start it",
               {201: engine.Engine}, engine_input.EngineInput, None,
@@ -101,6 +104,8 @@ def routes(r: Resources) -> tuple[Route, ...]:
 
         Route("GET", "/v1/images", r.images.list, "List images",
               {200: image.ImagePage}, query=image.ImageListQuery),
+        Route("POST", "/v1/images/prune", r.pruning.prune, "Delete old images, or count them",
+              {200: Pruned}, PruneInput, None, NO_ENGINE),
         Route("GET", one_image, r.images.show, "Show an image's recipe", {200: image.Image}, errors=NO_IMAGE),
         Route("DELETE", one_image, r.images.delete, "Delete an image",
               {204: None}, errors=NO_IMAGE),

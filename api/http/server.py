@@ -1,22 +1,19 @@
-"""waitress around the application: its options, its own errors as problem documents, and a gentle end."""
+"""waitress around the application: its options, its start, and a gentle end."""
 
 import logging
-import secrets
 import socket
 import time
 from typing import Final
 
 import falcon
-import msgspec
 import waitress
 from waitress import wasyncore
-from waitress.channel import HTTPChannel
-from waitress.task import ErrorTask
 
-from api.http.errors import Malformed, TooLarge
-from api.http.problems import CONTENT_TYPE, problem_of
+from api.http.channels import channel_class
+from api.http.guard import Guard
+from api.http.uploads import UploadLimits
 from conf.settings import Server
-from kernel.protocol.errors import BadConfiguration, SpoonError
+from kernel.protocol.errors import BadConfiguration
 
 LOOP_S: Final = 10.0
 """How often the idle server looks for connections that are too old."""
@@ -24,12 +21,20 @@ CHANNEL_TIMEOUT_S: Final = 120
 MAX_CONNECTIONS: Final = 1_000
 MAX_HEADER_BYTES: Final = 64 << 10
 BACKLOG: Final = 1_024
+RECEIVE_BYTES: Final = 64 << 10
+"""A model that is uploaded comes in fewer pieces than with the usual 8 KiB."""
 
 
 class HttpServer:
     """Listens from the moment it is made; serves while `run` runs."""
 
-    def __init__(self, app: "falcon.App[falcon.Request, falcon.Response]", settings: Server) -> None:
+    def __init__(
+        self,
+        app: "falcon.App[falcon.Request, falcon.Response]",
+        settings: Server,
+        uploads: UploadLimits | None = None,
+    ) -> None:
+        """Without `uploads` no request may be longer than `max_body_bytes`."""
         listener = _listen(settings.host, settings.port)
         host, port = listener.getsockname()[:2]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -43,11 +48,12 @@ class HttpServer:
             max_request_header_size=MAX_HEADER_BYTES,
             channel_timeout=CHANNEL_TIMEOUT_S,
             connection_limit=MAX_CONNECTIONS,
+            recv_bytes=RECEIVE_BYTES,
             asyncore_loop_timeout=LOOP_S,
             asyncore_use_poll=True,
             clear_untrusted_proxy_headers=False,  # nothing here reads them
         )
-        self._server.channel_class = _Channel
+        self._server.channel_class = channel_class(Guard(settings.host, settings.allowed_hosts), uploads)
         # Waiting for a free thread is what the queue is for: no line in the log for each request that does.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
         self._is_stopping = False
@@ -80,30 +86,6 @@ class HttpServer:
         return any(
             channel.requests or channel.total_outbufs_len for channel in self._server.active_channels.values()
         )
-
-
-class _ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
-    """What waitress itself refuses, before the application sees it: as a problem document."""
-
-    def execute(self) -> None:
-        error = self.request.error
-        problem = problem_of(_translate(error.code, str(error.body)), secrets.token_hex(8))
-        body = msgspec.json.encode(msgspec.structs.replace(problem, status=error.code))
-        self.status = f"{error.code} {error.reason}"
-        self.response_headers.append(("Content-Type", CONTENT_TYPE))
-        self.set_close_on_finish()
-        self.content_length = len(body)
-        self.write(body)
-
-
-class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
-    error_task_class = _ProblemTask
-
-
-def _translate(status: int, text: str) -> SpoonError:
-    if status in (413, 431):
-        return TooLarge(text)
-    return Malformed(text) if status < 500 else SpoonError("the server made a mistake; its log tells more")
 
 
 def _listen(host: str, port: int) -> socket.socket:

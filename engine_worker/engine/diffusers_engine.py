@@ -46,7 +46,7 @@ class DiffusersEngine:
         """
         device = choose_device(order.device)
         try:
-            parts = load_parts(order.checkpoint, device, choose_dtype(order.dtype, device))
+            parts = load_parts(order.checkpoint, device, choose_dtype(order.dtype, device), order.plan)
             self._extras = Extras(parts)
             self._extras.preload(order.models)
         except (RuntimeError, MemoryError) as error:

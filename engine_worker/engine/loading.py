@@ -23,15 +23,17 @@ from engine_worker.files import resolve
 from engine_worker.header import read_header
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.ingredients import ModelSource
-from kernel.protocol.vocabulary import ModelBase, ModelType, Variant
+from kernel.protocol.vocabulary import MemoryPlan, ModelBase, ModelType, Variant
 
 # The worker has confined the address to the allowed folders before it comes here, and inspection the links
 # inside a folder when it was registered.
 _ANYWHERE = (Path("/"),)
 
 
-def load_parts(source: ModelSource, device: torch.device, dtype: torch.dtype) -> Parts:
-    """Load a checkpoint from local files.
+def load_parts(
+    source: ModelSource, device: torch.device, dtype: torch.dtype, plan: MemoryPlan = MemoryPlan.FAST
+) -> Parts:
+    """Load a checkpoint from local files, to be used under a plan.
 
     Raises: ModelUnreadable, if the files are not a whole SD 1.5 or SDXL checkpoint; EngineFailed, if
     something that loading needs is not installed; torch.OutOfMemoryError.
@@ -41,7 +43,7 @@ def load_parts(source: ModelSource, device: torch.device, dtype: torch.dtype) ->
         raise ModelUnreadable(f"{source.name} is {blueprint.base}, not {source.model_base}")
     unet_shape = read_unet_config(blueprint.unet.config)
     networks = build_networks(blueprint.networks, device, dtype, is_leftover)
-    return _assemble(blueprint, unet_shape, networks, device, dtype)
+    return _assemble(blueprint, unet_shape, networks, device, dtype, plan)
 
 
 def read_blueprint(path: Path, variant: Variant | None = None) -> Blueprint:
@@ -66,6 +68,7 @@ def _assemble(
     networks: list[nn.Module],
     device: torch.device,
     dtype: torch.dtype,
+    plan: MemoryPlan,
 ) -> Parts:
     unet, autoencoder, *encoders = networks
     return Parts(
@@ -76,7 +79,7 @@ def _assemble(
         unet_config=blueprint.unet.config,
         unet_shape=unet_shape,
         networks={plan.network: network for plan, network in zip(blueprint.networks, networks, strict=True)},
-        vae=make_vae(autoencoder, vae_dtype(dtype, device)),
+        vae=make_vae(autoencoder, vae_dtype(dtype, device), in_tiles=plan is not MemoryPlan.FAST),
         text=_text(blueprint, encoders),
         scheduler_config=blueprint.scheduler_config,
         memory_bytes=sum(size_bytes(network) for network in networks),

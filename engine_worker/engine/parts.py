@@ -147,6 +147,8 @@ class Vae:
     latents_mean: tuple[float, ...] | None
     """Per channel; few VAEs have it."""
     latents_std: tuple[float, ...] | None
+    in_tiles: bool = False
+    """Decode in tiles from the start: it is known that there is no memory for a picture in one piece."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from kernel.protocol.errors import JobRejected
 _MAX_TILE_PX: Final = 512
 # diffusers lets neighbours overlap by a quarter of a tile, which must be whole latents.
 _TILE_MULTIPLE: Final = 4
+_BROKEN_ON_THE_WAY: Final = "use another scheduler or scheduler_config"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +28,15 @@ class Decoded:
 
 
 def develop(vae: Vae, latents: Tensor) -> Decoded:
-    """Decode one picture; out of memory, once more in tiles. `latents` are (1, channels, height, width).
+    """Decode one picture; in tiles if it is known, or turns out, that there is no memory for the whole.
+
+    `latents` are (1, channels, height, width).
 
     The seams of tiles are blended, but it is not quite the same picture, so its recipe should say so.
     Raises: JobRejected, if this left the numbers; torch.OutOfMemoryError, if even tiles are too large.
     """
+    if vae.in_tiles:
+        return _develop_in_tiles(vae, latents)
     try:
         return Decoded(decode(vae, latents))
     except (RuntimeError, MemoryError) as error:
@@ -41,6 +46,11 @@ def develop(vae: Vae, latents: Tensor) -> Decoded:
     gc.collect()
     if latents.is_cuda:
         torch.cuda.empty_cache()
+    return _develop_in_tiles(vae, latents)
+
+
+def _develop_in_tiles(vae: Vae, latents: Tensor) -> Decoded:
+    _check_finite(latents, _BROKEN_ON_THE_WAY)
     tile_px = _tile_px(vae, latents)
     return Decoded(_as_pixels(_decode_tiled(vae, _unscaled(vae, latents), tile_px)), tile_px)
 
@@ -50,7 +60,7 @@ def decode(vae: Vae, latents: Tensor) -> Pixels:
 
     Raises: JobRejected, if the way to these latents left the numbers; torch.OutOfMemoryError.
     """
-    _check_finite(latents, "use another scheduler or scheduler_config")
+    _check_finite(latents, _BROKEN_ON_THE_WAY)
     (decoded,) = vae.decoder.decode(_unscaled(vae, latents), return_dict=False)
     return _as_pixels(decoded)
 

@@ -45,8 +45,9 @@ class Preparer:
         )
 
     def _prompted(self, order: JobOrder, adapters: AdapterSet) -> Prompted:
-        self._workshop.extras.wardrobe.wear(adapters.for_text)
-        return self._workshop.conditioner.condition(order)
+        worn = adapters.for_text
+        self._workshop.extras.wardrobe.wear(worn)
+        return self._workshop.conditioner.condition(order, worn.identities)
 
     def _controls(self, order: JobOrder, inputs: Inputs) -> tuple[Control, ...]:
         parts, spec = self._workshop.parts, order.spec

@@ -1,9 +1,11 @@
 """What is laid over a checkpoint (LoRA, embedding, ControlNet, VAE), told by names and shapes."""
 
+from dataclasses import replace
 from typing import Final
 
 from engine_worker.fetch.families import base_of_text_width, stranger
 from engine_worker.fetch.finding import Finding, has_prefix, has_suffix, width_of
+from engine_worker.fetch.metadata import control_type, trigger_words
 from engine_worker.header import Entry, Header
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.vocabulary import ModelBase, ModelType
@@ -71,7 +73,7 @@ def describe_controlnet(header: Header) -> Finding:
     base = base_of_text_width(width_of(header, "attn2.to_k.weight"))
     if has_prefix(header, "add_embedding.", "control_model.label_emb."):
         base = ModelBase.SDXL
-    return _adapter(ModelType.CONTROLNET, base, header)
+    return replace(_adapter(ModelType.CONTROLNET, base, header), control_type=control_type(header.metadata))
 
 
 def is_embedding(header: Header) -> bool:
@@ -107,7 +109,12 @@ def _adapter(model_type: ModelType, base: ModelBase | None, header: Header) -> F
     weights = tuple(header.tensors.values())
     if not any(entry.parameters for entry in weights):
         raise ModelUnreadable("this file holds no weights")
-    return Finding(model_type=model_type, model_base=base, weights=weights)
+    return Finding(
+        model_type=model_type,
+        model_base=base,
+        weights=weights,
+        trigger_words=trigger_words(header.metadata),
+    )
 
 
 def _base_of_lora(header: Header) -> ModelBase | None:

@@ -6,6 +6,7 @@ from typing import Final
 
 from engine_worker.fetch.families import SD_TEXT_WIDTH, SDXL_TEXT_WIDTH, base_of_text_width, stranger
 from engine_worker.fetch.finding import Finding, believable_size_px, has_prefix, has_suffix, width_of
+from engine_worker.fetch.metadata import trigger_words
 from engine_worker.header import Header
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.vocabulary import ModelBase, ModelType
@@ -58,6 +59,7 @@ def describe_checkpoint(header: Header) -> Finding:
         ),
         prediction_type=_prediction_type(header),
         native_size_px=_native_size_px(header, base),
+        trigger_words=trigger_words(header.metadata),
     )
 
 

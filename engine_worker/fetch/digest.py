@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -52,14 +52,18 @@ def digest_file(path: Path, moved: Moved) -> Digest:
     return Digest(hashes[0], size_bytes)
 
 
-def digest_files(files: Sequence[tuple[str, Path]], moved: Moved) -> Digest:
+def digest_files(files: Sequence[tuple[str, Path]], moved: Moved, known: Mapping[str, str]) -> Digest:
     """The sha256 of the lines `<sha256>  <relative name>`, which are what `sha256sum` prints of the files.
 
+    `known` are digests by those names, of files that need not be read once more.
     Raises: ModelUnreadable, if a file cannot be read, or changes while it is read.
     """
-    hashes, size_bytes = _hash_all([path for _, path in files], moved)
-    lines = [f"{found}  {name}\n" for found, (name, _) in zip(hashes, files, strict=True)]
-    return Digest(hashlib.sha256(os.fsencode("".join(lines))).hexdigest(), size_bytes)
+    unread = [(name, path) for name, path in files if name not in known]
+    hashes, _ = _hash_all([path for _, path in unread], moved)
+    found = dict(known) | dict(zip([name for name, _ in unread], hashes, strict=True))
+    lines = "".join(f"{found[name]}  {name}\n" for name, _ in files)
+    size_bytes = sum(path.stat().st_size for _, path in files)
+    return Digest(hashlib.sha256(os.fsencode(lines)).hexdigest(), size_bytes)
 
 
 def _hash_all(paths: Sequence[Path], moved: Moved) -> tuple[list[str], int]:

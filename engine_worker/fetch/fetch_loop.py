@@ -1,26 +1,46 @@
-"""A fetch worker's main thread: inspect the models that the session asks about, one after the other."""
+"""A fetch worker's main thread: fetch the models that the session asks about, one after the other."""
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
+from typing import Protocol
 
-from engine_worker.fetch.inspection import inspect
+from engine_worker.fetch.told import Told
 from engine_worker.session.actions import Exit, Inspect
 from engine_worker.session.events import FetchEvent
 from engine_worker.shell import Inbox
 from kernel.protocol.errors import SpoonError
 from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.specs import Fingerprint
 from kernel.protocol.worker import ModelFailed, ModelInspected, ModelProgress
 
 Report = Callable[[FetchEvent], None]
 
 
-class FetchLoop:
-    """Reads model files, and tells what they are."""
+class Found(Protocol):
+    """What a fetcher has found."""
 
-    def __init__(self, inbox: Inbox, roots: Sequence[Path], report: Report) -> None:
+    @property
+    def fingerprint(self) -> Fingerprint: ...
+    @property
+    def stored(self) -> str | None: ...
+    @property
+    def revision(self) -> str | None: ...
+
+
+class Fetching(Protocol):
+    """Fetches one model. Raises: SpoonError, if it cannot be used."""
+
+    def fetch(self, source: ModelSource, told: Told) -> Found: ...
+
+
+class FetchLoop:
+    """Gets models, reads them, and tells what they are."""
+
+    def __init__(self, inbox: Inbox, build: Callable[[], Fetching], report: Report) -> None:
+        """`build` is called for the first model: what downloads need takes a while to import."""
         self._inbox = inbox
-        self._roots = roots
+        self._build = build
         self._report = report
+        self._fetcher: Fetching | None = None
 
     def run(self) -> Exit:
         """Work until the session ends; returns how."""
@@ -29,15 +49,30 @@ class FetchLoop:
             if isinstance(task, Exit):
                 return task
             if isinstance(task, Inspect):
-                self._inspect(task.source)
+                self._fetch(task.source)
 
-    def _inspect(self, source: ModelSource) -> None:
-        def moved(done_bytes: int, total_bytes: int) -> None:
-            self._report(ModelProgress(model_id=source.model_id, bytes=done_bytes, total_bytes=total_bytes))
+    def _fetch(self, source: ModelSource) -> None:
+        def told(done_bytes: int, total_bytes: int | None, bytes_per_s: int | None) -> None:
+            self._report(
+                ModelProgress(
+                    model_id=source.model_id,
+                    bytes=done_bytes,
+                    total_bytes=total_bytes,
+                    bytes_per_s=bytes_per_s,
+                )
+            )
 
+        self._fetcher = self._fetcher or self._build()
         try:
-            fingerprint = inspect(source, self._roots, moved)
+            found = self._fetcher.fetch(source, told)
         except SpoonError as error:
             self._report(ModelFailed(model_id=source.model_id, code=error.code, text=error.detail))
         else:
-            self._report(ModelInspected(model_id=source.model_id, fingerprint=fingerprint))
+            self._report(
+                ModelInspected(
+                    model_id=source.model_id,
+                    fingerprint=found.fingerprint,
+                    stored=found.stored,
+                    revision=found.revision,
+                )
+            )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from engine_worker.header import Entry, Header
 from kernel.protocol.memory import MemoryProfile
-from kernel.protocol.vocabulary import ModelBase, ModelType, Variant
+from kernel.protocol.vocabulary import ControlType, ModelBase, ModelType, Variant
 
 _SMALLEST_PX, _LARGEST_PX, _CELL_PX = 64, 4096, 8
 _VARIANTS = {"F16": Variant.FP16, "F32": Variant.FP32, "BF16": Variant.BF16}
@@ -21,6 +21,8 @@ class Finding:
     prediction_type: str | None = None
     native_size_px: int | None = None
     memory: MemoryProfile | None = None
+    trigger_words: tuple[str, ...] = ()
+    control_type: ControlType | None = None
 
 
 def believable_size_px(size_px: int) -> int | None:

@@ -5,9 +5,10 @@ from typing import Final
 
 import msgspec
 
-from engine_worker.engine.architecture import Architecture
+from engine_worker.engine.architecture import Architecture, UNetShape
 from engine_worker.engine.ldm_keys import UNET_PREFIX, VAE_PREFIX
 from engine_worker.engine.ldm_shapes import read_architecture
+from engine_worker.engine.unet_config import read_unet_config
 from engine_worker.fetch.finding import Finding
 from engine_worker.fetch.model_folder import ModelFolder
 from engine_worker.header import Entry, Header
@@ -26,8 +27,6 @@ _FOLDER_PARTS: Final = {
     "text_encoder": ModelPart.TEXT_ENCODER,
     "text_encoder_2": ModelPart.TEXT_ENCODER,
 }
-_ATTENTION: Final = "CrossAttn"
-"""How diffusers calls blocks with transformers."""
 
 
 def profile_of_file(header: Header, finding: Finding) -> MemoryProfile | None:
@@ -48,9 +47,14 @@ def profile_of_file(header: Header, finding: Finding) -> MemoryProfile | None:
 def profile_of_folder(folder: ModelFolder, weights: Mapping[str, Iterable[Entry]]) -> MemoryProfile:
     """The profile of a diffusers folder; `weights` are the tensors of each of its parts."""
     encoders = [part for part in weights if _FOLDER_PARTS[part] is ModelPart.TEXT_ENCODER]
+    parts = tuple(_weights(_FOLDER_PARTS[part], entries) for part, entries in weights.items())
+    try:
+        unet = read_unet_config(folder.read_json(dict[str, object], "unet", "config.json"))
+    except ModelUnreadable:
+        return MemoryProfile(parts=parts)  # as below
     profile = MemoryProfile(
-        parts=tuple(_weights(_FOLDER_PARTS[part], entries) for part, entries in weights.items()),
-        unet=folder.read_json(_UNetConfig, "unet", "config.json").layout(),
+        parts=parts,
+        unet=_unet_layout(unet),
         vae=folder.read_json(_VaeConfig, "vae", "config.json").layout(),
         text_encoders=tuple(folder.read_json(_TextConfig, part, "config.json").layout() for part in encoders),
     )
@@ -83,13 +87,7 @@ def _weights(part: ModelPart, entries: Iterable[Entry]) -> PartWeights:
 def _with_layouts(parts: tuple[PartWeights, ...], shapes: Architecture) -> MemoryProfile:
     return MemoryProfile(
         parts=parts,
-        unet=UNetLayout(
-            channels=shapes.unet.channels,
-            resnets_per_level=shapes.unet.resnets_per_level,
-            transformer_depths=shapes.unet.transformer_depths,
-            middle_depth=shapes.unet.middle_depth,
-            context_width=shapes.unet.cross_attention_width,
-        ),
+        unet=_unet_layout(shapes.unet),
         vae=VaeLayout(
             channels=shapes.vae.channels,
             resnets_per_level=shapes.vae.resnets_per_level,
@@ -107,36 +105,22 @@ def _with_layouts(parts: tuple[PartWeights, ...], shapes: Architecture) -> Memor
     )
 
 
+def _unet_layout(shape: UNetShape) -> UNetLayout:
+    return UNetLayout(
+        channels=shape.channels,
+        resnets_per_level=shape.resnets_per_level,
+        transformer_depths=shape.transformer_depths,
+        middle_depth=shape.middle_depth,
+        context_width=shape.cross_attention_width,
+    )
+
+
 def _believable(profile: MemoryProfile) -> MemoryProfile:
     """The profile itself, or less its layouts where these have sizes that no network of ours has."""
     try:
         return msgspec.convert(msgspec.to_builtins(profile), MemoryProfile)
     except msgspec.ValidationError:
         return MemoryProfile(parts=profile.parts)
-
-
-class _UNetConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What is not said has diffusers' default, which is that of SD 1.5."""
-
-    block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280)
-    layers_per_block: int = 2
-    down_block_types: tuple[str, ...] = (*("CrossAttnDownBlock2D",) * 3, "DownBlock2D")
-    transformer_layers_per_block: int | tuple[int, ...] = 1
-    cross_attention_dim: int = 1280
-
-    def layout(self) -> UNetLayout:
-        depths = self.transformer_layers_per_block
-        levels = depths if isinstance(depths, tuple) else (depths,) * len(self.block_out_channels)
-        return UNetLayout(
-            channels=self.block_out_channels,
-            resnets_per_level=self.layers_per_block,
-            transformer_depths=tuple(
-                depth if kind.startswith(_ATTENTION) else 0
-                for depth, kind in zip(levels, self.down_block_types, strict=False)
-            ),
-            middle_depth=levels[-1] if levels else 0,
-            context_width=self.cross_attention_dim,
-        )
 
 
 class _VaeConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -30,6 +30,13 @@ class DropModel:
 
 
 @dataclass(frozen=True, slots=True)
+class NoteModel:
+    """A model's row changes, but not its state. The files that it names are taken out of the trash."""
+
+    row: ModelRow
+
+
+@dataclass(frozen=True, slots=True)
 class SaveEngine:
     row: EngineRow
 
@@ -108,11 +115,12 @@ class Folder(StrEnum):
 
     IMAGES = "images"
     BLOBS = "blobs"
+    MODELS = "models"
 
 
 @dataclass(frozen=True, slots=True)
 class TrashFile:
-    """A file was written for nothing: to the trash with it."""
+    """A file was written for nothing, or is needed no more: to the trash with it."""
 
     folder: Folder
     file_name: str
@@ -145,6 +153,7 @@ class ForgetOld:
 Save = (
     SaveModel
     | DropModel
+    | NoteModel
     | SaveEngine
     | DropEngine
     | AddJob
@@ -297,6 +306,14 @@ class StoreInputs:
 
 
 @dataclass(frozen=True, slots=True)
+class MoveModel:
+    """Move a model that was gathered to its place below the models folder, durably, then say ModelMoved."""
+
+    model_id: ModelId
+    file_name: str
+
+
+@dataclass(frozen=True, slots=True)
 class CompareMemory:
     """Write into the log how well the need of an engine that is ready now was predicted."""
 
@@ -346,6 +363,7 @@ Effect = (
     | StorePicture
     | StoreAgain
     | ForgetPicture
+    | MoveModel
     | StoreInputs
     | CompareMemory
     | TakeStock

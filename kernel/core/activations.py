@@ -43,6 +43,13 @@ def vae_elements(layout: VaeLayout, height: int, width: int) -> int:
     return max(moment.of_row + moment.shared for moment in _vae_moments(layout, height, width))
 
 
+def vae_encoding_elements(layout: VaeLayout, height: int, width: int) -> int:
+    """The peak of encoding one picture: at its full size, in the encoder's first level."""
+    channels, cells = layout.channels[0], height * width * 4 ** (len(layout.channels) - 1)
+    moments = _held(cells * channels, _resnet(cells, channels, channels))
+    return max(moment.of_row + moment.shared for moment in moments)
+
+
 def text_elements(layout: TextLayout, rows: int) -> int:
     """The peak of encoding prompts, with the hidden states of all layers kept."""
     return rows * layout.tokens * (layout.width * (layout.layers + ATTENTION) + 2 * layout.inner_width)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Final
 
-from kernel.core import fetching, ingredients, record
+from kernel.core import fetching, ingredients, keeping, record
 from kernel.core.rows import ModelRow
 from kernel.core.world import World
 from kernel.protocol import client
@@ -24,13 +24,13 @@ MOST_NAMED: Final = 3
 
 
 def register(world: World, ask: client.RegisterModel) -> client.SingleReply:
-    """Register a model and have it inspected; the same recipe again is the model that is there.
+    """Register a model and have it fetched; the same recipe again is the model that is there.
 
     Raises: InvalidField, if it has a control type and is no ControlNet; ShuttingDown; DiskFull.
     """
     control_type = _control_type(ask)
     for row in world.models.values():
-        if _is_same_recipe(row, ask) and row.control_type is control_type:
+        if _is_same_recipe(row, ask) and control_type in (None, row.control_type):
             return client.ModelAccepted(model_id=row.model_id, status=row.status, created=False)
     if world.phase is not Phase.RUNNING:
         raise ShuttingDown
@@ -52,7 +52,7 @@ def register(world: World, ask: client.RegisterModel) -> client.SingleReply:
         control_type=control_type,
     )
     record.add_model(world, row)
-    _inspect(world, row.model_id)
+    _fetch(world, row.model_id)
     return client.ModelAccepted(model_id=row.model_id, status=row.status)
 
 
@@ -77,22 +77,24 @@ def _is_same_recipe(row: ModelRow, ask: client.RegisterModel) -> bool:
 
 
 def retry(world: World, ask: client.RetryModel) -> client.SingleReply:
-    """Inspect a model again.
+    """Fetch a model again, with what is there of it.
 
-    Raises: ModelNotFound; IllegalMove, if the model is not in error; ShuttingDown.
+    Raises: ModelNotFound; IllegalMove, if the model is not in error; ShuttingDown; DiskFull.
     """
     row = _model(world, ask.model_id)
     if world.phase is not Phase.RUNNING:
         raise ShuttingDown
+    if world.is_disk_low:
+        raise DiskFull
     if row.status is not ModelState.ERROR:
         raise IllegalMove(f"the model is {row.status.value}: only one in error can be tried again")
     record.move_model(world, replace(row, error_code=None, error=None), ModelState.DOWNLOADING)
-    _inspect(world, row.model_id)
+    _fetch(world, row.model_id)
     return client.ModelAccepted(model_id=row.model_id, status=ModelState.DOWNLOADING, created=False)
 
 
 def delete(world: World, ask: client.DeleteModel) -> client.SingleReply:
-    """Forget a model.
+    """Forget a model: first its row, then what was gathered for it, and with `files` what is kept of it.
 
     Raises: ModelNotFound; ModelInUse, naming the engines and open jobs that use it.
     """
@@ -100,6 +102,8 @@ def delete(world: World, ask: client.DeleteModel) -> client.SingleReply:
     _check_engines(world, row.model_id)
     _check_jobs(world, row.model_id)
     record.drop_model(world, row)
+    keeping.trash(world, row, files=ask.files)
+    fetching.abandon(world, row)
     return client.Done()
 
 
@@ -130,6 +134,6 @@ def _model(world: World, model_id: ModelId) -> ModelRow:
     return row
 
 
-def _inspect(world: World, model_id: ModelId) -> None:
+def _fetch(world: World, model_id: ModelId) -> None:
     world.models_to_inspect[model_id] = 0
     fetching.tend(world)

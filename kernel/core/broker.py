@@ -9,7 +9,18 @@ carries out the actions (saves first, in one transaction, then the effects) and 
 
 from typing import assert_never
 
-from kernel.core import actions, asks, deadlines, departures, life, pictures, reports, stock, submissions
+from kernel.core import (
+    actions,
+    asks,
+    deadlines,
+    departures,
+    fetching,
+    life,
+    pictures,
+    reports,
+    stock,
+    submissions,
+)
 from kernel.core.actions import Action
 from kernel.core.events import (
     Asked,
@@ -19,6 +30,8 @@ from kernel.core.events import (
     InputsNotStored,
     InputsStored,
     InputsUnreadable,
+    ModelMoved,
+    ModelNotMoved,
     Now,
     PeerLost,
     PictureNotStored,
@@ -72,7 +85,13 @@ class Broker:
             case Reported():
                 reports.reported(world, event)
             case (
-                PictureStored() | PictureNotStored() | InputsStored() | InputsNotStored() | InputsUnreadable()
+                PictureStored()
+                | PictureNotStored()
+                | InputsStored()
+                | InputsNotStored()
+                | InputsUnreadable()
+                | ModelMoved()
+                | ModelNotMoved()
             ):
                 _hear_of_files(world, event)
             case DeadlinePassed():
@@ -98,7 +117,13 @@ class Broker:
 
 def _hear_of_files(
     world: World,
-    event: PictureStored | PictureNotStored | InputsStored | InputsNotStored | InputsUnreadable,
+    event: PictureStored
+    | PictureNotStored
+    | InputsStored
+    | InputsNotStored
+    | InputsUnreadable
+    | ModelMoved
+    | ModelNotMoved,
 ) -> None:
     match event:
         case PictureStored(picture_id):
@@ -111,6 +136,10 @@ def _hear_of_files(
             submissions.not_stored(world, key, reason, is_damaged=is_damaged)
         case InputsUnreadable():
             reports.inputs_unreadable(world, event)
+        case ModelMoved(model_id):
+            fetching.moved(world, model_id)
+        case ModelNotMoved(model_id, reason):
+            fetching.not_moved(world, model_id, reason)
 
 
 def _watch(world: World, event: WatchAsked) -> None:

@@ -6,7 +6,7 @@ from typing import NewType
 
 from kernel.core.rows import EngineRow, ImageRow, JobRow, ModelRow
 from kernel.protocol import client, worker
-from kernel.protocol.ids import BlobId, Epoch, EventSeq, ImageId, JobId, Lease, WorkerId
+from kernel.protocol.ids import BlobId, Epoch, EventSeq, ImageId, JobId, Lease, ModelId, WorkerId
 from kernel.protocol.vocabulary import BlobKind, GoneReason
 
 Peer = NewType("Peer", bytes)
@@ -39,6 +39,15 @@ class DeviceFact:
 
 
 @dataclass(frozen=True, slots=True)
+class Prunable:
+    """The images that PruneImages is about, oldest first; `has_more` of them than can be ended at once."""
+
+    images: tuple[tuple[ImageId, GoneReason], ...]
+    size_bytes: int
+    has_more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What the database knows and the core's memory does not. None: there is no such row."""
 
@@ -47,6 +56,8 @@ class Facts:
     ended_job: JobRow | None = None
     devices: tuple[DeviceFact, ...] = ()
     """Only with asks that may start an engine."""
+    prunable: Prunable | None = None
+    """Only with PruneImages."""
 
 
 NO_FACTS = Facts()
@@ -159,6 +170,21 @@ class InputsUnreadable:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelMoved:
+    """A model's files are in their place, durably."""
+
+    model_id: ModelId
+
+
+@dataclass(frozen=True, slots=True)
+class ModelNotMoved:
+    """A model's files could not be moved; without a reason, they were neither here nor there."""
+
+    model_id: ModelId
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StockTaken:
     """The shell looked at the disk, as TakeStock asked; what is due rides on the event when it is handled."""
 
@@ -195,6 +221,8 @@ Event = (
     | WorkerExited
     | PictureStored
     | PictureNotStored
+    | ModelMoved
+    | ModelNotMoved
     | InputsStored
     | InputsNotStored
     | InputsUnreadable

@@ -3,17 +3,19 @@
 from dataclasses import replace
 from typing import Final
 
-from kernel.core import actions, due, ingredients, record, workers
+from kernel.core import actions, due, ingredients, keeping, record, workers
 from kernel.core.rows import ModelRow
 from kernel.core.tables import WorkerState
 from kernel.core.world import Worker, World
 from kernel.protocol import client
 from kernel.protocol import worker as wire
-from kernel.protocol.errors import WorkerCrashed
+from kernel.protocol.errors import DownloadFailed, NotPermitted, WorkerCrashed
 from kernel.protocol.ids import ModelId
+from kernel.protocol.sources import is_local, is_stored_name
 from kernel.protocol.vocabulary import ModelState, Phase, WorkerRole
 
-MAX_FETCHERS: Final = 2
+MAX_LOCAL: Final = 2
+"""So many local models are looked into at once, beside the downloads: none waits for a slow site."""
 MAX_CRASHES: Final = 2
 """So many fetch workers may die over one model."""
 MAX_DEATHS: Final = 3
@@ -27,16 +29,32 @@ def tend(world: World) -> None:
     if world.phase is not Phase.RUNNING or due.Fetch() in world.timers:
         return
     pool = [w for w in world.workers.values() if w.role is WorkerRole.FETCH and not w.is_asked_to_leave]
-    waiting = _untouched_models(world)
+    waiting = _eligible_models(world)
     for worker in pool:
         if worker.state is WorkerState.READY and worker.model_id is None:
             if waiting:
-                _inspect(world, worker, world.models[waiting.pop(0)])
+                _give(world, worker, world.models[waiting.pop(0)])
             elif due.Idle(worker.worker_id) not in world.timers:
                 world.timers.set(due.Idle(worker.worker_id), world.now.mono_s + IDLE_S)
     starting = sum(w.state is WorkerState.LAUNCHED for w in pool)
-    for _ in range(min(len(waiting) - starting, MAX_FETCHERS - len(pool))):
+    for _ in range(len(waiting) - starting):
         workers.launch(world, WorkerRole.FETCH)
+
+
+def _eligible_models(world: World) -> list[ModelId]:
+    """The models that wait and for which there is room: local ones and downloads are counted apart."""
+    taken = [world.models[w.model_id] for w in world.workers.values() if w.model_id in world.models]
+    room = {
+        True: MAX_LOCAL - sum(is_local(row.uri) for row in taken),
+        False: world.limits.max_downloads - sum(not is_local(row.uri) for row in taken),
+    }
+    found = []
+    for model_id in _untouched_models(world):
+        kind = is_local(world.models[model_id].uri)
+        if room[kind] > 0:
+            room[kind] -= 1
+            found.append(model_id)
+    return found
 
 
 def _untouched_models(world: World) -> list[ModelId]:
@@ -45,7 +63,7 @@ def _untouched_models(world: World) -> list[ModelId]:
     return [model_id for model_id in world.models_to_inspect if model_id not in taken]
 
 
-def _inspect(world: World, worker: Worker, row: ModelRow) -> None:
+def _give(world: World, worker: Worker, row: ModelRow) -> None:
     worker.model_id = row.model_id
     world.timers.clear(due.Idle(worker.worker_id))
     world.timers.set(due.Load(worker.worker_id), world.now.mono_s + world.limits.load_timeout_s)
@@ -53,35 +71,79 @@ def _inspect(world: World, worker: Worker, row: ModelRow) -> None:
     world.act(actions.Order(worker.worker_id, wire.InspectModel(source=source)))
 
 
+def abandon(world: World, row: ModelRow) -> None:
+    """Nobody wants this model any more: end the worker that downloads it, which can be ended at any time."""
+    for worker in list(world.workers.values()):
+        if worker.model_id == row.model_id and not is_local(row.uri):
+            workers.kill(world, worker, "its model was deleted", is_to_blame=False)
+
+
 def progressed(world: World, worker: Worker, report: wire.ModelProgress) -> None:
-    """An inspection is under way."""
+    """A download or an inspection is under way."""
     if report.model_id != worker.model_id:
         return
     world.timers.set(due.Load(worker.worker_id), world.now.mono_s + world.limits.load_timeout_s)
     if world.watchers:
         progress = client.ModelProgress(
-            model_id=report.model_id, bytes=report.bytes, total_bytes=report.total_bytes
+            model_id=report.model_id,
+            bytes=report.bytes,
+            total_bytes=report.total_bytes,
+            bytes_per_s=report.bytes_per_s,
         )
         world.act(actions.Push(tuple(world.watchers), progress))
 
 
 def inspected(world: World, worker: Worker, report: wire.ModelInspected) -> None:
-    """A model is ready, with what was found in it."""
+    """A model is ready, or will be once it has its place, with what was found in it."""
     if (row := _done(world, worker, report.model_id)) is not None:
-        found = report.fingerprint
-        row = replace(
-            row,
-            model_type=found.model_type,
-            model_base=found.model_base,
-            variant=found.variant or row.variant,
-            sha256=found.sha256,
-            size_bytes=found.size_bytes,
-            memory_bytes=found.memory_bytes,
-            parameters=found.parameters,
-            prediction_type=found.prediction_type,
-            native_size_px=found.native_size_px,
-        )
+        row = _with_findings(row, report)
+        if report.stored is None:
+            record.move_model(world, row, ModelState.READY)
+        elif is_stored_name(report.stored):
+            keeping.keep(world, replace(row, stored=report.stored))
+        else:
+            give_up(world, row, NotPermitted.code, "the fetch worker named a place that is none")
+    tend(world)
+
+
+def _with_findings(row: ModelRow, report: wire.ModelInspected) -> ModelRow:
+    found = report.fingerprint
+    return replace(
+        row,
+        model_type=found.model_type,
+        model_base=found.model_base,
+        variant=found.variant or row.variant,
+        sha256=found.sha256,
+        size_bytes=found.size_bytes,
+        memory_bytes=found.memory_bytes,
+        parameters=found.parameters,
+        prediction_type=found.prediction_type,
+        native_size_px=found.native_size_px,
+        control_type=row.control_type or found.control_type,
+        found_words=found.trigger_words,
+        revision=report.revision,
+    )
+
+
+def moved(world: World, model_id: ModelId) -> None:
+    """The model is in its place: it can be used."""
+    row = world.models.get(model_id)
+    if row is not None and row.status is ModelState.DOWNLOADING:
         record.move_model(world, row, ModelState.READY)
+
+
+def not_moved(world: World, model_id: ModelId, reason: str | None) -> None:
+    """The model could not be moved; without a reason, there was nothing to move, so it is fetched again."""
+    row = world.models.get(model_id)
+    if row is None or row.status is not ModelState.DOWNLOADING:
+        return
+    row = replace(row, stored=None)
+    world.models[model_id] = row
+    if reason is not None:
+        give_up(world, row, DownloadFailed.code, f"the model cannot be kept: {reason}")
+        return
+    world.act(actions.NoteModel(row))
+    world.models_to_inspect[model_id] = 0
     tend(world)
 
 

@@ -8,6 +8,7 @@ from kernel.core.world import World
 from kernel.protocol.errors import FieldProblem, InvalidField, ModelNotReady, wrong_field
 from kernel.protocol.ids import ModelId
 from kernel.protocol.ingredients import ControlUse, LoraUse, ModelSource
+from kernel.protocol.sources import stored_uri
 from kernel.protocol.specs import EngineSpec, JobSpec
 from kernel.protocol.vocabulary import ControlType, ModelBase, ModelState, ModelType
 
@@ -178,11 +179,11 @@ def source(world: World, model_id: ModelId) -> ModelSource:
     return ModelSource(
         model_id=row.model_id,
         name=row.name,
-        uri=row.uri,
+        uri=row.uri if row.stored is None else stored_uri(row.stored),
         model_type=row.model_type,
         model_base=row.model_base,
         variant=row.variant,
         sha256=row.sha256 or row.declared_sha256,
         control_type=row.control_type,
-        trigger_words=row.trigger_words,
+        trigger_words=row.trigger_words or row.found_words,
     )

@@ -51,7 +51,9 @@ def start(world: World) -> None:
             engines.fail_waiting(world, engine)
         engines.leave_line(world, engine)
     for model in world.models.values():
-        if model.status is ModelState.DOWNLOADING:
+        if model.status is ModelState.DOWNLOADING and model.stored is not None:
+            world.act(actions.MoveModel(model.model_id, model.stored))
+        elif model.status is ModelState.DOWNLOADING:
             world.models_to_inspect[model.model_id] = 0
     stock.take(world)
     if world.limits.with_api:

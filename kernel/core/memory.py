@@ -21,7 +21,7 @@ SEATS: Final = {"cpu": 4, "cuda": 8}
 same numbers (engine_worker/engine/diffusers_engine.py)."""
 MOST_SEATS: Final = 64
 """More are not reckoned with: long before that a step takes as much longer as it makes more."""
-PROCESS_BYTES: Final = {"cpu": 420 << 20, "cuda": 640 << 20}
+PROCESS_BYTES: Final = {"cpu": 600 << 20, "cuda": 640 << 20}
 """Before any weight: the libraries of the worker's process; on a GPU the CUDA context with its libraries."""
 MARGIN: Final = {"cpu": 1.05, "cuda": 1.12}
 """What allocators lose between the blocks that they hand out."""
@@ -34,7 +34,7 @@ TILE_LATENTS: Final = 64
 """A tile of the VAE is 512 pixels wide and high."""
 OUTPUT_BYTES_PER_PIXEL: Final = 40
 """A finished picture in single precision, in bytes, and on its way between the two."""
-TILED_BYTES_PER_PIXEL: Final = 40
+TILED_BYTES_PER_PIXEL: Final = 24
 """The tiles of one picture, their blended rows, and the whole."""
 LATENT_COPIES: Final = 8
 """Of each picture: its latents, what its scheduler remembers of the last steps, and the noise."""
@@ -125,14 +125,14 @@ def plans_of(kind: str) -> tuple[MemoryPlan, ...]:
 def need_bytes(appetite: Appetite, kind: str, plan: MemoryPlan, seats: int) -> int:
     """The peak of one worker: UNet calls, prompts and a picture's decoding may fall together.
 
-    The stepping thread encodes prompts or calls the UNet, the finishing thread decodes one picture at a
-    time; so the peak is the larger of the first two and the third, over the weights that are there then.
+    The stepping thread encodes prompts and pictures or calls the UNet, the finishing thread decodes one
+    picture at a time; so the peak is the larger of the first two and the third, over the weights.
     """
     dtype = appetite.dtype or (Variant.FP32 if kind == CPU else Variant.FP16)
     weights = weights_bytes(appetite, kind)
     text = weights[ModelPart.TEXT_ENCODER]
     stepping = _unet_bytes(appetite, kind, dtype, seats)
-    encoding = _text_bytes(appetite, kind, dtype)
+    encoding = max(_text_bytes(appetite, kind, dtype), _picture_in_bytes(appetite, kind, dtype))
     if plan is MemoryPlan.SWAPPED:
         busy = sum(weights.values()) - text + max(stepping, text + encoding)
     else:
@@ -178,6 +178,16 @@ def _text_bytes(appetite: Appetite, kind: str, dtype: Variant) -> int:
     encoders = appetite.profile.text_encoders
     elements = sum(activations.text_elements(encoder, ROWS_PER_PICTURE) for encoder in encoders)
     return elements * _element_bytes(dtype, kind)
+
+
+def _picture_in_bytes(appetite: Appetite, kind: str, dtype: Variant) -> int:
+    """A picture that a job starts from, on its way to latents."""
+    layout = appetite.profile.vae
+    if layout is None:
+        return 0
+    height, width = _latent_sides(appetite)
+    used = _element_bytes(_vae_dtype(dtype, kind), kind)
+    return activations.vae_encoding_elements(layout, height, width) * used
 
 
 def _vae_bytes(appetite: Appetite, kind: str, dtype: Variant, *, is_tiled: bool) -> int:

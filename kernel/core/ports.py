@@ -42,5 +42,6 @@ class Limits:
     max_input_bytes: int = 32 << 20
     """The longest file that may come with a job."""
     min_free_bytes: int = 1 << 30
+    max_downloads: int = 2
     with_api: bool = False
     """Run the API as a companion process, and start it again when it dies."""

@@ -43,6 +43,11 @@ class ModelRow:
     native_size_px: int | None = None
     control_type: ControlType | None = None
     memory: MemoryProfile | None = None
+    found_words: tuple[str, ...] = ()
+    """The trigger words that the model's own metadata names; those that a person gave go before them."""
+    stored: str | None = None
+    """Its name below the models folder; None for a model that is used where it lies."""
+    revision: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

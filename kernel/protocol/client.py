@@ -28,7 +28,7 @@ from kernel.protocol.vocabulary import (
 
 
 class RegisterModel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Register a model and have it inspected."""
+    """Register a model, and have it downloaded and inspected."""
 
     name: str
     uri: str
@@ -46,10 +46,12 @@ class DeleteModel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Forget a model that no engine and no open job uses."""
 
     model_id: ModelId
+    files: bool = False
+    """Remove what was downloaded for it, too, unless another model is made of the same."""
 
 
 class RetryModel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Inspect a model again after an error."""
+    """Try a model again after an error, with what is there of it."""
 
     model_id: ModelId
 
@@ -110,6 +112,20 @@ class DeleteImage(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     image_id: ImageId
 
 
+class PruneImages(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Delete images: the expired ones, those older than a time, and the oldest beyond so many bytes.
+
+    A part of them at once; `ImagesPruned.has_more` says whether to ask again.
+    """
+
+    engine_id: EngineId | None = None
+    """Of this engine alone."""
+    older_than_s: float | None = None
+    keep_bytes: int | None = None
+    dry_run: bool = False
+    """Only say how many they are, all of them."""
+
+
 class ClaimDownload(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Ask for the right to hand out an image file once."""
 
@@ -148,6 +164,7 @@ ApiAsk = (
     | CancelJob
     | DeleteJob
     | DeleteImage
+    | PruneImages
     | ClaimDownload
     | FinishDownload
 )
@@ -241,6 +258,14 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """It is done, and there is nothing more to say."""
 
 
+class ImagesPruned(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """So many images are deleted, or would be; their files go at once, their rows stay and say why."""
+
+    images: int
+    size_bytes: int
+    has_more: bool = False
+
+
 class DownloadGranted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The file may be handed out once, under this ticket."""
 
@@ -325,6 +350,7 @@ class ModelProgress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     model_id: ModelId
     bytes: int
     total_bytes: int | None = None
+    bytes_per_s: int | None = None
 
 
 SingleReply = (
@@ -334,6 +360,7 @@ SingleReply = (
     | JobAccepted
     | JobValid
     | Done
+    | ImagesPruned
     | DownloadGranted
     | WorkerInvited
     | Status

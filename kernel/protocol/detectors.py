@@ -14,6 +14,8 @@ class DetectorFiles(msgspec.Struct, frozen=True, kw_only=True):
 
     control_type: ControlType
     names: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+    """Files with which it draws more."""
     source: str
     """Where a person gets them."""
     licence: str | None = None
@@ -24,7 +26,9 @@ DETECTOR_FILES: Final[Mapping[ControlType, DetectorFiles]] = MappingProxyType(
     {
         ControlType.OPENPOSE: DetectorFiles(
             control_type=ControlType.OPENPOSE,
-            names=("body_pose_model.pth", "hand_pose_model.pth", "facenet.pth"),
+            names=("body_pose_model.pth",),
+            # Hands and faces. Many ControlNets know bodies alone, and on a CPU a hand takes half a minute.
+            optional=("hand_pose_model.pth", "facenet.pth"),
             source="the repository lllyasviel/Annotators on Hugging Face",
             licence="its source is licensed for non-commercial use only",
         ),

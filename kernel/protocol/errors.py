@@ -220,6 +220,12 @@ class ModelUnreadable(SpoonError):
     code = "model_unreadable"
 
 
+class DownloadFailed(SpoonError):
+    """The model could not be downloaded: see the reason, then retry."""
+
+    code = "download_failed"
+
+
 class JobBroke(SpoonError):
     """The engine broke at this job in a way that nobody foresaw; the worker's log has the details."""
 

@@ -6,11 +6,32 @@ import msgspec
 
 from kernel.protocol.errors import BadConfiguration
 from kernel.protocol.ids import WorkerId
+from kernel.protocol.sources import PUBLIC_HUB
 from kernel.protocol.vocabulary import WorkerRole
 
 JOIN_FD_OPTION: Final = "--join-fd"
 JOIN_FILE_OPTION: Final = "--join-file"
 MAX_JOIN_BYTES: Final = 64 << 10
+
+
+class FetchTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker of role `fetch` may do. Secret: it bears the tokens for the sites that it asks."""
+
+    folder: str
+    """The models folder of this host."""
+    max_bytes: int
+    """The largest model."""
+    min_free_bytes: int
+    """So much of the disk stays free."""
+    allow_hosts: tuple[str, ...] = ()
+    """Hosts that may be asked though their addresses are private: `name`, `name:port`."""
+    tokens: dict[str, str] = {}
+    """By host, `name` or `name:port`: what to say there and nowhere else."""
+    allow_pickle: bool = False
+    hub: str = PUBLIC_HUB
+
+    def __repr__(self) -> str:
+        return f"FetchTerms(folder={self.folder!r}, hub={self.hub!r}, <tokens for {sorted(self.tokens)}>)"
 
 
 class Join(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +52,8 @@ class Join(msgspec.Struct, frozen=True, kw_only=True):
     """Run the deterministic fake engine instead of diffusers."""
     manager_pid: int | None = None
     """The local process whose death ends this worker; None on another host."""
+    fetch: FetchTerms | None = None
+    """For the role `fetch` alone."""
 
     def __repr__(self) -> str:
         return f"Join(worker_id={self.worker_id!r}, role={self.role!r}, endpoint={self.endpoint!r}, <keys>)"

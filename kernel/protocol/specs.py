@@ -35,9 +35,13 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
     parameters: Count
     prediction_type: str | None = None
     native_size_px: Pixels | None = None
-    """The width and height that the checkpoint was trained at."""
+    """The width and height that the checkpoint was trained at, or that a background remover takes."""
     memory: MemoryProfile | None = None
     """What its need of memory is computed from; None where the headers do not tell."""
+    trigger_words: tuple[str, ...] = ()
+    """The words that call it, as its own metadata says."""
+    control_type: ControlType | None = None
+    """Of a ControlNet: the maps that it was trained on, as far as its metadata tells."""
 
 
 class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -38,7 +38,7 @@ class LoadEngine(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class InspectModel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Read what this model is and report ModelInspected or ModelFailed."""
+    """Get this model if it is elsewhere, read what it is, and report ModelInspected or ModelFailed."""
 
     source: ModelSource
 
@@ -137,11 +137,13 @@ class EngineFailed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class ModelProgress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """How far the inspection is."""
+    """How far the download or the inspection is."""
 
     model_id: ModelId
     bytes: Count
     total_bytes: Count | None = None
+    bytes_per_s: Count | None = None
+    """How fast it comes in; None while nothing comes from elsewhere."""
 
 
 class ModelInspected(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -149,6 +151,10 @@ class ModelInspected(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     model_id: ModelId
     fingerprint: Fingerprint
+    stored: str | None = None
+    """The name below the models folder under which it is to be kept; None: it stays where it is."""
+    revision: str | None = None
+    """The commit of the repository that it was taken from."""
 
 
 class ModelFailed(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -11,7 +11,7 @@ from kernel.core.events import WorkerExited
 from kernel.protocol import client, codec, worker
 from kernel.protocol.codec import Frame
 from kernel.protocol.ids import Epoch, WorkerId
-from kernel.protocol.join import Join
+from kernel.protocol.join import FetchTerms, Join
 from kernel.protocol.vocabulary import WorkerRole
 from kernel.shell.bus import Gate, Router
 from kernel.shell.ports import Launcher
@@ -32,6 +32,8 @@ class JoinTerms:
     is_fake: bool
     manager_pid: int
     detectors_folder: str | None = None
+    fetch: FetchTerms | None = None
+    """For fetch workers; None: they may only look at local files."""
 
 
 class Crew:
@@ -60,6 +62,7 @@ class Crew:
     def launch(self, action: actions.LaunchWorker) -> WorkerExited | None:
         """Start a worker's process. Returns its exit, if it cannot even be started."""
         public, secret = self._admit(action.worker_id, action.role)
+        is_fetch = action.role is WorkerRole.FETCH
         join = Join(
             role=action.role,
             worker_id=action.worker_id,
@@ -68,7 +71,8 @@ class Crew:
             public_key=public,
             secret_key=secret,
             token=action.token,
-            file_roots=self._terms.file_roots,
+            file_roots=self._terms.file_roots if is_fetch else self._engine_roots,
+            fetch=self._terms.fetch if is_fetch else None,
             detectors_folder=self._terms.detectors_folder,
             is_fake=self._terms.is_fake,
             manager_pid=self._terms.manager_pid,
@@ -97,6 +101,12 @@ class Crew:
         self._gate.allow(BACK, public, worker_id)
         self._roles[worker_id] = role
         return public.decode(), secret.decode()
+
+    @property
+    def _engine_roots(self) -> tuple[str, ...]:
+        """An engine also opens what was downloaded; what a person registers must not lie there."""
+        kept = () if self._terms.fetch is None else (self._terms.fetch.folder,)
+        return (*self._terms.file_roots, *kept)
 
     def forget(self, worker_id: WorkerId) -> None:
         """Revoke a worker's key."""

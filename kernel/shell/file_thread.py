@@ -1,4 +1,4 @@
-"""Picture files, written, read and removed by a thread of their own: the broker never waits for a disk."""
+"""Files, written, read, moved and removed by a thread of their own: the broker never waits for a disk."""
 
 import os
 from collections import deque
@@ -14,6 +14,8 @@ from kernel.core.events import (
     InputsNotStored,
     InputsStored,
     InputsUnreadable,
+    ModelMoved,
+    ModelNotMoved,
     PictureNotStored,
     PictureStored,
 )
@@ -21,6 +23,7 @@ from kernel.protocol.codec import Frame
 from kernel.protocol.ids import BlobId, ImageId, JobId, Lease, WorkerId
 from kernel.protocol.vocabulary import InputKind
 from kernel.shell.files import has_sha256, write_all_durably, write_durably
+from kernel.shell.model_files import Move, move_model, remove
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ class Removed:
     file_names: tuple[str, ...]
 
 
-Task = Picture | Inputs | Reading | tuple[str, ...]
+Task = Picture | Inputs | Reading | Move | tuple[str, ...]
 Outcome = (
     PictureStored
     | PictureNotStored
@@ -85,12 +88,14 @@ Outcome = (
     | InputsNotStored
     | InputsUnreadable
     | InputsRead
+    | ModelMoved
+    | ModelNotMoved
     | Removed
 )
 
 
 class FileThread:
-    """Takes one task after the other; `outcomes` fills up, and `fileno` becomes readable."""
+    """Does one task after the other, in their order; `outcomes` fills up, and `fileno` becomes readable."""
 
     def __init__(self, folders: Mapping[Folder, Path]) -> None:
         """The folders exist."""
@@ -109,6 +114,9 @@ class FileThread:
 
     def read(self, reading: Reading) -> None:
         self._tasks.put(reading)
+
+    def move_model(self, move: Move) -> None:
+        self._tasks.put(move)
 
     def remove(self, file_names: Sequence[str]) -> None:
         self._tasks.put(tuple(file_names))
@@ -140,6 +148,8 @@ class FileThread:
                 return self._write_inputs(task)
             case Reading():
                 return self._read(task)
+            case Move():
+                return self._move(task)
             case tuple():
                 return self._remove(task)
             case _:
@@ -185,12 +195,23 @@ class FileThread:
             raise OSError("its file has been changed")
         return data
 
+    def _move(self, move: Move) -> ModelMoved | ModelNotMoved:
+        try:
+            is_there = move_model(self._folders[Folder.MODELS], move)
+        except OSError as error:
+            return ModelNotMoved(move.model_id, error.strerror or str(error))
+        return ModelMoved(move.model_id) if is_there else ModelNotMoved(move.model_id)
+
     def _remove(self, file_names: tuple[str, ...]) -> Removed:
         removed = []
         for file_name in file_names:
             folder, _, name = file_name.partition("/")
+            path = self._folders[Folder(folder)] / name
             try:
-                (self._folders[Folder(folder)] / name).unlink(missing_ok=True)
+                if folder == Folder.MODELS:
+                    remove(path)  # the only one with folders inside
+                else:
+                    path.unlink(missing_ok=True)
             except OSError:
                 continue  # it stays in the trash, and is tried again
             removed.append(file_name)

@@ -21,7 +21,8 @@ def to_json(value: object) -> str:
 
 
 def model_bindings(row: ModelRow) -> Bindings:
-    words = {"tags": to_json(row.tags), "trigger_words": to_json(row.trigger_words)}
+    lists = {"tags": row.tags, "trigger_words": row.trigger_words, "found_words": row.found_words}
+    words = {name: to_json(texts) for name, texts in lists.items()}
     return asdict(row) | words | {"memory": None if row.memory is None else to_json(row.memory)}
 
 
@@ -47,6 +48,7 @@ def _names(kind: type[ModelRow | EngineRow | JobRow | ImageRow]) -> list[str]:
 
 
 _MODEL_COLUMNS: Final = _names(ModelRow)
+_JSON_OF_A_MODEL: Final = frozenset({"tags", "trigger_words", "found_words", "memory"})
 _ENGINE_COLUMNS: Final = _names(EngineRow)
 _JOB_COLUMNS: Final = _names(JobRow)
 _IMAGE_COLUMNS: Final = _names(ImageRow)
@@ -59,7 +61,7 @@ def _decoded(columns: list[str], row: SqlRow, json_columns: frozenset[str]) -> d
 
 def model_row(row: SqlRow) -> ModelRow:
     """Raises: msgspec.ValidationError, if the database holds something that this version does not know."""
-    values = _decoded(_MODEL_COLUMNS, row, frozenset({"tags", "trigger_words", "memory"}))
+    values = _decoded(_MODEL_COLUMNS, row, _JSON_OF_A_MODEL)
     return msgspec.convert(values, ModelRow)
 
 

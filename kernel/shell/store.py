@@ -107,7 +107,7 @@ class Store:
                 self._save_image(save)
             case actions.AddBlob() | actions.ExpireBlobs() | actions.DropBlob() | actions.TrashFile():
                 self._save_blob(save)
-            case actions.SaveModel() | actions.DropModel() | actions.SaveEngine():
+            case actions.SaveModel() | actions.DropModel() | actions.NoteModel() | actions.SaveEngine():
                 self._save_setup(save)
             case actions.DropEngine() | actions.DropJob() | actions.ForgetOld():
                 self._drop(save)
@@ -155,10 +155,16 @@ class Store:
             case _:
                 assert_never(save)
 
-    def _save_setup(self, save: actions.SaveModel | actions.DropModel | actions.SaveEngine) -> None:
+    def _save_setup(
+        self, save: actions.SaveModel | actions.DropModel | actions.NoteModel | actions.SaveEngine
+    ) -> None:
         match save:
             case actions.SaveModel(row):
                 self._run("save_model", rowmap.model_bindings(row))
+            case actions.NoteModel(row):
+                self._run("save_model", rowmap.model_bindings(row))
+                if row.stored is not None:
+                    self._run("restore_file", (f"{actions.Folder.MODELS}/{row.stored}",))
             case actions.DropModel(model_id):
                 self._run("drop_model", (model_id,))
             case actions.SaveEngine(row):

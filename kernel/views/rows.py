@@ -41,6 +41,12 @@ class ModelRow:
     native_size_px: int | None
     control_type: ControlType | None
     created_at_ms: int
+    found_words: tuple[str, ...]
+    """Trigger words, as the model's own metadata names them."""
+    stored: str | None
+    """Its name below the models folder; None for a model that is used where it lies."""
+    revision: str | None
+    """The commit of the repository that it was taken from."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,9 @@ folder = "bus"
 [server]
 port = {port}
 [models]
+folder = "models"
 file_roots = ["/"]
+{models}
 [engines]
 max_running = 8
 {engines}
@@ -50,9 +52,9 @@ class Server:
         self._lines: list[Line] = []
         self.configure()
 
-    def configure(self, *, images: str = "", engines: str = "", shutdown: str = "") -> None:
+    def configure(self, *, images: str = "", engines: str = "", shutdown: str = "", models: str = "") -> None:
         """Write the configuration, with these lines added to its sections."""
-        text = CONFIG.format(port=self.port, images=images, engines=engines, shutdown=shutdown)
+        text = CONFIG.format(port=self.port, images=images, engines=engines, shutdown=shutdown, models=models)
         self.config_file.write_text(text)
 
     @property
@@ -62,6 +64,10 @@ class Server:
     @property
     def images(self) -> Path:
         return self.folder / "images"
+
+    @property
+    def models(self) -> Path:
+        return self.folder / "models"
 
     @property
     def blobs(self) -> Path:

@@ -25,7 +25,7 @@ def render(section: Section) -> str:
 @st.composite
 def sections(draw: st.DrawFn) -> Section:
     """Neighbours with different weights."""
-    fragments = draw(st.lists(st.builds(Fragment, TEXTS, WEIGHTS), max_size=6))
+    fragments = draw(st.lists(st.builds(Fragment, TEXTS, WEIGHTS), min_size=1, max_size=6))
     return tuple(
         one
         for before, one in zip([None, *fragments], fragments, strict=False)
@@ -35,10 +35,7 @@ def sections(draw: st.DrawFn) -> Section:
 
 @given(st.lists(sections(), min_size=1, max_size=4))
 def test_what_is_written_out_with_weights_is_read_back(written: list[Section]) -> None:
-    read = parse("BREAK".join(f" {render(section)} " for section in written))
-    assert [[one for one in section if one.text.strip() or one.weight != 1.0] for section in read] == [
-        [one for one in section if one.text.strip() or one.weight != 1.0] for section in written
-    ]
+    assert parse("BREAK".join(map(render, written))) == tuple(written)
 
 
 @given(st.one_of(st.text(max_size=80), SYNTAX))

@@ -43,7 +43,7 @@ def load_vae(source: ModelSource, parts: Parts) -> LoadedVae:
     """
     plan = _plan(locate(source, ModelType.VAE, parts.base), source, parts)
     (network,) = build_networks([plan], parts.device, parts.dtype, _is_leftover)
-    vae = make_vae(network, vae_dtype(parts.dtype, parts.device))
+    vae = make_vae(network, vae_dtype(parts.dtype, parts.device), in_tiles=parts.vae.in_tiles)
     ours, theirs = _latents(parts.vae), _latents(vae)
     if ours != theirs:
         raise ModelUnreadable(f"{source.name} has latents of {theirs}, and the checkpoint has {ours}")

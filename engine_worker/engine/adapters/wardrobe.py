@@ -56,6 +56,11 @@ class AdapterSet:
         return self._of(_ENCODERS)
 
     @property
+    def identities(self) -> tuple[tuple[Identity, float], ...]:
+        """Which they are and how strong, for whom their weights are not to be kept."""
+        return tuple((worn.identity, worn.weight) for worn in self.loras)
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What of the files is not used, in words for the job's owner."""
         return tuple(warning for worn in self.loras for warning in worn.lora.warnings)
@@ -68,7 +73,7 @@ NO_ADAPTERS = AdapterSet()
 
 
 class Wardrobe:
-    """The LoRAs of one loaded checkpoint. All methods are for the stepping thread."""
+    """The LoRAs of one loaded checkpoint. What is worn is for the stepping thread alone to change."""
 
     def __init__(self, parts: Parts, *, max_count: int, max_bytes: int) -> None:
         self._base = parts.base
@@ -160,5 +165,5 @@ def _add(changes: Weighted, layer: Layer, entered: tuple[Tensor, ...], came_out:
     """The hook: what came out of the layer, and what each LoRA adds to it."""
     total = came_out
     for change, weight in changes:
-        total = torch.add(total, change.added(layer, entered[0], came_out), alpha=weight)
+        total = torch.add(total, change.added(layer, entered[0], came_out), alpha=weight * change.scale)
     return total

@@ -1,21 +1,28 @@
-"""The openpose detector: bodies, hands and faces as coloured bones.
+"""The openpose detector: bodies as coloured bones, and hands and faces where their networks are there.
 
 Its source is licensed for non-commercial use only (kernel/protocol/detectors.py says so to the doctor).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import torch
 from PIL import Image
 
 from engine_worker.engine.late_import import late_import
 
+_BODY: Final = "body_pose_model.pth"
+_HAND: Final = "hand_pose_model.pth"
+_FACE: Final = "facenet.pth"
+
+
+class _Movable(Protocol):
+    def to(self, device: torch.device) -> object: ...
+
 
 class _OpenPose(Protocol):
     """The detector of controlnet_aux, as far as it is used here."""
-
-    def to(self, device: torch.device) -> object: ...
 
     def __call__(
         self,
@@ -31,12 +38,18 @@ class _OpenPose(Protocol):
 class PoseDetector:
     """Finds people in pictures."""
 
-    def __init__(self, openpose: _OpenPose) -> None:
+    def __init__(
+        self, openpose: _OpenPose, networks: Sequence[_Movable], has_hands: bool, has_faces: bool
+    ) -> None:
         self._openpose = openpose
+        self._networks = networks
+        self._has_hands = has_hands
+        self._has_faces = has_faces
 
     def to(self, device: torch.device) -> None:
         """Move the networks to a device."""
-        self._openpose.to(device)
+        for network in self._networks:
+            network.to(device)
 
     def draw(self, picture: Image.Image) -> Image.Image:
         """Everybody in an RGB picture, drawn on black, about in its size."""
@@ -45,17 +58,25 @@ class PoseDetector:
             picture,
             detect_resolution=side_px,
             image_resolution=side_px,
-            include_hand=True,
-            include_face=True,
+            include_hand=self._has_hands,
+            include_face=self._has_faces,
         )
 
 
 def load_pose_detector(folder: Path) -> PoseDetector:
-    """Load the networks of bodies, hands and faces. Nothing in their files is run: torch takes tensors only.
+    """Load the network of bodies, and those of hands and faces if their files are there.
 
+    Nothing in the files is run: torch takes tensors only.
     Raises: NotInstalled, and whatever a broken file makes torch raise.
     """
     with late_import("openpose", "pose"):
         from controlnet_aux import OpenposeDetector
+        from controlnet_aux.open_pose.body import Body
+        from controlnet_aux.open_pose.face import Face
+        from controlnet_aux.open_pose.hand import Hand
 
-        return PoseDetector(OpenposeDetector.from_pretrained(str(folder), local_files_only=True))
+        body = Body(str(folder / _BODY))
+        hand = Hand(str(folder / _HAND)) if (folder / _HAND).is_file() else None
+        face = Face(str(folder / _FACE)) if (folder / _FACE).is_file() else None
+    networks = [network for network in (body, hand, face) if network is not None]
+    return PoseDetector(OpenposeDetector(body, hand, face), networks, hand is not None, face is not None)

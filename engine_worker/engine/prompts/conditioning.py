@@ -1,6 +1,5 @@
 """From a job's prompts to what the UNet is told: text encoders, guidance and SDXL's sizes."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, assert_never
@@ -8,7 +7,10 @@ from typing import Final, assert_never
 import torch
 from torch import Tensor
 
+from engine_worker.engine.adapters.shelf import Identity, Shelf
+from engine_worker.engine.adapters.sources import find_source
 from engine_worker.engine.conditioning import Conditioning
+from engine_worker.engine.late_import import late_import
 from engine_worker.engine.parts import Parts, SdText, SdxlText
 from engine_worker.engine.prompts.cache import ByteCache
 from engine_worker.engine.prompts.embeddings import Vectors, make_lexicons, read_vectors
@@ -17,15 +19,18 @@ from engine_worker.engine.prompts.plain import Plain
 from engine_worker.engine.prompts.reader import MAX_TOKENS, Readers, make_readers
 from engine_worker.engine.prompts.sd_embed_package import find_sd_embed
 from engine_worker.engine.prompts.syntaxes import foreign_syntax
-from kernel.protocol.errors import JobRejected
-from kernel.protocol.ids import ModelId
 from kernel.protocol.ingredients import ModelSource
 from kernel.protocol.specs import JobOrder, JobSpec
-from kernel.protocol.vocabulary import PromptTechnique
+from kernel.protocol.vocabulary import ModelType, PromptTechnique
 
 CACHE_BYTES: Final = 32 << 20
 """On the engine's device: a hundred prompts of SDXL with one chunk each, in half precision."""
-_VECTORS_BYTES: Final = 16 << 20
+_MAX_EMBEDDINGS: Final = 256
+_MAX_VECTORS_BYTES: Final = 16 << 20
+"""An embedding of 16 vectors for SDXL has 130 KB."""
+
+WornLoras = tuple[tuple[Identity, float], ...]
+"""The LoRAs that the text encoders wear, with their weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,31 +49,36 @@ class _Setting:
     technique: PromptTechnique
     clip_skip: int | None
     embeddings: tuple[ModelSource, ...]
-    loras: tuple[tuple[ModelSource, float], ...]
-    """Those that the encoders are under. Which of them change the encoders is not looked into."""
+    loras: WornLoras
 
 
 class Conditioner:
     """Encodes the prompts of one engine's jobs, and remembers those that were used last.
 
-    The text encoders are as they were loaded, with the job's LoRAs on them, whenever this is called. They and
-    their tokenizers leave every call as they came into it.
+    The text encoders and their tokenizers leave every call as they came into it.
     """
 
     def __init__(self, parts: Parts, cache_bytes: int = CACHE_BYTES) -> None:
         self._parts = parts
         self._prompts: ByteCache[tuple[str, _Setting], Encoded] = ByteCache(cache_bytes, _encoded_bytes)
-        self._vectors: ByteCache[ModelSource, Vectors] = ByteCache(_VECTORS_BYTES, _vectors_bytes)
+        self._vectors: Shelf[Vectors] = Shelf(
+            partial(read_vectors, parts=parts),
+            _vectors_bytes,
+            max_count=_MAX_EMBEDDINGS,
+            max_bytes=_MAX_VECTORS_BYTES,
+        )
         self._techniques: dict[PromptTechnique, Technique] = {}
 
     @torch.inference_mode()
-    def condition(self, order: JobOrder) -> Prompted:
+    def condition(self, order: JobOrder, loras: WornLoras = ()) -> Prompted:
         """Encode a job's prompts; without guidance the negative prompt is not needed, nor encoded.
 
+        `loras` are those that the text encoders wear.
+
         Raises: JobRejected, if they cannot be read as the job says; ModelUnreadable, if the file of an
-        embedding cannot.
+        embedding cannot; NotInstalled, if the technique needs a package that is not there.
         """
-        spec, setting = order.spec, _setting(order)
+        spec, setting = order.spec, _setting(order, loras)
         readers = self._readers(setting)
         prompt = self._encoded(spec.prompt, setting, readers)
         rows, warnings = [prompt], [f"The prompt {remark}" for remark in prompt.remarks]
@@ -84,9 +94,7 @@ class Conditioner:
 
     def _readers(self, setting: _Setting) -> Readers:
         sources = setting.embeddings
-        vectors = [
-            self._vectors.get(source, partial(read_vectors, source, self._parts)) for source in sources
-        ]
+        vectors = [self._vectors.take(source) for source in sources]
         encoders = 1 if isinstance(self._parts.text, SdText) else 2
         return make_readers(self._parts, make_lexicons(sources, vectors, encoders), setting.clip_skip)
 
@@ -129,21 +137,10 @@ def _conditioning(parts: Parts, spec: JobSpec, embeds: Tensor, pooled: Tensor | 
     return Conditioning(embeds, pooled, sizes.expand(len(embeds), -1))
 
 
-def _setting(order: JobOrder) -> _Setting:
+def _setting(order: JobOrder, loras: WornLoras) -> _Setting:
     spec = order.spec
-    sources = {source.model_id: source for source in order.models}
-    return _Setting(
-        technique=spec.long_prompt_technique,
-        clip_skip=spec.clip_skip,
-        embeddings=tuple(dict.fromkeys(_source(sources, model_id) for model_id in spec.embeddings)),
-        loras=tuple((_source(sources, use.model_id), use.weight) for use in spec.loras),
-    )
-
-
-def _source(sources: Mapping[ModelId, ModelSource], model_id: ModelId) -> ModelSource:
-    if model_id not in sources:
-        raise JobRejected(f"The order does not say where the model {model_id} is")
-    return sources[model_id]
+    embeddings = (find_source(order.models, one, ModelType.EMBEDDING) for one in spec.embeddings)
+    return _Setting(spec.long_prompt_technique, spec.clip_skip, tuple(dict.fromkeys(embeddings)), loras)
 
 
 def _make_technique(name: PromptTechnique) -> Technique:
@@ -159,10 +156,8 @@ def _make_technique(name: PromptTechnique) -> Technique:
 
 
 def _make_compel() -> Technique:
-    try:
+    with late_import("long_prompt_technique compel", "worker"):
         from engine_worker.engine.prompts.compel_prompts import CompelPrompts
-    except ImportError as error:
-        raise JobRejected(f"The package compel cannot be used on this worker: {error}") from error
     return CompelPrompts()
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
-from typing import Final
+from typing import Final, assert_never
 
 import torch
 from torch import Tensor
@@ -108,6 +108,8 @@ def make_readers(parts: Parts, lexicons: Sequence[Lexicon], clip_skip: int | Non
             pairs, layer = ((tokenizer, encoder),), Layer(skip, is_normed=True)
         case SdxlText(tokenizer, encoder, tokenizer_2, encoder_2):
             pairs, layer = ((tokenizer, encoder), (tokenizer_2, encoder_2)), Layer(skip + 1, is_normed=False)
+        case _:
+            assert_never(parts.text)
     layers = min(count_layers(encoder) for _, encoder in pairs)
     if not 1 <= skip <= layers:
         raise JobRejected(f"A clip skip of {skip} does not work here: the text encoder has {layers} layers")

@@ -19,6 +19,7 @@ class _Mark:
     instead: str = ""
 
 
+_SHOWN_CHARACTERS: Final = 60
 _MARKS: Final = (
     _Mark(
         re.compile(
@@ -60,5 +61,6 @@ def foreign_syntax(text: str, technique: PromptTechnique) -> Iterator[str]:
     for mark in _MARKS:
         found = mark.pattern.search(text)
         if found is not None and mark.read_by is not technique:
-            instead = mark.instead or f"that is read with long_prompt_technique {mark.read_by}"
-            yield f"seems to have {mark.name}, {found[0]!r}, and it is taken for plain text: {instead}"
+            instead = mark.instead or f"long_prompt_technique {mark.read_by} reads it"
+            shown = found[0][:_SHOWN_CHARACTERS]
+            yield f"seems to have {mark.name}, and {shown!r} is taken for plain text: {instead}"

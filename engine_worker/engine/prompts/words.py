@@ -32,7 +32,9 @@ class Lexicon:
     """All words of a job. Prompts may write them in capitals or not."""
 
     def __init__(self, words: Sequence[Word]) -> None:
-        self._names = [(name, number) for number, word in enumerate(words) for name in word.names]
+        self._names = [
+            (name, number) for number, word in enumerate(words) for name in word.names if name.strip()
+        ]
         # The longest name first, so that no name hides another that begins with it.
         self._names.sort(key=lambda named: -len(named[0]))
         self._pattern = re.compile("|".join(f"({_pattern(name)})" for name, _ in self._names), re.IGNORECASE)

@@ -1,16 +1,19 @@
 -- save_model: a model, new or changed
 INSERT INTO model (model_id, name, uri, status, error_code, error, model_type, model_base, variant, tags,
                    trigger_words, declared_base, declared_sha256, sha256, size_bytes, memory_bytes,
-                   parameters, prediction_type, native_size_px, control_type, memory, created_at_ms)
+                   parameters, prediction_type, native_size_px, control_type, memory, found_words, stored,
+                   revision, created_at_ms)
 VALUES (:model_id, :name, :uri, :status, :error_code, :error, :model_type, :model_base, :variant, :tags,
         :trigger_words, :declared_base, :declared_sha256, :sha256, :size_bytes, :memory_bytes,
-        :parameters, :prediction_type, :native_size_px, :control_type, :memory, :created_at_ms)
+        :parameters, :prediction_type, :native_size_px, :control_type, :memory, :found_words, :stored,
+        :revision, :created_at_ms)
 ON CONFLICT (model_id) DO UPDATE SET
     status = excluded.status, error_code = excluded.error_code, error = excluded.error,
     model_type = excluded.model_type, model_base = excluded.model_base, variant = excluded.variant,
     sha256 = excluded.sha256, size_bytes = excluded.size_bytes, memory_bytes = excluded.memory_bytes,
     parameters = excluded.parameters, prediction_type = excluded.prediction_type,
-    native_size_px = excluded.native_size_px, control_type = excluded.control_type, memory = excluded.memory;
+    native_size_px = excluded.native_size_px, control_type = excluded.control_type, memory = excluded.memory,
+    found_words = excluded.found_words, stored = excluded.stored, revision = excluded.revision;
 
 -- drop_model: forget a model
 DELETE FROM model WHERE model_id = ?;
@@ -106,6 +109,9 @@ DELETE FROM blob WHERE blob_id = ?;
 -- trash_file: a file without a row
 INSERT OR IGNORE INTO trash (file_name, since_ms) VALUES (?, ?);
 
+-- restore_file: a file that has a row again
+DELETE FROM trash WHERE file_name = ?;
+
 -- save_reply: the answer to a command
 INSERT INTO idempotency (key, digest, reply, created_at_ms) VALUES (?, ?, ?, ?);
 
@@ -141,7 +147,7 @@ SELECT kind, file_name, sha256 FROM blob WHERE job_id = ?;
 -- models: every model
 SELECT model_id, name, uri, status, model_type, model_base, variant, tags, trigger_words, declared_base,
        declared_sha256, created_at_ms, error_code, error, sha256, size_bytes, memory_bytes, parameters,
-       prediction_type, native_size_px, control_type, memory
+       prediction_type, native_size_px, control_type, memory, found_words, stored, revision
 FROM model ORDER BY model_id;
 
 -- engines: every engine
@@ -168,18 +174,27 @@ SELECT coalesce(max(seq), 0) FROM event;
 -- last_job_seq: the number of the newest job
 SELECT coalesce(max(seq), 0) FROM job;
 
--- expired_images: images whose time is over, oldest first
-SELECT image_id FROM image WHERE gone_reason IS NULL AND expires_at_ms <= ?
-ORDER BY expires_at_ms LIMIT ?;
+-- expired_images: images whose time is over, of one engine or of all; the longest expired first
+SELECT image_id, size_bytes FROM image
+WHERE gone_reason IS NULL AND expires_at_ms <= ?1 AND (?2 IS NULL OR engine_id = ?2)
+ORDER BY expires_at_ms LIMIT ?3;
+
+-- images_before: images from before a moment, of one engine or of all; oldest first
+SELECT image_id, size_bytes FROM image
+WHERE gone_reason IS NULL AND created_at_ms <= ?1 AND (?2 IS NULL OR engine_id = ?2)
+ORDER BY created_at_ms LIMIT ?3;
 
 -- expired_blobs: blobs whose time is over, oldest first
 SELECT blob_id FROM blob WHERE expires_at_ms <= ? ORDER BY expires_at_ms LIMIT ?;
 
--- kept_bytes: how much disk the images take
-SELECT coalesce(sum(size_bytes), 0) FROM image WHERE gone_reason IS NULL;
+-- kept_bytes: how much disk the images take, of one engine or of all
+SELECT coalesce(sum(size_bytes), 0) FROM image
+WHERE gone_reason IS NULL AND (?1 IS NULL OR engine_id = ?1);
 
--- oldest_images: images by age, oldest first
-SELECT image_id, size_bytes FROM image WHERE gone_reason IS NULL ORDER BY created_at_ms LIMIT ?;
+-- oldest_images: images by age, oldest first, of one engine or of all
+SELECT image_id, size_bytes FROM image
+WHERE gone_reason IS NULL AND (?1 IS NULL OR engine_id = ?1)
+ORDER BY created_at_ms LIMIT ?2;
 
 -- kept_images: the files that images have
 SELECT file_name FROM image WHERE gone_reason IS NULL;

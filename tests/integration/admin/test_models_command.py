@@ -217,3 +217,54 @@ def test_an_answer_of_another_kind_of_server_is_told(spoon: Spoon, api: FakeApi)
     ended = spoon("models", "list")
     assert ended.code == 1
     assert "not what this version expects" in ended.err
+
+
+def test_an_address_is_called_by_its_last_part_without_what_may_be_a_secret(
+    spoon: Spoon, api: FakeApi
+) -> None:
+    api.on("POST", "/v1/models", Answer(202, FOX))
+    for source in (
+        "https://example.org/a%20style.safetensors?token=secret",
+        "hf://owner/dreams@v1/style.safetensors",
+    ):
+        spoon("models", "add", source, "--type", "lora")
+    assert [one.body["name"] for one in api.asked] == ["a style", "style"]
+
+
+def test_waiting_shows_how_far_the_download_is(spoon: Spoon, api: FakeApi) -> None:
+    coming = FOX | {"status": "downloading"}
+    half = {"bytes": 2_150_000_000, "total_bytes": 4_300_000_000, "bytes_per_s": 10_000_000}
+    api.on("POST", "/v1/models", Answer(202, coming))
+    api.on("GET", "/v1/models/m1", Answer(body=coming | {"progress": half}), Answer(body=FOX))
+    ended = spoon("models", "add", "https://example.org/fox", "--type", "checkpoint", "--wait")
+    assert (ended.code, ended.out) == (0, "m1  fox: ready\n")
+    assert ended.err == "fetching 2.1 GB of 4.3 GB, 10.0 MB/s, 3 min 35 s left\n"
+
+
+def test_a_retry_can_wait(spoon: Spoon, api: FakeApi) -> None:
+    api.on("GET", "/v1/models/m1", Answer(body=FOX))
+    api.on("POST", "/v1/models/m1/retry", Answer(202, OWL | {"model_id": "m1"}))
+    assert spoon("models", "retry", "m1", "--wait").out == "m1  fox: ready\n"
+
+
+def test_a_file_of_this_machine_is_sent(spoon: Spoon, api: FakeApi, tmp_path: Path) -> None:
+    file = tmp_path / "a fox.safetensors"
+    file.write_bytes(b"the model" * 1000)
+    api.on("POST", "/v1/models/upload", Answer(202, FOX | {"status": "downloading"}))
+    ended = spoon("models", "add", str(file), "--type", "lora", "--tag", "red", "--tag", "old", "--upload")
+    assert (ended.code, ended.out) == (0, "m1  fox: downloading\n")
+    assert ended.err.startswith("uploading 9.0 kB of 9.0 kB")
+    (asked,) = api.asked
+    body = asked.body
+    assert isinstance(body, bytes)
+    assert asked.headers["content-length"] == str(len(body))
+    assert b'name="file"; filename="a fox.safetensors"' in body
+    assert file.read_bytes() in body
+    assert body.count(b'name="tags"') == 2
+
+
+def test_a_folder_cannot_be_sent(spoon: Spoon, api: FakeApi, tmp_path: Path) -> None:
+    ended = spoon("models", "add", str(tmp_path), "--type", "lora", "--upload")
+    assert ended.code == 2
+    assert "a folder cannot be sent" in ended.err
+    assert api.asked == []

@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+import torch
 from msgspec.structs import replace
 from safetensors.torch import save_file
 from small_engine import order, spec
@@ -12,7 +13,7 @@ from engine_worker.engine.parts import Parts, SdText
 from engine_worker.engine.prompts.clip import width
 from engine_worker.engine.prompts.conditioning import Conditioner, Prompted
 from kernel.protocol.ids import ModelId
-from kernel.protocol.ingredients import LoraUse, ModelSource
+from kernel.protocol.ingredients import ModelSource
 from kernel.protocol.specs import JobOrder
 from kernel.protocol.vocabulary import ModelType, PromptTechnique
 
@@ -24,7 +25,6 @@ def prompt_order(
     technique: PromptTechnique = PromptTechnique.NONE,
     clip_skip: int | None = None,
     embeddings: tuple[ModelSource, ...] = (),
-    loras: tuple[tuple[ModelSource, float], ...] = (),
     guidance_scale: float = 5.0,
 ) -> JobOrder:
     """The order of a job that is all about its prompts."""
@@ -33,9 +33,8 @@ def prompt_order(
         long_prompt_technique=technique,
         clip_skip=clip_skip,
         embeddings=tuple(source.model_id for source in embeddings),
-        loras=tuple(LoraUse(model_id=source.model_id, weight=weight) for source, weight in loras),
     )
-    return replace(order("job", job), models=(*embeddings, *(source for source, _ in loras)))
+    return replace(order("job", job), models=embeddings)
 
 
 def prompted(parts: Parts, prompt: str, negative_prompt: str = "", **settings: object) -> Prompted:
@@ -78,6 +77,12 @@ def write_embedding(path: Path, vectors: list[Tensor], key: str = "emb_params") 
     keys = (key,) if len(vectors) == 1 else ("clip_l", "clip_g")
     save_file({name: held.contiguous() for name, held in zip(keys, vectors, strict=True)}, path)
     return path
+
+
+def random_vectors(parts: Parts, count: int = 2, seed: int = 1) -> list[Tensor]:
+    """An embedding's vectors, for each text encoder."""
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(count, width, generator=generator) for width in widths(parts)]
 
 
 class CallCounter:

@@ -15,6 +15,7 @@ from PIL import Image
 from engine_worker.engine.detectors.depth import load_midas
 from engine_worker.engine.detectors.drawing import draw_map
 from engine_worker.engine.detectors.kit import Detectors
+from engine_worker.engine.detectors.poses import PoseDetector
 from engine_worker.engine.late_import import late_import
 from kernel.protocol.detectors import DETECTOR_FILES
 from kernel.protocol.errors import JobRejected, ModelUnreadable, NotInstalled
@@ -35,6 +36,25 @@ def astronaut() -> Image.Image:
     import skimage.data
 
     return Image.fromarray(skimage.data.astronaut())
+
+
+OPENPOSE_FILES = ("body_pose_model.pth", "hand_pose_model.pth", "facenet.pth")
+
+
+def write_openpose(folder: Path, *names: str) -> None:
+    """Networks of zeros, in files of a few kilobytes: every tensor is one number, seen many times."""
+    with late_import("openpose", "pose"):
+        from controlnet_aux.open_pose.face import FaceNet
+        from controlnet_aux.open_pose.model import bodypose_model, handpose_model
+
+    with torch.device("meta"):
+        networks = dict(zip(OPENPOSE_FILES, (bodypose_model(), handpose_model(), FaceNet()), strict=True))
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        zeros = {key: torch.zeros(1).expand(held.shape) for key, held in networks[name].state_dict().items()}
+        # The files of bodies and hands name layers without the half of the network that they are in.
+        is_short = name != "facenet.pth"
+        torch.save({key.partition(".")[2] if is_short else key: zeros[key] for key in zeros}, folder / name)
 
 
 def write_depth_model(folder: Path) -> None:
@@ -165,24 +185,31 @@ def test_weights_that_are_none_are_refused_and_never_run(
 
 @needs_pose
 def test_openpose_that_sees_nobody_is_refused(astronaut: Image.Image, tmp_path: Path) -> None:
-    """Networks of zeros, in files of a few kilobytes: every tensor is one number, seen many times."""
-    with late_import("openpose", "pose"):
-        from controlnet_aux.open_pose.face import FaceNet
-        from controlnet_aux.open_pose.model import bodypose_model, handpose_model
-
-    folder = tmp_path / "openpose"
-    folder.mkdir()
-    with torch.device("meta"):
-        networks = [bodypose_model(), handpose_model(), FaceNet()]
-    for name, network in zip(DETECTOR_FILES[ControlType.OPENPOSE].names, networks, strict=True):
-        zeros = {key: torch.zeros(1).expand(held.shape) for key, held in network.state_dict().items()}
-        # The files of bodies and hands name layers without the half of the network that they are in.
-        short = name != "facenet.pth"
-        torch.save(
-            {key.partition(".")[2] if short else key: held for key, held in zeros.items()}, folder / name
-        )
+    write_openpose(tmp_path / "openpose", *OPENPOSE_FILES)
     with pytest.raises(JobRejected, match="openpose detector found nothing in the pose image: show people"):
         drawn(ControlType.OPENPOSE, astronaut.resize((64, 64)), tmp_path)
+
+
+@needs_pose
+def test_openpose_draws_the_bodies_that_were_found() -> None:
+    with late_import("openpose", "pose"):
+        from controlnet_aux import OpenposeDetector
+        from controlnet_aux.open_pose.body import Body
+
+    class Found(Body):  # type: ignore[misc]
+        """Finds one person, whose joints stand in a line."""
+
+        def __init__(self) -> None:
+            """Needs no network."""
+
+        def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            joints = [[20 + 3 * number, 10 + 2 * number, 1.0, number] for number in range(18)]
+            return np.array(joints), np.array([[*range(18), 18.0, 18.0]])
+
+    detector = PoseDetector(OpenposeDetector(Found()), [], has_hands=False, has_faces=False)
+    figure = np.array(detector.draw(Image.new("RGB", (128, 128)))).max(axis=2)
+    assert figure[10:46, 20:74].mean() > 20
+    assert not figure[60:].any()
 
 
 @needs_pose

@@ -11,6 +11,7 @@ from prompting import (
     encoders,
     prompt_order,
     prompted,
+    random_vectors,
     widths,
     write_embedding,
 )
@@ -31,11 +32,6 @@ WEIGHTED = {
     PromptTechnique.COMPEL: "a ({})1.5",
 }
 TECHNIQUES = pytest.mark.parametrize("technique", list(PromptTechnique), ids=str)
-
-
-def random_vectors(parts: Parts, count: int = 2, seed: int = 1) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(count, width, generator=generator) for width in widths(parts)]
 
 
 @pytest.fixture
@@ -123,6 +119,12 @@ def test_name_and_trigger_word_both_call_it_in_capitals_or_not(
 @pytest.mark.parametrize("written", ["a duskless ball", "a predusk ball", "dus k"])
 def test_a_part_of_a_longer_word_is_plain_text(written: str, parts: Parts, dusk: ModelSource) -> None:
     assert torch.equal(alone(parts, written, embeddings=(dusk,)), alone(parts, written))
+
+
+def test_a_name_of_nothing_but_spaces_calls_nobody(parts: Parts, dusk: ModelSource) -> None:
+    source = embedding_source(" ", Path(dusk.uri.removeprefix("file://")), "dusk")
+    made = alone(parts, "a  dusk , b", embeddings=(source,))
+    assert torch.equal(made, alone(parts, "a  dusk , b", embeddings=(dusk,)))
 
 
 def test_the_longest_name_that_fits_is_meant(parts: Parts, dusk: ModelSource, tmp_path: Path) -> None:

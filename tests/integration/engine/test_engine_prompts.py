@@ -11,12 +11,12 @@ from transformers import CLIPTextModel
 
 from engine_worker.engine.blueprint import TokenizerPlan
 from engine_worker.engine.parts import Parts
-from engine_worker.engine.prompts.conditioning import Conditioner
+from engine_worker.engine.prompts.conditioning import Conditioner, WornLoras
 from engine_worker.engine.tokenizer import make_tokenizer
 from kernel.protocol.errors import JobRejected
 from kernel.protocol.ids import ModelId
-from kernel.protocol.ingredients import ModelSource
-from kernel.protocol.vocabulary import ModelBase, ModelType, PromptTechnique
+from kernel.protocol.specs import JobOrder
+from kernel.protocol.vocabulary import ModelBase, PromptTechnique
 
 if TYPE_CHECKING:
     from bench.stock import Stock
@@ -124,22 +124,21 @@ def test_a_prompt_that_was_encoded_is_not_encoded_again(parts: Parts) -> None:
 
 
 def test_what_decides_the_embedding_is_what_it_is_remembered_by(parts: Parts) -> None:
-    lora = ModelSource(
-        model_id=ModelId("l"), name="l", uri="file:///l.safetensors", model_type=ModelType.LORA, sha256="1"
-    )
-    orders = [
-        prompt_order("a ball", guidance_scale=1.0),
-        prompt_order("a ball", guidance_scale=1.0, clip_skip=2),
-        prompt_order("a ball", guidance_scale=1.0, technique=PromptTechnique.COMPEL),
-        prompt_order("a ball", guidance_scale=1.0, loras=((lora, 0.5),)),
-        prompt_order("a ball", guidance_scale=1.0, loras=((lora, 0.6),)),
+    lora = (ModelId("lora"), "sha")
+    plain = prompt_order("a ball", guidance_scale=1.0)
+    settings: list[tuple[JobOrder, WornLoras]] = [
+        (plain, ()),
+        (prompt_order("a ball", guidance_scale=1.0, clip_skip=2), ()),
+        (prompt_order("a ball", guidance_scale=1.0, technique=PromptTechnique.COMPEL), ()),
+        (plain, ((lora, 0.5),)),
+        (plain, ((lora, 0.6),)),
     ]
     conditioner = Conditioner(parts)
-    for asked in orders:
+    for asked, worn in settings:
         with CallCounter(parts) as counter:
-            conditioner.condition(asked)
+            conditioner.condition(asked, worn)
             assert counter.calls[0] == 1
-            conditioner.condition(asked)
+            conditioner.condition(asked, worn)
             assert counter.calls[0] == 1
 
 

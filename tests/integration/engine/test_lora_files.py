@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from loaded import load
 from lora_files import lora_source, random_factors, write_diffusers, write_kohya
 from safetensors.torch import load_file, save_file
 from small_engine import model_source
@@ -131,6 +132,15 @@ def test_half_precision_and_whole_alphas_load(parts: Parts, names: LayerNames, t
     after = read_lora(lora_source(path), names, parts.base)
     assert is_same(before, after)
     assert after.size_bytes == sum(4 * tensor.numel() for tensor in tensors.values() if tensor.ndim)
+
+
+def test_a_lora_takes_the_precision_of_the_layers_that_it_changes(
+    base: ModelBase, checkpoints: Path, path: Path
+) -> None:
+    half = load(checkpoints / f"{base}.safetensors", torch.bfloat16)
+    lora = read_lora(lora_source(path), LayerNames(half.networks, half.unet_shape), base)
+    held = [tensor for change in lora.changes.values() for tensor in change.tensors]
+    assert {tensor.dtype for tensor in held} == {torch.bfloat16}
 
 
 def add(path: Path, extra: Tensors) -> Path:

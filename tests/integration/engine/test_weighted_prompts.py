@@ -1,5 +1,7 @@
 """The technique sd_embed as we do it: A1111's weights, and prompts in chunks."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -106,12 +108,25 @@ def test_a_weight_beyond_measure_is_refused(prompt: str, parts: Parts) -> None:
         weighted(parts, prompt)
 
 
+@pytest.fixture
+def spell(parts: Parts) -> Callable[[str], tuple[list[int], list[int]]]:
+    """The tokens of a text as this technique reads it, and as the tokenizer alone does."""
+    (reader, *_) = make_readers(parts, [Lexicon([])] * len(encoders(parts)), None)
+
+    def both(text: str) -> tuple[list[int], list[int]]:
+        (fragments,) = parse(text)
+        read = [token for one in fragments for token in reader.tokens(one.text)]
+        return read, reader.tokenizer.encode(text, verbose=False)[1:-1]
+
+    return both
+
+
 @settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     text=st.text(st.characters(exclude_characters="\\()[]"), max_size=40).filter(lambda t: "BREAK" not in t)
 )
-def test_text_without_syntax_gives_the_tokenizers_own_tokens(text: str, parts: Parts) -> None:
-    (reader, *_) = make_readers(parts, [Lexicon([])] * len(encoders(parts)), None)
-    ((*fragments,),) = parse(text)
-    tokens = [token for one in fragments for token in reader.tokens(one.text)]
-    assert tokens == reader.tokenizer.encode(text, verbose=False)[1:-1]
+def test_text_without_syntax_gives_the_tokenizers_own_tokens(
+    text: str, spell: Callable[[str], tuple[list[int], list[int]]]
+) -> None:
+    read, plain = spell(text)
+    assert read == plain

@@ -44,6 +44,9 @@ FULL_MODEL: Final = ModelRow(
     parameters=3_500_000_000,
     prediction_type="v_prediction",
     native_size_px=1024,
+    found_words=("snow", "ice"),
+    stored=f"files/{'cd' * 32}.safetensors",
+    revision="e" * 40,
 )
 BARE_MODEL: Final = ModelRow(
     model_id=CHECKPOINT,

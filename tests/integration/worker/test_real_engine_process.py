@@ -8,7 +8,6 @@ import pytest
 
 from engine_worker.embedded.random_checkpoint import NATIVE_SIZE_PX, write_random_checkpoint
 from engine_worker.exits import ExitCode
-from engine_worker.fetch.inspection import inspect
 from kernel.protocol.ids import Lease, ModelId
 from kernel.protocol.ingredients import ModelSource
 from kernel.protocol.vocabulary import ModelBase, ModelType
@@ -23,6 +22,7 @@ from kernel.protocol.worker import (
     RunJob,
 )
 from tests.integration.worker.small_manager import SmallManager
+from tests.unit.worker.inspecting import inspect
 from tests.unit.worker.orders import job, load
 
 pytestmark = pytest.mark.torch

@@ -1,5 +1,7 @@
 """GET, cancel and DELETE of /v1/jobs"""
 
+import pytest
+
 from kernel.protocol.client import CancelJob, DeleteJob, Done, JobProgress
 from kernel.protocol.errors import IllegalMove, JobUnfinished
 from kernel.protocol.ids import JobId
@@ -15,7 +17,7 @@ def test_a_job_shows_every_decided_value(stage: Stage) -> None:
         "status": "finished",
         "priority": 0,
         "queue_position": None,
-        "engine_status": None,
+        "waits_for": None,
         "progress": None,
         "attempts": 1,
         "error": None,
@@ -76,16 +78,31 @@ def test_a_job_shows_all_that_goes_into_it(stage: Stage) -> None:
 
 
 def test_a_waiting_job_shows_its_place_in_the_queue(stage: Stage) -> None:
+    stage.database.add_engine("e1", status="working")
     stage.database.add_job(1, "j1")
     stage.database.add_job(2, "j2")
-    assert stage.get("/v1/jobs/j2").json["queue_position"] == 2
+    found = stage.get("/v1/jobs/j2").json
+    assert (found["queue_position"], found["waits_for"]) == (2, "turn")
+    assert stage.get("/v1/jobs").json["items"][0]["waits_for"] is None
 
 
-def test_a_waiting_job_shows_how_its_engine_is(stage: Stage) -> None:
-    stage.database.add_engine("e1", status="starting")
+@pytest.mark.parametrize(
+    ("status", "waits_since_ms", "word"),
+    [
+        ("ready", None, "turn"),
+        ("starting", None, "engine"),
+        ("stopping", None, "engine"),
+        ("stopping", 5, "room"),
+        ("closed", 5, "room"),
+        ("closed", None, "start"),
+    ],
+)
+def test_a_waiting_job_says_what_it_waits_for(
+    stage: Stage, status: str, waits_since_ms: int | None, word: str
+) -> None:
+    stage.database.add_engine("e1", status=status, waits_since_ms=waits_since_ms)
     stage.database.add_job(1, "j1")
-    assert stage.get("/v1/jobs/j1").json["engine_status"] == "starting"
-    assert stage.get("/v1/jobs").json["items"][0]["engine_status"] is None
+    assert stage.get("/v1/jobs/j1").json["waits_for"] == word
 
 
 def test_a_running_job_shows_its_latest_progress(stage: Stage) -> None:

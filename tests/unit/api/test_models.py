@@ -63,12 +63,31 @@ def test_every_field_reaches_the_manager(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [None, "https://example.org/a.safetensors", "HTTP://example.org/a", "hf://owner/repo"]
+    ("path", "uri"),
+    [
+        ("https://example.org/a.safetensors?v=1", "https://example.org/a.safetensors?v=1"),
+        ("HTTPS://example.org/localhost", "https://example.org/localhost"),
+        ("http://192.168.1.5:8080/a", "http://192.168.1.5:8080/a"),
+        ("hf://owner/repo@v1.0/a/b.safetensors", "hf://owner/repo@v1.0/a/b.safetensors"),
+        ("FILE:///models/a", "file:///models/a"),
+    ],
 )
-def test_a_download_is_not_supported_yet(stage: Stage, path: str | None) -> None:
-    result = stage.post("/v1/models", GOOD | {"path": path})
-    assert (result.status_code, result.json["code"]) == (422, "not_supported")
-    assert list(fields_of(result)) == ["path"]
+def test_a_model_comes_from_any_source(stage: Stage, path: str, uri: str) -> None:
+    stage.database.add_model("m1", status="downloading")
+    accept(stage, ModelState.DOWNLOADING)
+    assert stage.post("/v1/models", GOOD | {"path": path}).status_code == 202
+    assert isinstance(stage.last_ask, RegisterModel)
+    assert stage.last_ask.uri == uri
+
+
+def test_a_name_without_a_path_is_a_repository_of_the_hub(stage: Stage) -> None:
+    stage.database.add_model("m1", status="downloading")
+    accept(stage, ModelState.DOWNLOADING)
+    stage.post("/v1/models", {"name": "owner/dreams", "model_type": "checkpoint"})
+    assert isinstance(stage.last_ask, RegisterModel)
+    assert (stage.last_ask.name, stage.last_ask.uri) == ("owner/dreams", "hf://owner/dreams")
+    result = stage.post("/v1/models", {"name": "dreams", "model_type": "checkpoint"})
+    assert (result.status_code, list(fields_of(result))) == (422, ["path"])
 
 
 @pytest.mark.parametrize("kind", ["ip_adapter", "IP-Adapter", "upscaler"])
@@ -88,6 +107,24 @@ def test_a_type_of_a_later_version_is_not_supported_yet(stage: Stage, kind: str)
         ("path", "/models/a.safetensors"),
         ("path", "file://models/a.safetensors"),
         ("path", "ftp://models/a"),
+        ("path", "upload:" + "0" * 32 + "/a.safetensors"),
+        ("path", "stored:files/" + "0" * 64 + ".safetensors"),
+        ("path", "https://user:password@example.org/a"),
+        ("path", "https://user@example.org/a"),
+        ("path", "https://"),
+        ("path", "https:///a"),
+        ("path", "https://example.org:99999/a"),
+        ("path", "https://exa mple.org/a"),
+        ("path", "https://example.org\\@127.0.0.1/a"),
+        ("path", "http://2130706433/a"),
+        ("path", "http://0x7f000001/a"),
+        ("path", "http://0177.0.0.1/a"),
+        ("path", "http://127.1/a"),
+        ("path", "http://[fe80::1%25eth0]/a"),
+        ("path", "hf://owner"),
+        ("path", "hf://owner/repo/../../secret"),
+        ("path", "hf://owner/re po"),
+        ("path", "hf://../repo"),
         ("path", "file:///a\x00b"),
         ("path", ""),
         ("model_type", "model"),
@@ -118,8 +155,9 @@ def test_what_is_missing_is_named(stage: Stage) -> None:
 
 def test_a_model_shows_its_progress_only_while_it_is_read(stage: Stage) -> None:
     stage.database.add_model("m1", status="downloading")
-    stage.hub.publish(ModelProgress(model_id=ModelId("m1"), bytes=5, total_bytes=10))
-    assert stage.get("/v1/models/m1").json["progress"] == {"bytes": 5, "total_bytes": 10}
+    stage.hub.publish(ModelProgress(model_id=ModelId("m1"), bytes=5, total_bytes=10, bytes_per_s=2))
+    progress = stage.get("/v1/models/m1").json["progress"]
+    assert progress == {"bytes": 5, "total_bytes": 10, "bytes_per_s": 2}
     stage.database.set("model", "model_id", "m1", status="ready")
     assert stage.get("/v1/models/m1").json["progress"] is None
 
@@ -151,10 +189,10 @@ def test_a_model_in_use_is_kept(stage: Stage) -> None:
     assert (result.status_code, result.json["detail"]) == (409, "used by the engines e1, e2")
 
 
-def test_files_of_ones_own_are_never_deleted(stage: Stage) -> None:
-    result = stage.call("DELETE", "/v1/models/m1", query_string="files=true")
-    assert (result.status_code, result.json["code"]) == (422, "not_supported")
-    assert stage.bus.asked == []
+def test_downloaded_files_go_too_if_that_is_wanted(stage: Stage) -> None:
+    stage.bus.reactions[DeleteModel] = Done()
+    assert stage.call("DELETE", "/v1/models/m1", query_string="files=true").status_code == 204
+    assert stage.last_ask == DeleteModel(model_id=ModelId("m1"), files=True)
 
 
 def test_a_model_is_tried_again(stage: Stage) -> None:
@@ -163,11 +201,14 @@ def test_a_model_is_tried_again(stage: Stage) -> None:
     assert stage.post("/v1/models/m1/retry").status_code == 202
 
 
-def test_uploads_are_not_supported_yet(stage: Stage) -> None:
-    result = stage.post("/v1/models/upload", body=b"x")
-    assert (result.status_code, result.json["code"]) == (422, "not_supported")
-
-
 def test_an_unknown_model_is_not_found(stage: Stage) -> None:
     result = stage.get("/v1/models/m9")
     assert (result.status_code, result.json["code"]) == (404, "model_not_found")
+
+
+def test_words_of_the_models_own_stand_in_for_those_that_nobody_gave(stage: Stage) -> None:
+    stage.database.add_model("m1", found_words='["snow"]', revision="c" * 40)
+    stage.database.add_model("m2", found_words='["snow"]', trigger_words='["ice"]')
+    shown = stage.get("/v1/models/m1").json
+    assert (shown["trigger_words"], shown["revision"]) == (["snow"], "c" * 40)
+    assert stage.get("/v1/models/m2").json["trigger_words"] == ["ice"]

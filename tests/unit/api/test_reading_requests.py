@@ -191,11 +191,6 @@ def test_a_body_with_nothing_in_it_is_none(stage: Stage, body: bytes) -> None:
     assert stage.call("DELETE", "/v1/jobs/j1", body=body, headers=JSON).status_code == 204
 
 
-def test_an_upload_is_told_that_it_comes_too_early_whatever_it_brings(stage: Stage) -> None:
-    result = stage.post("/v1/models/upload", body=b"--x--", query_string="name=x")
-    assert (result.status_code, result.json["code"]) == (422, "not_supported")
-
-
 def test_every_answer_is_json_whatever_the_client_would_like(stage: Stage) -> None:
     result = stage.get("/v1/jobs", headers={"Accept": "text/html"})
     assert result.headers["content-type"] == "application/json"

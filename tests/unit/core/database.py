@@ -14,7 +14,7 @@ from kernel.core.tables import ENGINE_MOVES, JOB_MOVES, MODEL_MOVES, OPEN_JOB_ST
 from kernel.protocol import client
 from kernel.protocol.ids import BlobId, EngineId, Epoch, EventSeq, ImageId, JobId, ModelId
 from kernel.protocol.specs import JobSpec
-from kernel.protocol.vocabulary import BlobKind
+from kernel.protocol.vocabulary import BlobKind, ModelState
 
 State = TypeVar("State", bound=StrEnum)
 
@@ -75,7 +75,7 @@ class Database:
     def apply(self, save: Save) -> None:
         """Carry out one save."""
         match save:
-            case actions.SaveModel() | actions.DropModel():
+            case actions.SaveModel() | actions.DropModel() | actions.NoteModel():
                 self._apply_model(save)
             case actions.SaveEngine() | actions.DropEngine():
                 self._apply_engine(save)
@@ -98,8 +98,12 @@ class Database:
             case _:
                 assert_never(save)
 
-    def _apply_model(self, save: actions.SaveModel | actions.DropModel) -> None:
+    def _apply_model(self, save: actions.SaveModel | actions.DropModel | actions.NoteModel) -> None:
         match save:
+            case actions.NoteModel(row):
+                assert self.models[row.model_id].status is row.status is ModelState.DOWNLOADING
+                self.models[row.model_id] = row
+                self.trash = [name for name in self.trash if name != row.stored]
             case actions.SaveModel(row):
                 if row.model_id in self.models:
                     _check(MODEL_MOVES, self.models[row.model_id].status, row.status)

@@ -9,6 +9,7 @@ from kernel.protocol import client, worker
 from kernel.protocol.errors import FieldProblem
 from kernel.protocol.ids import EngineId, Epoch, EventSeq, ImageId, JobId, Lease, ModelId, Ticket, WorkerId
 from kernel.protocol.ingredients import ControlUse, InputFile, LoraUse, ModelSource
+from kernel.protocol.memory import MemoryProfile, PartWeights, TextLayout, UNetLayout, VaeLayout
 from kernel.protocol.specs import (
     EngineLoad,
     EngineSpec,
@@ -26,6 +27,7 @@ from kernel.protocol.vocabulary import (
     ImageFit,
     InputKind,
     ModelBase,
+    ModelPart,
     ModelState,
     ModelType,
     Phase,
@@ -146,6 +148,20 @@ _FINGERPRINT = Fingerprint(
     parameters=3_500_000_000,
     prediction_type="epsilon",
     native_size_px=1024,
+    memory=MemoryProfile(
+        parts=(PartWeights(part=ModelPart.VAE, parameters=83_000_000, stored_bytes=167_000_000),),
+        unet=UNetLayout(
+            channels=(320, 640, 1280),
+            resnets_per_level=2,
+            transformer_depths=(0, 2, 10),
+            middle_depth=10,
+            context_width=2048,
+        ),
+        vae=VaeLayout(channels=(128, 256, 512, 512), resnets_per_level=2, latent_channels=4),
+        text_encoders=(TextLayout(tokens=77, width=768, inner_width=3072, layers=12),),
+    ),
+    trigger_words=("dreamy",),
+    control_type=ControlType.DEPTH,
 )
 _ASKS: tuple[client.Ask, ...] = (
     client.RegisterModel(
@@ -159,7 +175,7 @@ _ASKS: tuple[client.Ask, ...] = (
         trigger_words=("dreamy",),
         control_type=ControlType.MIDAS,
     ),
-    client.DeleteModel(model_id=MODEL),
+    client.DeleteModel(model_id=MODEL, files=True),
     client.RetryModel(model_id=MODEL),
     client.CreateEngine(spec=_SPEC, start=False),
     client.StartEngine(engine_id=ENGINE),
@@ -223,7 +239,7 @@ _REPLIES: tuple[client.BrokerReply, ...] = (
     client.Changed(seq=EventSeq(10), kind=ChangeKind.JOB, id=JOB, state="finished", at_ms=1_700_000_000_001),
     client.JobProgress(job_id=JOB, step=3, steps=12, eta_s=4.5, stage=Stage.FINISHING),
     _PREVIEW,
-    client.ModelProgress(model_id=MODEL, bytes=5, total_bytes=9),
+    client.ModelProgress(model_id=MODEL, bytes=5, total_bytes=9, bytes_per_s=2),
 )
 _ORDERS: tuple[worker.WorkerOrder, ...] = (
     worker.Welcome(epoch=Epoch(7), heartbeat_s=1.0, silence_s=30.0),
@@ -263,8 +279,13 @@ _REPORTS: tuple[worker.WorkerReport, ...] = (
     worker.Ping(),
     worker.EngineReady(engine_id=ENGINE, device="cuda:0", memory_bytes=6_900_000_000, capacity=4),
     worker.EngineFailed(engine_id=ENGINE, code="out_of_memory", text="8 GB needed, 6 GB free"),
-    worker.ModelProgress(model_id=MODEL, bytes=5, total_bytes=9),
-    worker.ModelInspected(model_id=MODEL, fingerprint=_FINGERPRINT),
+    worker.ModelProgress(model_id=MODEL, bytes=5, total_bytes=9, bytes_per_s=2),
+    worker.ModelInspected(
+        model_id=MODEL,
+        fingerprint=_FINGERPRINT,
+        stored=f"files/{SHA256}.safetensors",
+        revision="c" * 40,
+    ),
     worker.ModelFailed(model_id=MODEL, code="model_unreadable", text="the header is damaged"),
     worker.Accepted(job_id=JOB, lease=LEASE),
     worker.Progress(job_id=JOB, lease=LEASE, step=3, steps=12, stage=Stage.PREPARING),

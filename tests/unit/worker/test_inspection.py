@@ -6,12 +6,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine_worker.fetch.inspection import inspect
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.ids import ModelId
 from kernel.protocol.ingredients import ModelSource
 from kernel.protocol.specs import Fingerprint
 from kernel.protocol.vocabulary import ModelBase, ModelType, Variant
+from tests.unit.worker.inspecting import inspect
 from tests.unit.worker.model_files import (
     SMALL_SD,
     SMALL_SDXL,
@@ -262,14 +262,6 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
     path.touch()
     assert "neither a .safetensors file nor a diffusers folder" in refused(source_of(path), tmp_path)
-
-
-def test_an_onnx_file_removes_backgrounds(tmp_path: Path) -> None:
-    path = tmp_path / "model.onnx"
-    path.write_bytes(b"\x08\x07")
-    found = look_at(path, ModelType.BACKGROUND)
-    assert (found.model_type, found.memory_bytes, found.size_bytes) == (ModelType.BACKGROUND, 2, 2)
-    assert "type background" in refused(source_of(path), tmp_path)
 
 
 def test_the_progress_ends_with_all_bytes(tmp_path: Path) -> None:

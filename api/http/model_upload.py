@@ -1,0 +1,86 @@
+"""A model that comes in as a form: a file, and the fields of POST /v1/models beside it."""
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Annotated, Final
+from urllib.parse import quote
+
+import falcon
+import msgspec
+from msgspec import Meta
+
+from api.http.findings import Findings
+from api.http.limits import Name, Sha256, Tags
+from api.http.model_types import ModelInput, check_upload, register_model
+from api.http.reading import diagnose
+from api.http.uploads import FILE_FIELD, Receiver, Uploaded, UploadLimits
+from api.http.words import ModelBaseWord, ModelTypeWord, VariantWord
+from kernel.protocol.client import RegisterModel
+from kernel.protocol.errors import wrong_field
+from kernel.protocol.sources import UPLOAD_SCHEME
+
+MAX_FILE_NAME: Final = 100
+_LISTS: Final = frozenset({"tags", "trigger_words"})
+_PIECE_BYTES: Final = 1 << 20
+
+
+class ModelUpload(msgspec.Struct, frozen=True, kw_only=True):
+    """A model's file and what is to be known of it. Lists are fields that come several times."""
+
+    file: Annotated[str, Meta(extra_json_schema={"contentMediaType": "application/octet-stream"})]
+    name: Name | None = None
+    model_type: ModelTypeWord
+    model_base: ModelBaseWord | None = None
+    variant: VariantWord | None = None
+    tags: Tags = ()
+    sha256: Sha256 | None = None
+    trigger_words: Tags = ()
+
+
+def receive(req: falcon.Request, limits: UploadLimits) -> Uploaded:
+    """The file of a request, here and durable.
+
+    Our own server has put it on the disk while it came; what another one hands over is put there now.
+    Raises: Malformed, InvalidField, TooLarge, DiskFull; then nothing of it is left.
+    """
+    body: object = req.env["wsgi.input"]
+    if isinstance(body, Receiver):
+        return body.finish()
+    receiver = Receiver(limits, req.content_type, req.content_length)
+    while piece := req.bounded_stream.read(_PIECE_BYTES):
+        receiver.take(piece)
+    return receiver.finish()
+
+
+def register_upload(uploaded: Uploaded) -> RegisterModel:
+    """The ask for a file that is here. Without a name it bears that of its file.
+
+    Raises: InvalidField or NotSupported with every wrong field.
+    """
+    label = _label(uploaded.file_name)
+    fields = {"name": [PurePosixPath(label).stem or label]} | uploaded.fields
+    found = _input_of(fields)
+    uri = f"{UPLOAD_SCHEME}{uploaded.upload}/{quote(label, safe='')}"
+    return msgspec.structs.replace(register_model(found), uri=uri)
+
+
+def _label(file_name: str) -> str:
+    """What a person calls the file, without any folder, in a length that a row can show."""
+    name = file_name.replace("\\", "/").rpartition("/")[2]
+    return "".join(c for c in name if c.isprintable())[-MAX_FILE_NAME:] or "model"
+
+
+def _input_of(fields: Mapping[str, list[str]]) -> ModelInput:
+    twice = [name for name, values in fields.items() if len(values) > 1 and name not in _LISTS]
+    if twice:
+        raise wrong_field(twice[0], "must come once")
+    raw: dict[str, object] = {name: v if name in _LISTS else v[0] for name, v in fields.items()}
+    try:
+        found = msgspec.convert(raw, ModelInput, strict=False)
+    except msgspec.ValidationError as error:
+        diagnose(ModelInput, raw, frozenset(), check_upload, strict=False).raise_if_any()
+        raise wrong_field(FILE_FIELD, f"comes with fields that do not fit: {error}") from error
+    findings = Findings()
+    check_upload(found, findings)
+    findings.raise_if_any()
+    return found

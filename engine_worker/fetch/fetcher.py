@@ -1,0 +1,101 @@
+"""From a source to a model that is known: gathered, converted if need be, inspected, and laid out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from engine_worker.fetch import pickles
+from engine_worker.fetch.digest import digest_file
+from engine_worker.fetch.inspection import ONE_FILE, Subject, inspect
+from engine_worker.fetch.kinds import FileKind, kind_by_content, kind_by_name
+from engine_worker.fetch.sources.gather import Gathered, Means, gather
+from engine_worker.fetch.sources.incoming import Incoming, incoming_of
+from engine_worker.fetch.sources.room import TooLarge
+from engine_worker.fetch.sources.transfer import Unwanted
+from engine_worker.fetch.told import Told
+from kernel.protocol.errors import DownloadFailed, ModelUnreadable
+from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.specs import Fingerprint
+
+_ENDINGS: Final = {FileKind.SAFETENSORS: ".safetensors", FileKind.ONNX: ".onnx"}
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A model that can be used, once the Manager has moved what is `stored` to that name."""
+
+    fingerprint: Fingerprint
+    stored: str | None
+    revision: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fetcher:
+    """Fetches one model after the other."""
+
+    roots: Sequence[Path]
+    means: Means
+    allows_pickle: bool
+
+    def fetch(self, source: ModelSource, told: Told) -> Fetched:
+        """Have the model here and know what it is. What is no good is removed, what a retry needs is kept.
+
+        Raises: ModelUnreadable, if it is no model that can be used; DownloadFailed; DiskFull.
+        """
+        incoming = incoming_of(self.means.folder, source.model_id)
+        try:
+            return self._fetch(source, incoming, told)
+        except (ModelUnreadable, Unwanted, TooLarge):
+            incoming.clean()
+            raise
+        except OSError as error:
+            raise DownloadFailed(f"models.folder cannot be used: {error.strerror or error}") from error
+        finally:
+            incoming.clean_if_empty()
+
+    def _fetch(self, source: ModelSource, incoming: Incoming, told: Told) -> Fetched:
+        found = gather(source, self.roots, self.means, incoming, told)
+        kind = _kind_of(found)
+        if kind is FileKind.PICKLE:
+            found = self._convert(source, found, incoming, told)
+            source, kind = msgspec.structs.replace(source, sha256=None), FileKind.SAFETENSORS
+        roots = (found.path,) if found.is_ours else self.roots
+        subject = Subject(path=found.path, kind=kind, roots=roots, hashes=found.hashes)
+        fingerprint = inspect(source, subject, lambda done, total: told(done, total, None))
+        if not found.is_ours:
+            return Fetched(fingerprint, stored=None, revision=None)
+        self._lay_out(found.path, incoming)
+        return Fetched(fingerprint, stored=_name_of(kind, fingerprint), revision=found.revision)
+
+    def _convert(self, source: ModelSource, found: Gathered, incoming: Incoming, told: Told) -> Gathered:
+        if not self.allows_pickle:
+            raise ModelUnreadable(f"{found.path.name} {pickles.REFUSAL}")
+        self.means.transfer.room.check_size(found.path.stat().st_size)
+        if source.sha256 is not None and ONE_FILE not in found.hashes:
+            digest = digest_file(found.path, lambda done, total: told(done, total, None))
+            if digest.sha256 != source.sha256.lower():
+                raise ModelUnreadable(f"its sha256 is {digest.sha256}, but {source.sha256} was declared")
+        self.means.transfer.room.check_disk(found.path.stat().st_size)
+        incoming.open()
+        pickles.convert(found.path, incoming.converted)
+        return replace(found, path=incoming.converted, is_ours=True, hashes={})
+
+    def _lay_out(self, path: Path, incoming: Incoming) -> None:
+        """What is kept already stays; what is new gets the name by which the Manager finds it."""
+        if path.is_relative_to(incoming.path) and path != incoming.ready:
+            path.rename(incoming.ready)
+
+
+def _kind_of(found: Gathered) -> FileKind | None:
+    """None for a folder."""
+    if found.path.is_dir():
+        return None
+    return kind_by_content(found.path) if found.is_ours else kind_by_name(found.path)
+
+
+def _name_of(kind: FileKind | None, fingerprint: Fingerprint) -> str:
+    """By its content alone, so that the same is kept once, whatever it was called where it came from."""
+    return f"trees/{fingerprint.sha256}" if kind is None else f"files/{fingerprint.sha256}{_ENDINGS[kind]}"

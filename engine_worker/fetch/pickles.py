@@ -1,0 +1,40 @@
+"""Pickled weights, if they are allowed at all: converted to safetensors by a process of their own."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from kernel.protocol.errors import ModelUnreadable
+
+CONVERTER: Final = "engine_worker.engine.unpickle"
+LIMIT_S: Final = 900.0
+BASE_BYTES: Final = 8 << 30
+"""Address space that torch maps by itself; most of it is never touched."""
+COPIES: Final = 3
+"""The file, its tensors, and one tensor on its way to the disk."""
+REFUSAL: Final = "is a pickle, which can run any code when it is opened: convert it to .safetensors"
+
+
+def convert(source: Path, target: Path) -> None:
+    """Write the tensors of a pickle to a safetensors file.
+
+    Raises: ModelUnreadable, if it asks for more than tensors, or for more memory or time than it may have.
+    """
+    limit = BASE_BYTES + COPIES * source.stat().st_size
+    isolation = ["-P"] if sys.flags.safe_path else []
+    command = [sys.executable, *isolation, "-m", CONVERTER, str(source), str(target), str(limit)]
+    try:
+        ended = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=LIMIT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ModelUnreadable("this pickle could not be converted: it took too long") from None
+    if ended.returncode != 0:
+        words = ended.stderr.strip().splitlines()[-1:] or ["the process that converts it ended"]
+        raise ModelUnreadable(f"this pickle holds more than tensors, or is damaged: {words[0]}")

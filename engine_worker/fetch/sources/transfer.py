@@ -1,0 +1,198 @@
+"""Downloading one file: taken up where it was left, checked while it comes, never longer than it may be."""
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from engine_worker.fetch.net.web import Answer, Interrupted, Web
+from engine_worker.fetch.sources.pace import Pace
+from engine_worker.fetch.sources.part import Part
+from engine_worker.fetch.sources.room import Room, TooLarge
+from engine_worker.fetch.told import Told
+from kernel.protocol.errors import DiskFull, DownloadFailed
+
+MAX_FAILURES: Final = 5
+"""So many times in a row the line may break with hardly anything gained."""
+MAX_ATTEMPTS: Final = 100
+GAIN_BYTES: Final = 1 << 20
+LOOK_AT_DISK_BYTES: Final = 32 << 20
+CHECKPOINT_S: Final = 5.0
+"""What came before this, a crash does not take away."""
+FIRST_PAUSE_S: Final = 1.0
+LONGEST_PAUSE_S: Final = 30.0
+
+_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
+_WEB_PAGE: Final = (b"<!doctype html", b"<html", b"<?xml", b"<head")
+_TRY_AGAIN: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+class Unwanted(DownloadFailed):
+    """What comes is not what was asked for, and would not be the next time either."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What is known of a file beforehand."""
+
+    size_bytes: int | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Downloads files with these means. `room` is what the file itself may take."""
+
+    web: Web
+    room: Room
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+    def run(self, url: str, part: Part, expected: Expected, told: Told) -> str:
+        """Download all of it, and return its sha256. What came is kept if going on makes sense, else removed.
+
+        Raises: DownloadFailed; DiskFull.
+        """
+        try:
+            self._pull_all(url, part, expected, told)
+            found = part.sha256(lambda done: told(done, part.size_bytes, None))
+        except (Unwanted, TooLarge):
+            part.remove()
+            raise
+        except OSError as error:
+            raise DiskFull(f"the file cannot be written: {error.strerror}") from error
+        if expected.sha256 is not None and found != expected.sha256.lower():
+            part.remove()
+            raise Unwanted(f"its sha256 is {found}, but {expected.sha256} was declared")
+        return found
+
+    def _pull_all(self, url: str, part: Part, expected: Expected, told: Told) -> None:
+        """Ask until all is there. A line that breaks often but brings something on is put up with."""
+        failures = 0
+        for _ in range(MAX_ATTEMPTS):
+            before = part.size_bytes
+            try:
+                _Pull(self, part, expected, told).run(url)
+                return
+            except Interrupted as error:
+                has_gained = part.size_bytes - before >= GAIN_BYTES
+                failures = 1 if has_gained else failures + 1
+                if failures >= MAX_FAILURES:
+                    raise DownloadFailed(f"{error}; {part.size_bytes} bytes are kept for a retry") from error
+            self.sleep(min(FIRST_PAUSE_S * 2 ** (failures - 1), LONGEST_PAUSE_S))
+        raise DownloadFailed(f"the line broke {MAX_ATTEMPTS} times: retry to go on")
+
+
+@dataclass(slots=True)
+class _Pull:
+    """One request, and what comes of it."""
+
+    means: Transfer
+    part: Part
+    expected: Expected
+    told: Told
+    total: int | None = None
+    looked_at: int = 0
+    checkpoint_at_s: float = 0.0
+    pace: Pace = field(init=False)
+
+    def run(self, url: str) -> None:
+        """Raises: Interrupted; DownloadFailed; DiskFull; OSError."""
+        asked = {}
+        if self.part.etag is not None and self.part.size_bytes > 0:
+            asked = {"Range": f"bytes={self.part.size_bytes}-", "If-Range": self.part.etag}
+        with self.means.web.get(url, asked) as answer:
+            self._begin(answer, is_partial=bool(asked))
+            self._check_room()
+            self.pace = Pace(self.means.web.patience, self.means.clock)
+            for chunk in () if answer.status == 416 else answer.chunks:
+                self._take(chunk)
+        self._check_end()
+
+    def _begin(self, answer: Answer, *, is_partial: bool) -> None:
+        """Go on where the part ends, or start anew if the server sends the whole."""
+        if answer.status == 206 and is_partial:
+            self.total = self._total_of_range(answer)
+        elif answer.status == 200:
+            self.part.begin(_strong(answer.headers.get("etag")))
+            self.total = _length_of(answer)
+        elif answer.status == 416 and is_partial:
+            self.total = self._total_of_nothing_left(answer)
+        else:
+            raise _refusal(answer)
+        if None not in (self.total, self.expected.size_bytes) and self.total != self.expected.size_bytes:
+            raise Unwanted(f"the file has {self.total} bytes, but {self.expected.size_bytes} were announced")
+        self.total = self.total if self.total is not None else self.expected.size_bytes
+
+    def _total_of_range(self, answer: Answer) -> int | None:
+        """Source: RFC 9110, sections 13.1.5 and 15.3.7: a 206 whose ETag is another is none of ours."""
+        found = _RANGE.fullmatch(answer.headers.get("content-range", ""))
+        etag = answer.headers.get("etag", self.part.etag)
+        if found is None or int(found[1]) != self.part.size_bytes or etag != self.part.etag:
+            self.part.begin(None)
+            raise Interrupted("the server sent another part than the one that was asked for")
+        return None if found[3] == "*" else int(found[3])
+
+    def _total_of_nothing_left(self, answer: Answer) -> int:
+        """If-Range held, and nothing is behind what is there: it is whole, or the server is mistaken."""
+        if answer.headers.get("content-range") != f"bytes */{self.part.size_bytes}":
+            self.part.begin(None)
+            raise Interrupted("the file was changed on the server")
+        return self.part.size_bytes
+
+    def _check_room(self) -> None:
+        self.means.room.check_size(self.total or 0)
+        self.means.room.check_disk(max((self.total or 0) - self.part.size_bytes, 0))
+        self.looked_at = self.part.size_bytes
+
+    def _take(self, chunk: bytes) -> None:
+        is_first = self.part.size_bytes == 0
+        if is_first and chunk.lstrip()[:16].lower().startswith(_WEB_PAGE):
+            raise Unwanted("what comes is a web page, not a model: the site may want a token (models.tokens)")
+        self.means.room.check_size(self.part.size_bytes + len(chunk))
+        if self.total is not None and self.part.size_bytes + len(chunk) > self.total:
+            raise Unwanted(f"the server sends more than the {self.total} bytes that it announced")
+        self.part.append(chunk)
+        if self.part.size_bytes - self.looked_at >= LOOK_AT_DISK_BYTES:
+            self.looked_at = self.part.size_bytes
+            self.means.room.check_disk()
+        self._make_durable_now_and_then()
+        self.pace.count(len(chunk))
+        self.told(self.part.size_bytes, self.total, self.pace.bytes_per_s())
+
+    def _make_durable_now_and_then(self) -> None:
+        now = self.means.clock()
+        if now >= self.checkpoint_at_s:
+            self.checkpoint_at_s = now + CHECKPOINT_S
+            self.part.checkpoint()
+
+    def _check_end(self) -> None:
+        if self.part.size_bytes == 0:
+            raise Unwanted("the file is empty")
+        if self.total is not None and self.part.size_bytes < self.total:
+            raise Interrupted(f"only {self.part.size_bytes} of {self.total} bytes came")
+
+
+def _strong(etag: str | None) -> str | None:
+    """Only a strong validator promises the same bytes (RFC 9110, section 8.8.1)."""
+    return etag if etag is not None and etag.startswith('"') and etag.isprintable() else None
+
+
+def _length_of(answer: Answer) -> int | None:
+    length = answer.headers.get("content-length", "")
+    return int(length) if length.isascii() and length.isdigit() and len(length) <= 18 else None
+
+
+def _refusal(answer: Answer) -> Exception:
+    host = answer.url.partition("://")[2].partition("/")[0]
+    if answer.status in _TRY_AGAIN:
+        return Interrupted(f"{host} is not able to answer now (status {answer.status})")
+    if answer.status in (401, 403):
+        return DownloadFailed(
+            f"{host} does not let this file go without a right token (status {answer.status}): "
+            "give one in models.tokens"
+        )
+    if answer.status in (404, 410):
+        return DownloadFailed(f"{host} has no such file (status {answer.status})")
+    return DownloadFailed(f"{host} answers with status {answer.status} instead of the file")

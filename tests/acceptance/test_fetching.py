@@ -1,0 +1,164 @@
+"""Models from elsewhere on a whole server: downloads that survive their processes, uploads, files that go."""
+
+import hashlib
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from kernel.protocol.client import DeleteModel, Done, ModelAccepted, RegisterModel, RetryModel
+from kernel.protocol.ids import ModelId
+from kernel.protocol.vocabulary import JobState, ModelState, ModelType
+from tests.acceptance.orders import create_engine, submit, write_checkpoint
+from tests.acceptance.patience import PATIENCE_S, wait_for
+from tests.acceptance.processes import WORKER
+from tests.acceptance.server import Server
+from tests.acceptance.slow_site import SlowSite, slow_site
+
+ALLOWED = 'allow_hosts = ["127.0.0.1"]'
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> bytes:
+    write_checkpoint(tmp_path / "sample.safetensors")
+    return (tmp_path / "sample.safetensors").read_bytes()
+
+
+@pytest.fixture
+def site(data: bytes) -> Iterator[SlowSite]:
+    with slow_site(data, pause_at=len(data) // 2) as site:
+        yield site
+
+
+def register(server: Server, url: str, name: str = "from afar") -> ModelId:
+    ask = RegisterModel(name=name, uri=url, model_type=ModelType.CHECKPOINT)
+    return server.line.ask(ask, ModelAccepted).model_id
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def kept(server: Server) -> list[str]:
+    """What the models folder holds, but for the mark of its owner."""
+    return [name for name in files_below(server.models) if not name.startswith(".")]
+
+
+def wait_for_half(site: SlowSite, server: Server, model_id: ModelId) -> None:
+    """Until half of it is durable in the folder of this model."""
+    assert site.is_paused.wait(PATIENCE_S)
+    mark = server.models / f"incoming/{model_id}/part.mark"
+    wait_for(
+        "half of the file", lambda: mark.exists() and f'"size_bytes":{site.pause_at}' in mark.read_text()
+    )
+
+
+def test_a_download_survives_the_death_of_its_worker_and_of_the_manager(
+    server: Server, site: SlowSite, data: bytes
+) -> None:
+    server.configure(models=ALLOWED)
+    server.start()
+    model_id = register(server, site.url)
+    wait_for_half(site, server, model_id)
+    (worker,) = server.processes(WORKER)
+    worker.send(signal.SIGKILL)
+    wait_for("another worker that asks for the rest", lambda: len(site.ranges) == 2)
+    server.kill()
+    server.start()
+    site.may_go_on.set()
+    row = server.records.wait_for_model(model_id)
+    digest = hashlib.sha256(data).hexdigest()
+    assert (row.sha256, row.stored) == (digest, f"files/{digest}.safetensors")
+    assert kept(server) == [f"files/{digest}.safetensors"]
+    assert (server.models / f"files/{digest}.safetensors").read_bytes() == data
+    assert site.ranges[0] is None
+    assert all(wanted is not None for wanted in site.ranges[1:]), "each went on where the last one was"
+
+
+def test_a_downloaded_model_is_used_by_an_engine(server: Server, site: SlowSite) -> None:
+    server.configure(models=ALLOWED)
+    server.start()
+    site.may_go_on.set()
+    model_id = register(server, site.url)
+    server.records.wait_for_model(model_id)
+    accepted = submit(server.line, create_engine(server.line, model_id))
+    server.records.wait_for_job(accepted.job_id, JobState.FINISHED)
+
+
+def test_a_model_that_is_deleted_while_it_comes_leaves_nothing(server: Server, site: SlowSite) -> None:
+    server.configure(models=ALLOWED)
+    server.start()
+    model_id = register(server, site.url)
+    wait_for_half(site, server, model_id)
+    server.line.ask(DeleteModel(model_id=model_id), Done)
+    wait_for("the end of the worker", lambda: not server.processes(WORKER))
+    wait_for("an empty folder", lambda: kept(server) == [])
+
+
+def test_files_go_with_the_last_model_that_is_made_of_them(server: Server, site: SlowSite) -> None:
+    server.configure(models=ALLOWED)
+    server.start()
+    site.may_go_on.set()
+    first, second = register(server, site.url), register(server, site.url, "the same again")
+    stored = {server.records.wait_for_model(one).stored for one in (first, second)}
+    assert len(stored) == 1, "the same content is kept once"
+    server.line.ask(DeleteModel(model_id=first, files=True), Done)
+    assert kept(server) == list(stored)
+    server.line.ask(DeleteModel(model_id=second, files=True), Done)
+    wait_for("an empty folder", lambda: kept(server) == [])
+
+
+def test_no_secret_of_an_address_or_of_the_configuration_is_in_a_log_or_row(
+    server: Server, site: SlowSite, folder: Path
+) -> None:
+    (folder / "token").write_text("t0p-s3cret")
+    token = f'tokens = ["127.0.0.1=file:{folder}/token"]'
+    server.configure(models=f"{ALLOWED}\n{token}")
+    server.start()
+    site.may_go_on.set()
+    server.records.wait_for_model(register(server, site.url))
+    (worker,) = server.processes(WORKER)
+    for name in ("cmdline", "environ"):
+        assert b"t0p-s3cret" not in Path(f"/proc/{worker.pid}/{name}").read_bytes()
+    server.stop()
+    for path in [server.folder / "log", *server.worker_logs, *(folder / "database").glob("spoon*")]:
+        content = path.read_bytes()
+        assert b"t0p-s3cret" not in content, path
+        assert b"secret-of-the-user" not in content or path.name.startswith("spoon"), path
+
+
+def test_a_stranger_is_not_asked_and_that_is_said(server: Server, site: SlowSite) -> None:
+    server.start()
+    model_id = register(server, site.url)
+
+    def error() -> str | None:
+        (row,) = [row for row in server.records.models() if row.model_id == model_id]
+        return row.error if row.status is ModelState.ERROR else None
+
+    assert "models.allow_hosts" in wait_for("the model's error", error)
+    assert site.ranges == []
+    assert kept(server) == []
+    server.line.ask(RetryModel(model_id=model_id), ModelAccepted)
+
+
+def test_an_upload_becomes_a_model_like_any_other(server_with_api: Server, data: bytes) -> None:
+    server = server_with_api
+    server.start()
+    url = f"http://127.0.0.1:{server.port}/v1/models/upload"
+    form = {"model_type": "checkpoint", "tags": ["mine", "new"]}
+    for name in ("dreams.safetensors", "../../again.safetensors"):
+        answer = httpx.post(url, data=form, files={"file": (name, data)}, timeout=PATIENCE_S)
+        assert answer.status_code == 202, answer.text
+        row = server.records.wait_for_model(answer.json()["model_id"])
+        assert (row.name, row.tags) == (Path(name).stem, ("mine", "new"))
+        assert row.sha256 == hashlib.sha256(data).hexdigest()
+    assert kept(server) == [f"files/{row.sha256}.safetensors"]
+    bad = httpx.post(
+        url, data={"model_type": "lora"}, files={"file": ("x", b"\x80\x04pickle")}, timeout=PATIENCE_S
+    )
+    model = httpx.get(f"http://127.0.0.1:{server.port}{bad.headers['location']}")
+    wait_for("the model's error", lambda: httpx.get(model.url).json()["status"] == "error")
+    assert "pickle" in httpx.get(model.url).json()["error"]["detail"]
+    assert kept(server) == [f"files/{row.sha256}.safetensors"]

@@ -1,0 +1,49 @@
+"""Prompts of different lengths and techniques beside one another: each makes the picture it makes alone."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from msgspec.structs import replace
+from prompting import embedding_source, prompt_order, random_vectors, write_embedding
+from small_engine import Outcomes
+
+from engine_worker.engine.finishing import Finished
+from engine_worker.engine.parts import Parts
+from engine_worker.engine.studio import Studio
+from engine_worker.engine.workshop import bare_workshop
+from kernel.protocol.ids import JobId
+from kernel.protocol.vocabulary import PromptTechnique
+
+pytestmark = pytest.mark.torch
+
+BOUND = 1e-4
+
+
+def test_prompts_of_one_chunk_and_of_several_share_their_steps(parts: Parts, tmp_path: Path) -> None:
+    path = write_embedding(tmp_path / "dusk.safetensors", random_vectors(parts))
+    dusk = embedding_source("dusk", path)
+    orders = [
+        prompt_order("a red ball", "blue"),
+        prompt_order("a (red:1.3) ball, " * 40, "blue", technique=PromptTechnique.SD_EMBED, clip_skip=2),
+        prompt_order("a (red)1.3 dusk", "blue", technique=PromptTechnique.COMPEL, embeddings=(dusk,)),
+        prompt_order("a dusk", guidance_scale=1.0),
+    ]
+    orders = [replace(one, job_id=JobId(str(number))) for number, one in enumerate(orders)]
+    latents: dict[JobId, torch.Tensor] = {}
+
+    def keep(finished: Finished) -> None:
+        latents[finished.job.order.job_id] = finished.latents
+
+    studio = Studio(bare_workshop(parts), keep, seats=4, emit=Outcomes().emit)
+    for asked in orders:
+        studio.admit(asked)
+    while studio.step():
+        pass
+    for asked in orders:
+        alone = Studio(bare_workshop(parts), keep, seats=1, emit=Outcomes().emit)
+        together = latents[asked.job_id]
+        alone.admit(asked)
+        while alone.step():
+            pass
+        assert (latents[asked.job_id] - together).abs().max().item() <= BOUND

@@ -1,0 +1,102 @@
+"""The models folder: moving, removing, and what a start finds."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kernel.protocol.ids import ModelId
+from kernel.protocol.vocabulary import ModelState
+from kernel.shell.model_files import Move, move_model, prepare_models, remove
+from tests.integration.kernel.rows import BARE_MODEL
+
+PLACE = f"files/{'a' * 64}.safetensors"
+MODEL = ModelId("m1")
+NOW_S = 1_000_000.0
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    prepare_models(tmp_path, [], NOW_S)
+    return tmp_path
+
+
+def gather(folder: Path, content: bytes = b"model", model_id: str = MODEL) -> Path:
+    gathered = folder / f"incoming/{model_id}"
+    gathered.mkdir()
+    (gathered / "ready").write_bytes(content)
+    (gathered / "plan.json").write_text("{}")
+    return gathered
+
+
+def test_the_folders_are_made_and_are_private(folder: Path) -> None:
+    assert sorted(one.name for one in folder.iterdir()) == ["files", "incoming", "trees", "uploads"]
+    assert (folder / "uploads").stat().st_mode & 0o077 == 0
+
+
+def test_a_gathered_model_gets_its_place_and_nothing_else_of_it_stays(folder: Path) -> None:
+    gathered = gather(folder)
+    assert move_model(folder, Move(MODEL, PLACE))
+    assert (folder / PLACE).read_bytes() == b"model"
+    assert not gathered.exists()
+
+
+def test_a_gathered_folder_gets_its_place(folder: Path) -> None:
+    tree = folder / "incoming/m1/ready/unet"
+    tree.mkdir(parents=True)
+    (tree / "config.json").write_text("{}")
+    assert move_model(folder, Move(MODEL, "trees/" + "b" * 64))
+    assert (folder / "trees" / ("b" * 64) / "unet/config.json").exists()
+
+
+def test_moving_twice_is_moving_once(folder: Path) -> None:
+    gather(folder)
+    assert move_model(folder, Move(MODEL, PLACE))
+    assert move_model(folder, Move(MODEL, PLACE))
+
+
+def test_the_same_content_is_kept_once(folder: Path) -> None:
+    gather(folder)
+    move_model(folder, Move(MODEL, PLACE))
+    before = (folder / PLACE).stat().st_ino
+    gather(folder)
+    assert move_model(folder, Move(MODEL, PLACE))
+    assert (folder / PLACE).stat().st_ino == before
+
+
+def test_what_is_neither_here_nor_there_is_said_to_be_so(folder: Path) -> None:
+    assert not move_model(folder, Move(MODEL, PLACE))
+
+
+def test_removing_takes_files_folders_and_nothing_behind_a_link(folder: Path) -> None:
+    outside = folder / "outside"
+    outside.mkdir()
+    (outside / "of the owner").touch()
+    (folder / "trees/link").symlink_to(outside)
+    gather(folder)
+    for name in ("incoming/m1", "trees/link", "files/never-there"):
+        remove(folder / name)
+    assert not (folder / "incoming/m1").exists()
+    assert (outside / "of the owner").exists()
+
+
+def test_a_start_keeps_what_a_model_still_needs_and_removes_the_rest(folder: Path) -> None:
+    upload, other, fresh = "1" * 32, "2" * 32, "3" * 32
+    for model_id in ("coming", "failed", "ready", "deleted"):
+        gather(folder, model_id=model_id)
+    for name in (upload, other, f"{other}.part", fresh):
+        (folder / "uploads" / name).touch()
+        os.utime(folder / "uploads" / name, (NOW_S - 7200, NOW_S - 7200))
+    os.utime(folder / "uploads" / fresh, (NOW_S - 60, NOW_S - 60))
+    (folder / PLACE).write_bytes(b"kept, though no model names it")
+    row = replace(BARE_MODEL, model_id=ModelId("coming"), uri=f"upload:{upload}/dreams")
+    rows = [
+        row,
+        replace(row, model_id=ModelId("failed"), status=ModelState.ERROR, uri="https://example.org/a"),
+        replace(row, model_id=ModelId("ready"), status=ModelState.READY, uri="not an address"),
+    ]
+    prepare_models(folder, rows, NOW_S)
+    assert sorted(one.name for one in (folder / "incoming").iterdir()) == ["coming", "failed"]
+    assert sorted(one.name for one in (folder / "uploads").iterdir()) == [upload, fresh]
+    assert (folder / PLACE).exists()

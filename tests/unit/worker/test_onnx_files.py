@@ -1,0 +1,149 @@
+"""ONNX files: what is found in them by their headers, and what is refused."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+
+from engine_worker.fetch.onnx.model import read_onnx
+from kernel.protocol.errors import ModelUnreadable
+from kernel.protocol.vocabulary import ModelType, Variant
+from tests.unit.worker.test_inspection import look_at, refused, source_of
+
+Size = int | str | None
+
+
+def remover(shape: Sequence[Size] = (1, 3, 320, 320), dtype: int = TensorProto.FLOAT) -> onnx.ModelProto:
+    """A small network that takes a picture and gives a mask."""
+    weights = helper.make_tensor("weights", dtype, [1, 3, 1, 1], [1.0, 1.0, 1.0])
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["picture", "weights"], ["mask"])],
+        "remover",
+        [
+            helper.make_tensor_value_info("picture", dtype, list(shape)),
+            helper.make_tensor_value_info("weights", dtype, [1, 3, 1, 1]),
+        ],
+        [helper.make_tensor_value_info("mask", dtype, [1, 1, 320, 320])],
+        [weights],
+    )
+    return helper.make_model(graph)
+
+
+def written(folder: Path, model: onnx.ModelProto) -> Path:
+    path = folder / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("shape", "size_px"),
+    [
+        ((1, 3, 320, 320), 320),
+        ((1, 3, 1024, 1024), 1024),
+        ((None, 3, "height", "width"), None),
+        ((1, 3, 320, 480), None),
+    ],
+)
+def test_a_background_remover_is_found_out(
+    tmp_path: Path, shape: Sequence[Size], size_px: int | None
+) -> None:
+    found = look_at(written(tmp_path, remover(shape)), ModelType.BACKGROUND)
+    assert (found.model_type, found.native_size_px) == (ModelType.BACKGROUND, size_px)
+    assert (found.parameters, found.memory_bytes, found.variant) == (3, 12, Variant.FP32)
+
+
+def test_half_precision_is_told(tmp_path: Path) -> None:
+    found = look_at(written(tmp_path, remover(dtype=TensorProto.FLOAT16)), ModelType.BACKGROUND)
+    assert (found.variant, found.memory_bytes) == (Variant.FP16, 6)
+
+
+def test_an_onnx_file_is_no_checkpoint(tmp_path: Path) -> None:
+    assert "type background" in refused(source_of(written(tmp_path, remover())), tmp_path)
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 64, 64), (1, 77), (1, 3, 8, 8, 8)])
+def test_what_takes_no_picture_is_no_background_remover(tmp_path: Path, shape: Sequence[Size]) -> None:
+    source = source_of(written(tmp_path, remover(shape)), ModelType.BACKGROUND)
+    assert "no background remover" in refused(source, tmp_path)
+
+
+def external(tensor: onnx.TensorProto) -> None:
+    tensor.ClearField("float_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "../../../../etc/passwd"
+
+
+def test_weights_in_other_files_are_never_opened(tmp_path: Path) -> None:
+    model = remover()
+    external(model.graph.initializer[0])
+    assert "in other files" in refused(source_of(written(tmp_path, model), ModelType.BACKGROUND), tmp_path)
+
+
+def test_weights_in_other_files_are_found_however_deep_they_hide(tmp_path: Path) -> None:
+    hidden = helper.make_tensor("hidden", TensorProto.FLOAT, [1], [1.0])
+    external(hidden)
+    inner = helper.make_graph([helper.make_node("Constant", [], ["c"], value=hidden)], "inner", [], [])
+    model = remover()
+    model.graph.node.append(
+        helper.make_node("If", ["condition"], ["out"], then_branch=inner, else_branch=inner)
+    )
+    assert "in other files" in refused(source_of(written(tmp_path, model), ModelType.BACKGROUND), tmp_path)
+
+
+def test_graphs_inside_of_graphs_have_an_end(tmp_path: Path) -> None:
+    graph = helper.make_graph([helper.make_node("Identity", ["a"], ["b"])], "innermost", [], [])
+    for _ in range(30):
+        graph = helper.make_graph([helper.make_node("Loop", [], [], body=graph)], "outer", [], [])
+    path = written(tmp_path, helper.make_model(graph))
+    with pytest.raises(ModelUnreadable, match="nested"):
+        read_onnx(path)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
+def test_a_file_that_is_cut_short_is_told(tmp_path: Path, share: float) -> None:
+    path = written(tmp_path, remover())
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    with pytest.raises(ModelUnreadable):
+        read_onnx(path)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x08\x07",
+        b"\x3a\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
+        b"\x3a" + b"\xff" * 11,
+        b"\x00\x00",
+        b"\x0b\x0c",
+        b"\x38\x01",
+        b"\x3a\x02\x2a\x7f",
+    ],
+)
+def test_what_is_no_onnx_file_is_refused(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(data)
+    with pytest.raises(ModelUnreadable):
+        read_onnx(path)
+
+
+@settings(max_examples=60, deadline=None)
+@given(cuts=st.lists(st.tuples(st.integers(0, 400), st.binary(min_size=1, max_size=4)), max_size=5))
+def test_damage_of_any_kind_is_refused_or_read(
+    tmp_path_factory: pytest.TempPathFactory, cuts: list[tuple[int, bytes]]
+) -> None:
+    data = bytearray(remover().SerializeToString())
+    for place, noise in cuts:
+        data[place % len(data) : place % len(data) + len(noise)] = noise
+    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    path.write_bytes(bytes(data))
+    try:
+        found = read_onnx(path)
+    except ModelUnreadable:
+        return
+    assert all(entry.parameters >= 0 for entry in found.weights)
