@@ -8,7 +8,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from conf.settings import Blobs, Bus, Database, Images, Settings
+from conf.settings import Blobs, Bus, Database, Images, Models, Settings
 from kernel.core import actions
 from kernel.core.events import Facts
 from kernel.main import build
@@ -49,6 +49,7 @@ def settings_in(folder: Path) -> Settings:
         database=Database(folder=folder / "database"),
         images=Images(folder=folder / "images", min_free_bytes=0),
         blobs=Blobs(folder=folder / "blobs"),
+        models=Models(folder=folder / "models"),
         bus=Bus(folder=folder / "bus"),
     )
 

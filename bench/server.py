@@ -23,6 +23,10 @@ folder = "images"
 min_free = 0
 [blobs]
 folder = "blobs"
+[models]
+folder = "models"
+file_roots = ["/"]
+allow_hosts = ["127.0.0.1"]
 [bus]
 folder = "bus"
 [server]

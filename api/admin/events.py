@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -63,21 +63,21 @@ def read_events(lines: Iterable[str]) -> Iterator[ServerEvent]:
                 pass
 
 
+class Audience(Protocol):
+    """Who is told what happens to a job that is followed."""
+
+    def waiting(self, job: Job) -> None: ...
+    def progress(self, progress: Progress) -> None: ...
+    def preview(self, preview: Preview) -> None: ...
+
+
 class Follower:
     """Follows one job until it ends. Whatever happens to the stream, the job itself is asked."""
 
-    def __init__(
-        self,
-        rest: Rest,
-        job_id: str,
-        on_progress: Callable[[Progress], None],
-        on_preview: Callable[[Preview], None],
-        sleep: Sleep = time.sleep,
-    ) -> None:
+    def __init__(self, rest: Rest, job_id: str, audience: Audience, sleep: Sleep = time.sleep) -> None:
         self._rest = rest
         self._path = f"/v1/jobs/{quoted(job_id)}"
-        self._on_progress = on_progress
-        self._on_preview = on_preview
+        self._audience = audience
         self._sleep = sleep
         self._last_id: str | None = None
 
@@ -108,7 +108,9 @@ class Follower:
     def _is_ended(self, body: bytes) -> bool:
         job = read(body, Job)
         if job.progress and not job.is_ended:
-            self._on_progress(job.progress)
+            self._audience.progress(job.progress)
+        if job.waits_for is not None:
+            self._audience.waiting(job)
         return job.is_ended
 
     def _stream(self) -> bool:
@@ -122,9 +124,9 @@ class Follower:
                 are_any = True
                 self._last_id = event.id or self._last_id
                 if event.kind == "progress":
-                    self._on_progress(read(event.data.encode(), Progress))
+                    self._audience.progress(read(event.data.encode(), Progress))
                 if event.kind == "preview":
-                    self._on_preview(read(event.data.encode(), Preview))
+                    self._audience.preview(read(event.data.encode(), Preview))
                 if event.kind == "state" and read(event.data.encode(), State).status in ENDED_JOB_STATES:
                     break
         return are_any

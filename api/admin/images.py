@@ -1,15 +1,45 @@
 """`spoon images`: finished pictures."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
 from api.admin.invocation import Invocation
-from api.admin.options import PictureFile, WordChoice, all_option, json_option, limit_option
+from api.admin.options import (
+    PictureFile,
+    WordChoice,
+    all_option,
+    disk_size,
+    duration,
+    json_option,
+    limit_option,
+    yes_option,
+)
 from api.admin.output import beginning, print_json, print_table, print_thing, size, when
 from api.admin.resources import Image, engine_names, find_engine, list_items
 from kernel.protocol.vocabulary import ControlType
+
+if TYPE_CHECKING:
+    from api.admin.rest import Rest
+
+
+class PruneInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The body of POST /v1/images/prune."""
+
+    engine_id: str | None = None
+    older_than_s: float | None = None
+    keep_bytes: int | None = None
+    dry_run: bool = False
+
+
+class Pruned(msgspec.Struct, frozen=True, kw_only=True):
+    """What it answers."""
+
+    images: int
+    size_bytes: int
+    dry_run: bool
 
 
 @click.group()
@@ -120,3 +150,53 @@ def delete(invocation: Invocation, image: str) -> None:
     with invocation.rest() as rest:
         rest.delete(f"/v1/images/{quoted(image)}")
     click.echo(f"deleted {image}")
+
+
+@images.command()
+@click.option("--older-than", "older_than_s", type=duration, help="Also those older than this, such as 7d.")
+@click.option("--keep", "keep_bytes", type=disk_size, help="Also the oldest, until the rest takes 5GB.")
+@click.option("--engine", help="Only those of this engine (an id or a name).")
+@click.option("--dry-run", is_flag=True, help="Only say how many they are, and how much room they take.")
+@yes_option
+@json_option
+@click.pass_obj
+def prune(
+    invocation: Invocation,
+    older_than_s: float | None,
+    keep_bytes: int | None,
+    engine: str | None,
+    dry_run: bool,
+    is_sure: bool,
+    as_json: bool,
+) -> None:
+    """Delete expired pictures, and more with the options. Their recipes stay, their files go.
+
+    \b
+    Examples:
+      spoon images prune --dry-run --older-than 30d
+      spoon images prune --older-than 30d --yes
+      spoon images prune --keep 5GB --engine portraits
+    """
+    with invocation.rest() as rest:
+        engine_id = find_engine(rest, engine).engine_id if engine else None
+        wanted = PruneInput(engine_id=engine_id, older_than_s=older_than_s, keep_bytes=keep_bytes)
+        found = _pruned(rest, msgspec.structs.replace(wanted, dry_run=True))
+        if not dry_run and found.images and not is_sure:
+            click.confirm(f"Delete {_counted(found)}?", abort=True)
+        if not dry_run:
+            found = _pruned(rest, wanted)
+    if as_json:
+        print_json(msgspec.json.encode(found))
+    else:
+        click.echo(f"would delete {_counted(found)}" if dry_run else f"deleted {_counted(found)}")
+
+
+def _pruned(rest: "Rest", wanted: PruneInput) -> Pruned:
+    from api.admin.rest import read
+
+    return read(rest.post("/v1/images/prune", wanted), Pruned)
+
+
+def _counted(found: Pruned) -> str:
+    pictures = "picture" if found.images == 1 else "pictures"
+    return f"{found.images} {pictures} ({size(found.size_bytes)})"

@@ -1,8 +1,6 @@
 """`spoon models`: registering weights and looking after them."""
 
 import shlex
-import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
 _ROOTS_KEY: Final = "models.file_roots"
 """Also what the server's answer names when a file lies outside."""
 _REASON_WIDTH: Final = 100
-_LOCAL_SUFFIXES: Final = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".onnx")
 
 
 class ModelInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -132,39 +129,28 @@ def add(
     as_json: bool,
     **said: str | tuple[str, ...] | None,
 ) -> None:
-    """Register the model at SOURCE, and have it downloaded if it is elsewhere.
+    """Register the model at SOURCE, and have it downloaded if it is elsewhere. SOURCE is
 
     \b
-    SOURCE is one of
-      a file or diffusers folder of the server's machine, or its file:// address: it must lie below one of the
-        folders of models.file_roots, and stays where it is
-      an https:// or http:// address
-      the id of a repository on the Hugging Face hub, owner/name, or hf://owner/name[@revision][/file]
-      with --upload, a file of this machine, which is sent to the server
+      a file or diffusers folder of the server's machine (below models.file_roots), or its file:// address;
+      an https:// or http:// address;
+      a repository of the Hugging Face hub: owner/name, or hf://owner/name[@revision][/file];
+      with --upload, a file of this machine.
 
     \b
     Examples:
       spoon models add ./dreams.safetensors --type checkpoint --wait
-      spoon models add https://example.org/fur.safetensors --type lora --sha256 4a5b... --wait
+      spoon models add https://example.org/fur.safetensors --type lora --wait
       spoon models add owner/dreams --type checkpoint --variant fp16
-      spoon models add hf://owner/dreams@v1.0/dreams.safetensors --type checkpoint
       spoon models add ./fur.safetensors --type lora --upload
-      spoon models add ~/weights/dreams-xl --type checkpoint --base sdxl --name dreams-xl
-      spoon models add file:///srv/weights/dreams.safetensors --type checkpoint --tag portraits
-      spoon models add ./poses.safetensors --type controlnet --control-type openpose
     """
+    from api.admin.model_sources import address_of, upload
     from api.admin.rest import read
 
     path = None if is_upload else address_of(source)
+    said = {"name": name, "model_type": model_type, **said}
     with invocation.rest() as rest:
-        if is_upload:
-            answer = _upload(
-                rest, Path(source).expanduser(), {"name": name, "model_type": model_type, **said}
-            )
-        else:
-            called = _name_of(source) if name is None else name
-            fields = {"name": called, "path": path, "model_type": model_type, **said}
-            answer = rest.post("/v1/models", msgspec.convert(fields, ModelInput))
+        answer = upload(rest, source, said) if is_upload else _register(rest, source, path, said)
         if is_waiting:
             answer = _await(rest, read(answer, Model).model_id, path)
     if as_json:
@@ -215,24 +201,13 @@ def delete(invocation: Invocation, model: str, files: bool) -> None:
     click.echo(f"deleted {found.name}")
 
 
-def _upload(rest: "Rest", file: Path, fields: Mapping[str, str | tuple[str, ...] | None]) -> bytes:
-    """Send a file; a bar on stderr shows how far it is."""
-    from api.admin.transfer_bar import TransferBar
-    from api.admin.uploading import Form
+def _register(
+    rest: "Rest", source: str, path: str | None, said: Mapping[str, str | tuple[str, ...] | None]
+) -> bytes:
+    from api.admin.model_sources import name_of
 
-    if not file.is_file():
-        raise click.BadParameter(f"there is no file {file}: a folder cannot be sent", param_hint="SOURCE")
-    bar, began_s = TransferBar(sys.stderr, "uploading"), time.monotonic()
-
-    def sent(done_bytes: int, total_bytes: int) -> None:
-        spent_s = time.monotonic() - began_s
-        bar.show(done_bytes, total_bytes, int(done_bytes / spent_s) if spent_s > 0 else None)
-
-    form = Form(fields, file, sent)
-    try:
-        return rest.send_form("/v1/models/upload", form.headers, form.pieces())
-    finally:
-        bar.close()
+    name = name_of(source) if said["name"] is None else said["name"]
+    return rest.post("/v1/models", msgspec.convert({**said, "name": name, "path": path}, ModelInput))
 
 
 def _await(rest: "Rest", model_id: str, path: str | None) -> bytes:
@@ -251,25 +226,9 @@ def _await(rest: "Rest", model_id: str, path: str | None) -> bytes:
         ) from error
 
 
-def address_of(source: str) -> str | None:
-    """The address of a source: a local one becomes an absolute file:// URI (RFC 8089), percent-encoded.
-
-    None for the id of a repository, which goes by its name alone.
-    """
-    if "://" in source:
-        return source
-    path = Path(source).expanduser()
-    if path.exists():
-        # The last name stays as it is: a link may bear the suffix that its target lacks.
-        return (path.parent.resolve() / path.name).as_uri()
-    if source.startswith((".", "/", "~")) or source.endswith(_LOCAL_SUFFIXES) or source.count("/") != 1:
-        raise click.BadParameter(f"there is no file or folder {source}", param_hint="SOURCE")
-    return None
-
-
 def _file_of(path: str | None) -> str | None:
     """The last part of an address, as the file or folder is called on the disk."""
-    return None if path is None else unquote(path.rstrip("/").rpartition("/")[2])
+    return None if path is None else unquote(path.partition("?")[0].rstrip("/").rpartition("/")[2])
 
 
 def _reason_of(model: Model) -> str | None:
@@ -277,16 +236,3 @@ def _reason_of(model: Model) -> str | None:
     if model.error is None:
         return None
     return beginning(model.error.detail.removeprefix(f"{model.path} "), _REASON_WIDTH)
-
-
-def _name_of(source: str) -> str:
-    if address_of(source) is None:
-        return source
-    if "://" in source:
-        # What follows a question mark is no name, and may be a secret.
-        path = Path(unquote(urlsplit(source).path or urlsplit(source).netloc))
-    else:
-        path = Path(source).expanduser()
-    if path.suffix in _LOCAL_SUFFIXES:
-        return path.stem
-    return path.resolve().name if path.is_dir() else path.name

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from api.http.words import find_word
-from conf.units import parse_duration_s
+from conf.units import parse_duration_s, parse_size_bytes
 from kernel.protocol.vocabulary import ImageFileType
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -69,3 +69,11 @@ def duration(text: str) -> float:
         return parse_duration_s(text)
     except ValueError as error:
         raise click.BadParameter(f"{text} is no duration such as 90s, 10m or 2h") from error
+
+
+def disk_size(text: str) -> int:
+    """A size such as 500MB or 5GB, to bytes; click names the type after this function."""
+    try:
+        return parse_size_bytes(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text} is no size such as 500MB or 5GB") from error

@@ -1,7 +1,6 @@
 """A job's progress on the terminal until it ends."""
 
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -28,6 +27,7 @@ class Bar:
         self._stream = stream
         self._is_terminal = stream.isatty()
         self._shown: tuple[int, int, str] | None = None
+        self._said = ""
 
     def show(self, progress: Progress) -> None:
         """Draw it, unless it looks as it did."""
@@ -46,10 +46,36 @@ class Bar:
             text = f"\r[{'#' * filled}{'.' * (_WIDTH - filled)}] {text}\x1b[K"
         print(text, end="" if self._is_terminal else "\n", file=self._stream, flush=True)
 
+    def say(self, text: str) -> None:
+        """A line of words, unless it was the last one said."""
+        if text != self._said:
+            self._said = text
+            print(text, file=self._stream, flush=True)
+
     def close(self) -> None:
         """Leave the line behind."""
         if self._is_terminal and self._shown is not None:
             print(file=self._stream, flush=True)
+
+
+class Onlooker:
+    """Shows what happens to a job: with a bar, the newest preview in a file, both, or not at all."""
+
+    def __init__(self, bar: Bar | None, preview_to: Path | None) -> None:
+        self._bar = bar
+        self._preview_to = preview_to
+
+    def waiting(self, job: Job) -> None:
+        if self._bar is not None:
+            self._bar.say(_reason_of(job))
+
+    def progress(self, progress: Progress) -> None:
+        if self._bar is not None:
+            self._bar.show(progress)
+
+    def preview(self, preview: Preview) -> None:
+        if self._preview_to is not None:
+            save_preview(self._preview_to, preview)
 
 
 def follow(rest: Rest, job_id: str, is_watched: bool, preview_to: Path | None = None) -> bytes:
@@ -60,8 +86,7 @@ def follow(rest: Rest, job_id: str, is_watched: bool, preview_to: Path | None = 
     """
     bar = Bar(sys.stderr)
     try:
-        on_preview = _ignore if preview_to is None else partial(save_preview, preview_to)
-        body = Follower(rest, job_id, bar.show if is_watched else _ignore, on_preview).follow()
+        body = Follower(rest, job_id, Onlooker(bar if is_watched else None, preview_to)).follow()
     except KeyboardInterrupt as interrupt:
         raise Detached(f"the job goes on: watch it again with `spoon jobs watch {job_id}`") from interrupt
     finally:
@@ -74,8 +99,14 @@ def follow(rest: Rest, job_id: str, is_watched: bool, preview_to: Path | None = 
     return body
 
 
-def _ignore(told: Progress | Preview) -> None:
-    del told
+def _reason_of(job: Job) -> str:
+    """Why a job waits, in words."""
+    if job.waits_for == "turn":
+        ahead = (job.queue_position or 1) - 1
+        return f"waiting behind {ahead} other jobs" if ahead else "waiting: it is the next"
+    if job.waits_for == "start":
+        return f"waiting: its engine is closed; start it with `spoon engines start {job.engine_id}`"
+    return "waiting for room for its engine" if job.waits_for == "room" else "waiting for its engine to start"
 
 
 def _end_of(job: Job) -> str:

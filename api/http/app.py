@@ -19,6 +19,7 @@ from api.http.jobs import Jobs
 from api.http.metrics import Figures, Metrics
 from api.http.models import Models
 from api.http.openapi import openapi
+from api.http.pruning import Pruning
 from api.http.route import add_routes
 from api.http.routes import Resources, routes
 from api.http.seats import Seats
@@ -60,6 +61,7 @@ def _resources(
         jobs=Jobs(bus, reader, hub, waiting, server),
         job_events=JobEvents(reader, hub, streams),
         images=Images(bus, reader, now_ms),
+        pruning=Pruning(bus),
         image_sources=ImageSources(reader, settings.blobs.folder, now_ms),
         download=Download(bus, reader, settings.images.folder, now_ms),
         system=System(bus, reader, server),

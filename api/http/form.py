@@ -1,4 +1,4 @@
-"""A multipart/form-data body (RFC 7578): its texts as values for a struct, and its files as bytes."""
+"""A form that carries the fields of a struct: its texts as values for that, and its files as bytes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,18 +6,17 @@ from typing import TYPE_CHECKING, Final
 
 import falcon
 import msgspec.inspect as inspect
-from falcon.media.multipart import MultipartFormHandler, MultipartParseOptions
 
 from api.http.errors import Malformed, TooLarge
 from api.http.findings import Findings
+from api.http.multipart import FormReader, PartBegan
 from api.http.reading import MAX_JSON_BYTES, refuse_compressed, strict_json
 
 if TYPE_CHECKING:
     import msgspec
-    from falcon.media.multipart import BodyPart
 
 CONTENT_TYPE: Final = "multipart/form-data"
-MAX_PARTS: Final = 128
+_PIECE_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +27,7 @@ class Form:
     files: Mapping[str, bytes]
 
 
-class FormReader:
+class FormDecoder:
     """Reads forms that carry the fields of one struct; some of them may come as files."""
 
     def __init__(self, kind: "type[msgspec.Struct]", file_fields: frozenset[str], max_bytes: int) -> None:
@@ -36,10 +35,6 @@ class FormReader:
         self._max_bytes = max_bytes
         self._fields = frozenset(kind.__struct_fields__)
         self._lists, self._lists_or_one, self._objects = _shapes(kind)
-        options = MultipartParseOptions()
-        options.max_body_part_count = MAX_PARTS
-        options.max_body_part_buffer_size = max_bytes
-        self._handler = MultipartFormHandler(options)
 
     def read(self, req: falcon.Request) -> Form:
         """The form that the request carries, part by part.
@@ -56,14 +51,14 @@ class FormReader:
         files: dict[str, bytes] = {}
         strangers: dict[str, None] = {}
         findings = Findings()
-        for part in self._handler.deserialize(req.bounded_stream, req.content_type, req.content_length):
-            name, is_file = _head_of(part)
+        for part, data in _parts_of(req):
+            name = part.name
             if name not in self._fields:
                 strangers[name] = None  # whatever it is: it is refused by its name
-            elif is_file and name in self._file_fields:
-                self._take_file(name, part.get_data(), files, findings)
+            elif name in self._file_fields and _is_file(part):
+                self._take_file(name, bytes(data), files, findings)
             else:
-                texts.setdefault(name, []).append(_text_of(name, part.get_data(), self._limit_of(name)))
+                texts.setdefault(name, []).append(_text_of(name, data, self._limit_of(name)))
         values = {name: self._value_of(name, said, findings) for name, said in texts.items()}
         findings.raise_if_any()
         return Form({**{name: value for name, value in values.items() if value != ""}, **strangers}, files)
@@ -109,18 +104,31 @@ def _shapes(kind: "type[msgspec.Struct]") -> tuple[frozenset[str], frozenset[str
     return frozenset(lists), frozenset(either), frozenset(objects)
 
 
-def _head_of(part: "BodyPart") -> tuple[str, bool]:
-    """The name of the field, and whether it is a file: one has a name or a type of its own."""
-    try:
-        name, file_name, content_type = part.name, part.filename, part.content_type
-    except UnicodeDecodeError as error:
-        raise Malformed("the head of a part is no text in UTF-8") from error
-    if not name:
-        raise Malformed("a part of the form has no name")
-    return name, file_name is not None or content_type.partition(";")[0].strip() != "text/plain"
+def _parts_of(req: falcon.Request) -> list[tuple[PartBegan, bytearray]]:
+    """The parts of a form, each with all of its data.
+
+    Raises: Malformed, if it is no right form.
+    """
+    reader = FormReader(req.content_type)
+    parts: list[tuple[PartBegan, bytearray]] = []
+    while piece := req.bounded_stream.read(_PIECE_BYTES):
+        for event in reader.feed(piece):
+            if isinstance(event, PartBegan):
+                parts.append((event, bytearray()))
+            else:
+                parts[-1][1].extend(event.data)
+    if not reader.is_whole:
+        raise Malformed("the form breaks off before its end")
+    return parts
 
 
-def _text_of(name: str, data: bytes, max_bytes: int) -> str:
+def _is_file(part: PartBegan) -> bool:
+    """A file has a name or a type of its own; without either it is a text, such as base64."""
+    kind = (part.content_type or "text/plain").partition(";")[0].strip().lower()
+    return part.file_name is not None or kind != "text/plain"
+
+
+def _text_of(name: str, data: bytearray, max_bytes: int) -> str:
     if len(data) > max_bytes:
         raise TooLarge(f"{name}: a text may have at most {max_bytes} bytes")
     try:

@@ -8,7 +8,7 @@ import falcon
 from api.http.errors import TooLarge
 from api.http.findings import Findings
 from api.http.form import CONTENT_TYPE as FORM
-from api.http.form import FormReader
+from api.http.form import FormDecoder
 from api.http.job_checks import check_job
 from api.http.job_input import BLOB_FIELDS, LATER_FIELDS, JobInput, pictures_in
 from api.http.pictures import fault_of, from_base64, most_pixels
@@ -40,12 +40,12 @@ class JobReader:
             lambda found, findings: check_job(found, pictures_in(found), limits, findings),
             limits.max_body_bytes,
         )
-        self._form = FormReader(JobInput, frozenset(BLOB_FIELDS.values()), limits.max_body_bytes)
+        self._form = FormDecoder(JobInput, frozenset(BLOB_FIELDS.values()), limits.max_body_bytes)
 
     def read(self, req: falcon.Request) -> JobSubmission:
         """The job that the request carries.
 
-        Raises: as BodyReader and FormReader do; InvalidField or TooLarge, if a picture cannot be used.
+        Raises: as BodyReader and FormDecoder do; InvalidField or TooLarge, if a picture cannot be used.
         """
         found, files = self._read_form(req) if _is_form(req) else (self._json.read(req), {})
         return JobSubmission(found, self._pictures(found, files))

@@ -11,6 +11,7 @@ from api.http.errors import Malformed
 MAX_BOUNDARY: Final = 70
 MAX_HEAD_BYTES: Final = 8 << 10
 MAX_PARTS: Final = 256
+_HEADERS: Final = ("content-disposition", "content-type")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,8 @@ class PartBegan:
 
     name: str
     file_name: str | None
+    content_type: str | None = None
+    """As it was said; most fields say none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +145,10 @@ def _part_of(head: bytes) -> PartBegan:
     found = Message()
     for line in head.decode("utf-8", errors="replace").split("\r\n"):
         name, _, value = line.partition(":")
-        if name.strip().lower() == "content-disposition":
-            found["Content-Disposition"] = value.strip()
+        if name.strip().lower() in _HEADERS and name.strip() not in found:
+            found[name.strip()] = value.strip()
     field = found.get_param("name", header="Content-Disposition")
     file_name = found.get_param("filename", header="Content-Disposition")
-    if found.get_content_disposition() != "form-data" or not isinstance(field, str):
+    if found.get_content_disposition() != "form-data" or not isinstance(field, str) or not field:
         raise Malformed("the form is damaged: a part has no name")
-    return PartBegan(field, file_name if isinstance(file_name, str) else None)
+    return PartBegan(field, file_name if isinstance(file_name, str) else None, found["Content-Type"])

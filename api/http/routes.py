@@ -20,6 +20,7 @@ from api.http.jobs import Jobs
 from api.http.metrics import Metrics
 from api.http.models import Models
 from api.http.openapi import ASKING
+from api.http.pruning import Pruned, PruneInput, Pruning
 from api.http.route import Route
 from kernel.protocol import errors as e
 
@@ -33,6 +34,7 @@ class Resources:
     jobs: Jobs
     job_events: JobEvents
     images: Images
+    pruning: Pruning
     image_sources: ImageSources
     download: Download
     system: system.System
@@ -102,6 +104,8 @@ def routes(r: Resources) -> tuple[Route, ...]:
 
         Route("GET", "/v1/images", r.images.list, "List images",
               {200: image.ImagePage}, query=image.ImageListQuery),
+        Route("POST", "/v1/images/prune", r.pruning.prune, "Delete old images, or count them",
+              {200: Pruned}, PruneInput, None, NO_ENGINE),
         Route("GET", one_image, r.images.show, "Show an image's recipe", {200: image.Image}, errors=NO_IMAGE),
         Route("DELETE", one_image, r.images.delete, "Delete an image",
               {204: None}, errors=NO_IMAGE),

@@ -43,7 +43,10 @@ class UploadLimits:
 
     def check_disk(self, missing_bytes: int = 0) -> None:
         """Raises: DiskFull, if so much more would not leave free what is to stay free."""
-        free = shutil.disk_usage(self.models_folder).free
+        try:
+            free = shutil.disk_usage(self.models_folder).free
+        except OSError as error:
+            raise DiskFull(f"models.folder cannot be used: {error.strerror}") from error
         if free - missing_bytes < self.min_free_bytes:
             raise DiskFull(
                 f"the disk of models.folder has {free} bytes free: {missing_bytes} more do not fit "

@@ -10,12 +10,12 @@ from engine_worker.engine.brownian import BrownianScheduler, walk_on_the_cpu
 from engine_worker.engine.canvas import Canvas
 from engine_worker.engine.conditioning import Conditioning
 from engine_worker.engine.control import Control
-from engine_worker.engine.gpu.uploading import upload
 from engine_worker.engine.line import Admission, Group, Place
 from engine_worker.engine.open_job import OpenJob
 from engine_worker.engine.parts import Parts, Vae
 from engine_worker.engine.repaint import Repaint
 from engine_worker.engine.schedulers import Schedule, make_schedule
+from engine_worker.engine.sending import send
 from engine_worker.engine.trajectory import Trajectory
 from kernel.protocol.specs import JobOrder
 
@@ -69,8 +69,8 @@ class Prepared:
             guidance_scale=spec.guidance_scale,
             schedule=schedule,
             generator=generator,
-            latents=upload(found.latents, parts.device),
-            further_channels=None if further is None else upload(further, parts.device),
+            latents=send(found.latents, parts.device),
+            further_channels=None if further is None else send(further, parts.device),
             repaint=None if repaint is None else _on(repaint, parts.device),
             controls=self.controls,
         )
@@ -86,4 +86,4 @@ def job_schedule(order: JobOrder, parts: Parts, canvas: Canvas | None, seed: int
 
 
 def _on(repaint: Repaint, device: torch.device) -> Repaint:
-    return Repaint(repaint.original, repaint.noise, upload(repaint.mask, device))
+    return Repaint(repaint.original, repaint.noise, send(repaint.mask, device))

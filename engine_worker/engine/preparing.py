@@ -4,11 +4,11 @@ from engine_worker.engine.adapters.wardrobe import AdapterSet
 from engine_worker.engine.canvas import pixels_of, prepare_canvas
 from engine_worker.engine.control import Control
 from engine_worker.engine.detectors.maps import control_maps
-from engine_worker.engine.gpu.uploading import upload
 from engine_worker.engine.open_job import OpenJob
 from engine_worker.engine.port import Emit, Inputs
 from engine_worker.engine.prepared import Prepared, job_schedule
 from engine_worker.engine.prompts.conditioning import Prompted
+from engine_worker.engine.sending import send
 from engine_worker.engine.workshop import Workshop
 from kernel.protocol.errors import JobRejected
 from kernel.protocol.specs import JobOrder
@@ -56,7 +56,7 @@ class Preparer:
         return tuple(
             Control(
                 net=self._workshop.extras.controlnet(order.models, model_id),
-                image=upload(pixels_of(drawn).to(parts.dtype), parts.device),
+                image=send(pixels_of(drawn).to(parts.dtype), parts.device),
                 scale=use.scale,
                 start=use.start,
                 end=use.end,

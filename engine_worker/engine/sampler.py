@@ -9,8 +9,8 @@ from torch.nn.functional import pad
 
 from engine_worker.engine.control import Residuals, Shared, Working, residuals
 from engine_worker.engine.gpu.host_scalars import without_waiting
-from engine_worker.engine.gpu.uploading import upload
 from engine_worker.engine.parts import Denoiser
+from engine_worker.engine.sending import send
 from engine_worker.engine.trajectory import Trajectory
 
 
@@ -26,7 +26,7 @@ def predict(denoiser: Denoiser, trajectories: Sequence[Trajectory], dtype: torch
     embeds, mask = _embeds(trajectories)
     shared = Shared(
         sample=torch.cat([model_input(one).expand(_rows(one), -1, -1, -1) for one in trajectories]).to(dtype),
-        timesteps=upload(_timesteps(trajectories), embeds.device),
+        timesteps=send(_timesteps(trajectories), embeds.device),
         embeds=embeds,
         added=_added(trajectories),
     )
@@ -80,7 +80,7 @@ def _embeds(trajectories: Sequence[Trajectory]) -> tuple[Tensor, Tensor | None]:
         return torch.cat(embeds), None
     padded = torch.cat([pad(one, (0, 0, 0, longest - one.shape[1])) for one in embeds])
     mask = torch.arange(longest) < torch.tensor(lengths).unsqueeze(1)
-    return padded, upload(mask, padded.device)
+    return padded, send(mask, padded.device)
 
 
 def _added(trajectories: Sequence[Trajectory]) -> dict[str, Tensor] | None:

@@ -1,6 +1,8 @@
 """Finding a network's parameters in a model's files, and reading them one at a time."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from io import FileIO
 from itertools import groupby
@@ -27,6 +29,7 @@ _NUMBERS: Mapping[str, torch.dtype] = {**_DTYPES, "I64": torch.int64, "I32": tor
 # The length of the header, before it: https://github.com/huggingface/safetensors#format
 _LENGTH_BYTES = 8
 _NAMES_SHOWN = 3
+_TENSORS_AHEAD = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +86,11 @@ def read_parameters(
     """A network's parameters, in the order in which they lie in the files.
 
     Files are read, not mapped: a file that changes later changes nothing, and one that is cut short while it
-    is read is an error like any other. Only one tensor at a time is in memory twice.
+    is read is an error like any other. Only a few tensors at a time are in memory twice.
     Raises: ModelUnreadable, if a tensor has another shape than the network wants, or cannot be read.
     """
     parameters: dict[str, Tensor] = {}
-    for name, stored in _stored(places, _DTYPES):
+    for name, stored in _stored(places):
         place = places[name]
         tensor = _formed(stored, place.stored.form)
         _check_shape(place, tensor.shape, shapes[name])
@@ -101,20 +104,42 @@ def read_tensors(header: Header, keys: Iterable[str]) -> dict[str, Tensor]:
     Raises: ModelUnreadable, if one cannot be read.
     """
     places = {key: Place(header.path, header.tensors[key], Stored(key)) for key in keys}
-    return dict(_stored(places, _NUMBERS))
+    try:
+        with header.path.open("rb", buffering=0) as file:
+            first_byte = _first_byte(file)
+            return {key: _read(file, first_byte, place, _NUMBERS) for key, place in places.items()}
+    except OSError as error:
+        raise ModelUnreadable(f"The tensors cannot be read: {error.strerror}") from error
 
 
-def _stored(places: Mapping[str, Place], dtypes: Mapping[str, torch.dtype]) -> Iterator[tuple[str, Tensor]]:
-    """Each tensor as it is stored, in the order in which they lie in the files."""
+def _stored(places: Mapping[str, Place]) -> Iterator[tuple[str, Tensor]]:
+    """Each tensor as it is stored, in the order in which they lie in the files.
+
+    A thread reads the next ones while the caller converts one or copies it to the device.
+    """
     in_order = sorted(places.items(), key=lambda item: (item[1].path, item[1].entry.data_offsets))
     try:
         for path, group in groupby(in_order, key=lambda item: item[1].path):
-            with path.open("rb", buffering=0) as file:
-                first_byte = _LENGTH_BYTES + int.from_bytes(file.read(_LENGTH_BYTES), "little")
+            with path.open("rb", buffering=0) as file, ThreadPoolExecutor(1) as reader:
+                first_byte = _first_byte(file)
+                ahead: deque[tuple[str, Future[Tensor]]] = deque()
                 for name, place in group:
-                    yield name, _read(file, first_byte, place, dtypes)
+                    ahead.append((name, reader.submit(_read, file, first_byte, place, _DTYPES)))
+                    if len(ahead) > _TENSORS_AHEAD:
+                        yield _done(ahead.popleft())
+                yield from map(_done, ahead)
     except OSError as error:
         raise ModelUnreadable(f"The tensors cannot be read: {error.strerror}") from error
+
+
+def _first_byte(file: FileIO) -> int:
+    """Where the tensors begin: behind the header, and its length before it."""
+    return _LENGTH_BYTES + int.from_bytes(file.read(_LENGTH_BYTES), "little")
+
+
+def _done(reading: tuple[str, Future[Tensor]]) -> tuple[str, Tensor]:
+    name, tensor = reading
+    return name, tensor.result()
 
 
 def _read(file: FileIO, first_byte: int, place: Place, dtypes: Mapping[str, torch.dtype]) -> Tensor:

@@ -45,6 +45,8 @@ def _answer(world: World, event: Asked) -> client.SingleReply | None:
             return None
         case client.SubmitJob(validate_only=True) as ask:
             return ask_jobs.submit(world, ask)
+        case client.PruneImages(dry_run=True) as ask:
+            return downloads.prune(world, ask, event.facts)
         case client.SubmitJob() as ask if ask.request.inputs:
             submissions.begin(world, event, ask)
             return None
@@ -67,6 +69,8 @@ def _change(world: World, event: Asked, ask: client.ApiAsk | client.Shutdown) ->
             return downloads.claim(world, ask, event.facts)
         case client.FinishDownload():
             return downloads.finish(world, ask, event.facts)
+        case client.PruneImages():
+            return downloads.prune(world, ask, event.facts)
         case client.DeleteImage():
             return downloads.delete(world, ask, event.facts)
         case client.RegisterModel():

@@ -7,7 +7,7 @@ from kernel.core.events import Facts
 from kernel.core.rows import ImageRow
 from kernel.core.world import World
 from kernel.protocol import client
-from kernel.protocol.errors import ImageBusy, ImageGone, ImageNotFound
+from kernel.protocol.errors import EngineNotFound, ImageBusy, ImageGone, ImageNotFound
 from kernel.protocol.ids import ImageId, Ticket
 from kernel.protocol.vocabulary import GoneReason
 
@@ -75,6 +75,24 @@ def drop_claim(world: World, image_id: ImageId, ticket: Ticket) -> bool:
         del world.claims[image_id]
     world.timers.clear(due.Claim(image_id, ticket))
     return True
+
+
+def prune(world: World, ask: client.PruneImages, facts: Facts) -> client.SingleReply:
+    """Delete the images that the shell found by the ask's criteria, or only count them.
+
+    Raises: EngineNotFound.
+    """
+    if ask.engine_id is not None and ask.engine_id not in world.engines:
+        raise EngineNotFound
+    found = facts.prunable
+    if found is None:
+        return client.ImagesPruned(images=0, size_bytes=0)
+    if not ask.dry_run:
+        for image_id, reason in found.images:
+            record.end_image(world, image_id, reason)
+    return client.ImagesPruned(
+        images=len(found.images), size_bytes=found.size_bytes, has_more=found.has_more and not ask.dry_run
+    )
 
 
 def delete(world: World, ask: client.DeleteImage, facts: Facts) -> client.SingleReply:

@@ -39,6 +39,15 @@ class DeviceFact:
 
 
 @dataclass(frozen=True, slots=True)
+class Prunable:
+    """The images that PruneImages is about, oldest first; `has_more` of them than can be ended at once."""
+
+    images: tuple[tuple[ImageId, GoneReason], ...]
+    size_bytes: int
+    has_more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What the database knows and the core's memory does not. None: there is no such row."""
 
@@ -47,6 +56,8 @@ class Facts:
     ended_job: JobRow | None = None
     devices: tuple[DeviceFact, ...] = ()
     """Only with asks that may start an engine."""
+    prunable: Prunable | None = None
+    """Only with PruneImages."""
 
 
 NO_FACTS = Facts()

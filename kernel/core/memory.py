@@ -23,7 +23,7 @@ MOST_SEATS: Final = 64
 """More are not reckoned with: long before that a step takes as much longer as it makes more."""
 PROCESS_BYTES: Final = {"cpu": 600 << 20, "cuda": 640 << 20}
 """Before any weight: the libraries of the worker's process; on a GPU the CUDA context with its libraries."""
-MARGIN: Final = {"cpu": 1.05, "cuda": 1.12}
+MARGIN: Final = 1.12
 """What allocators lose between the blocks that they hand out."""
 WORKSPACE_BYTES: Final = 4 << 20
 """Buffers of the threads that compute attention."""
@@ -34,7 +34,7 @@ TILE_LATENTS: Final = 64
 """A tile of the VAE is 512 pixels wide and high."""
 OUTPUT_BYTES_PER_PIXEL: Final = 40
 """A finished picture in single precision, in bytes, and on its way between the two."""
-TILED_BYTES_PER_PIXEL: Final = 40
+TILED_BYTES_PER_PIXEL: Final = 24
 """The tiles of one picture, their blended rows, and the whole."""
 LATENT_COPIES: Final = 8
 """Of each picture: its latents, what its scheduler remembers of the last steps, and the noise."""
@@ -145,7 +145,7 @@ def need_bytes(appetite: Appetite, kind: str, plan: MemoryPlan, seats: int) -> i
     # Recorded calls keep their activations, beside those of calls that were not recorded.
     kept = stepping if kind != CPU and appetite.compilation is Compilation.GRAPHS else 0
     passing = busy + kept + finishing + _pictures_bytes(appetite, dtype, seats) + WORKSPACE_BYTES
-    return PROCESS_BYTES[kind] + ceil(MARGIN[kind] * passing)
+    return PROCESS_BYTES[kind] + ceil(MARGIN * passing)
 
 
 def weights_bytes(appetite: Appetite, kind: str) -> dict[ModelPart, int]:

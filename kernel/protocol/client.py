@@ -112,6 +112,20 @@ class DeleteImage(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     image_id: ImageId
 
 
+class PruneImages(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Delete images: the expired ones, those older than a time, and the oldest beyond so many bytes.
+
+    A part of them at once; `ImagesPruned.has_more` says whether to ask again.
+    """
+
+    engine_id: EngineId | None = None
+    """Of this engine alone."""
+    older_than_s: float | None = None
+    keep_bytes: int | None = None
+    dry_run: bool = False
+    """Only say how many they are, all of them."""
+
+
 class ClaimDownload(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Ask for the right to hand out an image file once."""
 
@@ -150,6 +164,7 @@ ApiAsk = (
     | CancelJob
     | DeleteJob
     | DeleteImage
+    | PruneImages
     | ClaimDownload
     | FinishDownload
 )
@@ -241,6 +256,14 @@ class JobValid(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 class Done(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """It is done, and there is nothing more to say."""
+
+
+class ImagesPruned(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """So many images are deleted, or would be; their files go at once, their rows stay and say why."""
+
+    images: int
+    size_bytes: int
+    has_more: bool = False
 
 
 class DownloadGranted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -337,6 +360,7 @@ SingleReply = (
     | JobAccepted
     | JobValid
     | Done
+    | ImagesPruned
     | DownloadGranted
     | WorkerInvited
     | Status

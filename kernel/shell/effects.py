@@ -72,27 +72,22 @@ class Effects:
     def carry_out(self, effect: actions.Effect) -> None:
         """Do one thing."""
         match effect:
-            case actions.Reply(peer, correlation, message):
-                self.outbox.put(peer, correlation, message)
-            case actions.Push(peers, message):
-                for peer in peers:
-                    self.outbox.put(peer, head.NO_CORRELATION, message)
-            case actions.PushPreview():
-                self._push_preview(effect)
+            case actions.Reply() | actions.Push() | actions.PushPreview():
+                self._tell_clients(effect)
             case actions.Order(worker_id, message):
                 if isinstance(message, worker.CancelJob):
                     self._unsent.pop(message.lease, None)
                 self.crew.send(worker_id, message)
             case actions.GiveJob():
                 self._give_job(effect)
-            case actions.StorePicture(picture_id) | actions.StoreAgain(picture_id):
-                self.files.store(self._pictures[picture_id])
-            case actions.ForgetPicture(picture_id):
-                self._pictures.pop(picture_id, None)
-            case actions.StoreInputs(key):
-                self.files.store(self._inputs.pop(key))
-            case actions.MoveModel(model_id, file_name):
-                self.files.move_model(Move(model_id, file_name))
+            case (
+                actions.StorePicture()
+                | actions.StoreAgain()
+                | actions.ForgetPicture()
+                | actions.StoreInputs()
+                | actions.MoveModel()
+            ):
+                self._tend_files(effect)
             case actions.TakeStock():
                 self._take_stock()
             case actions.CompareMemory():
@@ -109,6 +104,38 @@ class Effects:
                 self._run_worker(effect)
             case actions.LaunchCompanion() | actions.TerminateCompanion() | actions.KillCompanion():
                 self._run_companion(effect)
+            case _:
+                assert_never(effect)
+
+    def _tell_clients(self, effect: actions.Reply | actions.Push | actions.PushPreview) -> None:
+        match effect:
+            case actions.Reply(peer, correlation, message):
+                self.outbox.put(peer, correlation, message)
+            case actions.Push(peers, message):
+                for peer in peers:
+                    self.outbox.put(peer, head.NO_CORRELATION, message)
+            case actions.PushPreview():
+                self._push_preview(effect)
+            case _:
+                assert_never(effect)
+
+    def _tend_files(
+        self,
+        effect: actions.StorePicture
+        | actions.StoreAgain
+        | actions.ForgetPicture
+        | actions.StoreInputs
+        | actions.MoveModel,
+    ) -> None:
+        match effect:
+            case actions.StorePicture(picture_id) | actions.StoreAgain(picture_id):
+                self.files.store(self._pictures[picture_id])
+            case actions.ForgetPicture(picture_id):
+                self._pictures.pop(picture_id, None)
+            case actions.StoreInputs(key):
+                self.files.store(self._inputs.pop(key))
+            case actions.MoveModel(model_id, file_name):
+                self.files.move_model(Move(model_id, file_name))
             case _:
                 assert_never(effect)
 

@@ -21,7 +21,7 @@ from kernel.core.actions import (
 )
 from kernel.core.broker import Broker
 from kernel.core.events import Asked, DeadlinePassed, DeviceFact, Event, Now, StatusAsked, StockTaken
-from kernel.protocol.client import CreateEngine, StartEngine, SubmitJob
+from kernel.protocol.client import CreateEngine, PruneImages, StartEngine, SubmitJob
 from kernel.shell import journal
 from kernel.shell.chronicle import Chronicle
 from kernel.shell.decode import Arrival
@@ -98,6 +98,8 @@ class Loop:
                 facts = self.recall.facts(event.key, event.ask)
                 if isinstance(event.ask, CreateEngine | StartEngine | SubmitJob):
                     facts = replace(facts, devices=self.devices())
+                if isinstance(event.ask, PruneImages):
+                    facts = replace(facts, prunable=self.recall.prunable(event.ask, now.unix_ms))
                 return replace(event, facts=facts)
             case StatusAsked():
                 return replace(event, devices=tuple(fact.status for fact in self.devices()))

@@ -1,12 +1,13 @@
 """What the database remembers and the core's memory does not: facts for events, and the start's snapshot."""
 
+from itertools import islice
 from typing import Final
 
 import apsw
 import msgspec
 
 from kernel.core.actions import Folder
-from kernel.core.events import Facts, Snapshot, StoredReply
+from kernel.core.events import Facts, Prunable, Snapshot, StoredReply
 from kernel.core.rows import ImageRow, JobRow
 from kernel.protocol import client
 from kernel.protocol.ids import BlobId, Epoch, EventSeq, ImageId, JobId
@@ -18,6 +19,8 @@ from kernel.views.named_sql import load_queries
 
 DUE_AT_ONCE: Final = 200
 """So many images, and so many blobs, are ended in one transaction."""
+ALL: Final = -1
+"""No limit, in the words of SQL."""
 
 _reply: Final = msgspec.msgpack.Decoder(client.SingleReply)
 
@@ -101,25 +104,40 @@ class Recall:
 
     def images_due(self, now_ms: int) -> tuple[tuple[ImageId, GoneReason], ...]:
         """Images that have expired, then the oldest ones beyond the quota; at most DUE_AT_ONCE of them."""
-        expired = self._execute(self._sql["expired_images"], (now_ms, DUE_AT_ONCE))
-        due = {ImageId(image_id): GoneReason.EXPIRED for (image_id,) in expired}
-        excess_bytes = self._excess_bytes()
-        if excess_bytes > 0:
-            for image_id, size_bytes in self._execute(self._sql["oldest_images"], (DUE_AT_ONCE,)):
-                if excess_bytes <= 0 or len(due) >= DUE_AT_ONCE:
-                    break
-                due.setdefault(ImageId(image_id), GoneReason.QUOTA)
-                excess_bytes -= size_bytes
-        return tuple(due.items())
+        everything = client.PruneImages(keep_bytes=self._quota_bytes)
+        return self._prunable(everything, now_ms, DUE_AT_ONCE).images
+
+    def prunable(self, ask: client.PruneImages, now_ms: int) -> Prunable:
+        """What PruneImages is about: all of it for a dry run, else as much as can be ended at once."""
+        return self._prunable(ask, now_ms, ALL if ask.dry_run else DUE_AT_ONCE)
+
+    def _prunable(self, ask: client.PruneImages, now_ms: int, most: int) -> Prunable:
+        """First what its time makes due, then the oldest of the others for as long as that is too little."""
+        before_ms = None if ask.older_than_s is None else now_ms - int(ask.older_than_s * 1000)
+        expired = self._sizes("expired_images", (now_ms, ask.engine_id, most))
+        old = self._sizes("images_before", (before_ms, ask.engine_id, most))
+        sizes = old | expired
+        found = dict.fromkeys(old, GoneReason.DELETED) | dict.fromkeys(expired, GoneReason.EXPIRED)
+        if ask.keep_bytes is not None and (most == ALL or len(found) < most):
+            kept_bytes = int(self._execute(self._sql["kept_bytes"], (ask.engine_id,)).get)
+            excess_bytes = kept_bytes - sum(sizes.values()) - ask.keep_bytes
+            oldest = self._sizes("oldest_images", (ask.engine_id, most)) if excess_bytes > 0 else {}
+            for image_id, size_bytes in oldest.items():
+                if excess_bytes > 0 and image_id not in found:
+                    excess_bytes -= size_bytes
+                    found[image_id], sizes[image_id] = GoneReason.QUOTA, size_bytes
+        images = tuple(islice(found.items(), None if most == ALL else most))
+        freed_bytes = sum(sizes[image_id] for image_id, _ in images)
+        return Prunable(images, freed_bytes, has_more=most != ALL and len(found) >= most)
+
+    def _sizes(self, query: str, values: rowmap.SqlRow) -> dict[ImageId, int]:
+        return {ImageId(image_id): size for image_id, size in self._execute(self._sql[query], values)}
 
     def blobs_due(self, now_ms: int) -> tuple[BlobId, ...]:
         """Blobs whose time is over; at most DUE_AT_ONCE of them."""
         return tuple(
             BlobId(blob_id) for (blob_id,) in self._execute(self._sql["expired_blobs"], (now_ms, DUE_AT_ONCE))
         )
-
-    def _excess_bytes(self) -> int:
-        return 0 if self._quota_bytes is None else self._number("kept_bytes") - self._quota_bytes
 
     def kept_files(self) -> dict[Folder, set[str]]:
         """The names of the files that images and blobs have."""

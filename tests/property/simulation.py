@@ -324,6 +324,7 @@ class Simulation(Story):
         self.devices = FULL
         self.tell(StockTaken(free_bytes=1 << 40, devices=FULL))
         self.settle(lambda: self.broker.world.phase is Phase.RUNNING)
+        self.settle(lambda: not self.broker.world.submissions)
         self.pinging |= {p.worker_id for p in self.processes.values() if p.is_up}
         for engine_id in list(self.database.engines):
             self.command(client.StopEngine(engine_id=engine_id))

@@ -4,18 +4,26 @@ Source: LoRA (arXiv:2106.09685), its form for convolutions with and without a co
 (LyCORIS, arXiv:2309.14859), DoRA (arXiv:2402.09353).
 """
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 Layer = nn.Linear | nn.Conv2d
+Move = Callable[[Tensor], Tensor]
+"""To another device or precision."""
 
 
 class Change(Protocol):
-    """One layer's change, of full strength and with its alpha worked in."""
+    """One layer's change."""
+
+    @property
+    def scale(self) -> float:
+        """What it adds is multiplied with this at full strength: alpha by rank. It is kept apart, for worked
+        into factors in half precision it would cost them digits."""
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -29,7 +37,10 @@ class Addend(Change, Protocol):
     """A change that is a number for each of the weight's, whatever the weight is."""
 
     def matrix(self) -> Tensor:
-        """Those numbers. Shapes: (out, in), or of a convolution in whatever shape has as many."""
+        """Those numbers, not yet scaled. Shapes: (out, in), or of a convolution whatever has as many."""
+
+    def moved(self, move: Move) -> Self:
+        """The same with every tensor moved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +51,7 @@ class LowRank:
     and the core (rank, rank, height, width).
     """
 
+    scale: float
     down: Tensor
     up: Tensor
     core: Tensor | None = None
@@ -62,6 +74,9 @@ class LowRank:
         narrow = functional.conv2d(entered, self.down)
         return functional.conv2d(through(layer, narrow, self.core), self.up)
 
+    def moved(self, move: Move) -> "LowRank":
+        return replace(self, down=move(self.down), up=move(self.up), core=_moved(self.core, move))
+
 
 @dataclass(frozen=True, slots=True)
 class Hadamard:
@@ -71,6 +86,7 @@ class Hadamard:
     and a core (rank, rank, height, width).
     """
 
+    scale: float
     a1: Tensor
     b1: Tensor
     a2: Tensor
@@ -89,6 +105,17 @@ class Hadamard:
     def added(self, layer: Layer, entered: Tensor, came_out: Tensor) -> Tensor:
         return through(layer, entered, self.matrix())
 
+    def moved(self, move: Move) -> "Hadamard":
+        return replace(
+            self,
+            a1=move(self.a1),
+            b1=move(self.b1),
+            a2=move(self.a2),
+            b2=move(self.b2),
+            core1=_moved(self.core1, move),
+            core2=_moved(self.core2, move),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Kronecker:
@@ -97,6 +124,7 @@ class Kronecker:
     Shapes: small (a, b), large (out/a, in/b[, height, width]).
     """
 
+    scale: float
     small: Tensor
     large: Tensor
 
@@ -114,6 +142,9 @@ class Kronecker:
         columns = entered.reshape(*entered.shape[:-1], self.small.shape[1], -1)
         return (self.small @ functional.linear(columns, self.large)).flatten(-2)
 
+    def moved(self, move: Move) -> "Kronecker":
+        return replace(self, small=move(self.small), large=move(self.large))
+
 
 @dataclass(frozen=True, slots=True)
 class Decomposed:
@@ -127,6 +158,10 @@ class Decomposed:
     is_of_rows: bool
 
     @property
+    def scale(self) -> float:
+        return 1.0
+
+    @property
     def tensors(self) -> tuple[Tensor, ...]:
         return (*self.change.tensors, self.gain)
 
@@ -134,11 +169,12 @@ class Decomposed:
         gain = self.gain if isinstance(layer, nn.Linear) else self.gain[:, None, None]
         if not self.is_of_rows:
             own = through(layer, entered * (gain - 1), layer.weight)
-            return own + self.change.added(layer, entered * gain, came_out)
+            return own + self.change.scale * self.change.added(layer, entered * gain, came_out)
         bias = layer.bias
         if bias is not None:
             came_out = came_out - (bias if isinstance(layer, nn.Linear) else bias[:, None, None])
-        return (gain - 1) * came_out + gain * self.change.added(layer, entered, came_out)
+        changed = self.change.scale * self.change.added(layer, entered, came_out)
+        return (gain - 1) * came_out + gain * changed
 
 
 def through(layer: Layer, entered: Tensor, weight: Tensor) -> Tensor:
@@ -160,3 +196,7 @@ def through(layer: Layer, entered: Tensor, weight: Tensor) -> Tensor:
 def factored(a: Tensor, b: Tensor, core: Tensor | None) -> Tensor:
     """A matrix from its factors. Shapes: as of LoHa."""
     return a @ b if core is None else torch.einsum("abhw,bi,ao->oihw", core, b, a)
+
+
+def _moved(core: Tensor | None, move: Move) -> Tensor | None:
+    return None if core is None else move(core)

@@ -33,7 +33,11 @@ class Room:
 
 
 class Extras:
-    """Loaded when first wanted, kept while there is room. All methods are for the stepping thread."""
+    """Loaded when first wanted, kept while there is room.
+
+    All methods are for every thread, so that a job's models can be loaded while others' steps go on; only
+    what the wardrobe's LoRAs are worn on belongs to the stepping thread.
+    """
 
     def __init__(self, parts: Parts, room: Room = Room()) -> None:
         self._parts = parts
@@ -89,7 +93,10 @@ class Extras:
         return self._controlnets.take(find_source(sources, model_id, ModelType.CONTROLNET)).network
 
     def clear(self) -> None:
-        """Forget all that no job holds, because memory is wanted for something else."""
+        """Forget all that no job holds, because memory is wanted for something else.
+
+        For the stepping thread: LoRAs that are worn are taken off.
+        """
         self.wardrobe.clear()
         self._vaes.clear()
         self._controlnets.clear()

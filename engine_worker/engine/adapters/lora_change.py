@@ -1,8 +1,7 @@
 """From the tensors of one layer in a LoRA file to the change that they make."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
-from typing import TypeVar
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -23,30 +22,30 @@ from kernel.protocol.errors import ModelUnreadable
 Tensors = Mapping[Part, Tensor]
 ScaleOf = Callable[[int], float]
 """From the rank to what the change is multiplied with."""
-_Factors = TypeVar("_Factors", bound=LowRank | Hadamard | Kronecker)
 _META = torch.device("meta")
 
 
 def make_change(tensors: Tensors, scale_of: ScaleOf, layer: Layer) -> Change:
     """The change that these tensors make to the layer, ready on its device and in its precision.
 
-    They come in float32 on the CPU, and scaling and DoRA's lengths are worked in before they are rounded.
+    They come in float32 on the CPU, in which DoRA's lengths are calculated before anything is rounded.
     Raises: ModelUnreadable, if some are missing, or they are not for a layer of this shape.
     """
     device, dtype = layer.weight.device, layer.weight.dtype
     addend = _addend(tensors, scale_of, layer)
+    ready = addend.moved(partial(Tensor.to, device=device, dtype=dtype))
     lengths = _lengths(tensors, layer)
     if lengths is None:
-        return _moved(addend, device, dtype)
-    gain = _gain(_moved(addend, device, torch.float32), layer, *lengths)
-    return Decomposed(_moved(addend, device, dtype), gain.to(dtype), is_of_rows=lengths[1])
+        return ready
+    gain = _gain(addend.moved(partial(Tensor.to, device=device)), layer, *lengths)
+    return Decomposed(ready, gain.to(dtype), is_of_rows=lengths[1])
 
 
-def _addend(tensors: Tensors, scale_of: ScaleOf, layer: Layer) -> LowRank | Hadamard | Kronecker:
+def _addend(tensors: Tensors, scale_of: ScaleOf, layer: Layer) -> Addend:
     try:
         addend = _composed(tensors, scale_of, layer)
         # Without memory only shapes are calculated.
-        changed = _moved(addend, _META, torch.float32).matrix()
+        changed = addend.moved(partial(Tensor.to, device=_META)).matrix()
     except KeyError as error:
         raise ModelUnreadable(f"it lacks the part {Part(error.args[0]).value}") from error
     except RuntimeError as error:
@@ -59,13 +58,14 @@ def _addend(tensors: Tensors, scale_of: ScaleOf, layer: Layer) -> LowRank | Hada
     return addend
 
 
-def _composed(tensors: Tensors, scale_of: ScaleOf, layer: Layer) -> LowRank | Hadamard | Kronecker:
+def _composed(tensors: Tensors, scale_of: ScaleOf, layer: Layer) -> Addend:
     """Raises: KeyError, RuntimeError."""
     if Part.DOWN in tensors or Part.UP in tensors:
         return _low_rank(tensors, scale_of, layer)
     if Part.HADA_A1 in tensors:
         return Hadamard(
-            a1=tensors[Part.HADA_A1] * scale_of(len(tensors[Part.HADA_B1])),
+            scale=scale_of(len(tensors[Part.HADA_B1])),
+            a1=tensors[Part.HADA_A1],
             b1=tensors[Part.HADA_B1],
             a2=tensors[Part.HADA_A2],
             b2=tensors[Part.HADA_B2],
@@ -77,12 +77,12 @@ def _composed(tensors: Tensors, scale_of: ScaleOf, layer: Layer) -> LowRank | Ha
 
 def _low_rank(tensors: Tensors, scale_of: ScaleOf, layer: Layer) -> LowRank:
     down, up, core = tensors[Part.DOWN], tensors[Part.UP], tensors.get(Part.CORE)
-    up = up.flatten(1) * scale_of(len(down))
+    scale, up = scale_of(len(down)), up.flatten(1)
     if isinstance(layer, nn.Linear):
         # Some files hold linear layers as convolutions of one pixel.
-        return LowRank(down.flatten(1), up)
+        return LowRank(scale, down.flatten(1), up)
     kernel = layer.kernel_size if core is None else (1, 1)
-    return LowRank(down.reshape(len(down), layer.in_channels, *kernel), up[:, :, None, None], core)
+    return LowRank(scale, down.reshape(len(down), layer.in_channels, *kernel), up[:, :, None, None], core)
 
 
 def _kronecker(tensors: Tensors, scale_of: ScaleOf, layer: Layer) -> Kronecker:
@@ -97,7 +97,7 @@ def _kronecker(tensors: Tensors, scale_of: ScaleOf, layer: Layer) -> Kronecker:
         large = large.reshape(len(large), -1, *layer.kernel_size)
     # Two whole matrices have no rank to divide by.
     scale = scale_of(len(ranked[0])) if ranked else 1.0
-    return Kronecker(small * scale, large if isinstance(layer, nn.Conv2d) else large.flatten(1))
+    return Kronecker(scale, small, large if isinstance(layer, nn.Conv2d) else large.flatten(1))
 
 
 def _lengths(tensors: Tensors, layer: Layer) -> tuple[Tensor, bool] | None:
@@ -117,15 +117,8 @@ def _lengths(tensors: Tensors, layer: Layer) -> tuple[Tensor, bool] | None:
 
 def _gain(addend: Addend, layer: Layer, lengths: Tensor, is_of_rows: bool) -> Tensor:
     """New lengths by those which the changed weight has. A row of nothing stays one."""
-    changed = layer.weight.float() + addend.matrix().reshape(layer.weight.shape)
+    changed = layer.weight.float() + addend.scale * addend.matrix().reshape(layer.weight.shape)
     across = [axis for axis in range(changed.ndim) if axis != (0 if is_of_rows else 1)]
     present = torch.linalg.vector_norm(changed, dim=across)
     gain: Tensor = lengths.to(present.device) / present.clamp_min(torch.finfo(torch.float32).tiny)
     return gain
-
-
-def _moved(factors: _Factors, device: torch.device, dtype: torch.dtype) -> _Factors:
-    held = {field.name: getattr(factors, field.name) for field in fields(factors)}
-    return replace(
-        factors, **{name: value.to(device, dtype) for name, value in held.items() if value is not None}
-    )

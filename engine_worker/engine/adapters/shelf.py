@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from threading import Lock
 from typing import Generic, TypeVar
 
 from kernel.protocol.ids import ModelId
@@ -21,6 +22,7 @@ class Shelf(Generic[Loaded]):
     """Bounded by count and bytes; the one that was wanted least lately goes first.
 
     What goes is only forgotten here: jobs that hold it keep it until they end. The latest one always stays.
+    For every thread; one waits while another's model loads, which may be its own.
     """
 
     def __init__(
@@ -36,11 +38,13 @@ class Shelf(Generic[Loaded]):
         self._max_count = max_count
         self._max_bytes = max_bytes
         self._held: OrderedDict[Identity, Loaded] = OrderedDict()
+        self._lock = Lock()
 
     @property
     def size_bytes(self) -> int:
         """Memory that all of it takes."""
-        return sum(map(self._size_bytes, self._held.values()))
+        with self._lock:
+            return self._total_bytes()
 
     def take(self, source: ModelSource) -> Loaded:
         """The model, loaded now unless it is here.
@@ -48,15 +52,21 @@ class Shelf(Generic[Loaded]):
         Raises: what loading raises; then nothing here has changed.
         """
         identity = identity_of(source)
-        if identity not in self._held:
-            self._held[identity] = self._load(source)
-        self._held.move_to_end(identity)
-        while len(self._held) > 1 and (
-            len(self._held) > self._max_count or self.size_bytes > self._max_bytes
-        ):
-            self._held.popitem(last=False)
-        return self._held[identity]
+        with self._lock:
+            if identity not in self._held:
+                self._held[identity] = self._load(source)
+            self._held.move_to_end(identity)
+            while len(self._held) > 1 and self._is_too_full():
+                self._held.popitem(last=False)
+            return self._held[identity]
 
     def clear(self) -> None:
         """Forget everything, because memory is wanted for something else."""
-        self._held.clear()
+        with self._lock:
+            self._held.clear()
+
+    def _is_too_full(self) -> bool:
+        return len(self._held) > self._max_count or self._total_bytes() > self._max_bytes
+
+    def _total_bytes(self) -> int:
+        return sum(map(self._size_bytes, self._held.values()))

@@ -73,7 +73,7 @@ NO_ADAPTERS = AdapterSet()
 
 
 class Wardrobe:
-    """The LoRAs of one loaded checkpoint. All methods are for the stepping thread."""
+    """The LoRAs of one loaded checkpoint. What is worn is for the stepping thread alone to change."""
 
     def __init__(self, parts: Parts, *, max_count: int, max_bytes: int) -> None:
         self._base = parts.base
@@ -165,5 +165,5 @@ def _add(changes: Weighted, layer: Layer, entered: tuple[Tensor, ...], came_out:
     """The hook: what came out of the layer, and what each LoRA adds to it."""
     total = came_out
     for change, weight in changes:
-        total = torch.add(total, change.added(layer, entered[0], came_out), alpha=weight)
+        total = torch.add(total, change.added(layer, entered[0], came_out), alpha=weight * change.scale)
     return total

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from engine_worker.engine.gpu.uploading import upload
+from engine_worker.engine.sending import send
 
 _MAKERS: Final[tuple[object, ...]] = (torch.ones, torch.zeros, torch.full, torch.tensor)
 _CPU: Final = torch.device("cpu")
@@ -63,7 +63,7 @@ class HostScalars(TorchFunctionMode):
 
     def _kept_or_uploaded(self, tensor: object) -> object:
         assert isinstance(tensor, Tensor), "what makes tensors made something else"
-        return upload(tensor, self._device) if tensor.ndim else tensor
+        return send(tensor, self._device) if tensor.ndim else tensor
 
     def _is_ours(self, target: object) -> bool:
         if isinstance(target, str):

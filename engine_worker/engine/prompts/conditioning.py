@@ -10,7 +10,6 @@ from torch import Tensor
 from engine_worker.engine.adapters.shelf import Identity, Shelf
 from engine_worker.engine.adapters.sources import find_source
 from engine_worker.engine.conditioning import Conditioning
-from engine_worker.engine.gpu.uploading import upload
 from engine_worker.engine.late_import import late_import
 from engine_worker.engine.parts import Parts, SdText, SdxlText
 from engine_worker.engine.prompts.cache import ByteCache
@@ -20,6 +19,7 @@ from engine_worker.engine.prompts.plain import Plain
 from engine_worker.engine.prompts.reader import MAX_TOKENS, Readers, make_readers
 from engine_worker.engine.prompts.sd_embed_package import find_sd_embed
 from engine_worker.engine.prompts.syntaxes import foreign_syntax
+from engine_worker.engine.sending import send
 from kernel.protocol.ingredients import ModelSource
 from kernel.protocol.specs import JobOrder, JobSpec
 from kernel.protocol.vocabulary import ModelType, PromptTechnique
@@ -135,7 +135,7 @@ def _conditioning(parts: Parts, spec: JobSpec, embeds: Tensor, pooled: Tensor | 
     height, width = spec.height_px, spec.width_px
     # Original size, the crop's corner, target size: an uncropped picture of just this size.
     sizes = torch.tensor([[height, width, 0, 0, height, width]], dtype=torch.float32)
-    return Conditioning(embeds, pooled, upload(sizes, parts.device).expand(len(embeds), -1))
+    return Conditioning(embeds, pooled, send(sizes, parts.device).expand(len(embeds), -1))
 
 
 def _setting(order: JobOrder, loras: WornLoras) -> _Setting:

@@ -174,18 +174,27 @@ SELECT coalesce(max(seq), 0) FROM event;
 -- last_job_seq: the number of the newest job
 SELECT coalesce(max(seq), 0) FROM job;
 
--- expired_images: images whose time is over, oldest first
-SELECT image_id FROM image WHERE gone_reason IS NULL AND expires_at_ms <= ?
-ORDER BY expires_at_ms LIMIT ?;
+-- expired_images: images whose time is over, of one engine or of all; the longest expired first
+SELECT image_id, size_bytes FROM image
+WHERE gone_reason IS NULL AND expires_at_ms <= ?1 AND (?2 IS NULL OR engine_id = ?2)
+ORDER BY expires_at_ms LIMIT ?3;
+
+-- images_before: images from before a moment, of one engine or of all; oldest first
+SELECT image_id, size_bytes FROM image
+WHERE gone_reason IS NULL AND created_at_ms <= ?1 AND (?2 IS NULL OR engine_id = ?2)
+ORDER BY created_at_ms LIMIT ?3;
 
 -- expired_blobs: blobs whose time is over, oldest first
 SELECT blob_id FROM blob WHERE expires_at_ms <= ? ORDER BY expires_at_ms LIMIT ?;
 
--- kept_bytes: how much disk the images take
-SELECT coalesce(sum(size_bytes), 0) FROM image WHERE gone_reason IS NULL;
+-- kept_bytes: how much disk the images take, of one engine or of all
+SELECT coalesce(sum(size_bytes), 0) FROM image
+WHERE gone_reason IS NULL AND (?1 IS NULL OR engine_id = ?1);
 
--- oldest_images: images by age, oldest first
-SELECT image_id, size_bytes FROM image WHERE gone_reason IS NULL ORDER BY created_at_ms LIMIT ?;
+-- oldest_images: images by age, oldest first, of one engine or of all
+SELECT image_id, size_bytes FROM image
+WHERE gone_reason IS NULL AND (?1 IS NULL OR engine_id = ?1)
+ORDER BY created_at_ms LIMIT ?2;
 
 -- kept_images: the files that images have
 SELECT file_name FROM image WHERE gone_reason IS NULL;

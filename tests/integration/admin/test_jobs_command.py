@@ -1,13 +1,14 @@
 """`spoon jobs` and `spoon images` against a server."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from api.admin.events import Follower
+from api.admin.events import Follower, Preview
 from api.admin.exits import ServerUnreachable
-from api.admin.resources import Progress
+from api.admin.resources import Job, Progress
 from api.admin.rest import Rest
 from tests.integration.admin.command import Spoon
 from tests.integration.admin.fake_api import Answer, FakeApi, events, problem
@@ -68,6 +69,28 @@ def test_a_watched_job_shows_its_steps_and_saves_its_picture(
     assert ended.err.splitlines() == ["1/4 steps, 2 s left", "4/4 steps", f"saved {out}"]
     assert out.read_bytes() == PICTURE
     assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ({"waits_for": "turn", "queue_position": 3}, "waiting behind 2 other jobs"),
+        ({"waits_for": "turn", "queue_position": 1}, "waiting: it is the next"),
+        ({"waits_for": "engine"}, "waiting for its engine to start"),
+        ({"waits_for": "room"}, "waiting for room for its engine"),
+        (
+            {"waits_for": "start", "engine_id": "e1"},
+            "waiting: its engine is closed; start it with `spoon engines start e1`",
+        ),
+    ],
+)
+def test_who_watches_a_waiting_job_is_told_what_it_waits_for(
+    spoon: Spoon, fox: FakeApi, place: dict[str, object], told: str
+) -> None:
+    fox.on("GET", "/v1/jobs/j1", Answer(body=WAITING | place), Answer(body=FINISHED))
+    assert spoon("jobs", "watch", "j1").err.splitlines()[0] == told
+    fox.on("GET", "/v1/jobs/j1", Answer(body=WAITING | place), Answer(body=FINISHED))
+    assert spoon("jobs", "submit", "a fox", "--engine", "e1", "--wait").err == ""
 
 
 def test_what_comes_after_the_steps_is_said(spoon: Spoon, fox: FakeApi) -> None:
@@ -162,13 +185,29 @@ def test_waiting_for_a_job_that_is_cancelled_is_a_failure(spoon: Spoon, fox: Fak
     assert (ended.code, ended.err) == (6, "spoon: job j1 was cancelled [failed]\n")
 
 
+@dataclass
+class Listener:
+    """Remembers the progress that it is told."""
+
+    seen: list[Progress]
+
+    def waiting(self, job: Job) -> None:
+        pass
+
+    def progress(self, progress: Progress) -> None:
+        self.seen.append(progress)
+
+    def preview(self, preview: Preview) -> None:
+        pass
+
+
 def test_a_stream_that_breaks_off_is_taken_up_where_it_ended(fox: FakeApi) -> None:
     fox.on("GET", "/v1/jobs/j1", Answer(body=WAITING), Answer(body=WAITING), Answer(body=FINISHED))
     half = events("id: 7", "event: progress", 'data: {"step": 1, "steps": 4}', "")
     fox.on("GET", "/v1/jobs/j1/events", Answer(raw=half.raw, mime=half.mime, is_cut=True), events(""))
     seen, slept = list[Progress](), list[float]()
     with Rest(fox.url) as rest:
-        Follower(rest, "j1", seen.append, print, slept.append).follow()
+        Follower(rest, "j1", Listener(seen), slept.append).follow()
     streams = fox.sent("GET", "/v1/jobs/j1/events")
     assert [one.headers.get("last-event-id") for one in streams] == [None, "7"]
     assert ([one.step for one in seen], slept) == ([1], [1.0, 1.0])
@@ -180,7 +219,7 @@ def test_where_no_stream_is_free_the_job_is_asked(fox: FakeApi) -> None:
     fox.on("GET", "/v1/jobs/j1/events", problem(503, "unavailable", "too many streams"))
     seen, slept = list[Progress](), list[float]()
     with Rest(fox.url) as rest:
-        Follower(rest, "j1", seen.append, print, slept.append).follow()
+        Follower(rest, "j1", Listener(seen), slept.append).follow()
     assert [one.step for one in seen] == [2]
     assert slept == [1.0, 1.0]
 
@@ -188,7 +227,7 @@ def test_where_no_stream_is_free_the_job_is_asked(fox: FakeApi) -> None:
 def test_a_server_that_stays_away_is_given_up_after_a_minute() -> None:
     slept = list[float]()
     with Rest("http://127.0.0.1:1") as rest, pytest.raises(ServerUnreachable):
-        Follower(rest, "j1", print, print, slept.append).follow()
+        Follower(rest, "j1", Listener([]), slept.append).follow()
     assert 50 <= sum(slept) <= 60
 
 

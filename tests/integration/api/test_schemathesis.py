@@ -14,7 +14,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from api.http.app import make_app
 from api.http.problems import status_of
 from api.hub import Hub
-from conf.settings import Images, Settings
+from conf.settings import Images, Models, Settings
 from kernel.protocol import client
 from kernel.protocol.errors import ImageGone, SpoonError
 from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
@@ -66,6 +66,13 @@ def sometimes_refused(ask: type[client.ApiAsk], answer: Reaction) -> Reaction:
     return react
 
 
+def settings_in(folder: Path) -> Settings:
+    """Everything below one folder, as the Manager prepares it."""
+    for name in ("images", "models/uploads"):
+        (folder / name).mkdir(parents=True)
+    return Settings(images=Images(folder=folder / "images"), models=Models(folder=folder / "models"))
+
+
 @pytest.fixture(scope="module")
 def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BaseSchema]:
     """The application with one thing of each kind, as its own document describes it."""
@@ -77,7 +84,7 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BaseSchema]:
     database.add_image("i1", "j1")
     bus.reactions.update({ask: sometimes_refused(ask, answer) for ask, answer in ANSWERS.items()})
     reader = Reader(database.file)
-    app = make_app(Settings(images=Images(folder=folder)), bus, reader, Hub(), lambda: 10_000)
+    app = make_app(settings_in(folder), bus, reader, Hub(), lambda: 10_000)
     yield schemathesis.openapi.from_wsgi("/openapi.json", app)
     reader.close()
     database.close()

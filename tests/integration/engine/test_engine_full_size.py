@@ -6,8 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from engine_worker.engine.architecture import Architecture, TextEncoderShape, UNetShape, VaeShape
-from engine_worker.engine.blueprint import Blueprint
+from engine_worker.engine.adapters.diffusers_shapes import read_controlnet_shape
+from engine_worker.engine.architecture import (
+    Architecture,
+    ControlNetShape,
+    TextEncoderShape,
+    UNetShape,
+    VaeShape,
+)
+from engine_worker.engine.blueprint import Blueprint, Network, NetworkPlan
+from engine_worker.engine.configs import controlnet_config, unet_config
+from engine_worker.engine.diffusers_keys import same_place
 from engine_worker.engine.ldm_keys import THIRDS, Form
 from engine_worker.engine.ldm_shapes import read_architecture
 from engine_worker.engine.networks import build_empty
@@ -68,6 +77,7 @@ RELEASED = {
     ModelBase.SD: [859_520_964, 83_653_863, 123_060_480],
     ModelBase.SDXL: [2_567_463_684, 83_653_863, 123_060_480, 694_659_840],
 }
+RELEASED_CONTROLNETS = {ModelBase.SD: 361_279_120, ModelBase.SDXL: 1_251_014_160}
 # Tensors of the released files, without those that training left in them.
 RELEASED_TENSORS = {ModelBase.SD: 1_130, ModelBase.SDXL: 2_513}
 
@@ -110,3 +120,18 @@ def test_a_full_size_file_is_recognised_by_its_shapes(architecture: Architecture
     header = header_of(draw_blueprint(architecture))
     assert len(header.tensors) == RELEASED_TENSORS[architecture.base]
     assert read_architecture(header, describe_checkpoint(header)) == architecture
+
+
+def test_a_controlnet_of_full_size_has_as_many_parameters_as_the_released_ones_and_is_recognised(
+    architecture: Architecture,
+) -> None:
+    shape = ControlNetShape(half=architecture.unet, map_channels=3, map_widths=(16, 32, 96, 256))
+    config = controlnet_config(shape, architecture.base, unet_config(architecture))
+    plan = NetworkPlan(Network.CONTROLNET, config, same_place, ())
+    shapes = {name: tuple(held.shape) for name, held in build_empty(plan).named_parameters()}
+    assert sum(map(prod, shapes.values())) == RELEASED_CONTROLNETS[architecture.base]
+    tensors = {
+        name: Entry(dtype="F16", shape=shape, data_offsets=(0, 2 * prod(shape)))
+        for name, shape in shapes.items()
+    }
+    assert read_controlnet_shape(Header(Path("released.safetensors"), tensors, {})) == shape

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from loaded import load
 from lora_files import lora_source, random_factors, write_diffusers, write_kohya
 from safetensors.torch import load_file, save_file
 from small_engine import model_source
@@ -133,6 +134,15 @@ def test_half_precision_and_whole_alphas_load(parts: Parts, names: LayerNames, t
     assert after.size_bytes == sum(4 * tensor.numel() for tensor in tensors.values() if tensor.ndim)
 
 
+def test_a_lora_takes_the_precision_of_the_layers_that_it_changes(
+    base: ModelBase, checkpoints: Path, path: Path
+) -> None:
+    half = load(checkpoints / f"{base}.safetensors", torch.bfloat16)
+    lora = read_lora(lora_source(path), LayerNames(half.networks, half.unet_shape), base)
+    held = [tensor for change in lora.changes.values() for tensor in change.tensors]
+    assert {tensor.dtype for tensor in held} == {torch.bfloat16}
+
+
 def add(path: Path, extra: Tensors) -> Path:
     save_file(load_file(path) | extra, path)
     return path
@@ -164,7 +174,7 @@ def test_a_file_for_wider_layers_is_refused_with_the_layer(
     key = next(key for key in tensors if key.endswith("lora_A.weight"))
     tensors[key] = torch.zeros(tensors[key].shape[0], 2 * tensors[key].shape[1], *tensors[key].shape[2:])
     save_file(tensors, path)
-    with pytest.raises(ModelUnreadable, match=r"another base would not.*for a layer of|do not fit"):
+    with pytest.raises(ModelUnreadable, match=r"cannot be used: at .* for another base"):
         read_lora(lora_source(path), names, parts.base)
 
 

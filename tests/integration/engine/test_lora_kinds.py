@@ -43,7 +43,7 @@ def scale_of(rank: int) -> float:
 def came_out(layer: Layer, tensors: dict[Part, Tensor], entered: Tensor) -> Tensor:
     change = make_change(tensors, scale_of, layer)
     plain = layer(entered)
-    added: Tensor = plain + change.added(layer, entered, plain)
+    added: Tensor = plain + change.scale * change.added(layer, entered, plain)
     return added
 
 

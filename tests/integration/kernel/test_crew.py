@@ -54,7 +54,7 @@ def launcher() -> NotingLauncher:
 @pytest.fixture
 def crew(bus: SmallBus, launcher: NotingLauncher) -> Crew:
     endpoint = bus.router.endpoints[0]
-    terms = JoinTerms(endpoint, endpoint, bus.server_public_key.decode(), (), True, 1)
+    terms = JoinTerms(endpoint, endpoint, bus.server_public_key.decode(), (), True, 1, "/detectors")
     return Crew(bus.router, bus.gate, launcher, terms, Epoch(7))
 
 
@@ -73,7 +73,7 @@ def test_a_launched_worker_gets_in_under_its_own_name_and_role(
 
     assert bus.expect().name == WORKER
     assert crew.role(WORKER) is WorkerRole.ENGINE
-    assert ticket.token == "the token"
+    assert (ticket.token, ticket.detectors_folder) == ("the token", "/detectors")
     assert ticket.secret_key not in repr(ticket)
 
 

@@ -57,3 +57,14 @@ def test_query_parameters_are_described_one_by_one(document: Any) -> None:
     assert set(parameters) == {"limit", "after", "status", "engine_id"}
     assert parameters["limit"]["schema"]["maximum"] == 200
     assert parameters["status"]["schema"]["enum"][0] == "waiting"
+
+
+def test_a_body_that_may_bring_files_is_described_in_both_its_shapes(document: Any) -> None:
+    contents = document["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]
+    assert list(contents) == ["application/json", "multipart/form-data"]
+    job = document["components"]["schemas"]["JobInput"]
+    form = contents["multipart/form-data"]["schema"]
+    assert set(form["properties"]) == set(job["properties"])
+    (blob,) = [kind for kind in job["properties"]["mask_image_blob"]["anyOf"] if kind["type"] == "string"]
+    assert blob["contentEncoding"] == "base64"
+    assert form["properties"]["mask_image_blob"] == {"contentMediaType": "application/octet-stream"}

@@ -170,5 +170,5 @@ def test_what_is_shown_is_what_the_file_may_say(tmp_path: Path) -> None:
 def test_one_of_several_words_is_taken_and_any_other_refused_with_all_of_them(tmp_path: Path) -> None:
     assert load(written(tmp_path, 'engines.compile = "graphs"'), {}).engines.compile is Compilation.GRAPHS
     assert load(None, {"SPOON_ENGINES_COMPILE": "regional"}).engines.compile is Compilation.REGIONAL
-    with pytest.raises(BadConfiguration, match='"always" is not allowed.*"off", "regional", "graphs"'):
+    with pytest.raises(BadConfiguration, match=r'"always" is not allowed.*"off", "regional", "graphs"'):
         load(written(tmp_path, 'engines.compile = "always"'), {})

@@ -9,6 +9,15 @@ from kernel.protocol import client, worker
 from kernel.protocol.errors import FieldProblem
 from kernel.protocol.ids import EngineId, Epoch, EventSeq, ImageId, JobId, Lease, ModelId, Ticket, WorkerId
 from kernel.protocol.ingredients import ControlUse, InputFile, LoraUse, ModelSource
+from kernel.protocol.memory import (
+    MemoryProfile,
+    MemoryShortage,
+    PartWeights,
+    Remedy,
+    TextLayout,
+    UNetLayout,
+    VaeLayout,
+)
 from kernel.protocol.specs import (
     EngineLoad,
     EngineSpec,
@@ -20,12 +29,16 @@ from kernel.protocol.specs import (
 )
 from kernel.protocol.vocabulary import (
     ChangeKind,
+    Compilation,
     ControlType,
     EngineState,
     ImageFileType,
     ImageFit,
     InputKind,
+    MemoryPlan,
+    MemoryRemedy,
     ModelBase,
+    ModelPart,
     ModelState,
     ModelType,
     Phase,
@@ -146,6 +159,20 @@ _FINGERPRINT = Fingerprint(
     parameters=3_500_000_000,
     prediction_type="epsilon",
     native_size_px=1024,
+    memory=MemoryProfile(
+        parts=(PartWeights(part=ModelPart.VAE, parameters=83_000_000, stored_bytes=167_000_000),),
+        unet=UNetLayout(
+            channels=(320, 640, 1280),
+            resnets_per_level=2,
+            transformer_depths=(0, 2, 10),
+            middle_depth=10,
+            context_width=2048,
+        ),
+        vae=VaeLayout(channels=(128, 256, 512, 512), resnets_per_level=2, latent_channels=4),
+        text_encoders=(TextLayout(tokens=77, width=768, inner_width=3072, layers=12),),
+    ),
+    trigger_words=("dreamy",),
+    control_type=ControlType.DEPTH,
 )
 _ASKS: tuple[client.Ask, ...] = (
     client.RegisterModel(
@@ -179,6 +206,7 @@ _ASKS: tuple[client.Ask, ...] = (
     client.CancelJob(job_id=JOB),
     client.DeleteJob(job_id=JOB),
     client.DeleteImage(image_id=IMAGE),
+    client.PruneImages(engine_id=ENGINE, older_than_s=86_400.0, keep_bytes=5_000_000_000, dry_run=True),
     client.ClaimDownload(image_id=IMAGE),
     client.FinishDownload(image_id=IMAGE, ticket=TICKET, whole=True),
     client.InviteWorker(engine_id=ENGINE),
@@ -191,12 +219,27 @@ _REPLIES: tuple[client.BrokerReply, ...] = (
         detail="steps: at least 1 step is needed",
         fields=(FieldProblem(field="steps", problem="at least 1 step is needed"),),
         retry_after_s=5.0,
+        shortage=MemoryShortage(
+            device="cuda:0",
+            needed_bytes=9_000_000_000,
+            free_bytes=4_000_000_000,
+            total_bytes=12_000_000_000,
+            remedies=(
+                Remedy(
+                    what=MemoryRemedy.STOP_ENGINE,
+                    text="stop the engine portraits, which frees 5.1 GB",
+                    engine_id=ENGINE,
+                    frees_bytes=5_100_000_000,
+                ),
+            ),
+        ),
     ),
     client.ModelAccepted(model_id=MODEL, status=ModelState.DOWNLOADING, created=False),
     client.EngineAccepted(engine_id=ENGINE, status=EngineState.STARTING),
     client.JobAccepted(job_id=JOB, image_ids=(IMAGE, ImageId("i-2")), created_at_ms=1_700_000_000_000),
     client.JobValid(engine_id=ENGINE),
     client.Done(),
+    client.ImagesPruned(images=3, size_bytes=12_345, has_more=True),
     client.DownloadGranted(ticket=TICKET, file_name="i-1.png", is_limited=True),
     client.WorkerInvited(
         worker_id=WORKER,

@@ -1,0 +1,64 @@
+"""Where a model is added from: what a person writes, as an address, a name, or a file to be sent."""
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+import click
+
+from api.admin.rest import Rest
+from api.admin.transfer_bar import TransferBar
+from api.admin.uploading import Form
+
+_LOCAL_SUFFIXES: Final = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".onnx")
+
+
+def address_of(source: str) -> str | None:
+    """The address of a source: a local one becomes an absolute file:// URI (RFC 8089), percent-encoded.
+
+    None for the id of a repository, which goes by its name alone.
+    """
+    if "://" in source:
+        return source
+    path = Path(source).expanduser()
+    if path.exists():
+        # The last name stays as it is: a link may bear the suffix that its target lacks.
+        return (path.parent.resolve() / path.name).as_uri()
+    if source.startswith((".", "/", "~")) or source.endswith(_LOCAL_SUFFIXES) or source.count("/") != 1:
+        raise click.BadParameter(f"there is no file or folder {source}", param_hint="SOURCE")
+    return None
+
+
+def name_of(source: str) -> str:
+    """How a model is called that was given no name."""
+    if address_of(source) is None:
+        return source
+    if "://" in source:
+        # What follows a question mark is no name, and may be a secret.
+        path = Path(unquote(urlsplit(source).path or urlsplit(source).netloc))
+    else:
+        path = Path(source).expanduser()
+    if path.suffix in _LOCAL_SUFFIXES:
+        return path.stem
+    return path.resolve().name if path.is_dir() else path.name
+
+
+def upload(rest: Rest, source: str, fields: Mapping[str, str | tuple[str, ...] | None]) -> bytes:
+    """Send a file; a bar on stderr shows how far it is. Raises: click.BadParameter, if there is none."""
+    file = Path(source).expanduser()
+    if not file.is_file():
+        raise click.BadParameter(f"there is no file {file}: a folder cannot be sent", param_hint="SOURCE")
+    bar, began_s = TransferBar(sys.stderr, "uploading"), time.monotonic()
+
+    def sent(done_bytes: int, total_bytes: int) -> None:
+        spent_s = time.monotonic() - began_s
+        bar.show(done_bytes, total_bytes, int(done_bytes / spent_s) if spent_s > 0 else None)
+
+    form = Form(fields, file, sent)
+    try:
+        return rest.send_form("/v1/models/upload", form.headers, form.pieces())
+    finally:
+        bar.close()

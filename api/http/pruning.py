@@ -1,0 +1,65 @@
+"""/v1/images/prune"""
+
+from typing import Annotated, Final
+
+import falcon
+import msgspec
+from msgspec import Meta
+
+from api.http.answering import send
+from api.http.findings import Findings
+from api.http.limits import MAX_INT, Id, check_line
+from api.http.reading import BodyReader
+from api.port import BusPort
+from kernel.protocol.client import ImagesPruned, PruneImages
+from kernel.protocol.ids import EngineId
+
+AT_ONCE: Final = 500
+"""So many times the Manager is asked in one request: each time it deletes a few hundred images."""
+
+
+class PruneInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which images to delete: the expired ones, the older ones, and the oldest beyond so many bytes."""
+
+    engine_id: Id | None = None
+    older_than_s: Annotated[float, Meta(ge=0, le=3_155_760_000)] | None = None
+    keep_bytes: Annotated[int, Meta(ge=0, le=MAX_INT)] | None = None
+    dry_run: bool = False
+
+
+class Pruned(msgspec.Struct, frozen=True, kw_only=True):
+    """So many images are deleted; or, after a dry run, would be."""
+
+    images: int
+    size_bytes: int
+    dry_run: bool
+
+
+class Pruning:
+    """Deletes images by age and by the room that they take."""
+
+    def __init__(self, bus: BusPort) -> None:
+        self._bus = bus
+        self._body = BodyReader(PruneInput, frozenset(), check_prune)
+
+    def prune(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """The Manager deletes a part at a time, so that others are served in between: ask again and again."""
+        wanted = self._body.read(req)
+        ask = PruneImages(
+            engine_id=None if wanted.engine_id is None else EngineId(wanted.engine_id),
+            older_than_s=wanted.older_than_s,
+            keep_bytes=wanted.keep_bytes,
+            dry_run=wanted.dry_run,
+        )
+        images = size_bytes = 0
+        for _ in range(AT_ONCE):
+            found = self._bus.ask(ask, ImagesPruned)
+            images, size_bytes = images + found.images, size_bytes + found.size_bytes
+            if not found.has_more:
+                break
+        send(resp, 200, Pruned(images=images, size_bytes=size_bytes, dry_run=wanted.dry_run))
+
+
+def check_prune(found: PruneInput, findings: Findings) -> None:
+    """Find all that is wrong with a wish to prune."""
+    check_line("engine_id", found.engine_id, findings)

@@ -1,0 +1,158 @@
+"""What does a full-size model cost until it is ready? `python -m bench.fetch [GIGABYTES]`
+
+A checkpoint of random bytes (2 GB, if nothing else is said) is registered from the disk, downloaded from
+a server on this machine, and uploaded. Beside it: the same bytes read and hashed by nothing else. Gate: the
+sha256 is right, and what should be kept once is. Peak memory is the high-water mark of each process (VmHWM,
+proc(5)).
+"""
+
+import hashlib
+import json
+import os
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from api.admin.uploading import Form
+from bench.idle import children
+from bench.report import Goal, Spread, print_report
+from bench.server import Running, server
+
+CHUNK_BYTES: Final = 4 << 20
+PATIENCE_S: Final = 900.0
+GOALS: Final = {
+    "manager_peak_mb": Goal(150.0),
+    "api_peak_mb": Goal(150.0),
+    "fetch_worker_peak_mb": Goal(150.0),
+}
+_SHAPES: Final = {
+    "model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3),
+    "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (320, 768),
+    "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight": (49408, 768),
+    "first_stage_model.encoder.conv_in.weight": (128, 3, 3, 3),
+    "first_stage_model.decoder.conv_in.weight": (512, 4, 3, 3),
+}
+Figures = dict[str, list[float]]
+
+
+def main() -> None:
+    """Measure and print; the file and everything made of it is deleted."""
+    size_bytes = int(float(sys.argv[1]) * 1e9) if len(sys.argv) > 1 else 2_000_000_000
+    figures: Figures = {}
+    with server() as running:
+        file = running.folder / "random.safetensors"
+        expected = write_random(file, size_bytes)
+        figures["hash_floor_s"] = [timed(lambda: digest(file))]
+        base = f"http://{running.host}:{running.port}"
+        with served(running.folder) as site, httpx.Client(base_url=base, timeout=PATIENCE_S) as client:
+            ways: dict[str, Callable[[], httpx.Response]] = {
+                "register": lambda: register(client, file.as_uri()),
+                "download": lambda: register(client, f"{site}/{file.name}"),
+                "upload": lambda: upload(client, file),
+            }
+            for name, way in ways.items():
+                figures[f"{name}_s"] = [timed(partial(await_ready, client, way, expected))]
+                note_peaks(running, figures)
+        kept = list((running.folder / "models/files").iterdir())
+        if [one.name for one in kept] != [f"{expected}.safetensors"]:
+            raise SystemExit(f"gate failed: the same content should be kept once, not as {kept}")
+    print_report("fetch", {name: Spread.of([max(values)]) for name, values in figures.items()}, GOALS)
+
+
+def write_random(file: Path, size_bytes: int) -> str:
+    """A checkpoint of about this size, of bytes that nothing can compress. Returns: its sha256."""
+    header: dict[str, dict[str, object]] = {}
+    end = 0
+    for name, shape in (_SHAPES | {"model.diffusion_model.rest": (size_bytes // 2,)}).items():
+        count = 1
+        for side in shape:
+            count *= side
+        header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [end, end + 2 * count]}
+        end += 2 * count
+    text = json.dumps(header).encode()
+    found = hashlib.sha256()
+    with file.open("wb") as stream:
+        for piece in _pieces(struct.pack("<Q", len(text)) + text, end):
+            found.update(piece)
+            stream.write(piece)
+    return found.hexdigest()
+
+
+def _pieces(head: bytes, size_bytes: int) -> Iterator[bytes]:
+    yield head
+    for start in range(0, size_bytes, CHUNK_BYTES):
+        yield os.urandom(min(CHUNK_BYTES, size_bytes - start))
+
+
+def digest(file: Path) -> str:
+    with file.open("rb", buffering=0) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def timed(work: Callable[[], object]) -> float:
+    began_s = time.monotonic()
+    work()
+    return time.monotonic() - began_s
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """A web server for the files of a folder, in threads of this process."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *args: object) -> None:
+            """Nothing."""
+
+    site = ThreadingHTTPServer(("127.0.0.1", 0), lambda *args: Handler(*args, directory=str(folder)))
+    threading.Thread(target=site.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{site.server_port}"
+    finally:
+        site.shutdown()
+        site.server_close()
+
+
+def register(client: httpx.Client, path: str) -> httpx.Response:
+    return client.post("/v1/models", json={"name": "random", "path": path, "model_type": "checkpoint"})
+
+
+def upload(client: httpx.Client, file: Path) -> httpx.Response:
+    form = Form({"model_type": "checkpoint", "name": "sent"}, file, lambda done, total: None)
+    return client.post("/v1/models/upload", content=form.pieces(), headers=form.headers)
+
+
+def await_ready(client: httpx.Client, way: Callable[[], httpx.Response], expected: str) -> None:
+    """Add the model and wait for it. Raises: SystemExit, if it is not ready with the right digest."""
+    model = way().raise_for_status().json()
+    until_s = time.monotonic() + PATIENCE_S
+    while model["status"] == "downloading" and time.monotonic() < until_s:
+        time.sleep(0.05)
+        model = client.get(f"/v1/models/{model['model_id']}").json()
+    if (model["status"], model["sha256"]) != ("ready", expected):
+        raise SystemExit(f"gate failed: {model['status']} {model['error']} {model['sha256']}")
+
+
+def note_peaks(running: Running, figures: Figures) -> None:
+    """The high-water marks of the processes that live now, by what they run."""
+    for pid in (running.manager.pid, *children(running.manager.pid)):
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode()
+        name = "api" if "api.main" in words else "fetch_worker" if "engine_worker" in words else "manager"
+        figures.setdefault(f"{name}_peak_mb", []).append(peak_mb(pid))
+
+
+def peak_mb(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
+
+
+if __name__ == "__main__":
+    main()
