@@ -1,4 +1,4 @@
-"""Threads with streams of their own read what another one has asked the GPU for, and not before it is there."""
+"""Threads with streams of their own read what another has asked the GPU for, and not before it is there."""
 
 from threading import Event
 
