@@ -346,8 +346,10 @@ def test_redirects_are_followed_but_not_for_ever(bench: Bench, tmp_path: Path) -
     assert bench.fetch(URL).fingerprint.sha256 == sha256(data)
     bench.site.scripts["/third"] = redirect("/dreams")
     bench.incoming.joinpath("ready").unlink()
+    bench.site.asked.clear()
     with pytest.raises(DownloadFailed, match="circles"):
         bench.fetch(URL)
+    assert len(bench.site.asked) == 6
 
 
 def test_what_was_durable_is_what_is_believed_after_a_crash(tmp_path: Path) -> None:
