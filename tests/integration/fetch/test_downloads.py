@@ -13,6 +13,7 @@ from engine_worker.fetch.sources.part import Part
 from kernel.protocol.errors import DiskFull, DownloadFailed, ModelUnreadable
 from kernel.protocol.vocabulary import ModelBase
 from tests.integration.fetch.bench import Bench, model_bytes, sha256
+from tests.integration.fetch.internet import PUBLIC
 from tests.integration.fetch.site import Handler, breaking, etag_of, file, in_turn, redirect
 
 URL = "http://example.org/dreams"
@@ -52,6 +53,14 @@ def test_a_broken_line_is_taken_up_where_it_broke(bench: Bench, tmp_path: Path) 
     assert second.headers["range"] == "bytes=100000-"
     assert second.headers["if-range"] == etag_of(data)
     assert bench.pauses == [1.0]
+
+
+def test_a_name_that_is_unknown_while_the_line_is_down_is_asked_again(bench: Bench, tmp_path: Path) -> None:
+    data = model_bytes(tmp_path, padding=300_000)
+    bench.names.known["example.org"] = [(PUBLIC,), (), (PUBLIC,)]
+    bench.site.scripts["/dreams"] = breaking(data, after=100_000)
+    assert bench.fetch(URL).fingerprint.sha256 == sha256(data)
+    assert bench.pauses == [1.0, 2.0]
 
 
 def test_a_download_that_a_dead_worker_began_is_taken_up_by_the_next(bench: Bench, tmp_path: Path) -> None:
