@@ -171,14 +171,15 @@ def test_a_server_that_drips_is_left_though_it_never_stalls(bench: Bench, tmp_pa
 
     def drip(handler: Handler) -> None:
         handler.answer(200, {"Content-Length": str(len(data)), "ETag": etag_of(data)})
-        for byte in data[:100]:
+        for byte in data[:1000]:  # for 20 s, if nobody hangs up
             handler.wfile.write(bytes([byte]))
             time.sleep(0.02)
-        handler.break_off()
 
     bench.patience = Patience(connect_s=2.0, stall_s=1.0, slow_after_s=0.2, slowest_bytes_per_s=1000)
     bench.site.scripts["/dreams"] = in_turn(drip, file(data))
+    began = time.monotonic()
     assert bench.fetch(URL).fingerprint.sha256 == sha256(data)
+    assert time.monotonic() - began < 10.0
 
 
 def test_a_server_that_sends_more_than_it_announced_is_not_believed(bench: Bench, tmp_path: Path) -> None:
