@@ -95,7 +95,7 @@ def _predict(case: Case, path: Path) -> dict[str, int]:
     }
     needs = {name: count * SINGLE_BYTES for name, count in elements.items()}
     needs["tiled"] += TILED_BYTES_PER_PIXEL * case.size_px**2
-    return {name: ceil(MARGIN["cpu"] * need) for name, need in needs.items()}
+    return {name: ceil(MARGIN * need) for name, need in needs.items()}
 
 
 def _unet_call(parts: Parts, case: Case, side: int) -> Callable[[], tuple[Tensor]]:

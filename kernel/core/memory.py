@@ -23,7 +23,7 @@ MOST_SEATS: Final = 64
 """More are not reckoned with: long before that a step takes as much longer as it makes more."""
 PROCESS_BYTES: Final = {"cpu": 600 << 20, "cuda": 640 << 20}
 """Before any weight: the libraries of the worker's process; on a GPU the CUDA context with its libraries."""
-MARGIN: Final = {"cpu": 1.05, "cuda": 1.12}
+MARGIN: Final = 1.12
 """What allocators lose between the blocks that they hand out."""
 WORKSPACE_BYTES: Final = 4 << 20
 """Buffers of the threads that compute attention."""
@@ -139,7 +139,7 @@ def need_bytes(appetite: Appetite, kind: str, plan: MemoryPlan, seats: int) -> i
         busy = sum(weights.values()) + max(stepping, encoding)
     finishing = _vae_bytes(appetite, kind, dtype, is_tiled=plan is not MemoryPlan.FAST)
     passing = busy + finishing + _pictures_bytes(appetite, dtype, seats) + WORKSPACE_BYTES
-    return PROCESS_BYTES[kind] + ceil(MARGIN[kind] * passing)
+    return PROCESS_BYTES[kind] + ceil(MARGIN * passing)
 
 
 def weights_bytes(appetite: Appetite, kind: str) -> dict[ModelPart, int]:

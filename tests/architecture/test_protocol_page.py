@@ -7,7 +7,18 @@ from typing import Final
 import msgspec
 import pytest
 
-from kernel.protocol import client, codec, errors, head, ingredients, join, specs, vocabulary, worker
+from kernel.protocol import (
+    client,
+    codec,
+    errors,
+    head,
+    ingredients,
+    join,
+    memory,
+    specs,
+    vocabulary,
+    worker,
+)
 from kernel.protocol.ids import Epoch
 from tests.architecture.source_files import ROOT
 from tests.architecture.tables import Row, rows_after
@@ -19,6 +30,7 @@ MODULES: Final = {
     "worker": worker,
     "specs": specs,
     "ingredients": ingredients,
+    "memory": memory,
     "join": join,
     "errors": errors,
 }

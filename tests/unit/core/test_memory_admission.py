@@ -37,7 +37,7 @@ def test_engine_larger_than_the_device_is_refused_with_numbers_before_anything_i
     assert refused.shortage.device == "cpu"
     assert refused.shortage.needed_bytes > 9 * GB
     assert (refused.shortage.free_bytes, refused.shortage.total_bytes) == (8 * GB, 8 * GB)
-    assert "needs 9." in refused.detail
+    assert "needs 10." in refused.detail
     assert not story.database.engines
 
 
@@ -50,24 +50,24 @@ def test_memory_is_promised_from_the_launch_on_although_nobody_uses_it_yet():
 
 
 def test_what_a_running_engine_holds_is_not_counted_a_second_time():
-    story = story_on(device("cpu", 10 * GB))
+    story = story_on(device("cpu", 11 * GB))
     story.running_engine(checkpoint="four")
     (worker_id,) = story.broker.world.workers
     held = {worker_id.replace("-", "_"): 4 * GB}
-    story.devices = (device("cpu", 6 * GB, total=10 * GB, **held),)
+    story.devices = (device("cpu", 7 * GB, total=11 * GB, **held),)
     story.engine(start=True, checkpoint="four")
     assert len(story.newcomers) == 1
 
 
 def test_what_a_worker_says_to_hold_counts_where_the_system_does_not_tell():
-    story = story_on(device("cpu", 10 * GB))
+    story = story_on(device("cpu", 11 * GB))
     engine_id = story.engine(start=True, checkpoint="four")
     worker_id = story.newcomers[0]
     story.hello(worker_id)
     ready = wire.EngineReady(engine_id=engine_id, device="cpu", memory_bytes=4 * GB, capacity=1)
     story.say(worker_id, ready)
     story.wait(1.0)
-    story.devices = (device("cpu", 6 * GB, total=10 * GB),)
+    story.devices = (device("cpu", 7 * GB, total=11 * GB),)
     story.engine(start=True, checkpoint="four")
     assert len(story.newcomers) == 1
 
@@ -129,7 +129,7 @@ def test_refusal_says_which_size_and_precision_would_fit():
 
 
 def test_large_pictures_are_decoded_in_tiles_where_there_is_no_memory_for_the_whole():
-    story = story_on(device("cpu", 5 * GB), models=(drawing(),))
+    story = story_on(device("cpu", 18 * GB), models=(drawing(),))
     story.engine(start=True, checkpoint="drawing", width_px=2048, height_px=2048)
     assert loaded(story, story.newcomers[0]).plan is MemoryPlan.TILED
     roomy = story_on(device("cpu", 50 * GB), models=(drawing(),))
@@ -173,7 +173,7 @@ def test_engine_for_a_device_of_another_host_can_be_created_without_starting_it(
 
 
 def test_replicas_are_launched_as_far_as_they_fit_and_later_when_they_do():
-    story = story_on(device("cpu", 10 * GB))
+    story = story_on(device("cpu", 11 * GB))
     engine_id = story.engine(start=True, checkpoint="four", replicas=3)
     assert len(story.newcomers) == 2
     worker_id = story.up()
@@ -191,7 +191,7 @@ def test_job_for_an_engine_that_no_device_can_hold_fails_with_the_numbers():
         job_id = story.submit(engine_id)
         assert story.job_state(job_id) is JobState.FAILED
         assert story.job(job_id).error_code == "not_enough_memory"
-        assert "needs 9." in story.job(job_id).error
+        assert "needs 10." in story.job(job_id).error
     assert story.engine_state(engine_id) is EngineState.ERROR
     assert not story.newcomers
 

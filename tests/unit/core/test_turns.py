@@ -179,7 +179,7 @@ def test_small_engine_passes_a_large_one_that_nothing_can_help():
 
 
 def test_small_engine_does_not_take_the_room_that_is_being_made_for_a_large_one():
-    story = story_with(8)
+    story = story_with(9)
     old, worker_id = idle(story, "four")
     large, small = story.engine(checkpoint="seven"), story.engine(checkpoint="one")
     story.submit(large)

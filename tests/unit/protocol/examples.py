@@ -9,7 +9,15 @@ from kernel.protocol import client, worker
 from kernel.protocol.errors import FieldProblem
 from kernel.protocol.ids import EngineId, Epoch, EventSeq, ImageId, JobId, Lease, ModelId, Ticket, WorkerId
 from kernel.protocol.ingredients import ControlUse, InputFile, LoraUse, ModelSource
-from kernel.protocol.memory import MemoryProfile, PartWeights, TextLayout, UNetLayout, VaeLayout
+from kernel.protocol.memory import (
+    MemoryProfile,
+    MemoryShortage,
+    PartWeights,
+    Remedy,
+    TextLayout,
+    UNetLayout,
+    VaeLayout,
+)
 from kernel.protocol.specs import (
     EngineLoad,
     EngineSpec,
@@ -26,6 +34,8 @@ from kernel.protocol.vocabulary import (
     ImageFileType,
     ImageFit,
     InputKind,
+    MemoryPlan,
+    MemoryRemedy,
     ModelBase,
     ModelPart,
     ModelState,
@@ -195,6 +205,7 @@ _ASKS: tuple[client.Ask, ...] = (
     client.CancelJob(job_id=JOB),
     client.DeleteJob(job_id=JOB),
     client.DeleteImage(image_id=IMAGE),
+    client.PruneImages(engine_id=ENGINE, older_than_s=86_400.0, keep_bytes=5_000_000_000, dry_run=True),
     client.ClaimDownload(image_id=IMAGE),
     client.FinishDownload(image_id=IMAGE, ticket=TICKET, whole=True),
     client.InviteWorker(engine_id=ENGINE),
@@ -207,12 +218,27 @@ _REPLIES: tuple[client.BrokerReply, ...] = (
         detail="steps: at least 1 step is needed",
         fields=(FieldProblem(field="steps", problem="at least 1 step is needed"),),
         retry_after_s=5.0,
+        shortage=MemoryShortage(
+            device="cuda:0",
+            needed_bytes=9_000_000_000,
+            free_bytes=4_000_000_000,
+            total_bytes=12_000_000_000,
+            remedies=(
+                Remedy(
+                    what=MemoryRemedy.STOP_ENGINE,
+                    text="stop the engine portraits, which frees 5.1 GB",
+                    engine_id=ENGINE,
+                    frees_bytes=5_100_000_000,
+                ),
+            ),
+        ),
     ),
     client.ModelAccepted(model_id=MODEL, status=ModelState.DOWNLOADING, created=False),
     client.EngineAccepted(engine_id=ENGINE, status=EngineState.STARTING),
     client.JobAccepted(job_id=JOB, image_ids=(IMAGE, ImageId("i-2")), created_at_ms=1_700_000_000_000),
     client.JobValid(engine_id=ENGINE),
     client.Done(),
+    client.ImagesPruned(images=3, size_bytes=12_345, has_more=True),
     client.DownloadGranted(ticket=TICKET, file_name="i-1.png", is_limited=True),
     client.WorkerInvited(
         worker_id=WORKER,
@@ -252,6 +278,7 @@ _ORDERS: tuple[worker.WorkerOrder, ...] = (
             device="cuda:0",
             dtype=Variant.BF16,
             max_batch=4,
+            plan=MemoryPlan.TILED,
         )
     ),
     worker.InspectModel(source=_SOURCE),
