@@ -1,8 +1,9 @@
 """What does a full-size model cost until it is ready? `python -m bench.fetch [GIGABYTES]`
 
-A checkpoint of random bytes (2 GB, if nothing else is said) is registered from the disk, downloaded from a
-server on this machine, and uploaded. Beside it: the same bytes read and hashed by nothing else. Gate: the sha256
-is right, and what should be kept once is. Peak memory is the high-water mark of each process (VmHWM, proc(5)).
+A checkpoint of random bytes (2 GB, if nothing else is said) is registered from the disk, downloaded from
+a server on this machine, and uploaded. Beside it: the same bytes read and hashed by nothing else. Gate: the
+sha256 is right, and what should be kept once is. Peak memory is the high-water mark of each process (VmHWM,
+proc(5)).
 """
 
 import hashlib

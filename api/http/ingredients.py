@@ -50,7 +50,7 @@ def check_refs(field: str, refs: Sequence[str] | None, findings: Findings) -> No
         findings.wrong(field, "must not name a model twice")
 
 
-def check_loras(loras: "Sequence[str | LoraInput] | None", findings: Findings) -> None:
+def check_loras(loras: Sequence[str | LoraInput] | None, findings: Findings) -> None:
     """Find fault with LoRAs that are named twice or not at all."""
     check_refs("loras", None if loras is None else [name_of(one) for one in loras], findings)
 
@@ -60,9 +60,7 @@ def name_of(lora: str | LoraInput) -> str:
     return lora if isinstance(lora, str) else lora.model_id
 
 
-def lora_uses(
-    loras: "Sequence[str | LoraInput]", names: ModelNames, findings: Findings
-) -> tuple[LoraUse, ...]:
+def lora_uses(loras: Sequence[str | LoraInput], names: ModelNames, findings: Findings) -> tuple[LoraUse, ...]:
     """The LoRAs by their ids, with their weights."""
     ids = names.ids_of("loras", [name_of(one) for one in loras], ModelType.LORA, findings)
     weights = [1.0 if isinstance(one, str) else one.weight for one in loras]

@@ -1,5 +1,6 @@
 """How long a job's pictures stay: durations as the configuration writes them, or seconds."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
@@ -11,6 +12,7 @@ from conf.keys import Key, all_keys
 from conf.values import Unfit, read_value
 
 _KEY: Final = "images.expire_after"
+_NUMBER: Final = re.compile(r"\d{1,15}(\.\d{1,9})?", re.ASCII)
 
 Expiry = (
     Annotated[str, Meta(min_length=1, max_length=100, description='A duration such as "12h" or "7d".')]
@@ -33,7 +35,8 @@ def expiry_s(said: str | float | None) -> float | None:
     """
     if said is None:
         return None
-    value = read_value(_key(), said, Path())
+    is_number = isinstance(said, str) and _NUMBER.fullmatch(said.strip()) is not None  # as forms send it
+    value = read_value(_key(), float(said) if is_number else said, Path())
     assert isinstance(value, float), "a key that is no option has a value, and durations are seconds"
     return value
 

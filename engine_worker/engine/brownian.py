@@ -7,6 +7,8 @@ import torch
 from diffusers.schedulers.scheduling_dpmsolver_sde import BatchedBrownianTree
 from torch import Tensor
 
+from engine_worker.engine.sending import send
+
 # torchsde keeps the ends of a path to so many digits, as many as its tolerance (1e-6) has.
 _DIGITS: Final = 6
 
@@ -34,7 +36,7 @@ class BrownianNoise:
         as torchsde does, but without a warning each time."""
         ends = [min(max(one.item(), self.least), self.most) for one in (sigma, sigma_next)]
         drawn: Tensor = self.tree(*ends) / (sigma_next - sigma).abs().sqrt()
-        return drawn.to(self.device, non_blocking=True)
+        return send(drawn, self.device)
 
 
 def walk_on_the_cpu(scheduler: BrownianScheduler, shape: tuple[int, ...], device: torch.device) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from engine_worker.engine.parts import ControlNet
+from engine_worker.engine.sending import send
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def _residuals_of(shared: Shared, working: Working) -> Residuals:
         added_cond_kwargs=shared.added,
         return_dict=False,
     )
-    scales = torch.tensor(working.scales).view(-1, 1, 1, 1).to(middle.device, non_blocking=True)
+    scales = send(torch.tensor(working.scales).view(-1, 1, 1, 1), middle.device)
     return Residuals(tuple(_scaled(one, scales) for one in down), _scaled(middle, scales))
 
 

@@ -54,7 +54,7 @@ class Line:
     last_turn: Mapping[Group, int] = field(default_factory=dict)
     """The turn at which each group that is here was last called."""
     was_overtaken: bool = False
-    """The last call went to a new group, ahead of others that have been here longer."""
+    """The last call went to another group than the one that had waited longest."""
 
 
 def join(line: Line, places: tuple[Place, ...]) -> Line:
@@ -76,18 +76,19 @@ def finish(line: Line, place: Place) -> Line:
     return replace(line, seated=tuple(one for one in line.seated if one != place))
 
 
-def next_group(line: Line) -> Group | None:
+def next_group(line: Line, seats: int) -> Group | None:
     """Whose turn it is; None if the line is empty.
 
-    A group that is new comes first, so that a job starts within a step; but no two of them in a row, so that
-    a stream of new ones holds nobody up. Else it is the group that has waited longest.
+    A group with a job that has not begun and may sit down comes first, so that a job starts within a step;
+    but no two in a row that are called before their time, so that a stream of new jobs holds nobody up. Else
+    it is the group that has waited longest.
     """
-    groups = dict.fromkeys(place.group for place in (*line.seated, *line.waiting))
-    new = [group for group in groups if group not in line.last_turn]
-    known = [group for group in groups if group in line.last_turn]
-    if new and not (known and line.was_overtaken):
-        return new[0]
-    return min(known, key=lambda group: line.last_turn[group], default=None)
+    longest = _longest(line)
+    if longest is not None and line.was_overtaken:
+        return longest
+    fresh = [group for group in _groups(line) if _has_newcomer(line, group, seats)]
+    # Python's min takes the first of equals: the one that came first.
+    return min(fresh, key=lambda group: line.last_turn.get(group, -1), default=longest)
 
 
 def call(
@@ -98,21 +99,38 @@ def call(
     Returns: the line after the call, and who is called: at most `seats` pictures, and no more than fill
     `most_rows`, but always one.
     """
+    longest = _longest(line)
     line = _fill_seats(line, group, seats)
     called = _first([place for place in line.seated if place.group == group], most_rows)
     rest = tuple(place for place in line.seated if place not in called)
-    here = {place.group for place in (*line.seated, *line.waiting)}
-    last_turn = {one: turn for one, turn in line.last_turn.items() if one in here}
+    last_turn = {one: turn for one, turn in line.last_turn.items() if one in _groups(line)}
     return (
         replace(
             line,
             seated=rest + called,
             turns=line.turns + 1,
             last_turn={**last_turn, group: line.turns},
-            was_overtaken=group not in last_turn and bool(last_turn),
+            was_overtaken=longest not in (None, group),
         ),
         called,
     )
+
+
+def _groups(line: Line) -> Mapping[Group, None]:
+    """All that are here, in the order in which they came."""
+    return dict.fromkeys(place.group for place in (*line.seated, *line.waiting))
+
+
+def _longest(line: Line) -> Group | None:
+    """The group that has waited longest since it was called; None if none was."""
+    called = [group for group in _groups(line) if group in line.last_turn]
+    return min(called, key=lambda group: line.last_turn[group], default=None)
+
+
+def _has_newcomer(line: Line, group: Group, seats: int) -> bool:
+    seated = [place.admission for place in line.seated if place.group == group]
+    waiting = {place.admission for place in line.waiting if place.group == group}
+    return len(seated) < seats and bool(waiting.difference(seated))
 
 
 def _fill_seats(line: Line, group: Group, seats: int) -> Line:

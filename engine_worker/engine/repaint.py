@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from engine_worker.engine.schedulers import Schedule
+from engine_worker.engine.sending import send
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,4 +27,4 @@ class Repaint:
         if calls_done < schedule.calls:
             coming = schedule.timesteps[calls_done : calls_done + 1]
             original = schedule.scheduler.add_noise(original, self.noise, coming)
-        return (1 - self.mask) * original.to(latents.device) + self.mask * latents
+        return (1 - self.mask) * send(original, latents.device) + self.mask * latents

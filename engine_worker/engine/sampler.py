@@ -9,6 +9,7 @@ from torch.nn.functional import pad
 
 from engine_worker.engine.control import Residuals, Shared, Working, residuals
 from engine_worker.engine.parts import Denoiser
+from engine_worker.engine.sending import send
 from engine_worker.engine.trajectory import Trajectory
 
 
@@ -24,7 +25,7 @@ def predict(denoiser: Denoiser, trajectories: Sequence[Trajectory], dtype: torch
     embeds, mask = _embeds(trajectories)
     shared = Shared(
         sample=torch.cat([model_input(one).expand(_rows(one), -1, -1, -1) for one in trajectories]).to(dtype),
-        timesteps=_timesteps(trajectories).to(embeds.device, non_blocking=True),
+        timesteps=send(_timesteps(trajectories), embeds.device),
         embeds=embeds,
         added=_added(trajectories),
     )
@@ -77,7 +78,7 @@ def _embeds(trajectories: Sequence[Trajectory]) -> tuple[Tensor, Tensor | None]:
         return torch.cat(embeds), None
     padded = torch.cat([pad(one, (0, 0, 0, longest - one.shape[1])) for one in embeds])
     mask = torch.arange(longest) < torch.tensor(lengths).unsqueeze(1)
-    return padded, mask.to(padded.device, non_blocking=True)
+    return padded, send(mask, padded.device)
 
 
 def _added(trajectories: Sequence[Trajectory]) -> dict[str, Tensor] | None:

@@ -70,7 +70,7 @@ class Studio:
     def step(self) -> bool:
         """Make one denoising step with the pictures whose turn it is; False if there are none."""
         self._forget_ended()
-        group = next_group(self._line)
+        group = next_group(self._line, self._seats)
         if group is None:
             return False
         self._line, places = call(self._line, group, self._seats, self._calls.most_rows(group))

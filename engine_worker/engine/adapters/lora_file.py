@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from torch import Tensor
 
@@ -47,23 +46,25 @@ def read_lora(source: ModelSource, names: LayerNames, base: ModelBase) -> Lora:
 
     Raises: ModelUnreadable, if the file is no LoRA, is damaged, or was made for another base.
     """
-    path = locate(source, ModelType.LORA, base)
-    header = read_header(path)
+    header = read_header(locate(source, ModelType.LORA, base))
     layers, others = parts_by_layer(header)
     found = {layer: names.find(layer) for layer in layers}
     unknown = [layer for layer, name in found.items() if name is None]
     if len(unknown) > len(layers) / 2:
         raise ModelUnreadable(
-            f"{path.name} changes {len(layers)} layers, and the checkpoint lacks {_listed(unknown)}: "
+            f"{source.name} changes {len(layers)} layers, and the checkpoint lacks {_listed(unknown)}: "
             "the LoRA was made for a checkpoint of another base"
         )
-    scales = Scales(header)
-    changes = {
-        name: _read_change(header, parts, name, names, scales)
-        for (layer, parts) in layers.items()
-        if (name := found[layer]) is not None
-    }
-    return Lora(changes, _warnings(path, unknown, others))
+    try:
+        scales = Scales(header)
+        changes = {
+            name: _read_change(header, parts, name, names, scales)
+            for (layer, parts) in layers.items()
+            if (name := found[layer]) is not None
+        }
+    except ModelUnreadable as error:
+        raise ModelUnreadable(f"{source.name} cannot be used: {error.detail}") from error
+    return Lora(changes, _warnings(source.name, unknown, others))
 
 
 def _read_change(
@@ -73,23 +74,22 @@ def _read_change(
     tensors: dict[Part, Tensor] = {part: stored[key].float() for part, key in parts.items()}
     alpha = tensors.pop(Part.ALPHA, None)
     if alpha is not None and alpha.numel() != 1:
-        raise ModelUnreadable(f"{header.path.name} has an alpha of {alpha.numel()} numbers")
+        raise ModelUnreadable(f"it has an alpha of {alpha.numel()} numbers")
     scale_of = partial(scales.scale, name, alpha=None if alpha is None else float(alpha))
     try:
         return make_change(tensors, scale_of, names.layer(name))
     except ModelUnreadable as error:
         raise ModelUnreadable(
-            f"{header.path.name} does not fit the checkpoint, as one for another base would not: "
-            f"at {name.module} of the {name.network.value} {error.detail}"
+            f"at {name.module} of the {name.network.value} {error.detail}; was it made for another base?"
         ) from error
 
 
-def _warnings(path: Path, unknown: list[str], others: list[str]) -> tuple[str, ...]:
+def _warnings(lora: str, unknown: list[str], others: list[str]) -> tuple[str, ...]:
     found = []
     if unknown:
-        found.append(f"{path.name} changes layers that the checkpoint lacks: {_listed(unknown)}")
+        found.append(f"{lora} changes layers that the checkpoint lacks: {_listed(unknown)}")
     if others:
-        found.append(f"{path.name} holds what is not known here and not used: {_listed(others)}")
+        found.append(f"{lora} holds what is not known here and not used: {_listed(others)}")
     return tuple(found)
 
 

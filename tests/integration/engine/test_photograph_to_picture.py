@@ -9,10 +9,10 @@ import pytest
 from diffusers import ControlNetModel
 from msgspec.structs import replace
 from onnx_files import remover_source, write_keeper
-from pictures import png, random_control_net
 from PIL import Image
 from small_engine import Outcomes, load_order, model_source, order, spec
 
+from bench.pictures import png, random_control_net
 from engine_worker.engine.diffusers_engine import build
 from engine_worker.engine.parts import Parts
 from engine_worker.engine.port import Completed, Failed, Mapped, Pictured

@@ -1,18 +1,23 @@
 """Durable before visible: what a batch leads to is seen by nobody before its transaction is on the disk."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import apsw
 import pytest
+from msgspec.structs import replace
 
 from kernel.core import actions
 from kernel.core.broker import Broker
-from kernel.core.events import Asked, Event, Now, Peer, StopAsked, WorkerExited
+from kernel.core.events import Asked, Event, InputsStored, Now, Peer, StopAsked, WorkerExited
 from kernel.core.ports import Limits
 from kernel.protocol.client import DeviceStatus, JobAccepted, SubmitJob
+from kernel.protocol.codec import Frame
 from kernel.protocol.ids import EngineId, Epoch
+from kernel.protocol.ingredients import InputFile
 from kernel.protocol.specs import JobRequest
+from kernel.protocol.vocabulary import InputKind
 from kernel.shell import clock
 from kernel.shell.decode import Arrival
 from kernel.shell.file_thread import InputsRead, Removed
@@ -46,8 +51,12 @@ class WatchingEffects:
 
     database: Path
     seen: list[tuple[actions.Effect, int]] = field(default_factory=list)
+    blobs: list[tuple[Frame, ...]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     exit_code: int | None = None
+
+    def keep_blobs(self, effects: Sequence[actions.Effect], blobs: tuple[Frame, ...]) -> None:
+        self.blobs.append(blobs)
 
     def carry_out(self, effect: actions.Effect) -> None:
         ((jobs,),) = seen_by_others(self.database, COUNT_JOBS)
@@ -158,3 +167,39 @@ def test_a_refused_command_is_remembered_in_no_table(
     loop_over(with_engine(store), effects, [[refused]]).run()
 
     assert seen_by_others(database, "SELECT count(*) FROM idempotency") == [(0,)]
+
+
+# A job that comes with a picture: its file is written first, then it is a job.
+
+
+def submit_with_picture() -> Arrival:
+    file = InputFile(mime="image/png", size_bytes=3, sha256="a" * 64)
+    ask = replace(ASK_JOB, request=replace(ASK_JOB.request, inputs=(InputKind.REFERENCE,)), files=(file,))
+    return Arrival(Asked(PEER, bytes(16), "key", b"digest", ask, blob_bytes=(3,)), (b"png",))
+
+
+def test_a_picture_is_written_before_its_job_is_on_the_disk_and_the_answer_leaves_afterwards(
+    store: Store, effects: WatchingEffects
+) -> None:
+    batches = [[submit_with_picture()], [Arrival(InputsStored("key"))]]
+
+    assert loop_over(with_engine(store), effects, batches).run() == 0
+
+    told = [(type(effect), jobs) for effect, jobs in effects.seen]
+    assert effects.blobs == [(b"png",)]
+    assert told.index((actions.StoreInputs, 0)) < told.index((actions.Reply, 1))
+
+
+def test_when_the_commit_of_a_job_with_a_picture_fails_nobody_is_told_of_it(
+    database: Path, effects: WatchingEffects
+) -> None:
+    store = BrokenStore(database)
+    batches = [[submit_with_picture()], [Arrival(InputsStored("key"))]]
+
+    with pytest.raises(apsw.IOError):
+        loop_over(with_engine(store), effects, batches).run()
+    store.close()
+
+    assert not [effect for effect, _ in effects.seen if isinstance(effect, actions.Reply)]
+    for table in ("job", "blob", "idempotency"):
+        assert seen_by_others(database, f"SELECT count(*) FROM {table}") == [(0,)], "its file is swept away"

@@ -161,7 +161,7 @@ def test_a_duration_that_is_none_is_told_how_to_write_one(stage: Stage) -> None:
     assert 'write a duration such as "90s", "10m" or "7d"' in fields_of(result)["expire_after"]
 
 
-@pytest.mark.parametrize("seconds", [90, 90.0, "90", "90s"])
+@pytest.mark.parametrize("seconds", [90, 90.0, "90", "90.0", "90s"])
 def test_a_duration_may_be_a_number_of_seconds(stage: Stage, seconds: str | float) -> None:
     assert request_of(stage, {"expire_after": seconds}).expire_after_s == 90.0
 

@@ -70,3 +70,14 @@ def test_without_roots_nothing_is_found(root: Path) -> None:
 
 def test_a_root_that_does_not_exist_hides_no_other(root: Path, tmp_path: Path) -> None:
     assert resolve(f"file://{root}", [tmp_path / "absent", root]) == root
+
+
+def test_a_stored_model_is_found_below_whichever_root_keeps_it(tmp_path: Path) -> None:
+    name = f"files/{'a' * 64}.safetensors"
+    (tmp_path / "models/files").mkdir(parents=True)
+    (tmp_path / "models" / name).touch()
+    roots = [tmp_path / "weights", tmp_path / "models"]
+    assert resolve(f"stored:{name}", roots) == (tmp_path / "models" / name).resolve()
+    for wrong in ("stored:../../etc/passwd", f"stored:files/{'b' * 64}.safetensors", "stored:files"):
+        with pytest.raises(ModelUnreadable):
+            resolve(wrong, roots)

@@ -1,0 +1,228 @@
+"""One round of `bench.engine`, in a process of its own: `python -m bench.engine_round FOLDER`.
+
+Prints one line of JSON: the figures of this round. What is compared runs in turns, A B B A, in this process.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Final
+
+import diffusers
+import torch
+from torch import Tensor
+
+from bench.ours import Gathered, make_alone, make_together, order_of
+from bench.pictures import random_lora
+from bench.stock import CLASSES, Asked
+from engine_worker.engine.blueprint import Network
+from engine_worker.engine.loading import load_parts
+from engine_worker.engine.parts import Parts
+from engine_worker.engine.port import Stepped
+from engine_worker.engine.studio import Studio
+from engine_worker.engine.workshop import Workshop, bare_workshop
+from kernel.protocol.ids import JobId, ModelId
+from kernel.protocol.ingredients import LoraUse, ModelSource
+from kernel.protocol.specs import JobSpec
+from kernel.protocol.vocabulary import ModelType, Scheduler
+
+CROWDS: Final = (1, 2, 4, 8, 16)
+SIZES_PX: Final = (64, 128)
+STEPS: Final = 8
+BOUND: Final = 1e-4
+MIXED: Final = (Scheduler.EULER, Scheduler.DPMPP_2M_KARRAS, Scheduler.DDIM, Scheduler.EULER_A)
+
+
+def main() -> None:
+    """Measure all figures once."""
+    folder = Path(sys.argv[1])
+    # Two threads beside a busy neighbour take several times as long as one.
+    torch.set_num_threads(1)
+    begin_s = perf_counter()
+    work = bare_workshop(load(folder / "sd.safetensors"))
+    figures = {"load_s": perf_counter() - begin_s}
+    check(work)
+    for size_px in SIZES_PX:
+        figures |= crowd_figures(work, size_px)
+        figures[f"one_job_{size_px}px"] = against_bare_loop(work, size_px)
+    figures["entry_steps"] = entry_steps(work)
+    figures["lora_switch_ms"] = lora_switch_ms(work, folder)
+    print(json.dumps(figures))
+
+
+def load(file: Path) -> Parts:
+    """The small checkpoint, on the CPU in float32."""
+    source = ModelSource(
+        model_id=ModelId("sd"), name="sd", uri=file.as_uri(), model_type=ModelType.CHECKPOINT
+    )
+    return load_parts(source, torch.device("cpu"), torch.float32)
+
+
+def job(number: int, size_px: int, steps: int = STEPS) -> Asked:
+    """One of a crowd in which everybody is different but for the size."""
+    return Asked(
+        JobSpec(
+            prompt=f"a red ball, number {number}",
+            negative_prompt="blue",
+            seed=number,
+            count=1,
+            steps=steps,
+            guidance_scale=3.0 + number / 2,
+            width_px=size_px,
+            height_px=size_px,
+            scheduler=MIXED[number % len(MIXED)],
+        )
+    )
+
+
+def crowd(count: int, size_px: int) -> list[Asked]:
+    """Jobs of which every second one is done a little earlier."""
+    return [job(number, size_px, STEPS - 2 * (number % 2)) for number in range(count)]
+
+
+def check(work: Workshop) -> None:
+    """The gate. Raises: SystemExit, if a picture made in company is not the one made alone."""
+    jobs = crowd(4, SIZES_PX[0])
+    for made, asked in zip(make_together(work, jobs, seats=4), jobs, strict=True):
+        if (made - make_alone(work, asked)).abs().max().item() > BOUND:
+            sys.exit("gate failed: made in company is not made alone")
+
+
+def crowd_figures(work: Workshop, size_px: int) -> dict[str, float]:
+    """For each size of a crowd: jobs a second together over one after the other, and that gain over the one
+    that bare calls of the UNet show for the same steps (1: all that can be gained)."""
+    figures = {}
+    for count in CROWDS[1:]:
+        jobs = crowd(count, size_px)
+        together_s, apart_s = in_turns(
+            partial(make_all, work, jobs, count), partial(make_one_by_one, work, jobs)
+        )
+        gain = apart_s / together_s
+        figures[f"gain_{count}_jobs_{size_px}px"] = gain
+        figures[f"share_{count}_jobs_{size_px}px"] = gain / bare_gain(work.parts, jobs)
+    return figures
+
+
+def make_all(work: Workshop, jobs: Sequence[Asked], seats: int) -> None:
+    """Make the latents of all jobs in one studio."""
+    gathered = Gathered()
+    studio = Studio(work, gathered.finish, seats, gathered.emit)
+    for number, asked in enumerate(jobs):
+        studio.admit(order_of(f"job-{number}", asked), asked.inputs)
+    while studio.step():
+        pass
+
+
+def make_one_by_one(work: Workshop, jobs: Sequence[Asked]) -> None:
+    """Make the latents of all jobs, each in a studio of its own."""
+    for asked in jobs:
+        make_all(work, [asked], 1)
+
+
+def bare_gain(parts: Parts, jobs: Sequence[Asked]) -> float:
+    """What the same calls of the UNet would gain if nothing else took any time."""
+    size_px = jobs[0].spec.width_px
+    calls = [asked.spec.steps for asked in jobs]
+    sizes = {sum(1 for own in calls if own > step) for step in range(max(calls))} | {1}
+    cost_s = {count: bare_call_s(parts, 2 * count, size_px) for count in sorted(sizes)}
+    together_s = sum(cost_s[sum(1 for own in calls if own > step)] for step in range(max(calls)))
+    return sum(calls) * cost_s[1] / together_s
+
+
+def bare_call_s(parts: Parts, rows: int, size_px: int) -> float:
+    """Seconds of a bare call of the UNet: the shortest of some."""
+    unet = parts.networks[Network.UNET]
+    sample = torch.zeros(rows, 4, size_px // 8, size_px // 8)
+    timesteps = torch.full((rows,), 500)
+    embeds = torch.zeros(rows, 77, parts.unet_shape.cross_attention_width)
+
+    def call() -> None:
+        unet(sample, timesteps, encoder_hidden_states=embeds, return_dict=False)
+
+    with torch.inference_mode():
+        return min(seconds(call) for _ in range(5))
+
+
+def against_bare_loop(work: Workshop, size_px: int) -> float:
+    """The time of one job over that of the loop of a pipeline, written out, for the same job."""
+    asked = job(0, size_px, 2 * STEPS)
+    prompted = work.conditioner.condition(order_of("bare", asked))
+    ours_s, bare_s = in_turns(
+        lambda: make_all(work, [asked], 1), lambda: bare_loop(work.parts, asked, prompted.conditioning.embeds)
+    )
+    return ours_s / bare_s
+
+
+@torch.inference_mode()
+def bare_loop(parts: Parts, asked: Asked, embeds: Tensor) -> Tensor:
+    """What a pipeline does between the prompt's embeds and the VAE."""
+    spec, unet = asked.spec, parts.networks[Network.UNET]
+    name, options = CLASSES[spec.scheduler]
+    scheduler = getattr(diffusers, name).from_config({**parts.scheduler_config, **options})
+    scheduler.set_timesteps(spec.steps)
+    generator = torch.Generator().manual_seed(spec.seed)
+    latents: Tensor = torch.randn(1, 4, spec.height_px // 8, spec.width_px // 8, generator=generator)
+    latents = latents * scheduler.init_noise_sigma
+    for timestep in scheduler.timesteps:
+        rows = scheduler.scale_model_input(torch.cat([latents] * 2), timestep)
+        (noise,) = unet(rows, timestep, encoder_hidden_states=embeds, return_dict=False)
+        away, towards = noise.chunk(2)
+        noise = away + spec.guidance_scale * (towards - away)
+        latents = scheduler.step(noise, timestep, latents, return_dict=False)[0]
+    return latents
+
+
+def entry_steps(work: Workshop) -> float:
+    """Steps of a busy engine until a job that enters has made its first."""
+    gathered = Gathered()
+    studio = Studio(work, gathered.finish, 8, gathered.emit)
+    for number in range(4):
+        studio.admit(order_of(f"busy-{number}", job(number, SIZES_PX[number % 2])))
+    for _ in range(3):
+        studio.step()
+    studio.admit(order_of("late", job(9, SIZES_PX[0])))
+    taken = 0
+    while not any(isinstance(one, Stepped) and one.job_id == "late" for one in gathered.outcomes):
+        studio.step()
+        taken += 1
+    for name in ("late", *(f"busy-{number}" for number in range(4))):
+        studio.cancel(JobId(name))
+    return float(taken)
+
+
+def lora_switch_ms(work: Workshop, folder: Path) -> float:
+    """Milliseconds from one LoRA to another that is loaded.
+
+    Raises: SystemExit, if the bare checkpoint is not bit for bit what it was before.
+    """
+    plain = job(0, SIZES_PX[0], 2)
+    before = make_alone(work, plain)
+    wardrobe = work.extras.wardrobe
+    sources = [random_lora(work.parts, folder / f"lora-{seed}.safetensors", seed) for seed in (1, 2)]
+    sets = [wardrobe.prepare([one], [LoraUse(model_id=one.model_id)]) for one in sources]
+    wardrobe.wear(sets[0])
+    switch_s = min(seconds(partial(wardrobe.wear, sets[number % 2])) for number in range(1, 9))
+    if not torch.equal(before, make_alone(work, plain)):
+        sys.exit("gate failed: a LoRA was left on")
+    return switch_s * 1000
+
+
+def in_turns(first: Callable[[], object], second: Callable[[], object]) -> tuple[float, float]:
+    """Seconds of both: the shorter of two times each, in the order A B B A, after a call to warm up."""
+    first()
+    times = [seconds(work) for work in (first, second, second, first)]
+    return min(times[0], times[3]), min(times[1:3])
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long it takes."""
+    begin_s = perf_counter()
+    work()
+    return perf_counter() - begin_s
+
+
+if __name__ == "__main__":
+    main()
