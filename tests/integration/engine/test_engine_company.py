@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from small_engine import Outcomes, order, spec
 from torch import Tensor
 
-from bench.ours import make_alone
+from bench.ours import distance, make_alone
 from bench.pictures import half_mask, photograph, png
 from bench.stock import Asked
 from engine_worker.engine.finishing import Finished
@@ -24,8 +24,6 @@ from kernel.protocol.vocabulary import InputKind, PromptTechnique, Scheduler
 pytestmark = pytest.mark.torch
 
 BOUND = 1e-4
-# Where latents of trained checkpoints end. Those of random weights end further out, and rounding with them.
-USUAL_REACH = 4.0
 
 
 @dataclass(frozen=True)
@@ -65,11 +63,6 @@ GUESTS = st.lists(
     min_size=2,
     max_size=3,
 )
-
-
-def distance(made: Tensor, alone: Tensor) -> float:
-    reach = max(alone.abs().max().item(), USUAL_REACH)
-    return (made - alone).abs().max().item() * USUAL_REACH / reach
 
 
 def run_together(
