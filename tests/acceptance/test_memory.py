@@ -1,4 +1,4 @@
-"""Engines that do not fit are refused with numbers; with room they start. A disk that is low takes no jobs."""
+"""Engines that do not fit are refused with numbers; with room they start. A low disk takes no jobs."""
 
 import httpx
 
