@@ -22,7 +22,7 @@ from kernel.protocol.vocabulary import ModelBase, Scheduler
 
 SINGLE_BOUND: Final = 1e-3
 """Of small checkpoints in single precision; what the order of additions changes over some steps."""
-HALF_BOUND: Final = 0.1
+HALF_BOUND: Final = 0.05
 """Of large ones in half precision: the plain pipeline rounds its latents at every step, ours does not."""
 GATE_STEPS: Final = 4
 

@@ -94,8 +94,6 @@ def find_place(
     free = {device: free_bytes(world, device) - claims.get(device, 0) for device in places}
     device = max(places, key=lambda name: free[name])
     kind = memory.kind_of(device)
-    if plan not in memory.plans_of(kind):
-        return None
     sizes = needs(world, engine, kind, plan)
     seats = bisect_right(sizes, free[device])
     if seats == 0:

@@ -76,11 +76,9 @@ class MemoryPlan(StrEnum):
     """How an engine uses its device, from the quickest way to the most frugal one."""
 
     FAST = "fast"
-    """All weights on the device, a picture decoded in one piece."""
+    """A picture decoded in one piece."""
     TILED = "tiled"
     """A picture decoded in tiles."""
-    SWAPPED = "swapped"
-    """In tiles, and text encoders and VAE on the device only while they work."""
 
 
 class Compilation(StrEnum):
