@@ -11,7 +11,7 @@ from engine_worker.engine.detectors.kit import Detectors
 from engine_worker.engine.devices import choose_device, choose_dtype, settle_on
 from engine_worker.engine.failures import is_out_of_memory
 from engine_worker.engine.finishing import Finisher
-from engine_worker.engine.gpu.preparing import prepare
+from engine_worker.engine.gpu.prepared_unet import prepare_unet
 from engine_worker.engine.loading import load_parts
 from engine_worker.engine.port import NO_INPUTS, Emit, Engine, Inputs, Loaded
 from engine_worker.engine.studio import Studio
@@ -53,7 +53,7 @@ class DiffusersEngine:
             self._extras = Extras(parts)
             self._extras.preload(order.models)
             seats = order.max_batch or _SEATS[device.type]
-            parts = prepare(parts, order, seats)
+            parts = prepare_unet(parts, order, seats)
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 raise OutOfMemory(

@@ -12,7 +12,7 @@ from torch import Tensor
 from bench.ours import make_together, workshop
 from bench.pictures import random_lora
 from bench.stock import Asked
-from engine_worker.engine.gpu.preparing import prepare
+from engine_worker.engine.gpu.prepared_unet import prepare_unet
 from engine_worker.engine.gpu.recorded_calls import RecordedCalls
 from engine_worker.engine.parts import Parts
 from kernel.protocol.vocabulary import Compilation, ModelBase, Scheduler
@@ -57,7 +57,7 @@ def test_recorded_calls_make_the_same_pictures_whatever_else_is_made_between(
 ) -> None:
     expected = made(half, half, MIXED)
     order = load_order(checkpoints / f"{base}.safetensors", Compilation.GRAPHS, SEATS)
-    quick = prepare(half, order, SEATS)
+    quick = prepare_unet(half, order, SEATS)
     assert isinstance(quick.quick_denoiser, RecordedCalls)
     assert worst(made(half, quick, MIXED), expected) <= REPLAYED
     assert worst(made(half, quick, MIXED[:1]), expected[:1]) <= REPLAYED
@@ -69,7 +69,7 @@ def test_a_lora_has_its_effect_beside_recorded_calls(
     jobs = rich_jobs(random_lora(half, tmp_path / "lora.safetensors", seed=2))[:1]
     expected = made(half, half, jobs)
     order = load_order(checkpoints / f"{base}.safetensors", Compilation.GRAPHS, SEATS)
-    assert worst(made(half, prepare(half, order, SEATS), jobs), expected) <= REPLAYED
+    assert worst(made(half, prepare_unet(half, order, SEATS), jobs), expected) <= REPLAYED
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="torch compiles with a C compiler, and there is none")
@@ -79,6 +79,6 @@ def test_compiled_blocks_make_nearly_the_same_pictures_and_loras_have_their_effe
     jobs = [*MIXED, *rich_jobs(random_lora(half, tmp_path / "lora.safetensors", seed=2))[:1]]
     expected = made(half, half, jobs)
     order = load_order(checkpoints / f"{base}.safetensors", Compilation.REGIONAL, SEATS)
-    quick = prepare(half, order, SEATS)
+    quick = prepare_unet(half, order, SEATS)
     assert quick.quick_denoiser is not None, "the log says why it was not compiled"
     assert worst(made(half, quick, jobs), expected) <= COMPILED

@@ -20,7 +20,7 @@ from bench.ours import make_together, workshop
 from bench.pictures import half_mask, png, random_control_net, random_lora
 from bench.stock import Asked
 from engine_worker.engine.gpu.call_shape import CallShape, shapes_to_prepare
-from engine_worker.engine.gpu.preparing import compiled, prepare, recorded
+from engine_worker.engine.gpu.prepared_unet import compiled, prepare_unet, recorded
 from engine_worker.engine.gpu.recorded_calls import Replay
 from engine_worker.engine.parts import Parts
 from kernel.protocol.ids import ModelId
@@ -139,7 +139,7 @@ def test_the_largest_calls_come_first_with_two_rows_for_guidance(parts: Parts) -
 
 def test_nothing_is_prepared_for_pictures_of_an_unknown_size_nor_on_a_cpu(parts: Parts) -> None:
     assert shapes_to_prepare(parts, changed(asked_for(), width_px=None), 2) == ()
-    assert prepare(parts, asked_for(), 2) is parts
+    assert prepare_unet(parts, asked_for(), 2) is parts
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 @torch.inference_mode()
-def prepare(parts: Parts, order: EngineLoad, seats: int) -> Parts:
+def prepare_unet(parts: Parts, order: EngineLoad, seats: int) -> Parts:
     """The parts with a denoiser that makes the engine's usual calls at less cost, if the order says so.
 
     An engine that cannot be prepared works without, and its log says why.
