@@ -112,7 +112,7 @@ def build(
     Raises: BadConfiguration.
     """
     epoch = store.next_epoch()
-    launcher = SubprocessLauncher(settings.database.folder / "logs")
+    launcher = SubprocessLauncher(settings.database.folder / "logs", os.environ)
     devices = Devices(launcher.pids)
     snapshot = replace(recall.snapshot(epoch), devices=devices.read())
     broker = Broker(snapshot, limits_of(settings, options), clock.RandomFresh(), clock.now())

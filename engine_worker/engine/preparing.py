@@ -2,6 +2,7 @@
 
 from engine_worker.engine.adapters.wardrobe import AdapterSet
 from engine_worker.engine.canvas import encode_canvas, strength_of
+from engine_worker.engine.detectors.maps import check_pose
 from engine_worker.engine.materials import Materials
 from engine_worker.engine.open_job import OpenJob
 from engine_worker.engine.port import Emit, Inputs
@@ -21,12 +22,13 @@ class Preparer:
         self._emit = emit
 
     def open(self, order: JobOrder, inputs: Inputs) -> OpenJob:
-        """See whether the job's numbers make sense, before any work is put into it.
+        """See whether the job makes sense, before any work is put into it.
 
-        Raises: JobRejected, if they do not.
+        Raises: JobRejected, if it does not.
         """
         parts, spec = self._workshop.parts, order.spec
         check_order(order, parts.vae.pixels_per_latent)
+        check_pose(order, inputs)
         # Made for its errors and its length: each picture gets a schedule of its own when it starts.
         schedule = make_schedule(spec, parts.scheduler_config, spec.seed, strength_of(parts, spec, inputs))
         return OpenJob(order, schedule.calls * len(order.pictures), (), self._emit)

@@ -1,6 +1,7 @@
 """What the hands of the Manager do when the world does not obey."""
 
 import hashlib
+import os
 import select
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -57,7 +58,11 @@ def effects(bus: SmallBus, recall: Recall, tmp_path: Path) -> Iterator[Effects]:
     (tmp_path / "images").mkdir()
     files = FileThread({Folder.IMAGES: tmp_path / "images"})
     crew = Crew(
-        bus.router, bus.gate, SubprocessLauncher(tmp_path), JoinTerms("", "", "", (), True, 1), Epoch(1)
+        bus.router,
+        bus.gate,
+        SubprocessLauncher(tmp_path, os.environ),
+        JoinTerms("", "", "", (), True, 1),
+        Epoch(1),
     )
     yield Effects(
         Outbox(bus.router, Epoch(1), set()), crew, files, recall, AbsentCompanion(), [tmp_path / "images"]
