@@ -10,6 +10,10 @@ from kernel.protocol.sources import STORED_SCHEME, is_stored_name
 
 _SCHEME = "file://"
 _LOCAL_HOSTS = ("", "localhost")
+_NOWHERE = "names no file or folder inside the folders that models may lie in (models.file_roots)"
+_NO_ROOTS = (
+    "cannot be used: models.file_roots names no folder yet in which models may lie on the server's machine"
+)
 
 
 def resolve(uri: str, roots: Sequence[Path]) -> Path:
@@ -24,9 +28,7 @@ def resolve(uri: str, roots: Sequence[Path]) -> Path:
     path = _stored_path(uri, roots) if uri.startswith(STORED_SCHEME) else _path_of(uri)
     found = None if path is None else contained(path, roots)
     if path is None or found is None or not (found.is_file() or found.is_dir()):
-        raise ModelUnreadable(
-            f"{uri} names no file or folder inside the folders that models may lie in (models.file_roots)"
-        )
+        raise ModelUnreadable(f"{uri} {_NOWHERE if roots else _NO_ROOTS}")
     # The last link is not followed: a download cache links a name that tells the kind to one that does not.
     return path.parent.resolve() / path.name
 

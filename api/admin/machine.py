@@ -49,7 +49,7 @@ def file_roots(roots: Sequence[Path]) -> Iterator[Finding]:
         yield Finding(
             subject="models.file_roots",
             verdict=Verdict.NOTE,
-            found="none: no local model can be registered",
+            found="none: models of this machine can only be uploaded",
             remedy="set it, or SPOON_MODELS_FILE_ROOTS, to the folder of your models",
         )
     for root in roots:

@@ -221,8 +221,8 @@ def _await(rest: "Rest", model_id: str, path: str | None) -> bytes:
             raise
         folder = shlex.quote(str(Path(unquote(urlsplit(path).path)).parent))
         raise AwaitedFailed(
-            f"{error.detail}; if it lies outside, add {folder} to {_ROOTS_KEY}, "
-            f"or set SPOON_MODELS_FILE_ROOTS={folder}, and start the server again"
+            f"{error.detail}; either send a copy of it with --upload; or add {folder} to {_ROOTS_KEY}, "
+            f"or set SPOON_MODELS_FILE_ROOTS={folder}, start the server again, and retry"
         ) from error
 
 

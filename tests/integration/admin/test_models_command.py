@@ -152,8 +152,8 @@ def test_a_file_outside_the_allowed_folders_is_told_with_the_folder_to_allow(
     ended = spoon("models", "add", "file:///w/a%20b/fox", "--type", "checkpoint", "--wait")
     assert ended.code == 6
     assert ended.err.endswith(
-        "; if it lies outside, add '/w/a b' to models.file_roots, or set SPOON_MODELS_FILE_ROOTS='/w/a b', "
-        "and start the server again [failed]\n"
+        "; either send a copy of it with --upload; or add '/w/a b' to models.file_roots, or set "
+        "SPOON_MODELS_FILE_ROOTS='/w/a b', start the server again, and retry [failed]\n"
     )
 
 
@@ -266,5 +266,5 @@ def test_a_file_of_this_machine_is_sent(spoon: Spoon, api: FakeApi, tmp_path: Pa
 def test_a_folder_cannot_be_sent(spoon: Spoon, api: FakeApi, tmp_path: Path) -> None:
     ended = spoon("models", "add", str(tmp_path), "--type", "lora", "--upload")
     assert ended.code == 2
-    assert "a folder cannot be sent" in ended.err
+    assert "is a folder: only a file can be sent" in ended.err
     assert api.asked == []

@@ -75,9 +75,9 @@ def test_a_file_root_that_is_not_there_is_noted(tmp_path: Path) -> None:
     ]
 
 
-def test_without_file_roots_no_model_can_be_registered_and_the_way_out_is_named() -> None:
+def test_without_file_roots_models_can_only_be_uploaded_and_the_way_out_is_named() -> None:
     (found,) = machine.file_roots(())
-    assert (found.verdict, found.found) == (Verdict.NOTE, "none: no local model can be registered")
+    assert (found.verdict, found.found) == (Verdict.NOTE, "none: models of this machine can only be uploaded")
     assert "SPOON_MODELS_FILE_ROOTS" in (found.remedy or "")
 
 
