@@ -29,8 +29,8 @@ def address_of(source: str) -> str | None:
         return (path.parent.resolve() / path.name).as_uri()
     if source.startswith((".", "/", "~")) or source.endswith(_LOCAL_SUFFIXES) or source.count("/") != 1:
         raise click.BadParameter(
-            f"there is no file or folder {source} (a repository of the hub is written owner/name, a file of one "
-            "hf://owner/name/file)",
+            f"there is no file or folder {source} (a repository of the hub is written owner/name, a file of "
+            "one hf://owner/name/file)",
             param_hint="SOURCE",
         )
     return None

@@ -93,7 +93,7 @@ class Fetcher:
 
 
 def _without_our_name(found: Gathered, detail: str) -> str:
-    """What is wrong with a model, said of the name that a person knows: what is gathered bears one of ours."""
+    """What is wrong with a model, in a person's words: what was gathered bears a name of our own."""
     ours = f"{found.path.name} "
     if not found.is_ours or not detail.startswith(ours):
         return detail

@@ -15,8 +15,8 @@ BASE_BYTES: Final = 8 << 30
 COPIES: Final = 3
 """The file, its tensors, and one tensor on its way to the disk."""
 REFUSAL: Final = (
-    "is a pickle, which can run any code when it is opened: take the .safetensors that most models come as, too, "
-    "or have it converted here by models.allow_pickle = true"
+    "is a pickle, which can run any code when it is opened: take the .safetensors that most models come as, "
+    "too, or have it converted here by models.allow_pickle = true"
 )
 
 

@@ -56,7 +56,7 @@ def test_all_that_is_wrong_gets_one_answer(root: Path, tmp_path: Path) -> None:
 
 
 def test_where_no_folder_is_allowed_yet_that_is_what_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ModelUnreadable, match="models.file_roots names no folder yet"):
+    with pytest.raises(ModelUnreadable, match=r"models\.file_roots names no folder yet"):
         resolve(f"file://{tmp_path}", [])
 
 
