@@ -27,7 +27,8 @@ def explain(world: World, engine: Engine) -> NotEnoughMemory:
     remedies = tuple(_remedies(world, engine, device, needed - free))
     helps = "; or ".join(remedy.text for remedy in remedies) or _last_resort(world, device, needed)
     error = NotEnoughMemory(
-        f"the engine needs {size(needed)} on {device}, where {size(free)} of {size(total)} are free: {helps}"
+        f"the engine needs {size(needed)} on {device}, where {size(free)} of {size(total)} are left for "
+        f"engines: {helps}"
     )
     error.shortage = MemoryShortage(
         device=device, needed_bytes=needed, free_bytes=free, total_bytes=total, remedies=remedies

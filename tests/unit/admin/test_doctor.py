@@ -95,3 +95,12 @@ def test_a_port_that_another_program_holds_is_missing() -> None:
         assert machine.port("127.0.0.1", number, is_ours=False).verdict is Verdict.MISSING
         assert machine.port("127.0.0.1", number, is_ours=True).verdict is Verdict.OK
     assert machine.port("127.0.0.1", 0, is_ours=False).verdict is Verdict.OK
+
+
+def test_room_is_looked_for_where_pictures_go_and_where_models_come_to(tmp_path: Path) -> None:
+    images, models = Images(folder=tmp_path, min_free_bytes=1 << 60), Models(folder=tmp_path / "later")
+    found = list(machine.disks(Settings(images=images, models=models)))
+    assert [one.verdict for one in found] == [Verdict.MISSING, Verdict.MISSING]
+    assert ["images.folder" in found[0].found, "models.folder" in found[1].found] == [True, True]
+    roomy = Settings(images=Images(folder=tmp_path, min_free_bytes=0), models=models)
+    assert {one.verdict for one in machine.disks(roomy)} == {Verdict.OK}
