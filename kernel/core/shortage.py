@@ -67,7 +67,7 @@ def _least_bytes(world: World, engine: Engine, device: str) -> int:
 def _remedies(world: World, engine: Engine, device: str, missing_bytes: int) -> Iterator[Remedy]:
     yield from _stops(world, device, missing_bytes)
     kind, free = memory.kind_of(device), room.free_bytes(world, device)
-    appetite = memory.appetite_of(engine.row, world.models)
+    appetite = memory.appetite_of(engine.row, world.models, world.limits.compilation)
     if (smaller := _smaller(appetite, kind, free)) is not None:
         sides = f"{smaller.width_px} x {smaller.height_px}"
         yield Remedy(what=MemoryRemedy.SMALLER_SIZE, text=f"make pictures of {sides} pixels")

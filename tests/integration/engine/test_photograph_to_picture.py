@@ -12,6 +12,7 @@ from onnx_files import remover_source, write_keeper
 from PIL import Image
 from small_engine import Outcomes, load_order, model_source, order, spec
 
+from bench.bell import Bell, run_until
 from bench.pictures import png, random_control_net
 from engine_worker.engine.diffusers_engine import build
 from engine_worker.engine.parts import Parts
@@ -56,12 +57,11 @@ def controlled(nets: tuple[ModelSource, ...], *further: ModelSource, count: int 
 
 
 def made(checkpoints: Path, base: ModelBase, job: JobOrder, pose: Image.Image) -> Outcomes:
-    outcomes = Outcomes()
-    engine = build(outcomes.emit)
+    outcomes, bell = Outcomes(), Bell()
+    engine = build(bell.at(outcomes.emit), bell.ring)
     engine.load(load_order(checkpoints / f"{base}.safetensors"))
     engine.admit(job, {InputKind.POSE: png(pose)})
-    while engine.step():
-        pass
+    run_until(lambda: outcomes.ending("job") is not None, engine.step, bell)
     engine.close()
     return outcomes
 

@@ -10,13 +10,12 @@ from diffusers import UNet2DConditionModel
 from msgspec import structs
 from small_engine import order, spec
 
-from bench.ours import make_alone
+from bench.ours import make_alone, prepare_now
 from bench.pictures import half_mask, photograph, png
 from bench.stock import Asked, Stock
 from engine_worker.engine.parts import Parts
 from engine_worker.engine.pixels import decode
 from engine_worker.engine.port import Inputs
-from engine_worker.engine.preparing import Preparer
 from engine_worker.engine.workshop import bare_workshop
 from kernel.protocol.errors import JobRejected
 from kernel.protocol.vocabulary import ImageFit, InputKind, ModelBase, Scheduler
@@ -98,7 +97,7 @@ def test_a_unet_made_for_inpainting_makes_the_stock_pipelines_picture(
 
 
 def test_what_lies_outside_the_mask_stays(parts: Parts) -> None:
-    prepared = Preparer(bare_workshop(parts), lambda outcome: None).prepare(order("job", spec()), MASKED)
+    prepared = prepare_now(bare_workshop(parts), order("job", spec()), MASKED)
     trajectory = prepared.start(parts, 0)
     assert trajectory.repaint is not None
     latents = make_alone(bare_workshop(parts), Asked(spec(steps=4), MASKED))
@@ -109,9 +108,7 @@ def test_what_lies_outside_the_mask_stays(parts: Parts) -> None:
 
 
 def test_pictures_of_one_job_begin_with_different_noise_on_the_same_reference(parts: Parts) -> None:
-    prepared = Preparer(bare_workshop(parts), lambda outcome: None).prepare(
-        order("job", spec(count=2)), REFERENCE
-    )
+    prepared = prepare_now(bare_workshop(parts), order("job", spec(count=2)), REFERENCE)
     with torch.inference_mode():
         first, second, again = (prepared.start(parts, index).latents for index in (0, 1, 0))
     assert torch.equal(first, again)
