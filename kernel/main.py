@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +37,7 @@ from kernel.shell.companion import ApiProcess
 from kernel.shell.crew import BACK, Crew, JoinTerms
 from kernel.shell.decode import BackDoor, FrontDoor
 from kernel.shell.devices import Devices
+from kernel.shell.disks import Disks
 from kernel.shell.effects import Effects
 from kernel.shell.file_thread import FileThread
 from kernel.shell.files import claim_folder, sweep
@@ -43,7 +45,7 @@ from kernel.shell.keys import ensure_all
 from kernel.shell.launcher import SubprocessLauncher
 from kernel.shell.lock import FolderLock
 from kernel.shell.loop import Loop
-from kernel.shell.model_files import prepare_models
+from kernel.shell.model_files import kept_models, prepare_models
 from kernel.shell.outbox import Outbox
 from kernel.shell.quiet import put_off_full_collections
 from kernel.shell.recall import Recall
@@ -141,9 +143,13 @@ def build(
         files=files,
         recall=recall,
         companion=ApiProcess(launcher, options.config),
-        folders=(settings.images.folder, settings.blobs.folder),
+        disks=Disks(
+            work=(settings.database.folder, settings.images.folder, settings.blobs.folder),
+            models=settings.models.folder,
+        ),
     )
-    return Loop(broker, store, recall, sources, effects, clock.now, devices.read)
+    kept = partial(kept_models, settings.models.folder)
+    return Loop(broker, store, recall, sources, effects, clock.now, devices.read, kept)
 
 
 def _open_files(

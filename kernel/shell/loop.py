@@ -20,8 +20,17 @@ from kernel.core.actions import (
     TrashFile,
 )
 from kernel.core.broker import Broker
-from kernel.core.events import Asked, DeadlinePassed, DeviceFact, Event, Now, StatusAsked, StockTaken
-from kernel.protocol.client import CreateEngine, PruneImages, StartEngine, SubmitJob
+from kernel.core.events import (
+    Asked,
+    DeadlinePassed,
+    DeviceFact,
+    Event,
+    KeptModel,
+    Now,
+    StatusAsked,
+    StockTaken,
+)
+from kernel.protocol.client import CreateEngine, PruneImages, PruneModels, StartEngine, SubmitJob
 from kernel.shell import journal
 from kernel.shell.chronicle import Chronicle
 from kernel.shell.decode import Arrival
@@ -48,6 +57,7 @@ class Loop:
     effects: Effects
     clock: Callable[[], Now]
     devices: Callable[[], tuple[DeviceFact, ...]]
+    kept_models: Callable[[], tuple[KeptModel, ...]]
     quiet: Quiet = field(default_factory=Quiet)
     has_trash: bool = True
     is_removing: bool = False
@@ -100,6 +110,8 @@ class Loop:
                     facts = replace(facts, devices=self.devices())
                 if isinstance(event.ask, PruneImages):
                     facts = replace(facts, prunable=self.recall.prunable(event.ask, now.unix_ms))
+                if isinstance(event.ask, PruneModels):
+                    facts = replace(facts, kept_models=self.kept_models())
                 return replace(event, facts=facts)
             case StatusAsked():
                 return replace(event, devices=tuple(fact.status for fact in self.devices()))

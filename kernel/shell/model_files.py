@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from kernel.core.events import KeptModel
 from kernel.core.rows import ModelRow
 from kernel.protocol.ids import ModelId
 from kernel.protocol.sources import (
     BadSource,
     UploadedSource,
     incoming_name,
+    is_stored_name,
     parse_source,
     uploaded_name,
 )
@@ -64,6 +66,21 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def kept_models(folder: Path) -> tuple[KeptModel, ...]:
+    """What the models folder keeps under names of its own; what a person put there is passed over."""
+    found = []
+    for kind in ("files", "trees"):
+        for entry in sorted((folder / kind).iterdir()):
+            name = f"{kind}/{entry.name}"
+            if is_stored_name(name):
+                found.append(KeptModel(name, _size_bytes(entry)))
+    return tuple(found)
+
+
+def _size_bytes(path: Path) -> int:
+    return sum(one.lstat().st_size for one in (path, *path.rglob("*")) if not one.is_dir())
 
 
 def prepare_models(folder: Path, models: Sequence[ModelRow], now_s: float) -> None:
