@@ -10,7 +10,7 @@ from engine_worker.engine.prepared import Prepared, job_schedule
 from engine_worker.engine.prompts.conditioning import Prompted
 from engine_worker.engine.workshop import Workshop
 from kernel.protocol.errors import JobRejected
-from kernel.protocol.specs import JobOrder
+from kernel.protocol.specs import JobOrder, JobSpec
 
 
 class Preparer:
@@ -34,7 +34,7 @@ class Preparer:
         calls = job_schedule(order, parts, canvas, order.spec.seed).calls
         adapters = extras.wardrobe.prepare(order.models, order.spec.loras)
         prompted = self._prompted(order, adapters)
-        warnings = (*adapters.warnings, *prompted.warnings)
+        warnings = (*adapters.warnings, *prompted.warnings, *_steps_warning(order.spec, calls))
         return Prepared(
             job=OpenJob(order, calls * len(order.pictures), warnings, self._emit),
             conditioning=prompted.conditioning,
@@ -62,6 +62,13 @@ class Preparer:
             )
             for use, model_id, drawn in zip(spec.controls, spec.control_models, maps, strict=True)
         )
+
+
+def _steps_warning(spec: JobSpec, calls: int) -> tuple[str, ...]:
+    if calls:
+        return ()
+    shortage = f"A strength of {spec.strength:g} leaves none of {spec.steps} steps"
+    return (f"{shortage}: the picture is the reference image",)
 
 
 def check_order(order: JobOrder, pixels_per_latent: int) -> None:
