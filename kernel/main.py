@@ -238,6 +238,7 @@ def limits_of(settings: Settings, options: argparse.Namespace) -> Limits:
         grace_s=settings.shutdown.grace_s,
         load_timeout_s=settings.engines.load_timeout_s,
         step_timeout_s=settings.engines.step_timeout_s,
+        compilation=settings.engines.compile,
         expire_after_s=settings.images.expire_after_s,
         delete_after_downloads=settings.images.delete_after_downloads,
         blobs_expire_after_s=settings.blobs.expire_after_s,

@@ -8,6 +8,7 @@ from engine_worker.engine.open_job import OpenJob
 from engine_worker.engine.port import Emit, Inputs
 from engine_worker.engine.prepared import Prepared, job_schedule
 from engine_worker.engine.prompts.conditioning import Prompted
+from engine_worker.engine.sending import send
 from engine_worker.engine.workshop import Workshop
 from kernel.protocol.errors import JobRejected
 from kernel.protocol.specs import JobOrder, JobSpec
@@ -55,7 +56,7 @@ class Preparer:
         return tuple(
             Control(
                 net=self._workshop.extras.controlnet(order.models, model_id),
-                image=pixels_of(drawn).to(parts.device, parts.dtype),
+                image=send(pixels_of(drawn).to(parts.dtype), parts.device),
                 scale=use.scale,
                 start=use.start,
                 end=use.end,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from engine_worker.engine.failures import fail_job
 from engine_worker.engine.finishing import Finished, FinishPicture
+from engine_worker.engine.gpu.handover import this_moment
 from engine_worker.engine.line import Admission, Line, Place, call, finish, join, leave, next_group
 from engine_worker.engine.open_job import OpenJob
 from engine_worker.engine.port import NO_INPUTS, Emit, Inputs
@@ -128,7 +129,8 @@ class Studio:
         latents = self._trajectories.pop(place).latents
         self._line = finish(self._line, place)
         picture = prepared.order.pictures[place.index]
-        self._finish_picture(Finished(prepared.job, picture, latents, prepared.vae))
+        written = this_moment(self._parts.device)
+        self._finish_picture(Finished(prepared.job, picture, latents, prepared.vae, written))
 
     def _forget_ended(self) -> None:
         """Let go of all that belongs to jobs that are completed, failed or dropped, on whatever thread."""

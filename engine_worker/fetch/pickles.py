@@ -8,7 +8,8 @@ from typing import Final
 from kernel.protocol.errors import ModelUnreadable
 
 CONVERTER: Final = "engine_worker.engine.unpickle"
-LIMIT_S: Final = 900.0
+LIMIT_S: Final = 480.0
+"""Less than the Manager waits for a sign of a model that gets on."""
 BASE_BYTES: Final = 8 << 30
 """Address space that torch maps by itself; most of it is never touched."""
 COPIES: Final = 3

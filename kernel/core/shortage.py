@@ -8,7 +8,7 @@ from kernel.core import memory, room
 from kernel.core.world import Engine, World
 from kernel.protocol.errors import NotEnoughMemory
 from kernel.protocol.memory import MemoryShortage, Remedy
-from kernel.protocol.vocabulary import MemoryRemedy, Variant
+from kernel.protocol.vocabulary import MemoryPlan, MemoryRemedy, Variant
 
 GIGABYTE: Final = 1_000_000_000
 MEGABYTE: Final = 1_000_000
@@ -53,13 +53,13 @@ def _too_many(world: World) -> NotEnoughMemory:
 def _least_bytes(world: World, engine: Engine, device: str) -> int:
     """Under the most frugal plan, one picture at a time."""
     kind = memory.kind_of(device)
-    return min(room.needs(world, engine, kind, plan)[0] for plan in memory.plans_of(kind))
+    return min(room.needs(world, engine, kind, plan)[0] for plan in MemoryPlan)
 
 
 def _remedies(world: World, engine: Engine, device: str, missing_bytes: int) -> Iterator[Remedy]:
     yield from _stops(world, device, missing_bytes)
     kind, free = memory.kind_of(device), room.free_bytes(world, device)
-    appetite = memory.appetite_of(engine.row, world.models)
+    appetite = memory.appetite_of(engine.row, world.models, world.limits.compilation)
     if (smaller := _smaller(appetite, kind, free)) is not None:
         sides = f"{smaller.width_px} x {smaller.height_px}"
         yield Remedy(what=MemoryRemedy.SMALLER_SIZE, text=f"make pictures of {sides} pixels")
@@ -111,4 +111,4 @@ def _stepped(px: int) -> int:
 
 
 def _least(appetite: memory.Appetite, kind: str) -> int:
-    return min(memory.need_bytes(appetite, kind, plan, 1) for plan in memory.plans_of(kind))
+    return min(memory.need_bytes(appetite, kind, plan, 1) for plan in MemoryPlan)

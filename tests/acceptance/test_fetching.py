@@ -16,6 +16,8 @@ from tests.acceptance.patience import PATIENCE_S, wait_for
 from tests.acceptance.processes import WORKER
 from tests.acceptance.server import Server
 from tests.acceptance.slow_site import SlowSite, slow_site
+from tests.integration.fetch.site import file, serve
+from tests.integration.fetch.small_hub import OLD, SmallHub
 
 ALLOWED = 'allow_hosts = ["127.0.0.1"]'
 
@@ -141,6 +143,22 @@ def test_a_stranger_is_not_asked_and_that_is_said(server: Server, site: SlowSite
     assert site.ranges == []
     assert kept(server) == []
     server.line.ask(RetryModel(model_id=model_id), ModelAccepted)
+
+
+def test_a_repository_of_the_hub_that_the_environment_names_becomes_a_model(
+    server: Server, data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve() as site:
+        hub = SmallHub(site)
+        hub.put(OLD, {"README.md": b"# Dreams", "dreams.safetensors": data})
+        site.scripts[f"/owner/dreams/resolve/{OLD}/dreams.safetensors"] = file(data)
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{site.port}")
+        monkeypatch.setenv("HF_TOKEN", "hf_of_the_user")
+        server.start()
+        row = server.records.wait_for_model(register(server, "hf://owner/dreams"))
+    assert (row.revision, row.uri) == (OLD, "hf://owner/dreams")
+    assert kept(server) == [f"files/{hashlib.sha256(data).hexdigest()}.safetensors"]
+    assert not any("authorization" in asked.headers for asked in site.asked)
 
 
 def test_an_upload_becomes_a_model_like_any_other(server_with_api: Server, data: bytes) -> None:

@@ -7,7 +7,7 @@ from engine_worker.engine.port import Completed, Dropped, Failed, Outcome, Pictu
 from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
 from kernel.protocol.ingredients import ControlUse, ModelSource
 from kernel.protocol.specs import EngineLoad, JobOrder, JobSpec, PictureOrder, SchedulerConfig
-from kernel.protocol.vocabulary import ImageFileType, ModelBase, ModelType, Scheduler, Stage
+from kernel.protocol.vocabulary import ImageFileType, ModelBase, ModelType, PromptTechnique, Scheduler, Stage
 
 SIZE_PX = 64
 
@@ -54,6 +54,7 @@ def spec(
     controls: tuple[ControlUse, ...] = (),
     control_models: tuple[ModelId, ...] = (),
     previews: bool = False,
+    technique: PromptTechnique = PromptTechnique.NONE,
 ) -> JobSpec:
     """A small job."""
     return JobSpec(
@@ -72,6 +73,7 @@ def spec(
         controls=controls,
         control_models=control_models,
         previews=previews,
+        long_prompt_technique=technique,
     )
 
 

@@ -27,9 +27,11 @@ class SmallDevice:
     def __init__(self, denoiser: Denoiser, rows: int) -> None:
         self._denoiser = denoiser
         self._rows = rows
+        self.refused: list[int] = []
 
     def __call__(self, sample: Tensor, timestep: Tensor, **given: object) -> tuple[Tensor]:
         if sample.shape[0] > self._rows:
+            self.refused.append(sample.shape[0])
             raise torch.OutOfMemoryError("CUDA out of memory")
         return self._denoiser(sample, timestep, **given)  # type: ignore[arg-type]
 
@@ -93,6 +95,16 @@ def test_a_call_that_needs_too_much_memory_is_made_in_parts(parts: Parts) -> Non
         studio.admit(order(name, spec(steps=1)))
     run(studio)
     assert [outcomes.names(name) for name in ("a", "b", "c")] == [["Stepped"]] * 3
+
+
+def test_a_call_that_was_too_large_is_not_made_so_large_again(parts: Parts) -> None:
+    outcomes, device = Outcomes(), SmallDevice(parts.denoiser, rows=2)
+    studio = studio_of(replace(parts, denoiser=device), outcomes)
+    for name in ("a", "b", "c"):
+        studio.admit(order(name, spec(steps=3)))
+    run(studio)
+    assert device.refused == [6, 4]
+    assert [len(outcomes.steps(name)) for name in ("a", "b", "c")] == [3, 3, 3]
 
 
 def test_a_picture_that_needs_too_much_memory_alone_fails_as_out_of_memory(parts: Parts) -> None:

@@ -44,6 +44,7 @@ SCHEDULERS = [
     Scheduler.DDIM,
     Scheduler.LCM,
 ]
+CASES = [(ModelBase.SD, one) for one in SCHEDULERS] + [(ModelBase.SDXL, one) for one in SCHEDULERS[1::4]]
 
 
 def compare(parts: Parts, stock: Stock, asked: Asked) -> None:
@@ -55,14 +56,14 @@ def compare(parts: Parts, stock: Stock, asked: Asked) -> None:
     assert np.abs(pixels.astype(int) - expected_pixels.astype(int)).max() <= 1
 
 
-@pytest.mark.parametrize("scheduler", SCHEDULERS, ids=str)
+@pytest.mark.parametrize(("base", "scheduler"), CASES, indirect=["base"])
 def test_an_image_to_image_job_makes_the_stock_pipelines_picture(
     scheduler: Scheduler, parts: Parts, stock: Stock
 ) -> None:
     compare(parts, stock, Asked(spec(scheduler=scheduler, steps=5, strength=0.6), REFERENCE))
 
 
-@pytest.mark.parametrize("scheduler", SCHEDULERS, ids=str)
+@pytest.mark.parametrize(("base", "scheduler"), CASES, indirect=["base"])
 def test_an_inpainting_job_makes_the_stock_pipelines_picture(
     scheduler: Scheduler, parts: Parts, stock: Stock
 ) -> None:

@@ -161,6 +161,15 @@ def test_a_machine_without_a_network_hears_it_in_one_sentence(bench: Bench) -> N
     assert bench.left_behind() == []
 
 
+def test_a_hub_that_is_switched_off_by_the_environment_is_not_asked(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(DownloadFailed, match="HF_HUB_OFFLINE is set"):
+        bench.fetch(REPO)
+    assert bench.internet.connected == []
+
+
 @pytest.mark.parametrize("body", [b"<html>hello", b"[]", b'{"siblings": 5}', b'{"id": "x", "siblings": []}'])
 def test_what_is_no_hub_is_recognized(bench: Bench, body: bytes) -> None:
     bench.site.scripts["/api/models/owner/dreams"] = file(body)

@@ -71,7 +71,7 @@ def test_a_pickle_that_wants_to_run_something_is_refused_and_runs_nothing(tmp_pa
     import torch
 
     torch.save({"state_dict": Attack(tmp_path / "was here")}, tmp_path / "attack.ckpt")
-    (tmp_path / "bare.ckpt").write_bytes(pickle.dumps(Attack(tmp_path / "was here")))
+    (tmp_path / "bare.ckpt").write_bytes(pickle.dumps(Attack(tmp_path / "was here"), protocol=2))
     for name in ("attack.ckpt", "bare.ckpt"):
         with pytest.raises(pickle.UnpicklingError):
             unpickle.convert(tmp_path / name, tmp_path / "out.safetensors")

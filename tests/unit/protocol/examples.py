@@ -29,6 +29,7 @@ from kernel.protocol.specs import (
 )
 from kernel.protocol.vocabulary import (
     ChangeKind,
+    Compilation,
     ControlType,
     EngineState,
     ImageFileType,
@@ -279,6 +280,10 @@ _ORDERS: tuple[worker.WorkerOrder, ...] = (
             dtype=Variant.BF16,
             max_batch=4,
             plan=MemoryPlan.TILED,
+            compilation=Compilation.GRAPHS,
+            width_px=768,
+            height_px=512,
+            guidance_scale=1.0,
         )
     ),
     worker.InspectModel(source=_SOURCE),
