@@ -142,7 +142,7 @@ def build(
         files=files,
         recall=recall,
         companion=ApiProcess(launcher, options.config),
-        folders=(settings.images.folder, settings.blobs.folder),
+        folders=(settings.images.folder, settings.blobs.folder, settings.database.folder),
     )
     return Loop(broker, store, recall, sources, effects, clock.now, devices.read)
 

@@ -177,7 +177,12 @@ class Effects:
                 self.outbox.put(peer, head.NO_CORRELATION, effect.message, (picture,))
 
     def _take_stock(self) -> None:
-        free_bytes = min(shutil.disk_usage(folder).free for folder in self.folders)
+        """A folder whose disk does not even answer has no room."""
+        try:
+            free_bytes = min(shutil.disk_usage(folder).free for folder in self.folders)
+        except OSError as error:
+            log.warning(journal.line("disk_unusable", path=error.filename, error=error.strerror))
+            free_bytes = 0
         self.events.append(StockTaken(free_bytes))
 
     def _run_worker(

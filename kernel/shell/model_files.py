@@ -14,13 +14,7 @@ from typing import Final
 from kernel.core.rows import ModelRow
 from kernel.protocol.errors import BadConfiguration
 from kernel.protocol.ids import ModelId
-from kernel.protocol.sources import (
-    BadSource,
-    UploadedSource,
-    incoming_name,
-    parse_source,
-    uploaded_name,
-)
+from kernel.protocol.sources import incoming_name, upload_of, uploaded_name
 from kernel.protocol.vocabulary import ModelState
 from kernel.shell.disk import Disk, sync_folder
 
@@ -43,7 +37,7 @@ def move_model(folder: Path, move: Move, disk: Disk) -> bool:
     """Move a gathered model to its place, so that it is there wholly or not at all, also after a power cut.
 
     The place is named by the content, so what is there already is the same. It may be there since a life that
-    ended before its name was durable.
+    ended before its name was durable. What else was gathered stays, for the trash.
 
     Returns: False, if the model is neither here nor there.
     Raises: OSError; then what was gathered is where it was, if the disk lets go of it.
@@ -55,8 +49,6 @@ def move_model(folder: Path, move: Move, disk: Disk) -> bool:
         _put(gathered / READY_NAME, place, disk)
     else:
         return False
-    with suppress(OSError):  # what cannot be removed is swept away at the next start
-        remove(gathered, disk)
     return True
 
 
@@ -101,7 +93,7 @@ def prepare_models(folder: Path, models: Sequence[ModelRow], now_s: float, disk:
     Raises: BadConfiguration, if the folders cannot be made or read.
     """
     unready = [row for row in models if row.status is not ModelState.READY]
-    uploads = {upload for row in unready if (upload := _upload_of(row)) is not None}
+    uploads = {uploaded_name(upload) for row in unready if (upload := upload_of(row.uri)) is not None}
     try:
         for name in ("files", "trees", "incoming", "uploads"):
             (folder / name).mkdir(mode=PRIVATE, exist_ok=True)
@@ -109,14 +101,6 @@ def prepare_models(folder: Path, models: Sequence[ModelRow], now_s: float, disk:
         _sweep(folder / "uploads", uploads, disk, before_s=now_s - OLD_S)
     except OSError as error:
         raise BadConfiguration(f"{folder} cannot be used: {error.strerror}") from error
-
-
-def _upload_of(row: ModelRow) -> str | None:
-    try:
-        source = parse_source(row.uri)
-    except BadSource:
-        return None
-    return uploaded_name(source.upload) if isinstance(source, UploadedSource) else None
 
 
 def _sweep(folder: Path, kept: set[str], disk: Disk, before_s: float | None = None) -> None:

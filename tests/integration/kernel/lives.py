@@ -36,7 +36,7 @@ from kernel.shell.recall import Recall
 from kernel.shell.rowmap import SqlRow
 from kernel.shell.store import Store
 from tests.integration.kernel.played import PlayedCrew, PlayedFront
-from tests.integration.kernel.steps import Killed, Steps, SteppingDisk
+from tests.integration.kernel.steps import Killed, SteppingDisk, Steps
 from tests.unit.core.samples import device
 
 PEER: Final = Peer(b"client")
@@ -135,7 +135,7 @@ class World:
 
     folder: Path
     steps: Steps
-    stage: str = ""
+    stage: str = "start"
     told: list[Told] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     """The codes of the refusals that clients got."""

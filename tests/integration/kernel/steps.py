@@ -23,8 +23,8 @@ _OF_SQLITE: Final = {errno.ENOSPC: apsw.FullError, errno.EIO: apsw.IOError}
 """What SQLite makes of an error of the system."""
 
 
-class Killed(SystemExit):  # noqa: N818 - nobody made an error; a thread that raises it ends silently
-    """The process has ended here, without a word."""
+Killed: Final = SystemExit
+"""The process has ended here, without a word. A thread that raises exactly this ends silently."""
 
 
 class DeadDisk(apsw.IOError):
@@ -47,9 +47,11 @@ class Steps:
     at: int | None = None
     fault: Fault | None = None
     """None: the process is killed."""
+    then: int | None = None
+    """After so many steps more the next process is killed, too."""
     now_s: float = 0.0
     """The world moves it."""
-    stage: str = ""
+    stage: str = "start"
     labels: list[str] = field(default_factory=list)
     is_dead: bool = False
     has_happened: bool = False
@@ -84,6 +86,7 @@ class Steps:
 
     def _die(self) -> None:
         self.is_dead = self.has_happened = True
+        self.at, self.then = None if self.then is None else len(self.labels) + self.then, None
         os.eventfd_write(self._wake, 1)
         raise Killed
 
@@ -106,6 +109,11 @@ def _is_removal(label: str) -> bool:
 def can_fail(label: str) -> bool:
     """Is this a step of a disk, which can refuse it?"""
     return not label.endswith((TOLD, LAUNCHED, ORDERED))
+
+
+def is_of_sqlite(label: str) -> bool:
+    """Is this a step of the database?"""
+    return ": log, " in label or ": database, " in label
 
 
 TOLD: Final = "tell a client"

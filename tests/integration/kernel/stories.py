@@ -15,8 +15,8 @@ from kernel.protocol import client
 from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
 from kernel.protocol.ingredients import InputFile
 from kernel.protocol.specs import EngineSpec, JobRequest
-from kernel.protocol.vocabulary import ControlType, EngineState, InputKind, ModelType
 from kernel.protocol.uuid7 import Uuid7
+from kernel.protocol.vocabulary import ControlType, EngineState, InputKind, ModelType
 from kernel.shell.store import Store
 from tests.integration.kernel.lives import Leap, Story, Tell, Until, Wait, Wish, World, settings_of
 from tests.integration.kernel.played import PICTURES
@@ -56,7 +56,9 @@ def furnish(folder: Path) -> None:
         file.write_text(name)
 
 
-def _tell(world: World, stage: str, ask: client.Ask, blobs: tuple[bytes, ...] = ()) -> Part[client.BrokerReply]:
+def _tell(
+    world: World, stage: str, ask: client.Ask, blobs: tuple[bytes, ...] = ()
+) -> Part[client.BrokerReply]:
     """Ask, again and again for as long as the disk is full."""
     key = world.new_key()
     while True:
@@ -129,6 +131,11 @@ def _downloads(world: World, image_id: ImageId) -> object:
     return world.rows(f"SELECT downloads, gone_reason FROM image WHERE image_id = '{image_id}'")[0]
 
 
+def _settle(world: World) -> Part[None]:
+    """The disk is well again, and housekeeping has looked since."""
+    yield Wait(LOOK_S if world.steps.fault is None else LOOK_S + world.steps.fault.lasts_s)
+
+
 # The stories.
 
 
@@ -137,7 +144,7 @@ def a_job_with_pictures(world: World) -> Story:
     job = yield from _job(world, 2, InputKind.REFERENCE, InputKind.POSE)
     assert len(world.rows("SELECT 1 FROM image")) == 2
     yield from _tell(world, "delete", client.DeleteJob(job_id=job.job_id))
-    yield Wait(LOOK_S)
+    yield from _settle(world)
     assert world.rows("SELECT 1 FROM job WHERE job_id = '" + job.job_id + "'") == []
 
 
@@ -156,7 +163,7 @@ def a_picture_counted_out(world: World) -> Story:
     yield from _download(world, second)
     yield from _tell(world, "delete", client.DeleteImage(image_id=second))
     assert _downloads(world, second) == (1, "deleted")
-    yield Wait(LOOK_S)
+    yield from _settle(world)
 
 
 def everything_expires(world: World) -> Story:
@@ -164,14 +171,14 @@ def everything_expires(world: World) -> Story:
     yield from _job(world, 1, InputKind.REFERENCE)
     world.stage = "expire"
     yield Leap(WEEK_S + 1)
-    yield Wait(LOOK_S)
+    yield from _settle(world)
     assert world.rows("SELECT gone_reason FROM image") == [("expired",)]
     assert world.rows("SELECT 1 FROM blob") == []
     yield from _job(world, 3)
     world.stage = "quota"
     yield Until("the quota", lambda: world.rows("SELECT 1 FROM image WHERE gone_reason = 'quota'"))
     yield from _tell(world, "prune", client.PruneImages(older_than_s=0.0))
-    yield Wait(LOOK_S)
+    yield from _settle(world)
     assert world.rows("SELECT 1 FROM image WHERE gone_reason IS NULL") == []
 
 
@@ -183,7 +190,7 @@ def a_model_comes_and_goes(world: World) -> Story:
     yield from _tell(world, "delete model", client.DeleteModel(model_id=first, files=True))
     assert len(list((world.folder / "models/files").iterdir())) == 1, "the other one has it still"
     yield from _tell(world, "delete model", client.DeleteModel(model_id=second, files=True))
-    yield Wait(LOOK_S)
+    yield from _settle(world)
 
 
 def a_folder_and_an_upload(world: World) -> Story:
@@ -191,7 +198,7 @@ def a_folder_and_an_upload(world: World) -> Story:
     tree = yield from _model(world, "tree", "hf://owner/tree")
     yield from _model(world, "mine", f"upload:{UPLOAD}/mine.safetensors")
     yield from _tell(world, "delete model", client.DeleteModel(model_id=tree, files=True))
-    yield Wait(LOOK_S)
+    yield from _settle(world)
 
 
 def an_engine_goes_with_its_jobs(world: World) -> Story:
@@ -208,7 +215,7 @@ def an_engine_goes_with_its_jobs(world: World) -> Story:
     yield Until("the engine to close", lambda: world.rows("SELECT status FROM engine") == [("closed",)])
     yield from _ended(world, accepted.job_id)
     yield from _tell(world, "delete engine", client.DeleteEngine(engine_id=ENGINE))
-    yield Wait(LOOK_S)
+    yield from _settle(world)
     assert world.rows("SELECT 1 FROM job UNION SELECT 1 FROM image UNION SELECT 1 FROM blob") == []
 
 

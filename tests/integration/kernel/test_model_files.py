@@ -1,6 +1,8 @@
 """The models folder: moving, removing, and what a start finds."""
 
+import errno
 import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,11 +38,11 @@ def test_the_folders_are_made_and_are_private(folder: Path) -> None:
     assert (folder / "uploads").stat().st_mode & 0o077 == 0
 
 
-def test_a_gathered_model_gets_its_place_and_nothing_else_of_it_stays(folder: Path) -> None:
+def test_a_gathered_model_gets_its_place_and_the_rest_of_it_waits_for_the_trash(folder: Path) -> None:
     gathered = gather(folder)
     assert move_model(folder, Move(MODEL, PLACE), Disk())
     assert (folder / PLACE).read_bytes() == b"model"
-    assert not gathered.exists()
+    assert [file.name for file in gathered.iterdir()] == ["plan.json"]
 
 
 def test_a_gathered_folder_gets_its_place(folder: Path) -> None:
@@ -61,9 +63,33 @@ def test_the_same_content_is_kept_once(folder: Path) -> None:
     gather(folder)
     move_model(folder, Move(MODEL, PLACE), Disk())
     before = (folder / PLACE).stat().st_ino
-    gather(folder)
-    assert move_model(folder, Move(MODEL, PLACE), Disk())
+    gather(folder, model_id="m2")
+    assert move_model(folder, Move(ModelId("m2"), PLACE), Disk())
     assert (folder / PLACE).stat().st_ino == before
+
+
+class NoFolderSync(Disk):
+    """A disk that makes files durable, but not their names."""
+
+    def sync(self, descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_a_model_whose_place_is_not_durable_is_where_it_was_gathered(folder: Path) -> None:
+    gathered = gather(folder)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        move_model(folder, Move(MODEL, PLACE), NoFolderSync())
+    assert (gathered / "ready").read_bytes() == b"model"
+    assert not (folder / PLACE).exists()
+
+
+def test_a_model_that_is_in_its_place_is_not_said_to_be_before_its_name_is_durable(folder: Path) -> None:
+    """An earlier life may have died between the renaming and the sync."""
+    gather(folder)
+    move_model(folder, Move(MODEL, PLACE), Disk())
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        move_model(folder, Move(MODEL, PLACE), NoFolderSync())
 
 
 def test_what_is_neither_here_nor_there_is_said_to_be_so(folder: Path) -> None:

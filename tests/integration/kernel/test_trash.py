@@ -13,9 +13,10 @@ from kernel.protocol.ids import Epoch
 from kernel.shell import clock
 from kernel.shell.decode import Arrival
 from kernel.shell.file_thread import InputsRead, Removed
-from kernel.shell.loop import TRASH_AT_ONCE, Loop
+from kernel.shell.loop import Loop
 from kernel.shell.recall import Recall
 from kernel.shell.store import Store
+from kernel.shell.trash import TRASH_AT_ONCE
 from tests.integration.kernel.rows import NOW_MS
 from tests.integration.kernel.saving import saved
 

@@ -13,7 +13,7 @@ from tests.integration.kernel.steps import BASE
 
 
 def assert_whole(world: World) -> None:
-    """Every row has its file, every file its row, nothing is open, nothing acknowledged is lost or doubled."""
+    """Every row has its file, every file its row, nothing is open, nothing promised is lost or doubled."""
     database = apsw.Connection(
         str(settings_of(world.folder).database_file), flags=apsw.SQLITE_OPEN_READONLY, vfs=BASE
     )
