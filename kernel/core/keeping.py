@@ -20,8 +20,8 @@ def keep(world: World, row: ModelRow) -> None:
 
 
 def trash(world: World, row: ModelRow, *, files: bool) -> None:
-    """Have removed what was gathered or uploaded for a model that is forgotten; with `files` also what is kept
-    of it, unless another model is made of the same."""
+    """Have removed what was gathered or uploaded for a model that is forgotten, and with `files` also what is
+    kept of it, unless another model is made of the same."""
     if row.stored is not None or not is_local(row.uri):
         trash_incoming(world, row)
     if (upload := upload_of(row.uri)) is not None:

@@ -24,7 +24,7 @@ _OF_SQLITE: Final = {errno.ENOSPC: apsw.FullError, errno.EIO: apsw.IOError}
 
 
 Killed: Final = SystemExit
-"""The process has ended here, without a word. A thread that raises exactly this ends silently."""
+"""The process has ended here, without a word: no cleaning up is done for it, as for an error it would."""
 
 
 class DeadDisk(apsw.IOError):
@@ -42,7 +42,7 @@ class Fault:
 
 @dataclass
 class Steps:
-    """Counts, and ends the process or lets the disk fail at step number `at`; 1 is the first."""
+    """Counts, and ends the process at step number `at`, or lets the disk fail there or at its next step."""
 
     at: int | None = None
     fault: Fault | None = None
@@ -74,15 +74,16 @@ class Steps:
         if self.is_dead:
             raise Killed
         self.labels.append(f"{self.stage}: {what}")
-        is_now = len(self.labels) == self.at
+        is_due = self.at is not None and len(self.labels) >= self.at
         if self.fault is None:
-            if is_now:
+            if is_due:
                 self._die()
-        elif is_now or self._is_still_broken(what):
-            self.has_happened = True
-            if is_now:
-                self._heals_at_s, self._is_removal = self.now_s + self.fault.lasts_s, _is_removal(what)
-            raise OSError(self.fault.number, os.strerror(self.fault.number))
+        elif is_due and not self.has_happened and can_fail(what):
+            self.at, self.has_happened = len(self.labels), True
+            self._heals_at_s, self._is_removal = self.now_s + self.fault.lasts_s, _is_removal(what)
+            raise _error(self.fault)
+        elif self._is_still_broken(what):
+            raise _error(self.fault)
 
     def _die(self) -> None:
         self.is_dead = self.has_happened = True
@@ -100,6 +101,10 @@ class Steps:
         if self.is_dead:
             self.is_dead = False
             os.eventfd_read(self._wake)
+
+
+def _error(fault: Fault) -> OSError:
+    return OSError(fault.number, os.strerror(fault.number))
 
 
 def _is_removal(label: str) -> bool:
@@ -156,7 +161,7 @@ class SteppingDisk(Disk):
 
 
 def _place(descriptor: int) -> str:
-    return _kind(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+    return _kind(Path(f"/proc/self/fd/{descriptor}").readlink())
 
 
 def _kind(path: Path) -> str:

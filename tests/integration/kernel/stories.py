@@ -35,7 +35,7 @@ LOOK_S: Final = 11.0
 
 
 def furnish(folder: Path) -> None:
-    """What every story begins with: a checkpoint, a ControlNet, an engine of both, an upload; and left-overs."""
+    """What every story begins with: a checkpoint, a ControlNet, an engine of both, an upload, left-overs."""
     net = controlnet(ControlType.OPENPOSE)
     spec = EngineSpec(
         checkpoint=CHECKPOINT, control_net=ControlType.OPENPOSE, control_models=(net.model_id,), steps=1

@@ -1,9 +1,8 @@
 """An installation lives through every story though its Manager dies, or its disk fails, at any step of it.
 
 The steps are those that a dry run takes. Of the many writes by which SQLite puts pages into its log the first
-and the last of each row are tried, and of a failing disk every other one of SQLite's; `STEPS=all` in the
-environment tries every single step, and `STEPS_TWICE=2000` so many pairs of deaths. A table of what was tried is
-printed with `-s`.
+and the last of each row are tried, and of a failing disk every other one of SQLite's. `STEPS=all` in the
+environment tries every single step, `STEPS_TWICE=2000` so many pairs of deaths; `-s` shows what was tried.
 """
 
 import errno
@@ -32,6 +31,8 @@ PAUSE_S = 60.0
 """More than any disk stays broken."""
 PAIRS = 60
 
+dies = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+"""The file thread may be what dies."""
 tries_all = os.environ.get("STEPS") == "all"
 pairs = int(os.environ.get("STEPS_TWICE", PAIRS))
 
@@ -73,6 +74,7 @@ def _is_left_for_the_next_start(steps: Steps) -> bool:
 
 
 @pytest.mark.timeout(0)
+@dies
 @pytest.mark.parametrize("story", STORIES)
 def test_whatever_step_is_the_last_of_a_manager_the_next_one_loses_and_doubles_nothing(
     story: Teller, furnished: Path, dry: dict[Teller, list[str]], tmp_path: Path
@@ -101,6 +103,7 @@ def test_whatever_step_a_disk_refuses_clients_are_told_and_all_is_well_once_it_i
 
 
 @pytest.mark.timeout(0)
+@dies
 def test_a_manager_that_dies_on_its_way_back_does_no_harm(
     furnished: Path, dry: dict[Teller, list[str]], tmp_path: Path
 ) -> None:
