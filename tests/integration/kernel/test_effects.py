@@ -18,8 +18,9 @@ from kernel.core.actions import (
     Order,
     PushPreview,
     StoreInputs,
+    TakeStock,
 )
-from kernel.core.events import CompanionExited, Event, InputsStored, InputsUnreadable, Peer
+from kernel.core.events import CompanionExited, Event, InputsStored, InputsUnreadable, Peer, StockTaken
 from kernel.core.rows import BlobRow
 from kernel.protocol import client, worker
 from kernel.protocol.ids import BlobId, Epoch, ImageId, JobId, Lease, WorkerId
@@ -69,6 +70,15 @@ def effects(bus: SmallBus, recall: Recall, tmp_path: Path) -> Iterator[Effects]:
 def test_an_api_that_cannot_be_started_has_exited(effects: Effects) -> None:
     effects.carry_out(LaunchCompanion())
     assert effects.events == [CompanionExited("it could not be started: no such program")]
+
+
+def test_a_disk_that_does_not_answer_has_no_room(effects: Effects, tmp_path: Path) -> None:
+    effects.carry_out(TakeStock())
+    (tmp_path / "images").rmdir()
+    effects.carry_out(TakeStock())
+    found = [event.free_bytes for event in effects.events if isinstance(event, StockTaken)]
+    assert found[0] > 0
+    assert found[1] == 0
 
 
 # Jobs with pictures.

@@ -35,6 +35,7 @@ from kernel.shell.file_thread import (
     Removed,
 )
 from kernel.shell.files import claim_folder, sweep, write_durably
+from kernel.shell.model_files import prepare_models
 
 PATIENCE_S = 20.0
 DATA = bytes(range(256)) * 1024
@@ -190,6 +191,30 @@ def test_the_sweep_removes_half_written_and_unsaved_pictures_and_spares_all_othe
 
     assert sweep(images, {kept, f"{ids.text()}.png"}, Disk()) == 3
     assert {entry.name for entry in images.iterdir()} == {kept, "a folder of the owner", *of_the_owner}
+
+
+class ClingingDisk(Disk):
+    """A disk that lets go of nothing."""
+
+    def unlink(self, file: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    def remove_tree(self, folder: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+def test_a_start_does_not_fail_for_a_left_over_that_cannot_be_removed(images: Path) -> None:
+    images.mkdir()
+    orphan = images / f"{Uuid7().text()}.png"
+    orphan.write_bytes(b"x")
+    (images / "incoming/gone").mkdir(parents=True)
+
+    assert sweep(images, set(), ClingingDisk()) == 1
+    prepare_models(images, [], 0.0, ClingingDisk())
+
+    assert orphan.exists()
+    assert sweep(images, set(), Disk()) == 1
+    assert not orphan.exists()
 
 
 def test_the_sweep_follows_no_link_out_of_the_folder(images: Path, tmp_path: Path) -> None:
