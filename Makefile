@@ -4,7 +4,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-BENCHES := bus accept core idle start load
+BENCHES := bus accept core idle start load same engine
 
 # One thread per process: several OpenMP threads beside a busy neighbour are many times slower than one.
 ONE_THREAD := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE

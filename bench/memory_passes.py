@@ -43,7 +43,7 @@ def main() -> None:
     torch.set_num_threads(1)
     case = Case.of(words)
     path = ensure_file(case, Path(folder))
-    parts, tiled = (load_parts(source_of(path), CPU, torch.float32, plan) for plan in list(MemoryPlan)[:2])
+    parts, tiled = (load_parts(source_of(path), CPU, torch.float32, plan) for plan in MemoryPlan)
     predicted = _predict(case, path)
     side = case.size_px // PIXELS_PER_LATENT
     latents = torch.randn(1, 4, side, side)
@@ -95,7 +95,7 @@ def _predict(case: Case, path: Path) -> dict[str, int]:
     }
     needs = {name: count * SINGLE_BYTES for name, count in elements.items()}
     needs["tiled"] += TILED_BYTES_PER_PIXEL * case.size_px**2
-    return {name: ceil(MARGIN * need) for name, need in needs.items()}
+    return {name: ceil(MARGIN["cpu"] * need) for name, need in needs.items()}
 
 
 def _unet_call(parts: Parts, case: Case, side: int) -> Callable[[], tuple[Tensor]]:

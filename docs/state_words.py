@@ -30,6 +30,7 @@ ENGINE: Final[Words] = {
     (EngineState.CLOSED, EngineState.STARTING): (
         "a person starts it, or a job waits for it and there is room, or an invited worker came"
     ),
+    (EngineState.CLOSED, EngineState.ERROR): "a job waits for it, and no device is large enough for it",
     (EngineState.STARTING, EngineState.READY): "a worker has loaded it, and no job waits",
     (EngineState.STARTING, EngineState.WORKING): "a worker has loaded it, and got a job at once",
     (EngineState.STARTING, EngineState.STOPPING): _STOPPED,

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +38,7 @@ from kernel.shell.crew import BACK, Crew, JoinTerms
 from kernel.shell.decode import BackDoor, FrontDoor
 from kernel.shell.devices import Devices
 from kernel.shell.disk import Disk
+from kernel.shell.disks import Disks
 from kernel.shell.effects import Effects
 from kernel.shell.file_thread import FileThread
 from kernel.shell.files import claim_folder, sweep
@@ -44,7 +46,7 @@ from kernel.shell.keys import ensure_all
 from kernel.shell.launcher import SubprocessLauncher
 from kernel.shell.lock import FolderLock
 from kernel.shell.loop import Loop
-from kernel.shell.model_files import prepare_models
+from kernel.shell.model_files import kept_models, prepare_models
 from kernel.shell.outbox import Outbox
 from kernel.shell.quiet import put_off_full_collections
 from kernel.shell.recall import Recall
@@ -113,7 +115,7 @@ def build(
     Raises: BadConfiguration.
     """
     epoch = store.next_epoch()
-    launcher = SubprocessLauncher(settings.database.folder / "logs")
+    launcher = SubprocessLauncher(settings.database.folder / "logs", os.environ)
     devices = Devices(launcher.pids)
     snapshot = replace(recall.snapshot(epoch), devices=devices.read())
     broker = Broker(snapshot, limits_of(settings, options), clock.RandomFresh(), clock.now())
@@ -142,9 +144,13 @@ def build(
         files=files,
         recall=recall,
         companion=ApiProcess(launcher, options.config),
-        folders=(settings.images.folder, settings.blobs.folder, settings.database.folder),
+        disks=Disks(
+            work=(settings.database.folder, settings.images.folder, settings.blobs.folder),
+            models=settings.models.folder,
+        ),
     )
-    return Loop(broker, store, recall, sources, effects, clock.now, devices.read)
+    kept = partial(kept_models, settings.models.folder)
+    return Loop(broker, store, recall, sources, effects, clock.now, devices.read, kept)
 
 
 def open_files(
@@ -246,6 +252,7 @@ def limits_of(settings: Settings, options: argparse.Namespace) -> Limits:
         grace_s=settings.shutdown.grace_s,
         load_timeout_s=settings.engines.load_timeout_s,
         step_timeout_s=settings.engines.step_timeout_s,
+        compilation=settings.engines.compile,
         expire_after_s=settings.images.expire_after_s,
         delete_after_downloads=settings.images.delete_after_downloads,
         blobs_expire_after_s=settings.blobs.expire_after_s,

@@ -14,7 +14,8 @@ from engine_worker.engine.line import Admission, Group, Place
 from engine_worker.engine.open_job import OpenJob
 from engine_worker.engine.parts import Parts, Vae
 from engine_worker.engine.repaint import Repaint
-from engine_worker.engine.schedulers import Schedule, make_schedule
+from engine_worker.engine.schedulers import make_schedule
+from engine_worker.engine.sending import send
 from engine_worker.engine.trajectory import Trajectory
 from kernel.protocol.specs import JobOrder
 
@@ -53,7 +54,8 @@ class Prepared:
         """One of its pictures before its first step."""
         spec, seed = self.order.spec, self.order.pictures[index].seed
         generator = torch.Generator("cpu").manual_seed(seed)
-        schedule = job_schedule(self.order, parts, self.canvas, seed)
+        strength = None if self.canvas is None else self.canvas.strength
+        schedule = make_schedule(spec, parts.scheduler_config, seed, strength)
         shape = (
             self.vae.latent_channels,
             spec.height_px // self.vae.pixels_per_latent,
@@ -68,21 +70,12 @@ class Prepared:
             guidance_scale=spec.guidance_scale,
             schedule=schedule,
             generator=generator,
-            latents=found.latents.to(parts.device),
-            further_channels=None if further is None else further.to(parts.device),
+            latents=send(found.latents, parts.device),
+            further_channels=None if further is None else send(further, parts.device),
             repaint=None if repaint is None else _on(repaint, parts.device),
             controls=self.controls,
         )
 
 
-def job_schedule(order: JobOrder, parts: Parts, canvas: Canvas | None, seed: int) -> Schedule:
-    """A fresh schedule for one of a job's pictures.
-
-    Raises: JobRejected, if there is none like it.
-    """
-    strength = None if canvas is None else canvas.strength
-    return make_schedule(order.spec, parts.scheduler_config, seed, strength)
-
-
 def _on(repaint: Repaint, device: torch.device) -> Repaint:
-    return Repaint(repaint.original, repaint.noise, repaint.mask.to(device))
+    return Repaint(repaint.original, repaint.noise, send(repaint.mask, device))

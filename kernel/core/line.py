@@ -109,7 +109,7 @@ def is_too_large(world: World, engine: Engine) -> bool:
     return bool(places) and all(
         room.needs(world, engine, memory.kind_of(device), plan)[0] > room.largest_bytes(world, device)
         for device in places
-        for plan in memory.plans_of(memory.kind_of(device))
+        for plan in MemoryPlan
     )
 
 
@@ -131,8 +131,9 @@ def _serve_one(world: World, engine: Engine, claims: Claims) -> None:
 
 
 def _plans(world: World, engine: Engine) -> tuple[MemoryPlan, ...]:
-    places = room.candidates(world, engine.row.spec.device)
-    return memory.plans_of(memory.kind_of(places[0])) if places else (MemoryPlan.FAST,)
+    """From the quickest on; where nothing is known of the device there is nothing to choose by."""
+    is_measured = bool(room.candidates(world, engine.row.spec.device))
+    return tuple(MemoryPlan) if is_measured else (MemoryPlan.FAST,)
 
 
 def _launch(world: World, engine: Engine, plan: MemoryPlan, claims: Claims) -> bool:

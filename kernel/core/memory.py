@@ -13,7 +13,7 @@ from kernel.core import activations
 from kernel.core.rows import EngineRow, ModelRow
 from kernel.protocol.ids import ModelId
 from kernel.protocol.memory import MemoryProfile, PartWeights
-from kernel.protocol.vocabulary import MemoryPlan, ModelBase, ModelPart, Variant
+from kernel.protocol.vocabulary import Compilation, MemoryPlan, ModelBase, ModelPart, Variant
 
 CPU: Final = "cpu"
 SEATS: Final = {"cpu": 4, "cuda": 8}
@@ -23,8 +23,11 @@ MOST_SEATS: Final = 64
 """More are not reckoned with: long before that a step takes as much longer as it makes more."""
 PROCESS_BYTES: Final = {"cpu": 600 << 20, "cuda": 640 << 20}
 """Before any weight: the libraries of the worker's process; on a GPU the CUDA context with its libraries."""
-MARGIN: Final = 1.12
+MARGIN: Final = {"cpu": 1.05, "cuda": 1.12}
 """What allocators lose between the blocks that they hand out."""
+RETAINED_BYTES: Final = {"cpu": 256 << 20, "cuda": 0}
+"""What malloc keeps at most of what was given back to it, for calls of other sizes; a GPU's allocator gives
+it out again, and back where it is needed."""
 WORKSPACE_BYTES: Final = 4 << 20
 """Buffers of the threads that compute attention."""
 ROWS_PER_PICTURE: Final = 2
@@ -57,6 +60,7 @@ class Appetite:
     width_px: int
     height_px: int
     max_batch: int | None
+    compilation: Compilation = Compilation.OFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,9 @@ def kind_of(device: str) -> str:
     return CPU if device == CPU else "cuda"
 
 
-def appetite_of(row: EngineRow, models: Mapping[ModelId, ModelRow]) -> Appetite:
+def appetite_of(
+    row: EngineRow, models: Mapping[ModelId, ModelRow], compilation: Compilation = Compilation.OFF
+) -> Appetite:
     """What an engine's need follows from. A model that nobody has looked into weighs nothing yet."""
     spec, checkpoint = row.spec, models[row.spec.checkpoint]
     native_px = checkpoint.native_size_px or _NATIVE_SIZES_PX[checkpoint.model_base or ModelBase.SD]
@@ -98,6 +104,7 @@ def appetite_of(row: EngineRow, models: Mapping[ModelId, ModelRow]) -> Appetite:
         width_px=spec.width_px or native_px,
         height_px=spec.height_px or native_px,
         max_batch=spec.max_batch,
+        compilation=compilation,
     )
 
 
@@ -117,29 +124,23 @@ def needs_of(appetite: Appetite, kind: str, plan: MemoryPlan) -> tuple[int, ...]
     return tuple(need_bytes(appetite, kind, plan, count) for count in seats)
 
 
-def plans_of(kind: str) -> tuple[MemoryPlan, ...]:
-    """The plans for a kind of device, the quickest first: on the host's own memory nothing can be swapped."""
-    return (MemoryPlan.FAST, MemoryPlan.TILED, *([] if kind == CPU else [MemoryPlan.SWAPPED]))
-
-
 def need_bytes(appetite: Appetite, kind: str, plan: MemoryPlan, seats: int) -> int:
     """The peak of one worker: UNet calls, prompts and a picture's decoding may fall together.
 
     The stepping thread encodes prompts and pictures or calls the UNet, the finishing thread decodes one
-    picture at a time; so the peak is the larger of the first two and the third, over the weights.
+    picture at a time; so the peak is the larger of the first two and the third, over the weights. Recorded
+    calls keep the memory of a step, beside that of calls which were not recorded.
     """
     dtype = appetite.dtype or (Variant.FP32 if kind == CPU else Variant.FP16)
-    weights = weights_bytes(appetite, kind)
-    text = weights[ModelPart.TEXT_ENCODER]
+    weights = sum(weights_bytes(appetite, kind).values())
     stepping = _unet_bytes(appetite, kind, dtype, seats)
     encoding = max(_text_bytes(appetite, kind, dtype), _picture_in_bytes(appetite, kind, dtype))
-    if plan is MemoryPlan.SWAPPED:
-        busy = sum(weights.values()) - text + max(stepping, text + encoding)
-    else:
-        busy = sum(weights.values()) + max(stepping, encoding)
-    finishing = _vae_bytes(appetite, kind, dtype, is_tiled=plan is not MemoryPlan.FAST)
-    passing = busy + finishing + _pictures_bytes(appetite, dtype, seats) + WORKSPACE_BYTES
-    return PROCESS_BYTES[kind] + ceil(MARGIN * passing)
+    finishing = _vae_bytes(appetite, kind, dtype, is_tiled=plan is MemoryPlan.TILED)
+    kept = _pictures_bytes(appetite, dtype, seats)
+    recorded = stepping if kind != CPU and appetite.compilation is Compilation.GRAPHS else 0
+    passing = max(stepping, encoding) + recorded + finishing + kept + WORKSPACE_BYTES
+    retained = min(passing, RETAINED_BYTES[kind])
+    return PROCESS_BYTES[kind] + ceil(MARGIN[kind] * (weights + passing)) + retained
 
 
 def weights_bytes(appetite: Appetite, kind: str) -> dict[ModelPart, int]:

@@ -79,7 +79,10 @@ def parse_source(uri: str) -> Source:
         return LocalSource(uri)
     if (found := _UPLOAD.fullmatch(uri)) is not None:
         return UploadedSource(found["upload"], unquote(found["name"]))
-    raise BadSource("must begin with https://, http://, hf:// or file:///")
+    raise BadSource(
+        "must begin with https://, http://, hf:// or file:///"
+        + (f"; a file of the server's machine is written file://{uri}" if uri.startswith("/") else "")
+    )
 
 
 def is_local(uri: str) -> bool:

@@ -76,11 +76,19 @@ class MemoryPlan(StrEnum):
     """How an engine uses its device, from the quickest way to the most frugal one."""
 
     FAST = "fast"
-    """All weights on the device, a picture decoded in one piece."""
+    """A picture decoded in one piece."""
     TILED = "tiled"
     """A picture decoded in tiles."""
-    SWAPPED = "swapped"
-    """In tiles, and text encoders and VAE on the device only while they work."""
+
+
+class Compilation(StrEnum):
+    """What an engine prepares while it loads, so that calls of its UNet on a GPU cost the host less."""
+
+    OFF = "off"
+    REGIONAL = "regional"
+    """The repeated blocks are compiled (torch.compile)."""
+    GRAPHS = "graphs"
+    """Whole calls are recorded as CUDA graphs."""
 
 
 class MemoryRemedy(StrEnum):

@@ -10,8 +10,17 @@ from dataclasses import dataclass, field, replace
 
 from kernel.core.actions import Action, Effect, Save
 from kernel.core.broker import Broker
-from kernel.core.events import Asked, DeadlinePassed, DeviceFact, Event, Now, StatusAsked, StockTaken
-from kernel.protocol.client import CreateEngine, PruneImages, StartEngine, SubmitJob
+from kernel.core.events import (
+    Asked,
+    DeadlinePassed,
+    DeviceFact,
+    Event,
+    KeptModel,
+    Now,
+    StatusAsked,
+    StockTaken,
+)
+from kernel.protocol.client import CreateEngine, PruneImages, PruneModels, StartEngine, SubmitJob
 from kernel.shell import journal
 from kernel.shell.chronicle import Chronicle
 from kernel.shell.decode import Arrival
@@ -36,6 +45,7 @@ class Loop:
     effects: Effects
     clock: Callable[[], Now]
     devices: Callable[[], tuple[DeviceFact, ...]]
+    kept_models: Callable[[], tuple[KeptModel, ...]]
     quiet: Quiet = field(default_factory=Quiet)
     _trash: Trash = field(init=False)
     _chronicle: Chronicle = field(default_factory=lambda: Chronicle(log))
@@ -90,6 +100,8 @@ class Loop:
                     facts = replace(facts, devices=self.devices())
                 if isinstance(event.ask, PruneImages):
                     facts = replace(facts, prunable=self.recall.prunable(event.ask, now.unix_ms))
+                if isinstance(event.ask, PruneModels):
+                    facts = replace(facts, kept_models=self.kept_models())
                 return replace(event, facts=facts)
             case StatusAsked():
                 return replace(event, devices=tuple(fact.status for fact in self.devices()))

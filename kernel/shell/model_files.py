@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from kernel.core.events import KeptModel
 from kernel.core.rows import ModelRow
 from kernel.protocol.errors import BadConfiguration
 from kernel.protocol.ids import ModelId
-from kernel.protocol.sources import incoming_name, upload_of, uploaded_name
+from kernel.protocol.sources import incoming_name, is_stored_name, upload_of, uploaded_name
 from kernel.protocol.vocabulary import ModelState
 from kernel.shell.disk import Disk, sync_folder
 
@@ -85,6 +86,25 @@ def remove(path: Path, disk: Disk) -> None:
         disk.remove_tree(path)
     else:
         disk.unlink(path)
+
+
+def kept_models(folder: Path) -> tuple[KeptModel, ...]:
+    """What the models folder keeps under names of its own; what a person put there is passed over, and so is
+    what is being removed meanwhile or cannot be read."""
+    found = []
+    for kind in ("files", "trees"):
+        with suppress(OSError):
+            for entry in sorted((folder / kind).iterdir()):
+                name = f"{kind}/{entry.name}"
+                if is_stored_name(name):
+                    with suppress(OSError):
+                        found.append(KeptModel(name, _size_bytes(entry)))
+    return tuple(found)
+
+
+def _size_bytes(path: Path) -> int:
+    """Raises: OSError."""
+    return sum(one.lstat().st_size for one in (path, *path.rglob("*")) if not one.is_dir())
 
 
 def prepare_models(folder: Path, models: Sequence[ModelRow], now_s: float, disk: Disk) -> None:

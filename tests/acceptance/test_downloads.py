@@ -13,7 +13,7 @@ from tests.acceptance.patience import PATIENCE_S, wait_for
 from tests.acceptance.server import Server
 
 ALLOWED = 5
-CLIENTS = 50
+CLIENTS = 200
 
 
 def fetch(url: str) -> bytes | None:
@@ -30,7 +30,7 @@ def fetch(url: str) -> bytes | None:
     return None
 
 
-def test_of_fifty_clients_at_once_exactly_as_many_as_allowed_get_the_image_and_then_it_is_gone(
+def test_of_two_hundred_clients_at_once_exactly_as_many_as_allowed_get_the_image_and_then_it_is_gone(
     server_with_api: Server,
 ) -> None:
     server = server_with_api

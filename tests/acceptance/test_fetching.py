@@ -16,6 +16,8 @@ from tests.acceptance.patience import PATIENCE_S, wait_for
 from tests.acceptance.processes import WORKER
 from tests.acceptance.server import Server
 from tests.acceptance.slow_site import SlowSite, slow_site
+from tests.integration.fetch.site import file, serve
+from tests.integration.fetch.small_hub import OLD, SmallHub
 
 ALLOWED = 'allow_hosts = ["127.0.0.1"]'
 
@@ -143,6 +145,22 @@ def test_a_stranger_is_not_asked_and_that_is_said(server: Server, site: SlowSite
     server.line.ask(RetryModel(model_id=model_id), ModelAccepted)
 
 
+def test_a_repository_of_the_hub_that_the_environment_names_becomes_a_model(
+    server: Server, data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve() as site:
+        hub = SmallHub(site)
+        hub.put(OLD, {"README.md": b"# Dreams", "dreams.safetensors": data})
+        site.scripts[f"/owner/dreams/resolve/{OLD}/dreams.safetensors"] = file(data)
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{site.port}")
+        monkeypatch.setenv("HF_TOKEN", "hf_of_the_user")
+        server.start()
+        row = server.records.wait_for_model(register(server, "hf://owner/dreams"))
+    assert (row.revision, row.uri) == (OLD, "hf://owner/dreams")
+    assert kept(server) == [f"files/{hashlib.sha256(data).hexdigest()}.safetensors"]
+    assert not any("authorization" in asked.headers for asked in site.asked)
+
+
 def test_an_upload_becomes_a_model_like_any_other(server_with_api: Server, data: bytes) -> None:
     server = server_with_api
     server.start()
@@ -162,3 +180,30 @@ def test_an_upload_becomes_a_model_like_any_other(server_with_api: Server, data:
     wait_for("the model's error", lambda: httpx.get(model.url).json()["status"] == "error")
     assert "pickle" in httpx.get(model.url).json()["error"]["detail"]
     assert kept(server) == [f"files/{row.sha256}.safetensors"]
+
+
+def test_an_upload_that_is_sent_again_is_the_same_model_and_what_it_leaves_behind_can_be_pruned(
+    server_with_api: Server, data: bytes
+) -> None:
+    server = server_with_api
+    server.start()
+    models = f"http://127.0.0.1:{server.port}/v1/models"
+    ids = set()
+    for _ in range(2):
+        answer = httpx.post(
+            f"{models}/upload?wait=30",
+            data={"model_type": "checkpoint"},
+            files={"file": ("dreams.safetensors", data)},
+            headers={"Idempotency-Key": "once"},
+            timeout=PATIENCE_S,
+        )
+        assert answer.json()["status"] == "ready", answer.text
+        ids.add(answer.json()["model_id"])
+    assert len(ids) == 1
+    assert kept(server) == [f"files/{hashlib.sha256(data).hexdigest()}.safetensors"]
+    assert httpx.post(f"{models}/prune", json={}).json()["models"] == 0, "it is used"
+    assert httpx.delete(f"{models}/{ids.pop()}").status_code == 204
+    would = httpx.post(f"{models}/prune", json={"dry_run": True}).json()
+    assert would == {"models": 1, "size_bytes": len(data), "dry_run": True}
+    assert httpx.post(f"{models}/prune", json={}).json() == would | {"dry_run": False}
+    wait_for("an empty folder", lambda: kept(server) == [])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from engine_worker.fetch.net.guard import Unreachable
 from engine_worker.fetch.net.web import Answer, Interrupted, Web
 from engine_worker.fetch.sources.pace import Pace
 from engine_worker.fetch.sources.part import Part
@@ -75,7 +76,10 @@ class Transfer:
             try:
                 _Pull(self, part, expected, told).run(url)
                 return
-            except Interrupted as error:
+            except (Interrupted, Unreachable) as error:
+                if isinstance(error, Unreachable) and part.size_bytes == 0:
+                    raise
+                # A host that was reached before is unknown while the line is down.
                 has_gained = part.size_bytes - before >= GAIN_BYTES
                 failures = 1 if has_gained else failures + 1
                 if failures >= MAX_FAILURES:

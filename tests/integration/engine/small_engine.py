@@ -7,7 +7,7 @@ from engine_worker.engine.port import Completed, Dropped, Failed, Outcome, Pictu
 from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
 from kernel.protocol.ingredients import ControlUse, ModelSource
 from kernel.protocol.specs import EngineLoad, JobOrder, JobSpec, PictureOrder, SchedulerConfig
-from kernel.protocol.vocabulary import ImageFileType, ModelBase, ModelType, Scheduler, Stage
+from kernel.protocol.vocabulary import ImageFileType, ModelBase, ModelType, PromptTechnique, Scheduler, Stage
 
 SIZE_PX = 64
 
@@ -54,6 +54,7 @@ def spec(
     controls: tuple[ControlUse, ...] = (),
     control_models: tuple[ModelId, ...] = (),
     previews: bool = False,
+    technique: PromptTechnique = PromptTechnique.NONE,
 ) -> JobSpec:
     """A small job."""
     return JobSpec(
@@ -72,6 +73,7 @@ def spec(
         controls=controls,
         control_models=control_models,
         previews=previews,
+        long_prompt_technique=technique,
     )
 
 
@@ -104,7 +106,7 @@ class Outcomes:
         return [type(one).__name__ for one in self.of(job_id) if not _is_further_stage(one)]
 
     def stages(self, job_id: str) -> list[Stage]:
-        """The stages that the job came to after its last step."""
+        """The stages that the job came to before its first step and after its last."""
         return [one.stage for one in self.of(job_id) if isinstance(one, Stepped) and _is_further_stage(one)]
 
     def pictures(self, job_id: str) -> list[Pictured]:

@@ -9,53 +9,61 @@ from msgspec.structs import replace
 from small_engine import Outcomes, order, spec
 from torch import Tensor
 
-from bench.ours import make_alone
+from bench.bell import Bell, run_out
+from bench.ours import distance, make_alone
+from bench.pictures import half_mask, photograph, png
 from bench.stock import Asked
 from engine_worker.engine.finishing import Finished
 from engine_worker.engine.parts import Parts
+from engine_worker.engine.port import Inputs
 from engine_worker.engine.studio import Studio
 from engine_worker.engine.workshop import bare_workshop
 from kernel.protocol.ids import JobId
 from kernel.protocol.specs import JobSpec
-from kernel.protocol.vocabulary import Scheduler
+from kernel.protocol.vocabulary import InputKind, PromptTechnique, Scheduler
 
 pytestmark = pytest.mark.torch
 
 BOUND = 1e-4
-# Where latents of trained checkpoints end. Those of random weights end further out, and rounding with them.
-USUAL_REACH = 4.0
 
 
 @dataclass(frozen=True)
 class Guest:
-    """A job, when it comes, and when it is cancelled, both in steps of the studio."""
+    """A job with its pictures, when it comes, and when it is cancelled, both in steps of the studio."""
 
     job: JobSpec
+    inputs: Inputs
     comes_at: int
     cancelled_at: int | None
 
 
+REFERENCE: Inputs = {InputKind.REFERENCE: png(photograph())}
+MASKED: Inputs = {**REFERENCE, InputKind.MASK: png(half_mask())}
+LONG = "a very long road " * 30
 JOBS = st.builds(
     spec,
-    prompt=st.sampled_from(["", "a red ball", "a very long road " * 30]),
+    prompt=st.sampled_from(["", "a red ball", LONG]),
     negative_prompt=st.sampled_from(["", "blue"]),
     seed=st.integers(0, 2**32),
     count=st.integers(1, 2),
-    steps=st.integers(1, 3),
+    steps=st.integers(2, 4),
     guidance_scale=st.sampled_from([0.0, 1.0, 2.0, 7.5]),
     width_px=st.sampled_from([64, 72]),
     scheduler=st.sampled_from(list(Scheduler)),
+    # With a technique the long prompt is not cut: three times as many tokens as its neighbours have.
+    technique=st.sampled_from([PromptTechnique.NONE, PromptTechnique.SD_EMBED]),
 )
 GUESTS = st.lists(
-    st.builds(Guest, JOBS, st.integers(0, 2), st.one_of(st.none(), st.none(), st.integers(1, 3))),
+    st.builds(
+        Guest,
+        JOBS,
+        st.sampled_from([{}, {}, REFERENCE, MASKED]),
+        st.integers(0, 2),
+        st.one_of(st.none(), st.none(), st.integers(1, 3)),
+    ),
     min_size=2,
     max_size=3,
 )
-
-
-def distance(made: Tensor, alone: Tensor) -> float:
-    reach = max(alone.abs().max().item(), USUAL_REACH)
-    return (made - alone).abs().max().item() * USUAL_REACH / reach
 
 
 def run_together(
@@ -67,22 +75,25 @@ def run_together(
     def keep(finished: Finished) -> None:
         latents[finished.job.order.job_id, finished.picture.index] = finished.latents
 
-    outcomes = Outcomes()
-    studio = Studio(bare_workshop(parts), keep, seats, outcomes.emit)
-    moment = 0
-    while studio.step() or moment <= max(guest.comes_at for guest in guests):
+    outcomes, bell = Outcomes(), Bell()
+    studio = Studio(bare_workshop(parts), keep, seats, outcomes.emit, bell.ring)
+    for moment in range(4):
+        studio.step()
         for number, guest in enumerate(guests):
             if guest.cancelled_at == moment:
                 studio.cancel(JobId(f"job-{number}"))
             if guest.comes_at == moment:
-                studio.admit(order(f"job-{number}", guest.job))
-        moment += 1
+                studio.admit(order(f"job-{number}", guest.job), guest.inputs)
+    run_out(studio, bell)
+    studio.close()
     return outcomes, latents
 
 
 def test_made_in_company_is_made_alone(parts: Parts) -> None:
+    work = bare_workshop(parts)
+
     # No shrinking: an example costs a second, and the first one found says enough.
-    @settings(max_examples=4, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+    @settings(max_examples=3, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
     @given(guests=GUESTS, seats=st.integers(1, 4))
     def check(guests: list[Guest], seats: int) -> None:
         outcomes, latents = run_together(parts, guests, seats)
@@ -91,7 +102,8 @@ def test_made_in_company_is_made_alone(parts: Parts) -> None:
             if "Dropped" in outcomes.names(name):
                 continue
             for picture in order(name, guest.job).pictures:
-                alone = make_alone(bare_workshop(parts), Asked(replace(guest.job, seed=picture.seed)))
+                own = replace(guest.job, seed=picture.seed)
+                alone = make_alone(work, Asked(own, guest.inputs))
                 assert distance(latents[name, picture.index], alone) <= BOUND
 
     check()
@@ -99,7 +111,7 @@ def test_made_in_company_is_made_alone(parts: Parts) -> None:
 
 def test_a_job_that_comes_late_starts_with_the_next_step(parts: Parts) -> None:
     outcomes = Outcomes()
-    studio = Studio(bare_workshop(parts), lambda finished: None, 4, outcomes.emit)
+    studio = Studio(bare_workshop(parts), lambda finished: None, 4, outcomes.emit, Bell().ring)
     studio.admit(order("early", spec(steps=4)))
     studio.step()
     studio.admit(order("late", spec(steps=2)))
@@ -110,7 +122,7 @@ def test_a_job_that_comes_late_starts_with_the_next_step(parts: Parts) -> None:
 
 def test_pictures_of_one_size_share_a_call_and_other_sizes_take_turns(parts: Parts) -> None:
     outcomes = Outcomes()
-    studio = Studio(bare_workshop(parts), lambda finished: None, 4, outcomes.emit)
+    studio = Studio(bare_workshop(parts), lambda finished: None, 4, outcomes.emit, Bell().ring)
     for name, width_px in [("a", 64), ("b", 64), ("wide", 72)]:
         studio.admit(order(name, spec(steps=2, width_px=width_px)))
     moves = []
@@ -121,7 +133,7 @@ def test_pictures_of_one_size_share_a_call_and_other_sizes_take_turns(parts: Par
 
 def test_a_cancelled_job_makes_no_further_step_and_its_neighbours_do(parts: Parts) -> None:
     outcomes = Outcomes()
-    studio = Studio(bare_workshop(parts), lambda finished: None, 4, outcomes.emit)
+    studio = Studio(bare_workshop(parts), lambda finished: None, 4, outcomes.emit, Bell().ring)
     studio.admit(order("stays", spec(steps=3)))
     studio.admit(order("goes", spec(steps=3)))
     studio.step()

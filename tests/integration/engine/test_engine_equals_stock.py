@@ -12,7 +12,7 @@ from engine_worker.engine.pixels import decode
 from engine_worker.engine.workshop import bare_workshop
 from kernel.protocol.schedulers import KINDS
 from kernel.protocol.specs import JobSpec
-from kernel.protocol.vocabulary import Scheduler
+from kernel.protocol.vocabulary import ModelBase, Scheduler
 
 pytestmark = [
     pytest.mark.torch,
@@ -33,7 +33,12 @@ def compare(parts: Parts, stock: Stock, job: JobSpec) -> None:
     assert np.abs(pixels.astype(int) - expected_pixels.astype(int)).max() <= PIXELS_BOUND
 
 
-@pytest.mark.parametrize("scheduler", list(Scheduler), ids=str)
+@pytest.mark.parametrize(
+    ("base", "scheduler"),
+    # What differs between the bases does not differ from scheduler to scheduler: `bench.same` takes all.
+    [(ModelBase.SD, one) for one in Scheduler] + [(ModelBase.SDXL, one) for one in list(Scheduler)[::5]],
+    indirect=["base"],
+)
 def test_every_scheduler_makes_the_stock_pipelines_picture(
     scheduler: Scheduler, parts: Parts, stock: Stock
 ) -> None:

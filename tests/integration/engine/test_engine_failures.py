@@ -8,6 +8,7 @@ import torch
 from small_engine import Outcomes, order, source_of, spec
 from torch import Tensor
 
+from bench.bell import Bell
 from engine_worker.engine.background.cutting import Removers
 from engine_worker.engine.finishing import Finished, Finisher
 from engine_worker.engine.parts import Denoiser, Parts
@@ -27,9 +28,11 @@ class SmallDevice:
     def __init__(self, denoiser: Denoiser, rows: int) -> None:
         self._denoiser = denoiser
         self._rows = rows
+        self.refused: list[int] = []
 
     def __call__(self, sample: Tensor, timestep: Tensor, **given: object) -> tuple[Tensor]:
         if sample.shape[0] > self._rows:
+            self.refused.append(sample.shape[0])
             raise torch.OutOfMemoryError("CUDA out of memory")
         return self._denoiser(sample, timestep, **given)  # type: ignore[arg-type]
 
@@ -53,7 +56,7 @@ class Allergic:
 
 
 def studio_of(parts: Parts, outcomes: Outcomes) -> Studio:
-    return Studio(bare_workshop(parts), lambda finished: None, 4, outcomes.emit)
+    return Studio(bare_workshop(parts), lambda finished: None, 4, outcomes.emit, Bell().ring)
 
 
 def run(studio: Studio) -> None:
@@ -93,6 +96,16 @@ def test_a_call_that_needs_too_much_memory_is_made_in_parts(parts: Parts) -> Non
         studio.admit(order(name, spec(steps=1)))
     run(studio)
     assert [outcomes.names(name) for name in ("a", "b", "c")] == [["Stepped"]] * 3
+
+
+def test_a_call_that_was_too_large_is_not_made_so_large_again(parts: Parts) -> None:
+    outcomes, device = Outcomes(), SmallDevice(parts.denoiser, rows=2)
+    studio = studio_of(replace(parts, denoiser=device), outcomes)
+    for name in ("a", "b", "c"):
+        studio.admit(order(name, spec(steps=3)))
+    run(studio)
+    assert device.refused == [6, 4]
+    assert [len(outcomes.steps(name)) for name in ("a", "b", "c")] == [3, 3, 3]
 
 
 def test_a_picture_that_needs_too_much_memory_alone_fails_as_out_of_memory(parts: Parts) -> None:
@@ -140,7 +153,7 @@ def test_a_job_that_cannot_be_made_is_rejected_when_it_comes(job: JobSpec, says:
 def test_latents_that_are_not_numbers_fail_their_job_and_the_next_picture_is_made(parts: Parts) -> None:
     outcomes = Outcomes()
     latents: list[Finished] = []
-    studio = Studio(bare_workshop(parts), latents.append, 4, outcomes.emit)
+    studio = Studio(bare_workshop(parts), latents.append, 4, outcomes.emit, Bell().ring)
     studio.admit(order("bad", spec(steps=1)))
     studio.admit(order("good", spec(steps=1)))
     run(studio)

@@ -13,6 +13,7 @@ from engine_worker.fetch.sources.part import Part
 from kernel.protocol.errors import DiskFull, DownloadFailed, ModelUnreadable
 from kernel.protocol.vocabulary import ModelBase
 from tests.integration.fetch.bench import Bench, model_bytes, sha256
+from tests.integration.fetch.internet import PUBLIC
 from tests.integration.fetch.site import Handler, breaking, etag_of, file, in_turn, redirect
 
 URL = "http://example.org/dreams"
@@ -52,6 +53,14 @@ def test_a_broken_line_is_taken_up_where_it_broke(bench: Bench, tmp_path: Path) 
     assert second.headers["range"] == "bytes=100000-"
     assert second.headers["if-range"] == etag_of(data)
     assert bench.pauses == [1.0]
+
+
+def test_a_name_that_is_unknown_while_the_line_is_down_is_asked_again(bench: Bench, tmp_path: Path) -> None:
+    data = model_bytes(tmp_path, padding=300_000)
+    bench.names.known["example.org"] = [(PUBLIC,), (), (PUBLIC,)]
+    bench.site.scripts["/dreams"] = breaking(data, after=100_000)
+    assert bench.fetch(URL).fingerprint.sha256 == sha256(data)
+    assert bench.pauses == [1.0, 2.0]
 
 
 def test_a_download_that_a_dead_worker_began_is_taken_up_by_the_next(bench: Bench, tmp_path: Path) -> None:
@@ -162,14 +171,15 @@ def test_a_server_that_drips_is_left_though_it_never_stalls(bench: Bench, tmp_pa
 
     def drip(handler: Handler) -> None:
         handler.answer(200, {"Content-Length": str(len(data)), "ETag": etag_of(data)})
-        for byte in data[:100]:
+        for byte in data[:1000]:  # for 20 s, if nobody hangs up
             handler.wfile.write(bytes([byte]))
             time.sleep(0.02)
-        handler.break_off()
 
     bench.patience = Patience(connect_s=2.0, stall_s=1.0, slow_after_s=0.2, slowest_bytes_per_s=1000)
     bench.site.scripts["/dreams"] = in_turn(drip, file(data))
+    began = time.monotonic()
     assert bench.fetch(URL).fingerprint.sha256 == sha256(data)
+    assert time.monotonic() - began < 10.0
 
 
 def test_a_server_that_sends_more_than_it_announced_is_not_believed(bench: Bench, tmp_path: Path) -> None:

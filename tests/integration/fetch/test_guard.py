@@ -37,6 +37,7 @@ INSIDE = (
     "fe80::1%eth0",
     "fc00::1",
     "fd00:ec2::254",
+    "2606:4700::1111%eth0",
     "ff02::1",
 )
 NO_WAY_IN = "is unknown, or none of its addresses is public"

@@ -150,7 +150,10 @@ def test_a_machine_without_a_network_hears_it_in_one_sentence(bench: Bench) -> N
     del bench.names.known["huggingface.co"]
     with pytest.raises(DownloadFailed) as caught:
         bench.fetch(REPO)
-    assert "huggingface.co is unknown" in caught.value.detail
+    assert caught.value.detail == (
+        "the hub https://huggingface.co cannot be found: this server seems to be offline; "
+        "files of its own and uploads work without it"
+    )
     bench.names.known["huggingface.co"] = [(PUBLIC,)]
     bench.internet.site_port = 1
     with pytest.raises(DownloadFailed) as caught:
@@ -159,6 +162,15 @@ def test_a_machine_without_a_network_hears_it_in_one_sentence(bench: Bench) -> N
     assert "offline" in caught.value.detail
     assert "\n" not in caught.value.detail
     assert bench.left_behind() == []
+
+
+def test_a_hub_that_is_switched_off_by_the_environment_is_not_asked(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(DownloadFailed, match="HF_HUB_OFFLINE is set"):
+        bench.fetch(REPO)
+    assert bench.internet.connected == []
 
 
 @pytest.mark.parametrize("body", [b"<html>hello", b"[]", b'{"siblings": 5}', b'{"id": "x", "siblings": []}'])

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from kernel.core.events import KeptModel
 from kernel.protocol.ids import ModelId
 from kernel.protocol.vocabulary import ModelState
 from kernel.shell.disk import Disk
-from kernel.shell.model_files import Move, move_model, prepare_models, remove
+from kernel.shell.model_files import Move, kept_models, move_model, prepare_models, remove
 from tests.integration.kernel.rows import BARE_MODEL
 
 PLACE = f"files/{'a' * 64}.safetensors"
@@ -127,3 +128,19 @@ def test_a_start_keeps_what_a_model_still_needs_and_removes_the_rest(folder: Pat
     assert sorted(one.name for one in (folder / "incoming").iterdir()) == ["coming", "failed"]
     assert sorted(one.name for one in (folder / "uploads").iterdir()) == [upload, fresh]
     assert (folder / PLACE).exists()
+
+
+def test_what_is_kept_is_told_with_its_size_and_strangers_are_passed_over(folder: Path) -> None:
+    (folder / PLACE).write_bytes(b"12345")
+    tree = folder / "trees" / ("b" * 64) / "unet"
+    tree.mkdir(parents=True)
+    (tree / "config.json").write_text("{}")
+    (folder / "files/my own.safetensors").write_bytes(b"1")
+    assert kept_models(folder) == (KeptModel(PLACE, 5), KeptModel(f"trees/{'b' * 64}", 2))
+
+
+def test_what_cannot_be_listed_just_now_is_passed_over(folder: Path) -> None:
+    gather(folder)
+    move_model(folder, Move(MODEL, PLACE), Disk())
+    (folder / "trees").rmdir()
+    assert [kept.name for kept in kept_models(folder)] == [PLACE]

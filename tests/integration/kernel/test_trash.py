@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from kernel.core import actions
 from kernel.core.actions import Folder
 from kernel.core.broker import Broker
-from kernel.core.events import Event, Now, StopAsked
+from kernel.core.events import Event, KeptModel, Now, StopAsked
 from kernel.core.ports import Limits
 from kernel.protocol.client import DeviceStatus
 from kernel.protocol.ids import Epoch
@@ -72,6 +72,10 @@ class TrashEffects:
         """Nothing was held back."""
 
 
+def no_models() -> tuple[KeptModel, ...]:
+    return ()
+
+
 def no_devices() -> tuple[DeviceStatus, ...]:
     return ()
 
@@ -80,7 +84,7 @@ def left_after_a_while(store: Store, recall: Recall, remover: Remover) -> list[s
     """Run the loop over this trash for some turns. Returns: what is still in it."""
     broker = Broker(recall.snapshot(Epoch(1)), Limits(), clock.RandomFresh(), Now(0.0, 0))
     sources, effects = QuietSources(remover), TrashEffects(remover)
-    assert Loop(broker, store, recall, sources, effects, clock.now, no_devices).run() == 0
+    assert Loop(broker, store, recall, sources, effects, clock.now, no_devices, no_models).run() == 0
     return recall.trash(10_000)
 
 

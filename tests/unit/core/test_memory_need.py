@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 
 from kernel.core.activations import unet_elements, vae_elements
-from kernel.core.memory import Appetite, appetite_of, need_bytes, needs_of, plans_of, weights_bytes
+from kernel.core.memory import Appetite, appetite_of, need_bytes, needs_of, weights_bytes
 from kernel.core.rows import EngineRow
 from kernel.protocol.ids import EngineId, ModelId
 from kernel.protocol.ingredients import LoraUse
 from kernel.protocol.memory import MemoryProfile, PartWeights, TextLayout, UNetLayout, VaeLayout
-from kernel.protocol.vocabulary import EngineState, MemoryPlan, ModelPart, Variant
+from kernel.protocol.vocabulary import Compilation, EngineState, MemoryPlan, ModelPart, Variant
 from tests.unit.core.samples import CHECKPOINT, checkpoint, heavy, spec
 
 GB = 1_000_000_000
@@ -93,6 +93,15 @@ def test_more_pictures_and_larger_ones_need_more(appetite, kind):
     assert needs_of(larger, kind, MemoryPlan.FAST)[0] > needs[0]
 
 
+def test_recorded_calls_keep_the_memory_of_one_on_a_gpu_and_nothing_on_a_cpu():
+    recorded = replace(SDXL, compilation=Compilation.GRAPHS)
+    pairs = zip(*(needs_of(one, "cuda", MemoryPlan.FAST) for one in (recorded, SDXL)), strict=True)
+    more = [kept - freed for kept, freed in pairs]
+    assert more[0] > 0
+    assert more[7] == pytest.approx(8 * more[0], rel=0.05)
+    assert needs_of(recorded, "cpu", MemoryPlan.FAST) == needs_of(SDXL, "cpu", MemoryPlan.FAST)
+
+
 def test_as_many_pictures_are_reckoned_with_as_the_engine_steps_together():
     assert len(needs_of(SD, "cpu", MemoryPlan.FAST)) == 4
     assert len(needs_of(SD, "cuda", MemoryPlan.FAST)) == 8
@@ -100,15 +109,10 @@ def test_as_many_pictures_are_reckoned_with_as_the_engine_steps_together():
     assert len(needs_of(replace(SD, max_batch=10**9), "cuda", MemoryPlan.FAST)) == 64
 
 
-def test_each_plan_for_a_gpu_is_more_frugal_than_the_one_before_it():
-    plans = plans_of("cuda")
-    assert plans == (MemoryPlan.FAST, MemoryPlan.TILED, MemoryPlan.SWAPPED)
-    needs = [need_bytes(SDXL, "cuda", plan, 1) for plan in plans]
-    assert needs == sorted(needs, reverse=True)
-
-
-def test_nothing_can_be_swapped_out_of_the_hosts_own_memory():
-    assert MemoryPlan.SWAPPED not in plans_of("cpu")
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_decoding_in_tiles_is_the_more_frugal_plan_for_large_pictures(kind):
+    fast, tiled = (need_bytes(SDXL, kind, plan, 1) for plan in MemoryPlan)
+    assert tiled < 0.92 * fast
 
 
 def test_activations_grow_with_the_area_once_weights_no_longer_count():

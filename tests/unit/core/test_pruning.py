@@ -1,0 +1,80 @@
+"""Deleting many images at once, disks that fill up, and clocks that jump."""
+
+from dataclasses import replace
+
+import pytest
+
+from kernel.core import actions
+from kernel.core.events import Asked, Prunable, StockTaken
+from kernel.protocol import client
+from kernel.protocol.vocabulary import GoneReason, JobState
+from tests.unit.core.samples import image, register, submit
+from tests.unit.core.story import CORRELATION, PEER, Story, only
+
+DUE = Prunable(images=(("a", GoneReason.EXPIRED), ("b", GoneReason.DELETED)), size_bytes=7, has_more=True)
+FULL, ROOMY = StockTaken(free_bytes=0), StockTaken(free_bytes=1 << 40)
+
+
+def with_images():
+    story = Story()
+    for name in ("a", "b"):
+        story.database.images[name] = replace(image(name), file_name=f"{name}.png")
+    return story
+
+
+def prune(story, key="key", **fields):
+    facts = replace(story.database.facts(key, client.PruneImages()), prunable=DUE)
+    event = Asked(PEER, CORRELATION, key, b"digest", client.PruneImages(**fields), facts)
+    (reply,) = only(story.tell(event), actions.Reply)
+    return reply.message
+
+
+def test_pruned_images_are_gone_each_for_its_reason_and_their_files_go_to_the_trash():
+    story = with_images()
+    assert prune(story) == client.ImagesPruned(images=2, size_bytes=7, has_more=True)
+    reasons = [row.gone_reason for row in story.database.images.values()]
+    assert reasons == [GoneReason.EXPIRED, GoneReason.DELETED]
+    assert story.database.trash == ["a.png", "b.png"]
+
+
+def test_dry_run_counts_and_changes_nothing_and_is_not_remembered():
+    story = with_images()
+    assert prune(story, dry_run=True) == client.ImagesPruned(images=2, size_bytes=7)
+    assert not story.database.trash
+    assert not story.database.replies
+
+
+def test_pruning_for_an_engine_that_there_is_not_is_refused():
+    assert prune(with_images(), engine_id="none").code == "engine_not_found"
+
+
+@pytest.mark.parametrize("wish", [register("new", uri="https://a.org/new"), submit("00000001")])
+def test_full_disk_refuses_new_work_until_there_is_room_again(wish):
+    story = Story()
+    engine_id = story.engine(start=True)
+    story.up()
+    running = story.submit(engine_id)
+    story.tell(FULL)
+    assert story.refusal(wish).code == "disk_full"
+    story.make(running)
+    assert story.job_state(running) is JobState.FINISHED, "what runs goes on"
+    story.tell(ROOMY)
+    assert not isinstance(story.ask(wish), client.Refused)
+
+
+def test_full_disk_stops_neither_downloads_of_images_nor_deleting_them():
+    story = with_images()
+    story.tell(FULL)
+    assert isinstance(story.ask(client.ClaimDownload(image_id="a")), client.DownloadGranted)
+    assert isinstance(story.ask(client.DeleteImage(image_id="b")), client.Done)
+
+
+@pytest.mark.parametrize("jump_s", [-3600.0, 3600.0])
+def test_picture_is_handed_out_until_its_time_by_the_calendar_whatever_the_calendar_did(jump_s):
+    """It is lost early by no more than the clock was put forward."""
+    story = Story()
+    expires_at_ms = int(story.now_s * 1000) + 7_200_000
+    story.database.images["a"] = image("a", expires_at_ms=expires_at_ms)
+    story.now_s += jump_s if jump_s > 0 else 0.0
+    story.now_s += 3_599.0
+    assert isinstance(story.ask(client.ClaimDownload(image_id="a")), client.DownloadGranted)
