@@ -144,13 +144,15 @@ def build(
         files=files,
         recall=recall,
         companion=ApiProcess(launcher, options.config),
-        disks=Disks(
-            work=(settings.database.folder, settings.images.folder, settings.blobs.folder),
-            models=settings.models.folder,
-        ),
+        disks=_disks(settings),
     )
     kept = partial(kept_models, settings.models.folder)
     return Loop(broker, store, recall, sources, effects, clock.now, devices.read, kept)
+
+
+def _disks(settings: Settings) -> Disks:
+    work = (settings.database.folder, settings.images.folder, settings.blobs.folder)
+    return Disks(work, settings.models.folder)
 
 
 def open_files(
