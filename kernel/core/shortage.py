@@ -27,12 +27,20 @@ def explain(world: World, engine: Engine) -> NotEnoughMemory:
     remedies = tuple(_remedies(world, engine, device, needed - free))
     helps = "; or ".join(remedy.text for remedy in remedies) or "use a smaller model, or a larger device"
     error = NotEnoughMemory(
-        f"the engine needs {size(needed)} on {device}, where {size(free)} of {size(total)} are free: {helps}"
+        f"the engine needs {size(needed)} on {device}, where {size(free)} of {size(total)} are free"
+        f"{_set_aside(world, device, needed)}: {helps}"
     )
     error.shortage = MemoryShortage(
         device=device, needed_bytes=needed, free_bytes=free, total_bytes=total, remedies=remedies
     )
     return error
+
+
+def _set_aside(world: World, device: str, needed_bytes: int) -> str:
+    """The part of the memory that nothing but the configuration holds, where it would be enough."""
+    kept = world.limits.keep_free_bytes
+    is_enough = needed_bytes <= room.spare_bytes(world, device) + kept
+    return f", without the {size(kept)} that engines.keep_free leaves to other programs" if is_enough else ""
 
 
 def size(size_bytes: int) -> str:

@@ -88,7 +88,11 @@ def test_memory_that_other_programs_use_is_not_ours_to_give():
 def test_some_memory_can_be_kept_free_for_others():
     limits = replace(LIMITS, keep_free_bytes=5 * GB)
     story = story_on(device("cpu", 8 * GB), limits=limits)
-    assert story.refusal(client.CreateEngine(spec=spec(checkpoint="four"))).shortage.free_bytes == 3 * GB
+    refused = story.refusal(client.CreateEngine(spec=spec(checkpoint="four")))
+    assert refused.shortage.free_bytes == 3 * GB
+    assert "are free, without the 5.0 GB that engines.keep_free leaves to other programs: " in refused.detail
+    refused = story.refusal(client.CreateEngine(spec=spec(checkpoint="nine")))
+    assert "keep_free" not in refused.detail, "it would not be enough"
 
 
 def test_refusal_names_each_engine_whose_end_would_be_enough_and_what_it_frees():
