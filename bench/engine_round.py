@@ -15,6 +15,7 @@ import diffusers
 import torch
 from torch import Tensor
 
+from bench.bell import Bell, run_out
 from bench.ours import Gathered, make_alone, make_together, order_of
 from bench.pictures import random_lora
 from bench.stock import CLASSES, Asked
@@ -108,12 +109,12 @@ def crowd_figures(work: Workshop, size_px: int) -> dict[str, float]:
 
 def make_all(work: Workshop, jobs: Sequence[Asked], seats: int) -> None:
     """Make the latents of all jobs in one studio."""
-    gathered = Gathered()
-    studio = Studio(work, gathered.finish, seats, gathered.emit)
+    gathered, bell = Gathered(), Bell()
+    studio = Studio(work, gathered.finish, seats, gathered.emit, bell.ring)
     for number, asked in enumerate(jobs):
         studio.admit(order_of(f"job-{number}", asked), asked.inputs)
-    while studio.step():
-        pass
+    run_out(studio, bell)
+    studio.close()
 
 
 def make_one_by_one(work: Workshop, jobs: Sequence[Asked]) -> None:
@@ -178,7 +179,7 @@ def bare_loop(parts: Parts, asked: Asked, embeds: Tensor) -> Tensor:
 def entry_steps(work: Workshop) -> float:
     """Steps of a busy engine until a job that enters has made its first."""
     gathered = Gathered()
-    studio = Studio(work, gathered.finish, 8, gathered.emit)
+    studio = Studio(work, gathered.finish, 8, gathered.emit, Bell().ring)
     for number in range(4):
         studio.admit(order_of(f"busy-{number}", job(number, SIZES_PX[number % 2])))
     for _ in range(3):

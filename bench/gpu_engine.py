@@ -10,6 +10,7 @@ from typing import Final
 
 import torch
 
+from bench.bell import Bell
 from bench.memory_passes import source_of
 from engine_worker.engine.diffusers_engine import build
 from engine_worker.engine.port import Completed, Dropped, Engine, Failed, Outcome, Stepped
@@ -134,7 +135,7 @@ class Setup:
 def loaded(setup: Setup) -> Iterator[tuple[LoadedEngine, float]]:
     """An engine, and the seconds that its loading took."""
     emitted = Emitted()
-    engine = build(emitted.emit)
+    engine = build(emitted.emit, Bell().ring)
     begin_s = time.perf_counter()
     engine.load(
         EngineLoad(

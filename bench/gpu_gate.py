@@ -7,6 +7,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from bench.bell import Bell
 from bench.gpu_engine import GPU, SCHEDULERS
 from bench.gpu_stock import PlainPipeline
 from bench.memory_passes import source_of
@@ -56,7 +57,7 @@ def check_small(folder: Path) -> dict[str, float]:
 def check_no_waits(parts: Parts, jobs: list[Asked]) -> None:
     """Raises: RuntimeError, if a step waits for the GPU."""
     gathered = Gathered()
-    studio = Studio(workshop(parts, {}), gathered.finish, 4, gathered.emit)
+    studio = Studio(workshop(parts, {}), gathered.finish, 4, gathered.emit, Bell().ring)
     for number, job in enumerate(jobs):
         studio.admit(order_of(f"job-{number}", job))
     torch.cuda.synchronize()

@@ -14,6 +14,7 @@ from typing import Final
 import torch
 from PIL import Image
 
+from bench.bell import Bell, run_until
 from bench.memory_cases import Case, appetite_of_file, ensure_file
 from bench.memory_passes import source_of
 from engine_worker.engine.diffusers_engine import build
@@ -64,21 +65,24 @@ def main() -> None:
     path = ensure_file(case, Path(folder))
     watcher = Watcher()
     outcomes: list[Outcome] = []
-    engine = build(outcomes.append)
+    bell = Bell()
+    engine = build(bell.at(outcomes.append), bell.ring)
     engine.load(
         EngineLoad(engine_id=EngineId("e"), checkpoint=source_of(path), device=CPU, max_batch=case.seats)
     )
     for number in range(case.seats * len(STEPS)):
         engine.admit(*_job(case, number))
-    while engine.step():
-        pass
+    run_until(lambda: len(_ends(outcomes)) == case.seats * len(STEPS), engine.step, bell)
     engine.close()
     failed = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
-    completed = sum(isinstance(outcome, Completed) for outcome in outcomes)
-    if failed or completed < case.seats * len(STEPS):
+    if failed:
         raise RuntimeError(f"not every picture was made: {failed[:1]}")
     predicted = need_bytes(appetite_of_file(case, path), CPU, MemoryPlan.FAST, case.seats)
     print(json.dumps({"process": (predicted, watcher.stop())}))
+
+
+def _ends(outcomes: list[Outcome]) -> list[Outcome]:
+    return [outcome for outcome in outcomes if isinstance(outcome, Completed | Failed)]
 
 
 def _job(case: Case, number: int) -> tuple[JobOrder, Inputs]:

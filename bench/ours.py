@@ -7,11 +7,14 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from bench.bell import Bell, run_out
 from bench.stock import Asked
 from engine_worker.engine.adapters.extras import Extras
 from engine_worker.engine.finishing import Finished
+from engine_worker.engine.materials import gather
 from engine_worker.engine.parts import ControlNet, Parts
-from engine_worker.engine.port import Failed, Outcome
+from engine_worker.engine.port import NO_INPUTS, Emit, Failed, Inputs, Outcome
+from engine_worker.engine.prepared import Prepared
 from engine_worker.engine.preparing import Preparer
 from engine_worker.engine.sampler import advance, predict
 from engine_worker.engine.studio import Studio
@@ -74,11 +77,19 @@ def distance(made: Tensor, wanted: Tensor) -> float:
     return (made - wanted).abs().max().item() * USUAL_REACH / reach
 
 
+def prepare_now(
+    work: Workshop, order: JobOrder, inputs: Inputs = NO_INPUTS, emit: Emit = lambda outcome: None
+) -> Prepared:
+    """All of a job's preparing in one go."""
+    preparer = Preparer(work, emit)
+    job = preparer.open(order, inputs)
+    return preparer.prepare(job, gather(work, job, inputs))
+
+
 @torch.inference_mode()
 def make_alone(work: Workshop, asked: Asked) -> Tensor:
     """The latents of a job's first picture, made by our sampler with nobody beside it."""
-    preparer = Preparer(work, lambda outcome: None)
-    prepared = preparer.prepare(order_of("alone", asked), asked.inputs)
+    prepared = prepare_now(work, order_of("alone", asked), asked.inputs)
     work.extras.wardrobe.wear(prepared.adapters)
     trajectory = prepared.start(work.parts, 0)
     while not trajectory.is_done:
@@ -89,10 +100,10 @@ def make_alone(work: Workshop, asked: Asked) -> Tensor:
 
 def make_together(work: Workshop, jobs: Sequence[Asked], seats: int) -> list[Tensor]:
     """The latents of each job's first picture, all made in one studio."""
-    gathered = Gathered()
-    studio = Studio(work, gathered.finish, seats, gathered.emit)
+    gathered, bell = Gathered(), Bell()
+    studio = Studio(work, gathered.finish, seats, gathered.emit, bell.ring)
     for number, asked in enumerate(jobs):
         studio.admit(order_of(f"job-{number}", asked), asked.inputs)
-    while studio.step():
-        pass
+    run_out(studio, bell)
+    studio.close()
     return [gathered.latents[f"job-{number}", 0] for number in range(len(jobs))]

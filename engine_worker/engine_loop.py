@@ -7,16 +7,16 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
-from engine_worker.engine.port import Emit, Engine, Failed, Outcome
+from engine_worker.engine.port import Emit, Engine, Failed, Outcome, Wake
 from engine_worker.files import resolve
 from engine_worker.session.actions import Admit, Cancel, Exit, Inspect, Load, Task
-from engine_worker.shell import Inbox
+from engine_worker.shell import Inbox, Woken
 from kernel.protocol.errors import ModelUnreadable, SpoonError
 from kernel.protocol.ingredients import ModelSource
 from kernel.protocol.specs import EngineLoad
 from kernel.protocol.worker import EngineFailed, EngineReady
 
-BuildEngine = Callable[[Emit], Engine]
+BuildEngine = Callable[[Emit, Wake], Engine]
 """Builds an engine that is not loaded yet. May import heavy packages.
 
 Raises: EngineFailed, if a package is missing.
@@ -53,7 +53,8 @@ class EngineLoop:
             if isinstance(task, Exit):
                 self._close()
                 return task
-            self._do(task)
+            if not isinstance(task, Woken):
+                self._do(task)
             has_steps = self._engine is not None
 
     def _step(self) -> bool:
@@ -89,7 +90,7 @@ class EngineLoop:
     def _load(self, load: EngineLoad) -> None:
         try:
             confined = load if self._roots is None else _confine(load, self._roots)
-            engine = self._build(self._report)
+            engine = self._build(self._report, self._wake)
             loaded = engine.load(confined)
         except SpoonError as error:
             self._report(EngineFailed(engine_id=load.engine_id, code=error.code, text=error.detail))
@@ -103,6 +104,10 @@ class EngineLoop:
                 capacity=loaded.capacity,
             )
         )
+
+    def _wake(self) -> None:
+        """Called from any thread."""
+        self._inbox.put(Woken())
 
     def _close(self) -> None:
         if self._engine is not None:

@@ -25,7 +25,7 @@ from queue import SimpleQueue
 from typing import NoReturn
 
 from engine_worker import ticket
-from engine_worker.engine.port import Emit, Engine
+from engine_worker.engine.port import Emit, Engine, Wake
 from engine_worker.engine_loop import BuildEngine, EngineLoop
 from engine_worker.exits import ExitCode
 from engine_worker.fetch.fetch_loop import Fetching, FetchLoop
@@ -116,7 +116,7 @@ def _build_fetcher(join: Join) -> Fetching:
     return build_fetcher(join)
 
 
-def _build_fake(emit: Emit) -> Engine:
+def _build_fake(emit: Emit, wake: Wake) -> Engine:
     from engine_worker.engine.fake_engine import FakeEngine
 
     return FakeEngine(emit)
@@ -125,13 +125,13 @@ def _build_fake(emit: Emit) -> Engine:
 def _real_builder(join: Join) -> BuildEngine:
     detectors_folder = None if join.detectors_folder is None else Path(join.detectors_folder)
 
-    def build_real(emit: Emit) -> Engine:
+    def build_real(emit: Emit, wake: Wake) -> Engine:
         try:
             from engine_worker.engine.diffusers_engine import build
         except ModuleNotFoundError as error:
             hint = "install automatic-spoon with its worker extra"
             raise EngineFailed(f"the package {error.name} is missing: {hint}") from error
-        return build(emit, detectors_folder)
+        return build(emit, wake, detectors_folder)
 
     return build_real
 

@@ -46,7 +46,14 @@ from kernel.protocol.worker import EngineFailed, EngineReady
 
 Spoken = EngineReady | EngineFailed | Outcome | FetchEvent | LoopBroke
 """What the main thread, and an engine's finishing threads, have to say."""
-Inbox = SimpleQueue[Task | Exit]
+
+
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """The engine itself asks for a step. The session neither says nor hears this."""
+
+
+Inbox = SimpleQueue[Task | Woken | Exit]
 """What the main thread is asked to do; Exit comes last."""
 
 CLOSE_S: Final = 1.0

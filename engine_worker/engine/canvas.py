@@ -36,20 +36,47 @@ class Canvas:
         return self.mask is not None and self.strength == 1.0
 
 
-def prepare_canvas(parts: Parts, vae: Vae, spec: JobSpec, inputs: Inputs) -> Canvas | None:
+@dataclass(frozen=True, slots=True)
+class CanvasPixels:
+    """The same before the VAE has seen it: the pictures that came along, in the job's size."""
+
+    reference: Tensor | None
+    """(1, 3, height_px, width_px), -1 to 1."""
+    mask: Tensor | None
+    """(1, 1, height_px, width_px), 0 or 1."""
+
+
+def strength_of(parts: Parts, spec: JobSpec, inputs: Inputs) -> float | None:
+    """How much of a reference is noise at first; None if the job's pictures are made of noise alone.
+
+    Raises: JobRejected, if a mask came alone.
+    """
+    if InputKind.REFERENCE in inputs:
+        return spec.strength
+    if InputKind.MASK in inputs:
+        raise JobRejected("A mask says which part of a reference image is painted anew, and there is none")
+    return 1.0 if parts.is_inpainting else None
+
+
+def read_pixels(spec: JobSpec, inputs: Inputs) -> CanvasPixels:
+    """Decode and fit the pictures that came along.
+
+    Raises: JobRejected, if one cannot be read.
+    """
+    return CanvasPixels(_reference(spec, inputs), _mask(spec, inputs))
+
+
+def encode_canvas(parts: Parts, vae: Vae, spec: JobSpec, pixels: CanvasPixels) -> Canvas | None:
     """The canvas of a job's pictures; None if they are made of noise alone.
 
     A UNet that was made for inpainting always has one: without a mask everything is painted anew.
-    Raises: JobRejected, if a picture cannot be read, or a mask came alone.
     """
-    reference = _reference(spec, inputs)
-    mask = _mask(spec, inputs)
-    if reference is None and mask is not None:
-        raise JobRejected("A mask says which part of a reference image is painted anew, and there is none")
     if not parts.is_inpainting:
-        return _plain_canvas(parts, vae, spec, reference, mask)
+        return _plain_canvas(parts, vae, spec, pixels)
     whole = torch.ones(1, 1, spec.height_px, spec.width_px)
-    return _inpainting_canvas(parts, vae, spec, reference, whole if mask is None else mask)
+    return _inpainting_canvas(
+        parts, vae, spec, pixels.reference, whole if pixels.mask is None else pixels.mask
+    )
 
 
 def pixels_of(image: Image.Image) -> Tensor:
@@ -62,13 +89,11 @@ def pixels_of(image: Image.Image) -> Tensor:
     return torch.from_numpy(array[np.newaxis].transpose(0, 3, 1, 2))
 
 
-def _plain_canvas(
-    parts: Parts, vae: Vae, spec: JobSpec, reference: Tensor | None, mask: Tensor | None
-) -> Canvas | None:
-    if reference is None:
+def _plain_canvas(parts: Parts, vae: Vae, spec: JobSpec, pixels: CanvasPixels) -> Canvas | None:
+    if pixels.reference is None:
         return None
-    encoded = encode(vae, reference, parts.device)
-    latent_mask = None if mask is None else _in_latents(mask, vae)
+    encoded = encode(vae, pixels.reference, parts.device)
+    latent_mask = None if pixels.mask is None else _in_latents(pixels.mask, vae)
     return Canvas(spec.strength, encoded, latent_mask, staying=None)
 
 
@@ -84,7 +109,6 @@ def _inpainting_canvas(
 
 
 def _reference(spec: JobSpec, inputs: Inputs) -> Tensor | None:
-    """(1, 3, height_px, width_px), -1 to 1."""
     data = inputs.get(InputKind.REFERENCE)
     if data is None:
         return None
@@ -93,7 +117,6 @@ def _reference(spec: JobSpec, inputs: Inputs) -> Tensor | None:
 
 
 def _mask(spec: JobSpec, inputs: Inputs) -> Tensor | None:
-    """(1, 1, height_px, width_px), 0 or 1."""
     data = inputs.get(InputKind.MASK)
     if data is None:
         return None

@@ -13,7 +13,7 @@ from engine_worker.engine.failures import is_out_of_memory
 from engine_worker.engine.finishing import Finisher
 from engine_worker.engine.gpu.prepared_unet import prepare_unet
 from engine_worker.engine.loading import load_parts
-from engine_worker.engine.port import NO_INPUTS, Emit, Engine, Inputs, Loaded
+from engine_worker.engine.port import NO_INPUTS, Emit, Engine, Inputs, Loaded, Wake
 from engine_worker.engine.studio import Studio
 from engine_worker.engine.workshop import make_workshop
 from kernel.protocol.errors import EngineFailed, OutOfMemory
@@ -25,16 +25,17 @@ from kernel.protocol.specs import EngineLoad, JobOrder
 _SEATS = {"cpu": 4, "cuda": 8}
 
 
-def build(emit: Emit, detectors_folder: Path | None = None) -> Engine:
+def build(emit: Emit, wake: Wake, detectors_folder: Path | None = None) -> Engine:
     """An engine that is still to be loaded. `detectors_folder` holds the detectors of control maps."""
-    return DiffusersEngine(emit, detectors_folder)
+    return DiffusersEngine(emit, wake, detectors_folder)
 
 
 class DiffusersEngine:
     """Implements the engine port; everything but loading is the studio's."""
 
-    def __init__(self, emit: Emit, detectors_folder: Path | None = None) -> None:
+    def __init__(self, emit: Emit, wake: Wake, detectors_folder: Path | None = None) -> None:
         self._emit = emit
+        self._wake = wake
         self._detectors_folder = detectors_folder
         self._studio: Studio | None = None
         self._finisher: Finisher | None = None
@@ -62,7 +63,7 @@ class DiffusersEngine:
             raise EngineFailed(f"{order.checkpoint.name} cannot be loaded: {error}") from error
         self._finisher = Finisher(order.checkpoint, Removers(device), device)
         workshop = make_workshop(parts, self._extras, Detectors(self._detectors_folder, device).detect)
-        self._studio = Studio(workshop, self._finisher.put, seats, self._emit)
+        self._studio = Studio(workshop, self._finisher.put, seats, self._emit, self._wake)
         memory_bytes = parts.memory_bytes + self._extras.memory_bytes
         return Loaded(device=str(device), memory_bytes=memory_bytes, capacity=seats)
 

@@ -56,8 +56,12 @@ class Lane(Generic[Work]):
 
     def close(self) -> None:
         """Wait until all that was handed over is done."""
-        self._queue.put(None)
+        self.leave()
         self._thread.join()
+
+    def leave(self) -> None:
+        """Let the thread end when all that was handed over is done; returns at once, unless it is full."""
+        self._queue.put(None)
 
     def _run(self) -> None:
         with self._stream:

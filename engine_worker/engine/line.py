@@ -46,7 +46,7 @@ class Line:
     """The pictures that are still to be finished."""
 
     waiting: tuple[Place, ...] = ()
-    """In the order in which they came."""
+    """In the order in which their jobs were let in."""
     seated: tuple[Place, ...] = ()
     """In the order of their turns: who was called goes to the end."""
     turns: int = 0
@@ -58,8 +58,10 @@ class Line:
 
 
 def join(line: Line, places: tuple[Place, ...]) -> Line:
-    """The line with a job's pictures at its end."""
-    return replace(line, waiting=line.waiting + places)
+    """The line with a job's pictures before those of jobs that were let in after it: they may have been
+    ready before it."""
+    waiting = sorted(line.waiting + places, key=lambda place: place.admission)
+    return replace(line, waiting=tuple(waiting))
 
 
 def leave(line: Line, admission: Admission) -> Line:

@@ -2,7 +2,7 @@
 
 from threading import Lock
 
-from engine_worker.engine.port import Completed, Dropped, Emit, Failed, Pictured, Previewed, Stepped
+from engine_worker.engine.port import Completed, Dropped, Emit, Failed, Mapped, Pictured, Previewed, Stepped
 from kernel.protocol.specs import JobOrder
 from kernel.protocol.vocabulary import Stage
 
@@ -10,8 +10,8 @@ from kernel.protocol.vocabulary import Stage
 class OpenJob:
     """An admitted job, open until its one ending; after that nothing of it leaves the engine any more.
 
-    A picture may be on its way out on the finishing thread while the job is cancelled on the main thread:
-    the lock decides which was first.
+    A control map may be being drawn, or a picture be on its way out, on another thread while the job is
+    cancelled on the main thread: the lock decides which was first.
     """
 
     def __init__(self, order: JobOrder, steps: int, warnings: tuple[str, ...], emit: Emit) -> None:
@@ -28,6 +28,18 @@ class OpenJob:
     @property
     def is_open(self) -> bool:
         return self._is_open
+
+    def prepares(self) -> None:
+        """Something that precedes its first step begins."""
+        with self._lock:
+            if self._is_open:
+                self._emit(Stepped(self.order.job_id, self._steps_done, self._steps, Stage.PREPARING))
+
+    def mapped(self, drawn: Mapped) -> None:
+        """A detector has drawn one of its control maps."""
+        with self._lock:
+            if self._is_open:
+                self._emit(drawn)
 
     def step_done(self, pictures: int) -> None:
         """So many of the job's pictures have made a step together."""

@@ -95,13 +95,16 @@ class Dropped:
 Outcome = Stepped | Previewed | Mapped | Pictured | Completed | Failed | Dropped
 Emit = Callable[[Outcome], None]
 """Takes an outcome from any thread of the engine."""
+Wake = Callable[[], None]
+"""Asks for a `step`, from any thread of the engine: there is something to do again."""
 
 
 class Engine(Protocol):
     """One engine. All methods are called from one thread, the worker's main thread.
 
-    Outcomes leave through the `emit` callable that the engine was built with; pictures may be
-    emitted from the engine's own finishing threads, always before their job's Completed.
+    Outcomes leave through the `emit` callable that the engine was built with, also from the engine's own
+    threads: what precedes a job's steps and what follows them, always before the job's end. After a `step`
+    that returned False the engine is left alone until it is given something, or calls `wake`.
     """
 
     def load(self, order: EngineLoad) -> Loaded:
@@ -111,10 +114,10 @@ class Engine(Protocol):
         """
 
     def admit(self, order: JobOrder, inputs: Inputs = NO_INPUTS) -> None:
-        """Take a job in, with its pictures; its first step is part of the next `step`.
+        """Take a job in, with its pictures; its first step is part of the next `step`, or of a later one if
+        there is much to prepare.
 
-        A job that cannot be prepared is emitted as Failed. `emit` gets nothing else from this call, but for
-        the control maps that were drawn for the job.
+        A job that cannot be prepared is emitted as Failed.
         """
 
     def cancel(self, job_id: JobId) -> None:
@@ -123,8 +126,10 @@ class Engine(Protocol):
     def step(self) -> bool:
         """Make one denoising step for the jobs that share the next UNet call.
 
-        Returns: False when no job needs a step (pictures may still be on their way out).
+        Returns: False when no job needs a step (jobs may still be being prepared, and pictures be on their
+        way out).
         """
 
     def close(self) -> None:
-        """Wait for pictures on their way out, free the device, and end all threads."""
+        """Wait for pictures on their way out, free the device, and end all threads. Jobs that are being
+        prepared come no further."""

@@ -14,7 +14,7 @@ from engine_worker.engine.line import Admission, Group, Place
 from engine_worker.engine.open_job import OpenJob
 from engine_worker.engine.parts import Parts, Vae
 from engine_worker.engine.repaint import Repaint
-from engine_worker.engine.schedulers import Schedule, make_schedule
+from engine_worker.engine.schedulers import make_schedule
 from engine_worker.engine.sending import send
 from engine_worker.engine.trajectory import Trajectory
 from kernel.protocol.specs import JobOrder
@@ -54,7 +54,8 @@ class Prepared:
         """One of its pictures before its first step."""
         spec, seed = self.order.spec, self.order.pictures[index].seed
         generator = torch.Generator("cpu").manual_seed(seed)
-        schedule = job_schedule(self.order, parts, self.canvas, seed)
+        strength = None if self.canvas is None else self.canvas.strength
+        schedule = make_schedule(spec, parts.scheduler_config, seed, strength)
         shape = (
             self.vae.latent_channels,
             spec.height_px // self.vae.pixels_per_latent,
@@ -74,15 +75,6 @@ class Prepared:
             repaint=None if repaint is None else _on(repaint, parts.device),
             controls=self.controls,
         )
-
-
-def job_schedule(order: JobOrder, parts: Parts, canvas: Canvas | None, seed: int) -> Schedule:
-    """A fresh schedule for one of a job's pictures.
-
-    Raises: JobRejected, if there is none like it.
-    """
-    strength = None if canvas is None else canvas.strength
-    return make_schedule(order.spec, parts.scheduler_config, seed, strength)
 
 
 def _on(repaint: Repaint, device: torch.device) -> Repaint:

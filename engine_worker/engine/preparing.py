@@ -1,14 +1,14 @@
-"""Letting a job in: everything that can be found out or made before its first step."""
+"""Letting a job in: what is found out when it comes, and what its networks make of its materials."""
 
 from engine_worker.engine.adapters.wardrobe import AdapterSet
-from engine_worker.engine.canvas import pixels_of, prepare_canvas
-from engine_worker.engine.control import Control
-from engine_worker.engine.detectors.maps import control_maps
+from engine_worker.engine.canvas import encode_canvas, strength_of
+from engine_worker.engine.detectors.maps import check_pose
+from engine_worker.engine.materials import Materials
 from engine_worker.engine.open_job import OpenJob
 from engine_worker.engine.port import Emit, Inputs
-from engine_worker.engine.prepared import Prepared, job_schedule
+from engine_worker.engine.prepared import Prepared
 from engine_worker.engine.prompts.conditioning import Prompted
-from engine_worker.engine.sending import send
+from engine_worker.engine.schedulers import make_schedule
 from engine_worker.engine.workshop import Workshop
 from kernel.protocol.errors import JobRejected
 from kernel.protocol.specs import JobOrder, JobSpec
@@ -21,48 +21,43 @@ class Preparer:
         self._workshop = workshop
         self._emit = emit
 
-    def prepare(self, order: JobOrder, inputs: Inputs) -> Prepared:
+    def open(self, order: JobOrder, inputs: Inputs) -> OpenJob:
+        """See whether the job makes sense, before any work is put into it.
+
+        Raises: JobRejected, if it does not.
+        """
+        parts, spec = self._workshop.parts, order.spec
+        check_order(order, parts.vae.pixels_per_latent)
+        check_pose(order, inputs)
+        # Made for its errors and its length: each picture gets a schedule of its own when it starts.
+        schedule = make_schedule(spec, parts.scheduler_config, spec.seed, strength_of(parts, spec, inputs))
+        warnings = _steps_warning(spec, schedule.calls)
+        return OpenJob(order, schedule.calls * len(order.pictures), warnings, self._emit)
+
+    def prepare(self, job: OpenJob, materials: Materials) -> Prepared:
         """Do all that the pictures of a job share.
 
-        Raises: JobRejected, if the job cannot be made as it is described; ModelUnreadable, NotInstalled,
-        OutOfMemory, and whatever a defective model raises.
+        Raises: JobRejected, if the job cannot be made as it is described; OutOfMemory, and whatever a
+        defective model raises.
         """
-        parts, extras = self._workshop.parts, self._workshop.extras
-        check_order(order, parts.vae.pixels_per_latent)
-        vae = extras.vae(order.models, order.spec.vae)
-        canvas = prepare_canvas(parts, vae, order.spec, inputs)
-        # Made for its errors and its length: each picture gets a schedule of its own when it starts.
-        calls = job_schedule(order, parts, canvas, order.spec.seed).calls
-        adapters = extras.wardrobe.prepare(order.models, order.spec.loras)
-        prompted = self._prompted(order, adapters)
-        warnings = (*adapters.warnings, *prompted.warnings, *_steps_warning(order.spec, calls))
+        parts, order, vae = self._workshop.parts, job.order, materials.vae
+        canvas = encode_canvas(parts, vae, order.spec, materials.canvas)
+        prompted = self._prompted(order, materials.adapters)
+        for warning in (*materials.adapters.warnings, *prompted.warnings):
+            job.warn(warning)
         return Prepared(
-            job=OpenJob(order, calls * len(order.pictures), warnings, self._emit),
+            job=job,
             conditioning=prompted.conditioning,
-            adapters=adapters.for_unet,
+            adapters=materials.adapters.for_unet,
             vae=vae,
             canvas=canvas,
-            controls=self._controls(order, inputs),
+            controls=materials.controls,
         )
 
     def _prompted(self, order: JobOrder, adapters: AdapterSet) -> Prompted:
         worn = adapters.for_text
         self._workshop.extras.wardrobe.wear(worn)
         return self._workshop.conditioner.condition(order, worn.identities)
-
-    def _controls(self, order: JobOrder, inputs: Inputs) -> tuple[Control, ...]:
-        parts, spec = self._workshop.parts, order.spec
-        maps = control_maps(order, inputs, self._workshop.detect, self._emit)
-        return tuple(
-            Control(
-                net=self._workshop.extras.controlnet(order.models, model_id),
-                image=send(pixels_of(drawn).to(parts.dtype), parts.device),
-                scale=use.scale,
-                start=use.start,
-                end=use.end,
-            )
-            for use, model_id, drawn in zip(spec.controls, spec.control_models, maps, strict=True)
-        )
 
 
 def _steps_warning(spec: JobSpec, calls: int) -> tuple[str, ...]:

@@ -8,12 +8,14 @@ from itertools import count
 import torch
 from torch import Tensor
 
+from engine_worker.engine.anteroom import Anteroom, Guest
 from engine_worker.engine.failures import fail_job
 from engine_worker.engine.finishing import Finished, FinishPicture
 from engine_worker.engine.gpu.handover import this_moment
 from engine_worker.engine.line import Admission, Line, Place, call, finish, join, leave, next_group
+from engine_worker.engine.materials import Materials, gather, is_at_hand
 from engine_worker.engine.open_job import OpenJob
-from engine_worker.engine.port import NO_INPUTS, Emit, Inputs
+from engine_worker.engine.port import NO_INPUTS, Emit, Inputs, Wake
 from engine_worker.engine.prepared import Prepared
 from engine_worker.engine.preparing import Preparer
 from engine_worker.engine.previews import Previews, expected
@@ -28,16 +30,22 @@ from kernel.protocol.specs import JobOrder
 class Studio:
     """The jobs of one loaded engine. All methods are for the stepping thread."""
 
-    def __init__(self, workshop: Workshop, finish_picture: FinishPicture, seats: int, emit: Emit) -> None:
+    def __init__(
+        self, workshop: Workshop, finish_picture: FinishPicture, seats: int, emit: Emit, wake: Wake
+    ) -> None:
+        self._workshop = workshop
         self._parts = workshop.parts
         self._calls = UNetCalls(workshop.parts, workshop.extras.wardrobe)
         self._previews = Previews(workshop.parts.device)
         self._preparer = Preparer(workshop, emit)
+        self._anteroom = Anteroom(workshop, wake)
         self._finish_picture = finish_picture
         self._seats = seats
         self._emit = emit
         self._numbers = count()
         self._line = Line()
+        self._coming: dict[Admission, OpenJob] = {}
+        """Those in the anteroom."""
         self._admitted: dict[Admission, Prepared] = {}
         self._trajectories: dict[Place, Trajectory] = {}
 
@@ -45,32 +53,42 @@ class Studio:
     def admit(self, order: JobOrder, inputs: Inputs = NO_INPUTS) -> None:
         """Take a job in, or fail it; a job that is here already stays as it is."""
         self._forget_ended()
-        if any(job.order.job_id == order.job_id for job in self._admitted.values()):
+        if any(job.order.job_id == order.job_id for job in self._jobs()):
             return
+        admission = Admission(next(self._numbers))
         try:
-            prepared = self._preparer.prepare(order, inputs)
+            job = self._preparer.open(order, inputs)
+            if is_at_hand(self._workshop, order, inputs):
+                self._let_in(admission, job, gather(self._workshop, job, inputs))
+                return
         except Exception as error:  # noqa: BLE001 - the border of one job: its error must not harm another
             fail_job(OpenJob(order, steps=0, warnings=(), emit=self._emit), error)
             return
-        admission = Admission(next(self._numbers))
-        self._admitted[admission] = prepared
-        self._line = join(self._line, prepared.places(admission))
+        self._coming[admission] = job
+        self._anteroom.enter(Guest(admission, job, inputs))
 
     def cancel(self, job_id: JobId) -> None:
         """Drop a job, if it is here and still open."""
-        for prepared in self._admitted.values():
-            if prepared.order.job_id == job_id:
-                prepared.job.drop()
+        for job in self._jobs():
+            if job.order.job_id == job_id:
+                job.drop()
         self._forget_ended()
 
     def close(self) -> None:
         """End what it does beside its steps."""
+        self._anteroom.close()
         self._previews.close()
+
+    @property
+    def is_preparing(self) -> bool:
+        """True if a job comes out of the anteroom before long."""
+        return any(job.is_open for job in self._coming.values())
 
     @torch.inference_mode()
     def step(self) -> bool:
         """Make one denoising step with the pictures whose turn it is; False if there are none."""
         self._forget_ended()
+        self._let_in_ready()
         group = next_group(self._line, self._seats)
         if group is None:
             return False
@@ -88,6 +106,19 @@ class Studio:
             if self._trajectories[place].is_done:
                 self._hand_over(place)
         return True
+
+    def _let_in_ready(self) -> None:
+        for guest, materials in self._anteroom.take_ready():
+            if self._coming.pop(guest.admission, None) is not None:
+                try:
+                    self._let_in(guest.admission, guest.job, materials)
+                except Exception as error:  # noqa: BLE001 - the border of one job
+                    fail_job(guest.job, error)
+
+    def _let_in(self, admission: Admission, job: OpenJob, materials: Materials) -> None:
+        prepared = self._preparer.prepare(job, materials)
+        self._admitted[admission] = prepared
+        self._line = join(self._line, prepared.places(admission))
 
     def _start(self, place: Place) -> bool:
         """Make sure that the picture is under way; False if it cannot be."""
@@ -132,8 +163,12 @@ class Studio:
         written = this_moment(self._parts.device)
         self._finish_picture(Finished(prepared.job, picture, latents, prepared.vae, written))
 
+    def _jobs(self) -> list[OpenJob]:
+        return [*self._coming.values(), *(prepared.job for prepared in self._admitted.values())]
+
     def _forget_ended(self) -> None:
         """Let go of all that belongs to jobs that are completed, failed or dropped, on whatever thread."""
+        self._coming = {number: job for number, job in self._coming.items() if job.is_open}
         for admission in [number for number, one in self._admitted.items() if not one.job.is_open]:
             del self._admitted[admission]
             self._line = leave(self._line, admission)

@@ -186,4 +186,5 @@ def source(world: World, model_id: ModelId) -> ModelSource:
         sha256=row.sha256 or row.declared_sha256,
         control_type=row.control_type,
         trigger_words=row.trigger_words or row.found_words,
+        preparation=row.preparation,
     )

@@ -25,10 +25,10 @@ def explain(world: World, engine: Engine) -> NotEnoughMemory:
     needed, free = _least_bytes(world, engine, device), room.free_bytes(world, device)
     total = world.devices[device].status.total_bytes
     remedies = tuple(_remedies(world, engine, device, needed - free))
-    helps = "; or ".join(remedy.text for remedy in remedies) or "use a smaller model, or a larger device"
+    helps = "; or ".join(remedy.text for remedy in remedies) or _last_resort(world, device, needed)
     error = NotEnoughMemory(
-        f"the engine needs {size(needed)} on {device}, where {size(free)} of {size(total)} are free"
-        f"{_set_aside(world, device, needed)}: {helps}"
+        f"the engine needs {size(needed)} on {device}, where {size(free)} of {size(total)} are left for "
+        f"engines: {helps}"
     )
     error.shortage = MemoryShortage(
         device=device, needed_bytes=needed, free_bytes=free, total_bytes=total, remedies=remedies
@@ -36,18 +36,18 @@ def explain(world: World, engine: Engine) -> NotEnoughMemory:
     return error
 
 
-def _set_aside(world: World, device: str, needed_bytes: int) -> str:
-    """The part of the memory that nothing but the configuration holds, where it would be enough."""
-    kept = world.limits.keep_free_bytes
-    is_enough = needed_bytes <= room.spare_bytes(world, device) + kept
-    return f", without the {size(kept)} that engines.keep_free leaves to other programs" if is_enough else ""
-
-
 def size(size_bytes: int) -> str:
     """For a person, in decimal units as memory is sold and shown by the tools of graphics cards' makers."""
     if size_bytes >= GIGABYTE // 10:
         return f"{size_bytes / GIGABYTE:.1f} GB"
     return f"{size_bytes / MEGABYTE:.0f} MB"
+
+
+def _last_resort(world: World, device: str, needed_bytes: int) -> str:
+    """What to do where nothing of ours helps."""
+    if needed_bytes > room.largest_bytes(world, device):
+        return "use a smaller model, or a larger device"
+    return f"close other programs that hold memory of {device}, or use a smaller model"
 
 
 def _too_many(world: World) -> NotEnoughMemory:

@@ -25,7 +25,7 @@ from kernel.protocol.ids import (
     Ticket,
     WorkerId,
 )
-from kernel.protocol.vocabulary import BlobKind, JobState, MemoryPlan, Phase, WorkerRole
+from kernel.protocol.vocabulary import BlobKind, JobState, MemoryPlan, Phase, Stage, WorkerRole
 
 
 @dataclass(slots=True)
@@ -57,6 +57,8 @@ class Slot:
     is_cancelled: bool = False
     is_overdue: bool = False
     """It made no progress for too long, and was asked to be dropped for that."""
+    stage: Stage | None = None
+    """As last told; None before anything was."""
     step: int = 0
     step_at_s: float | None = None
     seconds_per_step: float | None = None
@@ -189,6 +191,7 @@ class World:
     claims: dict[ImageId, set[Ticket]] = field(default_factory=dict)
     watchers: dict[Peer, None] = field(default_factory=dict)
     is_disk_low: bool = False
+    is_models_disk_low: bool = False
     forget_at_s: float = 0.0
     """When the next old answers and changes may be forgotten."""
     stops_asked: int = 0

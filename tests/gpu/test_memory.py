@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.bell import Bell
 from bench.memory_cases import Case, appetite_of_file, ensure_file
 from bench.ours import order_of
 from engine_worker.engine.diffusers_engine import build
@@ -42,7 +43,7 @@ def test_an_engine_takes_no_more_memory_than_the_manager_has_reckoned_with(file:
     torch.cuda.reset_peak_memory_stats(GPU)
     before = torch.cuda.memory_reserved(GPU)
     outcomes: list[Outcome] = []
-    engine = build(outcomes.append)
+    engine = build(outcomes.append, Bell().ring)
     engine.load(load_order(file, HALF_AS_WIDE.seats))
     for number in range(2 * HALF_AS_WIDE.seats):
         wanted = job(number, steps=2 + number % 3, width_px=512, height_px=512)
@@ -59,7 +60,7 @@ def test_an_engine_takes_no_more_memory_than_the_manager_has_reckoned_with(file:
 
 def test_a_picture_for_which_there_is_no_memory_fails_alone(file: Path, little_memory: None) -> None:
     outcomes: list[Outcome] = []
-    engine = build(outcomes.append)
+    engine = build(outcomes.append, Bell().ring)
     engine.load(load_order(file, 4))
     large = job(1, width_px=6144, height_px=6144)
     for name, wanted in (("before", job(2)), ("large", large), ("after", job(3))):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.bell import Bell, run_until
 from bench.ours import Gathered, order_of, workshop
 from bench.pictures import random_control_net, random_lora
 from bench.stock import Asked
@@ -37,9 +38,11 @@ def waits_are_errors() -> Iterator[None]:
 def step_to_the_end(work: Workshop, jobs: list[Asked]) -> Gathered:
     """Raises: RuntimeError, if a job failed, as it does where one of its steps waits."""
     gathered = Gathered()
-    studio = Studio(work, gathered.finish, 4, gathered.emit)
+    bell = Bell()
+    studio = Studio(work, gathered.finish, 4, gathered.emit, bell.ring)
     for number, wanted in enumerate(jobs):
         studio.admit(order_of(f"job-{number}", wanted), wanted.inputs)
+    run_until(lambda: not studio.is_preparing, studio.step, bell)
     with waits_are_errors():
         while studio.step():
             pass

@@ -76,6 +76,18 @@ class Extras:
                 case _:
                     """Words belong to the prompts, background removers to the finishing."""
 
+    def has(self, source: ModelSource) -> bool:
+        """True if a job that uses this model finds it loaded; types that are kept elsewhere pass."""
+        match source.model_type:
+            case ModelType.LORA:
+                return self.wardrobe.has(source)
+            case ModelType.VAE:
+                return self._vaes.has(source)
+            case ModelType.CONTROLNET:
+                return self._controlnets.has(source)
+            case _:
+                return True
+
     def vae(self, sources: Sequence[ModelSource], model_id: ModelId | None) -> Vae:
         """The VAE that a job names, or the checkpoint's own.
 

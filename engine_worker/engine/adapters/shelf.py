@@ -22,7 +22,7 @@ class Shelf(Generic[Loaded]):
     """Bounded by count and bytes; the one that was wanted least lately goes first.
 
     What goes is only forgotten here: jobs that hold it keep it until they end. The latest one always stays.
-    For every thread; one waits while another's model loads, which may be its own.
+    For every thread. One model is loaded at a time, and nobody waits for that who wants one that is here.
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class Shelf(Generic[Loaded]):
         self._max_bytes = max_bytes
         self._held: OrderedDict[Identity, Loaded] = OrderedDict()
         self._lock = Lock()
+        self._loading = Lock()
 
     @property
     def size_bytes(self) -> int:
@@ -46,24 +47,41 @@ class Shelf(Generic[Loaded]):
         with self._lock:
             return self._total_bytes()
 
+    def has(self, source: ModelSource) -> bool:
+        """True if the model is here: taking it takes no time."""
+        with self._lock:
+            return identity_of(source) in self._held
+
     def take(self, source: ModelSource) -> Loaded:
         """The model, loaded now unless it is here.
 
         Raises: what loading raises; then nothing here has changed.
         """
         identity = identity_of(source)
-        with self._lock:
-            if identity not in self._held:
-                self._held[identity] = self._load(source)
-            self._held.move_to_end(identity)
-            while len(self._held) > 1 and self._is_too_full():
-                self._held.popitem(last=False)
-            return self._held[identity]
+        held = self._find(identity)
+        if held is not None:
+            return held
+        with self._loading:
+            held = self._find(identity)
+            return self._keep(identity, self._load(source)) if held is None else held
 
     def clear(self) -> None:
         """Forget everything, because memory is wanted for something else."""
         with self._lock:
             self._held.clear()
+
+    def _find(self, identity: Identity) -> Loaded | None:
+        with self._lock:
+            if identity in self._held:
+                self._held.move_to_end(identity)
+            return self._held.get(identity)
+
+    def _keep(self, identity: Identity, loaded: Loaded) -> Loaded:
+        with self._lock:
+            self._held[identity] = loaded
+            while len(self._held) > 1 and self._is_too_full():
+                self._held.popitem(last=False)
+        return loaded
 
     def _is_too_full(self) -> bool:
         return len(self._held) > self._max_count or self._total_bytes() > self._max_bytes

@@ -89,6 +89,10 @@ class Wardrobe:
         """Memory that the LoRAs take which are kept for later jobs."""
         return self._shelf.size_bytes
 
+    def has(self, source: ModelSource) -> bool:
+        """True if the LoRA is loaded."""
+        return self._shelf.has(source)
+
     def preload(self, source: ModelSource) -> None:
         """Load a LoRA now, so that its first job does not wait.
 

@@ -42,7 +42,7 @@ LoadDetector = Callable[[Path], NetworkDetector]
 
 
 class Detectors:
-    """Draws control maps, for the stepping thread. `folder` holds a folder for each detector with weights."""
+    """Draws control maps, for one thread. `folder` holds a folder for each detector with weights."""
 
     def __init__(self, folder: Path | None, device: torch.device) -> None:
         self._folder = folder

@@ -1,12 +1,13 @@
 """The control maps of a job: each of its controls gets one, drawn from the pose image or being it."""
 
+from collections.abc import Callable
 from io import BytesIO
 
 from PIL import Image
 
 from engine_worker.engine.detectors.drawing import Detect, draw_map, is_empty
 from engine_worker.engine.input_picture import decode_picture, fit
-from engine_worker.engine.port import Emit, Inputs, Mapped
+from engine_worker.engine.port import Inputs, Mapped
 from kernel.protocol.errors import JobRejected
 from kernel.protocol.specs import JobOrder
 from kernel.protocol.vocabulary import ControlType, ImageFit, InputKind
@@ -14,7 +15,16 @@ from kernel.protocol.vocabulary import ControlType, ImageFit, InputKind
 _NAME = "pose image"
 
 
-def control_maps(order: JobOrder, inputs: Inputs, detect: Detect, emit: Emit) -> tuple[Image.Image, ...]:
+def check_pose(order: JobOrder, inputs: Inputs) -> None:
+    """Raises: JobRejected, if the job has controls and no pose image."""
+    controls = order.spec.controls
+    if controls and InputKind.POSE not in inputs:
+        raise JobRejected(f"The job asks for {controls[0].control_type} and has no {_NAME}")
+
+
+def control_maps(
+    order: JobOrder, inputs: Inputs, detect: Detect, emit: Callable[[Mapped], None]
+) -> tuple[Image.Image, ...]:
     """The map of each of the job's controls, in their order, in RGB and of the job's size.
 
     What a detector drew is emitted as Mapped, once for each type.
@@ -23,8 +33,7 @@ def control_maps(order: JobOrder, inputs: Inputs, detect: Detect, emit: Emit) ->
     spec = order.spec
     if not spec.controls:
         return ()
-    if InputKind.POSE not in inputs:
-        raise JobRejected(f"The job asks for {spec.controls[0].control_type} and has no {_NAME}")
+    check_pose(order, inputs)
     picture = decode_picture(inputs[InputKind.POSE], _NAME)
     size = (spec.width_px, spec.height_px)
     drawn: dict[ControlType, Image.Image] = {}

@@ -56,7 +56,8 @@ class _Setting:
 class Conditioner:
     """Encodes the prompts of one engine's jobs, and remembers those that were used last.
 
-    The text encoders and their tokenizers leave every call as they came into it.
+    The text encoders and their tokenizers leave every call as they came into it. `condition` is for the
+    stepping thread, the other methods are for every thread.
     """
 
     def __init__(self, parts: Parts, cache_bytes: int = CACHE_BYTES) -> None:
@@ -68,7 +69,22 @@ class Conditioner:
             max_count=_MAX_EMBEDDINGS,
             max_bytes=_MAX_VECTORS_BYTES,
         )
-        self._techniques: dict[PromptTechnique, Technique] = {}
+        self._techniques: dict[PromptTechnique, Technique] = {PromptTechnique.NONE: Plain()}
+
+    def is_ready_for(self, order: JobOrder) -> bool:
+        """True if nothing has to be read from the disk to encode a job's prompts."""
+        setting = _setting(order, ())
+        return setting.technique in self._techniques and all(map(self._vectors.has, setting.embeddings))
+
+    def get_ready_for(self, order: JobOrder) -> None:
+        """Read what a job's prompts are encoded with: the files of its embeddings, and a package.
+
+        Raises: JobRejected; ModelUnreadable; NotInstalled.
+        """
+        setting = _setting(order, ())
+        self._technique(setting.technique)
+        for source in setting.embeddings:
+            self._vectors.take(source)
 
     @torch.inference_mode()
     def condition(self, order: JobOrder, loras: WornLoras = ()) -> Prompted:
@@ -114,9 +130,10 @@ class Conditioner:
         return torch.cat([row.embeds, empty.embeds.repeat(1, (tokens - row.tokens) // MAX_TOKENS, 1)], dim=1)
 
     def _technique(self, name: PromptTechnique) -> Technique:
-        """Made when it is first asked for: compel and sd_embed take their time to import."""
+        """Made when it is first asked for: compel and sd_embed take their time to import. Two threads may
+        both make one, of which one is used."""
         if name not in self._techniques:
-            self._techniques[name] = _make_technique(name)
+            self._techniques.setdefault(name, _make_technique(name))
         return self._techniques[name]
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from small_engine import Outcomes, order, spec
 
+from bench.bell import Bell, run_out
 from bench.ours import make_alone, make_together, workshop
 from bench.pictures import half_mask, photograph, png, random_control_net
 from bench.stock import Asked, Stock
@@ -107,9 +108,11 @@ def test_a_net_that_rests_is_not_called(parts: Parts) -> None:
 def test_a_control_that_lacks_something_is_an_error_in_words(
     job: JobSpec, inputs: Inputs, says: str, parts: Parts
 ) -> None:
-    outcomes = Outcomes()
-    studio = Studio(bare_workshop(parts), lambda finished: None, 4, outcomes.emit)
+    outcomes, bell = Outcomes(), Bell()
+    studio = Studio(bare_workshop(parts), lambda finished: None, 4, outcomes.emit, bell.ring)
     studio.admit(order("odd", job), inputs)
+    run_out(studio, bell)
+    studio.close()
     failed = outcomes.ending("odd")
     assert isinstance(failed, Failed)
     assert (failed.code, says in failed.text) == ("job_rejected", True)

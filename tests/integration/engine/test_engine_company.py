@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from small_engine import Outcomes, order, spec
 from torch import Tensor
 
+from bench.bell import Bell, run_out
 from bench.ours import distance, make_alone
 from bench.pictures import half_mask, photograph, png
 from bench.stock import Asked
@@ -74,16 +75,17 @@ def run_together(
     def keep(finished: Finished) -> None:
         latents[finished.job.order.job_id, finished.picture.index] = finished.latents
 
-    outcomes = Outcomes()
-    studio = Studio(bare_workshop(parts), keep, seats, outcomes.emit)
-    moment = 0
-    while studio.step() or moment <= max(guest.comes_at for guest in guests):
+    outcomes, bell = Outcomes(), Bell()
+    studio = Studio(bare_workshop(parts), keep, seats, outcomes.emit, bell.ring)
+    for moment in range(4):
+        studio.step()
         for number, guest in enumerate(guests):
             if guest.cancelled_at == moment:
                 studio.cancel(JobId(f"job-{number}"))
             if guest.comes_at == moment:
                 studio.admit(order(f"job-{number}", guest.job), guest.inputs)
-        moment += 1
+    run_out(studio, bell)
+    studio.close()
     return outcomes, latents
 
 
@@ -109,7 +111,7 @@ def test_made_in_company_is_made_alone(parts: Parts) -> None:
 
 def test_a_job_that_comes_late_starts_with_the_next_step(parts: Parts) -> None:
     outcomes = Outcomes()
-    studio = Studio(bare_workshop(parts), lambda finished: None, 4, outcomes.emit)
+    studio = Studio(bare_workshop(parts), lambda finished: None, 4, outcomes.emit, Bell().ring)
     studio.admit(order("early", spec(steps=4)))
     studio.step()
     studio.admit(order("late", spec(steps=2)))
@@ -120,7 +122,7 @@ def test_a_job_that_comes_late_starts_with_the_next_step(parts: Parts) -> None:
 
 def test_pictures_of_one_size_share_a_call_and_other_sizes_take_turns(parts: Parts) -> None:
     outcomes = Outcomes()
-    studio = Studio(bare_workshop(parts), lambda finished: None, 4, outcomes.emit)
+    studio = Studio(bare_workshop(parts), lambda finished: None, 4, outcomes.emit, Bell().ring)
     for name, width_px in [("a", 64), ("b", 64), ("wide", 72)]:
         studio.admit(order(name, spec(steps=2, width_px=width_px)))
     moves = []
@@ -131,7 +133,7 @@ def test_pictures_of_one_size_share_a_call_and_other_sizes_take_turns(parts: Par
 
 def test_a_cancelled_job_makes_no_further_step_and_its_neighbours_do(parts: Parts) -> None:
     outcomes = Outcomes()
-    studio = Studio(bare_workshop(parts), lambda finished: None, 4, outcomes.emit)
+    studio = Studio(bare_workshop(parts), lambda finished: None, 4, outcomes.emit, Bell().ring)
     studio.admit(order("stays", spec(steps=3)))
     studio.admit(order("goes", spec(steps=3)))
     studio.step()

@@ -8,6 +8,7 @@ import torch
 from small_engine import Outcomes, order, source_of, spec
 from torch import Tensor
 
+from bench.bell import Bell
 from engine_worker.engine.background.cutting import Removers
 from engine_worker.engine.finishing import Finished, Finisher
 from engine_worker.engine.parts import Denoiser, Parts
@@ -55,7 +56,7 @@ class Allergic:
 
 
 def studio_of(parts: Parts, outcomes: Outcomes) -> Studio:
-    return Studio(bare_workshop(parts), lambda finished: None, 4, outcomes.emit)
+    return Studio(bare_workshop(parts), lambda finished: None, 4, outcomes.emit, Bell().ring)
 
 
 def run(studio: Studio) -> None:
@@ -152,7 +153,7 @@ def test_a_job_that_cannot_be_made_is_rejected_when_it_comes(job: JobSpec, says:
 def test_latents_that_are_not_numbers_fail_their_job_and_the_next_picture_is_made(parts: Parts) -> None:
     outcomes = Outcomes()
     latents: list[Finished] = []
-    studio = Studio(bare_workshop(parts), latents.append, 4, outcomes.emit)
+    studio = Studio(bare_workshop(parts), latents.append, 4, outcomes.emit, Bell().ring)
     studio.admit(order("bad", spec(steps=1)))
     studio.admit(order("good", spec(steps=1)))
     run(studio)

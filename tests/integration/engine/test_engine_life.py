@@ -7,6 +7,7 @@ import pytest
 from PIL import ExifTags, Image
 from small_engine import Outcomes, load_order, order, spec
 
+from bench.bell import Bell
 from engine_worker.engine.diffusers_engine import build
 from engine_worker.engine.port import Completed, Engine
 from kernel.protocol.errors import EngineFailed
@@ -23,7 +24,7 @@ RECIPE = (
 
 
 def loaded(checkpoints: Path, outcomes: Outcomes) -> Engine:
-    engine = build(outcomes.emit)
+    engine = build(outcomes.emit, Bell().ring)
     engine.load(load_order(checkpoints / "sd.safetensors"))
     return engine
 
@@ -139,7 +140,7 @@ def test_an_idle_engine_has_no_step_to_make(checkpoints: Path) -> None:
 
 
 def test_an_engine_that_is_not_loaded_says_so() -> None:
-    engine = build(Outcomes().emit)
+    engine = build(Outcomes().emit, Bell().ring)
     with pytest.raises(EngineFailed, match="not loaded"):
         engine.step()
     engine.close()

@@ -10,15 +10,15 @@ from diffusers import UNet2DConditionModel
 from msgspec import structs
 from small_engine import Outcomes, order, spec
 
-from bench.ours import make_alone
+from bench.bell import Bell, run_out
+from bench.ours import make_alone, prepare_now
 from bench.pictures import half_mask, photograph, png
 from bench.stock import Asked, Stock
-from engine_worker.engine.canvas import prepare_canvas
+from engine_worker.engine.canvas import encode_canvas, read_pixels
 from engine_worker.engine.finishing import Finished
 from engine_worker.engine.parts import Parts
 from engine_worker.engine.pixels import decode
 from engine_worker.engine.port import Completed, Inputs, Pictured
-from engine_worker.engine.preparing import Preparer
 from engine_worker.engine.studio import Studio
 from engine_worker.engine.workshop import bare_workshop
 from kernel.protocol.errors import JobRejected
@@ -101,7 +101,7 @@ def test_a_unet_made_for_inpainting_makes_the_stock_pipelines_picture(
 
 
 def test_what_lies_outside_the_mask_stays(parts: Parts) -> None:
-    prepared = Preparer(bare_workshop(parts), lambda outcome: None).prepare(order("job", spec()), MASKED)
+    prepared = prepare_now(bare_workshop(parts), order("job", spec()), MASKED)
     trajectory = prepared.start(parts, 0)
     assert trajectory.repaint is not None
     latents = make_alone(bare_workshop(parts), Asked(spec(steps=4), MASKED))
@@ -112,9 +112,7 @@ def test_what_lies_outside_the_mask_stays(parts: Parts) -> None:
 
 
 def test_pictures_of_one_job_begin_with_different_noise_on_the_same_reference(parts: Parts) -> None:
-    prepared = Preparer(bare_workshop(parts), lambda outcome: None).prepare(
-        order("job", spec(count=2)), REFERENCE
-    )
+    prepared = prepare_now(bare_workshop(parts), order("job", spec(count=2)), REFERENCE)
     with torch.inference_mode():
         first, second, again = (prepared.start(parts, index).latents for index in (0, 1, 0))
     assert torch.equal(first, again)
@@ -130,12 +128,12 @@ def test_a_strength_that_leaves_no_step_gives_the_reference_and_says_so(inputs: 
         latents.append(finished.latents)
         finished.job.picture_done(pictured(finished))
 
-    studio = Studio(bare_workshop(parts), finish, 4, outcomes.emit)
+    bell = Bell()
+    studio = Studio(bare_workshop(parts), finish, 4, outcomes.emit, bell.ring)
     studio.admit(order("weak", weak), inputs)
-    while studio.step():
-        pass
+    run_out(studio, bell)
     studio.close()
-    canvas = prepare_canvas(parts, parts.vae, weak, inputs)
+    canvas = encode_canvas(parts, parts.vae, weak, read_pixels(weak, inputs))
     assert canvas is not None
     assert canvas.reference is not None
     seeds = [torch.Generator().manual_seed(weak.seed + index) for index in (0, 1)]

@@ -10,12 +10,13 @@ from small_engine import Outcomes, order, spec
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from bench.bell import Bell
+from bench.ours import prepare_now
 from bench.pictures import photograph, png
 from engine_worker.engine.canvas import pixels_of
 from engine_worker.engine.encoding import encode
 from engine_worker.engine.parts import Parts, Vae
 from engine_worker.engine.port import Previewed
-from engine_worker.engine.preparing import Preparer
 from engine_worker.engine.previews import Previews, expected
 from engine_worker.engine.quick_look import fit_quick_look
 from engine_worker.engine.sampler import advance
@@ -91,7 +92,7 @@ def test_the_expected_picture_is_the_one_that_the_noise_was_laid_on(
     config = {**parts.scheduler_config, "prediction_type": prediction_type}
     work = bare_workshop(replace(parts, scheduler_config=config))
     job = order("job", spec(scheduler=scheduler, strength=0.7, steps=10))
-    prepared = Preparer(work, lambda outcome: None).prepare(job, {InputKind.REFERENCE: png(photograph())})
+    prepared = prepare_now(work, job, {InputKind.REFERENCE: png(photograph())})
     trajectory = prepared.start(work.parts, 0)
     original = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(5))
     noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(6))
@@ -110,7 +111,7 @@ def test_the_expected_picture_is_the_one_that_the_noise_was_laid_on(
 def test_previews_are_small_jpegs_of_the_pictures_one_after_the_other(parts: Parts) -> None:
     outcomes, clock = Outcomes(), Clock()
     work = bare_workshop(parts)
-    job = Preparer(work, outcomes.emit).prepare(order("job", spec(count=2, previews=True)), {}).job
+    job = prepare_now(work, order("job", spec(count=2, previews=True)), emit=outcomes.emit).job
     previews = Previews(CPU, clock)
     for moment in (0.0, 0.1, 0.4, 0.6, 0.9, 1.2):
         clock.now_s = moment
@@ -126,7 +127,7 @@ def test_previews_are_small_jpegs_of_the_pictures_one_after_the_other(parts: Par
 
 def test_a_large_picture_has_a_small_preview(parts: Parts) -> None:
     outcomes = Outcomes()
-    job = Preparer(bare_workshop(parts), outcomes.emit).prepare(order("job", spec(previews=True)), {}).job
+    job = prepare_now(bare_workshop(parts), order("job", spec(previews=True)), emit=outcomes.emit).job
     previews = Previews(CPU)
     previews.show(job, 0, linear(parts, LinearVae()), lambda: torch.zeros(1, 4, 128, 64))
     previews.close()
@@ -136,7 +137,7 @@ def test_a_large_picture_has_a_small_preview(parts: Parts) -> None:
 
 def test_only_jobs_that_ask_for_previews_get_them(parts: Parts) -> None:
     outcomes = Outcomes()
-    studio = Studio(bare_workshop(parts), lambda finished: None, 4, outcomes.emit)
+    studio = Studio(bare_workshop(parts), lambda finished: None, 4, outcomes.emit, Bell().ring)
     studio.admit(order("job", spec(steps=2, previews=True)))
     studio.admit(order("other", spec(steps=2)))
     while studio.step():
@@ -148,7 +149,7 @@ def test_only_jobs_that_ask_for_previews_get_them(parts: Parts) -> None:
 
 def test_a_preview_that_cannot_be_drawn_is_a_warning_and_not_an_end(parts: Parts) -> None:
     outcomes = Outcomes()
-    job = Preparer(bare_workshop(parts), outcomes.emit).prepare(order("job", spec(previews=True)), {}).job
+    job = prepare_now(bare_workshop(parts), order("job", spec(previews=True)), emit=outcomes.emit).job
     previews = Previews(CPU)
     previews.show(job, 0, linear(parts, BrokenVae()), lambda: torch.zeros(1, 4, 8, 8))
     previews.close()

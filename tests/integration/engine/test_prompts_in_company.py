@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from prompting import embedding_source, prompt_order, random_vectors, write_embedding
 from small_engine import Outcomes
 
+from bench.bell import Bell, run_out
 from engine_worker.engine.finishing import Finished
 from engine_worker.engine.parts import Parts
 from engine_worker.engine.studio import Studio
@@ -35,15 +36,14 @@ def test_prompts_of_one_chunk_and_of_several_share_their_steps(parts: Parts, tmp
     def keep(finished: Finished) -> None:
         latents[finished.job.order.job_id] = finished.latents
 
-    studio = Studio(bare_workshop(parts), keep, seats=4, emit=Outcomes().emit)
+    bell = Bell()
+    studio = Studio(bare_workshop(parts), keep, 4, Outcomes().emit, bell.ring)
     for asked in orders:
         studio.admit(asked)
-    while studio.step():
-        pass
+    run_out(studio, bell)
     for asked in orders:
-        alone = Studio(bare_workshop(parts), keep, seats=1, emit=Outcomes().emit)
+        alone = Studio(bare_workshop(parts), keep, 1, Outcomes().emit, bell.ring)
         together = latents[asked.job_id]
         alone.admit(asked)
-        while alone.step():
-            pass
+        run_out(alone, bell)
         assert (latents[asked.job_id] - together).abs().max().item() <= BOUND

@@ -5,7 +5,7 @@ from queue import SimpleQueue
 
 from msgspec.structs import replace
 
-from engine_worker.engine.port import NO_INPUTS, Emit, Failed, Inputs, Loaded
+from engine_worker.engine.port import NO_INPUTS, Emit, Failed, Inputs, Loaded, Wake
 from engine_worker.engine_loop import EngineLoop
 from engine_worker.exits import ExitCode
 from engine_worker.session.actions import Admit, Cancel, Exit, Load
@@ -33,7 +33,8 @@ class DiaryEngine:
         self.inputs: Inputs = NO_INPUTS
         self.is_too_big = False
 
-    def build(self, emit: Emit) -> "DiaryEngine":
+    def build(self, emit: Emit, wake: Wake) -> "DiaryEngine":
+        self.wake = wake
         return self
 
     def load(self, order: EngineLoad) -> Loaded:
