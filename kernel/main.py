@@ -109,10 +109,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 def build(
     settings: Settings, options: argparse.Namespace, store: Store, recall: Recall, stack: ExitStack
 ) -> Loop:
-    """Every object of the Manager, wired. What must be undone at the end goes onto the stack.
-
-    Raises: BadConfiguration.
-    """
+    """Every object of the Manager, wired; what must be undone goes onto the stack. Raises: BadConfiguration."""
     epoch = store.next_epoch()
     launcher = SubprocessLauncher(settings.database.folder / "logs")
     devices = Devices(launcher.pids)
@@ -143,13 +140,15 @@ def build(
         files=files,
         recall=recall,
         companion=ApiProcess(launcher, options.config),
-        disks=Disks(
-            work=(settings.database.folder, settings.images.folder, settings.blobs.folder),
-            models=settings.models.folder,
-        ),
+        disks=_disks(settings),
     )
     kept = partial(kept_models, settings.models.folder)
     return Loop(broker, store, recall, sources, effects, clock.now, devices.read, kept)
+
+
+def _disks(settings: Settings) -> Disks:
+    work = (settings.database.folder, settings.images.folder, settings.blobs.folder)
+    return Disks(work, settings.models.folder)
 
 
 def _open_files(

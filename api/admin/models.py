@@ -162,7 +162,6 @@ def add(
       spoon models add ./dreams.safetensors --type checkpoint --wait
       spoon models add https://example.org/fur.safetensors --type lora --wait
       spoon models add owner/dreams --type checkpoint --variant fp16
-      spoon models add ./fur.safetensors --type lora --upload
       spoon models add ./cutter.onnx --type background --upload --mean 0.5,0.5,0.5 --std 1,1,1
     """
     from api.admin.model_sources import address_of, upload
