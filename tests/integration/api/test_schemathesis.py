@@ -40,6 +40,7 @@ ANSWERS: dict[type[client.ApiAsk], Reaction] = {
     client.RegisterModel: MODEL,
     client.RetryModel: MODEL,
     client.DeleteModel: client.Done(),
+    client.PruneModels: client.ModelsPruned(models=2, size_bytes=90),
     client.CreateEngine: ENGINE,
     client.StartEngine: ENGINE,
     client.StopEngine: ENGINE,
@@ -48,6 +49,7 @@ ANSWERS: dict[type[client.ApiAsk], Reaction] = {
     client.CancelJob: client.Done(),
     client.DeleteJob: client.Done(),
     client.DeleteImage: client.Done(),
+    client.PruneImages: client.ImagesPruned(images=2, size_bytes=90),
     client.ClaimDownload: ImageGone(),
 }
 
