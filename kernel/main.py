@@ -37,6 +37,7 @@ from kernel.shell.companion import ApiProcess
 from kernel.shell.crew import BACK, Crew, JoinTerms
 from kernel.shell.decode import BackDoor, FrontDoor
 from kernel.shell.devices import Devices
+from kernel.shell.disk import Disk
 from kernel.shell.disks import Disks
 from kernel.shell.effects import Effects
 from kernel.shell.file_thread import FileThread
@@ -111,11 +112,11 @@ def build(
 ) -> Loop:
     """Every object of the Manager, wired; the stack undoes them. Raises: BadConfiguration."""
     epoch = store.next_epoch()
-    launcher = SubprocessLauncher(settings.database.folder / "logs")
+    launcher = SubprocessLauncher(settings.database.folder / "logs", os.environ)
     devices = Devices(launcher.pids)
     snapshot = replace(recall.snapshot(epoch), devices=devices.read())
     broker = Broker(snapshot, limits_of(settings, options), clock.RandomFresh(), clock.now())
-    files = _open_files(settings, store.installation(), recall.kept_files(), snapshot.models)
+    files = open_files(settings, store.installation(), recall.kept_files(), snapshot.models, Disk())
     stack.callback(files.close)
     front, back, gate, terms = _open_bus(settings, options, stack)
     crew = Crew(back, gate, launcher, terms, epoch)
@@ -151,21 +152,28 @@ def _disks(settings: Settings) -> Disks:
     return Disks(work, settings.models.folder)
 
 
-def _open_files(
-    settings: Settings, installation: int, kept: dict[Folder, set[str]], models: Sequence[ModelRow]
+def open_files(
+    settings: Settings,
+    installation: int,
+    kept: dict[Folder, set[str]],
+    models: Sequence[ModelRow],
+    disk: Disk,
 ) -> FileThread:
-    """The folders of files, without what a former life left half-done in them."""
+    """The folders of files, without what a former life left half-done in them.
+
+    Raises: BadConfiguration.
+    """
     folders = {
         Folder.IMAGES: settings.images.folder,
         Folder.BLOBS: settings.blobs.folder,
         Folder.MODELS: settings.models.folder,
     }
     for path in folders.values():
-        claim_folder(path, installation)
+        claim_folder(path, installation, disk)
     for name, names in kept.items():
-        sweep(folders[name], names)
-    prepare_models(settings.models.folder, models, time.time())
-    return FileThread(folders)
+        sweep(folders[name], names, disk)
+    prepare_models(settings.models.folder, models, time.time(), disk)
+    return FileThread(folders, disk)
 
 
 def _open_bus(

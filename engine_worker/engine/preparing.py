@@ -2,6 +2,7 @@
 
 from engine_worker.engine.adapters.wardrobe import AdapterSet
 from engine_worker.engine.canvas import encode_canvas, strength_of
+from engine_worker.engine.detectors.maps import check_pose
 from engine_worker.engine.materials import Materials
 from engine_worker.engine.open_job import OpenJob
 from engine_worker.engine.port import Emit, Inputs
@@ -10,7 +11,7 @@ from engine_worker.engine.prompts.conditioning import Prompted
 from engine_worker.engine.schedulers import make_schedule
 from engine_worker.engine.workshop import Workshop
 from kernel.protocol.errors import JobRejected
-from kernel.protocol.specs import JobOrder
+from kernel.protocol.specs import JobOrder, JobSpec
 
 
 class Preparer:
@@ -21,15 +22,17 @@ class Preparer:
         self._emit = emit
 
     def open(self, order: JobOrder, inputs: Inputs) -> OpenJob:
-        """See whether the job's numbers make sense, before any work is put into it.
+        """See whether the job makes sense, before any work is put into it.
 
-        Raises: JobRejected, if they do not.
+        Raises: JobRejected, if it does not.
         """
         parts, spec = self._workshop.parts, order.spec
         check_order(order, parts.vae.pixels_per_latent)
+        check_pose(order, inputs)
         # Made for its errors and its length: each picture gets a schedule of its own when it starts.
         schedule = make_schedule(spec, parts.scheduler_config, spec.seed, strength_of(parts, spec, inputs))
-        return OpenJob(order, schedule.calls * len(order.pictures), (), self._emit)
+        warnings = _steps_warning(spec, schedule.calls)
+        return OpenJob(order, schedule.calls * len(order.pictures), warnings, self._emit)
 
     def prepare(self, job: OpenJob, materials: Materials) -> Prepared:
         """Do all that the pictures of a job share.
@@ -55,6 +58,13 @@ class Preparer:
         worn = adapters.for_text
         self._workshop.extras.wardrobe.wear(worn)
         return self._workshop.conditioner.condition(order, worn.identities)
+
+
+def _steps_warning(spec: JobSpec, calls: int) -> tuple[str, ...]:
+    if calls:
+        return ()
+    shortage = f"A strength of {spec.strength:g} leaves none of {spec.steps} steps"
+    return (f"{shortage}: the picture is the reference image",)
 
 
 def check_order(order: JobOrder, pixels_per_latent: int) -> None:

@@ -95,12 +95,14 @@ class Studio:
         self._line, places = call(self._line, group, self._seats, self._calls.most_rows(group))
         started = {place: self._trajectories[place] for place in places if self._start(place)}
         adapters = self._admitted[places[0].admission].adapters
-        predicted = self._calls.predict(started, adapters, self._fail)
+        # A reference image of which nothing is taken back into noise is done before its first step.
+        under_way = {place: one for place, one in started.items() if not one.is_done}
+        predicted = self._calls.predict(under_way, adapters, self._fail)
         self._show(predicted)
         moved = [place for place, noise in predicted.items() if self._advance(place, noise)]
         for admission, pictures in Counter(place.admission for place in moved).items():
             self._admitted[admission].job.step_done(pictures)
-        for place in moved:
+        for place in started:
             if self._trajectories[place].is_done:
                 self._hand_over(place)
         return True

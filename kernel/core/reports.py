@@ -114,6 +114,8 @@ def _about_job(world: World, worker: Worker, report: JobReport, *, has_blob: boo
     if slot is None or slot.lease != report.lease:
         _refuse_stale(world, worker, report)
         return
+    if isinstance(report, wire.Progress):
+        slot.stage = report.stage
     jobs.expect_progress(world, worker)
     match report:
         case wire.Accepted():

@@ -25,7 +25,7 @@ from kernel.protocol.ids import (
     Ticket,
     WorkerId,
 )
-from kernel.protocol.vocabulary import BlobKind, JobState, MemoryPlan, Phase, WorkerRole
+from kernel.protocol.vocabulary import BlobKind, JobState, MemoryPlan, Phase, Stage, WorkerRole
 
 
 @dataclass(slots=True)
@@ -57,6 +57,8 @@ class Slot:
     is_cancelled: bool = False
     is_overdue: bool = False
     """It made no progress for too long, and was asked to be dropped for that."""
+    stage: Stage | None = None
+    """As last told; None before anything was."""
     step: int = 0
     step_at_s: float | None = None
     seconds_per_step: float | None = None

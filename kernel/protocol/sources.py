@@ -90,6 +90,12 @@ def is_local(uri: str) -> bool:
     return uri.startswith("file:")
 
 
+def upload_of(uri: str) -> str | None:
+    """The id of the upload that a model is made of; None for a model that comes from elsewhere."""
+    found = _UPLOAD.fullmatch(uri)
+    return None if found is None else found["upload"]
+
+
 def is_repository(name: str) -> bool:
     """Can this be the id of a repository on the hub, `owner/name`?"""
     return _REPO.fullmatch(name) is not None and ".." not in name and "--" not in name

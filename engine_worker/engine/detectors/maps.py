@@ -15,6 +15,13 @@ from kernel.protocol.vocabulary import ControlType, ImageFit, InputKind
 _NAME = "pose image"
 
 
+def check_pose(order: JobOrder, inputs: Inputs) -> None:
+    """Raises: JobRejected, if the job has controls and no pose image."""
+    controls = order.spec.controls
+    if controls and InputKind.POSE not in inputs:
+        raise JobRejected(f"The job asks for {controls[0].control_type} and has no {_NAME}")
+
+
 def control_maps(
     order: JobOrder, inputs: Inputs, detect: Detect, emit: Callable[[Mapped], None]
 ) -> tuple[Image.Image, ...]:
@@ -26,8 +33,7 @@ def control_maps(
     spec = order.spec
     if not spec.controls:
         return ()
-    if InputKind.POSE not in inputs:
-        raise JobRejected(f"The job asks for {spec.controls[0].control_type} and has no {_NAME}")
+    check_pose(order, inputs)
     picture = decode_picture(inputs[InputKind.POSE], _NAME)
     size = (spec.width_px, spec.height_px)
     drawn: dict[ControlType, Image.Image] = {}

@@ -40,7 +40,6 @@ ANSWERS: dict[type[client.ApiAsk], Reaction] = {
     client.RegisterModel: MODEL,
     client.RetryModel: MODEL,
     client.DeleteModel: client.Done(),
-    client.PruneModels: client.ModelsPruned(models=2, size_bytes=90),
     client.CreateEngine: ENGINE,
     client.StartEngine: ENGINE,
     client.StopEngine: ENGINE,
@@ -49,7 +48,8 @@ ANSWERS: dict[type[client.ApiAsk], Reaction] = {
     client.CancelJob: client.Done(),
     client.DeleteJob: client.Done(),
     client.DeleteImage: client.Done(),
-    client.PruneImages: client.ImagesPruned(images=2, size_bytes=90),
+    client.PruneImages: client.ImagesPruned(images=1, size_bytes=9),
+    client.PruneModels: client.ModelsPruned(models=1, size_bytes=9),
     client.ClaimDownload: ImageGone(),
 }
 

@@ -106,7 +106,7 @@ class Outcomes:
         return [type(one).__name__ for one in self.of(job_id) if not _is_further_stage(one)]
 
     def stages(self, job_id: str) -> list[Stage]:
-        """The stages that the job came to after its last step."""
+        """The stages that the job came to before its first step and after its last."""
         return [one.stage for one in self.of(job_id) if isinstance(one, Stepped) and _is_further_stage(one)]
 
     def pictures(self, job_id: str) -> list[Pictured]:

@@ -87,7 +87,12 @@ def test_a_photograph_leads_and_the_background_goes(
     assert not columns[:20].any()
     assert not columns[36:].any()
 
-    assert outcomes.stages("job")[:2] == [Stage.FINISHING, Stage.REMOVING_BACKGROUND]
+    assert outcomes.stages("job")[:4] == [
+        Stage.PREPARING,  # to be read, and then to be drawn
+        Stage.PREPARING,
+        Stage.FINISHING,
+        Stage.REMOVING_BACKGROUND,
+    ]
     images = [Image.open(BytesIO(one.data)) for one in outcomes.all if isinstance(one, Pictured)]
     assert [image.mode for image in images] == ["RGBA", "RGBA"]
     recipe = str(images[0].info["parameters"])
@@ -102,5 +107,5 @@ def test_a_pose_image_that_shows_nothing_fails_the_job_before_its_first_step(
     outcomes = made(checkpoints, base, controlled(nets), Image.new("RGB", (512, 512), (120, 120, 120)))
     failed = outcomes.ending("job")
     assert isinstance(failed, Failed)
-    assert (failed.code, outcomes.all) == ("job_rejected", [failed])
+    assert (failed.code, outcomes.names("job")) == ("job_rejected", ["Failed"])
     assert "The mediapipe detector found nothing in the pose image" in failed.text

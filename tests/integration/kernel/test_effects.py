@@ -1,6 +1,7 @@
 """What the hands of the Manager do when the world does not obey."""
 
 import hashlib
+import os
 import select
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from kernel.protocol import client, worker
 from kernel.protocol.ids import BlobId, Epoch, ImageId, JobId, Lease, WorkerId
 from kernel.protocol.vocabulary import BlobKind, InputKind
 from kernel.shell.crew import Crew, JoinTerms
+from kernel.shell.disk import Disk
 from kernel.shell.disks import Disks
 from kernel.shell.effects import Effects
 from kernel.shell.file_thread import FileThread, InputsRead, Outcome
@@ -57,9 +59,13 @@ class AbsentCompanion:
 @pytest.fixture
 def effects(bus: SmallBus, recall: Recall, tmp_path: Path) -> Iterator[Effects]:
     (tmp_path / "images").mkdir()
-    files = FileThread({Folder.IMAGES: tmp_path / "images"})
+    files = FileThread({Folder.IMAGES: tmp_path / "images"}, Disk())
     crew = Crew(
-        bus.router, bus.gate, SubprocessLauncher(tmp_path), JoinTerms("", "", "", (), True, 1), Epoch(1)
+        bus.router,
+        bus.gate,
+        SubprocessLauncher(tmp_path, os.environ),
+        JoinTerms("", "", "", (), True, 1),
+        Epoch(1),
     )
     yield Effects(
         Outbox(bus.router, Epoch(1), set()),
@@ -123,7 +129,7 @@ def blobs(tmp_path: Path) -> Path:
 @pytest.fixture
 def posting(recall: Recall, blobs: Path) -> Iterator[Effects]:
     """Real files and a real database; clients and workers get mail that nobody reads."""
-    files = FileThread({Folder.BLOBS: blobs})
+    files = FileThread({Folder.BLOBS: blobs}, Disk())
     yield Effects(PostBox(), PostCrew(), files, recall, AbsentCompanion(), [blobs])
     files.close()
 

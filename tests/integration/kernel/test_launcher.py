@@ -33,7 +33,7 @@ def pipe() -> Iterator[SignalPipe]:
 @pytest.fixture
 def launcher(logs: Path, pipe: SignalPipe) -> Iterator[SubprocessLauncher]:
     """Whatever still runs in the end is killed."""
-    launcher = SubprocessLauncher(logs)
+    launcher = SubprocessLauncher(logs, os.environ)
     yield launcher
     for name in ("a", "b"):
         launcher.kill(name)
@@ -162,6 +162,16 @@ def test_a_process_inherits_no_descriptor_that_it_was_not_given(
     assert next_exit(launcher, pipe).last_words == "closed\n"
     os.close(reader)
     os.close(writer)
+
+
+@pytest.mark.parametrize(("is_set", "found"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+def test_threads_of_a_process_that_wait_let_others_work_unless_its_owner_wants_it_otherwise(
+    is_set: dict[str, str], found: str, pipe: SignalPipe, logs: Path
+) -> None:
+    others = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    launcher = SubprocessLauncher(logs, others | is_set)
+    start(launcher, "import os; print(os.environ['OMP_WAIT_POLICY'])")
+    assert next_exit(launcher, pipe).last_words == f"{found}\n"
 
 
 def test_old_logs_of_workers_are_removed_and_others_are_not(

@@ -54,6 +54,7 @@ class WatchingEffects:
     blobs: list[tuple[Frame, ...]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     exit_code: int | None = None
+    files: None = None
 
     def keep_blobs(self, effects: Sequence[actions.Effect], blobs: tuple[Frame, ...]) -> None:
         self.blobs.append(blobs)

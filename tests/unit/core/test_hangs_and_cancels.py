@@ -6,7 +6,7 @@ from kernel.core.actions import GiveJob, KillWorker, TerminateWorker
 from kernel.core.ports import Limits
 from kernel.protocol import client
 from kernel.protocol import worker as wire
-from kernel.protocol.vocabulary import EngineState, JobState
+from kernel.protocol.vocabulary import EngineState, JobState, Stage
 from tests.unit.core.story import Story, only, orders_to
 
 
@@ -70,6 +70,41 @@ def test_several_steps_in_one_report_count_as_that_many():
         story.progress(job_id, step)
     assert not cancels(story.wait(99.0), worker_id)
     assert cancels(story.wait(2.0), worker_id)
+
+
+def prepares(story, job_id, stage=Stage.PREPARING):
+    give = story.gives[job_id]
+    report = wire.Progress(job_id=job_id, lease=give.lease, step=0, steps=4, stage=stage)
+    return story.say(give.worker_id, report)
+
+
+def test_job_that_is_being_prepared_may_take_as_long_as_loading():
+    story = Story(limits=Limits(step_timeout_s=60.0, load_timeout_s=600.0))
+    engine_id, worker_id, stepping = stepping_job(story)
+    story.failed(stepping)
+    job_id = story.submit(engine_id)
+    prepares(story, job_id)
+    assert not cancels(story.wait(599.0), worker_id)
+    assert cancels(story.wait(2.0), worker_id) == [job_id]
+
+
+def test_job_that_is_being_prepared_gives_a_hanging_step_beside_it_no_more_time():
+    story = Story(limits=Limits(step_timeout_s=60.0, load_timeout_s=600.0))
+    engine_id, worker_id, stepping = stepping_job(story)
+    job_id = story.submit(engine_id)
+    prepares(story, job_id)
+    assert not cancels(story.wait(59.0), worker_id)
+    assert cancels(story.wait(2.0), worker_id) == [stepping, job_id]
+
+
+def test_first_step_after_preparing_begins_the_ordinary_deadline():
+    story = Story(limits=Limits(step_timeout_s=60.0, load_timeout_s=600.0))
+    engine_id, worker_id, stepping = stepping_job(story)
+    story.failed(stepping)
+    job_id = story.submit(engine_id)
+    prepares(story, job_id)
+    story.progress(job_id, 1)
+    assert cancels(story.wait(61.0), worker_id) == [job_id]
 
 
 def test_first_step_of_an_engine_may_take_as_long_as_loading():
