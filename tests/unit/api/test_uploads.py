@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from api.http.errors import TooLarge
 from api.http.multipart import FormReader, PartBegan, PartData
+from api.http.uploads import Receiver, upload_limits
 from kernel.protocol.client import ModelAccepted, RegisterModel
 from kernel.protocol.errors import DiskFull, ManagerUnreachable, SpoonError
 from kernel.protocol.ids import ModelId
@@ -201,3 +203,11 @@ def test_a_form_says_how_a_background_remover_wants_its_pictures(stage: Stage) -
     ask = stage.last_ask
     assert isinstance(ask, RegisterModel)
     assert ask.preparation == Preparation(input_size=(320, 320), mean=(0.5, 0.5, 0.25))
+
+
+def test_a_file_that_is_announced_as_too_long_is_refused_before_any_of_it_comes(stage: Stage) -> None:
+    limits = upload_limits(stage.settings)
+    Receiver(limits, TYPE, limits.max_body_bytes).close()
+    with pytest.raises(TooLarge, match=r"models\.max_size"):
+        Receiver(limits, TYPE, limits.max_body_bytes + 1)
+    assert uploads(stage) == []
