@@ -110,10 +110,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 def build(
     settings: Settings, options: argparse.Namespace, store: Store, recall: Recall, stack: ExitStack
 ) -> Loop:
-    """Every object of the Manager, wired. What must be undone at the end goes onto the stack.
-
-    Raises: BadConfiguration.
-    """
+    """Every object of the Manager, wired; the stack undoes them. Raises: BadConfiguration."""
     epoch = store.next_epoch()
     launcher = SubprocessLauncher(settings.database.folder / "logs", os.environ)
     devices = Devices(launcher.pids)
@@ -144,13 +141,15 @@ def build(
         files=files,
         recall=recall,
         companion=ApiProcess(launcher, options.config),
-        disks=Disks(
-            work=(settings.database.folder, settings.images.folder, settings.blobs.folder),
-            models=settings.models.folder,
-        ),
+        disks=_disks(settings),
     )
     kept = partial(kept_models, settings.models.folder)
     return Loop(broker, store, recall, sources, effects, clock.now, devices.read, kept)
+
+
+def _disks(settings: Settings) -> Disks:
+    work = (settings.database.folder, settings.images.folder, settings.blobs.folder)
+    return Disks(work, settings.models.folder)
 
 
 def open_files(

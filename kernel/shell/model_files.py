@@ -89,17 +89,21 @@ def remove(path: Path, disk: Disk) -> None:
 
 
 def kept_models(folder: Path) -> tuple[KeptModel, ...]:
-    """What the models folder keeps under names of its own; what a person put there is passed over."""
+    """What the models folder keeps under names of its own; what a person put there is passed over, and so is
+    what is being removed meanwhile or cannot be read."""
     found = []
     for kind in ("files", "trees"):
-        for entry in sorted((folder / kind).iterdir()):
-            name = f"{kind}/{entry.name}"
-            if is_stored_name(name):
-                found.append(KeptModel(name, _size_bytes(entry)))
+        with suppress(OSError):
+            for entry in sorted((folder / kind).iterdir()):
+                name = f"{kind}/{entry.name}"
+                if is_stored_name(name):
+                    with suppress(OSError):
+                        found.append(KeptModel(name, _size_bytes(entry)))
     return tuple(found)
 
 
 def _size_bytes(path: Path) -> int:
+    """Raises: OSError."""
     return sum(one.lstat().st_size for one in (path, *path.rglob("*")) if not one.is_dir())
 
 

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -28,9 +29,11 @@ from kernel.protocol.errors import BadConfiguration, DatabaseUnusable
 from kernel.protocol.uuid7 import Uuid7
 from kernel.shell import clock
 from kernel.shell.decode import Arrival
+from kernel.shell.disks import Disks
 from kernel.shell.effects import Effects
 from kernel.shell.file_thread import FileThread, InputsRead, InputsUnreadable, Outcome, Removed
 from kernel.shell.loop import Loop
+from kernel.shell.model_files import kept_models
 from kernel.shell.outbox import Outbox
 from kernel.shell.recall import Recall
 from kernel.shell.rowmap import SqlRow
@@ -187,11 +190,12 @@ class World:
         self.files = FilesInTurn(thread, self.steps)
         self.crew, self.front = PlayedCrew(self.steps, config.models.folder), PlayedFront(self.steps)
         outbox = Outbox(self.front, epoch, set())
-        folders = (config.images.folder, config.blobs.folder)
-        effects = Effects(outbox, self.crew, self.files, recall, None, folders)
+        disks = Disks((config.images.folder, config.blobs.folder), config.models.folder)
+        effects = Effects(outbox, self.crew, self.files, recall, None, disks)
         self.connection = store.connection
         self.sources = PlayedSources(self)
-        return Loop(broker, store, recall, self.sources, effects, self.now, _devices)
+        kept = partial(kept_models, config.models.folder)
+        return Loop(broker, store, recall, self.sources, effects, self.now, _devices, kept)
 
     def now(self) -> Now:
         unix_s = START_S + self.steps.now_s + self.calendar_s

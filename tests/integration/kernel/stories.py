@@ -194,10 +194,12 @@ def a_model_comes_and_goes(world: World) -> Story:
 
 
 def a_folder_and_an_upload(world: World) -> Story:
-    """A model of several files is downloaded and deleted, one that was uploaded stays."""
+    """A model of several files is downloaded and deleted, its files are pruned; an uploaded one stays."""
     tree = yield from _model(world, "tree", "hf://owner/tree")
     yield from _model(world, "mine", f"upload:{UPLOAD}/mine.safetensors")
-    yield from _tell(world, "delete model", client.DeleteModel(model_id=tree, files=True))
+    yield from _tell(world, "delete model", client.DeleteModel(model_id=tree))
+    assert len(list((world.folder / "models/trees").iterdir())) == 1, "its files stay"
+    yield from _tell(world, "prune models", client.PruneModels())
     yield from _settle(world)
 
 

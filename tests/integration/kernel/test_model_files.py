@@ -137,3 +137,10 @@ def test_what_is_kept_is_told_with_its_size_and_strangers_are_passed_over(folder
     (tree / "config.json").write_text("{}")
     (folder / "files/my own.safetensors").write_bytes(b"1")
     assert kept_models(folder) == (KeptModel(PLACE, 5), KeptModel(f"trees/{'b' * 64}", 2))
+
+
+def test_what_cannot_be_listed_just_now_is_passed_over(folder: Path) -> None:
+    gather(folder)
+    move_model(folder, Move(MODEL, PLACE), Disk())
+    (folder / "trees").rmdir()
+    assert [kept.name for kept in kept_models(folder)] == [PLACE]
