@@ -96,6 +96,20 @@ def test_whatever_step_is_the_last_of_a_manager_the_next_one_loses_and_doubles_n
 
 
 @pytest.mark.timeout(0)
+@dies
+@pytest.mark.parametrize("story", STORIES)
+def test_at_whatever_step_the_power_goes_no_row_has_lost_its_file(
+    story: Teller, furnished: Path, dry: dict[Teller, list[str]], folder: Path
+) -> None:
+    labels = dry[story]
+    tried = [at for at in _without_rows_of_writes(labels) if not labels[at - 1].endswith("log, write")]
+    tried = tried if tries_all else tried[::2]
+    for at in tried:
+        _try(story, furnished, folder, Steps(at=at, loses_power=True))
+    _tell(f"without power, {story.__name__}", labels, tried)
+
+
+@pytest.mark.timeout(0)
 @pytest.mark.parametrize("story", STORIES)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_whatever_step_a_disk_refuses_clients_are_told_and_all_is_well_once_it_is(
