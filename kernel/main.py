@@ -110,10 +110,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 def build(
     settings: Settings, options: argparse.Namespace, store: Store, recall: Recall, stack: ExitStack
 ) -> Loop:
-    """Every object of the Manager, wired. What must be undone at the end goes onto the stack.
-
-    Raises: BadConfiguration.
-    """
+    """Every object of the Manager, wired; the stack undoes them. Raises: BadConfiguration."""
     epoch = store.next_epoch()
     launcher = SubprocessLauncher(settings.database.folder / "logs", os.environ)
     devices = Devices(launcher.pids)

@@ -14,6 +14,7 @@ from api.admin.invocation import Invocation
 from api.admin.options import WordChoice, all_option, json_option, limit_option, numbers, yes_option
 from api.admin.output import beginning, print_json, print_table, print_thing, size
 from api.admin.resources import Model, find_model, list_items
+from kernel.protocol.sources import is_local
 from kernel.protocol.vocabulary import ControlType, ModelBase, ModelState, ModelType, Variant
 
 if TYPE_CHECKING:
@@ -162,7 +163,6 @@ def add(
       spoon models add ./dreams.safetensors --type checkpoint --wait
       spoon models add https://example.org/fur.safetensors --type lora --wait
       spoon models add owner/dreams --type checkpoint --variant fp16
-      spoon models add ./fur.safetensors --type lora --upload
       spoon models add ./cutter.onnx --type background --upload --mean 0.5,0.5,0.5 --std 1,1,1
     """
     from api.admin.model_sources import address_of, upload
@@ -222,6 +222,8 @@ def delete(invocation: Invocation, model: str, files: bool) -> None:
         found = find_model(rest, model)
         rest.delete(f"/v1/models/{quoted(found.model_id)}", {"files": "true"} if files else None)
     click.echo(f"deleted {found.name}")
+    if not files and found.path is not None and not is_local(found.path):
+        click.echo("what was kept of it stays in models.folder until `spoon models prune`", err=True)
 
 
 @models.command()

@@ -297,3 +297,10 @@ def test_how_a_background_remover_wants_its_pictures_is_sent(spoon: Spoon, api: 
     assert isinstance(body, dict)
     assert (body["input_size"], body["mean"], body["std"]) == ([640, 480], [0.5, 0.4, 0.3], [1.0, 1.0, 1.0])
     assert spoon("models", "add", "file:///a.onnx", "--type", "background", "--mean", "grey").code == 2
+
+
+def test_a_deleted_model_that_leaves_something_behind_says_so(spoon: Spoon, api: FakeApi) -> None:
+    api.on("DELETE", "/v1/models/m1", Answer(204))
+    for path, is_told in (("https://a.org/fox", True), ("file:///w/fox", False)):
+        api.on("GET", "/v1/models/m1", Answer(body=FOX | {"path": path}))
+        assert ("until `spoon models prune`" in spoon("models", "delete", "m1").err) is is_told

@@ -15,11 +15,10 @@ from small_engine import order, spec
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench.ours import workshop
+from bench.ours import prepare_now, workshop
 from bench.pictures import half_mask, photograph, png, random_control_net
 from engine_worker.engine.blueprint import Network
 from engine_worker.engine.parts import Parts
-from engine_worker.engine.preparing import Preparer
 from engine_worker.engine.sampler import advance, model_input, predict
 from engine_worker.engine.trajectory import Trajectory
 from kernel.protocol.ids import ModelId
@@ -69,7 +68,7 @@ def far(parts: Parts) -> Parts:
 def started(parts: Parts, far: Parts, wanted: JobSpec, inputs: Mapping[InputKind, bytes]) -> Trajectory:
     """The job's first picture before its first step, with all of it on the far device."""
     work = workshop(parts, {NET: random_control_net(parts, seed=1)})
-    prepared = Preparer(work, lambda outcome: None).prepare(order("job", wanted), inputs)
+    prepared = prepare_now(work, order("job", wanted), inputs)
     told = prepared.conditioning
     pooled = None if told.pooled is None else told.pooled.to(META)
     sizes = None if told.sizes is None else told.sizes.to(META)

@@ -27,6 +27,14 @@ def test_all_that_can_share_a_call_are_called_together() -> None:
     assert called == places
 
 
+def test_a_job_that_was_let_in_first_and_was_ready_last_sits_down_first() -> None:
+    line, _ = call_next(join(Line(), pictures(1, 1)), seats=1)
+    line = join(join(line, pictures(3, 1)), pictures(2, 2))
+    line, called = call_next(leave(line, Admission(1)), seats=1)
+    assert called == pictures(2, 1)
+    assert line.waiting == pictures(2, 2)[1:] + pictures(3, 1)
+
+
 def test_no_more_are_called_than_there_are_seats() -> None:
     _, called = call_next(join(Line(), pictures(1, 9)), seats=4)
     assert called == pictures(1, 4)

@@ -3,10 +3,19 @@
 from threading import Thread
 
 from engine_worker.engine.open_job import OpenJob
-from engine_worker.engine.port import Completed, Dropped, Failed, Outcome, Pictured, Previewed, Stepped
+from engine_worker.engine.port import (
+    Completed,
+    Dropped,
+    Failed,
+    Mapped,
+    Outcome,
+    Pictured,
+    Previewed,
+    Stepped,
+)
 from kernel.protocol.ids import ImageId, JobId
 from kernel.protocol.specs import JobOrder, JobSpec, PictureOrder
-from kernel.protocol.vocabulary import Scheduler, Stage
+from kernel.protocol.vocabulary import ControlType, Scheduler, Stage
 
 JOB = JobId("job-1")
 
@@ -53,6 +62,17 @@ def test_steps_of_several_pictures_add_up() -> None:
     job.step_done(2)
     job.step_done(1)
     assert outcomes == [Stepped(JOB, 2, 4), Stepped(JOB, 3, 4)]
+
+
+def test_what_precedes_the_first_step_is_told_until_the_job_ends() -> None:
+    outcomes: list[Outcome] = []
+    job, drawn = open_job(2, outcomes), Mapped(JOB, ControlType.MIDAS, b"a map")
+    job.prepares()
+    job.mapped(drawn)
+    job.drop()
+    job.prepares()
+    job.mapped(drawn)
+    assert outcomes == [Stepped(JOB, 0, 4, Stage.PREPARING), drawn, Dropped(JOB)]
 
 
 def test_the_last_picture_completes_the_job_with_its_warnings() -> None:

@@ -1,5 +1,7 @@
 """The shelf of loaded models: what stays on it, and what goes."""
 
+from threading import Event, Thread
+
 import pytest
 
 from engine_worker.engine.adapters.shelf import Shelf
@@ -20,11 +22,17 @@ class Library:
 
     def __init__(self, *, max_count: int = 10, max_bytes: int = 100) -> None:
         self.loaded: list[str] = []
+        self.slow: tuple[Event, Event] | None = None
+        """Set when loading begins; waited for before it ends."""
         self.shelf: Shelf[str] = Shelf(self.load, len, max_count=max_count, max_bytes=max_bytes)
 
     def load(self, source: ModelSource) -> str:
         if source.name == "bad":
             raise ModelUnreadable("bad")
+        if self.slow is not None:
+            begun, door = self.slow
+            begun.set()
+            assert door.wait(30)
         self.loaded.append(source.name)
         return source.name
 
@@ -77,3 +85,17 @@ def test_a_cleared_shelf_is_empty() -> None:
     library.take("a")
     library.shelf.clear()
     assert library.shelf.size_bytes == 0
+
+
+def test_what_is_here_is_had_while_another_model_loads() -> None:
+    library, begun, door = Library(), Event(), Event()
+    library.take("a")
+    library.slow = (begun, door)
+    thread = Thread(target=library.take, args=("slow",))
+    thread.start()
+    assert begun.wait(30)
+    library.take("a")
+    assert (library.shelf.has(source("a")), library.shelf.has(source("slow"))) == (True, False)
+    door.set()
+    thread.join()
+    assert library.shelf.has(source("slow"))

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Thread
 
 from msgspec.structs import replace
 
@@ -32,6 +33,8 @@ class DiaryEngine:
         self.model_uris: list[str] = []
         self.inputs: Inputs = NO_INPUTS
         self.is_too_big = False
+        self.is_asleep = False
+        """Its next step is none, and then it wakes the loop."""
 
     def build(self, emit: Emit, wake: Wake) -> "DiaryEngine":
         self.wake = wake
@@ -55,6 +58,10 @@ class DiaryEngine:
 
     def step(self) -> bool:
         self.diary.append("step")
+        if self.is_asleep:
+            self.is_asleep = False
+            Thread(target=self.wake).start()
+            return False
         self.steps_left -= 1
         if self.steps_left <= 0:
             self.inbox.put(END)
@@ -177,3 +184,13 @@ def test_an_engine_gets_the_pictures_that_came_with_a_job() -> None:
     scene.inbox.put(Admit(job("a"), {InputKind.POSE: b"a pose"}))
     scene.loop.run()
     assert scene.engine.inputs == {InputKind.POSE: b"a pose"}
+
+
+def test_a_loop_that_sleeps_is_woken_by_its_engine() -> None:
+    """The engine has nothing to step at first, and wakes the loop from another thread."""
+    scene = Scene()
+    scene.engine.steps_left = 1
+    scene.inbox.put(Load(load().load))
+    scene.engine.is_asleep = True
+    assert scene.loop.run() == END
+    assert scene.engine.diary == ["step", "step", "close"]

@@ -1,0 +1,245 @@
+"""Preparing beside the steps: a slow detector holds up nobody but its own job, whatever becomes of that."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Event, Thread
+from threading import enumerate as threads
+from typing import Final
+
+import pytest
+import torch
+from loaded import load
+from msgspec import structs
+from PIL import Image
+from small_engine import Outcomes, load_order, order, spec
+
+from bench.bell import Bell, run_out, run_until
+from bench.ours import Nets, make_alone
+from bench.pictures import half_mask, photograph, png, random_control_net, random_lora
+from bench.stock import Asked
+from engine_worker.engine.anteroom import Anteroom, Guest
+from engine_worker.engine.diffusers_engine import build
+from engine_worker.engine.finishing import Finished
+from engine_worker.engine.line import Admission
+from engine_worker.engine.open_job import OpenJob
+from engine_worker.engine.port import Dropped, Failed, Inputs, Stepped
+from engine_worker.engine.studio import Studio
+from engine_worker.engine.workshop import Workshop, bare_workshop
+from kernel.protocol.ids import JobId, ModelId
+from kernel.protocol.ingredients import ControlUse, LoraUse
+from kernel.protocol.specs import JobSpec
+from kernel.protocol.vocabulary import ControlType, InputKind, Stage
+
+pytestmark = pytest.mark.torch
+
+PATIENCE_S: Final = 60.0
+SOON_S: Final = 0.05
+NET: Final = ModelId("net")
+POSE: Inputs = {InputKind.POSE: png(half_mask())}
+REFERENCE: Inputs = {InputKind.REFERENCE: png(photograph())}
+LANES: Final = ("reader", "detector")
+
+
+class SlowDetector:
+    """Draws nothing before its door is opened."""
+
+    def __init__(self) -> None:
+        self.begun = SimpleQueue[ControlType]()
+        self.door = Event()
+        self.error: Exception | None = None
+
+    def detect(self, control_type: ControlType, picture: Image.Image) -> Image.Image:
+        self.begun.put(control_type)
+        assert self.door.wait(PATIENCE_S)
+        if self.error is not None:
+            raise self.error
+        return picture
+
+
+class Scene:
+    """A studio with a slow detector."""
+
+    def __init__(self, work: Workshop) -> None:
+        self.detector = SlowDetector()
+        self.outcomes = Outcomes()
+        self.latents: dict[str, torch.Tensor] = {}
+        self.bell = Bell()
+        self.work = replace(work, detect=self.detector.detect)
+        self.studio = Studio(self.work, self._keep, 4, self.outcomes.emit, self.bell.ring)
+
+    def _keep(self, finished: Finished) -> None:
+        self.latents[finished.job.order.job_id] = finished.latents
+
+    def admit_slow(self, name: str = "slow") -> None:
+        """Let a job in that waits for the detector."""
+        self.studio.admit(order(name, slow()), POSE)
+
+    def expect_detecting(self) -> None:
+        self.detector.begun.get(timeout=PATIENCE_S)
+
+    def steps_until_idle(self) -> None:
+        while self.studio.step():
+            pass
+
+
+def lane_threads() -> list[Thread]:
+    return [thread for thread in threads() if thread.name in LANES]
+
+
+def slow(seed: int = 1) -> JobSpec:
+    use = ControlUse(control_type=ControlType.OPENPOSE)
+    return spec(steps=2, seed=seed, controls=(use,), control_models=(NET,))
+
+
+@pytest.fixture(scope="module")
+def work(checkpoints: Path) -> Workshop:
+    """One base is enough: it is not asked what the networks make of it."""
+    parts = load(checkpoints / "sd.safetensors")
+    return replace(bare_workshop(parts), extras=Nets(parts, {NET: random_control_net(parts, 1)}))
+
+
+@pytest.fixture
+def scene(work: Workshop) -> Iterator[Scene]:
+    """Its detector is let go in the end, and then no thread is left."""
+    scene = Scene(work)
+    yield scene
+    scene.detector.door.set()
+    scene.studio.close()
+    assert not lane_threads()
+
+
+def test_another_job_is_made_while_a_detector_is_at_work(scene: Scene) -> None:
+    scene.admit_slow()
+    scene.expect_detecting()
+    scene.studio.admit(order("quick", spec(steps=3)))
+    scene.steps_until_idle()
+    assert scene.outcomes.names("quick") == ["Stepped"] * 3
+    assert scene.outcomes.names("slow") == []
+    scene.detector.door.set()
+    run_out(scene.studio, scene.bell)
+    assert scene.outcomes.names("slow") == ["Mapped", "Stepped", "Stepped"]
+
+
+def test_a_job_with_a_picture_does_not_wait_for_a_detector_either(scene: Scene) -> None:
+    scene.admit_slow()
+    scene.expect_detecting()
+    scene.studio.admit(order("pictured", spec(steps=2, strength=1.0)), REFERENCE)
+    run_until(lambda: "pictured" in scene.latents, scene.studio.step, scene.bell)
+    assert scene.outcomes.names("slow") == []
+
+
+def test_preparing_is_told_with_the_steps_that_are_to_come(scene: Scene) -> None:
+    scene.admit_slow()
+    scene.expect_detecting()
+    told = Stepped(JobId("slow"), step=0, steps=2, stage=Stage.PREPARING)
+    assert scene.outcomes.of("slow") == [told, told]
+
+
+def test_what_was_prepared_beside_the_steps_makes_the_picture_made_alone(scene: Scene) -> None:
+    scene.admit_slow()
+    scene.studio.admit(order("quick", spec(steps=4, seed=2)))
+    scene.studio.step()
+    scene.detector.door.set()
+    run_out(scene.studio, scene.bell)
+    alone = make_alone(scene.work, Asked(slow(), POSE))
+    assert (scene.latents["slow"] - alone).abs().max().item() <= 1e-4
+
+
+def test_a_job_that_is_cancelled_while_it_is_prepared_is_dropped_at_once_and_its_map_thrown_away(
+    scene: Scene,
+) -> None:
+    scene.admit_slow()
+    scene.expect_detecting()
+    scene.studio.cancel(JobId("slow"))
+    assert scene.outcomes.names("slow") == ["Dropped"]
+    scene.admit_slow()
+    scene.detector.door.set()
+    run_out(scene.studio, scene.bell)
+    assert scene.outcomes.names("slow") == ["Dropped", "Mapped", "Stepped", "Stepped"]
+
+
+def test_a_job_that_waits_for_its_turn_and_is_cancelled_is_never_drawn(scene: Scene) -> None:
+    scene.admit_slow()
+    scene.expect_detecting()
+    scene.admit_slow("next")
+    scene.studio.cancel(JobId("next"))
+    scene.detector.door.set()
+    run_out(scene.studio, scene.bell)
+    assert scene.outcomes.ending("next") == Dropped(JobId("next"))
+    assert scene.detector.begun.empty()
+
+
+def test_a_detector_that_breaks_fails_its_job_alone(scene: Scene) -> None:
+    scene.detector.error = RuntimeError("it fell over")
+    scene.admit_slow()
+    scene.studio.admit(order("quick", spec(steps=1)))
+    scene.detector.door.set()
+    run_out(scene.studio, scene.bell)
+    assert scene.outcomes.ending("slow") == Failed(JobId("slow"), "job_broke", "RuntimeError: it fell over")
+    assert "quick" in scene.latents
+
+
+def test_a_device_that_breaks_while_a_job_is_prepared_ends_the_engine(scene: Scene) -> None:
+    scene.detector.error = torch.AcceleratorError("device-side assert triggered")
+    scene.admit_slow()
+    scene.detector.door.set()
+    with pytest.raises(torch.AcceleratorError):
+        run_out(scene.studio, scene.bell)
+
+
+def test_a_job_that_is_being_prepared_is_not_taken_twice(scene: Scene) -> None:
+    for _ in range(2):
+        scene.admit_slow()
+    scene.detector.door.set()
+    run_out(scene.studio, scene.bell)
+    assert scene.outcomes.steps("slow") == [(1, 2), (2, 2)]
+
+
+def test_a_detection_without_an_end_fails_its_job_with_the_reason(scene: Scene) -> None:
+    anteroom = Anteroom(scene.work, scene.bell.ring, SOON_S)
+    job = OpenJob(order("slow", slow()), steps=2, warnings=(), emit=scene.outcomes.emit)
+    anteroom.enter(Guest(Admission(0), job, POSE))
+    scene.expect_detecting()
+    scene.bell.wait()
+    anteroom.close()
+    scene.detector.door.set()
+    for thread in lane_threads():
+        thread.join(PATIENCE_S)
+    failed = scene.outcomes.ending("slow")
+    assert isinstance(failed, Failed)
+    assert (failed.code, "drawing control maps for it took longer" in failed.text) == ("job_broke", True)
+
+
+def test_closing_waits_for_the_map_at_hand_and_makes_no_further_one(scene: Scene) -> None:
+    scene.admit_slow()
+    scene.expect_detecting()
+    scene.admit_slow("next")
+    scene.detector.door.set()
+    scene.studio.close()
+    assert not lane_threads()
+    assert "Stepped" not in scene.outcomes.names("slow")
+
+
+def test_a_job_whose_models_are_loaded_already_is_not_sent_to_wait(scene: Scene, tmp_path: Path) -> None:
+    source = random_lora(scene.work.parts, tmp_path / "dots.safetensors", 1)
+    of = structs.replace(spec(steps=1), loras=(LoraUse(model_id=source.model_id, weight=0.5),))
+    for name in ("first", "second"):
+        scene.studio.admit(structs.replace(order(name, of), models=(source,)))
+        run_out(scene.studio, scene.bell)
+    assert scene.outcomes.stages("first") == [Stage.PREPARING]
+    assert scene.outcomes.stages("second") == []
+    assert torch.equal(scene.latents["first"], scene.latents["second"])
+
+
+def test_an_engine_that_is_closed_while_it_prepares_ends_all_its_threads(
+    checkpoints: Path,
+) -> None:
+    outcomes = Outcomes()
+    engine = build(outcomes.emit, Bell().ring)
+    engine.load(load_order(checkpoints / "sd.safetensors"))
+    engine.admit(order("job", spec()), REFERENCE)
+    engine.close()
+    assert outcomes.names("job") == []
+    assert not lane_threads()
