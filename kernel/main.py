@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -121,8 +121,7 @@ def build(
     front, back, gate, terms = _open_bus(settings, options, stack)
     crew = Crew(back, gate, launcher, terms, epoch)
     takers: set[bytes] = set()
-    signals = SignalPipe()
-    stack.callback(signals.close)
+    signals = stack.enter_context(closing(SignalPipe()))
     sources = Sources(
         front=front,
         back=back,

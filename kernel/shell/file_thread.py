@@ -103,6 +103,7 @@ class FileThread:
         self._folders, self._disk = folders, disk
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()
         self._outcomes: deque[Outcome] = deque()
+        self._surprise: BaseException | None = None
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._thread = Thread(target=self._run, name="files", daemon=True)
         self._thread.start()
@@ -123,11 +124,16 @@ class FileThread:
         self._tasks.put(tuple(file_names))
 
     def take_outcomes(self) -> list[Outcome]:
-        """What has been done since the last call."""
+        """What has been done since the last call.
+
+        Raises: what nobody foresaw and the thread has died of, since nothing would get on without it.
+        """
         try:
             os.eventfd_read(self._wake)
         except BlockingIOError:
             return []
+        if self._surprise is not None:
+            raise self._surprise
         return [self._outcomes.popleft() for _ in range(len(self._outcomes))]
 
     def close(self) -> None:
@@ -137,8 +143,12 @@ class FileThread:
         os.close(self._wake)
 
     def _run(self) -> None:
-        while (task := self._tasks.get()) is not None:
-            self._outcomes.append(self._do(task))
+        try:
+            while (task := self._tasks.get()) is not None:
+                self._outcomes.append(self._do(task))
+                os.eventfd_write(self._wake, 1)
+        except BaseException as surprise:  # noqa: BLE001  the outermost frame of this thread
+            self._surprise = surprise
             os.eventfd_write(self._wake, 1)
 
     def _do(self, task: Task) -> Outcome:

@@ -19,6 +19,9 @@ STILLBORN: Final = 0.2
 """The share of Managers that do not live to answer."""
 APIS_A_LIFE: Final = 3
 """More deaths of the API in a row would end the Manager, as they should."""
+UNSERVED: Final = 3
+"""So many Managers in a row may die before their API listens. On a busy machine an API takes longer to start
+than a Manager lives here, so that without this its clients would wait for ever."""
 
 
 @dataclass
@@ -29,6 +32,7 @@ class Killer:
     chance: random.Random
     kills: Counter[str] = field(default_factory=Counter)
     _apis_killed: int = 0
+    _unserved: int = 0
 
     def kill_one(self) -> None:
         """One kill -9."""
@@ -53,6 +57,15 @@ class Killer:
         self.server.launch()
         self.server.wait_for_manager()
         self._apis_killed = 0
+        if self.server.with_api:
+            self._let_serve()
+
+    def _let_serve(self) -> None:
+        """Every few lives of the Manager the API gets as far as to listen."""
+        self._unserved += 1
+        if self._unserved > UNSERVED:
+            wait_for("the API", self.server.is_api_there)
+            self._unserved = 0
 
     def _end_manager(self) -> None:
         self.server.signal(signal.SIGKILL)

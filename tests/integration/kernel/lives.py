@@ -173,10 +173,13 @@ class World:
         except (Killed, apsw.Error, DatabaseUnusable, BadConfiguration):
             if not self.steps.has_happened:
                 raise
+            if self.steps.loses_power and self.steps.is_dead:
+                self.disk.lose_power()
             return False
 
     def _build(self, stack: ExitStack) -> Loop:
         """As kernel.main does it."""
+        self.disk = SteppingDisk(self.steps)
         config = settings_of(self.folder)
         store = Store(config.database_file)
         stack.callback(_close, store)
@@ -184,8 +187,7 @@ class World:
         epoch = store.next_epoch()
         snapshot = replace(recall.snapshot(epoch), devices=DEVICES)
         broker = Broker(snapshot, LIMITS, clock.RandomFresh(), self.now())
-        disk = SteppingDisk(self.steps)
-        thread = open_files(config, store.installation(), recall.kept_files(), snapshot.models, disk)
+        thread = open_files(config, store.installation(), recall.kept_files(), snapshot.models, self.disk)
         stack.callback(thread.close)
         self.files = FilesInTurn(thread, self.steps)
         self.crew, self.front = PlayedCrew(self.steps, config.models.folder), PlayedFront(self.steps)

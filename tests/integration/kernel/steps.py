@@ -1,7 +1,8 @@
 """Every step that a Manager does to its disk, or to the world, counted: at any of them it may fail or die.
 
 Steps are the writes, syncs, renames and removals of files, those of SQLite, and what is said to clients and
-workers. A process that is killed does nothing from one step on, and what it did before stays done.
+workers. A process that is killed does nothing from one step on, and what it did before stays done; unless
+the power goes with it. What SQLite makes of that is asked by test_power_cuts.py.
 """
 
 import errno
@@ -47,6 +48,8 @@ class Steps:
     at: int | None = None
     fault: Fault | None = None
     """None: the process is killed."""
+    loses_power: bool = False
+    """Not the process alone is killed: files, though not SQLite's, lose what was not synced."""
     then: int | None = None
     """After so many steps more the next process is killed, too."""
     now_s: float = 0.0
@@ -131,21 +134,41 @@ class SteppingDisk(Disk):
 
     def __init__(self, steps: Steps) -> None:
         self._steps = steps
+        self._unsynced: set[Path] = set()
+        """Files with bytes that are in memory only."""
+        self._renamed: list[tuple[Path, Path]] = []
+        """Names that are in memory only: old and new."""
+
+    def lose_power(self) -> None:
+        """What was not synced is not there, as the worst disk has it."""
+        for old, new in reversed(self._renamed):
+            if new.exists():
+                new.rename(old)
+        for file in self._unsynced:
+            if file.exists():
+                os.truncate(file, 0)
 
     def write(self, descriptor: int, data: Frame) -> None:
         """In two steps, since a file can be half-written."""
         half = len(data) // 2
         for part, name in ((data[:half], "write the first half"), (data[half:], "write the second half")):
-            self._steps.take(f"{_place(descriptor)}, {name}")
+            self._steps.take(f"{_kind(_path(descriptor))}, {name}")
+            self._unsynced.add(_path(descriptor))
             super().write(descriptor, part)
 
     def sync(self, descriptor: int) -> None:
         """What the kernel was given survives the process, so that the real sync can be spared."""
-        self._steps.take(f"{_place(descriptor)}, sync")
+        path = _path(descriptor)
+        self._steps.take(f"{_kind(path)}, sync")
+        self._unsynced.discard(path)
+        self._renamed = [(old, new) for old, new in self._renamed if new.parent != path]
 
     def rename(self, old: Path, new: Path) -> None:
         self._steps.take(f"{_kind(new)}, rename")
         super().rename(old, new)
+        self._renamed.append((old, new))
+        if old in self._unsynced:
+            self._unsynced.add(new)
 
     def unlink(self, file: Path) -> None:
         self._steps.take(f"{_kind(file)}, remove")
@@ -160,8 +183,8 @@ class SteppingDisk(Disk):
         super().remove_tree(folder)
 
 
-def _place(descriptor: int) -> str:
-    return _kind(Path(f"/proc/self/fd/{descriptor}").readlink())
+def _path(descriptor: int) -> Path:
+    return Path(f"/proc/self/fd/{descriptor}").readlink()
 
 
 def _kind(path: Path) -> str:

@@ -33,8 +33,6 @@ PAUSE_S = 60.0
 """More than any disk stays broken."""
 PAIRS = 60
 
-dies = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-"""The file thread may be what dies."""
 tries_all = os.environ.get("STEPS") == "all"
 pairs = int(os.environ.get("STEPS_TWICE", PAIRS))
 
@@ -83,7 +81,6 @@ def _is_left_for_the_next_start(steps: Steps) -> bool:
 
 
 @pytest.mark.timeout(0)
-@dies
 @pytest.mark.parametrize("story", STORIES)
 def test_whatever_step_is_the_last_of_a_manager_the_next_one_loses_and_doubles_nothing(
     story: Teller, furnished: Path, dry: dict[Teller, list[str]], folder: Path
@@ -93,6 +90,19 @@ def test_whatever_step_is_the_last_of_a_manager_the_next_one_loses_and_doubles_n
     for at in tried:
         _try(story, furnished, folder, Steps(at=at))
     _tell(f"killed, {story.__name__}", labels, tried)
+
+
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("story", STORIES)
+def test_at_whatever_step_the_power_goes_no_row_has_lost_its_file(
+    story: Teller, furnished: Path, dry: dict[Teller, list[str]], folder: Path
+) -> None:
+    labels = dry[story]
+    tried = [at for at in _without_rows_of_writes(labels) if not labels[at - 1].endswith("log, write")]
+    tried = tried if tries_all else tried[::2]
+    for at in tried:
+        _try(story, furnished, folder, Steps(at=at, loses_power=True))
+    _tell(f"without power, {story.__name__}", labels, tried)
 
 
 @pytest.mark.timeout(0)
@@ -112,7 +122,6 @@ def test_whatever_step_a_disk_refuses_clients_are_told_and_all_is_well_once_it_i
 
 
 @pytest.mark.timeout(0)
-@dies
 def test_a_manager_that_dies_on_its_way_back_does_no_harm(
     furnished: Path, dry: dict[Teller, list[str]], folder: Path
 ) -> None:

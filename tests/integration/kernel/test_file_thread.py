@@ -168,6 +168,13 @@ def test_what_cannot_be_removed_is_not_said_to_be(files: FileThread, images: Pat
     assert outcome_of(files) == Removed(("images/never-there.png",))
 
 
+def test_what_nobody_foresaw_is_not_kept_to_the_thread(files: FileThread) -> None:
+    """A thread that died in silence would leave everybody waiting."""
+    files.remove(("no such folder/a.png",))
+    with pytest.raises(ValueError, match="no such folder"):
+        outcome_of(files)
+
+
 def test_closing_finishes_what_was_asked_for(images: Path) -> None:
     images.mkdir()
     files = FileThread({"images": images}, Disk())
