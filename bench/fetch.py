@@ -1,9 +1,9 @@
 """What does a full-size model cost until it is ready? `python -m bench.fetch [GIGABYTES]`
 
 A checkpoint of random bytes (2 GB, if nothing else is said) is registered from the disk, downloaded from
-a server on this machine, and uploaded. Beside it: the same bytes read and hashed by nothing else. Gate: the
-sha256 is right, and what should be kept once is. Peak memory is the high-water mark of each process (VmHWM,
-proc(5)).
+a server on this machine, and uploaded; then an engine of it is admitted. Beside it: the same bytes read and
+hashed by nothing else. Gate: the sha256 is right, what should be kept once is, and the engine has room. Peak
+memory is the high-water mark of each process (VmHWM, proc(5)).
 """
 
 import hashlib
@@ -62,6 +62,7 @@ def main() -> None:
             for name, way in ways.items():
                 figures[f"{name}_s"] = [timed(partial(await_ready, client, way, expected))]
                 note_peaks(running, figures)
+            figures["admit_s"] = [timed(partial(admit, client))]
         kept = list((running.folder / "models/files").iterdir())
         if [one.name for one in kept] != [f"{expected}.safetensors"]:
             raise SystemExit(f"gate failed: the same content should be kept once, not as {kept}")
@@ -139,6 +140,13 @@ def await_ready(client: httpx.Client, way: Callable[[], httpx.Response], expecte
         model = client.get(f"/v1/models/{model['model_id']}").json()
     if (model["status"], model["sha256"]) != ("ready", expected):
         raise SystemExit(f"gate failed: {model['status']} {model['error']} {model['sha256']}")
+
+
+def admit(client: httpx.Client) -> None:
+    """Have an engine of the model admitted by its need. Raises: SystemExit, if it is refused."""
+    answer = client.post("/v1/engines", json={"checkpoint": "sent"})
+    if answer.status_code != httpx.codes.CREATED:
+        raise SystemExit(f"gate failed: the engine is not admitted: {answer.text}")
 
 
 def note_peaks(running: Running, figures: Figures) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -21,6 +22,9 @@ from engine_worker.engine.workshop import Workshop, bare_workshop
 from kernel.protocol.ids import ImageId, JobId, ModelId
 from kernel.protocol.ingredients import ModelSource
 from kernel.protocol.specs import JobOrder, PictureOrder
+
+USUAL_REACH: Final = 4.0
+"""Of the latents of trained checkpoints: they hardly ever end beyond it."""
 
 
 class Nets(Extras):
@@ -64,6 +68,13 @@ def order_of(job_id: str, asked: Asked) -> JobOrder:
         for index in range(spec.count)
     )
     return JobOrder(job_id=JobId(job_id), spec=spec, models=tuple(asked.models), pictures=pictures)
+
+
+def distance(made: Tensor, wanted: Tensor) -> float:
+    """The largest difference of any number of two latents, as if they ended where those of trained
+    checkpoints do: those of random weights end further out, and what rounding leaves with them."""
+    reach = max(wanted.abs().max().item(), USUAL_REACH)
+    return (made - wanted).abs().max().item() * USUAL_REACH / reach
 
 
 def prepare_now(

@@ -48,7 +48,7 @@ def random_control_net(parts: Parts, seed: int) -> nn.Module:
     """A ControlNet that has a say: its last layers, which begin as zeros, are random too."""
     torch.manual_seed(seed)
     net: nn.Module = ControlNetModel.from_unet(
-        parts.denoiser, conditioning_embedding_out_channels=(8, 16, 16, 32)
+        parts.networks[Network.UNET], conditioning_embedding_out_channels=(8, 16, 16, 32)
     )
     for name, parameter in net.named_parameters():
         if not parameter.any():

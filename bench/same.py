@@ -2,9 +2,9 @@
 
 `python -m bench.same`: every scheduler, SD and SDXL; from words alone, from a picture, with a mask, with a
 ControlNet; each with and without a LoRA. Small checkpoints with random weights, on the CPU in float32. Of
-latents the largest difference of any number counts, of pictures that of any byte. All jobs of a way are made
-once more, together, whatever their scheduler, and compared with those made alone. `--every N` takes only each
-N-th scheduler.
+latents the largest difference of any number counts (`bench.ours.distance`), of pictures that of any byte. All
+jobs of a way are made once more, together, whatever their scheduler, and compared with those made alone.
+`--every N` takes only each N-th scheduler.
 """
 
 import sys
@@ -19,9 +19,8 @@ from typing import Final
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
-from bench.ours import make_alone, make_together, workshop
+from bench.ours import distance, make_alone, make_together, workshop
 from bench.pictures import half_mask, photograph, png, random_control_net, random_lora
 from bench.report import Goal, Spread, print_report
 from bench.stock import Asked, Stock
@@ -141,19 +140,14 @@ def compare(bench: Bench, jobs: Sequence[Asked]) -> Differences:
     """Make each job by the stock pipeline, by our sampler, and by our sampler together with all others."""
     alone = [make_alone(bench.work, one) for one in jobs]
     together = make_together(bench.work, jobs, SEATS)
-    differences = Differences([], [], [distance(*pair) for pair in zip(alone, together, strict=True)])
+    differences = Differences([], [], [distance(*pair) * 1e6 for pair in zip(alone, together, strict=True)])
     for one, ours in zip(jobs, alone, strict=True):
         latents, pixels = bench.stock.make(one)
-        differences.latents.append(distance(ours, latents))
+        differences.latents.append(distance(ours, latents) * 1e6)
         with torch.inference_mode():
             made = decode(bench.work.parts.vae, ours)
         differences.pictures.append(float(np.abs(made.astype(int) - pixels.astype(int)).max()))
     return differences
-
-
-def distance(one: Tensor, other: Tensor) -> float:
-    """The largest difference, in millionths."""
-    return (one - other).abs().max().item() * 1e6
 
 
 def report(found: dict[str, Differences]) -> None:

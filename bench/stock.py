@@ -88,6 +88,8 @@ class Stock:
     def __init__(self, folder: Path, base: ModelBase, unet: nn.Module | None = None) -> None:
         """`unet` stands in for the folder's own."""
         diffusers_logging.disable_progress_bar()
+        # It warns of what it sets right by itself, and of LoRAs that leave the text encoders alone.
+        diffusers_logging.set_verbosity_error()
         kind = getattr(diffusers, f"{_FAMILY[base]}Pipeline")
         pipeline = kind.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
         self.pipeline = pipeline

@@ -27,6 +27,7 @@ class Kind(Enum):
     FOLDER = "folder"
     FOLDERS = "folders"
     NAMES = "names"
+    CHOICE = "choice"
 
 
 _SUFFIXES: Final = {"_s": Kind.DURATION, "_bytes": Kind.SIZE}
@@ -47,6 +48,7 @@ class Key:
     above: float | None = None
     highest: float | None = None
     pattern: str | None = None
+    choices: tuple[str, ...] = ()
 
     @property
     def path(self) -> str:
@@ -87,6 +89,7 @@ def _key(section: str, field: inspect.Field) -> Key:
         above=limits.gt,
         highest=limits.le,
         pattern=_pattern(type_),
+        choices=_choices(type_),
     )
 
 
@@ -105,6 +108,8 @@ def _kind(type_: inspect.Type) -> Kind:
             return Kind.NUMBER
         case inspect.StrType():
             return Kind.TEXT
+        case inspect.EnumType():
+            return Kind.CHOICE
         case inspect.CustomType(cls=cls) if cls is Path:
             return Kind.FOLDER
         case inspect.VarTupleType(item_type=inspect.StrType()):
@@ -119,3 +124,7 @@ def _pattern(type_: inspect.Type) -> str | None:
     if not isinstance(type_, inspect.StrType):
         return None
     return type_.pattern or (r"\S" if type_.min_length else None)
+
+
+def _choices(type_: inspect.Type) -> tuple[str, ...]:
+    return tuple(str(word) for word in type_.cls) if isinstance(type_, inspect.EnumType) else ()

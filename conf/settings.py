@@ -9,6 +9,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
+from kernel.protocol.vocabulary import Compilation
+
 Some = Annotated[int, Meta(ge=1)]
 SomeTime = Annotated[float, Meta(gt=0, le=3_155_760_000)]
 AnyTime = Annotated[float, Meta(ge=0, le=3_155_760_000)]
@@ -77,6 +79,7 @@ class Engines(Struct, frozen=True, kw_only=True):
     """How long an engine may load before its worker is taken for hung."""
     step_timeout_s: SomeTime = 60.0
     """How long one denoising step may take at least; more, where the engine's own steps are slower."""
+    compile: Compilation = Compilation.OFF
 
 
 class Bus(Struct, frozen=True, kw_only=True):

@@ -92,6 +92,7 @@ def allowed(key: Key) -> str:
         Kind.FOLDER: "the path of a folder",
         Kind.FOLDERS: "a list of paths of folders",
         Kind.NAMES: "a list of names",
+        Kind.CHOICE: "one of " + ", ".join(map(_quoted, key.choices)),
     }[key.kind]
     if key.kind is Kind.TEXT and key.pattern and key.pattern.startswith("^tcp"):
         words = 'an address such as "tcp://192.168.1.2:7871"'
@@ -117,6 +118,8 @@ def _read(key: Key, raw: object, home: Path) -> Value:
         case Kind.DURATION | Kind.SIZE, str():
             return _parsed(key, raw)
         case Kind.TEXT, str():
+            return raw
+        case Kind.CHOICE, str() if raw in key.choices:
             return raw
         case Kind.FOLDER, str() if _is_path(raw):
             return _absolute(Path(raw), home)

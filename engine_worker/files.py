@@ -10,6 +10,9 @@ from kernel.protocol.sources import STORED_SCHEME, is_stored_name
 
 _SCHEME = "file://"
 _LOCAL_HOSTS = ("", "localhost")
+_NOWHERE = "names no file or folder inside the folders that models may lie in (models.file_roots)"
+_NOT_KEPT = "what was kept of this model is not in models.folder any more: delete it, and add it again"
+_NO_ROOTS = "is on the server's machine, where models.file_roots names no folder yet that models may lie in"
 
 
 def resolve(uri: str, roots: Sequence[Path]) -> Path:
@@ -24,9 +27,9 @@ def resolve(uri: str, roots: Sequence[Path]) -> Path:
     path = _stored_path(uri, roots) if uri.startswith(STORED_SCHEME) else _path_of(uri)
     found = None if path is None else contained(path, roots)
     if path is None or found is None or not (found.is_file() or found.is_dir()):
-        raise ModelUnreadable(
-            f"{uri} names no file or folder inside the folders that models may lie in (models.file_roots)"
-        )
+        if uri.startswith(STORED_SCHEME):
+            raise ModelUnreadable(_NOT_KEPT)
+        raise ModelUnreadable(f"{uri} {_NOWHERE if roots else _NO_ROOTS}")
     # The last link is not followed: a download cache links a name that tells the kind to one that does not.
     return path.parent.resolve() / path.name
 

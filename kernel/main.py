@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +37,8 @@ from kernel.shell.companion import ApiProcess
 from kernel.shell.crew import BACK, Crew, JoinTerms
 from kernel.shell.decode import BackDoor, FrontDoor
 from kernel.shell.devices import Devices
+from kernel.shell.disk import Disk
+from kernel.shell.disks import Disks
 from kernel.shell.effects import Effects
 from kernel.shell.file_thread import FileThread
 from kernel.shell.files import claim_folder, sweep
@@ -43,7 +46,7 @@ from kernel.shell.keys import ensure_all
 from kernel.shell.launcher import SubprocessLauncher
 from kernel.shell.lock import FolderLock
 from kernel.shell.loop import Loop
-from kernel.shell.model_files import prepare_models
+from kernel.shell.model_files import kept_models, prepare_models
 from kernel.shell.outbox import Outbox
 from kernel.shell.quiet import put_off_full_collections
 from kernel.shell.recall import Recall
@@ -107,16 +110,13 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 def build(
     settings: Settings, options: argparse.Namespace, store: Store, recall: Recall, stack: ExitStack
 ) -> Loop:
-    """Every object of the Manager, wired. What must be undone at the end goes onto the stack.
-
-    Raises: BadConfiguration.
-    """
+    """Every object of the Manager, wired; the stack undoes them. Raises: BadConfiguration."""
     epoch = store.next_epoch()
     launcher = SubprocessLauncher(settings.database.folder / "logs", os.environ)
     devices = Devices(launcher.pids)
     snapshot = replace(recall.snapshot(epoch), devices=devices.read())
     broker = Broker(snapshot, limits_of(settings, options), clock.RandomFresh(), clock.now())
-    files = _open_files(settings, store.installation(), recall.kept_files(), snapshot.models)
+    files = open_files(settings, store.installation(), recall.kept_files(), snapshot.models, Disk())
     stack.callback(files.close)
     front, back, gate, terms = _open_bus(settings, options, stack)
     crew = Crew(back, gate, launcher, terms, epoch)
@@ -141,26 +141,39 @@ def build(
         files=files,
         recall=recall,
         companion=ApiProcess(launcher, options.config),
-        folders=(settings.images.folder, settings.blobs.folder),
+        disks=_disks(settings),
     )
-    return Loop(broker, store, recall, sources, effects, clock.now, devices.read)
+    kept = partial(kept_models, settings.models.folder)
+    return Loop(broker, store, recall, sources, effects, clock.now, devices.read, kept)
 
 
-def _open_files(
-    settings: Settings, installation: int, kept: dict[Folder, set[str]], models: Sequence[ModelRow]
+def _disks(settings: Settings) -> Disks:
+    work = (settings.database.folder, settings.images.folder, settings.blobs.folder)
+    return Disks(work, settings.models.folder)
+
+
+def open_files(
+    settings: Settings,
+    installation: int,
+    kept: dict[Folder, set[str]],
+    models: Sequence[ModelRow],
+    disk: Disk,
 ) -> FileThread:
-    """The folders of files, without what a former life left half-done in them."""
+    """The folders of files, without what a former life left half-done in them.
+
+    Raises: BadConfiguration.
+    """
     folders = {
         Folder.IMAGES: settings.images.folder,
         Folder.BLOBS: settings.blobs.folder,
         Folder.MODELS: settings.models.folder,
     }
     for path in folders.values():
-        claim_folder(path, installation)
+        claim_folder(path, installation, disk)
     for name, names in kept.items():
-        sweep(folders[name], names)
-    prepare_models(settings.models.folder, models, time.time())
-    return FileThread(folders)
+        sweep(folders[name], names, disk)
+    prepare_models(settings.models.folder, models, time.time(), disk)
+    return FileThread(folders, disk)
 
 
 def _open_bus(
@@ -238,6 +251,7 @@ def limits_of(settings: Settings, options: argparse.Namespace) -> Limits:
         grace_s=settings.shutdown.grace_s,
         load_timeout_s=settings.engines.load_timeout_s,
         step_timeout_s=settings.engines.step_timeout_s,
+        compilation=settings.engines.compile,
         expire_after_s=settings.images.expire_after_s,
         delete_after_downloads=settings.images.delete_after_downloads,
         blobs_expire_after_s=settings.blobs.expire_after_s,

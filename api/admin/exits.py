@@ -1,9 +1,11 @@
 """What the exit codes of `spoon` mean, and which error ends with which code."""
 
+from collections.abc import Callable
 from enum import IntEnum
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from kernel.protocol.errors import (
     BadConfiguration,
@@ -65,6 +67,13 @@ class Refusal(SpoonError):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.detail or problem.title or None, fields=problem.fields)
         self.problem = problem
+
+    def reworded(self, words: Callable[[str], str]) -> "Refusal":
+        """The same refusal, its sentences and fields said in other words."""
+        fields = tuple(
+            FieldProblem(field=words(one.field), problem=words(one.problem)) for one in self.problem.fields
+        )
+        return Refusal(replace(self.problem, detail=words(self.problem.detail), fields=fields))
 
 
 class ServerUnreachable(SpoonError):

@@ -73,7 +73,8 @@ def list_(invocation: Invocation, engine: str | None, limit: int, is_all: bool, 
         pixels = f"{image.width}x{image.height}" if image.width and image.height else None
         engine_name = names.get(image.engine_id or "", image.engine_id)
         picture = (image.image_id, engine_name, pixels, size(image.size_bytes), image.seed)
-        rows.append((*picture, image.downloads, when(image.expires_at), beginning(image.prompt)))
+        expires = when(image.expires_at) if image.gone is None else f"gone: {image.gone.reason}"
+        rows.append((*picture, image.downloads, expires, beginning(image.prompt)))
     print_table(("ID", "ENGINE", "PIXELS", "SIZE", "SEED", "DOWNLOADS", "EXPIRES", "PROMPT"), rows)
 
 

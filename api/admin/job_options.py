@@ -19,6 +19,12 @@ FILES: Final[Mapping[str, str]] = {
     "pose": "pose_image_blob",
 }
 """The options that name files, and the parts of the form that they are sent as."""
+_OTHER_NAMES: Final[Mapping[str, str]] = {
+    **{part: f"--{option}" for option, part in FILES.items()},
+    "remove_background_models": "--remove-background",
+    "image_file_type": "--file-type",
+}
+"""Fields of the REST API whose options are called otherwise."""
 _FOR_ALL_TYPES: Final = ("control_scale", "control_start", "control_end")
 _PICTURE: Final = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 
@@ -115,7 +121,7 @@ _OPTIONS: Final = (
     click.option("--height", type=int, help="In pixels, a multiple of 8."),
     click.option("--scheduler", type=WordChoice(Scheduler), help="The sampler."),
     click.option("--reference", type=_PICTURE, help="A picture to begin with (image to image)."),
-    click.option("--strength", type=float, help="How far it is changed, above 0 up to 1. [default: 0.75]"),
+    click.option("--strength", type=float, help="How far it is changed, 0 to 1. [default: 0.75]"),
     click.option("--mask", type=_PICTURE, help="Change the reference only where this picture is white."),
     click.option("--image-fit", type=WordChoice(ImageFit), help="How pictures of another shape are fitted."),
     click.option("--pose", type=_PICTURE, help="A picture whose pose, edges or depth a ControlNet follows."),
@@ -163,6 +169,13 @@ def job_input(engine_id: str, prompt: str, said: Mapping[str, Said]) -> JobInput
 def files_of(said: Mapping[str, Said]) -> dict[str, Path]:
     """The files that were named, by the parts of the form that they are sent as."""
     return {part: path for name, part in FILES.items() if isinstance(path := said.get(name), Path)}
+
+
+def in_options(text: str) -> str:
+    """What the server says of a job, in the words of the command line."""
+    for field, option in _OTHER_NAMES.items():
+        text = text.replace(field, option)
+    return text
 
 
 def _value_of(name: str, value: Said) -> object:

@@ -1,20 +1,22 @@
 """`spoon jobs`: asking for pictures and watching them come."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
+from api.admin.exits import Refusal
 from api.admin.invocation import Invocation
-from api.admin.job_options import Said, files_of, job_input, job_options
+from api.admin.job_options import JobInput, Said, files_of, in_options, job_input, job_options
 from api.admin.options import PictureFile, WordChoice, all_option, file_type_for, json_option, limit_option
 from api.admin.output import beginning, print_json, print_table, print_thing, when
 from api.admin.resources import Job, engine_names, find_engine, list_items
 from kernel.protocol.vocabulary import JobState
 
 if TYPE_CHECKING:
-    from api.admin.rest import Rest
+    from api.admin.rest import Query, Rest
 
 
 preview_option = click.option(
@@ -125,7 +127,7 @@ def submit(
     with invocation.rest() as rest:
         engine_id = find_engine(rest, engine).engine_id
         query = {"validate_only": "true"} if validate_only else None
-        answer = rest.post("/v1/jobs", job_input(engine_id, prompt, said), query, key, files_of(said))
+        answer = _post(rest, job_input(engine_id, prompt, said), query, key, files_of(said))
         if validate_only:
             _say_valid(answer, as_json)
             return
@@ -186,6 +188,16 @@ def delete(invocation: Invocation, job: str) -> None:
     with invocation.rest() as rest:
         rest.delete(f"/v1/jobs/{quoted(job)}")
     click.echo(f"deleted {job}")
+
+
+def _post(
+    rest: "Rest", job: JobInput, query: "Query | None", key: str | None, files: Mapping[str, Path]
+) -> bytes:
+    """The server's answer. Raises: Refusal, in the words of the options; ServerUnreachable; OSError."""
+    try:
+        return rest.post("/v1/jobs", job, query, key, files)
+    except Refusal as refusal:
+        raise refusal.reworded(in_options) from refusal
 
 
 def _follow(rest: "Rest", job_id: str, is_watched: bool, out: Path | None, preview_to: Path | None) -> bytes:

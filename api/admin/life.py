@@ -44,7 +44,9 @@ def status(invocation: Invocation, as_json: bool) -> None:
     click.echo(f"jobs: {answer.jobs_processing} processing, {answer.jobs_waiting} waiting")
     click.echo(f"engines: {answer.engines_running} running")
     if answer.is_disk_low:
-        click.echo("the disk is almost full: new jobs are refused")
+        click.echo("the disk is almost full: new jobs and downloads are refused")
+    if answer.is_models_disk_low:
+        click.echo("the disk of models.folder is almost full: new downloads and uploads are refused")
     if answer.devices:
         rows = [(one.device, one.name, size(one.free_bytes), size(one.total_bytes)) for one in answer.devices]
         print_table(("DEVICE", "NAME", "FREE", "TOTAL"), rows)

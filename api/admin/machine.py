@@ -15,7 +15,7 @@ from kernel.protocol.rendezvous import BACK_SOCKET, FRONT_SOCKET, MAX_IPC_PATH_B
 def machine(settings: Settings, is_ours: bool) -> Iterator[Finding]:
     """Everything around the server. `is_ours`: our own API answers where it should."""
     yield from folders(settings)
-    yield disk(settings)
+    yield from disks(settings)
     yield socket_paths(settings.bus_folder)
     yield port(settings.server.host, settings.server.port, is_ours)
     yield from gpus()
@@ -49,7 +49,7 @@ def file_roots(roots: Sequence[Path]) -> Iterator[Finding]:
         yield Finding(
             subject="models.file_roots",
             verdict=Verdict.NOTE,
-            found="none: no local model can be registered",
+            found="none: models of this machine can only be uploaded",
             remedy="set it, or SPOON_MODELS_FILE_ROOTS, to the folder of your models",
         )
     for root in roots:
@@ -60,17 +60,24 @@ def file_roots(roots: Sequence[Path]) -> Iterator[Finding]:
             )
 
 
-def disk(settings: Settings) -> Finding:
-    """Free room where the pictures go, against images.min_free."""
-    free_bytes = shutil.disk_usage(_nearest(settings.images.folder)).free
-    if free_bytes >= settings.images.min_free_bytes:
-        return Finding(subject="disk", verdict=Verdict.OK, found=f"{size(free_bytes)} free")
-    return Finding(
-        subject="disk",
-        verdict=Verdict.MISSING,
-        found=f"{size(free_bytes)} free, images.min_free is {size(settings.images.min_free_bytes)}",
-        remedy="make room, or move images.folder to a larger disk",
+def disks(settings: Settings) -> Iterator[Finding]:
+    """Free room where pictures go, and where models come to, against images.min_free."""
+    looked_at = (
+        ("disk", "images.folder", settings.images.folder),
+        ("disk of models", "models.folder", settings.models.folder),
     )
+    for subject, key, folder in looked_at:
+        free_bytes = shutil.disk_usage(_nearest(folder)).free
+        if free_bytes >= settings.images.min_free_bytes:
+            yield Finding(subject=subject, verdict=Verdict.OK, found=f"{size(free_bytes)} free for {key}")
+        else:
+            yield Finding(
+                subject=subject,
+                verdict=Verdict.MISSING,
+                found=f"{size(free_bytes)} free for {key}, "
+                f"images.min_free is {size(settings.images.min_free_bytes)}",
+                remedy=f"make room, or move {key} to a larger disk",
+            )
 
 
 def socket_paths(bus_folder: Path) -> Finding:

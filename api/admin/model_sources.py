@@ -28,7 +28,11 @@ def address_of(source: str) -> str | None:
         # The last name stays as it is: a link may bear the suffix that its target lacks.
         return (path.parent.resolve() / path.name).as_uri()
     if source.startswith((".", "/", "~")) or source.endswith(_LOCAL_SUFFIXES) or source.count("/") != 1:
-        raise click.BadParameter(f"there is no file or folder {source}", param_hint="SOURCE")
+        raise click.BadParameter(
+            f"there is no file or folder {source} (a repository of the hub is written owner/name, a file of "
+            "one hf://owner/name/file)",
+            param_hint="SOURCE",
+        )
     return None
 
 
@@ -50,7 +54,8 @@ def upload(rest: Rest, source: str, fields: Mapping[str, str | tuple[str, ...] |
     """Send a file; a bar on stderr shows how far it is. Raises: click.BadParameter, if there is none."""
     file = Path(source).expanduser()
     if not file.is_file():
-        raise click.BadParameter(f"there is no file {file}: a folder cannot be sent", param_hint="SOURCE")
+        what = "is a folder: only a file can be sent" if file.is_dir() else "is not there"
+        raise click.BadParameter(f"{file} {what}", param_hint="SOURCE")
     bar, began_s = TransferBar(sys.stderr, "uploading"), time.monotonic()
 
     def sent(done_bytes: int, total_bytes: int) -> None:

@@ -11,9 +11,10 @@ import msgspec
 
 from api.admin.exits import AwaitedFailed
 from api.admin.invocation import Invocation
-from api.admin.options import WordChoice, all_option, json_option, limit_option
+from api.admin.options import WordChoice, all_option, json_option, limit_option, numbers, yes_option
 from api.admin.output import beginning, print_json, print_table, print_thing, size
 from api.admin.resources import Model, find_model, list_items
+from kernel.protocol.sources import is_local
 from kernel.protocol.vocabulary import ControlType, ModelBase, ModelState, ModelType, Variant
 
 if TYPE_CHECKING:
@@ -36,6 +37,23 @@ class ModelInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sha256: str | None = None
     trigger_words: tuple[str, ...] = ()
     control_type: str | None = None
+    input_size: tuple[int, ...] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+class ModelPruneInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The body of POST /v1/models/prune."""
+
+    dry_run: bool = False
+
+
+class ModelsRemoved(msgspec.Struct, frozen=True, kw_only=True):
+    """What it answers."""
+
+    models: int
+    size_bytes: int
+    dry_run: bool
 
 
 @click.group()
@@ -112,6 +130,9 @@ def show(invocation: Invocation, model: str, as_json: bool) -> None:
 @click.option(
     "--control-type", type=WordChoice(ControlType), help="The maps that a ControlNet was trained on."
 )
+@click.option("--input-size", type=numbers, help="Of a background remover: 320, or 640,480 (width, height).")
+@click.option("--mean", type=numbers, help="Of its colours, such as 0.5,0.5,0.5; left out, its file tells.")
+@click.option("--std", type=numbers, help="Their deviation, such as 1,1,1.")
 @click.option("--upload", "is_upload", is_flag=True, help="Send the file to the server.")
 @click.option(
     "--wait", "is_waiting", is_flag=True, help="Wait until it is ready, with a bar that shows how far it is."
@@ -142,7 +163,7 @@ def add(
       spoon models add ./dreams.safetensors --type checkpoint --wait
       spoon models add https://example.org/fur.safetensors --type lora --wait
       spoon models add owner/dreams --type checkpoint --variant fp16
-      spoon models add ./fur.safetensors --type lora --upload
+      spoon models add ./cutter.onnx --type background --upload --mean 0.5,0.5,0.5 --std 1,1,1
     """
     from api.admin.model_sources import address_of, upload
     from api.admin.rest import read
@@ -187,11 +208,13 @@ def retry(invocation: Invocation, model: str, is_waiting: bool) -> None:
 @click.pass_obj
 def delete(invocation: Invocation, model: str, files: bool) -> None:
     """Forget MODEL. A local file that it was registered from stays where it is; what was downloaded or
-    uploaded stays in models.folder, unless --files is given.
+    uploaded stays in models.folder, unless --files is given: for the same model added again, until
+    `spoon models prune`.
 
     \b
-    Example:
+    Examples:
       spoon models delete dreams
+      spoon models delete dreams --files
     """
     from api.admin.rest import quoted
 
@@ -199,6 +222,44 @@ def delete(invocation: Invocation, model: str, files: bool) -> None:
         found = find_model(rest, model)
         rest.delete(f"/v1/models/{quoted(found.model_id)}", {"files": "true"} if files else None)
     click.echo(f"deleted {found.name}")
+    if not files and found.path is not None and not is_local(found.path):
+        click.echo("what was kept of it stays in models.folder until `spoon models prune`", err=True)
+
+
+@models.command()
+@click.option("--dry-run", is_flag=True, help="Only say how many they are, and how much room they take.")
+@yes_option
+@json_option
+@click.pass_obj
+def prune(invocation: Invocation, dry_run: bool, is_sure: bool, as_json: bool) -> None:
+    """Remove from models.folder what was downloaded or uploaded for models that were deleted since.
+
+    \b
+    Examples:
+      spoon models prune --dry-run
+      spoon models prune --yes
+    """
+    with invocation.rest() as rest:
+        found = _pruned(rest, dry_run=True)
+        if not dry_run and found.models and not is_sure:
+            click.confirm(f"Remove {_counted(found)}?", abort=True)
+        if not dry_run:
+            found = _pruned(rest, dry_run=False)
+    if as_json:
+        print_json(msgspec.json.encode(found))
+    else:
+        click.echo(f"would remove {_counted(found)}" if dry_run else f"removed {_counted(found)}")
+
+
+def _pruned(rest: "Rest", *, dry_run: bool) -> ModelsRemoved:
+    from api.admin.rest import read
+
+    return read(rest.post("/v1/models/prune", ModelPruneInput(dry_run=dry_run)), ModelsRemoved)
+
+
+def _counted(found: ModelsRemoved) -> str:
+    what = "deleted model" if found.models == 1 else "deleted models"
+    return f"the files of {found.models} {what} ({size(found.size_bytes)})"
 
 
 def _register(
@@ -207,7 +268,8 @@ def _register(
     from api.admin.model_sources import name_of
 
     name = name_of(source) if said["name"] is None else said["name"]
-    return rest.post("/v1/models", msgspec.convert({**said, "name": name, "path": path}, ModelInput))
+    body = msgspec.convert({**said, "name": name, "path": path}, ModelInput, strict=False)
+    return rest.post("/v1/models", body)
 
 
 def _await(rest: "Rest", model_id: str, path: str | None) -> bytes:
@@ -221,8 +283,8 @@ def _await(rest: "Rest", model_id: str, path: str | None) -> bytes:
             raise
         folder = shlex.quote(str(Path(unquote(urlsplit(path).path)).parent))
         raise AwaitedFailed(
-            f"{error.detail}; if it lies outside, add {folder} to {_ROOTS_KEY}, "
-            f"or set SPOON_MODELS_FILE_ROOTS={folder}, and start the server again"
+            f"{error.detail}; either send a copy of it with --upload; or add {folder} to {_ROOTS_KEY}, "
+            f"or set SPOON_MODELS_FILE_ROOTS={folder}, start the server again, and retry"
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 import os
 from enum import StrEnum
+from math import isfinite
 from pathlib import Path
 
 import click
@@ -69,6 +70,18 @@ def duration(text: str) -> float:
         return parse_duration_s(text)
     except ValueError as error:
         raise click.BadParameter(f"{text} is no duration such as 90s, 10m or 2h") from error
+
+
+def numbers(text: str) -> tuple[str, ...]:
+    """Numbers with commas between them, as they are written; click names the type after this function."""
+    found = tuple(one.strip() for one in text.split(","))
+    try:
+        are_finite = all(isfinite(float(one)) for one in found)
+    except ValueError:
+        are_finite = False
+    if not are_finite:
+        raise click.BadParameter(f"{text} are no numbers such as 0.5,0.5,0.5")
+    return found
 
 
 def disk_size(text: str) -> int:

@@ -82,6 +82,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         return self.status in ENDED_JOB_STATES
 
 
+class Gone(msgspec.Struct, frozen=True, kw_only=True):
+    reason: str
+
+
 class Image(msgspec.Struct, frozen=True, kw_only=True):
     image_id: str
     job_id: str | None = None
@@ -94,6 +98,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     seed: int | None = None
     downloads: int | None = None
     expires_at: str | None = None
+    gone: Gone | None = None
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):

@@ -56,7 +56,8 @@ def await_running(rest: Rest, ordered: Engine, limit_s: float = START_S) -> byte
         if engine.status != history[-1]:
             history.append(engine.status)
         if _has_failed(history):
-            raise AwaitedFailed(f"the engine is {engine.status}: {_reason(engine.error)}")
+            how = "cannot run" if engine.status == "error" else f"is {engine.status}"
+            raise AwaitedFailed(f"the engine {how}: {_reason(engine.error)}")
         if time.monotonic() > end:
             raise TimedOut(f"the engine is still {engine.status}: see {show}")
         return None

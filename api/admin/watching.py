@@ -39,7 +39,8 @@ class Bar:
             return
         self._shown = shown
         eta = "" if progress.eta_s is None else f", {progress.eta_s:.0f} s left"
-        text = f"{progress.step}/{progress.steps} steps{eta}{stage}"
+        steps = f"{progress.step}/{progress.steps} steps" if progress.steps else "no steps"
+        text = f"{steps}{eta}{stage}"
         if self._is_terminal:
             filled = round(share * _WIDTH)
             # ECMA-48: CSI K erases to the end of the line, where a longer text may have stood.

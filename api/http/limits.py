@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Final
 
 from msgspec import Meta
@@ -18,13 +19,25 @@ MAX_INT: Final = 2**63 - 1
 """What SQLite and msgpack hold."""
 MAX_OPTIONS: Final = 64
 
+_SHA256: Final = "^[0-9a-fA-F]{64}$"
+_DEVICE: Final = "^(auto|cpu|cuda:[0-9]{1,3})$"
+_COLOR: Final = "^#[0-9a-fA-F]{6}$"
+FORMS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        _SHA256: "64 hexadecimal digits",
+        _DEVICE: "auto, cpu, or cuda: and a number",
+        _COLOR: "a colour written #rrggbb, such as #ff0000 for red",
+    }
+)
+"""What the patterns stand for, in words."""
+
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Id = Annotated[str, Meta(min_length=1, max_length=100)]
 Uri = Annotated[str, Meta(min_length=1, max_length=4_096)]
 Tag = Annotated[str, Meta(min_length=1, max_length=100)]
 Tags = Annotated[tuple[Tag, ...], Meta(max_length=64)]
 # In Python `$` lets a last line break through, in JSON Schema it does not: `check_line` refuses it.
-Sha256 = Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$")]
+Sha256 = Annotated[str, Meta(pattern=_SHA256)]
 Prompt = Annotated[str, Meta(max_length=MAX_PROMPT)]
 Steps = Annotated[int, Meta(ge=1, le=10_000)]
 Cfg = Annotated[float, Meta(ge=0)]
@@ -33,7 +46,7 @@ Seed = Annotated[int, Meta(ge=0, le=MAX_INT)]
 Count = Annotated[int, Meta(ge=1, le=10_000)]
 Quality = Annotated[int, Meta(ge=1, le=100)]
 Priority = Annotated[int, Meta(ge=-MAX_PRIORITY, le=MAX_PRIORITY)]
-Device = Annotated[str, Meta(pattern="^(auto|cpu|cuda:[0-9]{1,3})$")]
+Device = Annotated[str, Meta(pattern=_DEVICE)]
 KeepAlive = Annotated[float, Meta(ge=0, le=31_536_000)]
 Replicas = Annotated[int, Meta(ge=1, le=64)]
 MaxBatch = Annotated[int, Meta(ge=1, le=1_024)]
@@ -49,7 +62,7 @@ ClipSkip = Annotated[int, Meta(ge=1, le=12)]
 Strength = Annotated[float, Meta(ge=0, le=1)]
 ControlScale = Annotated[float, Meta(ge=0, le=10)]
 ControlPart = Annotated[float, Meta(ge=0, le=1)]
-Color = Annotated[str, Meta(pattern="^#[0-9a-fA-F]{6}$")]
+Color = Annotated[str, Meta(pattern=_COLOR)]
 Downloads = Annotated[int, Meta(ge=1, le=MAX_INT)]
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")

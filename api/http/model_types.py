@@ -8,6 +8,7 @@ import msgspec
 from api.http.answering import StoredError, moment, stored_error
 from api.http.findings import Findings
 from api.http.limits import Limit, Name, Sha256, Tags, Uri, Wait, check_line
+from api.http.preparation import Deviation, InputSize, Mean, check_preparation, preparation_of
 from api.http.words import (
     ControlTypeWord,
     ModelBaseWord,
@@ -20,6 +21,7 @@ from api.http.words import (
     word_or_none,
 )
 from kernel.protocol.client import ModelProgress, RegisterModel
+from kernel.protocol.ingredients import Preparation
 from kernel.protocol.sources import HUB_SCHEME, BadSource, UploadedSource, is_repository, parse_source
 from kernel.protocol.vocabulary import ControlType, ModelBase, ModelState, ModelType, Variant
 from kernel.views.models import ModelFilter
@@ -48,6 +50,9 @@ class ModelInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     sha256: Sha256 | None = None
     trigger_words: Tags = ()
     control_type: ControlTypeWord | None = None
+    input_size: InputSize | None = None
+    mean: Mean | None = None
+    std: Deviation | None = None
 
 
 class ModelCreateQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -60,6 +65,20 @@ class ModelDeleteQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """Whether what was downloaded goes too, unless another model is made of the same."""
 
     files: bool = False
+
+
+class ModelPruneInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Remove what is kept of models that were deleted without their files; or only count it."""
+
+    dry_run: bool = False
+
+
+class ModelsRemoved(msgspec.Struct, frozen=True, kw_only=True):
+    """So much that was kept of deleted models is removed; or, after a dry run, would be."""
+
+    models: int
+    size_bytes: int
+    dry_run: bool
 
 
 class ModelListQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -96,6 +115,11 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...]
     trigger_words: tuple[str, ...]
     control_type: ControlType | None
+    input_size: tuple[int, int] | None
+    """Of a background remover, as it was registered: width and height of its pictures; then the mean and
+    deviation of their colours."""
+    mean: tuple[float, float, float] | None
+    std: tuple[float, float, float] | None
     sha256: str | None
     size_bytes: int | None
     progress: DownloadProgress | None
@@ -142,6 +166,8 @@ def check_words(found: ModelInput, findings: Findings) -> None:
     check_word(ControlType, "control_type", found.control_type, findings)
     if found.control_type is not None and find_word(ModelType, found.model_type) is not ModelType.CONTROLNET:
         findings.wrong("control_type", "is said of a model of type controlnet alone")
+    is_background = find_word(ModelType, found.model_type) is ModelType.BACKGROUND
+    check_preparation(found, findings, is_background=is_background)
     for field, texts in (("tags", found.tags), ("trigger_words", found.trigger_words)):
         for index, text in enumerate(texts):
             check_line(f"{field}[{index}]", text, findings)
@@ -166,6 +192,7 @@ def register_model(found: ModelInput) -> RegisterModel:
         sha256=found.sha256.lower() if found.sha256 else None,
         trigger_words=tuple(dict.fromkeys(found.trigger_words)),
         control_type=word_or_none(ControlType, found.control_type),
+        preparation=preparation_of(found),
     )
 
 
@@ -182,6 +209,7 @@ def filter_of(query: ModelListQuery) -> ModelFilter:
 
 def model_of(row: ModelRow, progress: ModelProgress | None) -> Model:
     """A model as HTTP shows it."""
+    said = row.preparation or Preparation()
     return Model(
         model_id=row.model_id,
         name=row.name,
@@ -194,6 +222,9 @@ def model_of(row: ModelRow, progress: ModelProgress | None) -> Model:
         tags=row.tags,
         trigger_words=row.trigger_words or row.found_words,
         control_type=row.control_type,
+        input_size=said.input_size,
+        mean=said.mean,
+        std=said.std,
         sha256=row.sha256,
         size_bytes=row.size_bytes,
         progress=_progress_of(progress) if row.status is ModelState.DOWNLOADING else None,

@@ -12,15 +12,16 @@ from msgspec import Meta
 from api.http.findings import Findings
 from api.http.limits import Name, Sha256, Tags
 from api.http.model_types import ModelInput, check_upload, register_model
+from api.http.preparation import Deviation, InputSize, Mean
 from api.http.reading import diagnose
 from api.http.uploads import FILE_FIELD, Receiver, Uploaded, UploadLimits
-from api.http.words import ModelBaseWord, ModelTypeWord, VariantWord
+from api.http.words import ControlTypeWord, ModelBaseWord, ModelTypeWord, VariantWord
 from kernel.protocol.client import RegisterModel
 from kernel.protocol.errors import wrong_field
 from kernel.protocol.sources import UPLOAD_SCHEME
 
 MAX_FILE_NAME: Final = 100
-_LISTS: Final = frozenset({"tags", "trigger_words"})
+_LISTS: Final = frozenset({"tags", "trigger_words", "input_size", "mean", "std"})
 _PIECE_BYTES: Final = 1 << 20
 
 
@@ -35,6 +36,10 @@ class ModelUpload(msgspec.Struct, frozen=True, kw_only=True):
     tags: Tags = ()
     sha256: Sha256 | None = None
     trigger_words: Tags = ()
+    control_type: ControlTypeWord | None = None
+    input_size: InputSize | None = None
+    mean: Mean | None = None
+    std: Deviation | None = None
 
 
 def receive(req: falcon.Request, limits: UploadLimits) -> Uploaded:

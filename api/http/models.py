@@ -10,6 +10,8 @@ from api.http.model_types import (
     ModelInput,
     ModelListQuery,
     ModelPage,
+    ModelPruneInput,
+    ModelsRemoved,
     check_list,
     check_model,
     filter_of,
@@ -17,16 +19,17 @@ from api.http.model_types import (
     register_model,
 )
 from api.http.model_upload import receive, register_upload
-from api.http.reading import BodyReader, QueryReader, read_key
+from api.http.reading import BodyReader, QueryReader, find_nothing, read_key
+from api.http.upload_keys import named_by_key
 from api.http.uploads import UploadLimits
 from api.http.waiting import Waiting
 from api.hub import Hub
 from api.port import BusPort
-from kernel.protocol.client import DeleteModel, Done, ModelAccepted, RetryModel
+from kernel.protocol.client import DeleteModel, Done, ModelAccepted, ModelsPruned, PruneModels, RetryModel
 from kernel.protocol.errors import ManagerUnreachable, ModelNotFound, SpoonError
 from kernel.protocol.ids import ModelId
 from kernel.protocol.vocabulary import ModelState
-from kernel.views.models import find_model, list_models
+from kernel.views.models import find_model, find_model_of, list_models
 from kernel.views.reader import Reader
 from kernel.views.rows import ModelRow
 
@@ -43,6 +46,7 @@ class Models:
         self._waiting = waiting
         self._uploads = uploads
         self._body = BodyReader(ModelInput, frozenset(), check_model)
+        self._prune_body = BodyReader(ModelPruneInput, frozenset(), find_nothing)
         self._create_query = QueryReader(ModelCreateQuery)
         self._delete_query = QueryReader(ModelDeleteQuery)
         self._list_query = QueryReader(ModelListQuery, check_list)
@@ -57,8 +61,11 @@ class Models:
         """As `create`, with the file itself in the form; whoever refuses it, leaves none of it behind."""
         uploaded = receive(req, self._uploads)
         try:
-            query = self._create_query.read(req)
-            accepted = self._bus.ask(register_upload(uploaded), ModelAccepted)
+            query, key = self._create_query.read(req), read_key(req)
+            ask = register_upload(uploaded)
+            if key is not None:
+                uploaded, ask = named_by_key(uploaded, ask, key, self._is_registered)
+            accepted = self._bus.ask(ask, ModelAccepted, key)
         except ManagerUnreachable:
             raise  # it may have been registered all the same: if not, the Manager's next start removes it
         except SpoonError:
@@ -94,11 +101,20 @@ class Models:
         self._bus.ask(DeleteModel(model_id=ModelId(model_id), files=files), Done)
         send_nothing(resp)
 
+    def prune(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Of deleted models alone: there are so few that one answer tells all."""
+        dry_run = self._prune_body.read(req).dry_run
+        found = self._bus.ask(PruneModels(dry_run=dry_run), ModelsPruned)
+        send(resp, 200, ModelsRemoved(models=found.models, size_bytes=found.size_bytes, dry_run=dry_run))
+
     def _find(self, model_id: str) -> ModelRow:
         row = find_model(self._reader, ModelId(model_id))
         if row is None:
             raise ModelNotFound(f"there is no model {model_id!r}")
         return row
+
+    def _is_registered(self, uri: str) -> bool:
+        return find_model_of(self._reader, uri) is not None
 
     def _shown(self, row: ModelRow) -> Model:
         return model_of(row, self._hub.model_progress(row.model_id))

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from api.http.limits import FORMS
+
 _PLACE: Final = re.compile(r"(?s)^(?P<problem>.*?)(?: - at `\$(?P<path>.*)`)?$")
 """The problem, then where."""
 _EXPECTED: Final = re.compile(r"(?s)^Expected `(?P<kinds>[^`]+)`(?P<rest>.*)$")
@@ -54,7 +56,7 @@ def _must(kinds: str, rest: str) -> str:
     if multiple := _MULTIPLE.match(rest):
         return f"must be a multiple of {multiple['number']}"
     if pattern := _PATTERN.match(rest):
-        return f"must be of the form {pattern['pattern']}"
+        return f"must be {FORMS.get(pattern['pattern'], 'of the form ' + pattern['pattern'])}"
     return f"must be {_kinds(kinds)}{rest}".replace("`", "")
 
 

@@ -30,6 +30,8 @@ def begin(
     if canvas is None:
         return Beginning(_pure(schedule, _noise(shape, generator)))
     reference = None if canvas.reference is None else canvas.reference.draw(generator)
+    if reference is not None and not schedule.calls:
+        return Beginning(reference)
     noise = _noise(shape, generator)
     latents = _pure(schedule, noise)
     if reference is not None and not canvas.is_pure_noise:

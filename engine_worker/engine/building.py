@@ -1,12 +1,13 @@
 """Building networks from their plans: every name and shape is compared before the first tensor is read."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import nn
 
 from engine_worker.engine.blueprint import Network, NetworkPlan
 from engine_worker.engine.devices import vae_dtype
+from engine_worker.engine.gpu.layout import lay_out
 from engine_worker.engine.networks import build_empty, fill
 from engine_worker.engine.weights import Place, check_surplus, find_places, read_parameters
 
@@ -29,9 +30,22 @@ def build_networks(
     taken: list[Place] = [place for found in places for place in found.values()]
     check_surplus(files.values(), taken, is_leftover)
     return [
-        fill(module, read_parameters(found, wanted, device, _dtype_of(plan, device, dtype)), device)
+        _filled(module, found, wanted, plan, device, dtype)
         for module, found, wanted, plan in zip(empty, places, shapes, plans, strict=True)
     ]
+
+
+def _filled(
+    empty: nn.Module,
+    places: Mapping[str, Place],
+    shapes: Mapping[str, torch.Size],
+    plan: NetworkPlan,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> nn.Module:
+    own_dtype = _dtype_of(plan, device, dtype)
+    module = fill(empty, read_parameters(places, shapes, device, own_dtype), device)
+    return lay_out(module, plan.network, device, own_dtype)
 
 
 def _dtype_of(plan: NetworkPlan, device: torch.device, dtype: torch.dtype) -> torch.dtype:

@@ -80,9 +80,13 @@ def encode_canvas(parts: Parts, vae: Vae, spec: JobSpec, pixels: CanvasPixels) -
 
 
 def pixels_of(image: Image.Image) -> Tensor:
-    """(1, channels, height_px, width_px), 0 to 1."""
-    array = np.asarray(image, dtype=np.float32) / 255.0
-    return torch.from_numpy(np.atleast_3d(array)).permute(2, 0, 1).unsqueeze(0)
+    """(1, channels, height_px, width_px), 0 to 1.
+
+    They lie in memory as the picture does, channels last, which is how diffusers hands them to the VAE: other
+    kernels would round otherwise.
+    """
+    array = np.atleast_3d(np.asarray(image, dtype=np.float32) / 255.0)
+    return torch.from_numpy(array[np.newaxis].transpose(0, 3, 1, 2))
 
 
 def _plain_canvas(parts: Parts, vae: Vae, spec: JobSpec, pixels: CanvasPixels) -> Canvas | None:

@@ -26,8 +26,21 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device("cuda", device.index or 0)
 
 
+def settle_on(device: torch.device, dtype: torch.dtype) -> None:
+    """Make the device this thread's own, for what names none (events, streams), and no other GPU's memory is
+    touched. An engine in single precision means it: its convolutions are not rounded to TF32's 10 bits."""
+    if device.type != "cuda":
+        return
+    torch.cuda.set_device(device)
+    torch.backends.cudnn.allow_tf32 = dtype is not torch.float32
+
+
 def choose_dtype(wanted: Variant | None, device: torch.device) -> torch.dtype:
-    """The precision of UNet and text encoders: as asked, else half on a GPU and single on the CPU."""
+    """The precision of UNet and text encoders: as asked, else half on a GPU and single on the CPU.
+
+    Half is float16, in which these networks were trained and are published: bfloat16 has three bits less, and
+    its range is wanted by the VAE alone.
+    """
     if wanted is not None:
         return _DTYPES[wanted]
     return torch.float16 if device.type == "cuda" else torch.float32
@@ -37,5 +50,6 @@ def vae_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
     """The precision of the VAE, which overflows in float16 (SDXL's gives NaN there)."""
     if dtype is not torch.float16:
         return dtype
-    can_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    # Before Ampere it is only emulated, and cuDNN has no convolutions for it.
+    can_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if can_bfloat16 else torch.float32

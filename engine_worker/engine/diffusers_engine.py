@@ -8,9 +8,10 @@ import torch
 from engine_worker.engine.adapters.extras import Extras
 from engine_worker.engine.background.cutting import Removers
 from engine_worker.engine.detectors.kit import Detectors
-from engine_worker.engine.devices import choose_device, choose_dtype
+from engine_worker.engine.devices import choose_device, choose_dtype, settle_on
 from engine_worker.engine.failures import is_out_of_memory
 from engine_worker.engine.finishing import Finisher
+from engine_worker.engine.gpu.prepared_unet import prepare_unet
 from engine_worker.engine.loading import load_parts
 from engine_worker.engine.port import NO_INPUTS, Emit, Engine, Inputs, Loaded, Wake
 from engine_worker.engine.studio import Studio
@@ -46,18 +47,21 @@ class DiffusersEngine:
         Raises: ModelUnreadable, OutOfMemory, EngineFailed.
         """
         device = choose_device(order.device)
+        dtype = choose_dtype(order.dtype, device)
         try:
-            parts = load_parts(order.checkpoint, device, choose_dtype(order.dtype, device), order.plan)
+            settle_on(device, dtype)
+            parts = load_parts(order.checkpoint, device, dtype, order.plan)
             self._extras = Extras(parts)
             self._extras.preload(order.models)
+            seats = order.max_batch or _SEATS[device.type]
+            parts = prepare_unet(parts, order, seats)
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 raise OutOfMemory(
                     f"{order.checkpoint.name} does not fit into the memory of {device}"
                 ) from error
             raise EngineFailed(f"{order.checkpoint.name} cannot be loaded: {error}") from error
-        seats = order.max_batch or _SEATS[device.type]
-        self._finisher = Finisher(order.checkpoint, Removers(device))
+        self._finisher = Finisher(order.checkpoint, Removers(device), device)
         workshop = make_workshop(parts, self._extras, Detectors(self._detectors_folder, device).detect)
         self._studio = Studio(workshop, self._finisher.put, seats, self._emit, self._wake)
         memory_bytes = parts.memory_bytes + self._extras.memory_bytes

@@ -1,6 +1,7 @@
 """What an exception means for the job in whose work it was raised."""
 
 import logging
+from typing import Final
 
 import torch
 
@@ -10,13 +11,26 @@ from kernel.protocol.errors import JobBroke, OutOfMemory, SpoonError
 _log = logging.getLogger(__name__)
 
 
-# How torch words it when the host's memory is used up: a plain RuntimeError from this allocator.
-_HOST_ALLOCATOR = "DefaultCPUAllocator"
+# How it is worded where it is no error of its own class: by torch's allocator for the host, by CUDA when a
+# kernel or a pinned copy wants memory that torch does not hand out, and by the libraries of CUDA.
+_WORDINGS: Final = (
+    "DefaultCPUAllocator",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
 
 
 def is_out_of_memory(error: Exception) -> bool:
     """True if the device's or the host's memory was too small for what was asked."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or _HOST_ALLOCATOR in str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(wording in str(error) for wording in _WORDINGS)
+
+
+def is_of_the_device(error: Exception) -> bool:
+    """True if the device itself broke, after which nothing on it works any more. A lack of memory passes."""
+    return isinstance(error, torch.AcceleratorError) and not is_out_of_memory(error)
 
 
 def fail_job(job: OpenJob, error: Exception) -> None:
@@ -26,7 +40,7 @@ def fail_job(job: OpenJob, error: Exception) -> None:
     """
     if is_out_of_memory(error):
         job.fail(OutOfMemory.code, OutOfMemory().detail)
-    elif isinstance(error, torch.AcceleratorError):
+    elif is_of_the_device(error):
         raise error
     elif isinstance(error, SpoonError):
         job.fail(error.code, error.detail)

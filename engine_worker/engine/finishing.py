@@ -14,6 +14,7 @@ from torch import Tensor
 
 from engine_worker.engine.background.cutting import Removers, cut_out, is_nothing_left
 from engine_worker.engine.failures import fail_job
+from engine_worker.engine.gpu.handover import Moment, received
 from engine_worker.engine.lane import Lane
 from engine_worker.engine.open_job import OpenJob
 from engine_worker.engine.parts import Vae
@@ -30,6 +31,7 @@ from kernel.protocol.vocabulary import ImageFileType, Stage
 
 # Decoded pictures that wait to be encoded: 12 MiB each at 2048 x 2048.
 _WAITING: Final = 2
+_CPU: Final = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class Finished:
     latents: Tensor
     vae: Vae
     """The one that these latents were made for."""
+    written: Moment = None
+    """When the latents are there to be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +61,11 @@ FinishPicture = Callable[[Finished], None]
 class Finisher:
     """Decodes, cuts out, encodes and emits pictures."""
 
-    def __init__(self, checkpoint: ModelSource, removers: Removers) -> None:
+    def __init__(self, checkpoint: ModelSource, removers: Removers, device: torch.device = _CPU) -> None:
         self._checkpoint = checkpoint
         self._removers = removers
         self._filing: Lane[_Developed] = Lane("encoder", self._file, room=_WAITING)
-        self._developing: Lane[Finished] = Lane("decoder", self._develop)
+        self._developing: Lane[Finished] = Lane("decoder", self._develop, device=device)
 
     def put(self, finished: Finished) -> None:
         """Hand over a picture; returns at once.
@@ -82,7 +86,7 @@ class Finisher:
             return
         job.come_to(Stage.FINISHING)
         try:
-            decoded = develop(finished.vae, finished.latents)
+            decoded = develop(finished.vae, received(finished.latents, finished.written))
         except Exception as error:  # noqa: BLE001 - the border of one job: its error must not harm another
             fail_job(job, error)
             return

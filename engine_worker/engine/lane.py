@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from queue import Full, Queue
 from threading import Thread
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import torch
 
+from engine_worker.engine.gpu.handover import own_stream
+
 Work = TypeVar("Work")
+_CPU: Final = torch.device("cpu")
 
 
 class Lane(Generic[Work]):
@@ -17,9 +20,13 @@ class Lane(Generic[Work]):
     work: what is still handed over is then let go.
     """
 
-    def __init__(self, name: str, do: Callable[[Work], None], room: int = 0) -> None:
-        """`room` pieces may wait at most, without an end if it is 0."""
+    def __init__(
+        self, name: str, do: Callable[[Work], None], room: int = 0, device: torch.device = _CPU
+    ) -> None:
+        """`room` pieces may wait at most, without an end if it is 0. What the work asks the device for goes
+        into a stream of its own."""
         self._do = do
+        self._stream = own_stream(device)
         self._queue: Queue[Work | None] = Queue(room)
         self._broken: torch.AcceleratorError | None = None
         self._thread = Thread(target=self._run, name=name, daemon=True)
@@ -57,9 +64,10 @@ class Lane(Generic[Work]):
         self._queue.put(None)
 
     def _run(self) -> None:
-        while (work := self._queue.get()) is not None:
-            if self._broken is None:
-                self._attempt(work)
+        with self._stream:
+            while (work := self._queue.get()) is not None:
+                if self._broken is None:
+                    self._attempt(work)
 
     def _attempt(self, work: Work) -> None:
         try:

@@ -9,6 +9,7 @@ from engine_worker.engine.detectors.maps import control_maps
 from engine_worker.engine.open_job import OpenJob
 from engine_worker.engine.parts import ControlNet, Vae
 from engine_worker.engine.port import Inputs
+from engine_worker.engine.sending import send
 from engine_worker.engine.workshop import Workshop
 from kernel.protocol.specs import JobOrder, JobSpec
 
@@ -69,7 +70,7 @@ def with_controls(workshop: Workshop, job: OpenJob, inputs: Inputs, materials: M
     controls = tuple(
         Control(
             net=net,
-            image=pixels_of(drawn).to(parts.device, parts.dtype),
+            image=send(pixels_of(drawn).to(parts.dtype), parts.device),
             scale=use.scale,
             start=use.start,
             end=use.end,

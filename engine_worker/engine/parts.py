@@ -169,6 +169,8 @@ class Parts:
     scheduler_config: Config
     """As the checkpoint brings it, never touched."""
     memory_bytes: int
+    quick_denoiser: Denoiser | None = None
+    """The same with calls that were prepared while the engine loaded. It knows nothing of LoRAs."""
 
     @property
     def is_inpainting(self) -> bool:

@@ -15,6 +15,7 @@ from engine_worker.engine.open_job import OpenJob
 from engine_worker.engine.parts import Parts, Vae
 from engine_worker.engine.repaint import Repaint
 from engine_worker.engine.schedulers import make_schedule
+from engine_worker.engine.sending import send
 from engine_worker.engine.trajectory import Trajectory
 from kernel.protocol.specs import JobOrder
 
@@ -69,12 +70,12 @@ class Prepared:
             guidance_scale=spec.guidance_scale,
             schedule=schedule,
             generator=generator,
-            latents=found.latents.to(parts.device),
-            further_channels=None if further is None else further.to(parts.device),
+            latents=send(found.latents, parts.device),
+            further_channels=None if further is None else send(further, parts.device),
             repaint=None if repaint is None else _on(repaint, parts.device),
             controls=self.controls,
         )
 
 
 def _on(repaint: Repaint, device: torch.device) -> Repaint:
-    return Repaint(repaint.original, repaint.noise, repaint.mask.to(device))
+    return Repaint(repaint.original, repaint.noise, send(repaint.mask, device))

@@ -11,7 +11,7 @@ from engine_worker.engine.prompts.conditioning import Prompted
 from engine_worker.engine.schedulers import make_schedule
 from engine_worker.engine.workshop import Workshop
 from kernel.protocol.errors import JobRejected
-from kernel.protocol.specs import JobOrder
+from kernel.protocol.specs import JobOrder, JobSpec
 
 
 class Preparer:
@@ -31,7 +31,8 @@ class Preparer:
         check_pose(order, inputs)
         # Made for its errors and its length: each picture gets a schedule of its own when it starts.
         schedule = make_schedule(spec, parts.scheduler_config, spec.seed, strength_of(parts, spec, inputs))
-        return OpenJob(order, schedule.calls * len(order.pictures), (), self._emit)
+        warnings = _steps_warning(spec, schedule.calls)
+        return OpenJob(order, schedule.calls * len(order.pictures), warnings, self._emit)
 
     def prepare(self, job: OpenJob, materials: Materials) -> Prepared:
         """Do all that the pictures of a job share.
@@ -57,6 +58,13 @@ class Preparer:
         worn = adapters.for_text
         self._workshop.extras.wardrobe.wear(worn)
         return self._workshop.conditioner.condition(order, worn.identities)
+
+
+def _steps_warning(spec: JobSpec, calls: int) -> tuple[str, ...]:
+    if calls:
+        return ()
+    shortage = f"A strength of {spec.strength:g} leaves none of {spec.steps} steps"
+    return (f"{shortage}: the picture is the reference image",)
 
 
 def check_order(order: JobOrder, pixels_per_latent: int) -> None:

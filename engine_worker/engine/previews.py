@@ -14,6 +14,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from engine_worker.engine.failures import is_of_the_device
+from engine_worker.engine.gpu.handover import Moment, received, this_moment
 from engine_worker.engine.lane import Lane
 from engine_worker.engine.open_job import OpenJob
 from engine_worker.engine.parts import Encoder, Vae
@@ -40,6 +42,7 @@ class _Sketch:
     index: int
     latents: Tensor
     vae: Vae
+    written: Moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +83,10 @@ class Previews:
         Raises: torch.AcceleratorError, if the device broke while an earlier one was drawn.
         """
         if self._drawing is None:
-            self._drawing = Lane("previews", self._draw, room=_WAITING)
+            self._drawing = Lane("previews", self._draw, room=_WAITING, device=self._device)
         with _bordered(job):
-            if self._drawing.offer(_Sketch(job, index, latents(), vae)):
+            sketched = latents()
+            if self._drawing.offer(_Sketch(job, index, sketched, vae, this_moment(self._device))):
                 self._last[job] = _Shown(index, self._clock())
 
     def close(self) -> None:
@@ -95,7 +99,8 @@ class Previews:
         if not sketch.job.is_open:
             return
         with _bordered(sketch.job):
-            pixels = self._look(sketch.vae).draw(sketch.latents.cpu())
+            latents = received(sketch.latents, sketch.written)
+            pixels = self._look(sketch.vae).draw(latents.cpu())
             sketch.job.look(sketch.index, _as_jpeg(Image.fromarray(pixels.numpy()), sketch.vae))
 
     def _look(self, vae: Vae) -> QuickLook:
@@ -109,9 +114,9 @@ def _bordered(job: OpenJob) -> Iterator[None]:
     """Where a preview cannot be drawn, its job hears of it, and goes on without."""
     try:
         yield
-    except torch.AcceleratorError:
-        raise
-    except Exception as error:  # noqa: BLE001 - the border of one preview
+    except Exception as error:
+        if is_of_the_device(error):
+            raise
         _log.warning("action=preview_failed job_id=%s", job.order.job_id, exc_info=error)
         job.warn(f"A preview could not be drawn: {error}")
 

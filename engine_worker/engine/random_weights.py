@@ -14,12 +14,13 @@ from engine_worker.engine.single_file import draw_blueprint
 _CPU = torch.device("cpu")
 
 
-def write_random_file(path: Path, architecture: Architecture, seed: int) -> None:
-    """Write such a checkpoint as one file in half precision, as real ones mostly are."""
+def write_random_file(path: Path, architecture: Architecture, seed: int, device: torch.device = _CPU) -> None:
+    """Write such a checkpoint as one file in half precision, as real ones mostly are. The device draws its
+    weights: a GPU takes seconds for a large one, a CPU a minute."""
     blueprint = draw_blueprint(architecture)
     size = architecture.native_size_px
     metadata = {"modelspec.resolution": f"{size}x{size}"}
-    save_single_file(path, blueprint, random_networks(blueprint, seed, torch.float16), metadata)
+    save_single_file(path, blueprint, random_networks(blueprint, seed, torch.float16, device), metadata)
 
 
 def write_random_folder(path: Path, architecture: Architecture, seed: int) -> None:
@@ -28,25 +29,29 @@ def write_random_folder(path: Path, architecture: Architecture, seed: int) -> No
     save_folder(path, blueprint, random_networks(blueprint, seed, torch.float16))
 
 
-def random_networks(blueprint: Blueprint, seed: int, dtype: torch.dtype) -> list[nn.Module]:
-    """All networks, in the order of `blueprint.networks`; the same seed gives the same weights."""
-    generator = torch.Generator("cpu").manual_seed(seed)
+def random_networks(
+    blueprint: Blueprint, seed: int, dtype: torch.dtype, device: torch.device = _CPU
+) -> list[nn.Module]:
+    """All networks, in the order of `blueprint.networks`; the same seed gives the same weights, as long as
+    the device is the same."""
+    generator = torch.Generator(device).manual_seed(seed)
     networks = []
     for plan in blueprint.networks:
         empty = build_empty(plan)
         parameters = {
             name: _random(name, held.shape, generator).to(dtype) for name, held in empty.named_parameters()
         }
-        networks.append(fill(empty, parameters, _CPU))
+        networks.append(fill(empty, parameters, device))
     return networks
 
 
 def _random(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
     """Weights that keep the variance of what flows through them, so that no layer drowns another."""
     if name.endswith("bias"):
-        return torch.zeros(shape)
+        return torch.zeros(shape, device=generator.device)
     if len(shape) == 1:
-        return torch.ones(shape)
+        return torch.ones(shape, device=generator.device)
+    drawn = torch.randn(shape, generator=generator, device=generator.device)
     if "embedding.weight" in name:
-        return torch.randn(shape, generator=generator)
-    return torch.randn(shape, generator=generator).div(shape[1:].numel() ** 0.5)
+        return drawn
+    return drawn.div(shape[1:].numel() ** 0.5)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from engine_worker.engine.control import Residuals, Shared, Working, residuals
+from engine_worker.engine.gpu.host_scalars import without_waiting
 from engine_worker.engine.parts import Denoiser
 from engine_worker.engine.sending import send
 from engine_worker.engine.trajectory import Trajectory
@@ -43,9 +44,10 @@ def advance(trajectory: Trajectory, prediction: Tensor) -> Trajectory:
         extras["generator"] = trajectory.generator
     if schedule.takes_eta:
         extras["eta"] = 0.0
-    latents = schedule.scheduler.step(
-        prediction, trajectory.timestep, trajectory.latents, return_dict=False, **extras
-    )[0]
+    with without_waiting(trajectory.latents.device):
+        latents = schedule.scheduler.step(
+            prediction, trajectory.timestep, trajectory.latents, return_dict=False, **extras
+        )[0]
     if trajectory.repaint is not None:
         latents = trajectory.repaint.put_back(latents, schedule, calls_done)
     return replace(trajectory, latents=latents, calls_done=calls_done)

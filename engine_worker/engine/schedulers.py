@@ -113,14 +113,11 @@ def make_schedule(spec: JobSpec, checkpoint_config: Config, seed: int, strength:
 
 
 def _shortened(scheduler: NoiseScheduler, steps: int, strength: float) -> Tensor:
-    """The last timesteps, as many as the strength asks for; rounded down, as in diffusers."""
+    """The last timesteps, as many as the strength asks for; rounded down, as in diffusers, even to none."""
     begin = (steps - min(int(steps * strength), steps)) * scheduler.order
-    timesteps = scheduler.timesteps[begin:]
-    if not len(timesteps):
-        raise JobRejected(f"A strength of {strength:g} leaves no step of {steps}: raise one of them")
     if isinstance(scheduler, LateStarter):
         scheduler.set_begin_index(begin)
-    return timesteps
+    return scheduler.timesteps[begin:]
 
 
 def _check_options(name: Scheduler, options: SchedulerConfig, known: set[str]) -> None:

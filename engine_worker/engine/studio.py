@@ -11,6 +11,7 @@ from torch import Tensor
 from engine_worker.engine.anteroom import Anteroom, Guest
 from engine_worker.engine.failures import fail_job
 from engine_worker.engine.finishing import Finished, FinishPicture
+from engine_worker.engine.gpu.handover import this_moment
 from engine_worker.engine.line import Admission, Line, Place, call, finish, join, leave, next_group
 from engine_worker.engine.materials import Materials, gather, is_at_hand
 from engine_worker.engine.open_job import OpenJob
@@ -94,12 +95,14 @@ class Studio:
         self._line, places = call(self._line, group, self._seats, self._calls.most_rows(group))
         started = {place: self._trajectories[place] for place in places if self._start(place)}
         adapters = self._admitted[places[0].admission].adapters
-        predicted = self._calls.predict(started, adapters, self._fail)
+        # A reference image of which nothing is taken back into noise is done before its first step.
+        under_way = {place: one for place, one in started.items() if not one.is_done}
+        predicted = self._calls.predict(under_way, adapters, self._fail)
         self._show(predicted)
         moved = [place for place, noise in predicted.items() if self._advance(place, noise)]
         for admission, pictures in Counter(place.admission for place in moved).items():
             self._admitted[admission].job.step_done(pictures)
-        for place in moved:
+        for place in started:
             if self._trajectories[place].is_done:
                 self._hand_over(place)
         return True
@@ -157,7 +160,8 @@ class Studio:
         latents = self._trajectories.pop(place).latents
         self._line = finish(self._line, place)
         picture = prepared.order.pictures[place.index]
-        self._finish_picture(Finished(prepared.job, picture, latents, prepared.vae))
+        written = this_moment(self._parts.device)
+        self._finish_picture(Finished(prepared.job, picture, latents, prepared.vae, written))
 
     def _jobs(self) -> list[OpenJob]:
         return [*self._coming.values(), *(prepared.job for prepared in self._admitted.values())]

@@ -9,7 +9,7 @@ from engine_worker.engine.adapters.wardrobe import AdapterSet, Wardrobe
 from engine_worker.engine.call_sizes import CallSizes
 from engine_worker.engine.failures import is_out_of_memory
 from engine_worker.engine.line import Group, Place
-from engine_worker.engine.parts import Parts
+from engine_worker.engine.parts import Denoiser, Parts
 from engine_worker.engine.sampler import predict
 from engine_worker.engine.shared_call import call_in_parts
 from engine_worker.engine.stopwatch import make_stopwatch
@@ -40,19 +40,26 @@ class UNetCalls:
 
         def make(places: tuple[Place, ...]) -> list[Tensor]:
             self._wardrobe.wear(adapters)
-            return self._timed_call(places, [trajectories[place] for place in places])
+            return self._timed_call(places, [trajectories[place] for place in places], adapters)
 
         return call_in_parts(tuple(trajectories), make, fail)
 
-    def _timed_call(self, places: tuple[Place, ...], trajectories: list[Trajectory]) -> list[Tensor]:
+    def _timed_call(
+        self, places: tuple[Place, ...], trajectories: list[Trajectory], adapters: AdapterSet
+    ) -> list[Tensor]:
         kind, rows = _kind(places[0].group), sum(place.rows for place in places)
-        call = partial(predict, self._parts.denoiser, trajectories, self._parts.dtype)
+        call = partial(predict, self._denoiser(adapters), trajectories, self._parts.dtype)
         try:
             return self._stopwatch.time(call, partial(self._sizes.measured, kind, rows))
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 self._sizes.lacked_memory(kind, rows)
             raise
+
+    def _denoiser(self, adapters: AdapterSet) -> Denoiser:
+        """What was prepared beforehand knows only the UNet's own layers."""
+        quick = self._parts.quick_denoiser
+        return self._parts.denoiser if quick is None or adapters.loras else quick
 
 
 def _kind(group: Group) -> tuple[int, int, int]:

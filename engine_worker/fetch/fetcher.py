@@ -64,7 +64,10 @@ class Fetcher:
             source, kind = msgspec.structs.replace(source, sha256=None), FileKind.SAFETENSORS
         roots = (found.path,) if found.is_ours else self.roots
         subject = Subject(path=found.path, kind=kind, roots=roots, hashes=found.hashes)
-        fingerprint = inspect(source, subject, lambda done, total: told(done, total, None))
+        try:
+            fingerprint = inspect(source, subject, lambda done, total: told(done, total, None))
+        except ModelUnreadable as error:
+            raise ModelUnreadable(_without_our_name(found, error.detail)) from error
         if not found.is_ours:
             return Fetched(fingerprint, stored=None, revision=None)
         self._lay_out(found.path, incoming)
@@ -72,7 +75,7 @@ class Fetcher:
 
     def _convert(self, source: ModelSource, found: Gathered, incoming: Incoming, told: Told) -> Gathered:
         if not self.allows_pickle:
-            raise ModelUnreadable(f"{found.path.name} {pickles.REFUSAL}")
+            raise ModelUnreadable(_without_our_name(found, f"{found.path.name} {pickles.REFUSAL}"))
         self.means.transfer.room.check_size(found.path.stat().st_size)
         if source.sha256 is not None and ONE_FILE not in found.hashes:
             digest = digest_file(found.path, lambda done, total: told(done, total, None))
@@ -87,6 +90,14 @@ class Fetcher:
         """What is kept already stays; what is new gets the name by which the Manager finds it."""
         if path.is_relative_to(incoming.path) and path != incoming.ready:
             path.rename(incoming.ready)
+
+
+def _without_our_name(found: Gathered, detail: str) -> str:
+    """What is wrong with a model, in a person's words: what was gathered bears a name of our own."""
+    ours = f"{found.path.name} "
+    if not found.is_ours or not detail.startswith(ours):
+        return detail
+    return f"the {'folder' if found.path.is_dir() else 'file'} {detail.removeprefix(ours)}"
 
 
 def _kind_of(found: Gathered) -> FileKind | None:

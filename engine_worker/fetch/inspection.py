@@ -52,6 +52,7 @@ def inspect(source: ModelSource, subject: Subject, moved: Moved) -> Fingerprint:
     look = describe_background if subject.kind is FileKind.ONNX else describe_file
     finding = look(subject.path)
     _check_declared(source, finding)
+    _check_size(source, finding)
     return _fingerprint(source, finding, _digest(subject, moved))
 
 
@@ -67,6 +68,14 @@ def _check_declared(source: ModelSource, finding: Finding) -> None:
         raise ModelUnreadable(f"this is a model of type {finding.model_type}, not {source.model_type}")
     if None not in (finding.model_base, source.model_base) and finding.model_base is not source.model_base:
         raise ModelUnreadable(f"this model is for {finding.model_base}, not for {source.model_base}")
+
+
+def _check_size(source: ModelSource, finding: Finding) -> None:
+    """What is said of a background remover's input is checked where its file fixes it."""
+    said = None if source.preparation is None else source.preparation.input_size
+    side = finding.native_size_px
+    if said is not None and side is not None and said != (side, side):
+        raise ModelUnreadable(f"this model takes {side} x {side} pixels, not {said[0]} x {said[1]}")
 
 
 def _fingerprint(source: ModelSource, finding: Finding, digest: Digest) -> Fingerprint:

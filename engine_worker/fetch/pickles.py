@@ -14,7 +14,10 @@ BASE_BYTES: Final = 8 << 30
 """Address space that torch maps by itself; most of it is never touched."""
 COPIES: Final = 3
 """The file, its tensors, and one tensor on its way to the disk."""
-REFUSAL: Final = "is a pickle, which can run any code when it is opened: convert it to .safetensors"
+REFUSAL: Final = (
+    "is a pickle, which can run any code when it is opened: take the .safetensors that most models come as, "
+    "too, or have it converted here by models.allow_pickle = true"
+)
 
 
 def convert(source: Path, target: Path) -> None:

@@ -4,7 +4,8 @@ from dataclasses import replace
 from itertools import islice
 from typing import Final
 
-from kernel.core import fetching, ingredients, keeping, record
+from kernel.core import actions, fetching, ingredients, keeping, record
+from kernel.core.events import Facts
 from kernel.core.rows import ModelRow
 from kernel.core.world import World
 from kernel.protocol import client
@@ -17,6 +18,8 @@ from kernel.protocol.errors import (
     wrong_field,
 )
 from kernel.protocol.ids import ModelId
+from kernel.protocol.ingredients import Preparation
+from kernel.protocol.sources import is_local
 from kernel.protocol.vocabulary import ControlType, ModelState, ModelType, Phase
 
 MOST_NAMED: Final = 3
@@ -26,16 +29,14 @@ MOST_NAMED: Final = 3
 def register(world: World, ask: client.RegisterModel) -> client.SingleReply:
     """Register a model and have it fetched; the same recipe again is the model that is there.
 
-    Raises: InvalidField, if it has a control type and is no ControlNet; ShuttingDown; DiskFull.
+    Raises: InvalidField, if it has a control type and is no ControlNet, or a preparation and is no background
+    remover; ShuttingDown; DiskFull.
     """
     control_type = _control_type(ask)
     for row in world.models.values():
         if _is_same_recipe(row, ask) and control_type in (None, row.control_type):
             return client.ModelAccepted(model_id=row.model_id, status=row.status, created=False)
-    if world.phase is not Phase.RUNNING:
-        raise ShuttingDown
-    if world.is_disk_low:
-        raise DiskFull
+    _check_can_fetch(world, ask.uri)
     row = ModelRow(
         model_id=ModelId(world.fresh.id()),
         name=ask.name,
@@ -50,10 +51,25 @@ def register(world: World, ask: client.RegisterModel) -> client.SingleReply:
         declared_sha256=ask.sha256,
         created_at_ms=world.now.unix_ms,
         control_type=control_type,
+        preparation=_preparation(ask),
     )
     record.add_model(world, row)
     _fetch(world, row.model_id)
     return client.ModelAccepted(model_id=row.model_id, status=row.status)
+
+
+def _check_can_fetch(world: World, uri: str) -> None:
+    """A model that is used where it lies takes no room, so it needs none."""
+    if world.phase is not Phase.RUNNING:
+        raise ShuttingDown
+    if is_local(uri):
+        return
+    if world.is_models_disk_low:
+        raise DiskFull(
+            "the disk of models.folder is almost full: no model is fetched until there is room again"
+        )
+    if world.is_disk_low:
+        raise DiskFull
 
 
 def _control_type(ask: client.RegisterModel) -> ControlType | None:
@@ -67,12 +83,21 @@ def _control_type(ask: client.RegisterModel) -> ControlType | None:
     return ask.control_type or (named[0] if len(named) == 1 else None)
 
 
+def _preparation(ask: client.RegisterModel) -> Preparation | None:
+    if ask.preparation is not None and ask.model_type is not ModelType.BACKGROUND:
+        raise wrong_field(
+            "preparation", f"a model of type {ask.model_type} has none, a background remover has"
+        )
+    return ask.preparation
+
+
 def _is_same_recipe(row: ModelRow, ask: client.RegisterModel) -> bool:
     is_same_file = (row.uri, row.model_type, row.name) == (ask.uri, ask.model_type, ask.name)
     is_same_word = (row.declared_base, row.declared_sha256) == (ask.model_base, ask.sha256)
     is_same_note = (row.tags, row.trigger_words) == (ask.tags, ask.trigger_words)
+    is_same_preparation = row.preparation == ask.preparation
     is_same_variant = ask.variant in (None, row.variant)
-    is_same = is_same_file and is_same_word and is_same_note and is_same_variant
+    is_same = is_same_file and is_same_word and is_same_note and is_same_preparation and is_same_variant
     return is_same and row.status is not ModelState.ERROR
 
 
@@ -82,10 +107,7 @@ def retry(world: World, ask: client.RetryModel) -> client.SingleReply:
     Raises: ModelNotFound; IllegalMove, if the model is not in error; ShuttingDown; DiskFull.
     """
     row = _model(world, ask.model_id)
-    if world.phase is not Phase.RUNNING:
-        raise ShuttingDown
-    if world.is_disk_low:
-        raise DiskFull
+    _check_can_fetch(world, row.uri)
     if row.status is not ModelState.ERROR:
         raise IllegalMove(f"the model is {row.status.value}: only one in error can be tried again")
     record.move_model(world, replace(row, error_code=None, error=None), ModelState.DOWNLOADING)
@@ -105,6 +127,19 @@ def delete(world: World, ask: client.DeleteModel) -> client.SingleReply:
     keeping.trash(world, row, files=ask.files)
     fetching.abandon(world, row)
     return client.Done()
+
+
+def prune(world: World, ask: client.PruneModels, facts: Facts) -> client.SingleReply:
+    """Remove what is kept of models that were deleted, or only count it.
+
+    A model whose file is on its way to its place names that place already, so nothing of it is removed here.
+    """
+    owned = {row.stored for row in world.models.values()}
+    orphans = [kept for kept in facts.kept_models if kept.name not in owned]
+    if not ask.dry_run:
+        for kept in orphans:
+            world.act(actions.TrashFile(actions.Folder.MODELS, kept.name, world.now.unix_ms))
+    return client.ModelsPruned(models=len(orphans), size_bytes=sum(kept.size_bytes for kept in orphans))
 
 
 def _check_engines(world: World, model_id: ModelId) -> None:

@@ -47,6 +47,8 @@ def _answer(world: World, event: Asked) -> client.SingleReply | None:
             return ask_jobs.submit(world, ask)
         case client.PruneImages(dry_run=True) as ask:
             return downloads.prune(world, ask, event.facts)
+        case client.PruneModels(dry_run=True) as ask:
+            return ask_models.prune(world, ask, event.facts)
         case client.SubmitJob() as ask if ask.request.inputs:
             submissions.begin(world, event, ask)
             return None
@@ -79,6 +81,8 @@ def _change(world: World, event: Asked, ask: client.ApiAsk | client.Shutdown) ->
             return ask_models.retry(world, ask)
         case client.DeleteModel():
             return ask_models.delete(world, ask)
+        case client.PruneModels():
+            return ask_models.prune(world, ask, event.facts)
         case client.CreateEngine():
             return ask_engines.create(world, ask)
         case client.StartEngine():

@@ -160,5 +160,6 @@ def _status(world: World, event: StatusAsked) -> client.Status:
         jobs_processing=world.processing,
         engines_running=sum(e.is_running for e in world.engines.values()),
         is_disk_low=world.is_disk_low,
+        is_models_disk_low=world.is_models_disk_low,
         devices=event.devices,
     )

@@ -48,6 +48,14 @@ class Prunable:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptModel:
+    """A file or folder that the models folder keeps, by its name there."""
+
+    name: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What the database knows and the core's memory does not. None: there is no such row."""
 
@@ -58,6 +66,8 @@ class Facts:
     """Only with asks that may start an engine."""
     prunable: Prunable | None = None
     """Only with PruneImages."""
+    kept_models: tuple[KeptModel, ...] = ()
+    """Only with PruneModels."""
 
 
 NO_FACTS = Facts()
@@ -186,9 +196,15 @@ class ModelNotMoved:
 
 @dataclass(frozen=True, slots=True)
 class StockTaken:
-    """The shell looked at the disk, as TakeStock asked; what is due rides on the event when it is handled."""
+    """The shell looked at the disks, as TakeStock asked; what is due rides on the event when it is handled.
+
+    Units: bytes.
+    """
 
     free_bytes: int
+    """On the fullest of the disks that jobs write to."""
+    models_free_bytes: int | None = None
+    """On the disk that models come to, where it was looked at."""
     images_due: tuple[tuple[ImageId, GoneReason], ...] = ()
     blobs_due: tuple[BlobId, ...] = ()
     has_more_due: bool = False

@@ -126,9 +126,10 @@ def _with_findings(row: ModelRow, report: wire.ModelInspected) -> ModelRow:
 
 
 def moved(world: World, model_id: ModelId) -> None:
-    """The model is in its place: it can be used."""
+    """The model is in its place: it can be used, and what else was gathered for it can go."""
     row = world.models.get(model_id)
     if row is not None and row.status is ModelState.DOWNLOADING:
+        keeping.trash_incoming(world, row)
         record.move_model(world, row, ModelState.READY)
 
 

@@ -109,7 +109,7 @@ def _check(world: World, named: Iterable[Named], base: ModelBase | None) -> None
 def _check_one(world: World, named: Named, base: ModelBase | None) -> ModelRow:
     row = world.models.get(named.model_id)
     if row is None:
-        raise wrong_field(named.field, "there is no model with that id or name")
+        raise wrong_field(named.field, f"there is no model with the id or name {named.model_id!r}")
     if row.model_type is not named.model_type:
         raise wrong_field(
             named.field, f"that model is of type {row.model_type.value}, not {named.model_type.value}"
@@ -186,4 +186,5 @@ def source(world: World, model_id: ModelId) -> ModelSource:
         sha256=row.sha256 or row.declared_sha256,
         control_type=row.control_type,
         trigger_words=row.trigger_words or row.found_words,
+        preparation=row.preparation,
     )

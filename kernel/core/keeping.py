@@ -8,7 +8,7 @@ file is there: a crash in between leaves nothing that is not found again.
 from kernel.core import actions
 from kernel.core.rows import ModelRow
 from kernel.core.world import World
-from kernel.protocol.sources import incoming_name, is_local
+from kernel.protocol.sources import incoming_name, is_local, upload_of, uploaded_name
 
 
 def keep(world: World, row: ModelRow) -> None:
@@ -20,12 +20,21 @@ def keep(world: World, row: ModelRow) -> None:
 
 
 def trash(world: World, row: ModelRow, *, files: bool) -> None:
-    """Have removed what was gathered for a model that is forgotten; with `files` also what is kept of it,
-    unless another model is made of the same."""
-    names = [incoming_name(row.model_id)]
+    """Have removed what was gathered or uploaded for a model that is forgotten, and with `files` also what is
+    kept of it, unless another model is made of the same."""
+    if row.stored is not None or not is_local(row.uri):
+        trash_incoming(world, row)
+    if (upload := upload_of(row.uri)) is not None:
+        _trash(world, uploaded_name(upload))
     is_shared = any(other.stored == row.stored for other in world.models.values())
     if files and row.stored is not None and not is_shared:
-        names.append(row.stored)
-    if row.stored is not None or not is_local(row.uri):
-        for name in names:
-            world.act(actions.TrashFile(actions.Folder.MODELS, name, world.now.unix_ms))
+        _trash(world, row.stored)
+
+
+def trash_incoming(world: World, row: ModelRow) -> None:
+    """Have removed what was gathered for a model and is not needed any more."""
+    _trash(world, incoming_name(row.model_id))
+
+
+def _trash(world: World, name: str) -> None:
+    world.act(actions.TrashFile(actions.Folder.MODELS, name, world.now.unix_ms))

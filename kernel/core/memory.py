@@ -13,7 +13,7 @@ from kernel.core import activations
 from kernel.core.rows import EngineRow, ModelRow
 from kernel.protocol.ids import ModelId
 from kernel.protocol.memory import MemoryProfile, PartWeights
-from kernel.protocol.vocabulary import MemoryPlan, ModelBase, ModelPart, Variant
+from kernel.protocol.vocabulary import Compilation, MemoryPlan, ModelBase, ModelPart, Variant
 
 CPU: Final = "cpu"
 SEATS: Final = {"cpu": 4, "cuda": 8}
@@ -60,6 +60,7 @@ class Appetite:
     width_px: int
     height_px: int
     max_batch: int | None
+    compilation: Compilation = Compilation.OFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,9 @@ def kind_of(device: str) -> str:
     return CPU if device == CPU else "cuda"
 
 
-def appetite_of(row: EngineRow, models: Mapping[ModelId, ModelRow]) -> Appetite:
+def appetite_of(
+    row: EngineRow, models: Mapping[ModelId, ModelRow], compilation: Compilation = Compilation.OFF
+) -> Appetite:
     """What an engine's need follows from. A model that nobody has looked into weighs nothing yet."""
     spec, checkpoint = row.spec, models[row.spec.checkpoint]
     native_px = checkpoint.native_size_px or _NATIVE_SIZES_PX[checkpoint.model_base or ModelBase.SD]
@@ -101,6 +104,7 @@ def appetite_of(row: EngineRow, models: Mapping[ModelId, ModelRow]) -> Appetite:
         width_px=spec.width_px or native_px,
         height_px=spec.height_px or native_px,
         max_batch=spec.max_batch,
+        compilation=compilation,
     )
 
 
@@ -124,7 +128,8 @@ def need_bytes(appetite: Appetite, kind: str, plan: MemoryPlan, seats: int) -> i
     """The peak of one worker: UNet calls, prompts and a picture's decoding may fall together.
 
     The stepping thread encodes prompts and pictures or calls the UNet, the finishing thread decodes one
-    picture at a time; so the peak is the larger of the first two and the third, over the weights.
+    picture at a time; so the peak is the larger of the first two and the third, over the weights. Recorded
+    calls keep the memory of a step, beside that of calls which were not recorded.
     """
     dtype = appetite.dtype or (Variant.FP32 if kind == CPU else Variant.FP16)
     weights = sum(weights_bytes(appetite, kind).values())
@@ -132,7 +137,8 @@ def need_bytes(appetite: Appetite, kind: str, plan: MemoryPlan, seats: int) -> i
     encoding = max(_text_bytes(appetite, kind, dtype), _picture_in_bytes(appetite, kind, dtype))
     finishing = _vae_bytes(appetite, kind, dtype, is_tiled=plan is MemoryPlan.TILED)
     kept = _pictures_bytes(appetite, dtype, seats)
-    passing = max(stepping, encoding) + finishing + kept + WORKSPACE_BYTES
+    recorded = stepping if kind != CPU and appetite.compilation is Compilation.GRAPHS else 0
+    passing = max(stepping, encoding) + recorded + finishing + kept + WORKSPACE_BYTES
     retained = min(passing, RETAINED_BYTES[kind])
     return PROCESS_BYTES[kind] + ceil(MARGIN[kind] * (weights + passing)) + retained
 

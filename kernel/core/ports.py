@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from kernel.protocol.vocabulary import Compilation
+
 
 class Fresh(Protocol):
     """Makes what has never been before. The shell's one is random, a test's one counts."""
@@ -35,6 +37,8 @@ class Limits:
     load_timeout_s: float = 600.0
     """How long an engine may load, and how long its very first step may take."""
     step_timeout_s: float = 60.0
+    compilation: Compilation = Compilation.OFF
+    """What engines on a GPU prepare while they load."""
     expire_after_s: float | None = 604_800.0
     delete_after_downloads: int | None = None
     blobs_expire_after_s: float = 86_400.0

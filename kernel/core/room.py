@@ -76,7 +76,7 @@ def needs(world: World, engine: Engine, kind: str, plan: MemoryPlan) -> tuple[in
     """The engine's needs by the number of pictures, in bytes; computed once."""
     found = engine.needs.get((kind, plan))
     if found is None:
-        appetite = memory.appetite_of(engine.row, world.models)
+        appetite = memory.appetite_of(engine.row, world.models, world.limits.compilation)
         found = engine.needs[kind, plan] = memory.needs_of(appetite, kind, plan)
     return found
 
@@ -98,7 +98,7 @@ def find_place(
     seats = bisect_right(sizes, free[device])
     if seats == 0:
         return None
-    appetite = memory.appetite_of(engine.row, world.models)
+    appetite = memory.appetite_of(engine.row, world.models, world.limits.compilation)
     weights = sum(memory.weights_bytes(appetite, kind).values())
     return Reservation(device, Need(plan, seats, sizes[seats - 1]), weights)
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from kernel.protocol.ids import BlobId, EngineId, EventSeq, ImageId, JobId, ModelId
+from kernel.protocol.ingredients import Preparation
 from kernel.protocol.memory import MemoryProfile
 from kernel.protocol.specs import EngineSpec
 from kernel.protocol.vocabulary import (
@@ -48,6 +49,7 @@ class ModelRow:
     stored: str | None = None
     """Its name below the models folder; None for a model that is used where it lies."""
     revision: str | None = None
+    preparation: Preparation | None = None
 
 
 @dataclass(frozen=True, slots=True)

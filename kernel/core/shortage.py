@@ -25,9 +25,10 @@ def explain(world: World, engine: Engine) -> NotEnoughMemory:
     needed, free = _least_bytes(world, engine, device), room.free_bytes(world, device)
     total = world.devices[device].status.total_bytes
     remedies = tuple(_remedies(world, engine, device, needed - free))
-    helps = "; or ".join(remedy.text for remedy in remedies) or "use a smaller model, or a larger device"
+    helps = "; or ".join(remedy.text for remedy in remedies) or _last_resort(world, device, needed)
     error = NotEnoughMemory(
-        f"the engine needs {size(needed)} on {device}, where {size(free)} of {size(total)} are free: {helps}"
+        f"the engine needs {size(needed)} on {device}, where {size(free)} of {size(total)} are left for "
+        f"engines: {helps}"
     )
     error.shortage = MemoryShortage(
         device=device, needed_bytes=needed, free_bytes=free, total_bytes=total, remedies=remedies
@@ -40,6 +41,13 @@ def size(size_bytes: int) -> str:
     if size_bytes >= GIGABYTE // 10:
         return f"{size_bytes / GIGABYTE:.1f} GB"
     return f"{size_bytes / MEGABYTE:.0f} MB"
+
+
+def _last_resort(world: World, device: str, needed_bytes: int) -> str:
+    """What to do where nothing of ours helps."""
+    if needed_bytes > room.largest_bytes(world, device):
+        return "use a smaller model, or a larger device"
+    return f"close other programs that hold memory of {device}, or use a smaller model"
 
 
 def _too_many(world: World) -> NotEnoughMemory:
@@ -59,7 +67,7 @@ def _least_bytes(world: World, engine: Engine, device: str) -> int:
 def _remedies(world: World, engine: Engine, device: str, missing_bytes: int) -> Iterator[Remedy]:
     yield from _stops(world, device, missing_bytes)
     kind, free = memory.kind_of(device), room.free_bytes(world, device)
-    appetite = memory.appetite_of(engine.row, world.models)
+    appetite = memory.appetite_of(engine.row, world.models, world.limits.compilation)
     if (smaller := _smaller(appetite, kind, free)) is not None:
         sides = f"{smaller.width_px} x {smaller.height_px}"
         yield Remedy(what=MemoryRemedy.SMALLER_SIZE, text=f"make pictures of {sides} pixels")

@@ -28,6 +28,8 @@ def taken(world: World, event: StockTaken) -> None:
     for blob_id in event.blobs_due:
         world.act(actions.DropBlob(blob_id, world.now.unix_ms))
     world.is_disk_low = event.free_bytes < world.limits.min_free_bytes
+    if event.models_free_bytes is not None:
+        world.is_models_disk_low = event.models_free_bytes < world.limits.min_free_bytes
     if event.has_more_due:
         world.timers.set(due.Stock(), world.now.mono_s)
         return

@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from kernel.core import actions, due, ingredients, jobs
-from kernel.core.memory import Reservation
+from kernel.core.memory import Reservation, appetite_of
 from kernel.core.tables import WORKER_MOVES, WorkerState, check_move
 from kernel.core.world import Engine, Worker, World
 from kernel.protocol import worker as wire
@@ -94,7 +94,8 @@ def _begin(world: World, worker: Worker) -> None:
 
 def engine_load(world: World, engine_id: EngineId, reservation: Reservation | None) -> EngineLoad:
     """What a worker needs to know to load an engine; what was reserved for it goes before the spec."""
-    spec = world.engines[engine_id].row.spec
+    row = world.engines[engine_id].row
+    spec, appetite = row.spec, appetite_of(row, world.models)
     load = EngineLoad(
         engine_id=engine_id,
         checkpoint=ingredients.source(world, spec.checkpoint),
@@ -102,6 +103,10 @@ def engine_load(world: World, engine_id: EngineId, reservation: Reservation | No
         device=spec.device,
         dtype=spec.dtype,
         max_batch=spec.max_batch,
+        compilation=world.limits.compilation,
+        width_px=appetite.width_px,
+        height_px=appetite.height_px,
+        guidance_scale=spec.guidance_scale,
     )
     if reservation is None:
         return load

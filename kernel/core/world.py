@@ -191,6 +191,7 @@ class World:
     claims: dict[ImageId, set[Ticket]] = field(default_factory=dict)
     watchers: dict[Peer, None] = field(default_factory=dict)
     is_disk_low: bool = False
+    is_models_disk_low: bool = False
     forget_at_s: float = 0.0
     """When the next old answers and changes may be forgotten."""
     stops_asked: int = 0

@@ -9,7 +9,7 @@ import msgspec
 
 from kernel.protocol.errors import FieldProblem, NotEnoughMemory, SpoonError, error_of_code
 from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId, ModelId, Ticket, WorkerId
-from kernel.protocol.ingredients import InputFile
+from kernel.protocol.ingredients import InputFile, Preparation
 from kernel.protocol.memory import MemoryShortage
 from kernel.protocol.specs import EngineSpec, JobRequest
 from kernel.protocol.vocabulary import (
@@ -40,6 +40,8 @@ class RegisterModel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     trigger_words: tuple[str, ...] = ()
     control_type: ControlType | None = None
     """Of a ControlNet: the maps that it was trained on; left out, its name tells, if it can."""
+    preparation: Preparation | None = None
+    """Of a background remover: how it wants its pictures, where its file does not tell."""
 
 
 class DeleteModel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -54,6 +56,12 @@ class RetryModel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Try a model again after an error, with what is there of it."""
 
     model_id: ModelId
+
+
+class PruneModels(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Remove what is kept in the models folder of models that were deleted without their files."""
+
+    dry_run: bool = False
 
 
 class CreateEngine(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -156,6 +164,7 @@ ApiAsk = (
     RegisterModel
     | DeleteModel
     | RetryModel
+    | PruneModels
     | CreateEngine
     | StartEngine
     | StopEngine
@@ -266,6 +275,14 @@ class ImagesPruned(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     has_more: bool = False
 
 
+class ModelsPruned(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """So much that was kept of deleted models is removed, or would be."""
+
+    models: int
+    """Files and folders, each of which was a model."""
+    size_bytes: int
+
+
 class DownloadGranted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The file may be handed out once, under this ticket."""
 
@@ -308,6 +325,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     engines_running: int
     is_disk_low: bool
     devices: tuple[DeviceStatus, ...]
+    is_models_disk_low: bool = False
 
 
 class Watching(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -361,6 +379,7 @@ SingleReply = (
     | JobValid
     | Done
     | ImagesPruned
+    | ModelsPruned
     | DownloadGranted
     | WorkerInvited
     | Status

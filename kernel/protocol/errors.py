@@ -147,7 +147,7 @@ class KeyReused(Conflict):
 
 
 class NotEnoughMemory(Conflict):
-    """There is no room to run another engine: stop one first."""
+    """There is not enough memory for this engine now."""
 
     code = "not_enough_memory"
     shortage: MemoryShortage | None = None

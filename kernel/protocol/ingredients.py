@@ -2,8 +2,19 @@
 
 import msgspec
 
-from kernel.protocol.ids import Count, ModelId
+from kernel.protocol.ids import Count, ModelId, Pixels
 from kernel.protocol.vocabulary import ControlType, ModelBase, ModelType, Variant
+
+
+class Preparation(msgspec.Struct, frozen=True, kw_only=True):
+    """How a background remover wants its pictures, as far as its owner says so; the file tells the rest."""
+
+    input_size: tuple[Pixels, Pixels] | None = None
+    """Width and height."""
+    mean: tuple[float, float, float] | None = None
+    """Of red, green and blue, where a pixel's value is 0 to 1."""
+    std: tuple[float, float, float] | None = None
+    """The deviation by which colours are divided, in the same measure."""
 
 
 class ModelSource(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,6 +31,8 @@ class ModelSource(msgspec.Struct, frozen=True, kw_only=True):
     """Of a ControlNet: the maps that it was trained on."""
     trigger_words: tuple[str, ...] = ()
     """Of an embedding: the first is the word that stands for it in a prompt, else its name is."""
+    preparation: Preparation | None = None
+    """Of a background remover."""
 
 
 class InputFile(msgspec.Struct, frozen=True, kw_only=True):

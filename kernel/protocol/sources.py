@@ -79,12 +79,21 @@ def parse_source(uri: str) -> Source:
         return LocalSource(uri)
     if (found := _UPLOAD.fullmatch(uri)) is not None:
         return UploadedSource(found["upload"], unquote(found["name"]))
-    raise BadSource("must begin with https://, http://, hf:// or file:///")
+    raise BadSource(
+        "must begin with https://, http://, hf:// or file:///"
+        + (f"; a file of the server's machine is written file://{uri}" if uri.startswith("/") else "")
+    )
 
 
 def is_local(uri: str) -> bool:
     """Is the model used where it lies, without anything being downloaded or taken over?"""
     return uri.startswith("file:")
+
+
+def upload_of(uri: str) -> str | None:
+    """The id of the upload that a model is made of; None for a model that comes from elsewhere."""
+    found = _UPLOAD.fullmatch(uri)
+    return None if found is None else found["upload"]
 
 
 def is_repository(name: str) -> bool:

@@ -6,6 +6,7 @@ from kernel.protocol.ids import Count, EngineId, ImageId, JobId, ModelId, Pixels
 from kernel.protocol.ingredients import ControlUse, LoraUse, ModelSource
 from kernel.protocol.memory import MemoryProfile
 from kernel.protocol.vocabulary import (
+    Compilation,
     ControlType,
     ImageFileType,
     ImageFit,
@@ -83,6 +84,11 @@ class EngineLoad(msgspec.Struct, frozen=True, kw_only=True):
     dtype: Variant | None = None
     max_batch: int | None = None
     plan: MemoryPlan = MemoryPlan.FAST
+    compilation: Compilation = Compilation.OFF
+    width_px: int | None = None
+    """The pictures that its jobs make by default: for them it is prepared beforehand."""
+    height_px: int | None = None
+    guidance_scale: float = 7.0
 
 
 class JobRequest(msgspec.Struct, frozen=True, kw_only=True):

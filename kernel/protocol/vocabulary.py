@@ -81,6 +81,16 @@ class MemoryPlan(StrEnum):
     """A picture decoded in tiles."""
 
 
+class Compilation(StrEnum):
+    """What an engine prepares while it loads, so that calls of its UNet on a GPU cost the host less."""
+
+    OFF = "off"
+    REGIONAL = "regional"
+    """The repeated blocks are compiled (torch.compile)."""
+    GRAPHS = "graphs"
+    """Whole calls are recorded as CUDA graphs."""
+
+
 class MemoryRemedy(StrEnum):
     """What would let an engine fit that does not."""
 

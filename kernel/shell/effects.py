@@ -1,20 +1,19 @@
 """The hands of the Manager: what the core wants done, once it is durable that it does."""
 
 import logging
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol, assert_never
 
 from kernel.core import actions
-from kernel.core.events import CompanionExited, Event, InputsUnreadable, PeerLost, StockTaken
+from kernel.core.events import CompanionExited, Event, InputsUnreadable, PeerLost
 from kernel.protocol import client, head, worker
 from kernel.protocol.codec import Frame
 from kernel.protocol.ids import BlobId, ImageId, Lease
 from kernel.protocol.specs import JobOrder, PictureOrder
 from kernel.shell import journal
 from kernel.shell.crew import Crew
+from kernel.shell.disks import Disks
 from kernel.shell.file_thread import FileThread, Inputs, InputsRead, Picture, Reading
 from kernel.shell.model_files import Move
 from kernel.shell.outbox import Outbox
@@ -43,8 +42,7 @@ class Effects:
     files: FileThread
     recall: Recall
     companion: Companion
-    folders: Sequence[Path]
-    """Those whose disks must have room."""
+    disks: Disks
     events: list[Event] = field(default_factory=list)
     exit_code: int | None = None
     _pictures: dict[ImageId | BlobId, Picture] = field(default_factory=dict)
@@ -89,7 +87,7 @@ class Effects:
             ):
                 self._tend_files(effect)
             case actions.TakeStock():
-                self._take_stock()
+                self.events.append(self.disks.look())
             case actions.CompareMemory():
                 _compare_memory(effect)
             case actions.Exit(code):
@@ -175,10 +173,6 @@ class Effects:
         if picture is not None:
             for peer in effect.peers:
                 self.outbox.put(peer, head.NO_CORRELATION, effect.message, (picture,))
-
-    def _take_stock(self) -> None:
-        free_bytes = min(shutil.disk_usage(folder).free for folder in self.folders)
-        self.events.append(StockTaken(free_bytes))
 
     def _run_worker(
         self,

@@ -22,6 +22,7 @@ from kernel.core.events import (
 from kernel.protocol.codec import Frame
 from kernel.protocol.ids import BlobId, ImageId, JobId, Lease, WorkerId
 from kernel.protocol.vocabulary import InputKind
+from kernel.shell.disk import Disk
 from kernel.shell.files import has_sha256, write_all_durably, write_durably
 from kernel.shell.model_files import Move, move_model, remove
 
@@ -97,9 +98,9 @@ Outcome = (
 class FileThread:
     """Does one task after the other, in their order; `outcomes` fills up, and `fileno` becomes readable."""
 
-    def __init__(self, folders: Mapping[Folder, Path]) -> None:
+    def __init__(self, folders: Mapping[Folder, Path], disk: Disk) -> None:
         """The folders exist."""
-        self._folders = folders
+        self._folders, self._disk = folders, disk
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()
         self._outcomes: deque[Outcome] = deque()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -159,7 +160,7 @@ class FileThread:
         if not has_sha256(picture.data, picture.sha256):
             return PictureNotStored(picture.picture_id, "its bytes are not those that the worker sent")
         try:
-            write_durably(self._folders[picture.folder], picture.file_name, picture.data)
+            write_durably(self._folders[picture.folder], picture.file_name, picture.data, self._disk)
         except OSError as error:
             return PictureNotStored(picture.picture_id, error.strerror or str(error))
         return PictureStored(picture.picture_id)
@@ -171,7 +172,7 @@ class FileThread:
                 return InputsNotStored(inputs.key, reason, is_damaged=True)
         try:
             named = [(file.file_name, data) for file, data in inputs.files]
-            write_all_durably(self._folders[Folder.BLOBS], named)
+            write_all_durably(self._folders[Folder.BLOBS], named, self._disk)
         except OSError as error:
             return InputsNotStored(inputs.key, error.strerror or str(error))
         return InputsStored(inputs.key)
@@ -197,7 +198,7 @@ class FileThread:
 
     def _move(self, move: Move) -> ModelMoved | ModelNotMoved:
         try:
-            is_there = move_model(self._folders[Folder.MODELS], move)
+            is_there = move_model(self._folders[Folder.MODELS], move, self._disk)
         except OSError as error:
             return ModelNotMoved(move.model_id, error.strerror or str(error))
         return ModelMoved(move.model_id) if is_there else ModelNotMoved(move.model_id)
@@ -209,9 +210,9 @@ class FileThread:
             path = self._folders[Folder(folder)] / name
             try:
                 if folder == Folder.MODELS:
-                    remove(path)  # the only one with folders inside
+                    remove(path, self._disk)  # the only one with folders inside
                 else:
-                    path.unlink(missing_ok=True)
+                    self._disk.unlink(path)
             except OSError:
                 continue  # it stays in the trash, and is tried again
             removed.append(file_name)

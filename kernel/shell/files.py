@@ -10,8 +10,11 @@ from typing import Final
 
 from kernel.protocol.codec import Frame
 from kernel.protocol.errors import BadConfiguration
+from kernel.shell.disk import Disk, sync_folder
 
 PART_ENDING: Final = ".part"
+MODE: Final = 0o666
+"""Who may read and write a file, less what the umask takes away."""
 INSTALLATION_FILE: Final = ".spoon-installation"
 _OWN_NAME: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.(png|jpg|webp)(\.part)?")
 """A UUID and the ending of its picture, as kernel.core.blobs names them."""
@@ -22,15 +25,15 @@ def has_sha256(data: Frame, sha256: str) -> bool:
     return hashlib.sha256(data).hexdigest() == sha256
 
 
-def write_durably(folder: Path, name: str, data: Frame) -> None:
+def write_durably(folder: Path, name: str, data: Frame, disk: Disk) -> None:
     """Write a file so that it is there wholly or not at all, also after a power cut.
 
     Raises: OSError; then nothing of it is left, not even the temporary file.
     """
-    write_all_durably(folder, [(name, data)])
+    write_all_durably(folder, [(name, data)], disk)
 
 
-def write_all_durably(folder: Path, files: Sequence[tuple[str, Frame]]) -> None:
+def write_all_durably(folder: Path, files: Sequence[tuple[str, Frame]], disk: Disk) -> None:
     """Write files, each wholly or not at all; when this returns all of them are durable.
 
     Raises: OSError; then nothing of any of them is left, not even a temporary file, if the disk lets go of
@@ -39,35 +42,28 @@ def write_all_durably(folder: Path, files: Sequence[tuple[str, Frame]]) -> None:
     parts = [(folder / (name + PART_ENDING), folder / name, data) for name, data in files]
     try:
         for part, _, data in parts:
-            _write_synced(part, data)
+            _write_synced(part, data, disk)
         for part, whole, _ in parts:
-            part.rename(whole)
-        sync_folder(folder)
+            disk.rename(part, whole)
+        sync_folder(folder, disk)
     except OSError:
         for part, whole, _ in parts:
             for left in (part, whole):
                 with suppress(OSError):  # what cannot be removed is swept away at the next start
-                    left.unlink(missing_ok=True)
+                    disk.unlink(left)
         raise
 
 
-def _write_synced(path: Path, data: Frame) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable. Source: fsync(2), NOTES."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _write_synced(file: Path, data: Frame, disk: Disk) -> None:
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, MODE)
     try:
-        os.fsync(handle)
+        disk.write(descriptor, data)
+        disk.sync(descriptor)
     finally:
-        os.close(handle)
+        os.close(descriptor)
 
 
-def claim_folder(folder: Path, installation: int) -> None:
+def claim_folder(folder: Path, installation: int, disk: Disk) -> None:
     """Make a folder this installation's own: two of them would sweep away each other's pictures.
 
     Raises: BadConfiguration, if the folder cannot be made or written, or belongs to another installation.
@@ -76,7 +72,7 @@ def claim_folder(folder: Path, installation: int) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not mark.exists():
-            write_durably(folder, INSTALLATION_FILE, f"{installation:x}\n".encode())
+            write_durably(folder, INSTALLATION_FILE, f"{installation:x}\n".encode(), disk)
         owner = mark.read_text(encoding="ascii", errors="replace").strip()
     except OSError as error:
         raise BadConfiguration(f"{folder} cannot be used: {error.strerror}") from error
@@ -87,19 +83,26 @@ def claim_folder(folder: Path, installation: int) -> None:
         )
 
 
-def sweep(folder: Path, kept: set[str]) -> int:
+def sweep(folder: Path, kept: set[str], disk: Disk) -> int:
     """Remove the pictures that belong to nothing: half-written ones, and those whose row was never saved.
 
     Only names that this software gives are touched, so that a folder which also holds a person's own
     pictures keeps them.
 
-    Returns: how many.
+    Returns: how many were found. What cannot be removed is found again at the next start.
+    Raises: BadConfiguration, if the folder cannot be read.
     """
-    strays = [
-        entry
-        for entry in os.scandir(folder)
-        if _OWN_NAME.fullmatch(entry.name) and entry.name not in kept and entry.is_file(follow_symlinks=False)
-    ]
+    try:
+        strays = [
+            entry
+            for entry in os.scandir(folder)
+            if _OWN_NAME.fullmatch(entry.name)
+            and entry.name not in kept
+            and entry.is_file(follow_symlinks=False)
+        ]
+    except OSError as error:
+        raise BadConfiguration(f"{folder} cannot be used: {error.strerror}") from error
     for entry in strays:
-        Path(entry.path).unlink()
+        with suppress(OSError):  # a start does not fail for what is of no use
+            disk.unlink(Path(entry.path))
     return len(strays)

@@ -7,21 +7,20 @@ follows from them exists before that transaction is on the disk. The batch is th
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Final
 
-from kernel.core.actions import (
-    Action,
-    DropBlob,
-    DropEngine,
-    DropJob,
-    Effect,
-    EndImage,
-    Save,
-    TrashFile,
-)
+from kernel.core.actions import Action, Effect, Save
 from kernel.core.broker import Broker
-from kernel.core.events import Asked, DeadlinePassed, DeviceFact, Event, Now, StatusAsked, StockTaken
-from kernel.protocol.client import CreateEngine, PruneImages, StartEngine, SubmitJob
+from kernel.core.events import (
+    Asked,
+    DeadlinePassed,
+    DeviceFact,
+    Event,
+    KeptModel,
+    Now,
+    StatusAsked,
+    StockTaken,
+)
+from kernel.protocol.client import CreateEngine, PruneImages, PruneModels, StartEngine, SubmitJob
 from kernel.shell import journal
 from kernel.shell.chronicle import Chronicle
 from kernel.shell.decode import Arrival
@@ -30,9 +29,7 @@ from kernel.shell.quiet import Quiet
 from kernel.shell.recall import DUE_AT_ONCE, Recall
 from kernel.shell.sources import Sources
 from kernel.shell.store import Store
-
-TRASH_AT_ONCE: Final = 200
-_TRASHING: Final = frozenset({DropEngine, DropJob, DropBlob, EndImage, TrashFile})
+from kernel.shell.trash import Trash
 
 log = logging.getLogger("manager")
 
@@ -48,10 +45,13 @@ class Loop:
     effects: Effects
     clock: Callable[[], Now]
     devices: Callable[[], tuple[DeviceFact, ...]]
+    kept_models: Callable[[], tuple[KeptModel, ...]]
     quiet: Quiet = field(default_factory=Quiet)
-    has_trash: bool = True
-    is_removing: bool = False
+    _trash: Trash = field(init=False)
     _chronicle: Chronicle = field(default_factory=lambda: Chronicle(log))
+
+    def __post_init__(self) -> None:
+        self._trash = Trash(self.store, self.recall, self.effects.files)
 
     def run(self) -> int:
         """Live until the core says Exit. Returns: the exit code."""
@@ -100,10 +100,13 @@ class Loop:
                     facts = replace(facts, devices=self.devices())
                 if isinstance(event.ask, PruneImages):
                     facts = replace(facts, prunable=self.recall.prunable(event.ask, now.unix_ms))
+                if isinstance(event.ask, PruneModels):
+                    facts = replace(facts, kept_models=self.kept_models())
                 return replace(event, facts=facts)
             case StatusAsked():
                 return replace(event, devices=tuple(fact.status for fact in self.devices()))
             case StockTaken():
+                self._trash.look_again()
                 images, blobs = self.recall.images_due(now.unix_ms), self.recall.blobs_due(now.unix_ms)
                 has_more = max(len(images), len(blobs)) >= DUE_AT_ONCE
                 devices = self.devices()
@@ -126,8 +129,7 @@ class Loop:
 
     def _save(self, save: Save) -> None:
         self.store.save(save)
-        if type(save) in _TRASHING:
-            self.has_trash = True
+        self._trash.note(save)
         self._chronicle.saved(save)
 
     def _finish(self, effects: list[Effect]) -> None:
@@ -146,14 +148,7 @@ class Loop:
         self.sources.readings = []
 
     def _empty_trash(self) -> None:
-        """Have files removed whose rows are gone, and strike them off; go on for as long as that helps."""
         for removed in self.sources.removals:
-            self.store.forget_trash(removed.file_names)
-            self.is_removing = False
-            self.has_trash = self.has_trash or bool(removed.file_names)
+            self._trash.strike_off(removed)
         self.sources.removals = []
-        if self.has_trash and not self.is_removing:
-            names = self.recall.trash(TRASH_AT_ONCE)
-            self.has_trash, self.is_removing = False, bool(names)
-            if names:
-                self.effects.files.remove(names)
+        self._trash.empty()

@@ -5,22 +5,19 @@ trees/<sha256>/              a model of several           uploads/<id>          
 """
 
 import os
-import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from kernel.core.events import KeptModel
 from kernel.core.rows import ModelRow
+from kernel.protocol.errors import BadConfiguration
 from kernel.protocol.ids import ModelId
-from kernel.protocol.sources import (
-    BadSource,
-    UploadedSource,
-    incoming_name,
-    parse_source,
-    uploaded_name,
-)
+from kernel.protocol.sources import incoming_name, is_stored_name, upload_of, uploaded_name
 from kernel.protocol.vocabulary import ModelState
+from kernel.shell.disk import Disk, sync_folder
 
 READY_NAME: Final = "ready"
 """What a fetch worker calls the file or folder that is whole."""
@@ -37,67 +34,98 @@ class Move:
     file_name: str
 
 
-def move_model(folder: Path, move: Move) -> bool:
+def move_model(folder: Path, move: Move, disk: Disk) -> bool:
     """Move a gathered model to its place, so that it is there wholly or not at all, also after a power cut.
 
-    The place is named by the content, so what is there already is the same.
+    The place is named by the content, so what is there already is the same. It may be there since a life that
+    ended before its name was durable. What else was gathered stays, for the trash.
 
     Returns: False, if the model is neither here nor there.
-    Raises: OSError.
+    Raises: OSError; then what was gathered is where it was, if the disk lets go of it.
     """
     gathered, place = folder / incoming_name(move.model_id), folder / move.file_name
-    if not place.exists():
-        if not (gathered / READY_NAME).exists():
-            return False
-        (gathered / READY_NAME).rename(place)
-        _sync(place.parent)
-    shutil.rmtree(gathered, ignore_errors=True)
+    if place.exists():
+        sync_folder(place.parent, disk)
+    elif (gathered / READY_NAME).exists():
+        _put(gathered / READY_NAME, place, disk)
+    else:
+        return False
     return True
 
 
-def remove(path: Path) -> None:
+def _put(ready: Path, place: Path, disk: Disk) -> None:
+    """Not every tool that a fetch worker uses makes durable what it writes, so that is done here."""
+    _sync_all(ready, disk)
+    disk.rename(ready, place)
+    try:
+        sync_folder(place.parent, disk)
+    except OSError:
+        with suppress(OSError):
+            disk.rename(place, ready)
+        raise
+
+
+def _sync_all(path: Path, disk: Disk) -> None:
+    """Make a file durable, or a folder with all that is in it."""
+    if path.is_dir():
+        for inside in sorted(path.iterdir()):
+            _sync_all(inside, disk)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        disk.sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove(path: Path, disk: Disk) -> None:
     """Remove a file or a folder; one that is not there is removed already.
 
     Raises: OSError.
     """
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        disk.remove_tree(path)
     else:
-        path.unlink(missing_ok=True)
+        disk.unlink(path)
 
 
-def prepare_models(folder: Path, models: Sequence[ModelRow], now_s: float) -> None:
+def kept_models(folder: Path) -> tuple[KeptModel, ...]:
+    """What the models folder keeps under names of its own; what a person put there is passed over, and so is
+    what is being removed meanwhile or cannot be read."""
+    found = []
+    for kind in ("files", "trees"):
+        with suppress(OSError):
+            for entry in sorted((folder / kind).iterdir()):
+                name = f"{kind}/{entry.name}"
+                if is_stored_name(name):
+                    with suppress(OSError):
+                        found.append(KeptModel(name, _size_bytes(entry)))
+    return tuple(found)
+
+
+def _size_bytes(path: Path) -> int:
+    """Raises: OSError."""
+    return sum(one.lstat().st_size for one in (path, *path.rglob("*")) if not one.is_dir())
+
+
+def prepare_models(folder: Path, models: Sequence[ModelRow], now_s: float, disk: Disk) -> None:
     """Make the folders, and remove what belongs to no model any more. `now_s` is the calendar's time.
 
-    Raises: OSError.
+    Raises: BadConfiguration, if the folders cannot be made or read.
     """
-    for name in ("files", "trees", "incoming", "uploads"):
-        (folder / name).mkdir(mode=PRIVATE, exist_ok=True)
     unready = [row for row in models if row.status is not ModelState.READY]
-    _sweep(folder / "incoming", {incoming_name(row.model_id) for row in unready})
-    uploads = {upload for row in unready if (upload := _upload_of(row)) is not None}
-    _sweep(folder / "uploads", uploads, before_s=now_s - OLD_S)
-
-
-def _upload_of(row: ModelRow) -> str | None:
+    uploads = {uploaded_name(upload) for row in unready if (upload := upload_of(row.uri)) is not None}
     try:
-        source = parse_source(row.uri)
-    except BadSource:
-        return None
-    return uploaded_name(source.upload) if isinstance(source, UploadedSource) else None
+        for name in ("files", "trees", "incoming", "uploads"):
+            (folder / name).mkdir(mode=PRIVATE, exist_ok=True)
+        _sweep(folder / "incoming", {incoming_name(row.model_id) for row in unready}, disk)
+        _sweep(folder / "uploads", uploads, disk, before_s=now_s - OLD_S)
+    except OSError as error:
+        raise BadConfiguration(f"{folder} cannot be used: {error.strerror}") from error
 
 
-def _sweep(folder: Path, kept: set[str], before_s: float | None = None) -> None:
-    for entry in os.scandir(folder):
+def _sweep(folder: Path, kept: set[str], disk: Disk, before_s: float | None = None) -> None:
+    for entry in list(os.scandir(folder)):
         is_old = before_s is None or entry.stat(follow_symlinks=False).st_mtime < before_s
         if is_old and f"{folder.name}/{entry.name}" not in kept:
-            remove(Path(entry.path))
-
-
-def _sync(folder: Path) -> None:
-    """Make the names in a folder durable. Source: fsync(2), NOTES."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+            with suppress(OSError):  # a start does not fail for what is of no use
+                remove(Path(entry.path), disk)

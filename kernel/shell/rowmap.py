@@ -23,7 +23,8 @@ def to_json(value: object) -> str:
 def model_bindings(row: ModelRow) -> Bindings:
     lists = {"tags": row.tags, "trigger_words": row.trigger_words, "found_words": row.found_words}
     words = {name: to_json(texts) for name, texts in lists.items()}
-    return asdict(row) | words | {"memory": None if row.memory is None else to_json(row.memory)}
+    parts = {"memory": row.memory, "preparation": row.preparation}
+    return asdict(row) | words | {name: part and to_json(part) for name, part in parts.items()}
 
 
 def engine_bindings(row: EngineRow) -> Bindings:
@@ -48,7 +49,7 @@ def _names(kind: type[ModelRow | EngineRow | JobRow | ImageRow]) -> list[str]:
 
 
 _MODEL_COLUMNS: Final = _names(ModelRow)
-_JSON_OF_A_MODEL: Final = frozenset({"tags", "trigger_words", "found_words", "memory"})
+_JSON_OF_A_MODEL: Final = frozenset({"tags", "trigger_words", "found_words", "memory", "preparation"})
 _ENGINE_COLUMNS: Final = _names(EngineRow)
 _JOB_COLUMNS: Final = _names(JobRow)
 _IMAGE_COLUMNS: Final = _names(ImageRow)

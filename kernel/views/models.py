@@ -25,6 +25,11 @@ def find_model(reader: Reader, model_id: ModelId) -> ModelRow | None:
     return reader.one("model", ModelRow, {"model_id": model_id})
 
 
+def find_model_of(reader: Reader, uri: str) -> ModelRow | None:
+    """A model that was registered from this address; None, if there is none."""
+    return reader.one("model_of", ModelRow, {"uri": uri})
+
+
 def list_models(reader: Reader, wanted: ModelFilter, limit: int, after: str | None = None) -> Page[ModelRow]:
     """A page of models."""
     found = reader.all(

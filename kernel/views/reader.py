@@ -24,7 +24,9 @@ FILES: Final = (
     "counts.sql",
 )
 BUSY_TIMEOUT_MS: Final = 5_000
-JSON_COLUMNS: Final = frozenset({"spec", "tags", "trigger_words", "found_words", "image_ids", "warnings"})
+JSON_COLUMNS: Final = frozenset(
+    {"spec", "tags", "trigger_words", "found_words", "preparation", "image_ids", "warnings"}
+)
 """Columns that hold JSON text: they are read before the row is converted."""
 
 

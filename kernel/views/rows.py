@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from kernel.protocol.ids import BlobId, EngineId, EventSeq, ImageId, JobId, ModelId
+from kernel.protocol.ingredients import Preparation
 from kernel.protocol.specs import EngineSpec, JobSpec
 from kernel.protocol.vocabulary import (
     BlobKind,
@@ -47,6 +48,8 @@ class ModelRow:
     """Its name below the models folder; None for a model that is used where it lies."""
     revision: str | None
     """The commit of the repository that it was taken from."""
+    preparation: Preparation | None
+    """How a background remover wants its pictures, as far as its owner said so."""
 
 
 @dataclass(frozen=True, slots=True)

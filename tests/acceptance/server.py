@@ -1,4 +1,5 @@
-"""A whole server in a folder of its own: real processes, real sockets, fake engines; always cleaned up."""
+"""A whole server in a folder of its own: real processes and sockets, fake engines or real ones; always
+cleaned up."""
 
 import signal
 import socket
@@ -44,9 +45,10 @@ max_running = 8
 class Server:
     """An installation, and the one Manager that runs in it at a time. It may be ended and started again."""
 
-    def __init__(self, folder: Path, *, with_api: bool = False) -> None:
+    def __init__(self, folder: Path, *, with_api: bool = False, has_fakes: bool = True) -> None:
         self.folder = folder
         self.with_api = with_api
+        self.has_fakes = has_fakes
         self.port = free_port() if with_api else 1
         self.manager: subprocess.Popen[bytes] | None = None
         self._lines: list[Line] = []
@@ -88,7 +90,9 @@ class Server:
 
     def launch(self) -> "subprocess.Popen[bytes]":
         """Start a Manager, and do not wait."""
-        command = [sys.executable, "-m", MANAGER, "--config", str(self.config_file), "--fake-engines"]
+        command = [sys.executable, "-m", MANAGER, "--config", str(self.config_file)]
+        if self.has_fakes:
+            command.append("--fake-engines")
         if self.with_api:
             command.append("--with-api")
         with (self.folder / "log").open("ab") as log:

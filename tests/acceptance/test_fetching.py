@@ -180,3 +180,30 @@ def test_an_upload_becomes_a_model_like_any_other(server_with_api: Server, data:
     wait_for("the model's error", lambda: httpx.get(model.url).json()["status"] == "error")
     assert "pickle" in httpx.get(model.url).json()["error"]["detail"]
     assert kept(server) == [f"files/{row.sha256}.safetensors"]
+
+
+def test_an_upload_that_is_sent_again_is_the_same_model_and_what_it_leaves_behind_can_be_pruned(
+    server_with_api: Server, data: bytes
+) -> None:
+    server = server_with_api
+    server.start()
+    models = f"http://127.0.0.1:{server.port}/v1/models"
+    ids = set()
+    for _ in range(2):
+        answer = httpx.post(
+            f"{models}/upload?wait=30",
+            data={"model_type": "checkpoint"},
+            files={"file": ("dreams.safetensors", data)},
+            headers={"Idempotency-Key": "once"},
+            timeout=PATIENCE_S,
+        )
+        assert answer.json()["status"] == "ready", answer.text
+        ids.add(answer.json()["model_id"])
+    assert len(ids) == 1
+    assert kept(server) == [f"files/{hashlib.sha256(data).hexdigest()}.safetensors"]
+    assert httpx.post(f"{models}/prune", json={}).json()["models"] == 0, "it is used"
+    assert httpx.delete(f"{models}/{ids.pop()}").status_code == 204
+    would = httpx.post(f"{models}/prune", json={"dry_run": True}).json()
+    assert would == {"models": 1, "size_bytes": len(data), "dry_run": True}
+    assert httpx.post(f"{models}/prune", json={}).json() == would | {"dry_run": False}
+    wait_for("an empty folder", lambda: kept(server) == [])

@@ -1,4 +1,4 @@
-"""Engines that do not fit are refused with numbers; with room they start. A disk that is low takes no jobs."""
+"""Engines that do not fit are refused with numbers; with room they start. A low disk takes nothing new."""
 
 import httpx
 
@@ -49,5 +49,12 @@ def test_a_disk_that_is_low_refuses_jobs_and_models_and_nothing_else(server_with
     address = f"http://127.0.0.1:{server.port}/v1"
     job = httpx.post(f"{address}/jobs", json={"engine_id": engine, "prompt": "a"}, timeout=PATIENCE_S)
     assert (job.status_code, job.json()["code"]) == (507, "disk_full")
+    model = {"name": "fur", "path": "https://example.org/fur.safetensors", "model_type": "lora"}
+    download = httpx.post(f"{address}/models", json=model, timeout=PATIENCE_S)
+    assert (download.status_code, download.json()["code"]) == (507, "disk_full")
+    local = httpx.post(
+        f"{address}/models", json=model | {"path": "file:///fur.safetensors"}, timeout=PATIENCE_S
+    )
+    assert local.status_code == 202, "what is used where it lies takes no room"
     assert httpx.get(f"{address}/health/ready", timeout=PATIENCE_S).status_code == 503
     assert httpx.get(f"{address}/engines", timeout=PATIENCE_S).status_code == 200

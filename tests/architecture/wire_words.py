@@ -24,6 +24,9 @@ def type_words(found: inspect.Type) -> str:
             return f"{', '.join(others)} or {last}"
         case inspect.VarTupleType(item_type=item):
             return f"array of {type_words(item)}"
+        case inspect.TupleType(item_types=items):
+            (word,) = {type_words(item) for item in items}
+            return f"array of {len(items)} {word}"
         case inspect.DictType(key_type=key, value_type=value):
             return f"map of {type_words(key)} to {type_words(value)}"
         case inspect.EnumType(cls=cls) | inspect.StructType(cls=cls):

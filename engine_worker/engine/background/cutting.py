@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from engine_worker.engine.background.remover import Mask, Remover, load_remover
+from engine_worker.engine.background.traits import NOTHING_SAID
 from engine_worker.engine.lately_used import LatelyUsed
 from engine_worker.engine.picture_file import Colour, Pixels, laid_on
 from engine_worker.files import resolve
@@ -39,7 +40,8 @@ class Removers:
         return self._kept.get((source.model_id, source.uri), lambda: self._load(source))
 
     def _load(self, source: ModelSource) -> Remover:
-        return load_remover(resolve(source.uri, _ANYWHERE), source.name, self._cuda_device)
+        said = source.preparation or NOTHING_SAID
+        return load_remover(resolve(source.uri, _ANYWHERE), source.name, self._cuda_device, said)
 
 
 def cut_out(pixels: Pixels, removers: Sequence[Remover], colour: Colour) -> Pixels:

@@ -1,7 +1,8 @@
 """How a background remover wants its pictures: their size, and the mean and deviation of their colours.
 
-The file of a model seldom says so. They are looked for in its metadata, in the size that its input is fixed
-to, and by the name of its family; else they are those of ImageNet, with which most removers are made.
+The file of a model seldom says so. What its owner said at registration counts first; then they are looked for
+in its metadata, in the size that its input is fixed to, and by the name of its family; else they are those of
+ImageNet, with which most removers are made.
 """
 
 import json
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from kernel.protocol.errors import ModelUnreadable
+from kernel.protocol.ingredients import Preparation
 
 Colour = tuple[float, float, float]
 """Red, green, blue, where a pixel's value is 0 to 1."""
@@ -27,6 +29,7 @@ _SIZE_WORDS: Final = ("input_size", "size")
 _MEAN_WORDS: Final = ("mean", "image_mean")
 _DEVIATION_WORDS: Final = ("std", "image_std")
 _MAX_SIDE_PX: Final = 4096
+NOTHING_SAID: Final = Preparation()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +51,23 @@ _FAMILIES: Final[tuple[tuple[tuple[str, ...], Traits], ...]] = (
 _UNKNOWN: Final = Traits(None, IMAGENET_MEAN, IMAGENET_DEVIATION)
 
 
-def find_traits(metadata: Mapping[str, str], fixed: Size | None, names: Sequence[str]) -> Traits:
-    """The traits of a remover, from its metadata, the size that its input is fixed to, and its names.
+def find_traits(
+    metadata: Mapping[str, str], fixed: Size | None, names: Sequence[str], said: Preparation = NOTHING_SAID
+) -> Traits:
+    """The traits of a remover, from what its owner said, its metadata, the size that its input is fixed to,
+    and its names.
 
-    Raises: ModelUnreadable, if the metadata contradict the input or are no numbers.
+    Raises: ModelUnreadable, if what is said contradicts the input, or the metadata are no numbers.
     """
     family = _family(names)
-    told = _size(metadata)
-    if None not in (told, fixed) and told != fixed:
-        raise ModelUnreadable(f"its metadata say a size of {told}, but its input is fixed to {fixed}")
+    size = said.input_size or _size(metadata)
+    if None not in (size, fixed) and size != fixed:
+        source = "its registration says" if said.input_size else "its metadata say"
+        raise ModelUnreadable(f"{source} a size of {size}, but its input is fixed to {fixed}")
     return Traits(
-        size=told or fixed or family.size,
-        mean=_colour(metadata, _MEAN_WORDS) or family.mean,
-        deviation=_colour(metadata, _DEVIATION_WORDS, lowest=1e-6) or family.deviation,
+        size=size or fixed or family.size,
+        mean=said.mean or _colour(metadata, _MEAN_WORDS) or family.mean,
+        deviation=said.std or _colour(metadata, _DEVIATION_WORDS, lowest=1e-6) or family.deviation,
     )
 
 

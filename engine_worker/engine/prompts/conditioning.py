@@ -19,6 +19,7 @@ from engine_worker.engine.prompts.plain import Plain
 from engine_worker.engine.prompts.reader import MAX_TOKENS, Readers, make_readers
 from engine_worker.engine.prompts.sd_embed_package import find_sd_embed
 from engine_worker.engine.prompts.syntaxes import foreign_syntax
+from engine_worker.engine.sending import send
 from kernel.protocol.ingredients import ModelSource
 from kernel.protocol.specs import JobOrder, JobSpec
 from kernel.protocol.vocabulary import ModelType, PromptTechnique
@@ -150,8 +151,8 @@ def _conditioning(parts: Parts, spec: JobSpec, embeds: Tensor, pooled: Tensor | 
         embeds[:-1], pooled[:-1] = 0.0, 0.0
     height, width = spec.height_px, spec.width_px
     # Original size, the crop's corner, target size: an uncropped picture of just this size.
-    sizes = torch.tensor([[height, width, 0, 0, height, width]], dtype=torch.float32, device=parts.device)
-    return Conditioning(embeds, pooled, sizes.expand(len(embeds), -1))
+    sizes = torch.tensor([[height, width, 0, 0, height, width]], dtype=torch.float32)
+    return Conditioning(embeds, pooled, send(sizes, parts.device).expand(len(embeds), -1))
 
 
 def _setting(order: JobOrder, loras: WornLoras) -> _Setting:

@@ -11,6 +11,7 @@ from torch import Tensor
 from engine_worker.engine.parts import Parts, SdText, SdxlText, TextEncoder
 from engine_worker.engine.prompts.clip import Layer, count_layers, read_layer, token_table
 from engine_worker.engine.prompts.words import Lexicon
+from engine_worker.engine.sending import send
 from engine_worker.engine.tokenizer import Tokenizer
 from kernel.protocol.errors import JobRejected
 
@@ -80,7 +81,7 @@ class ClipReader:
 
     def read_tokens(self, tokens: Tensor, attention_mask: Tensor | None = None) -> Reading:
         """Read some chunks in one call. Shapes: tokens and attention_mask (chunks, 77)."""
-        tokens = tokens.to(self.device)
+        tokens = send(tokens, self.device)
         with self.lexicon.laid_over(token_table(self.encoder), tokens) as known:
             output = self.encoder(
                 known, attention_mask=attention_mask, output_hidden_states=not self.layer.is_output

@@ -18,6 +18,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.hf_api import ModelInfo
 
+from engine_worker.fetch.net.guard import Unreachable
 from engine_worker.fetch.net.web import Interrupted, Web
 from engine_worker.fetch.sources.repository import HubFile, Repository
 from kernel.protocol.errors import DownloadFailed
@@ -49,9 +50,14 @@ class Hub:
                 return _repository(self._ask(source))
             except Interrupted as error:
                 failure = error
+            except Unreachable as error:
+                raise DownloadFailed(
+                    f"the hub {self.endpoint} cannot be found: this server seems to be offline; files of its "
+                    "own and uploads work without it"
+                ) from error
         raise DownloadFailed(
-            f"the hub {self.endpoint} cannot be reached ({failure}): this machine seems to be offline; "
-            "files and uploads work without it"
+            f"the hub {self.endpoint} cannot be reached ({failure}): this server seems to be offline; "
+            "files of its own and uploads work without it"
         )
 
     def url(self, source: HubSource, commit: str, name: str) -> str:

@@ -2,11 +2,11 @@
 INSERT INTO model (model_id, name, uri, status, error_code, error, model_type, model_base, variant, tags,
                    trigger_words, declared_base, declared_sha256, sha256, size_bytes, memory_bytes,
                    parameters, prediction_type, native_size_px, control_type, memory, found_words, stored,
-                   revision, created_at_ms)
+                   revision, preparation, created_at_ms)
 VALUES (:model_id, :name, :uri, :status, :error_code, :error, :model_type, :model_base, :variant, :tags,
         :trigger_words, :declared_base, :declared_sha256, :sha256, :size_bytes, :memory_bytes,
         :parameters, :prediction_type, :native_size_px, :control_type, :memory, :found_words, :stored,
-        :revision, :created_at_ms)
+        :revision, :preparation, :created_at_ms)
 ON CONFLICT (model_id) DO UPDATE SET
     status = excluded.status, error_code = excluded.error_code, error = excluded.error,
     model_type = excluded.model_type, model_base = excluded.model_base, variant = excluded.variant,
@@ -147,7 +147,8 @@ SELECT kind, file_name, sha256 FROM blob WHERE job_id = ?;
 -- models: every model
 SELECT model_id, name, uri, status, model_type, model_base, variant, tags, trigger_words, declared_base,
        declared_sha256, created_at_ms, error_code, error, sha256, size_bytes, memory_bytes, parameters,
-       prediction_type, native_size_px, control_type, memory, found_words, stored, revision
+       prediction_type, native_size_px, control_type, memory, found_words, stored, revision,
+       preparation
 FROM model ORDER BY model_id;
 
 -- engines: every engine

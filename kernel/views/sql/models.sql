@@ -1,6 +1,9 @@
 -- model: one model
 SELECT * FROM model WHERE model_id = :model_id;
 
+-- model_of: a model that comes from an address; there are few models, so that this needs no index
+SELECT * FROM model WHERE uri = :uri LIMIT 1;
+
 -- models: a page of models, newest first. There are few models: the filters need no index
 SELECT * FROM model
 WHERE (:after IS NULL OR model_id < :after)

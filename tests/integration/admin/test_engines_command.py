@@ -126,7 +126,7 @@ def test_waiting_for_an_engine_that_cannot_start_says_why(spoon: Spoon, portrait
     ended = spoon("engines", "create", "dreams", "--wait")
     assert (ended.code, ended.err) == (
         6,
-        "spoon: the engine is error: not enough memory (no_room) [failed]\n",
+        "spoon: the engine cannot run: not enough memory (no_room) [failed]\n",
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.admin.command import Spoon
-from tests.integration.admin.fake_api import Answer, Asked, FakeApi, events
+from tests.integration.admin.fake_api import Answer, Asked, FakeApi, events, problem
 
 WAITING = {"job_id": "j1", "status": "waiting", "image_ids": ["i1"]}
 ENGINE = {"engine_id": "e1", "name": "portraits", "status": "ready"}
@@ -198,3 +198,12 @@ def test_a_controlnet_is_registered_with_its_type(spoon: Spoon, studio: FakeApi)
     (added,) = studio.sent("POST", "/v1/models")
     assert isinstance(added.body, dict)
     assert (added.body["model_type"], added.body["control_type"]) == ("controlnet", "midas")
+
+
+def test_a_refusal_speaks_of_the_options_that_were_given(spoon: Spoon, studio: FakeApi) -> None:
+    told = ("mask_image_blob", "needs reference_image_blob, of which it is a part")
+    studio.on("POST", "/v1/jobs", problem(422, "invalid_field", ": ".join(told), told))
+    ended = spoon("jobs", "submit", "a fox", "--engine", "e1", "--mask", "mask.png")
+    assert (ended.code, ended.err) == (
+        7, "spoon: --mask: needs --reference, of which it is a part [invalid_field]\n"
+    )  # fmt: skip

@@ -268,12 +268,13 @@ def test_a_full_queue_is_a_reason_to_try_later(spoon: Spoon, fox: FakeApi) -> No
 def test_pictures_are_listed_shown_and_deleted(spoon: Spoon, fox: FakeApi) -> None:
     image = {"image_id": "i1", "width": 128, "height": 64, "seed": 7, "downloads": 0, "size_bytes": 1004,
              "expires_at": None, "engine_id": "e9", "prompt": "a fox"}  # fmt: skip
-    fox.on("GET", "/v1/images", Answer(body={"items": [image], "next": None}))
+    gone = image | {"gone": {"reason": "expired", "at": "2026-01-31T12:00:05Z"}}
+    fox.on("GET", "/v1/images", Answer(body={"items": [image, gone], "next": None}))
     fox.on("GET", "/v1/images/i1", Answer(body=image))
     fox.on("DELETE", "/v1/images/i1", Answer(204))
-    assert spoon("images", "list").out.splitlines()[1].split() == [
-        "i1", "e9", "128x64", "1.0", "kB", "7", "0", "-", "a", "fox"
-    ]  # fmt: skip
+    lines = spoon("images", "list").out.splitlines()
+    assert lines[1].split() == ["i1", "e9", "128x64", "1.0", "kB", "7", "0", "-", "a", "fox"]
+    assert "gone: expired" in lines[2]
     assert json.loads(spoon("images", "show", "i1", "--json").out) == image
     assert spoon("images", "delete", "i1").out == "deleted i1\n"
 

@@ -38,14 +38,15 @@ INVITED = WorkerInvited(
 
 def test_the_status_is_said_in_words(here: Spoon) -> None:
     gpu = DeviceStatus(device="cuda:0", name="H200", total_bytes=140 * 10**9, free_bytes=70 * 10**9)
-    status = msgspec.structs.replace(RUNNING, devices=(gpu,), is_disk_low=True)
+    status = msgspec.structs.replace(RUNNING, devices=(gpu,), is_disk_low=True, is_models_disk_low=True)
     with fake_manager.running(BUS, FakeManager(status=status)):
         ended = here("status")
     assert ended.out.splitlines() == [
         f"Manager 9.9, process {RUNNING.pid}, up 90s: running",
         "jobs: 1 processing, 3 waiting",
         "engines: 2 running",
-        "the disk is almost full: new jobs are refused",
+        "the disk is almost full: new jobs and downloads are refused",
+        "the disk of models.folder is almost full: new downloads and uploads are refused",
         "DEVICE  NAME  FREE     TOTAL",
         "cuda:0  H200  70.0 GB  140.0 GB",
     ]

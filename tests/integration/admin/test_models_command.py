@@ -152,8 +152,8 @@ def test_a_file_outside_the_allowed_folders_is_told_with_the_folder_to_allow(
     ended = spoon("models", "add", "file:///w/a%20b/fox", "--type", "checkpoint", "--wait")
     assert ended.code == 6
     assert ended.err.endswith(
-        "; if it lies outside, add '/w/a b' to models.file_roots, or set SPOON_MODELS_FILE_ROOTS='/w/a b', "
-        "and start the server again [failed]\n"
+        "; either send a copy of it with --upload; or add '/w/a b' to models.file_roots, or set "
+        "SPOON_MODELS_FILE_ROOTS='/w/a b', start the server again, and retry [failed]\n"
     )
 
 
@@ -266,5 +266,41 @@ def test_a_file_of_this_machine_is_sent(spoon: Spoon, api: FakeApi, tmp_path: Pa
 def test_a_folder_cannot_be_sent(spoon: Spoon, api: FakeApi, tmp_path: Path) -> None:
     ended = spoon("models", "add", str(tmp_path), "--type", "lora", "--upload")
     assert ended.code == 2
-    assert "a folder cannot be sent" in ended.err
+    assert "is a folder: only a file can be sent" in ended.err
     assert api.asked == []
+
+
+def pruned(models: int, *, dry_run: bool) -> Answer:
+    return Answer(body={"models": models, "size_bytes": 4_300_000_000, "dry_run": dry_run})
+
+
+def test_what_pruning_would_remove_is_said_without_removing_it(spoon: Spoon, api: FakeApi) -> None:
+    api.on("POST", "/v1/models/prune", pruned(2, dry_run=True))
+    ended = spoon("models", "prune", "--dry-run")
+    assert ended.out == "would remove the files of 2 deleted models (4.3 GB)\n"
+    assert [one.body for one in api.asked] == [{"dry_run": True}]
+
+
+def test_pruning_asks_first_and_then_removes(spoon: Spoon, api: FakeApi) -> None:
+    api.on("POST", "/v1/models/prune", pruned(1, dry_run=False))
+    assert spoon("models", "prune", "--yes").out == "removed the files of 1 deleted model (4.3 GB)\n"
+    assert [one.body for one in api.asked] == [{"dry_run": True}, {}]
+    assert spoon("models", "prune").code != 0, "without --yes and without an answer nothing is removed"
+    assert len(api.asked) == 3
+
+
+def test_how_a_background_remover_wants_its_pictures_is_sent(spoon: Spoon, api: FakeApi) -> None:
+    api.on("POST", "/v1/models", Answer(202, FOX | {"status": "downloading"}))
+    said = ("--input-size", "640,480", "--mean", "0.5, 0.4,0.3", "--std", "1,1,1")
+    assert spoon("models", "add", "file:///cutter.onnx", "--type", "background", *said).code == 0
+    body = api.asked[0].body
+    assert isinstance(body, dict)
+    assert (body["input_size"], body["mean"], body["std"]) == ([640, 480], [0.5, 0.4, 0.3], [1.0, 1.0, 1.0])
+    assert spoon("models", "add", "file:///a.onnx", "--type", "background", "--mean", "grey").code == 2
+
+
+def test_a_deleted_model_that_leaves_something_behind_says_so(spoon: Spoon, api: FakeApi) -> None:
+    api.on("DELETE", "/v1/models/m1", Answer(204))
+    for path, is_told in (("https://a.org/fox", True), ("file:///w/fox", False)):
+        api.on("GET", "/v1/models/m1", Answer(body=FOX | {"path": path}))
+        assert ("until `spoon models prune`" in spoon("models", "delete", "m1").err) is is_told

@@ -1,5 +1,6 @@
 """Small checkpoints with random weights, written once for all tests of the real engine."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,20 +31,59 @@ def base(request: pytest.FixtureRequest) -> ModelBase:
     return found
 
 
+class Library:
+    """What was loaded of the small checkpoints: each once, in whatever order tests ask for bases."""
+
+    def __init__(self, checkpoints: Path) -> None:
+        self._checkpoints = checkpoints
+        self._parts: dict[ModelBase, Parts] = {}
+        self._stocks: dict[ModelBase, Stock] = {}
+
+    def parts(self, base: ModelBase) -> "Parts":
+        import torch
+        from small_engine import source_of
+
+        from engine_worker.engine.loading import load_parts
+
+        if base not in self._parts:
+            source = source_of(self._checkpoints / f"{base}.safetensors")
+            self._parts[base] = load_parts(source, torch.device("cpu"), torch.float32)
+        return self._parts[base]
+
+    def stock(self, base: ModelBase) -> "Stock":
+        from bench.stock import Stock
+
+        if base not in self._stocks:
+            self._stocks[base] = Stock(self._checkpoints / str(base), base)
+        return self._stocks[base]
+
+    def layers_with_hooks(self) -> list[str]:
+        """The layers of all loaded parts that something was left on."""
+        networks = [network for parts in self._parts.values() for network in parts.networks.values()]
+        return [name for one in networks for name, layer in one.named_modules() if layer._forward_hooks]
+
+
 @pytest.fixture(scope="session")
-def parts(base: ModelBase, checkpoints: Path) -> "Parts":
+def library(checkpoints: Path) -> Library:
+    return Library(checkpoints)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_on_the_shared_parts(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Other tests use the same networks: a LoRA that one leaves on would be in the pictures of the next."""
+    yield
+    if "library" in request.fixturenames:
+        found: Library = request.getfixturevalue("library")
+        assert found.layers_with_hooks() == []
+
+
+@pytest.fixture(scope="session")
+def parts(base: ModelBase, library: Library) -> "Parts":
     """The single-file checkpoint, loaded in float32 on the CPU."""
-    import torch
-    from small_engine import source_of
-
-    from engine_worker.engine.loading import load_parts
-
-    return load_parts(source_of(checkpoints / f"{base}.safetensors"), torch.device("cpu"), torch.float32)
+    return library.parts(base)
 
 
 @pytest.fixture(scope="session")
-def stock(base: ModelBase, checkpoints: Path) -> "Stock":
+def stock(base: ModelBase, library: Library) -> "Stock":
     """The stock pipeline of diffusers, on the diffusers folder of the same weights."""
-    from bench.stock import Stock
-
-    return Stock(checkpoints / str(base), base)
+    return library.stock(base)

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from small_engine import model_source
 from torch import Tensor, nn
 
 from engine_worker.engine.blueprint import Network
 from engine_worker.engine.ldm_keys import unet_key
 from engine_worker.engine.parts import Parts
+from kernel.protocol.ids import ModelId
 from kernel.protocol.ingredients import ModelSource
 from kernel.protocol.vocabulary import ModelBase, ModelType
 
@@ -89,8 +89,10 @@ def write_diffusers(path: Path, factors: Factors, metadata: Mapping[str, str] | 
 
 
 def lora_source(path: Path) -> ModelSource:
-    """The source of a LoRA at that path."""
-    return model_source(path, ModelType.LORA)
+    """The source of a LoRA at that path; its name is its id."""
+    return ModelSource(
+        model_id=ModelId(path.stem), name=path.stem, uri=path.as_uri(), model_type=ModelType.LORA
+    )
 
 
 def _text(module: str) -> str:

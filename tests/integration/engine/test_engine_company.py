@@ -10,7 +10,7 @@ from small_engine import Outcomes, order, spec
 from torch import Tensor
 
 from bench.bell import Bell, run_out
-from bench.ours import make_alone
+from bench.ours import distance, make_alone
 from bench.pictures import half_mask, photograph, png
 from bench.stock import Asked
 from engine_worker.engine.finishing import Finished
@@ -25,8 +25,6 @@ from kernel.protocol.vocabulary import InputKind, PromptTechnique, Scheduler
 pytestmark = pytest.mark.torch
 
 BOUND = 1e-4
-# Where latents of trained checkpoints end. Those of random weights end further out, and rounding with them.
-USUAL_REACH = 4.0
 
 
 @dataclass(frozen=True)
@@ -66,11 +64,6 @@ GUESTS = st.lists(
     min_size=2,
     max_size=3,
 )
-
-
-def distance(made: Tensor, alone: Tensor) -> float:
-    reach = max(alone.abs().max().item(), USUAL_REACH)
-    return (made - alone).abs().max().item() * USUAL_REACH / reach
 
 
 def run_together(

@@ -6,13 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from bench.full_size import SD, SDXL
 from engine_worker.engine.adapters.diffusers_shapes import read_controlnet_shape
 from engine_worker.engine.architecture import (
     Architecture,
     ControlNetShape,
-    TextEncoderShape,
-    UNetShape,
-    VaeShape,
 )
 from engine_worker.engine.blueprint import Blueprint, Network, NetworkPlan
 from engine_worker.engine.configs import controlnet_config, unet_config
@@ -27,51 +25,6 @@ from kernel.protocol.vocabulary import ModelBase
 
 pytestmark = pytest.mark.torch
 
-VAE = VaeShape(channels=(128, 256, 512, 512), resnets_per_level=2, latent_channels=4)
-CLIP_L = TextEncoderShape(
-    vocabulary=49408, tokens=77, width=768, layers=12, inner_width=3072, projection_width=None
-)
-OPEN_CLIP_G = TextEncoderShape(
-    vocabulary=49408, tokens=77, width=1280, layers=32, inner_width=5120, projection_width=1280
-)
-SD = Architecture(
-    base=ModelBase.SD,
-    unet=UNetShape(
-        in_channels=4,
-        out_channels=4,
-        channels=(320, 640, 1280, 1280),
-        resnets_per_level=2,
-        transformer_depths=(1, 1, 1, 0),
-        middle_depth=1,
-        cross_attention_width=768,
-        uses_linear_projection=False,
-        added_width=None,
-    ),
-    vae=VAE,
-    text_encoders=(CLIP_L,),
-    prediction_type="epsilon",
-    has_zero_terminal_snr=False,
-    native_size_px=512,
-)
-SDXL = Architecture(
-    base=ModelBase.SDXL,
-    unet=UNetShape(
-        in_channels=4,
-        out_channels=4,
-        channels=(320, 640, 1280),
-        resnets_per_level=2,
-        transformer_depths=(0, 2, 10),
-        middle_depth=10,
-        cross_attention_width=2048,
-        uses_linear_projection=True,
-        added_width=2816,
-    ),
-    vae=VAE,
-    text_encoders=(CLIP_L, OPEN_CLIP_G),
-    prediction_type="epsilon",
-    has_zero_terminal_snr=False,
-    native_size_px=1024,
-)
 # Parameters of the released networks: UNet, VAE, text encoders.
 RELEASED = {
     ModelBase.SD: [859_520_964, 83_653_863, 123_060_480],

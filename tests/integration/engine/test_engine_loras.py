@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,6 +80,12 @@ class Engine:
 @pytest.fixture(scope="module")
 def engine(parts: Parts, tmp_path_factory: pytest.TempPathFactory) -> Engine:
     return Engine(parts, tmp_path_factory.mktemp("loras"))
+
+
+@pytest.fixture(autouse=True)
+def _take_loras_off(engine: Engine) -> Iterator[None]:
+    yield
+    engine.wardrobe.wear(NO_ADAPTERS)
 
 
 @pytest.mark.filterwarnings("ignore")

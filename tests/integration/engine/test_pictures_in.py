@@ -8,14 +8,18 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from msgspec import structs
-from small_engine import order, spec
+from small_engine import Outcomes, order, spec
 
+from bench.bell import Bell, run_out
 from bench.ours import make_alone, prepare_now
 from bench.pictures import half_mask, photograph, png
 from bench.stock import Asked, Stock
+from engine_worker.engine.canvas import encode_canvas, read_pixels
+from engine_worker.engine.finishing import Finished
 from engine_worker.engine.parts import Parts
 from engine_worker.engine.pixels import decode
-from engine_worker.engine.port import Inputs
+from engine_worker.engine.port import Completed, Inputs, Pictured
+from engine_worker.engine.studio import Studio
 from engine_worker.engine.workshop import bare_workshop
 from kernel.protocol.errors import JobRejected
 from kernel.protocol.vocabulary import ImageFit, InputKind, ModelBase, Scheduler
@@ -115,6 +119,46 @@ def test_pictures_of_one_job_begin_with_different_noise_on_the_same_reference(pa
     assert not torch.equal(first, second)
 
 
+@pytest.mark.parametrize("inputs", [REFERENCE, MASKED], ids=["image", "mask"])
+def test_a_strength_that_leaves_no_step_gives_the_reference_and_says_so(inputs: Inputs, parts: Parts) -> None:
+    weak = spec(strength=0.3, count=2)
+    outcomes, latents = Outcomes(), []
+
+    def finish(finished: Finished) -> None:
+        latents.append(finished.latents)
+        finished.job.picture_done(pictured(finished))
+
+    bell = Bell()
+    studio = Studio(bare_workshop(parts), finish, 4, outcomes.emit, bell.ring)
+    studio.admit(order("weak", weak), inputs)
+    run_out(studio, bell)
+    studio.close()
+    canvas = encode_canvas(parts, parts.vae, weak, read_pixels(weak, inputs))
+    assert canvas is not None
+    assert canvas.reference is not None
+    seeds = [torch.Generator().manual_seed(weak.seed + index) for index in (0, 1)]
+    assert all(map(torch.equal, latents, [canvas.reference.draw(seed) for seed in seeds]))
+    ending = outcomes.ending("weak")
+    assert isinstance(ending, Completed)
+    assert ending.warnings == (
+        "A strength of 0.3 leaves none of 3 steps: the picture is the reference image",
+    )
+
+
+def pictured(finished: Finished) -> Pictured:
+    order, picture = finished.job.order, finished.picture
+    return Pictured(
+        job_id=order.job_id,
+        index=picture.index,
+        image_id=picture.image_id,
+        seed=picture.seed,
+        mime="image/png",
+        width_px=order.spec.width_px,
+        height_px=order.spec.height_px,
+        data=b"",
+    )
+
+
 @pytest.mark.parametrize("fit", list(ImageFit), ids=str)
 def test_a_picture_of_another_shape_gets_the_size_of_the_job(fit: ImageFit, parts: Parts) -> None:
     job = structs.replace(spec(steps=2, width_px=72), image_fit=fit)
@@ -125,12 +169,11 @@ def test_a_picture_of_another_shape_gets_the_size_of_the_job(fit: ImageFit, part
 @pytest.mark.parametrize(
     ("strength", "inputs", "says"),
     [
-        (0.1, REFERENCE, "leaves no step of 3"),
         (0.75, {InputKind.MASK: MASKED[InputKind.MASK]}, "there is none"),
         (0.75, {InputKind.REFERENCE: b"GIF89a"}, "reference image is no PNG"),
         (0.75, {**REFERENCE, InputKind.MASK: b""}, "mask is no PNG"),
     ],
-    ids=["too-weak", "mask-alone", "no-picture", "no-mask"],
+    ids=["mask-alone", "no-picture", "no-mask"],
 )
 def test_pictures_that_cannot_be_used_are_an_error_in_words(
     strength: float, inputs: Inputs, says: str, parts: Parts

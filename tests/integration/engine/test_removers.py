@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 from onnx import helper
 from onnx_files import remover_source, write_keeper, write_model
 
@@ -12,6 +13,7 @@ from engine_worker.engine.background.cutting import Removers, cut_out, is_nothin
 from engine_worker.engine.background.remover import Remover
 from engine_worker.engine.picture_file import Pixels
 from kernel.protocol.errors import ModelUnreadable
+from kernel.protocol.ingredients import Preparation
 
 pytestmark = pytest.mark.torch
 
@@ -72,6 +74,13 @@ def test_mean_and_deviation_come_from_the_metadata(tmp_path: Path) -> None:
     none = loaded(write_keeper(tmp_path / "none.onnx", RED, metadata=metadata))
     assert not none.mask(pixels).any()
     assert is_nothing_left(cut_out(pixels, [none], WHITE))
+
+
+def test_mean_and_deviation_come_from_what_its_owner_said(tmp_path: Path) -> None:
+    pixels, _ = disc()
+    path = write_keeper(tmp_path / "none.onnx", RED, metadata={"mean": "0.0", "std": "1.0"})
+    source = replace(remover_source(path), preparation=Preparation(mean=(1.0, 1.0, 1.0)))
+    assert not Removers(torch.device("cpu")).load(source).mask(pixels).any()
 
 
 def test_several_removers_see_what_those_before_them_left(tmp_path: Path) -> None:

@@ -196,6 +196,22 @@ def test_a_server_that_sends_more_than_it_announced_is_not_believed(bench: Bench
     assert bench.left_behind() == []
 
 
+def test_a_server_that_ends_before_what_it_announced_is_asked_for_the_rest(
+    bench: Bench, tmp_path: Path
+) -> None:
+    data = model_bytes(tmp_path)
+
+    def end_early(handler: Handler) -> None:
+        span = f"bytes 10-{len(data) - 1}/{len(data)}"
+        handler.answer(
+            206, {"Content-Range": span, "ETag": etag_of(data), "Content-Length": "50"}, data[10:60]
+        )
+
+    bench.site.scripts["/dreams"] = in_turn(breaking(data, after=10), end_early, file(data))
+    assert bench.fetch(URL).fingerprint.sha256 == sha256(data)
+    assert bench.site.asked[-1].headers["range"] == "bytes=60-"
+
+
 def test_a_model_beyond_the_limit_is_refused_before_it_comes(bench: Bench, tmp_path: Path) -> None:
     data = model_bytes(tmp_path, padding=300_000)
     bench.max_bytes = 200_000

@@ -5,6 +5,7 @@ from typing import Final
 
 from kernel.core.rows import EngineRow, ImageRow, JobRow, ModelRow
 from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
+from kernel.protocol.ingredients import Preparation
 from kernel.protocol.specs import EngineSpec, JobSpec
 from kernel.protocol.vocabulary import (
     EngineState,
@@ -47,6 +48,7 @@ FULL_MODEL: Final = ModelRow(
     found_words=("snow", "ice"),
     stored=f"files/{'cd' * 32}.safetensors",
     revision="e" * 40,
+    preparation=Preparation(input_size=(640, 480), mean=(0.5, 0.4, 0.3)),
 )
 BARE_MODEL: Final = ModelRow(
     model_id=CHECKPOINT,

@@ -19,13 +19,16 @@ from kernel.core.actions import (
     Order,
     PushPreview,
     StoreInputs,
+    TakeStock,
 )
-from kernel.core.events import CompanionExited, Event, InputsStored, InputsUnreadable, Peer
+from kernel.core.events import CompanionExited, Event, InputsStored, InputsUnreadable, Peer, StockTaken
 from kernel.core.rows import BlobRow
 from kernel.protocol import client, worker
 from kernel.protocol.ids import BlobId, Epoch, ImageId, JobId, Lease, WorkerId
 from kernel.protocol.vocabulary import BlobKind, InputKind
 from kernel.shell.crew import Crew, JoinTerms
+from kernel.shell.disk import Disk
+from kernel.shell.disks import Disks
 from kernel.shell.effects import Effects
 from kernel.shell.file_thread import FileThread, InputsRead, Outcome
 from kernel.shell.launcher import SubprocessLauncher
@@ -56,7 +59,7 @@ class AbsentCompanion:
 @pytest.fixture
 def effects(bus: SmallBus, recall: Recall, tmp_path: Path) -> Iterator[Effects]:
     (tmp_path / "images").mkdir()
-    files = FileThread({Folder.IMAGES: tmp_path / "images"})
+    files = FileThread({Folder.IMAGES: tmp_path / "images"}, Disk())
     crew = Crew(
         bus.router,
         bus.gate,
@@ -65,7 +68,12 @@ def effects(bus: SmallBus, recall: Recall, tmp_path: Path) -> Iterator[Effects]:
         Epoch(1),
     )
     yield Effects(
-        Outbox(bus.router, Epoch(1), set()), crew, files, recall, AbsentCompanion(), [tmp_path / "images"]
+        Outbox(bus.router, Epoch(1), set()),
+        crew,
+        files,
+        recall,
+        AbsentCompanion(),
+        Disks((tmp_path,), tmp_path),
     )
     files.close()
 
@@ -73,6 +81,19 @@ def effects(bus: SmallBus, recall: Recall, tmp_path: Path) -> Iterator[Effects]:
 def test_an_api_that_cannot_be_started_has_exited(effects: Effects) -> None:
     effects.carry_out(LaunchCompanion())
     assert effects.events == [CompanionExited("it could not be started: no such program")]
+
+
+def test_a_disk_that_is_gone_counts_as_full_and_is_looked_at_again(effects: Effects, tmp_path: Path) -> None:
+    effects.disks = Disks((tmp_path,), tmp_path / "models")
+    effects.carry_out(TakeStock())
+    (tmp_path / "models").mkdir()
+    effects.carry_out(TakeStock())
+    gone, back = effects.events
+    assert isinstance(gone, StockTaken)
+    assert isinstance(back, StockTaken)
+    assert gone.free_bytes > 0
+    assert gone.models_free_bytes == 0
+    assert back.models_free_bytes
 
 
 # Jobs with pictures.
@@ -108,7 +129,7 @@ def blobs(tmp_path: Path) -> Path:
 @pytest.fixture
 def posting(recall: Recall, blobs: Path) -> Iterator[Effects]:
     """Real files and a real database; clients and workers get mail that nobody reads."""
-    files = FileThread({Folder.BLOBS: blobs})
+    files = FileThread({Folder.BLOBS: blobs}, Disk())
     yield Effects(PostBox(), PostCrew(), files, recall, AbsentCompanion(), [blobs])
     files.close()
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from kernel.core import actions
 from kernel.core.broker import Broker
-from kernel.core.events import Asked, Event, InputsStored, Now, Peer, StopAsked, WorkerExited
+from kernel.core.events import Asked, Event, InputsStored, KeptModel, Now, Peer, StopAsked, WorkerExited
 from kernel.core.ports import Limits
 from kernel.protocol.client import DeviceStatus, JobAccepted, SubmitJob
 from kernel.protocol.codec import Frame
@@ -54,6 +54,7 @@ class WatchingEffects:
     blobs: list[tuple[Frame, ...]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     exit_code: int | None = None
+    files: None = None
 
     def keep_blobs(self, effects: Sequence[actions.Effect], blobs: tuple[Frame, ...]) -> None:
         self.blobs.append(blobs)
@@ -82,6 +83,10 @@ class BrokenStore(Store):
         super().commit()
 
 
+def no_models() -> tuple[KeptModel, ...]:
+    return ()
+
+
 def no_devices() -> tuple[DeviceStatus, ...]:
     return ()
 
@@ -95,7 +100,7 @@ def loop_over(store: Store, effects: WatchingEffects, batches: list[Batch]) -> L
     """The real loop, core and database; only the world around them is scripted."""
     recall = Recall(store.connection)
     broker = Broker(recall.snapshot(Epoch(1)), Limits(), clock.RandomFresh(), Now(0.0, 0))
-    return Loop(broker, store, recall, ScriptedSources(batches), effects, clock.now, no_devices)
+    return Loop(broker, store, recall, ScriptedSources(batches), effects, clock.now, no_devices, no_models)
 
 
 def with_engine(store: Store) -> Store:

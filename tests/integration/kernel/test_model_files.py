@@ -1,14 +1,18 @@
 """The models folder: moving, removing, and what a start finds."""
 
+import errno
 import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from kernel.core.events import KeptModel
 from kernel.protocol.ids import ModelId
 from kernel.protocol.vocabulary import ModelState
-from kernel.shell.model_files import Move, move_model, prepare_models, remove
+from kernel.shell.disk import Disk
+from kernel.shell.model_files import Move, kept_models, move_model, prepare_models, remove
 from tests.integration.kernel.rows import BARE_MODEL
 
 PLACE = f"files/{'a' * 64}.safetensors"
@@ -18,7 +22,7 @@ NOW_S = 1_000_000.0
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    prepare_models(tmp_path, [], NOW_S)
+    prepare_models(tmp_path, [], NOW_S, Disk())
     return tmp_path
 
 
@@ -35,38 +39,62 @@ def test_the_folders_are_made_and_are_private(folder: Path) -> None:
     assert (folder / "uploads").stat().st_mode & 0o077 == 0
 
 
-def test_a_gathered_model_gets_its_place_and_nothing_else_of_it_stays(folder: Path) -> None:
+def test_a_gathered_model_gets_its_place_and_the_rest_of_it_waits_for_the_trash(folder: Path) -> None:
     gathered = gather(folder)
-    assert move_model(folder, Move(MODEL, PLACE))
+    assert move_model(folder, Move(MODEL, PLACE), Disk())
     assert (folder / PLACE).read_bytes() == b"model"
-    assert not gathered.exists()
+    assert [file.name for file in gathered.iterdir()] == ["plan.json"]
 
 
 def test_a_gathered_folder_gets_its_place(folder: Path) -> None:
     tree = folder / "incoming/m1/ready/unet"
     tree.mkdir(parents=True)
     (tree / "config.json").write_text("{}")
-    assert move_model(folder, Move(MODEL, "trees/" + "b" * 64))
+    assert move_model(folder, Move(MODEL, "trees/" + "b" * 64), Disk())
     assert (folder / "trees" / ("b" * 64) / "unet/config.json").exists()
 
 
 def test_moving_twice_is_moving_once(folder: Path) -> None:
     gather(folder)
-    assert move_model(folder, Move(MODEL, PLACE))
-    assert move_model(folder, Move(MODEL, PLACE))
+    assert move_model(folder, Move(MODEL, PLACE), Disk())
+    assert move_model(folder, Move(MODEL, PLACE), Disk())
 
 
 def test_the_same_content_is_kept_once(folder: Path) -> None:
     gather(folder)
-    move_model(folder, Move(MODEL, PLACE))
+    move_model(folder, Move(MODEL, PLACE), Disk())
     before = (folder / PLACE).stat().st_ino
-    gather(folder)
-    assert move_model(folder, Move(MODEL, PLACE))
+    gather(folder, model_id="m2")
+    assert move_model(folder, Move(ModelId("m2"), PLACE), Disk())
     assert (folder / PLACE).stat().st_ino == before
 
 
+class NoFolderSync(Disk):
+    """A disk that makes files durable, but not their names."""
+
+    def sync(self, descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_a_model_whose_place_is_not_durable_is_where_it_was_gathered(folder: Path) -> None:
+    gathered = gather(folder)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        move_model(folder, Move(MODEL, PLACE), NoFolderSync())
+    assert (gathered / "ready").read_bytes() == b"model"
+    assert not (folder / PLACE).exists()
+
+
+def test_a_model_that_is_in_its_place_is_not_said_to_be_before_its_name_is_durable(folder: Path) -> None:
+    """An earlier life may have died between the renaming and the sync."""
+    gather(folder)
+    move_model(folder, Move(MODEL, PLACE), Disk())
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        move_model(folder, Move(MODEL, PLACE), NoFolderSync())
+
+
 def test_what_is_neither_here_nor_there_is_said_to_be_so(folder: Path) -> None:
-    assert not move_model(folder, Move(MODEL, PLACE))
+    assert not move_model(folder, Move(MODEL, PLACE), Disk())
 
 
 def test_removing_takes_files_folders_and_nothing_behind_a_link(folder: Path) -> None:
@@ -76,7 +104,7 @@ def test_removing_takes_files_folders_and_nothing_behind_a_link(folder: Path) ->
     (folder / "trees/link").symlink_to(outside)
     gather(folder)
     for name in ("incoming/m1", "trees/link", "files/never-there"):
-        remove(folder / name)
+        remove(folder / name, Disk())
     assert not (folder / "incoming/m1").exists()
     assert (outside / "of the owner").exists()
 
@@ -96,7 +124,23 @@ def test_a_start_keeps_what_a_model_still_needs_and_removes_the_rest(folder: Pat
         replace(row, model_id=ModelId("failed"), status=ModelState.ERROR, uri="https://example.org/a"),
         replace(row, model_id=ModelId("ready"), status=ModelState.READY, uri="not an address"),
     ]
-    prepare_models(folder, rows, NOW_S)
+    prepare_models(folder, rows, NOW_S, Disk())
     assert sorted(one.name for one in (folder / "incoming").iterdir()) == ["coming", "failed"]
     assert sorted(one.name for one in (folder / "uploads").iterdir()) == [upload, fresh]
     assert (folder / PLACE).exists()
+
+
+def test_what_is_kept_is_told_with_its_size_and_strangers_are_passed_over(folder: Path) -> None:
+    (folder / PLACE).write_bytes(b"12345")
+    tree = folder / "trees" / ("b" * 64) / "unet"
+    tree.mkdir(parents=True)
+    (tree / "config.json").write_text("{}")
+    (folder / "files/my own.safetensors").write_bytes(b"1")
+    assert kept_models(folder) == (KeptModel(PLACE, 5), KeptModel(f"trees/{'b' * 64}", 2))
+
+
+def test_what_cannot_be_listed_just_now_is_passed_over(folder: Path) -> None:
+    gather(folder)
+    move_model(folder, Move(MODEL, PLACE), Disk())
+    (folder / "trees").rmdir()
+    assert [kept.name for kept in kept_models(folder)] == [PLACE]

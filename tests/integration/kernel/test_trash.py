@@ -6,16 +6,17 @@ from dataclasses import dataclass, field
 from kernel.core import actions
 from kernel.core.actions import Folder
 from kernel.core.broker import Broker
-from kernel.core.events import Event, Now, StopAsked
+from kernel.core.events import Event, KeptModel, Now, StopAsked
 from kernel.core.ports import Limits
 from kernel.protocol.client import DeviceStatus
 from kernel.protocol.ids import Epoch
 from kernel.shell import clock
 from kernel.shell.decode import Arrival
 from kernel.shell.file_thread import InputsRead, Removed
-from kernel.shell.loop import TRASH_AT_ONCE, Loop
+from kernel.shell.loop import Loop
 from kernel.shell.recall import Recall
 from kernel.shell.store import Store
+from kernel.shell.trash import TRASH_AT_ONCE, Trash
 from tests.integration.kernel.rows import NOW_MS
 from tests.integration.kernel.saving import saved
 
@@ -71,6 +72,10 @@ class TrashEffects:
         """Nothing was held back."""
 
 
+def no_models() -> tuple[KeptModel, ...]:
+    return ()
+
+
 def no_devices() -> tuple[DeviceStatus, ...]:
     return ()
 
@@ -79,7 +84,7 @@ def left_after_a_while(store: Store, recall: Recall, remover: Remover) -> list[s
     """Run the loop over this trash for some turns. Returns: what is still in it."""
     broker = Broker(recall.snapshot(Epoch(1)), Limits(), clock.RandomFresh(), Now(0.0, 0))
     sources, effects = QuietSources(remover), TrashEffects(remover)
-    assert Loop(broker, store, recall, sources, effects, clock.now, no_devices).run() == 0
+    assert Loop(broker, store, recall, sources, effects, clock.now, no_devices, no_models).run() == 0
     return recall.trash(10_000)
 
 
@@ -103,3 +108,52 @@ def test_a_file_that_resists_is_not_tried_over_and_over(store: Store, recall: Re
     remover = Remover(frozenset({"images/0000.png"}))
     left_after_a_while(store, recall, remover)
     assert remover.tries == 1
+
+
+def test_a_file_that_was_stuck_is_tried_again_after_a_while(store: Store, recall: Recall) -> None:
+    fill(store, 2)
+    remover = Remover(frozenset({"images/0000.png"}))
+    trash = Trash(store, recall, remover)
+    trash.empty()
+    trash.strike_off(remover.done()[0])
+    turn(trash, remover)
+    assert remover.tries == 2, "the others were tried in between, and then nothing is"
+
+    remover.resists = frozenset()
+    trash.look_again()
+    turn(trash, remover)
+    assert recall.trash(10) == []
+
+
+def test_a_file_that_comes_back_while_it_is_removed_and_is_thrown_away_again_is_removed_again(
+    store: Store, recall: Recall
+) -> None:
+    """A model is deleted; before its file is gone, another one is made of the same, and deleted, too."""
+    again = actions.TrashFile(Folder.MODELS, "files/the same", NOW_MS)
+    remover = Remover()
+    trash = Trash(store, recall, remover)
+    throw_away(store, trash, again)
+    trash.empty()
+    (removed,) = remover.done()
+    store.connection.execute("DELETE FROM trash")  # what NoteModel does
+    throw_away(store, trash, again)
+
+    trash.strike_off(removed)
+
+    assert recall.trash(10) == ["models/files/the same"]
+    turn(trash, remover)
+    assert (recall.trash(10), remover.tries) == ([], 2)
+
+
+def throw_away(store: Store, trash: Trash, save: actions.TrashFile) -> None:
+    """As the loop does it."""
+    saved(store, save)
+    trash.note(save)
+
+
+def turn(trash: Trash, remover: Remover) -> None:
+    """Let be removed what can be."""
+    for _ in range(MOST_TURNS):
+        trash.empty()
+        for removed in remover.done():
+            trash.strike_off(removed)

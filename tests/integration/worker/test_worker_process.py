@@ -244,11 +244,10 @@ def test_a_worker_without_a_real_engine_imports_no_torch_and_no_database(
     manager: SmallManager, log: Path
 ) -> None:
     listing = (
-        "import json, runpy, sys\n"
-        "try:\n"
-        "    runpy.run_module('engine_worker.main', run_name='__main__')\n"
-        "except SystemExit:\n"
-        "    print(json.dumps(sorted(sys.modules)))\n"
+        "import json, sys\n"
+        "from engine_worker.main import main\n"
+        "main()\n"
+        "print(json.dumps(sorted(sys.modules)))\n"
     )
     reader, writer = os.pipe()
     process = subprocess.Popen(
@@ -270,6 +269,19 @@ def test_a_worker_without_a_real_engine_imports_no_torch_and_no_database(
     loaded = set(json.loads(output))
     assert "engine_worker.engine.fake_engine" in loaded
     assert not loaded & {"apsw", "falcon", "torch", "diffusers", "numpy", "PIL", "sqlite3", "kernel.views"}
+
+
+def test_a_worker_that_is_done_ends_without_tidying_up_its_interpreter() -> None:
+    """With torch loaded that takes seconds. What it has said is out all the same."""
+    script = (
+        "import atexit, runpy, sys\n"
+        "atexit.register(print, 'tidied up')\n"
+        "sys.argv[1:] = ['--join-file', '/nowhere']\n"
+        "runpy.run_module('engine_worker.main', run_name='__main__')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "action=bad_ticket" in ended.stderr
 
 
 def test_a_worker_dies_with_its_manager(manager: SmallManager, tmp_path: Path) -> None:

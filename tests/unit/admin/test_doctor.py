@@ -75,9 +75,9 @@ def test_a_file_root_that_is_not_there_is_noted(tmp_path: Path) -> None:
     ]
 
 
-def test_without_file_roots_no_model_can_be_registered_and_the_way_out_is_named() -> None:
+def test_without_file_roots_models_can_only_be_uploaded_and_the_way_out_is_named() -> None:
     (found,) = machine.file_roots(())
-    assert (found.verdict, found.found) == (Verdict.NOTE, "none: no local model can be registered")
+    assert (found.verdict, found.found) == (Verdict.NOTE, "none: models of this machine can only be uploaded")
     assert "SPOON_MODELS_FILE_ROOTS" in (found.remedy or "")
 
 
@@ -95,3 +95,12 @@ def test_a_port_that_another_program_holds_is_missing() -> None:
         assert machine.port("127.0.0.1", number, is_ours=False).verdict is Verdict.MISSING
         assert machine.port("127.0.0.1", number, is_ours=True).verdict is Verdict.OK
     assert machine.port("127.0.0.1", 0, is_ours=False).verdict is Verdict.OK
+
+
+def test_room_is_looked_for_where_pictures_go_and_where_models_come_to(tmp_path: Path) -> None:
+    images, models = Images(folder=tmp_path, min_free_bytes=1 << 60), Models(folder=tmp_path / "later")
+    found = list(machine.disks(Settings(images=images, models=models)))
+    assert [one.verdict for one in found] == [Verdict.MISSING, Verdict.MISSING]
+    assert ["images.folder" in found[0].found, "models.folder" in found[1].found] == [True, True]
+    roomy = Settings(images=Images(folder=tmp_path, min_free_bytes=0), models=models)
+    assert {one.verdict for one in machine.disks(roomy)} == {Verdict.OK}

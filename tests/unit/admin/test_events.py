@@ -39,3 +39,9 @@ def test_a_file_sees_a_line_for_each_quarter() -> None:
         bar.show(Progress(step=step, steps=100))
     bar.close()
     assert stream.getvalue().split(" steps\n") == ["0/100", "25/100", "50/100", "75/100", "100/100", ""]
+
+
+def test_a_job_without_steps_has_no_count_of_them() -> None:
+    stream = io.StringIO()
+    Bar(stream).show(Progress(stage="finishing", step=0, steps=0))
+    assert stream.getvalue() == "no steps, finishing\n"

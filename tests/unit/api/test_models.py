@@ -4,9 +4,19 @@ from typing import Any
 
 import pytest
 
-from kernel.protocol.client import DeleteModel, Done, ModelAccepted, ModelProgress, RegisterModel, RetryModel
+from kernel.protocol.client import (
+    DeleteModel,
+    Done,
+    ModelAccepted,
+    ModelProgress,
+    ModelsPruned,
+    PruneModels,
+    RegisterModel,
+    RetryModel,
+)
 from kernel.protocol.errors import ModelInUse
 from kernel.protocol.ids import ModelId
+from kernel.protocol.ingredients import Preparation
 from kernel.protocol.vocabulary import ModelBase, ModelState, ModelType, Variant
 from tests.unit.api.stage import Stage, fields_of
 
@@ -212,3 +222,54 @@ def test_words_of_the_models_own_stand_in_for_those_that_nobody_gave(stage: Stag
     shown = stage.get("/v1/models/m1").json
     assert (shown["trigger_words"], shown["revision"]) == (["snow"], "c" * 40)
     assert stage.get("/v1/models/m2").json["trigger_words"] == ["ice"]
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [(320, (320, 320)), ([320], (320, 320)), ([640, 480], (640, 480)), (None, None)]
+)
+def test_how_a_background_remover_wants_its_pictures_reaches_the_manager(
+    stage: Stage, size: object, expected: tuple[int, int] | None
+) -> None:
+    stage.database.add_model("m1")
+    accept(stage, ModelState.READY)
+    more = {"model_type": "background", "input_size": size, "mean": [0, 0.5, 1], "std": [1, 1, 1]}
+    stage.post("/v1/models", GOOD | more)
+    ask = stage.last_ask
+    assert isinstance(ask, RegisterModel)
+    assert ask.preparation == Preparation(input_size=expected, mean=(0.0, 0.5, 1.0), std=(1.0, 1.0, 1.0))
+
+
+def test_what_was_said_of_a_background_remover_is_shown(stage: Stage) -> None:
+    stage.database.add_model("m1", preparation='{"input_size": [640, 480], "mean": null, "std": [1, 1, 0.5]}')
+    shown = stage.get("/v1/models/m1").json
+    assert (shown["input_size"], shown["mean"], shown["std"]) == ([640, 480], None, [1.0, 1.0, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("mean", [0.5]),
+        ("mean", [123.7, 116.3, 103.5]),
+        ("std", [0, 1, 1]),
+        ("input_size", [1, 1]),
+        ("input_size", [64, 64, 64]),
+        ("input_size", "64x64"),
+    ],
+)
+def test_what_no_background_remover_can_want_is_refused(stage: Stage, field: str, value: object) -> None:
+    refused = stage.post("/v1/models", GOOD | {"model_type": "background", field: value})
+    assert refused.status_code == 422
+    assert next(iter(fields_of(refused))).startswith(field)
+
+
+def test_only_background_removers_say_how_they_want_their_pictures(stage: Stage) -> None:
+    refused = stage.post("/v1/models", GOOD | {"mean": [0.5, 0.5, 0.5], "input_size": 64})
+    assert set(fields_of(refused)) == {"mean", "input_size"}
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_files_of_deleted_models_are_removed_or_counted(stage: Stage, dry_run: bool) -> None:
+    stage.bus.reactions[PruneModels] = ModelsPruned(models=2, size_bytes=90)
+    result = stage.post("/v1/models/prune", {"dry_run": dry_run})
+    assert (result.status_code, result.json) == (200, {"models": 2, "size_bytes": 90, "dry_run": dry_run})
+    assert stage.last_ask == PruneModels(dry_run=dry_run)

@@ -24,6 +24,7 @@ CALLS = {
     ),
     client.RetryModel: Call("POST", "/v1/models/{model_id}/retry"),
     client.DeleteModel: Call("DELETE", "/v1/models/{model_id}"),
+    client.PruneModels: Call("POST", "/v1/models/prune", {}),
     client.CreateEngine: Call("POST", "/v1/engines", {"checkpoint": "m1"}),
     client.StartEngine: Call("PATCH", "/v1/engines/{engine_id}/start"),
     client.StopEngine: Call("PATCH", "/v1/engines/{engine_id}/stop"),
@@ -46,7 +47,7 @@ def codes(operation: Any, status: int) -> list[str]:
 
 def test_every_ask_that_waits_for_an_answer_has_a_call_and_a_list_of_refusals() -> None:
     assert set(CALLS) == set(get_args(client.ApiAsk)) - {client.FinishDownload}
-    assert all(refusals()[ask] for ask in CALLS)
+    assert {ask for ask in CALLS if not refusals()[ask]} == {client.PruneModels}
 
 
 @pytest.mark.parametrize("ask", CALLS, ids=lambda ask: ask.__name__)

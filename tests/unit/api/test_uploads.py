@@ -8,6 +8,7 @@ from api.http.multipart import FormReader, PartBegan, PartData
 from kernel.protocol.client import ModelAccepted, RegisterModel
 from kernel.protocol.errors import DiskFull, ManagerUnreachable, SpoonError
 from kernel.protocol.ids import ModelId
+from kernel.protocol.ingredients import Preparation
 from kernel.protocol.vocabulary import ModelState, ModelType
 from tests.unit.api.stage import Stage, fields_of
 
@@ -160,3 +161,43 @@ def test_a_form_is_read_alike_however_it_is_cut(size: int) -> None:
                 found[name] += event.data
     assert reader.is_whole
     assert found == {"file": data, "name": b"", "tags": b"\r\n"}
+
+
+def keyed(stage: Stage, body: bytes = GOOD, key: str = "k1") -> RegisterModel:
+    """What is asked for a form under a key."""
+    headers = {"Content-Type": TYPE, "Idempotency-Key": key}
+    stage.post("/v1/models/upload", body=body, headers=headers)
+    ask = stage.last_ask
+    assert isinstance(ask, RegisterModel)
+    return ask
+
+
+def test_the_same_form_under_the_same_key_is_the_same_command_and_leaves_one_file(stage: Stage) -> None:
+    accept(stage)
+    first = keyed(stage)
+    assert keyed(stage) == first
+    assert len(uploads(stage)) == 1
+    stage.database.add_model("m2", uri=first.uri)
+    uploads(stage)[0].unlink()  # the fetch worker has taken it over
+    assert keyed(stage) == first
+    assert uploads(stage) == []
+    assert stage.bus.keys[-3:] == ["http:k1"] * 3
+
+
+def test_another_form_or_another_key_is_another_command(stage: Stage) -> None:
+    accept(stage)
+    others = [
+        keyed(stage, key="k2"),
+        keyed(stage, GOOD.replace(b"cats", b"dogs")),
+        keyed(stage, GOOD.replace(b"the model", b"a model!!")),
+    ]
+    assert len({ask.uri for ask in (keyed(stage), *others)}) == 4
+
+
+def test_a_form_says_how_a_background_remover_wants_its_pictures(stage: Stage) -> None:
+    accept(stage)
+    said = [("mean", None, text) for text in (b"0.5", b"0.5", b"0.25")] + [("input_size", None, b"320")]
+    send(stage, form(("model_type", None, b"background"), *said, ("file", "cutter.onnx", FILE)))
+    ask = stage.last_ask
+    assert isinstance(ask, RegisterModel)
+    assert ask.preparation == Preparation(input_size=(320, 320), mean=(0.5, 0.5, 0.25))

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from msgspec import Meta
 
+from api.http.limits import Color
 from api.http.wordings import in_words
 
 
@@ -19,6 +20,7 @@ class Whole(msgspec.Struct, forbid_unknown_fields=True):
     text: Annotated[str, Meta(min_length=1, max_length=3, pattern="^[a-z]*$")] = "a"
     flag: bool = False
     parts: Annotated[tuple[str | Part, ...], Meta(min_length=2, max_length=3)] = ("a", "b")
+    color: Color = "#ffffff"
     mix: float | tuple[float, ...] | None = None
 
 
@@ -36,6 +38,7 @@ class Whole(msgspec.Struct, forbid_unknown_fields=True):
         ('{"text": ""}', ".text", "must not be empty"),
         ('{"text": "abcd"}', ".text", "must have at most 3 characters"),
         ('{"text": "A"}', ".text", "must be of the form ^[a-z]*$"),
+        ('{"color": "red"}', ".color", "must be a colour written #rrggbb, such as #ff0000 for red"),
         ('{"flag": "yes"}', ".flag", "must be true or false, not a text"),
         ('{"parts": ["a"]}', ".parts", "must have at least 2 entries"),
         ('{"parts": ["a", 5]}', ".parts[1]", "must be a text or an object, not a whole number"),

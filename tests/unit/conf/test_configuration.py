@@ -9,6 +9,7 @@ from conf.load import explain, load
 from conf.settings import Settings
 from conf.values import show_value
 from kernel.protocol.errors import BadConfiguration
+from kernel.protocol.vocabulary import Compilation
 
 SHIPPED = Path(__file__).parents[3] / "conf" / "spoon.toml"
 
@@ -164,3 +165,10 @@ def test_what_is_shown_is_what_the_file_may_say(tmp_path: Path) -> None:
     shown = "\n".join(f"{one.key.path} = {show_value(one.key, one.value)}" for one in explain(source, {}))
     (tmp_path / "again").mkdir()
     assert load(written(tmp_path / "again", shown), {}) == load(source, {})
+
+
+def test_one_of_several_words_is_taken_and_any_other_refused_with_all_of_them(tmp_path: Path) -> None:
+    assert load(written(tmp_path, 'engines.compile = "graphs"'), {}).engines.compile is Compilation.GRAPHS
+    assert load(None, {"SPOON_ENGINES_COMPILE": "regional"}).engines.compile is Compilation.REGIONAL
+    with pytest.raises(BadConfiguration, match=r'"always" is not allowed.*"off", "regional", "graphs"'):
+        load(written(tmp_path, 'engines.compile = "always"'), {})

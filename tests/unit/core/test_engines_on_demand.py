@@ -4,7 +4,7 @@ from kernel.core.actions import GiveJob, LaunchWorker
 from kernel.core.ports import Limits
 from kernel.protocol import client
 from kernel.protocol import worker as wire
-from kernel.protocol.vocabulary import EngineState, JobState
+from kernel.protocol.vocabulary import Compilation, EngineState, JobState
 from tests.unit.core.samples import CHECKPOINT, submit
 from tests.unit.core.story import Story, only, orders_to
 
@@ -44,6 +44,15 @@ def test_worker_that_says_hello_is_welcomed_with_the_engine_to_load():
     assert isinstance(order, wire.LoadEngine)
     assert (order.load.engine_id, order.load.device, order.load.max_batch) == (engine_id, "cuda:1", 3)
     assert order.load.checkpoint.model_id == CHECKPOINT
+
+
+def test_worker_is_told_what_to_prepare_and_for_pictures_of_which_size():
+    story = Story(limits=Limits(compilation=Compilation.GRAPHS))
+    story.engine(start=True, width_px=768, guidance_scale=1.0)
+    _, order = orders_to(story.hello(worker_id := story.newcomers[0]), worker_id)
+    assert isinstance(order, wire.LoadEngine)
+    assert order.load.compilation is Compilation.GRAPHS
+    assert (order.load.width_px, order.load.height_px, order.load.guidance_scale) == (768, 512, 1.0)
 
 
 def test_worker_that_says_hello_twice_is_answered_twice():

@@ -159,6 +159,22 @@ def test_a_model_that_is_deleted_while_it_comes_ends_its_worker_and_leaves_nothi
     assert story.newcomers, "its death is held against nobody"
 
 
+def test_what_else_was_gathered_goes_when_the_model_has_its_place() -> None:
+    story = Story()
+    model_id, worker_id = downloading(story)
+    story.say(worker_id, whole(model_id))
+    assert f"incoming/{model_id}" not in story.database.trash
+    story.tell(ModelMoved(model_id))
+    assert story.database.trash == [f"incoming/{model_id}"]
+
+
+def test_an_upload_that_no_worker_has_taken_over_goes_with_its_model() -> None:
+    story = Story()
+    model_id = registered(story, uri=f"upload:{'1' * 32}/dreams.safetensors")
+    story.ask(client.DeleteModel(model_id=model_id))
+    assert f"uploads/{'1' * 32}" in story.database.trash
+
+
 def test_a_local_file_is_never_put_into_the_trash() -> None:
     story = Story()
     model_id = registered(story, uri="file:///models/dreams")

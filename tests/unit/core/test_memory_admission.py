@@ -41,6 +41,13 @@ def test_engine_larger_than_the_device_is_refused_with_numbers_before_anything_i
     assert not story.database.engines
 
 
+def test_memory_that_only_other_programs_can_give_is_told_as_such():
+    story = story_on(device("cpu", GB, total=20 * GB))
+    refused = story.refusal(client.CreateEngine(spec=spec(checkpoint="four")))
+    assert refused.shortage.remedies == ()
+    assert "close other programs that hold memory of cpu" in refused.detail
+
+
 def test_memory_is_promised_from_the_launch_on_although_nobody_uses_it_yet():
     story = story_on(device("cpu", 8 * GB))
     story.engine(start=True, checkpoint="four")

@@ -10,7 +10,7 @@ from kernel.core.rows import EngineRow
 from kernel.protocol.ids import EngineId, ModelId
 from kernel.protocol.ingredients import LoraUse
 from kernel.protocol.memory import MemoryProfile, PartWeights, TextLayout, UNetLayout, VaeLayout
-from kernel.protocol.vocabulary import EngineState, MemoryPlan, ModelPart, Variant
+from kernel.protocol.vocabulary import Compilation, EngineState, MemoryPlan, ModelPart, Variant
 from tests.unit.core.samples import CHECKPOINT, checkpoint, heavy, spec
 
 GB = 1_000_000_000
@@ -91,6 +91,15 @@ def test_more_pictures_and_larger_ones_need_more(appetite, kind):
     assert list(needs) == sorted(set(needs))
     larger = replace(appetite, width_px=appetite.width_px * 2)
     assert needs_of(larger, kind, MemoryPlan.FAST)[0] > needs[0]
+
+
+def test_recorded_calls_keep_the_memory_of_one_on_a_gpu_and_nothing_on_a_cpu():
+    recorded = replace(SDXL, compilation=Compilation.GRAPHS)
+    pairs = zip(*(needs_of(one, "cuda", MemoryPlan.FAST) for one in (recorded, SDXL)), strict=True)
+    more = [kept - freed for kept, freed in pairs]
+    assert more[0] > 0
+    assert more[7] == pytest.approx(8 * more[0], rel=0.05)
+    assert needs_of(recorded, "cpu", MemoryPlan.FAST) == needs_of(SDXL, "cpu", MemoryPlan.FAST)
 
 
 def test_as_many_pictures_are_reckoned_with_as_the_engine_steps_together():

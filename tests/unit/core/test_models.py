@@ -1,17 +1,20 @@
 """What clients ask about models."""
 
+from dataclasses import replace as replace_row
+
 import pytest
 from msgspec.structs import replace
 
+from kernel.core import actions, ingredients
 from kernel.core.ask_models import MOST_NAMED
-from kernel.core.events import StockTaken
+from kernel.core.events import NO_FACTS, Asked, KeptModel, StockTaken
 from kernel.protocol import client
 from kernel.protocol import worker as wire
 from kernel.protocol.ids import EngineId, JobId
-from kernel.protocol.ingredients import LoraUse
+from kernel.protocol.ingredients import LoraUse, Preparation
 from kernel.protocol.vocabulary import ControlType, ModelBase, ModelState, ModelType, Variant
 from tests.unit.core.samples import CHECKPOINT, controlnet, fingerprint, model, register
-from tests.unit.core.story import Story
+from tests.unit.core.story import CORRELATION, PEER, Story, only
 
 
 def registered(story, name="model", **fields):
@@ -74,17 +77,75 @@ def test_model_that_an_engine_uses_is_not_deleted_and_the_engine_is_named():
     assert story.ask(client.DeleteModel(model_id=CHECKPOINT)) == client.Done()
 
 
-def test_no_model_is_registered_or_retried_when_the_disk_is_low_or_the_manager_stops():
+def test_no_model_is_fetched_or_fetched_again_while_a_disk_is_low():
+    failed = model("failed", uri="https://a.org/failed", status=ModelState.ERROR)
+    story = Story(failed)
+    remote = register(uri="https://a.org/fox")
+    for low in (StockTaken(free_bytes=0), StockTaken(free_bytes=1 << 40, models_free_bytes=0)):
+        story.tell(low)
+        for ask in (remote, client.RetryModel(model_id="failed")):
+            assert story.refusal(ask).code == "disk_full"
+    assert "models.folder" in story.refusal(remote).detail
+    story.tell(StockTaken(free_bytes=1 << 40, models_free_bytes=1 << 40))
+    registered(story, uri="https://a.org/fox")
+    assert isinstance(story.ask(client.RetryModel(model_id="failed")), client.ModelAccepted)
+
+
+def test_a_disk_that_is_low_stops_neither_jobs_of_another_disk_nor_models_that_lie_where_they_are():
     story = Story()
-    story.tell(StockTaken(free_bytes=0))
-    assert story.refusal(register()).code == "disk_full"
-    story.tell(StockTaken(free_bytes=1 << 40))
+    story.tell(StockTaken(free_bytes=1 << 40, models_free_bytes=0))
+    story.submit(story.engine())
+    assert registered(story)
+
+
+def test_no_model_is_registered_or_retried_when_the_manager_stops():
+    story = Story()
     registered(story)
     story.stop()
     for ask in (register("other"), client.RetryModel(model_id=CHECKPOINT)):
         refused = story.ask(ask)
         assert isinstance(refused, client.Refused)
         assert refused.code == "shutting_down"
+
+
+def prune(story, *kept, **fields):
+    """What is answered where the folder keeps files of these names."""
+    ask = client.PruneModels(**fields)
+    facts = replace_row(NO_FACTS, kept_models=tuple(KeptModel(name, 5) for name in kept))
+    (reply,) = only(story.tell(Asked(PEER, CORRELATION, "key", b"digest", ask, facts)), actions.Reply)
+    return reply.message
+
+
+def test_what_is_kept_of_deleted_models_is_removed_and_what_a_model_is_made_of_stays():
+    used, left = f"files/{'a' * 64}.safetensors", f"trees/{'b' * 64}"
+    story = Story(model("lora", stored=used))
+    assert prune(story, used, left, dry_run=True) == client.ModelsPruned(models=1, size_bytes=5)
+    assert not story.database.trash
+    assert not story.database.replies
+    assert prune(story, used, left) == client.ModelsPruned(models=1, size_bytes=5)
+    assert story.database.trash == [left]
+
+
+def test_model_on_its_way_to_its_place_is_not_pruned():
+    place = f"files/{'a' * 64}.safetensors"
+    story = Story(model("lora", stored=place, status=ModelState.DOWNLOADING))
+    assert prune(story, place) == client.ModelsPruned(models=0, size_bytes=0)
+
+
+def test_how_a_background_remover_wants_its_pictures_is_part_of_its_recipe_and_reaches_the_worker():
+    said = Preparation(input_size=(640, 480), mean=(0.5, 0.5, 0.5), std=(1.0, 1.0, 1.0))
+    wish = {"model_type": ModelType.BACKGROUND, "preparation": said}
+    story = Story()
+    model_id = registered(story, **wish)
+    assert registered(story, **wish) == model_id
+    assert registered(story, model_type=ModelType.BACKGROUND) != model_id
+    assert ingredients.source(story.broker.world, model_id).preparation == said
+
+
+def test_only_background_removers_have_their_pictures_prepared():
+    refused = Story().refusal(register(preparation=Preparation(input_size=(64, 64))))
+    assert refused.code == "invalid_field"
+    assert refused.fields[0].field == "preparation"
 
 
 # Models beside the checkpoint.

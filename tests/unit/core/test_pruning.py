@@ -48,7 +48,7 @@ def test_pruning_for_an_engine_that_there_is_not_is_refused():
     assert prune(with_images(), engine_id="none").code == "engine_not_found"
 
 
-@pytest.mark.parametrize("wish", [register("new"), submit("00000001")])
+@pytest.mark.parametrize("wish", [register("new", uri="https://a.org/new"), submit("00000001")])
 def test_full_disk_refuses_new_work_until_there_is_room_again(wish):
     story = Story()
     engine_id = story.engine(start=True)

@@ -119,7 +119,7 @@ def test_pose_image_for_an_engine_without_a_type_has_to_say_its_own():
 @pytest.mark.parametrize(
     ("fields", "field", "words"),
     [
-        ({"loras": ("lora", "none")}, "loras[1]", "no model with that id"),
+        ({"loras": ("lora", "none")}, "loras[1]", "no model with the id or name 'none'"),
         ({"loras": ("lora", "vae")}, "loras[1]", "of type vae, not lora"),
         ({"loras": ("xl",)}, "loras[0]", "for sdxl, the engine's checkpoint is sd"),
         ({"loras": ("lora", "other", "lora")}, "loras[2]", "named twice"),

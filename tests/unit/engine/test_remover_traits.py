@@ -10,6 +10,7 @@ from engine_worker.engine.background.traits import (
     find_traits,
 )
 from kernel.protocol.errors import ModelUnreadable
+from kernel.protocol.ingredients import Preparation
 
 HALF, ONE = (0.5, 0.5, 0.5), (1.0, 1.0, 1.0)
 
@@ -81,3 +82,15 @@ def test_metadata_that_cannot_be_meant_are_refused(metadata: dict[str, str]) -> 
 def test_metadata_that_contradict_the_input_are_refused() -> None:
     with pytest.raises(ModelUnreadable, match="but its input is fixed to"):
         find_traits({"input_size": "320"}, (1024, 1024), ())
+
+
+def test_what_its_owner_said_counts_more_than_the_metadata_and_the_name() -> None:
+    metadata = {"input_size": "[64, 64]", "mean": "0.1", "std": "0.1"}
+    said = Preparation(input_size=(640, 480), mean=HALF, std=ONE)
+    assert find_traits(metadata, None, ("u2net",), said) == Traits((640, 480), HALF, ONE)
+    assert find_traits(metadata, None, (), Preparation(mean=HALF)) == Traits((64, 64), HALF, (0.1, 0.1, 0.1))
+
+
+def test_a_size_that_its_owner_said_and_its_input_contradicts_is_refused() -> None:
+    with pytest.raises(ModelUnreadable, match="its registration says"):
+        find_traits({}, (1024, 1024), (), Preparation(input_size=(320, 320)))

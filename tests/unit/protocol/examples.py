@@ -8,7 +8,7 @@ import msgspec
 from kernel.protocol import client, worker
 from kernel.protocol.errors import FieldProblem
 from kernel.protocol.ids import EngineId, Epoch, EventSeq, ImageId, JobId, Lease, ModelId, Ticket, WorkerId
-from kernel.protocol.ingredients import ControlUse, InputFile, LoraUse, ModelSource
+from kernel.protocol.ingredients import ControlUse, InputFile, LoraUse, ModelSource, Preparation
 from kernel.protocol.memory import (
     MemoryProfile,
     MemoryShortage,
@@ -29,6 +29,7 @@ from kernel.protocol.specs import (
 )
 from kernel.protocol.vocabulary import (
     ChangeKind,
+    Compilation,
     ControlType,
     EngineState,
     ImageFileType,
@@ -137,6 +138,7 @@ _JOB = JobSpec(
     image_file_type=ImageFileType.WEBP,
     quality=80,
 )
+_PREPARATION = Preparation(input_size=(640, 480), mean=(0.5, 0.4, 0.3), std=(1.0, 0.9, 0.8))
 _SOURCE = ModelSource(
     model_id=MODEL,
     name="dream",
@@ -147,6 +149,7 @@ _SOURCE = ModelSource(
     sha256=SHA256,
     control_type=ControlType.DEPTH,
     trigger_words=("dreamy",),
+    preparation=_PREPARATION,
 )
 _FINGERPRINT = Fingerprint(
     model_type=ModelType.CHECKPOINT,
@@ -184,8 +187,10 @@ _ASKS: tuple[client.Ask, ...] = (
         sha256=SHA256,
         trigger_words=("dreamy",),
         control_type=ControlType.MIDAS,
+        preparation=_PREPARATION,
     ),
     client.DeleteModel(model_id=MODEL, files=True),
+    client.PruneModels(dry_run=True),
     client.RetryModel(model_id=MODEL),
     client.CreateEngine(spec=_SPEC, start=False),
     client.StartEngine(engine_id=ENGINE),
@@ -239,6 +244,7 @@ _REPLIES: tuple[client.BrokerReply, ...] = (
     client.JobValid(engine_id=ENGINE),
     client.Done(),
     client.ImagesPruned(images=3, size_bytes=12_345, has_more=True),
+    client.ModelsPruned(models=2, size_bytes=4_265_380_512),
     client.DownloadGranted(ticket=TICKET, file_name="i-1.png", is_limited=True),
     client.WorkerInvited(
         worker_id=WORKER,
@@ -259,6 +265,7 @@ _REPLIES: tuple[client.BrokerReply, ...] = (
         engines_running=1,
         is_disk_low=True,
         devices=(client.DeviceStatus(device="cuda:0", name="A", total_bytes=2, free_bytes=1),),
+        is_models_disk_low=True,
     ),
     client.Watching(seq=EventSeq(9)),
     client.Bundle(messages=(client.Enclosed(correlation=bytes(range(16)), message=_PREVIEW, blobs=1),)),
@@ -279,6 +286,10 @@ _ORDERS: tuple[worker.WorkerOrder, ...] = (
             dtype=Variant.BF16,
             max_batch=4,
             plan=MemoryPlan.TILED,
+            compilation=Compilation.GRAPHS,
+            width_px=768,
+            height_px=512,
+            guidance_scale=1.0,
         )
     ),
     worker.InspectModel(source=_SOURCE),

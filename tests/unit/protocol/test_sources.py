@@ -74,6 +74,11 @@ def test_what_is_no_address_of_a_model_is_refused(uri: str) -> None:
         parse_source(uri)
 
 
+def test_a_bare_path_is_refused_with_the_way_to_write_it() -> None:
+    with pytest.raises(BadSource, match=r"is written file:///w/fox\.safetensors"):
+        parse_source("/w/fox.safetensors")
+
+
 @pytest.mark.parametrize(
     "host", ["example.org", "example.org.", "127.0.0.1", "::1", "xn--bcher-kva.example", "a1"]
 )

@@ -55,6 +55,11 @@ def test_all_that_is_wrong_gets_one_answer(root: Path, tmp_path: Path) -> None:
         )
 
 
+def test_where_no_folder_is_allowed_yet_that_is_what_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ModelUnreadable, match=r"models\.file_roots names no folder yet"):
+        resolve(f"file://{tmp_path}", [])
+
+
 @pytest.mark.parametrize(
     "form", ["{}", "file:{}", "http://host{}", "file://host{}", "file://", "file://localhost"]
 )
@@ -79,5 +84,5 @@ def test_a_stored_model_is_found_below_whichever_root_keeps_it(tmp_path: Path) -
     roots = [tmp_path / "weights", tmp_path / "models"]
     assert resolve(f"stored:{name}", roots) == (tmp_path / "models" / name).resolve()
     for wrong in ("stored:../../etc/passwd", f"stored:files/{'b' * 64}.safetensors", "stored:files"):
-        with pytest.raises(ModelUnreadable):
+        with pytest.raises(ModelUnreadable, match="delete it, and add it again"):
             resolve(wrong, roots)

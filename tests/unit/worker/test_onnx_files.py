@@ -7,10 +7,12 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from onnx import TensorProto, helper
 
 from engine_worker.fetch.onnx.model import read_onnx
 from kernel.protocol.errors import ModelUnreadable
+from kernel.protocol.ingredients import Preparation
 from kernel.protocol.vocabulary import ModelType, Variant
 from tests.unit.worker.test_inspection import look_at, refused, source_of
 
@@ -54,6 +56,13 @@ def test_a_background_remover_is_found_out(
     found = look_at(written(tmp_path, remover(shape)), ModelType.BACKGROUND)
     assert (found.model_type, found.native_size_px) == (ModelType.BACKGROUND, size_px)
     assert (found.parameters, found.memory_bytes, found.variant) == (3, 12, Variant.FP32)
+
+
+def test_a_size_that_the_file_contradicts_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, remover())
+    source = source_of(path, ModelType.BACKGROUND)
+    wrong = replace(source, preparation=Preparation(input_size=(1024, 1024)))
+    assert "takes 320 x 320 pixels, not 1024 x 1024" in refused(wrong, tmp_path)
 
 
 def test_half_precision_is_told(tmp_path: Path) -> None:

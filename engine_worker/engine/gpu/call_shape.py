@@ -1,0 +1,62 @@
+"""Shapes of UNet calls, and which of them an engine prepares beforehand."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from torch import Tensor
+
+from engine_worker.engine.parts import Parts
+from engine_worker.engine.prompts.reader import MAX_TOKENS
+from kernel.protocol.specs import EngineLoad
+
+# From here on a call keeps a GPU busy for so long that the host is always ahead of it.
+_MOST_PICTURES: Final = 16
+_SIZE_NUMBERS: Final = 6
+"""SDXL is told its size, where it was cropped, and the size to make: two numbers each."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallShape:
+    """All that two calls must have in common to be made of the same kernels; `height` and `width` in latents.
+
+    Calls with a mask for their prompts or with residuals of ControlNets have no such shape.
+    """
+
+    rows: int
+    channels: int
+    height: int
+    width: int
+    tokens: int
+
+
+def shape_of(sample: Tensor, embeds: Tensor) -> CallShape:
+    """The shape of a call. Shapes: sample (rows, channels, height, width), embeds (rows, tokens, width)."""
+    rows, channels, height, width = sample.shape
+    return CallShape(rows, channels, height, width, tokens=embeds.shape[1])
+
+
+def shapes_to_prepare(parts: Parts, order: EngineLoad, seats: int) -> tuple[CallShape, ...]:
+    """The calls that an engine will make most: for one picture as its jobs make them by default, for two, and
+    so on; the largest first, so that the memory of the first is enough for all others."""
+    if order.width_px is None or order.height_px is None:
+        return ()
+    scale = parts.vae.pixels_per_latent
+    rows_of_one = 2 if order.guidance_scale > 1.0 else 1
+    return tuple(
+        CallShape(
+            rows=rows_of_one * pictures,
+            channels=parts.unet_shape.in_channels,
+            height=order.height_px // scale,
+            width=order.width_px // scale,
+            tokens=MAX_TOKENS,
+        )
+        for pictures in range(min(seats, _MOST_PICTURES), 0, -1)
+    )
+
+
+def pooled_width(parts: Parts) -> int | None:
+    """Width of the pooled embedding that the UNet is told; None for SD, which is told none."""
+    added, of_size = parts.unet_shape.added_width, parts.unet_config.get("addition_time_embed_dim")
+    if added is None or not isinstance(of_size, int):
+        return None
+    return added - _SIZE_NUMBERS * of_size

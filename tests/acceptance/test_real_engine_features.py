@@ -1,0 +1,315 @@
+"""Everything that a job can ask for, from HTTP through the processes to a real engine and back."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+
+from bench.pictures import half_mask, photograph, png
+from tests.acceptance.conftest import cleaned_up
+from tests.acceptance.patience import wait_for
+from tests.acceptance.server import Server
+from tests.acceptance.slow_site import slow_site
+from tests.acceptance.studio import PATIENCE_S, SIDE_PX, Pixels, Studio, pixels_of, recipe_in
+from tests.acceptance.weights import write_weights
+
+pytestmark = [pytest.mark.torch, pytest.mark.timeout(300)]
+
+LOCAL = (
+    ("checkpoint", "sd", "sd.safetensors"),
+    ("checkpoint", "sdxl", "sdxl.safetensors"),
+    ("lora", "peft", "peft.safetensors"),
+    ("lora", "xl", "xl.safetensors"),
+    ("vae", "negative", "negative.safetensors"),
+    ("controlnet", "canny", "canny"),
+    ("controlnet", "depth", "depth.safetensors"),
+    ("background", "blues", "blues.onnx"),
+)
+"""What is used where it lies; the LoRA `kohya` is uploaded, the embedding `dusk` downloaded."""
+LONG_PROMPT = "a (red:1.4) ball on a [blue] table, " * 12
+ASTRONAUT = png(Image.fromarray(skimage.data.astronaut()))
+
+
+@pytest.fixture(scope="module")
+def studio() -> Iterator[Studio]:
+    """A server with models from everywhere and three engines: `plain`, `dressed` (with defaults) and `xl`."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="spoon-")))
+        write_weights(folder)
+        server = stack.enter_context(cleaned_up(Server(folder, with_api=True, has_fakes=False)))
+        server.configure(models='allow_hosts = ["127.0.0.1"]')
+        server.start()
+        url = f"http://127.0.0.1:{server.port}/v1"
+        http = stack.enter_context(httpx.Client(base_url=url, timeout=PATIENCE_S, trust_env=False))
+        studio = Studio(http)
+        register_models(studio, folder)
+        create_engines(studio)
+        yield studio
+        assert server.stop() == 0
+
+
+def register_models(studio: Studio, folder: Path) -> None:
+    for model_type, name, file in LOCAL:
+        studio.register(model_type, name, (folder / file).as_uri())
+    studio.upload("lora", "sd", folder / "kohya.safetensors")
+    with slow_site((folder / "dusk.safetensors").read_bytes(), pause_at=100) as site:
+        site.may_go_on.set()
+        studio.register("embedding", "dusk", site.url)
+
+
+def create_engines(studio: Studio) -> None:
+    studio.create_engine("plain", "sd", control_models=["canny", "depth"], control_net="canny")
+    studio.create_engine(
+        "dressed",
+        "sd",
+        vae="negative",
+        loras=[{"model_id": "peft", "weight": 0.5}],
+        embeddings=["dusk"],
+        long_prompt_technique="sd_embed",
+        clip_skip=2,
+    )
+    studio.create_engine("xl", "sdxl", steps=2)
+
+
+@pytest.fixture(scope="module")
+def plain(studio: Studio) -> Pixels:
+    """What the job without any extras looks like."""
+    return studio.draw().pixels
+
+
+def distance(one: Pixels, other: Pixels) -> float:
+    """How far two pictures are apart, in levels of 255 on average."""
+    return float(np.abs(one - other).mean())
+
+
+def is_same(one: Pixels, other: Pixels) -> bool:
+    """Equal but for the last digit of a rounding."""
+    return bool(np.abs(one - other).max() <= 1)
+
+
+def test_what_the_server_found_out_about_the_models(studio: Studio) -> None:
+    models = {model["name"]: model for model in studio.http.get("/models").json()["items"]}
+    assert {name: (model["model_type"], model["model_base"]) for name, model in models.items()} == {
+        "sd": ("checkpoint", "sd"),
+        "sdxl": ("checkpoint", "sdxl"),
+        "kohya": ("lora", "sd"),
+        "peft": ("lora", None),
+        "xl": ("lora", "sdxl"),
+        "dusk": ("embedding", None),
+        "negative": ("vae", None),
+        "canny": ("controlnet", None),
+        "depth": ("controlnet", None),
+        "blues": ("background", None),
+    }, "narrow relatives of SD and SDXL do not always tell their family"
+    assert (models["canny"]["control_type"], models["depth"]["control_type"]) == ("canny", "depth")
+
+
+@pytest.mark.parametrize("lora", ["kohya", "peft"])
+def test_a_lora_works_by_its_weight_and_leaves_nothing_behind(
+    studio: Studio, plain: Pixels, lora: str
+) -> None:
+    none, half, full = (studio.draw(loras=[{"model_id": lora, "weight": weight}]) for weight in (0, 0.5, 1))
+    assert np.array_equal(none.pixels, plain)
+    assert distance(half.pixels, plain) > 1
+    assert distance(full.pixels, half.pixels) > 1
+    assert np.array_equal(studio.draw().pixels, plain)
+    assert f"<lora:{lora}:0.5>" in recipe_in(half.files[0])
+
+
+def test_several_loras_work_together(studio: Studio) -> None:
+    both = studio.draw(loras=["kohya", {"model_id": "peft", "weight": -0.5}])
+    assert distance(both.pixels, studio.draw(loras=["kohya"]).pixels) > 1
+    assert [lora["weight"] for lora in both.job["loras"]] == [1.0, -0.5]
+
+
+def test_the_word_of_an_embedding_means_something_where_the_job_has_it(studio: Studio) -> None:
+    with_it = studio.draw(prompt="a dusk ball", embeddings=["dusk"])
+    assert distance(with_it.pixels, studio.draw(prompt="a dusk ball").pixels) > 1
+
+
+def test_another_vae_decodes_the_same_picture(studio: Studio, plain: Pixels) -> None:
+    assert is_same(studio.draw(vae="negative").pixels, 255 - plain)
+
+
+def test_the_defaults_of_an_engine_are_what_its_jobs_get_that_say_nothing(studio: Studio) -> None:
+    by_default = studio.draw(engine="dressed")
+    said = studio.draw(vae="negative", loras=[{"model_id": "peft", "weight": 0.5}], clip_skip=2)
+    assert is_same(by_default.pixels, said.pixels)
+    bare = studio.draw(engine="dressed", loras=[], embeddings=[], clip_skip=1)
+    assert is_same(bare.pixels, studio.draw(vae="negative").pixels)
+    recipe = recipe_in(by_default.files[0])
+    assert all(words in recipe for words in ("<lora:peft:0.5>", "VAE: negative", "Clip skip: 2"))
+
+
+def test_a_long_prompt_with_weights_is_read_to_its_end(studio: Studio) -> None:
+    whole = studio.draw(engine="dressed", prompt=LONG_PROMPT + "dusk")
+    assert whole.job["warnings"] == []
+    without_the_last = studio.draw(engine="dressed", prompt=LONG_PROMPT + "dawn")
+    assert distance(whole.pixels, without_the_last.pixels) > 0
+    cut = studio.draw(engine="plain", prompt=LONG_PROMPT)
+    assert any("75" in warning for warning in cut.job["warnings"]), cut.job["warnings"]
+
+
+def test_the_layer_of_the_text_encoder_can_be_chosen(studio: Studio, plain: Pixels) -> None:
+    assert distance(studio.draw(clip_skip=2).pixels, plain) > 1
+    assert np.array_equal(studio.draw(clip_skip=1).pixels, plain)
+
+
+def test_a_negative_prompt_counts(studio: Studio, plain: Pixels) -> None:
+    assert distance(studio.draw(negative_prompt="green").pixels, plain) > 1
+
+
+def test_a_reference_image_is_left_the_further_the_greater_the_strength(studio: Studio) -> None:
+    files = {"reference_image_blob": png(photograph(100, 80))}
+    begun = [studio.draw(files, strength=strength, steps=8, scheduler="euler") for strength in (0, 0.25, 1)]
+    near, far = (distance(one.pixels, begun[0].pixels) for one in begun[1:])
+    assert 0 < near < far
+    assert studio.download(begun[1].images[0]["reference_image_path"]) == files["reference_image_blob"]
+    assert "Denoising strength: 0.25" in recipe_in(begun[1].files[0])
+
+
+def test_a_mask_says_what_of_the_reference_stays(studio: Studio) -> None:
+    """In pixels a decoder of random weights spreads every change, so this looks at all and at nothing."""
+    reference = {"reference_image_blob": png(photograph())}
+    black, half = png(Image.new("L", (SIDE_PX, SIDE_PX))), png(half_mask())
+    whole = studio.draw(reference, strength=0)
+    stays, painted = (
+        studio.draw({**reference, "mask_image_blob": mask}, strength=0.9) for mask in (black, half)
+    )
+    assert np.array_equal(stays.pixels, whole.pixels)
+    assert distance(painted.pixels, whole.pixels) > 1
+    assert studio.download(painted.images[0]["mask_image_path"]) == half
+    (warning,) = whole.job["warnings"]
+    assert "leaves none of 3 steps" in warning
+
+
+def test_the_edges_of_a_photograph_lead_and_can_be_had(studio: Studio, plain: Pixels) -> None:
+    led = studio.draw({"pose_image_blob": ASTRONAUT})
+    assert distance(led.pixels, plain) > 1
+    image = led.images[0]
+    (control,) = image["controls"]
+    assert (control["type_pose"], image["type_pose"]) == ("canny", ["canny"])
+    map_file = studio.download(image["poses"]["canny_path"])
+    assert studio.download(f"/v1/images/{image['image_id']}/pose_map") == map_file
+    edges = pixels_of(map_file)
+    assert edges.shape[:2] == (SIDE_PX, SIDE_PX)
+    assert set(np.unique(edges)) == {0, 255}
+    again = studio.draw({"pose_image_blob": map_file}, preprocessed=True)
+    assert np.array_equal(again.pixels, led.pixels), "the map that was drawn is the map that was used"
+    assert studio.download(again.images[0]["poses"]["canny_path"]) == map_file
+    depth = studio.draw({"pose_image_blob": map_file}, preprocessed=True, type_pose="depth")
+    assert np.array_equal(depth.pixels, led.pixels), "the same ControlNet, as a folder and as a file"
+    weaker = studio.draw({"pose_image_blob": map_file}, preprocessed=True, control_scale=0)
+    assert np.array_equal(weaker.pixels, plain)
+
+
+def test_a_pose_image_that_shows_nothing_fails_the_job_with_the_reason(studio: Studio) -> None:
+    blank = png(Image.new("RGB", (SIDE_PX, SIDE_PX), "grey"))
+    job = studio.ended(studio.submit({"pose_image_blob": blank}))
+    assert job["status"] == "failed"
+    assert "canny detector found nothing in the pose image" in job["error"]["detail"]
+
+
+def test_a_background_is_transparent_or_of_the_colour_asked_for(studio: Studio, plain: Pixels) -> None:
+    cut = studio.draw(remove_background_models=["blues"])
+    alpha = cut.pixels[:, :, 3]
+    assert 0 < (alpha == 255).sum() < alpha.size
+    assert np.array_equal(cut.pixels[alpha == 255][:, :3], plain[alpha == 255])
+    flat = studio.draw(
+        remove_background_models=["blues"],
+        background_color="#00ff00",
+        image_file_type="jpeg",
+        quality=100,
+    )
+    is_there, colours = alpha[:, :, None] == 255, cut.pixels[:, :, :3]
+    on_green, on_white = (np.where(is_there, colours, one) for one in ((0, 255, 0), (255, 255, 255)))
+    assert distance(flat.pixels, on_green) < distance(flat.pixels, on_white)
+    assert "Background removed: blues" in recipe_in(flat.files[0])
+
+
+def test_previews_come_before_the_picture(studio: Studio) -> None:
+    job_id = studio.submit(steps=20, previews=True)
+    previews, states = [], []
+    with studio.http.stream("GET", f"/jobs/{job_id}/events") as stream:
+        for event, data in events(stream):
+            if event == "preview":
+                previews.append(data)
+            elif event == "state":
+                states.append(data["status"])
+    assert states[-1] == "finished"
+    assert previews
+    assert all(one["data_url"].startswith("data:image/jpeg;base64,") for one in previews)
+
+
+def events(stream: httpx.Response) -> Iterator[tuple[str, dict[str, Any]]]:
+    event = ""
+    for line in stream.iter_lines():
+        name, _, value = line.partition(": ")
+        if name == "event":
+            event = value
+        elif name == "data":
+            yield event, json.loads(value)
+
+
+COMPANY: tuple[dict[str, Any], ...] = (
+    {"seed": 1, "steps": 25},
+    {"seed": 2, "steps": 12, "scheduler": "dpmpp_2m_karras", "cfg": 1},
+    {"seed": 3, "steps": 6, "scheduler": "heun", "loras": ["kohya"]},
+    {"seed": 4, "steps": 10, "scheduler": "ddim", "prompt": "a blue box", "vae": "negative"},
+    {"seed": 5, "steps": 8, "width": 96, "clip_skip": 2},
+)
+
+
+def test_jobs_in_company_make_the_pictures_that_they_make_alone(studio: Studio) -> None:
+    job_ids = [studio.submit(**fields) for fields in COMPANY]
+    together = [studio.drawn(job_id) for job_id in job_ids]
+    ends, starts = ([one.job[name] for one in together] for name in ("finished_at", "started_at"))
+    assert sorted(starts)[1] < sorted(ends)[0], "two of them at least were under way at once"
+    for fields, drawn in zip(COMPANY, together, strict=True):
+        assert is_same(drawn.pixels, studio.draw(**fields).pixels), fields
+
+
+def test_each_of_several_pictures_can_be_made_again_alone(studio: Studio) -> None:
+    three = studio.draw(count=3, steps=4)
+    seeds = [image["seed"] for image in three.images]
+    assert (seeds, len(set(three.job["image_ids"]))) == ([5, 6, 7], 3)
+    alone = studio.draw(seed=7, steps=4)
+    assert is_same(alone.pixels, pixels_of(three.files[2]))
+    assert "Seed: 7" in recipe_in(three.files[2])
+
+
+@pytest.mark.parametrize("file_type", ["png", "jpeg", "webp"])
+def test_every_file_carries_its_recipe(studio: Studio, plain: Pixels, file_type: str) -> None:
+    drawn = studio.draw(image_file_type=file_type, quality=95)
+    assert Image.open(BytesIO(drawn.files[0])).format == file_type.upper()
+    assert distance(drawn.pixels, plain) < 20
+    recipe = recipe_in(drawn.files[0])
+    assert recipe.splitlines()[0] == "a red ball"
+    assert "Steps: 3, Sampler: Euler a, CFG scale: 4, Seed: 5, Size: 64x64" in recipe
+
+
+def test_pictures_go_when_their_job_said(studio: Studio) -> None:
+    used_up = studio.draw(delete_after_downloads=1)
+    expired = studio.draw(expire_after="1s")
+    for drawn, reason in ((used_up, "used_up"), (expired, "expired")):
+        path = f"/images/{drawn.images[0]['image_id']}"
+        gone = wait_for("the image to go", lambda path=path: studio.http.get(path).json()["gone"])
+        assert gone["reason"] == reason
+        assert studio.http.get(f"{path}/download").status_code == 410
+
+
+def test_sdxl_with_a_lora(studio: Studio) -> None:
+    bare, worn, again = (studio.draw(engine="xl", loras=loras) for loras in ([], ["xl"], []))
+    assert distance(bare.pixels, worn.pixels) > 1
+    assert np.array_equal(bare.pixels, again.pixels)
+    wrong = studio.http.post("/jobs", json={"engine": "xl", "prompt": "a ball", "loras": ["kohya"]})
+    assert (wrong.status_code, wrong.json()["fields"][0]["field"]) == (422, "loras[0]")

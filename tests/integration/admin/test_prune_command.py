@@ -1,0 +1,41 @@
+"""`spoon images prune` against a server."""
+
+import json
+
+import pytest
+
+from tests.integration.admin.command import Spoon
+from tests.integration.admin.fake_api import Answer, Asked, FakeApi
+
+
+@pytest.fixture
+def full(api: FakeApi) -> FakeApi:
+    """A server with three pictures to delete."""
+
+    def prune(asked: Asked) -> Answer:
+        is_dry = isinstance(asked.body, dict) and asked.body.get("dry_run", False)
+        return Answer(body={"images": 3, "size_bytes": 1_500_000, "dry_run": is_dry})
+
+    api.on("POST", "/v1/images/prune", prune)
+    return api
+
+
+def test_a_dry_run_says_what_would_go_and_deletes_nothing(spoon: Spoon, full: FakeApi) -> None:
+    ended = spoon("images", "prune", "--dry-run", "--older-than", "7d")
+    assert (ended.code, ended.out.startswith("would delete 3 pictures (1.5")) == (0, True)
+    assert [asked.body for asked in full.asked] == [{"older_than_s": 604_800.0, "dry_run": True}]
+
+
+def test_pictures_are_deleted_by_the_same_wish_that_was_counted(spoon: Spoon, full: FakeApi) -> None:
+    ended = spoon("images", "prune", "--keep", "5GB", "--yes", "--json")
+    assert json.loads(ended.out) == {"images": 3, "size_bytes": 1_500_000, "dry_run": False}
+    wish = {"keep_bytes": 5_000_000_000}
+    assert [asked.body for asked in full.asked] == [wish | {"dry_run": True}, wish]
+
+
+@pytest.mark.parametrize("words", [("--keep", "much"), ("--older-than", "long")])
+def test_what_is_no_size_and_no_duration_is_refused_before_anything_is_asked(
+    spoon: Spoon, full: FakeApi, words: tuple[str, str]
+) -> None:
+    assert spoon("images", "prune", *words).code == 2
+    assert full.asked == []
