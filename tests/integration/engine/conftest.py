@@ -58,9 +58,14 @@ class Library:
         return self._stocks[base]
 
     def layers_with_hooks(self) -> list[str]:
-        """The layers of all loaded parts that something was left on."""
+        """The layers of all loaded parts that something was left on. transformers has hooks of its own, but
+        not on these."""
+        from torch import nn
+
         networks = [network for parts in self._parts.values() for network in parts.networks.values()]
-        return [name for one in networks for name, layer in one.named_modules() if layer._forward_hooks]
+        layers = [found for one in networks for found in one.named_modules()]
+        kinds = (nn.Linear, nn.Conv2d, nn.Embedding)
+        return [name for name, layer in layers if isinstance(layer, kinds) and layer._forward_hooks]
 
 
 @pytest.fixture(scope="session")
