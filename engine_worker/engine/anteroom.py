@@ -1,7 +1,8 @@
 """Where jobs wait until what they bring along is read and drawn, while the steps of others go on.
 
 Two lanes, a thread each: one loads models and decodes pictures, which takes seconds at most; the other draws
-control maps, which takes minutes on a CPU, and nobody waits for it who wants nothing drawn.
+control maps, which takes minutes on a CPU, and nobody waits for it who wants nothing drawn. On a GPU both
+work in the stream of the steps, so that what they hand over is written before a step reads it.
 """
 
 import logging

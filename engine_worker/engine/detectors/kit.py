@@ -77,7 +77,7 @@ class Detectors:
                     raise
                 _log.warning("action=detected_on_cpu control_type=%s reason=out_of_memory", control_type)
             finally:
-                # Between two jobs the device's memory is the sampler's alone.
+                # Between two drawings the device's memory is the sampler's alone.
                 detector.to(_CPU)
         return detector.draw(picture)
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from small_engine import load_order, source_of
 from torch import Tensor
 
+from bench.bell import Bell
 from engine_worker.embedded.random_checkpoint import small_architecture
 from engine_worker.engine.diffusers_engine import build
 from engine_worker.engine.ldm_shapes import read_architecture
@@ -108,7 +109,7 @@ def test_every_precision_loads_and_the_vae_never_computes_in_float16(
 
 
 def test_loading_says_what_is_ready(checkpoints: Path) -> None:
-    engine = build(lambda outcome: None)
+    engine = build(lambda outcome: None, Bell().ring)
     loaded = engine.load(load_order(checkpoints / "sd.safetensors", max_batch=3))
     engine.close()
     assert (loaded.device, loaded.capacity) == ("cpu", 3)
@@ -288,6 +289,6 @@ def test_a_checkpoint_of_another_base_than_declared_is_refused(checkpoints: Path
 def test_a_device_that_is_not_there_is_an_error_that_says_so(device: str, checkpoints: Path) -> None:
     order = load_order(checkpoints / "sd.safetensors")
     with pytest.raises(EngineFailed, match="device"):
-        build(lambda outcome: None).load(
+        build(lambda outcome: None, Bell().ring).load(
             EngineLoad(engine_id=order.engine_id, checkpoint=order.checkpoint, device=device)
         )

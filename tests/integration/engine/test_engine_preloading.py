@@ -9,6 +9,7 @@ from lora_files import lora_source, random_factors, write_diffusers
 from safetensors.torch import save_file
 from small_engine import Outcomes, load_order, model_source
 
+from bench.bell import Bell
 from engine_worker.engine.blueprint import Network
 from engine_worker.engine.diffusers_engine import build
 from engine_worker.engine.parts import Parts
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.torch
 
 
 def memory_with(checkpoint: Path, *models: ModelSource) -> int:
-    engine = build(Outcomes().emit)
+    engine = build(Outcomes().emit, Bell().ring)
     loaded = engine.load(msgspec.structs.replace(load_order(checkpoint), models=models))
     engine.close()
     return loaded.memory_bytes
