@@ -16,7 +16,7 @@ from PIL import Image
 from small_engine import load_order, spec
 from torch import Tensor
 
-from bench.ours import make_together, workshop
+from bench.ours import make_together, order_of, workshop
 from bench.pictures import half_mask, png, random_control_net, random_lora
 from bench.stock import Asked
 from engine_worker.engine.gpu.call_shape import CallShape, shapes_to_prepare
@@ -68,6 +68,8 @@ def prepared(parts: Parts, recorder: FakeRecorder, seats: int = 2) -> Parts:
 def made(parts: Parts, jobs: list[Asked], quick: Parts | None = None) -> list[Tensor]:
     """The latents of the jobs, made with the parts or, on the same networks, with their quick variant."""
     work = workshop(parts, {NET: random_control_net(parts, seed=1)})
+    for number, asked in enumerate(jobs):  # so that none begins before the others are let in
+        work.conditioner.get_ready_for(order_of(f"job-{number}", asked))
     latents = make_together(work if quick is None else replace(work, parts=quick), jobs, seats=2)
     work.extras.wardrobe.clear()
     return latents

@@ -84,8 +84,17 @@ class Scene:
             pass
 
 
-def lane_threads() -> list[Thread]:
-    return [thread for thread in threads() if thread.name in LANES]
+Threads = frozenset[Thread]
+
+
+def lane_threads(others: Threads = frozenset()) -> Threads:
+    return frozenset(thread for thread in threads() if thread.name in LANES) - others
+
+
+@pytest.fixture
+def others() -> Threads:
+    """What tests of other studios have not ended."""
+    return lane_threads()
 
 
 def slow(seed: int = 1) -> JobSpec:
@@ -101,13 +110,13 @@ def work(checkpoints: Path) -> Workshop:
 
 
 @pytest.fixture
-def scene(work: Workshop) -> Iterator[Scene]:
+def scene(work: Workshop, others: Threads) -> Iterator[Scene]:
     """Its detector is let go in the end, and then no thread is left."""
     scene = Scene(work)
     yield scene
     scene.detector.door.set()
     scene.studio.close()
-    assert not lane_threads()
+    assert not lane_threads(others)
 
 
 def test_another_job_is_made_while_a_detector_is_at_work(scene: Scene) -> None:
@@ -197,7 +206,7 @@ def test_a_job_that_is_being_prepared_is_not_taken_twice(scene: Scene) -> None:
     assert scene.outcomes.steps("slow") == [(1, 2), (2, 2)]
 
 
-def test_a_detection_without_an_end_fails_its_job_with_the_reason(scene: Scene) -> None:
+def test_a_detection_without_an_end_fails_its_job_with_the_reason(scene: Scene, others: Threads) -> None:
     anteroom = Anteroom(scene.work, scene.bell.ring, SOON_S)
     job = OpenJob(order("slow", slow()), steps=2, warnings=(), emit=scene.outcomes.emit)
     anteroom.enter(Guest(Admission(0), job, POSE))
@@ -205,20 +214,20 @@ def test_a_detection_without_an_end_fails_its_job_with_the_reason(scene: Scene) 
     scene.bell.wait()
     anteroom.close()
     scene.detector.door.set()
-    for thread in lane_threads():
+    for thread in lane_threads(others):
         thread.join(PATIENCE_S)
     failed = scene.outcomes.ending("slow")
     assert isinstance(failed, Failed)
     assert (failed.code, "drawing control maps for it took longer" in failed.text) == ("job_broke", True)
 
 
-def test_closing_waits_for_the_map_at_hand_and_makes_no_further_one(scene: Scene) -> None:
+def test_closing_waits_for_the_map_at_hand_and_makes_no_further_one(scene: Scene, others: Threads) -> None:
     scene.admit_slow()
     scene.expect_detecting()
     scene.admit_slow("next")
     scene.detector.door.set()
     scene.studio.close()
-    assert not lane_threads()
+    assert not lane_threads(others)
     assert "Stepped" not in scene.outcomes.names("slow")
 
 
@@ -234,7 +243,7 @@ def test_a_job_whose_models_are_loaded_already_is_not_sent_to_wait(scene: Scene,
 
 
 def test_an_engine_that_is_closed_while_it_prepares_ends_all_its_threads(
-    checkpoints: Path,
+    checkpoints: Path, others: Threads
 ) -> None:
     outcomes = Outcomes()
     engine = build(outcomes.emit, Bell().ring)
@@ -242,4 +251,4 @@ def test_an_engine_that_is_closed_while_it_prepares_ends_all_its_threads(
     engine.admit(order("job", spec()), REFERENCE)
     engine.close()
     assert outcomes.names("job") == []
-    assert not lane_threads()
+    assert not lane_threads(others)
