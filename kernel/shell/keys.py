@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import zmq
@@ -20,11 +21,7 @@ def ensure_key_pair(bus_folder: Path, name: str) -> tuple[bytes, bytes]:
     """
     file = secret_key_file(bus_folder, name)
     if not file.exists():
-        old_umask = os.umask(_PRIVATE)
-        try:
-            zmq.auth.create_certificates(bus_folder, name)
-        finally:
-            os.umask(old_umask)
+        _make(bus_folder, name)
     try:
         public, secret = zmq.auth.load_certificate(file)
     except (OSError, ValueError) as error:
@@ -32,6 +29,20 @@ def ensure_key_pair(bus_folder: Path, name: str) -> tuple[bytes, bytes]:
     if secret is None:
         raise BadConfiguration(f"{file} holds no secret key: delete it, and a new one is made")
     return public, secret
+
+
+def _make(bus_folder: Path, name: str) -> None:
+    """Clients look into the folder at any time: they find a whole key, or none. The secret half comes last,
+    since a pair is taken for made once it is there."""
+    old_umask = os.umask(_PRIVATE)
+    try:
+        with TemporaryDirectory(dir=bus_folder) as place:
+            for made in map(Path, zmq.auth.create_certificates(place, name)):
+                with made.open("rb") as file:
+                    os.fsync(file.fileno())
+                made.replace(bus_folder / made.name)
+    finally:
+        os.umask(old_umask)
 
 
 def ensure_all(bus_folder: Path) -> tuple[tuple[bytes, bytes], dict[ClientRole, bytes]]:

@@ -2,7 +2,9 @@
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 import zmq
@@ -83,6 +85,28 @@ def test_keys_are_made_once_and_secret_ones_are_the_owners_alone(short_folder: P
     assert server_key_file(folder).exists()
     for role in ClientRole:
         assert _mode(secret_key_file(folder, role)) == 0o600
+
+
+def test_who_looks_while_keys_are_made_finds_a_whole_one_or_none(short_folder: Path) -> None:
+    folder = private_folder(short_folder / "bus")
+    found: list[int] = []
+    is_made = Event()
+
+    def look() -> None:
+        while not is_made.is_set():
+            for file in (server_key_file(folder), *(secret_key_file(folder, role) for role in ClientRole)):
+                with suppress(FileNotFoundError):
+                    found.append(file.read_text().count("public-key ="))
+
+    onlooker = Thread(target=look)
+    onlooker.start()
+    for _ in range(30):
+        ensure_all(folder)
+        for file in folder.iterdir():
+            file.unlink()
+    is_made.set()
+    onlooker.join()
+    assert set(found) <= {1}
 
 
 def test_a_key_file_that_is_none_says_so(short_folder: Path) -> None:
