@@ -15,7 +15,7 @@ import diffusers
 import torch
 from torch import Tensor
 
-from bench.bell import Bell, run_out
+from bench.bell import Bell
 from bench.ours import Gathered, make_alone, make_together, order_of
 from bench.pictures import random_lora
 from bench.stock import CLASSES, Asked
@@ -99,7 +99,7 @@ def crowd_figures(work: Workshop, size_px: int) -> dict[str, float]:
     for count in CROWDS[1:]:
         jobs = crowd(count, size_px)
         together_s, apart_s = in_turns(
-            partial(make_all, work, jobs, count), partial(make_one_by_one, work, jobs)
+            partial(make_together, work, jobs, count), partial(make_one_by_one, work, jobs)
         )
         gain = apart_s / together_s
         figures[f"gain_{count}_jobs_{size_px}px"] = gain
@@ -107,20 +107,10 @@ def crowd_figures(work: Workshop, size_px: int) -> dict[str, float]:
     return figures
 
 
-def make_all(work: Workshop, jobs: Sequence[Asked], seats: int) -> None:
-    """Make the latents of all jobs in one studio."""
-    gathered, bell = Gathered(), Bell()
-    studio = Studio(work, gathered.finish, seats, gathered.emit, bell.ring)
-    for number, asked in enumerate(jobs):
-        studio.admit(order_of(f"job-{number}", asked), asked.inputs)
-    run_out(studio, bell)
-    studio.close()
-
-
 def make_one_by_one(work: Workshop, jobs: Sequence[Asked]) -> None:
     """Make the latents of all jobs, each in a studio of its own."""
     for asked in jobs:
-        make_all(work, [asked], 1)
+        make_together(work, [asked], 1)
 
 
 def bare_gain(parts: Parts, jobs: Sequence[Asked]) -> float:
@@ -152,7 +142,8 @@ def against_bare_loop(work: Workshop, size_px: int) -> float:
     asked = job(0, size_px, 2 * STEPS)
     prompted = work.conditioner.condition(order_of("bare", asked))
     ours_s, bare_s = in_turns(
-        lambda: make_all(work, [asked], 1), lambda: bare_loop(work.parts, asked, prompted.conditioning.embeds)
+        lambda: make_together(work, [asked], 1),
+        lambda: bare_loop(work.parts, asked, prompted.conditioning.embeds),
     )
     return ours_s / bare_s
 

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Final
 from bench.report import Goal, Spread, print_report
 
 if TYPE_CHECKING:
-    from engine_worker.engine.architecture import Architecture
     from engine_worker.engine.parts import Parts
 
 ROUNDS: Final = 4
@@ -146,36 +145,6 @@ def check(path: Path, parts: "Parts") -> None:
                 raise SystemExit(f"gate failed: {key} is not what the file says")
 
 
-def full_size() -> "Architecture":
-    """SD 1.5, as it was released."""
-    from engine_worker.engine.architecture import Architecture, TextEncoderShape, UNetShape, VaeShape
-    from kernel.protocol.vocabulary import ModelBase
-
-    return Architecture(
-        base=ModelBase.SD,
-        unet=UNetShape(
-            in_channels=4,
-            out_channels=4,
-            channels=(320, 640, 1280, 1280),
-            resnets_per_level=2,
-            transformer_depths=(1, 1, 1, 0),
-            middle_depth=1,
-            cross_attention_width=768,
-            uses_linear_projection=False,
-            added_width=None,
-        ),
-        vae=VaeShape(channels=(128, 256, 512, 512), resnets_per_level=2, latent_channels=4),
-        text_encoders=(
-            TextEncoderShape(
-                vocabulary=49408, tokens=77, width=768, layers=12, inner_width=3072, projection_width=None
-            ),
-        ),
-        prediction_type="epsilon",
-        has_zero_terminal_snr=False,
-        native_size_px=512,
-    )
-
-
 def write_checkpoint(path: Path) -> None:
     """Write the file in half precision, without ever holding it in memory.
 
@@ -203,12 +172,13 @@ def write_checkpoint(path: Path) -> None:
 
 def stored_shapes() -> Mapping[str, tuple[int, ...]]:
     """Every tensor of the file, and its shape there."""
+    from bench.full_size import SD
     from engine_worker.engine.ldm_keys import Form
     from engine_worker.engine.networks import build_empty
     from engine_worker.engine.single_file import draw_blueprint
 
     shapes: dict[str, tuple[int, ...]] = {}
-    for plan in draw_blueprint(full_size()).networks:
+    for plan in draw_blueprint(SD).networks:
         for name, held in build_empty(plan).named_parameters():
             stored, shape = plan.locate(name)[0], tuple(held.shape)
             is_convolution = stored.form is Form.CONV_1X1 and len(shape) == 2

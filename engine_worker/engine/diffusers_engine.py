@@ -18,11 +18,8 @@ from engine_worker.engine.studio import Studio
 from engine_worker.engine.workshop import make_workshop
 from kernel.protocol.errors import EngineFailed, OutOfMemory
 from kernel.protocol.ids import JobId
+from kernel.protocol.memory import SEATS
 from kernel.protocol.specs import EngineLoad, JobOrder
-
-# Pictures that share a step where the engine's owner does not say: beyond these a step takes about as much
-# longer as it makes more.
-_SEATS = {"cpu": 4, "cuda": 8}
 
 
 def build(emit: Emit, wake: Wake, detectors_folder: Path | None = None) -> Engine:
@@ -53,7 +50,7 @@ class DiffusersEngine:
             parts = load_parts(order.checkpoint, device, dtype, order.plan)
             self._extras = Extras(parts)
             self._extras.preload(order.models)
-            seats = order.max_batch or _SEATS[device.type]
+            seats = order.max_batch or SEATS[device.type]
             parts = prepare_unet(parts, order, seats)
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):

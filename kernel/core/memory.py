@@ -12,13 +12,10 @@ from typing import Final
 from kernel.core import activations
 from kernel.core.rows import EngineRow, ModelRow
 from kernel.protocol.ids import ModelId
-from kernel.protocol.memory import MemoryProfile, PartWeights
+from kernel.protocol.memory import SEATS, MemoryProfile, PartWeights
 from kernel.protocol.vocabulary import Compilation, MemoryPlan, ModelBase, ModelPart, Variant
 
 CPU: Final = "cpu"
-SEATS: Final = {"cpu": 4, "cuda": 8}
-"""Pictures stepped together where the engine's owner does not say, by kind of device. The engine has the
-same numbers (engine_worker/engine/diffusers_engine.py)."""
 MOST_SEATS: Final = 64
 """More are not reckoned with: long before that a step takes as much longer as it makes more."""
 PROCESS_BYTES: Final = {"cpu": 600 << 20, "cuda": 640 << 20}

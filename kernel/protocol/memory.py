@@ -1,12 +1,15 @@
 """What a model needs of a device's memory, as far as headers tell; and the answer when that is not there."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
 from kernel.protocol.ids import Count, EngineId
 from kernel.protocol.vocabulary import MemoryRemedy, ModelPart
 
+SEATS: Final = {"cpu": 4, "cuda": 8}
+"""Pictures stepped together where the engine's owner does not say, by kind of device: beyond these a step
+takes about as much longer as it makes more. The engine has them, and the Manager reckons with them."""
 Width = Annotated[int, msgspec.Meta(ge=1, le=65_536)]
 """Channels, or the width of a matrix. SDXL's largest is 5,120."""
 Depth = Annotated[int, msgspec.Meta(ge=0, le=64)]

@@ -30,10 +30,7 @@ class Chronicle:
             case actions.SaveModel(row) if row.error is not None:
                 self._errors[row.model_id] = row.error
             case actions.RecordChange(row) if row.kind in _TOLD:
-                reason = {"reason": self._errors.get(row.id, "unknown")} if row.state == _FAILED else {}
-                self._lines.append(
-                    journal.line("changed", kind=row.kind, id=row.id, state=row.state, **reason)
-                )
+                self._lines.append(self._line(row))
             case _:
                 pass
 
