@@ -9,6 +9,7 @@ import io
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -106,25 +107,19 @@ class Receiver(io.BytesIO):
         Raises: Malformed, TooLarge, DiskFull; then nothing of it is left, and the rest need not come.
         """
         self.received_bytes += len(data)
-        try:
+        with self._leaving_nothing():
             for event in self._form.feed(data):
                 if isinstance(event, PartBegan):
                     self._begin(event)
                 else:
                     self._add(event)
-        except OSError as error:
-            self.close()
-            raise DiskFull(f"the file cannot be written: {error.strerror}") from error
-        except SpoonError:
-            self.close()
-            raise
 
     def finish(self) -> Uploaded:
         """All has come: make it durable.
 
         Raises: Malformed, if the form breaks off; InvalidField, if it holds no file; DiskFull.
         """
-        try:
+        with self._leaving_nothing():
             if not self._form.is_whole:
                 raise Malformed("the form breaks off before its end")
             if self._file is None or self._file_name is None:
@@ -133,18 +128,24 @@ class Receiver(io.BytesIO):
             os.fsync(self._file)
             path = self._part.with_suffix("")
             self._part.rename(path)
-        except OSError as error:
-            self.close()
-            raise DiskFull(f"the file cannot be written: {error.strerror}") from error
-        except SpoonError:
-            self.close()
-            raise
         os.close(self._file)
         self._file = None
         fields = {
             name: [value.decode(errors="replace") for value in each] for name, each in self._fields.items()
         }
         return Uploaded(self._upload, path, self._file_name, fields)
+
+    @contextlib.contextmanager
+    def _leaving_nothing(self) -> Iterator[None]:
+        """If the work fails, nothing of the upload stays; what the disk refuses is told as DiskFull."""
+        try:
+            yield
+        except OSError as error:
+            self.close()
+            raise DiskFull(f"the file cannot be written: {error.strerror}") from error
+        except SpoonError:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Whatever was not finished is removed: the client has gone, or was refused."""
