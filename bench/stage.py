@@ -93,8 +93,8 @@ def manager(*options: str) -> Iterator[Caller]:
         add_model(folder)
         command = [sys.executable, "-m", "bench.manager", str(folder), *options]
         with (folder / "log").open("wb") as log, process(command, log.fileno()):
-            keys = secret_key_file(folder / "bus", ClientRole.ADMIN)
-            _wait_for(keys, folder / "log")
+            for keys in (server_key_file(folder / "bus"), secret_key_file(folder / "bus", ClientRole.ADMIN)):
+                _wait_for(keys, folder / "log")
             caller = Caller(folder / "bus")
             caller.send(client.GetStatus())
             caller.receive()

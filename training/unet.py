@@ -23,7 +23,7 @@ DECAY = 0.998
 
 
 RECIPES = {
-    "cpu": Recipe(batch=32, steps=20_000, pictures=PICTURES["cpu"]),
+    "cpu": Recipe(batch=32, steps=10_000, pictures=PICTURES["cpu"]),
     "cuda": Recipe(batch=256, steps=8_000, pictures=PICTURES["cuda"]),
 }
 
