@@ -16,7 +16,8 @@ from training.command import add_run_arguments
 STAGES = (
     ("vae", "text_encoder", "remover"),
     ("gallery",),
-    ("unet_sd", "unet_sdxl"),
+    ("unet_sd",),
+    ("unet_sdxl",),  # starts from SD's
     ("lora", "embedding", "controlnet"),
     ("evaluate",),
     ("effects",),

@@ -8,12 +8,13 @@ from torch import nn
 
 from training.batches import Feed
 from training.denoising import GalleryLoss
-from training.families import Family, new_modules, tell_noise
+from training.families import SD, SDXL, Family, new_modules, tell_noise
 from training.gallery import PICTURES, open_gallery
 from training.looks import Look
 from training.loop import Part, Run, train, trained_weights, warm_then_fall
 from training.prompts import PromptWriter, plain_caption
 from training.recipe import Recipe
+from training.transplant import transplant
 from training.vae import trained_vae
 
 PEAK_RATE = 1e-3
@@ -37,6 +38,8 @@ def train_family(family: Family, run: Run) -> None:
     modules = new_modules(family)
     for name in family.encoders:
         modules[name].load_state_dict(trained_weights(run.folder, family.text_part, name))
+    if family is SDXL:
+        begin_from_sd(modules["unet"], run)
     recipe = RECIPES[run.device.type]
     gallery = open_gallery(trained_vae(run, family.base), Look.PLAIN, recipe.pictures, run)
     steps = run.steps or recipe.steps
@@ -55,6 +58,14 @@ def train_family(family: Family, run: Run) -> None:
         ),
         run,
     )
+
+
+def begin_from_sd(unet: nn.Module, run: Run) -> None:
+    """Start SDXL's UNet from SD's, as far as that one has come.
+
+    Raises: NotTrained, if SD's training has not begun.
+    """
+    transplant(unet, trained_weights(run.folder, SD.unet_part, "unet", unfinished=True), levels_above=1)
 
 
 def _optimizer(modules: nn.ModuleDict) -> torch.optim.Optimizer:
