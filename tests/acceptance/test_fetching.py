@@ -84,7 +84,7 @@ def test_a_downloaded_model_is_used_by_an_engine(server: Server, site: SlowSite)
     model_id = register(server, site.url)
     server.records.wait_for_model(model_id)
     accepted = submit(server.line, create_engine(server.line, model_id))
-    server.records.wait_for_job(accepted.job_id, JobState.FINISHED)
+    assert server.records.wait_for_job(accepted.job_id).status is JobState.FINISHED
 
 
 def test_a_model_that_is_deleted_while_it_comes_leaves_nothing(server: Server, site: SlowSite) -> None:
@@ -95,6 +95,7 @@ def test_a_model_that_is_deleted_while_it_comes_leaves_nothing(server: Server, s
     server.line.ask(DeleteModel(model_id=model_id), Done)
     wait_for("the end of the worker", lambda: not server.processes(WORKER))
     wait_for("an empty folder", lambda: kept(server) == [])
+    assert model_id not in {row.model_id for row in server.records.models()}
 
 
 def test_files_go_with_the_last_model_that_is_made_of_them(server: Server, site: SlowSite) -> None:

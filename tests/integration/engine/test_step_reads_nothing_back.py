@@ -88,8 +88,7 @@ def started(
     pooled = None if told.pooled is None else told.pooled.to(META)
     sizes = None if told.sizes is None else told.sizes.to(META)
     controls = tuple(
-        replace(one, net=deepcopy(one.net).to(META), image=one.image.to(META))
-        for one in prepared.controls
+        replace(one, net=deepcopy(one.net).to(META), image=one.image.to(META)) for one in prepared.controls
     )
     conditioning = replace(told, embeds=told.embeds.to(META), pooled=pooled, sizes=sizes)
     return replace(prepared, conditioning=conditioning, controls=controls).start(far, 0)
