@@ -1,4 +1,5 @@
-# Each target sets up what it needs. VENV=folder uses another environment, PYTHON=python3.12 another Python.
+# Each target sets up what it needs. VENV=folder uses another environment, PYTHON=python3.12 another Python;
+# TESTERS=4 runs the tests in four processes.
 
 VENV ?= .venv
 PYTHON ?= python3
