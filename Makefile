@@ -1,4 +1,5 @@
-# Each target sets up what it needs. VENV=folder uses another environment, PYTHON=python3.12 another Python.
+# Each target sets up what it needs. VENV=folder uses another environment, PYTHON=python3.12 another Python;
+# TESTERS=4 runs the tests in four processes.
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -6,8 +7,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCHES := bus accept core idle start load same engine
 
+TESTERS ?= 2
+
 # One thread per process: several OpenMP threads beside a busy neighbour are many times slower than one.
 ONE_THREAD := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
+# Tests start hundreds of processes: modules are compiled once, even where the environment says otherwise.
+KEEP_COMPILED := PYTHONDONTWRITEBYTECODE=
+# Modules stay whole, so that what their tests share is made once, and come in the order of tests/conftest.py.
+SIDE_BY_SIDE := -n $(TESTERS) --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test check bench clean
@@ -20,8 +27,8 @@ venv: $(STAMP) ## Set up the environment in .venv (another folder: VENV=folder)
 demo: $(STAMP) ## Start a server, draw one picture to demo.png, stop the server
 	@$(BIN)/python examples/demo.py
 
-test: $(STAMP) ## Run all tests, the unit tests first
-	$(ONE_THREAD) $(BIN)/python -m pytest -q
+test: $(STAMP) ## Run all tests, the unit tests first, in two processes (in one: TESTERS=0)
+	$(ONE_THREAD) $(KEEP_COMPILED) $(BIN)/python -m pytest -q $(SIDE_BY_SIDE)
 
 check: $(STAMP) ## Check format, lint, types, layers, generated docs; then run the tests
 	$(BIN)/ruff format --check .
@@ -45,5 +52,8 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	  echo "Python 3.11 or later is needed; $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo not there)."; \
 	  echo "Name another one: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[worker,pose,dev,training]'
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check \
+	  -c constraints.txt -e '.[worker,pose,dev,training]'
+	@# pip would compile with one core. What does not compile is a template, or for another Python.
+	@$(BIN)/python -m compileall -q -j 0 $(VENV) >/dev/null || true
 	@touch $@

@@ -21,11 +21,15 @@ settings.load_profile("ci")  # `--hypothesis-profile=deep` searches longer
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Sort by folder. The sort is stable: within a folder the order stays random."""
+    """Sort by folder, and what is slow to the front of it: if it began last, one process would work alone.
+
+    The sort is stable: otherwise the order within a folder stays random.
+    """
     tests = config.rootpath / "tests"
 
-    def rank(item: pytest.Item) -> int:
+    def rank(item: pytest.Item) -> tuple[int, bool]:
         folder = item.path.relative_to(tests).parts[0] if item.path.is_relative_to(tests) else ""
-        return ORDER.index(folder) if folder in ORDER else len(ORDER)
+        place = ORDER.index(folder) if folder in ORDER else len(ORDER)
+        return place, item.get_closest_marker("slow") is None
 
     items.sort(key=rank)

@@ -44,7 +44,7 @@ def make_app(settings: Settings, bus: BusPort, reader: Reader, hub: Hub, now_ms:
     problems.install(app)
     resources = _resources(settings, bus, reader, hub, now_ms)
     table = routes(resources)
-    resources.documents.publish(msgspec.json.encode(openapi(table)))
+    resources.documents.publish(lambda: msgspec.json.encode(openapi(table)))
     add_routes(app, table)
     return app
 

@@ -1,5 +1,7 @@
 """/openapi.json and /docs: made once, served as they are."""
 
+from collections.abc import Callable
+from functools import cache
 from importlib import resources
 from typing import Final
 
@@ -16,11 +18,11 @@ class Documents:
 
     def __init__(self) -> None:
         self._page = (resources.files("api.http") / "docs.html").read_bytes()
-        self._openapi = b"{}"
+        self._openapi: Callable[[], bytes] = bytes
 
-    def publish(self, openapi: bytes) -> None:
-        """Take the description, which is made from the table of routes once that is built."""
-        self._openapi = openapi
+    def publish(self, openapi: Callable[[], bytes]) -> None:
+        """Take what makes the description of the table of routes: nobody who starts a server waits for it."""
+        self._openapi = cache(openapi)
 
     def redirect(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Who types the bare address into a browser is shown what there is."""
@@ -28,7 +30,7 @@ class Documents:
         resp.location = "/docs"
 
     def show_openapi(self, req: falcon.Request, resp: falcon.Response) -> None:
-        resp.data = self._openapi
+        resp.data = self._openapi()
 
     def show_docs(self, req: falcon.Request, resp: falcon.Response) -> None:
         resp.data = self._page

@@ -150,19 +150,20 @@ class WebClient:
     ledger: Ledger = field(default_factory=Ledger)
 
     def run(self, is_over: threading.Event) -> Ledger:
-        """Post until it is over."""
-        while not is_over.wait(self.chance.uniform(0, PAUSE_S)):
-            created = self._post(f"web-{self.chance.getrandbits(128):x}")
-            assert created.job_id not in self.ledger.jobs, "another request was answered with an old job"
-            self.ledger.jobs[created.job_id] = created.image_ids
+        """Post until it is over, each time over a connection of its own."""
+        with httpx.Client(limits=httpx.Limits(max_keepalive_connections=0)) as http:
+            while not is_over.wait(self.chance.uniform(0, PAUSE_S)):
+                created = self._post(http, f"web-{self.chance.getrandbits(128):x}")
+                assert created.job_id not in self.ledger.jobs, "another request was answered with an old job"
+                self.ledger.jobs[created.job_id] = created.image_ids
         return self.ledger
 
-    def _post(self, key: str) -> CreatedJob:
+    def _post(self, http: httpx.Client, key: str) -> CreatedJob:
         body = {"engine_id": self.chance.choice(self.engines), "prompt": "a fox", "count": 2}
 
         def try_once() -> httpx.Response | None:
             try:
-                response = httpx.post(
+                response = http.post(
                     f"{self.url}/v1/jobs",
                     json=body,
                     headers={"Idempotency-Key": key},

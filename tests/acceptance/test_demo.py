@@ -14,6 +14,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @pytest.mark.torch
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_demo_ends_with_the_line_that_names_its_picture(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "examples" / "demo.py")]

@@ -16,11 +16,11 @@ ALLOWED = 5
 CLIENTS = 200
 
 
-def fetch(url: str) -> bytes | None:
+def fetch(http: httpx.Client, url: str) -> bytes | None:
     """Download with the patience of a good client. Returns: the file, or None when there is none any more."""
 
     def try_once() -> httpx.Response | None:
-        response = httpx.get(url, timeout=PATIENCE_S)
+        response = http.get(url)
         return None if response.status_code == 409 else response
 
     response = wait_for("an answer other than 'all downloads are under way'", try_once)
@@ -41,9 +41,13 @@ def test_of_two_hundred_clients_at_once_exactly_as_many_as_allowed_get_the_image
     image = server.records.image(accepted.image_ids[0])
     whole = (server.images / image.file_name).read_bytes()
 
-    with ThreadPoolExecutor(CLIENTS) as clients:
+    a_connection_each = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+    with (
+        httpx.Client(timeout=PATIENCE_S, limits=a_connection_each) as http,
+        ThreadPoolExecutor(CLIENTS) as clients,
+    ):
         url = f"http://127.0.0.1:{server.port}/v1/images/{image.image_id}/download"
-        got = list(clients.map(fetch, [url] * CLIENTS))
+        got = list(clients.map(fetch, [http] * CLIENTS, [url] * CLIENTS))
 
     assert [data for data in got if data is not None] == [whole] * ALLOWED
     ended = server.records.image(image.image_id)

@@ -48,6 +48,13 @@ def kept(server: Server) -> list[str]:
     return [name for name in files_below(server.models) if not name.startswith(".")]
 
 
+def kept_at_rest(server: Server) -> list[str]:
+    """The same, once the trash has taken what was gathered: it does so after the model is ready."""
+    gathered = [server.models / "incoming", server.models / "uploads"]
+    wait_for("the trash", lambda: not any(any(folder.iterdir()) for folder in gathered))
+    return kept(server)
+
+
 def wait_for_half(site: SlowSite, server: Server, model_id: ModelId) -> None:
     """Until half of it has been sent, and some of it is durable in the folder of this model."""
     assert site.is_paused.wait(PATIENCE_S)
@@ -71,7 +78,7 @@ def test_a_download_survives_the_death_of_its_worker_and_of_the_manager(
     row = server.records.wait_for_model(model_id)
     digest = hashlib.sha256(data).hexdigest()
     assert (row.sha256, row.stored) == (digest, f"files/{digest}.safetensors")
-    assert kept(server) == [f"files/{digest}.safetensors"]
+    assert kept_at_rest(server) == [f"files/{digest}.safetensors"]
     assert (server.models / f"files/{digest}.safetensors").read_bytes() == data
     assert site.ranges[0] is None
     assert all(wanted is not None for wanted in site.ranges[1:]), "each went on where the last one was"
@@ -84,7 +91,7 @@ def test_a_downloaded_model_is_used_by_an_engine(server: Server, site: SlowSite)
     model_id = register(server, site.url)
     server.records.wait_for_model(model_id)
     accepted = submit(server.line, create_engine(server.line, model_id))
-    server.records.wait_for_job(accepted.job_id, JobState.FINISHED)
+    assert server.records.wait_for_job(accepted.job_id).status is JobState.FINISHED
 
 
 def test_a_model_that_is_deleted_while_it_comes_leaves_nothing(server: Server, site: SlowSite) -> None:
@@ -95,6 +102,7 @@ def test_a_model_that_is_deleted_while_it_comes_leaves_nothing(server: Server, s
     server.line.ask(DeleteModel(model_id=model_id), Done)
     wait_for("the end of the worker", lambda: not server.processes(WORKER))
     wait_for("an empty folder", lambda: kept(server) == [])
+    assert model_id not in {row.model_id for row in server.records.models()}
 
 
 def test_files_go_with_the_last_model_that_is_made_of_them(server: Server, site: SlowSite) -> None:
@@ -105,7 +113,7 @@ def test_files_go_with_the_last_model_that_is_made_of_them(server: Server, site:
     stored = {server.records.wait_for_model(one).stored for one in (first, second)}
     assert len(stored) == 1, "the same content is kept once"
     server.line.ask(DeleteModel(model_id=first, files=True), Done)
-    assert kept(server) == list(stored)
+    assert kept_at_rest(server) == list(stored)
     server.line.ask(DeleteModel(model_id=second, files=True), Done)
     wait_for("an empty folder", lambda: kept(server) == [])
 
@@ -139,7 +147,7 @@ def test_a_stranger_is_not_asked_and_that_is_said(server: Server, site: SlowSite
 
     assert "models.allow_hosts" in wait_for("the model's error", error)
     assert site.ranges == []
-    assert kept(server) == []
+    assert kept_at_rest(server) == []
     server.line.ask(RetryModel(model_id=model_id), ModelAccepted)
 
 
@@ -155,7 +163,7 @@ def test_a_repository_of_the_hub_that_the_environment_names_becomes_a_model(
         server.start()
         row = server.records.wait_for_model(register(server, "hf://owner/dreams"))
     assert (row.revision, row.uri) == (OLD, "hf://owner/dreams")
-    assert kept(server) == [f"files/{hashlib.sha256(data).hexdigest()}.safetensors"]
+    assert kept_at_rest(server) == [f"files/{hashlib.sha256(data).hexdigest()}.safetensors"]
     assert not any("authorization" in asked.headers for asked in site.asked)
 
 
@@ -170,14 +178,14 @@ def test_an_upload_becomes_a_model_like_any_other(server_with_api: Server, data:
         row = server.records.wait_for_model(answer.json()["model_id"])
         assert (row.name, row.tags) == (Path(name).stem, ("mine", "new"))
         assert row.sha256 == hashlib.sha256(data).hexdigest()
-    assert kept(server) == [f"files/{row.sha256}.safetensors"]
+    assert kept_at_rest(server) == [f"files/{row.sha256}.safetensors"]
     bad = httpx.post(
         url, data={"model_type": "lora"}, files={"file": ("x", b"\x80\x04pickle")}, timeout=PATIENCE_S
     )
     model = httpx.get(f"http://127.0.0.1:{server.port}{bad.headers['location']}")
     wait_for("the model's error", lambda: httpx.get(model.url).json()["status"] == "error")
     assert "pickle" in httpx.get(model.url).json()["error"]["detail"]
-    assert kept(server) == [f"files/{row.sha256}.safetensors"]
+    assert kept_at_rest(server) == [f"files/{row.sha256}.safetensors"]
 
 
 def test_an_upload_that_is_sent_again_is_the_same_model_and_what_it_leaves_behind_can_be_pruned(
@@ -198,7 +206,7 @@ def test_an_upload_that_is_sent_again_is_the_same_model_and_what_it_leaves_behin
         assert answer.json()["status"] == "ready", answer.text
         ids.add(answer.json()["model_id"])
     assert len(ids) == 1
-    assert kept(server) == [f"files/{hashlib.sha256(data).hexdigest()}.safetensors"]
+    assert kept_at_rest(server) == [f"files/{hashlib.sha256(data).hexdigest()}.safetensors"]
     assert httpx.post(f"{models}/prune", json={}).json()["models"] == 0, "it is used"
     assert httpx.delete(f"{models}/{ids.pop()}").status_code == 204
     would = httpx.post(f"{models}/prune", json={"dry_run": True}).json()

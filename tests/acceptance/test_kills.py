@@ -26,6 +26,7 @@ BLAMELESS = {"worker_crashed", "engine_failed"}
 """Why a job or a model may fail here: its worker, or its engine's workers, were killed again and again."""
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(0)
 def test_nothing_acknowledged_is_lost_doubled_or_stuck_however_often_processes_are_killed(
     server_with_api: Server, kills: int, kill_seed: int

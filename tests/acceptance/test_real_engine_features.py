@@ -22,7 +22,7 @@ from tests.acceptance.slow_site import slow_site
 from tests.acceptance.studio import PATIENCE_S, SIDE_PX, Pixels, Studio, pixels_of, recipe_in
 from tests.acceptance.weights import write_weights
 
-pytestmark = [pytest.mark.torch, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.torch, pytest.mark.slow, pytest.mark.timeout(300)]
 
 LOCAL = (
     ("checkpoint", "sd", "sd.safetensors"),

@@ -6,6 +6,7 @@ fails. On a GPU each such look would wait until all work is done that was asked 
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -18,7 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bench.ours import prepare_now, workshop
 from bench.pictures import half_mask, photograph, png, random_control_net
 from engine_worker.engine.blueprint import Network
-from engine_worker.engine.parts import Parts
+from engine_worker.engine.parts import ControlNet, Parts
+from engine_worker.engine.port import NO_INPUTS
 from engine_worker.engine.sampler import advance, model_input, predict
 from engine_worker.engine.trajectory import Trajectory
 from kernel.protocol.ids import ModelId
@@ -30,6 +32,7 @@ pytestmark = pytest.mark.torch
 
 META = torch.device("meta")
 NET = ModelId("net")
+NO_NETS: Mapping[ModelId, ControlNet] = {}
 CONTROL = ControlUse(control_type=ControlType.CANNY, scale=0.8, start=0.0, end=0.7, is_preprocessed=True)
 INPUTS = {
     InputKind.REFERENCE: png(photograph()),
@@ -58,6 +61,12 @@ class Waits(TorchDispatchMode):
 
 
 @pytest.fixture(scope="module")
+def nets(parts: Parts) -> dict[ModelId, ControlNet]:
+    """The ControlNet that a job can name."""
+    return {NET: random_control_net(parts, seed=1)}
+
+
+@pytest.fixture(scope="module")
 def far(parts: Parts) -> Parts:
     """The same checkpoint on the other device; prompts and pictures are encoded where they have values."""
     with torch.device("meta"):
@@ -65,16 +74,21 @@ def far(parts: Parts) -> Parts:
     return replace(parts, device=META, denoiser=unet.eval())
 
 
-def started(parts: Parts, far: Parts, wanted: JobSpec, inputs: Mapping[InputKind, bytes]) -> Trajectory:
+def started(
+    parts: Parts,
+    far: Parts,
+    wanted: JobSpec,
+    inputs: Mapping[InputKind, bytes] = NO_INPUTS,
+    nets: Mapping[ModelId, ControlNet] = NO_NETS,
+) -> Trajectory:
     """The job's first picture before its first step, with all of it on the far device."""
-    work = workshop(parts, {NET: random_control_net(parts, seed=1)})
+    work = workshop(parts, nets)
     prepared = prepare_now(work, order("job", wanted), inputs)
     told = prepared.conditioning
     pooled = None if told.pooled is None else told.pooled.to(META)
     sizes = None if told.sizes is None else told.sizes.to(META)
     controls = tuple(
-        replace(one, net=random_control_net(parts, seed=1).to(META), image=one.image.to(META))
-        for one in prepared.controls
+        replace(one, net=deepcopy(one.net).to(META), image=one.image.to(META)) for one in prepared.controls
     )
     conditioning = replace(told, embeds=told.embeds.to(META), pooled=pooled, sizes=sizes)
     return replace(prepared, conditioning=conditioning, controls=controls).start(far, 0)
@@ -98,7 +112,7 @@ def run(far: Parts, trajectories: list[Trajectory]) -> None:
 
 @pytest.mark.parametrize("scheduler", Scheduler)
 def test_no_scheduler_waits_for_the_device(parts: Parts, far: Parts, scheduler: Scheduler) -> None:
-    trajectory = started(parts, far, spec(scheduler=scheduler, steps=4), {})
+    trajectory = started(parts, far, spec(scheduler=scheduler, steps=4))
     noise = torch.empty(trajectory.latents.shape, device=META)
     with no_waits():
         while not trajectory.is_done:
@@ -110,8 +124,8 @@ def test_no_scheduler_waits_for_the_device(parts: Parts, far: Parts, scheduler: 
 def test_pictures_with_prompts_of_different_length_share_a_call_without_a_wait(
     parts: Parts, far: Parts
 ) -> None:
-    embeds = started(parts, far, spec(scheduler=Scheduler.UNIPC), {}).conditioning.embeds
-    one, other = (started(parts, far, spec(seed=seed, scheduler=Scheduler.EULER_A), {}) for seed in (1, 2))
+    embeds = started(parts, far, spec(scheduler=Scheduler.UNIPC)).conditioning.embeds
+    one, other = (started(parts, far, spec(seed=seed, scheduler=Scheduler.EULER_A)) for seed in (1, 2))
     longer = replace(other.conditioning, embeds=torch.cat([embeds, embeds], dim=1))
     with no_waits():
         run(far, [one, replace(other, conditioning=longer)])
@@ -125,9 +139,9 @@ def test_painting_a_part_anew_waits_for_nothing(parts: Parts, far: Parts) -> Non
         run(far, [trajectory])
 
 
-def test_control_nets_wait_for_nothing(parts: Parts, far: Parts) -> None:
+def test_control_nets_wait_for_nothing(parts: Parts, far: Parts, nets: dict[ModelId, ControlNet]) -> None:
     wanted = spec(steps=3, controls=(CONTROL,), control_models=(NET,))
-    trajectory = started(parts, far, wanted, {InputKind.POSE: INPUTS[InputKind.POSE]})
+    trajectory = started(parts, far, wanted, {InputKind.POSE: INPUTS[InputKind.POSE]}, nets)
     assert trajectory.controls
     with no_waits():
         run(far, [trajectory])
