@@ -42,6 +42,7 @@ from kernel.shell.disks import Disks
 from kernel.shell.effects import Effects
 from kernel.shell.file_thread import FileThread
 from kernel.shell.files import claim_folder, sweep
+from kernel.shell.inventory import Inventory, names_in, take_inventory
 from kernel.shell.keys import ensure_all
 from kernel.shell.launcher import SubprocessLauncher
 from kernel.shell.lock import FolderLock
@@ -114,10 +115,11 @@ def build(
     epoch = store.next_epoch()
     launcher = SubprocessLauncher(settings.database.folder / "logs", os.environ)
     devices = Devices(launcher.pids)
-    snapshot = replace(recall.snapshot(epoch), devices=devices.read())
-    broker = Broker(snapshot, limits_of(settings, options), clock.RandomFresh(), clock.now())
-    files = open_files(settings, store.installation(), recall.kept_files(), snapshot.models, Disk())
+    snapshot = recall.snapshot(epoch)
+    files, found = open_files(settings, store, recall, snapshot.models, Disk())
     stack.callback(files.close)
+    snapshot = replace(snapshot, devices=devices.read(), lost_images=found.lost, found_images=found.found)
+    broker = Broker(snapshot, limits_of(settings, options), clock.RandomFresh(), clock.now())
     front, back, gate, terms = _open_bus(settings, options, stack)
     crew = Crew(back, gate, launcher, terms, epoch)
     takers: set[bytes] = set()
@@ -143,7 +145,8 @@ def build(
         disks=_disks(settings),
     )
     kept = partial(kept_models, settings.models.folder)
-    return Loop(broker, store, recall, sources, effects, clock.now, devices.read, kept)
+    pictures = partial(names_in, settings.images.folder)
+    return Loop(broker, store, recall, sources, effects, clock.now, devices.read, kept, pictures)
 
 
 def _disks(settings: Settings) -> Disks:
@@ -152,13 +155,9 @@ def _disks(settings: Settings) -> Disks:
 
 
 def open_files(
-    settings: Settings,
-    installation: int,
-    kept: dict[Folder, set[str]],
-    models: Sequence[ModelRow],
-    disk: Disk,
-) -> FileThread:
-    """The folders of files, without what a former life left half-done in them.
+    settings: Settings, store: Store, recall: Recall, models: Sequence[ModelRow], disk: Disk
+) -> tuple[FileThread, Inventory]:
+    """The folders of files, without what a former life left half-done in them; and which pictures are there.
 
     Raises: BadConfiguration.
     """
@@ -167,12 +166,14 @@ def open_files(
         Folder.BLOBS: settings.blobs.folder,
         Folder.MODELS: settings.models.folder,
     }
-    for path in folders.values():
-        claim_folder(path, installation, disk)
-    for name, names in kept.items():
-        sweep(folders[name], names, disk)
+    installation = store.installation()
+    numbers = {name: claim_folder(path, installation, disk) for name, path in folders.items()}
+    pictures = recall.pictures()
+    inventory = take_inventory(folders[Folder.IMAGES], numbers[Folder.IMAGES], pictures, store)
+    sweep(folders[Folder.IMAGES], pictures.kept.keys() | pictures.lost.keys(), disk)
+    sweep(folders[Folder.BLOBS], recall.kept_blobs(), disk)
     prepare_models(settings.models.folder, models, time.time(), disk)
-    return FileThread(folders, disk)
+    return FileThread(folders, disk), inventory
 
 
 def _open_bus(

@@ -109,7 +109,7 @@ def routes(r: Resources) -> tuple[Route, ...]:
         Route("GET", "/v1/images", r.images.list, "List images",
               {200: image.ImagePage}, query=image.ImageListQuery),
         Route("POST", "/v1/images/prune", r.pruning.prune, "Delete old images, or count them",
-              {200: Pruned}, PruneInput, None, NO_ENGINE),
+              {200: Pruned}, PruneInput, None, (*NO_ENGINE, e.Unavailable)),
         Route("GET", one_image, r.images.show, "Show an image's recipe", {200: image.Image}, errors=NO_IMAGE),
         Route("DELETE", one_image, r.images.delete, "Delete an image",
               {204: None}, errors=NO_IMAGE),

@@ -44,7 +44,12 @@ class Prunable:
 
     images: tuple[tuple[ImageId, GoneReason], ...]
     size_bytes: int
+    """What they take on the disk."""
     has_more: bool = False
+    missing_files: tuple[str, ...] = ()
+    """The names of those among them whose files are not there."""
+    unreadable: str | None = None
+    """Why it could not be seen which files are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,3 +269,7 @@ class Snapshot:
     last_change: EventSeq = EventSeq(0)
     last_job_seq: int = 0
     devices: tuple[DeviceFact, ...] = ()
+    lost_images: tuple[ImageId, ...] = ()
+    """Their files are not there any more."""
+    found_images: tuple[ImageId, ...] = ()
+    """They were lost, and their files are there again."""

@@ -17,6 +17,7 @@ from kernel.core.events import (
     Event,
     KeptModel,
     Now,
+    Prunable,
     StatusAsked,
     StockTaken,
 )
@@ -46,6 +47,8 @@ class Loop:
     clock: Callable[[], Now]
     devices: Callable[[], tuple[DeviceFact, ...]]
     kept_models: Callable[[], tuple[KeptModel, ...]]
+    stored_pictures: Callable[[], frozenset[str]]
+    """The names of what is in the folder of images. Raises: OSError."""
     quiet: Quiet = field(default_factory=Quiet)
     _trash: Trash = field(init=False)
     _chronicle: Chronicle = field(default_factory=lambda: Chronicle(log))
@@ -99,7 +102,7 @@ class Loop:
                 if isinstance(event.ask, CreateEngine | StartEngine | SubmitJob):
                     facts = replace(facts, devices=self.devices())
                 if isinstance(event.ask, PruneImages):
-                    facts = replace(facts, prunable=self.recall.prunable(event.ask, now.unix_ms))
+                    facts = replace(facts, prunable=self._prunable(event.ask, now))
                 if isinstance(event.ask, PruneModels):
                     facts = replace(facts, kept_models=self.kept_models())
                 return replace(event, facts=facts)
@@ -115,6 +118,14 @@ class Loop:
                 )
             case _:
                 return event
+
+    def _prunable(self, ask: PruneImages, now: Now) -> Prunable:
+        if not ask.missing:
+            return self.recall.prunable(ask, now.unix_ms)
+        try:
+            return self.recall.prunable(ask, now.unix_ms, self.stored_pictures())
+        except OSError as error:
+            return Prunable((), 0, unreadable=error.strerror or str(error))
 
     def _save_all(self, actions: list[Action]) -> list[Effect]:
         """Put the saves into the transaction. Returns: the rest, for after the commit."""

@@ -21,7 +21,7 @@ from tests.acceptance.orders import write_checkpoint
 from tests.acceptance.patience import wait_for
 from tests.acceptance.server import Server
 from tests.acceptance.worker_steps import Plan
-from tests.integration.fetch.site import Handler, Script, Site, etag_of, file, serve
+from tests.integration.fetch.site import Handler, Script, Site, file, serve
 from tests.integration.fetch.small_hub import OLD, SmallHub
 
 tries_all = os.environ.get("STEPS") == "all"
@@ -61,27 +61,14 @@ class Way:
     is_good: bool = True
 
 
-def in_one_piece(data: bytes) -> Script:
-    """Like a good server, but head and body are one write, so that they always come in the same pieces."""
+def hanging_up(script: Script) -> Script:
+    """Each model is asked for over a connection of its own, whether its worker is a new one or not."""
 
-    def script(handler: Handler) -> None:
-        wanted = handler.headers.get("Range")
-        start = 0 if wanted is None else int(wanted.removeprefix("bytes=").removesuffix("-"))
-        if start == len(data):
-            file(data)(handler)
-            return
-        status = "200 OK" if wanted is None else "206 Partial Content"
-        lines = [
-            f"HTTP/1.1 {status}",
-            f"ETag: {etag_of(data)}",
-            f"Content-Length: {len(data) - start}",
-            f"Content-Range: bytes {start}-{len(data) - 1}/{len(data)}",
-            "Connection: close",
-        ]
-        handler.wfile.write("\r\n".join((*lines, "", "")).encode() + data[start:])
+    def run(handler: Handler) -> None:
+        script(handler)
         handler.break_off()
 
-    return script
+    return run
 
 
 def from_the_web(stage: Stage) -> RegisterModel:
@@ -135,10 +122,10 @@ def stage(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     plan = Plan(tmp_path)
     plan.begin(None)
     with serve() as site:
-        site.scripts["/dreams.safetensors"] = in_one_piece(data)
+        site.scripts["/dreams.safetensors"] = hanging_up(file(data))
         hub = SmallHub(site)
         hub.put(OLD, {"README.md": b"# Dreams", "dreams.safetensors": data})
-        site.scripts[f"/owner/dreams/resolve/{OLD}/dreams.safetensors"] = in_one_piece(data)
+        site.scripts[f"/owner/dreams/resolve/{OLD}/dreams.safetensors"] = hanging_up(file(data))
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{site.port}")
         for name, value in plan.environment(server.models).items():
             monkeypatch.setenv(name, value)

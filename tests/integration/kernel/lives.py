@@ -32,6 +32,7 @@ from kernel.shell.decode import Arrival
 from kernel.shell.disks import Disks
 from kernel.shell.effects import Effects
 from kernel.shell.file_thread import FileThread, InputsRead, InputsUnreadable, Outcome, Removed
+from kernel.shell.inventory import names_in
 from kernel.shell.loop import Loop
 from kernel.shell.model_files import kept_models
 from kernel.shell.outbox import Outbox
@@ -185,10 +186,11 @@ class World:
         stack.callback(_close, store)
         recall = Recall(store.connection, QUOTA_BYTES)
         epoch = store.next_epoch()
-        snapshot = replace(recall.snapshot(epoch), devices=DEVICES)
-        broker = Broker(snapshot, LIMITS, clock.RandomFresh(), self.now())
-        thread = open_files(config, store.installation(), recall.kept_files(), snapshot.models, self.disk)
+        snapshot = recall.snapshot(epoch)
+        thread, found = open_files(config, store, recall, snapshot.models, self.disk)
         stack.callback(thread.close)
+        snapshot = replace(snapshot, devices=DEVICES, lost_images=found.lost, found_images=found.found)
+        broker = Broker(snapshot, LIMITS, clock.RandomFresh(), self.now())
         self.files = FilesInTurn(thread, self.steps)
         self.crew, self.front = PlayedCrew(self.steps, config.models.folder), PlayedFront(self.steps)
         outbox = Outbox(self.front, epoch, set())
@@ -197,7 +199,8 @@ class World:
         self.connection = store.connection
         self.sources = PlayedSources(self)
         kept = partial(kept_models, config.models.folder)
-        return Loop(broker, store, recall, self.sources, effects, self.now, _devices, kept)
+        pictures = partial(names_in, config.images.folder)
+        return Loop(broker, store, recall, self.sources, effects, self.now, _devices, kept, pictures)
 
     def now(self) -> Now:
         unix_s = START_S + self.steps.now_s + self.calendar_s

@@ -167,7 +167,8 @@ def a_picture_counted_out(world: World) -> Story:
 
 
 def everything_expires(world: World) -> Story:
-    """Pictures and what came with the job grow old, others make room for newer ones, a person prunes."""
+    """Pictures and what came with the job grow old, others make room for newer ones, one is lost, a person
+    prunes."""
     yield from _job(world, 1, InputKind.REFERENCE)
     world.stage = "expire"
     yield Leap(WEEK_S + 1)
@@ -177,6 +178,10 @@ def everything_expires(world: World) -> Story:
     yield from _job(world, 3)
     world.stage = "quota"
     yield Until("the quota", lambda: world.rows("SELECT 1 FROM image WHERE gone_reason = 'quota'"))
+    ((name,),) = world.rows("SELECT min(file_name) FROM image WHERE gone_reason IS NULL")
+    (world.folder / "images" / str(name)).unlink()
+    yield from _tell(world, "prune", client.PruneImages(missing=True))
+    assert world.rows(f"SELECT gone_reason FROM image WHERE file_name = '{name}'") == [("lost",)]
     yield from _tell(world, "prune", client.PruneImages(older_than_s=0.0))
     yield from _settle(world)
     assert world.rows("SELECT 1 FROM image WHERE gone_reason IS NULL") == []

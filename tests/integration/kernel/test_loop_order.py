@@ -100,7 +100,9 @@ def loop_over(store: Store, effects: WatchingEffects, batches: list[Batch]) -> L
     """The real loop, core and database; only the world around them is scripted."""
     recall = Recall(store.connection)
     broker = Broker(recall.snapshot(Epoch(1)), Limits(), clock.RandomFresh(), Now(0.0, 0))
-    return Loop(broker, store, recall, ScriptedSources(batches), effects, clock.now, no_devices, no_models)
+    return Loop(
+        broker, store, recall, ScriptedSources(batches), effects, clock.now, no_devices, no_models, frozenset
+    )
 
 
 def with_engine(store: Store) -> Store:

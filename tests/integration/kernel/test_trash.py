@@ -84,7 +84,9 @@ def left_after_a_while(store: Store, recall: Recall, remover: Remover) -> list[s
     """Run the loop over this trash for some turns. Returns: what is still in it."""
     broker = Broker(recall.snapshot(Epoch(1)), Limits(), clock.RandomFresh(), Now(0.0, 0))
     sources, effects = QuietSources(remover), TrashEffects(remover)
-    assert Loop(broker, store, recall, sources, effects, clock.now, no_devices, no_models).run() == 0
+    assert (
+        Loop(broker, store, recall, sources, effects, clock.now, no_devices, no_models, frozenset).run() == 0
+    )
     return recall.trash(10_000)
 
 
