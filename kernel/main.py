@@ -12,7 +12,6 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +23,7 @@ from conf.settings import Settings
 from conf.tokens import read_tokens
 from kernel.core.actions import Folder
 from kernel.core.broker import Broker
+from kernel.core.events import DeviceFact, Snapshot
 from kernel.core.ports import Limits
 from kernel.core.rows import ModelRow
 from kernel.protocol.errors import AlreadyRunning, BadConfiguration, DatabaseUnusable
@@ -42,15 +42,16 @@ from kernel.shell.disks import Disks
 from kernel.shell.effects import Effects
 from kernel.shell.file_thread import FileThread
 from kernel.shell.files import claim_folder, sweep
-from kernel.shell.inventory import Inventory, names_in, take_inventory
+from kernel.shell.inventory import Inventory, take_inventory
 from kernel.shell.keys import ensure_all
 from kernel.shell.launcher import SubprocessLauncher
 from kernel.shell.lock import FolderLock
 from kernel.shell.loop import Loop
-from kernel.shell.model_files import kept_models, prepare_models
+from kernel.shell.model_files import prepare_models
 from kernel.shell.outbox import Outbox
 from kernel.shell.quiet import put_off_full_collections
 from kernel.shell.recall import Recall
+from kernel.shell.shelves import Shelves
 from kernel.shell.signals import SignalPipe
 from kernel.shell.sources import Sources
 from kernel.shell.store import Store
@@ -118,7 +119,8 @@ def build(
     snapshot = recall.snapshot(epoch)
     files, found = open_files(settings, store, recall, snapshot.models, Disk())
     stack.callback(files.close)
-    snapshot = replace(snapshot, devices=devices.read(), lost_images=found.lost, found_images=found.found)
+    shelves = Shelves(settings.images.folder, settings.models.folder)
+    snapshot = as_found(snapshot, found, shelves, devices.read())
     broker = Broker(snapshot, limits_of(settings, options), clock.RandomFresh(), clock.now())
     front, back, gate, terms = _open_bus(settings, options, stack)
     crew = Crew(back, gate, launcher, terms, epoch)
@@ -144,9 +146,20 @@ def build(
         companion=ApiProcess(launcher, options.config),
         disks=_disks(settings),
     )
-    kept = partial(kept_models, settings.models.folder)
-    pictures = partial(names_in, settings.images.folder)
-    return Loop(broker, store, recall, sources, effects, clock.now, devices.read, kept, pictures)
+    return Loop(broker, store, recall, sources, effects, clock.now, devices.read, shelves)
+
+
+def as_found(
+    snapshot: Snapshot, pictures: Inventory, shelves: Shelves, devices: tuple[DeviceFact, ...]
+) -> Snapshot:
+    """What the database holds, and what a start has found around it."""
+    return replace(
+        snapshot,
+        devices=devices,
+        lost_images=pictures.lost,
+        found_images=pictures.found,
+        absent_models=shelves.absent_models(snapshot.models),
+    )
 
 
 def _disks(settings: Settings) -> Disks:

@@ -200,6 +200,13 @@ class ModelNotMoved:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelFilesSeen:
+    """The shell looked whether models are where they should be, since something may depend on it now."""
+
+    absent: frozenset[ModelId]
+
+
+@dataclass(frozen=True, slots=True)
 class StockTaken:
     """The shell looked at the disks, as TakeStock asked; what is due rides on the event when it is handled.
 
@@ -244,6 +251,7 @@ Event = (
     | PictureNotStored
     | ModelMoved
     | ModelNotMoved
+    | ModelFilesSeen
     | InputsStored
     | InputsNotStored
     | InputsUnreadable
@@ -273,3 +281,5 @@ class Snapshot:
     """Their files are not there any more."""
     found_images: tuple[ImageId, ...] = ()
     """They were lost, and their files are there again."""
+    absent_models: frozenset[ModelId] = frozenset()
+    """Nothing is where they should be."""

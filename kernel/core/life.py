@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Final
 
-from kernel.core import actions, due, engines, fetching, jobs, record, room, schedule, stock, workers
+from kernel.core import actions, due, engines, fetching, jobs, losses, record, room, schedule, stock, workers
 from kernel.core.events import CompanionExited, Snapshot
 from kernel.core.tables import PHASE_MOVES, RUNNING_ENGINE_STATES, check_move
 from kernel.core.world import Engine, Job, World
@@ -21,6 +21,7 @@ def restore(world: World, snapshot: Snapshot) -> None:
     room.look(world, snapshot.devices)
     world.last_change, world.last_job_seq = snapshot.last_change, snapshot.last_job_seq
     world.images_lost, world.images_found = snapshot.lost_images, snapshot.found_images
+    world.models_absent = snapshot.absent_models
     world.models = {row.model_id: row for row in snapshot.models}
     for row in snapshot.engines:
         world.engines[row.engine_id] = Engine(row)
@@ -61,6 +62,8 @@ def start(world: World) -> None:
             world.act(actions.MoveModel(model.model_id, model.stored))
         elif model.status is ModelState.DOWNLOADING:
             world.models_to_inspect[model.model_id] = 0
+    losses.seen(world, world.models_absent)
+    world.models_absent = frozenset()
     stock.take(world)
     if world.limits.with_api:
         _launch_companion(world)

@@ -243,6 +243,12 @@ class ModelUnreadable(SpoonError):
     code = "model_unreadable"
 
 
+class ModelLost(ModelUnreadable):
+    """The model's files are not where they were: put them back, or retry."""
+
+    code = "model_lost"
+
+
 class DownloadFailed(SpoonError):
     """The model could not be downloaded: see the reason, then retry."""
 

@@ -1,8 +1,8 @@
 """Whether the pictures that the database names lie in their folder, and whether that is the right folder.
 
 A file that is not there may have been deleted by somebody, or its disk is not mounted. Each folder has a
-number of its own in its mark, and the database remembers that of the folder which its pictures are in: only there
-is a picture without a file called lost. One whose file comes back is there again.
+number of its own in its mark, and the database remembers that of the folder which its pictures are in: only
+there is a picture without a file called lost. One whose file comes back is there again.
 """
 
 import logging

@@ -6,6 +6,7 @@ asks again, as a person would. Whatever else it is told, it holds to.
 
 import hashlib
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -41,8 +42,10 @@ def furnish(folder: Path) -> None:
         checkpoint=CHECKPOINT, control_net=ControlType.OPENPOSE, control_models=(net.model_id,), steps=1
     )
     row = EngineRow(engine_id=ENGINE, name=None, spec=spec, status=EngineState.CLOSED, created_at_ms=0)
+    lies = (folder / "weights").as_uri()
+    (folder / "weights").touch()
     store = Store(settings_of(folder).database_file)
-    saved(store, SaveModel(checkpoint()), SaveModel(net), SaveEngine(row))
+    saved(store, *(SaveModel(replace(one, uri=lies)) for one in (checkpoint(), net)), SaveEngine(row))
     store.close()
     left_over = Uuid7().text()
     for name in (

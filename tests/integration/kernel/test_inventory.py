@@ -1,4 +1,4 @@
-"""What a start finds out about pictures: lost, where the folder is the right one; there again, if they are."""
+"""What a start finds out about pictures: lost in the right folder alone, and there again if they are."""
 
 import logging
 from dataclasses import replace
