@@ -79,7 +79,7 @@ def test_a_download_survives_the_death_of_its_worker_and_of_the_manager(
     row = server.records.wait_for_model(model_id)
     digest = hashlib.sha256(data).hexdigest()
     assert (row.sha256, row.stored) == (digest, f"files/{digest}.safetensors")
-    assert kept(server) == [f"files/{digest}.safetensors"]
+    wait_for("nothing but the model", lambda: kept(server) == [f"files/{digest}.safetensors"])
     assert (server.models / f"files/{digest}.safetensors").read_bytes() == data
     assert site.ranges[0] is None
     assert all(wanted is not None for wanted in site.ranges[1:]), "each went on where the last one was"
@@ -137,7 +137,7 @@ def test_files_go_with_the_last_model_that_is_made_of_them(server: Server, site:
     stored = {server.records.wait_for_model(one).stored for one in (first, second)}
     assert len(stored) == 1, "the same content is kept once"
     server.line.ask(DeleteModel(model_id=first, files=True), Done)
-    assert kept(server) == list(stored)
+    wait_for("nothing but the model", lambda: kept(server) == list(stored))
     server.line.ask(DeleteModel(model_id=second, files=True), Done)
     wait_for("an empty folder", lambda: kept(server) == [])
 
@@ -187,7 +187,10 @@ def test_a_repository_of_the_hub_that_the_environment_names_becomes_a_model(
         server.start()
         row = server.records.wait_for_model(register(server, "hf://owner/dreams"))
     assert (row.revision, row.uri) == (OLD, "hf://owner/dreams")
-    assert kept(server) == [f"files/{hashlib.sha256(data).hexdigest()}.safetensors"]
+    wait_for(
+        "nothing but the model",
+        lambda: kept(server) == [f"files/{hashlib.sha256(data).hexdigest()}.safetensors"],
+    )
     assert not any("authorization" in asked.headers for asked in site.asked)
 
 
@@ -202,14 +205,14 @@ def test_an_upload_becomes_a_model_like_any_other(server_with_api: Server, data:
         row = server.records.wait_for_model(answer.json()["model_id"])
         assert (row.name, row.tags) == (Path(name).stem, ("mine", "new"))
         assert row.sha256 == hashlib.sha256(data).hexdigest()
-    assert kept(server) == [f"files/{row.sha256}.safetensors"]
+    wait_for("nothing but the model", lambda: kept(server) == [f"files/{row.sha256}.safetensors"])
     bad = httpx.post(
         url, data={"model_type": "lora"}, files={"file": ("x", b"\x80\x04pickle")}, timeout=PATIENCE_S
     )
     model = httpx.get(f"http://127.0.0.1:{server.port}{bad.headers['location']}")
     wait_for("the model's error", lambda: httpx.get(model.url).json()["status"] == "error")
     assert "pickle" in httpx.get(model.url).json()["error"]["detail"]
-    assert kept(server) == [f"files/{row.sha256}.safetensors"]
+    wait_for("nothing but the model", lambda: kept(server) == [f"files/{row.sha256}.safetensors"])
 
 
 def test_an_upload_that_is_sent_again_is_the_same_model_and_what_it_leaves_behind_can_be_pruned(
@@ -230,7 +233,10 @@ def test_an_upload_that_is_sent_again_is_the_same_model_and_what_it_leaves_behin
         assert answer.json()["status"] == "ready", answer.text
         ids.add(answer.json()["model_id"])
     assert len(ids) == 1
-    assert kept(server) == [f"files/{hashlib.sha256(data).hexdigest()}.safetensors"]
+    wait_for(
+        "nothing but the model",
+        lambda: kept(server) == [f"files/{hashlib.sha256(data).hexdigest()}.safetensors"],
+    )
     assert httpx.post(f"{models}/prune", json={}).json()["models"] == 0, "it is used"
     assert httpx.delete(f"{models}/{ids.pop()}").status_code == 204
     would = httpx.post(f"{models}/prune", json={"dry_run": True}).json()
