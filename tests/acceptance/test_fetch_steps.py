@@ -8,6 +8,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from uuid import uuid4
 
@@ -61,12 +62,20 @@ class Way:
     is_good: bool = True
 
 
-def hanging_up(script: Script) -> Script:
-    """Each model is asked for over a connection of its own, whether its worker is a new one or not."""
+def in_one_piece(script: Script, *, hangs_up: bool) -> Script:
+    """Head and body leave together, so that they come in the same pieces each time. Where the server hangs up,
+    the next model is asked for over a connection of its own, whether its worker is a new one or not."""
 
     def run(handler: Handler) -> None:
-        script(handler)
-        handler.break_off()
+        wire, whole = handler.wfile, BytesIO()
+        handler.wfile = whole
+        try:
+            script(handler)
+        finally:
+            handler.wfile = wire
+        wire.write(whole.getvalue())
+        if hangs_up:
+            handler.break_off()
 
     return run
 
@@ -122,10 +131,14 @@ def stage(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     plan = Plan(tmp_path)
     plan.begin(None)
     with serve() as site:
-        site.scripts["/dreams.safetensors"] = hanging_up(file(data))
+        site.scripts["/dreams.safetensors"] = in_one_piece(file(data), hangs_up=True)
         hub = SmallHub(site)
         hub.put(OLD, {"README.md": b"# Dreams", "dreams.safetensors": data})
-        site.scripts[f"/owner/dreams/resolve/{OLD}/dreams.safetensors"] = hanging_up(file(data))
+        site.scripts[f"/owner/dreams/resolve/{OLD}/dreams.safetensors"] = in_one_piece(
+            file(data), hangs_up=True
+        )
+        for path in [path for path in site.scripts if path.startswith("/api/")]:
+            site.scripts[path] = in_one_piece(site.scripts[path], hangs_up=False)
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{site.port}")
         for name, value in plan.environment(server.models).items():
             monkeypatch.setenv(name, value)

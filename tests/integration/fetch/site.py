@@ -32,8 +32,6 @@ class Site:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    wbufsize = -1
-    """Head and body leave together, so that they come in the same pieces each time."""
     site: Site
 
     def do_GET(self) -> None:
