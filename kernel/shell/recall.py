@@ -148,7 +148,7 @@ class Recall:
     def _missing(
         self, engine_id: EngineId | None, there: frozenset[str], most: int
     ) -> dict[ImageId, tuple[str, int]]:
-        """The oldest images whose files are not there: the name and the size that each has."""
+        """Images whose files are not there: the name and the size that each has."""
         rows = self._execute(self._sql["kept_images"], (engine_id,))
         missing = ((name, image_id, size) for name, image_id, size in rows if name not in there)
         return {ImageId(i): (name, size) for name, i, size in islice(missing, None if most == ALL else most)}

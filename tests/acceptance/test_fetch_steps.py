@@ -63,8 +63,11 @@ class Way:
 
 
 def in_one_piece(script: Script, *, hangs_up: bool) -> Script:
-    """Head and body leave together, so that they come in the same pieces each time. Where the server hangs up,
-    the next model is asked for over a connection of its own, whether its worker is a new one or not."""
+    """Head and body leave together, so that they come in the same pieces each time.
+
+    Where the server hangs up, the next model is asked for over a connection of its own, whether its worker is
+    a new one or not.
+    """
 
     def run(handler: Handler) -> None:
         wire, whole = handler.wfile, BytesIO()
@@ -174,11 +177,14 @@ def end(stage: Stage, way: Way, model_id: ModelId) -> None:
 
 
 def dry_run(stage: Stage, way: Way) -> list[str]:
-    """The steps of a worker that nothing happens to."""
-    model_id = begin(stage, way, None)
-    wait_for("the last step", lambda: stage.plan.labels[-1:] == ["be done"])
-    labels = stage.plan.labels
-    end(stage, way, model_id)
+    """The steps of a worker that nothing happens to, with its second model: with its first one the hub's client
+    asks for more."""
+    labels: list[str] = []
+    for _ in range(2):
+        model_id = begin(stage, way, None)
+        wait_for("the last step", lambda: stage.plan.labels[-1:] == ["be done"])
+        labels = stage.plan.labels
+        end(stage, way, model_id)
     return labels
 
 
