@@ -192,6 +192,8 @@ def test_a_repository_of_the_hub_that_the_environment_names_becomes_a_model(
         lambda: kept(server) == [f"files/{hashlib.sha256(data).hexdigest()}.safetensors"],
     )
     assert not any("authorization" in asked.headers for asked in site.asked)
+    asked_for = {"/".join(asked.path.split("/")[:4]) for asked in site.asked}
+    assert asked_for == {"/api/models/owner", "/owner/dreams/resolve"}, "and nothing else of the hub"
 
 
 def test_an_upload_becomes_a_model_like_any_other(server_with_api: Server, data: bytes) -> None:
