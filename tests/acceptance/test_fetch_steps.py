@@ -42,7 +42,7 @@ class Stage:
         self.sha256 = hashlib.sha256(self.data).hexdigest()
 
     def holds(self, kept: dict[str, bytes]) -> bool:
-        """Are these the files of the models folder, beside the mark of its owner, and is nothing on its way?"""
+        """Are these the files of the models folder, but for its mark, and is nothing on its way?"""
         models = self.server.models
         try:
             found = {
