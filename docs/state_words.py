@@ -17,7 +17,8 @@ MODEL: Final[Words] = {
         ModelState.DOWNLOADING,
         ModelState.ERROR,
     ): "it cannot be used, or fetch workers died over it or could not start",
-    (ModelState.ERROR, ModelState.DOWNLOADING): "a person asked to try again",
+    (ModelState.READY, ModelState.ERROR): "its files are gone",
+    (ModelState.ERROR, ModelState.DOWNLOADING): "a person asked to try again, or its files are there again",
 }
 
 _STOPPED: Final = "a person stops it, or the Manager stops"

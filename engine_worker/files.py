@@ -1,17 +1,13 @@
 """From addresses to paths, and never to anything outside the folders that the owner allowed."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import unquote_to_bytes
 
 from kernel.protocol.errors import ModelUnreadable
-from kernel.protocol.sources import STORED_SCHEME, is_stored_name
+from kernel.protocol.sources import STORED_SCHEME, is_stored_name, local_path
 
-_SCHEME = "file://"
-_LOCAL_HOSTS = ("", "localhost")
 _NOWHERE = "names no file or folder inside the folders that models may lie in (models.file_roots)"
-_NOT_KEPT = "what was kept of this model is not in models.folder any more: delete it, and add it again"
+_NOT_KEPT = "what was kept of this model is not in models.folder any more: put it back, or retry it"
 _NO_ROOTS = "is on the server's machine, where models.file_roots names no folder yet that models may lie in"
 
 
@@ -21,10 +17,9 @@ def resolve(uri: str, roots: Sequence[Path]) -> Path:
 
     What is absent, what lies outside the roots (also by way of a link) and what is neither file nor folder
     get one and the same answer, so that nobody can find out with it what else is on this host.
-    Source: RFC 8089; characters that need no escape are taken as they are.
     Raises: ModelUnreadable.
     """
-    path = _stored_path(uri, roots) if uri.startswith(STORED_SCHEME) else _path_of(uri)
+    path = _stored_path(uri, roots) if uri.startswith(STORED_SCHEME) else local_path(uri)
     found = None if path is None else contained(path, roots)
     if path is None or found is None or not (found.is_file() or found.is_dir()):
         if uri.startswith(STORED_SCHEME):
@@ -48,13 +43,3 @@ def _stored_path(uri: str, roots: Sequence[Path]) -> Path | None:
     if not is_stored_name(name):
         return None
     return next((root / name for root in roots if (root / name).exists()), None)
-
-
-def _path_of(uri: str) -> Path | None:
-    if not uri.startswith(_SCHEME):
-        return None
-    host, slash, rest = uri.removeprefix(_SCHEME).partition("/")
-    name = os.fsdecode(unquote_to_bytes(slash + rest))
-    if host not in _LOCAL_HOSTS or not slash or "\0" in name:
-        return None
-    return Path(name)

@@ -12,7 +12,6 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +23,7 @@ from conf.settings import Settings
 from conf.tokens import read_tokens
 from kernel.core.actions import Folder
 from kernel.core.broker import Broker
+from kernel.core.events import DeviceFact, Snapshot
 from kernel.core.ports import Limits
 from kernel.core.rows import ModelRow
 from kernel.protocol.errors import AlreadyRunning, BadConfiguration, DatabaseUnusable
@@ -42,14 +42,16 @@ from kernel.shell.disks import Disks
 from kernel.shell.effects import Effects
 from kernel.shell.file_thread import FileThread
 from kernel.shell.files import claim_folder, sweep
+from kernel.shell.inventory import Inventory, take_inventory
 from kernel.shell.keys import ensure_all
 from kernel.shell.launcher import SubprocessLauncher
 from kernel.shell.lock import FolderLock
 from kernel.shell.loop import Loop
-from kernel.shell.model_files import kept_models, prepare_models
+from kernel.shell.model_files import prepare_models
 from kernel.shell.outbox import Outbox
 from kernel.shell.quiet import put_off_full_collections
 from kernel.shell.recall import Recall
+from kernel.shell.shelves import Shelves
 from kernel.shell.signals import SignalPipe
 from kernel.shell.sources import Sources
 from kernel.shell.store import Store
@@ -114,10 +116,12 @@ def build(
     epoch = store.next_epoch()
     launcher = SubprocessLauncher(settings.database.folder / "logs", os.environ)
     devices = Devices(launcher.pids)
-    snapshot = replace(recall.snapshot(epoch), devices=devices.read())
-    broker = Broker(snapshot, limits_of(settings, options), clock.RandomFresh(), clock.now())
-    files = open_files(settings, store.installation(), recall.kept_files(), snapshot.models, Disk())
+    snapshot = recall.snapshot(epoch)
+    files, found = open_files(settings, store, recall, snapshot.models, Disk())
     stack.callback(files.close)
+    shelves = Shelves(settings.images.folder, settings.models.folder)
+    snapshot = as_found(snapshot, found, shelves, devices.read())
+    broker = Broker(snapshot, limits_of(settings, options), clock.RandomFresh(), clock.now())
     front, back, gate, terms = _open_bus(settings, options, stack)
     crew = Crew(back, gate, launcher, terms, epoch)
     takers: set[bytes] = set()
@@ -142,8 +146,20 @@ def build(
         companion=ApiProcess(launcher, options.config),
         disks=_disks(settings),
     )
-    kept = partial(kept_models, settings.models.folder)
-    return Loop(broker, store, recall, sources, effects, clock.now, devices.read, kept)
+    return Loop(broker, store, recall, sources, effects, clock.now, devices.read, shelves)
+
+
+def as_found(
+    snapshot: Snapshot, pictures: Inventory, shelves: Shelves, devices: tuple[DeviceFact, ...]
+) -> Snapshot:
+    """What the database holds, and what a start has found around it."""
+    return replace(
+        snapshot,
+        devices=devices,
+        lost_images=pictures.lost,
+        found_images=pictures.found,
+        absent_models=shelves.absent_models(snapshot.models),
+    )
 
 
 def _disks(settings: Settings) -> Disks:
@@ -152,13 +168,9 @@ def _disks(settings: Settings) -> Disks:
 
 
 def open_files(
-    settings: Settings,
-    installation: int,
-    kept: dict[Folder, set[str]],
-    models: Sequence[ModelRow],
-    disk: Disk,
-) -> FileThread:
-    """The folders of files, without what a former life left half-done in them.
+    settings: Settings, store: Store, recall: Recall, models: Sequence[ModelRow], disk: Disk
+) -> tuple[FileThread, Inventory]:
+    """The folders of files, without what a former life left half-done in them; and which pictures are there.
 
     Raises: BadConfiguration.
     """
@@ -167,12 +179,14 @@ def open_files(
         Folder.BLOBS: settings.blobs.folder,
         Folder.MODELS: settings.models.folder,
     }
-    for path in folders.values():
-        claim_folder(path, installation, disk)
-    for name, names in kept.items():
-        sweep(folders[name], names, disk)
+    installation = store.installation()
+    numbers = {name: claim_folder(path, installation, disk) for name, path in folders.items()}
+    pictures = recall.pictures()
+    inventory = take_inventory(folders[Folder.IMAGES], numbers[Folder.IMAGES], pictures, store)
+    sweep(folders[Folder.IMAGES], pictures.kept.keys() | pictures.lost.keys(), disk)
+    sweep(folders[Folder.BLOBS], recall.kept_blobs(), disk)
     prepare_models(settings.models.folder, models, time.time(), disk)
-    return FileThread(folders, disk)
+    return FileThread(folders, disk), inventory
 
 
 def _open_bus(

@@ -45,10 +45,10 @@ def check(settings: Settings, is_deep: bool) -> Findings:
         unfit = {one: text for one in named if (text := _unfit(folders[one.kind], one, is_deep))}
         # A row that is gone by now took its file with it, in the order of things.
         still_named = set(_named(connection, queries["files"])) if unfit else set[Named]()
-        trash = set(_lines(connection, queries["trash"]))
+        spoken_for = set(_lines(connection, queries["spoken_for"]))
     wrong += [text for one, text in unfit.items() if one in still_named]
     known = {(one.kind, one.file_name) for one in named}
-    orphans = sorted(f"{kind}/{name}" for kind, name in present - known if f"{kind}/{name}" not in trash)
+    orphans = sorted({f"{kind}/{name}" for kind, name in present - known} - spoken_for)
     return Findings(wrong=tuple(wrong), orphans=tuple(orphans), files=len(known))
 
 

@@ -31,6 +31,7 @@ class PruneInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     engine_id: str | None = None
     older_than_s: float | None = None
     keep_bytes: int | None = None
+    missing: bool = False
     dry_run: bool = False
 
 
@@ -39,6 +40,8 @@ class Pruned(msgspec.Struct, frozen=True, kw_only=True):
 
     images: int
     size_bytes: int
+    missing: int
+    missing_files: tuple[str, ...]
     dry_run: bool
 
 
@@ -156,6 +159,7 @@ def delete(invocation: Invocation, image: str) -> None:
 @images.command()
 @click.option("--older-than", "older_than_s", type=duration, help="Also those older than this, such as 7d.")
 @click.option("--keep", "keep_bytes", type=disk_size, help="Also the oldest, until the rest takes 5GB.")
+@click.option("--missing", "is_missing", is_flag=True, help="Also those whose files are not there any more.")
 @click.option("--engine", help="Only those of this engine (an id or a name).")
 @click.option("--dry-run", is_flag=True, help="Only say how many they are, and how much room they take.")
 @yes_option
@@ -165,6 +169,7 @@ def prune(
     invocation: Invocation,
     older_than_s: float | None,
     keep_bytes: int | None,
+    is_missing: bool,
     engine: str | None,
     dry_run: bool,
     is_sure: bool,
@@ -177,10 +182,13 @@ def prune(
       spoon images prune --dry-run --older-than 30d
       spoon images prune --older-than 30d --yes
       spoon images prune --keep 5GB --engine portraits
+      spoon images prune --missing --dry-run
     """
     with invocation.rest() as rest:
         engine_id = find_engine(rest, engine).engine_id if engine else None
-        wanted = PruneInput(engine_id=engine_id, older_than_s=older_than_s, keep_bytes=keep_bytes)
+        wanted = PruneInput(
+            engine_id=engine_id, older_than_s=older_than_s, keep_bytes=keep_bytes, missing=is_missing
+        )
         found = _pruned(rest, msgspec.structs.replace(wanted, dry_run=True))
         if not dry_run and found.images and not is_sure:
             click.confirm(f"Delete {_counted(found)}?", abort=True)
@@ -190,6 +198,10 @@ def prune(
         print_json(msgspec.json.encode(found))
     else:
         click.echo(f"would delete {_counted(found)}" if dry_run else f"deleted {_counted(found)}")
+        for name in found.missing_files:
+            click.echo(f"  {name} is missing")
+        if found.missing > len(found.missing_files):
+            click.echo(f"  and {found.missing - len(found.missing_files)} more are missing")
 
 
 def _pruned(rest: "Rest", wanted: PruneInput) -> Pruned:
@@ -200,4 +212,5 @@ def _pruned(rest: "Rest", wanted: PruneInput) -> Pruned:
 
 def _counted(found: Pruned) -> str:
     pictures = "picture" if found.images == 1 else "pictures"
-    return f"{found.images} {pictures} ({size(found.size_bytes)})"
+    missing = f", {found.missing} of them without a file" if found.missing else ""
+    return f"{found.images} {pictures} ({size(found.size_bytes)}{missing})"

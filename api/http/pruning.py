@@ -16,22 +16,29 @@ from kernel.protocol.ids import EngineId
 
 AT_ONCE: Final = 500
 """So many times the Manager is asked in one request: each time it deletes a few hundred images."""
+MOST_NAMED: Final = 200
+"""So many missing files are named, the others are counted."""
 
 
 class PruneInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which images to delete: the expired ones, the older ones, and the oldest beyond so many bytes."""
+    """Which images to delete: the expired ones, the older ones, the oldest beyond so many bytes, and those
+    whose files are missing."""
 
     engine_id: Id | None = None
     older_than_s: Annotated[float, Meta(ge=0, le=3_155_760_000)] | None = None
     keep_bytes: Annotated[int, Meta(ge=0, le=MAX_INT)] | None = None
+    missing: bool = False
     dry_run: bool = False
 
 
 class Pruned(msgspec.Struct, frozen=True, kw_only=True):
-    """So many images are deleted; or, after a dry run, would be."""
+    """So many images are deleted; or, after a dry run, would be. `missing` of them have no file: the first
+    such files by their names."""
 
     images: int
     size_bytes: int
+    missing: int
+    missing_files: tuple[str, ...]
     dry_run: bool
 
 
@@ -49,15 +56,21 @@ class Pruning:
             engine_id=None if wanted.engine_id is None else EngineId(wanted.engine_id),
             older_than_s=wanted.older_than_s,
             keep_bytes=wanted.keep_bytes,
+            missing=wanted.missing,
             dry_run=wanted.dry_run,
         )
-        images = size_bytes = 0
+        images = size_bytes = missing = 0
+        files: tuple[str, ...] = ()
         for _ in range(AT_ONCE):
             found = self._bus.ask(ask, ImagesPruned)
             images, size_bytes = images + found.images, size_bytes + found.size_bytes
+            missing, files = missing + found.missing, (files + found.missing_files)[:MOST_NAMED]
             if not found.has_more:
                 break
-        send(resp, 200, Pruned(images=images, size_bytes=size_bytes, dry_run=wanted.dry_run))
+        pruned = Pruned(
+            images=images, size_bytes=size_bytes, missing=missing, missing_files=files, dry_run=wanted.dry_run
+        )
+        send(resp, 200, pruned)
 
 
 def check_prune(found: PruneInput, findings: Findings) -> None:

@@ -52,7 +52,8 @@ STREAM: Final = "text/event-stream"
 NO_MODEL, NO_ENGINE = (e.ModelNotFound,), (e.EngineNotFound,)
 NO_JOB, NO_IMAGE = (e.JobNotFound,), (e.ImageNotFound,)
 NO_INPUT = (e.ImageNotFound, http.NoSuchInput, http.InputGone, e.BadMessage)
-NO_START = (e.ModelNotReady, e.NotEnoughMemory)
+WRONG_MODEL = (e.ModelMissing, e.WrongModelType, e.ModelNotReady, e.WrongModelBase)
+NO_START = (*WRONG_MODEL, e.NotEnoughMemory)
 
 
 # fmt: off
@@ -94,7 +95,7 @@ def routes(r: Resources) -> tuple[Route, ...]:
         Route("POST", "/v1/jobs", r.jobs.create, "Submit a job",
               {202: job.JobCreated | job.Job, 200: job.Job | job.JobChecked}, job_input.JobInput,
               job_input.JobCreateQuery,
-              (*NO_ENGINE, *NO_JOB, e.ModelNotReady, e.NotSupported, e.KeyReused, e.QueueFull, e.DiskFull),
+              (*NO_ENGINE, *NO_JOB, *WRONG_MODEL, e.NotSupported, e.KeyReused, e.QueueFull, e.DiskFull),
               KEYED, files=tuple(job_input.BLOB_FIELDS.values())),
         Route("GET", "/v1/jobs", r.jobs.list, "List jobs", {200: job.JobPage}, query=job.JobListQuery),
         Route("GET", one_job, r.jobs.show, "Show a job", {200: job.Job}, errors=NO_JOB),
@@ -108,7 +109,7 @@ def routes(r: Resources) -> tuple[Route, ...]:
         Route("GET", "/v1/images", r.images.list, "List images",
               {200: image.ImagePage}, query=image.ImageListQuery),
         Route("POST", "/v1/images/prune", r.pruning.prune, "Delete old images, or count them",
-              {200: Pruned}, PruneInput, None, NO_ENGINE),
+              {200: Pruned}, PruneInput, None, (*NO_ENGINE, e.Unavailable)),
         Route("GET", one_image, r.images.show, "Show an image's recipe", {200: image.Image}, errors=NO_IMAGE),
         Route("DELETE", one_image, r.images.delete, "Delete an image",
               {204: None}, errors=NO_IMAGE),

@@ -82,11 +82,18 @@ class CountDownload:
 
 @dataclass(frozen=True, slots=True)
 class EndImage:
-    """Mark an image as gone; its file goes to the trash."""
+    """Mark an image as gone; its file goes to the trash, if it is not what is lost."""
 
     image_id: ImageId
     reason: GoneReason
     at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreImage:
+    """An image that was lost is there again."""
+
+    image_id: ImageId
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +169,7 @@ Save = (
     | AddImage
     | CountDownload
     | EndImage
+    | RestoreImage
     | AddBlob
     | ExpireBlobs
     | DropBlob

@@ -33,8 +33,8 @@ def create(world: World, ask: client.CreateEngine) -> client.SingleReply:
     """Create an engine, and start it if asked to. Then it is one on demand: only a start of its own pins it,
     or the lack of autostart, since nothing would start it again.
 
-    Raises: InvalidField, also if there is no such model; ModelNotReady; NameTaken; NotEnoughMemory,
-    if it should start and there is no room; ShuttingDown.
+    Raises: InvalidField; ModelMissing, WrongModelType, ModelNotReady, WrongModelBase; NameTaken;
+    NotEnoughMemory, if it should start and there is no room; ShuttingDown.
     """
     spec = ask.spec
     numbers.check_engine(spec)
@@ -75,11 +75,12 @@ def _check_room(world: World, engine: Engine) -> None:
 def start(world: World, ask: client.StartEngine) -> client.SingleReply:
     """Start an engine and keep it; one that runs already is merely kept.
 
-    Raises: EngineNotFound; ModelNotReady; NotEnoughMemory; ShuttingDown.
+    Raises: EngineNotFound; ModelMissing, WrongModelType, ModelNotReady, WrongModelBase, which its models can
+    have become since; NotEnoughMemory; ShuttingDown.
     """
     engine = find(world, ask.engine_id)
     _check_running(world)
-    ingredients.check_checkpoint(world, engine.row.spec.checkpoint)
+    ingredients.check_engine(world, engine.row.spec)
     if not engine.is_running:
         _check_room(world, engine)
     _start(world, engine, is_pinned=True)

@@ -26,7 +26,8 @@ QUEUE_RETRY_S: Final = 5.0
 def submit(world: World, ask: client.SubmitJob) -> client.SingleReply:
     """Put a job into an engine's queue, with every default filled in; or only say that one could.
 
-    Raises: EngineNotFound; InvalidField; ModelNotReady; QueueFull; DiskFull; ShuttingDown.
+    Raises: EngineNotFound; InvalidField; ModelMissing, WrongModelType, ModelNotReady, WrongModelBase;
+    QueueFull; DiskFull; ShuttingDown.
     """
     engine, spec = check(world, ask)
     if ask.validate_only:

@@ -1,10 +1,9 @@
 """What clients ask about models."""
 
-from dataclasses import replace
 from itertools import islice
 from typing import Final
 
-from kernel.core import actions, fetching, ingredients, keeping, record
+from kernel.core import actions, fetching, ingredients, keeping, losses, record
 from kernel.core.events import Facts
 from kernel.core.rows import ModelRow
 from kernel.core.world import World
@@ -54,7 +53,8 @@ def register(world: World, ask: client.RegisterModel) -> client.SingleReply:
         preparation=_preparation(ask),
     )
     record.add_model(world, row)
-    _fetch(world, row.model_id)
+    world.models_to_inspect[row.model_id] = 0
+    fetching.tend(world)
     return client.ModelAccepted(model_id=row.model_id, status=row.status)
 
 
@@ -110,8 +110,7 @@ def retry(world: World, ask: client.RetryModel) -> client.SingleReply:
     _check_can_fetch(world, row.uri)
     if row.status is not ModelState.ERROR:
         raise IllegalMove(f"the model is {row.status.value}: only one in error can be tried again")
-    record.move_model(world, replace(row, error_code=None, error=None), ModelState.DOWNLOADING)
-    _fetch(world, row.model_id)
+    losses.fetch_again(world, row)
     return client.ModelAccepted(model_id=row.model_id, status=ModelState.DOWNLOADING, created=False)
 
 
@@ -167,8 +166,3 @@ def _model(world: World, model_id: ModelId) -> ModelRow:
     if (row := world.models.get(model_id)) is None:
         raise ModelNotFound
     return row
-
-
-def _fetch(world: World, model_id: ModelId) -> None:
-    world.models_to_inspect[model_id] = 0
-    fetching.tend(world)

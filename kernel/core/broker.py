@@ -16,6 +16,7 @@ from kernel.core import (
     departures,
     fetching,
     life,
+    losses,
     pictures,
     reports,
     stock,
@@ -30,6 +31,7 @@ from kernel.core.events import (
     InputsNotStored,
     InputsStored,
     InputsUnreadable,
+    ModelFilesSeen,
     ModelMoved,
     ModelNotMoved,
     Now,
@@ -107,6 +109,8 @@ class Broker:
                 world.watchers.pop(peer, None)
             case StockTaken():
                 stock.taken(world, event)
+            case ModelFilesSeen(absent):
+                losses.seen(world, absent)
             case StopAsked():
                 life.stop_asked(world)
             case CompanionExited():

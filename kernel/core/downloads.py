@@ -7,17 +7,20 @@ from kernel.core.events import Facts
 from kernel.core.rows import ImageRow
 from kernel.core.world import World
 from kernel.protocol import client
-from kernel.protocol.errors import EngineNotFound, ImageBusy, ImageGone, ImageNotFound
+from kernel.protocol.errors import EngineNotFound, ImageBusy, ImageGone, ImageNotFound, Unavailable
 from kernel.protocol.ids import ImageId, Ticket
 from kernel.protocol.vocabulary import GoneReason
 
 CLAIM_S: Final = 3600.0
 """A download that has not been finished after this time never will be."""
+MOST_NAMED: Final = 200
+"""So many missing files are named, the others are counted."""
 GONE_TEXTS: Final = {
     GoneReason.EXPIRED: "the image has expired",
     GoneReason.USED_UP: "the image was downloaded as often as was allowed",
     GoneReason.QUOTA: "the image made room for newer ones",
     GoneReason.DELETED: "the image was deleted",
+    GoneReason.LOST: "the image is lost: its file is not in images.folder any more",
 }
 
 
@@ -80,28 +83,35 @@ def drop_claim(world: World, image_id: ImageId, ticket: Ticket) -> bool:
 def prune(world: World, ask: client.PruneImages, facts: Facts) -> client.SingleReply:
     """Delete the images that the shell found by the ask's criteria, or only count them.
 
-    Raises: EngineNotFound.
+    Raises: EngineNotFound; Unavailable, if it cannot be seen which files are there.
     """
     if ask.engine_id is not None and ask.engine_id not in world.engines:
         raise EngineNotFound
     found = facts.prunable
     if found is None:
         return client.ImagesPruned(images=0, size_bytes=0)
+    if found.unreadable is not None:
+        raise Unavailable(f"images.folder cannot be read: {found.unreadable}")
     if not ask.dry_run:
         for image_id, reason in found.images:
             record.end_image(world, image_id, reason)
     return client.ImagesPruned(
-        images=len(found.images), size_bytes=found.size_bytes, has_more=found.has_more and not ask.dry_run
+        images=len(found.images),
+        size_bytes=found.size_bytes,
+        has_more=found.has_more and not ask.dry_run,
+        missing=len(found.missing_files),
+        missing_files=found.missing_files[:MOST_NAMED],
     )
 
 
 def delete(world: World, ask: client.DeleteImage, facts: Facts) -> client.SingleReply:
-    """Delete an image at once. Deleting one that is gone already changes nothing.
+    """Delete an image at once. Deleting one that is gone already changes nothing, unless it is lost: then its
+    file will not bring it back.
 
     Raises: ImageNotFound.
     """
     if facts.image is None:
         raise ImageNotFound
-    if facts.image.gone_reason is None:
+    if facts.image.gone_reason in (None, GoneReason.LOST):
         record.end_image(world, facts.image.image_id, GoneReason.DELETED)
     return client.Done()

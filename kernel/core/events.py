@@ -44,7 +44,12 @@ class Prunable:
 
     images: tuple[tuple[ImageId, GoneReason], ...]
     size_bytes: int
+    """What they take on the disk."""
     has_more: bool = False
+    missing_files: tuple[str, ...] = ()
+    """The names of those among them whose files are not there."""
+    unreadable: str | None = None
+    """Why it could not be seen which files are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +200,13 @@ class ModelNotMoved:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelFilesSeen:
+    """The shell looked whether models are where they should be, since something may depend on it now."""
+
+    absent: frozenset[ModelId]
+
+
+@dataclass(frozen=True, slots=True)
 class StockTaken:
     """The shell looked at the disks, as TakeStock asked; what is due rides on the event when it is handled.
 
@@ -239,6 +251,7 @@ Event = (
     | PictureNotStored
     | ModelMoved
     | ModelNotMoved
+    | ModelFilesSeen
     | InputsStored
     | InputsNotStored
     | InputsUnreadable
@@ -264,3 +277,9 @@ class Snapshot:
     last_change: EventSeq = EventSeq(0)
     last_job_seq: int = 0
     devices: tuple[DeviceFact, ...] = ()
+    lost_images: tuple[ImageId, ...] = ()
+    """Their files are not there any more."""
+    found_images: tuple[ImageId, ...] = ()
+    """They were lost, and their files are there again."""
+    absent_models: frozenset[ModelId] = frozenset()
+    """Nothing is where they should be."""

@@ -138,7 +138,7 @@ def not_moved(world: World, model_id: ModelId, reason: str | None) -> None:
     row = world.models.get(model_id)
     if row is None or row.status is not ModelState.DOWNLOADING:
         return
-    row = replace(row, stored=None)
+    row = replace(row, stored=None, sha256=None)
     world.models[model_id] = row
     if reason is not None:
         give_up(world, row, DownloadFailed.code, f"the model cannot be kept: {reason}")

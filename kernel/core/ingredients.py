@@ -5,7 +5,14 @@ from dataclasses import dataclass
 
 from kernel.core.rows import ModelRow
 from kernel.core.world import World
-from kernel.protocol.errors import FieldProblem, InvalidField, ModelNotReady, wrong_field
+from kernel.protocol.errors import (
+    ModelMissing,
+    ModelNotReady,
+    WrongModelBase,
+    WrongModelType,
+    wrong_field,
+    wrong_model,
+)
 from kernel.protocol.ids import ModelId
 from kernel.protocol.ingredients import ControlUse, LoraUse, ModelSource
 from kernel.protocol.sources import stored_uri
@@ -72,9 +79,9 @@ def _ids(named: Iterable[Named]) -> tuple[ModelId, ...]:
 def check_engine(world: World, spec: EngineSpec) -> None:
     """Do all models of an engine fit together?
 
-    Raises: InvalidField, ModelNotReady; both name the field.
+    Raises: InvalidField; ModelMissing, WrongModelType, ModelNotReady, WrongModelBase. All name the field.
     """
-    checkpoint = check_checkpoint(world, spec.checkpoint)
+    checkpoint = _check_one(world, Named("checkpoint", spec.checkpoint, ModelType.CHECKPOINT), None)
     _check(world, of_engine(spec), checkpoint.model_base)
     _check_control_models(world, spec)
 
@@ -82,21 +89,16 @@ def check_engine(world: World, spec: EngineSpec) -> None:
 def check_job(world: World, spec: JobSpec, base: ModelBase | None) -> None:
     """Do all models of a job fit its engine's checkpoint, which is for this family?
 
-    Raises: InvalidField, ModelNotReady; both name the field.
+    Raises: as check_engine does.
     """
     _check(world, of_job(spec), base)
-
-
-def check_checkpoint(world: World, model_id: ModelId) -> ModelRow:
-    """Raises: InvalidField, if there is no such checkpoint; ModelNotReady."""
-    return _check_one(world, Named("checkpoint", model_id, ModelType.CHECKPOINT), None)
 
 
 def _check(world: World, named: Iterable[Named], base: ModelBase | None) -> None:
     """Is each of these models there, ready, of its type, for this family, and named once?
 
     Where the files of a model do not tell its family it is taken to fit: only its use shows.
-    Raises: InvalidField, ModelNotReady; both name the field.
+    Raises: as check_engine does.
     """
     seen: set[ModelId] = set()
     for one in named:
@@ -107,30 +109,29 @@ def _check(world: World, named: Iterable[Named], base: ModelBase | None) -> None
 
 
 def _check_one(world: World, named: Named, base: ModelBase | None) -> ModelRow:
-    row = world.models.get(named.model_id)
+    field, row = named.field, world.models.get(named.model_id)
     if row is None:
-        raise wrong_field(named.field, f"there is no model with the id or name {named.model_id!r}")
+        problem = f"there is no model with the id or name {named.model_id!r}: register it first"
+        raise wrong_model(ModelMissing, field, problem)
     if row.model_type is not named.model_type:
-        raise wrong_field(
-            named.field, f"that model is of type {row.model_type.value}, not {named.model_type.value}"
-        )
+        wanted = named.model_type.value
+        problem = f"that model is of type {row.model_type.value}, not {wanted}: name one of type {wanted}"
+        raise wrong_model(WrongModelType, field, problem)
     if row.status is not ModelState.READY:
-        raise _not_ready(named.field, row)
+        raise wrong_model(ModelNotReady, field, _state(row))
     if None not in (base, row.model_base) and row.model_base is not base:
-        raise _of_another_family(named.field, row, base)
+        problem = (
+            f"that model is for {row.model_base}, the engine's checkpoint is {base}: take one for {base}"
+        )
+        raise wrong_model(WrongModelBase, field, problem)
     return row
 
 
-def _not_ready(field: str, row: ModelRow) -> ModelNotReady:
-    reason = f": {row.error}" if row.error else ""
-    problem = f"the {row.model_type.value} is {row.status.value}{reason}"
-    return ModelNotReady(problem, fields=(FieldProblem(field=field, problem=problem),))
-
-
-def _of_another_family(field: str, row: ModelRow, base: ModelBase | None) -> InvalidField:
-    return wrong_field(
-        field, f"that model is for {row.model_base}, the engine's checkpoint is {base}: take one for {base}"
-    )
+def _state(row: ModelRow) -> str:
+    """Why a model cannot be used yet, and the way out."""
+    if row.status is ModelState.ERROR:
+        return f"that model is in error ({row.error}): retry it, or name another"
+    return f"that model is still {row.status.value}: wait until it is ready"
 
 
 def _check_control_models(world: World, spec: EngineSpec) -> None:

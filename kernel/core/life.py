@@ -3,11 +3,11 @@
 from dataclasses import replace
 from typing import Final
 
-from kernel.core import actions, due, engines, fetching, jobs, record, room, schedule, stock, workers
+from kernel.core import actions, due, engines, fetching, jobs, losses, record, room, schedule, stock, workers
 from kernel.core.events import CompanionExited, Snapshot
 from kernel.core.tables import PHASE_MOVES, RUNNING_ENGINE_STATES, check_move
 from kernel.core.world import Engine, Job, World
-from kernel.protocol.vocabulary import EngineState, JobState, ModelState, Phase, WorkerRole
+from kernel.protocol.vocabulary import EngineState, GoneReason, JobState, ModelState, Phase, WorkerRole
 
 COMPANION_TERM_S: Final = 8.0
 COMPANION_BACKOFF_S: Final = 0.2
@@ -20,6 +20,8 @@ def restore(world: World, snapshot: Snapshot) -> None:
     """Take up what the database holds, exactly as it is there."""
     room.look(world, snapshot.devices)
     world.last_change, world.last_job_seq = snapshot.last_change, snapshot.last_job_seq
+    world.images_lost, world.images_found = snapshot.lost_images, snapshot.found_images
+    world.models_absent = snapshot.absent_models
     world.models = {row.model_id: row for row in snapshot.models}
     for row in snapshot.engines:
         world.engines[row.engine_id] = Engine(row)
@@ -40,6 +42,11 @@ def restore(world: World, snapshot: Snapshot) -> None:
 
 def start(world: World) -> None:
     """Close the engines and let the jobs wait that a former life left open; then begin to work."""
+    for image_id in world.images_lost:
+        record.end_image(world, image_id, GoneReason.LOST)
+    for image_id in world.images_found:
+        record.restore_image(world, image_id)
+    world.images_lost = world.images_found = ()
     for job in [j for j in world.jobs.values() if j.row.status is JobState.PROCESSING]:
         jobs.give_back(world, job)
     for engine in world.engines.values():
@@ -55,6 +62,8 @@ def start(world: World) -> None:
             world.act(actions.MoveModel(model.model_id, model.stored))
         elif model.status is ModelState.DOWNLOADING:
             world.models_to_inspect[model.model_id] = 0
+    losses.seen(world, world.models_absent)
+    world.models_absent = frozenset()
     stock.take(world)
     if world.limits.with_api:
         _launch_companion(world)

@@ -20,7 +20,7 @@ NATIVE_SIZES_PX: Final = {ModelBase.SD: 512, ModelBase.SDXL: 1024}
 def resolve(world: World, request: JobRequest, engine: EngineRow) -> JobSpec:
     """A job with every value decided, and checked. 0 is a value; an empty list means none.
 
-    Raises: InvalidField; ModelNotReady.
+    Raises: InvalidField; ModelMissing, WrongModelType, ModelNotReady, WrongModelBase.
     """
     checkpoint = world.models[engine.spec.checkpoint]
     native_size_px = checkpoint.native_size_px or NATIVE_SIZES_PX[checkpoint.model_base or ModelBase.SD]

@@ -153,8 +153,14 @@ def add_map(world: World, job: Job, row: BlobRow) -> None:
 
 
 def end_image(world: World, image_id: ImageId, reason: GoneReason) -> None:
-    """Mark an image as gone; its file goes to the trash."""
+    """Mark an image as gone; its file goes to the trash, if it is not what is lost."""
     for ticket in world.claims.pop(image_id, ()):
         world.timers.clear(due.Claim(image_id, ticket))
     world.act(actions.EndImage(image_id, reason, world.now.unix_ms))
     change(world, ChangeKind.IMAGE, image_id, reason)
+
+
+def restore_image(world: World, image_id: ImageId) -> None:
+    """An image that was lost is there again."""
+    world.act(actions.RestoreImage(image_id))
+    change(world, ChangeKind.IMAGE, image_id, "stored")

@@ -188,6 +188,12 @@ class World:
     workers: dict[WorkerId, Worker] = field(default_factory=dict)
     fetch_deaths: int = 0
     pictures: dict[ImageId | BlobId, Picture] = field(default_factory=dict)
+    images_lost: tuple[ImageId, ...] = ()
+    """Until the start has said so: those whose files are not there any more."""
+    images_found: tuple[ImageId, ...] = ()
+    """The same of those whose files are there again."""
+    models_absent: frozenset[ModelId] = frozenset()
+    """Until the start has said so: those that are not where they should be."""
     claims: dict[ImageId, set[Ticket]] = field(default_factory=dict)
     watchers: dict[Peer, None] = field(default_factory=dict)
     is_disk_low: bool = False

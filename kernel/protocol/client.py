@@ -130,6 +130,8 @@ class PruneImages(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Of this engine alone."""
     older_than_s: float | None = None
     keep_bytes: int | None = None
+    missing: bool = False
+    """Also those whose files are not there any more."""
     dry_run: bool = False
     """Only say how many they are, all of them."""
 
@@ -273,6 +275,10 @@ class ImagesPruned(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     images: int
     size_bytes: int
     has_more: bool = False
+    missing: int = 0
+    """So many of them had no file."""
+    missing_files: tuple[str, ...] = ()
+    """The first of these files, by their names."""
 
 
 class ModelsPruned(msgspec.Struct, frozen=True, kw_only=True, tag=True):

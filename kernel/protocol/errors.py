@@ -41,6 +41,11 @@ def wrong_field(field: str, problem: str) -> "InvalidField":
     return InvalidField(f"{field}: {problem}", fields=(FieldProblem(field=field, problem=problem),))
 
 
+def wrong_model(kind: type["Conflict"], field: str, problem: str) -> "Conflict":
+    """A field is right in itself, but the model that it names does not do; `kind` says in what."""
+    return kind(f"{field}: {problem}", fields=(FieldProblem(field=field, problem=problem),))
+
+
 # What a request can get wrong.
 
 
@@ -134,6 +139,24 @@ class ModelNotReady(Conflict):
     code = "model_not_ready"
 
 
+class ModelMissing(Conflict):
+    """There is no model with that id or name: register it first, or name another one."""
+
+    code = "model_missing"
+
+
+class WrongModelType(Conflict):
+    """That model is of another type than the field takes: name one of that type."""
+
+    code = "wrong_model_type"
+
+
+class WrongModelBase(Conflict):
+    """That model is for another base than the engine's checkpoint: name one for the same base."""
+
+    code = "wrong_model_base"
+
+
 class ImageBusy(Conflict):
     """Every download of the image that is still allowed is under way: try again later."""
 
@@ -218,6 +241,12 @@ class ModelUnreadable(SpoonError):
     """The model's files cannot be read as what they are said to be."""
 
     code = "model_unreadable"
+
+
+class ModelLost(ModelUnreadable):
+    """The model's files are not where they were: put them back, or retry."""
+
+    code = "model_lost"
 
 
 class DownloadFailed(SpoonError):

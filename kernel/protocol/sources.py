@@ -3,11 +3,13 @@
 Nothing is looked up or opened here: what an address leads to is checked where it is used.
 """
 
+import os
 import re
 from dataclasses import dataclass
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from kernel.protocol.ids import ModelId
 
@@ -16,6 +18,7 @@ HUB_SCHEME: Final = "hf://"
 UPLOAD_SCHEME: Final = "upload:"
 STORED_SCHEME: Final = "stored:"
 WEB_SCHEMES: Final = ("http", "https")
+LOCAL_HOSTS: Final = ("", "localhost")
 
 _HUB: Final = re.compile(
     r"hf://(?P<repo>[^/@\s]+/[^/@\s]+)(?:@(?P<revision>[^/@\s]+))?(?:/(?P<file>[^\0]+))?"
@@ -88,6 +91,19 @@ def parse_source(uri: str) -> Source:
 def is_local(uri: str) -> bool:
     """Is the model used where it lies, without anything being downloaded or taken over?"""
     return uri.startswith("file:")
+
+
+def local_path(uri: str) -> Path | None:
+    """Where a model lies that is used where it lies; None for one that comes from elsewhere.
+
+    Source: RFC 8089; characters that need no escape are taken as they are.
+    """
+    rest = uri.removeprefix("file://")
+    host, slash, path = rest.partition("/")
+    if rest == uri or host not in LOCAL_HOSTS or not slash:
+        return None
+    name = os.fsdecode(unquote_to_bytes(slash + path))
+    return None if "\0" in name else Path(name)
 
 
 def upload_of(uri: str) -> str | None:

@@ -199,6 +199,7 @@ class GoneReason(StrEnum):
     USED_UP = "used_up"
     QUOTA = "quota"
     DELETED = "deleted"
+    LOST = "lost"
 
 
 class WorkerRole(StrEnum):

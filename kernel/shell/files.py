@@ -3,7 +3,8 @@
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+import secrets
+from collections.abc import Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,8 @@ PART_ENDING: Final = ".part"
 MODE: Final = 0o666
 """Who may read and write a file, less what the umask takes away."""
 INSTALLATION_FILE: Final = ".spoon-installation"
+NUMBER_BITS: Final = 62
+"""SQLite keeps integers of 64 bits with a sign."""
 _OWN_NAME: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.(png|jpg|webp)(\.part)?")
 """A UUID and the ending of its picture, as kernel.core.blobs names them."""
 
@@ -63,27 +66,42 @@ def _write_synced(file: Path, data: Frame, disk: Disk) -> None:
         os.close(descriptor)
 
 
-def claim_folder(folder: Path, installation: int, disk: Disk) -> None:
+def claim_folder(folder: Path, installation: int, disk: Disk) -> int:
     """Make a folder this installation's own: two of them would sweep away each other's pictures.
 
+    Its mark bears the number of its owner, and one of its own, by which it is known again: what stands in its
+    place while its disk is not mounted has none, or another.
+
+    Returns: the folder's own number.
     Raises: BadConfiguration, if the folder cannot be made or written, or belongs to another installation.
     """
     mark = folder / INSTALLATION_FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not mark.exists():
-            write_durably(folder, INSTALLATION_FILE, f"{installation:x}\n".encode(), disk)
-        owner = mark.read_text(encoding="ascii", errors="replace").strip()
+        words = mark.read_text(encoding="ascii", errors="replace").split() if mark.exists() else []
+        if words[:1] not in ([], [f"{installation:x}"]):
+            raise BadConfiguration(
+                f"{folder} holds the files of another database: configure another folder, "
+                f"or delete {mark} if that database is no more"
+            )
+        if len(words) == 2 and (number := _number(words[1])) is not None:
+            return number
+        number = secrets.randbits(NUMBER_BITS)
+        write_durably(folder, INSTALLATION_FILE, f"{installation:x} {number:x}\n".encode(), disk)
     except OSError as error:
         raise BadConfiguration(f"{folder} cannot be used: {error.strerror}") from error
-    if owner != f"{installation:x}":
-        raise BadConfiguration(
-            f"{folder} holds the files of another database: configure another folder, "
-            f"or delete {mark} if that database is no more"
-        )
+    return number
 
 
-def sweep(folder: Path, kept: set[str], disk: Disk) -> int:
+def _number(digits: str) -> int | None:
+    try:
+        number = int(digits, 16)
+    except ValueError:
+        return None
+    return number if 0 <= number < 1 << NUMBER_BITS else None
+
+
+def sweep(folder: Path, kept: Set[str], disk: Disk) -> int:
     """Remove the pictures that belong to nothing: half-written ones, and those whose row was never saved.
 
     Only names that this software gives are touched, so that a folder which also holds a person's own

@@ -15,18 +15,23 @@ from kernel.core.events import (
     DeadlinePassed,
     DeviceFact,
     Event,
-    KeptModel,
+    ModelFilesSeen,
     Now,
+    Prunable,
+    Reported,
     StatusAsked,
     StockTaken,
 )
 from kernel.protocol.client import CreateEngine, PruneImages, PruneModels, StartEngine, SubmitJob
+from kernel.protocol.errors import ModelUnreadable
+from kernel.protocol.worker import EngineFailed, JobFailed
 from kernel.shell import journal
 from kernel.shell.chronicle import Chronicle
 from kernel.shell.decode import Arrival
 from kernel.shell.effects import Effects
 from kernel.shell.quiet import Quiet
 from kernel.shell.recall import DUE_AT_ONCE, Recall
+from kernel.shell.shelves import Shelves
 from kernel.shell.sources import Sources
 from kernel.shell.store import Store
 from kernel.shell.trash import Trash
@@ -45,7 +50,7 @@ class Loop:
     effects: Effects
     clock: Callable[[], Now]
     devices: Callable[[], tuple[DeviceFact, ...]]
-    kept_models: Callable[[], tuple[KeptModel, ...]]
+    shelves: Shelves
     quiet: Quiet = field(default_factory=Quiet)
     _trash: Trash = field(init=False)
     _chronicle: Chronicle = field(default_factory=lambda: Chronicle(log))
@@ -87,10 +92,23 @@ class Loop:
     def _handle(self, arrival: Arrival, now: Now) -> list[Effect]:
         event = self._with_facts(arrival.event, now)
         journal.debug(log, event)
-        effects = self._save_all(self.broker.handle(event, now))
+        effects = self._look_at_models(event, now)
+        effects += self._save_all(self.broker.handle(event, now))
         if arrival.blobs:
             self.effects.keep_blobs(effects, arrival.blobs)
         return effects
+
+    def _look_at_models(self, event: Event, now: Now) -> list[Effect]:
+        """Before an engine is started by hand, and when one could not be loaded: are its models there?"""
+        match event:
+            case Asked(ask=CreateEngine() | StartEngine()):
+                pass
+            case Reported(report=EngineFailed() | JobFailed(code=ModelUnreadable.code)):
+                pass
+            case _:
+                return []
+        absent = self.shelves.absent_models(self.broker.world.models.values())
+        return self._save_all(self.broker.handle(ModelFilesSeen(absent), now))
 
     def _with_facts(self, event: Event, now: Now) -> Event:
         match event:
@@ -99,9 +117,9 @@ class Loop:
                 if isinstance(event.ask, CreateEngine | StartEngine | SubmitJob):
                     facts = replace(facts, devices=self.devices())
                 if isinstance(event.ask, PruneImages):
-                    facts = replace(facts, prunable=self.recall.prunable(event.ask, now.unix_ms))
+                    facts = replace(facts, prunable=self._prunable(event.ask, now))
                 if isinstance(event.ask, PruneModels):
-                    facts = replace(facts, kept_models=self.kept_models())
+                    facts = replace(facts, kept_models=self.shelves.kept_models())
                 return replace(event, facts=facts)
             case StatusAsked():
                 return replace(event, devices=tuple(fact.status for fact in self.devices()))
@@ -115,6 +133,14 @@ class Loop:
                 )
             case _:
                 return event
+
+    def _prunable(self, ask: PruneImages, now: Now) -> Prunable:
+        if not ask.missing:
+            return self.recall.prunable(ask, now.unix_ms)
+        try:
+            return self.recall.prunable(ask, now.unix_ms, self.shelves.pictures())
+        except OSError as error:
+            return Prunable((), 0, unreadable=error.strerror or str(error))
 
     def _save_all(self, actions: list[Action]) -> list[Effect]:
         """Put the saves into the transaction. Returns: the rest, for after the commit."""

@@ -15,7 +15,7 @@ from kernel.core.events import KeptModel
 from kernel.core.rows import ModelRow
 from kernel.protocol.errors import BadConfiguration
 from kernel.protocol.ids import ModelId
-from kernel.protocol.sources import incoming_name, is_stored_name, upload_of, uploaded_name
+from kernel.protocol.sources import incoming_name, is_stored_name, local_path, upload_of, uploaded_name
 from kernel.protocol.vocabulary import ModelState
 from kernel.shell.disk import Disk, sync_folder
 
@@ -86,6 +86,18 @@ def remove(path: Path, disk: Disk) -> None:
         disk.remove_tree(path)
     else:
         disk.unlink(path)
+
+
+def is_there(folder: Path, row: ModelRow) -> bool:
+    """Is there anything where a model should be: at its place in the models folder, or at its own address?
+
+    What cannot be looked at counts as there; whoever loads it will say what is wrong.
+    """
+    place = folder / row.stored if row.stored is not None else local_path(row.uri)
+    try:
+        return place is None or place.exists()
+    except OSError:
+        return True
 
 
 def kept_models(folder: Path) -> tuple[KeptModel, ...]:

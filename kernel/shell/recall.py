@@ -6,15 +6,15 @@ from typing import Final
 import apsw
 import msgspec
 
-from kernel.core.actions import Folder
 from kernel.core.events import Facts, Prunable, Snapshot, StoredReply
 from kernel.core.rows import ImageRow, JobRow
 from kernel.protocol import client
-from kernel.protocol.ids import BlobId, Epoch, EventSeq, ImageId, JobId
+from kernel.protocol.ids import BlobId, EngineId, Epoch, EventSeq, ImageId, JobId
 from kernel.protocol.specs import JobSpec
 from kernel.protocol.vocabulary import BlobKind, GoneReason, InputKind, JobState
 from kernel.shell import rowmap
 from kernel.shell.file_thread import InputToRead
+from kernel.shell.inventory import PictureFiles
 from kernel.views.named_sql import load_queries
 
 DUE_AT_ONCE: Final = 200
@@ -107,17 +107,28 @@ class Recall:
         everything = client.PruneImages(keep_bytes=self._quota_bytes)
         return self._prunable(everything, now_ms, DUE_AT_ONCE).images
 
-    def prunable(self, ask: client.PruneImages, now_ms: int) -> Prunable:
-        """What PruneImages is about: all of it for a dry run, else as much as can be ended at once."""
-        return self._prunable(ask, now_ms, ALL if ask.dry_run else DUE_AT_ONCE)
+    def prunable(self, ask: client.PruneImages, now_ms: int, there: frozenset[str] | None = None) -> Prunable:
+        """What PruneImages is about: all of it for a dry run, else as much as can be ended at once.
 
-    def _prunable(self, ask: client.PruneImages, now_ms: int, most: int) -> Prunable:
-        """First what its time makes due, then the oldest of the others for as long as that is too little."""
+        `there` are the files that are in the folder of images; None: nobody looked.
+        """
+        return self._prunable(ask, now_ms, ALL if ask.dry_run else DUE_AT_ONCE, there)
+
+    def _prunable(
+        self, ask: client.PruneImages, now_ms: int, most: int, there: frozenset[str] | None = None
+    ) -> Prunable:
+        """First what its time makes due or has no file, then the oldest of the others for as long as that is
+        too little."""
         before_ms = None if ask.older_than_s is None else now_ms - int(ask.older_than_s * 1000)
         expired = self._sizes("expired_images", (now_ms, ask.engine_id, most))
         old = self._sizes("images_before", (before_ms, ask.engine_id, most))
-        sizes = old | expired
-        found = dict.fromkeys(old, GoneReason.DELETED) | dict.fromkeys(expired, GoneReason.EXPIRED)
+        missing = {} if there is None else self._missing(ask.engine_id, there, most)
+        sizes = old | expired | {image_id: size_bytes for image_id, (_, size_bytes) in missing.items()}
+        found = (
+            dict.fromkeys(old, GoneReason.DELETED)
+            | dict.fromkeys(missing, GoneReason.LOST)
+            | dict.fromkeys(expired, GoneReason.EXPIRED)
+        )
         if ask.keep_bytes is not None and (most == ALL or len(found) < most):
             kept_bytes = int(self._execute(self._sql["kept_bytes"], (ask.engine_id,)).get)
             excess_bytes = kept_bytes - sum(sizes.values()) - ask.keep_bytes
@@ -127,8 +138,20 @@ class Recall:
                     excess_bytes -= size_bytes
                     found[image_id], sizes[image_id] = GoneReason.QUOTA, size_bytes
         images = tuple(islice(found.items(), None if most == ALL else most))
-        freed_bytes = sum(sizes[image_id] for image_id, _ in images)
-        return Prunable(images, freed_bytes, has_more=most != ALL and len(found) >= most)
+        return Prunable(
+            images,
+            size_bytes=sum(sizes[image_id] for image_id, _ in images if image_id not in missing),
+            has_more=most != ALL and len(found) >= most,
+            missing_files=tuple(missing[image_id][0] for image_id, _ in images if image_id in missing),
+        )
+
+    def _missing(
+        self, engine_id: EngineId | None, there: frozenset[str], most: int
+    ) -> dict[ImageId, tuple[str, int]]:
+        """Images whose files are not there: the name and the size that each has."""
+        rows = self._execute(self._sql["kept_images"], (engine_id,))
+        missing = ((name, image_id, size) for name, image_id, size in rows if name not in there)
+        return {ImageId(i): (name, size) for name, i, size in islice(missing, None if most == ALL else most)}
 
     def _sizes(self, query: str, values: rowmap.SqlRow) -> dict[ImageId, int]:
         return {ImageId(image_id): size for image_id, size in self._execute(self._sql[query], values)}
@@ -139,13 +162,16 @@ class Recall:
             BlobId(blob_id) for (blob_id,) in self._execute(self._sql["expired_blobs"], (now_ms, DUE_AT_ONCE))
         )
 
-    def kept_files(self) -> dict[Folder, set[str]]:
-        """The names of the files that images and blobs have."""
-        queries = {Folder.IMAGES: "kept_images", Folder.BLOBS: "kept_blobs"}
-        return {
-            folder: {str(name) for (name,) in self._execute(self._sql[query])}
-            for folder, query in queries.items()
-        }
+    def pictures(self) -> PictureFiles:
+        """The files of all images that are there, or were lost."""
+        kept = self._execute(self._sql["kept_images"], (None,))
+        kept_ids = {name: ImageId(image_id) for name, image_id, _ in kept}
+        lost = self._execute(self._sql["lost_images"])
+        return PictureFiles(kept_ids, {name: (ImageId(image_id), size) for name, image_id, size in lost})
+
+    def kept_blobs(self) -> frozenset[str]:
+        """The names of the files that blobs have."""
+        return frozenset(name for (name,) in self._execute(self._sql["kept_blobs"]))
 
     def trash(self, most: int) -> list[str]:
         """Files to remove, as `folder/name`."""

@@ -14,11 +14,12 @@ from kernel.protocol.errors import DatabaseUnusable
 from kernel.protocol.ids import Epoch
 from kernel.protocol.specs import JobSpec
 from kernel.protocol.version import OLDEST_SQLITE
+from kernel.protocol.vocabulary import GoneReason
 from kernel.shell import migrations, rowmap
+from kernel.shell.files import NUMBER_BITS
 from kernel.views.named_sql import load_queries
 
 BUSY_TIMEOUT_MS: Final = 5_000
-_INSTALLATION_BITS: Final = 62
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 
@@ -72,9 +73,19 @@ class Store:
         """The number that tells this database from every other one; drawn at the first start."""
         with self.connection:
             found: int | None = self._execute(self._sql["meta"], ("installation",)).get
-            number = secrets.randbits(_INSTALLATION_BITS) if found is None else found
+            number = secrets.randbits(NUMBER_BITS) if found is None else found
             self._run("set_meta", ("installation", number))
         return number
+
+    def is_images_folder(self, number: int) -> bool:
+        """Is this the number of the folder that the pictures are in?"""
+        found: int | None = self._execute(self._sql["meta"], ("images_folder",)).get
+        return found == number
+
+    def remember_images_folder(self, number: int) -> None:
+        """The pictures are in the folder of this number."""
+        with self.connection:
+            self._run("set_meta", ("images_folder", number))
 
     def forget_trash(self, file_names: Iterable[str]) -> None:
         """Strike files off the trash that are removed now, in a transaction of their own."""
@@ -103,7 +114,7 @@ class Store:
                 self._add_job(row, spec)
             case actions.SaveJob(row):
                 self._save_job(row)
-            case actions.AddImage() | actions.CountDownload() | actions.EndImage():
+            case actions.AddImage() | actions.CountDownload() | actions.EndImage() | actions.RestoreImage():
                 self._save_image(save)
             case actions.AddBlob() | actions.ExpireBlobs() | actions.DropBlob() | actions.TrashFile():
                 self._save_blob(save)
@@ -127,15 +138,20 @@ class Store:
         columns = (row.status, row.attempts, row.crashes, row.error_code, row.error, warnings)
         self._run("save_job", (*columns, row.started_at_ms, row.finished_at_ms, row.job_id))
 
-    def _save_image(self, save: actions.AddImage | actions.CountDownload | actions.EndImage) -> None:
+    def _save_image(
+        self, save: actions.AddImage | actions.CountDownload | actions.EndImage | actions.RestoreImage
+    ) -> None:
         match save:
             case actions.AddImage(row):
                 self._run("add_image", rowmap.image_values(row))
             case actions.CountDownload(image_id):
                 self._run("count_download", (image_id,))
             case actions.EndImage(image_id, reason, at_ms):
-                self._run("trash_image", {"image_id": image_id, "at_ms": at_ms})
+                if reason is not GoneReason.LOST:  # its file may come back
+                    self._run("trash_image", {"image_id": image_id, "at_ms": at_ms})
                 self._run("end_image", {"image_id": image_id, "reason": reason, "at_ms": at_ms})
+            case actions.RestoreImage(image_id):
+                self._run("restore_image", (image_id,))
             case _:
                 assert_never(save)
 

@@ -8,8 +8,16 @@ from pathlib import Path
 import httpx
 import pytest
 
-from kernel.protocol.client import DeleteModel, Done, ModelAccepted, RegisterModel, RetryModel
+from kernel.protocol.client import (
+    CreateEngine,
+    DeleteModel,
+    Done,
+    ModelAccepted,
+    RegisterModel,
+    RetryModel,
+)
 from kernel.protocol.ids import ModelId
+from kernel.protocol.specs import EngineSpec
 from kernel.protocol.vocabulary import JobState, ModelState, ModelType
 from tests.acceptance.orders import create_engine, submit, write_checkpoint
 from tests.acceptance.patience import PATIENCE_S, wait_for
@@ -94,6 +102,30 @@ def test_a_downloaded_model_is_used_by_an_engine(server: Server, site: SlowSite)
     assert server.records.wait_for_job(accepted.job_id).status is JobState.FINISHED
 
 
+def test_a_model_whose_file_is_gone_is_in_error_before_anything_loads_it_and_is_fetched_again(
+    server: Server, site: SlowSite, data: bytes, tmp_path: Path
+) -> None:
+    server.configure(models=ALLOWED)
+    server.start()
+    site.may_go_on.set()
+    lies = tmp_path / "sample.safetensors"
+    ids = register(server, site.url), register(server, lies.as_uri(), "from here")
+    rows = [server.records.wait_for_model(model_id) for model_id in ids]
+    places = server.models / str(rows[0].stored), lies
+    for model_id, place in zip(ids, places, strict=True):
+        place.unlink()
+        ask = CreateEngine(spec=EngineSpec(checkpoint=model_id), start=False)
+        assert server.line.refusal(ask) == "model_not_ready"
+    assert {row.error_code for row in server.records.models() if row.model_id in ids} == {"model_lost"}
+    server.line.ask(RetryModel(model_id=ids[0]), ModelAccepted)
+    assert server.records.wait_for_model(ids[0]).sha256 == rows[0].sha256
+    assert places[0].read_bytes() == data
+    server.kill()
+    lies.write_bytes(data)
+    server.start()
+    assert server.records.wait_for_model(ids[1]) == rows[1]
+
+
 def test_a_model_that_is_deleted_while_it_comes_leaves_nothing(server: Server, site: SlowSite) -> None:
     server.configure(models=ALLOWED)
     server.start()
@@ -165,6 +197,8 @@ def test_a_repository_of_the_hub_that_the_environment_names_becomes_a_model(
     assert (row.revision, row.uri) == (OLD, "hf://owner/dreams")
     assert kept_at_rest(server) == [f"files/{hashlib.sha256(data).hexdigest()}.safetensors"]
     assert not any("authorization" in asked.headers for asked in site.asked)
+    asked_for = {"/".join(asked.path.split("/")[:4]) for asked in site.asked}
+    assert asked_for == {"/api/models/owner", "/owner/dreams/resolve"}, "and nothing else of the hub"
 
 
 def test_an_upload_becomes_a_model_like_any_other(server_with_api: Server, data: bytes) -> None:

@@ -1,5 +1,6 @@
 """The start of the Manager: what a former life left open is put right, and nothing is done twice."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,13 +9,22 @@ import apsw
 import msgspec
 import pytest
 
-from kernel.protocol.client import CreateEngine, JobAccepted, ModelAccepted, RegisterModel, SubmitJob
+from kernel.protocol.client import (
+    ClaimDownload,
+    CreateEngine,
+    ImagesPruned,
+    JobAccepted,
+    ModelAccepted,
+    PruneImages,
+    RegisterModel,
+    SubmitJob,
+)
 from kernel.protocol.ids import EngineId, ModelId
 from kernel.protocol.specs import EngineSpec, JobRequest
-from kernel.protocol.vocabulary import EngineState, JobState, ModelType
+from kernel.protocol.vocabulary import EngineState, GoneReason, JobState, ModelType
 from tests.acceptance.checks import assert_whole
 from tests.acceptance.orders import a_job, submit
-from tests.acceptance.patience import PATIENCE_S
+from tests.acceptance.patience import PATIENCE_S, wait_for
 from tests.acceptance.processes import MANAGER, environment
 from tests.acceptance.server import Server
 
@@ -149,6 +159,38 @@ def test_pictures_that_belong_to_nothing_are_swept_and_all_else_stays(
 
     shown = {file for file in server.images.iterdir() if not file.name.startswith(".")}
     assert shown == {picture, holiday}
+
+
+def test_a_picture_whose_file_is_gone_is_lost_until_it_is_put_back_but_not_while_its_disk_is_away(
+    server: Server, engine: EngineId
+) -> None:
+    image_ids = submit(server.line, engine, count=2).image_ids
+    wait_for("two pictures", lambda: len(server.records.images()) == 2)
+    server.kill()
+    first, second = (server.images / server.records.image(one).file_name for one in image_ids)
+    data = first.read_bytes()
+
+    def states() -> list[GoneReason | None]:
+        return [server.records.image(one).gone_reason for one in image_ids]
+
+    away = server.images.rename(server.folder / "away")
+    server.start()
+    assert states() == [None, None], "another folder stands in its place"
+    server.kill()
+    shutil.rmtree(server.images)
+    away.rename(server.images)
+    first.unlink()
+    server.start()
+    assert states() == [GoneReason.LOST, None]
+    assert server.line.refusal(ClaimDownload(image_id=image_ids[0])) == "image_gone"
+    server.kill()
+    first.write_bytes(data)
+    server.start()
+    assert states() == [None, None]
+    second.unlink()
+    pruned = server.line.ask(PruneImages(missing=True), ImagesPruned)
+    assert (pruned.images, pruned.missing_files) == (1, (second.name,))
+    assert states() == [None, GoneReason.LOST]
 
 
 def test_an_answer_is_the_same_after_a_restart_and_nothing_is_done_twice(

@@ -16,10 +16,11 @@ from kernel.core.events import (
 )
 from kernel.core.ports import Limits
 from kernel.core.rows import BlobRow
+from kernel.core.tables import OPEN_JOB_STATES
 from kernel.protocol import client
 from kernel.protocol import worker as wire
 from kernel.protocol.ids import BlobId, EngineId, ImageId, JobId, ModelId, WorkerId
-from kernel.protocol.vocabulary import ControlType, EngineState, JobState, ModelType, Phase, WorkerRole
+from kernel.protocol.vocabulary import ControlType, EngineState, ModelType, Phase, WorkerRole
 from tests.property.invariants import check_action, check_refusal, check_world
 from tests.property.processes import Process
 from tests.property.room import before, check_closing
@@ -43,6 +44,8 @@ LIMITS = Limits(
     delete_after_downloads=2,
 )
 BATCH = 2
+OF_ITS_MODELS = {"model_missing", "model_not_ready", "wrong_model_type", "wrong_model_base"}
+"""Why an engine cannot be started whose models were lost, or are others since."""
 WITH_BLOB = wire.ImageReady | wire.ControlMap | wire.Preview
 LORA = model("lora")
 VAE = model("vae", ModelType.VAE)
@@ -75,16 +78,16 @@ class Simulation(Story):
         self.has_exited = False
         super().__init__(LORA, VAE, limits=LIMITS, devices=FULL)
 
-    def begin(self) -> list[Action]:
+    def begin(self, **found: object) -> list[Action]:
         """The Manager starts. Local workers of an earlier one are gone with it, guests are still there."""
         self.processes = {p.worker_id: p for p in self.processes.values() if not p.is_local}
         self.has_process: dict[WorkerId, bool] = {}
         self.had_guests = False
         self.writes, self.inputs, self.has_exited = [], [], False
         self.files &= {row.file_name for row in self.database.blobs.values()}
-        found = super().begin()
+        decided = super().begin(**found)
         check_world(self)
-        return found
+        return decided
 
     def tell(self, event: Event) -> list[Action]:
         crash, self.crash = self.crash, None
@@ -318,6 +321,12 @@ class Simulation(Story):
             return False
         return True
 
+    def _cancel_jobs(self, engine_id: EngineId) -> None:
+        """An engine whose models are gone, or have become others, makes nothing any more."""
+        for row in list(self.database.jobs.values()):
+            if row.engine_id == engine_id and row.status in OPEN_JOB_STATES:
+                self.command(client.CancelJob(job_id=row.job_id))
+
     def close_down(self) -> None:
         """Finish every job, close every engine, and see that nothing is left behind."""
         self.crash = None
@@ -332,7 +341,10 @@ class Simulation(Story):
         for engine_id in list(self.database.engines):
             if self._has_open_jobs(engine_id):
                 reply = self.command(client.StartEngine(engine_id=engine_id))
-                assert isinstance(reply, client.EngineAccepted), reply
+                if isinstance(reply, client.Refused):
+                    assert reply.code in OF_ITS_MODELS, reply
+                    self._cancel_jobs(engine_id)
+                    continue
                 self.settle(lambda e=engine_id: not self._has_open_jobs(e))  # type: ignore[misc]
                 self.command(client.StopEngine(engine_id=engine_id))
                 self.settle(self._is_closed)
@@ -350,6 +362,6 @@ class Simulation(Story):
 
     def _has_open_jobs(self, engine_id: EngineId) -> bool:
         return any(
-            row.engine_id == engine_id and row.status in (JobState.WAITING, JobState.PROCESSING)
+            row.engine_id == engine_id and row.status in OPEN_JOB_STATES
             for row in self.database.jobs.values()
         )

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from kernel.core import due
-from kernel.core.events import Peer, PeerLost, PictureNotStored, StockTaken, WatchAsked
+from kernel.core.events import ModelFilesSeen, Peer, PeerLost, PictureNotStored, StockTaken, WatchAsked
 from kernel.protocol import client
 from kernel.protocol.ingredients import LoraUse
 from kernel.protocol.vocabulary import ControlType, GoneReason, InputKind, Phase, WorkerRole
@@ -284,6 +284,12 @@ class AnyWorld(RuleBasedStateMachine):
         devices = self.world.devices
         self.world.tell(StockTaken(free_bytes=free, images_due=due_now, blobs_due=blobs_due, devices=devices))
 
+    @rule(number=which, is_absent=st.booleans())
+    def files_of_models_go_or_come_back(self, number, is_absent):
+        models = list(self.world.database.models)
+        absent = {pick(models, number)} if models and is_absent else ()
+        self.world.tell(ModelFilesSeen(frozenset(absent)))
+
     @rule(devices=st.sampled_from([FULL, TIGHT, CRAMPED]))
     def other_programs_take_or_give_memory(self, devices):
         self.world.devices = devices
@@ -297,11 +303,17 @@ class AnyWorld(RuleBasedStateMachine):
     def much_time_passes(self, seconds):
         self.world.wait(seconds)
 
-    @rule(end=st.sampled_from(["stop", "stop now", "kill", *Crash]))
+    @rule(end=st.sampled_from(["stop", "stop now", "kill", "kill, and some files are gone", *Crash]))
     def manager_is_stopped_or_dies(self, end):
         match end:
             case "kill":
                 self.world.begin()
+            case "kill, and some files are gone":
+                kept = [i.image_id for i in self.world.database.images.values() if i.gone_reason is None]
+                lost = [i for i in self.world.database.images.values() if i.gone_reason is GoneReason.LOST]
+                found = tuple(image.image_id for image in lost[:1])
+                absent = frozenset(list(self.world.database.models)[:1])
+                self.world.begin(lost_images=tuple(kept[-1:]), found_images=found, absent_models=absent)
             case Crash():
                 self.world.crash = end
             case _:

@@ -21,5 +21,7 @@ SELECT 'images', file_name, size_bytes, sha256 FROM image WHERE gone_reason IS N
 UNION ALL
 SELECT 'blobs', file_name, size_bytes, sha256 FROM blob;
 
--- trash: files that are about to be removed, as folder/name
-SELECT file_name FROM trash;
+-- spoken_for: files that are about to be removed, or were called lost and have come back, as folder/name
+SELECT file_name FROM trash
+UNION ALL
+SELECT 'images/' || file_name FROM image WHERE gone_reason = 'lost';

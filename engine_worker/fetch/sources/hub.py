@@ -43,7 +43,7 @@ class Hub:
         """
         if constants.is_offline_mode():
             raise DownloadFailed("HF_HUB_OFFLINE is set, so no repository can be asked: unset it, or upload")
-        set_client_factory(lambda: httpx2.Client(transport=_Bridge(self.web), trust_env=False))
+        set_client_factory(lambda: httpx2.Client(transport=_Bridge(self), trust_env=False))
         failure: Exception | None = None
         for _ in range(MAX_ATTEMPTS):
             try:
@@ -87,15 +87,22 @@ class Hub:
 
 
 class _Bridge(httpx2.BaseTransport):
-    """Sends the client's requests through our door: the same guard, tokens and patience as for everything."""
+    """Sends the client's requests through our door: the same guard, tokens and patience as for everything.
 
-    def __init__(self, web: Web) -> None:
-        self._web = web
+    Nothing but questions about models leaves: the client would also like to know of huggingface.co which
+    agents there are, whatever hub it is to ask, and to write that into the user's home.
+    """
+
+    def __init__(self, hub: Hub) -> None:
+        self._web = hub.web
+        self._allowed = f"{hub.endpoint}/api/models/"
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Raises: Interrupted; DownloadFailed."""
         if request.method != "GET":
             raise DownloadFailed(f"the hub's client wants to {request.method}, which is never needed")
+        if not str(request.url).startswith(self._allowed):
+            raise DownloadFailed(f"the hub's client wants to ask {request.url}, which is never needed")
         headers: Mapping[str, str] = {
             name: value for name, value in request.headers.items() if name.lower() in _PASSED_ON
         }

@@ -86,11 +86,14 @@ UPDATE image SET downloads = downloads + 1 WHERE image_id = ?;
 
 -- trash_image: the file of one image, if it is still there
 INSERT OR IGNORE INTO trash (file_name, since_ms)
-SELECT 'images/' || file_name, :at_ms FROM image WHERE image_id = :image_id AND gone_reason IS NULL;
+SELECT 'images/' || file_name, :at_ms FROM image WHERE image_id = :image_id AND (gone_reason IS NULL OR gone_reason = 'lost');
 
--- end_image: the image is gone
+-- end_image: the image is gone; one that is lost may be deleted as well
 UPDATE image SET gone_reason = :reason, gone_at_ms = :at_ms
-WHERE image_id = :image_id AND gone_reason IS NULL;
+WHERE image_id = :image_id AND (gone_reason IS NULL OR gone_reason = 'lost');
+
+-- restore_image: the image was lost, and its file is there again
+UPDATE image SET gone_reason = NULL, gone_at_ms = NULL WHERE image_id = ? AND gone_reason = 'lost';
 
 -- add_blob: a file that came with a job, or a control map, that is on the disk
 INSERT INTO blob (blob_id, job_id, kind, file_name, mime, size_bytes, sha256, created_at_ms, expires_at_ms)
@@ -197,8 +200,12 @@ SELECT image_id, size_bytes FROM image
 WHERE gone_reason IS NULL AND (?1 IS NULL OR engine_id = ?1)
 ORDER BY created_at_ms LIMIT ?2;
 
--- kept_images: the files that images have
-SELECT file_name FROM image WHERE gone_reason IS NULL;
+-- kept_images: the files that images have, of one engine or of all; most of them have one, so no index helps
+SELECT file_name, image_id, size_bytes FROM image NOT INDEXED
+WHERE gone_reason IS NULL AND (?1 IS NULL OR engine_id = ?1);
+
+-- lost_images: the files that images had; one that comes back is theirs again
+SELECT file_name, image_id, size_bytes FROM image WHERE gone_reason = 'lost';
 
 -- kept_blobs: the files that blobs have
 SELECT file_name FROM blob;

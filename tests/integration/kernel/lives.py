@@ -10,8 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +21,7 @@ from conf import settings
 from kernel.core.broker import Broker
 from kernel.core.events import Asked, DeviceFact, Now, Peer, StopAsked
 from kernel.core.ports import Limits
-from kernel.main import open_files
+from kernel.main import as_found, open_files
 from kernel.protocol import client
 from kernel.protocol.codec import Frame
 from kernel.protocol.errors import BadConfiguration, DatabaseUnusable
@@ -33,10 +32,10 @@ from kernel.shell.disks import Disks
 from kernel.shell.effects import Effects
 from kernel.shell.file_thread import FileThread, InputsRead, InputsUnreadable, Outcome, Removed
 from kernel.shell.loop import Loop
-from kernel.shell.model_files import kept_models
 from kernel.shell.outbox import Outbox
 from kernel.shell.recall import Recall
 from kernel.shell.rowmap import SqlRow
+from kernel.shell.shelves import Shelves
 from kernel.shell.store import Store
 from tests.integration.kernel.played import PlayedCrew, PlayedFront
 from tests.integration.kernel.steps import Killed, SteppingDisk, Steps
@@ -185,10 +184,12 @@ class World:
         stack.callback(_close, store)
         recall = Recall(store.connection, QUOTA_BYTES)
         epoch = store.next_epoch()
-        snapshot = replace(recall.snapshot(epoch), devices=DEVICES)
-        broker = Broker(snapshot, LIMITS, clock.RandomFresh(), self.now())
-        thread = open_files(config, store.installation(), recall.kept_files(), snapshot.models, self.disk)
+        snapshot = recall.snapshot(epoch)
+        thread, found = open_files(config, store, recall, snapshot.models, self.disk)
         stack.callback(thread.close)
+        shelves = Shelves(config.images.folder, config.models.folder)
+        snapshot = as_found(snapshot, found, shelves, DEVICES)
+        broker = Broker(snapshot, LIMITS, clock.RandomFresh(), self.now())
         self.files = FilesInTurn(thread, self.steps)
         self.crew, self.front = PlayedCrew(self.steps, config.models.folder), PlayedFront(self.steps)
         outbox = Outbox(self.front, epoch, set())
@@ -196,8 +197,7 @@ class World:
         effects = Effects(outbox, self.crew, self.files, recall, None, disks)
         self.connection = store.connection
         self.sources = PlayedSources(self)
-        kept = partial(kept_models, config.models.folder)
-        return Loop(broker, store, recall, self.sources, effects, self.now, _devices, kept)
+        return Loop(broker, store, recall, self.sources, effects, self.now, _devices, shelves)
 
     def now(self) -> Now:
         unix_s = START_S + self.steps.now_s + self.calendar_s

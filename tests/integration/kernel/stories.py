@@ -6,6 +6,7 @@ asks again, as a person would. Whatever else it is told, it holds to.
 
 import hashlib
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -41,8 +42,10 @@ def furnish(folder: Path) -> None:
         checkpoint=CHECKPOINT, control_net=ControlType.OPENPOSE, control_models=(net.model_id,), steps=1
     )
     row = EngineRow(engine_id=ENGINE, name=None, spec=spec, status=EngineState.CLOSED, created_at_ms=0)
+    lies = (folder / "weights").as_uri()
+    (folder / "weights").touch()
     store = Store(settings_of(folder).database_file)
-    saved(store, SaveModel(checkpoint()), SaveModel(net), SaveEngine(row))
+    saved(store, *(SaveModel(replace(one, uri=lies)) for one in (checkpoint(), net)), SaveEngine(row))
     store.close()
     left_over = Uuid7().text()
     for name in (
@@ -167,7 +170,8 @@ def a_picture_counted_out(world: World) -> Story:
 
 
 def everything_expires(world: World) -> Story:
-    """Pictures and what came with the job grow old, others make room for newer ones, a person prunes."""
+    """Pictures and what came with the job grow old, others make room for newer ones, one is lost, a person
+    prunes."""
     yield from _job(world, 1, InputKind.REFERENCE)
     world.stage = "expire"
     yield Leap(WEEK_S + 1)
@@ -177,6 +181,10 @@ def everything_expires(world: World) -> Story:
     yield from _job(world, 3)
     world.stage = "quota"
     yield Until("the quota", lambda: world.rows("SELECT 1 FROM image WHERE gone_reason = 'quota'"))
+    ((name,),) = world.rows("SELECT min(file_name) FROM image WHERE gone_reason IS NULL")
+    (world.folder / "images" / str(name)).unlink()
+    yield from _tell(world, "prune", client.PruneImages(missing=True))
+    assert world.rows(f"SELECT gone_reason FROM image WHERE file_name = '{name}'") == [("lost",)]
     yield from _tell(world, "prune", client.PruneImages(older_than_s=0.0))
     yield from _settle(world)
     assert world.rows("SELECT 1 FROM image WHERE gone_reason IS NULL") == []

@@ -7,7 +7,6 @@ import apsw
 import pytest
 
 from kernel.core import actions
-from kernel.core.actions import Folder
 from kernel.core.rows import BlobRow, JobRow
 from kernel.protocol.ids import BlobId, JobId, ModelId
 from kernel.protocol.specs import JobSpec
@@ -87,7 +86,7 @@ def test_a_blob_that_is_dropped_leaves_its_file_to_the_trash(filled: Store, reca
     saved(filled, actions.DropBlob(BlobId("job-1-pose"), NOW_MS))
     assert recall.trash(10) == ["blobs/job-1-pose.png"]
     assert names(filled) == ["job-1-map_openpose.png", "job-1-reference.png", "job-2-pose.png"]
-    assert recall.kept_files()[Folder.BLOBS] == set(names(filled))
+    assert recall.kept_blobs() == set(names(filled))
 
 
 def test_with_a_job_go_its_blobs(filled: Store, recall: Recall) -> None:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from kernel.core import actions
 from kernel.core.broker import Broker
-from kernel.core.events import Asked, Event, InputsStored, KeptModel, Now, Peer, StopAsked, WorkerExited
+from kernel.core.events import Asked, Event, InputsStored, Now, Peer, StopAsked, WorkerExited
 from kernel.core.ports import Limits
 from kernel.protocol.client import DeviceStatus, JobAccepted, SubmitJob
 from kernel.protocol.codec import Frame
@@ -23,11 +23,13 @@ from kernel.shell.decode import Arrival
 from kernel.shell.file_thread import InputsRead, Removed
 from kernel.shell.loop import Loop
 from kernel.shell.recall import Recall
+from kernel.shell.shelves import Shelves
 from kernel.shell.store import Store
 from tests.integration.kernel.rows import BARE_ENGINE, ENGINE, FULL_MODEL
 from tests.integration.kernel.saving import saved, seen_by_others
 
 PEER = Peer(b"peer")
+SHELVES = Shelves(Path("/nonexistent"), Path("/nonexistent"))
 ASK_JOB = SubmitJob(engine_id=ENGINE, request=JobRequest(width_px=64, height_px=64, steps=1))
 COUNT_JOBS = "SELECT count(*) FROM job"
 Batch = list[Arrival]
@@ -83,10 +85,6 @@ class BrokenStore(Store):
         super().commit()
 
 
-def no_models() -> tuple[KeptModel, ...]:
-    return ()
-
-
 def no_devices() -> tuple[DeviceStatus, ...]:
     return ()
 
@@ -100,7 +98,7 @@ def loop_over(store: Store, effects: WatchingEffects, batches: list[Batch]) -> L
     """The real loop, core and database; only the world around them is scripted."""
     recall = Recall(store.connection)
     broker = Broker(recall.snapshot(Epoch(1)), Limits(), clock.RandomFresh(), Now(0.0, 0))
-    return Loop(broker, store, recall, ScriptedSources(batches), effects, clock.now, no_devices, no_models)
+    return Loop(broker, store, recall, ScriptedSources(batches), effects, clock.now, no_devices, SHELVES)
 
 
 def with_engine(store: Store) -> Store:

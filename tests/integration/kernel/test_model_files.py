@@ -13,6 +13,7 @@ from kernel.protocol.ids import ModelId
 from kernel.protocol.vocabulary import ModelState
 from kernel.shell.disk import Disk
 from kernel.shell.model_files import Move, kept_models, move_model, prepare_models, remove
+from kernel.shell.shelves import Shelves
 from tests.integration.kernel.rows import BARE_MODEL
 
 PLACE = f"files/{'a' * 64}.safetensors"
@@ -24,6 +25,31 @@ NOW_S = 1_000_000.0
 def folder(tmp_path: Path) -> Path:
     prepare_models(tmp_path, [], NOW_S, Disk())
     return tmp_path
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_models_that_are_not_where_they_should_be_are_told_from_the_others(
+    folder: Path, is_folder: bool
+) -> None:
+    here = folder / ("a folder" if is_folder else "a file.safetensors")
+    rows = [
+        replace(BARE_MODEL, model_id=ModelId("local"), uri=here.as_uri(), status=ModelState.READY),
+        replace(
+            BARE_MODEL, model_id=ModelId("kept"), uri="https://a.org/a", stored=PLACE, status=ModelState.READY
+        ),
+        replace(BARE_MODEL, model_id=ModelId("coming"), uri="https://a.org/b", status=ModelState.DOWNLOADING),
+        replace(BARE_MODEL, model_id=ModelId("failed"), uri="https://a.org/c", status=ModelState.ERROR),
+    ]
+    shelves = Shelves(folder, folder)
+    assert shelves.absent_models(rows) == {"local", "kept"}
+    here.mkdir() if is_folder else here.touch()
+    (folder / PLACE).touch()
+    assert shelves.absent_models(rows) == set()
+
+
+def test_what_cannot_be_looked_at_is_not_called_gone(folder: Path) -> None:
+    row = replace(BARE_MODEL, status=ModelState.READY, uri=f"file:///{'long' * 100}")
+    assert Shelves(folder, folder).absent_models([row]) == set()
 
 
 def gather(folder: Path, content: bytes = b"model", model_id: str = MODEL) -> Path:

@@ -88,6 +88,23 @@ def test_a_dry_run_counts_all_and_a_real_one_takes_a_part_at_a_time(store: Store
     )
 
 
+def test_images_without_a_file_are_lost_and_free_no_room(store: Store, recall: Recall) -> None:
+    there = frozenset({"expired.png", "new.png", "other.png"})
+    found = recall.prunable(PruneImages(missing=True), LATER_MS, there)
+    assert dict(found.images) == {"old": GoneReason.LOST, "expired": GoneReason.EXPIRED}
+    assert (found.size_bytes, found.missing_files) == (100, ("old.png",))
+    of_an_engine = recall.prunable(PruneImages(engine_id=EngineId("e2"), missing=True), LATER_MS, there)
+    assert of_an_engine.images == ()
+
+
+def test_images_without_a_file_count_for_no_quota(store: Store, recall: Recall) -> None:
+    ask = PruneImages(missing=True, keep_bytes=200)
+    found = recall.prunable(ask, LATER_MS, frozenset({"expired.png", "new.png", "other.png"}))
+    assert dict(found.images) == {"old": GoneReason.LOST, "expired": GoneReason.EXPIRED}
+    saved(store, actions.EndImage(ImageId("old"), GoneReason.LOST, LATER_MS))
+    assert pruned(recall, PruneImages(keep_bytes=300)) == {"expired": GoneReason.EXPIRED}
+
+
 @pytest.mark.parametrize("jump_ms", [0, HOUR_MS, -HOUR_MS])
 def test_a_clock_that_jumps_ends_a_picture_early_by_no_more_than_the_jump(
     store: Store, recall: Recall, jump_ms: int

@@ -22,6 +22,7 @@ from kernel.protocol.vocabulary import (
     Phase,
     Variant,
 )
+from kernel.shell.inventory import PictureFiles
 from kernel.shell.recall import Recall
 from kernel.shell.store import Store
 from tests.integration.kernel.rows import (
@@ -147,7 +148,7 @@ def test_an_image_comes_back_as_it_was_saved(store: Store, recall: Recall, row: 
     saved(store, actions.AddImage(row))
     assert recall.image(IMAGE) == row
     assert recall.facts("key", client.ClaimDownload(image_id=IMAGE)).image == row
-    assert recall.kept_files() == {Folder.IMAGES: {row.file_name}, Folder.BLOBS: set()}
+    assert recall.pictures() == PictureFiles(kept={row.file_name: IMAGE}, lost={})
 
 
 def test_the_stored_pictures_of_open_jobs_are_known_and_those_of_ended_ones_are_not(
@@ -175,7 +176,21 @@ def test_an_image_ends_once_and_its_file_goes_to_the_trash(store: Store, recall:
     )
     assert recall.image(IMAGE) == replace(LIMITED_IMAGE, gone_reason=GoneReason.USED_UP, gone_at_ms=NOW_MS)
     assert recall.trash(10) == ["images/image-1.png"]
-    assert recall.kept_files() == {Folder.IMAGES: set(), Folder.BLOBS: set()}
+    assert recall.pictures() == PictureFiles(kept={}, lost={})
+
+
+def test_a_lost_image_keeps_its_name_and_may_be_there_again_or_deleted(store: Store, recall: Recall) -> None:
+    saved(store, actions.AddImage(FREE_IMAGE), actions.EndImage(IMAGE, GoneReason.LOST, NOW_MS))
+    assert recall.image(IMAGE) == replace(FREE_IMAGE, gone_reason=GoneReason.LOST, gone_at_ms=NOW_MS)
+    assert recall.trash(10) == [], "its file may come back"
+    of_the_row = (IMAGE, FREE_IMAGE.size_bytes)
+    assert recall.pictures() == PictureFiles(kept={}, lost={FREE_IMAGE.file_name: of_the_row})
+    saved(store, actions.RestoreImage(IMAGE))
+    assert recall.image(IMAGE) == FREE_IMAGE
+    saved(store, *(actions.EndImage(IMAGE, why, NOW_MS) for why in (GoneReason.LOST, GoneReason.DELETED)))
+    saved(store, actions.RestoreImage(IMAGE))
+    assert recall.image(IMAGE) == replace(FREE_IMAGE, gone_reason=GoneReason.DELETED, gone_at_ms=NOW_MS)
+    assert recall.trash(10) == [f"images/{FREE_IMAGE.file_name}"]
 
 
 def test_the_trash_forgets_what_is_removed_and_only_that(store: Store, recall: Recall) -> None:

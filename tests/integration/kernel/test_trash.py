@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from kernel.core import actions
 from kernel.core.actions import Folder
 from kernel.core.broker import Broker
-from kernel.core.events import Event, KeptModel, Now, StopAsked
+from kernel.core.events import Event, Now, StopAsked
 from kernel.core.ports import Limits
 from kernel.protocol.client import DeviceStatus
 from kernel.protocol.ids import Epoch
@@ -15,12 +16,14 @@ from kernel.shell.decode import Arrival
 from kernel.shell.file_thread import InputsRead, Removed
 from kernel.shell.loop import Loop
 from kernel.shell.recall import Recall
+from kernel.shell.shelves import Shelves
 from kernel.shell.store import Store
 from kernel.shell.trash import TRASH_AT_ONCE, Trash
 from tests.integration.kernel.rows import NOW_MS
 from tests.integration.kernel.saving import saved
 
 MOST_TURNS = 20
+SHELVES = Shelves(Path("/nonexistent"), Path("/nonexistent"))
 
 
 @dataclass
@@ -72,10 +75,6 @@ class TrashEffects:
         """Nothing was held back."""
 
 
-def no_models() -> tuple[KeptModel, ...]:
-    return ()
-
-
 def no_devices() -> tuple[DeviceStatus, ...]:
     return ()
 
@@ -84,7 +83,7 @@ def left_after_a_while(store: Store, recall: Recall, remover: Remover) -> list[s
     """Run the loop over this trash for some turns. Returns: what is still in it."""
     broker = Broker(recall.snapshot(Epoch(1)), Limits(), clock.RandomFresh(), Now(0.0, 0))
     sources, effects = QuietSources(remover), TrashEffects(remover)
-    assert Loop(broker, store, recall, sources, effects, clock.now, no_devices, no_models).run() == 0
+    assert Loop(broker, store, recall, sources, effects, clock.now, no_devices, SHELVES).run() == 0
     return recall.trash(10_000)
 
 

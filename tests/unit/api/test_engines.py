@@ -5,7 +5,17 @@ from typing import Any
 import pytest
 
 from kernel.protocol.client import CreateEngine, DeleteEngine, Done, EngineAccepted, StartEngine, StopEngine
-from kernel.protocol.errors import EngineNotFound, EngineRunning, NotEnoughMemory
+from kernel.protocol.errors import (
+    Conflict,
+    EngineNotFound,
+    EngineRunning,
+    ModelMissing,
+    ModelNotReady,
+    NotEnoughMemory,
+    WrongModelBase,
+    WrongModelType,
+    wrong_model,
+)
 from kernel.protocol.ids import EngineId, ModelId
 from kernel.protocol.ingredients import LoraUse
 from kernel.protocol.specs import EngineSpec
@@ -136,6 +146,19 @@ def test_a_wrong_value_is_refused_by_its_name(stage: Stage, field: str, value: A
     result = stage.post("/v1/engines", {"checkpoint": "m1"} | {field: value})
     assert (result.status_code, result.json["code"]) == (422, "invalid_field")
     assert list(fields_of(result)) == [field]
+
+
+@pytest.mark.parametrize("kind", [ModelMissing, WrongModelType, ModelNotReady, WrongModelBase])
+def test_a_model_that_does_not_do_is_a_conflict_that_names_the_field(
+    stage: Stage, kind: type[Conflict]
+) -> None:
+    refused = wrong_model(kind, "vae", "that model does not do: name another")
+    stage.bus.reactions[CreateEngine] = stage.bus.reactions[StartEngine] = refused
+    created = stage.post("/v1/engines", {"checkpoint": "m1", "vae": "v1"})
+    started = stage.call("PATCH", "/v1/engines/e1/start")
+    for result in (created, started):
+        assert (result.status_code, result.json["code"]) == (409, kind.code)
+        assert fields_of(result) == {"vae": "that model does not do: name another"}
 
 
 def test_an_engine_is_started_and_stopped(stage: Stage) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from kernel.protocol.client import JobAccepted, SubmitJob
-from kernel.protocol.errors import FieldProblem, InvalidField, ModelNotReady, wrong_field
+from kernel.protocol.errors import ModelMissing, ModelNotReady, SpoonError, wrong_field, wrong_model
 from kernel.protocol.ids import JobId, ModelId
 from kernel.protocol.ingredients import ControlUse, LoraUse
 from kernel.protocol.specs import EngineSpec, JobRequest
@@ -205,26 +205,22 @@ def test_an_id_goes_before_a_name(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("error", "field"),
     [
-        (wrong_field("remove_background[1]", "no such model"), "remove_background_models[1]"),
+        (wrong_model(ModelMissing, "remove_background[1]", "none"), "remove_background_models[1]"),
         (wrong_field("controls[1].control_type", "the engine has none"), "type_pose[1]"),
         (wrong_field("controls[0].scale", "too strong"), "control_scale[0]"),
         (wrong_field("controls", "of which type?"), "type_pose"),
         (wrong_field("reference", "too long"), "reference_image_blob"),
         (wrong_field("loras[0]", "of another family"), "loras[0]"),
-        (
-            ModelNotReady("it is read", fields=(FieldProblem(field="vae", problem="it is read"),)),
-            "vae",
-        ),
+        (wrong_model(ModelNotReady, "vae", "it is read"), "vae"),
     ],
 )
 def test_a_refusal_of_the_manager_names_the_fields_of_http(
-    stage: Stage, error: InvalidField | ModelNotReady, field: str
+    stage: Stage, error: SpoonError, field: str
 ) -> None:
     stage.bus.reactions[SubmitJob] = error
     result = stage.post("/v1/jobs", {"engine_id": "e1"})
-    assert list(fields_of(result)) == [field]
-    if isinstance(error, InvalidField):
-        assert result.json["detail"].startswith(f"{field}: ")
+    assert (result.json["code"], list(fields_of(result))) == (error.code, [field])
+    assert result.json["detail"].startswith(f"{field}: ")
 
 
 def test_the_way_of_fitting_reaches_the_manager(stage: Stage) -> None:

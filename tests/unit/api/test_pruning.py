@@ -8,23 +8,26 @@ from tests.unit.api.stage import Stage
 
 def test_the_manager_is_asked_until_nothing_is_left(stage: Stage) -> None:
     answers = [
-        ImagesPruned(images=200, size_bytes=1_000, has_more=True),
-        ImagesPruned(images=3, size_bytes=15),
+        ImagesPruned(images=200, size_bytes=1_000, has_more=True, missing=1, missing_files=("a.png",)),
+        ImagesPruned(images=3, size_bytes=15, missing=1, missing_files=("b.png",)),
     ]
 
     def answer(ask: ApiAsk) -> ImagesPruned:
         return answers.pop(0)
 
     stage.bus.reactions[PruneImages] = answer
-    result = stage.call("POST", "/v1/images/prune", {"older_than_s": 3600, "keep_bytes": 5})
-    assert (result.status_code, result.json) == (200, {"images": 203, "size_bytes": 1_015, "dry_run": False})
-    assert stage.bus.asked == [PruneImages(older_than_s=3600.0, keep_bytes=5)] * 2
+    wish = {"older_than_s": 3600, "keep_bytes": 5, "missing": True}
+    result = stage.call("POST", "/v1/images/prune", wish)
+    missing = {"missing": 2, "missing_files": ["a.png", "b.png"]}
+    assert result.status_code == 200
+    assert result.json == {"images": 203, "size_bytes": 1_015, "dry_run": False} | missing
+    assert stage.bus.asked == [PruneImages(older_than_s=3600.0, keep_bytes=5, missing=True)] * 2
 
 
 def test_a_dry_run_is_asked_for_once(stage: Stage) -> None:
     stage.bus.reactions[PruneImages] = ImagesPruned(images=9, size_bytes=90)
     result = stage.call("POST", "/v1/images/prune", {"dry_run": True})
-    assert result.json == {"images": 9, "size_bytes": 90, "dry_run": True}
+    assert result.json == {"images": 9, "size_bytes": 90, "missing": 0, "missing_files": [], "dry_run": True}
     assert stage.bus.asked == [PruneImages(dry_run=True)]
 
 

@@ -14,7 +14,7 @@ from kernel.core.tables import ENGINE_MOVES, JOB_MOVES, MODEL_MOVES, OPEN_JOB_ST
 from kernel.protocol import client
 from kernel.protocol.ids import BlobId, EngineId, Epoch, EventSeq, ImageId, JobId, ModelId
 from kernel.protocol.specs import JobSpec
-from kernel.protocol.vocabulary import BlobKind, ModelState
+from kernel.protocol.vocabulary import BlobKind, GoneReason, ModelState
 
 State = TypeVar("State", bound=StrEnum)
 
@@ -81,7 +81,7 @@ class Database:
                 self._apply_engine(save)
             case actions.AddJob() | actions.SaveJob() | actions.DropJob():
                 self._apply_job(save)
-            case actions.AddImage() | actions.CountDownload() | actions.EndImage():
+            case actions.AddImage() | actions.CountDownload() | actions.EndImage() | actions.RestoreImage():
                 self._apply_image(save)
             case actions.AddBlob() | actions.ExpireBlobs() | actions.DropBlob():
                 self._apply_blob(save)
@@ -164,7 +164,9 @@ class Database:
     def _drop_blob(self, blob_id: BlobId) -> None:
         self.trash.append(self.blobs.pop(blob_id).file_name)
 
-    def _apply_image(self, save: actions.AddImage | actions.CountDownload | actions.EndImage) -> None:
+    def _apply_image(
+        self, save: actions.AddImage | actions.CountDownload | actions.EndImage | actions.RestoreImage
+    ) -> None:
         match save:
             case actions.AddImage(row):
                 assert row.image_id not in self.images
@@ -175,9 +177,15 @@ class Database:
                 self.images[image_id] = replace(row, downloads=row.downloads + 1)
             case actions.EndImage(image_id, reason, at_ms):
                 row = self.images[image_id]
-                assert row.gone_reason is None, "an image goes once"
+                assert row.gone_reason in (None, GoneReason.LOST), "an image goes once"
+                assert row.gone_reason is not reason
                 self.images[image_id] = replace(row, gone_reason=reason, gone_at_ms=at_ms)
-                self.trash.append(row.file_name)
+                if reason is not GoneReason.LOST:
+                    self.trash.append(row.file_name)
+            case actions.RestoreImage(image_id):
+                row = self.images[image_id]
+                assert row.gone_reason is GoneReason.LOST, "only what is lost comes back"
+                self.images[image_id] = replace(row, gone_reason=None, gone_at_ms=None)
 
 
 def _check_or_same(moves: Mapping[State, frozenset[State]], old: State, new: State) -> None:

@@ -68,12 +68,13 @@ class Story:
     def now(self) -> Now:
         return Now(self.now_s, int(self.now_s * 1000))
 
-    def begin(self) -> list[Action]:
-        """Start a Manager on what the database holds; whatever an earlier one had in memory is lost."""
+    def begin(self, **found: object) -> list[Action]:
+        """Start a Manager on what the database holds, and on what else a start finds; whatever an earlier one
+        had in memory is lost."""
         self.pinging: set[WorkerId] = set()
         self.newcomers: list[WorkerId] = []
         self.gives: dict[JobId, actions.GiveJob] = {}
-        snapshot = replace(self.database.snapshot(), devices=self.devices)
+        snapshot = replace(self.database.snapshot(), devices=self.devices, **found)
         self.broker = Broker(snapshot, self.limits, self.fresh, self.now)
         return self._take(self.broker.start(self.now))
 

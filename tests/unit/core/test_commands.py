@@ -69,7 +69,7 @@ def test_refusal_changes_nothing(ask):
     (reply,) = story.ask_actions(ask)
     assert isinstance(reply, Reply)
     assert isinstance(reply.message, client.Refused)
-    assert reply.message.code.endswith("_not_found") or reply.message.code == "invalid_field"
+    assert reply.message.code.endswith("_not_found") or reply.message.code == "model_missing"
 
 
 def test_answer_is_saved_with_what_it_answers():

@@ -125,7 +125,13 @@ def test_image_that_is_gone_says_why(reason):
     story.tell(StockTaken(free_bytes=1 << 40, images_due=(("image", reason),)))
     refused = story.refusal(client.ClaimDownload(image_id="image"))
     assert refused.code == "image_gone"
-    words = {"expired": "expired", "used_up": "downloaded", "quota": "room", "deleted": "deleted"}
+    words = {
+        "expired": "expired",
+        "used_up": "downloaded",
+        "quota": "room",
+        "deleted": "deleted",
+        "lost": "lost",
+    }
     assert words[reason] in refused.detail
 
 

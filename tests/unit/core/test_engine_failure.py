@@ -146,6 +146,6 @@ def test_engine_is_created_only_on_a_checkpoint_that_is_ready():
 
     assert refusal("new").code == "model_not_ready"
     assert "no header" in refusal("broken").detail
-    for model_id in ("lora", "none"):
-        assert refusal(model_id).fields[0].field == "checkpoint"
+    assert (refusal("none").code, refusal("lora").code) == ("model_missing", "wrong_model_type")
+    assert refusal("none").fields[0].field == refusal("lora").fields[0].field == "checkpoint"
     assert not story.database.engines

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from kernel.core import actions
+from kernel.core.downloads import MOST_NAMED
 from kernel.core.events import Asked, Prunable, StockTaken
 from kernel.protocol import client
 from kernel.protocol.vocabulary import GoneReason, JobState
@@ -22,8 +23,8 @@ def with_images():
     return story
 
 
-def prune(story, key="key", **fields):
-    facts = replace(story.database.facts(key, client.PruneImages()), prunable=DUE)
+def prune(story, key="key", due=DUE, **fields):
+    facts = replace(story.database.facts(key, client.PruneImages()), prunable=due)
     event = Asked(PEER, CORRELATION, key, b"digest", client.PruneImages(**fields), facts)
     (reply,) = only(story.tell(event), actions.Reply)
     return reply.message
@@ -46,6 +47,45 @@ def test_dry_run_counts_and_changes_nothing_and_is_not_remembered():
 
 def test_pruning_for_an_engine_that_there_is_not_is_refused():
     assert prune(with_images(), engine_id="none").code == "engine_not_found"
+
+
+def test_pruned_images_without_a_file_are_lost_and_the_first_of_their_files_are_named():
+    story = with_images()
+    files = tuple(f"{n}.png" for n in range(MOST_NAMED + 1))
+    due = Prunable(images=(("a", GoneReason.LOST),), size_bytes=0, missing_files=files)
+    found = prune(story, missing=True, due=due)
+    assert (found.images, found.missing, found.missing_files) == (1, MOST_NAMED + 1, files[:MOST_NAMED])
+    assert story.database.images["a"].gone_reason is GoneReason.LOST
+    assert story.database.trash == [], "its file may come back"
+
+
+def test_nothing_is_lost_as_long_as_nobody_can_see_what_is_there():
+    story = with_images()
+    found = prune(story, missing=True, due=Prunable((), 0, unreadable="Input/output error"))
+    assert (found.code, found.detail) == ("unavailable", "images.folder cannot be read: Input/output error")
+
+
+def test_start_ends_what_is_lost_and_restores_what_is_there_again():
+    story = with_images()
+    lost = {"gone_reason": GoneReason.LOST, "gone_at_ms": 5}
+    story.database.images["b"] = replace(story.database.images["b"], **lost)
+    story.begin(lost_images=("a",), found_images=("b",))
+    reasons = {name: row.gone_reason for name, row in story.database.images.items()}
+    assert reasons == {"a": GoneReason.LOST, "b": None}
+    assert [(change.id, change.state) for change in story.database.changes[-2:]] == [
+        ("a", "lost"),
+        ("b", "stored"),
+    ]
+    assert story.refusal(client.ClaimDownload(image_id="a")).code == "image_gone"
+    assert isinstance(story.ask(client.ClaimDownload(image_id="b")), client.DownloadGranted)
+
+
+def test_lost_image_that_is_deleted_does_not_come_back():
+    story = with_images()
+    story.begin(lost_images=("a",))
+    story.ask(client.DeleteImage(image_id="a"))
+    assert story.database.images["a"].gone_reason is GoneReason.DELETED
+    assert story.database.trash == ["a.png"]
 
 
 @pytest.mark.parametrize("wish", [register("new", uri="https://a.org/new"), submit("00000001")])

@@ -117,29 +117,35 @@ def test_pose_image_for_an_engine_without_a_type_has_to_say_its_own():
 
 
 @pytest.mark.parametrize(
-    ("fields", "field", "words"),
+    ("fields", "code", "field", "words"),
     [
-        ({"loras": ("lora", "none")}, "loras[1]", "no model with the id or name 'none'"),
-        ({"loras": ("lora", "vae")}, "loras[1]", "of type vae, not lora"),
-        ({"loras": ("xl",)}, "loras[0]", "for sdxl, the engine's checkpoint is sd"),
-        ({"loras": ("lora", "other", "lora")}, "loras[2]", "named twice"),
-        ({"embeddings": ("word", "word")}, "embeddings[1]", "named twice"),
-        ({"embeddings": ("lora",)}, "embeddings[0]", "not embedding"),
-        ({"vae": "remover"}, "vae", "not vae"),
-        ({"remove_background": ("vae",)}, "remove_background[0]", "not background"),
+        ({"loras": ("lora", "none")}, "model_missing", "loras[1]", "'none': register it first"),
+        ({"loras": ("lora", "vae")}, "wrong_model_type", "loras[1]", "of type vae, not lora"),
+        ({"loras": ("xl",)}, "wrong_model_base", "loras[0]", "for sdxl, the engine's checkpoint is sd"),
+        ({"loras": ("lora", "other", "lora")}, "invalid_field", "loras[2]", "named twice"),
+        ({"embeddings": ("word", "word")}, "invalid_field", "embeddings[1]", "named twice"),
+        ({"embeddings": ("lora",)}, "wrong_model_type", "embeddings[0]", "name one of type embedding"),
+        ({"vae": "remover"}, "wrong_model_type", "vae", "not vae"),
+        ({"remove_background": ("vae",)}, "wrong_model_type", "remove_background[0]", "not background"),
     ],
     ids=str,
 )
-def test_model_that_does_not_fit_is_named_with_what_is_wrong(story, fields, field, words):
+def test_model_that_does_not_fit_is_named_with_what_is_wrong(story, fields, code, field, words):
     if "loras" in fields:
         fields = {"loras": tuple(LoraUse(model_id=model_id) for model_id in fields["loras"])}
     (engine_id,) = story.database.engines
     refused = story.refusal(submit(engine_id, **fields))
-    assert (refused.code, problem(refused)) == ("invalid_field", field)
+    assert (refused.code, problem(refused)) == (code, field)
     assert words in refused.detail
 
 
-@pytest.mark.parametrize(("model_id", "words"), [("coming", "downloading"), ("broken", "it is truncated")])
+@pytest.mark.parametrize(
+    ("model_id", "words"),
+    [
+        ("coming", "that model is still downloading: wait"),
+        ("broken", "in error (it is truncated): retry it, or name another"),
+    ],
+)
 def test_model_that_is_not_ready_is_a_conflict_that_names_the_field(story, model_id, words):
     (engine_id,) = story.database.engines
     refused = story.refusal(submit(engine_id, loras=(LoraUse(model_id=model_id),)))
@@ -200,8 +206,10 @@ def test_controlnet_that_is_missing_is_a_sentence_that_says_which_there_are(stor
 @pytest.mark.parametrize(
     ("fields", "code", "field"),
     [
-        ({"checkpoint": "lora"}, "invalid_field", "checkpoint"),
-        ({"vae": "none"}, "invalid_field", "vae"),
+        ({"checkpoint": "none"}, "model_missing", "checkpoint"),
+        ({"checkpoint": "lora"}, "wrong_model_type", "checkpoint"),
+        ({"vae": "none"}, "model_missing", "vae"),
+        ({"loras": (LoraUse(model_id=ModelId("xl")),)}, "wrong_model_base", "loras[0]"),
         ({"loras": (LoraUse(model_id=ModelId("coming")),)}, "model_not_ready", "loras[0]"),
         ({"loras": (LoraUse(model_id=ModelId("lora"), weight=inf),)}, "invalid_field", "loras[0].weight"),
         ({"embeddings": ("word", "word")}, "invalid_field", "embeddings[1]"),

@@ -210,7 +210,9 @@ _ASKS: tuple[client.Ask, ...] = (
     client.CancelJob(job_id=JOB),
     client.DeleteJob(job_id=JOB),
     client.DeleteImage(image_id=IMAGE),
-    client.PruneImages(engine_id=ENGINE, older_than_s=86_400.0, keep_bytes=5_000_000_000, dry_run=True),
+    client.PruneImages(
+        engine_id=ENGINE, older_than_s=86_400.0, keep_bytes=5_000_000_000, missing=True, dry_run=True
+    ),
     client.ClaimDownload(image_id=IMAGE),
     client.FinishDownload(image_id=IMAGE, ticket=TICKET, whole=True),
     client.InviteWorker(engine_id=ENGINE),
@@ -243,7 +245,7 @@ _REPLIES: tuple[client.BrokerReply, ...] = (
     client.JobAccepted(job_id=JOB, image_ids=(IMAGE, ImageId("i-2")), created_at_ms=1_700_000_000_000),
     client.JobValid(engine_id=ENGINE),
     client.Done(),
-    client.ImagesPruned(images=3, size_bytes=12_345, has_more=True),
+    client.ImagesPruned(images=3, size_bytes=12_345, has_more=True, missing=1, missing_files=("i-1.png",)),
     client.ModelsPruned(models=2, size_bytes=4_265_380_512),
     client.DownloadGranted(ticket=TICKET, file_name="i-1.png", is_limited=True),
     client.WorkerInvited(

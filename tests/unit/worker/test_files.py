@@ -84,5 +84,5 @@ def test_a_stored_model_is_found_below_whichever_root_keeps_it(tmp_path: Path) -
     roots = [tmp_path / "weights", tmp_path / "models"]
     assert resolve(f"stored:{name}", roots) == (tmp_path / "models" / name).resolve()
     for wrong in ("stored:../../etc/passwd", f"stored:files/{'b' * 64}.safetensors", "stored:files"):
-        with pytest.raises(ModelUnreadable, match="delete it, and add it again"):
+        with pytest.raises(ModelUnreadable, match="put it back, or retry it"):
             resolve(wrong, roots)
