@@ -55,6 +55,14 @@ SchedulerOptions = dict[str, OptionValue]
 Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT_S)]
 Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT)]
 ModelRef = Annotated[str, Meta(min_length=1, max_length=200, description="The id of a model, or its name.")]
+VaeRef = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=200,
+        description="The id of a VAE, or its name; the word `checkpoint`: the checkpoint's own.",
+    ),
+]
 ModelRefs = Annotated[tuple[ModelRef, ...], Meta(max_length=32)]
 Removers = Annotated[tuple[ModelRef, ...], Meta(max_length=8)]
 Weight = Annotated[float, Meta(ge=-10, le=10)]

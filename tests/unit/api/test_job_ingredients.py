@@ -7,7 +7,7 @@ import pytest
 from kernel.protocol.client import JobAccepted, SubmitJob
 from kernel.protocol.errors import FieldProblem, InvalidField, ModelNotReady, wrong_field
 from kernel.protocol.ids import JobId, ModelId
-from kernel.protocol.ingredients import ControlUse, LoraUse
+from kernel.protocol.ingredients import OWN_VAE, ControlUse, LoraUse
 from kernel.protocol.specs import EngineSpec, JobRequest
 from kernel.protocol.vocabulary import ControlType, ImageFit, InputKind
 from tests.unit.api.sample_pictures import PNG_TEXT
@@ -172,6 +172,13 @@ def test_a_model_may_be_given_by_its_name(stage: Stage) -> None:
     request = request_of(stage, {"loras": [{"model_id": "detail", "weight": 2}], "vae": "detail"})
     assert request.loras == (LoraUse(model_id=ModelId("l1"), weight=2.0),)
     assert request.vae == "v1"
+
+
+@pytest.mark.parametrize("word", ["checkpoint", "Checkpoint"])
+def test_the_checkpoints_own_vae_is_a_word_that_goes_before_a_models_name(stage: Stage, word: str) -> None:
+    stage.database.add_model("v1", name="checkpoint", model_type="vae")
+    assert request_of(stage, {"vae": word}).vae == OWN_VAE
+    assert request_of(stage, {"vae": "v1"}).vae == "v1"
 
 
 def test_of_several_models_with_one_name_the_ready_one_counts(stage: Stage) -> None:

@@ -8,7 +8,7 @@ from kernel.core.rows import ImageRow
 from kernel.protocol import client
 from kernel.protocol import worker as wire
 from kernel.protocol.ids import JobId, ModelId
-from kernel.protocol.ingredients import ControlUse, LoraUse
+from kernel.protocol.ingredients import OWN_VAE, ControlUse, LoraUse
 from kernel.protocol.specs import JobSpec
 from kernel.protocol.vocabulary import (
     ControlType,
@@ -67,6 +67,10 @@ def story() -> Story:
     story = Story(*MODELS)
     story.engine(autostart=False, **ENGINE)
     return story
+
+
+def test_job_can_have_the_checkpoints_own_vae_though_its_engine_has_another(story):
+    assert decided(story, vae=OWN_VAE).vae is None
 
 
 def test_job_that_says_nothing_is_made_as_the_engine_is(story):
