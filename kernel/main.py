@@ -36,6 +36,7 @@ from kernel.shell.bus import Gate, Router, private_folder
 from kernel.shell.companion import ApiProcess
 from kernel.shell.crew import BACK, Crew, JoinTerms
 from kernel.shell.decode import BackDoor, FrontDoor
+from kernel.shell.detectors import absent_detectors, none_absent
 from kernel.shell.devices import Devices
 from kernel.shell.disk import Disk
 from kernel.shell.disks import Disks
@@ -143,7 +144,8 @@ def build(
         disks=_disks(settings),
     )
     kept = partial(kept_models, settings.models.folder)
-    return Loop(broker, store, recall, sources, effects, clock.now, devices.read, kept)
+    absent = none_absent if options.fake_engines else partial(absent_detectors, settings.detectors_folder)
+    return Loop(broker, store, recall, sources, effects, clock.now, devices.read, kept, absent)
 
 
 def _disks(settings: Settings) -> Disks:

@@ -5,7 +5,7 @@ follows from them exists before that transaction is on the disk. The batch is th
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from kernel.core.actions import Action, Effect, Save
@@ -21,6 +21,7 @@ from kernel.core.events import (
     StockTaken,
 )
 from kernel.protocol.client import CreateEngine, PruneImages, PruneModels, StartEngine, SubmitJob
+from kernel.protocol.vocabulary import ControlType, InputKind
 from kernel.shell import journal
 from kernel.shell.chronicle import Chronicle
 from kernel.shell.decode import Arrival
@@ -46,6 +47,7 @@ class Loop:
     clock: Callable[[], Now]
     devices: Callable[[], tuple[DeviceFact, ...]]
     kept_models: Callable[[], tuple[KeptModel, ...]]
+    absent_detectors: Callable[[], Mapping[ControlType, str]]
     quiet: Quiet = field(default_factory=Quiet)
     _trash: Trash = field(init=False)
     _chronicle: Chronicle = field(default_factory=lambda: Chronicle(log))
@@ -98,6 +100,8 @@ class Loop:
                 facts = self.recall.facts(event.key, event.ask)
                 if isinstance(event.ask, CreateEngine | StartEngine | SubmitJob):
                     facts = replace(facts, devices=self.devices())
+                if isinstance(event.ask, SubmitJob) and InputKind.POSE in event.ask.request.inputs:
+                    facts = replace(facts, absent_detectors=self.absent_detectors())
                 if isinstance(event.ask, PruneImages):
                     facts = replace(facts, prunable=self.recall.prunable(event.ask, now.unix_ms))
                 if isinstance(event.ask, PruneModels):

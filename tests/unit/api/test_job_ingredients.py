@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from kernel.protocol.client import JobAccepted, SubmitJob
-from kernel.protocol.errors import FieldProblem, InvalidField, ModelNotReady, wrong_field
+from kernel.protocol.errors import FieldProblem, InvalidField, ModelNotReady, NotInstalled, wrong_field
 from kernel.protocol.ids import JobId, ModelId
 from kernel.protocol.ingredients import OWN_VAE, ControlUse, LoraUse
 from kernel.protocol.specs import EngineSpec, JobRequest
@@ -222,10 +222,14 @@ def test_an_id_goes_before_a_name(stage: Stage) -> None:
             ModelNotReady("it is read", fields=(FieldProblem(field="vae", problem="it is read"),)),
             "vae",
         ),
+        (
+            NotInstalled("it", fields=(FieldProblem(field="controls[0].control_type", problem="put it"),)),
+            "type_pose[0]",
+        ),
     ],
 )
 def test_a_refusal_of_the_manager_names_the_fields_of_http(
-    stage: Stage, error: InvalidField | ModelNotReady, field: str
+    stage: Stage, error: InvalidField | ModelNotReady | NotInstalled, field: str
 ) -> None:
     stage.bus.reactions[SubmitJob] = error
     result = stage.post("/v1/jobs", {"engine_id": "e1"})
