@@ -48,9 +48,10 @@ MODELS = (
     source("u2net"),
     source("isnet"),
 )
+IN_ONE_PIECE = Tiling()
 
 
-def text(spec: JobSpec, checkpoint: ModelSource | None = None, tiling: Tiling = Tiling()) -> str:
+def text(spec: JobSpec, checkpoint: ModelSource | None = None, tiling: Tiling = IN_ONE_PIECE) -> str:
     order = JobOrder(
         job_id=JobId("j"),
         spec=spec,
@@ -60,7 +61,7 @@ def text(spec: JobSpec, checkpoint: ModelSource | None = None, tiling: Tiling = 
     return recipe_text(order, 42, checkpoint or source("tiny"), "Euler a", tiling)
 
 
-def pairs(spec: JobSpec, tiling: Tiling = Tiling()) -> str:
+def pairs(spec: JobSpec, tiling: Tiling = IN_ONE_PIECE) -> str:
     return text(spec, tiling=tiling).splitlines()[-1]
 
 
