@@ -3,8 +3,8 @@
 An SD 1.5 file of 2.1 GB with random weights, written for the occasion, is read plainly (the floor: all of its
 bytes into memory of their own, once) and loaded on the CPU, in turns, each time by a new process and with the
 file dropped from the page cache before. Gate: nothing is left without memory, and weights picked from every
-network are the file's. Beside the seconds are those of processor time (`..._cpu_s`), which tell whether somebody
-else had the machine.
+network are the file's. Beside the seconds are those of processor time (`..._cpu_s`), which tell whether
+somebody else had the machine.
 """
 
 import json
