@@ -39,19 +39,30 @@ MIXED: Final = (Scheduler.EULER, Scheduler.DPMPP_2M_KARRAS, Scheduler.DDIM, Sche
 
 def main() -> None:
     """Measure all figures once."""
-    folder = Path(sys.argv[1])
+    folder, is_brief = Path(sys.argv[1]), "--brief" in sys.argv[2:]
+    sizes_px, crowds = (SIZES_PX[:1], CROWDS[1:3]) if is_brief else (SIZES_PX, CROWDS[1:])
     # Two threads beside a busy neighbour take several times as long as one.
     torch.set_num_threads(1)
     begin_s = perf_counter()
     work = bare_workshop(load(folder / "sd.safetensors"))
     figures = {"load_s": perf_counter() - begin_s}
+    tell("gate: made in company is made alone", begin_s)
     check(work)
-    for size_px in SIZES_PX:
-        figures |= crowd_figures(work, size_px)
+    for size_px in sizes_px:
+        for count in crowds:
+            tell(f"{count} jobs of {size_px} px", begin_s)
+            figures |= crowd_figures(work, count, size_px)
+        tell(f"one job of {size_px} px", begin_s)
         figures[f"one_job_{size_px}px"] = against_bare_loop(work, size_px)
+    tell("entry, and changing LoRAs", begin_s)
     figures["entry_steps"] = entry_steps(work)
     figures["lora_switch_ms"] = lora_switch_ms(work, folder)
     print(json.dumps(figures))
+
+
+def tell(what: str, begin_s: float) -> None:
+    """What begins now, and how long it has been until now."""
+    print(f"  {perf_counter() - begin_s:6.1f} s  {what}", file=sys.stderr, flush=True)
 
 
 def load(file: Path) -> Parts:
@@ -92,19 +103,18 @@ def check(work: Workshop) -> None:
             sys.exit("gate failed: made in company is not made alone")
 
 
-def crowd_figures(work: Workshop, size_px: int) -> dict[str, float]:
-    """For each size of a crowd: jobs a second together over one after the other, and that gain over the one
-    that bare calls of the UNet show for the same steps (1: all that can be gained)."""
-    figures = {}
-    for count in CROWDS[1:]:
-        jobs = crowd(count, size_px)
-        together_s, apart_s = in_turns(
-            partial(make_together, work, jobs, count), partial(make_one_by_one, work, jobs)
-        )
-        gain = apart_s / together_s
-        figures[f"gain_{count}_jobs_{size_px}px"] = gain
-        figures[f"share_{count}_jobs_{size_px}px"] = gain / bare_gain(work.parts, jobs)
-    return figures
+def crowd_figures(work: Workshop, count: int, size_px: int) -> dict[str, float]:
+    """Jobs a second together over one after the other, and that gain over the one that bare calls of the
+    UNet show for the same steps (1: all that can be gained)."""
+    jobs = crowd(count, size_px)
+    together_s, apart_s = in_turns(
+        partial(make_together, work, jobs, count), partial(make_one_by_one, work, jobs)
+    )
+    gain = apart_s / together_s
+    return {
+        f"gain_{count}_jobs_{size_px}px": gain,
+        f"share_{count}_jobs_{size_px}px": gain / bare_gain(work.parts, jobs),
+    }
 
 
 def make_one_by_one(work: Workshop, jobs: Sequence[Asked]) -> None:

@@ -48,10 +48,13 @@ def main() -> None:
     """Measure each case in a process of its own, print the table and the JSON line."""
     parser = ArgumentParser(prog="bench.memory", description=__doc__)
     parser.add_argument("--full", action="store_true", help="measure large checkpoints, too")
-    cases = (*CASES, *(FULL_CASES if parser.parse_args().full else ()))
+    parser.add_argument("--brief", action="store_true", help="measure the smallest checkpoint alone")
+    options = parser.parse_args()
+    cases = CASES[:1] if options.brief else (*CASES, *(FULL_CASES if options.full else ()))
     ratios: list[Ratio] = []
     with TemporaryDirectory(prefix="spoon-bench-") as folder:
-        for case in cases:
+        for number, case in enumerate(cases, start=1):
+            print(f"case {number} of {len(cases)}: {case.words}", file=sys.stderr, flush=True)
             for ratio in _measure(case, Path(folder)):
                 ratios.append(ratio)
                 verdict = "met" if ratio.is_met else "MISSED"
@@ -61,7 +64,7 @@ def main() -> None:
                     f"predicted {predicted_mb:9.1f} MB  {ratio.value:5.2f}  {verdict}",
                     flush=True,
                 )
-    print(json.dumps(_summary(ratios)))
+    print(json.dumps(_summary(ratios)), flush=True)
 
 
 def _measure(case: Case, folder: Path) -> list[Ratio]:

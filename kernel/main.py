@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +37,7 @@ from kernel.shell.bus import Gate, Router, private_folder
 from kernel.shell.companion import ApiProcess
 from kernel.shell.crew import BACK, Crew, JoinTerms
 from kernel.shell.decode import BackDoor, FrontDoor
+from kernel.shell.detectors import absent_detectors, none_absent
 from kernel.shell.devices import Devices
 from kernel.shell.disk import Disk
 from kernel.shell.disks import Disks
@@ -146,7 +148,8 @@ def build(
         companion=ApiProcess(launcher, options.config),
         disks=_disks(settings),
     )
-    return Loop(broker, store, recall, sources, effects, clock.now, devices.read, shelves)
+    absent = none_absent if options.fake_engines else partial(absent_detectors, settings.detectors_folder)
+    return Loop(broker, store, recall, sources, effects, clock.now, devices.read, shelves, absent)
 
 
 def as_found(

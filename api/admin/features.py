@@ -84,7 +84,7 @@ def detector(files: DetectorFiles, folder: Path) -> Finding:
             subject=subject,
             verdict=Verdict.NOTE,
             found=f"{len(absent)} of {len(files.names)} files are not in {folder}",
-            remedy=f"put {', '.join(absent)} into {folder}, from {files.source}{_terms(files)}",
+            remedy=f"{files.remedy(absent, str(folder))}{_terms(files)}",
         )
     without = [name for name in files.optional if not (folder / name).is_file()]
     found = f"{folder}, without {' and '.join(without)}" if without else str(folder)

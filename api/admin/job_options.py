@@ -102,7 +102,9 @@ embedding_option = click.option(
     multiple=True,
     help="A textual inversion that prompts may use; again for more.",
 )
-vae_option = click.option("--vae", help="Another VAE than the checkpoint's (an id or a name).")
+vae_option = click.option(
+    "--vae", help="Another VAE than the checkpoint's (an id or a name); `checkpoint` for its own."
+)
 clip_skip_option = click.option(
     "--clip-skip", type=int, help="Which layer of the text encoder is read, from its end: 1 as trained, 2 ..."
 )

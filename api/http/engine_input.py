@@ -6,7 +6,7 @@ from typing import TypeVar
 import msgspec
 
 from api.http.findings import Findings
-from api.http.ingredients import Loras, check_loras, check_refs, lora_uses
+from api.http.ingredients import Loras, check_loras, check_refs, lora_uses, vae_id
 from api.http.limits import (
     Cfg,
     ClipSkip,
@@ -20,6 +20,7 @@ from api.http.limits import (
     SchedulerOptions,
     SizePx,
     Steps,
+    VaeRef,
     check_at_most,
     check_line,
     check_options,
@@ -37,6 +38,8 @@ from api.http.words import (
 )
 from conf.settings import Server
 from kernel.protocol.client import CreateEngine
+from kernel.protocol.ids import ModelId
+from kernel.protocol.ingredients import OWN_VAE
 from kernel.protocol.specs import EngineSpec
 from kernel.protocol.vocabulary import ControlType, ModelType, PromptTechnique, Scheduler, Variant
 
@@ -48,7 +51,7 @@ class EngineInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     name: Name | None = None
     checkpoint: ModelRef
-    vae: ModelRef | None = None
+    vae: VaeRef | None = None
     loras: Loras = ()
     embeddings: ModelRefs = ()
     long_prompt_technique: PromptTechniqueWord | None = None
@@ -117,7 +120,7 @@ def _spec(found: EngineInput, names: ModelNames, findings: Findings) -> EngineSp
     return EngineSpec(
         name=found.name,
         checkpoint=checkpoint,
-        vae=None if found.vae is None else names.id_of("vae", found.vae, ModelType.VAE, findings),
+        vae=_other_vae(vae_id(found.vae, names, findings)),
         loras=lora_uses(found.loras, names, findings),
         embeddings=names.ids_of("embeddings", found.embeddings, ModelType.EMBEDDING, findings),
         long_prompt_technique=_first(technique, plain.long_prompt_technique),
@@ -137,6 +140,11 @@ def _spec(found: EngineInput, names: ModelNames, findings: Findings) -> EngineSp
         replicas=found.replicas,
         max_batch=found.max_batch,
     )
+
+
+def _other_vae(named: ModelId | None) -> ModelId | None:
+    """For an engine the checkpoint's own VAE is none beside it."""
+    return None if named == OWN_VAE else named
 
 
 def _check_models(found: EngineInput, findings: Findings) -> None:

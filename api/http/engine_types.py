@@ -6,7 +6,7 @@ import msgspec
 
 from api.http.answering import StoredError, moment, moment_or_none, stored_error
 from api.http.findings import Findings
-from api.http.ingredients import Lora, loras_of
+from api.http.ingredients import Lora, loras_of, vae_shown
 from api.http.limits import Limit, SchedulerOptions
 from api.http.words import EngineStateWord, check_word, word_or_none
 from kernel.protocol.vocabulary import ControlType, EngineState, PromptTechnique, Scheduler, Variant
@@ -45,7 +45,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     status: EngineState
     error: StoredError | None
     checkpoint: str
-    vae: str | None
+    vae: str
     loras: tuple[Lora, ...]
     embeddings: tuple[str, ...]
     long_prompt_technique: PromptTechnique
@@ -101,7 +101,7 @@ def engine_of(row: EngineRow) -> Engine:
         status=row.status,
         error=stored_error(row.error_code, row.error),
         checkpoint=spec.checkpoint,
-        vae=spec.vae,
+        vae=vae_shown(spec.vae),
         loras=loras_of(spec.loras),
         embeddings=spec.embeddings,
         long_prompt_technique=spec.long_prompt_technique,

@@ -5,7 +5,7 @@ from datetime import datetime
 import msgspec
 
 from api.http.answering import moment, moment_or_none
-from api.http.ingredients import Control, Lora, controls_shown, loras_of
+from api.http.ingredients import Control, Lora, controls_shown, loras_of, vae_shown
 from api.http.job_types import background_of, strength_of
 from api.http.limits import Limit, SchedulerOptions
 from kernel.protocol.ids import EngineId, JobId
@@ -61,7 +61,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     negative_prompt: str
     loras: tuple[Lora, ...]
     embeddings: tuple[str, ...]
-    vae: str | None
+    vae: str
     long_prompt_technique: PromptTechnique
     clip_skip: int | None
     seed: int
@@ -125,7 +125,7 @@ def image_of(row: ImageRow, now_ms: int) -> Image:
     return Image(
         image_id=row.image_id, job_id=row.job_id, engine_id=row.engine_id, checkpoint=row.checkpoint,
         index=row.position, prompt=spec.prompt, negative_prompt=spec.negative_prompt,
-        loras=loras_of(spec.loras), embeddings=spec.embeddings, vae=spec.vae,
+        loras=loras_of(spec.loras), embeddings=spec.embeddings, vae=vae_shown(spec.vae),
         long_prompt_technique=spec.long_prompt_technique, clip_skip=spec.clip_skip, seed=row.seed,
         steps=spec.steps, cfg=spec.guidance_scale, scheduler=spec.scheduler,
         scheduler_config=spec.scheduler_config, width=row.width_px, height=row.height_px,

@@ -9,8 +9,9 @@ from msgspec import Meta
 from api.http.findings import Findings
 from api.http.limits import ModelRef, Weight, check_line
 from api.http.model_names import ModelNames
+from api.http.words import fold
 from kernel.protocol.ids import ModelId
-from kernel.protocol.ingredients import ControlUse, LoraUse
+from kernel.protocol.ingredients import OWN_VAE, ControlUse, LoraUse
 from kernel.protocol.vocabulary import ControlType, ModelType
 
 
@@ -65,6 +66,18 @@ def lora_uses(loras: Sequence[str | LoraInput], names: ModelNames, findings: Fin
     ids = names.ids_of("loras", [name_of(one) for one in loras], ModelType.LORA, findings)
     weights = [1.0 if isinstance(one, str) else one.weight for one in loras]
     return tuple(LoraUse(model_id=one, weight=weight) for one, weight in zip(ids, weights, strict=True))
+
+
+def vae_id(ref: str | None, names: ModelNames, findings: Findings) -> ModelId | None:
+    """The VAE that is named, or OWN_VAE: the word for it, in any case, goes before a model's name."""
+    if ref is None:
+        return None
+    return OWN_VAE if fold(ref) == OWN_VAE else names.id_of("vae", ref, ModelType.VAE, findings)
+
+
+def vae_shown(model_id: ModelId | None) -> str:
+    """The VAE at work as HTTP shows it, and as it can be asked for again."""
+    return OWN_VAE if model_id is None else model_id
 
 
 def loras_of(uses: Sequence[LoraUse]) -> tuple[Lora, ...]:

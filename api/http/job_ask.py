@@ -7,7 +7,7 @@ from typing import Final
 
 from api.http.controls import controls_of, needs_type
 from api.http.findings import Findings
-from api.http.ingredients import lora_uses
+from api.http.ingredients import lora_uses, vae_id
 from api.http.job_input import BLOB_FIELDS, JobInput
 from api.http.job_reader import JobSubmission, Pictures
 from api.http.model_names import ModelNames
@@ -74,7 +74,7 @@ class JobAsks:
             negative_prompt=found.negative_prompt,
             loras=None if found.loras is None else lora_uses(found.loras, names, findings),
             embeddings=self._ids("embeddings", found.embeddings, ModelType.EMBEDDING, findings),
-            vae=None if found.vae is None else names.id_of("vae", found.vae, ModelType.VAE, findings),
+            vae=vae_id(found.vae, names, findings),
             clip_skip=found.clip_skip,
             inputs=tuple(pictures),
             image_fit=word_or_none(ImageFit, found.image_fit) or _PLAIN.image_fit,

@@ -17,7 +17,6 @@ from api.http.limits import (
     Count,
     Downloads,
     Id,
-    ModelRef,
     ModelRefs,
     Name,
     Priority,
@@ -29,6 +28,7 @@ from api.http.limits import (
     SizePx,
     Steps,
     Strength,
+    VaeRef,
     Wait,
 )
 from api.http.retention import Expiry
@@ -69,7 +69,7 @@ class JobInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     negative_prompt: Prompt = ""
     loras: Loras | None = None
     embeddings: ModelRefs | None = None
-    vae: ModelRef | None = None
+    vae: VaeRef | None = None
     clip_skip: ClipSkip | None = None
     seed: Seed | None = None
     count: Count = 1

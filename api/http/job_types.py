@@ -9,7 +9,7 @@ import msgspec
 
 from api.http.answering import StoredError, moment, moment_or_none, stored_error
 from api.http.findings import Findings
-from api.http.ingredients import Control, Lora, controls_shown, loras_of
+from api.http.ingredients import Control, Lora, controls_shown, loras_of, vae_shown
 from api.http.limits import Limit, SchedulerOptions
 from api.http.words import JobStateWord, check_word, word_or_none
 from kernel.protocol.client import JobAccepted, JobProgress
@@ -102,7 +102,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     negative_prompt: str
     loras: tuple[Lora, ...]
     embeddings: tuple[str, ...]
-    vae: str | None
+    vae: str
     long_prompt_technique: PromptTechnique
     clip_skip: int | None
     seed: int
@@ -190,7 +190,7 @@ def job_of(row: JobRow, progress: JobProgress | None = None, place: Place | None
         attempts=row.attempts, error=stored_error(row.error_code, row.error), warnings=row.warnings,
         image_id=_first(row.image_ids), image_ids=row.image_ids, prompt=spec.prompt,
         negative_prompt=spec.negative_prompt, loras=loras_of(spec.loras), embeddings=spec.embeddings,
-        vae=spec.vae, long_prompt_technique=spec.long_prompt_technique, clip_skip=spec.clip_skip,
+        vae=vae_shown(spec.vae), long_prompt_technique=spec.long_prompt_technique, clip_skip=spec.clip_skip,
         seed=spec.seed, count=spec.count, steps=spec.steps, cfg=spec.guidance_scale, width=spec.width_px,
         height=spec.height_px, scheduler=spec.scheduler, scheduler_config=spec.scheduler_config,
         inputs=spec.inputs, strength=strength_of(spec), image_fit=spec.image_fit if spec.inputs else None,

@@ -8,10 +8,10 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from api.http.findings import Findings
+from kernel.protocol.prompts import LONGEST_PROMPT, MAX_CHARACTERS
+from kernel.protocol.vocabulary import PromptTechnique
 from kernel.views.page import MAX_LIMIT
 
-MAX_PROMPT: Final = 100_000
-"""Characters; with 4 bytes each, two prompts stay below the bus's longest body."""
 MAX_PRIORITY: Final = 1_000
 MAX_WAIT_S: Final = 300.0
 MAX_SIZE_PX: Final = 8_192
@@ -38,7 +38,14 @@ Tag = Annotated[str, Meta(min_length=1, max_length=100)]
 Tags = Annotated[tuple[Tag, ...], Meta(max_length=64)]
 # In Python `$` lets a last line break through, in JSON Schema it does not: `check_line` refuses it.
 Sha256 = Annotated[str, Meta(pattern=_SHA256)]
-Prompt = Annotated[str, Meta(max_length=MAX_PROMPT)]
+Prompt = Annotated[
+    str,
+    Meta(
+        max_length=LONGEST_PROMPT,
+        description="Where the engine's long_prompt_technique is compel at most "
+        f"{MAX_CHARACTERS[PromptTechnique.COMPEL]} characters.",
+    ),
+]
 Steps = Annotated[int, Meta(ge=1, le=10_000)]
 Cfg = Annotated[float, Meta(ge=0)]
 SizePx = Annotated[int, Meta(ge=64, le=MAX_SIZE_PX, multiple_of=8)]
@@ -55,6 +62,14 @@ SchedulerOptions = dict[str, OptionValue]
 Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT_S)]
 Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT)]
 ModelRef = Annotated[str, Meta(min_length=1, max_length=200, description="The id of a model, or its name.")]
+VaeRef = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=200,
+        description="The id of a VAE, or its name; the word `checkpoint`: the checkpoint's own.",
+    ),
+]
 ModelRefs = Annotated[tuple[ModelRef, ...], Meta(max_length=32)]
 Removers = Annotated[tuple[ModelRef, ...], Meta(max_length=8)]
 Weight = Annotated[float, Meta(ge=-10, le=10)]

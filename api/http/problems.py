@@ -41,6 +41,7 @@ STATUS: Final[Mapping[type[SpoonError], int]] = MappingProxyType(
         errors.NotSupported: 422,
         errors.ModelUnreadable: 422,
         errors.JobRejected: 422,
+        errors.NotInstalled: 422,
         # What the server cannot do just now.
         errors.QueueFull: 429,
         errors.TooManyRequests: 429,
@@ -55,7 +56,6 @@ STATUS: Final[Mapping[type[SpoonError], int]] = MappingProxyType(
         errors.JobBroke: 503,
         errors.InputsLost: 503,
         errors.OutOfMemory: 503,
-        errors.NotInstalled: 503,
         # The Manager and this process do not understand each other.
         errors.BadMessage: 502,
         errors.NotPermitted: 502,

@@ -6,7 +6,7 @@ import falcon
 import msgspec
 
 from api.http.answering import send
-from api.http.limits import MAX_PRIORITY, MAX_PROMPT, MAX_SIZE_PX, MAX_WAIT_S
+from api.http.limits import MAX_PRIORITY, MAX_SIZE_PX, MAX_WAIT_S
 from api.http.pictures import most_pixels
 from api.http.scheduler_words import label_of
 from api.port import BusPort
@@ -14,6 +14,7 @@ from conf.settings import Server
 from kernel.protocol.client import Status
 from kernel.protocol.errors import DatabaseUnusable, SpoonError
 from kernel.protocol.head import MAJOR, MINOR
+from kernel.protocol.prompts import LONGEST_PROMPT
 from kernel.protocol.version import VERSION
 from kernel.protocol.vocabulary import (
     ControlType,
@@ -176,7 +177,7 @@ def _capabilities(server: Server) -> Capabilities:
             max_steps=server.max_steps,
             max_count=server.max_count,
             max_queue=server.max_queue,
-            max_prompt_characters=MAX_PROMPT,
+            max_prompt_characters=LONGEST_PROMPT,
             max_priority=MAX_PRIORITY,
             max_wait_s=MAX_WAIT_S,
             max_streams=server.max_streams,

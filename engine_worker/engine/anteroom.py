@@ -1,8 +1,9 @@
 """Where jobs wait until what they bring along is read and drawn, while the steps of others go on.
 
-Two lanes, a thread each: one loads models and decodes pictures, which takes seconds at most; the other draws
-control maps, which takes minutes on a CPU, and nobody waits for it who wants nothing drawn. On a GPU both
-work in the stream of the steps, so that what they hand over is written before a step reads it.
+Three lanes, a thread each: one reads the texts of prompts, which takes compel a second for a long one; one
+loads models and decodes pictures, which takes seconds; and one draws control maps, which takes minutes on a
+CPU. A job goes only to those that have something to do for it. On a GPU they work in the stream of the steps,
+so that what they hand over is written before a step reads it.
 """
 
 import logging
@@ -15,7 +16,13 @@ import torch
 
 from engine_worker.engine.failures import fail_job
 from engine_worker.engine.line import Admission
-from engine_worker.engine.materials import Materials, is_to_be_drawn, read_materials, with_controls
+from engine_worker.engine.materials import (
+    Materials,
+    is_at_hand,
+    is_to_be_drawn,
+    read_materials,
+    with_controls,
+)
 from engine_worker.engine.open_job import OpenJob
 from engine_worker.engine.patient_lane import PatientLane
 from engine_worker.engine.port import Inputs, Wake
@@ -44,6 +51,13 @@ class _Drawing:
     materials: Materials
 
 
+@dataclass(frozen=True, slots=True)
+class _Lanes:
+    wording: PatientLane[Guest]
+    reading: PatientLane[Guest]
+    drawing: PatientLane[_Drawing]
+
+
 class Anteroom:
     """Reads and draws what jobs need. All methods are for the stepping thread."""
 
@@ -52,15 +66,16 @@ class Anteroom:
         self._wake = wake
         self._patience_s = patience_s
         self._ready: SimpleQueue[tuple[Guest, Materials]] = SimpleQueue()
-        self._lanes: tuple[PatientLane[Guest], PatientLane[_Drawing]] | None = None
+        self._lanes: _Lanes | None = None
         self._broken: torch.AcceleratorError | None = None
         self._is_closed = False
 
     def enter(self, guest: Guest) -> None:
         """Prepare a job; returns at once. `wake` is called when it is ready, or has failed."""
-        reading, _ = self._started()
         guest.job.prepares()
-        reading.put(guest)
+        lanes = self._started()
+        has_words = self._workshop.conditioner.has_words(guest.job.order)
+        (lanes.reading if has_words else lanes.wording).put(guest)
 
     def take_ready(self) -> Iterator[tuple[Guest, Materials]]:
         """The jobs that are ready, each once.
@@ -78,18 +93,38 @@ class Anteroom:
     def close(self) -> None:
         """Wait for the work at hand; what has not begun is let go."""
         self._is_closed = True
-        for lane in self._lanes or ():
-            lane.close()
+        if self._lanes is not None:
+            # In the order in which they hand over to each other.
+            self._lanes.wording.close()
+            self._lanes.reading.close()
+            self._lanes.drawing.close()
 
-    def _started(self) -> tuple[PatientLane[Guest], PatientLane[_Drawing]]:
+    def _started(self) -> _Lanes:
         if self._lanes is None:
-            self._lanes = (
-                PatientLane("reader", self._read, self._give_up_reading, self._patience_s),
-                PatientLane("detector", self._draw, self._give_up_drawing, self._patience_s),
+            self._lanes = _Lanes(
+                wording=PatientLane("parser", self._word, self._give_up_wording, self._patience_s),
+                reading=PatientLane("reader", self._read, self._give_up_reading, self._patience_s),
+                drawing=PatientLane("detector", self._draw, self._give_up_drawing, self._patience_s),
             )
         return self._lanes
 
     # What the lanes do. Each of these is the border of one job: its error must not harm another.
+
+    @torch.inference_mode()
+    def _word(self, guest: Guest) -> None:
+        if self._is_wanted(guest):
+            try:
+                self._word_wanted(guest)
+            except Exception as error:  # noqa: BLE001 - the border of one job
+                self._fail(guest, error)
+
+    def _word_wanted(self, guest: Guest) -> None:
+        order = guest.job.order
+        self._workshop.conditioner.read(order)
+        if is_at_hand(self._workshop, order, guest.inputs):
+            self._read_wanted(guest)
+        else:
+            self._started().reading.put(guest)
 
     @torch.inference_mode()
     def _read(self, guest: Guest) -> None:
@@ -102,8 +137,7 @@ class Anteroom:
     def _read_wanted(self, guest: Guest) -> None:
         materials = read_materials(self._workshop, guest.job.order, guest.inputs)
         if is_to_be_drawn(guest.job.order.spec):
-            _, drawing = self._started()
-            drawing.put(_Drawing(guest, materials))
+            self._started().drawing.put(_Drawing(guest, materials))
         else:
             self._is_ready(guest, with_controls(self._workshop, guest.job, guest.inputs, materials))
 
@@ -130,6 +164,9 @@ class Anteroom:
         except torch.AcceleratorError as broken:
             self._broken = broken
         self._wake()
+
+    def _give_up_wording(self, guest: Guest, is_at_hand: bool) -> None:
+        self._give_up(guest, "reading prompts", is_at_hand)
 
     def _give_up_reading(self, guest: Guest, is_at_hand: bool) -> None:
         self._give_up(guest, "loading models and decoding pictures", is_at_hand)

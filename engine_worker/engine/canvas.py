@@ -30,6 +30,12 @@ class Canvas:
     """What an inpainting UNet sees of the part that stays; the other part is grey."""
 
     @property
+    def tile_px(self) -> int | None:
+        """The side of the tiles that its pictures were encoded in, None if in one piece."""
+        sides = (one.tile_px for one in (self.reference, self.staying) if one is not None)
+        return next((side for side in sides if side is not None), None)
+
+    @property
     def is_pure_noise(self) -> bool:
         """Where a mask says what stays, a strength of 1 means what it says; without one a trace of the
         reference goes into the noise, as in diffusers."""

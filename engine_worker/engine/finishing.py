@@ -21,7 +21,7 @@ from engine_worker.engine.parts import Vae
 from engine_worker.engine.picture_file import MIMES, Pixels, colour_of, encode, laid_on
 from engine_worker.engine.pixels import Decoded, develop
 from engine_worker.engine.port import Pictured
-from engine_worker.engine.recipe import recipe_text
+from engine_worker.engine.recipe import Tiling, recipe_text
 from kernel.protocol.errors import JobRejected
 from kernel.protocol.ids import ModelId
 from kernel.protocol.ingredients import ModelSource
@@ -43,6 +43,8 @@ class Finished:
     latents: Tensor
     vae: Vae
     """The one that these latents were made for."""
+    encoded_tile_px: int | None = None
+    """The side of the tiles that the pictures which came along were encoded in, None if in one piece."""
     written: Moment = None
     """When the latents are there to be read."""
 
@@ -52,6 +54,7 @@ class _Developed:
     job: OpenJob
     picture: PictureOrder
     decoded: Decoded
+    encoded_tile_px: int | None
 
 
 FinishPicture = Callable[[Finished], None]
@@ -90,7 +93,7 @@ class Finisher:
         except Exception as error:  # noqa: BLE001 - the border of one job: its error must not harm another
             fail_job(job, error)
             return
-        self._filing.put(_Developed(job, finished.picture, decoded))
+        self._filing.put(_Developed(job, finished.picture, decoded, finished.encoded_tile_px))
 
     def _file(self, developed: _Developed) -> None:
         job = developed.job
@@ -105,8 +108,8 @@ class Finisher:
         order, picture = developed.job.order, developed.picture
         spec = order.spec
         pixels = self._without_background(developed.job, developed.decoded.pixels)
-        sampler, tile_px = KINDS[spec.scheduler].label, developed.decoded.tile_px
-        recipe = recipe_text(order, picture.seed, self._checkpoint, sampler, tile_px)
+        tiling = Tiling(developed.encoded_tile_px, developed.decoded.tile_px)
+        recipe = recipe_text(order, picture.seed, self._checkpoint, KINDS[spec.scheduler].label, tiling)
         return Pictured(
             job_id=order.job_id,
             index=picture.index,

@@ -1,11 +1,11 @@
 """Loading a checkpoint: from the address of its files to the parts that the sampler works with."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from engine_worker.engine.architecture import UNetShape
 from engine_worker.engine.autoencoder import make_vae
 from engine_worker.engine.blueprint import Blueprint
 from engine_worker.engine.building import build_networks
@@ -14,7 +14,7 @@ from engine_worker.engine.folder import read_folder
 from engine_worker.engine.networks import size_bytes
 from engine_worker.engine.parts import Parts, SdText, SdxlText
 from engine_worker.engine.single_file import is_leftover, read_single_file
-from engine_worker.engine.tokenizer import make_tokenizer
+from engine_worker.engine.tokenizer import Tokenizer, make_tokenizer
 from engine_worker.engine.unet_config import read_unet_config
 from engine_worker.fetch.diffusers_folder import describe_folder
 from engine_worker.fetch.model_folder import ModelFolder
@@ -41,9 +41,13 @@ def load_parts(
     blueprint = read_blueprint(resolve(source.uri, _ANYWHERE), source.variant)
     if source.model_base is not None and source.model_base is not blueprint.base:
         raise ModelUnreadable(f"{source.name} is {blueprint.base}, not {source.model_base}")
-    unet_shape = read_unet_config(blueprint.unet.config)
-    networks = build_networks(blueprint.networks, device, dtype, is_leftover)
-    return _assemble(blueprint, unet_shape, networks, device, dtype, plan)
+    # Read here for its errors: nothing is loaded for a UNet that is of no use.
+    read_unet_config(blueprint.unet.config)
+    # A third of a second each, which passes while the disk is waited for.
+    with ThreadPoolExecutor(1) as aside:
+        tokenizers = aside.submit(lambda: [make_tokenizer(one) for one in blueprint.tokenizers])
+        networks = build_networks(blueprint.networks, device, dtype, is_leftover)
+        return _assemble(blueprint, networks, tokenizers.result(), device, dtype, plan)
 
 
 def read_blueprint(path: Path, variant: Variant | None = None) -> Blueprint:
@@ -64,8 +68,8 @@ def read_blueprint(path: Path, variant: Variant | None = None) -> Blueprint:
 
 def _assemble(
     blueprint: Blueprint,
-    unet_shape: UNetShape,
     networks: list[nn.Module],
+    tokenizers: list[Tokenizer],
     device: torch.device,
     dtype: torch.dtype,
     plan: MemoryPlan,
@@ -77,17 +81,16 @@ def _assemble(
         dtype=dtype,
         denoiser=unet,
         unet_config=blueprint.unet.config,
-        unet_shape=unet_shape,
+        unet_shape=read_unet_config(blueprint.unet.config),
         networks={plan.network: network for plan, network in zip(blueprint.networks, networks, strict=True)},
         vae=make_vae(autoencoder, vae_dtype(dtype, device), in_tiles=plan is not MemoryPlan.FAST),
-        text=_text(blueprint, encoders),
+        text=_text(blueprint, tokenizers, encoders),
         scheduler_config=blueprint.scheduler_config,
         memory_bytes=sum(size_bytes(network) for network in networks),
     )
 
 
-def _text(blueprint: Blueprint, encoders: list[nn.Module]) -> SdText | SdxlText:
-    tokenizers = [make_tokenizer(plan) for plan in blueprint.tokenizers]
+def _text(blueprint: Blueprint, tokenizers: list[Tokenizer], encoders: list[nn.Module]) -> SdText | SdxlText:
     if blueprint.base is ModelBase.SD:
         return SdText(tokenizers[0], encoders[0])
     return SdxlText(

@@ -9,6 +9,7 @@ from engine_worker.engine.detectors.maps import control_maps
 from engine_worker.engine.open_job import OpenJob
 from engine_worker.engine.parts import ControlNet, Vae
 from engine_worker.engine.port import Inputs
+from engine_worker.engine.prompts.conditioning import Words
 from engine_worker.engine.sending import send
 from engine_worker.engine.workshop import Workshop
 from kernel.protocol.specs import JobOrder, JobSpec
@@ -18,6 +19,7 @@ from kernel.protocol.specs import JobOrder, JobSpec
 class Materials:
     """Nothing in here has been encoded."""
 
+    words: Words
     vae: Vae
     adapters: AdapterSet
     canvas: CanvasPixels
@@ -27,20 +29,22 @@ class Materials:
 
 
 def is_at_hand(workshop: Workshop, order: JobOrder, inputs: Inputs) -> bool:
-    """True if there is nothing to decode, to load or to draw: reading a job's materials takes no time."""
+    """True if there is nothing to read, to load or to draw: getting a job's materials takes no time."""
     has_models = all(map(workshop.extras.has, order.models))
-    return not inputs and has_models and workshop.conditioner.is_ready_for(order)
+    has_vectors = workshop.conditioner.has_vectors(order)
+    return not inputs and has_models and has_vectors and workshop.conditioner.has_words(order)
 
 
 def read_materials(workshop: Workshop, order: JobOrder, inputs: Inputs) -> Materials:
-    """Load the models and decode the pictures that a job brings along. For every thread.
+    """Read the prompts, load the models and decode the pictures of a job. For every thread.
 
     Raises: JobRejected, if the job cannot be made as it is described; ModelUnreadable, NotInstalled,
     OutOfMemory, and whatever a defective model raises.
     """
     extras, spec = workshop.extras, order.spec
-    workshop.conditioner.get_ready_for(order)
+    workshop.conditioner.load_vectors(order)
     return Materials(
+        words=workshop.conditioner.read(order),
         vae=extras.vae(order.models, spec.vae),
         adapters=extras.wardrobe.prepare(order.models, spec.loras),
         canvas=read_pixels(spec, inputs),

@@ -1,21 +1,17 @@
 """From finished latents to pixels: whole, or in tiles where the memory is too small for that."""
 
-import gc
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from engine_worker.engine.failures import is_out_of_memory
 from engine_worker.engine.parts import Vae
 from engine_worker.engine.picture_file import Pixels
+from engine_worker.engine.tiles import tile_side_px, whole_or_tiled
 from kernel.protocol.errors import JobRejected
 
-# Above this a tile saves little: SDXL's own is 1024, as large as its pictures.
-_MAX_TILE_PX: Final = 512
-# diffusers lets neighbours overlap by a quarter of a tile, which must be whole latents.
-_TILE_MULTIPLE: Final = 4
 _BROKEN_ON_THE_WAY: Final = "use another scheduler or scheduler_config"
 
 
@@ -37,21 +33,15 @@ def develop(vae: Vae, latents: Tensor) -> Decoded:
     """
     if vae.in_tiles:
         return _develop_in_tiles(vae, latents)
-    try:
-        return Decoded(decode(vae, latents))
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-    # Out here the failed attempt's tensors are no longer held by its traceback.
-    gc.collect()
-    if latents.is_cuda:
-        torch.cuda.empty_cache()
-    return _develop_in_tiles(vae, latents)
+    return whole_or_tiled(
+        lambda: Decoded(decode(vae, latents)), partial(_develop_in_tiles, vae, latents), latents.device
+    )
 
 
 def _develop_in_tiles(vae: Vae, latents: Tensor) -> Decoded:
     _check_finite(latents, _BROKEN_ON_THE_WAY)
-    tile_px = _tile_px(vae, latents)
+    height_px, width_px = (side * vae.pixels_per_latent for side in latents.shape[2:])
+    tile_px = tile_side_px(height_px, width_px, vae.pixels_per_latent)
     return Decoded(_as_pixels(_decode_tiled(vae, _unscaled(vae, latents), tile_px)), tile_px)
 
 
@@ -71,13 +61,6 @@ def _decode_tiled(vae: Vae, unscaled: Tensor, tile_px: int) -> Tensor:
     vae.decoder.tile_latent_min_size = tile_px // vae.pixels_per_latent
     (decoded,) = vae.decoder.tiled_decode(unscaled, return_dict=False)
     return decoded
-
-
-def _tile_px(vae: Vae, latents: Tensor) -> int:
-    """At most half of the picture's longer side, so that there is something to gain."""
-    step_px = _TILE_MULTIPLE * vae.pixels_per_latent
-    longest_px = max(latents.shape[2:]) * vae.pixels_per_latent
-    return max(step_px, min(_MAX_TILE_PX, longest_px // 2 // step_px * step_px))
 
 
 def _as_pixels(decoded: Tensor) -> Pixels:

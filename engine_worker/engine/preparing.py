@@ -1,6 +1,5 @@
 """Letting a job in: what is found out when it comes, and what its networks make of its materials."""
 
-from engine_worker.engine.adapters.wardrobe import AdapterSet
 from engine_worker.engine.canvas import encode_canvas, strength_of
 from engine_worker.engine.detectors.maps import check_pose
 from engine_worker.engine.materials import Materials
@@ -42,7 +41,7 @@ class Preparer:
         """
         parts, order, vae = self._workshop.parts, job.order, materials.vae
         canvas = encode_canvas(parts, vae, order.spec, materials.canvas)
-        prompted = self._prompted(order, materials.adapters)
+        prompted = self._prompted(order, materials)
         for warning in (*materials.adapters.warnings, *prompted.warnings):
             job.warn(warning)
         return Prepared(
@@ -54,10 +53,10 @@ class Preparer:
             controls=materials.controls,
         )
 
-    def _prompted(self, order: JobOrder, adapters: AdapterSet) -> Prompted:
-        worn = adapters.for_text
+    def _prompted(self, order: JobOrder, materials: Materials) -> Prompted:
+        worn = materials.adapters.for_text
         self._workshop.extras.wardrobe.wear(worn)
-        return self._workshop.conditioner.condition(order, worn.identities)
+        return self._workshop.conditioner.condition(order, worn.identities, materials.words)
 
 
 def _steps_warning(spec: JobSpec, calls: int) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ A prompt, a line `Negative prompt: ...`, and a line of `Name: value` pairs. LoRA
 """
 
 import json
+from dataclasses import dataclass
 from typing import Final
 
 from kernel.protocol.ids import ModelId
@@ -24,13 +25,19 @@ _SEPARATORS: Final = ',:"\n'
 _MARKS_OF_TAGS: Final = str.maketrans({"<": "_", ">": "_", ":": "_"})
 
 
-def recipe_text(
-    order: JobOrder, seed: int, checkpoint: ModelSource, sampler: str, tile_px: int | None = None
-) -> str:
-    """All that it takes to make the picture again.
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """The sides of the tiles in which the VAE worked, None where it did so in one piece."""
 
-    `sampler` is the scheduler's name in such texts, `tile_px` the side of the tiles that the VAE decoded.
-    """
+    encoded_px: int | None = None
+    """Of the pictures that came along."""
+    decoded_px: int | None = None
+
+
+def recipe_text(
+    order: JobOrder, seed: int, checkpoint: ModelSource, sampler: str, tiling: Tiling = Tiling()
+) -> str:
+    """All that it takes to make the picture again; `sampler` is the scheduler's name in such texts."""
     spec, models = order.spec, {source.model_id: source for source in order.models}
     pairs = {
         "Steps": str(spec.steps),
@@ -40,9 +47,9 @@ def recipe_text(
         "Size": f"{spec.width_px}x{spec.height_px}",
         **_checkpoint(checkpoint),
         **_further_models(spec, models),
-        **_pictures_in(spec),
+        **_pictures_in(spec, tiling),
         **_controls(spec, models),
-        **_pictures_out(spec, models, tile_px),
+        **_pictures_out(spec, models, tiling),
         **{f"Scheduler {name}": str(value) for name, value in sorted(spec.scheduler_config.items())},
         # Their word for whose random numbers make the noise: never the GPU's.
         "RNG": "CPU",
@@ -80,12 +87,14 @@ def _further_models(spec: JobSpec, models: _Models) -> _Pairs:
     )
 
 
-def _pictures_in(spec: JobSpec) -> _Pairs:
+def _pictures_in(spec: JobSpec, tiling: Tiling) -> _Pairs:
     pairs: _Pairs = {}
     if InputKind.REFERENCE in spec.inputs:
         pairs["Denoising strength"] = f"{spec.strength:g}"
     if InputKind.MASK in spec.inputs:
         pairs |= {"Mask mode": "Inpaint masked", "Inpaint area": "Whole picture"}
+    if tiling.encoded_px is not None:
+        pairs["VAE encoder tiling"] = str(tiling.encoded_px)
     return pairs
 
 
@@ -111,10 +120,10 @@ def _control(use: ControlUse, net: ModelId | None, how: ImageFit, models: _Model
     return ", ".join(f"{name}: {value}" for name, value in pairs.items())
 
 
-def _pictures_out(spec: JobSpec, models: _Models, tile_px: int | None) -> _Pairs:
+def _pictures_out(spec: JobSpec, models: _Models, tiling: Tiling) -> _Pairs:
     pairs: _Pairs = {}
-    if tile_px is not None:
-        pairs["VAE tiling"] = str(tile_px)
+    if tiling.decoded_px is not None:
+        pairs["VAE tiling"] = str(tiling.decoded_px)
     if spec.remove_background:
         pairs["Background removed"] = ", ".join(
             _name(model_id, models) for model_id in spec.remove_background

@@ -160,8 +160,9 @@ class Studio:
         latents = self._trajectories.pop(place).latents
         self._line = finish(self._line, place)
         picture = prepared.order.pictures[place.index]
+        tile_px = None if prepared.canvas is None else prepared.canvas.tile_px
         written = this_moment(self._parts.device)
-        self._finish_picture(Finished(prepared.job, picture, latents, prepared.vae, written))
+        self._finish_picture(Finished(prepared.job, picture, latents, prepared.vae, tile_px, written))
 
     def _jobs(self) -> list[OpenJob]:
         return [*self._coming.values(), *(prepared.job for prepared in self._admitted.values())]

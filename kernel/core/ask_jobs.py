@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from kernel.core import ask_engines, blobs, ingredients, jobs, numbers, recipes, record, schedule
-from kernel.core.events import Facts
+from kernel.core import ask_engines, blobs, detectors, ingredients, jobs, numbers, recipes, record, schedule
+from kernel.core.events import NO_FACTS, Facts
 from kernel.core.rows import JobRow
 from kernel.core.world import Engine, World
 from kernel.protocol import client
@@ -23,19 +23,19 @@ from kernel.protocol.vocabulary import JobState, Phase
 QUEUE_RETRY_S: Final = 5.0
 
 
-def submit(world: World, ask: client.SubmitJob) -> client.SingleReply:
+def submit(world: World, ask: client.SubmitJob, facts: Facts) -> client.SingleReply:
     """Put a job into an engine's queue, with every default filled in; or only say that one could.
 
     Raises: EngineNotFound; InvalidField; ModelMissing, WrongModelType, ModelNotReady, WrongModelBase;
-    QueueFull; DiskFull; ShuttingDown.
+    NotInstalled; QueueFull; DiskFull; ShuttingDown.
     """
-    engine, spec = check(world, ask)
+    engine, spec = check(world, ask, facts)
     if ask.validate_only:
         return client.JobValid(engine_id=engine.row.engine_id)
     return enqueue(world, engine, ask.priority, spec, ())
 
 
-def check(world: World, ask: client.SubmitJob) -> tuple[Engine, JobSpec]:
+def check(world: World, ask: client.SubmitJob, facts: Facts = NO_FACTS) -> tuple[Engine, JobSpec]:
     """The engine that would make the job, and the job as it would be made.
 
     Raises: as `submit`.
@@ -43,6 +43,7 @@ def check(world: World, ask: client.SubmitJob) -> tuple[Engine, JobSpec]:
     engine = ask_engines.find(world, ask.engine_id, ask.engine_name)
     spec = recipes.resolve(world, ask.request, engine.row)
     numbers.check_priority(ask.priority)
+    detectors.check(engine, spec, facts.absent_detectors)
     blobs.check_files(world, ask)
     _check_can_queue(world)
     return engine, spec

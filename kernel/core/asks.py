@@ -44,7 +44,7 @@ def _answer(world: World, event: Asked) -> client.SingleReply | None:
             ask_engines.invite(world, event, ask)
             return None
         case client.SubmitJob(validate_only=True) as ask:
-            return ask_jobs.submit(world, ask)
+            return ask_jobs.submit(world, ask, event.facts)
         case client.PruneImages(dry_run=True) as ask:
             return downloads.prune(world, ask, event.facts)
         case client.PruneModels(dry_run=True) as ask:
@@ -62,7 +62,7 @@ def _answer(world: World, event: Asked) -> client.SingleReply | None:
 def _change(world: World, event: Asked, ask: client.ApiAsk | client.Shutdown) -> client.SingleReply:
     match ask:
         case client.SubmitJob():
-            return ask_jobs.submit(world, ask)
+            return ask_jobs.submit(world, ask, event.facts)
         case client.CancelJob():
             return ask_jobs.cancel(world, ask, event.facts)
         case client.DeleteJob():

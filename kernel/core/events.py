@@ -7,7 +7,7 @@ from typing import NewType
 from kernel.core.rows import EngineRow, ImageRow, JobRow, ModelRow
 from kernel.protocol import client, worker
 from kernel.protocol.ids import BlobId, Epoch, EventSeq, ImageId, JobId, Lease, ModelId, WorkerId
-from kernel.protocol.vocabulary import BlobKind, GoneReason
+from kernel.protocol.vocabulary import BlobKind, ControlType, GoneReason
 
 Peer = NewType("Peer", bytes)
 """The routing id under which a socket knows a client."""
@@ -62,7 +62,7 @@ class KeptModel:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the database knows and the core's memory does not. None: there is no such row."""
+    """What the shell knows and the core's memory does not. None: there is no such row."""
 
     stored_reply: StoredReply | None = None
     image: ImageRow | None = None
@@ -73,6 +73,9 @@ class Facts:
     """Only with PruneImages."""
     kept_models: tuple[KeptModel, ...] = ()
     """Only with PruneModels."""
+    absent_detectors: Mapping[ControlType, str] = field(default_factory=dict)
+    """Those that workers of this host cannot load, and how to get their files. Only with a SubmitJob that
+    brings a pose image."""
 
 
 NO_FACTS = Facts()

@@ -7,6 +7,7 @@ from typing import Final
 from kernel.protocol.errors import wrong_field
 from kernel.protocol.ids import MAX_INTEGER
 from kernel.protocol.ingredients import ControlUse, LoraUse
+from kernel.protocol.prompts import fault_of_length
 from kernel.protocol.specs import EngineSpec, JobSpec
 
 MAX_LORA_WEIGHT: Final = 10.0
@@ -35,6 +36,7 @@ def check_engine(spec: EngineSpec) -> None:
 
 def check_job(spec: JobSpec) -> None:
     """Raises: InvalidField."""
+    _check_prompts(spec)
     _check_finite(spec)
     _check_seeds(spec)
     _check_clip_skip(spec.clip_skip)
@@ -45,6 +47,13 @@ def check_job(spec: JobSpec) -> None:
     _check_between("strength", spec.strength, 0.0, 1.0)
     _check_color(spec.background_color)
     _check_life(spec)
+
+
+def _check_prompts(spec: JobSpec) -> None:
+    for field, prompt in (("prompt", spec.prompt), ("negative_prompt", spec.negative_prompt)):
+        fault = fault_of_length(prompt, spec.long_prompt_technique)
+        if fault is not None:
+            raise wrong_field(field, fault)
 
 
 def _check_finite(spec: EngineSpec | JobSpec) -> None:

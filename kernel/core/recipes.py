@@ -7,7 +7,7 @@ from kernel.core.rows import EngineRow
 from kernel.core.world import World
 from kernel.protocol.errors import wrong_field
 from kernel.protocol.ids import ModelId
-from kernel.protocol.ingredients import ControlUse
+from kernel.protocol.ingredients import OWN_VAE, ControlUse
 from kernel.protocol.specs import EngineSpec, JobRequest, JobSpec
 from kernel.protocol.vocabulary import InputKind, ModelBase
 
@@ -55,7 +55,7 @@ def _filled_in(
         negative_prompt=request.negative_prompt,
         loras=_first(request.loras, default.loras),
         embeddings=_first(request.embeddings, default.embeddings),
-        vae=_first(request.vae, default.vae),
+        vae=_vae(request.vae, default.vae),
         long_prompt_technique=default.long_prompt_technique,
         clip_skip=_first(request.clip_skip, default.clip_skip),
         inputs=request.inputs,
@@ -79,6 +79,11 @@ def _filled_in(
         image_file_type=request.image_file_type,
         quality=request.quality,
     )
+
+
+def _vae(asked: ModelId | None, default: ModelId | None) -> ModelId | None:
+    """None: the checkpoint's own, because neither names another one or because the job wants it back."""
+    return None if asked == OWN_VAE else _first(asked, default)
 
 
 def _first(value: T | None, default: T) -> T:

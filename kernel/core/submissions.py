@@ -40,7 +40,7 @@ def begin(world: World, event: Asked, ask: client.SubmitJob) -> None:
     Raises: what `ask_jobs.check` raises; InvalidField, if not the pictures came that were described;
     TooManyRequests.
     """
-    ask_jobs.check(world, ask)
+    ask_jobs.check(world, ask, event.facts)
     _check_arrived(ask, event.blob_bytes)
     size_bytes = sum(event.blob_bytes)
     held_bytes = sum(other.size_bytes for other in world.submissions.values())

@@ -1,6 +1,6 @@
 """The files that detectors of control maps need on a worker's host: nobody downloads them by themselves."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
@@ -20,6 +20,10 @@ class DetectorFiles(msgspec.Struct, frozen=True, kw_only=True):
     """Where a person gets them."""
     licence: str | None = None
     """What must be known before they are used."""
+
+    def remedy(self, absent: Sequence[str], folder: str) -> str:
+        """What to do about files that are not in the detector's folder."""
+        return f"put {', '.join(absent)} into {folder} (from {self.source})"
 
 
 DETECTOR_FILES: Final[Mapping[ControlType, DetectorFiles]] = MappingProxyType(

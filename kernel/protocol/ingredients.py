@@ -1,9 +1,14 @@
 """What goes into a picture beside the checkpoint and the words: other models, and how they are used."""
 
+from typing import Final
+
 import msgspec
 
 from kernel.protocol.ids import Count, ModelId, Pixels
 from kernel.protocol.vocabulary import ControlType, ModelBase, ModelType, Variant
+
+OWN_VAE: Final = ModelId("checkpoint")
+"""In place of a VAE's id: the checkpoint's own, whichever the engine has. No id of a model is like it."""
 
 
 class Preparation(msgspec.Struct, frozen=True, kw_only=True):

@@ -99,6 +99,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
     loras: tuple[LoraUse, ...] | None = None
     embeddings: tuple[ModelId, ...] | None = None
     vae: ModelId | None = None
+    """OWN_VAE: the checkpoint's own, though the engine may have another one."""
     clip_skip: int | None = None
     inputs: tuple[InputKind, ...] = ()
     """The pictures that come along, in the order of the message's blobs."""
@@ -133,6 +134,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     loras: tuple[LoraUse, ...] = ()
     embeddings: tuple[ModelId, ...] = ()
     vae: ModelId | None = None
+    """None: the checkpoint's own."""
     long_prompt_technique: PromptTechnique = PromptTechnique.NONE
     clip_skip: int | None = None
     inputs: tuple[InputKind, ...] = ()

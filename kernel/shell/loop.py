@@ -5,7 +5,7 @@ follows from them exists before that transaction is on the disk. The batch is th
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from kernel.core.actions import Action, Effect, Save
@@ -24,6 +24,7 @@ from kernel.core.events import (
 )
 from kernel.protocol.client import CreateEngine, PruneImages, PruneModels, StartEngine, SubmitJob
 from kernel.protocol.errors import ModelUnreadable
+from kernel.protocol.vocabulary import ControlType, InputKind
 from kernel.protocol.worker import EngineFailed, JobFailed
 from kernel.shell import journal
 from kernel.shell.chronicle import Chronicle
@@ -51,6 +52,7 @@ class Loop:
     clock: Callable[[], Now]
     devices: Callable[[], tuple[DeviceFact, ...]]
     shelves: Shelves
+    absent_detectors: Callable[[], Mapping[ControlType, str]]
     quiet: Quiet = field(default_factory=Quiet)
     _trash: Trash = field(init=False)
     _chronicle: Chronicle = field(default_factory=lambda: Chronicle(log))
@@ -116,6 +118,8 @@ class Loop:
                 facts = self.recall.facts(event.key, event.ask)
                 if isinstance(event.ask, CreateEngine | StartEngine | SubmitJob):
                     facts = replace(facts, devices=self.devices())
+                if isinstance(event.ask, SubmitJob) and InputKind.POSE in event.ask.request.inputs:
+                    facts = replace(facts, absent_detectors=self.absent_detectors())
                 if isinstance(event.ask, PruneImages):
                     facts = replace(facts, prunable=self._prunable(event.ask, now))
                 if isinstance(event.ask, PruneModels):

@@ -105,7 +105,6 @@ class Detectors:
         absent = [name for name in needed.names if not (folder / name).is_file()]
         if absent:
             raise NotInstalled(
-                f"The {control_type} detector is not there: put {', '.join(absent)} into {folder} "
-                f"(from {needed.source})"
+                f"The {control_type} detector is not there: {needed.remedy(absent, str(folder))}"
             )
         return folder

@@ -1,26 +1,36 @@
-"""The technique `compel`: its syntax, read by the compel package, and prompts of any length.
+"""The technique `compel`: its syntax, read by the compel package, and prompts of several chunks.
 
 Source: https://github.com/damian0815/compel/blob/main/doc/syntax.md
 """
 
 from collections.abc import Iterator
+from copy import deepcopy
+from functools import partial
+from math import ceil
 from typing import Final
 
 import torch
 from compel import Compel, ReturnedEmbeddingsType
-from compel.prompt_parser import Blend, Conjunction, Fragment, PromptParser
+from compel.prompt_parser import Blend, Conjunction, FlattenedPrompt, Fragment, PromptParser
 from pyparsing import ParseBaseException, ParserElement
 from torch import Tensor
 
-from engine_worker.engine.prompts.encoded import Encoded
-from engine_worker.engine.prompts.reader import MAX_TOKENS, ClipReader, Readers
+from engine_worker.engine.prompts.encoded import Encode, Encoded
+from engine_worker.engine.prompts.reader import (
+    CHUNK_TOKENS,
+    MAX_CHUNKS,
+    MAX_TOKENS,
+    ClipReader,
+    Readers,
+    check_chunks,
+)
 from engine_worker.engine.prompts.stand_ins import StandInEncoder, StandInTokenizer
 from kernel.protocol.errors import JobRejected
 
-# The parser's time grows with the text, and with what is tried in vain behind an opening bracket. All that
-# time the other jobs of the engine wait.
-MAX_CHARACTERS: Final = 5_000
+# What is tried in vain behind an opening bracket takes the parser ever longer.
 MAX_UNCLOSED: Final = 2
+MAX_READINGS: Final = 4 * MAX_CHUNKS
+"""Of chunks for one prompt: compel reads all of it once more for each weight below 1."""
 
 
 class CompelPrompts:
@@ -30,31 +40,27 @@ class CompelPrompts:
         # Without its memory the parser takes four times as long for each bracket within a bracket.
         ParserElement.enable_packrat()
 
-    def encode(self, text: str, readers: Readers) -> Encoded:
-        """As many chunks as the text needs. Raises: JobRejected, if compel cannot read it."""
-        _check(text)
-        conjunction = _parse(text)
-        _drop_empty(conjunction, readers[0])
-        providers = [_compel(number, readers) for number in range(len(readers))]
-        embeds = [_embeds(compel, conjunction) for compel in providers]
-        longest = max(held.shape[1] for held in embeds)
-        # SDXL's second tokenizer reads exclamation marks in its own way, so it may need more chunks or fewer.
-        padded = [_padded(held, longest, compel) for held, compel in zip(embeds, providers, strict=True)]
-        pooled: Tensor | None = None
-        if len(readers) > 1:
-            pooled = providers[-1].conditioning_provider.get_pooled_embeddings([text])
-        return Encoded(torch.cat(padded, dim=-1), pooled, tuple(_remarks(conjunction)))
+    def read(self, text: str) -> Encode:
+        """Parse it, which takes a second for a long one. Raises: JobRejected, if compel cannot read it."""
+        unclosed = _unclosed(text)
+        if unclosed > MAX_UNCLOSED:
+            raise JobRejected(f"{unclosed} brackets are opened and never closed")
+        return partial(_encode, text, _parse(text))
 
 
-def _check(text: str) -> None:
-    if len(text) > MAX_CHARACTERS:
-        raise JobRejected(
-            f"A prompt of {len(text)} characters is too long for compel, which takes {MAX_CHARACTERS}; "
-            "sd_embed takes any length"
-        )
-    unclosed = _unclosed(text)
-    if unclosed > MAX_UNCLOSED:
-        raise JobRejected(f"{unclosed} brackets of the prompt are opened and never closed")
+def _encode(text: str, parsed: Conjunction, readers: Readers) -> Encoded:
+    """As many chunks as the text needs. Raises: JobRejected, if these are too many."""
+    conjunction = _without_empty(parsed, readers[0])
+    check_chunks(sum(_count_chunks(prompt, readers[0]) for prompt in conjunction.prompts))
+    providers = [_compel(number, readers) for number in range(len(readers))]
+    embeds = [_embeds(compel, conjunction) for compel in providers]
+    longest = max(held.shape[1] for held in embeds)
+    # SDXL's second tokenizer reads exclamation marks in its own way, so it may need more chunks or fewer.
+    padded = [_padded(held, longest, compel) for held, compel in zip(embeds, providers, strict=True)]
+    pooled: Tensor | None = None
+    if len(readers) > 1:
+        pooled = providers[-1].conditioning_provider.get_pooled_embeddings([text])
+    return Encoded(torch.cat(padded, dim=-1), pooled, tuple(_remarks(conjunction)))
 
 
 def _unclosed(text: str) -> int:
@@ -74,24 +80,39 @@ def _parse(text: str) -> Conjunction:
         # "()" is nothing at all, and even nothing has to be encoded.
         conjunction = conjunction if conjunction.prompts else Compel.parse_prompt_string("")
     except (ParseBaseException, PromptParser.ParsingException, ValueError) as error:
-        raise JobRejected(f"compel cannot read the prompt: {error}") from error
+        raise JobRejected(f"compel cannot read it: {error}") from error
     except RecursionError as error:
-        raise JobRejected("compel cannot read the prompt: too many brackets within brackets") from error
+        raise JobRejected("compel cannot read it: too many brackets within brackets") from error
     for blend in conjunction.prompts:
         if isinstance(blend, Blend) and blend.normalize_weights and not sum(blend.weights):
-            raise JobRejected("compel cannot read the prompt: the weights of a blend add up to 0")
+            raise JobRejected("compel cannot read it: the weights of a blend add up to 0")
     return conjunction
 
 
-def _drop_empty(conjunction: Conjunction, reader: ClipReader) -> None:
-    """Take out the fragments without a token: compel 2.5.1 fails at one with a weight below 1."""
+def _without_empty(parsed: Conjunction, reader: ClipReader) -> Conjunction:
+    """A copy without the fragments that have no token: compel 2.5.1 fails at one with a weight below 1."""
+    conjunction = deepcopy(parsed)
     for part in conjunction.prompts:
-        for prompt in part.prompts if isinstance(part, Blend) else [part]:
+        for prompt in _flat(part):
             prompt.children = [
                 child
                 for child in prompt.children
                 if not isinstance(child, Fragment) or reader.tokens(child.text)
             ]
+    return conjunction
+
+
+def _count_chunks(part: FlattenedPrompt | Blend, reader: ClipReader) -> int:
+    """How many chunks a part of a conjunction has at least: of a blend, its longest prompt."""
+    lengths = (
+        sum(len(reader.tokens(child.text)) for child in prompt.children if isinstance(child, Fragment))
+        for prompt in _flat(part)
+    )
+    return max(1, ceil(max(lengths, default=0) / CHUNK_TOKENS))
+
+
+def _flat(part: FlattenedPrompt | Blend) -> list[FlattenedPrompt]:
+    return part.prompts if isinstance(part, Blend) else [part]
 
 
 def _compel(number: int, readers: Readers) -> Compel:
@@ -100,7 +121,7 @@ def _compel(number: int, readers: Readers) -> Compel:
     is_pair = len(readers) > 1
     return Compel(
         tokenizer=StandInTokenizer(readers[number]),
-        text_encoder=StandInEncoder(readers[number]),
+        text_encoder=StandInEncoder(readers[number], MAX_READINGS),
         truncate_long_prompts=False,
         returned_embeddings_type=kinds.PENULTIMATE_HIDDEN_STATES_NON_NORMALIZED
         if is_pair

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final, assert_never
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -10,15 +10,13 @@ from torch import Tensor
 from engine_worker.engine.adapters.shelf import Identity, Shelf
 from engine_worker.engine.adapters.sources import find_source
 from engine_worker.engine.conditioning import Conditioning
-from engine_worker.engine.late_import import late_import
 from engine_worker.engine.parts import Parts, SdText, SdxlText
 from engine_worker.engine.prompts.cache import ByteCache
 from engine_worker.engine.prompts.embeddings import Vectors, make_lexicons, read_vectors
-from engine_worker.engine.prompts.encoded import Encoded, Technique
-from engine_worker.engine.prompts.plain import Plain
+from engine_worker.engine.prompts.encoded import Encoded
+from engine_worker.engine.prompts.plain import encode_plain
 from engine_worker.engine.prompts.reader import MAX_TOKENS, Readers, make_readers
-from engine_worker.engine.prompts.sd_embed_package import find_sd_embed
-from engine_worker.engine.prompts.syntaxes import foreign_syntax
+from engine_worker.engine.prompts.scripts import Script, Scripts, naming
 from engine_worker.engine.sending import send
 from kernel.protocol.ingredients import ModelSource
 from kernel.protocol.specs import JobOrder, JobSpec
@@ -41,6 +39,14 @@ class Prompted:
     conditioning: Conditioning
     warnings: tuple[str, ...]
     """Whole sentences for the job's owner."""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A job's prompts, their texts read; without guidance the negative one is not needed."""
+
+    prompt: Script
+    negative: Script | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,44 +75,57 @@ class Conditioner:
             max_count=_MAX_EMBEDDINGS,
             max_bytes=_MAX_VECTORS_BYTES,
         )
-        self._techniques: dict[PromptTechnique, Technique] = {PromptTechnique.NONE: Plain()}
+        self._scripts = Scripts()
 
-    def is_ready_for(self, order: JobOrder) -> bool:
-        """True if nothing has to be read from the disk to encode a job's prompts."""
-        setting = _setting(order, ())
-        return setting.technique in self._techniques and all(map(self._vectors.has, setting.embeddings))
+    def has_words(self, order: JobOrder) -> bool:
+        """True if reading the texts of a job's prompts takes no time."""
+        return all(
+            self._scripts.has(text, order.spec.long_prompt_technique) for _, text in _texts(order.spec)
+        )
 
-    def get_ready_for(self, order: JobOrder) -> None:
-        """Read what a job's prompts are encoded with: the files of its embeddings, and a package.
+    def has_vectors(self, order: JobOrder) -> bool:
+        """True if the files of a job's embeddings are read."""
+        return all(map(self._vectors.has, _setting(order, ()).embeddings))
 
-        Raises: JobRejected; ModelUnreadable; NotInstalled.
+    def read(self, order: JobOrder) -> Words:
+        """Read the texts of a job's prompts: the package that does it is imported first.
+
+        Raises: JobRejected, if they cannot be read as the job says; NotInstalled, if that needs a package
+        that is not there.
         """
-        setting = _setting(order, ())
-        self._technique(setting.technique)
-        for source in setting.embeddings:
+        scripts: list[Script] = []
+        for field, text in _texts(order.spec):
+            with naming(field):
+                scripts.append(self._scripts.read(text, order.spec.long_prompt_technique))
+        prompt, *negative = scripts
+        return Words(prompt, negative[0] if negative else None)
+
+    def load_vectors(self, order: JobOrder) -> None:
+        """Read the files of a job's embeddings. Raises: JobRejected; ModelUnreadable."""
+        for source in _setting(order, ()).embeddings:
             self._vectors.take(source)
 
     @torch.inference_mode()
-    def condition(self, order: JobOrder, loras: WornLoras = ()) -> Prompted:
+    def condition(self, order: JobOrder, loras: WornLoras = (), words: Words | None = None) -> Prompted:
         """Encode a job's prompts; without guidance the negative prompt is not needed, nor encoded.
 
-        `loras` are those that the text encoders wear.
+        `loras` are those that the text encoders wear, `words` what `read` gave; without them it is read now.
 
         Raises: JobRejected, if they cannot be read as the job says; ModelUnreadable, if the file of an
         embedding cannot; NotInstalled, if the technique needs a package that is not there.
         """
-        spec, setting = order.spec, _setting(order, loras)
+        setting, words = _setting(order, loras), words or self.read(order)
         readers = self._readers(setting)
-        prompt = self._encoded(spec.prompt, setting, readers)
+        prompt = self._encoded("prompt", words.prompt, setting, readers)
         rows, warnings = [prompt], [f"The prompt {remark}" for remark in prompt.remarks]
-        if is_guided(spec):
-            negative = self._encoded(spec.negative_prompt, setting, readers)
+        if words.negative is not None:
+            negative = self._encoded("negative_prompt", words.negative, setting, readers)
             rows = [negative, prompt]
             warnings += [f"The negative prompt {remark}" for remark in negative.remarks]
         longest = max(row.tokens for row in rows)
         embeds = torch.cat([self._padded(row, longest, setting, readers) for row in rows])
         pooled = [row.pooled for row in rows if row.pooled is not None]
-        conditioning = _conditioning(self._parts, spec, embeds, torch.cat(pooled) if pooled else None)
+        conditioning = _conditioning(self._parts, order.spec, embeds, torch.cat(pooled) if pooled else None)
         return Prompted(conditioning, tuple(warnings))
 
     def _readers(self, setting: _Setting) -> Readers:
@@ -115,26 +134,21 @@ class Conditioner:
         encoders = 1 if isinstance(self._parts.text, SdText) else 2
         return make_readers(self._parts, make_lexicons(sources, vectors, encoders), setting.clip_skip)
 
-    def _encoded(self, text: str, setting: _Setting, readers: Readers) -> Encoded:
+    def _encoded(self, field: str, script: Script, setting: _Setting, readers: Readers) -> Encoded:
         def encode() -> Encoded:
-            encoded = self._technique(setting.technique).encode(text, readers)
-            return replace(encoded, remarks=(*encoded.remarks, *foreign_syntax(text, setting.technique)))
+            with naming(field):
+                encoded = script.encode(readers)
+            return replace(encoded, remarks=(*encoded.remarks, *script.remarks))
 
-        return self._prompts.get((text, setting), encode)
+        return self._prompts.get((script.text, setting), encode)
 
     def _padded(self, row: Encoded, tokens: int, setting: _Setting, readers: Readers) -> Tensor:
         """The row with as many chunks as its partner, of which the further ones say nothing."""
         if row.tokens == tokens:
             return row.embeds
-        empty = self._encoded("", replace(setting, technique=PromptTechnique.NONE), readers)
+        nothing = replace(setting, technique=PromptTechnique.NONE)
+        empty = self._prompts.get(("", nothing), partial(encode_plain, "", readers))
         return torch.cat([row.embeds, empty.embeds.repeat(1, (tokens - row.tokens) // MAX_TOKENS, 1)], dim=1)
-
-    def _technique(self, name: PromptTechnique) -> Technique:
-        """Made when it is first asked for: compel and sd_embed take their time to import. Two threads may
-        both make one, of which one is used."""
-        if name not in self._techniques:
-            self._techniques.setdefault(name, _make_technique(name))
-        return self._techniques[name]
 
 
 def is_guided(spec: JobSpec) -> bool:
@@ -155,28 +169,16 @@ def _conditioning(parts: Parts, spec: JobSpec, embeds: Tensor, pooled: Tensor | 
     return Conditioning(embeds, pooled, send(sizes, parts.device).expand(len(embeds), -1))
 
 
+def _texts(spec: JobSpec) -> tuple[tuple[str, str], ...]:
+    """The prompts that a job needs, each with its field."""
+    prompt = ("prompt", spec.prompt)
+    return (prompt, ("negative_prompt", spec.negative_prompt)) if is_guided(spec) else (prompt,)
+
+
 def _setting(order: JobOrder, loras: WornLoras) -> _Setting:
     spec = order.spec
     embeddings = (find_source(order.models, one, ModelType.EMBEDDING) for one in spec.embeddings)
     return _Setting(spec.long_prompt_technique, spec.clip_skip, tuple(dict.fromkeys(embeddings)), loras)
-
-
-def _make_technique(name: PromptTechnique) -> Technique:
-    match name:
-        case PromptTechnique.NONE:
-            return Plain()
-        case PromptTechnique.SD_EMBED:
-            return find_sd_embed()
-        case PromptTechnique.COMPEL:
-            return _make_compel()
-        case _:
-            assert_never(name)
-
-
-def _make_compel() -> Technique:
-    with late_import("long_prompt_technique compel", "worker"):
-        from engine_worker.engine.prompts.compel_prompts import CompelPrompts
-    return CompelPrompts()
 
 
 def _encoded_bytes(encoded: Encoded) -> int:

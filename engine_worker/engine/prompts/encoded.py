@@ -1,5 +1,6 @@
-"""A prompt as the UNet takes it, and the ways to get there."""
+"""A prompt as text, as it is read, and as the UNet takes it; and the ways to get there."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,8 +30,18 @@ class Encoded:
         return sum(held.nbytes for held in (self.embeds, self.pooled) if held is not None)
 
 
+Encode = Callable[[Readers], Encoded]
+"""What is left of a prompt whose text was read: the text encoders' part, for the stepping thread.
+
+Raises: JobRejected, if they cannot read it this way.
+"""
+
+
 class Technique(Protocol):
     """One way to read weights and lengths out of a prompt."""
 
-    def encode(self, text: str, readers: Readers) -> Encoded:
-        """Encode a prompt. Raises: JobRejected, if it cannot be read this way."""
+    def read(self, text: str) -> Encode:
+        """Make out what a prompt says; for every thread.
+
+        Raises: JobRejected, if it cannot be read this way, in words that still lack the field's name.
+        """

@@ -18,6 +18,9 @@ from kernel.protocol.errors import JobRejected
 MAX_TOKENS: Final = 77
 """Positions of the CLIP text encoders, start and end included."""
 CHUNK_TOKENS: Final = MAX_TOKENS - 2
+MAX_CHUNKS: Final = 64
+"""Of one prompt: 4,800 tokens, some 20,000 characters. More than a picture of 512 x 512 has latents, and
+all of them are looked at in every attention of every step."""
 _CHUNKS_AT_ONCE: Final = 16
 """So that the memory for a prompt of whatever length is that of 16 chunks."""
 
@@ -89,6 +92,15 @@ class ClipReader:
         # Only the encoder with a projection has this.
         pooled: Tensor | None = getattr(output, "text_embeds", None)
         return Reading(read_layer(self.encoder, output, self.layer), pooled)
+
+
+def check_chunks(chunks: int) -> None:
+    """Raises: JobRejected, if a prompt has more than can be encoded."""
+    if chunks > MAX_CHUNKS:
+        raise JobRejected(
+            f"{chunks:,} chunks of {CHUNK_TOKENS} tokens are too many: {MAX_CHUNKS} chunks "
+            f"({MAX_CHUNKS * CHUNK_TOKENS:,} tokens) are encoded at most"
+        )
 
 
 Readers = tuple[ClipReader, ...]

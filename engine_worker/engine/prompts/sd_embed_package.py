@@ -1,6 +1,7 @@
 """The technique `sd_embed` by the package of that name, where it is installed."""
 
 import logging
+from functools import partial
 from importlib.util import find_spec
 from typing import Protocol
 
@@ -8,11 +9,11 @@ import torch
 from torch import Tensor
 
 from engine_worker.engine.prompts.a1111 import BREAK, parse
-from engine_worker.engine.prompts.encoded import Encoded, Technique
-from engine_worker.engine.prompts.plain import Plain
-from engine_worker.engine.prompts.reader import Readers
+from engine_worker.engine.prompts.encoded import Encode, Encoded, Technique
+from engine_worker.engine.prompts.plain import encode_plain
+from engine_worker.engine.prompts.reader import Readers, check_chunks
 from engine_worker.engine.prompts.stand_ins import StandInPipeline
-from engine_worker.engine.prompts.weighted import Weighted
+from engine_worker.engine.prompts.weighted import Weighted, count_chunks
 
 _log = logging.getLogger(__name__)
 
@@ -62,8 +63,13 @@ class SdEmbedPackage:
         self._embed_sd = embed_sd
         self._embed_sdxl = embed_sdxl
 
-    def encode(self, text: str, readers: Readers) -> Encoded:
-        """As many chunks as the text needs. Raises: JobRejected, if it cannot be encoded."""
+    def read(self, text: str) -> Encode:
+        """The package reads a text only while it encodes it."""
+        return partial(self._encode, text)
+
+    def _encode(self, text: str, readers: Readers) -> Encoded:
+        """As many chunks as the text needs. Raises: JobRejected, if these are too many."""
+        check_chunks(count_chunks(parse(text), readers))
         sections = BREAK.split(text)
         if len(sections) > 1 and not sections[-1].strip():
             sections.pop()
@@ -72,7 +78,7 @@ class SdEmbedPackage:
 
     def _encode_section(self, text: str, readers: Readers) -> Encoded:
         if not any(readers[0].tokens(one.text) for section in parse(text) for one in section):
-            return Plain().encode("", readers)
+            return encode_plain("", readers)
         pipeline = StandInPipeline(readers)
         if len(readers) == 1:
             embeds, _ = self._embed_sd(pipeline, prompt=text, neg_prompt=_NOTHING, pad_last_block=True)

@@ -14,6 +14,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.clip.modeling_clip import CLIPTextModelOutput
 
 from engine_worker.engine.prompts.reader import CHUNK_TOKENS, MAX_TOKENS, ClipReader, Readers
+from kernel.protocol.errors import JobRejected
 
 _END_OF_WORD = "</w>"
 
@@ -73,8 +74,11 @@ class StandInEncoder:
     text_model = _Body()
     """sd_embed looks at the layers before it knows whether it will cut them."""
 
-    def __init__(self, reader: ClipReader) -> None:
+    def __init__(self, reader: ClipReader, max_readings: int | None = None) -> None:
+        """`max_readings`: how many chunks may be read in all; None: as many as are wanted."""
         self._reader = reader
+        self._max_readings = max_readings
+        self._readings = 0
         self.device = reader.device
         self.dtype = reader.dtype
 
@@ -86,7 +90,16 @@ class StandInEncoder:
         output_hidden_states: bool = False,
         return_dict: bool = True,
     ) -> BaseModelOutput | CLIPTextModelOutput:
-        """Read. Whichever layer is taken of the result, it is the job's."""
+        """Read. Whichever layer is taken of the result, it is the job's.
+
+        Raises: JobRejected, if that is more than may be read.
+        """
+        self._readings += len(tokens)
+        if self._max_readings is not None and self._readings > self._max_readings:
+            raise JobRejected(
+                f"more than {self._max_readings} chunks of {CHUNK_TOKENS} tokens would have to be read: "
+                "use fewer weights below 1, each of which reads all of the prompt once more"
+            )
         reading = self._reader.read_tokens(tokens, attention_mask)
         hidden = (reading.hidden, reading.hidden)
         if reading.pooled is None:

@@ -1,15 +1,22 @@
-"""The technique `sd_embed`, by our own means: A1111's syntax, and prompts of any length."""
+"""The technique `sd_embed`, by our own means: A1111's syntax, and prompts of several chunks."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import torch
 from torch import Tensor
 
 from engine_worker.engine.prompts.a1111 import Section, parse
-from engine_worker.engine.prompts.encoded import Encoded
-from engine_worker.engine.prompts.reader import CHUNK_TOKENS, MAX_TOKENS, ClipReader, Readers
+from engine_worker.engine.prompts.encoded import Encode, Encoded
+from engine_worker.engine.prompts.reader import (
+    CHUNK_TOKENS,
+    MAX_TOKENS,
+    ClipReader,
+    Readers,
+    check_chunks,
+)
 from kernel.protocol.errors import JobRejected
 
 MOST_WEIGHT: Final = 100.0
@@ -33,21 +40,32 @@ class Weighted:
     Source: https://github.com/xhinker/sd_embed, which does the same.
     """
 
-    def encode(self, text: str, readers: Readers) -> Encoded:
-        """As many chunks as the text needs. Raises: JobRejected, if a weight is beyond measure."""
+    def read(self, text: str) -> Encode:
+        """Find its weights and breaks. Raises: JobRejected, if a weight is beyond measure."""
         sections = parse(text)
         _check(sections)
-        chunks = [_chunks(sections, reader) for reader in readers]
-        longest = max(len(of_reader) for of_reader in chunks)
-        hidden: list[Tensor] = []
-        pooled: Tensor | None = None
-        for reader, of_reader in zip(readers, chunks, strict=True):
-            padded = [*of_reader, *[_Chunk()] * (longest - len(of_reader))]
-            reading = reader.read([reader.framed(chunk.tokens) for chunk in padded])
-            hidden.append(_weighted(reading.hidden, padded))
-            pooled = reading.pooled
-        # As in A1111 and compel: the pooled embedding is that of the prompt's beginning.
-        return Encoded(torch.cat(hidden, dim=-1), None if pooled is None else pooled[:1])
+        return partial(_encode, sections)
+
+
+def _encode(sections: Sequence[Section], readers: Readers) -> Encoded:
+    """As many chunks as the text needs. Raises: JobRejected, if these are too many."""
+    chunks = [_chunks(sections, reader) for reader in readers]
+    longest = max(len(of_reader) for of_reader in chunks)
+    check_chunks(longest)
+    hidden: list[Tensor] = []
+    pooled: Tensor | None = None
+    for reader, of_reader in zip(readers, chunks, strict=True):
+        padded = [*of_reader, *[_Chunk()] * (longest - len(of_reader))]
+        reading = reader.read([reader.framed(chunk.tokens) for chunk in padded])
+        hidden.append(_weighted(reading.hidden, padded))
+        pooled = reading.pooled
+    # As in A1111 and compel: the pooled embedding is that of the prompt's beginning.
+    return Encoded(torch.cat(hidden, dim=-1), None if pooled is None else pooled[:1])
+
+
+def count_chunks(sections: Sequence[Section], readers: Readers) -> int:
+    """How many chunks such a prompt has."""
+    return max(len(_chunks(sections, reader)) for reader in readers)
 
 
 def _check(sections: Sequence[Section]) -> None:
@@ -56,7 +74,7 @@ def _check(sections: Sequence[Section]) -> None:
             # Neither is what is no number: brackets may multiply to infinity, and that to nothing with a 0.
             if not abs(fragment.weight) <= MOST_WEIGHT:
                 raise JobRejected(
-                    f"A weight of {fragment.weight:g} in the prompt: {MOST_WEIGHT:g} is the most that can be"
+                    f"a weight of {fragment.weight:g} is too much: {MOST_WEIGHT:g} is the most that can be"
                 )
 
 

@@ -8,6 +8,7 @@ from compel import CompelForSD, CompelForSDXL
 from prompting import alone, encoders, prompted
 
 from engine_worker.engine.parts import Parts
+from engine_worker.engine.prompts import compel_prompts
 from kernel.protocol.errors import JobRejected
 from kernel.protocol.vocabulary import ModelBase, PromptTechnique
 
@@ -85,14 +86,24 @@ def test_what_comes_to_nothing_is_said(prompt: str, what: str, parts: Parts) -> 
         ('("a", "b").blend(1, -1)', "add up to 0"),
         ("(" * 60 + "a" + ")" * 60, "brackets within brackets"),
         ("(a (b (c", "never closed"),
-        ("a" * 5_001, "sd_embed takes any length"),
+        ("a" * 5_001, "5,001 characters are too many: long_prompt_technique compel takes 5,000"),
+        ("(" + ", ".join(['"a"'] * 65) + ").and()", "65 chunks of 75 tokens are too many"),
     ],
 )
 def test_a_prompt_that_compel_cannot_read_is_refused_with_the_reason(
     prompt: str, why: str, parts: Parts
 ) -> None:
-    with pytest.raises(JobRejected, match=why):
+    with pytest.raises(JobRejected, match=f"^prompt: .*{why}"):
         prompted(parts, prompt, technique=TECHNIQUE)
+
+
+def test_a_prompt_that_is_read_again_and_again_for_its_weights_is_refused(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compel_prompts, "MAX_READINGS", 6)
+    assert alone(parts, "a (red)0.9 ball", technique=TECHNIQUE).shape[0] == 77
+    with pytest.raises(JobRejected, match=r"^prompt: more than 6 chunks .* use fewer weights below 1"):
+        alone(parts, "a (red)0.9 ball " * 6, technique=TECHNIQUE)
 
 
 def test_the_encoders_are_left_as_they_were(parts: Parts) -> None:

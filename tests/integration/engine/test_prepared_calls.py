@@ -75,7 +75,7 @@ def made(
     """The latents of the jobs, made with the parts or, on the same networks, with their quick variant."""
     work = workshop(parts, nets)
     for number, asked in enumerate(jobs):  # so that none begins before the others are let in
-        work.conditioner.get_ready_for(order_of(f"job-{number}", asked))
+        work.conditioner.read(order_of(f"job-{number}", asked))
     latents = make_together(work if quick is None else replace(work, parts=quick), jobs, seats=2)
     work.extras.wardrobe.clear()
     return latents

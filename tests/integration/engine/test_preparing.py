@@ -25,12 +25,16 @@ from engine_worker.engine.finishing import Finished
 from engine_worker.engine.line import Admission
 from engine_worker.engine.open_job import OpenJob
 from engine_worker.engine.port import Dropped, Failed, Inputs, Stepped
+from engine_worker.engine.prompts import scripts
+from engine_worker.engine.prompts.conditioning import Conditioner
+from engine_worker.engine.prompts.encoded import Encode
+from engine_worker.engine.prompts.plain import Plain
 from engine_worker.engine.studio import Studio
 from engine_worker.engine.workshop import Workshop, bare_workshop
 from kernel.protocol.ids import JobId, ModelId
 from kernel.protocol.ingredients import ControlUse, LoraUse
 from kernel.protocol.specs import JobSpec
-from kernel.protocol.vocabulary import ControlType, InputKind, Stage
+from kernel.protocol.vocabulary import ControlType, InputKind, PromptTechnique, Stage
 
 pytestmark = pytest.mark.torch
 
@@ -39,7 +43,7 @@ SOON_S: Final = 0.05
 NET: Final = ModelId("net")
 POSE: Inputs = {InputKind.POSE: png(half_mask())}
 REFERENCE: Inputs = {InputKind.REFERENCE: png(photograph())}
-LANES: Final = ("reader", "detector")
+LANES: Final = ("parser", "reader", "detector")
 
 
 class SlowDetector:
@@ -66,7 +70,7 @@ class Scene:
         self.outcomes = Outcomes()
         self.latents: dict[str, torch.Tensor] = {}
         self.bell = Bell()
-        self.work = replace(work, detect=self.detector.detect)
+        self.work = replace(work, detect=self.detector.detect, conditioner=Conditioner(work.parts))
         self.studio = Studio(self.work, self._keep, 4, self.outcomes.emit, self.bell.ring)
 
     def _keep(self, finished: Finished) -> None:
@@ -240,6 +244,65 @@ def test_a_job_whose_models_are_loaded_already_is_not_sent_to_wait(scene: Scene,
     assert scene.outcomes.stages("first") == [Stage.PREPARING]
     assert scene.outcomes.stages("second") == []
     assert torch.equal(scene.latents["first"], scene.latents["second"])
+
+
+class SlowTechnique(Plain):
+    """Reads nothing before its door is opened."""
+
+    def __init__(self) -> None:
+        self.begun = SimpleQueue[str]()
+        self.door = Event()
+
+    def read(self, text: str) -> Encode:
+        self.begun.put(text)
+        assert self.door.wait(PATIENCE_S)
+        return super().read(text)
+
+
+@pytest.fixture
+def technique(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowTechnique]:
+    """What compel prompts are read with."""
+    technique = SlowTechnique()
+    monkeypatch.setattr(scripts, "_make_technique", lambda name: technique)
+    yield technique
+    technique.door.set()
+
+
+def worded(prompt: str) -> JobSpec:
+    return spec(prompt=prompt, steps=1, guidance_scale=1.0, technique=PromptTechnique.COMPEL)
+
+
+def test_a_prompt_that_takes_long_to_read_holds_up_nobody_but_its_own_job(
+    scene: Scene, technique: SlowTechnique
+) -> None:
+    scene.studio.admit(order("wordy", worded("a ball")))
+    assert technique.begun.get(timeout=PATIENCE_S) == "a ball"
+    scene.studio.admit(order("quick", spec(steps=1)))
+    scene.studio.admit(order("pictured", spec(steps=1, strength=1.0)), REFERENCE)
+    run_until(lambda: {"quick", "pictured"} <= scene.latents.keys(), scene.studio.step, scene.bell)
+    assert scene.outcomes.steps("wordy") == []
+    technique.door.set()
+    run_out(scene.studio, scene.bell)
+    assert scene.outcomes.stages("wordy") == [Stage.PREPARING]
+    assert "wordy" in scene.latents
+
+
+def test_a_prompt_that_was_read_before_is_not_sent_to_wait(scene: Scene, technique: SlowTechnique) -> None:
+    technique.door.set()
+    for name in ("first", "second"):
+        scene.studio.admit(order(name, worded("a table")))
+        run_out(scene.studio, scene.bell)
+    assert scene.outcomes.stages("first") == [Stage.PREPARING]
+    assert scene.outcomes.stages("second") == []
+
+
+def test_a_prompt_that_cannot_be_read_fails_its_job_alone(scene: Scene) -> None:
+    scene.studio.admit(order("wordy", worded("(a (b (c")))
+    scene.studio.admit(order("quick", spec(steps=1)))
+    run_out(scene.studio, scene.bell)
+    failed = scene.outcomes.ending("wordy")
+    assert failed == Failed(JobId("wordy"), "job_rejected", "prompt: 3 brackets are opened and never closed")
+    assert "quick" in scene.latents
 
 
 def test_an_engine_that_is_closed_while_it_prepares_ends_all_its_threads(

@@ -12,6 +12,7 @@ from prompting import alone, encoders, prompted
 from engine_worker.engine.parts import Parts, SdText
 from engine_worker.engine.prompts.sd_embed_package import SdEmbedPackage, find_sd_embed
 from engine_worker.engine.prompts.weighted import Weighted
+from kernel.protocol.errors import JobRejected
 from kernel.protocol.vocabulary import PromptTechnique
 
 pytestmark = pytest.mark.torch
@@ -81,6 +82,12 @@ def test_long_prompts_breaks_and_negative_prompts_make_whole_chunks(parts: Parts
     made = prompted(parts, "ball " * 100 + "BREAK table", "blue", technique=TECHNIQUE).conditioning
     assert made.embeds.shape[:2] == (2, 3 * 77)
     assert (made.pooled is None) is isinstance(parts.text, SdText)
+
+
+@pytest.mark.usefixtures("package")
+def test_the_package_too_gets_no_more_chunks_than_can_be_encoded(parts: Parts) -> None:
+    with pytest.raises(JobRejected, match=r"^prompt: 65 chunks"):
+        prompted(parts, "ball BREAK " * 64 + "table", technique=TECHNIQUE)
 
 
 @pytest.mark.usefixtures("package")

@@ -108,6 +108,21 @@ def test_a_weight_beyond_measure_is_refused(prompt: str, parts: Parts) -> None:
         weighted(parts, prompt)
 
 
+def test_a_prompt_with_more_chunks_than_can_be_encoded_is_refused_by_its_field(parts: Parts) -> None:
+    with pytest.raises(
+        JobRejected, match=r"^negative_prompt: 65 chunks of 75 tokens are too many: 64 chunks"
+    ):
+        prompted(parts, "a ball", "ball " * 4_801, technique=TECHNIQUE)
+
+
+@pytest.mark.parametrize("technique", PromptTechnique)
+def test_a_prompt_of_megabytes_is_refused_before_anything_is_read(
+    technique: PromptTechnique, parts: Parts
+) -> None:
+    with pytest.raises(JobRejected, match=r"^prompt: 2,000,000 characters are too many: .* takes [0-9,]+$"):
+        prompted(parts, "a ball, " * 250_000, technique=technique)
+
+
 @pytest.fixture
 def spell(parts: Parts) -> Callable[[str], tuple[list[int], list[int]]]:
     """The tokens of a text as this technique reads it, and as the tokenizer alone does."""

@@ -28,6 +28,7 @@ from kernel.protocol.errors import BadConfiguration, DatabaseUnusable
 from kernel.protocol.uuid7 import Uuid7
 from kernel.shell import clock
 from kernel.shell.decode import Arrival
+from kernel.shell.detectors import none_absent
 from kernel.shell.disks import Disks
 from kernel.shell.effects import Effects
 from kernel.shell.file_thread import FileThread, InputsRead, InputsUnreadable, Outcome, Removed
@@ -197,7 +198,7 @@ class World:
         effects = Effects(outbox, self.crew, self.files, recall, None, disks)
         self.connection = store.connection
         self.sources = PlayedSources(self)
-        return Loop(broker, store, recall, self.sources, effects, self.now, _devices, shelves)
+        return Loop(broker, store, recall, self.sources, effects, self.now, _devices, shelves, none_absent)
 
     def now(self) -> Now:
         unix_s = START_S + self.steps.now_s + self.calendar_s

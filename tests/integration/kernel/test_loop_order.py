@@ -20,6 +20,7 @@ from kernel.protocol.specs import JobRequest
 from kernel.protocol.vocabulary import InputKind
 from kernel.shell import clock
 from kernel.shell.decode import Arrival
+from kernel.shell.detectors import none_absent
 from kernel.shell.file_thread import InputsRead, Removed
 from kernel.shell.loop import Loop
 from kernel.shell.recall import Recall
@@ -98,7 +99,17 @@ def loop_over(store: Store, effects: WatchingEffects, batches: list[Batch]) -> L
     """The real loop, core and database; only the world around them is scripted."""
     recall = Recall(store.connection)
     broker = Broker(recall.snapshot(Epoch(1)), Limits(), clock.RandomFresh(), Now(0.0, 0))
-    return Loop(broker, store, recall, ScriptedSources(batches), effects, clock.now, no_devices, SHELVES)
+    return Loop(
+        broker,
+        store,
+        recall,
+        ScriptedSources(batches),
+        effects,
+        clock.now,
+        no_devices,
+        SHELVES,
+        none_absent,
+    )
 
 
 def with_engine(store: Store) -> Store:

@@ -13,6 +13,7 @@ from kernel.protocol.client import DeviceStatus
 from kernel.protocol.ids import Epoch
 from kernel.shell import clock
 from kernel.shell.decode import Arrival
+from kernel.shell.detectors import none_absent
 from kernel.shell.file_thread import InputsRead, Removed
 from kernel.shell.loop import Loop
 from kernel.shell.recall import Recall
@@ -83,7 +84,8 @@ def left_after_a_while(store: Store, recall: Recall, remover: Remover) -> list[s
     """Run the loop over this trash for some turns. Returns: what is still in it."""
     broker = Broker(recall.snapshot(Epoch(1)), Limits(), clock.RandomFresh(), Now(0.0, 0))
     sources, effects = QuietSources(remover), TrashEffects(remover)
-    assert Loop(broker, store, recall, sources, effects, clock.now, no_devices, SHELVES).run() == 0
+    loop = Loop(broker, store, recall, sources, effects, clock.now, no_devices, SHELVES, none_absent)
+    assert loop.run() == 0
     return recall.trash(10_000)
 
 

@@ -35,7 +35,7 @@ def test_the_files_of_a_detector_are_named_until_they_are_there(tmp_path: Path) 
     midas = DETECTOR_FILES[ControlType.MIDAS]
     absent = detector(midas, tmp_path)
     assert absent.verdict is Verdict.NOTE
-    assert absent.remedy == f"put {midas.names[0]} into {tmp_path}, from {midas.source}"
+    assert absent.remedy == f"put {midas.names[0]} into {tmp_path} (from {midas.source})"
     (tmp_path / midas.names[0]).touch()
     assert detector(midas, tmp_path).verdict is Verdict.OK
 

@@ -204,9 +204,16 @@ def test_a_running_engine_shows_where_it_runs(stage: Stage) -> None:
 
 def test_what_an_engine_is_made_of_is_shown(stage: Stage) -> None:
     found = stage.get("/v1/engines/e1").json
-    assert (found["vae"], found["loras"], found["embeddings"]) == (None, [], [])
+    assert (found["vae"], found["loras"], found["embeddings"]) == ("checkpoint", [], [])
     assert (found["long_prompt_technique"], found["control_net"]) == ("none", None)
     assert (found["control_models"], found["clip_skip"]) == ([], None)
+
+
+def test_an_engine_that_names_the_checkpoints_own_vae_has_no_other(stage: Stage) -> None:
+    stage.bus.reactions[CreateEngine] = ACCEPTED
+    assert stage.post("/v1/engines", {"checkpoint": "m1", "vae": "Checkpoint"}).status_code == 201
+    assert isinstance(stage.last_ask, CreateEngine)
+    assert stage.last_ask.spec.vae is None
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def test_an_image_shows_its_whole_recipe(stage: Stage) -> None:
         "negative_prompt": "a dog",
         "loras": [],
         "embeddings": [],
-        "vae": None,
+        "vae": "checkpoint",
         "long_prompt_technique": "none",
         "clip_skip": None,
         "seed": 0,

@@ -5,9 +5,17 @@ from typing import Any
 import pytest
 
 from kernel.protocol.client import JobAccepted, SubmitJob
-from kernel.protocol.errors import ModelMissing, ModelNotReady, SpoonError, wrong_field, wrong_model
+from kernel.protocol.errors import (
+    FieldProblem,
+    ModelMissing,
+    ModelNotReady,
+    NotInstalled,
+    SpoonError,
+    wrong_field,
+    wrong_model,
+)
 from kernel.protocol.ids import JobId, ModelId
-from kernel.protocol.ingredients import ControlUse, LoraUse
+from kernel.protocol.ingredients import OWN_VAE, ControlUse, LoraUse
 from kernel.protocol.specs import EngineSpec, JobRequest
 from kernel.protocol.vocabulary import ControlType, ImageFit, InputKind
 from tests.unit.api.sample_pictures import PNG_TEXT
@@ -174,6 +182,13 @@ def test_a_model_may_be_given_by_its_name(stage: Stage) -> None:
     assert request.vae == "v1"
 
 
+@pytest.mark.parametrize("word", ["checkpoint", "Checkpoint"])
+def test_the_checkpoints_own_vae_is_a_word_that_goes_before_a_models_name(stage: Stage, word: str) -> None:
+    stage.database.add_model("v1", name="checkpoint", model_type="vae")
+    assert request_of(stage, {"vae": word}).vae == OWN_VAE
+    assert request_of(stage, {"vae": "v1"}).vae == "v1"
+
+
 def test_of_several_models_with_one_name_the_ready_one_counts(stage: Stage) -> None:
     stage.database.add_model("l1", name="detail", model_type="lora", status="error")
     stage.database.add_model("l2", name="detail", model_type="lora")
@@ -212,6 +227,13 @@ def test_an_id_goes_before_a_name(stage: Stage) -> None:
         (wrong_field("reference", "too long"), "reference_image_blob"),
         (wrong_field("loras[0]", "of another family"), "loras[0]"),
         (wrong_model(ModelNotReady, "vae", "it is read"), "vae"),
+        (
+            NotInstalled(
+                "controls[0].control_type: put it there",
+                fields=(FieldProblem(field="controls[0].control_type", problem="put it there"),),
+            ),
+            "type_pose[0]",
+        ),
     ],
 )
 def test_a_refusal_of_the_manager_names_the_fields_of_http(

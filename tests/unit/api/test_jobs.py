@@ -28,7 +28,7 @@ def test_a_job_shows_every_decided_value(stage: Stage) -> None:
         "negative_prompt": "a dog",
         "loras": [],
         "embeddings": [],
-        "vae": None,
+        "vae": "checkpoint",
         "long_prompt_technique": "none",
         "clip_skip": None,
         "seed": 0,

@@ -56,6 +56,8 @@ class Story:
         self.limits = limits or Limits()
         self.devices = devices
         """What the shell sees whenever it looks; nothing is known of devices without it."""
+        self.absent_detectors: dict[ControlType, str] = {}
+        """Detectors without their files, as the shell sees them."""
         self.fresh = CountingFresh()
         self.database = Database(models={row.model_id: row for row in (checkpoint(), *models)})
         self.now_s = 1000.0
@@ -134,7 +136,7 @@ class Story:
         key = key or f"command-{self._commands}"
         facts = self.database.facts(key, ask)
         if isinstance(ask, client.CreateEngine | client.StartEngine | client.SubmitJob):
-            facts = replace(facts, devices=self.devices)
+            facts = replace(facts, devices=self.devices, absent_detectors=self.absent_detectors)
         sizes = tuple(file.size_bytes for file in ask.files) if isinstance(ask, client.SubmitJob) else ()
         return self.tell(Asked(peer, CORRELATION, key, digest, ask, facts, unanswered, sizes))
 

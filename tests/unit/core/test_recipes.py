@@ -8,7 +8,7 @@ from kernel.core.rows import ImageRow
 from kernel.protocol import client
 from kernel.protocol import worker as wire
 from kernel.protocol.ids import JobId, ModelId
-from kernel.protocol.ingredients import ControlUse, LoraUse
+from kernel.protocol.ingredients import OWN_VAE, ControlUse, LoraUse
 from kernel.protocol.specs import JobSpec
 from kernel.protocol.vocabulary import (
     ControlType,
@@ -67,6 +67,25 @@ def story() -> Story:
     story = Story(*MODELS)
     story.engine(autostart=False, **ENGINE)
     return story
+
+
+@pytest.mark.parametrize("field", ["prompt", "negative_prompt"])
+@pytest.mark.parametrize(
+    ("technique", "most"),
+    [(PromptTechnique.COMPEL, 5_000), (PromptTechnique.SD_EMBED, 100_000), (PromptTechnique.NONE, 100_000)],
+)
+def test_prompt_that_is_longer_than_its_technique_takes_is_refused_by_its_field(field, technique, most):
+    story = Story(*MODELS)
+    story.engine(autostart=False, **(ENGINE | {"long_prompt_technique": technique}))
+    assert decided(story, **{field: "a" * most}).long_prompt_technique is technique
+    (engine_id,) = story.database.engines
+    reply = story.refusal(submit(engine_id, **{field: "a" * (most + 1)}))
+    assert (reply.code, problem(reply)) == ("invalid_field", field)
+    assert f"long_prompt_technique {technique} takes {most:,}" in reply.detail
+
+
+def test_job_can_have_the_checkpoints_own_vae_though_its_engine_has_another(story):
+    assert decided(story, vae=OWN_VAE).vae is None
 
 
 def test_job_that_says_nothing_is_made_as_the_engine_is(story):

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from engine_worker.engine.recipe import recipe_text
+from engine_worker.engine.recipe import Tiling, recipe_text
 from kernel.protocol.ids import ImageId, JobId, ModelId
 from kernel.protocol.ingredients import ControlUse, LoraUse, ModelSource
 from kernel.protocol.specs import JobOrder, JobSpec, PictureOrder
@@ -48,20 +48,21 @@ MODELS = (
     source("u2net"),
     source("isnet"),
 )
+IN_ONE_PIECE = Tiling()
 
 
-def text(spec: JobSpec, checkpoint: ModelSource | None = None, tile_px: int | None = None) -> str:
+def text(spec: JobSpec, checkpoint: ModelSource | None = None, tiling: Tiling = IN_ONE_PIECE) -> str:
     order = JobOrder(
         job_id=JobId("j"),
         spec=spec,
         models=MODELS,
         pictures=(PictureOrder(index=0, image_id=ImageId("i"), seed=42),),
     )
-    return recipe_text(order, 42, checkpoint or source("tiny"), "Euler a", tile_px)
+    return recipe_text(order, 42, checkpoint or source("tiny"), "Euler a", tiling)
 
 
-def pairs(spec: JobSpec, tile_px: int | None = None) -> str:
-    return text(spec, tile_px=tile_px).splitlines()[-1]
+def pairs(spec: JobSpec, tiling: Tiling = IN_ONE_PIECE) -> str:
+    return text(spec, tiling=tiling).splitlines()[-1]
 
 
 def test_prompt_negative_prompt_and_pairs_stand_on_lines_of_their_own() -> None:
@@ -138,10 +139,17 @@ def test_each_control_is_one_quoted_value_with_its_number() -> None:
     ) in pairs(job)
 
 
+def test_a_reference_that_was_encoded_in_tiles_is_told() -> None:
+    job = replace(JOB, inputs=(InputKind.REFERENCE,))
+    told = "Denoising strength: 0.75, VAE encoder tiling: 256, RNG"
+    assert told in pairs(job, tiling=Tiling(encoded_px=256))
+    assert "tiling" not in pairs(job)
+
+
 def test_removed_backgrounds_and_tiles_are_told() -> None:
     removers = (ModelId("id-u2net"), ModelId("id-isnet"))
     job = replace(JOB, remove_background=removers[:1], background_color="#102030")
-    assert "VAE tiling: 512, Background removed: u2net, RNG" in pairs(job, tile_px=512)
+    assert "VAE tiling: 512, Background removed: u2net, RNG" in pairs(job, tiling=Tiling(decoded_px=512))
     assert 'Background color: "' not in pairs(job)
     flat = replace(job, image_file_type=ImageFileType.JPEG)
     assert "Background removed: u2net, Background color: #102030" in pairs(flat)

@@ -1,0 +1,26 @@
+"""How long a prompt may be, by the way in which it is read."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from kernel.protocol.vocabulary import PromptTechnique
+
+LONGEST_PROMPT: Final = 100_000
+"""Characters; with 4 bytes each, two prompts stay below the bus's longest body."""
+MAX_CHARACTERS: Final[Mapping[PromptTechnique, int]] = MappingProxyType(
+    {
+        PromptTechnique.NONE: LONGEST_PROMPT,
+        PromptTechnique.SD_EMBED: LONGEST_PROMPT,
+        # Its parser takes a second for so many, and the time grows with what it tries in vain.
+        PromptTechnique.COMPEL: 5_000,
+    }
+)
+
+
+def fault_of_length(prompt: str, technique: PromptTechnique) -> str | None:
+    """What is wrong with the length of a prompt, in words that still lack the field's name."""
+    most = MAX_CHARACTERS[technique]
+    if len(prompt) <= most:
+        return None
+    return f"{len(prompt):,} characters are too many: long_prompt_technique {technique} takes {most:,}"
