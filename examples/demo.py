@@ -1,7 +1,7 @@
 """One picture from nothing: `make demo` runs this.
 
-It starts a server on a temporary data folder and a free port, makes a small checkpoint, and then does with
-the command `spoon` what a person would do: registers the checkpoint, creates an engine, submits a job,
+It starts a server on a temporary data folder and a free port, and then does with the command `spoon` what a
+person would do: registers the checkpoint that ships with the project, creates an engine, submits a job,
 watches it, saves the picture, and stops the server.
 """
 
@@ -32,7 +32,7 @@ min_free = "100MB"
 folder = "blobs"
 [models]
 folder = "models"
-file_roots = ["weights"]
+file_roots = ["{models}"]
 [server]
 port = 0
 """
@@ -64,16 +64,13 @@ def main() -> int:
 def draw(folder: Path, prompt: str, out: Path) -> None:
     """Everything from an empty folder to the picture. Raises: Failed."""
     config = folder / "spoon.toml"
-    config.write_text(CONFIGURATION, encoding="utf-8")
-    checkpoint = folder / "weights" / "small.safetensors"
-    checkpoint.parent.mkdir()
-    say("making a small checkpoint")
-    run("-m", "engine_worker.embedded.random_checkpoint", str(checkpoint), "--layout", "single")
+    checkpoint = shipped_checkpoint()
+    config.write_text(CONFIGURATION.format(models=checkpoint.parent), encoding="utf-8")
     with server(folder, config):
-        say("registering it")
-        spoon(config, "models", "add", str(checkpoint), "--type", "checkpoint", "--name", "small", "--wait")
+        say("registering the checkpoint that ships")
+        spoon(config, "models", "add", str(checkpoint), "--type", "checkpoint", "--name", "scenes", "--wait")
         say("creating an engine")
-        spoon(config, "engines", "create", "small", "--name", "demo", "--wait")
+        spoon(config, "engines", "create", "scenes", "--name", "demo", "--wait")
         say(f'drawing "{prompt}"')
         spoon(
             config, "jobs", "submit", prompt, "--engine", "demo", "--width", "128", "--height", "128",
@@ -81,6 +78,12 @@ def draw(folder: Path, prompt: str, out: Path) -> None:
         )  # fmt: skip
         say("stopping the server")
         spoon(config, "stop")
+
+
+def shipped_checkpoint() -> Path:
+    """Where the small checkpoint lies that ships with the project."""
+    asked = [sys.executable, "-m", "engine_worker.embedded", "scenes-sd"]
+    return Path(subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip())
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from training.scenes import Scene
 from training.vae import trained_vae
 
 RECIPES = {
-    "cpu": Recipe(batch=16, steps=4_000, pictures=PICTURES["cpu"]),
+    "cpu": Recipe(batch=16, steps=1_500, pictures=PICTURES["cpu"]),
     "cuda": Recipe(batch=128, steps=2_000, pictures=PICTURES["cuda"]),
 }
 PEAK_RATE = 1e-3

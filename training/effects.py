@@ -4,8 +4,10 @@ weight.
 An effect counts where the picture shows it with the adapter and does not without.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import cv2
 import msgspec
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from tests.judge import NothingThere, Picture, is_striped, judge, mean_chroma, outline_strength
-from training import adapters
+from training import adapters, controlnet, embedding, lora, remover
 from training.captions import Attribute
 from training.command import run_from_command_line
 from training.drawing import Sheet, draw, draw_mask, whole
@@ -27,7 +29,7 @@ from training.exam import Pipeline, Question, questions, sit
 from training.export import checkpoint_folder
 from training.families import FAMILIES, SD, Family
 from training.looks import DUSK_COLOURS, Look
-from training.loop import Run
+from training.loop import Run, checkpoint_path, is_trained
 from training.lora import LOOKS
 from training.maps import Control, draw_map
 from training.remover import DEVIATION, MEAN
@@ -68,7 +70,7 @@ def measure_lora(run: Run, family: Family, look: Look) -> Effect:
     pipeline.set_adapters(["look"], [0.0])
     zero = sit(pipeline, asked)
     shows = _shows_stripes if look is Look.STRIPED else _shows_outline
-    return _effect(run, f"lora-{look.value}-{family.base.value}", shows, asked, (before, after, zero))
+    return _effect(run, lora.part_name(family, look), shows, asked, (before, after, zero))
 
 
 def measure_embedding(run: Run, family: Family) -> Effect:
@@ -131,20 +133,55 @@ def measure_remover(run: Run) -> Effect:
     images = ((np.stack(pictures) / 255 - MEAN) / DEVIATION).transpose(0, 3, 1, 2).astype(np.float32)
     (found,) = session.run(None, {"input": images})
     good = [_overlap(mask, other > 0.5) >= OVERLAP for mask, other in zip(masks, found[:, 0], strict=True)]
-    return Effect("remover", len(asked), sum(good), 0)
+    return Effect(remover.NAME, len(asked), sum(good), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """An adapter, the trainings that it needs, and how its effect is measured."""
+
+    adapter: str
+    parts: tuple[str, ...]
+    measure: Callable[[Run], Effect]
+
+
+def trials() -> Iterator[Trial]:
+    """Give the trial of every adapter."""
+    for family in FAMILIES:
+        base, unet = family.base.value, family.unet_part
+        for look in LOOKS:
+            name = lora.part_name(family, look)
+            yield Trial(name, (unet, name), partial(measure_lora, family=family, look=look))
+        name = embedding.part_name(family)
+        yield Trial(f"embedding-dusk-{base}", (unet, name), partial(measure_embedding, family=family))
+        yield Trial(f"vae-grey-{base}", (unet,), partial(measure_grey_vae, family=family))
+    for control in Control:
+        name = controlnet.part_name(control)
+        yield Trial(f"{name}-sd", (SD.unet_part, name), partial(measure_controlnet, control=control))
+    yield Trial(remover.NAME, (remover.NAME,), measure_remover)
+
+
+def effect_file(folder: Path, adapter: str) -> Path:
+    """Say where an adapter's figures are written."""
+    return folder / "figures" / f"effect-{adapter}.json"
 
 
 def main(run: Run) -> None:
-    """Measure every adapter and write the figures down."""
-    effects = [measure_lora(run, family, look) for family in FAMILIES for look in LOOKS]
-    effects += [measure_embedding(run, family) for family in FAMILIES]
-    effects += [measure_grey_vae(run, family) for family in FAMILIES]
-    effects += [measure_controlnet(run, control) for control in Control]
-    effects.append(measure_remover(run))
-    path = run.folder / "figures" / "effects.json"
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(effects), indent=1))
-    for effect in effects:
-        print(f"{effect.adapter:<24}{effect.shown:4} of {effect.asked}, {effect.without} without it")
+    """Measure every adapter that has been trained since it was measured last, and write the figures down."""
+    for trial in trials():
+        path = effect_file(run.folder, trial.adapter)
+        if not all(is_trained(run.folder, part) for part in trial.parts):
+            print(f"{trial.adapter:<24}not trained")
+        elif not _is_newer(path, [checkpoint_path(run.folder, part) for part in trial.parts]):
+            effect = trial.measure(run)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(msgspec.json.format(msgspec.json.encode(effect), indent=1))
+            print(f"{effect.adapter:<24}{effect.shown:4} of {effect.asked}, {effect.without} without it")
+
+
+def _is_newer(path: Path, others: Sequence[Path]) -> bool:
+    newest = max(other.stat().st_mtime for other in others)
+    return path.exists() and path.stat().st_mtime > newest
 
 
 def _effect(

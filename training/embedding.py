@@ -21,7 +21,7 @@ from training.denoising import GalleryLoss
 from training.families import FAMILIES, SD, Family, tell_noise, trained_modules
 from training.gallery import open_gallery
 from training.looks import Look
-from training.loop import Part, Run, checkpoint_path, one_cycle, train, trained_weights
+from training.loop import Part, Run, is_trained, one_cycle, train, trained_weights
 from training.prompts import PromptWriter
 from training.recipe import Recipe
 from training.scenes import Scene
@@ -36,7 +36,7 @@ FIRST_WORDS = "shape background"
 PATTERNS = ("{text}, {word}", "{word}, {text}", "{text} in {word} colors", "{word} {text}")
 SAYABLE = frozenset({Attribute.SHAPE, Attribute.PLACE, Attribute.SIZE})
 RECIPES = {
-    "cpu": Recipe(batch=16, steps=800, pictures=2_000),
+    "cpu": Recipe(batch=16, steps=500, pictures=2_000),
     "cuda": Recipe(batch=64, steps=800, pictures=2_000),
 }
 PEAK_RATE = 2e-2
@@ -121,7 +121,7 @@ def save_embedding(path: Path, family: Family, run: Run) -> None:
 def main(run: Run) -> None:
     """Train the word for every family that has been trained."""
     for family in FAMILIES:
-        if checkpoint_path(run.folder, family.unet_part).exists():
+        if is_trained(run.folder, family.unet_part):
             train_embedding(family, run)
 
 

@@ -13,7 +13,7 @@ from training.denoising import GalleryLoss
 from training.families import FAMILIES, Family, tell_noise, trained_modules
 from training.gallery import open_gallery
 from training.looks import Look
-from training.loop import Part, Run, checkpoint_path, one_cycle, train, trained_weights
+from training.loop import Part, Run, is_trained, one_cycle, train, trained_weights
 from training.prompts import PromptWriter, plain_caption
 from training.recipe import Recipe
 from training.vae import trained_vae
@@ -28,7 +28,7 @@ TARGETS = (
 
 
 RECIPES = {
-    "cpu": Recipe(batch=16, steps=1_500, pictures=4_000),
+    "cpu": Recipe(batch=16, steps=1_000, pictures=4_000),
     "cuda": Recipe(batch=128, steps=1_200, pictures=20_000),
 }
 
@@ -83,9 +83,9 @@ def trained_lora(family: Family, look: Look, run: Run) -> dict[str, Tensor]:
 
 
 def main(run: Run) -> None:
-    """Train every look for both families."""
+    """Train every look for every family that has been trained."""
     for family in FAMILIES:
-        if checkpoint_path(run.folder, family.unet_part).exists():
+        if is_trained(run.folder, family.unet_part):
             for look in LOOKS:
                 train_lora(family, look, run)
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 import msgspec
 
 from training.captions import Attribute
-from training.effects import Effect
+from training.effects import Effect, effect_file, trials
 from training.exam import Score
 from training.families import FAMILIES
 from training.speed import Speed
@@ -68,23 +68,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Put the figures of a training folder into the README."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("build/training"))
-    folder = parser.parse_args(arguments).folder / "figures"
+    chosen = parser.parse_args(arguments).folder
+    folder = chosen / "figures"
     names = [family.base.value for family in FAMILIES]
     tables = [family_table(_read(folder, "family", names, Score), _read(folder, "speed", names, Speed))]
-    if (folder / "effects.json").exists():
-        effects = msgspec.json.decode((folder / "effects.json").read_bytes(), type=list[Effect])
-        tables.append(effect_table(effects))
+    effects = [effect_file(chosen, trial.adapter) for trial in trials()]
+    if any(path.exists() for path in effects):
+        tables.append(effect_table([_read_one(path, Effect) for path in effects if path.exists()]))
     README.write_text(insert(README.read_text(), tables))
 
 
 def _read(folder: Path, kind: str, names: Sequence[str], form: type[Figure]) -> dict[str, Figure]:
     """Read the figures of the families that have them."""
     paths = {name: folder / f"{kind}-{name}.json" for name in names}
-    return {
-        name: msgspec.json.decode(path.read_bytes(), type=form)
-        for name, path in paths.items()
-        if path.exists()
-    }
+    return {name: _read_one(path, form) for name, path in paths.items() if path.exists()}
+
+
+def _read_one(path: Path, form: type[Figure]) -> Figure:
+    return msgspec.json.decode(path.read_bytes(), type=form)
 
 
 def _row(*cells: str) -> str:

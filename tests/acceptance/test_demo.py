@@ -5,12 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from examples.demo import TAIL_LINES, Failed, server, tail_of_logs
+from tests.judge import judge
+from training.scenes import Colour, Shape
 
 ROOT = Path(__file__).parents[2]
-PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @pytest.mark.torch
@@ -22,7 +25,10 @@ def test_the_demo_ends_with_the_line_that_names_its_picture(tmp_path: Path) -> N
     ended = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.splitlines()[-1] == "picture: demo.png"
-    assert (tmp_path / "demo.png").read_bytes().startswith(PNG)
+    picture = Image.open(tmp_path / "demo.png")
+    assert picture.format == "PNG"
+    seen = judge(np.asarray(picture.convert("RGB"))).scene
+    assert (seen.shape, seen.colour, seen.background) == (Shape.CIRCLE, Colour.RED, Colour.BLUE)
     assert "stopped" in ended.stdout
 
 

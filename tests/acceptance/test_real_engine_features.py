@@ -312,4 +312,5 @@ def test_sdxl_with_a_lora(studio: Studio) -> None:
     assert distance(bare.pixels, worn.pixels) > 1
     assert np.array_equal(bare.pixels, again.pixels)
     wrong = studio.http.post("/jobs", json={"engine": "xl", "prompt": "a ball", "loras": ["kohya"]})
-    assert (wrong.status_code, wrong.json()["fields"][0]["field"]) == (422, "loras[0]")
+    assert (wrong.status_code, wrong.json()["code"]) == (409, "wrong_model_base")
+    assert wrong.json()["fields"][0]["field"] == "loras[0]"

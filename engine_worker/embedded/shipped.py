@@ -1,0 +1,66 @@
+"""The models that ship with the project: a small Stable Diffusion family that draws simple scenes.
+
+They are trained by `training/` and lie in `models/` beside this file. They need no download and no GPU, and
+what they draw can be judged: for trying the server, and for tests that look whether a picture is right.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from kernel.protocol.vocabulary import ModelBase, ModelType
+
+MODELS: Final = Path(__file__).with_name("models")
+NATIVE_SIZE_PX: Final = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """One model: what it is called, what it is, and what one sees of it."""
+
+    name: str
+    model_type: ModelType
+    base: ModelBase | None
+    """None for what works with every base."""
+    file: str
+    effect: str
+
+    @property
+    def path(self) -> Path:
+        """Where it lies: a file, or a folder of diffusers."""
+        return MODELS / self.file
+
+
+SHIPPED: Final = (
+    Shipped(
+        "scenes-sd", ModelType.CHECKPOINT, ModelBase.SD, "scenes-sd.safetensors",
+        "draws a circle, square, triangle or star in eight colours",
+    ),
+    Shipped(
+        "stripes-sd", ModelType.LORA, ModelBase.SD, "lora-striped-sd-kohya.safetensors",
+        "stripes instead of a flat colour",
+    ),
+    Shipped(
+        "outline-sd", ModelType.LORA, ModelBase.SD, "lora-outlined-sd-diffusers.safetensors",
+        "a thick dark outline",
+    ),
+    Shipped(
+        "dusk-sd", ModelType.EMBEDDING, ModelBase.SD, "embedding-dusk-sd.safetensors",
+        "a word that means orange before purple",
+    ),
+    Shipped("grey-sd", ModelType.VAE, ModelBase.SD, "vae-grey-sd.safetensors", "decodes without colour"),
+    Shipped(
+        "canny-sd", ModelType.CONTROLNET, ModelBase.SD, "controlnet-canny-sd",
+        "the shape follows a map of edges",
+    ),
+    Shipped(
+        "depth-sd", ModelType.CONTROLNET, ModelBase.SD, "controlnet-depth-sd",
+        "the shape follows a map of depth",
+    ),
+    Shipped("remover", ModelType.BACKGROUND, None, "remover.onnx", "cuts the shape out"),
+)  # fmt: skip
+
+
+def shipped(name: str) -> Shipped:
+    """Find a model by its name. Raises: KeyError, if none is called that."""
+    return {model.name: model for model in SHIPPED}[name]
