@@ -43,6 +43,10 @@ RIM_PX = (3.0, 7.0)
 """Depth of the middle of an outline."""
 CORE_PX = 14.0
 """Depth that no outline reaches."""
+OUTLINED = 20.0
+"""The least `outline_strength` of an outline; without one the rim is less than 5 from the middle."""
+GREY = 4.0
+"""The most `mean_chroma` of a grey picture; half precision leaves a trace of colour."""
 STAR_SOLIDITY = 0.83
 """A star covers 0.66 of its convex hull, the others all of it."""
 

@@ -18,7 +18,16 @@ from diffusers import AutoencoderKL, ControlNetModel, StableDiffusionControlNetP
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from tests.judge import NothingThere, Picture, is_striped, judge, mean_chroma, outline_strength
+from tests.judge import (
+    GREY,
+    OUTLINED,
+    NothingThere,
+    Picture,
+    is_striped,
+    judge,
+    mean_chroma,
+    outline_strength,
+)
 from training import adapters, controlnet, embedding, lora, remover
 from training.captions import Attribute
 from training.command import run_from_command_line
@@ -36,10 +45,6 @@ from training.remover import DEVIATION, MEAN
 from training.sheets import scene_sheet
 
 COUNT = 100
-OUTLINED = 20.0
-"""In CIE Lab; without an outline the rim is less than 5 from the middle."""
-GREY = 4.0
-"""Mean chroma in CIE Lab; half precision leaves a trace of colour in grey pictures."""
 OVERLAP = 0.9
 """Intersection over union of a good mask."""
 

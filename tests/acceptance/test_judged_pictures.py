@@ -22,6 +22,8 @@ from tests.acceptance.conftest import cleaned_up
 from tests.acceptance.server import Server
 from tests.acceptance.studio import PATIENCE_S, Drawn, Studio, pixels_of, recipe_in
 from tests.judge import (
+    GREY,
+    OUTLINED,
     Mask,
     NothingThere,
     Picture,
@@ -43,10 +45,6 @@ SEEDS: Final = range(5)
 STEPS: Final = 12
 SQUARE: Final = Scene(Shape.SQUARE, Colour.RED, Colour.WHITE, Place.CENTER, Size.LARGE)
 STAR: Final = Scene(Shape.STAR, Colour.YELLOW, Colour.BLUE, Place.LEFT, Size.LARGE)
-OUTLINED: Final = 20.0
-"""In CIE Lab; without an outline the rim is less than 5 from the middle."""
-GREY: Final = 4.0
-"""Mean chroma in CIE Lab."""
 FILLER: Final = "a picture of " * 30
 """More words than one window of CLIP's text encoder has room for."""
 
