@@ -123,19 +123,15 @@ def wait_until_ready(process: "subprocess.Popen[bytes]", config: Path) -> None:
 
 
 def spoon(config: Path, *arguments: str) -> None:
-    """Run one command as a person would. Raises: Failed, if it fails."""
-    run(*command(config, *arguments)[1:])
+    """Run one command as a person would, its output below ours. Raises: Failed, if it fails."""
+    line = command(config, *arguments)
+    ended = subprocess.run(line, cwd=ROOT, env=environment(), check=False)
+    if ended.returncode != 0:
+        raise Failed(f"this failed with exit code {ended.returncode}: {' '.join(line[1:])}")
 
 
 def command(config: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "api.admin.main", "--config", str(config), *arguments]
-
-
-def run(*arguments: str) -> None:
-    """Run Python with these arguments, its output below ours. Raises: Failed, if it fails."""
-    ended = subprocess.run([sys.executable, *arguments], cwd=ROOT, env=environment(), check=False)
-    if ended.returncode != 0:
-        raise Failed(f"this failed with exit code {ended.returncode}: {' '.join(arguments)}")
 
 
 def environment() -> dict[str, str]:

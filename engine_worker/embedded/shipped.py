@@ -11,7 +11,6 @@ from typing import Final
 from kernel.protocol.vocabulary import ModelBase, ModelType
 
 MODELS: Final = Path(__file__).with_name("models")
-NATIVE_SIZE_PX: Final = 128
 
 
 @dataclass(frozen=True, slots=True)

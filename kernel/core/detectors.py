@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from kernel.core.world import Engine
-from kernel.protocol.errors import FieldProblem, NotInstalled
+from kernel.protocol.errors import NotInstalled, of_field
 from kernel.protocol.specs import JobSpec
 from kernel.protocol.vocabulary import ControlType
 
@@ -20,7 +20,7 @@ def check(engine: Engine, spec: JobSpec, absent: Mapping[ControlType, str]) -> N
         if remedy is not None:
             field = f"controls[{number}].control_type"
             problem = f"the {use.control_type} detector is not there: {remedy}, or send the map itself"
-            raise NotInstalled(f"{field}: {problem}", fields=(FieldProblem(field=field, problem=problem),))
+            raise of_field(NotInstalled, field, problem)
 
 
 def _is_made_here(engine: Engine) -> bool:

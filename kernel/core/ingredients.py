@@ -10,8 +10,8 @@ from kernel.protocol.errors import (
     ModelNotReady,
     WrongModelBase,
     WrongModelType,
+    of_field,
     wrong_field,
-    wrong_model,
 )
 from kernel.protocol.ids import ModelId
 from kernel.protocol.ingredients import ControlUse, LoraUse, ModelSource
@@ -112,18 +112,18 @@ def _check_one(world: World, named: Named, base: ModelBase | None) -> ModelRow:
     field, row = named.field, world.models.get(named.model_id)
     if row is None:
         problem = f"there is no model with the id or name {named.model_id!r}: register it first"
-        raise wrong_model(ModelMissing, field, problem)
+        raise of_field(ModelMissing, field, problem)
     if row.model_type is not named.model_type:
         wanted = named.model_type.value
         problem = f"that model is of type {row.model_type.value}, not {wanted}: name one of type {wanted}"
-        raise wrong_model(WrongModelType, field, problem)
+        raise of_field(WrongModelType, field, problem)
     if row.status is not ModelState.READY:
-        raise wrong_model(ModelNotReady, field, _state(row))
+        raise of_field(ModelNotReady, field, _state(row))
     if None not in (base, row.model_base) and row.model_base is not base:
         problem = (
             f"that model is for {row.model_base}, the engine's checkpoint is {base}: take one for {base}"
         )
-        raise wrong_model(WrongModelBase, field, problem)
+        raise of_field(WrongModelBase, field, problem)
     return row
 
 

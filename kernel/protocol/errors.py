@@ -1,6 +1,6 @@
 """The one tree of errors: each has a stable code that crosses every border, and says the way out."""
 
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import msgspec
 
@@ -32,17 +32,20 @@ class SpoonError(Exception):
         super().__init__(self.detail)
 
 
+Kind = TypeVar("Kind", bound=SpoonError)
+
+
 def _default_message(kind: type[SpoonError]) -> str:
     return (kind.__doc__ or "").strip().splitlines()[0]
 
 
 def wrong_field(field: str, problem: str) -> "InvalidField":
     """The common case of InvalidField: one field, one problem."""
-    return InvalidField(f"{field}: {problem}", fields=(FieldProblem(field=field, problem=problem),))
+    return of_field(InvalidField, field, problem)
 
 
-def wrong_model(kind: type["Conflict"], field: str, problem: str) -> "Conflict":
-    """A field is right in itself, but the model that it names does not do; `kind` says in what."""
+def of_field(kind: type[Kind], field: str, problem: str) -> Kind:
+    """An error of that kind that one field has caused, also one that is right in itself."""
     return kind(f"{field}: {problem}", fields=(FieldProblem(field=field, problem=problem),))
 
 

@@ -1,17 +1,21 @@
 """A server with real engines, as a person with an HTTP client meets it: models in, pictures out."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import httpx
 import numpy as np
 from PIL import Image
 
+from tests.acceptance.conftest import cleaned_up
 from tests.acceptance.patience import wait_for
+from tests.acceptance.server import Server
 
 SIDE_PX: Final = 64
 PATIENCE_S: Final = 90.0
@@ -37,8 +41,10 @@ class Drawn:
 class Studio:
     """Everything by names; every refusal fails the test with its words."""
 
-    def __init__(self, http: httpx.Client) -> None:
+    def __init__(self, http: httpx.Client, folder: Path) -> None:
         self.http = http
+        self.folder = folder
+        """The server's own, in which tests may put models."""
 
     def register(self, model_type: str, name: str, path: str, **fields: object) -> dict[str, Any]:
         body = {"name": name, "path": path, "model_type": model_type, **fields}
@@ -112,6 +118,20 @@ class Studio:
         answer = self.http.get(path.removeprefix("/v1"))
         assert answer.status_code == 200, answer.text
         return answer.content
+
+
+@contextmanager
+def opened_studio(*, models: str = "") -> Iterator[Studio]:
+    """A studio of its own; `models` are lines for that section of the configuration."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="spoon-")))
+        server = stack.enter_context(cleaned_up(Server(folder, with_api=True, has_fakes=False)))
+        server.configure(models=models)
+        server.start()
+        url = f"http://127.0.0.1:{server.port}/v1"
+        http = stack.enter_context(httpx.Client(base_url=url, timeout=PATIENCE_S, trust_env=False))
+        yield Studio(http, folder)
+        assert server.stop() == 0
 
 
 def pixels_of(file: bytes) -> Pixels:

@@ -1,26 +1,20 @@
 """Whether pictures are right: the family that ships, through REST, judged by what the pictures show."""
 
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
-from pathlib import Path
 from shutil import copytree
 from typing import Final
 
 import cv2
-import httpx
 import numpy as np
 import pytest
 import skimage.data
 from PIL import Image
 
 from bench.pictures import png
-from engine_worker.embedded.shipped import NATIVE_SIZE_PX, SHIPPED, Shipped, shipped
+from engine_worker.embedded.shipped import SHIPPED, Shipped, shipped
 from kernel.protocol.vocabulary import ModelBase, ModelType
-from tests.acceptance.conftest import cleaned_up
-from tests.acceptance.server import Server
-from tests.acceptance.studio import PATIENCE_S, Drawn, Studio, pixels_of, recipe_in
+from tests.acceptance.studio import Drawn, Studio, opened_studio, pixels_of, recipe_in
 from tests.judge import (
     GREY,
     OUTLINED,
@@ -35,6 +29,7 @@ from tests.judge import (
 )
 from training.drawing import draw, draw_mask, whole
 from training.exam import Question, questions
+from training.networks import NATIVE_SIZE_PX
 from training.scenes import Colour, Place, Scene, Shape, Size
 from training.sheets import scene_sheet
 
@@ -52,24 +47,17 @@ FILLER: Final = "a picture of " * 30
 @pytest.fixture(scope="module")
 def studio() -> Iterator[Studio]:
     """A server with all that ships, and an engine of each base, called like it."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="spoon-")))
-        server = stack.enter_context(cleaned_up(Server(folder, with_api=True, has_fakes=False)))
-        server.start()
-        url = f"http://127.0.0.1:{server.port}/v1"
-        http = stack.enter_context(httpx.Client(base_url=url, timeout=PATIENCE_S, trust_env=False))
-        studio = Studio(http)
+    with opened_studio() as studio:
         for model in SHIPPED:
             register(studio, model)
         for base in BASES:
             create_engine(studio, base)
         create_engine(studio, ModelBase.SD, name="long", long_prompt_technique="sd_embed")
         # Nobody trains a ControlNet of faces for a model that draws stars; a face's lines are edges, too.
-        faces = copytree(shipped("canny-sd").path, folder / "faces")
+        faces = copytree(shipped("canny-sd").path, studio.folder / "faces")
         studio.register("controlnet", "faces", faces.as_uri(), model_base="sd", control_type="mediapipe")
         create_engine(studio, ModelBase.SD, name="led", control_models=["faces"], control_net="mediapipe")
         yield studio
-        assert server.stop() == 0
 
 
 def register(studio: Studio, model: Shipped) -> None:

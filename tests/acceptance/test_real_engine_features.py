@@ -1,9 +1,7 @@
 """Everything that a job can ask for, from HTTP through the processes to a real engine and back."""
 
 import json
-import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,11 +13,9 @@ import skimage.data
 from PIL import Image
 
 from bench.pictures import half_mask, photograph, png
-from tests.acceptance.conftest import cleaned_up
 from tests.acceptance.patience import wait_for
-from tests.acceptance.server import Server
 from tests.acceptance.slow_site import slow_site
-from tests.acceptance.studio import PATIENCE_S, SIDE_PX, Pixels, Studio, pixels_of, recipe_in
+from tests.acceptance.studio import SIDE_PX, Pixels, Studio, opened_studio, pixels_of, recipe_in
 from tests.acceptance.weights import write_weights
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -42,19 +38,11 @@ ASTRONAUT = png(Image.fromarray(skimage.data.astronaut()))
 @pytest.fixture(scope="module")
 def studio() -> Iterator[Studio]:
     """A server with models from everywhere and three engines: `plain`, `dressed` (with defaults) and `xl`."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="spoon-")))
-        write_weights(folder)
-        server = stack.enter_context(cleaned_up(Server(folder, with_api=True, has_fakes=False)))
-        server.configure(models='allow_hosts = ["127.0.0.1"]')
-        server.start()
-        url = f"http://127.0.0.1:{server.port}/v1"
-        http = stack.enter_context(httpx.Client(base_url=url, timeout=PATIENCE_S, trust_env=False))
-        studio = Studio(http)
-        register_models(studio, folder)
+    with opened_studio(models='allow_hosts = ["127.0.0.1"]') as studio:
+        write_weights(studio.folder)
+        register_models(studio, studio.folder)
         create_engines(studio)
         yield studio
-        assert server.stop() == 0
 
 
 def register_models(studio: Studio, folder: Path) -> None:

@@ -36,7 +36,8 @@ class Scripts:
     """Reads prompts. All methods are for every thread, and nobody waits for what another one reads."""
 
     def __init__(self) -> None:
-        self._techniques: dict[PromptTechnique, Technique] = {PromptTechnique.NONE: Plain()}
+        none = PromptTechnique.NONE
+        self._techniques = {none: _make_technique(none)}
         self._read: OrderedDict[tuple[str, PromptTechnique], Script] = OrderedDict()
         self._lock = Lock()
 

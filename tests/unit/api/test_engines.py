@@ -14,7 +14,7 @@ from kernel.protocol.errors import (
     NotEnoughMemory,
     WrongModelBase,
     WrongModelType,
-    wrong_model,
+    of_field,
 )
 from kernel.protocol.ids import EngineId, ModelId
 from kernel.protocol.ingredients import LoraUse
@@ -152,7 +152,7 @@ def test_a_wrong_value_is_refused_by_its_name(stage: Stage, field: str, value: A
 def test_a_model_that_does_not_do_is_a_conflict_that_names_the_field(
     stage: Stage, kind: type[Conflict]
 ) -> None:
-    refused = wrong_model(kind, "vae", "that model does not do: name another")
+    refused = of_field(kind, "vae", "that model does not do: name another")
     stage.bus.reactions[CreateEngine] = stage.bus.reactions[StartEngine] = refused
     created = stage.post("/v1/engines", {"checkpoint": "m1", "vae": "v1"})
     started = stage.call("PATCH", "/v1/engines/e1/start")

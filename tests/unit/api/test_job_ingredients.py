@@ -6,13 +6,12 @@ import pytest
 
 from kernel.protocol.client import JobAccepted, SubmitJob
 from kernel.protocol.errors import (
-    FieldProblem,
     ModelMissing,
     ModelNotReady,
     NotInstalled,
     SpoonError,
+    of_field,
     wrong_field,
-    wrong_model,
 )
 from kernel.protocol.ids import JobId, ModelId
 from kernel.protocol.ingredients import OWN_VAE, ControlUse, LoraUse
@@ -220,18 +219,15 @@ def test_an_id_goes_before_a_name(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("error", "field"),
     [
-        (wrong_model(ModelMissing, "remove_background[1]", "none"), "remove_background_models[1]"),
+        (of_field(ModelMissing, "remove_background[1]", "none"), "remove_background_models[1]"),
         (wrong_field("controls[1].control_type", "the engine has none"), "type_pose[1]"),
         (wrong_field("controls[0].scale", "too strong"), "control_scale[0]"),
         (wrong_field("controls", "of which type?"), "type_pose"),
         (wrong_field("reference", "too long"), "reference_image_blob"),
         (wrong_field("loras[0]", "of another family"), "loras[0]"),
-        (wrong_model(ModelNotReady, "vae", "it is read"), "vae"),
+        (of_field(ModelNotReady, "vae", "it is read"), "vae"),
         (
-            NotInstalled(
-                "controls[0].control_type: put it there",
-                fields=(FieldProblem(field="controls[0].control_type", problem="put it there"),),
-            ),
+            of_field(NotInstalled, "controls[0].control_type", "put it there"),
             "type_pose[0]",
         ),
     ],
