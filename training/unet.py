@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from kernel.protocol.vocabulary import ModelBase
 from training.batches import Feed
 from training.denoising import GalleryLoss
 from training.families import SD, SDXL, Family, new_modules, tell_noise
@@ -24,8 +25,15 @@ DECAY = 0.998
 
 
 RECIPES = {
-    "cpu": Recipe(batch=32, steps=10_000, pictures=PICTURES["cpu"]),
-    "cuda": Recipe(batch=256, steps=8_000, pictures=PICTURES["cuda"]),
+    ModelBase.SD: {
+        "cpu": Recipe(batch=32, steps=10_000, pictures=PICTURES["cpu"]),
+        "cuda": Recipe(batch=256, steps=8_000, pictures=PICTURES["cuda"]),
+    },
+    # It starts from SD's and has only its words to learn.
+    ModelBase.SDXL: {
+        "cpu": Recipe(batch=32, steps=6_000, pictures=PICTURES["cpu"]),
+        "cuda": Recipe(batch=256, steps=8_000, pictures=PICTURES["cuda"]),
+    },
 }
 
 
@@ -40,7 +48,7 @@ def train_family(family: Family, run: Run) -> None:
         modules[name].load_state_dict(trained_weights(run.folder, family.text_part, name))
     if family is SDXL:
         begin_from_sd(modules["unet"], run)
-    recipe = RECIPES[run.device.type]
+    recipe = RECIPES[family.base][run.device.type]
     gallery = open_gallery(trained_vae(run, family.base), Look.PLAIN, recipe.pictures, run)
     steps = run.steps or recipe.steps
     feed = Feed(PromptWriter(gallery.scenes, recipe.batch, run.seed, plain_caption), steps, run.loaders)

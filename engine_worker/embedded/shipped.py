@@ -36,6 +36,10 @@ SHIPPED: Final = (
         "draws a circle, square, triangle or star in eight colours",
     ),
     Shipped(
+        "scenes-sdxl", ModelType.CHECKPOINT, ModelBase.SDXL, "scenes-sdxl.safetensors",
+        "the same in the layout of SDXL",
+    ),
+    Shipped(
         "stripes-sd", ModelType.LORA, ModelBase.SD, "lora-striped-sd-kohya.safetensors",
         "stripes instead of a flat colour",
     ),
@@ -48,6 +52,9 @@ SHIPPED: Final = (
         "a word that means orange before purple",
     ),
     Shipped("grey-sd", ModelType.VAE, ModelBase.SD, "vae-grey-sd.safetensors", "decodes without colour"),
+    Shipped(
+        "grey-sdxl", ModelType.VAE, ModelBase.SDXL, "vae-grey-sdxl.safetensors", "decodes without colour"
+    ),
     Shipped(
         "canny-sd", ModelType.CONTROLNET, ModelBase.SD, "controlnet-canny-sd",
         "the shape follows a map of edges",
