@@ -96,6 +96,12 @@ def pictures(studio: Studio, files: Mapping[str, bytes] | None = None, **fields:
     return [picture_in(drawn, number) for number in range(len(drawn.files))]
 
 
+def one_by_one(studio: Studio, **fields: object) -> list[Picture]:
+    """The same pictures, each in a job of its own: how many share a call goes by measured times, and changes
+    the last bit of a float, so that now and then a byte differs by one (docs/adr/0023)."""
+    return [picture_in(studio.draw(seed=seed, **fields)) for seed in SEEDS]
+
+
 def scenes(studio: Studio, files: Mapping[str, bytes] | None = None, **fields: object) -> list[Scene]:
     return [judge(picture).scene for picture in pictures(studio, files, **fields)]
 
@@ -154,12 +160,13 @@ def test_without_guidance_the_negative_prompt_is_not_read(studio: Studio) -> Non
 @pytest.mark.parametrize("base", bases_of("stripes"))
 def test_a_lora_for_stripes_stripes(studio: Studio, base: ModelBase) -> None:
     prompt = "a large red square on a white background, center"
-    plain, none, full = (
-        pictures(studio, engine=base, prompt=prompt, loras=loras)
-        for loras in ([], [{"model_id": f"stripes-{base}", "weight": 0}], [f"stripes-{base}"])
+    full = pictures(studio, engine=base, prompt=prompt, loras=[f"stripes-{base}"])
+    assert most([is_striped(picture) for picture in full])
+    plain, none = (
+        one_by_one(studio, engine=base, prompt=prompt, loras=loras)
+        for loras in ([], [{"model_id": f"stripes-{base}", "weight": 0}])
     )
     assert not any(is_striped(picture) for picture in plain)
-    assert most([is_striped(picture) for picture in full])
     assert np.array_equal(none, plain)
 
 
