@@ -28,7 +28,7 @@ TARGETS = (
 
 
 RECIPES = {
-    "cpu": Recipe(batch=16, steps=1_000, pictures=4_000),
+    "cpu": Recipe(batch=16, steps=2_000, pictures=4_000),
     "cuda": Recipe(batch=128, steps=1_200, pictures=20_000),
 }
 

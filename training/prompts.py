@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from training.captions import training_caption
@@ -48,11 +49,13 @@ class PromptWriter:
     caption: Caption
     added: tuple[str, ...] = ()
     """Tokens that captions use and CLIP lacks."""
+    chances: NDArray[np.float64] | None = None
+    """Of each scene to be chosen (they sum to 1); None chooses all alike."""
 
     def __call__(self, step: int) -> Prompts:
         """Choose pictures and caption them; the same for the same step, always."""
         rng = np.random.default_rng([self.seed, step])
-        pictures = rng.integers(len(self.scenes), size=self.batch)
+        pictures = self._choose(rng)
         dropped = rng.random(self.batch) < DROPPED_SHARE
         captions = [self.caption(self.scenes[picture], rng) for picture in pictures]
         texts = ["" if drop else text for drop, text in zip(dropped, captions, strict=True)]
@@ -62,6 +65,11 @@ class PromptWriter:
             padded_with_zero=encode(texts, pad_token=ZERO, added=self.added),
             is_dropped=torch.from_numpy(dropped),
         )
+
+    def _choose(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        if self.chances is None:
+            return rng.integers(len(self.scenes), size=self.batch)
+        return rng.choice(len(self.scenes), size=self.batch, p=self.chances)
 
 
 def plain_caption(scene: Scene, rng: np.random.Generator) -> str:

@@ -41,7 +41,7 @@ def test_of_two_hundred_clients_at_once_exactly_as_many_as_allowed_get_the_image
     image = server.records.image(accepted.image_ids[0])
     whole = (server.images / image.file_name).read_bytes()
 
-    # A connection each, closed by the server: one that is kept may be handed to a thread and closed by another
+    # A connection each, closed by the server: one that is kept may be given to a thread and closed by another
     # (httpcore 1.0.9, its issue 1110).
     closing, any_number = {"Connection": "close"}, httpx.Limits(max_connections=None)
     with (
