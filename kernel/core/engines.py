@@ -1,7 +1,8 @@
 """The life of one engine: its state follows from its workers, and is computed in one place."""
 
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from kernel.core import due, jobs, record, workers
 from kernel.core.tables import RUNNING_ENGINE_STATES, WorkerState

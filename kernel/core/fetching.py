@@ -1,7 +1,8 @@
 """Models on their way to being ready: a small pool of fetch workers, launched on demand."""
 
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from kernel.core import actions, due, ingredients, keeping, record, workers
 from kernel.core.rows import ModelRow

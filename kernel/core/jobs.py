@@ -1,7 +1,8 @@
 """The life of one open job: given to a worker, given back, finished, failed, cancelled."""
 
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from kernel.core import actions, due, ingredients, record
 from kernel.core.world import Engine, Job, Slot, Worker, World

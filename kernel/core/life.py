@@ -1,7 +1,8 @@
 """The Manager's own life: how it starts from what the database holds, and how it stops without losing any."""
 
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from kernel.core import actions, due, engines, fetching, jobs, losses, record, room, schedule, stock, workers
 from kernel.core.events import CompanionExited, Snapshot

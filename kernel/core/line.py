@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from msgspec.structs import replace as changed
+
 from kernel.core import due, engines, memory, record, room, workers
 from kernel.core.shortage import explain
 from kernel.core.tables import WorkerState
@@ -67,7 +69,7 @@ def serve(world: World) -> None:
         engine = world.engines[engine_id]
         _serve_one(world, engine, claims)
         if engine_id in world.engines_without_room and engine.row.waits_since_ms is None:
-            record.note_engine(world, engine, replace(engine.row, waits_since_ms=world.now.unix_ms))
+            record.note_engine(world, engine, changed(engine.row, waits_since_ms=world.now.unix_ms))
 
 
 def look_again(world: World, engine: Engine) -> None:

@@ -1,6 +1,6 @@
 """Models whose files are gone: noticed before anything is loaded from them, and fetched again."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from kernel.core import actions, fetching, record
 from kernel.core.rows import ModelRow

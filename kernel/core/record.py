@@ -1,6 +1,6 @@
 """The only functions that change a row: they check the table, change memory, save, and tell the watchers."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from kernel.core import actions, due
 from kernel.core.rows import BlobRow, ChangeRow, EngineRow, ImageRow, JobRow, ModelRow

@@ -1,6 +1,6 @@
 """What workers report about themselves and about the jobs that they hold."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from kernel.core import actions, blobs, due, engines, fetching, jobs, pictures, schedule, workers
 from kernel.core.events import InputsUnreadable, Reported

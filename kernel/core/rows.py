@@ -1,6 +1,6 @@
 """Rows as the database holds them: frozen, one class for each table that the core decides about."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from kernel.protocol.ids import BlobId, EngineId, EventSeq, ImageId, JobId, ModelId
 from kernel.protocol.ingredients import Preparation
@@ -20,8 +20,7 @@ from kernel.protocol.vocabulary import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ModelRow:
+class ModelRow(Struct, frozen=True):
     model_id: ModelId
     name: str
     uri: str
@@ -52,8 +51,7 @@ class ModelRow:
     preparation: Preparation | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class EngineRow:
+class EngineRow(Struct, frozen=True):
     engine_id: EngineId
     name: str | None
     spec: EngineSpec
@@ -68,8 +66,7 @@ class EngineRow:
     """Wanted since then, but there has been no room for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class JobRow:
+class JobRow(Struct, frozen=True):
     """A job without its spec: what the core needs of it while it is open."""
 
     job_id: JobId
@@ -93,8 +90,7 @@ class JobRow:
     """Every model that the spec names: none of them can be deleted while the job is open."""
 
 
-@dataclass(frozen=True, slots=True)
-class ImageRow:
+class ImageRow(Struct, frozen=True):
     image_id: ImageId
     job_id: JobId
     engine_id: EngineId
@@ -114,8 +110,7 @@ class ImageRow:
     gone_at_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BlobRow:
+class BlobRow(Struct, frozen=True):
     """A file of a job beside its images. Its time begins when the job has ended; None: it has not."""
 
     blob_id: BlobId
@@ -129,8 +124,7 @@ class BlobRow:
     expires_at_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeRow:
+class ChangeRow(Struct, frozen=True):
     """One numbered change of something."""
 
     seq: EventSeq

@@ -19,6 +19,7 @@ GOODBYE_LINGER_MS: Final = 500
 TCP_HEARTBEAT_MS: Final = 2_000
 TCP_HEARTBEAT_TIMEOUT_MS: Final = 10_000
 _ZAP_ENDPOINT: Final = "inproc://zeromq.zap.01"
+_READABLE: Final = int(zmq.POLLIN)
 _PRIVATE: Final = 0o177
 """The umask under which ipc sockets are bound: nobody but the owner may connect."""
 
@@ -109,10 +110,9 @@ class Router:
 
     def receive(self) -> Incoming | None:
         """The next message, or None when there is none now. Frames beyond the limits are dropped unread."""
-        try:
-            first = self.socket.recv(zmq.NOBLOCK, copy=False)
-        except zmq.Again:
+        if not int(self.socket.getsockopt(zmq.EVENTS)) & _READABLE:  # an exception costs three times as much
             return None
+        first = self.socket.recv(copy=False)
         frames: list[Frame] = []
         total_bytes = 0
         frame = first

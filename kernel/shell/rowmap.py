@@ -1,9 +1,9 @@
 """Rows of the core to bindings of SQL and back."""
 
-from dataclasses import asdict, fields
 from typing import Final
 
 import msgspec
+from msgspec.structs import asdict, fields
 
 from kernel.core.rows import BlobRow, EngineRow, ImageRow, JobRow, ModelRow
 from kernel.protocol.specs import JobSpec

@@ -1,7 +1,8 @@
 """One row of every kind with every column filled in, and one with nothing that may be missing."""
 
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from kernel.core.rows import EngineRow, ImageRow, JobRow, ModelRow
 from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId

@@ -6,9 +6,10 @@ asks again, as a person would. Whatever else it is told, it holds to.
 
 import hashlib
 from collections.abc import Generator
-from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeVar
+
+from msgspec.structs import replace
 
 from kernel.core.actions import SaveEngine, SaveModel
 from kernel.core.rows import EngineRow

@@ -1,10 +1,10 @@
 """What came with jobs, and their control maps, as rows: as long as the job is open, and a while longer."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import apsw
 import pytest
+from msgspec.structs import replace
 
 from kernel.core import actions
 from kernel.core.rows import BlobRow, JobRow

@@ -1,10 +1,10 @@
 """What a start finds out about pictures: lost in the right folder alone, and there again if they are."""
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from kernel.core import actions
 from kernel.protocol.errors import BadConfiguration

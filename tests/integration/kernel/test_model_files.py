@@ -3,10 +3,10 @@
 import errno
 import os
 import stat
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from kernel.core.events import KeptModel
 from kernel.protocol.ids import ModelId

@@ -1,11 +1,12 @@
 """Power cuts at any write: every commit that was reported is there, whole, when the power is back."""
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
 import apsw
+from msgspec.structs import replace
 
 from kernel.core.actions import AddJob, RecordChange, Save, SaveJob
 from kernel.core.rows import ChangeRow

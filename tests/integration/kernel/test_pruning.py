@@ -1,8 +1,7 @@
 """Which images are due, and which ones PruneImages is about."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from kernel.core import actions
 from kernel.core.events import Prunable

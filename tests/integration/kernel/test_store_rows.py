@@ -1,9 +1,8 @@
 """What is saved is what is recalled: every row, whole and bare, and all that can change of it."""
 
-from dataclasses import replace
-
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from kernel.core import actions
 from kernel.core.actions import Folder

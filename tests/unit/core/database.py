@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar, assert_never
+
+from msgspec.structs import replace
 
 from kernel.core import actions
 from kernel.core.actions import Save

@@ -1,6 +1,6 @@
 """Ordinary rows and wishes for stories: a checkpoint that is ready, an engine on it, a job for that."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from kernel.core.events import DeviceFact
 from kernel.core.rows import ImageRow, ModelRow

@@ -1,6 +1,6 @@
 """Engines that cannot be loaded: what becomes of them and of the jobs that wait."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from kernel.core.actions import LaunchWorker, SaveJob, TerminateWorker
 from kernel.core.engines import FAILED_AT_ONCE, PAUSE_S

@@ -1,8 +1,7 @@
 """Which job goes to which worker, when, and with what in it."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from kernel.core.actions import GiveJob, SaveJob
 from kernel.core.ports import Limits

@@ -1,8 +1,7 @@
 """Models whose files are gone, and come back."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from kernel.core import actions
 from kernel.core.events import ModelFilesSeen, ModelMoved, ModelNotMoved

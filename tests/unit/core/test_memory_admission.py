@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace as changed
 
 from kernel.core.actions import CompareMemory, LaunchWorker
 from kernel.core.events import StockTaken
@@ -121,7 +122,7 @@ def drawing(size_bytes=GB):
     """A checkpoint with a VAE, so that the size of its pictures counts."""
     parts = (PartWeights(part=ModelPart.UNET, parameters=size_bytes // 4, stored_bytes=size_bytes),)
     vae = VaeLayout(channels=(128, 256, 512, 512), resnets_per_level=2, latent_channels=4)
-    return replace(checkpoint("drawing"), memory=MemoryProfile(parts=parts, vae=vae))
+    return changed(checkpoint("drawing"), memory=MemoryProfile(parts=parts, vae=vae))
 
 
 def test_refusal_says_which_size_and_precision_would_fit():

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace as changed
 
 from kernel.core.activations import unet_elements, vae_elements
 from kernel.core.memory import Appetite, appetite_of, need_bytes, needs_of, weights_bytes
@@ -150,7 +151,7 @@ def test_models_that_the_engine_holds_beside_its_checkpoint_count():
 
 
 def test_a_model_that_an_earlier_version_inspected_weighs_what_its_parameters_weigh():
-    old = replace(checkpoint(), parameters=1_000_000, memory_bytes=2_000_000)
+    old = changed(checkpoint(), parameters=1_000_000, memory_bytes=2_000_000)
     row = EngineRow(EngineId("e"), None, spec(), EngineState.CLOSED, 0)
     appetite = appetite_of(row, {CHECKPOINT: old})
     assert sum(weights_bytes(appetite, "cpu").values()) == 4_000_000

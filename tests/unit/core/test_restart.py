@@ -1,6 +1,6 @@
 """What a new start of the Manager makes of what the old one left open."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from kernel.core.actions import LaunchWorker, SaveEngine, SaveJob
 from kernel.protocol import client
