@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from training.prompts import PromptWriter, plain_caption
-from training.scenes import Scene, training_scenes
+from training.scenes import Scene, Shape, Size, training_scenes
 from training.tokens import encode
+from training.unet import emphasise_small_and_round
 
 pytestmark = pytest.mark.torch
 END = 49407
@@ -38,3 +39,21 @@ def test_each_prompt_says_its_picture_or_nothing() -> None:
 def test_new_words_are_tokens_behind_the_last() -> None:
     tokens = encode(["a <dusk> <dusk>_1"], added=("<dusk>", "<dusk>_1"))[0]
     assert tokens[1:5].tolist() == [320, END + 1, END + 2, END]
+
+
+def test_small_shapes_and_circles_are_shown_more_often() -> None:
+    known = training_scenes()
+    chances = emphasise_small_and_round(known)
+    assert chances.sum() == pytest.approx(1.0)
+    writer = PromptWriter(known, batch=8_000, seed=0, caption=lambda scene, rng: "", chances=chances)
+    shown = [known[picture] for picture in writer(0).pictures.tolist()]
+
+    def share(shape: Shape, size: Size) -> float:
+        """Times shown, by how many such scenes there are."""
+        is_meant = [(scene.shape, scene.size) == (shape, size) for scene in known]
+        return sum((scene.shape, scene.size) == (shape, size) for scene in shown) / sum(is_meant)
+
+    usual = share(Shape.SQUARE, Size.LARGE)
+    assert share(Shape.SQUARE, Size.SMALL) / usual == pytest.approx(2.0, rel=0.25)
+    assert share(Shape.CIRCLE, Size.LARGE) / usual == pytest.approx(2.0, rel=0.25)
+    assert share(Shape.CIRCLE, Size.SMALL) / usual == pytest.approx(4.0, rel=0.25)
