@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from training.families import FAMILIES, Family
 from training.loop import Run
 
 CUDA_LOADERS = 3
@@ -18,6 +19,34 @@ def run_from_command_line(
     parser = argparse.ArgumentParser(description=what, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_run_arguments(parser)
     part(run_of(parser.parse_args(arguments)))
+
+
+def run_families_from_command_line(
+    part: Callable[[Family, Run], None], what: str | None, arguments: Sequence[str] | None = None
+) -> None:
+    """Read from the command line as well which families to train, and train each."""
+    parser = argparse.ArgumentParser(description=what, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_run_arguments(parser)
+    add_family_arguments(parser)
+    chosen = parser.parse_args(arguments)
+    for family in families_of(chosen):
+        part(family, run_of(chosen))
+
+
+def add_family_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add which families."""
+    parser.add_argument(
+        "--family",
+        choices=[family.base.value for family in FAMILIES],
+        action="append",
+        default=[],
+        help="only this one (default: both)",
+    )
+
+
+def families_of(chosen: argparse.Namespace) -> list[Family]:
+    """Give the chosen families; all, where none was chosen."""
+    return [family for family in FAMILIES if not chosen.family or family.base.value in chosen.family]
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:

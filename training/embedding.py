@@ -16,9 +16,9 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from training.batches import Feed
 from training.captions import Attribute, training_caption
-from training.command import run_from_command_line
+from training.command import run_families_from_command_line
 from training.denoising import GalleryLoss
-from training.families import FAMILIES, SD, Family, tell_noise, trained_modules
+from training.families import SD, Family, tell_noise, trained_modules
 from training.gallery import open_gallery
 from training.looks import Look
 from training.loop import Part, Run, is_trained, one_cycle, train, trained_weights
@@ -118,12 +118,11 @@ def save_embedding(path: Path, family: Family, run: Run) -> None:
     save_file({key: tensor.float().contiguous() for key, tensor in tensors.items()}, path)
 
 
-def main(run: Run) -> None:
-    """Train the word for every family that has been trained."""
-    for family in FAMILIES:
-        if is_trained(run.folder, family.unet_part):
-            train_embedding(family, run)
+def train_word(family: Family, run: Run) -> None:
+    """Train the word for a family that has been trained."""
+    if is_trained(run.folder, family.unet_part):
+        train_embedding(family, run)
 
 
 if __name__ == "__main__":
-    run_from_command_line(main, __doc__)
+    run_families_from_command_line(train_word, __doc__)

@@ -12,9 +12,9 @@ from PIL import Image
 
 from kernel.protocol.vocabulary import ModelBase
 from tests.judge import Picture
-from training.command import add_run_arguments, run_of
+from training.command import add_family_arguments, add_run_arguments, families_of, run_of
 from training.exam import Pipeline, Score, mark, questions, sit
-from training.export import add_family_arguments, checkpoint_file, checkpoint_folder, export, families_of
+from training.export import add_unfinished_argument, checkpoint_file, checkpoint_folder, export
 from training.families import Family
 from training.loop import Run
 
@@ -72,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add_run_arguments(parser)
     parser.add_argument("--count", type=int, default=COUNT, help="of the exam's questions")
     add_family_arguments(parser)
+    add_unfinished_argument(parser)
     chosen = parser.parse_args(arguments)
     run = run_of(chosen)
     for family in families_of(chosen):

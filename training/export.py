@@ -14,8 +14,8 @@ from torch import nn
 
 from engine_worker.engine.saving import save_folder, save_single_file
 from engine_worker.engine.single_file import draw_blueprint
-from training.command import add_run_arguments, run_of
-from training.families import FAMILIES, Family, trained_modules
+from training.command import add_family_arguments, add_run_arguments, families_of, run_of
+from training.families import Family, trained_modules
 from training.loop import Run
 from training.networks import NATIVE_SIZE_PX, architecture
 from training.vae import trained_vae
@@ -65,17 +65,9 @@ def trained_networks(run: Run, family: Family, *, unfinished: bool = False) -> l
     return [network.cpu().half().eval().requires_grad_(False) for network in networks]
 
 
-def add_family_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add which families, and whether they must be finished."""
-    parser.add_argument(
-        "--family", choices=[family.base.value for family in FAMILIES], action="append", default=[]
-    )
+def add_unfinished_argument(parser: argparse.ArgumentParser) -> None:
+    """Add whether a family must be trained to its end."""
     parser.add_argument("--unfinished", action="store_true", help="whatever the number of steps done")
-
-
-def families_of(chosen: argparse.Namespace) -> list[Family]:
-    """Give the chosen families; all, where none was chosen."""
-    return [family for family in FAMILIES if not chosen.family or family.base.value in chosen.family]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -85,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     add_run_arguments(parser)
     add_family_arguments(parser)
+    add_unfinished_argument(parser)
     chosen = parser.parse_args(arguments)
     run = run_of(chosen)
     for family in families_of(chosen):

@@ -11,7 +11,9 @@ from training.scenes import RGB, Colour
 
 STRIPES = 0.085
 """Width of one pair of stripes, in sides of the picture: the smallest disc shows three bars."""
-OUTLINE = 0.035
+OUTLINE = 0.045
+"""Width, in sides of the picture: less is hard to tell in latents of 8 x 8 pixels, more leaves nothing of a
+small star."""
 GREY = 0.0
 
 

@@ -82,10 +82,10 @@ def train(part: Part, run: Run) -> None:
                 bar.set_postfix(loss=f"{loss.item():.4f}")
                 log({"step": step, "loss": round(loss.item(), 5), "seconds": round(time.time(), 1)})
             if time.monotonic() - saved_at > run.save_every_s:
-                _save(part, step + 1, path)
+                _save(part, step + 1, run.folder)
                 saved_at = time.monotonic()
     if done < part.steps:
-        _save(part, part.steps, path)
+        _save(part, part.steps, run.folder)
 
 
 def checkpoint_path(folder: Path, name: str) -> Path:
@@ -100,6 +100,16 @@ def is_trained(folder: Path, name: str) -> bool:
         return False
     state = _load(path, torch.device("cpu"))
     return state["done"] >= state["steps"]
+
+
+def mark_trained(folder: Path, name: str, modules: nn.ModuleDict, steps: int) -> None:
+    """Write the checkpoint of a part that was trained elsewhere, as if these had been its steps here.
+
+    Nothing is known of the optimizer's moments: a training that goes on from there gathers them anew.
+    """
+    weights = modules.state_dict()
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(_State(done=steps, steps=steps, modules=weights, averages=weights, optimizer={}), folder, name)
 
 
 def trained_weights(folder: Path, name: str, module: str, *, unfinished: bool = False) -> dict[str, Tensor]:
@@ -161,8 +171,11 @@ def _resume(part: Part, path: Path, device: torch.device) -> int:
     if not path.exists():
         return 0
     state = _load(path, device)
+    if state["done"] >= part.steps:
+        return state["done"]
     part.modules.load_state_dict(state["modules"])
-    part.optimizer.load_state_dict(state["optimizer"])
+    if state["optimizer"]:
+        part.optimizer.load_state_dict(state["optimizer"])
     if part.averages is not None:
         part.averages.load_state_dict(state["averages"])
     return state["done"]
@@ -199,20 +212,24 @@ def _under(weights: Mapping[str, Tensor], module: str) -> dict[str, Tensor]:
     }
 
 
-def _save(part: Part, done: int, path: Path) -> None:
-    """Write the state beside its place and move it there: a kill leaves the old one or the new one."""
+def _save(part: Part, done: int, folder: Path) -> None:
+    """Keep how far the part has come."""
+    state = _State(
+        done=done,
+        steps=part.steps,
+        modules=part.modules.state_dict(),
+        averages={} if part.averages is None else part.averages.state_dict(),
+        optimizer=part.optimizer.state_dict(),
+    )
+    _write(state, folder, part.name)
+
+
+def _write(state: _State, folder: Path, name: str) -> None:
+    """Write a checkpoint beside its place and move it there: a kill leaves the old one or the new one."""
+    path = checkpoint_path(folder, name)
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
-        torch.save(
-            {
-                "done": done,
-                "steps": part.steps,
-                "modules": part.modules.state_dict(),
-                "optimizer": part.optimizer.state_dict(),
-                "averages": {} if part.averages is None else part.averages.state_dict(),
-            },
-            file,
-        )
+        torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)

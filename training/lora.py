@@ -8,9 +8,9 @@ from peft import LoraConfig, get_peft_model_state_dict
 from torch import Tensor, nn
 
 from training.batches import Feed
-from training.command import run_from_command_line
+from training.command import run_families_from_command_line
 from training.denoising import GalleryLoss
-from training.families import FAMILIES, Family, tell_noise, trained_modules
+from training.families import Family, tell_noise, trained_modules
 from training.gallery import open_gallery
 from training.looks import Look
 from training.loop import Part, Run, is_trained, one_cycle, train, trained_weights
@@ -82,13 +82,12 @@ def trained_lora(family: Family, look: Look, run: Run) -> dict[str, Tensor]:
     }
 
 
-def main(run: Run) -> None:
-    """Train every look for every family that has been trained."""
-    for family in FAMILIES:
-        if is_trained(run.folder, family.unet_part):
-            for look in LOOKS:
-                train_lora(family, look, run)
+def train_loras(family: Family, run: Run) -> None:
+    """Train every look for a family that has been trained."""
+    if is_trained(run.folder, family.unet_part):
+        for look in LOOKS:
+            train_lora(family, look, run)
 
 
 if __name__ == "__main__":
-    run_from_command_line(main, __doc__)
+    run_families_from_command_line(train_loras, __doc__)

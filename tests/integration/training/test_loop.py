@@ -14,6 +14,7 @@ from training.loop import (
     Run,
     checkpoint_path,
     is_trained,
+    mark_trained,
     one_cycle,
     seeded,
     train,
@@ -94,6 +95,17 @@ def test_an_unfinished_training_is_not_built_upon_unless_that_is_asked_for(tmp_p
     with pytest.raises(NotTrained, match="4 of 10 steps"):
         trained_weights(tmp_path, "line", "line")
     assert trained_weights(tmp_path, "line", "line", unfinished=True).keys() == {"weight", "bias"}
+
+
+def test_what_was_trained_elsewhere_is_built_upon_and_trained_further(tmp_path: Path) -> None:
+    part = _part(5)
+    mark_trained(tmp_path, "line", part.modules, steps=5)
+    train(_part(5, killed_at=0), _run(tmp_path))  # has nothing left to do
+    before = trained_weights(tmp_path, "line", "line")
+    assert torch.equal(before["weight"], part.modules["line"].weight)
+    train(_part(60), _run(tmp_path))
+    after = trained_weights(tmp_path, "line", "line")
+    assert (after["weight"] - 1).abs().mean() < (before["weight"] - 1).abs().mean() / 2
 
 
 def test_the_average_is_what_counts_as_trained(tmp_path: Path) -> None:
