@@ -77,7 +77,7 @@ def new_controlnet(unet: UNet2DConditionModel) -> ControlNetModel:
     """Build a ControlNet that starts as a copy of the UNet's way down, and changes nothing yet.
 
     Its outputs are zero, as everywhere; the map's way in is not. Were both, nothing would be learned from the
-    map until the outputs have grown (L. Zhang et al., arXiv 2302.05543, call what follows sudden convergence).
+    map until the outputs have grown (the sudden convergence of L. Zhang et al., arXiv 2302.05543).
     """
     controlnet: ControlNetModel = ControlNetModel.from_unet(
         unet, conditioning_embedding_out_channels=MAP_WIDTHS
