@@ -11,13 +11,13 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 import apsw
 import zmq
+from msgspec.structs import replace
 
 from conf.load import load
 from conf.settings import Settings

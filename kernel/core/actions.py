@@ -4,8 +4,9 @@ A *save* goes into the batch's one transaction. An *effect* happens after that t
 the order in which the core asked for it.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from kernel.core.events import Peer
 from kernel.core.memory import Reservation
@@ -19,69 +20,58 @@ from kernel.protocol.vocabulary import GoneReason, WorkerRole
 # Saves.
 
 
-@dataclass(frozen=True, slots=True)
-class SaveModel:
+class SaveModel(Struct, frozen=True):
     row: ModelRow
 
 
-@dataclass(frozen=True, slots=True)
-class DropModel:
+class DropModel(Struct, frozen=True):
     model_id: ModelId
 
 
-@dataclass(frozen=True, slots=True)
-class NoteModel:
+class NoteModel(Struct, frozen=True):
     """A model's row changes, but not its state. The files that it names are taken out of the trash."""
 
     row: ModelRow
 
 
-@dataclass(frozen=True, slots=True)
-class SaveEngine:
+class SaveEngine(Struct, frozen=True):
     row: EngineRow
 
 
-@dataclass(frozen=True, slots=True)
-class DropEngine:
+class DropEngine(Struct, frozen=True):
     """Delete an engine with its jobs, their images and blobs; the files go to the trash."""
 
     engine_id: EngineId
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class AddJob:
+class AddJob(Struct, frozen=True):
     row: JobRow
     spec: JobSpec
 
 
-@dataclass(frozen=True, slots=True)
-class SaveJob:
+class SaveJob(Struct, frozen=True):
     """A job's changed row; its spec never changes."""
 
     row: JobRow
 
 
-@dataclass(frozen=True, slots=True)
-class DropJob:
+class DropJob(Struct, frozen=True):
     """Delete a job with its images and blobs; the files go to the trash."""
 
     job_id: JobId
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class AddImage:
+class AddImage(Struct, frozen=True):
     row: ImageRow
 
 
-@dataclass(frozen=True, slots=True)
-class CountDownload:
+class CountDownload(Struct, frozen=True):
     image_id: ImageId
 
 
-@dataclass(frozen=True, slots=True)
-class EndImage:
+class EndImage(Struct, frozen=True):
     """Mark an image as gone; its file goes to the trash, if it is not what is lost."""
 
     image_id: ImageId
@@ -89,28 +79,24 @@ class EndImage:
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class RestoreImage:
+class RestoreImage(Struct, frozen=True):
     """An image that was lost is there again."""
 
     image_id: ImageId
 
 
-@dataclass(frozen=True, slots=True)
-class AddBlob:
+class AddBlob(Struct, frozen=True):
     row: BlobRow
 
 
-@dataclass(frozen=True, slots=True)
-class ExpireBlobs:
+class ExpireBlobs(Struct, frozen=True):
     """A job has ended: its blobs stay until then."""
 
     job_id: JobId
     expires_at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class DropBlob:
+class DropBlob(Struct, frozen=True):
     """Delete a blob whose time is over; its file goes to the trash."""
 
     blob_id: BlobId
@@ -125,8 +111,7 @@ class Folder(StrEnum):
     MODELS = "models"
 
 
-@dataclass(frozen=True, slots=True)
-class TrashFile:
+class TrashFile(Struct, frozen=True):
     """A file was written for nothing, or is needed no more: to the trash with it."""
 
     folder: Folder
@@ -134,8 +119,7 @@ class TrashFile:
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class SaveReply:
+class SaveReply(Struct, frozen=True):
     """Remember the answer to a command, for the case that it comes again."""
 
     key: str
@@ -144,13 +128,11 @@ class SaveReply:
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class RecordChange:
+class RecordChange(Struct, frozen=True):
     row: ChangeRow
 
 
-@dataclass(frozen=True, slots=True)
-class ForgetOld:
+class ForgetOld(Struct, frozen=True):
     """Delete remembered answers from before, and changes further back than the newest few."""
 
     replies_before_ms: int
@@ -183,8 +165,7 @@ Save = (
 # Effects.
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """Answer one client."""
 
     peer: Peer
@@ -192,32 +173,28 @@ class Reply:
     message: client.SingleReply
 
 
-@dataclass(frozen=True, slots=True)
-class Push:
+class Push(Struct, frozen=True):
     """Tell watchers what they did not ask for just now."""
 
     peers: tuple[Peer, ...]
     message: client.SingleReply
 
 
-@dataclass(frozen=True, slots=True)
-class PushPreview:
+class PushPreview(Struct, frozen=True):
     """Show watchers how a picture looks so far: with the blob of the event at hand."""
 
     peers: tuple[Peer, ...]
     message: client.JobPreview
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Struct, frozen=True):
     """Send an order to a worker."""
 
     worker_id: WorkerId
     message: worker.WorkerOrder
 
 
-@dataclass(frozen=True, slots=True)
-class GiveJob:
+class GiveJob(Struct, frozen=True):
     """Send RunJob to a worker; the shell reads the spec and the files that came with the job, which the core
     does not keep in memory. If a file cannot be read, it says InputsUnreadable instead."""
 
@@ -232,8 +209,7 @@ class GiveJob:
     """Every model that the spec names."""
 
 
-@dataclass(frozen=True, slots=True)
-class LaunchWorker:
+class LaunchWorker(Struct, frozen=True):
     """Mint a key pair for a worker, allow it, and start its process."""
 
     worker_id: WorkerId
@@ -241,8 +217,7 @@ class LaunchWorker:
     token: str
 
 
-@dataclass(frozen=True, slots=True)
-class MintTicket:
+class MintTicket(Struct, frozen=True):
     """Mint a key pair for a worker that a person will start, allow it, and answer with the ticket."""
 
     peer: Peer
@@ -252,29 +227,25 @@ class MintTicket:
     expires_in_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class TerminateWorker:
+class TerminateWorker(Struct, frozen=True):
     """Ask a local worker's process to end (SIGTERM)."""
 
     worker_id: WorkerId
 
 
-@dataclass(frozen=True, slots=True)
-class KillWorker:
+class KillWorker(Struct, frozen=True):
     """End a local worker's process (SIGKILL)."""
 
     worker_id: WorkerId
 
 
-@dataclass(frozen=True, slots=True)
-class ForgetWorker:
+class ForgetWorker(Struct, frozen=True):
     """Revoke a worker's key and its place on the bus."""
 
     worker_id: WorkerId
 
 
-@dataclass(frozen=True, slots=True)
-class StorePicture:
+class StorePicture(Struct, frozen=True):
     """Write the blob of the event at hand to a file, durably, then say PictureStored."""
 
     picture_id: ImageId | BlobId
@@ -283,46 +254,40 @@ class StorePicture:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class StoreAgain:
+class StoreAgain(Struct, frozen=True):
     """Try once more to write a picture that could not be written."""
 
     picture_id: ImageId | BlobId
 
 
-@dataclass(frozen=True, slots=True)
-class ForgetPicture:
+class ForgetPicture(Struct, frozen=True):
     """The bytes of this picture are not needed any more."""
 
     picture_id: ImageId | BlobId
 
 
-@dataclass(frozen=True, slots=True)
-class InputToStore:
+class InputToStore(Struct, frozen=True):
     """A file that came with a job: its name below the folder of blobs, and what its bytes must be."""
 
     file_name: str
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class StoreInputs:
+class StoreInputs(Struct, frozen=True):
     """Write the blobs of the event at hand to these files, durably and all or none, then say InputsStored."""
 
     key: str
     files: tuple[InputToStore, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class MoveModel:
+class MoveModel(Struct, frozen=True):
     """Move a model that was gathered to its place below the models folder, durably, then say ModelMoved."""
 
     model_id: ModelId
     file_name: str
 
 
-@dataclass(frozen=True, slots=True)
-class CompareMemory:
+class CompareMemory(Struct, frozen=True):
     """Write into the log how well the need of an engine that is ready now was predicted."""
 
     worker_id: WorkerId
@@ -330,28 +295,23 @@ class CompareMemory:
     reported_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class TakeStock:
+class TakeStock(Struct, frozen=True):
     """Look at the disk and at what expires, then say StockTaken."""
 
 
-@dataclass(frozen=True, slots=True)
-class LaunchCompanion:
+class LaunchCompanion(Struct, frozen=True):
     """Start the API process."""
 
 
-@dataclass(frozen=True, slots=True)
-class TerminateCompanion:
+class TerminateCompanion(Struct, frozen=True):
     """Ask the API process to end."""
 
 
-@dataclass(frozen=True, slots=True)
-class KillCompanion:
+class KillCompanion(Struct, frozen=True):
     """End the API process."""
 
 
-@dataclass(frozen=True, slots=True)
-class Exit:
+class Exit(Struct, frozen=True):
     """Leave the process with this code."""
 
     code: int

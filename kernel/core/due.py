@@ -1,127 +1,109 @@
 """What a deadline is for, and for whom: one class for each kind."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from kernel.protocol.ids import BlobId, EngineId, ImageId, JobId, Ticket, WorkerId
 
 
-@dataclass(frozen=True, slots=True)
-class Hello:
+class Hello(Struct, frozen=True):
     """A worker that was launched or invited must have said hello."""
 
     worker_id: WorkerId
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(Struct, frozen=True):
     """A worker must have loaded its engine, or come further with its model."""
 
     worker_id: WorkerId
 
 
-@dataclass(frozen=True, slots=True)
-class Silence:
+class Silence(Struct, frozen=True):
     """A worker must have said anything."""
 
     worker_id: WorkerId
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True):
     """A worker that holds jobs must have come a step further."""
 
     worker_id: WorkerId
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
+class Drop(Struct, frozen=True):
     """A worker must have dropped a job that it was told to drop."""
 
     worker_id: WorkerId
     job_id: JobId
 
 
-@dataclass(frozen=True, slots=True)
-class Drain:
+class Drain(Struct, frozen=True):
     """A worker that holds nothing and was told to leave must be gone."""
 
     worker_id: WorkerId
 
 
-@dataclass(frozen=True, slots=True)
-class Kill:
+class Kill(Struct, frozen=True):
     """A doomed worker must be gone."""
 
     worker_id: WorkerId
 
 
-@dataclass(frozen=True, slots=True)
-class Idle:
+class Idle(Struct, frozen=True):
     """A fetch worker has had nothing to do."""
 
     worker_id: WorkerId
 
 
-@dataclass(frozen=True, slots=True)
-class Relaunch:
+class Relaunch(Struct, frozen=True):
     """An engine whose worker died may try again."""
 
     engine_id: EngineId
 
 
-@dataclass(frozen=True, slots=True)
-class KeepAlive:
+class KeepAlive(Struct, frozen=True):
     """An engine that was started on demand has been idle."""
 
     engine_id: EngineId
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(Struct, frozen=True):
     """An engine has waited long enough for the room of one that works."""
 
     engine_id: EngineId
 
 
-@dataclass(frozen=True, slots=True)
-class FailWaiting:
+class FailWaiting(Struct, frozen=True):
     """An engine in error has more waiting jobs to fail."""
 
     engine_id: EngineId
 
 
-@dataclass(frozen=True, slots=True)
-class Fetch:
+class Fetch(Struct, frozen=True):
     """Fetch workers may be launched again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Store:
+class Store(Struct, frozen=True):
     """A picture that could not be written may be tried again."""
 
     picture_id: ImageId | BlobId
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """A download must have been finished."""
 
     image_id: ImageId
     ticket: Ticket
 
 
-@dataclass(frozen=True, slots=True)
-class Stock:
+class Stock(Struct, frozen=True):
     """It is time to look at the disk and at what expires."""
 
 
-@dataclass(frozen=True, slots=True)
-class Grace:
+class Grace(Struct, frozen=True):
     """Running jobs must be finished during a shutdown."""
 
 
-@dataclass(frozen=True, slots=True)
-class Companion:
+class Companion(Struct, frozen=True):
     """The API may be started again, or must be gone."""
 
 

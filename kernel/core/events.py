@@ -1,8 +1,9 @@
 """What can happen to the broker, in the past tense. Facts that the core lacks ride along."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import NewType
+
+from msgspec import Struct, field
 
 from kernel.core.rows import EngineRow, ImageRow, JobRow, ModelRow
 from kernel.protocol import client, worker
@@ -13,24 +14,21 @@ Peer = NewType("Peer", bytes)
 """The routing id under which a socket knows a client."""
 
 
-@dataclass(frozen=True, slots=True)
-class Now:
+class Now(Struct, frozen=True):
     """The moment at which an event is handled: a monotonic clock for deadlines, a calendar for rows."""
 
     mono_s: float
     unix_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class StoredReply:
+class StoredReply(Struct, frozen=True):
     """What was answered the last time that a command with this key came."""
 
     digest: bytes
     reply: client.SingleReply
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceFact:
+class DeviceFact(Struct, frozen=True):
     """A device as the shell saw it, and how much of it each local worker held just then."""
 
     status: client.DeviceStatus
@@ -38,8 +36,7 @@ class DeviceFact:
     """In bytes; workers of which the system does not tell are left out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prunable:
+class Prunable(Struct, frozen=True):
     """The images that PruneImages is about, oldest first; `has_more` of them than can be ended at once."""
 
     images: tuple[tuple[ImageId, GoneReason], ...]
@@ -52,16 +49,14 @@ class Prunable:
     """Why it could not be seen which files are there."""
 
 
-@dataclass(frozen=True, slots=True)
-class KeptModel:
+class KeptModel(Struct, frozen=True):
     """A file or folder that the models folder keeps, by its name there."""
 
     name: str
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """What the shell knows and the core's memory does not. None: there is no such row."""
 
     stored_reply: StoredReply | None = None
@@ -81,8 +76,7 @@ class Facts:
 NO_FACTS = Facts()
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """A client sent a command."""
 
     peer: Peer
@@ -97,8 +91,7 @@ class Asked:
     """The sizes of the files that came along."""
 
 
-@dataclass(frozen=True, slots=True)
-class WatchAsked:
+class WatchAsked(Struct, frozen=True):
     """A client wants to hear of every change, or wants no more of it."""
 
     peer: Peer
@@ -106,8 +99,7 @@ class WatchAsked:
     is_on: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class StatusAsked:
+class StatusAsked(Struct, frozen=True):
     """A client wants to know how the Manager is; the devices are read by the shell."""
 
     peer: Peer
@@ -117,15 +109,13 @@ class StatusAsked:
     devices: tuple[client.DeviceStatus, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class PeerLost:
+class PeerLost(Struct, frozen=True):
     """A client cannot be reached any more."""
 
     peer: Peer
 
 
-@dataclass(frozen=True, slots=True)
-class Reported:
+class Reported(Struct, frozen=True):
     """A worker said something. `worker_id` is who it proved to be by its key."""
 
     worker_id: WorkerId
@@ -133,8 +123,7 @@ class Reported:
     has_blob: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerExited:
+class WorkerExited(Struct, frozen=True):
     """A local worker's process is gone."""
 
     worker_id: WorkerId
@@ -144,31 +133,27 @@ class WorkerExited:
     """The end of its stderr."""
 
 
-@dataclass(frozen=True, slots=True)
-class PictureStored:
+class PictureStored(Struct, frozen=True):
     """The file of an image or of a control map is on the disk, durably."""
 
     picture_id: ImageId | BlobId
 
 
-@dataclass(frozen=True, slots=True)
-class PictureNotStored:
+class PictureNotStored(Struct, frozen=True):
     """The file could not be written."""
 
     picture_id: ImageId | BlobId
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class InputsStored:
+class InputsStored(Struct, frozen=True):
     """All files that came with a job are on the disk, durably."""
 
     key: str
     """That of the command which they came with."""
 
 
-@dataclass(frozen=True, slots=True)
-class InputsNotStored:
+class InputsNotStored(Struct, frozen=True):
     """A file that came with a job could not be written; none of them is there."""
 
     key: str
@@ -177,8 +162,7 @@ class InputsNotStored:
     """The disk is not to blame: the bytes are not those that their sender described."""
 
 
-@dataclass(frozen=True, slots=True)
-class InputsUnreadable:
+class InputsUnreadable(Struct, frozen=True):
     """A job was to be sent to a worker, but a file that came with it cannot be read."""
 
     worker_id: WorkerId
@@ -187,30 +171,26 @@ class InputsUnreadable:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class ModelMoved:
+class ModelMoved(Struct, frozen=True):
     """A model's files are in their place, durably."""
 
     model_id: ModelId
 
 
-@dataclass(frozen=True, slots=True)
-class ModelNotMoved:
+class ModelNotMoved(Struct, frozen=True):
     """A model's files could not be moved; without a reason, they were neither here nor there."""
 
     model_id: ModelId
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ModelFilesSeen:
+class ModelFilesSeen(Struct, frozen=True):
     """The shell looked whether models are where they should be, since something may depend on it now."""
 
     absent: frozenset[ModelId]
 
 
-@dataclass(frozen=True, slots=True)
-class StockTaken:
+class StockTaken(Struct, frozen=True):
     """The shell looked at the disks, as TakeStock asked; what is due rides on the event when it is handled.
 
     Units: bytes.
@@ -226,18 +206,15 @@ class StockTaken:
     devices: tuple[DeviceFact, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class DeadlinePassed:
+class DeadlinePassed(Struct, frozen=True):
     """It is as late as `next_deadline` said, or later."""
 
 
-@dataclass(frozen=True, slots=True)
-class StopAsked:
+class StopAsked(Struct, frozen=True):
     """A signal asked the Manager to stop. The second one means: now."""
 
 
-@dataclass(frozen=True, slots=True)
-class CompanionExited:
+class CompanionExited(Struct, frozen=True):
     """The API process is gone."""
 
     status: str
@@ -265,8 +242,7 @@ Event = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """What the database holds of everything that is still open, as a start finds it."""
 
     epoch: Epoch

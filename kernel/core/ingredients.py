@@ -1,7 +1,8 @@
 """The models that an engine or a job names beside its checkpoint: which ones, and whether they fit it."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from kernel.core.rows import ModelRow
 from kernel.core.world import World
@@ -20,8 +21,7 @@ from kernel.protocol.specs import EngineSpec, JobSpec
 from kernel.protocol.vocabulary import ControlType, ModelBase, ModelState, ModelType
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(Struct, frozen=True):
     """A model that a spec names: in which field, and of which type it has to be."""
 
     field: str

@@ -1,7 +1,6 @@
 """Frames to messages and back: the one place where bytes from a peer become typed values."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Final, Generic, TypeVar
 
@@ -27,8 +26,7 @@ MAX_FRAME_BYTES: Final = MAX_BLOB_BYTES
 """What ZMQ_MAXMSGSIZE is set to: libzmq then hangs up on a peer that sends a longer frame."""
 
 
-@dataclass(frozen=True, slots=True)
-class Received(Generic[Message]):
+class Received(msgspec.Struct, Generic[Message], frozen=True):
     """One message as it came off the wire, its blobs untouched."""
 
     head: head.Head

@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import zmq
+from msgspec import Struct
 from zmq.utils import z85
 
 from kernel.protocol.codec import MAX_FRAME_BYTES, MAX_FRAMES, MAX_MESSAGE_BYTES, Frame
@@ -57,8 +57,7 @@ class Gate:
             self.socket.send_multipart((version, request, *status, b""))
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(Struct, frozen=True):
     """One message, not decoded: which connection it came from, whose key that has, and its frames."""
 
     peer: bytes

@@ -3,6 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from kernel.core.events import Asked, Event, Peer, Reported, StatusAsked, WatchAsked
 from kernel.protocol import client, codec, head, worker
 from kernel.protocol.codec import MAX_PREVIEW_BYTES, Frame
@@ -13,8 +15,7 @@ from kernel.protocol.vocabulary import WorkerRole
 from kernel.shell.bus import Incoming
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(Struct, frozen=True):
     """An event off the wire, with the blobs that came along."""
 
     event: Event

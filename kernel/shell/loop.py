@@ -6,7 +6,9 @@ follows from them exists before that transaction is on the disk. The batch is th
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from kernel.core.actions import Action, Effect, Save
 from kernel.core.broker import Broker

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from msgspec import Struct
+
 from kernel.core.events import Peer
 from kernel.protocol import client, codec
 from kernel.protocol.codec import Frame
@@ -18,8 +20,7 @@ MAX_BUNDLE: Final = 512
 """Messages in one bundle; the longest answer has a few kilobytes, the longest body 4 MiB."""
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
+class Letter(Struct, frozen=True):
     """One message for one client, with its blobs."""
 
     correlation: bytes

@@ -1,8 +1,9 @@
 """A Manager's life told event by event: a broker, a database of dictionaries, a clock that a test moves."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from kernel.core import actions
 from kernel.core.actions import Action, Effect, Save

@@ -1,7 +1,5 @@
 """What clients ask about models."""
 
-from dataclasses import replace as replace_row
-
 import pytest
 from msgspec.structs import replace
 
@@ -111,7 +109,7 @@ def test_no_model_is_registered_or_retried_when_the_manager_stops():
 def prune(story, *kept, **fields):
     """What is answered where the folder keeps files of these names."""
     ask = client.PruneModels(**fields)
-    facts = replace_row(NO_FACTS, kept_models=tuple(KeptModel(name, 5) for name in kept))
+    facts = replace(NO_FACTS, kept_models=tuple(KeptModel(name, 5) for name in kept))
     (reply,) = only(story.tell(Asked(PEER, CORRELATION, "key", b"digest", ask, facts)), actions.Reply)
     return reply.message
 

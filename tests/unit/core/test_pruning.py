@@ -1,9 +1,7 @@
 """Deleting many images at once, disks that fill up, and clocks that jump."""
 
-from dataclasses import replace
-
 import pytest
-from msgspec.structs import replace as changed
+from msgspec.structs import replace
 
 from kernel.core import actions
 from kernel.core.downloads import MOST_NAMED
@@ -20,7 +18,7 @@ FULL, ROOMY = StockTaken(free_bytes=0), StockTaken(free_bytes=1 << 40)
 def with_images():
     story = Story()
     for name in ("a", "b"):
-        story.database.images[name] = changed(image(name), file_name=f"{name}.png")
+        story.database.images[name] = replace(image(name), file_name=f"{name}.png")
     return story
 
 
@@ -69,7 +67,7 @@ def test_nothing_is_lost_as_long_as_nobody_can_see_what_is_there():
 def test_start_ends_what_is_lost_and_restores_what_is_there_again():
     story = with_images()
     lost = {"gone_reason": GoneReason.LOST, "gone_at_ms": 5}
-    story.database.images["b"] = changed(story.database.images["b"], **lost)
+    story.database.images["b"] = replace(story.database.images["b"], **lost)
     story.begin(lost_images=("a",), found_images=("b",))
     reasons = {name: row.gone_reason for name, row in story.database.images.items()}
     assert reasons == {"a": GoneReason.LOST, "b": None}
