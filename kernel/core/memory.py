@@ -1,7 +1,7 @@
 """What an engine needs of a device's memory, by plan and by the number of pictures that it steps together.
 
 Pure arithmetic over what inspection read from headers. docs/memory.md derives it and says how well it
-agrees with what was measured; adr/0025 says why the plans are tried in this order, adr/0031 what rests under
+agrees with what was measured; adr/0025 says why the plans are tried in this order, adr/0032 what rests under
 the last one.
 """
 

@@ -7,7 +7,7 @@ from torch import Tensor
 class DeviceCarrier:
     """Implements the carrier of `engine_worker/engine/resting.py`; on a CPU there is nothing to be done.
 
-    The host waits for each copy: weights lie in ordinary memory (adr/0031).
+    The host waits for each copy: weights lie in ordinary memory (adr/0032).
     """
 
     def __init__(self, device: torch.device) -> None:
