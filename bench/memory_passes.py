@@ -43,7 +43,8 @@ def main() -> None:
     torch.set_num_threads(1)
     case = Case.of(words)
     path = ensure_file(case, Path(folder))
-    parts, tiled = (load_parts(source_of(path), CPU, torch.float32, plan) for plan in MemoryPlan)
+    plans = (MemoryPlan.FAST, MemoryPlan.TILED)
+    parts, tiled = (load_parts(source_of(path), CPU, torch.float32, plan) for plan in plans)
     predicted = _predict(case, path)
     side = case.size_px // PIXELS_PER_LATENT
     latents = torch.randn(1, 4, side, side)

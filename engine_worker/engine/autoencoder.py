@@ -4,10 +4,12 @@ import torch
 from diffusers import AutoencoderKL
 
 from engine_worker.engine.parts import Vae
+from engine_worker.engine.resting import bring_under
+from kernel.protocol.vocabulary import MemoryPlan
 
 
-def make_vae(autoencoder: AutoencoderKL, dtype: torch.dtype, *, in_tiles: bool = False) -> Vae:
-    """The VAE and what its configuration says of its latents."""
+def make_vae(autoencoder: AutoencoderKL, dtype: torch.dtype, device: torch.device, plan: MemoryPlan) -> Vae:
+    """The VAE as it is used on a device under a plan, and what its configuration says of its latents."""
     config = autoencoder.config
     return Vae(
         encoder=autoencoder,
@@ -18,5 +20,6 @@ def make_vae(autoencoder: AutoencoderKL, dtype: torch.dtype, *, in_tiles: bool =
         scaling_factor=config.scaling_factor,
         latents_mean=None if config.latents_mean is None else tuple(config.latents_mean),
         latents_std=None if config.latents_std is None else tuple(config.latents_std),
-        in_tiles=in_tiles,
+        in_tiles=plan is not MemoryPlan.FAST,
+        brought=bring_under(plan, [autoencoder], device),
     )

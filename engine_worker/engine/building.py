@@ -1,6 +1,7 @@
 """Building networks from their plans: every name and shape is compared before the first tensor is read."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -9,7 +10,24 @@ from engine_worker.engine.blueprint import Network, NetworkPlan
 from engine_worker.engine.devices import vae_dtype
 from engine_worker.engine.gpu.layout import lay_out
 from engine_worker.engine.networks import build_empty, fill
+from engine_worker.engine.resting import HOME
 from engine_worker.engine.weights import Place, check_surplus, find_places, read_parameters
+
+
+@dataclass(frozen=True, slots=True)
+class _Berth:
+    """Where a network is put, and the device that it computes on with its precision."""
+
+    place: torch.device
+    device: torch.device
+    dtype: torch.dtype
+
+    @classmethod
+    def of(
+        cls, network: Network, device: torch.device, dtype: torch.dtype, resting: frozenset[Network]
+    ) -> "_Berth":
+        own_dtype = vae_dtype(dtype, device) if network is Network.VAE else dtype
+        return cls(HOME if network in resting else device, device, own_dtype)
 
 
 def build_networks(
@@ -17,9 +35,11 @@ def build_networks(
     device: torch.device,
     dtype: torch.dtype,
     is_leftover: Callable[[str], bool],
+    resting: frozenset[Network] = frozenset(),
 ) -> list[nn.Module]:
     """The networks with their parameters, in the order of the plans.
 
+    Those that are resting never touch the device: they are in the host's memory as the device wants them.
     Raises: ModelUnreadable, if a tensor is missing, of a wrong shape, of no use and no leftover, or cannot
     be read; torch.OutOfMemoryError.
     """
@@ -30,7 +50,7 @@ def build_networks(
     taken: list[Place] = [place for found in places for place in found.values()]
     check_surplus(files.values(), taken, is_leftover)
     return [
-        _filled(module, found, wanted, plan, device, dtype)
+        _filled(module, found, wanted, plan, _Berth.of(plan.network, device, dtype, resting))
         for module, found, wanted, plan in zip(empty, places, shapes, plans, strict=True)
     ]
 
@@ -40,13 +60,7 @@ def _filled(
     places: Mapping[str, Place],
     shapes: Mapping[str, torch.Size],
     plan: NetworkPlan,
-    device: torch.device,
-    dtype: torch.dtype,
+    berth: _Berth,
 ) -> nn.Module:
-    own_dtype = _dtype_of(plan, device, dtype)
-    module = fill(empty, read_parameters(places, shapes, device, own_dtype), device)
-    return lay_out(module, plan.network, device, own_dtype)
-
-
-def _dtype_of(plan: NetworkPlan, device: torch.device, dtype: torch.dtype) -> torch.dtype:
-    return vae_dtype(dtype, device) if plan.network is Network.VAE else dtype
+    parameters = read_parameters(places, shapes, berth.place, berth.dtype)
+    return lay_out(fill(empty, parameters, berth.place), plan.network, berth.device, berth.dtype)

@@ -37,9 +37,9 @@ def encode(vae: Vae, pixels: Tensor, device: torch.device) -> Encoded:
     is not quite the same picture, so its recipe should say so.
     Raises: torch.OutOfMemoryError, if even tiles are too large.
     """
-    return whole_or_tiled(
-        partial(_encode_whole, vae, pixels, device), partial(_encode_tiled, vae, pixels, device), device
-    )
+    whole, tiled = partial(_encode_whole, vae, pixels, device), partial(_encode_tiled, vae, pixels, device)
+    with vae.brought():
+        return whole_or_tiled(whole, tiled, device)
 
 
 def _encode_whole(vae: Vae, pixels: Tensor, device: torch.device) -> Encoded:

@@ -13,6 +13,7 @@ from engine_worker.engine.devices import vae_dtype
 from engine_worker.engine.folder import read_folder
 from engine_worker.engine.networks import size_bytes
 from engine_worker.engine.parts import Parts, SdText, SdxlText
+from engine_worker.engine.resting import Bring, bring_under, resting_under
 from engine_worker.engine.single_file import is_leftover, read_single_file
 from engine_worker.engine.tokenizer import Tokenizer, make_tokenizer
 from engine_worker.engine.unet_config import read_unet_config
@@ -33,7 +34,7 @@ _ANYWHERE = (Path("/"),)
 def load_parts(
     source: ModelSource, device: torch.device, dtype: torch.dtype, plan: MemoryPlan = MemoryPlan.FAST
 ) -> Parts:
-    """Load a checkpoint from local files, to be used under a plan.
+    """Load a checkpoint from local files, to be used under a plan. What rests under it is not on the device.
 
     Raises: ModelUnreadable, if the files are not a whole SD 1.5 or SDXL checkpoint; EngineFailed, if
     something that loading needs is not installed; torch.OutOfMemoryError.
@@ -46,7 +47,7 @@ def load_parts(
     # A third of a second each, which passes while the disk is waited for.
     with ThreadPoolExecutor(1) as aside:
         tokenizers = aside.submit(lambda: [make_tokenizer(one) for one in blueprint.tokenizers])
-        networks = build_networks(blueprint.networks, device, dtype, is_leftover)
+        networks = build_networks(blueprint.networks, device, dtype, is_leftover, resting_under(plan))
         return _assemble(blueprint, networks, tokenizers.result(), device, dtype, plan)
 
 
@@ -75,6 +76,8 @@ def _assemble(
     plan: MemoryPlan,
 ) -> Parts:
     unet, autoencoder, *encoders = networks
+    held = {plan.network: network for plan, network in zip(blueprint.networks, networks, strict=True)}
+    resting = resting_under(plan)
     return Parts(
         base=blueprint.base,
         device=device,
@@ -82,21 +85,25 @@ def _assemble(
         denoiser=unet,
         unet_config=blueprint.unet.config,
         unet_shape=read_unet_config(blueprint.unet.config),
-        networks={plan.network: network for plan, network in zip(blueprint.networks, networks, strict=True)},
-        vae=make_vae(autoencoder, vae_dtype(dtype, device), in_tiles=plan is not MemoryPlan.FAST),
-        text=_text(blueprint, tokenizers, encoders),
+        networks=held,
+        vae=make_vae(autoencoder, vae_dtype(dtype, device), device, plan),
+        text=_text(blueprint, tokenizers, encoders, bring_under(plan, encoders, device)),
         scheduler_config=blueprint.scheduler_config,
-        memory_bytes=sum(size_bytes(network) for network in networks),
+        memory_bytes=sum(size_bytes(network) for kind, network in held.items() if kind not in resting),
+        plan=plan,
     )
 
 
-def _text(blueprint: Blueprint, tokenizers: list[Tokenizer], encoders: list[nn.Module]) -> SdText | SdxlText:
+def _text(
+    blueprint: Blueprint, tokenizers: list[Tokenizer], encoders: list[nn.Module], brought: Bring
+) -> SdText | SdxlText:
     if blueprint.base is ModelBase.SD:
-        return SdText(tokenizers[0], encoders[0])
+        return SdText(tokenizers[0], encoders[0], brought)
     return SdxlText(
         tokenizer=tokenizers[0],
         encoder=encoders[0],
         tokenizer_2=tokenizers[1],
         encoder_2=encoders[1],
         zeroes_empty_negative=blueprint.zeroes_empty_negative,
+        brought=brought,
     )

@@ -1,6 +1,7 @@
 """The loaded parts of a checkpoint, and what the sampler needs each of them to be able to do."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -9,8 +10,9 @@ from torch import Tensor, nn
 
 from engine_worker.engine.architecture import UNetShape
 from engine_worker.engine.blueprint import Config, Network
+from engine_worker.engine.resting import Bring
 from engine_worker.engine.tokenizer import Tokenizer
-from kernel.protocol.vocabulary import ModelBase
+from kernel.protocol.vocabulary import MemoryPlan, ModelBase
 
 
 class Denoiser(Protocol):
@@ -121,6 +123,8 @@ class SdText:
 
     tokenizer: Tokenizer
     encoder: TextEncoder
+    brought: Bring = nullcontext
+    """Opened around each use of the encoder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,8 @@ class SdxlText:
     tokenizer_2: Tokenizer
     encoder_2: ProjectingTextEncoder
     zeroes_empty_negative: bool
+    brought: Bring = nullcontext
+    """Opened around each use of the encoders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +155,13 @@ class Vae:
     latents_std: tuple[float, ...] | None
     in_tiles: bool = False
     """Decode in tiles from the start: it is known that there is no memory for a picture in one piece."""
+    brought: Bring = nullcontext
+    """Opened around each use of encoder and decoder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """All of a loaded checkpoint. Nothing in here changes while jobs run."""
+    """All of a loaded checkpoint. Nothing in here changes while jobs run, but the place of what rests."""
 
     base: ModelBase
     device: torch.device
@@ -169,6 +177,8 @@ class Parts:
     scheduler_config: Config
     """As the checkpoint brings it, never touched."""
     memory_bytes: int
+    """What the device holds of it all the time."""
+    plan: MemoryPlan = MemoryPlan.FAST
     quick_denoiser: Denoiser | None = None
     """The same with calls that were prepared while the engine loaded. It knows nothing of LoRAs."""
 

@@ -51,7 +51,8 @@ def decode(vae: Vae, latents: Tensor) -> Pixels:
     Raises: JobRejected, if the way to these latents left the numbers; torch.OutOfMemoryError.
     """
     _check_finite(latents, _BROKEN_ON_THE_WAY)
-    (decoded,) = vae.decoder.decode(_unscaled(vae, latents), return_dict=False)
+    with vae.brought():
+        (decoded,) = vae.decoder.decode(_unscaled(vae, latents), return_dict=False)
     return _as_pixels(decoded)
 
 
@@ -59,7 +60,8 @@ def _decode_tiled(vae: Vae, unscaled: Tensor, tile_px: int) -> Tensor:
     # Read by the decoder's method for tiles alone: decoding in one piece never looks at them.
     vae.decoder.tile_sample_min_size = tile_px
     vae.decoder.tile_latent_min_size = tile_px // vae.pixels_per_latent
-    (decoded,) = vae.decoder.tiled_decode(unscaled, return_dict=False)
+    with vae.brought():
+        (decoded,) = vae.decoder.tiled_decode(unscaled, return_dict=False)
     return decoded
 
 

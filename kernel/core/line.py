@@ -89,7 +89,7 @@ def fill(world: World, engine: Engine) -> None:
         if not is_measured:
             workers.launch(world, WorkerRole.ENGINE, engine)
         elif world.engines_without_room or not any(
-            _launch(world, engine, plan, Claims()) for plan in _plans(world, engine)
+            _launch(world, engine, plan, Claims()) for plan in room.plans(world, engine)
         ):
             return
 
@@ -97,7 +97,7 @@ def fill(world: World, engine: Engine) -> None:
 def can_have_room(world: World, engine: Engine) -> bool:
     """Is there room for one more engine, or can it be made by closing what runs for nobody?"""
     claims, idle = Claims(), _idle(world)
-    for plan in _plans(world, engine):
+    for plan in room.plans(world, engine):
         if _has_slot(world, claims) and _fits(world, engine, plan, claims):
             return True
         if _way(world, engine, plan, claims, idle) is not None:
@@ -111,7 +111,7 @@ def is_too_large(world: World, engine: Engine) -> bool:
     return bool(places) and all(
         room.needs(world, engine, memory.kind_of(device), plan)[0] > room.largest_bytes(world, device)
         for device in places
-        for plan in MemoryPlan
+        for plan in memory.plans_for(memory.kind_of(device))
     )
 
 
@@ -119,7 +119,7 @@ def _serve_one(world: World, engine: Engine, claims: Claims) -> None:
     if is_too_large(world, engine):
         engines.fail(world, engine, NotEnoughMemory.code, explain(world, engine).detail)
         return
-    for plan in _plans(world, engine):
+    for plan in room.plans(world, engine):
         if _has_slot(world, claims) and _launch(world, engine, plan, claims):
             engines.leave_line(world, engine)
             fill(world, engine)
@@ -129,13 +129,7 @@ def _serve_one(world: World, engine: Engine, claims: Claims) -> None:
             return
     if world.now.mono_s - world.engines_without_room[engine.row.engine_id] >= world.limits.turn_s:
         closable = [*_idle(world), *_with_turn_over(world)]
-        any(_make_room(world, engine, plan, claims, closable) for plan in _plans(world, engine))
-
-
-def _plans(world: World, engine: Engine) -> tuple[MemoryPlan, ...]:
-    """From the quickest on; where nothing is known of the device there is nothing to choose by."""
-    is_measured = bool(room.candidates(world, engine.row.spec.device))
-    return tuple(MemoryPlan) if is_measured else (MemoryPlan.FAST,)
+        any(_make_room(world, engine, plan, claims, closable) for plan in room.plans(world, engine))
 
 
 def _launch(world: World, engine: Engine, plan: MemoryPlan, claims: Claims) -> bool:

@@ -1,7 +1,8 @@
 """What an engine needs of a device's memory, by plan and by the number of pictures that it steps together.
 
 Pure arithmetic over what inspection read from headers. docs/memory.md derives it and says how well it
-agrees with what was measured; adr/0025 says why the plans are tried in this order.
+agrees with what was measured; adr/0025 says why the plans are tried in this order, adr/0032 what rests under
+the last one.
 """
 
 from collections.abc import Mapping
@@ -70,18 +71,37 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
+class _Visiting:
+    """Weights that are on the device only while they are used, in bytes; 0 for those that stay there."""
+
+    texts: int = 0
+    vae: int = 0
+    """Of the largest VAE: one picture is decoded at a time."""
+    other_vaes: int = 0
+    """Of all further ones: a picture may be encoded by another VAE than the one that decodes beside it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reservation:
     """The part of a device that a worker may use, from its launch to its end."""
 
     device: str
     need: Need
     weights_bytes: int
-    """What of it the weights are predicted to take."""
+    """What of it the weights are predicted to take, those that come and go left out."""
 
 
 def kind_of(device: str) -> str:
     """`cpu` or `cuda`."""
     return CPU if device == CPU else "cuda"
+
+
+def plans_for(kind: str) -> tuple[MemoryPlan, ...]:
+    """The plans that an engine may run under on a kind of device, in the order in which they are tried.
+
+    The CPU's memory is where networks rest: there nothing is gained by bringing them.
+    """
+    return tuple(plan for plan in MemoryPlan if kind != CPU or plan is not MemoryPlan.SWAPPED)
 
 
 def appetite_of(
@@ -126,28 +146,57 @@ def need_bytes(appetite: Appetite, kind: str, plan: MemoryPlan, seats: int) -> i
 
     The stepping thread encodes prompts and pictures or calls the UNet, the finishing thread decodes one
     picture at a time; so the peak is the larger of the first two and the third, over the weights. Recorded
-    calls keep the memory of a step, beside that of calls which were not recorded.
+    calls keep the memory of a step, beside that of calls which were not recorded. Weights that come and go
+    count with the work that they come for.
     """
     dtype = appetite.dtype or (Variant.FP32 if kind == CPU else Variant.FP16)
-    weights = sum(weights_bytes(appetite, kind).values())
+    weights, visiting = resident_bytes(appetite, kind, plan), _visiting(appetite, kind, plan)
     stepping = _unet_bytes(appetite, kind, dtype, seats)
-    encoding = max(_text_bytes(appetite, kind, dtype), _picture_in_bytes(appetite, kind, dtype))
-    finishing = _vae_bytes(appetite, kind, dtype, is_tiled=plan is MemoryPlan.TILED)
+    reading = visiting.texts + _text_bytes(appetite, kind, dtype)
+    encoding = visiting.other_vaes + _picture_in_bytes(appetite, kind, dtype)
+    is_tiled = plan is not MemoryPlan.FAST
+    finishing = visiting.vae + _vae_bytes(appetite, kind, dtype, is_tiled=is_tiled)
     kept = _pictures_bytes(appetite, dtype, seats)
     recorded = stepping if kind != CPU and appetite.compilation is Compilation.GRAPHS else 0
-    passing = max(stepping, encoding) + recorded + finishing + kept + WORKSPACE_BYTES
+    passing = max(stepping, reading, encoding) + recorded + finishing + kept + WORKSPACE_BYTES
     retained = min(passing, RETAINED_BYTES[kind])
     return PROCESS_BYTES[kind] + ceil(MARGIN[kind] * (weights + passing)) + retained
 
 
 def weights_bytes(appetite: Appetite, kind: str) -> dict[ModelPart, int]:
     """The weights of each part in the precision that it is computed in."""
-    dtype = appetite.dtype or (Variant.FP32 if kind == CPU else Variant.FP16)
     found = dict.fromkeys(ModelPart, 0)
     for part in (*appetite.profile.parts, *appetite.extras):
-        used = _vae_dtype(dtype, kind) if part.part is ModelPart.VAE else dtype
-        found[part.part] += part.parameters * _DTYPE_BYTES[used]
+        found[part.part] += _part_bytes(part, appetite, kind)
     return found
+
+
+def resident_bytes(appetite: Appetite, kind: str, plan: MemoryPlan) -> int:
+    """The weights that the device holds all the time."""
+    resting = _resting(plan, kind)
+    return sum(size for part, size in weights_bytes(appetite, kind).items() if part not in resting)
+
+
+def _visiting(appetite: Appetite, kind: str, plan: MemoryPlan) -> _Visiting:
+    parts = (*appetite.profile.parts, *appetite.extras)
+    coming = [part for part in parts if part.part in _resting(plan, kind)]
+    sizes = [(part.part, _part_bytes(part, appetite, kind)) for part in coming]
+    vaes = [size for part, size in sizes if part is ModelPart.VAE]
+    largest = max(vaes, default=0)
+    texts = sum(size for part, size in sizes if part is ModelPart.TEXT_ENCODER)
+    return _Visiting(texts, largest, sum(vaes) - largest)
+
+
+def _resting(plan: MemoryPlan, kind: str) -> frozenset[ModelPart]:
+    """The parts that are in the host's memory between uses."""
+    is_swapped = plan is MemoryPlan.SWAPPED and plan in plans_for(kind)
+    return frozenset({ModelPart.TEXT_ENCODER, ModelPart.VAE} if is_swapped else ())
+
+
+def _part_bytes(part: PartWeights, appetite: Appetite, kind: str) -> int:
+    dtype = appetite.dtype or (Variant.FP32 if kind == CPU else Variant.FP16)
+    used = _vae_dtype(dtype, kind) if part.part is ModelPart.VAE else dtype
+    return part.parameters * _DTYPE_BYTES[used]
 
 
 def _vae_dtype(dtype: Variant, kind: str) -> Variant:

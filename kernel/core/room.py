@@ -37,6 +37,14 @@ def candidates(world: World, wanted: str) -> tuple[str, ...]:
     return (name,) if name in world.devices else ()
 
 
+def plans(world: World, engine: Engine) -> tuple[MemoryPlan, ...]:
+    """The plans that the engine may run under, in the order in which they are tried; where nothing is known
+    of its device there is nothing to choose by."""
+    kinds = {memory.kind_of(device) for device in candidates(world, engine.row.spec.device)}
+    offered = {plan for kind in kinds for plan in memory.plans_for(kind)}
+    return tuple(plan for plan in MemoryPlan if plan in offered) or (MemoryPlan.FAST,)
+
+
 def free_bytes(world: World, device: str) -> int:
     """What may still be promised to a worker."""
     return max(spare_bytes(world, device), 0)
@@ -99,7 +107,7 @@ def find_place(
     if seats == 0:
         return None
     appetite = memory.appetite_of(engine.row, world.models, world.limits.compilation)
-    weights = sum(memory.weights_bytes(appetite, kind).values())
+    weights = memory.resident_bytes(appetite, kind, plan)
     return Reservation(device, Need(plan, seats, sizes[seats - 1]), weights)
 
 

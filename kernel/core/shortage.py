@@ -8,7 +8,7 @@ from kernel.core import memory, room
 from kernel.core.world import Engine, World
 from kernel.protocol.errors import NotEnoughMemory
 from kernel.protocol.memory import MemoryShortage, Remedy
-from kernel.protocol.vocabulary import MemoryPlan, MemoryRemedy, Variant
+from kernel.protocol.vocabulary import MemoryRemedy, Variant
 
 GIGABYTE: Final = 1_000_000_000
 MEGABYTE: Final = 1_000_000
@@ -61,7 +61,7 @@ def _too_many(world: World) -> NotEnoughMemory:
 def _least_bytes(world: World, engine: Engine, device: str) -> int:
     """Under the most frugal plan, one picture at a time."""
     kind = memory.kind_of(device)
-    return min(room.needs(world, engine, kind, plan)[0] for plan in MemoryPlan)
+    return min(room.needs(world, engine, kind, plan)[0] for plan in memory.plans_for(kind))
 
 
 def _remedies(world: World, engine: Engine, device: str, missing_bytes: int) -> Iterator[Remedy]:
@@ -119,4 +119,4 @@ def _stepped(px: int) -> int:
 
 
 def _least(appetite: memory.Appetite, kind: str) -> int:
-    return min(memory.need_bytes(appetite, kind, plan, 1) for plan in MemoryPlan)
+    return min(memory.need_bytes(appetite, kind, plan, 1) for plan in memory.plans_for(kind))

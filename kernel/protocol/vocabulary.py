@@ -79,6 +79,8 @@ class MemoryPlan(StrEnum):
     """A picture decoded in one piece."""
     TILED = "tiled"
     """A picture decoded in tiles."""
+    SWAPPED = "swapped"
+    """The same, and text encoders and VAE are on the device only while they are used."""
 
 
 class Compilation(StrEnum):

@@ -7,7 +7,7 @@ from kernel.core.events import Asked, Event, StopAsked
 from kernel.core.world import World
 from kernel.protocol import client
 from kernel.protocol.ids import EngineId
-from kernel.protocol.vocabulary import MemoryPlan, Phase
+from kernel.protocol.vocabulary import Phase
 
 
 def check_room(world: World) -> None:
@@ -29,7 +29,7 @@ def _check_line(world: World) -> None:
         assert schedule.is_wanted(engine)
         assert due.Turn(engine_id) in world.timers, "it will have its turn"
         if number == 0 and room.free_slots(world) > 0:
-            assert not any(room.find_place(world, engine, plan, {}) for plan in MemoryPlan)
+            assert not any(room.find_place(world, engine, plan, {}) for plan in room.plans(world, engine))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,9 @@ from engine_worker.engine.adapters.shelf import Shelf
 from engine_worker.engine.adapters.sources import find_source
 from engine_worker.engine.adapters.vae_file import LoadedVae, load_vae
 from engine_worker.engine.adapters.wardrobe import Wardrobe
+from engine_worker.engine.blueprint import Network
 from engine_worker.engine.parts import ControlNet, Parts, Vae
+from engine_worker.engine.resting import resting_under
 from kernel.protocol.ids import ModelId
 from kernel.protocol.ingredients import ModelSource
 from kernel.protocol.vocabulary import ModelType
@@ -57,8 +59,9 @@ class Extras:
 
     @property
     def memory_bytes(self) -> int:
-        """Memory that all takes which is kept for later jobs."""
-        return self.wardrobe.size_bytes + self._vaes.size_bytes + self._controlnets.size_bytes
+        """Memory of the device that all takes which is kept for later jobs."""
+        vaes = 0 if Network.VAE in resting_under(self._parts.plan) else self._vaes.size_bytes
+        return self.wardrobe.size_bytes + vaes + self._controlnets.size_bytes
 
     def preload(self, sources: Iterable[ModelSource]) -> None:
         """Load what an engine names, so that its first job does not wait; other types are passed over.

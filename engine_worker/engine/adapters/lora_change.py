@@ -25,20 +25,25 @@ ScaleOf = Callable[[int], float]
 _META = torch.device("meta")
 
 
-def make_change(tensors: Tensors, scale_of: ScaleOf, layer: Layer) -> Change:
-    """The change that these tensors make to the layer, ready on its device and in its precision.
+def make_change(
+    tensors: Tensors, scale_of: ScaleOf, layer: Layer, device: torch.device | None = None
+) -> Change:
+    """The change that these tensors make to the layer, in its precision and ready on the device; None: on
+    that where the layer is.
 
-    They come in float32 on the CPU, in which DoRA's lengths are calculated before anything is rounded.
+    They come in float32 on the CPU, in which DoRA's lengths are calculated before anything is rounded. A
+    layer that rests meanwhile may come and go, so its weight is taken hold of once.
     Raises: ModelUnreadable, if some are missing, or they are not for a layer of this shape.
     """
-    device, dtype = layer.weight.device, layer.weight.dtype
+    weight = layer.weight
+    device, dtype = device or weight.device, weight.dtype
     addend = _addend(tensors, scale_of, layer)
     ready = addend.moved(partial(Tensor.to, device=device, dtype=dtype))
     lengths = _lengths(tensors, layer)
     if lengths is None:
         return ready
-    gain = _gain(addend.moved(partial(Tensor.to, device=device)), layer, *lengths)
-    return Decomposed(ready, gain.to(dtype), is_of_rows=lengths[1])
+    gain = _gain(addend.moved(partial(Tensor.to, device=weight.device)), weight, *lengths)
+    return Decomposed(ready, gain.to(device, dtype), is_of_rows=lengths[1])
 
 
 def _addend(tensors: Tensors, scale_of: ScaleOf, layer: Layer) -> Addend:
@@ -115,9 +120,9 @@ def _lengths(tensors: Tensors, layer: Layer) -> tuple[Tensor, bool] | None:
     return found.flatten(), is_of_rows
 
 
-def _gain(addend: Addend, layer: Layer, lengths: Tensor, is_of_rows: bool) -> Tensor:
+def _gain(addend: Addend, weight: Tensor, lengths: Tensor, is_of_rows: bool) -> Tensor:
     """New lengths by those which the changed weight has. A row of nothing stays one."""
-    changed = layer.weight.float() + addend.scale * addend.matrix().reshape(layer.weight.shape)
+    changed = weight.float() + addend.scale * addend.matrix().reshape(weight.shape)
     across = [axis for axis in range(changed.ndim) if axis != (0 if is_of_rows else 1)]
     present = torch.linalg.vector_norm(changed, dim=across)
     gain: Tensor = lengths.to(present.device) / present.clamp_min(torch.finfo(torch.float32).tiny)

@@ -24,7 +24,7 @@ _NAMES_SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Lora:
-    """A loaded LoRA, in the precision and on the device of the layers that it changes."""
+    """A loaded LoRA, in the precision of the layers that it changes and on the device that they work on."""
 
     changes: Mapping[LayerName, Change]
     warnings: tuple[str, ...]
@@ -77,7 +77,7 @@ def _read_change(
         raise ModelUnreadable(f"it has an alpha of {alpha.numel()} numbers")
     scale_of = partial(scales.scale, name, alpha=None if alpha is None else float(alpha))
     try:
-        return make_change(tensors, scale_of, names.layer(name))
+        return make_change(tensors, scale_of, names.layer(name), names.device)
     except ModelUnreadable as error:
         raise ModelUnreadable(
             f"at {name.module} of the {name.network.value} {error.detail}; was it made for another base?"

@@ -7,6 +7,7 @@ write dots as underscores, so here all do.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from engine_worker.engine.adapters.change import Layer
@@ -39,9 +40,13 @@ class LayerName:
 
 
 class LayerNames:
-    """The layers of a checkpoint's networks that a LoRA can change."""
+    """The layers of a checkpoint's networks that a LoRA can change, and the device that they work on; None:
+    they are there, none of them rests elsewhere."""
 
-    def __init__(self, networks: Mapping[Network, nn.Module], unet: UNetShape) -> None:
+    def __init__(
+        self, networks: Mapping[Network, nn.Module], unet: UNetShape, device: torch.device | None = None
+    ) -> None:
+        self.device = device
         self._layers: dict[LayerName, Layer] = {}
         self._names: dict[tuple[Network, str], LayerName] = {}
         for network in (Network.UNET, Network.TEXT_ENCODER, Network.PROJECTING_TEXT_ENCODER):

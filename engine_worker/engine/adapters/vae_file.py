@@ -17,6 +17,7 @@ from engine_worker.engine.ldm_keys import VAE_PREFIX, vae_places
 from engine_worker.engine.ldm_shapes import read_vae_shape
 from engine_worker.engine.networks import size_bytes
 from engine_worker.engine.parts import Parts, Vae
+from engine_worker.engine.resting import resting_under
 from engine_worker.fetch.model_folder import ModelFolder
 from engine_worker.header import Header, read_header
 from kernel.protocol.errors import ModelUnreadable
@@ -30,10 +31,11 @@ _DIFFUSERS_MARK = "decoder.mid_block."
 
 @dataclass(frozen=True, slots=True)
 class LoadedVae:
-    """A VAE on its device."""
+    """A VAE on its device, or at home if it rests."""
 
     vae: Vae
     memory_bytes: int
+    """Of the device, or of the host."""
 
 
 def load_vae(source: ModelSource, parts: Parts) -> LoadedVae:
@@ -42,8 +44,9 @@ def load_vae(source: ModelSource, parts: Parts) -> LoadedVae:
     Raises: ModelUnreadable, if the files are no VAE, or one for other latents.
     """
     plan = _plan(locate(source, ModelType.VAE, parts.base), source, parts)
-    (network,) = build_networks([plan], parts.device, parts.dtype, _is_leftover)
-    vae = make_vae(network, vae_dtype(parts.dtype, parts.device), in_tiles=parts.vae.in_tiles)
+    resting = resting_under(parts.plan)
+    (network,) = build_networks([plan], parts.device, parts.dtype, _is_leftover, resting)
+    vae = make_vae(network, vae_dtype(parts.dtype, parts.device), parts.device, parts.plan)
     ours, theirs = _latents(parts.vae), _latents(vae)
     if ours != theirs:
         raise ModelUnreadable(f"{source.name} has latents of {theirs}, and the checkpoint has {ours}")

@@ -77,7 +77,7 @@ class Wardrobe:
 
     def __init__(self, parts: Parts, *, max_count: int, max_bytes: int) -> None:
         self._base = parts.base
-        self._names = LayerNames(parts.networks, parts.unet_shape)
+        self._names = LayerNames(parts.networks, parts.unet_shape, parts.device)
         self._shelf = Shelf(
             self._read, lambda lora: lora.size_bytes, max_count=max_count, max_bytes=max_bytes
         )

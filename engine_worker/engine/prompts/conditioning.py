@@ -1,5 +1,6 @@
 """From a job's prompts to what the UNet is told: text encoders, guidance and SDXL's sizes."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -13,10 +14,11 @@ from engine_worker.engine.conditioning import Conditioning
 from engine_worker.engine.parts import Parts, SdText, SdxlText
 from engine_worker.engine.prompts.cache import ByteCache
 from engine_worker.engine.prompts.embeddings import Vectors, make_lexicons, read_vectors
-from engine_worker.engine.prompts.encoded import Encoded
+from engine_worker.engine.prompts.encoded import Encode, Encoded
 from engine_worker.engine.prompts.plain import encode_plain
 from engine_worker.engine.prompts.reader import MAX_TOKENS, Readers, make_readers
 from engine_worker.engine.prompts.scripts import Script, Scripts, naming
+from engine_worker.engine.resting import Bring
 from engine_worker.engine.sending import send
 from kernel.protocol.ingredients import ModelSource
 from kernel.protocol.specs import JobOrder, JobSpec
@@ -57,6 +59,22 @@ class _Setting:
     clip_skip: int | None
     embeddings: tuple[ModelSource, ...]
     loras: WornLoras
+
+
+@dataclass(frozen=True, slots=True)
+class _Sitting:
+    """The prompts of one job while they are encoded."""
+
+    setting: _Setting
+    readers: Readers
+    brought: Bring
+    stay: ExitStack
+
+    def encoded(self, encode: Encode) -> Encoded:
+        """Encode one of them. The text encoders are brought for the first that has to be, and stay for the
+        others; for what is remembered they are not."""
+        self.stay.enter_context(self.brought())
+        return encode(self.readers)
 
 
 class Conditioner:
@@ -115,15 +133,16 @@ class Conditioner:
         embedding cannot; NotInstalled, if the technique needs a package that is not there.
         """
         setting, words = _setting(order, loras), words or self.read(order)
-        readers = self._readers(setting)
-        prompt = self._encoded("prompt", words.prompt, setting, readers)
-        rows, warnings = [prompt], [f"The prompt {remark}" for remark in prompt.remarks]
-        if words.negative is not None:
-            negative = self._encoded("negative_prompt", words.negative, setting, readers)
-            rows = [negative, prompt]
-            warnings += [f"The negative prompt {remark}" for remark in negative.remarks]
-        longest = max(row.tokens for row in rows)
-        embeds = torch.cat([self._padded(row, longest, setting, readers) for row in rows])
+        with ExitStack() as stay:
+            sitting = _Sitting(setting, self._readers(setting), self._parts.text.brought, stay)
+            prompt = self._encoded("prompt", words.prompt, sitting)
+            rows, warnings = [prompt], [f"The prompt {remark}" for remark in prompt.remarks]
+            if words.negative is not None:
+                negative = self._encoded("negative_prompt", words.negative, sitting)
+                rows = [negative, prompt]
+                warnings += [f"The negative prompt {remark}" for remark in negative.remarks]
+            longest = max(row.tokens for row in rows)
+            embeds = torch.cat([self._padded(row, longest, sitting) for row in rows])
         pooled = [row.pooled for row in rows if row.pooled is not None]
         conditioning = _conditioning(self._parts, order.spec, embeds, torch.cat(pooled) if pooled else None)
         return Prompted(conditioning, tuple(warnings))
@@ -134,20 +153,20 @@ class Conditioner:
         encoders = 1 if isinstance(self._parts.text, SdText) else 2
         return make_readers(self._parts, make_lexicons(sources, vectors, encoders), setting.clip_skip)
 
-    def _encoded(self, field: str, script: Script, setting: _Setting, readers: Readers) -> Encoded:
+    def _encoded(self, field: str, script: Script, sitting: _Sitting) -> Encoded:
         def encode() -> Encoded:
             with naming(field):
-                encoded = script.encode(readers)
+                encoded = sitting.encoded(script.encode)
             return replace(encoded, remarks=(*encoded.remarks, *script.remarks))
 
-        return self._prompts.get((script.text, setting), encode)
+        return self._prompts.get((script.text, sitting.setting), encode)
 
-    def _padded(self, row: Encoded, tokens: int, setting: _Setting, readers: Readers) -> Tensor:
+    def _padded(self, row: Encoded, tokens: int, sitting: _Sitting) -> Tensor:
         """The row with as many chunks as its partner, of which the further ones say nothing."""
         if row.tokens == tokens:
             return row.embeds
-        nothing = replace(setting, technique=PromptTechnique.NONE)
-        empty = self._prompts.get(("", nothing), partial(encode_plain, "", readers))
+        nothing = replace(sitting.setting, technique=PromptTechnique.NONE)
+        empty = self._prompts.get(("", nothing), lambda: sitting.encoded(partial(encode_plain, "")))
         return torch.cat([row.embeds, empty.embeds.repeat(1, (tokens - row.tokens) // MAX_TOKENS, 1)], dim=1)
 
 

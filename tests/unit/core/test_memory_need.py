@@ -6,69 +6,13 @@ import pytest
 from msgspec.structs import replace as changed
 
 from kernel.core.activations import unet_elements, vae_elements
-from kernel.core.memory import Appetite, appetite_of, need_bytes, needs_of, weights_bytes
+from kernel.core.memory import appetite_of, need_bytes, needs_of, weights_bytes
 from kernel.core.rows import EngineRow
 from kernel.protocol.ids import EngineId, ModelId
 from kernel.protocol.ingredients import LoraUse
-from kernel.protocol.memory import MemoryProfile, PartWeights, TextLayout, UNetLayout, VaeLayout
 from kernel.protocol.vocabulary import Compilation, EngineState, MemoryPlan, ModelPart, Variant
+from tests.unit.core.appetites import GB, SD, SDXL, VAE
 from tests.unit.core.samples import CHECKPOINT, checkpoint, heavy, spec
-
-GB = 1_000_000_000
-CLIP_L = TextLayout(tokens=77, width=768, inner_width=3072, layers=12)
-CLIP_G = TextLayout(tokens=77, width=1280, inner_width=5120, layers=32)
-VAE = VaeLayout(channels=(128, 256, 512, 512), resnets_per_level=2, latent_channels=4)
-
-
-def part(kind: ModelPart, parameters: int) -> PartWeights:
-    return PartWeights(part=kind, parameters=parameters, stored_bytes=2 * parameters)
-
-
-SD = Appetite(
-    profile=MemoryProfile(
-        parts=(
-            part(ModelPart.UNET, 859_520_964),
-            part(ModelPart.VAE, 83_653_863),
-            part(ModelPart.TEXT_ENCODER, 123_060_480),
-        ),
-        unet=UNetLayout(
-            channels=(320, 640, 1280, 1280),
-            resnets_per_level=2,
-            transformer_depths=(1, 1, 1, 0),
-            middle_depth=1,
-            context_width=768,
-        ),
-        vae=VAE,
-        text_encoders=(CLIP_L,),
-    ),
-    extras=(),
-    control_nets=0,
-    dtype=None,
-    width_px=512,
-    height_px=512,
-    max_batch=None,
-)
-SDXL = replace(
-    SD,
-    profile=MemoryProfile(
-        parts=(
-            part(ModelPart.UNET, 2_567_463_684),
-            part(ModelPart.VAE, 83_653_863),
-            part(ModelPart.TEXT_ENCODER, 817_720_320),
-        ),
-        unet=UNetLayout(
-            channels=(320, 640, 1280),
-            resnets_per_level=2,
-            transformer_depths=(0, 2, 10),
-            middle_depth=10,
-            context_width=2048,
-        ),
-        vae=VAE,
-        text_encoders=(CLIP_L, CLIP_G),
-    ),
-    width_px=1024,
-    height_px=1024,
-)
 
 
 def test_the_full_sized_families_need_what_their_weights_and_one_picture_take():
@@ -112,7 +56,7 @@ def test_as_many_pictures_are_reckoned_with_as_the_engine_steps_together():
 
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
 def test_decoding_in_tiles_is_the_more_frugal_plan_for_large_pictures(kind):
-    fast, tiled = (need_bytes(SDXL, kind, plan, 1) for plan in MemoryPlan)
+    fast, tiled = (need_bytes(SDXL, kind, plan, 1) for plan in (MemoryPlan.FAST, MemoryPlan.TILED))
     assert tiled < 0.92 * fast
 
 
