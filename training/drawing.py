@@ -50,7 +50,7 @@ class Sheet:
     stripes: Tensor
     """(batch,) width of one pair of stripes across the shape; 0 draws none."""
     outline: Tensor
-    """(batch,) width of the outline, inside the shape; 0 draws none."""
+    """(batch,) width of the outline, around the shape; 0 draws none."""
 
     def to(self, device: torch.device) -> Self:
         """Give the same sheet on another device."""
@@ -115,18 +115,22 @@ def distance_px(sheet: Sheet, window: Window) -> Tensor:
 
 
 def draw_mask(sheet: Sheet, window: Window) -> Tensor:
-    """Draw how much of each pixel the shape covers. Shapes: (batch, 1, side, side), 0..1."""
-    return _covered(distance_px(sheet, window))[:, None]
+    """Draw how much of each pixel the shape and its outline cover. Shapes: (batch, 1, side, side), 0..1."""
+    return _covered(distance_px(sheet, window) - _outline_px(sheet))[:, None]
 
 
 def draw(sheet: Sheet, window: Window) -> Tensor:
     """Draw the pictures. Shapes: (batch, 3, side, side), -1..1."""
     distance = distance_px(sheet, window)
     fill = _mix(_rows(sheet.colour), _rows(sheet.second), _striped(sheet, window))
-    width = SIDE_PX * sheet.outline[:, None, None]
-    rim = torch.where(width > 0, 1 - _covered(distance + width), 0.0)
+    width = _outline_px(sheet)
+    rim = torch.where(width > 0, 1 - _covered(distance), 0.0)
     fill = _mix(fill, _rows(sheet.second), rim[:, None])
-    return _mix(_rows(sheet.background), fill, _covered(distance)[:, None])
+    return _mix(_rows(sheet.background), fill, _covered(distance - width)[:, None])
+
+
+def _outline_px(sheet: Sheet) -> Tensor:
+    return SIDE_PX * sheet.outline[:, None, None]
 
 
 def _from_centre(sheet: Sheet, window: Window) -> tuple[Tensor, Tensor]:
@@ -139,11 +143,12 @@ def _from_centre(sheet: Sheet, window: Window) -> tuple[Tensor, Tensor]:
 
 
 def _striped(sheet: Sheet, window: Window) -> Tensor:
-    """Draw how much of each pixel the second colour of horizontal stripes covers."""
+    """Draw how much of each pixel the second colour of horizontal stripes covers. One of them runs through
+    the shape's centre, so that even a small shape has a whole bar of its own colour on both sides."""
     _, y = _from_centre(sheet, window)
     period = sheet.stripes[:, None, None]
     phase = (y / period.clamp(min=1e-3)).remainder(1.0)
-    to_border_px = SIDE_PX * period * (0.25 - (phase - 0.5).abs())
+    to_border_px = SIDE_PX * period * ((phase - 0.5).abs() - 0.25)
     return torch.where(period > 0, _covered(-to_border_px), 0.0)[:, None]
 
 

@@ -9,11 +9,11 @@ from torch import Tensor
 from training.drawing import Sheet
 from training.scenes import RGB, Colour
 
-STRIPES = 0.085
-"""Width of one pair of stripes, in sides of the picture: the smallest disc shows three bars."""
-OUTLINE = 0.045
-"""Width, in sides of the picture: less is hard to tell in latents of 8 x 8 pixels, more leaves nothing of a
-small star."""
+STRIPES = 0.12
+"""Width of one pair of stripes, in sides of the picture: the smallest disc shows two bars, each almost as
+wide as a latent."""
+OUTLINE = 0.06
+"""Width, in sides of the picture, which is about a latent's: less is hard to tell in them."""
 GREY = 0.0
 
 
