@@ -19,11 +19,12 @@ Options = Mapping[str, object]
 # that it happened to be saved with, and would change what another one's name means.
 _OF_THE_CHECKPOINT: Final = frozenset(
     {
-        "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type",
-        "rescale_betas_zero_snr", "timestep_spacing", "steps_offset", "set_alpha_to_one",
-        "lambda_min_clipped", "clip_sample", "clip_sample_range", "thresholding",
-        "dynamic_thresholding_ratio", "sample_max_value", "sigma_min", "sigma_max", "timestep_type", "use_flow_sigmas", "flow_shift",
-        "original_inference_steps", "timestep_scaling",
+        "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas",
+        "prediction_type", "rescale_betas_zero_snr", "timestep_spacing", "steps_offset",
+        "set_alpha_to_one", "lambda_min_clipped", "clip_sample", "clip_sample_range",
+        "thresholding", "dynamic_thresholding_ratio", "sample_max_value", "sigma_min", "sigma_max",
+        "timestep_type", "use_flow_sigmas", "flow_shift", "original_inference_steps",
+        "timestep_scaling",
     }
 )  # fmt: skip
 _FLAGS_OF_NAMES: Final = frozenset(spacing.option for spacing in SPACINGS.values())
