@@ -1,10 +1,10 @@
 """Are our pictures those of the stock diffusers pipelines, and the same in company as alone?
 
-`python -m bench.same`: every scheduler, SD and SDXL; from words alone, from a picture, with a mask, with a
+`python -m bench.same`: every sampler, SD and SDXL; from words alone, from a picture, with a mask, with a
 ControlNet; each with and without a LoRA. Small checkpoints with random weights, on the CPU in float32. Of
 latents the largest difference of any number counts (`bench.ours.distance`), of pictures that of any byte. All
 jobs of a way are made once more, together, whatever their scheduler, and compared with those made alone.
-`--every N` takes only each N-th scheduler.
+`--all` takes the samplers with all spacings of their noise levels, `--every N` only each N-th.
 """
 
 import sys
@@ -30,6 +30,7 @@ from engine_worker.engine.pixels import decode
 from engine_worker.engine.workshop import Workshop
 from kernel.protocol.ids import ModelId
 from kernel.protocol.ingredients import ControlUse, LoraUse, ModelSource
+from kernel.protocol.schedulers import SAMPLERS
 from kernel.protocol.specs import JobSpec
 from kernel.protocol.vocabulary import ControlType, InputKind, ModelBase, ModelType, Scheduler
 
@@ -82,7 +83,9 @@ def main() -> None:
     """Compare, print; exits with 1 if something differs too much."""
     parser = ArgumentParser(prog="bench.same", description=__doc__)
     parser.add_argument("--every", type=int, default=1, help="take each N-th scheduler only")
-    schedulers = list(Scheduler)[:: parser.parse_args().every]
+    parser.add_argument("--all", action="store_true", dest="is_all", help="also with other spacings")
+    said = parser.parse_args()
+    schedulers = list(Scheduler if said.is_all else SAMPLERS)[:: said.every]
     # The stock DPM++ SDE asks for a little more than the Brownian path that it has made; peft lists layers.
     warnings.filterwarnings("ignore")
     found: dict[str, Differences] = {}

@@ -23,46 +23,36 @@ from kernel.protocol.ingredients import ModelSource
 from kernel.protocol.specs import JobSpec
 from kernel.protocol.vocabulary import InputKind, ModelBase, Scheduler
 
+_Row = tuple[str, Mapping[str, object]]
+
 _MULTISTEP: Final = "DPMSolverMultistepScheduler"
-_SDE: Final = {"algorithm_type": "sde-dpmsolver++"}
-_SDE_3: Final = {"algorithm_type": "sde-dpmsolver++", "solver_order": 3}
-_KARRAS: Final = {"use_karras_sigmas": True}
-_EXPONENTIAL: Final = {"use_exponential_sigmas": True}
-_BETA: Final = {"use_beta_sigmas": True}
+_SDE: Final = "sde-dpmsolver++"
 
 # Written out here once more, from diffusers' documentation, so that the engine's table is checked and not
 # compared with itself.
-CLASSES: Final[Mapping[Scheduler, tuple[str, Mapping[str, object]]]] = {
-    Scheduler.EULER: ("EulerDiscreteScheduler", {}),
-    Scheduler.EULER_KARRAS: ("EulerDiscreteScheduler", _KARRAS),
-    Scheduler.EULER_BETA: ("EulerDiscreteScheduler", _BETA),
+_SPACED: Final[Mapping[str, _Row]] = {
+    "euler": ("EulerDiscreteScheduler", {}),
+    "heun": ("HeunDiscreteScheduler", {}),
+    "dpm2": ("KDPM2DiscreteScheduler", {}),
+    "dpm2_a": ("KDPM2AncestralDiscreteScheduler", {}),
+    "lms": ("LMSDiscreteScheduler", {}),
+    "dpmpp_2s": ("DPMSolverSinglestepScheduler", {}),
+    "dpmpp_2m": (_MULTISTEP, {}),
+    "dpmpp_sde": ("DPMSolverSDEScheduler", {}),
+    "dpmpp_2m_sde": (_MULTISTEP, {"algorithm_type": _SDE}),
+    "dpmpp_3m_sde": (_MULTISTEP, {"algorithm_type": _SDE, "solver_order": 3}),
+    "deis": ("DEISMultistepScheduler", {}),
+    "unipc": ("UniPCMultistepScheduler", {}),
+}
+CLASSES: Final[Mapping[Scheduler, _Row]] = {
+    **{Scheduler(word): row for word, row in _SPACED.items()},
+    **{
+        Scheduler(f"{word}_{spacing}"): (name, {**options, f"use_{spacing}_sigmas": True})
+        for word, (name, options) in _SPACED.items()
+        for spacing in ("karras", "exponential", "beta")
+    },
     Scheduler.EULER_A: ("EulerAncestralDiscreteScheduler", {}),
-    Scheduler.HEUN: ("HeunDiscreteScheduler", {}),
-    Scheduler.HEUN_KARRAS: ("HeunDiscreteScheduler", _KARRAS),
-    Scheduler.DPM2: ("KDPM2DiscreteScheduler", {}),
-    Scheduler.DPM2_KARRAS: ("KDPM2DiscreteScheduler", _KARRAS),
-    Scheduler.DPM2_A: ("KDPM2AncestralDiscreteScheduler", {}),
-    Scheduler.DPM2_A_KARRAS: ("KDPM2AncestralDiscreteScheduler", _KARRAS),
-    Scheduler.LMS: ("LMSDiscreteScheduler", {}),
-    Scheduler.LMS_KARRAS: ("LMSDiscreteScheduler", _KARRAS),
-    Scheduler.DPMPP_2S: ("DPMSolverSinglestepScheduler", {}),
-    Scheduler.DPMPP_2S_KARRAS: ("DPMSolverSinglestepScheduler", _KARRAS),
-    Scheduler.DPMPP_2M: (_MULTISTEP, {}),
-    Scheduler.DPMPP_2M_KARRAS: (_MULTISTEP, _KARRAS),
-    Scheduler.DPMPP_2M_EXPONENTIAL: (_MULTISTEP, _EXPONENTIAL),
-    Scheduler.DPMPP_2M_BETA: (_MULTISTEP, _BETA),
-    Scheduler.DPMPP_SDE: ("DPMSolverSDEScheduler", {}),
-    Scheduler.DPMPP_SDE_KARRAS: ("DPMSolverSDEScheduler", _KARRAS),
-    Scheduler.DPMPP_2M_SDE: (_MULTISTEP, _SDE),
-    Scheduler.DPMPP_2M_SDE_KARRAS: (_MULTISTEP, {**_SDE, **_KARRAS}),
-    Scheduler.DPMPP_2M_SDE_EXPONENTIAL: (_MULTISTEP, {**_SDE, **_EXPONENTIAL}),
-    Scheduler.DPMPP_3M_SDE: (_MULTISTEP, _SDE_3),
-    Scheduler.DPMPP_3M_SDE_KARRAS: (_MULTISTEP, {**_SDE_3, **_KARRAS}),
-    Scheduler.DPMPP_3M_SDE_EXPONENTIAL: (_MULTISTEP, {**_SDE_3, **_EXPONENTIAL}),
-    Scheduler.DEIS: ("DEISMultistepScheduler", {}),
-    Scheduler.UNIPC: ("UniPCMultistepScheduler", {}),
-    Scheduler.UNIPC_KARRAS: ("UniPCMultistepScheduler", _KARRAS),
-    Scheduler.PNDM: ("PNDMScheduler", {}),
+    Scheduler.PNDM: ("PNDMScheduler", {"skip_prk_steps": True}),
     Scheduler.DDIM: ("DDIMScheduler", {}),
     Scheduler.DDPM: ("DDPMScheduler", {}),
     Scheduler.LCM: ("LCMScheduler", {}),
@@ -157,12 +147,7 @@ class Stock:
         return pipeline
 
     def _scheduler(self, spec: JobSpec) -> diffusers.SchedulerMixin:
-        name, options = CLASSES[spec.scheduler]
-        # The one scheduler that takes no generator is seeded by an option.
-        seeded = {"noise_sampler_seed": spec.seed} if name == "DPMSolverSDEScheduler" else {}
-        return getattr(diffusers, name).from_pretrained(
-            self._scheduler_folder, **{**seeded, **options, **spec.scheduler_config}
-        )
+        return stock_scheduler(spec, self._scheduler_folder)
 
     def _words(self, spec: JobSpec) -> dict[str, object]:
         return {
@@ -190,6 +175,14 @@ class Stock:
         if InputKind.MASK in given:
             found["mask_image"] = given[InputKind.MASK].convert("L")
         return found
+
+
+def stock_scheduler(spec: JobSpec, folder: Path) -> diffusers.SchedulerMixin:
+    """The job's scheduler as diffusers makes it of a folder's configuration."""
+    name, options = CLASSES[spec.scheduler]
+    # The one scheduler that takes no generator is seeded by an option.
+    seeded = {"noise_sampler_seed": spec.seed} if name == "DPMSolverSDEScheduler" else {}
+    return getattr(diffusers, name).from_pretrained(folder, **{**seeded, **options, **spec.scheduler_config})
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from api.http.words import find_word
+from api.http.words import find_word, hint_of
 from conf.units import parse_duration_s, parse_size_bytes
 from kernel.protocol.vocabulary import ImageFileType
 
@@ -29,6 +29,9 @@ class WordChoice(click.Choice[str]):
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The word itself, whatever its spelling. Raises: BadParameter, with the words that there are."""
         found = find_word(self._words, value)
+        hint = hint_of(self._words, value)
+        if found is None and hint:
+            self.fail(f"{hint}must be one of {', '.join(self._words)}", param, ctx)
         return super().convert(value if found is None else found.value, param, ctx)
 
 

@@ -8,13 +8,13 @@ import msgspec
 from api.http.answering import send
 from api.http.limits import MAX_PRIORITY, MAX_SIZE_PX, MAX_WAIT_S
 from api.http.pictures import most_pixels
-from api.http.scheduler_words import label_of
 from api.port import BusPort
 from conf.settings import Server
 from kernel.protocol.client import Status
 from kernel.protocol.errors import DatabaseUnusable, SpoonError
 from kernel.protocol.head import MAJOR, MINOR
 from kernel.protocol.prompts import LONGEST_PROMPT
+from kernel.protocol.schedulers import KINDS
 from kernel.protocol.version import VERSION
 from kernel.protocol.vocabulary import (
     ControlType,
@@ -185,7 +185,7 @@ def _capabilities(server: Server) -> Capabilities:
             max_side=MAX_SIZE_PX,
         ),
         schedulers=tuple(Scheduler),
-        scheduler_labels={scheduler: label_of(scheduler) for scheduler in Scheduler},
+        scheduler_labels={scheduler: kind.label for scheduler, kind in KINDS.items()},
         control_types=tuple(ControlType),
         prompt_techniques=tuple(PromptTechnique),
         image_fits=tuple(ImageFit),

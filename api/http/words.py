@@ -9,7 +9,7 @@ from typing import Annotated, Final, TypeVar
 from msgspec import Meta
 
 from api.http.findings import Findings
-from api.http.scheduler_words import other_spellings
+from kernel.protocol.schedulers import KINDS, NEAREST
 from kernel.protocol.vocabulary import (
     ControlType,
     EngineState,
@@ -27,6 +27,7 @@ from kernel.protocol.vocabulary import (
 Word = TypeVar("Word", bound=StrEnum)
 
 MAX_WORD: Final = 100
+_EXAMPLES: Final = 3
 
 _FOLD: Final = str.maketrans("", "", " _-")
 
@@ -36,7 +37,11 @@ def _plain(text: str) -> str:
 
 
 ALIASES: Final[Mapping[str, str]] = MappingProxyType(
-    {_plain(text): _plain(scheduler.value) for text, scheduler in other_spellings()}
+    {
+        _plain(text): _plain(scheduler.value)
+        for scheduler, kind in KINDS.items()
+        for text in (kind.label, *kind.others)
+    }
     | {
         "jpg": "jpeg",
         "textualinversion": "embedding",
@@ -54,12 +59,16 @@ ALIASES: Final[Mapping[str, str]] = MappingProxyType(
 )
 """Other names, both sides folded: lower case, `++` as pp, without blanks, dashes and underscores."""
 
+_NEAREST: Final = MappingProxyType({_plain(text): near for text, near in NEAREST.items()})
+
 
 def _meta(kind: type[StrEnum]) -> Meta:
+    """No enum: a program that is made from the description would refuse the spellings that we take."""
+    words = [word.value for word in kind]
     return Meta(
         max_length=MAX_WORD,
-        description="In any case and common spelling.",
-        extra_json_schema={"enum": [word.value for word in kind]},
+        description=f"One of {', '.join(words)}; in any case and common spelling.",
+        examples=words[:_EXAMPLES],
     )
 
 
@@ -92,7 +101,13 @@ def find_word(kind: type[Word], text: str) -> Word | None:
 def check_word(kind: type[StrEnum], field: str, text: str | None, findings: Findings) -> None:
     """Find fault with a text that means no word of the set."""
     if text is not None and find_word(kind, text) is None:
-        findings.wrong(field, f"must be one of {', '.join(kind)}")
+        findings.wrong(field, f"{hint_of(kind, text)}must be one of {', '.join(kind)}")
+
+
+def hint_of(kind: type[StrEnum], text: str) -> str:
+    """A sentence on what comes near, of a scheduler that is known elsewhere and not here; else nothing."""
+    near = _NEAREST.get(_plain(text)) if kind is Scheduler else None
+    return f"{text} is not offered, the nearest are {' and '.join(near)}; " if near else ""
 
 
 def word_or_none(kind: type[Word], text: str | None) -> Word | None:

@@ -7,6 +7,7 @@ from engine_worker.engine.open_job import OpenJob
 from engine_worker.engine.port import Emit, Inputs
 from engine_worker.engine.prepared import Prepared
 from engine_worker.engine.prompts.conditioning import Prompted
+from engine_worker.engine.rehearsal import rehearse
 from engine_worker.engine.schedulers import make_schedule
 from engine_worker.engine.workshop import Workshop
 from kernel.protocol.errors import JobRejected
@@ -28,8 +29,11 @@ class Preparer:
         parts, spec = self._workshop.parts, order.spec
         check_order(order, parts.vae.pixels_per_latent)
         check_pose(order, inputs)
+        strength = strength_of(parts, spec, inputs)
+        if spec.scheduler_config:
+            rehearse(spec, parts.scheduler_config, strength)
         # Made for its errors and its length: each picture gets a schedule of its own when it starts.
-        schedule = make_schedule(spec, parts.scheduler_config, spec.seed, strength_of(parts, spec, inputs))
+        schedule = make_schedule(spec, parts.scheduler_config, spec.seed, strength)
         warnings = _steps_warning(spec, schedule.calls)
         return OpenJob(order, schedule.calls * len(order.pictures), warnings, self._emit)
 

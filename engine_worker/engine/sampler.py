@@ -39,15 +39,8 @@ def predict(denoiser: Denoiser, trajectories: Sequence[Trajectory], dtype: torch
 def advance(trajectory: Trajectory, prediction: Tensor) -> Trajectory:
     """One step along the way: the scheduler takes the predicted noise out of the latents."""
     schedule, calls_done = trajectory.schedule, trajectory.calls_done + 1
-    extras: dict[str, torch.Generator | float] = {}
-    if schedule.takes_generator:
-        extras["generator"] = trajectory.generator
-    if schedule.takes_eta:
-        extras["eta"] = 0.0
     with without_waiting(trajectory.latents.device):
-        latents = schedule.scheduler.step(
-            prediction, trajectory.timestep, trajectory.latents, return_dict=False, **extras
-        )[0]
+        latents = schedule.step(prediction, trajectory.calls_done, trajectory.latents, trajectory.generator)
     if trajectory.repaint is not None:
         latents = trajectory.repaint.put_back(latents, schedule, calls_done)
     return replace(trajectory, latents=latents, calls_done=calls_done)

@@ -2,17 +2,17 @@
 
 import inspect
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 import diffusers
 import torch
 from torch import Tensor
 
 from engine_worker.engine.blueprint import Config
+from engine_worker.engine.scheduler_options import Options, settle
 from kernel.protocol.errors import JobRejected
 from kernel.protocol.schedulers import KINDS
-from kernel.protocol.specs import JobSpec, SchedulerConfig
-from kernel.protocol.vocabulary import Scheduler
+from kernel.protocol.specs import JobSpec
 
 
 class SchedulerTraits(Protocol):
@@ -76,37 +76,45 @@ class Schedule:
         """How many calls of the UNet the picture takes."""
         return len(self.timesteps)
 
+    def step(self, prediction: Tensor, call: int, latents: Tensor, generator: torch.Generator) -> Tensor:
+        """The latents after that call of the UNet, which predicted this. Eta is 0, as in stock pipelines."""
+        extras: dict[str, torch.Generator | float] = {}
+        if self.takes_generator:
+            extras["generator"] = generator
+        if self.takes_eta:
+            extras["eta"] = 0.0
+        return self.scheduler.step(prediction, self.timesteps[call], latents, return_dict=False, **extras)[0]
 
-# No option of any scheduler comes near; beyond, some would fill the memory with tables.
-_LARGEST_OPTION = 10_000
 
-# All that constructors of schedulers were seen to raise; ImportError asks for scipy.
-_CANNOT = (TypeError, ValueError, ArithmeticError, LookupError, RuntimeError, ImportError)
+# All that schedulers were seen to raise; ImportError asks for scipy.
+CANNOT: Final = (
+    TypeError, ValueError, ArithmeticError, LookupError, RuntimeError, ImportError, AssertionError,
+    AttributeError,
+)  # fmt: skip
 
 
 def make_schedule(spec: JobSpec, checkpoint_config: Config, seed: int, strength: float | None) -> Schedule:
-    """A fresh schedule: the job's options laid over what its scheduler's name stands for, laid over the
-    checkpoint's own. `seed` is the picture's, for the schedulers that draw noise by themselves.
+    """A fresh schedule: the job's options laid over what its scheduler's name stands for, laid over what is
+    the checkpoint's own. `seed` is the picture's, for the schedulers that draw noise by themselves.
 
     `strength` is the share of the steps that is made, of a picture that does not begin with pure noise.
     Raises: JobRejected, if the scheduler has no such option, or cannot work that way.
     """
-    kind = KINDS[spec.scheduler]
-    scheduler_class = getattr(diffusers, kind.class_name)
-    known = set(inspect.signature(scheduler_class.__init__).parameters) - {"self"}
-    _check_options(spec.scheduler, spec.scheduler_config, known)
-    # A config that does not say so means the default of its own class, and clipping ruins latents.
-    defaults = {"clip_sample": False, "noise_sampler_seed": seed}
-    config = {**defaults, **checkpoint_config, **kind.options, **spec.scheduler_config}
-    config = {name: value for name, value in config.items() if name in known}
-    _check_steps(spec.steps, config)
+    options = settle(spec, checkpoint_config, seed)
     try:
-        scheduler: NoiseScheduler = scheduler_class.from_config(config)
-        scheduler.set_timesteps(spec.steps, device="cpu")
-    except _CANNOT as error:
+        return schedule_of(spec, options, strength)
+    except CANNOT as error:
         raise JobRejected(
             f"{spec.scheduler} cannot make {spec.steps} steps with this scheduler_config: {error}"
         ) from error
+
+
+def schedule_of(spec: JobSpec, options: Options, strength: float | None) -> Schedule:
+    """The schedule with these options. Raises: one of CANNOT."""
+    scheduler: NoiseScheduler = getattr(diffusers, KINDS[spec.scheduler].class_name).from_config(
+        dict(options)
+    )
+    scheduler.set_timesteps(spec.steps, device="cpu")
     timesteps = scheduler.timesteps if strength is None else _shortened(scheduler, spec.steps, strength)
     taken = inspect.signature(scheduler.step).parameters
     return Schedule(scheduler, timesteps, "generator" in taken, "eta" in taken)
@@ -118,19 +126,3 @@ def _shortened(scheduler: NoiseScheduler, steps: int, strength: float) -> Tensor
     if isinstance(scheduler, LateStarter):
         scheduler.set_begin_index(begin)
     return scheduler.timesteps[begin:]
-
-
-def _check_options(name: Scheduler, options: SchedulerConfig, known: set[str]) -> None:
-    unknown = sorted(set(options) - known)
-    if unknown:
-        raise JobRejected(f"scheduler_config: {name} has no option {', '.join(unknown)}")
-    for option, value in options.items():
-        if not isinstance(value, str) and not abs(value) <= _LARGEST_OPTION:
-            raise JobRejected(f"scheduler_config: {option} is out of all proportion: {value}")
-
-
-def _check_steps(steps: int, config: Config) -> None:
-    """Beyond the timesteps that the checkpoint was trained on, steps would stand still."""
-    trained = config.get("num_train_timesteps")
-    if isinstance(trained, int) and steps > trained:
-        raise JobRejected(f"{steps} steps are too many: the checkpoint was trained on {trained} timesteps")

@@ -1,5 +1,6 @@
 """A folder that a model lies in, of which nothing is read that lies outside the allowed folders."""
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ class ModelFolder:
     def read_json(self, schema: type[Schema], *names: str) -> Schema:
         """Read a JSON file as this type.
 
+        Also one with infinities, which JSON does not know: diffusers writes them into the configurations of
+        its DPM-Solvers.
         Raises: ModelUnreadable, if it is absent, too long, or not of that type.
         """
         label = "/".join(names)
@@ -46,10 +49,10 @@ class ModelFolder:
                 text = file.read(MAX_JSON_BYTES + 1)
             if len(text) > MAX_JSON_BYTES:
                 raise ModelUnreadable(f"{label} is too long")
-            return msgspec.json.decode(text, type=schema)
+            return _decoded(text, schema)
         except OSError as error:
             raise ModelUnreadable(f"{label} cannot be read: {error.strerror}") from error
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise ModelUnreadable(f"{label} does not say what it should: {error}") from error
 
     def model_files(self) -> list[tuple[str, Path]]:
@@ -85,3 +88,14 @@ class ModelFolder:
                     )
                 if not name.startswith("."):
                     yield (Path(place) / name).relative_to(self.path).as_posix()
+
+
+def _decoded(text: bytes, schema: type[Schema]) -> Schema:
+    """Raises: DecodeError, ValueError, RecursionError."""
+    try:
+        return msgspec.json.decode(text, type=schema)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        # Python's own decoder knows Infinity and NaN. Decoded first, for it would also guess at UTF-16.
+        return msgspec.convert(json.loads(text.decode("utf-8")), schema)

@@ -8,7 +8,7 @@ from kernel.core.world import World
 from kernel.protocol.errors import wrong_field
 from kernel.protocol.ids import ModelId
 from kernel.protocol.ingredients import OWN_VAE, ControlUse
-from kernel.protocol.specs import EngineSpec, JobRequest, JobSpec
+from kernel.protocol.specs import EngineSpec, JobRequest, JobSpec, SchedulerConfig
 from kernel.protocol.vocabulary import InputKind, ModelBase
 
 T = TypeVar("T")
@@ -75,10 +75,17 @@ def _filled_in(
         width_px=_first(request.width_px, _first(default.width_px, native_size_px)),
         height_px=_first(request.height_px, _first(default.height_px, native_size_px)),
         scheduler=_first(request.scheduler, default.scheduler),
-        scheduler_config=_first(request.scheduler_config, default.scheduler_config),
+        scheduler_config=_scheduler_config(request, default),
         image_file_type=request.image_file_type,
         quality=request.quality,
     )
+
+
+def _scheduler_config(request: JobRequest, default: EngineSpec) -> SchedulerConfig:
+    """The engine's options are those of its scheduler: another one may not even know them."""
+    if request.scheduler_config is None and request.scheduler not in (None, default.scheduler):
+        return {}
+    return _first(request.scheduler_config, default.scheduler_config)
 
 
 def _vae(asked: ModelId | None, default: ModelId | None) -> ModelId | None:

@@ -1,10 +1,11 @@
 """The one table of schedulers: users' names, what they are in diffusers, and what other tools call them.
 
 It stands here, without a line of torch, so that the API can read the names of others with it and the engine
-can build what they stand for.
+can build what they stand for. A name is a sampler's, and behind it maybe that of a spacing of the noise
+levels: every sampler whose class has the options of the spacings has all of these names.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -13,66 +14,113 @@ from kernel.protocol.vocabulary import Scheduler
 
 
 @dataclass(frozen=True, slots=True)
+class Spacing:
+    """How the noise levels of the steps are spaced, if not as the checkpoint's timesteps are."""
+
+    option: str
+    """Of diffusers."""
+    label: str
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class SchedulerKind:
-    """What a name stands for."""
+    """What a name stands for: all that is not a property of the checkpoint."""
 
     class_name: str
     """In diffusers."""
     label: str
     """The name of the sampler in the recipes that Stable Diffusion tools write and read."""
+    others: tuple[str, ...] = ()
+    """What else people write for it."""
     options: SchedulerConfig = field(default_factory=dict)
+    """Where it is not as its class is without any."""
+    spacing: Spacing | None = None
 
+
+SPACINGS: Final[Mapping[str, Spacing]] = {
+    "karras": Spacing("use_karras_sigmas", "Karras", ("k",)),
+    "exponential": Spacing("use_exponential_sigmas", "Exponential", ("exp",)),
+    "beta": Spacing("use_beta_sigmas", "Beta"),
+}
 
 _MULTISTEP: Final = "DPMSolverMultistepScheduler"
-# What DPM++ 2S is set to anyway by diffusers, with two warnings a picture.
-_LOWER_ORDER_FINAL: Final[SchedulerConfig] = {"lower_order_final": True}
-_KARRAS: Final[SchedulerConfig] = {"use_karras_sigmas": True}
-_EXPONENTIAL: Final[SchedulerConfig] = {"use_exponential_sigmas": True}
-_BETA: Final[SchedulerConfig] = {"use_beta_sigmas": True}
-_SDE: Final[SchedulerConfig] = {"algorithm_type": "sde-dpmsolver++"}
-_SDE_3: Final[SchedulerConfig] = {**_SDE, "solver_order": 3}
+_ORDER_2: Final[SchedulerConfig] = {"algorithm_type": "dpmsolver++", "solver_order": 2}
+# Without the last, diffusers sets it anyway, with two warnings a picture.
+_SINGLE_2: Final[SchedulerConfig] = {**_ORDER_2, "lower_order_final": True}
+_SDE_2: Final[SchedulerConfig] = {"algorithm_type": "sde-dpmsolver++", "solver_order": 2}
+_SDE_3: Final[SchedulerConfig] = {"algorithm_type": "sde-dpmsolver++", "solver_order": 3}
 
 
-def _kind(class_name: str, label: str, *options: SchedulerConfig) -> SchedulerKind:
-    merged = {name: value for option in options for name, value in option.items()}
-    return SchedulerKind(class_name, label, merged)
+def _kind(class_name: str, label: str, *others: str, options: SchedulerConfig | None = None) -> SchedulerKind:
+    return SchedulerKind(class_name, label, others, options or {})
 
 
-KINDS: Final[Mapping[Scheduler, SchedulerKind]] = {
-    Scheduler.EULER: _kind("EulerDiscreteScheduler", "Euler"),
-    Scheduler.EULER_KARRAS: _kind("EulerDiscreteScheduler", "Euler Karras", _KARRAS),
-    Scheduler.EULER_BETA: _kind("EulerDiscreteScheduler", "Euler Beta", _BETA),
-    Scheduler.EULER_A: _kind("EulerAncestralDiscreteScheduler", "Euler a"),
-    Scheduler.HEUN: _kind("HeunDiscreteScheduler", "Heun"),
-    Scheduler.HEUN_KARRAS: _kind("HeunDiscreteScheduler", "Heun Karras", _KARRAS),
-    Scheduler.DPM2: _kind("KDPM2DiscreteScheduler", "DPM2"),
-    Scheduler.DPM2_KARRAS: _kind("KDPM2DiscreteScheduler", "DPM2 Karras", _KARRAS),
-    Scheduler.DPM2_A: _kind("KDPM2AncestralDiscreteScheduler", "DPM2 a"),
-    Scheduler.DPM2_A_KARRAS: _kind("KDPM2AncestralDiscreteScheduler", "DPM2 a Karras", _KARRAS),
-    Scheduler.LMS: _kind("LMSDiscreteScheduler", "LMS"),
-    Scheduler.LMS_KARRAS: _kind("LMSDiscreteScheduler", "LMS Karras", _KARRAS),
-    Scheduler.DPMPP_2S: _kind("DPMSolverSinglestepScheduler", "DPM++ 2S", _LOWER_ORDER_FINAL),
-    Scheduler.DPMPP_2S_KARRAS: _kind(
-        "DPMSolverSinglestepScheduler", "DPM++ 2S Karras", _LOWER_ORDER_FINAL, _KARRAS
+# Labels are the web interface's names; then ComfyUI's and k-diffusion's names, then those of diffusers. A
+# class that makes several samplers is the plainest of them.
+_SPACED: Final[Mapping[Scheduler, SchedulerKind]] = {
+    Scheduler.EULER: _kind("EulerDiscreteScheduler", "Euler", "k_euler", "EulerDiscreteScheduler"),
+    Scheduler.HEUN: _kind("HeunDiscreteScheduler", "Heun", "k_heun", "HeunDiscreteScheduler"),
+    Scheduler.DPM2: _kind("KDPM2DiscreteScheduler", "DPM2", "dpm_2", "k_dpm_2", "KDPM2DiscreteScheduler"),
+    Scheduler.DPM2_A: _kind(
+        "KDPM2AncestralDiscreteScheduler", "DPM2 a",
+        "dpm_2_ancestral", "k_dpm_2_a", "k_dpm_2_ancestral", "KDPM2AncestralDiscreteScheduler",
     ),
-    Scheduler.DPMPP_2M: _kind(_MULTISTEP, "DPM++ 2M"),
-    Scheduler.DPMPP_2M_KARRAS: _kind(_MULTISTEP, "DPM++ 2M Karras", _KARRAS),
-    Scheduler.DPMPP_2M_EXPONENTIAL: _kind(_MULTISTEP, "DPM++ 2M Exponential", _EXPONENTIAL),
-    Scheduler.DPMPP_2M_BETA: _kind(_MULTISTEP, "DPM++ 2M Beta", _BETA),
-    Scheduler.DPMPP_SDE: _kind("DPMSolverSDEScheduler", "DPM++ SDE"),
-    Scheduler.DPMPP_SDE_KARRAS: _kind("DPMSolverSDEScheduler", "DPM++ SDE Karras", _KARRAS),
-    Scheduler.DPMPP_2M_SDE: _kind(_MULTISTEP, "DPM++ 2M SDE", _SDE),
-    Scheduler.DPMPP_2M_SDE_KARRAS: _kind(_MULTISTEP, "DPM++ 2M SDE Karras", _SDE, _KARRAS),
-    Scheduler.DPMPP_2M_SDE_EXPONENTIAL: _kind(_MULTISTEP, "DPM++ 2M SDE Exponential", _SDE, _EXPONENTIAL),
-    Scheduler.DPMPP_3M_SDE: _kind(_MULTISTEP, "DPM++ 3M SDE", _SDE_3),
-    Scheduler.DPMPP_3M_SDE_KARRAS: _kind(_MULTISTEP, "DPM++ 3M SDE Karras", _SDE_3, _KARRAS),
-    Scheduler.DPMPP_3M_SDE_EXPONENTIAL: _kind(_MULTISTEP, "DPM++ 3M SDE Exponential", _SDE_3, _EXPONENTIAL),
-    Scheduler.DEIS: _kind("DEISMultistepScheduler", "DEIS"),
-    Scheduler.UNIPC: _kind("UniPCMultistepScheduler", "UniPC"),
-    Scheduler.UNIPC_KARRAS: _kind("UniPCMultistepScheduler", "UniPC Karras", _KARRAS),
-    Scheduler.PNDM: _kind("PNDMScheduler", "PLMS"),
-    Scheduler.DDIM: _kind("DDIMScheduler", "DDIM"),
-    Scheduler.DDPM: _kind("DDPMScheduler", "DDPM"),
-    Scheduler.LCM: _kind("LCMScheduler", "LCM"),
-    Scheduler.TCD: _kind("TCDScheduler", "TCD"),
+    Scheduler.LMS: _kind("LMSDiscreteScheduler", "LMS", "k_lms", "LMSDiscreteScheduler"),
+    Scheduler.DPMPP_2S: _kind(
+        "DPMSolverSinglestepScheduler", "DPM++ 2S", "DPMSolverSinglestepScheduler", options=_SINGLE_2
+    ),
+    Scheduler.DPMPP_2M: _kind(
+        _MULTISTEP, "DPM++ 2M", "k_dpmpp_2m", _MULTISTEP, "DPMSolver++", options=_ORDER_2
+    ),
+    Scheduler.DPMPP_SDE: _kind(
+        "DPMSolverSDEScheduler", "DPM++ SDE", "dpmpp_sde_gpu", "DPMSolverSDEScheduler"
+    ),
+    Scheduler.DPMPP_2M_SDE: _kind(_MULTISTEP, "DPM++ 2M SDE", "dpmpp_2m_sde_gpu", options=_SDE_2),
+    Scheduler.DPMPP_3M_SDE: _kind(_MULTISTEP, "DPM++ 3M SDE", "dpmpp_3m_sde_gpu", options=_SDE_3),
+    Scheduler.DEIS: _kind("DEISMultistepScheduler", "DEIS", "DEISMultistepScheduler"),
+    Scheduler.UNIPC: _kind(
+        "UniPCMultistepScheduler", "UniPC", "uni_pc", "uni_pc_bh2", "UniPCMultistepScheduler"
+    ),
+}  # fmt: skip
+_PLAIN: Final[Mapping[Scheduler, SchedulerKind]] = {
+    Scheduler.EULER_A: _kind(
+        "EulerAncestralDiscreteScheduler", "Euler a",
+        "euler_ancestral", "k_euler_a", "k_euler_ancestral", "EulerAncestralDiscreteScheduler",
+    ),
+    # Without the steps of Runge and Kutta before it, as PLMS is everywhere.
+    Scheduler.PNDM: _kind("PNDMScheduler", "PLMS", "PNDMScheduler", options={"skip_prk_steps": True}),
+    Scheduler.DDIM: _kind("DDIMScheduler", "DDIM", "DDIMScheduler"),
+    Scheduler.DDPM: _kind("DDPMScheduler", "DDPM", "DDPMScheduler"),
+    Scheduler.LCM: _kind("LCMScheduler", "LCM", "LCMScheduler"),
+    Scheduler.TCD: _kind("TCDScheduler", "TCD", "TCDScheduler"),
+}  # fmt: skip
+
+
+def _all_kinds() -> Iterator[tuple[Scheduler, SchedulerKind]]:
+    for word, kind in _SPACED.items():
+        yield word, kind
+        for ending, spacing in SPACINGS.items():
+            yield Scheduler(f"{word}_{ending}"), _spaced(kind, spacing)
+    yield from _PLAIN.items()
+
+
+def _spaced(kind: SchedulerKind, spacing: Spacing) -> SchedulerKind:
+    names, ends = (kind.label, *kind.others), (spacing.label, *spacing.others)
+    label, *others = (f"{name} {end}" for end in ends for name in names)
+    options = {**kind.options, spacing.option: True}
+    return SchedulerKind(kind.class_name, label, tuple(others), options, spacing)
+
+
+KINDS: Final[Mapping[Scheduler, SchedulerKind]] = dict(_all_kinds())
+SAMPLERS: Final = tuple(word for word, kind in KINDS.items() if kind.spacing is None)
+"""Each once, with its noise levels where the checkpoint's timesteps are."""
+
+NEAREST: Final[Mapping[str, tuple[Scheduler, ...]]] = {
+    "DPM++ 2S a": (Scheduler.DPMPP_2S, Scheduler.DPM2_A),
+    "DPM++ 2S a Karras": (Scheduler.DPMPP_2S_KARRAS, Scheduler.DPM2_A_KARRAS),
+    "dpmpp_2s_ancestral": (Scheduler.DPMPP_2S, Scheduler.DPM2_A),
+    "dpmpp_2s_ancestral karras": (Scheduler.DPMPP_2S_KARRAS, Scheduler.DPM2_A_KARRAS),
 }
+"""Names of other tools for samplers that diffusers has not, and which of ours come near: the same solver
+without fresh noise, and another one with it."""

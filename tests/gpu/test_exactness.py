@@ -8,6 +8,7 @@ import torch
 from bench.ours import make_alone, make_together, workshop
 from bench.pictures import random_control_net, random_lora
 from engine_worker.engine.parts import Parts
+from kernel.protocol.schedulers import SAMPLERS
 from kernel.protocol.vocabulary import ModelBase, Scheduler
 from tests.gpu.gpu_jobs import distance, job, parts_on
 from tests.gpu.rich_jobs import NET, rich_jobs
@@ -28,7 +29,7 @@ MIXED = [
 ]
 
 
-@pytest.mark.parametrize("scheduler", Scheduler)
+@pytest.mark.parametrize("scheduler", SAMPLERS)
 def test_a_seed_means_the_same_picture_as_on_a_cpu(
     exact: Parts, base: ModelBase, checkpoints: Path, scheduler: Scheduler
 ) -> None:

@@ -18,6 +18,7 @@ from bench.stock import Asked
 from engine_worker.engine.parts import Parts
 from engine_worker.engine.studio import Studio
 from engine_worker.engine.workshop import Workshop
+from kernel.protocol.schedulers import SAMPLERS
 from kernel.protocol.vocabulary import Scheduler
 from tests.gpu.gpu_jobs import job
 from tests.gpu.rich_jobs import NET, rich_jobs
@@ -50,7 +51,7 @@ def step_to_the_end(work: Workshop, jobs: list[Asked]) -> Gathered:
     return gathered
 
 
-@pytest.mark.parametrize("scheduler", Scheduler)
+@pytest.mark.parametrize("scheduler", SAMPLERS)
 def test_no_scheduler_waits_for_the_gpu(exact: Parts, scheduler: Scheduler) -> None:
     jobs = [job(seed, scheduler=scheduler, steps=4) for seed in (1, 2)]
     assert len(step_to_the_end(workshop(exact, {}), jobs).latents) == 2

@@ -1,6 +1,6 @@
 """Our sampler makes what the stock diffusers pipelines make, on the CPU in float32."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -12,8 +12,8 @@ from bench.stock import CLASSES, Asked, Stock
 from engine_worker.engine.parts import Parts
 from engine_worker.engine.pixels import decode
 from engine_worker.engine.workshop import bare_workshop
-from kernel.protocol.schedulers import KINDS
-from kernel.protocol.specs import JobSpec
+from kernel.protocol.schedulers import KINDS, SAMPLERS
+from kernel.protocol.specs import JobSpec, SchedulerConfig
 from kernel.protocol.vocabulary import ModelBase, Scheduler
 
 pytestmark = [
@@ -23,36 +23,44 @@ pytestmark = [
 ]
 
 
+SPACED = [one for one in Scheduler if one not in SAMPLERS]
+
+
 @dataclass(frozen=True)
 class Apart:
     """How far our picture is from the stock pipeline's where they differ most."""
 
     latents: float
+    largest: float
+    """Of the latents themselves: a checkpoint of noise makes some that are far from those of pictures."""
     levels: int
     """Of 255, in the decoded pixels."""
 
     @property
     def is_nothing(self) -> bool:
         """Is it no more than what rounding leaves?"""
-        return self.latents <= 1e-4 and self.levels <= 1
+        return self.latents <= 1e-5 * max(10.0, self.largest) and self.levels <= 1
 
 
-def apart(parts: Parts, stock: Stock, job: JobSpec) -> Apart:
-    """Make the job in both ways."""
-    expected_latents, expected_pixels = stock.make(Asked(job))
+def apart(parts: Parts, stock: Stock, job: JobSpec, theirs: JobSpec | None = None) -> Apart:
+    """Make the job in both ways; `theirs` is what the stock pipeline is told, if not the same."""
+    expected_latents, expected_pixels = stock.make(Asked(theirs or job))
     latents = make_alone(bare_workshop(parts), Asked(job))
     with torch.inference_mode():
         pixels = decode(parts.vae, latents)
     return Apart(
         latents=(latents - expected_latents).abs().max().item(),
+        largest=expected_latents.abs().max().item(),
         levels=int(np.abs(pixels.astype(int) - expected_pixels.astype(int)).max()),
     )
 
 
 @pytest.mark.parametrize(
     ("base", "scheduler"),
-    # What differs between the bases does not differ from scheduler to scheduler: `bench.same` takes all.
-    [(ModelBase.SD, one) for one in Scheduler] + [(ModelBase.SDXL, one) for one in list(Scheduler)[::5]],
+    # What differs between the bases does not differ from scheduler to scheduler, nor what differs between
+    # schedulers from spacing to spacing: test_schedules.py compares all, `bench.same --all` with pictures.
+    [(ModelBase.SD, one) for one in (*SAMPLERS, *SPACED[::4])]
+    + [(ModelBase.SDXL, one) for one in SAMPLERS[::3]],
     indirect=["base"],
 )
 def test_every_scheduler_makes_the_stock_pipelines_picture(
@@ -62,7 +70,8 @@ def test_every_scheduler_makes_the_stock_pipelines_picture(
 
 
 def test_every_scheduler_name_has_one_row_in_the_table() -> None:
-    assert set(KINDS) == set(CLASSES) == set(Scheduler)
+    assert list(KINDS) == list(Scheduler)
+    assert set(KINDS) == set(CLASSES)
     assert len({kind.label for kind in KINDS.values()}) == len(KINDS)
 
 
@@ -103,3 +112,29 @@ def test_scheduler_config_lies_over_the_checkpoints_own(
     scheduler: Scheduler, name: str, value: bool | int | str, parts: Parts, stock: Stock
 ) -> None:
     assert apart(parts, stock, spec(scheduler=scheduler, scheduler_config={name: value})).is_nothing
+
+
+TRAILING = {"timestep_spacing": "trailing"}
+ZERO_SNR = {"rescale_betas_zero_snr": True, **TRAILING}
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "trained"),
+    [
+        (Scheduler.EULER, {}),
+        (Scheduler.EULER, ZERO_SNR),
+        (Scheduler.DPMPP_2M, {}),
+        (Scheduler.DPMPP_2M, TRAILING),
+        (Scheduler.DDIM, {}),
+        (Scheduler.DDIM, ZERO_SNR),
+    ],
+)
+def test_a_checkpoint_with_v_prediction_makes_the_stock_pipelines_picture(
+    scheduler: Scheduler, trained: SchedulerConfig, parts: Parts, stock: Stock
+) -> None:
+    config: SchedulerConfig = {"prediction_type": "v_prediction", **trained}
+    ours = replace(parts, scheduler_config={**parts.scheduler_config, **config})
+    job = spec(scheduler=scheduler, steps=4, negative_prompt="blue")
+    theirs = spec(scheduler=scheduler, steps=4, negative_prompt="blue", scheduler_config=config)
+    assert apart(ours, stock, job, theirs).is_nothing
+    assert not apart(parts, stock, job, theirs).is_nothing

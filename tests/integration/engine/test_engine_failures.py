@@ -16,7 +16,7 @@ from engine_worker.engine.port import Completed, Failed
 from engine_worker.engine.prompts.conditioning import Conditioner
 from engine_worker.engine.studio import Studio
 from engine_worker.engine.workshop import bare_workshop
-from kernel.protocol.specs import JobSpec
+from kernel.protocol.specs import JobSpec, SchedulerConfig
 from kernel.protocol.vocabulary import Scheduler
 
 pytestmark = pytest.mark.torch
@@ -136,7 +136,25 @@ def test_a_picture_that_needs_too_much_memory_alone_fails_as_out_of_memory(parts
         (spec(scheduler_config={"beta_schedule": "wavy"}), "wavy"),
         (spec(scheduler_config={"num_train_timesteps": 10**12}), "out of all proportion"),
         (spec(scheduler_config={"beta_end": float("nan")}), "out of all proportion"),
-        (spec(scheduler_config={"beta_start": "steep"}), "cannot make"),
+        (spec(scheduler_config={"beta_start": "steep"}), "scheduler_config.beta_start: euler cannot make"),
+        (
+            spec(scheduler_config={"prediction_type": "foo", "steps_offset": 1}),
+            "scheduler_config.prediction_type: euler cannot make 3 steps with it (prediction_type given as",
+        ),
+        (
+            spec(scheduler=Scheduler.DPMPP_2M, scheduler_config={"solver_order": 0}),
+            "scheduler_config.solver_order:",
+        ),
+        (
+            spec(scheduler=Scheduler.DDIM, scheduler_config={"steps_offset": 900}),
+            "scheduler_config.steps_offset:",
+        ),
+        (
+            spec(scheduler_config={"use_karras_sigmas": True, "use_beta_sigmas": True}),
+            "scheduler_config.use_karras_sigmas, scheduler_config.use_beta_sigmas: euler",
+        ),
+        (spec(scheduler=Scheduler.LCM, steps=51), "steps: lcm makes at most 50, not 51: ask for fewer"),
+        (spec(scheduler=Scheduler.TCD, steps=60), "steps: tcd makes at most 50, not 60"),
     ],
 )
 def test_a_job_that_cannot_be_made_is_rejected_when_it_comes(job: JobSpec, says: str, parts: Parts) -> None:
@@ -148,6 +166,15 @@ def test_a_job_that_cannot_be_made_is_rejected_when_it_comes(job: JobSpec, says:
     assert failed.code == "job_rejected"
     assert says in failed.text
     assert not studio.step()
+
+
+def test_a_job_whose_options_work_is_made(parts: Parts) -> None:
+    outcomes = Outcomes()
+    studio = studio_of(parts, outcomes)
+    options: SchedulerConfig = {"original_inference_steps": 100}
+    studio.admit(order("long", spec(scheduler=Scheduler.LCM, steps=60, scheduler_config=options)))
+    assert studio.step()
+    assert outcomes.steps("long") == [(1, 60)]
 
 
 def test_latents_that_are_not_numbers_fail_their_job_and_the_next_picture_is_made(parts: Parts) -> None:

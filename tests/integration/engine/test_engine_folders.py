@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import diffusers
 import msgspec
 import pytest
 import torch
@@ -10,9 +11,13 @@ from loaded import CPU, load, networks
 from safetensors.torch import load_file, save_file
 from small_engine import source_of
 
+from engine_worker.engine.folder import read_folder
 from engine_worker.engine.loading import load_parts
+from engine_worker.fetch.diffusers_folder import describe_folder
+from engine_worker.fetch.model_folder import ModelFolder
 from kernel.protocol.errors import ModelUnreadable
-from kernel.protocol.vocabulary import Variant
+from kernel.protocol.schedulers import KINDS
+from kernel.protocol.vocabulary import ModelBase, Variant
 
 pytestmark = pytest.mark.torch
 
@@ -38,6 +43,27 @@ def test_a_folder_with_something_missing_is_refused_in_words(
     (folder / gone).unlink()
     with pytest.raises(ModelUnreadable, match=says):
         load(folder)
+
+
+@pytest.fixture(scope="module")
+def saved_folder(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose scheduler each test replaces."""
+    return broken_folder(checkpoints, tmp_path_factory.mktemp("saved"))
+
+
+@pytest.mark.parametrize("class_name", sorted({kind.class_name for kind in KINDS.values()}))
+def test_a_folder_saved_with_any_scheduler_is_described_and_read(class_name: str, saved_folder: Path) -> None:
+    scheduler = getattr(diffusers, class_name)()
+    scheduler.save_pretrained(saved_folder / "scheduler")
+    index = saved_folder / "model_index.json"
+    entries = msgspec.json.decode(index.read_bytes(), type=dict[str, object])
+    index.write_bytes(msgspec.json.encode({**entries, "scheduler": ["diffusers", class_name]}))
+    folder = ModelFolder(saved_folder, [saved_folder])
+    assert describe_folder(folder, None).prediction_type == "epsilon"
+    config = read_folder(folder, ModelBase.SD, None).scheduler_config
+    assert config["_class_name"] == class_name
+    options = {name: value for name, value in scheduler.config.items() if not name.startswith("_")}
+    assert options.items() <= config.items()
 
 
 def test_a_folder_of_pickles_is_refused_with_the_way_out(checkpoints: Path, tmp_path: Path) -> None:

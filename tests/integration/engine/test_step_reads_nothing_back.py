@@ -25,6 +25,7 @@ from engine_worker.engine.sampler import advance, model_input, predict
 from engine_worker.engine.trajectory import Trajectory
 from kernel.protocol.ids import ModelId
 from kernel.protocol.ingredients import ControlUse
+from kernel.protocol.schedulers import SAMPLERS
 from kernel.protocol.specs import JobSpec
 from kernel.protocol.vocabulary import ControlType, InputKind, Scheduler
 
@@ -110,7 +111,7 @@ def run(far: Parts, trajectories: list[Trajectory]) -> None:
     assert all(one.latents.device == META for one in trajectories)
 
 
-@pytest.mark.parametrize("scheduler", Scheduler)
+@pytest.mark.parametrize("scheduler", SAMPLERS)
 def test_no_scheduler_waits_for_the_device(parts: Parts, far: Parts, scheduler: Scheduler) -> None:
     trajectory = started(parts, far, spec(scheduler=scheduler, steps=4))
     noise = torch.empty(trajectory.latents.shape, device=META)

@@ -31,6 +31,13 @@ def test_a_word_that_is_none_is_refused_with_those_that_there_are() -> None:
         WordChoice(ImageFileType).convert("gif", None, None)
 
 
+def test_a_scheduler_that_is_not_offered_is_refused_with_what_comes_near() -> None:
+    with pytest.raises(
+        click.BadParameter, match="nearest are dpmpp_2s_karras and dpm2_a_karras; must be one"
+    ):
+        WordChoice(Scheduler).convert("DPM++ 2S a Karras", None, None)
+
+
 def test_the_help_keeps_the_list_of_words() -> None:
     option = click.Option(["--base"], type=WordChoice(ModelBase))
     assert option.make_metavar(click.Context(click.Command("add"))) == "[sd|sdxl]"

@@ -4,8 +4,10 @@ from enum import StrEnum
 
 import pytest
 
-from api.http.scheduler_words import label_of, other_spellings
-from api.http.words import find_word, fold
+from api.http.findings import Findings
+from api.http.words import check_word, find_word, fold
+from kernel.protocol.errors import InvalidField
+from kernel.protocol.schedulers import KINDS, NEAREST, SAMPLERS
 from kernel.protocol.vocabulary import (
     ControlType,
     ImageFileType,
@@ -44,6 +46,10 @@ def test_every_word_means_itself_in_any_case(kind: type[StrEnum]) -> None:
         (Scheduler, "dpmpp_2m_k", Scheduler.DPMPP_2M_KARRAS),
         (Scheduler, "EulerAncestralDiscreteScheduler", Scheduler.EULER_A),
         (Scheduler, "DPMSolverMultistepScheduler", Scheduler.DPMPP_2M),
+        (Scheduler, "DPM++ 2M SDE Exponential", Scheduler.DPMPP_2M_SDE_EXPONENTIAL),
+        (Scheduler, "DEIS Karras", Scheduler.DEIS_KARRAS),
+        (Scheduler, "Euler Exponential", Scheduler.EULER_EXPONENTIAL),
+        (Scheduler, "uni_pc beta", Scheduler.UNIPC_BETA),
         (ControlType, "midaspose", ControlType.MIDAS),
         (ControlType, "MediapipePose", ControlType.MEDIAPIPE),
         (PromptTechnique, "sd-embed", PromptTechnique.SD_EMBED),
@@ -62,16 +68,33 @@ def test_common_spellings_are_understood(kind: type[StrEnum], text: str, word: S
 
 @pytest.mark.parametrize("scheduler", Scheduler)
 def test_every_scheduler_has_a_label_that_means_it(scheduler: Scheduler) -> None:
-    label = label_of(scheduler)
-    assert label != scheduler.value, "it needs an entry in SAMPLERS or SIGMAS"
+    label = KINDS[scheduler].label
+    assert label != scheduler.value
     assert find_word(Scheduler, label) is scheduler
+
+
+@pytest.mark.parametrize("scheduler", SAMPLERS)
+def test_the_class_of_diffusers_means_a_scheduler_of_that_class(scheduler: Scheduler) -> None:
+    class_name = KINDS[scheduler].class_name
+    found = find_word(Scheduler, class_name)
+    assert found in SAMPLERS
+    assert KINDS[found].class_name == class_name
 
 
 def test_no_spelling_means_two_schedulers() -> None:
     own = {fold(scheduler.value): scheduler for scheduler in Scheduler}
-    for spelling, scheduler in other_spellings():
-        assert find_word(Scheduler, spelling) is scheduler
-        assert own.setdefault(spelling.lower(), scheduler) is scheduler
+    for scheduler, kind in KINDS.items():
+        for spelling in (kind.label, *kind.others):
+            assert find_word(Scheduler, spelling) is scheduler
+            assert own.setdefault(spelling.lower(), scheduler) is scheduler
+
+
+@pytest.mark.parametrize("text", [*NEAREST, "dpmpp_2s_a", "DPM++ 2S a Karras"])
+def test_a_sampler_that_is_not_offered_is_refused_with_what_comes_near(text: str) -> None:
+    findings = Findings()
+    check_word(Scheduler, "scheduler", text, findings)
+    with pytest.raises(InvalidField, match=r"is not offered, the nearest are dpmpp_2s\w* and dpm2_a"):
+        findings.raise_if_any()
 
 
 @pytest.mark.parametrize("text", ["", " ", "euler_b", "dpm", "none", "ＳＤＸＬ"])

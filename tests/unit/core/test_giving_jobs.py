@@ -115,6 +115,21 @@ def test_what_a_job_leaves_open_comes_from_its_engine_and_then_from_the_checkpoi
     assert spec.scheduler_config == {"timestep_spacing": "trailing"}
 
 
+def test_an_engines_scheduler_options_are_not_forced_on_a_job_with_another_scheduler():
+    story = Story()
+    options = {"use_karras_sigmas": True}
+    engine_id = story.engine(scheduler=Scheduler.EULER, scheduler_config=options)
+    other, same, own = (
+        story.database.specs[story.submit(engine_id, **asked)].scheduler_config
+        for asked in (
+            {"scheduler": Scheduler.DDIM},
+            {"scheduler": Scheduler.EULER},
+            {"scheduler": Scheduler.DDIM, "scheduler_config": {"steps_offset": 1}},
+        )
+    )
+    assert (other, same, own) == ({}, options, {"steps_offset": 1})
+
+
 def test_what_a_job_says_counts_before_what_its_engine_says():
     story = Story()
     engine_id = story.engine(steps=11, width_px=768, scheduler_config={"a": 1})

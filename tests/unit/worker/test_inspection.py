@@ -1,11 +1,13 @@
 """Inspection: what models are found to be, and what is refused in which words."""
 
 import hashlib
+from math import inf, nan
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from engine_worker.fetch.model_folder import MAX_JSON_BYTES
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.ids import ModelId
 from kernel.protocol.ingredients import ModelSource
@@ -436,6 +438,33 @@ def test_configs_with_anything_unknown_are_refused(
     folder = write_diffusers_folder(tmp_path / "folder")
     write_json(folder / name, content)
     assert words in refused(source_of(folder), tmp_path)
+
+
+def test_infinities_that_diffusers_writes_into_a_configuration_are_read(tmp_path: Path) -> None:
+    folder = write_diffusers_folder(tmp_path / "folder")
+    config = {"prediction_type": "v_prediction", "lambda_min_clipped": -inf, "more": [inf, nan]}
+    assert "-Infinity" in write_json(folder / "scheduler/scheduler_config.json", config).read_text()
+    assert look_at(folder).prediction_type == "v_prediction"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"prediction_type": Infinity}',
+        b'{"lambda_min_clipped": -Infinity, "x": ' + b"[" * 200_000 + b"]" * 200_000 + b"}",
+        b"{" + b'"a": {' * 200_000 + b"NaN" + b"}" * 200_001,
+        b'{"a": NaN, "b": ' + b"1" * 10_000 + b"}",
+        b'{"a": NaN} and more',
+        '{"a": NaN}'.encode("utf-16"),
+        b'{"a": NaN, "b": "\xff"}',
+        b'{"a": NaN, "b": "' + b"x" * MAX_JSON_BYTES + b'"}',
+    ],
+    ids=["type", "lists", "objects", "number", "tail", "utf-16", "not utf-8", "length"],
+)
+def test_infinities_open_no_door_for_what_else_is_wrong(tmp_path: Path, text: bytes) -> None:
+    folder = write_diffusers_folder(tmp_path / "folder")
+    (folder / "scheduler/scheduler_config.json").write_bytes(text)
+    assert "scheduler/scheduler_config.json" in refused(source_of(folder), tmp_path)
 
 
 def test_a_folder_with_code_is_refused(tmp_path: Path) -> None:
