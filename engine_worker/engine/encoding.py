@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from engine_worker.engine.parts import Vae
-from engine_worker.engine.tiles import tile_side_px, whole_or_tiled
+from engine_worker.engine.second_try import second_try
+from engine_worker.engine.tiles import tile_side_px
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ def encode(vae: Vae, pixels: Tensor, device: torch.device) -> Encoded:
     is not quite the same picture, so its recipe should say so.
     Raises: torch.OutOfMemoryError, if even tiles are too large.
     """
-    return whole_or_tiled(
+    return second_try(
         partial(_encode_whole, vae, pixels, device), partial(_encode_tiled, vae, pixels, device), device
     )
 

@@ -7,6 +7,7 @@ few are there at a time.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import torch
@@ -22,6 +23,7 @@ from engine_worker.engine.picture_file import MIMES, Pixels, colour_of, encode, 
 from engine_worker.engine.pixels import Decoded, develop
 from engine_worker.engine.port import Pictured
 from engine_worker.engine.recipe import Tiling, recipe_text
+from engine_worker.engine.second_try import again
 from kernel.protocol.errors import JobRejected
 from kernel.protocol.ids import ModelId
 from kernel.protocol.ingredients import ModelSource
@@ -64,9 +66,18 @@ FinishPicture = Callable[[Finished], None]
 class Finisher:
     """Decodes, cuts out, encodes and emits pictures."""
 
-    def __init__(self, checkpoint: ModelSource, removers: Removers, device: torch.device = _CPU) -> None:
+    def __init__(
+        self,
+        checkpoint: ModelSource,
+        removers: Removers,
+        device: torch.device = _CPU,
+        let_go: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`let_go` frees memory that is not in use, from any thread."""
         self._checkpoint = checkpoint
         self._removers = removers
+        self._device = device
+        self._let_go = let_go
         self._filing: Lane[_Developed] = Lane("encoder", self._file, room=_WAITING)
         self._developing: Lane[Finished] = Lane("decoder", self._develop, device=device)
 
@@ -89,7 +100,8 @@ class Finisher:
             return
         job.come_to(Stage.FINISHING)
         try:
-            decoded = develop(finished.vae, received(finished.latents, finished.written))
+            latents = received(finished.latents, finished.written)
+            decoded = again(partial(develop, finished.vae, latents), self._device, self._let_go)
         except Exception as error:  # noqa: BLE001 - the border of one job: its error must not harm another
             fail_job(job, error)
             return

@@ -35,7 +35,7 @@ class Studio:
     ) -> None:
         self._workshop = workshop
         self._parts = workshop.parts
-        self._calls = UNetCalls(workshop.parts, workshop.extras.wardrobe)
+        self._calls = UNetCalls(workshop.parts, workshop.extras)
         self._previews = Previews(workshop.parts.device)
         self._preparer = Preparer(workshop, emit)
         self._anteroom = Anteroom(workshop, wake)

@@ -1,8 +1,11 @@
 """A picture made in company is the picture made alone: whoever joins, leaves, fails or waits beside it."""
 
 from dataclasses import dataclass
+from dataclasses import replace as replace_part
+from time import sleep
 
 import pytest
+import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -129,6 +132,33 @@ def test_pictures_of_one_size_share_a_call_and_other_sizes_take_turns(parts: Par
     while studio.step():
         moves.append([len(outcomes.steps(name)) for name in ("a", "b", "wide")])
     assert moves == [[1, 1, 0], [1, 1, 1], [2, 2, 1], [2, 2, 2]]
+
+
+class Kneed:
+    """A denoiser that makes two rows at once in no time, and each of more in a twentieth of a second."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def __call__(self, sample: Tensor, timestep: Tensor, **given: object) -> tuple[Tensor]:
+        self.batches.append(len(sample))
+        if len(sample) > 2:
+            sleep(0.05 * len(sample))
+        return (torch.zeros_like(sample),)
+
+
+def test_calls_grow_no_larger_than_has_been_measured_to_pay(parts: Parts) -> None:
+    outcomes, slow = Outcomes(), Kneed()
+    work = bare_workshop(replace_part(parts, denoiser=slow))
+    studio = Studio(work, lambda finished: None, 4, outcomes.emit, Bell().ring)
+    studio.admit(order("early", spec(steps=9)))
+    for _ in range(3):
+        studio.step()
+    studio.admit(order("late", spec(steps=9)))
+    for _ in range(6):
+        studio.step()
+    # Measured alone, measured together, and then one after the other.
+    assert slow.batches == [2, 2, 2, 4, 4, 4, 2, 2, 2]
 
 
 def test_a_cancelled_job_makes_no_further_step_and_its_neighbours_do(parts: Parts) -> None:
