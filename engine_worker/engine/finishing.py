@@ -6,7 +6,7 @@ few are there at a time.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
@@ -22,7 +22,7 @@ from engine_worker.engine.parts import Vae
 from engine_worker.engine.picture_file import MIMES, Pixels, colour_of, encode, laid_on
 from engine_worker.engine.pixels import Decoded, develop
 from engine_worker.engine.port import Pictured
-from engine_worker.engine.recipe import Tiling, recipe_text
+from engine_worker.engine.recipe import Digests, Making, recipe_text
 from engine_worker.engine.second_try import again
 from kernel.protocol.errors import JobRejected
 from kernel.protocol.ids import ModelId
@@ -47,16 +47,15 @@ class Finished:
     """The one that these latents were made for."""
     encoded_tile_px: int | None = None
     """The side of the tiles that the pictures which came along were encoded in, None if in one piece."""
+    digests: Digests = field(default_factory=dict)
     written: Moment = None
     """When the latents are there to be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Developed:
-    job: OpenJob
-    picture: PictureOrder
+    finished: Finished
     decoded: Decoded
-    encoded_tile_px: int | None
 
 
 FinishPicture = Callable[[Finished], None]
@@ -105,10 +104,10 @@ class Finisher:
         except Exception as error:  # noqa: BLE001 - the border of one job: its error must not harm another
             fail_job(job, error)
             return
-        self._filing.put(_Developed(job, finished.picture, decoded, finished.encoded_tile_px))
+        self._filing.put(_Developed(finished, decoded))
 
     def _file(self, developed: _Developed) -> None:
-        job = developed.job
+        job = developed.finished.job
         if not job.is_open:
             return
         try:
@@ -117,11 +116,12 @@ class Finisher:
             fail_job(job, error)
 
     def _picture(self, developed: _Developed) -> Pictured:
-        order, picture = developed.job.order, developed.picture
+        finished, decoded = developed.finished, developed.decoded
+        order, picture = finished.job.order, finished.picture
         spec = order.spec
-        pixels = self._without_background(developed.job, developed.decoded.pixels)
-        tiling = Tiling(developed.encoded_tile_px, developed.decoded.tile_px)
-        recipe = recipe_text(order, picture.seed, self._checkpoint, KINDS[spec.scheduler].label, tiling)
+        pixels = self._without_background(finished.job, decoded.pixels)
+        making = Making(finished.encoded_tile_px, decoded.tile_px, finished.digests)
+        recipe = recipe_text(order, picture.seed, self._checkpoint, KINDS[spec.scheduler].label, making)
         return Pictured(
             job_id=order.job_id,
             index=picture.index,

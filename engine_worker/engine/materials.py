@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import sha256
 
 from engine_worker.engine.adapters.wardrobe import AdapterSet
 from engine_worker.engine.canvas import CanvasPixels, pixels_of, read_pixels
@@ -11,6 +12,7 @@ from engine_worker.engine.open_job import OpenJob
 from engine_worker.engine.parts import ControlNet, Vae
 from engine_worker.engine.port import Inputs
 from engine_worker.engine.prompts.conditioning import Words
+from engine_worker.engine.recipe import Digests
 from engine_worker.engine.second_try import again
 from engine_worker.engine.sending import send
 from engine_worker.engine.workshop import Workshop
@@ -26,6 +28,7 @@ class Materials:
     adapters: AdapterSet
     canvas: CanvasPixels
     nets: tuple[ControlNet, ...]
+    digests: Digests
     controls: tuple[Control, ...] = ()
     """As many as the nets, once the maps are drawn."""
 
@@ -57,6 +60,7 @@ def _read_materials(workshop: Workshop, order: JobOrder, inputs: Inputs) -> Mate
         adapters=extras.wardrobe.prepare(order.models, spec.loras),
         canvas=read_pixels(spec, inputs),
         nets=tuple(extras.controlnet(order.models, model_id) for model_id in spec.control_models),
+        digests={kind: sha256(data).hexdigest() for kind, data in inputs.items()},
     )
 
 

@@ -59,6 +59,7 @@ class Preparer:
             vae=vae,
             canvas=canvas,
             controls=materials.controls,
+            digests=materials.digests,
         )
 
     def _prompted(self, order: JobOrder, materials: Materials) -> Prompted:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -162,7 +163,9 @@ def test_a_reference_image_is_left_the_further_the_greater_the_strength(studio: 
     near, far = (distance(one.pixels, begun[0].pixels) for one in begun[1:])
     assert 0 < near < far
     assert studio.download(begun[1].images[0]["reference_image_path"]) == files["reference_image_blob"]
-    assert "Denoising strength: 0.25" in recipe_in(begun[1].files[0])
+    recipe = recipe_in(begun[1].files[0])
+    assert "Denoising strength: 0.25, Resize mode: Crop and Resize" in recipe
+    assert f"Init image hash: {sha256(files['reference_image_blob']).hexdigest()[:10]}" in recipe
 
 
 def test_a_mask_says_what_of_the_reference_stays(studio: Studio) -> None:
@@ -198,6 +201,23 @@ def test_the_edges_of_a_photograph_lead_and_can_be_had(studio: Studio, plain: Pi
     assert np.array_equal(depth.pixels, led.pixels), "the same ControlNet, as a folder and as a file"
     weaker = studio.draw({"pose_image_blob": map_file}, preprocessed=True, control_scale=0)
     assert np.array_equal(weaker.pixels, plain)
+
+
+def test_two_control_nets_work_at_once_each_with_its_strength_and_its_part_of_the_steps(
+    studio: Studio,
+) -> None:
+    """The two are the same network, so that one that does all of it makes the same picture."""
+    pose = {"pose_image_blob": png(half_mask())}
+    whole = studio.draw(pose, steps=4, preprocessed=True)
+    both: dict[str, Any] = {"steps": 4, "preprocessed": True, "type_pose": ["canny", "depth"]}
+    shared = studio.draw(pose, **both, control_scale=[0.25, 0.75])
+    in_turns = studio.draw(pose, **both, control_start=[0, 0.5], control_end=[0.5, 1])
+    assert is_same(shared.pixels, whole.pixels)
+    assert is_same(in_turns.pixels, whole.pixels)
+    assert distance(studio.draw(pose, **both, control_end=[0.5, 0]).pixels, whole.pixels) > 1
+    recipe = recipe_in(in_turns.files[0])
+    assert "Module: none, Model: canny" in recipe
+    assert "Guidance Start: 0.5, Guidance End: 1" in recipe
 
 
 def test_a_pose_image_that_shows_nothing_fails_the_job_with_the_reason(studio: Studio) -> None:
