@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import httpx
@@ -16,7 +17,7 @@ from PIL import Image
 from bench.pictures import half_mask, photograph, png
 from tests.acceptance.patience import wait_for
 from tests.acceptance.slow_site import slow_site
-from tests.acceptance.studio import SIDE_PX, Pixels, Studio, opened_studio, pixels_of, recipe_in
+from tests.acceptance.studio import SIDE_PX, Drawn, Pixels, Studio, opened_studio, pixels_of, recipe_in
 from tests.acceptance.weights import write_weights
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -53,10 +54,12 @@ def register_models(studio: Studio, folder: Path) -> None:
     with slow_site((folder / "dusk.safetensors").read_bytes(), pause_at=100) as site:
         site.may_go_on.set()
         studio.register("embedding", "dusk", site.url)
+    faces = copytree(folder / "canny", folder / "faces")
+    studio.register("controlnet", "faces", faces.as_uri(), control_type="mediapipe")
 
 
 def create_engines(studio: Studio) -> None:
-    studio.create_engine("plain", "sd", control_models=["canny", "depth"], control_net="canny")
+    studio.create_engine("plain", "sd", control_models=["canny", "depth", "faces"], control_net="canny")
     studio.create_engine(
         "dressed",
         "sd",
@@ -97,6 +100,7 @@ def test_what_the_server_found_out_about_the_models(studio: Studio) -> None:
         "negative": ("vae", None),
         "canny": ("controlnet", None),
         "depth": ("controlnet", None),
+        "faces": ("controlnet", None),
         "blues": ("background", None),
     }, "narrow relatives of SD and SDXL do not always tell their family"
     assert (models["canny"]["control_type"], models["depth"]["control_type"]) == ("canny", "depth")
@@ -206,18 +210,23 @@ def test_the_edges_of_a_photograph_lead_and_can_be_had(studio: Studio, plain: Pi
 def test_two_control_nets_work_at_once_each_with_its_strength_and_its_part_of_the_steps(
     studio: Studio,
 ) -> None:
-    """The two are the same network, so that one that does all of it makes the same picture."""
-    pose = {"pose_image_blob": png(half_mask())}
-    whole = studio.draw(pose, steps=4, preprocessed=True)
-    both: dict[str, Any] = {"steps": 4, "preprocessed": True, "type_pose": ["canny", "depth"]}
-    shared = studio.draw(pose, **both, control_scale=[0.25, 0.75])
-    in_turns = studio.draw(pose, **both, control_start=[0, 0.5], control_end=[0.5, 1])
-    assert is_same(shared.pixels, whole.pixels)
-    assert is_same(in_turns.pixels, whole.pixels)
-    assert distance(studio.draw(pose, **both, control_end=[0.5, 0]).pixels, whole.pixels) > 1
-    recipe = recipe_in(in_turns.files[0])
-    assert "Module: none, Model: canny" in recipe
-    assert "Guidance Start: 0.5, Guidance End: 1" in recipe
+    pytest.importorskip("mediapipe", reason="the extra pose is not here")
+
+    def led(*types: str, **fields: object) -> Drawn:
+        return studio.draw({"pose_image_blob": ASTRONAUT}, type_pose=types, steps=4, **fields)
+
+    edges, faces = led("canny"), led("mediapipe")
+    weightless = led("canny", "mediapipe", control_scale=[1, 0])
+    # No step of four lies within the second one's part.
+    idle = led("canny", "mediapipe", control_start=[0, 0.8], control_end=[1, 0.9])
+    assert is_same(weightless.pixels, edges.pixels)
+    assert is_same(idle.pixels, edges.pixels)
+    both = led("canny", "mediapipe", control_scale=[0.5, 1], control_start=[0, 0.5])
+    assert distance(both.pixels, edges.pixels) > 1
+    assert distance(both.pixels, faces.pixels) > 1
+    assert both.images[0]["type_pose"] == ["canny", "mediapipe"]
+    assert both.images[0]["poses"].keys() >= {"canny_path", "mediapipe_path"}
+    assert "Module: mediapipe, Model: faces" in recipe_in(both.files[0])
 
 
 def test_a_pose_image_that_shows_nothing_fails_the_job_with_the_reason(studio: Studio) -> None:
