@@ -5,7 +5,8 @@ ControlNet; each with and without a LoRA. Small checkpoints with random weights,
 latents the largest difference of any number counts, of pictures that of any byte. All jobs of a way are made
 once more, together, whatever their scheduler, and compared with those made alone. `as they are` is the bare
 difference; `worst latents` is what it would be if the latents ended where those of trained checkpoints do
-(`bench.ours.distance`), for those of random weights reach as far as 18, and rounding grows with them.
+(`bench.ours.distance`), for those of random weights reach as far as 18, and rounding grows with them. Both
+have the goal; it is the second, and pictures, that end the benchmark with an error.
 `--every N` takes only each N-th scheduler.
 """
 
@@ -50,14 +51,15 @@ WAYS: Final = {
     "inpaint": (InputKind.REFERENCE, InputKind.MASK),
     "control": (InputKind.POSE,),
 }
+AS_THEY_ARE: Final = ("worst latents as they are, millionths", "worst in company as they are, millionths")
 SEATS: Final = 8
 STEPS: Final = 5
 # Latents in millionths, pictures in steps of a byte.
 GOALS: Final = {
-    "worst latents as they are, millionths": Goal(100.0),
+    AS_THEY_ARE[0]: Goal(100.0),
     "worst latents, millionths": Goal(100.0),
     "worst picture, of 255": Goal(1.0),
-    "worst in company as they are, millionths": Goal(100.0),
+    AS_THEY_ARE[1]: Goal(100.0),
     "worst in company, millionths": Goal(100.0),
 }
 
@@ -167,16 +169,16 @@ def compare(bench: Bench, jobs: Sequence[Asked]) -> Differences:
 def report(found: dict[str, Differences]) -> None:
     """Raises: SystemExit, if a goal was missed."""
     worst = {
-        "worst latents as they are, millionths": max(_all(one.latents_as_they_are for one in found.values())),
+        AS_THEY_ARE[0]: max(_all(one.latents_as_they_are for one in found.values())),
         "worst latents, millionths": max(_all(one.latents for one in found.values())),
         "worst picture, of 255": max(_all(one.pictures for one in found.values())),
-        "worst in company as they are, millionths": max(_all(one.company_as_it_is for one in found.values())),
+        AS_THEY_ARE[1]: max(_all(one.company_as_it_is for one in found.values())),
         "worst in company, millionths": max(_all(one.company for one in found.values())),
     }
     spreads = {f"{way}, millionths": Spread.of(one.latents) for way, one in found.items()}
     spreads |= {name: Spread.of([value]) for name, value in worst.items()}
     print_report("same", spreads, GOALS)
-    if any(not GOALS[name].is_met(value) for name, value in worst.items()):
+    if any(not GOALS[name].is_met(value) for name, value in worst.items() if name not in AS_THEY_ARE):
         sys.exit("some pictures are not the same")
 
 
