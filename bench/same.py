@@ -5,7 +5,7 @@ ControlNet; each with and without a LoRA. Small checkpoints with random weights,
 latents the largest difference of any number counts, of pictures that of any byte. All jobs of a way are made
 once more, together, whatever their scheduler, and compared with those made alone. `as they are` is the bare
 difference; `worst latents` is what it would be if the latents ended where those of trained checkpoints do
-(`bench.ours.distance`), for those of random weights reach as far as 18, and rounding grows with them. Both
+(`bench.ours.distance`), for those of random weights end further out, and rounding grows with them. Both
 have the goal; it is the second, and pictures, that end the benchmark with an error.
 `--every N` takes only each N-th scheduler.
 """

@@ -1,6 +1,6 @@
 """A picture made in company is the picture made alone: whoever joins, leaves, fails or waits beside it.
 
-`--hypothesis-profile=deep --timeout=0` draws fifty times as many mixes, in a quarter of an hour or more.
+`--hypothesis-profile=deep --timeout=0` draws fifty times as many mixes.
 """
 
 from dataclasses import dataclass
