@@ -5,7 +5,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-BENCHES := bus accept core idle start load same engine
+BENCHES := bus accept overhead core idle start load same engine memory
 
 TESTERS ?= 2
 

@@ -2,7 +2,7 @@
 
 The small checkpoint on the CPU, one thread. Each round is a process of its own, because where memory lies can
 make one process slower than its twin; what is compared runs in turns within it. Gates: pictures made in
-company are those made alone, and nothing of a LoRA stays behind.
+company are those made alone, a LoRA makes what it makes freshly loaded, and nothing of it stays behind.
 
 one_job: one job over the loop of a pipeline written out. gain: jobs a second together over one after the
 other. share: that gain over the one of bare calls of the UNet of the same sizes. entry_steps: until a job

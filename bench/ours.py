@@ -74,7 +74,12 @@ def distance(made: Tensor, wanted: Tensor) -> float:
     """The largest difference of any number of two latents, as if they ended where those of trained
     checkpoints do: those of random weights end further out, and what rounding leaves with them."""
     reach = max(wanted.abs().max().item(), USUAL_REACH)
-    return (made - wanted).abs().max().item() * USUAL_REACH / reach
+    return bare_distance(made, wanted) * USUAL_REACH / reach
+
+
+def bare_distance(made: Tensor, wanted: Tensor) -> float:
+    """The largest difference of any number of two latents, as they are."""
+    return (made - wanted).abs().max().item()
 
 
 def prepare_now(

@@ -2,8 +2,11 @@
 
 `python -m bench.same`: every sampler, SD and SDXL; from words alone, from a picture, with a mask, with a
 ControlNet; each with and without a LoRA. Small checkpoints with random weights, on the CPU in float32. Of
-latents the largest difference of any number counts (`bench.ours.distance`), of pictures that of any byte. All
-jobs of a way are made once more, together, whatever their scheduler, and compared with those made alone.
+latents the largest difference of any number counts, of pictures that of any byte. All jobs of a way are made
+once more, together, whatever their scheduler, and compared with those made alone. `as they are` is the bare
+difference; `worst latents` is what it would be if the latents ended where those of trained checkpoints do
+(`bench.ours.distance`), for those of random weights end further out, and rounding grows with them. Both
+have the goal; it is the second, and pictures, that end the benchmark with an error.
 `--all` takes the samplers with all spacings of their noise levels, `--every N` only each N-th.
 """
 
@@ -20,7 +23,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bench.ours import distance, make_alone, make_together, workshop
+from bench.ours import bare_distance, distance, make_alone, make_together, workshop
 from bench.pictures import half_mask, photograph, png, random_control_net, random_lora
 from bench.report import Goal, Spread, print_report
 from bench.stock import Asked, Stock
@@ -49,12 +52,15 @@ WAYS: Final = {
     "inpaint": (InputKind.REFERENCE, InputKind.MASK),
     "control": (InputKind.POSE,),
 }
+AS_THEY_ARE: Final = ("worst latents as they are, millionths", "worst in company as they are, millionths")
 SEATS: Final = 8
 STEPS: Final = 5
 # Latents in millionths, pictures in steps of a byte.
 GOALS: Final = {
+    AS_THEY_ARE[0]: Goal(100.0),
     "worst latents, millionths": Goal(100.0),
     "worst picture, of 255": Goal(1.0),
+    AS_THEY_ARE[1]: Goal(100.0),
     "worst in company, millionths": Goal(100.0),
 }
 
@@ -74,8 +80,10 @@ class Bench:
 class Differences:
     """Of the jobs of one way: the largest of each."""
 
+    latents_as_they_are: list[float]
     latents: list[float]
     pictures: list[float]
+    company_as_it_is: list[float]
     company: list[float]
 
 
@@ -143,9 +151,17 @@ def compare(bench: Bench, jobs: Sequence[Asked]) -> Differences:
     """Make each job by the stock pipeline, by our sampler, and by our sampler together with all others."""
     alone = [make_alone(bench.work, one) for one in jobs]
     together = make_together(bench.work, jobs, SEATS)
-    differences = Differences([], [], [distance(*pair) * 1e6 for pair in zip(alone, together, strict=True)])
+    pairs = list(zip(alone, together, strict=True))
+    differences = Differences(
+        latents_as_they_are=[],
+        latents=[],
+        pictures=[],
+        company_as_it_is=[bare_distance(*pair) * 1e6 for pair in pairs],
+        company=[distance(*pair) * 1e6 for pair in pairs],
+    )
     for one, ours in zip(jobs, alone, strict=True):
         latents, pixels = bench.stock.make(one)
+        differences.latents_as_they_are.append(bare_distance(ours, latents) * 1e6)
         differences.latents.append(distance(ours, latents) * 1e6)
         with torch.inference_mode():
             made = decode(bench.work.parts.vae, ours)
@@ -156,14 +172,16 @@ def compare(bench: Bench, jobs: Sequence[Asked]) -> Differences:
 def report(found: dict[str, Differences]) -> None:
     """Raises: SystemExit, if a goal was missed."""
     worst = {
+        AS_THEY_ARE[0]: max(_all(one.latents_as_they_are for one in found.values())),
         "worst latents, millionths": max(_all(one.latents for one in found.values())),
         "worst picture, of 255": max(_all(one.pictures for one in found.values())),
+        AS_THEY_ARE[1]: max(_all(one.company_as_it_is for one in found.values())),
         "worst in company, millionths": max(_all(one.company for one in found.values())),
     }
     spreads = {f"{way}, millionths": Spread.of(one.latents) for way, one in found.items()}
     spreads |= {name: Spread.of([value]) for name, value in worst.items()}
     print_report("same", spreads, GOALS)
-    if any(not GOALS[name].is_met(value) for name, value in worst.items()):
+    if any(not GOALS[name].is_met(value) for name, value in worst.items() if name not in AS_THEY_ARE):
         sys.exit("some pictures are not the same")
 
 

@@ -8,10 +8,11 @@ import msgspec
 
 from api.admin.job_options import LoraUse, clip_skip_option, embedding_option, lora_option, vae_option
 from api.admin.options import WordChoice, duration
+from api.admin.scheduler_options import Value, scheduler_option
 from kernel.protocol.vocabulary import ControlType, PromptTechnique, Scheduler, Variant
 
 Command = TypeVar("Command", bound=Callable[..., None])
-Said = str | float | bool | tuple[object, ...] | None
+Said = str | float | bool | tuple[object, ...] | Mapping[str, object] | None
 
 
 class EngineInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -27,6 +28,7 @@ class EngineInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     control_models: tuple[str, ...] = ()
     clip_skip: int | None = None
     scheduler: str | None = None
+    scheduler_config: dict[str, Value] | None = None
     steps: int | None = None
     cfg: float | None = None
     width: int | None = None
@@ -58,6 +60,7 @@ _OPTIONS: Final = (
     ),
     clip_skip_option,
     click.option("--scheduler", type=WordChoice(Scheduler), help="For jobs that name none."),
+    scheduler_option,
     click.option("--steps", type=int, help="For jobs that name none."),
     click.option("--cfg", type=float, help="The guidance scale for jobs that name none."),
     click.option("--width", type=int, help="In pixels, for jobs that name none."),

@@ -7,7 +7,9 @@ import click
 import msgspec
 
 from api.admin.engine_options import Said, engine_input, engine_options
+from api.admin.exits import Refusal
 from api.admin.invocation import Invocation
+from api.admin.job_options import in_options
 from api.admin.options import WordChoice, all_option, json_option, limit_option, yes_option
 from api.admin.output import print_json, print_table, print_thing
 from api.admin.resources import Engine, find_checkpoint, find_engine, list_items, model_names
@@ -96,7 +98,10 @@ def create(
 
     with invocation.rest() as rest:
         model_id = find_checkpoint(rest, checkpoint).model_id
-        answer = rest.post("/v1/engines", engine_input(model_id, said))
+        try:
+            answer = rest.post("/v1/engines", engine_input(model_id, said))
+        except Refusal as refusal:
+            raise refusal.reworded(in_options) from refusal
         if is_waiting and said["start"]:
             from api.admin.waiting import await_running
 

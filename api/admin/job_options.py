@@ -8,10 +8,11 @@ import click
 import msgspec
 
 from api.admin.options import WordChoice, duration
+from api.admin.scheduler_options import Value, scheduler_option
 from kernel.protocol.vocabulary import ControlType, ImageFileType, ImageFit, Scheduler
 
 Command = TypeVar("Command", bound=Callable[..., None])
-Said = str | float | bool | Path | tuple[object, ...] | None
+Said = str | float | bool | Path | tuple[object, ...] | Mapping[str, object] | None
 
 FILES: Final[Mapping[str, str]] = {
     "reference": "reference_image_blob",
@@ -23,8 +24,16 @@ _OTHER_NAMES: Final[Mapping[str, str]] = {
     **{part: f"--{option}" for option, part in FILES.items()},
     "remove_background_models": "--remove-background",
     "image_file_type": "--file-type",
+    "scheduler_config.": "--scheduler-option ",
+    "scheduler_config": "--scheduler-option",
 }
 """Fields of the REST API whose options are called otherwise."""
+_NONE_OF: Final[Mapping[str, tuple[str, str]]] = {
+    "no_loras": ("loras", "--lora"),
+    "no_embeddings": ("embeddings", "--embedding"),
+    "no_scheduler_options": ("scheduler_config", "--scheduler-option"),
+}
+"""The flags by which a job has none of what its engine has, with the field and the option that they empty."""
 _FOR_ALL_TYPES: Final = ("control_scale", "control_start", "control_end")
 _PICTURE: Final = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 
@@ -53,6 +62,7 @@ class JobInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     width: int | None = None
     height: int | None = None
     scheduler: str | None = None
+    scheduler_config: dict[str, Value] | None = None
     strength: float | None = None
     image_fit: str | None = None
     type_pose: tuple[str, ...] | None = None
@@ -112,7 +122,9 @@ clip_skip_option = click.option(
 _OPTIONS: Final = (
     click.option("--negative-prompt", help="What the picture should not show."),
     lora_option,
+    click.option("--no-loras", is_flag=True, help="None of the engine's LoRAs."),
     embedding_option,
+    click.option("--no-embeddings", is_flag=True, help="None of the engine's textual inversions."),
     vae_option,
     clip_skip_option,
     click.option("--seed", type=int, help="Makes the same picture again. [default: chance]"),
@@ -122,6 +134,8 @@ _OPTIONS: Final = (
     click.option("--width", type=int, help="In pixels, a multiple of 8."),
     click.option("--height", type=int, help="In pixels, a multiple of 8."),
     click.option("--scheduler", type=WordChoice(Scheduler), help="The sampler."),
+    scheduler_option,
+    click.option("--no-scheduler-options", is_flag=True, help="None of the engine's."),
     click.option("--reference", type=_PICTURE, help="A picture to begin with (image to image)."),
     click.option("--strength", type=float, help="How far it is changed, 0 to 1. [default: 0.75]"),
     click.option("--mask", type=_PICTURE, help="Change the reference only where this picture is white."),
@@ -161,11 +175,16 @@ def job_options(command: Command) -> Command:
 
 
 def job_input(engine_id: str, prompt: str, said: Mapping[str, Said]) -> JobInput:
-    """The body for what was said; a list that was not given is left out."""
+    """The body for what was said; a list that was not given is left out.
+
+    Raises: UsageError, if something was said, and that there is to be none of it.
+    """
     given = {
-        name: _value_of(name, value) for name, value in said.items() if value != () and name not in FILES
+        name: _value_of(name, value)
+        for name, value in said.items()
+        if value != () and name not in FILES and name not in _NONE_OF
     }
-    return msgspec.convert({"engine_id": engine_id, "prompt": prompt, **given}, JobInput)
+    return msgspec.convert({"engine_id": engine_id, "prompt": prompt, **given, **_none_of(said)}, JobInput)
 
 
 def files_of(said: Mapping[str, Said]) -> dict[str, Path]:
@@ -174,10 +193,21 @@ def files_of(said: Mapping[str, Said]) -> dict[str, Path]:
 
 
 def in_options(text: str) -> str:
-    """What the server says of a job, in the words of the command line."""
+    """What the server says of a job or an engine, in the words of the command line."""
     for field, option in _OTHER_NAMES.items():
         text = text.replace(field, option)
     return text
+
+
+def _none_of(said: Mapping[str, Said]) -> dict[str, object]:
+    """The fields that are to be empty: what is left out would be the engine's."""
+    empty: dict[str, object] = {}
+    for flag, (field, option) in _NONE_OF.items():
+        if said.get(flag) and said.get(field):
+            raise click.UsageError(f"--{flag.replace('_', '-')} contradicts {option}")
+        if said.get(flag):
+            empty[field] = {} if field == "scheduler_config" else ()
+    return empty
 
 
 def _value_of(name: str, value: Said) -> object:

@@ -44,11 +44,23 @@ SHIPPED: Final = (
         "stripes instead of a flat colour",
     ),
     Shipped(
+        "stripes-sdxl", ModelType.LORA, ModelBase.SDXL, "lora-striped-sdxl-kohya.safetensors",
+        "stripes instead of a flat colour",
+    ),
+    Shipped(
         "outline-sd", ModelType.LORA, ModelBase.SD, "lora-outlined-sd-diffusers.safetensors",
         "a thick dark outline",
     ),
     Shipped(
+        "outline-sdxl", ModelType.LORA, ModelBase.SDXL, "lora-outlined-sdxl-diffusers.safetensors",
+        "a thick dark outline",
+    ),
+    Shipped(
         "dusk-sd", ModelType.EMBEDDING, ModelBase.SD, "embedding-dusk-sd.safetensors",
+        "a word that means orange before purple",
+    ),
+    Shipped(
+        "dusk-sdxl", ModelType.EMBEDDING, ModelBase.SDXL, "embedding-dusk-sdxl.safetensors",
         "a word that means orange before purple",
     ),
     Shipped("grey-sd", ModelType.VAE, ModelBase.SD, "vae-grey-sd.safetensors", "decodes without colour"),
@@ -70,3 +82,8 @@ SHIPPED: Final = (
 def shipped(name: str) -> Shipped:
     """Find a model by its name. Raises: KeyError, if none is called that."""
     return {model.name: model for model in SHIPPED}[name]
+
+
+def bases_of(name: str) -> list[ModelBase]:
+    """Say for which bases a model called so and `-` and the base ships."""
+    return [base for base in ModelBase if any(model.name == f"{name}-{base}" for model in SHIPPED)]

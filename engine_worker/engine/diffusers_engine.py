@@ -58,7 +58,7 @@ class DiffusersEngine:
                     f"{order.checkpoint.name} does not fit into the memory of {device}"
                 ) from error
             raise EngineFailed(f"{order.checkpoint.name} cannot be loaded: {error}") from error
-        self._finisher = Finisher(order.checkpoint, Removers(device), device)
+        self._finisher = Finisher(order.checkpoint, Removers(device), device, self._extras.forget)
         workshop = make_workshop(parts, self._extras, Detectors(self._detectors_folder, device).detect)
         self._studio = Studio(workshop, self._finisher.put, seats, self._emit, self._wake)
         memory_bytes = parts.memory_bytes + self._extras.memory_bytes

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from engine_worker.engine.parts import Vae
-from engine_worker.engine.tiles import tile_side_px, whole_or_tiled
+from engine_worker.engine.second_try import second_try
+from engine_worker.engine.tiles import tile_side_px
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ def encode(vae: Vae, pixels: Tensor, device: torch.device) -> Encoded:
     """
     whole, tiled = partial(_encode_whole, vae, pixels, device), partial(_encode_tiled, vae, pixels, device)
     with vae.brought():
-        return whole_or_tiled(whole, tiled, device)
+        return second_try(whole, tiled, device)
 
 
 def _encode_whole(vae: Vae, pixels: Tensor, device: torch.device) -> Encoded:

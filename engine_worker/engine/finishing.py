@@ -6,7 +6,8 @@ few are there at a time.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import torch
@@ -21,7 +22,8 @@ from engine_worker.engine.parts import Vae
 from engine_worker.engine.picture_file import MIMES, Pixels, colour_of, encode, laid_on
 from engine_worker.engine.pixels import Decoded, develop
 from engine_worker.engine.port import Pictured
-from engine_worker.engine.recipe import Tiling, recipe_text
+from engine_worker.engine.recipe import Digests, Making, recipe_text
+from engine_worker.engine.second_try import again
 from kernel.protocol.errors import JobRejected
 from kernel.protocol.ids import ModelId
 from kernel.protocol.ingredients import ModelSource
@@ -45,16 +47,15 @@ class Finished:
     """The one that these latents were made for."""
     encoded_tile_px: int | None = None
     """The side of the tiles that the pictures which came along were encoded in, None if in one piece."""
+    digests: Digests = field(default_factory=dict)
     written: Moment = None
     """When the latents are there to be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Developed:
-    job: OpenJob
-    picture: PictureOrder
+    finished: Finished
     decoded: Decoded
-    encoded_tile_px: int | None
 
 
 FinishPicture = Callable[[Finished], None]
@@ -64,9 +65,18 @@ FinishPicture = Callable[[Finished], None]
 class Finisher:
     """Decodes, cuts out, encodes and emits pictures."""
 
-    def __init__(self, checkpoint: ModelSource, removers: Removers, device: torch.device = _CPU) -> None:
+    def __init__(
+        self,
+        checkpoint: ModelSource,
+        removers: Removers,
+        device: torch.device = _CPU,
+        let_go: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`let_go` frees memory that is not in use, from any thread."""
         self._checkpoint = checkpoint
         self._removers = removers
+        self._device = device
+        self._let_go = let_go
         self._filing: Lane[_Developed] = Lane("encoder", self._file, room=_WAITING)
         self._developing: Lane[Finished] = Lane("decoder", self._develop, device=device)
 
@@ -89,14 +99,15 @@ class Finisher:
             return
         job.come_to(Stage.FINISHING)
         try:
-            decoded = develop(finished.vae, received(finished.latents, finished.written))
+            latents = received(finished.latents, finished.written)
+            decoded = again(partial(develop, finished.vae, latents), self._device, self._let_go)
         except Exception as error:  # noqa: BLE001 - the border of one job: its error must not harm another
             fail_job(job, error)
             return
-        self._filing.put(_Developed(job, finished.picture, decoded, finished.encoded_tile_px))
+        self._filing.put(_Developed(finished, decoded))
 
     def _file(self, developed: _Developed) -> None:
-        job = developed.job
+        job = developed.finished.job
         if not job.is_open:
             return
         try:
@@ -105,11 +116,12 @@ class Finisher:
             fail_job(job, error)
 
     def _picture(self, developed: _Developed) -> Pictured:
-        order, picture = developed.job.order, developed.picture
+        finished, decoded = developed.finished, developed.decoded
+        order, picture = finished.job.order, finished.picture
         spec = order.spec
-        pixels = self._without_background(developed.job, developed.decoded.pixels)
-        tiling = Tiling(developed.encoded_tile_px, developed.decoded.tile_px)
-        recipe = recipe_text(order, picture.seed, self._checkpoint, KINDS[spec.scheduler].label, tiling)
+        pixels = self._without_background(finished.job, decoded.pixels)
+        making = Making(finished.encoded_tile_px, decoded.tile_px, finished.digests)
+        recipe = recipe_text(order, picture.seed, self._checkpoint, KINDS[spec.scheduler].label, making)
         return Pictured(
             job_id=order.job_id,
             index=picture.index,

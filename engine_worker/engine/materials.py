@@ -1,6 +1,8 @@
 """What a job's pictures are made of, read and drawn: all that needs no network of the checkpoint."""
 
 from dataclasses import dataclass, replace
+from functools import partial
+from hashlib import sha256
 
 from engine_worker.engine.adapters.wardrobe import AdapterSet
 from engine_worker.engine.canvas import CanvasPixels, pixels_of, read_pixels
@@ -10,6 +12,8 @@ from engine_worker.engine.open_job import OpenJob
 from engine_worker.engine.parts import ControlNet, Vae
 from engine_worker.engine.port import Inputs
 from engine_worker.engine.prompts.conditioning import Words
+from engine_worker.engine.recipe import Digests
+from engine_worker.engine.second_try import again
 from engine_worker.engine.sending import send
 from engine_worker.engine.workshop import Workshop
 from kernel.protocol.specs import JobOrder, JobSpec
@@ -24,6 +28,7 @@ class Materials:
     adapters: AdapterSet
     canvas: CanvasPixels
     nets: tuple[ControlNet, ...]
+    digests: Digests
     controls: tuple[Control, ...] = ()
     """As many as the nets, once the maps are drawn."""
 
@@ -36,11 +41,17 @@ def is_at_hand(workshop: Workshop, order: JobOrder, inputs: Inputs) -> bool:
 
 
 def read_materials(workshop: Workshop, order: JobOrder, inputs: Inputs) -> Materials:
-    """Read the prompts, load the models and decode the pictures of a job. For every thread.
+    """Read the prompts, load the models and decode the pictures of a job; once more without what is kept for
+    later jobs, if there is no memory for it. For every thread.
 
     Raises: JobRejected, if the job cannot be made as it is described; ModelUnreadable, NotInstalled,
-    OutOfMemory, and whatever a defective model raises.
+    torch.OutOfMemoryError, and whatever a defective model raises.
     """
+    read = partial(_read_materials, workshop, order, inputs)
+    return again(read, workshop.parts.device, workshop.extras.forget)
+
+
+def _read_materials(workshop: Workshop, order: JobOrder, inputs: Inputs) -> Materials:
     extras, spec = workshop.extras, order.spec
     workshop.conditioner.load_vectors(order)
     return Materials(
@@ -49,6 +60,7 @@ def read_materials(workshop: Workshop, order: JobOrder, inputs: Inputs) -> Mater
         adapters=extras.wardrobe.prepare(order.models, spec.loras),
         canvas=read_pixels(spec, inputs),
         nets=tuple(extras.controlnet(order.models, model_id) for model_id in spec.control_models),
+        digests={kind: sha256(data).hexdigest() for kind, data in inputs.items()},
     )
 
 

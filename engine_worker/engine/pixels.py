@@ -9,7 +9,8 @@ from torch import Tensor
 
 from engine_worker.engine.parts import Vae
 from engine_worker.engine.picture_file import Pixels
-from engine_worker.engine.tiles import tile_side_px, whole_or_tiled
+from engine_worker.engine.second_try import second_try
+from engine_worker.engine.tiles import tile_side_px
 from kernel.protocol.errors import JobRejected
 
 _BROKEN_ON_THE_WAY: Final = "use another scheduler or scheduler_config"
@@ -33,7 +34,7 @@ def develop(vae: Vae, latents: Tensor) -> Decoded:
     """
     if vae.in_tiles:
         return _develop_in_tiles(vae, latents)
-    return whole_or_tiled(
+    return second_try(
         lambda: Decoded(decode(vae, latents)), partial(_develop_in_tiles, vae, latents), latents.device
     )
 

@@ -13,6 +13,7 @@ from engine_worker.engine.control import Control
 from engine_worker.engine.line import Admission, Group, Place
 from engine_worker.engine.open_job import OpenJob
 from engine_worker.engine.parts import Parts, Vae
+from engine_worker.engine.recipe import Digests
 from engine_worker.engine.repaint import Repaint
 from engine_worker.engine.schedulers import make_schedule
 from engine_worker.engine.sending import send
@@ -31,6 +32,7 @@ class Prepared:
     vae: Vae
     canvas: Canvas | None
     controls: tuple[Control, ...]
+    digests: Digests
 
     @property
     def order(self) -> JobOrder:

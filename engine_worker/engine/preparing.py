@@ -1,5 +1,7 @@
 """Letting a job in: what is found out when it comes, and what its networks make of its materials."""
 
+from functools import partial
+
 from engine_worker.engine.canvas import encode_canvas, strength_of
 from engine_worker.engine.detectors.maps import check_pose
 from engine_worker.engine.materials import Materials
@@ -9,6 +11,7 @@ from engine_worker.engine.prepared import Prepared
 from engine_worker.engine.prompts.conditioning import Prompted
 from engine_worker.engine.rehearsal import rehearse
 from engine_worker.engine.schedulers import make_schedule
+from engine_worker.engine.second_try import again
 from engine_worker.engine.workshop import Workshop
 from kernel.protocol.errors import JobRejected
 from kernel.protocol.specs import JobOrder, JobSpec
@@ -38,11 +41,16 @@ class Preparer:
         return OpenJob(order, schedule.calls * len(order.pictures), warnings, self._emit)
 
     def prepare(self, job: OpenJob, materials: Materials) -> Prepared:
-        """Do all that the pictures of a job share.
+        """Do all that the pictures of a job share; once more without what is kept for later jobs, if there is
+        no memory for it.
 
-        Raises: JobRejected, if the job cannot be made as it is described; OutOfMemory, and whatever a
-        defective model raises.
+        Raises: JobRejected, if the job cannot be made as it is described; torch.OutOfMemoryError, and
+        whatever a defective model raises.
         """
+        workshop = self._workshop
+        return again(partial(self._prepare, job, materials), workshop.parts.device, workshop.extras.clear)
+
+    def _prepare(self, job: OpenJob, materials: Materials) -> Prepared:
         parts, order, vae = self._workshop.parts, job.order, materials.vae
         canvas = encode_canvas(parts, vae, order.spec, materials.canvas)
         prompted = self._prompted(order, materials)
@@ -55,6 +63,7 @@ class Preparer:
             vae=vae,
             canvas=canvas,
             controls=materials.controls,
+            digests=materials.digests,
         )
 
     def _prompted(self, order: JobOrder, materials: Materials) -> Prompted:

@@ -5,7 +5,8 @@ A prompt, a line `Negative prompt: ...`, and a line of `Name: value` pairs. LoRA
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from kernel.protocol.ids import ModelId
@@ -21,23 +22,35 @@ _RESIZE_MODES: Final = {
     ImageFit.CROP: "Crop and Resize",
     ImageFit.PAD: "Resize and Fill",
 }
+_HASH_NAMES: Final = {
+    InputKind.REFERENCE: "Init image hash",
+    InputKind.MASK: "Mask hash",
+    InputKind.POSE: "ControlNet image hash",
+}
 _SEPARATORS: Final = ',:"\n'
 _MARKS_OF_TAGS: Final = str.maketrans({"<": "_", ">": "_", ":": "_"})
 
 
-@dataclass(frozen=True, slots=True)
-class Tiling:
-    """The sides of the tiles in which the VAE worked, None where it did so in one piece."""
+Digests = Mapping[InputKind, str]
+"""The sha256 of each picture file that came along."""
 
-    encoded_px: int | None = None
-    """Of the pictures that came along."""
-    decoded_px: int | None = None
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """What the order does not say of how a picture was made."""
+
+    encoded_tile_px: int | None = None
+    """The side of the tiles in which the VAE worked on the pictures that came along, None if in one piece."""
+    decoded_tile_px: int | None = None
+    """The same of the picture itself."""
+    digests: Digests = field(default_factory=dict)
 
 
 def recipe_text(
-    order: JobOrder, seed: int, checkpoint: ModelSource, sampler: str, tiling: Tiling = Tiling()
+    order: JobOrder, seed: int, checkpoint: ModelSource, sampler: str, making: Making = Making()
 ) -> str:
-    """All that it takes to make the picture again; `sampler` is the scheduler's name in such texts."""
+    """All that it takes to make the picture again, given the files that are named by their hashes; `sampler`
+    is the scheduler's name in such texts."""
     spec, models = order.spec, {source.model_id: source for source in order.models}
     pairs = {
         "Steps": str(spec.steps),
@@ -47,9 +60,9 @@ def recipe_text(
         "Size": f"{spec.width_px}x{spec.height_px}",
         **_checkpoint(checkpoint),
         **_further_models(spec, models),
-        **_pictures_in(spec, tiling),
+        **_pictures_in(spec, making),
         **_controls(spec, models),
-        **_pictures_out(spec, models, tiling),
+        **_pictures_out(spec, models, making),
         **{f"Scheduler {name}": str(value) for name, value in sorted(spec.scheduler_config.items())},
         # Their word for whose random numbers make the noise: never the GPU's.
         "RNG": "CPU",
@@ -87,15 +100,17 @@ def _further_models(spec: JobSpec, models: _Models) -> _Pairs:
     )
 
 
-def _pictures_in(spec: JobSpec, tiling: Tiling) -> _Pairs:
+def _pictures_in(spec: JobSpec, making: Making) -> _Pairs:
+    """What controls do with the last of them stands with each control."""
     pairs: _Pairs = {}
     if InputKind.REFERENCE in spec.inputs:
-        pairs["Denoising strength"] = f"{spec.strength:g}"
+        pairs |= {"Denoising strength": f"{spec.strength:g}", "Resize mode": _RESIZE_MODES[spec.image_fit]}
     if InputKind.MASK in spec.inputs:
         pairs |= {"Mask mode": "Inpaint masked", "Inpaint area": "Whole picture"}
-    if tiling.encoded_px is not None:
-        pairs["VAE encoder tiling"] = str(tiling.encoded_px)
-    return pairs
+    if making.encoded_tile_px is not None:
+        pairs["VAE encoder tiling"] = str(making.encoded_tile_px)
+    found = making.digests
+    return pairs | {name: found[kind][:_HASH_DIGITS] for kind, name in _HASH_NAMES.items() if kind in found}
 
 
 def _controls(spec: JobSpec, models: _Models) -> _Pairs:
@@ -120,10 +135,10 @@ def _control(use: ControlUse, net: ModelId | None, how: ImageFit, models: _Model
     return ", ".join(f"{name}: {value}" for name, value in pairs.items())
 
 
-def _pictures_out(spec: JobSpec, models: _Models, tiling: Tiling) -> _Pairs:
+def _pictures_out(spec: JobSpec, models: _Models, making: Making) -> _Pairs:
     pairs: _Pairs = {}
-    if tiling.decoded_px is not None:
-        pairs["VAE tiling"] = str(tiling.decoded_px)
+    if making.decoded_tile_px is not None:
+        pairs["VAE tiling"] = str(making.decoded_tile_px)
     if spec.remove_background:
         pairs["Background removed"] = ", ".join(
             _name(model_id, models) for model_id in spec.remove_background

@@ -35,7 +35,7 @@ class Studio:
     ) -> None:
         self._workshop = workshop
         self._parts = workshop.parts
-        self._calls = UNetCalls(workshop.parts, workshop.extras.wardrobe)
+        self._calls = UNetCalls(workshop.parts, workshop.extras)
         self._previews = Previews(workshop.parts.device)
         self._preparer = Preparer(workshop, emit)
         self._anteroom = Anteroom(workshop, wake)
@@ -162,7 +162,9 @@ class Studio:
         picture = prepared.order.pictures[place.index]
         tile_px = None if prepared.canvas is None else prepared.canvas.tile_px
         written = this_moment(self._parts.device)
-        self._finish_picture(Finished(prepared.job, picture, latents, prepared.vae, tile_px, written))
+        self._finish_picture(
+            Finished(prepared.job, picture, latents, prepared.vae, tile_px, prepared.digests, written)
+        )
 
     def _jobs(self) -> list[OpenJob]:
         return [*self._coming.values(), *(prepared.job for prepared in self._admitted.values())]

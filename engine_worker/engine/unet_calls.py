@@ -1,16 +1,19 @@
-"""Calls of the UNet for pictures of one group: as large as they pay, in parts where one fails."""
+"""Calls of the UNet for pictures of one group: as large as they pay, in parts where one fails, and for one
+picture once more when what later jobs may want has made room for it."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
 
 from torch import Tensor
 
-from engine_worker.engine.adapters.wardrobe import AdapterSet, Wardrobe
+from engine_worker.engine.adapters.extras import Extras
+from engine_worker.engine.adapters.wardrobe import AdapterSet
 from engine_worker.engine.call_sizes import CallSizes
 from engine_worker.engine.failures import is_out_of_memory
 from engine_worker.engine.line import Group, Place
 from engine_worker.engine.parts import Denoiser, Parts
 from engine_worker.engine.sampler import predict
+from engine_worker.engine.second_try import again
 from engine_worker.engine.shared_call import call_in_parts
 from engine_worker.engine.stopwatch import make_stopwatch
 from engine_worker.engine.trajectory import Trajectory
@@ -19,9 +22,9 @@ from engine_worker.engine.trajectory import Trajectory
 class UNetCalls:
     """The UNet of one engine. All methods are for the stepping thread."""
 
-    def __init__(self, parts: Parts, wardrobe: Wardrobe) -> None:
+    def __init__(self, parts: Parts, extras: Extras) -> None:
         self._parts = parts
-        self._wardrobe = wardrobe
+        self._extras = extras
         self._sizes = CallSizes()
         self._stopwatch = make_stopwatch(parts.device)
 
@@ -39,7 +42,7 @@ class UNetCalls:
         alone, and only of those."""
 
         def make(places: tuple[Place, ...]) -> list[Tensor]:
-            self._wardrobe.wear(adapters)
+            self._extras.wardrobe.wear(adapters)
             return self._timed_call(places, [trajectories[place] for place in places], adapters)
 
         return call_in_parts(tuple(trajectories), make, fail)
@@ -49,8 +52,10 @@ class UNetCalls:
     ) -> list[Tensor]:
         kind, rows = _kind(places[0].group), sum(place.rows for place in places)
         call = partial(predict, self._denoiser(adapters), trajectories, self._parts.dtype)
+        timed = partial(self._stopwatch.time, call, partial(self._sizes.measured, kind, rows))
         try:
-            return self._stopwatch.time(call, partial(self._sizes.measured, kind, rows))
+            # More pictures than one are rather made in parts: what is kept for later is dear to load again.
+            return timed() if len(places) > 1 else again(timed, self._parts.device, self._extras.forget)
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 self._sizes.lacked_memory(kind, rows)

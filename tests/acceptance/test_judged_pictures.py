@@ -12,7 +12,7 @@ import skimage.data
 from PIL import Image
 
 from bench.pictures import png
-from engine_worker.embedded.shipped import SHIPPED, Shipped, shipped
+from engine_worker.embedded.shipped import SHIPPED, Shipped, bases_of, shipped
 from kernel.protocol.vocabulary import ModelBase, ModelType
 from tests.acceptance.studio import Drawn, Studio, opened_studio, pixels_of, recipe_in
 from tests.judge import (
@@ -41,11 +41,6 @@ SQUARE: Final = Scene(Shape.SQUARE, Colour.RED, Colour.WHITE, Place.CENTER, Size
 STAR: Final = Scene(Shape.STAR, Colour.YELLOW, Colour.BLUE, Place.LEFT, Size.LARGE)
 FILLER: Final = "a picture of " * 30
 """More words than one window of CLIP's text encoder has room for."""
-
-
-def bases_of(name: str) -> list[ModelBase]:
-    """For which of them a model of that name ships."""
-    return [base for base in ModelBase if any(model.name == f"{name}-{base}" for model in SHIPPED)]
 
 
 BASES: Final = bases_of("scenes")

@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Iterator
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import httpx
@@ -15,7 +17,7 @@ from PIL import Image
 from bench.pictures import half_mask, photograph, png
 from tests.acceptance.patience import wait_for
 from tests.acceptance.slow_site import slow_site
-from tests.acceptance.studio import SIDE_PX, Pixels, Studio, opened_studio, pixels_of, recipe_in
+from tests.acceptance.studio import SIDE_PX, Drawn, Pixels, Studio, opened_studio, pixels_of, recipe_in
 from tests.acceptance.weights import write_weights
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -52,10 +54,12 @@ def register_models(studio: Studio, folder: Path) -> None:
     with slow_site((folder / "dusk.safetensors").read_bytes(), pause_at=100) as site:
         site.may_go_on.set()
         studio.register("embedding", "dusk", site.url)
+    faces = copytree(folder / "canny", folder / "faces")
+    studio.register("controlnet", "faces", faces.as_uri(), control_type="mediapipe")
 
 
 def create_engines(studio: Studio) -> None:
-    studio.create_engine("plain", "sd", control_models=["canny", "depth"], control_net="canny")
+    studio.create_engine("plain", "sd", control_models=["canny", "depth", "faces"], control_net="canny")
     studio.create_engine(
         "dressed",
         "sd",
@@ -96,6 +100,7 @@ def test_what_the_server_found_out_about_the_models(studio: Studio) -> None:
         "negative": ("vae", None),
         "canny": ("controlnet", None),
         "depth": ("controlnet", None),
+        "faces": ("controlnet", None),
         "blues": ("background", None),
     }, "narrow relatives of SD and SDXL do not always tell their family"
     assert (models["canny"]["control_type"], models["depth"]["control_type"]) == ("canny", "depth")
@@ -162,7 +167,9 @@ def test_a_reference_image_is_left_the_further_the_greater_the_strength(studio: 
     near, far = (distance(one.pixels, begun[0].pixels) for one in begun[1:])
     assert 0 < near < far
     assert studio.download(begun[1].images[0]["reference_image_path"]) == files["reference_image_blob"]
-    assert "Denoising strength: 0.25" in recipe_in(begun[1].files[0])
+    recipe = recipe_in(begun[1].files[0])
+    assert "Denoising strength: 0.25, Resize mode: Crop and Resize" in recipe
+    assert f"Init image hash: {sha256(files['reference_image_blob']).hexdigest()[:10]}" in recipe
 
 
 def test_a_mask_says_what_of_the_reference_stays(studio: Studio) -> None:
@@ -198,6 +205,28 @@ def test_the_edges_of_a_photograph_lead_and_can_be_had(studio: Studio, plain: Pi
     assert np.array_equal(depth.pixels, led.pixels), "the same ControlNet, as a folder and as a file"
     weaker = studio.draw({"pose_image_blob": map_file}, preprocessed=True, control_scale=0)
     assert np.array_equal(weaker.pixels, plain)
+
+
+def test_two_control_nets_work_at_once_each_with_its_strength_and_its_part_of_the_steps(
+    studio: Studio,
+) -> None:
+    pytest.importorskip("mediapipe", reason="the extra pose is not here")
+
+    def led(*types: str, **fields: object) -> Drawn:
+        return studio.draw({"pose_image_blob": ASTRONAUT}, type_pose=types, steps=4, **fields)
+
+    edges, faces = led("canny"), led("mediapipe")
+    weightless = led("canny", "mediapipe", control_scale=[1, 0])
+    # No step of four lies within the second one's part.
+    idle = led("canny", "mediapipe", control_start=[0, 0.8], control_end=[1, 0.9])
+    assert is_same(weightless.pixels, edges.pixels)
+    assert is_same(idle.pixels, edges.pixels)
+    both = led("canny", "mediapipe", control_scale=[0.5, 1], control_start=[0, 0.5])
+    assert distance(both.pixels, edges.pixels) > 1
+    assert distance(both.pixels, faces.pixels) > 1
+    assert both.images[0]["type_pose"] == ["canny", "mediapipe"]
+    assert both.images[0]["poses"].keys() >= {"canny_path", "mediapipe_path"}
+    assert "Module: mediapipe, Model: faces" in recipe_in(both.files[0])
 
 
 def test_a_pose_image_that_shows_nothing_fails_the_job_with_the_reason(studio: Studio) -> None:

@@ -107,11 +107,16 @@ class Extras:
         """
         return self._controlnets.take(find_source(sources, model_id, ModelType.CONTROLNET)).network
 
-    def clear(self) -> None:
-        """Forget all that no job holds, because memory is wanted for something else.
+    def forget(self) -> None:
+        """Let go of all that is only kept for later jobs, because memory is wanted for something else.
 
-        For the stepping thread: LoRAs that are worn are taken off.
+        What jobs hold, and LoRAs that are worn, stay until those end or others are put on.
         """
-        self.wardrobe.clear()
+        self.wardrobe.forget()
         self._vaes.clear()
         self._controlnets.clear()
+
+    def clear(self) -> None:
+        """Let go of all that no job holds: LoRAs that are worn are taken off. For the stepping thread."""
+        self.wardrobe.clear()
+        self.forget()

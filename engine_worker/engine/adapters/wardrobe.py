@@ -139,10 +139,14 @@ class Wardrobe:
             raise
         self._worn = adapters
 
-    def clear(self) -> None:
-        """Take everything off and forget it, because memory is wanted for something else."""
-        self._take_off()
+    def forget(self) -> None:
+        """Let go of what is only kept for later jobs. For every thread."""
         self._shelf.clear()
+
+    def clear(self) -> None:
+        """Take everything off and let go of it."""
+        self._take_off()
+        self.forget()
 
     def _take_off(self) -> None:
         for handle in self._handles:

@@ -64,12 +64,46 @@ def job_of(spoon: Spoon, api: FakeApi, *options: str) -> dict[str, object]:
             {"expire_after": 3600.0, "delete_after_downloads": 2, "previews": True},
         ),
         (("--scheduler", "dpm_2_ancestral"), {"scheduler": "dpm2_a"}),
+        (
+            ("--scheduler-option", "beta_start=0.001", "--scheduler-option", "beta_schedule=linear"),
+            {"scheduler_config": {"beta_start": 0.001, "beta_schedule": "linear"}},
+        ),
+        (
+            ("--no-loras", "--no-embeddings", "--no-scheduler-options"),
+            {"loras": [], "embeddings": [], "scheduler_config": {}},
+        ),
     ],
 )
 def test_an_option_becomes_a_field(
     spoon: Spoon, studio: FakeApi, options: tuple[str, ...], body: dict[str, object]
 ) -> None:
     assert job_of(spoon, studio, *options) == body
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--no-loras", "--lora", "detail"), "--no-loras contradicts --lora"),
+        (("--no-embeddings", "--embedding", "t1"), "--no-embeddings contradicts --embedding"),
+        (
+            ("--no-scheduler-options", "--scheduler-option", "eta=1"),
+            "--no-scheduler-options contradicts --scheduler-option",
+        ),
+        (("--scheduler-option", "eta"), "'--scheduler-option': 'eta' is no NAME=VALUE"),
+        (("--scheduler-option", "betas=[1]"), "'--scheduler-option': betas is [1]: it can be a number"),
+        (
+            ("--scheduler-option", "a=1", "--scheduler-option", "a=2"),
+            "'--scheduler-option': each option can be given once",
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_a_mistake_of_usage_that_names_its_option(
+    spoon: Spoon, studio: FakeApi, options: tuple[str, ...], says: str
+) -> None:
+    ended = spoon("jobs", "submit", "a fox", "--engine", "e1", *options)
+    assert ended.code == 2
+    assert says in ended.err
+    assert studio.sent("POST", "/v1/jobs") == []
 
 
 def parts_of(asked: Asked) -> dict[str, tuple[str | None, bytes]]:
@@ -173,7 +207,7 @@ def test_an_engine_is_made_of_what_its_options_say(spoon: Spoon, studio: FakeApi
     ended = spoon(
         "engines", "create", "m1", "--vae", "v1", "--lora", "detail:0.5", "--embedding", "t1",
         "--long-prompt-technique", "sd-embed", "--control-net", "openpose", "--control-model", "c1",
-        "--control-model", "c2", "--clip-skip", "1",
+        "--control-model", "c2", "--clip-skip", "1", "--scheduler-option", "eta=0.5",
     )  # fmt: skip
     assert ended.code == 0, ended.err
     (created,) = studio.sent("POST", "/v1/engines")
@@ -186,6 +220,7 @@ def test_an_engine_is_made_of_what_its_options_say(spoon: Spoon, studio: FakeApi
         "control_net": "openpose",
         "control_models": ["c1", "c2"],
         "clip_skip": 1,
+        "scheduler_config": {"eta": 0.5},
     }
 
 
@@ -207,3 +242,14 @@ def test_a_refusal_speaks_of_the_options_that_were_given(spoon: Spoon, studio: F
     assert (ended.code, ended.err) == (
         7, "spoon: --mask: needs --reference, of which it is a part [invalid_field]\n"
     )  # fmt: skip
+
+
+def test_a_refusal_of_an_engine_speaks_of_its_options_too(spoon: Spoon, studio: FakeApi) -> None:
+    studio.on("GET", "/v1/models/m1", Answer(body={"model_id": "m1", "name": "dreams", "status": "ready"}))
+    told = ("scheduler_config.eta", "must fit into 64 bits")
+    studio.on("POST", "/v1/engines", problem(422, "invalid_field", ": ".join(told), told))
+    ended = spoon("engines", "create", "m1", "--scheduler-option", "eta=1")
+    assert (ended.code, ended.err) == (
+        7,
+        "spoon: --scheduler-option eta: must fit into 64 bits [invalid_field]\n",
+    )

@@ -1,26 +1,35 @@
-"""A picture made in company is the picture made alone: whoever joins, leaves, fails or waits beside it."""
+"""A picture made in company is the picture made alone: whoever joins, leaves, fails or waits beside it.
+
+`--hypothesis-profile=deep --timeout=0` draws fifty times as many mixes.
+"""
 
 from dataclasses import dataclass
+from dataclasses import replace as replace_part
+from pathlib import Path
+from time import sleep
 
 import pytest
+import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from PIL import Image
 from small_engine import Outcomes, order, spec
 from torch import Tensor
 
 from bench.bell import Bell, run_out
-from bench.ours import distance, make_alone
-from bench.pictures import half_mask, photograph, png
+from bench.ours import distance, make_alone, workshop
+from bench.pictures import half_mask, photograph, png, random_control_net, random_lora
 from bench.stock import Asked
 from engine_worker.engine.finishing import Finished
 from engine_worker.engine.parts import Parts
 from engine_worker.engine.port import Inputs
 from engine_worker.engine.studio import Studio
-from engine_worker.engine.workshop import bare_workshop
-from kernel.protocol.ids import JobId
+from engine_worker.engine.workshop import Workshop, bare_workshop
+from kernel.protocol.ids import JobId, ModelId
+from kernel.protocol.ingredients import ControlUse, LoraUse, ModelSource
 from kernel.protocol.specs import JobSpec
-from kernel.protocol.vocabulary import InputKind, PromptTechnique, Scheduler
+from kernel.protocol.vocabulary import ControlType, InputKind, PromptTechnique, Scheduler
 
 pytestmark = pytest.mark.torch
 
@@ -33,10 +42,27 @@ class Guest:
 
     job: JobSpec
     inputs: Inputs
+    has_lora: bool
+    control: ControlUse | None
     comes_at: int
     cancelled_at: int | None
 
+    def asked(self, lora: ModelSource) -> Asked:
+        """The job with all that it brings along."""
+        inputs, job = self.inputs, self.job
+        models: tuple[ModelSource, ...] = ()
+        if self.has_lora:
+            job, models = replace(job, loras=(LoraUse(model_id=lora.model_id, weight=0.8),)), (lora,)
+        if self.control is not None:
+            job = replace(job, controls=(self.control,), control_models=(NET,))
+            inputs = {**inputs, **POSE}
+        return Asked(job, inputs, models=models)
 
+
+# A mix takes a second: few of them, of the examples that the profile allows.
+SHARE = 33
+NET = ModelId("net")
+POSE: Inputs = {InputKind.POSE: png(half_mask().transpose(Image.Transpose.FLIP_TOP_BOTTOM))}
 REFERENCE: Inputs = {InputKind.REFERENCE: png(photograph())}
 MASKED: Inputs = {**REFERENCE, InputKind.MASK: png(half_mask())}
 LONG = "a very long road " * 30
@@ -53,11 +79,21 @@ JOBS = st.builds(
     # With a technique the long prompt is not cut: three times as many tokens as its neighbours have.
     technique=st.sampled_from([PromptTechnique.NONE, PromptTechnique.SD_EMBED]),
 )
+CONTROLS = st.builds(
+    ControlUse,
+    control_type=st.just(ControlType.CANNY),
+    scale=st.sampled_from([0.5, 1.0]),
+    start=st.sampled_from([0.0, 0.3]),
+    end=st.sampled_from([0.7, 1.0]),
+    is_preprocessed=st.just(True),
+)
 GUESTS = st.lists(
     st.builds(
         Guest,
         JOBS,
         st.sampled_from([{}, {}, REFERENCE, MASKED]),
+        st.booleans(),
+        st.one_of(st.none(), CONTROLS),
         st.integers(0, 2),
         st.one_of(st.none(), st.none(), st.integers(1, 3)),
     ),
@@ -67,7 +103,7 @@ GUESTS = st.lists(
 
 
 def run_together(
-    parts: Parts, guests: list[Guest], seats: int
+    work: Workshop, guests: list[Guest], lora: ModelSource, seats: int
 ) -> tuple[Outcomes, dict[tuple[str, int], Tensor]]:
     """Run all guests in one studio. Returns: what it emitted, and the latents by job and picture."""
     latents: dict[tuple[str, int], Tensor] = {}
@@ -76,37 +112,44 @@ def run_together(
         latents[finished.job.order.job_id, finished.picture.index] = finished.latents
 
     outcomes, bell = Outcomes(), Bell()
-    studio = Studio(bare_workshop(parts), keep, seats, outcomes.emit, bell.ring)
+    studio = Studio(work, keep, seats, outcomes.emit, bell.ring)
     for moment in range(4):
         studio.step()
         for number, guest in enumerate(guests):
             if guest.cancelled_at == moment:
                 studio.cancel(JobId(f"job-{number}"))
             if guest.comes_at == moment:
-                studio.admit(order(f"job-{number}", guest.job), guest.inputs)
+                asked = guest.asked(lora)
+                came = replace(order(f"job-{number}", asked.spec), models=tuple(asked.models))
+                studio.admit(came, asked.inputs)
     run_out(studio, bell)
     studio.close()
     return outcomes, latents
 
 
-def test_made_in_company_is_made_alone(parts: Parts) -> None:
-    work = bare_workshop(parts)
+def test_made_in_company_is_made_alone(parts: Parts, tmp_path: Path) -> None:
+    work = workshop(parts, {NET: random_control_net(parts, seed=1)})
+    lora = random_lora(parts, tmp_path / "lora.safetensors", seed=2)
+    examples = max(1, settings().max_examples // SHARE)
 
     # No shrinking: an example costs a second, and the first one found says enough.
-    @settings(max_examples=3, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+    @settings(max_examples=examples, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
     @given(guests=GUESTS, seats=st.integers(1, 4))
     def check(guests: list[Guest], seats: int) -> None:
-        outcomes, latents = run_together(parts, guests, seats)
+        outcomes, latents = run_together(work, guests, lora, seats)
         for number, guest in enumerate(guests):
             name = f"job-{number}"
             if "Dropped" in outcomes.names(name):
                 continue
             for picture in order(name, guest.job).pictures:
-                own = replace(guest.job, seed=picture.seed)
-                alone = make_alone(work, Asked(own, guest.inputs))
+                asked = guest.asked(lora)
+                alone = make_alone(work, replace_part(asked, spec=replace(asked.spec, seed=picture.seed)))
                 assert distance(latents[name, picture.index], alone) <= BOUND
 
-    check()
+    try:
+        check()
+    finally:
+        work.extras.clear()
 
 
 def test_a_job_that_comes_late_starts_with_the_next_step(parts: Parts) -> None:
@@ -129,6 +172,33 @@ def test_pictures_of_one_size_share_a_call_and_other_sizes_take_turns(parts: Par
     while studio.step():
         moves.append([len(outcomes.steps(name)) for name in ("a", "b", "wide")])
     assert moves == [[1, 1, 0], [1, 1, 1], [2, 2, 1], [2, 2, 2]]
+
+
+class Kneed:
+    """A denoiser that makes two rows at once in no time, and each of more in a twentieth of a second."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def __call__(self, sample: Tensor, timestep: Tensor, **given: object) -> tuple[Tensor]:
+        self.batches.append(len(sample))
+        if len(sample) > 2:
+            sleep(0.05 * len(sample))
+        return (torch.zeros_like(sample),)
+
+
+def test_calls_grow_no_larger_than_has_been_measured_to_pay(parts: Parts) -> None:
+    outcomes, slow = Outcomes(), Kneed()
+    work = bare_workshop(replace_part(parts, denoiser=slow))
+    studio = Studio(work, lambda finished: None, 4, outcomes.emit, Bell().ring)
+    studio.admit(order("early", spec(steps=9)))
+    for _ in range(3):
+        studio.step()
+    studio.admit(order("late", spec(steps=9)))
+    for _ in range(6):
+        studio.step()
+    # Measured alone, measured together, and then one after the other.
+    assert slow.batches == [2, 2, 2, 4, 4, 4, 2, 2, 2]
 
 
 def test_a_cancelled_job_makes_no_further_step_and_its_neighbours_do(parts: Parts) -> None:

@@ -1,23 +1,34 @@
 """What goes wrong in one job stays in that job, and is said in words and a stable code."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 import torch
+from msgspec import structs
+from PIL import Image
 from small_engine import Outcomes, order, source_of, spec
 from torch import Tensor
 
 from bench.bell import Bell
+from bench.ours import make_alone
+from bench.pictures import random_lora
+from bench.stock import Asked
+from engine_worker.engine.adapters.extras import Extras
 from engine_worker.engine.background.cutting import Removers
 from engine_worker.engine.finishing import Finished, Finisher
-from engine_worker.engine.parts import Denoiser, Parts
+from engine_worker.engine.materials import read_materials
+from engine_worker.engine.parts import Denoiser, Parts, Vae
 from engine_worker.engine.port import Completed, Failed
-from engine_worker.engine.prompts.conditioning import Conditioner
+from engine_worker.engine.prompts.conditioning import Conditioner, Prompted, Words, WornLoras
 from engine_worker.engine.studio import Studio
-from engine_worker.engine.workshop import bare_workshop
-from kernel.protocol.specs import JobSpec, SchedulerConfig
-from kernel.protocol.vocabulary import Scheduler
+from engine_worker.engine.workshop import bare_workshop, make_workshop
+from kernel.protocol.ids import ModelId
+from kernel.protocol.ingredients import LoraUse, ModelSource
+from kernel.protocol.specs import JobOrder, JobSpec, SchedulerConfig
+from kernel.protocol.vocabulary import ControlType, Scheduler
 
 pytestmark = pytest.mark.torch
 
@@ -55,13 +66,73 @@ class Allergic:
         )
 
 
-def studio_of(parts: Parts, outcomes: Outcomes) -> Studio:
-    return Studio(bare_workshop(parts), lambda finished: None, 4, outcomes.emit, Bell().ring)
+def no_detector(control_type: ControlType, picture: Image.Image) -> Image.Image:
+    raise AssertionError(f"nobody has asked for {control_type}")
+
+
+def studio_of(parts: Parts, outcomes: Outcomes, extras: Extras | None = None) -> Studio:
+    work = make_workshop(parts, extras or Extras(parts), no_detector)
+    return Studio(work, lambda finished: None, 4, outcomes.emit, Bell().ring)
 
 
 def run(studio: Studio) -> None:
     while studio.step():
         pass
+
+
+class Crowded:
+    """A device that has no memory while anything is kept for later jobs, or never."""
+
+    def __init__(self, extras: Extras, *, for_ever: bool = False) -> None:
+        self._extras = extras
+        self._for_ever = for_ever
+        self.refused = 0
+
+    def check(self) -> None:
+        if self._for_ever or self._extras.memory_bytes:
+            self.refused += 1
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+class CrowdedConditioner(Conditioner):
+    """Encodes prompts on such a device."""
+
+    device: Crowded
+
+    def condition(self, order: JobOrder, loras: WornLoras = (), words: Words | None = None) -> Prompted:
+        self.device.check()
+        return super().condition(order, loras, words)
+
+
+class CrowdedExtras(Extras):
+    """Loads a further model on such a device."""
+
+    def vae(self, sources: Sequence[ModelSource], model_id: ModelId | None) -> Vae:
+        self.device.check()
+        return super().vae(sources, model_id)
+
+    device: Crowded
+
+
+@dataclass
+class CrowdedCalls:
+    """The UNet of such a device; it says which batches were too much."""
+
+    denoiser: Denoiser
+    device: Crowded
+    batches: list[int] = field(default_factory=list)
+
+    def __call__(self, sample: Tensor, timestep: Tensor, **given: object) -> tuple[Tensor]:
+        self.batches.append(len(sample))
+        self.device.check()
+        return self.denoiser(sample, timestep, **given)  # type: ignore[arg-type]
+
+
+def with_a_lora_for_later(parts: Parts, extras: Extras, folder: Path) -> ModelSource:
+    lora = random_lora(parts, folder / "lora.safetensors", seed=2)
+    extras.preload([lora])
+    assert extras.memory_bytes > 0
+    return lora
 
 
 def allergic(parts: Parts, error: Exception) -> Parts:
@@ -118,6 +189,74 @@ def test_a_picture_that_needs_too_much_memory_alone_fails_as_out_of_memory(parts
     assert isinstance(failed, Failed)
     assert failed.code == "out_of_memory"
     assert outcomes.names("unguided") == ["Stepped"]
+
+
+def test_what_is_kept_for_later_makes_room_for_one_picture(parts: Parts, tmp_path: Path) -> None:
+    outcomes, extras = Outcomes(), Extras(parts)
+    with_a_lora_for_later(parts, extras, tmp_path)
+    calls = CrowdedCalls(parts.denoiser, Crowded(extras))
+    studio = studio_of(replace(parts, denoiser=calls), outcomes, extras)
+    for name in ("a", "b"):
+        studio.admit(order(name, spec(steps=1)))
+    run(studio)
+    assert [outcomes.names(name) for name in ("a", "b")] == [["Stepped"]] * 2
+    # Together, in parts, the first part again, and the other one: it finds room already.
+    assert calls.batches == [4, 2, 2, 2]
+
+
+def test_a_lora_that_is_worn_stays_on_when_room_is_made(parts: Parts, tmp_path: Path) -> None:
+    outcomes, extras, latents = Outcomes(), Extras(parts), list[Finished]()
+    lora = with_a_lora_for_later(parts, extras, tmp_path)
+    calls = CrowdedCalls(parts.denoiser, Crowded(extras))
+    adorned = order("adorned", structs.replace(spec(steps=2), loras=(LoraUse(model_id=lora.model_id),)))
+    adorned = structs.replace(adorned, models=(lora,))
+    work = make_workshop(replace(parts, denoiser=calls), extras, no_detector)
+    work.conditioner.read(adorned)
+    studio = Studio(work, latents.append, 4, outcomes.emit, Bell().ring)
+    studio.admit(adorned)
+    run(studio)
+    assert calls.batches == [2, 2, 2]
+    extras.clear()
+    roomy = bare_workshop(parts)
+    alone = make_alone(roomy, Asked(adorned.spec, models=(lora,)))
+    roomy.extras.clear()
+    assert torch.equal(latents[0].latents, alone)
+
+
+def test_one_picture_is_tried_twice_and_no_more(parts: Parts) -> None:
+    outcomes, device = Outcomes(), SmallDevice(parts.denoiser, rows=1)
+    studio = studio_of(replace(parts, denoiser=device), outcomes)
+    studio.admit(order("guided", spec(steps=1)))
+    run(studio)
+    assert device.refused == [2, 2]
+    assert outcomes.names("guided") == ["Failed"]
+
+
+@pytest.mark.parametrize("for_ever", [False, True])
+def test_prompts_are_encoded_again_once_there_is_room(for_ever: bool, parts: Parts, tmp_path: Path) -> None:
+    outcomes, extras = Outcomes(), Extras(parts)
+    with_a_lora_for_later(parts, extras, tmp_path)
+    conditioner = CrowdedConditioner(parts)
+    conditioner.device = Crowded(extras, for_ever=for_ever)
+    work = replace(make_workshop(parts, extras, no_detector), conditioner=conditioner)
+    conditioner.read(order("job", spec()))
+    studio = Studio(work, lambda finished: None, 4, outcomes.emit, Bell().ring)
+    studio.admit(order("job", spec(steps=1)))
+    run(studio)
+    assert conditioner.device.refused == 1 + for_ever
+    assert outcomes.names("job") == (["Failed"] if for_ever else ["Stepped"])
+    assert (extras.memory_bytes, extras.wardrobe.size_bytes) == (0, 0)
+
+
+@pytest.mark.parametrize("for_ever", [False, True])
+def test_models_are_loaded_again_once_there_is_room(for_ever: bool, parts: Parts, tmp_path: Path) -> None:
+    extras = CrowdedExtras(parts)
+    with_a_lora_for_later(parts, extras, tmp_path)
+    extras.device = Crowded(extras, for_ever=for_ever)
+    work = make_workshop(parts, extras, no_detector)
+    with pytest.raises(torch.OutOfMemoryError) if for_ever else nullcontext():
+        read_materials(work, order("job", spec()), {})
+    assert extras.device.refused == 1 + for_ever
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from threading import current_thread
 
 import numpy as np
 import pytest
@@ -13,11 +14,12 @@ from PIL import ExifTags, Image
 from small_engine import Outcomes, order, source_of, spec
 
 from engine_worker.engine.background.cutting import Removers
+from engine_worker.engine.background.remover import Remover
 from engine_worker.engine.finishing import Finished, Finisher
 from engine_worker.engine.open_job import OpenJob
 from engine_worker.engine.parts import Parts
 from engine_worker.engine.pixels import decode, develop
-from engine_worker.engine.port import Completed, Failed, Pictured
+from engine_worker.engine.port import Completed, Failed, Outcome, Pictured
 from kernel.protocol.errors import JobRejected
 from kernel.protocol.ids import ModelId
 from kernel.protocol.ingredients import ModelSource
@@ -148,7 +150,7 @@ class SmallMemory:
 
     def __init__(self, parts: Parts, largest_tile_px: int = 1024) -> None:
         self._decoder = parts.vae.decoder
-        self._largest_tile_px = largest_tile_px
+        self.largest_tile_px = largest_tile_px
         self.tile_sample_min_size = 4096
         self.tile_latent_min_size = 512
 
@@ -156,7 +158,7 @@ class SmallMemory:
         raise torch.OutOfMemoryError("one piece is too much")
 
     def tiled_decode(self, z: torch.Tensor, *, return_dict: bool) -> tuple[torch.Tensor]:
-        if self.tile_sample_min_size > self._largest_tile_px:
+        if self.tile_sample_min_size > self.largest_tile_px:
             raise torch.OutOfMemoryError("a tile is too much")
         self._decoder.tile_sample_min_size = self.tile_sample_min_size
         self._decoder.tile_latent_min_size = self.tile_latent_min_size
@@ -196,6 +198,59 @@ def test_if_even_tiles_are_too_large_the_job_fails_and_the_next_picture_is_made(
     assert isinstance(failed, Failed)
     assert failed.code == "out_of_memory"
     assert isinstance(outcomes.ending("good"), Completed)
+
+
+def test_what_is_kept_for_later_makes_room_for_a_picture_that_is_decoded(parts: Parts) -> None:
+    outcomes, decoder = Outcomes(), SmallMemory(parts, largest_tile_px=0)
+
+    def let_go() -> None:
+        decoder.largest_tile_px = 1024
+
+    finisher = Finisher(CHECKPOINT, Removers(parts.device), let_go=let_go)
+    job = OpenJob(order("job", spec()), steps=0, warnings=(), emit=outcomes.emit)
+    finisher.put(Finished(job, job.order.pictures[0], latents(parts), replace(parts.vae, decoder=decoder)))
+    finisher.close()
+    assert isinstance(outcomes.ending("job"), Completed)
+
+
+class Witness(Removers):
+    """Notes on which threads a picture is decoded, its background removed, and its file handed out."""
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts.device)
+        self._decoder = parts.vae.decoder
+        self.seen: dict[str, str] = {}
+
+    def decode(self, z: torch.Tensor, *, return_dict: bool) -> tuple[torch.Tensor]:
+        self.seen["decode"] = current_thread().name
+        return self._decoder.decode(z, return_dict=False)
+
+    def tiled_decode(self, z: torch.Tensor, *, return_dict: bool) -> tuple[torch.Tensor]:
+        raise AssertionError("there is memory enough")
+
+    tile_sample_min_size = tile_latent_min_size = 0
+
+    def load(self, source: ModelSource) -> Remover:
+        self.seen["remove"] = current_thread().name
+        return super().load(source)
+
+    def emit(self, outcome: Outcome) -> None:
+        self.seen[type(outcome).__name__] = current_thread().name
+
+
+def test_no_picture_is_decoded_cut_out_or_encoded_on_the_stepping_thread(
+    parts: Parts, tmp_path: Path
+) -> None:
+    witness = Witness(parts)
+    remover = remover_source(write_keeper(tmp_path / "green.onnx", GREEN))
+    job = OpenJob(cut_order("job", (remover,), ImageFileType.PNG), 0, (), witness.emit)
+    finisher = Finisher(CHECKPOINT, witness)
+    vae = replace(parts.vae, decoder=witness)
+    finisher.put(Finished(job, job.order.pictures[0], latents(parts), vae))
+    finisher.close()
+    # Files are handed out by the thread that has encoded them.
+    found = {what: witness.seen[what] for what in ("decode", "remove", "Pictured")}
+    assert found == {"decode": "decoder", "remove": "encoder", "Pictured": "encoder"}
 
 
 class BrokenVae(SmallMemory):

@@ -100,6 +100,36 @@ def test_a_unet_made_for_inpainting_makes_the_stock_pipelines_picture(
     compare(*inpainting, Asked(job, inputs))
 
 
+def test_a_unet_made_for_inpainting_makes_the_same_in_company(inpainting: tuple[Parts, Stock]) -> None:
+    parts, batches, latents = inpainting[0], list[int](), dict[str, torch.Tensor]()
+
+    def counting(sample: torch.Tensor, timestep: torch.Tensor, **given: object) -> tuple[torch.Tensor]:
+        batches.append(len(sample))
+        return parts.denoiser(sample, timestep, **given)  # type: ignore[arg-type]
+
+    def keep(finished: Finished) -> None:
+        latents[finished.job.order.job_id] = finished.latents
+
+    jobs = {
+        "masked": Asked(spec(scheduler=Scheduler.EULER_A, steps=4, strength=0.9), MASKED),
+        "reference": Asked(spec(seed=2, steps=5, prompt="a hat"), REFERENCE),
+        "words": Asked(spec(seed=3, steps=4, guidance_scale=1.0)),
+    }
+    outcomes, bell = Outcomes(), Bell()
+    work = bare_workshop(replace(parts, denoiser=counting))
+    studio = Studio(work, keep, 4, outcomes.emit, bell.ring)
+    for name, asked in jobs.items():
+        studio.admit(order(name, asked.spec), asked.inputs)
+    for _ in range(2):
+        bell.wait()
+    run_out(studio, bell)
+    studio.close()
+    assert batches[0] == 5, "two rows with guidance, one without"
+    for name, asked in jobs.items():
+        alone = make_alone(bare_workshop(parts), asked)
+        assert (latents[name] - alone).abs().max().item() <= 1e-4
+
+
 def test_what_lies_outside_the_mask_stays(parts: Parts) -> None:
     prepared = prepare_now(bare_workshop(parts), order("job", spec()), MASKED)
     trajectory = prepared.start(parts, 0)

@@ -10,14 +10,13 @@ from loaded import load, networks
 from safetensors import safe_open
 
 from engine_worker.embedded.__main__ import main
-from engine_worker.embedded.shipped import SHIPPED, Shipped, shipped
-from kernel.protocol.vocabulary import ModelBase, ModelType
+from engine_worker.embedded.shipped import SHIPPED, Shipped, bases_of, shipped
+from kernel.protocol.vocabulary import ModelBase
 from training.ship import size_of
 
 pytestmark = pytest.mark.torch
 
 MOST_BYTES_OF_A_CHECKPOINT = 25_000_000
-BASES = [model.base for model in SHIPPED if model.model_type is ModelType.CHECKPOINT]
 PIPELINES = {
     ModelBase.SD: diffusers.StableDiffusionPipeline,
     ModelBase.SDXL: diffusers.StableDiffusionXLPipeline,
@@ -50,7 +49,7 @@ def test_the_list_names_every_model_and_a_name_gives_its_place(capsys: pytest.Ca
 
 
 @pytest.mark.usefixtures("offline")
-@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("base", bases_of("scenes"))
 def test_stock_diffusers_loads_the_file_and_the_folder_made_of_it(base: ModelBase, tmp_path: Path) -> None:
     model = shipped(f"scenes-{base}")
     folder = tmp_path / "folder"

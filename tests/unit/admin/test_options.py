@@ -6,6 +6,7 @@ import click
 import pytest
 
 from api.admin.options import WordChoice
+from api.admin.scheduler_options import OptionParam, Value
 from kernel.protocol.vocabulary import ImageFileType, ModelBase, ModelType, Scheduler, Variant
 
 
@@ -41,3 +42,12 @@ def test_a_scheduler_that_is_not_offered_is_refused_with_what_comes_near() -> No
 def test_the_help_keeps_the_list_of_words() -> None:
     option = click.Option(["--base"], type=WordChoice(ModelBase))
     assert option.make_metavar(click.Context(click.Command("add"))) == "[sd|sdxl]"
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [("1", 1), ("0.5", 0.5), ("true", True), ("False", False), ("linear", "linear"), ('"1"', "1"), ("", "")],
+)
+def test_the_value_of_a_schedulers_option_is_what_it_looks_like(written: str, value: Value) -> None:
+    name, found = OptionParam().convert(f"option={written}", None, None)
+    assert (name, found, type(found)) == ("option", value, type(value))
