@@ -10,7 +10,7 @@ from kernel.protocol import client
 from kernel.protocol.ingredients import LoraUse
 from kernel.protocol.vocabulary import ControlType, GoneReason, InputKind, Phase, WorkerRole
 from tests.property.processes import Process
-from tests.property.simulation import CRAMPED, FULL, TIGHT, WITH_BLOB, Crash, Simulation
+from tests.property.simulation import CRAMPED, FULL, GOODBYE, TIGHT, WITH_BLOB, Crash, Simulation
 from tests.unit.core.samples import register, spec, submit
 from tests.unit.core.story import CORRELATION
 
@@ -233,6 +233,12 @@ class AnyWorld(RuleBasedStateMachine):
     @rule(number=which)
     def worker_leaves(self, number):
         self.world.says_goodbye(pick(self.processes(lambda p: p.is_up), number))
+
+    @precondition(lambda self: self.processes(lambda p: p.is_up))
+    @rule(number=which)
+    def worker_says_goodbye_and_lingers(self, number):
+        process = pick(self.processes(lambda p: p.is_up), number)
+        self.world.reports(process, GOODBYE)
 
     @precondition(lambda self: self.processes())
     @rule(number=which)

@@ -1,6 +1,6 @@
 """The pool of workers that look into models."""
 
-from kernel.core.actions import ForgetWorker, KillWorker, LaunchWorker, TerminateWorker
+from kernel.core.actions import Exit, ForgetWorker, KillWorker, LaunchWorker, TerminateWorker
 from kernel.core.events import WatchAsked
 from kernel.core.ports import Limits
 from kernel.protocol import client
@@ -141,6 +141,34 @@ def test_idle_fetch_worker_leaves_and_that_is_no_death():
         story.exits(worker_id, "exit code 0")
         assert story.model(model_id).status is ModelState.READY
     assert story.ask_actions(register("last"))
+    assert story.newcomers
+
+
+def idle_worker(story):
+    """A fetch worker that is about to leave, since it has had nothing to do."""
+    model_id = registered(story)
+    story.hello(worker_id := story.newcomers[0])
+    story.say(worker_id, inspected(model_id))
+    story.wait(9.0)
+    return worker_id
+
+
+def test_idle_fetch_worker_that_is_slow_to_leave_a_manager_that_stops_is_not_told_twice():
+    story = Story()
+    worker_id = idle_worker(story)
+    assert orders_to(story.stop(), worker_id) == [wire.Leave()]
+    assert TerminateWorker(worker_id) in story.wait(2.1)
+    assert Exit(0) in story.exits(worker_id, "signal SIGTERM")
+
+
+def test_idle_fetch_worker_that_lingers_after_its_goodbye_is_ended():
+    story = Story()
+    worker_id = idle_worker(story)
+    story.say(worker_id, wire.Goodbye(reason="a signal"))
+    assert not only(story.wait(9.0), TerminateWorker)
+    assert TerminateWorker(worker_id) in story.wait(1.1)
+    story.exits(worker_id, "signal SIGTERM")
+    assert registered(story, "other")
     assert story.newcomers
 
 
