@@ -123,6 +123,13 @@ class Reported(Struct, frozen=True):
     has_blob: bool = False
 
 
+class ReportUnreadable(Struct, frozen=True):
+    """A worker said something that is no message for one of its role."""
+
+    worker_id: WorkerId
+    reason: str
+
+
 class WorkerExited(Struct, frozen=True):
     """A local worker's process is gone."""
 

@@ -5,7 +5,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from kernel.core import due
-from kernel.core.events import ModelFilesSeen, Peer, PeerLost, PictureNotStored, StockTaken, WatchAsked
+from kernel.core.events import (
+    ModelFilesSeen,
+    Peer,
+    PeerLost,
+    PictureNotStored,
+    ReportUnreadable,
+    StockTaken,
+    WatchAsked,
+)
 from kernel.protocol import client
 from kernel.protocol.ingredients import LoraUse
 from kernel.protocol.vocabulary import ControlType, GoneReason, InputKind, Phase, WorkerRole
@@ -228,6 +236,12 @@ class AnyWorld(RuleBasedStateMachine):
     def model_is_inspected(self, number, is_good):
         process = pick(self.processes(lambda p: p.model_id is not None), number)
         self.world.inspects(process, process.model_id, is_good=is_good)
+
+    @precondition(lambda self: self.processes(lambda p: p.is_up))
+    @rule(number=which)
+    def worker_says_what_cannot_be_read(self, number):
+        worker_id = pick(self.processes(lambda p: p.is_up), number).worker_id
+        self.world.tell(ReportUnreadable(worker_id, "nonsense"))
 
     @precondition(lambda self: self.processes(lambda p: p.is_up))
     @rule(number=which)
