@@ -8,7 +8,6 @@ from kernel.core import (
     line,
     numbers,
     record,
-    room,
     schedule,
     shortage,
     workers,
@@ -66,8 +65,8 @@ def _check_running(world: World) -> None:
 def _check_room(world: World, engine: Engine) -> None:
     """Before anything is loaded: is there such a device, and memory on it?"""
     device = engine.row.spec.device
-    if world.devices and not room.candidates(world, device):
-        raise wrong_field("device", f"this host has no device {device}: it has {', '.join(world.devices)}")
+    if (fault := shortage.absent_device(world, device)) is not None:
+        raise wrong_field("device", fault)
     if not line.can_have_room(world, engine):
         raise shortage.explain(world, engine)
 

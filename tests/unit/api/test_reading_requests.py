@@ -44,6 +44,7 @@ def test_what_is_no_right_json_is_malformed(stage: Stage, body: bytes) -> None:
         b'"text"',
         b"7",
         b'{"cfg": 1e999}',
+        b'{"cfg": 100.5}',
         b'{"seed": ' + b"9" * 4_000 + b"}",
         b'{"steps": 1e400}',
         b'{"scheduler_config": {"a": ' + b"9" * 4_000 + b"}}",
