@@ -110,13 +110,15 @@ def stop(world: World, ask: client.StopEngine) -> client.SingleReply:
 
 
 def delete(world: World, ask: client.DeleteEngine) -> client.SingleReply:
-    """Delete an engine with its jobs and their images.
+    """Delete an engine with its jobs and their images; who is invited to it need not come any more.
 
     Raises: EngineNotFound; EngineRunning.
     """
     engine = find(world, ask.engine_id)
-    if engine.workers or due.Relaunch(engine.row.engine_id) in world.timers:
+    if engine.is_running or due.Relaunch(engine.row.engine_id) in world.timers:
         raise EngineRunning(f"the engine is {engine.row.status.value}: stop it first")
+    for guest in list(engine.workers.values()):
+        workers.revoke(world, engine, guest)
     world.timers.clear(due.FailWaiting(engine.row.engine_id))
     engines.leave_line(world, engine)
     record.drop_engine(world, engine)

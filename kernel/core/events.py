@@ -225,6 +225,8 @@ class CompanionExited(Struct, frozen=True):
     """The API process is gone."""
 
     status: str
+    exit_code: int | None = None
+    """None, if a signal ended it or it could not be started."""
 
 
 Event = (

@@ -102,7 +102,7 @@ class Sources:
         for exited in self.launcher.poll():
             log.info(journal.line("process_exited", name=exited.name, status=exited.status))
             if exited.name == companion.NAME:
-                events.append(CompanionExited(exited.status))
+                events.append(CompanionExited(exited.status, exited.exit_code))
             else:
                 events.append(WorkerExited(WorkerId(exited.name), exited.status, exited.last_words))
         return events
