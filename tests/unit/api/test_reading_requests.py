@@ -141,6 +141,22 @@ def test_a_wrong_parameter_is_refused_by_its_name(stage: Stage, query: str) -> N
     assert result.json["fields"][0]["field"] == query.partition("=")[0]
 
 
+@pytest.mark.parametrize("path", ["models", "engines", "images", "jobs"])
+@pytest.mark.parametrize("cursor", ["garbage", "~", "0", "0197C5F2-8A51-7C31-9C7E-2B1F6D2F8E11", "null"])
+def test_what_no_list_gave_is_no_cursor(stage: Stage, path: str, cursor: str) -> None:
+    if path == "jobs" and cursor == "0":
+        return
+    result = stage.get(f"/v1/{path}", query_string=f"after={cursor}")
+    assert (result.status_code, list(fields_of(result))) == (422, ["after"])
+
+
+@pytest.mark.parametrize("path", ["models", "images"])
+def test_a_pruning_takes_no_idempotency_key(stage: Stage, path: str) -> None:
+    result = stage.post(f"/v1/{path}/prune", {"dry_run": True}, headers={"Idempotency-Key": "k"})
+    assert (result.status_code, list(fields_of(result))) == (422, ["Idempotency-Key"])
+    assert stage.bus.asked == []
+
+
 def test_a_flag_that_is_none_is_told_what_it_may_be(stage: Stage) -> None:
     result = stage.post("/v1/jobs", {"engine_id": "e1"}, query_string="validate_only=yes")
     assert fields_of(result) == {"validate_only": "must be true or false, not a text"}
