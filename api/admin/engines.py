@@ -8,7 +8,7 @@ import msgspec
 
 from api.admin.engine_options import Said, engine_input, engine_options
 from api.admin.invocation import Invocation
-from api.admin.options import WordChoice, all_option, json_option, limit_option, make_sure, yes_option
+from api.admin.options import WordChoice, all_option, confirm, json_option, limit_option, yes_option
 from api.admin.output import print_json, print_table, print_thing
 from api.admin.resources import Engine, find_checkpoint, find_engine, list_items, model_names
 from kernel.protocol.client import InviteWorker, WorkerInvited
@@ -168,7 +168,7 @@ def delete(invocation: Invocation, engine: str, is_sure: bool) -> None:
     with invocation.rest() as rest:
         found = find_engine(rest, engine)
         question = f"Delete engine {found.name or found.engine_id}, its jobs and their pictures?"
-        make_sure(question, is_sure=is_sure)
+        confirm(question, is_sure=is_sure)
         rest.delete(f"/v1/engines/{quoted(found.engine_id)}")
     click.echo(f"deleted {found.name or found.engine_id}")
 

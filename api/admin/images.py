@@ -11,11 +11,11 @@ from api.admin.options import (
     PictureFile,
     WordChoice,
     all_option,
+    confirm,
     disk_size,
     duration,
     json_option,
     limit_option,
-    make_sure,
     yes_option,
 )
 from api.admin.output import beginning, print_json, print_table, print_thing, size, when
@@ -192,7 +192,7 @@ def prune(
         )
         found = _pruned(rest, msgspec.structs.replace(wanted, dry_run=True))
         if not dry_run and found.images:
-            make_sure(f"Delete {_counted(found)}?", is_sure=is_sure)
+            confirm(f"Delete {_counted(found)}?", is_sure=is_sure)
         if not dry_run:
             found = _pruned(rest, wanted)
     if as_json:

@@ -28,7 +28,7 @@ all_option = click.option("--all", "is_all", is_flag=True, help="List all of the
 yes_option = click.option("--yes", "is_sure", is_flag=True, help="Do not ask.")
 
 
-def make_sure(question: str, *, is_sure: bool) -> None:
+def confirm(question: str, *, is_sure: bool) -> None:
     """Ask a person, unless --yes was said.
 
     Raises: Abort, if the answer is no; UsageError, if nobody is there to ask.
