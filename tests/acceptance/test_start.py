@@ -1,7 +1,6 @@
 """The start of the Manager: what a former life left open is put right, and nothing is done twice."""
 
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -83,16 +82,6 @@ def test_a_second_manager_refuses_to_start_and_says_who_is_there(server: Server)
     assert code == 69
     assert f"in use by a Manager with process id {server.manager.pid}:" in words
     assert server.line.status().pid == server.manager.pid
-
-
-def test_a_server_whose_port_is_taken_says_so_once_and_ends(server_with_api: Server) -> None:
-    with socket.create_server(("127.0.0.1", server_with_api.port)):
-        server_with_api.launch()
-        assert server_with_api.exit_code() == 78
-
-    words = (server_with_api.folder / "log").read_text()
-    assert words.count(f"server.port {server_with_api.port}") == 1, words
-    assert words.count("LaunchCompanion") == 1, words
 
 
 def test_a_manager_of_another_folder_is_refused_the_same_bus_and_takes_no_traffic_away(
