@@ -235,6 +235,7 @@ Event = (
     | StatusAsked
     | PeerLost
     | Reported
+    | ReportUnreadable
     | WorkerExited
     | PictureStored
     | PictureNotStored
