@@ -51,6 +51,7 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "Python 3.11 or later is needed; $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo not there)."; \
 	  echo "Name another one: make PYTHON=python3.12"; exit 1; }
+	@echo "Setting up $(VENV): about 7 GB on the disk, and some minutes in which pip says nothing ..."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check \
 	  -c constraints.txt -e '.[worker,pose,dev,training]'

@@ -34,6 +34,10 @@ EXIT_CONFIGURATION: Final = 78
 SWITCH_S: Final = 0.0003
 """The thread that owns the bus gives the interpreter away at every call into ZeroMQ, and stands in line for
 it behind 64 others: with CPython's usual 5 ms for each of them it would hardly ever run."""
+LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
+"""The Manager's: its lines and these stand in one log."""
+
+_log: Final = logging.getLogger("api")
 
 
 def main() -> int:
@@ -43,7 +47,8 @@ def main() -> int:
     parser.add_argument("--parent-pid", type=int, help="end when this process, which started us, ends")
     options = parser.parse_args()
     sys.setswitchinterval(SWITCH_S)
-    logging.basicConfig(stream=sys.stderr, format="level=%(levelname)s logger=%(name)s %(message)s")
+    logging.basicConfig(stream=sys.stderr, format=LOG_FORMAT)
+    _log.setLevel(logging.INFO)
     try:
         serve(load(options.config, os.environ), options.parent_pid)
     except BadConfiguration as error:
@@ -55,7 +60,7 @@ def main() -> int:
 def serve(settings: Settings, parent_pid: int | None = None) -> None:
     """Serve until a signal, or until the parent is gone.
 
-    Prints one line, `action=api_listening url=...`, once it listens; to a terminal a friendlier one, too.
+    Logs one line, `action=api_listening url=...`, once it listens; a terminal gets a friendlier one, too.
     Raises: BadConfiguration, if the bus cannot be joined or the address cannot be used.
     """
     if parent_pid is not None and not die_with(parent_pid):
@@ -71,7 +76,7 @@ def serve(settings: Settings, parent_pid: int | None = None) -> None:
     finally:
         bus.close()
         reader.close()
-    print("action=api_stopped", flush=True)
+    _log.info("action=api_stopped")
 
 
 def _run(server: HttpServer, hub: Hub, url_file: Path) -> None:
@@ -81,7 +86,7 @@ def _run(server: HttpServer, hub: Hub, url_file: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     _write(url_file, server.url)
-    print(f"action=api_listening url={server.url}", flush=True)
+    _log.info("action=api_listening url=%s", server.url)
     if sys.stdout.isatty():
         print(f"\n  automatic-spoon {VERSION} is ready: {server.url}/docs  (Ctrl-C stops it)\n", flush=True)
     server.run()

@@ -5,12 +5,14 @@ The name of a key in the file is the field's, less its unit: `images.expire_afte
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct, field
 
 from kernel.protocol.vocabulary import Compilation
 
+_TCP_ADDRESS: Final = r"^tcp://.+:0*(\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])$"
+"""With a port up to 65535: libzmq would take what is left of a larger one in 16 bits."""
 Some = Annotated[int, Meta(ge=1)]
 SomeTime = Annotated[float, Meta(gt=0, le=3_155_760_000)]
 AnyTime = Annotated[float, Meta(ge=0, le=3_155_760_000)]
@@ -85,9 +87,7 @@ class Engines(Struct, frozen=True, kw_only=True):
 class Bus(Struct, frozen=True, kw_only=True):
     folder: Path | None = None
     """Where the ipc sockets and keys lie; None: the folder `bus` below database.folder."""
-    workers_endpoint: Annotated[str, Meta(pattern=r"^tcp://.+:\d+$")] | None = field(
-        default=None, name="endpoint"
-    )
+    workers_endpoint: Annotated[str, Meta(pattern=_TCP_ADDRESS)] | None = field(default=None, name="endpoint")
     """A tcp:// address for workers of other hosts, beside ipc; None: local workers only."""
 
 

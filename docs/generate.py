@@ -37,6 +37,11 @@ def cli_page() -> str:
         lines += [_help(path, command), "```", ""]
     lines += ["## Exit codes", "", "| code | meaning |", "|---|---|"]
     lines += [f"| {code.value} | {meaning} |" for code, meaning in MEANINGS.items()]
+    lines += [
+        "",
+        "`serve`, `manager`, `api` and `worker` become the process that they start, and end with [its exit "
+        "codes](operations.md#exit-codes).",
+    ]
     return "\n".join(lines) + "\n"
 
 

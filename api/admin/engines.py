@@ -10,7 +10,7 @@ from api.admin.engine_options import Said, engine_input, engine_options
 from api.admin.exits import Refusal
 from api.admin.invocation import Invocation
 from api.admin.job_options import in_options
-from api.admin.options import WordChoice, all_option, json_option, limit_option, yes_option
+from api.admin.options import WordChoice, all_option, confirm, json_option, limit_option, yes_option
 from api.admin.output import print_json, print_table, print_thing
 from api.admin.resources import Engine, find_checkpoint, find_engine, list_items, model_names
 from kernel.protocol.client import InviteWorker, WorkerInvited
@@ -172,10 +172,8 @@ def delete(invocation: Invocation, engine: str, is_sure: bool) -> None:
 
     with invocation.rest() as rest:
         found = find_engine(rest, engine)
-        if not is_sure:
-            click.confirm(
-                f"Delete engine {found.name or found.engine_id}, its jobs and their pictures?", abort=True
-            )
+        question = f"Delete engine {found.name or found.engine_id}, its jobs and their pictures?"
+        confirm(question, is_sure=is_sure)
         rest.delete(f"/v1/engines/{quoted(found.engine_id)}")
     click.echo(f"deleted {found.name or found.engine_id}")
 

@@ -11,6 +11,7 @@ from api.admin.options import (
     PictureFile,
     WordChoice,
     all_option,
+    confirm,
     disk_size,
     duration,
     json_option,
@@ -190,8 +191,8 @@ def prune(
             engine_id=engine_id, older_than_s=older_than_s, keep_bytes=keep_bytes, missing=is_missing
         )
         found = _pruned(rest, msgspec.structs.replace(wanted, dry_run=True))
-        if not dry_run and found.images and not is_sure:
-            click.confirm(f"Delete {_counted(found)}?", abort=True)
+        if not dry_run and found.images:
+            confirm(f"Delete {_counted(found)}?", is_sure=is_sure)
         if not dry_run:
             found = _pruned(rest, wanted)
     if as_json:

@@ -13,14 +13,16 @@ from api.admin.job_options import JobInput, Said, files_of, in_options, job_inpu
 from api.admin.options import PictureFile, WordChoice, all_option, file_type_for, json_option, limit_option
 from api.admin.output import beginning, print_json, print_table, print_thing, when
 from api.admin.resources import Job, engine_names, find_engine, list_items
-from kernel.protocol.vocabulary import JobState
+from kernel.protocol.vocabulary import ImageFileType, JobState
 
 if TYPE_CHECKING:
     from api.admin.rest import Query, Rest
 
 
 preview_option = click.option(
-    "--preview-to", type=PictureFile(), help="Wait, and keep the newest rough picture in this jpeg file."
+    "--preview-to",
+    type=PictureFile(types=(ImageFileType.JPEG,)),
+    help="Wait, and keep the newest rough picture in this jpeg file.",
 )
 
 
@@ -90,7 +92,9 @@ def show(invocation: Invocation, job: str, as_json: bool) -> None:
 @click.option("--watch", "is_watched", is_flag=True, help="Wait, and show a progress bar.")
 @preview_option
 @click.option(
-    "--out", type=PictureFile(), help="Wait, and save the picture here; the suffix tells --file-type."
+    "--out",
+    type=PictureFile(types=tuple(ImageFileType)),
+    help="Wait, and save the picture here; the suffix tells --file-type.",
 )
 @json_option
 @click.pass_obj
@@ -139,7 +143,7 @@ def submit(
 @jobs.command()
 @click.argument("job")
 @preview_option
-@click.option("--out", type=PictureFile(), help="Save the picture here.")
+@click.option("--out", type=PictureFile(types=tuple(ImageFileType)), help="Save the picture here.")
 @json_option
 @click.pass_obj
 def watch(invocation: Invocation, job: str, preview_to: Path | None, out: Path | None, as_json: bool) -> None:

@@ -10,7 +10,7 @@ import click
 from api.admin.exits import TimedOut
 from api.admin.invocation import Invocation
 from api.admin.options import duration, json_option
-from api.admin.output import print_struct, print_table, size
+from api.admin.output import counted_jobs, print_struct, print_table, size
 from conf.units import show_duration
 from kernel.protocol.client import Shutdown, Status
 from kernel.protocol.errors import ManagerUnreachable
@@ -101,8 +101,7 @@ def _say_progress(line: "ManagerLine", said: str) -> str:
     except ManagerUnreachable:
         return said
     running = answer.jobs_processing
-    jobs = "job" if running == 1 else "jobs"
-    text = f"{answer.phase}: {running} running {jobs} to finish" if running else f"{answer.phase}"
+    text = f"{answer.phase}: {counted_jobs(running)} to finish" if running else f"{answer.phase}"
     if text != said:
         click.echo(text, err=True)
     return text

@@ -11,7 +11,7 @@ import msgspec
 
 from api.admin.exits import AwaitedFailed
 from api.admin.invocation import Invocation
-from api.admin.options import WordChoice, all_option, json_option, limit_option, numbers, yes_option
+from api.admin.options import WordChoice, all_option, confirm, json_option, limit_option, numbers, yes_option
 from api.admin.output import beginning, print_json, print_table, print_thing, size
 from api.admin.resources import Model, find_model, list_items
 from kernel.protocol.sources import is_local
@@ -241,8 +241,8 @@ def prune(invocation: Invocation, dry_run: bool, is_sure: bool, as_json: bool) -
     """
     with invocation.rest() as rest:
         found = _pruned(rest, dry_run=True)
-        if not dry_run and found.models and not is_sure:
-            click.confirm(f"Remove {_counted(found)}?", abort=True)
+        if not dry_run and found.models:
+            confirm(f"Remove {_counted(found)}?", is_sure=is_sure)
         if not dry_run:
             found = _pruned(rest, dry_run=False)
     if as_json:

@@ -1,9 +1,12 @@
 """Options that several commands have in common, and values as people write them."""
 
 import os
+import sys
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from math import isfinite
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -11,12 +14,35 @@ from api.http.words import find_word, hint_of
 from conf.units import parse_duration_s, parse_size_bytes
 from kernel.protocol.vocabulary import ImageFileType
 
+_SUFFIXES: Final[Mapping[ImageFileType, str]] = {
+    ImageFileType.PNG: ".png",
+    ImageFileType.JPEG: ".jpg",
+    ImageFileType.WEBP: ".webp",
+}
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 limit_option = click.option(
     "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="List at most so many."
 )
 all_option = click.option("--all", "is_all", is_flag=True, help="List all of them, whatever --limit says.")
 yes_option = click.option("--yes", "is_sure", is_flag=True, help="Do not ask.")
+
+
+def confirm(question: str, *, is_sure: bool) -> None:
+    """Ask a person, unless --yes was said.
+
+    Raises: Abort, if the answer is no; UsageError, if nobody is there to ask.
+    """
+    if is_sure:
+        return
+    try:
+        is_agreed = click.confirm(question)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        raise click.UsageError("nobody is there to answer: say --yes to do it without a question") from None
+    if not is_agreed:
+        raise click.Abort
 
 
 class WordChoice(click.Choice[str]):
@@ -38,13 +64,15 @@ class WordChoice(click.Choice[str]):
 class PictureFile(click.Path[Path]):
     """Where a picture is to be saved: checked before it is drawn, so that it is not drawn in vain."""
 
-    def __init__(self, allow_dash: bool = False) -> None:
+    def __init__(self, allow_dash: bool = False, types: Collection[ImageFileType] = ()) -> None:
+        """`types`: what the suffix may mean, if it matters what it means."""
         super().__init__(dir_okay=False, path_type=Path, allow_dash=allow_dash)
+        self._types = types
 
     def convert(
         self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
     ) -> Path:
-        """The path. Raises: BadParameter, if no file can be made there."""
+        """The path. Raises: BadParameter, if no file can be made there, or its suffix means no right type."""
         file = super().convert(value, param, ctx)
         if value == "-" and self.allow_dash:
             return file
@@ -53,6 +81,9 @@ class PictureFile(click.Path[Path]):
             self.fail(f"there is no folder {file.parent}", param, ctx)
         if not os.access(file.parent, os.W_OK | os.X_OK):
             self.fail(f"the folder {file.parent} cannot be written to", param, ctx)
+        if self._types and file.suffix and _meant(file) not in self._types:
+            names = " or ".join(_SUFFIXES[kind] for kind in self._types)
+            self.fail(f"no picture is made as {file.suffix}: the name must end in {names}", param, ctx)
         return file
 
 
@@ -61,10 +92,14 @@ def file_type_for(out: Path | None, said: str | None) -> str | None:
 
     None where neither says anything. Raises: BadParameter, if they contradict each other.
     """
-    meant = None if out is None else find_word(ImageFileType, out.suffix.removeprefix("."))
+    meant = None if out is None else _meant(out)
     if said and meant and said != meant:
         raise click.BadParameter(f"{out} is the name of a {meant}, not of a {said}", param_hint="--file-type")
     return said or meant
+
+
+def _meant(file: Path) -> ImageFileType | None:
+    return find_word(ImageFileType, file.suffix.removeprefix("."))
 
 
 def duration(text: str) -> float:

@@ -71,3 +71,8 @@ def _plain(raw: msgspec.Raw) -> str | None:
     if text in ("null", "[]", "{}", '""'):
         return None
     return _text(msgspec.json.decode(raw, type=str)) if text.startswith('"') else text
+
+
+def counted_jobs(running: int) -> str:
+    """How many jobs run, for a person."""
+    return f"{running} running {'job' if running == 1 else 'jobs'}"

@@ -20,11 +20,16 @@ _config_option: Final = click.option(
     help="The configuration file, as before the subcommand.",
 )
 
+_verbose_option: Final = click.option(
+    "--verbose", is_flag=True, help="Log every event and every action of the Manager; never a prompt."
+)
+
 
 @click.command()
 @_config_option
+@_verbose_option
 @click.pass_obj
-def serve(invocation: Invocation, config_file: Path | None) -> None:
+def serve(invocation: Invocation, config_file: Path | None, verbose: bool) -> None:
     """Run the server: the Manager, and with it the REST API.
 
     It runs in the foreground until it is stopped with Ctrl-C, SIGTERM or `spoon stop`, and then waits for the
@@ -35,20 +40,21 @@ def serve(invocation: Invocation, config_file: Path | None) -> None:
       spoon serve
       spoon serve --config my.toml
     """
-    _become(invocation, config_file, "kernel.main", "--with-api")
+    _become(invocation, config_file, "kernel.main", "--with-api", *_verbosity(verbose))
 
 
 @click.command()
 @_config_option
+@_verbose_option
 @click.pass_obj
-def manager(invocation: Invocation, config_file: Path | None) -> None:
+def manager(invocation: Invocation, config_file: Path | None, verbose: bool) -> None:
     """Run the Manager alone, without the REST API.
 
     \b
     Example:
       spoon --config my.toml manager
     """
-    _become(invocation, config_file, "kernel.main")
+    _become(invocation, config_file, "kernel.main", *_verbosity(verbose))
 
 
 @click.command("api")
@@ -82,6 +88,10 @@ def worker(ticket: Path) -> None:
       spoon worker --join-file portraits.ticket
     """
     _exec("engine_worker.main", JOIN_FILE_OPTION, str(ticket.absolute()))
+
+
+def _verbosity(verbose: bool) -> tuple[str, ...]:
+    return ("--verbose",) if verbose else ()
 
 
 def _become(invocation: Invocation, config_file: Path | None, module: str, *options: str) -> NoReturn:

@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 from api.admin.exits import AwaitedFailed, Detached, TimedOut
+from api.admin.output import counted_jobs
 from api.admin.resources import Engine, Model, StoredError
 from api.admin.rest import Rest, quoted, read
 from api.admin.transfer_bar import TransferBar
@@ -76,11 +77,23 @@ def _has_failed(history: list[str]) -> bool:
 
 
 def await_closed(rest: Rest, engine_id: str) -> bytes:
-    """The engine once it is closed, however long its jobs take. Raises: Detached, on Ctrl-C."""
+    """The engine once it is closed, however long its jobs take; stderr says what it waits for.
+
+    Raises: Detached, on Ctrl-C.
+    """
+    said: list[str] = []
 
     def look() -> bytes | None:
         body = rest.get(f"/v1/engines/{quoted(engine_id)}")
-        return body if read(body, Engine).status in ("closed", "error") else None
+        engine = read(body, Engine)
+        if engine.status in ("closed", "error"):
+            return body
+        running = 0 if engine.queue is None else engine.queue.processing
+        text = f"{engine.status}: {counted_jobs(running)} to finish" if running else engine.status
+        if text not in said[-1:]:
+            click.echo(text, err=True)
+            said.append(text)
+        return None
 
     return _wait(look, f"the engine goes on: see `spoon engines show {engine_id}`")
 

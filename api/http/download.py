@@ -15,6 +15,7 @@ from api.port import BusPort
 from kernel.protocol.client import ClaimDownload, DownloadGranted, FinishDownload
 from kernel.protocol.errors import BadMessage, ImageGone
 from kernel.protocol.ids import ImageId
+from kernel.protocol.vocabulary import GONE_TEXTS
 from kernel.views.reader import Reader
 from kernel.views.rows import ImageRow
 
@@ -33,7 +34,7 @@ class Download:
         row = find(self._reader, image_id)
         gone = gone_of(row, self._now_ms())
         if gone is not None:
-            raise ImageGone(f"image {image_id} is gone: {gone.reason}")
+            raise ImageGone(GONE_TEXTS[gone.reason])
         if is_known(req.get_header("If-None-Match"), row.sha256):
             tag(resp, row.sha256)
             resp.status = 304

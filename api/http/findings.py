@@ -38,6 +38,10 @@ class Findings:
             if field not in but_not:
                 self.later(field, problem)
 
+    def sharpen(self, other: "Findings", fields: Iterable[str]) -> None:
+        """Say of these fields what another has found, where it has: its bounds are the narrower ones."""
+        self._wrong |= {field: other._wrong[field] for field in fields if field in other._wrong}
+
     def raise_if_any(self) -> None:
         """Refuse the request, if anything was found.
 

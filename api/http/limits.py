@@ -47,7 +47,7 @@ Prompt = Annotated[
     ),
 ]
 Steps = Annotated[int, Meta(ge=1, le=10_000)]
-Cfg = Annotated[float, Meta(ge=0)]
+Cfg = Annotated[float, Meta(ge=0, le=100)]
 SizePx = Annotated[int, Meta(ge=64, le=MAX_SIZE_PX, multiple_of=8)]
 Seed = Annotated[int, Meta(ge=0, le=MAX_INT)]
 Count = Annotated[int, Meta(ge=1, le=10_000)]

@@ -19,7 +19,7 @@ from api.http.model_types import (
     register_model,
 )
 from api.http.model_upload import receive, register_upload
-from api.http.reading import BodyReader, QueryReader, find_nothing, read_key
+from api.http.reading import BodyReader, QueryReader, find_nothing, read_key, refuse_key
 from api.http.upload_keys import named_by_key
 from api.http.uploads import UploadLimits
 from api.http.waiting import Waiting
@@ -103,6 +103,7 @@ class Models:
 
     def prune(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Of deleted models alone: there are so few that one answer tells all."""
+        refuse_key(req)
         dry_run = self._prune_body.read(req).dry_run
         found = self._bus.ask(PruneModels(dry_run=dry_run), ModelsPruned)
         send(resp, 200, ModelsRemoved(models=found.models, size_bytes=found.size_bytes, dry_run=dry_run))

@@ -9,7 +9,7 @@ from msgspec import Meta
 from api.http.answering import send
 from api.http.findings import Findings
 from api.http.limits import MAX_INT, Id, check_line
-from api.http.reading import BodyReader
+from api.http.reading import BodyReader, refuse_key
 from api.port import BusPort
 from kernel.protocol.client import ImagesPruned, PruneImages
 from kernel.protocol.ids import EngineId
@@ -51,6 +51,7 @@ class Pruning:
 
     def prune(self, req: falcon.Request, resp: falcon.Response) -> None:
         """The Manager deletes a part at a time, so that others are served in between: ask again and again."""
+        refuse_key(req)
         wanted = self._body.read(req)
         ask = PruneImages(
             engine_id=None if wanted.engine_id is None else EngineId(wanted.engine_id),

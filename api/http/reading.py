@@ -10,7 +10,7 @@ import msgspec
 from api.http.errors import Malformed, TooLarge, UnsupportedMediaType
 from api.http.findings import Findings
 from api.http.hints import our_name
-from api.http.wordings import in_words
+from api.http.wordings import TOO_MUCH, in_words
 from kernel.protocol.errors import InvalidField, wrong_field
 
 Input = TypeVar("Input", bound=msgspec.Struct)
@@ -126,6 +126,17 @@ def refuse_body(req: falcon.Request) -> None:
         raise wrong_field("$", "this call takes no body")
 
 
+def refuse_key(req: falcon.Request) -> None:
+    """A call that may be repeated by itself, or whose answer is none to keep, takes no idempotency key.
+
+    Raises: InvalidField.
+    """
+    if req.get_header("Idempotency-Key") is not None:
+        raise wrong_field(
+            "Idempotency-Key", "this call takes none: it may be repeated, and counts anew each time"
+        )
+
+
 def read_key(req: falcon.Request) -> str | None:
     """The caller's idempotency key, in the scope of HTTP.
 
@@ -147,6 +158,7 @@ def diagnose(
     findings = Findings()
     good: dict[str, object] = {}
     bad: set[str] = set()
+    out_of_bounds: set[str] = set()
     for name, value in raw.items():
         if name in later:
             findings.later(name)
@@ -159,6 +171,9 @@ def diagnose(
                 path, problem = in_words(str(error))
                 findings.wrong(f"{name}{path}", problem)
                 bad.add(name)
+                if problem.startswith(TOO_MUCH) and (number := _number(value, strict=strict)) is not None:
+                    good[name] = number  # this installation may allow even less, and says so below
+                    out_of_bounds.add(name)
     for name in [name for name, field in fields.items() if field.required and name not in good]:
         if name not in bad:
             findings.wrong(name, "is required")
@@ -167,7 +182,15 @@ def diagnose(
     more = Findings()
     check(kind(**good), more)
     findings.merge(more, but_not=frozenset(bad))
+    findings.sharpen(more, out_of_bounds)
     return findings
+
+
+def _number(value: object, *, strict: bool) -> int | None:
+    try:
+        return msgspec.convert(value, type=int, strict=strict)
+    except msgspec.ValidationError:
+        return None
 
 
 def _check_all(found: Input, check: Check[Input]) -> None:

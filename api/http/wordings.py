@@ -27,6 +27,8 @@ _KINDS: Final[Mapping[str, str]] = MappingProxyType(
         "object": "an object",
     }
 )
+TOO_MUCH: Final = "must be at most "
+"""How the sentence about a number begins that is above its bound."""
 _BOUNDS: Final[Mapping[str, str]] = MappingProxyType(
     {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
 )

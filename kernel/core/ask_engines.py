@@ -8,7 +8,6 @@ from kernel.core import (
     line,
     numbers,
     record,
-    room,
     schedule,
     shortage,
     workers,
@@ -66,8 +65,8 @@ def _check_running(world: World) -> None:
 def _check_room(world: World, engine: Engine) -> None:
     """Before anything is loaded: is there such a device, and memory on it?"""
     device = engine.row.spec.device
-    if world.devices and not room.candidates(world, device):
-        raise wrong_field("device", f"this host has no device {device}: it has {', '.join(world.devices)}")
+    if (fault := shortage.absent_device(world, device)) is not None:
+        raise wrong_field("device", fault)
     if not line.can_have_room(world, engine):
         raise shortage.explain(world, engine)
 
@@ -111,13 +110,15 @@ def stop(world: World, ask: client.StopEngine) -> client.SingleReply:
 
 
 def delete(world: World, ask: client.DeleteEngine) -> client.SingleReply:
-    """Delete an engine with its jobs and their images.
+    """Delete an engine with its jobs and their images; who is invited to it need not come any more.
 
     Raises: EngineNotFound; EngineRunning.
     """
     engine = find(world, ask.engine_id)
-    if engine.workers or due.Relaunch(engine.row.engine_id) in world.timers:
+    if engine.is_running or due.Relaunch(engine.row.engine_id) in world.timers:
         raise EngineRunning(f"the engine is {engine.row.status.value}: stop it first")
+    for guest in list(engine.workers.values()):
+        workers.revoke(world, engine, guest)
     world.timers.clear(due.FailWaiting(engine.row.engine_id))
     engines.leave_line(world, engine)
     record.drop_engine(world, engine)

@@ -39,6 +39,7 @@ from kernel.core.events import (
     PictureNotStored,
     PictureStored,
     Reported,
+    ReportUnreadable,
     Snapshot,
     StatusAsked,
     StockTaken,
@@ -86,6 +87,8 @@ class Broker:
                 asks.asked(world, event)
             case Reported():
                 reports.reported(world, event)
+            case ReportUnreadable():
+                reports.unreadable(world, event)
             case (
                 PictureStored()
                 | PictureNotStored()

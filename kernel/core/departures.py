@@ -3,6 +3,7 @@
 from typing import Final
 
 from kernel.core import due, engines, fetching, jobs, schedule, workers
+from kernel.core.last_words import human_part
 from kernel.core.tables import WorkerState
 from kernel.core.world import Engine, Worker, World
 from kernel.protocol.errors import EngineFailed
@@ -56,5 +57,5 @@ def _count_death(world: World, engine: Engine, worker: Worker, reason: str) -> N
 def _reason(worker: Worker, status: str, last_words: str) -> str:
     """One line for a person: why it ended, how, and the last thing that it said."""
     parts = [worker.doom or "the worker process died", status]
-    words = last_words.strip().splitlines()
-    return "; ".join([*parts, *words[-1:]])
+    words = human_part(last_words)
+    return "; ".join(parts if words is None else [*parts, words])

@@ -9,19 +9,12 @@ from kernel.core.world import World
 from kernel.protocol import client
 from kernel.protocol.errors import EngineNotFound, ImageBusy, ImageGone, ImageNotFound, Unavailable
 from kernel.protocol.ids import ImageId, Ticket
-from kernel.protocol.vocabulary import GoneReason
+from kernel.protocol.vocabulary import GONE_TEXTS, GoneReason
 
 CLAIM_S: Final = 3600.0
 """A download that has not been finished after this time never will be."""
 MOST_NAMED: Final = 200
 """So many missing files are named, the others are counted."""
-GONE_TEXTS: Final = {
-    GoneReason.EXPIRED: "the image has expired",
-    GoneReason.USED_UP: "the image was downloaded as often as was allowed",
-    GoneReason.QUOTA: "the image made room for newer ones",
-    GoneReason.DELETED: "the image was deleted",
-    GoneReason.LOST: "the image is lost: its file is not in images.folder any more",
-}
 
 
 def claim(world: World, ask: client.ClaimDownload, facts: Facts) -> client.SingleReply:

@@ -123,6 +123,13 @@ class Reported(Struct, frozen=True):
     has_blob: bool = False
 
 
+class ReportUnreadable(Struct, frozen=True):
+    """A worker said something that is no message for one of its role."""
+
+    worker_id: WorkerId
+    reason: str
+
+
 class WorkerExited(Struct, frozen=True):
     """A local worker's process is gone."""
 
@@ -218,6 +225,8 @@ class CompanionExited(Struct, frozen=True):
     """The API process is gone."""
 
     status: str
+    exit_code: int | None = None
+    """None, if a signal ended it or it could not be started."""
 
 
 Event = (
@@ -226,6 +235,7 @@ Event = (
     | StatusAsked
     | PeerLost
     | Reported
+    | ReportUnreadable
     | WorkerExited
     | PictureStored
     | PictureNotStored

@@ -10,7 +10,7 @@ from kernel.core.tables import WorkerState
 from kernel.core.world import Worker, World
 from kernel.protocol import client
 from kernel.protocol import worker as wire
-from kernel.protocol.errors import DownloadFailed, NotPermitted, WorkerCrashed
+from kernel.protocol.errors import BadMessage, DownloadFailed, NotPermitted, WorkerCrashed
 from kernel.protocol.ids import ModelId
 from kernel.protocol.sources import is_local, is_stored_name
 from kernel.protocol.vocabulary import ModelState, Phase, WorkerRole
@@ -153,6 +153,17 @@ def failed(world: World, worker: Worker, report: wire.ModelFailed) -> None:
     """A model cannot be used."""
     if (row := _done(world, worker, report.model_id)) is not None:
         give_up(world, row, report.code, report.text)
+    tend(world)
+
+
+def babbled(world: World, worker: Worker, reason: str) -> None:
+    """A worker's report cannot be read: its model fails at once, and the worker, wherever it is, ends."""
+    if worker.model_id is None:
+        return
+    if worker.model_id in world.models_to_inspect:
+        text = f"the fetch worker reported what cannot be read: {reason}"
+        give_up(world, world.models[worker.model_id], BadMessage.code, text)
+    workers.doom(world, worker, "its report could not be read", is_to_blame=False)
     tend(world)
 
 

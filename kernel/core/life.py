@@ -15,6 +15,8 @@ COMPANION_BACKOFF_S: Final = 0.2
 MAX_COMPANION_DEATHS: Final = 5
 STEADY_S: Final = 60.0
 FAILURE: Final = 1
+MISCONFIGURED: Final = 78
+"""How a process ends whose configuration cannot be used. Source: sysexits(3), EX_CONFIG."""
 
 
 def restore(world: World, snapshot: Snapshot) -> None:
@@ -123,15 +125,19 @@ def close_if_drained(world: World) -> None:
 
 
 def companion_exited(world: World, event: CompanionExited) -> None:
-    """The API is gone: start it again, unless it is meant to be gone or dies all the time."""
+    """The API is gone: start it again, unless it should be gone, cannot be started, or dies all the time."""
     world.has_companion = False
     world.timers.clear(due.Companion())
     if world.phase is Phase.CLOSING:
         _exit(world)
     elif world.phase is Phase.RUNNING:
         is_steady = world.now.mono_s - world.companion_since_s > STEADY_S
+        has_never_served = world.companion_deaths == 0 and not is_steady
         world.companion_deaths = 1 if is_steady else world.companion_deaths + 1
-        if world.companion_deaths >= MAX_COMPANION_DEATHS:
+        if has_never_served and event.exit_code == MISCONFIGURED:
+            world.exit_code = MISCONFIGURED
+            _drain(world)
+        elif world.companion_deaths >= MAX_COMPANION_DEATHS:
             world.exit_code = FAILURE
             _drain(world)
         else:

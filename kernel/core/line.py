@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from msgspec.structs import replace as changed
 
 from kernel.core import due, engines, memory, record, room, workers
-from kernel.core.shortage import explain
+from kernel.core.shortage import absent_device, explain
 from kernel.core.tables import WorkerState
 from kernel.core.world import Engine, World
-from kernel.protocol.errors import NotEnoughMemory
+from kernel.protocol.errors import EngineFailed, NotEnoughMemory
 from kernel.protocol.vocabulary import EngineState, MemoryPlan, Phase, WorkerRole
 
 
@@ -83,6 +83,8 @@ def look_again(world: World, engine: Engine) -> None:
 
 def fill(world: World, engine: Engine) -> None:
     """Launch the workers that a running engine lacks, into room that nobody waits for."""
+    if absent_device(world, engine.row.spec.device) is not None:
+        return
     is_measured = bool(room.candidates(world, engine.row.spec.device))
     missing = engine.row.spec.replicas - sum(1 for _ in engine.live_workers)
     for _ in range(missing):
@@ -116,6 +118,10 @@ def is_too_large(world: World, engine: Engine) -> bool:
 
 
 def _serve_one(world: World, engine: Engine, claims: Claims) -> None:
+    if (fault := absent_device(world, engine.row.spec.device)) is not None:
+        if not engine.workers:  # nobody from another host, which may have it, is invited
+            engines.fail(world, engine, EngineFailed.code, fault)
+        return
     if is_too_large(world, engine):
         engines.fail(world, engine, NotEnoughMemory.code, explain(world, engine).detail)
         return

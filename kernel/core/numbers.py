@@ -12,6 +12,8 @@ from kernel.protocol.specs import EngineSpec, JobSpec
 
 MAX_LORA_WEIGHT: Final = 10.0
 """Far beyond what makes pictures: users go to about 2, sliders to about 8, in either direction."""
+MAX_GUIDANCE_SCALE: Final = 100.0
+"""Users go to about 30; beyond a few hundred half precision overflows, and every pixel is NaN."""
 MAX_CONTROL_SCALE: Final = 10.0
 MAX_CLIP_SKIP: Final = 12
 """The text encoder of SD has 12 layers."""
@@ -30,6 +32,7 @@ def check_priority(priority: int) -> None:
 def check_engine(spec: EngineSpec) -> None:
     """Raises: InvalidField."""
     _check_finite(spec)
+    _check_guidance(spec)
     _check_clip_skip(spec.clip_skip)
     _check_loras(spec.loras)
 
@@ -38,6 +41,7 @@ def check_job(spec: JobSpec) -> None:
     """Raises: InvalidField."""
     _check_prompts(spec)
     _check_finite(spec)
+    _check_guidance(spec)
     _check_seeds(spec)
     _check_clip_skip(spec.clip_skip)
     _check_loras(spec.loras)
@@ -49,6 +53,10 @@ def check_job(spec: JobSpec) -> None:
     _check_life(spec)
 
 
+def _check_guidance(spec: EngineSpec | JobSpec) -> None:
+    _check_between("guidance_scale", spec.guidance_scale, 0.0, MAX_GUIDANCE_SCALE)
+
+
 def _check_prompts(spec: JobSpec) -> None:
     for field, prompt in (("prompt", spec.prompt), ("negative_prompt", spec.negative_prompt)):
         fault = fault_of_length(prompt, spec.long_prompt_technique)
@@ -58,8 +66,6 @@ def _check_prompts(spec: JobSpec) -> None:
 
 def _check_finite(spec: EngineSpec | JobSpec) -> None:
     """JSON knows neither infinity nor NaN, and specs are stored as JSON."""
-    if not isfinite(spec.guidance_scale):
-        raise wrong_field("guidance_scale", "this is no finite number")
     for name, value in spec.scheduler_config.items():
         if isinstance(value, float) and not isfinite(value):
             raise wrong_field(f"scheduler_config.{name}", "this is no finite number")

@@ -84,6 +84,7 @@ def drop_engine(world: World, engine: Engine) -> None:
     while (job_id := engine.queue.first()) is not None:
         engine.queue.remove(job_id)
         _forget_job(world, world.jobs[job_id])
+        change(world, ChangeKind.JOB, job_id, "deleted")
     world.act(actions.DropEngine(row.engine_id, world.now.unix_ms))
     change(world, ChangeKind.ENGINE, row.engine_id, "deleted")
 

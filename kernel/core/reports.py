@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from kernel.core import actions, blobs, due, engines, fetching, jobs, pictures, schedule, workers
-from kernel.core.events import InputsUnreadable, Reported
+from kernel.core.events import InputsUnreadable, Reported, ReportUnreadable
 from kernel.core.tables import WorkerState
 from kernel.core.world import Engine, Slot, Worker, World
 from kernel.protocol import client
@@ -22,6 +22,13 @@ def reported(world: World, event: Reported) -> None:
         _greet(world, worker, event.report)
     elif worker.state not in (WorkerState.INVITED, WorkerState.LAUNCHED):
         _take(world, worker, event)
+
+
+def unreadable(world: World, event: ReportUnreadable) -> None:
+    """What a fetch worker said of its model was rejected, and will not be said again: nobody waits for it."""
+    worker = world.workers.get(event.worker_id)
+    if worker is not None and worker.role is WorkerRole.FETCH and worker.state is WorkerState.READY:
+        fetching.babbled(world, worker, event.reason)
 
 
 def _greet(world: World, worker: Worker, hello: wire.Hello) -> None:

@@ -16,6 +16,13 @@ SIZE_STEP_PX: Final = 64
 LEAST_SIDE_PX: Final = 64
 
 
+def absent_device(world: World, wanted: str) -> str | None:
+    """Why no engine can run here on the device that its spec names; None, if it can or nothing is known."""
+    if not world.devices or room.candidates(world, wanted):
+        return None
+    return f"this host has no device {wanted}: it has {', '.join(world.devices)}"
+
+
 def explain(world: World, engine: Engine) -> NotEnoughMemory:
     """The refusal for an engine that can have no room now."""
     places = room.candidates(world, engine.row.spec.device)

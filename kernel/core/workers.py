@@ -122,9 +122,15 @@ def move(worker: Worker, state: WorkerState) -> None:
 
 def drain(world: World, worker: Worker) -> None:
     """Let a worker leave after the jobs that it holds."""
-    move(worker, WorkerState.DRAINING)
+    _retire(world, worker)
     world.act(actions.Order(worker.worker_id, wire.Drain()))
     expect_to_leave_if_idle(world, worker)
+
+
+def _retire(world: World, worker: Worker) -> None:
+    """The worker gets nothing more; a fetch worker that is on its way out is idle no longer."""
+    move(worker, WorkerState.DRAINING)
+    world.timers.clear(due.Idle(worker.worker_id))
 
 
 def expect_to_leave_if_idle(world: World, worker: Worker) -> None:
@@ -139,7 +145,7 @@ def leaves(world: World, worker: Worker) -> None:
     world.timers.clear(due.Silence(worker.worker_id))
     world.timers.clear(due.Load(worker.worker_id))
     if worker.state in (WorkerState.LOADING, WorkerState.READY):
-        move(worker, WorkerState.DRAINING)
+        _retire(world, worker)
         worker.has_quit = worker.is_local
     if not worker.is_local:
         world.timers.set(due.Kill(worker.worker_id), world.now.mono_s)
@@ -158,7 +164,7 @@ def dismiss(world: World, worker: Worker) -> None:
     worker.is_to_blame = False
     take_jobs_away(world, worker)
     if worker.state is WorkerState.READY:
-        move(worker, WorkerState.DRAINING)
+        _retire(world, worker)
     if worker.state is WorkerState.DRAINING:
         world.act(actions.Order(worker.worker_id, wire.Leave()))
         world.timers.set(due.Drain(worker.worker_id), world.now.mono_s + LEAVE_TIMEOUT_S)

@@ -1,6 +1,8 @@
 """The closed sets of words that the bus, the database and the REST API share."""
 
+from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final
 
 
@@ -222,6 +224,18 @@ class GoneReason(StrEnum):
     QUOTA = "quota"
     DELETED = "deleted"
     LOST = "lost"
+
+
+GONE_TEXTS: Final[Mapping[GoneReason, str]] = MappingProxyType(
+    {
+        GoneReason.EXPIRED: "the image has expired",
+        GoneReason.USED_UP: "the image was downloaded as often as was allowed",
+        GoneReason.QUOTA: "the image made room for newer ones",
+        GoneReason.DELETED: "the image was deleted",
+        GoneReason.LOST: "the image is lost: its file is not in images.folder any more",
+    }
+)
+"""The same for a person; whoever refuses a download says it."""
 
 
 class WorkerRole(StrEnum):

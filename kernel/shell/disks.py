@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kernel.core.events import StockTaken
+from kernel.shell import journal
 
 log = logging.getLogger("manager")
 
@@ -32,5 +33,5 @@ def _free_bytes(folder: Path) -> int:
     try:
         return shutil.disk_usage(folder).free
     except OSError as error:
-        log.warning("action=disk_unreadable folder=%s reason=%s", folder, error.strerror)
+        log.warning(journal.line("disk_unreadable", folder=folder, reason=error.strerror))
         return 0

@@ -4,14 +4,12 @@ import logging
 import sys
 from typing import Final
 
-_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
+FORMAT: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
 def start(*, is_verbose: bool) -> None:
     """Log to stderr: lives and deaths, or with `is_verbose` everything."""
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.DEBUG if is_verbose else logging.INFO, format=_FORMAT
-    )
+    logging.basicConfig(stream=sys.stderr, level=logging.DEBUG if is_verbose else logging.INFO, format=FORMAT)
 
 
 def line(action: str, **values: object) -> str:

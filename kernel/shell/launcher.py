@@ -73,7 +73,10 @@ class SubprocessLauncher:
         for name, _ in ended:
             del self._processes[name]
             self._workers.discard(name)
-        return [Exited(name, describe_exit(code), self._last_words(name)) for name, code in ended]
+        return [
+            Exited(name, describe_exit(code), self._last_words(name), code if code >= 0 else None)
+            for name, code in ended
+        ]
 
     def pids(self) -> dict[WorkerId, int]:
         """The workers' processes that have not been seen to end."""

@@ -157,6 +157,7 @@ class Loop:
                 self._save(action)
             else:
                 effects.append(action)
+                self._chronicle.gave(action)
         return effects
 
     def _save(self, save: Save) -> None:

@@ -16,6 +16,8 @@ class Exited:
     status: str
     """For a person: `exit code 1`, `signal SIGKILL`."""
     last_words: str
+    exit_code: int | None = None
+    """None, if a signal ended it."""
 
 
 class Launcher(Protocol):

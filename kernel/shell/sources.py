@@ -11,7 +11,14 @@ from typing import Final
 
 import zmq
 
-from kernel.core.events import CompanionExited, Event, InputsUnreadable, StopAsked, WorkerExited
+from kernel.core.events import (
+    CompanionExited,
+    Event,
+    InputsUnreadable,
+    ReportUnreadable,
+    StopAsked,
+    WorkerExited,
+)
 from kernel.protocol import codec
 from kernel.protocol.errors import BadMessage, WrongVersion
 from kernel.protocol.ids import WorkerId
@@ -95,7 +102,7 @@ class Sources:
         for exited in self.launcher.poll():
             log.info(journal.line("process_exited", name=exited.name, status=exited.status))
             if exited.name == companion.NAME:
-                events.append(CompanionExited(exited.status))
+                events.append(CompanionExited(exited.status, exited.exit_code))
             else:
                 events.append(WorkerExited(WorkerId(exited.name), exited.status, exited.last_words))
         return events
@@ -152,4 +159,6 @@ class Sources:
             log.warning(journal.line("bad_message", worker_id=worker_id, detail=error.detail))
             if isinstance(error, WrongVersion):
                 self.crew.send(worker_id, Refuse(code=error.code, text=error.detail))
+            else:
+                arrivals.append(Arrival(ReportUnreadable(worker_id, error.detail)))
         return True

@@ -49,6 +49,11 @@ class Store:
         try:
             self.connection = apsw.Connection(str(file))
             self._prepare(file)
+        except apsw.NotADBError as error:
+            raise DatabaseUnusable(
+                f"{file} is no SQLite database: restore a backup, see docs/operations.md, or move the file "
+                "away to begin with nothing"
+            ) from error
         except apsw.Error as error:
             raise DatabaseUnusable(f"{file}: {error}") from error
         self._execute = self.connection.cursor().execute

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from kernel.protocol.ids import EngineId
 from kernel.protocol.vocabulary import EngineState
-from kernel.views.page import Page, page_of
+from kernel.views.page import Page, id_cursor, page_of
 from kernel.views.reader import Reader
 from kernel.views.rows import EngineRow
 
@@ -26,7 +26,10 @@ def find_engine(reader: Reader, engine_id: EngineId) -> EngineRow | None:
 def list_engines(
     reader: Reader, wanted: EngineFilter, limit: int, after: str | None = None
 ) -> Page[EngineRow]:
-    """A page of engines."""
+    """A page of engines.
+
+    Raises: InvalidField, if `after` is not a cursor.
+    """
     found = reader.all(
         "engines",
         EngineRow,
@@ -34,7 +37,7 @@ def list_engines(
             "status": wanted.status,
             "name": wanted.name,
             "checkpoint": wanted.checkpoint,
-            "after": after,
+            "after": id_cursor(after),
             "limit": limit + 1,
         },
     )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from kernel.protocol.ids import EngineId, ImageId, JobId
-from kernel.views.page import Page, page_of
+from kernel.views.page import Page, id_cursor, page_of
 from kernel.views.reader import Reader
 from kernel.views.rows import ImageRow
 
@@ -25,7 +25,10 @@ def find_image(reader: Reader, image_id: ImageId) -> ImageRow | None:
 def list_images(
     reader: Reader, wanted: ImageFilter, now_ms: int, limit: int, after: str | None = None
 ) -> Page[ImageRow]:
-    """A page of images. One whose time is over counts as gone, although its file may still lie there."""
+    """A page of images. One whose time is over counts as gone, although its file may still lie there.
+
+    Raises: InvalidField, if `after` is not a cursor.
+    """
     found = reader.all(
         _query_of(wanted),
         ImageRow,
@@ -34,7 +37,7 @@ def list_images(
             "engine_id": wanted.engine_id,
             "is_gone": None if wanted.is_gone is None else int(wanted.is_gone),
             "now_ms": now_ms,
-            "after": after,
+            "after": id_cursor(after),
             "limit": limit + 1,
         },
     )

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import Final
 
-from kernel.protocol.errors import wrong_field
 from kernel.protocol.ids import EngineId, JobId
 from kernel.protocol.vocabulary import JobState
-from kernel.views.page import Page, page_of
+from kernel.views.page import Page, no_cursor, page_of
 from kernel.views.reader import Reader
 from kernel.views.rows import JobRow, Position
 
@@ -64,5 +63,5 @@ def _query_of(wanted: JobFilter) -> str:
 
 def _seq_of(cursor: str) -> int:
     if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= len(str(NEWEST))):
-        raise wrong_field("after", "this is not a cursor: take `next` from the page before")
+        raise no_cursor()
     return min(int(cursor), NEWEST)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from kernel.protocol.ids import ModelId
 from kernel.protocol.vocabulary import ModelBase, ModelState, ModelType
-from kernel.views.page import Page, page_of
+from kernel.views.page import Page, id_cursor, page_of
 from kernel.views.reader import Reader
 from kernel.views.rows import ModelRow
 
@@ -31,7 +31,10 @@ def find_model_of(reader: Reader, uri: str) -> ModelRow | None:
 
 
 def list_models(reader: Reader, wanted: ModelFilter, limit: int, after: str | None = None) -> Page[ModelRow]:
-    """A page of models."""
+    """A page of models.
+
+    Raises: InvalidField, if `after` is not a cursor.
+    """
     found = reader.all(
         "models",
         ModelRow,
@@ -41,7 +44,7 @@ def list_models(reader: Reader, wanted: ModelFilter, limit: int, after: str | No
             "model_base": wanted.model_base,
             "name": wanted.name,
             "tag": wanted.tag,
-            "after": after,
+            "after": id_cursor(after),
             "limit": limit + 1,
         },
     )

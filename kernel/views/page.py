@@ -1,10 +1,14 @@
 """One page of a list, newest first, and the cursor that leads to the next."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
+from kernel.protocol.errors import InvalidField, wrong_field
+
 MAX_LIMIT: Final = 200
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 Item = TypeVar("Item")
 
@@ -15,6 +19,21 @@ class Page(Generic[Item]):
 
     items: tuple[Item, ...]
     next_after: str | None
+
+
+def id_cursor(cursor: str | None) -> str | None:
+    """The cursor of a list that goes by ids, which are UUIDs.
+
+    Raises: InvalidField, if it is none.
+    """
+    if cursor is not None and _UUID.fullmatch(cursor) is None:
+        raise no_cursor()
+    return cursor
+
+
+def no_cursor() -> InvalidField:
+    """The refusal for what no list gave as its `next`."""
+    return wrong_field("after", "this is not a cursor: take `next` from the page before")
 
 
 def page_of(found: Sequence[Item], limit: int, cursor_of: Callable[[Item], str]) -> Page[Item]:

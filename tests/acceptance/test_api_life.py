@@ -64,12 +64,13 @@ def test_a_stop_ends_the_api_too_and_frees_the_port(server_with_api: Server) -> 
     assert not server.is_api_there()
 
 
-def test_an_api_that_cannot_start_ends_the_server_with_a_failure(server_with_api: Server) -> None:
+def test_an_api_whose_port_is_taken_says_so_once_and_ends_the_server(server_with_api: Server) -> None:
     server = server_with_api
     with socket.create_server(("127.0.0.1", server.port)):
         server.launch()
 
-        assert server.exit_code() == 1
+        assert server.exit_code() == 78
 
-    assert f"server.port {server.port}" in server.log_tail()
+    assert server.log_tail().count(f"server.port {server.port}") == 1
+    assert server.log_tail().count("action=LaunchCompanion") == 1
     assert server.processes() == []

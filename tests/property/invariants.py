@@ -203,6 +203,8 @@ def _worker_is_watched(world: World, worker: Worker) -> None:
         assert is_asked or due.Progress(worker_id) in world.timers, worker
     if worker.state is WorkerState.DRAINING and not worker.slots and worker.role is WorkerRole.ENGINE:
         assert due.Drain(worker_id) in world.timers or due.Kill(worker_id) in world.timers
+    is_idle_watched = due.Idle(worker_id) in world.timers
+    assert worker.state is WorkerState.READY or not is_idle_watched, "only who is ready can be idle"
     if worker.role is WorkerRole.FETCH and worker.state is WorkerState.READY:
         kind = due.Idle if worker.model_id is None else due.Load
         assert kind(worker_id) in world.timers or due.Fetch() in world.timers

@@ -47,6 +47,7 @@ BATCH = 2
 OF_ITS_MODELS = {"model_missing", "model_not_ready", "wrong_model_type", "wrong_model_base"}
 """Why an engine cannot be started whose models were lost, or are others since."""
 WITH_BLOB = wire.ImageReady | wire.ControlMap | wire.Preview
+GOODBYE = wire.Goodbye(reason="it goes")
 LORA = model("lora")
 VAE = model("vae", ModelType.VAE)
 
@@ -240,7 +241,7 @@ class Simulation(Story):
             self.exits(process.worker_id)
 
     def says_goodbye(self, process: Process) -> None:
-        self.reports(process, wire.Goodbye(reason="it goes"))
+        self.reports(process, GOODBYE)
         if process.worker_id in self.processes:
             self.ends(process)
 

@@ -5,12 +5,20 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from kernel.core import due
-from kernel.core.events import ModelFilesSeen, Peer, PeerLost, PictureNotStored, StockTaken, WatchAsked
+from kernel.core.events import (
+    ModelFilesSeen,
+    Peer,
+    PeerLost,
+    PictureNotStored,
+    ReportUnreadable,
+    StockTaken,
+    WatchAsked,
+)
 from kernel.protocol import client
 from kernel.protocol.ingredients import LoraUse
 from kernel.protocol.vocabulary import ControlType, GoneReason, InputKind, Phase, WorkerRole
 from tests.property.processes import Process
-from tests.property.simulation import CRAMPED, FULL, TIGHT, WITH_BLOB, Crash, Simulation
+from tests.property.simulation import CRAMPED, FULL, GOODBYE, TIGHT, WITH_BLOB, Crash, Simulation
 from tests.unit.core.samples import register, spec, submit
 from tests.unit.core.story import CORRELATION
 
@@ -231,8 +239,20 @@ class AnyWorld(RuleBasedStateMachine):
 
     @precondition(lambda self: self.processes(lambda p: p.is_up))
     @rule(number=which)
+    def worker_says_what_cannot_be_read(self, number):
+        worker_id = pick(self.processes(lambda p: p.is_up), number).worker_id
+        self.world.tell(ReportUnreadable(worker_id, "nonsense"))
+
+    @precondition(lambda self: self.processes(lambda p: p.is_up))
+    @rule(number=which)
     def worker_leaves(self, number):
         self.world.says_goodbye(pick(self.processes(lambda p: p.is_up), number))
+
+    @precondition(lambda self: self.processes(lambda p: p.is_up))
+    @rule(number=which)
+    def worker_says_goodbye_and_lingers(self, number):
+        process = pick(self.processes(lambda p: p.is_up), number)
+        self.world.reports(process, GOODBYE)
 
     @precondition(lambda self: self.processes())
     @rule(number=which)

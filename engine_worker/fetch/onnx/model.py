@@ -59,14 +59,16 @@ _DIM_VALUE: Final = 1
 _IN_ANOTHER_FILE = 1
 
 _DTYPES: Final = {
-    1: ("F32", 4),
-    10: ("F16", 2),
-    16: ("BF16", 2),
-    11: ("F64", 8),
-    6: ("I32", 4),
-    7: ("I64", 8),
+    1: ("F32", 4, 32),
+    10: ("F16", 2, 8),
+    16: ("BF16", 2, 8),
+    11: ("F64", 8, 64),
+    6: ("I32", 4, 8),
+    7: ("I64", 8, 8),
 }
-_SMALL: Final = ("I8", 1)
+"""Name, bytes of a number, and in how few bits it is written: whole numbers and halves also as varints."""
+_SMALL: Final = ("I8", 1, 2)
+"""The smallest are those of 2 bits, four to a byte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,8 @@ class OnnxModel:
     outputs: list[Place] = field(default_factory=list)
     weights: list[Entry] = field(default_factory=list)
     weight_names: set[str] = field(default_factory=set)
+    least_bits: int = 0
+    """So much of the file the weights take at least."""
     nodes: int = 0
 
 
@@ -95,10 +99,13 @@ def read_onnx(path: Path) -> OnnxModel:
     """
     try:
         with path.open("rb") as file:
-            whole = Message(file.fileno(), 0, os.fstat(file.fileno()).st_size)
-            return _read(whole)
+            size_bytes = os.fstat(file.fileno()).st_size
+            found = _read(Message(file.fileno(), 0, size_bytes))
     except OSError as error:
         raise ModelUnreadable(f"{path.name} cannot be read: {error.strerror or error}") from error
+    if found.least_bits > size_bytes * 8:
+        raise ModelUnreadable("this ONNX file is damaged: its tensors claim more bytes than it has")
+    return found
 
 
 def _read(whole: Message) -> OnnxModel:
@@ -184,7 +191,8 @@ def _read_tensor(tensor: Message, found: OnnxModel) -> None:
         raise ModelUnreadable("this ONNX file is damaged: one tensor has an impossible shape")
     if len(found.weights) >= MAX_TENSORS:
         raise ModelUnreadable("this ONNX file has more tensors than any model of this kind")
-    dtype, size_bytes = _DTYPES.get(kind, _SMALL)
+    dtype, size_bytes, least_bits = _DTYPES.get(kind, _SMALL)
+    found.least_bits += prod(shape) * least_bits
     found.weights.append(Entry(dtype=dtype, shape=tuple(shape), data_offsets=(0, prod(shape) * size_bytes)))
 
 

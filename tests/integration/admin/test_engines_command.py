@@ -142,9 +142,16 @@ def test_stopping_can_wait_until_the_engine_is_closed(spoon: Spoon, portraits: F
     portraits.on("PATCH", "/v1/engines/e1/stop", Answer(202, ENGINE | {"status": "stopping"}))
     closed = Answer(body=ENGINE | {"status": "closed"})
     portraits.on(
-        "GET", "/v1/engines/e1", Answer(body=ENGINE), Answer(body=ENGINE | {"status": "stopping"}), closed
+        "GET",
+        "/v1/engines/e1",
+        Answer(body=ENGINE),
+        Answer(body=ENGINE | {"status": "stopping", "queue": {"waiting": 3, "processing": 2}}),
+        Answer(body=ENGINE | {"status": "stopping", "queue": {"waiting": 3, "processing": 1}}),
+        closed,
     )
-    assert spoon("engines", "stop", "e1", "--wait").out == "e1  portraits: closed\n"
+    ended = spoon("engines", "stop", "e1", "--wait")
+    assert ended.out == "e1  portraits: closed\n"
+    assert ended.err == "stopping: 2 running jobs to finish\nstopping: 1 running job to finish\n"
 
 
 def test_deleting_an_engine_asks_first(
@@ -156,6 +163,16 @@ def test_deleting_an_engine_asks_first(
     assert portraits.sent("DELETE", "/v1/engines/e1") == []
     assert spoon("engines", "delete", "portraits", "--yes").out == "deleted portraits\n"
     assert len(portraits.sent("DELETE", "/v1/engines/e1")) == 1
+
+
+def test_a_question_that_nobody_can_answer_names_the_option_that_answers_it(
+    spoon: Spoon, portraits: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    ended = spoon("engines", "delete", "portraits")
+    assert ended.code == 2
+    assert "say --yes" in ended.err
+    assert portraits.sent("DELETE", "/v1/engines/e1") == []
 
 
 def test_an_engine_that_is_not_there_is_named(spoon: Spoon, portraits: FakeApi) -> None:

@@ -162,6 +162,27 @@ def test_a_suffix_that_contradicts_the_file_type_is_refused(
     assert fox.asked == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "ending"),
+    [
+        (("submit", "a fox", "--engine", "e1", "--out", "x.gif"), ".png or .jpg or .webp"),
+        (
+            ("submit", "a fox", "--engine", "e1", "--file-type", "png", "--out", "x.gif"),
+            ".png or .jpg or .webp",
+        ),
+        (("watch", "j1", "--out", "x.tiff"), ".png or .jpg or .webp"),
+        (("submit", "a fox", "--engine", "e1", "--preview-to", "x.png"), ".jpg"),
+    ],
+)
+def test_a_suffix_of_no_picture_that_is_made_is_refused(
+    spoon: Spoon, fox: FakeApi, arguments: tuple[str, ...], ending: str
+) -> None:
+    ended = spoon("jobs", *arguments)
+    assert ended.code == 2
+    assert f"the name must end in {ending}" in " ".join(ended.err.split())
+    assert fox.asked == []
+
+
 def test_a_picture_that_comes_in_part_leaves_no_file(spoon: Spoon, fox: FakeApi, tmp_path: Path) -> None:
     fox.on("GET", "/v1/images/i1/download", Answer(raw=b"half", is_cut=True))
     assert spoon("images", "download", "i1", "--out", str(tmp_path / "fox.png")).code == 5

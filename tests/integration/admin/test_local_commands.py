@@ -65,7 +65,9 @@ def test_the_doctor_names_the_remedy_below_the_table(here: Spoon) -> None:
     ("arguments", "module"),
     [
         (["serve"], ["kernel.main", "--with-api"]),
+        (["serve", "--verbose"], ["kernel.main", "--with-api", "--verbose"]),
         (["manager"], ["kernel.main"]),
+        (["manager", "--verbose"], ["kernel.main", "--verbose"]),
         (["api"], ["api.main"]),
         (["worker", "--join-file", "t.ticket"], ["engine_worker.main", "--join-file"]),
     ],

@@ -1,6 +1,7 @@
 """The process `python -m api.main`: it says where it listens, and leaves as it should."""
 
 import os
+import re
 import select
 import signal
 import subprocess
@@ -39,10 +40,10 @@ def started(bus_folder: Path, *options: str) -> Iterator["subprocess.Popen[str]"
 
 
 def url_of(process: "subprocess.Popen[str]") -> str:
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    assert line.startswith(LISTENING)
-    return line.removeprefix(LISTENING).strip()
+    assert process.stderr is not None
+    start, _, url = process.stderr.readline().partition(LISTENING)
+    assert re.fullmatch(r"[\d-]+ [\d:,]+ INFO api ", start), "as the Manager's lines begin"
+    return url.strip()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -55,8 +56,10 @@ def test_it_says_where_it_listens_and_leaves_when_asked(bus_folder: Path, number
         process.send_signal(number)
         assert process.wait(10) == 0
         assert not (bus_folder / API_URL_FILE).exists()
+        assert process.stdout is not None
         assert process.stderr is not None
-        assert process.stderr.read() == ""
+        assert process.stdout.read() == ""
+        assert process.stderr.read().endswith(" INFO api action=api_stopped\n")
 
 
 def test_it_ends_when_its_parent_is_gone_already(bus_folder: Path) -> None:
@@ -69,7 +72,7 @@ def test_it_ends_with_its_parent(bus_folder: Path) -> None:
     program = (
         "import os, subprocess, sys, time\n"
         f"command = [sys.executable, '-m', 'api.main', '--config', {str(configuration(bus_folder))!r}]\n"
-        "child = subprocess.Popen([*command, '--parent-pid', str(os.getpid())])\n"
+        "child = subprocess.Popen([*command, '--parent-pid', str(os.getpid())], stderr=sys.stdout)\n"
         "print(child.pid, flush=True)\n"
         "time.sleep(60)\n"
     )
@@ -81,7 +84,7 @@ def test_it_ends_with_its_parent(bus_folder: Path) -> None:
     ):
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
-        assert parent.stdout.readline().startswith(LISTENING)
+        assert LISTENING in parent.stdout.readline()
         ended = os.pidfd_open(child)
         parent.kill()
         assert has_ended(ended, 10.0), "the API outlived its parent"

@@ -91,8 +91,10 @@ def test_a_database_of_a_newer_version_is_refused_untouched(
 def test_a_file_that_is_no_database_is_refused(database: Path, open_store: Callable[[], Store]) -> None:
     database.write_bytes(b"no database, but 4 KiB long\n" * 200)
 
-    with pytest.raises(DatabaseUnusable, match=str(database)):
+    with pytest.raises(DatabaseUnusable, match=str(database)) as refused:
         open_store()
+    assert "restore a backup" in refused.value.detail
+    assert database.read_bytes().startswith(b"no database"), "it may be somebody's"
 
 
 def test_a_damaged_database_is_refused(database: Path, open_store: Callable[[], Store]) -> None:

@@ -8,6 +8,7 @@ import pytest
 from kernel.protocol.client import ClaimDownload, DeleteImage, Done, DownloadGranted, FinishDownload
 from kernel.protocol.errors import ImageGone
 from kernel.protocol.ids import ImageId, Ticket
+from kernel.protocol.vocabulary import GONE_TEXTS, GoneReason
 from tests.unit.api.rich_job import RICH_SPEC
 from tests.unit.api.stage import NOW_MS, Stage
 
@@ -153,7 +154,7 @@ def test_a_gone_image_says_why(stage: Stage, reason: str) -> None:
     stage.database.set("image", "image_id", "i1", gone_reason=reason, gone_at_ms=3_000)
     result = stage.get("/v1/images/i1/download")
     assert (result.status_code, result.json["code"]) == (410, "image_gone")
-    assert reason in result.json["detail"]
+    assert result.json["detail"] == GONE_TEXTS[GoneReason(reason)]
     assert stage.get("/v1/images/i1").json["gone"] == {"reason": reason, "at": "1970-01-01T00:00:03Z"}
 
 

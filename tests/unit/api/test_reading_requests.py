@@ -44,6 +44,7 @@ def test_what_is_no_right_json_is_malformed(stage: Stage, body: bytes) -> None:
         b'"text"',
         b"7",
         b'{"cfg": 1e999}',
+        b'{"cfg": 100.5}',
         b'{"seed": ' + b"9" * 4_000 + b"}",
         b'{"steps": 1e400}',
         b'{"scheduler_config": {"a": ' + b"9" * 4_000 + b"}}",
@@ -138,6 +139,22 @@ def test_a_wrong_parameter_is_refused_by_its_name(stage: Stage, query: str) -> N
     result = stage.get("/v1/jobs", query_string=query)
     assert result.status_code == 422
     assert result.json["fields"][0]["field"] == query.partition("=")[0]
+
+
+@pytest.mark.parametrize("path", ["models", "engines", "images", "jobs"])
+@pytest.mark.parametrize("cursor", ["garbage", "~", "0", "0197C5F2-8A51-7C31-9C7E-2B1F6D2F8E11", "null"])
+def test_what_no_list_gave_is_no_cursor(stage: Stage, path: str, cursor: str) -> None:
+    if path == "jobs" and cursor == "0":
+        return
+    result = stage.get(f"/v1/{path}", query_string=f"after={cursor}")
+    assert (result.status_code, list(fields_of(result))) == (422, ["after"])
+
+
+@pytest.mark.parametrize("path", ["models", "images"])
+def test_a_pruning_takes_no_idempotency_key(stage: Stage, path: str) -> None:
+    result = stage.post(f"/v1/{path}/prune", {"dry_run": True}, headers={"Idempotency-Key": "k"})
+    assert (result.status_code, list(fields_of(result))) == (422, ["Idempotency-Key"])
+    assert stage.bus.asked == []
 
 
 def test_a_flag_that_is_none_is_told_what_it_may_be(stage: Stage) -> None:

@@ -136,6 +136,15 @@ def test_a_scheduler_option_that_cannot_be_stored_is_refused(stage: Stage, value
     assert next(iter(fields_of(result))).startswith("scheduler_config")
 
 
+@pytest.mark.parametrize(("field", "limit"), [("steps", 200), ("count", 16)])
+@pytest.mark.parametrize("value", [201, 100_000])
+def test_a_bound_that_is_told_is_the_one_of_this_installation(
+    stage: Stage, field: str, limit: int, value: int
+) -> None:
+    result = stage.post("/v1/jobs", {"engine_id": "e1", field: value})
+    assert fields_of(result) == {field: f"must be at most {limit}"}
+
+
 def test_too_many_pixels_are_refused(stage: Stage) -> None:
     result = stage.post("/v1/jobs", {"engine_id": "e1", "width": 4096, "height": 4096})
     assert fields_of(result) == {"width": "width x height must be at most 4194304 pixels"}

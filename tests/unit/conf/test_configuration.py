@@ -118,6 +118,8 @@ def test_each_value_says_where_it_came_from(tmp_path: Path) -> None:
         ("models.allow_pickle = 1", "models.allow_pickle: 1 is not allowed: write true or false"),
         ("models.file_roots = '/a'", "models.file_roots: \"/a\" is not allowed: write a list of paths"),
         ("models.file_roots = ['']", "a list of paths of folders"),
+        ("bus.endpoint = 'tcp://127.0.0.1:65536'", 'write an address such as "tcp://192.168.1.2:7871"'),
+        ("bus.endpoint = 'tcp://127.0.0.1:99999'", 'write an address such as "tcp://192.168.1.2:7871"'),
         ("bus.endpoint = 'ipc:///x'", 'write an address such as "tcp://192.168.1.2:7871", or "none"'),
         ("server.host = ''", 'server.host: "" is not allowed: write a text that is not empty'),
     ],

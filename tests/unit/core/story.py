@@ -313,5 +313,5 @@ class Story:
         """A signal asks the Manager to stop."""
         return self.ask_actions(client.Shutdown(now=True)) if is_now else self.tell(StopAsked())
 
-    def companion_exits(self) -> list[Action]:
-        return self.tell(CompanionExited("exit code 1"))
+    def companion_exits(self, exit_code: int = 1) -> list[Action]:
+        return self.tell(CompanionExited(f"exit code {exit_code}", exit_code))

@@ -1,7 +1,7 @@
 """The pool of workers that look into models."""
 
-from kernel.core.actions import ForgetWorker, KillWorker, LaunchWorker, TerminateWorker
-from kernel.core.events import WatchAsked
+from kernel.core.actions import Exit, ForgetWorker, KillWorker, LaunchWorker, TerminateWorker
+from kernel.core.events import ReportUnreadable, WatchAsked
 from kernel.core.ports import Limits
 from kernel.protocol import client
 from kernel.protocol import worker as wire
@@ -142,6 +142,53 @@ def test_idle_fetch_worker_leaves_and_that_is_no_death():
         assert story.model(model_id).status is ModelState.READY
     assert story.ask_actions(register("last"))
     assert story.newcomers
+
+
+def idle_worker(story):
+    """A fetch worker that is about to leave, since it has had nothing to do."""
+    model_id = registered(story)
+    story.hello(worker_id := story.newcomers[0])
+    story.say(worker_id, inspected(model_id))
+    story.wait(9.0)
+    return worker_id
+
+
+def test_idle_fetch_worker_that_is_slow_to_leave_a_manager_that_stops_is_not_told_twice():
+    story = Story()
+    worker_id = idle_worker(story)
+    assert orders_to(story.stop(), worker_id) == [wire.Leave()]
+    assert TerminateWorker(worker_id) in story.wait(2.1)
+    assert Exit(0) in story.exits(worker_id, "signal SIGTERM")
+
+
+def test_idle_fetch_worker_that_lingers_after_its_goodbye_is_ended():
+    story = Story()
+    worker_id = idle_worker(story)
+    story.say(worker_id, wire.Goodbye(reason="a signal"))
+    assert not only(story.wait(9.0), TerminateWorker)
+    assert TerminateWorker(worker_id) in story.wait(1.1)
+    assert ForgetWorker(worker_id) in story.exits(worker_id, "signal SIGTERM")
+
+
+def test_model_whose_report_cannot_be_read_fails_at_once_and_its_worker_ends():
+    story = Story()
+    model_id, other = registered(story), registered(story, "other")
+    story.hello(worker_id := story.newcomers[0])
+    found = story.tell(ReportUnreadable(worker_id, "the body cannot be read"))
+    row = story.model(model_id)
+    assert (row.status, row.error_code) == (ModelState.ERROR, "bad_message")
+    assert "the body cannot be read" in (row.error or "")
+    assert TerminateWorker(worker_id) in found
+    story.hello(second := story.newcomers[0])
+    story.exits(worker_id, "signal SIGTERM")
+    story.say(second, inspected(other))
+    assert story.model(other).status is ModelState.READY
+
+
+def test_unreadable_report_of_a_fetch_worker_without_a_model_changes_nothing():
+    story = Story()
+    worker_id = idle_worker(story)
+    assert not story.tell(ReportUnreadable(worker_id, "nonsense"))
 
 
 def test_fetch_worker_gets_the_next_model_before_it_leaves():

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from msgspec.structs import replace as changed
 
-from kernel.core.actions import CompareMemory, LaunchWorker
+from kernel.core.actions import CompareMemory, LaunchWorker, MintTicket
 from kernel.core.events import StockTaken
 from kernel.core.memory import PROCESS_BYTES
 from kernel.core.ports import Limits
@@ -178,6 +178,38 @@ def test_engine_for_a_device_of_another_host_can_be_created_without_starting_it(
     story = story_on(device("cpu", 6 * GB))
     engine_id = story.engine(checkpoint="one", device="cuda:3")
     assert story.refusal(client.StartEngine(engine_id=engine_id)).code == "invalid_field"
+
+
+def test_job_for_an_engine_on_a_missing_device_fails_with_the_words_of_a_start_and_launches_nothing():
+    story = story_on(device("cpu", 6 * GB))
+    engine_id = story.engine(checkpoint="one", device="cuda:7")
+    job_id = story.submit(engine_id)
+    assert (story.job_state(job_id), story.job(job_id).error_code) == (JobState.FAILED, "engine_failed")
+    assert story.job(job_id).error == "this host has no device cuda:7: it has cpu"
+    assert story.job(job_id).error in story.refusal(client.StartEngine(engine_id=engine_id)).detail
+    assert not story.newcomers
+
+
+def test_job_for_an_engine_on_a_device_of_another_host_waits_for_the_guest_that_was_invited():
+    story = story_on(device("cpu", 6 * GB))
+    engine_id = story.engine(checkpoint="one", device="cuda:7", replicas=2)
+    (ticket,) = only(story.ask_actions(client.InviteWorker(engine_id=engine_id)), MintTicket)
+    job_id = story.submit(engine_id)
+    assert story.job_state(job_id) is JobState.WAITING
+    story.hello(ticket.worker_id)
+    story.ready(ticket.worker_id, device="cuda:7")
+    story.make(job_id)
+    assert story.job_state(job_id) is JobState.FINISHED
+    assert not story.newcomers
+
+
+def test_invitation_that_nobody_uses_leaves_no_job_waiting_for_a_missing_device():
+    story = story_on(device("cpu", 6 * GB))
+    engine_id = story.engine(checkpoint="one", device="cuda:7")
+    story.ask_actions(client.InviteWorker(engine_id=engine_id))
+    job_id = story.submit(engine_id)
+    story.wait(601.0)
+    assert story.job_state(job_id) is JobState.FAILED
 
 
 def test_replicas_are_launched_as_far_as_they_fit_and_later_when_they_do():

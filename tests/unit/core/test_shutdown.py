@@ -194,6 +194,19 @@ def test_api_that_dies_all_the_time_takes_the_manager_with_it_and_jobs_are_finis
     assert only(story.exits(worker_id), Exit) == [Exit(1)]
 
 
+def test_api_whose_configuration_cannot_be_used_ends_the_manager_at_once_with_the_same_code():
+    story = Story(limits=Limits(with_api=True))
+    assert only(story.companion_exits(exit_code=78), Exit) == [Exit(78)]
+
+
+def test_api_that_has_served_is_tried_again_though_its_port_is_taken_for_a_moment():
+    story = Story(limits=Limits(with_api=True))
+    story.wait(61.0)
+    for _ in range(4):
+        assert not only(story.companion_exits(exit_code=78), Exit)
+        assert only(story.wait(5.0), LaunchCompanion)
+
+
 def test_api_that_ran_for_long_is_not_counted_with_its_former_deaths():
     story = Story(limits=Limits(with_api=True))
     for _ in range(20):

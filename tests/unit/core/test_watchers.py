@@ -37,6 +37,18 @@ def test_one_push_reaches_all_watchers_and_watching_twice_is_watching_once():
     assert push.peers == (PEER, OTHER)
 
 
+def test_watchers_hear_of_the_jobs_that_go_with_their_engine():
+    story = Story()
+    engine_id = story.engine(autostart=False)
+    jobs = [story.submit(engine_id) for _ in range(2)]
+    story.tell(WatchAsked(PEER, CORRELATION))
+    pushes = only(story.ask_actions(client.DeleteEngine(engine_id=engine_id)), Push)
+    told = [(push.message.kind, push.message.id, push.message.state) for push in pushes]
+    assert told == [(ChangeKind.JOB, job_id, "deleted") for job_id in jobs] + [
+        (ChangeKind.ENGINE, engine_id, "deleted")
+    ]
+
+
 def test_watcher_that_is_lost_or_has_enough_hears_nothing_more():
     story = Story()
     engine_id = story.engine(autostart=False)

@@ -5,10 +5,10 @@ import logging
 import pytest
 
 from kernel.core import actions
-from kernel.core.rows import ChangeRow, EngineRow
-from kernel.protocol.ids import EngineId, EventSeq, ModelId
+from kernel.core.rows import ChangeRow, EngineRow, JobRow
+from kernel.protocol.ids import EngineId, EventSeq, JobId, Lease, ModelId, WorkerId
 from kernel.protocol.specs import EngineSpec
-from kernel.protocol.vocabulary import ChangeKind, EngineState, Phase
+from kernel.protocol.vocabulary import ChangeKind, EngineState, JobState, Phase
 from kernel.shell.chronicle import Chronicle
 
 LOG = logging.getLogger("test")
@@ -53,6 +53,56 @@ def test_jobs_and_images_are_too_many_to_be_told(caplog: pytest.LogCaptureFixtur
     chronicle = Chronicle(LOG)
     chronicle.saved(change(ChangeKind.JOB, "j", "waiting"))
     assert lines_of(caplog, chronicle) == []
+
+
+def job(status: JobState, code: str | None = None) -> actions.SaveJob:
+    row = JobRow(
+        job_id=JobId("j"),
+        seq=1,
+        engine_id=EngineId("e"),
+        status=status,
+        priority=0,
+        seed=1,
+        image_ids=(),
+        attempts=1,
+        crashes=0,
+        created_at_ms=0,
+        error_code=code,
+        error="the reason may quote the prompt",
+    )
+    return actions.SaveJob(row)
+
+
+GIVEN = actions.GiveJob(
+    worker_id=WorkerId("w1-1"),
+    job_id=JobId("j"),
+    attempt=1,
+    lease=Lease(1),
+    image_ids=(),
+    positions=(),
+    models=(),
+)
+
+
+@pytest.mark.parametrize(
+    ("status", "action"), [(JobState.FAILED, "job_failed"), (JobState.WAITING, "job_given_back")]
+)
+def test_a_job_that_fails_or_comes_back_is_told_with_its_worker_and_its_code(
+    caplog: pytest.LogCaptureFixture, status: JobState, action: str
+) -> None:
+    chronicle = Chronicle(LOG)
+    chronicle.saved(job(JobState.PROCESSING))
+    chronicle.gave(GIVEN)
+    chronicle.saved(job(status, "worker_crashed"))
+    assert lines_of(caplog, chronicle) == [f"action={action} job_id=j worker_id=w1-1 code=worker_crashed"]
+
+
+def test_a_job_that_fails_without_a_worker_names_none(caplog: pytest.LogCaptureFixture) -> None:
+    chronicle = Chronicle(LOG)
+    chronicle.gave(GIVEN)
+    chronicle.saved(job(JobState.FINISHED))
+    chronicle.saved(job(JobState.FAILED, "not_enough_memory"))
+    assert lines_of(caplog, chronicle) == ["action=job_failed job_id=j code=not_enough_memory"]
 
 
 def test_a_drain_says_what_it_waits_for_and_the_way_out_once(caplog: pytest.LogCaptureFixture) -> None:

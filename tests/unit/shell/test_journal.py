@@ -4,6 +4,7 @@ import logging
 
 import pytest
 
+from api.main import LOG_FORMAT
 from kernel.core.actions import LaunchWorker
 from kernel.core.events import Reported
 from kernel.protocol import worker
@@ -29,6 +30,10 @@ def test_the_line_of_an_event_names_it_and_its_ids_but_no_token(caplog: pytest.L
         journal.debug(logging.getLogger("test"), Reported(WorkerId("w1-1"), hello))
         journal.debug(logging.getLogger("test"), LaunchWorker(WorkerId("w1-2"), WorkerRole.FETCH, SECRET))
     assert caplog.messages == ["action=Reported.Hello worker_id=w1-1", "action=LaunchWorker worker_id=w1-2"]
+
+
+def test_the_apis_lines_look_as_the_managers_do():
+    assert journal.FORMAT == LOG_FORMAT
 
 
 def test_nothing_is_put_together_for_a_line_that_is_not_wanted(caplog: pytest.LogCaptureFixture):

@@ -138,12 +138,15 @@ def test_models_are_filtered(
     assert [model.model_id for model in list_models(reader, wanted, 10).items] == found
 
 
+IDS = [f"01a22245-1c3b-7001-bee9-00000000000{number}" for number in (1, 2, 3)]
+
+
 def test_models_come_in_pages(database: SampleDatabase, reader: Reader) -> None:
-    for number in (1, 2, 3):
-        database.add_model(f"m{number}")
+    for model_id in IDS:
+        database.add_model(model_id)
     first = list_models(reader, ModelFilter(), 2)
     second = list_models(reader, ModelFilter(), 2, first.next_after)
-    assert [model.model_id for model in (*first.items, *second.items)] == ["m3", "m2", "m1"]
+    assert [model.model_id for model in (*first.items, *second.items)] == IDS[::-1]
     assert second.next_after is None
 
 
@@ -204,12 +207,12 @@ def test_images_are_filtered(
 
 def test_images_come_in_pages(database: SampleDatabase, reader: Reader) -> None:
     database.add_job(1)
-    for number in (1, 2, 3):
-        database.add_image(f"i{number}", "j1")
+    for image_id in IDS:
+        database.add_image(image_id, "j1")
     for wanted in (ImageFilter(), ImageFilter(engine_id=EngineId("e1")), ImageFilter(job_id=JobId("j1"))):
         first = list_images(reader, wanted, NOW_MS, 2)
         second = list_images(reader, wanted, NOW_MS, 2, first.next_after)
-        assert [image.image_id for image in (*first.items, *second.items)] == ["i3", "i2", "i1"]
+        assert [image.image_id for image in (*first.items, *second.items)] == IDS[::-1]
 
 
 def test_changes_are_read_in_their_order(database: SampleDatabase, reader: Reader) -> None:

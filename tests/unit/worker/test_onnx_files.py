@@ -113,6 +113,42 @@ def test_graphs_inside_of_graphs_have_an_end(tmp_path: Path) -> None:
         read_onnx(path)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "shape"),
+    [
+        (TensorProto.FLOAT, (1 << 39, 1 << 39, 4)),
+        (TensorProto.FLOAT, (1000,)),
+        (TensorProto.INT8, (1 << 31, 1 << 32)),
+        (TensorProto.FLOAT16, ((1 << 40) - 1,) * 32),
+    ],
+)
+def test_tensors_that_claim_more_than_the_file_has_are_refused(
+    tmp_path: Path, dtype: int, shape: tuple[int, ...]
+) -> None:
+    model = remover()
+    model.graph.initializer.append(TensorProto(name="huge", data_type=dtype, dims=shape))
+    source = source_of(written(tmp_path, model), ModelType.BACKGROUND)
+    assert "claim more bytes than it has" in refused(source, tmp_path)
+
+
+def test_tensors_that_claim_too_much_only_together_are_refused(tmp_path: Path) -> None:
+    model = remover()
+    for number in range(40):
+        tensor = TensorProto(name=str(number), data_type=TensorProto.FLOAT, dims=(40,))
+        model.graph.initializer.append(tensor)
+    with pytest.raises(ModelUnreadable, match="claim more bytes"):
+        read_onnx(written(tmp_path, model))
+
+
+@pytest.mark.parametrize("dtype", [TensorProto.INT64, TensorProto.FLOAT16, TensorProto.INT4])
+def test_numbers_that_are_written_shorter_than_they_are_held_claim_nothing_too_much(
+    tmp_path: Path, dtype: int
+) -> None:
+    model = remover()
+    model.graph.initializer.append(helper.make_tensor("zeros", dtype, [4000], [0] * 4000))
+    assert read_onnx(written(tmp_path, model)).weights[-1].shape == (4000,)
+
+
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
 def test_a_file_that_is_cut_short_is_told(tmp_path: Path, share: float) -> None:
     path = written(tmp_path, remover())
