@@ -52,10 +52,6 @@ SHIPPED: Final = (
         "a thick dark outline",
     ),
     Shipped(
-        "outline-sdxl", ModelType.LORA, ModelBase.SDXL, "lora-outlined-sdxl-diffusers.safetensors",
-        "a thick dark outline",
-    ),
-    Shipped(
         "dusk-sd", ModelType.EMBEDDING, ModelBase.SD, "embedding-dusk-sd.safetensors",
         "a word that means orange before purple",
     ),
