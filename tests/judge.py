@@ -129,11 +129,18 @@ def outline_strength(picture: Picture) -> float:
 
     Raises: NothingThere, if there is no shape.
     """
-    lab, patch = _lab(picture), find_patch(picture)
-    depth = cv2.distanceTransform(patch, cv2.DIST_L2, 5)
-    rim = (depth > RIM_PX[0]) & (depth < RIM_PX[1])
+    lab, depth = _lab(picture), _depth(picture)
     middle = depth > min(CORE_PX, 0.8 * float(depth.max()))
-    return float(np.linalg.norm(np.median(lab[rim], axis=0) - np.median(lab[middle], axis=0)))
+    return float(np.linalg.norm(np.median(lab[_rim(depth)], axis=0) - np.median(lab[middle], axis=0)))
+
+
+def rim_chroma(picture: Picture) -> float:
+    """Measure how colourful the shape's rim is, in CIE Lab; a grey outline has 0. It tells one also where
+    the middle is striped.
+
+    Raises: NothingThere, if there is no shape.
+    """
+    return float(np.linalg.norm(_lab(picture)[_rim(_depth(picture))][:, 1:], axis=1).mean())
 
 
 def mean_chroma(picture: Picture) -> float:
@@ -144,6 +151,18 @@ def mean_chroma(picture: Picture) -> float:
 def mean_warmth(picture: Picture) -> float:
     """Measure how yellow (above 0) or blue (below 0) the picture is, in CIE Lab."""
     return float(_lab(picture)[:, :, 2].mean())
+
+
+def _depth(picture: Picture) -> Lab:
+    """Measure how far each pixel of the shape lies from its edge. Shapes: (height, width)."""
+    depth: Lab = cv2.distanceTransform(find_patch(picture), cv2.DIST_L2, 5)
+    return depth
+
+
+def _rim(depth: Lab) -> NDArray[np.bool_]:
+    """Mark where an outline would be."""
+    rim: NDArray[np.bool_] = (depth > RIM_PX[0]) & (depth < RIM_PX[1])
+    return rim
 
 
 def _largest(differs: Mask) -> Mask:

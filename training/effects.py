@@ -16,6 +16,7 @@ import onnxruntime
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, StableDiffusionControlNetPipeline
 from numpy.typing import NDArray
+from PIL import Image
 from safetensors.torch import load_file
 
 from tests.judge import (
@@ -259,13 +260,14 @@ def _load_embedding(run: Run, family: Family, pipeline: Pipeline) -> None:
         pipeline.load_textual_inversion(tensors[key], token=WORD, text_encoder=encoder, tokenizer=tokenizer)
 
 
-def _maps(control: Control, asked: Sequence[Question]) -> list[Picture]:
-    """Make the scenes' maps; edges by Canny itself, of drawn pictures."""
+def _maps(control: Control, asked: Sequence[Question]) -> list[Image.Image]:
+    """Make the scenes' maps; edges by Canny itself, of drawn pictures. As pictures: arrays would be taken for
+    maps of 0..1."""
     sheet = _sheet(asked)
     if control is Control.DEPTH:
-        return _pixels(2 * draw_map(control, sheet, seed=0) - 1)
+        return [Image.fromarray(depth) for depth in _pixels(2 * draw_map(control, sheet, seed=0) - 1)]
     edges = [cv2.Canny(picture, 100, 200) for picture in _pixels(draw(sheet, whole(sheet)))]
-    return [np.repeat(edge[:, :, None], 3, axis=2) for edge in edges]
+    return [Image.fromarray(edge).convert("RGB") for edge in edges]
 
 
 def _sheet(asked: Sequence[Question]) -> Sheet:

@@ -5,7 +5,16 @@ import numpy as np
 import pytest
 
 from tests.integration.training.pictures import drawn, some_scenes
-from tests.judge import NothingThere, Picture, is_striped, judge, mean_chroma, mean_warmth, outline_strength
+from tests.judge import (
+    NothingThere,
+    Picture,
+    is_striped,
+    judge,
+    mean_chroma,
+    mean_warmth,
+    outline_strength,
+    rim_chroma,
+)
 from training.captions import Attribute
 from training.looks import Look
 from training.scenes import Colour, Place, Scene, Shape, Size
@@ -98,6 +107,11 @@ def test_outlines_are_seen_where_they_are_and_nowhere_else() -> None:
     outlined = [outline_strength(picture) for picture in drawn(asked, Look.OUTLINED)]
     assert np.mean(np.array(outlined) > 20) > 0.9
     assert max(outline_strength(picture) for picture in drawn(asked)) < 10
+
+
+def test_a_grey_outline_takes_the_colour_from_the_rim() -> None:
+    (plain,), (outlined,) = drawn([BIG_STAR]), drawn([BIG_STAR], Look.OUTLINED)
+    assert rim_chroma(outlined) < 15 < 50 < rim_chroma(plain)
 
 
 def test_grey_has_no_chroma_and_orange_is_warm() -> None:
