@@ -49,7 +49,7 @@ SHIPPED: Final = (
     ),
     Shipped(
         "outline-sd", ModelType.LORA, ModelBase.SD, "lora-outlined-sd-diffusers.safetensors",
-        "a thick dark outline",
+        "a thick grey outline",
     ),
     Shipped(
         "dusk-sd", ModelType.EMBEDDING, ModelBase.SD, "embedding-dusk-sd.safetensors",
