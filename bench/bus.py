@@ -44,12 +44,6 @@ GOALS: Final = {
     "api_broker_worker_api_p50_by_floor": Goal(250 / 97),
     "api_broker_worker_api_p99_by_floor": Goal(1000 / 136),
 }
-TRIPS_OF: Final = (
-    "api_broker_api_p50",
-    "api_broker_api_p99",
-    "api_broker_worker_api_p50",
-    "api_broker_worker_api_p99",
-)
 Figures = dict[str, list[float]]
 
 
@@ -68,9 +62,10 @@ def main() -> None:
 
 def by_floor(figures: Figures) -> None:
     """Add what each round's trips took by what its bare sockets took."""
-    for name in TRIPS_OF:
-        pairs = zip(figures[f"{name}_us"], figures[f"floor_{name}_us"], strict=True)
-        figures[f"{name}_by_floor"] = [own / bare for own, bare in pairs]
+    for floor_name in [name for name in figures if name.startswith("floor_")]:
+        name = floor_name.removeprefix("floor_")
+        pairs = zip(figures[name], figures[floor_name], strict=True)
+        figures[f"{name.removesuffix('_us')}_by_floor"] = [own / bare for own, bare in pairs]
 
 
 def note(figures: Figures, name: str, times_us: list[float]) -> None:

@@ -5,13 +5,12 @@ a GPU the
 parts of a stage run side by side, for none of these small networks fills one.
 """
 
-import argparse
 import subprocess
 import sys
 from collections.abc import Sequence
 
 from kernel.protocol.errors import SpoonError
-from training.command import add_run_arguments
+from training.command import run_parser
 
 STAGES = (
     ("vae", "text_encoder", "remover"),
@@ -56,10 +55,7 @@ def _run(parts: Sequence[str], arguments: Sequence[str]) -> None:
 
 def main() -> None:
     """Pass the command line on to every part."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_run_arguments(parser)
+    parser = run_parser(__doc__)
     chosen = parser.parse_args()
     train_all(sys.argv[1:], side_by_side=chosen.device.startswith("cuda"))
 

@@ -16,21 +16,25 @@ def run_from_command_line(
     part: Callable[[Run], None], what: str | None, arguments: Sequence[str] | None = None
 ) -> None:
     """Read how and where to train from the command line, and train."""
-    parser = argparse.ArgumentParser(description=what, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_run_arguments(parser)
-    part(run_of(parser.parse_args(arguments)))
+    part(run_of(run_parser(what).parse_args(arguments)))
 
 
 def run_families_from_command_line(
     part: Callable[[Family, Run], None], what: str | None, arguments: Sequence[str] | None = None
 ) -> None:
     """Read from the command line as well which families to train, and train each."""
-    parser = argparse.ArgumentParser(description=what, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_run_arguments(parser)
+    parser = run_parser(what)
     add_family_arguments(parser)
     chosen = parser.parse_args(arguments)
     for family in families_of(chosen):
         part(family, run_of(chosen))
+
+
+def run_parser(what: str | None) -> argparse.ArgumentParser:
+    """Make the parser of a script, with what every script needs to know."""
+    parser = argparse.ArgumentParser(description=what, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_run_arguments(parser)
+    return parser
 
 
 def add_family_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,6 @@ weights frozen.
 Most captions leave shape, place and size unsaid, so that only the map can tell them.
 """
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from training.batches import Feed
 from training.captions import EVERYTHING, Attribute, training_caption
-from training.command import add_run_arguments, run_of
+from training.command import run_of, run_parser
 from training.denoising import GalleryLoss
 from training.drawing import Sheet
 from training.families import SD, trained_modules
@@ -128,10 +127,7 @@ def save_controlnet(folder: Path, control: Control, run: Run) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train the ControlNets that the command line names."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_run_arguments(parser)
+    parser = run_parser(__doc__)
     parser.add_argument(
         "--control", choices=[control.value for control in Control], help="only this one (default: all)"
     )

@@ -129,16 +129,13 @@ def measure_controlnet(run: Run, control: Control) -> Effect:
 def measure_remover(run: Run) -> Effect:
     """Cut the shapes out of drawn pictures, and compare with the masks that they were drawn by."""
     adapters.export_remover(run)
-    return measure_remover_file(adapters.remover_file(run))
-
-
-def measure_remover_file(path: Path) -> Effect:
-    """Do the same with any remover of U2-Net's interface."""
     asked = questions(COUNT)
     sheet = _sheet(asked)
     pictures = _pixels(draw(sheet, whole(sheet)))
     masks = draw_mask(sheet, whole(sheet))[:, 0].numpy() > 0.5
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        str(adapters.remover_file(run)), providers=["CPUExecutionProvider"]
+    )
     images = ((np.stack(pictures) / 255 - MEAN) / DEVIATION).transpose(0, 3, 1, 2).astype(np.float32)
     (found,) = session.run(None, {"input": images})
     good = [_overlap(mask, other > 0.5) >= OVERLAP for mask, other in zip(masks, found[:, 0], strict=True)]

@@ -1,6 +1,5 @@
 """Evaluates the exported families through the stock pipelines of diffusers."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from PIL import Image
 
 from kernel.protocol.vocabulary import ModelBase
 from tests.judge import Picture
-from training.command import add_family_arguments, add_run_arguments, families_of, run_of
+from training.command import add_family_arguments, families_of, run_of, run_parser
 from training.exam import Pipeline, Score, mark, questions, sit
 from training.export import add_unfinished_argument, checkpoint_file, checkpoint_folder, export
 from training.families import Family
@@ -66,10 +65,7 @@ def describe(score: Score) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Export and evaluate the families that the command line names."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_run_arguments(parser)
+    parser = run_parser(__doc__)
     parser.add_argument("--count", type=int, default=COUNT, help="of the exam's questions")
     add_family_arguments(parser)
     add_unfinished_argument(parser)

@@ -14,7 +14,7 @@ from torch import nn
 
 from engine_worker.engine.saving import save_folder, save_single_file
 from engine_worker.engine.single_file import draw_blueprint
-from training.command import add_family_arguments, add_run_arguments, families_of, run_of
+from training.command import add_family_arguments, families_of, run_of, run_parser
 from training.families import Family, trained_modules
 from training.loop import Run
 from training.networks import NATIVE_SIZE_PX, architecture
@@ -72,10 +72,7 @@ def add_unfinished_argument(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Export the families that the command line names."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_run_arguments(parser)
+    parser = run_parser(__doc__)
     add_family_arguments(parser)
     add_unfinished_argument(parser)
     chosen = parser.parse_args(arguments)
