@@ -25,7 +25,7 @@ from engine_worker.engine.finishing import Finisher
 from engine_worker.engine.loading import load_parts, read_blueprint
 from engine_worker.engine.networks import size_bytes
 from engine_worker.engine.parts import Parts, Vae
-from engine_worker.engine.port import NO_INPUTS, Inputs, Previewed
+from engine_worker.engine.port import NO_INPUTS, Completed, Inputs, Previewed
 from engine_worker.engine.resting import HOME, Resting, resting_under
 from engine_worker.engine.single_file import is_leftover
 from engine_worker.engine.studio import Studio
@@ -112,6 +112,10 @@ def files(outcomes: Outcomes, jobs: Jobs) -> dict[str, list[bytes]]:
     return {name: [one.data for one in outcomes.pictures(name)] for name in jobs}
 
 
+def warnings(outcomes: Outcomes) -> list[str]:
+    return [text for one in outcomes.all if isinstance(one, Completed) for text in one.warnings]
+
+
 def jobs_of_all_kinds(parts: Parts, place: Path, vae: ModelSource) -> Jobs:
     """Words by each technique, pictures that come along, a LoRA, a word and a VAE of the job's own."""
     plain = spec(steps=2, previews=True)
@@ -145,7 +149,8 @@ def test_pictures_of_all_kinds_of_jobs_are_those_of_the_tiled_plan_to_the_bit(
     wanted, found = run(tiled, jobs), run(ruined.parts, jobs)
     assert files(found, jobs) == files(wanted, jobs)
     assert [len(made) for made in files(found, jobs).values()] == [1, 1, 1, 1, 1, 1, 2, 1]
-    assert sum(isinstance(one, Previewed) for one in found.all) >= len(jobs)
+    assert any(isinstance(one, Previewed) for one in found.all), "some may be left out where drawing is slow"
+    assert not [text for text in warnings(found) if "preview" in text]
     assert all(one.isnan().all() for network in encoders(ruined.parts) for one in network.parameters())
 
 

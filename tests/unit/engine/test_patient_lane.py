@@ -18,12 +18,12 @@ PATIENCE_S = 30.0
 class Desk:
     """Work that hangs until its door is opened, and what is heard of it."""
 
-    def __init__(self, patience_s: float) -> None:
+    def __init__(self, patience_s: float, name: str = "desk") -> None:
         self.doors: dict[str, Event] = {}
         self.begun: SimpleQueue[str] = SimpleQueue()
         self.done: SimpleQueue[str] = SimpleQueue()
         self.given_up: SimpleQueue[tuple[str, bool]] = SimpleQueue()
-        self.lane: PatientLane[str] = PatientLane("desk", self._do, self._give_up, patience_s)
+        self.lane: PatientLane[str] = PatientLane(name, self._do, self._give_up, patience_s)
 
     def _do(self, work: str) -> None:
         self.begun.put(work)
@@ -42,13 +42,13 @@ def hanging_desk(patience_s: float) -> Desk:
 
 
 def test_work_is_done_in_order_and_nothing_is_left_running() -> None:
-    desk = Desk(NEVER_S)
+    desk = Desk(NEVER_S, "orderly desk")
     for work in ("a", "b", "c"):
         desk.lane.put(work)
     desk.lane.close()
     assert [desk.done.get_nowait() for _ in range(3)] == ["a", "b", "c"]
     assert desk.given_up.empty()
-    assert not [thread for thread in threads() if thread.name == "desk"]
+    assert not [thread for thread in threads() if thread.name == "orderly desk"]
 
 
 def test_work_that_hangs_is_given_up_with_all_that_it_holds_up() -> None:
