@@ -31,11 +31,12 @@ from kernel.shell.file_thread import FileThread, InputsRead, Removed
 from kernel.shell.ports import Launcher
 from kernel.shell.signals import SignalPipe
 
-BATCH_MESSAGES: Final = 256
+BATCH_MESSAGES: Final = 32
 BATCH_S: Final = 0.002
 CALM_MESSAGES: Final = 2
 """A batch of more says that the others have enough to do, and need the processor."""
-AWAKE_NS: Final = 100_000
+AWAKE_NS: Final = 300_000
+"""A worker that has nothing else to do answers within 200 us (adr/0033)."""
 
 log = logging.getLogger("manager")
 
