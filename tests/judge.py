@@ -34,17 +34,21 @@ LEAST_DIFFERENCE = 12.0
 LEAST_AREA = 0.004
 """In areas of the picture; the smallest shape covers 0.026."""
 WHOLE_SHARE = 0.8
-"""Of all that differs lies in one patch, unless the shape is cut into stripes."""
-STRIPE_PX = 23
-"""The widest gap between two stripes."""
-MIDDLE = 0.08
-"""How far the middle columns reach to both sides, in widths of the shape; a star has one limb there."""
-RIM_PX = (3.0, 7.0)
-"""Depth of the middle of an outline."""
-CORE_PX = 14.0
-"""Depth that no outline reaches."""
-OUTLINED = 20.0
-"""The least `outline_strength` of an outline; without one the rim is less than 5 from the middle."""
+"""Of all that differs lies in one patch, unless the shape is in pieces."""
+GAP_PX = 23
+"""The widest gap between two pieces."""
+STRIPE_PX = 64
+"""From one stripe to the next; a quarter of it is a stripe's."""
+BESIDE_PX = (16, 22)
+"""From the left and right side: inside a frame, and where a shape reaches on one side at most."""
+STRIPED = 20.0
+"""The least `stripe_strength` of stripes; without them it is less than 5."""
+FRAME_PX = 10
+"""Width along the picture's sides that a frame covers."""
+INSIDE_PX = (22, 32)
+"""From the picture's sides: beyond a frame, and where no shape reaches."""
+FRAMED = 20.0
+"""The least `frame_strength` of a frame; without one its place is less than 5 from what lies inside."""
 GREY = 4.0
 """The most `mean_chroma` of a grey picture; half precision leaves a trace of colour."""
 STAR_SOLIDITY = 0.83
@@ -88,14 +92,14 @@ def judge(picture: Picture) -> Verdict:
 
 
 def find_patch(picture: Picture) -> Mask:
-    """Find the largest patch that differs from the border; its holes and stripes belong to it.
+    """Find the largest patch that differs from the border; its holes belong to it.
 
     Raises: NothingThere, if there is none.
     """
     differs = find_difference(picture)
     whole = _largest(differs)
     if whole.sum() < WHOLE_SHARE * differs.sum():
-        whole = _largest(_reshaped(differs, cv2.MORPH_CLOSE, STRIPE_PX))
+        whole = _largest(_reshaped(differs, cv2.MORPH_CLOSE, GAP_PX))
     if whole.sum() < LEAST_AREA * differs.size:
         raise NothingThere("no patch differs from the background")
     return _filled(whole)
@@ -110,37 +114,28 @@ def find_difference(picture: Picture) -> Mask:
     return _reshaped(differs, cv2.MORPH_OPEN, SPECK_PX)
 
 
-def is_striped(picture: Picture) -> bool:
-    """Tell whether the background shows through the shape in bars: its middle columns meet the shape more
-    than once.
-
-    Raises: NothingThere, if there is no shape.
-    """
-    columns = np.flatnonzero(find_patch(picture).any(axis=0))
-    middle = round(float(columns.mean()))
-    reach = max(1, round(MIDDLE * len(columns)))
-    difference = find_difference(picture)[:, middle - reach : middle + reach + 1].astype(np.int8)
-    meetings = (np.diff(difference, axis=0, prepend=0) == 1).sum(axis=0)
-    return float(np.median(meetings)) > 1
+def stripe_strength(picture: Picture) -> float:
+    """Measure how far the colour of stripes across the background is from the colour between them, in CIE
+    Lab: of that stripe that shows least."""
+    lab, (start, end) = _lab(picture), BESIDE_PX
+    sides = [np.median(seen[:, start:end], axis=1) for seen in (lab, lab[:, ::-1])]
+    middles = range(STRIPE_PX * 5 // 8, SIDE_PX, STRIPE_PX)
+    return min(max(_apart(side, middle) for side in sides) for middle in middles)
 
 
-def outline_strength(picture: Picture) -> float:
-    """Measure how far the colour of the shape's rim is from the colour of its middle, in CIE Lab.
-
-    Raises: NothingThere, if there is no shape.
-    """
-    lab, depth = _lab(picture), _depth(picture)
-    middle = depth > min(CORE_PX, 0.8 * float(depth.max()))
-    return float(np.linalg.norm(np.median(lab[_rim(depth)], axis=0) - np.median(lab[middle], axis=0)))
+def frame_strength(picture: Picture) -> float:
+    """Measure how far the colour along the picture's sides is from the background inside, in CIE Lab: on that
+    of its four sides where it shows least."""
+    lab = _lab(picture)
+    turned = [np.rot90(lab, quarter) for quarter in range(4)]
+    return min(float(np.linalg.norm(_band(side, 0, FRAME_PX) - _band(side, *INSIDE_PX))) for side in turned)
 
 
-def rim_chroma(picture: Picture) -> float:
-    """Measure how colourful the shape's rim is, in CIE Lab; a grey outline has 0. It tells one also where
-    the middle is striped.
-
-    Raises: NothingThere, if there is no shape.
-    """
-    return float(np.linalg.norm(_lab(picture)[_rim(_depth(picture))][:, 1:], axis=1).mean())
+def inside_frame(picture: Picture) -> Picture:
+    """Cut a frame off."""
+    height, width = picture.shape[:2]
+    y, x = height * INSIDE_PX[0] // SIDE_PX, width * INSIDE_PX[0] // SIDE_PX
+    return picture[y : height - y, x : width - x]
 
 
 def mean_chroma(picture: Picture) -> float:
@@ -153,16 +148,18 @@ def mean_warmth(picture: Picture) -> float:
     return float(_lab(picture)[:, :, 2].mean())
 
 
-def _depth(picture: Picture) -> Lab:
-    """Measure how far each pixel of the shape lies from its edge. Shapes: (height, width)."""
-    depth: Lab = cv2.distanceTransform(find_patch(picture), cv2.DIST_L2, 5)
-    return depth
+def _band(lab: Lab, start_px: int, end_px: int) -> Lab:
+    """Give the typical colour of a band along the upper side. Shapes: (3,)."""
+    band: Lab = np.median(lab[start_px:end_px, start_px : SIDE_PX - start_px].reshape(-1, 3), axis=0)
+    return band
 
 
-def _rim(depth: Lab) -> NDArray[np.bool_]:
-    """Mark where an outline would be."""
-    rim: NDArray[np.bool_] = (depth > RIM_PX[0]) & (depth < RIM_PX[1])
-    return rim
+def _apart(rows: Lab, middle: int) -> float:
+    """Compare the rows in the middle of a stripe with those between it and the next, or the one before."""
+    between = middle + STRIPE_PX // 2 if middle + STRIPE_PX // 2 < SIDE_PX else middle - STRIPE_PX // 2
+    reach = STRIPE_PX // 16
+    here, there = (np.median(rows[at - reach : at + reach], axis=0) for at in (middle, between))
+    return float(np.linalg.norm(here - there))
 
 
 def _largest(differs: Mask) -> Mask:
@@ -269,7 +266,7 @@ def _inner(patch: Mask, differs: Mask) -> Mask:
     """Keep the half of the patch that is farthest from its edge, and so from a blurred edge and from an
     outline.
 
-    Where stripes of the background cross it, they are left out too.
+    Where the background shows through it, that is left out too.
     """
     depth = cv2.distanceTransform(patch, cv2.DIST_L2, 5)
     inner: Mask = (depth > 0.5 * depth.max()).astype(np.uint8)

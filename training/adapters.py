@@ -23,7 +23,7 @@ from training.remover import save_remover
 
 
 def lora_file(run: Run, family: Family, look: Look) -> Path:
-    """Say where a LoRA is written: stripes in kohya's format, outlines in that of diffusers."""
+    """Say where a LoRA is written: stripes in kohya's format, frames in that of diffusers."""
     kind = "kohya" if look is Look.STRIPED else "diffusers"
     return export_folder(run) / f"lora-{look.value}-{family.base.value}-{kind}.safetensors"
 

@@ -46,11 +46,15 @@ class Sheet:
     background: Tensor
     """(batch, 3)"""
     second: Tensor
-    """(batch, 3) of stripes and outline."""
+    """(batch, 3) of stripes, outline, bands and frame."""
     stripes: Tensor
     """(batch,) width of one pair of stripes across the shape; 0 draws none."""
     outline: Tensor
     """(batch,) width of the outline, around the shape; 0 draws none."""
+    bands: Tensor
+    """(batch,) from one band across the background to the next; 0 draws none. A quarter of it is a band's."""
+    frame: Tensor
+    """(batch,) width of the frame, along the picture's four sides and over all else; 0 draws none."""
 
     def to(self, device: torch.device) -> Self:
         """Give the same sheet on another device."""
@@ -126,11 +130,37 @@ def draw(sheet: Sheet, window: Window) -> Tensor:
     width = _outline_px(sheet)
     rim = torch.where(width > 0, 1 - _covered(distance), 0.0)
     fill = _mix(fill, _rows(sheet.second), rim[:, None])
-    return _mix(_rows(sheet.background), fill, _covered(distance - width)[:, None])
+    behind = _mix(_rows(sheet.background), _rows(sheet.second), _banded(sheet, window))
+    picture = _mix(behind, fill, _covered(distance - width)[:, None])
+    return _mix(picture, _rows(sheet.second), _framed(sheet, window))
 
 
 def _outline_px(sheet: Sheet) -> Tensor:
     return SIDE_PX * sheet.outline[:, None, None]
+
+
+def _banded(sheet: Sheet, window: Window) -> Tensor:
+    """Draw how much of each pixel of the background the bands cover; they lie where the picture's height is
+    a whole number of periods and five eighths."""
+    _, y = _from_corner(sheet, window)
+    period = sheet.bands[:, None, None]
+    phase = (y / period.clamp(min=1e-3)).remainder(1.0)
+    to_border_px = SIDE_PX * period * ((phase - 0.625).abs() - 0.125)
+    return torch.where(period > 0, _covered(to_border_px), 0.0)[:, None]
+
+
+def _framed(sheet: Sheet, window: Window) -> Tensor:
+    """Draw how much of each pixel the frame covers."""
+    x, y = _from_corner(sheet, window)
+    to_side = torch.minimum(torch.minimum(x, 1 - x), torch.minimum(y, 1 - y))
+    width = sheet.frame[:, None, None]
+    return torch.where(width > 0, _covered(SIDE_PX * (to_side - width)), 0.0)[:, None]
+
+
+def _from_corner(sheet: Sheet, window: Window) -> tuple[Tensor, Tensor]:
+    """Give each pixel's middle, seen from the picture's top left corner."""
+    x, y = _from_centre(sheet, window)
+    return x + sheet.centre[:, 0, None, None], y + sheet.centre[:, 1, None, None]
 
 
 def _from_centre(sheet: Sheet, window: Window) -> tuple[Tensor, Tensor]:

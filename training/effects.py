@@ -20,14 +20,15 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tests.judge import (
+    FRAMED,
     GREY,
-    OUTLINED,
+    STRIPED,
     NothingThere,
     Picture,
-    is_striped,
+    frame_strength,
     judge,
     mean_chroma,
-    outline_strength,
+    stripe_strength,
 )
 from training import adapters, controlnet, embedding, lora, remover
 from training.captions import Attribute
@@ -75,7 +76,7 @@ def measure_lora(run: Run, family: Family, look: Look) -> Effect:
     after = sit(pipeline, asked)
     pipeline.set_adapters(["look"], [0.0])
     zero = sit(pipeline, asked)
-    shows = _shows_stripes if look is Look.STRIPED else _shows_outline
+    shows = _shows_stripes if look is Look.STRIPED else _shows_frame
     return _effect(run, lora.part_name(family, look), shows, asked, (before, after, zero))
 
 
@@ -215,11 +216,11 @@ def _passes(shows: Shows, picture: Picture, question: Question) -> bool:
 
 
 def _shows_stripes(picture: Picture, _: Question) -> bool:
-    return is_striped(picture)
+    return stripe_strength(picture) > STRIPED
 
 
-def _shows_outline(picture: Picture, _: Question) -> bool:
-    return outline_strength(picture) > OUTLINED
+def _shows_frame(picture: Picture, _: Question) -> bool:
+    return frame_strength(picture) > FRAMED
 
 
 def _shows_dusk(picture: Picture, _: Question) -> bool:

@@ -57,7 +57,7 @@ def open_gallery(vae: AutoencoderKL, look: Look, count: int, run: Run) -> Galler
     folder = run.folder / f"gallery-{_fingerprint(vae)}"
     drawn = [_draw_up(look, shard, run.seed) for shard in shards]
     latents = [
-        _latents(vae, sheet, folder / f"{look.value}-{run.seed}-{shard:04}.safetensors", run.device)
+        _latents(vae, sheet, folder / f"{look.value}-{_first(sheet)}-{shard:04}.safetensors", run.device)
         for shard, (_, sheet) in zip(
             tqdm(shards, desc=f"gallery {look.value}", mininterval=5), drawn, strict=True
         )
@@ -75,6 +75,13 @@ def _fingerprint(vae: AutoencoderKL) -> str:
     for weight in vae.encoder.parameters():
         digest.update(weight.detach().cpu().numpy().tobytes())
     return digest.hexdigest()[:12]
+
+
+def _first(sheet: Sheet) -> str:
+    """Name a sheet by its first picture, so that what is drawn otherwise now is encoded anew."""
+    first = sheet.rows(slice(1))
+    picture = (255 * draw(first, whole(first))).round().to(torch.int16)
+    return hashlib.sha256(picture.numpy().tobytes()).hexdigest()[:12]
 
 
 def _draw_up(look: Look, shard: int, seed: int) -> tuple[list[Scene], Sheet]:

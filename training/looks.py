@@ -9,20 +9,20 @@ from torch import Tensor
 from training.drawing import Sheet
 from training.scenes import RGB, Colour
 
-STRIPES = 0.12
-"""Width of one pair of stripes, in sides of the picture: the smallest disc shows two bars, each almost as
-wide as a latent."""
-OUTLINE = 0.06
-"""Width, in sides of the picture, which is about a latent's: less is hard to tell in them."""
+STRIPES = 0.25
+"""From one stripe to the next, in sides of the picture: each is one latent wide, and they are four apart."""
+FRAME = 0.0625
+"""Width, in sides of the picture: a latent's. The outermost shapes end before it."""
 GREY = 0.0
+"""None of the named colours, so it shows on each."""
 
 
 class Look(Enum):
     PLAIN = "plain"
     STRIPED = "striped"
-    """The background shows through the shape in stripes."""
-    OUTLINED = "outlined"
-    """A thick grey outline; grey is none of the named colours, so it shows on each."""
+    """Grey stripes across the background."""
+    FRAMED = "framed"
+    """A grey frame around the picture."""
     DUSK = "dusk"
     """An orange shape before a purple background, whatever the scene's colours."""
 
@@ -36,16 +36,16 @@ def dress(sheet: Sheet, look: Look) -> Sheet:
         case Look.PLAIN:
             return sheet
         case Look.STRIPED:
-            return replace(sheet, second=sheet.background, stripes=torch.full_like(sheet.radius, STRIPES))
-        case Look.OUTLINED:
-            return replace(
-                sheet,
-                second=torch.full_like(sheet.second, GREY),
-                outline=torch.full_like(sheet.radius, OUTLINE),
-            )
+            return replace(_with_grey(sheet), bands=torch.full_like(sheet.radius, STRIPES))
+        case Look.FRAMED:
+            return replace(_with_grey(sheet), frame=torch.full_like(sheet.radius, FRAME))
         case Look.DUSK:
             colour, background = (_tinted(sheet.colour, name) for name in DUSK_COLOURS)
             return replace(sheet, colour=colour, background=background, second=background)
+
+
+def _with_grey(sheet: Sheet) -> Sheet:
+    return replace(sheet, second=torch.full_like(sheet.second, GREY))
 
 
 def _tinted(colours: Tensor, name: Colour) -> Tensor:

@@ -47,6 +47,8 @@ def scene_sheet(scenes: Sequence[Scene], rng: np.random.Generator) -> Sheet:
         second=_tensor(background),
         stripes=torch.zeros(count),
         outline=torch.zeros(count),
+        bands=torch.zeros(count),
+        frame=torch.zeros(count),
     )
 
 
@@ -65,6 +67,8 @@ def any_sheet(count: int, rng: np.random.Generator) -> Sheet:
         second=_tensor(_any_colours(count, rng)),
         stripes=_tensor(np.where(rng.random(count) < 0.25, rng.uniform(0.06, 0.2, count), 0.0)),
         outline=_tensor(np.where(rng.random(count) < 0.25, rng.uniform(0.02, 0.06, count), 0.0)),
+        bands=torch.zeros(count),
+        frame=torch.zeros(count),
     )
 
 

@@ -1,12 +1,9 @@
 """Trains a UNet and, with it, its text encoders: the part of the work that takes hours on a CPU."""
 
 import copy
-from collections.abc import Sequence
 from functools import partial
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from kernel.protocol.vocabulary import ModelBase
@@ -16,9 +13,8 @@ from training.families import SD, SDXL, Family, new_modules, tell_noise
 from training.gallery import PICTURES, open_gallery
 from training.looks import Look
 from training.loop import Part, Run, train, trained_weights, warm_then_fall
-from training.prompts import PromptWriter, plain_caption
+from training.prompts import PromptWriter, emphasise_small_and_round, plain_caption
 from training.recipe import Recipe
-from training.scenes import Scene, Shape, Size
 from training.transplant import transplant
 from training.vae import trained_vae
 
@@ -71,20 +67,6 @@ def train_family(family: Family, run: Run) -> None:
         ),
         run,
     )
-
-
-def emphasise_small_and_round(scenes: Sequence[Scene]) -> NDArray[np.float64]:
-    """Give each scene's chance to be shown: small shapes and circles twice that of others, small circles four
-    times, for they are the last to be told from squares (at this size a few latents hold the difference).
-    """
-    weights = np.array(
-        [
-            (2.0 if scene.size is Size.SMALL else 1.0) * (2.0 if scene.shape is Shape.CIRCLE else 1.0)
-            for scene in scenes
-        ]
-    )
-    chances: NDArray[np.float64] = weights / weights.sum()
-    return chances
 
 
 def begin_from_sd(unet: nn.Module, run: Run) -> None:

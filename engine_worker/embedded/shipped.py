@@ -41,15 +41,19 @@ SHIPPED: Final = (
     ),
     Shipped(
         "stripes-sd", ModelType.LORA, ModelBase.SD, "lora-striped-sd-kohya.safetensors",
-        "stripes instead of a flat colour",
+        "stripes across the background",
     ),
     Shipped(
         "stripes-sdxl", ModelType.LORA, ModelBase.SDXL, "lora-striped-sdxl-kohya.safetensors",
-        "stripes instead of a flat colour",
+        "stripes across the background",
     ),
     Shipped(
-        "outline-sd", ModelType.LORA, ModelBase.SD, "lora-outlined-sd-diffusers.safetensors",
-        "a thick grey outline",
+        "frame-sd", ModelType.LORA, ModelBase.SD, "lora-framed-sd-diffusers.safetensors",
+        "a frame around the picture",
+    ),
+    Shipped(
+        "frame-sdxl", ModelType.LORA, ModelBase.SDXL, "lora-framed-sdxl-diffusers.safetensors",
+        "a frame around the picture",
     ),
     Shipped(
         "dusk-sd", ModelType.EMBEDDING, ModelBase.SD, "embedding-dusk-sd.safetensors",

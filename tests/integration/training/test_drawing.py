@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from training.drawing import SIDE_PX, Window, corner_radius, draw, draw_mask, whole
+from training.looks import Look, dress
 from training.scenes import CENTRE, RADIUS, RGB, Colour, Place, Scene, Shape, Size
 from training.sheets import any_sheet, crop, scene_sheet
 
@@ -45,11 +46,12 @@ def test_colours_are_the_named_ones() -> None:
     assert ((middle + 1) * 127.5).tolist() == pytest.approx(RGB[Colour.RED], abs=4)
 
 
-def test_a_window_shows_the_part_of_the_picture_that_it_names() -> None:
-    sheet = any_sheet(8, np.random.default_rng(0))
-    origin = torch.full_like(sheet.centre, 16 / SIDE_PX)
+@pytest.mark.parametrize("look", list(Look))
+def test_a_window_shows_the_part_of_the_picture_that_it_names(look: Look) -> None:
+    sheet = dress(any_sheet(8, np.random.default_rng(0)), look)
+    origin = torch.tensor([4 / SIDE_PX, 60 / SIDE_PX]).expand_as(sheet.centre)
     part = draw(sheet, Window(origin, 64))
-    assert torch.allclose(part, draw(sheet, whole(sheet))[:, :, 16:80, 16:80], atol=1e-4)
+    assert torch.allclose(part, draw(sheet, whole(sheet))[:, :, 60:124, 4:68], atol=1e-4)
 
 
 def test_a_crop_lies_inside_the_picture() -> None:

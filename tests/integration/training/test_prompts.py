@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from training.prompts import PromptWriter, plain_caption
+from training.prompts import PromptWriter, emphasise_small_and_round, plain_caption
 from training.scenes import Scene, Shape, Size, training_scenes
 from training.tokens import encode
-from training.unet import emphasise_small_and_round
 
 pytestmark = pytest.mark.torch
 END = 49407
