@@ -31,9 +31,6 @@ from kernel.views.reader import Reader
 GRACE_S: Final = 5.0
 """How long the requests in flight may take to end."""
 EXIT_CONFIGURATION: Final = 78
-SWITCH_S: Final = 0.0003
-"""The thread that owns the bus gives the interpreter away at every call into ZeroMQ, and stands in line for
-it behind 64 others: with CPython's usual 5 ms for each of them it would hardly ever run."""
 LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
 """The Manager's: its lines and these stand in one log."""
 
@@ -46,7 +43,6 @@ def main() -> int:
     parser.add_argument("--config", type=Path, help="the configuration file (conf/spoon.toml)")
     parser.add_argument("--parent-pid", type=int, help="end when this process, which started us, ends")
     options = parser.parse_args()
-    sys.setswitchinterval(SWITCH_S)
     logging.basicConfig(stream=sys.stderr, format=LOG_FORMAT)
     _log.setLevel(logging.INFO)
     try:
