@@ -7,7 +7,8 @@ once more, together, whatever their scheduler, and compared with those made alon
 difference; `worst latents` is what it would be if the latents ended where those of trained checkpoints do
 (`bench.ours.distance`), for those of random weights end further out, and rounding grows with them. Both
 have the goal; it is the second, and pictures, that end the benchmark with an error.
-`--all` takes the samplers with all spacings of their noise levels, `--every N` only each N-th.
+`--all` takes the samplers with all spacings of their noise levels, `--every N` only each N-th; `--trained`
+takes the checkpoints that ship: with them the bare difference keeps within the goal.
 """
 
 import sys
@@ -28,8 +29,10 @@ from bench.pictures import half_mask, photograph, png, random_control_net, rando
 from bench.report import Goal, Spread, print_report
 from bench.stock import Asked, Stock
 from engine_worker.embedded.random_checkpoint import write_random_checkpoint
+from engine_worker.embedded.shipped import shipped
 from engine_worker.engine.loading import load_parts
 from engine_worker.engine.pixels import decode
+from engine_worker.engine.unpacking import unpack
 from engine_worker.engine.workshop import Workshop
 from kernel.protocol.ids import ModelId
 from kernel.protocol.ingredients import ControlUse, LoraUse, ModelSource
@@ -92,6 +95,7 @@ def main() -> None:
     parser = ArgumentParser(prog="bench.same", description=__doc__)
     parser.add_argument("--every", type=int, default=1, help="take each N-th scheduler only")
     parser.add_argument("--all", action="store_true", dest="is_all", help="also with other spacings")
+    parser.add_argument("--trained", action="store_true", help="with the checkpoints that ship")
     said = parser.parse_args()
     schedulers = list(Scheduler if said.is_all else SAMPLERS)[:: said.every]
     # The stock DPM++ SDE asks for a little more than the Brownian path that it has made; peft lists layers.
@@ -99,7 +103,7 @@ def main() -> None:
     found: dict[str, Differences] = {}
     with TemporaryDirectory(prefix="spoon-") as name:
         for base in ModelBase:
-            bench = prepare(Path(name), base)
+            bench = prepare(Path(name), base, is_trained=said.trained)
             for way, kinds in WAYS.items():
                 for has_lora in (False, True):
                     jobs = [asked(bench, one, kinds, has_lora) for one in schedulers]
@@ -107,11 +111,14 @@ def main() -> None:
     report(found)
 
 
-def prepare(folder: Path, base: ModelBase) -> Bench:
+def prepare(folder: Path, base: ModelBase, *, is_trained: bool) -> Bench:
     """Write a checkpoint of that base in both layouts, and load it twice."""
-    file = folder / f"{base}.safetensors"
-    write_random_checkpoint(file, base=base, seed=7)
-    write_random_checkpoint(folder / base, base=base, is_folder=True, seed=7)
+    file = shipped(f"scenes-{base}").path if is_trained else folder / f"{base}.safetensors"
+    if is_trained:
+        unpack(file, folder / base)
+    else:
+        write_random_checkpoint(file, base=base, seed=7)
+        write_random_checkpoint(folder / base, base=base, is_folder=True, seed=7)
     source = ModelSource(
         model_id=ModelId(base), name=base, uri=file.as_uri(), model_type=ModelType.CHECKPOINT
     )
