@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from math import isfinite
 
-import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
@@ -170,8 +169,12 @@ def _by_layer(adapters: AdapterSet) -> dict[LayerName, Weighted]:
 
 
 def _add(changes: Weighted, layer: Layer, entered: tuple[Tensor, ...], came_out: Tensor) -> Tensor:
-    """The hook: what came out of the layer, and what each LoRA adds to it."""
+    """The hook: what came out of the layer, and what each LoRA adds to it.
+
+    Scaled first and then added, each rounded as peft rounds it, so that pictures are those of the stock
+    pipelines to the bit; `torch.add` with a factor would round once.
+    """
     total = came_out
     for change, weight in changes:
-        total = torch.add(total, change.added(layer, entered[0], came_out), alpha=weight * change.scale)
+        total = total + change.added(layer, entered[0], came_out) * (weight * change.scale)
     return total
