@@ -23,9 +23,12 @@ PROCESS_BYTES: Final = {"cpu": 600 << 20, "cuda": 640 << 20}
 """Before any weight: the libraries of the worker's process; on a GPU the CUDA context with its libraries."""
 MARGIN: Final = {"cpu": 1.05, "cuda": 1.12}
 """What allocators lose between the blocks that they hand out."""
-RETAINED_BYTES: Final = {"cpu": 256 << 20, "cuda": 0}
+RETAINED_BYTES: Final = {"cpu": 384 << 20, "cuda": 0}
 """What malloc keeps at most of what was given back to it, for calls of other sizes; a GPU's allocator gives
 it out again, and back where it is needed."""
+RETAINED_STEPS: Final = 3
+"""It keeps as much as so many steps need: blocks of pictures that are decoded are large enough to be given
+back."""
 WORKSPACE_BYTES: Final = 4 << 20
 """Buffers of the threads that compute attention."""
 ROWS_PER_PICTURE: Final = 2
@@ -159,7 +162,7 @@ def need_bytes(appetite: Appetite, kind: str, plan: MemoryPlan, seats: int) -> i
     kept = _pictures_bytes(appetite, dtype, seats)
     recorded = stepping if kind != CPU and appetite.compilation is Compilation.GRAPHS else 0
     passing = max(stepping, reading, encoding) + recorded + finishing + kept + WORKSPACE_BYTES
-    retained = min(passing, RETAINED_BYTES[kind])
+    retained = min(RETAINED_STEPS * stepping, RETAINED_BYTES[kind])
     return PROCESS_BYTES[kind] + ceil(MARGIN[kind] * (weights + passing)) + retained
 
 
