@@ -7,11 +7,13 @@ belongs to its question; after the durable part the database holds each job that
 import json
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+import apsw
 import msgspec
 import zmq
 
@@ -55,6 +57,7 @@ def main() -> None:
         for side in sides if number % 2 == 0 else reversed(sides):
             side(figures)
         durable(figures)
+        durable_floor(figures)
         print(f"round {number + 1} of {ROUNDS} done", file=sys.stderr)
     by_floor(figures)
     print_report("bus", {name: Spread.of(values) for name, values in figures.items()}, GOALS)
@@ -62,7 +65,7 @@ def main() -> None:
 
 def by_floor(figures: Figures) -> None:
     """Add what each round's trips took by what its bare sockets took."""
-    for floor_name in [name for name in figures if name.startswith("floor_")]:
+    for floor_name in [name for name in figures if name.startswith("floor_api")]:
         name = floor_name.removeprefix("floor_")
         pairs = zip(figures[name], figures[floor_name], strict=True)
         figures[f"{name.removesuffix('_us')}_by_floor"] = [own / bare for own, bare in pairs]
@@ -165,6 +168,51 @@ def durable(figures: Figures) -> None:
     figures.setdefault("durable_command_p99_ms", []).append(percentile(latencies_ms, 0.99))
     figures.setdefault("commit_each_per_s", []).append(each)
     figures.setdefault("durable_gain_over_commit_each", []).append(together / each)
+
+
+def durable_floor(figures: Figures) -> None:
+    """The same number of messages by bare sockets into a bare table, each answered once it is durable."""
+    with TemporaryDirectory(prefix="spoon-") as folder:
+        public, secret = (key.decode() for key in zmq.curve_keypair())
+        database = Path(folder) / "floor.sqlite3"
+        plan = {"front": f"ipc://{folder}/f", "public": public, "secret": secret, "database": str(database)}
+        with process([sys.executable, "-m", "bench.echo", "committer", json.dumps(plan)]):
+            context = zmq.Context()
+            socket = context.socket(zmq.DEALER)
+            secure(socket, public.encode(), zmq.curve_keypair())
+            socket.connect(plan["front"])
+            body = msgspec.msgpack.encode(
+                client.SubmitJob(engine_id=EngineId("e"), request=JobRequest(prompt="a cat", seed=1))
+            )
+            rate, latencies_ms = committed_rate(socket, body, COMMANDS)
+            socket.close()
+            context.term()
+        kept = apsw.Connection(str(database)).execute("SELECT count(*) FROM message").get
+        if kept != COMMANDS:
+            raise SystemExit(f"gate failed: {COMMANDS} messages were answered, {kept} are kept")
+    figures.setdefault("floor_durable_per_s", []).append(rate)
+    figures.setdefault("floor_durable_p99_ms", []).append(percentile(latencies_ms, 0.99))
+    share = figures["durable_commands_per_s"][-1] / rate
+    figures.setdefault("durable_share_of_floor", []).append(share)
+
+
+def committed_rate(socket: zmq.Socket[bytes], body: bytes, commands: int) -> tuple[float, list[float]]:
+    """Messages a second with as many in flight as ours, and milliseconds; the first one warms up."""
+    socket.send(body)
+    socket.recv()
+    sent_ns: deque[int] = deque()
+    latencies_ms: list[float] = []
+    left = commands - 1
+    begin = time.perf_counter_ns()
+    while len(latencies_ms) < commands - 1:
+        while left and len(sent_ns) < MAX_UNANSWERED:
+            sent_ns.append(time.perf_counter_ns())
+            socket.send(body)
+            left -= 1
+        if socket.recv() != body:
+            raise SystemExit("gate failed: the echo is another one")
+        latencies_ms.append((time.perf_counter_ns() - sent_ns.popleft()) / 1e6)
+    return (commands - 1) / (time.perf_counter_ns() - begin) * 1e9, latencies_ms
 
 
 def durable_rate(options: list[str], commands: int) -> tuple[float, list[float]]:

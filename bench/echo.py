@@ -2,12 +2,15 @@
 
 python -m bench.echo broker ENDPOINTS_JSON     passes messages on, or sends them straight back
 python -m bench.echo worker ENDPOINTS_JSON     sends every message back
+python -m bench.echo committer ENDPOINTS_JSON  keeps every message, and sends it back once it is durable
 """
 
 import json
 import sys
+from contextlib import suppress
 from typing import Final
 
+import apsw
 import zmq
 
 from bench.stage import secure
@@ -19,10 +22,7 @@ def main() -> None:
     """Serve until it is ended."""
     role, plan = sys.argv[1], json.loads(sys.argv[2])
     context = zmq.Context()
-    if role == "broker":
-        serve_broker(context, plan)
-    else:
-        serve_worker(context, plan)
+    {"broker": serve_broker, "worker": serve_worker, "committer": serve_committer}[role](context, plan)
 
 
 def serve_broker(context: zmq.Context[zmq.Socket[bytes]], plan: dict[str, str]) -> None:
@@ -43,6 +43,24 @@ def serve_broker(context: zmq.Context[zmq.Socket[bytes]], plan: dict[str, str]) 
                 back.send_multipart([worker_id, peer, *frames])
             else:
                 front.send_multipart([peer, *frames])
+
+
+def serve_committer(context: zmq.Context[zmq.Socket[bytes]], plan: dict[str, str]) -> None:
+    """All that has come is one transaction, as durable as the Manager's; nothing else is done with it."""
+    front = router(context, plan, "front")
+    connection = apsw.Connection(plan["database"])
+    for name, value in (("journal_mode", "wal"), ("synchronous", "full")):
+        connection.pragma(name, value)
+    connection.execute("CREATE TABLE message (id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT")
+    while True:
+        messages = [front.recv_multipart()]
+        with suppress(zmq.Again):
+            while True:
+                messages.append(front.recv_multipart(zmq.NOBLOCK))
+        with connection:
+            connection.executemany("INSERT INTO message (body) VALUES (?)", [(one[-1],) for one in messages])
+        for message in messages:
+            front.send_multipart(message)
 
 
 def router(context: zmq.Context[zmq.Socket[bytes]], plan: dict[str, str], name: str) -> zmq.Socket[bytes]:
