@@ -20,6 +20,9 @@ from kernel.shell.files import NUMBER_BITS
 from kernel.views.named_sql import load_queries
 
 BUSY_TIMEOUT_MS: Final = 5_000
+CHECKPOINT_PAGES: Final = 400
+"""Of the write-ahead log, when they are moved into the database: often and little, for others wait (adr/0033).
+"""
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 
@@ -60,8 +63,9 @@ class Store:
 
     def _prepare(self, file: Path) -> None:
         self.connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-        for name, value in (("journal_mode", "wal"), ("synchronous", "full")):
-            self.connection.pragma(name, value)
+        self.connection.pragma("journal_mode", "wal")
+        self.connection.pragma("synchronous", "full")
+        self.connection.wal_autocheckpoint(CHECKPOINT_PAGES)
         verdict = self.connection.pragma("quick_check")
         if verdict != "ok":
             raise DatabaseUnusable(f"{file} is damaged ({verdict}): restore a backup, see docs/operations.md")
