@@ -21,8 +21,7 @@ from kernel.views.named_sql import load_queries
 
 BUSY_TIMEOUT_MS: Final = 5_000
 CHECKPOINT_PAGES: Final = 400
-"""Of the write-ahead log, when they are moved into the database: often and little, for others wait (adr/0033).
-"""
+"""Of the write-ahead log, after which they are moved into the database: others wait for it (adr/0033)."""
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 
