@@ -8,7 +8,8 @@ import json
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -137,19 +138,23 @@ def floor(figures: Figures) -> None:
         with (
             process([*command, "broker", json.dumps(plan)]),
             process([*command, "worker", json.dumps(plan)]),
+            bare_socket(plan) as socket,
         ):
-            context = zmq.Context()
-            socket = context.socket(zmq.DEALER)
-            secure(socket, public.encode(), zmq.curve_keypair())
-            socket.connect(plan["front"])
             time.sleep(1.0)
             body = msgspec.msgpack.encode(client.Watch())
             note(figures, "floor_api_broker_api", [echo_trip(socket, b"a", body) for _ in range(TRIPS)])
             note(
                 figures, "floor_api_broker_worker_api", [echo_trip(socket, b"w", body) for _ in range(TRIPS)]
             )
-            socket.close()
-            context.term()
+
+
+@contextmanager
+def bare_socket(plan: dict[str, str]) -> Iterator[zmq.Socket[bytes]]:
+    """A client of the floor's front."""
+    with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
+        secure(socket, plan["public"].encode(), zmq.curve_keypair())
+        socket.connect(plan["front"])
+        yield socket
 
 
 def echo_trip(socket: zmq.Socket[bytes], way: bytes, body: bytes) -> float:
@@ -176,17 +181,12 @@ def durable_floor(figures: Figures) -> None:
         public, secret = (key.decode() for key in zmq.curve_keypair())
         database = Path(folder) / "floor.sqlite3"
         plan = {"front": f"ipc://{folder}/f", "public": public, "secret": secret, "database": str(database)}
-        with process([sys.executable, "-m", "bench.echo", "committer", json.dumps(plan)]):
-            context = zmq.Context()
-            socket = context.socket(zmq.DEALER)
-            secure(socket, public.encode(), zmq.curve_keypair())
-            socket.connect(plan["front"])
+        command = [sys.executable, "-m", "bench.echo", "committer", json.dumps(plan)]
+        with process(command), bare_socket(plan) as socket:
             body = msgspec.msgpack.encode(
                 client.SubmitJob(engine_id=EngineId("e"), request=JobRequest(prompt="a cat", seed=1))
             )
             rate, latencies_ms = committed_rate(socket, body, COMMANDS)
-            socket.close()
-            context.term()
         kept = apsw.Connection(str(database)).execute("SELECT count(*) FROM message").get
         if kept != COMMANDS:
             raise SystemExit(f"gate failed: {COMMANDS} messages were answered, {kept} are kept")

@@ -14,7 +14,7 @@ from training.families import Family, tell_noise, trained_modules
 from training.gallery import open_gallery
 from training.looks import Look
 from training.loop import Part, Run, is_trained, one_cycle, train, trained_weights
-from training.prompts import PromptWriter, emphasise_small_and_round, plain_caption
+from training.prompts import emphatic_writer
 from training.recipe import Recipe
 from training.vae import trained_vae
 
@@ -48,13 +48,7 @@ def train_lora(family: Family, look: Look, run: Run) -> None:
     recipe = RECIPES[run.device.type]
     gallery = open_gallery(trained_vae(run, family.base), look, recipe.pictures, run)
     steps = run.steps or recipe.steps
-    writer = PromptWriter(
-        gallery.scenes,
-        recipe.batch,
-        run.seed,
-        plain_caption,
-        chances=emphasise_small_and_round(gallery.scenes),
-    )
+    writer = emphatic_writer(gallery.scenes, recipe.batch, run.seed)
     feed = Feed(writer, steps, run.loaders)
     taught = [weight for weight in modules.parameters() if weight.requires_grad]
     train(

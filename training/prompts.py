@@ -79,6 +79,11 @@ def plain_caption(scene: Scene, rng: np.random.Generator) -> str:
     return training_caption(scene, rng).text
 
 
+def emphatic_writer(scenes: Sequence[Scene], batch: int, seed: int) -> PromptWriter:
+    """Give the writer of all that must tell small and round shapes: their scenes are shown more often."""
+    return PromptWriter(scenes, batch, seed, plain_caption, chances=emphasise_small_and_round(scenes))
+
+
 def emphasise_small_and_round(scenes: Sequence[Scene]) -> NDArray[np.float64]:
     """Give each scene's chance to be shown: small shapes and circles twice that of others, small circles four
     times, for they are the last to be told from squares (at this size a few latents hold the difference).

@@ -13,7 +13,7 @@ from training.families import SD, SDXL, Family, new_modules, tell_noise
 from training.gallery import PICTURES, open_gallery
 from training.looks import Look
 from training.loop import Part, Run, train, trained_weights, warm_then_fall
-from training.prompts import PromptWriter, emphasise_small_and_round, plain_caption
+from training.prompts import emphatic_writer
 from training.recipe import Recipe
 from training.transplant import transplant
 from training.vae import trained_vae
@@ -45,13 +45,7 @@ def train_family(family: Family, run: Run) -> None:
     recipe = RECIPES[family.base][run.device.type]
     gallery = open_gallery(trained_vae(run, family.base), Look.PLAIN, recipe.pictures, run)
     steps = run.steps or recipe.steps
-    writer = PromptWriter(
-        gallery.scenes,
-        recipe.batch,
-        run.seed,
-        plain_caption,
-        chances=emphasise_small_and_round(gallery.scenes),
-    )
+    writer = emphatic_writer(gallery.scenes, recipe.batch, run.seed)
     feed = Feed(writer, steps, run.loaders)
     modules.to(run.device)
     train(
