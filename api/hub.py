@@ -39,11 +39,14 @@ Notice = Changed | JobProgress | Preview | ModelProgress | Reread | Closing
 class Subscription:
     """One thread's ear at the hub; a context manager that leaves the hub at its end."""
 
-    def __init__(self, hub: "Hub", ids: tuple[str, ...] | None, *, sees_previews: bool) -> None:
+    def __init__(
+        self, hub: "Hub", ids: tuple[str, ...] | None, *, sees_progress: bool, sees_previews: bool
+    ) -> None:
         self._hub = hub
         self.ids = ids
         """What it listens to; None: everything."""
-        self.sees_previews = sees_previews
+        self._sees_progress = sees_progress
+        self._sees_previews = sees_previews
         self._unread: SimpleQueue[Notice | _PreviewCame] = SimpleQueue()
         self._is_behind = False
         self._previews: dict[int, Preview] = {}
@@ -62,13 +65,27 @@ class Subscription:
         return notice
 
     def put(self, notice: Notice) -> None:
-        """Called by the hub. The last of too many notices is read as Reread; Closing always comes through."""
+        """Called by the hub. What this one does not look at does not wake it.
+
+        The last of too many notices is read as Reread; Closing always comes through.
+        """
+        if not self._sees(notice):
+            return
         if isinstance(notice, Preview):
             self._put_preview(notice)
         elif self._unread.qsize() >= MAX_UNREAD and not isinstance(notice, Closing):
             self._is_behind = True
         else:
             self._unread.put(notice)
+
+    def _sees(self, notice: Notice) -> bool:
+        match notice:
+            case Preview():
+                return self._sees_previews
+            case JobProgress() | ModelProgress():
+                return self._sees_progress
+            case _:
+                return True
 
     def _put_preview(self, preview: Preview) -> None:
         with self._lock:
@@ -107,9 +124,16 @@ class Hub:
         self._last_seq: EventSeq | None = None
         self._is_closed = False
 
-    def subscribe(self, ids: Sequence[str] | None, *, sees_previews: bool = False) -> Subscription:
+    def subscribe(
+        self, ids: Sequence[str] | None, *, sees_progress: bool = True, sees_previews: bool = False
+    ) -> Subscription:
         """Listen to these ids, or to everything. Subscribe first, read the database second."""
-        subscription = Subscription(self, None if ids is None else tuple(ids), sees_previews=sees_previews)
+        subscription = Subscription(
+            self,
+            None if ids is None else tuple(ids),
+            sees_progress=sees_progress,
+            sees_previews=sees_previews,
+        )
         with self._lock:
             if subscription.ids is None:
                 self._of_all.add(subscription)
@@ -190,8 +214,7 @@ class Hub:
         with self._lock:
             listeners = [*self._of_id.get(thing_id, ()), *self._of_all]
         for subscription in listeners:
-            if subscription.sees_previews or not isinstance(notice, Preview):
-                subscription.put(notice)
+            subscription.put(notice)
 
     def _tell_everyone(self, notice: Notice) -> None:
         with self._lock:

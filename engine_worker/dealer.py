@@ -45,12 +45,11 @@ class Dealer:
         poller.register(self._monitor, zmq.POLLIN)
 
     def send(self, frames: Sequence[Frame]) -> None:
-        """Send in order. What the socket does not take now leaves with a later `flush`."""
+        """Send in order, with the next `flush`: what leaves together costs both sides one wake-up."""
         self._unsent.append(frames)
-        self.flush()
 
     def flush(self) -> None:
-        """Give the socket as much as it takes."""
+        """Give the socket as much as it takes; the rest leaves with a later one."""
         while self._unsent:
             try:
                 self._socket.send_multipart(self._unsent[0], flags=zmq.NOBLOCK, copy=False)

@@ -132,10 +132,10 @@ class SocketThread:
         return end
 
     def _turn(self, dealer: Dealer) -> Exit | None:
-        """Sleep until something happens, then handle all that has."""
+        """Let go what is to be said, sleep until something happens, then handle all that has."""
+        dealer.flush()
         dealer.register(self._poller)
         self._poller.poll(self._sleep_ms())
-        dealer.flush()
         for event in self._happenings(dealer):
             end = self._handle(dealer, event)
             if end is not None:

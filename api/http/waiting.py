@@ -5,8 +5,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from api.http.seats import Seats
-from api.hub import Closing, Hub, Notice
-from kernel.protocol.client import JobProgress, ModelProgress
+from api.hub import Closing, Hub
 
 Row = TypeVar("Row")
 
@@ -35,20 +34,11 @@ class Waiting:
     def _listen(
         self, thing_id: str, read: Callable[[], Row | None], is_over: Callable[[Row], bool], until: float
     ) -> Row | None:
-        with self._hub.subscribe((thing_id,)) as ear:
+        with self._hub.subscribe((thing_id,), sees_progress=False) as ear:
             while True:
                 row = read()
                 left_s = until - time.monotonic()
                 if row is None or is_over(row) or left_s <= 0:
                     return row
-                if isinstance(_next_change(ear.next, min(left_s, REREAD_EVERY_S)), Closing):
+                if isinstance(ear.next(min(left_s, REREAD_EVERY_S)), Closing):
                     return row
-
-
-def _next_change(listen: Callable[[float], Notice | None], timeout_s: float) -> Notice | None:
-    """The next notice that is more than progress, or None after so long."""
-    until = time.monotonic() + timeout_s
-    notice = listen(timeout_s)
-    while isinstance(notice, JobProgress | ModelProgress):
-        notice = listen(until - time.monotonic())
-    return notice

@@ -136,7 +136,7 @@ class _Steps:
 
         Part.sha256 = self.before("verify", Part.sha256)  # type: ignore[method-assign]
         fetcher.inspect = self.before("inspect", fetcher.inspect)
-        encode, send = codec.encode, Dealer.send
+        encode, flush = codec.encode, Dealer.flush
         reports: list[object] = []
 
         def encoding(body: Any, *rest: Any, **named: Any) -> Any:
@@ -145,11 +145,11 @@ class _Steps:
                 reports.append(body)
             return encode(body, *rest, **named)
 
-        def sending(dealer: Dealer, frames: Any) -> None:
-            send(dealer, frames)
+        def flushing(dealer: Dealer) -> None:
+            flush(dealer)
             if reports:
                 reports.clear()
                 self.take("be done")
 
         codec.encode = encoding
-        Dealer.send = sending  # type: ignore[method-assign]
+        Dealer.flush = flushing  # type: ignore[method-assign]

@@ -31,6 +31,7 @@ def test_a_socket_with_unsent_messages_asks_to_be_woken_when_it_takes_more(manag
     assert not dict(poller.poll(0))
     for _ in range(HIGH_WATER_MARK * 40):
         dealer.send([bytes(1000)])
+    dealer.flush()
     dealer.register(poller)
     while manager.socket.poll(100):
         manager.socket.recv_multipart()

@@ -130,6 +130,17 @@ def test_only_who_asked_for_previews_gets_them() -> None:
         assert (other.next(0), everything.next(0)) == (None, None)
 
 
+def test_progress_does_not_wake_who_waits_for_an_end_and_does_not_push_changes_aside() -> None:
+    hub = Hub()
+    with hub.subscribe(("j1", "m1"), sees_progress=False) as ear:
+        for step in range(MAX_UNREAD * 2):
+            hub.publish(JobProgress(job_id=JobId("j1"), step=step, steps=MAX_UNREAD * 2, eta_s=None))
+            hub.publish(ModelProgress(model_id=ModelId("m1"), bytes=step))
+        assert ear.next(0) is None
+        hub.publish(changed(1))
+        assert ear.next(0) == changed(1)
+
+
 def test_of_previews_that_were_not_read_only_the_newest_of_each_picture_is_kept() -> None:
     hub = Hub()
     with hub.subscribe(("j1",), sees_previews=True) as ear:
