@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from engine_worker.engine.apart import kept_apart
 from engine_worker.engine.blueprint import Network
 from engine_worker.engine.parts import Parts
 from kernel.protocol.ids import ModelId
@@ -53,7 +54,8 @@ def random_control_net(parts: Parts, seed: int) -> nn.Module:
     for name, parameter in net.named_parameters():
         if not parameter.any():
             nn.init.normal_(parameter, std=0.02 if "controlnet" in name else 0.05)
-    return net.requires_grad_(False).eval()
+    ready = net.requires_grad_(False).eval()
+    return kept_apart(ready, Network.CONTROLNET, parts.device, parts.dtype)
 
 
 def random_lora(parts: Parts, path: Path, seed: int) -> ModelSource:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from engine_worker.engine.apart import kept_apart
 from engine_worker.engine.blueprint import Network, NetworkPlan
 from engine_worker.engine.devices import vae_dtype
 from engine_worker.engine.gpu.layout import lay_out
@@ -63,4 +64,6 @@ def _filled(
     berth: _Berth,
 ) -> nn.Module:
     parameters = read_parameters(places, shapes, berth.place, berth.dtype)
-    return lay_out(fill(empty, parameters, berth.place), plan.network, berth.device, berth.dtype)
+    filled = fill(empty, parameters, berth.place)
+    laid_out = lay_out(filled, plan.network, berth.device, berth.dtype)
+    return kept_apart(laid_out, plan.network, berth.device, berth.dtype)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from engine_worker.engine.apart import Picture, sharing
 from engine_worker.engine.control import Residuals, Shared, Working, residuals
 from engine_worker.engine.gpu.host_scalars import without_waiting
 from engine_worker.engine.parts import Denoiser
@@ -30,8 +31,9 @@ def predict(denoiser: Denoiser, trajectories: Sequence[Trajectory], dtype: torch
         embeds=embeds,
         added=_added(trajectories),
     )
-    added = residuals(shared, _working(trajectories))
-    predicted = _denoised(denoiser, shared, _widened(shared.sample, trajectories), mask, added)
+    with sharing([Picture(_rows(one), one.conditioning.tokens) for one in trajectories]):
+        added = residuals(shared, _working(trajectories))
+        predicted = _denoised(denoiser, shared, _widened(shared.sample, trajectories), mask, added)
     parts = torch.split(predicted.float(), rows)
     return [_guided(part, one.guidance_scale) for part, one in zip(parts, trajectories, strict=True)]
 
@@ -57,8 +59,7 @@ def _rows(trajectory: Trajectory) -> int:
 
 def _timesteps(trajectories: Sequence[Trajectory]) -> Tensor:
     """One for each row, put together on the CPU: no lookup ever waits for a GPU."""
-    rows = torch.tensor([_rows(one) for one in trajectories])
-    return torch.stack([one.timestep for one in trajectories]).repeat_interleave(rows)
+    return torch.cat([one.timestep.expand(_rows(one)) for one in trajectories])
 
 
 def _embeds(trajectories: Sequence[Trajectory]) -> tuple[Tensor, Tensor | None]:
@@ -67,6 +68,8 @@ def _embeds(trajectories: Sequence[Trajectory]) -> tuple[Tensor, Tensor | None]:
     What is masked weighs nothing in the UNet's attention, to the last bit: see docs/adr/0023.
     """
     embeds = [one.conditioning.embeds for one in trajectories]
+    if len(embeds) == 1:
+        return embeds[0], None
     lengths = [one.shape[1] for one in embeds for _ in range(one.shape[0])]
     longest = max(lengths)
     if min(lengths) == longest:

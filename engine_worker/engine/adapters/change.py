@@ -10,7 +10,8 @@ from typing import Protocol, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+
+from engine_worker.engine.apart import convolve, linear, mix
 
 Layer = nn.Linear | nn.Conv2d
 Move = Callable[[Tensor], Tensor]
@@ -68,11 +69,11 @@ class LowRank:
 
     def added(self, layer: Layer, entered: Tensor, came_out: Tensor) -> Tensor:
         if isinstance(layer, nn.Linear):
-            return functional.linear(functional.linear(entered, self.down), self.up)
+            return linear(linear(entered, self.down), self.up)
         if self.core is None:
-            return functional.conv2d(through(layer, entered, self.down), self.up)
-        narrow = functional.conv2d(entered, self.down)
-        return functional.conv2d(through(layer, narrow, self.core), self.up)
+            return mix(through(layer, entered, self.down), self.up)
+        narrow = mix(entered, self.down)
+        return mix(through(layer, narrow, self.core), self.up)
 
     def moved(self, move: Move) -> "LowRank":
         return replace(self, down=move(self.down), up=move(self.up), core=_moved(self.core, move))
@@ -140,7 +141,7 @@ class Kronecker:
         if isinstance(layer, nn.Conv2d):
             return through(layer, entered, self.matrix())
         columns = entered.reshape(*entered.shape[:-1], self.small.shape[1], -1)
-        return (self.small @ functional.linear(columns, self.large)).flatten(-2)
+        return (self.small @ linear(columns, self.large)).flatten(-2)
 
     def moved(self, move: Move) -> "Kronecker":
         return replace(self, small=move(self.small), large=move(self.large))
@@ -180,17 +181,9 @@ class Decomposed:
 def through(layer: Layer, entered: Tensor, weight: Tensor) -> Tensor:
     """What would come out of the layer if this were its weight, and it had no bias."""
     if isinstance(layer, nn.Linear):
-        return functional.linear(entered, weight.reshape(-1, layer.in_features))
+        return linear(entered, weight.reshape(-1, layer.in_features))
     shape = weight.shape if weight.ndim == 4 else (len(weight), layer.in_channels, *layer.kernel_size)
-    return functional.conv2d(
-        entered,
-        weight.reshape(shape),
-        None,
-        layer.stride,
-        layer.padding,
-        layer.dilation,
-        layer.groups,
-    )
+    return convolve(layer, entered, weight.reshape(shape))
 
 
 def factored(a: Tensor, b: Tensor, core: Tensor | None) -> Tensor:

@@ -1,0 +1,152 @@
+"""Layers that work on each picture of a shared call as if it were alone, to the last bit.
+
+On a CPU in single precision the number of rows decides which kernel multiplies, and kernels round
+differently: MKL has one of its own for fewer than four rows, and ATen gives convolutions of one pixel to
+another library from 16 rows on. Here both are made as they are for one picture, in one batched call. All
+other layers round a row alike whatever lies beside it. See docs/adr/0034.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import groupby
+from typing import Final, NamedTuple
+
+import torch
+from diffusers.models.attention_processor import Attention
+from torch import Tensor, nn
+from torch.nn import functional
+
+from engine_worker.engine.blueprint import Network
+
+FEW_ROWS: Final = 4
+"""From so many rows of a matrix on, each is multiplied as it is among any number."""
+MANY_ROWS: Final = 16
+"""So many are convolved by oneDNN, fewer by ATen itself, row by row, if the process has one thread.
+
+Source: `ConvParams::use_mkldnn`, aten/src/ATen/native/Convolution.cpp.
+"""
+
+
+class Picture(NamedTuple):
+    """What one picture brings into a shared call."""
+
+    rows: int
+    tokens: int
+    """Of its prompt: the same for all its rows."""
+
+
+ALONE: Final[tuple[Picture, ...]] = ()
+_sharing: ContextVar[tuple[Picture, ...]] = ContextVar("sharing", default=ALONE)
+
+
+@contextmanager
+def sharing(pictures: Sequence[Picture]) -> Iterator[None]:
+    """Say which pictures share the calls of networks inside, in the order of their rows."""
+    token = _sharing.set(tuple(pictures) if len(pictures) > 1 else ALONE)
+    try:
+        yield
+    finally:
+        _sharing.reset(token)
+
+
+def kept_apart(module: nn.Module, network: Network, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """The network with layers in which pictures that share a call do not change each other's last bits.
+
+    Only where bits can be kept: in half precision and on a GPU the rows decide on kernels everywhere.
+    """
+    is_shared = network in (Network.UNET, Network.CONTROLNET)
+    if is_shared and device.type == "cpu" and dtype is torch.float32:
+        for layer in module.modules():
+            if type(layer) is nn.Linear:
+                layer.__class__ = _Linear
+            elif type(layer) is nn.Conv2d:
+                layer.__class__ = _Conv2d
+            elif isinstance(layer, Attention):
+                layer.set_processor(_ByLength(layer.processor))
+    return module
+
+
+class _Linear(nn.Linear):
+    def forward(self, entered: Tensor) -> Tensor:
+        return linear(entered, self.weight, self.bias)
+
+
+class _Conv2d(nn.Conv2d):
+    def forward(self, entered: Tensor) -> Tensor:
+        return convolve(self, entered, self.weight, self.bias)
+
+
+class _ByLength:
+    """Attention in which a prompt meets nothing of longer ones beside it, not even as masked filling."""
+
+    def __init__(self, attend: Callable[..., Tensor]) -> None:
+        self._attend = attend
+
+    def __call__(
+        self,
+        layer: Attention,
+        entered: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        **given: object,
+    ) -> Tensor:
+        pictures = _sharing.get()
+        if not pictures or encoder_hidden_states is None or len({one.tokens for one in pictures}) == 1:
+            return self._attend(layer, entered, encoder_hidden_states, attention_mask, **given)
+        came_out: list[Tensor] = []
+        begin = 0
+        for tokens, run in groupby(pictures, lambda one: one.tokens):
+            alike = tuple(run)
+            end = begin + sum(one.rows for one in alike)
+            prompts = encoder_hidden_states[begin:end, :tokens]
+            with sharing(alike):
+                came_out.append(self._attend(layer, entered[begin:end], prompts, None, **given))
+            begin = end
+        return torch.cat(came_out)
+
+
+def linear(entered: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """As `torch.nn.functional.linear`. Shapes: entered (rows, ..., in), the result (rows, ..., out)."""
+    pictures = _sharing.get()
+    if not pictures or (each := entered.shape[1:-1].numel()) >= FEW_ROWS or not entered.is_cpu:
+        return functional.linear(entered, weight, bias)
+    rows = [one.rows for one in pictures]
+    if min(rows) * each >= FEW_ROWS:
+        return functional.linear(entered, weight, bias)
+    if len(set(rows)) > 1:
+        return torch.cat([functional.linear(one, weight, bias) for one in torch.split(entered, rows)])
+    batch = entered.reshape(len(rows), rows[0] * each, -1)
+    made = _multiplied(bias, batch, weight.t().expand(len(rows), -1, -1))
+    return made.view(*entered.shape[:-1], len(weight))
+
+
+def convolve(layer: nn.Conv2d, entered: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """What the layer would make of what enters, if these were its weight and its bias.
+
+    Shapes: entered (rows, in, height, width), weight (out, in, height, width).
+    """
+    if weight.shape[2:] == (1, 1) and layer.stride == (1, 1) and layer.padding == (0, 0):
+        return mix(entered, weight, bias)
+    return functional.conv2d(entered, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
+
+
+def mix(entered: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """As `torch.nn.functional.conv2d` with a kernel of one pixel.
+
+    Shapes: entered (rows, in, height, width), weight (out, in, 1, 1).
+    """
+    rows, _, height, width = entered.shape
+    if not _sharing.get() or rows < MANY_ROWS or not entered.is_cpu or torch.get_num_threads() > 1:
+        return functional.conv2d(entered, weight, bias)
+    if height * width == 1:
+        return torch.cat(
+            [functional.conv2d(few, weight, bias) for few in torch.split(entered, MANY_ROWS - 1)]
+        )
+    column = None if bias is None else bias[:, None]
+    made = _multiplied(column, weight.flatten(1).expand(rows, -1, -1), entered.flatten(2))
+    return made.view(rows, -1, height, width)
+
+
+def _multiplied(added: Tensor | None, batch: Tensor, matrices: Tensor) -> Tensor:
+    return torch.bmm(batch, matrices) if added is None else torch.baddbmm(added, batch, matrices)
