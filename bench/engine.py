@@ -8,7 +8,7 @@ one_job: one job over the loop of a pipeline written out. gain: jobs a second to
 other. share: that gain over the one of bare calls of the UNet of the same sizes. entry_steps: until a job
 that enters a busy engine has made its first step.
 
-Five minutes on a calm machine; it says where it is. `--rounds 5` for figures that are to be published.
+Eight minutes on a calm machine; it says where it is. `--rounds 5` for figures that are to be published.
 """
 
 import json

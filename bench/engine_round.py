@@ -37,6 +37,7 @@ from kernel.protocol.vocabulary import ModelType, Scheduler
 CROWDS: Final = (1, 2, 4, 8, 16)
 SIZES_PX: Final = (64, 128)
 STEPS: Final = 8
+BARE_CALLS: Final = 12
 BOUND: Final = 1e-4
 MIXED: Final = (Scheduler.EULER, Scheduler.DPMPP_2M_KARRAS, Scheduler.DDIM, Scheduler.EULER_A)
 
@@ -112,7 +113,7 @@ def crowd_figures(work: Workshop, count: int, size_px: int) -> dict[str, float]:
     UNet show for the same steps (1: all that can be gained)."""
     jobs = crowd(count, size_px)
     together_s, apart_s = in_turns(
-        partial(make_together, work, jobs, count), partial(make_one_by_one, work, jobs)
+        partial(make_together, work, jobs, count), partial(make_one_by_one, work, jobs), times=2
     )
     gain = apart_s / together_s
     return {
@@ -132,23 +133,24 @@ def bare_gain(parts: Parts, jobs: Sequence[Asked]) -> float:
     size_px = jobs[0].spec.width_px
     calls = [asked.spec.steps for asked in jobs]
     sizes = {sum(1 for own in calls if own > step) for step in range(max(calls))} | {1}
-    cost_s = {count: bare_call_s(parts, 2 * count, size_px) for count in sorted(sizes)}
+    cost_s = bare_calls_s(parts, sorted(sizes), size_px)
     together_s = sum(cost_s[sum(1 for own in calls if own > step)] for step in range(max(calls)))
     return sum(calls) * cost_s[1] / together_s
 
 
-def bare_call_s(parts: Parts, rows: int, size_px: int) -> float:
-    """Seconds of a bare call of the UNet: the shortest of some."""
+def bare_calls_s(parts: Parts, counts: Sequence[int], size_px: int) -> dict[int, float]:
+    """Seconds of a bare call of the UNet for so many pictures: the shortest of some, made in turns."""
     unet = bare_unet(parts)
-    sample = torch.zeros(rows, 4, size_px // 8, size_px // 8)
-    timesteps = torch.full((rows,), 500)
-    embeds = torch.zeros(rows, 77, parts.unet_shape.cross_attention_width)
 
-    def call() -> None:
+    def call(count: int) -> None:
+        sample = torch.zeros(2 * count, 4, size_px // 8, size_px // 8)
+        timesteps = torch.full((2 * count,), 500)
+        embeds = torch.zeros(2 * count, 77, parts.unet_shape.cross_attention_width)
         unet(sample, timesteps, encoder_hidden_states=embeds, return_dict=False)
 
     with torch.inference_mode():
-        return min(seconds(call) for _ in range(5))
+        taken = [{count: seconds(partial(call, count)) for count in counts} for _ in range(BARE_CALLS)]
+    return {count: min(one[count] for one in taken) for count in counts}
 
 
 def bare_unet(parts: Parts) -> nn.Module:
