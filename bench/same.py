@@ -6,7 +6,8 @@ latents the largest difference of any number counts, of pictures that of any byt
 once more, together, whatever their scheduler, and compared with those made alone. `as they are` is the bare
 difference; `worst latents` is what it would be if the latents ended where those of trained checkpoints do
 (`bench.ours.distance`), for those of random weights end further out, and rounding grows with them. Both
-have the goal; it is the second, and pictures, that end the benchmark with an error.
+have the goal; it is the second, and pictures, that end the benchmark with an error. Only from a picture are
+latents not those of the stock pipeline to the bit: by accident its own lie channels last then (adr/0034).
 `--all` takes the samplers with all spacings of their noise levels, `--every N` only each N-th; `--trained`
 takes the checkpoints that ship: with them the bare difference keeps within the goal.
 """

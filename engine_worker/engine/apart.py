@@ -2,8 +2,9 @@
 
 On a CPU in single precision the number of rows decides which kernel multiplies, and kernels round
 differently: MKL has one of its own for fewer than four rows, and ATen gives convolutions of one pixel to
-another library from 16 rows on. Here both are made as they are for one picture, in one batched call. All
-other layers round a row alike whatever lies beside it. See docs/adr/0034.
+another library from 16 rows on. Here both are made as they are for one picture, in one batched call, and
+prompts of different lengths go through attention one length after the other. All other layers round a row
+alike whatever lies beside it. See docs/adr/0034.
 """
 
 from collections.abc import Callable, Iterator, Sequence
