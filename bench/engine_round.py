@@ -6,7 +6,6 @@ Prints one line of JSON: the figures of this round. What is compared runs in tur
 import json
 import sys
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -15,7 +14,6 @@ from typing import Final
 
 import diffusers
 import torch
-from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from msgspec import structs
 from torch import Tensor, nn
 
@@ -25,6 +23,7 @@ from bench.pictures import random_lora
 from bench.stock import CLASSES, Asked
 from engine_worker.engine.blueprint import Network
 from engine_worker.engine.loading import load_parts
+from engine_worker.engine.networks import fill
 from engine_worker.engine.parts import Parts
 from engine_worker.engine.port import Stepped
 from engine_worker.engine.studio import Studio
@@ -155,15 +154,9 @@ def bare_calls_s(parts: Parts, counts: Sequence[int], size_px: int) -> dict[int,
 
 def bare_unet(parts: Parts) -> nn.Module:
     """The UNet as diffusers makes it, on the same weights."""
-    ours = parts.networks[Network.UNET]
-    unet = deepcopy(ours, {id(one): one for one in ours.parameters()})
-    for layer in unet.modules():
-        for plain in (nn.Linear, nn.Conv2d):
-            if isinstance(layer, plain):
-                layer.__class__ = plain
-        if isinstance(layer, Attention):
-            layer.set_processor(AttnProcessor2_0())
-    return unet
+    with torch.device("meta"):
+        empty = diffusers.UNet2DConditionModel.from_config(dict(parts.unet_config))
+    return fill(empty, parts.networks[Network.UNET].state_dict(), parts.device)
 
 
 def against_bare_loop(work: Workshop, size_px: int) -> float:

@@ -127,7 +127,8 @@ def convolve(layer: nn.Conv2d, entered: Tensor, weight: Tensor, bias: Tensor | N
 
     Shapes: entered (rows, in, height, width), weight (out, in, height, width).
     """
-    if weight.shape[2:] == (1, 1) and layer.stride == (1, 1) and layer.padding == (0, 0):
+    is_mix = weight.shape[2:] == (1, 1) and layer.stride == (1, 1) and layer.padding == (0, 0)
+    if is_mix and layer.groups == 1:
         return mix(entered, weight, bias)
     return functional.conv2d(entered, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
 

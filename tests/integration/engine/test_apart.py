@@ -74,6 +74,7 @@ def test_a_convolution_of_one_pixel_is_made_as_alone(
         nn.Conv2d(8, 4, 3, stride=2, padding=1),
         nn.Conv2d(8, 4, 1, stride=2),
         nn.Conv2d(8, 4, 1, padding=1),
+        nn.Conv2d(8, 4, 1, groups=2),
         nn.Conv2d(8, 4, 3, padding=2, dilation=2, groups=2),
     ],
 )
@@ -87,7 +88,7 @@ def test_nothing_is_kept_apart_outside_a_shared_call() -> None:
     entered, weight = torch.randn(8, 128), torch.randn(96, 128)
     plain = functional.linear(entered, weight)
     assert torch.equal(linear(entered, weight), plain)
-    with pytest.raises(RuntimeError), sharing(of((4, 4))):
+    with pytest.raises(RuntimeError), sharing(of((2, 2, 2, 2))):
         raise RuntimeError
     assert torch.equal(linear(entered, weight), plain)
 
