@@ -1,8 +1,7 @@
 """The Manager process: reads the configuration, builds every object once, and runs the loop.
 
-Exit codes: 0 stopped as asked; 1 the API process died again and again; 65 the database cannot be used;
-69 another Manager runs; 74 the disk failed under the database; 78 the configuration cannot be used.
-The last four are sysexits(3).
+Exit codes: 0 stopped as asked; 65 the database cannot be used; 69 another Manager runs; 74 the disk failed
+under the database; 78 the configuration cannot be used. The last four are sysexits(3).
 """
 
 import argparse

@@ -12,7 +12,7 @@ from api.admin.invocation import Invocation
 from api.admin.options import duration, json_option
 from api.admin.output import counted_jobs, print_struct, print_table, size
 from conf.units import show_duration
-from kernel.protocol.client import Shutdown, Status
+from kernel.protocol.client import ApiLife, Shutdown, Status
 from kernel.protocol.errors import ManagerUnreachable
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ def status(invocation: Invocation, as_json: bool) -> None:
     click.echo(f"Manager {answer.version}, process {answer.pid}, up {uptime}: {answer.phase}")
     click.echo(f"jobs: {answer.jobs_processing} processing, {answer.jobs_waiting} waiting")
     click.echo(f"engines: {answer.engines_running} running")
+    if answer.api is not None and answer.api.restarts:
+        click.echo(_about_api(answer.api))
     if answer.is_disk_low:
         click.echo("the disk is almost full: new jobs and downloads are refused")
     if answer.is_models_disk_low:
@@ -50,6 +52,15 @@ def status(invocation: Invocation, as_json: bool) -> None:
     if answer.devices:
         rows = [(one.device, one.name, size(one.free_bytes), size(one.total_bytes)) for one in answer.devices]
         print_table(("DEVICE", "NAME", "FREE", "TOTAL"), rows)
+
+
+def _about_api(api: ApiLife) -> str:
+    """One line about an API that has died, whether or not it runs again."""
+    times = "once" if api.restarts == 1 else f"{api.restarts} times"
+    how = f"started again {times}, since it ended by itself (last: {api.last_failure})"
+    if api.is_running or api.next_start_s is None:
+        return f"API: running, {how}"
+    return f"API: not running, tried again in {show_duration(float(round(api.next_start_s)))}; {how}"
 
 
 @click.command()

@@ -54,6 +54,9 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     manager: Check
     database: Check
     disk: Check
+    api_restarts: int = 0
+    """How often this process was started again, since it had died."""
+    api_last_failure: str | None = None
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,8 +127,7 @@ class System:
 
     def ready(self, req: falcon.Request, resp: falcon.Response) -> None:
         """200 or 503, each with the three checks."""
-        manager, disk = self._check_manager()
-        readiness = _readiness(manager, self._check_database(), disk)
+        readiness = _readiness(self._ask_manager(), self._check_database())
         send(resp, 200 if readiness.status == "ready" else 503, readiness)
 
     def devices(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -139,12 +141,11 @@ class System:
     def capabilities(self, req: falcon.Request, resp: falcon.Response) -> None:
         send(resp, 200, self._capabilities)
 
-    def _check_manager(self) -> tuple[Check, Check]:
+    def _ask_manager(self) -> Status | SpoonError:
         try:
-            status = self._bus.status(PATIENCE_S)
+            return self._bus.status(PATIENCE_S)
         except SpoonError as error:
-            return Check(ok=False, detail=error.detail), Check(ok=False, detail="unknown")
-        return _check_phase(status), _check_disk(status)
+            return error
 
     def _check_database(self) -> Check:
         try:
@@ -154,19 +155,28 @@ class System:
         return Check(ok=True, detail="readable")
 
 
+def _readiness(status: Status | SpoonError, database: Check) -> Readiness:
+    if isinstance(status, SpoonError):
+        unknown = Check(ok=False, detail="unknown")
+        manager = Check(ok=False, detail=status.detail)
+        return Readiness(status="not_ready", manager=manager, database=database, disk=unknown)
+    manager, disk = _check_phase(status), _check_disk(status)
+    return Readiness(
+        status="ready" if manager.ok and database.ok and disk.ok else "not_ready",
+        manager=manager,
+        database=database,
+        disk=disk,
+        api_restarts=0 if status.api is None else status.api.restarts,
+        api_last_failure=None if status.api is None else status.api.last_failure,
+    )
+
+
 def _check_phase(status: Status) -> Check:
     return Check(ok=status.phase is Phase.RUNNING, detail=status.phase.value)
 
 
 def _check_disk(status: Status) -> Check:
     return Check(ok=not status.is_disk_low, detail="low" if status.is_disk_low else "enough room")
-
-
-def _readiness(manager: Check, database: Check, disk: Check) -> Readiness:
-    is_ready = manager.ok and database.ok and disk.ok
-    return Readiness(
-        status="ready" if is_ready else "not_ready", manager=manager, database=database, disk=disk
-    )
 
 
 def _capabilities(server: Server) -> Capabilities:

@@ -302,6 +302,9 @@ class TakeStock(Struct, frozen=True):
 class LaunchCompanion(Struct, frozen=True):
     """Start the API process."""
 
+    restarts: int = 0
+    """How often it has been started again before, or is now."""
+
 
 class TerminateCompanion(Struct, frozen=True):
     """Ask the API process to end."""

@@ -12,6 +12,7 @@ from typing import assert_never
 from kernel.core import (
     actions,
     asks,
+    companion,
     deadlines,
     departures,
     fetching,
@@ -169,4 +170,5 @@ def _status(world: World, event: StatusAsked) -> client.Status:
         is_disk_low=world.is_disk_low,
         is_models_disk_low=world.is_models_disk_low,
         devices=event.devices,
+        api=companion.life(world),
     )

@@ -1,22 +1,25 @@
 """The Manager's own life: how it starts from what the database holds, and how it stops without losing any."""
 
-from typing import Final
-
 from msgspec.structs import replace
 
-from kernel.core import actions, due, engines, fetching, jobs, losses, record, room, schedule, stock, workers
+from kernel.core import (
+    actions,
+    companion,
+    due,
+    engines,
+    fetching,
+    jobs,
+    losses,
+    record,
+    room,
+    schedule,
+    stock,
+    workers,
+)
 from kernel.core.events import CompanionExited, Snapshot
 from kernel.core.tables import PHASE_MOVES, RUNNING_ENGINE_STATES, check_move
 from kernel.core.world import Engine, Job, World
 from kernel.protocol.vocabulary import EngineState, GoneReason, JobState, ModelState, Phase, WorkerRole
-
-COMPANION_TERM_S: Final = 8.0
-COMPANION_BACKOFF_S: Final = 0.2
-MAX_COMPANION_DEATHS: Final = 5
-STEADY_S: Final = 60.0
-FAILURE: Final = 1
-MISCONFIGURED: Final = 78
-"""How a process ends whose configuration cannot be used. Source: sysexits(3), EX_CONFIG."""
 
 
 def restore(world: World, snapshot: Snapshot) -> None:
@@ -69,7 +72,7 @@ def start(world: World) -> None:
     world.models_absent = frozenset()
     stock.take(world)
     if world.limits.with_api:
-        _launch_companion(world)
+        companion.launch(world)
     fetching.tend(world)
     for engine in list(world.engines.values()):
         schedule.tend(world, engine)
@@ -117,46 +120,32 @@ def close_if_drained(world: World) -> None:
     is_writing = bool(world.pictures or world.submissions)
     if world.phase is Phase.DRAINING and not world.workers and not is_writing:
         _enter(world, Phase.CLOSING)
-        if world.has_companion:
-            world.act(actions.TerminateCompanion())
-            world.timers.set(due.Companion(), world.now.mono_s + COMPANION_TERM_S)
+        if world.companion.is_running:
+            companion.terminate(world)
         else:
             _exit(world)
 
 
 def companion_exited(world: World, event: CompanionExited) -> None:
-    """The API is gone: start it again, unless it should be gone, cannot be started, or dies all the time."""
-    world.has_companion = False
-    world.timers.clear(due.Companion())
-    if world.phase is Phase.CLOSING:
-        _exit(world)
+    """The API is gone: start it again, unless it should be gone or can never be started."""
+    if world.phase is Phase.RUNNING and companion.is_hopeless(world, event):
+        companion.gone(world)
+        world.exit_code = companion.MISCONFIGURED
+        _drain(world)
     elif world.phase is Phase.RUNNING:
-        is_steady = world.now.mono_s - world.companion_since_s > STEADY_S
-        has_never_served = world.companion_deaths == 0 and not is_steady
-        world.companion_deaths = 1 if is_steady else world.companion_deaths + 1
-        if has_never_served and event.exit_code == MISCONFIGURED:
-            world.exit_code = MISCONFIGURED
-            _drain(world)
-        elif world.companion_deaths >= MAX_COMPANION_DEATHS:
-            world.exit_code = FAILURE
-            _drain(world)
-        else:
-            backoff_s = COMPANION_BACKOFF_S * 2**world.companion_deaths
-            world.timers.set(due.Companion(), world.now.mono_s + backoff_s)
+        companion.died(world, event)
+    else:
+        companion.gone(world)
+        if world.phase is Phase.CLOSING:
+            _exit(world)
 
 
 def companion_deadline(world: World) -> None:
     """Start the API again, or end it when it does not end by itself."""
     if world.phase is Phase.RUNNING:
-        _launch_companion(world)
-    elif world.has_companion:
-        world.act(actions.KillCompanion())
-
-
-def _launch_companion(world: World) -> None:
-    world.has_companion = True
-    world.companion_since_s = world.now.mono_s
-    world.act(actions.LaunchCompanion())
+        companion.launch(world)
+    else:
+        companion.kill(world)
 
 
 def _exit(world: World) -> None:

@@ -29,6 +29,10 @@ class Timers:
     def __contains__(self, due: Due) -> bool:
         return due in self._when_s
 
+    def when_s(self, due: Due) -> float | None:
+        """When a deadline is, or None, if it is not set."""
+        return self._when_s.get(due)
+
     def next_s(self) -> float | None:
         """The earliest deadline, or None."""
         while self._heap and self._when_s.get(self._heap[0][2]) != self._heap[0][0]:

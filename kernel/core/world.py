@@ -158,6 +158,19 @@ class Submission:
 
 
 @dataclass(slots=True)
+class Companion:
+    """The API process that the Manager runs beside itself, if it does."""
+
+    is_running: bool = False
+    since_s: float = 0.0
+    deaths: int = 0
+    """In a row, none of which came after a long life."""
+    restarts: int = 0
+    failure: str | None = None
+    """How it ended the last time that it should not have."""
+
+
+@dataclass(slots=True)
 class World:
     """All of it. Functions of the core take the world, change it, and append actions to `out`."""
 
@@ -202,9 +215,7 @@ class World:
     """When the next old answers and changes may be forgotten."""
     stops_asked: int = 0
     exit_code: int = 0
-    has_companion: bool = False
-    companion_deaths: int = 0
-    companion_since_s: float = 0.0
+    companion: Companion = field(default_factory=Companion)
     last_change: EventSeq = EventSeq(0)
     last_job_seq: int = 0
     last_lease: int = 0

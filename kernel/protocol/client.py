@@ -319,6 +319,15 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
     free_bytes: int
 
 
+class ApiLife(msgspec.Struct, frozen=True, kw_only=True):
+    """How the API process is that the Manager runs beside itself, and starts again whenever it dies."""
+
+    is_running: bool
+    restarts: int
+    last_failure: str | None = None
+    next_start_s: float | None = None
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """How the Manager is."""
 
@@ -332,6 +341,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     is_disk_low: bool
     devices: tuple[DeviceStatus, ...]
     is_models_disk_low: bool = False
+    api: ApiLife | None = None
+    """None, if the Manager runs none."""
 
 
 class Watching(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -202,7 +202,8 @@ class Effects:
     def _run_companion(
         self, effect: actions.LaunchCompanion | actions.TerminateCompanion | actions.KillCompanion
     ) -> None:
-        log.info(journal.line(type(effect).__name__))
+        restarts = {"restarts": effect.restarts} if isinstance(effect, actions.LaunchCompanion) else {}
+        log.info(journal.line(type(effect).__name__, **restarts))
         match effect:
             case actions.LaunchCompanion():
                 try:

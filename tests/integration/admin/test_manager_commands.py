@@ -13,7 +13,7 @@ import pytest
 from api.admin.bus import ManagerLine
 from api.admin.exits import ExitCode
 from api.admin.life import is_alive
-from kernel.protocol.client import DeviceStatus, InviteWorker, Refused, Shutdown, WorkerInvited
+from kernel.protocol.client import ApiLife, DeviceStatus, InviteWorker, Refused, Shutdown, WorkerInvited
 from kernel.protocol.errors import ManagerUnreachable, ShuttingDown
 from kernel.protocol.ids import EngineId, WorkerId
 from kernel.protocol.join import read_join
@@ -50,6 +50,20 @@ def test_the_status_is_said_in_words(here: Spoon) -> None:
         "DEVICE  NAME  FREE     TOTAL",
         "cuda:0  H200  70.0 GB  140.0 GB",
     ]
+
+
+@pytest.mark.parametrize(
+    ("is_running", "words"),
+    [
+        (True, "API: running, started again 3 times, since it ended by itself (last: exit code 1)"),
+        (False, "API: not running, tried again in 26s; started again 3 times"),
+    ],
+)
+def test_the_status_says_that_the_api_dies(here: Spoon, is_running: bool, words: str) -> None:
+    next_start_s = None if is_running else 25.6
+    api = ApiLife(is_running=is_running, restarts=3, last_failure="exit code 1", next_start_s=next_start_s)
+    with fake_manager.running(BUS, FakeManager(status=msgspec.structs.replace(RUNNING, api=api))):
+        assert words in here("status").out
 
 
 def test_the_status_is_said_in_json(here: Spoon) -> None:

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from kernel.protocol.client import ApiLife
 from kernel.protocol.errors import ManagerUnreachable
 from kernel.protocol.vocabulary import Phase
 from tests.unit.api.fake_bus import STATUS
@@ -34,6 +35,15 @@ def test_what_keeps_a_server_from_being_ready_is_named(
     result = stage.get("/v1/health/ready")
     assert (result.status_code, result.json["status"]) == (503, "not_ready")
     assert {name for name in ("manager", "database", "disk") if not result.json[name]["ok"]} == unwell
+
+
+def test_readiness_says_how_often_the_api_was_started_again_and_why(stage: Stage) -> None:
+    assert stage.get("/v1/health/ready").json["api_restarts"] == 0
+    life = ApiLife(is_running=True, restarts=7, last_failure="signal SIGKILL")
+    stage.bus.status_answer = msgspec.structs.replace(STATUS, api=life)
+    result = stage.get("/v1/health/ready")
+    assert (result.status_code, result.json["status"]) == (200, "ready")
+    assert (result.json["api_restarts"], result.json["api_last_failure"]) == (7, "signal SIGKILL")
 
 
 def test_a_database_that_cannot_be_read_keeps_it_from_being_ready(stage: Stage) -> None:

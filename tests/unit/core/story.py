@@ -20,6 +20,7 @@ from kernel.core.events import (
     PictureNotStored,
     PictureStored,
     Reported,
+    StatusAsked,
     StopAsked,
     WorkerExited,
 )
@@ -152,6 +153,12 @@ class Story:
         reply = self.ask(ask, key, digest)
         assert isinstance(reply, client.Refused), reply
         return reply
+
+    def status(self) -> client.Status:
+        """What the Manager says of itself."""
+        (reply,) = only(self.tell(StatusAsked(PEER, CORRELATION, version="1", pid=1)), actions.Reply)
+        assert isinstance(reply.message, client.Status)
+        return reply.message
 
     def engine(self, start: bool = False, **fields: object) -> EngineId:
         """Create an engine; one that is started is pinned by that."""

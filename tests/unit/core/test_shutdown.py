@@ -14,6 +14,7 @@ from kernel.core.actions import (
 from kernel.core.ports import Limits
 from kernel.protocol import client
 from kernel.protocol import worker as wire
+from kernel.protocol.client import ApiLife
 from kernel.protocol.vocabulary import EngineState, JobState
 from tests.unit.core.samples import spec, submit
 from tests.unit.core.story import Story, only, orders_to
@@ -181,17 +182,45 @@ def test_api_that_dies_is_started_again_later_each_time():
         assert only(story.wait(0.02), LaunchCompanion)
 
 
-def test_api_that_dies_all_the_time_takes_the_manager_with_it_and_jobs_are_finished_first():
+def test_api_that_dies_all_the_time_is_tried_for_ever_and_work_goes_on():
     story = Story(limits=Limits(with_api=True))
-    engine_id, worker_id = story.running_engine()
-    job_id = story.submit(engine_id)
-    for _ in range(5):
+    engine_id, _worker_id = story.running_engine()
+    for _ in range(2_000):
+        assert not only(story.companion_exits(), Exit)
+        assert only(story.wait(60.1), LaunchCompanion)
         story.companion_exits()
-        story.wait(5.0)
+        assert only(story.wait(60.1), LaunchCompanion)
+        story.wait(0.1)
+    job_id = story.submit(engine_id)
     story.make(job_id)
     assert story.job_state(job_id) is JobState.FINISHED
-    story.say(worker_id, wire.Goodbye(reason="drained"))
-    assert only(story.exits(worker_id), Exit) == [Exit(1)]
+
+
+def test_pause_before_the_api_is_started_again_grows_to_a_minute_and_no_further():
+    story = Story(limits=Limits(with_api=True))
+    for _ in range(12):
+        story.companion_exits()
+        found = story.wait(60.1)
+        assert only(found, LaunchCompanion)
+    story.companion_exits()
+    assert not only(story.wait(59.9), LaunchCompanion)
+    assert only(story.wait(0.2), LaunchCompanion) == [LaunchCompanion(restarts=13)]
+
+
+def test_status_says_how_often_the_api_died_and_when_it_is_tried_again():
+    story = Story(limits=Limits(with_api=True))
+    assert story.status().api == ApiLife(is_running=True, restarts=0)
+    story.companion_exits()
+    story.wait(0.5)
+    story.companion_exits(exit_code=3)
+    expected = ApiLife(is_running=False, restarts=2, last_failure="exit code 3", next_start_s=0.8)
+    assert story.status().api == expected
+    story.wait(1.0)
+    assert story.status().api == ApiLife(is_running=True, restarts=2, last_failure="exit code 3")
+
+
+def test_status_says_nothing_of_an_api_that_the_manager_does_not_run():
+    assert Story().status().api is None
 
 
 def test_api_whose_configuration_cannot_be_used_ends_the_manager_at_once_with_the_same_code():
