@@ -2,8 +2,16 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Final
 
+from api.http.json_text import cut
 from kernel.protocol.errors import FieldProblem, InvalidField, NotSupported
+
+MAX_FINDINGS: Final = 20
+"""Of one answer; the others are counted."""
+MAX_GUESSED: Final = 40
+"""No field has a longer name, and looking for the nearest one takes longer the longer it is."""
+_IN_WORDS: Final = 10
 
 
 class Findings:
@@ -13,20 +21,26 @@ class Findings:
         self._wrong: dict[str, str] = {}
         self._later: dict[str, str] = {}
 
+    @property
+    def is_full(self) -> bool:
+        """What is found from now on is only counted: no need to look for a hint."""
+        return len(self._wrong) >= MAX_FINDINGS
+
     def wrong(self, field: str, problem: str) -> None:
         """A field has a value that it can never have. The first finding about a field stays."""
-        self._wrong.setdefault(field, problem)
+        self._wrong.setdefault(cut(field), problem)
 
     def later(self, field: str, problem: str = "is not supported yet") -> None:
         """A field asks for something that this version does not do."""
-        self._later.setdefault(field, problem)
+        self._later.setdefault(cut(field), problem)
 
     def unknown(self, field: str, known: Iterable[str], our_name: str | None = None) -> None:
         """There is no such field; `our_name` is what another tool's field is called here."""
         if our_name is not None:
             self.wrong(field, f"there is no such field; here it is called {our_name}")
             return
-        near = get_close_matches(field, list(known), n=1)
+        is_guessed = not self.is_full and len(field) <= MAX_GUESSED
+        near = get_close_matches(field, list(known), n=1) if is_guessed else ()
         self.wrong(field, f"there is no such field; is it {near[0]}?" if near else "there is no such field")
 
     def merge(self, other: "Findings", but_not: frozenset[str]) -> None:
@@ -47,15 +61,16 @@ class Findings:
 
         Raises: InvalidField, if any field is wrong; NotSupported, if some are only not served yet.
         """
-        fields = tuple(
-            FieldProblem(field=field, problem=problem)
-            for field, problem in {**self._wrong, **self._later}.items()
-        )
+        found = {**self._wrong, **self._later}
+        shown = list(found.items())[:MAX_FINDINGS]
+        fields = tuple(FieldProblem(field=field, problem=problem) for field, problem in shown)
         if self._wrong:
-            raise InvalidField(_in_words(fields), fields=fields)
+            raise InvalidField(_in_words(fields, len(found)), fields=fields)
         if self._later:
-            raise NotSupported(_in_words(fields), fields=fields)
+            raise NotSupported(_in_words(fields, len(found)), fields=fields)
 
 
-def _in_words(fields: tuple[FieldProblem, ...]) -> str:
-    return "; ".join(f"{one.field}: {one.problem}" for one in fields[:10])
+def _in_words(fields: tuple[FieldProblem, ...], found: int) -> str:
+    told = [f"{one.field}: {one.problem}" for one in fields[:_IN_WORDS]]
+    more = found - len(told)
+    return "; ".join(told) + (f"; and {more} more" if more else "")

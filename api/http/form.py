@@ -9,8 +9,9 @@ import msgspec.inspect as inspect
 
 from api.http.errors import Malformed, TooLarge
 from api.http.findings import Findings
+from api.http.json_text import strict_json
 from api.http.multipart import FormReader, PartBegan
-from api.http.reading import MAX_JSON_BYTES, refuse_compressed, strict_json
+from api.http.reading import MAX_JSON_BYTES, refuse_compressed
 
 if TYPE_CHECKING:
     import msgspec
@@ -142,6 +143,6 @@ def _value_in(name: str, text: str) -> object:
     if not text.lstrip().startswith(("[", "{")):
         return text
     try:
-        return strict_json(text)
+        return strict_json(text.encode())
     except (ValueError, RecursionError) as error:
         raise Malformed(f"{name}: this is not right JSON: {error}") from error

@@ -14,6 +14,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from api.http import errors as http
+from api.http.findings import MAX_FINDINGS
+from api.http.json_text import cut
 from kernel.protocol import errors
 from kernel.protocol.errors import FieldProblem, SpoonError
 from kernel.protocol.memory import MemoryShortage
@@ -21,6 +23,10 @@ from kernel.protocol.memory import MemoryShortage
 CONTENT_TYPE: Final = "application/problem+json"
 DEFAULT_RETRY_AFTER_S: Final = 1.0
 MAX_REQUEST_ID: Final = 100
+MAX_DETAIL: Final = 4_000
+"""An answer is small, whatever was sent: names and texts that come from a client are cut."""
+MAX_FIELD: Final = 200
+MAX_PROBLEM: Final = 1_000
 
 STATUS: Final[Mapping[type[SpoonError], int]] = MappingProxyType(
     {
@@ -97,12 +103,16 @@ def problem_of(error: SpoonError, request_id: str) -> Problem:
         type=f"urn:automatic-spoon:problem:{error.code}",
         title=title,
         status=status_of(type(error)),
-        detail=error.detail,
+        detail=cut(error.detail, MAX_DETAIL),
         code=error.code,
-        fields=error.fields,
+        fields=tuple(_short(one) for one in error.fields[:MAX_FINDINGS]),
         memory=_shortage(error) or UNSET,
         request_id=request_id,
     )
+
+
+def _short(one: FieldProblem) -> FieldProblem:
+    return FieldProblem(field=cut(one.field, MAX_FIELD), problem=cut(one.problem, MAX_PROBLEM))
 
 
 def _shortage(error: SpoonError) -> MemoryShortage | None:

@@ -1,6 +1,5 @@
 """From a request to a typed input, or to the list of everything that is wrong with it."""
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Final, Generic, NoReturn, TypeVar
 
@@ -10,6 +9,7 @@ import msgspec
 from api.http.errors import Malformed, TooLarge, UnsupportedMediaType
 from api.http.findings import Findings
 from api.http.hints import our_name
+from api.http.json_text import check_shape, strict_json
 from api.http.wordings import TOO_MUCH, in_words
 from kernel.protocol.errors import InvalidField, wrong_field
 
@@ -45,6 +45,7 @@ class BodyReader(Generic[Input]):
         """
         _check_type(req)
         body = _bytes_of(req, self._max_bytes)
+        check_shape(body)
         try:
             found = self._decoder.decode(body)
         except msgspec.ValidationError as error:
@@ -57,7 +58,7 @@ class BodyReader(Generic[Input]):
 
     def _read_strictly(self, body: bytes) -> object:
         try:
-            return strict_json(body.decode())
+            return strict_json(body)
         except (ValueError, RecursionError) as error:
             raise Malformed(f"the body is not right JSON: {error}") from error
 
@@ -155,6 +156,7 @@ def diagnose(
 ) -> Findings:
     """Everything that is wrong with an object that could not be decoded as a whole, field by field."""
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    known = [*fields, *later]
     findings = Findings()
     good: dict[str, object] = {}
     bad: set[str] = set()
@@ -163,7 +165,7 @@ def diagnose(
         if name in later:
             findings.later(name)
         elif name not in fields:
-            findings.unknown(name, [*fields, *later], our_name(name, [*fields, *later]))
+            findings.unknown(name, known, None if findings.is_full else our_name(name, known))
         else:
             try:
                 good[name] = msgspec.convert(value, type=fields[name].type, strict=strict)
@@ -205,15 +207,6 @@ def _wrong_as_told(told: str) -> InvalidField:
     return wrong_field(path.lstrip(".") or "$", problem)
 
 
-def strict_json(text: str) -> object:
-    """What a JSON text says. Slower than msgspec, but it sees what that takes without a word: equal names.
-
-    Raises: ValueError, RecursionError.
-    """
-    found: object = _STRICT.decode(text)
-    return found
-
-
 def refuse_compressed(req: falcon.Request) -> None:
     """Raises: UnsupportedMediaType, if the body would have to be inflated."""
     if req.env.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
@@ -240,21 +233,5 @@ def _bytes_of(req: falcon.Request, max_bytes: int) -> bytes:
     return body
 
 
-def _object_of(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twin = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the name {twin!r} comes twice in one object")
-    return found
-
-
-def _refuse_constant(text: str) -> None:
-    raise ValueError(f"{text} is no number of JSON")
-
-
 def find_nothing(found: msgspec.Struct, findings: Findings) -> None:
     """For inputs of which every value of the right type is right."""
-
-
-_STRICT: Final = json.JSONDecoder(object_pairs_hook=_object_of, parse_constant=_refuse_constant)

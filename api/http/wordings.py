@@ -7,6 +7,8 @@ from typing import Final
 
 from api.http.limits import FORMS
 
+MAX_TOLD: Final = 600
+"""A longer sentence of msgspec holds a name that a client made up: its middle is left out."""
 _PLACE: Final = re.compile(r"(?s)^(?P<problem>.*?)(?: - at `\$(?P<path>.*)`)?$")
 """The problem, then where."""
 _EXPECTED: Final = re.compile(r"(?s)^Expected `(?P<kinds>[^`]+)`(?P<rest>.*)$")
@@ -36,6 +38,8 @@ _BOUNDS: Final[Mapping[str, str]] = MappingProxyType(
 
 def in_words(told: str) -> tuple[str, str]:
     """The path below the root, such as `.loras[0].weight`, and the problem as a sentence of ours."""
+    if len(told) > MAX_TOLD:
+        told = f"{told[: MAX_TOLD // 2]}...{told[-MAX_TOLD // 2 :]}"
     place = _PLACE.match(told)
     if place is None:
         return "", told
