@@ -1,6 +1,7 @@
 """The API process: wires the bus, the views and the web server, and runs until it is told to stop.
 
-    SIGTERM, SIGINT   accept nothing more, end the streams, finish the requests in flight (5 s), leave
+    SIGTERM, SIGINT   accept nothing more, end the streams, finish the requests in flight (5 s), leave;
+                      another one changes nothing
 
 Exit codes: 0 stopped as asked, or the parent was gone; 78 the configuration cannot be used (sysexits(3)).
 """
@@ -43,6 +44,7 @@ def main() -> int:
     parser.add_argument("--config", type=Path, help="the configuration file (conf/spoon.toml)")
     parser.add_argument("--parent-pid", type=int, help="end when this process, which started us, ends")
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is something to finish, Ctrl-C just ends it
     logging.basicConfig(stream=sys.stderr, format=LOG_FORMAT)
     _log.setLevel(logging.INFO)
     try:

@@ -126,7 +126,7 @@ def build(
     front, back, gate, terms = _open_bus(settings, options, stack)
     crew = Crew(back, gate, launcher, terms, epoch)
     takers: set[bytes] = set()
-    signals = stack.enter_context(closing(SignalPipe()))
+    signals = stack.enter_context(closing(SignalPipe(is_for_life=True)))
     sources = Sources(
         front=front,
         back=back,

@@ -9,6 +9,24 @@ class Malformed(SpoonError):
     code = "malformed"
 
 
+class VersionNotSupported(SpoonError):
+    """This server speaks HTTP/1.1 and HTTP/1.0."""
+
+    code = "version_not_supported"
+
+
+class CodingNotSupported(SpoonError):
+    """The only Transfer-Encoding that this server reads is chunked."""
+
+    code = "coding_not_supported"
+
+
+class RequestTimeout(SpoonError):
+    """The request did not come in time: send its head at once, and its body without long breaks."""
+
+    code = "request_timeout"
+
+
 class ForbiddenHost(SpoonError):
     """This server does not answer under that host name: list it in server.allowed_hosts."""
 
@@ -16,7 +34,7 @@ class ForbiddenHost(SpoonError):
 
 
 class ForbiddenOrigin(SpoonError):
-    """A web page of another origin may not change anything here."""
+    """A web page of another origin may not change anything here, and read nothing but what it leads to."""
 
     code = "forbidden_origin"
 

@@ -1,22 +1,33 @@
 """Keeps web pages away: a browser on this machine can be made to call a local server by any page it shows.
 
 A page that rebinds its own DNS name to 127.0.0.1 comes with a foreign Host; a page that posts a form or a
-script's request comes with a foreign Origin. Both are refused before anything is read.
+script's request comes with a foreign Origin; of one that shows a picture of ours, or opens a stream, the
+browser tells in Sec-Fetch-Site. All are refused before anything is read. A link that leads here is no harm.
 """
 
+from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Final
 
 import falcon
 
 from api.http.errors import ForbiddenHost, ForbiddenOrigin
+from api.http.hosts import host_in
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 MAX_REMEMBERED: Final = 256
+_ENVIRON: Final = {
+    "HOST": "HTTP_HOST",
+    "ORIGIN": "HTTP_ORIGIN",
+    "SEC_FETCH_SITE": "HTTP_SEC_FETCH_SITE",
+    "SEC_FETCH_MODE": "HTTP_SEC_FETCH_MODE",
+    "SEC_FETCH_DEST": "HTTP_SEC_FETCH_DEST",
+}
+"""What is looked at, and where WSGI has it."""
 
 
 class Guard:
-    """Falcon middleware: checks each request's Host, and the Origin of those that change something."""
+    """Falcon middleware: checks each request's Host, and where a browser says that it comes from."""
 
     def __init__(self, bound_host: str, allowed_hosts: tuple[str, ...]) -> None:
         self._names = frozenset(name.lower() for name in ("localhost", bound_host, *allowed_hosts))
@@ -28,17 +39,22 @@ class Guard:
 
         Raises: ForbiddenHost; ForbiddenOrigin.
         """
-        self.check(req.method, req.env.get("HTTP_HOST", ""), req.env.get("HTTP_ORIGIN"))
+        env = req.env
+        self.check_head(req.method, {name: env[key] for name, key in _ENVIRON.items() if key in env})
 
-    def check(self, method: str, host: str, origin: str | None) -> None:
-        """Refuse by the head of a request alone.
+    def check_head(self, method: str, headers: Mapping[str, str]) -> None:
+        """Refuse by the head of a request alone; its headers are named as in `api.http.heads.Head`.
 
         Raises: ForbiddenHost; ForbiddenOrigin.
         """
+        host = headers.get("HOST", "")
         if host not in self._good:
             self._check_host(host)
+        origin = headers.get("ORIGIN")
         if method not in SAFE_METHODS and origin is not None:
             _check_origin(origin, host)
+        if "SEC_FETCH_SITE" in headers and not _may_fetch(method, headers):
+            raise ForbiddenOrigin
 
     def process_response(
         self, req: falcon.Request, resp: falcon.Response, resource: object, req_succeeded: bool
@@ -48,9 +64,10 @@ class Guard:
 
     def _check_host(self, host: str) -> None:
         """HTTP/1.0 knows no Host; no browser speaks it, so a missing one is let through."""
-        name = _name_of(host)
-        if name and name not in self._names and not _is_address(name):
-            raise ForbiddenHost
+        if host:
+            name = host_in(host)
+            if name is None or (name not in self._names and not _is_address(name)):
+                raise ForbiddenHost
         if len(self._good) < MAX_REMEMBERED:
             self._good.add(host)
 
@@ -60,11 +77,17 @@ def _check_origin(origin: str, host: str) -> None:
         raise ForbiddenOrigin
 
 
-def _name_of(host: str) -> str:
-    """The host without its port, in lower case, an IPv6 address without its brackets."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
-    return host.partition(":")[0].lower().removesuffix(".")
+def _may_fetch(method: str, headers: Mapping[str, str]) -> bool:
+    """A page of another site may lead a person here, by a link, and do nothing else.
+
+    Source: Fetch Metadata Request Headers (W3C). Another port of the same name is of the same site.
+    """
+    if "cross-site" not in headers["SEC_FETCH_SITE"].lower():
+        return True
+    is_navigation = (
+        headers.get("SEC_FETCH_MODE") == "navigate" and headers.get("SEC_FETCH_DEST") == "document"
+    )
+    return is_navigation and method in ("GET", "HEAD")
 
 
 def _is_address(name: str) -> bool:

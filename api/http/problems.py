@@ -37,6 +37,7 @@ STATUS: Final[Mapping[type[SpoonError], int]] = MappingProxyType(
         http.ForbiddenOrigin: 403,
         errors.NotFound: 404,
         http.MethodNotAllowed: 405,
+        http.RequestTimeout: 408,
         errors.Conflict: 409,
         errors.ImageGone: 410,
         http.InputGone: 410,
@@ -48,6 +49,9 @@ STATUS: Final[Mapping[type[SpoonError], int]] = MappingProxyType(
         errors.ModelUnreadable: 422,
         errors.JobRejected: 422,
         errors.NotInstalled: 422,
+        # What this server does not speak.
+        http.CodingNotSupported: 501,
+        http.VersionNotSupported: 505,
         # What the server cannot do just now.
         errors.QueueFull: 429,
         errors.TooManyRequests: 429,

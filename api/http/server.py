@@ -56,7 +56,7 @@ class HttpServer:
         self._server.channel_class = channel_class(Guard(settings.host, settings.allowed_hosts), uploads)
         # Waiting for a free thread is what the queue is for: no line in the log for each request that does.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-        self._is_stopping = False
+        self._is_stopping = self._is_over = False
 
     def run(self) -> None:
         """Serve until `stop` is called."""
@@ -64,9 +64,10 @@ class HttpServer:
             self._turn(LOOP_S)
 
     def stop(self) -> None:
-        """Make `run` return. May be called by a signal handler."""
+        """Make `run` return. May be called by a signal handler, at any time and again."""
         self._is_stopping = True
-        self._server.pull_trigger()
+        if not self._is_over:
+            self._server.pull_trigger()
 
     def finish(self, grace_s: float) -> None:
         """Accept nothing more, let the requests in flight end, at most so long; then hang up on everyone."""
@@ -77,6 +78,7 @@ class HttpServer:
         self._server.task_dispatcher.shutdown(timeout=max(0.1, until - time.monotonic()))
         for channel in list(self._server.active_channels.values()):
             channel.handle_close()
+        self._is_over = True
         self._server.trigger.close()
 
     def _turn(self, timeout_s: float) -> None:

@@ -10,7 +10,9 @@ WATCHED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 class SignalPipe:
     """While it is open, WATCHED signals make `fileno` readable and interrupt nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_for_life: bool = False) -> None:
+        """`is_for_life`: once it is closed, the process ends, and who asks for that again changes nothing."""
+        self._is_for_life = is_for_life
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         self._old = {number: signal.signal(number, _ignore) for number in WATCHED}
@@ -27,7 +29,8 @@ class SignalPipe:
 
     def close(self) -> None:
         for number, handler in self._old.items():
-            signal.signal(number, handler)
+            is_deaf = self._is_for_life and number is not signal.SIGCHLD
+            signal.signal(number, signal.SIG_IGN if is_deaf else handler)
         signal.set_wakeup_fd(-1)
         os.close(self._reader)
         os.close(self._writer)

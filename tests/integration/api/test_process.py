@@ -6,6 +6,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,6 +60,18 @@ def test_it_says_where_it_listens_and_leaves_when_asked(bus_folder: Path, number
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.read() == ""
+        assert process.stderr.read().endswith(" INFO api action=api_stopped\n")
+
+
+def test_signals_that_come_while_it_ends_change_nothing(bus_folder: Path) -> None:
+    with FakeManager(bus_folder), started(bus_folder) as process:
+        url_of(process)
+        while process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.002)
+        assert process.returncode == 0
+        assert process.stderr is not None
         assert process.stderr.read().endswith(" INFO api action=api_stopped\n")
 
 

@@ -124,6 +124,58 @@ def test_what_waitress_refuses_is_a_problem_document_too(
     assert problem["request_id"]
 
 
+@pytest.mark.parametrize(
+    ("request_bytes", "status", "code"),
+    [
+        (b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n"
+         b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, "malformed"),
+        (b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n", 501,
+         "coding_not_supported"),
+        (b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
+         400, "malformed"),
+        (b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", 400,
+         "malformed"),
+        (b"GET / HTTP/1.1\r\n\r\n", 400, "malformed"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", 400, "malformed"),
+        (b"GET / HTTP/1.1\r\nHost: a@localhost\r\n\r\n", 400, "malformed"),
+        (b"GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 403,
+         "forbidden_host"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nA: b\r\n c\r\n\r\n", 400, "malformed"),
+        (b"GET / HTTP/1.1\r\nHost : localhost\r\n\r\n", 400, "malformed"),
+        (b"GET / HTTP/2.0\r\n", 505, "version_not_supported"),
+        (b"GET /\r\n", 400, "malformed"),
+        (b"\x16\x03\x01\x02\x00", 400, "malformed"),
+        (b"G@T / HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "malformed"),
+        (b"GET / HTTP/1.1\nHost: localhost\n\n", 400, "malformed"),
+        (b"GET /\x00 HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "malformed"),
+    ],
+)  # fmt: skip
+def test_what_could_be_read_in_two_ways_is_refused_and_closes_the_connection(
+    running: Running, request_bytes: bytes, status: int, code: str
+) -> None:
+    """A request behind it, which a proxy may have taken for its body, is not answered."""
+    behind = b"GET /v1/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with socket.create_connection(running.address, timeout=10) as connection:
+        connection.sendall(request_bytes + (behind if request_bytes.endswith(b"\r\n") else b""))
+        answers = b""
+        while data := connection.recv(65_536):
+            answers += data
+    assert answers.startswith(b"HTTP/1.")
+    assert answers[9:12] == b"%d" % status
+    assert answers.count(b"\r\nConnection: close") == 1
+    assert json.loads(answers.partition(b"\r\n\r\n")[2])["code"] == code
+
+
+def test_requests_in_a_row_are_answered_in_a_row(running: Running) -> None:
+    one = b"GET /v1/health/live HTTP/1.1\r\nHost: localhost\r\n"
+    with socket.create_connection(running.address, timeout=10) as connection:
+        connection.sendall(b"\r\n" + (one + b"\r\n") * 3 + one + b"Connection: close\r\n\r\n")
+        answers = b""
+        while data := connection.recv(65_536):
+            answers += data
+    assert answers.count(b"HTTP/1.1 200 OK") == 4
+
+
 def test_no_answer_tells_what_software_serves_it(running: Running) -> None:
     for path in (b"/v1/health/live", b"/nowhere"):
         _, headers, _ = say(

@@ -95,3 +95,16 @@ def test_the_old_handlers_are_back_after_closing() -> None:
     SignalPipe().close()
     assert [signal.getsignal(number) for number in WATCHED] == before
     assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_who_asks_again_at_the_very_end_changes_nothing() -> None:
+    program = (
+        "import os, signal\n"
+        "from kernel.shell.signals import SignalPipe\n"
+        "SignalPipe(is_for_life=True).close()\n"
+        "for number in (signal.SIGTERM, signal.SIGINT):\n"
+        "    os.kill(os.getpid(), number)\n"
+        "print('ended as asked')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "ended as asked\n", "")

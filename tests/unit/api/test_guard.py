@@ -23,7 +23,18 @@ def test_the_servers_own_names_are_answered(stage: Stage, host: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "localhost.evil.example", "evil.example:7870", "127.0.0.1.evil.example", "[x]", "a@b"],
+    [
+        "evil.example",
+        "localhost.evil.example",
+        "evil.example:7870",
+        "127.0.0.1.evil.example",
+        "[x]",
+        "a@b",
+        "[::1]evil.example",
+        "localhost:7870:evil.example",
+        "localhost:evil.example",
+        "localhost/",
+    ],
 )
 def test_a_foreign_name_is_refused(stage: Stage, host: str) -> None:
     result = stage.get("/v1/health/live", headers={"Host": host})
@@ -54,3 +65,41 @@ def test_a_page_of_another_origin_may_look(stage: Stage) -> None:
 def test_every_answer_forbids_guessing_its_type(stage: Stage) -> None:
     for path in ("/v1/jobs", "/nowhere", "/docs"):
         assert stage.get(path).headers["x-content-type-options"] == "nosniff"
+
+
+def fetched(stage: Stage, path: str, site: str, mode: str, dest: str) -> int:
+    headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": dest}
+    return stage.get(path, headers=headers).status_code
+
+
+@pytest.mark.parametrize(
+    ("site", "mode", "dest", "status"),
+    [
+        ("cross-site", "no-cors", "image", 403),
+        ("cross-site", "cors", "empty", 403),
+        ("cross-site", "navigate", "iframe", 403),
+        ("cross-site", "websocket", "websocket", 403),
+        ("CROSS-SITE, none", "no-cors", "image", 403),
+        ("cross-site", "navigate", "document", 200),
+        ("same-site", "no-cors", "image", 200),
+        ("same-origin", "cors", "empty", 200),
+        ("none", "navigate", "document", 200),
+    ],
+)
+def test_a_page_of_another_site_may_lead_here_and_reads_nothing(
+    stage: Stage, site: str, mode: str, dest: str, status: int
+) -> None:
+    assert fetched(stage, "/v1/jobs", site, mode, dest) == status
+
+
+def test_a_page_of_another_site_takes_no_seat_of_the_streams(stage: Stage) -> None:
+    for _ in range(20):
+        assert fetched(stage, "/v1/events", "cross-site", "cors", "empty") == 403
+    page = stage.get("/metrics").text
+    assert "spoon_api_streams 0.0" in page
+
+
+def test_a_form_of_another_site_that_leads_here_changes_nothing(stage: Stage) -> None:
+    headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    assert stage.post("/v1/jobs", {"engine_id": "e1"}, headers=headers).status_code == 403
+    assert stage.bus.asked == []
