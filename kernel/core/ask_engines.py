@@ -6,7 +6,6 @@ from kernel.core import (
     engines,
     ingredients,
     line,
-    numbers,
     record,
     schedule,
     shortage,
@@ -36,7 +35,6 @@ def create(world: World, ask: client.CreateEngine) -> client.SingleReply:
     NotEnoughMemory, if it should start and there is no room; ShuttingDown.
     """
     spec = ask.spec
-    numbers.check_engine(spec)
     ingredients.check_engine(world, spec)
     if spec.name is not None and spec.name in world.engine_names:
         raise NameTaken(f"another engine is called {spec.name!r}: choose another name")

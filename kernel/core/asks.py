@@ -2,7 +2,7 @@
 
 from typing import assert_never
 
-from kernel.core import actions, ask_engines, ask_jobs, ask_models, downloads, life, room, submissions
+from kernel.core import actions, ask_engines, ask_jobs, ask_models, bounds, downloads, life, room, submissions
 from kernel.core.events import Asked
 from kernel.core.refusals import refused
 from kernel.core.world import World
@@ -17,6 +17,8 @@ def asked(world: World, event: Asked) -> None:
     """Answer a command: with the stored reply if it came before, else with what it leads to now."""
     room.look(world, event.facts.devices)
     try:
+        bounds.check_command(event.key, event.digest)
+        bounds.check(event.ask)
         reply = _replay(event) or _answer(world, event)
     except SpoonError as error:
         reply = refused(error)

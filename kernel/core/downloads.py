@@ -7,12 +7,22 @@ from kernel.core.events import Facts
 from kernel.core.rows import ImageRow
 from kernel.core.world import World
 from kernel.protocol import client
-from kernel.protocol.errors import EngineNotFound, ImageBusy, ImageGone, ImageNotFound, Unavailable
+from kernel.protocol.errors import (
+    EngineNotFound,
+    ImageBusy,
+    ImageGone,
+    ImageNotFound,
+    TooManyRequests,
+    Unavailable,
+)
 from kernel.protocol.ids import ImageId, Ticket
 from kernel.protocol.vocabulary import GONE_TEXTS, GoneReason
 
 CLAIM_S: Final = 3600.0
 """A download that has not been finished after this time never will be."""
+MAX_CLAIMS: Final = 100_000
+"""Each has a deadline, and little else has: so many deadlines are taken for so many downloads."""
+RETRY_S: Final = 5.0
 MOST_NAMED: Final = 200
 """So many missing files are named, the others are counted."""
 
@@ -20,12 +30,15 @@ MOST_NAMED: Final = 200
 def claim(world: World, ask: client.ClaimDownload, facts: Facts) -> client.SingleReply:
     """Grant the right to hand out a file once.
 
-    Raises: ImageNotFound; ImageGone, with the reason; ImageBusy, if every download that is left is under way.
+    Raises: ImageNotFound; ImageGone, with the reason; ImageBusy, if every download that is left is under way;
+    TooManyRequests.
     """
     row = _present_image(world, facts)
     claims = world.claims.get(row.image_id, set())
     if row.download_limit is not None and row.downloads + len(claims) >= row.download_limit:
         raise ImageBusy
+    if len(world.timers) >= MAX_CLAIMS:
+        raise TooManyRequests("too many downloads are under way", retry_after_s=RETRY_S)
     ticket = Ticket(f"{world.epoch}.{world.fresh.id()}")
     world.claims.setdefault(row.image_id, set()).add(ticket)
     world.timers.set(due.Claim(row.image_id, ticket), world.now.mono_s + CLAIM_S)

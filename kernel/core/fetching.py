@@ -4,7 +4,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from kernel.core import actions, due, ingredients, keeping, record, workers
+from kernel.core import actions, due, hearsay, ingredients, keeping, record, workers
 from kernel.core.rows import ModelRow
 from kernel.core.tables import WorkerState
 from kernel.core.world import Worker, World
@@ -97,6 +97,11 @@ def progressed(world: World, worker: Worker, report: wire.ModelProgress) -> None
 def inspected(world: World, worker: Worker, report: wire.ModelInspected) -> None:
     """A model is ready, or will be once it has its place, with what was found in it."""
     if (row := _done(world, worker, report.model_id)) is not None:
+        fault = hearsay.fault_of(report)
+        if fault is not None:
+            give_up(world, row, BadMessage.code, f"the fetch worker reported what cannot be: {fault}")
+            tend(world)
+            return
         row = _with_findings(row, report)
         if report.stored is None:
             record.move_model(world, row, ModelState.READY)
@@ -117,11 +122,12 @@ def _with_findings(row: ModelRow, report: wire.ModelInspected) -> ModelRow:
         sha256=found.sha256,
         size_bytes=found.size_bytes,
         memory_bytes=found.memory_bytes,
+        memory=found.memory,
         parameters=found.parameters,
         prediction_type=found.prediction_type,
         native_size_px=found.native_size_px,
         control_type=row.control_type or found.control_type,
-        found_words=found.trigger_words,
+        found_words=hearsay.cut_words(found.trigger_words),
         revision=report.revision,
     )
 
@@ -152,7 +158,7 @@ def not_moved(world: World, model_id: ModelId, reason: str | None) -> None:
 def failed(world: World, worker: Worker, report: wire.ModelFailed) -> None:
     """A model cannot be used."""
     if (row := _done(world, worker, report.model_id)) is not None:
-        give_up(world, row, report.code, report.text)
+        give_up(world, row, hearsay.cut(report.code, hearsay.MAX_CODE), hearsay.cut(report.text))
     tend(world)
 
 

@@ -33,8 +33,18 @@ def _said(line: str, *, is_cut: bool) -> tuple[bool, str] | None:
     if found is None:
         return None
     value = found[2]
-    text = msgspec.json.decode(value, type=str) if value.startswith('"') else value
+    text = _unquoted(value)
     return found[1] == "error", _last_line(text)
+
+
+def _unquoted(value: str) -> str:
+    """A worker's process may write what it likes, also what only looks like a quoted text."""
+    if not value.startswith('"'):
+        return value
+    try:
+        return msgspec.json.decode(value, type=str)
+    except msgspec.DecodeError:
+        return value.strip('"')
 
 
 def _last_line(text: str) -> str:

@@ -19,6 +19,8 @@ from kernel.protocol.vocabulary import Compilation, MemoryPlan, ModelBase, Model
 CPU: Final = "cpu"
 MOST_SEATS: Final = 64
 """More are not reckoned with: long before that a step takes as much longer as it makes more."""
+MOST_BYTES: Final = 1 << 60
+"""Whatever headers say: a message and the database hold no more, and no device has as much."""
 PROCESS_BYTES: Final = {"cpu": 600 << 20, "cuda": 640 << 20}
 """Before any weight: the libraries of the worker's process; on a GPU the CUDA context with its libraries."""
 MARGIN: Final = {"cpu": 1.05, "cuda": 1.12}
@@ -163,7 +165,7 @@ def need_bytes(appetite: Appetite, kind: str, plan: MemoryPlan, seats: int) -> i
     recorded = stepping if kind != CPU and appetite.compilation is Compilation.GRAPHS else 0
     passing = max(stepping, reading, encoding) + recorded + finishing + kept + WORKSPACE_BYTES
     retained = min(RETAINED_STEPS * stepping, RETAINED_BYTES[kind])
-    return PROCESS_BYTES[kind] + ceil(MARGIN[kind] * (weights + passing)) + retained
+    return min(PROCESS_BYTES[kind] + ceil(MARGIN[kind] * (weights + passing)) + retained, MOST_BYTES)
 
 
 def weights_bytes(appetite: Appetite, kind: str) -> dict[ModelPart, int]:

@@ -17,6 +17,13 @@ MAX_GUIDANCE_SCALE: Final = 100.0
 MAX_CONTROL_SCALE: Final = 10.0
 MAX_CLIP_SKIP: Final = 12
 """The text encoder of SD has 12 layers."""
+MAX_STEPS: Final = 10_000
+MAX_SIDE_PX: Final = 16_384
+MAX_REPLICAS: Final = 64
+MAX_BATCH: Final = 1_024
+MAX_QUALITY: Final = 100
+CELL_PX: Final = 8
+"""One latent stands for 8 x 8 pixels in every Stable Diffusion VAE."""
 MAX_LIFE_S: Final = 3_155_760_000.0
 """A hundred years: what a clock in milliseconds is sure to hold."""
 _HEX_DIGITS: Final = frozenset("0123456789abcdefABCDEF")
@@ -35,6 +42,29 @@ def check_engine(spec: EngineSpec) -> None:
     _check_guidance(spec)
     _check_clip_skip(spec.clip_skip)
     _check_loras(spec.loras)
+    check_between("steps", spec.steps, 1, MAX_STEPS)
+    _check_side("width", spec.width_px)
+    _check_side("height", spec.height_px)
+    check_between("keep_alive_s", spec.keep_alive_s, 0.0, MAX_LIFE_S)
+    check_between("replicas", spec.replicas, 1, MAX_REPLICAS)
+    check_between("max_batch", spec.max_batch, 1, MAX_BATCH)
+
+
+def check_option(field: str, value: float) -> None:
+    """An option's number must fit into 64 bits, and into JSON, which knows neither infinity nor NaN.
+
+    Raises: InvalidField.
+    """
+    if not isfinite(value):
+        raise wrong_field(field, "this is no finite number")
+    if isinstance(value, int) and abs(value) > MAX_INTEGER:
+        raise wrong_field(field, f"a whole number lies in -{MAX_INTEGER} .. {MAX_INTEGER}")
+
+
+def _check_side(field: str, size_px: int | None) -> None:
+    check_between(field, size_px, 1, MAX_SIDE_PX)
+    if size_px is not None and size_px % CELL_PX:
+        raise wrong_field(field, f"{size_px} is not a multiple of {CELL_PX}")
 
 
 def check_job(spec: JobSpec) -> None:
@@ -48,13 +78,14 @@ def check_job(spec: JobSpec) -> None:
     for n, use in enumerate(spec.controls):
         _check_control(f"controls[{n}]", use)
     # 0 is a value, as in other programs: the picture goes through the VAE, and is not painted over.
-    _check_between("strength", spec.strength, 0.0, 1.0)
+    check_between("quality", spec.quality, 0, MAX_QUALITY)
+    check_between("strength", spec.strength, 0.0, 1.0)
     _check_color(spec.background_color)
     _check_life(spec)
 
 
 def _check_guidance(spec: EngineSpec | JobSpec) -> None:
-    _check_between("guidance_scale", spec.guidance_scale, 0.0, MAX_GUIDANCE_SCALE)
+    check_between("guidance_scale", spec.guidance_scale, 0.0, MAX_GUIDANCE_SCALE)
 
 
 def _check_prompts(spec: JobSpec) -> None:
@@ -67,8 +98,8 @@ def _check_prompts(spec: JobSpec) -> None:
 def _check_finite(spec: EngineSpec | JobSpec) -> None:
     """JSON knows neither infinity nor NaN, and specs are stored as JSON."""
     for name, value in spec.scheduler_config.items():
-        if isinstance(value, float) and not isfinite(value):
-            raise wrong_field(f"scheduler_config.{name}", "this is no finite number")
+        if isinstance(value, float):
+            check_option(f"scheduler_config.{name}", value)
 
 
 def _check_seeds(spec: JobSpec) -> None:
@@ -84,20 +115,23 @@ def _check_clip_skip(clip_skip: int | None) -> None:
 
 def _check_loras(loras: Sequence[LoraUse]) -> None:
     for n, use in enumerate(loras):
-        _check_between(f"loras[{n}].weight", use.weight, -MAX_LORA_WEIGHT, MAX_LORA_WEIGHT)
+        check_between(f"loras[{n}].weight", use.weight, -MAX_LORA_WEIGHT, MAX_LORA_WEIGHT)
 
 
 def _check_control(field: str, use: ControlUse) -> None:
-    _check_between(f"{field}.scale", use.scale, 0.0, MAX_CONTROL_SCALE)
-    _check_between(f"{field}.start", use.start, 0.0, 1.0)
-    _check_between(f"{field}.end", use.end, 0.0, 1.0)
+    check_between(f"{field}.scale", use.scale, 0.0, MAX_CONTROL_SCALE)
+    check_between(f"{field}.start", use.start, 0.0, 1.0)
+    check_between(f"{field}.end", use.end, 0.0, 1.0)
     if not use.start < use.end:
         raise wrong_field(f"{field}.end", f"a control ends after its start, which is at {use.start:g}")
 
 
-def _check_between(field: str, value: float, least: float, most: float) -> None:
-    """NaN lies between nothing."""
-    if not least <= value <= most:
+def check_between(field: str, value: float | None, least: float, most: float) -> None:
+    """NaN lies between nothing; nothing is wrong with what is left out.
+
+    Raises: InvalidField.
+    """
+    if value is not None and not least <= value <= most:
         raise wrong_field(field, f"{value:g} is not in {least:g} .. {most:g}")
 
 

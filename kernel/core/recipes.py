@@ -12,8 +12,6 @@ from kernel.protocol.specs import EngineSpec, JobRequest, JobSpec, SchedulerConf
 from kernel.protocol.vocabulary import InputKind, ModelBase
 
 T = TypeVar("T")
-LATENT_CELL_PX: Final = 8
-"""One latent stands for 8 x 8 pixels in every Stable Diffusion VAE."""
 NATIVE_SIZES_PX: Final = {ModelBase.SD: 512, ModelBase.SDXL: 1024}
 
 
@@ -99,8 +97,8 @@ def _first(value: T | None, default: T) -> T:
 
 def _check_size(world: World, spec: JobSpec) -> None:
     for field, size_px in (("width", spec.width_px), ("height", spec.height_px)):
-        if size_px <= 0 or size_px % LATENT_CELL_PX:
-            raise wrong_field(field, f"{size_px} is not a positive multiple of {LATENT_CELL_PX}")
+        if size_px <= 0 or size_px % numbers.CELL_PX:
+            raise wrong_field(field, f"{size_px} is not a positive multiple of {numbers.CELL_PX}")
     if spec.width_px * spec.height_px > world.limits.max_pixels:
         raise wrong_field("width", f"a picture has at most {world.limits.max_pixels} pixels")
     if not 1 <= spec.steps <= world.limits.max_steps:

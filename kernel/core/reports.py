@@ -3,7 +3,9 @@
 from msgspec.structs import replace
 
 from kernel.core import actions, blobs, due, engines, fetching, jobs, pictures, schedule, workers
+from kernel.core.bounds import MAX_NAME
 from kernel.core.events import InputsUnreadable, Reported, ReportUnreadable
+from kernel.core.hearsay import MAX_CAPACITY, MAX_CODE, cut, cut_warnings
 from kernel.core.tables import WorkerState
 from kernel.core.world import Engine, Slot, Worker, World
 from kernel.protocol import client
@@ -81,7 +83,7 @@ def _about_engine(world: World, worker: Worker, report: wire.EngineReady | wire.
     if isinstance(report, wire.EngineReady):
         _ready(world, engine, worker, report)
     else:
-        engines.fail(world, engine, report.code, report.text)
+        engines.fail(world, engine, cut(report.code, MAX_CODE), cut(report.text))
     schedule.tend(world, engine)
 
 
@@ -89,7 +91,7 @@ def _ready(world: World, engine: Engine, worker: Worker, report: wire.EngineRead
     """The first worker that is ready says where the engine runs; the row is saved with its new state."""
     workers.move(worker, WorkerState.READY)
     engine.is_requested = False
-    worker.capacity, worker.ready_at_s = max(report.capacity, 1), world.now.mono_s
+    worker.capacity, worker.ready_at_s = _seats(report), world.now.mono_s
     worker.memory_bytes = report.memory_bytes
     if worker.reservation is not None:
         reserved = worker.reservation
@@ -98,10 +100,14 @@ def _ready(world: World, engine: Engine, worker: Worker, report: wire.EngineRead
     if engine.row.status is EngineState.STARTING:
         engine.row = replace(
             engine.row,
-            device=report.device,
+            device=cut(report.device, MAX_NAME),
             memory_bytes=report.memory_bytes,
             started_at_ms=world.now.unix_ms,
         )
+
+
+def _seats(report: wire.EngineReady) -> int:
+    return min(max(report.capacity, 1), MAX_CAPACITY)
 
 
 JobReport = (
@@ -190,7 +196,7 @@ def _done(world: World, worker: Worker, slot: Slot, report: wire.JobDone) -> Non
         jobs.release(world, worker, report.job_id)
     else:
         job = world.jobs[report.job_id]
-        job.warnings = report.warnings
+        job.warnings = cut_warnings(report.warnings)
         job.maps_sent = frozenset(map(blobs.kind_of_map, report.maps))
         jobs.finish_if_complete(world, job)
     schedule.tend_worker(world, worker)
@@ -201,7 +207,7 @@ def _ended(world: World, worker: Worker, slot: Slot, report: wire.JobFailed | wi
     if not slot.is_cancelled:
         job = world.jobs[report.job_id]
         if isinstance(report, wire.JobFailed):
-            jobs.fail(world, job, report.code, report.text)
+            jobs.fail(world, job, cut(report.code, MAX_CODE), cut(report.text))
         else:
             jobs.count_crash(world, job, "the job made no progress and was dropped")
     schedule.tend_worker(world, worker)

@@ -29,6 +29,9 @@ class Timers:
     def __contains__(self, due: Due) -> bool:
         return due in self._when_s
 
+    def __len__(self) -> int:
+        return len(self._when_s)
+
     def when_s(self, due: Due) -> float | None:
         """When a deadline is, or None, if it is not set."""
         return self._when_s.get(due)

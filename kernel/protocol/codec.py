@@ -20,6 +20,8 @@ MAX_BLOB_BYTES: Final = 256 << 20
 """The longest blob: a 8192 x 8192 RGBA picture without any compression."""
 MAX_PREVIEW_BYTES: Final = 1 << 20
 """The longest preview: a JPEG of some 256 x 256 pixels has a hundredth of that."""
+MAX_REASON: Final = 500
+"""Characters of why a body cannot be read: the reason may quote it."""
 MAX_MESSAGE_BYTES: Final = 512 << 20
 MAX_FRAMES: Final = 2 + MAX_BLOBS
 MAX_FRAME_BYTES: Final = MAX_BLOB_BYTES
@@ -57,7 +59,7 @@ class Decoder(Generic[Message]):
         try:
             body = self._body.decode(frames[1])
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise BadMessage(f"the body cannot be read: {error}") from error
+            raise BadMessage(f"the body cannot be read: {str(error)[:MAX_REASON]}") from error
         return Received(found, body, tuple(frames[2:]))
 
 

@@ -78,6 +78,12 @@ def refusal(incoming: Incoming, error: BadMessage) -> tuple[bytes, client.Refuse
     return correlation, client.Refused(code=error.code, detail=error.detail)
 
 
+def _check_size(report: worker.ImageReady | worker.ControlMap, blobs: tuple[Frame, ...]) -> None:
+    """What is said of a picture's size is stored, and added to that of the others."""
+    if blobs and len(blobs[0]) != report.size_bytes:
+        raise BadMessage(f"the picture has {len(blobs[0])} bytes, not {report.size_bytes}")
+
+
 @dataclass(slots=True)
 class BackDoor:
     """Reads what workers send."""
@@ -88,7 +94,8 @@ class BackDoor:
     def read(self, incoming: Incoming, role: WorkerRole) -> Arrival:
         """One message as an event, with its blobs.
 
-        Raises: BadMessage, also for a preview that is as large as a picture.
+        Raises: BadMessage, also for a preview that is as large as a picture, and for a picture that is not as
+        long as is said of it.
         """
         worker_id = WorkerId(incoming.name)
         received: codec.Received[worker.EngineReport] | codec.Received[worker.FetchReport]
@@ -98,5 +105,7 @@ class BackDoor:
             received = self._fetch.decode(incoming.frames)
         if isinstance(received.body, worker.Preview) and sum(map(len, received.blobs)) > MAX_PREVIEW_BYTES:
             raise BadMessage(f"a preview has at most {MAX_PREVIEW_BYTES} bytes")
+        if isinstance(received.body, worker.ImageReady | worker.ControlMap):
+            _check_size(received.body, received.blobs)
         reported = Reported(worker_id, received.body, has_blob=bool(received.blobs))
         return Arrival(reported, received.blobs)

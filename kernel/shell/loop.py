@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
+from kernel.core import bounds
 from kernel.core.actions import Action, Effect, Save
 from kernel.core.broker import Broker
 from kernel.core.events import (
@@ -122,7 +123,7 @@ class Loop:
                     facts = replace(facts, devices=self.devices())
                 if isinstance(event.ask, SubmitJob) and InputKind.POSE in event.ask.request.inputs:
                     facts = replace(facts, absent_detectors=self.absent_detectors())
-                if isinstance(event.ask, PruneImages):
+                if isinstance(event.ask, PruneImages) and bounds.is_pruning(event.ask):
                     facts = replace(facts, prunable=self._prunable(event.ask, now))
                 if isinstance(event.ask, PruneModels):
                     facts = replace(facts, kept_models=self.shelves.kept_models())

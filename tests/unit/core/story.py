@@ -135,7 +135,7 @@ class Story:
     ) -> list[Action]:
         """A client sends a command, with the files that it describes; without a key it is a new one."""
         self._commands += 1
-        key = key or f"command-{self._commands}"
+        key = f"command-{self._commands}" if key is None else key
         facts = self.database.facts(key, ask)
         if isinstance(ask, client.CreateEngine | client.StartEngine | client.SubmitJob):
             facts = replace(facts, devices=self.devices, absent_detectors=self.absent_detectors)

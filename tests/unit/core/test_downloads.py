@@ -2,6 +2,7 @@
 
 import pytest
 
+from kernel.core import downloads, due
 from kernel.core.actions import ForgetOld, TakeStock
 from kernel.core.downloads import CLAIM_S
 from kernel.core.events import StockTaken
@@ -176,3 +177,14 @@ def test_download_that_went_on_during_a_restart_counts():
     finish(story, ticket)
     row = story.database.images["image"]
     assert (row.downloads, row.gone_reason) == (1, GoneReason.USED_UP)
+
+
+def test_downloads_beyond_a_great_many_are_told_to_come_again_and_leave_nothing():
+    story = Story()
+    story.database.images["image"] = image()
+    timers = story.broker.world.timers
+    for number in range(downloads.MAX_CLAIMS - len(timers)):
+        timers.set(due.Claim("another", str(number)), story.now_s + 60.0)
+    reply = story.refusal(client.ClaimDownload(image_id="image"))
+    assert (reply.code, reply.retry_after_s) == ("too_many_requests", 5.0)
+    assert not story.broker.world.claims

@@ -27,6 +27,8 @@ FORCE = "at=2026-01-01T00:00:00.000Z action=ended_by_force worker_id=w1-1 job_id
         (STARTED + EXIT.replace('"it broke"', "drained"), "drained"),
         (STARTED + "ImportError: no torch\n", "ImportError: no torch"),
         (BROKE + STARTED * 3, None),
+        (STARTED.rstrip() + ' error="\\x is no escape"\n', "\\x is no escape"),
+        (STARTED.rstrip() + ' error="\\ud800"\n', "\\ud800"),
     ],
 )
 def test_a_log_line_gives_only_what_it_says_of_the_error(last_words: str, part: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import msgspec
 import pytest
 
 from kernel.core.events import Asked, Reported
@@ -43,3 +44,23 @@ def test_a_preview_as_large_as_a_picture_is_no_message():
     door.read(incoming(PREVIEW, bytes(MAX_PREVIEW_BYTES)), WorkerRole.ENGINE)
     with pytest.raises(BadMessage, match="a preview has at most"):
         door.read(incoming(PREVIEW, bytes(MAX_PREVIEW_BYTES + 1)), WorkerRole.ENGINE)
+
+
+@pytest.mark.parametrize("size_bytes", [0, 4, 2**63 - 1])
+def test_a_picture_that_is_not_as_long_as_is_said_of_it_is_no_message(size_bytes):
+    map_ = worker.ControlMap(
+        job_id=JobId("j"), lease=Lease(1), control_type="canny", size_bytes=3, sha256="0" * 64
+    )
+    assert BackDoor().read(incoming(map_, b"png"), WorkerRole.ENGINE).blobs == (b"png",)
+    lie = msgspec.structs.replace(map_, size_bytes=size_bytes)
+    with pytest.raises(BadMessage, match=f"the picture has 3 bytes, not {size_bytes}"):
+        BackDoor().read(incoming(lie, b"png"), WorkerRole.ENGINE)
+
+
+def test_a_reason_why_a_message_cannot_be_read_does_not_quote_all_of_it():
+    ask = {"type": "RegisterModel", "name": "n", "uri": "file:///m", "model_type": "x" * 1_000_000}
+    body = msgspec.msgpack.encode({"type": "Command", "key": "k", "digest": b"", "ask": ask})
+    frames = (codec.encode(PREVIEW)[0], body)
+    with pytest.raises(BadMessage, match="Invalid enum value") as caught:
+        FrontDoor(Epoch(1), "0", 1, set()).read(Incoming(b"peer", "api", frames), Counter())
+    assert len(caught.value.detail) < 600
