@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Final
 
 from api.bus import Bus
+from api.heap import map_large_blocks
 from api.http.app import make_app
 from api.http.server import HttpServer
 from api.http.uploads import upload_limits
@@ -63,6 +64,7 @@ def serve(settings: Settings, parent_pid: int | None = None) -> None:
     """
     if parent_pid is not None and not die_with(parent_pid):
         return
+    map_large_blocks()
     hub, reader = Hub(), Reader(settings.database_file)
     bus = Bus(settings.bus_folder, hub)
     bus.open()

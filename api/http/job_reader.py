@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import falcon
 
@@ -13,12 +14,17 @@ from api.http.job_checks import check_job
 from api.http.job_input import BLOB_FIELDS, LATER_FIELDS, JobInput, pictures_in
 from api.http.pictures import fault_of, from_base64, most_pixels
 from api.http.reading import BodyReader, read_texts
+from api.http.room import Room
+from api.http.seats import Seats
 from conf.settings import Server
 from kernel.protocol.codec import MAX_BLOB_BYTES
 from kernel.protocol.errors import FieldProblem
 from kernel.protocol.vocabulary import InputKind
 
 Pictures = Mapping[InputKind, bytes]
+
+ONE: Final = 1
+"""So many pictures are unpacked at a time, over all requests: a file of 34 bytes can take 270 MB for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +38,10 @@ class JobSubmission:
 class JobReader:
     """Reads what POST /v1/jobs carries. Cheap checks come first: pictures of a wrong job are not opened."""
 
-    def __init__(self, limits: Server) -> None:
+    def __init__(self, limits: Server, seats: Seats) -> None:
+        """Who waits until a picture can be looked at takes one of the seats."""
         self._limits = limits
+        self._looking = Room(ONE, seats, "too many pictures come in at once")
         self._json = BodyReader(
             JobInput,
             LATER_FIELDS,
@@ -82,7 +90,8 @@ class JobReader:
         if len(data) > MAX_BLOB_BYTES:
             problem = f"a picture may have at most {MAX_BLOB_BYTES} bytes"
             raise TooLarge(f"{field}: {problem}", fields=(FieldProblem(field=field, problem=problem),))
-        fault = fault_of(data, most_pixels(self._limits.max_pixels))
+        with self._looking.holding(ONE):
+            fault = fault_of(data, most_pixels(self._limits.max_pixels))
         if fault is not None:
             findings.wrong(field, fault)
 

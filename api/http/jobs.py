@@ -1,9 +1,10 @@
 """/v1/jobs"""
 
+from typing import Final
+
 import falcon
 
 from api.http.answering import send, send_nothing
-from api.http.heavy import HeavyBodies
 from api.http.job_ask import JobAsks, in_http_words
 from api.http.job_input import JobCreateQuery
 from api.http.job_reader import JobReader, Pictures
@@ -20,6 +21,7 @@ from api.http.job_types import (
     waits_for,
 )
 from api.http.reading import QueryReader, read_key
+from api.http.room import Room
 from api.http.waiting import Waiting
 from api.hub import Hub
 from api.port import Answer, BusPort
@@ -33,6 +35,12 @@ from kernel.views.jobs import find_job, jobs_ahead, list_jobs
 from kernel.views.reader import Reader
 from kernel.views.rows import JobRow
 
+LIGHT_BYTES: Final = 64 << 10
+"""A body of a few fields weighs nothing."""
+TIMES: Final = 2
+"""So many times its size a body takes in memory: as bytes, and as text or decoded."""
+ROOM_BYTES: Final = 64 << 20
+
 
 class Jobs:
     """Submit, list, show, cancel and delete jobs."""
@@ -42,9 +50,9 @@ class Jobs:
         self._reader = reader
         self._hub = hub
         self._waiting = waiting
-        self._body = JobReader(limits)
+        self._body = JobReader(limits, waiting.seats)
         self._asks = JobAsks(reader)
-        self._heavy = HeavyBodies()
+        self._bodies = Room(ROOM_BYTES, waiting.seats, "too many jobs with pictures come in at once")
         self._create_query = QueryReader(JobCreateQuery)
         self._list_query = QueryReader(JobListQuery, check_list)
 
@@ -84,7 +92,7 @@ class Jobs:
         self, req: falcon.Request, expected: type[Answer], key: str | None, *, validate_only: bool
     ) -> Answer:
         """The Manager's answer to the job that the request carries."""
-        with self._heavy.room_for(req.content_length):
+        with self._bodies.holding(_weight(req.content_length or 0)):
             submission = self._body.read(req)
             ask = self._asks.submit(submission, validate_only=validate_only)
             return self._ask(ask, expected, key, submission.pictures)
@@ -118,3 +126,7 @@ class Jobs:
 
 def _is_over(row: JobRow) -> bool:
     return row.status in ENDED_JOB_STATES
+
+
+def _weight(length: int) -> int:
+    return 0 if length <= LIGHT_BYTES else TIMES * length

@@ -10,6 +10,8 @@ import zlib
 from io import BytesIO
 from typing import TYPE_CHECKING, Final
 
+from api.http.picture_files import MOVING, built_wrong
+
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
@@ -21,6 +23,8 @@ anything is computed, and a camera's 12 megapixels go in where 4 come out."""
 
 _FORMATS: Final = ("PNG", "JPEG", "WEBP")
 _DATA_URL: Final = re.compile(r"\s*data:[^,]{0,200};base64,", re.IGNORECASE)
+_ALPHABET: Final = bytes.maketrans(b"-_", b"+/")
+_BLANKS: Final = b" \t\n\v\f\r"
 _BROKEN: Final = (
     OSError,
     SyntaxError,
@@ -51,11 +55,19 @@ def from_base64(text: str) -> bytes:
     Raises: ValueError, if it is none.
     """
     head = _DATA_URL.match(text)
-    body = "".join(text[head.end() if head else 0 :].split()).replace("-", "+").replace("_", "/")
+    body = text[head.end() :] if head else text
     try:
-        return binascii.a2b_base64(body.rstrip("=") + "=" * (-len(body.rstrip("=")) % 4), strict_mode=True)
+        return binascii.a2b_base64(body, strict_mode=True)  # as most write it, and without a copy of it
+    except ValueError:
+        return _from_any_base64(body)
+
+
+def _from_any_base64(text: str) -> bytes:
+    try:
+        plain = text.encode("ascii").translate(_ALPHABET, _BLANKS).rstrip(b"=")
+        return binascii.a2b_base64(plain + b"=" * (-len(plain) % 4), strict_mode=True)
     except ValueError as error:
-        raise ValueError(f"is no base64: {error}") from error
+        raise ValueError(f"is no base64: {_in_a_line(error)}") from error
 
 
 def mime_of(data: bytes) -> str | None:
@@ -74,6 +86,8 @@ def fault_of(data: bytes, max_pixels: int) -> str | None:
     """
     if mime_of(data) is None:
         return "must be a PNG, JPEG or WEBP picture"
+    if (fault := built_wrong(data)) is not None:
+        return fault
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -104,7 +118,7 @@ def _unpack(picture: "ImageFile") -> str | None:
     """Read all of it, to see that it is whole. A JPEG is read to its end at an eighth of its size."""
     is_moving: bool = picture.format != "MPO" and getattr(picture, "is_animated", False)
     if is_moving:
-        return "must be a still picture, not an animated one"
+        return MOVING
     picture.draft(picture.mode, (1, 1))
     picture.load()
     return None

@@ -18,18 +18,18 @@ class Waiting:
 
     def __init__(self, hub: Hub, seats: Seats) -> None:
         self._hub = hub
-        self._seats = seats
+        self.seats = seats
 
     def until(
         self, thing_id: str, read: Callable[[], Row | None], is_over: Callable[[Row], bool], wait_s: float
     ) -> Row | None:
         """The row as it is when it is over, or after so many seconds; None when it is there no more."""
-        if wait_s <= 0 or not self._seats.take():
+        if wait_s <= 0 or not self.seats.take():
             return read()
         try:
             return self._listen(thing_id, read, is_over, time.monotonic() + wait_s)
         finally:
-            self._seats.give_back()
+            self.seats.give_back()
 
     def _listen(
         self, thing_id: str, read: Callable[[], Row | None], is_over: Callable[[Row], bool], until: float

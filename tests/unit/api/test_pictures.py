@@ -119,3 +119,54 @@ def test_base64_is_read_as_people_write_it(text: str) -> None:
 def test_what_is_no_base64_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no base64"):
         from_base64(text)
+
+
+def segments(count: int, marker: bytes = b"\xff\xe1", data: bytes = b"Exif\x00\x00x") -> bytes:
+    return (marker + struct.pack(">H", len(data) + 2) + data) * count
+
+
+def chunks(count: int, kind: bytes) -> bytes:
+    """Pieces of a PNG, without anything in them."""
+    return (struct.pack(">I", 0) + kind + struct.pack(">I", zlib.crc32(kind))) * count
+
+
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        (JPEG[:2] + segments(300_000) + JPEG[2:], "too many pieces"),
+        (JPEG[:2] + b"\xff\xd0" * 300_000 + JPEG[2:], "too many pieces"),
+        (JPEG[:2] + b"\xff" * 300_000 + JPEG[2:], "too many pieces"),
+        (JPEG[:20] + b"\x00" * 300_000 + JPEG[20:], "too many pieces"),
+        (JPEG[:-2] + b"\xff\xda\x00\x02" * 100_000 + JPEG[-2:], "too many scans"),
+        (PNG[:33] + chunks(300_000, b"tEXt") + PNG[33:], "too many pieces"),
+        (PNG[:33] + chunks(300_000, b"IDAT") + PNG[33:], "too many pieces"),
+    ],
+    ids=["exif", "markers", "fill bytes", "junk", "scans", "texts", "empty pixels"],
+)
+def test_a_file_that_is_all_work_and_no_picture_is_refused_before_it_is_opened(
+    file: bytes, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("PIL.Image.open", None)
+    fault = fault_of(file, MAX_PIXELS)
+    assert fault is not None
+    assert told in fault
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        JPEG[:2] + segments(20) + b"\xff\xff" + JPEG[2:],
+        PNG[:33] + chunks(20, b"IDAT") + PNG[33:],
+        WEBP + b"ANMF" * 9,
+    ],
+    ids=["jpeg", "png", "webp"],
+)
+def test_a_file_of_some_pieces_is_opened(file: bytes) -> None:
+    assert fault_of(file, MAX_PIXELS) is None
+
+
+@pytest.mark.parametrize("text", ["a b " * 1_000_000, "é" * 1_000_000, "=" * 1_000_000, "-" * 1_000_001])
+def test_what_is_no_base64_is_refused_in_a_line(text: str) -> None:
+    with pytest.raises(ValueError, match="is no base64") as refusal:
+        from_base64(text + "!")
+    assert len(str(refusal.value)) < 300
