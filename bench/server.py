@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,13 +46,13 @@ class Running:
 
 
 @contextmanager
-def server() -> Iterator[Running]:
-    """A fresh server with one ready model; its configuration is CONFIG."""
+def server(before: Sequence[str] = ()) -> Iterator[Running]:
+    """A fresh server with one ready model; its configuration is CONFIG. `before` goes before its command."""
     with TemporaryDirectory(prefix="spoon-") as name:
         folder = Path(name)
         (folder / "spoon.toml").write_text(CONFIG)
         add_model(folder)
-        command = [sys.executable, "-m", "kernel.main", "--with-api", "--fake-engines"]
+        command = [*before, sys.executable, "-m", "kernel.main", "--with-api", "--fake-engines"]
         with (
             (folder / "log").open("wb") as log,
             process([*command, "--config", str(folder / "spoon.toml")], log.fileno()) as manager,
