@@ -20,6 +20,8 @@ from kernel.protocol.uuid7 import Uuid7
 
 MAX_WAITING: Final = 1_024
 """Questions that may be open in this process, before more are refused."""
+SILENCE_S: Final = 2.0
+"""A commit takes milliseconds, a busy disk hundreds of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,11 @@ class Bus:
     def status(self, timeout_s: float) -> Status:
         """How the Manager is; see `BusPort.status`."""
         return _expect(self._wait(GetStatus(), timeout_s), Status)
+
+    @property
+    def is_silent(self) -> bool:
+        """True, when the Manager has been asked and has said nothing for longer than it ever thinks."""
+        return self._line.session.silence_s(time.monotonic()) > SILENCE_S
 
     def figures(self) -> Figures:
         """What the metrics show; read without a lock, so about right."""

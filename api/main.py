@@ -70,12 +70,13 @@ def serve(settings: Settings, parent_pid: int | None = None) -> None:
     bus.open()
     try:
         app = make_app(settings, bus, reader, hub, lambda: time.time_ns() // 1_000_000)
-        _run(
-            HttpServer(app, settings.server, upload_limits(settings)), hub, settings.bus_folder / API_URL_FILE
-        )
+        server = HttpServer(app, settings.server, upload_limits(settings), lambda: bus.is_silent)
+        _run(server, hub, settings.bus_folder / API_URL_FILE)
     finally:
         bus.close()
         reader.close()
+    for number in (signal.SIGTERM, signal.SIGINT):  # Python itself would take the handlers away at its end
+        signal.signal(number, signal.SIG_IGN)
     _log.info("action=api_stopped")
 
 

@@ -77,6 +77,7 @@ class Session:
         """By correlation, with the time of the last sending; the oldest sending comes first."""
         self._watch_at = now
         self._heard_at = now
+        self._silent_since: float | None = None
 
     def ask(self, question: Question) -> None:
         """Take a question; it is sent when it fits into the window of unanswered ones."""
@@ -90,6 +91,11 @@ class Session:
     def unanswered(self) -> int:
         return len(self._waiting) + len(self._in_flight)
 
+    def silence_s(self, now: float) -> float:
+        """For how long the Manager has been asked and has said nothing; other threads may look, too."""
+        since = self._silent_since
+        return 0.0 if since is None else now - since
+
     def outgoing(self, now: float) -> list[list[Frame]]:
         """The messages to be sent now. What cannot be sent is lost on purpose: it is due again later."""
         frames: list[list[Frame]] = []
@@ -98,6 +104,8 @@ class Session:
             frames.append(codec.encode(Watch(takes_bundles=True), NO_CORRELATION, self.epoch))
         for question in self._due(now):
             frames.append(codec.encode(question.message, question.correlation, self.epoch, question.blobs))
+        if self._in_flight and self._silent_since is None:
+            self._silent_since = now
         return frames
 
     def hear(self, received: Received[BrokerReply], now: float) -> Heard:
@@ -115,6 +123,7 @@ class Session:
         flight = self._in_flight.pop(received.head.correlation, None)
         if flight is not None:
             flight[0].answer(_outcome_of(reply))
+        self._silent_since = now if self._in_flight else None
         return Heard(None, is_new_epoch)
 
     def reconnected(self, now: float) -> None:

@@ -44,8 +44,15 @@ class Server(Struct, frozen=True, kw_only=True):
     allowed_hosts: tuple[str, ...] = ()
     """Names to answer under, beside localhost, `host` and plain IP addresses."""
     threads: Some = 64
+    """Requests that ask the Manager at once; those that read have a quarter as many threads beside them."""
     max_streams: Annotated[int, Meta(ge=0)] = 8
-    """Open event streams at once: each holds one of the threads."""
+    """Open event streams at once: each has a thread of its own."""
+    max_connections: Annotated[int, Meta(ge=16)] = 4096
+    """At once; fewer, where the system's limit of open files leaves less."""
+    max_connections_per_address: Some = 3072
+    """Of these. Behind a proxy, and on this machine, everybody has the same address."""
+    request_timeout_s: Annotated[float, Meta(ge=1, le=3600)] = 20.0
+    """How long the head of a request may take to come."""
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 32 << 20
     max_pixels: Annotated[int, Meta(ge=64)] = 2048 * 2048
     max_steps: Some = 200

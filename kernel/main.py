@@ -19,6 +19,7 @@ import zmq
 from msgspec.structs import replace
 
 from conf.load import load
+from conf.open_files import raise_limit
 from conf.settings import Settings
 from conf.tokens import read_tokens
 from kernel.core.actions import Folder
@@ -79,6 +80,7 @@ def main() -> int:
     journal.start(is_verbose=options.verbose)
     try:
         settings = load(options.config, os.environ)
+        raise_limit()  # also for those who connect to bus.endpoint
         return run(settings, options)
     except BadConfiguration as error:
         return _complain(error.detail, EXIT_CONFIGURATION)

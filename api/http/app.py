@@ -28,13 +28,13 @@ from api.http.uploads import upload_limits
 from api.http.waiting import Waiting
 from api.hub import Hub
 from api.port import BusPort
-from conf.settings import Server, Settings
+from conf.settings import Settings
 from kernel.views.reader import Reader
 
 App = falcon.App[falcon.Request, falcon.Response]
 
-QUICK_THREADS: Final = 4
-"""Threads that neither streams nor waits can take: for all that is answered at once."""
+WAIT_SHARE: Final = 2
+"""Threads of `server.threads` for each request that waits: these have threads of their own beside them."""
 
 
 def make_app(settings: Settings, bus: BusPort, reader: Reader, hub: Hub, now_ms: Callable[[], int]) -> App:
@@ -53,7 +53,7 @@ def _resources(
     settings: Settings, bus: BusPort, reader: Reader, hub: Hub, now_ms: Callable[[], int]
 ) -> Resources:
     server = settings.server
-    streams, waits = Seats(server.max_streams), Seats(_most_waits(server))
+    streams, waits = Seats(server.max_streams), Seats(max(1, server.threads // WAIT_SHARE))
     waiting = Waiting(hub, waits)
     return Resources(
         models=Models(bus, reader, hub, waiting, upload_limits(settings)),
@@ -69,7 +69,3 @@ def _resources(
         metrics=Metrics(Figures(bus, reader, streams, waits)),
         documents=Documents(),
     )
-
-
-def _most_waits(server: Server) -> int:
-    return max(1, server.threads - server.max_streams - QUICK_THREADS)

@@ -1,23 +1,27 @@
-"""What waitress does with a connection: what it refuses itself becomes a problem document."""
+"""One connection: what it is at, when its time is over, and what it is told then."""
 
 import secrets
+import time
+from math import ceil
 
 import msgspec
 from waitress.channel import HTTPChannel
 from waitress.task import ErrorTask
 
-from api.http.errors import Malformed, TooLarge
+from api.http.errors import Malformed, RequestTimeout, TooLarge
 from api.http.guard import Guard
+from api.http.lanes import Lane, lane_of
 from api.http.parsing import Parser, Refusal
-from api.http.problems import CONTENT_TYPE, problem_of
+from api.http.problems import CONTENT_TYPE, DEFAULT_RETRY_AFTER_S, RETRIED, problem_of
+from api.http.standings import Doing, Standing, origin_of
 from api.http.uploads import UploadLimits
 from kernel.protocol.errors import SpoonError
 
 
-def channel_class(guard: Guard, uploads: UploadLimits | None) -> type[HTTPChannel]:
+def channel_class(guard: Guard, uploads: UploadLimits | None) -> type["Channel"]:
     """The class of connections. Without `uploads` every body is held as waitress holds it."""
     parser = type("Parser", (Parser,), {"guard": guard, "uploads": uploads})
-    return type("Channel", (_Channel,), {"parser_class": parser})
+    return type("Channel", (Channel,), {"parser_class": parser})
 
 
 class _ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
@@ -30,18 +34,122 @@ class _ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
         body = msgspec.json.encode(msgspec.structs.replace(problem, status=error.code))
         self.status = f"{error.code} {error.reason}"
         self.response_headers.append(("Content-Type", CONTENT_TYPE))
+        if error.code in RETRIED:
+            pause_s = ceil(cause.retry_after_s or DEFAULT_RETRY_AFTER_S)
+            self.response_headers.append(("Retry-After", str(pause_s)))
         self.set_close_on_finish()
         self.content_length = len(body)
         self.write(body)
 
 
-class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
+class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
+    """A connection of waitress that knows how long it has been at what."""
+
     error_task_class = _ProblemTask
+    request: Parser | None
+    requests: list[Parser]
+    connected: bool
+    total_outbufs_len: int
+
+    def __init__(
+        self, server: object, sock: object, addr: tuple[str, int], adj: object, sockets: object
+    ) -> None:
+        self.origin = origin_of(addr[0])
+        self._waiting_since = time.monotonic()
+        self._is_new = True
+        self._timed: Parser | None = None
+        """The request that these two are about."""
+        self._head_since: float | None = None
+        self._body_since: float | None = None
+        self._backlog_since: float | None = None
+        self._sent_bytes = 0
+        super().__init__(server, sock, addr, adj, map=sockets)
+
+    def standing(self, now: float) -> Standing:
+        """What it is at. Called by the loop alone."""
+        if not self.total_outbufs_len:
+            self._backlog_since = None
+        else:
+            if self._backlog_since is None:
+                self._backlog_since, self._sent_bytes = now, 0
+            return Standing(self.origin, Doing.SENDING, self._backlog_since, self._sent_bytes)
+        request = self.request
+        if self.requests:
+            return Standing(self.origin, Doing.WORKING, now)
+        if request is not None and self._body_since is not None:
+            return Standing(self.origin, Doing.RECEIVING, self._body_since, request.body_bytes_received)
+        return Standing(
+            self.origin, Doing.WAITING, self._waiting_since, head_since=self._head_since, is_new=self._is_new
+        )
+
+    def give_up(self) -> None:
+        """Its time is over: hang up; where a request has begun and nothing else is answered, say why."""
+        with self.requests_lock:
+            request = self.request
+            is_told = (
+                request is not None and request.has_begun and not self.requests and not self.total_outbufs_len
+            )
+            if request is not None and is_told:
+                request.refuse(RequestTimeout())
+                self.request = None
+                self.requests.append(request)
+                self.server.add_task(self)
+        if not is_told:
+            self.handle_close()
+
+    def received(self, data: bytes) -> bool:
+        taken: bool = super().received(data)
+        request = self.request
+        if request is not self._timed:
+            self._timed, self._head_since, self._body_since = request, None, None
+        if request is not None and request.headers_finished:
+            self._body_since = self._body_since or time.monotonic()
+        elif request is not None and request.has_begun:
+            self._head_since = self._head_since or time.monotonic()
+        return taken
+
+    # From here on: what a thread does with its request.
+
+    def lane(self) -> Lane:
+        """Where its request waits for a thread."""
+        request = self.requests[0]
+        if request.error is not None:
+            return Lane.QUICK
+        return lane_of(request.command, request.path, request.body_bytes_received)
+
+    def refuse(self, error: SpoonError) -> None:
+        """Make its request one that is only refused."""
+        self.requests[0].refuse(error)
+
+    def service(self) -> None:
+        self.server.serving(self)
+        super().service()
+        self._is_new = False
+        self._waiting_since = time.monotonic()
+
+    # From here on: called from both sides.
+
+    def _flush_some(self, do_close: bool = True) -> bool:
+        before = self.total_outbufs_len
+        flushed: bool = super()._flush_some(do_close)
+        self._sent_bytes += max(0, before - self.total_outbufs_len)
+        if not self.total_outbufs_len:
+            self._backlog_since = None
+        return flushed
 
     def handle_close(self) -> None:
         if self.request is not None:
             self.request.close()  # a client that left in the middle of an upload leaves nothing behind
         super().handle_close()
+
+    def add_channel(self, map: object = None) -> None:  # noqa: A002  waitress' word
+        super().add_channel(map)
+        self.server.crowd.enter(self.origin)
+
+    def del_channel(self, map: object = None) -> None:  # noqa: A002  waitress' word
+        if self._fileno is not None:
+            self.server.crowd.leave(self.origin)
+        super().del_channel(map)
 
 
 def _translate(status: int, text: str) -> SpoonError:

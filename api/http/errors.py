@@ -85,3 +85,9 @@ class TooManyStreams(Unavailable):
     """All event streams are taken: poll instead, or try again later."""
 
     code = "too_many_streams"
+
+
+class TooManyConnections(Unavailable):
+    """All connections that the server can have are busy: try again in a moment."""
+
+    code = "too_many_connections"

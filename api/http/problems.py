@@ -22,6 +22,8 @@ from kernel.protocol.memory import MemoryShortage
 
 CONTENT_TYPE: Final = "application/problem+json"
 DEFAULT_RETRY_AFTER_S: Final = 1.0
+RETRIED: Final = frozenset({429, 503})
+"""Answers that say when to come again."""
 MAX_REQUEST_ID: Final = 100
 MAX_DETAIL: Final = 4_000
 """An answer is small, whatever was sent: names and texts that come from a client are cut."""
@@ -174,7 +176,7 @@ def _answer(
     resp.data = msgspec.json.encode(problem)
     resp.content_type = CONTENT_TYPE
     resp.set_header("X-Request-ID", problem.request_id)
-    if problem.status in (429, 503):
+    if problem.status in RETRIED:
         resp.set_header("Retry-After", str(ceil(error.retry_after_s or DEFAULT_RETRY_AFTER_S)))
 
 

@@ -1,6 +1,8 @@
-"""How many threads may wait at once: each open stream and each `?wait=` holds one of the server's."""
+"""How many requests may wait at once for something to happen: each open stream and `?wait=` has a thread."""
 
 import threading
+
+from api.http.threads import RequestThread
 
 
 class Seats:
@@ -16,14 +18,20 @@ class Seats:
         return self._taken
 
     def take(self) -> bool:
-        """Take a seat; False when all are taken."""
+        """Take a seat; False when all are taken. The thread of a request then leaves its lane to others."""
         with self._lock:
             if self._taken >= self.limit:
                 return False
             self._taken += 1
-            return True
+        thread = threading.current_thread()
+        if isinstance(thread, RequestThread):
+            thread.step_aside()
+        return True
 
     def give_back(self) -> None:
         """Give a taken seat back, once."""
         with self._lock:
             self._taken -= 1
+        thread = threading.current_thread()
+        if isinstance(thread, RequestThread):
+            thread.come_back()

@@ -216,3 +216,18 @@ def test_a_preview_without_its_picture_is_no_news() -> None:
     session = Session(0.0, PATIENCE)
     frames = codec.encode(JobPreview(job_id=JobId("j1"), index=1, step=3), epoch=Epoch(1))
     assert session.hear(REPLIES.decode(frames), 0.0).news is None
+
+
+def test_the_manager_is_silent_from_the_first_question_that_it_has_not_heard() -> None:
+    story = Story()
+    story.hear(Watching(seq=EventSeq(0)), 0, 1.0)
+    assert story.session.silence_s(100.0) == 0.0
+    story.ask(1, 100.0)
+    story.send(100.0)
+    story.ask(2, 101.0)
+    story.send(101.0)
+    assert story.session.silence_s(103.0) == 3.0
+    story.hear(Done(), 1, 103.0)
+    assert story.session.silence_s(104.0) == 1.0
+    story.hear(Done(), 2, 104.0)
+    assert story.session.silence_s(200.0) == 0.0
