@@ -30,7 +30,7 @@ class Named(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check(settings: Settings, is_deep: bool) -> Findings:
-    """Check the database's pages and references, and that every file it names is there.
+    """Check the database's pages, references and counts, and that every file it names is there.
 
     Deep: compare each file's sha256 too. It works beside a running Manager: what the Manager changes
     meanwhile is not reported. Raises: DatabaseUnusable, if the database cannot be read at all.
@@ -41,6 +41,8 @@ def check(settings: Settings, is_deep: bool) -> Findings:
     queries = load_queries("api.admin", "check.sql")
     with read_only(settings.database_file) as connection:
         wrong = [*_unsound(connection), *_lines(connection, queries["dangling"])]
+        if connection.execute(queries["has_counts"]).get:
+            wrong += _lines(connection, queries["miscounted"])
         named = _named(connection, queries["files"])
         unfit = {one: text for one in named if (text := _unfit(folders[one.kind], one, is_deep))}
         # A row that is gone by now took its file with it, in the order of things.

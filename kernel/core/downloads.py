@@ -102,7 +102,7 @@ def prune(world: World, ask: client.PruneImages, facts: Facts) -> client.SingleR
         for image_id, reason in found.images:
             record.end_image(world, image_id, reason)
     return client.ImagesPruned(
-        images=len(found.images),
+        images=len(found.images) + found.counted,
         size_bytes=found.size_bytes,
         has_more=found.has_more and not ask.dry_run,
         missing=len(found.missing_files),

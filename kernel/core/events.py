@@ -47,6 +47,8 @@ class Prunable(Struct, frozen=True):
     """The names of those among them whose files are not there."""
     unreadable: str | None = None
     """Why it could not be seen which files are there."""
+    counted: int = 0
+    """So many more, which are counted and not named: a dry run needs no more."""
 
 
 class KeptModel(Struct, frozen=True):

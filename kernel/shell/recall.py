@@ -1,6 +1,5 @@
 """What the database remembers and the core's memory does not: facts for events, and the start's snapshot."""
 
-from itertools import islice
 from typing import Final
 
 import apsw
@@ -9,18 +8,17 @@ import msgspec
 from kernel.core.events import Facts, Prunable, Snapshot, StoredReply
 from kernel.core.rows import ImageRow, JobRow
 from kernel.protocol import client
-from kernel.protocol.ids import BlobId, EngineId, Epoch, EventSeq, ImageId, JobId
+from kernel.protocol.ids import BlobId, Epoch, EventSeq, ImageId, JobId
 from kernel.protocol.specs import JobSpec
 from kernel.protocol.vocabulary import BlobKind, GoneReason, InputKind, JobState
 from kernel.shell import rowmap
 from kernel.shell.file_thread import InputToRead
 from kernel.shell.inventory import PictureFiles
+from kernel.shell.pruning import ALL, Pruning
 from kernel.views.named_sql import load_queries
 
 DUE_AT_ONCE: Final = 200
 """So many images, and so many blobs, are ended in one transaction."""
-ALL: Final = -1
-"""No limit, in the words of SQL."""
 
 _reply: Final = msgspec.msgpack.Decoder(client.SingleReply)
 
@@ -33,6 +31,7 @@ class Recall:
         self._quota_bytes = quota_bytes
         self._sql = load_queries("kernel.shell", "store.sql")
         self._execute = connection.cursor().execute
+        self._pruning = Pruning(connection)
 
     def _rows(self, name: str, values: rowmap.SqlRow = ()) -> list[rowmap.SqlRow]:
         return self._execute(self._sql[name], values).fetchall()
@@ -105,56 +104,16 @@ class Recall:
     def images_due(self, now_ms: int) -> tuple[tuple[ImageId, GoneReason], ...]:
         """Images that have expired, then the oldest ones beyond the quota; at most DUE_AT_ONCE of them."""
         everything = client.PruneImages(keep_bytes=self._quota_bytes)
-        return self._prunable(everything, now_ms, DUE_AT_ONCE).images
+        return self._pruning.due(everything, now_ms, DUE_AT_ONCE).images
 
     def prunable(self, ask: client.PruneImages, now_ms: int, there: frozenset[str] | None = None) -> Prunable:
-        """What PruneImages is about: all of it for a dry run, else as much as can be ended at once.
+        """What PruneImages is about: how much it is, for a dry run, else as much as can be ended at once.
 
         `there` are the files that are in the folder of images; None: nobody looked.
         """
-        return self._prunable(ask, now_ms, ALL if ask.dry_run else DUE_AT_ONCE, there)
-
-    def _prunable(
-        self, ask: client.PruneImages, now_ms: int, most: int, there: frozenset[str] | None = None
-    ) -> Prunable:
-        """First what its time makes due or has no file, then the oldest of the others for as long as that is
-        too little."""
-        before_ms = None if ask.older_than_s is None else now_ms - int(ask.older_than_s * 1000)
-        expired = self._sizes("expired_images", (now_ms, ask.engine_id, most))
-        old = self._sizes("images_before", (before_ms, ask.engine_id, most))
-        missing = {} if there is None else self._missing(ask.engine_id, there, most)
-        sizes = old | expired | {image_id: size_bytes for image_id, (_, size_bytes) in missing.items()}
-        found = (
-            dict.fromkeys(old, GoneReason.DELETED)
-            | dict.fromkeys(missing, GoneReason.LOST)
-            | dict.fromkeys(expired, GoneReason.EXPIRED)
-        )
-        if ask.keep_bytes is not None and (most == ALL or len(found) < most):
-            kept_bytes = int(self._execute(self._sql["kept_bytes"], (ask.engine_id,)).get)
-            excess_bytes = kept_bytes - sum(sizes.values()) - ask.keep_bytes
-            oldest = self._sizes("oldest_images", (ask.engine_id, most)) if excess_bytes > 0 else {}
-            for image_id, size_bytes in oldest.items():
-                if excess_bytes > 0 and image_id not in found:
-                    excess_bytes -= size_bytes
-                    found[image_id], sizes[image_id] = GoneReason.QUOTA, size_bytes
-        images = tuple(islice(found.items(), None if most == ALL else most))
-        return Prunable(
-            images,
-            size_bytes=sum(sizes[image_id] for image_id, _ in images if image_id not in missing),
-            has_more=most != ALL and len(found) >= most,
-            missing_files=tuple(missing[image_id][0] for image_id, _ in images if image_id in missing),
-        )
-
-    def _missing(
-        self, engine_id: EngineId | None, there: frozenset[str], most: int
-    ) -> dict[ImageId, tuple[str, int]]:
-        """Images whose files are not there: the name and the size that each has."""
-        rows = self._execute(self._sql["kept_images"], (engine_id,))
-        missing = ((name, image_id, size) for name, image_id, size in rows if name not in there)
-        return {ImageId(i): (name, size) for name, i, size in islice(missing, None if most == ALL else most)}
-
-    def _sizes(self, query: str, values: rowmap.SqlRow) -> dict[ImageId, int]:
-        return {ImageId(image_id): size for image_id, size in self._execute(self._sql[query], values)}
+        if ask.dry_run and there is None:
+            return self._pruning.counted(ask, now_ms)
+        return self._pruning.due(ask, now_ms, ALL if ask.dry_run else DUE_AT_ONCE, there)
 
     def blobs_due(self, now_ms: int) -> tuple[BlobId, ...]:
         """Blobs whose time is over; at most DUE_AT_ONCE of them."""

@@ -1,5 +1,6 @@
 """The database, written by this process alone: a batch of saves is one transaction."""
 
+import logging
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +16,7 @@ from kernel.protocol.ids import Epoch
 from kernel.protocol.specs import JobSpec
 from kernel.protocol.version import OLDEST_SQLITE
 from kernel.protocol.vocabulary import GoneReason
-from kernel.shell import migrations, rowmap
+from kernel.shell import journal, migrations, rowmap
 from kernel.shell.files import NUMBER_BITS
 from kernel.views.named_sql import load_queries
 
@@ -23,6 +24,7 @@ BUSY_TIMEOUT_MS: Final = 5_000
 CHECKPOINT_PAGES: Final = 400
 """Of the write-ahead log, after which they are moved into the database: others wait for it (adr/0033)."""
 
+log: Final = logging.getLogger("manager")
 _encode: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -69,6 +71,14 @@ class Store:
         if verdict != "ok":
             raise DatabaseUnusable(f"{file} is damaged ({verdict}): restore a backup, see docs/operations.md")
         migrations.migrate(self.connection)
+        self._look_after_counts()
+
+    def _look_after_counts(self) -> None:
+        """Triggers keep them; but a file that was mended by hand or by a tool may have gone without."""
+        if self.connection.execute(self._sql["is_miscounted"]).get:
+            log.warning(journal.line("counted_anew"))
+            with self.connection:
+                self.connection.execute(self._sql["count_anew"])
 
     def next_epoch(self) -> Epoch:
         """Count this start of the Manager."""
@@ -201,7 +211,7 @@ class Store:
             case actions.DropEngine(engine_id, at_ms):
                 for things in ("images", "blobs"):
                     self._run(f"trash_{things}_of_engine", {"engine_id": engine_id, "at_ms": at_ms})
-                for things in ("images", "blobs", "jobs"):
+                for things in ("images", "gone_images", "blobs", "jobs"):
                     self._run(f"drop_{things}_of_engine", (engine_id,))
                 self._run("drop_engine", (engine_id,))
             case actions.DropJob(job_id, at_ms):

@@ -45,6 +45,14 @@ def list_images(
 
 
 def _query_of(wanted: ImageFilter) -> str:
+    """Each combination of filters is a query of its own, so that each has its index."""
     if wanted.job_id is not None:
         return "images_by_job"
-    return "images_by_engine" if wanted.engine_id is not None else "images"
+    by_engine = "_by_engine" if wanted.engine_id is not None else ""
+    match wanted.is_gone:
+        case None:
+            return f"images{by_engine}"
+        case True:
+            return f"images{by_engine}_gone"
+        case False:
+            return f"images{by_engine}_kept"

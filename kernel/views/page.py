@@ -9,6 +9,8 @@ from kernel.protocol.errors import InvalidField, wrong_field
 
 MAX_LIMIT: Final = 200
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_BEFORE_ALL: Final = "~"
+"""Greater than every id, and the lists go downwards."""
 
 Item = TypeVar("Item")
 
@@ -21,12 +23,14 @@ class Page(Generic[Item]):
     next_after: str | None
 
 
-def id_cursor(cursor: str | None) -> str | None:
-    """The cursor of a list that goes by ids, which are UUIDs.
+def id_cursor(cursor: str | None) -> str:
+    """The cursor of a list that goes by ids, which are UUIDs; without one every id comes after it.
 
     Raises: InvalidField, if it is none.
     """
-    if cursor is not None and _UUID.fullmatch(cursor) is None:
+    if cursor is None:
+        return _BEFORE_ALL
+    if _UUID.fullmatch(cursor) is None:
         raise no_cursor()
     return cursor
 

@@ -32,8 +32,11 @@ ON CONFLICT (engine_id) DO UPDATE SET
 INSERT OR IGNORE INTO trash (file_name, since_ms)
 SELECT 'images/' || file_name, :at_ms FROM image WHERE engine_id = :engine_id AND gone_reason IS NULL;
 
--- drop_images_of_engine: with the engine go its images
-DELETE FROM image WHERE engine_id = ?;
+-- drop_images_of_engine: with the engine go its images, those that are there
+DELETE FROM image WHERE engine_id = ? AND gone_reason IS NULL;
+
+-- drop_gone_images_of_engine: and those that are gone: each half has its index
+DELETE FROM image WHERE engine_id = ? AND gone_reason IS NOT NULL;
 
 -- trash_blobs_of_engine: the files that came with an engine's jobs, and their control maps
 INSERT OR IGNORE INTO trash (file_name, since_ms)
@@ -183,22 +186,45 @@ SELECT image_id, size_bytes FROM image
 WHERE gone_reason IS NULL AND expires_at_ms <= ?1 AND (?2 IS NULL OR engine_id = ?2)
 ORDER BY expires_at_ms LIMIT ?3;
 
--- images_before: images from before a moment, of one engine or of all; oldest first
+-- images_before: images from before a moment, oldest first
 SELECT image_id, size_bytes FROM image
-WHERE gone_reason IS NULL AND created_at_ms <= ?1 AND (?2 IS NULL OR engine_id = ?2)
-ORDER BY created_at_ms LIMIT ?3;
+WHERE gone_reason IS NULL AND created_at_ms <= ?1 ORDER BY created_at_ms LIMIT ?2;
+
+-- images_before_of_engine: those of them that are one engine's
+SELECT image_id, size_bytes FROM image
+WHERE gone_reason IS NULL AND engine_id = ?3 AND created_at_ms <= ?1 ORDER BY created_at_ms LIMIT ?2;
 
 -- expired_blobs: blobs whose time is over, oldest first
 SELECT blob_id FROM blob WHERE expires_at_ms <= ? ORDER BY expires_at_ms LIMIT ?;
 
--- kept_bytes: how much disk the images take, of one engine or of all
-SELECT coalesce(sum(size_bytes), 0) FROM image
-WHERE gone_reason IS NULL AND (?1 IS NULL OR engine_id = ?1);
+-- kept_days: how many images there are, and their bytes, by the day of their making
+SELECT day, sum(count), sum(size_bytes) FROM image_count GROUP BY day;
 
--- oldest_images: images by age, oldest first, of one engine or of all
+-- kept_days_of_engine: those of them that are one engine's
+SELECT day, count, size_bytes FROM image_count WHERE engine_id = ?;
+
+-- expired_days: how many of them have expired and are not ended yet, of one engine or of all: never many
+SELECT created_at_ms / 86400000, count(*), sum(size_bytes) FROM image
+WHERE gone_reason IS NULL AND expires_at_ms <= ?1 AND (?2 IS NULL OR engine_id = ?2)
+GROUP BY 1;
+
+-- kept_between: the images from a part of one day that have not expired, oldest first: from an index alone
+SELECT size_bytes FROM image
+WHERE gone_reason IS NULL AND created_at_ms BETWEEN ?1 AND ?2 AND coalesce(expires_at_ms > ?3, TRUE)
+ORDER BY created_at_ms;
+
+-- kept_between_of_engine: those of them that are one engine's
+SELECT size_bytes FROM image
+WHERE gone_reason IS NULL AND engine_id = ?4 AND created_at_ms BETWEEN ?1 AND ?2
+  AND coalesce(expires_at_ms > ?3, TRUE)
+ORDER BY created_at_ms;
+
+-- oldest_images: images by age, oldest first
+SELECT image_id, size_bytes FROM image WHERE gone_reason IS NULL ORDER BY created_at_ms LIMIT ?;
+
+-- oldest_images_of_engine: those of them that are one engine's
 SELECT image_id, size_bytes FROM image
-WHERE gone_reason IS NULL AND (?1 IS NULL OR engine_id = ?1)
-ORDER BY created_at_ms LIMIT ?2;
+WHERE gone_reason IS NULL AND engine_id = ?2 ORDER BY created_at_ms LIMIT ?1;
 
 -- kept_images: the files that images have, of one engine or of all; most of them have one, so no index helps
 SELECT file_name, image_id, size_bytes FROM image NOT INDEXED
@@ -221,3 +247,15 @@ SELECT value FROM meta WHERE name = ?;
 
 -- set_meta: one number of the installation
 INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+
+-- is_miscounted: whether the triggers have come to something else than there is
+SELECT EXISTS (SELECT * FROM job_count EXCEPT SELECT * FROM job_recount)
+    OR EXISTS (SELECT * FROM job_recount EXCEPT SELECT * FROM job_count)
+    OR EXISTS (SELECT * FROM image_count EXCEPT SELECT * FROM image_recount)
+    OR EXISTS (SELECT * FROM image_recount EXCEPT SELECT * FROM image_count);
+
+-- count_anew: count all jobs and images
+DELETE FROM job_count;
+INSERT INTO job_count SELECT * FROM job_recount;
+DELETE FROM image_count;
+INSERT INTO image_count SELECT * FROM image_recount;

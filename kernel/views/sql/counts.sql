@@ -2,10 +2,10 @@
 SELECT status AS state, count(*) AS count FROM engine GROUP BY status;
 
 -- count_images: the images that are still there, and their bytes
-SELECT count(*) AS count, coalesce(sum(size_bytes), 0) AS size_bytes FROM image WHERE gone_reason IS NULL;
+SELECT coalesce(sum(count), 0) AS count, coalesce(sum(size_bytes), 0) AS size_bytes FROM image_count;
 
 -- count_jobs: how many jobs are in each state
-SELECT status AS state, count(*) AS count FROM job GROUP BY status;
+SELECT status AS state, sum(count) AS count FROM job_count GROUP BY status;
 
 -- count_models: how many models are in each state
 SELECT status AS state, count(*) AS count FROM model GROUP BY status;

@@ -1,22 +1,27 @@
--- engine: one engine with the number of its open jobs (from the index job_by_engine alone)
+-- engine: one engine with the number of its open jobs (from the table job_count)
 SELECT
     engine.*,
-    (SELECT count(*) FROM job WHERE job.engine_id = engine.engine_id AND job.status = 'waiting')
+    (SELECT coalesce(sum(count), 0) FROM job_count AS jobs
+     WHERE jobs.engine_id = engine.engine_id AND jobs.status = 'waiting')
         AS jobs_waiting,
-    (SELECT count(*) FROM job WHERE job.engine_id = engine.engine_id AND job.status = 'processing')
+    (SELECT coalesce(sum(count), 0) FROM job_count AS jobs
+     WHERE jobs.engine_id = engine.engine_id AND jobs.status = 'processing')
         AS jobs_processing
 FROM engine
 WHERE engine_id = :engine_id;
 
--- engines: a page of engines, newest first, with the number of their open jobs
+-- engines: a page of engines, newest first, with the number of their open jobs. There are few engines:
+-- the filters need no index
 SELECT
     engine.*,
-    (SELECT count(*) FROM job WHERE job.engine_id = engine.engine_id AND job.status = 'waiting')
+    (SELECT coalesce(sum(count), 0) FROM job_count AS jobs
+     WHERE jobs.engine_id = engine.engine_id AND jobs.status = 'waiting')
         AS jobs_waiting,
-    (SELECT count(*) FROM job WHERE job.engine_id = engine.engine_id AND job.status = 'processing')
+    (SELECT coalesce(sum(count), 0) FROM job_count AS jobs
+     WHERE jobs.engine_id = engine.engine_id AND jobs.status = 'processing')
         AS jobs_processing
 FROM engine
-WHERE (:after IS NULL OR engine_id < :after)
+WHERE engine_id < :after
   AND (:status IS NULL OR status = :status)
   AND (:name IS NULL OR name = :name)
   AND (:checkpoint IS NULL OR spec ->> '$.checkpoint' = :checkpoint)

@@ -10,32 +10,90 @@ SELECT image.*, job.spec, engine.spec ->> '$.checkpoint' AS checkpoint
 FROM image
 CROSS JOIN job ON job.job_id = image.job_id
 LEFT JOIN engine ON engine.engine_id = image.engine_id
-WHERE (:after IS NULL OR image.image_id < :after)
-  AND (:is_gone IS NULL
-       OR :is_gone = (image.gone_reason IS NOT NULL OR coalesce(image.expires_at_ms <= :now_ms, FALSE)))
+WHERE image.image_id < :after
 ORDER BY image.image_id DESC
 LIMIT :limit;
 
--- images_by_engine: a page of one engine's images with their recipes, newest first: along the index image_by_engine
+-- images_kept: those of them that are there: along the index image_kept
 SELECT image.*, job.spec, engine.spec ->> '$.checkpoint' AS checkpoint
 FROM image
 CROSS JOIN job ON job.job_id = image.job_id
 LEFT JOIN engine ON engine.engine_id = image.engine_id
-WHERE image.engine_id = :engine_id
-  AND (:after IS NULL OR image.image_id < :after)
-  AND (:is_gone IS NULL
-       OR :is_gone = (image.gone_reason IS NOT NULL OR coalesce(image.expires_at_ms <= :now_ms, FALSE)))
+WHERE image.gone_reason IS NULL AND image.image_id < :after
+  AND coalesce(image.expires_at_ms > :now_ms, TRUE)
 ORDER BY image.image_id DESC
 LIMIT :limit;
 
--- images_by_job: a page of one job's images with their recipes, newest first
+-- images_gone: those that are gone, along the index image_gone, and between them those whose time is over
+-- but which are not ended yet: of these there are never many, and they alone have to be sorted
 SELECT image.*, job.spec, engine.spec ->> '$.checkpoint' AS checkpoint
 FROM image
 CROSS JOIN job ON job.job_id = image.job_id
 LEFT JOIN engine ON engine.engine_id = image.engine_id
-WHERE image.job_id = :job_id
+WHERE image.gone_reason IS NOT NULL AND image.image_id < :after
+UNION ALL
+SELECT image.*, job.spec, engine.spec ->> '$.checkpoint' AS checkpoint
+FROM image INDEXED BY image_to_expire
+CROSS JOIN job ON job.job_id = image.job_id
+LEFT JOIN engine ON engine.engine_id = image.engine_id
+WHERE image.gone_reason IS NULL AND image.image_id < :after
+  AND image.expires_at_ms <= :now_ms
+ORDER BY image_id DESC
+LIMIT :limit;
+
+-- images_by_engine: a page of one engine's images, newest first: the two halves are merged
+SELECT image.*, job.spec, engine.spec ->> '$.checkpoint' AS checkpoint
+FROM image
+CROSS JOIN job ON job.job_id = image.job_id
+LEFT JOIN engine ON engine.engine_id = image.engine_id
+WHERE image.gone_reason IS NULL AND image.image_id < :after
+  AND image.engine_id = :engine_id
+UNION ALL
+SELECT image.*, job.spec, engine.spec ->> '$.checkpoint' AS checkpoint
+FROM image
+CROSS JOIN job ON job.job_id = image.job_id
+LEFT JOIN engine ON engine.engine_id = image.engine_id
+WHERE image.gone_reason IS NOT NULL AND image.image_id < :after
+  AND image.engine_id = :engine_id
+ORDER BY image_id DESC
+LIMIT :limit;
+
+-- images_by_engine_kept: those of them that are there: along the index image_kept_by_engine
+SELECT image.*, job.spec, engine.spec ->> '$.checkpoint' AS checkpoint
+FROM image
+CROSS JOIN job ON job.job_id = image.job_id
+LEFT JOIN engine ON engine.engine_id = image.engine_id
+WHERE image.gone_reason IS NULL AND image.image_id < :after
+  AND image.engine_id = :engine_id
+  AND coalesce(image.expires_at_ms > :now_ms, TRUE)
+ORDER BY image.image_id DESC
+LIMIT :limit;
+
+-- images_by_engine_gone: those of them that are gone; see images_gone
+SELECT image.*, job.spec, engine.spec ->> '$.checkpoint' AS checkpoint
+FROM image
+CROSS JOIN job ON job.job_id = image.job_id
+LEFT JOIN engine ON engine.engine_id = image.engine_id
+WHERE image.gone_reason IS NOT NULL AND image.image_id < :after
+  AND image.engine_id = :engine_id
+UNION ALL
+SELECT image.*, job.spec, engine.spec ->> '$.checkpoint' AS checkpoint
+FROM image INDEXED BY image_to_expire
+CROSS JOIN job ON job.job_id = image.job_id
+LEFT JOIN engine ON engine.engine_id = image.engine_id
+WHERE image.gone_reason IS NULL AND image.image_id < :after
+  AND image.engine_id = :engine_id
+  AND image.expires_at_ms <= :now_ms
+ORDER BY image_id DESC
+LIMIT :limit;
+
+-- images_by_job: a page of one job's images with their recipes, newest first; there are few of them
+SELECT image.*, job.spec, engine.spec ->> '$.checkpoint' AS checkpoint
+FROM image
+CROSS JOIN job ON job.job_id = image.job_id
+LEFT JOIN engine ON engine.engine_id = image.engine_id
+WHERE image.job_id = :job_id AND image.image_id < :after
   AND (:engine_id IS NULL OR image.engine_id = :engine_id)
-  AND (:after IS NULL OR image.image_id < :after)
   AND (:is_gone IS NULL
        OR :is_gone = (image.gone_reason IS NOT NULL OR coalesce(image.expires_at_ms <= :now_ms, FALSE)))
 ORDER BY image.image_id DESC

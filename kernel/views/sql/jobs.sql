@@ -5,32 +5,33 @@ SELECT * FROM job WHERE job_id = :job_id;
 SELECT * FROM job WHERE seq < :after ORDER BY seq DESC LIMIT :limit;
 
 -- jobs_ahead: how many waiting jobs of an engine go before the one with this priority and place
+-- The table job_count has them by blocks of 512 places: only in the job's own block each is counted.
 SELECT
-    (SELECT count(*) FROM job
+    (SELECT coalesce(sum(count), 0) FROM job_count
      WHERE engine_id = :engine_id AND status = 'waiting' AND priority > :priority)
+  + (SELECT coalesce(sum(count), 0) FROM job_count
+     WHERE engine_id = :engine_id AND status = 'waiting' AND priority = :priority AND block < :seq / 512)
   + (SELECT count(*) FROM job
-     WHERE engine_id = :engine_id AND status = 'waiting' AND priority = :priority AND seq < :seq)
+     WHERE engine_id = :engine_id AND status = 'waiting' AND priority = :priority
+       AND seq >= :seq / 512 * 512 AND seq < :seq)
     AS ahead;
 
 -- jobs_by_engine: a page of one engine's jobs, newest first
--- The index job_by_engine is in another order: the inner query
--- sorts bare numbers out of it, and only the rows of the page are read.
-SELECT * FROM job
-WHERE seq IN (
-    SELECT seq FROM job INDEXED BY job_by_engine
-    WHERE engine_id = :engine_id AND seq < :after
-    ORDER BY seq DESC LIMIT :limit
-)
-ORDER BY seq DESC;
+-- The index job_by_engine has them by state: the lists of all states are merged, as far as the page goes.
+SELECT * FROM job WHERE engine_id = :engine_id AND status = 'waiting' AND seq < :after
+UNION ALL
+SELECT * FROM job WHERE engine_id = :engine_id AND status = 'processing' AND seq < :after
+UNION ALL
+SELECT * FROM job WHERE engine_id = :engine_id AND status = 'finished' AND seq < :after
+UNION ALL
+SELECT * FROM job WHERE engine_id = :engine_id AND status = 'failed' AND seq < :after
+UNION ALL
+SELECT * FROM job WHERE engine_id = :engine_id AND status = 'cancelled' AND seq < :after
+ORDER BY seq DESC LIMIT :limit;
 
--- jobs_by_engine_by_status: a page of one engine's jobs in one state, newest first; see jobs_by_engine
-SELECT * FROM job
-WHERE seq IN (
-    SELECT seq FROM job INDEXED BY job_by_engine
-    WHERE engine_id = :engine_id AND status = :status AND seq < :after
-    ORDER BY seq DESC LIMIT :limit
-)
-ORDER BY seq DESC;
+-- jobs_by_engine_by_status: a page of one engine's jobs in one state, newest first: along the index job_by_engine
+SELECT * FROM job WHERE engine_id = :engine_id AND status = :status AND seq < :after
+ORDER BY seq DESC LIMIT :limit;
 
 -- jobs_by_status: a page of the jobs in one state, newest first: along the index job_by_status
 SELECT * FROM job WHERE status = :status AND seq < :after ORDER BY seq DESC LIMIT :limit;

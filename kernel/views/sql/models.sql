@@ -6,7 +6,7 @@ SELECT * FROM model WHERE uri = :uri LIMIT 1;
 
 -- models: a page of models, newest first. There are few models: the filters need no index
 SELECT * FROM model
-WHERE (:after IS NULL OR model_id < :after)
+WHERE model_id < :after
   AND (:status IS NULL OR status = :status)
   AND (:model_type IS NULL OR model_type = :model_type)
   AND (:model_base IS NULL OR model_base = :model_base)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.integration.admin.command import Spoon
 
-SCHEMA = Path(__file__).parents[3] / "kernel/shell/migrations/0001_first.sql"
+MIGRATIONS = Path(__file__).parents[3] / "kernel" / "shell" / "migrations"
 DATABASE = Path("data/database/spoon.sqlite3")
 IMAGES = Path("data/images")
 PICTURE = b"a picture"
@@ -24,7 +24,8 @@ def database(here: Spoon) -> Iterator[apsw.Connection]:
     IMAGES.mkdir()
     with closing(apsw.Connection(str(DATABASE))) as connection:
         connection.pragma("journal_mode", "wal")
-        connection.execute(SCHEMA.read_text(encoding="utf-8"))
+        for step in sorted(MIGRATIONS.iterdir()):
+            connection.execute(step.read_text(encoding="utf-8"))
         insert(connection, "model", model_id="m1", name="dreams", uri="file:///m", status="ready",
                model_type="checkpoint", tags="[]", trigger_words="[]", created_at_ms=1)  # fmt: skip
         insert(
@@ -129,3 +130,30 @@ def test_a_file_that_is_no_database_is_said_to_be_none(here: Spoon) -> None:
     assert ended.code == 1
     assert "cannot be read: " in ended.err
     assert ended.err.endswith("[database_unusable]\n")
+
+
+def test_counts_that_are_wrong_are_told_with_the_way_out(here: Spoon, database: apsw.Connection) -> None:
+    database.execute("UPDATE job_count SET count = 5; UPDATE image_count SET size_bytes = 1")
+    ended = here("db", "check")
+    assert ended.code == 1
+    assert "the jobs of engine e1 are miscounted: the next start of the server counts them anew" in ended.out
+    assert "the images of engine e1 are miscounted" in ended.out
+
+
+def test_a_database_of_a_version_without_counts_is_checked_too(
+    here: Spoon, database: apsw.Connection
+) -> None:
+    for name in (
+        "job_comes",
+        "job_goes",
+        "job_moves",
+        "image_comes",
+        "image_goes",
+        "image_ends",
+        "image_returns",
+    ):
+        database.execute(f"DROP TRIGGER {name}")
+    database.execute(
+        "DROP VIEW job_recount; DROP VIEW image_recount; DROP TABLE job_count; DROP TABLE image_count"
+    )
+    assert here("db", "check").code == 0

@@ -25,7 +25,7 @@ def test_the_migrations_lead_to_the_schema(store: Store) -> None:
 
 
 def described(connection: apsw.Connection) -> str:
-    """Every table with its columns, and every index."""
+    """Every table with its columns, and every index, trigger and view."""
     lines: list[str] = []
     tables = connection.execute(
         "SELECT name, strict FROM pragma_table_list WHERE schema = 'main' AND name NOT LIKE 'sqlite_%' "
@@ -39,7 +39,7 @@ def described(connection: apsw.Connection) -> str:
             traits = " ".join([kind, *["NOT NULL"] * is_needed, *["PRIMARY KEY"] * is_key])
             lines.append(f"    {name}: {traits}")
     indexes = connection.execute(
-        "SELECT sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL ORDER BY name"
+        "SELECT sql FROM sqlite_schema WHERE type <> 'table' AND sql IS NOT NULL ORDER BY type, name"
     )
     return "\n".join([*lines, *(sql for (sql,) in indexes)])
 
@@ -73,6 +73,18 @@ def test_opening_again_changes_nothing_and_counts_the_start(open_store: Callable
 
     assert again.next_epoch() == epoch + 1
     assert described(again.connection) == schema
+
+
+def test_a_start_counts_anew_what_was_miscounted(open_store: Callable[[], Store]) -> None:
+    first = open_store()
+    saved(first, AddJob(WAITING_JOB, SPEC))
+    first.connection.execute("UPDATE job_count SET count = 9; INSERT INTO image_count VALUES ('e', 1, 1, 1)")
+    first.close()
+
+    again = open_store()
+
+    assert again.connection.execute("SELECT sum(count) FROM job_count").get == 1
+    assert again.connection.execute("SELECT count(*) FROM image_count").get == 0
 
 
 def test_a_database_of_a_newer_version_is_refused_untouched(
