@@ -25,7 +25,7 @@ BATCH: list[Save] = [
 ]
 COUNT_BATCH = """SELECT (SELECT count(*) FROM job) + (SELECT count(*) FROM image)
                       + (SELECT count(*) FROM idempotency)"""
-ENOUGH = 30
+ENOUGH = 60
 """More writes than the batch has."""
 
 
