@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 from urllib.parse import urlsplit
 
+from bench.manager import settings_in
 from bench.stage import WAIT_S, add_model, process
 from conf.settings import Server
 from kernel.protocol.rendezvous import API_URL_FILE
@@ -45,13 +46,21 @@ class Running:
     manager: subprocess.Popen[bytes]
 
 
+def _fill_nothing(database_file: Path) -> None:
+    """A server without jobs."""
+
+
 @contextmanager
-def server(before: Sequence[str] = ()) -> Iterator[Running]:
-    """A fresh server with one ready model; its configuration is CONFIG. `before` goes before its command."""
+def server(before: Sequence[str] = (), filling: Callable[[Path], None] = _fill_nothing) -> Iterator[Running]:
+    """A fresh server with one ready model; its configuration is CONFIG. `before` goes before its command.
+
+    `filling` puts more into the database, whose file it gets.
+    """
     with TemporaryDirectory(prefix="spoon-") as name:
         folder = Path(name)
         (folder / "spoon.toml").write_text(CONFIG)
         add_model(folder)
+        filling(settings_in(folder).database_file)
         command = [*before, sys.executable, "-m", "kernel.main", "--with-api", "--fake-engines"]
         with (
             (folder / "log").open("wb") as log,

@@ -1,7 +1,8 @@
-"""Read-only connections to the Manager's database: one per thread, rows as frozen dataclasses."""
+"""Read-only connections to the Manager's database: as many as read at once, rows as frozen dataclasses."""
 
-import threading
+from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -24,6 +25,10 @@ FILES: Final = (
     "counts.sql",
 )
 BUSY_TIMEOUT_MS: Final = 5_000
+MOST_IDLE: Final = 4
+"""Connections that are kept for the next readers."""
+CACHE_KIB: Final = 512
+"""Of the database's pages, in each connection: the system holds them all once more."""
 JSON_COLUMNS: Final = frozenset(
     {"spec", "tags", "trigger_words", "found_words", "preparation", "image_ids", "warnings"}
 )
@@ -33,7 +38,8 @@ JSON_COLUMNS: Final = frozenset(
 class Reader:
     """Runs the named queries of `kernel/views/sql`. Safe to share among threads.
 
-    A connection is opened at a thread's first query, so a Reader can be built before the database exists.
+    A connection is opened when a query finds none idle, so a Reader can be built before the database exists.
+    One for each thread would cost each of them its cache: 64 threads took 130 MB.
     """
 
     def __init__(self, database_file: Path) -> None:
@@ -41,9 +47,8 @@ class Reader:
         self._sql = {
             name: text for file in FILES for name, text in load_queries("kernel.views", file).items()
         }
-        self._of_thread = threading.local()
-        self._lock = threading.Lock()
-        self._open: list[apsw.Connection] = []
+        self._idle: deque[apsw.Connection] = deque()
+        """Taken and given back at the same end, so that the same few are at work."""
 
     def all(self, query: str, row_type: type[Row], values: Mapping[str, SqlValue]) -> list[Row]:
         """Every row of a named query.
@@ -64,28 +69,40 @@ class Reader:
         return rows[0] if rows else None
 
     def close(self) -> None:
-        """Close the connections of all threads; none of them may be reading."""
-        with self._lock:
-            while self._open:
-                self._open.pop().close()
-            self._of_thread = threading.local()
+        """Close the idle connections; nobody may be reading."""
+        while self._idle:
+            self._idle.pop().close()
 
     def _rows(self, query: str, values: Mapping[str, SqlValue]) -> Iterator[dict[str, object]]:
-        cursor = self._connection().execute(self._sql[query], values)
-        names: list[str] | None = None
-        for row in cursor:
-            if names is None:
-                names = [column[0] for column in cursor.get_description()]
-            yield {name: _read(name, value) for name, value in zip(names, row, strict=True)}
+        with self.connection() as connection:
+            cursor = connection.execute(self._sql[query], values)
+            names: list[str] | None = None
+            for row in cursor:
+                if names is None:
+                    names = [column[0] for column in cursor.get_description()]
+                yield {name: _read(name, value) for name, value in zip(names, row, strict=True)}
 
-    def _connection(self) -> apsw.Connection:
-        found: apsw.Connection | None = getattr(self._of_thread, "connection", None)
-        if found is None:
-            found = apsw.Connection(str(self._file), flags=apsw.SQLITE_OPEN_READONLY)
-            found.set_busy_timeout(BUSY_TIMEOUT_MS)
-            self._of_thread.connection = found
-            with self._lock:
-                self._open.append(found)
+    @contextmanager
+    def connection(self) -> Iterator[apsw.Connection]:
+        """A connection that nobody else has meanwhile. One on which a query failed is not used again."""
+        try:
+            found = self._idle.pop()
+        except IndexError:
+            found = self._opened()
+        try:
+            yield found
+        except BaseException:
+            found.close(True)
+            raise
+        if len(self._idle) < MOST_IDLE:
+            self._idle.append(found)
+        else:
+            found.close()
+
+    def _opened(self) -> apsw.Connection:
+        found = apsw.Connection(str(self._file), flags=apsw.SQLITE_OPEN_READONLY)
+        found.set_busy_timeout(BUSY_TIMEOUT_MS)
+        found.pragma("cache_size", -CACHE_KIB)
         return found
 
 

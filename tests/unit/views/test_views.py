@@ -1,7 +1,7 @@
 """The read-only queries, against a database made by the real migrations."""
 
+from contextlib import ExitStack
 from pathlib import Path
-from threading import Thread
 
 import apsw
 import pytest
@@ -25,7 +25,7 @@ from kernel.views.events import events_after, events_of, known_events
 from kernel.views.images import ImageFilter, find_image, list_images
 from kernel.views.jobs import JobFilter, find_job, jobs_ahead, list_jobs
 from kernel.views.models import ModelFilter, find_model, list_models
-from kernel.views.reader import Reader
+from kernel.views.reader import MOST_IDLE, Reader
 from tests.unit.views.database import SPEC, SampleDatabase
 
 NOW_MS = 10_000
@@ -257,17 +257,39 @@ def test_a_missing_database_is_told_and_read_once_it_is_there(tmp_path: Path) ->
 
 
 def test_a_view_cannot_write(database: SampleDatabase, reader: Reader) -> None:
-    with pytest.raises(apsw.ReadOnlyError):
-        reader._connection().execute("DELETE FROM job")
+    with reader.connection() as connection, pytest.raises(apsw.ReadOnlyError):
+        connection.execute("DELETE FROM job")
 
 
-def test_each_thread_reads_on_its_own_connection(database: SampleDatabase, reader: Reader) -> None:
-    connections = [reader._connection()]
-    thread = Thread(target=lambda: connections.append(reader._connection()))
-    thread.start()
-    thread.join()
-    assert connections[0] is not connections[1]
-    assert reader._connection() is connections[0]
+def test_who_reads_at_the_same_time_reads_on_a_connection_of_his_own(
+    database: SampleDatabase, reader: Reader
+) -> None:
+    with reader.connection() as first, reader.connection() as second:
+        assert first is not second
+    with reader.connection() as again:
+        assert again in (first, second)
+
+
+def test_after_a_rush_a_few_connections_are_kept(database: SampleDatabase, reader: Reader) -> None:
+    with ExitStack() as stack:
+        rush = [stack.enter_context(reader.connection()) for _ in range(3 * MOST_IDLE)]
+    kept = [one for one in rush if _is_open(one)]
+    assert len(kept) == MOST_IDLE
+
+
+def test_a_connection_on_which_a_query_failed_is_closed(database: SampleDatabase, reader: Reader) -> None:
+    with pytest.raises(apsw.SQLError), reader.connection() as failed:
+        failed.execute("SELECT * FROM nothing")
+    assert not _is_open(failed)
+    assert known_events(reader).last == 0
+
+
+def _is_open(connection: apsw.Connection) -> bool:
+    try:
+        connection.execute("SELECT 1")
+    except apsw.ConnectionClosedError:
+        return False
+    return True
 
 
 def test_a_blob_is_found_by_its_job_and_kind(database: SampleDatabase, reader: Reader) -> None:
