@@ -24,7 +24,9 @@ from api.http.uploads import upload_limits
 from api.hub import Hub
 from api.parent import die_with
 from conf.load import load
+from conf.privacy import forget_variable, hide_memory, make_files_private
 from conf.settings import Settings
+from conf.tokens import token_variables
 from kernel.protocol.errors import BadConfiguration
 from kernel.protocol.rendezvous import API_URL_FILE
 from kernel.protocol.version import VERSION
@@ -48,8 +50,13 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is something to finish, Ctrl-C just ends it
     logging.basicConfig(stream=sys.stderr, format=LOG_FORMAT)
     _log.setLevel(logging.INFO)
+    make_files_private()
+    hide_memory()
     try:
-        serve(load(options.config, os.environ), options.parent_pid)
+        settings = load(options.config, os.environ)
+        for name in token_variables(settings.models.tokens):
+            forget_variable(name)  # an API that was started by hand was given them like the Manager
+        serve(settings, options.parent_pid)
     except BadConfiguration as error:
         print(f"api: {error.detail}", file=sys.stderr)
         return EXIT_CONFIGURATION

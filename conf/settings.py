@@ -25,6 +25,8 @@ class Database(Struct, frozen=True, kw_only=True):
 
 class Images(Struct, frozen=True, kw_only=True):
     folder: Path = Path("data/images")
+    group_readable: bool = False
+    """Whether the group of the folder may read the pictures; else they are the owner's alone."""
     expire_after_s: SomeTime | None = 604_800.0
     delete_after_downloads: Some | None = None
     disk_quota_bytes: Some | None = None

@@ -33,6 +33,12 @@ def read_tokens(entries: Sequence[str], environ: Mapping[str, str]) -> dict[str,
     return tokens
 
 
+def token_variables(entries: Sequence[str]) -> tuple[str, ...]:
+    """The variables of the environment that hold tokens, once each."""
+    found = (_ENTRY.fullmatch(entry.strip()) for entry in entries)
+    return tuple(dict.fromkeys(one["place"] for one in found if one is not None and one["kind"] == "env"))
+
+
 def _read(host: str, kind: str, place: str, environ: Mapping[str, str]) -> str:
     if kind == "env":
         what, token = f"the variable {place}", environ.get(place, "")

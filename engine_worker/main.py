@@ -24,6 +24,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import NoReturn
 
+from conf.privacy import hide_memory, make_files_private
 from engine_worker import ticket
 from engine_worker.engine.port import Emit, Engine, Wake
 from engine_worker.engine_loop import BuildEngine, EngineLoop
@@ -45,8 +46,11 @@ from kernel.protocol.worker import Hello
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one worker from its ticket to its exit status."""
+    make_files_private()
     try:
         join = _join_of(arguments)
+        if join.role is WorkerRole.FETCH:
+            hide_memory()  # it is told the tokens; an engine's process stays open to profilers and debuggers
         if join.manager_pid is not None:
             die_with(join.manager_pid)
     except BadConfiguration as error:

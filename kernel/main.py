@@ -20,8 +20,9 @@ from msgspec.structs import replace
 
 from conf.load import load
 from conf.open_files import raise_limit
+from conf.privacy import forget_variable, hide_memory, make_files_private
 from conf.settings import Settings
-from conf.tokens import read_tokens
+from conf.tokens import read_tokens, token_variables
 from kernel.core.actions import Folder
 from kernel.core.broker import Broker
 from kernel.core.events import DeviceFact, Snapshot
@@ -32,7 +33,7 @@ from kernel.protocol.join import FetchTerms
 from kernel.protocol.rendezvous import back_endpoint, front_endpoint
 from kernel.protocol.sources import PUBLIC_HUB
 from kernel.protocol.version import VERSION
-from kernel.shell import clock, journal
+from kernel.shell import access, clock, journal
 from kernel.shell.bus import Gate, Router, private_folder
 from kernel.shell.companion import ApiProcess
 from kernel.shell.crew import BACK, Crew, JoinTerms
@@ -78,6 +79,8 @@ def main() -> int:
     parser.add_argument("--fake-engines", action="store_true", help="run engines that only pretend (tests)")
     options = parser.parse_args()
     journal.start(is_verbose=options.verbose)
+    make_files_private()
+    hide_memory()
     try:
         settings = load(options.config, os.environ)
         raise_limit()  # also for those who connect to bus.endpoint
@@ -104,6 +107,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     """
     with ExitStack() as stack:
         stack.callback(FolderLock(settings.database.folder).release)
+        access.tighten(access.database_place(settings.database.folder, settings.database_file))
         store = Store(settings.database_file)
         stack.callback(store.close)
         recall = Recall(store.connection, settings.images.disk_quota_bytes)
@@ -117,6 +121,7 @@ def build(
 ) -> Loop:
     """Every object of the Manager, wired; the stack undoes them. Raises: BadConfiguration."""
     epoch = store.next_epoch()
+    fetch = _take_fetch_terms(settings)
     launcher = SubprocessLauncher(settings.database.folder / "logs", os.environ)
     devices = Devices(launcher.pids)
     snapshot = recall.snapshot(epoch)
@@ -125,7 +130,7 @@ def build(
     shelves = Shelves(settings.images.folder, settings.models.folder)
     snapshot = as_found(snapshot, found, shelves, devices.read())
     broker = Broker(snapshot, limits_of(settings, options), clock.RandomFresh(), clock.now())
-    front, back, gate, terms = _open_bus(settings, options, stack)
+    front, back, gate, terms = _open_bus(settings, options, fetch, stack)
     crew = Crew(back, gate, launcher, terms, epoch)
     takers: set[bytes] = set()
     signals = stack.enter_context(closing(SignalPipe(is_for_life=True)))
@@ -184,17 +189,28 @@ def open_files(
         Folder.MODELS: settings.models.folder,
     }
     installation = store.installation()
+    were_ours = access.marked(folders)
     numbers = {name: claim_folder(path, installation, disk) for name, path in folders.items()}
+    is_shared = settings.images.group_readable
+    access.settle(store, folders, were_ours, are_images_shared=is_shared)
     pictures = recall.pictures()
     inventory = take_inventory(folders[Folder.IMAGES], numbers[Folder.IMAGES], pictures, store)
     sweep(folders[Folder.IMAGES], pictures.kept.keys() | pictures.lost.keys(), disk)
     sweep(folders[Folder.BLOBS], recall.kept_blobs(), disk)
     prepare_models(settings.models.folder, models, time.time(), disk)
-    return FileThread(folders, disk), inventory
+    return FileThread(folders, disk, are_images_shared=is_shared), inventory
+
+
+def _take_fetch_terms(settings: Settings) -> FetchTerms:
+    """What fetch workers may do, with the tokens, which are in no environment from now on."""
+    terms = fetch_terms(settings, os.environ)
+    for name in token_variables(settings.models.tokens):
+        forget_variable(name)
+    return terms
 
 
 def _open_bus(
-    settings: Settings, options: argparse.Namespace, stack: ExitStack
+    settings: Settings, options: argparse.Namespace, fetch: FetchTerms, stack: ExitStack
 ) -> tuple[Router, Router, Gate, JoinTerms]:
     folder = private_folder(settings.bus_folder)
     stack.callback(FolderLock(folder, BUS_LOCK).release)
@@ -217,7 +233,7 @@ def _open_bus(
         file_roots=tuple(map(str, settings.models.file_roots)),
         is_fake=options.fake_engines,
         manager_pid=os.getpid(),
-        fetch=fetch_terms(settings, os.environ),
+        fetch=fetch,
         detectors_folder=str(settings.detectors_folder),
     )
     return front, back, gate, terms

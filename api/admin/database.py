@@ -24,6 +24,7 @@ def backup(invocation: Invocation, destination: Path) -> None:
     """Copy the database, as it is at this moment, to the new file DESTINATION.
 
     The pictures are not in it: they lie in images.folder, and can be copied after the database at any time.
+    The copy holds prompts: nobody but you may read it.
 
     \b
     Example:
@@ -43,8 +44,8 @@ def check(context: click.Context, is_deep: bool, as_json: bool) -> None:
     """Check the database, its references, and the files that it names.
 
     Files that nobody knows are listed; they take room but do no harm. When the server starts it removes the
-    pictures among them that bear a name as it gives them, and no others. The exit code is 1 when something is
-    wrong.
+    pictures among them that bear a name as it gives them, and no others. Files and folders that other users
+    can read are listed, too. The exit code is 1 when something is wrong.
 
     \b
     Examples:
@@ -61,7 +62,9 @@ def check(context: click.Context, is_deep: bool, as_json: bool) -> None:
     else:
         _say("wrong", findings.wrong)
         _say("orphan", findings.orphans)
-        click.echo(f"{findings.files} files, {len(findings.wrong)} wrong, {len(findings.orphans)} orphans")
+        _say("open to other users", findings.open)
+        counts = f"{len(findings.wrong)} wrong, {len(findings.orphans)} orphans, {len(findings.open)} open"
+        click.echo(f"{findings.files} files, {counts}")
     context.exit(ExitCode.FAILURE if findings.wrong else ExitCode.OK)
 
 

@@ -1,22 +1,24 @@
 """Looking for what is wrong in the database and in the folders whose files it names."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import apsw
 import msgspec
 
 from api.admin.database_copy import read_only
+from api.admin.privacy import is_open, open_paths
 from conf.settings import Settings
 from kernel.views.named_sql import load_queries
 
 
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a check found, a sentence each: what is wrong, and which files nobody knows."""
+    """What is wrong, a sentence each, which files nobody knows, and which paths others can read."""
 
     wrong: tuple[str, ...]
     orphans: tuple[str, ...]
+    open: tuple[str, ...]
     files: int
 
 
@@ -51,7 +53,18 @@ def check(settings: Settings, is_deep: bool) -> Findings:
     wrong += [text for one, text in unfit.items() if one in still_named]
     known = {(one.kind, one.file_name) for one in named}
     orphans = sorted({f"{kind}/{name}" for kind, name in present - known} - spoken_for)
-    return Findings(wrong=tuple(wrong), orphans=tuple(orphans), files=len(known))
+    return Findings(
+        wrong=tuple(wrong),
+        orphans=tuple(orphans),
+        open=tuple(_open(settings, [folders[one.kind] / one.file_name for one in named])),
+        files=len(known),
+    )
+
+
+def _open(settings: Settings, files: Iterable[Path]) -> Iterator[str]:
+    yield from map(str, open_paths(settings))
+    images, is_shared = settings.images.folder, settings.images.group_readable
+    yield from (str(path) for path in files if is_open(path, is_shared=is_shared and path.parent == images))
 
 
 def _unsound(connection: apsw.Connection) -> Iterator[str]:

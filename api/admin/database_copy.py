@@ -11,6 +11,7 @@ import apsw
 from kernel.protocol.errors import Conflict, DatabaseUnusable
 
 _BUSY_MS: Final = 5_000
+_PRIVATE: Final = 0o600
 
 
 @contextmanager
@@ -43,8 +44,10 @@ def back_up(database: Path, destination: Path) -> int:
     try:
         with read_only(database) as source:
             try:
+                # SQLite takes the file as it is: nobody else may read it from its first byte on.
+                os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PRIVATE))
                 _copy(source, partial)
-            except apsw.Error as error:
+            except (apsw.Error, OSError) as error:
                 raise DatabaseUnusable(f"{destination} cannot be written: {error}") from error
         with partial.open("rb") as stream:
             os.fsync(stream.fileno())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from api.admin.diagnosis import Finding, Verdict
 from api.admin.output import size
+from api.admin.privacy import privacy
 from conf.settings import Settings
 from kernel.protocol.rendezvous import BACK_SOCKET, FRONT_SOCKET, MAX_IPC_PATH_BYTES
 
@@ -15,6 +16,7 @@ from kernel.protocol.rendezvous import BACK_SOCKET, FRONT_SOCKET, MAX_IPC_PATH_B
 def machine(settings: Settings, is_ours: bool) -> Iterator[Finding]:
     """Everything around the server. `is_ours`: our own API answers where it should."""
     yield from folders(settings)
+    yield from privacy(settings)
     yield from disks(settings)
     yield socket_paths(settings.bus_folder)
     yield port(settings.server.host, settings.server.port, is_ours)

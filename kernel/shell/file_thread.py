@@ -23,7 +23,7 @@ from kernel.protocol.codec import Frame
 from kernel.protocol.ids import BlobId, ImageId, JobId, Lease, WorkerId
 from kernel.protocol.vocabulary import InputKind
 from kernel.shell.disk import Disk
-from kernel.shell.files import has_sha256, write_all_durably, write_durably
+from kernel.shell.files import GROUP_FILE, PRIVATE_FILE, has_sha256, write_all_durably, write_durably
 from kernel.shell.model_files import Move, move_model, remove
 
 
@@ -98,9 +98,12 @@ Outcome = (
 class FileThread:
     """Does one task after the other, in their order; `outcomes` fills up, and `fileno` becomes readable."""
 
-    def __init__(self, folders: Mapping[Folder, Path], disk: Disk) -> None:
-        """The folders exist."""
+    def __init__(
+        self, folders: Mapping[Folder, Path], disk: Disk, *, are_images_shared: bool = False
+    ) -> None:
+        """The folders exist. Shared images may be read by their group; all else is the owner's alone."""
         self._folders, self._disk = folders, disk
+        self._image_mode = GROUP_FILE if are_images_shared else PRIVATE_FILE
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()
         self._outcomes: deque[Outcome] = deque()
         self._surprise: BaseException | None = None
@@ -169,8 +172,10 @@ class FileThread:
     def _write(self, picture: Picture) -> PictureStored | PictureNotStored:
         if not has_sha256(picture.data, picture.sha256):
             return PictureNotStored(picture.picture_id, "its bytes are not those that the worker sent")
+        folder = self._folders[picture.folder]
+        mode = self._image_mode if picture.folder is Folder.IMAGES else PRIVATE_FILE
         try:
-            write_durably(self._folders[picture.folder], picture.file_name, picture.data, self._disk)
+            write_durably(folder, picture.file_name, picture.data, self._disk, mode)
         except OSError as error:
             return PictureNotStored(picture.picture_id, error.strerror or str(error))
         return PictureStored(picture.picture_id)

@@ -14,8 +14,9 @@ from kernel.protocol.errors import BadConfiguration
 from kernel.shell.disk import Disk, sync_folder
 
 PART_ENDING: Final = ".part"
-MODE: Final = 0o666
-"""Who may read and write a file, less what the umask takes away."""
+PRIVATE_FILE: Final = 0o600
+GROUP_FILE: Final = 0o640
+PRIVATE_FOLDER: Final = 0o700
 INSTALLATION_FILE: Final = ".spoon-installation"
 NUMBER_BITS: Final = 62
 """SQLite keeps integers of 64 bits with a sign."""
@@ -28,15 +29,17 @@ def has_sha256(data: Frame, sha256: str) -> bool:
     return hashlib.sha256(data).hexdigest() == sha256
 
 
-def write_durably(folder: Path, name: str, data: Frame, disk: Disk) -> None:
+def write_durably(folder: Path, name: str, data: Frame, disk: Disk, mode: int = PRIVATE_FILE) -> None:
     """Write a file so that it is there wholly or not at all, also after a power cut.
 
     Raises: OSError; then nothing of it is left, not even the temporary file.
     """
-    write_all_durably(folder, [(name, data)], disk)
+    write_all_durably(folder, [(name, data)], disk, mode)
 
 
-def write_all_durably(folder: Path, files: Sequence[tuple[str, Frame]], disk: Disk) -> None:
+def write_all_durably(
+    folder: Path, files: Sequence[tuple[str, Frame]], disk: Disk, mode: int = PRIVATE_FILE
+) -> None:
     """Write files, each wholly or not at all; when this returns all of them are durable.
 
     Raises: OSError; then nothing of any of them is left, not even a temporary file, if the disk lets go of
@@ -45,7 +48,7 @@ def write_all_durably(folder: Path, files: Sequence[tuple[str, Frame]], disk: Di
     parts = [(folder / (name + PART_ENDING), folder / name, data) for name, data in files]
     try:
         for part, _, data in parts:
-            _write_synced(part, data, disk)
+            _write_synced(part, data, disk, mode)
         for part, whole, _ in parts:
             disk.rename(part, whole)
         sync_folder(folder, disk)
@@ -57,9 +60,11 @@ def write_all_durably(folder: Path, files: Sequence[tuple[str, Frame]], disk: Di
         raise
 
 
-def _write_synced(file: Path, data: Frame, disk: Disk) -> None:
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, MODE)
+def _write_synced(file: Path, data: Frame, disk: Disk, mode: int) -> None:
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, PRIVATE_FILE)
     try:
+        if mode != PRIVATE_FILE:
+            os.fchmod(descriptor, mode)  # whatever the umask
         disk.write(descriptor, data)
         disk.sync(descriptor)
     finally:
@@ -77,7 +82,7 @@ def claim_folder(folder: Path, installation: int, disk: Disk) -> int:
     """
     mark = folder / INSTALLATION_FILE
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
         words = mark.read_text(encoding="ascii", errors="replace").split() if mark.exists() else []
         if words[:1] not in ([], [f"{installation:x}"]):
             raise BadConfiguration(
@@ -101,6 +106,11 @@ def _number(digits: str) -> int | None:
     return number if 0 <= number < 1 << NUMBER_BITS else None
 
 
+def is_own_name(name: str) -> bool:
+    """Is this the name of a picture as this software gives them, perhaps of one half-written?"""
+    return _OWN_NAME.fullmatch(name) is not None
+
+
 def sweep(folder: Path, kept: Set[str], disk: Disk) -> int:
     """Remove the pictures that belong to nothing: half-written ones, and those whose row was never saved.
 
@@ -114,9 +124,7 @@ def sweep(folder: Path, kept: Set[str], disk: Disk) -> int:
         strays = [
             entry
             for entry in os.scandir(folder)
-            if _OWN_NAME.fullmatch(entry.name)
-            and entry.name not in kept
-            and entry.is_file(follow_symlinks=False)
+            if is_own_name(entry.name) and entry.name not in kept and entry.is_file(follow_symlinks=False)
         ]
     except OSError as error:
         raise BadConfiguration(f"{folder} cannot be used: {error.strerror}") from error

@@ -34,7 +34,7 @@ class SubprocessLauncher:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._workers: set[str] = set()
         """The names among them that are workers'."""
-        log_folder.mkdir(parents=True, exist_ok=True)
+        log_folder.mkdir(0o700, parents=True, exist_ok=True)
 
     def launch(self, join: Join) -> None:
         reader, writer = os.pipe()

@@ -20,7 +20,7 @@ class FolderLock:
         Raises: AlreadyRunning, naming the holder's process id; BadConfiguration, if it cannot be made.
         """
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(0o700, parents=True, exist_ok=True)
             self._file = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
         except OSError as error:
             raise BadConfiguration(f"{folder} cannot be used: {error.strerror}") from error

@@ -105,6 +105,16 @@ class Store:
         with self.connection:
             self._run("set_meta", ("images_folder", number))
 
+    def access(self) -> int | None:
+        """The access that was last set: 0 for the owner alone, 1 for pictures that their group may read."""
+        found: int | None = self._execute(self._sql["meta"], ("access",)).get
+        return found
+
+    def remember_access(self, access: int) -> None:
+        """This access is set now."""
+        with self.connection:
+            self._run("set_meta", ("access", access))
+
     def forget_trash(self, file_names: Iterable[str]) -> None:
         """Strike files off the trash that are removed now, in a transaction of their own."""
         with self.connection:

@@ -51,6 +51,10 @@ class Server:
         self.has_fakes = has_fakes
         self.port = free_port() if with_api else 1
         self.manager: subprocess.Popen[bytes] | None = None
+        self.umask = -1
+        """Under which the Manager is started; -1: the test's own."""
+        self.variables: dict[str, str] = {}
+        """What it gets in its environment, beside the usual."""
         self._lines: list[Line] = []
         self.configure()
 
@@ -96,7 +100,13 @@ class Server:
         if self.with_api:
             command.append("--with-api")
         with (self.folder / "log").open("ab") as log:
-            self.manager = subprocess.Popen(command, stdout=log, stderr=log, env=environment(self.folder))
+            self.manager = subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=log,
+                env=environment(self.folder) | self.variables,
+                umask=self.umask,
+            )
         return self.manager
 
     def wait_for_manager(self) -> None:

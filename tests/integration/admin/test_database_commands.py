@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -22,6 +23,9 @@ def database(here: Spoon) -> Iterator[apsw.Connection]:
     """The database of a server that is running: one engine, one job, one picture."""
     DATABASE.parent.mkdir(parents=True)
     IMAGES.mkdir()
+    for folder in (DATABASE.parent, IMAGES):
+        folder.chmod(0o700)
+    old_umask = os.umask(0o077)
     with closing(apsw.Connection(str(DATABASE))) as connection:
         connection.pragma("journal_mode", "wal")
         for step in sorted(MIGRATIONS.iterdir()):
@@ -37,6 +41,7 @@ def database(here: Spoon) -> Iterator[apsw.Connection]:
                file_name="i1.png", mime="image/png", width_px=8, height_px=8, size_bytes=len(PICTURE),
                sha256=hashlib.sha256(PICTURE).hexdigest(), seed=1, downloads=0, created_at_ms=1)  # fmt: skip
         (IMAGES / "i1.png").write_bytes(PICTURE)
+        os.umask(old_umask)
         yield connection
 
 
@@ -56,6 +61,29 @@ def test_a_running_server_is_backed_up_with_all_that_was_committed(
         assert copy.execute("SELECT image_id FROM image").fetchall() == [("i1",)]
         assert copy.execute("SELECT name FROM engine").fetchall() == [(None,)]
     assert sorted(path.name for path in tmp_path.glob("*copy*")) == ["copy.sqlite3"]
+
+
+def test_a_backup_is_the_owners_alone_whatever_the_umask(here: Spoon, database: apsw.Connection) -> None:
+    ended = here("db", "backup", "copy.sqlite3")
+    assert ended.code == 0, ended.err
+    assert Path("copy.sqlite3").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_others_can_read_is_told_and_is_not_wrong(here: Spoon, database: apsw.Connection) -> None:
+    IMAGES.chmod(0o750)
+    (IMAGES / "i1.png").chmod(0o640)
+    Path(f"{DATABASE}-wal").chmod(0o644)
+    ended = here("db", "check", "--json")
+    assert ended.code == 0
+    paths = [f"{DATABASE}-wal", IMAGES, IMAGES / "i1.png"]
+    assert json.loads(ended.out)["open"] == [str(Path(path).absolute()) for path in paths]
+
+
+def test_what_the_group_may_read_is_not_called_open(here: Spoon, database: apsw.Connection) -> None:
+    IMAGES.chmod(0o750)
+    (IMAGES / "i1.png").chmod(0o640)
+    here.environ["SPOON_IMAGES_GROUP_READABLE"] = "true"
+    assert json.loads(here("db", "check", "--json").out)["open"] == []
 
 
 def test_a_backup_never_overwrites(here: Spoon, database: apsw.Connection) -> None:
@@ -78,7 +106,7 @@ def test_without_a_database_there_is_nothing_to_back_up(here: Spoon) -> None:
 
 def test_a_sound_database_is_found_sound(here: Spoon, database: apsw.Connection) -> None:
     ended = here("db", "check", "--deep")
-    assert (ended.code, ended.out) == (0, "1 files, 0 wrong, 0 orphans\n")
+    assert (ended.code, ended.out) == (0, "1 files, 0 wrong, 0 orphans, 0 open\n")
 
 
 def test_a_stopped_server_is_checked_too(here: Spoon, database: apsw.Connection) -> None:
@@ -112,7 +140,10 @@ def test_files_that_nobody_knows_are_listed_and_do_no_harm(here: Spoon, database
     (IMAGES / "going.png").touch()
     database.execute("INSERT INTO trash VALUES ('images/going.png', 1)")
     ended = here("db", "check")
-    assert (ended.code, ended.out) == (0, "orphan: images/stranger.png\n1 files, 0 wrong, 1 orphans\n")
+    assert (ended.code, ended.out) == (
+        0,
+        "orphan: images/stranger.png\n1 files, 0 wrong, 1 orphans, 0 open\n",
+    )
 
 
 def test_rows_that_point_at_nothing_are_wrong(here: Spoon, database: apsw.Connection) -> None:

@@ -61,6 +61,24 @@ def test_the_doctor_names_the_remedy_below_the_table(here: Spoon) -> None:
     assert "socket paths: set bus.folder to a shorter path" in here("doctor").out
 
 
+def test_the_doctor_says_what_others_can_read_and_how_to_close_it(here: Spoon) -> None:
+    blobs = Path("data/blobs")
+    blobs.mkdir(parents=True)
+    blobs.chmod(0o750)
+    assert f"chmod go= {blobs.absolute()}, unless" in here("doctor").out
+    blobs.chmod(0o700)
+    assert "privacy" not in here("doctor").out
+
+
+def test_the_doctor_says_when_the_group_cannot_reach_the_pictures_that_it_may_read(here: Spoon) -> None:
+    here.environ["SPOON_IMAGES_GROUP_READABLE"] = "true"
+    images = Path("data/images")
+    images.mkdir(parents=True)
+    images.chmod(0o750)
+    images.parent.chmod(0o700)
+    assert f"chmod g+x {images.parent.absolute()}" in here("doctor").out
+
+
 @pytest.mark.parametrize(
     ("arguments", "module"),
     [

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from conf.tokens import read_tokens
+from conf.tokens import read_tokens, token_variables
 from kernel.protocol.errors import BadConfiguration
 
 
@@ -34,3 +34,8 @@ def test_what_is_no_token_is_refused_and_never_quoted(entries: list[str]) -> Non
     with pytest.raises(BadConfiguration, match=r"models\.tokens") as caught:
         read_tokens(entries, environ)
     assert "hf_secret" not in caught.value.detail
+
+
+def test_the_variables_that_hold_tokens_are_known_once_each() -> None:
+    entries = ["a.org=env:ONE", "b.org=file:/run/two", "c.org=env:ONE", "d.org=env:TWO"]
+    assert token_variables(entries) == ("ONE", "TWO")

@@ -1,0 +1,104 @@
+"""Who may read what the server keeps: its owner alone; pictures also their group, with images.group_readable.
+
+What is made anew is private by the umask (conf/privacy.py). What an older version made, under whatever umask,
+is tightened once; what a person changes afterwards stays. A folder that was there before this server came to
+it is the person's own and keeps its mode, and so does every file that bears no name of ours.
+"""
+
+import logging
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Set
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from kernel.core.actions import Folder
+from kernel.shell import journal
+from kernel.shell.files import GROUP_FILE, INSTALLATION_FILE, is_own_name
+from kernel.shell.lock import LOCK_FILE
+from kernel.shell.model_files import kept_models
+from kernel.shell.store import Store
+
+log = logging.getLogger("manager")
+
+_OTHERS: Final = 0o077
+_GROUP_FOLDER: Final = 0o750
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder in which the server keeps files."""
+
+    folder: Path
+    paths: Iterable[Path]
+    """What in it is the server's, perhaps with the folder itself."""
+    is_shared: bool = False
+    """May the group read it?"""
+
+
+def database_place(folder: Path, database: Path) -> Place:
+    """The database and what lies beside it; the folder only if a database was in it before."""
+    lock = folder / LOCK_FILE
+    files = [lock, *(database.with_name(database.name + ending) for ending in ("", "-wal", "-shm"))]
+    logs = folder / "logs"
+    return Place(folder, [folder, *files, logs, *logs.glob("*.log")] if database.exists() else [])
+
+
+def marked(folders: Mapping[Folder, Path]) -> frozenset[Folder]:
+    """Which of the folders an installation has claimed before."""
+    return frozenset(name for name, path in folders.items() if (path / INSTALLATION_FILE).exists())
+
+
+def settle(
+    store: Store, folders: Mapping[Folder, Path], were_ours: Set[Folder], *, are_images_shared: bool
+) -> None:
+    """Set the modes of what lies in the folders, once; and again when the setting changes."""
+    if store.access() == int(are_images_shared):
+        return
+    for name in (Folder.IMAGES, Folder.BLOBS):
+        is_shared = are_images_shared and name is Folder.IMAGES
+        if name in were_ours or is_shared:
+            tighten(Place(folders[name], _pictures(folders[name]), is_shared))
+    if Folder.MODELS in were_ours:
+        tighten(Place(folders[Folder.MODELS], _models(folders[Folder.MODELS])))
+    store.remember_access(int(are_images_shared))
+
+
+def tighten(place: Place) -> None:
+    """Set the modes of what is the server's in one place; what cannot be changed is for `spoon doctor`."""
+    changed = sum(_set_mode(path, is_shared=place.is_shared) for path in place.paths)
+    if changed:
+        log.info(journal.line("access_set", folder=place.folder, paths=changed, group=place.is_shared))
+
+
+def _models(folder: Path) -> Iterator[Path]:
+    """What was downloaded. A person may keep models beside it, so the folder itself is left as it is."""
+    yield from (folder / name for name in (INSTALLATION_FILE, "files", "trees", "incoming", "uploads"))
+    for kept in kept_models(folder):
+        place = folder / kept.name
+        yield from (place, *place.rglob("*"))
+
+
+def _pictures(folder: Path) -> Iterator[Path]:
+    yield folder
+    with suppress(OSError):  # who takes the inventory complains of it
+        for entry in os.scandir(folder):
+            if is_own_name(entry.name) or entry.name == INSTALLATION_FILE:
+                yield Path(entry.path)
+
+
+def _set_mode(path: Path, *, is_shared: bool) -> bool:
+    """Was anything changed? Links are passed over, and what belongs to somebody else."""
+    with suppress(OSError):
+        found = path.lstat()
+        if stat.S_ISLNK(found.st_mode) or found.st_uid != os.geteuid():
+            return False
+        mode = stat.S_IMODE(found.st_mode)
+        group = _GROUP_FOLDER if stat.S_ISDIR(found.st_mode) else GROUP_FILE
+        wanted = mode & ~_OTHERS | (group & _OTHERS if is_shared else 0)
+        if wanted != mode:
+            path.chmod(wanted)
+            return True
+    return False
