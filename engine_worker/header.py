@@ -4,9 +4,9 @@ Source: https://github.com/huggingface/safetensors#format
 """
 
 import math
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from io import BufferedReader, FileIO
 from itertools import pairwise
 from pathlib import Path
 from struct import Struct
@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from engine_worker.files import ModelFile, opened
 from kernel.protocol.errors import ModelUnreadable
 
 MAX_HEADER_BYTES: Final = 32 << 20
@@ -67,22 +68,31 @@ class Header:
     """What one file holds."""
 
     path: Path
+    """What the file is called."""
     tensors: Mapping[str, Entry]
     metadata: Mapping[str, str]
+    file: ModelFile | None = None
+    """What the tensors are read from; None where they are in no file."""
+
+    def open(self) -> FileIO:
+        """The file that the header was read from. Raises: ModelUnreadable; OSError."""
+        return opened(self.file or self.path).open()
 
 
-def read_header(path: Path) -> Header:
+def read_header(source: Path | ModelFile) -> Header:
     """Read the header of a .safetensors file, and check that it describes exactly the bytes that follow it.
 
     Raises: ModelUnreadable, if the file is no safetensors file, is cut short, or contradicts itself.
     """
+    held = opened(source)
+    path = held.path
     try:
-        with path.open("rb") as file:
-            size_bytes = os.fstat(file.fileno()).st_size
+        with BufferedReader(held.open()) as file:
+            size_bytes = held.size_bytes
             text = file.read(_header_bytes(path, file.read(_LENGTH.size), size_bytes))
     except OSError as error:
         raise ModelUnreadable(f"{path.name} cannot be read: {error.strerror or error}") from error
-    header = _decode(path, text)
+    header = replace(_decode(path, text), file=held)
     _check(header, size_bytes - _LENGTH.size - len(text))
     return header
 

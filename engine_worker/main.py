@@ -127,6 +127,7 @@ def _build_fake(emit: Emit, wake: Wake) -> Engine:
 
 
 def _real_builder(join: Join) -> BuildEngine:
+    roots = tuple(Path(root) for root in join.file_roots)
     detectors_folder = None if join.detectors_folder is None else Path(join.detectors_folder)
 
     def build_real(emit: Emit, wake: Wake) -> Engine:
@@ -135,7 +136,7 @@ def _real_builder(join: Join) -> BuildEngine:
         except ModuleNotFoundError as error:
             hint = "install automatic-spoon with its worker extra"
             raise EngineFailed(f"the package {error.name} is missing: {hint}") from error
-        return build(emit, wake, detectors_folder)
+        return build(emit, wake, detectors_folder, roots)
 
     return build_real
 

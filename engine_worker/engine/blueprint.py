@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 
 from engine_worker.engine.ldm_keys import Stored
+from engine_worker.files import ModelFile
 from engine_worker.header import Header
 from kernel.protocol.vocabulary import ModelBase
 
@@ -35,9 +35,9 @@ class NetworkPlan:
 
 @dataclass(frozen=True, slots=True)
 class TokenizerPlan:
-    """A tokenizer from its folder or, without one, from the CLIP vocabulary."""
+    """A tokenizer from its files, by their names, or, without any, from the CLIP vocabulary."""
 
-    folder: Path | None = None
+    files: Mapping[str, ModelFile] | None = None
     pad_token: str = "<|endoftext|>"
 
 

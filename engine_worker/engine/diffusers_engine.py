@@ -1,6 +1,7 @@
 """The real engine: Stable Diffusion 1.5 and SDXL, on the parts of diffusers."""
 
 import gc
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,21 +17,32 @@ from engine_worker.engine.loading import load_parts
 from engine_worker.engine.port import NO_INPUTS, Emit, Engine, Inputs, Loaded, Wake
 from engine_worker.engine.studio import Studio
 from engine_worker.engine.workshop import make_workshop
+from engine_worker.files import ANYWHERE
 from kernel.protocol.errors import EngineFailed, OutOfMemory
 from kernel.protocol.ids import JobId
 from kernel.protocol.memory import SEATS
 from kernel.protocol.specs import EngineLoad, JobOrder
 
 
-def build(emit: Emit, wake: Wake, detectors_folder: Path | None = None) -> Engine:
-    """An engine that is still to be loaded. `detectors_folder` holds the detectors of control maps."""
-    return DiffusersEngine(emit, wake, detectors_folder)
+def build(
+    emit: Emit, wake: Wake, detectors_folder: Path | None = None, roots: Sequence[Path] = ANYWHERE
+) -> Engine:
+    """An engine that is still to be loaded. `detectors_folder` holds the detectors of control maps, and
+    models lie in the roots."""
+    return DiffusersEngine(emit, wake, detectors_folder, roots)
 
 
 class DiffusersEngine:
     """Implements the engine port; everything but loading is the studio's."""
 
-    def __init__(self, emit: Emit, wake: Wake, detectors_folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        emit: Emit,
+        wake: Wake,
+        detectors_folder: Path | None = None,
+        roots: Sequence[Path] = ANYWHERE,
+    ) -> None:
+        self._roots = roots
         self._emit = emit
         self._wake = wake
         self._detectors_folder = detectors_folder
@@ -47,7 +59,7 @@ class DiffusersEngine:
         dtype = choose_dtype(order.dtype, device)
         try:
             settle_on(device, dtype)
-            parts = load_parts(order.checkpoint, device, dtype, order.plan)
+            parts = load_parts(order.checkpoint, device, dtype, order.plan, self._roots)
             self._extras = Extras(parts)
             self._extras.preload(order.models)
             seats = order.max_batch or SEATS[device.type]
@@ -58,7 +70,9 @@ class DiffusersEngine:
                     f"{order.checkpoint.name} does not fit into the memory of {device}"
                 ) from error
             raise EngineFailed(f"{order.checkpoint.name} cannot be loaded: {error}") from error
-        self._finisher = Finisher(order.checkpoint, Removers(device), device, self._extras.forget)
+        self._finisher = Finisher(
+            order.checkpoint, Removers(device, self._roots), device, self._extras.forget
+        )
         workshop = make_workshop(parts, self._extras, Detectors(self._detectors_folder, device).detect)
         self._studio = Studio(workshop, self._finisher.put, seats, self._emit, self._wake)
         memory_bytes = parts.memory_bytes + self._extras.memory_bytes

@@ -19,6 +19,15 @@ _PLACES: Mapping[Network, Locate] = {
     Network.CONTROLNET: same_place,
 }
 _TOKENIZER_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
+_ALL_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+"""What transformers looks for."""
 
 
 def read_folder(folder: ModelFolder, base: ModelBase, variant: Variant | None) -> Blueprint:
@@ -52,7 +61,7 @@ def read_part(folder: ModelFolder, part: str, network: Network, variant: Variant
         network=network,
         config=_config(folder, part, "config.json"),
         locate=_PLACES[network],
-        files=tuple(read_header(path) for path in weight_files(folder, part, variant)),
+        files=tuple(read_header(held) for held in weight_files(folder, part, variant)),
     )
 
 
@@ -60,7 +69,8 @@ def _tokenizer(folder: ModelFolder, part: str) -> TokenizerPlan:
     # Without its files transformers would make a tokenizer that knows no words.
     if not any(all(folder.file(part, name) for name in names) for names in _TOKENIZER_FILES):
         raise ModelUnreadable(f"{folder.path.name}/{part} holds no CLIP tokenizer")
-    return TokenizerPlan(folder.path / part)
+    files = {name: folder.file(part, name) for name in _ALL_TOKENIZER_FILES}
+    return TokenizerPlan({name: held for name, held in files.items() if held is not None})
 
 
 def _config(folder: ModelFolder, *names: str) -> Config:

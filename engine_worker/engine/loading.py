@@ -1,6 +1,8 @@
 """Loading a checkpoint: from the address of its files to the parts that the sampler works with."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,26 +22,27 @@ from engine_worker.engine.unet_config import read_unet_config
 from engine_worker.fetch.diffusers_folder import describe_folder
 from engine_worker.fetch.model_folder import ModelFolder
 from engine_worker.fetch.one_file import describe_file
-from engine_worker.files import resolve
+from engine_worker.files import ANYWHERE, open_file, resolve
 from engine_worker.header import read_header
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.ingredients import ModelSource
 from kernel.protocol.vocabulary import MemoryPlan, ModelBase, ModelType, Variant
 
-# The worker has confined the address to the allowed folders before it comes here, and inspection the links
-# inside a folder when it was registered.
-_ANYWHERE = (Path("/"),)
-
 
 def load_parts(
-    source: ModelSource, device: torch.device, dtype: torch.dtype, plan: MemoryPlan = MemoryPlan.FAST
+    source: ModelSource,
+    device: torch.device,
+    dtype: torch.dtype,
+    plan: MemoryPlan = MemoryPlan.FAST,
+    roots: Sequence[Path] = ANYWHERE,
 ) -> Parts:
-    """Load a checkpoint from local files, to be used under a plan. What rests under it is not on the device.
+    """Load a checkpoint from local files within the roots, to be used under a plan. What rests under it is
+    not on the device.
 
     Raises: ModelUnreadable, if the files are not a whole SD 1.5 or SDXL checkpoint; EngineFailed, if
     something that loading needs is not installed; torch.OutOfMemoryError.
     """
-    blueprint = read_blueprint(resolve(source.uri, _ANYWHERE), source.variant)
+    blueprint = read_blueprint(resolve(source.uri, roots), source.variant, roots)
     if source.model_base is not None and source.model_base is not blueprint.base:
         raise ModelUnreadable(f"{source.name} is {blueprint.base}, not {source.model_base}")
     # Read here for its errors: nothing is loaded for a UNet that is of no use.
@@ -48,23 +51,25 @@ def load_parts(
     with ThreadPoolExecutor(1) as aside:
         tokenizers = aside.submit(lambda: [make_tokenizer(one) for one in blueprint.tokenizers])
         networks = build_networks(blueprint.networks, device, dtype, is_leftover, resting_under(plan))
-        return _assemble(blueprint, networks, tokenizers.result(), device, dtype, plan)
+        parts = _assemble(blueprint, networks, tokenizers.result(), device, dtype, plan)
+        return replace(parts, roots=roots)
 
 
-def read_blueprint(path: Path, variant: Variant | None = None) -> Blueprint:
+def read_blueprint(path: Path, variant: Variant | None = None, roots: Sequence[Path] = ANYWHERE) -> Blueprint:
     """Read what a checkpoint is made of, from its headers and configurations alone.
 
     What is good enough to be registered is judged by inspection, here as there.
     Raises: ModelUnreadable.
     """
     if path.is_dir():
-        folder = ModelFolder(path, _ANYWHERE)
+        folder = ModelFolder(path, roots)
         finding = describe_folder(folder, variant)
         return read_folder(folder, finding.model_base or ModelBase.SD, variant)
-    finding = describe_file(path)
+    held = open_file(path, roots)
+    finding = describe_file(held)
     if finding.model_type is not ModelType.CHECKPOINT:
         raise ModelUnreadable(f"{path.name} is a {finding.model_type}: an engine is made of a checkpoint")
-    return read_single_file(read_header(path), finding)
+    return read_single_file(read_header(held), finding)
 
 
 def _assemble(

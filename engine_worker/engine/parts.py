@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
 import torch
@@ -12,6 +13,7 @@ from engine_worker.engine.architecture import UNetShape
 from engine_worker.engine.blueprint import Config, Network
 from engine_worker.engine.resting import Bring
 from engine_worker.engine.tokenizer import Tokenizer
+from engine_worker.files import ANYWHERE
 from kernel.protocol.vocabulary import MemoryPlan, ModelBase
 
 
@@ -178,6 +180,8 @@ class Parts:
     """As the checkpoint brings it, never touched."""
     memory_bytes: int
     """What the device holds of it all the time."""
+    roots: Sequence[Path] = ANYWHERE
+    """The folders that what is laid over it may lie in."""
     plan: MemoryPlan = MemoryPlan.FAST
     quick_denoiser: Denoiser | None = None
     """The same with calls that were prepared while the engine loaded. It knows nothing of LoRAs."""

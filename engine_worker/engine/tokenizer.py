@@ -1,13 +1,16 @@
 """The CLIP tokenizer: from a diffusers folder, or from the vocabulary that the open_clip package carries."""
 
 import gzip
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Protocol
 
 from transformers import CLIPTokenizer
 
 from engine_worker.engine.blueprint import TokenizerPlan
+from engine_worker.files import ModelFile
 from kernel.protocol.errors import EngineFailed, ModelUnreadable
 
 _VOCABULARY_FILE = "bpe_simple_vocab_16e6.txt.gz"
@@ -40,13 +43,21 @@ def make_tokenizer(plan: TokenizerPlan) -> Tokenizer:
 
     Raises: ModelUnreadable, if its folder does not hold one; EngineFailed, if open_clip is not installed.
     """
-    if plan.folder is None:
+    if plan.files is None:
         tokenizer: Tokenizer = _from_vocabulary(plan.pad_token)
         return tokenizer
-    try:
-        tokenizer = CLIPTokenizer.from_pretrained(str(plan.folder), local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelUnreadable(f"The folder {plan.folder.name} holds no CLIP tokenizer: {error}") from error
+    return _from_files(plan.files)
+
+
+def _from_files(files: Mapping[str, ModelFile]) -> Tokenizer:
+    """transformers wants names, so it gets some that lead to the files that were opened."""
+    with TemporaryDirectory(prefix="spoon-tokenizer-") as name:
+        for called, held in files.items():
+            Path(name, called).symlink_to(held.place)
+        try:
+            tokenizer: Tokenizer = CLIPTokenizer.from_pretrained(name, local_files_only=True)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelUnreadable(f"The checkpoint's folder holds no CLIP tokenizer: {error}") from error
     return tokenizer
 
 

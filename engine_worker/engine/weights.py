@@ -7,7 +7,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from io import FileIO
 from itertools import groupby
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -38,7 +37,7 @@ _TENSORS_AHEAD = 4
 class Place:
     """Where one parameter is read from."""
 
-    path: Path
+    header: Header
     entry: Entry
     stored: Stored
 
@@ -58,7 +57,7 @@ def find_places(names: Iterable[str], plan: NetworkPlan) -> Mapping[str, Place]:
             missing.append(candidates[0].key)
         else:
             owner = owners[found.key]
-            places[name] = Place(owner.path, owner.tensors[found.key], found)
+            places[name] = Place(owner, owner.tensors[found.key], found)
     if missing:
         raise ModelUnreadable(f"The {plan.network.value} lacks {_listed(missing)}")
     return places
@@ -71,7 +70,7 @@ def check_surplus(
 
     Raises: ModelUnreadable, if there is one.
     """
-    taken = {(place.path, place.stored.key) for place in places}
+    taken = {(place.header.path, place.stored.key) for place in places}
     surplus = [
         key
         for header in files
@@ -105,9 +104,9 @@ def read_tensors(header: Header, keys: Iterable[str]) -> dict[str, Tensor]:
 
     Raises: ModelUnreadable, if one cannot be read.
     """
-    places = {key: Place(header.path, header.tensors[key], Stored(key)) for key in keys}
+    places = {key: Place(header, header.tensors[key], Stored(key)) for key in keys}
     try:
-        with header.path.open("rb", buffering=0) as file:
+        with header.open() as file:
             first_byte = _first_byte(file)
             return {key: _read(file, first_byte, place, _NUMBERS) for key, place in places.items()}
     except OSError as error:
@@ -120,10 +119,11 @@ def _stored(places: Mapping[str, Place]) -> Iterator[tuple[str, Tensor]]:
     Two threads read the next ones while the caller converts one or copies it to the device: half of the time
     of reading from the page cache goes into memory that is touched for the first time.
     """
-    in_order = sorted(places.items(), key=lambda item: (item[1].path, item[1].entry.data_offsets))
+    in_order = sorted(places.items(), key=lambda item: (item[1].header.path, item[1].entry.data_offsets))
     try:
-        for path, group in groupby(in_order, key=lambda item: item[1].path):
-            with path.open("rb", buffering=0) as file, ThreadPoolExecutor(_READERS) as readers:
+        for _, each in groupby(in_order, key=lambda item: item[1].header.path):
+            group = list(each)
+            with group[0][1].header.open() as file, ThreadPoolExecutor(_READERS) as readers:
                 first_byte = _first_byte(file)
                 ahead: deque[tuple[str, Future[Tensor]]] = deque()
                 for name, place in group:
@@ -160,7 +160,7 @@ def _read(file: FileIO, first_byte: int, place: Place, dtypes: Mapping[str, torc
         # At a place of its own: the file's position belongs to nobody.
         count = os.preadv(file.fileno(), [buffer[done:]], begin + done)
         if not count:
-            raise ModelUnreadable(f"{place.path.name} was cut short while it was read")
+            raise ModelUnreadable(f"{place.header.path.name} was cut short while it was read")
         done += count
     first, *rest = entry.shape or (1,)
     tensor = held.view(dtypes[entry.dtype]).reshape(first // parts, *rest)

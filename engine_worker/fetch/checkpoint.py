@@ -1,7 +1,6 @@
 """Checkpoints in one file (the layout of the original releases): what the names and shapes tell."""
 
 import re
-from pathlib import Path
 from typing import Final
 
 from engine_worker.fetch.families import SD_TEXT_WIDTH, SDXL_TEXT_WIDTH, base_of_text_width, stranger
@@ -108,22 +107,22 @@ def check_unet_inputs(channels: int) -> None:
 
 def _prediction_type(header: Header) -> str | None:
     """None when no mark, no metadata and no file beside it tells, which nearly always means epsilon."""
-    if _V_PREDICTION_MARK in header.tensors or _has_v_prediction_beside(header.path):
+    if _V_PREDICTION_MARK in header.tensors or _has_v_prediction_beside(header):
         return "v_prediction"
     said = header.metadata.get("modelspec.prediction_type")
     return {"v": "v_prediction", "v_prediction": "v_prediction", "epsilon": "epsilon"}.get(said or "")
 
 
-def _has_v_prediction_beside(path: Path) -> bool:
+def _has_v_prediction_beside(header: Header) -> bool:
     """Does the configuration of the original release's form, which lies beside some checkpoints, say so?
 
     No more than this one line is looked for: nothing else of that file can be found out from here.
     """
-    beside = path.with_suffix(".yaml")
-    if not beside.is_file():
+    beside = None if header.file is None else header.file.beside(".yaml")
+    if beside is None:
         return False
     try:
-        with beside.open("rb") as file:
+        with beside.open() as file:
             return _V_PREDICTION_LINE.search(file.read(_MAX_SIDECAR_BYTES)) is not None
     except OSError as error:
         raise ModelUnreadable(f"{beside.name} cannot be read: {error.strerror}") from error

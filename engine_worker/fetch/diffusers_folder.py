@@ -1,6 +1,5 @@
 """Checkpoints as diffusers folders: what the index, the configs and the headers of the weights tell."""
 
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -11,6 +10,7 @@ from engine_worker.fetch.families import base_of_text_width
 from engine_worker.fetch.finding import Finding, believable_size_px
 from engine_worker.fetch.memory import profile_of_folder
 from engine_worker.fetch.model_folder import ModelFolder
+from engine_worker.files import ModelFile
 from engine_worker.header import Header, read_header
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.vocabulary import ModelBase, ModelType, Variant
@@ -89,10 +89,10 @@ def part_headers(folder: ModelFolder, part: str, variant: Variant | None) -> lis
     """
     if folder.read_json(_PartConfig, part, "config.json").auto_map is not None:
         raise ModelUnreadable(f"{_in(part, 'config.json')} asks for code, which is never run")
-    return [read_header(path) for path in weight_files(folder, part, variant)]
+    return [read_header(held) for held in weight_files(folder, part, variant)]
 
 
-def weight_files(folder: ModelFolder, part: str, variant: Variant | None) -> list[Path]:
+def weight_files(folder: ModelFolder, part: str, variant: Variant | None) -> list[ModelFile]:
     """One file or its shards: of the preferred variant, else without a variant's name, else of any."""
     stem = _STEMS[part]
     preferred = [f".{variant}"] if variant is not None else []
@@ -110,16 +110,16 @@ def weight_files(folder: ModelFolder, part: str, variant: Variant | None) -> lis
     raise ModelUnreadable(f"{folder.path.name} lacks the file {_in(part, f'{stem}.safetensors')}")
 
 
-def _shards(folder: ModelFolder, part: str, index: str) -> list[Path]:
+def _shards(folder: ModelFolder, part: str, index: str) -> list[ModelFile]:
     """A shard lies beside its index, and nowhere else."""
     names = sorted(set(folder.read_json(_ShardIndex, part, index).weight_map.values()))
     if any("/" in name or "\0" in name or not name.endswith(".safetensors") for name in names):
         raise ModelUnreadable(
             f"{_in(part, index)} points outside its folder, or at something else than weights"
         )
-    paths = [folder.file(part, name) for name in names]
-    found = [path for path in paths if path is not None]
-    if len(found) < len(paths):
+    files = [folder.file(part, name) for name in names]
+    found = [held for held in files if held is not None]
+    if len(found) < len(files):
         raise ModelUnreadable(f"{folder.path.name} is not complete: shards of {part or 'it'} are missing")
     return found
 

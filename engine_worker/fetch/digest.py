@@ -4,9 +4,9 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
+from engine_worker.files import ModelFile
 from kernel.protocol.errors import ModelUnreadable
 
 Moved = Callable[[int, int], None]
@@ -32,10 +32,10 @@ class _Reading:
     done_bytes: int = 0
     buffer: bytearray = field(default_factory=lambda: bytearray(_CHUNK_BYTES))
 
-    def hash_file(self, path: Path) -> str:
+    def hash_file(self, held: ModelFile) -> str:
         digest = hashlib.sha256()
         view = memoryview(self.buffer)
-        with path.open("rb", buffering=0) as file:
+        with held.open() as file:
             while count := file.readinto(self.buffer):
                 digest.update(view[:count])
                 self.done_bytes += count
@@ -43,33 +43,33 @@ class _Reading:
         return digest.hexdigest()
 
 
-def digest_file(path: Path, moved: Moved) -> Digest:
+def digest_file(held: ModelFile, moved: Moved) -> Digest:
     """The sha256 of one file.
 
     Raises: ModelUnreadable, if it cannot be read, or changes while it is read.
     """
-    hashes, size_bytes = _hash_all([path], moved)
+    hashes, size_bytes = _hash_all([held], moved)
     return Digest(hashes[0], size_bytes)
 
 
-def digest_files(files: Sequence[tuple[str, Path]], moved: Moved, known: Mapping[str, str]) -> Digest:
+def digest_files(files: Sequence[tuple[str, ModelFile]], moved: Moved, known: Mapping[str, str]) -> Digest:
     """The sha256 of the lines `<sha256>  <relative name>`, which are what `sha256sum` prints of the files.
 
     `known` are digests by those names, of files that need not be read once more.
     Raises: ModelUnreadable, if a file cannot be read, or changes while it is read.
     """
-    unread = [(name, path) for name, path in files if name not in known]
-    hashes, _ = _hash_all([path for _, path in unread], moved)
+    unread = [(name, held) for name, held in files if name not in known]
+    hashes, _ = _hash_all([held for _, held in unread], moved)
     found = dict(known) | dict(zip([name for name, _ in unread], hashes, strict=True))
     lines = "".join(f"{found[name]}  {name}\n" for name, _ in files)
-    size_bytes = sum(path.stat().st_size for _, path in files)
+    size_bytes = sum(held.size_bytes for _, held in files)
     return Digest(hashlib.sha256(os.fsencode(lines)).hexdigest(), size_bytes)
 
 
-def _hash_all(paths: Sequence[Path], moved: Moved) -> tuple[list[str], int]:
+def _hash_all(files: Sequence[ModelFile], moved: Moved) -> tuple[list[str], int]:
     try:
-        reading = _Reading(sum(path.stat().st_size for path in paths), moved)
-        hashes = [reading.hash_file(path) for path in paths]
+        reading = _Reading(sum(held.size_bytes for held in files), moved)
+        hashes = [reading.hash_file(held) for held in files]
     except OSError as error:
         raise ModelUnreadable(f"the model cannot be read to its end: {error.strerror}") from error
     if reading.done_bytes != reading.total_bytes:

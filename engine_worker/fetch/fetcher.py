@@ -11,11 +11,13 @@ from engine_worker.fetch import pickles
 from engine_worker.fetch.digest import digest_file
 from engine_worker.fetch.inspection import ONE_FILE, Subject, inspect
 from engine_worker.fetch.kinds import FileKind, kind_by_content, kind_by_name
+from engine_worker.fetch.model_folder import ModelFolder
 from engine_worker.fetch.sources.gather import Gathered, Means, gather
 from engine_worker.fetch.sources.incoming import Incoming, incoming_of
 from engine_worker.fetch.sources.room import TooLarge
 from engine_worker.fetch.sources.transfer import Unwanted
 from engine_worker.fetch.told import Told
+from engine_worker.files import ModelFile, open_file, opened
 from kernel.protocol.errors import DownloadFailed, ModelUnreadable
 from kernel.protocol.ingredients import ModelSource
 from kernel.protocol.specs import Fingerprint
@@ -58,12 +60,13 @@ class Fetcher:
 
     def _fetch(self, source: ModelSource, incoming: Incoming, told: Told) -> Fetched:
         found = gather(source, self.roots, self.means, incoming, told)
-        kind = _kind_of(found)
-        if kind is FileKind.PICKLE:
-            found = self._convert(source, found, incoming, told)
+        model = self._open(found)
+        kind = _kind_of(found, model)
+        if isinstance(model, ModelFile) and kind is FileKind.PICKLE:
+            found = self._convert(source, found, model, incoming, told)
+            model = opened(found.path)
             source, kind = msgspec.structs.replace(source, sha256=None), FileKind.SAFETENSORS
-        roots = (found.path,) if found.is_ours else self.roots
-        subject = Subject(path=found.path, kind=kind, roots=roots, hashes=found.hashes)
+        subject = Subject(model=model, kind=kind, hashes=found.hashes)
         try:
             fingerprint = inspect(source, subject, lambda done, total: told(done, total, None))
         except ModelUnreadable as error:
@@ -73,17 +76,25 @@ class Fetcher:
         self._lay_out(found.path, incoming)
         return Fetched(fingerprint, stored=_name_of(kind, fingerprint), revision=found.revision)
 
-    def _convert(self, source: ModelSource, found: Gathered, incoming: Incoming, told: Told) -> Gathered:
+    def _open(self, found: Gathered) -> ModelFile | ModelFolder:
+        """From here on its name does not count any more. What was gathered is in a folder of ours alone."""
+        if found.path.is_dir():
+            return ModelFolder(found.path, (found.path,) if found.is_ours else self.roots)
+        return opened(found.path) if found.is_ours else open_file(found.path, self.roots)
+
+    def _convert(
+        self, source: ModelSource, found: Gathered, held: ModelFile, incoming: Incoming, told: Told
+    ) -> Gathered:
         if not self.allows_pickle:
             raise ModelUnreadable(_without_our_name(found, f"{found.path.name} {pickles.REFUSAL}"))
-        self.means.transfer.room.check_size(found.path.stat().st_size)
+        self.means.transfer.room.check_size(held.size_bytes)
         if source.sha256 is not None and ONE_FILE not in found.hashes:
-            digest = digest_file(found.path, lambda done, total: told(done, total, None))
+            digest = digest_file(held, lambda done, total: told(done, total, None))
             if digest.sha256 != source.sha256.lower():
                 raise ModelUnreadable(f"its sha256 is {digest.sha256}, but {source.sha256} was declared")
-        self.means.transfer.room.check_disk(found.path.stat().st_size)
+        self.means.transfer.room.check_disk(held.size_bytes)
         incoming.open()
-        pickles.convert(found.path, incoming.converted)
+        pickles.convert(held, incoming.converted)
         return replace(found, path=incoming.converted, is_ours=True, hashes={})
 
     def _lay_out(self, path: Path, incoming: Incoming) -> None:
@@ -100,11 +111,11 @@ def _without_our_name(found: Gathered, detail: str) -> str:
     return f"the {'folder' if found.path.is_dir() else 'file'} {detail.removeprefix(ours)}"
 
 
-def _kind_of(found: Gathered) -> FileKind | None:
+def _kind_of(found: Gathered, model: ModelFile | ModelFolder) -> FileKind | None:
     """None for a folder."""
-    if found.path.is_dir():
+    if isinstance(model, ModelFolder):
         return None
-    return kind_by_content(found.path) if found.is_ours else kind_by_name(found.path)
+    return kind_by_content(model) if found.is_ours else kind_by_name(model.path)
 
 
 def _name_of(kind: FileKind | None, fingerprint: Fingerprint) -> str:

@@ -3,9 +3,8 @@
 Only headers are interpreted; the rest of a file is read for its sha256 alone. No model is loaded here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 from engine_worker.fetch.component_folder import describe_component, is_component
@@ -16,6 +15,7 @@ from engine_worker.fetch.kinds import FileKind
 from engine_worker.fetch.model_folder import ModelFolder
 from engine_worker.fetch.one_file import describe_file
 from engine_worker.fetch.onnx.background import describe_background
+from engine_worker.files import ModelFile
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.ingredients import ModelSource
 from kernel.protocol.specs import Fingerprint
@@ -28,11 +28,9 @@ ONE_FILE: Final = ""
 class Subject:
     """What is looked into."""
 
-    path: Path
+    model: ModelFile | ModelFolder
     kind: FileKind | None
     """None for a folder."""
-    roots: Sequence[Path]
-    """Links of a folder may lead to anywhere in these."""
     hashes: Mapping[str, str] = field(default_factory=dict)
     """The sha256 of what need not be read for it: of files in a folder by their names, or of the file."""
 
@@ -42,25 +40,23 @@ def inspect(source: ModelSource, subject: Subject, moved: Moved) -> Fingerprint:
 
     Raises: ModelUnreadable, if it cannot be used, with the reason in words for the one who registered it.
     """
-    if subject.kind is None:
-        folder = ModelFolder(subject.path, subject.roots)
+    if isinstance(subject.model, ModelFolder):
+        folder = subject.model
         files = folder.model_files()
         describe = describe_component if is_component(folder) else describe_folder
         finding = describe(folder, source.variant)
         _check_declared(source, finding)
         return _fingerprint(source, finding, digest_files(files, moved, subject.hashes))
     look = describe_background if subject.kind is FileKind.ONNX else describe_file
-    finding = look(subject.path)
+    finding = look(subject.model)
     _check_declared(source, finding)
     _check_size(source, finding)
-    return _fingerprint(source, finding, _digest(subject, moved))
+    return _fingerprint(source, finding, _digest(subject.model, subject.hashes, moved))
 
 
-def _digest(subject: Subject, moved: Moved) -> Digest:
-    known = subject.hashes.get(ONE_FILE)
-    if known is None:
-        return digest_file(subject.path, moved)
-    return Digest(known, subject.path.stat().st_size)
+def _digest(held: ModelFile, hashes: Mapping[str, str], moved: Moved) -> Digest:
+    known = hashes.get(ONE_FILE)
+    return digest_file(held, moved) if known is None else Digest(known, held.size_bytes)
 
 
 def _check_declared(source: ModelSource, finding: Finding) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from struct import Struct
 from typing import Final
 
+from engine_worker.files import ModelFile
 from engine_worker.header import MAX_HEADER_BYTES
 from kernel.protocol.errors import ModelUnreadable
 
@@ -52,12 +53,12 @@ def kind_by_name(path: Path) -> FileKind:
     return FileKind.SAFETENSORS
 
 
-def kind_by_content(path: Path) -> FileKind:
+def kind_by_content(held: ModelFile) -> FileKind:
     """The form that a file has by its first bytes, whatever it is called.
 
     Raises: ModelUnreadable, if it has none of ours; OSError.
     """
-    with path.open("rb") as file:
+    with held.open() as file:
         first = file.read(_FIRST_BYTES)
     if len(first) > _LENGTH.size and first[8:9] == b"{" and _LENGTH.unpack(first[:8])[0] <= MAX_HEADER_BYTES:
         return FileKind.SAFETENSORS

@@ -19,6 +19,7 @@ from engine_worker.fetch.checkpoint import describe_checkpoint, is_checkpoint
 from engine_worker.fetch.families import stranger
 from engine_worker.fetch.finding import Finding, has_prefix, has_suffix
 from engine_worker.fetch.memory import profile_of_file
+from engine_worker.files import ModelFile
 from engine_worker.header import Header, read_header
 from kernel.protocol.errors import ModelUnreadable
 
@@ -50,12 +51,13 @@ _OTHER_ADAPTERS: Final = {
 """What is laid over a checkpoint in ways that are not known here, by the ends of names."""
 
 
-def describe_file(path: Path) -> Finding:
+def describe_file(source: Path | ModelFile) -> Finding:
     """What the file is, by its header.
 
     Raises: ModelUnreadable, if it is damaged, or nothing that this server can use.
     """
-    header = read_header(path)
+    header = read_header(source)
+    name = header.path.name
     for is_it, describe in _KINDS:
         if is_it(header):
             finding = describe(header)
@@ -70,5 +72,5 @@ def describe_file(path: Path) -> Finding:
         if has_suffix(header, *suffixes):
             raise ModelUnreadable(f"this is an adapter of the kind {kind}: LoRA, LoHa, LoKr and DoRA work")
     if has_prefix(header, "down_blocks."):
-        raise ModelUnreadable(f"{path.name} holds only a UNet: register the whole checkpoint or its folder")
-    raise ModelUnreadable(f"{path.name} is a safetensors file, but no kind of model that is known here")
+        raise ModelUnreadable(f"{name} holds only a UNet: register the whole checkpoint or its folder")
+    raise ModelUnreadable(f"{name} is a safetensors file, but no kind of model that is known here")

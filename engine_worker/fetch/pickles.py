@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from engine_worker.files import ModelFile
 from kernel.protocol.errors import ModelUnreadable
 
 CONVERTER: Final = "engine_worker.engine.unpickle"
@@ -20,20 +21,21 @@ REFUSAL: Final = (
 )
 
 
-def convert(source: Path, target: Path) -> None:
+def convert(held: ModelFile, target: Path) -> None:
     """Write the tensors of a pickle to a safetensors file.
 
     Raises: ModelUnreadable, if it asks for more than tensors, or for more memory or time than it may have.
     """
-    limit = BASE_BYTES + COPIES * source.stat().st_size
+    limit = BASE_BYTES + COPIES * held.size_bytes
     isolation = ["-P"] if sys.flags.safe_path else []
-    command = [sys.executable, *isolation, "-m", CONVERTER, str(source), str(target), str(limit)]
+    command = [sys.executable, *isolation, "-m", CONVERTER, str(held.place), str(target), str(limit)]
     try:
         ended = subprocess.run(
             command,
             capture_output=True,
             text=True,
             errors="replace",
+            pass_fds=(held.fileno(),),
             timeout=LIMIT_S,
             check=False,
         )

@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from pathlib import Path
 
 from engine_worker.engine.adapters.controlnet_keys import controlnet_places
 from engine_worker.engine.adapters.diffusers_shapes import read_controlnet_shape
-from engine_worker.engine.adapters.located import ANYWHERE, locate
+from engine_worker.engine.adapters.located import locate
 from engine_worker.engine.architecture import ControlNetShape, UNetShape
 from engine_worker.engine.blueprint import Config, Network, NetworkPlan
 from engine_worker.engine.building import build_networks
@@ -19,6 +18,7 @@ from engine_worker.engine.networks import size_bytes
 from engine_worker.engine.parts import ControlNet, Parts
 from engine_worker.engine.unet_config import read_unet_config
 from engine_worker.fetch.model_folder import ModelFolder
+from engine_worker.files import ModelFile
 from engine_worker.header import Header, read_header
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.ingredients import ModelSource
@@ -41,8 +41,8 @@ def load_controlnet(source: ModelSource, parts: Parts) -> LoadedControlNet:
 
     Raises: ModelUnreadable, if the files are no ControlNet, or one for another kind of UNet.
     """
-    path = locate(source, ModelType.CONTROLNET, parts.base)
-    plan, prefix = _plan(path, source, parts)
+    found = locate(source, ModelType.CONTROLNET, parts.base, parts.roots)
+    plan, prefix = _plan(found, source, parts)
     _check_fit(source.name, read_unet_config(plan.config), parts)
 
     def is_leftover(key: str) -> bool:
@@ -53,11 +53,11 @@ def load_controlnet(source: ModelSource, parts: Parts) -> LoadedControlNet:
     return LoadedControlNet(network, size_bytes(network))
 
 
-def _plan(path: Path, source: ModelSource, parts: Parts) -> tuple[NetworkPlan, str]:
+def _plan(found: ModelFile | ModelFolder, source: ModelSource, parts: Parts) -> tuple[NetworkPlan, str]:
     """The plan, and how the names of all tensors begin that it must account for."""
-    if path.is_dir():
-        return read_part(ModelFolder(path, ANYWHERE), "", Network.CONTROLNET, source.variant), ""
-    header = read_header(path)
+    if isinstance(found, ModelFolder):
+        return read_part(found, "", Network.CONTROLNET, source.variant), ""
+    header = read_header(found)
     if any(key.startswith(_DIFFUSERS_MARK) for key in header.tensors):
         config = _config(read_controlnet_shape(header), parts)
         return NetworkPlan(Network.CONTROLNET, config, same_place, (header,)), ""

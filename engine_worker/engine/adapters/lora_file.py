@@ -1,8 +1,9 @@
 """Reading a LoRA from its file: every change that it makes to the layers of one checkpoint."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from torch import Tensor
 
@@ -14,6 +15,8 @@ from engine_worker.engine.adapters.lora_names import LayerName, LayerNames
 from engine_worker.engine.adapters.lora_scales import Scales
 from engine_worker.engine.blueprint import Network
 from engine_worker.engine.weights import read_tensors
+from engine_worker.fetch.model_folder import ModelFolder
+from engine_worker.files import ANYWHERE
 from engine_worker.header import Header, read_header
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.ingredients import ModelSource
@@ -41,12 +44,17 @@ class Lora:
         return sum(held.nbytes for change in self.changes.values() for held in change.tensors)
 
 
-def read_lora(source: ModelSource, names: LayerNames, base: ModelBase) -> Lora:
+def read_lora(
+    source: ModelSource, names: LayerNames, base: ModelBase, roots: Sequence[Path] = ANYWHERE
+) -> Lora:
     """Read a LoRA for a checkpoint of that base, whose layers are known by these names.
 
     Raises: ModelUnreadable, if the file is no LoRA, is damaged, or was made for another base.
     """
-    header = read_header(locate(source, ModelType.LORA, base))
+    held = locate(source, ModelType.LORA, base, roots)
+    if isinstance(held, ModelFolder):
+        raise ModelUnreadable(f"{source.name} is a folder: a LoRA is one file")
+    header = read_header(held)
     layers, others = parts_by_layer(header)
     found = {layer: names.find(layer) for layer in layers}
     unknown = [layer for layer, name in found.items() if name is None]

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from engine_worker.engine.adapters.diffusers_shapes import read_vae_shape as read_diffusers_shape
-from engine_worker.engine.adapters.located import ANYWHERE, locate
+from engine_worker.engine.adapters.located import locate
 from engine_worker.engine.autoencoder import make_vae
 from engine_worker.engine.blueprint import Network, NetworkPlan
 from engine_worker.engine.building import build_networks
@@ -19,6 +18,7 @@ from engine_worker.engine.networks import size_bytes
 from engine_worker.engine.parts import Parts, Vae
 from engine_worker.engine.resting import resting_under
 from engine_worker.fetch.model_folder import ModelFolder
+from engine_worker.files import ModelFile
 from engine_worker.header import Header, read_header
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.ingredients import ModelSource
@@ -43,7 +43,7 @@ def load_vae(source: ModelSource, parts: Parts) -> LoadedVae:
 
     Raises: ModelUnreadable, if the files are no VAE, or one for other latents.
     """
-    plan = _plan(locate(source, ModelType.VAE, parts.base), source, parts)
+    plan = _plan(locate(source, ModelType.VAE, parts.base, parts.roots), source, parts)
     resting = resting_under(parts.plan)
     (network,) = build_networks([plan], parts.device, parts.dtype, _is_leftover, resting)
     vae = make_vae(network, vae_dtype(parts.dtype, parts.device), parts.device, parts.plan)
@@ -53,10 +53,10 @@ def load_vae(source: ModelSource, parts: Parts) -> LoadedVae:
     return LoadedVae(vae, size_bytes(network))
 
 
-def _plan(path: Path, source: ModelSource, parts: Parts) -> NetworkPlan:
-    if path.is_dir():
-        return read_part(ModelFolder(path, ANYWHERE), "", Network.VAE, source.variant)
-    header = read_header(path)
+def _plan(found: ModelFile | ModelFolder, source: ModelSource, parts: Parts) -> NetworkPlan:
+    if isinstance(found, ModelFolder):
+        return read_part(found, "", Network.VAE, source.variant)
+    header = read_header(found)
     # A file does not say how its latents are scaled: those of one family all are alike.
     scale = parts.vae.scaling_factor
     if any(key.startswith(_DIFFUSERS_MARK) for key in header.tensors):

@@ -75,7 +75,7 @@ class Wardrobe:
     """The LoRAs of one loaded checkpoint. What is worn is for the stepping thread alone to change."""
 
     def __init__(self, parts: Parts, *, max_count: int, max_bytes: int) -> None:
-        self._base = parts.base
+        self._base, self._roots = parts.base, parts.roots
         self._names = LayerNames(parts.networks, parts.unet_shape, parts.device)
         self._shelf = Shelf(
             self._read, lambda lora: lora.size_bytes, max_count=max_count, max_bytes=max_bytes
@@ -154,7 +154,7 @@ class Wardrobe:
         self._worn = NO_ADAPTERS
 
     def _read(self, source: ModelSource) -> Lora:
-        return read_lora(source, self._names, self._base)
+        return read_lora(source, self._names, self._base, self._roots)
 
 
 Weighted = tuple[tuple[Change, float], ...]

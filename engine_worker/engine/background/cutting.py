@@ -11,20 +11,22 @@ from engine_worker.engine.background.remover import Mask, Remover, load_remover
 from engine_worker.engine.background.traits import NOTHING_SAID
 from engine_worker.engine.lately_used import LatelyUsed
 from engine_worker.engine.picture_file import Colour, Pixels, laid_on
-from engine_worker.files import resolve
+from engine_worker.fetch.onnx.model import read_onnx
+from engine_worker.files import ANYWHERE, open_file, resolve
+from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.ids import ModelId
 from kernel.protocol.ingredients import ModelSource
 
 # The large ones hold a gigabyte each.
 _KEPT: Final = 2
-# The worker has confined the address to the allowed folders before it comes here.
-_ANYWHERE: Final = (Path("/"),)
 
 
 class Removers:
     """The background removers of one engine, loaded when first asked for; for one thread."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, roots: Sequence[Path] = ANYWHERE) -> None:
+        """Their files may lie in these folders."""
+        self._roots = roots
         self._cuda_device = (device.index or 0) if device.type == "cuda" else None
         self._kept: LatelyUsed[tuple[ModelId, str], Remover] = LatelyUsed(_KEPT)
 
@@ -41,7 +43,12 @@ class Removers:
 
     def _load(self, source: ModelSource) -> Remover:
         said = source.preparation or NOTHING_SAID
-        return load_remover(resolve(source.uri, _ANYWHERE), source.name, self._cuda_device, said)
+        held = open_file(resolve(source.uri, self._roots), self._roots)
+        try:
+            read_onnx(held)  # once more as when it was registered: it refers to no other file
+        except ModelUnreadable as error:
+            raise ModelUnreadable(f"{source.name} cannot be read as an ONNX model: {error.detail}") from error
+        return load_remover(held, source.name, self._cuda_device, said)
 
 
 def cut_out(pixels: Pixels, removers: Sequence[Remover], colour: Colour) -> Pixels:

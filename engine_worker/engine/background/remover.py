@@ -2,7 +2,6 @@
 
 import logging
 import math
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -12,6 +11,7 @@ from PIL import Image
 from engine_worker.engine.background.runtime import OnnxModel, Tensor, load_onnx
 from engine_worker.engine.background.traits import NOTHING_SAID, Size, Traits, find_traits
 from engine_worker.engine.picture_file import Pixels
+from engine_worker.files import ModelFile
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.ingredients import Preparation
 
@@ -68,14 +68,16 @@ class Remover:
         return np.ascontiguousarray(normalised.transpose(2, 0, 1)[None], dtype=self._dtype)
 
 
-def load_remover(path: Path, name: str, cuda_device: int | None, said: Preparation = NOTHING_SAID) -> Remover:
+def load_remover(
+    held: ModelFile, name: str, cuda_device: int | None, said: Preparation = NOTHING_SAID
+) -> Remover:
     """Load a remover from an ONNX file, of which its owner said so much; `cuda_device` is None for the CPU.
 
     Raises: ModelUnreadable, NotInstalled, OutOfMemory.
     """
-    model = load_onnx(path, name, cuda_device)
+    model = load_onnx(held.place, name, cuda_device)
     try:
-        traits = find_traits(model.metadata, _fixed_size(model), (name, path.stem), said)
+        traits = find_traits(model.metadata, _fixed_size(model), (name, held.path.stem), said)
     except ModelUnreadable as error:
         raise ModelUnreadable(f"{name} cannot be used as a background remover: {error.detail}") from error
     _log.info(

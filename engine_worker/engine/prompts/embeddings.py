@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Final
 
 from safetensors import SafetensorError
@@ -13,7 +12,7 @@ from engine_worker.engine.parts import Parts, SdText
 from engine_worker.engine.prompts.clip import width
 from engine_worker.engine.prompts.words import Lexicon, Word
 from engine_worker.fetch.one_file import describe_file
-from engine_worker.files import resolve
+from engine_worker.files import open_file, resolve
 from kernel.protocol.errors import JobRejected, ModelUnreadable
 from kernel.protocol.ingredients import ModelSource
 from kernel.protocol.vocabulary import ModelType
@@ -24,8 +23,6 @@ Vectors = tuple[Tensor, ...]
 MAX_BYTES: Final = 64 << 20
 """A thousand vectors of SDXL in single precision have 8 MB."""
 
-# The worker has confined the address to the allowed folders before it comes here.
-_ANYWHERE: Final = (Path("/"),)
 _SDXL_KEYS: Final = ("clip_l", "clip_g")
 
 
@@ -34,8 +31,8 @@ def read_vectors(source: ModelSource, parts: Parts) -> Vectors:
 
     Raises: ModelUnreadable; JobRejected, if it is no embedding, or one for another base.
     """
-    path = resolve(source.uri, _ANYWHERE)
-    finding = describe_file(path)
+    held = open_file(resolve(source.uri, parts.roots), parts.roots)
+    finding = describe_file(held)
     if finding.model_type is not ModelType.EMBEDDING:
         raise JobRejected(f"{source.name} is a {finding.model_type}, not an embedding")
     size_bytes = sum(entry.size_bytes for entry in finding.weights)
@@ -44,7 +41,8 @@ def read_vectors(source: ModelSource, parts: Parts) -> Vectors:
             f"{source.name} has {size_bytes} bytes of vectors: {MAX_BYTES} is the most that can be"
         )
     try:
-        tensors = load(path.read_bytes())
+        with held.open() as file:
+            tensors = load(file.read())
     except (OSError, SafetensorError) as error:
         raise ModelUnreadable(f"{source.name} cannot be read: {error}") from error
     vectors = _assigned(source.name, tensors, parts)

@@ -5,6 +5,7 @@ from typing import Final
 
 from engine_worker.fetch.finding import Finding, believable_size_px
 from engine_worker.fetch.onnx.model import OnnxModel, Place, read_onnx
+from engine_worker.files import ModelFile
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.vocabulary import ModelType
 
@@ -13,12 +14,12 @@ _PICTURE_DIMENSIONS: Final = 4
 """(batch, colour, height_px, width_px)"""
 
 
-def describe_background(path: Path) -> Finding:
+def describe_background(source: Path | ModelFile) -> Finding:
     """What the background remover is, by its inputs and outputs.
 
     Raises: ModelUnreadable, if it is damaged, or takes or gives something else.
     """
-    model = read_onnx(path)
+    model = read_onnx(source)
     if not model.outputs or len(model.inputs) != 1 or not _is_picture(model.inputs[0]):
         raise ModelUnreadable(
             f"this ONNX file takes {_in_words(model)}, not one picture (1, 3, height, width): "

@@ -3,7 +3,6 @@
 Nothing of it is run. Source of the field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from engine_worker.fetch.onnx.wire import Field, Message, Wire
+from engine_worker.files import ModelFile, opened
 from engine_worker.header import Entry
 from kernel.protocol.errors import ModelUnreadable
 
@@ -92,17 +92,18 @@ class OnnxModel:
     nodes: int = 0
 
 
-def read_onnx(path: Path) -> OnnxModel:
+def read_onnx(source: Path | ModelFile) -> OnnxModel:
     """Read what an ONNX file holds.
 
     Raises: ModelUnreadable, if it is none, is damaged, beyond all measure, or refers to other files.
     """
+    held = opened(source)
     try:
-        with path.open("rb") as file:
-            size_bytes = os.fstat(file.fileno()).st_size
+        with held.open() as file:
+            size_bytes = held.size_bytes
             found = _read(Message(file.fileno(), 0, size_bytes))
     except OSError as error:
-        raise ModelUnreadable(f"{path.name} cannot be read: {error.strerror or error}") from error
+        raise ModelUnreadable(f"{held.name} cannot be read: {error.strerror or error}") from error
     if found.least_bits > size_bytes * 8:
         raise ModelUnreadable("this ONNX file is damaged: its tensors claim more bytes than it has")
     return found

@@ -13,6 +13,7 @@ from engine_worker.engine.blueprint import TokenizerPlan
 from engine_worker.engine.parts import Parts
 from engine_worker.engine.prompts.conditioning import Conditioner, WornLoras
 from engine_worker.engine.tokenizer import make_tokenizer
+from engine_worker.files import opened
 from kernel.protocol.errors import JobRejected
 from kernel.protocol.ids import ModelId
 from kernel.protocol.specs import JobOrder
@@ -43,7 +44,7 @@ def test_a_folder_with_a_vocabulary_and_merges_gives_the_same_tokenizer(tmp_path
     (tmp_path / "vocab.json").write_text(json.dumps(state["vocab"]))
     merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in state["merges"]]
     (tmp_path / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]))
-    read = make_tokenizer(TokenizerPlan(tmp_path))
+    read = make_tokenizer(TokenizerPlan({file.name: opened(file) for file in tmp_path.iterdir()}))
     for text in ("a photo of a cat", "naïve 3,5 € 🦊 ½", "don't  STOP\n<|endoftext|>"):
         assert read.encode(text, verbose=False) == built.encode(text, verbose=False)
 

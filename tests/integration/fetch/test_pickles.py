@@ -8,6 +8,7 @@ import pytest
 
 from engine_worker.engine import unpickle
 from engine_worker.fetch import pickles
+from engine_worker.files import opened
 from engine_worker.header import read_header
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.vocabulary import ModelBase
@@ -102,4 +103,4 @@ def test_what_the_converting_process_cannot_do_is_an_error_of_the_model(
     checkpoint(tmp_path / "sample.ckpt")
     monkeypatch.setattr(pickles, "BASE_BYTES", 300 << 20)
     with pytest.raises(ModelUnreadable, match="this pickle"):
-        pickles.convert(tmp_path / "sample.ckpt", tmp_path / "out.safetensors")
+        pickles.convert(opened(tmp_path / "sample.ckpt"), tmp_path / "out.safetensors")

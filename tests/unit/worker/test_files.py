@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from engine_worker.files import resolve
+from engine_worker.files import open_file, resolve
 from kernel.protocol.errors import ModelUnreadable
 
 
@@ -86,3 +86,11 @@ def test_a_stored_model_is_found_below_whichever_root_keeps_it(tmp_path: Path) -
     for wrong in ("stored:../../etc/passwd", f"stored:files/{'b' * 64}.safetensors", "stored:files"):
         with pytest.raises(ModelUnreadable, match="put it back, or retry it"):
             resolve(wrong, roots)
+
+
+def test_what_is_no_plain_file_is_not_opened_and_nothing_waits_for_it(root: Path) -> None:
+    os.mkfifo(root / "pipe")
+    (root / "device").symlink_to("/dev/zero")
+    for name in ("pipe", "device", "absent", "."):
+        with pytest.raises(ModelUnreadable, match=r"models\.file_roots"):
+            open_file(root / name, [root, Path("/dev")])
