@@ -84,6 +84,8 @@ class Engines(Struct, frozen=True, kw_only=True):
     max_running: Some = 2
     turn_s: SomeTime = 60.0
     """How long an engine that works may keep others waiting for its room."""
+    longest_pause_s: SomeTime = 300.0
+    """How long an engine in error rests at most before it is tried again, while jobs wait for it."""
     keep_free_bytes: Annotated[int, Meta(ge=0)] = 256 << 20
     """Memory of each device that engines leave to other programs."""
     load_timeout_s: SomeTime = 600.0

@@ -31,7 +31,9 @@ ENGINE: Final[Words] = {
     (EngineState.CLOSED, EngineState.STARTING): (
         "a person starts it, or a job waits for it and there is room, or an invited worker came"
     ),
-    (EngineState.CLOSED, EngineState.ERROR): "a job waits for it, and no device is large enough for it",
+    (EngineState.CLOSED, EngineState.ERROR): (
+        "a job waits for it, and its device is not there, or none is large enough for it"
+    ),
     (EngineState.STARTING, EngineState.READY): "a worker has loaded it, and no job waits",
     (EngineState.STARTING, EngineState.WORKING): "a worker has loaded it, and got a job at once",
     (EngineState.STARTING, EngineState.STOPPING): _STOPPED,
@@ -48,13 +50,18 @@ ENGINE: Final[Words] = {
     (EngineState.WORKING, EngineState.CLOSED): _UNWANTED,
     (EngineState.WORKING, EngineState.ERROR): _HOPELESS,
     (EngineState.STOPPING, EngineState.CLOSED): "its last worker is gone",
-    (EngineState.ERROR, EngineState.STARTING): "a person starts it, or a new job waits for it",
+    (EngineState.ERROR, EngineState.STARTING): (
+        "it is tried again while jobs wait for it, or a person starts it, or a model of it is ready again"
+    ),
 }
 
 JOB: Final[Words] = {
     (JobState.WAITING, JobState.PROCESSING): "it is given to a worker, under a new lease",
     (JobState.WAITING, JobState.FINISHED): "its last picture came to the disk after its worker had gone",
-    (JobState.WAITING, JobState.FAILED): "its engine is in error, or a picture could not be written",
+    (
+        JobState.WAITING,
+        JobState.FAILED,
+    ): "it has waited for an engine in error as long as it would, or a picture could not be written",
     (JobState.WAITING, JobState.CANCELLED): "a person cancels it",
     (JobState.PROCESSING, JobState.WAITING): (
         "its worker died, left, or was stopped at once; or it made no progress; or the Manager started again"

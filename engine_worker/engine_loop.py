@@ -19,7 +19,7 @@ from kernel.protocol.worker import EngineFailed, EngineReady
 BuildEngine = Callable[[Emit, Wake], Engine]
 """Builds an engine that is not loaded yet. May import heavy packages.
 
-Raises: EngineFailed, if a package is missing.
+Raises: NotInstalled, if a package is missing.
 """
 Report = Callable[[EngineReady | EngineFailed | Outcome], None]
 """Takes what the engine has to say, from any thread."""

@@ -37,7 +37,7 @@ from engine_worker.session.events import LoopBroke
 from engine_worker.session.machine import Session
 from engine_worker.shell import Inbox, SocketThread, Surroundings
 from engine_worker.signals import SignalPipe
-from kernel.protocol.errors import BadConfiguration, EngineFailed
+from kernel.protocol.errors import BadConfiguration, NotInstalled
 from kernel.protocol.join import JOIN_FD_OPTION, JOIN_FILE_OPTION, Join
 from kernel.protocol.version import VERSION
 from kernel.protocol.vocabulary import WorkerRole
@@ -135,7 +135,7 @@ def _real_builder(join: Join) -> BuildEngine:
             from engine_worker.engine.diffusers_engine import build
         except ModuleNotFoundError as error:
             hint = "install automatic-spoon with its worker extra"
-            raise EngineFailed(f"the package {error.name} is missing: {hint}") from error
+            raise NotInstalled(f"the package {error.name} is missing: {hint}") from error
         return build(emit, wake, detectors_folder, roots)
 
     return build_real

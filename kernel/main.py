@@ -280,6 +280,7 @@ def limits_of(settings: Settings, options: argparse.Namespace) -> Limits:
         max_count=settings.server.max_count,
         keep_alive_s=settings.engines.keep_alive_s,
         turn_s=settings.engines.turn_s,
+        longest_pause_s=settings.engines.longest_pause_s,
         keep_free_bytes=settings.engines.keep_free_bytes,
         grace_s=settings.shutdown.grace_s,
         load_timeout_s=settings.engines.load_timeout_s,

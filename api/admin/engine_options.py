@@ -37,6 +37,7 @@ class EngineInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     dtype: str | None = None
     autostart: bool = True
     keep_alive_s: float | None = None
+    give_up_after: float | None = None
     replicas: int | None = None
     max_batch: int | None = None
     start: bool = True
@@ -69,6 +70,10 @@ _OPTIONS: Final = (
     click.option("--dtype", type=WordChoice(Variant), help="The precision to compute in."),
     click.option(
         "--keep-alive", "keep_alive_s", type=duration, help="Close after so much idleness, such as 10m."
+    ),
+    click.option(
+        "--give-up-after", type=duration,
+        help="Fail jobs that have waited so long for it while it is in error, such as 10m.",
     ),
     click.option("--replicas", type=int, help="How many workers share its jobs."),
     click.option("--max-batch", type=int, help="How many jobs are stepped together at most."),

@@ -77,6 +77,7 @@ class JobInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     previews: bool = False
     expire_after: float | None = None
     delete_after_downloads: int | None = None
+    give_up_after: float | None = None
     priority: int | None = None
 
 
@@ -163,6 +164,10 @@ _OPTIONS: Final = (
         "--expire-after", type=duration, help="Delete the pictures after so long, such as 12h."
     ),
     click.option("--delete-after-downloads", type=int, help="Delete a picture after so many downloads."),
+    click.option(
+        "--give-up-after", type=duration,
+        help="Fail once it has waited so long for an engine in error, such as 10m. [default: never]",
+    ),
     click.option("--priority", type=int, help="Higher ones go first."),
 )  # fmt: skip
 

@@ -27,6 +27,7 @@ from api.http.limits import (
     check_size,
 )
 from api.http.model_names import ModelNames
+from api.http.retention import Patience, check_patience, patience_s
 from api.http.words import (
     ControlTypeWord,
     PromptTechniqueWord,
@@ -74,6 +75,7 @@ class EngineInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     dtype: VariantWord | None = None
     autostart: bool = True
     keep_alive_s: KeepAlive | None = None
+    give_up_after: Patience | None = None
     replicas: Replicas = 1
     max_batch: MaxBatch | None = None
     start: bool = True
@@ -96,6 +98,7 @@ def check_engine(found: EngineInput, limits: Server, findings: Findings) -> None
     )
     check_size(width_px, height_px, limits.max_pixels, findings)
     check_options("scheduler_config", found.scheduler_config, findings)
+    check_patience("give_up_after", found.give_up_after, findings)
     for field, value, alias in _aliased(found):
         if value is not None and alias is not None and value != alias:
             findings.wrong(f"default_{field}", f"contradicts {field}: give one of them")
@@ -137,6 +140,7 @@ def _spec(found: EngineInput, names: ModelNames, findings: Findings) -> EngineSp
         dtype=word_or_none(Variant, found.dtype),
         autostart=found.autostart,
         keep_alive_s=found.keep_alive_s,
+        give_up_after_s=patience_s(found.give_up_after),
         replicas=found.replicas,
         max_batch=found.max_batch,
     )

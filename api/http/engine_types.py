@@ -4,10 +4,11 @@ from datetime import datetime
 
 import msgspec
 
-from api.http.answering import StoredError, moment, moment_or_none, stored_error
+from api.http.answering import StoredError, moment, moment_or_none
 from api.http.findings import Findings
 from api.http.ingredients import Lora, loras_of, vae_shown
 from api.http.limits import Limit, SchedulerOptions
+from api.http.troubles import trouble_of
 from api.http.words import EngineStateWord, check_word, word_or_none
 from kernel.protocol.vocabulary import ControlType, EngineState, PromptTechnique, Scheduler, Variant
 from kernel.views.engines import EngineFilter
@@ -44,6 +45,9 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None
     status: EngineState
     error: StoredError | None
+    """What it failed of when it last should run, until it is ready again; and what helps."""
+    retry_at: datetime | None
+    """In error, with jobs that wait: when it is tried again. Null: not before a person starts it."""
     checkpoint: str
     vae: str
     loras: tuple[Lora, ...]
@@ -63,6 +67,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     dtype: Variant | None
     autostart: bool
     keep_alive_s: float | None
+    give_up_after_s: float | None
     replicas: int
     max_batch: int | None
     memory_bytes: int | None
@@ -99,7 +104,8 @@ def engine_of(row: EngineRow) -> Engine:
         engine_id=row.engine_id,
         name=spec.name,
         status=row.status,
-        error=stored_error(row.error_code, row.error),
+        error=trouble_of(row),
+        retry_at=moment_or_none(row.retry_at_ms),
         checkpoint=spec.checkpoint,
         vae=vae_shown(spec.vae),
         loras=loras_of(spec.loras),
@@ -118,6 +124,7 @@ def engine_of(row: EngineRow) -> Engine:
         dtype=spec.dtype,
         autostart=spec.autostart,
         keep_alive_s=spec.keep_alive_s,
+        give_up_after_s=spec.give_up_after_s,
         replicas=spec.replicas,
         max_batch=spec.max_batch,
         memory_bytes=row.memory_bytes,

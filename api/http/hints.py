@@ -39,6 +39,7 @@ _OTHERS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "image_fit": ("resizemode",),
         "previews": ("preview", "livepreviews"),
         "expire_after": ("ttl", "expires", "expiresin"),
+        "give_up_after": ("timeout", "queuetimeout", "maxwait", "startdeadline"),
         "width": ("size", "resolution"),
         "callback_url": ("webhook", "webhookurl", "callback"),
     }

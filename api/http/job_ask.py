@@ -12,7 +12,7 @@ from api.http.job_input import BLOB_FIELDS, JobInput
 from api.http.job_reader import JobSubmission, Pictures
 from api.http.model_names import ModelNames
 from api.http.pictures import mime_of
-from api.http.retention import expiry_s
+from api.http.retention import expiry_s, patience_s
 from api.http.words import word_or_none
 from kernel.protocol.client import SubmitJob
 from kernel.protocol.errors import FieldProblem, SpoonError
@@ -30,6 +30,7 @@ _HTTP_NAMES: Final[Mapping[str, str]] = MappingProxyType(
         "controls": "type_pose",
         "guidance_scale": "cfg",
         "expire_after_s": "expire_after",
+        "give_up_after_s": "give_up_after",
         **{kind.value: field for kind, field in BLOB_FIELDS.items()},
     }
 )
@@ -87,6 +88,7 @@ class JobAsks:
             previews=found.previews,
             expire_after_s=expiry_s(found.expire_after),
             delete_after_downloads=found.delete_after_downloads,
+            give_up_after_s=patience_s(found.give_up_after),
             seed=found.seed,
             count=found.count,
             steps=found.steps,

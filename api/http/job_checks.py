@@ -13,7 +13,7 @@ from api.http.limits import (
     check_size,
     check_text,
 )
-from api.http.retention import check_expiry
+from api.http.retention import check_expiry, check_patience
 from api.http.words import check_word, find_word
 from conf.settings import Server
 from kernel.protocol.vocabulary import ImageFileType, ImageFit, InputKind, Scheduler
@@ -34,6 +34,7 @@ def check_job(found: JobInput, pictures: Collection[InputKind], limits: Server, 
     check_refs("embeddings", found.embeddings, findings)
     check_line("vae", found.vae, findings)
     check_expiry("expire_after", found.expire_after, findings)
+    check_patience("give_up_after", found.give_up_after, findings)
     _check_pictures(found, pictures, findings)
     check_controls(found, has_pose=InputKind.POSE in pictures, findings=findings)
     _check_background(found, findings)

@@ -31,7 +31,7 @@ from api.http.limits import (
     VaeRef,
     Wait,
 )
-from api.http.retention import Expiry
+from api.http.retention import Expiry, Patience
 from api.http.words import ControlTypeWord, ImageFileTypeWord, ImageFitWord, SchedulerWord
 from kernel.protocol.vocabulary import ControlType, InputKind
 
@@ -96,6 +96,7 @@ class JobInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     previews: bool = False
     expire_after: Expiry | None = None
     delete_after_downloads: Downloads | None = None
+    give_up_after: Patience | None = None
     priority: Priority = 0
 
 

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
-from typing import assert_never
 
 import msgspec
 
@@ -11,13 +9,13 @@ from api.http.answering import StoredError, moment, moment_or_none, stored_error
 from api.http.findings import Findings
 from api.http.ingredients import Control, Lora, controls_shown, loras_of, vae_shown
 from api.http.limits import Limit, SchedulerOptions
+from api.http.troubles import trouble_at_first
 from api.http.words import JobStateWord, check_word, word_or_none
 from kernel.protocol.client import JobAccepted, JobProgress
 from kernel.protocol.ids import EngineId
 from kernel.protocol.specs import JobSpec
 from kernel.protocol.vocabulary import (
     ControlType,
-    EngineState,
     ImageFileType,
     ImageFit,
     InputKind,
@@ -25,22 +23,10 @@ from kernel.protocol.vocabulary import (
     PromptTechnique,
     Scheduler,
     Stage,
+    WaitsFor,
 )
 from kernel.views.jobs import JobFilter
-from kernel.views.rows import EngineRow, JobRow
-
-
-class WaitsFor(StrEnum):
-    """What a waiting job waits for."""
-
-    TURN = "turn"
-    """Other jobs of its engine."""
-    ENGINE = "engine"
-    """Its engine is being started, or stopped before that."""
-    ROOM = "room"
-    """Other engines have the memory, or the places that the configuration allows."""
-    START = "start"
-    """Its engine is closed, and nothing is under way to start it: somebody stopped it."""
+from kernel.views.rows import JobRow
 
 
 class JobListQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,10 +49,13 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobCreated(msgspec.Struct, frozen=True, kw_only=True):
-    """The job is in the queue, durably; its images will bear these ids."""
+    """The job is in the queue, durably; its images will bear these ids. `error` says why its engine does not
+    run, if it has failed."""
 
     job_id: str
     status: JobState
+    waits_for: WaitsFor | None
+    error: StoredError | None
     image_id: str | None
     image_ids: tuple[str, ...]
     created_at: datetime
@@ -81,7 +70,7 @@ class JobChecked(msgspec.Struct, frozen=True, kw_only=True):
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A job with every value decided. `queue_position` is 1 for the next; it and what a job waits for are
-    shown of a single job.
+    shown of a single job. The `error` of one that waits is that of its engine, if that does not run.
 
     `inputs` are the pictures that came along; `strength` is null where none is taken back into noise.
     """
@@ -125,6 +114,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     previews: bool
     expire_after_s: float | None
     delete_after_downloads: int | None
+    give_up_after_s: float | None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -161,6 +151,8 @@ def created_of(accepted: JobAccepted) -> JobCreated:
     return JobCreated(
         job_id=accepted.job_id,
         status=JobState.WAITING,
+        waits_for=accepted.waits_for,
+        error=trouble_at_first(accepted),
         image_id=_first(accepted.image_ids),
         image_ids=accepted.image_ids,
         created_at=moment(accepted.created_at_ms),
@@ -178,8 +170,13 @@ def progress_of(progress: JobProgress) -> Progress:
     )
 
 
-def job_of(row: JobRow, progress: JobProgress | None = None, place: Place | None = None) -> Job:
-    """A job as HTTP shows it."""
+def job_of(
+    row: JobRow,
+    progress: JobProgress | None = None,
+    place: Place | None = None,
+    trouble: StoredError | None = None,
+) -> Job:
+    """A job as HTTP shows it; with the trouble of its engine, if it waits for one that has some."""
     spec = row.spec
     is_processing = row.status is JobState.PROCESSING
     return Job(
@@ -187,8 +184,8 @@ def job_of(row: JobRow, progress: JobProgress | None = None, place: Place | None
         queue_position=None if place is None else place.jobs_ahead + 1,
         waits_for=None if place is None else place.waits_for,
         progress=progress_of(progress) if progress is not None and is_processing else None,
-        attempts=row.attempts, error=stored_error(row.error_code, row.error), warnings=row.warnings,
-        image_id=_first(row.image_ids), image_ids=row.image_ids, prompt=spec.prompt,
+        attempts=row.attempts, error=trouble or stored_error(row.error_code, row.error),
+        warnings=row.warnings, image_id=_first(row.image_ids), image_ids=row.image_ids, prompt=spec.prompt,
         negative_prompt=spec.negative_prompt, loras=loras_of(spec.loras), embeddings=spec.embeddings,
         vae=vae_shown(spec.vae), long_prompt_technique=spec.long_prompt_technique, clip_skip=spec.clip_skip,
         seed=spec.seed, count=spec.count, steps=spec.steps, cfg=spec.guidance_scale, width=spec.width_px,
@@ -199,24 +196,9 @@ def job_of(row: JobRow, progress: JobProgress | None = None, place: Place | None
         remove_background_models=spec.remove_background, background_color=background_of(spec),
         image_file_type=spec.image_file_type, quality=spec.quality, previews=spec.previews,
         expire_after_s=spec.expire_after_s, delete_after_downloads=spec.delete_after_downloads,
-        created_at=moment(row.created_at_ms), started_at=moment_or_none(row.started_at_ms),
-        finished_at=moment_or_none(row.finished_at_ms),
+        give_up_after_s=spec.give_up_after_s, created_at=moment(row.created_at_ms),
+        started_at=moment_or_none(row.started_at_ms), finished_at=moment_or_none(row.finished_at_ms),
     )  # fmt: skip
-
-
-def waits_for(engine: EngineRow) -> WaitsFor:
-    """What a waiting job of this engine waits for."""
-    if engine.waits_since_ms is not None:
-        return WaitsFor.ROOM
-    match engine.status:
-        case EngineState.READY | EngineState.WORKING:
-            return WaitsFor.TURN
-        case EngineState.STARTING | EngineState.STOPPING:
-            return WaitsFor.ENGINE
-        case EngineState.CLOSED | EngineState.ERROR:
-            return WaitsFor.START
-        case _:
-            assert_never(engine.status)
 
 
 def strength_of(spec: JobSpec) -> float | None:

@@ -18,10 +18,10 @@ from api.http.job_types import (
     created_of,
     filter_of,
     job_of,
-    waits_for,
 )
 from api.http.reading import QueryReader, read_key
 from api.http.room import Room
+from api.http.troubles import awaited, trouble_of
 from api.http.waiting import Waiting
 from api.hub import Hub
 from api.port import Answer, BusPort
@@ -30,7 +30,7 @@ from kernel.protocol.client import CancelJob, DeleteJob, Done, JobAccepted, JobV
 from kernel.protocol.errors import JobNotFound, SpoonError
 from kernel.protocol.ids import JobId
 from kernel.protocol.vocabulary import ENDED_JOB_STATES, JobState
-from kernel.views.engines import find_engine
+from kernel.views.engines import failing_engines, find_engine
 from kernel.views.jobs import find_job, jobs_ahead, list_jobs
 from kernel.views.reader import Reader
 from kernel.views.rows import JobRow
@@ -73,8 +73,7 @@ class Jobs:
     def list(self, req: falcon.Request, resp: falcon.Response) -> None:
         query = self._list_query.read(req)
         page = list_jobs(self._reader, filter_of(query), query.limit, query.after)
-        items = tuple(job_of(row, self._hub.job_progress(row.job_id)) for row in page.items)
-        send(resp, 200, JobPage(items=items, next=page.next_after))
+        send(resp, 200, JobPage(items=self._listed(page.items), next=page.next_after))
 
     def show(self, req: falcon.Request, resp: falcon.Response, job_id: str) -> None:
         send(resp, 200, self._shown(self._find(job_id)))
@@ -115,13 +114,27 @@ class Jobs:
             raise JobNotFound(f"there is no job {job_id!r}")
         return row
 
-    def _shown(self, row: JobRow) -> Job:
-        place = self._place_of(row) if row.status is JobState.WAITING else None
-        return job_of(row, self._hub.job_progress(row.job_id), place)
+    def _listed(self, rows: tuple[JobRow, ...]) -> tuple[Job, ...]:
+        """Those that wait with the trouble of their engines, if there is any: one query for all of them."""
+        are_any = any(row.status is JobState.WAITING for row in rows)
+        failing = {row.engine_id: trouble_of(row) for row in failing_engines(self._reader)} if are_any else {}
+        return tuple(
+            job_of(
+                row,
+                self._hub.job_progress(row.job_id),
+                trouble=failing.get(row.engine_id) if row.status is JobState.WAITING else None,
+            )
+            for row in rows
+        )
 
-    def _place_of(self, row: JobRow) -> Place | None:
-        engine = find_engine(self._reader, row.engine_id)  # None: deleted with the job since it was read
-        return None if engine is None else Place(jobs_ahead(self._reader, row), waits_for(engine))
+    def _shown(self, row: JobRow) -> Job:
+        progress = self._hub.job_progress(row.job_id)
+        # No engine: it was deleted with the job since that was read.
+        engine = find_engine(self._reader, row.engine_id) if row.status is JobState.WAITING else None
+        if engine is None:
+            return job_of(row, progress)
+        place = Place(jobs_ahead(self._reader, row), awaited(engine))
+        return job_of(row, progress, place, trouble_of(engine))
 
 
 def _is_over(row: JobRow) -> bool:

@@ -68,6 +68,7 @@ STATUS: Final[Mapping[type[SpoonError], int]] = MappingProxyType(
         errors.JobBroke: 503,
         errors.InputsLost: 503,
         errors.OutOfMemory: 503,
+        errors.DeviceUnavailable: 503,
         # The Manager and this process do not understand each other.
         errors.BadMessage: 502,
         errors.NotPermitted: 502,

@@ -2,7 +2,7 @@
 
 import torch
 
-from kernel.protocol.errors import EngineFailed
+from kernel.protocol.errors import DeviceUnavailable, EngineFailed
 from kernel.protocol.vocabulary import Variant
 
 _DTYPES = {Variant.FP16: torch.float16, Variant.FP32: torch.float32, Variant.BF16: torch.bfloat16}
@@ -11,7 +11,7 @@ _DTYPES = {Variant.FP16: torch.float16, Variant.FP32: torch.float32, Variant.BF1
 def choose_device(wanted: str) -> torch.device:
     """The device of that name; `auto` is the first GPU, or the CPU where there is none.
 
-    Raises: EngineFailed, if this machine has no such device.
+    Raises: DeviceUnavailable, if this machine has no such device now; EngineFailed, if that names none.
     """
     if wanted == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
@@ -21,8 +21,12 @@ def choose_device(wanted: str) -> torch.device:
         raise EngineFailed(f"{wanted} is no device: use auto, cpu, cuda:0, cuda:1 ...") from error
     if device.type == "cpu":
         return torch.device("cpu")
-    if device.type != "cuda" or (device.index or 0) >= torch.cuda.device_count():
-        raise EngineFailed(f"This machine has no device {wanted}: it has {torch.cuda.device_count()} GPUs")
+    if device.type != "cuda":
+        raise EngineFailed(f"No engine runs on a device {wanted}: use auto, cpu, cuda:0, cuda:1 ...")
+    if (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceUnavailable(
+            f"This machine has no device {wanted}: it has {torch.cuda.device_count()} GPUs"
+        )
     return torch.device("cuda", device.index or 0)
 
 

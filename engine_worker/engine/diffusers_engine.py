@@ -10,7 +10,7 @@ from engine_worker.engine.adapters.extras import Extras
 from engine_worker.engine.background.cutting import Removers
 from engine_worker.engine.detectors.kit import Detectors
 from engine_worker.engine.devices import choose_device, choose_dtype, settle_on
-from engine_worker.engine.failures import is_out_of_memory
+from engine_worker.engine.failures import is_of_the_device, is_out_of_memory
 from engine_worker.engine.finishing import Finisher
 from engine_worker.engine.gpu.prepared_unet import prepare_unet
 from engine_worker.engine.loading import load_parts
@@ -18,7 +18,7 @@ from engine_worker.engine.port import NO_INPUTS, Emit, Engine, Inputs, Loaded, W
 from engine_worker.engine.studio import Studio
 from engine_worker.engine.workshop import make_workshop
 from engine_worker.files import ANYWHERE
-from kernel.protocol.errors import EngineFailed, OutOfMemory
+from kernel.protocol.errors import DeviceUnavailable, EngineFailed, OutOfMemory
 from kernel.protocol.ids import JobId
 from kernel.protocol.memory import SEATS
 from kernel.protocol.specs import EngineLoad, JobOrder
@@ -53,7 +53,7 @@ class DiffusersEngine:
     def load(self, order: EngineLoad) -> Loaded:
         """Load the checkpoint that the order names, and what its jobs will lay over it.
 
-        Raises: ModelUnreadable, OutOfMemory, EngineFailed.
+        Raises: ModelUnreadable, OutOfMemory, DeviceUnavailable, NotInstalled, EngineFailed.
         """
         device = choose_device(order.device)
         dtype = choose_dtype(order.dtype, device)
@@ -69,6 +69,8 @@ class DiffusersEngine:
                 raise OutOfMemory(
                     f"{order.checkpoint.name} does not fit into the memory of {device}"
                 ) from error
+            if is_of_the_device(error):
+                raise DeviceUnavailable(f"{device} does not work: {error}") from error
             raise EngineFailed(f"{order.checkpoint.name} cannot be loaded: {error}") from error
         self._finisher = Finisher(
             order.checkpoint, Removers(device, self._roots), device, self._extras.forget

@@ -63,11 +63,13 @@ def read_prompt(prompt: str) -> JobDirectives:
 def read_checkpoint(name: str, uri: str) -> LoadDirectives:
     """The directives in a checkpoint's name or address."""
     words = f"{name} {uri}"
+    cure = _path_after("unless", name)
+    is_bad = cure is None or not cure.exists()
     return LoadDirectives(
-        is_crash="crash-load" in words,
-        is_hang="hang-load" in words,
-        is_failure="fail-load" in words,
-        is_oom="oom-load" in words,
+        is_crash=is_bad and "crash-load" in words,
+        is_hang=is_bad and "hang-load" in words,
+        is_failure=is_bad and "fail-load" in words,
+        is_oom=is_bad and "oom-load" in words,
         load_s=_duration_s(_SLOW_LOAD, words),
     )
 

@@ -21,7 +21,8 @@ in a prompt:
     [until PATH]        the job takes no step before PATH exists
 
 Words in the checkpoint's name or address: `slow-load-3s` (or `500ms`), `crash-load`, `hang-load`,
-`fail-load` (with `engine_failed`), `oom-load` (with `out_of_memory`).
+`fail-load` (with `engine_failed`), `oom-load` (with `out_of_memory`). With `[unless PATH]` in the name the
+last four do nothing once PATH exists.
 """
 
 import hashlib

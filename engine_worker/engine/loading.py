@@ -39,7 +39,7 @@ def load_parts(
     """Load a checkpoint from local files within the roots, to be used under a plan. What rests under it is
     not on the device.
 
-    Raises: ModelUnreadable, if the files are not a whole SD 1.5 or SDXL checkpoint; EngineFailed, if
+    Raises: ModelUnreadable, if the files are not a whole SD 1.5 or SDXL checkpoint; NotInstalled, if
     something that loading needs is not installed; torch.OutOfMemoryError.
     """
     blueprint = read_blueprint(resolve(source.uri, roots), source.variant, roots)

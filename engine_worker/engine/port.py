@@ -110,7 +110,7 @@ class Engine(Protocol):
     def load(self, order: EngineLoad) -> Loaded:
         """Load the weights and make the engine ready.
 
-        Raises: ModelUnreadable, OutOfMemory, EngineFailed.
+        Raises: ModelUnreadable, OutOfMemory, DeviceUnavailable, NotInstalled, EngineFailed.
         """
 
     def admit(self, order: JobOrder, inputs: Inputs = NO_INPUTS) -> None:

@@ -11,7 +11,7 @@ from transformers import CLIPTokenizer
 
 from engine_worker.engine.blueprint import TokenizerPlan
 from engine_worker.files import ModelFile
-from kernel.protocol.errors import EngineFailed, ModelUnreadable
+from kernel.protocol.errors import ModelUnreadable, NotInstalled
 
 _VOCABULARY_FILE = "bpe_simple_vocab_16e6.txt.gz"
 # CLIP's vocabulary: 256 bytes, the same ending a word, the merges, and the two ends of a text
@@ -41,7 +41,7 @@ class Tokenizer(Protocol):
 def make_tokenizer(plan: TokenizerPlan) -> Tokenizer:
     """Make the tokenizer that a blueprint names.
 
-    Raises: ModelUnreadable, if its folder does not hold one; EngineFailed, if open_clip is not installed.
+    Raises: ModelUnreadable, if its folder does not hold one; NotInstalled, if open_clip is not installed.
     """
     if plan.files is None:
         tokenizer: Tokenizer = _from_vocabulary(plan.pad_token)
@@ -90,7 +90,7 @@ def _vocabulary_path() -> Path:
         path = Path(folder) / _VOCABULARY_FILE
         if path.is_file():
             return path
-    raise EngineFailed(
+    raise NotInstalled(
         "The CLIP vocabulary is missing: install the package open_clip_torch, which carries it"
     )
 

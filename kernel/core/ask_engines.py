@@ -87,7 +87,7 @@ def start(world: World, ask: client.StartEngine) -> client.SingleReply:
 def _start(world: World, engine: Engine, *, is_pinned: bool) -> None:
     engine.is_pinned = engine.is_pinned or is_pinned
     engine.is_requested, engine.is_held = not engine.is_running, False
-    engine.deaths = 0
+    engine.is_resting, engine.deaths, engine.failures = False, 0, 0
     world.timers.clear(due.Relaunch(engine.row.engine_id))
     schedule.tend(world, engine)
 
@@ -117,7 +117,7 @@ def delete(world: World, ask: client.DeleteEngine) -> client.SingleReply:
         raise EngineRunning(f"the engine is {engine.row.status.value}: stop it first")
     for guest in list(engine.workers.values()):
         workers.revoke(world, engine, guest)
-    world.timers.clear(due.FailWaiting(engine.row.engine_id))
+    engines.forget_error(world, engine)
     engines.leave_line(world, engine)
     record.drop_engine(world, engine)
     return client.Done()

@@ -6,7 +6,7 @@ from kernel.core import ask_engines, blobs, detectors, ingredients, jobs, number
 from kernel.core.events import NO_FACTS, Facts
 from kernel.core.rows import JobRow
 from kernel.core.world import Engine, World
-from kernel.protocol import client
+from kernel.protocol import client, waiting
 from kernel.protocol.errors import (
     DiskFull,
     IllegalMove,
@@ -77,12 +77,30 @@ def enqueue(
         expire_after_s=spec.expire_after_s,
         delete_after_downloads=spec.delete_after_downloads,
         models=ingredients.ids_of_job(spec),
+        give_up_after_s=spec.give_up_after_s,
     )
     record.add_job(world, row, spec, blobs.rows(world, row.job_id, spec.inputs, files))
     engine.queue.put(row.job_id, row.priority, row.seq)
     engine.is_held = False
     schedule.tend(world, engine)
-    return client.JobAccepted(job_id=row.job_id, image_ids=row.image_ids, created_at_ms=row.created_at_ms)
+    return _accepted(world, engine, row)
+
+
+def _accepted(world: World, engine: Engine, row: JobRow) -> client.JobAccepted:
+    """The job is in the queue, or with a worker already: then it waits for nothing."""
+    awaited, trouble = None, engine.row
+    if row.job_id in engine.queue:
+        awaited = waiting.waits_for(
+            trouble.status, trouble.error_code, trouble.waits_since_ms, trouble.retry_at_ms
+        )
+    return client.JobAccepted(
+        job_id=row.job_id,
+        image_ids=row.image_ids,
+        created_at_ms=row.created_at_ms,
+        waits_for=awaited,
+        error_code=None if awaited is None else trouble.error_code,
+        error=None if awaited is None else trouble.error,
+    )
 
 
 def cancel(world: World, ask: client.CancelJob, facts: Facts) -> client.SingleReply:

@@ -49,7 +49,8 @@ def _serve(world: World, item: due.Due) -> None:
             due.Relaunch(engine_id)
             | due.KeepAlive(engine_id)
             | due.Turn(engine_id)
-            | due.FailWaiting(engine_id)
+            | due.Retry(engine_id)
+            | due.GiveUp(engine_id)
         ):
             _serve_engine(world, engine_id, item)
         case due.Fetch():
@@ -131,9 +132,10 @@ def _kill(world: World, worker: Worker) -> None:
         departures.worker_gone(world, worker, "given up")
 
 
-def _serve_engine(
-    world: World, engine_id: EngineId, item: due.Relaunch | due.KeepAlive | due.Turn | due.FailWaiting
-) -> None:
+DueOfEngine = due.Relaunch | due.KeepAlive | due.Turn | due.Retry | due.GiveUp
+
+
+def _serve_engine(world: World, engine_id: EngineId, item: DueOfEngine) -> None:
     engine = world.engines[engine_id]
     match item:
         case due.Relaunch():
@@ -142,8 +144,10 @@ def _serve_engine(
             engines.stop(world, engine)
         case due.Turn():
             line.look_again(world, engine)
-        case due.FailWaiting():
-            engines.fail_waiting(world, engine)
+        case due.Retry():
+            engine.is_resting = False
+        case due.GiveUp():
+            engines.give_up(world, engine)
         case _:
             assert_never(item)
     schedule.tend(world, engine)

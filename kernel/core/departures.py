@@ -6,7 +6,7 @@ from kernel.core import due, engines, fetching, jobs, schedule, workers
 from kernel.core.last_words import human_part
 from kernel.core.tables import WorkerState
 from kernel.core.world import Engine, Worker, World
-from kernel.protocol.errors import EngineFailed
+from kernel.protocol.errors import WorkerCrashed
 from kernel.protocol.vocabulary import EngineState, Phase
 
 MAX_DEATHS: Final = 3
@@ -48,7 +48,7 @@ def _count_death(world: World, engine: Engine, worker: Worker, reason: str) -> N
         return
     if engine.deaths >= MAX_DEATHS:
         text = f"{engine.deaths} workers in a row died, the last one so: {reason}"
-        engines.fail(world, engine, EngineFailed.code, text)
+        engines.fail(world, engine, WorkerCrashed.code, text)
         return
     backoff_s = FIRST_BACKOFF_S * 2**engine.deaths
     world.timers.set(due.Relaunch(engine.row.engine_id), world.now.mono_s + backoff_s)

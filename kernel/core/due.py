@@ -72,8 +72,14 @@ class Turn(Struct, frozen=True):
     engine_id: EngineId
 
 
-class FailWaiting(Struct, frozen=True):
-    """An engine in error has more waiting jobs to fail."""
+class Retry(Struct, frozen=True):
+    """An engine in error is tried again, since jobs wait for it and what it failed of may be over."""
+
+    engine_id: EngineId
+
+
+class GiveUp(Struct, frozen=True):
+    """A job that waits for an engine in error has waited for as long as it wants to."""
 
     engine_id: EngineId
 
@@ -119,7 +125,8 @@ Due = (
     | Relaunch
     | KeepAlive
     | Turn
-    | FailWaiting
+    | Retry
+    | GiveUp
     | Fetch
     | Store
     | Claim

@@ -4,7 +4,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from kernel.core import actions, due, hearsay, ingredients, keeping, record, workers
+from kernel.core import actions, due, hearsay, ingredients, keeping, record, schedule, workers
 from kernel.core.rows import ModelRow
 from kernel.core.tables import WorkerState
 from kernel.core.world import Worker, World
@@ -105,6 +105,7 @@ def inspected(world: World, worker: Worker, report: wire.ModelInspected) -> None
         row = _with_findings(row, report)
         if report.stored is None:
             record.move_model(world, row, ModelState.READY)
+            schedule.try_again(world, row.model_id)
         elif is_stored_name(report.stored):
             keeping.keep(world, replace(row, stored=report.stored))
         else:
@@ -138,6 +139,7 @@ def moved(world: World, model_id: ModelId) -> None:
     if row is not None and row.status is ModelState.DOWNLOADING:
         keeping.trash_incoming(world, row)
         record.move_model(world, row, ModelState.READY)
+        schedule.try_again(world, model_id)
 
 
 def not_moved(world: World, model_id: ModelId, reason: str | None) -> None:

@@ -82,7 +82,7 @@ def finish_if_complete(world: World, job: Job) -> None:
 def finish(world: World, job: Job) -> None:
     """End a job of which nothing is missing: a waiting one, if its last picture outlived its worker."""
     engine = world.engines[job.row.engine_id]
-    engine.deaths = 0
+    engine.deaths = engine.failures = 0
     if job.row.job_id in engine.queue:
         engine.queue.remove(job.row.job_id)
     row = replace(job.row, warnings=job.warnings or (), error_code=None, error=None)

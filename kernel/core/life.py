@@ -19,6 +19,7 @@ from kernel.core import (
 from kernel.core.events import CompanionExited, Snapshot
 from kernel.core.tables import PHASE_MOVES, RUNNING_ENGINE_STATES, check_move
 from kernel.core.world import Engine, Job, World
+from kernel.protocol import waiting
 from kernel.protocol.vocabulary import EngineState, GoneReason, JobState, ModelState, Phase, WorkerRole
 
 
@@ -59,9 +60,8 @@ def start(world: World) -> None:
         if engine.row.status in RUNNING_ENGINE_STATES:
             row = replace(engine.row, device=None, memory_bytes=None)
             record.move_engine(world, engine, replace(row, waits_since_ms=None), EngineState.CLOSED)
-        elif engine.row.status is EngineState.ERROR and engine.queue:
-            engine.is_clearing = True
-            engines.fail_waiting(world, engine)
+        elif engine.row.status is EngineState.ERROR:
+            engine.is_resting = not waiting.may_pass(engine.row.error_code)
         engines.leave_line(world, engine)
     for model in world.models.values():
         if model.status is ModelState.DOWNLOADING and model.stored is not None:
@@ -100,6 +100,7 @@ def _drain(world: World) -> None:
             engines.stop(world, engine)
         engine.is_stopping = True
         world.timers.clear(due.Relaunch(engine.row.engine_id))
+        engines.forget_error(world, engine)
         engines.refresh(world, engine)
     for worker in list(world.workers.values()):
         if worker.role is WorkerRole.FETCH:

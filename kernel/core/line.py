@@ -15,7 +15,7 @@ from kernel.core import due, engines, memory, record, room, workers
 from kernel.core.shortage import absent_device, explain
 from kernel.core.tables import WorkerState
 from kernel.core.world import Engine, World
-from kernel.protocol.errors import EngineFailed, NotEnoughMemory
+from kernel.protocol.errors import DeviceUnavailable, NotEnoughMemory
 from kernel.protocol.vocabulary import EngineState, MemoryPlan, Phase, WorkerRole
 
 
@@ -120,7 +120,7 @@ def is_too_large(world: World, engine: Engine) -> bool:
 def _serve_one(world: World, engine: Engine, claims: Claims) -> None:
     if (fault := absent_device(world, engine.row.spec.device)) is not None:
         if not engine.workers:  # nobody from another host, which may have it, is invited
-            engines.fail(world, engine, EngineFailed.code, fault)
+            engines.fail(world, engine, DeviceUnavailable.code, fault)
         return
     if is_too_large(world, engine):
         engines.fail(world, engine, NotEnoughMemory.code, explain(world, engine).detail)

@@ -48,6 +48,7 @@ def check_engine(spec: EngineSpec) -> None:
     check_between("keep_alive_s", spec.keep_alive_s, 0.0, MAX_LIFE_S)
     check_between("replicas", spec.replicas, 1, MAX_REPLICAS)
     check_between("max_batch", spec.max_batch, 1, MAX_BATCH)
+    check_between("give_up_after_s", spec.give_up_after_s, 0.0, MAX_LIFE_S)
 
 
 def check_option(field: str, value: float) -> None:
@@ -82,6 +83,7 @@ def check_job(spec: JobSpec) -> None:
     check_between("strength", spec.strength, 0.0, 1.0)
     _check_color(spec.background_color)
     _check_life(spec)
+    check_between("give_up_after_s", spec.give_up_after_s, 0.0, MAX_LIFE_S)
 
 
 def _check_guidance(spec: EngineSpec | JobSpec) -> None:

@@ -31,6 +31,8 @@ class Limits:
     keep_alive_s: float = 600.0
     turn_s: float = 60.0
     """How long an engine that works may keep others waiting for its room."""
+    longest_pause_s: float = 300.0
+    """Between two tries of an engine in error, at most."""
     keep_free_bytes: int = 0
     """Memory of each device that is left to other programs."""
     grace_s: float = 600.0

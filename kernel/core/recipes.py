@@ -66,6 +66,7 @@ def _filled_in(
         previews=request.previews,
         expire_after_s=request.expire_after_s,
         delete_after_downloads=request.delete_after_downloads,
+        give_up_after_s=_first(request.give_up_after_s, default.give_up_after_s),
         seed=seed,
         count=request.count,
         steps=_first(request.steps, default.steps),

@@ -101,6 +101,7 @@ def add_job(world: World, row: JobRow, spec: JobSpec, blobs: tuple[BlobRow, ...]
 def keep_job(world: World, job: Job) -> None:
     """Have an open job in memory, and under each model that it names."""
     world.jobs[job.row.job_id] = job
+    _watch_patience(world, job.row)
     for model_id in job.row.models:
         world.model_jobs.setdefault(model_id, {})[job.row.job_id] = None
 
@@ -114,6 +115,18 @@ def _forget_job(world: World, job: Job) -> None:
             del world.model_jobs[model_id]
 
 
+def _watch_patience(world: World, row: JobRow) -> None:
+    """Note when a waiting job may be tired of an engine in error: not before it has been there so long."""
+    if row.give_up_after_s is None:
+        return
+    patience = world.engines[row.engine_id].patience
+    if row.status is JobState.WAITING:
+        patience.set(row.job_id, row.created_at_ms / 1000 + row.give_up_after_s)
+        world.timers.clear(due.GiveUp(row.engine_id))
+    else:
+        patience.clear(row.job_id)
+
+
 def move_job(world: World, job: Job, row: JobRow, status: JobState) -> None:
     """Save a job whose other columns were replaced already, in its next state.
 
@@ -125,6 +138,7 @@ def move_job(world: World, job: Job, row: JobRow, status: JobState) -> None:
     check_move(JOB_MOVES, job.row.status, status)
     world.processing += (status is JobState.PROCESSING) - (job.row.status is JobState.PROCESSING)
     job.row = replace(row, status=status)
+    _watch_patience(world, job.row)
     if status not in OPEN_JOB_STATES:
         job.row = replace(job.row, finished_at_ms=world.now.unix_ms)
         _forget_job(world, job)

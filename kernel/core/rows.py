@@ -64,6 +64,10 @@ class EngineRow(Struct, frozen=True):
     started_at_ms: int | None = None
     waits_since_ms: int | None = None
     """Wanted since then, but there has been no room for it."""
+    failing_since_ms: int | None = None
+    """When it first went into error since it was last ready."""
+    retry_at_ms: int | None = None
+    """In error, and to be tried again then."""
 
 
 class JobRow(Struct, frozen=True):
@@ -88,6 +92,7 @@ class JobRow(Struct, frozen=True):
     delete_after_downloads: int | None = None
     models: tuple[ModelId, ...] = ()
     """Every model that the spec names: none of them can be deleted while the job is open."""
+    give_up_after_s: float | None = None
 
 
 class ImageRow(Struct, frozen=True):

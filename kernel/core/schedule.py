@@ -2,9 +2,10 @@
 
 from typing import Final
 
-from kernel.core import due, engines, jobs, line, workers
+from kernel.core import due, engines, ingredients, jobs, line, workers
 from kernel.core.tables import WorkerState
 from kernel.core.world import Engine, Worker, World
+from kernel.protocol.ids import ModelId
 from kernel.protocol.vocabulary import Phase
 
 PREFETCH: Final = 1
@@ -14,16 +15,17 @@ PREFETCH: Final = 1
 def tend(world: World, engine: Engine) -> None:
     """Do all that this engine's state calls for: give out jobs, start or close workers, tell its state."""
     if world.phase is Phase.RUNNING:
-        if not engine.is_stopping and not engine.is_clearing:
+        if not engine.is_stopping:
             _give_waiting_jobs(world, engine)
             _start_missing_workers(world, engine)
         _watch_idleness(world, engine)
     if engine.is_stopping and not engine.is_running:
         engine.is_stopping = False
-        if is_wanted(engine) and not engine.is_clearing:
+        if is_wanted(engine):
             line.join(world, engine)
     engines.refresh(world, engine)
     line.serve(world)
+    engines.wait_for_better(world, engine)
 
 
 def tend_worker(world: World, worker: Worker) -> None:
@@ -33,10 +35,20 @@ def tend_worker(world: World, worker: Worker) -> None:
         tend(world, world.engines[worker.engine_id])
 
 
+def try_again(world: World, model_id: ModelId) -> None:
+    """A model has become ready: somebody has put right what its engines in error may have failed of."""
+    for engine in list(world.engines.values()):
+        named = (engine.row.spec.checkpoint, *ingredients.ids_of_engine(engine.row.spec))
+        if engine.is_resting and model_id in named:
+            engine.is_resting = False
+            tend(world, engine)
+
+
 def is_wanted(engine: Engine) -> bool:
-    """Should the engine run? Because a person said so, or its creator, or because jobs wait for it."""
+    """Should the engine run? Because a person said so, or its creator, or because jobs wait for it; but not
+    while it rests from an error."""
     is_on_demand = engine.row.spec.autostart and not engine.is_held and len(engine.queue) > 0
-    return engine.is_pinned or engine.is_requested or is_on_demand
+    return not engine.is_resting and (engine.is_pinned or engine.is_requested or is_on_demand)
 
 
 def _give_waiting_jobs(world: World, engine: Engine) -> None:

@@ -4,8 +4,9 @@ Rules that the tables alone do not say:
 - A job that waits has no worker; a job that is processed has exactly one, under exactly one lease.
 - A job goes back from processing to waiting when its worker dies, is stopped at once, or at a restart.
 - A job that waits is finished when its last picture came to the disk after its worker had died.
-- An engine's state follows from its workers; `error` is left by starting it again. A closed engine that no
-  device is large enough for goes into `error` without having been started.
+- An engine's state follows from its workers; `error` is left by starting it again. A closed engine whose
+  device is not there, or that no device is large enough for, goes into `error` without having been started.
+- The jobs of an engine in `error` wait. Failed of what may pass, it is tried again while they do.
 - A worker that is doomed gets SIGTERM, then SIGKILL, and can only become gone.
 
 docs/states.md is drawn from these tables.

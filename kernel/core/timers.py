@@ -1,13 +1,15 @@
 """The core's deadlines: named, replaceable, and cheap to ask for the next one."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
+from typing import Generic, TypeVar
 
-from kernel.core.due import Due
+Due = TypeVar("Due", bound=Hashable)
 
 
 @dataclass(slots=True)
-class Timers:
+class Timers(Generic[Due]):
     """A heap with lazy deletion: setting costs O(log n), clearing and asking O(1), amortized."""
 
     _when_s: dict[Due, float] = field(default_factory=dict)
@@ -15,7 +17,7 @@ class Timers:
     _serial: int = 0
 
     def set(self, due: Due, when_s: float) -> None:
-        """Set or move a deadline. Units: seconds, monotonic."""
+        """Set or move a deadline. Units: seconds, of whichever clock all its deadlines are."""
         self._when_s[due] = when_s
         self._serial += 1
         heappush(self._heap, (when_s, self._serial, due))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from kernel.core.actions import Action
+from kernel.core.due import Due
 from kernel.core.events import DeviceFact, Now, Peer
 from kernel.core.memory import Reservation
 from kernel.core.ports import Fresh, Limits
@@ -110,10 +111,16 @@ class Engine:
     is_stopping: bool = False
     is_held: bool = False
     """Stopped by a person: jobs that wait do not start it again, a new job or a person does."""
-    is_clearing: bool = False
-    """In error, with waiting jobs that are still to be failed."""
+    is_resting: bool = False
+    """In error, and left alone: until its next try is due, or somebody has put it right and starts it."""
     deaths: int = 0
     """Workers lost in a row with nobody else to blame."""
+    failures: int = 0
+    """How often it went into error since it last finished a job, or a person started it."""
+    failed_at_s: float = 0.0
+    patience: Timers[JobId] = field(default_factory=Timers)
+    """Of the waiting jobs that have a limit: when to look whether it is reached, which is never too late.
+    Units: seconds since 1970, for what it is computed from is durable."""
     idle_since_s: float | None = None
     step_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=31))
     needs: dict[tuple[str, MemoryPlan], tuple[int, ...]] = field(default_factory=dict)
@@ -181,7 +188,7 @@ class World:
     started_s: float
     out: list[Action] = field(default_factory=list)
     phase: Phase = Phase.RUNNING
-    timers: Timers = field(default_factory=Timers)
+    timers: Timers[Due] = field(default_factory=Timers)
     models: dict[ModelId, ModelRow] = field(default_factory=dict)
     models_to_inspect: dict[ModelId, int] = field(default_factory=dict)
     """Waiting for a fetch worker; the number counts the workers that died over it."""

@@ -22,6 +22,7 @@ from kernel.protocol.vocabulary import (
     Phase,
     Stage,
     Variant,
+    WaitsFor,
 )
 
 # Asks: what a client wants done.
@@ -257,6 +258,11 @@ class JobAccepted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     job_id: JobId
     image_ids: tuple[ImageId, ...]
     created_at_ms: int
+    waits_for: WaitsFor | None = None
+    """As it was accepted; None: a worker has it already."""
+    error_code: str | None = None
+    """Why its engine does not run: what it failed of when it last should."""
+    error: str | None = None
 
 
 class JobValid(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -229,7 +229,7 @@ class EngineFailed(SpoonError):
 
 
 class WorkerCrashed(SpoonError):
-    """The worker process died while it held the job."""
+    """The worker process died: the one that held the job, or those of an engine, one after another."""
 
     code = "worker_crashed"
 
@@ -238,6 +238,12 @@ class OutOfMemory(SpoonError):
     """The device ran out of memory."""
 
     code = "out_of_memory"
+
+
+class DeviceUnavailable(SpoonError):
+    """The device that the engine shall run on is not there, or does not work, just now."""
+
+    code = "device_unavailable"
 
 
 class ModelUnreadable(SpoonError):

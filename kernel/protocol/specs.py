@@ -69,6 +69,9 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     dtype: Variant | None = None
     autostart: bool = True
     keep_alive_s: float | None = None
+    give_up_after_s: float | None = None
+    """How long a job waits for it while it is in error, where the job does not say; None: for as long as it
+    takes."""
     replicas: int = 1
     max_batch: int | None = None
 
@@ -114,6 +117,8 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
     previews: bool = False
     expire_after_s: float | None = None
     delete_after_downloads: int | None = None
+    give_up_after_s: float | None = None
+    """How long it waits for an engine in error before it fails."""
     seed: int | None = None
     count: int = 1
     steps: int | None = None
@@ -148,6 +153,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     previews: bool = False
     expire_after_s: float | None = None
     delete_after_downloads: int | None = None
+    give_up_after_s: float | None = None
     seed: int
     count: int
     steps: int

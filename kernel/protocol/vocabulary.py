@@ -33,6 +33,23 @@ ENDED_JOB_STATES: Final = frozenset({JobState.FINISHED, JobState.FAILED, JobStat
 """From these a job does not move again."""
 
 
+class WaitsFor(StrEnum):
+    """What a waiting job waits for."""
+
+    TURN = "turn"
+    """Other jobs of its engine."""
+    ENGINE = "engine"
+    """Its engine is being started, or stopped before that."""
+    ROOM = "room"
+    """Other engines have the memory, or the places that the configuration allows."""
+    START = "start"
+    """Nothing is under way to start its engine: somebody stopped it, or must start it."""
+    RETRY = "retry"
+    """Its engine is in error, and is tried again after a pause."""
+    REPAIR = "repair"
+    """Its engine is in error, and is not tried again: somebody must put right what its error names."""
+
+
 class ModelType(StrEnum):
     CHECKPOINT = "checkpoint"
     LORA = "lora"

@@ -129,7 +129,7 @@ class EngineReady(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class EngineFailed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The engine cannot be loaded, and trying again would not help."""
+    """The engine cannot be loaded; `code` tells whether that may pass."""
 
     engine_id: EngineId
     code: str

@@ -40,6 +40,8 @@ def engine_bindings(row: EngineRow) -> Bindings:
         "created_at_ms": row.created_at_ms,
         "started_at_ms": row.started_at_ms,
         "waits_since_ms": row.waits_since_ms,
+        "failing_since_ms": row.failing_since_ms,
+        "retry_at_ms": row.retry_at_ms,
     }
 
 

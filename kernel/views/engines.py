@@ -6,7 +6,7 @@ from kernel.protocol.ids import EngineId
 from kernel.protocol.vocabulary import EngineState
 from kernel.views.page import Page, id_cursor, page_of
 from kernel.views.reader import Reader
-from kernel.views.rows import EngineRow
+from kernel.views.rows import EngineRow, FailingEngine
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,11 @@ class EngineFilter:
 def find_engine(reader: Reader, engine_id: EngineId) -> EngineRow | None:
     """One engine by its id."""
     return reader.one("engine", EngineRow, {"engine_id": engine_id})
+
+
+def failing_engines(reader: Reader) -> list[FailingEngine]:
+    """The engines that have failed and were not ready since."""
+    return reader.all("failing_engines", FailingEngine, {})
 
 
 def list_engines(

@@ -66,8 +66,22 @@ class EngineRow:
     created_at_ms: int
     started_at_ms: int | None
     waits_since_ms: int | None
+    failing_since_ms: int | None
+    retry_at_ms: int | None
     jobs_waiting: int
     jobs_processing: int
+
+
+@dataclass(frozen=True, slots=True)
+class FailingEngine:
+    """An engine that has failed and was not ready since: what the jobs that wait for it are told."""
+
+    engine_id: EngineId
+    status: EngineState
+    error_code: str
+    error: str
+    waits_since_ms: int | None
+    retry_at_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)

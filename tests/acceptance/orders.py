@@ -23,9 +23,8 @@ from tests.acceptance.line import Line
 from tests.acceptance.server import Server
 
 PLAIN: Final = "plain"
-CRASHES: Final = "crash-load"
 LOADS_FOR_7_S: Final = "slow-load-7s"
-MODELS: Final = (PLAIN, CRASHES, LOADS_FOR_7_S)
+MODELS: Final = (PLAIN, LOADS_FOR_7_S)
 """Names that tell the fake engine how to load."""
 
 _SHAPES: Final = {

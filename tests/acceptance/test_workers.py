@@ -5,12 +5,13 @@ import time
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from kernel.protocol.client import CancelJob, Done
+from kernel.protocol.client import CancelJob, Done, JobAccepted, ModelAccepted, RegisterModel
 from kernel.protocol.ids import EngineId, JobId, ModelId
-from kernel.protocol.vocabulary import EngineState, JobState
+from kernel.protocol.vocabulary import EngineState, JobState, ModelType, WaitsFor
 from tests.acceptance.checks import assert_whole
-from tests.acceptance.orders import CRASHES, LOADS_FOR_7_S, create_engine, submit
+from tests.acceptance.orders import LOADS_FOR_7_S, a_job, create_engine, submit
 from tests.acceptance.patience import wait_for
 from tests.acceptance.processes import WORKER, Found
 from tests.acceptance.server import Server
@@ -80,23 +81,38 @@ def test_of_ten_jobs_one_that_is_poison_fails_and_nine_finish(server: Server, en
     assert_whole(server)
 
 
-def test_an_engine_that_dies_of_its_start_is_given_up_with_the_reason_and_launched_no_more(
-    server: Server,
+def test_jobs_wait_for_an_engine_that_dies_of_its_start_until_a_later_try_succeeds(
+    server: Server, folder: Path
 ) -> None:
+    server.configure(engines='longest_pause = "2s"')
     server.start()
-    engine = create_engine(server.line, server.records.model_named(CRASHES))
+    cure = folder / "cured"
+    uri = (folder / "checkpoint.safetensors").as_uri()
+    model = RegisterModel(name=f"crash-load [unless {cure}]", uri=uri, model_type=ModelType.CHECKPOINT)
+    model_id = server.line.ask(model, ModelAccepted).model_id
+    server.records.wait_for_model(model_id)
+    engine = create_engine(server.line, model_id)
     accepted = submit(server.line, engine)
 
     row = server.records.wait_for_engine(engine, EngineState.ERROR)
-    job = server.records.wait_for_job(accepted.job_id)
-
+    assert (row.error_code, row.retry_at_ms is None) == ("worker_crashed", False)
     assert row.error is not None
     assert "3 workers in a row died" in row.error
     assert "exit code 86" in row.error
-    assert (job.status, job.error) == (JobState.FAILED, row.error)
-    assert len(server.worker_logs) == 3
-    assert server.processes(WORKER) == []
-    assert server.line.status().engines_running == 0
+
+    impatient = a_job(engine)
+    impatient = replace(impatient, request=replace(impatient.request, give_up_after_s=0.5))
+    told = server.line.ask(impatient, JobAccepted)
+    assert told.waits_for in (WaitsFor.RETRY, WaitsFor.ENGINE)
+    given_up = server.records.wait_for_job(told.job_id)
+    assert (given_up.status, given_up.error_code) == (JobState.FAILED, "worker_crashed")
+    assert server.records.job(accepted.job_id).status is JobState.WAITING
+
+    cure.touch()
+    job = server.records.wait_for_job(accepted.job_id)
+    assert (job.status, job.error) == (JobState.FINISHED, None)
+    row = server.records.engine(engine)
+    assert (row.error, row.failing_since_ms, row.retry_at_ms) == (None, None, None)
 
 
 def test_a_hung_step_is_cancelled_then_killed_and_the_job_is_tried_again(

@@ -12,13 +12,17 @@ from kernel.core.tables import OPEN_JOB_STATES, WorkerState
 from kernel.core.world import Engine, Job, Worker, World
 from kernel.protocol import client
 from kernel.protocol import worker as wire
-from kernel.protocol.vocabulary import JobState, Phase, WorkerRole
+from kernel.protocol.errors import InputsLost
+from kernel.protocol.vocabulary import EngineState, JobState, Phase, WorkerRole
+from kernel.protocol.waiting import may_pass
 from tests.property.room import check_room
 
 if TYPE_CHECKING:
     from tests.property.simulation import Simulation
 
 
+OF_THE_JOB = {"oom", InputsLost.code}
+"""Why a job of the simulation fails whose worker goes on."""
 OF_A_WORKER = (
     actions.Order | actions.GiveJob | actions.TerminateWorker | actions.KillWorker | actions.ForgetWorker
 )
@@ -45,6 +49,8 @@ def check_action(world: Simulation, action: Action) -> None:
             assert _is_next(world, row)
             assert database.blob_kinds(action.job_id) >= set(database.specs[action.job_id].inputs)
             assert [source.model_id for source in action.models] == list(row.models)
+        case actions.SaveJob(row) if row.status is JobState.FAILED:
+            _check_failure(world, row)
         case actions.LaunchWorker(worker_id) | actions.MintTicket(worker_id=worker_id):
             epoch, _, number = worker_id.removeprefix("w").partition("-")
             assert (int(epoch), int(number)) > max(world.seen_workers, default=(0, 0))
@@ -67,6 +73,18 @@ def check_action(world: Simulation, action: Action) -> None:
         assert action.worker_id in world.has_process
 
 
+def _check_failure(world: Simulation, row: JobRow) -> None:
+    """A job fails of itself; of its engine's error only if it has waited for as long as it wants to."""
+    if row.error_code in OF_THE_JOB or row.crashes >= MAX_CRASHES:
+        return
+    engine = world.broker.world.engines[row.engine_id].row
+    assert (engine.status, row.error_code) == (EngineState.ERROR, engine.error_code)
+    assert row.give_up_after_s is not None
+    assert engine.failing_since_ms is not None
+    since_ms = max(engine.failing_since_ms, row.created_at_ms)
+    assert world.now.unix_ms >= since_ms + row.give_up_after_s * 1000
+
+
 def _is_next(world: Simulation, row: JobRow) -> bool:
     """No job of the same engine that waits stands before this one."""
     rivals = [r for r in world.database.jobs.values() if r.engine_id == row.engine_id]
@@ -87,6 +105,7 @@ def check_world(simulation: Simulation) -> None:
         _worker_is_watched(world, worker)
     for engine in world.engines.values():
         _engine_makes_sense(world, engine)
+        _error_is_waited_out(world, engine)
     inspected = [w.model_id for w in world.workers.values() if w.model_id is not None]
     assert len(inspected) == len(set(inspected)), "a model is given to one worker"
     if not simulation.had_guests:
@@ -167,8 +186,6 @@ def _something_will_happen(world: World, job: Job) -> None:
     engine = world.engines[job.row.engine_id]
     if job.row.status is JobState.PROCESSING:
         assert job.worker_id in world.workers
-    elif engine.is_clearing:
-        assert due.FailWaiting(engine.row.engine_id) in world.timers
     elif world.phase is Phase.RUNNING and schedule.is_wanted(engine):
         is_coming = any(w.state is not WorkerState.INVITED for w in engine.workers.values())
         is_in_line = engine.row.engine_id in world.engines_without_room
@@ -217,8 +234,34 @@ def _engine_makes_sense(world: World, engine: Engine) -> None:
     if engine.is_stopping and world.phase is Phase.RUNNING:
         assert any(w.is_asked_to_leave for w in engine.workers.values())
         assert not any(engine.live_workers)
-    if world.phase is Phase.RUNNING and not engine.is_stopping and not engine.is_clearing:
+    if world.phase is Phase.RUNNING and not engine.is_stopping:
         _nobody_is_idle_while_a_job_waits(world, engine)
+
+
+def _error_is_waited_out(world: World, engine: Engine) -> None:
+    """What is due while an engine is in error; and its reason is there for as long as it is not ready."""
+    row, now_ms = engine.row, world.now.unix_ms
+    retry, give_up = due.Retry(row.engine_id), due.GiveUp(row.engine_id)
+    waiting = [world.jobs[job_id].row for job_id in engine.queue._places]
+    limited = {r.job_id: r for r in waiting if r.give_up_after_s is not None}
+    assert set(engine.patience._when_s) == set(limited)
+    assert (retry in world.timers) == (row.retry_at_ms is not None) or world.phase is not Phase.RUNNING
+    assert (row.failing_since_ms is None) == (row.error_code is None) == (row.error is None)
+    if row.status is not EngineState.ERROR:
+        assert not engine.is_resting
+        assert row.error is None or row.status not in (EngineState.READY, EngineState.WORKING)
+        assert retry not in world.timers
+        assert give_up not in world.timers
+    elif world.phase is Phase.RUNNING:
+        assert row.error is not None
+        can_start = engine.is_pinned or (row.spec.autostart and not engine.is_held)
+        is_tried = engine.is_resting and may_pass(row.error_code) and can_start and bool(waiting)
+        assert is_tried == (retry in world.timers), "what may pass is tried again while jobs wait"
+        assert row.retry_at_ms is None or row.retry_at_ms <= now_ms + world.limits.longest_pause_s * 1000
+        assert bool(limited) == (give_up in world.timers)
+        for job_id, when_s in engine.patience._when_s.items():
+            tired_at_s = engines._tired_at_s(engine, limited[job_id])
+            assert when_s <= tired_at_s, "nobody is looked at too late"
 
 
 def _nobody_is_idle_while_a_job_waits(world: World, engine: Engine) -> None:
@@ -234,7 +277,9 @@ def _exists(world: World, item: due.Due) -> bool:
     match item:
         case due.Drop(worker_id, job_id):
             return job_id in world.workers[worker_id].slots
-        case due.Relaunch(engine_id) | due.KeepAlive(engine_id) | due.FailWaiting(engine_id):
+        case (
+            due.Relaunch(engine_id) | due.KeepAlive(engine_id) | due.Retry(engine_id) | due.GiveUp(engine_id)
+        ):
             return engine_id in world.engines
         case due.Turn(engine_id):
             return engine_id in world.engines_without_room

@@ -19,6 +19,7 @@ from kernel.core.rows import BlobRow
 from kernel.core.tables import OPEN_JOB_STATES
 from kernel.protocol import client
 from kernel.protocol import worker as wire
+from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.ids import BlobId, EngineId, ImageId, JobId, ModelId, WorkerId
 from kernel.protocol.vocabulary import ControlType, EngineState, ModelType, Phase, WorkerRole
 from tests.property.invariants import check_action, check_refusal, check_world
@@ -174,9 +175,9 @@ class Simulation(Story):
         report = wire.EngineReady(engine_id=engine_id, device="cpu", memory_bytes=1, capacity=BATCH)
         self.reports(process, report)
 
-    def fails_to_load(self, process: Process) -> None:
+    def fails_to_load(self, process: Process, code: str = ModelUnreadable.code) -> None:
         engine_id = self.engine_of[process.worker_id]
-        self.reports(process, wire.EngineFailed(engine_id=engine_id, code="bad", text="bad"))
+        self.reports(process, wire.EngineFailed(engine_id=engine_id, code=code, text="bad"))
 
     def steps(self, process: Process, give: actions.GiveJob, step: int) -> None:
         self.reports(process, wire.Progress(job_id=give.job_id, lease=give.lease, step=step, steps=20))

@@ -93,12 +93,18 @@ class AnyWorld(RuleBasedStateMachine):
                 self.world.ask_actions(client.InviteWorker(engine_id=engine_id))
 
     @precondition(lambda self: self.world.database.engines)
-    @rule(number=which, priority=st.integers(-1, 1), count=st.integers(1, 2), jobs=st.integers(1, 4))
-    def jobs_arrive(self, number, priority, count, jobs):
-        for _ in range(jobs):
+    @rule(
+        number=which,
+        priority=st.integers(-1, 1),
+        jobs=st.integers(1, 4),
+        patience_s=st.sampled_from([None, None, 0.0, 5.0, 40.0]),
+    )
+    def jobs_arrive(self, number, priority, jobs, patience_s):
+        for count in range(jobs):
             if self.world.database.engines:
                 engine_id = pick(self.world.database.engines, number)
-                self.world.command(submit(engine_id, priority, count=count))
+                ask = submit(engine_id, priority, count=1 + count % 2, give_up_after_s=patience_s)
+                self.world.command(ask)
 
     @precondition(lambda self: self.world.database.engines)
     @rule(
@@ -178,13 +184,13 @@ class AnyWorld(RuleBasedStateMachine):
         return self.processes(lambda p: p.is_up and not p.is_loaded and p.worker_id in self.world.engine_of)
 
     @precondition(lambda self: self.loaders())
-    @rule(number=which, is_good=st.sampled_from([True, True, True, False]))
-    def engine_is_loaded_or_cannot_be(self, number, is_good):
+    @rule(number=which, fault=st.sampled_from([None, None, None, "model_unreadable", "out_of_memory"]))
+    def engine_is_loaded_or_cannot_be(self, number, fault):
         process = pick(self.loaders(), number)
-        if is_good:
+        if fault is None:
             self.world.loads(process)
         else:
-            self.world.fails_to_load(process)
+            self.world.fails_to_load(process, fault)
 
     @precondition(lambda self: self.steppers())
     @rule(number=which, job=which, step=st.integers(1, 20))

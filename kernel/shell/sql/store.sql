@@ -20,13 +20,16 @@ DELETE FROM model WHERE model_id = ?;
 
 -- save_engine: an engine, new or changed
 INSERT INTO engine (engine_id, name, spec, status, error_code, error, device, memory_bytes,
-                    created_at_ms, started_at_ms, waits_since_ms)
+                    created_at_ms, started_at_ms, waits_since_ms, failing_since_ms,
+                    retry_at_ms)
 VALUES (:engine_id, :name, :spec, :status, :error_code, :error, :device, :memory_bytes,
-        :created_at_ms, :started_at_ms, :waits_since_ms)
+        :created_at_ms, :started_at_ms, :waits_since_ms, :failing_since_ms,
+        :retry_at_ms)
 ON CONFLICT (engine_id) DO UPDATE SET
     status = excluded.status, error_code = excluded.error_code, error = excluded.error,
     device = excluded.device, memory_bytes = excluded.memory_bytes, started_at_ms = excluded.started_at_ms,
-    waits_since_ms = excluded.waits_since_ms;
+    waits_since_ms = excluded.waits_since_ms, failing_since_ms = excluded.failing_since_ms,
+    retry_at_ms = excluded.retry_at_ms;
 
 -- trash_images_of_engine: the files of an engine's images that are still there
 INSERT OR IGNORE INTO trash (file_name, since_ms)
@@ -141,7 +144,8 @@ FROM image WHERE image_id = ?;
 -- job: one job, without its spec
 SELECT job_id, seq, engine_id, status, priority, spec ->> '$.seed', image_ids, attempts, crashes,
        created_at_ms, started_at_ms, finished_at_ms, error_code, error, warnings,
-       spec ->> '$.expire_after_s', spec ->> '$.delete_after_downloads', models
+       spec ->> '$.expire_after_s', spec ->> '$.delete_after_downloads', models,
+       spec ->> '$.give_up_after_s'
 FROM job WHERE job_id = ?;
 
 -- job_spec: what a job asks for
@@ -159,13 +163,14 @@ FROM model ORDER BY model_id;
 
 -- engines: every engine
 SELECT engine_id, name, spec, status, created_at_ms, error_code, error, device, memory_bytes, started_at_ms,
-       waits_since_ms
+       waits_since_ms, failing_since_ms, retry_at_ms
 FROM engine ORDER BY engine_id;
 
 -- open_jobs: the jobs of one status, without their specs, in the order of arrival
 SELECT job_id, seq, engine_id, status, priority, spec ->> '$.seed', image_ids, attempts, crashes,
        created_at_ms, started_at_ms, finished_at_ms, error_code, error, warnings,
-       spec ->> '$.expire_after_s', spec ->> '$.delete_after_downloads', models
+       spec ->> '$.expire_after_s', spec ->> '$.delete_after_downloads', models,
+       spec ->> '$.give_up_after_s'
 FROM job WHERE status = ? ORDER BY seq;
 
 -- stored_positions: which pictures of open jobs are there already

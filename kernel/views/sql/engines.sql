@@ -27,3 +27,7 @@ WHERE engine_id < :after
   AND (:checkpoint IS NULL OR spec ->> '$.checkpoint' = :checkpoint)
 ORDER BY engine_id DESC
 LIMIT :limit;
+
+-- failing_engines: those that have failed and were not ready since
+SELECT engine_id, status, error_code, error, waits_since_ms, retry_at_ms
+FROM engine WHERE error_code IS NOT NULL;

@@ -43,11 +43,12 @@ def test_an_engine_is_made_of_a_checkpoint_by_name_and_of_what_was_said(
     portraits.on("POST", "/v1/engines", Answer(202, ENGINE | {"status": "starting"}))
     ended = spoon(
         "engines", "create", "dreams", "--name", "portraits", "--steps", "0", "--cfg", "0", "--keep-alive",
-        "10m", "--no-start", "--wait",
+        "10m", "--give-up-after", "1h", "--no-start", "--wait",
     )  # fmt: skip
     assert ended.out == "e1  portraits: starting\n"
     assert portraits.asked[-1].body == {
-        "checkpoint": "m1", "name": "portraits", "steps": 0, "cfg": 0.0, "keep_alive_s": 600.0, "start": False
+        "checkpoint": "m1", "name": "portraits", "steps": 0, "cfg": 0.0, "keep_alive_s": 600.0,
+        "give_up_after": 3600.0, "start": False,
     }  # fmt: skip
 
 

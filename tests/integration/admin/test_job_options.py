@@ -63,6 +63,7 @@ def job_of(spoon: Spoon, api: FakeApi, *options: str) -> dict[str, object]:
             ("--expire-after", "1h", "--delete-after-downloads", "2", "--previews"),
             {"expire_after": 3600.0, "delete_after_downloads": 2, "previews": True},
         ),
+        (("--give-up-after", "10m"), {"give_up_after": 600.0}),
         (("--scheduler", "dpm_2_ancestral"), {"scheduler": "dpm2_a"}),
         (
             ("--scheduler-option", "beta_start=0.001", "--scheduler-option", "beta_schedule=linear"),

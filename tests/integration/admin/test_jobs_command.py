@@ -79,6 +79,10 @@ def test_a_watched_job_shows_its_steps_and_saves_its_picture(
         ({"waits_for": "engine"}, "waiting for its engine to start"),
         ({"waits_for": "room"}, "waiting for room for its engine"),
         (
+            {"waits_for": "retry", "error": {"code": "worker_crashed", "detail": "it died; start it"}},
+            "waiting: its engine is in error: it died; start it",
+        ),
+        (
             {"waits_for": "start", "engine_id": "e1"},
             "waiting: its engine is closed; start it with `spoon engines start e1`",
         ),

@@ -22,7 +22,7 @@ from engine_worker.engine.parts import Parts
 from engine_worker.engine.weights import find_places, read_parameters
 from engine_worker.fetch.one_file import describe_file
 from engine_worker.header import read_header
-from kernel.protocol.errors import EngineFailed, ModelUnreadable
+from kernel.protocol.errors import DeviceUnavailable, EngineFailed, ModelUnreadable, SpoonError
 from kernel.protocol.specs import EngineLoad
 from kernel.protocol.vocabulary import ModelBase
 
@@ -285,10 +285,15 @@ def test_a_checkpoint_of_another_base_than_declared_is_refused(checkpoints: Path
         load_parts(source_of(checkpoints / "sd.safetensors", ModelBase.SDXL), CPU, torch.float32)
 
 
-@pytest.mark.parametrize("device", ["cuda:99", "abacus", "mps"])
-def test_a_device_that_is_not_there_is_an_error_that_says_so(device: str, checkpoints: Path) -> None:
+@pytest.mark.parametrize(
+    ("device", "error"),
+    [("cuda:99", DeviceUnavailable), ("abacus", EngineFailed), ("mps", EngineFailed)],
+)
+def test_a_device_that_is_not_there_is_an_error_that_says_so(
+    device: str, error: type[SpoonError], checkpoints: Path
+) -> None:
     order = load_order(checkpoints / "sd.safetensors")
-    with pytest.raises(EngineFailed, match="device"):
+    with pytest.raises(error, match="device"):
         build(lambda outcome: None, Bell().ring).load(
             EngineLoad(engine_id=order.engine_id, checkpoint=order.checkpoint, device=device)
         )

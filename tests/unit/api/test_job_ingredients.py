@@ -151,6 +151,9 @@ REFERENCE = {"reference_image_blob": PNG_TEXT}
         ({"expire_after": "101000d"}, ["expire_after"]),
         ({"expire_after": True}, ["expire_after"]),
         ({"delete_after_downloads": 0}, ["delete_after_downloads"]),
+        ({"give_up_after": "never"}, ["give_up_after"]),
+        ({"give_up_after": -1}, ["give_up_after"]),
+        ({"give_up_after": "101000d"}, ["give_up_after"]),
         ({"previews": "yes"}, ["previews"]),
     ],
 )
@@ -171,6 +174,13 @@ def test_a_duration_that_is_none_is_told_how_to_write_one(stage: Stage) -> None:
 @pytest.mark.parametrize("seconds", [90, 90.0, "90", "90.0", "90s"])
 def test_a_duration_may_be_a_number_of_seconds(stage: Stage, seconds: str | float) -> None:
     assert request_of(stage, {"expire_after": seconds}).expire_after_s == 90.0
+
+
+@pytest.mark.parametrize(("said", "seconds"), [(0, 0.0), ("0", 0.0), ("10m", 600.0), (1.5, 1.5)])
+def test_how_long_a_job_waits_for_an_engine_in_error_reaches_the_manager(
+    stage: Stage, said: str | float, seconds: float
+) -> None:
+    assert request_of(stage, {"give_up_after": said}).give_up_after_s == seconds
 
 
 def test_a_model_may_be_given_by_its_name(stage: Stage) -> None:

@@ -51,6 +51,7 @@ def test_a_job_shows_every_decided_value(stage: Stage) -> None:
         "previews": False,
         "expire_after_s": None,
         "delete_after_downloads": None,
+        "give_up_after_s": None,
         "created_at": "1970-01-01T00:00:01.001000Z",
         "started_at": "1970-01-01T00:00:02Z",
         "finished_at": "1970-01-01T00:00:03Z",
@@ -103,6 +104,46 @@ def test_a_waiting_job_says_what_it_waits_for(
     stage.database.add_engine("e1", status=status, waits_since_ms=waits_since_ms)
     stage.database.add_job(1, "j1")
     assert stage.get("/v1/jobs/j1").json["waits_for"] == word
+
+
+@pytest.mark.parametrize(
+    ("code", "retry_at_ms", "word", "advice"),
+    [
+        ("worker_crashed", 61_000, "retry", "tried again at 1970-01-01T00:01:01Z: start it to try at once"),
+        ("worker_crashed", None, "start", "start the engine to try again"),
+        (
+            "model_unreadable",
+            None,
+            "repair",
+            "put that right and start the engine, or delete it with its jobs",
+        ),
+    ],
+)
+def test_a_job_that_waits_for_an_engine_in_error_says_why_and_what_helps(
+    stage: Stage, code: str, retry_at_ms: int | None, word: str, advice: str
+) -> None:
+    stage.database.add_engine(
+        "e1", status="error", error_code=code, error="it broke", retry_at_ms=retry_at_ms
+    )
+    stage.database.add_job(1, "j1")
+    stage.database.add_job(2, "j2", status="failed", error_code="oom", error="own")
+    found = stage.get("/v1/jobs/j1").json
+    assert (found["waits_for"], found["error"]["code"]) == (word, code)
+    assert found["error"]["detail"].startswith("it broke; ")
+    assert found["error"]["detail"].endswith(advice)
+    listed = {job["job_id"]: job["error"] for job in stage.get("/v1/jobs").json["items"]}
+    assert listed == {"j1": found["error"], "j2": {"code": "oom", "detail": "own"}}
+    engine = stage.get("/v1/engines/e1").json
+    assert engine["error"] == found["error"]
+    assert engine["retry_at"] == (None if retry_at_ms is None else "1970-01-01T00:01:01Z")
+
+
+def test_a_job_whose_engine_is_tried_again_still_shows_the_reason(stage: Stage) -> None:
+    stage.database.add_engine("e1", status="starting", error_code="out_of_memory", error="8 GB needed")
+    stage.database.add_job(1, "j1")
+    found = stage.get("/v1/jobs/j1").json
+    assert (found["waits_for"], found["error"]["code"]) == ("engine", "out_of_memory")
+    assert found["error"]["detail"] == "8 GB needed; the engine is being tried again"
 
 
 def test_a_running_job_shows_its_latest_progress(stage: Stage) -> None:

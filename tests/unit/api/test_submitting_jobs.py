@@ -8,7 +8,7 @@ from kernel.protocol.client import JobAccepted, JobValid, SubmitJob
 from kernel.protocol.errors import DiskFull, EngineNotFound, KeyReused, QueueFull
 from kernel.protocol.ids import EngineId, ImageId, JobId
 from kernel.protocol.specs import JobRequest
-from kernel.protocol.vocabulary import ImageFileType, Scheduler
+from kernel.protocol.vocabulary import ImageFileType, Scheduler, WaitsFor
 from tests.unit.api.stage import Stage, fields_of
 
 ACCEPTED = JobAccepted(
@@ -28,9 +28,28 @@ def test_an_accepted_job_is_told_with_its_place(stage: Stage) -> None:
     assert result.json == {
         "job_id": "j1",
         "status": "waiting",
+        "waits_for": None,
+        "error": None,
         "image_id": "i1",
         "image_ids": ["i1", "i2"],
         "created_at": "2023-11-14T22:13:20.123000Z",
+    }
+
+
+def test_a_job_for_an_engine_in_error_is_accepted_and_told_what_it_waits_for(stage: Stage) -> None:
+    stage.bus.reactions[SubmitJob] = JobAccepted(
+        job_id=JobId("j1"),
+        image_ids=(ImageId("i1"),),
+        created_at_ms=1_700_000_000_123,
+        waits_for=WaitsFor.REPAIR,
+        error_code="model_unreadable",
+        error="the header is damaged",
+    )
+    result = stage.post("/v1/jobs", {"engine_id": "e1", "prompt": "a cat"})
+    assert (result.status_code, result.json["waits_for"]) == (202, "repair")
+    assert result.json["error"] == {
+        "code": "model_unreadable",
+        "detail": "the header is damaged; put that right and start the engine, or delete it with its jobs",
     }
 
 

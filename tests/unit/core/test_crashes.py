@@ -23,23 +23,6 @@ def crash_until_ended(story, poison, engine_id, jobs, capacity):
         story.wait(1.0)
 
 
-def test_worker_that_dies_before_its_hello_is_not_launched_in_a_loop():
-    story = Story()
-    engine_id = story.engine()
-    job_id = story.submit(engine_id)
-    launches = 1
-    for _ in range(10):
-        if story.newcomers:
-            story.exits(story.newcomers[0], "exit code 1", last_words="Traceback\nImportError: no torch\n")
-        launches += len(only(story.wait(60.0), LaunchWorker))
-    assert launches == 3
-    row = story.engine_row(engine_id)
-    assert (row.status, row.error_code) == (EngineState.ERROR, "engine_failed")
-    assert "ImportError: no torch" in (row.error or "")
-    assert "exit code 1" in (row.error or "")
-    assert (story.job_state(job_id), story.job(job_id).error) == (JobState.FAILED, row.error)
-
-
 def test_engine_waits_longer_before_each_new_try():
     story = Story()
     story.submit(story.engine())
@@ -49,21 +32,6 @@ def test_engine_waits_longer_before_each_new_try():
     story.exits(story.newcomers[0])
     assert not only(story.wait(1.99), LaunchWorker)
     assert only(story.wait(0.02), LaunchWorker)
-
-
-def test_worker_that_leaves_unasked_before_it_has_loaded_is_not_launched_in_a_loop():
-    story = Story()
-    engine_id = story.engine()
-    story.submit(engine_id)
-    launches = 1
-    for _ in range(10):
-        if story.newcomers:
-            story.hello(worker_id := story.newcomers[0])
-            story.say(worker_id, wire.Goodbye(reason="asked by a signal"))
-            story.exits(worker_id, "exit code 0")
-        launches += len(only(story.wait(60.0), LaunchWorker))
-    assert launches == 3
-    assert story.engine_state(engine_id) is EngineState.ERROR
 
 
 def test_worker_that_says_goodbye_unasked_loses_its_jobs_at_once_and_without_blame():
@@ -77,23 +45,6 @@ def test_worker_that_says_goodbye_unasked_loses_its_jobs_at_once_and_without_bla
     assert story.job(job_id).crashes == 0
     story.exits(first, "exit code 0")
     assert len(only(story.wait(1.1), LaunchWorker)) == 1
-
-
-def test_engine_that_gave_up_is_tried_once_by_a_new_job_and_anew_by_a_person():
-    story = Story()
-    engine_id = story.engine(start=True)
-    for _ in range(3):
-        story.exits(story.newcomers[0])
-        story.wait(10.0)
-    assert story.engine_state(engine_id) is EngineState.ERROR
-    job_id = story.submit(engine_id)
-    assert (story.engine_state(engine_id), story.engine_row(engine_id).error) == (EngineState.STARTING, None)
-    story.exits(story.newcomers[0])
-    assert story.engine_state(engine_id) is EngineState.ERROR
-    assert story.job_state(job_id) is JobState.FAILED
-    story.ask(client.StartEngine(engine_id=engine_id))
-    story.exits(story.newcomers[0])
-    assert story.engine_state(engine_id) is EngineState.STARTING
 
 
 def test_person_who_starts_an_engine_need_not_wait_for_its_next_try():

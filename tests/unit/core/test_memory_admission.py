@@ -180,13 +180,14 @@ def test_engine_for_a_device_of_another_host_can_be_created_without_starting_it(
     assert story.refusal(client.StartEngine(engine_id=engine_id)).code == "invalid_field"
 
 
-def test_job_for_an_engine_on_a_missing_device_fails_with_the_words_of_a_start_and_launches_nothing():
+def test_job_for_an_engine_on_a_missing_device_waits_with_the_words_of_a_start_and_launches_nothing():
     story = story_on(device("cpu", 6 * GB))
     engine_id = story.engine(checkpoint="one", device="cuda:7")
     job_id = story.submit(engine_id)
-    assert (story.job_state(job_id), story.job(job_id).error_code) == (JobState.FAILED, "engine_failed")
-    assert story.job(job_id).error == "this host has no device cuda:7: it has cpu"
-    assert story.job(job_id).error in story.refusal(client.StartEngine(engine_id=engine_id)).detail
+    row = story.engine_row(engine_id)
+    assert (story.job_state(job_id), row.error_code) == (JobState.WAITING, "device_unavailable")
+    assert row.error == "this host has no device cuda:7: it has cpu"
+    assert row.error in story.refusal(client.StartEngine(engine_id=engine_id)).detail
     assert not story.newcomers
 
 
@@ -203,13 +204,14 @@ def test_job_for_an_engine_on_a_device_of_another_host_waits_for_the_guest_that_
     assert not story.newcomers
 
 
-def test_invitation_that_nobody_uses_leaves_no_job_waiting_for_a_missing_device():
+def test_invitation_that_nobody_uses_leaves_the_error_of_a_missing_device():
     story = story_on(device("cpu", 6 * GB))
     engine_id = story.engine(checkpoint="one", device="cuda:7")
     story.ask_actions(client.InviteWorker(engine_id=engine_id))
     job_id = story.submit(engine_id)
     story.wait(601.0)
-    assert story.job_state(job_id) is JobState.FAILED
+    assert story.engine_row(engine_id).error_code == "device_unavailable"
+    assert story.job_state(job_id) is JobState.WAITING
 
 
 def test_replicas_are_launched_as_far_as_they_fit_and_later_when_they_do():
@@ -224,14 +226,15 @@ def test_replicas_are_launched_as_far_as_they_fit_and_later_when_they_do():
     assert worker_id not in story.newcomers
 
 
-def test_job_for_an_engine_that_no_device_can_hold_fails_with_the_numbers():
+def test_job_for_an_engine_that_no_device_can_hold_waits_with_the_numbers():
     story = story_on(device("cpu", 8 * GB))
     engine_id = story.engine(checkpoint="nine")
     for _ in range(2):
         job_id = story.submit(engine_id)
-        assert story.job_state(job_id) is JobState.FAILED
-        assert story.job(job_id).error_code == "not_enough_memory"
-        assert "needs 10." in story.job(job_id).error
+        assert story.job_state(job_id) is JobState.WAITING
+        row = story.engine_row(engine_id)
+        assert row.error_code == "not_enough_memory"
+        assert "needs 10." in (row.error or "")
     assert story.engine_state(engine_id) is EngineState.ERROR
     assert not story.newcomers
 

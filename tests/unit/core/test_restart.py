@@ -55,14 +55,14 @@ def test_job_whose_pictures_were_all_stored_is_finished_by_a_restart():
     assert story.job_state(job_id) is JobState.FINISHED
 
 
-def test_jobs_that_waited_for_an_engine_in_error_fail_with_it_at_a_restart():
+def test_jobs_that_waited_for_an_engine_in_error_wait_on_after_a_restart():
     story = Story()
     engine_id = story.engine()
     jobs = [story.submit(engine_id) for _ in range(3)]
     row = replace(story.engine_row(engine_id), status=EngineState.ERROR, error_code="bad", error="broken")
     story.database.engines[engine_id] = row
     assert not only(story.begin(), LaunchWorker)
-    assert [story.job(job_id).error for job_id in jobs] == ["broken"] * 3
+    assert [story.job_state(job_id) for job_id in jobs] == [JobState.WAITING] * 3
     assert story.engine_state(engine_id) is EngineState.ERROR
 
 

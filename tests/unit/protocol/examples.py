@@ -46,6 +46,7 @@ from kernel.protocol.vocabulary import (
     Scheduler,
     Stage,
     Variant,
+    WaitsFor,
     WorkerRole,
 )
 
@@ -79,6 +80,7 @@ _SPEC = EngineSpec(
     dtype=Variant.FP16,
     autostart=False,
     keep_alive_s=60.0,
+    give_up_after_s=600.0,
     replicas=2,
     max_batch=4,
 )
@@ -98,6 +100,7 @@ _REQUEST = JobRequest(
     previews=True,
     expire_after_s=60.0,
     delete_after_downloads=3,
+    give_up_after_s=0.0,
     seed=0,
     count=2,
     steps=12,
@@ -127,6 +130,7 @@ _JOB = JobSpec(
     previews=True,
     expire_after_s=60.0,
     delete_after_downloads=3,
+    give_up_after_s=0.0,
     seed=0,
     count=2,
     steps=12,
@@ -242,7 +246,14 @@ _REPLIES: tuple[client.BrokerReply, ...] = (
     ),
     client.ModelAccepted(model_id=MODEL, status=ModelState.DOWNLOADING, created=False),
     client.EngineAccepted(engine_id=ENGINE, status=EngineState.STARTING),
-    client.JobAccepted(job_id=JOB, image_ids=(IMAGE, ImageId("i-2")), created_at_ms=1_700_000_000_000),
+    client.JobAccepted(
+        job_id=JOB,
+        image_ids=(IMAGE, ImageId("i-2")),
+        created_at_ms=1_700_000_000_000,
+        waits_for=WaitsFor.RETRY,
+        error_code="worker_crashed",
+        error="3 workers in a row died",
+    ),
     client.JobValid(engine_id=ENGINE),
     client.Done(),
     client.ImagesPruned(images=3, size_bytes=12_345, has_more=True, missing=1, missing_files=("i-1.png",)),

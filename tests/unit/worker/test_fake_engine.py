@@ -215,6 +215,14 @@ def test_a_checkpoint_can_be_slow_to_load() -> None:
     assert world.slept_s == [3.0]
 
 
+def test_a_checkpoint_may_be_cured_of_its_bad_words(tmp_path: Path) -> None:
+    order = load(f"oom-load [unless {tmp_path}/cured]").load
+    with pytest.raises(OutOfMemory):
+        World().engine.load(order)
+    (tmp_path / "cured").touch()
+    assert World().engine.load(order).capacity == 4
+
+
 def test_a_checkpoint_can_fail_to_load() -> None:
     with pytest.raises(EngineFailed):
         World().engine.load(load("fail-load").load)

@@ -1,0 +1,38 @@
+"""What a job waits for, as it follows from its engine; and which errors of engines may pass by themselves."""
+
+from typing import Final, assert_never
+
+from kernel.protocol.errors import DeviceUnavailable, NotEnoughMemory, OutOfMemory, WorkerCrashed
+from kernel.protocol.vocabulary import EngineState, WaitsFor
+
+PASSING: Final = frozenset(
+    kind.code for kind in (WorkerCrashed, OutOfMemory, NotEnoughMemory, DeviceUnavailable)
+)
+"""What an engine may fail of today and not tomorrow. All else is the same until somebody puts it right: a
+file that is damaged, gone or of a kind that nobody knows, a package that is not installed."""
+
+
+def may_pass(error_code: str | None) -> bool:
+    """Is it worth another try, though nobody has put anything right?"""
+    return error_code in PASSING
+
+
+def waits_for(
+    status: EngineState, error_code: str | None, waits_since_ms: int | None, retry_at_ms: int | None
+) -> WaitsFor:
+    """What the waiting jobs of an engine wait for."""
+    if waits_since_ms is not None:
+        return WaitsFor.ROOM
+    match status:
+        case EngineState.READY | EngineState.WORKING:
+            return WaitsFor.TURN
+        case EngineState.STARTING | EngineState.STOPPING:
+            return WaitsFor.ENGINE
+        case EngineState.CLOSED:
+            return WaitsFor.START
+        case EngineState.ERROR if retry_at_ms is not None:
+            return WaitsFor.RETRY
+        case EngineState.ERROR:
+            return WaitsFor.START if may_pass(error_code) else WaitsFor.REPAIR
+        case _:
+            assert_never(status)
