@@ -5,23 +5,22 @@ import time
 from math import ceil
 
 import msgspec
+from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
 from waitress.task import ErrorTask
 
 from api.http.errors import Malformed, RequestTimeout, TooLarge
-from api.http.guard import Guard
+from api.http.intake import Intake
 from api.http.lanes import Lane, lane_of
 from api.http.parsing import Parser, Refusal
 from api.http.problems import CONTENT_TYPE, DEFAULT_RETRY_AFTER_S, RETRIED, problem_of
 from api.http.standings import Doing, Standing, origin_of
-from api.http.uploads import UploadLimits
 from kernel.protocol.errors import SpoonError
 
 
-def channel_class(guard: Guard, uploads: UploadLimits | None) -> type["Channel"]:
-    """The class of connections. Without `uploads` every body is held as waitress holds it."""
-    parser = type("Parser", (Parser,), {"guard": guard, "uploads": uploads})
-    return type("Channel", (Channel,), {"parser_class": parser})
+def channel_class(intake: Intake) -> type["Channel"]:
+    """The class of connections whose bodies go in there."""
+    return type("Channel", (Channel,), {"intake": intake})
 
 
 class _ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
@@ -46,6 +45,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
     """A connection of waitress that knows how long it has been at what."""
 
     error_task_class = _ProblemTask
+    intake: Intake
     request: Parser | None
     requests: list[Parser]
     connected: bool
@@ -89,13 +89,36 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
             is_told = (
                 request is not None and request.has_begun and not self.requests and not self.total_outbufs_len
             )
-            if request is not None and is_told:
-                request.refuse(RequestTimeout())
-                self.request = None
-                self.requests.append(request)
-                self.server.add_task(self)
-        if not is_told:
+        if request is not None and is_told:
+            self._answer_with(request, RequestTimeout())
+        else:
             self.handle_close()
+
+    def _answer_with(self, request: Parser, error: SpoonError) -> None:
+        """Refuse a request before its end."""
+        with self.requests_lock:
+            request.refuse(error)
+            self.request = None
+            self.requests.append(request)
+            if len(self.requests) == 1:
+                self.server.add_task(self)
+
+    def _look_again(self) -> None:
+        """Have the loop ask what this connection wants. Called by any thread."""
+        self.server.sockets.changed(self)
+        self.server.pull_trigger()
+
+    def parser_class(self, adj: Adjustments) -> Parser:
+        """waitress makes each request with it."""
+        return Parser(adj, self.intake, self._look_again)
+
+    def readable(self) -> bool:
+        """Whether more is to be read. What has failed is refused without waiting for the rest of it."""
+        request = self.request
+        if request is not None and request.failure is not None:
+            self._answer_with(request, request.failure)
+        is_full = request is not None and request.is_full
+        return not is_full and bool(super().readable())
 
     def received(self, data: bytes) -> bool:
         taken: bool = super().received(data)

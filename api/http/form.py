@@ -9,14 +9,16 @@ import msgspec.inspect as inspect
 
 from api.http.errors import Malformed, TooLarge
 from api.http.findings import Findings
+from api.http.form_parts import FormReader, PartBegan
 from api.http.json_text import strict_json
-from api.http.multipart import FormReader, PartBegan
 from api.http.reading import MAX_JSON_BYTES, refuse_compressed
 
 if TYPE_CHECKING:
     import msgspec
 
 CONTENT_TYPE: Final = "multipart/form-data"
+MAX_ENTRIES: Final = 64
+"""Of a list that comes part by part: no list may be longer."""
 _PIECE_BYTES: Final = 1 << 20
 
 
@@ -82,6 +84,9 @@ class FormDecoder:
             if len(said) > 1:
                 findings.wrong(name, "comes twice")
             return said[0]
+        if len(said) > MAX_ENTRIES:
+            findings.wrong(name, f"must come at most {MAX_ENTRIES} times")
+            return ""
         values = [_value_in(name, text) for text in said if text]
         if len(values) == 1 and (isinstance(values[0], list) or name not in self._lists):
             return values[0]
@@ -118,15 +123,13 @@ def _parts_of(req: falcon.Request) -> list[tuple[PartBegan, bytearray]]:
                 parts.append((event, bytearray()))
             else:
                 parts[-1][1].extend(event.data)
-    if not reader.is_whole:
-        raise Malformed("the form breaks off before its end")
+    reader.finish()
     return parts
 
 
 def _is_file(part: PartBegan) -> bool:
     """A file has a name or a type of its own; without either it is a text, such as base64."""
-    kind = (part.content_type or "text/plain").partition(";")[0].strip().lower()
-    return part.file_name is not None or kind != "text/plain"
+    return part.file_name is not None or (part.content_type or "text/plain") != "text/plain"
 
 
 def _text_of(name: str, data: bytearray, max_bytes: int) -> str:

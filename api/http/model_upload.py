@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from api.http.findings import Findings
+from api.http.inflow import Inflow
 from api.http.limits import Name, Sha256, Tags
 from api.http.model_types import ModelInput, check_upload, register_model
 from api.http.preparation import Deviation, InputSize, Mean
@@ -49,7 +50,7 @@ def receive(req: falcon.Request, limits: UploadLimits) -> Uploaded:
     Raises: Malformed, InvalidField, TooLarge, DiskFull; then nothing of it is left.
     """
     body: object = req.env["wsgi.input"]
-    if isinstance(body, Receiver):
+    if isinstance(body, Inflow):
         return body.finish()
     receiver = Receiver(limits, req.content_type, req.content_length)
     while piece := req.bounded_stream.read(_PIECE_BYTES):

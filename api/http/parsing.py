@@ -1,21 +1,21 @@
 """A request while it comes in: its head is read here, its body goes where it belongs."""
 
-from copy import copy
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
 
 from waitress.adjustments import Adjustments
-from waitress.buffers import OverflowableBuffer
 from waitress.parser import HTTPRequestParser
 from waitress.receiver import FixedStreamReceiver
 from waitress.utilities import Error
 
+from api.http.bodies import Body
 from api.http.chunks import ChunkedBody
 from api.http.errors import TooLarge
-from api.http.guard import Guard
 from api.http.heads import Head, HeadReader
+from api.http.inflow import Inflow
+from api.http.intake import Intake
 from api.http.problems import status_of
-from api.http.uploads import UPLOAD_PATH, Receiver, UploadLimits
 from kernel.protocol.errors import SpoonError
 
 HEAD_TOO_LARGE: Final = 431
@@ -32,45 +32,23 @@ class Refusal(Error):  # type: ignore[misc]  # waitress has no types
         self.reason = HTTPStatus(self.code).phrase
 
 
-class _Receiving:
-    """What waitress puts a body into: the receiver, which keeps none of it in memory."""
-
-    def __init__(self, receiver: Receiver) -> None:
-        self._receiver = receiver
-        self.failure: SpoonError | None = None
-
-    def append(self, data: bytes) -> None:
-        if self.failure is None:
-            try:
-                self._receiver.take(data)
-            except SpoonError as error:
-                self.failure = error
-
-    def __len__(self) -> int:
-        return self._receiver.received_bytes
-
-    def getfile(self) -> Receiver:
-        return self._receiver
-
-    def close(self) -> None:
-        self._receiver.close()
-
-
 class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
-    """One request. The body of an upload goes to the models' disk while it comes, under its own limit."""
+    """One request. Its body goes where the intake says, under a limit of its own."""
 
-    adj: Adjustments
+    completed: bool
     error: Error | None
-    guard: Guard
-    uploads: UploadLimits | None
-    _receiving: _Receiving | None = None
+    body_limit = 0
+    _buffer: Body | Inflow | None = None
     # What waitress looks at although there may never be a head.
     command = request_uri = path = query = fragment = proxy_scheme = proxy_netloc = ""
     first_line = b""
     url_scheme = "http"
 
-    def __init__(self, adj: Adjustments) -> None:
+    def __init__(self, adj: Adjustments, intake: Intake, wake: Callable[[], None]) -> None:
+        """`wake` has the connection looked at again, when an upload has failed or can take more."""
         super().__init__(adj)
+        self._intake = intake
+        self._wake = wake
         self._head = HeadReader()
 
     @property
@@ -83,12 +61,28 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
             return 0
         if not self.headers_finished:
             return self._receive_head(data)
-        consumed: int = super().received(data)
-        for taker in (self._receiving, self.body_rcv):
-            failure = getattr(taker, "failure", None)
-            if isinstance(failure, SpoonError):
-                self.refuse(failure)
+        consumed: int = self.body_rcv.received(data)
+        self.body_bytes_received += consumed
+        if self.body_bytes_received > self.body_limit:  # of unknown length: else it was seen before
+            self.refuse(TooLarge(f"the body may have at most {self.body_limit} bytes"))
+        elif (failure := self.failure) is not None:
+            self.refuse(failure)
+        elif self.body_rcv.completed:
+            self.completed = True
+            if self.chunked:  # for the application it is a body like any other
+                self.headers["CONTENT_LENGTH"] = str(len(self.body_rcv))
         return consumed
+
+    @property
+    def failure(self) -> SpoonError | None:
+        """What is wrong with the body, as soon as it is known; an upload's is found beside the sockets."""
+        found = getattr(self.body_rcv, "failure", None) or getattr(self._buffer, "failure", None)
+        return found if isinstance(found, SpoonError) else None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more of the body should not be read just now."""
+        return isinstance(self._buffer, Inflow) and self._buffer.is_full
 
     def refuse(self, error: SpoonError, status: int | None = None) -> None:
         """Answer with this and close: nobody knows where the next request begins. The first one counts."""
@@ -113,17 +107,12 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
         return consumed
 
     def _begin(self, head: Head) -> None:
-        """Raises: TooLarge, and what the guard and an upload refuse with: before any of the body comes."""
+        """Raises: what the intake refuses with, before any of the body comes, or is asked for."""
         self._describe(head)
         has_body = head.is_chunked or bool(head.length)
-        if self.uploads is not None and has_body and (head.method, head.path) == ("POST", UPLOAD_PATH):
-            self._receive(self.uploads, head)
-        if (head.length or 0) >= self.adj.max_request_body_size:
-            raise TooLarge(f"the body may have at most {self.adj.max_request_body_size} bytes")
         if has_body:
-            buffer = (
-                OverflowableBuffer(self.adj.inbuf_overflow) if self._receiving is None else self._receiving
-            )
+            buffer, self.body_limit = self._intake.room_for(head, self._wake)
+            self._buffer = buffer
             self.body_rcv = (
                 ChunkedBody(buffer) if head.is_chunked else FixedStreamReceiver(head.length, buffer)
             )
@@ -139,10 +128,3 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
             self.headers["CONNECTION"] = "close"
         self.chunked = head.is_chunked
         self.content_length = head.length or 0
-
-    def _receive(self, uploads: UploadLimits, head: Head) -> None:
-        """The guard looks before the body comes, not after: no foreign page may fill the disk."""
-        self.adj = copy(self.adj)
-        self.adj.max_request_body_size = uploads.max_body_bytes + 1
-        self.guard.check_head(head.method, head.headers)
-        self._receiving = _Receiving(Receiver(uploads, head.headers.get("CONTENT_TYPE"), head.length))

@@ -10,8 +10,10 @@ import falcon
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
 
+from api.http.bodies import BODIES_AT_ONCE, Budget
 from api.http.channels import channel_class
 from api.http.guard import Guard
+from api.http.intake import Intake
 from api.http.lanes import shares_of
 from api.http.listener import Listener
 from api.http.standings import Capacity, Deadlines, capacity_for
@@ -60,7 +62,7 @@ class HttpServer:
         self._threads = Threads(shares_of(settings), is_silent)
         deadlines = Deadlines(head_s=settings.request_timeout_s)
         self._server = Listener(app, listening, self._threads, options, (_capacity(settings), deadlines))
-        self._server.channel_class = channel_class(Guard(settings.host, settings.allowed_hosts), uploads)
+        self._server.channel_class = channel_class(_intake(settings, uploads))
         self._is_stopping = False
 
     def run(self) -> None:
@@ -102,6 +104,12 @@ def _capacity(settings: Server) -> Capacity:
             "action=fewer_connections count=%d wanted=%d open_files=%d", found.total, wanted.total, open_files
         )
     return found
+
+
+def _intake(settings: Server, uploads: UploadLimits | None) -> Intake:
+    most = settings.max_body_bytes
+    budget = Budget(BODIES_AT_ONCE * most, 0 if uploads is None else uploads.min_free_bytes)
+    return Intake(Guard(settings.host, settings.allowed_hosts), most, budget, uploads)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -5,7 +5,6 @@ fetch worker takes it over from there by its id, and what is left over the Manag
 """
 
 import contextlib
-import io
 import os
 import secrets
 import shutil
@@ -14,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from api.http.errors import Malformed, TooLarge
-from api.http.multipart import FormReader, PartBegan, PartData
+from api.http.errors import TooLarge
+from api.http.form_parts import FormReader, PartBegan, PartData
 from conf.settings import Settings
 from kernel.protocol.errors import DiskFull, SpoonError, wrong_field
 from kernel.protocol.sources import uploaded_name
@@ -79,12 +78,11 @@ class Uploaded:
         self.path.unlink(missing_ok=True)
 
 
-class Receiver(io.BytesIO):
-    """Takes a form in as it comes. For the application it is the (empty) body of the request."""
+class Receiver:
+    """Takes a form in as it comes."""
 
     def __init__(self, limits: UploadLimits, content_type: str | None, length_bytes: int | None) -> None:
         """Raises: Malformed, if it is no form; TooLarge; DiskFull, if so much has no room."""
-        super().__init__()
         if length_bytes is not None and length_bytes > limits.max_body_bytes:
             raise TooLarge(f"the file has more than {limits.max_bytes} bytes (models.max_size)")
         limits.check_disk(length_bytes or 0)
@@ -94,7 +92,7 @@ class Receiver(io.BytesIO):
         self._part = limits.models_folder / f"{uploaded_name(self._upload)}.part"
         self._file: int | None = None
         self._file_name: str | None = None
-        self._fields: dict[str, list[bytes]] = {}
+        self._fields: dict[str, list[bytearray]] = {}
         self._into: str | None = None
         """The field that data belongs to; None while it belongs to the file."""
         self._fields_bytes = self._file_bytes = self._looked_at = 0
@@ -120,8 +118,7 @@ class Receiver(io.BytesIO):
         Raises: Malformed, if the form breaks off; InvalidField, if it holds no file; DiskFull.
         """
         with self._leaving_nothing():
-            if not self._form.is_whole:
-                raise Malformed("the form breaks off before its end")
+            self._form.finish()
             if self._file is None or self._file_name is None:
                 raise wrong_field(FILE_FIELD, "is required")
             self._write()
@@ -154,12 +151,11 @@ class Receiver(io.BytesIO):
             self._file = None
             with contextlib.suppress(OSError):  # then the Manager removes it at its next start
                 self._part.unlink(missing_ok=True)
-        super().close()
 
     def _begin(self, part: PartBegan) -> None:
         if part.name != FILE_FIELD:
             self._into = part.name
-            self._fields.setdefault(part.name, []).append(b"")
+            self._fields.setdefault(part.name, []).append(bytearray())
             return
         if self._file_name is not None:
             raise wrong_field(FILE_FIELD, "must come once")

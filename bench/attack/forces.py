@@ -81,7 +81,7 @@ def endless_part_heads(aim: Aim) -> None:
 def swelling_pictures(aim: Aim) -> None:
     """60 jobs with a small PNG that unpacks to a thousand times its size."""
     picture = b64encode(_flat_png(SIDE_PX)).decode()
-    job = json.dumps({"engine_id": aim.engine_id, "prompt": "a", "reference_image": picture}).encode()
+    job = json.dumps({"engine_id": aim.engine_id, "prompt": "a", "reference_image_blob": picture}).encode()
     pour(aim, [_post(aim, "/v1/jobs", JSON, job)] * 60)
 
 

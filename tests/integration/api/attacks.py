@@ -9,7 +9,8 @@ import json
 import socket
 import threading
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Final
@@ -106,17 +107,17 @@ def long_heads(address: Address, count: int = 10, size: int = 2 << 20) -> list[A
     return at_once(count, lambda: post(address, "/v1/models/upload", body, FORM))
 
 
-def unfinished(address: Address, count: int, size: int, *, is_upload: bool = False) -> list[socket.socket]:
-    """Bodies of which so much comes and no more. Returns: the connections, to be closed."""
+@contextmanager
+def unfinished(address: Address, count: int, size: int, *, is_upload: bool = False) -> Iterator[None]:
+    """Bodies of which so much comes and no more, as long as the block runs."""
     path, kind = ("/v1/models/upload", FORM) if is_upload else ("/v1/jobs", JSON)
-    connections = [socket.create_connection(address, timeout=TIMEOUT_S) for _ in range(count)]
-    for connection in connections:
-        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
-        try:
-            connection.sendall(f"{head}Content-Length: {size + 1}\r\n\r\n".encode() + bytes(size))
-        except OSError:
-            connection.close()
-    return [connection for connection in connections if connection.fileno() >= 0]
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
+    with ExitStack() as stack:
+        for _ in range(count):
+            connection = stack.enter_context(socket.create_connection(address, timeout=TIMEOUT_S))
+            with suppress(OSError):  # it was refused while it was sent
+                connection.sendall(f"{head}Content-Length: {size + 1}\r\n\r\n".encode() + bytes(size))
+        yield
 
 
 def expecting(address: Address, length: int, path: str = "/v1/jobs", more: str = "") -> bytes:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from api.http.errors import TooLarge
-from api.http.multipart import FormReader, PartBegan, PartData
+from api.http.form_parts import FormReader, PartBegan, PartData
 from api.http.uploads import Receiver, upload_limits
 from kernel.protocol.client import ModelAccepted, RegisterModel
 from kernel.protocol.errors import DiskFull, ManagerUnreachable, SpoonError
@@ -161,7 +161,7 @@ def test_a_form_is_read_alike_however_it_is_cut(size: int) -> None:
                 found[name] = b""
             elif isinstance(event, PartData):
                 found[name] += event.data
-    assert reader.is_whole
+    reader.finish()
     assert found == {"file": data, "name": b"", "tags": b"\r\n"}
 
 

@@ -1,0 +1,97 @@
+"""Bodies while they come in: in memory, on the disk, and under one budget."""
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from api.http.bodies import IN_MEMORY_BYTES, MAX_FILES, Body, Budget
+from kernel.protocol.errors import DiskFull, TooManyRequests
+
+LONG = bytes(range(256)) * 128
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def body_of(budget: Budget, *pieces: bytes) -> Body:
+    body = Body(budget)
+    for piece in pieces:
+        body.append(piece)
+    return body
+
+
+def test_a_short_body_is_no_file_and_no_part_of_the_budget(tmp_path: Path) -> None:
+    budget = Budget(0, 0, str(tmp_path / "there is no such folder"))
+    body = body_of(budget, b"one ", b"two")
+    assert (body.failure, len(body), body.getfile().read()) == (None, 7, b"one two")
+    body.close()
+
+
+@pytest.mark.parametrize("size", [1_000, IN_MEMORY_BYTES, len(LONG)])
+def test_a_long_body_is_read_as_it_came_and_gives_back_what_it_took(tmp_path: Path, size: int) -> None:
+    budget = Budget(1 << 20, 0, str(tmp_path))
+    body = body_of(budget, *[LONG[at : at + size] for at in range(0, len(LONG), size)])
+    assert (budget.taken_bytes, len(body), body.getfile().read()) == (len(LONG), len(LONG), LONG)
+    assert list(tmp_path.iterdir()) == []
+    before = open_files()
+    body.close()
+    body.close()
+    assert (budget.taken_bytes, open_files()) == (0, before - 1)
+
+
+def test_what_the_budget_does_not_hold_is_refused_and_the_others_stay() -> None:
+    budget = Budget(len(LONG) * 2, 0)
+    with closing(body_of(budget, LONG)) as first:
+        with closing(body_of(budget, LONG, b"x")) as second:
+            assert first.failure is None
+            assert isinstance(second.failure, TooManyRequests)
+            assert second.failure.retry_after_s is not None
+            second.append(LONG)
+        assert budget.taken_bytes == len(LONG)
+        with closing(body_of(budget, LONG)) as third:
+            assert third.failure is None
+
+
+def test_there_are_only_so_many_files() -> None:
+    budget = Budget(MAX_FILES * 2 * len(LONG), 0)
+    bodies = [body_of(budget, LONG) for _ in range(MAX_FILES)]
+    refused = body_of(budget, LONG)
+    assert isinstance(refused.failure, TooManyRequests)
+    for body in (refused, *bodies):
+        body.close()
+    assert budget.taken_bytes == 0
+    body_of(budget, LONG).close()
+
+
+def test_a_body_that_has_no_room_is_refused_by_its_length_alone() -> None:
+    budget = Budget(1_000_000, 0)
+    budget.check(1_000_000)
+    with pytest.raises(TooManyRequests):
+        budget.check(1_000_001)
+
+
+class Disk:
+    """A disk with little room, most of which is to stay free."""
+
+    total, free = 10_000_000_000, 1_000_000_000
+
+
+def test_a_disk_that_is_nearly_full_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.http.bodies.shutil.disk_usage", lambda folder: Disk)
+    Budget(1 << 40, 0).check(900_000_000)
+    Budget(1 << 40, 500_000_000).check(400_000_000)
+    with pytest.raises(DiskFull, match="500000000 are to stay free"):
+        Budget(1 << 40, 500_000_000).check(600_000_000)
+    with pytest.raises(DiskFull, match="1000000000 are to stay free"):
+        Budget(1 << 40, 1 << 60).check(20_000)
+    monkeypatch.setattr("api.http.bodies.LOOK_EVERY_BYTES", len(LONG))
+    with closing(body_of(Budget(1 << 40, 1 << 60), LONG)) as body:
+        assert isinstance(body.failure, DiskFull)
+
+
+def test_a_disk_that_refuses_is_told(tmp_path: Path) -> None:
+    with closing(body_of(Budget(1 << 20, 0, str(tmp_path / "none")), LONG)) as body:
+        assert isinstance(body.failure, DiskFull)
+        assert "No such file" in body.failure.detail
