@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from bench.full_size import SD
+from engine_worker.engine.architecture import Architecture
+
 SPARE_BYTES: Final = 6 << 30
 """What the disk must have left before the file is written: it has 2.1 GB."""
 CLASSES: Final = {
@@ -68,32 +71,30 @@ def main() -> None:
     made.folder.mkdir(parents=True, exist_ok=True)
     if shutil.disk_usage(made.folder).free < SPARE_BYTES:
         raise SystemExit(f"{made.folder} has no room for the checkpoint: BENCH_CACHE names another folder")
-    write_configurations(made.configurations)
-    if not made.file.exists():
-        write_weights(made.file)
+    write(made, SD)
 
 
-def write_weights(path: Path) -> None:
-    """Under another name until it is whole."""
-    from bench.full_size import SD
+def write(made: Checkpoint, architecture: Architecture) -> None:
+    """What is not there yet. The weights have another name until they are whole."""
     from engine_worker.engine.random_weights import write_random_file
 
-    partial = path.with_suffix(".partial")
-    write_random_file(partial, SD, seed=1)
-    partial.replace(path)
+    write_configurations(made.configurations, architecture)
+    if not made.file.exists():
+        partial = made.file.with_suffix(".partial")
+        write_random_file(partial, architecture, seed=1)
+        partial.replace(made.file)
 
 
-def write_configurations(folder: Path) -> None:
+def write_configurations(folder: Path, architecture: Architecture) -> None:
     """In diffusers' own form."""
     import diffusers
     import torch
     from transformers import CLIPTextConfig, CLIPTokenizer
 
-    from bench.full_size import SD
     from engine_worker.engine.single_file import draw_blueprint
     from engine_worker.engine.tokenizer import make_tokenizer
 
-    drawn = draw_blueprint(SD)
+    drawn = draw_blueprint(architecture)
     with torch.device("meta"):
         for name, plan in (("unet", drawn.unet), ("vae", drawn.vae)):
             getattr(diffusers, str(CLASSES[name][1])).from_config(dict(plan.config)).save_config(

@@ -41,7 +41,8 @@ class ComfyUi:
         self._python = python
 
     def prepare(self, folder: Path) -> None:
-        """It takes checkpoints from a folder of its own."""
+        """It takes checkpoints from a folder of its own, and wants one for other people's nodes."""
+        (_base(folder) / "custom_nodes").mkdir(parents=True, exist_ok=True)
         link = _base(folder) / "models" / "checkpoints" / self._checkpoint.file.name
         if not link.exists():
             link.parent.mkdir(parents=True)

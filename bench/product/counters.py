@@ -44,6 +44,17 @@ def usage_below(root: int, word: str = "") -> Usage:
     return Usage(sum(stat.cpu_ticks for stat in found) / ticks_per_s, sum(stat.faults for stat in found))
 
 
+def own_memory_bytes(root: int) -> int:
+    """What a process and all below it hold and no file has. Source: proc_pid_status(5), RssAnon."""
+    return sum(own_bytes(_text(PROC / str(pid) / "status")) for pid in pids_below(root))
+
+
+def own_bytes(status: str) -> int:
+    """Of the lines of /proc/PID/status."""
+    found = [line.split()[1] for line in status.splitlines() if line.startswith("RssAnon:")]
+    return 1024 * int(found[0]) if found else 0
+
+
 def pids_below(root: int) -> list[int]:
     """A process and all below it, the parents first."""
     return [stat.pid for stat in below(root, stats())]

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Final
 
 from bench.load import CHUNK_BYTES, claim_memory
-from bench.product.counters import Usage, usage_below
+from bench.product.counters import Usage, own_memory_bytes, usage_below
 from bench.product.gate import check_different, check_picture
 from bench.product.job import Job, numbered
 from bench.product.servers import Server, running
@@ -98,6 +98,7 @@ def one_by_one(server: Server, plan: Plan, size_px: int, check: Check) -> Figure
         f"{name}_s": median(cost.seconds for cost in costs),
         f"{name}_cpu_s": median(cost.all.cpu_s for cost in costs),
         f"{name}_faults_per_step": median(cost.workers.faults / steps for cost in costs),
+        f"{name}_memory_mb": own_memory_bytes(server.process.pid) / 1e6,
     }
 
 

@@ -1,6 +1,6 @@
 """What processes have used is read from lines of the kernel."""
 
-from bench.product.counters import Stat, Usage, below
+from bench.product.counters import Stat, Usage, below, own_bytes
 
 
 def line(pid: int, parent: int, faults: int = 0, user: int = 0, system: int = 0, name: str = "python") -> str:
@@ -28,3 +28,12 @@ def test_a_family_of_which_nobody_is_left_is_empty() -> None:
 
 def test_usage_between_two_moments_is_their_difference() -> None:
     assert Usage(5.0, 120) - Usage(2.0, 100) == Usage(3.0, 20)
+
+
+def test_memory_of_its_own_is_what_no_file_has() -> None:
+    status = "Name:\tpython\nVmRSS:\t  900 kB\nRssAnon:\t  700 kB\nRssFile:\t  200 kB\n"
+    assert own_bytes(status) == 700 * 1024
+
+
+def test_a_process_that_has_ended_holds_nothing() -> None:
+    assert own_bytes("") == 0
