@@ -2,12 +2,14 @@
 
 import secrets
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import ceil
 
 import msgspec
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
-from waitress.task import ErrorTask
+from waitress.task import ErrorTask, WSGITask
 
 from api.http.errors import Malformed, RequestTimeout, TooLarge
 from api.http.intake import Intake
@@ -41,11 +43,29 @@ class _ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
         self.write(body)
 
 
+class _AnswerTask(WSGITask):  # type: ignore[misc]  # waitress has no types
+    """An answer whose head leaves together with the first of its body.
+
+    Two packets would be two calls of the system here and two awakenings of the client there.
+    """
+
+    channel: "Channel"
+    wrote_header: bool
+
+    def write(self, data: bytes) -> None:
+        if self.wrote_header:
+            super().write(data)
+        else:
+            with self.channel.together():
+                super().write(data)
+
+
 class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
     """A connection of waitress that knows how long it has been at what."""
 
     error_task_class = _ProblemTask
     intake: Intake
+    task_class = _AnswerTask
     request: Parser | None
     requests: list[Parser]
     connected: bool
@@ -63,6 +83,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         self._body_since: float | None = None
         self._backlog_since: float | None = None
         self._sent_bytes = 0
+        self._held: list[bytes] | None = None
+        """What is written now and leaves in one piece; None: what is written leaves at once."""
         super().__init__(server, sock, addr, adj, map=sockets)
 
     def standing(self, now: float) -> Standing:
@@ -149,6 +171,23 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         super().service()
         self._is_new = False
         self._waiting_since = time.monotonic()
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is written in the block leaves in one piece. Not used within another such block."""
+        held = self._held = []
+        try:
+            yield
+        finally:
+            self._held = None
+        self.write_soon(b"".join(held))
+
+    def write_soon(self, data: bytes) -> int:
+        if self._held is None:
+            taken: int = super().write_soon(data)
+            return taken
+        self._held.append(data)
+        return len(data)
 
     # From here on: called from both sides.
 

@@ -14,6 +14,8 @@ _PLAIN: Final = ControlUse(control_type=ControlType.OPENPOSE)
 
 def check_controls(found: JobInput, *, has_pose: bool, findings: Findings) -> None:
     """Find fault with what belongs to a pose image and comes without one, or does not fit together."""
+    if _says_nothing(found):
+        return
     types = types_in(found)
     for index, word in enumerate(types):
         field = "type_pose" if isinstance(found.type_pose, str) else f"type_pose[{index}]"
@@ -39,11 +41,13 @@ def types_in(found: JobInput) -> tuple[str, ...]:
 
 def needs_type(found: JobInput) -> bool:
     """Whether something is said about a ControlNet without saying of which type it is."""
-    return found.type_pose is None and any(_said(found))
+    return found.type_pose is None and not _says_nothing(found)
 
 
 def controls_of(found: JobInput, default: ControlType | None = None) -> tuple[ControlUse, ...]:
     """The ControlNets of a checked job. `default`: the type, where the job leaves it to its engine."""
+    if _says_nothing(found):
+        return ()
     types = [found_type for word in types_in(found) if (found_type := find_word(ControlType, word))]
     if not types and default is not None and needs_type(found):
         types = [default]
@@ -56,6 +60,17 @@ def controls_of(found: JobInput, default: ControlType | None = None) -> tuple[Co
             is_preprocessed=found.preprocessed,
         )
         for index, control_type in enumerate(types)
+    )
+
+
+def _says_nothing(found: JobInput) -> bool:
+    """Most jobs have no ControlNet: for them this is all that is looked at."""
+    return (
+        found.type_pose is None
+        and not found.preprocessed
+        and found.control_scale is None
+        and found.control_start is None
+        and found.control_end is None
     )
 
 

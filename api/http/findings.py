@@ -61,6 +61,8 @@ class Findings:
 
         Raises: InvalidField, if any field is wrong; NotSupported, if some are only not served yet.
         """
+        if not self._wrong and not self._later:
+            return
         found = {**self._wrong, **self._later}
         shown = list(found.items())[:MAX_FINDINGS]
         fields = tuple(FieldProblem(field=field, problem=problem) for field, problem in shown)

@@ -86,6 +86,28 @@ def say(running: Running, request: bytes) -> tuple[int, dict[str, str], bytes]:
         return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
 
 
+def test_an_answer_leaves_in_one_piece_and_a_head_alone_leaves_too(running: Running) -> None:
+    sent: list[bytes] = []
+    plain = running.server._server.channel_class
+
+    class Counting(plain):  # type: ignore[misc,valid-type]  # made for each server
+        def send(self, data: bytes, do_close: bool = True) -> int:
+            sent.append(bytes(data))
+            count: int = super().send(data, do_close)
+            return count
+
+    running.server._server.channel_class = Counting
+    connection = running.connect()
+    for method in ("GET", "HEAD", "GET"):
+        connection.request(method, "/v1/health/live")
+        answer = connection.getresponse()
+        body = answer.read()
+        assert (answer.status, bool(body)) == (200, method == "GET")
+    connection.close()
+    assert [piece.startswith(b"HTTP/1.1 200") for piece in sent] == [True] * 3
+    assert [piece.endswith(b"}") for piece in sent] == [True, False, True]
+
+
 def add_image(running: Running) -> None:
     running.database.add_job(1, "j1")
     running.database.add_image("i1", "j1", size_bytes=FILE_BYTES)
