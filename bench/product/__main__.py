@@ -47,9 +47,16 @@ def main() -> None:
     # Short: the path of a socket may have 107 bytes.
     with TemporaryDirectory(prefix="spoon-", dir="/tmp") as name:
         run = Run(options, checkpoint, Path(name), kept)
-        run.everything(sides_of(options.sides, checkpoint, os.environ))
-    found = spreads(kept.figures)
-    print_report("product", found, goals_of(found))
+        try:
+            run.everything(sides_of(options.sides, checkpoint, os.environ))
+        finally:
+            report(kept)
+
+
+def report(kept: Kept) -> None:
+    """Print what is there, also when the rest was broken off."""
+    if found := spreads(kept.figures):
+        print_report("product", found, goals_of(found))
 
 
 @dataclass(frozen=True, slots=True)
