@@ -22,8 +22,8 @@ from tests.acceptance.server import Server
 BUS_CLIENTS = 3
 WEB_CLIENTS = 2
 ENGINES = 2
-BLAMELESS = {"worker_crashed", "engine_failed"}
-"""Why a job or a model may fail here: its worker, or its engine's workers, were killed again and again."""
+BLAMELESS = {"worker_crashed"}
+"""Why a job or a model may fail here: its workers were killed again and again."""
 
 
 @pytest.mark.slow

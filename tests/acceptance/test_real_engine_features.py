@@ -331,3 +331,39 @@ def test_sdxl_with_a_lora(studio: Studio) -> None:
     wrong = studio.http.post("/jobs", json={"engine": "xl", "prompt": "a ball", "loras": ["kohya"]})
     assert (wrong.status_code, wrong.json()["code"]) == (409, "wrong_model_base")
     assert wrong.json()["fields"][0]["field"] == "loras[0]"
+
+
+def test_jobs_wait_for_an_engine_whose_file_is_damaged_until_somebody_puts_it_right(studio: Studio) -> None:
+    file = studio.folder / "fragile.safetensors"
+    whole = (studio.folder / "sd.safetensors").read_bytes()
+    file.write_bytes(whole)
+    studio.register("checkpoint", "fragile", file.as_uri())
+    studio.create_engine("fragile", "fragile")
+    file.write_bytes(b"\xff" * len(whole))
+    job_id = studio.submit(engine="fragile")
+
+    def in_error() -> dict[str, Any] | None:
+        (engine,) = studio.http.get("/engines", params={"name": "fragile"}).json()["items"]
+        return engine if engine["status"] == "error" else None
+
+    engine = wait_for("the engine's error", in_error, 90.0)
+    tries = workers_of(studio)
+    assert (engine["error"]["code"], engine["retry_at"]) == ("model_unreadable", None)
+    late = studio.http.post("/jobs", json={"engine": "fragile", "give_up_after": 0.5})
+    assert (late.status_code, late.json()["waits_for"]) == (202, "repair")
+    assert late.json()["error"] == engine["error"]
+    failed = studio.ended(late.json()["job_id"])
+    assert (failed["status"], failed["error"]["code"]) == ("failed", "model_unreadable")
+    job = studio.http.get(f"/jobs/{job_id}").json()
+    assert (job["status"], job["waits_for"], job["error"]) == ("waiting", "repair", engine["error"])
+    assert workers_of(studio) == tries, "nobody tries to load it again"
+
+    file.write_bytes(whole)
+    assert studio.http.patch(f"/engines/{engine['engine_id']}/start").status_code == 202
+    assert studio.drawn(job_id).job["error"] is None
+    studio.http.patch(f"/engines/{engine['engine_id']}/stop", params={"now": True})
+
+
+def workers_of(studio: Studio) -> int:
+    """How many workers have been started so far."""
+    return len(list((studio.folder / "database" / "logs").iterdir()))
