@@ -8,7 +8,7 @@ from typing import Final, Protocol
 import msgspec
 
 from api.admin.exits import Refusal, ServerUnreachable
-from api.admin.resources import Job, Progress
+from api.admin.resources import Job, Progress, StoredError
 from api.admin.rest import Rest, quoted, read
 from kernel.protocol.vocabulary import ENDED_JOB_STATES
 
@@ -40,6 +40,14 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """The data of a `state` event."""
 
     status: str
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """The data of a `waiting` event: why the job's engine does not run."""
+
+    job_id: str
+    waits_for: str
+    error: StoredError
 
 
 def read_events(lines: Iterable[str]) -> Iterator[ServerEvent]:
@@ -123,6 +131,8 @@ class Follower:
             for event in read_events(answer.iter_lines()):
                 are_any = True
                 self._last_id = event.id or self._last_id
+                if event.kind == "waiting":
+                    self._audience.waiting(_waiting(read(event.data.encode(), Waiting)))
                 if event.kind == "progress":
                     self._audience.progress(read(event.data.encode(), Progress))
                 if event.kind == "preview":
@@ -130,3 +140,7 @@ class Follower:
                 if event.kind == "state" and read(event.data.encode(), State).status in ENDED_JOB_STATES:
                     break
         return are_any
+
+
+def _waiting(told: Waiting) -> Job:
+    return Job(job_id=told.job_id, status="waiting", waits_for=told.waits_for, error=told.error)

@@ -105,10 +105,10 @@ def _reason_of(job: Job) -> str:
     if job.waits_for == "turn":
         ahead = (job.queue_position or 1) - 1
         return f"waiting behind {ahead} other jobs" if ahead else "waiting: it is the next"
+    if job.error is not None and job.waits_for in ("retry", "repair"):
+        return f"waiting: its engine has failed: {job.error.detail}"
     if job.waits_for == "start":
         return f"waiting: its engine is closed; start it with `spoon engines start {job.engine_id}`"
-    if job.waits_for in ("retry", "repair"):
-        return f"waiting: its engine is in error: {job.error.detail if job.error else 'nobody knows why'}"
     return "waiting for room for its engine" if job.waits_for == "room" else "waiting for its engine to start"
 
 

@@ -12,12 +12,14 @@ from api.http import sse
 from api.http.answering import StoredError, moment, stored_error
 from api.http.job_types import progress_of
 from api.http.seats import Seats
+from api.http.troubles import awaited, trouble_of
 from api.hub import Closing, Hub, Subscription
 from api.preview import Preview
 from kernel.protocol.client import JobProgress
 from kernel.protocol.errors import JobNotFound
 from kernel.protocol.ids import EventSeq, ImageId, JobId
-from kernel.protocol.vocabulary import ENDED_JOB_STATES, ChangeKind, JobState, Stage
+from kernel.protocol.vocabulary import ENDED_JOB_STATES, ChangeKind, JobState, Stage, WaitsFor
+from kernel.views.engines import find_engine
 from kernel.views.events import events_of, known_events
 from kernel.views.jobs import find_job
 from kernel.views.reader import Reader
@@ -34,6 +36,14 @@ class JobStateEvent(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime
     error: StoredError | None
     image_ids: tuple[str, ...]
+
+
+class JobWaitingEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """`event: waiting`. Its engine has failed: why, and what the job waits for now. Not numbered."""
+
+    job_id: str
+    waits_for: WaitsFor
+    error: StoredError
 
 
 class JobProgressEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +112,7 @@ class JobEvents:
         yield sse.RETRY
         known = known_events(self._reader)  # before the row, so that nothing falls between the two
         row = self._find(job_id)
-        at = seen or EventSeq(0)
+        at, told = seen or EventSeq(0), None
         if row is not None and self._is_forgotten(row, seen, known):
             at = known.last
             yield _state_frame(row, row.status, _since_ms(row), at)
@@ -113,6 +123,10 @@ class JobEvents:
                 yield _frame_of(row, event)
             if row.status in ENDED_JOB_STATES and len(events) < BATCH:
                 return
+            waiting = self._waiting(row)
+            if waiting is not None and waiting != told:
+                yield sse.frame("waiting", waiting)
+            told = waiting
             if len(events) < BATCH and (yield from self._rest(ear)):
                 return
             row = self._find(job_id)
@@ -132,6 +146,15 @@ class JobEvents:
                     return True
                 case _:
                     return False
+
+    def _waiting(self, row: JobRow) -> JobWaitingEvent | None:
+        """What is the matter with the engine that a job waits for. No notice of the job tells that: it is
+        looked at whenever the stream wakes up, and that is every few seconds."""
+        engine = find_engine(self._reader, row.engine_id) if row.status is JobState.WAITING else None
+        trouble = None if engine is None else trouble_of(engine)
+        if engine is None or trouble is None:
+            return None
+        return JobWaitingEvent(job_id=row.job_id, waits_for=awaited(engine), error=trouble)
 
     def _find(self, job_id: JobId) -> JobRow | None:
         return find_job(self._reader, job_id)

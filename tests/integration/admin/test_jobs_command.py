@@ -80,7 +80,7 @@ def test_a_watched_job_shows_its_steps_and_saves_its_picture(
         ({"waits_for": "room"}, "waiting for room for its engine"),
         (
             {"waits_for": "retry", "error": {"code": "worker_crashed", "detail": "it died; start it"}},
-            "waiting: its engine is in error: it died; start it",
+            "waiting: its engine has failed: it died; start it",
         ),
         (
             {"waits_for": "start", "engine_id": "e1"},
@@ -95,6 +95,22 @@ def test_who_watches_a_waiting_job_is_told_what_it_waits_for(
     assert spoon("jobs", "watch", "j1").err.splitlines()[0] == told
     fox.on("GET", "/v1/jobs/j1", Answer(body=WAITING | place), Answer(body=FINISHED))
     assert spoon("jobs", "submit", "a fox", "--engine", "e1", "--wait").err == ""
+
+
+def test_who_watches_is_told_when_the_engine_fails_meanwhile(spoon: Spoon, fox: FakeApi) -> None:
+    told = '"waits_for": "repair", "error": {"code": "model_unreadable", "detail": "it is damaged; start it"}'
+    fox.on("GET", "/v1/jobs/j1", Answer(body=WAITING | {"waits_for": "engine"}), Answer(body=FINISHED))
+    fox.on(
+        "GET", "/v1/jobs/j1/events",
+        events(
+            "event: waiting", f'data: {{"job_id": "j1", {told}}}', "",
+            "id: 8", "event: state", 'data: {"status": "finished"}', "",
+        ),
+    )  # fmt: skip
+    assert spoon("jobs", "watch", "j1").err.splitlines() == [
+        "waiting for its engine to start",
+        "waiting: its engine has failed: it is damaged; start it",
+    ]
 
 
 def test_what_comes_after_the_steps_is_said(spoon: Spoon, fox: FakeApi) -> None:

@@ -146,6 +146,30 @@ def test_an_open_stream_tells_what_happens_until_the_end(stage: Stage, job_strea
         job_stream.next()
 
 
+def test_who_follows_a_waiting_job_is_told_once_that_its_engine_has_failed(
+    stage: Stage, job_stream: Opened
+) -> None:
+    stage.database.add_engine("e1", status="starting")
+    job_stream.next()
+    stage.database.set(
+        "engine", "engine_id", "e1", status="error", error_code="model_unreadable", error="it is damaged"
+    )
+    stage.hub.tell_to_reread()
+    kind, data, number = job_stream.next()
+    assert (kind, data["waits_for"], data["error"]["code"], number) == (
+        "waiting",
+        "repair",
+        "model_unreadable",
+        None,
+    )
+    stage.hub.tell_to_reread()
+    stage.hub.publish(JobProgress(job_id=JobId("j1"), step=1, steps=4))
+    assert job_stream.next()[0] == "progress"
+    stage.database.set("engine", "engine_id", "e1", status="starting")
+    stage.hub.tell_to_reread()
+    assert job_stream.next()[1]["waits_for"] == "engine"
+
+
 def test_a_preview_is_a_picture_that_a_page_can_show(stage: Stage, job_stream: Opened) -> None:
     job_stream.next()
     stage.hub.publish(Preview(JobId("j1"), index=1, step=3, data=b"\xff\xd8\xff"))

@@ -5,6 +5,7 @@ from kernel.core.actions import LaunchWorker
 from kernel.core.events import StockTaken
 from kernel.core.ports import Limits
 from kernel.protocol import client
+from kernel.protocol import worker as wire
 from kernel.protocol.vocabulary import EngineState, JobState, WaitsFor
 from tests.unit.core.samples import device, submit
 from tests.unit.core.story import Story, only
@@ -276,6 +277,11 @@ def test_guest_that_comes_to_an_engine_in_error_works_and_the_try_is_forgotten()
     assert due.Retry(engine_id) not in story.broker.world.timers
     story.make(job_id)
     assert story.job_state(job_id) is JobState.FINISHED
+    story.say(guest, wire.Goodbye(reason="it goes"))
+    story.wait(1.0)
+    story.submit(engine_id)
+    story.wait(1.0)
+    assert story.newcomers, "nothing of the error is left"
 
 
 def test_only_the_job_that_was_there_at_three_deaths_of_its_own_fails():
