@@ -52,7 +52,7 @@ def check(world: World, ask: client.SubmitJob, facts: Facts = NO_FACTS) -> tuple
 def _check_can_queue(world: World) -> None:
     if world.phase is not Phase.RUNNING:
         raise ShuttingDown
-    if world.is_disk_low:
+    if world.has_no_room:
         raise DiskFull
     if world.waiting >= world.limits.max_queue:
         raise QueueFull(retry_after_s=QUEUE_RETRY_S)

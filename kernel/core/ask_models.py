@@ -68,7 +68,7 @@ def _check_can_fetch(world: World, uri: str) -> None:
         raise DiskFull(
             "the disk of models.folder is almost full: no model is fetched until there is room again"
         )
-    if world.is_disk_low:
+    if world.has_no_room:
         raise DiskFull
 
 

@@ -136,6 +136,8 @@ def _hear_of_files(
     match event:
         case PictureStored(picture_id):
             pictures.stored(world, picture_id)
+        case PictureNotStored(picture_id, reason, True):
+            pictures.damaged(world, picture_id, reason)
         case PictureNotStored(picture_id, reason):
             pictures.not_stored(world, picture_id, reason)
         case InputsStored(key):
@@ -167,7 +169,7 @@ def _status(world: World, event: StatusAsked) -> client.Status:
         jobs_waiting=world.waiting,
         jobs_processing=world.processing,
         engines_running=sum(e.is_running for e in world.engines.values()),
-        is_disk_low=world.is_disk_low,
+        is_disk_low=world.has_no_room,
         is_models_disk_low=world.is_models_disk_low,
         devices=event.devices,
         api=companion.life(world),

@@ -153,6 +153,8 @@ class PictureNotStored(Struct, frozen=True):
 
     picture_id: ImageId | BlobId
     reason: str
+    is_damaged: bool = False
+    """The disk is not to blame: the bytes are not those that their sender described."""
 
 
 class InputsStored(Struct, frozen=True):

@@ -102,6 +102,9 @@ def _drain(world: World) -> None:
         world.timers.clear(due.Relaunch(engine.row.engine_id))
         engines.forget_error(world, engine)
         engines.refresh(world, engine)
+    for again in map(due.Store, world.unwritten):
+        if again in world.timers:
+            world.timers.set(again, world.now.mono_s)
     for worker in list(world.workers.values()):
         if worker.role is WorkerRole.FETCH:
             workers.dismiss(world, worker)

@@ -2,19 +2,23 @@
 
 from typing import Final
 
+from msgspec.structs import replace
+
 from kernel.core import actions, blobs, due, jobs, record, schedule
 from kernel.core.actions import Folder
 from kernel.core.blobs import ENDINGS
 from kernel.core.rows import BlobRow, ImageRow
 from kernel.core.world import Job, Picture, World
 from kernel.protocol import worker as wire
-from kernel.protocol.errors import DiskFull
+from kernel.protocol.errors import DiskFull, JobBroke
 from kernel.protocol.ids import BlobId, ImageId
-from kernel.protocol.vocabulary import ControlType, JobState
+from kernel.protocol.vocabulary import ControlType, JobState, Phase
 
 MAP_MIME: Final = "image/png"
 MAX_TRIES: Final = 5
 RETRY_S: Final = 1.0
+LONG_RETRY_S: Final = 10.0
+"""After the first tries: as often as the disks are looked at."""
 
 
 def arrived(world: World, report: wire.ImageReady) -> None:
@@ -85,6 +89,11 @@ def stored(world: World, picture_id: ImageId | BlobId) -> None:
     """A picture is durable: it becomes an image or a control map, unless its job has ended meanwhile."""
     row = world.pictures.pop(picture_id).row
     world.act(actions.ForgetPicture(picture_id))
+    _stored(world, row)
+    _go_on(world, picture_id)
+
+
+def _stored(world: World, row: ImageRow | BlobRow) -> None:
     job = world.jobs.get(row.job_id)
     if job is None:
         folder = Folder.IMAGES if isinstance(row, ImageRow) else Folder.BLOBS
@@ -120,22 +129,58 @@ def _tell_owner_of_map(world: World, job: Job, control_type: ControlType) -> Non
 
 
 def not_stored(world: World, picture_id: ImageId | BlobId, reason: str) -> None:
-    """A picture could not be written: try again a few times, then fail the job."""
+    """A picture could not be written: try again, for as long as its job is open and the Manager stays.
+
+    Meanwhile no job is given to any worker, because its pictures would find the same disk. After a few tries
+    the job waits again, so that its worker need not: it is finished when its last picture is written, and
+    made anew if the Manager ends before.
+    """
     picture = world.pictures[picture_id]
     job = world.jobs.get(picture.row.job_id)
-    if job is not None and picture.tries < MAX_TRIES:
-        picture.tries += 1
-        world.timers.set(due.Store(picture_id), world.now.mono_s + RETRY_S)
+    is_first = picture.tries < MAX_TRIES
+    if job is not None and picture.tries == MAX_TRIES:
+        _set_aside(world, job, f"the picture could not be written: {reason}")
+    if job is None or not (is_first or world.phase is Phase.RUNNING):
+        _forget(world, picture_id)
         return
-    del world.pictures[picture_id]
-    world.act(actions.ForgetPicture(picture_id))
+    picture.tries += 1
+    world.unwritten.add(picture_id)
+    world.timers.set(due.Store(picture_id), world.now.mono_s + (RETRY_S if is_first else LONG_RETRY_S))
+
+
+def damaged(world: World, picture_id: ImageId | BlobId, reason: str) -> None:
+    """What came is not what was sent, which no other try will change: the job fails."""
+    job = world.jobs.get(world.pictures[picture_id].row.job_id)
+    _forget(world, picture_id)
     if job is not None:
-        _fail(world, job, f"the picture could not be written: {reason}")
+        _take_away(world, job)
+        jobs.fail(world, job, JobBroke.code, f"the picture could not be written: {reason}")
+        schedule.tend(world, world.engines[job.row.engine_id])
 
 
-def _fail(world: World, job: Job, text: str) -> None:
+def _set_aside(world: World, job: Job, text: str) -> None:
+    if job.row.status is JobState.PROCESSING:
+        _take_away(world, job)
+        job.row = replace(job.row, error_code=DiskFull.code, error=text)
+        jobs.give_back(world, job)
+
+
+def _take_away(world: World, job: Job) -> None:
     if job.row.status is JobState.PROCESSING and (owner := world.job_owner(job)) is not None:
         jobs.ask_to_drop(world, owner, job.row.job_id)
         owner.slots[job.row.job_id].is_cancelled = True
-    jobs.fail(world, job, DiskFull.code, text)
-    schedule.tend(world, world.engines[job.row.engine_id])
+
+
+def _forget(world: World, picture_id: ImageId | BlobId) -> None:
+    del world.pictures[picture_id]
+    world.act(actions.ForgetPicture(picture_id))
+    _go_on(world, picture_id)
+
+
+def _go_on(world: World, picture_id: ImageId | BlobId) -> None:
+    """Nothing is tried in vain any more: give out the jobs that were held back."""
+    if picture_id in world.unwritten:
+        world.unwritten.discard(picture_id)
+        if not world.unwritten:
+            for engine in list(world.engines.values()):
+                schedule.tend(world, engine)

@@ -52,10 +52,12 @@ def is_wanted(engine: Engine) -> bool:
 
 
 def _give_waiting_jobs(world: World, engine: Engine) -> None:
+    if world.unwritten:
+        return  # its pictures would find the same disk
     ready = [w for w in engine.workers.values() if w.state is WorkerState.READY]
     while ready and (job_id := engine.queue.first()) is not None:
         job = world.jobs[job_id]
-        able = [w for w in ready if _can_take(w, is_suspect=job.row.crashes > 0)]
+        able = [w for w in ready if job_id not in w.slots and _can_take(w, is_suspect=job.row.crashes > 0)]
         if not able:
             return
         jobs.give(world, engine, min(able, key=lambda w: len(w.slots)), job)

@@ -216,6 +216,8 @@ class World:
     """Until the start has said so: those that are not where they should be."""
     claims: dict[ImageId, set[Ticket]] = field(default_factory=dict)
     watchers: dict[Peer, None] = field(default_factory=dict)
+    unwritten: set[ImageId | BlobId] = field(default_factory=set)
+    """Those that could not be written at the last try: no job is given out while there are any."""
     is_disk_low: bool = False
     is_models_disk_low: bool = False
     forget_at_s: float = 0.0
@@ -227,6 +229,11 @@ class World:
     last_job_seq: int = 0
     last_lease: int = 0
     last_worker: int = 0
+
+    @property
+    def has_no_room(self) -> bool:
+        """Is the disk that jobs write to almost full, or can it not be written to?"""
+        return self.is_disk_low or bool(self.unwritten)
 
     @property
     def waiting(self) -> int:

@@ -171,7 +171,8 @@ class FileThread:
 
     def _write(self, picture: Picture) -> PictureStored | PictureNotStored:
         if not has_sha256(picture.data, picture.sha256):
-            return PictureNotStored(picture.picture_id, "its bytes are not those that the worker sent")
+            reason = "its bytes are not those that the worker sent"
+            return PictureNotStored(picture.picture_id, reason, is_damaged=True)
         folder = self._folders[picture.folder]
         mode = self._image_mode if picture.folder is Folder.IMAGES else PRIVATE_FILE
         try:

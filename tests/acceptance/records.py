@@ -46,10 +46,14 @@ class Records:
         return found.model_id
 
     def models(self) -> list[ModelRow]:
-        """Every model; a test has fewer than a page of them."""
-        page = list_models(self._reader, ModelFilter(), MAX_LIMIT)
-        assert page.next_after is None, "more models than a page"
-        return list(page.items)
+        """Every model."""
+        models: list[ModelRow] = []
+        after: str | None = None
+        while True:
+            page = list_models(self._reader, ModelFilter(), MAX_LIMIT, after)
+            models += page.items
+            if (after := page.next_after) is None:
+                return models
 
     def jobs(self) -> list[JobRow]:
         """Every job."""

@@ -39,22 +39,26 @@ def test_a_manager_that_cannot_commit_says_nothing_and_dies_and_its_next_life_kn
     assert_whole(server)
 
 
-def test_a_picture_that_cannot_be_written_fails_its_job_and_later_ones_are_well(
+def test_a_queue_waits_for_a_disk_that_takes_no_pictures_and_goes_on_by_itself(
     server: Server, engine: EngineId, go: Path
 ) -> None:
-    doomed = submit(server.line, engine, f"[until {go}]", count=2)
-    server.records.wait_for_job(doomed.job_id, JobState.PROCESSING)
+    accepted = [submit(server.line, engine, f"[until {go}]", count=2) for _ in range(6)]
+    server.records.wait_for_job(accepted[0].job_id, JobState.PROCESSING)
     away = server.images.with_name("away")
     server.images.rename(away)
     go.touch()
 
-    job = server.records.wait_for_job(doomed.job_id)
+    def is_set_aside() -> bool:
+        job = server.records.job(accepted[0].job_id)
+        return (job.status, job.error_code) == (JobState.WAITING, "disk_full")
 
-    assert (job.status, job.error_code) == (JobState.FAILED, "disk_full")
-    assert job.error is not None
-    assert os.strerror(2) in job.error
+    wait_for("the first job to be set aside", is_set_aside)
+    assert os.strerror(2) in (server.records.job(accepted[0].job_id).error or "")
     away.rename(server.images)
-    assert server.records.wait_for_job(submit(server.line, engine).job_id).status is JobState.FINISHED
+
+    jobs = [server.records.wait_for_job(one.job_id) for one in accepted]
+    assert [(job.status, job.error_code) for job in jobs] == [(JobState.FINISHED, None)] * len(jobs)
+    assert jobs[-1].attempts == 1, "no job ran into the disk that others had found full"
     assert_whole(server)
 
 

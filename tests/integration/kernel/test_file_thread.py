@@ -84,7 +84,8 @@ def test_a_picture_written_again_replaces_itself(files: FileThread, images: Path
 def test_bytes_that_are_not_those_that_were_sent_are_not_stored(files: FileThread, images: Path) -> None:
     files.store(Picture(ImageId("a"), Folder.IMAGES, "a.png", hashlib.sha256(DATA).hexdigest(), DATA[:-1]))
 
-    assert outcome_of(files) == PictureNotStored(ImageId("a"), "its bytes are not those that the worker sent")
+    reason = "its bytes are not those that the worker sent"
+    assert outcome_of(files) == PictureNotStored(ImageId("a"), reason, is_damaged=True)
     assert list(images.iterdir()) == []
 
 

@@ -130,7 +130,7 @@ def test_map_of_a_job_that_is_no_more_goes_to_the_trash():
     assert not scene.map_rows()
 
 
-def test_map_that_cannot_be_written_fails_its_job_in_the_end():
+def test_job_waits_for_the_disk_that_takes_its_map():
     scene = Scene()
     scene.sends_map()
     map_id = scene.map_id()
@@ -138,7 +138,10 @@ def test_map_that_cannot_be_written_fails_its_job_in_the_end():
         scene.story.tell(PictureNotStored(map_id, "no space left on device"))
         scene.story.wait(1.0)
     row = scene.story.job(scene.job_id)
-    assert (row.status, row.error_code) == (JobState.FAILED, "disk_full")
+    assert (row.status, row.error_code) == (JobState.WAITING, "disk_full")
+    scene.story.dropped(scene.job_id)
+    scene.story.tell(PictureStored(map_id))
+    assert scene.story.job_state(scene.job_id) is JobState.PROCESSING
 
 
 @pytest.mark.parametrize("is_late", [False, True])

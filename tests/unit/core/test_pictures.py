@@ -1,9 +1,13 @@
 """Pictures on their way to the disk."""
 
-from kernel.core.actions import AddImage, ForgetPicture, Order, StoreAgain, StorePicture
+from kernel.core.actions import Action, AddImage, ForgetPicture, Order, StoreAgain, StorePicture
+from kernel.core.events import PictureNotStored
+from kernel.core.pictures import LONG_RETRY_S, MAX_TRIES, RETRY_S
 from kernel.core.ports import Limits
 from kernel.protocol import client
 from kernel.protocol import worker as wire
+from kernel.protocol.ids import JobId
+from kernel.protocol.specs import JobRequest
 from kernel.protocol.vocabulary import EngineState, JobState
 from tests.unit.core.story import Story, only, orders_to
 
@@ -174,41 +178,101 @@ def test_picture_that_cannot_be_written_is_tried_again():
     assert story.job_state(job_id) is JobState.FINISHED
 
 
-def test_job_whose_picture_can_never_be_written_fails_and_says_why():
+def stuck(story: Story, job_id: JobId) -> list[Action]:
+    """A picture cannot be written as often as is tried in a row. Returns: what came of the last try."""
+    for _ in range(MAX_TRIES - 1):
+        story.not_stored(job_id)
+        assert only(story.wait(RETRY_S), StoreAgain)
+    return story.not_stored(job_id)
+
+
+def test_job_whose_picture_cannot_be_written_waits_for_the_disk_and_is_finished_by_it():
     story = Story()
     engine_id, worker_id = story.running_engine()
-    job_id = story.submit(engine_id, count=2)
-    story.picture(job_id, 0)
-    story.picture(job_id, 1)
-    for _ in range(4):
-        story.not_stored(job_id)
-        assert story.job_state(job_id) is JobState.PROCESSING
-        assert only(story.wait(1.0), StoreAgain)
-    found = story.not_stored(job_id)
+    job_id = story.submit(engine_id)
+    story.picture(job_id)
+    found = stuck(story, job_id)
     row = story.job(job_id)
-    assert (row.status, row.error_code) == (JobState.FAILED, "disk_full")
+    assert (row.status, row.error_code) == (JobState.WAITING, "disk_full")
     assert "no space left on device" in (row.error or "")
-    assert ForgetPicture(story.image_id(job_id)) in found
     order = wire.CancelJob(job_id=job_id, lease=story.gives[job_id].lease)
     assert order in orders_to(found, worker_id)
-    story.stored(job_id, 1)
-    assert len(story.database.trash) == 1
     story.dropped(job_id)
-    assert story.engine_state(engine_id) is EngineState.READY
+    for _ in range(20):
+        assert only(story.wait(LONG_RETRY_S), StoreAgain)
+        assert not only(story.not_stored(job_id), ForgetPicture)
+    story.stored(job_id)
+    row = story.job(job_id)
+    assert (row.status, row.error_code, row.attempts) == (JobState.FINISHED, None, 1)
 
 
-def test_waiting_job_whose_former_picture_can_never_be_written_fails_too():
+def test_no_job_is_given_out_while_a_picture_cannot_be_written():
+    story = Story()
+    engine_id, _ = story.running_engine()
+    doomed, beside, waiting = (story.submit(engine_id) for _ in range(3))
+    story.picture(doomed)
+    story.not_stored(doomed)
+    story.make(beside)
+    assert story.job_state(waiting) is JobState.WAITING
+    ask = client.SubmitJob(engine_id=engine_id, request=JobRequest(prompt="a fox"))
+    assert story.refusal(ask).code == "disk_full"
+    assert story.status().is_disk_low
+    story.stored(doomed)
+    assert story.job_state(waiting) is JobState.PROCESSING
+    assert not story.status().is_disk_low
+
+
+def test_job_that_was_set_aside_is_not_given_to_a_worker_that_still_holds_it():
+    story = Story()
+    engine_id, _ = story.running_engine()
+    job_id = story.submit(engine_id, count=2)
+    story.picture(job_id)
+    stuck(story, job_id)
+    story.stored(job_id)
+    assert story.job_state(job_id) is JobState.WAITING
+    story.dropped(job_id)
+    assert story.job_state(job_id) is JobState.PROCESSING
+    assert story.gives[job_id].positions == (1,)
+
+
+def test_manager_that_leaves_does_not_wait_for_a_disk_and_the_job_waits():
+    story = Story()
+    engine_id, worker_id = story.running_engine()
+    job_id = story.submit(engine_id)
+    story.picture(job_id)
+    stuck(story, job_id)
+    story.dropped(job_id)
+    story.stop()
+    assert only(story.wait(0.0), StoreAgain)
+    assert only(story.not_stored(job_id), ForgetPicture)
+    story.exits(worker_id)
+    assert story.database.jobs[job_id].status is JobState.WAITING
+
+
+def test_bytes_that_are_not_those_that_were_sent_fail_their_job_and_hold_nothing_up():
+    story = Story()
+    engine_id, worker_id = story.running_engine()
+    job_id = story.submit(engine_id)
+    story.picture(job_id)
+    found = story.tell(PictureNotStored(story.image_id(job_id), "its bytes are others", is_damaged=True))
+    assert only(found, ForgetPicture)
+    row = story.job(job_id)
+    assert (row.status, row.error_code) == (JobState.FAILED, "job_broke")
+    assert orders_to(found, worker_id)
+    assert not story.status().is_disk_low
+
+
+def test_waiting_job_whose_former_picture_cannot_be_written_goes_on_waiting():
     story = Story()
     engine_id, worker_id = story.running_engine()
     job_id = story.submit(engine_id)
     story.picture(job_id)
     story.exits(worker_id)
-    for _ in range(5):
-        story.not_stored(job_id)
-        story.wait(1.0)
-    assert story.job_state(job_id) is JobState.FAILED
+    stuck(story, job_id)
     story.up()
-    assert story.engine_state(engine_id) is EngineState.READY
+    assert story.job_state(job_id) is JobState.WAITING
+    story.stored(job_id)
+    assert story.job_state(job_id) is JobState.FINISHED
 
 
 def test_picture_of_an_ended_job_is_not_tried_again():
