@@ -47,17 +47,40 @@ def processes_of(folder: Path, module: str | None = None) -> list[Found]:
 
 
 def _living(folder: Path) -> Iterator[Found]:
-    mark = f"{MARK}={folder}".encode()
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    hidden: dict[int, tuple[Found, int]] = {}
+    for pid in pids:
         try:
-            if mark in (entry / "environ").read_bytes().split(b"\0"):
-                words = (entry / "cmdline").read_text().split("\0")
-                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
-            else:
-                continue
+            (found, parent_pid), is_marked = _look(pid), _is_marked(pid, folder)
         except (OSError, IndexError):
             continue  # it has ended while we looked
-        if state not in _GONE and "-m" in words:
-            yield Found(int(entry.name), words[words.index("-m") + 1])
+        if found is not None and is_marked:
+            yield found
+        elif found is not None and is_marked is None:
+            hidden[pid] = found, parent_pid
+    ours = {pid for pid in hidden if _names(pid, folder)}
+    yield from (found for pid, (found, parent_pid) in hidden.items() if {pid, parent_pid} & ours)
+
+
+def _look(pid: int) -> tuple[Found | None, int]:
+    """What a process runs, if it lives and runs a module, and which one has started it."""
+    words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    state, parent_pid, *_ = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    is_module = state not in _GONE and "-m" in words
+    return Found(pid, words[words.index("-m") + 1]) if is_module else None, int(parent_pid)
+
+
+def _is_marked(pid: int, folder: Path) -> bool | None:
+    """None for a process that hides its environment from all but root (conf/privacy.py)."""
+    try:
+        return f"{MARK}={folder}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except PermissionError:
+        return None
+
+
+def _names(pid: int, folder: Path) -> bool:
+    """Does its command line name a file of the installation, as those of the Manager and the API do?"""
+    try:
+        return f"{folder}/" in Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return False

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -20,6 +20,8 @@ from tests.unit.worker.inspecting import inspect
 from tests.unit.worker.model_files import SMALL_SD, write_raw, write_safetensors
 
 TRIES: Final = 300
+MOST: Final = 10 * TRIES
+REFUSED: Final = "refused"
 SWAP: Final = """
 import os, sys
 name, *targets = sys.argv[1:]
@@ -45,6 +47,14 @@ def swapping(name: Path, *targets: Path) -> Iterator[None]:
             swapper.kill()
 
 
+def tried(look: Callable[[], str]) -> Counter[str]:
+    """What was seen, and how often: more often if the other process was hardly there to swap anything."""
+    found: Counter[str] = Counter()
+    while found.total() < TRIES or (len(found) < 2 and found.total() < MOST):
+        found[look()] += 1
+    return found
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A folder that models may lie in; `outside` is none."""
@@ -58,17 +68,18 @@ def sha256_of(uri: str, root: Path) -> str:
     try:
         return inspect(source, [root], lambda done, total: None).sha256
     except ModelUnreadable:
-        return "refused"
+        return REFUSED
 
 
 def test_no_swapped_link_has_a_file_outside_inspected(root: Path) -> None:
     inside = write_safetensors(root / "a.safetensors", SMALL_SD)
     outside = write_safetensors(root.parent / "outside/b.safetensors", SMALL_SD, metadata={"not": "ours"})
     right = sha256_of(inside.as_uri(), root)
+    assert right != REFUSED
     link = root / "link.safetensors"
     with swapping(link, inside, outside):
-        found = Counter(sha256_of(link.as_uri(), root) for _ in range(TRIES))
-    assert set(found) == {right, "refused"}, found
+        found = tried(lambda: sha256_of(link.as_uri(), root))
+    assert set(found) <= {right, REFUSED}, found
 
 
 def test_no_swapped_folder_has_a_file_outside_inspected(root: Path) -> None:
@@ -76,10 +87,11 @@ def test_no_swapped_folder_has_a_file_outside_inspected(root: Path) -> None:
     inside = write_safetensors(root / "inside/a.safetensors", SMALL_SD)
     write_safetensors(root.parent / "outside/a.safetensors", SMALL_SD, metadata={"not": "ours"})
     right = sha256_of(inside.as_uri(), root)
+    assert right != REFUSED
     link = root / "link"
     with swapping(link, root / "inside", root.parent / "outside"):
-        found = Counter(sha256_of((link / "a.safetensors").as_uri(), root) for _ in range(TRIES))
-    assert set(found) == {right, "refused"}, found
+        found = tried(lambda: sha256_of((link / "a.safetensors").as_uri(), root))
+    assert set(found) <= {right, REFUSED}, found
 
 
 def test_no_swapped_link_has_a_file_outside_loaded(root: Path) -> None:
@@ -88,16 +100,16 @@ def test_no_swapped_link_has_a_file_outside_loaded(root: Path) -> None:
     (root.parent / "outside/file").write_bytes(b"outside")
     link = root / "link"
 
-    def read() -> bytes:
+    def read() -> str:
         try:
             with open_file(link, [root]).open() as file:
-                return file.read()
+                return file.read().decode()
         except ModelUnreadable:
-            return b"refused"
+            return REFUSED
 
     with swapping(link, root / "inside", root.parent / "outside/file"):
-        found = Counter(read() for _ in range(TRIES))
-    assert set(found) == {b"inside", b"refused"}, found
+        found = tried(read)
+    assert set(found) <= {"inside", REFUSED}, found
 
 
 def test_no_swapped_folder_shows_what_is_outside(root: Path) -> None:
@@ -115,7 +127,7 @@ def test_no_swapped_folder_shows_what_is_outside(root: Path) -> None:
             return error.detail
 
     with swapping(unet, root / "inside/unet", root.parent / "outside"):
-        found = Counter(names() for _ in range(TRIES))
+        found = tried(names)
     assert not any("secret" in words for words in found), found
 
 
