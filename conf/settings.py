@@ -93,6 +93,10 @@ class Engines(Struct, frozen=True, kw_only=True):
     step_timeout_s: SomeTime = 60.0
     """How long one denoising step may take at least; more, where the engine's own steps are slower."""
     compile: Compilation = Compilation.OFF
+    standby: Annotated[int, Meta(ge=0, le=8)] = 1
+    """Processes that have imported what an engine needs, and wait for the next one."""
+    standby_min_free_bytes: Annotated[int, Meta(ge=0)] = 4 << 30
+    """With less memory available there are none."""
 
 
 class Bus(Struct, frozen=True, kw_only=True):

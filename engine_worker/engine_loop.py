@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from engine_worker.engine.port import Emit, Engine, Failed, Outcome, Wake
 from engine_worker.files import resolve
+from engine_worker.preload import read_ahead
 from engine_worker.session.actions import Admit, Cancel, Exit, Inspect, Load, Task
 from engine_worker.shell import Inbox, Woken
 from kernel.protocol.errors import ModelUnreadable, SpoonError
@@ -90,6 +91,9 @@ class EngineLoop:
     def _load(self, load: EngineLoad) -> None:
         try:
             confined = load if self._roots is None else _confine(load, self._roots)
+            if self._roots is not None:
+                models = (confined.checkpoint, *confined.models)
+                read_ahead((resolve(model.uri, self._roots) for model in models), self._roots)
             engine = self._build(self._report, self._wake)
             loaded = engine.load(confined)
         except SpoonError as error:

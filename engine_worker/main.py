@@ -1,12 +1,13 @@
 """The worker executable: `python -m engine_worker.main --join-fd N` or `--join-file PATH`.
 
-The Manager starts it with a pipe that bears the ticket; a person starts it with a file that
-`spoon engines invite` wrote. It joins, does what its role is for, and leaves.
+The Manager starts it with a pipe that bears the ticket, or will bear it: with `--preload` it imports what
+engines are made of in the meantime. A person starts it with a file that `spoon engines invite` wrote. It
+joins, does what its role is for, and leaves.
 
     SIGTERM        finish the jobs at hand, then leave; a second one leaves at once
     SIGINT         the same for a worker started by hand; ignored in one that the Manager started
 
-    exit status    0   left properly: drained, told to leave, or stopped by a signal
+    exit status    0   left properly: drained, told to leave, stopped by a signal, or never given a ticket
                    2   the command line or the ticket cannot be used
                    3   refused by the Manager
                    4   the Manager never answered, fell silent, or died before the worker had started
@@ -32,13 +33,14 @@ from engine_worker.exits import ExitCode
 from engine_worker.fetch.fetch_loop import Fetching, FetchLoop
 from engine_worker.logbook import Logbook
 from engine_worker.parent import ManagerGone, die_with
+from engine_worker.preload import EngineImports
 from engine_worker.session.actions import Exit
 from engine_worker.session.events import LoopBroke
 from engine_worker.session.machine import Session
 from engine_worker.shell import Inbox, SocketThread, Surroundings
 from engine_worker.signals import SignalPipe
 from kernel.protocol.errors import BadConfiguration, NotInstalled
-from kernel.protocol.join import JOIN_FD_OPTION, JOIN_FILE_OPTION, Join
+from kernel.protocol.join import JOIN_FD_OPTION, JOIN_FILE_OPTION, PRELOAD_OPTION, Join
 from kernel.protocol.version import VERSION
 from kernel.protocol.vocabulary import WorkerRole
 from kernel.protocol.worker import Hello
@@ -47,27 +49,40 @@ from kernel.protocol.worker import Hello
 def main(arguments: list[str] | None = None) -> int:
     """Run one worker from its ticket to its exit status."""
     make_files_private()
+    options = _options(arguments)
+    imports = EngineImports() if options.preload else None
     try:
-        join = _join_of(arguments)
-        if join.role is WorkerRole.FETCH:
-            hide_memory()  # it is told the tokens; an engine's process stays open to profilers and debuggers
-        if join.manager_pid is not None:
-            die_with(join.manager_pid)
+        join = _join_of(options)
     except BadConfiguration as error:
         Logbook(sys.stderr).write("bad_ticket", text=error.detail)
         return ExitCode.BAD_TICKET
+    if join is None:
+        return ExitCode.LEFT
+    if join.role is WorkerRole.FETCH:
+        hide_memory()  # it is told the tokens; an engine's process stays open to profilers and debuggers
+    log = Logbook(sys.stderr, join.worker_id)
+    try:
+        if join.manager_pid is not None:
+            die_with(join.manager_pid)
     except ManagerGone:
-        Logbook(sys.stderr, join.worker_id).write("manager_gone")
+        log.write("manager_gone")
         return ExitCode.MANAGER_GONE
-    return _work(join, Logbook(sys.stderr, join.worker_id)).exit_code
+    return _work(join, log, imports).exit_code
 
 
-def _join_of(arguments: list[str] | None) -> Join:
+def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="engine_worker", description="A worker of automatic-spoon.")
     ways = parser.add_mutually_exclusive_group(required=True)
     ways.add_argument(JOIN_FD_OPTION, type=int, metavar="N", help="an inherited pipe that bears the ticket")
     ways.add_argument(JOIN_FILE_OPTION, type=Path, metavar="PATH", help="a file that bears it, mode 0600")
-    options = parser.parse_args(arguments)
+    parser.add_argument(
+        PRELOAD_OPTION, action="store_true", help="import what an engine needs while the ticket is waited for"
+    )
+    return parser.parse_args(arguments)
+
+
+def _join_of(options: argparse.Namespace) -> Join | None:
+    """None: whoever holds the other end of the pipe wants no worker after all, or has died."""
     descriptor: int | None = options.join_fd
     path: Path | None = options.join_file
     if descriptor is not None:
@@ -76,7 +91,7 @@ def _join_of(arguments: list[str] | None) -> Join:
     return ticket.from_file(path)
 
 
-def _work(join: Join, log: Logbook) -> Exit:
+def _work(join: Join, log: Logbook, imports: EngineImports | None) -> Exit:
     """Build everything, start the socket's thread, and be the main thread."""
     inbox: Inbox = SimpleQueue()
     signals = SignalPipe(is_local=join.manager_pid is not None)
@@ -87,7 +102,7 @@ def _work(join: Join, log: Logbook) -> Exit:
     if join.role is WorkerRole.FETCH:
         loop = FetchLoop(inbox, lambda: _build_fetcher(join), thread.report)
     else:
-        build, engine_roots = (_build_fake, None) if join.is_fake else (_real_builder(join), roots)
+        build, engine_roots = (_build_fake, None) if join.is_fake else (_real_builder(join, imports), roots)
         loop = EngineLoop(inbox, build, thread.report, engine_roots)
     log.write("started", role=join.role, endpoint=join.endpoint, pid=os.getpid(), version=VERSION)
     thread.start()
@@ -110,8 +125,8 @@ def _hello(join: Join) -> Hello:
     )
 
 
-# An engine's module is imported when it is to be loaded: torch takes seconds, which the Manager's
-# first answer need not wait for. So is what a download needs.
+# An engine's module is imported beside the rest, or when it is to be loaded: torch takes seconds, which the
+# Manager's first answer need not wait for. So is what a download needs.
 
 
 def _build_fetcher(join: Join) -> Fetching:
@@ -126,12 +141,13 @@ def _build_fake(emit: Emit, wake: Wake) -> Engine:
     return FakeEngine(emit)
 
 
-def _real_builder(join: Join) -> BuildEngine:
+def _real_builder(join: Join, imports: EngineImports | None) -> BuildEngine:
     roots = tuple(Path(root) for root in join.file_roots)
     detectors_folder = None if join.detectors_folder is None else Path(join.detectors_folder)
 
     def build_real(emit: Emit, wake: Wake) -> Engine:
         try:
+            (imports or EngineImports()).wait()
             from engine_worker.engine.diffusers_engine import build
         except ModuleNotFoundError as error:
             hint = "install automatic-spoon with its worker extra"

@@ -3,7 +3,6 @@
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
 
 from kernel.protocol.errors import BadConfiguration
 from kernel.protocol.join import MAX_JOIN_BYTES, Join, read_join
@@ -11,14 +10,15 @@ from kernel.protocol.join import MAX_JOIN_BYTES, Join, read_join
 _OTHERS = 0o077
 
 
-def from_descriptor(descriptor: int) -> Join:
-    """Read the pipe to its end and close it.
+def from_descriptor(descriptor: int) -> Join | None:
+    """Read the pipe to its end and close it. Returns: None, if it was closed with nothing in it.
 
     Raises: BadConfiguration, if there is no such pipe or what comes through is no ticket.
     """
     try:
         with os.fdopen(descriptor, "rb") as pipe:
-            return _read(pipe)
+            data = pipe.read(MAX_JOIN_BYTES + 1)
+            return _parsed(data) if data else None
     except OSError as error:
         raise BadConfiguration(f"descriptor {descriptor} cannot be read: {error.strerror}") from error
 
@@ -32,7 +32,7 @@ def from_file(path: Path) -> Join:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
             _check_private(path, os.fstat(descriptor))
-            return _read(file)
+            return _parsed(file.read(MAX_JOIN_BYTES + 1))
     except OSError as error:
         raise BadConfiguration(f"{path} cannot be read: {error.strerror}") from error
 
@@ -46,8 +46,7 @@ def _check_private(path: Path, found: os.stat_result) -> None:
         raise BadConfiguration(f"{path} is open to other users: chmod 600 {path}")
 
 
-def _read(source: BinaryIO) -> Join:
-    data = source.read(MAX_JOIN_BYTES + 1)
+def _parsed(data: bytes) -> Join:
     if len(data) > MAX_JOIN_BYTES:
         raise BadConfiguration(f"a ticket has at most {MAX_JOIN_BYTES} bytes")
     return read_join(data)

@@ -26,7 +26,6 @@ from conf.tokens import read_tokens, token_variables
 from kernel.core.actions import Folder
 from kernel.core.broker import Broker
 from kernel.core.events import DeviceFact, Snapshot
-from kernel.core.ports import Limits
 from kernel.core.rows import ModelRow
 from kernel.protocol.errors import AlreadyRunning, BadConfiguration, DatabaseUnusable
 from kernel.protocol.join import FetchTerms
@@ -58,6 +57,7 @@ from kernel.shell.shelves import Shelves
 from kernel.shell.signals import SignalPipe
 from kernel.shell.sources import Sources
 from kernel.shell.store import Store
+from kernel.shell.terms import limits_of, standby_terms
 
 FRONT: Final = "front"
 BUS_LOCK: Final = "bus.lock"
@@ -122,29 +122,22 @@ def build(
     """Every object of the Manager, wired; the stack undoes them. Raises: BadConfiguration."""
     epoch = store.next_epoch()
     fetch = _take_fetch_terms(settings)
-    launcher = SubprocessLauncher(settings.database.folder / "logs", os.environ)
-    devices = Devices(launcher.pids)
+    launcher = _launcher(settings, options, stack)
+    devices = Devices(launcher.pids, launcher.standbys.pids)
     snapshot = recall.snapshot(epoch)
     files, found = open_files(settings, store, recall, snapshot.models, Disk())
     stack.callback(files.close)
     shelves = Shelves(settings.images.folder, settings.models.folder)
     snapshot = as_found(snapshot, found, shelves, devices.read())
-    broker = Broker(snapshot, limits_of(settings, options), clock.RandomFresh(), clock.now())
+    broker = Broker(
+        snapshot, limits_of(settings, with_api=options.with_api), clock.RandomFresh(), clock.now()
+    )
     front, back, gate, terms = _open_bus(settings, options, fetch, stack)
     crew = Crew(back, gate, launcher, terms, epoch)
     takers: set[bytes] = set()
     signals = stack.enter_context(closing(SignalPipe(is_for_life=True)))
-    sources = Sources(
-        front=front,
-        back=back,
-        gate=gate,
-        crew=crew,
-        launcher=launcher,
-        files=files,
-        signals=signals,
-        front_door=FrontDoor(epoch, VERSION, os.getpid(), takers),
-        back_door=BackDoor(),
-    )
+    front_door = FrontDoor(epoch, VERSION, os.getpid(), takers)
+    sources = Sources(front, back, gate, crew, launcher, files, signals, front_door, BackDoor())
     sources.open()
     effects = Effects(
         outbox=Outbox(front, epoch, takers),
@@ -155,7 +148,18 @@ def build(
         disks=_disks(settings),
     )
     absent = none_absent if options.fake_engines else partial(absent_detectors, settings.detectors_folder)
-    return Loop(broker, store, recall, sources, effects, clock.now, devices.read, shelves, absent)
+    return Loop(
+        broker, store, recall, sources, effects, clock.now, devices.read, shelves, absent, launcher.standbys
+    )
+
+
+def _launcher(settings: Settings, options: argparse.Namespace, stack: ExitStack) -> SubprocessLauncher:
+    """With its first standby started before anything else, so that the first engine finds it ready."""
+    terms = standby_terms(settings.engines, is_fake=options.fake_engines)
+    launcher = SubprocessLauncher(settings.database.folder / "logs", os.environ, terms)
+    stack.callback(launcher.standbys.end)
+    launcher.standbys.tend(clock.now().mono_s, is_loading=False, is_busy=False)
+    return launcher
 
 
 def as_found(
@@ -267,32 +271,6 @@ def fetch_terms(settings: Settings, environ: Mapping[str, str]) -> FetchTerms:
         tokens=read_tokens(models.tokens, environ),
         allow_pickle=models.allow_pickle,
         hub=(models.hub or environ.get(HUB_VARIABLE) or PUBLIC_HUB).rstrip("/"),
-    )
-
-
-def limits_of(settings: Settings, options: argparse.Namespace) -> Limits:
-    """The part of the configuration that the core decides by."""
-    return Limits(
-        max_queue=settings.server.max_queue,
-        max_running=settings.engines.max_running,
-        max_pixels=settings.server.max_pixels,
-        max_steps=settings.server.max_steps,
-        max_count=settings.server.max_count,
-        keep_alive_s=settings.engines.keep_alive_s,
-        turn_s=settings.engines.turn_s,
-        longest_pause_s=settings.engines.longest_pause_s,
-        keep_free_bytes=settings.engines.keep_free_bytes,
-        grace_s=settings.shutdown.grace_s,
-        load_timeout_s=settings.engines.load_timeout_s,
-        step_timeout_s=settings.engines.step_timeout_s,
-        compilation=settings.engines.compile,
-        expire_after_s=settings.images.expire_after_s,
-        delete_after_downloads=settings.images.delete_after_downloads,
-        blobs_expire_after_s=settings.blobs.expire_after_s,
-        max_input_bytes=settings.server.max_body_bytes,
-        min_free_bytes=settings.images.min_free_bytes,
-        max_downloads=settings.models.max_downloads,
-        with_api=options.with_api,
     )
 
 

@@ -42,7 +42,8 @@ def status(invocation: Invocation, as_json: bool) -> None:
     uptime = show_duration(float(round(answer.uptime_s)))
     click.echo(f"Manager {answer.version}, process {answer.pid}, up {uptime}: {answer.phase}")
     click.echo(f"jobs: {answer.jobs_processing} processing, {answer.jobs_waiting} waiting")
-    click.echo(f"engines: {answer.engines_running} running")
+    standby = f", {answer.standbys} standby" if answer.standbys else ""
+    click.echo(f"engines: {answer.engines_running} running{standby}")
     if answer.api is not None and answer.api.restarts:
         click.echo(_about_api(answer.api))
     if answer.is_disk_low:

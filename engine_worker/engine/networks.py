@@ -1,10 +1,12 @@
 """Building networks: empty ones from their configuration, then filled with their parameters."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from torch import Tensor, nn
+from torch.nn import init
+from torch.overrides import TorchFunctionMode
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from engine_worker.engine.blueprint import Config, Network, NetworkPlan
@@ -17,7 +19,7 @@ def build_empty(plan: NetworkPlan) -> nn.Module:
     Raises: ModelUnreadable, if the configuration describes no such network.
     """
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Uninitialized():
             return _construct(plan.network, plan.config)
     except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise ModelUnreadable(f"The configuration of the {plan.network.value} is wrong: {error}") from error
@@ -47,6 +49,23 @@ def fill(module: nn.Module, parameters: Mapping[str, Tensor], device: torch.devi
 def size_bytes(module: nn.Module) -> int:
     """Memory that the network's parameters take."""
     return sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
+
+
+class _Uninitialized(TorchFunctionMode):
+    """Leaves out the drawing of initial weights. On the meta device torch draws them by way of its compiler,
+    whose import takes more than a second."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: Sequence[type],
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        options = kwargs or {}
+        if getattr(func, "__module__", None) == init.__name__:
+            return options["tensor"] if "tensor" in options else args[0]
+        return func(*args, **options)
 
 
 def _construct(network: Network, config: Config) -> nn.Module:

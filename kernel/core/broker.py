@@ -173,4 +173,5 @@ def _status(world: World, event: StatusAsked) -> client.Status:
         is_models_disk_low=world.is_models_disk_low,
         devices=event.devices,
         api=companion.life(world),
+        standbys=event.standbys,
     )

@@ -109,6 +109,8 @@ class StatusAsked(Struct, frozen=True):
     version: str
     pid: int
     devices: tuple[client.DeviceStatus, ...] = ()
+    standbys: int = 0
+    """Processes that wait to become a worker."""
 
 
 class PeerLost(Struct, frozen=True):

@@ -349,6 +349,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     is_models_disk_low: bool = False
     api: ApiLife | None = None
     """None, if the Manager runs none."""
+    standbys: int = 0
+    """Processes that have imported what an engine needs, and wait for the next one."""
 
 
 class Watching(msgspec.Struct, frozen=True, kw_only=True, tag=True):

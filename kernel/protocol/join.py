@@ -11,6 +11,7 @@ from kernel.protocol.vocabulary import WorkerRole
 
 JOIN_FD_OPTION: Final = "--join-fd"
 JOIN_FILE_OPTION: Final = "--join-file"
+PRELOAD_OPTION: Final = "--preload"
 MAX_JOIN_BYTES: Final = 64 << 10
 
 

@@ -31,13 +31,14 @@ class Devices:
     NVML is opened once: opening it takes milliseconds, in which the broker would stand still.
     """
 
-    def __init__(self, pids: Pids) -> None:
+    def __init__(self, pids: Pids, spare_pids: Callable[[], Sequence[int]] = tuple) -> None:
+        """`spare_pids` are processes that the next worker becomes: what they hold is as good as free."""
         try:
             pynvml.nvmlInit()
             self._gpus = int(pynvml.nvmlDeviceGetCount())
         except pynvml.NVMLError:
             self._gpus = 0
-        self._pids = pids
+        self._pids, self._spare_pids = pids, spare_pids
         self._seen: tuple[DeviceFact, ...] = ()
         self._seen_at_s = -FRESH_S
 
@@ -47,7 +48,7 @@ class Devices:
         if now_s - self._seen_at_s >= FRESH_S:
             pids = self._pids()
             gpus = [gpu for index in range(self._gpus) if (gpu := _gpu(index, pids)) is not None]
-            self._seen = (*gpus, _cpu(pids))
+            self._seen = (*gpus, _cpu(pids, self._spare_pids()))
             self._seen_at_s = now_s
         return self._seen
 
@@ -84,14 +85,18 @@ def _processes(index: int) -> Sequence[_GpuProcess]:
     return found
 
 
-def _cpu(pids: Mapping[WorkerId, int]) -> DeviceFact:
+def _cpu(pids: Mapping[WorkerId, int], spare_pids: Sequence[int]) -> DeviceFact:
     page_bytes = os.sysconf("SC_PAGE_SIZE")
-    free_bytes = _available_bytes(Path("/proc/meminfo"))
+    total_bytes = page_bytes * os.sysconf("SC_PHYS_PAGES")
+    free_bytes = available_bytes()
+    if free_bytes is None:
+        free_bytes = page_bytes * os.sysconf("SC_AVPHYS_PAGES")
+    spare_bytes = sum(_own_bytes(Path(f"/proc/{pid}/statm")) or 0 for pid in spare_pids)
     status = DeviceStatus(
         device="cpu",
         name="CPU",
-        total_bytes=page_bytes * os.sysconf("SC_PHYS_PAGES"),
-        free_bytes=page_bytes * os.sysconf("SC_AVPHYS_PAGES") if free_bytes is None else free_bytes,
+        total_bytes=total_bytes,
+        free_bytes=min(free_bytes + spare_bytes, total_bytes),
     )
     sizes = {worker_id: _own_bytes(Path(f"/proc/{pid}/statm")) for worker_id, pid in pids.items()}
     return DeviceFact(status, {worker_id: size for worker_id, size in sizes.items() if size is not None})
@@ -106,8 +111,11 @@ def _own_bytes(statm: Path) -> int | None:
     return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _available_bytes(meminfo: Path) -> int | None:
-    """What the kernel thinks can be had without swapping. Source: proc_meminfo(5), MemAvailable."""
+def available_bytes(meminfo: Path = Path("/proc/meminfo")) -> int | None:
+    """What the kernel thinks can be had without swapping; None, where it does not say.
+
+    Source: proc_meminfo(5), MemAvailable.
+    """
     if not meminfo.exists():
         return None
     for line in meminfo.read_text().splitlines():

@@ -1,17 +1,23 @@
 """Worker processes on this host: started with a pipe that holds their ticket, watched until they are gone."""
 
+import logging
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Final
 
 from kernel.protocol.ids import WorkerId
-from kernel.protocol.join import JOIN_FD_OPTION, Join, write_join
+from kernel.protocol.join import JOIN_FD_OPTION, PRELOAD_OPTION, Join, write_join
+from kernel.protocol.vocabulary import WorkerRole
+from kernel.shell import journal
+from kernel.shell.devices import available_bytes
 from kernel.shell.ports import Exited
+from kernel.shell.standby import NONE_AT_ALL, Standby, Standbys, StandbyTerms
 
 # A thread of OpenMP that waits for its next piece of work spins by default, and so takes the processor from
 # the one that it waits for: two of them beside a busy neighbour are 5 to 15 times slower.
@@ -21,54 +27,100 @@ _UNLESS_SET: Final = {"OMP_WAIT_POLICY": "PASSIVE"}
 LAST_WORDS_BYTES: Final = 4096
 LOGS_KEPT: Final = 50
 
+log = logging.getLogger("manager")
+
 
 class SubprocessLauncher:
     """Runs `python -m engine_worker.main` for each worker; its stderr goes to a log file of its own.
 
-    `environ` is what the processes inherit.
+    A worker of an engine is a standby that is handed its ticket, if one waits. `environ` is what the
+    processes inherit.
     """
 
-    def __init__(self, log_folder: Path, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, log_folder: Path, environ: Mapping[str, str], standby: StandbyTerms = NONE_AT_ALL
+    ) -> None:
         self._log_folder = log_folder
         self._environ = {**_UNLESS_SET, **environ}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._workers: set[str] = set()
         """The names among them that are workers'."""
+        self.standbys = Standbys(standby, self._start_standby, available_bytes)
         log_folder.mkdir(0o700, parents=True, exist_ok=True)
 
     def launch(self, join: Join) -> None:
-        reader, writer = os.pipe()
+        is_real_engine = join.role is WorkerRole.ENGINE and not join.is_fake
+        if is_real_engine and self._hand_over(join):
+            return
+        worker = self._start_worker(join.worker_id, does_preload=is_real_engine)
+        self._add(join.worker_id, worker.process)
         try:
-            command = [*python_module("engine_worker.main"), JOIN_FD_OPTION, str(reader)]
-            self.start(join.worker_id, command, keep_open=(reader,))
-            self._workers.add(join.worker_id)
-            os.write(writer, write_join(join))
+            os.write(worker.writer, write_join(join))
         finally:
-            os.close(reader)
-            os.close(writer)
+            os.close(worker.writer)
 
-    def start(
-        self, name: str, command: Sequence[str], keep_open: tuple[int, ...] = (), *, is_logged: bool = True
-    ) -> None:
+    def start(self, name: str, command: Sequence[str], *, is_logged: bool = True) -> None:
         """Start a process in a session of its own, so that a Ctrl-C of the terminal is not meant for it.
 
         With `is_logged` its output goes to its log file, else to where the Manager's own goes.
 
         Raises: OSError, if it cannot be started.
         """
+        self._processes[name] = self._run(name, command, is_logged=is_logged)
+
+    def _hand_over(self, join: Join) -> bool:
+        """Make a standby the worker of this ticket. False, if there is none."""
+        while (standby := self.standbys.take()) is not None:
+            try:
+                os.write(standby.writer, write_join(join))
+            except BrokenPipeError:
+                self.standbys.dismiss(standby)
+                continue
+            os.close(standby.writer)
+            log.info(journal.line("standby_taken", name=standby.name, worker_id=join.worker_id))
+            self._add(join.worker_id, standby.process)
+            with suppress(FileNotFoundError):  # somebody tidied up
+                self._log_file(standby.name).rename(self._log_file(join.worker_id))
+            return True
+        return False
+
+    def _add(self, worker_id: WorkerId, process: "subprocess.Popen[bytes]") -> None:
+        self._processes[worker_id] = process
+        self._workers.add(worker_id)
+
+    def _start_standby(self, name: str) -> Standby:
+        return self._start_worker(name, does_preload=True)
+
+    def _start_worker(self, name: str, *, does_preload: bool) -> Standby:
+        """A worker's process that waits for its ticket. Raises: OSError."""
+        reader, writer = os.pipe()
+        command = [*python_module("engine_worker.main"), JOIN_FD_OPTION, str(reader)]
+        try:
+            process = self._run(name, [*command, PRELOAD_OPTION] if does_preload else command, (reader,))
+        except OSError:
+            os.close(writer)
+            raise
+        finally:
+            os.close(reader)
+        return Standby(name, process, writer)
+
+    def _run(
+        self, name: str, command: Sequence[str], keep_open: tuple[int, ...] = (), *, is_logged: bool = True
+    ) -> "subprocess.Popen[bytes]":
         self._remove_old_logs()
-        with self._log_file(name).open("wb") if is_logged else nullcontext() as log:
-            self._processes[name] = subprocess.Popen(
+        with self._log_file(name).open("wb") if is_logged else nullcontext() as output:
+            return subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=output,
+                stderr=output,
                 pass_fds=keep_open,
                 env=self._environ,
                 start_new_session=True,
             )
 
     def poll(self) -> list[Exited]:
+        self.standbys.poll(time.monotonic())
         ended = [(name, p.returncode) for name, p in self._processes.items() if p.poll() is not None]
         for name, _ in ended:
             del self._processes[name]
@@ -103,7 +155,7 @@ class SubprocessLauncher:
             return ""  # somebody tidied up
 
     def _remove_old_logs(self) -> None:
-        logs = sorted(self._log_folder.glob("w*.log"), key=lambda file: file.stat().st_mtime)
+        logs = sorted(self._log_folder.glob("[ws]*.log"), key=lambda file: file.stat().st_mtime)
         for file in logs[: max(0, len(logs) - LOGS_KEPT)]:
             if file.stem not in self._processes:
                 file.unlink(missing_ok=True)

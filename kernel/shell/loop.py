@@ -27,7 +27,7 @@ from kernel.core.events import (
 )
 from kernel.protocol.client import CreateEngine, PruneImages, PruneModels, StartEngine, SubmitJob
 from kernel.protocol.errors import ModelUnreadable
-from kernel.protocol.vocabulary import ControlType, InputKind
+from kernel.protocol.vocabulary import ControlType, EngineState, InputKind, Phase
 from kernel.protocol.worker import EngineFailed, JobFailed
 from kernel.shell import journal
 from kernel.shell.chronicle import Chronicle
@@ -37,6 +37,7 @@ from kernel.shell.quiet import Quiet
 from kernel.shell.recall import DUE_AT_ONCE, Recall
 from kernel.shell.shelves import Shelves
 from kernel.shell.sources import Sources
+from kernel.shell.standby import Standbys
 from kernel.shell.store import Store
 from kernel.shell.trash import Trash
 
@@ -56,6 +57,7 @@ class Loop:
     devices: Callable[[], tuple[DeviceFact, ...]]
     shelves: Shelves
     absent_detectors: Callable[[], Mapping[ControlType, str]]
+    standbys: Standbys = field(default_factory=Standbys.none)
     quiet: Quiet = field(default_factory=Quiet)
     _trash: Trash = field(init=False)
     _chronicle: Chronicle = field(default_factory=lambda: Chronicle(log))
@@ -73,13 +75,23 @@ class Loop:
             self._batch(arrivals)
             self._send_jobs_with_inputs()
             self._empty_trash()
+            self._tend_standbys(self.clock().mono_s)
         return self.effects.exit_code
 
     def _patience_s(self) -> float | None:
         if self.effects.events:
             return 0.0
-        deadline_s = self.broker.next_deadline()
-        return None if deadline_s is None else max(0.0, deadline_s - self.clock().mono_s)
+        deadlines = (self.broker.next_deadline(), self.standbys.next_deadline_s())
+        soonest_s = min((at_s for at_s in deadlines if at_s is not None), default=None)
+        return None if soonest_s is None else max(0.0, soonest_s - self.clock().mono_s)
+
+    def _tend_standbys(self, now_s: float) -> None:
+        world = self.broker.world
+        if world.phase is not Phase.RUNNING:
+            self.standbys.end()
+        elif self.standbys.is_due(now_s):
+            is_loading = any(engine.row.status is EngineState.STARTING for engine in world.engines.values())
+            self.standbys.tend(now_s, is_loading=is_loading, is_busy=world.processing > 0)
 
     def _batch(self, arrivals: list[Arrival]) -> None:
         """Handle all that came, in one transaction. What one event saves, the facts of the next one show."""
@@ -129,7 +141,8 @@ class Loop:
                     facts = replace(facts, kept_models=self.shelves.kept_models())
                 return replace(event, facts=facts)
             case StatusAsked():
-                return replace(event, devices=tuple(fact.status for fact in self.devices()))
+                shown = tuple(fact.status for fact in self.devices())
+                return replace(event, devices=shown, standbys=len(self.standbys.pids()))
             case StockTaken():
                 self._trash.look_again()
                 images, blobs = self.recall.images_due(now.unix_ms), self.recall.blobs_due(now.unix_ms)

@@ -4,6 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal, Protocol
 
 import torch
+from diffusers.models.attention import BasicTransformerBlock
+from diffusers.models.attention_processor import Attention
+from diffusers.utils.torch_utils import maybe_allow_in_graph
 from torch import Tensor
 
 from engine_worker.engine.gpu.call_inputs import blank_inputs
@@ -65,6 +68,8 @@ def compile_blocks(unet: Compilable, parts: Parts, shapes: Sequence[CallShape], 
     torch keeps the outcome in its own cache on the disk, so that the next engine is quicker.
     Raises: RuntimeError, if there is no compiler, or it gives up.
     """
+    for kind in (Attention, BasicTransformerBlock):
+        maybe_allow_in_graph(kind)  # as diffusers asks when it is imported, which lean imports put off
     unet.compile_repeated_blocks(fullgraph=True, dynamic=True, backend=backend)
     for shape in dict.fromkeys((shapes[0], shapes[-1])):
         blank_inputs(parts, shape).given_to(parts.denoiser)

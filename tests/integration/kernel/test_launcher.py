@@ -3,16 +3,22 @@
 import os
 import select
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from kernel.protocol.ids import WorkerId
+from kernel.protocol.join import Join
+from kernel.protocol.vocabulary import WorkerRole
 from kernel.shell.launcher import LAST_WORDS_BYTES, LOGS_KEPT, SubprocessLauncher
 from kernel.shell.ports import Exited
 from kernel.shell.signals import SignalPipe
+from kernel.shell.standby import StandbyTerms
 
 PATIENCE_S = 20.0
 SLEEP_LONG = "import time; print('up', flush=True); time.sleep(600)"
@@ -207,3 +213,104 @@ def test_a_log_that_somebody_removed_costs_only_the_last_words(
     launcher.kill("a")
 
     assert next_exit(launcher, pipe) == Exited("a", "signal SIGKILL", "")
+
+
+def a_join(worker_id: str = "w1-1", role: WorkerRole = WorkerRole.ENGINE) -> Join:
+    """A ticket for a worker that finds its Manager gone as soon as it has read it."""
+    return Join(
+        role=role,
+        worker_id=WorkerId(worker_id),
+        endpoint="ipc:///nowhere",
+        server_public_key="",
+        public_key="",
+        secret_key="",
+        token="",
+        manager_pid=1,
+    )
+
+
+@pytest.fixture
+def keeping(logs: Path, pipe: SignalPipe) -> Iterator[SubprocessLauncher]:
+    """A launcher with one standby that waits."""
+    launcher = SubprocessLauncher(logs, os.environ, StandbyTerms(count=1, min_free_bytes=0))
+    launcher.standbys.tend(0.0, is_loading=False, is_busy=False)
+    yield launcher
+    launcher.standbys.end()
+    for gone in launcher.standbys._dismissed:
+        gone.process.wait(PATIENCE_S)
+
+
+def test_an_engine_gets_the_process_that_waits_with_its_log_under_the_workers_name(
+    keeping: SubprocessLauncher, pipe: SignalPipe, logs: Path
+) -> None:
+    (pid,) = keeping.standbys.pids()
+
+    keeping.launch(a_join())
+
+    assert keeping.pids() == {WorkerId("w1-1"): pid}
+    assert keeping.standbys.pids() == []
+    exited = next_exit(keeping, pipe)
+    assert (exited.name, exited.status) == ("w1-1", "exit code 4")
+    assert "action=manager_gone worker_id=w1-1" in exited.last_words
+    assert not (logs / "standby-1.log").exists()
+
+
+@pytest.mark.parametrize(
+    "join",
+    [a_join(role=WorkerRole.FETCH), msgspec.structs.replace(a_join(), is_fake=True)],
+    ids=["fetch", "fake"],
+)
+def test_a_worker_that_needs_no_libraries_leaves_the_standby_alone(
+    keeping: SubprocessLauncher, pipe: SignalPipe, join: Join
+) -> None:
+    waiting = keeping.standbys.pids()
+    keeping.launch(join)
+    assert next_exit(keeping, pipe).name == "w1-1"
+    assert keeping.standbys.pids() == waiting
+
+
+def test_a_standbys_death_is_nobody_elses_and_the_next_engine_gets_a_process_of_its_own(
+    keeping: SubprocessLauncher, pipe: SignalPipe
+) -> None:
+    (pid,) = keeping.standbys.pids()
+    os.kill(pid, signal.SIGKILL)
+    deadline_s = time.monotonic() + PATIENCE_S
+    while keeping.standbys.pids():
+        assert time.monotonic() < deadline_s, "its death was not noticed"
+        select.select([pipe], [], [], 1.0)
+        pipe.take()
+        assert keeping.poll() == []
+
+    keeping.launch(a_join())
+
+    assert next_exit(keeping, pipe).name == "w1-1"
+
+
+def test_a_standby_that_died_unseen_is_not_given_an_engine(
+    keeping: SubprocessLauncher, pipe: SignalPipe
+) -> None:
+    (pid,) = keeping.standbys.pids()
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    keeping.launch(a_join())
+    assert keeping.pids()[WorkerId("w1-1")] != pid
+    assert next_exit(keeping, pipe).status == "exit code 4"
+
+
+def test_a_standby_ends_with_the_one_who_holds_its_pipe(tmp_path: Path) -> None:
+    program = f"""
+import os, sys, time
+from pathlib import Path
+from kernel.shell.launcher import SubprocessLauncher
+from kernel.shell.standby import StandbyTerms
+launcher = SubprocessLauncher(Path({str(tmp_path)!r}), os.environ, StandbyTerms(1, 0))
+launcher.standbys.tend(0.0, is_loading=False, is_busy=False)
+print(*launcher.standbys.pids(), flush=True)
+os.kill(os.getpid(), 9)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    pid = int(ended.stdout)
+    deadline_s = time.monotonic() + PATIENCE_S
+    while Path(f"/proc/{pid}/cmdline").exists() and b"join-fd" in Path(f"/proc/{pid}/cmdline").read_bytes():
+        assert time.monotonic() < deadline_s, "it outlives its Manager"
+        time.sleep(0.05)

@@ -280,6 +280,7 @@ _REPLIES: tuple[client.BrokerReply, ...] = (
         devices=(client.DeviceStatus(device="cuda:0", name="A", total_bytes=2, free_bytes=1),),
         is_models_disk_low=True,
         api=client.ApiLife(is_running=False, restarts=7, last_failure="exit code 1", next_start_s=25.6),
+        standbys=1,
     ),
     client.Watching(seq=EventSeq(9)),
     client.Bundle(messages=(client.Enclosed(correlation=bytes(range(16)), message=_PREVIEW, blobs=1),)),

@@ -17,6 +17,13 @@ def test_what_a_worker_holds_is_its_own_memory():
     assert 1 << 20 < cpu.held[WorkerId("w1-1")] < cpu.status.total_bytes
 
 
+def test_what_a_standby_holds_is_as_good_as_free():
+    *_, without = Devices(dict).read()
+    *_, cpu = Devices(dict, lambda: [os.getpid()] * 100).read()
+    assert cpu.status.free_bytes > without.status.free_bytes
+    assert cpu.status.free_bytes <= cpu.status.total_bytes
+
+
 def test_a_worker_that_is_gone_is_left_out():
     *_, cpu = Devices(lambda: {WorkerId("w1-1"): 2**22 + 1}).read()
     assert cpu.held == {}

@@ -50,7 +50,11 @@ def test_a_ticket_comes_through_a_pipe_which_is_closed_then() -> None:
         os.fstat(reader)
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"\xff", b"x" * 60_000, write_join(JOIN)[:-1]])
+def test_a_pipe_that_is_closed_with_nothing_in_it_brings_no_ticket() -> None:
+    assert ticket.from_descriptor(piped(b"")) is None
+
+
+@pytest.mark.parametrize("data", [b" ", b"{}", b"\xff", b"x" * 60_000, write_join(JOIN)[:-1]])
 def test_what_is_no_ticket_is_refused_without_quoting_it(data: bytes) -> None:
     with pytest.raises(BadConfiguration) as caught:
         ticket.from_descriptor(piped(data))

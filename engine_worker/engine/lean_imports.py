@@ -1,0 +1,256 @@
+"""Importing diffusers and transformers without the parts of them, and of torch, that an engine never uses.
+
+Half of the processor time of a plain import goes to compilers, distributed training, losses, documentation
+and two hundred networks that no checkpoint here has. While `lean` holds, the modules named below are
+*deferred*: a name that is imported from one of them is a stand-in, which becomes the real thing when it is
+used after that. What is *absent* is found missing by the libraries, which do without it. What cannot be
+imported on these terms, because a library changed, is imported plainly: slower, and right. adr/0042
+"""
+
+import importlib
+import importlib.metadata
+import logging
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
+from typing import Final
+
+from kernel.protocol.schedulers import KINDS
+
+ABSENT: Final = ("peft", "accelerate")
+"""Adapters and the placing of weights are the engine's own."""
+DEFERRED: Final = (
+    "scipy.integrate",
+    "scipy.stats",
+    "torch._dynamo",
+    "torch.distributed._composable.fsdp",
+    "torch.distributed.checkpoint",
+    "torch.distributed.device_mesh",
+    "torch.distributed.fsdp",
+    "torch.distributed.tensor",
+    "torch.nn.attention.flex_attention",
+    "transformers.distributed.checkpoint",
+    "transformers.image_processing_utils",
+    "transformers.image_utils",
+    "transformers.loss",
+    "transformers.processing_utils",
+    "transformers.utils.auto_docstring",
+)
+"""Each with all that is below it."""
+NOT_DEFERRED: Final = ("transformers.loss", "transformers.loss.loss_utils")
+"""Looked at whenever a text encoder is built: a table of what is deferred."""
+HOLLOW: Final = (
+    "diffusers.models.autoencoders",
+    "diffusers.models.controlnets",
+    "diffusers.models.transformers",
+    "diffusers.models.unets",
+)
+"""Packages that import all of their modules as soon as one of them is wanted."""
+NEEDED: Final = (
+    "transformers.models.clip.modeling_clip",
+    "transformers.models.clip.tokenization_clip",
+    "diffusers.models.unets.unet_2d_condition",
+    "diffusers.models.autoencoders.autoencoder_kl",
+    "diffusers.models.controlnets.controlnet",
+)
+
+log = logging.getLogger(__name__)
+
+
+def import_engine() -> None:
+    """Import all that an engine needs to load a checkpoint and to make its first picture.
+
+    Raises: ModuleNotFoundError, if a package is missing.
+    """
+    import torch  # noqa: F401 - whole, and before anything is deferred
+
+    with lean():
+        for name in NEEDED:
+            with _or_else_plainly(name):
+                importlib.import_module(name)
+        for name in {kind.class_name for kind in KINDS.values()}:
+            with _or_else_plainly(name):
+                getattr(importlib.import_module("diffusers"), name)
+    importlib.import_module("engine_worker.engine.diffusers_engine")
+
+
+@contextmanager
+def _or_else_plainly(name: str) -> Iterator[None]:
+    """Whoever needs what could not be imported leanly imports it himself, and then hears of real errors."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - whatever a library raises that misses something
+        log.warning("action=lean_import_failed name=%s error=%r", name, error)
+
+
+@contextmanager
+def lean() -> Iterator[None]:
+    """Everything that is imported meanwhile does without what is absent, deferred, or in hollow packages."""
+    finder = _Finder()
+    absent = [name for name in ABSENT if name not in sys.modules]
+    find_all = importlib.metadata.packages_distributions
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type] # None: "there is no such module"
+    sys.meta_path.insert(0, finder)
+    # It reads the lists of files of all packages; both libraries fall back on a package's own name.
+    importlib.metadata.packages_distributions = dict
+    try:
+        yield
+    finally:
+        importlib.metadata.packages_distributions = find_all
+        sys.meta_path.remove(finder)
+        for name in absent:
+            del sys.modules[name]
+        finder.release()
+
+
+class _Finder(MetaPathFinder):
+    """Finds deferred modules and hollow packages before Python finds the real ones, until it is released."""
+
+    def __init__(self) -> None:
+        self.is_released = False
+        self._made: list[str] = []
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name in HOLLOW:
+            real = PathFinder.find_spec(name, path)
+            return None if real is None else _hollow_spec(real)
+        if name not in NOT_DEFERRED and any(
+            name == module or name.startswith(f"{module}.") for module in DEFERRED
+        ):
+            self._made.append(name)
+            return ModuleSpec(name, _DeferredLoader(self), is_package=True)
+        return None
+
+    def release(self) -> None:
+        """Forget the deferred modules: whoever imports one from now on gets the real one."""
+        self.is_released = True
+        for name in self._made:
+            sys.modules.pop(name, None)
+        for name in self._made:
+            parent, _, last = name.rpartition(".")
+            held = vars(sys.modules[parent]).get(last) if parent in sys.modules else None
+            if isinstance(held, _Deferred):
+                delattr(sys.modules[parent], last)
+            elif isinstance(held, _StandIn):
+                # The package bears what its module is named after. Importing the module later would hide it.
+                setattr(sys.modules[parent], last, getattr(importlib.import_module(name), last))
+
+
+class _DeferredLoader(Loader):
+    def __init__(self, finder: _Finder) -> None:
+        self._finder = finder
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return _Deferred(spec.name, self._finder)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """There is nothing in it."""
+
+
+class _Deferred(ModuleType):
+    """A module each of whose names is a stand-in."""
+
+    def __init__(self, name: str, finder: _Finder) -> None:
+        super().__init__(name)
+        self._finder = finder
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        made = _StandIn(name, (), {"__module__": self.__name__, "finder": self._finder})
+        setattr(self, name, made)
+        return made
+
+
+class _StandIn(type):
+    """The type of stand-ins. They are classes, so that annotations and checks of types may hold them."""
+
+    finder: _Finder
+
+    def __call__(cls, *args: object, **options: object) -> object:
+        if not cls.finder.is_released:  # it decorates something
+            return args[0] if args and callable(args[0]) else _same
+        real = cls._real()
+        if not callable(real):
+            raise TypeError(f"{cls.__module__}.{cls.__name__} cannot be called")
+        return real(*args, **options)
+
+    def __getattr__(cls, name: str) -> object:
+        if name.startswith("__") or not cls.finder.is_released:
+            raise AttributeError(name)
+        return getattr(cls._real(), name)
+
+    def __getitem__(cls, key: object) -> object:
+        if not cls.finder.is_released:  # it is part of an annotation
+            return cls
+        return _container(cls._real())[key]
+
+    def __contains__(cls, item: object) -> bool:
+        return item in _container(cls._ready())
+
+    def __iter__(cls) -> Iterator[object]:
+        return iter(_container(cls._ready()))
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        # Nobody has made one before the module is there.
+        real = (
+            getattr(sys.modules.get(cls.__module__), cls.__name__, None) if cls.finder.is_released else None
+        )
+        return isinstance(real, type) and isinstance(instance, real)
+
+    def _ready(cls) -> object:
+        """Raises: TypeError, while imports are lean: then what they build would be wrong."""
+        if not cls.finder.is_released:
+            raise TypeError(f"{cls.__module__}.{cls.__name__} is deferred")
+        return cls._real()
+
+    def _real(cls) -> object:
+        return getattr(importlib.import_module(cls.__module__), cls.__name__)
+
+
+def _container(real: object) -> Mapping[object, object]:
+    """Raises: TypeError, if nothing is in it."""
+    if not isinstance(real, Mapping):
+        raise TypeError(f"{real!r} is no mapping")
+    return real
+
+
+def _same(decorated: object) -> object:
+    return decorated
+
+
+def _hollow_spec(real: ModuleSpec) -> ModuleSpec:
+    hollow = ModuleSpec(real.name, _HollowLoader(real), origin=real.origin, is_package=True)
+    hollow.submodule_search_locations = real.submodule_search_locations
+    return hollow
+
+
+class _HollowLoader(Loader):
+    def __init__(self, real: ModuleSpec) -> None:
+        self._real = real
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return _Hollow(spec.name, self._real)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """It is filled when a name of it is wanted."""
+
+
+class _Hollow(ModuleType):
+    """A package of which only modules can be imported, until somebody wants a name of its own."""
+
+    def __init__(self, name: str, real: ModuleSpec) -> None:
+        super().__init__(name)
+        self._spec, self._is_hollow = real, True
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__") or not self._is_hollow or self._spec.loader is None:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        self._is_hollow = False
+        self._spec.loader.exec_module(self)
+        return getattr(self, name)

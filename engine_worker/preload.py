@@ -1,0 +1,49 @@
+"""What takes long, begun before somebody waits for it: imports, and reading from the disk."""
+
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from threading import Thread
+
+from engine_worker.files import find_file
+
+
+class EngineImports:
+    """Imports what an engine is made of in a thread, while the process joins, or waits for its ticket."""
+
+    def __init__(self) -> None:
+        self._error: BaseException | None = None
+        self._thread = Thread(target=self._run, name="imports", daemon=True)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Return when everything is imported. Raises: whatever an import raised."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        try:
+            from engine_worker.engine.lean_imports import import_engine
+
+            import_engine()
+        except Exception as error:  # noqa: BLE001 - it is raised where somebody waits
+            self._error = error
+
+
+def read_ahead(paths: Iterable[Path], roots: Sequence[Path]) -> None:
+    """Have the system read models into its cache, in a thread, while the libraries are imported.
+
+    What cannot be read, or lies outside the roots, is found out by whoever needs it.
+    """
+    Thread(target=_read_ahead, args=(tuple(paths), roots), name="read-ahead", daemon=True).start()
+
+
+def _read_ahead(paths: Iterable[Path], roots: Sequence[Path]) -> None:
+    for path in paths:
+        for file in sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]:
+            found = find_file(file, roots)
+            if found is not None:
+                with suppress(OSError), found.open() as opened:
+                    os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)

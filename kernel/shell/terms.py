@@ -1,0 +1,36 @@
+"""The configuration, as those who live by it want it."""
+
+from conf.settings import Engines, Settings
+from kernel.core.ports import Limits
+from kernel.shell.standby import NONE_AT_ALL, StandbyTerms
+
+
+def limits_of(settings: Settings, *, with_api: bool) -> Limits:
+    """The part of the configuration that the core decides by."""
+    return Limits(
+        max_queue=settings.server.max_queue,
+        max_running=settings.engines.max_running,
+        max_pixels=settings.server.max_pixels,
+        max_steps=settings.server.max_steps,
+        max_count=settings.server.max_count,
+        keep_alive_s=settings.engines.keep_alive_s,
+        turn_s=settings.engines.turn_s,
+        longest_pause_s=settings.engines.longest_pause_s,
+        keep_free_bytes=settings.engines.keep_free_bytes,
+        grace_s=settings.shutdown.grace_s,
+        load_timeout_s=settings.engines.load_timeout_s,
+        step_timeout_s=settings.engines.step_timeout_s,
+        compilation=settings.engines.compile,
+        expire_after_s=settings.images.expire_after_s,
+        delete_after_downloads=settings.images.delete_after_downloads,
+        blobs_expire_after_s=settings.blobs.expire_after_s,
+        max_input_bytes=settings.server.max_body_bytes,
+        min_free_bytes=settings.images.min_free_bytes,
+        max_downloads=settings.models.max_downloads,
+        with_api=with_api,
+    )
+
+
+def standby_terms(settings: Engines, *, is_fake: bool) -> StandbyTerms:
+    """How many standby workers there are. Fake engines need none: they have nothing to import."""
+    return NONE_AT_ALL if is_fake else StandbyTerms(settings.standby, settings.standby_min_free_bytes)
