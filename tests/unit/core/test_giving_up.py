@@ -6,13 +6,14 @@ import pytest
 
 from kernel.core.actions import SaveJob
 from kernel.core.engines import FAILED_AT_ONCE, PAUSE_S
-from kernel.core.events import DeadlinePassed
+from kernel.core.events import DeadlinePassed, StockTaken
+from kernel.core.ports import Limits
 from kernel.protocol import client
 from kernel.protocol.vocabulary import EngineState, JobState
-from tests.unit.core.samples import spec, submit
+from tests.unit.core.samples import device, spec, submit
 from tests.unit.core.story import Story, only
 from tests.unit.core.test_engine_failure import fail_to_load
-from tests.unit.core.test_retries import crash, crash_into_error, failing_engine
+from tests.unit.core.test_retries import GB, crash, crash_into_error, failing_engine
 
 
 def damaged(story, engine_id, *patience_s):
@@ -141,6 +142,19 @@ def test_job_that_was_given_away_or_cancelled_is_not_failed_by_its_patience():
     story.wait(200.0)
     assert story.job_state(cancelled) is JobState.CANCELLED
     assert story.job_state(made) in (JobState.WAITING, JobState.PROCESSING)
+
+
+def test_patience_is_watched_also_when_the_engine_fails_while_it_waits_for_room():
+    story = Story(limits=Limits(max_running=1), devices=(device("cpu", 6 * GB), device("cuda:0", 6 * GB)))
+    story.running_engine(device="cpu")
+    engine_id = story.engine(device="cuda:0")
+    job_id = story.submit(engine_id, give_up_after_s=0.5)
+    assert story.engine_row(engine_id).waits_since_ms is not None
+    story.devices = (device("cpu", 6 * GB),)
+    story.tell(StockTaken(free_bytes=1 << 40, devices=story.devices))
+    assert story.engine_row(engine_id).error_code == "device_unavailable"
+    story.wait(0.51)
+    assert (story.job_state(job_id), story.job(job_id).error_code) == (JobState.FAILED, "device_unavailable")
 
 
 def test_many_tired_jobs_are_failed_in_slices():

@@ -264,6 +264,9 @@ def test_draining_manager_tries_nothing():
     story, engine_id, (job_id,) = failing_engine(give_up_after_s=60.0)
     story.stop()
     assert not story.newcomers
+    timers = story.broker.world.timers
+    assert due.Retry(engine_id) not in timers
+    assert due.GiveUp(engine_id) not in timers
     assert (story.engine_state(engine_id), story.job_state(job_id)) == (EngineState.ERROR, JobState.WAITING)
 
 
