@@ -3,6 +3,7 @@
 from msgspec.structs import replace
 
 from kernel.core.actions import LaunchWorker, SaveJob, TerminateWorker
+from kernel.core.events import ModelMoved
 from kernel.core.ports import Limits
 from kernel.protocol import client
 from kernel.protocol import worker as wire
@@ -113,6 +114,17 @@ def test_model_that_is_ready_again_lets_its_engines_try_again():
     story.up()
     story.make(job_id)
     assert story.job_state(job_id) is JobState.FINISHED
+
+
+def test_model_whose_kept_files_are_there_again_lets_its_engines_try_again():
+    story, engine_id, _ = broken_engine()
+    row = replace(story.database.models["checkpoint"], stored="sha256-1.safetensors")
+    broken = replace(row, status=ModelState.ERROR, error_code="model_lost", error="it is gone")
+    story.database.models["checkpoint"] = broken
+    story.begin()
+    assert story.engine_state(engine_id) is EngineState.ERROR
+    assert len(only(story.tell(ModelMoved("checkpoint")), LaunchWorker)) == 1
+    assert story.engine_state(engine_id) is EngineState.STARTING
 
 
 def test_stopping_an_engine_in_error_leaves_the_error_readable():
