@@ -34,6 +34,8 @@ from kernel.views.reader import Reader
 
 GRACE_S: Final = 5.0
 """How long the requests in flight may take to end."""
+SWITCH_S: Final = 0.001
+"""How long a thread that computes may keep the one of the sockets waiting; Python's own is 5 ms."""
 EXIT_CONFIGURATION: Final = 78
 LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
 """The Manager's: its lines and these stand in one log."""
@@ -72,6 +74,7 @@ def serve(settings: Settings, parent_pid: int | None = None) -> None:
     if parent_pid is not None and not die_with(parent_pid):
         return
     map_large_blocks()
+    sys.setswitchinterval(SWITCH_S)
     hub, reader = Hub(), Reader(settings.database_file)
     bus = Bus(settings.bus_folder, hub)
     bus.open()

@@ -1,7 +1,6 @@
 """The WSGI application: resources, routes, the guard and the translation of errors, put together."""
 
 from collections.abc import Callable
-from typing import Final
 
 import falcon
 import msgspec
@@ -16,6 +15,7 @@ from api.http.image_sources import ImageSources
 from api.http.images import Images
 from api.http.job_events import JobEvents
 from api.http.jobs import Jobs
+from api.http.lanes import waits_of
 from api.http.metrics import Figures, Metrics
 from api.http.models import Models
 from api.http.openapi import openapi
@@ -32,9 +32,6 @@ from conf.settings import Settings
 from kernel.views.reader import Reader
 
 App = falcon.App[falcon.Request, falcon.Response]
-
-WAIT_SHARE: Final = 2
-"""Threads of `server.threads` for each request that waits: these have threads of their own beside them."""
 
 
 def make_app(settings: Settings, bus: BusPort, reader: Reader, hub: Hub, now_ms: Callable[[], int]) -> App:
@@ -53,7 +50,7 @@ def _resources(
     settings: Settings, bus: BusPort, reader: Reader, hub: Hub, now_ms: Callable[[], int]
 ) -> Resources:
     server = settings.server
-    streams, waits = Seats(server.max_streams), Seats(max(1, server.threads // WAIT_SHARE))
+    streams, waits = Seats(server.max_streams), Seats(waits_of(server))
     waiting = Waiting(hub, waits)
     return Resources(
         models=Models(bus, reader, hub, waiting, upload_limits(settings)),

@@ -1,7 +1,7 @@
 """/openapi.json and /docs: made once, served as they are."""
 
+import threading
 from collections.abc import Callable
-from functools import cache
 from importlib import resources
 from typing import Final
 
@@ -18,11 +18,13 @@ class Documents:
 
     def __init__(self) -> None:
         self._page = (resources.files("api.http") / "docs.html").read_bytes()
-        self._openapi: Callable[[], bytes] = bytes
+        self._make: Callable[[], bytes] = bytes
+        self._openapi: bytes | None = None
+        self._lock = threading.Lock()
 
     def publish(self, openapi: Callable[[], bytes]) -> None:
         """Take what makes the description of the table of routes: nobody who starts a server waits for it."""
-        self._openapi = cache(openapi)
+        self._make, self._openapi = openapi, None
 
     def redirect(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Who types the bare address into a browser is shown what there is."""
@@ -30,7 +32,10 @@ class Documents:
         resp.location = "/docs"
 
     def show_openapi(self, req: falcon.Request, resp: falcon.Response) -> None:
-        resp.data = self._openapi()
+        with self._lock:  # it takes a while the first time, and longer if several threads make it at once
+            if self._openapi is None:
+                self._openapi = self._make()
+        resp.data = self._openapi
 
     def show_docs(self, req: falcon.Request, resp: falcon.Response) -> None:
         resp.data = self._page

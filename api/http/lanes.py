@@ -23,6 +23,7 @@ HEAVY_THREADS: Final = 8
 HEAVY_BYTES: Final = 1 << 20
 READ_SHARE: Final = 4
 """Threads that ask the Manager for each that reads: reading takes the processor, asking waits."""
+WAIT_SHARE: Final = 2
 
 Task = TypeVar("Task")
 
@@ -71,6 +72,11 @@ def shares_of(server: Server) -> Mapping[Lane, int]:
         Lane.HEAVY: HEAVY_THREADS,
         Lane.UPLOAD: UPLOAD_THREADS,
     }
+
+
+def waits_of(server: Server) -> int:
+    """How many requests may wait for something to happen, each with a thread beside those of the lanes."""
+    return max(1, server.threads // WAIT_SHARE)
 
 
 class Lanes(Generic[Task]):

@@ -20,9 +20,10 @@ from api.http.problems import CONTENT_TYPE, problem_of
 from api.http.standings import Capacity, Crowd, Deadlines, due_at, origin_of, whom_to_shed
 from api.http.threads import Threads
 
-ACCEPTED_AT_ONCE: Final = 64
-SHED_SHARE: Final = 32
-"""One in so many connections goes at once when there is no room: choosing costs a look at all of them."""
+ACCEPTED_AT_ONCE: Final = 16
+"""Few enough that whoever comes first of them is not shed for the last."""
+SHED_SHARE: Final = 8
+"""One in so many goes at once when there is no room: to choose costs a look at all of them."""
 PAUSE_S: Final = 0.5
 """For so long nobody is accepted after the system has refused to."""
 LOOK_EVERY_S: Final = 1.0

@@ -48,11 +48,16 @@ class Sockets(dict[int, Watched]):
         self._changed.append(one)
 
     def wait(self, timeout_s: float) -> None:
-        """Wait until something happens, at most so long, and let those handle it whom it concerns."""
-        for descriptor, events in self._epoll.poll(timeout_s, MOST_EVENTS):
-            one = self.get(descriptor)
-            if one is not None:
-                self._handle(descriptor, one, events)
+        """Wait until something happens, at most so long, and let those handle it whom it concerns.
+
+        New connections come last: they may cost others their place, which those keep whose requests are here.
+        """
+        happened = self._epoll.poll(timeout_s, MOST_EVENTS)
+        for is_accepting in (False, True):
+            for descriptor, events in happened:
+                one = self.get(descriptor)
+                if one is not None and one.accepting is is_accepting:
+                    self._handle(descriptor, one, events)
 
     def review(self) -> None:
         """Ask those that have changed what they want now."""

@@ -14,7 +14,7 @@ from api.http.bodies import BODIES_AT_ONCE, Budget
 from api.http.channels import channel_class
 from api.http.guard import Guard
 from api.http.intake import Intake
-from api.http.lanes import shares_of
+from api.http.lanes import shares_of, waits_of
 from api.http.listener import Listener
 from api.http.standings import Capacity, Deadlines, capacity_for
 from api.http.threads import Threads
@@ -25,7 +25,7 @@ from kernel.protocol.errors import BadConfiguration
 
 LOOP_S: Final = 10.0
 """How long an idle server sleeps at most."""
-BACKLOG: Final = 1_024
+BACKLOG: Final = 2_048
 RECEIVE_BYTES: Final = 64 << 10
 """A model that is uploaded comes in fewer pieces than with the usual 8 KiB."""
 
@@ -96,7 +96,7 @@ class HttpServer:
 def _capacity(settings: Server) -> Capacity:
     """How many connections there may be. Says so, where it is less than was asked for."""
     wanted = Capacity(settings.max_connections, settings.max_connections_per_address)
-    threads = sum(shares_of(settings).values()) + settings.max_streams + settings.threads
+    threads = sum(shares_of(settings).values()) + settings.max_streams + waits_of(settings)
     open_files = raise_limit()
     found = capacity_for(wanted, open_files, threads)
     if found.total < wanted.total:

@@ -9,14 +9,15 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import lru_cache
 from heapq import nsmallest
 from ipaddress import IPv6Address, ip_address
 from typing import Final, TypeVar
 
 FILES_PER_CONNECTION: Final = 2
 """Its socket, and a file that it sends or receives."""
-FILES_PER_THREAD: Final = 4
-"""A thread that reads the database has it, its WAL and its index open."""
+FILES_PER_THREAD: Final = 3
+"""A thread that reads the database has it, its WAL and the index of that open."""
 FILES_RESERVED: Final = 64
 """Those of the process itself."""
 FEWEST_CONNECTIONS: Final = 16
@@ -121,6 +122,7 @@ def _rank(standing: Standing, is_of_few: bool, now: float) -> tuple[bool, bool, 
             return is_of_few, True, rate
 
 
+@lru_cache(maxsize=1_024)
 def origin_of(address: str) -> str:
     """Whose an address is: a whole network of 64 bits is handed to one customer with IPv6."""
     try:

@@ -103,12 +103,12 @@ def unfinished_bodies(aim: Aim) -> None:
 def waits_streams_and_slow_readers(aim: Aim) -> None:
     """Every other way to have a thread for long: waits, streams, answers that nobody reads, slow uploads."""
     get = b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    job = json.dumps({"engine_id": aim.engine_id, "prompt": "[slow 500ms]", "steps": 100}).encode()
+    job = json.dumps({"engine_id": aim.engine_id, "prompt": "[slow 50ms]", "steps": 20}).encode()
     hold(
         aim,
         [get % b"/v1/events"] * 50
         + [_post(aim, "/v1/jobs?wait=60", JSON, job)] * 150
-        + [get % b"/openapi.json" * 20] * 100
+        + [get % b"/openapi.json" * 5] * 100
         + [get % b"/v1/health/ready"] * 100,
     )
 

@@ -29,7 +29,7 @@ class Victim:
 
     def check_job(self) -> None:
         """A job is taken, and drawn. Raises: SystemExit."""
-        job = {"engine_id": self.engine_id, "prompt": "a fox", "steps": 2, "width": 64, "height": 64}
+        job = {"engine_id": self.engine_id, "prompt": "a fox", "steps": 2, "priority": 1_000}
         answer = httpx.post(
             f"http://{self.host}:{self.port}/v1/jobs?wait=60", json=job, timeout=PATIENCE_S + 30
         )

@@ -87,7 +87,7 @@ def test_nobody_goes_where_nobody_is() -> None:
 
 @pytest.mark.parametrize(
     ("open_files", "total"),
-    [(20_000, 4_096), (1_024, 280), (100, FEWEST_CONNECTIONS), (8_752, 4_096), (8_750, 4_095)],
+    [(20_000, 4_096), (1_024, 330), (100, FEWEST_CONNECTIONS), (8_628, 4_096), (8_626, 4_095)],
 )
 def test_connections_leave_descriptors_for_files(open_files: int, total: int) -> None:
     found = capacity_for(Capacity(4_096, 3_072), open_files, threads=124 if open_files > 2_000 else 100)
