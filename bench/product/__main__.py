@@ -22,6 +22,7 @@ broken off, or a side or a size be added later; `--brief` is one round of one jo
 """
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,7 +41,8 @@ from bench.report import print_report
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print. SIGTERM ends it as Ctrl-C does: what it has started ends with it."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     options = parse(__doc__)
     checkpoint = ensure_checkpoint(cache_folder(os.environ))
     kept = Kept.read(options.keep)
