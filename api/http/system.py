@@ -30,8 +30,8 @@ from kernel.protocol.vocabulary import (
 from kernel.views.events import known_events
 from kernel.views.reader import Reader
 
-PATIENCE_S: Final = 2.0
-"""How long a health check waits for the Manager."""
+PATIENCE_S: Final = 0.9
+"""How long a health check waits for the Manager: its own client mostly has a patience of a second."""
 
 
 class Alive(msgspec.Struct, frozen=True, kw_only=True):
