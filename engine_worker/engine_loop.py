@@ -1,12 +1,14 @@
 """An engine worker's main thread: do what the session asked for, and step the engine in between."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty
-from typing import assert_never
+from typing import Final, assert_never
 
 from msgspec.structs import replace
 
+from engine_worker.allocator import give_back_freed_memory
 from engine_worker.engine.port import Emit, Engine, Failed, Outcome, Wake
 from engine_worker.files import resolve
 from engine_worker.preload import read_ahead
@@ -24,19 +26,36 @@ Raises: NotInstalled, if a package is missing.
 """
 Report = Callable[[EngineReady | EngineFailed | Outcome], None]
 """Takes what the engine has to say, from any thread."""
+RELEASE_AFTER_S: Final = (5.0, 60.0)
+"""Twice: what the last steps made may still be decoded and encoded at the first time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """How memory that only work needs goes back to the system: by `release`, once an engine is loaded, and
+    whenever it has been without work for so long."""
+
+    release: Callable[[], None] = give_back_freed_memory
+    after_s: Sequence[float] = RELEASE_AFTER_S
 
 
 class EngineLoop:
     """Owns the engine. Everything but `Report` happens in the thread that calls `run`."""
 
     def __init__(
-        self, inbox: Inbox, build: BuildEngine, report: Report, roots: Sequence[Path] | None = None
+        self,
+        inbox: Inbox,
+        build: BuildEngine,
+        report: Report,
+        roots: Sequence[Path] | None = None,
+        memory: Memory = Memory(),
     ) -> None:
         """`roots` are the folders that models may lie in; None for an engine that opens no files."""
         self._inbox = inbox
         self._build = build
         self._roots = roots
         self._report = report
+        self._memory = memory
         self._engine: Engine | None = None
 
     def run(self) -> Exit:
@@ -45,11 +64,16 @@ class EngineLoop:
         Raises: whatever a defective engine raises.
         """
         has_steps = False
+        pauses: Iterator[float] = iter(())
         while True:
             try:
-                task = self._inbox.get(block=not has_steps)
+                task = self._inbox.get(block=not has_steps, timeout=next(pauses, None))
             except Empty:
-                has_steps = self._step()
+                if has_steps:
+                    has_steps = self._step()
+                    pauses = iter(self._memory.after_s)
+                else:
+                    self._memory.release()
                 continue
             if isinstance(task, Exit):
                 self._close()
@@ -99,6 +123,7 @@ class EngineLoop:
         except SpoonError as error:
             self._report(EngineFailed(engine_id=load.engine_id, code=error.code, text=error.detail))
             return
+        self._memory.release()
         self._engine = engine
         self._report(
             EngineReady(

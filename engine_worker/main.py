@@ -27,6 +27,7 @@ from typing import NoReturn
 
 from conf.privacy import hide_memory, make_files_private
 from engine_worker import ticket
+from engine_worker.allocator import keep_freed_memory
 from engine_worker.engine.port import Emit, Engine, Wake
 from engine_worker.engine_loop import BuildEngine, EngineLoop
 from engine_worker.exits import ExitCode
@@ -102,6 +103,7 @@ def _work(join: Join, log: Logbook, imports: EngineImports | None) -> Exit:
     if join.role is WorkerRole.FETCH:
         loop = FetchLoop(inbox, lambda: _build_fetcher(join), thread.report)
     else:
+        keep_freed_memory()
         build, engine_roots = (_build_fake, None) if join.is_fake else (_real_builder(join, imports), roots)
         loop = EngineLoop(inbox, build, thread.report, engine_roots)
     log.write("started", role=join.role, endpoint=join.endpoint, pid=os.getpid(), version=VERSION)

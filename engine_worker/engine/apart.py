@@ -2,9 +2,10 @@
 
 On a CPU in single precision the number of rows decides which kernel multiplies, and kernels round
 differently: MKL has one of its own for fewer than four rows, and ATen gives convolutions of one pixel to
-another library from 16 rows on. Here both are made as they are for one picture, in one batched call, and
-prompts of different lengths go through attention one length after the other. All other layers round a row
-alike whatever lies beside it. See docs/adr/0034.
+another library from 16 rows on. Here both are made as they are for one picture, in one batched call.
+Prompts of different lengths go through attention one length after the other, and so do pictures of fewer than
+four pixels where several threads share the work: it is by the thread that those are rounded. All other layers
+round a row alike whatever lies beside it. See docs/adr/0034.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,9 @@ MANY_ROWS: Final = 16
 
 Source: `ConvParams::use_mkldnn`, aten/src/ATen/native/Convolution.cpp.
 """
+
+FEW_NUMBERS: Final = 20_480
+"""A single row with at most so many is convolved by ATen itself, and among others by oneDNN. Same source."""
 
 
 class Picture(NamedTuple):
@@ -64,7 +68,7 @@ def kept_apart(module: nn.Module, network: Network, device: torch.device, dtype:
             elif type(layer) is nn.Conv2d:
                 layer.__class__ = _Conv2d
             elif isinstance(layer, Attention):
-                layer.set_processor(_ByLength(layer.processor))
+                layer.set_processor(_Attention(layer.processor))
     return module
 
 
@@ -78,8 +82,9 @@ class _Conv2d(nn.Conv2d):
         return convolve(self, entered, self.weight, self.bias)
 
 
-class _ByLength:
-    """Attention in which a prompt meets nothing of longer ones beside it, not even as masked filling."""
+class _Attention:
+    """Attention in which a prompt meets nothing of longer ones beside it, not even as masked filling, and in
+    which the threads that share the work do not round the few pixels of a small picture by their number."""
 
     def __init__(self, attend: Callable[..., Tensor]) -> None:
         self._attend = attend
@@ -92,30 +97,42 @@ class _ByLength:
         attention_mask: Tensor | None = None,
         **given: object,
     ) -> Tensor:
-        pictures = _sharing.get()
-        if not pictures or encoder_hidden_states is None or len({one.tokens for one in pictures}) == 1:
-            return self._attend(layer, entered, encoder_hidden_states, attention_mask, **given)
+        """Shapes: entered (rows, pixels, channels), the prompts (rows, tokens, width)."""
+        prompts = encoder_hidden_states
+        runs = _runs(_sharing.get(), pixels=entered.shape[1], has_prompts=prompts is not None)
+        if len(runs) < 2:
+            return self._attend(layer, entered, prompts, attention_mask, **given)
         came_out: list[Tensor] = []
         begin = 0
-        for tokens, run in groupby(pictures, lambda one: one.tokens):
-            alike = tuple(run)
-            end = begin + sum(one.rows for one in alike)
-            prompts = encoder_hidden_states[begin:end, :tokens]
-            with sharing(alike):
-                came_out.append(self._attend(layer, entered[begin:end], prompts, None, **given))
+        for run in runs:
+            end = begin + sum(one.rows for one in run)
+            words = None if prompts is None else prompts[begin:end, : run[0].tokens]
+            with sharing(run):
+                came_out.append(self._attend(layer, entered[begin:end], words, None, **given))
             begin = end
         return torch.cat(came_out)
 
 
+def _runs(pictures: Sequence[Picture], *, pixels: int, has_prompts: bool) -> list[tuple[Picture, ...]]:
+    """The pictures that attention is computed for together, in order."""
+    if pixels < FEW_ROWS and torch.get_num_threads() > 1:
+        return [(one,) for one in pictures]
+    if not has_prompts:
+        return [tuple(pictures)]
+    return [tuple(run) for _, run in groupby(pictures, lambda one: one.tokens)]
+
+
 def linear(entered: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """As `torch.nn.functional.linear`. Shapes: entered (rows, ..., in), the result (rows, ..., out)."""
-    pictures = _sharing.get()
-    if not pictures or (each := entered.shape[1:-1].numel()) >= FEW_ROWS or not entered.is_cpu:
+    pictures, threads = _sharing.get(), torch.get_num_threads()
+    # Threads share a matrix by its rows.
+    few_rows = FEW_ROWS * threads
+    if not pictures or (each := entered.shape[1:-1].numel()) >= few_rows or not entered.is_cpu:
         return functional.linear(entered, weight, bias)
     rows = [one.rows for one in pictures]
-    if min(rows) * each >= FEW_ROWS:
+    if min(rows) * each >= few_rows:
         return functional.linear(entered, weight, bias)
-    if len(set(rows)) > 1:
+    if threads > 1 or len(set(rows)) > 1:
         return torch.cat([functional.linear(one, weight, bias) for one in torch.split(entered, rows)])
     batch = entered.reshape(len(rows), rows[0] * each, -1)
     made = _multiplied(bias, batch, weight.t().expand(len(rows), -1, -1))
@@ -130,7 +147,12 @@ def convolve(layer: nn.Conv2d, entered: Tensor, weight: Tensor, bias: Tensor | N
     is_mix = weight.shape[2:] == (1, 1) and layer.stride == (1, 1) and layer.padding == (0, 0)
     if is_mix and layer.groups == 1:
         return mix(entered, weight, bias)
-    return functional.conv2d(entered, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
+    return _convolved(
+        entered,
+        lambda one: functional.conv2d(
+            one, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups
+        ),
+    )
 
 
 def mix(entered: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -140,7 +162,7 @@ def mix(entered: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     rows, _, height, width = entered.shape
     if not _sharing.get() or rows < MANY_ROWS or not entered.is_cpu or torch.get_num_threads() > 1:
-        return functional.conv2d(entered, weight, bias)
+        return _convolved(entered, lambda one: functional.conv2d(one, weight, bias))
     if height * width == 1:
         return torch.cat(
             [functional.conv2d(few, weight, bias) for few in torch.split(entered, MANY_ROWS - 1)]
@@ -148,6 +170,14 @@ def mix(entered: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     column = None if bias is None else bias[:, None]
     made = _multiplied(column, weight.flatten(1).expand(rows, -1, -1), entered.flatten(2))
     return made.view(rows, -1, height, width)
+
+
+def _convolved(entered: Tensor, convolution: Callable[[Tensor], Tensor]) -> Tensor:
+    """All pictures at once, or one after the other where a single row alone goes another way."""
+    rows = [one.rows for one in _sharing.get()]
+    if 1 in rows and entered[0].numel() <= FEW_NUMBERS and entered.is_cpu:
+        return torch.cat([convolution(one) for one in torch.split(entered, rows)])
+    return convolution(entered)
 
 
 def _multiplied(added: Tensor | None, batch: Tensor, matrices: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from engine_worker.engine.blueprint import Network, NetworkPlan
 from engine_worker.engine.devices import vae_dtype
 from engine_worker.engine.gpu.layout import lay_out
 from engine_worker.engine.networks import build_empty, fill
+from engine_worker.engine.packed_layers import packed
 from engine_worker.engine.resting import HOME
 from engine_worker.engine.weights import Place, check_surplus, find_places, read_parameters
 
@@ -66,4 +67,5 @@ def _filled(
     parameters = read_parameters(places, shapes, berth.place, berth.dtype)
     filled = fill(empty, parameters, berth.place)
     laid_out = lay_out(filled, plan.network, berth.device, berth.dtype)
-    return kept_apart(laid_out, plan.network, berth.device, berth.dtype)
+    packed_up = packed(laid_out, plan.network, berth.device, berth.dtype)
+    return kept_apart(packed_up, plan.network, berth.device, berth.dtype)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from engine_worker.engine.apart import convolve, linear, mix
+from engine_worker.engine.packed_layers import plain
 
 Layer = nn.Linear | nn.Conv2d
 Move = Callable[[Tensor], Tensor]
@@ -169,7 +170,7 @@ class Decomposed:
     def added(self, layer: Layer, entered: Tensor, came_out: Tensor) -> Tensor:
         gain = self.gain if isinstance(layer, nn.Linear) else self.gain[:, None, None]
         if not self.is_of_rows:
-            own = through(layer, entered * (gain - 1), layer.weight)
+            own = through(layer, entered * (gain - 1), plain(layer.weight))
             return own + self.change.scale * self.change.added(layer, entered * gain, came_out)
         bias = layer.bias
         if bias is not None:

@@ -17,6 +17,7 @@ from engine_worker.engine.adapters.change import (
     factored,
 )
 from engine_worker.engine.adapters.lora_keys import Part
+from engine_worker.engine.packed_layers import plain
 from kernel.protocol.errors import ModelUnreadable
 
 Tensors = Mapping[Part, Tensor]
@@ -42,7 +43,7 @@ def make_change(
     lengths = _lengths(tensors, layer)
     if lengths is None:
         return ready
-    gain = _gain(addend.moved(partial(Tensor.to, device=weight.device)), weight, *lengths)
+    gain = _gain(addend.moved(partial(Tensor.to, device=weight.device)), plain(weight), *lengths)
     return Decomposed(ready, gain.to(device, dtype), is_of_rows=lengths[1])
 
 

@@ -24,6 +24,17 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.fixture(params=[1, 2], ids=["1 thread", "2 threads"])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """So many threads share the work inside of a layer: a worker has one for each core."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session", params=list(ModelBase), ids=str)
 def base(request: pytest.FixtureRequest) -> ModelBase:
     """Each base in turn."""

@@ -17,7 +17,7 @@ from engine_worker.engine.sampler import predict
 from engine_worker.engine.workshop import bare_workshop
 from kernel.protocol.vocabulary import PromptTechnique
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("threads")]
 
 CPU = torch.device("cpu")
 CROWDS = [(2, 2), (1, 1, 1), (2, 1, 2), (2,) * 9, (1,) * 17]

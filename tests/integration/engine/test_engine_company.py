@@ -128,6 +128,7 @@ def run_together(
     return outcomes, latents
 
 
+@pytest.mark.usefixtures("threads")
 def test_made_in_company_is_made_alone(parts: Parts, tmp_path: Path) -> None:
     work = workshop(parts, {NET: random_control_net(parts, seed=1)})
     lora = random_lora(parts, tmp_path / "lora.safetensors", seed=2)
@@ -146,8 +147,8 @@ def test_made_in_company_is_made_alone(parts: Parts, tmp_path: Path) -> None:
                 asked = guest.asked(lora)
                 alone = make_alone(work, replace_part(asked, spec=replace(asked.spec, seed=picture.seed)))
                 assert distance(latents[name, picture.index], alone) <= BOUND
-                # Without guidance a picture has one row, of which small convolutions go another way.
-                if is_measured and asked.spec.guidance_scale > 1:
+                # Without guidance a picture has one row, for which not every layer goes the same way.
+                if is_measured() and asked.spec.guidance_scale > 1:
                     assert torch.equal(latents[name, picture.index], alone)
 
     try:

@@ -7,7 +7,7 @@ from threading import Thread
 from msgspec.structs import replace
 
 from engine_worker.engine.port import NO_INPUTS, Emit, Failed, Inputs, Loaded, Wake
-from engine_worker.engine_loop import EngineLoop
+from engine_worker.engine_loop import EngineLoop, Memory
 from engine_worker.exits import ExitCode
 from engine_worker.session.actions import Admit, Cancel, Exit, Load
 from engine_worker.session.events import EngineEvent
@@ -78,7 +78,8 @@ class Scene:
         self.inbox: Inbox = SimpleQueue()
         self.engine = DiaryEngine(self.inbox)
         self.said: list[EngineEvent | Spoken] = []
-        self.loop = EngineLoop(self.inbox, self.engine.build, self.said.append, roots)
+        memory = Memory(lambda: self.engine.diary.append("release"))
+        self.loop = EngineLoop(self.inbox, self.engine.build, self.said.append, roots, memory)
 
     def load_from(self, uri: str) -> EngineLoad:
         order = load().load
@@ -90,7 +91,7 @@ def test_all_tasks_that_wait_are_done_before_a_step() -> None:
     for task in (Load(load().load), Admit(job("a")), Admit(job("b")), Cancel(JobId("a"))):
         scene.inbox.put(task)
     assert scene.loop.run() == END
-    assert scene.engine.diary == ["admit a", "admit b", "cancel a", "step", "step", "close"]
+    assert scene.engine.diary == ["release", "admit a", "admit b", "cancel a", "step", "step", "close"]
     assert scene.said == [EngineReady(engine_id=ENGINE_ID, device="cpu", memory_bytes=5, capacity=2)]
 
 
@@ -99,7 +100,7 @@ def test_the_end_comes_before_further_steps() -> None:
     for task in (Load(load().load), Admit(job("a")), END):
         scene.inbox.put(task)
     scene.loop.run()
-    assert scene.engine.diary == ["admit a", "close"]
+    assert scene.engine.diary == ["release", "admit a", "close"]
 
 
 def test_an_engine_that_cannot_be_loaded_is_reported_with_its_code() -> None:
@@ -172,7 +173,7 @@ def test_a_job_with_a_model_outside_the_roots_fails_and_the_engine_never_sees_it
     scene.inbox.put(Admit(replace(job("a"), models=(source(f"file://{tmp_path}/lora.safetensors"),))))
     scene.inbox.put(END)
     scene.loop.run()
-    assert scene.engine.diary == ["close"]
+    assert scene.engine.diary == ["release", "close"]
     failed = scene.said[-1]
     assert isinstance(failed, Failed)
     assert (failed.job_id, failed.code) == ("a", "model_unreadable")
@@ -193,4 +194,29 @@ def test_a_loop_that_sleeps_is_woken_by_its_engine() -> None:
     scene.inbox.put(Load(load().load))
     scene.engine.is_asleep = True
     assert scene.loop.run() == END
-    assert scene.engine.diary == ["step", "step", "close"]
+    assert scene.engine.diary == ["release", "step", "step", "close"]
+
+
+class IdleEngine(DiaryEngine):
+    """Has nothing to step, ever."""
+
+    def step(self) -> bool:
+        self.diary.append("step")
+        return False
+
+
+def test_an_engine_without_work_gives_memory_back_at_each_pause_until_there_is_work_again() -> None:
+    inbox: Inbox = SimpleQueue()
+    engine = IdleEngine(inbox)
+    released = iter([None, Admit(job("a")), None, END])
+
+    def release() -> None:
+        engine.diary.append("release")
+        if (task := next(released, None)) is not None:
+            inbox.put(task)
+
+    inbox.put(Load(load().load))
+    loop = EngineLoop(inbox, engine.build, lambda said: None, memory=Memory(release, after_s=(0.001, 0.001)))
+    assert loop.run() == END
+    after_loading, work = ["release", "step"], ["admit a", "step"]
+    assert engine.diary == [*after_loading, "release", *work, "release", "release", "close"]

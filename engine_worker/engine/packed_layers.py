@@ -1,0 +1,128 @@
+"""Linear and convolution layers whose weights lie in memory as oneDNN's kernels read them.
+
+In float32 torch multiplies by MKL, and hands oneDNN the weights of convolutions in the order of their file:
+they are brought into the kernel's own order in every call, 59 MB for 1280 x 1280 x 3 x 3. For images of a few
+latents that is most of a step. Here they are reordered once, when the network is loaded, and pixels lie
+channels last, so that nothing else is reordered either. A packed weight has the same numbers and the same
+size.
+
+These kernels round each row alike whatever lies beside it, under any number of threads. They do not round as
+the stock ones do, and weights that fit into a cache gain nothing: only large networks are packed. adr/0035.
+"""
+
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from engine_worker.engine.blueprint import Network
+
+LARGE_PARAMETERS: Final = 100_000_000
+"""The UNets of SD 1.5 and SDXL have 860 and 2,567 million, their ControlNets 361 and 1,251."""
+_PACKED_NETWORKS: Final = frozenset({Network.UNET, Network.CONTROLNET})
+_NO_ACTIVATION: Final[tuple[str, list[float], str]] = ("none", [], "")
+"""What oneDNN could compute along with the layer: its name, its scalars, its algorithm."""
+
+
+def packed(module: nn.Module, network: Network, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """The network with its weights packed, if it is a large one that runs on the CPU in single precision."""
+    return pack(module) if _is_wanted(module, network, device, dtype) else module
+
+
+def pack(module: nn.Module) -> nn.Module:
+    """The network, which must be on the CPU in float32, with the weights of its layers packed.
+
+    One of them at a time is in memory twice.
+    """
+    with torch.no_grad():
+        for layer in module.modules():
+            if type(layer) is nn.Linear:
+                _pack_linear(layer)
+            elif type(layer) is nn.Conv2d and _is_of_one_pixel(layer):
+                _pack_pixel_conv(layer)
+            elif type(layer) is nn.Conv2d and layer.groups == 1 and layer.padding_mode == "zeros":
+                _pack_conv(layer)
+    return module
+
+
+def plain(weight: Tensor) -> Tensor:
+    """A layer's weight in the ordinary order: as it is, or a copy of a packed one."""
+    return weight.to_dense() if weight.is_mkldnn else weight
+
+
+class PackedLinear(nn.Linear):
+    def forward(self, entered: Tensor) -> Tensor:
+        return _multiply(entered, self.weight, self.bias)
+
+
+class PackedPixelConv(nn.Conv2d):
+    """A convolution of one pixel: a linear layer for each pixel. Its weight is packed as (out, in)."""
+
+    def forward(self, entered: Tensor) -> Tensor:
+        pixels = entered.permute(0, 2, 3, 1)
+        return _multiply(pixels, self.weight, self.bias).permute(0, 3, 1, 2)
+
+
+class PackedConv(nn.Conv2d):
+    def forward(self, entered: Tensor) -> Tensor:
+        convolved: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            entered.contiguous(memory_format=torch.channels_last),
+            self.weight,
+            self.bias,
+            self.padding,
+            self.stride,
+            self.dilation,
+            self.groups,
+            *_NO_ACTIVATION,
+        )
+        return convolved
+
+
+def _multiply(entered: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    multiplied: Tensor = torch.ops.mkldnn._linear_pointwise(entered, weight, bias, *_NO_ACTIVATION)
+    return multiplied
+
+
+def _is_wanted(module: nn.Module, network: Network, device: torch.device, dtype: torch.dtype) -> bool:
+    return (
+        network in _PACKED_NETWORKS
+        and device.type == "cpu"
+        and dtype is torch.float32
+        and torch._C._has_mkldnn
+        and sum(parameter.numel() for parameter in module.parameters()) >= LARGE_PARAMETERS
+    )
+
+
+def _is_of_one_pixel(layer: nn.Conv2d) -> bool:
+    return (
+        layer.kernel_size == (1, 1)
+        and layer.stride == (1, 1)
+        and layer.padding == (0, 0)
+        and layer.groups == 1
+    )
+
+
+def _pack_linear(layer: nn.Linear) -> None:
+    layer.weight = _parameter(torch.ops.mkldnn._reorder_linear_weight(layer.weight, None))
+    layer.__class__ = PackedLinear
+
+
+def _pack_pixel_conv(layer: nn.Conv2d) -> None:
+    layer.weight = _parameter(torch.ops.mkldnn._reorder_linear_weight(layer.weight.flatten(1), None))
+    layer.__class__ = PackedPixelConv
+
+
+def _pack_conv(layer: nn.Conv2d) -> None:
+    reordered = torch._C._nn.mkldnn_reorder_conv2d_weight(
+        layer.weight.to_mkldnn(),
+        list(layer.padding),
+        list(layer.stride),
+        list(layer.dilation),
+        layer.groups,
+    )
+    layer.weight = _parameter(reordered)
+    layer.__class__ = PackedConv
+
+
+def _parameter(weight: Tensor) -> nn.Parameter:
+    return nn.Parameter(weight, requires_grad=False)

@@ -1,0 +1,69 @@
+"""A process that keeps what it frees pays for its pages once, and gives them back when it is told to."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.torch
+
+_STEPS = """
+import json, os, resource
+from pathlib import Path
+from threading import Thread
+from engine_worker.allocator import give_back_freed_memory, keep_freed_memory
+import torch
+
+BYTES = 59_000_000
+
+def resident_bytes():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+def step():
+    for part in (1, 2, 3):
+        torch.full((BYTES // part,), 1, dtype=torch.uint8)
+
+def faults_of(work):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    work()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+def beside():
+    thread = Thread(target=step)
+    thread.start()
+    thread.join()
+
+if KEEPS:
+    keep_freed_memory()
+before = resident_bytes()
+first, *_, steady = [faults_of(step) for _ in range(20)]
+other_thread = faults_of(beside)
+held = resident_bytes() - before
+give_back_freed_memory()
+left = resident_bytes() - before
+print(json.dumps({"first": first, "steady": steady, "thread": other_thread, "held": held, "left": left}))
+"""
+A_BLOCK = 59_000_000
+PAGES_OF_A_BLOCK = A_BLOCK // 4096
+
+
+def numbers(*, keeps: bool) -> dict[str, int]:
+    code = _STEPS.replace("KEEPS", str(keeps))
+    ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    found: dict[str, int] = json.loads(ended.stdout)
+    return found
+
+
+def test_a_worker_that_keeps_its_memory_pays_for_a_step_once() -> None:
+    found = numbers(keeps=True)
+    assert found["first"] > PAGES_OF_A_BLOCK / 2
+    assert found["steady"] < 100
+    assert found["thread"] < 200
+    assert found["held"] > A_BLOCK / 2
+    assert found["left"] < A_BLOCK / 10
+
+
+def test_by_itself_every_step_would_pay() -> None:
+    found = numbers(keeps=False)
+    assert found["steady"] > PAGES_OF_A_BLOCK / 2
