@@ -4,6 +4,7 @@ python -m bench.manager FOLDER [--no-database] [--commit-each]
 """
 
 import argparse
+import logging
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,11 +12,12 @@ from pathlib import Path
 from conf.settings import Blobs, Bus, Database, Images, Models, Settings
 from kernel.core import actions
 from kernel.core.events import Facts
-from kernel.main import build
+from kernel.main import Whole, build
 from kernel.protocol import client
 from kernel.protocol.ids import JobId
 from kernel.protocol.specs import JobSpec
 from kernel.shell import journal
+from kernel.shell.lasting import open_lasting
 from kernel.shell.quiet import put_off_full_collections
 from kernel.shell.recall import Recall
 from kernel.shell.store import Store
@@ -71,7 +73,8 @@ def main() -> int:
         recall = kinds[1](store.connection)
         if isinstance(store, NoStore) and isinstance(recall, NoRecall):
             store.specs = recall.specs = {}
-        loop = build(settings, options, store, recall, stack)
+        lasting = open_lasting(settings, logging.getLogger("manager"), stack, is_fake=True)
+        loop = build(Whole(settings, options, lasting), store, recall, stack)
         if chosen.commit_each:
             loop.sources.batch_messages = 1
         put_off_full_collections()

@@ -5,11 +5,13 @@ under the database; 78 the configuration cannot be used. The last four are sysex
 """
 
 import argparse
+import logging
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -20,9 +22,8 @@ from msgspec.structs import replace
 
 from conf.load import load
 from conf.open_files import raise_limit
-from conf.privacy import forget_variable, hide_memory, make_files_private
+from conf.privacy import hide_memory, make_files_private
 from conf.settings import Settings
-from conf.tokens import read_tokens, token_variables
 from kernel.core.actions import Folder
 from kernel.core.broker import Broker
 from kernel.core.events import DeviceFact, Snapshot
@@ -30,9 +31,8 @@ from kernel.core.rows import ModelRow
 from kernel.protocol.errors import AlreadyRunning, BadConfiguration, DatabaseUnusable
 from kernel.protocol.join import FetchTerms
 from kernel.protocol.rendezvous import back_endpoint, front_endpoint
-from kernel.protocol.sources import PUBLIC_HUB
 from kernel.protocol.version import VERSION
-from kernel.shell import access, clock, journal
+from kernel.shell import access, clock, companion, journal
 from kernel.shell.bus import Gate, Router, private_folder
 from kernel.shell.companion import ApiProcess
 from kernel.shell.crew import BACK, Crew, JoinTerms
@@ -46,7 +46,7 @@ from kernel.shell.file_thread import FileThread
 from kernel.shell.files import claim_folder, sweep
 from kernel.shell.inventory import Inventory, take_inventory
 from kernel.shell.keys import ensure_all
-from kernel.shell.launcher import SubprocessLauncher
+from kernel.shell.lasting import Lasting, open_lasting
 from kernel.shell.lock import FolderLock
 from kernel.shell.loop import Loop
 from kernel.shell.model_files import prepare_models
@@ -54,20 +54,30 @@ from kernel.shell.outbox import Outbox
 from kernel.shell.quiet import put_off_full_collections
 from kernel.shell.recall import Recall
 from kernel.shell.shelves import Shelves
-from kernel.shell.signals import SignalPipe
 from kernel.shell.sources import Sources
 from kernel.shell.store import Store
-from kernel.shell.terms import limits_of, standby_terms
+from kernel.shell.surprises import LifeOver
+from kernel.shell.terms import limits_of
 
 FRONT: Final = "front"
 BUS_LOCK: Final = "bus.lock"
-HUB_VARIABLE: Final = "HF_ENDPOINT"
-"""By which the tools of the Hugging Face hub are told of a mirror."""
 EVERYWHERE: Final = ("*", "0.0.0.0", "[::]")
 EXIT_DATABASE: Final = 65
 EXIT_TAKEN: Final = 69
 EXIT_DISK: Final = 74
 EXIT_CONFIGURATION: Final = 78
+
+
+log = logging.getLogger("manager")
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """What a Manager is made of, however often it begins anew."""
+
+    settings: Settings
+    options: argparse.Namespace
+    lasting: Lasting
 
 
 def main() -> int:
@@ -108,34 +118,48 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     with ExitStack() as stack:
         stack.callback(FolderLock(settings.database.folder).release)
         access.tighten(access.database_place(settings.database.folder, settings.database_file))
-        store = Store(settings.database_file)
+        whole = Whole(settings, options, open_lasting(settings, log, stack, is_fake=options.fake_engines))
+        while True:
+            loop = _live(whole)
+            if loop.effects.exit_code is not None:
+                return loop.effects.exit_code
+            whole.lasting.launcher.end_workers()
+            time.sleep(loop.pause_s)
+
+
+def _live(whole: Whole) -> Loop:
+    """One life: until the Manager is stopped, or what nobody foresaw makes it begin anew.
+
+    Raises: BadConfiguration, DatabaseUnusable, apsw.Error.
+    """
+    with ExitStack() as stack:
+        store = Store(whole.settings.database_file)
         stack.callback(store.close)
-        recall = Recall(store.connection, settings.images.disk_quota_bytes)
-        loop = build(settings, options, store, recall, stack)
+        recall = Recall(store.connection, whole.settings.images.disk_quota_bytes)
+        loop = build(whole, store, recall, stack)
         put_off_full_collections()
-        return loop.run()
+        with suppress(LifeOver):
+            loop.run()
+        return loop
 
 
-def build(
-    settings: Settings, options: argparse.Namespace, store: Store, recall: Recall, stack: ExitStack
-) -> Loop:
-    """Every object of the Manager, wired; the stack undoes them. Raises: BadConfiguration."""
+def build(whole: Whole, store: Store, recall: Recall, stack: ExitStack) -> Loop:
+    """Every object of one life, wired; the stack undoes them. Raises: BadConfiguration."""
+    settings, options, launcher = whole.settings, whole.options, whole.lasting.launcher
     epoch = store.next_epoch()
-    fetch = _take_fetch_terms(settings)
-    launcher = _launcher(settings, options, stack)
     devices = Devices(launcher.pids, launcher.standbys.pids)
     snapshot = recall.snapshot(epoch)
     files, found = open_files(settings, store, recall, snapshot.models, Disk())
     stack.callback(files.close)
     shelves = Shelves(settings.images.folder, settings.models.folder)
-    snapshot = as_found(snapshot, found, shelves, devices.read())
+    snapshot = as_found(_with_past(snapshot, whole.lasting), found, shelves, devices.read())
     broker = Broker(
         snapshot, limits_of(settings, with_api=options.with_api), clock.RandomFresh(), clock.now()
     )
-    front, back, gate, terms = _open_bus(settings, options, fetch, stack)
+    front, back, gate, terms = _open_bus(settings, options, whole.lasting.fetch, stack)
     crew = Crew(back, gate, launcher, terms, epoch)
     takers: set[bytes] = set()
-    signals = stack.enter_context(closing(SignalPipe(is_for_life=True)))
+    signals = whole.lasting.signals
     front_door = FrontDoor(epoch, VERSION, os.getpid(), takers)
     sources = Sources(front, back, gate, crew, launcher, files, signals, front_door, BackDoor())
     sources.open()
@@ -148,18 +172,18 @@ def build(
         disks=_disks(settings),
     )
     absent = none_absent if options.fake_engines else partial(absent_detectors, settings.detectors_folder)
-    return Loop(
-        broker, store, recall, sources, effects, clock.now, devices.read, shelves, absent, launcher.standbys
+    looks = (clock.now, devices.read, shelves, absent)
+    surprises, standbys = whole.lasting.surprises, launcher.standbys
+    return Loop(broker, store, recall, sources, effects, *looks, surprises, standbys)
+
+
+def _with_past(snapshot: Snapshot, lasting: Lasting) -> Snapshot:
+    """What a life finds of the former ones of this process; nothing in the first one."""
+    return replace(
+        snapshot,
+        has_companion=lasting.launcher.is_there(companion.NAME),
+        blamed=dict(lasting.surprises.blamed),
     )
-
-
-def _launcher(settings: Settings, options: argparse.Namespace, stack: ExitStack) -> SubprocessLauncher:
-    """With its first standby started before anything else, so that the first engine finds it ready."""
-    terms = standby_terms(settings.engines, is_fake=options.fake_engines)
-    launcher = SubprocessLauncher(settings.database.folder / "logs", os.environ, terms)
-    stack.callback(launcher.standbys.end)
-    launcher.standbys.tend(clock.now().mono_s, is_loading=False, is_busy=False)
-    return launcher
 
 
 def as_found(
@@ -205,14 +229,6 @@ def open_files(
     return FileThread(folders, disk, are_images_shared=is_shared), inventory
 
 
-def _take_fetch_terms(settings: Settings) -> FetchTerms:
-    """What fetch workers may do, with the tokens, which are in no environment from now on."""
-    terms = fetch_terms(settings, os.environ)
-    for name in token_variables(settings.models.tokens):
-        forget_variable(name)
-    return terms
-
-
 def _open_bus(
     settings: Settings, options: argparse.Namespace, fetch: FetchTerms, stack: ExitStack
 ) -> tuple[Router, Router, Gate, JoinTerms]:
@@ -255,23 +271,6 @@ def _reachable(endpoint: str) -> str:
             "can call: give the one of this host that they reach"
         )
     return endpoint
-
-
-def fetch_terms(settings: Settings, environ: Mapping[str, str]) -> FetchTerms:
-    """What fetch workers may do.
-
-    Raises: BadConfiguration, if a token cannot be read.
-    """
-    models = settings.models
-    return FetchTerms(
-        folder=str(models.folder),
-        max_bytes=models.max_size_bytes,
-        min_free_bytes=settings.images.min_free_bytes,
-        allow_hosts=models.allow_hosts,
-        tokens=read_tokens(models.tokens, environ),
-        allow_pickle=models.allow_pickle,
-        hub=(models.hub or environ.get(HUB_VARIABLE) or PUBLIC_HUB).rstrip("/"),
-    )
 
 
 if __name__ == "__main__":

@@ -46,6 +46,9 @@ def status(invocation: Invocation, as_json: bool) -> None:
     click.echo(f"engines: {answer.engines_running} running{standby}")
     if answer.api is not None and answer.api.restarts:
         click.echo(_about_api(answer.api))
+    if answer.internal_errors:
+        last = f"the last one is error_id={answer.last_internal_error} in the server's log"
+        click.echo(f"internal errors: {answer.internal_errors}; {last}")
     if answer.is_disk_low:
         click.echo("the disk is almost full: new jobs and downloads are refused")
     if answer.is_models_disk_low:

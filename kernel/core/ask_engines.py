@@ -85,6 +85,7 @@ def start(world: World, ask: client.StartEngine) -> client.SingleReply:
 
 
 def _start(world: World, engine: Engine, *, is_pinned: bool) -> None:
+    world.touch()
     engine.is_pinned = engine.is_pinned or is_pinned
     engine.is_requested, engine.is_held = not engine.is_running, False
     engine.is_resting, engine.deaths, engine.failures = False, 0, 0
@@ -98,6 +99,7 @@ def stop(world: World, ask: client.StopEngine) -> client.SingleReply:
     Raises: EngineNotFound.
     """
     engine = find(world, ask.engine_id)
+    world.touch()
     engine.is_held = True
     is_open = engine.is_running or due.Relaunch(engine.row.engine_id) in world.timers
     if is_open or engine.workers or engine.is_pinned or engine.is_requested:

@@ -58,6 +58,7 @@ class Broker:
 
     def __init__(self, snapshot: Snapshot, limits: Limits, fresh: Fresh, now: Now) -> None:
         self.world = World(limits=limits, fresh=fresh, epoch=snapshot.epoch, now=now, started_s=now.mono_s)
+        self._marks = self.world.marks()
         life.restore(self.world, snapshot)
 
     def start(self, now: Now) -> list[Action]:
@@ -67,11 +68,19 @@ class Broker:
         return self._take_actions()
 
     def handle(self, event: Event, now: Now) -> list[Action]:
-        """Decide what follows from an event. The time must not run backwards."""
+        """Decide what follows from an event. The time must not run backwards.
+
+        Raises: nothing that anybody foresaw. If it does, ask `is_as_before` whether memory still holds.
+        """
         self.world.now = now
+        self._marks = self.world.marks()
         self._decide(event)
         life.close_if_drained(self.world)
         return self._take_actions()
+
+    def is_as_before(self) -> bool:
+        """Once `handle` has raised: has nothing been changed yet that counts?"""
+        return self.world.marks() == self._marks
 
     def next_deadline(self) -> float | None:
         """When DeadlinePassed should be handled. Units: seconds, monotonic."""
@@ -174,4 +183,6 @@ def _status(world: World, event: StatusAsked) -> client.Status:
         devices=event.devices,
         api=companion.life(world),
         standbys=event.standbys,
+        internal_errors=event.internal_errors,
+        last_internal_error=event.last_internal_error,
     )

@@ -67,6 +67,7 @@ def leave_line(world: World, engine: Engine) -> None:
 
 def stop(world: World, engine: Engine, *, is_now: bool = False) -> None:
     """Let an engine close: after the jobs that its workers hold, or with these jobs given back."""
+    world.touch()
     engine.is_pinned = engine.is_requested = False
     engine.is_stopping = True
     leave_line(world, engine)
@@ -85,6 +86,7 @@ def stop(world: World, engine: Engine, *, is_now: bool = False) -> None:
 
 def fail(world: World, engine: Engine, code: str, text: str) -> None:
     """Put an engine into error: its workers end, its jobs wait; while they do, it may be tried again."""
+    world.touch()
     engine.is_requested = engine.is_stopping = False
     engine.is_resting = True
     engine.failures, engine.failed_at_s = engine.failures + 1, world.now.mono_s

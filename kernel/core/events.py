@@ -111,6 +111,8 @@ class StatusAsked(Struct, frozen=True):
     devices: tuple[client.DeviceStatus, ...] = ()
     standbys: int = 0
     """Processes that wait to become a worker."""
+    internal_errors: int = 0
+    last_internal_error: str | None = None
 
 
 class PeerLost(Struct, frozen=True):
@@ -278,3 +280,7 @@ class Snapshot(Struct, frozen=True):
     """They were lost, and their files are there again."""
     absent_models: frozenset[ModelId] = frozenset()
     """Nothing is where they should be."""
+    has_companion: bool = False
+    """The API of a former life of this process is still there."""
+    blamed: Mapping[str, int] = field(default_factory=dict)
+    """Jobs, models and engines over which former lives of this process ended, and how often."""

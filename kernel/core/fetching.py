@@ -179,6 +179,7 @@ def _done(world: World, worker: Worker, model_id: ModelId) -> ModelRow | None:
     """Free the worker. None, if the model is not the worker's, or nobody waits for it any more."""
     if worker.model_id != model_id:
         return None
+    world.touch()
     worker.model_id = None
     world.fetch_deaths = 0
     world.timers.clear(due.Load(worker.worker_id))

@@ -20,6 +20,7 @@ may be, is ended."""
 
 def give(world: World, engine: Engine, worker: Worker, job: Job) -> None:
     """Give a waiting job to a worker that has credit for it, under a new lease."""
+    world.touch()
     row = job.row
     engine.queue.remove(row.job_id)
     job.worker_id, job.lease = worker.worker_id, world.new_lease()
@@ -41,6 +42,7 @@ def give(world: World, engine: Engine, worker: Worker, job: Job) -> None:
 
 def give_back(world: World, job: Job) -> None:
     """Let a job that lost its worker wait again, at its old place; or finish it, if nothing is missing."""
+    world.touch()
     job.worker_id = job.lease = job.warnings = None
     job.maps_sent = frozenset()
     if _is_complete(job):
@@ -52,6 +54,7 @@ def give_back(world: World, job: Job) -> None:
 
 def count_crash(world: World, job: Job, reason: str) -> None:
     """Give a job back whose worker died or hung while it held the job; the third time it fails."""
+    world.touch()
     crashes = job.row.crashes + 1
     job.row = replace(job.row, crashes=crashes, error_code=WorkerCrashed.code, error=reason)
     if crashes < MAX_CRASHES or _is_complete(job):
@@ -62,6 +65,7 @@ def count_crash(world: World, job: Job, reason: str) -> None:
 
 def fail(world: World, job: Job, code: str, text: str) -> None:
     """End a job that cannot be made. Its worker's slot, if it has one, stays until it is released."""
+    world.touch()
     if job.row.job_id in (queue := world.engines[job.row.engine_id].queue):
         queue.remove(job.row.job_id)
     row = replace(job.row, error_code=code, error=text)
@@ -81,6 +85,7 @@ def finish_if_complete(world: World, job: Job) -> None:
 
 def finish(world: World, job: Job) -> None:
     """End a job of which nothing is missing: a waiting one, if its last picture outlived its worker."""
+    world.touch()
     engine = world.engines[job.row.engine_id]
     engine.deaths = engine.failures = 0
     if job.row.job_id in engine.queue:
@@ -91,6 +96,7 @@ def finish(world: World, job: Job) -> None:
 
 def cancel(world: World, job: Job) -> None:
     """Cancel an open job at once; a worker that holds it is told, and has its slot until it obeyed."""
+    world.touch()
     job_id = job.row.job_id
     if job.row.status is JobState.WAITING:
         world.engines[job.row.engine_id].queue.remove(job_id)
@@ -111,6 +117,7 @@ def ask_to_drop(world: World, worker: Worker, job_id: JobId) -> None:
 
 def release(world: World, worker: Worker, job_id: JobId) -> None:
     """Free the slot that a job had in a worker."""
+    world.touch()
     del worker.slots[job_id]
     world.timers.clear(due.Drop(worker.worker_id, job_id))
     expect_progress(world, worker)

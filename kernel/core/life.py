@@ -1,5 +1,7 @@
 """The Manager's own life: how it starts from what the database holds, and how it stops without losing any."""
 
+from typing import Final
+
 from msgspec.structs import replace
 
 from kernel.core import (
@@ -17,10 +19,16 @@ from kernel.core import (
     workers,
 )
 from kernel.core.events import CompanionExited, Snapshot
+from kernel.core.rows import ModelRow
 from kernel.core.tables import PHASE_MOVES, RUNNING_ENGINE_STATES, check_move
 from kernel.core.world import Engine, Job, World
 from kernel.protocol import waiting
+from kernel.protocol.errors import InternalError
 from kernel.protocol.vocabulary import EngineState, GoneReason, JobState, ModelState, Phase, WorkerRole
+
+MAX_ENDS: Final = 3
+"""An engine over which the Manager ended so often is held until somebody wants it again."""
+OVER_IT: Final = "the Manager came upon what nobody foresaw over it, and began anew: its log says what"
 
 
 def restore(world: World, snapshot: Snapshot) -> None:
@@ -29,6 +37,7 @@ def restore(world: World, snapshot: Snapshot) -> None:
     world.last_change, world.last_job_seq = snapshot.last_change, snapshot.last_job_seq
     world.images_lost, world.images_found = snapshot.lost_images, snapshot.found_images
     world.models_absent = snapshot.absent_models
+    world.blamed, world.companion.is_running = snapshot.blamed, snapshot.has_companion
     world.models = {row.model_id: row for row in snapshot.models}
     for row in snapshot.engines:
         world.engines[row.engine_id] = Engine(row)
@@ -55,7 +64,7 @@ def start(world: World) -> None:
         record.restore_image(world, image_id)
     world.images_lost = world.images_found = ()
     for job in [j for j in world.jobs.values() if j.row.status is JobState.PROCESSING]:
-        jobs.give_back(world, job)
+        _take_back(world, job)
     for engine in world.engines.values():
         if engine.row.status in RUNNING_ENGINE_STATES:
             row = replace(engine.row, device=None, memory_bytes=None)
@@ -63,19 +72,37 @@ def start(world: World) -> None:
         elif engine.row.status is EngineState.ERROR:
             engine.is_resting = not waiting.may_pass(engine.row.error_code)
         engines.leave_line(world, engine)
-    for model in world.models.values():
+        engine.is_held = world.blamed.get(engine.row.engine_id, 0) >= MAX_ENDS
+    for model in list(world.models.values()):
         if model.status is ModelState.DOWNLOADING and model.stored is not None:
             world.act(actions.MoveModel(model.model_id, model.stored))
         elif model.status is ModelState.DOWNLOADING:
-            world.models_to_inspect[model.model_id] = 0
+            _inspect_again(world, model)
     losses.seen(world, world.models_absent)
     world.models_absent = frozenset()
+    world.blamed = {}
     stock.take(world)
-    if world.limits.with_api:
+    if world.limits.with_api and not world.companion.is_running:
         companion.launch(world)
     fetching.tend(world)
     for engine in list(world.engines.values()):
         schedule.tend(world, engine)
+
+
+def _take_back(world: World, job: Job) -> None:
+    """A job that nobody processes any more waits again, with a crash more if the Manager ended over it."""
+    if job.row.job_id in world.blamed:
+        jobs.count_crash(world, job, OVER_IT)
+    else:
+        jobs.give_back(world, job)
+
+
+def _inspect_again(world: World, model: ModelRow) -> None:
+    times = world.blamed.get(model.model_id, 0)
+    if times < fetching.MAX_CRASHES:
+        world.models_to_inspect[model.model_id] = times
+    else:
+        fetching.give_up(world, model, InternalError.code, OVER_IT)
 
 
 def stop_asked(world: World) -> None:

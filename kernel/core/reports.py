@@ -196,6 +196,7 @@ def _done(world: World, worker: Worker, slot: Slot, report: wire.JobDone) -> Non
         jobs.release(world, worker, report.job_id)
     else:
         job = world.jobs[report.job_id]
+        world.touch()
         job.warnings = cut_warnings(report.warnings)
         job.maps_sent = frozenset(map(blobs.kind_of_map, report.maps))
         jobs.finish_if_complete(world, job)

@@ -15,10 +15,13 @@ class Timers(Generic[Due]):
     _when_s: dict[Due, float] = field(default_factory=dict)
     _heap: list[tuple[float, int, Due]] = field(default_factory=list)
     _serial: int = 0
+    changes: int = 0
+    """How often anything was set or cleared."""
 
     def set(self, due: Due, when_s: float) -> None:
         """Set or move a deadline. Units: seconds, of whichever clock all its deadlines are."""
         self._when_s[due] = when_s
+        self.changes += 1
         self._serial += 1
         heappush(self._heap, (when_s, self._serial, due))
         if len(self._heap) > 64 + 4 * len(self._when_s):
@@ -26,7 +29,8 @@ class Timers(Generic[Due]):
 
     def clear(self, due: Due) -> None:
         """Forget a deadline, if it was set."""
-        self._when_s.pop(due, None)
+        if self._when_s.pop(due, None) is not None:
+            self.changes += 1
 
     def __contains__(self, due: Due) -> bool:
         return due in self._when_s
@@ -51,6 +55,7 @@ class Timers(Generic[Due]):
             return None
         due = heappop(self._heap)[2]
         del self._when_s[due]
+        self.changes += 1
         return due
 
     def _rebuild(self) -> None:

@@ -81,6 +81,7 @@ def greet(world: World, worker: Worker, hello: wire.Hello) -> None:
 
 def _begin(world: World, worker: Worker) -> None:
     """From now on the worker must be heard; an engine worker must load."""
+    world.touch()
     now_s = world.now.mono_s
     world.timers.clear(due.Hello(worker.worker_id))
     world.timers.set(due.Silence(worker.worker_id), now_s + SILENCE_S)
@@ -129,6 +130,7 @@ def drain(world: World, worker: Worker) -> None:
 
 def _retire(world: World, worker: Worker) -> None:
     """The worker gets nothing more; a fetch worker that is on its way out is idle no longer."""
+    world.touch()
     move(worker, WorkerState.DRAINING)
     world.timers.clear(due.Idle(worker.worker_id))
 
@@ -161,6 +163,7 @@ def take_jobs_away(world: World, worker: Worker) -> None:
 
 def dismiss(world: World, worker: Worker) -> None:
     """Take a worker's jobs away and let it leave at once."""
+    world.touch()
     worker.is_to_blame = False
     take_jobs_away(world, worker)
     if worker.state is WorkerState.READY:
@@ -197,6 +200,7 @@ def kill(world: World, worker: Worker, why: str, *, is_to_blame: bool) -> None:
 
 
 def _begin_end(world: World, worker: Worker, why: str, *, is_to_blame: bool) -> None:
+    world.touch()
     move(worker, WorkerState.DOOMED)
     worker.doom, worker.is_to_blame = why, worker.is_to_blame and is_to_blame
     _clear_deadlines(world, worker)
@@ -210,6 +214,7 @@ def revoke(world: World, engine: Engine, worker: Worker) -> None:
 
 def forget(world: World, worker: Worker) -> None:
     """Strike a worker off the books, with its key and its deadlines."""
+    world.touch()
     move(worker, WorkerState.GONE)
     del world.workers[worker.worker_id]
     _clear_deadlines(world, worker)

@@ -1,7 +1,7 @@
 """What the broker holds in memory: the open part of the database, the workers, and who watches."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from kernel.core.actions import Action
@@ -224,11 +224,14 @@ class World:
     """When the next old answers and changes may be forgotten."""
     stops_asked: int = 0
     exit_code: int = 0
+    blamed: Mapping[str, int] = field(default_factory=dict)
+    """Until the start has looked at them: jobs, models, engines over which former lives ended, how often."""
     companion: Companion = field(default_factory=Companion)
     last_change: EventSeq = EventSeq(0)
     last_job_seq: int = 0
     last_lease: int = 0
     last_worker: int = 0
+    touches: int = 0
 
     @property
     def has_no_room(self) -> bool:
@@ -240,8 +243,22 @@ class World:
         """How many jobs wait."""
         return len(self.jobs) - self.processing
 
+    def touch(self) -> None:
+        """From here on something changes that no action and no deadline tells yet."""
+        self.touches += 1
+
     def act(self, action: Action) -> None:
         self.out.append(action)
+
+    def marks(self) -> tuple[object, ...]:
+        """What differs as soon as anything has been changed that counts (`Broker.is_as_before`)."""
+        touches = (self.touches, self.timers.changes, self.companion.restarts)
+        numbers = (len(self.out), self.last_change, self.last_job_seq, self.processing)
+        issued = (self.last_lease, self.last_worker, self.stops_asked, self.phase)
+        things = (len(self.jobs), len(self.models), len(self.engines), len(self.workers))
+        coming = (len(self.submissions), len(self.pictures), len(self.models_to_inspect))
+        others = (len(self.watchers), len(self.claims), len(self.engines_without_room))
+        return (*touches, *numbers, *issued, *things, *coming, *others)
 
     def new_lease(self) -> Lease:
         """A lease higher than every one before, in this epoch and in those before."""

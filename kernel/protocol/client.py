@@ -351,6 +351,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """None, if the Manager runs none."""
     standbys: int = 0
     """Processes that have imported what an engine needs, and wait for the next one."""
+    internal_errors: int = 0
+    last_internal_error: str | None = None
 
 
 class Watching(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -309,6 +309,12 @@ class NotPermitted(SpoonError):
     code = "not_permitted"
 
 
+class InternalError(SpoonError):
+    """The Manager came upon what nobody foresaw, and changed nothing."""
+
+    code = "internal_error"
+
+
 # What goes wrong around a process.
 
 

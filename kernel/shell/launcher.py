@@ -142,6 +142,20 @@ class SubprocessLauncher:
         if (process := self._processes.get(name)) is not None:
             process.kill()
 
+    def is_there(self, name: str) -> bool:
+        """Is there a process of this name that has not ended?"""
+        process = self._processes.get(name)
+        return process is not None and process.poll() is None
+
+    def end_workers(self) -> None:
+        """Kill every worker and wait until it is gone; nobody is told."""
+        ending = [self._processes.pop(name) for name in self._workers]
+        self._workers.clear()
+        for process in ending:
+            process.kill()
+        for process in ending:
+            process.wait()
+
     def _log_file(self, name: str) -> Path:
         return self._log_folder / f"{name}.log"
 

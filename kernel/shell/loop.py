@@ -2,11 +2,14 @@
 
 Durable before visible: all saves of a batch are one transaction, and no message, process or file that
 follows from them exists before that transaction is on the disk. The batch is the group commit, too.
+
+What nobody foresaw ends no Manager: it is refused, or this life gives way to the next one (adr/0038).
 """
 
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -20,10 +23,13 @@ from kernel.core.events import (
     Event,
     ModelFilesSeen,
     Now,
+    PeerLost,
     Prunable,
     Reported,
+    ReportUnreadable,
     StatusAsked,
     StockTaken,
+    WatchAsked,
 )
 from kernel.protocol.client import CreateEngine, PruneImages, PruneModels, StartEngine, SubmitJob
 from kernel.protocol.errors import ModelUnreadable
@@ -39,9 +45,11 @@ from kernel.shell.shelves import Shelves
 from kernel.shell.sources import Sources
 from kernel.shell.standby import Standbys
 from kernel.shell.store import Store
+from kernel.shell.surprises import LifeOver, Surprises, is_of_the_disk, reason, refusals
 from kernel.shell.trash import Trash
 
 log = logging.getLogger("manager")
+LONGEST_WAIT_S: Final = 3600.0
 
 
 @dataclass(slots=True)
@@ -57,8 +65,13 @@ class Loop:
     devices: Callable[[], tuple[DeviceFact, ...]]
     shelves: Shelves
     absent_detectors: Callable[[], Mapping[ControlType, str]]
+    surprises: Surprises
     standbys: Standbys = field(default_factory=Standbys.none)
     quiet: Quiet = field(default_factory=Quiet)
+    pause_s: float = 0.0
+    """When a life is over: to be waited before the next one."""
+    _subject: Event | Effect | None = None
+    """What is being handled, or carried out."""
     _trash: Trash = field(init=False)
     _chronicle: Chronicle = field(default_factory=lambda: Chronicle(log))
 
@@ -66,24 +79,49 @@ class Loop:
         self._trash = Trash(self.store, self.recall, self.effects.files)
 
     def run(self) -> int:
-        """Live until the core says Exit. Returns: the exit code."""
+        """Live until the core says Exit. Returns: the exit code.
+
+        Raises: LifeOver, when memory may be half-changed; apsw.Error, when the disk failed.
+        """
+        began_s = self.clock().mono_s
         self._finish(self._save_all(self.broker.start(self.clock())))
-        while self.effects.exit_code is None:
-            arrivals = self.sources.wait(self._patience_s())
-            if not arrivals:
-                self.quiet.use(self.clock().mono_s)
-            self._batch(arrivals)
-            self._send_jobs_with_inputs()
-            self._empty_trash()
-            self._tend_standbys(self.clock().mono_s)
+        try:
+            while self.effects.exit_code is None:
+                self._turn()
+        except Exception as error:
+            if is_of_the_disk(error):
+                raise
+            self._end(error, began_s)
+            raise LifeOver from error
         return self.effects.exit_code
+
+    def _turn(self) -> None:
+        self._subject = None
+        arrivals = self.sources.wait(self._patience_s())
+        if not arrivals:
+            self.quiet.use(self.clock().mono_s)
+        self._batch(arrivals)
+        self._send_jobs_with_inputs()
+        self._empty_trash()
+        self._tend_standbys(self.clock().mono_s)
+
+    def _end(self, error: Exception, began_s: float) -> None:
+        """Undo the batch, answer whoever brought this about, and see to it that it does not come again."""
+        self.store.roll_back()
+        error_id = self.surprises.tell(self._subject, error)
+        self.pause_s = self.surprises.end_life(self._subject, error_id, self.clock().mono_s - began_s)
+        for effect in refusals(self._subject, error_id):
+            self.effects.carry_out(effect)
+        self.effects.finish()
 
     def _patience_s(self) -> float | None:
         if self.effects.events:
             return 0.0
         deadlines = (self.broker.next_deadline(), self.standbys.next_deadline_s())
         soonest_s = min((at_s for at_s in deadlines if at_s is not None), default=None)
-        return None if soonest_s is None else max(0.0, soonest_s - self.clock().mono_s)
+        if soonest_s is None:
+            return None
+        return min(max(0.0, soonest_s - self.clock().mono_s), LONGEST_WAIT_S)
 
     def _tend_standbys(self, now_s: float) -> None:
         world = self.broker.world
@@ -107,13 +145,42 @@ class Loop:
         self._finish(effects)
 
     def _handle(self, arrival: Arrival, now: Now) -> list[Effect]:
-        event = self._with_facts(arrival.event, now)
-        journal.debug(log, event)
-        effects = self._look_at_models(event, now)
-        effects += self._save_all(self.broker.handle(event, now))
+        effects = self._look_at_models(arrival.event, now)
+        effects += self._decide(arrival.event, now)
         if arrival.blobs:
             self.effects.keep_blobs(effects, arrival.blobs)
         return effects
+
+    def _decide(self, event: Event, now: Now) -> list[Effect]:
+        """Let the core handle it. What nobody foresaw is refused, as long as nothing has been changed."""
+        self._subject = event
+        if (error_id := self.surprises.known(event)) is not None:
+            return refusals(event, error_id)
+        try:
+            event = self._with_facts(event, now)
+        except Exception as error:
+            if is_of_the_disk(error):
+                raise
+            return self._refuse(event, error, now)
+        journal.debug(log, event)
+        try:
+            found = self.broker.handle(event, now)
+        except Exception as error:
+            if not self.broker.is_as_before():
+                raise
+            return self._refuse(event, error, now)
+        return self._save_all(found)
+
+    def _refuse(self, event: Event, error: Exception, now: Now) -> list[Effect]:
+        """Nothing has been changed: say no, and go on. Only what happened here must not be passed over."""
+        match event:
+            case Asked() | StatusAsked() | WatchAsked() | StockTaken() | PeerLost() | ReportUnreadable():
+                return refusals(event, self.surprises.tell(event, error))
+            case Reported(worker_id):
+                error_id = self.surprises.tell(event, error)
+                return self._decide(ReportUnreadable(worker_id, reason(error_id)), now)
+            case _:
+                raise error
 
     def _look_at_models(self, event: Event, now: Now) -> list[Effect]:
         """Before an engine is started by hand, and when one could not be loaded: are its models there?"""
@@ -125,7 +192,7 @@ class Loop:
             case _:
                 return []
         absent = self.shelves.absent_models(self.broker.world.models.values())
-        return self._save_all(self.broker.handle(ModelFilesSeen(absent), now))
+        return self._decide(ModelFilesSeen(absent), now)
 
     def _with_facts(self, event: Event, now: Now) -> Event:
         match event:
@@ -142,7 +209,11 @@ class Loop:
                 return replace(event, facts=facts)
             case StatusAsked():
                 shown = tuple(fact.status for fact in self.devices())
-                return replace(event, devices=shown, standbys=len(self.standbys.pids()))
+                told = {
+                    "internal_errors": self.surprises.count,
+                    "last_internal_error": self.surprises.last_id,
+                }
+                return replace(event, devices=shown, standbys=len(self.standbys.pids()), **told)
             case StockTaken():
                 self._trash.look_again()
                 images, blobs = self.recall.images_due(now.unix_ms), self.recall.blobs_due(now.unix_ms)
@@ -182,7 +253,9 @@ class Loop:
     def _finish(self, effects: list[Effect]) -> None:
         """Make the batch durable; only then let the world see it."""
         self.store.commit()
+        self._subject = None
         for effect in effects:
+            self._subject = effect
             self.effects.carry_out(effect)
         self.effects.finish()
         world = self.broker.world

@@ -129,6 +129,11 @@ class Store:
         if self.connection.in_transaction:
             self._execute("COMMIT")
 
+    def roll_back(self) -> None:
+        """Undo the batch, unless it is on the disk already."""
+        if self.connection.in_transaction:
+            self._execute("ROLLBACK")
+
     def save(self, save: actions.Save) -> None:
         """Put one save into the batch's transaction; the first one opens it."""
         if not self.connection.in_transaction:

@@ -40,6 +40,7 @@ from kernel.shell.shelves import Shelves
 from kernel.shell.store import Store
 from tests.integration.kernel.played import PlayedCrew, PlayedFront
 from tests.integration.kernel.steps import Killed, SteppingDisk, Steps
+from tests.integration.kernel.surprised import no_surprises
 from tests.unit.core.samples import device
 
 PEER: Final = Peer(b"client")
@@ -198,7 +199,8 @@ class World:
         effects = Effects(outbox, self.crew, self.files, recall, None, disks)
         self.connection = store.connection
         self.sources = PlayedSources(self)
-        return Loop(broker, store, recall, self.sources, effects, self.now, _devices, shelves, none_absent)
+        looks = (self.now, _devices, shelves, none_absent)
+        return Loop(broker, store, recall, self.sources, effects, *looks, no_surprises())
 
     def now(self) -> Now:
         unix_s = START_S + self.steps.now_s + self.calendar_s

@@ -28,6 +28,7 @@ from kernel.shell.shelves import Shelves
 from kernel.shell.store import Store
 from tests.integration.kernel.rows import BARE_ENGINE, ENGINE, FULL_MODEL
 from tests.integration.kernel.saving import saved, seen_by_others
+from tests.integration.kernel.surprised import no_surprises
 
 PEER = Peer(b"peer")
 SHELVES = Shelves(Path("/nonexistent"), Path("/nonexistent"))
@@ -109,6 +110,7 @@ def loop_over(store: Store, effects: WatchingEffects, batches: list[Batch]) -> L
         no_devices,
         SHELVES,
         none_absent,
+        no_surprises(),
     )
 
 

@@ -22,6 +22,7 @@ from kernel.shell.store import Store
 from kernel.shell.trash import TRASH_AT_ONCE, Trash
 from tests.integration.kernel.rows import NOW_MS
 from tests.integration.kernel.saving import saved
+from tests.integration.kernel.surprised import no_surprises
 
 MOST_TURNS = 20
 SHELVES = Shelves(Path("/nonexistent"), Path("/nonexistent"))
@@ -84,7 +85,8 @@ def left_after_a_while(store: Store, recall: Recall, remover: Remover) -> list[s
     """Run the loop over this trash for some turns. Returns: what is still in it."""
     broker = Broker(recall.snapshot(Epoch(1)), Limits(), clock.RandomFresh(), Now(0.0, 0))
     sources, effects = QuietSources(remover), TrashEffects(remover)
-    loop = Loop(broker, store, recall, sources, effects, clock.now, no_devices, SHELVES, none_absent)
+    looks = (clock.now, no_devices, SHELVES, none_absent)
+    loop = Loop(broker, store, recall, sources, effects, *looks, no_surprises())
     assert loop.run() == 0
     return recall.trash(10_000)
 

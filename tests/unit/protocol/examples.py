@@ -281,6 +281,8 @@ _REPLIES: tuple[client.BrokerReply, ...] = (
         is_models_disk_low=True,
         api=client.ApiLife(is_running=False, restarts=7, last_failure="exit code 1", next_start_s=25.6),
         standbys=1,
+        internal_errors=3,
+        last_internal_error="0a1b2c3d4e5f",
     ),
     client.Watching(seq=EventSeq(9)),
     client.Bundle(messages=(client.Enclosed(correlation=bytes(range(16)), message=_PREVIEW, blobs=1),)),
