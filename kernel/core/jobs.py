@@ -11,6 +11,7 @@ from kernel.protocol.errors import WorkerCrashed
 from kernel.protocol.ids import JobId
 from kernel.protocol.vocabulary import JobState, Stage
 
+_WITHOUT_STEPS: Final = frozenset(Stage) - {Stage.DENOISING}
 MAX_CRASHES: Final = 3
 """A job that was there when so many workers died is taken for their poison."""
 DROP_TIMEOUT_S: Final = 30.0
@@ -126,14 +127,14 @@ def release(world: World, worker: Worker, job_id: JobId) -> None:
 def expect_progress(world: World, worker: Worker) -> None:
     """Start the worker's progress deadline anew; none while it holds no job.
 
-    While all that it holds is being prepared no step is expected: a detector or a model's file may take as
-    long as the loading of an engine.
+    While nothing that it holds is being denoised no step is expected: a detector or a model's file, and on a
+    slow processor the decoding of a large image, may take as long as the loading of an engine.
     """
     if not worker.slots or worker.engine_id is None:
         world.timers.clear(due.Progress(worker.worker_id))
         return
     patience_s = _patience_s(world, world.engines[worker.engine_id])
-    if all(slot.stage is Stage.PREPARING for slot in worker.slots.values()):
+    if all(slot.stage in _WITHOUT_STEPS for slot in worker.slots.values()):
         patience_s = max(patience_s, world.limits.load_timeout_s)
     world.timers.set(due.Progress(worker.worker_id), world.now.mono_s + patience_s)
 

@@ -78,12 +78,13 @@ def prepares(story, job_id, stage=Stage.PREPARING):
     return story.say(give.worker_id, report)
 
 
-def test_job_that_is_being_prepared_may_take_as_long_as_loading():
+@pytest.mark.parametrize("stage", [Stage.PREPARING, Stage.FINISHING, Stage.REMOVING_BACKGROUND])
+def test_job_that_makes_no_steps_may_take_as_long_as_loading(stage):
     story = Story(limits=Limits(step_timeout_s=60.0, load_timeout_s=600.0))
     engine_id, worker_id, stepping = stepping_job(story)
     story.failed(stepping)
     job_id = story.submit(engine_id)
-    prepares(story, job_id)
+    prepares(story, job_id, stage)
     assert not cancels(story.wait(599.0), worker_id)
     assert cancels(story.wait(2.0), worker_id) == [job_id]
 
