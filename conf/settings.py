@@ -55,7 +55,7 @@ class Server(Struct, frozen=True, kw_only=True):
     """Of these. Behind a proxy, and on this machine, everybody has the same address."""
     request_timeout_s: Annotated[float, Meta(ge=1, le=3600)] = 20.0
     """How long the head of a request may take to come."""
-    max_body_bytes: Annotated[int, Meta(ge=1024)] = 32 << 20
+    max_body_bytes: Annotated[int, Meta(ge=1024, le=256 << 20)] = 32 << 20
     max_pixels: Annotated[int, Meta(ge=64)] = 2048 * 2048
     max_steps: Some = 200
     max_count: Some = 16

@@ -33,7 +33,7 @@ from kernel.protocol.join import FetchTerms
 from kernel.protocol.rendezvous import back_endpoint, front_endpoint
 from kernel.protocol.version import VERSION
 from kernel.shell import access, clock, companion, journal
-from kernel.shell.bus import Gate, Router, private_folder
+from kernel.shell.bus import Gate, Router, back_allowance, front_allowance, private_folder
 from kernel.shell.companion import ApiProcess
 from kernel.shell.crew import BACK, Crew, JoinTerms
 from kernel.shell.decode import BackDoor, FrontDoor
@@ -239,10 +239,11 @@ def _open_bus(
     stack.callback(context.term)
     gate = Gate(context)
     stack.callback(gate.socket.close)
-    front = Router(context, FRONT, server_secret, [front_endpoint(folder)])
+    allowed = front_allowance(settings.server.max_body_bytes), back_allowance(settings.server.max_pixels)
+    front = Router(context, FRONT, server_secret, [front_endpoint(folder)], allowed[0])
     stack.callback(front.close)
     others = [] if settings.bus.workers_endpoint is None else [_reachable(settings.bus.workers_endpoint)]
-    back = Router(context, BACK, server_secret, [back_endpoint(folder), *others])
+    back = Router(context, BACK, server_secret, [back_endpoint(folder), *others], allowed[1])
     stack.callback(back.close)
     for role, public_key in client_keys.items():
         gate.allow(FRONT, public_key, role.value)

@@ -9,7 +9,7 @@ import zmq
 from msgspec import Struct
 from zmq.utils import z85
 
-from kernel.protocol.codec import MAX_FRAME_BYTES, MAX_FRAMES, MAX_MESSAGE_BYTES, Frame
+from kernel.protocol.codec import MAX_BODY_BYTES, MAX_FRAME_BYTES, MAX_FRAMES, MAX_MESSAGE_BYTES, Frame
 from kernel.protocol.errors import BadConfiguration
 from kernel.protocol.rendezvous import MAX_IPC_PATH_BYTES
 
@@ -65,6 +65,36 @@ class Incoming(Struct, frozen=True):
     frames: tuple[Frame, ...]
 
 
+class Allowance(Struct, frozen=True):
+    """What one peer may send before all of it is in memory."""
+
+    frame_bytes: int = MAX_FRAME_BYTES
+    """libzmq hangs up on who sends a longer frame, before it is read."""
+    messages: int = HIGH_WATER_MARK
+    """So many wait in memory until the Manager takes them; the others wait where they come from."""
+
+
+WIDEST: Final = Allowance()
+FRONT_MESSAGES: Final = 256
+"""A client session keeps 64 commands unanswered; there may be some of them behind one connection."""
+BACK_MESSAGES: Final = 1_000
+"""A worker says about ten things a second, and a Manager that stands still for a minute is heard of again."""
+CURVE_BYTES: Final = 64
+"""More than what encryption adds to a frame. Source: ZMQ RFC 26, MESSAGE."""
+BYTES_PER_PIXEL: Final = 8
+"""Twice what a picture takes without any compression."""
+
+
+def front_allowance(max_body_bytes: int) -> Allowance:
+    """For clients: the longest frame is a picture that comes with a job; the API takes no longer one."""
+    return Allowance(min(max(MAX_BODY_BYTES, max_body_bytes), MAX_FRAME_BYTES), FRONT_MESSAGES)
+
+
+def back_allowance(max_pixels: int) -> Allowance:
+    """For workers: the longest frame is a finished picture, with its recipe inside."""
+    return Allowance(min(MAX_BODY_BYTES + BYTES_PER_PIXEL * max_pixels, MAX_FRAME_BYTES), BACK_MESSAGES)
+
+
 class Router:
     """A ROUTER with CURVE, bounded in every direction."""
 
@@ -74,6 +104,7 @@ class Router:
         domain: str,
         secret_key: bytes,
         endpoints: Sequence[str],
+        allowance: Allowance = WIDEST,
     ) -> None:
         """Raises: BadConfiguration, if an endpoint cannot be bound."""
         self.socket = context.socket(zmq.ROUTER)
@@ -81,8 +112,8 @@ class Router:
         self.socket.setsockopt(zmq.ROUTER_HANDOVER, 0)
         self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.setsockopt(zmq.SNDHWM, HIGH_WATER_MARK)
-        self.socket.setsockopt(zmq.RCVHWM, HIGH_WATER_MARK)
-        self.socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
+        self.socket.setsockopt(zmq.RCVHWM, allowance.messages)
+        self.socket.setsockopt(zmq.MAXMSGSIZE, allowance.frame_bytes + CURVE_BYTES)
         self.socket.setsockopt(zmq.CURVE_SERVER, 1)
         self.socket.setsockopt(zmq.CURVE_SECRETKEY, secret_key)
         self.socket.setsockopt_string(zmq.ZAP_DOMAIN, domain)

@@ -10,7 +10,7 @@ from typing import Final
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from kernel.shell.bus import Gate, Incoming, Router, private_folder
+from kernel.shell.bus import WIDEST, Allowance, Gate, Incoming, Router, private_folder
 
 FRONT: Final = "front"
 PATIENCE_S: Final = 20.0
@@ -50,12 +50,12 @@ class SmallBus:
 
     @classmethod
     @contextmanager
-    def opened(cls, folder: Path, domain: str = FRONT) -> "Iterator[SmallBus]":
+    def opened(cls, folder: Path, domain: str = FRONT, allowance: Allowance = WIDEST) -> "Iterator[SmallBus]":
         """On an ipc socket in a private folder; everything is closed in the end."""
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         public, secret = zmq.curve_keypair()
         gate = Gate(context)
-        router = Router(context, domain, secret, [f"ipc://{private_folder(folder)}/front.ipc"])
+        router = Router(context, domain, secret, [f"ipc://{private_folder(folder)}/front.ipc"], allowance)
         bus = cls(context, gate, router, public, domain)
         try:
             yield bus

@@ -1,12 +1,14 @@
 """Who gets onto the bus, and how much anybody may put there."""
 
+from pathlib import Path
+
 import zmq
 
 from kernel.protocol import codec
 from kernel.protocol.client import GetStatus
-from kernel.protocol.codec import MAX_FRAME_BYTES, MAX_FRAMES, admin_decoder
+from kernel.protocol.codec import MAX_BODY_BYTES, MAX_FRAME_BYTES, MAX_FRAMES, admin_decoder
 from kernel.protocol.errors import BadMessage
-from kernel.shell.bus import Incoming
+from kernel.shell.bus import Incoming, back_allowance, front_allowance
 from tests.integration.kernel.small_bus import SmallBus
 
 
@@ -96,11 +98,29 @@ def test_a_flood_of_frames_is_dropped_unread_and_the_next_message_comes_whole(bu
 
 def test_a_frame_over_the_limit_costs_its_sender_the_connection_and_nobody_else(bus: SmallBus) -> None:
     rude, polite = bus.admit("admin"), bus.admit("api")
-    rude.socket.send_multipart([b"head", bytes(MAX_FRAME_BYTES + 1)], copy=False)
+    rude.socket.send_multipart([b"head", bytes(MAX_FRAME_BYTES + 65)], copy=False)
     bus.expect_no_entry(rude)
 
     polite.socket.send_multipart([b"head", b"body"])
     assert bus.expect().name == "api"
+
+
+def test_each_socket_hangs_up_on_frames_that_are_longer_than_its_own_limit(short_folder: Path) -> None:
+    allowance = front_allowance(max_body_bytes=5 << 20)
+    with SmallBus.opened(short_folder / "bus", allowance=allowance) as bus:
+        rude, polite = bus.admit("admin"), bus.admit("api")
+        rude.socket.send_multipart([b"head", bytes((5 << 20) + 65)], copy=False)
+        bus.expect_no_entry(rude)
+
+        polite.socket.send_multipart([b"head", bytes(5 << 20)])
+        assert len(bus.expect().frames[1]) == 5 << 20
+
+
+def test_what_a_peer_may_send_follows_from_the_largest_picture() -> None:
+    assert front_allowance(1024).frame_bytes == MAX_BODY_BYTES
+    assert front_allowance(32 << 20).frame_bytes == 32 << 20
+    assert back_allowance(2048 * 2048).frame_bytes == MAX_BODY_BYTES + 8 * 2048 * 2048
+    assert back_allowance(8192 * 8192).frame_bytes == MAX_FRAME_BYTES
 
 
 def test_an_answer_reaches_its_peer_and_one_to_a_peer_that_is_gone_is_no_error(bus: SmallBus) -> None:
