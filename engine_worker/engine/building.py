@@ -64,8 +64,8 @@ def _filled(
     plan: NetworkPlan,
     berth: _Berth,
 ) -> nn.Module:
-    parameters = read_parameters(places, shapes, berth.place, berth.dtype)
+    pack = packed(empty, plan.network, berth.device, berth.dtype)
+    parameters = read_parameters(places, shapes, berth.place, berth.dtype, pack)
     filled = fill(empty, parameters, berth.place)
     laid_out = lay_out(filled, plan.network, berth.device, berth.dtype)
-    packed_up = packed(laid_out, plan.network, berth.device, berth.dtype)
-    return kept_apart(packed_up, plan.network, berth.device, berth.dtype)
+    return kept_apart(laid_out, plan.network, berth.device, berth.dtype)

@@ -2,7 +2,7 @@
 
 In float32 torch multiplies by MKL, and hands oneDNN the weights of convolutions in the order of their file:
 they are brought into the kernel's own order in every call, 59 MB for 1280 x 1280 x 3 x 3. For images of a few
-latents that is most of a step. Here they are reordered once, when the network is loaded, and pixels lie
+latents that is most of a step. Here each is reordered once, while the network is read, and pixels lie
 channels last, so that nothing else is reordered either. A packed weight has the same numbers and the same
 size.
 
@@ -10,12 +10,17 @@ These kernels round each row alike whatever lies beside it, under any number of 
 the stock ones do, and weights that fit into a cache gain nothing: only large networks are packed. adr/0035.
 """
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 import torch
 from torch import Tensor, nn
 
 from engine_worker.engine.blueprint import Network
+
+Pack = Callable[[Tensor], Tensor]
+"""From a weight on the CPU to the same one as its layer's kernel reads it."""
 
 LARGE_PARAMETERS: Final = 100_000_000
 """The UNets of SD 1.5 and SDXL have 860 and 2,567 million, their ControlNets 361 and 1,251."""
@@ -24,25 +29,31 @@ _NO_ACTIVATION: Final[tuple[str, list[float], str]] = ("none", [], "")
 """What oneDNN could compute along with the layer: its name, its scalars, its algorithm."""
 
 
-def packed(module: nn.Module, network: Network, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """The network with its weights packed, if it is a large one that runs on the CPU in single precision."""
-    return pack(module) if _is_wanted(module, network, device, dtype) else module
+def packed(
+    empty: nn.Module, network: Network, device: torch.device, dtype: torch.dtype
+) -> Mapping[str, Pack]:
+    """Make a network's layers packed ones, if it is large and runs on the CPU in single precision.
 
-
-def pack(module: nn.Module) -> nn.Module:
-    """The network, which must be on the CPU in float32, with the weights of its layers packed.
-
-    One of them at a time is in memory twice.
+    Returns: what brings each of their weights into its order, by the parameter's name.
     """
-    with torch.no_grad():
-        for layer in module.modules():
-            if type(layer) is nn.Linear:
-                _pack_linear(layer)
-            elif type(layer) is nn.Conv2d and _is_of_one_pixel(layer):
-                _pack_pixel_conv(layer)
-            elif type(layer) is nn.Conv2d and layer.groups == 1 and layer.padding_mode == "zeros":
-                _pack_conv(layer)
-    return module
+    return packed_layers(empty) if _is_wanted(empty, network, device, dtype) else {}
+
+
+def packed_layers(module: nn.Module) -> dict[str, Pack]:
+    """Make all layers packed ones that can be; their weights are still to be packed, by what is returned."""
+    found: dict[str, Pack] = {}
+    for name, layer in module.named_modules():
+        if type(layer) is nn.Linear:
+            layer.__class__ = PackedLinear
+            found[f"{name}.weight"] = _pack_matrix
+        elif type(layer) is nn.Conv2d and _is_of_one_pixel(layer):
+            layer.__class__ = PackedPixelConv
+            layer.weight = _parameter(layer.weight.flatten(1))
+            found[f"{name}.weight"] = _pack_matrix
+        elif type(layer) is nn.Conv2d and layer.groups == 1 and layer.padding_mode == "zeros":
+            layer.__class__ = PackedConv
+            found[f"{name}.weight"] = partial(_pack_kernels, layer)
+    return found
 
 
 def plain(weight: Tensor) -> Tensor:
@@ -102,26 +113,17 @@ def _is_of_one_pixel(layer: nn.Conv2d) -> bool:
     )
 
 
-def _pack_linear(layer: nn.Linear) -> None:
-    layer.weight = _parameter(torch.ops.mkldnn._reorder_linear_weight(layer.weight, None))
-    layer.__class__ = PackedLinear
+def _pack_matrix(weight: Tensor) -> Tensor:
+    """Shapes: (out, in), or of a convolution of one pixel (out, in, 1, 1); the result (out, in)."""
+    reordered: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.flatten(1), None)
+    return reordered
 
 
-def _pack_pixel_conv(layer: nn.Conv2d) -> None:
-    layer.weight = _parameter(torch.ops.mkldnn._reorder_linear_weight(layer.weight.flatten(1), None))
-    layer.__class__ = PackedPixelConv
-
-
-def _pack_conv(layer: nn.Conv2d) -> None:
-    reordered = torch._C._nn.mkldnn_reorder_conv2d_weight(
-        layer.weight.to_mkldnn(),
-        list(layer.padding),
-        list(layer.stride),
-        list(layer.dilation),
-        layer.groups,
+def _pack_kernels(layer: nn.Conv2d, weight: Tensor) -> Tensor:
+    """Shapes: (out, in, height, width), the result too."""
+    return torch._C._nn.mkldnn_reorder_conv2d_weight(
+        weight.to_mkldnn(), list(layer.padding), list(layer.stride), list(layer.dilation), layer.groups
     )
-    layer.weight = _parameter(reordered)
-    layer.__class__ = PackedConv
 
 
 def _parameter(weight: Tensor) -> nn.Parameter:

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from io import FileIO
 from itertools import groupby
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -82,12 +83,17 @@ def check_surplus(
 
 
 def read_parameters(
-    places: Mapping[str, Place], shapes: Mapping[str, torch.Size], device: torch.device, dtype: torch.dtype
+    places: Mapping[str, Place],
+    shapes: Mapping[str, torch.Size],
+    device: torch.device,
+    dtype: torch.dtype,
+    pack: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType({}),
 ) -> dict[str, Tensor]:
     """A network's parameters, in the order in which they lie in the files.
 
     Files are read, not mapped: a file that changes later changes nothing, and one that is cut short while it
-    is read is an error like any other. Only a few tensors at a time are in memory twice.
+    is read is an error like any other. Only a few tensors at a time are in memory twice. What is in `pack` is
+    brought into the order that its layer wants.
     Raises: ModelUnreadable, if a tensor has another shape than the network wants, or cannot be read.
     """
     parameters: dict[str, Tensor] = {}
@@ -95,7 +101,8 @@ def read_parameters(
         place = places[name]
         tensor = _formed(stored, place.stored.form)
         _check_shape(place, tensor.shape, shapes[name])
-        parameters[name] = tensor.to(device, dtype).contiguous()
+        ready = tensor.to(device, dtype).contiguous()
+        parameters[name] = pack[name](ready) if name in pack else ready
     return parameters
 
 

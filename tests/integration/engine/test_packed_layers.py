@@ -11,7 +11,14 @@ from engine_worker.engine.adapters.lora_keys import Part
 from engine_worker.engine.apart import kept_apart
 from engine_worker.engine.blueprint import Network
 from engine_worker.engine.networks import size_bytes
-from engine_worker.engine.packed_layers import LARGE_PARAMETERS, PackedConv, PackedLinear, pack, packed, plain
+from engine_worker.engine.packed_layers import (
+    LARGE_PARAMETERS,
+    PackedConv,
+    PackedLinear,
+    packed,
+    packed_layers,
+    plain,
+)
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("threads")]
 
@@ -34,6 +41,15 @@ LAYERS: dict[str, Callable[[], nn.Linear | nn.Conv2d]] = {
 def layer(request: pytest.FixtureRequest) -> nn.Linear | nn.Conv2d:
     torch.manual_seed(3)
     return LAYERS[request.param]().requires_grad_(False)
+
+
+def pack(module: nn.Module) -> nn.Module:
+    """The module with the weights that it has, packed."""
+    weights = {name: parameter.clone() for name, parameter in module.named_parameters()}
+    order = packed_layers(module)
+    ready = {name: order[name](weight) if name in order else weight for name, weight in weights.items()}
+    module.load_state_dict(ready, assign=True)
+    return module.requires_grad_(False)
 
 
 def entering(layer: nn.Linear | nn.Conv2d, rows: int, side: int) -> Tensor:
@@ -77,7 +93,8 @@ def test_only_large_networks_that_images_share_are_packed_and_only_where_kernels
             self.weight = nn.Parameter(torch.empty(LARGE_PARAMETERS, device="meta"))
 
     def is_packed(module: nn.Module, network: Network, device: torch.device, dtype: torch.dtype) -> bool:
-        return any(isinstance(one, PackedLinear) for one in packed(module, network, device, dtype).modules())
+        packed(module, network, device, dtype)
+        return any(isinstance(one, PackedLinear) for one in module.modules())
 
     def large() -> nn.Module:
         return nn.Sequential(nn.Linear(4, 4), Large()).requires_grad_(False)
