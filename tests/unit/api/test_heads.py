@@ -197,6 +197,13 @@ def test_what_is_no_request_is_refused_at_its_first_line(data: bytes) -> None:
         HeadReader().take(data)
 
 
+def test_blanks_cost_no_more_than_other_bytes() -> None:
+    """Half a million of them: in time that grows with their square it would be a quarter of an hour."""
+    block = b"GET / HTTP/1.1\r\nHost: localhost\r\nX:" + b" " * 500_000 + b"\x01"
+    with pytest.raises(Malformed):
+        parse_head(block)
+
+
 def in_pieces(reader: HeadReader, data: bytes, size: int) -> None:
     for at in range(0, len(data), size):
         reader.take(data[at : at + size])
