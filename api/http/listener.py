@@ -90,11 +90,11 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
         wake_at = min(self._look_at, self._resume_at or float("inf"))
         self.sockets.wait(max(0.0, min(timeout_s, wake_at - now)))
         self._is_woken = False  # from here on who changes something wakes the loop again
-        self.sockets.review()
         now = time.monotonic()
         if self._resume_at is not None and now >= self._resume_at:
             self._resume_at = None
             self.sockets.changed(self)
+        self.sockets.review()
         if now >= self._look_at or (self.active_channels and self._look_at == float("inf")):
             self._look(now)
 
@@ -123,6 +123,11 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
                 return
             self._take_in(connection, address)
 
+    def handle_error(self) -> None:
+        """Whatever went wrong with one connection: the socket that all others come from stays open."""
+        _log.exception("action=accept_broke")
+        self._resume_at = time.monotonic() + PAUSE_S
+
     def _take_in(self, connection: socket.socket, address: tuple[str, int]) -> None:
         now = time.monotonic()
         if not self._has_room_for(origin_of(address[0]), now):
@@ -130,10 +135,9 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
             return
         try:
             self.set_socket_options(connection)
-        except OSError:  # it has gone already
+            self.channel_class(self, connection, address, self.adj, self.sockets)
+        except OSError:  # it has gone already, or the system cannot watch one more
             connection.close()
-            return
-        self.channel_class(self, connection, address, self.adj, self.sockets)
 
     def _has_room_for(self, origin: str, now: float) -> bool:
         """True, if there is room for one more, perhaps since others had to go."""

@@ -34,8 +34,8 @@ class Sockets(dict[int, Watched]):
         self._changed: deque[Watched] = deque()
 
     def __setitem__(self, descriptor: int, one: Watched) -> None:
+        self._epoll.register(descriptor, select.EPOLLIN)  # or nothing of it is kept
         super().__setitem__(descriptor, one)
-        self._epoll.register(descriptor, select.EPOLLIN)
         self._interests[descriptor] = select.EPOLLIN
 
     def __delitem__(self, descriptor: int) -> None:

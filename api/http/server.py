@@ -86,6 +86,7 @@ class HttpServer:
             channel.handle_close()
         self._server.is_over = True
         self._server.trigger.close()
+        self._server.sockets.close()
 
     def _is_busy(self) -> bool:
         return any(
