@@ -7,6 +7,7 @@ also ends its file: it has no name that anything could be left under.
 import shutil
 import tempfile
 import threading
+from contextlib import suppress
 from io import BytesIO
 from typing import IO, Final
 
@@ -84,7 +85,10 @@ class Budget:
             raise _too_many()
 
     def _look(self, count: int) -> None:
-        usage = shutil.disk_usage(self._folder or tempfile.gettempdir())
+        try:
+            usage = shutil.disk_usage(self._folder or tempfile.gettempdir())
+        except OSError as error:
+            raise DiskFull(f"the folder for temporary files cannot be used: {error.strerror}") from error
         keep = min(self._min_free, usage.total // FREE_SHARE)
         if usage.free - count < keep:
             raise DiskFull(
@@ -126,7 +130,8 @@ class Body:
         """Nobody needs it any more; may be said twice."""
         if not self._is_closed:
             self._is_closed = True
-            self._file.close()
+            with suppress(OSError):  # what a full disk did not take is not missed any more
+                self._file.close()
             if self._is_on_disk:
                 self._budget.give_back(self._size)
 
@@ -137,6 +142,7 @@ class Body:
             self._budget.take(len(data))
         self._size += len(data)
         self._file.write(data)
+        self._file.flush()  # a full disk is told now: when the body is read, it is too late for an answer
 
     def _move_to_disk(self) -> None:
         file = self._budget.open()

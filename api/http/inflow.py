@@ -41,7 +41,12 @@ class Inflow(BytesIO):
         self._is_all = self._is_dropped = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="upload", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # the system has no room for one more
+            seats.give_back()
+            receiver.close()
+            raise TooManyRequests(f"no upload can begin: {error}", retry_after_s=RETRY_AFTER_S) from error
 
     @property
     def is_full(self) -> bool:

@@ -1,7 +1,11 @@
 """Bodies while they come in: in memory, on the disk, and under one budget."""
 
+import os
 from contextlib import closing
+from errno import ENOSPC
+from io import BufferedRandom, FileIO
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -95,3 +99,35 @@ def test_a_disk_that_refuses_is_told(tmp_path: Path) -> None:
     with closing(body_of(Budget(1 << 20, 0, str(tmp_path / "none")), LONG)) as body:
         assert isinstance(body.failure, DiskFull)
         assert "No such file" in body.failure.detail
+
+
+class SmallFile(FileIO):
+    """A file on a disk that is full after so many bytes."""
+
+    def write(self, data: bytes) -> int:
+        if self.tell() + len(data) > IN_MEMORY_BYTES:
+            raise OSError(ENOSPC, os.strerror(ENOSPC))
+        return super().write(data)
+
+
+class FullDisk(Budget):
+    """Its files can be opened, and take as much as would have fit into memory."""
+
+    def open(self) -> IO[bytes]:
+        with super().open() as file:
+            return BufferedRandom(SmallFile(os.dup(file.fileno()), "w+b"))
+
+
+@pytest.mark.parametrize("more", [b"x", LONG])
+def test_a_full_disk_is_told_while_the_body_comes_and_keeps_nothing_of_the_budget(more: bytes) -> None:
+    budget = FullDisk(MAX_FILES * 2 * len(LONG), 0)
+    for _ in range(MAX_FILES + 1):
+        with closing(body_of(budget, LONG[:IN_MEMORY_BYTES], more)) as body:
+            assert isinstance(body.failure, DiskFull)
+            assert "No space left" in body.failure.detail
+    assert budget.taken_bytes == 0
+
+
+def test_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DiskFull, match="No such file"):
+        Budget(1 << 20, 0, str(tmp_path / "none")).check(len(LONG))

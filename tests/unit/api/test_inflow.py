@@ -122,3 +122,15 @@ def test_there_are_only_so_many_at_once(limits: UploadLimits, woken: threading.E
     second = inflow(Receiver(limits, TYPE, None), woken, seats)
     second.close()
     second.join()
+
+
+def test_an_upload_for_which_there_is_no_thread_is_refused_and_holds_no_seat(
+    limits: UploadLimits, woken: threading.Event
+) -> None:
+    seats, usual = Seats(1), threading.stack_size(1 << 46)  # more than any address space has
+    try:
+        with pytest.raises(TooManyRequests, match="can't start new thread"):
+            inflow(Receiver(limits, TYPE, None), woken, seats)
+    finally:
+        threading.stack_size(usual)
+    assert (left(limits), seats.taken) == ([], 0)
