@@ -111,7 +111,7 @@ class ChunkedBody:
     def __init__(self, buf: "Buffer") -> None:
         self.buf = buf
         self.failure: SpoonError | None = None
-        self._reader = ChunkReader(_Into(self))
+        self._reader = ChunkReader(buf)
 
     @property
     def completed(self) -> bool:
@@ -144,13 +144,3 @@ class Buffer(Protocol):
     def getfile(self) -> object: ...
     def close(self) -> None: ...
     def __len__(self) -> int: ...
-
-
-class _Into:
-    """The buffer of a body, which may be exchanged before it begins."""
-
-    def __init__(self, body: ChunkedBody) -> None:
-        self._body = body
-
-    def append(self, data: bytes) -> None:
-        self._body.buf.append(data)
