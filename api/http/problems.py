@@ -72,6 +72,8 @@ STATUS: Final[Mapping[type[SpoonError], int]] = MappingProxyType(
         # The Manager and this process do not understand each other.
         errors.BadMessage: 502,
         errors.NotPermitted: 502,
+        # The Manager made a mistake.
+        errors.InternalError: 500,
         # What keeps a process from starting, and so never answers a request.
         errors.AlreadyRunning: 500,
         errors.BadConfiguration: 500,

@@ -21,15 +21,15 @@ from kernel.protocol.errors import (
 )
 from tests.unit.api.stage import Stage
 
-STARTING = {"error", "already_running", "bad_configuration"}
-"""What never answers a request, and what stands for a mistake of ours."""
+OURS = {"error", "internal_error", "already_running", "bad_configuration"}
+"""What stands for a mistake of ours, and what never answers a request."""
 
 
 @pytest.mark.parametrize("code", sorted(all_errors(http_errors.__name__)))
 def test_every_error_has_a_status_that_is_no_accident(code: str) -> None:
     status = status_of(all_errors(http_errors.__name__)[code])
     assert 400 <= status < 600
-    assert (status == 500) == (code in STARTING)
+    assert (status == 500) == (code in OURS)
 
 
 def test_the_table_names_only_errors_that_exist() -> None:
