@@ -25,6 +25,7 @@ Pack = Callable[[Tensor], Tensor]
 LARGE_PARAMETERS: Final = 100_000_000
 """The UNets of SD 1.5 and SDXL have 860 and 2,567 million, their ControlNets 361 and 1,251."""
 _PACKED_NETWORKS: Final = frozenset({Network.UNET, Network.CONTROLNET})
+_OPERATORS: Final = ("_linear_pointwise", "_convolution_pointwise", "_reorder_linear_weight")
 _NO_ACTIVATION: Final[tuple[str, list[float], str]] = ("none", [], "")
 """What oneDNN could compute along with the layer: its name, its scalars, its algorithm."""
 
@@ -54,6 +55,12 @@ def packed_layers(module: nn.Module) -> dict[str, Pack]:
             layer.__class__ = PackedConv
             found[f"{name}.weight"] = partial(_pack_kernels, layer)
     return found
+
+
+def has_kernels(operators: object) -> bool:
+    """Was torch built with oneDNN, and with all of its operators that packed layers need?"""
+    is_there = torch._C._has_mkldnn and hasattr(torch._C._nn, "mkldnn_reorder_conv2d_weight")
+    return is_there and all(hasattr(operators, name) for name in _OPERATORS)
 
 
 def plain(weight: Tensor) -> Tensor:
@@ -99,7 +106,7 @@ def _is_wanted(module: nn.Module, network: Network, device: torch.device, dtype:
         network in _PACKED_NETWORKS
         and device.type == "cpu"
         and dtype is torch.float32
-        and torch._C._has_mkldnn
+        and has_kernels(torch.ops.mkldnn)
         and sum(parameter.numel() for parameter in module.parameters()) >= LARGE_PARAMETERS
     )
 

@@ -1,6 +1,7 @@
 """Packed layers compute what ordinary ones do, and each image's rows alike whatever lies beside them."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from engine_worker.engine.packed_layers import (
     LARGE_PARAMETERS,
     PackedConv,
     PackedLinear,
+    has_kernels,
     packed,
     packed_layers,
     plain,
@@ -106,6 +108,13 @@ def test_only_large_networks_that_images_share_are_packed_and_only_where_kernels
     assert not is_packed(large(), Network.UNET, torch.device("cuda"), torch.float32)
     assert not is_packed(large(), Network.UNET, CPU, torch.float16)
     assert not is_packed(nn.Sequential(nn.Linear(4, 4)), Network.UNET, CPU, torch.float32)
+
+
+def test_a_torch_that_lacks_one_of_the_kernels_packs_nothing() -> None:
+    names = ("_linear_pointwise", "_convolution_pointwise", "_reorder_linear_weight")
+    assert has_kernels(SimpleNamespace(**dict.fromkeys(names)))
+    for lacking in names:
+        assert not has_kernels(SimpleNamespace(**dict.fromkeys(set(names) - {lacking})))
 
 
 def test_what_has_no_packed_kernel_stays_as_it_is() -> None:
