@@ -51,6 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one worker from its ticket to its exit status."""
     make_files_private()
     options = _options(arguments)
+    if options.preload:
+        keep_freed_memory()  # before another thread runs: what has a heap of its own by then shares it later
     imports = EngineImports() if options.preload else None
     try:
         join = _join_of(options)

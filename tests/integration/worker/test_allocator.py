@@ -44,6 +44,25 @@ give_back_freed_memory()
 left = resident_bytes() - before
 print(json.dumps({"first": first, "steady": steady, "thread": other_thread, "held": held, "left": left}))
 """
+_PRELOADING = """
+import ctypes, os, sys, time
+from engine_worker.main import main
+
+reader, writer = os.pipe()
+os.close(writer)
+main(["--join-fd", str(reader), "--preload"])
+while "engine_worker.engine.lean_imports" not in sys.modules:
+    time.sleep(0.01)
+libc = ctypes.CDLL(None)
+libc.fdopen.restype = ctypes.c_void_p
+libc.fdopen.argtypes = [ctypes.c_int, ctypes.c_char_p]
+libc.malloc_info.argtypes = [ctypes.c_int, ctypes.c_void_p]
+libc.fflush.argtypes = [ctypes.c_void_p]
+stream = libc.fdopen(1, b"w")
+libc.malloc_info(0, stream)
+libc.fflush(stream)
+os._exit(0)
+"""
 A_BLOCK = 59_000_000
 PAGES_OF_A_BLOCK = A_BLOCK // 4096
 
@@ -67,3 +86,9 @@ def test_a_worker_that_keeps_its_memory_pays_for_a_step_once() -> None:
 def test_by_itself_every_step_would_pay() -> None:
     found = numbers(keeps=False)
     assert found["steady"] > PAGES_OF_A_BLOCK / 2
+
+
+def test_a_worker_that_imports_beside_its_main_thread_has_one_heap() -> None:
+    """A thread with a heap of its own, however small, would share it with others that come later."""
+    ended = subprocess.run([sys.executable, "-c", _PRELOADING], check=True, capture_output=True, text=True)
+    assert ended.stdout.count("<heap nr=") == 1
