@@ -170,8 +170,9 @@ class SubprocessLauncher:
 
     def _remove_old_logs(self) -> None:
         logs = sorted(self._log_folder.glob("[ws]*.log"), key=lambda file: file.stat().st_mtime)
+        running = self._processes.keys() | self.standbys.names()
         for file in logs[: max(0, len(logs) - LOGS_KEPT)]:
-            if file.stem not in self._processes:
+            if file.stem not in running:
                 file.unlink(missing_ok=True)
 
 

@@ -76,6 +76,10 @@ class Standbys:
         """The processes that wait."""
         return [standby.process.pid for standby in self._waiting]
 
+    def names(self) -> frozenset[str]:
+        """What those that wait are called."""
+        return frozenset(standby.name for standby in self._waiting)
+
     def next_deadline_s(self) -> float | None:
         """When `tend` is to be called though nothing has happened; None: never."""
         return self._timer_s if self._is_open else None

@@ -255,6 +255,17 @@ def test_an_engine_gets_the_process_that_waits_with_its_log_under_the_workers_na
     assert not (logs / "standby-1.log").exists()
 
 
+def test_the_log_of_a_standby_stays_however_many_workers_come_and_go_meanwhile(
+    keeping: SubprocessLauncher, pipe: SignalPipe, logs: Path
+) -> None:
+    os.utime(logs / "standby-1.log", (0, 0))
+    for number in range(LOGS_KEPT):
+        (logs / f"w0-{number}.log").touch()
+    keeping.launch(a_join(role=WorkerRole.FETCH))
+    assert next_exit(keeping, pipe).name == "w1-1"
+    assert (logs / "standby-1.log").exists()
+
+
 @pytest.mark.parametrize(
     "join",
     [a_join(role=WorkerRole.FETCH), msgspec.structs.replace(a_join(), is_fake=True)],
