@@ -183,6 +183,7 @@ def _with_past(snapshot: Snapshot, lasting: Lasting) -> Snapshot:
         snapshot,
         has_companion=lasting.launcher.is_there(companion.NAME),
         blamed=dict(lasting.surprises.blamed),
+        is_stopping=lasting.surprises.is_stopping,
     )
 
 

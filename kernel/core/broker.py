@@ -65,6 +65,7 @@ class Broker:
         """The first actions: what a former life left open is put right, in one transaction."""
         self.world.now = now
         life.start(self.world)
+        life.close_if_drained(self.world)
         return self._take_actions()
 
     def handle(self, event: Event, now: Now) -> list[Action]:

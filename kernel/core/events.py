@@ -284,3 +284,5 @@ class Snapshot(Struct, frozen=True):
     """The API of a former life of this process is still there."""
     blamed: Mapping[str, int] = field(default_factory=dict)
     """Jobs, models and engines over which former lives of this process ended, and how often."""
+    is_stopping: bool = False
+    """A former life of this process was on its way out when it ended."""

@@ -38,6 +38,7 @@ def restore(world: World, snapshot: Snapshot) -> None:
     world.images_lost, world.images_found = snapshot.lost_images, snapshot.found_images
     world.models_absent = snapshot.absent_models
     world.blamed, world.companion.is_running = snapshot.blamed, snapshot.has_companion
+    world.phase = Phase.DRAINING if snapshot.is_stopping else Phase.RUNNING
     world.models = {row.model_id: row for row in snapshot.models}
     for row in snapshot.engines:
         world.engines[row.engine_id] = Engine(row)
@@ -82,7 +83,7 @@ def start(world: World) -> None:
     world.models_absent = frozenset()
     world.blamed = {}
     stock.take(world)
-    if world.limits.with_api and not world.companion.is_running:
+    if world.limits.with_api and not world.companion.is_running and world.phase is Phase.RUNNING:
         companion.launch(world)
     fetching.tend(world)
     for engine in list(world.engines.values()):

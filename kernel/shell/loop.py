@@ -108,6 +108,7 @@ class Loop:
     def _end(self, error: Exception, began_s: float) -> None:
         """Undo the batch, answer whoever brought this about, and see to it that it does not come again."""
         self.store.roll_back()
+        self.surprises.is_stopping = self.broker.world.phase is not Phase.RUNNING
         error_id = self.surprises.tell(self._subject, error)
         self.pause_s = self.surprises.end_life(self._subject, error_id, self.clock().mono_s - began_s)
         for effect in refusals(self._subject, error_id):

@@ -64,6 +64,8 @@ class Surprises:
     last_id: str | None = None
     blamed: Counter[str] = field(default_factory=Counter)
     """Jobs, models and engines that lives ended over: by their ids, how often."""
+    is_stopping: bool = False
+    """A life ended that had been asked to stop: the next one has no other work."""
     _told: dict[str, str] = field(default_factory=dict)
     _poison: dict[bytes, str] = field(default_factory=dict)
     _short_lives: int = 0

@@ -167,7 +167,11 @@ class SmallManager:
         self.effects = Effects(outbox, self.hands, self.hands, self.recall, None, self.hands)
         self.hands.events = self.effects.events
         self.surprises = surprises or no_surprises()
-        snapshot = replace(self.recall.snapshot(epoch), blamed=dict(self.surprises.blamed))
+        snapshot = replace(
+            self.recall.snapshot(epoch),
+            blamed=dict(self.surprises.blamed),
+            is_stopping=self.surprises.is_stopping,
+        )
         self.broker = kind(snapshot, Limits(), clock.RandomFresh(), self.now())
         looks = (self.now, lambda: DEVICES, FullShelves(), none_absent)
         self.loop = Loop(self.broker, self.store, self.recall, None, self.effects, *looks, self.surprises)

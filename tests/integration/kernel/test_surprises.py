@@ -118,6 +118,15 @@ def test_the_next_life_refuses_what_ended_the_former_one_at_once_and_does_everyt
     assert again.surprises.count == 1
 
 
+def test_a_stop_that_was_asked_for_is_done_by_the_next_life_if_the_one_that_was_asked_ended(tmp_path: Path):
+    manager = SmallManager(FaultyBroker, tmp_path / "db")
+    with pytest.raises(LifeOver):
+        manager.run(Arrival(StopAsked()), asked(LATE_POISON))
+    manager.store.close()
+    assert manager.effects.exit_code is None
+    assert SmallManager(FaultyBroker, tmp_path / "db", manager.surprises).effects.exit_code == 0
+
+
 def test_what_the_database_refuses_ends_the_life_and_no_other_is_told_of_what_was_not_saved(tmp_path: Path):
     manager = SmallManager(FaultyBroker, tmp_path / "db")
     with pytest.raises(LifeOver) as caught:

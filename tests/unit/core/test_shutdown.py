@@ -264,3 +264,21 @@ def test_api_in_backoff_is_not_started_by_a_shutdown():
     found = story.wait(60.0)
     assert not only(found, LaunchCompanion)
     assert not only(found, KillCompanion)
+
+
+def test_a_start_in_the_middle_of_a_shutdown_begins_nothing_and_leaves():
+    story = Story(limits=Limits(with_api=True))
+    engine_id, _ = story.running_engine()
+    job_id = story.submit(engine_id)
+    found = story.begin(is_stopping=True)
+    assert only(found, LaunchWorker) == only(found, LaunchCompanion) == []
+    assert [leave.code for leave in only(found, Exit)] == [0]
+    assert story.job_state(job_id) is JobState.WAITING
+
+
+def test_a_start_in_the_middle_of_a_shutdown_ends_the_api_first():
+    story = Story(limits=Limits(with_api=True))
+    found = story.begin(is_stopping=True, has_companion=True)
+    assert only(found, TerminateCompanion)
+    assert only(found, Exit) == []
+    assert story.companion_exits(0) == [Exit(0)]
