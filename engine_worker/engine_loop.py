@@ -26,7 +26,7 @@ Raises: NotInstalled, if a package is missing.
 """
 Report = Callable[[EngineReady | EngineFailed | Outcome], None]
 """Takes what the engine has to say, from any thread."""
-RELEASE_AFTER_S: Final = (5.0, 60.0)
+RELEASE_AFTER_S: Final = (30.0, 120.0)
 """Twice: what the last steps made may still be decoded and encoded at the first time."""
 
 
