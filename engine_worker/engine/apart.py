@@ -115,7 +115,7 @@ class _Attention:
 
 def _runs(pictures: Sequence[Picture], *, pixels: int, has_prompts: bool) -> list[tuple[Picture, ...]]:
     """The pictures that attention is computed for together, in order."""
-    if pixels < FEW_ROWS and torch.get_num_threads() > 1:
+    if pictures and pixels < FEW_ROWS and torch.get_num_threads() > 1:
         return [(one,) for one in pictures]
     if not has_prompts:
         return [tuple(pictures)]
@@ -124,11 +124,12 @@ def _runs(pictures: Sequence[Picture], *, pixels: int, has_prompts: bool) -> lis
 
 def linear(entered: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """As `torch.nn.functional.linear`. Shapes: entered (rows, ..., in), the result (rows, ..., out)."""
-    pictures, threads = _sharing.get(), torch.get_num_threads()
+    pictures = _sharing.get()
+    if not pictures or not entered.is_cpu:
+        return functional.linear(entered, weight, bias)
+    each, threads = entered.shape[1:-1].numel(), torch.get_num_threads()
     # Threads share a matrix by its rows.
     few_rows = FEW_ROWS * threads
-    if not pictures or (each := entered.shape[1:-1].numel()) >= few_rows or not entered.is_cpu:
-        return functional.linear(entered, weight, bias)
     rows = [one.rows for one in pictures]
     if min(rows) * each >= few_rows:
         return functional.linear(entered, weight, bias)
