@@ -17,6 +17,7 @@ from PIL import Image
 from bench.bell import Bell, run_until
 from bench.memory_cases import Case, appetite_of_file, ensure_file
 from bench.memory_passes import source_of
+from engine_worker.allocator import keep_freed_memory
 from engine_worker.engine.diffusers_engine import build
 from engine_worker.engine.port import Completed, Failed, Inputs, Outcome
 from kernel.core.memory import CPU, need_bytes
@@ -60,6 +61,7 @@ def own_bytes() -> int:
 def main() -> None:
     """Measure the case of the command line."""
     words, folder = sys.argv[1:]
+    keep_freed_memory()  # as a worker does
     torch.set_num_threads(1)
     case = Case.of(words)
     path = ensure_file(case, Path(folder))
