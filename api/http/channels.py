@@ -1,10 +1,12 @@
 """One connection: what it is at, when its time is over, and what it is told then."""
 
 import secrets
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import ceil
+from typing import Final
 
 import msgspec
 from waitress.adjustments import Adjustments
@@ -18,6 +20,9 @@ from api.http.parsing import Parser, Refusal
 from api.http.problems import CONTENT_TYPE, DEFAULT_RETRY_AFTER_S, RETRIED, problem_of
 from api.http.standings import Doing, Standing, origin_of
 from kernel.protocol.errors import SpoonError
+
+LINGER_BYTES: Final = 16 << 20
+"""So much of what a refused client goes on sending is read and thrown away."""
 
 
 def channel_class(intake: Intake) -> type["Channel"]:
@@ -39,6 +44,7 @@ class _ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
             pause_s = ceil(cause.retry_after_s or DEFAULT_RETRY_AFTER_S)
             self.response_headers.append(("Retry-After", str(pause_s)))
         self.set_close_on_finish()
+        self.channel.is_refused = True
         self.content_length = len(body)
         self.write(body)
 
@@ -70,6 +76,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
     requests: list[Parser]
     connected: bool
     total_outbufs_len: int
+    close_when_flushed: bool
+    is_refused = False
+    """Its last answer refuses a request that it may still be sending."""
 
     def __init__(
         self, server: object, sock: object, addr: tuple[str, int], adj: object, sockets: object
@@ -82,6 +91,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         self._head_since: float | None = None
         self._body_since: float | None = None
         self._backlog_since: float | None = None
+        self._lingers_since: float | None = None
+        self._thrown_away_bytes = 0
         self._sent_bytes = 0
         self._held: list[bytes] | None = None
         """What is written now and leaves in one piece; None: what is written leaves at once."""
@@ -89,6 +100,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
 
     def standing(self, now: float) -> Standing:
         """What it is at. Called by the loop alone."""
+        if self._lingers_since is not None:
+            return Standing(self.origin, Doing.LEAVING, self._lingers_since)
         if not self.total_outbufs_len:
             self._backlog_since = None
         else:
@@ -111,6 +124,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
             is_told = (
                 request is not None and request.has_begun and not self.requests and not self.total_outbufs_len
             )
+            is_told = is_told and self._lingers_since is None
         if request is not None and is_told:
             self._answer_with(request, RequestTimeout())
         else:
@@ -125,10 +139,14 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
             if len(self.requests) == 1:
                 self.server.add_task(self)
 
+    def send_continue(self) -> None:
+        super().send_continue()
+        if self.total_outbufs_len:  # the loop did that itself, and nobody else tells it of what is left
+            self._look_again()
+
     def _look_again(self) -> None:
         """Have the loop ask what this connection wants. Called by any thread."""
-        self.server.sockets.changed(self)
-        self.server.pull_trigger()
+        self.server.look_at(self)
 
     def parser_class(self, adj: Adjustments) -> Parser:
         """waitress makes each request with it."""
@@ -137,12 +155,38 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
     def readable(self) -> bool:
         """Whether more is to be read. What has failed is refused without waiting for the rest of it."""
         request = self.request
+        if self._lingers_since is not None:
+            return True
         if request is not None and request.failure is not None:
             self._answer_with(request, request.failure)
         is_full = request is not None and request.is_full
         return not is_full and bool(super().readable())
 
+    def handle_write(self) -> None:
+        """Send what is left. The last answer to who is refused is followed by the end, and then by a wait."""
+        if self.is_refused and self.close_when_flushed:
+            self._flush_exception(self._flush_some)
+            if self.connected and not self.total_outbufs_len:
+                self._linger()
+                return
+        super().handle_write()
+
+    def _linger(self) -> None:
+        """Say that nothing more comes, and read on until the client has seen it: to close a connection that
+        has unread bytes, or gets more, is to reset it, and a reset may overtake the answer."""
+        self._lingers_since = time.monotonic()
+        self.close_when_flushed = False
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError:  # the client has gone
+            self.handle_close()
+
     def received(self, data: bytes) -> bool:
+        if self._lingers_since is not None:
+            self._thrown_away_bytes += len(data)
+            if self._thrown_away_bytes > LINGER_BYTES:
+                self.handle_close()
+            return False
         taken: bool = super().received(data)
         request = self.request
         if request is not self._timed:

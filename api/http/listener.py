@@ -103,9 +103,22 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
         self._now.channel = channel
 
     def pull_trigger(self, thunk: Callable[[], None] | None = None) -> None:
-        """Something is new with the connection that the present thread works for: wake the loop, once."""
-        if self._now.channel is not None:
-            self.sockets.changed(self._now.channel)
+        """Something is new with the connection that the present thread works for: wake the loop, once.
+
+        Mostly its answer has left, and the loop watches for its next request already: then it may sleep.
+        """
+        channel = self._now.channel
+        if channel is None:
+            self._wake(thunk)
+        elif not self.sockets.is_watched_for(channel):
+            self.look_at(channel)
+
+    def look_at(self, channel: Channel) -> None:
+        """Have the loop ask what this connection wants, whoever says so. Called by any thread."""
+        self.sockets.changed(channel)
+        self._wake()
+
+    def _wake(self, thunk: Callable[[], None] | None = None) -> None:
         if not self._is_woken and not self.is_over:
             self._is_woken = True
             self.trigger.pull_trigger(thunk)

@@ -47,6 +47,18 @@ class Sockets(dict[int, Watched]):
         """Ask it again what it wants. Called by any thread; the loop has to be woken by other means."""
         self._changed.append(one)
 
+    def is_watched_for(self, one: Watched) -> bool:
+        """Whether all that it wants is to be read, and it is watched for that. Called by who has changed it.
+
+        The loop looks away before it asks what is wanted now: either it sees the change, or this sees that.
+        """
+        descriptor: int | None = getattr(one, "_fileno", None)
+        return (
+            descriptor is not None
+            and self._interests.get(descriptor) == select.EPOLLIN
+            and not one.writable()
+        )
+
     def wait(self, timeout_s: float) -> None:
         """Wait until something happens, at most so long, and let those handle it whom it concerns.
 
@@ -77,15 +89,15 @@ class Sockets(dict[int, Watched]):
         if events:
             wasyncore.readwrite(one, events)
         if self.get(descriptor) is one:
-            self._review(descriptor, one)
+            self._review(descriptor, one, begins_writing=False)
 
-    def _review(self, descriptor: int, one: Watched) -> None:
+    def _review(self, descriptor: int, one: Watched, *, begins_writing: bool = True) -> None:
         """What it wants now. Not wanting to read is believed only when there is something to read: mostly it
-        is over by then."""
-        wanted = self._interests.get(descriptor, 0) & select.EPOLLIN
-        if one.readable():
-            wanted = select.EPOLLIN
-        if one.writable() and not one.accepting:
+        is over by then. What is to be written is mostly on its way out in another thread, which says so if
+        something is left; to watch for room meanwhile would be a turn after the other for nothing."""
+        before = self._interests.get(descriptor, 0)
+        wanted = select.EPOLLIN if one.readable() else before & select.EPOLLIN
+        if (begins_writing or before & select.EPOLLOUT) and one.writable() and not one.accepting:
             wanted |= select.EPOLLOUT
         self._set(descriptor, wanted)
 

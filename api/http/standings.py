@@ -40,6 +40,8 @@ class Doing(Enum):
     """A request of it is answered, or is about to be."""
     SENDING = auto()
     """An answer that its client does not take as fast as it comes."""
+    LEAVING = auto()
+    """It was refused, and its client may still send what nobody reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class Deadlines:
     idle_s: float = 120.0
     grace_s: float = 30.0
     bytes_per_s: float = 4096.0
+    linger_s: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,8 @@ def due_at(standing: Standing, deadlines: Deadlines) -> float | None:
             return None
         case Doing.WAITING:
             return _head_due_at(standing, deadlines)
+        case Doing.LEAVING:
+            return standing.since + deadlines.linger_s
         case Doing.RECEIVING | Doing.SENDING:
             return standing.since + deadlines.grace_s + standing.moved_bytes / deadlines.bytes_per_s
 
@@ -115,7 +120,7 @@ def _rank(standing: Standing, is_of_few: bool, now: float) -> tuple[bool, bool, 
     match standing.doing:
         case Doing.WORKING:
             return None
-        case Doing.WAITING:
+        case Doing.WAITING | Doing.LEAVING:
             return is_of_few, False, standing.since
         case Doing.RECEIVING | Doing.SENDING:
             rate = (standing.moved_bytes + CREDIT_BYTES) / (now - standing.since + 1.0)

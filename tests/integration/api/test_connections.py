@@ -60,6 +60,14 @@ def read_all(connection: socket.socket) -> bytes:
     return answer
 
 
+def send_on(connection: socket.socket, data: bytes, pause_s: float) -> None:
+    """Send it over and over, as long as one is let, but for no longer than patience lasts."""
+    until = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until:
+        connection.sendall(data)
+        time.sleep(pause_s)
+
+
 def is_open(connection: socket.socket) -> bool:
     readable, _, _ = select.select([connection], [], [], 0)
     return not readable
@@ -106,6 +114,35 @@ def test_a_head_that_does_not_come_in_time_ends_with_408(tmp_path: Path) -> None
         assert head.startswith(b"HTTP/1.0 408")
         assert json.loads(body)["code"] == "request_timeout"
         assert read_all(silent) == b"", "who has said nothing is told nothing"
+
+
+def test_who_is_refused_and_goes_on_sending_can_read_why(tmp_path: Path) -> None:
+    server = Server(port=0, max_body_bytes=1 << 20)
+    head = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8000000\r\n\r\n"
+    with serving(tmp_path, server) as address, socket.create_connection(address, PATIENCE_S) as rash:
+        rash.sendall(head)
+        select.select([rash], [], [], PATIENCE_S)  # the answer is here
+        for _ in range(8):
+            rash.sendall(bytes(1_000_000))
+        head, _, body = read_all(rash).partition(b"\r\n\r\n")
+        assert b" 413 " in head
+        assert json.loads(body)["status"] == 413
+
+
+def test_who_is_refused_and_never_stops_sending_is_hung_up_on(tmp_path: Path) -> None:
+    with serving(tmp_path, Server(port=0)) as address, socket.create_connection(address, PATIENCE_S) as rash:
+        rash.sendall(b"nonsense\r\n\r\n")
+        with pytest.raises(ConnectionError):
+            send_on(rash, bytes(1 << 20), 0.0)
+        assert ask(address).startswith(b"HTTP/1.1 200")
+
+
+def test_who_is_refused_and_stays_is_hung_up_on(tmp_path: Path) -> None:
+    with serving(tmp_path, Server(port=0)) as address, socket.create_connection(address, PATIENCE_S) as rash:
+        rash.sendall(b"nonsense\r\n\r\n")
+        assert b" 400 " in read_all(rash)
+        with pytest.raises(ConnectionError):
+            send_on(rash, b"x", 0.1)
 
 
 def test_a_request_in_several_pieces_is_read_all_the_same(tmp_path: Path) -> None:

@@ -1,10 +1,10 @@
-"""The listening socket: whatever goes wrong with those who come, it goes on."""
+"""The loop of the sockets goes on whatever goes wrong with those who come, and is woken when it has to be."""
 
 import os
 import socket
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from errno import EMFILE
 
 import pytest
@@ -16,6 +16,7 @@ from api.http.guard import Guard
 from api.http.intake import Intake
 from api.http.lanes import shares_of
 from api.http.listener import Listener
+from api.http.loop import Sockets
 from api.http.standings import Capacity, Deadlines
 from api.http.threads import Threads
 from conf.settings import Server
@@ -62,3 +63,67 @@ def test_after_a_failure_others_are_accepted_as_soon_as_the_pause_is_over(error:
         for _ in range(TURNS):
             listener.turn(TURN_S)
         assert listener.crowd.total == 1
+
+
+class Side:
+    """One end of a pair of sockets, as waitress would have it."""
+
+    accepting = False
+
+    def __init__(self, sockets: Sockets, end: socket.socket) -> None:
+        self.wants_to_read, self.has_to_write = True, False
+        self._fileno = end.fileno()
+        sockets[self._fileno] = self
+
+    def readable(self) -> bool:
+        return self.wants_to_read
+
+    def writable(self) -> bool:
+        return self.has_to_write
+
+    def handle_close(self) -> None:
+        raise AssertionError("nobody hangs up here")
+
+    def handle_read_event(self) -> None:
+        """A thread answers at once, and is in the middle of it."""
+        self.has_to_write = True
+
+    def handle_write_event(self) -> None:
+        self.has_to_write = False
+
+
+def test_the_loop_need_not_be_woken_while_it_watches_for_all_that_is_wanted() -> None:
+    here, there = socket.socketpair()
+    sockets = Sockets()
+    with here, there, closing(sockets):
+        side = Side(sockets, here)
+        assert sockets.is_watched_for(side)
+        side.has_to_write = True
+        assert not sockets.is_watched_for(side)
+        side.has_to_write = side.wants_to_read = False
+        there.sendall(b"more than it takes now")
+        sockets.wait(10)  # it looks away
+        side.wants_to_read = True
+        assert not sockets.is_watched_for(side)
+        sockets.changed(side)
+        sockets.review()
+        assert sockets.is_watched_for(side)
+        del sockets[here.fileno()]
+        assert not sockets.is_watched_for(side)
+
+
+def test_the_loop_waits_for_room_only_when_it_is_told_that_something_is_left() -> None:
+    here, there = socket.socketpair()
+    sockets = Sockets()
+    with here, there, closing(sockets):
+        side = Side(sockets, here)
+        there.sendall(b"a request")
+        sockets.wait(10)
+        here.recv(100)
+        sockets.wait(0)
+        assert side.writable()
+        sockets.changed(side)
+        sockets.review()
+        sockets.wait(10)
+        assert not side.writable()
+        assert sockets.is_watched_for(side)

@@ -34,6 +34,7 @@ def waiting(since: float, address: str = A) -> Standing:
         (Standing(A, Doing.RECEIVING, 100.0, moved_bytes=5_000), 135.0),
         (Standing(A, Doing.SENDING, 100.0, moved_bytes=5_000), 135.0),
         (Standing(A, Doing.WORKING, 100.0), None),
+        (Standing(A, Doing.LEAVING, 100.0), 102.0),
     ],
 )
 def test_everything_but_work_has_its_time(standing: Standing, due: float | None) -> None:
