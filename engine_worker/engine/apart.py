@@ -98,8 +98,10 @@ class _Attention:
         **given: object,
     ) -> Tensor:
         """Shapes: entered (rows, pixels, channels), the prompts (rows, tokens, width)."""
-        prompts = encoder_hidden_states
-        runs = _runs(_sharing.get(), pixels=entered.shape[1], has_prompts=prompts is not None)
+        prompts, pictures = encoder_hidden_states, _sharing.get()
+        if not pictures:
+            return self._attend(layer, entered, prompts, attention_mask, **given)
+        runs = _runs(pictures, pixels=entered.shape[1], has_prompts=prompts is not None)
         if len(runs) < 2:
             return self._attend(layer, entered, prompts, attention_mask, **given)
         came_out: list[Tensor] = []
@@ -115,7 +117,7 @@ class _Attention:
 
 def _runs(pictures: Sequence[Picture], *, pixels: int, has_prompts: bool) -> list[tuple[Picture, ...]]:
     """The pictures that attention is computed for together, in order."""
-    if pictures and pixels < FEW_ROWS and torch.get_num_threads() > 1:
+    if pixels < FEW_ROWS and torch.get_num_threads() > 1:
         return [(one,) for one in pictures]
     if not has_prompts:
         return [tuple(pictures)]
