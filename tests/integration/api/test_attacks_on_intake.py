@@ -171,9 +171,6 @@ def test_a_body_is_asked_for_only_when_its_head_is_right(
     assert found.decode().startswith(answer)
 
 
-@pytest.mark.xfail(
-    strict=False, reason="the sockets' thread writes bodies: on a saturated disk it may stall (ADR 0036)"
-)
 @pytest.mark.parametrize("attacked", [CRAMPED], indirect=True)
 def test_unfinished_bodies_fill_no_disk_and_go_with_their_connections(
     attacked: Attacked, health: list[bool]
