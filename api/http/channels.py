@@ -212,6 +212,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
 
     def service(self) -> None:
         self.server.serving(self)
+        self.requests[0].settle()
         super().service()
         self._is_new = False
         self._waiting_since = time.monotonic()

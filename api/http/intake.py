@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from api.http.bodies import Body, Budget
+from api.http.bodies import Body, Budget, Writer
 from api.http.errors import TooLarge
 from api.http.guard import Guard
 from api.http.heads import Head
@@ -25,6 +25,7 @@ class Intake:
         self._guard = guard
         self._max_body = max_body_bytes
         self._budget = budget
+        self._writer = Writer()
         self._uploads = uploads
         self._seats = Seats(MAX_UPLOADS)
 
@@ -45,4 +46,8 @@ class Intake:
         if (head.length or 0) > most:
             raise TooLarge(f"the body may have at most {most} bytes")
         self._budget.check(head.length or 0)
-        return Body(self._budget), most
+        return Body(self._budget, self._writer, wake), most
+
+    def close(self) -> None:
+        """No body comes in any more."""
+        self._writer.stop()

@@ -45,7 +45,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
     url_scheme = "http"
 
     def __init__(self, adj: Adjustments, intake: Intake, wake: Callable[[], None]) -> None:
-        """`wake` has the connection looked at again, when an upload has failed or can take more."""
+        """`wake` has the connection looked at again, when its body has failed or can take more."""
         super().__init__(adj)
         self._intake = intake
         self._wake = wake
@@ -75,14 +75,21 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
 
     @property
     def failure(self) -> SpoonError | None:
-        """What is wrong with the body, as soon as it is known; an upload's is found beside the sockets."""
+        """What is wrong with the body, as soon as it is known, which may be after it has come."""
         found = getattr(self.body_rcv, "failure", None) or getattr(self._buffer, "failure", None)
         return found if isinstance(found, SpoonError) else None
+
+    def settle(self) -> None:
+        """Wait until its body is kept, in a thread that may wait; refuse the request if it cannot be."""
+        if isinstance(self._buffer, Body):
+            self._buffer.settle()
+            if self._buffer.failure is not None:
+                self.refuse(self._buffer.failure)
 
     @property
     def is_full(self) -> bool:
         """Whether more of the body should not be read just now."""
-        return isinstance(self._buffer, Inflow) and self._buffer.is_full
+        return self._buffer is not None and self._buffer.is_full
 
     def refuse(self, error: SpoonError, status: int | None = None) -> None:
         """Answer with this and close: nobody knows where the next request begins. The first one counts."""

@@ -62,7 +62,8 @@ class HttpServer:
         self._threads = Threads(shares_of(settings), is_silent)
         deadlines = Deadlines(head_s=settings.request_timeout_s)
         self._server = Listener(app, listening, self._threads, options, (_capacity(settings), deadlines))
-        self._server.channel_class = channel_class(_intake(settings, uploads))
+        self._intake = _intake(settings, uploads)
+        self._server.channel_class = channel_class(self._intake)
         self._is_stopping = False
 
     def run(self) -> None:
@@ -84,6 +85,7 @@ class HttpServer:
         self._threads.shutdown(timeout=max(0.1, until - time.monotonic()))
         for channel in list(self._server.active_channels.values()):
             channel.handle_close()
+        self._intake.close()
         self._server.is_over = True
         self._server.trigger.close()
         self._server.sockets.close()

@@ -176,7 +176,7 @@ def test_unfinished_bodies_fill_no_disk_and_go_with_their_connections(
     attacked: Attacked, health: list[bool]
 ) -> None:
     with attacks.unfinished(attacked.address, 40, MAX_BODY - 2):
-        until(lambda: attacked.temporary_bytes >= (BODIES_AT_ONCE - 1) * MAX_BODY)
+        until(lambda: attacked.temporary_bytes >= (BODIES_AT_ONCE - 1) * (MAX_BODY - 2))
         assert attacked.temporary_bytes <= BODIES_AT_ONCE * MAX_BODY
         short = attacks.post(attacked.address, "/v1/jobs", b'{"engine_id":"e1"}')
         assert short.status == 202

@@ -1,6 +1,8 @@
 """Bodies while they come in: in memory, on the disk, and under one budget."""
 
 import os
+import threading
+from collections.abc import Iterator
 from contextlib import closing
 from errno import ENOSPC
 from io import BufferedRandom, FileIO
@@ -9,7 +11,7 @@ from typing import IO
 
 import pytest
 
-from api.http.bodies import IN_MEMORY_BYTES, MAX_FILES, Body, Budget
+from api.http.bodies import BACKLOG_BYTES, IN_MEMORY_BYTES, MAX_FILES, Body, Budget, Writer
 from kernel.protocol.errors import DiskFull, TooManyRequests
 
 LONG = bytes(range(256)) * 128
@@ -19,10 +21,28 @@ def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
+WRITER = Writer()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _writer() -> Iterator[None]:
+    yield
+    WRITER.stop()
+
+
+def idle_writer() -> None:
+    """Wait until it has done all that it was asked for."""
+    is_done = threading.Event()
+    WRITER.start()
+    WRITER.do(is_done.set)
+    assert is_done.wait(20)
+
+
 def body_of(budget: Budget, *pieces: bytes) -> Body:
-    body = Body(budget)
+    body = Body(budget, WRITER, lambda: None)
     for piece in pieces:
         body.append(piece)
+    body.settle()
     return body
 
 
@@ -42,7 +62,9 @@ def test_a_long_body_is_read_as_it_came_and_gives_back_what_it_took(tmp_path: Pa
     before = open_files()
     body.close()
     body.close()
-    assert (budget.taken_bytes, open_files()) == (0, before - 1)
+    assert budget.taken_bytes == 0
+    idle_writer()
+    assert open_files() == before - 1
 
 
 def test_what_the_budget_does_not_hold_is_refused_and_the_others_stay() -> None:
@@ -56,6 +78,61 @@ def test_what_the_budget_does_not_hold_is_refused_and_the_others_stay() -> None:
         assert budget.taken_bytes == len(LONG)
         with closing(body_of(budget, LONG)) as third:
             assert third.failure is None
+
+
+def test_of_bodies_that_grow_together_so_many_come_in_as_have_room() -> None:
+    """Who is refused makes room at once: not all of those fail that come next."""
+    room, count, pieces = 4, 10, 8
+    budget = Budget(room * pieces * len(LONG), 0)
+    bodies = [body_of(budget) for _ in range(count)]
+    for _ in range(pieces):
+        for body in bodies:
+            body.append(LONG)
+    whole = [body for body in bodies if body.failure is None]
+    assert len(whole) == room
+    assert all(body.getfile().read() == LONG * pieces for body in whole)
+    for body in bodies:
+        body.close()
+    assert budget.taken_bytes == 0
+
+
+class SlowDisk(Budget):
+    """Its first file opens only when it may."""
+
+    def __init__(self) -> None:
+        super().__init__(1 << 30, 0)
+        self.may_open = threading.Event()
+
+    def open(self) -> IO[bytes]:
+        assert self.may_open.wait(20)
+        return super().open()
+
+
+def test_who_reads_from_the_sockets_never_waits_for_the_disk_and_is_told_when_it_goes_on() -> None:
+    disk, is_woken = SlowDisk(), threading.Event()
+    with closing(Body(disk, WRITER, is_woken.set)) as body:
+        while not body.is_full:
+            body.append(LONG)
+        assert len(body) < BACKLOG_BYTES + len(LONG)
+        assert not is_woken.is_set()
+        disk.may_open.set()
+        assert is_woken.wait(20)
+        assert body.getfile().read() == LONG * (len(body) // len(LONG))
+        assert not body.is_full
+
+
+def test_a_body_that_nobody_wants_any_more_is_not_waited_for() -> None:
+    idle_writer()
+    before = open_files()
+    disk = SlowDisk()
+    body = Body(disk, WRITER, lambda: None)
+    body.append(LONG)
+    body.close()
+    body.settle()
+    assert disk.taken_bytes == 0
+    disk.may_open.set()
+    idle_writer()
+    assert open_files() == before
 
 
 def test_there_are_only_so_many_files() -> None:
