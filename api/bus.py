@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -12,14 +12,16 @@ import msgspec
 
 from api.hub import Hub
 from api.line import Line
-from api.port import Answer
+from api.port import Answer, answer_in
 from api.session import RETRY_AFTER_S, Outcome, Patience, Question
 from kernel.protocol.client import ApiAsk, ApiCommand, GetStatus, Status
-from kernel.protocol.errors import BadMessage, ManagerUnreachable, SpoonError, TooManyRequests
+from kernel.protocol.errors import ManagerUnreachable, TooManyRequests
 from kernel.protocol.uuid7 import Uuid7
 
 MAX_WAITING: Final = 1_024
 """Questions that may be open in this process, before more are refused."""
+MAX_LATER: Final = 512
+"""Questions that may be open when one more is asked that no thread waits for."""
 SILENCE_S: Final = 2.0
 """A commit takes milliseconds, a busy disk hundreds of them."""
 
@@ -61,15 +63,22 @@ class Bus:
         """Have something done once, and wait for the answer; see `BusPort.ask`."""
         timeout_s = self._patience.give_up_after_s + RETRY_AFTER_S
         outcome = self._wait(self._command(ask, key), timeout_s, blobs)
-        return _expect(outcome, expected)
+        return answer_in(outcome, expected)
+
+    def ask_later(self, ask: ApiAsk, key: str | None, then: Callable[[Outcome], None]) -> None:
+        """Have something done once, and be told; see `BusPort.ask_later`."""
+        if self.is_silent:
+            raise ManagerUnreachable(retry_after_s=RETRY_AFTER_S)
+        self._check_room(MAX_LATER)
+        self._hand_over(self._command(ask, key), then)
 
     def tell(self, ask: ApiAsk) -> None:
         """Have something done once, and do not wait; see `BusPort.tell`."""
-        self._hand_over(self._command(ask, None), SimpleQueue())
+        self._hand_over(self._command(ask, None), lambda outcome: None)
 
     def status(self, timeout_s: float) -> Status:
         """How the Manager is; see `BusPort.status`."""
-        return _expect(self._wait(GetStatus(), timeout_s), Status)
+        return answer_in(self._wait(GetStatus(), timeout_s), Status)
 
     @property
     def is_silent(self) -> bool:
@@ -92,10 +101,9 @@ class Bus:
     def _wait(
         self, message: ApiCommand | GetStatus, timeout_s: float, blobs: Sequence[bytes] = ()
     ) -> Outcome:
-        if self._line.unanswered >= MAX_WAITING:
-            raise TooManyRequests("too many requests wait for the Manager already", retry_after_s=1.0)
+        self._check_room(MAX_WAITING)
         answers: SimpleQueue[Outcome] = SimpleQueue()
-        self._hand_over(message, answers, blobs)
+        self._hand_over(message, answers.put, blobs)
         try:
             return answers.get(timeout=timeout_s)
         except Empty:
@@ -104,18 +112,12 @@ class Bus:
     def _hand_over(
         self,
         message: ApiCommand | GetStatus,
-        answers: SimpleQueue[Outcome],
+        answer: Callable[[Outcome], None],
         blobs: Sequence[bytes] = (),
     ) -> None:
         self._asked += 1
-        self._line.hand_over(
-            Question(self._ids.bytes(), message, time.monotonic(), answers.put, tuple(blobs))
-        )
+        self._line.hand_over(Question(self._ids.bytes(), message, time.monotonic(), answer, tuple(blobs)))
 
-
-def _expect(outcome: Outcome, expected: type[Answer]) -> Answer:
-    if isinstance(outcome, SpoonError):
-        raise outcome
-    if not isinstance(outcome, expected):
-        raise BadMessage(f"the Manager answered {type(outcome).__name__}, not {expected.__name__}")
-    return outcome
+    def _check_room(self, most: int) -> None:
+        if self._line.unanswered >= most:
+            raise TooManyRequests("too many requests wait for the Manager already", retry_after_s=1.0)

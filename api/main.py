@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Final
 
 from api.bus import Bus
-from api.heap import map_large_blocks
+from api.heap import collect_seldom, map_large_blocks
 from api.http.app import make_app
 from api.http.server import HttpServer
 from api.http.uploads import upload_limits
@@ -80,7 +80,8 @@ def serve(settings: Settings, parent_pid: int | None = None) -> None:
     bus.open()
     try:
         app = make_app(settings, bus, reader, hub, lambda: time.time_ns() // 1_000_000)
-        server = HttpServer(app, settings.server, upload_limits(settings), lambda: bus.is_silent)
+        server = HttpServer(app, settings.server, upload_limits(settings), lambda: bus.is_silent, app.begins)
+        collect_seldom()
         _run(server, hub, settings.bus_folder / API_URL_FILE)
     finally:
         bus.close()

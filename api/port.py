@@ -1,11 +1,25 @@
 """What the HTTP resources need of the bus; `api.bus.Bus` is the real one, the tests have a fake."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
+from api.session import Outcome
 from kernel.protocol.client import ApiAsk, BrokerReply, Status
+from kernel.protocol.errors import BadMessage, SpoonError
 
 Answer = TypeVar("Answer", bound=BrokerReply)
+
+
+def answer_in(outcome: Outcome, expected: type[Answer]) -> Answer:
+    """The answer, if it is one of the expected kind.
+
+    Raises: the error that it is; BadMessage, if it is something else.
+    """
+    if isinstance(outcome, SpoonError):
+        raise outcome
+    if not isinstance(outcome, expected):
+        raise BadMessage(f"the Manager answered {type(outcome).__name__}, not {expected.__name__}")
+    return outcome
 
 
 class BusPort(Protocol):
@@ -19,6 +33,14 @@ class BusPort(Protocol):
         `key` is the caller's idempotency key; None: a new one. `blobs` travel beside the ask, as they are.
         Raises: the error the Manager refused with; ManagerUnreachable, if it does not answer in 10 s;
         TooManyRequests, if too many callers wait already; BadMessage, if it answers something else.
+        """
+        ...
+
+    def ask_later(self, ask: ApiAsk, key: str | None, then: Callable[[Outcome], None]) -> None:
+        """Have something done once, and do not wait: `then` hears the answer or the error, at once or in the
+        thread of the bus, which it must not hold up.
+
+        Raises: TooManyRequests, if too many callers wait already; ManagerUnreachable, if it has been silent.
         """
         ...
 

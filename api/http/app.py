@@ -6,6 +6,7 @@ import falcon
 import msgspec
 
 from api.http import problems
+from api.http.deferral import Begin, never
 from api.http.documents import Documents
 from api.http.download import Download
 from api.http.engines import Engines
@@ -31,18 +32,23 @@ from api.port import BusPort
 from conf.settings import Settings
 from kernel.views.reader import Reader
 
-App = falcon.App[falcon.Request, falcon.Response]
+
+class App(falcon.App[falcon.Request, falcon.Response]):
+    """The application, and what begins requests for it."""
+
+    begins: Begin = staticmethod(never)
 
 
 def make_app(settings: Settings, bus: BusPort, reader: Reader, hub: Hub, now_ms: Callable[[], int]) -> App:
     """The application; `now_ms` gives milliseconds since 1970 UTC."""
-    app: App = falcon.App(middleware=[Guard(settings.server.host, settings.server.allowed_hosts)])
+    app = App(middleware=[Guard(settings.server.host, settings.server.allowed_hosts)])
     app.req_options.strip_url_path_trailing_slash = True
     problems.install(app)
     resources = _resources(settings, bus, reader, hub, now_ms)
     table = routes(resources)
     resources.documents.publish(lambda: msgspec.json.encode(openapi(table)))
     add_routes(app, table)
+    app.begins = resources.jobs.begin
     return app
 
 

@@ -1,28 +1,30 @@
 """One connection: what it is at, when its time is over, and what it is told then."""
 
-import secrets
+import logging
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import ceil
+from threading import get_ident
 from typing import Final
 
-import msgspec
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
-from waitress.task import ErrorTask, WSGITask
 
-from api.http.errors import Malformed, RequestTimeout, TooLarge
+from api.http.deferral import MAX_BYTES, OUTCOME
+from api.http.errors import RequestTimeout
 from api.http.intake import Intake
 from api.http.lanes import Lane, lane_of
-from api.http.parsing import Parser, Refusal
-from api.http.problems import CONTENT_TYPE, DEFAULT_RETRY_AFTER_S, RETRIED, problem_of
+from api.http.parsing import Parser
 from api.http.standings import Doing, Standing, origin_of
+from api.http.tasks import AnswerTask, Environment, ProblemTask
+from api.session import Outcome
 from kernel.protocol.errors import SpoonError
 
 LINGER_BYTES: Final = 16 << 20
 """So much of what a refused client goes on sending is read and thrown away."""
+
+_log: Final = logging.getLogger("spoon.api.http")
 
 
 def channel_class(intake: Intake) -> type["Channel"]:
@@ -30,48 +32,12 @@ def channel_class(intake: Intake) -> type["Channel"]:
     return type("Channel", (Channel,), {"intake": intake})
 
 
-class _ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
-    """What is refused before the application sees it: as a problem document."""
-
-    def execute(self) -> None:
-        error = self.request.error
-        cause = error.cause if isinstance(error, Refusal) else _translate(error.code, str(error.body))
-        problem = problem_of(cause, secrets.token_hex(8))
-        body = msgspec.json.encode(msgspec.structs.replace(problem, status=error.code))
-        self.status = f"{error.code} {error.reason}"
-        self.response_headers.append(("Content-Type", CONTENT_TYPE))
-        if error.code in RETRIED:
-            pause_s = ceil(cause.retry_after_s or DEFAULT_RETRY_AFTER_S)
-            self.response_headers.append(("Retry-After", str(pause_s)))
-        self.set_close_on_finish()
-        self.channel.is_refused = True
-        self.content_length = len(body)
-        self.write(body)
-
-
-class _AnswerTask(WSGITask):  # type: ignore[misc]  # waitress has no types
-    """An answer whose head leaves together with the first of its body.
-
-    Two packets would be two calls of the system here and two awakenings of the client there.
-    """
-
-    channel: "Channel"
-    wrote_header: bool
-
-    def write(self, data: bytes) -> None:
-        if self.wrote_header:
-            super().write(data)
-        else:
-            with self.channel.together():
-                super().write(data)
-
-
 class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
     """A connection of waitress that knows how long it has been at what."""
 
-    error_task_class = _ProblemTask
+    error_task_class = ProblemTask
     intake: Intake
-    task_class = _AnswerTask
+    task_class = AnswerTask
     request: Parser | None
     requests: list[Parser]
     connected: bool
@@ -96,6 +62,10 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         self._sent_bytes = 0
         self._held: list[bytes] | None = None
         """What is written now and leaves in one piece; None: what is written leaves at once."""
+        self._begun: Environment | None = None
+        """Of the request that the Manager is asked for, or has been."""
+        self._beginner: int | None = None
+        """The thread that is about to begin it."""
         super().__init__(server, sock, addr, adj, map=sockets)
 
     def standing(self, now: float) -> Standing:
@@ -217,6 +187,36 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         self._is_new = False
         self._waiting_since = time.monotonic()
 
+    def begin(self) -> bool:
+        """Have its request answered without a thread; see `api.http.deferral`. False, if it needs one."""
+        request = self.requests[0]
+        if request.error is not None or not 0 < request.body_bytes_received <= MAX_BYTES:
+            return False
+        self._begun = environment = AnswerTask(self, request).environment()
+        self._beginner = get_ident()
+        is_begun: bool = self.server.begins(environment, self._go_on)
+        self._beginner = None
+        if not is_begun:
+            self._begun = None
+        return is_begun
+
+    def take_begun(self) -> Environment | None:
+        """The environment in which its request has begun, once; None, if it has not."""
+        begun, self._begun = self._begun, None
+        return begun
+
+    def _go_on(self, outcome: Outcome) -> None:
+        """The Manager has answered. Called by the thread that hears it."""
+        assert self._begun is not None, "only what has begun goes on"
+        self._begun[OUTCOME] = outcome
+        if self._beginner == get_ident():  # at once: its beginning is not over
+            self.server.threads.add_task(self)
+            return
+        try:
+            self.service()
+        except Exception:  # noqa: BLE001  the thread is that of all others, too
+            _log.exception("action=service_failed")
+
     @contextmanager
     def together(self) -> Iterator[None]:
         """What is written in the block leaves in one piece. Not used within another such block."""
@@ -257,9 +257,3 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         if self._fileno is not None:
             self.server.crowd.leave(self.origin)
         super().del_channel(map)
-
-
-def _translate(status: int, text: str) -> SpoonError:
-    if status in (413, 431):
-        return TooLarge(text)
-    return Malformed(text) if status < 500 else SpoonError("the server made a mistake; its log tells more")

@@ -7,6 +7,7 @@ proxy in front may have read it otherwise. waitress is more lenient, so its own 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -16,6 +17,9 @@ from api.http.hosts import host_in
 MAX_HEAD_BYTES: Final = 64 << 10
 MAX_FIELDS: Final = 100
 MAX_LENGTH_DIGITS: Final = 15
+REMEMBERED_BYTES: Final = 1_024
+"""A client says much the same in each of its heads: short ones are remembered, so that each is read once."""
+REMEMBERED: Final = 128
 LINE_END: Final = b"\r\n"
 HEAD_END: Final = b"\r\n\r\n"
 
@@ -44,16 +48,9 @@ class Head:
     length: int | None
     """Of the body, in bytes; None, if none is told."""
     is_chunked: bool
-
-    @property
-    def is_last(self) -> bool:
-        """True, if the connection closes after the answer."""
-        options = _options(self.headers)
-        return "close" in options or (self.version == "1.0" and "keep-alive" not in options)
-
-    @property
-    def expects_continue(self) -> bool:
-        return self.version == "1.1" and self.headers.get("EXPECT", "").lower() == "100-continue"
+    is_last: bool
+    """True, if the connection closes after the answer."""
+    expects_continue: bool
 
 
 class HeadReader:
@@ -73,6 +70,9 @@ class HeadReader:
         Raises: Malformed, VersionNotSupported, CodingNotSupported, TooLarge: as soon as it is clear.
         """
         before = len(self._bytes)
+        if not before and (end := data.find(HEAD_END, 1, REMEMBERED_BYTES)) > 0 and data[0] not in LINE_END:
+            self._bytes += data[:end]
+            return end + len(HEAD_END), _remembered(data[:end])
         skipped = 0 if before else len(data) - len(data.lstrip(LINE_END))
         self._bytes += data[skipped : MAX_HEAD_BYTES + len(HEAD_END)]
         self._check_line(before)
@@ -110,6 +110,7 @@ def parse_head(block: bytes) -> Head:
         headers["HOST"] = [authority]
         _check_host([authority], version)
     length, is_chunked = _framing(headers, version)
+    joined = {name: ", ".join(values) for name, values in headers.items()}
     return Head(
         line=line,
         method=method,
@@ -117,10 +118,19 @@ def parse_head(block: bytes) -> Head:
         path=unquote_to_bytes(path).decode("latin-1"),
         query=query,
         version=version,
-        headers={name: ", ".join(values) for name, values in headers.items()},
+        headers=joined,
         length=length,
         is_chunked=is_chunked,
+        is_last=_is_last(version, _options(joined)),
+        expects_continue=version == "1.1" and joined.get("EXPECT", "").lower() == "100-continue",
     )
+
+
+_remembered: Final = lru_cache(maxsize=REMEMBERED)(parse_head)
+
+
+def _is_last(version: str, options: set[str]) -> bool:
+    return "close" in options or (version == "1.0" and "keep-alive" not in options)
 
 
 def _check_request_line(line: bytes) -> tuple[str, str, str]:

@@ -68,6 +68,12 @@ class JobAsks:
             validate_only=validate_only,
         )
 
+    @staticmethod
+    def need_database(found: JobInput) -> bool:
+        """Whether something of the job is looked up: names of models, a control type left to the engine."""
+        refs = (found.loras, found.embeddings, found.vae, found.remove_background_models)
+        return any(refs) or needs_type(found)
+
     def _request(self, found: JobInput, pictures: Pictures) -> JobRequest:
         findings, names = Findings(), self._names
         request = JobRequest(

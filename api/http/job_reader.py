@@ -58,6 +58,11 @@ class JobReader:
         found, files = self._read_form(req) if _is_form(req) else (self._json.read(req), {})
         return JobSubmission(found, self._pictures(found, files))
 
+    def read_if_plain(self, req: falcon.Request) -> JobSubmission | None:
+        """The job, if it is right, comes as JSON and brings no picture; None: it is for `read`."""
+        found = self._json.read_if_right(req)
+        return None if found is None or pictures_in(found) else JobSubmission(found, {})
+
     def _read_form(self, req: falcon.Request) -> tuple[JobInput, dict[InputKind, bytes]]:
         form = self._form.read(req)
         files = {kind: form.files[field] for kind, field in BLOB_FIELDS.items() if field in form.files}

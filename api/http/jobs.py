@@ -1,13 +1,16 @@
 """/v1/jobs"""
 
+from collections.abc import Callable
 from typing import Final
 
 import falcon
 
 from api.http.answering import send, send_nothing
+from api.http.deferral import OUTCOME, Then
+from api.http.intake import JOBS_PATH
 from api.http.job_ask import JobAsks, in_http_words
 from api.http.job_input import JobCreateQuery
-from api.http.job_reader import JobReader, Pictures
+from api.http.job_reader import JobReader
 from api.http.job_types import (
     Job,
     JobChecked,
@@ -21,12 +24,13 @@ from api.http.job_types import (
 )
 from api.http.reading import QueryReader, read_key
 from api.http.room import Room
+from api.http.tasks import Environment
 from api.http.troubles import awaited, trouble_of
 from api.http.waiting import Waiting
 from api.hub import Hub
-from api.port import Answer, BusPort
+from api.port import Answer, BusPort, answer_in
 from conf.settings import Server
-from kernel.protocol.client import CancelJob, DeleteJob, Done, JobAccepted, JobValid, SubmitJob
+from kernel.protocol.client import CancelJob, DeleteJob, Done, JobAccepted, JobValid
 from kernel.protocol.errors import JobNotFound, SpoonError
 from kernel.protocol.ids import JobId
 from kernel.protocol.vocabulary import ENDED_JOB_STATES, JobState
@@ -47,6 +51,7 @@ class Jobs:
 
     def __init__(self, bus: BusPort, reader: Reader, hub: Hub, waiting: Waiting, limits: Server) -> None:
         self._bus = bus
+        self._options = falcon.RequestOptions()
         self._reader = reader
         self._hub = hub
         self._waiting = waiting
@@ -55,6 +60,20 @@ class Jobs:
         self._bodies = Room(ROOM_BYTES, waiting.seats, "too many jobs with pictures come in at once")
         self._create_query = QueryReader(JobCreateQuery)
         self._list_query = QueryReader(JobListQuery, check_list)
+
+    def begin(self, environment: Environment, then: Then) -> bool:
+        """Ask for a plain job without waiting: `create` goes on with the answer; see `api.http.deferral`."""
+        if (environment["REQUEST_METHOD"], environment["PATH_INFO"]) != ("POST", JOBS_PATH):
+            return False
+        req = falcon.Request(environment, self._options)
+        submission = None if req.query_string else self._body.read_if_plain(req)
+        if submission is None or self._asks.need_database(submission.input):
+            return False
+        try:
+            self._bus.ask_later(self._asks.submit(submission, validate_only=False), read_key(req), then)
+        except SpoonError:  # `create` meets it again, and tells
+            return False
+        return True
 
     def create(self, req: falcon.Request, resp: falcon.Response) -> None:
         """202 as soon as the job is durable; with `wait` 200 once it has ended; `validate_only` 200."""
@@ -91,16 +110,13 @@ class Jobs:
         self, req: falcon.Request, expected: type[Answer], key: str | None, *, validate_only: bool
     ) -> Answer:
         """The Manager's answer to the job that the request carries."""
+        if OUTCOME in req.env:
+            return _in_http_words(lambda: answer_in(req.env[OUTCOME], expected))
         with self._bodies.holding(_weight(req.content_length or 0)):
             submission = self._body.read(req)
             ask = self._asks.submit(submission, validate_only=validate_only)
-            return self._ask(ask, expected, key, submission.pictures)
-
-    def _ask(self, ask: SubmitJob, expected: type[Answer], key: str | None, pictures: Pictures) -> Answer:
-        try:
-            return self._bus.ask(ask, expected, key, tuple(pictures.values()))
-        except SpoonError as error:
-            raise in_http_words(error) from error
+            pictures = tuple(submission.pictures.values())
+            return _in_http_words(lambda: self._bus.ask(ask, expected, key, pictures))
 
     def _send_when_over(self, resp: falcon.Response, job_id: JobId, wait_s: float) -> None:
         row = self._waiting.until(job_id, lambda: find_job(self._reader, job_id), _is_over, wait_s)
@@ -135,6 +151,14 @@ class Jobs:
             return job_of(row, progress)
         place = Place(jobs_ahead(self._reader, row), awaited(engine))
         return job_of(row, progress, place, trouble_of(engine))
+
+
+def _in_http_words(answer: Callable[[], Answer]) -> Answer:
+    """What it returns; what it is refused with in the words of HTTP."""
+    try:
+        return answer()
+    except SpoonError as error:
+        raise in_http_words(error) from error
 
 
 def _is_over(row: JobRow) -> bool:

@@ -14,6 +14,7 @@ from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 
 from api.http.channels import Channel
+from api.http.deferral import Begin, never
 from api.http.errors import TooManyConnections
 from api.http.loop import Sockets
 from api.http.problems import CONTENT_TYPE, problem_of
@@ -67,7 +68,9 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
         threads: Threads,
         options: Adjustments,
         bounds: tuple[Capacity, Deadlines],
+        begins: Begin = never,
     ) -> None:
+        self.begins = begins
         self.crowd = Crowd()
         self.threads = threads
         self.capacity, self.deadlines = bounds
@@ -97,6 +100,11 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
         self.sockets.review()
         if now >= self._look_at or (self.active_channels and self._look_at == float("inf")):
             self._look(now)
+
+    def add_task(self, task: Channel) -> None:
+        """Have the request of a connection answered."""
+        if not task.begin():
+            self.threads.add_task(task)
 
     def serving(self, channel: Channel) -> None:
         """The present thread works for this connection from now on."""

@@ -11,7 +11,7 @@ from api.http.findings import Findings
 from api.http.hints import our_name
 from api.http.json_text import check_shape, strict_json
 from api.http.wordings import TOO_MUCH, in_words
-from kernel.protocol.errors import InvalidField, wrong_field
+from kernel.protocol.errors import InvalidField, SpoonError, wrong_field
 
 Input = TypeVar("Input", bound=msgspec.Struct)
 Check = Callable[[Input, Findings], None]
@@ -54,6 +54,19 @@ class BodyReader(Generic[Input]):
             raise Malformed(f"the body is not right JSON: {error}") from error
         self._read_strictly(body)
         _check_all(found, self._check)
+        return found
+
+    def read_if_right(self, req: falcon.Request) -> Input | None:
+        """The input that the request carries; None, if there is any fault, which `read` finds and tells."""
+        try:
+            _check_type(req)
+            body = _bytes_of(req, self._max_bytes)
+            check_shape(body)
+            found = self._decoder.decode(body)
+            self._read_strictly(body)
+            _check_all(found, self._check)
+        except (SpoonError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
         return found
 
     def _read_strictly(self, body: bytes) -> object:

@@ -12,6 +12,7 @@ from waitress.adjustments import Adjustments
 
 from api.http.bodies import BODIES_AT_ONCE, Budget
 from api.http.channels import channel_class
+from api.http.deferral import Begin, never
 from api.http.guard import Guard
 from api.http.intake import Intake
 from api.http.lanes import shares_of, waits_of
@@ -41,10 +42,12 @@ class HttpServer:
         settings: Server,
         uploads: UploadLimits | None = None,
         is_silent: Callable[[], bool] = lambda: False,
+        begins: Begin = never,
     ) -> None:
         """Without `uploads` no request may be longer than `max_body_bytes`.
 
         `is_silent`: whether the Manager does not answer, so that waiting for it is in vain.
+        `begins`: see `api.http.deferral`.
         """
         listening = _listen(settings.host, settings.port)
         host, port = listening.getsockname()[:2]
@@ -61,7 +64,9 @@ class HttpServer:
         )
         self._threads = Threads(shares_of(settings), is_silent)
         deadlines = Deadlines(head_s=settings.request_timeout_s)
-        self._server = Listener(app, listening, self._threads, options, (_capacity(settings), deadlines))
+        self._server = Listener(
+            app, listening, self._threads, options, (_capacity(settings), deadlines), begins
+        )
         self._intake = _intake(settings, uploads)
         self._server.channel_class = channel_class(self._intake)
         self._is_stopping = False

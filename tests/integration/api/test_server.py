@@ -66,7 +66,8 @@ def running(tmp_path: Path) -> Iterator[Running]:
     )
     database, bus, hub = SampleDatabase(tmp_path / "spoon.sqlite3"), FakeBus(), Hub()
     reader = Reader(database.file)
-    server = HttpServer(make_app(settings, bus, reader, hub, lambda: 10_000), settings.server)
+    app = make_app(settings, bus, reader, hub, lambda: 10_000)
+    server = HttpServer(app, settings.server, begins=app.begins)
     thread = threading.Thread(target=server.run)
     thread.start()
     found = Running(server, thread, bus, database, hub, images)
@@ -205,6 +206,17 @@ def test_no_answer_tells_what_software_serves_it(running: Running) -> None:
         )
         assert "server" not in headers
         assert "via" not in headers
+
+
+def test_a_job_that_is_answered_at_once_is_answered_by_a_thread(running: Running) -> None:
+    running.bus.reactions[SubmitJob] = JobAccepted(job_id=JobId("j1"), image_ids=(), created_at_ms=1)
+    connection = running.connect()
+    for _ in range(3):
+        connection.request("POST", "/v1/jobs", b'{"engine_id": "e1"}', {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        assert (answer.status, json.loads(answer.read())["job_id"]) == (202, "j1")
+    connection.close()
+    assert len(running.bus.asked) == 3
 
 
 def test_a_chunked_body_is_read(running: Running) -> None:

@@ -215,3 +215,15 @@ def test_a_head_that_is_too_long_is_refused_when_it_is(size: int) -> None:
     with pytest.raises(TooLarge):
         in_pieces(reader, data, size)
     assert reader.received_bytes <= MAX_HEAD_BYTES + size
+
+
+def test_the_same_head_again_is_read_as_the_first_was_and_refused_as_the_first_was() -> None:
+    good = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n"
+    bad = good.replace(b"Host: localhost", b"Host: a@localhost")
+    for _ in range(3):
+        assert HeadReader().take(good + b"{}\n") == (len(good), parse_head(good[:-4]))
+        with pytest.raises(Malformed):
+            HeadReader().take(bad)
+    in_pieces = HeadReader()
+    assert in_pieces.take(good[:30]) == (30, None)
+    assert in_pieces.take(good[30:]) == (len(good) - 30, parse_head(good[:-4]))

@@ -1,9 +1,13 @@
 """POST /v1/jobs: what is taken, and everything that is refused."""
 
+import json
 from typing import Any
 
+import falcon.testing
 import pytest
 
+from api.http.deferral import OUTCOME
+from api.session import Outcome
 from kernel.protocol.client import JobAccepted, JobValid, SubmitJob
 from kernel.protocol.errors import DiskFull, EngineNotFound, KeyReused, QueueFull
 from kernel.protocol.ids import EngineId, ImageId, JobId
@@ -51,6 +55,72 @@ def test_a_job_for_an_engine_in_error_is_accepted_and_told_what_it_waits_for(sta
         "code": "model_unreadable",
         "detail": "the header is damaged; put that right and start the engine, or delete it with its jobs",
     }
+
+
+def environment_of(body: Any, query: str = "", **headers: str) -> dict[str, object]:
+    return falcon.testing.create_environ(
+        "/v1/jobs",
+        query,
+        method="POST",
+        headers={"Content-Type": "application/json", "Host": "localhost"} | headers,
+        body=json.dumps(body),
+    )
+
+
+def answer_to(stage: Stage, environment: dict[str, object]) -> tuple[str, dict[str, str], Any]:
+    seen = falcon.testing.StartResponseMock()
+    body = b"".join(stage.app(environment, seen))
+    return seen.status or "", seen.headers_dict, json.loads(body)
+
+
+@pytest.mark.parametrize("reaction", [ACCEPTED, QueueFull("full"), JobValid(engine_id=EngineId("e1"))])
+def test_a_plain_job_is_asked_for_once_and_answered_as_it_would_be_by_a_thread(
+    stage: Stage, reaction: Any
+) -> None:
+    stage.bus.reactions[SubmitJob] = reaction
+    job = {"engine_id": "e1", "prompt": "a cat", "vae": None, "steps": 4}
+    by_thread = stage.post("/v1/jobs", job, headers={"Idempotency-Key": "k", "X-Request-ID": "r"})
+    said: list[Outcome] = []
+    environment = environment_of(job, **{"Idempotency-Key": "k", "X-Request-ID": "r"})
+    assert stage.app.begins(environment, said.append)
+    assert stage.bus.asked[0] == stage.bus.asked[1]
+    assert stage.bus.keys == ["http:k", "http:k"]
+    status, headers, body = answer_to(stage, environment | {OUTCOME: said[0]})
+    assert len(stage.bus.asked) == 2
+    assert (status[:3], body) == (str(by_thread.status_code), by_thread.json)
+    assert headers == dict(by_thread.headers)
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        {"engine_id": "e1", "loras": ["sketch"]},
+        {"engine_id": "e1", "vae": "soft"},
+        {"engine_id": "e1", "embeddings": ["bad-hands"]},
+        {"engine_id": "e1", "control_scale": 0.5, "pose_image_blob": "aGVsbG8="},
+        {"engine_id": "e1", "reference_image_blob": "aGVsbG8="},
+        {"engine_id": "e1", "steps": 0},
+        {"engine_id": "e1", "stepz": 1},
+        [],
+    ],
+)
+def test_what_is_looked_up_or_wrong_is_not_begun(stage: Stage, job: Any) -> None:
+    assert not stage.app.begins(environment_of(job), lambda outcome: None)
+    assert stage.bus.asked == []
+
+
+def test_only_plain_posts_of_jobs_are_begun(stage: Stage) -> None:
+    job = {"engine_id": "e1"}
+    for environment in (
+        environment_of(job, query="wait=3"),
+        environment_of(job) | {"REQUEST_METHOD": "PUT"},
+        environment_of(job) | {"PATH_INFO": "/v1/engines"},
+        environment_of(job) | {"CONTENT_TYPE": "text/plain"},
+        environment_of(job) | {"HTTP_CONTENT_ENCODING": "gzip"},
+        environment_of(job, **{"Idempotency-Key": "x" * 201}),
+    ):
+        assert not stage.app.begins(environment, lambda outcome: None)
+    assert stage.bus.asked == []
 
 
 def test_every_field_reaches_the_manager(stage: Stage) -> None:
