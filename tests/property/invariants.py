@@ -116,6 +116,9 @@ def check_world(simulation: Simulation) -> None:
     _claims_are_within_limits(simulation, world)
     check_room(world)
     _blobs_are_whole(simulation, world)
+    for picture_id in world.unwritten:
+        is_tried = picture_id in simulation.writes or due.Store(picture_id) in world.timers
+        assert is_tried, "jobs are held back for a picture only as long as it is tried again"
 
 
 def _blobs_are_whole(simulation: Simulation, world: World) -> None:
@@ -234,7 +237,7 @@ def _engine_makes_sense(world: World, engine: Engine) -> None:
     if engine.is_stopping and world.phase is Phase.RUNNING:
         assert any(w.is_asked_to_leave for w in engine.workers.values())
         assert not any(engine.live_workers)
-    if world.phase is Phase.RUNNING and not engine.is_stopping:
+    if world.phase is Phase.RUNNING and not engine.is_stopping and not world.unwritten:
         _nobody_is_idle_while_a_job_waits(world, engine)
 
 
