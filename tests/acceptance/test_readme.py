@@ -1,4 +1,4 @@
-"""The commands of the README do what it says, as they stand there: with models that ship, under its names."""
+"""The commands of the README and the tutorial do what they say, with the models that ship."""
 
 import re
 import shutil
@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 ROOT: Final = Path(__file__).parents[2]
 README: Final = (ROOT / "README.md").read_text()
 SECTION: Final = README.partition("\n## Use\n")[2].partition("\n## ")[0]
+TUTORIAL: Final = (ROOT / "docs/tutorial.md").read_text()
 MODELS_PAGE: Final = (ROOT / "docs/models.md").read_text()
 PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 FOREGROUND: Final = ("spoon doctor", "spoon serve")
@@ -124,3 +125,15 @@ def test_the_calls_with_curl_are_answered(at_home: Server) -> None:
     runs(at_home, calls.splitlines()[0] + "\n" + download.replace("IMAGE_ID", image_id))
 
     assert is_picture(at_home, "fox.png")
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="half of these are commands of curl")
+def test_the_commands_of_the_tutorial_give_the_same_image_twice(at_home: Server) -> None:
+    blocks = re.findall(r"```sh\n(.*?)```", TUTORIAL, re.DOTALL)
+    commands = "\n".join(blocks).replace("127.0.0.1:7870", f"127.0.0.1:{at_home.port}")
+
+    said = runs(at_home, commands.replace("curl -s", "curl -sf"))
+
+    assert said.count('"status":"finished"') == 1
+    assert is_picture(at_home, "circle.png")
+    assert (at_home.folder / "circle.png").read_bytes() == (at_home.folder / "again.png").read_bytes()
