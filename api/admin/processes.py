@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, NoReturn
@@ -9,7 +10,7 @@ from typing import Final, NoReturn
 import click
 
 from api.admin.invocation import Invocation
-from kernel.protocol.join import JOIN_FILE_OPTION
+from kernel.protocol.join import JOIN_FILE_OPTION, WORKER_ENVIRON
 
 _ROOT: Final = Path(__file__).parents[2]
 
@@ -87,7 +88,8 @@ def worker(ticket: Path) -> None:
     Example:
       spoon worker --join-file portraits.ticket
     """
-    _exec("engine_worker.main", JOIN_FILE_OPTION, str(ticket.absolute()))
+    environ = {**WORKER_ENVIRON, **os.environ}
+    _exec("engine_worker.main", JOIN_FILE_OPTION, str(ticket.absolute()), environ=environ)
 
 
 def _verbosity(verbose: bool) -> tuple[str, ...]:
@@ -101,11 +103,11 @@ def _become(invocation: Invocation, config_file: Path | None, module: str, *opti
     _exec(module, *options, *(("--config", str(file.absolute())) if file else ()))
 
 
-def _exec(module: str, *arguments: str) -> NoReturn:
+def _exec(module: str, *arguments: str, environ: Mapping[str, str] = os.environ) -> NoReturn:
     """Replace this process, so that signals reach the server itself and nothing stands in between."""
     # -P: a folder named api/ or conf/ where the user happens to stand is none of ours. A checkout that
     # is not installed is only found from its own root, and there the folder is the right one.
     is_at_root = Path.cwd() == _ROOT
     flags = [] if is_at_root else ["-P"]
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, *flags, "-m", module, *arguments])
+    os.execve(sys.executable, [sys.executable, *flags, "-m", module, *arguments], dict(environ))

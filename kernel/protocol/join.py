@@ -1,5 +1,6 @@
 """What a worker must hold to join: handed over by an inherited pipe, or in a private file by hand."""
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -13,6 +14,15 @@ JOIN_FD_OPTION: Final = "--join-fd"
 JOIN_FILE_OPTION: Final = "--join-file"
 PRELOAD_OPTION: Final = "--preload"
 MAX_JOIN_BYTES: Final = 64 << 10
+# A thread of OpenMP that waits for its next piece of work spins by default, and so takes the processor from
+# the one that it waits for: two of them beside a busy neighbour are 5 to 15 times slower. Source: the OpenMP
+# specification, OMP_WAIT_POLICY. Why glibc keeps no cache of small blocks for each thread is said in
+# engine_worker/allocator.py; it can only be told before a process begins.
+WORKER_ENVIRON: Final[Mapping[str, str]] = {
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",
+}
+"""What a worker's process finds in its environment, unless its owner has set it."""
 
 
 class FetchTerms(msgspec.Struct, frozen=True, kw_only=True):

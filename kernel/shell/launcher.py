@@ -12,17 +12,12 @@ from pathlib import Path
 from typing import Final
 
 from kernel.protocol.ids import WorkerId
-from kernel.protocol.join import JOIN_FD_OPTION, PRELOAD_OPTION, Join, write_join
+from kernel.protocol.join import JOIN_FD_OPTION, PRELOAD_OPTION, WORKER_ENVIRON, Join, write_join
 from kernel.protocol.vocabulary import WorkerRole
 from kernel.shell import journal
 from kernel.shell.devices import available_bytes
 from kernel.shell.ports import Exited
 from kernel.shell.standby import NONE_AT_ALL, Standby, Standbys, StandbyTerms
-
-# A thread of OpenMP that waits for its next piece of work spins by default, and so takes the processor from
-# the one that it waits for: two of them beside a busy neighbour are 5 to 15 times slower.
-# Source: the OpenMP specification, OMP_WAIT_POLICY.
-_UNLESS_SET: Final = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 LAST_WORDS_BYTES: Final = 4096
 LOGS_KEPT: Final = 50
@@ -41,7 +36,7 @@ class SubprocessLauncher:
         self, log_folder: Path, environ: Mapping[str, str], standby: StandbyTerms = NONE_AT_ALL
     ) -> None:
         self._log_folder = log_folder
-        self._environ = {**_UNLESS_SET, **environ}
+        self._environ = dict(environ)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._workers: set[str] = set()
         """The names among them that are workers'."""
@@ -66,7 +61,7 @@ class SubprocessLauncher:
 
         Raises: OSError, if it cannot be started.
         """
-        self._processes[name] = self._run(name, command, is_logged=is_logged)
+        self._processes[name] = self._run(name, command, self._environ, is_logged=is_logged)
 
     def _hand_over(self, join: Join) -> bool:
         """Make a standby the worker of this ticket. False, if there is none."""
@@ -96,7 +91,12 @@ class SubprocessLauncher:
         reader, writer = os.pipe()
         command = [*python_module("engine_worker.main"), JOIN_FD_OPTION, str(reader)]
         try:
-            process = self._run(name, [*command, PRELOAD_OPTION] if does_preload else command, (reader,))
+            process = self._run(
+                name,
+                [*command, PRELOAD_OPTION] if does_preload else command,
+                {**WORKER_ENVIRON, **self._environ},
+                (reader,),
+            )
         except OSError:
             os.close(writer)
             raise
@@ -105,7 +105,13 @@ class SubprocessLauncher:
         return Standby(name, process, writer)
 
     def _run(
-        self, name: str, command: Sequence[str], keep_open: tuple[int, ...] = (), *, is_logged: bool = True
+        self,
+        name: str,
+        command: Sequence[str],
+        environ: Mapping[str, str],
+        keep_open: tuple[int, ...] = (),
+        *,
+        is_logged: bool = True,
     ) -> "subprocess.Popen[bytes]":
         self._remove_old_logs()
         with self._log_file(name).open("wb") if is_logged else nullcontext() as output:
@@ -115,7 +121,7 @@ class SubprocessLauncher:
                 stdout=output,
                 stderr=output,
                 pass_fds=keep_open,
-                env=self._environ,
+                env=environ,
                 start_new_session=True,
             )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from kernel.protocol.join import WORKER_ENVIRON
 from tests.integration.admin.command import Spoon
 
 ROOT = Path(__file__).parents[3]
@@ -94,7 +95,7 @@ def test_a_command_becomes_its_process(
     here: Spoon, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: list[str], module: list[str]
 ) -> None:
     became: list[list[str]] = []
-    monkeypatch.setattr(os, "execv", lambda path, argv: became.append([path, *argv]))
+    monkeypatch.setattr(os, "execve", lambda path, argv, environ: became.append([path, *argv]))
     Path("mine.toml").touch()
     Path("t.ticket").touch()
     assert here("--config", "mine.toml", *arguments).code == 0
@@ -106,12 +107,28 @@ def test_a_command_becomes_its_process(
     ]
 
 
+@pytest.mark.parametrize(
+    ("is_set", "found"), [({}, WORKER_ENVIRON["GLIBC_TUNABLES"]), ({"GLIBC_TUNABLES": "x"}, "x")]
+)
+def test_a_worker_by_hand_has_the_environment_of_others_unless_it_is_set(
+    here: Spoon, monkeypatch: pytest.MonkeyPatch, is_set: dict[str, str], found: str
+) -> None:
+    became: list[dict[str, str]] = []
+    monkeypatch.setattr(os, "execve", lambda path, argv, environ: became.append(environ))
+    others = {name: value for name, value in os.environ.items() if name not in WORKER_ENVIRON}
+    monkeypatch.setattr(os, "environ", others | is_set)
+    Path("t.ticket").touch()
+    assert here("worker", "--join-file", "t.ticket").code == 0
+    assert became[0]["GLIBC_TUNABLES"] == found
+    assert others.items() <= became[0].items()
+
+
 @pytest.mark.parametrize("command", ["serve", "manager", "api"])
 def test_the_configuration_may_also_be_named_behind_the_command(
     here: Spoon, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str
 ) -> None:
     became: list[list[str]] = []
-    monkeypatch.setattr(os, "execv", lambda path, argv: became.append([path, *argv]))
+    monkeypatch.setattr(os, "execve", lambda path, argv, environ: became.append([path, *argv]))
     Path("mine.toml").touch()
     assert here(command, "--config", "mine.toml").code == 0
     assert became[0][-2:] == ["--config", str(tmp_path / "mine.toml")]

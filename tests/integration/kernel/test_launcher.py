@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from kernel.protocol.ids import WorkerId
-from kernel.protocol.join import Join
+from kernel.protocol.join import WORKER_ENVIRON, Join
 from kernel.protocol.vocabulary import WorkerRole
 from kernel.shell.launcher import LAST_WORDS_BYTES, LOGS_KEPT, SubprocessLauncher
 from kernel.shell.ports import Exited
@@ -170,16 +170,6 @@ def test_a_process_inherits_no_descriptor_that_it_was_not_given(
     os.close(writer)
 
 
-@pytest.mark.parametrize(("is_set", "found"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
-def test_threads_of_a_process_that_wait_let_others_work_unless_its_owner_wants_it_otherwise(
-    is_set: dict[str, str], found: str, pipe: SignalPipe, logs: Path
-) -> None:
-    others = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    launcher = SubprocessLauncher(logs, others | is_set)
-    start(launcher, "import os; print(os.environ['OMP_WAIT_POLICY'])")
-    assert next_exit(launcher, pipe).last_words == f"{found}\n"
-
-
 def test_old_logs_of_workers_are_removed_and_others_are_not(
     launcher: SubprocessLauncher, pipe: SignalPipe, logs: Path
 ) -> None:
@@ -278,6 +268,39 @@ def test_a_worker_that_needs_no_libraries_leaves_the_standby_alone(
     keeping.launch(join)
     assert next_exit(keeping, pipe).name == "w1-1"
     assert keeping.standbys.pids() == waiting
+
+
+@pytest.mark.parametrize(
+    ("is_set", "found"),
+    [
+        ({}, ("PASSIVE", "glibc.malloc.tcache_count=0")),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, ("ACTIVE", "glibc.malloc.tcache_count=0")),
+        ({"GLIBC_TUNABLES": "glibc.malloc.perturb=1"}, ("PASSIVE", "glibc.malloc.perturb=1")),
+    ],
+)
+def test_threads_of_a_worker_wait_asleep_and_its_heap_has_no_caches_unless_its_owner_wants_it_otherwise(
+    is_set: dict[str, str], found: tuple[str, str], logs: Path
+) -> None:
+    others = {name: value for name, value in os.environ.items() if name not in WORKER_ENVIRON}
+    launcher = SubprocessLauncher(logs, others | is_set, StandbyTerms(count=1, min_free_bytes=0))
+    launcher.standbys.tend(0.0, is_loading=False, is_busy=False)
+    (pid,) = launcher.standbys.pids()
+
+    words = environment_of(pid)
+
+    launcher.standbys.end()
+    for gone in launcher.standbys._dismissed:
+        gone.process.wait(PATIENCE_S)
+    assert (words["OMP_WAIT_POLICY"], words["GLIBC_TUNABLES"]) == found
+
+
+def environment_of(pid: int) -> dict[str, str]:
+    """Of a process that is about to become a program."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not (words := Path(f"/proc/{pid}/environ").read_text()):
+        assert time.monotonic() < deadline_s, "it never became the program"
+        time.sleep(0.01)
+    return dict(word.split("=", 1) for word in words.split("\0") if "=" in word)
 
 
 def test_a_standbys_death_is_nobody_elses_and_the_next_engine_gets_a_process_of_its_own(

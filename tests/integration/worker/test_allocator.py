@@ -1,10 +1,14 @@
 """A process that keeps what it frees pays for its pages once, and gives them back when it is told to."""
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping
 
 import pytest
+
+from kernel.protocol.join import WORKER_ENVIRON
 
 pytestmark = pytest.mark.torch
 
@@ -43,6 +47,30 @@ held = resident_bytes() - before
 give_back_freed_memory()
 left = resident_bytes() - before
 print(json.dumps({"first": first, "steady": steady, "thread": other_thread, "held": held, "left": left}))
+"""
+_DECODINGS = """
+import json, resource
+from engine_worker.allocator import keep_freed_memory
+keep_freed_memory()
+import torch
+
+kept = []
+
+def layer(megabytes):
+    return torch.full((megabytes * 1_000_000,), 1, dtype=torch.uint8)
+
+def decoding():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for megabytes in (8, 8, 8, 16, 16, 32, 32, 32):
+        activation = layer(megabytes)
+        kept.append(torch.ones(3))
+        out = layer(megabytes)
+        kept.append([object() for _ in range(3)])
+        kept.append(torch.ones(3))
+        del activation
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+print(json.dumps([decoding() for _ in range(8)]))
 """
 _PRELOADING = """
 import ctypes, os, sys, time
@@ -86,6 +114,28 @@ def test_a_worker_that_keeps_its_memory_pays_for_a_step_once() -> None:
 def test_by_itself_every_step_would_pay() -> None:
     found = numbers(keeps=False)
     assert found["steady"] > PAGES_OF_A_BLOCK / 2
+
+
+def decodings(environ: Mapping[str, str]) -> list[int]:
+    """Page faults of one after the other; between their blocks lie small ones that stay."""
+    environ = {**without(os.environ, WORKER_ENVIRON), **environ}
+    ended = subprocess.run([sys.executable, "-c", _DECODINGS], check=True, capture_output=True, env=environ)
+    found: list[int] = json.loads(ended.stdout)
+    return found
+
+
+def without(environ: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
+    return {name: value for name, value in environ.items() if name not in names}
+
+
+def test_small_blocks_between_large_ones_hardly_make_a_workers_heap_grow() -> None:
+    _, *later = decodings(WORKER_ENVIRON)
+    assert sum(later) < PAGES_OF_A_BLOCK
+
+
+def test_with_caches_of_small_blocks_it_would_grow_again_and_again() -> None:
+    _, *later = decodings({})
+    assert sum(later) > 10 * PAGES_OF_A_BLOCK
 
 
 def test_a_worker_that_imports_beside_its_main_thread_has_one_heap() -> None:
