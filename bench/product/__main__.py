@@ -11,11 +11,13 @@ draws another noise, has the right size, shows something, and another thing for 
 
 figures: `one_job_64px_s`: from the request to the picture, the median of some jobs after a first one;
 `_cpu_s`: seconds of the processor, of all processes of the side; `_faults_per_step`: page faults of the
-process that makes the picture; `_memory_mb`: what all processes hold afterwards. `start_s`: from nothing to
-the first picture, the file in the page cache and the model registered. `queued_4_jobs_per_s`: so many clients
-at once. `killed_lost`: of 11 queued jobs, after kill -9 of every process and a new start. `X_by_bare` is ours
-over the bare loop's (its quickest process), `_by_sd_cpp` and `_by_comfyui` ours over the peer's of the same
-round. Of `queued`, more is better; of all else, less.
+process that makes the picture, those of the whole job over its steps; `_most_faults_per_job`: of the job that
+had most; of ours, which tells how far a job is, also `_denoising_faults_per_step` of the steps alone, and
+`_other_faults_per_image`, of prompt, decoding and file; `_memory_mb`: what all processes hold afterwards.
+`start_s`: from nothing to the first picture, the file in the page cache and the model registered.
+`queued_4_jobs_per_s`: so many clients at once. `killed_lost`: of 11 queued jobs, after kill -9 of every
+process and a new start. `X_by_bare` is ours over the bare loop's (its quickest process), `_by_sd_cpp` and
+`_by_comfyui` ours over the peer's of the same round. Of `queued`, more is better; of all else, less.
 
 A process takes some minutes. `--keep FILE` keeps what was measured, so that a run can go on where it was
 broken off, or a side or a size be added later; `--brief` is one round of one job at the smallest size.

@@ -22,6 +22,7 @@ GOALS: Final = {
     "queued_16_by_sd_cpp": Goal(2.0, is_floor=True),
     "start_by_bare": Goal(1.0),
     **{f"ours_one_job_{size_px}px_faults_per_step": Goal(100.0) for size_px in (64, 128, 256, 512)},
+    **{f"ours_one_job_{size_px}px_denoising_faults_per_step": Goal(100.0) for size_px in (64, 128, 256, 512)},
     "ours_killed_lost": Goal(0.0),
 }
 

@@ -13,6 +13,7 @@ from bench.product.counters import Usage, own_memory_bytes, usage_below
 from bench.product.gate import check_different, check_picture
 from bench.product.job import Job, numbered
 from bench.product.servers import Server, running
+from bench.product.shares import TellingServer, shares
 from bench.product.sides import Check, Side
 
 START: Final = "start"
@@ -94,11 +95,27 @@ def one_by_one(server: Server, plan: Plan, size_px: int, check: Check) -> Figure
         check_different(picture, first)
         costs.append(cost)
     name, steps = size_part(size_px), plan.steps[size_px]
-    return {
+    figures: Figures = {
         f"{name}_s": median(cost.seconds for cost in costs),
         f"{name}_cpu_s": median(cost.all.cpu_s for cost in costs),
         f"{name}_faults_per_step": median(cost.workers.faults / steps for cost in costs),
+        f"{name}_most_faults_per_job": float(max(cost.workers.faults for cost in costs)),
         f"{name}_memory_mb": own_memory_bytes(server.process.pid) / 1e6,
+    }
+    return figures | _fault_shares(server, plan.job(plan.jobs + 1, size_px))
+
+
+def _fault_shares(server: Server, job: Job) -> Figures:
+    """Where the server tells how far a job is, and its steps take long enough."""
+    if not isinstance(server, TellingServer):
+        return {}
+    found = shares(server, job, lambda: _workers(server).faults)
+    if found is None:
+        return {}
+    name = size_part(job.size_px)
+    return {
+        f"{name}_denoising_faults_per_step": found.of_a_step,
+        f"{name}_other_faults_per_image": found.of_the_rest,
     }
 
 
@@ -113,12 +130,16 @@ class Cost:
 
 def costing(server: Server, job: Job) -> tuple[bytes, Cost]:
     """A picture, and what it took."""
-    root, word = server.process.pid, server.worker_word
-    all_before, workers_before = usage_below(root), usage_below(root, word)
+    root = server.process.pid
+    all_before, workers_before = usage_below(root), _workers(server)
     begin_s = time.perf_counter()
     picture = server.make(job)
     seconds = time.perf_counter() - begin_s
-    return picture, Cost(seconds, usage_below(root) - all_before, usage_below(root, word) - workers_before)
+    return picture, Cost(seconds, usage_below(root) - all_before, _workers(server) - workers_before)
+
+
+def _workers(server: Server) -> Usage:
+    return usage_below(server.process.pid, server.worker_word)
 
 
 def queued(server: Server, plan: Plan, count: int) -> Figures:

@@ -10,9 +10,13 @@ from typing import Final
 
 import httpx
 
+from api.admin.events import read_events
+from api.admin.resources import Progress
+from api.admin.rest import read
 from bench.product.checkpoint import Checkpoint
 from bench.product.job import CFG, Job
-from bench.product.servers import HOST, JobLost, begin, connect, end, free_port
+from bench.product.servers import HOST, JobLost, await_picture, begin, connect, end, free_port
+from bench.product.shares import StepDone
 
 ENGINE: Final = "bench"
 WAIT_S: Final = 300
@@ -73,6 +77,15 @@ class OurServer:
 
     def make(self, job: Job) -> bytes:
         return self._download(self.post(f"/v1/jobs?wait={WAIT_S}", _body(job)))
+
+    def make_telling(self, job: Job, step_done: StepDone) -> bytes:
+        """By the stream of the job's events, which ends when the job does."""
+        job_id = self.submit(job)
+        with self.http.stream("GET", f"/v1/jobs/{job_id}/events") as answer:
+            for event in read_events(answer.raise_for_status().iter_lines()):
+                if event.kind == "progress":
+                    step_done(read(event.data.encode(), Progress).step)
+        return await_picture(self, job_id)
 
     def submit(self, job: Job) -> str:
         return str(self.post("/v1/jobs", _body(job))["job_id"])
