@@ -10,6 +10,7 @@ is the CPU path in single precision. Goal: 1.00 .. 1.25 everywhere.
 """
 
 import json
+import os
 import subprocess
 import sys
 from argparse import ArgumentParser
@@ -20,6 +21,7 @@ from typing import Final
 
 from bench.memory_cases import CASES, FULL_CASES, Case
 from bench.report import machine
+from kernel.protocol.join import WORKER_ENVIRON
 
 LOWEST: Final = 1.0
 HIGHEST: Final = 1.25
@@ -72,7 +74,9 @@ def _measure(case: Case, folder: Path) -> list[Ratio]:
     found: dict[str, tuple[int, int]] = {}
     for module in ("bench.memory_passes", "bench.memory_engine"):
         command = [sys.executable, "-m", module, case.words, str(folder)]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        ended = subprocess.run(
+            command, capture_output=True, text=True, check=False, env={**WORKER_ENVIRON, **os.environ}
+        )
         if ended.returncode:
             raise RuntimeError(f"{case.words} could not be measured: {ended.stderr[-2000:]}")
         found |= json.loads(ended.stdout.splitlines()[-1])

@@ -1,112 +1,42 @@
-"""`python -m bench.memory_engine CASE FOLDER`: the peak of a whole engine's process, predicted and measured.
+"""`python -m bench.memory_engine CASE FOLDER`: the memory of an engine in a process like a worker's.
 
-Measured is RssAnon: what of the process's memory is resident and belongs to no file. It is sampled while
-more pictures are made than fit into one call, so that steps, encodings and decodings fall together.
+It has a worker's heap and a worker's imports, and its environment is to be one's
+(`kernel/protocol/join.py:WORKER_ENVIRON`): each moves the figure by more than the formula may be off.
 """
 
 import json
-import sys
-from io import BytesIO
+from argparse import ArgumentParser
 from pathlib import Path
-from threading import Event, Thread
 from typing import Final
 
-import torch
-from PIL import Image
-
-from bench.bell import Bell, run_until
-from bench.memory_cases import Case, appetite_of_file, ensure_file
-from bench.memory_passes import source_of
+from bench.memory_cases import Case, ensure_file
 from engine_worker.allocator import keep_freed_memory
-from engine_worker.engine.diffusers_engine import build
-from engine_worker.engine.port import Completed, Failed, Inputs, Outcome
-from kernel.core.memory import CPU, need_bytes
-from kernel.protocol.ids import EngineId, ImageId, JobId
-from kernel.protocol.specs import EngineLoad, JobOrder, JobSpec, PictureOrder
-from kernel.protocol.vocabulary import InputKind, MemoryPlan, Scheduler
+from engine_worker.preload import EngineImports
 
-SAMPLE_S: Final = 0.001
-STEPS: Final = (2, 3, 5)
-"""Of different lengths, so that some pictures are decoded while others are still being stepped."""
-
-
-class Watcher:
-    """Looks at the process's own memory again and again, on a thread of its own."""
-
-    def __init__(self) -> None:
-        self.peak_bytes = 0
-        self._is_over = Event()
-        self._thread = Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> int:
-        """Returns: the most that was seen."""
-        self._is_over.set()
-        self._thread.join()
-        return self.peak_bytes
-
-    def _run(self) -> None:
-        while not self._is_over.wait(SAMPLE_S):
-            self.peak_bytes = max(self.peak_bytes, own_bytes())
-
-
-def own_bytes() -> int:
-    """Source: proc_pid_status(5), RssAnon."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError("this system does not tell a process's own memory")
+THREADS: Final = 1
 
 
 def main() -> None:
     """Measure the case of the command line."""
-    words, folder = sys.argv[1:]
-    keep_freed_memory()  # as a worker does
-    torch.set_num_threads(1)
-    case = Case.of(words)
-    path = ensure_file(case, Path(folder))
-    watcher = Watcher()
-    outcomes: list[Outcome] = []
-    bell = Bell()
-    engine = build(bell.at(outcomes.append), bell.ring)
-    engine.load(
-        EngineLoad(engine_id=EngineId("e"), checkpoint=source_of(path), device=CPU, max_batch=case.seats)
+    parser = ArgumentParser(prog="bench.memory_engine", description=__doc__)
+    parser.add_argument("case", type=Case.of)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--threads", type=int, default=THREADS, help=f"that share the work ({THREADS})")
+    parser.add_argument("--steps", type=int, nargs="+", help="of the pictures, in turns")
+    parser.add_argument(
+        "--file", type=Path, help="a checkpoint to take instead of one with the case's widths"
     )
-    for number in range(case.seats * len(STEPS)):
-        engine.admit(*_job(case, number))
-    run_until(lambda: len(_ends(outcomes)) == case.seats * len(STEPS), engine.step, bell)
-    engine.close()
-    failed = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
-    if failed:
-        raise RuntimeError(f"not every picture was made: {failed[:1]}")
-    predicted = need_bytes(appetite_of_file(case, path), CPU, MemoryPlan.FAST, case.seats)
-    print(json.dumps({"process": (predicted, watcher.stop())}))
+    options = parser.parse_args()
+    keep_freed_memory()
+    EngineImports().wait()
+    # Imported here: the engine's imports come first, and are lean.
+    import torch
 
+    from bench.memory_work import STEPS, measure
 
-def _ends(outcomes: list[Outcome]) -> list[Outcome]:
-    return [outcome for outcome in outcomes if isinstance(outcome, Completed | Failed)]
-
-
-def _job(case: Case, number: int) -> tuple[JobOrder, Inputs]:
-    """Every other one begins with a picture."""
-    picture = BytesIO()
-    Image.effect_noise((case.size_px, case.size_px), 50).convert("RGB").save(picture, "PNG")
-    inputs = {InputKind.REFERENCE: picture.getvalue()} if number % 2 else {}
-    spec = JobSpec(
-        prompt="a cat",
-        negative_prompt="a dog",
-        inputs=tuple(inputs),
-        strength=0.9,
-        seed=number,
-        count=1,
-        steps=STEPS[number % len(STEPS)],
-        guidance_scale=7.0,
-        width_px=case.size_px,
-        height_px=case.size_px,
-        scheduler=Scheduler.DPMPP_2M_KARRAS,
-    )
-    wanted = PictureOrder(index=0, image_id=ImageId(f"i{number}"), seed=number)
-    return JobOrder(job_id=JobId(f"j{number}"), spec=spec, pictures=(wanted,)), inputs
+    torch.set_num_threads(options.threads)
+    path = options.file or ensure_file(options.case, options.folder)
+    print(json.dumps({"process": measure(options.case, path, options.steps or STEPS)}))
 
 
 if __name__ == "__main__":

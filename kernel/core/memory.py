@@ -21,14 +21,14 @@ MOST_SEATS: Final = 64
 """More are not reckoned with: long before that a step takes as much longer as it makes more."""
 MOST_BYTES: Final = 1 << 60
 """Whatever headers say: a message and the database hold no more, and no device has as much."""
-PROCESS_BYTES: Final = {"cpu": 600 << 20, "cuda": 640 << 20}
+PROCESS_BYTES: Final = {"cpu": 416 << 20, "cuda": 640 << 20}
 """Before any weight: the libraries of the worker's process; on a GPU the CUDA context with its libraries."""
 MARGIN: Final = {"cpu": 1.05, "cuda": 1.12}
 """What allocators lose between the blocks that they hand out."""
-RETAINED_BYTES: Final = {"cpu": 384 << 20, "cuda": 0}
+RETAINED_BYTES: Final = {"cpu": 512 << 20, "cuda": 0}
 """What malloc keeps at most of what was given back to it, for calls of other sizes; a GPU's allocator gives
 it out again, and back where it is needed."""
-RETAINED_STEPS: Final = 3
+RETAINED_STEPS: Final = 2
 """It keeps as much as so many steps need: blocks of pictures that are decoded are large enough to be given
 back."""
 WORKSPACE_BYTES: Final = 4 << 20

@@ -38,7 +38,7 @@ def test_engine_larger_than_the_device_is_refused_with_numbers_before_anything_i
     assert refused.shortage.device == "cpu"
     assert refused.shortage.needed_bytes > 9 * GB
     assert (refused.shortage.free_bytes, refused.shortage.total_bytes) == (8 * GB, 8 * GB)
-    assert "needs 10." in refused.detail
+    assert "needs 9.9 GB" in refused.detail
     assert not story.database.engines
 
 
@@ -234,7 +234,7 @@ def test_job_for_an_engine_that_no_device_can_hold_waits_with_the_numbers():
         assert story.job_state(job_id) is JobState.WAITING
         row = story.engine_row(engine_id)
         assert row.error_code == "not_enough_memory"
-        assert "needs 10." in (row.error or "")
+        assert "needs 9.9 GB" in (row.error or "")
     assert story.engine_state(engine_id) is EngineState.ERROR
     assert not story.newcomers
 
