@@ -83,10 +83,10 @@ class Whole:
 def main() -> int:
     """Run a Manager until it is asked to stop. Returns: the exit code."""
     parser = argparse.ArgumentParser(prog="python -m kernel.main", description="Run the Manager.")
-    parser.add_argument("--config", type=Path, help="the configuration file (conf/spoon.toml)")
-    parser.add_argument("--with-api", action="store_true", help="run the REST API, too")
+    parser.add_argument("--config", type=Path, help="configuration file (default: conf/spoon.toml)")
+    parser.add_argument("--with-api", action="store_true", help="also run the REST API")
     parser.add_argument("--verbose", action="store_true", help="log every event and action")
-    parser.add_argument("--fake-engines", action="store_true", help="run engines that only pretend (tests)")
+    parser.add_argument("--fake-engines", action="store_true", help="run simulated engines (for tests)")
     options = parser.parse_args()
     journal.start(is_verbose=options.verbose)
     make_files_private()
@@ -269,8 +269,8 @@ def _reachable(endpoint: str) -> str:
     host = endpoint.removeprefix("tcp://").rpartition(":")[0]
     if host in EVERYWHERE:
         raise BadConfiguration(
-            f"bus.endpoint: {endpoint} listens everywhere, but names no address that workers of other hosts "
-            "can call: give the one of this host that they reach"
+            f"bus.endpoint: workers on other hosts cannot connect to {endpoint}: "
+            "set the address at which they reach this host"
         )
     return endpoint
 

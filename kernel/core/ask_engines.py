@@ -37,7 +37,7 @@ def create(world: World, ask: client.CreateEngine) -> client.SingleReply:
     spec = ask.spec
     ingredients.check_engine(world, spec)
     if spec.name is not None and spec.name in world.engine_names:
-        raise NameTaken(f"another engine is called {spec.name!r}: choose another name")
+        raise NameTaken(f"an engine named {spec.name!r} already exists: choose another name")
     if ask.start:
         _check_running(world)
     row = EngineRow(
@@ -133,7 +133,7 @@ def invite(world: World, event: Asked, ask: client.InviteWorker) -> None:
     engine = find(world, ask.engine_id)
     _check_running(world)
     if engine.is_stopping:
-        raise IllegalMove("the engine is stopping: invite the worker once it is closed")
+        raise IllegalMove("the engine is stopping: invite the worker after it has stopped")
     worker = workers.invite(world, engine)
     world.act(
         actions.MintTicket(

@@ -117,7 +117,7 @@ def cancel(world: World, ask: client.CancelJob, facts: Facts) -> client.SingleRe
     if facts.ended_job is None:
         raise JobNotFound
     if facts.ended_job.status is not JobState.CANCELLED:
-        raise IllegalMove(f"the job is {facts.ended_job.status.value} already")
+        raise IllegalMove(f"the job is already {facts.ended_job.status.value}")
     return client.Done()
 
 

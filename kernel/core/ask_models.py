@@ -66,7 +66,7 @@ def _check_can_fetch(world: World, uri: str) -> None:
         return
     if world.is_models_disk_low:
         raise DiskFull(
-            "the disk of models.folder is almost full: no model is fetched until there is room again"
+            "the disk of models.folder is almost full: free some space before you download a model"
         )
     if world.has_no_room:
         raise DiskFull
@@ -76,7 +76,7 @@ def _control_type(ask: client.RegisterModel) -> ControlType | None:
     """Which maps a ControlNet takes: as it is said, else as the one type that its names name."""
     if ask.model_type is not ModelType.CONTROLNET:
         if ask.control_type is not None:
-            raise wrong_field("control_type", f"a model of type {ask.model_type} has none, a controlnet has")
+            raise wrong_field("control_type", f"only for models of type controlnet, not {ask.model_type}")
         return None
     names = f"{ask.name} {ask.uri.rpartition('/')[2]}".lower()
     named = [control_type for control_type in ControlType if control_type in names]
@@ -85,9 +85,7 @@ def _control_type(ask: client.RegisterModel) -> ControlType | None:
 
 def _preparation(ask: client.RegisterModel) -> Preparation | None:
     if ask.preparation is not None and ask.model_type is not ModelType.BACKGROUND:
-        raise wrong_field(
-            "preparation", f"a model of type {ask.model_type} has none, a background remover has"
-        )
+        raise wrong_field("preparation", f"only for models of type background, not {ask.model_type}")
     return ask.preparation
 
 
@@ -109,7 +107,7 @@ def retry(world: World, ask: client.RetryModel) -> client.SingleReply:
     row = _model(world, ask.model_id)
     _check_can_fetch(world, row.uri)
     if row.status is not ModelState.ERROR:
-        raise IllegalMove(f"the model is {row.status.value}: only one in error can be tried again")
+        raise IllegalMove(f"the model is {row.status.value}: only a model in error can be retried")
     losses.fetch_again(world, row)
     return client.ModelAccepted(model_id=row.model_id, status=ModelState.DOWNLOADING, created=False)
 
@@ -149,7 +147,7 @@ def _check_engines(world: World, model_id: ModelId) -> None:
     ]
     if users:
         names = ", ".join(f"{u.name} ({u.engine_id})" if u.name else u.engine_id for u in users)
-        raise ModelInUse(f"the model is used by {names}: delete these engines first")
+        raise ModelInUse(f"the model is used by engines ({names}): delete them first")
 
 
 def _check_jobs(world: World, model_id: ModelId) -> None:
@@ -158,7 +156,7 @@ def _check_jobs(world: World, model_id: ModelId) -> None:
         named = ", ".join(islice(users, MOST_NAMED))
         others = f" and {len(users) - MOST_NAMED} more" if len(users) > MOST_NAMED else ""
         raise ModelInUse(
-            f"the model is used by open jobs ({named}{others}): wait for their end, or cancel them first"
+            f"the model is used by open jobs ({named}{others}): wait until they end, or cancel them"
         )
 
 

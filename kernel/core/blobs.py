@@ -44,7 +44,7 @@ def check_files(world: World, ask: SubmitJob) -> None:
     """
     kinds = ask.request.inputs
     if len(ask.files) != len(kinds):
-        raise wrong_field("inputs", f"{len(kinds)} pictures are named, {len(ask.files)} described")
+        raise wrong_field("inputs", f"{len(kinds)} images are named, but {len(ask.files)} are described")
     for kind, file in zip(kinds, ask.files, strict=True):
         _check_file(world, kind, file)
 
@@ -52,11 +52,11 @@ def check_files(world: World, ask: SubmitJob) -> None:
 def _check_file(world: World, kind: InputKind, file: InputFile) -> None:
     most = world.limits.max_input_bytes
     if file.mime not in ENDINGS:
-        raise wrong_field(kind, f"{file.mime} is none of {', '.join(ENDINGS)}")
+        raise wrong_field(kind, f"must be one of {', '.join(ENDINGS)}, not {file.mime}")
     if not 1 <= file.size_bytes <= most:
-        raise wrong_field(kind, f"a picture has 1 to {most} bytes, not {file.size_bytes}")
+        raise wrong_field(kind, f"must have 1 to {most} bytes, not {file.size_bytes}")
     if len(file.sha256) != SHA256_DIGITS or set(file.sha256) - set("0123456789abcdef"):
-        raise wrong_field(kind, f"its sha256 has to be {SHA256_DIGITS} lower-case hexadecimal digits")
+        raise wrong_field(kind, f"sha256 must be {SHA256_DIGITS} lower-case hexadecimal digits")
 
 
 def rows(

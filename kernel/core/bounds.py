@@ -40,7 +40,7 @@ def check_command(key: str, digest: bytes) -> None:
     """Raises: InvalidField."""
     check_text("key", key, MAX_KEY)
     if len(digest) > MAX_DIGEST_BYTES:
-        raise wrong_field("digest", f"a digest has at most {MAX_DIGEST_BYTES} bytes")
+        raise wrong_field("digest", f"must have at most {MAX_DIGEST_BYTES} bytes")
 
 
 def check(ask: client.Ask) -> None:
@@ -98,21 +98,21 @@ def check_text(field: str, text: str | None, most: int) -> None:
     if text is None:
         return
     if not 1 <= len(text) <= most:
-        raise wrong_field(field, f"it has {len(text):,} characters, 1 to {most:,} are possible")
+        raise wrong_field(field, f"must have 1 to {most:,} characters, not {len(text):,}")
     if _CONTROL.search(text):
-        raise wrong_field(field, "it holds control characters")
+        raise wrong_field(field, "must not contain control characters")
 
 
 def check_length(field: str, things: Sequence[object] | SchedulerConfig | None, most: int) -> None:
     """Raises: InvalidField."""
     if things is not None and len(things) > most:
-        raise wrong_field(field, f"these are {len(things):,}, at most {most} are possible")
+        raise wrong_field(field, f"must have at most {most} entries, not {len(things):,}")
 
 
 def _check_id(field: str, found: str | None) -> None:
     """An id that nothing has is not found; one that nothing can have is not even looked for."""
     if found is not None and len(found) > MAX_ID:
-        raise wrong_field(field, f"an id or a name has at most {MAX_ID} characters")
+        raise wrong_field(field, f"must have at most {MAX_ID} characters")
 
 
 def _check_ids(field: str, found: Sequence[str] | None) -> None:
@@ -127,13 +127,13 @@ def _check_model(ask: client.RegisterModel) -> None:
     try:
         parse_source(ask.uri)
     except BadSource as error:
-        raise wrong_field("uri", f"it {error}") from error
+        raise wrong_field("uri", str(error)) from error
     for field, texts in (("tags", ask.tags), ("trigger_words", ask.trigger_words)):
         check_length(field, texts, MAX_TAGS)
         for n, text in enumerate(texts):
             check_text(f"{field}[{n}]", text, MAX_TAG)
     if ask.sha256 is not None and not _SHA256.fullmatch(ask.sha256):
-        raise wrong_field("sha256", "it has to be 64 hexadecimal digits")
+        raise wrong_field("sha256", "must be 64 hexadecimal digits")
     if ask.preparation is not None:
         _check_preparation(ask.preparation)
 
@@ -144,7 +144,7 @@ def _check_preparation(said: Preparation) -> None:
     for value in said.std or ():
         numbers.check_between("preparation.std", value, 0.0, MAX_DEVIATION)
         if not value:
-            raise wrong_field("preparation.std", "colors cannot be divided by 0")
+            raise wrong_field("preparation.std", "must not be 0: colors are divided by it")
 
 
 def _check_engine(spec: EngineSpec) -> None:
@@ -170,7 +170,7 @@ def _check_submission(ask: client.SubmitJob) -> None:
 def _check_request(request: JobRequest) -> None:
     for field, prompt in (("prompt", request.prompt), ("negative_prompt", request.negative_prompt)):
         if "\0" in prompt:
-            raise wrong_field(field, "it holds the character NUL")
+            raise wrong_field(field, "must not contain the character NUL")
     _check_id("vae", request.vae)
     _check_ids("loras", None if request.loras is None else tuple(use.model_id for use in request.loras))
     _check_ids("embeddings", request.embeddings)
@@ -187,6 +187,6 @@ def _check_options(options: SchedulerConfig | None) -> None:
         field = f"scheduler_config.{name}"
         if isinstance(value, str):
             if len(value) > MAX_OPTION or "\0" in value:
-                raise wrong_field(field, f"it has at most {MAX_OPTION:,} characters, without NUL")
+                raise wrong_field(field, f"must have at most {MAX_OPTION:,} characters, without NUL")
         elif not isinstance(value, bool):
             numbers.check_option(field, value)

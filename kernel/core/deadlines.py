@@ -77,15 +77,17 @@ def _serve_worker(world: World, worker: Worker, item: DueOfWorker) -> None:
         case due.Hello():
             _never_came(world, worker)
         case due.Load():
-            workers.doom(world, worker, "loading took too long", is_to_blame=True)
+            workers.doom(world, worker, "loading timed out", is_to_blame=True)
         case due.Silence():
             _silent(world, worker)
         case due.Progress():
             _stuck(world, worker)
         case due.Drop():
-            workers.doom(world, worker, "a cancelled job was not dropped", is_to_blame=_is_stuck(worker))
+            workers.doom(
+                world, worker, "the worker did not drop a canceled job", is_to_blame=_is_stuck(worker)
+            )
         case due.Drain():
-            workers.doom(world, worker, "the worker did not leave", is_to_blame=worker.has_quit)
+            workers.doom(world, worker, "the worker did not exit when asked to", is_to_blame=worker.has_quit)
         case due.Kill():
             _kill(world, worker)
         case due.Idle():
@@ -100,7 +102,7 @@ def _never_came(world: World, worker: Worker) -> None:
     if worker.state is WorkerState.INVITED and worker.engine_id is not None:
         workers.revoke(world, world.engines[worker.engine_id], worker)
     else:
-        workers.doom(world, worker, "the worker never said hello", is_to_blame=True)
+        workers.doom(world, worker, "the worker did not register in time", is_to_blame=True)
 
 
 def _silent(world: World, worker: Worker) -> None:
@@ -109,7 +111,7 @@ def _silent(world: World, worker: Worker) -> None:
     if world.now.mono_s < lost_at_s:
         world.timers.set(due.Silence(worker.worker_id), lost_at_s)
     else:
-        workers.kill(world, worker, "the worker was silent for too long", is_to_blame=True)
+        workers.kill(world, worker, "the worker stopped responding", is_to_blame=True)
 
 
 def _stuck(world: World, worker: Worker) -> None:
@@ -127,9 +129,14 @@ def _is_stuck(worker: Worker) -> bool:
 def _kill(world: World, worker: Worker) -> None:
     """SIGTERM did not help. A worker of another host cannot be killed, only forgotten."""
     if worker.is_local:
-        workers.kill(world, worker, worker.doom or "the worker did not end", is_to_blame=worker.is_to_blame)
+        workers.kill(
+            world,
+            worker,
+            worker.doom or "the worker did not exit when asked to",
+            is_to_blame=worker.is_to_blame,
+        )
     else:
-        departures.worker_gone(world, worker, "given up")
+        departures.worker_gone(world, worker, "abandoned")
 
 
 DueOfEngine = due.Relaunch | due.KeepAlive | due.Turn | due.Retry | due.GiveUp

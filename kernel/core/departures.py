@@ -47,7 +47,7 @@ def _count_death(world: World, engine: Engine, worker: Worker, reason: str) -> N
     if is_ending or not schedule.is_wanted(engine):
         return
     if engine.deaths >= MAX_DEATHS:
-        text = f"{engine.deaths} workers in a row died, the last one so: {reason}"
+        text = f"{engine.deaths} workers crashed in a row; last error: {reason}"
         engines.fail(world, engine, WorkerCrashed.code, text)
         return
     backoff_s = FIRST_BACKOFF_S * 2**engine.deaths
@@ -56,6 +56,6 @@ def _count_death(world: World, engine: Engine, worker: Worker, reason: str) -> N
 
 def _reason(worker: Worker, status: str, last_words: str) -> str:
     """One line for a person: why it ended, how, and the last thing that it said."""
-    parts = [worker.doom or "the worker process died", status]
+    parts = [worker.doom or "the worker process crashed", status]
     words = human_part(last_words)
     return "; ".join(parts if words is None else [*parts, words])

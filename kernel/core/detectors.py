@@ -19,7 +19,9 @@ def check(engine: Engine, spec: JobSpec, absent: Mapping[ControlType, str]) -> N
         remedy = None if use.is_preprocessed else absent.get(use.control_type)
         if remedy is not None:
             field = f"controls[{number}].control_type"
-            problem = f"the {use.control_type} detector is not there: {remedy}, or send the map itself"
+            problem = (
+                f"the {use.control_type} detector is not installed: {remedy}, or send the control map itself"
+            )
             raise of_field(NotInstalled, field, problem)
 
 

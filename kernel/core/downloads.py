@@ -38,7 +38,7 @@ def claim(world: World, ask: client.ClaimDownload, facts: Facts) -> client.Singl
     if row.download_limit is not None and row.downloads + len(claims) >= row.download_limit:
         raise ImageBusy
     if len(world.timers) >= MAX_CLAIMS:
-        raise TooManyRequests("too many downloads are under way", retry_after_s=RETRY_S)
+        raise TooManyRequests("too many downloads are in progress", retry_after_s=RETRY_S)
     ticket = Ticket(f"{world.epoch}.{world.fresh.id()}")
     world.claims.setdefault(row.image_id, set()).add(ticket)
     world.timers.set(due.Claim(row.image_id, ticket), world.now.mono_s + CLAIM_S)

@@ -161,7 +161,9 @@ def give_up(world: World, engine: Engine) -> None:
         if tired_at_s > now_s:
             engine.patience.set(job_id, tired_at_s)
         else:
-            jobs.fail(world, job, reason.error_code or EngineFailed.code, reason.error or "it is in error")
+            jobs.fail(
+                world, job, reason.error_code or EngineFailed.code, reason.error or "the engine is in error"
+            )
     world.timers.set(due.GiveUp(engine.row.engine_id), world.now.mono_s + PAUSE_S)
 
 

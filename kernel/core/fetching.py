@@ -76,7 +76,7 @@ def abandon(world: World, row: ModelRow) -> None:
     """Nobody wants this model any more: end the worker that downloads it, which can be ended at any time."""
     for worker in list(world.workers.values()):
         if worker.model_id == row.model_id and not is_local(row.uri):
-            workers.kill(world, worker, "its model was deleted", is_to_blame=False)
+            workers.kill(world, worker, "the model was deleted", is_to_blame=False)
 
 
 def progressed(world: World, worker: Worker, report: wire.ModelProgress) -> None:
@@ -99,7 +99,7 @@ def inspected(world: World, worker: Worker, report: wire.ModelInspected) -> None
     if (row := _done(world, worker, report.model_id)) is not None:
         fault = hearsay.fault_of(report)
         if fault is not None:
-            give_up(world, row, BadMessage.code, f"the fetch worker reported what cannot be: {fault}")
+            give_up(world, row, BadMessage.code, f"invalid report from the fetch worker: {fault}")
             tend(world)
             return
         row = _with_findings(row, report)
@@ -109,7 +109,12 @@ def inspected(world: World, worker: Worker, report: wire.ModelInspected) -> None
         elif is_stored_name(report.stored):
             keeping.keep(world, replace(row, stored=report.stored))
         else:
-            give_up(world, row, NotPermitted.code, "the fetch worker named a place that is none")
+            give_up(
+                world,
+                row,
+                NotPermitted.code,
+                "invalid report from the fetch worker: the storage name is malformed",
+            )
     tend(world)
 
 
@@ -150,7 +155,7 @@ def not_moved(world: World, model_id: ModelId, reason: str | None) -> None:
     row = replace(row, stored=None, sha256=None)
     world.models[model_id] = row
     if reason is not None:
-        give_up(world, row, DownloadFailed.code, f"the model cannot be kept: {reason}")
+        give_up(world, row, DownloadFailed.code, f"the model cannot be stored: {reason}")
         return
     world.act(actions.NoteModel(row))
     world.models_to_inspect[model_id] = 0
@@ -169,9 +174,9 @@ def babbled(world: World, worker: Worker, reason: str) -> None:
     if worker.model_id is None:
         return
     if worker.model_id in world.models_to_inspect:
-        text = f"the fetch worker reported what cannot be read: {reason}"
+        text = f"unreadable report from the fetch worker: {reason}"
         give_up(world, world.models[worker.model_id], BadMessage.code, text)
-    workers.doom(world, worker, "its report could not be read", is_to_blame=False)
+    workers.doom(world, worker, "the worker sent an unreadable report", is_to_blame=False)
     tend(world)
 
 

@@ -39,20 +39,20 @@ def fault_of(report: ModelInspected) -> str | None:
     """Why nobody can have found this in a model's files; None, if somebody can."""
     found = report.fingerprint
     if len(found.sha256) != SHA256_DIGITS or not _HEX_DIGITS.issuperset(found.sha256):
-        return "the sha256 is none"
+        return "the sha256 is malformed"
     if max(found.size_bytes, found.memory_bytes, found.parameters) > MAX_BYTES:
-        return "the model is larger than any"
+        return "the model's size is implausible"
     if len(report.revision or "") > MAX_NAME or len(found.prediction_type or "") > MAX_NAME:
-        return "the revision or the prediction type is longer than any"
+        return "the revision or the prediction type is too long"
     return None if found.memory is None else _fault_of_profile(found.memory)
 
 
 def _fault_of_profile(profile: MemoryProfile) -> str | None:
     if len(profile.parts) > MAX_PARTS:
-        return "the model has more parts than any"
+        return "the model has too many parts"
     if any(max(part.parameters, part.stored_bytes) > MAX_BYTES for part in profile.parts):
-        return "a part of the model is larger than any"
+        return "the size of one of the model's parts is implausible"
     unet = profile.unet
     if unet is not None and len(unet.transformer_depths) != len(unet.channels):
-        return "the UNet has depths for other levels than it has"
+        return "the UNet's transformer depths do not match its levels"
     return None

@@ -104,24 +104,24 @@ def _check(world: World, named: Iterable[Named], base: ModelBase | None) -> None
     for one in named:
         _check_one(world, one, base)
         if one.model_id in seen:
-            raise wrong_field(one.field, "this model is named twice: name it once")
+            raise wrong_field(one.field, "names the same model twice")
         seen.add(one.model_id)
 
 
 def _check_one(world: World, named: Named, base: ModelBase | None) -> ModelRow:
     field, row = named.field, world.models.get(named.model_id)
     if row is None:
-        problem = f"there is no model with the id or name {named.model_id!r}: register it first"
+        problem = f"no model has the id or name {named.model_id!r}: register it first"
         raise of_field(ModelMissing, field, problem)
     if row.model_type is not named.model_type:
         wanted = named.model_type.value
-        problem = f"that model is of type {row.model_type.value}, not {wanted}: name one of type {wanted}"
+        problem = f"the model is of type {row.model_type.value}; use one of type {wanted}"
         raise of_field(WrongModelType, field, problem)
     if row.status is not ModelState.READY:
         raise of_field(ModelNotReady, field, _state(row))
     if None not in (base, row.model_base) and row.model_base is not base:
         problem = (
-            f"that model is for {row.model_base}, the engine's checkpoint is {base}: take one for {base}"
+            f"the model is for {row.model_base}, but the engine's checkpoint is {base}; use one for {base}"
         )
         raise of_field(WrongModelBase, field, problem)
     return row
@@ -130,8 +130,8 @@ def _check_one(world: World, named: Named, base: ModelBase | None) -> ModelRow:
 def _state(row: ModelRow) -> str:
     """Why a model cannot be used yet, and the way out."""
     if row.status is ModelState.ERROR:
-        return f"that model is in error ({row.error}): retry it, or name another"
-    return f"that model is still {row.status.value}: wait until it is ready"
+        return f"the model is in error ({row.error}): retry it, or use another one"
+    return f"the model is still {row.status.value}: wait until it is ready"
 
 
 def _check_control_models(world: World, spec: EngineSpec) -> None:
@@ -145,17 +145,15 @@ def _check_control_models(world: World, spec: EngineSpec) -> None:
         if control_type is None:
             raise wrong_field(
                 f"control_models[{n}]",
-                "nobody knows which maps this ControlNet takes: register it again with its control_type",
+                "the control type of this ControlNet is unknown: register it again with control_type",
             )
         if control_type in found:
             raise wrong_field(
-                f"control_models[{n}]", f"there is a ControlNet for {control_type} already: name one of them"
+                f"control_models[{n}]", f"a second ControlNet for {control_type}: keep one of them"
             )
         found.add(control_type)
     if spec.control_net is not None and spec.control_net not in found:
-        raise wrong_field(
-            "control_net", f"there is no ControlNet for {spec.control_net} among control_models: add one"
-        )
+        raise wrong_field("control_net", f"control_models has no ControlNet for {spec.control_net}: add one")
 
 
 def control_models(world: World, spec: EngineSpec, controls: Sequence[ControlUse]) -> tuple[ModelId, ...]:
@@ -166,10 +164,10 @@ def control_models(world: World, spec: EngineSpec, controls: Sequence[ControlUse
     by_type = {world.models[model_id].control_type: model_id for model_id in spec.control_models}
     for n, use in enumerate(controls):
         if use.control_type not in by_type:
-            known = ", ".join(sorted(str(kind) for kind in by_type)) or "none at all"
+            known = ", ".join(sorted(str(kind) for kind in by_type)) or "nothing"
             raise wrong_field(
                 f"controls[{n}].control_type",
-                f"the engine has no ControlNet for {use.control_type}, its control_models are for: {known}",
+                f"the engine has no ControlNet for {use.control_type}; its control_models are for {known}",
             )
     return tuple(by_type[use.control_type] for use in controls)
 

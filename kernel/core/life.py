@@ -28,7 +28,7 @@ from kernel.protocol.vocabulary import EngineState, GoneReason, JobState, ModelS
 
 MAX_ENDS: Final = 3
 """An engine over which the Manager ended so often is held until somebody wants it again."""
-OVER_IT: Final = "the Manager came upon what nobody foresaw over it, and began anew: its log says what"
+OVER_IT: Final = "an unexpected error made the Manager restart; see its log"
 
 
 def restore(world: World, snapshot: Snapshot) -> None:
@@ -144,7 +144,7 @@ def leave_now(world: World) -> None:
         return
     for worker in list(world.workers.values()):
         workers.take_jobs_away(world, worker)
-        workers.kill(world, worker, "the Manager leaves at once", is_to_blame=False)
+        workers.kill(world, worker, "the Manager is shutting down immediately", is_to_blame=False)
 
 
 def close_if_drained(world: World) -> None:

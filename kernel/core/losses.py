@@ -22,10 +22,8 @@ def seen(world: World, absent: frozenset[ModelId]) -> None:
 
 def _what_happened(row: ModelRow) -> str:
     if row.stored is None:
-        return "there is nothing at its address any more: put it back, and retry"
-    return (
-        "what was kept of it is not in models.folder any more: put it back, or retry, which fetches it again"
-    )
+        return "the model's file is no longer at its path: put it back, then retry the model"
+    return "the model's files are no longer in models.folder: put them back, or retry to download them again"
 
 
 def fetch_again(world: World, row: ModelRow) -> None:

@@ -33,7 +33,7 @@ _COLOR_DIGITS: Final = 6
 def check_priority(priority: int) -> None:
     """Raises: InvalidField."""
     if abs(priority) > MAX_INTEGER:
-        raise wrong_field("priority", f"a priority lies in -{MAX_INTEGER} .. {MAX_INTEGER}")
+        raise wrong_field("priority", f"must be between -{MAX_INTEGER} and {MAX_INTEGER}")
 
 
 def check_engine(spec: EngineSpec) -> None:
@@ -57,15 +57,15 @@ def check_option(field: str, value: float) -> None:
     Raises: InvalidField.
     """
     if not isfinite(value):
-        raise wrong_field(field, "this is no finite number")
+        raise wrong_field(field, "must be a finite number")
     if isinstance(value, int) and abs(value) > MAX_INTEGER:
-        raise wrong_field(field, f"a whole number lies in -{MAX_INTEGER} .. {MAX_INTEGER}")
+        raise wrong_field(field, f"must be between -{MAX_INTEGER} and {MAX_INTEGER}")
 
 
 def _check_side(field: str, size_px: int | None) -> None:
     check_between(field, size_px, 1, MAX_SIDE_PX)
     if size_px is not None and size_px % CELL_PX:
-        raise wrong_field(field, f"{size_px} is not a multiple of {CELL_PX}")
+        raise wrong_field(field, f"must be a multiple of {CELL_PX}, not {size_px}")
 
 
 def check_job(spec: JobSpec) -> None:
@@ -107,12 +107,12 @@ def _check_finite(spec: EngineSpec | JobSpec) -> None:
 def _check_seeds(spec: JobSpec) -> None:
     """Of the first picture and of the last."""
     if not 0 <= spec.seed <= MAX_INTEGER - (spec.count - 1):
-        raise wrong_field("seed", f"seeds of {spec.count} pictures lie in 0 .. {MAX_INTEGER}")
+        raise wrong_field("seed", f"must not be negative, and seed + count - 1 must be at most {MAX_INTEGER}")
 
 
 def _check_clip_skip(clip_skip: int | None) -> None:
     if clip_skip is not None and not 1 <= clip_skip <= MAX_CLIP_SKIP:
-        raise wrong_field("clip_skip", f"{clip_skip} is not in 1 .. {MAX_CLIP_SKIP}")
+        raise wrong_field("clip_skip", f"must be between 1 and {MAX_CLIP_SKIP}, not {clip_skip}")
 
 
 def _check_loras(loras: Sequence[LoraUse]) -> None:
@@ -125,7 +125,7 @@ def _check_control(field: str, use: ControlUse) -> None:
     check_between(f"{field}.start", use.start, 0.0, 1.0)
     check_between(f"{field}.end", use.end, 0.0, 1.0)
     if not use.start < use.end:
-        raise wrong_field(f"{field}.end", f"a control ends after its start, which is at {use.start:g}")
+        raise wrong_field(f"{field}.end", f"must be greater than the control's start ({use.start:g})")
 
 
 def check_between(field: str, value: float | None, least: float, most: float) -> None:
@@ -134,19 +134,21 @@ def check_between(field: str, value: float | None, least: float, most: float) ->
     Raises: InvalidField.
     """
     if value is not None and not least <= value <= most:
-        raise wrong_field(field, f"{value:g} is not in {least:g} .. {most:g}")
+        raise wrong_field(field, f"must be between {least:g} and {most:g}, not {value:g}")
 
 
 def _check_color(color: str) -> None:
     digits = color.removeprefix("#")
     if not color.startswith("#") or len(digits) != _COLOR_DIGITS or not _HEX_DIGITS.issuperset(digits):
-        raise wrong_field("background_color", "a colour is written #rrggbb, such as #ffffff for white")
+        raise wrong_field("background_color", "must be a color written #rrggbb, such as #ffffff for white")
 
 
 def _check_life(spec: JobSpec) -> None:
     """How long the images of a job stay, if the job says so."""
     life_s, downloads = spec.expire_after_s, spec.delete_after_downloads
     if life_s is not None and not 0.0 < life_s <= MAX_LIFE_S:
-        raise wrong_field("expire_after_s", f"{life_s:g} is not above 0 and at most {MAX_LIFE_S:g}")
+        raise wrong_field(
+            "expire_after_s", f"must be greater than 0 and at most {MAX_LIFE_S:g}, not {life_s:g}"
+        )
     if downloads is not None and not 1 <= downloads <= MAX_INTEGER:
-        raise wrong_field("delete_after_downloads", f"{downloads} is not in 1 .. {MAX_INTEGER}")
+        raise wrong_field("delete_after_downloads", f"must be between 1 and {MAX_INTEGER}, not {downloads}")

@@ -139,7 +139,7 @@ def not_stored(world: World, picture_id: ImageId | BlobId, reason: str) -> None:
     job = world.jobs.get(picture.row.job_id)
     is_first = picture.tries < MAX_TRIES
     if job is not None and picture.tries == MAX_TRIES:
-        _set_aside(world, job, f"the picture could not be written: {reason}")
+        _set_aside(world, job, f"the image could not be stored: {reason}")
     if job is None or not (is_first or world.phase is Phase.RUNNING):
         _forget(world, picture_id)
         return
@@ -154,7 +154,7 @@ def damaged(world: World, picture_id: ImageId | BlobId, reason: str) -> None:
     _forget(world, picture_id)
     if job is not None:
         _take_away(world, job)
-        jobs.fail(world, job, JobBroke.code, f"the picture could not be written: {reason}")
+        jobs.fail(world, job, JobBroke.code, f"the image could not be stored: {reason}")
         schedule.tend(world, world.engines[job.row.engine_id])
 
 

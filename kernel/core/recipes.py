@@ -99,34 +99,29 @@ def _first(value: T | None, default: T) -> T:
 def _check_size(world: World, spec: JobSpec) -> None:
     for field, size_px in (("width", spec.width_px), ("height", spec.height_px)):
         if size_px <= 0 or size_px % numbers.CELL_PX:
-            raise wrong_field(field, f"{size_px} is not a positive multiple of {numbers.CELL_PX}")
+            raise wrong_field(field, f"must be a positive multiple of {numbers.CELL_PX}, not {size_px}")
     if spec.width_px * spec.height_px > world.limits.max_pixels:
-        raise wrong_field("width", f"a picture has at most {world.limits.max_pixels} pixels")
+        raise wrong_field("width", f"width x height must be at most {world.limits.max_pixels} pixels")
     if not 1 <= spec.steps <= world.limits.max_steps:
-        raise wrong_field("steps", f"{spec.steps} is not in 1 .. {world.limits.max_steps}")
+        raise wrong_field("steps", f"must be between 1 and {world.limits.max_steps}, not {spec.steps}")
     if not 1 <= spec.count <= world.limits.max_count:
-        raise wrong_field("count", f"{spec.count} is not in 1 .. {world.limits.max_count}")
+        raise wrong_field("count", f"must be between 1 and {world.limits.max_count}, not {spec.count}")
 
 
 def _check_pictures(spec: JobSpec) -> None:
     """Do the pictures that come along, and the controls that work on one of them, make sense together?"""
     for n, kind in enumerate(spec.inputs):
         if kind in spec.inputs[:n]:
-            raise wrong_field(kind, f"two pictures are the {kind}: send one")
+            raise wrong_field(kind, "sent twice: send one image")
     if InputKind.MASK in spec.inputs and InputKind.REFERENCE not in spec.inputs:
-        raise wrong_field(
-            InputKind.MASK, "a mask says what of the reference image is painted anew: send that, too"
-        )
+        raise wrong_field(InputKind.MASK, "requires a reference image")
     if spec.controls and InputKind.POSE not in spec.inputs:
-        raise wrong_field(InputKind.POSE, "a control works on a pose image: send one")
+        raise wrong_field(InputKind.POSE, "is required: controls need a pose image")
     if InputKind.POSE in spec.inputs and not spec.controls:
-        raise wrong_field(
-            "controls",
-            "the engine has no control_net by which to read the pose image: say of which type it is",
-        )
+        raise wrong_field("controls", "is required for the pose image: the engine has no default control_net")
     types = [use.control_type for use in spec.controls]
     for n, control_type in enumerate(types):
         if control_type in types[:n]:
             raise wrong_field(
-                f"controls[{n}].control_type", f"two controls are of type {control_type}: keep one"
+                f"controls[{n}].control_type", f"a second control of type {control_type}: keep one of them"
             )

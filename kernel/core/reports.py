@@ -210,7 +210,7 @@ def _ended(world: World, worker: Worker, slot: Slot, report: wire.JobFailed | wi
         if isinstance(report, wire.JobFailed):
             jobs.fail(world, job, cut(report.code, MAX_CODE), cut(report.text))
         else:
-            jobs.count_crash(world, job, "the job made no progress and was dropped")
+            jobs.count_crash(world, job, "the job made no progress and was stopped")
     schedule.tend_worker(world, worker)
 
 

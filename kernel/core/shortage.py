@@ -20,7 +20,7 @@ def absent_device(world: World, wanted: str) -> str | None:
     """Why no engine can run here on the device that its spec names; None, if it can or nothing is known."""
     if not world.devices or room.candidates(world, wanted):
         return None
-    return f"this host has no device {wanted}: it has {', '.join(world.devices)}"
+    return f"this host has no device {wanted}; its devices are {', '.join(world.devices)}"
 
 
 def explain(world: World, engine: Engine) -> NotEnoughMemory:
@@ -53,14 +53,14 @@ def size(size_bytes: int) -> str:
 def _last_resort(world: World, device: str, needed_bytes: int) -> str:
     """What to do where nothing of ours helps."""
     if needed_bytes > room.largest_bytes(world, device):
-        return "use a smaller model, or a larger device"
-    return f"close other programs that hold memory of {device}, or use a smaller model"
+        return "use a smaller model or a larger device"
+    return f"close other programs that use memory on {device}, or use a smaller model"
 
 
 def _too_many(world: World) -> NotEnoughMemory:
     running = [e.row.name or e.row.engine_id for e in world.engines.values() if e.is_running]
     return NotEnoughMemory(
-        f"{len(running)} engines run already, as many as engines.max_running allows: "
+        f"{len(running)} engines are running, which is the maximum (engines.max_running): "
         f"stop one of {', '.join(running)} first, or raise the limit"
     )
 
@@ -77,11 +77,11 @@ def _remedies(world: World, engine: Engine, device: str, missing_bytes: int) -> 
     appetite = memory.appetite_of(engine.row, world.models, world.limits.compilation)
     if (smaller := _smaller(appetite, kind, free)) is not None:
         sides = f"{smaller.width_px} x {smaller.height_px}"
-        yield Remedy(what=MemoryRemedy.SMALLER_SIZE, text=f"make pictures of {sides} pixels")
+        yield Remedy(what=MemoryRemedy.SMALLER_SIZE, text=f"reduce the image size to {sides} pixels")
     halved = replace(appetite, dtype=Variant.BF16)
     is_single = appetite.dtype is Variant.FP32 or (appetite.dtype is None and kind == memory.CPU)
     if is_single and _least(halved, kind) <= free:
-        yield Remedy(what=MemoryRemedy.OTHER_DTYPE, text="compute in bf16")
+        yield Remedy(what=MemoryRemedy.OTHER_DTYPE, text="set dtype to bf16")
     for other in world.devices:
         if other != device and _least(appetite, memory.kind_of(other)) <= room.free_bytes(world, other):
             yield Remedy(what=MemoryRemedy.OTHER_DEVICE, text=f"run it on {other}")
@@ -98,8 +98,7 @@ def _stops(world: World, device: str, missing_bytes: int) -> Iterator[Remedy]:
         name = engine.row.name or engine.row.engine_id
         yield Remedy(
             what=MemoryRemedy.STOP_ENGINE,
-            text=f"stop the engine {name}, which frees {size(freed)}"
-            + ("" if enough else " (one alone is not enough)"),
+            text=f"stop engine {name} to free {size(freed)}" + ("" if enough else " (not enough on its own)"),
             engine_id=engine.row.engine_id,
             frees_bytes=freed,
         )

@@ -45,7 +45,7 @@ def begin(world: World, event: Asked, ask: client.SubmitJob) -> None:
     size_bytes = sum(event.blob_bytes)
     held_bytes = sum(other.size_bytes for other in world.submissions.values())
     if len(world.submissions) >= MAX_SUBMISSIONS or held_bytes + size_bytes > MAX_BYTES:
-        raise TooManyRequests("too many pictures are on their way to the disk", retry_after_s=RETRY_S)
+        raise TooManyRequests("too many input images are waiting to be stored", retry_after_s=RETRY_S)
     blob_ids = tuple(BlobId(world.fresh.id()) for _ in ask.files)
     askers = {(event.peer, event.correlation): None}
     world.submissions[event.key] = Submission(ask, event.digest, blob_ids, askers, size_bytes)
@@ -58,10 +58,10 @@ def begin(world: World, event: Asked, ask: client.SubmitJob) -> None:
 
 def _check_arrived(ask: client.SubmitJob, blob_bytes: tuple[int, ...]) -> None:
     if len(blob_bytes) != len(ask.files):
-        raise wrong_field("inputs", f"{len(ask.files)} pictures are described, {len(blob_bytes)} came")
+        raise wrong_field("inputs", f"{len(ask.files)} images are described, but {len(blob_bytes)} arrived")
     for kind, file, size_bytes in zip(ask.request.inputs, ask.files, blob_bytes, strict=True):
         if size_bytes != file.size_bytes:
-            raise wrong_field(kind, f"{file.size_bytes} bytes are described, {size_bytes} came")
+            raise wrong_field(kind, f"size_bytes is {file.size_bytes}, but {size_bytes} bytes arrived")
 
 
 def stored(world: World, key: str) -> None:
@@ -83,7 +83,7 @@ def stored(world: World, key: str) -> None:
 
 def not_stored(world: World, key: str, reason: str, *, is_damaged: bool) -> None:
     """The pictures could not be written, and nothing of them is left: nothing has changed."""
-    error = BadMessage(reason) if is_damaged else DiskFull(f"the pictures could not be written: {reason}")
+    error = BadMessage(reason) if is_damaged else DiskFull(f"the input images could not be stored: {reason}")
     _answer(world, world.submissions.pop(key), refused(error))
 
 

@@ -95,4 +95,4 @@ def check_move(moves: Moves[State], old: State, new: State) -> None:
     Raises: IllegalMove, if the table does not have it.
     """
     if new not in moves[old]:
-        raise IllegalMove(f"from {old.value} there is no way to {new.value}")
+        raise IllegalMove(f"cannot change from {old.value} to {new.value}")

@@ -66,7 +66,7 @@ def greet(world: World, worker: Worker, hello: wire.Hello) -> None:
     Raises: NotPermitted, if the worker is not the one that was launched or invited.
     """
     if hello.token != worker.token or hello.role is not worker.role:
-        raise NotPermitted("the launch token or the role is wrong")
+        raise NotPermitted("wrong launch token or role")
     if worker.is_asked_to_leave:
         world.act(actions.Order(worker.worker_id, wire.Leave()))
         return

@@ -48,18 +48,18 @@ class Decoder(Generic[Message]):
         Raises: BadMessage, if any frame is wrong; WrongVersion, if the peer's major version differs.
         """
         if not 2 <= len(frames) <= MAX_FRAMES:
-            raise BadMessage(f"a message has 2 to {MAX_FRAMES} frames, not {len(frames)}")
+            raise BadMessage(f"a message must have 2 to {MAX_FRAMES} frames, not {len(frames)}")
         found = head.unpack(frames[0])
         if found.blob_count != len(frames) - 2:
-            raise BadMessage(f"the head announces {found.blob_count} blobs, {len(frames) - 2} came")
+            raise BadMessage(f"the head announces {found.blob_count} blobs, but {len(frames) - 2} arrived")
         if len(frames[1]) > MAX_BODY_BYTES:
-            raise BadMessage(f"the body has {len(frames[1])} bytes, the limit is {MAX_BODY_BYTES}")
+            raise BadMessage(f"the body has {len(frames[1])} bytes; the limit is {MAX_BODY_BYTES}")
         if sum(map(len, frames)) > MAX_MESSAGE_BYTES:
-            raise BadMessage(f"the message is longer than {MAX_MESSAGE_BYTES} bytes")
+            raise BadMessage(f"the message has more than {MAX_MESSAGE_BYTES} bytes")
         try:
             body = self._body.decode(frames[1])
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise BadMessage(f"the body cannot be read: {str(error)[:MAX_REASON]}") from error
+            raise BadMessage(f"the body cannot be decoded: {str(error)[:MAX_REASON]}") from error
         return Received(found, body, tuple(frames[2:]))
 
 

@@ -33,18 +33,18 @@ DETECTOR_FILES: Final[Mapping[ControlType, DetectorFiles]] = MappingProxyType(
             names=("body_pose_model.pth",),
             # Hands and faces. Many ControlNets know bodies alone, and on a CPU a hand takes half a minute.
             optional=("hand_pose_model.pth", "facenet.pth"),
-            source="the repository lllyasviel/Annotators on Hugging Face",
-            licence="its source is licensed for non-commercial use only",
+            source="the Hugging Face repository lllyasviel/Annotators",
+            licence="licensed for non-commercial use only",
         ),
         ControlType.MIDAS: DetectorFiles(
             control_type=ControlType.MIDAS,
             names=("dpt_hybrid-midas-501f0c75.pt",),
-            source="the repository lllyasviel/Annotators on Hugging Face",
+            source="the Hugging Face repository lllyasviel/Annotators",
         ),
         ControlType.DEPTH: DetectorFiles(
             control_type=ControlType.DEPTH,
             names=("config.json", "preprocessor_config.json", "model.safetensors"),
-            source="a depth model for transformers, such as Intel/dpt-hybrid-midas on Hugging Face",
+            source="a transformers depth model, such as Intel/dpt-hybrid-midas on Hugging Face",
         ),
     }
 )

@@ -1,4 +1,7 @@
-"""The one tree of errors: each has a stable code that crosses every border, and says the way out."""
+"""The one tree of errors: each has a stable code that crosses every border, and says the way out.
+
+The first line of a class's docstring is its title in problem documents, and the default detail.
+"""
 
 from typing import ClassVar, TypeVar
 
@@ -8,14 +11,14 @@ from kernel.protocol.memory import MemoryShortage
 
 
 class FieldProblem(msgspec.Struct, frozen=True, kw_only=True):
-    """One field of a request that is wrong, by its JSON path, and what is wrong with it."""
+    """An invalid field of a request, by its JSON path, and the problem with it."""
 
     field: str
     problem: str
 
 
 class SpoonError(Exception):
-    """Something went wrong in automatic-spoon."""
+    """Internal server error."""
 
     code: ClassVar[str] = "error"
 
@@ -35,8 +38,16 @@ class SpoonError(Exception):
 Kind = TypeVar("Kind", bound=SpoonError)
 
 
+def title_of(kind: type[SpoonError]) -> str:
+    """The short name of an error for a person, without the full stop."""
+    return (kind.__doc__ or "").strip().splitlines()[0].removesuffix(".")
+
+
 def _default_message(kind: type[SpoonError]) -> str:
-    return (kind.__doc__ or "").strip().splitlines()[0]
+    """The title as a detail: a clause that begins in lower case, unless it begins with a proper name."""
+    title = title_of(kind)
+    is_word = title[:1].isupper() and not title.partition(" ")[0][1:].isupper()
+    return title[:1].lower() + title[1:] if is_word else title
 
 
 def wrong_field(field: str, problem: str) -> "InvalidField":
@@ -49,71 +60,71 @@ def of_field(kind: type[Kind], field: str, problem: str) -> Kind:
     return kind(f"{field}: {problem}", fields=(FieldProblem(field=field, problem=problem),))
 
 
-# What a request can get wrong.
+# Errors in a request.
 
 
 class InvalidField(SpoonError):
-    """A field of the request has a wrong value."""
+    """Invalid field."""
 
     code = "invalid_field"
 
 
 class NotSupported(SpoonError):
-    """This field is known, but this version cannot serve it yet."""
+    """Not supported by this version yet."""
 
     code = "not_supported"
 
 
 class NotFound(SpoonError):
-    """There is nothing under that id."""
+    """Not found."""
 
     code = "not_found"
 
 
 class ModelNotFound(NotFound):
-    """There is no model with that id."""
+    """Model not found."""
 
     code = "model_not_found"
 
 
 class EngineNotFound(NotFound):
-    """There is no engine with that id or name."""
+    """Engine not found."""
 
     code = "engine_not_found"
 
 
 class JobNotFound(NotFound):
-    """There is no job with that id."""
+    """Job not found."""
 
     code = "job_not_found"
 
 
 class ImageNotFound(NotFound):
-    """There is no image with that id."""
+    """Image not found."""
 
     code = "image_not_found"
 
 
 class ImageGone(SpoonError):
-    """The image existed, but its file has been deleted."""
+    """The image file has been deleted."""
 
     code = "image_gone"
 
 
 class Conflict(SpoonError):
-    """The request does not fit the present state."""
+    """The request conflicts with the current state."""
 
     code = "conflict"
 
 
 class IllegalMove(Conflict):
-    """That move is not possible from the present state."""
+    """Not possible in the current state."""
 
     code = "illegal_move"
 
 
 class ModelInUse(Conflict):
-    """The model is used by engines or open jobs: delete these engines, and wait for these jobs, first."""
+    """The model is in use: delete its engines and wait for its jobs first."""
 
     code = "model_in_use"
 
@@ -125,66 +136,66 @@ class EngineRunning(Conflict):
 
 
 class NameTaken(Conflict):
-    """Another one already has that name: choose another name."""
+    """The name is already taken: choose another one."""
 
     code = "name_taken"
 
 
 class JobUnfinished(Conflict):
-    """The job is still open: cancel it first."""
+    """The job has not ended: cancel it first."""
 
     code = "job_unfinished"
 
 
 class ModelNotReady(Conflict):
-    """The model is not ready: wait for its download, or retry it."""
+    """The model is not ready: wait for its download, or retry it after an error."""
 
     code = "model_not_ready"
 
 
 class ModelMissing(Conflict):
-    """There is no model with that id or name: register it first, or name another one."""
+    """The request names an unknown model: register it first, or name another one."""
 
     code = "model_missing"
 
 
 class WrongModelType(Conflict):
-    """That model is of another type than the field takes: name one of that type."""
+    """The model has the wrong type for this field."""
 
     code = "wrong_model_type"
 
 
 class WrongModelBase(Conflict):
-    """That model is for another base than the engine's checkpoint: name one for the same base."""
+    """The model does not fit the base of the engine's checkpoint."""
 
     code = "wrong_model_base"
 
 
 class ImageBusy(Conflict):
-    """Every download of the image that is still allowed is under way: try again later."""
+    """All remaining downloads of the image are in progress: try again later."""
 
     code = "image_busy"
 
 
 class KeyReused(Conflict):
-    """That idempotency key was used for another request: use a new key."""
+    """The idempotency key was already used for a different request: use a new key."""
 
     code = "idempotency_key_reused"
 
 
 class NotEnoughMemory(Conflict):
-    """There is not enough memory for this engine now."""
+    """Not enough memory for the engine."""
 
     code = "not_enough_memory"
     shortage: MemoryShortage | None = None
     """The numbers, where memory is what is missing."""
 
 
-# What the server cannot do just now.
+# Conditions that pass.
 
 
 class Unavailable(SpoonError):
-    """The server cannot take this now: try again later."""
+    """Temporarily unavailable: try again later."""
 
     code = "unavailable"
 
@@ -196,40 +207,40 @@ class ShuttingDown(Unavailable):
 
 
 class ManagerUnreachable(Unavailable):
-    """The Manager does not answer on the bus."""
+    """The Manager does not respond."""
 
     code = "manager_unreachable"
 
 
 class QueueFull(Unavailable):
-    """The queue holds as many waiting jobs as the configuration allows."""
+    """The job queue is full: try again later."""
 
     code = "queue_full"
 
 
 class TooManyRequests(Unavailable):
-    """This session has too many unanswered commands: wait for some answers."""
+    """Too many requests at once: try again later."""
 
     code = "too_many_requests"
 
 
 class DiskFull(Unavailable):
-    """The disk is almost full: new work is refused until there is room again."""
+    """The disk is almost full: free some space before you submit new work."""
 
     code = "disk_full"
 
 
-# What a worker reports.
+# Errors that a worker reports.
 
 
 class EngineFailed(SpoonError):
-    """The engine could not be started."""
+    """The engine could not start."""
 
     code = "engine_failed"
 
 
 class WorkerCrashed(SpoonError):
-    """The worker process died: the one that held the job, or those of an engine, one after another."""
+    """A worker process crashed."""
 
     code = "worker_crashed"
 
@@ -241,91 +252,91 @@ class OutOfMemory(SpoonError):
 
 
 class DeviceUnavailable(SpoonError):
-    """The device that the engine shall run on is not there, or does not work, just now."""
+    """The engine's device is missing or does not work."""
 
     code = "device_unavailable"
 
 
 class ModelUnreadable(SpoonError):
-    """The model's files cannot be read as what they are said to be."""
+    """The model files cannot be used."""
 
     code = "model_unreadable"
 
 
 class ModelLost(ModelUnreadable):
-    """The model's files are not where they were: put them back, or retry."""
+    """The model files are missing: put them back, or retry the model."""
 
     code = "model_lost"
 
 
 class DownloadFailed(SpoonError):
-    """The model could not be downloaded: see the reason, then retry."""
+    """The model could not be downloaded."""
 
     code = "download_failed"
 
 
 class JobBroke(SpoonError):
-    """The engine broke at this job in a way that nobody foresaw; the worker's log has the details."""
+    """Unexpected engine error; see the worker log."""
 
     code = "job_broke"
 
 
 class InputsLost(SpoonError):
-    """A picture that came with the job cannot be read any more."""
+    """An input image of the job can no longer be read."""
 
     code = "inputs_lost"
 
 
 class NotInstalled(SpoonError):
-    """Something that this job needs is not installed where its engine runs."""
+    """The engine's host lacks a package or file that the job needs."""
 
     code = "not_installed"
 
 
 class JobRejected(SpoonError):
-    """The engine cannot make what the job asks for."""
+    """The engine cannot run the job as requested."""
 
     code = "job_rejected"
 
 
-# What goes wrong on the bus itself.
+# Errors of the bus itself.
 
 
 class BadMessage(SpoonError):
-    """The frames are not a message of this protocol."""
+    """Invalid message on the bus."""
 
     code = "bad_message"
 
 
 class WrongVersion(BadMessage):
-    """The peer speaks another major version of the protocol."""
+    """Incompatible version of the bus protocol."""
 
     code = "wrong_version"
 
 
 class NotPermitted(SpoonError):
-    """This peer's role may not send that message."""
+    """The sender's role does not permit this message."""
 
     code = "not_permitted"
 
 
 class InternalError(SpoonError):
-    """The Manager came upon what nobody foresaw, and changed nothing."""
+    """Unexpected error in the Manager; nothing was changed."""
 
     code = "internal_error"
 
 
-# What goes wrong around a process.
+# Errors of a process.
 
 
 class AlreadyRunning(SpoonError):
-    """Another Manager holds the data folder."""
+    """Another Manager is using the data folder."""
 
     code = "already_running"
 
 
 class BadConfiguration(SpoonError):
-    """The configuration cannot be used."""
+    """Invalid configuration."""
 
     code = "bad_configuration"
 

@@ -40,10 +40,10 @@ def unpack(frame: bytes | memoryview) -> Head:
     Raises: BadMessage, if it is no head; WrongVersion, if its major version is not ours.
     """
     if len(frame) != SIZE_BYTES:
-        raise BadMessage(f"a head has {SIZE_BYTES} bytes, not {len(frame)}")
+        raise BadMessage(f"the head must have {SIZE_BYTES} bytes, not {len(frame)}")
     magic, major, minor, blob_count, correlation, epoch = _LAYOUT.unpack(frame)
     if magic != MAGIC:
-        raise BadMessage("the head does not begin with ASB")
+        raise BadMessage("the head must begin with ASB")
     if major != MAJOR:
-        raise WrongVersion(f"the peer speaks ASB/{major}, this side ASB/{MAJOR}")
+        raise WrongVersion(f"the peer speaks ASB/{major}, but this side speaks ASB/{MAJOR}")
     return Head(min(minor, MINOR), blob_count, correlation, Epoch(epoch))

@@ -83,4 +83,4 @@ def read_join(data: bytes) -> Join:
     try:
         return msgspec.json.decode(data, type=Join)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise BadConfiguration("this is no worker ticket: ask for one with `spoon engines invite`") from None
+        raise BadConfiguration("not a worker ticket: get one with `spoon engines invite`") from None

@@ -64,17 +64,17 @@ class MemoryProfile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Remedy(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that would make an engine fit."""
+    """A way to make an engine fit."""
 
     what: MemoryRemedy
     text: str
-    """For a person, such as `stop the engine portraits, which frees 5.1 GB`."""
+    """For a person, such as `stop engine portraits to free 5.1 GB`."""
     engine_id: EngineId | None = None
     frees_bytes: Count | None = None
 
 
 class MemoryShortage(msgspec.Struct, frozen=True, kw_only=True):
-    """Why an engine does not fit onto a device, in bytes. `device` is the one where least is missing."""
+    """The reason why an engine does not fit, in bytes. `device` is the one that lacks the least memory."""
 
     device: str
     needed_bytes: Count

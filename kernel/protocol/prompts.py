@@ -23,4 +23,6 @@ def fault_of_length(prompt: str, technique: PromptTechnique) -> str | None:
     most = MAX_CHARACTERS[technique]
     if len(prompt) <= most:
         return None
-    return f"{len(prompt):,} characters are too many: long_prompt_technique {technique} takes {most:,}"
+    return (
+        f"must have at most {most:,} characters with long_prompt_technique {technique}, not {len(prompt):,}"
+    )

@@ -84,7 +84,7 @@ def parse_source(uri: str) -> Source:
         return UploadedSource(found["upload"], unquote(found["name"]))
     raise BadSource(
         "must begin with https://, http://, hf:// or file:///"
-        + (f"; a file of the server's machine is written file://{uri}" if uri.startswith("/") else "")
+        + (f"; for a file on the server's machine, write file://{uri}" if uri.startswith("/") else "")
     )
 
 
@@ -123,18 +123,18 @@ def check_url(url: str) -> str:
     Raises: BadSource, if it bears a user or a password, or a host that is a number in disguise.
     """
     if _FORBIDDEN.search(url):
-        raise BadSource("must hold no blanks, control characters or backslashes: write %20 for a blank")
+        raise BadSource("must not contain spaces, control characters or backslashes: write %20 for a space")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise BadSource(f"is no address: {error}") from error
+        raise BadSource(f"is not a valid URL: {error}") from error
     if parts.scheme.lower() not in WEB_SCHEMES:
         raise BadSource("must begin with https:// or http://")
     if "@" in parts.netloc:
-        raise BadSource("must hold no user and no password: give a token in models.tokens")
+        raise BadSource("must not contain a user name or password: set a token in models.tokens")
     if not parts.hostname or port == 0:
-        raise BadSource("names no host")
+        raise BadSource("must name a host")
     check_host(parts.hostname)
     return url
 
@@ -147,13 +147,13 @@ def check_host(host: str) -> None:
     Raises: BadSource.
     """
     if "%" in host:
-        raise BadSource("must name its host without a zone and without escapes")
+        raise BadSource("must name its host without a zone or percent escapes")
     try:
         ip_address(host)
     except ValueError:
         last = host.removesuffix(".").rpartition(".")[2]
         if _NUMBER.fullmatch(last) or not last:
-            raise BadSource("must write a numeric address as four decimal numbers") from None
+            raise BadSource("must write an IPv4 address as four decimal numbers") from None
 
 
 def stored_uri(name: str) -> str:
@@ -179,10 +179,10 @@ def uploaded_name(upload: str) -> str:
 def _hub_source(uri: str) -> HubSource:
     found = _HUB.fullmatch(uri)
     if found is None or not is_repository(found["repo"]):
-        raise BadSource("must name a repository: hf://owner/name, with @revision and /file where wanted")
+        raise BadSource("must name a repository: hf://owner/name, optionally with @revision and /file")
     file = None if found["file"] is None else unquote(found["file"])
     if file is not None and not is_inside(file):
-        raise BadSource("must name a file inside the repository")
+        raise BadSource("must name a file in the repository")
     revision = None if found["revision"] is None else unquote(found["revision"])
     return HubSource(repo=found["repo"], revision=revision, file=file)
 

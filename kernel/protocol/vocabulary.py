@@ -34,7 +34,7 @@ ENDED_JOB_STATES: Final = frozenset({JobState.FINISHED, JobState.FAILED, JobStat
 
 
 class WaitsFor(StrEnum):
-    """What a waiting job waits for."""
+    """The reason why a job is waiting."""
 
     TURN = "turn"
     """Other jobs of its engine."""
@@ -71,7 +71,7 @@ class Variant(StrEnum):
 
 
 class ControlType(StrEnum):
-    """What a control map shows, and the detector that draws it from a picture."""
+    """The type of a control map, and of the detector that draws it from an image."""
 
     OPENPOSE = "openpose"
     MIDAS = "midas"
@@ -113,7 +113,7 @@ class Compilation(StrEnum):
 
 
 class MemoryRemedy(StrEnum):
-    """What would let an engine fit that does not."""
+    """The ways to make an engine fit."""
 
     STOP_ENGINE = "stop_engine"
     SMALLER_SIZE = "smaller_size"
@@ -122,7 +122,7 @@ class MemoryRemedy(StrEnum):
 
 
 class PromptTechnique(StrEnum):
-    """How a prompt's weights are read, and what becomes of one that is longer than the text encoder takes."""
+    """Prompt weighting syntax, and the handling of prompts longer than the text encoder's window."""
 
     NONE = "none"
     """No weights; what is too long is cut, with a warning."""
@@ -131,7 +131,7 @@ class PromptTechnique(StrEnum):
 
 
 class InputKind(StrEnum):
-    """The pictures that come with a job."""
+    """The input images of a job."""
 
     REFERENCE = "reference"
     MASK = "mask"
@@ -152,7 +152,7 @@ class BlobKind(StrEnum):
 
 
 class ImageFit(StrEnum):
-    """What becomes of a picture that comes with a job and is of another shape than the job's pictures."""
+    """Ways to fit an input image whose aspect ratio differs from the job's."""
 
     CROP = "crop"
     PAD = "pad"
@@ -160,7 +160,7 @@ class ImageFit(StrEnum):
 
 
 class Stage(StrEnum):
-    """What is being done for a job that is processed."""
+    """The stages of a job in processing."""
 
     PREPARING = "preparing"
     DENOISING = "denoising"
@@ -175,7 +175,7 @@ class ImageFileType(StrEnum):
 
 
 class Scheduler(StrEnum):
-    """Schedulers under the names that users of Stable Diffusion know them by."""
+    """Schedulers, by the names that users of Stable Diffusion know."""
 
     EULER = "euler"
     EULER_KARRAS = "euler_karras"
@@ -234,7 +234,7 @@ class Scheduler(StrEnum):
 
 
 class GoneReason(StrEnum):
-    """Why an image that once existed can no longer be had."""
+    """The reasons why an image is no longer available."""
 
     EXPIRED = "expired"
     USED_UP = "used_up"
@@ -246,10 +246,10 @@ class GoneReason(StrEnum):
 GONE_TEXTS: Final[Mapping[GoneReason, str]] = MappingProxyType(
     {
         GoneReason.EXPIRED: "the image has expired",
-        GoneReason.USED_UP: "the image was downloaded as often as was allowed",
-        GoneReason.QUOTA: "the image made room for newer ones",
+        GoneReason.USED_UP: "the image has reached its download limit",
+        GoneReason.QUOTA: "the image was deleted to make room for newer ones",
         GoneReason.DELETED: "the image was deleted",
-        GoneReason.LOST: "the image is lost: its file is not in images.folder any more",
+        GoneReason.LOST: "the image is lost: its file is no longer in images.folder",
     }
 )
 """The same for a person; whoever refuses a download says it."""

@@ -171,8 +171,8 @@ class Router:
 def _check_ipc_path(path: str) -> None:
     if len(os.fsencode(path)) > MAX_IPC_PATH_BYTES:
         raise BadConfiguration(
-            f"the socket's path {path} is longer than {MAX_IPC_PATH_BYTES} bytes: "
-            "set bus.folder to a shorter folder"
+            f"the socket path {path} is longer than {MAX_IPC_PATH_BYTES} bytes: "
+            "set bus.folder to a shorter path"
         )
 
 

@@ -13,7 +13,7 @@ from kernel.shell import journal
 _TOLD: Final = frozenset({ChangeKind.ENGINE, ChangeKind.MODEL})
 _WRONG: Final = MappingProxyType({JobState.FAILED: "job_failed", JobState.WAITING: "job_given_back"})
 _FAILED: Final = EngineState.ERROR.value
-_WAY_OUT: Final = "a second signal puts running jobs back into the queue and leaves at once"
+_WAY_OUT: Final = "send a second signal to return running jobs to the queue and exit at once"
 
 
 class Chronicle:

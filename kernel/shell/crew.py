@@ -80,7 +80,7 @@ class Crew:
         try:
             self._launcher.launch(join)
         except OSError as error:
-            return WorkerExited(action.worker_id, f"it could not be started: {error}")
+            return WorkerExited(action.worker_id, f"could not start: {error}")
         return None
 
     def invite(self, action: actions.MintTicket) -> client.WorkerInvited:

@@ -81,7 +81,7 @@ def refusal(incoming: Incoming, error: BadMessage) -> tuple[bytes, client.Refuse
 def _check_size(report: worker.ImageReady | worker.ControlMap, blobs: tuple[Frame, ...]) -> None:
     """What is said of a picture's size is stored, and added to that of the others."""
     if blobs and len(blobs[0]) != report.size_bytes:
-        raise BadMessage(f"the picture has {len(blobs[0])} bytes, not {report.size_bytes}")
+        raise BadMessage(f"the image has {len(blobs[0])} bytes, not {report.size_bytes}")
 
 
 @dataclass(slots=True)
@@ -104,7 +104,7 @@ class BackDoor:
         else:
             received = self._fetch.decode(incoming.frames)
         if isinstance(received.body, worker.Preview) and sum(map(len, received.blobs)) > MAX_PREVIEW_BYTES:
-            raise BadMessage(f"a preview has at most {MAX_PREVIEW_BYTES} bytes")
+            raise BadMessage(f"a preview must have at most {MAX_PREVIEW_BYTES} bytes")
         if isinstance(received.body, worker.ImageReady | worker.ControlMap):
             _check_size(received.body, received.blobs)
         reported = Reported(worker_id, received.body, has_blob=bool(received.blobs))

@@ -209,7 +209,7 @@ class Effects:
                 try:
                     self.companion.start()
                 except OSError as error:
-                    self.events.append(CompanionExited(f"it could not be started: {error}"))
+                    self.events.append(CompanionExited(f"could not start: {error}"))
             case actions.TerminateCompanion():
                 self.companion.terminate()
             case actions.KillCompanion():

@@ -171,7 +171,7 @@ class FileThread:
 
     def _write(self, picture: Picture) -> PictureStored | PictureNotStored:
         if not has_sha256(picture.data, picture.sha256):
-            reason = "its bytes are not those that the worker sent"
+            reason = "its sha256 does not match its content"
             return PictureNotStored(picture.picture_id, reason, is_damaged=True)
         folder = self._folders[picture.folder]
         mode = self._image_mode if picture.folder is Folder.IMAGES else PRIVATE_FILE
@@ -184,7 +184,7 @@ class FileThread:
     def _write_inputs(self, inputs: Inputs) -> InputsStored | InputsNotStored:
         for number, (file, data) in enumerate(inputs.files, start=1):
             if not has_sha256(data, file.sha256):
-                reason = f"picture {number} does not have the sha256 that is said of it"
+                reason = f"the sha256 of image {number} does not match its content"
                 return InputsNotStored(inputs.key, reason, is_damaged=True)
         try:
             named = [(file.file_name, data) for file, data in inputs.files]
@@ -206,10 +206,10 @@ class FileThread:
     def _read_input(self, file: InputToRead) -> bytes:
         """Raises: OSError, also for a file whose bytes are others than those that were stored."""
         if file.file_name is None:
-            raise FileNotFoundError("nothing is known of its file any more")
+            raise FileNotFoundError("its file is no longer in the database")
         data = (self._folders[Folder.BLOBS] / file.file_name).read_bytes()
         if not has_sha256(data, file.sha256):
-            raise OSError("its file has been changed")
+            raise OSError("its file has changed")
         return data
 
     def _move(self, move: Move) -> ModelMoved | ModelNotMoved:

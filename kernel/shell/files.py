@@ -87,7 +87,7 @@ def claim_folder(folder: Path, installation: int, disk: Disk) -> int:
         if words[:1] not in ([], [f"{installation:x}"]):
             raise BadConfiguration(
                 f"{folder} holds the files of another database: configure another folder, "
-                f"or delete {mark} if that database is no more"
+                f"or delete {mark} if that database no longer exists"
             )
         if len(words) == 2 and (number := _number(words[1])) is not None:
             return number

@@ -80,5 +80,5 @@ def _has_size(file: Path, size_bytes: int) -> bool:
 def _line(folder: Path, missing: tuple[ImageId, ...], *, is_home: bool) -> str:
     if is_home:
         return journal.line("images_lost", count=len(missing), folder=folder, first=missing[0])
-    hint = "mount its disk or correct images.folder; spoon images prune --missing if they are lost"
+    hint = "mount the disk or correct images.folder; if the images are lost, run spoon images prune --missing"
     return journal.line("images_elsewhere", count=len(missing), folder=folder, hint=hint)

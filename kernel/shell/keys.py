@@ -25,9 +25,9 @@ def ensure_key_pair(bus_folder: Path, name: str) -> tuple[bytes, bytes]:
     try:
         public, secret = zmq.auth.load_certificate(file)
     except (OSError, ValueError) as error:
-        raise BadConfiguration(f"{file} is no key file: delete it, and a new one is made") from error
+        raise BadConfiguration(f"{file} is not a key file: delete it to have a new one made") from error
     if secret is None:
-        raise BadConfiguration(f"{file} holds no secret key: delete it, and a new one is made")
+        raise BadConfiguration(f"{file} has no secret key: delete it to have a new one made")
     return public, secret
 
 

@@ -31,7 +31,7 @@ class FolderLock:
             os.close(self._file)
             raise AlreadyRunning(
                 f"{folder} is in use by a Manager with process id {holder or 'unknown'}: "
-                "stop it with `spoon stop`, or configure another folder"
+                "run `spoon stop`, or configure another folder"
             ) from None
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)

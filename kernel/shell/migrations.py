@@ -31,7 +31,7 @@ def migrate(connection: apsw.Connection) -> int:
     known = steps()
     if present > len(known):
         raise DatabaseUnusable(
-            f"the database has schema {present}, this version knows {len(known)}: install a newer version"
+            f"the database has schema {present}, but this version supports {len(known)}: upgrade"
         )
     for number in range(present + 1, len(known) + 1):
         with connection:

@@ -168,4 +168,4 @@ class Standbys:
 
 
 def _cannot_start(name: str) -> Standby:
-    raise OSError(f"{name} is not wanted")
+    raise OSError(f"{name} is not configured")

@@ -32,7 +32,7 @@ def check_sqlite_version(found: str) -> None:
     """Raises: DatabaseUnusable, if this SQLite is too old."""
     if _parts(found) < _parts(OLDEST_SQLITE):
         raise DatabaseUnusable(
-            f"SQLite {found} is too old, {OLDEST_SQLITE} is needed: pip install --upgrade apsw"
+            f"SQLite {found} is too old; {OLDEST_SQLITE} or newer is required: pip install --upgrade apsw"
         )
 
 
@@ -55,8 +55,8 @@ class Store:
             self._prepare(file)
         except apsw.NotADBError as error:
             raise DatabaseUnusable(
-                f"{file} is no SQLite database: restore a backup, see docs/operations.md, or move the file "
-                "away to begin with nothing"
+                f"{file} is not an SQLite database: restore a backup (see docs/operations.md), or move the "
+                "file away to start with an empty database"
             ) from error
         except apsw.Error as error:
             raise DatabaseUnusable(f"{file}: {error}") from error
@@ -69,7 +69,9 @@ class Store:
         self.connection.wal_autocheckpoint(CHECKPOINT_PAGES)
         verdict = self.connection.pragma("quick_check")
         if verdict != "ok":
-            raise DatabaseUnusable(f"{file} is damaged ({verdict}): restore a backup, see docs/operations.md")
+            raise DatabaseUnusable(
+                f"{file} is damaged ({verdict}): restore a backup (see docs/operations.md)"
+            )
         migrations.migrate(self.connection)
         self._look_after_counts()
 

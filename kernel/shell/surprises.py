@@ -104,14 +104,14 @@ def refusals(subject: Subject | None, error_id: str) -> list[actions.Effect]:
     """What whoever asked is told, if anybody did."""
     if not isinstance(subject, Asked | StatusAsked | WatchAsked):
         return []
-    detail = f"{InternalError.__doc__} Look for error_id={error_id} in its log, and report what is there."
+    detail = f"{InternalError().detail}; look for error_id={error_id} in its log and report it"
     refused = Refused(code=InternalError.code, detail=detail)
     return [actions.Reply(subject.peer, subject.correlation, refused)]
 
 
 def reason(error_id: str) -> str:
     """What is said of something that cannot be gone on with."""
-    return f"the Manager came upon what nobody foresaw: see error_id={error_id} in its log"
+    return f"unexpected error in the Manager; see error_id={error_id} in its log"
 
 
 def _digest(event: Asked) -> bytes:

@@ -37,7 +37,7 @@ def id_cursor(cursor: str | None) -> str:
 
 def no_cursor() -> InvalidField:
     """The refusal for what no list gave as its `next`."""
-    return wrong_field("after", "this is not a cursor: take `next` from the page before")
+    return wrong_field("after", "not a cursor: use `next` of the previous page")
 
 
 def page_of(found: Sequence[Item], limit: int, cursor_of: Callable[[Item], str]) -> Page[Item]:

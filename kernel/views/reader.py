@@ -58,7 +58,7 @@ class Reader:
         try:
             return [msgspec.convert(row, row_type) for row in self._rows(query, values)]
         except apsw.Error as error:
-            raise DatabaseUnusable(f"the database cannot be read: {error}") from error
+            raise DatabaseUnusable(f"cannot read the database: {error}") from error
 
     def one(self, query: str, row_type: type[Row], values: Mapping[str, SqlValue]) -> Row | None:
         """The only row of a named query, or None.

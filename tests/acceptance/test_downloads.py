@@ -23,7 +23,7 @@ def fetch(http: httpx.Client, url: str) -> bytes | None:
         response = http.get(url)
         return None if response.status_code == 409 else response
 
-    response = wait_for("an answer other than 'all downloads are under way'", try_once)
+    response = wait_for("an answer other than 'all downloads are in progress'", try_once)
     if response.status_code == 200:
         return response.content
     assert response.status_code == 410, response.text

@@ -185,7 +185,7 @@ def test_a_mask_says_what_of_the_reference_stays(studio: Studio) -> None:
     assert distance(painted.pixels, whole.pixels) > 1
     assert studio.download(painted.images[0]["mask_image_path"]) == half
     (warning,) = whole.job["warnings"]
-    assert "leaves none of 3 steps" in warning
+    assert "leaves none of the 3 steps" in warning
 
 
 def test_the_edges_of_a_photograph_lead_and_can_be_had(studio: Studio, plain: Pixels) -> None:

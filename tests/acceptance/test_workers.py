@@ -97,7 +97,7 @@ def test_jobs_wait_for_an_engine_that_dies_of_its_start_until_a_later_try_succee
     row = server.records.wait_for_engine(engine, EngineState.ERROR)
     assert (row.error_code, row.retry_at_ms is None) == ("worker_crashed", False)
     assert row.error is not None
-    assert "3 workers in a row died" in row.error
+    assert "3 workers crashed in a row" in row.error
     assert "exit code 86" in row.error
 
     impatient = a_job(engine)

@@ -113,5 +113,5 @@ def test_a_key_file_that_is_none_says_so(short_folder: Path) -> None:
     folder = private_folder(short_folder / "bus")
     secret_key_file(folder, ClientRole.API).write_text("no key at all")
 
-    with pytest.raises(BadConfiguration, match="delete it, and a new one is made"):
+    with pytest.raises(BadConfiguration, match="delete it to have a new one made"):
         ensure_all(folder)

@@ -103,7 +103,7 @@ def test_an_order_goes_to_where_the_worker_spoke_from_last(
 
 def test_a_worker_that_cannot_be_started_has_exited(crew: Crew, launcher: NotingLauncher) -> None:
     launcher.error = OSError("no more processes")
-    assert crew.launch(LAUNCH) == WorkerExited(WORKER, "it could not be started: no more processes")
+    assert crew.launch(LAUNCH) == WorkerExited(WORKER, "could not start: no more processes")
 
 
 def test_an_invitation_holds_all_that_a_worker_started_by_hand_needs(bus: SmallBus, crew: Crew) -> None:

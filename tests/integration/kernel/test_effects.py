@@ -80,7 +80,7 @@ def effects(bus: SmallBus, recall: Recall, tmp_path: Path) -> Iterator[Effects]:
 
 def test_an_api_that_cannot_be_started_has_exited(effects: Effects) -> None:
     effects.carry_out(LaunchCompanion())
-    assert effects.events == [CompanionExited("it could not be started: no such program")]
+    assert effects.events == [CompanionExited("could not start: no such program")]
 
 
 def test_a_disk_that_is_gone_counts_as_full_and_is_looked_at_again(effects: Effects, tmp_path: Path) -> None:

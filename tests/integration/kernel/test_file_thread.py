@@ -84,7 +84,7 @@ def test_a_picture_written_again_replaces_itself(files: FileThread, images: Path
 def test_bytes_that_are_not_those_that_were_sent_are_not_stored(files: FileThread, images: Path) -> None:
     files.store(Picture(ImageId("a"), Folder.IMAGES, "a.png", hashlib.sha256(DATA).hexdigest(), DATA[:-1]))
 
-    reason = "its bytes are not those that the worker sent"
+    reason = "its sha256 does not match its content"
     assert outcome_of(files) == PictureNotStored(ImageId("a"), reason, is_damaged=True)
     assert list(images.iterdir()) == []
 
@@ -290,7 +290,7 @@ def test_a_picture_with_another_digest_is_the_senders_fault_and_none_is_stored(
     outcome = outcome_of(files)
     assert isinstance(outcome, InputsNotStored)
     assert (outcome.key, outcome.is_damaged) == ("key", True)
-    assert "picture 2" in outcome.reason
+    assert "image 2" in outcome.reason
     assert list(blobs.iterdir()) == []
 
 
@@ -317,9 +317,9 @@ def test_pictures_are_read_for_a_worker_in_their_order(files: FileThread) -> Non
 @pytest.mark.parametrize(
     ("wanted", "reason"),
     [
-        (to_read(None), "nothing is known of its file any more"),
+        (to_read(None), "its file is no longer in the database"),
         (to_read("gone.png"), os.strerror(errno.ENOENT)),
-        (to_read("a.png", b"other bytes"), "its file has been changed"),
+        (to_read("a.png", b"other bytes"), "its file has changed"),
     ],
     ids=["unknown", "gone", "changed"],
 )

@@ -81,7 +81,7 @@ def test_the_longest_allowed_number_of_frames_is_readable_and_one_more_is_not(bu
     caller.socket.send_multipart(codec.encode(GetStatus(), blobs=[*blobs, b"one more"]))
 
     assert isinstance(admin_decoder().decode(bus.expect().frames).body, GetStatus)
-    assert _refusal(bus.expect()).startswith("a message has 2 to")
+    assert _refusal(bus.expect()).startswith("a message must have 2 to")
 
 
 def test_a_flood_of_frames_is_dropped_unread_and_the_next_message_comes_whole(bus: SmallBus) -> None:

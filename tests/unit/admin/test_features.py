@@ -49,4 +49,4 @@ def test_openpose_is_never_shown_without_its_licence(tmp_path: Path) -> None:
     assert "non-commercial use only" in found
     for name in openpose.optional:
         (tmp_path / name).touch()
-    assert detector(openpose, tmp_path).found.startswith(f"{tmp_path}; its source")
+    assert detector(openpose, tmp_path).found.startswith(f"{tmp_path}; licensed for non-commercial use")

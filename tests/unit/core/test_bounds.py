@@ -170,7 +170,7 @@ def test_model_of_which_something_impossible_was_reported_fails_and_says_so(lie)
     story.say(worker_id, wire.ModelInspected(model_id=model_id, fingerprint=found))
     row = story.model(model_id)
     assert (row.status, row.error_code, row.sha256) == (ModelState.ERROR, "bad_message", None)
-    assert "cannot be" in (row.error or "")
+    assert "invalid report" in (row.error or "")
 
 
 def being_fetched():

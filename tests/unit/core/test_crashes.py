@@ -89,7 +89,7 @@ def test_job_whose_worker_died_waits_again_with_the_reason():
     found = story.exits(worker_id, "signal SIGSEGV", last_words="a\nfree(): invalid pointer\n")
     row = story.job(job_id)
     assert (row.status, row.crashes) == (JobState.WAITING, 1)
-    assert row.error == "the worker process died; signal SIGSEGV; free(): invalid pointer"
+    assert row.error == "the worker process crashed; signal SIGSEGV; free(): invalid pointer"
     assert ForgetWorker(worker_id) in found
     assert only(found, LaunchWorker)
     story.up()

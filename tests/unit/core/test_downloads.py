@@ -128,7 +128,7 @@ def test_image_that_is_gone_says_why(reason):
     assert refused.code == "image_gone"
     words = {
         "expired": "expired",
-        "used_up": "downloaded",
+        "used_up": "download limit",
         "quota": "room",
         "deleted": "deleted",
         "lost": "lost",

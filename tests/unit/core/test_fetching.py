@@ -174,10 +174,10 @@ def test_model_whose_report_cannot_be_read_fails_at_once_and_its_worker_ends():
     story = Story()
     model_id, other = registered(story), registered(story, "other")
     story.hello(worker_id := story.newcomers[0])
-    found = story.tell(ReportUnreadable(worker_id, "the body cannot be read"))
+    found = story.tell(ReportUnreadable(worker_id, "the body cannot be decoded"))
     row = story.model(model_id)
     assert (row.status, row.error_code) == (ModelState.ERROR, "bad_message")
-    assert "the body cannot be read" in (row.error or "")
+    assert "the body cannot be decoded" in (row.error or "")
     assert TerminateWorker(worker_id) in found
     story.hello(second := story.newcomers[0])
     story.exits(worker_id, "signal SIGTERM")

@@ -113,7 +113,7 @@ def test_silent_guest_is_given_up_at_once_and_its_job_waits_again():
     assert no_process_is_touched(story, found)
     row = story.job(job_id)
     assert (row.status, row.crashes) == (JobState.WAITING, 1)
-    assert "given up" in (row.error or "")
+    assert "abandoned" in (row.error or "")
     assert story.engine_state(engine_id) is EngineState.CLOSED
 
 

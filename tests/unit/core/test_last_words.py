@@ -40,4 +40,4 @@ def test_the_reason_of_a_job_that_waits_again_names_the_error_and_no_log_line() 
     engine_id, worker_id = story.running_engine()
     job_id = story.submit(engine_id)
     story.exits(worker_id, "exit code 70", last_words=BROKE + FORCE)
-    assert story.job(job_id).error == "the worker process died; exit code 70; OverflowError: too big"
+    assert story.job(job_id).error == "the worker process crashed; exit code 70; OverflowError: too big"

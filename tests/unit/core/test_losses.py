@@ -34,7 +34,7 @@ def inspections(found):
 
 def test_model_that_is_not_where_it_should_be_is_in_error_and_says_the_way_out(story):
     for model_id, words in (
-        (KEPT.model_id, "or retry, which fetches it again"),
+        (KEPT.model_id, "or retry to download them again"),
         (LOCAL.model_id, "put it back"),
     ):
         row = story.model(model_id)

@@ -46,7 +46,7 @@ def test_memory_that_only_other_programs_can_give_is_told_as_such():
     story = story_on(device("cpu", GB, total=20 * GB))
     refused = story.refusal(client.CreateEngine(spec=spec(checkpoint="four")))
     assert refused.shortage.remedies == ()
-    assert "close other programs that hold memory of cpu" in refused.detail
+    assert "close other programs that use memory on cpu" in refused.detail
 
 
 def test_memory_is_promised_from_the_launch_on_although_nobody_uses_it_yet():
@@ -115,7 +115,7 @@ def test_refusal_names_all_engines_when_only_together_they_are_enough():
         story.engine(start=True, checkpoint="two", name=name)
     remedies = story.refusal(client.CreateEngine(spec=spec(checkpoint="nine"))).shortage.remedies
     assert len(remedies) == 3
-    assert all("one alone is not enough" in remedy.text for remedy in remedies)
+    assert all("not enough on its own" in remedy.text for remedy in remedies)
 
 
 def drawing(size_bytes=GB):
@@ -171,7 +171,7 @@ def test_device_that_this_host_does_not_have_is_refused_by_its_field(name):
     story = story_on(device("cpu", 6 * GB))
     refused = story.refusal(client.CreateEngine(spec=spec(checkpoint="one", device=name)))
     assert (refused.code, refused.fields[0].field) == ("invalid_field", "device")
-    assert "it has cpu" in refused.detail
+    assert "its devices are cpu" in refused.detail
 
 
 def test_engine_for_a_device_of_another_host_can_be_created_without_starting_it():
@@ -186,7 +186,7 @@ def test_job_for_an_engine_on_a_missing_device_waits_with_the_words_of_a_start_a
     job_id = story.submit(engine_id)
     row = story.engine_row(engine_id)
     assert (story.job_state(job_id), row.error_code) == (JobState.WAITING, "device_unavailable")
-    assert row.error == "this host has no device cuda:7: it has cpu"
+    assert row.error == "this host has no device cuda:7; its devices are cpu"
     assert row.error in story.refusal(client.StartEngine(engine_id=engine_id)).detail
     assert not story.newcomers
 

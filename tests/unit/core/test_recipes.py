@@ -81,7 +81,7 @@ def test_prompt_that_is_longer_than_its_technique_takes_is_refused_by_its_field(
     (engine_id,) = story.database.engines
     reply = story.refusal(submit(engine_id, **{field: "a" * (most + 1)}))
     assert (reply.code, problem(reply)) == ("invalid_field", field)
-    assert f"long_prompt_technique {technique} takes {most:,}" in reply.detail
+    assert f"at most {most:,} characters with long_prompt_technique {technique}" in reply.detail
 
 
 def test_job_can_have_the_checkpoints_own_vae_though_its_engine_has_another(story):
@@ -139,13 +139,18 @@ def test_pose_image_for_an_engine_without_a_type_has_to_say_its_own():
     ("fields", "code", "field", "words"),
     [
         ({"loras": ("lora", "none")}, "model_missing", "loras[1]", "'none': register it first"),
-        ({"loras": ("lora", "vae")}, "wrong_model_type", "loras[1]", "of type vae, not lora"),
-        ({"loras": ("xl",)}, "wrong_model_base", "loras[0]", "for sdxl, the engine's checkpoint is sd"),
-        ({"loras": ("lora", "other", "lora")}, "invalid_field", "loras[2]", "named twice"),
-        ({"embeddings": ("word", "word")}, "invalid_field", "embeddings[1]", "named twice"),
-        ({"embeddings": ("lora",)}, "wrong_model_type", "embeddings[0]", "name one of type embedding"),
-        ({"vae": "remover"}, "wrong_model_type", "vae", "not vae"),
-        ({"remove_background": ("vae",)}, "wrong_model_type", "remove_background[0]", "not background"),
+        ({"loras": ("lora", "vae")}, "wrong_model_type", "loras[1]", "use one of type lora"),
+        ({"loras": ("xl",)}, "wrong_model_base", "loras[0]", "for sdxl, but the engine's checkpoint is sd"),
+        ({"loras": ("lora", "other", "lora")}, "invalid_field", "loras[2]", "names the same model twice"),
+        ({"embeddings": ("word", "word")}, "invalid_field", "embeddings[1]", "names the same model twice"),
+        ({"embeddings": ("lora",)}, "wrong_model_type", "embeddings[0]", "use one of type embedding"),
+        ({"vae": "remover"}, "wrong_model_type", "vae", "use one of type vae"),
+        (
+            {"remove_background": ("vae",)},
+            "wrong_model_type",
+            "remove_background[0]",
+            "use one of type background",
+        ),
     ],
     ids=str,
 )
@@ -161,8 +166,8 @@ def test_model_that_does_not_fit_is_named_with_what_is_wrong(story, fields, code
 @pytest.mark.parametrize(
     ("model_id", "words"),
     [
-        ("coming", "that model is still downloading: wait"),
-        ("broken", "in error (it is truncated): retry it, or name another"),
+        ("coming", "the model is still downloading: wait"),
+        ("broken", "in error (it is truncated): retry it, or use another one"),
     ],
 )
 def test_model_that_is_not_ready_is_a_conflict_that_names_the_field(story, model_id, words):
@@ -219,7 +224,7 @@ def test_wish_that_makes_no_sense_is_refused_by_its_name(story, fields, field):
 def test_controlnet_that_is_missing_is_a_sentence_that_says_which_there_are(story):
     (engine_id,) = story.database.engines
     ask = submit(engine_id, inputs=(POSE,), controls=(ControlUse(control_type=DEPTH),))
-    assert "its control_models are for: canny, openpose" in story.refusal(ask).detail
+    assert "its control_models are for canny, openpose" in story.refusal(ask).detail
 
 
 # What an engine may name.
@@ -253,7 +258,7 @@ def test_engine_of_models_that_do_not_fit_is_not_created(fields, code, field):
 def test_engine_has_one_controlnet_for_each_type():
     story = Story(*MODELS, controlnet(CANNY, "canny-2"))
     ask = client.CreateEngine(spec=spec(control_models=("canny", "canny-2")), start=False)
-    assert "there is a ControlNet for canny already" in story.refusal(ask).detail
+    assert "a second ControlNet for canny" in story.refusal(ask).detail
 
 
 def test_worker_is_told_where_every_model_of_its_engine_is():

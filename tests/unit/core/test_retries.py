@@ -41,7 +41,7 @@ def test_jobs_wait_with_the_reason_while_the_engine_rests():
     story, engine_id, jobs = failing_engine(jobs=2)
     row = story.engine_row(engine_id)
     assert (row.status, row.error_code) == (EngineState.ERROR, "worker_crashed")
-    assert "3 workers in a row died" in (row.error or "")
+    assert "3 workers crashed in a row" in (row.error or "")
     assert "ImportError: no torch" in (row.error or "")
     assert row.failing_since_ms == story.now.unix_ms
     assert [story.job_state(job_id) for job_id in jobs] == [JobState.WAITING] * 2
@@ -124,7 +124,7 @@ def test_hang_while_loading_is_tried_again():
         launches += len(only(story.wait(9.0), LaunchWorker))
     assert launches == 6
     assert story.engine_row(engine_id).error_code == "worker_crashed"
-    assert "loading took too long" in (story.engine_row(engine_id).error or "")
+    assert "loading timed out" in (story.engine_row(engine_id).error or "")
 
 
 def test_device_that_comes_back_makes_the_jobs_that_wait_for_it():

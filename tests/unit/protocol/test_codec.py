@@ -93,13 +93,13 @@ def test_body_that_is_too_long_is_refused_before_it_is_read():
     body = b"\xc1" * (codec.MAX_BODY_BYTES + 1)
     with pytest.raises(BadMessage, match="the body has"):
         codec.engine_decoder().decode([head_frame(), body])
-    with pytest.raises(BadMessage, match="cannot be read"):
+    with pytest.raises(BadMessage, match="cannot be decoded"):
         codec.engine_decoder().decode([head_frame(), body[:-1]])
 
 
 def test_message_that_is_too_long_altogether_is_refused():
     blob = memoryview(bytes(codec.MAX_MESSAGE_BYTES // 8))
-    with pytest.raises(BadMessage, match="longer than"):
+    with pytest.raises(BadMessage, match="more than"):
         codec.engine_decoder().decode([head_frame(blobs=8), PING[1], *[blob] * 8])
 
 
@@ -141,7 +141,7 @@ def test_newer_minor_version_is_spoken_as_the_lower_one():
     ids=["empty", "nil", "no type", "unknown type", "not utf-8", "wrong field", "deep", "deep in unknown"],
 )
 def test_body_that_is_no_message_is_refused(body):
-    with pytest.raises(BadMessage, match="cannot be read"):
+    with pytest.raises(BadMessage, match="cannot be decoded"):
         codec.engine_decoder().decode([head_frame(), body])
 
 

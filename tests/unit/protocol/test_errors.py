@@ -2,8 +2,9 @@
 
 import pytest
 
+from api.http.errors import VersionNotSupported
 from kernel.protocol import errors
-from kernel.protocol.errors import FieldProblem, SpoonError, all_errors, error_of_code, wrong_field
+from kernel.protocol.errors import FieldProblem, SpoonError, all_errors, error_of_code, title_of, wrong_field
 
 
 def every_error() -> list[type[SpoonError]]:
@@ -20,7 +21,9 @@ def test_every_error_has_a_code_of_its_own():
 @pytest.mark.parametrize("kind", every_error(), ids=lambda kind: kind.__name__)
 def test_error_says_its_docstring_unless_it_is_told_more(kind):
     assert kind.code.replace("_", "").isalpha()
-    assert kind().detail == (kind.__doc__ or "").splitlines()[0]
+    assert title_of(kind) + "." == (kind.__doc__ or "").splitlines()[0]
+    assert kind().detail.lower() == title_of(kind).lower()
+    assert kind().detail[0].islower()
     assert str(kind("more")) == kind("more").detail == "more"
 
 
@@ -30,6 +33,10 @@ def test_refusal_on_the_bus_becomes_the_same_error_again(kind):
     again = error_of_code(kind.code, "why", fields, 5.0)
     assert type(again) is kind
     assert (again.detail, again.fields, again.retry_after_s) == ("why", fields, 5.0)
+
+
+def test_a_detail_keeps_the_capitals_of_a_proper_name():
+    assert VersionNotSupported().detail == "HTTP version not supported: use HTTP/1.1 or HTTP/1.0"
 
 
 def test_code_of_a_newer_manager_becomes_a_plain_error():

@@ -75,7 +75,7 @@ def test_what_is_no_address_of_a_model_is_refused(uri: str) -> None:
 
 
 def test_a_bare_path_is_refused_with_the_way_to_write_it() -> None:
-    with pytest.raises(BadSource, match=r"is written file:///w/fox\.safetensors"):
+    with pytest.raises(BadSource, match=r"write file:///w/fox\.safetensors"):
         parse_source("/w/fox.safetensors")
 
 

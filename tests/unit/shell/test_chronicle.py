@@ -111,7 +111,7 @@ def test_a_drain_says_what_it_waits_for_and_the_way_out_once(caplog: pytest.LogC
     chronicle.phase(Phase.DRAINING, 2)
     chronicle.phase(Phase.DRAINING, 1)
     (line,) = lines_of(caplog, chronicle)
-    assert line.startswith("action=draining jobs_processing=2 hint='a second signal")
+    assert line.startswith("action=draining jobs_processing=2 hint='send a second signal")
 
 
 def test_a_drain_without_jobs_needs_no_way_out(caplog: pytest.LogCaptureFixture) -> None:

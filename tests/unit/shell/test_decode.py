@@ -42,7 +42,7 @@ def test_a_report_says_whether_a_file_came_along():
 def test_a_preview_as_large_as_a_picture_is_no_message():
     door = BackDoor()
     door.read(incoming(PREVIEW, bytes(MAX_PREVIEW_BYTES)), WorkerRole.ENGINE)
-    with pytest.raises(BadMessage, match="a preview has at most"):
+    with pytest.raises(BadMessage, match="a preview must have at most"):
         door.read(incoming(PREVIEW, bytes(MAX_PREVIEW_BYTES + 1)), WorkerRole.ENGINE)
 
 
@@ -53,7 +53,7 @@ def test_a_picture_that_is_not_as_long_as_is_said_of_it_is_no_message(size_bytes
     )
     assert BackDoor().read(incoming(map_, b"png"), WorkerRole.ENGINE).blobs == (b"png",)
     lie = msgspec.structs.replace(map_, size_bytes=size_bytes)
-    with pytest.raises(BadMessage, match=f"the picture has 3 bytes, not {size_bytes}"):
+    with pytest.raises(BadMessage, match=f"the image has 3 bytes, not {size_bytes}"):
         BackDoor().read(incoming(lie, b"png"), WorkerRole.ENGINE)
 
 

@@ -46,7 +46,7 @@ def test_a_workers_message_that_cannot_be_read_is_told_with_the_reason():
     (event,) = taken(frames)
     assert isinstance(event, ReportUnreadable)
     assert event.worker_id == "w1-1"
-    assert "cannot be read" in event.reason
+    assert "cannot be decoded" in event.reason
 
 
 def test_a_worker_of_another_version_is_refused_and_is_no_event():
