@@ -120,4 +120,4 @@ class Bus:
 
     def _check_room(self, most: int) -> None:
         if self._line.unanswered >= most:
-            raise TooManyRequests("too many requests wait for the Manager already", retry_after_s=1.0)
+            raise TooManyRequests("too many requests are waiting for the Manager", retry_after_s=1.0)

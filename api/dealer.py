@@ -28,7 +28,7 @@ class Dealer:
     def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", bus_folder: Path) -> None:
         public_key, secret_key = _certificate(secret_key_file(bus_folder, ClientRole.API))
         if secret_key is None:
-            raise BadConfiguration(f"{secret_key_file(bus_folder, ClientRole.API)} holds no secret key")
+            raise BadConfiguration(f"{secret_key_file(bus_folder, ClientRole.API)} has no secret key")
         server_key, _ = _certificate(server_key_file(bus_folder))
         self.socket = context.socket(zmq.DEALER)
         try:
@@ -90,4 +90,4 @@ def _certificate(file: Path) -> tuple[bytes, bytes | None]:
     try:
         return zmq.auth.load_certificate(file)
     except (OSError, ValueError) as error:
-        raise BadConfiguration(f"{file} cannot be read: is the Manager running? ({error})") from error
+        raise BadConfiguration(f"cannot read {file}: is the Manager running? ({error})") from error

@@ -18,7 +18,7 @@ def answer_in(outcome: Outcome, expected: type[Answer]) -> Answer:
     if isinstance(outcome, SpoonError):
         raise outcome
     if not isinstance(outcome, expected):
-        raise BadMessage(f"the Manager answered {type(outcome).__name__}, not {expected.__name__}")
+        raise BadMessage(f"the Manager replied with {type(outcome).__name__} instead of {expected.__name__}")
     return outcome
 
 

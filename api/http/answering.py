@@ -9,7 +9,7 @@ from kernel.protocol.errors import SpoonError
 
 
 class StoredError(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a model, an engine or a job failed."""
+    """The reason why a model, an engine or a job failed."""
 
     code: str
     detail: str

@@ -92,11 +92,11 @@ class Budget:
         try:
             usage = shutil.disk_usage(self._folder or tempfile.gettempdir())
         except OSError as error:
-            raise DiskFull(f"the folder for temporary files cannot be used: {error.strerror}") from error
+            raise DiskFull(f"cannot use the folder for temporary files: {error.strerror}") from error
         keep = min(self._min_free, usage.total // FREE_SHARE)
         if usage.free - count < keep:
             raise DiskFull(
-                f"the disk for temporary files has {usage.free} bytes free, of which {keep} are to stay free"
+                f"the disk for temporary files has {usage.free} bytes free, and {keep} must stay free"
             )
 
 
@@ -238,7 +238,7 @@ class Body:
             self._file.write(data)
             self._file.flush()  # a full disk is told now: when the body is read, it is too late for an answer
         except OSError as error:
-            self._fail(DiskFull(f"the body cannot be kept: {error.strerror}"))
+            self._fail(DiskFull(f"cannot store the body: {error.strerror}"))
             self._wake()
             return
         with self._changed:
@@ -256,6 +256,6 @@ class Body:
 
 def _too_many() -> TooManyRequests:
     return TooManyRequests(
-        "too many bodies are on their way: try again later, or send fewer at once",
+        "too many request bodies at once: try again later, or send fewer in parallel",
         retry_after_s=RETRY_AFTER_S,
     )

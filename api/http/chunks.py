@@ -65,7 +65,7 @@ class ChunkReader:
         self._line += data[at : end or at + room]
         if not end:
             if len(self._line) >= MAX_LINE_BYTES:
-                raise Malformed(f"a line between chunks may have at most {MAX_LINE_BYTES} bytes")
+                raise Malformed(f"a line between chunks must have at most {MAX_LINE_BYTES} bytes")
             return len(data)
         line = bytes(self._line)
         self._line.clear()
@@ -81,19 +81,21 @@ class ChunkReader:
             case _State.DATA_END if not line:
                 self._state = _State.SIZE
             case _State.DATA_END:
-                raise Malformed("a chunk is longer than it says")
+                raise Malformed("a chunk is longer than its declared size")
             case _:
                 self._read_trailer(line)
 
     def _begin_chunk(self, line: bytes) -> None:
         found = _SIZE.fullmatch(line)
         if found is None:
-            raise Malformed("a chunk must begin with its size as a hexadecimal number")
+            raise Malformed("a chunk must begin with its size in hexadecimal")
         self._left = int(found[1], 16)
         self._chunks += 1
         self._bytes += self._left
         if self._chunks > FREE_CHUNKS and self._bytes < self._chunks * FEWEST_BYTES:
-            raise Malformed(f"more than {FREE_CHUNKS} chunks must hold {FEWEST_BYTES} bytes each on average")
+            raise Malformed(
+                f"beyond {FREE_CHUNKS} chunks, the average chunk must have at least {FEWEST_BYTES} bytes"
+            )
         self._state = _State.DATA if self._left else _State.TRAILER
 
     def _read_trailer(self, line: bytes) -> None:
@@ -102,7 +104,7 @@ class ChunkReader:
         if not line:
             self._state = _State.END
         elif self._trailer_lines > MAX_TRAILER_LINES:
-            raise Malformed(f"a body may have at most {MAX_TRAILER_LINES} trailer fields")
+            raise Malformed(f"a body must have at most {MAX_TRAILER_LINES} trailer fields")
 
 
 class ChunkedBody:

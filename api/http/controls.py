@@ -22,12 +22,12 @@ def check_controls(found: JobInput, *, has_pose: bool, findings: Findings) -> No
         check_word(ControlType, field, word, findings)
     meant = [find_word(ControlType, word) for word in types]
     if len(set(meant)) < len(meant):
-        findings.wrong("type_pose", "must not name a type twice")
+        findings.wrong("type_pose", "must not repeat a type")
     if not has_pose:
         for field in _said(found):
-            findings.wrong(field, "needs a pose image: give pose_image_blob")
+            findings.wrong(field, "requires pose_image_blob")
     if found.preprocessed and len(types) > 1:
-        findings.wrong("preprocessed", "one picture cannot be the map of several types: name one type_pose")
+        findings.wrong("preprocessed", "a single image cannot be a map of several types: set one type_pose")
     _check_lengths(found, len(types), findings)
     _check_order(found, findings)
 
@@ -97,7 +97,7 @@ def _check_lengths(found: JobInput, types: int, findings: Findings) -> None:
     for field, value in _numbers(found):
         if isinstance(value, tuple) and len(value) != wanted:
             findings.wrong(
-                field, f"must be one number, or a list of {wanted} like type_pose, not of {len(value)}"
+                field, f"must be one number or a list of {wanted}, one for each type_pose, not {len(value)}"
             )
 
 

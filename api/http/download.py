@@ -52,7 +52,7 @@ class Download:
             stream = Handout(file, part, lambda all_sent: give_back(all_sent and part.is_whole))
         except FileNotFoundError as error:
             give_back(False)
-            raise ImageGone(f"the file of image {row.image_id} is not there any more") from error
+            raise ImageGone(f"the file of image {row.image_id} no longer exists") from error
         except RangeNotSatisfiable:
             give_back(False)
             resp.set_header("Content-Range", f"bytes */{row.size_bytes}")

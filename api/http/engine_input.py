@@ -48,7 +48,7 @@ Value = TypeVar("Value")
 
 
 class EngineInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An engine to create. Its sampling values are the defaults of its jobs; each has a `default_` alias."""
+    """An engine to create. Its sampling values are defaults for its jobs; each has a `default_` alias."""
 
     name: Name | None = None
     checkpoint: ModelRef
@@ -101,7 +101,7 @@ def check_engine(found: EngineInput, limits: Server, findings: Findings) -> None
     check_patience("give_up_after", found.give_up_after, findings)
     for field, value, alias in _aliased(found):
         if value is not None and alias is not None and value != alias:
-            findings.wrong(f"default_{field}", f"contradicts {field}: give one of them")
+            findings.wrong(f"default_{field}", f"contradicts {field}: set one of them")
 
 
 def create_engine(found: EngineInput, names: ModelNames) -> CreateEngine:
@@ -159,7 +159,7 @@ def _check_models(found: EngineInput, findings: Findings) -> None:
     check_word(PromptTechnique, "long_prompt_technique", found.long_prompt_technique, findings)
     check_word(ControlType, "control_net", found.control_net, findings)
     if found.control_net is not None and not found.control_models:
-        findings.wrong("control_net", "needs control_models with a ControlNet for it")
+        findings.wrong("control_net", "requires a ControlNet of this type in control_models")
 
 
 def _aliased(found: EngineInput) -> Iterator[tuple[str, object, object]]:

@@ -16,7 +16,7 @@ from kernel.views.rows import EngineRow
 
 
 class EngineListQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which engines, and which page of them."""
+    """Filters of the list, and its page."""
 
     limit: Limit = 50
     after: str | None = None
@@ -26,13 +26,13 @@ class EngineListQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class EngineStopQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Whether to stop now, with the running jobs waiting again, or after them."""
+    """Whether to stop now and return running jobs to the queue, or wait for them to end."""
 
     now: bool = False
 
 
 class Queue(msgspec.Struct, frozen=True, kw_only=True):
-    """The open jobs of an engine."""
+    """The numbers of an engine's open jobs."""
 
     waiting: int
     processing: int
@@ -45,9 +45,9 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None
     status: EngineState
     error: StoredError | None
-    """What it failed of when it last should run, until it is ready again; and what helps."""
+    """The last failure and the way out; null once the engine is ready again."""
     retry_at: datetime | None
-    """In error, with jobs that wait: when it is tried again. Null: not before a person starts it."""
+    """The next automatic retry of an engine in error with waiting jobs. Null: it must be started by hand."""
     checkpoint: str
     vae: str
     loras: tuple[Lora, ...]
@@ -63,7 +63,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     width: int | None
     height: int | None
     device: str
-    """Where it runs, or where it is to run as long as it does not."""
+    """The device it runs on; while it does not run, the configured one."""
     dtype: Variant | None
     autostart: bool
     keep_alive_s: float | None
@@ -72,14 +72,14 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     max_batch: int | None
     memory_bytes: int | None
     waiting_for_room: bool
-    """It is wanted, but other engines have the memory, or the places that the configuration allows."""
+    """The engine is waiting for memory, or for another engine to stop (engines.max_running)."""
     queue: Queue
     created_at: datetime
     started_at: datetime | None
 
 
 class EnginePage(msgspec.Struct, frozen=True, kw_only=True):
-    """Some engines, newest first; `next` is the cursor of the next page."""
+    """A page of engines, newest first; `next` is the cursor of the next page."""
 
     items: tuple[Engine, ...]
     next: str | None

@@ -69,5 +69,5 @@ class Engines:
     def _find(self, engine_id: str) -> EngineRow:
         row = find_engine(self._reader, EngineId(engine_id))
         if row is None:
-            raise EngineNotFound(f"there is no engine {engine_id!r}")
+            raise EngineNotFound(f"no engine has the id {engine_id!r}")
         return row

@@ -37,11 +37,11 @@ class Findings:
     def unknown(self, field: str, known: Iterable[str], our_name: str | None = None) -> None:
         """There is no such field; `our_name` is what another tool's field is called here."""
         if our_name is not None:
-            self.wrong(field, f"there is no such field; here it is called {our_name}")
+            self.wrong(field, f"unknown field; use {our_name}")
             return
         is_guessed = not self.is_full and len(field) <= MAX_GUESSED
         near = get_close_matches(field, list(known), n=1) if is_guessed else ()
-        self.wrong(field, f"there is no such field; is it {near[0]}?" if near else "there is no such field")
+        self.wrong(field, f"unknown field; did you mean {near[0]}?" if near else "unknown field")
 
     def merge(self, other: "Findings", but_not: frozenset[str]) -> None:
         """Take over what another has found, except about some fields."""

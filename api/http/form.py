@@ -49,7 +49,7 @@ class FormDecoder:
         if req.content_length is None:
             raise Malformed("the body is empty: send a form")
         if req.content_length > self._max_bytes:
-            raise TooLarge(f"a form may have at most {self._max_bytes} bytes")
+            raise TooLarge(f"a form must have at most {self._max_bytes} bytes")
         texts: dict[str, list[str]] = {}
         files: dict[str, bytes] = {}
         strangers: dict[str, None] = {}
@@ -73,7 +73,7 @@ class FormDecoder:
     def _take_file(self, name: str, data: bytes, files: dict[str, bytes], findings: Findings) -> None:
         """An empty file is what a page sends where nothing was chosen."""
         if name in files:
-            findings.wrong(name, "comes twice")
+            findings.wrong(name, "must be sent only once")
         elif data:
             files[name] = data
 
@@ -82,16 +82,16 @@ class FormDecoder:
         is_list = name in self._lists or name in self._lists_or_one
         if not is_list and name not in self._objects:
             if len(said) > 1:
-                findings.wrong(name, "comes twice")
+                findings.wrong(name, "must be sent only once")
             return said[0]
         if len(said) > MAX_ENTRIES:
-            findings.wrong(name, f"must come at most {MAX_ENTRIES} times")
+            findings.wrong(name, f"must be sent at most {MAX_ENTRIES} times")
             return ""
         values = [_value_in(name, text) for text in said if text]
         if len(values) == 1 and (isinstance(values[0], list) or name not in self._lists):
             return values[0]
         if len(values) > 1 and not is_list:
-            findings.wrong(name, "comes twice")
+            findings.wrong(name, "must be sent only once")
         return values or ""
 
 
@@ -134,11 +134,11 @@ def _is_file(part: PartBegan) -> bool:
 
 def _text_of(name: str, data: bytearray, max_bytes: int) -> str:
     if len(data) > max_bytes:
-        raise TooLarge(f"{name}: a text may have at most {max_bytes} bytes")
+        raise TooLarge(f"{name}: must have at most {max_bytes} bytes")
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        raise Malformed(f"{name}: the part is no text in UTF-8") from error
+        raise Malformed(f"{name}: must be text in UTF-8") from error
 
 
 def _value_in(name: str, text: str) -> object:
@@ -148,4 +148,4 @@ def _value_in(name: str, text: str) -> object:
     try:
         return strict_json(text.encode())
     except (ValueError, RecursionError) as error:
-        raise Malformed(f"{name}: this is not right JSON: {error}") from error
+        raise Malformed(f"{name}: invalid JSON: {error}") from error

@@ -64,18 +64,18 @@ class FormReader:
                 elif event is not None:
                     yield PartData(bytes(event))
         except MultipartError as error:
-            raise Malformed(f"the form is damaged, or beyond its limits: {error}") from error
+            raise Malformed(f"the form is malformed or exceeds a limit: {error}") from error
         if not self._has_begun:
             self._preamble_bytes += len(data)
             if self._preamble_bytes > MAX_PREAMBLE_BYTES:
-                raise Malformed("the body is no form: it does not begin with its boundary")
+                raise Malformed("the body must begin with the boundary of its Content-Type")
 
     def finish(self) -> None:
         """All has come. Raises: Malformed, if the last boundary has not."""
         try:
             self._parser.close()
         except MultipartError as error:
-            raise Malformed("the form breaks off before its end") from error
+            raise Malformed("the form is incomplete: its final boundary is missing") from error
 
 
 def _boundary(content_type: str | None) -> bytes:
@@ -90,7 +90,7 @@ def _boundary(content_type: str | None) -> bytes:
 def _part_of(segment: MultipartSegment) -> PartBegan:
     """Source: RFC 7578, section 4.2; names are UTF-8."""
     if not segment.name:
-        raise Malformed("the form is damaged: a part has no name")
+        raise Malformed("the form is malformed: a part has no name")
     if sum(len(name) + len(value) for name, value in segment.headerlist) > MAX_HEAD_BYTES:
-        raise Malformed(f"the head of a part may have at most {MAX_HEAD_BYTES} bytes")
+        raise Malformed(f"the headers of a part must have at most {MAX_HEAD_BYTES} bytes")
     return PartBegan(segment.name, segment.filename, segment.content_type)

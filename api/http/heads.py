@@ -78,7 +78,7 @@ class HeadReader:
         self._check_line(before)
         end = self._bytes.find(HEAD_END, max(0, before - len(HEAD_END)))
         if max(end, 0) > MAX_HEAD_BYTES or (end < 0 and len(self._bytes) > MAX_HEAD_BYTES):
-            raise TooLarge(f"the head of a request may have at most {MAX_HEAD_BYTES} bytes")
+            raise TooLarge(f"the head of a request must have at most {MAX_HEAD_BYTES} bytes")
         if end < 0:
             return len(data), None
         head = parse_head(bytes(self._bytes[:end]))
@@ -137,7 +137,7 @@ def _check_request_line(line: bytes) -> tuple[str, str, str]:
     """Method, target and version. Raises: Malformed, VersionNotSupported."""
     parts = line.split(b" ")
     if len(parts) != 3 or not _METHOD.fullmatch(parts[0]) or not _TARGET.fullmatch(parts[1]):
-        raise Malformed("the first line must be: method, path, HTTP/1.1, with one space in between")
+        raise Malformed("the first line must be a method, a path and HTTP/1.1, separated by single spaces")
     if not _VERSION.fullmatch(parts[2]):
         raise Malformed("the first line must end with HTTP/1.1")
     version = parts[2].removeprefix(b"HTTP/").decode()
@@ -149,12 +149,12 @@ def _check_request_line(line: bytes) -> tuple[str, str, str]:
 def _fields(lines: list[bytes]) -> dict[str, list[str]]:
     """The header fields, each with its values in order. Raises: Malformed, TooLarge."""
     if len(lines) > MAX_FIELDS:
-        raise TooLarge(f"a request may have at most {MAX_FIELDS} header fields")
+        raise TooLarge(f"a request must have at most {MAX_FIELDS} header fields")
     found: dict[str, list[str]] = {}
     for line in lines:
         match = _FIELD.fullmatch(line)
         if match is None:
-            raise Malformed("each line of the head must be: name, colon, value, and go on in no other line")
+            raise Malformed("each header line must be a name, a colon and a value, without line folding")
         name, value = match.group(1, 2)
         if b"_" in name:
             continue  # WSGI could not tell it from the one with a hyphen
@@ -171,7 +171,7 @@ def _split(method: str, target: str) -> tuple[str, str, str | None]:
     if authority is not None and not path:
         path = "/"
     if not path.startswith("/") and (method, target) != ("OPTIONS", "*"):
-        raise Malformed("the target must be a path that begins with /, or a whole http:// address")
+        raise Malformed("the target must be a path that begins with /, or an absolute http:// URL")
     return path, query, authority
 
 
@@ -180,7 +180,7 @@ def _check_host(values: list[str], version: str) -> None:
     if len(values) > 1 or (not values and version == "1.1"):
         raise Malformed("there must be exactly one Host header")
     if values and host_in(values[0]) is None:
-        raise Malformed("the Host header must be a host, or a host and a port, and nothing else")
+        raise Malformed("the Host header must be a host, optionally with a port")
 
 
 def _framing(headers: Mapping[str, list[str]], version: str) -> tuple[int | None, bool]:
@@ -192,9 +192,9 @@ def _framing(headers: Mapping[str, list[str]], version: str) -> tuple[int | None
     if codings is None:
         return (None if lengths is None else _length(lengths)), False
     if lengths is not None:
-        raise Malformed("Content-Length and Transfer-Encoding must not come together")
+        raise Malformed("send either Content-Length or Transfer-Encoding, not both")
     if version == "1.0":
-        raise Malformed("HTTP/1.0 knows no Transfer-Encoding")
+        raise Malformed("HTTP/1.0 does not support Transfer-Encoding")
     if [coding.lower() for coding in codings] != ["chunked"]:
         raise CodingNotSupported
     return None, True
@@ -204,7 +204,7 @@ def _length(values: list[str]) -> int:
     """Raises: Malformed."""
     digits = values[0]
     if len(values) > 1 or not (digits.isascii() and digits.isdigit() and len(digits) <= MAX_LENGTH_DIGITS):
-        raise Malformed("Content-Length must come once, as a decimal number of bytes")
+        raise Malformed("Content-Length must be sent once, as a decimal number of bytes")
     return int(digits)
 
 

@@ -22,14 +22,14 @@ from kernel.views.reader import Reader
 from kernel.views.rows import BlobRow, ImageRow
 
 _NAMES: Final = {
-    InputKind.REFERENCE: "a reference image",
-    InputKind.MASK: "a mask",
-    InputKind.POSE: "a pose image",
+    InputKind.REFERENCE: "reference image",
+    InputKind.MASK: "mask",
+    InputKind.POSE: "pose image",
 }
 
 
 class PoseMapQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which map; it may be left out where there is one."""
+    """The type of the map; optional if the image has only one."""
 
     type: ControlTypeWord | None = None
 
@@ -63,17 +63,17 @@ class ImageSources:
         image = find(self._reader, image_id)
         uses = {use.control_type: use for use in image.spec.controls}
         if wanted is None and len(uses) > 1:
-            raise wrong_field("type", f"is required: there are maps of the types {', '.join(uses)}")
+            raise wrong_field("type", f"is required: the image has maps of types {', '.join(uses)}")
         use = next(iter(uses.values()), None) if wanted is None else uses.get(wanted)
         if use is None:
-            raise NoSuchInput(f"image {image_id} was made without {wanted or 'a'} map")
+            raise NoSuchInput(f"image {image_id} has no {wanted or 'control'} map")
         kind = BlobKind.POSE if use.is_preprocessed else BlobKind(f"map_{use.control_type}")
-        self._send(req, resp, image, kind, f"the {use.control_type} map")
+        self._send(req, resp, image, kind, f"{use.control_type} map")
 
     def _show_input(self, req: falcon.Request, resp: falcon.Response, image_id: str, kind: InputKind) -> None:
         image = find(self._reader, image_id)
         if kind not in image.spec.inputs:
-            raise NoSuchInput(f"image {image_id} was made without {_NAMES[kind]}")
+            raise NoSuchInput(f"image {image_id} has no {_NAMES[kind]}")
         self._send(req, resp, image, BlobKind(kind.value), _NAMES[kind])
 
     def _send(
@@ -99,7 +99,9 @@ class ImageSources:
         """
         row = find_blob(self._reader, image.job_id, kind)
         if row is None and self._is_open(image.job_id):
-            raise NoSuchInput(f"{what} of image {image.image_id} is not there yet: its job is not over")
+            raise NoSuchInput(
+                f"the {what} of image {image.image_id} is not available yet: its job has not ended"
+            )
         if row is None or (row.expires_at_ms is not None and row.expires_at_ms <= self._now_ms()):
             raise _gone(image, what)
         return row
@@ -110,4 +112,4 @@ class ImageSources:
 
 
 def _gone(image: ImageRow, what: str) -> InputGone:
-    return InputGone(f"{what} of image {image.image_id} is gone: expired (setting blobs.expire_after)")
+    return InputGone(f"the {what} of image {image.image_id} has expired (setting blobs.expire_after)")

@@ -23,7 +23,7 @@ from kernel.views.rows import ImageRow
 
 
 class ImageListQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which images, and which page of them."""
+    """Filters of the list, and its page."""
 
     limit: Limit = 50
     after: str | None = None
@@ -33,14 +33,14 @@ class ImageListQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class Gone(msgspec.Struct, frozen=True, kw_only=True):
-    """Why and since when the file can no longer be had."""
+    """The reason why the file is no longer available, and since when."""
 
     reason: GoneReason
     at: datetime
 
 
 class Poses(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the control maps are: those that detectors made of the pose image, or that image itself."""
+    """Paths of the control maps: drawn by detectors from the pose image, or the pose image itself."""
 
     openpose_path: str | None = None
     midas_path: str | None = None
@@ -50,7 +50,7 @@ class Poses(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
-    """An image with the whole recipe it was made by."""
+    """An image with the complete recipe that produced it."""
 
     image_id: str
     job_id: str
@@ -95,7 +95,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ImagePage(msgspec.Struct, frozen=True, kw_only=True):
-    """Some images, newest first; `next` is the cursor of the next page."""
+    """A page of images, newest first; `next` is the cursor of the next page."""
 
     items: tuple[Image, ...]
     next: str | None

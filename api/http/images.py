@@ -47,5 +47,5 @@ def find(reader: Reader, image_id: str) -> ImageRow:
     """
     row = find_image(reader, ImageId(image_id))
     if row is None:
-        raise ImageNotFound(f"there is no image {image_id!r}")
+        raise ImageNotFound(f"no image has the id {image_id!r}")
     return row

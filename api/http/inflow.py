@@ -30,7 +30,7 @@ class Inflow(BytesIO):
         super().__init__()
         if not seats.take():
             receiver.close()
-            raise TooManyRequests("too many uploads come in at once", retry_after_s=RETRY_AFTER_S)
+            raise TooManyRequests("too many uploads at once", retry_after_s=RETRY_AFTER_S)
         self.failure: SpoonError | None = None
         """Set as soon as something is wrong with it: then the request is to be refused."""
         self._receiver = receiver
@@ -46,7 +46,7 @@ class Inflow(BytesIO):
         except RuntimeError as error:  # the system has no room for one more
             seats.give_back()
             receiver.close()
-            raise TooManyRequests(f"no upload can begin: {error}", retry_after_s=RETRY_AFTER_S) from error
+            raise TooManyRequests(f"cannot start an upload: {error}", retry_after_s=RETRY_AFTER_S) from error
 
     @property
     def is_full(self) -> bool:
@@ -101,7 +101,7 @@ class Inflow(BytesIO):
             self._fail(error)
         except Exception:  # noqa: BLE001  the outermost loop of this thread
             _log.exception("action=upload_failed")
-            self._fail(SpoonError("the server made a mistake; its log tells more"))
+            self._fail(SpoonError("internal server error; see the server log"))
         finally:
             self._seats.give_back()
             if self._is_dropped or self.failure is not None:

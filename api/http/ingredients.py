@@ -16,7 +16,7 @@ from kernel.protocol.vocabulary import ControlType, ModelType
 
 
 class LoraInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A LoRA and how strongly it works: 1 as it was trained, 0 not at all, below 0 backwards."""
+    """A LoRA and its weight: 1 as trained, 0 for no effect, negative for the opposite effect."""
 
     model_id: ModelRef
     weight: Weight = 1.0
@@ -26,14 +26,14 @@ Loras = Annotated[tuple[ModelRef | LoraInput, ...], Meta(max_length=32)]
 
 
 class Lora(msgspec.Struct, frozen=True, kw_only=True):
-    """A LoRA at work."""
+    """An active LoRA."""
 
     model_id: str
     weight: float
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True):
-    """A ControlNet at work: what its map shows, how strongly, and in which part of the steps (0 to 1)."""
+    """An active ControlNet: its map type, its scale, and the part of the steps it applies to (0 to 1)."""
 
     type_pose: ControlType
     control_model: str | None
@@ -48,7 +48,7 @@ def check_refs(field: str, refs: Sequence[str] | None, findings: Findings) -> No
     for index, ref in enumerate(refs or ()):
         check_line(f"{field}[{index}]", ref, findings)
     if len(set(refs or ())) < len(refs or ()):
-        findings.wrong(field, "must not name a model twice")
+        findings.wrong(field, "must not repeat a model")
 
 
 def check_loras(loras: Sequence[str | LoraInput] | None, findings: Findings) -> None:

@@ -44,7 +44,7 @@ class Intake:
             return Inflow(receiver, self._seats, wake), self._uploads.max_body_bytes
         most = self._max_body if where == ("POST", JOBS_PATH) else min(self._max_body, MAX_JSON_BYTES)
         if (head.length or 0) > most:
-            raise TooLarge(f"the body may have at most {most} bytes")
+            raise TooLarge(f"the body must have at most {most} bytes")
         self._budget.check(head.length or 0)
         return Body(self._budget, self._writer, wake), most
 

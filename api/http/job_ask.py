@@ -126,7 +126,7 @@ class JobAsks:
         if row is None:  # the Manager says so, and it knows best
             return None
         if row.spec.control_net is None:
-            findings.wrong("type_pose", "is required: the engine has no control_net to go by")
+            findings.wrong("type_pose", "is required: the engine has no default control_net")
         return row.spec.control_net
 
 

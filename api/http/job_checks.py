@@ -46,19 +46,19 @@ def _check_engine(found: JobInput, findings: Findings) -> None:
     if found.engine_id is None and found.engine is None:
         findings.wrong("engine_id", "is required, or `engine` with the engine's name")
     elif found.engine_id is not None and found.engine is not None:
-        findings.wrong("engine", "contradicts engine_id: give one of them")
+        findings.wrong("engine", "contradicts engine_id: set one of them")
 
 
 def _check_pictures(found: JobInput, pictures: Collection[InputKind], findings: Findings) -> None:
     check_word(ImageFit, "image_fit", found.image_fit, findings)
     if found.image_fit is not None and not pictures:
-        findings.wrong("image_fit", "needs a picture that is to be fitted: none comes along")
+        findings.wrong("image_fit", "requires an input image to fit")
     if InputKind.REFERENCE in pictures:
         return
     if InputKind.MASK in pictures:
-        findings.wrong("mask_image_blob", "needs reference_image_blob, of which it is a part")
+        findings.wrong("mask_image_blob", "requires reference_image_blob")
     if found.strength is not None:
-        findings.wrong("strength", "needs reference_image_blob, which it is about")
+        findings.wrong("strength", "requires reference_image_blob")
 
 
 def _check_background(found: JobInput, findings: Findings) -> None:
@@ -68,8 +68,8 @@ def _check_background(found: JobInput, findings: Findings) -> None:
         return
     file_type = find_word(ImageFileType, found.image_file_type)
     if not found.remove_background_models:
-        findings.wrong("background_color", "needs remove_background_models: without them nothing is removed")
+        findings.wrong("background_color", "requires remove_background_models")
     elif file_type is not None and file_type is not ImageFileType.JPEG:
         findings.wrong(
-            "background_color", f"is laid under a jpeg alone: a {file_type} keeps its background transparent"
+            "background_color", f"applies to jpeg only: {file_type} keeps the background transparent"
         )

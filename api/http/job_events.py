@@ -89,7 +89,7 @@ class JobEvents:
         """204 tells a client that comes back after the end not to come again."""
         row = self._find(JobId(job_id))
         if row is None:
-            raise JobNotFound(f"there is no job {job_id!r}")
+            raise JobNotFound(f"no job has the id {job_id!r}")
         seen = sse.last_seen(req)
         if seen is not None and row.status in ENDED_JOB_STATES and not self._events(row, seen):
             resp.status = 204

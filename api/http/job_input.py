@@ -51,7 +51,7 @@ Blob = Annotated[
     str,
     Meta(
         min_length=1,
-        description="A PNG, JPEG or WEBP file in base64, or as a data: URL.",
+        description="PNG, JPEG or WebP file as base64 or as a data: URL.",
         extra_json_schema={"contentEncoding": "base64"},
     ),
 ]
@@ -61,7 +61,7 @@ ControlParts = Annotated[tuple[ControlPart, ...], Meta(min_length=1, max_length=
 
 
 class JobInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A job to submit, to an engine by its id or by its name. What is not given is the engine's default."""
+    """A job for an engine, named by `engine_id` or `engine`. Omitted fields take the engine's defaults."""
 
     engine_id: Id | None = None
     engine: Name | None = None
@@ -101,7 +101,7 @@ class JobInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class JobCreateQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How many seconds to wait for the end of the job; or only to check whether it would be taken."""
+    """Seconds to wait for the job to end; or only validate the job without submitting it."""
 
     wait: Wait | None = None
     validate_only: bool = False

@@ -41,7 +41,7 @@ class JobReader:
     def __init__(self, limits: Server, seats: Seats) -> None:
         """Who waits until a picture can be looked at takes one of the seats."""
         self._limits = limits
-        self._looking = Room(ONE, seats, "too many pictures come in at once")
+        self._looking = Room(ONE, seats, "too many input images at once")
         self._json = BodyReader(
             JobInput,
             LATER_FIELDS,
@@ -70,7 +70,7 @@ class JobReader:
         def check(found: JobInput, findings: Findings) -> None:
             for kind in pictures_in(found):
                 if kind in files:
-                    findings.wrong(BLOB_FIELDS[kind], "comes twice, as a text and as a file")
+                    findings.wrong(BLOB_FIELDS[kind], "must be sent only once, as text or as a file")
             check_job(found, {*pictures_in(found), *files}, self._limits, findings)
 
         return read_texts(JobInput, form.texts, LATER_FIELDS, check), files
@@ -93,7 +93,7 @@ class JobReader:
 
     def _check(self, field: str, data: bytes, findings: Findings) -> None:
         if len(data) > MAX_BLOB_BYTES:
-            problem = f"a picture may have at most {MAX_BLOB_BYTES} bytes"
+            problem = f"an image must have at most {MAX_BLOB_BYTES} bytes"
             raise TooLarge(f"{field}: {problem}", fields=(FieldProblem(field=field, problem=problem),))
         with self._looking.holding(ONE):
             fault = fault_of(data, most_pixels(self._limits.max_pixels))

@@ -30,7 +30,7 @@ from kernel.views.rows import JobRow
 
 
 class JobListQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which jobs, and which page of them."""
+    """Filters of the list, and its page."""
 
     limit: Limit = 50
     after: str | None = None
@@ -39,7 +39,7 @@ class JobListQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a job is: `step` of `steps`, as a fraction of 1, and the seconds that it will still take."""
+    """Progress of a job: `step` of `steps`, the fraction done (0 to 1), and the estimated seconds left."""
 
     stage: Stage
     step: int
@@ -49,8 +49,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobCreated(msgspec.Struct, frozen=True, kw_only=True):
-    """The job is in the queue, durably; its images will bear these ids. `error` says why its engine does not
-    run, if it has failed."""
+    """The job is in the queue, durably; its images will have these ids. If its engine has failed, `error` is
+    the engine's error."""
 
     job_id: str
     status: JobState
@@ -62,17 +62,17 @@ class JobCreated(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobChecked(msgspec.Struct, frozen=True, kw_only=True):
-    """The job would be taken, by this engine."""
+    """The job is valid for this engine."""
 
     valid: bool
     engine_id: str
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """A job with every value decided. `queue_position` is 1 for the next; it and what a job waits for are
-    shown of a single job. The `error` of one that waits is that of its engine, if that does not run.
+    """A job with all its values resolved. `queue_position` is 1 for the next job; lists leave it and
+    `waits_for` null. A waiting job shows the `error` of its engine if the engine has failed.
 
-    `inputs` are the pictures that came along; `strength` is null where none is taken back into noise.
+    `inputs` are the input images of the job; `strength` is null without a reference image.
     """
 
     job_id: str
@@ -129,7 +129,7 @@ class Place:
 
 
 class JobPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Some jobs, newest first; `next` is the cursor of the next page."""
+    """A page of jobs, newest first; `next` is the cursor of the next page."""
 
     items: tuple[Job, ...]
     next: str | None

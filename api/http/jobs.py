@@ -57,7 +57,7 @@ class Jobs:
         self._waiting = waiting
         self._body = JobReader(limits, waiting.seats)
         self._asks = JobAsks(reader)
-        self._bodies = Room(ROOM_BYTES, waiting.seats, "too many jobs with pictures come in at once")
+        self._bodies = Room(ROOM_BYTES, waiting.seats, "too many jobs with input images at once")
         self._create_query = QueryReader(JobCreateQuery)
         self._list_query = QueryReader(JobListQuery, check_list)
 
@@ -121,13 +121,13 @@ class Jobs:
     def _send_when_over(self, resp: falcon.Response, job_id: JobId, wait_s: float) -> None:
         row = self._waiting.until(job_id, lambda: find_job(self._reader, job_id), _is_over, wait_s)
         if row is None:
-            raise JobNotFound("the job was deleted while it was waited for")
+            raise JobNotFound("the job was deleted while the request was waiting for it")
         send(resp, 200 if _is_over(row) else 202, self._shown(row))
 
     def _find(self, job_id: str) -> JobRow:
         row = find_job(self._reader, JobId(job_id))
         if row is None:
-            raise JobNotFound(f"there is no job {job_id!r}")
+            raise JobNotFound(f"no job has the id {job_id!r}")
         return row
 
     def _listed(self, rows: tuple[JobRow, ...]) -> tuple[Job, ...]:

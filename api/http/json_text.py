@@ -67,17 +67,17 @@ def _scan(body: bytes) -> None:
             case b'"':
                 return  # it is no JSON, and its reader says where
         if depth > MAX_DEPTH:
-            raise Malformed(f"the JSON is nested more than {MAX_DEPTH} deep")
+            raise Malformed(f"the JSON must be nested at most {MAX_DEPTH} levels deep")
         if values > MAX_VALUES:
-            raise TooLarge(f"the JSON holds more than {MAX_VALUES} values")
+            raise TooLarge(f"the JSON must have at most {MAX_VALUES} values")
 
 
 def _object_of(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(pairs) > MAX_NAMES:
-        raise TooLarge(f"an object of the JSON has more than {MAX_NAMES} names")
+        raise TooLarge(f"a JSON object must have at most {MAX_NAMES} names")
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError(f"the name {cut(_first_twin(pairs))!r} comes twice in one object")
+        raise ValueError(f"duplicate name {cut(_first_twin(pairs))!r} in an object")
     return found
 
 
@@ -91,7 +91,7 @@ def _first_twin(pairs: list[tuple[str, object]]) -> str:
 
 
 def _refuse_constant(text: str) -> None:
-    raise ValueError(f"{text} is no number of JSON")
+    raise ValueError(f"{text} is not a JSON number")
 
 
 _STRICT: Final = json.JSONDecoder(object_pairs_hook=_object_of, parse_constant=_refuse_constant)

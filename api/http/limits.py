@@ -25,8 +25,8 @@ _COLOR: Final = "^#[0-9a-fA-F]{6}$"
 FORMS: Final[Mapping[str, str]] = MappingProxyType(
     {
         _SHA256: "64 hexadecimal digits",
-        _DEVICE: "auto, cpu, or cuda: and a number",
-        _COLOR: "a colour written #rrggbb, such as #ff0000 for red",
+        _DEVICE: "auto, cpu or cuda:N",
+        _COLOR: "a color written #rrggbb, such as #ff0000 for red",
     }
 )
 """What the patterns stand for, in words."""
@@ -42,8 +42,8 @@ Prompt = Annotated[
     str,
     Meta(
         max_length=LONGEST_PROMPT,
-        description="Where the engine's long_prompt_technique is compel at most "
-        f"{MAX_CHARACTERS[PromptTechnique.COMPEL]} characters.",
+        description=f"At most {MAX_CHARACTERS[PromptTechnique.COMPEL]} characters if the engine's "
+        "long_prompt_technique is compel.",
     ),
 ]
 Steps = Annotated[int, Meta(ge=1, le=10_000)]
@@ -61,13 +61,13 @@ OptionValue = bool | int | float | str
 SchedulerOptions = dict[str, OptionValue]
 Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT_S)]
 Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT)]
-ModelRef = Annotated[str, Meta(min_length=1, max_length=200, description="The id of a model, or its name.")]
+ModelRef = Annotated[str, Meta(min_length=1, max_length=200, description="Model id or name.")]
 VaeRef = Annotated[
     str,
     Meta(
         min_length=1,
         max_length=200,
-        description="The id of a VAE, or its name; the word `checkpoint`: the checkpoint's own.",
+        description="VAE id or name; `checkpoint` selects the checkpoint's own VAE.",
     ),
 ]
 ModelRefs = Annotated[tuple[ModelRef, ...], Meta(max_length=32)]
@@ -90,13 +90,13 @@ def check_line(field: str, text: str | None, findings: Findings) -> None:
     if not text.strip():
         findings.wrong(field, "must not be blank")
     elif _CONTROL.search(text):
-        findings.wrong(field, "must not hold control characters")
+        findings.wrong(field, "must not contain control characters")
 
 
 def check_text(field: str, text: str, findings: Findings) -> None:
     """Find fault with a text that holds a NUL, where C libraries and SQLite would cut it off."""
     if "\x00" in text:
-        findings.wrong(field, "must not hold the character NUL")
+        findings.wrong(field, "must not contain the character NUL")
 
 
 def check_size(width_px: int | None, height_px: int | None, max_pixels: int, findings: Findings) -> None:
@@ -118,11 +118,11 @@ def check_options(field: str, options: Mapping[str, OptionValue] | None, finding
     if options is None:
         return
     if len(options) > MAX_OPTIONS:
-        findings.wrong(field, f"must hold at most {MAX_OPTIONS} options")
+        findings.wrong(field, f"must have at most {MAX_OPTIONS} options")
     for name, value in options.items():
         if not name or len(name) > 100 or _CONTROL.search(name):
-            findings.wrong(field, "names of options must be 1 to 100 printable characters")
+            findings.wrong(field, "option names must have 1 to 100 printable characters")
         elif isinstance(value, str) and (len(value) > 1_000 or "\x00" in value):
-            findings.wrong(f"{field}.{name}", "must be at most 1000 characters without NUL")
+            findings.wrong(f"{field}.{name}", "must have at most 1000 characters, without NUL")
         elif isinstance(value, int) and abs(value) > MAX_INT:
-            findings.wrong(f"{field}.{name}", "must fit into 64 bits")
+            findings.wrong(f"{field}.{name}", "must fit in 64 bits")

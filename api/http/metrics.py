@@ -30,7 +30,9 @@ class Figures(Collector):
         yield from self._of_database()
         yield from self._of_bus()
         yield GaugeMetricFamily("spoon_api_streams", "Open event streams.", value=self._streams.taken)
-        yield GaugeMetricFamily("spoon_api_waits", "Requests that wait (?wait=).", value=self._waits.taken)
+        yield GaugeMetricFamily(
+            "spoon_api_waits", "Requests waiting for a result (?wait=).", value=self._waits.taken
+        )
 
     def describe(self) -> Iterator[Metric]:
         """Nothing: so that registering reads no database."""
@@ -41,17 +43,23 @@ class Figures(Collector):
         yield _by_status("spoon_models", "Models by status.", ModelState, counts.models)
         yield _by_status("spoon_engines", "Engines by status.", EngineState, counts.engines)
         yield _by_status("spoon_jobs", "Jobs by status.", JobState, counts.jobs)
-        yield GaugeMetricFamily("spoon_images", "Images on disk.", value=counts.images.count)
+        yield GaugeMetricFamily("spoon_images", "Image files on disk.", value=counts.images.count)
         yield GaugeMetricFamily(
-            "spoon_images_bytes", "Bytes of the images on disk.", value=counts.images.size_bytes
+            "spoon_images_bytes", "Size of the image files on disk, in bytes.", value=counts.images.size_bytes
         )
 
     def _of_bus(self) -> Iterator[Metric]:
         figures = self._bus.figures()
-        yield CounterMetricFamily("spoon_bus_asked", "Questions to the Manager.", value=figures.asked)
-        yield CounterMetricFamily("spoon_bus_resent", "Questions sent again.", value=figures.resent)
-        yield CounterMetricFamily("spoon_bus_given_up", "Questions not answered.", value=figures.given_up)
-        yield GaugeMetricFamily("spoon_bus_unanswered", "Open questions.", value=figures.unanswered)
+        yield CounterMetricFamily("spoon_bus_asked", "Requests sent to the Manager.", value=figures.asked)
+        yield CounterMetricFamily(
+            "spoon_bus_resent", "Requests to the Manager that were resent.", value=figures.resent
+        )
+        yield CounterMetricFamily(
+            "spoon_bus_given_up", "Requests that the Manager did not answer.", value=figures.given_up
+        )
+        yield GaugeMetricFamily(
+            "spoon_bus_unanswered", "Requests waiting for the Manager's reply.", value=figures.unanswered
+        )
 
 
 class Metrics:

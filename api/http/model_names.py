@@ -40,7 +40,7 @@ class ModelNames:
         """The ids that are meant, in the same order."""
         ids = tuple(self.id_of(f"{field}[{index}]", one, kind, findings) for index, one in enumerate(given))
         if len(set(ids)) < len(ids):
-            findings.wrong(field, "must not name a model twice")
+            findings.wrong(field, "must not repeat a model")
         return ids
 
     def _named(self, name: str, kind: ModelType | None) -> tuple[ModelRow, ...]:
@@ -51,4 +51,4 @@ class ModelNames:
 def _choose(name: str, found: Sequence[ModelRow]) -> str:
     """Which models have the name, so that one can be chosen."""
     several = "; ".join(f"{row.model_id} ({row.status} {row.model_type}, {row.uri})" for row in found)
-    return f"several models are called {name!r}: give one of the ids {several}"
+    return f"several models are named {name!r}: use one of the ids {several}"

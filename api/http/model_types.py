@@ -29,7 +29,7 @@ from kernel.views.rows import ModelRow
 
 _NO_PATH: Final = (
     "is required: https://..., hf://owner/repo or file:///...; "
-    "it can be left out where the name is that of a repository of the hub, owner/repo"
+    "it is optional only if name is a Hugging Face repository, owner/repo"
 )
 LATER_TYPES: Final = frozenset({"ipadapter", "upscaler"})
 
@@ -37,8 +37,8 @@ LATER_TYPES: Final = frozenset({"ipadapter", "upscaler"})
 class ModelInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A model to register.
 
-    `path` is an https:// or http:// address, hf://owner/repo[@revision][/file], or a file:// address below
-    one of the allowed roots. Left out, `name` is the id of a repository on the Hugging Face hub.
+    `path` is an https:// or http:// URL, hf://owner/repo[@revision][/file], or a file:// URL in one of the
+    folders of models.file_roots. Without `path`, `name` must be a repository on the Hugging Face Hub.
     """
 
     name: Name
@@ -56,25 +56,25 @@ class ModelInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class ModelCreateQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How long to wait until the model is ready, in seconds."""
+    """Seconds to wait for the model to be ready."""
 
     wait: Wait | None = None
 
 
 class ModelDeleteQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Whether what was downloaded goes too, unless another model is made of the same."""
+    """Whether to delete the downloaded files too, unless another model uses them."""
 
     files: bool = False
 
 
 class ModelPruneInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Remove what is kept of models that were deleted without their files; or only count it."""
+    """Delete the files that deleted models left behind, or only count them."""
 
     dry_run: bool = False
 
 
 class ModelsRemoved(msgspec.Struct, frozen=True, kw_only=True):
-    """So much that was kept of deleted models is removed; or, after a dry run, would be."""
+    """The files of deleted models that were removed, or would be without `dry_run`."""
 
     models: int
     size_bytes: int
@@ -82,7 +82,7 @@ class ModelsRemoved(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelListQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which models, and which page of them."""
+    """Filters of the list, and its page."""
 
     limit: Limit = 50
     after: str | None = None
@@ -94,7 +94,7 @@ class ModelListQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class DownloadProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """How much of a model is here, or has been read; the speed while it is downloaded."""
+    """Bytes downloaded or inspected so far, and the download speed."""
 
     bytes: int
     total_bytes: int | None
@@ -102,7 +102,7 @@ class DownloadProgress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """A model, with what its inspection found."""
+    """A model, with the results of its inspection."""
 
     model_id: str
     name: str
@@ -116,8 +116,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     trigger_words: tuple[str, ...]
     control_type: ControlType | None
     input_size: tuple[int, int] | None
-    """Of a background remover, as it was registered: width and height of its pictures; then the mean and
-    deviation of their colours."""
+    """Background removers only, as registered: width and height of the input; then mean and standard
+    deviation of its colors."""
     mean: tuple[float, float, float] | None
     std: tuple[float, float, float] | None
     sha256: str | None
@@ -134,7 +134,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Some models, newest first; `next` is the cursor of the next page."""
+    """A page of models, newest first; `next` is the cursor of the next page."""
 
     items: tuple[Model, ...]
     next: str | None
@@ -150,7 +150,7 @@ def check_upload(found: ModelInput, findings: Findings) -> None:
     """Find all that is wrong with what comes along with a file."""
     check_words(found, findings)
     if found.path is not None:
-        findings.wrong("path", "a file that is uploaded has no address")
+        findings.wrong("path", "must not be set for an uploaded file")
 
 
 def check_words(found: ModelInput, findings: Findings) -> None:
@@ -158,14 +158,14 @@ def check_words(found: ModelInput, findings: Findings) -> None:
     check_line("name", found.name, findings)
     check_line("sha256", found.sha256, findings)
     if fold(found.model_type) in LATER_TYPES:
-        findings.later("model_type", f"{found.model_type} is not supported yet")
+        findings.later("model_type", f"{found.model_type} models are not supported yet")
     else:
         check_word(ModelType, "model_type", found.model_type, findings)
     check_word(ModelBase, "model_base", found.model_base, findings)
     check_word(Variant, "variant", found.variant, findings)
     check_word(ControlType, "control_type", found.control_type, findings)
     if found.control_type is not None and find_word(ModelType, found.model_type) is not ModelType.CONTROLNET:
-        findings.wrong("control_type", "is said of a model of type controlnet alone")
+        findings.wrong("control_type", "applies to models of type controlnet only")
     is_background = find_word(ModelType, found.model_type) is ModelType.BACKGROUND
     check_preparation(found, findings, is_background=is_background)
     for field, texts in (("tags", found.tags), ("trigger_words", found.trigger_words)):

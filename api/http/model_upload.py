@@ -27,7 +27,7 @@ _PIECE_BYTES: Final = 1 << 20
 
 
 class ModelUpload(msgspec.Struct, frozen=True, kw_only=True):
-    """A model's file and what is to be known of it. Lists are fields that come several times."""
+    """A model file and the fields that describe it. Repeat a field to send a list."""
 
     file: Annotated[str, Meta(extra_json_schema={"contentMediaType": "application/octet-stream"})]
     name: Name | None = None
@@ -79,13 +79,13 @@ def _label(file_name: str) -> str:
 def _input_of(fields: Mapping[str, list[str]]) -> ModelInput:
     twice = [name for name, values in fields.items() if len(values) > 1 and name not in _LISTS]
     if twice:
-        raise wrong_field(twice[0], "must come once")
+        raise wrong_field(twice[0], "must be sent once")
     raw: dict[str, object] = {name: v if name in _LISTS else v[0] for name, v in fields.items()}
     try:
         found = msgspec.convert(raw, ModelInput, strict=False)
     except msgspec.ValidationError as error:
         diagnose(ModelInput, raw, frozenset(), check_upload, strict=False).raise_if_any()
-        raise wrong_field(FILE_FIELD, f"comes with fields that do not fit: {error}") from error
+        raise wrong_field(FILE_FIELD, f"comes with invalid fields: {error}") from error
     findings = Findings()
     check_upload(found, findings)
     findings.raise_if_any()

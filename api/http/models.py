@@ -111,7 +111,7 @@ class Models:
     def _find(self, model_id: str) -> ModelRow:
         row = find_model(self._reader, ModelId(model_id))
         if row is None:
-            raise ModelNotFound(f"there is no model {model_id!r}")
+            raise ModelNotFound(f"no model has the id {model_id!r}")
         return row
 
     def _is_registered(self, uri: str) -> bool:

@@ -64,7 +64,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
         consumed: int = self.body_rcv.received(data)
         self.body_bytes_received += consumed
         if self.body_bytes_received > self.body_limit:  # of unknown length: else it was seen before
-            self.refuse(TooLarge(f"the body may have at most {self.body_limit} bytes"))
+            self.refuse(TooLarge(f"the body must have at most {self.body_limit} bytes"))
         elif (failure := self.failure) is not None:
             self.refuse(failure)
         elif self.body_rcv.completed:

@@ -14,7 +14,7 @@ MAX_IDATS: Final = 20_000
 MAX_SCANS: Final = 100
 """A progressive JPEG has about ten."""
 MAX_JUNK_BYTES: Final = 64 << 10
-MOVING: Final = "must be a still picture, not an animated one"
+MOVING: Final = "must be a still image, not an animation"
 _SOS: Final = b"\xff\xda"
 
 
@@ -36,7 +36,7 @@ def _png_fault(data: bytes) -> str | None:
             return MOVING
         pieces, others = (pieces + 1, others) if kind == b"IDAT" else (pieces, others + 1)
         if pieces > MAX_IDATS or others > MAX_SEGMENTS:
-            return "is made of too many pieces"
+            return "has too many parts"
         at += 12 + int.from_bytes(data[at : at + 4])
     return None
 
@@ -55,5 +55,5 @@ def _jpeg_fault(data: bytes) -> str | None:
             at += 2 + (int.from_bytes(data[at + 2 : at + 4]) if has_length else 0)
             segments += 1
         if segments > MAX_SEGMENTS or junk > MAX_JUNK_BYTES:
-            return "is made of too many pieces"
+            return "has too many parts"
     return None

@@ -67,7 +67,7 @@ def _from_any_base64(text: str) -> bytes:
         plain = text.encode("ascii").translate(_ALPHABET, _BLANKS).rstrip(b"=")
         return binascii.a2b_base64(plain + b"=" * (-len(plain) % 4), strict_mode=True)
     except ValueError as error:
-        raise ValueError(f"is no base64: {_in_a_line(error)}") from error
+        raise ValueError(f"must be base64: {_in_a_line(error)}") from error
 
 
 def mime_of(data: bytes) -> str | None:
@@ -85,7 +85,7 @@ def fault_of(data: bytes, max_pixels: int) -> str | None:
     is read from the header first: nothing of a picture that is too large is unpacked.
     """
     if mime_of(data) is None:
-        return "must be a PNG, JPEG or WEBP picture"
+        return "must be a PNG, JPEG or WebP image"
     if (fault := built_wrong(data)) is not None:
         return fault
     from PIL import Image, UnidentifiedImageError
@@ -104,14 +104,14 @@ def fault_of(data: bytes, max_pixels: int) -> str | None:
 def _size_fault(width_px: int, height_px: int, max_pixels: int) -> str | None:
     size = f"has {width_px} x {height_px} pixels"
     if min(width_px, height_px) < MIN_SIDE_PX:
-        return f"{size}: each side must have at least {MIN_SIDE_PX}"
+        return f"{size}: each side must be at least {MIN_SIDE_PX}"
     if max(width_px, height_px) > MAX_SIDE_PX:
-        return f"{size}: each side must have at most {MAX_SIDE_PX}"
+        return f"{size}: each side must be at most {MAX_SIDE_PX}"
     return f"{size}: {_too_many(max_pixels)}" if width_px * height_px > max_pixels else None
 
 
 def _too_many(max_pixels: int) -> str:
-    return f"a picture that comes in must have at most {max_pixels} pixels: make it smaller"
+    return f"an input image must have at most {max_pixels} pixels: scale it down"
 
 
 def _unpack(picture: "ImageFile") -> str | None:

@@ -31,7 +31,7 @@ def check_preparation(found: Prepared, findings: Findings, *, is_background: boo
     """Find fault with what is said of a model that is no background remover."""
     for field, said in (("input_size", found.input_size), ("mean", found.mean), ("std", found.std)):
         if said is not None and not is_background:
-            findings.wrong(field, "is said of a model of type background alone")
+            findings.wrong(field, "applies to models of type background only")
 
 
 def preparation_of(found: Prepared) -> Preparation | None:

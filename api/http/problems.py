@@ -17,7 +17,7 @@ from api.http import errors as http
 from api.http.findings import MAX_FINDINGS
 from api.http.json_text import cut
 from kernel.protocol import errors
-from kernel.protocol.errors import FieldProblem, SpoonError
+from kernel.protocol.errors import FieldProblem, SpoonError, title_of
 from kernel.protocol.memory import MemoryShortage
 
 CONTENT_TYPE: Final = "application/problem+json"
@@ -87,7 +87,7 @@ _log = logging.getLogger("spoon.api.http")
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """What went wrong (RFC 9457). `code` is stable; `fields` names each wrong field of the request."""
+    """An error (RFC 9457). `code` is stable; `fields` names each invalid field of the request."""
 
     type: str
     title: str
@@ -96,7 +96,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     fields: tuple[FieldProblem, ...] = ()
     memory: MemoryShortage | UnsetType = UNSET
-    """With `not_enough_memory`: what is needed and what there is, in bytes, and what would help."""
+    """With `not_enough_memory`: the bytes needed and available, and the remedies."""
     request_id: str
 
 
@@ -107,10 +107,9 @@ def status_of(kind: type[SpoonError]) -> int:
 
 def problem_of(error: SpoonError, request_id: str) -> Problem:
     """The problem document of one error."""
-    title = (type(error).__doc__ or "").strip().splitlines()[0]
     return Problem(
         type=f"urn:automatic-spoon:problem:{error.code}",
-        title=title,
+        title=title_of(type(error)),
         status=status_of(type(error)),
         detail=cut(error.detail, MAX_DETAIL),
         code=error.code,
@@ -155,15 +154,15 @@ def _answer_surprise(
 ) -> None:
     request_id = _request_id(req)
     _log.error("action=request_failed request_id=%s path=%r", request_id, req.path, exc_info=error)
-    _answer(req, resp, SpoonError("the server made a mistake; its log tells more"), request_id)
+    _answer(req, resp, SpoonError("internal server error; see the server log"), request_id)
 
 
 def _translate(req: falcon.Request, error: falcon.HTTPError) -> SpoonError:
     match error.status_code:
         case HTTPStatus.NOT_FOUND:
-            return http.NoSuchPath(f"there is nothing under {req.path}: see /docs")
+            return http.NoSuchPath(f"no such path: {req.path}; see /docs")
         case HTTPStatus.METHOD_NOT_ALLOWED:
-            return http.MethodNotAllowed(f"{req.path} does not know {req.method}: see the Allow header")
+            return http.MethodNotAllowed(f"{req.path} does not support {req.method}: see the Allow header")
         case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             return http.TooLarge()
         case _:

@@ -21,8 +21,8 @@ MOST_NAMED: Final = 200
 
 
 class PruneInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which images to delete: the expired ones, the older ones, the oldest beyond so many bytes, and those
-    whose files are missing."""
+    """The images to delete: expired ones, ones older than an age, the oldest ones beyond `keep_bytes`, and
+    ones whose files are missing."""
 
     engine_id: Id | None = None
     older_than_s: Annotated[float, Meta(ge=0, le=3_155_760_000)] | None = None
@@ -32,8 +32,8 @@ class PruneInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Pruned(msgspec.Struct, frozen=True, kw_only=True):
-    """So many images are deleted; or, after a dry run, would be. `missing` of them have no file: the first
-    such files by their names."""
+    """The images that were deleted, or would be without `dry_run`. `missing` of them have no file;
+    `missing_files` names the first of these files."""
 
     images: int
     size_bytes: int

@@ -43,5 +43,5 @@ def part_of(header: str | None, size_bytes: int) -> Part:
         if found["last"] and int(found["last"]) < start:
             return Part(0, size_bytes, size_bytes)
     if start >= size_bytes:
-        raise RangeNotSatisfiable(f"the file has {size_bytes} bytes")
+        raise RangeNotSatisfiable(f"the file has only {size_bytes} bytes")
     return Part(start, end - start, size_bytes)

@@ -51,7 +51,7 @@ class BodyReader(Generic[Input]):
         except msgspec.ValidationError as error:
             self._diagnose(body, str(error))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise Malformed(f"the body is not right JSON: {error}") from error
+            raise Malformed(f"invalid JSON: {error}") from error
         self._read_strictly(body)
         _check_all(found, self._check)
         return found
@@ -73,7 +73,7 @@ class BodyReader(Generic[Input]):
         try:
             return strict_json(body)
         except (ValueError, RecursionError) as error:
-            raise Malformed(f"the body is not right JSON: {error}") from error
+            raise Malformed(f"invalid JSON: {error}") from error
 
     def _diagnose(self, body: bytes, first_problem: str) -> NoReturn:
         raw = self._read_strictly(body)
@@ -104,7 +104,7 @@ class QueryReader(Generic[Input]):
         findings = Findings()
         for name in params:
             if getattr(found, name) is None:  # msgspec reads the text `null` so; a query has no null
-                findings.wrong(name, "must not be null: leave it out")
+                findings.wrong(name, "must not be null: omit it")
         self._check(found, findings)
         findings.raise_if_any()
         return found
@@ -137,7 +137,7 @@ def refuse_body(req: falcon.Request) -> None:
     """
     is_long = (req.content_length or 0) > MAX_JSON_BYTES
     if is_long or req.bounded_stream.read().strip() not in (b"", b"{}"):
-        raise wrong_field("$", "this call takes no body")
+        raise wrong_field("$", "this call does not accept a body")
 
 
 def refuse_key(req: falcon.Request) -> None:
@@ -146,9 +146,7 @@ def refuse_key(req: falcon.Request) -> None:
     Raises: InvalidField.
     """
     if req.get_header("Idempotency-Key") is not None:
-        raise wrong_field(
-            "Idempotency-Key", "this call takes none: it may be repeated, and counts anew each time"
-        )
+        raise wrong_field("Idempotency-Key", "not supported for this call (it is already safe to repeat)")
 
 
 def read_key(req: falcon.Request) -> str | None:
@@ -239,7 +237,7 @@ def _check_type(req: falcon.Request) -> None:
 
 def _bytes_of(req: falcon.Request, max_bytes: int) -> bytes:
     if (req.content_length or 0) > max_bytes:
-        raise TooLarge(f"a JSON body may have at most {max_bytes} bytes")
+        raise TooLarge(f"a JSON body must have at most {max_bytes} bytes")
     body = req.bounded_stream.read()
     if not body:
         raise Malformed("the body is empty: send a JSON object")

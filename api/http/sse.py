@@ -39,7 +39,7 @@ def last_seen(req: falcon.Request) -> EventSeq | None:
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_SEQ))):
-        raise wrong_field(LAST_EVENT_ID, "must be the id of an event of this server")
+        raise wrong_field(LAST_EVENT_ID, "must be the id of an event from this server")
     return EventSeq(min(int(text), MAX_SEQ))
 
 
@@ -77,7 +77,7 @@ def take_seat(seats: Seats) -> None:
     """
     if not seats.take():
         raise TooManyStreams(
-            f"all {seats.limit} event streams are taken: poll instead, or try again later", retry_after_s=5.0
+            f"all {seats.limit} event streams are in use: poll instead, or try again later", retry_after_s=5.0
         )
 
 

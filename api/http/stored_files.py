@@ -32,5 +32,5 @@ def plain_name(file_name: str) -> str:
     Raises: BadMessage, if it is anything but a plain name.
     """
     if file_name in ("", "..") or Path(file_name).name != file_name or "\x00" in file_name:
-        raise BadMessage("the Manager named a file outside of its folder")
+        raise BadMessage("the Manager named a file outside its folder")
     return file_name

@@ -35,32 +35,32 @@ PATIENCE_S: Final = 0.9
 
 
 class Alive(msgspec.Struct, frozen=True, kw_only=True):
-    """This process answers."""
+    """The API process is running."""
 
     status: str = "alive"
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that must be well."""
+    """The result of one check."""
 
     ok: bool
     detail: str
 
 
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether work can be taken: `ready` or `not_ready`, and why."""
+    """Whether the server accepts work, `ready` or `not_ready`, and the checks behind it."""
 
     status: str
     manager: Check
     database: Check
     disk: Check
     api_restarts: int = 0
-    """How often this process was started again, since it had died."""
+    """Restarts of the API process after a crash."""
     api_last_failure: str | None = None
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
-    """One device that engines can run on."""
+    """A device that engines can run on."""
 
     device: str
     name: str
@@ -69,13 +69,13 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeviceList(msgspec.Struct, frozen=True, kw_only=True):
-    """All devices of this machine."""
+    """The devices of this machine."""
 
     items: tuple[Device, ...]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request may ask for at most."""
+    """The upper limits of a request."""
 
     max_body_bytes: int
     max_pixels: int
@@ -87,19 +87,19 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_wait_s: float
     max_streams: int
     max_input_pixels: int
-    """Of a picture that comes in."""
+    """Limit of an input image."""
     max_side: int
 
 
 class Versions(msgspec.Struct, frozen=True, kw_only=True):
-    """Of the server, and of the protocol of its bus."""
+    """The versions of the server and of its bus protocol."""
 
     automatic_spoon: str
     protocol: str
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
-    """What this server understands."""
+    """The limits, options and versions of this server."""
 
     limits: Limits
     schedulers: tuple[Scheduler, ...]
@@ -176,7 +176,7 @@ def _check_phase(status: Status) -> Check:
 
 
 def _check_disk(status: Status) -> Check:
-    return Check(ok=not status.is_disk_low, detail="low" if status.is_disk_low else "enough room")
+    return Check(ok=not status.is_disk_low, detail="low" if status.is_disk_low else "enough free space")
 
 
 def _capabilities(server: Server) -> Capabilities:

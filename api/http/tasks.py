@@ -137,4 +137,4 @@ def _date(at_s: int) -> str:
 def _translate(status: int, text: str) -> SpoonError:
     if status in (413, 431):
         return TooLarge(text)
-    return Malformed(text) if status < 500 else SpoonError("the server made a mistake; its log tells more")
+    return Malformed(text) if status < 500 else SpoonError("internal server error; see the server log")

@@ -51,14 +51,14 @@ def _advice(what: WaitsFor, retry_at_ms: int | None) -> str:
     match what:
         case WaitsFor.RETRY:
             when = "" if retry_at_ms is None else f" at {moment(retry_at_ms):%Y-%m-%dT%H:%M:%SZ}"
-            return f"the engine is tried again{when}: start it to try at once"
+            return f"the engine will be retried{when}: start it to retry now"
         case WaitsFor.REPAIR:
-            return "put that right and start the engine, or delete it with its jobs"
+            return "fix this and start the engine, or delete the engine with its jobs"
         case WaitsFor.START:
-            return "start the engine to try again"
+            return "start the engine to retry"
         case WaitsFor.ROOM:
-            return "the engine is tried again once there is room for it"
+            return "the engine will be retried when there is enough free memory"
         case WaitsFor.ENGINE | WaitsFor.TURN:
-            return "the engine is being tried again"
+            return "the engine is being restarted"
         case _:
             assert_never(what)

@@ -46,11 +46,11 @@ class UploadLimits:
         try:
             free = shutil.disk_usage(self.models_folder).free
         except OSError as error:
-            raise DiskFull(f"models.folder cannot be used: {error.strerror}") from error
+            raise DiskFull(f"cannot use models.folder: {error.strerror}") from error
         if free - missing_bytes < self.min_free_bytes:
             raise DiskFull(
-                f"the disk of models.folder has {free} bytes free: {missing_bytes} more do not fit "
-                f"beside the {self.min_free_bytes} of images.min_free"
+                f"the disk of models.folder has {free} bytes free: {missing_bytes} more would not leave "
+                f"the {self.min_free_bytes} of images.min_free"
             )
 
 
@@ -139,7 +139,7 @@ class Receiver:
             yield
         except OSError as error:
             self.close()
-            raise DiskFull(f"the file cannot be written: {error.strerror}") from error
+            raise DiskFull(f"cannot write the file: {error.strerror}") from error
         except SpoonError:
             self.close()
             raise
@@ -158,7 +158,7 @@ class Receiver:
             self._fields.setdefault(part.name, []).append(bytearray())
             return
         if self._file_name is not None:
-            raise wrong_field(FILE_FIELD, "must come once")
+            raise wrong_field(FILE_FIELD, "must be sent once")
         self._into = None
         self._file_name = part.file_name or "model"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -170,7 +170,7 @@ class Receiver:
             return
         self._fields_bytes += len(more.data)
         if self._fields_bytes > MAX_FIELDS_BYTES:
-            raise TooLarge(f"the fields of the form have more than {MAX_FIELDS_BYTES} bytes")
+            raise TooLarge(f"the form fields must have at most {MAX_FIELDS_BYTES} bytes in total")
         self._fields[self._into][-1] += more.data
 
     def _add_to_file(self, data: bytes) -> None:

@@ -23,7 +23,7 @@ _KINDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "int": "a whole number",
         "float": "a number",
-        "str": "a text",
+        "str": "a string",
         "bool": "true or false",
         "array": "a list",
         "object": "an object",
@@ -46,7 +46,7 @@ def in_words(told: str) -> tuple[str, str]:
     problem, path = place["problem"], place["path"] or ""
     if of_object := _OF_OBJECT.match(problem):
         is_missing = of_object["fault"] == "missing required"
-        return f"{path}.{of_object['name']}", "is required" if is_missing else "there is no such field"
+        return f"{path}.{of_object['name']}", "is required" if is_missing else "unknown field"
     expected = _EXPECTED.match(problem)
     return path, problem.replace("`", "") if expected is None else _must(expected["kinds"], expected["rest"])
 

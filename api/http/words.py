@@ -67,7 +67,7 @@ def _meta(kind: type[StrEnum]) -> Meta:
     words = [word.value for word in kind]
     return Meta(
         max_length=MAX_WORD,
-        description=f"One of {', '.join(words)}; in any case and common spelling.",
+        description=f"One of {', '.join(words)}. Case and common spelling variants do not matter.",
         examples=words[:_EXAMPLES],
     )
 
@@ -107,7 +107,7 @@ def check_word(kind: type[StrEnum], field: str, text: str | None, findings: Find
 def hint_of(kind: type[StrEnum], text: str) -> str:
     """A sentence on what comes near, of a scheduler that is known elsewhere and not here; else nothing."""
     near = _NEAREST.get(_plain(text)) if kind is Scheduler else None
-    return f"{text} is not offered, the nearest are {' and '.join(near)}; " if near else ""
+    return f"{text} is not available, the closest are {' and '.join(near)}; " if near else ""
 
 
 def word_or_none(kind: type[Word], text: str | None) -> Word | None:

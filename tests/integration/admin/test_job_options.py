@@ -237,20 +237,20 @@ def test_a_controlnet_is_registered_with_its_type(spoon: Spoon, studio: FakeApi)
 
 
 def test_a_refusal_speaks_of_the_options_that_were_given(spoon: Spoon, studio: FakeApi) -> None:
-    told = ("mask_image_blob", "needs reference_image_blob, of which it is a part")
+    told = ("mask_image_blob", "requires reference_image_blob")
     studio.on("POST", "/v1/jobs", problem(422, "invalid_field", ": ".join(told), told))
     ended = spoon("jobs", "submit", "a fox", "--engine", "e1", "--mask", "mask.png")
     assert (ended.code, ended.err) == (
-        7, "spoon: --mask: needs --reference, of which it is a part [invalid_field]\n"
+        7, "spoon: --mask: requires --reference [invalid_field]\n"
     )  # fmt: skip
 
 
 def test_a_refusal_of_an_engine_speaks_of_its_options_too(spoon: Spoon, studio: FakeApi) -> None:
     studio.on("GET", "/v1/models/m1", Answer(body={"model_id": "m1", "name": "dreams", "status": "ready"}))
-    told = ("scheduler_config.eta", "must fit into 64 bits")
+    told = ("scheduler_config.eta", "must fit in 64 bits")
     studio.on("POST", "/v1/engines", problem(422, "invalid_field", ": ".join(told), told))
     ended = spoon("engines", "create", "m1", "--scheduler-option", "eta=1")
     assert (ended.code, ended.err) == (
         7,
-        "spoon: --scheduler-option eta: must fit into 64 bits [invalid_field]\n",
+        "spoon: --scheduler-option eta: must fit in 64 bits [invalid_field]\n",
     )

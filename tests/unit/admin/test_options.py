@@ -34,7 +34,7 @@ def test_a_word_that_is_none_is_refused_with_those_that_there_are() -> None:
 
 def test_a_scheduler_that_is_not_offered_is_refused_with_what_comes_near() -> None:
     with pytest.raises(
-        click.BadParameter, match="nearest are dpmpp_2s_karras and dpm2_a_karras; must be one"
+        click.BadParameter, match="closest are dpmpp_2s_karras and dpm2_a_karras; must be one"
     ):
         WordChoice(Scheduler).convert("DPM++ 2S a Karras", None, None)
 

@@ -163,9 +163,9 @@ def test_a_disk_that_is_nearly_full_stays_as_it_is(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("api.http.bodies.shutil.disk_usage", lambda folder: Disk)
     Budget(1 << 40, 0).check(900_000_000)
     Budget(1 << 40, 500_000_000).check(400_000_000)
-    with pytest.raises(DiskFull, match="500000000 are to stay free"):
+    with pytest.raises(DiskFull, match="500000000 must stay free"):
         Budget(1 << 40, 500_000_000).check(600_000_000)
-    with pytest.raises(DiskFull, match="1000000000 are to stay free"):
+    with pytest.raises(DiskFull, match="1000000000 must stay free"):
         Budget(1 << 40, 1 << 60).check(20_000)
     monkeypatch.setattr("api.http.bodies.LOOK_EVERY_BYTES", len(LONG))
     with closing(body_of(Budget(1 << 40, 1 << 60), LONG)) as body:

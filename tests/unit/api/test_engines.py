@@ -113,8 +113,8 @@ def test_two_names_for_one_value_must_not_contradict_each_other(stage: Stage) ->
     body = {"checkpoint": "m1", "steps": 5, "default_steps": 6, "cfg": 1, "default_cfg": 2}
     result = stage.post("/v1/engines", body)
     assert fields_of(result) == {
-        "default_steps": "contradicts steps: give one of them",
-        "default_cfg": "contradicts cfg: give one of them",
+        "default_steps": "contradicts steps: set one of them",
+        "default_cfg": "contradicts cfg: set one of them",
     }
 
 

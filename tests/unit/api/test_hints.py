@@ -32,7 +32,7 @@ from tests.unit.api.stage import Stage, fields_of
 )
 def test_the_name_that_a_job_has_for_it_is_told(stage: Stage, theirs: str, ours: str) -> None:
     result = stage.post("/v1/jobs", {"engine_id": "e1", theirs: 1})
-    assert fields_of(result) == {theirs: f"there is no such field; here it is called {ours}"}
+    assert fields_of(result) == {theirs: f"unknown field; use {ours}"}
 
 
 def test_only_a_field_that_the_call_knows_is_named() -> None:
@@ -42,4 +42,4 @@ def test_only_a_field_that_the_call_knows_is_named() -> None:
 
 def test_no_name_of_ours_is_another_tools_for_something_else(stage: Stage) -> None:
     result = stage.post("/v1/engines", {"checkpoint": "m1", "sampler_name": "Euler"})
-    assert fields_of(result) == {"sampler_name": "there is no such field; here it is called scheduler"}
+    assert fields_of(result) == {"sampler_name": "unknown field; use scheduler"}

@@ -57,7 +57,7 @@ def test_what_the_client_has_is_not_sent_again(stage: Stage) -> None:
 
 def test_which_of_several_maps_is_meant_has_to_be_said(stage: Stage) -> None:
     result = stage.get("/v1/images/i1/pose_map")
-    assert fields_of(result) == {"type": "is required: there are maps of the types openpose, canny"}
+    assert fields_of(result) == {"type": "is required: the image has maps of types openpose, canny"}
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_map_may_still_be_on_its_way(stage: Stage) -> None:
     stage.database.set("job", "job_id", "j1", status="processing")
     result = stage.get("/v1/images/i1/pose_map", query_string="type=openpose")
     assert (result.status_code, result.json["code"]) == (404, "no_such_input")
-    assert "not there yet" in result.json["detail"]
+    assert "not available yet" in result.json["detail"]
 
 
 def test_a_name_that_leads_out_of_the_folder_is_never_opened(stage: Stage) -> None:

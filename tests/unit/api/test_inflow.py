@@ -99,7 +99,7 @@ def test_a_mistake_of_ours_is_a_refusal_too(limits: UploadLimits, woken: threadi
     upload = inflow(BrokenReceiver(limits, TYPE, None), woken)
     upload.append(FORM)
     assert woken.wait(10)
-    with pytest.raises(SpoonError, match="made a mistake"):
+    with pytest.raises(SpoonError, match="internal server error"):
         upload.finish()
 
 

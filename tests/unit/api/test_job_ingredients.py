@@ -105,7 +105,7 @@ def test_without_a_type_the_engines_counts(stage: Stage, engine: dict[str, str])
 def test_without_a_type_of_the_engine_the_jobs_is_required(stage: Stage) -> None:
     stage.database.add_engine("e1")
     result = stage.post("/v1/jobs", {"engine_id": "e1", **POSE, "control_scale": 0.5})
-    assert fields_of(result) == {"type_pose": "is required: the engine has no control_net to go by"}
+    assert fields_of(result) == {"type_pose": "is required: the engine has no default control_net"}
 
 
 REFERENCE = {"reference_image_blob": PNG_TEXT}
@@ -209,7 +209,7 @@ def test_a_name_that_two_models_have_is_refused_with_their_ids(stage: Stage) -> 
     stage.database.add_model("l2", name="detail", model_type="lora", uri="file:///b")
     result = stage.post("/v1/jobs", {"engine_id": "e1", "loras": ["detail"]})
     assert fields_of(result) == {
-        "loras[0]": "several models are called 'detail': give one of the ids "
+        "loras[0]": "several models are named 'detail': use one of the ids "
         "l2 (ready lora, file:///b); l1 (ready lora, file:///a)"
     }
 
@@ -217,7 +217,7 @@ def test_a_name_that_two_models_have_is_refused_with_their_ids(stage: Stage) -> 
 def test_an_id_and_a_name_of_one_model_name_it_twice(stage: Stage) -> None:
     stage.database.add_model("t1", name="style", model_type="embedding")
     result = stage.post("/v1/jobs", {"engine_id": "e1", "embeddings": ["t1", "style"]})
-    assert fields_of(result) == {"embeddings": "must not name a model twice"}
+    assert fields_of(result) == {"embeddings": "must not repeat a model"}
 
 
 def test_an_id_goes_before_a_name(stage: Stage) -> None:

@@ -195,12 +195,12 @@ def test_a_long_text_of_a_form_is_too_large(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("value", "told"),
     [
-        ("~~~", "is no base64"),
-        (as_text(b"GIF89a" + bytes(40)), "must be a PNG, JPEG or WEBP picture"),
+        ("~~~", "must be base64"),
+        (as_text(b"GIF89a" + bytes(40)), "must be a PNG, JPEG or WebP image"),
         (as_text(PNG[:60]), "is damaged"),
-        (as_text(picture("PNG", 8, 64)), "each side must have at least 16"),
+        (as_text(picture("PNG", 8, 64)), "each side must be at least 16"),
         ("", "must not be empty"),
-        (5, "must be a text, not a whole number"),
+        (5, "must be a string, not a whole number"),
     ],
 )
 def test_a_picture_that_cannot_be_used_is_refused_by_its_field(stage: Stage, value: Any, told: str) -> None:

@@ -109,13 +109,13 @@ def test_a_waiting_job_says_what_it_waits_for(
 @pytest.mark.parametrize(
     ("code", "retry_at_ms", "word", "advice"),
     [
-        ("worker_crashed", 61_000, "retry", "tried again at 1970-01-01T00:01:01Z: start it to try at once"),
-        ("worker_crashed", None, "start", "start the engine to try again"),
+        ("worker_crashed", 61_000, "retry", "retried at 1970-01-01T00:01:01Z: start it to retry now"),
+        ("worker_crashed", None, "start", "start the engine to retry"),
         (
             "model_unreadable",
             None,
             "repair",
-            "put that right and start the engine, or delete it with its jobs",
+            "fix this and start the engine, or delete the engine with its jobs",
         ),
     ],
 )
@@ -143,7 +143,7 @@ def test_a_job_whose_engine_is_tried_again_still_shows_the_reason(stage: Stage) 
     stage.database.add_job(1, "j1")
     found = stage.get("/v1/jobs/j1").json
     assert (found["waits_for"], found["error"]["code"]) == ("engine", "out_of_memory")
-    assert found["error"]["detail"] == "8 GB needed; the engine is being tried again"
+    assert found["error"]["detail"] == "8 GB needed; the engine is being restarted"
 
 
 def test_a_running_job_shows_its_latest_progress(stage: Stage) -> None:

@@ -43,7 +43,7 @@ def test_nothing_is_wrong_with_a_picture(file: bytes) -> None:
 
 @pytest.mark.parametrize("file", [b"", b"BM" + bytes(100), b"<svg/>", b"RIFF1234WAVE", b"GIF89a" + bytes(50)])
 def test_what_is_no_picture_of_the_three_kinds_is_refused(file: bytes) -> None:
-    assert fault_of(file, MAX_PIXELS) == "must be a PNG, JPEG or WEBP picture"
+    assert fault_of(file, MAX_PIXELS) == "must be a PNG, JPEG or WebP image"
 
 
 @pytest.mark.parametrize("file", [PNG, JPEG, WEBP], ids=["png", "jpeg", "webp"])
@@ -56,7 +56,7 @@ def test_a_picture_that_is_cut_off_is_damaged(file: bytes, share: float) -> None
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 def test_a_moving_picture_is_refused(kind: str) -> None:
-    assert fault_of(moving(kind), MAX_PIXELS) == "must be a still picture, not an animated one"
+    assert fault_of(moving(kind), MAX_PIXELS) == "must be a still image, not an animation"
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,8 @@ def test_a_moving_picture_is_refused(kind: str) -> None:
     [
         ((8_000, 8_000), "at most 1048576 pixels"),
         ((50_000, 50_000), "at most 1048576 pixels"),
-        ((20_000, 100), "each side must have at most 8192"),
-        ((500, 2), "each side must have at least 16"),
+        ((20_000, 100), "each side must be at most 8192"),
+        ((500, 2), "each side must be at least 16"),
     ],
 )
 def test_a_size_that_is_declared_is_believed_before_anything_is_unpacked(
@@ -117,7 +117,7 @@ def test_base64_is_read_as_people_write_it(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["~~~", "ä", "data:image/png,abc", "YWJ=YWJj", "abcde"])
 def test_what_is_no_base64_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no base64"):
+    with pytest.raises(ValueError, match="must be base64"):
         from_base64(text)
 
 
@@ -133,13 +133,13 @@ def chunks(count: int, kind: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("file", "told"),
     [
-        (JPEG[:2] + segments(300_000) + JPEG[2:], "too many pieces"),
-        (JPEG[:2] + b"\xff\xd0" * 300_000 + JPEG[2:], "too many pieces"),
-        (JPEG[:2] + b"\xff" * 300_000 + JPEG[2:], "too many pieces"),
-        (JPEG[:20] + b"\x00" * 300_000 + JPEG[20:], "too many pieces"),
+        (JPEG[:2] + segments(300_000) + JPEG[2:], "too many parts"),
+        (JPEG[:2] + b"\xff\xd0" * 300_000 + JPEG[2:], "too many parts"),
+        (JPEG[:2] + b"\xff" * 300_000 + JPEG[2:], "too many parts"),
+        (JPEG[:20] + b"\x00" * 300_000 + JPEG[20:], "too many parts"),
         (JPEG[:-2] + b"\xff\xda\x00\x02" * 100_000 + JPEG[-2:], "too many scans"),
-        (PNG[:33] + chunks(300_000, b"tEXt") + PNG[33:], "too many pieces"),
-        (PNG[:33] + chunks(300_000, b"IDAT") + PNG[33:], "too many pieces"),
+        (PNG[:33] + chunks(300_000, b"tEXt") + PNG[33:], "too many parts"),
+        (PNG[:33] + chunks(300_000, b"IDAT") + PNG[33:], "too many parts"),
     ],
     ids=["exif", "markers", "fill bytes", "junk", "scans", "texts", "empty pixels"],
 )
@@ -167,6 +167,6 @@ def test_a_file_of_some_pieces_is_opened(file: bytes) -> None:
 
 @pytest.mark.parametrize("text", ["a b " * 1_000_000, "é" * 1_000_000, "=" * 1_000_000, "-" * 1_000_001])
 def test_what_is_no_base64_is_refused_in_a_line(text: str) -> None:
-    with pytest.raises(ValueError, match="is no base64") as refusal:
+    with pytest.raises(ValueError, match="must be base64") as refusal:
         from_base64(text + "!")
     assert len(str(refusal.value)) < 300

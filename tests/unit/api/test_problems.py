@@ -59,7 +59,7 @@ def test_a_problem_document_says_all_that_the_error_says() -> None:
     error = InvalidField("steps: too many", fields=(FieldProblem(field="steps", problem="too many"),))
     problem = problem_of(error, "r1")
     assert problem.type == "urn:automatic-spoon:problem:invalid_field"
-    assert problem.title == "A field of the request has a wrong value."
+    assert problem.title == "Invalid field"
     assert (problem.status, problem.code, problem.detail) == (422, "invalid_field", "steps: too many")
     assert (problem.fields, problem.request_id) == (error.fields, "r1")
 

@@ -159,7 +159,7 @@ def test_a_pruning_takes_no_idempotency_key(stage: Stage, path: str) -> None:
 
 def test_a_flag_that_is_none_is_told_what_it_may_be(stage: Stage) -> None:
     result = stage.post("/v1/jobs", {"engine_id": "e1"}, query_string="validate_only=yes")
-    assert fields_of(result) == {"validate_only": "must be true or false, not a text"}
+    assert fields_of(result) == {"validate_only": "must be true or false, not a string"}
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_a_parameter_of_a_route_that_takes_none_is_refused_by_its_name(
 )
 def test_a_body_where_none_is_read_is_refused(stage: Stage, method: str, path: str, body: bytes) -> None:
     result = stage.call(method, path, body=body, headers=JSON)
-    assert (result.status_code, fields_of(result)) == (422, {"$": "this call takes no body"})
+    assert (result.status_code, fields_of(result)) == (422, {"$": "this call does not accept a body"})
     assert stage.bus.asked == []
 
 

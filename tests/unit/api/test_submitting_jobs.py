@@ -53,7 +53,7 @@ def test_a_job_for_an_engine_in_error_is_accepted_and_told_what_it_waits_for(sta
     assert (result.status_code, result.json["waits_for"]) == (202, "repair")
     assert result.json["error"] == {
         "code": "model_unreadable",
-        "detail": "the header is damaged; put that right and start the engine, or delete it with its jobs",
+        "detail": "the header is damaged; fix this and start the engine, or delete the engine with its jobs",
     }
 
 
@@ -262,7 +262,7 @@ def test_all_wrong_fields_are_listed_at_once(stage: Stage) -> None:
         "callback_url",
         "engine_id",
     }
-    assert fields_of(result)["promt"] == "there is no such field; is it prompt?"
+    assert fields_of(result)["promt"] == "unknown field; did you mean prompt?"
 
 
 def test_a_field_of_a_later_version_is_not_supported(stage: Stage) -> None:
@@ -278,7 +278,7 @@ def test_an_engine_must_be_named(stage: Stage) -> None:
 
 def test_an_engine_must_not_be_named_twice(stage: Stage) -> None:
     result = stage.post("/v1/jobs", {"engine_id": "e1", "engine": "portraits"})
-    assert fields_of(result) == {"engine": "contradicts engine_id: give one of them"}
+    assert fields_of(result) == {"engine": "contradicts engine_id: set one of them"}
 
 
 def test_validate_only_asks_the_manager_and_submits_nothing(stage: Stage) -> None:
@@ -314,7 +314,7 @@ def test_a_wait_that_is_no_time_is_refused(stage: Stage, wait: str) -> None:
 
 def test_an_unknown_parameter_is_refused(stage: Stage) -> None:
     result = stage.post("/v1/jobs", {"engine_id": "e1"}, query_string="wiat=3")
-    assert fields_of(result) == {"wiat": "there is no such field; is it wait?"}
+    assert fields_of(result) == {"wiat": "unknown field; did you mean wait?"}
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ class Whole(msgspec.Struct, forbid_unknown_fields=True):
 @pytest.mark.parametrize(
     ("body", "path", "problem"),
     [
-        ('{"number": "7"}', ".number", "must be a whole number, not a text"),
+        ('{"number": "7"}', ".number", "must be a whole number, not a string"),
         ('{"number": 1.5}', ".number", "must be a whole number, not a number"),
         ('{"number": 0}', ".number", "must be at least 1"),
         ('{"number": 10}', ".number", "must be at most 8"),
@@ -38,13 +38,13 @@ class Whole(msgspec.Struct, forbid_unknown_fields=True):
         ('{"text": ""}', ".text", "must not be empty"),
         ('{"text": "abcd"}', ".text", "must have at most 3 characters"),
         ('{"text": "A"}', ".text", "must be of the form ^[a-z]*$"),
-        ('{"color": "red"}', ".color", "must be a colour written #rrggbb, such as #ff0000 for red"),
-        ('{"flag": "yes"}', ".flag", "must be true or false, not a text"),
+        ('{"color": "red"}', ".color", "must be a color written #rrggbb, such as #ff0000 for red"),
+        ('{"flag": "yes"}', ".flag", "must be true or false, not a string"),
         ('{"parts": ["a"]}', ".parts", "must have at least 2 entries"),
-        ('{"parts": ["a", 5]}', ".parts[1]", "must be a text or an object, not a whole number"),
+        ('{"parts": ["a", 5]}', ".parts[1]", "must be a string or an object, not a whole number"),
         ('{"parts": ["a", {}]}', ".parts[1].name", "is required"),
-        ('{"parts": ["a", {"name": "b", "size": 1}]}', ".parts[1].size", "there is no such field"),
-        ('{"mix": "x"}', ".mix", "must be a number or a list, not a text"),
+        ('{"parts": ["a", {"name": "b", "size": 1}]}', ".parts[1].size", "unknown field"),
+        ('{"mix": "x"}', ".mix", "must be a number or a list, not a string"),
         ("[]", "", "must be an object, not a list"),
     ],
 )

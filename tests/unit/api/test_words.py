@@ -93,7 +93,7 @@ def test_no_spelling_means_two_schedulers() -> None:
 def test_a_sampler_that_is_not_offered_is_refused_with_what_comes_near(text: str) -> None:
     findings = Findings()
     check_word(Scheduler, "scheduler", text, findings)
-    with pytest.raises(InvalidField, match=r"is not offered, the nearest are dpmpp_2s\w* and dpm2_a"):
+    with pytest.raises(InvalidField, match=r"is not available, the closest are dpmpp_2s\w* and dpm2_a"):
         findings.raise_if_any()
 
 
