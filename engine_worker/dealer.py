@@ -36,7 +36,7 @@ class Dealer:
             self._socket.connect(join.endpoint)
         except (zmq.ZMQError, ValueError) as error:
             self._socket.close()
-            raise BadConfiguration("the ticket's endpoint or keys cannot be used") from error
+            raise BadConfiguration("the ticket has an invalid endpoint or invalid keys") from error
 
     def register(self, poller: zmq.Poller) -> None:
         """Say what the thread should be woken for now."""

@@ -17,9 +17,9 @@ from kernel.protocol.sources import STORED_SCHEME, is_stored_name, local_path
 
 ANYWHERE: Final = (Path("/"),)
 """For files that the caller itself has made or chosen."""
-_NOWHERE = "names no file or folder inside the folders that models may lie in (models.file_roots)"
-_NOT_KEPT = "what was kept of this model is not in models.folder any more: put it back, or retry it"
-_NO_ROOTS = "is on the server's machine, where models.file_roots names no folder yet that models may lie in"
+_NOWHERE = "is not a file or folder in one of the allowed folders (models.file_roots)"
+_NOT_KEPT = "the model's files are no longer in models.folder: put them back, or retry the model"
+_NO_ROOTS = "is a local file, but models.file_roots is empty: list the folders that may hold models"
 
 
 class ModelFile:

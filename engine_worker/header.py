@@ -99,12 +99,12 @@ def read_header(source: Path | ModelFile) -> Header:
 
 def _header_bytes(path: Path, length: bytes, size_bytes: int) -> int:
     if len(length) < _LENGTH.size:
-        raise ModelUnreadable(f"{path.name} is empty or cut short")
+        raise ModelUnreadable(f"{path.name} is empty or truncated")
     announced: int = _LENGTH.unpack(length)[0]
     if announced > MAX_HEADER_BYTES:
-        raise ModelUnreadable(f"{path.name} is not a safetensors file: its header would be too long")
+        raise ModelUnreadable(f"{path.name} is not a safetensors file: its header is too long")
     if announced > size_bytes - _LENGTH.size:
-        raise ModelUnreadable(f"{path.name} is not a safetensors file, or it is cut short")
+        raise ModelUnreadable(f"{path.name} is not a safetensors file, or it is truncated")
     return announced
 
 
@@ -113,11 +113,11 @@ def _decode(path: Path, text: bytes) -> Header:
         parts = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
         metadata = msgspec.json.decode(parts.pop(_METADATA, msgspec.Raw(b"{}")), type=dict[str, str] | None)
         if len(parts) > MAX_TENSORS:
-            raise ModelUnreadable(f"{path.name} has {len(parts)} tensors, more than any model of this kind")
+            raise ModelUnreadable(f"{path.name} has too many tensors ({len(parts)})")
         entry = msgspec.json.Decoder(Entry)
         tensors = {name: entry.decode(part) for name, part in parts.items()}
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ModelUnreadable(f"{path.name} is not a safetensors file: its header cannot be read") from error
+        raise ModelUnreadable(f"{path.name} is not a safetensors file: its header is invalid") from error
     return Header(path, tensors, metadata or {})
 
 
@@ -132,9 +132,9 @@ def _check(header: Header, data_bytes: int) -> None:
         raise ModelUnreadable(f"{header.path.name} is damaged: its tensors overlap or leave gaps")
     announced = edges[-1][1]
     if announced > data_bytes:
-        raise ModelUnreadable(f"{header.path.name} is cut short: {announced - data_bytes} bytes are missing")
+        raise ModelUnreadable(f"{header.path.name} is truncated: {announced - data_bytes} bytes are missing")
     if announced < data_bytes:
-        raise ModelUnreadable(f"{header.path.name} is damaged: bytes follow that belong to no tensor")
+        raise ModelUnreadable(f"{header.path.name} is damaged: it has extra bytes after its tensors")
 
 
 def _is_sound(name: str, entry: Entry) -> bool:

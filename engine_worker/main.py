@@ -76,10 +76,12 @@ def main(arguments: list[str] | None = None) -> int:
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="engine_worker", description="A worker of automatic-spoon.")
     ways = parser.add_mutually_exclusive_group(required=True)
-    ways.add_argument(JOIN_FD_OPTION, type=int, metavar="N", help="an inherited pipe that bears the ticket")
-    ways.add_argument(JOIN_FILE_OPTION, type=Path, metavar="PATH", help="a file that bears it, mode 0600")
+    ways.add_argument(JOIN_FD_OPTION, type=int, metavar="N", help="inherited pipe that carries the ticket")
+    ways.add_argument(
+        JOIN_FILE_OPTION, type=Path, metavar="PATH", help="file that contains the ticket, mode 0600"
+    )
     parser.add_argument(
-        PRELOAD_OPTION, action="store_true", help="import what an engine needs while the ticket is waited for"
+        PRELOAD_OPTION, action="store_true", help="import an engine's packages while waiting for the ticket"
     )
     return parser.parse_args(arguments)
 

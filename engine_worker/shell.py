@@ -109,7 +109,7 @@ class SocketThread:
             log_action(self._around.log, end)
         except Exception:  # noqa: BLE001 - the outermost loop of this thread
             self._around.log.write("socket_thread_broke", error=traceback.format_exc())
-            end = Exit(ExitCode.BUG, "the socket's thread broke", 0.0, CLOSE_S)
+            end = Exit(ExitCode.BUG, "the socket thread failed", 0.0, CLOSE_S)
         self._inbox.put(end)
         self._around.sleep(end.close_s)
         self._around.log.write("ended_by_force", code=int(end.exit_code))

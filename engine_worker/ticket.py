@@ -20,7 +20,7 @@ def from_descriptor(descriptor: int) -> Join | None:
             data = pipe.read(MAX_JOIN_BYTES + 1)
             return _parsed(data) if data else None
     except OSError as error:
-        raise BadConfiguration(f"descriptor {descriptor} cannot be read: {error.strerror}") from error
+        raise BadConfiguration(f"cannot read descriptor {descriptor}: {error.strerror}") from error
 
 
 def from_file(path: Path) -> Join:
@@ -34,19 +34,19 @@ def from_file(path: Path) -> Join:
             _check_private(path, os.fstat(descriptor))
             return _parsed(file.read(MAX_JOIN_BYTES + 1))
     except OSError as error:
-        raise BadConfiguration(f"{path} cannot be read: {error.strerror}") from error
+        raise BadConfiguration(f"cannot read {path}: {error.strerror}") from error
 
 
 def _check_private(path: Path, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise BadConfiguration(f"{path} is not a file")
     if found.st_uid != os.geteuid():
-        raise BadConfiguration(f"{path} belongs to another user: the ticket must be yours alone")
+        raise BadConfiguration(f"{path} belongs to another user: the ticket must be your own")
     if stat.S_IMODE(found.st_mode) & _OTHERS:
-        raise BadConfiguration(f"{path} is open to other users: chmod 600 {path}")
+        raise BadConfiguration(f"{path} is accessible to other users: chmod 600 {path}")
 
 
 def _parsed(data: bytes) -> Join:
     if len(data) > MAX_JOIN_BYTES:
-        raise BadConfiguration(f"a ticket has at most {MAX_JOIN_BYTES} bytes")
+        raise BadConfiguration(f"a ticket must have at most {MAX_JOIN_BYTES} bytes")
     return read_join(data)

@@ -33,7 +33,7 @@ class Shipped:
 SHIPPED: Final = (
     Shipped(
         "scenes-sd", ModelType.CHECKPOINT, ModelBase.SD, "scenes-sd.safetensors",
-        "draws a circle, square, triangle or star in eight colours",
+        "draws a circle, square, triangle or star in eight colors",
     ),
     Shipped(
         "scenes-sdxl", ModelType.CHECKPOINT, ModelBase.SDXL, "scenes-sdxl.safetensors",
@@ -49,11 +49,11 @@ SHIPPED: Final = (
     ),
     Shipped(
         "frame-sd", ModelType.LORA, ModelBase.SD, "lora-framed-sd-diffusers.safetensors",
-        "a frame around the picture",
+        "a frame around the image",
     ),
     Shipped(
         "frame-sdxl", ModelType.LORA, ModelBase.SDXL, "lora-framed-sdxl-diffusers.safetensors",
-        "a frame around the picture",
+        "a frame around the image",
     ),
     Shipped(
         "dusk-sd", ModelType.EMBEDDING, ModelBase.SD, "embedding-dusk-sd.safetensors",
@@ -63,9 +63,9 @@ SHIPPED: Final = (
         "dusk-sdxl", ModelType.EMBEDDING, ModelBase.SDXL, "embedding-dusk-sdxl.safetensors",
         "a word that means orange before purple",
     ),
-    Shipped("grey-sd", ModelType.VAE, ModelBase.SD, "vae-grey-sd.safetensors", "decodes without colour"),
+    Shipped("grey-sd", ModelType.VAE, ModelBase.SD, "vae-grey-sd.safetensors", "decodes without color"),
     Shipped(
-        "grey-sdxl", ModelType.VAE, ModelBase.SDXL, "vae-grey-sdxl.safetensors", "decodes without colour"
+        "grey-sdxl", ModelType.VAE, ModelBase.SDXL, "vae-grey-sdxl.safetensors", "decodes without color"
     ),
     Shipped(
         "canny-sd", ModelType.CONTROLNET, ModelBase.SD, "controlnet-canny-sd",

@@ -166,17 +166,17 @@ class Anteroom:
         self._wake()
 
     def _give_up_wording(self, guest: Guest, is_at_hand: bool) -> None:
-        self._give_up(guest, "reading prompts", is_at_hand)
+        self._give_up(guest, "encoding the prompts", is_at_hand)
 
     def _give_up_reading(self, guest: Guest, is_at_hand: bool) -> None:
-        self._give_up(guest, "loading models and decoding pictures", is_at_hand)
+        self._give_up(guest, "loading models and decoding images", is_at_hand)
 
     def _give_up_drawing(self, work: _Drawing, is_at_hand: bool) -> None:
         self._give_up(work.guest, "drawing control maps", is_at_hand)
 
     def _give_up(self, guest: Guest, what: str, is_at_hand: bool) -> None:
-        whose = "it" if is_at_hand else "another job, for which it had to wait,"
-        text = f"The job could not be prepared: {what} for {whose} took longer than {self._patience_s:.0f} s"
+        whose = "it" if is_at_hand else "another job ahead of it"
+        text = f"preparing the job timed out: {what} for {whose} took longer than {self._patience_s:.0f} s"
         _log.warning("action=preparing_given_up job_id=%s what=%r", guest.job.order.job_id, what)
         guest.job.fail(JobBroke.code, text)
         self._wake()

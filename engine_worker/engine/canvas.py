@@ -60,7 +60,7 @@ def strength_of(parts: Parts, spec: JobSpec, inputs: Inputs) -> float | None:
     if InputKind.REFERENCE in inputs:
         return spec.strength
     if InputKind.MASK in inputs:
-        raise JobRejected("A mask says which part of a reference image is painted anew, and there is none")
+        raise JobRejected("a mask requires a reference image")
     return 1.0 if parts.is_inpainting else None
 
 

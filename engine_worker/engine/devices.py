@@ -18,14 +18,14 @@ def choose_device(wanted: str) -> torch.device:
     try:
         device = torch.device(wanted)
     except RuntimeError as error:
-        raise EngineFailed(f"{wanted} is no device: use auto, cpu, cuda:0, cuda:1 ...") from error
+        raise EngineFailed(f"unknown device {wanted}: use auto, cpu, cuda:0, cuda:1 ...") from error
     if device.type == "cpu":
         return torch.device("cpu")
     if device.type != "cuda":
-        raise EngineFailed(f"No engine runs on a device {wanted}: use auto, cpu, cuda:0, cuda:1 ...")
+        raise EngineFailed(f"device {wanted} is not supported: use auto, cpu, cuda:0, cuda:1 ...")
     if (device.index or 0) >= torch.cuda.device_count():
         raise DeviceUnavailable(
-            f"This machine has no device {wanted}: it has {torch.cuda.device_count()} GPUs"
+            f"this machine has no device {wanted}: it has {torch.cuda.device_count()} GPUs"
         )
     return torch.device("cuda", device.index or 0)
 

@@ -67,11 +67,11 @@ class DiffusersEngine:
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 raise OutOfMemory(
-                    f"{order.checkpoint.name} does not fit into the memory of {device}"
+                    f"{order.checkpoint.name} does not fit in the memory of {device}"
                 ) from error
             if is_of_the_device(error):
                 raise DeviceUnavailable(f"{device} does not work: {error}") from error
-            raise EngineFailed(f"{order.checkpoint.name} cannot be loaded: {error}") from error
+            raise EngineFailed(f"cannot load {order.checkpoint.name}: {error}") from error
         self._finisher = Finisher(
             order.checkpoint, Removers(device, self._roots), device, self._extras.forget
         )
@@ -102,5 +102,5 @@ class DiffusersEngine:
 
     def _loaded(self) -> Studio:
         if self._studio is None:
-            raise EngineFailed("The engine is not loaded")
+            raise EngineFailed("the engine is not loaded")
         return self._studio

@@ -47,4 +47,6 @@ def fail_job(job: OpenJob, error: Exception) -> None:
     else:
         # Unforeseen: the job's owner gets one line, the log has the whole story.
         _log.error("action=job_failed job_id=%s", job.order.job_id, exc_info=error)
-        job.fail(JobBroke.code, f"{type(error).__name__}: {error}")
+        job.fail(
+            JobBroke.code, f"unexpected engine error ({type(error).__name__}: {error}); see the worker log"
+        )

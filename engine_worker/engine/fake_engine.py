@@ -155,7 +155,12 @@ class FakeEngine:
     def _step_one(self, job: _Job) -> None:
         self._misbehave(job)
         if job.directives.is_oom:
-            self._end(job, Failed(job.order.job_id, OutOfMemory.code, "told to run out of memory"))
+            self._end(
+                job,
+                Failed(
+                    job.order.job_id, OutOfMemory.code, "the prompt told the fake engine to run out of memory"
+                ),
+            )
             return
         if job.done_steps < job.all_steps:
             job.done_steps += 1
@@ -170,7 +175,7 @@ class FakeEngine:
             position = (job.done_steps - 1) // job.order.spec.steps
             step = job.done_steps - position * job.order.spec.steps
             index = job.order.pictures[position].index
-            data = fake_jpeg.draw(f"picture {index}, step {step}")
+            data = fake_jpeg.draw(f"image {index}, step {step}")
             self._emit(Previewed(job.order.job_id, index, step, data))
 
     def _misbehave(self, job: _Job) -> None:

@@ -142,13 +142,11 @@ class Finisher:
         removers = [self._removers.load(source) for source in _removers_of(job.order)]
         for remover in removers:
             if self._removers.is_gpu_wanted and not remover.is_on_gpu:
-                job.warn(
-                    f"The background remover {remover.name} ran on the CPU: onnxruntime found no GPU to use"
-                )
+                job.warn(f"background remover {remover.name} ran on the CPU: onnxruntime found no usable GPU")
         colour = colour_of(spec.background_color)
         cut = cut_out(pixels, removers, colour)
         if is_nothing_left(cut):
-            job.warn("The background removers left nothing of a picture")
+            job.warn("the background removers removed an entire image")
         return laid_on(cut, colour) if spec.image_file_type is ImageFileType.JPEG else cut
 
 
@@ -160,5 +158,5 @@ def _removers_of(order: JobOrder) -> list[ModelSource]:
 
 def _source(model_id: ModelId, sources: dict[ModelId, ModelSource]) -> ModelSource:
     if model_id not in sources:
-        raise JobRejected(f"The background remover {model_id} did not come with the job")
+        raise JobRejected(f"background remover {model_id} is missing from the job")
     return sources[model_id]

@@ -72,18 +72,18 @@ def _decode(data: bytes, name: str, max_pixels: int) -> Image.Image:
     try:
         image = Image.open(BytesIO(data), formats=_FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise JobRejected(f"The {name} is too large: it may have {max_pixels:,} pixels") from error
+        raise JobRejected(f"the {name} is too large; the limit is {max_pixels:,} pixels") from error
     except _BROKEN as error:
-        raise JobRejected(f"The {name} is no PNG, JPEG or WEBP file") from error
+        raise JobRejected(f"the {name} is not a PNG, JPEG or WebP file") from error
     if image.width * image.height > max_pixels:
         raise JobRejected(
-            f"The {name} is too large: {image.width} x {image.height}; it may have {max_pixels:,} pixels"
+            f"the {name} is too large: {image.width} x {image.height}; the limit is {max_pixels:,} pixels"
         )
     try:
         image.load()
         return _eight_bits(_upright(image))
     except _BROKEN as error:
-        raise JobRejected(f"The {name} is a broken {image.format} file: {error}") from error
+        raise JobRejected(f"the {name} is a damaged {image.format} file: {error}") from error
 
 
 def _upright(image: Image.Image) -> Image.Image:

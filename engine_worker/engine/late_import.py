@@ -20,9 +20,9 @@ def late_import(feature: str, *extras: str) -> Iterator[None]:
             yield
     except ModuleNotFoundError as error:
         ways = " or ".join(f"'automatic-spoon[{extra}]'" for extra in extras)
-        raise NotInstalled(f"{feature} needs the package {error.name}: pip install {ways}") from error
+        raise NotInstalled(f"{feature} requires the package {error.name}: pip install {ways}") from error
     except ImportError as error:
-        raise NotInstalled(f"{feature} cannot be loaded: {error}{_remedy(str(error))}") from error
+        raise NotInstalled(f"{feature} failed to load: {error}{_remedy(str(error))}") from error
 
 
 def _remedy(reason: str) -> str:

@@ -73,7 +73,7 @@ def read_vae_shape(header: Header, prefix: str) -> VaeShape:
 
     levels = next(level for level in count() if resnet(level, 0) not in header.tensors)
     if not levels:
-        raise ModelUnreadable(f"{header.path.name} holds no VAE")
+        raise ModelUnreadable(f"{header.path.name} has no VAE")
     return VaeShape(
         channels=tuple(shape_of(header, resnet(level, 0), 4)[0] for level in range(levels)),
         resnets_per_level=next(index for index in count() if resnet(0, index) not in header.tensors),

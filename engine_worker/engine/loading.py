@@ -68,7 +68,7 @@ def read_blueprint(path: Path, variant: Variant | None = None, roots: Sequence[P
     held = open_file(path, roots)
     finding = describe_file(held)
     if finding.model_type is not ModelType.CHECKPOINT:
-        raise ModelUnreadable(f"{path.name} is a {finding.model_type}: an engine is made of a checkpoint")
+        raise ModelUnreadable(f"{path.name} is a {finding.model_type}: an engine requires a checkpoint")
     return read_single_file(read_header(held), finding)
 
 

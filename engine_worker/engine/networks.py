@@ -22,7 +22,7 @@ def build_empty(plan: NetworkPlan) -> nn.Module:
         with torch.device("meta"), _Uninitialized():
             return _construct(plan.network, plan.config)
     except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError, RuntimeError) as error:
-        raise ModelUnreadable(f"The configuration of the {plan.network.value} is wrong: {error}") from error
+        raise ModelUnreadable(f"the configuration of the {plan.network.value} is invalid: {error}") from error
 
 
 def fill(module: nn.Module, parameters: Mapping[str, Tensor], device: torch.device) -> nn.Module:
@@ -42,7 +42,7 @@ def fill(module: nn.Module, parameters: Mapping[str, Tensor], device: torch.devi
             )
     empty = [name for name, held in (*module.named_parameters(), *module.named_buffers()) if held.is_meta]
     if empty:
-        raise ModelUnreadable(f"{type(module).__name__} was left without {', '.join(empty)}")
+        raise ModelUnreadable(f"{type(module).__name__} has no weights for {', '.join(empty)}")
     return module.requires_grad_(False).eval()
 
 

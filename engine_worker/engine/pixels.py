@@ -67,7 +67,7 @@ def _decode_tiled(vae: Vae, unscaled: Tensor, tile_px: int) -> Tensor:
 
 
 def _as_pixels(decoded: Tensor) -> Pixels:
-    _check_finite(decoded, "the VAE broke; use another VAE")
+    _check_finite(decoded, "the VAE overflowed; use another VAE")
     image = (decoded[0].float() / 2 + 0.5).clamp(0, 1).permute(1, 2, 0)
     # Rounded on the device: a quarter of the bytes has to be fetched.
     return (image * 255).round().to(torch.uint8).cpu().numpy()
@@ -75,7 +75,7 @@ def _as_pixels(decoded: Tensor) -> Pixels:
 
 def _check_finite(tensor: Tensor, advice: str) -> None:
     if not bool(torch.isfinite(tensor).all()):
-        raise JobRejected(f"The picture came out as not-a-number: {advice}")
+        raise JobRejected(f"the image contains NaN: {advice}")
 
 
 def _unscaled(vae: Vae, latents: Tensor) -> Tensor:

@@ -75,20 +75,23 @@ class Preparer:
 def _steps_warning(spec: JobSpec, calls: int) -> tuple[str, ...]:
     if calls:
         return ()
-    shortage = f"A strength of {spec.strength:g} leaves none of {spec.steps} steps"
-    return (f"{shortage}: the picture is the reference image",)
+    shortage = f"strength {spec.strength:g} leaves none of the {spec.steps} steps"
+    return (f"{shortage}: the image is the unchanged reference image",)
 
 
 def check_order(order: JobOrder, pixels_per_latent: int) -> None:
     """Raises: JobRejected, if there is nothing to make, or the size is not whole latents."""
     spec = order.spec
     if not order.pictures or spec.steps < 1:
-        raise JobRejected("A job needs at least one picture and one step")
+        raise JobRejected("a job must have at least one image and one step")
     if min(spec.width_px, spec.height_px) < pixels_per_latent:
-        raise JobRejected(f"A picture has at least {pixels_per_latent} x {pixels_per_latent} pixels")
+        raise JobRejected(f"an image must have at least {pixels_per_latent} x {pixels_per_latent} pixels")
     if spec.width_px % pixels_per_latent or spec.height_px % pixels_per_latent:
         raise JobRejected(
-            f"{spec.width_px} x {spec.height_px} pixels: sizes are multiples of {pixels_per_latent}"
+            f"sides must be multiples of {pixels_per_latent} pixels, not {spec.width_px} x {spec.height_px}"
         )
     if len(spec.control_models) != len(spec.controls):
-        raise JobRejected("Each control needs a ControlNet, and they are not as many")
+        raise JobRejected(
+            f"{len(spec.controls)} controls but {len(spec.control_models)} ControlNets: "
+            "one ControlNet per control is required"
+        )

@@ -118,7 +118,7 @@ def _bordered(job: OpenJob) -> Iterator[None]:
         if is_of_the_device(error):
             raise
         _log.warning("action=preview_failed job_id=%s", job.order.job_id, exc_info=error)
-        job.warn(f"A preview could not be drawn: {error}")
+        job.warn(f"a preview could not be rendered: {error}")
 
 
 def expected(trajectory: Trajectory, prediction: Tensor) -> Tensor:

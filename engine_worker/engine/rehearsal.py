@@ -28,8 +28,8 @@ def rehearse(spec: JobSpec, checkpoint_config: Config, strength: float | None) -
         fault = _fault(spec, checkpoint_config, strength)
         said = " ".join(str(error).split()) or type(error).__name__
         raise JobRejected(
-            f"{fault}: {spec.scheduler} cannot make {spec.steps} steps with it ({said}): leave it out, or "
-            "give another value"
+            f"{fault}: {spec.scheduler} cannot run {spec.steps} steps with it ({said}): omit it, or use "
+            "another value"
         ) from error
 
 

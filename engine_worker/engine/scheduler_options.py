@@ -71,7 +71,7 @@ def _check_options(name: Scheduler, options: SchedulerConfig, known: set[str]) -
         raise JobRejected(f"scheduler_config: {name} has no option {', '.join(unknown)}")
     for option, value in options.items():
         if not isinstance(value, str) and not abs(value) <= _LARGEST_OPTION:
-            raise JobRejected(f"scheduler_config: {option} is out of all proportion: {value}")
+            raise JobRejected(f"scheduler_config: {option} is out of range: {value}")
 
 
 def _check_steps(spec: JobSpec, options: Options) -> None:
@@ -79,10 +79,10 @@ def _check_steps(spec: JobSpec, options: Options) -> None:
     trained, distilled = options.get("num_train_timesteps"), options.get("original_inference_steps")
     if isinstance(trained, int) and spec.steps > trained:
         raise JobRejected(
-            f"{spec.steps} steps are too many: the checkpoint was trained on {trained} timesteps"
+            f"steps: must be at most {trained}, the checkpoint's training timesteps, not {spec.steps}"
         )
     if isinstance(distilled, int) and 0 < distilled < spec.steps:
         raise JobRejected(
-            f"steps: {spec.scheduler} makes at most {distilled}, not {spec.steps}: ask for fewer, or take "
-            "another scheduler (the bound is its option original_inference_steps)"
+            f"steps: must be at most {distilled} with {spec.scheduler} (its original_inference_steps), not "
+            f"{spec.steps}: use fewer steps, or another scheduler"
         )

@@ -105,7 +105,7 @@ def make_schedule(spec: JobSpec, checkpoint_config: Config, seed: int, strength:
         return schedule_of(spec, options, strength)
     except CANNOT as error:
         raise JobRejected(
-            f"{spec.scheduler} cannot make {spec.steps} steps with this scheduler_config: {error}"
+            f"scheduler_config: {spec.scheduler} cannot run {spec.steps} steps with it: {error}"
         ) from error
 
 

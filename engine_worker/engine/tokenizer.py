@@ -57,7 +57,7 @@ def _from_files(files: Mapping[str, ModelFile]) -> Tokenizer:
         try:
             tokenizer: Tokenizer = CLIPTokenizer.from_pretrained(name, local_files_only=True)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ModelUnreadable(f"The checkpoint's folder holds no CLIP tokenizer: {error}") from error
+            raise ModelUnreadable(f"the checkpoint's folder has no CLIP tokenizer: {error}") from error
     return tokenizer
 
 
@@ -91,7 +91,7 @@ def _vocabulary_path() -> Path:
         if path.is_file():
             return path
     raise NotInstalled(
-        "The CLIP vocabulary is missing: install the package open_clip_torch, which carries it"
+        "the CLIP vocabulary is missing: install the package open_clip_torch, which contains it"
     )
 
 

@@ -29,11 +29,11 @@ def read_unet_config(config: Config) -> UNetShape:
     try:
         found = msgspec.convert(dict(config), _UNetConfig)
     except msgspec.ValidationError as error:
-        raise ModelUnreadable(f"The UNet is built in an unknown way: {error}") from error
+        raise ModelUnreadable(f"unknown UNet architecture: {error}") from error
     said = found.transformer_layers_per_block
     layers = (said,) * len(found.down_block_types) if isinstance(said, int) else said
     if len(layers) != len(found.down_block_types):
-        raise ModelUnreadable("The UNet is built in an unknown way: its levels are not counted alike")
+        raise ModelUnreadable("unknown UNet architecture: the settings of its levels differ in number")
     return UNetShape(
         in_channels=found.in_channels,
         out_channels=found.out_channels,

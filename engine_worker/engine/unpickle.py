@@ -27,7 +27,7 @@ def main() -> int:
     try:
         convert(source, target)
     except MemoryError:
-        print("it needs more memory than a file of its size may", file=sys.stderr)
+        print("it needs more memory than is plausible for its size", file=sys.stderr)
         return EXIT_REFUSED
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, AttributeError) as error:
         print(str(error).splitlines()[0] if str(error) else type(error).__name__, file=sys.stderr)
@@ -46,7 +46,7 @@ def convert(source: Path, target: Path) -> None:
     loaded: object = torch.load(source, map_location="cpu", weights_only=True)
     tensors = {name: tensor.detach().clone().contiguous() for name, tensor in _tensors(_unwrapped(loaded))}
     if not tensors:
-        raise ValueError("it holds no tensors")
+        raise ValueError("it has no tensors")
     save_file(tensors, target)
 
 

@@ -60,7 +60,7 @@ def find_places(names: Iterable[str], plan: NetworkPlan) -> Mapping[str, Place]:
             owner = owners[found.key]
             places[name] = Place(owner, owner.tensors[found.key], found)
     if missing:
-        raise ModelUnreadable(f"The {plan.network.value} lacks {_listed(missing)}")
+        raise ModelUnreadable(f"the {plan.network.value} lacks {_listed(missing)}")
     return places
 
 
@@ -79,7 +79,7 @@ def check_surplus(
         if (header.path, key) not in taken and not is_leftover(key)
     ]
     if surplus:
-        raise ModelUnreadable(f"There is no use for {_listed(surplus)}: the model is not what it seems")
+        raise ModelUnreadable(f"no network uses {_listed(surplus)}: the model's architecture is unknown")
 
 
 def read_parameters(
@@ -117,7 +117,7 @@ def read_tensors(header: Header, keys: Iterable[str]) -> dict[str, Tensor]:
             first_byte = _first_byte(file)
             return {key: _read(file, first_byte, place, _NUMBERS) for key, place in places.items()}
     except OSError as error:
-        raise ModelUnreadable(f"The tensors cannot be read: {error.strerror}") from error
+        raise ModelUnreadable(f"cannot read the tensors: {error.strerror}") from error
 
 
 def _stored(places: Mapping[str, Place]) -> Iterator[tuple[str, Tensor]]:
@@ -139,7 +139,7 @@ def _stored(places: Mapping[str, Place]) -> Iterator[tuple[str, Tensor]]:
                         yield _done(ahead.popleft())
                 yield from map(_done, ahead)
     except OSError as error:
-        raise ModelUnreadable(f"The tensors cannot be read: {error.strerror}") from error
+        raise ModelUnreadable(f"cannot read the tensors: {error.strerror}") from error
 
 
 def _first_byte(file: FileIO) -> int:
@@ -156,7 +156,9 @@ def _read(file: FileIO, first_byte: int, place: Place, dtypes: Mapping[str, torc
     """The tensor as it is stored; of three in one, the third that is wanted."""
     entry, form = place.entry, place.stored.form
     if entry.dtype not in dtypes:
-        raise ModelUnreadable(f"{place.stored.key} is stored as {entry.dtype}: quantised models do not work")
+        raise ModelUnreadable(
+            f"{place.stored.key} is stored as {entry.dtype}: quantized models are not supported"
+        )
     parts = len(THIRDS) if form in THIRDS else 1
     size_bytes = entry.size_bytes // parts
     skipped = THIRDS.index(form) * size_bytes if form in THIRDS else 0
@@ -167,7 +169,7 @@ def _read(file: FileIO, first_byte: int, place: Place, dtypes: Mapping[str, torc
         # At a place of its own: the file's position belongs to nobody.
         count = os.preadv(file.fileno(), [buffer[done:]], begin + done)
         if not count:
-            raise ModelUnreadable(f"{place.header.path.name} was cut short while it was read")
+            raise ModelUnreadable(f"{place.header.path.name} was truncated while it was being read")
         done += count
     first, *rest = entry.shape or (1,)
     tensor = held.view(dtypes[entry.dtype]).reshape(first // parts, *rest)
@@ -186,7 +188,7 @@ def _formed(tensor: Tensor, form: Form) -> Tensor:
 
 def _check_shape(place: Place, shape: torch.Size, wanted: torch.Size) -> None:
     if shape != wanted:
-        raise ModelUnreadable(f"{place.stored.key} is {list(shape)} and should be {list(wanted)}")
+        raise ModelUnreadable(f"{place.stored.key} has shape {list(shape)} instead of {list(wanted)}")
 
 
 def _listed(names: list[str]) -> str:

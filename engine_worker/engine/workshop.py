@@ -33,4 +33,4 @@ def bare_workshop(parts: Parts) -> Workshop:
 
 
 def _no_detector(control_type: ControlType, picture: Image.Image) -> Image.Image:
-    raise NotInstalled(f"There is no {control_type} detector here")
+    raise NotInstalled(f"the {control_type} detector is not installed")

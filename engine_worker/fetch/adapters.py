@@ -35,8 +35,8 @@ _LORA_STRANGERS: Final = (
 )
 _OTHER_CONTROLS: Final = {
     (".up", ".down", "lora_controlnet"): "a control LoRA",
-    ("task_embedding", "control_add_embedding.linear_1.weight"): "a union of ControlNets",
-    ("difference",): "the difference between a ControlNet and a checkpoint",
+    ("task_embedding", "control_add_embedding.linear_1.weight"): "a union ControlNet",
+    ("difference",): "a ControlNet stored as the difference from a checkpoint",
 }
 """What looks like a ControlNet, by names that it alone has, and is none by itself."""
 _CONTROLNET_PREFIXES: Final = ("control_model.", "controlnet_cond_embedding.", "input_hint_block.")
@@ -56,7 +56,7 @@ def is_lora(header: Header) -> bool:
 def describe_lora(header: Header) -> Finding:
     """What the LoRA is; its family is None when it changes nothing that tells."""
     if has_prefix(header, *_LORA_STRANGERS):
-        raise stranger("a LoRA for another family of models")
+        raise stranger("a LoRA for another model family")
     return _adapter(ModelType.LORA, _base_of_lora(header), header)
 
 
@@ -69,7 +69,7 @@ def describe_controlnet(header: Header) -> Finding:
     """What the ControlNet is."""
     for suffixes, what in _OTHER_CONTROLS.items():
         if has_suffix(header, *suffixes):
-            raise ModelUnreadable(f"this is {what}: only whole ControlNets work")
+            raise ModelUnreadable(f"this is {what}: only complete ControlNets are supported")
     base = base_of_text_width(width_of(header, "attn2.to_k.weight"))
     if has_prefix(header, "add_embedding.", "control_model.label_emb."):
         base = ModelBase.SDXL
@@ -101,14 +101,14 @@ def is_vae(header: Header) -> bool:
 def describe_vae(header: Header) -> Finding:
     """What the VAE is. Those of SD and SDXL are built alike, so its family is not known."""
     if width_of(header, *_VAE_LATENTS) != _LATENT_CHANNELS:
-        raise stranger("a VAE for another family of models")
+        raise stranger("a VAE for another model family")
     return _adapter(ModelType.VAE, None, header)
 
 
 def _adapter(model_type: ModelType, base: ModelBase | None, header: Header) -> Finding:
     weights = tuple(header.tensors.values())
     if not any(entry.parameters for entry in weights):
-        raise ModelUnreadable("this file holds no weights")
+        raise ModelUnreadable("this file has no weights")
     return Finding(
         model_type=model_type,
         model_base=base,

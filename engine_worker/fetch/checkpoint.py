@@ -19,8 +19,8 @@ _CROSS_ATTENTION: Final = "attn2.to_k.weight"
 _STRANGERS: Final = {
     f"{UNET}double_blocks.": "a Flux checkpoint",
     f"{UNET}joint_blocks.": "a Stable Diffusion 3 checkpoint",
-    "edm_vpred.": "a checkpoint with another kind of noise, CosXL's",
-    "edm_mean": "a checkpoint with another kind of noise, Playground's",
+    "edm_vpred.": "a CosXL checkpoint, which uses EDM noise",
+    "edm_mean": "a Playground checkpoint, which uses EDM noise",
 }
 _QUANTISED: Final = (".scale_weight", ".weight_scale", ".comfy_quant", ".absmax")
 """What stands beside weights that are stored in whole numbers, or in eight bits with a scale."""
@@ -67,7 +67,7 @@ def _base_of(header: Header) -> ModelBase:
         if has_prefix(header, prefix):
             raise stranger(what)
     if has_suffix(header, *_QUANTISED):
-        raise ModelUnreadable("this checkpoint is quantised: its weights cannot be used without their scales")
+        raise ModelUnreadable("this checkpoint is quantized: use one with fp16, bf16 or fp32 weights")
     base_of_text_width(width_of(header, _CROSS_ATTENTION))
     if has_prefix(header, "cond_stage_model.model."):
         raise stranger("a Stable Diffusion 2 checkpoint")
@@ -81,16 +81,16 @@ def _base_of(header: Header) -> ModelBase:
 def _check_parts(header: Header) -> None:
     missing = [
         what
-        for what, prefixes in (("a VAE", (_VAE,)), ("text encoders", _TEXT))
+        for what, prefixes in (("VAE", (_VAE,)), ("text encoders", _TEXT))
         if not has_prefix(header, *prefixes)
     ]
     if missing:
         raise ModelUnreadable(
-            f"this file holds a UNet but lacks {' and '.join(missing)}: it is no checkpoint"
+            f"this file has a UNet but no {' and no '.join(missing)}: it is not a complete checkpoint"
         )
     first = header.tensors.get(_FIRST_CONVOLUTION)
     if first is None or len(first.shape) != 4:
-        raise ModelUnreadable("this checkpoint's UNet lacks its first convolution")
+        raise ModelUnreadable("the checkpoint's UNet lacks its first convolution")
     check_unet_inputs(first.shape[1])
 
 
@@ -101,7 +101,7 @@ def check_unet_inputs(channels: int) -> None:
     """
     if channels not in UNET_INPUTS:
         raise ModelUnreadable(
-            f"this checkpoint's UNet takes {channels} channels: for text to image it takes 4, to inpaint 9"
+            f"the UNet has {channels} input channels: only 4 (text to image) and 9 (inpainting) are supported"
         )
 
 

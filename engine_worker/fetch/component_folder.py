@@ -45,9 +45,7 @@ def describe_component(folder: ModelFolder, variant: Variant | None) -> Finding:
     if describe is None:
         raise stranger(f"a folder for {config.class_name!r:.80}")
     if config.global_pool_conditions:
-        raise ModelUnreadable(
-            "this ControlNet looks at a whole picture at once (shuffle), which does not work"
-        )
+        raise ModelUnreadable("ControlNets with global pooling (shuffle) are not supported")
     headers = part_headers(folder, "", variant)
     tensors = {name: entry for header in headers for name, entry in header.tensors.items()}
     finding = describe(Header(folder.path, tensors, {}))

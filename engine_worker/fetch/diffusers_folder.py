@@ -88,7 +88,9 @@ def part_headers(folder: ModelFolder, part: str, variant: Variant | None) -> lis
     Raises: ModelUnreadable, if something is missing or damaged, or its configuration asks for code.
     """
     if folder.read_json(_PartConfig, part, "config.json").auto_map is not None:
-        raise ModelUnreadable(f"{_in(part, 'config.json')} asks for code, which is never run")
+        raise ModelUnreadable(
+            f"{_in(part, 'config.json')} asks for custom code (auto_map), which is never run"
+        )
     return [read_header(held) for held in weight_files(folder, part, variant)]
 
 
@@ -105,7 +107,7 @@ def weight_files(folder: ModelFolder, part: str, variant: Variant | None) -> lis
             return _shards(folder, part, index)
     if any(folder.file(part, name) for name in (f"{stem}.bin", f"pytorch_{stem}.bin")):
         raise ModelUnreadable(
-            f"the weights of {part or 'the model'} are pickles, never opened here: convert to safetensors"
+            f"the weights of {part or 'the model'} are pickles, which are not supported: use safetensors"
         )
     raise ModelUnreadable(f"{folder.path.name} lacks the file {_in(part, f'{stem}.safetensors')}")
 
@@ -114,13 +116,13 @@ def _shards(folder: ModelFolder, part: str, index: str) -> list[ModelFile]:
     """A shard lies beside its index, and nowhere else."""
     names = sorted(set(folder.read_json(_ShardIndex, part, index).weight_map.values()))
     if any("/" in name or "\0" in name or not name.endswith(".safetensors") for name in names):
-        raise ModelUnreadable(
-            f"{_in(part, index)} points outside its folder, or at something else than weights"
-        )
+        raise ModelUnreadable(f"{_in(part, index)} must list only .safetensors files in its folder")
     files = [folder.file(part, name) for name in names]
     found = [held for held in files if held is not None]
     if len(found) < len(files):
-        raise ModelUnreadable(f"{folder.path.name} is not complete: shards of {part or 'it'} are missing")
+        raise ModelUnreadable(
+            f"{folder.path.name} is incomplete: shards of {part or 'the model'} are missing"
+        )
     return found
 
 

@@ -46,7 +46,9 @@ def read_index(folder: ModelFolder) -> ModelBase:
     present = {name for name, value in index.items() if _is_part(name, value)}
     missing = sorted(_NEEDED[base] - present)
     if missing:
-        raise ModelUnreadable(f"{folder.path.name} is not a whole checkpoint: it lacks {', '.join(missing)}")
+        raise ModelUnreadable(
+            f"{folder.path.name} is not a complete checkpoint: it lacks {', '.join(missing)}"
+        )
     return base
 
 
@@ -55,9 +57,7 @@ def _is_part(name: str, value: object) -> bool:
     if name.startswith("_") or not isinstance(value, list) or value == [None, None]:
         return False
     if len(value) != 2 or value[0] not in _LIBRARIES or not _is_known(name, value[1]):
-        raise ModelUnreadable(
-            f"{INDEX_FILE} asks for {value!r:.80} as its {name:.40}, which is not known here"
-        )
+        raise ModelUnreadable(f"{INDEX_FILE} names {value!r:.80} as its {name:.40}, which is not supported")
     return True
 
 

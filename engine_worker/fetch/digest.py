@@ -71,7 +71,7 @@ def _hash_all(files: Sequence[ModelFile], moved: Moved) -> tuple[list[str], int]
         reading = _Reading(sum(held.size_bytes for held in files), moved)
         hashes = [reading.hash_file(held) for held in files]
     except OSError as error:
-        raise ModelUnreadable(f"the model cannot be read to its end: {error.strerror}") from error
+        raise ModelUnreadable(f"cannot read the whole model: {error.strerror}") from error
     if reading.done_bytes != reading.total_bytes:
-        raise ModelUnreadable("the model was changed while it was read: register it when it is complete")
+        raise ModelUnreadable("the model changed while it was being read: register it when it is complete")
     return hashes, reading.total_bytes

@@ -16,10 +16,12 @@ def base_of_text_width(width: int | None) -> ModelBase | None:
     Raises: ModelUnreadable, if it is Stable Diffusion 2.
     """
     if width == SD2_TEXT_WIDTH:
-        raise stranger("a model for Stable Diffusion 2")
+        raise stranger("a Stable Diffusion 2 model")
     return None if width is None else _BASES.get(width)
 
 
 def stranger(what: str) -> ModelUnreadable:
     """The answer to a model that is sound but of no use here."""
-    return ModelUnreadable(f"this is {what}: only models for Stable Diffusion 1.5 (sd) and SDXL (sdxl) work")
+    return ModelUnreadable(
+        f"this is {what}: only Stable Diffusion 1.5 (sd) and SDXL (sdxl) models are supported"
+    )

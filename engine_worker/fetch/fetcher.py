@@ -54,7 +54,7 @@ class Fetcher:
             incoming.clean()
             raise
         except OSError as error:
-            raise DownloadFailed(f"models.folder cannot be used: {error.strerror or error}") from error
+            raise DownloadFailed(f"cannot use models.folder: {error.strerror or error}") from error
         finally:
             incoming.clean_if_empty()
 
@@ -91,7 +91,9 @@ class Fetcher:
         if source.sha256 is not None and ONE_FILE not in found.hashes:
             digest = digest_file(held, lambda done, total: told(done, total, None))
             if digest.sha256 != source.sha256.lower():
-                raise ModelUnreadable(f"its sha256 is {digest.sha256}, but {source.sha256} was declared")
+                raise ModelUnreadable(
+                    f"the model's sha256 is {digest.sha256}, but {source.sha256} was declared"
+                )
         self.means.transfer.room.check_disk(held.size_bytes)
         incoming.open()
         pickles.convert(held, incoming.converted)

@@ -61,9 +61,9 @@ def _digest(held: ModelFile, hashes: Mapping[str, str], moved: Moved) -> Digest:
 
 def _check_declared(source: ModelSource, finding: Finding) -> None:
     if finding.model_type is not source.model_type:
-        raise ModelUnreadable(f"this is a model of type {finding.model_type}, not {source.model_type}")
+        raise ModelUnreadable(f"the model is of type {finding.model_type}, not {source.model_type}")
     if None not in (finding.model_base, source.model_base) and finding.model_base is not source.model_base:
-        raise ModelUnreadable(f"this model is for {finding.model_base}, not for {source.model_base}")
+        raise ModelUnreadable(f"the model is for {finding.model_base}, not {source.model_base}")
 
 
 def _check_size(source: ModelSource, finding: Finding) -> None:
@@ -71,12 +71,12 @@ def _check_size(source: ModelSource, finding: Finding) -> None:
     said = None if source.preparation is None else source.preparation.input_size
     side = finding.native_size_px
     if said is not None and side is not None and said != (side, side):
-        raise ModelUnreadable(f"this model takes {side} x {side} pixels, not {said[0]} x {said[1]}")
+        raise ModelUnreadable(f"the model's input size is {side} x {side} pixels, not {said[0]} x {said[1]}")
 
 
 def _fingerprint(source: ModelSource, finding: Finding, digest: Digest) -> Fingerprint:
     if source.sha256 is not None and source.sha256.lower() != digest.sha256:
-        raise ModelUnreadable(f"its sha256 is {digest.sha256}, but {source.sha256} was declared")
+        raise ModelUnreadable(f"the model's sha256 is {digest.sha256}, but {source.sha256} was declared")
     return Fingerprint(
         model_type=finding.model_type,
         model_base=finding.model_base or source.model_base,

@@ -23,10 +23,10 @@ _STRANGERS: Final = {
     b"\x1f\x8b": "a gzip archive",
     b"7z\xbc\xaf": "a 7z archive",
     b"Rar!": "a rar archive",
-    b"version https://git-lfs": "a git-lfs pointer, not the file that it stands for",
+    b"version https://git-lfs": "a Git LFS pointer",
     b"{": "JSON",
-    b"\x89PNG": "a picture",
-    b"\xff\xd8": "a picture",
+    b"\x89PNG": "an image",
+    b"\xff\xd8": "an image",
 }
 
 
@@ -66,7 +66,7 @@ def kind_by_content(held: ModelFile) -> FileKind:
         return FileKind.PICKLE
     for beginning, what in _STRANGERS.items():
         if first.lstrip().startswith(beginning):
-            raise ModelUnreadable(f"this is {what}, and no model file")
+            raise ModelUnreadable(f"this is {what}, not a model file")
     if first and first[0] == _ONNX_BEGINNING:
         return FileKind.ONNX
-    raise ModelUnreadable("this is no model file: neither safetensors nor ONNX")
+    raise ModelUnreadable("this is not a model file: it is neither safetensors nor ONNX")

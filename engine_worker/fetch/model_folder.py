@@ -32,7 +32,9 @@ class ModelFolder:
         """Raises: ModelUnreadable, if there is no such folder within the roots."""
         descriptor = open_within(path, roots, stat.S_ISDIR)
         if descriptor is None:
-            raise ModelUnreadable(f"{path.name} is no folder inside the folders that models may lie in")
+            raise ModelUnreadable(
+                f"{path.name} is not a folder in one of the allowed folders (models.file_roots)"
+            )
         self.path = path
         self._descriptor = descriptor
         self._roots = roots
@@ -73,7 +75,7 @@ class ModelFolder:
         except OSError as error:
             raise ModelUnreadable(f"{label} cannot be read: {error.strerror}") from error
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
-            raise ModelUnreadable(f"{label} does not say what it should: {error}") from error
+            raise ModelUnreadable(f"{label} is invalid: {error}") from error
 
     def model_files(self) -> list[tuple[str, ModelFile]]:
         """Every file that makes up the model, by its name relative to the folder, sorted.
@@ -84,19 +86,21 @@ class ModelFolder:
         for name in self._names():
             ending = Path(name).suffix.lower()
             if ending == ".py":
-                raise ModelUnreadable(f"{self.path.name} bears code ({name}), which is never run: remove it")
+                raise ModelUnreadable(
+                    f"{self.path.name} contains code ({name}), which is never run: remove it"
+                )
             if ending in _MODEL_ENDINGS:
                 found.append((name, self._member(name)))
             if len(found) > MAX_MODEL_FILES:
                 raise ModelUnreadable(
-                    f"{self.path.name} holds more than {MAX_MODEL_FILES} files of models: it is no single one"
+                    f"{self.path.name} has more than {MAX_MODEL_FILES} model files: it is not a single model"
                 )
         return sorted(found, key=lambda named: named[0])
 
     def _member(self, name: str) -> ModelFile:
         held = self.file(name)
         if held is None:
-            raise ModelUnreadable(f"{name} is no file inside the folders that models may lie in")
+            raise ModelUnreadable(f"{name} is not a file in one of the allowed folders (models.file_roots)")
         return held
 
     def _names(self) -> Iterator[str]:
@@ -109,7 +113,7 @@ class ModelFolder:
                 count += 1
                 if count > MAX_FILES:
                     raise ModelUnreadable(
-                        f"{self.path.name} holds more than {MAX_FILES} files: it is no model"
+                        f"{self.path.name} has more than {MAX_FILES} files: it is not a model"
                     )
                 if not name.startswith("."):
                     yield (Path(place) / name).as_posix()

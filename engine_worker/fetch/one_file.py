@@ -39,9 +39,9 @@ _STRANGERS: Final = {
     ("ip_adapter.", "image_proj."): "an IP-Adapter",
 }
 _UNSUPPORTED: Final = {
-    ("adapter.body.", "adapter.conv_in.", "body.0."): "a T2I adapter: ControlNets work",
-    ("lllite_",): "a ControlNet-LLLite: whole ControlNets work",
-    ("taesd_encoder.", "taesd_decoder.", "decoder.layers."): "a tiny autoencoder: whole VAEs work",
+    ("adapter.body.", "adapter.conv_in.", "body.0."): "a T2I adapter: use a ControlNet",
+    ("lllite_",): "a ControlNet-LLLite: use a complete ControlNet",
+    ("taesd_encoder.", "taesd_decoder.", "decoder.layers."): "a tiny autoencoder: use a complete VAE",
 }
 _OTHER_ADAPTERS: Final = {
     (".oft_blocks", ".oft_diag", ".oft_R.weight"): "OFT",
@@ -70,7 +70,9 @@ def describe_file(source: Path | ModelFile) -> Finding:
             raise ModelUnreadable(f"this is {what}")
     for suffixes, kind in _OTHER_ADAPTERS.items():
         if has_suffix(header, *suffixes):
-            raise ModelUnreadable(f"this is an adapter of the kind {kind}: LoRA, LoHa, LoKr and DoRA work")
+            raise ModelUnreadable(
+                f"this is an adapter of type {kind}: only LoRA, LoHa, LoKr and DoRA are supported"
+            )
     if has_prefix(header, "down_blocks."):
-        raise ModelUnreadable(f"{name} holds only a UNet: register the whole checkpoint or its folder")
-    raise ModelUnreadable(f"{name} is a safetensors file, but no kind of model that is known here")
+        raise ModelUnreadable(f"{name} has only a UNet: register the complete checkpoint or its folder")
+    raise ModelUnreadable(f"{name} is a safetensors file, but not a supported type of model")

@@ -16,8 +16,8 @@ BASE_BYTES: Final = 8 << 30
 COPIES: Final = 3
 """The file, its tensors, and one tensor on its way to the disk."""
 REFUSAL: Final = (
-    "is a pickle, which can run any code when it is opened: take the .safetensors that most models come as, "
-    "too, or have it converted here by models.allow_pickle = true"
+    "is a pickle, which can run arbitrary code when opened: use a .safetensors file of the model, or set "
+    "models.allow_pickle = true to have it converted"
 )
 
 
@@ -40,7 +40,7 @@ def convert(held: ModelFile, target: Path) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise ModelUnreadable("this pickle could not be converted: it took too long") from None
+        raise ModelUnreadable("converting the pickle timed out") from None
     if ended.returncode != 0:
-        words = ended.stderr.strip().splitlines()[-1:] or ["the process that converts it ended"]
-        raise ModelUnreadable(f"this pickle holds more than tensors, or is damaged: {words[0]}")
+        words = ended.stderr.strip().splitlines()[-1:] or ["the converter crashed"]
+        raise ModelUnreadable(f"the pickle contains more than tensors, or is damaged: {words[0]}")

@@ -140,7 +140,7 @@ class HeldJobs:
         return [_accepted(order), Admit(order.order, given.inputs)]
 
     def _refuse(self, order: RunJob, came: int) -> list[Action]:
-        text = f"{len(order.order.spec.inputs)} pictures should have come with the job, {came} came"
+        text = f"{len(order.order.spec.inputs)} input images expected with the job, but {came} arrived"
         failed = JobFailed(job_id=order.order.job_id, lease=order.lease, code=BadMessage.code, text=text)
         self._remember(failed)
         return [_accepted(order), Send(failed)]

@@ -82,11 +82,11 @@ class Parting:
 PARTINGS: Final[Mapping[Cause, Parting]] = MappingProxyType(
     {
         Cause.REFUSED: Parting(ExitCode.REFUSED, "refused", 0.0, 1.0),
-        Cause.UNANSWERED: Parting(ExitCode.MANAGER_GONE, "the Manager never answered", 0.0, 1.0),
-        Cause.SILENCE: Parting(ExitCode.MANAGER_GONE, "the Manager fell silent", 0.0, 1.0),
-        Cause.LEAVE_ORDERED: Parting(ExitCode.LEFT, "told to leave", 1.0, 1.0, says_goodbye=True),
+        Cause.UNANSWERED: Parting(ExitCode.MANAGER_GONE, "the Manager did not respond", 0.0, 1.0),
+        Cause.SILENCE: Parting(ExitCode.MANAGER_GONE, "the Manager stopped responding", 0.0, 1.0),
+        Cause.LEAVE_ORDERED: Parting(ExitCode.LEFT, "told to exit", 1.0, 1.0, says_goodbye=True),
         Cause.STOP_ASKED: Parting(ExitCode.LEFT, "stopped by a signal", 1.0, 1.0, says_goodbye=True),
         Cause.EMPTIED: Parting(ExitCode.LEFT, "drained", 5.0, 3.0, says_goodbye=True),
-        Cause.BROKE: Parting(ExitCode.BUG, "the engine's loop broke", 1.0, 1.0),
+        Cause.BROKE: Parting(ExitCode.BUG, "the engine loop failed", 1.0, 1.0),
     }
 )

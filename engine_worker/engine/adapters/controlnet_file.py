@@ -89,13 +89,13 @@ def _check_fit(name: str, half: UNetShape, parts: Parts) -> None:
     """What a ControlNet tells is added to what the UNet's layers say, so they must be as many and as wide."""
     unet = parts.unet_shape
     for what, theirs, ours in (
-        ("levels of channels", half.channels, unet.channels),
+        ("channels per level", half.channels, unet.channels),
         ("layers per level", half.resnets_per_level, unet.resnets_per_level),
-        ("width of text", half.cross_attention_width, unet.cross_attention_width),
-        ("width of sizes", half.added_width, unet.added_width),
-        ("channels of latents", half.in_channels, parts.vae.latent_channels),
+        ("text embedding width", half.cross_attention_width, unet.cross_attention_width),
+        ("size embedding width", half.added_width, unet.added_width),
+        ("latent channels", half.in_channels, parts.vae.latent_channels),
     ):
         if theirs != ours:
             raise ModelUnreadable(
-                f"{name} was made for another base: its {what} are {theirs}, and the UNet's {ours}"
+                f"{name} was made for another base: {what} {theirs}, but the UNet has {ours}"
             )

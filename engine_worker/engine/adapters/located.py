@@ -31,5 +31,5 @@ def locate(
         raise ModelUnreadable(f"{source.name} is a {finding.model_type}, not a {wanted}")
     theirs = finding.model_base or source.model_base
     if theirs not in (None, base):
-        raise ModelUnreadable(f"{source.name} is for {theirs}, and the checkpoint is {base}")
+        raise ModelUnreadable(f"{source.name} is for {theirs}, but the checkpoint is {base}")
     return found

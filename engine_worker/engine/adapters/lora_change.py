@@ -55,11 +55,11 @@ def _addend(tensors: Tensors, scale_of: ScaleOf, layer: Layer) -> Addend:
     except KeyError as error:
         raise ModelUnreadable(f"it lacks the part {Part(error.args[0]).value}") from error
     except RuntimeError as error:
-        raise ModelUnreadable("its parts do not fit each other, or not the layer") from error
+        raise ModelUnreadable("its parts do not match each other or the layer") from error
     weight = layer.weight
     if changed.numel() != weight.numel() or len(changed) != len(weight):
         raise ModelUnreadable(
-            f"it is for a layer of {list(changed.shape)}, and this one is {list(weight.shape)}"
+            f"it is for a layer of shape {list(changed.shape)}, but this one is {list(weight.shape)}"
         )
     return addend
 
@@ -117,7 +117,7 @@ def _lengths(tensors: Tensors, layer: Layer) -> tuple[Tensor, bool] | None:
         return None
     wanted = layer.weight.shape[0 if is_of_rows else 1]
     if found.numel() != wanted:
-        raise ModelUnreadable(f"it has {found.numel()} lengths for {wanted} rows or columns")
+        raise ModelUnreadable(f"it has {found.numel()} magnitudes for {wanted} rows or columns")
     return found.flatten(), is_of_rows
 
 

@@ -53,15 +53,15 @@ def read_lora(
     """
     held = locate(source, ModelType.LORA, base, roots)
     if isinstance(held, ModelFolder):
-        raise ModelUnreadable(f"{source.name} is a folder: a LoRA is one file")
+        raise ModelUnreadable(f"{source.name} is a folder: a LoRA must be one file")
     header = read_header(held)
     layers, others = parts_by_layer(header)
     found = {layer: names.find(layer) for layer in layers}
     unknown = [layer for layer, name in found.items() if name is None]
     if len(unknown) > len(layers) / 2:
         raise ModelUnreadable(
-            f"{source.name} changes {len(layers)} layers, and the checkpoint lacks {_listed(unknown)}: "
-            "the LoRA was made for a checkpoint of another base"
+            f"{source.name} changes {len(layers)} layers, but the checkpoint lacks {_listed(unknown)}: "
+            "the LoRA was made for another base"
         )
     try:
         scales = Scales(header)
@@ -82,22 +82,22 @@ def _read_change(
     tensors: dict[Part, Tensor] = {part: stored[key].float() for part, key in parts.items()}
     alpha = tensors.pop(Part.ALPHA, None)
     if alpha is not None and alpha.numel() != 1:
-        raise ModelUnreadable(f"it has an alpha of {alpha.numel()} numbers")
+        raise ModelUnreadable(f"its alpha has {alpha.numel()} values instead of one")
     scale_of = partial(scales.scale, name, alpha=None if alpha is None else float(alpha))
     try:
         return make_change(tensors, scale_of, names.layer(name), names.device)
     except ModelUnreadable as error:
         raise ModelUnreadable(
-            f"at {name.module} of the {name.network.value} {error.detail}; was it made for another base?"
+            f"at {name.module} of the {name.network.value}, {error.detail}; was it made for another base?"
         ) from error
 
 
 def _warnings(lora: str, unknown: list[str], others: list[str]) -> tuple[str, ...]:
     found = []
     if unknown:
-        found.append(f"{lora} changes layers that the checkpoint lacks: {_listed(unknown)}")
+        found.append(f"{lora} changes layers that the checkpoint does not have: {_listed(unknown)}")
     if others:
-        found.append(f"{lora} holds what is not known here and not used: {_listed(others)}")
+        found.append(f"{lora} has unknown tensors, which were ignored: {_listed(others)}")
     return tuple(found)
 
 

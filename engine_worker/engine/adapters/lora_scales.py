@@ -40,7 +40,7 @@ class Scales:
                 for network, prefix in _NETWORKS.items()
             }
         except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
-            raise ModelUnreadable(f"its {_METADATA} cannot be understood") from error
+            raise ModelUnreadable(f"its {_METADATA} cannot be parsed") from error
 
     def scale(self, name: LayerName, rank: int, alpha: float | None) -> float:
         """What the change is multiplied with: alpha by rank; 1 where nothing says what alpha is."""

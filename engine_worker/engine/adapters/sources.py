@@ -15,7 +15,7 @@ def find_source(sources: Iterable[ModelSource], model_id: ModelId, wanted: Model
     """
     source = next((source for source in sources if source.model_id == model_id), None)
     if source is None:
-        raise JobRejected(f"The job names the {wanted} {model_id}, and the order does not say where it is")
+        raise JobRejected(f"the source of {wanted} {model_id} is missing from the order")
     if source.model_type is not wanted:
-        raise JobRejected(f"{source.name} is a {source.model_type}, and the job uses it as a {wanted}")
+        raise JobRejected(f"{source.name} is a {source.model_type}, but the job uses it as a {wanted}")
     return source

@@ -49,7 +49,7 @@ def load_vae(source: ModelSource, parts: Parts) -> LoadedVae:
     vae = make_vae(network, vae_dtype(parts.dtype, parts.device), parts.device, parts.plan)
     ours, theirs = _latents(parts.vae), _latents(vae)
     if ours != theirs:
-        raise ModelUnreadable(f"{source.name} has latents of {theirs}, and the checkpoint has {ours}")
+        raise ModelUnreadable(f"{source.name} has latents with {theirs}, but the checkpoint has {ours}")
     return LoadedVae(vae, size_bytes(network))
 
 
@@ -77,4 +77,4 @@ def _is_leftover(key: str) -> bool:
 
 
 def _latents(vae: Vae) -> str:
-    return f"{vae.latent_channels} channels, one for {vae.pixels_per_latent} x {vae.pixels_per_latent} pixels"
+    return f"{vae.latent_channels} channels and {vae.pixels_per_latent} x {vae.pixels_per_latent} pixels each"

@@ -111,7 +111,7 @@ class Wardrobe:
             source = find_source(sources, use.model_id, ModelType.LORA)
             if not isfinite(use.weight):
                 raise JobRejected(
-                    f"The weight of the LoRA {source.name} is {use.weight}: it must be a number"
+                    f"the weight of LoRA {source.name} must be a finite number, not {use.weight}"
                 )
             if use.weight:
                 identity = identity_of(source)

@@ -47,7 +47,7 @@ class Removers:
         try:
             read_onnx(held)  # once more as when it was registered: it refers to no other file
         except ModelUnreadable as error:
-            raise ModelUnreadable(f"{source.name} cannot be read as an ONNX model: {error.detail}") from error
+            raise ModelUnreadable(f"cannot load {source.name} as an ONNX model: {error.detail}") from error
         return load_remover(held, source.name, self._cuda_device, said)
 
 

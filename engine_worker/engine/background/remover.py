@@ -94,10 +94,10 @@ def _fixed_size(model: OnnxModel) -> Size | None:
     """
     inputs = model.inputs
     if len(inputs) != 1 or inputs[0].type not in _DTYPES or len(inputs[0].shape) != 4:
-        raise ModelUnreadable("it does not take one tensor (batch, 3, height, width) of floats")
+        raise ModelUnreadable("its input must be one float tensor (batch, 3, height, width)")
     _, channels, height, width = inputs[0].shape
     if isinstance(channels, int) and channels != 3:
-        raise ModelUnreadable(f"it takes {channels} channels, where 3 are wanted, before the sides")
+        raise ModelUnreadable(f"its input must have 3 channels before height and width, not {channels}")
     return (width, height) if isinstance(height, int) and isinstance(width, int) else None
 
 
@@ -114,10 +114,10 @@ def _rounded_up(side: float) -> int:
 def _as_mask(output: Tensor, name: str) -> Mask:
     """Shapes: output (1, 1, height, width), (1, height, width) or (height, width); 0 to 1, or logits."""
     if output.ndim < 2 or math.prod(output.shape[:-2]) != 1:
-        raise ModelUnreadable(f"{name} gives a tensor of {output.shape}, where one mask is wanted")
+        raise ModelUnreadable(f"{name} returned a tensor of shape {output.shape} instead of one mask")
     mask = output.reshape(output.shape[-2:]).astype(np.float32)
     if not np.isfinite(mask).all():
-        raise ModelUnreadable(f"{name} gave a mask of not-a-number")
+        raise ModelUnreadable(f"{name} returned a mask that contains NaN")
     if mask.min() < -_TOLERANCE or mask.max() > 1 + _TOLERANCE:
         mask = 1 / (1 + np.exp(-mask.clip(-60, 60)))
     return mask.clip(0, 1)

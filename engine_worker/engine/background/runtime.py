@@ -104,7 +104,7 @@ def load_onnx(path: Path, name: str, cuda_device: int | None) -> OnnxModel:
             return OnnxModel(_open(path, [_CUDA, _CPU], [options, {}]), name)
         except _runtime_errors() as error:
             _log.warning("action=onnx_on_cpu name=%s reason=%s", name, _in_one_line(error))
-    with _translated(f"{name} cannot be read as an ONNX model"):
+    with _translated(f"cannot load {name} as an ONNX model"):
         return OnnxModel(_open(path, [_CPU], [{}]), name)
 
 
@@ -132,7 +132,7 @@ def _translated(what: str) -> Iterator[None]:
     except _runtime_errors() as error:
         reason = _in_one_line(error)
         if any(words in reason for words in _OUT_OF_MEMORY):
-            raise OutOfMemory(f"{what}: there is not enough memory for it") from error
+            raise OutOfMemory(f"{what}: not enough memory") from error
         raise ModelUnreadable(f"{what}: {reason}") from error
 
 

@@ -62,8 +62,8 @@ def find_traits(
     family = _family(names)
     size = said.input_size or _size(metadata)
     if None not in (size, fixed) and size != fixed:
-        source = "its registration says" if said.input_size else "its metadata say"
-        raise ModelUnreadable(f"{source} a size of {size}, but its input is fixed to {fixed}")
+        source = "its registration sets" if said.input_size else "its metadata sets"
+        raise ModelUnreadable(f"{source} the input size to {size}, but its input is fixed at {fixed}")
     return Traits(
         size=size or fixed or family.size,
         mean=said.mean or _colour(metadata, _MEAN_WORDS) or family.mean,
@@ -85,7 +85,7 @@ def _size(metadata: Mapping[str, str]) -> Size | None:
     if numbers is None:
         return None
     if len(numbers) not in (1, 2) or not all(1 <= side <= _MAX_SIDE_PX for side in numbers):
-        raise ModelUnreadable(f"the size in its metadata is {numbers}: one or two sides in pixels are wanted")
+        raise ModelUnreadable(f"the size in its metadata must be one or two sides in pixels, not {numbers}")
     return int(numbers[0]), int(numbers[-1])
 
 
@@ -96,7 +96,7 @@ def _colour(metadata: Mapping[str, str], words: Sequence[str], lowest: float = 0
         return None
     if len(numbers) not in (1, 3) or not all(lowest <= number <= 1 for number in numbers):
         raise ModelUnreadable(
-            f"the {words[0]} in its metadata is {numbers}: three numbers of 0 to 1 are wanted"
+            f"the {words[0]} in its metadata must be three numbers from 0 to 1, not {numbers}"
         )
     return numbers[0], numbers[len(numbers) // 2], numbers[-1]
 
@@ -113,5 +113,5 @@ def _numbers(metadata: Mapping[str, str], words: Sequence[str]) -> list[float] |
         told = [told.get("width"), told.get("height")]
     found = told if isinstance(told, list) else [told]
     if not all(isinstance(one, int | float) and math.isfinite(one) for one in found):
-        raise ModelUnreadable(f"its metadata say {words[0]} = {text[:80]!r}, where JSON numbers are wanted")
+        raise ModelUnreadable(f"the {words[0]} in its metadata must be JSON numbers, not {text[:80]!r}")
     return [float(one) for one in found]

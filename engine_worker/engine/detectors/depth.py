@@ -91,7 +91,7 @@ def load_depth_model(folder: Path) -> TransformersDetector:
     kind = getattr(config, "depth_estimation_type", "relative")
     if config.model_type not in _RELATIVE or kind != "relative":
         raise ModelUnreadable(
-            f"{folder} holds a {config.model_type} model: the depth detector takes relative depth, "
+            f"{folder} has a {config.model_type} model: the depth detector requires a relative depth model "
             f"of type {' or '.join(_RELATIVE)}"
         )
     network = AutoModelForDepthEstimation.from_pretrained(

@@ -24,11 +24,11 @@ _BRIGHT: Final = 25
 _MIN_BRIGHT_SHARE: Final = 1e-4
 
 _ADVICE: Final = {
-    ControlType.OPENPOSE: "show people from head to hip at least, a quarter of the picture high",
-    ControlType.MEDIAPIPE: "show a face from the front, a sixth of the picture high",
-    ControlType.CANNY: "take a picture with more contrast",
-    ControlType.MIDAS: "take a picture with something near and something far",
-    ControlType.DEPTH: "take a picture with something near and something far",
+    ControlType.OPENPOSE: "show people at least from head to hip, at a quarter of the image height",
+    ControlType.MEDIAPIPE: "show a face from the front, at a sixth of the image height",
+    ControlType.CANNY: "use an image with more contrast",
+    ControlType.MIDAS: "use an image with near and far objects",
+    ControlType.DEPTH: "use an image with near and far objects",
 }
 
 
@@ -52,8 +52,8 @@ def draw_map(
         drawn = drawn.resize(content, Image.Resampling.BILINEAR)
     if is_empty(drawn):
         raise JobRejected(
-            f"The {control_type} detector found nothing in the pose image: {_ADVICE[control_type]}, "
-            "or send the map itself (preprocessed)"
+            f"the {control_type} detector found nothing in the pose image: {_ADVICE[control_type]}, "
+            "or send the control map itself (preprocessed)"
         )
     return ImageOps.pad(drawn, size)
 

@@ -89,7 +89,7 @@ class Detectors:
             if is_out_of_memory(error):
                 raise
             raise ModelUnreadable(
-                f"The {control_type} detector in {folder} cannot be loaded: {error}"
+                f"cannot load the {control_type} detector from {folder}: {error}"
             ) from error
         _log.info("action=detector_loaded control_type=%s folder=%s", control_type, folder)
         return detector
@@ -98,13 +98,13 @@ class Detectors:
         needed = DETECTOR_FILES[control_type]
         if self._folder is None:
             raise NotInstalled(
-                f"The {control_type} detector needs files, and this worker was given no detectors folder "
+                f"the {control_type} detector requires files, but this worker has no detectors folder "
                 "(models.detectors_folder)"
             )
         folder = self._folder / control_type
         absent = [name for name in needed.names if not (folder / name).is_file()]
         if absent:
             raise NotInstalled(
-                f"The {control_type} detector is not there: {needed.remedy(absent, str(folder))}"
+                f"the {control_type} detector is not installed: {needed.remedy(absent, str(folder))}"
             )
         return folder

@@ -19,7 +19,7 @@ def check_pose(order: JobOrder, inputs: Inputs) -> None:
     """Raises: JobRejected, if the job has controls and no pose image."""
     controls = order.spec.controls
     if controls and InputKind.POSE not in inputs:
-        raise JobRejected(f"The job asks for {controls[0].control_type} and has no {_NAME}")
+        raise JobRejected(f"{controls[0].control_type} control requires a {_NAME}")
 
 
 def control_maps(
@@ -50,7 +50,7 @@ def control_maps(
 def _taken_as_map(picture: Image.Image, size: tuple[int, int], how: ImageFit) -> Image.Image:
     fitted = fit(picture, *size, how)
     if is_empty(fitted):
-        raise JobRejected(f"The {_NAME} is black: as a map (preprocessed) it would lead nowhere")
+        raise JobRejected(f"the {_NAME} is black: as a control map (preprocessed) it has no effect")
     return fitted
 
 

@@ -44,7 +44,7 @@ class CompelPrompts:
         """Parse it, which takes a second for a long one. Raises: JobRejected, if compel cannot read it."""
         unclosed = _unclosed(text)
         if unclosed > MAX_UNCLOSED:
-            raise JobRejected(f"{unclosed} brackets are opened and never closed")
+            raise JobRejected(f"{unclosed} brackets are never closed")
         return partial(_encode, text, _parse(text))
 
 
@@ -80,12 +80,12 @@ def _parse(text: str) -> Conjunction:
         # "()" is nothing at all, and even nothing has to be encoded.
         conjunction = conjunction if conjunction.prompts else Compel.parse_prompt_string("")
     except (ParseBaseException, PromptParser.ParsingException, ValueError) as error:
-        raise JobRejected(f"compel cannot read it: {error}") from error
+        raise JobRejected(f"invalid compel syntax: {error}") from error
     except RecursionError as error:
-        raise JobRejected("compel cannot read it: too many brackets within brackets") from error
+        raise JobRejected("invalid compel syntax: the brackets are nested too deeply") from error
     for blend in conjunction.prompts:
         if isinstance(blend, Blend) and blend.normalize_weights and not sum(blend.weights):
-            raise JobRejected("compel cannot read it: the weights of a blend add up to 0")
+            raise JobRejected("invalid compel syntax: the weights of a blend add up to 0")
     return conjunction
 
 
@@ -146,6 +146,6 @@ def _padded(embeds: Tensor, tokens: int, compel: Compel) -> Tensor:
 def _remarks(conjunction: Conjunction) -> Iterator[str]:
     """What compel reads, and what then comes to nothing."""
     if any(prompt.wants_cross_attention_control for prompt in conjunction.prompts):
-        yield "has a .swap(), which does nothing here: its first words are used"
+        yield "has a .swap(), which is not supported: its first words are used"
     if conjunction.lora_weights:
-        yield "has a withLora(), which does nothing here: LoRAs are named in `loras`"
+        yield "has a withLora(), which is not supported: name LoRAs in `loras`"

@@ -136,11 +136,11 @@ class Conditioner:
         with ExitStack() as stay:
             sitting = _Sitting(setting, self._readers(setting), self._parts.text.brought, stay)
             prompt = self._encoded("prompt", words.prompt, sitting)
-            rows, warnings = [prompt], [f"The prompt {remark}" for remark in prompt.remarks]
+            rows, warnings = [prompt], [f"the prompt {remark}" for remark in prompt.remarks]
             if words.negative is not None:
                 negative = self._encoded("negative_prompt", words.negative, sitting)
                 rows = [negative, prompt]
-                warnings += [f"The negative prompt {remark}" for remark in negative.remarks]
+                warnings += [f"the negative prompt {remark}" for remark in negative.remarks]
             longest = max(row.tokens for row in rows)
             embeds = torch.cat([self._padded(row, longest, sitting) for row in rows])
         pooled = [row.pooled for row in rows if row.pooled is not None]

@@ -37,14 +37,12 @@ def read_vectors(source: ModelSource, parts: Parts) -> Vectors:
         raise JobRejected(f"{source.name} is a {finding.model_type}, not an embedding")
     size_bytes = sum(entry.size_bytes for entry in finding.weights)
     if size_bytes > MAX_BYTES:
-        raise JobRejected(
-            f"{source.name} has {size_bytes} bytes of vectors: {MAX_BYTES} is the most that can be"
-        )
+        raise JobRejected(f"{source.name} has {size_bytes} bytes of vectors; the limit is {MAX_BYTES}")
     try:
         with held.open() as file:
             tensors = load(file.read())
     except (OSError, SafetensorError) as error:
-        raise ModelUnreadable(f"{source.name} cannot be read: {error}") from error
+        raise ModelUnreadable(f"cannot read {source.name}: {error}") from error
     vectors = _assigned(source.name, tensors, parts)
     return tuple(held.to(parts.device, parts.dtype) for held in vectors)
 
@@ -59,18 +57,20 @@ def _assigned(name: str, tensors: dict[str, Tensor], parts: Parts) -> Vectors:
         encoders = [parts.text.encoder, parts.text.encoder_2]
         found = [tensors[key] for key in _SDXL_KEYS if key in tensors]
     if len(found) != len(encoders):
-        raise _misfit(name, parts, f"it holds {', '.join(sorted(tensors))}")
+        raise _misfit(name, parts, f"its tensors are {', '.join(sorted(tensors))}")
     vectors = tuple(held.reshape(-1, held.shape[-1]) for held in found)
     for held, encoder in zip(vectors, encoders, strict=True):
         if held.shape[-1] != width(encoder):
-            raise _misfit(name, parts, f"its vectors have {held.shape[-1]} numbers, and {width(encoder)} fit")
+            raise _misfit(
+                name, parts, f"its vectors have {held.shape[-1]} values instead of {width(encoder)}"
+            )
     if len({len(held) for held in vectors}) > 1:
-        raise ModelUnreadable(f"{name} has not as many vectors for one text encoder as for the other")
+        raise ModelUnreadable(f"{name} has different numbers of vectors for its two text encoders")
     return vectors
 
 
 def _misfit(name: str, parts: Parts, why: str) -> JobRejected:
-    return JobRejected(f"{name} is no embedding for {parts.base}, which this engine is: {why}")
+    return JobRejected(f"{name} is not an embedding for {parts.base}, the base of this engine: {why}")
 
 
 def make_lexicons(
@@ -98,7 +98,7 @@ def _names(sources: Sequence[ModelSource]) -> Iterator[tuple[str, ...]]:
     for word, source in zip(own, sources, strict=True):
         if taken[word.casefold()] > 1:
             raise JobRejected(
-                f"Two embeddings of this job are called {word!r}: give one of them another trigger word"
+                f"two embeddings of this job have the trigger word {word!r}: give one of them another"
             )
         name = source.name.casefold()
         yield (word,) if taken[name] or names[name] > 1 else (word, source.name)

@@ -33,4 +33,6 @@ def _truncation(text: str, readers: Readers) -> tuple[str, ...]:
     if len(tokens) <= CHUNK_TOKENS:
         return ()
     lost = shorten(reader.decode(tokens[CHUNK_TOKENS:]), _SHOWN_CHARACTERS, placeholder=" ...")
-    return (f"has {len(tokens)} tokens and {CHUNK_TOKENS} are used, without its end: {lost!r}",)
+    return (
+        f"has {len(tokens)} tokens, but only the first {CHUNK_TOKENS} are used; its end is cut off: {lost!r}",
+    )

@@ -98,8 +98,8 @@ def check_chunks(chunks: int) -> None:
     """Raises: JobRejected, if a prompt has more than can be encoded."""
     if chunks > MAX_CHUNKS:
         raise JobRejected(
-            f"{chunks:,} chunks of {CHUNK_TOKENS} tokens are too many: {MAX_CHUNKS} chunks "
-            f"({MAX_CHUNKS * CHUNK_TOKENS:,} tokens) are encoded at most"
+            f"too long: {chunks:,} chunks of {CHUNK_TOKENS} tokens; the limit is {MAX_CHUNKS} "
+            f"chunks ({MAX_CHUNKS * CHUNK_TOKENS:,} tokens)"
         )
 
 
@@ -125,7 +125,7 @@ def make_readers(parts: Parts, lexicons: Sequence[Lexicon], clip_skip: int | Non
             assert_never(parts.text)
     layers = min(count_layers(encoder) for _, encoder in pairs)
     if not 1 <= skip <= layers:
-        raise JobRejected(f"A clip skip of {skip} does not work here: the text encoder has {layers} layers")
+        raise JobRejected(f"clip_skip {skip} is too large: the text encoder has {layers} layers")
     return tuple(
         ClipReader(tokenizer, encoder, lexicon, layer, parts.device, parts.dtype)
         for (tokenizer, encoder), lexicon in zip(pairs, lexicons, strict=True)

@@ -97,8 +97,8 @@ class StandInEncoder:
         self._readings += len(tokens)
         if self._max_readings is not None and self._readings > self._max_readings:
             raise JobRejected(
-                f"more than {self._max_readings} chunks of {CHUNK_TOKENS} tokens would have to be read: "
-                "use fewer weights below 1, each of which reads all of the prompt once more"
+                f"takes more than {self._max_readings} passes over {CHUNK_TOKENS} tokens: "
+                "use fewer weights below 1, each of which encodes the whole prompt again"
             )
         reading = self._reader.read_tokens(tokens, attention_mask)
         hidden = (reading.hidden, reading.hidden)

@@ -27,7 +27,7 @@ _MARKS: Final = (
             r"|\(\([^()\n]{1,200}\)\)|\[\[[^\[\]\n]{1,200}\]\]"  # ((word)), [[word]]
             r"|\bBREAK\b"
         ),
-        "weights in A1111's syntax",
+        "A1111 weights",
         PromptTechnique.SD_EMBED,
     ),
     _Mark(
@@ -36,22 +36,22 @@ _MARKS: Final = (
             r"|\)(?:[+-]{1,8}(?!\w)|[0-9]?\.[0-9]+)"  # (two words)1.3
             r"|\)\.(?:and|blend|swap)\("
         ),
-        "weights in compel's syntax",
+        "compel weights",
         PromptTechnique.COMPEL,
     ),
     _Mark(
         re.compile(r"<(?:lora|lyco|hypernet):[^<>\n]{1,200}>"),
-        "a LoRA in A1111's syntax",
+        "an A1111 LoRA tag",
         None,
-        "LoRAs are named in `loras`",
+        "name LoRAs in `loras`",
     ),
     _Mark(
         re.compile(
             r"\[[^\[\]\n]{0,200}:\s?[0-9]{0,4}\.?[0-9]+\s?\]|\[[^\[\]|\n]{1,200}\|[^\[\]\n]{1,200}\]"
         ),  # [a:b:0.5], [a|b]
-        "a change of words between steps in A1111's syntax",
+        "A1111 prompt editing",
         None,
-        "prompts stay the same from the first step to the last",
+        "prompt editing is not supported",
     ),
 )
 
@@ -61,6 +61,6 @@ def foreign_syntax(text: str, technique: PromptTechnique) -> Iterator[str]:
     for mark in _MARKS:
         found = mark.pattern.search(text)
         if found is not None and mark.read_by is not technique:
-            instead = mark.instead or f"long_prompt_technique {mark.read_by} reads it"
+            instead = mark.instead or f"use long_prompt_technique {mark.read_by} for it"
             shown = found[0][:_SHOWN_CHARACTERS]
-            yield f"seems to have {mark.name}, and {shown!r} is taken for plain text: {instead}"
+            yield f"seems to contain {mark.name}, but {shown!r} is treated as plain text: {instead}"

@@ -73,9 +73,7 @@ def _check(sections: Sequence[Section]) -> None:
         for fragment in section:
             # Neither is what is no number: brackets may multiply to infinity, and that to nothing with a 0.
             if not abs(fragment.weight) <= MOST_WEIGHT:
-                raise JobRejected(
-                    f"a weight of {fragment.weight:g} is too much: {MOST_WEIGHT:g} is the most that can be"
-                )
+                raise JobRejected(f"weights must be at most {MOST_WEIGHT:g}, not {fragment.weight:g}")
 
 
 def _chunks(sections: Sequence[Section], reader: ClipReader) -> list[_Chunk]:

@@ -46,11 +46,11 @@ class Door(httpcore.NetworkBackend):
         socket_options: Iterable[SocketOption] | None = None,
     ) -> httpcore.NetworkStream:
         """Raises: Unreachable, always."""
-        raise Unreachable("models come from the network, not from sockets of this host")
+        raise Unreachable("models cannot be downloaded from a Unix socket")
 
     def _check(self, host: str, port: int, stream: httpcore.NetworkStream) -> None:
         """Source: getpeername(2), which tells what is connected, whatever was asked for."""
         peer = stream.get_extra_info("server_addr")
         if not self._guard.may_reach(host, port, str(peer[0])):
             stream.close()
-            raise Unreachable(f"{host} led to an address that may not be asked")
+            raise Unreachable(f"{host} resolved to an address that is not allowed")

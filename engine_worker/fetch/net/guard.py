@@ -44,8 +44,8 @@ class Guard:
         allowed = [address for address in found if self.may_reach(host, port, address)]
         if not allowed:
             raise Unreachable(
-                f"{host} is unknown, or none of its addresses is public: look at its spelling and whether "
-                "this server is online; a host of your own network must be named in models.allow_hosts"
+                f"{host} is unknown or has no public address: check its spelling and whether this server is "
+                "online; list a host of your own network in models.allow_hosts"
             )
         return allowed
 

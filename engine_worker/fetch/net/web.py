@@ -95,7 +95,7 @@ class Web:
                     yield answer
                     return
                 here = self._next(first, here, answer)
-        raise DownloadFailed(f"{first.host} sends this request round in circles")
+        raise DownloadFailed(f"{first.host} redirects too many times")
 
     def _next(self, first: httpx.URL, here: httpx.URL, answer: Answer) -> httpx.URL:
         """Where a redirect leads.
@@ -105,13 +105,15 @@ class Web:
         """
         place = answer.headers.get("location")
         if place is None:
-            raise DownloadFailed(f"{here.host} redirects to nowhere")
+            raise DownloadFailed(f"{here.host} redirects without a location")
         try:
             there = _checked(str(here.join(place)))
         except (httpx.InvalidURL, DownloadFailed) as error:
-            raise DownloadFailed(f"{here.host} redirects to an address that is not asked: {error}") from error
+            raise DownloadFailed(
+                f"{here.host} redirects to an address that is not allowed: {error}"
+            ) from error
         if here.scheme == "https" and there.scheme != "https":
-            raise DownloadFailed(f"{here.host} redirects from https to http: anybody could change what comes")
+            raise DownloadFailed(f"{here.host} redirects from https to http, which is not secure")
         if self._is_own(there) and not self._is_own(first):
             raise Unreachable(f"{here.host} redirects into your own network")
         return there
@@ -166,11 +168,11 @@ def _translated(url: str) -> Iterator[None]:
     try:
         yield
     except (httpcore.ConnectTimeout, httpcore.PoolTimeout) as error:
-        raise Interrupted(f"{host} does not take the connection") from error
+        raise Interrupted(f"{host} does not accept the connection") from error
     except httpcore.TimeoutException as error:
         raise Interrupted(f"{host} stopped sending") from error
     except httpcore.ConnectError as error:
-        raise Interrupted(f"{host} cannot be connected to: {_reason(error)}") from error
+        raise Interrupted(f"cannot connect to {host}: {_reason(error)}") from error
     except (httpcore.NetworkError, httpcore.ProtocolError) as error:
         raise Interrupted(f"the connection to {host} broke: {_reason(error)}") from error
 
@@ -197,7 +199,9 @@ def _check_encoding(answer: Answer) -> None:
     """A compressed body could come to any size, and would be no file with a known digest."""
     encoding = answer.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
-        raise DownloadFailed(f"{httpx.URL(answer.url).host} sends the file compressed, though nobody asked")
+        raise DownloadFailed(
+            f"{httpx.URL(answer.url).host} sends the file compressed, which is not supported"
+        )
 
 
 def _port(url: httpx.URL) -> int:

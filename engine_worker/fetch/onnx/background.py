@@ -22,8 +22,8 @@ def describe_background(source: Path | ModelFile) -> Finding:
     model = read_onnx(source)
     if not model.outputs or len(model.inputs) != 1 or not _is_picture(model.inputs[0]):
         raise ModelUnreadable(
-            f"this ONNX file takes {_in_words(model)}, not one picture (1, 3, height, width): "
-            "it is no background remover"
+            f"this ONNX file takes {_in_words(model)}, not one image (1, 3, height, width): "
+            "it is not a background remover"
         )
     return Finding(
         model_type=ModelType.BACKGROUND,

@@ -119,14 +119,14 @@ def _read(whole: Message) -> OnnxModel:
         elif part.number == _InModel.FUNCTION:
             _read_function(_inner(whole, part), found)
     if graphs != 1 or not found.nodes:
-        raise ModelUnreadable("this is no ONNX file: it holds no graph")
+        raise ModelUnreadable("this is not an ONNX file: it has no graph")
     found.inputs = [place for place in found.inputs if place.name not in found.weight_names]
     return found
 
 
 def _read_graph(graph: Message, found: OnnxModel, depth: int) -> None:
     if depth > MAX_DEPTH:
-        raise ModelUnreadable("this ONNX file is nested beyond all measure")
+        raise ModelUnreadable("this ONNX file is nested too deeply")
     for part in graph.fields():
         match part.number:
             case _InGraph.NODE:
@@ -139,7 +139,7 @@ def _read_graph(graph: Message, found: OnnxModel, depth: int) -> None:
                 places = found.inputs if part.number == _InGraph.INPUT else found.outputs
                 places.append(_read_place(_inner(graph, part)))
                 if len(places) > MAX_TENSORS:
-                    raise ModelUnreadable("this ONNX file has more inputs than any model of this kind")
+                    raise ModelUnreadable("this ONNX file has too many inputs")
 
 
 def _read_function(function: Message, found: OnnxModel) -> None:
@@ -151,7 +151,7 @@ def _read_function(function: Message, found: OnnxModel) -> None:
 def _read_node(node: Message, found: OnnxModel, depth: int) -> None:
     found.nodes += 1
     if found.nodes > MAX_NODES:
-        raise ModelUnreadable("this ONNX file has more nodes than any model of this kind")
+        raise ModelUnreadable("this ONNX file has too many nodes")
     for part in node.fields():
         if part.number == _NODE_ATTRIBUTE:
             _read_attribute(_inner(node, part), found, depth)
@@ -191,7 +191,7 @@ def _read_tensor(tensor: Message, found: OnnxModel) -> None:
     if len(shape) > MAX_DIMENSIONS or any(not 0 <= size < _MAX_DIMENSION for size in shape):
         raise ModelUnreadable("this ONNX file is damaged: one tensor has an impossible shape")
     if len(found.weights) >= MAX_TENSORS:
-        raise ModelUnreadable("this ONNX file has more tensors than any model of this kind")
+        raise ModelUnreadable("this ONNX file has too many tensors")
     dtype, size_bytes, least_bits = _DTYPES.get(kind, _SMALL)
     found.least_bits += prod(shape) * least_bits
     found.weights.append(Entry(dtype=dtype, shape=tuple(shape), data_offsets=(0, prod(shape) * size_bytes)))
@@ -231,11 +231,11 @@ def _size(dimension: Message) -> int | None:
 
 def _inner(message: Message, part: Field) -> Message:
     if part.wire is not Wire.BYTES:
-        raise ModelUnreadable("this is no ONNX file, or it is damaged")
+        raise ModelUnreadable("this is not an ONNX file, or it is damaged")
     return message.inner(part)
 
 
 def _external() -> ModelUnreadable:
     return ModelUnreadable(
-        "this ONNX file keeps its weights in other files, which are never opened: save it whole"
+        "this ONNX file keeps its weights in external files, which are not supported: save it as one file"
     )

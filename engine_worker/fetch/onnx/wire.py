@@ -121,4 +121,4 @@ class Message:
 
 
 def _damaged() -> ModelUnreadable:
-    return ModelUnreadable("this is no ONNX file, or it is damaged or cut short")
+    return ModelUnreadable("this is not an ONNX file, or it is damaged or truncated")

@@ -99,7 +99,7 @@ def _take_over(upload: Path, incoming: Incoming) -> Gathered:
         try:
             upload.rename(incoming.uploaded)
         except FileNotFoundError:
-            raise DownloadFailed("the file that was uploaded is gone: upload it again") from None
+            raise DownloadFailed("the uploaded file no longer exists: upload it again") from None
     return Gathered(incoming.uploaded, is_ours=True)
 
 

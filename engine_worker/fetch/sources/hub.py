@@ -42,7 +42,7 @@ class Hub:
         Raises: DownloadFailed, if it is not there, not for us, or the hub cannot be reached.
         """
         if constants.is_offline_mode():
-            raise DownloadFailed("HF_HUB_OFFLINE is set, so no repository can be asked: unset it, or upload")
+            raise DownloadFailed("HF_HUB_OFFLINE is set: unset it, or upload the model")
         set_client_factory(lambda: httpx2.Client(transport=_Bridge(self), trust_env=False))
         failure: Exception | None = None
         for _ in range(MAX_ATTEMPTS):
@@ -52,12 +52,12 @@ class Hub:
                 failure = error
             except Unreachable as error:
                 raise DownloadFailed(
-                    f"the hub {self.endpoint} cannot be found: this server seems to be offline; files of its "
-                    "own and uploads work without it"
+                    f"cannot find the hub {self.endpoint}: this server seems to be offline; local files and "
+                    "uploads work without it"
                 ) from error
         raise DownloadFailed(
-            f"the hub {self.endpoint} cannot be reached ({failure}): this server seems to be offline; "
-            "files of its own and uploads work without it"
+            f"cannot reach the hub {self.endpoint} ({failure}): this server seems to be offline; local files "
+            "and uploads work without it"
         )
 
     def url(self, source: HubSource, commit: str, name: str) -> str:
@@ -73,7 +73,7 @@ class Hub:
             raise DownloadFailed(f"the repository {source.repo} has no revision {source.revision}") from error
         except GatedRepoError as error:
             raise DownloadFailed(
-                f"the repository {source.repo} is gated: accept its terms on the hub, and give a token in "
+                f"the repository {source.repo} is gated: accept its terms on the hub, and set a token in "
                 "models.tokens"
             ) from error
         except RepositoryNotFoundError as error:
@@ -81,9 +81,9 @@ class Hub:
                 f"the hub has no repository {source.repo}, or it is private and needs a token (models.tokens)"
             ) from error
         except HfHubHTTPError as error:
-            raise DownloadFailed(f"the hub answers with status {error.response.status_code}") from error
+            raise DownloadFailed(f"the hub returned status {error.response.status_code}") from error
         except (TypeError, ValueError, KeyError, AttributeError) as error:
-            raise DownloadFailed(f"{self.endpoint} does not answer as a hub does") from error
+            raise DownloadFailed(f"{self.endpoint} does not respond like a Hugging Face hub") from error
 
 
 class _Bridge(httpx2.BaseTransport):
@@ -100,9 +100,9 @@ class _Bridge(httpx2.BaseTransport):
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Raises: Interrupted; DownloadFailed."""
         if request.method != "GET":
-            raise DownloadFailed(f"the hub's client wants to {request.method}, which is never needed")
+            raise DownloadFailed(f"the hub client tried to {request.method}, which is not allowed")
         if not str(request.url).startswith(self._allowed):
-            raise DownloadFailed(f"the hub's client wants to ask {request.url}, which is never needed")
+            raise DownloadFailed(f"the hub client tried to reach {request.url}, which is not allowed")
         headers: Mapping[str, str] = {
             name: value for name, value in request.headers.items() if name.lower() in _PASSED_ON
         }
@@ -111,7 +111,7 @@ class _Bridge(httpx2.BaseTransport):
             for chunk in answer.chunks:
                 body += chunk
                 if len(body) > MAX_ANSWER_BYTES:
-                    raise DownloadFailed(f"the hub answers with more than {MAX_ANSWER_BYTES} bytes")
+                    raise DownloadFailed(f"the hub returned more than {MAX_ANSWER_BYTES} bytes")
         kept = [(name, value) for name, value in answer.headers.items() if name != "transfer-encoding"]
         return httpx2.Response(answer.status, headers=kept, content=bytes(body), request=request)
 
@@ -119,7 +119,7 @@ class _Bridge(httpx2.BaseTransport):
 def _repository(info: ModelInfo) -> Repository:
     """Raises: DownloadFailed, if the hub leaves out what must be known."""
     if not isinstance(info.sha, str) or not info.sha.isalnum():
-        raise DownloadFailed("the hub names no commit")
+        raise DownloadFailed("the hub did not name a commit")
     files = [
         HubFile(
             name=str(one.rfilename),

@@ -54,7 +54,7 @@ def _folder(names: Sequence[str], variant: Variant | None) -> tuple[str, ...]:
         if inside:
             chosen += _weights_of_part(part, stem, inside, variant)
     if len(chosen) > MAX_FILES:
-        raise DownloadFailed(f"the repository holds more than {MAX_FILES} files of one model")
+        raise DownloadFailed(f"the repository has more than {MAX_FILES} files for one model")
     return tuple(dict.fromkeys(chosen))
 
 
@@ -73,7 +73,9 @@ def _weights_of_part(part: str, stem: str, inside: list[str], variant: Variant |
         shards = [name for name in inside if _is_shard(name, f"{part}/{stem}{infix}-")]
         if index in inside and shards:
             return [index, *shards]
-    raise DownloadFailed(f"the repository has no weights of the {part} in safetensors: pickles are not taken")
+    raise DownloadFailed(
+        f"the repository has no safetensors weights for {part}, and pickles are not supported"
+    )
 
 
 def _is_shard(name: str, beginning: str) -> bool:
@@ -90,16 +92,14 @@ def _only(names: Sequence[str], model_type: ModelType, variant: Variant | None) 
     found = _weights(names, model_type)
     if not found:
         if any(name.endswith(_PICKLES) for name in names):
-            raise DownloadFailed(
-                "the repository holds weights as pickles only: name one, hf://owner/name/file"
-            )
-        raise DownloadFailed("the repository holds no weights")
+            raise DownloadFailed("the repository has only pickled weights: name a file, hf://owner/name/file")
+        raise DownloadFailed("the repository has no weights")
     if len(found) == 1:
         return found[0]
     of_diffusers = [name for name in found if PurePosixPath(name).name.startswith("diffusion_pytorch_model")]
     chosen = _of_precision(of_diffusers or found, variant)
     if chosen is None:
-        raise DownloadFailed(f"the repository holds several files: {_listed(found)}")
+        raise DownloadFailed(f"the repository has several files: {_listed(found)}")
     return chosen
 
 
@@ -130,7 +130,7 @@ def _listed(names: Sequence[str]) -> str:
     if not names:
         return "it has no weights at all"
     more = ", ..." if len(names) > MAX_LISTED else ""
-    return f"name one, as hf://owner/name/{names[0]}; there are {', '.join(names[:MAX_LISTED])}{more}"
+    return f"name one, such as hf://owner/name/{names[0]}; it has {', '.join(names[:MAX_LISTED])}{more}"
 
 
 def _parent(name: str) -> str:

@@ -44,5 +44,5 @@ class Pace:
         if now - since < self._patience.slow_after_s:
             return
         if self._total - before < self._patience.slowest_bytes_per_s * (now - since):
-            raise Interrupted("the server sends hardly anything")
+            raise Interrupted("the server sends data too slowly")
         self._window = (now, self._total)

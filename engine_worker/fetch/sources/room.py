@@ -23,9 +23,7 @@ class Room:
     def check_size(self, size_bytes: int) -> None:
         """Raises: TooLarge, if a model may not be as large as this."""
         if size_bytes > self.max_bytes:
-            raise TooLarge(
-                f"the model has more than {self.max_bytes} bytes, which is all that models.max_size allows"
-            )
+            raise TooLarge(f"the model has more than {self.max_bytes} bytes, the limit of models.max_size")
 
     def check_disk(self, missing_bytes: int = 0) -> None:
         """Raises: DiskFull, if so much more would not leave free what is to stay free."""
@@ -33,7 +31,7 @@ class Room:
         if free - missing_bytes < self.min_free_bytes:
             raise DiskFull(
                 f"the disk of models.folder has {free} bytes free: {missing_bytes} more would not leave "
-                f"the {self.min_free_bytes} of images.min_free; make room, then retry"
+                f"the {self.min_free_bytes} of images.min_free; free some space, then retry"
             )
 
 

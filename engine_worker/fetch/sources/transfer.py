@@ -62,10 +62,10 @@ class Transfer:
             part.remove()
             raise
         except OSError as error:
-            raise DiskFull(f"the file cannot be written: {error.strerror}") from error
+            raise DiskFull(f"cannot write the file: {error.strerror}") from error
         if expected.sha256 is not None and found != expected.sha256.lower():
             part.remove()
-            raise Unwanted(f"its sha256 is {found}, but {expected.sha256} was declared")
+            raise Unwanted(f"the file's sha256 is {found}, but {expected.sha256} was declared")
         return found
 
     def _pull_all(self, url: str, part: Part, expected: Expected, told: Told) -> None:
@@ -85,7 +85,7 @@ class Transfer:
                 if failures >= MAX_FAILURES:
                     raise DownloadFailed(f"{error}; {part.size_bytes} bytes are kept for a retry") from error
             self.sleep(min(FIRST_PAUSE_S * 2 ** (failures - 1), LONGEST_PAUSE_S))
-        raise DownloadFailed(f"the line broke {MAX_ATTEMPTS} times: retry to go on")
+        raise DownloadFailed(f"the connection broke {MAX_ATTEMPTS} times: retry to continue")
 
 
 @dataclass(slots=True)
@@ -126,7 +126,7 @@ class _Pull:
         else:
             raise _refusal(answer)
         if None not in (self.total, self.expected.size_bytes) and self.total != self.expected.size_bytes:
-            raise Unwanted(f"the file has {self.total} bytes, but {self.expected.size_bytes} were announced")
+            raise Unwanted(f"the file has {self.total} bytes, but {self.expected.size_bytes} were expected")
         self.total = self.total if self.total is not None else self.expected.size_bytes
 
     def _total_of_range(self, answer: Answer) -> int | None:
@@ -135,14 +135,14 @@ class _Pull:
         etag = answer.headers.get("etag", self.part.etag)
         if found is None or int(found[1]) != self.part.size_bytes or etag != self.part.etag:
             self.part.begin(None)
-            raise Interrupted("the server sent another part than the one that was asked for")
+            raise Interrupted("the server sent a different range than requested")
         return None if found[3] == "*" else int(found[3])
 
     def _total_of_nothing_left(self, answer: Answer) -> int:
         """If-Range held, and nothing is behind what is there: it is whole, or the server is mistaken."""
         if answer.headers.get("content-range") != f"bytes */{self.part.size_bytes}":
             self.part.begin(None)
-            raise Interrupted("the file was changed on the server")
+            raise Interrupted("the file changed on the server")
         return self.part.size_bytes
 
     def _check_room(self) -> None:
@@ -153,10 +153,10 @@ class _Pull:
     def _take(self, chunk: bytes) -> None:
         is_first = self.part.size_bytes == 0
         if is_first and chunk.lstrip()[:16].lower().startswith(_WEB_PAGE):
-            raise Unwanted("what comes is a web page, not a model: the site may want a token (models.tokens)")
+            raise Unwanted("the server sent a web page, not a model: it may require a token (models.tokens)")
         self.means.room.check_size(self.part.size_bytes + len(chunk))
         if self.total is not None and self.part.size_bytes + len(chunk) > self.total:
-            raise Unwanted(f"the server sends more than the {self.total} bytes that it announced")
+            raise Unwanted(f"the server sent more than the announced {self.total} bytes")
         self.part.append(chunk)
         if self.part.size_bytes - self.looked_at >= LOOK_AT_DISK_BYTES:
             self.looked_at = self.part.size_bytes
@@ -175,7 +175,7 @@ class _Pull:
         if self.part.size_bytes == 0:
             raise Unwanted("the file is empty")
         if self.total is not None and self.part.size_bytes < self.total:
-            raise Interrupted(f"only {self.part.size_bytes} of {self.total} bytes came")
+            raise Interrupted(f"only {self.part.size_bytes} of {self.total} bytes arrived")
 
 
 def _strong(etag: str | None) -> str | None:
@@ -191,12 +191,11 @@ def _length_of(answer: Answer) -> int | None:
 def _refusal(answer: Answer) -> Exception:
     host = answer.url.partition("://")[2].partition("/")[0]
     if answer.status in _TRY_AGAIN:
-        return Interrupted(f"{host} is not able to answer now (status {answer.status})")
+        return Interrupted(f"{host} is temporarily unavailable (status {answer.status})")
     if answer.status in (401, 403):
         return DownloadFailed(
-            f"{host} does not let this file go without a right token (status {answer.status}): "
-            "give one in models.tokens"
+            f"{host} refuses access to the file (status {answer.status}): set a valid token in models.tokens"
         )
     if answer.status in (404, 410):
         return DownloadFailed(f"{host} has no such file (status {answer.status})")
-    return DownloadFailed(f"{host} answers with status {answer.status} instead of the file")
+    return DownloadFailed(f"{host} returned status {answer.status} instead of the file")

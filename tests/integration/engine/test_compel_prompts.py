@@ -84,10 +84,10 @@ def test_what_comes_to_nothing_is_said(prompt: str, what: str, parts: Parts) -> 
     [
         ('("a", "b").blend(1)', "mismatched"),
         ('("a", "b").blend(1, -1)', "add up to 0"),
-        ("(" * 60 + "a" + ")" * 60, "brackets within brackets"),
+        ("(" * 60 + "a" + ")" * 60, "nested too deeply"),
         ("(a (b (c", "never closed"),
-        ("a" * 5_001, "5,001 characters are too many: long_prompt_technique compel takes 5,000"),
-        ("(" + ", ".join(['"a"'] * 65) + ").and()", "65 chunks of 75 tokens are too many"),
+        ("a" * 5_001, "must have at most 5,000 characters with long_prompt_technique compel, not 5,001"),
+        ("(" + ", ".join(['"a"'] * 65) + ").and()", "too long: 65 chunks of 75 tokens"),
     ],
 )
 def test_a_prompt_that_compel_cannot_read_is_refused_with_the_reason(
@@ -102,7 +102,7 @@ def test_a_prompt_that_is_read_again_and_again_for_its_weights_is_refused(
 ) -> None:
     monkeypatch.setattr(compel_prompts, "MAX_READINGS", 6)
     assert alone(parts, "a (red)0.9 ball", technique=TECHNIQUE).shape[0] == 77
-    with pytest.raises(JobRejected, match=r"^prompt: more than 6 chunks .* use fewer weights below 1"):
+    with pytest.raises(JobRejected, match=r"^prompt: takes more than 6 passes .* use fewer weights below 1"):
         alone(parts, "a (red)0.9 ball " * 6, technique=TECHNIQUE)
 
 

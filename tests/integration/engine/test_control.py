@@ -99,8 +99,8 @@ def test_a_net_that_rests_is_not_called(parts: Parts) -> None:
 @pytest.mark.parametrize(
     ("job", "inputs", "says"),
     [
-        (controlled(use()), {}, "has no pose image"),
-        (spec(controls=(use(),)), POSE, "they are not as many"),
+        (controlled(use()), {}, "requires a pose image"),
+        (spec(controls=(use(),)), POSE, "one ControlNet per control is required"),
         (controlled(use()), POSE, "canny"),
     ],
     ids=["no-picture", "one-net-too-few", "unknown-net"],

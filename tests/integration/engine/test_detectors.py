@@ -178,7 +178,7 @@ def test_weights_that_are_none_are_refused_and_never_run(
                 (folder / name).write_bytes(pickle.dumps(Bomb(tmp_path / "run")))
             case _:
                 (folder / name).write_text("no weights")
-    with pytest.raises(ModelUnreadable, match=f"The {control_type} detector in {folder} cannot be loaded"):
+    with pytest.raises(ModelUnreadable, match=f"cannot load the {control_type} detector from {folder}"):
         drawn(control_type, astronaut, tmp_path)
     assert not (tmp_path / "run").exists()
 
@@ -239,7 +239,7 @@ def test_depth_in_metres_is_refused(astronaut: Image.Image, tmp_path: Path) -> N
         (folder / name).write_text("{}")
     config = {"model_type": "depth_anything", "depth_estimation_type": "metric", "max_depth": 20}
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelUnreadable, match="takes relative depth"):
+    with pytest.raises(ModelUnreadable, match="requires a relative depth model"):
         drawn(ControlType.DEPTH, astronaut, tmp_path)
 
 

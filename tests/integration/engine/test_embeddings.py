@@ -202,14 +202,14 @@ def test_an_embedding_for_the_other_base_is_refused_in_words(
 ) -> None:
     keys = [torch.zeros(1, 96), torch.zeros(1, 128)] if base is ModelBase.SD else [torch.zeros(1, 96)]
     source = embedding_source("Dusk", write_embedding(tmp_path / "other.safetensors", keys))
-    with pytest.raises(JobRejected, match=f"Dusk is no embedding for {base}"):
+    with pytest.raises(JobRejected, match=f"Dusk is not an embedding for {base}"):
         alone(parts, "dusk", embeddings=(source,))
 
 
 def test_vectors_of_the_wrong_width_are_refused_with_both_widths(parts: Parts, tmp_path: Path) -> None:
     wide = [torch.zeros(1, width + 8) for width in widths(parts)]
     source = embedding_source("Dusk", write_embedding(tmp_path / "wide.safetensors", wide))
-    with pytest.raises(JobRejected, match="its vectors have 104 numbers, and 96 fit"):
+    with pytest.raises(JobRejected, match="its vectors have 104 values instead of 96"):
         alone(parts, "dusk", embeddings=(source,))
 
 
@@ -243,7 +243,7 @@ def test_two_embeddings_that_are_called_by_the_same_word_are_refused(
     parts: Parts, dusk: ModelSource, tmp_path: Path
 ) -> None:
     other = write_embedding(tmp_path / "other.safetensors", random_vectors(parts, seed=2))
-    with pytest.raises(JobRejected, match="called 'DUSK'"):
+    with pytest.raises(JobRejected, match="the trigger word 'DUSK'"):
         alone(parts, "dusk", embeddings=(embedding_source("x", other, "DUSK"), dusk))
 
 

@@ -145,7 +145,7 @@ def test_a_surplus_tensor_of_the_controlnets_own_is_refused(
     save_file(tensors, tmp_path / "controlnet.safetensors")
     source = model_source(tmp_path / "controlnet.safetensors", ModelType.CONTROLNET)
     with pytest.raises(
-        ModelUnreadable, match=r"no use for the tensor control_model\.input_blocks\.9\.9\.weight"
+        ModelUnreadable, match=r"no network uses the tensor control_model\.input_blocks\.9\.9\.weight"
     ):
         load_controlnet(source, parts)
 

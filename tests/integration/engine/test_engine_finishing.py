@@ -106,7 +106,7 @@ def test_a_jpeg_lies_on_the_colour_of_the_job(parts: Parts, tmp_path: Path) -> N
     assert np.abs(np.array(image).astype(int) - (0x20, 0x40, 0x60)).max() <= 1
     assert "Background removed: none, Background color: #204060" in recipe_in(image)
     assert outcomes.ending("job") == Completed(
-        outcomes.all[0].job_id, ("The background removers left nothing of a picture",)
+        outcomes.all[0].job_id, ("the background removers removed an entire image",)
     )
 
 
@@ -134,9 +134,9 @@ def test_a_remover_that_cannot_be_used_fails_its_job_and_no_other(parts: Parts, 
         order("good", spec()),
     )
     for job_id, code, says in (
-        ("broken", "model_unreadable", "broken cannot be read as an ONNX model"),
-        ("absent", "model_unreadable", "absent.onnx names no file"),
-        ("unknown", "job_rejected", "m9 did not come with the job"),
+        ("broken", "model_unreadable", "cannot load broken as an ONNX model"),
+        ("absent", "model_unreadable", "absent.onnx is not a file"),
+        ("unknown", "job_rejected", "m9 is missing from the job"),
     ):
         failed = outcomes.ending(job_id)
         assert isinstance(failed, Failed)
@@ -263,7 +263,7 @@ class BrokenVae(SmallMemory):
 
 def test_a_vae_that_gives_no_numbers_is_named(parts: Parts) -> None:
     vae = replace(parts.vae, decoder=BrokenVae(parts))
-    with torch.inference_mode(), pytest.raises(JobRejected, match="the VAE broke; use another VAE"):
+    with torch.inference_mode(), pytest.raises(JobRejected, match="the VAE overflowed; use another VAE"):
         develop(vae, latents(parts))
 
 

@@ -92,13 +92,13 @@ def test_a_short_prompt_gives_no_warning(parts: Parts) -> None:
 
 def test_a_long_prompt_gives_a_warning_that_names_what_was_lost(parts: Parts) -> None:
     (warning,) = prompted(parts, "a " * 75 + "purple hat").warnings
-    assert warning.startswith("The prompt has 77 tokens and 75 are used")
+    assert warning.startswith("the prompt has 77 tokens, but only the first 75 are used")
     assert "'purple hat'" in warning
 
 
 def test_a_long_negative_prompt_is_of_interest_only_where_it_counts(parts: Parts) -> None:
     (warning,) = prompted(parts, "", "blue " * 100, guidance_scale=5.0).warnings
-    assert warning.startswith("The negative prompt")
+    assert warning.startswith("the negative prompt")
     assert prompted(parts, "", "blue " * 100, guidance_scale=1.0).warnings == ()
 
 

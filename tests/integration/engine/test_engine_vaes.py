@@ -73,7 +73,7 @@ def test_a_vae_with_latents_of_another_size_is_refused(parts: Parts, tmp_path: P
     plan = NetworkPlan(Network.VAE, lone_vae_config(shape, 1.0), lambda name: (), ())
     tensors = {name: torch.zeros(held.shape) for name, held in build_empty(plan).named_parameters()}
     save_file(tensors, tmp_path / "vae.safetensors")
-    with pytest.raises(ModelUnreadable, match="one for 2 x 2 pixels, and the checkpoint has"):
+    with pytest.raises(ModelUnreadable, match="2 x 2 pixels each, but the checkpoint has"):
         load_vae(model_source(tmp_path / "vae.safetensors", ModelType.VAE), parts)
 
 
@@ -81,7 +81,7 @@ def test_a_vae_with_latents_of_another_size_is_refused(parts: Parts, tmp_path: P
     ("gone", "new", "says"),
     [
         ("decoder.conv_out.bias", None, "VAE lacks the tensor"),
-        (None, "decoder.conv_out.scale", "no use for the tensor"),
+        (None, "decoder.conv_out.scale", "no network uses the tensor"),
     ],
 )
 def test_a_vae_that_is_not_whole_is_refused(
@@ -112,8 +112,8 @@ def test_a_job_without_a_vae_has_the_checkpoints_and_one_with_is_served_from_the
     assert extras.vae([source], source.model_id) is first
     anew = msgspec.structs.replace(source, sha256="0" * 64)
     assert extras.vae([anew], source.model_id) is not first
-    with pytest.raises(JobRejected, match="does not say where"):
+    with pytest.raises(JobRejected, match="is missing from the order"):
         extras.vae([source], ModelId("another"))
     wrong = msgspec.structs.replace(source, model_type=ModelType.LORA)
-    with pytest.raises(JobRejected, match="is a lora, and the job uses it as a vae"):
+    with pytest.raises(JobRejected, match="is a lora, but the job uses it as a vae"):
         extras.vae([wrong], source.model_id)

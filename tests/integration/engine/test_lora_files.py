@@ -155,15 +155,15 @@ def test_what_is_not_used_of_a_file_is_said(parts: Parts, names: LayerNames, pat
         "unet.conv_norm_out.w_norm": torch.zeros(1),
     }
     lacks, unknown = read_lora(lora_source(add(path, extra)), names, parts.base).warnings
-    assert lacks.endswith("changes layers that the checkpoint lacks: unet.down_blocks.7.conv")
-    assert unknown.endswith("not known here and not used: unet.conv_norm_out.w_norm")
+    assert lacks.endswith("changes layers that the checkpoint does not have: unet.down_blocks.7.conv")
+    assert unknown.endswith("unknown tensors, which were ignored: unet.conv_norm_out.w_norm")
 
 
 def test_a_file_of_layers_that_are_not_there_is_refused_with_the_likely_cause(
     parts: Parts, names: LayerNames, path: Path
 ) -> None:
     other = renamed(path, lambda key: key.replace("_blocks.", "_stacks."))
-    with pytest.raises(ModelUnreadable, match="made for a checkpoint of another base"):
+    with pytest.raises(ModelUnreadable, match="made for another base"):
         read_lora(lora_source(other), names, parts.base)
 
 
@@ -181,7 +181,7 @@ def test_a_file_for_wider_layers_is_refused_with_the_layer(
 @pytest.mark.parametrize(
     ("extra", "says"),
     [
-        ({"unet.conv_in.alpha": torch.zeros(2)}, "alpha of 2 numbers"),
+        ({"unet.conv_in.alpha": torch.zeros(2)}, "its alpha has 2 values"),
         ({"lora_te2_x.lora_down.weight": torch.zeros(1, 1)}, "is for sdxl"),
     ],
 )
@@ -198,7 +198,7 @@ def test_metadata_that_cannot_be_understood_is_refused(
     factors = random_factors(parts, 1, (Network.UNET,))
     for text in ("[]", '{"unet.lora_alpha": "much"}', "{"):
         path = write_diffusers(tmp_path / "lora.safetensors", factors, {"lora_adapter_metadata": text})
-        with pytest.raises(ModelUnreadable, match="cannot be understood"):
+        with pytest.raises(ModelUnreadable, match="cannot be parsed"):
             read_lora(lora_source(path), names, parts.base)
 
 

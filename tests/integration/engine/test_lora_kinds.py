@@ -147,7 +147,7 @@ def test_a_linear_layer_that_the_file_holds_as_a_convolution_of_one_pixel_fits()
         ({Part.DOWN: torch.zeros(RANK, IN)}, "lacks the part lora_up"),
         ({Part.HADA_A1: torch.zeros(OUT, RANK)}, "lacks the part hada"),
         ({Part.ALPHA: torch.zeros(())}, "lacks the part lokr"),
-        ({Part.DOWN: torch.zeros(RANK, IN), Part.UP: torch.zeros(OUT, RANK + 1)}, "do not fit"),
+        ({Part.DOWN: torch.zeros(RANK, IN), Part.UP: torch.zeros(OUT, RANK + 1)}, "do not match"),
         ({Part.DOWN: torch.zeros(RANK, IN + 1), Part.UP: torch.zeros(OUT, RANK)}, "for a layer of"),
         ({Part.DOWN: torch.zeros(RANK, OUT), Part.UP: torch.zeros(IN, RANK)}, "for a layer of"),
     ],
@@ -165,5 +165,5 @@ def test_lengths_of_another_number_are_refused() -> None:
         Part.UP: torch.zeros(OUT, RANK),
         Part.MAGNITUDES: torch.zeros(3),
     }
-    with pytest.raises(ModelUnreadable, match="3 lengths for 12"):
+    with pytest.raises(ModelUnreadable, match="3 magnitudes for 12"):
         make_change(tensors, scale_of, LAYERS["linear"]())

@@ -171,7 +171,7 @@ def test_a_strength_that_leaves_no_step_gives_the_reference_and_says_so(inputs: 
     ending = outcomes.ending("weak")
     assert isinstance(ending, Completed)
     assert ending.warnings == (
-        "A strength of 0.3 leaves none of 3 steps: the picture is the reference image",
+        "strength 0.3 leaves none of the 3 steps: the image is the unchanged reference image",
     )
 
 
@@ -199,9 +199,9 @@ def test_a_picture_of_another_shape_gets_the_size_of_the_job(fit: ImageFit, part
 @pytest.mark.parametrize(
     ("strength", "inputs", "says"),
     [
-        (0.75, {InputKind.MASK: MASKED[InputKind.MASK]}, "there is none"),
-        (0.75, {InputKind.REFERENCE: b"GIF89a"}, "reference image is no PNG"),
-        (0.75, {**REFERENCE, InputKind.MASK: b""}, "mask is no PNG"),
+        (0.75, {InputKind.MASK: MASKED[InputKind.MASK]}, "requires a reference image"),
+        (0.75, {InputKind.REFERENCE: b"GIF89a"}, "reference image is not a PNG"),
+        (0.75, {**REFERENCE, InputKind.MASK: b""}, "mask is not a PNG"),
     ],
     ids=["mask-alone", "no-picture", "no-mask"],
 )

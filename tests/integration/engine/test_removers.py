@@ -135,27 +135,31 @@ def test_a_remover_stays_loaded_and_the_third_replaces_the_first(tmp_path: Path)
 def test_a_file_that_is_no_model_is_refused(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(data)
-    with pytest.raises(ModelUnreadable, match=r"model cannot be (read as an ONNX model|used as a)"):
+    with pytest.raises(
+        ModelUnreadable, match=r"(cannot load model as an ONNX model|model cannot be used as a)"
+    ):
         loaded(path)
 
 
 def test_a_truncated_model_is_refused(tmp_path: Path) -> None:
     path = write_keeper(tmp_path / "model.onnx", RED)
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(ModelUnreadable, match="model cannot be read as an ONNX model"):
+    with pytest.raises(ModelUnreadable, match="cannot load model as an ONNX model"):
         loaded(path)
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 64, 64), (1, 64, 64, 3), (3, 64, 64)], ids=str)
 def test_a_model_that_takes_no_pictures_is_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
     steps = [helper.make_node("Identity", ["input"], ["mask"])]
-    with pytest.raises(ModelUnreadable, match="model cannot be used as a background remover: it "):
+    with pytest.raises(ModelUnreadable, match="model cannot be used as a background remover: it"):
         loaded(write_model(tmp_path / "model.onnx", steps, [], shape=shape))
 
 
 def test_a_model_that_gives_no_mask_is_refused_at_its_first_picture(tmp_path: Path) -> None:
     steps = [helper.make_node("Identity", ["input"], ["mask"])]
-    with pytest.raises(ModelUnreadable, match=r"model gives a tensor of \(1, 3, 64, 64\), where one mask"):
+    with pytest.raises(
+        ModelUnreadable, match=r"model returned a tensor of shape \(1, 3, 64, 64\) instead of one mask"
+    ):
         loaded(write_model(tmp_path / "model.onnx", steps, [])).mask(disc()[0])
 
 

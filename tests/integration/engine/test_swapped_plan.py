@@ -190,7 +190,7 @@ def test_what_rests_is_not_on_the_device_when_it_is_loaded(base: ModelBase, chec
     networks = build_networks(resting, META, torch.float16, lambda key: True, resting_under(SWAPPED))
     assert len(networks) == len(plans) - 1, "all but the UNet"
     assert {held.device for network in networks for held in network.parameters()} == {HOME}
-    with pytest.raises(ModelUnreadable, match="left without"):
+    with pytest.raises(ModelUnreadable, match="no weights for"):
         build_networks(plans, META, torch.float16, is_leftover, resting_under(SWAPPED))
 
 

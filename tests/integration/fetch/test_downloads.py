@@ -253,7 +253,7 @@ def test_a_compressed_answer_is_refused_unread(bench: Bench) -> None:
 def test_a_full_disk_is_said_before_anything_comes(bench: Bench, tmp_path: Path) -> None:
     bench.site.scripts["/dreams"] = file(model_bytes(tmp_path, padding=300_000))
     bench.min_free_bytes, bench.free_bytes = 1000, 200_000
-    with pytest.raises(DiskFull, match="make room"):
+    with pytest.raises(DiskFull, match="free some space"):
         bench.fetch(URL)
     assert bench.left_behind() == []
 
@@ -301,12 +301,12 @@ def test_a_web_page_is_no_model_and_is_recognized_at_once(bench: Bench) -> None:
     ("data", "sentence"),
     [
         (b"GGUF" + bytes(100), "GGUF"),
-        (b"version https://git-lfs.github.com/spec/v1\noid", "git-lfs"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "Git LFS"),
         (b"PK\x03\x04" + bytes(100), "pickle"),
         (b"\x80\x04\x95" + bytes(100), "pickle"),
         (b"\x1f\x8b" + bytes(100), "gzip"),
-        (b"\xff\xff\xff\xff\xff\xff\xff\xff{}", "no model file"),
-        (b"\x02\x00\x00\x00\x00\x00\x00\x00{}", "no kind of model"),
+        (b"\xff\xff\xff\xff\xff\xff\xff\xff{}", "not a model file"),
+        (b"\x02\x00\x00\x00\x00\x00\x00\x00{}", "not a supported type of model"),
     ],
 )
 def test_what_is_no_model_is_named_and_not_kept(bench: Bench, data: bytes, sentence: str) -> None:
@@ -373,7 +373,7 @@ def test_redirects_are_followed_but_not_for_ever(bench: Bench, tmp_path: Path) -
     bench.site.scripts["/third"] = redirect("/dreams")
     bench.incoming.joinpath("ready").unlink()
     bench.site.asked.clear()
-    with pytest.raises(DownloadFailed, match="circles"):
+    with pytest.raises(DownloadFailed, match="redirects too many times"):
         bench.fetch(URL)
     assert len(bench.site.asked) == 6
 

@@ -39,7 +39,7 @@ def checkpoint(path: Path) -> bytes:
 
 def test_a_pickle_is_refused_unless_it_is_allowed(bench: Bench, tmp_path: Path) -> None:
     bench.site.scripts["/dreams.ckpt"] = file(checkpoint(tmp_path / "sample.ckpt"))
-    with pytest.raises(ModelUnreadable, match=r"^the file is a pickle, which can run any code"):
+    with pytest.raises(ModelUnreadable, match=r"^the file is a pickle, which can run arbitrary code"):
         bench.fetch("http://example.org/dreams.ckpt")
     assert bench.left_behind() == []
 
@@ -102,5 +102,5 @@ def test_what_the_converting_process_cannot_do_is_an_error_of_the_model(
 ) -> None:
     checkpoint(tmp_path / "sample.ckpt")
     monkeypatch.setattr(pickles, "BASE_BYTES", 300 << 20)
-    with pytest.raises(ModelUnreadable, match="this pickle"):
+    with pytest.raises(ModelUnreadable, match="the pickle"):
         pickles.convert(opened(tmp_path / "sample.ckpt"), tmp_path / "out.safetensors")

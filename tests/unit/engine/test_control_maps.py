@@ -90,21 +90,21 @@ def test_a_job_without_controls_needs_no_pose_image() -> None:
 
 
 def test_a_control_without_a_pose_image_is_refused() -> None:
-    with pytest.raises(JobRejected, match="asks for canny and has no pose image"):
+    with pytest.raises(JobRejected, match="canny control requires a pose image"):
         control_maps(order(ControlUse(control_type=ControlType.CANNY)), {}, Stamp().detect, [].append)
 
 
 @pytest.mark.parametrize("control_type", list(ControlType), ids=str)
 def test_an_empty_map_is_an_error_that_says_what_to_do(control_type: ControlType) -> None:
     emitted: list[Outcome] = []
-    with pytest.raises(JobRejected, match=f"The {control_type} detector found nothing") as caught:
+    with pytest.raises(JobRejected, match=f"the {control_type} detector found nothing") as caught:
         control_maps(
             order(ControlUse(control_type=control_type)),
             inputs(Image.new("RGB", (64, 96), (60, 60, 60))),
             Stamp().detect,
             emitted.append,
         )
-    assert "or send the map itself" in caught.value.detail
+    assert "or send the control map itself" in caught.value.detail
     assert emitted == []
 
 

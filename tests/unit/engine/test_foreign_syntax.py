@@ -47,4 +47,4 @@ def test_compels_weights_are_for_compel(text: str) -> None:
 @pytest.mark.parametrize("text", NOBODYS)
 def test_what_no_technique_reads_is_said_to_be_plain_text(text: str, technique: PromptTechnique) -> None:
     (remark,) = foreign_syntax(text, technique)
-    assert "is taken for plain text" in remark
+    assert "is treated as plain text" in remark

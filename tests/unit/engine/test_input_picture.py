@@ -83,13 +83,13 @@ def test_too_many_pixels_are_refused_before_they_are_decoded() -> None:
 def test_a_bomb_is_refused() -> None:
     header = as_file(Image.new("L", (16, 16)))
     bomb = header[:16] + (60_000).to_bytes(4, "big") * 2 + header[24:]
-    with pytest.raises(JobRejected, match=r"mask is (too large|no PNG)"):
+    with pytest.raises(JobRejected, match=r"mask is (too large|not a PNG)"):
         decode_mask(bomb, "mask")
 
 
 @pytest.mark.parametrize("file_type", ["BMP", "GIF", "TIFF", "PDF"])
 def test_other_formats_are_not_tried(file_type: str) -> None:
-    with pytest.raises(JobRejected, match="no PNG, JPEG or WEBP file"):
+    with pytest.raises(JobRejected, match="not a PNG, JPEG or WebP file"):
         decode_picture(as_file(Image.new("RGB", (4, 4)), file_type), NAME)
 
 

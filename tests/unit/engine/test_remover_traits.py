@@ -80,7 +80,7 @@ def test_metadata_that_cannot_be_meant_are_refused(metadata: dict[str, str]) -> 
 
 
 def test_metadata_that_contradict_the_input_are_refused() -> None:
-    with pytest.raises(ModelUnreadable, match="but its input is fixed to"):
+    with pytest.raises(ModelUnreadable, match="but its input is fixed at"):
         find_traits({"input_size": "320"}, (1024, 1024), ())
 
 
@@ -92,5 +92,5 @@ def test_what_its_owner_said_counts_more_than_the_metadata_and_the_name() -> Non
 
 
 def test_a_size_that_its_owner_said_and_its_input_contradicts_is_refused() -> None:
-    with pytest.raises(ModelUnreadable, match="its registration says"):
+    with pytest.raises(ModelUnreadable, match="its registration sets"):
         find_traits({}, (1024, 1024), (), Preparation(input_size=(320, 320)))

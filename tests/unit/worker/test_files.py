@@ -51,12 +51,12 @@ def test_all_that_is_wrong_gets_one_answer(root: Path, tmp_path: Path) -> None:
         with pytest.raises(ModelUnreadable) as caught:
             resolve(uri, [root])
         assert caught.value.detail.replace(uri, "") == (
-            " names no file or folder inside the folders that models may lie in (models.file_roots)"
+            " is not a file or folder in one of the allowed folders (models.file_roots)"
         )
 
 
 def test_where_no_folder_is_allowed_yet_that_is_what_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ModelUnreadable, match=r"models\.file_roots names no folder yet"):
+    with pytest.raises(ModelUnreadable, match=r"models\.file_roots is empty"):
         resolve(f"file://{tmp_path}", [])
 
 
@@ -84,7 +84,7 @@ def test_a_stored_model_is_found_below_whichever_root_keeps_it(tmp_path: Path) -
     roots = [tmp_path / "weights", tmp_path / "models"]
     assert resolve(f"stored:{name}", roots) == (tmp_path / "models" / name).resolve()
     for wrong in ("stored:../../etc/passwd", f"stored:files/{'b' * 64}.safetensors", "stored:files"):
-        with pytest.raises(ModelUnreadable, match="put it back, or retry it"):
+        with pytest.raises(ModelUnreadable, match="put them back, or retry"):
             resolve(wrong, roots)
 
 

@@ -49,7 +49,7 @@ def test_of_a_folder_the_wanted_precision_is_taken_where_there_is_one() -> None:
 
 def test_a_folder_whose_weights_are_pickles_is_refused() -> None:
     names = tuple(name.replace(".safetensors", ".bin") for name in FOLDER)
-    with pytest.raises(DownloadFailed, match="no weights of the unet in safetensors"):
+    with pytest.raises(DownloadFailed, match="no safetensors weights for unet"):
         chosen(names)
 
 

@@ -62,7 +62,7 @@ def test_a_size_that_the_file_contradicts_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, remover())
     source = source_of(path, ModelType.BACKGROUND)
     wrong = replace(source, preparation=Preparation(input_size=(1024, 1024)))
-    assert "takes 320 x 320 pixels, not 1024 x 1024" in refused(wrong, tmp_path)
+    assert "input size is 320 x 320 pixels, not 1024 x 1024" in refused(wrong, tmp_path)
 
 
 def test_half_precision_is_told(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_an_onnx_file_is_no_checkpoint(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", [(1, 4, 64, 64), (1, 77), (1, 3, 8, 8, 8)])
 def test_what_takes_no_picture_is_no_background_remover(tmp_path: Path, shape: Sequence[Size]) -> None:
     source = source_of(written(tmp_path, remover(shape)), ModelType.BACKGROUND)
-    assert "no background remover" in refused(source, tmp_path)
+    assert "not a background remover" in refused(source, tmp_path)
 
 
 def external(tensor: onnx.TensorProto) -> None:
@@ -90,7 +90,7 @@ def external(tensor: onnx.TensorProto) -> None:
 def test_weights_in_other_files_are_never_opened(tmp_path: Path) -> None:
     model = remover()
     external(model.graph.initializer[0])
-    assert "in other files" in refused(source_of(written(tmp_path, model), ModelType.BACKGROUND), tmp_path)
+    assert "in external files" in refused(source_of(written(tmp_path, model), ModelType.BACKGROUND), tmp_path)
 
 
 def test_weights_in_other_files_are_found_however_deep_they_hide(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_weights_in_other_files_are_found_however_deep_they_hide(tmp_path: Path)
     model.graph.node.append(
         helper.make_node("If", ["condition"], ["out"], then_branch=inner, else_branch=inner)
     )
-    assert "in other files" in refused(source_of(written(tmp_path, model), ModelType.BACKGROUND), tmp_path)
+    assert "in external files" in refused(source_of(written(tmp_path, model), ModelType.BACKGROUND), tmp_path)
 
 
 def test_graphs_inside_of_graphs_have_an_end(tmp_path: Path) -> None:

@@ -290,7 +290,7 @@ def test_a_job_whose_pictures_did_not_all_come_fails_with_their_number(blobs: tu
     assert isinstance(failed, JobFailed)
     assert (failed.code, failed.text) == (
         "bad_message",
-        f"2 pictures should have come with the job, {len(blobs)} came",
+        f"2 input images expected with the job, but {len(blobs)} arrived",
     )
     assert said(story.order(run(inputs=PAIR), blobs=blobs)) == [first, failed]
 
