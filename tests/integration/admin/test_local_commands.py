@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kernel.protocol.join import WORKER_ENVIRON
+from kernel.protocol.version import VERSION
 from tests.integration.admin.command import Spoon
 
 ROOT = Path(__file__).parents[3]
@@ -36,6 +37,11 @@ def test_a_wrong_configuration_is_a_mistake_of_usage(here: Spoon) -> None:
     assert ended.err == (
         "spoon: mine.toml: unknown key server.prot: did you mean server.port? [bad_configuration]\n"
     )
+
+
+def test_the_version_is_printed_alone(here: Spoon) -> None:
+    ended = here("--version")
+    assert (ended.code, ended.out) == (0, f"{VERSION}\n")
 
 
 def test_an_unknown_command_is_a_mistake_of_usage(here: Spoon) -> None:
