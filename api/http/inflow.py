@@ -28,9 +28,6 @@ class Inflow(BytesIO):
     def __init__(self, receiver: Receiver, seats: Seats, wake: Callable[[], None]) -> None:
         """`wake` is called when the connection should be looked at again. Raises: TooManyRequests."""
         super().__init__()
-        if not seats.take():
-            receiver.close()
-            raise TooManyRequests("too many uploads at once", retry_after_s=RETRY_AFTER_S)
         self.failure: SpoonError | None = None
         """Set as soon as something is wrong with it: then the request is to be refused."""
         self._receiver = receiver
@@ -41,6 +38,10 @@ class Inflow(BytesIO):
         self._is_all = self._is_dropped = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="upload", daemon=True)
+        # Refused last: Python closes this object all the same, and since 3.13 it reports a failing close.
+        if not seats.take():
+            receiver.close()
+            raise TooManyRequests("too many uploads at once", retry_after_s=RETRY_AFTER_S)
         try:
             self._thread.start()
         except RuntimeError as error:  # the system has no room for one more
