@@ -108,4 +108,4 @@ def test_a_pose_image_that_shows_nothing_fails_the_job_before_its_first_step(
     failed = outcomes.ending("job")
     assert isinstance(failed, Failed)
     assert (failed.code, outcomes.names("job")) == ("job_rejected", ["Failed"])
-    assert "The mediapipe detector found nothing in the pose image" in failed.text
+    assert "the mediapipe detector found nothing in the pose image" in failed.text

@@ -86,7 +86,7 @@ def test_long_prompts_breaks_and_negative_prompts_make_whole_chunks(parts: Parts
 
 @pytest.mark.usefixtures("package")
 def test_the_package_too_gets_no_more_chunks_than_can_be_encoded(parts: Parts) -> None:
-    with pytest.raises(JobRejected, match=r"^prompt: 65 chunks"):
+    with pytest.raises(JobRejected, match=r"^prompt: too long: 65 chunks"):
         prompted(parts, "ball BREAK " * 64 + "table", technique=TECHNIQUE)
 
 
