@@ -1,4 +1,4 @@
-"""`spoon config`: what counts, and who said so."""
+"""`spoon config`: the effective configuration and the source of each value."""
 
 import click
 import msgspec
@@ -21,14 +21,14 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
 @click.group()
 def config() -> None:
-    """Look at the configuration."""
+    """Inspect the configuration."""
 
 
 @config.command()
 @json_option
 @click.pass_obj
 def check(invocation: Invocation, as_json: bool) -> None:
-    """Check the configuration, and print every value that counts and where it came from.
+    """Validate the configuration, and print every effective value and its source.
 
     \b
     Examples:
@@ -47,4 +47,4 @@ def check(invocation: Invocation, as_json: bool) -> None:
     if as_json:
         print_json(msgspec.json.encode(lines))
     else:
-        print_table(("KEY", "VALUE", "FROM"), [(line.key, line.value, line.origin) for line in lines])
+        print_table(("KEY", "VALUE", "SOURCE"), [(line.key, line.value, line.origin) for line in lines])

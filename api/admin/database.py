@@ -1,4 +1,4 @@
-"""`spoon db`: a copy and a check of the database, on a running and on a stopped server."""
+"""`spoon db`: back up and check the database of a running or stopped server."""
 
 from pathlib import Path
 
@@ -21,10 +21,10 @@ def db() -> None:
 @click.argument("destination", type=click.Path(dir_okay=False, path_type=Path))
 @click.pass_obj
 def backup(invocation: Invocation, destination: Path) -> None:
-    """Copy the database, as it is at this moment, to the new file DESTINATION.
+    """Back up the database to the new file DESTINATION.
 
-    The pictures are not in it: they lie in images.folder, and can be copied after the database at any time.
-    The copy holds prompts: nobody but you may read it.
+    The backup is a consistent snapshot and is safe to take while the server runs. It does not include images:
+    copy images.folder afterwards. The backup contains prompts, so only your user can read it.
 
     \b
     Example:
@@ -37,15 +37,15 @@ def backup(invocation: Invocation, destination: Path) -> None:
 
 
 @db.command()
-@click.option("--deep", "is_deep", is_flag=True, help="Compare every file with its digest, too.")
+@click.option("--deep", "is_deep", is_flag=True, help="Also verify the SHA-256 digest of every file.")
 @json_option
 @click.pass_context
 def check(context: click.Context, is_deep: bool, as_json: bool) -> None:
-    """Check the database, its references, and the files that it names.
+    """Check the database, its references and the files that it refers to.
 
-    Files that nobody knows are listed; they take room but do no harm. When the server starts it removes the
-    pictures among them that bear a name as it gives them, and no others. Files and folders that other users
-    can read are listed, too. The exit code is 1 when something is wrong.
+    Orphans are files that the database does not refer to. They use disk space but are harmless. At startup,
+    the server deletes orphaned images that it named itself and leaves all other files alone. Files and
+    folders that other users can access are listed as well. The exit code is 1 if a problem is found.
 
     \b
     Examples:
@@ -60,11 +60,13 @@ def check(context: click.Context, is_deep: bool, as_json: bool) -> None:
     if as_json:
         print_struct(findings)
     else:
-        _say("wrong", findings.wrong)
+        _say("problem", findings.wrong)
         _say("orphan", findings.orphans)
-        _say("open to other users", findings.open)
-        counts = f"{len(findings.wrong)} wrong, {len(findings.orphans)} orphans, {len(findings.open)} open"
-        click.echo(f"{findings.files} files, {counts}")
+        _say("accessible to other users", findings.open)
+        click.echo(
+            f"files: {findings.files}, problems: {len(findings.wrong)}, orphans: {len(findings.orphans)}, "
+            f"accessible to other users: {len(findings.open)}"
+        )
     context.exit(ExitCode.FAILURE if findings.wrong else ExitCode.OK)
 
 
@@ -72,4 +74,4 @@ def _say(word: str, lines: tuple[str, ...]) -> None:
     for line in lines[:_MAX_LISTED]:
         click.echo(f"{word}: {line}")
     if len(lines) > _MAX_LISTED:
-        click.echo(f"... and {len(lines) - _MAX_LISTED} more: see them all with --json")
+        click.echo(f"... and {len(lines) - _MAX_LISTED} more; use --json to list all")

@@ -1,4 +1,4 @@
-"""Looking for what is wrong in the database and in the folders whose files it names."""
+"""Find problems in the database and in the folders whose files it refers to."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ from kernel.views.named_sql import load_queries
 
 
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
-    """What is wrong, a sentence each, which files nobody knows, and which paths others can read."""
+    """Problems, one sentence each; orphaned files; and paths that other users can access."""
 
     wrong: tuple[str, ...]
     orphans: tuple[str, ...]
@@ -32,13 +32,13 @@ class Named(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check(settings: Settings, is_deep: bool) -> Findings:
-    """Check the database's pages, references and counts, and that every file it names is there.
+    """Check the database's pages, references and counts, and that every file it refers to exists.
 
-    Deep: compare each file's sha256 too. It works beside a running Manager: what the Manager changes
-    meanwhile is not reported. Raises: DatabaseUnusable, if the database cannot be read at all.
+    Deep: also verify each file's sha256. Safe beside a running Manager, whose changes in the meantime are not
+    reported. Raises: DatabaseUnusable, if the database cannot be read at all.
     """
     folders = {"images": settings.images.folder, "blobs": settings.blobs.folder}
-    # First the files, then the rows: a file that comes meanwhile cannot look like an orphan.
+    # First the files, then the rows, so that a file created in the meantime does not look like an orphan.
     present = {(kind, name) for kind, folder in folders.items() for name in _files_below(folder)}
     queries = load_queries("api.admin", "check.sql")
     with read_only(settings.database_file) as connection:
@@ -47,7 +47,7 @@ def check(settings: Settings, is_deep: bool) -> Findings:
             wrong += _lines(connection, queries["miscounted"])
         named = _named(connection, queries["files"])
         unfit = {one: text for one in named if (text := _unfit(folders[one.kind], one, is_deep))}
-        # A row that is gone by now took its file with it, in the order of things.
+        # A row that has been deleted in the meantime took its file with it.
         still_named = set(_named(connection, queries["files"])) if unfit else set[Named]()
         spoken_for = set(_lines(connection, queries["spoken_for"]))
     wrong += [text for one, text in unfit.items() if one in still_named]
@@ -83,14 +83,14 @@ def _lines(connection: apsw.Connection, query: str) -> Iterator[str]:
 
 
 def _unfit(folder: Path, named: Named, is_deep: bool) -> str | None:
-    """What is wrong with a file that the database names, if anything."""
+    """The problem with a file that the database refers to, if any."""
     path = folder / named.file_name
     try:
         size_bytes = path.stat().st_size
         if size_bytes != named.size_bytes:
-            return f"{path} has {size_bytes} bytes instead of {named.size_bytes}"
+            return f"{path} is {size_bytes} bytes long, expected {named.size_bytes}"
         if is_deep and _sha256(path) != named.sha256:
-            return f"{path} is not what was stored: its sha256 differs"
+            return f"{path} has changed since it was stored: its SHA-256 differs"
     except FileNotFoundError:
         return f"{path} is missing"
     except OSError as error:
@@ -104,6 +104,6 @@ def _sha256(path: Path) -> str:
 
 
 def _files_below(folder: Path) -> Iterator[str]:
-    """Every file but the hidden ones, such as the server's own mark."""
+    """Every file except hidden ones, such as the server's own marker."""
     files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     return (path.relative_to(folder).as_posix() for path in files)

@@ -1,4 +1,4 @@
-"""A copy of the database at one moment, whether a Manager uses it or not."""
+"""A consistent copy of the database, whether or not a Manager is using it."""
 
 import os
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ _PRIVATE: Final = 0o600
 
 @contextmanager
 def read_only(database: Path) -> Iterator[apsw.Connection]:
-    """A connection that can change nothing.
+    """A read-only connection.
 
-    Raises: DatabaseUnusable, if there is none, or whatever is asked of it fails.
+    Raises: DatabaseUnusable, if there is no database or a query fails.
     """
     if not database.is_file():
-        raise DatabaseUnusable(f"there is no database at {database}: name its configuration with --config")
+        raise DatabaseUnusable(f"no database at {database}; pass the server's configuration with --config")
     try:
         with closing(apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
             connection.set_busy_timeout(_BUSY_MS)
@@ -31,20 +31,21 @@ def read_only(database: Path) -> Iterator[apsw.Connection]:
 
 
 def back_up(database: Path, destination: Path) -> int:
-    """Copy the database under a temporary name, check the copy, and give it its own name.
+    """Copy the database to a temporary name, check the copy, and rename it.
 
     Returns: the size of the copy in bytes.
-    Raises: DatabaseUnusable, if there is none or the copy is not sound; Conflict, if the destination exists.
+    Raises: DatabaseUnusable, if there is no database or the copy is damaged; Conflict, if the destination
+    exists.
     """
     if destination.exists():
-        raise Conflict(f"{destination} is there already: choose another name")
+        raise Conflict(f"{destination} already exists; choose another name")
     if not destination.parent.is_dir():
-        raise Conflict(f"{destination.parent} is no folder: make it first")
+        raise Conflict(f"folder {destination.parent} does not exist")
     partial = destination.with_name(f".{destination.name}.{os.getpid()}.part")
     try:
         with read_only(database) as source:
             try:
-                # SQLite takes the file as it is: nobody else may read it from its first byte on.
+                # SQLite keeps the mode of an existing file, so no other user can read it at any time.
                 os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PRIVATE))
                 _copy(source, partial)
             except (apsw.Error, OSError) as error:
@@ -61,13 +62,13 @@ def back_up(database: Path, destination: Path) -> int:
 def _copy(source: apsw.Connection, partial: Path) -> None:
     with closing(apsw.Connection(str(partial))) as copy:
         with copy.backup("main", source, "main") as backup:
-            # All pages in one step are one read transaction: in WAL mode the writer is not held up, and
-            # its commits cannot make the copy begin again, as they would between two steps.
+            # All pages in one step are one read transaction: in WAL mode this does not block the writer, and
+            # its commits cannot restart the copy, as they would between two steps.
             backup.step(-1)
         # One plain file, without the -wal that the original's header asks for.
         copy.pragma("journal_mode", "delete")
         if (verdict := copy.pragma("quick_check")) != "ok":
-            raise DatabaseUnusable(f"the copy is not sound: {verdict}")
+            raise DatabaseUnusable(f"the backup failed its integrity check: {verdict}")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What `spoon doctor` finds: one line for each thing that it looks at."""
+"""The findings of `spoon doctor`: one line per check."""
 
 from enum import StrEnum
 
@@ -10,12 +10,12 @@ class Verdict(StrEnum):
 
     OK = "ok"
     NOTE = "note"
-    """Worth knowing; nothing that is needed is missing."""
+    """Worth knowing; nothing required is missing."""
     MISSING = "missing"
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that was looked at: how it is, and what to do about it."""
+    """The result of one check, and how to fix it."""
 
     subject: str
     verdict: Verdict

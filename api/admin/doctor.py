@@ -1,4 +1,4 @@
-"""`spoon doctor`: what is there, what is missing, and how to get it."""
+"""`spoon doctor`: check the installation and name the remedy for each problem."""
 
 from collections.abc import Iterator
 
@@ -18,11 +18,10 @@ from kernel.protocol.errors import SpoonError
 @json_option
 @click.pass_context
 def doctor(context: click.Context, as_json: bool) -> None:
-    """Look at everything the server needs, and say what is missing and how to get it.
+    """Check the installation, and say how to fix what is missing.
 
-    Python, every package, SQLite, what background removal and the detectors of control maps need, the
-    folders, the disk, the port, the sockets, the GPU, and whether the server runs. The exit code is 1 when
-    something is missing that is needed.
+    Checks Python, packages, SQLite, background removal, control-map detectors, folders, disk space, the port,
+    socket paths, GPUs, and whether the server is running. The exit code is 1 if a requirement is not met.
 
     \b
     Examples:
@@ -35,7 +34,7 @@ def doctor(context: click.Context, as_json: bool) -> None:
     if as_json:
         print_json(msgspec.json.encode(found))
     else:
-        print_table(("", "WHAT", "FOUND"), [(one.verdict, one.subject, one.found) for one in found])
+        print_table(("STATUS", "CHECK", "RESULT"), [(one.verdict, one.subject, one.found) for one in found])
         for one in found:
             if one.remedy:
                 click.echo(f"{one.subject}: {one.remedy}")
@@ -65,7 +64,9 @@ def _manager(invocation: Invocation) -> Finding:
     except (SpoonError, ImportError) as error:
         return Finding(subject="Manager", verdict=Verdict.NOTE, found=str(error))
     return Finding(
-        subject="Manager", verdict=Verdict.OK, found=f"{status.phase}, {status.version}, process {status.pid}"
+        subject="Manager",
+        verdict=Verdict.OK,
+        found=f"{status.phase}, version {status.version}, pid {status.pid}",
     )
 
 
@@ -76,7 +77,5 @@ def _api(invocation: Invocation) -> Finding:
     except ServerUnreachable as error:
         return Finding(subject="REST API", verdict=Verdict.NOTE, found=str(error))
     except (Refusal, ImportError) as error:
-        return Finding(
-            subject="REST API", verdict=Verdict.NOTE, found=f"does not answer as it should: {error}"
-        )
-    return Finding(subject="REST API", verdict=Verdict.OK, found=f"answers at {invocation.base_url()}")
+        return Finding(subject="REST API", verdict=Verdict.NOTE, found=f"unexpected response: {error}")
+    return Finding(subject="REST API", verdict=Verdict.OK, found=f"running at {invocation.base_url()}")

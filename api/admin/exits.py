@@ -1,4 +1,4 @@
-"""What the exit codes of `spoon` mean, and which error ends with which code."""
+"""The exit codes of `spoon`, their meanings, and the errors that map to them."""
 
 from collections.abc import Callable
 from enum import IntEnum
@@ -37,22 +37,22 @@ class ExitCode(IntEnum):
 
 
 MEANINGS: Final = {
-    ExitCode.OK: "done",
-    ExitCode.FAILURE: "something else went wrong; the sentence on stderr says what",
-    ExitCode.USAGE: "the command line or the configuration is wrong",
-    ExitCode.NOT_FOUND: "there is no such thing, or it is gone",
-    ExitCode.CONFLICT: "it does not fit the present state, such as deleting an engine that runs",
-    ExitCode.UNREACHABLE: "the server does not answer",
-    ExitCode.AWAITED_FAILED: "the job, model or engine that was waited for failed or was cancelled",
-    ExitCode.INVALID: "the server refused a value; stderr names the fields",
-    ExitCode.TRY_LATER: "the server cannot take it now: the queue or the disk is full, or it is stopping",
-    ExitCode.TIMED_OUT: "the time given with --timeout, or 15 minutes for an engine to start, is over",
-    ExitCode.DETACHED: "interrupted with Ctrl-C; what was watched goes on",
+    ExitCode.OK: "success",
+    ExitCode.FAILURE: "any other error; stderr has the message",
+    ExitCode.USAGE: "the command line or the configuration is invalid",
+    ExitCode.NOT_FOUND: "not found, or no longer available",
+    ExitCode.CONFLICT: "conflict with the current state, such as deleting a running engine",
+    ExitCode.UNREACHABLE: "the server is unreachable",
+    ExitCode.AWAITED_FAILED: "the awaited job, model or engine failed or was cancelled",
+    ExitCode.INVALID: "the server rejected a value; stderr names the fields",
+    ExitCode.TRY_LATER: "temporarily unavailable: the queue or the disk is full, or the server is stopping",
+    ExitCode.TIMED_OUT: "timed out: --timeout has passed, or an engine took longer than 15 minutes to start",
+    ExitCode.DETACHED: "interrupted with Ctrl-C; work on the server continues",
 }
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """An RFC 9457 problem document, as far as the command line speaks of it."""
+    """The members of an RFC 9457 problem document that the command line uses."""
 
     status: int
     title: str = ""
@@ -62,14 +62,14 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Refusal(SpoonError):
-    """The server refused."""
+    """The server rejected the request."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.detail or problem.title or None, fields=problem.fields)
         self.problem = problem
 
     def reworded(self, words: Callable[[str], str]) -> "Refusal":
-        """The same refusal, its sentences and fields said in other words."""
+        """The same refusal with its texts passed through `words`."""
         fields = tuple(
             FieldProblem(field=words(one.field), problem=words(one.problem)) for one in self.problem.fields
         )
@@ -77,25 +77,25 @@ class Refusal(SpoonError):
 
 
 class ServerUnreachable(SpoonError):
-    """The server does not answer."""
+    """The server is unreachable."""
 
     code = "server_unreachable"
 
 
 class AwaitedFailed(SpoonError):
-    """What was waited for has failed."""
+    """The awaited job, model or engine failed."""
 
     code = "failed"
 
 
 class TimedOut(SpoonError):
-    """It took longer than it may."""
+    """Timed out."""
 
     code = "timed_out"
 
 
 class Detached(SpoonError):
-    """Detached: what was watched goes on."""
+    """Interrupted; work on the server continues."""
 
     code = "detached"
 
@@ -113,7 +113,7 @@ _EXIT_OF_ERROR: Final[tuple[tuple[type[SpoonError], ExitCode], ...]] = (
     (NotSupported, ExitCode.INVALID),
     (BadConfiguration, ExitCode.USAGE),
 )
-"""The first that fits: subclasses stand before their parents."""
+"""The first match counts, so subclasses come before their parents."""
 
 _EXIT_OF_STATUS: Final = {
     400: ExitCode.INVALID,
@@ -130,12 +130,12 @@ _EXIT_OF_STATUS: Final = {
 
 
 def exit_of(error: SpoonError) -> ExitCode:
-    """How a command ends that was stopped by this error."""
+    """The exit code for this error."""
     if isinstance(error, Refusal):
         return _EXIT_OF_STATUS.get(error.problem.status, ExitCode.FAILURE)
     return next((code for kind, code in _EXIT_OF_ERROR if isinstance(error, kind)), ExitCode.FAILURE)
 
 
 def code_of(error: SpoonError) -> str:
-    """The stable code of an error, as the server gave it where it was the server's."""
+    """The stable code of an error; for a Refusal, the server's."""
     return error.problem.code if isinstance(error, Refusal) else error.code

@@ -1,4 +1,4 @@
-"""What only some jobs need: background removal, and the detectors that draw control maps."""
+"""Optional features: background removal, and the detectors that extract control maps."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ _IMPORT_TIMEOUT_S: Final = 60.0
 
 
 def features(detectors_folder: Path) -> Iterator[Finding]:
-    """What is there of all that only some jobs need. Nothing of it is ever missing: those jobs say so."""
+    """Findings on optional features. None is ever MISSING: only the jobs that need one fail without it."""
     installed = {name: _version(name) for name in (*_RUNTIMES, *_POSE_PACKAGES)}
     yield background_removal(installed)
     yield opencv(_import_error("cv2"))
@@ -28,7 +28,7 @@ def features(detectors_folder: Path) -> Iterator[Finding]:
 
 
 def background_removal(installed: Mapping[str, str | None]) -> Finding:
-    """The ONNX runtime, of which there are two distributions that overwrite each other."""
+    """The ONNX runtime. Its two distributions overwrite each other's files."""
     found = [f"{name} {installed[name]}" for name in _RUNTIMES if installed.get(name)]
     if len(found) == 1:
         return Finding(subject="background removal", verdict=Verdict.OK, found=found[0])
@@ -36,25 +36,27 @@ def background_removal(installed: Mapping[str, str | None]) -> Finding:
         return Finding(
             subject="background removal",
             verdict=Verdict.NOTE,
-            found=f"{found[0]} and {found[1]}, which overwrite each other",
+            found=f"{found[0]} and {found[1]} are both installed and overwrite each other",
             remedy=f"pip uninstall {' '.join(_RUNTIMES)}, then pip install one of them",
         )
     return Finding(
         subject="background removal",
         verdict=Verdict.NOTE,
-        found="not possible: onnxruntime is not installed",
-        remedy=f"pip install '{_DISTRIBUTION}[cuda]', or '{_DISTRIBUTION}[cpu]' where there is no GPU",
+        found="unavailable: onnxruntime is not installed",
+        remedy=f"pip install '{_DISTRIBUTION}[cuda]', or '{_DISTRIBUTION}[cpu]' on a machine without a GPU",
     )
 
 
 def opencv(error: str | None) -> Finding:
     """OpenCV, which the detectors canny and mediapipe need; `error` is the last line of a failed import."""
     if error is None:
-        return Finding(subject="OpenCV", verdict=Verdict.OK, found="can be loaded")
+        return Finding(subject="OpenCV", verdict=Verdict.OK, found="can be imported")
     remedy = f"pip install '{_DISTRIBUTION}[worker]'"
     if "libGL.so" in error:
-        remedy = "install the system's package libgl1 (Debian, Ubuntu) or mesa-libGL (Fedora)"
-    return Finding(subject="OpenCV", verdict=Verdict.NOTE, found=f"cannot be loaded: {error}", remedy=remedy)
+        remedy = "install the system package libgl1 (Debian, Ubuntu) or mesa-libGL (Fedora)"
+    return Finding(
+        subject="OpenCV", verdict=Verdict.NOTE, found=f"cannot be imported: {error}", remedy=remedy
+    )
 
 
 def pose_packages(installed: Mapping[str, str | None], python: tuple[int, ...]) -> Finding:
@@ -64,13 +66,15 @@ def pose_packages(installed: Mapping[str, str | None], python: tuple[int, ...]) 
         found = ", ".join(f"{name} {installed[name]}" for name in _POSE_PACKAGES)
         return Finding(subject="pose detectors", verdict=Verdict.OK, found=found)
     if python >= _FIRST_WITHOUT_MEDIAPIPE:
-        remedy = "run the worker with Python 3.11 or 3.12: mediapipe has no later release that can be used"
+        remedy = (
+            "run the worker with Python 3.11 or 3.12; no usable mediapipe release supports later versions"
+        )
     else:
         remedy = f"pip install '{_DISTRIBUTION}[pose]'"
     return Finding(
         subject="pose detectors",
         verdict=Verdict.NOTE,
-        found=f"openpose, midas and mediapipe are off: {' and '.join(absent)} not installed",
+        found=f"openpose, midas and mediapipe are unavailable; not installed: {', '.join(absent)}",
         remedy=remedy,
     )
 
@@ -83,7 +87,7 @@ def detector(files: DetectorFiles, folder: Path) -> Finding:
         return Finding(
             subject=subject,
             verdict=Verdict.NOTE,
-            found=f"{len(absent)} of {len(files.names)} files are not in {folder}",
+            found=f"{len(absent)} of {len(files.names)} files are missing from {folder}",
             remedy=f"{files.remedy(absent, str(folder))}{_terms(files)}",
         )
     without = [name for name in files.optional if not (folder / name).is_file()]
@@ -105,9 +109,9 @@ def _version(name: str) -> str | None:
 
 
 def _import_error(module: str) -> str | None:
-    """What a fresh interpreter says last when it cannot import that; None if it can.
+    """The last line of a fresh interpreter's error if it cannot import the module, else None.
 
-    Not in this one: it would load all that hangs on it.
+    Not imported in this process, which would load all its dependencies.
     """
     command = [sys.executable, "-c", f"import {module}"]
     try:
@@ -115,6 +119,6 @@ def _import_error(module: str) -> str | None:
             command, capture_output=True, text=True, check=False, timeout=_IMPORT_TIMEOUT_S
         )
     except subprocess.TimeoutExpired:
-        return f"it took longer than {_IMPORT_TIMEOUT_S:.0f} s"
+        return f"the import took longer than {_IMPORT_TIMEOUT_S:.0f} s"
     lines = ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"]
     return None if ended.returncode == 0 else lines[-1]

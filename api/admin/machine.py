@@ -1,4 +1,4 @@
-"""Is this machine fit for the server: folders, disk, port, socket paths, GPU, and is one running already?"""
+"""Checks of the machine: folders, disk space, port, socket paths and GPUs."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from kernel.protocol.rendezvous import BACK_SOCKET, FRONT_SOCKET, MAX_IPC_PATH_B
 
 
 def machine(settings: Settings, is_ours: bool) -> Iterator[Finding]:
-    """Everything around the server. `is_ours`: our own API answers where it should."""
+    """Findings on the machine. `is_ours`: our own API answers at the configured address."""
     yield from folders(settings)
     yield from privacy(settings)
     yield from disks(settings)
@@ -24,7 +24,7 @@ def machine(settings: Settings, is_ours: bool) -> Iterator[Finding]:
 
 
 def folders(settings: Settings) -> Iterator[Finding]:
-    """The folders that the Manager writes to; those that are not there yet are made when it starts."""
+    """The folders that the Manager writes to; it creates missing ones when it starts."""
     named = {
         "database.folder": settings.database.folder,
         "images.folder": settings.images.folder,
@@ -35,35 +35,41 @@ def folders(settings: Settings) -> Iterator[Finding]:
     for key, folder in named.items():
         present = _nearest(folder)
         if present.is_dir() and os.access(present, os.W_OK | os.X_OK):
-            found = str(folder) if present == folder else f"{folder}, to be made in {present}"
+            found = str(folder) if present == folder else f"{folder}, will be created in {present}"
             yield Finding(subject=key, verdict=Verdict.OK, found=found)
         else:
-            remedy = f"make {present} a folder that this user can write to, or choose another {key}"
+            remedy = f"make {present} a folder that this user can write to, or change {key}"
             yield Finding(
-                subject=key, verdict=Verdict.MISSING, found=f"{present} cannot be written to", remedy=remedy
+                subject=key,
+                verdict=Verdict.MISSING,
+                found=f"{present} is not a writable folder",
+                remedy=remedy,
             )
     yield from file_roots(settings.models.file_roots)
 
 
 def file_roots(roots: Sequence[Path]) -> Iterator[Finding]:
-    """The folders below which models may lie, where there are none or one is absent."""
+    """The allowed model folders: a note if none is set or one is missing."""
     if not roots:
         yield Finding(
             subject="models.file_roots",
             verdict=Verdict.NOTE,
-            found="none: models of this machine can only be uploaded",
-            remedy="set it, or SPOON_MODELS_FILE_ROOTS, to the folder of your models",
+            found="not set: local models can only be uploaded",
+            remedy="set it (or SPOON_MODELS_FILE_ROOTS) to the folder of your models",
         )
     for root in roots:
         if not root.is_dir():
-            remedy = "make it, or take it out of models.file_roots"
+            remedy = "create it, or remove it from models.file_roots"
             yield Finding(
-                subject="models.file_roots", verdict=Verdict.NOTE, found=f"{root} is no folder", remedy=remedy
+                subject="models.file_roots",
+                verdict=Verdict.NOTE,
+                found=f"{root} is not a folder",
+                remedy=remedy,
             )
 
 
 def disks(settings: Settings) -> Iterator[Finding]:
-    """Free room where pictures go, and where models come to, against images.min_free."""
+    """Free disk space for images and for models, compared with images.min_free."""
     looked_at = (
         ("disk", "images.folder", settings.images.folder),
         ("disk of models", "models.folder", settings.models.folder),
@@ -78,32 +84,32 @@ def disks(settings: Settings) -> Iterator[Finding]:
                 verdict=Verdict.MISSING,
                 found=f"{size(free_bytes)} free for {key}, "
                 f"images.min_free is {size(settings.images.min_free_bytes)}",
-                remedy=f"make room, or move {key} to a larger disk",
+                remedy=f"free up disk space, or move {key} to a larger disk",
             )
 
 
 def socket_paths(bus_folder: Path) -> Finding:
-    """The paths of the sockets, which the system limits."""
+    """The length of the socket paths, which the system limits."""
     longest = max(len(os.fsencode(bus_folder / name)) for name in (FRONT_SOCKET, BACK_SOCKET))
-    found = f"{longest} of {MAX_IPC_PATH_BYTES} bytes"
+    found = f"the longest has {longest} bytes, the limit is {MAX_IPC_PATH_BYTES}"
     if longest <= MAX_IPC_PATH_BYTES:
         return Finding(subject="socket paths", verdict=Verdict.OK, found=found)
     return Finding(
         subject="socket paths",
         verdict=Verdict.MISSING,
         found=found,
-        remedy="set bus.folder to a shorter path, such as /run/user/1000/spoon",
+        remedy="set bus.folder to a shorter path, e.g. /run/user/1000/spoon",
     )
 
 
 def port(host: str, number: int, is_ours: bool) -> Finding:
-    """Whether the API can listen where it is to listen."""
+    """Whether the API can listen on its configured address."""
     subject = f"port {number}"
     if is_ours:
-        return Finding(subject=subject, verdict=Verdict.OK, found="held by this server")
+        return Finding(subject=subject, verdict=Verdict.OK, found="in use by this server")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # As the server does: what lingers of connections that have ended is no hindrance.
+        # As the server does, so that closed connections in TIME_WAIT do not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, number))
@@ -111,22 +117,22 @@ def port(host: str, number: int, is_ours: bool) -> Finding:
             return Finding(
                 subject=subject,
                 verdict=Verdict.MISSING,
-                found=f"{host} port {number} cannot be used: {error.strerror or error}",
-                remedy="stop what holds it, or choose another server.host or server.port",
+                found=f"cannot listen on {host} port {number}: {error.strerror or error}",
+                remedy="stop the program that uses it, or change server.host or server.port",
             )
     return Finding(subject=subject, verdict=Verdict.OK, found=f"free on {host}")
 
 
 def gpus() -> Iterator[Finding]:
-    """The NVIDIA GPUs that engines can run on, by the driver's own library."""
+    """The NVIDIA GPUs that engines can run on, as reported by NVML."""
     try:
         import pynvml
     except ImportError:
-        return  # The packages' findings say so.
+        return  # Reported by the findings on packages.
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
-        remedy = "for a GPU, install NVIDIA's driver; without one engines run on the CPU, slowly"
+        remedy = "install the NVIDIA driver to use a GPU; without one, engines run slowly on the CPU"
         yield Finding(subject="GPU", verdict=Verdict.NOTE, found=f"none ({error})", remedy=remedy)
         return
     try:
@@ -140,5 +146,5 @@ def gpus() -> Iterator[Finding]:
 
 
 def _nearest(folder: Path) -> Path:
-    """The folder, or the closest one above it that is there."""
+    """The folder, or its closest existing parent."""
     return next(path for path in (folder, *folder.parents) if path.exists())

@@ -30,16 +30,20 @@ _WHOLE: Final = ("--config", "--url")
     "--config",
     "config_file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The configuration file. [default: SPOON_CONFIG, else none]",
+    help="Configuration file (TOML). [default: $SPOON_CONFIG, else built-in defaults]",
 )
-@click.option("--url", help="Where the REST API is. [default: SPOON_URL, else as configured]")
+@click.option(
+    "--url",
+    metavar="URL",
+    help="Base URL of the REST API, e.g. http://127.0.0.1:7870. [default: $SPOON_URL, else the local server]",
+)
 @click.version_option(VERSION, message="%(version)s")
 @click.pass_context
 def spoon(context: click.Context, config_file: Path | None, url: str | None) -> None:
-    """An image-generation server for Stable Diffusion that loses nothing.
+    """An image-generation server for Stable Diffusion.
 
     \b
-    A first picture:
+    Quick start:
       SPOON_MODELS_FILE_ROOTS=. spoon serve &
       spoon models add ./dreams.safetensors --type checkpoint --name dreams --wait
       spoon engines create dreams --name portraits --wait
@@ -87,7 +91,7 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     except click.Abort:
         return ExitCode.DETACHED
     except BrokenPipeError:
-        # Whoever read our output has had enough. Python would complain when it flushes once more at exit.
+        # The reader has closed the pipe. Python would complain when it flushes once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.FAILURE
     except OSError as error:
@@ -97,14 +101,16 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def _hint(error: click.ClickException) -> None:
-    """Where an option of the whole command stands, for who wrote it behind the subcommand."""
+    """Say where a global option belongs, if it was given after the subcommand."""
     if isinstance(error, click.NoSuchOption) and error.option_name in _WHOLE and error.ctx:
         path = error.ctx.command_path.removeprefix("spoon ")
-        click.echo(f"It stands before the subcommand: spoon {error.option_name} ... {path}", err=True)
+        click.echo(
+            f"{error.option_name} goes before the subcommand: spoon {error.option_name} ... {path}", err=True
+        )
 
 
 def _complain(error: SpoonError) -> ExitCode:
-    """Say what is wrong in one sentence, with its code and the fields that are wrong."""
+    """Print the error in one sentence with its code, then each invalid field."""
     click.echo(f"spoon: {error.detail} [{code_of(error)}]", err=True)
     for field in error.fields:
         if field.problem not in error.detail:

@@ -1,4 +1,4 @@
-"""Options that several commands have in common, and values as people write them."""
+"""Options that several commands share, and parsers for values as people write them."""
 
 import os
 import sys
@@ -20,18 +20,23 @@ _SUFFIXES: Final[Mapping[ImageFileType, str]] = {
     ImageFileType.WEBP: ".webp",
 }
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 limit_option = click.option(
-    "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="List at most so many."
+    "--limit",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=50,
+    show_default=True,
+    help="Maximum number of items to list.",
 )
-all_option = click.option("--all", "is_all", is_flag=True, help="List all of them, whatever --limit says.")
-yes_option = click.option("--yes", "is_sure", is_flag=True, help="Do not ask.")
+all_option = click.option("--all", "is_all", is_flag=True, help="List everything, ignoring --limit.")
+yes_option = click.option("--yes", "is_sure", is_flag=True, help="Do not ask for confirmation.")
 
 
 def confirm(question: str, *, is_sure: bool) -> None:
-    """Ask a person, unless --yes was said.
+    """Ask for confirmation, unless --yes was given.
 
-    Raises: Abort, if the answer is no; UsageError, if nobody is there to ask.
+    Raises: Abort, if the answer is no; UsageError, if stdin is not a terminal.
     """
     if is_sure:
         return
@@ -40,7 +45,7 @@ def confirm(question: str, *, is_sure: bool) -> None:
     except click.Abort:
         if sys.stdin.isatty():
             raise
-        raise click.UsageError("nobody is there to answer: say --yes to do it without a question") from None
+        raise click.UsageError("stdin is not a terminal; pass --yes to confirm") from None
     if not is_agreed:
         raise click.Abort
 
@@ -53,7 +58,7 @@ class WordChoice(click.Choice[str]):
         self._words = words
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The word itself, whatever its spelling. Raises: BadParameter, with the words that there are."""
+        """The word in its canonical spelling. Raises: BadParameter, with the list of words."""
         found = find_word(self._words, value)
         hint = hint_of(self._words, value)
         if found is None and hint:
@@ -62,39 +67,40 @@ class WordChoice(click.Choice[str]):
 
 
 class PictureFile(click.Path[Path]):
-    """Where a picture is to be saved: checked before it is drawn, so that it is not drawn in vain."""
+    """The file to save an image to, checked before the job runs so that no work is wasted."""
 
     def __init__(self, allow_dash: bool = False, types: Collection[ImageFileType] = ()) -> None:
-        """`types`: what the suffix may mean, if it matters what it means."""
+        """`types`: the file types that the suffix may name; empty for any suffix."""
         super().__init__(dir_okay=False, path_type=Path, allow_dash=allow_dash)
         self._types = types
 
     def convert(
         self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
     ) -> Path:
-        """The path. Raises: BadParameter, if no file can be made there, or its suffix means no right type."""
+        """The path. Raises: BadParameter, if it cannot be created or its suffix names no allowed type."""
         file = super().convert(value, param, ctx)
         if value == "-" and self.allow_dash:
             return file
-        # A picture gets its name when it is whole: what must be writable is the folder, not a file in it.
+        # An image gets its name when it is complete: the folder must be writable, not a file in it.
         if not file.parent.is_dir():
-            self.fail(f"there is no folder {file.parent}", param, ctx)
+            self.fail(f"folder {file.parent} does not exist", param, ctx)
         if not os.access(file.parent, os.W_OK | os.X_OK):
-            self.fail(f"the folder {file.parent} cannot be written to", param, ctx)
+            self.fail(f"folder {file.parent} is not writable", param, ctx)
         if self._types and file.suffix and _meant(file) not in self._types:
-            names = " or ".join(_SUFFIXES[kind] for kind in self._types)
-            self.fail(f"no picture is made as {file.suffix}: the name must end in {names}", param, ctx)
+            *names, last = (_SUFFIXES[kind] for kind in self._types)
+            wanted = f"{', '.join(names)} or {last}" if names else last
+            self.fail(f"{file.suffix} is not supported; use {wanted}", param, ctx)
         return file
 
 
 def file_type_for(out: Path | None, said: str | None) -> str | None:
-    """The type of a picture: the one that was said, else the one that the file's suffix means.
+    """The file type that was given, else the one that the suffix of `out` names.
 
-    None where neither says anything. Raises: BadParameter, if they contradict each other.
+    None if neither is given. Raises: BadParameter, if they contradict each other.
     """
     meant = None if out is None else _meant(out)
     if said and meant and said != meant:
-        raise click.BadParameter(f"{out} is the name of a {meant}, not of a {said}", param_hint="--file-type")
+        raise click.BadParameter(f"{said} does not match the suffix of {out}", param_hint="--file-type")
     return said or meant
 
 
@@ -107,18 +113,18 @@ def duration(text: str) -> float:
     try:
         return parse_duration_s(text)
     except ValueError as error:
-        raise click.BadParameter(f"{text} is no duration such as 90s, 10m or 2h") from error
+        raise click.BadParameter(f"{text!r} is not a duration (examples: 90s, 10m, 2h)") from error
 
 
 def numbers(text: str) -> tuple[str, ...]:
-    """Numbers with commas between them, as they are written; click names the type after this function."""
+    """Comma-separated numbers, as written; click names the type after this function."""
     found = tuple(one.strip() for one in text.split(","))
     try:
         are_finite = all(isfinite(float(one)) for one in found)
     except ValueError:
         are_finite = False
     if not are_finite:
-        raise click.BadParameter(f"{text} are no numbers such as 0.5,0.5,0.5")
+        raise click.BadParameter(f"{text!r} is not a list of numbers (example: 0.5,0.5,0.5)")
     return found
 
 
@@ -127,4 +133,4 @@ def disk_size(text: str) -> int:
     try:
         return parse_size_bytes(text)
     except ValueError as error:
-        raise click.BadParameter(f"{text} is no size such as 500MB or 5GB") from error
+        raise click.BadParameter(f"{text!r} is not a size (examples: 500MB, 5GB)") from error

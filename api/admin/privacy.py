@@ -1,4 +1,4 @@
-"""What of the server's own can be read by others than its user, and how to change that."""
+"""Which of the server's files other users can access, and how to change that."""
 
 import stat
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ _WORLD: Final = stat.S_IRWXO
 
 
 def open_paths(settings: Settings) -> Iterator[Path]:
-    """The server's folders, and its database with what lies beside it, that others may enter or read."""
+    """The server's folders and database files that other users can access."""
     database = settings.database_file
     private = [
         settings.database.folder,
@@ -28,9 +28,9 @@ def open_paths(settings: Settings) -> Iterator[Path]:
 
 
 def is_open(path: Path, *, is_shared: bool = False) -> bool:
-    """May others than its user do anything with it, or than its group, if it is shared?
+    """Whether anyone but the owner (and the group, if it is shared) has any permission on the path.
 
-    What is not there is open to nobody, nor is what cannot be looked at.
+    False if the path does not exist or cannot be inspected.
     """
     try:
         mode = path.stat().st_mode
@@ -40,13 +40,13 @@ def is_open(path: Path, *, is_shared: bool = False) -> bool:
 
 
 def privacy(settings: Settings) -> Iterator[Finding]:
-    """What others can read, and whether those who are to read the pictures can."""
+    """Paths that other users can access, and folders that keep the group from shared images."""
     for path in open_paths(settings):
         yield Finding(
             subject="privacy",
             verdict=Verdict.NOTE,
-            found=f"{path} is open to other users of this machine",
-            remedy=f"chmod go= {path}, unless that is what you want",
+            found=f"{path} is accessible to other users",
+            remedy=f"run chmod go= {path}, unless this is intended",
         )
     closed = [path for path in settings.images.folder.parents if not _lets_group_through(path)]
     if settings.images.group_readable and closed:
@@ -54,13 +54,13 @@ def privacy(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             subject="images.group_readable",
             verdict=Verdict.NOTE,
-            found=f"the group cannot pass through {names}",
-            remedy=f"chmod g+x {names}",
+            found=f"the group cannot enter {names}",
+            remedy=f"run chmod g+x {names}",
         )
 
 
 def _lets_group_through(folder: Path) -> bool:
-    """A folder that is not there yet, or that all may enter, is in nobody's way."""
+    """True for a folder that the group or everyone can enter, or that does not exist yet."""
     try:
         return bool(folder.stat().st_mode & (stat.S_IXGRP | stat.S_IXOTH))
     except OSError:

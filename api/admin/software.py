@@ -1,4 +1,4 @@
-"""Is the software there that the server needs: Python, packages at their floors, SQLite?"""
+"""Checks of the software: Python, SQLite, and packages with their minimum versions."""
 
 import re
 import sys
@@ -24,7 +24,7 @@ _REQUIREMENT: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """A package and the lowest version of it that works. `extra` is None for what every process needs."""
+    """A package and its minimum version. `extra` is None for packages that every process needs."""
 
     package: str
     lowest: str
@@ -32,7 +32,7 @@ class Floor:
 
 
 def software(are_workers_local: bool) -> Iterator[Finding]:
-    """Python, SQLite and every package. Without local workers theirs need not be here."""
+    """Python, SQLite and every package. Packages of workers are optional without local workers."""
     yield python(sys.version_info[:3])
     installed = {one.package: _installed(one.package) for one in floors()}
     for one in floors():
@@ -43,12 +43,12 @@ def software(are_workers_local: bool) -> Iterator[Finding]:
 
 
 def python(version: Sequence[int]) -> Finding:
-    """The interpreter that runs this."""
+    """The Python version."""
     found = ".".join(map(str, version))
     if tuple(version[:2]) >= MIN_PYTHON:
         return Finding(subject="python", verdict=Verdict.OK, found=found)
     return Finding(
-        subject="python", verdict=Verdict.MISSING, found=found, remedy="install Python 3.11 or a later one"
+        subject="python", verdict=Verdict.MISSING, found=found, remedy="install Python 3.11 or later"
     )
 
 
@@ -60,9 +60,9 @@ def package(floor: Floor, version: str | None, is_needed: bool) -> Finding:
     return Finding(
         subject=floor.package,
         verdict=Verdict.MISSING if is_needed else Verdict.NOTE,
-        found="not installed" if version is None else f"{version}, {floor.lowest} or later is needed",
+        found="not installed" if version is None else f"{version}, but {floor.lowest} or later is required",
         remedy=f"pip install --upgrade {wanted}"
-        + ("" if is_needed else ", where engines are to run on this machine"),
+        + ("" if is_needed else " (only needed to run engines on this machine)"),
     )
 
 
@@ -73,22 +73,22 @@ def sqlite(version: str) -> Finding:
     return Finding(
         subject="SQLite",
         verdict=Verdict.MISSING,
-        found=f"{version}, {OLDEST_SQLITE} or later is needed",
+        found=f"{version}, but {OLDEST_SQLITE} or later is required",
         remedy="pip install --upgrade apsw",
     )
 
 
 def sd_embed(is_there: bool, version: str | None) -> Finding:
-    """Who reads prompts in A1111's syntax: a package that nobody has to install, or the server itself."""
+    """The parser of prompts in A1111 syntax: an optional package, or the server itself."""
     if is_there:
         found = f"{version or 'installed'}: engines on this machine use it for long_prompt_technique sd_embed"
     else:
-        found = "not installed, and not needed: long_prompt_technique sd_embed is done by the server itself"
+        found = "not installed, not required: the server implements long_prompt_technique sd_embed itself"
     return Finding(subject="sd_embed", verdict=Verdict.OK, found=found)
 
 
 def floors() -> tuple[Floor, ...]:
-    """What setup.cfg asks for: as it was installed, or from the checkout that this runs from."""
+    """The requirements in setup.cfg, from the installed metadata or from this checkout."""
     try:
         requirements = metadata.requires(_DISTRIBUTION) or []
     except metadata.PackageNotFoundError:

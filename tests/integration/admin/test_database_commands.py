@@ -94,19 +94,19 @@ def test_a_backup_never_overwrites(here: Spoon, database: apsw.Connection) -> No
 
 def test_a_backup_into_a_folder_that_is_not_there_says_so(here: Spoon, database: apsw.Connection) -> None:
     ended = here("db", "backup", "absent/copy.sqlite3")
-    assert (ended.code, ended.err) == (4, "spoon: absent is no folder: make it first [conflict]\n")
+    assert (ended.code, ended.err) == (4, "spoon: folder absent does not exist [conflict]\n")
 
 
 def test_without_a_database_there_is_nothing_to_back_up(here: Spoon) -> None:
     ended = here("db", "backup", "copy.sqlite3")
     assert ended.code == 1
-    assert "there is no database at" in ended.err
+    assert "no database at" in ended.err
     assert not Path("copy.sqlite3").exists()
 
 
 def test_a_sound_database_is_found_sound(here: Spoon, database: apsw.Connection) -> None:
     ended = here("db", "check", "--deep")
-    assert (ended.code, ended.out) == (0, "1 files, 0 wrong, 0 orphans, 0 open\n")
+    assert (ended.code, ended.out) == (0, "files: 1, problems: 0, orphans: 0, accessible to other users: 0\n")
 
 
 def test_a_stopped_server_is_checked_too(here: Spoon, database: apsw.Connection) -> None:
@@ -124,9 +124,9 @@ def test_a_missing_file_is_wrong(here: Spoon, database: apsw.Connection) -> None
 def test_a_file_of_another_size_or_content_is_wrong(here: Spoon, database: apsw.Connection) -> None:
     (IMAGES / "i1.png").write_bytes(PICTURE[::-1])
     assert here("db", "check").code == 0
-    assert "is not what was stored" in here("db", "check", "--deep").out
+    assert "has changed since it was stored" in here("db", "check", "--deep").out
     (IMAGES / "i1.png").write_bytes(b"")
-    assert "has 0 bytes instead of 9" in here("db", "check").out
+    assert "is 0 bytes long, expected 9" in here("db", "check").out
 
 
 def test_a_picture_that_is_gone_needs_no_file(here: Spoon, database: apsw.Connection) -> None:
@@ -142,15 +142,15 @@ def test_files_that_nobody_knows_are_listed_and_do_no_harm(here: Spoon, database
     ended = here("db", "check")
     assert (ended.code, ended.out) == (
         0,
-        "orphan: images/stranger.png\n1 files, 0 wrong, 1 orphans, 0 open\n",
+        "orphan: images/stranger.png\nfiles: 1, problems: 0, orphans: 1, accessible to other users: 0\n",
     )
 
 
 def test_rows_that_point_at_nothing_are_wrong(here: Spoon, database: apsw.Connection) -> None:
     database.execute("DELETE FROM engine; DELETE FROM job")
     assert here("db", "check").out.splitlines()[:2] == [
-        "wrong: image i1 belongs to no job",
-        "wrong: image i1 belongs to no engine",
+        "problem: image i1 refers to a missing job",
+        "problem: image i1 refers to a missing engine",
     ]
 
 
@@ -167,8 +167,8 @@ def test_counts_that_are_wrong_are_told_with_the_way_out(here: Spoon, database: 
     database.execute("UPDATE job_count SET count = 5; UPDATE image_count SET size_bytes = 1")
     ended = here("db", "check")
     assert ended.code == 1
-    assert "the jobs of engine e1 are miscounted: the next start of the server counts them anew" in ended.out
-    assert "the images of engine e1 are miscounted" in ended.out
+    assert "the job counts of engine e1 are wrong; restart the server to correct them" in ended.out
+    assert "the image counts of engine e1 are wrong" in ended.out
 
 
 def test_a_database_of_a_version_without_counts_is_checked_too(

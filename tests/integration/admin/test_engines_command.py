@@ -172,7 +172,7 @@ def test_a_question_that_nobody_can_answer_names_the_option_that_answers_it(
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     ended = spoon("engines", "delete", "portraits")
     assert ended.code == 2
-    assert "say --yes" in ended.err
+    assert "pass --yes" in ended.err
     assert portraits.sent("DELETE", "/v1/engines/e1") == []
 
 

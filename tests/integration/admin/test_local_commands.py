@@ -143,7 +143,7 @@ def test_the_configuration_may_also_be_named_behind_the_command(
 def test_an_option_of_the_whole_command_is_said_to_stand_before_the_subcommand(here: Spoon) -> None:
     ended = here("config", "check", "--config", "mine.toml")
     assert ended.code == 2
-    assert "It stands before the subcommand: spoon --config ... config check" in ended.err
+    assert "--config goes before the subcommand: spoon --config ... config check" in ended.err
 
 
 def test_a_reader_that_has_had_enough_is_not_complained_about() -> None:
@@ -159,5 +159,5 @@ def test_the_help_comes_without_anything_heavy() -> None:
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert "A first picture:" in ended.stdout
+    assert "Quick start:" in ended.stdout
     assert ended.stderr == "[]\n"

@@ -37,7 +37,7 @@ def test_an_old_sqlite_is_not_enough() -> None:
 def test_a_package_below_its_floor_is_missing_with_the_way_to_get_it() -> None:
     torch = Floor(package="torch", lowest="2.10", extra="worker")
     finding = package(torch, "2.9", is_needed=True)
-    assert (finding.verdict, finding.found) == (Verdict.MISSING, "2.9, 2.10 or later is needed")
+    assert (finding.verdict, finding.found) == (Verdict.MISSING, "2.9, but 2.10 or later is required")
     assert finding.remedy == 'pip install --upgrade "automatic-spoon[worker]"'
     assert package(torch, "2.14.1", is_needed=True).verdict is Verdict.OK
 
@@ -48,7 +48,7 @@ def test_a_package_of_workers_is_only_noted_where_workers_run_elsewhere() -> Non
 
 
 def test_it_is_said_who_reads_prompts_in_a1111s_syntax() -> None:
-    assert "by the server itself" in sd_embed(is_there=False, version=None).found
+    assert "the server implements" in sd_embed(is_there=False, version=None).found
     found = sd_embed(is_there=True, version="1.2")
     assert found.found.startswith("1.2: engines on this machine use it")
     assert found.verdict is sd_embed(is_there=False, version=None).verdict is Verdict.OK
@@ -58,26 +58,26 @@ def test_it_is_said_who_reads_prompts_in_a1111s_syntax() -> None:
 def test_folders_that_can_be_made_are_fine(tmp_path: Path) -> None:
     settings = Settings(database=Database(folder=tmp_path / "a" / "b"))
     (found, *_) = machine.folders(settings)
-    assert (found.verdict, found.found) == (Verdict.OK, f"{tmp_path}/a/b, to be made in {tmp_path}")
+    assert (found.verdict, found.found) == (Verdict.OK, f"{tmp_path}/a/b, will be created in {tmp_path}")
 
 
 def test_a_file_where_a_folder_should_be_is_missing(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     (found, *_) = machine.folders(Settings(database=Database(folder=tmp_path / "a")))
     assert found.verdict is Verdict.MISSING
-    assert "choose another database.folder" in (found.remedy or "")
+    assert "change database.folder" in (found.remedy or "")
 
 
 def test_a_file_root_that_is_not_there_is_noted(tmp_path: Path) -> None:
     settings = Settings(models=Models(file_roots=(tmp_path / "absent",)), images=Images(folder=tmp_path))
     assert [one.found for one in machine.folders(settings) if one.subject == "models.file_roots"] == [
-        f"{tmp_path}/absent is no folder"
+        f"{tmp_path}/absent is not a folder"
     ]
 
 
 def test_without_file_roots_models_can_only_be_uploaded_and_the_way_out_is_named() -> None:
     (found,) = machine.file_roots(())
-    assert (found.verdict, found.found) == (Verdict.NOTE, "none: models of this machine can only be uploaded")
+    assert (found.verdict, found.found) == (Verdict.NOTE, "not set: local models can only be uploaded")
     assert "SPOON_MODELS_FILE_ROOTS" in (found.remedy or "")
 
 

@@ -13,7 +13,10 @@ def test_one_onnx_runtime_is_fine_none_is_off_two_are_a_conflict() -> None:
     none = background_removal({"onnxruntime-gpu": None, "onnxruntime": None})
     assert (none.verdict, "automatic-spoon[cuda]" in (none.remedy or "")) == (Verdict.NOTE, True)
     both = background_removal({"onnxruntime-gpu": "1.31.1", "onnxruntime": "1.30.0"})
-    assert both.found == "onnxruntime-gpu 1.31.1 and onnxruntime 1.30.0, which overwrite each other"
+    assert (
+        both.found
+        == "onnxruntime-gpu 1.31.1 and onnxruntime 1.30.0 are both installed and overwrite each other"
+    )
 
 
 def test_opencv_without_libgl_names_the_package_of_the_system() -> None:
