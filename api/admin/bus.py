@@ -1,4 +1,4 @@
-"""The administrator's line to the Manager: one question at a time over the bus, sent again if need be."""
+"""The administrator's connection to the Manager: one request at a time over the bus, resent if needed."""
 
 import hashlib
 import time
@@ -26,16 +26,15 @@ class ManagerLine:
     def __init__(self, bus_folder: Path) -> None:
         """Connect with the keys of the folder.
 
-        Raises: ManagerUnreachable, if there are none that this user can read; BadConfiguration, if they are
-        damaged.
+        Raises: ManagerUnreachable, if this user can read none; BadConfiguration, if they are damaged.
         """
         try:
             server_key, _ = zmq.auth.load_certificate(server_key_file(bus_folder))
             public_key, secret_key = zmq.auth.load_certificate(secret_key_file(bus_folder, ClientRole.ADMIN))
         except OSError as error:
             raise ManagerUnreachable(
-                f"no Manager has keys in {bus_folder} that this user can read: start one with `spoon serve`, "
-                "or name its configuration with --config"
+                f"no Manager found: this user can read no keys in {bus_folder}; start the server with "
+                "`spoon serve`, or pass its configuration with --config"
             ) from error
         except ValueError as error:
             raise _damaged(bus_folder, error) from error
@@ -63,16 +62,18 @@ class ManagerLine:
         self._hang_up()
 
     def status(self, timeout_s: float = TIMEOUT_S) -> Status:
-        """How the Manager is. Raises: ManagerUnreachable."""
+        """The Manager's status. Raises: ManagerUnreachable."""
         reply = self._exchange(GetStatus(), timeout_s)
         if not isinstance(reply, Status):
-            raise BadMessage(f"the Manager answered {type(reply).__name__} instead of its status")
+            raise BadMessage(
+                f"unexpected reply from the Manager: {type(reply).__name__} instead of its status"
+            )
         return reply
 
     def ask(self, ask: Ask, timeout_s: float = TIMEOUT_S) -> BrokerReply:
-        """Have something done once, however often the question has to be sent.
+        """Send a request that takes effect once, however often it has to be resent.
 
-        Raises: ManagerUnreachable; the error that the Manager's refusal stands for.
+        Raises: ManagerUnreachable; the error that the Manager's refusal represents.
         """
         digest = hashlib.sha256(msgspec.msgpack.encode(ask)).digest()
         return self._exchange(Command(key=f"admin:{self._ids.text()}", digest=digest, ask=ask), timeout_s)
@@ -81,14 +82,16 @@ class ManagerLine:
         correlation = self._ids.bytes()
         end = time.monotonic() + timeout_s
         while (left_s := end - time.monotonic()) > 0:
-            # Never waits for room: with no Manager there, the message is simply lost and sent again.
+            # Never blocks: without a Manager the message is dropped, and sent again later.
             self._socket.send_multipart(codec.encode(message, correlation), zmq.DONTWAIT)
             reply = self._reply_to(correlation, min(_RESEND_S, left_s))
             if isinstance(reply, Refused):
                 raise error_of(reply)
             if reply is not None:
                 return reply
-        raise ManagerUnreachable("the Manager does not answer: is it running? Start it with `spoon serve`")
+        raise ManagerUnreachable(
+            "the Manager does not answer; if it is not running, start it with `spoon serve`"
+        )
 
     def _reply_to(self, correlation: bytes, wait_s: float) -> BrokerReply | None:
         end = time.monotonic() + wait_s
@@ -105,6 +108,6 @@ class ManagerLine:
 
 def _damaged(bus_folder: Path, error: Exception) -> BadConfiguration:
     return BadConfiguration(
-        f"the keys in {bus_folder} are damaged ({error}): delete them, and the Manager makes new ones "
+        f"the keys in {bus_folder} are damaged ({error}); delete them, and the Manager creates new ones "
         "when it starts"
     )

@@ -1,4 +1,4 @@
-"""What one call of `spoon` was told: which configuration, which server."""
+"""The global options of one `spoon` call: which configuration, which server."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ _ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """The options of the whole command, and the ways to the server that follow from them."""
+    """The global options, and connections to the server that they select."""
 
     config: Path | None
     url: str | None
     environ: Mapping[str, str]
 
     def config_file(self) -> Path | None:
-        """The configuration file that counts, if there is one."""
+        """The effective configuration file, if there is one."""
         return config_file(self.config, self.environ)
 
     def settings(self) -> Settings:
@@ -33,7 +33,7 @@ class Invocation:
         return load(self.config, self.environ)
 
     def base_url(self) -> str:
-        """Where the API is: --url, SPOON_URL, what the API wrote down, or the configured address."""
+        """The API's URL: --url, SPOON_URL, the one that the API wrote to a file, or the configured one."""
         named = self.url or self.environ.get(URL_VARIABLE)
         return named or local_url(self.settings())
 
@@ -44,14 +44,14 @@ class Invocation:
         return Rest(self.base_url())
 
     def manager(self) -> "ManagerLine":
-        """A line to the Manager over the bus, to be closed. Raises: ManagerUnreachable."""
+        """A connection to the Manager over the bus, to be closed. Raises: ManagerUnreachable."""
         from api.admin.bus import ManagerLine
 
         return ManagerLine(self.settings().bus_folder)
 
 
 def local_url(settings: Settings) -> str:
-    """Where the API of this installation is, as far as this machine knows."""
+    """The URL of this installation's API, as far as this machine knows."""
     try:
         written = (settings.bus_folder / API_URL_FILE).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):

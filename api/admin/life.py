@@ -1,4 +1,4 @@
-"""`spoon status` and `spoon stop`: asking the Manager over the bus."""
+"""`spoon status` and `spoon stop`: ask the Manager over the bus."""
 
 import os
 import time
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 _LOOK_S: Final = 0.25
 _CLOSING_S: Final = 60.0
-"""What closing takes beside the grace of the running jobs: workers that must be killed, the last commit."""
+"""Time to shut down, on top of the grace for running jobs: killing workers, the last commit."""
 
 
 @click.command()
 @json_option
 @click.pass_obj
 def status(invocation: Invocation, as_json: bool) -> None:
-    """Say how the Manager is: its phase, its queue, its engines and devices.
+    """Show the Manager's status: phase, queue, engines and devices.
 
     \b
     Examples:
@@ -40,48 +40,49 @@ def status(invocation: Invocation, as_json: bool) -> None:
         print_struct(answer)
         return
     uptime = show_duration(float(round(answer.uptime_s)))
-    click.echo(f"Manager {answer.version}, process {answer.pid}, up {uptime}: {answer.phase}")
+    click.echo(f"Manager {answer.version}: {answer.phase}, pid {answer.pid}, up {uptime}")
     click.echo(f"jobs: {answer.jobs_processing} processing, {answer.jobs_waiting} waiting")
     standby = f", {answer.standbys} standby" if answer.standbys else ""
     click.echo(f"engines: {answer.engines_running} running{standby}")
     if answer.api is not None and answer.api.restarts:
         click.echo(_about_api(answer.api))
     if answer.internal_errors:
-        last = f"the last one is error_id={answer.last_internal_error} in the server's log"
-        click.echo(f"internal errors: {answer.internal_errors}; {last}")
+        last = f"latest in the server's log: error_id={answer.last_internal_error}"
+        click.echo(f"internal errors: {answer.internal_errors} ({last})")
     if answer.is_disk_low:
-        click.echo("the disk is almost full: new jobs and downloads are refused")
+        click.echo("warning: the disk is almost full; new jobs and downloads are refused")
     if answer.is_models_disk_low:
-        click.echo("the disk of models.folder is almost full: new downloads and uploads are refused")
+        click.echo("warning: the disk of models.folder is almost full; new downloads and uploads are refused")
     if answer.devices:
         rows = [(one.device, one.name, size(one.free_bytes), size(one.total_bytes)) for one in answer.devices]
         print_table(("DEVICE", "NAME", "FREE", "TOTAL"), rows)
 
 
 def _about_api(api: ApiLife) -> str:
-    """One line about an API that has died, whether or not it runs again."""
+    """One line about an API that has crashed, whether or not it is running again."""
     times = "once" if api.restarts == 1 else f"{api.restarts} times"
-    how = f"started again {times}, since it ended by itself (last: {api.last_failure})"
+    how = f"restarted {times} after a failure (last: {api.last_failure})"
     if api.is_running or api.next_start_s is None:
         return f"API: running, {how}"
-    return f"API: not running, tried again in {show_duration(float(round(api.next_start_s)))}; {how}"
+    return f"API: not running, next start in {show_duration(float(round(api.next_start_s)))}, {how}"
 
 
 @click.command()
 @click.option(
-    "--now", is_flag=True, help="Put the running jobs back into the queue instead of waiting for them."
+    "--now", is_flag=True, help="Put running jobs back in the queue instead of waiting for them to finish."
 )
 @click.option(
     "--timeout",
     "timeout_s",
     type=duration,
-    help="Wait no longer than this; the server goes on stopping. [default: shutdown.grace and a minute]",
+    help="Wait at most this long, e.g. 30s. The server keeps stopping after that. "
+    "[default: shutdown.grace plus 1m]",
 )
 @click.pass_obj
 def stop(invocation: Invocation, now: bool, timeout_s: float | None) -> None:
-    """Stop the server, and wait until it is gone.
+    """Stop the server, and wait until it has exited.
 
-    New jobs are refused from now on, running ones are finished, waiting ones wait in the database.
+    The server refuses new jobs and finishes running ones. Waiting jobs stay in the database.
 
     \b
     Examples:
@@ -98,13 +99,13 @@ def stop(invocation: Invocation, now: bool, timeout_s: float | None) -> None:
 
 
 def _await_end(line: "ManagerLine", before: Status, limit_s: float) -> None:
-    """Wait until the Manager's process is gone, and say what it waits for."""
+    """Wait until the Manager's process has exited, and print what it waits for."""
     end = time.monotonic() + limit_s
     said = ""
     while is_alive(before.pid):
         if time.monotonic() > end:
             raise TimedOut(
-                "the server is still stopping: wait on with `spoon stop`, or use `spoon stop --now`"
+                "the server is still stopping; run `spoon stop` to keep waiting, or `spoon stop --now`"
             )
         said = _say_progress(line, said)
         time.sleep(_LOOK_S)
@@ -116,14 +117,14 @@ def _say_progress(line: "ManagerLine", said: str) -> str:
     except ManagerUnreachable:
         return said
     running = answer.jobs_processing
-    text = f"{answer.phase}: {counted_jobs(running)} to finish" if running else f"{answer.phase}"
+    text = f"{answer.phase}: waiting for {counted_jobs(running)}" if running else f"{answer.phase}"
     if text != said:
         click.echo(text, err=True)
     return text
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process of this machine runs. A zombie does not, though its parent has not noticed yet."""
+    """Whether a process of this machine is running. A zombie is not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

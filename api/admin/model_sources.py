@@ -1,4 +1,4 @@
-"""Where a model is added from: what a person writes, as an address, a name, or a file to be sent."""
+"""The source of a model: what a person writes, as a URL, a name, or a file to upload."""
 
 import sys
 import time
@@ -17,31 +17,31 @@ _LOCAL_SUFFIXES: Final = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".onnx
 
 
 def address_of(source: str) -> str | None:
-    """The address of a source: a local one becomes an absolute file:// URI (RFC 8089), percent-encoded.
+    """The URL of a source: a local path becomes an absolute file:// URI (RFC 8089), percent-encoded.
 
-    None for the id of a repository, which goes by its name alone.
+    None for the id of a repository, which is sent as the name alone.
     """
     if "://" in source:
         return source
     path = Path(source).expanduser()
     if path.exists():
-        # The last name stays as it is: a link may bear the suffix that its target lacks.
+        # Do not resolve the last name: a link may have the suffix that its target lacks.
         return (path.parent.resolve() / path.name).as_uri()
     if source.startswith((".", "/", "~")) or source.endswith(_LOCAL_SUFFIXES) or source.count("/") != 1:
         raise click.BadParameter(
-            f"there is no file or folder {source} (a repository of the hub is written owner/name, a file of "
-            "one hf://owner/name/file)",
+            f"no such file or folder: {source} (write a Hugging Face repository as owner/name, and a file in "
+            "one as hf://owner/name/file)",
             param_hint="SOURCE",
         )
     return None
 
 
 def name_of(source: str) -> str:
-    """How a model is called that was given no name."""
+    """The default name of a model."""
     if address_of(source) is None:
         return source
     if "://" in source:
-        # What follows a question mark is no name, and may be a secret.
+        # The query is not part of the name, and may hold a secret.
         path = Path(unquote(urlsplit(source).path or urlsplit(source).netloc))
     else:
         path = Path(source).expanduser()
@@ -51,10 +51,10 @@ def name_of(source: str) -> str:
 
 
 def upload(rest: Rest, source: str, fields: Mapping[str, str | tuple[str, ...] | None]) -> bytes:
-    """Send a file; a bar on stderr shows how far it is. Raises: click.BadParameter, if there is none."""
+    """Upload a file, with a progress bar on stderr. Raises: click.BadParameter, if it is not a file."""
     file = Path(source).expanduser()
     if not file.is_file():
-        what = "is a folder: only a file can be sent" if file.is_dir() else "is not there"
+        what = "is a folder; only a file can be uploaded" if file.is_dir() else "does not exist"
         raise click.BadParameter(f"{file} {what}", param_hint="SOURCE")
     bar, began_s = TransferBar(sys.stderr, "uploading"), time.monotonic()
 

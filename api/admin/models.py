@@ -1,4 +1,4 @@
-"""`spoon models`: registering weights and looking after them."""
+"""`spoon models`: add, list and delete models."""
 
 import shlex
 from collections.abc import Mapping
@@ -11,22 +11,23 @@ import msgspec
 
 from api.admin.exits import AwaitedFailed
 from api.admin.invocation import Invocation
-from api.admin.options import WordChoice, all_option, confirm, json_option, limit_option, numbers, yes_option
+from api.admin.model_options import model_options
+from api.admin.options import WordChoice, all_option, confirm, json_option, limit_option, yes_option
 from api.admin.output import beginning, print_json, print_table, print_thing, size
 from api.admin.resources import Model, find_model, list_items
 from kernel.protocol.sources import is_local
-from kernel.protocol.vocabulary import ControlType, ModelBase, ModelState, ModelType, Variant
+from kernel.protocol.vocabulary import ModelState, ModelType
 
 if TYPE_CHECKING:
     from api.admin.rest import Rest
 
 _ROOTS_KEY: Final = "models.file_roots"
-"""Also what the server's answer names when a file lies outside."""
+"""The server's error names it, too, when a file lies outside."""
 _REASON_WIDTH: Final = 100
 
 
 class ModelInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The body of POST /v1/models; what is left out is left to the server."""
+    """The body of POST /v1/models; the server fills in omitted fields."""
 
     name: str
     path: str | None = None
@@ -49,7 +50,7 @@ class ModelPruneInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 
 
 class ModelsRemoved(msgspec.Struct, frozen=True, kw_only=True):
-    """What it answers."""
+    """Its response."""
 
     models: int
     size_bytes: int
@@ -58,13 +59,13 @@ class ModelsRemoved(msgspec.Struct, frozen=True, kw_only=True):
 
 @click.group()
 def models() -> None:
-    """Register models and look after them."""
+    """Add, list and delete models."""
 
 
 @models.command("list")
-@click.option("--type", "model_type", type=WordChoice(ModelType), help="Only these.")
-@click.option("--status", type=WordChoice(ModelState), help="Only these.")
-@click.option("--tag", help="Only those with this tag.")
+@click.option("--type", "model_type", type=WordChoice(ModelType), help="List only models of this type.")
+@click.option("--status", type=WordChoice(ModelState), help="List only models with this status.")
+@click.option("--tag", metavar="TAG", help="List only models with this tag.")
 @limit_option
 @all_option
 @json_option
@@ -78,7 +79,7 @@ def list_(
     is_all: bool,
     as_json: bool,
 ) -> None:
-    """List the registered models.
+    """List models, newest first.
 
     \b
     Examples:
@@ -103,7 +104,7 @@ def list_(
 @json_option
 @click.pass_obj
 def show(invocation: Invocation, model: str, as_json: bool) -> None:
-    """Show all that is known of MODEL (an id or a name).
+    """Show the details of MODEL (an id or name).
 
     \b
     Example:
@@ -118,24 +119,12 @@ def show(invocation: Invocation, model: str, as_json: bool) -> None:
 
 @models.command()
 @click.argument("source")
-@click.option("--type", "model_type", type=WordChoice(ModelType), required=True, help="What it is.")
-@click.option("--name", help="How to call it. [default: the name of the file, or SOURCE]")
-@click.option("--base", "model_base", type=WordChoice(ModelBase), help="Checked; left out, it is detected.")
-@click.option("--variant", type=WordChoice(Variant), help="The precision to take, where there are several.")
-@click.option("--tag", "tags", multiple=True, help="A word to find it by; can be given again.")
-@click.option("--sha256", help="Refuse the file if this is not its digest.")
+@model_options
 @click.option(
-    "--trigger-word", "trigger_words", multiple=True, help="A word that calls it; can be given again."
+    "--upload", "is_upload", is_flag=True, help="Upload SOURCE, a file on this machine, to the server."
 )
 @click.option(
-    "--control-type", type=WordChoice(ControlType), help="The maps that a ControlNet was trained on."
-)
-@click.option("--input-size", type=numbers, help="Of a background remover: 320, or 640,480 (width, height).")
-@click.option("--mean", type=numbers, help="Of its colours, such as 0.5,0.5,0.5; left out, its file tells.")
-@click.option("--std", type=numbers, help="Their deviation, such as 1,1,1.")
-@click.option("--upload", "is_upload", is_flag=True, help="Send the file to the server.")
-@click.option(
-    "--wait", "is_waiting", is_flag=True, help="Wait until it is ready, with a bar that shows how far it is."
+    "--wait", "is_waiting", is_flag=True, help="Wait until the model is ready, and show a progress bar."
 )
 @json_option
 @click.pass_obj
@@ -150,13 +139,13 @@ def add(
     as_json: bool,
     **said: str | tuple[str, ...] | None,
 ) -> None:
-    """Register the model at SOURCE, and have it downloaded if it is elsewhere. SOURCE is
+    """Add the model at SOURCE. The server downloads it if it is remote.
 
     \b
-      a file or diffusers folder of the server's machine (below models.file_roots), or its file:// address;
-      an https:// or http:// address;
-      a repository of the Hugging Face hub: owner/name, or hf://owner/name[@revision][/file];
-      with --upload, a file of this machine.
+    SOURCE is one of:
+      - a file or diffusers folder inside models.file_roots; with --upload, any file on this machine
+      - an https:// or http:// URL
+      - a Hugging Face repository: owner/name, or hf://owner/name[@revision][/file]
 
     \b
     Examples:
@@ -183,10 +172,10 @@ def add(
 
 @models.command()
 @click.argument("model")
-@click.option("--wait", "is_waiting", is_flag=True, help="Wait until it is ready.")
+@click.option("--wait", "is_waiting", is_flag=True, help="Wait until the model is ready.")
 @click.pass_obj
 def retry(invocation: Invocation, model: str, is_waiting: bool) -> None:
-    """Try MODEL again after an error: a download goes on where it broke off.
+    """Retry MODEL (an id or name) after an error. An interrupted download resumes.
 
     \b
     Examples:
@@ -204,12 +193,13 @@ def retry(invocation: Invocation, model: str, is_waiting: bool) -> None:
 
 @models.command()
 @click.argument("model")
-@click.option("--files", is_flag=True, help="Remove what was downloaded or uploaded for it, too.")
+@click.option("--files", is_flag=True, help="Also remove its downloaded or uploaded files.")
 @click.pass_obj
 def delete(invocation: Invocation, model: str, files: bool) -> None:
-    """Forget MODEL. A local file that it was registered from stays where it is; what was downloaded or
-    uploaded stays in models.folder, unless --files is given: for the same model added again, until
-    `spoon models prune`.
+    """Delete MODEL (an id or name).
+
+    A local file stays where it is. Downloaded and uploaded files stay in models.folder until you run `spoon
+    models prune`, unless you pass --files.
 
     \b
     Examples:
@@ -223,16 +213,18 @@ def delete(invocation: Invocation, model: str, files: bool) -> None:
         rest.delete(f"/v1/models/{quoted(found.model_id)}", {"files": "true"} if files else None)
     click.echo(f"deleted {found.name}")
     if not files and found.path is not None and not is_local(found.path):
-        click.echo("what was kept of it stays in models.folder until `spoon models prune`", err=True)
+        click.echo("its files stay in models.folder until `spoon models prune`", err=True)
 
 
 @models.command()
-@click.option("--dry-run", is_flag=True, help="Only say how many they are, and how much room they take.")
+@click.option(
+    "--dry-run", is_flag=True, help="Show how many models and bytes would be removed, without removing them."
+)
 @yes_option
 @json_option
 @click.pass_obj
 def prune(invocation: Invocation, dry_run: bool, is_sure: bool, as_json: bool) -> None:
-    """Remove from models.folder what was downloaded or uploaded for models that were deleted since.
+    """Remove the downloaded and uploaded files of deleted models from models.folder.
 
     \b
     Examples:
@@ -273,7 +265,7 @@ def _register(
 
 
 def _await(rest: "Rest", model_id: str, path: str | None) -> bytes:
-    """The model once it is ready. Raises: as `await_model`, and with the folder to allow."""
+    """The model once it is ready. Raises: as `await_model`, naming the folder to allow."""
     from api.admin.waiting import await_model
 
     try:
@@ -283,18 +275,18 @@ def _await(rest: "Rest", model_id: str, path: str | None) -> bytes:
             raise
         folder = shlex.quote(str(Path(unquote(urlsplit(path).path)).parent))
         raise AwaitedFailed(
-            f"{error.detail}; either send a copy of it with --upload; or add {folder} to {_ROOTS_KEY}, "
-            f"or set SPOON_MODELS_FILE_ROOTS={folder}, start the server again, and retry"
+            f"{error.detail}; either add it with --upload, or add {folder} to {_ROOTS_KEY} "
+            f"(or set SPOON_MODELS_FILE_ROOTS={folder}), restart the server, and run `spoon models retry`"
         ) from error
 
 
 def _file_of(path: str | None) -> str | None:
-    """The last part of an address, as the file or folder is called on the disk."""
+    """The last part of a URL: the name of the file or folder on disk."""
     return None if path is None else unquote(path.partition("?")[0].rstrip("/").rpartition("/")[2])
 
 
 def _reason_of(model: Model) -> str | None:
-    """Why a model cannot be used, without its address, of which the list already says the end."""
+    """Why a model cannot be used, without its URL, whose end is already in the list."""
     if model.error is None:
         return None
     return beginning(model.error.detail.removeprefix(f"{model.path} "), _REASON_WIDTH)

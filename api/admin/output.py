@@ -1,4 +1,4 @@
-"""What the commands print: tables, single things, JSON, sizes and times."""
+"""Output of the commands: tables, single objects, JSON, sizes and times."""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,17 +9,17 @@ Cell = str | int | float | None
 
 
 def print_json(body: bytes | msgspec.Raw) -> None:
-    """JSON, indented, every value as it came."""
+    """Print JSON, indented, every value unchanged."""
     click.echo(msgspec.json.format(bytes(body), indent=2).decode())
 
 
 def print_struct(value: msgspec.Struct) -> None:
-    """A struct as JSON."""
+    """Print a struct as JSON."""
     print_json(msgspec.json.encode(value))
 
 
 def print_table(titles: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
-    """Columns as wide as they need; nothing but the titles when there is nothing."""
+    """Print aligned columns; only the titles if there are no rows."""
     lines = [list(titles), *([_text(cell) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(titles))]
     for line in lines:
@@ -27,7 +27,7 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
 
 
 def print_thing(body: bytes | msgspec.Raw) -> None:
-    """One JSON object, a line for each field that has a value."""
+    """Print a JSON object, one line per field that has a value."""
     fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     shown = {name: _plain(raw) for name, raw in fields.items()}
     width = max((len(name) for name in shown), default=0)
@@ -42,7 +42,7 @@ def beginning(text: str | None, width: int = 40) -> str | None:
 
 
 def size(size_bytes: int | None) -> str | None:
-    """A size that is quickly read: 4.3 GB."""
+    """A human-readable size, such as 4.3 GB."""
     if size_bytes is None:
         return None
     for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
@@ -57,7 +57,7 @@ def when(time: str | None) -> str | None:
 
 
 def printable(text: str) -> str:
-    """The text on one line: what people wrote may hold newlines and escapes, which must break nothing."""
+    """The text on one line, with newlines and escape characters from user input replaced."""
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
@@ -74,5 +74,5 @@ def _plain(raw: msgspec.Raw) -> str | None:
 
 
 def counted_jobs(running: int) -> str:
-    """How many jobs run, for a person."""
+    """The number of running jobs, in words."""
     return f"{running} running {'job' if running == 1 else 'jobs'}"

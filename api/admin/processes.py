@@ -1,4 +1,4 @@
-"""`spoon serve`, `manager`, `api`, `worker`: this process becomes one of the server's own."""
+"""`spoon serve`, `manager`, `api`, `worker`: replace this process by one of the server's."""
 
 import os
 import sys
@@ -18,11 +18,11 @@ _config_option: Final = click.option(
     "--config",
     "config_file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The configuration file, as before the subcommand.",
+    help="Configuration file (TOML). Overrides --config before the subcommand.",
 )
 
 _verbose_option: Final = click.option(
-    "--verbose", is_flag=True, help="Log every event and every action of the Manager; never a prompt."
+    "--verbose", is_flag=True, help="Log every event and action of the Manager. Prompts are never logged."
 )
 
 
@@ -31,10 +31,10 @@ _verbose_option: Final = click.option(
 @_verbose_option
 @click.pass_obj
 def serve(invocation: Invocation, config_file: Path | None, verbose: bool) -> None:
-    """Run the server: the Manager, and with it the REST API.
+    """Run the server: the Manager and the REST API.
 
-    It runs in the foreground until it is stopped with Ctrl-C, SIGTERM or `spoon stop`, and then waits for the
-    running jobs. A second Ctrl-C puts these jobs back into the queue and leaves at once.
+    The server runs in the foreground. Ctrl-C, SIGTERM or `spoon stop` stops it after its running jobs finish.
+    A second Ctrl-C puts running jobs back in the queue and exits at once.
 
     \b
     Examples:
@@ -49,7 +49,7 @@ def serve(invocation: Invocation, config_file: Path | None, verbose: bool) -> No
 @_verbose_option
 @click.pass_obj
 def manager(invocation: Invocation, config_file: Path | None, verbose: bool) -> None:
-    """Run the Manager alone, without the REST API.
+    """Run only the Manager, without the REST API.
 
     \b
     Example:
@@ -62,7 +62,7 @@ def manager(invocation: Invocation, config_file: Path | None, verbose: bool) -> 
 @_config_option
 @click.pass_obj
 def api_(invocation: Invocation, config_file: Path | None) -> None:
-    """Run the REST API alone, beside a Manager with the same configuration.
+    """Run only the REST API, next to a Manager with the same configuration.
 
     \b
     Example:
@@ -77,12 +77,13 @@ def api_(invocation: Invocation, config_file: Path | None) -> None:
     "ticket",
     required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The ticket that `spoon engines invite` wrote.",
+    help="Ticket file from `spoon engines invite`.",
 )
 def worker(ticket: Path) -> None:
-    """Run one engine worker by hand, on this or another host.
+    """Run an engine worker by hand, on this or another host.
 
-    The Manager starts its own workers; this is for those that it cannot start. A ticket admits one worker.
+    The Manager starts local workers itself. Use this command for workers that it cannot start, e.g. on
+    another host. Each ticket admits one worker.
 
     \b
     Example:
@@ -98,15 +99,15 @@ def _verbosity(verbose: bool) -> tuple[str, ...]:
 
 def _become(invocation: Invocation, config_file: Path | None, module: str, *options: str) -> NoReturn:
     invocation = replace(invocation, config=config_file or invocation.config)
-    invocation.settings()  # A wrong configuration is told here, before anything starts.
+    invocation.settings()  # Report an invalid configuration before anything starts.
     file = invocation.config_file()
     _exec(module, *options, *(("--config", str(file.absolute())) if file else ()))
 
 
 def _exec(module: str, *arguments: str, environ: Mapping[str, str] = os.environ) -> NoReturn:
-    """Replace this process, so that signals reach the server itself and nothing stands in between."""
-    # -P: a folder named api/ or conf/ where the user happens to stand is none of ours. A checkout that
-    # is not installed is only found from its own root, and there the folder is the right one.
+    """Replace this process, so that signals reach the server directly."""
+    # -P: do not import a folder named api/ or conf/ from the current directory. A checkout that is not
+    # installed can only be imported from its own root, where the current directory is the right one.
     is_at_root = Path.cwd() == _ROOT
     flags = [] if is_at_root else ["-P"]
     sys.stdout.flush()

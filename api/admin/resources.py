@@ -1,4 +1,4 @@
-"""What the REST API says of its resources, as far as the command line speaks of it, and how to find one."""
+"""The fields of REST resources that the command line uses, and lookup by id or name."""
 
 import re
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -110,7 +110,7 @@ Kind = TypeVar("Kind", Model, Engine)
 
 
 def list_items(rest: "Rest", path: str, query: "Query", limit: int | None) -> list[msgspec.Raw]:
-    """Up to `limit` items of a listing, or all of them, page by page."""
+    """Up to `limit` items of a list, or all of them, page by page."""
     from api.admin.rest import read
 
     found: list[msgspec.Raw] = []
@@ -126,13 +126,13 @@ def list_items(rest: "Rest", path: str, query: "Query", limit: int | None) -> li
 
 
 def engine_names(rest: "Rest") -> dict[str, str]:
-    """The names of engines by their ids, as far as one request tells them."""
+    """The names of engines by id, from one request."""
     found = (msgspec.json.decode(item, type=Engine) for item in list_items(rest, "/v1/engines", {}, _PAGE))
     return {engine.engine_id: engine.name for engine in found if engine.name}
 
 
 def model_names(rest: "Rest") -> dict[str, str]:
-    """The names of models by their ids, as far as one request tells them."""
+    """The names of models by id, from one request."""
     found = (msgspec.json.decode(item, type=Model) for item in list_items(rest, "/v1/models", {}, _PAGE))
     return {model.model_id: model.name for model in found}
 
@@ -143,9 +143,9 @@ def find_model(rest: "Rest", name_or_id: str) -> Model:
 
 
 def find_checkpoint(rest: "Rest", name_or_id: str) -> Model:
-    """A model to make an engine of: of several with that name, only checkpoints that are ready count.
+    """The checkpoint for an engine: of several models with that name, the checkpoints that are ready.
 
-    Raises: as `find_model`. Where none is ready: whatever has that name; the server says why not.
+    If none is ready, any model with that name: the server reports the reason. Raises: as `find_model`.
     """
     found = _find(rest, "/v1/models", name_or_id, Model)
     usable = [model for model in found if (model.status, model.model_type) == ("ready", "checkpoint")]
@@ -156,12 +156,12 @@ def find_engine(rest: "Rest", name_or_id: str) -> Engine:
     """Raises: EngineNotFound; Conflict, if several engines have that name."""
     found = _find(rest, "/v1/engines", name_or_id, Engine)
     if not found:
-        raise EngineNotFound(f"there is no engine with the id or name {name_or_id}: see `spoon engines list`")
-    return _only(name_or_id, found, [f"{engine.engine_id} ({engine.status})" for engine in found])
+        raise EngineNotFound(f"no engine with id or name {name_or_id}; see `spoon engines list`")
+    return _only("engines", name_or_id, found, [f"{engine.engine_id} ({engine.status})" for engine in found])
 
 
 def _find(rest: "Rest", path: str, name_or_id: str, kind: type[Kind]) -> list[Kind]:
-    """The one with that id, else all with that name."""
+    """The item with that id, else all items with that name."""
     from api.admin.rest import read
 
     if _ID.fullmatch(name_or_id):
@@ -174,18 +174,18 @@ def _find(rest: "Rest", path: str, name_or_id: str, kind: type[Kind]) -> list[Ki
     return [one for one in everything if one.name == name_or_id]
 
 
-def _only(name: str, found: list[Kind], lines: list[str]) -> Kind:
+def _only(kinds: str, name: str, found: list[Kind], lines: list[str]) -> Kind:
     if len(found) > 1:
-        raise Conflict(f"{len(found)} have the name {name}: give one of the ids {'; '.join(lines)}")
+        raise Conflict(f"{len(found)} {kinds} are named {name}; use an id instead: {'; '.join(lines)}")
     return found[0]
 
 
 def _only_model(name: str, found: list[Model]) -> Model:
     if not found:
-        raise ModelNotFound(f"there is no model with the id or name {name}: see `spoon models list`")
-    return _only(name, found, [_model_line(model) for model in found])
+        raise ModelNotFound(f"no model with id or name {name}; see `spoon models list`")
+    return _only("models", name, found, [_model_line(model) for model in found])
 
 
 def _model_line(model: Model) -> str:
-    """What tells a model from others of its name."""
+    """Details that tell a model from others with its name."""
     return f"{model.model_id} ({model.status} {model.model_type or 'model'}, {model.path or 'no path'})"

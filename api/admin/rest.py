@@ -18,25 +18,25 @@ Query = Mapping[str, str | int | bool | None]
 
 _TIMEOUT_S: Final = 30.0
 _SILENCE_S: Final = 60.0
-"""An event stream that says nothing for so long is taken for dead; the server sends keep-alives."""
+"""An event stream that is silent for this long is considered dead; the server sends keep-alives."""
 _TAKING_S: Final = 600.0
-"""A server that makes a large file durable answers only then."""
+"""The server replies to an upload only when the file is durable."""
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
 class Rest:
-    """One server. Paths begin with /v1; every answer that is no success is raised as a Refusal."""
+    """A client of one server. Paths begin with /v1; every unsuccessful response is raised as a Refusal."""
 
     def __init__(self, url: str) -> None:
-        """Raises: ServerUnreachable, if the address is none."""
+        """Raises: ServerUnreachable, if `url` is not a valid URL."""
         if "://" not in url:
-            raise ServerUnreachable(f"{url} is no address of a server: write http://{url}")
+            raise ServerUnreachable(f"{url} is not a URL; use http://{url}")
         self.url = url.rstrip("/")
         try:
             host = httpx.URL(self.url).host
         except httpx.InvalidURL as error:
-            raise ServerUnreachable(f"{url} is no address of a server: {error}") from error
-        # A proxy of the environment cannot know what runs on this machine.
+            raise ServerUnreachable(f"{url} is not a valid URL: {error}") from error
+        # A proxy from the environment cannot reach this machine's loopback.
         self._http = httpx.Client(base_url=self.url, timeout=_TIMEOUT_S, trust_env=host not in _LOOPBACK)
 
     def __enter__(self) -> "Rest":
@@ -59,7 +59,7 @@ class Rest:
         key: str | None = None,
         files: Mapping[str, Path] | None = None,
     ) -> bytes:
-        """The body of the answer; `key` is the Idempotency-Key. With files the body is sent as a form.
+        """The body of the response; `key` is the Idempotency-Key. With files the body is sent as a form.
 
         Raises: Refusal, ServerUnreachable; OSError, if a file cannot be read.
         """
@@ -73,7 +73,7 @@ class Rest:
             )
 
     def send_form(self, path: str, headers: Mapping[str, str], pieces: Iterator[bytes]) -> bytes:
-        """The answer to a form that is read while it is sent. Raises: Refusal, ServerUnreachable."""
+        """The response to a form that is streamed. Raises: Refusal, ServerUnreachable."""
         timeout = httpx.Timeout(_TIMEOUT_S, read=_TAKING_S)
         with self._reaching():
             answer = self._http.post(path, content=pieces, headers=dict(headers), timeout=timeout)
@@ -82,7 +82,7 @@ class Rest:
         return answer.content
 
     def patch(self, path: str, query: Query | None = None) -> bytes:
-        """The body of the answer. Raises: Refusal, ServerUnreachable."""
+        """The body of the response. Raises: Refusal, ServerUnreachable."""
         return self._send("PATCH", path, query)
 
     def delete(self, path: str, query: Query | None = None) -> None:
@@ -91,7 +91,7 @@ class Rest:
 
     @contextmanager
     def stream(self, path: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
-        """An answer that is read while it comes. Raises: Refusal, ServerUnreachable."""
+        """A streamed response. Raises: Refusal, ServerUnreachable."""
         timeout = httpx.Timeout(_TIMEOUT_S, read=_SILENCE_S)
         with (
             self._reaching(),
@@ -124,7 +124,7 @@ class Rest:
         except httpx.TransportError as error:
             reason = str(error) or type(error).__name__
             raise ServerUnreachable(
-                f"no server answers at {self.url} ({reason}): start one with `spoon serve`"
+                f"cannot reach the server at {self.url} ({reason}); start it with `spoon serve`"
             ) from error
 
 
@@ -134,11 +134,13 @@ def quoted(name: str) -> str:
 
 
 def read(body: bytes | msgspec.Raw, kind: type[Read]) -> Read:
-    """An answer as a value. Raises: SpoonError, if the server says something else."""
+    """A response as a value. Raises: SpoonError, if it does not have this type."""
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise SpoonError(f"the server's answer is not what this version expects: {error}") from error
+        raise SpoonError(
+            f"unexpected response from the server, which may be another version: {error}"
+        ) from error
 
 
 def _params(query: Query | None) -> dict[str, str | int | bool]:
@@ -146,7 +148,7 @@ def _params(query: Query | None) -> dict[str, str | int | bool]:
 
 
 def _texts(body: msgspec.Struct) -> dict[str, str]:
-    """The fields of a form: texts as they are, everything else as JSON."""
+    """The fields of a form: strings unchanged, everything else as JSON."""
     fields = msgspec.json.decode(msgspec.json.encode(body), type=dict[str, msgspec.Raw])
     return {name: _text(raw) for name, raw in fields.items() if bytes(raw) != b"null"}
 
@@ -157,7 +159,7 @@ def _text(raw: msgspec.Raw) -> str:
 
 
 def _content(answer: httpx.Response) -> bytes:
-    """The body of a success. Raises: Refusal."""
+    """The body of a successful response. Raises: Refusal."""
     if not answer.is_success:
         raise Refusal(_problem(answer))
     return answer.content
@@ -169,6 +171,6 @@ def _problem(answer: httpx.Response) -> Problem:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return Problem(
             status=answer.status_code,
-            detail=f"the server answered {answer.status_code} {answer.reason_phrase}",
+            detail=f"the server returned {answer.status_code} {answer.reason_phrase}",
             code=f"http_{answer.status_code}",
         )

@@ -1,4 +1,4 @@
-"""How far a download or an upload is, on the terminal: bytes, speed, and how long it will still take."""
+"""Progress of a download or upload on the terminal: bytes, speed and remaining time."""
 
 import time
 from collections.abc import Callable
@@ -8,15 +8,15 @@ from api.admin.output import size
 
 _WIDTH: Final = 30
 _PLAIN_SHARES: Final = 4
-"""Into a file or a pipe goes a line for each quarter, not for each piece."""
+"""A file or pipe gets a line for each quarter, not for each chunk."""
 _EVERY_S: Final = 0.1
 
 
 class TransferBar:
-    """One line that is redrawn on a terminal, a few lines elsewhere."""
+    """One line that is redrawn on a terminal, or a few lines elsewhere."""
 
     def __init__(self, stream: TextIO, verb: str, clock: Callable[[], float] = time.monotonic) -> None:
-        """`verb` says what is being done: `downloading`, `uploading`."""
+        """`verb`: `downloading` or `uploading`."""
         self._stream = stream
         self._verb = verb
         self._clock = clock
@@ -25,7 +25,7 @@ class TransferBar:
         self._quarter = -1
 
     def show(self, done_bytes: int, total_bytes: int | None, bytes_per_s: int | None) -> None:
-        """Draw it, if it has been a while. None: it is not known."""
+        """Draw the bar, at most once per interval. None: unknown."""
         share = done_bytes / total_bytes if total_bytes else 0.0
         text = f"{self._verb} {_amount(done_bytes, total_bytes)}{_pace(done_bytes, total_bytes, bytes_per_s)}"
         if not self._is_terminal:
@@ -40,7 +40,7 @@ class TransferBar:
             print(line, end="", file=self._stream, flush=True)
 
     def close(self) -> None:
-        """Leave the line behind."""
+        """End the line."""
         if self._drawn_at_s is not None:
             print(file=self._stream, flush=True)
 

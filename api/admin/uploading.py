@@ -1,4 +1,4 @@
-"""Sending a model's file to a server, which need not run on this machine."""
+"""Upload a model's file to a server, which may run on another machine."""
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping
@@ -7,11 +7,11 @@ from typing import Final
 
 PIECE_BYTES: Final = 1 << 20
 Sent = Callable[[int, int], None]
-"""Takes the bytes of the file that were sent, and all that there are."""
+"""Takes the number of bytes sent, and the total."""
 
 
 class Form:
-    """A form (RFC 7578) of some fields and one file, read while it is sent."""
+    """A form (RFC 7578) of some fields and one file, streamed from disk."""
 
     def __init__(self, fields: Mapping[str, str | tuple[str, ...] | None], file: Path, sent: Sent) -> None:
         """Raises: OSError, if there is no such file."""
@@ -24,7 +24,7 @@ class Form:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What the request must say of it."""
+        """The headers of the request."""
         return {
             "Content-Type": f"multipart/form-data; boundary={self._boundary}",
             "Content-Length": str(len(self._head) + self._size_bytes + len(self._tail)),
@@ -38,7 +38,7 @@ class Form:
             while done < self._size_bytes:
                 piece = file.read(min(PIECE_BYTES, self._size_bytes - done))
                 if not piece:
-                    raise OSError(f"{self._file} was cut short while it was sent")
+                    raise OSError(f"{self._file} was truncated during the upload")
                 done += len(piece)
                 yield piece
                 self._sent(done, self._size_bytes)

@@ -89,7 +89,7 @@ def await_closed(rest: Rest, engine_id: str) -> bytes:
         if engine.status in ("closed", "error"):
             return body
         running = 0 if engine.queue is None else engine.queue.processing
-        text = f"{engine.status}: {counted_jobs(running)} to finish" if running else engine.status
+        text = f"{engine.status}: waiting for {counted_jobs(running)}" if running else engine.status
         if text not in said[-1:]:
             click.echo(text, err=True)
             said.append(text)

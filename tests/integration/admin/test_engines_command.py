@@ -152,7 +152,7 @@ def test_stopping_can_wait_until_the_engine_is_closed(spoon: Spoon, portraits: F
     )
     ended = spoon("engines", "stop", "e1", "--wait")
     assert ended.out == "e1  portraits: closed\n"
-    assert ended.err == "stopping: 2 running jobs to finish\nstopping: 1 running job to finish\n"
+    assert ended.err == "stopping: waiting for 2 running jobs\nstopping: waiting for 1 running job\n"
 
 
 def test_deleting_an_engine_asks_first(
@@ -179,4 +179,4 @@ def test_a_question_that_nobody_can_answer_names_the_option_that_answers_it(
 def test_an_engine_that_is_not_there_is_named(spoon: Spoon, portraits: FakeApi) -> None:
     ended = spoon("engines", "start", "landscapes")
     assert ended.code == 3
-    assert "there is no engine with the id or name landscapes" in ended.err
+    assert "no engine with id or name landscapes" in ended.err

@@ -42,11 +42,11 @@ def test_the_status_is_said_in_words(here: Spoon) -> None:
     with fake_manager.running(BUS, FakeManager(status=status)):
         ended = here("status")
     assert ended.out.splitlines() == [
-        f"Manager 9.9, process {RUNNING.pid}, up 90s: running",
+        f"Manager 9.9: running, pid {RUNNING.pid}, up 90s",
         "jobs: 1 processing, 3 waiting",
         "engines: 2 running",
-        "the disk is almost full: new jobs and downloads are refused",
-        "the disk of models.folder is almost full: new downloads and uploads are refused",
+        "warning: the disk is almost full; new jobs and downloads are refused",
+        "warning: the disk of models.folder is almost full; new downloads and uploads are refused",
         "DEVICE  NAME  FREE     TOTAL",
         "cuda:0  H200  70.0 GB  140.0 GB",
     ]
@@ -55,8 +55,8 @@ def test_the_status_is_said_in_words(here: Spoon) -> None:
 @pytest.mark.parametrize(
     ("is_running", "words"),
     [
-        (True, "API: running, started again 3 times, since it ended by itself (last: exit code 1)"),
-        (False, "API: not running, tried again in 26s; started again 3 times"),
+        (True, "API: running, restarted 3 times after a failure (last: exit code 1)"),
+        (False, "API: not running, next start in 26s, restarted 3 times"),
     ],
 )
 def test_the_status_says_that_the_api_dies(here: Spoon, is_running: bool, words: str) -> None:
@@ -74,7 +74,7 @@ def test_the_status_is_said_in_json(here: Spoon) -> None:
 def test_without_a_manager_the_status_says_where_it_looked(here: Spoon) -> None:
     ended = here("status")
     assert ended.code == 5
-    assert "no Manager has keys in" in ended.err
+    assert "this user can read no keys in" in ended.err
     assert "certificate" not in ended.err
     assert "data/database/bus" in ended.err
 
@@ -126,7 +126,7 @@ def test_stop_waits_until_the_process_is_gone(here: Spoon) -> None:
             ended = here("stop", "--now")
             end.join()
     assert (ended.code, ended.out) == (0, "stopped\n")
-    assert ended.err == "draining: 1 running job to finish\n"
+    assert ended.err == "draining: waiting for 1 running job\n"
     assert [command.ask for command in manager.commands] == [Shutdown(now=True)]
 
 

@@ -63,7 +63,7 @@ def test_a_name_that_several_models_have_is_refused_with_what_tells_them_apart(
     ended = spoon("models", "show", "fox")
     assert ended.code == 4
     assert ended.err == (
-        "spoon: 2 have the name fox: give one of the ids "
+        "spoon: 2 models are named fox; use an id instead: "
         "m1 (ready checkpoint, file:///w/a%20fox.safetensors); "
         "m3 (error lora, file:///w/other.safetensors) [conflict]\n"
     )
@@ -73,7 +73,7 @@ def test_a_model_that_is_not_there_is_named(spoon: Spoon, api: FakeApi) -> None:
     api.on("GET", "/v1/models", Answer(body={"items": [], "next": None}))
     ended = spoon("models", "show", "hf/none")
     assert (ended.code, ended.out) == (3, "")
-    assert "there is no model with the id or name hf/none" in ended.err
+    assert "no model with id or name hf/none" in ended.err
 
 
 def test_a_local_file_becomes_an_absolute_encoded_address(
@@ -116,7 +116,7 @@ def test_a_repository_goes_by_its_name_alone(spoon: Spoon, api: FakeApi) -> None
 def test_a_file_that_is_not_there_is_a_mistake_of_usage(spoon: Spoon, api: FakeApi) -> None:
     ended = spoon("models", "add", "./absent.safetensors", "--type", "checkpoint")
     assert ended.code == 2
-    assert "there is no file or folder ./absent.safetensors" in ended.err
+    assert "no such file or folder: ./absent.safetensors" in ended.err
     assert api.asked == []
 
 
@@ -152,8 +152,8 @@ def test_a_file_outside_the_allowed_folders_is_told_with_the_folder_to_allow(
     ended = spoon("models", "add", "file:///w/a%20b/fox", "--type", "checkpoint", "--wait")
     assert ended.code == 6
     assert ended.err.endswith(
-        "; either send a copy of it with --upload; or add '/w/a b' to models.file_roots, or set "
-        "SPOON_MODELS_FILE_ROOTS='/w/a b', start the server again, and retry [failed]\n"
+        "; either add it with --upload, or add '/w/a b' to models.file_roots (or set "
+        "SPOON_MODELS_FILE_ROOTS='/w/a b'), restart the server, and run `spoon models retry` [failed]\n"
     )
 
 
@@ -168,7 +168,7 @@ def test_an_address_without_a_scheme_is_told_how_to_write_it(here: Spoon) -> Non
     ended = here("--url", "localhost:7811", "models", "list")
     assert (ended.code, ended.out) == (5, "")
     assert ended.err == (
-        "spoon: localhost:7811 is no address of a server: write http://localhost:7811 [server_unreachable]\n"
+        "spoon: localhost:7811 is not a URL; use http://localhost:7811 [server_unreachable]\n"
     )
 
 
@@ -202,21 +202,21 @@ def test_a_model_is_tried_again(spoon: Spoon, api: FakeApi) -> None:
 def test_a_server_that_is_not_there_is_said_to_be_so(here: Spoon) -> None:
     ended = here("models", "list")
     assert ended.code == 5
-    assert ended.err.startswith("spoon: no server answers at http://127.0.0.1:1 (")
-    assert ended.err.endswith("start one with `spoon serve` [server_unreachable]\n")
+    assert ended.err.startswith("spoon: cannot reach the server at http://127.0.0.1:1 (")
+    assert ended.err.endswith("start it with `spoon serve` [server_unreachable]\n")
 
 
 def test_an_answer_that_is_no_problem_document_is_still_an_error(spoon: Spoon, api: FakeApi) -> None:
     api.on("GET", "/v1/models", Answer(502, raw=b"<html>", mime="text/html"))
     ended = spoon("models", "list")
-    assert (ended.code, ended.err) == (1, "spoon: the server answered 502 Bad Gateway [http_502]\n")
+    assert (ended.code, ended.err) == (1, "spoon: the server returned 502 Bad Gateway [http_502]\n")
 
 
 def test_an_answer_of_another_kind_of_server_is_told(spoon: Spoon, api: FakeApi) -> None:
     api.on("GET", "/v1/models", Answer(raw=b"<html>", mime="text/html"))
     ended = spoon("models", "list")
     assert ended.code == 1
-    assert "not what this version expects" in ended.err
+    assert "unexpected response from the server" in ended.err
 
 
 def test_an_address_is_called_by_its_last_part_without_what_may_be_a_secret(
@@ -266,7 +266,7 @@ def test_a_file_of_this_machine_is_sent(spoon: Spoon, api: FakeApi, tmp_path: Pa
 def test_a_folder_cannot_be_sent(spoon: Spoon, api: FakeApi, tmp_path: Path) -> None:
     ended = spoon("models", "add", str(tmp_path), "--type", "lora", "--upload")
     assert ended.code == 2
-    assert "is a folder: only a file can be sent" in ended.err
+    assert "is a folder; only a file can be uploaded" in ended.err
     assert api.asked == []
 
 
