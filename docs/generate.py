@@ -28,8 +28,8 @@ def cli_page() -> str:
     """The command line reference: what every --help says, and the exit codes."""
     lines = ["# The command line", "", _NOTICE, ""]
     lines += [
-        "Options of the whole command stand before the subcommand: `spoon --config my.toml jobs list`.",
-        "`serve`, `manager` and `api` take `--config` behind it, too.",
+        "Global options go before the subcommand: `spoon --config my.toml jobs list`.",
+        "`serve`, `manager` and `api` also accept `--config` after it.",
         "",
     ]
     for path, command in _commands(("spoon",), spoon):
@@ -39,8 +39,8 @@ def cli_page() -> str:
     lines += [f"| {code.value} | {meaning} |" for code, meaning in MEANINGS.items()]
     lines += [
         "",
-        "`serve`, `manager`, `api` and `worker` become the process that they start, and end with [its exit "
-        "codes](operations.md#exit-codes).",
+        "`serve`, `manager`, `api` and `worker` turn into the process that they start and return [its exit "
+        "code](operations.md#exit-codes).",
     ]
     return "\n".join(lines) + "\n"
 

@@ -28,7 +28,7 @@ def config() -> None:
 @json_option
 @click.pass_obj
 def check(invocation: Invocation, as_json: bool) -> None:
-    """Validate the configuration, and print every effective value and its source.
+    """Validate the configuration and print every effective value and its source.
 
     \b
     Examples:

@@ -18,7 +18,7 @@ from kernel.protocol.errors import SpoonError
 @json_option
 @click.pass_context
 def doctor(context: click.Context, as_json: bool) -> None:
-    """Check the installation, and say how to fix what is missing.
+    """Check the installation and say how to fix what is missing.
 
     Checks Python, packages, SQLite, background removal, control-map detectors, folders, disk space, the port,
     socket paths, GPUs, and whether the server is running. The exit code is 1 if a requirement is not met.

@@ -1,4 +1,4 @@
-"""Saving pictures: under a temporary name first, so that a file is whole or not there."""
+"""Save images under a temporary name first, so that a file is complete or absent."""
 
 import os
 import sys
@@ -19,12 +19,12 @@ from kernel.protocol.errors import SpoonError
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What can be had of an image: the picture itself, or what it was made from."""
+    """A file of an image: the image itself, an input image or a control map."""
 
     call: str
     """The last part of the path, with its query."""
     ending: str = ""
-    """Of the name that it is saved under."""
+    """The ending of its default file name."""
 
     def path_of(self, image_id: str) -> str:
         return f"/v1/images/{quoted(image_id)}/{self.call}"
@@ -35,7 +35,7 @@ _SUFFIXES: Final = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".w
 
 
 def save_all(rest: Rest, image_ids: Sequence[str], out: Path) -> None:
-    """Download a job's pictures, several under numbered names. If one fails, say how to get it and the rest.
+    """Download a job's images, several under numbered names. On failure, print how to get the rest.
 
     Raises: OSError, if a file cannot be written; as `save`.
     """
@@ -45,14 +45,14 @@ def save_all(rest: Rest, image_ids: Sequence[str], out: Path) -> None:
             save(rest, image_id, out.with_stem(f"{out.stem}-{index + 1}") if many else out)
         except (OSError, ServerUnreachable):
             for left in image_ids[index:]:
-                click.echo(f"drawn but not saved: get it with `spoon images download {left}`", err=True)
+                click.echo(f"image not saved; get it with `spoon images download {left}`", err=True)
             raise
 
 
 def save(rest: Rest, image_id: str, out: Path | None, part: Part = WHOLE) -> None:
-    """Download a picture, or what it was made from, to `out` or a name of its id and type; say where it is.
+    """Download a file of an image to `out`, or to a name made of its id and type, and print that name.
 
-    Raises: Refusal, if it is gone or never was; ServerUnreachable, if it did not come in whole.
+    Raises: Refusal, if there is no such file; ServerUnreachable, if the download was incomplete.
     """
     with rest.stream(part.path_of(image_id), {}) as answer:
         suffix = _SUFFIXES.get(answer.headers.get("content-type", ""), "")
@@ -64,28 +64,28 @@ def save(rest: Rest, image_id: str, out: Path | None, part: Part = WHOLE) -> Non
 
 
 def pour(rest: Rest, image_id: str, part: Part = WHOLE) -> None:
-    """Download a picture, or what it was made from, to stdout. Raises: as `save`."""
+    """Download a file of an image to stdout. Raises: as `save`."""
     with rest.stream(part.path_of(image_id), {}) as answer:
         for chunk in answer.iter_bytes():
             sys.stdout.buffer.write(chunk)
 
 
 def save_preview(out: Path, preview: Preview) -> None:
-    """Keep the newest rough picture of a job; those of its further pictures under numbered names.
+    """Save the latest preview of a job, with numbered names for its second and further images.
 
-    Raises: SpoonError, if the server sent none; OSError, if the file cannot be written.
+    Raises: SpoonError, if the preview is invalid; OSError, if the file cannot be written.
     """
     try:
         data = b64decode(preview.data_url.partition(";base64,")[2], validate=True)
     except ValueError as error:
-        raise SpoonError(f"the server's preview is none: {error}") from error
+        raise SpoonError(f"the server sent an invalid preview: {error}") from error
     with _whole(out.with_stem(f"{out.stem}-{preview.index + 1}") if preview.index else out) as stream:
         stream.write(data)
 
 
 @contextmanager
 def _whole(file: Path) -> Iterator[BinaryIO]:
-    """A file that gets its name when all of it is written."""
+    """A file that gets its name when it is complete."""
     partial = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
         with partial.open("wb") as stream:

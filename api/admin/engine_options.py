@@ -1,4 +1,4 @@
-"""What an engine can be made of on the command line, and the request that it becomes."""
+"""The options of an engine on the command line, and the request made from them."""
 
 from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
@@ -8,7 +8,7 @@ import msgspec
 
 from api.admin.job_options import LoraUse, clip_skip_option, embedding_option, lora_option, vae_option
 from api.admin.options import WordChoice, duration
-from api.admin.scheduler_options import Value, scheduler_option
+from api.admin.scheduler_options import SCHEDULER_NAMES, Value, scheduler_option
 from kernel.protocol.vocabulary import ControlType, PromptTechnique, Scheduler, Variant
 
 Command = TypeVar("Command", bound=Callable[..., None])
@@ -16,7 +16,7 @@ Said = str | float | bool | tuple[object, ...] | Mapping[str, object] | None
 
 
 class EngineInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The body of POST /v1/engines; what is left out is left to the server."""
+    """The body of POST /v1/engines; the server fills in omitted fields."""
 
     name: str | None = None
     checkpoint: str
@@ -44,41 +44,66 @@ class EngineInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 _OPTIONS: Final = (
-    click.option("--name", help="How to call it."),
+    click.option("--name", metavar="NAME", help="Unique name, accepted wherever an engine id is."),
     vae_option,
     lora_option,
     embedding_option,
     click.option(
         "--long-prompt-technique", type=WordChoice(PromptTechnique),
-        help="How weights in prompts are read, and prompts longer than 75 tokens.",
+        help="Prompt weighting syntax and handling of prompts over 75 tokens. [default: none]",
     ),
     click.option(
-        "--control-model", "control_models", multiple=True,
-        help="A ControlNet (an id or a name), one for each control type; can be given again.",
+        "--control-model", "control_models", metavar="MODEL", multiple=True,
+        help="ControlNet (an id or name), at most one per control type. Repeatable.",
     ),
     click.option(
-        "--control-net", type=WordChoice(ControlType), help="The control type of jobs that name none."
+        "--control-net", type=WordChoice(ControlType),
+        help="Default control type for jobs with a pose image.",
     ),
     clip_skip_option,
-    click.option("--scheduler", type=WordChoice(Scheduler), help="For jobs that name none."),
-    scheduler_option,
-    click.option("--steps", type=int, help="For jobs that name none."),
-    click.option("--cfg", type=float, help="The guidance scale for jobs that name none."),
-    click.option("--width", type=int, help="In pixels, for jobs that name none."),
-    click.option("--height", type=int, help="In pixels, for jobs that name none."),
-    click.option("--device", help="auto, cpu, cuda:0 ..."),
-    click.option("--dtype", type=WordChoice(Variant), help="The precision to compute in."),
     click.option(
-        "--keep-alive", "keep_alive_s", type=duration, help="Close after so much idleness, such as 10m."
+        "--scheduler", type=WordChoice(Scheduler), metavar="SCHEDULER",
+        help=f"Default scheduler for jobs, e.g. euler_a. {SCHEDULER_NAMES} [default: dpmpp_2m_karras]",
+    ),
+    scheduler_option,
+    click.option(
+        "--steps", type=int, metavar="N", help="Default number of denoising steps for jobs. [default: 25]"
+    ),
+    click.option("--cfg", type=float, help="Default guidance scale for jobs, 0 to 100. [default: 7]"),
+    click.option(
+        "--width", type=int, metavar="PIXELS",
+        help="Default image width for jobs, a multiple of 8. [default: the checkpoint's native width]",
+    ),
+    click.option(
+        "--height", type=int, metavar="PIXELS",
+        help="Default image height for jobs, a multiple of 8. [default: the checkpoint's native height]",
+    ),
+    click.option(
+        "--device", metavar="DEVICE", help="Device to run on: auto, cpu, or e.g. cuda:0. [default: auto]"
+    ),
+    click.option(
+        "--dtype", type=WordChoice(Variant), help="Precision to compute in. [default: best for the device]"
+    ),
+    click.option(
+        "--keep-alive", "keep_alive_s", type=duration,
+        help="Unload after being idle this long, e.g. 10m. [default: engines.keep_alive]",
     ),
     click.option(
         "--give-up-after", type=duration,
-        help="Fail jobs that have waited so long for it while it is in error, such as 10m.",
+        help="Fail jobs that have waited this long while the engine is in error, e.g. 10m. [default: never]",
     ),
-    click.option("--replicas", type=int, help="How many workers share its jobs."),
-    click.option("--max-batch", type=int, help="How many jobs are stepped together at most."),
-    click.option("--autostart/--no-autostart", default=True, show_default=True, help="Let a job start it."),
-    click.option("--start/--no-start", default=True, show_default=True, help="Start it now."),
+    click.option(
+        "--replicas", type=int, metavar="N", help="Number of workers that share the jobs. [default: 1]"
+    ),
+    click.option(
+        "--max-batch", type=int, metavar="N",
+        help="Maximum number of images per denoising step. [default: depends on device and memory]",
+    ),
+    click.option(
+        "--autostart/--no-autostart", default=True, show_default=True,
+        help="Start the engine when a job needs it.",
+    ),
+    click.option("--start/--no-start", default=True, show_default=True, help="Start the engine now."),
 )  # fmt: skip
 
 
@@ -90,5 +115,5 @@ def engine_options(command: Command) -> Command:
 
 
 def engine_input(checkpoint: str, said: Mapping[str, Said]) -> EngineInput:
-    """The body for what was said."""
+    """The request body for the given options."""
     return msgspec.convert({"checkpoint": checkpoint, **said}, EngineInput)

@@ -1,4 +1,4 @@
-"""`spoon engines`: a checkpoint made ready to draw."""
+"""`spoon engines`: create, start, stop and delete engines."""
 
 import os
 from pathlib import Path
@@ -22,17 +22,20 @@ from kernel.protocol.vocabulary import EngineState, WorkerRole
 
 @click.group()
 def engines() -> None:
-    """Create engines, start and stop them."""
+    """Create, start, stop and delete engines.
+
+    An engine runs jobs with one checkpoint. Its settings are the defaults of its jobs.
+    """
 
 
 @engines.command("list")
-@click.option("--status", type=WordChoice(EngineState), help="Only these.")
+@click.option("--status", type=WordChoice(EngineState), help="List only engines with this status.")
 @limit_option
 @all_option
 @json_option
 @click.pass_obj
 def list_(invocation: Invocation, status: str | None, limit: int, is_all: bool, as_json: bool) -> None:
-    """List the engines.
+    """List engines, newest first.
 
     \b
     Examples:
@@ -49,9 +52,9 @@ def list_(invocation: Invocation, status: str | None, limit: int, is_all: bool, 
     for engine in (msgspec.json.decode(item, type=Engine) for item in items):
         queue = f"{engine.queue.processing}+{engine.queue.waiting}" if engine.queue else None
         checkpoint = names.get(engine.checkpoint or "", engine.checkpoint)
-        status = f"{engine.status}, waits for room" if engine.waiting_for_room else engine.status
+        status = f"{engine.status}, waiting for memory" if engine.waiting_for_room else engine.status
         rows.append((engine.engine_id, engine.name, status, engine.device, queue, checkpoint))
-    print_table(("ID", "NAME", "STATUS", "DEVICE", "JOBS", "CHECKPOINT"), rows)
+    print_table(("ID", "NAME", "STATUS", "DEVICE", "RUNNING+WAITING", "CHECKPOINT"), rows)
 
 
 @engines.command()
@@ -59,7 +62,7 @@ def list_(invocation: Invocation, status: str | None, limit: int, is_all: bool, 
 @json_option
 @click.pass_obj
 def show(invocation: Invocation, engine: str, as_json: bool) -> None:
-    """Show all that is known of ENGINE (an id or a name).
+    """Show the details of ENGINE (an id or name).
 
     \b
     Example:
@@ -75,7 +78,9 @@ def show(invocation: Invocation, engine: str, as_json: bool) -> None:
 @engines.command()
 @click.argument("checkpoint")
 @engine_options
-@click.option("--wait", "is_waiting", is_flag=True, help="Wait until it is ready, 15 minutes at most.")
+@click.option(
+    "--wait", "is_waiting", is_flag=True, help="Wait until the engine is ready, at most 15 minutes."
+)
 @json_option
 @click.pass_obj
 def create(
@@ -86,7 +91,7 @@ def create(
     as_json: bool,
     **said: Said,
 ) -> None:
-    """Create an engine from CHECKPOINT (the id or name of a model), and start it.
+    """Create an engine from CHECKPOINT (a model's id or name) and start it.
 
     \b
     Examples:
@@ -111,11 +116,13 @@ def create(
 
 @engines.command()
 @click.argument("engine")
-@click.option("--wait", "is_waiting", is_flag=True, help="Wait until it is ready, 15 minutes at most.")
+@click.option(
+    "--wait", "is_waiting", is_flag=True, help="Wait until the engine is ready, at most 15 minutes."
+)
 @json_option
 @click.pass_obj
 def start(invocation: Invocation, engine: str, is_waiting: bool, as_json: bool) -> None:
-    """Start ENGINE, and keep it running until it is stopped.
+    """Start ENGINE (an id or name) and keep it loaded until you stop it.
 
     \b
     Example:
@@ -134,13 +141,13 @@ def start(invocation: Invocation, engine: str, is_waiting: bool, as_json: bool) 
 @engines.command()
 @click.argument("engine")
 @click.option(
-    "--now", is_flag=True, help="Put its running jobs back into the queue instead of waiting for them."
+    "--now", is_flag=True, help="Put running jobs back in the queue instead of waiting for them to finish."
 )
-@click.option("--wait", "is_waiting", is_flag=True, help="Wait until it is closed.")
+@click.option("--wait", "is_waiting", is_flag=True, help="Wait until the engine is closed.")
 @json_option
 @click.pass_obj
 def stop(invocation: Invocation, engine: str, now: bool, is_waiting: bool, as_json: bool) -> None:
-    """Stop ENGINE after its running jobs.
+    """Stop ENGINE (an id or name) after its running jobs finish. Waiting jobs stay in the queue.
 
     \b
     Examples:
@@ -162,7 +169,7 @@ def stop(invocation: Invocation, engine: str, now: bool, is_waiting: bool, as_js
 @yes_option
 @click.pass_obj
 def delete(invocation: Invocation, engine: str, is_sure: bool) -> None:
-    """Delete ENGINE with all its jobs and their pictures. It must be stopped.
+    """Delete ENGINE (an id or name) with all its jobs and images. Stop it first.
 
     \b
     Example:
@@ -172,7 +179,7 @@ def delete(invocation: Invocation, engine: str, is_sure: bool) -> None:
 
     with invocation.rest() as rest:
         found = find_engine(rest, engine)
-        question = f"Delete engine {found.name or found.engine_id}, its jobs and their pictures?"
+        question = f"Delete engine {found.name or found.engine_id} with all its jobs and images?"
         confirm(question, is_sure=is_sure)
         rest.delete(f"/v1/engines/{quoted(found.engine_id)}")
     click.echo(f"deleted {found.name or found.engine_id}")
@@ -180,20 +187,19 @@ def delete(invocation: Invocation, engine: str, is_sure: bool) -> None:
 
 @engines.command()
 @click.argument("engine")
-@click.option("--out", type=click.Path(path_type=Path), help="The ticket's file. [default: ENGINE.ticket]")
+@click.option("--out", type=click.Path(path_type=Path), help="Ticket file to write. [default: ENGINE.ticket]")
 @click.option(
     "--file-root",
     "file_roots",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="A folder of the worker's host below which file:// models may lie; can be given again. "
+    help="Folder on the worker's host from which it may load file:// models. Repeatable. "
     "[default: models.file_roots]",
 )
 @click.option(
     "--detectors-folder",
     type=click.Path(path_type=Path),
-    help="The folder of the worker's host with the detectors of control maps. "
-    "[default: models.detectors_folder]",
+    help="Folder on the worker's host with the control-map detectors. [default: models.detectors_folder]",
 )
 @click.pass_obj
 def invite(
@@ -203,10 +209,10 @@ def invite(
     file_roots: tuple[Path, ...],
     detectors_folder: Path | None,
 ) -> None:
-    """Write a ticket with which a worker that is started by hand joins ENGINE.
+    """Write a ticket that lets a worker started by hand join ENGINE (an id or name).
 
-    The file is secret, admits one worker, and is good for a short time only. For a worker on another host the
-    configuration must name a bus.endpoint that this host can reach.
+    The ticket file is secret, admits one worker and expires after a short time. A worker on another host can
+    join only if bus.endpoint is configured and reachable from there.
 
     \b
     Examples:
@@ -218,12 +224,12 @@ def invite(
     with invocation.manager() as line:
         invited = line.ask(InviteWorker(engine_id=EngineId(found.engine_id)))
     if not isinstance(invited, WorkerInvited):
-        raise BadMessage(f"the Manager answered {type(invited).__name__} instead of a ticket")
+        raise BadMessage(f"unexpected reply from the Manager: {type(invited).__name__} instead of a ticket")
     roots = file_roots or invocation.settings().models.file_roots
     detectors = detectors_folder or invocation.settings().detectors_folder
     file = out or Path(f"{found.name or found.engine_id}.ticket".replace("/", "_"))
     _write_secret(file, write_join(_ticket(invited, roots, detectors)))
-    click.echo(f"{file}: start the worker within {invited.expires_in_s:.0f} seconds")
+    click.echo(f"saved {file}; start the worker within {invited.expires_in_s:.0f} seconds")
 
 
 def _ticket(invited: WorkerInvited, roots: tuple[Path, ...], detectors_folder: Path) -> Join:
@@ -241,11 +247,11 @@ def _ticket(invited: WorkerInvited, roots: tuple[Path, ...], detectors_folder: P
 
 
 def _write_secret(file: Path, data: bytes) -> None:
-    """A new file that its owner alone can read, from its first byte on."""
+    """Create a file that only its owner can ever read."""
     try:
         handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as error:
-        raise Conflict(f"{file} is there already: remove it, or choose another name with --out") from error
+        raise Conflict(f"{file} already exists; remove it, or choose another name with --out") from error
     with os.fdopen(handle, "wb") as stream:
         stream.write(data)
 

@@ -1,4 +1,4 @@
-"""Following one job to its end over server-sent events, and by asking where there is no stream."""
+"""Follow one job to its end over server-sent events, or by polling if there is no stream."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +16,7 @@ Sleep = Callable[[float], None]
 
 _POLL_S: Final = 1.0
 _PATIENCE: Final = 60
-"""How often in a row the server may be away: a minute, in which an API that is restarted comes back."""
+"""Consecutive failures to reach the server: a minute, enough for a restart of the API."""
 _TRY_LATER: Final = (429, 503)
 
 
@@ -30,7 +30,7 @@ class ServerEvent:
 
 
 class Preview(msgspec.Struct, frozen=True, kw_only=True):
-    """The data of a `preview` event: a rough picture as a data: URL."""
+    """The data of a `preview` event: a small image as a data: URL."""
 
     index: int = 0
     data_url: str
@@ -43,7 +43,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
-    """The data of a `waiting` event: why the job's engine does not run."""
+    """The data of a `waiting` event: why the job's engine is not running."""
 
     job_id: str
     waits_for: str
@@ -51,7 +51,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_events(lines: Iterable[str]) -> Iterator[ServerEvent]:
-    """The events in the lines of a stream; comments, which keep it alive, are skipped."""
+    """Parse the events of a stream; comments, which keep it alive, are skipped."""
     kind, data, last_id = "message", list[str](), None
     for line in lines:
         name, _, value = line.partition(":")
@@ -72,7 +72,7 @@ def read_events(lines: Iterable[str]) -> Iterator[ServerEvent]:
 
 
 class Audience(Protocol):
-    """Who is told what happens to a job that is followed."""
+    """The receiver of a followed job's events."""
 
     def waiting(self, job: Job) -> None: ...
     def progress(self, progress: Progress) -> None: ...
@@ -80,7 +80,7 @@ class Audience(Protocol):
 
 
 class Follower:
-    """Follows one job until it ends. Whatever happens to the stream, the job itself is asked."""
+    """Follows one job until it ends. The job itself decides, not the state of the stream."""
 
     def __init__(self, rest: Rest, job_id: str, audience: Audience, sleep: Sleep = time.sleep) -> None:
         self._rest = rest
@@ -90,7 +90,7 @@ class Follower:
         self._last_id: str | None = None
 
     def follow(self) -> bytes:
-        """The ended job, as the server says it.
+        """The ended job, as the server returns it.
 
         Raises: Refusal, if there is no such job; ServerUnreachable, after a minute without the server.
         """
@@ -108,7 +108,7 @@ class Follower:
                 if failures >= _PATIENCE:
                     raise
             except Refusal as refusal:
-                # Too many streams are open, or the Manager is away: ask again instead.
+                # Too many streams are open, or the Manager is unavailable: poll instead.
                 if refusal.problem.status not in _TRY_LATER:
                     raise
             self._sleep(_POLL_S)
@@ -122,7 +122,7 @@ class Follower:
         return job.is_ended
 
     def _stream(self) -> bool:
-        """Read events until the job has ended, or the stream has. Returns: whether there were any."""
+        """Read events until the job or the stream ends. Returns: whether there were any."""
         are_any = False
         headers = {"Accept": "text/event-stream"}
         if self._last_id is not None:

@@ -1,4 +1,4 @@
-"""`spoon images`: finished pictures."""
+"""`spoon images`: list, download and delete images."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +37,7 @@ class PruneInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Pruned(msgspec.Struct, frozen=True, kw_only=True):
-    """What it answers."""
+    """Its response."""
 
     images: int
     size_bytes: int
@@ -46,19 +46,27 @@ class Pruned(msgspec.Struct, frozen=True, kw_only=True):
     dry_run: bool
 
 
+class PartChoice(click.Choice[str]):
+    """A part of an image to download. `picture`, the former name of `image`, is still accepted."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The part. Raises: BadParameter, with the list of parts."""
+        return super().convert("image" if value == "picture" else value, param, ctx)
+
+
 @click.group()
 def images() -> None:
-    """Look at, download and delete finished pictures."""
+    """List, download and delete images."""
 
 
 @images.command("list")
-@click.option("--engine", help="Only those of this engine (an id or a name).")
+@click.option("--engine", metavar="ENGINE", help="List only images of this engine (an id or name).")
 @limit_option
 @all_option
 @json_option
 @click.pass_obj
 def list_(invocation: Invocation, engine: str | None, limit: int, is_all: bool, as_json: bool) -> None:
-    """List the pictures.
+    """List images, newest first.
 
     \b
     Examples:
@@ -76,9 +84,9 @@ def list_(invocation: Invocation, engine: str | None, limit: int, is_all: bool, 
     for image in (msgspec.json.decode(item, type=Image) for item in items):
         pixels = f"{image.width}x{image.height}" if image.width and image.height else None
         engine_name = names.get(image.engine_id or "", image.engine_id)
-        picture = (image.image_id, engine_name, pixels, size(image.size_bytes), image.seed)
+        columns = (image.image_id, engine_name, pixels, size(image.size_bytes), image.seed)
         expires = when(image.expires_at) if image.gone is None else f"gone: {image.gone.reason}"
-        rows.append((*picture, image.downloads, expires, beginning(image.prompt)))
+        rows.append((*columns, image.downloads, expires, beginning(image.prompt)))
     print_table(("ID", "ENGINE", "PIXELS", "SIZE", "SEED", "DOWNLOADS", "EXPIRES", "PROMPT"), rows)
 
 
@@ -87,7 +95,7 @@ def list_(invocation: Invocation, engine: str | None, limit: int, is_all: bool, 
 @json_option
 @click.pass_obj
 def show(invocation: Invocation, image: str, as_json: bool) -> None:
-    """Show the whole recipe of IMAGE.
+    """Show the details of IMAGE (an id), including its generation settings.
 
     \b
     Example:
@@ -105,21 +113,24 @@ def show(invocation: Invocation, image: str, as_json: bool) -> None:
 @click.option(
     "--out",
     type=PictureFile(allow_dash=True),
-    help="Where to; - is stdout. [default: the id and the suffix of its type]",
+    help="Output file, or - for stdout. [default: the image's id with the suffix of its type]",
 )
 @click.option(
     "--what",
-    type=click.Choice(["picture", "reference", "mask", "pose", "map"]),
-    default="picture",
+    type=PartChoice(["image", "reference", "mask", "pose", "map"]),
+    default="image",
     show_default=True,
-    help="The picture itself, what it was made from, or the control map that was drawn for it.",
+    help="File to download: the image, one of the input images of its job, or the control map.",
 )
 @click.option(
-    "--type", "map_type", type=WordChoice(ControlType), help="Which map, where the job had several types."
+    "--type",
+    "map_type",
+    type=WordChoice(ControlType),
+    help="Control type of the map. Required if the job has several.",
 )
 @click.pass_obj
 def download(invocation: Invocation, image: str, out: Path | None, what: str, map_type: str | None) -> None:
-    """Download IMAGE, or what it was made from.
+    """Download IMAGE (an id), or an input image or control map of its job.
 
     \b
     Examples:
@@ -130,9 +141,9 @@ def download(invocation: Invocation, image: str, out: Path | None, what: str, ma
     from api.admin.downloads import WHOLE, Part, pour, save
 
     if map_type and what != "map":
-        raise click.BadParameter("only a map has a type: say --what map", param_hint="--type")
+        raise click.BadParameter("only valid with --what map", param_hint="--type")
     call = f"pose_map?type={map_type}" if map_type else "pose_map" if what == "map" else what
-    part = WHOLE if what == "picture" else Part(call, f"-{map_type or what}")
+    part = WHOLE if what == "image" else Part(call, f"-{map_type or what}")
     with invocation.rest() as rest:
         if out == Path("-"):
             pour(rest, image, part)
@@ -144,7 +155,7 @@ def download(invocation: Invocation, image: str, out: Path | None, what: str, ma
 @click.argument("image")
 @click.pass_obj
 def delete(invocation: Invocation, image: str) -> None:
-    """Delete IMAGE.
+    """Delete the file of IMAGE (an id). Its details stay available.
 
     \b
     Example:
@@ -158,11 +169,21 @@ def delete(invocation: Invocation, image: str) -> None:
 
 
 @images.command()
-@click.option("--older-than", "older_than_s", type=duration, help="Also those older than this, such as 7d.")
-@click.option("--keep", "keep_bytes", type=disk_size, help="Also the oldest, until the rest takes 5GB.")
-@click.option("--missing", "is_missing", is_flag=True, help="Also those whose files are not there any more.")
-@click.option("--engine", help="Only those of this engine (an id or a name).")
-@click.option("--dry-run", is_flag=True, help="Only say how many they are, and how much room they take.")
+@click.option(
+    "--older-than", "older_than_s", type=duration, help="Also delete images older than this, e.g. 7d."
+)
+@click.option(
+    "--keep",
+    "keep_bytes",
+    type=disk_size,
+    metavar="SIZE",
+    help="Also delete the oldest images until the rest fit in this size, e.g. 5GB.",
+)
+@click.option("--missing", "is_missing", is_flag=True, help="Also delete images whose files are missing.")
+@click.option("--engine", metavar="ENGINE", help="Delete only images of this engine (an id or name).")
+@click.option(
+    "--dry-run", is_flag=True, help="Show how many images and bytes would be deleted, without deleting them."
+)
 @yes_option
 @json_option
 @click.pass_obj
@@ -176,7 +197,7 @@ def prune(
     is_sure: bool,
     as_json: bool,
 ) -> None:
-    """Delete expired pictures, and more with the options. Their recipes stay, their files go.
+    """Delete expired images and those that the options select. Image details stay available.
 
     \b
     Examples:
@@ -212,6 +233,6 @@ def _pruned(rest: "Rest", wanted: PruneInput) -> Pruned:
 
 
 def _counted(found: Pruned) -> str:
-    pictures = "picture" if found.images == 1 else "pictures"
+    noun = "image" if found.images == 1 else "images"
     missing = f", {found.missing} of them without a file" if found.missing else ""
-    return f"{found.images} {pictures} ({size(found.size_bytes)}{missing})"
+    return f"{found.images} {noun} ({size(found.size_bytes)}{missing})"

@@ -1,4 +1,4 @@
-"""`spoon jobs`: asking for pictures and watching them come."""
+"""`spoon jobs`: submit, watch, cancel and delete jobs."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 preview_option = click.option(
     "--preview-to",
     type=PictureFile(types=(ImageFileType.JPEG,)),
-    help="Wait, and keep the newest rough picture in this jpeg file.",
+    help="Wait and keep the latest preview in this JPEG file.",
 )
 
 
 @click.group()
 def jobs() -> None:
-    """Ask for pictures, watch them come, cancel."""
+    """Submit, watch, cancel and delete jobs."""
 
 
 @jobs.command("list")
-@click.option("--status", type=WordChoice(JobState), help="Only these.")
-@click.option("--engine", help="Only those of this engine (an id or a name).")
+@click.option("--status", type=WordChoice(JobState), help="List only jobs with this status.")
+@click.option("--engine", metavar="ENGINE", help="List only jobs of this engine (an id or name).")
 @limit_option
 @all_option
 @json_option
@@ -41,7 +41,7 @@ def jobs() -> None:
 def list_(
     invocation: Invocation, status: str | None, engine: str | None, limit: int, is_all: bool, as_json: bool
 ) -> None:
-    """List the jobs.
+    """List jobs, newest first.
 
     \b
     Examples:
@@ -69,7 +69,7 @@ def list_(
 @json_option
 @click.pass_obj
 def show(invocation: Invocation, job: str, as_json: bool) -> None:
-    """Show all that is known of JOB.
+    """Show the details of JOB (an id).
 
     \b
     Example:
@@ -84,17 +84,25 @@ def show(invocation: Invocation, job: str, as_json: bool) -> None:
 
 @jobs.command()
 @click.argument("prompt")
-@click.option("--engine", required=True, help="The engine (an id or a name).")
+@click.option("--engine", metavar="ENGINE", required=True, help="Engine to run the job (an id or name).")
 @job_options
-@click.option("--idempotency-key", "key", help="The same key and job again: the first answer, no second job.")
-@click.option("--validate-only", is_flag=True, help="Only check whether it would be accepted.")
-@click.option("--wait", "is_waiting", is_flag=True, help="Wait until it has ended.")
-@click.option("--watch", "is_watched", is_flag=True, help="Wait, and show a progress bar.")
+@click.option(
+    "--idempotency-key",
+    "key",
+    metavar="KEY",
+    help="Resubmitting with the same key returns the first result instead of creating a second job.",
+)
+@click.option("--validate-only", is_flag=True, help="Check the job without submitting it.")
+@click.option("--wait", "is_waiting", is_flag=True, help="Wait until the job has ended.")
+@click.option(
+    "--watch", "is_watched", is_flag=True, help="Wait until the job has ended and show a progress bar."
+)
 @preview_option
 @click.option(
     "--out",
     type=PictureFile(types=tuple(ImageFileType)),
-    help="Wait, and save the picture here; the suffix tells --file-type.",
+    help="Wait and save the image to this file (several images as fox-1.png, fox-2.png, ...). "
+    "The suffix sets --file-type.",
 )
 @json_option
 @click.pass_obj
@@ -113,9 +121,9 @@ def submit(
     as_json: bool,
     **said: Said,
 ) -> None:
-    """Submit a job that draws PROMPT.
+    """Submit a job that generates images from PROMPT.
 
-    With several pictures, --out picture.png saves picture-1.png, picture-2.png and so on.
+    Settings that you omit come from the engine. --lora and --embedding replace the engine's.
 
     \b
     Examples:
@@ -143,13 +151,13 @@ def submit(
 @jobs.command()
 @click.argument("job")
 @preview_option
-@click.option("--out", type=PictureFile(types=tuple(ImageFileType)), help="Save the picture here.")
+@click.option("--out", type=PictureFile(types=tuple(ImageFileType)), help="Save the image to this file.")
 @json_option
 @click.pass_obj
 def watch(invocation: Invocation, job: str, preview_to: Path | None, out: Path | None, as_json: bool) -> None:
-    """Watch JOB with a progress bar until it ends. Ctrl-C detaches; the job goes on.
+    """Show the progress of JOB (an id) until it ends. Ctrl-C leaves the job running.
 
-    There are previews only of a job that was submitted with --previews.
+    Previews are available only if the job was submitted with --previews or --preview-to.
 
     \b
     Example:
@@ -164,7 +172,7 @@ def watch(invocation: Invocation, job: str, preview_to: Path | None, out: Path |
 @click.argument("job")
 @click.pass_obj
 def cancel(invocation: Invocation, job: str) -> None:
-    """Cancel JOB, whether it waits or is being processed.
+    """Cancel JOB (an id), waiting or running.
 
     \b
     Example:
@@ -181,7 +189,7 @@ def cancel(invocation: Invocation, job: str) -> None:
 @click.argument("job")
 @click.pass_obj
 def delete(invocation: Invocation, job: str) -> None:
-    """Delete JOB, which must have ended, and its pictures.
+    """Delete JOB (an id) and its images. The job must have ended.
 
     \b
     Example:
@@ -197,7 +205,7 @@ def delete(invocation: Invocation, job: str) -> None:
 def _post(
     rest: "Rest", job: JobInput, query: "Query | None", key: str | None, files: Mapping[str, Path]
 ) -> bytes:
-    """The server's answer. Raises: Refusal, in the words of the options; ServerUnreachable; OSError."""
+    """The response. Raises: Refusal, with options in place of field names; ServerUnreachable; OSError."""
     try:
         return rest.post("/v1/jobs", job, query, key, files)
     except Refusal as refusal:
@@ -205,9 +213,9 @@ def _post(
 
 
 def _follow(rest: "Rest", job_id: str, is_watched: bool, out: Path | None, preview_to: Path | None) -> bytes:
-    """The finished job, once its pictures are saved to `out`.
+    """The finished job, after saving its images to `out`.
 
-    Raises: AwaitedFailed, if it failed or was cancelled; Detached, on Ctrl-C; what saving raises.
+    Raises: AwaitedFailed, if it failed or was cancelled; Detached, on Ctrl-C; as `save_all`.
     """
     from api.admin.downloads import save_all
     from api.admin.rest import read

@@ -80,7 +80,7 @@ def _about_api(api: ApiLife) -> str:
 )
 @click.pass_obj
 def stop(invocation: Invocation, now: bool, timeout_s: float | None) -> None:
-    """Stop the server, and wait until it has exited.
+    """Stop the server and wait until it has exited.
 
     The server refuses new jobs and finishes running ones. Waiting jobs stay in the database.
 

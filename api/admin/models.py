@@ -124,7 +124,7 @@ def show(invocation: Invocation, model: str, as_json: bool) -> None:
     "--upload", "is_upload", is_flag=True, help="Upload SOURCE, a file on this machine, to the server."
 )
 @click.option(
-    "--wait", "is_waiting", is_flag=True, help="Wait until the model is ready, and show a progress bar."
+    "--wait", "is_waiting", is_flag=True, help="Wait until the model is ready and show a progress bar."
 )
 @json_option
 @click.pass_obj

@@ -29,7 +29,7 @@ limit_option = click.option(
     show_default=True,
     help="Maximum number of items to list.",
 )
-all_option = click.option("--all", "is_all", is_flag=True, help="List everything, ignoring --limit.")
+all_option = click.option("--all", "is_all", is_flag=True, help="List all items, ignoring --limit.")
 yes_option = click.option("--yes", "is_sure", is_flag=True, help="Do not ask for confirmation.")
 
 

@@ -1,31 +1,34 @@
-"""Options of a scheduler as people write them: `--scheduler-option beta_start=0.001`."""
+"""Scheduler options as people write them: `--scheduler-option beta_start=0.001`."""
 
 from typing import Final
 
 import click
 import msgspec
 
+SCHEDULER_NAMES: Final = "For all names see docs/api.md or GET /v1/capabilities."
+"""For the help of options, where 54 names would be too many."""
+
 Value = bool | int | float | str
 Option = tuple[str, Value]
 
-# Python's spelling, as the pages of diffusers have it: as a text it would count as true, whichever it is.
+# Python's spelling, as in the docs of diffusers. As text, both words would count as true.
 _PYTHON_WORDS: Final = {"True": True, "False": False}
 
 
 class OptionParam(click.ParamType[Option]):
-    """A name and its value: a number, true or false as JSON writes them, and everything else is a text."""
+    """A name and its value: a number, true or false in JSON notation, or else text."""
 
     name = "option"
 
     def convert(
         self, value: str | Option, param: click.Parameter | None, ctx: click.Context | None
     ) -> Option:
-        """Raises: BadParameter, if it is no NAME=VALUE, or the value is null, a list or an object."""
+        """Raises: BadParameter, if it is not NAME=VALUE, or the value is null, a list or an object."""
         if not isinstance(value, str):
             return value
         name, equals, text = value.partition("=")
         if not name or not equals:
-            self.fail(f"{value!r} is no NAME=VALUE, such as beta_start=0.001", param, ctx)
+            self.fail(f"{value!r} is not NAME=VALUE, e.g. beta_start=0.001", param, ctx)
         if text in _PYTHON_WORDS:
             return name, _PYTHON_WORDS[text]
         try:
@@ -33,17 +36,17 @@ class OptionParam(click.ParamType[Option]):
         except msgspec.DecodeError:
             return name, text
         if not isinstance(found, Value):
-            self.fail(f"{name} is {text}: it can be a number, true, false or a text", param, ctx)
+            self.fail(f"{name}={text} is not a number, true, false or text", param, ctx)
         return name, found
 
 
 def _by_name(
     ctx: click.Context, param: click.Parameter, options: tuple[Option, ...]
 ) -> dict[str, Value] | None:
-    """All that were given, None if none was. Raises: BadParameter, if one was given twice."""
+    """The options by name, None if there are none. Raises: BadParameter, if one was given twice."""
     found = dict(options)
     if len(found) < len(options):
-        raise click.BadParameter("each option can be given once", ctx, param)
+        raise click.BadParameter("each scheduler option may be given only once", ctx, param)
     return found or None
 
 
@@ -54,5 +57,5 @@ scheduler_option = click.option(
     type=OptionParam(),
     callback=_by_name,
     metavar="NAME=VALUE",
-    help="An option of the scheduler by its diffusers name; can be given again.",
+    help="Scheduler option by its diffusers name, e.g. beta_start=0.001. Repeatable.",
 )

@@ -1,4 +1,4 @@
-"""Waiting until a model or an engine is what it is to become."""
+"""Wait until a model is ready, or an engine is ready or closed."""
 
 import sys
 import time
@@ -14,14 +14,14 @@ from api.admin.rest import Rest, quoted, read
 from api.admin.transfer_bar import TransferBar
 
 START_S: Final = 900.0
-"""How long an engine may take to run: until there is room for it, and until its checkpoint is read."""
+"""Limit for an engine to become ready: memory must be free, and its checkpoint loaded."""
 _POLL_S: Final = 0.3
 
 
 def await_model(rest: Rest, model_id: str) -> bytes:
-    """The model once it is ready; a bar on stderr shows how far it is.
+    """The model once it is ready, with a progress bar on stderr.
 
-    Raises: AwaitedFailed, with its reason; Detached, on Ctrl-C: the server goes on.
+    Raises: AwaitedFailed, with its reason; Detached, on Ctrl-C: the server continues.
     """
     bar = TransferBar(sys.stderr, "fetching")
 
@@ -35,13 +35,15 @@ def await_model(rest: Rest, model_id: str) -> bytes:
         return body if model.status == "ready" else None
 
     try:
-        return _wait(look, f"the model is still being prepared: see `spoon models show {model_id}`")
+        return _wait(
+            look, f"interrupted; the server is still preparing the model, see `spoon models show {model_id}`"
+        )
     finally:
         bar.close()
 
 
 def await_running(rest: Rest, ordered: Engine, limit_s: float = START_S) -> bytes:
-    """The engine once it runs; `ordered` is how it was when its start was accepted.
+    """The engine once it is ready; `ordered` is its state when its start was accepted.
 
     Raises: AwaitedFailed, with its reason; TimedOut; Detached, on Ctrl-C.
     """
@@ -57,19 +59,19 @@ def await_running(rest: Rest, ordered: Engine, limit_s: float = START_S) -> byte
         if engine.status != history[-1]:
             history.append(engine.status)
         if _has_failed(history):
-            how = "cannot run" if engine.status == "error" else f"is {engine.status}"
+            how = "failed to start" if engine.status == "error" else f"is {engine.status}"
             raise AwaitedFailed(f"the engine {how}: {_reason(engine.error)}")
         if time.monotonic() > end:
-            raise TimedOut(f"the engine is still {engine.status}: see {show}")
+            raise TimedOut(f"timed out; the engine is still {engine.status}, see {show}")
         return None
 
-    return _wait(look, f"the engine goes on: see {show}")
+    return _wait(look, f"interrupted; the server is still starting the engine, see {show}")
 
 
 def _has_failed(history: list[str]) -> bool:
-    """Whether an engine that is to run has ended, by the states that it went through.
+    """Whether a starting engine has failed, judged by the states that it went through.
 
-    As long as room is made for it, it stays what it was: closed, still stopping, or in an old error.
+    Until there is memory for it, it keeps its previous state: closed, still stopping, or an old error.
     """
     if history[-1] == "closed":
         return "starting" in history or "stopping" in history[1:]
@@ -77,7 +79,7 @@ def _has_failed(history: list[str]) -> bool:
 
 
 def await_closed(rest: Rest, engine_id: str) -> bytes:
-    """The engine once it is closed, however long its jobs take; stderr says what it waits for.
+    """The engine once it is closed, however long its jobs take, with progress on stderr.
 
     Raises: Detached, on Ctrl-C.
     """
@@ -95,11 +97,13 @@ def await_closed(rest: Rest, engine_id: str) -> bytes:
             said.append(text)
         return None
 
-    return _wait(look, f"the engine goes on: see `spoon engines show {engine_id}`")
+    return _wait(
+        look, f"interrupted; the server is still stopping the engine, see `spoon engines show {engine_id}`"
+    )
 
 
 def _reason(error: StoredError | None) -> str:
-    return "no reason was given" if error is None else f"{error.detail} ({error.code})"
+    return "no reason given" if error is None else f"{error.detail} ({error.code})"
 
 
 def _wait(look: Callable[[], bytes | None], goes_on: str) -> bytes:

@@ -1,4 +1,4 @@
-"""A job's progress on the terminal until it ends."""
+"""Progress of a job on the terminal."""
 
 import sys
 from pathlib import Path
@@ -15,13 +15,13 @@ from api.admin.rest import Rest, read
 
 _WIDTH: Final = 30
 _PLAIN_SHARES: Final = 4
-"""Into a file or a pipe goes a line for each quarter, not for each step."""
+"""A file or pipe gets a line for each quarter, not for each step."""
 _STAGES: Final = {"finishing": ", finishing", "removing_background": ", removing the background"}
-"""What is worth a word: to prepare and to denoise is what one expects."""
+"""Stages worth mentioning; preparing and denoising are expected."""
 
 
 class Bar:
-    """Denoising steps on a stream: one line that is redrawn on a terminal, a few lines elsewhere."""
+    """Denoising steps: one line that is redrawn on a terminal, or a few lines elsewhere."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -30,7 +30,7 @@ class Bar:
         self._said = ""
 
     def show(self, progress: Progress) -> None:
-        """Draw it, unless it looks as it did."""
+        """Draw the bar if it has changed."""
         share = progress.step / progress.steps if progress.steps else 0.0
         place = progress.step if self._is_terminal else int(share * _PLAIN_SHARES)
         stage = _STAGES.get(progress.stage, "")
@@ -48,19 +48,19 @@ class Bar:
         print(text, end="" if self._is_terminal else "\n", file=self._stream, flush=True)
 
     def say(self, text: str) -> None:
-        """A line of words, unless it was the last one said."""
+        """Print a line, unless it repeats the last one."""
         if text != self._said:
             self._said = text
             print(text, file=self._stream, flush=True)
 
     def close(self) -> None:
-        """Leave the line behind."""
+        """End the line."""
         if self._is_terminal and self._shown is not None:
             print(file=self._stream, flush=True)
 
 
 class Onlooker:
-    """Shows what happens to a job: with a bar, the newest preview in a file, both, or not at all."""
+    """Shows a job's events: a progress bar, the latest preview in a file, both, or nothing."""
 
     def __init__(self, bar: Bar | None, preview_to: Path | None) -> None:
         self._bar = bar
@@ -80,8 +80,8 @@ class Onlooker:
 
 
 def follow(rest: Rest, job_id: str, is_watched: bool, preview_to: Path | None = None) -> bytes:
-    """The ended job, as the server says it. With `is_watched` a bar runs along on stderr,
-    where the job's warnings go too; `preview_to` is where the newest preview is kept.
+    """The ended job, as the server returns it. Its warnings go to stderr, as does a progress bar with
+    `is_watched`; `preview_to` is the file for the latest preview.
 
     Raises: AwaitedFailed, if it failed or was cancelled; Detached, on Ctrl-C.
     """
@@ -89,7 +89,9 @@ def follow(rest: Rest, job_id: str, is_watched: bool, preview_to: Path | None = 
     try:
         body = Follower(rest, job_id, Onlooker(bar if is_watched else None, preview_to)).follow()
     except KeyboardInterrupt as interrupt:
-        raise Detached(f"the job goes on: watch it again with `spoon jobs watch {job_id}`") from interrupt
+        raise Detached(
+            f"detached; the job continues, watch it again with `spoon jobs watch {job_id}`"
+        ) from interrupt
     finally:
         bar.close()
     job = read(body, Job)
@@ -101,15 +103,23 @@ def follow(rest: Rest, job_id: str, is_watched: bool, preview_to: Path | None = 
 
 
 def _reason_of(job: Job) -> str:
-    """Why a job waits, in words."""
+    """The reason why a job waits, in words."""
     if job.waits_for == "turn":
         ahead = (job.queue_position or 1) - 1
-        return f"waiting behind {ahead} other jobs" if ahead else "waiting: it is the next"
+        return (
+            f"waiting: {ahead} {'job' if ahead == 1 else 'jobs'} ahead"
+            if ahead
+            else "waiting: next in the queue"
+        )
     if job.error is not None and job.waits_for in ("retry", "repair"):
-        return f"waiting: its engine has failed: {job.error.detail}"
+        return f"waiting: the engine has failed: {job.error.detail}"
     if job.waits_for == "start":
-        return f"waiting: its engine is closed; start it with `spoon engines start {job.engine_id}`"
-    return "waiting for room for its engine" if job.waits_for == "room" else "waiting for its engine to start"
+        return f"waiting: the engine is closed; start it with `spoon engines start {job.engine_id}`"
+    return (
+        "waiting for memory to load the engine"
+        if job.waits_for == "room"
+        else "waiting for the engine to start"
+    )
 
 
 def _end_of(job: Job) -> str:

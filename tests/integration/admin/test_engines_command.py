@@ -109,7 +109,7 @@ def test_waiting_for_an_engine_that_is_closed_again_fails(
     portraits.on("PATCH", "/v1/engines/e1/start", answers[0])
     portraits.on("GET", "/v1/engines/e1", *answers)
     ended = spoon("engines", "start", "e1", "--wait")
-    assert (ended.code, ended.err) == (6, "spoon: the engine is closed: no reason was given [failed]\n")
+    assert (ended.code, ended.err) == (6, "spoon: the engine is closed: no reason given [failed]\n")
 
 
 def test_waiting_for_room_that_never_comes_ends(portraits: FakeApi) -> None:
@@ -127,7 +127,7 @@ def test_waiting_for_an_engine_that_cannot_start_says_why(spoon: Spoon, portrait
     ended = spoon("engines", "create", "dreams", "--wait")
     assert (ended.code, ended.err) == (
         6,
-        "spoon: the engine cannot run: not enough memory (no_room) [failed]\n",
+        "spoon: the engine failed to start: not enough memory (no_room) [failed]\n",
     )
 
 

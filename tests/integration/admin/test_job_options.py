@@ -84,17 +84,17 @@ def test_an_option_becomes_a_field(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("--no-loras", "--lora", "detail"), "--no-loras contradicts --lora"),
-        (("--no-embeddings", "--embedding", "t1"), "--no-embeddings contradicts --embedding"),
+        (("--no-loras", "--lora", "detail"), "--no-loras and --lora cannot be used together"),
+        (("--no-embeddings", "--embedding", "t1"), "--no-embeddings and --embedding cannot be used together"),
         (
             ("--no-scheduler-options", "--scheduler-option", "eta=1"),
-            "--no-scheduler-options contradicts --scheduler-option",
+            "--no-scheduler-options and --scheduler-option cannot be used together",
         ),
-        (("--scheduler-option", "eta"), "'--scheduler-option': 'eta' is no NAME=VALUE"),
-        (("--scheduler-option", "betas=[1]"), "'--scheduler-option': betas is [1]: it can be a number"),
+        (("--scheduler-option", "eta"), "'--scheduler-option': 'eta' is not NAME=VALUE"),
+        (("--scheduler-option", "betas=[1]"), "'--scheduler-option': betas=[1] is not a number"),
         (
             ("--scheduler-option", "a=1", "--scheduler-option", "a=2"),
-            "'--scheduler-option': each option can be given once",
+            "'--scheduler-option': each scheduler option may be given only once",
         ),
     ],
 )
@@ -174,7 +174,7 @@ def test_a_preview_that_is_none_is_told(spoon: Spoon, studio: FakeApi) -> None:
     studio.on("GET", "/v1/jobs/j1/events", events("event: preview", 'data: {"data_url": "a;base64,~"}', ""))
     ended = spoon("jobs", "watch", "j1", "--preview-to", "rough.jpg")
     assert ended.code == 1
-    assert "the server's preview is none" in ended.err
+    assert "the server sent an invalid preview" in ended.err
 
 
 @pytest.mark.parametrize(
@@ -183,6 +183,8 @@ def test_a_preview_that_is_none_is_told(spoon: Spoon, studio: FakeApi) -> None:
         (("--what", "reference"), "reference", {}, "i1-reference.jpg"),
         (("--what", "mask"), "mask", {}, "i1-mask.jpg"),
         (("--what", "pose"), "pose", {}, "i1-pose.jpg"),
+        (("--what", "image"), "download", {}, "i1.jpg"),
+        (("--what", "picture"), "download", {}, "i1.jpg"),
         (("--what", "map"), "pose_map", {}, "i1-map.jpg"),
         (("--what", "map", "--type", "OpenPose"), "pose_map", {"type": "openpose"}, "i1-openpose.jpg"),
     ],
@@ -199,7 +201,7 @@ def test_what_a_picture_was_made_from_is_saved_beside_it(
 def test_only_a_map_has_a_type(spoon: Spoon, studio: FakeApi) -> None:
     ended = spoon("images", "download", "i1", "--type", "openpose")
     assert ended.code == 2
-    assert "say --what map" in ended.err
+    assert "only valid with --what map" in ended.err
 
 
 def test_an_engine_is_made_of_what_its_options_say(spoon: Spoon, studio: FakeApi) -> None:

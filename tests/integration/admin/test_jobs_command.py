@@ -74,17 +74,17 @@ def test_a_watched_job_shows_its_steps_and_saves_its_picture(
 @pytest.mark.parametrize(
     ("place", "told"),
     [
-        ({"waits_for": "turn", "queue_position": 3}, "waiting behind 2 other jobs"),
-        ({"waits_for": "turn", "queue_position": 1}, "waiting: it is the next"),
-        ({"waits_for": "engine"}, "waiting for its engine to start"),
-        ({"waits_for": "room"}, "waiting for room for its engine"),
+        ({"waits_for": "turn", "queue_position": 3}, "waiting: 2 jobs ahead"),
+        ({"waits_for": "turn", "queue_position": 1}, "waiting: next in the queue"),
+        ({"waits_for": "engine"}, "waiting for the engine to start"),
+        ({"waits_for": "room"}, "waiting for memory to load the engine"),
         (
             {"waits_for": "retry", "error": {"code": "worker_crashed", "detail": "it died; start it"}},
-            "waiting: its engine has failed: it died; start it",
+            "waiting: the engine has failed: it died; start it",
         ),
         (
             {"waits_for": "start", "engine_id": "e1"},
-            "waiting: its engine is closed; start it with `spoon engines start e1`",
+            "waiting: the engine is closed; start it with `spoon engines start e1`",
         ),
     ],
 )
@@ -108,8 +108,8 @@ def test_who_watches_is_told_when_the_engine_fails_meanwhile(spoon: Spoon, fox: 
         ),
     )  # fmt: skip
     assert spoon("jobs", "watch", "j1").err.splitlines() == [
-        "waiting for its engine to start",
-        "waiting: its engine has failed: it is damaged; start it",
+        "waiting for the engine to start",
+        "waiting: the engine has failed: it is damaged; start it",
     ]
 
 
@@ -158,7 +158,7 @@ def test_a_picture_that_is_drawn_but_not_saved_can_still_be_had(
     fox.on("GET", "/v1/images/i1/download", Answer(raw=b"half", is_cut=True))
     ended = spoon("jobs", "submit", "a fox", "--engine", "e1", "--out", str(tmp_path / "fox.png"))
     assert ended.code == 5
-    assert "drawn but not saved: get it with `spoon images download i1`\n" in ended.err
+    assert "image not saved; get it with `spoon images download i1`\n" in ended.err
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,10 @@ def test_interrupting_detaches_and_the_job_goes_on(
     monkeypatch.setattr(Follower, "follow", interrupt)
     ended = spoon("jobs", "submit", "a fox", "--engine", "e1", "--watch")
     assert ended.code == 130
-    assert ended.err == "spoon: the job goes on: watch it again with `spoon jobs watch j1` [detached]\n"
+    assert (
+        ended.err
+        == "spoon: detached; the job continues, watch it again with `spoon jobs watch j1` [detached]\n"
+    )
     assert fox.sent("POST", "/v1/jobs/j1/cancel") == []
 
 

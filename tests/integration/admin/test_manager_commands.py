@@ -153,10 +153,10 @@ def test_an_invitation_is_a_private_file(here: Spoon, api: FakeApi, tmp_path: Pa
         ended = here("engines", "invite", "e1")
         again = here("engines", "invite", "e1")
     ticket = tmp_path / "a_b.ticket"
-    assert ended.out == "a_b.ticket: start the worker within 300 seconds\n"
+    assert ended.out == "saved a_b.ticket; start the worker within 300 seconds\n"
     assert manager.commands[0].ask == InviteWorker(engine_id=EngineId("e1"))
     assert stat.S_IMODE(ticket.stat().st_mode) == 0o600
     join = read_join(ticket.read_bytes())
     assert (join.endpoint, join.file_roots, join.manager_pid) == ("tcp://10.0.0.1:7871", ("/weights",), None)
     assert join.detectors_folder == str(tmp_path / "data/models/detectors")
-    assert (again.code, again.err.split(":")[1]) == (4, " a_b.ticket is there already")
+    assert (again.code, again.err.split(";")[0]) == (4, "spoon: a_b.ticket already exists")

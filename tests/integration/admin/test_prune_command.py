@@ -25,7 +25,7 @@ def full(api: FakeApi) -> FakeApi:
 
 def test_a_dry_run_says_what_would_go_and_deletes_nothing(spoon: Spoon, full: FakeApi) -> None:
     ended = spoon("images", "prune", "--dry-run", "--older-than", "7d")
-    assert (ended.code, ended.out.startswith("would delete 3 pictures (1.5")) == (0, True)
+    assert (ended.code, ended.out.startswith("would delete 3 images (1.5")) == (0, True)
     assert [asked.body for asked in full.asked] == [{"older_than_s": 604_800.0, "dry_run": True}]
 
 
@@ -45,7 +45,7 @@ def test_pictures_are_deleted_by_the_same_wish_that_was_counted(spoon: Spoon, fu
 def test_pictures_without_a_file_are_named(spoon: Spoon, full: FakeApi) -> None:
     ended = spoon("images", "prune", "--missing", "--dry-run")
     first, *lines = ended.out.splitlines()
-    assert first == "would delete 3 pictures (1.5 MB, 3 of them without a file)"
+    assert first == "would delete 3 images (1.5 MB, 3 of them without a file)"
     assert lines == ["  a.png is missing", "  b.png is missing", "  and 1 more are missing"]
     assert [asked.body for asked in full.asked] == [{"missing": True, "dry_run": True}]
 

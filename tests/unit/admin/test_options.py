@@ -3,10 +3,15 @@
 from enum import StrEnum
 
 import click
+import msgspec
 import pytest
 
+from api.admin.engines import create
+from api.admin.jobs import submit
 from api.admin.options import WordChoice
 from api.admin.scheduler_options import OptionParam, Value
+from kernel.protocol.ingredients import ControlUse
+from kernel.protocol.specs import EngineSpec, JobRequest
 from kernel.protocol.vocabulary import ImageFileType, ModelBase, ModelType, Scheduler, Variant
 
 
@@ -42,6 +47,45 @@ def test_a_scheduler_that_is_not_offered_is_refused_with_what_comes_near() -> No
 def test_the_help_keeps_the_list_of_words() -> None:
     option = click.Option(["--base"], type=WordChoice(ModelBase))
     assert option.make_metavar(click.Context(click.Command("add"))) == "[sd|sdxl]"
+
+
+@pytest.mark.parametrize("command", [create, submit])
+def test_the_help_names_no_scheduler_but_where_to_find_them(command: click.Command) -> None:
+    (option,) = (one for one in command.params if one.name == "scheduler")
+    assert option.make_metavar(click.Context(command)) == "SCHEDULER"
+    assert "GET /v1/capabilities" in help_of(command)["scheduler"]
+
+
+@pytest.mark.parametrize(
+    ("command", "spec", "options"),
+    [
+        (create, EngineSpec, {"scheduler": "scheduler", "steps": "steps", "cfg": "guidance_scale",
+                              "device": "device", "long_prompt_technique": "long_prompt_technique",
+                              "replicas": "replicas"}),
+        (submit, JobRequest, {"count": "count", "strength": "strength", "image_fit": "image_fit",
+                              "background_color": "background_color", "quality": "quality"}),
+        (submit, ControlUse, {"control_scale": "scale", "control_start": "start", "control_end": "end"}),
+    ],
+)  # fmt: skip
+def test_the_defaults_in_the_help_are_those_of_the_server(
+    command: click.Command, spec: type[msgspec.Struct], options: dict[str, str]
+) -> None:
+    defaults = {field.name: field.default for field in msgspec.structs.fields(spec)}
+    told = help_of(command)
+    wrong = [
+        option
+        for option, field in options.items()
+        if f"[default: {shown(defaults[field])}]" not in told[option]
+    ]
+    assert wrong == []
+
+
+def help_of(command: click.Command) -> dict[str | None, str]:
+    return {one.name: one.help or "" for one in command.params if isinstance(one, click.Option)}
+
+
+def shown(default: object) -> str:
+    return f"{default:g}" if isinstance(default, float) else str(default)
 
 
 @pytest.mark.parametrize(
