@@ -1,7 +1,6 @@
 """The configuration of this installation: defaults, then the file, then the environment.
 
-A key that nobody knows is refused, in the file as in the environment: a misspelt setting must not be
-taken for granted.
+Unknown keys are refused, in the file as in the environment, so that a misspelled setting is never ignored.
 """
 
 import difflib
@@ -21,12 +20,12 @@ from kernel.protocol.errors import BadConfiguration
 
 CONFIG_VARIABLE: Final = "SPOON_CONFIG"
 URL_VARIABLE: Final = "SPOON_URL"
-"""Where the CLI finds the API. It is about the caller, so it is no setting of the server."""
+"""The URL of the API for the command line; it configures the caller, not the server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Effective:
-    """One key with the value that counts, and who said so: `default`, a file and line, or a variable."""
+    """One key with its effective value and source: `default`, a file and line, or a variable."""
 
     key: Key
     value: Value
@@ -34,10 +33,10 @@ class Effective:
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
-    """The settings that count. Without a path, SPOON_CONFIG names the file, or there is none.
+    """The effective settings. Without a path, SPOON_CONFIG names the file, if set.
 
-    Relative folders begin at the file's folder, or at the current one where there is no file.
-    Raises: BadConfiguration, if the file or a variable says something that is not allowed.
+    Relative folders start at the file's folder, or at the current one if there is no file.
+    Raises: BadConfiguration, if the file or a variable is invalid.
     """
     sections: dict[str, dict[str, Value]] = {}
     for one in explain(path, environ):
@@ -46,7 +45,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
 
 
 def explain(path: Path | None, environ: Mapping[str, str]) -> tuple[Effective, ...]:
-    """Every key with its effective value and where that came from.
+    """Every key with its effective value and source.
 
     Raises: BadConfiguration, as `load` does.
     """
@@ -71,11 +70,11 @@ def _from_file(file: Path, keys: Mapping[str, Key], home: Path) -> Iterable[Effe
     try:
         sections: dict[str, object] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise BadConfiguration(f"{file} is not TOML: {error}") from error
+        raise BadConfiguration(f"{file} is not valid TOML: {error}") from error
     for section, body in sections.items():
         _check_known(section, {key.section for key in keys.values()}, f"{file}: unknown section")
         if not isinstance(body, dict):
-            raise BadConfiguration(f"{file}: {section} is a section: write its keys under [{section}]")
+            raise BadConfiguration(f"{file}: {section} is a section; write its keys under [{section}]")
         for name, raw in body.items():
             path = f"{section}.{name}"
             _check_known(path, keys, f"{file}: unknown key")
@@ -90,9 +89,9 @@ def _read_text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise BadConfiguration(f"{file}: there is no such file") from error
+        raise BadConfiguration(f"{file}: no such file") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise BadConfiguration(f"{file}: the file cannot be read: {error}") from error
+        raise BadConfiguration(f"{file}: cannot read the file: {error}") from error
 
 
 def _from_environment(environ: Mapping[str, str], keys: Mapping[str, Key], home: Path) -> Iterable[Effective]:
@@ -114,12 +113,12 @@ def _check_known(name: str, known: Iterable[str], complaint: str) -> None:
     if name in names:
         return
     nearest = difflib.get_close_matches(name, sorted(names), n=1, cutoff=0.5)
-    way_out = f"did you mean {nearest[0]}?" if nearest else "known are " + ", ".join(sorted(names))
+    way_out = f"did you mean {nearest[0]}?" if nearest else "use one of " + ", ".join(sorted(names))
     raise BadConfiguration(f"{complaint} {name}: {way_out}")
 
 
 def _line(text: str, section: str, name: str) -> str:
-    """`:12` when the key stands on line 12 in the plain way, else nothing: tomllib keeps no positions."""
+    """`:12` if the key is found on line 12, else nothing: tomllib keeps no positions."""
     current = ""
     for number, line in enumerate(text.splitlines(), start=1):
         if header := re.fullmatch(r"\s*\[\s*([\w-]+)\s*\]\s*(#.*)?", line):

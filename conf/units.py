@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them, to seconds and bytes and back."""
+"""Durations and sizes as people write them, converted to seconds and bytes and back."""
 
 import math
 import re
@@ -26,7 +26,7 @@ _AMOUNT: Final = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*([a-z]+)\s*", re.ASCII 
 def parse_duration_s(text: str) -> float:
     """Seconds in "90s", "1h 30m" or "7d"; a number without a unit is seconds.
 
-    Raises: ValueError, if it is no duration.
+    Raises: ValueError, if it is not a duration.
     """
     if _NUMBER.fullmatch(text.strip()):
         return float(text)
@@ -36,17 +36,17 @@ def parse_duration_s(text: str) -> float:
 def parse_size_bytes(text: str) -> int:
     """Bytes in "50GB" (powers of 1000) or "1GiB" (powers of 1024); a number without a unit is bytes.
 
-    Raises: ValueError, if it is no size, or no whole number of bytes.
+    Raises: ValueError, if it is not a size, or not a whole number of bytes.
     """
     if _NUMBER.fullmatch(text.strip()):
         return int(text)
     amounts = _amounts(text)
     if len(amounts) > 1:
-        raise ValueError(f"{text} is no single amount")
+        raise ValueError(f"{text} is not a single amount")
     ((number, unit),) = amounts
     size_bytes = number * _of(unit, _BYTES_IN_ANY_CASE)
     if not size_bytes.is_integer():
-        raise ValueError(f"{text} is no whole number of bytes")
+        raise ValueError(f"{text} is not a whole number of bytes")
     return int(size_bytes)
 
 
@@ -68,15 +68,15 @@ def show_size(size_bytes: int) -> str:
 
 
 def _amounts(text: str) -> list[tuple[float, str]]:
-    """The numbers with their units in "1h 30m"; nothing else may stand between them."""
+    """The numbers with their units in "1h 30m"; only spaces may separate them."""
     text = text.strip()
     matches = list(_AMOUNT.finditer(text))
     if not matches or "".join(match[0] for match in matches) != text:
-        raise ValueError(f"{text} is no amount")
+        raise ValueError(f"{text} is not an amount")
     return [(float(match[1]), match[2].lower()) for match in matches]
 
 
 def _of(unit: str, units: Mapping[str, float]) -> float:
     if unit not in units:
-        raise ValueError(f"{unit} is no unit")
+        raise ValueError(f"{unit} is not a unit")
     return units[unit]

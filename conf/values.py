@@ -12,16 +12,16 @@ from conf.units import parse_duration_s, parse_size_bytes, show_duration, show_s
 
 _NOTHING: Final = ("never", "none")
 _MAX_INTEGER: Final = (1 << 63) - 1
-"""What SQLite and the bus hold."""
+"""The largest integer of SQLite and the bus."""
 _FLAGS: Final = {"true": True, "false": False}
 
 
 class Unfit(ValueError):
-    """A value that its key does not allow; the text says what is allowed."""
+    """A value that its key does not allow; the message says what is allowed."""
 
 
 def read_value(key: Key, raw: object, home: Path) -> Value:
-    """The value of a key, from what TOML gave. `home` is where relative folders begin.
+    """The value of a key from parsed TOML. Relative folders start at `home`.
 
     Raises: Unfit, if the type or the range is wrong.
     """
@@ -29,14 +29,14 @@ def read_value(key: Key, raw: object, home: Path) -> Value:
         return None
     value = _read(key, raw, home)
     if value is None or not _is_in_bounds(key, value):
-        raise Unfit(f"{_shown(raw)} is not allowed: write {allowed(key)}")
+        raise Unfit(f"{_shown(raw)} is not allowed: must be {allowed(key)}")
     return value
 
 
 def read_variable(key: Key, text: str, home: Path) -> Value:
     """The value of a key, from the text of an environment variable.
 
-    Raises: Unfit, if the text does not say a value of that type and range.
+    Raises: Unfit, if the text is not a value of that type and range.
     """
     match key.kind:
         case Kind.NUMBER if re.fullmatch(r"[+-]?\d{1,18}", text.strip(), re.ASCII):
@@ -63,7 +63,7 @@ def default_value(key: Key, home: Path) -> Value:
 
 
 def show_value(key: Key, value: Value) -> str:
-    """A value as one would write it in the file."""
+    """A value in the notation of the file."""
     match value:
         case None:
             return '"never"' if key.kind is Kind.DURATION else '"none"'
@@ -82,28 +82,28 @@ def show_value(key: Key, value: Value) -> str:
 
 
 def allowed(key: Key) -> str:
-    """What may be written for a key, in words."""
+    """The allowed values of a key, in words."""
     words = {
         Kind.DURATION: 'a duration such as "90s", "10m" or "7d"',
         Kind.SIZE: 'a size such as "50GB" or "1GiB"',
         Kind.NUMBER: "a whole number",
         Kind.FLAG: "true or false",
-        Kind.TEXT: "a text",
-        Kind.FOLDER: "the path of a folder",
-        Kind.FOLDERS: "a list of paths of folders",
+        Kind.TEXT: "a string",
+        Kind.FOLDER: "a folder path",
+        Kind.FOLDERS: "a list of folder paths",
         Kind.NAMES: "a list of names",
         Kind.CHOICE: "one of " + ", ".join(map(_quoted, key.choices)),
     }[key.kind]
     if key.kind is Kind.TEXT and key.pattern and key.pattern.startswith("^tcp"):
         words = 'an address such as "tcp://192.168.1.2:7871"'
     elif key.pattern:
-        words += " that is not empty"
+        words = words.replace("a string", "a non-empty string")
     words += _bounds(key)
     return f'{words}, or "{"never" if key.kind is Kind.DURATION else "none"}"' if key.is_optional else words
 
 
 def _read(key: Key, raw: object, home: Path) -> Value:
-    """The value, or None when the type is wrong. TOML's booleans are no numbers here."""
+    """The value, or None if the type is wrong. TOML's booleans do not count as numbers."""
     match key.kind, raw:
         case Kind.FLAG, bool():
             return raw
