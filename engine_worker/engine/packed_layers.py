@@ -25,7 +25,12 @@ Pack = Callable[[Tensor], Tensor]
 LARGE_PARAMETERS: Final = 100_000_000
 """The UNets of SD 1.5 and SDXL have 860 and 2,567 million, their ControlNets 361 and 1,251."""
 _PACKED_NETWORKS: Final = frozenset({Network.UNET, Network.CONTROLNET})
-_OPERATORS: Final = ("_linear_pointwise", "_convolution_pointwise", "_reorder_linear_weight")
+_OPERATORS: Final = (
+    "_linear_pointwise",
+    "_convolution_pointwise",
+    "_reorder_linear_weight",
+    "_reorder_convolution_weight",
+)
 _NO_ACTIVATION: Final[tuple[str, list[float], str]] = ("none", [], "")
 """What oneDNN could compute along with the layer: its name, its scalars, its algorithm."""
 
@@ -59,8 +64,7 @@ def packed_layers(module: nn.Module) -> dict[str, Pack]:
 
 def has_kernels(operators: object) -> bool:
     """Was torch built with oneDNN, and with all of its operators that packed layers need?"""
-    is_there = torch._C._has_mkldnn and hasattr(torch._C._nn, "mkldnn_reorder_conv2d_weight")
-    return is_there and all(hasattr(operators, name) for name in _OPERATORS)
+    return torch._C._has_mkldnn and all(hasattr(operators, name) for name in _OPERATORS)
 
 
 def plain(weight: Tensor) -> Tensor:
@@ -128,9 +132,10 @@ def _pack_matrix(weight: Tensor) -> Tensor:
 
 def _pack_kernels(layer: nn.Conv2d, weight: Tensor) -> Tensor:
     """Shapes: (out, in, height, width), the result too."""
-    return torch._C._nn.mkldnn_reorder_conv2d_weight(
-        weight.to_mkldnn(), list(layer.padding), list(layer.stride), list(layer.dilation), layer.groups
+    reordered: Tensor = torch.ops.mkldnn._reorder_convolution_weight(
+        weight, list(layer.padding), list(layer.stride), list(layer.dilation), layer.groups
     )
+    return reordered
 
 
 def _parameter(weight: Tensor) -> nn.Parameter:

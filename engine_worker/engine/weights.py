@@ -33,6 +33,9 @@ _NAMES_SHOWN = 3
 _READERS = 2
 _TENSORS_AHEAD = 4
 
+_ReadOne = Callable[[FileIO, int, str], Tensor]
+"""Reads the parameter of that name from a file whose tensors begin at that byte."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -96,14 +99,19 @@ def read_parameters(
     brought into the order that its layer wants.
     Raises: ModelUnreadable, if a tensor has another shape than the network wants, or cannot be read.
     """
-    parameters: dict[str, Tensor] = {}
-    for name, stored in _stored(places):
+    is_at_home = device.type == "cpu"
+
+    def finished(name: str, tensor: Tensor) -> Tensor:
+        sent = tensor.to(device, dtype).contiguous()
+        return pack[name](sent) if name in pack else sent
+
+    def read(file: FileIO, first_byte: int, name: str) -> Tensor:
         place = places[name]
-        tensor = _formed(stored, place.stored.form)
+        tensor = _formed(_read(file, first_byte, place, _DTYPES), place.stored.form)
         _check_shape(place, tensor.shape, shapes[name])
-        ready = tensor.to(device, dtype).contiguous()
-        parameters[name] = pack[name](ready) if name in pack else ready
-    return parameters
+        return finished(name, tensor) if is_at_home else tensor
+
+    return {name: tensor if is_at_home else finished(name, tensor) for name, tensor in _in_turn(places, read)}
 
 
 def read_tensors(header: Header, keys: Iterable[str]) -> dict[str, Tensor]:
@@ -120,26 +128,32 @@ def read_tensors(header: Header, keys: Iterable[str]) -> dict[str, Tensor]:
         raise ModelUnreadable(f"cannot read the tensors: {error.strerror}") from error
 
 
-def _stored(places: Mapping[str, Place]) -> Iterator[tuple[str, Tensor]]:
-    """Each tensor as it is stored, in the order in which they lie in the files.
+def _in_turn(places: Mapping[str, Place], read: _ReadOne) -> Iterator[tuple[str, Tensor]]:
+    """Each tensor, in the order in which they lie in the files.
 
-    Two threads read the next ones while the caller converts one or copies it to the device: half of the time
-    of reading from the page cache goes into memory that is touched for the first time.
+    Two threads read the next ones meanwhile, and on the CPU convert and pack them: most of the time goes into
+    memory that is touched for the first time, which one thread does not do faster for having others wait.
     """
     in_order = sorted(places.items(), key=lambda item: (item[1].header.path, item[1].entry.data_offsets))
     try:
         for _, each in groupby(in_order, key=lambda item: item[1].header.path):
             group = list(each)
-            with group[0][1].header.open() as file, ThreadPoolExecutor(_READERS) as readers:
+            with group[0][1].header.open() as file, _readers() as readers:
                 first_byte = _first_byte(file)
                 ahead: deque[tuple[str, Future[Tensor]]] = deque()
-                for name, place in group:
-                    ahead.append((name, readers.submit(_read, file, first_byte, place, _DTYPES)))
+                for name, _ in group:
+                    ahead.append((name, readers.submit(read, file, first_byte, name)))
                     if len(ahead) > _TENSORS_AHEAD:
                         yield _done(ahead.popleft())
                 yield from map(_done, ahead)
     except OSError as error:
         raise ModelUnreadable(f"cannot read the tensors: {error.strerror}") from error
+
+
+def _readers() -> ThreadPoolExecutor:
+    """Their packing uses as many threads as the engine's steps will: oneDNN chooses an order by the number,
+    and a thread learns it from torch only when it asks."""
+    return ThreadPoolExecutor(_READERS, initializer=torch.get_num_threads)
 
 
 def _first_byte(file: FileIO) -> int:

@@ -111,7 +111,12 @@ def test_only_large_networks_that_images_share_are_packed_and_only_where_kernels
 
 
 def test_a_torch_that_lacks_one_of_the_kernels_packs_nothing() -> None:
-    names = ("_linear_pointwise", "_convolution_pointwise", "_reorder_linear_weight")
+    names = (
+        "_linear_pointwise",
+        "_convolution_pointwise",
+        "_reorder_linear_weight",
+        "_reorder_convolution_weight",
+    )
     assert has_kernels(SimpleNamespace(**dict.fromkeys(names)))
     for lacking in names:
         assert not has_kernels(SimpleNamespace(**dict.fromkeys(set(names) - {lacking})))
