@@ -7,6 +7,7 @@ from pathlib import Path
 from threading import Thread
 
 from engine_worker.files import find_file
+from kernel.protocol.errors import NotInstalled
 
 
 class EngineImports:
@@ -28,8 +29,18 @@ class EngineImports:
             from engine_worker.engine.lean_imports import import_engine
 
             import_engine()
+            _make_tokenizer()
         except Exception as error:  # noqa: BLE001 - it is raised where somebody waits
             self._error = error
+
+
+def _make_tokenizer() -> None:
+    """The one that nearly every checkpoint has. If it is not to be had, loading says so."""
+    from engine_worker.engine.blueprint import TokenizerPlan
+    from engine_worker.engine.tokenizer import make_tokenizer
+
+    with suppress(NotInstalled):
+        make_tokenizer(TokenizerPlan())
 
 
 def read_ahead(paths: Iterable[Path], roots: Sequence[Path]) -> None:

@@ -7,6 +7,7 @@ used after that. What is *absent* is found missing by the libraries, which do wi
 imported on these terms, because a library changed, is imported plainly: slower, and right. adr/0042
 """
 
+import gc
 import importlib
 import importlib.metadata
 import logging
@@ -75,6 +76,7 @@ def import_engine() -> None:
             with _or_else_plainly(name):
                 getattr(importlib.import_module("diffusers"), name)
     importlib.import_module("engine_worker.engine.diffusers_engine")
+    gc.freeze()  # modules stay: no collection while an engine loads or works need look at them
 
 
 @contextmanager

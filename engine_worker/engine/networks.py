@@ -52,8 +52,8 @@ def size_bytes(module: nn.Module) -> int:
 
 
 class _Uninitialized(TorchFunctionMode):
-    """Leaves out the drawing of initial weights. On the meta device torch draws them by way of its compiler,
-    whose import takes more than a second."""
+    """Leaves out the drawing of initial weights, and the numbering of positions, which `fill` does. On the
+    meta device torch does both by way of its compiler, whose import takes more than half a second."""
 
     def __torch_function__(
         self,
@@ -65,6 +65,8 @@ class _Uninitialized(TorchFunctionMode):
         options = kwargs or {}
         if getattr(func, "__module__", None) == init.__name__:
             return options["tensor"] if "tensor" in options else args[0]
+        if func is torch.arange and len(args) == 1 and isinstance(args[0], int) and not options:
+            return torch.empty(args[0], dtype=torch.int64)
         return func(*args, **options)
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 from collections.abc import Mapping
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -61,7 +62,9 @@ def _from_files(files: Mapping[str, ModelFile]) -> Tokenizer:
     return tokenizer
 
 
+@cache
 def _from_vocabulary(pad_token: str) -> Tokenizer:
+    """Once a process: a standby worker has the first one before it knows its engine."""
     merges = _read_merges()
     letters = _byte_letters()
     words = [*letters, *(letter + _END_OF_WORD for letter in letters)]

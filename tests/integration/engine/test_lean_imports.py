@@ -48,6 +48,25 @@ def test_nothing_that_an_engine_does_without_is_imported_and_nothing_fails() -> 
     assert "lean_import_failed" not in errors
 
 
+def test_building_a_network_imports_nothing_of_the_compiler() -> None:
+    out, _ = said(
+        f"""
+import sys
+{LEANLY}
+before = set(sys.modules)
+from engine_worker.embedded.random_checkpoint import small_architecture
+from engine_worker.engine.networks import build_empty
+from engine_worker.engine.single_file import draw_blueprint
+from kernel.protocol.vocabulary import ModelBase
+for base in ModelBase:
+    for plan in draw_blueprint(small_architecture(base)).networks:
+        build_empty(plan)
+print(*[name for name in set(sys.modules) - before if name.startswith(("sympy", "torch.fx"))])
+"""
+    )
+    assert out == ""
+
+
 def test_afterwards_everything_can_be_imported_as_if_nothing_had_been_left_out() -> None:
     deferred = [name for name in DEFERRED if name not in NOT_DEFERRED and not name.startswith("torch.dist")]
     out, _ = said(
