@@ -10,8 +10,8 @@ from typing import Final
 
 import msgspec
 
+from api.bus_thread import BusThread
 from api.hub import Hub
-from api.line import Line
 from api.port import Answer, answer_in
 from api.session import RETRY_AFTER_S, Outcome, Patience, Question
 from kernel.protocol.client import ApiAsk, ApiCommand, GetStatus, Status
@@ -41,7 +41,7 @@ class Bus:
 
     def __init__(self, bus_folder: Path, hub: Hub, patience: Patience | None = None) -> None:
         self._patience = patience or Patience()
-        self._line = Line(bus_folder, hub, self._patience)
+        self._line = BusThread(bus_folder, hub, self._patience)
         self._ids = Uuid7()
         self._encoder = msgspec.msgpack.Encoder()
         self._asked = 0

@@ -9,8 +9,8 @@ import zmq.auth
 from zmq.utils.monitor import recv_monitor_message
 
 from kernel.protocol.codec import MAX_FRAME_BYTES, Frame
+from kernel.protocol.endpoints import ClientRole, front_endpoint, secret_key_file, server_key_file
 from kernel.protocol.errors import BadConfiguration
-from kernel.protocol.rendezvous import ClientRole, front_endpoint, secret_key_file, server_key_file
 
 HIGH_WATER_MARK: Final = 10_000
 """Messages: far above the window of 64 commands, for the changes of a busy Manager."""

@@ -9,8 +9,8 @@ from typing import Final
 
 from api.preview import Preview
 from kernel.protocol.client import Changed, JobProgress, ModelProgress, Watching
+from kernel.protocol.enums import ENDED_JOB_STATES, ChangeKind, JobState, ModelState
 from kernel.protocol.ids import EventSeq, JobId, ModelId
-from kernel.protocol.vocabulary import ENDED_JOB_STATES, ChangeKind, JobState, ModelState
 
 MAX_UNREAD: Final = 1_000
 """A subscriber that lies further behind is told to read the database again instead."""

@@ -19,16 +19,16 @@ from typing import Final
 from api.bus import Bus
 from api.heap import collect_seldom, map_large_blocks
 from api.http.app import make_app
-from api.http.server import HttpServer
-from api.http.uploads import upload_limits
+from api.http.framework.server import HttpServer
+from api.http.framework.uploads import upload_limits
 from api.hub import Hub
 from api.parent import die_with
 from conf.load import load
 from conf.privacy import forget_variable, hide_memory, make_files_private
 from conf.settings import Settings
 from conf.tokens import token_variables
+from kernel.protocol.endpoints import API_URL_FILE
 from kernel.protocol.errors import BadConfiguration
-from kernel.protocol.rendezvous import API_URL_FILE
 from kernel.protocol.version import VERSION
 from kernel.views.reader import Reader
 

@@ -22,10 +22,10 @@ from kernel.protocol.client import (
     error_of,
 )
 from kernel.protocol.codec import Frame, Received
+from kernel.protocol.endpoints import MAX_UNANSWERED
 from kernel.protocol.errors import ManagerUnreachable, SpoonError
-from kernel.protocol.head import NO_CORRELATION
+from kernel.protocol.header import NO_CORRELATION
 from kernel.protocol.ids import NO_EPOCH, Epoch
-from kernel.protocol.rendezvous import MAX_UNANSWERED
 
 RETRY_AFTER_S: Final = 2.0
 """What a caller is told to wait when the Manager does not answer."""

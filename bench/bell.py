@@ -4,8 +4,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Final
 
-from engine_worker.engine.port import Emit, Outcome
-from engine_worker.engine.studio import Studio
+from engine_worker.engine.pipeline.engine_core import EngineCore
+from engine_worker.port import Emit, Outcome
 
 _PATIENCE_S: Final = 60.0
 
@@ -41,11 +41,11 @@ def run_until(is_done: Callable[[], bool], step: Callable[[], bool], bell: Bell)
             bell.wait()
 
 
-def run_out(studio: Studio, bell: Bell) -> None:
+def run_out(engine_core: EngineCore, bell: Bell) -> None:
     """Step until no picture needs a step, and no job is being prepared."""
     while True:
-        if studio.step():
+        if engine_core.step():
             continue
-        if not studio.is_preparing:
+        if not engine_core.is_preparing:
             return
         bell.wait()

@@ -21,11 +21,11 @@ import zmq
 from bench.report import Goal, Spread, percentile, print_report
 from bench.stage import Caller, create_engine, manager, process, secure
 from kernel.protocol import client
+from kernel.protocol.endpoints import MAX_UNANSWERED
+from kernel.protocol.enums import JobState, WorkerRole
 from kernel.protocol.ids import EngineId
 from kernel.protocol.join import Join, write_join
-from kernel.protocol.rendezvous import MAX_UNANSWERED
 from kernel.protocol.specs import JobRequest
-from kernel.protocol.vocabulary import JobState, WorkerRole
 
 ROUNDS: Final = 5
 TRIPS: Final = 1_500

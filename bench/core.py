@@ -16,9 +16,9 @@ from kernel.core.ports import Limits
 from kernel.core.rows import EngineRow, JobRow, ModelRow
 from kernel.protocol import client
 from kernel.protocol import worker as wire
+from kernel.protocol.enums import EngineState, JobState, ModelBase, ModelState, ModelType, WorkerRole
 from kernel.protocol.ids import EngineId, Epoch, ImageId, JobId, ModelId
 from kernel.protocol.specs import EngineSpec, JobRequest
-from kernel.protocol.vocabulary import EngineState, JobState, ModelBase, ModelState, ModelType, WorkerRole
 
 WAITING: Final = 100_000
 ROUNDS: Final = 5
@@ -28,7 +28,7 @@ PEER: Final = Peer(b"peer")
 GOALS: Final = {"waiting_100000_p99_us": Goal(200)}
 
 
-class CountingFresh:
+class CountingIds:
     """Fresh names that cost next to nothing, so that the core alone is measured."""
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ def main() -> None:
 
 def measure(waiting: int) -> list[float]:
     """The time of each of EVENTS events in the middle of work. Units: microseconds."""
-    broker = Broker(snapshot(waiting), Limits(max_queue=10 * WAITING), CountingFresh(), moment(0))
+    broker = Broker(snapshot(waiting), Limits(max_queue=10 * WAITING), CountingIds(), moment(0))
     broker.start(moment(0))
     given = open_worker(broker)
     gc.collect()

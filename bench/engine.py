@@ -21,7 +21,7 @@ from typing import Final
 
 from bench.report import Goal, Spread, print_report
 from engine_worker.embedded.random_checkpoint import write_random_checkpoint
-from kernel.protocol.vocabulary import ModelBase
+from kernel.protocol.enums import ModelBase
 
 ROUNDS: Final = 2
 GOALS: Final = {

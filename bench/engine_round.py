@@ -21,17 +21,17 @@ from bench.bell import Bell
 from bench.ours import Gathered, make_alone, make_together, order_of
 from bench.pictures import random_lora
 from bench.stock import CLASSES, Asked
-from engine_worker.engine.blueprint import Network
-from engine_worker.engine.loading import load_parts
-from engine_worker.engine.networks import fill
-from engine_worker.engine.parts import Parts
-from engine_worker.engine.port import Stepped
-from engine_worker.engine.studio import Studio
-from engine_worker.engine.workshop import Workshop, bare_workshop
+from engine_worker.engine.loading.load_checkpoint import load_components
+from engine_worker.engine.loading.networks import fill
+from engine_worker.engine.networks.components import Components
+from engine_worker.engine.pipeline.engine_core import EngineCore
+from engine_worker.engine.pipeline.resources import EngineResources, bare_resources
+from engine_worker.formats.checkpoint_layout import Network
+from engine_worker.port import Stepped
+from kernel.protocol.enums import ModelType, Scheduler
 from kernel.protocol.ids import JobId, ModelId
-from kernel.protocol.ingredients import LoraUse, ModelSource
+from kernel.protocol.model_refs import LoraUse, ModelSource
 from kernel.protocol.specs import JobSpec
-from kernel.protocol.vocabulary import ModelType, Scheduler
 
 CROWDS: Final = (1, 2, 4, 8, 16)
 SIZES_PX: Final = (64, 128)
@@ -48,7 +48,7 @@ def main() -> None:
     # Two threads beside a busy neighbour take several times as long as one.
     torch.set_num_threads(1)
     begin_s = perf_counter()
-    work = bare_workshop(load(folder / "sd.safetensors"))
+    work = bare_resources(load(folder / "sd.safetensors"))
     figures = {"load_s": perf_counter() - begin_s}
     tell("gate: made in company is made alone", begin_s)
     check(work)
@@ -69,12 +69,12 @@ def tell(what: str, begin_s: float) -> None:
     print(f"  {perf_counter() - begin_s:6.1f} s  {what}", file=sys.stderr, flush=True)
 
 
-def load(file: Path) -> Parts:
+def load(file: Path) -> Components:
     """The small checkpoint, on the CPU in float32."""
     source = ModelSource(
         model_id=ModelId("sd"), name="sd", uri=file.as_uri(), model_type=ModelType.CHECKPOINT
     )
-    return load_parts(source, torch.device("cpu"), torch.float32)
+    return load_components(source, torch.device("cpu"), torch.float32)
 
 
 def job(number: int, size_px: int, steps: int = STEPS) -> Asked:
@@ -99,15 +99,15 @@ def crowd(count: int, size_px: int) -> list[Asked]:
     return [job(number, size_px, STEPS - 2 * (number % 2)) for number in range(count)]
 
 
-def check(work: Workshop) -> None:
+def check(work: EngineResources) -> None:
     """The gate. Raises: SystemExit, if a picture made in company is not the one made alone."""
     jobs = crowd(4, SIZES_PX[0])
-    for made, asked in zip(make_together(work, jobs, seats=4), jobs, strict=True):
+    for made, asked in zip(make_together(work, jobs, slots=4), jobs, strict=True):
         if (made - make_alone(work, asked)).abs().max().item() > BOUND:
             sys.exit("gate failed: made in company is not made alone")
 
 
-def crowd_figures(work: Workshop, count: int, size_px: int) -> dict[str, float]:
+def crowd_figures(work: EngineResources, count: int, size_px: int) -> dict[str, float]:
     """Jobs a second together over one after the other, and that gain over the one that bare calls of the
     UNet show for the same steps (1: all that can be gained)."""
     jobs = crowd(count, size_px)
@@ -121,13 +121,13 @@ def crowd_figures(work: Workshop, count: int, size_px: int) -> dict[str, float]:
     }
 
 
-def make_one_by_one(work: Workshop, jobs: Sequence[Asked]) -> None:
+def make_one_by_one(work: EngineResources, jobs: Sequence[Asked]) -> None:
     """Make the latents of all jobs, each in a studio of its own."""
     for asked in jobs:
         make_together(work, [asked], 1)
 
 
-def bare_gain(parts: Parts, jobs: Sequence[Asked]) -> float:
+def bare_gain(parts: Components, jobs: Sequence[Asked]) -> float:
     """What the same calls of the UNet would gain if nothing else took any time."""
     size_px = jobs[0].spec.width_px
     calls = [asked.spec.steps for asked in jobs]
@@ -137,7 +137,7 @@ def bare_gain(parts: Parts, jobs: Sequence[Asked]) -> float:
     return sum(calls) * cost_s[1] / together_s
 
 
-def bare_calls_s(parts: Parts, counts: Sequence[int], size_px: int) -> dict[int, float]:
+def bare_calls_s(parts: Components, counts: Sequence[int], size_px: int) -> dict[int, float]:
     """Seconds of a bare call of the UNet for so many pictures: the shortest of some, made in turns."""
     unet = bare_unet(parts)
 
@@ -152,28 +152,28 @@ def bare_calls_s(parts: Parts, counts: Sequence[int], size_px: int) -> dict[int,
     return {count: min(one[count] for one in taken) for count in counts}
 
 
-def bare_unet(parts: Parts) -> nn.Module:
+def bare_unet(parts: Components) -> nn.Module:
     """The UNet as diffusers makes it, on the same weights."""
     with torch.device("meta"):
         empty = diffusers.UNet2DConditionModel.from_config(dict(parts.unet_config))
     return fill(empty, parts.networks[Network.UNET].state_dict(), parts.device)
 
 
-def against_bare_loop(work: Workshop, size_px: int) -> float:
+def against_bare_loop(work: EngineResources, size_px: int) -> float:
     """The time of one job over that of the loop of a pipeline, written out, for the same job."""
     asked = job(0, size_px, 2 * STEPS)
-    prompted = work.conditioner.condition(order_of("bare", asked))
+    encoded_prompts = work.prompt_encoder.condition(order_of("bare", asked))
     unet = bare_unet(work.parts)
     ours_s, bare_s = in_turns(
         lambda: make_together(work, [asked], 1),
-        lambda: bare_loop(work.parts, unet, asked, prompted.conditioning.embeds),
+        lambda: bare_loop(work.parts, unet, asked, encoded_prompts.conditioning.embeds),
         times=3,  # a hundredth is to be told apart here
     )
     return ours_s / bare_s
 
 
 @torch.inference_mode()
-def bare_loop(parts: Parts, unet: nn.Module, asked: Asked, embeds: Tensor) -> Tensor:
+def bare_loop(parts: Components, unet: nn.Module, asked: Asked, embeds: Tensor) -> Tensor:
     """What a pipeline does between the prompt's embeds and the VAE."""
     spec = asked.spec
     name, options = CLASSES[spec.scheduler]
@@ -191,25 +191,25 @@ def bare_loop(parts: Parts, unet: nn.Module, asked: Asked, embeds: Tensor) -> Te
     return latents
 
 
-def entry_steps(work: Workshop) -> float:
+def entry_steps(work: EngineResources) -> float:
     """Steps of a busy engine until a job that enters has made its first."""
     gathered = Gathered()
-    studio = Studio(work, gathered.finish, 8, gathered.emit, Bell().ring)
+    engine_core = EngineCore(work, gathered.finish, 8, gathered.emit, Bell().ring)
     for number in range(4):
-        studio.admit(order_of(f"busy-{number}", job(number, SIZES_PX[number % 2])))
+        engine_core.admit(order_of(f"busy-{number}", job(number, SIZES_PX[number % 2])))
     for _ in range(3):
-        studio.step()
-    studio.admit(order_of("late", job(9, SIZES_PX[0])))
+        engine_core.step()
+    engine_core.admit(order_of("late", job(9, SIZES_PX[0])))
     taken = 0
     while not any(isinstance(one, Stepped) and one.job_id == "late" for one in gathered.outcomes):
-        studio.step()
+        engine_core.step()
         taken += 1
     for name in ("late", *(f"busy-{number}" for number in range(4))):
-        studio.cancel(JobId(name))
+        engine_core.cancel(JobId(name))
     return float(taken)
 
 
-def lora_switch_ms(work: Workshop, folder: Path) -> float:
+def lora_switch_ms(work: EngineResources, folder: Path) -> float:
     """Milliseconds from one LoRA to another that is loaded: the median of some.
 
     Raises: SystemExit, if after that either LoRA is not bit for bit what it is when all is freshly loaded, or
@@ -217,14 +217,14 @@ def lora_switch_ms(work: Workshop, folder: Path) -> float:
     """
     plain = job(0, SIZES_PX[0], 2)
     before = make_alone(work, plain)
-    wardrobe = work.extras.wardrobe
+    lora_manager = work.adapters.lora_manager
     sources = [random_lora(work.parts, folder / f"lora-{seed}.safetensors", seed) for seed in (1, 2)]
-    sets = [wardrobe.prepare([one], [LoraUse(model_id=one.model_id)]) for one in sources]
-    wardrobe.wear(sets[0])
-    switch_s = median(seconds(partial(wardrobe.wear, sets[number % 2])) for number in range(1, 10))
+    sets = [lora_manager.prepare([one], [LoraUse(model_id=one.model_id)]) for one in sources]
+    lora_manager.apply(sets[0])
+    switch_s = median(seconds(partial(lora_manager.apply, sets[number % 2])) for number in range(1, 10))
     for one in sources:
         dressed = Asked(structs.replace(plain.spec, loras=(LoraUse(model_id=one.model_id),)), models=(one,))
-        fresh = make_alone(bare_workshop(load(folder / "sd.safetensors")), dressed)
+        fresh = make_alone(bare_resources(load(folder / "sd.safetensors")), dressed)
         if not torch.equal(fresh, make_alone(work, dressed)):
             sys.exit("gate failed: a LoRA that was changed for another is not what it is freshly loaded")
     if not torch.equal(before, make_alone(work, plain)):

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from engine_worker.engine.architecture import Architecture, TextEncoderShape, UNetShape, VaeShape
-from kernel.protocol.vocabulary import ModelBase
+from engine_worker.formats.architecture import Architecture, TextEncoderShape, UNetShape, VaeShape
+from kernel.protocol.enums import ModelBase
 
 VAE: Final = VaeShape(channels=(128, 256, 512, 512), resnets_per_level=2, latent_channels=4)
 CLIP_L: Final = TextEncoderShape(

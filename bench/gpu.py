@@ -25,17 +25,17 @@ from bench.gpu_gate import check_large, check_small
 from bench.gpu_stock import PlainPipeline
 from bench.gpu_work import tera_flop
 from bench.report import Goal, Spread, print_report
-from engine_worker.engine.architecture import Architecture
-from engine_worker.engine.random_weights import write_random_file
-from engine_worker.fetch.one_file import describe_file
-from kernel.core.memory import Appetite, need_bytes
-from kernel.protocol.vocabulary import Compilation, MemoryPlan
+from engine_worker.engine.loading.random_weights import write_random_file
+from engine_worker.formats.architecture import Architecture
+from engine_worker.formats.single_file import describe_file
+from kernel.core.memory_model.memory_demand import MemoryDemand, need_bytes
+from kernel.protocol.enums import Compilation, MemoryPlan
 
 STEPS: Final = 30
 MANY: Final = 16
 MIXED_ROUNDS: Final = 3
 ROUNDS: Final = 5
-SEATS: Final = 16
+SLOTS: Final = 16
 RATE_SIDE: Final = 8192
 RATE_CALLS: Final = 50
 
@@ -94,7 +94,7 @@ def measure(subject: Subject, folder: Path, options: Namespace, figures: Figures
     size_px = subject.architecture.native_size_px
     steps = 10 if options.quick else STEPS
     for compilation in _variants(options):
-        setup = Setup(path, size_px, SEATS, compilation, steps)
+        setup = Setup(path, size_px, SLOTS, compilation, steps)
         promised = memory_ratio(setup)
         _note(figures, f"{subject.name} {compilation}: {PROMISED}", promised)
         _note(figures, f"{subject.name} {compilation}: {SURPLUS}", promised - 1)
@@ -105,7 +105,7 @@ def measure(subject: Subject, folder: Path, options: Namespace, figures: Figures
     _note(figures, f"{subject.name}: work, TFLOP", work)
     for compilation in _variants(options):
         _print_progress(f"{subject.name} {compilation}")
-        with loaded(Setup(path, size_px, SEATS, compilation, steps)) as (engine, load_s):
+        with loaded(Setup(path, size_px, SLOTS, compilation, steps)) as (engine, load_s):
             _note(figures, f"{subject.name} {compilation}: load, s", load_s)
             engine.seconds(MANY)
             _note(figures, f"{subject.name} {compilation}: {ENTRY}", engine.steps_to_enter(4))
@@ -152,24 +152,24 @@ def memory_ratio(setup: Setup) -> float:
     torch.cuda.reset_peak_memory_stats(GPU)
     before = torch.cuda.memory_reserved(GPU)
     with loaded(setup) as (engine, _):
-        engine.seconds(2 * setup.seats)
+        engine.seconds(2 * setup.slots)
         free, total = torch.cuda.mem_get_info(GPU)
         # What the device has given out and torch knows nothing of: the context and libraries.
         context = total - free - torch.cuda.memory_reserved(GPU)
     taken = torch.cuda.max_memory_reserved(GPU) - before + context
     profile = describe_file(setup.path).memory
     assert profile is not None, "a checkpoint has a profile"
-    appetite = Appetite(
+    demand = MemoryDemand(
         profile=profile,
         extras=(),
         control_nets=0,
         dtype=None,
         width_px=setup.size_px,
         height_px=setup.size_px,
-        max_batch=setup.seats,
+        max_batch=setup.slots,
         compilation=setup.compilation,
     )
-    return need_bytes(appetite, "cuda", MemoryPlan.FAST, setup.seats) / taken
+    return need_bytes(demand, "cuda", MemoryPlan.FAST, setup.slots) / taken
 
 
 def matrix_rate() -> float:

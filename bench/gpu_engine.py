@@ -13,10 +13,10 @@ import torch
 from bench.bell import Bell
 from bench.memory_passes import source_of
 from engine_worker.engine.diffusers_engine import build
-from engine_worker.engine.port import Completed, Dropped, Engine, Failed, Outcome, Stepped
+from engine_worker.port import Completed, Dropped, Engine, Failed, Outcome, Stepped
+from kernel.protocol.enums import Compilation, ImageFileType, Scheduler
 from kernel.protocol.ids import EngineId, ImageId, JobId
 from kernel.protocol.specs import EngineLoad, JobOrder, JobSpec, PictureOrder
-from kernel.protocol.vocabulary import Compilation, ImageFileType, Scheduler
 
 GPU: Final = torch.device("cuda:0")
 WAIT_S: Final = 120.0
@@ -126,7 +126,7 @@ class Setup:
 
     path: Path
     size_px: int
-    seats: int
+    slots: int
     compilation: Compilation
     steps: int
 
@@ -142,7 +142,7 @@ def loaded(setup: Setup) -> Iterator[tuple[LoadedEngine, float]]:
             engine_id=EngineId("engine"),
             checkpoint=source_of(setup.path),
             device=str(GPU),
-            max_batch=setup.seats,
+            max_batch=setup.slots,
             compilation=setup.compilation,
             width_px=setup.size_px,
             height_px=setup.size_px,

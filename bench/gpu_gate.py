@@ -11,15 +11,15 @@ from bench.bell import Bell
 from bench.gpu_engine import GPU, SCHEDULERS
 from bench.gpu_stock import PlainPipeline
 from bench.memory_passes import source_of
-from bench.ours import Gathered, make_alone, make_together, order_of, workshop
+from bench.ours import Gathered, make_alone, make_together, order_of, resources
 from bench.stock import Asked
 from engine_worker.embedded.random_checkpoint import write_random_checkpoint
-from engine_worker.engine.devices import settle_on
-from engine_worker.engine.loading import load_parts
-from engine_worker.engine.parts import Parts
-from engine_worker.engine.studio import Studio
+from engine_worker.engine.loading.load_checkpoint import load_components
+from engine_worker.engine.networks.components import Components
+from engine_worker.engine.pipeline.engine_core import EngineCore
+from engine_worker.engine.runtime.devices import settle_on
+from kernel.protocol.enums import ModelBase, Scheduler
 from kernel.protocol.specs import JobSpec
-from kernel.protocol.vocabulary import ModelBase, Scheduler
 
 SINGLE_BOUND: Final = 1e-3
 """Of small checkpoints in single precision; what the order of additions changes over some steps."""
@@ -39,13 +39,13 @@ def check_small(folder: Path) -> dict[str, float]:
         path = folder / f"small-{base}.safetensors"
         write_random_checkpoint(path, base=base, seed=7)
         on_cpu, on_gpu = (
-            load_parts(source_of(path), device, torch.float32) for device in (torch.device("cpu"), GPU)
+            load_components(source_of(path), device, torch.float32) for device in (torch.device("cpu"), GPU)
         )
         jobs = [Asked(_spec(number, one, 64)) for number, one in enumerate(SCHEDULERS)]
-        together = make_together(workshop(on_gpu, {}), jobs, seats=4)
+        together = make_together(resources(on_gpu, {}), jobs, slots=4)
         for job, found in zip(jobs, together, strict=True):
-            alone = make_alone(workshop(on_gpu, {}), job)
-            expected = make_alone(workshop(on_cpu, {}), job)
+            alone = make_alone(resources(on_gpu, {}), job)
+            expected = make_alone(resources(on_cpu, {}), job)
             _note(off, "small: off from the CPU", distance(alone, expected))
             _note(off, "small: off in company", distance(found, alone))
         check_no_waits(on_gpu, jobs)
@@ -54,16 +54,16 @@ def check_small(folder: Path) -> dict[str, float]:
     return off
 
 
-def check_no_waits(parts: Parts, jobs: list[Asked]) -> None:
+def check_no_waits(parts: Components, jobs: list[Asked]) -> None:
     """Raises: RuntimeError, if a step waits for the GPU."""
     gathered = Gathered()
-    studio = Studio(workshop(parts, {}), gathered.finish, 4, gathered.emit, Bell().ring)
+    engine_core = EngineCore(resources(parts, {}), gathered.finish, 4, gathered.emit, Bell().ring)
     for number, job in enumerate(jobs):
-        studio.admit(order_of(f"job-{number}", job))
+        engine_core.admit(order_of(f"job-{number}", job))
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        while studio.step():
+        while engine_core.step():
             pass
     finally:
         torch.cuda.set_sync_debug_mode("default")
@@ -75,9 +75,9 @@ def check_large(path: Path, size_px: int, plain: PlainPipeline) -> float:
     Raises: SystemExit, if they are too far off.
     """
     settle_on(GPU, torch.float16)
-    parts = load_parts(source_of(path), GPU, torch.float16)
+    parts = load_components(source_of(path), GPU, torch.float16)
     spec = _spec(3, Scheduler.DPMPP_2M_KARRAS, size_px)
-    ours = make_alone(workshop(parts, {}), Asked(spec))
+    ours = make_alone(resources(parts, {}), Asked(spec))
     theirs = plain.latents(spec.prompt, spec.seed, spec.steps, spec.guidance_scale)
     found = distance(ours, theirs)
     if not found <= HALF_BOUND:

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from bench.gpu_engine import GPU
 from bench.memory_passes import source_of
-from engine_worker.engine.blueprint import Network
-from engine_worker.engine.loading import load_parts
-from engine_worker.engine.parts import Parts, SdText
+from engine_worker.engine.loading.load_checkpoint import load_components
+from engine_worker.engine.networks.components import Components, SdText
+from engine_worker.formats.checkpoint_layout import Network
 
 LATENT_PX = 8
 
@@ -22,7 +22,7 @@ class PlainPipeline:
 
     def __init__(self, path: Path, size_px: int) -> None:
         diffusers_logging.disable_progress_bar()
-        parts = load_parts(source_of(path), GPU, torch.float16)
+        parts = load_components(source_of(path), GPU, torch.float16)
         networks = {
             name: network.to(memory_format=torch.contiguous_format)
             for name, network in parts.networks.items()
@@ -67,7 +67,7 @@ class PlainPipeline:
         return pixels
 
 
-def _pipeline(parts: Parts, networks: dict[Network, nn.Module]) -> diffusers.DiffusionPipeline:
+def _pipeline(parts: Components, networks: dict[Network, nn.Module]) -> diffusers.DiffusionPipeline:
     scheduler = diffusers.DPMSolverMultistepScheduler.from_config(
         {**parts.scheduler_config, "use_karras_sigmas": True}
     )

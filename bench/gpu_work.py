@@ -3,10 +3,10 @@
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from engine_worker.engine.architecture import Architecture
-from engine_worker.engine.blueprint import Network
-from engine_worker.engine.networks import build_empty
-from engine_worker.engine.single_file import draw_blueprint
+from engine_worker.engine.loading.networks import build_empty
+from engine_worker.engine.loading.single_file import single_file_layout
+from engine_worker.formats.architecture import Architecture
+from engine_worker.formats.checkpoint_layout import Network
 
 ROWS = 2
 """With guidance."""
@@ -19,7 +19,7 @@ def tera_flop(architecture: Architecture, steps: int) -> float:
 
     The prompts' encoders are left out: they have less than a thousandth of it.
     """
-    networks = {plan.network: build_empty(plan) for plan in draw_blueprint(architecture).networks}
+    networks = {plan.network: build_empty(plan) for plan in single_file_layout(architecture).networks}
     side = architecture.native_size_px // LATENT_PX
     with torch.device("meta"), torch.inference_mode():
         sample = torch.empty(ROWS, architecture.unet.in_channels, side, side)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 from bench.report import Goal, Spread, print_report
 
 if TYPE_CHECKING:
-    from engine_worker.engine.parts import Parts
+    from engine_worker.engine.networks.components import Components
 
 ROUNDS: Final = 4
 SPARE_BYTES: Final = 4 << 30
@@ -111,11 +111,11 @@ def load(path: Path, precision: str) -> dict[str, float]:
     """The checkpoint, ready; the memory is that of the process beyond what it had after its imports."""
     import torch
 
-    from engine_worker.engine.devices import choose_dtype
-    from engine_worker.engine.loading import load_parts
+    from engine_worker.engine.loading.load_checkpoint import load_components
+    from engine_worker.engine.runtime.devices import choose_dtype
+    from kernel.protocol.enums import ModelType, Variant
     from kernel.protocol.ids import ModelId
-    from kernel.protocol.ingredients import ModelSource
-    from kernel.protocol.vocabulary import ModelType, Variant
+    from kernel.protocol.model_refs import ModelSource
 
     source = ModelSource(
         model_id=ModelId("random"), name=path.stem, uri=path.as_uri(), model_type=ModelType.CHECKPOINT
@@ -123,7 +123,7 @@ def load(path: Path, precision: str) -> dict[str, float]:
     device = torch.device("cpu")
     before = resident_bytes("VmRSS")
     started, cpu_started = time.perf_counter(), time.process_time()
-    parts = load_parts(source, device, choose_dtype(Variant(precision), device))
+    parts = load_components(source, device, choose_dtype(Variant(precision), device))
     seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
     peak_bytes = resident_bytes("VmHWM") - before
     check(path, parts)
@@ -136,11 +136,11 @@ def resident_bytes(which: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{which}:"))
 
 
-def check(path: Path, parts: "Parts") -> None:
+def check(path: Path, parts: "Components") -> None:
     """The correctness gate. Raises: SystemExit."""
     from safetensors import safe_open
 
-    from engine_worker.engine.blueprint import Network
+    from engine_worker.formats.checkpoint_layout import Network
 
     names = {
         "model.diffusion_model.out.2.weight": (Network.UNET, "conv_out.weight"),
@@ -193,12 +193,12 @@ def write_checkpoint(path: Path) -> None:
 def stored_shapes() -> Mapping[str, tuple[int, ...]]:
     """Every tensor of the file, and its shape there."""
     from bench.full_size import SD
-    from engine_worker.engine.ldm_keys import Form
-    from engine_worker.engine.networks import build_empty
-    from engine_worker.engine.single_file import draw_blueprint
+    from engine_worker.engine.loading.networks import build_empty
+    from engine_worker.engine.loading.single_file import single_file_layout
+    from engine_worker.formats.ldm_keys import Form
 
     shapes: dict[str, tuple[int, ...]] = {}
-    for plan in draw_blueprint(SD).networks:
+    for plan in single_file_layout(SD).networks:
         for name, held in build_empty(plan).named_parameters():
             stored, shape = plan.locate(name)[0], tuple(held.shape)
             is_convolution = stored.form is Form.CONV_1X1 and len(shape) == 2

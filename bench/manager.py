@@ -17,9 +17,9 @@ from kernel.protocol import client
 from kernel.protocol.ids import JobId
 from kernel.protocol.specs import JobSpec
 from kernel.shell import journal
-from kernel.shell.lasting import open_lasting
-from kernel.shell.quiet import put_off_full_collections
-from kernel.shell.recall import Recall
+from kernel.shell.gc_control import put_off_full_collections
+from kernel.shell.process_resources import open_resources
+from kernel.shell.state_reader import StateReader
 from kernel.shell.store import Store
 
 
@@ -33,7 +33,7 @@ class NoStore(Store):
             self.specs[save.row.job_id] = save.spec
 
 
-class NoRecall(Recall):
+class NoStateReader(StateReader):
     """Knows the jobs that NoStore was given, and no answers of before."""
 
     specs: dict[str, JobSpec]
@@ -68,13 +68,13 @@ def main() -> int:
     options = argparse.Namespace(config=None, with_api=False, fake_engines=True)
     settings.database.folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        kinds = (NoStore, NoRecall) if chosen.no_database else (Store, Recall)
+        kinds = (NoStore, NoStateReader) if chosen.no_database else (Store, StateReader)
         store = kinds[0](settings.database_file)
-        recall = kinds[1](store.connection)
-        if isinstance(store, NoStore) and isinstance(recall, NoRecall):
-            store.specs = recall.specs = {}
-        lasting = open_lasting(settings, logging.getLogger("manager"), stack, is_fake=True)
-        loop = build(Whole(settings, options, lasting), store, recall, stack)
+        state_reader = kinds[1](store.connection)
+        if isinstance(store, NoStore) and isinstance(state_reader, NoStateReader):
+            store.specs = state_reader.specs = {}
+        process_resources = open_resources(settings, logging.getLogger("manager"), stack, is_fake=True)
+        loop = build(Whole(settings, options, process_resources), store, state_reader, stack)
         if chosen.commit_each:
             loop.sources.batch_messages = 1
         put_off_full_collections()

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Final
 
 from engine_worker.embedded.random_checkpoint import small_architecture
-from engine_worker.engine.architecture import Architecture
-from engine_worker.fetch.one_file import describe_file
-from kernel.core.memory import Appetite
-from kernel.protocol.vocabulary import ModelBase
+from engine_worker.formats.architecture import Architecture
+from engine_worker.formats.single_file import describe_file
+from kernel.core.memory_model.memory_demand import MemoryDemand
+from kernel.protocol.enums import ModelBase
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,19 +20,19 @@ class Case:
     """Channels per level; None: those of the miniature."""
     vae: tuple[int, ...] | None
     size_px: int
-    seats: int
+    slots: int
 
     @property
     def words(self) -> str:
         """The case as one argument of a command line."""
         unet = "-".join(map(str, self.unet)) if self.unet else "small"
         vae = "-".join(map(str, self.vae)) if self.vae else "small"
-        return f"{self.base}/{unet}/{vae}/{self.size_px}/{self.seats}"
+        return f"{self.base}/{unet}/{vae}/{self.size_px}/{self.slots}"
 
     @classmethod
     def of(cls, words: str) -> "Case":
-        base, unet, vae, size_px, seats = words.split("/")
-        return cls(ModelBase(base), _widths(unet), _widths(vae), int(size_px), int(seats))
+        base, unet, vae, size_px, slots = words.split("/")
+        return cls(ModelBase(base), _widths(unet), _widths(vae), int(size_px), int(slots))
 
     def architecture(self) -> Architecture:
         """The miniature of the base, as wide as the case says."""
@@ -45,7 +45,7 @@ class Case:
 def ensure_file(case: Case, folder: Path) -> Path:
     """The case's checkpoint; its weights are random and the same each time."""
     # Imported late: who only wants to know the cases need not wait for torch.
-    from engine_worker.engine.random_weights import write_random_file
+    from engine_worker.engine.loading.random_weights import write_random_file
 
     path = folder / f"{case.words.replace('/', '_')}.safetensors"
     if not path.exists():
@@ -53,18 +53,18 @@ def ensure_file(case: Case, folder: Path) -> Path:
     return path
 
 
-def appetite_of_file(case: Case, path: Path) -> Appetite:
+def demand_of_file(case: Case, path: Path) -> MemoryDemand:
     """What the need of an engine of this checkpoint follows from, read from the file's header alone."""
     profile = describe_file(path).memory
     assert profile is not None, "a checkpoint has a profile"
-    return Appetite(
+    return MemoryDemand(
         profile=profile,
         extras=(),
         control_nets=0,
         dtype=None,
         width_px=case.size_px,
         height_px=case.size_px,
-        max_batch=case.seats,
+        max_batch=case.slots,
     )
 
 

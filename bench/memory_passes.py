@@ -15,22 +15,22 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from bench.memory_cases import Case, appetite_of_file, ensure_file
-from engine_worker.engine.encoding import encode
-from engine_worker.engine.loading import load_parts
-from engine_worker.engine.parts import Parts
-from engine_worker.engine.pixels import decode, develop
-from kernel.core import activations
-from kernel.core.memory import (
+from bench.memory_cases import Case, demand_of_file, ensure_file
+from engine_worker.engine.loading.load_checkpoint import load_components
+from engine_worker.engine.networks.components import Components
+from engine_worker.engine.networks.vae_decode import decode, decode_latents
+from engine_worker.engine.networks.vae_encode import encode
+from kernel.core.memory_model import activations
+from kernel.core.memory_model.memory_demand import (
     MARGIN,
     PIXELS_PER_LATENT,
     ROWS_PER_PICTURE,
     TILE_LATENTS,
     TILED_BYTES_PER_PIXEL,
 )
+from kernel.protocol.enums import MemoryPlan, ModelType
 from kernel.protocol.ids import ModelId
-from kernel.protocol.ingredients import ModelSource
-from kernel.protocol.vocabulary import MemoryPlan, ModelType
+from kernel.protocol.model_refs import ModelSource
 
 SINGLE_BYTES: Final = 4
 MEMORY_EVENT: Final = "[memory]"
@@ -44,7 +44,7 @@ def main() -> None:
     case = Case.of(words)
     path = ensure_file(case, Path(folder))
     plans = (MemoryPlan.FAST, MemoryPlan.TILED)
-    parts, tiled = (load_parts(source_of(path), CPU, torch.float32, plan) for plan in plans)
+    parts, tiled = (load_components(source_of(path), CPU, torch.float32, plan) for plan in plans)
     predicted = _predict(case, path)
     side = case.size_px // PIXELS_PER_LATENT
     latents = torch.randn(1, 4, side, side)
@@ -53,7 +53,7 @@ def main() -> None:
         "unet": _unet_call(parts, case, side),
         "decode": lambda: decode(parts.vae, latents),
         "encode": lambda: encode(parts.vae, pixels, CPU),
-        "tiled": lambda: develop(tiled.vae, latents),
+        "tiled": lambda: decode_latents(tiled.vae, latents),
     }
     with torch.inference_mode():
         found = {name: (predicted[name], peak_bytes(run)) for name, run in passes.items()}
@@ -80,14 +80,14 @@ def peak_bytes(run: Callable[[], object]) -> int:
 
 
 def _predict(case: Case, path: Path) -> dict[str, int]:
-    profile_of_case = appetite_of_file(case, path).profile
+    profile_of_case = demand_of_file(case, path).profile
     unet, vae, encoders = profile_of_case.unet, profile_of_case.vae, profile_of_case.text_encoders
     assert unet is not None
     assert vae is not None
     side, tokens = case.size_px // PIXELS_PER_LATENT, encoders[0].tokens
-    # Half of a picture at most, so that tiles save something (engine_worker/engine/pixels.py).
+    # Half of a picture at most, so that tiles save something (engine_worker/engine/networks/vae_decode.py).
     tile = min(TILE_LATENTS, side // 2)
-    rows = ROWS_PER_PICTURE * case.seats
+    rows = ROWS_PER_PICTURE * case.slots
     elements = {
         "unet": activations.unet_elements(unet, side, side, rows, tokens),
         "decode": activations.vae_elements(vae, side, side),
@@ -99,8 +99,8 @@ def _predict(case: Case, path: Path) -> dict[str, int]:
     return {name: ceil(MARGIN["cpu"] * need) for name, need in needs.items()}
 
 
-def _unet_call(parts: Parts, case: Case, side: int) -> Callable[[], tuple[Tensor]]:
-    rows, shape = ROWS_PER_PICTURE * case.seats, parts.unet_shape
+def _unet_call(parts: Components, case: Case, side: int) -> Callable[[], tuple[Tensor]]:
+    rows, shape = ROWS_PER_PICTURE * case.slots, parts.unet_shape
     added: dict[str, Tensor] | None = None
     if shape.added_width is not None:
         pooled_width = case.architecture().text_encoders[-1].projection_width or 0

@@ -13,14 +13,14 @@ from typing import Final
 from PIL import Image
 
 from bench.bell import Bell, run_until
-from bench.memory_cases import Case, appetite_of_file
+from bench.memory_cases import Case, demand_of_file
 from bench.memory_passes import source_of
 from engine_worker.engine.diffusers_engine import build
-from engine_worker.engine.port import Completed, Failed, Inputs, Outcome
-from kernel.core.memory import CPU, need_bytes
+from engine_worker.port import Completed, Failed, Inputs, Outcome
+from kernel.core.memory_model.memory_demand import CPU, need_bytes
+from kernel.protocol.enums import InputKind, MemoryPlan, Scheduler
 from kernel.protocol.ids import EngineId, ImageId, JobId
 from kernel.protocol.specs import EngineLoad, JobOrder, JobSpec, PictureOrder
-from kernel.protocol.vocabulary import InputKind, MemoryPlan, Scheduler
 
 SAMPLE_S: Final = 0.001
 STEPS: Final = (2, 3, 5)
@@ -62,9 +62,9 @@ def measure(case: Case, path: Path, steps: Sequence[int] = STEPS) -> tuple[int, 
     bell = Bell()
     engine = build(bell.at(outcomes.append), bell.ring)
     engine.load(
-        EngineLoad(engine_id=EngineId("e"), checkpoint=source_of(path), device=CPU, max_batch=case.seats)
+        EngineLoad(engine_id=EngineId("e"), checkpoint=source_of(path), device=CPU, max_batch=case.slots)
     )
-    wanted = case.seats * len(steps)
+    wanted = case.slots * len(steps)
     for number in range(wanted):
         engine.admit(*_job(case, number, steps[number % len(steps)]))
     run_until(lambda: len(_ends(outcomes)) == wanted, engine.step, bell)
@@ -72,7 +72,7 @@ def measure(case: Case, path: Path, steps: Sequence[int] = STEPS) -> tuple[int, 
     failed = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
     if failed:
         raise RuntimeError(f"not every picture was made: {failed[:1]}")
-    predicted = need_bytes(appetite_of_file(case, path), CPU, MemoryPlan.FAST, case.seats)
+    predicted = need_bytes(demand_of_file(case, path), CPU, MemoryPlan.FAST, case.slots)
     return predicted, watcher.stop()
 
 

@@ -9,28 +9,28 @@ from torch import Tensor
 
 from bench.bell import Bell, run_out
 from bench.stock import Asked
-from engine_worker.engine.adapters.extras import Extras
-from engine_worker.engine.finishing import Finished
-from engine_worker.engine.materials import gather
-from engine_worker.engine.parts import ControlNet, Parts
-from engine_worker.engine.port import NO_INPUTS, Emit, Failed, Inputs, Outcome
-from engine_worker.engine.prepared import Prepared
-from engine_worker.engine.preparing import Preparer
-from engine_worker.engine.sampler import advance, predict
-from engine_worker.engine.studio import Studio
-from engine_worker.engine.workshop import Workshop, bare_workshop
+from engine_worker.engine.adapters.adapter_manager import AdapterManager
+from engine_worker.engine.networks.components import Components, ControlNet
+from engine_worker.engine.pipeline.engine_core import EngineCore
+from engine_worker.engine.pipeline.job_inputs import load_inputs
+from engine_worker.engine.pipeline.postprocessing import DenoisedImage
+from engine_worker.engine.pipeline.preparation import Preparer
+from engine_worker.engine.pipeline.resources import EngineResources, bare_resources
+from engine_worker.engine.sampling.prepared_job import PreparedJob
+from engine_worker.engine.sampling.sampler import advance, predict
+from engine_worker.port import NO_INPUTS, Emit, Failed, Inputs, Outcome
 from kernel.protocol.ids import ImageId, JobId, ModelId
-from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.specs import JobOrder, PictureOrder
 
 USUAL_REACH: Final = 4.0
 """Of the latents of trained checkpoints: they hardly ever end beyond it."""
 
 
-class Nets(Extras):
+class Nets(AdapterManager):
     """Extras with ControlNets that are here already."""
 
-    def __init__(self, parts: Parts, nets: Mapping[ModelId, ControlNet]) -> None:
+    def __init__(self, parts: Components, nets: Mapping[ModelId, ControlNet]) -> None:
         super().__init__(parts)
         self._nets = nets
 
@@ -45,7 +45,7 @@ class Gathered:
     latents: dict[tuple[str, int], Tensor] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
 
-    def finish(self, finished: Finished) -> None:
+    def finish(self, finished: DenoisedImage) -> None:
         self.latents[finished.job.order.job_id, finished.picture.index] = finished.latents
 
     def emit(self, outcome: Outcome) -> None:
@@ -55,9 +55,9 @@ class Gathered:
         self.outcomes.append(outcome)
 
 
-def workshop(parts: Parts, nets: Mapping[ModelId, ControlNet]) -> Workshop:
+def resources(parts: Components, nets: Mapping[ModelId, ControlNet]) -> EngineResources:
     """What a studio works with, if the control maps come with the jobs."""
-    return replace(bare_workshop(parts), extras=Nets(parts, nets))
+    return replace(bare_resources(parts), adapters=Nets(parts, nets))
 
 
 def order_of(job_id: str, asked: Asked) -> JobOrder:
@@ -83,19 +83,19 @@ def bare_distance(made: Tensor, wanted: Tensor) -> float:
 
 
 def prepare_now(
-    work: Workshop, order: JobOrder, inputs: Inputs = NO_INPUTS, emit: Emit = lambda outcome: None
-) -> Prepared:
+    work: EngineResources, order: JobOrder, inputs: Inputs = NO_INPUTS, emit: Emit = lambda outcome: None
+) -> PreparedJob:
     """All of a job's preparing in one go."""
     preparer = Preparer(work, emit)
     job = preparer.open(order, inputs)
-    return preparer.prepare(job, gather(work, job, inputs))
+    return preparer.prepare(job, load_inputs(work, job, inputs))
 
 
 @torch.inference_mode()
-def make_alone(work: Workshop, asked: Asked) -> Tensor:
+def make_alone(work: EngineResources, asked: Asked) -> Tensor:
     """The latents of a job's first picture, made by our sampler with nobody beside it."""
     prepared = prepare_now(work, order_of("alone", asked), asked.inputs)
-    work.extras.wardrobe.wear(prepared.adapters)
+    work.adapters.lora_manager.apply(prepared.adapters)
     trajectory = prepared.start(work.parts, 0)
     while not trajectory.is_done:
         (noise,) = predict(work.parts.denoiser, [trajectory], work.parts.dtype)
@@ -103,12 +103,12 @@ def make_alone(work: Workshop, asked: Asked) -> Tensor:
     return trajectory.latents
 
 
-def make_together(work: Workshop, jobs: Sequence[Asked], seats: int) -> list[Tensor]:
+def make_together(work: EngineResources, jobs: Sequence[Asked], slots: int) -> list[Tensor]:
     """The latents of each job's first picture, all made in one studio."""
     gathered, bell = Gathered(), Bell()
-    studio = Studio(work, gathered.finish, seats, gathered.emit, bell.ring)
+    engine_core = EngineCore(work, gathered.finish, slots, gathered.emit, bell.ring)
     for number, asked in enumerate(jobs):
-        studio.admit(order_of(f"job-{number}", asked), asked.inputs)
-    run_out(studio, bell)
-    studio.close()
+        engine_core.admit(order_of(f"job-{number}", asked), asked.inputs)
+    run_out(engine_core, bell)
+    engine_core.close()
     return [gathered.latents[f"job-{number}", 0] for number in range(len(jobs))]

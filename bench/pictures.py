@@ -10,12 +10,12 @@ from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from engine_worker.engine.apart import kept_apart
-from engine_worker.engine.blueprint import Network
-from engine_worker.engine.parts import Parts
+from engine_worker.engine.networks.batch_invariant_layers import make_batch_invariant
+from engine_worker.engine.networks.components import Components
+from engine_worker.formats.checkpoint_layout import Network
+from kernel.protocol.enums import ModelType
 from kernel.protocol.ids import ModelId
-from kernel.protocol.ingredients import ModelSource
-from kernel.protocol.vocabulary import ModelType
+from kernel.protocol.model_refs import ModelSource
 
 _RANK: Final = 4
 # A LoRA as strong as the weights themselves makes every step magnify what rounding leaves.
@@ -45,7 +45,7 @@ def half_mask(width_px: int = 64, height_px: int = 64) -> Image.Image:
     return image
 
 
-def random_control_net(parts: Parts, seed: int) -> nn.Module:
+def random_control_net(parts: Components, seed: int) -> nn.Module:
     """A ControlNet that has a say: its last layers, which begin as zeros, are random too."""
     torch.manual_seed(seed)
     net: nn.Module = ControlNetModel.from_unet(
@@ -55,10 +55,10 @@ def random_control_net(parts: Parts, seed: int) -> nn.Module:
         if not parameter.any():
             nn.init.normal_(parameter, std=0.02 if "controlnet" in name else 0.05)
     ready = net.requires_grad_(False).eval()
-    return kept_apart(ready, Network.CONTROLNET, parts.device, parts.dtype)
+    return make_batch_invariant(ready, Network.CONTROLNET, parts.device, parts.dtype)
 
 
-def random_lora(parts: Parts, path: Path, seed: int) -> ModelSource:
+def random_lora(parts: Components, path: Path, seed: int) -> ModelSource:
     """Write a LoRA of the UNet that has a say, in the form that diffusers writes; its name is its id."""
     generator = torch.Generator().manual_seed(seed)
     tensors: dict[str, Tensor] = {}

@@ -25,21 +25,21 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bench.ours import bare_distance, distance, make_alone, make_together, workshop
+from bench.ours import bare_distance, distance, make_alone, make_together, resources
 from bench.pictures import half_mask, photograph, png, random_control_net, random_lora
 from bench.report import Goal, Spread, print_report
 from bench.stock import Asked, Stock
 from engine_worker.embedded.random_checkpoint import write_random_checkpoint
 from engine_worker.embedded.shipped import shipped
-from engine_worker.engine.loading import load_parts
-from engine_worker.engine.pixels import decode
-from engine_worker.engine.unpacking import unpack
-from engine_worker.engine.workshop import Workshop
+from engine_worker.engine.loading.load_checkpoint import load_components
+from engine_worker.engine.loading.unpacking import unpack
+from engine_worker.engine.networks.vae_decode import decode
+from engine_worker.engine.pipeline.resources import EngineResources
+from kernel.protocol.enums import ControlType, InputKind, ModelBase, ModelType, Scheduler
 from kernel.protocol.ids import ModelId
-from kernel.protocol.ingredients import ControlUse, LoraUse, ModelSource
+from kernel.protocol.model_refs import ControlUse, LoraUse, ModelSource
 from kernel.protocol.schedulers import SAMPLERS
 from kernel.protocol.specs import JobSpec
-from kernel.protocol.vocabulary import ControlType, InputKind, ModelBase, ModelType, Scheduler
 
 NET: Final = ModelId("net")
 CONTROL: Final = ControlUse(
@@ -57,7 +57,7 @@ WAYS: Final = {
     "control": (InputKind.POSE,),
 }
 AS_THEY_ARE: Final = ("worst latents as they are, millionths", "worst in company as they are, millionths")
-SEATS: Final = 8
+SLOTS: Final = 8
 STEPS: Final = 5
 # Latents in millionths, pictures in steps of a byte.
 GOALS: Final = {
@@ -74,7 +74,7 @@ class Bench:
     """One base: our parts and the stock pipelines on the same weights."""
 
     base: ModelBase
-    work: Workshop
+    work: EngineResources
     stock: Stock
     net: torch.nn.Module
     lora: ModelSource
@@ -123,10 +123,10 @@ def prepare(folder: Path, base: ModelBase, *, is_trained: bool) -> Bench:
     source = ModelSource(
         model_id=ModelId(base), name=base, uri=file.as_uri(), model_type=ModelType.CHECKPOINT
     )
-    parts = load_parts(source, torch.device("cpu"), torch.float32)
+    parts = load_components(source, torch.device("cpu"), torch.float32)
     net = random_control_net(parts, seed=1)
     lora = random_lora(parts, folder / f"{base}-lora.safetensors", seed=2)
-    return Bench(base, workshop(parts, {NET: net}), Stock(folder / base, base), net, lora)
+    return Bench(base, resources(parts, {NET: net}), Stock(folder / base, base), net, lora)
 
 
 def asked(bench: Bench, scheduler: Scheduler, kinds: tuple[InputKind, ...], has_lora: bool) -> Asked:
@@ -158,7 +158,7 @@ def asked(bench: Bench, scheduler: Scheduler, kinds: tuple[InputKind, ...], has_
 def compare(bench: Bench, jobs: Sequence[Asked]) -> Differences:
     """Make each job by the stock pipeline, by our sampler, and by our sampler together with all others."""
     alone = [make_alone(bench.work, one) for one in jobs]
-    together = make_together(bench.work, jobs, SEATS)
+    together = make_together(bench.work, jobs, SLOTS)
     pairs = list(zip(alone, together, strict=True))
     differences = Differences(
         latents_as_they_are=[],

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from bench.manager import settings_in
 from bench.stage import WAIT_S, add_model, process
 from conf.settings import Server
-from kernel.protocol.rendezvous import API_URL_FILE
+from kernel.protocol.endpoints import API_URL_FILE
 
 CONFIG: Final = """
 [database]

@@ -17,11 +17,11 @@ from diffusers.utils import logging as diffusers_logging
 from PIL import Image
 from torch import Tensor, nn
 
-from engine_worker.engine.picture_file import Pixels
-from engine_worker.engine.port import NO_INPUTS, Inputs
-from kernel.protocol.ingredients import ModelSource
+from engine_worker.engine.images.output_file import Pixels
+from engine_worker.port import NO_INPUTS, Inputs
+from kernel.protocol.enums import InputKind, ModelBase, Scheduler
+from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.specs import JobSpec
-from kernel.protocol.vocabulary import InputKind, ModelBase, Scheduler
 
 _Row = tuple[str, Mapping[str, object]]
 

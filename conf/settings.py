@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct, field
 
-from kernel.protocol.vocabulary import Compilation
+from kernel.protocol.enums import Compilation
 
 _TCP_ADDRESS: Final = r"^tcp://.+:0*(\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])$"
 """With a port up to 65535: libzmq would truncate a larger one to 16 bits."""

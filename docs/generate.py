@@ -14,8 +14,8 @@ from typing import Final
 
 import click
 
-from api.admin.exits import MEANINGS
-from api.admin.main import spoon
+from api.cli.exit_codes import MEANINGS
+from api.cli.main import spoon
 from docs.map_page import map_page
 from docs.states_page import states_page
 

@@ -5,8 +5,8 @@ from enum import Enum
 from typing import Final
 
 from engine_worker.session.states import Cause
-from kernel.core.tables import WorkerState
-from kernel.protocol.vocabulary import EngineState, JobState, ModelState, Phase
+from kernel.core.state.tables import WorkerState
+from kernel.protocol.enums import EngineState, JobState, ModelState, Phase
 
 Words = Mapping[tuple[Enum, Enum], str]
 
@@ -80,22 +80,25 @@ WORKER: Final[Words] = {
     (WorkerState.INVITED, WorkerState.GONE): "nobody came in time, or the engine was stopped: taken back",
     (WorkerState.LAUNCHED, WorkerState.LOADING): "an engine worker said hello, and was told what to load",
     (WorkerState.LAUNCHED, WorkerState.READY): "a fetch worker said hello",
-    (WorkerState.LAUNCHED, WorkerState.DOOMED): "it never said hello, or is not wanted any more",
+    (WorkerState.LAUNCHED, WorkerState.TERMINATING): "it never said hello, or is not wanted any more",
     (WorkerState.LAUNCHED, WorkerState.GONE): _PROCESS_GONE,
     (WorkerState.LOADING, WorkerState.READY): "its engine is loaded",
     (WorkerState.LOADING, WorkerState.DRAINING): "it said goodbye by itself",
-    (WorkerState.LOADING, WorkerState.DOOMED): (
+    (WorkerState.LOADING, WorkerState.TERMINATING): (
         "it loads for too long, was silent, cannot load, or is not wanted any more"
     ),
     (WorkerState.LOADING, WorkerState.GONE): _PROCESS_GONE,
     (WorkerState.READY, WorkerState.DRAINING): (
         "it is told to leave after its jobs or at once, or said goodbye by itself"
     ),
-    (WorkerState.READY, WorkerState.DOOMED): "it was silent, did not drop a job, or its engine failed",
+    (WorkerState.READY, WorkerState.TERMINATING): "it was silent, did not drop a job, or its engine failed",
     (WorkerState.READY, WorkerState.GONE): _PROCESS_GONE,
-    (WorkerState.DRAINING, WorkerState.DOOMED): "it did not leave in time, was silent, or did not drop a job",
+    (
+        WorkerState.DRAINING,
+        WorkerState.TERMINATING,
+    ): "it did not leave in time, was silent, or did not drop a job",
     (WorkerState.DRAINING, WorkerState.GONE): _PROCESS_GONE,
-    (WorkerState.DOOMED, WorkerState.GONE): "its process has ended, or on another host it is given up",
+    (WorkerState.TERMINATING, WorkerState.GONE): "its process has ended, or on another host it is given up",
 }
 
 MANAGER: Final[Words] = {

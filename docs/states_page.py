@@ -7,7 +7,7 @@ from typing import Final
 
 from docs import state_words
 from engine_worker.session import states as session
-from kernel.core import tables
+from kernel.core.state import tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,9 @@ class Machine:
 
 
 _INTRODUCTION: Final = (
-    "What is not drawn here cannot happen: every change of a state is checked against these tables, in",
-    "`kernel/core/tables.py` and, for the worker's own side, `engine_worker/session/states.py`. The states",
-    "of models, engines and jobs are those that the REST API shows.",
+    "Every change of a state is checked against these tables: a change that is not drawn here cannot happen.",
+    "They are in `kernel/core/state/tables.py` and, for the worker's own side,",
+    "`engine_worker/session/states.py`. The REST API shows the states of models, engines and jobs.",
 )
 
 
@@ -46,7 +46,7 @@ def machines() -> tuple[Machine, ...]:
         _of_core(
             "Engine",
             "Its state follows from its workers, and is computed in one place: "
-            "`kernel/core/engines.py:refresh`.",
+            "`kernel/core/lifecycle/engines.py:refresh`.",
             tables.ENGINE_MOVES,
             state_words.ENGINE,
         ),

@@ -28,22 +28,22 @@ from typing import NoReturn
 from conf.privacy import hide_memory, make_files_private
 from engine_worker import ticket
 from engine_worker.allocator import keep_freed_memory
-from engine_worker.engine.port import Emit, Engine, Wake
 from engine_worker.engine_loop import BuildEngine, EngineLoop
 from engine_worker.exits import ExitCode
 from engine_worker.fetch.fetch_loop import Fetching, FetchLoop
-from engine_worker.logbook import Logbook
+from engine_worker.log import KeyValueLog
 from engine_worker.parent import ManagerGone, die_with
+from engine_worker.port import Emit, Engine, Wake
 from engine_worker.preload import EngineImports
 from engine_worker.session.actions import Exit
 from engine_worker.session.events import LoopBroke
 from engine_worker.session.machine import Session
 from engine_worker.shell import Inbox, SocketThread, Surroundings
 from engine_worker.signals import SignalPipe
+from kernel.protocol.enums import WorkerRole
 from kernel.protocol.errors import BadConfiguration, NotInstalled
 from kernel.protocol.join import JOIN_FD_OPTION, JOIN_FILE_OPTION, PRELOAD_OPTION, Join
 from kernel.protocol.version import VERSION
-from kernel.protocol.vocabulary import WorkerRole
 from kernel.protocol.worker import Hello
 
 
@@ -57,13 +57,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         join = _join_of(options)
     except BadConfiguration as error:
-        Logbook(sys.stderr).write("bad_ticket", text=error.detail)
+        KeyValueLog(sys.stderr).write("bad_ticket", text=error.detail)
         return ExitCode.BAD_TICKET
     if join is None:
         return ExitCode.LEFT
     if join.role is WorkerRole.FETCH:
         hide_memory()  # it is told the tokens; an engine's process stays open to profilers and debuggers
-    log = Logbook(sys.stderr, join.worker_id)
+    log = KeyValueLog(sys.stderr, join.worker_id)
     try:
         if join.manager_pid is not None:
             die_with(join.manager_pid)
@@ -96,7 +96,7 @@ def _join_of(options: argparse.Namespace) -> Join | None:
     return ticket.from_file(path)
 
 
-def _work(join: Join, log: Logbook, imports: EngineImports | None) -> Exit:
+def _work(join: Join, log: KeyValueLog, imports: EngineImports | None) -> Exit:
     """Build everything, start the socket's thread, and be the main thread."""
     inbox: Inbox = SimpleQueue()
     signals = SignalPipe(is_local=join.manager_pid is not None)
@@ -142,7 +142,7 @@ def _build_fetcher(join: Join) -> Fetching:
 
 
 def _build_fake(emit: Emit, wake: Wake) -> Engine:
-    from engine_worker.engine.fake_engine import FakeEngine
+    from engine_worker.engine.fake.engine import FakeEngine
 
     return FakeEngine(emit)
 

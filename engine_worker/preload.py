@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
-from engine_worker.files import find_file
+from engine_worker.formats.allowed_paths import find_file
 from kernel.protocol.errors import NotInstalled
 
 
@@ -26,7 +26,7 @@ class EngineImports:
 
     def _run(self) -> None:
         try:
-            from engine_worker.engine.lean_imports import import_engine
+            from engine_worker.engine.runtime.lean_imports import import_engine
 
             import_engine()
             _make_tokenizer()
@@ -36,8 +36,8 @@ class EngineImports:
 
 def _make_tokenizer() -> None:
     """The one that nearly every checkpoint has. If it is not to be had, loading says so."""
-    from engine_worker.engine.blueprint import TokenizerPlan
-    from engine_worker.engine.tokenizer import make_tokenizer
+    from engine_worker.engine.networks.tokenizer import make_tokenizer
+    from engine_worker.formats.checkpoint_layout import TokenizerPlan
 
     with suppress(NotInstalled):
         make_tokenizer(TokenizerPlan())

@@ -20,11 +20,10 @@ from typing import Final, Protocol
 import zmq
 
 from engine_worker.dealer import Dealer
-from engine_worker.engine.port import Mapped, Outcome, Pictured
 from engine_worker.exits import ExitCode
-from engine_worker.journal import log_action, log_order
-from engine_worker.logbook import Logbook
-from engine_worker.mailbox import Mailbox
+from engine_worker.log import KeyValueLog
+from engine_worker.pollable_queue import PollableQueue
+from engine_worker.port import Mapped, Outcome, Pictured
 from engine_worker.session.actions import Exit, Send, Task
 from engine_worker.session.events import (
     DeadlinePassed,
@@ -39,6 +38,7 @@ from engine_worker.session.events import (
     StopAsked,
 )
 from engine_worker.session.machine import Session
+from engine_worker.session_log import log_action, log_order
 from kernel.protocol import codec
 from kernel.protocol.errors import BadConfiguration, BadMessage
 from kernel.protocol.join import Join
@@ -72,7 +72,7 @@ class SignalSource(Protocol):
 class Surroundings:
     """The world as this thread needs it."""
 
-    log: Logbook
+    log: KeyValueLog
     signals: SignalSource
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
@@ -87,7 +87,7 @@ class SocketThread:
         self._session = session
         self._inbox = inbox
         self._around = around
-        self._spoken: Mailbox[Spoken] = Mailbox()
+        self._spoken: PollableQueue[Spoken] = PollableQueue()
         self._decoder = codec.order_decoder()
         self._poller = zmq.Poller()
         self._thread = Thread(target=self._run, name="socket", daemon=True)

@@ -131,7 +131,7 @@ def spoon(config: Path, *arguments: str) -> None:
 
 
 def command(config: Path, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "api.admin.main", "--config", str(config), *arguments]
+    return [sys.executable, "-m", "api.cli.main", "--config", str(config), *arguments]
 
 
 def environment() -> dict[str, str]:

@@ -28,36 +28,36 @@ from kernel.core.actions import Folder
 from kernel.core.broker import Broker
 from kernel.core.events import DeviceFact, Snapshot
 from kernel.core.rows import ModelRow
+from kernel.protocol.endpoints import back_endpoint, front_endpoint
 from kernel.protocol.errors import AlreadyRunning, BadConfiguration, DatabaseUnusable
 from kernel.protocol.join import FetchTerms
-from kernel.protocol.rendezvous import back_endpoint, front_endpoint
 from kernel.protocol.version import VERSION
-from kernel.shell import access, clock, companion, journal
+from kernel.shell import access, api_process, clock, journal
+from kernel.shell.api_process import ApiProcess
 from kernel.shell.bus import Gate, Router, back_allowance, front_allowance, private_folder
-from kernel.shell.companion import ApiProcess
-from kernel.shell.crew import BACK, Crew, JoinTerms
 from kernel.shell.decode import BackDoor, FrontDoor
 from kernel.shell.detectors import absent_detectors, none_absent
 from kernel.shell.devices import Devices
-from kernel.shell.disk import Disk
-from kernel.shell.disks import Disks
+from kernel.shell.disk_usage import DiskUsage
 from kernel.shell.effects import Effects
 from kernel.shell.file_thread import FileThread
 from kernel.shell.files import claim_folder, sweep
-from kernel.shell.inventory import Inventory, take_inventory
+from kernel.shell.fs_ops import FileSystem
+from kernel.shell.gc_control import put_off_full_collections
 from kernel.shell.keys import ensure_all
-from kernel.shell.lasting import Lasting, open_lasting
 from kernel.shell.lock import FolderLock
 from kernel.shell.loop import Loop
 from kernel.shell.model_files import prepare_models
 from kernel.shell.outbox import Outbox
-from kernel.shell.quiet import put_off_full_collections
-from kernel.shell.recall import Recall
-from kernel.shell.shelves import Shelves
+from kernel.shell.process_resources import ProcessResources, open_resources
 from kernel.shell.sources import Sources
+from kernel.shell.state_reader import StateReader
+from kernel.shell.storage_audit import StorageAudit, audit_storage
+from kernel.shell.storage_folders import StorageFolders
 from kernel.shell.store import Store
-from kernel.shell.surprises import LifeOver
 from kernel.shell.terms import limits_of
+from kernel.shell.unexpected_errors import LifeOver
+from kernel.shell.worker_registry import BACK, JoinTerms, WorkerRegistry
 
 FRONT: Final = "front"
 BUS_LOCK: Final = "bus.lock"
@@ -77,7 +77,7 @@ class Whole:
 
     settings: Settings
     options: argparse.Namespace
-    lasting: Lasting
+    process_resources: ProcessResources
 
 
 def main() -> int:
@@ -118,12 +118,12 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     with ExitStack() as stack:
         stack.callback(FolderLock(settings.database.folder).release)
         access.tighten(access.database_place(settings.database.folder, settings.database_file))
-        whole = Whole(settings, options, open_lasting(settings, log, stack, is_fake=options.fake_engines))
+        whole = Whole(settings, options, open_resources(settings, log, stack, is_fake=options.fake_engines))
         while True:
             loop = _live(whole)
             if loop.effects.exit_code is not None:
                 return loop.effects.exit_code
-            whole.lasting.launcher.end_workers()
+            whole.process_resources.launcher.end_workers()
             time.sleep(loop.pause_s)
 
 
@@ -135,60 +135,63 @@ def _live(whole: Whole) -> Loop:
     with ExitStack() as stack:
         store = Store(whole.settings.database_file)
         stack.callback(store.close)
-        recall = Recall(store.connection, whole.settings.images.disk_quota_bytes)
-        loop = build(whole, store, recall, stack)
+        state_reader = StateReader(store.connection, whole.settings.images.disk_quota_bytes)
+        loop = build(whole, store, state_reader, stack)
         put_off_full_collections()
         with suppress(LifeOver):
             loop.run()
         return loop
 
 
-def build(whole: Whole, store: Store, recall: Recall, stack: ExitStack) -> Loop:
+def build(whole: Whole, store: Store, state_reader: StateReader, stack: ExitStack) -> Loop:
     """Every object of one life, wired; the stack undoes them. Raises: BadConfiguration."""
-    settings, options, launcher = whole.settings, whole.options, whole.lasting.launcher
+    settings, options, launcher = whole.settings, whole.options, whole.process_resources.launcher
     epoch = store.next_epoch()
     devices = Devices(launcher.pids, launcher.standbys.pids)
-    snapshot = recall.snapshot(epoch)
-    files, found = open_files(settings, store, recall, snapshot.models, Disk())
+    snapshot = state_reader.snapshot(epoch)
+    files, found = open_files(settings, store, state_reader, snapshot.models, FileSystem())
     stack.callback(files.close)
-    shelves = Shelves(settings.images.folder, settings.models.folder)
-    snapshot = as_found(_with_past(snapshot, whole.lasting), found, shelves, devices.read())
+    storage_folders = StorageFolders(settings.images.folder, settings.models.folder)
+    snapshot = as_found(_with_past(snapshot, whole.process_resources), found, storage_folders, devices.read())
     broker = Broker(
-        snapshot, limits_of(settings, with_api=options.with_api), clock.RandomFresh(), clock.now()
+        snapshot, limits_of(settings, with_api=options.with_api), clock.RandomIdSource(), clock.now()
     )
-    front, back, gate, terms = _open_bus(settings, options, whole.lasting.fetch, stack)
-    crew = Crew(back, gate, launcher, terms, epoch)
+    front, back, gate, terms = _open_bus(settings, options, whole.process_resources.fetch, stack)
+    registry = WorkerRegistry(back, gate, launcher, terms, epoch)
     takers: set[bytes] = set()
-    signals = whole.lasting.signals
+    signals = whole.process_resources.signals
     front_door = FrontDoor(epoch, VERSION, os.getpid(), takers)
-    sources = Sources(front, back, gate, crew, launcher, files, signals, front_door, BackDoor())
+    sources = Sources(front, back, gate, registry, launcher, files, signals, front_door, BackDoor())
     sources.open()
     effects = Effects(
         outbox=Outbox(front, epoch, takers),
-        crew=crew,
+        registry=registry,
         files=files,
-        recall=recall,
-        companion=ApiProcess(launcher, options.config),
+        state_reader=state_reader,
+        api_process=ApiProcess(launcher, options.config),
         disks=_disks(settings),
     )
     absent = none_absent if options.fake_engines else partial(absent_detectors, settings.detectors_folder)
-    looks = (clock.now, devices.read, shelves, absent)
-    surprises, standbys = whole.lasting.surprises, launcher.standbys
-    return Loop(broker, store, recall, sources, effects, *looks, surprises, standbys)
+    looks = (clock.now, devices.read, storage_folders, absent)
+    unexpected, standbys = whole.process_resources.unexpected, launcher.standbys
+    return Loop(broker, store, state_reader, sources, effects, *looks, unexpected, standbys)
 
 
-def _with_past(snapshot: Snapshot, lasting: Lasting) -> Snapshot:
+def _with_past(snapshot: Snapshot, process_resources: ProcessResources) -> Snapshot:
     """What a life finds of the former ones of this process; nothing in the first one."""
     return replace(
         snapshot,
-        has_companion=lasting.launcher.is_there(companion.NAME),
-        blamed=dict(lasting.surprises.blamed),
-        is_stopping=lasting.surprises.is_stopping,
+        has_api_process=process_resources.launcher.is_there(api_process.NAME),
+        blamed=dict(process_resources.unexpected.blamed),
+        is_stopping=process_resources.unexpected.is_stopping,
     )
 
 
 def as_found(
-    snapshot: Snapshot, pictures: Inventory, shelves: Shelves, devices: tuple[DeviceFact, ...]
+    snapshot: Snapshot,
+    pictures: StorageAudit,
+    storage_folders: StorageFolders,
+    devices: tuple[DeviceFact, ...],
 ) -> Snapshot:
     """What the database holds, and what a start has found around it."""
     return replace(
@@ -196,18 +199,18 @@ def as_found(
         devices=devices,
         lost_images=pictures.lost,
         found_images=pictures.found,
-        absent_models=shelves.absent_models(snapshot.models),
+        absent_models=storage_folders.absent_models(snapshot.models),
     )
 
 
-def _disks(settings: Settings) -> Disks:
+def _disks(settings: Settings) -> DiskUsage:
     work = (settings.database.folder, settings.images.folder, settings.blobs.folder)
-    return Disks(work, settings.models.folder)
+    return DiskUsage(work, settings.models.folder)
 
 
 def open_files(
-    settings: Settings, store: Store, recall: Recall, models: Sequence[ModelRow], disk: Disk
-) -> tuple[FileThread, Inventory]:
+    settings: Settings, store: Store, state_reader: StateReader, models: Sequence[ModelRow], disk: FileSystem
+) -> tuple[FileThread, StorageAudit]:
     """The folders of files, without what a former life left half-done in them; and which pictures are there.
 
     Raises: BadConfiguration.
@@ -222,10 +225,10 @@ def open_files(
     numbers = {name: claim_folder(path, installation, disk) for name, path in folders.items()}
     is_shared = settings.images.group_readable
     access.settle(store, folders, were_ours, are_images_shared=is_shared)
-    pictures = recall.pictures()
-    inventory = take_inventory(folders[Folder.IMAGES], numbers[Folder.IMAGES], pictures, store)
+    pictures = state_reader.pictures()
+    inventory = audit_storage(folders[Folder.IMAGES], numbers[Folder.IMAGES], pictures, store)
     sweep(folders[Folder.IMAGES], pictures.kept.keys() | pictures.lost.keys(), disk)
-    sweep(folders[Folder.BLOBS], recall.kept_blobs(), disk)
+    sweep(folders[Folder.BLOBS], state_reader.kept_blobs(), disk)
     prepare_models(settings.models.folder, models, time.time(), disk)
     return FileThread(folders, disk, are_images_shared=is_shared), inventory
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
-from engine_worker.engine.ldm_keys import VAE_PREFIX
-from engine_worker.engine.saving import save_single_file
-from engine_worker.engine.single_file import draw_blueprint
+from engine_worker.engine.loading.saving import save_single_file
+from engine_worker.engine.loading.single_file import single_file_layout
+from engine_worker.formats.ldm_keys import VAE_PREFIX
 from training.controlnet import save_controlnet
 from training.embedding import save_embedding
 from training.export import METADATA, export_folder, trained_networks
@@ -63,7 +63,7 @@ def export_grey_vae(run: Run, family: Family) -> None:
     networks = [unet, greyed(vae), *encoders]
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "whole.safetensors"
-        save_single_file(whole, draw_blueprint(architecture(family.base)), networks, METADATA)
+        save_single_file(whole, single_file_layout(architecture(family.base)), networks, METADATA)
         tensors = load_file(whole)
     own = {
         key.removeprefix(VAE_PREFIX): tensor for key, tensor in tensors.items() if key.startswith(VAE_PREFIX)

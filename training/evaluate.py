@@ -9,7 +9,7 @@ import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from PIL import Image
 
-from kernel.protocol.vocabulary import ModelBase
+from kernel.protocol.enums import ModelBase
 from tests.judge import Picture
 from training.command import add_family_arguments, families_of, run_of, run_parser
 from training.exam import Pipeline, Score, mark, questions, sit

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from torch import nn
 
-from engine_worker.engine.saving import save_folder, save_single_file
-from engine_worker.engine.single_file import draw_blueprint
+from engine_worker.engine.loading.saving import save_folder, save_single_file
+from engine_worker.engine.loading.single_file import single_file_layout
 from training.command import add_family_arguments, families_of, run_of, run_parser
 from training.families import Family, trained_modules
 from training.loop import Run
@@ -47,11 +47,11 @@ def export(run: Run, family: Family, *, unfinished: bool = False) -> None:
     Raises: NotTrained, if a part has not been trained to its end, unless `unfinished` allows that.
     """
     networks = trained_networks(run, family, unfinished=unfinished)
-    blueprint = draw_blueprint(architecture(family.base))
+    layout = single_file_layout(architecture(family.base))
     checkpoint_file(run, family).parent.mkdir(parents=True, exist_ok=True)
-    save_single_file(checkpoint_file(run, family), blueprint, networks, METADATA)
+    save_single_file(checkpoint_file(run, family), layout, networks, METADATA)
     shutil.rmtree(checkpoint_folder(run, family), ignore_errors=True)
-    save_folder(checkpoint_folder(run, family), blueprint, networks)
+    save_folder(checkpoint_folder(run, family), layout, networks)
 
 
 def trained_networks(run: Run, family: Family, *, unfinished: bool = False) -> list[nn.Module]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from kernel.protocol.vocabulary import ModelBase
+from kernel.protocol.enums import ModelBase
 from training.conditioning import Conditioning, condition_sd, condition_sdxl
 from training.loop import Run, trained_weights
 from training.networks import build_text_encoders, build_unet

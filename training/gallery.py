@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from kernel.protocol.vocabulary import ModelBase
+from kernel.protocol.enums import ModelBase
 from training.command import run_from_command_line
 from training.drawing import Sheet, draw, join, whole
 from training.looks import Look, dress

@@ -10,8 +10,8 @@ from pathlib import Path
 from safetensors.torch import save_file
 from torch import Tensor, tensor
 
-from engine_worker.engine.ldm_keys import UNET_PREFIX, unet_places
-from kernel.protocol.vocabulary import ModelBase
+from engine_worker.formats.ldm_keys import UNET_PREFIX, unet_places
+from kernel.protocol.enums import ModelBase
 from training.families import Family
 from training.networks import architecture
 

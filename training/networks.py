@@ -8,9 +8,9 @@ configurations; so what is trained here is what a loader builds that has nothing
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from engine_worker.engine.architecture import Architecture, TextEncoderShape, UNetShape, VaeShape
-from engine_worker.engine.configs import text_encoder_config, unet_config, vae_config
-from kernel.protocol.vocabulary import ModelBase
+from engine_worker.engine.loading.configs import text_encoder_config, unet_config, vae_config
+from engine_worker.formats.architecture import Architecture, TextEncoderShape, UNetShape, VaeShape
+from kernel.protocol.enums import ModelBase
 
 NATIVE_SIZE_PX = 128
 SIZE_NUMBERS, SIZE_WIDTH = 6, 32

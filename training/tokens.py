@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from engine_worker.engine.blueprint import TokenizerPlan
-from engine_worker.engine.tokenizer import make_tokenizer
+from engine_worker.engine.networks.tokenizer import make_tokenizer
+from engine_worker.formats.checkpoint_layout import TokenizerPlan
 
 END = "<|endoftext|>"
 ZERO = "!"

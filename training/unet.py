@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from kernel.protocol.vocabulary import ModelBase
+from kernel.protocol.enums import ModelBase
 from training.batches import Feed
 from training.denoising import GalleryLoss
 from training.families import SD, SDXL, Family, new_modules, tell_noise

@@ -10,7 +10,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from kernel.protocol.vocabulary import ModelBase
+from kernel.protocol.enums import ModelBase
 from training.command import run_from_command_line
 from training.drawing import draw, whole
 from training.loop import Part, Run, one_cycle, seeded, train, trained_weights

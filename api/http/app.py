@@ -5,28 +5,28 @@ from collections.abc import Callable
 import falcon
 import msgspec
 
-from api.http import problems
-from api.http.deferral import Begin, never
-from api.http.documents import Documents
-from api.http.download import Download
-from api.http.engines import Engines
-from api.http.events import Events
-from api.http.guard import Guard
-from api.http.image_sources import ImageSources
-from api.http.images import Images
-from api.http.job_events import JobEvents
-from api.http.jobs import Jobs
-from api.http.lanes import waits_of
-from api.http.metrics import Figures, Metrics
-from api.http.models import Models
-from api.http.openapi import openapi
-from api.http.pruning import Pruning
-from api.http.route import add_routes
+from api.http.contract import problems
+from api.http.framework.concurrency_limit import ConcurrencyLimit
+from api.http.framework.deferral import Begin, never
+from api.http.framework.documents import Documents
+from api.http.framework.guard import Guard
+from api.http.framework.openapi import openapi
+from api.http.framework.route import add_routes
+from api.http.framework.thread_lanes import waits_of
+from api.http.framework.uploads import upload_limits
+from api.http.resources.download import Download
+from api.http.resources.engines import Engines
+from api.http.resources.events import Events
+from api.http.resources.image_sources import ImageSources
+from api.http.resources.images import Images
+from api.http.resources.job_events import JobEvents
+from api.http.resources.jobs import Jobs
+from api.http.resources.metrics import Figures, Metrics
+from api.http.resources.models import Models
+from api.http.resources.pruning import Pruning
+from api.http.resources.system import System
+from api.http.resources.waiting import Waiting
 from api.http.routes import Resources, routes
-from api.http.seats import Seats
-from api.http.system import System
-from api.http.uploads import upload_limits
-from api.http.waiting import Waiting
 from api.hub import Hub
 from api.port import BusPort
 from conf.settings import Settings
@@ -56,7 +56,7 @@ def _resources(
     settings: Settings, bus: BusPort, reader: Reader, hub: Hub, now_ms: Callable[[], int]
 ) -> Resources:
     server = settings.server
-    streams, waits = Seats(server.max_streams), Seats(waits_of(server))
+    streams, waits = ConcurrencyLimit(server.max_streams), ConcurrencyLimit(waits_of(server))
     waiting = Waiting(hub, waits)
     return Resources(
         models=Models(bus, reader, hub, waiting, upload_limits(settings)),

@@ -3,25 +3,26 @@
 from dataclasses import dataclass
 from typing import Final
 
-from api.http import engine_input, job_input, model_upload, system
-from api.http import engine_types as engine
-from api.http import errors as http
-from api.http import image_types as image
-from api.http import job_types as job
-from api.http import model_types as model
-from api.http.documents import Documents
-from api.http.download import Download
-from api.http.engines import Engines
-from api.http.events import Events
-from api.http.image_sources import ImageSources, PoseMapQuery
-from api.http.images import Images
-from api.http.job_events import JobEvents
-from api.http.jobs import Jobs
-from api.http.metrics import Metrics
-from api.http.models import Models
-from api.http.openapi import ASKING
-from api.http.pruning import Pruned, PruneInput, Pruning
-from api.http.route import Route
+from api.http.contract import engine_input, job_input
+from api.http.contract import engine_types as engine
+from api.http.contract import errors as http
+from api.http.contract import image_types as image
+from api.http.contract import job_types as job
+from api.http.contract import model_types as model
+from api.http.framework.documents import Documents
+from api.http.framework.openapi import ASKING
+from api.http.framework.route import Route
+from api.http.resources import model_upload, system
+from api.http.resources.download import Download
+from api.http.resources.engines import Engines
+from api.http.resources.events import Events
+from api.http.resources.image_sources import ImageSources, PoseMapQuery
+from api.http.resources.images import Images
+from api.http.resources.job_events import JobEvents
+from api.http.resources.jobs import Jobs
+from api.http.resources.metrics import Metrics
+from api.http.resources.models import Models
+from api.http.resources.pruning import Pruned, PruneInput, Pruning
 from kernel.protocol import errors as e
 
 
@@ -58,7 +59,7 @@ NO_START = (*WRONG_MODEL, e.NotEnoughMemory)
 
 # fmt: off
 def routes(r: Resources) -> tuple[Route, ...]:
-    """The table. Every route may also refuse with what `api.http.openapi` adds to all of them."""
+    """The table. Every route may also refuse with what `api.http.framework.openapi` adds to all of them."""
     one_model, one_engine = "/v1/models/{model_id}", "/v1/engines/{engine_id}"
     one_job, one_image = "/v1/jobs/{job_id}", "/v1/images/{image_id}"
     return (

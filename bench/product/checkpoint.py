@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.full_size import SD
-from engine_worker.engine.architecture import Architecture
+from engine_worker.formats.architecture import Architecture
 
 SPARE_BYTES: Final = 6 << 30
 """What the disk must have left before the file is written: it has 2.1 GB."""
@@ -76,7 +76,7 @@ def main() -> None:
 
 def write(made: Checkpoint, architecture: Architecture) -> None:
     """What is not there yet. The weights have another name until they are whole."""
-    from engine_worker.engine.random_weights import write_random_file
+    from engine_worker.engine.loading.random_weights import write_random_file
 
     write_configurations(made.configurations, architecture)
     if not made.file.exists():
@@ -91,10 +91,10 @@ def write_configurations(folder: Path, architecture: Architecture) -> None:
     import torch
     from transformers import CLIPTextConfig, CLIPTokenizer
 
-    from engine_worker.engine.single_file import draw_blueprint
-    from engine_worker.engine.tokenizer import make_tokenizer
+    from engine_worker.engine.loading.single_file import single_file_layout
+    from engine_worker.engine.networks.tokenizer import make_tokenizer
 
-    drawn = draw_blueprint(architecture)
+    drawn = single_file_layout(architecture)
     with torch.device("meta"):
         for name, plan in (("unet", drawn.unet), ("vae", drawn.vae)):
             getattr(diffusers, str(CLASSES[name][1])).from_config(dict(plan.config)).save_config(

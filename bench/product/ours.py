@@ -10,9 +10,9 @@ from typing import Final
 
 import httpx
 
-from api.admin.events import read_events
-from api.admin.resources import Progress
-from api.admin.rest import read
+from api.cli.client_models import Progress
+from api.cli.events import read_events
+from api.cli.rest import read
 from bench.product.checkpoint import Checkpoint
 from bench.product.job import CFG, Job
 from bench.product.servers import HOST, JobLost, await_picture, begin, connect, end, free_port
@@ -61,7 +61,7 @@ class Ours:
 
     def start(self, folder: Path) -> "OurServer":
         place, port = folder / FOLDER_NAME, free_port()
-        command = [sys.executable, "-m", "api.admin.main", "--config", str(place / "spoon.toml"), "serve"]
+        command = [sys.executable, "-m", "api.cli.main", "--config", str(place / "spoon.toml"), "serve"]
         log = place / "log"
         process = begin(command, log, _environ(port))
         return OurServer(process, connect(process, f"http://{HOST}:{port}", "/v1/health/live", log))

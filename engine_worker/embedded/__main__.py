@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine_worker.embedded.shipped import SHIPPED, Shipped, shipped
-from kernel.protocol.vocabulary import ModelType
+from kernel.protocol.enums import ModelType
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -37,7 +37,7 @@ def described(model: Shipped) -> str:
 
 def _unpack(checkpoint: Path, folder: Path) -> None:
     # Imported late, so that the list need not wait for torch.
-    from engine_worker.engine.unpacking import unpack
+    from engine_worker.engine.loading.unpacking import unpack
 
     unpack(checkpoint, folder)
 

@@ -8,8 +8,8 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine_worker.engine.architecture import Architecture, TextEncoderShape, UNetShape, VaeShape
-from kernel.protocol.vocabulary import ModelBase
+from engine_worker.formats.architecture import Architecture, TextEncoderShape, UNetShape, VaeShape
+from kernel.protocol.enums import ModelBase
 
 NATIVE_SIZE_PX = 128
 
@@ -37,7 +37,7 @@ def main(words: Sequence[str] | None = None) -> None:
 def write_random_checkpoint(out: Path, *, base: ModelBase, is_folder: bool = False, seed: int = 0) -> None:
     """Write a checkpoint; the same seed gives the same weights in both layouts."""
     # Imported late, so that `--help` need not wait for torch.
-    from engine_worker.engine.random_weights import write_random_file, write_random_folder
+    from engine_worker.engine.loading.random_weights import write_random_file, write_random_folder
 
     out.parent.mkdir(parents=True, exist_ok=True)
     write = write_random_folder if is_folder else write_random_file

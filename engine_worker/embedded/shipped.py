@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from kernel.protocol.vocabulary import ModelBase, ModelType
+from kernel.protocol.enums import ModelBase, ModelType
 
 MODELS: Final = Path(__file__).with_name("models")
 

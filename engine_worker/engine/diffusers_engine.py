@@ -6,21 +6,21 @@ from pathlib import Path
 
 import torch
 
-from engine_worker.engine.adapters.extras import Extras
-from engine_worker.engine.background.cutting import Removers
-from engine_worker.engine.detectors.kit import Detectors
-from engine_worker.engine.devices import choose_device, choose_dtype, settle_on
-from engine_worker.engine.failures import is_of_the_device, is_out_of_memory
-from engine_worker.engine.finishing import Finisher
+from engine_worker.engine.adapters.adapter_manager import AdapterManager
+from engine_worker.engine.background.apply_matte import Removers
+from engine_worker.engine.detectors.registry import Detectors
 from engine_worker.engine.gpu.prepared_unet import prepare_unet
-from engine_worker.engine.loading import load_parts
-from engine_worker.engine.port import NO_INPUTS, Emit, Engine, Inputs, Loaded, Wake
-from engine_worker.engine.studio import Studio
-from engine_worker.engine.workshop import make_workshop
-from engine_worker.files import ANYWHERE
+from engine_worker.engine.loading.load_checkpoint import load_components
+from engine_worker.engine.pipeline.engine_core import EngineCore
+from engine_worker.engine.pipeline.postprocessing import Postprocessor
+from engine_worker.engine.pipeline.resources import make_resources
+from engine_worker.engine.runtime.devices import choose_device, choose_dtype, settle_on
+from engine_worker.engine.runtime.failures import is_of_the_device, is_out_of_memory
+from engine_worker.formats.allowed_paths import ANYWHERE
+from engine_worker.port import NO_INPUTS, Emit, Engine, Inputs, Loaded, Wake
 from kernel.protocol.errors import DeviceUnavailable, EngineFailed, OutOfMemory
 from kernel.protocol.ids import JobId
-from kernel.protocol.memory import SEATS
+from kernel.protocol.memory import BATCH_SIZES
 from kernel.protocol.specs import EngineLoad, JobOrder
 
 
@@ -33,7 +33,7 @@ def build(
 
 
 class DiffusersEngine:
-    """Implements the engine port; everything but loading is the studio's."""
+    """Implements the engine port; everything but loading is the engine core's."""
 
     def __init__(
         self,
@@ -46,9 +46,9 @@ class DiffusersEngine:
         self._emit = emit
         self._wake = wake
         self._detectors_folder = detectors_folder
-        self._studio: Studio | None = None
-        self._finisher: Finisher | None = None
-        self._extras: Extras | None = None
+        self._engine_core: EngineCore | None = None
+        self._postprocessor: Postprocessor | None = None
+        self._adapters: AdapterManager | None = None
 
     def load(self, order: EngineLoad) -> Loaded:
         """Load the checkpoint that the order names, and what its jobs will lay over it.
@@ -59,11 +59,11 @@ class DiffusersEngine:
         dtype = choose_dtype(order.dtype, device)
         try:
             settle_on(device, dtype)
-            parts = load_parts(order.checkpoint, device, dtype, order.plan, self._roots)
-            self._extras = Extras(parts)
-            self._extras.preload(order.models)
-            seats = order.max_batch or SEATS[device.type]
-            parts = prepare_unet(parts, order, seats)
+            parts = load_components(order.checkpoint, device, dtype, order.plan, self._roots)
+            self._adapters = AdapterManager(parts)
+            self._adapters.preload(order.models)
+            slots = order.max_batch or BATCH_SIZES[device.type]
+            parts = prepare_unet(parts, order, slots)
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 raise OutOfMemory(
@@ -72,13 +72,13 @@ class DiffusersEngine:
             if is_of_the_device(error):
                 raise DeviceUnavailable(f"{device} does not work: {error}") from error
             raise EngineFailed(f"cannot load {order.checkpoint.name}: {error}") from error
-        self._finisher = Finisher(
-            order.checkpoint, Removers(device, self._roots), device, self._extras.forget
+        self._postprocessor = Postprocessor(
+            order.checkpoint, Removers(device, self._roots), device, self._adapters.forget
         )
-        workshop = make_workshop(parts, self._extras, Detectors(self._detectors_folder, device).detect)
-        self._studio = Studio(workshop, self._finisher.put, seats, self._emit, self._wake)
-        memory_bytes = parts.memory_bytes + self._extras.memory_bytes
-        return Loaded(device=str(device), memory_bytes=memory_bytes, capacity=seats)
+        resources = make_resources(parts, self._adapters, Detectors(self._detectors_folder, device).detect)
+        self._engine_core = EngineCore(resources, self._postprocessor.put, slots, self._emit, self._wake)
+        memory_bytes = parts.memory_bytes + self._adapters.memory_bytes
+        return Loaded(device=str(device), memory_bytes=memory_bytes, capacity=slots)
 
     def admit(self, order: JobOrder, inputs: Inputs = NO_INPUTS) -> None:
         self._loaded().admit(order, inputs)
@@ -91,16 +91,16 @@ class DiffusersEngine:
 
     def close(self) -> None:
         """Wait for pictures on their way out, and let go of the device's memory."""
-        if self._studio is not None:
-            self._studio.close()
-        if self._finisher is not None:
-            self._finisher.close()
-        self._studio = self._finisher = self._extras = None
+        if self._engine_core is not None:
+            self._engine_core.close()
+        if self._postprocessor is not None:
+            self._postprocessor.close()
+        self._engine_core = self._postprocessor = self._adapters = None
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _loaded(self) -> Studio:
-        if self._studio is None:
+    def _loaded(self) -> EngineCore:
+        if self._engine_core is None:
             raise EngineFailed("the engine is not loaded")
-        return self._studio
+        return self._engine_core

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from engine_worker.fetch.fetcher import Fetcher
-from engine_worker.fetch.net.guard import Guard
-from engine_worker.fetch.net.web import Patience, Web
-from engine_worker.fetch.sources.gather import Means
-from engine_worker.fetch.sources.room import Room, free_below
+from engine_worker.fetch.net.address_policy import AddressPolicy
+from engine_worker.fetch.net.http_client import HttpClient, Patience
+from engine_worker.fetch.sources.acquire import Means
+from engine_worker.fetch.sources.size_quota import SizeQuota, free_below
 from engine_worker.fetch.sources.transfer import Transfer
 from kernel.protocol.join import FetchTerms, Join
 from kernel.protocol.sources import PUBLIC_HUB
@@ -17,9 +17,9 @@ def build_fetcher(join: Join) -> Fetcher:
     roots = tuple(Path(root) for root in join.file_roots)
     terms = join.fetch or FetchTerms(folder="/nonexistent", max_bytes=0, min_free_bytes=0)
     folder = Path(terms.folder)
-    guard = Guard(frozenset(host.lower() for host in terms.allow_hosts) | _own_hub(terms.hub))
-    room = Room(terms.max_bytes, terms.min_free_bytes, free_below(folder))
-    transfer = Transfer(Web(guard, terms.tokens, Patience()), room)
+    guard = AddressPolicy(frozenset(host.lower() for host in terms.allow_hosts) | _own_hub(terms.hub))
+    room = SizeQuota(terms.max_bytes, terms.min_free_bytes, free_below(folder))
+    transfer = Transfer(HttpClient(guard, terms.tokens, Patience()), room)
     return Fetcher(roots, Means(folder, transfer, terms.hub), terms.allow_pickle)
 
 

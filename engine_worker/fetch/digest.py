@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from engine_worker.files import ModelFile
+from engine_worker.formats.allowed_paths import ModelFile
 from kernel.protocol.errors import ModelUnreadable
 
 Moved = Callable[[int, int], None]

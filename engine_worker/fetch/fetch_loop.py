@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from engine_worker.fetch.told import Told
+from engine_worker.fetch.progress_callback import ProgressCallback
 from engine_worker.session.actions import Exit, Inspect
 from engine_worker.session.events import FetchEvent
 from engine_worker.shell import Inbox
 from kernel.protocol.errors import SpoonError
-from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.specs import Fingerprint
 from kernel.protocol.worker import ModelFailed, ModelInspected, ModelProgress
 
@@ -29,7 +29,7 @@ class Found(Protocol):
 class Fetching(Protocol):
     """Fetches one model. Raises: SpoonError, if it cannot be used."""
 
-    def fetch(self, source: ModelSource, told: Told) -> Found: ...
+    def fetch(self, source: ModelSource, on_progress: ProgressCallback) -> Found: ...
 
 
 class FetchLoop:
@@ -52,7 +52,7 @@ class FetchLoop:
                 self._fetch(task.source)
 
     def _fetch(self, source: ModelSource) -> None:
-        def told(done_bytes: int, total_bytes: int | None, bytes_per_s: int | None) -> None:
+        def on_progress(done_bytes: int, total_bytes: int | None, bytes_per_s: int | None) -> None:
             self._report(
                 ModelProgress(
                     model_id=source.model_id,
@@ -64,7 +64,7 @@ class FetchLoop:
 
         self._fetcher = self._fetcher or self._build()
         try:
-            found = self._fetcher.fetch(source, told)
+            found = self._fetcher.fetch(source, on_progress)
         except SpoonError as error:
             self._report(ModelFailed(model_id=source.model_id, code=error.code, text=error.detail))
         else:

@@ -10,16 +10,16 @@ import msgspec
 from engine_worker.fetch import pickles
 from engine_worker.fetch.digest import digest_file
 from engine_worker.fetch.inspection import ONE_FILE, Subject, inspect
-from engine_worker.fetch.kinds import FileKind, kind_by_content, kind_by_name
-from engine_worker.fetch.model_folder import ModelFolder
-from engine_worker.fetch.sources.gather import Gathered, Means, gather
-from engine_worker.fetch.sources.incoming import Incoming, incoming_of
-from engine_worker.fetch.sources.room import TooLarge
+from engine_worker.fetch.progress_callback import ProgressCallback
+from engine_worker.fetch.sources.acquire import Acquired, Means, acquire
+from engine_worker.fetch.sources.size_quota import TooLarge
+from engine_worker.fetch.sources.staging import StagingFolder, staging_folder_of
 from engine_worker.fetch.sources.transfer import Unwanted
-from engine_worker.fetch.told import Told
-from engine_worker.files import ModelFile, open_file, opened
+from engine_worker.formats.allowed_paths import ModelFile, open_file, opened
+from engine_worker.formats.file_kinds import FileKind, kind_by_content, kind_by_name
+from engine_worker.formats.model_folder import ModelFolder
 from kernel.protocol.errors import DownloadFailed, ModelUnreadable
-from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.specs import Fingerprint
 
 _ENDINGS: Final = {FileKind.SAFETENSORS: ".safetensors", FileKind.ONNX: ".onnx"}
@@ -42,70 +42,75 @@ class Fetcher:
     means: Means
     allows_pickle: bool
 
-    def fetch(self, source: ModelSource, told: Told) -> Fetched:
+    def fetch(self, source: ModelSource, on_progress: ProgressCallback) -> Fetched:
         """Have the model here and know what it is. What is no good is removed, what a retry needs is kept.
 
         Raises: ModelUnreadable, if it is no model that can be used; DownloadFailed; DiskFull.
         """
-        incoming = incoming_of(self.means.folder, source.model_id)
+        staging = staging_folder_of(self.means.folder, source.model_id)
         try:
-            return self._fetch(source, incoming, told)
+            return self._fetch(source, staging, on_progress)
         except (ModelUnreadable, Unwanted, TooLarge):
-            incoming.clean()
+            staging.clean()
             raise
         except OSError as error:
             raise DownloadFailed(f"cannot use models.folder: {error.strerror or error}") from error
         finally:
-            incoming.clean_if_empty()
+            staging.clean_if_empty()
 
-    def _fetch(self, source: ModelSource, incoming: Incoming, told: Told) -> Fetched:
-        found = gather(source, self.roots, self.means, incoming, told)
+    def _fetch(self, source: ModelSource, staging: StagingFolder, on_progress: ProgressCallback) -> Fetched:
+        found = acquire(source, self.roots, self.means, staging, on_progress)
         model = self._open(found)
         kind = _kind_of(found, model)
         if isinstance(model, ModelFile) and kind is FileKind.PICKLE:
-            found = self._convert(source, found, model, incoming, told)
+            found = self._convert(source, found, model, staging, on_progress)
             model = opened(found.path)
             source, kind = msgspec.structs.replace(source, sha256=None), FileKind.SAFETENSORS
         subject = Subject(model=model, kind=kind, hashes=found.hashes)
         try:
-            fingerprint = inspect(source, subject, lambda done, total: told(done, total, None))
+            fingerprint = inspect(source, subject, lambda done, total: on_progress(done, total, None))
         except ModelUnreadable as error:
             raise ModelUnreadable(_without_our_name(found, error.detail)) from error
         if not found.is_ours:
             return Fetched(fingerprint, stored=None, revision=None)
-        self._lay_out(found.path, incoming)
+        self._lay_out(found.path, staging)
         return Fetched(fingerprint, stored=_name_of(kind, fingerprint), revision=found.revision)
 
-    def _open(self, found: Gathered) -> ModelFile | ModelFolder:
+    def _open(self, found: Acquired) -> ModelFile | ModelFolder:
         """From here on its name does not count any more. What was gathered is in a folder of ours alone."""
         if found.path.is_dir():
             return ModelFolder(found.path, (found.path,) if found.is_ours else self.roots)
         return opened(found.path) if found.is_ours else open_file(found.path, self.roots)
 
     def _convert(
-        self, source: ModelSource, found: Gathered, held: ModelFile, incoming: Incoming, told: Told
-    ) -> Gathered:
+        self,
+        source: ModelSource,
+        found: Acquired,
+        held: ModelFile,
+        staging: StagingFolder,
+        on_progress: ProgressCallback,
+    ) -> Acquired:
         if not self.allows_pickle:
             raise ModelUnreadable(_without_our_name(found, f"{found.path.name} {pickles.REFUSAL}"))
         self.means.transfer.room.check_size(held.size_bytes)
         if source.sha256 is not None and ONE_FILE not in found.hashes:
-            digest = digest_file(held, lambda done, total: told(done, total, None))
+            digest = digest_file(held, lambda done, total: on_progress(done, total, None))
             if digest.sha256 != source.sha256.lower():
                 raise ModelUnreadable(
                     f"the model's sha256 is {digest.sha256}, but {source.sha256} was declared"
                 )
         self.means.transfer.room.check_disk(held.size_bytes)
-        incoming.open()
-        pickles.convert(held, incoming.converted)
-        return replace(found, path=incoming.converted, is_ours=True, hashes={})
+        staging.open()
+        pickles.convert(held, staging.converted)
+        return replace(found, path=staging.converted, is_ours=True, hashes={})
 
-    def _lay_out(self, path: Path, incoming: Incoming) -> None:
+    def _lay_out(self, path: Path, staging: StagingFolder) -> None:
         """What is kept already stays; what is new gets the name by which the Manager finds it."""
-        if path.is_relative_to(incoming.path) and path != incoming.ready:
-            path.rename(incoming.ready)
+        if path.is_relative_to(staging.path) and path != staging.ready:
+            path.rename(staging.ready)
 
 
-def _without_our_name(found: Gathered, detail: str) -> str:
+def _without_our_name(found: Acquired, detail: str) -> str:
     """What is wrong with a model, in a person's words: what was gathered bears a name of our own."""
     ours = f"{found.path.name} "
     if not found.is_ours or not detail.startswith(ours):
@@ -113,7 +118,7 @@ def _without_our_name(found: Gathered, detail: str) -> str:
     return f"the {'folder' if found.path.is_dir() else 'file'} {detail.removeprefix(ours)}"
 
 
-def _kind_of(found: Gathered, model: ModelFile | ModelFolder) -> FileKind | None:
+def _kind_of(found: Acquired, model: ModelFile | ModelFolder) -> FileKind | None:
     """None for a folder."""
     if isinstance(model, ModelFolder):
         return None

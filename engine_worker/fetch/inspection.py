@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from engine_worker.fetch.component_folder import describe_component, is_component
-from engine_worker.fetch.diffusers_folder import describe_folder
 from engine_worker.fetch.digest import Digest, Moved, digest_file, digest_files
-from engine_worker.fetch.finding import Finding, variant_of
-from engine_worker.fetch.kinds import FileKind
-from engine_worker.fetch.model_folder import ModelFolder
-from engine_worker.fetch.one_file import describe_file
-from engine_worker.fetch.onnx.background import describe_background
-from engine_worker.files import ModelFile
+from engine_worker.formats.allowed_paths import ModelFile
+from engine_worker.formats.component_folder import describe_component, is_component
+from engine_worker.formats.diffusers_folder import describe_folder
+from engine_worker.formats.file_kinds import FileKind
+from engine_worker.formats.inspection_result import InspectionResult, variant_of
+from engine_worker.formats.model_folder import ModelFolder
+from engine_worker.formats.onnx_background import describe_background
+from engine_worker.formats.single_file import describe_file
 from kernel.protocol.errors import ModelUnreadable
-from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.specs import Fingerprint
 
 ONE_FILE: Final = ""
@@ -59,14 +59,14 @@ def _digest(held: ModelFile, hashes: Mapping[str, str], moved: Moved) -> Digest:
     return digest_file(held, moved) if known is None else Digest(known, held.size_bytes)
 
 
-def _check_declared(source: ModelSource, finding: Finding) -> None:
+def _check_declared(source: ModelSource, finding: InspectionResult) -> None:
     if finding.model_type is not source.model_type:
         raise ModelUnreadable(f"the model is of type {finding.model_type}, not {source.model_type}")
     if None not in (finding.model_base, source.model_base) and finding.model_base is not source.model_base:
         raise ModelUnreadable(f"the model is for {finding.model_base}, not {source.model_base}")
 
 
-def _check_size(source: ModelSource, finding: Finding) -> None:
+def _check_size(source: ModelSource, finding: InspectionResult) -> None:
     """What is said of a background remover's input is checked where its file fixes it."""
     said = None if source.preparation is None else source.preparation.input_size
     side = finding.native_size_px
@@ -74,7 +74,7 @@ def _check_size(source: ModelSource, finding: Finding) -> None:
         raise ModelUnreadable(f"the model's input size is {side} x {side} pixels, not {said[0]} x {said[1]}")
 
 
-def _fingerprint(source: ModelSource, finding: Finding, digest: Digest) -> Fingerprint:
+def _fingerprint(source: ModelSource, finding: InspectionResult, digest: Digest) -> Fingerprint:
     if source.sha256 is not None and source.sha256.lower() != digest.sha256:
         raise ModelUnreadable(f"the model's sha256 is {digest.sha256}, but {source.sha256} was declared")
     return Fingerprint(

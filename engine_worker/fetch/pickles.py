@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from engine_worker.files import ModelFile
+from engine_worker.formats.allowed_paths import ModelFile
 from kernel.protocol.errors import ModelUnreadable
 
-CONVERTER: Final = "engine_worker.engine.unpickle"
+CONVERTER: Final = "engine_worker.engine.loading.unpickle"
 LIMIT_S: Final = 480.0
 """Less than the Manager waits for a sign of a model that gets on."""
 BASE_BYTES: Final = 8 << 30

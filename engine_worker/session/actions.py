@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from engine_worker.engine.port import Inputs
 from engine_worker.exits import ExitCode
+from engine_worker.port import Inputs
 from kernel.protocol.ids import JobId
-from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.specs import EngineLoad, JobOrder
 from kernel.protocol.worker import WorkerReport
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from engine_worker.engine.port import Completed, Dropped, Failed, Mapped, Pictured, Previewed, Stepped
+from engine_worker.port import Completed, Dropped, Failed, Mapped, Pictured, Previewed, Stepped
 from kernel.protocol.ids import Epoch, JobId
 from kernel.protocol.worker import (
     EngineFailed,

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
-from engine_worker.engine.port import Completed, Dropped, Failed, Inputs
+from engine_worker.port import Completed, Dropped, Failed, Inputs
 from engine_worker.session.actions import Action, Admit, Cancel, Send
+from kernel.protocol.enums import ControlType
 from kernel.protocol.errors import BadMessage
 from kernel.protocol.ids import JobId, Lease
-from kernel.protocol.vocabulary import ControlType
 from kernel.protocol.worker import Accepted, CancelJob, JobDone, JobDropped, JobFailed, RunJob
 
 REMEMBERED_ENDS: Final = 64

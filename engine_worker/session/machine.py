@@ -5,8 +5,8 @@ It owns no socket, no clock and no thread. `states.py` holds the rules of its li
 
 from typing import Final, assert_never
 
-from engine_worker.engine.port import Completed, Dropped, Failed, Previewed, Stepped
-from engine_worker.session import wording
+from engine_worker.port import Completed, Dropped, Failed, Previewed, Stepped
+from engine_worker.session import report_builders
 from engine_worker.session.actions import Action, Exit, Inspect, Load, Send
 from engine_worker.session.events import (
     DeadlinePassed,
@@ -21,13 +21,13 @@ from engine_worker.session.events import (
     PictureMade,
     StopAsked,
 )
+from engine_worker.session.heartbeat import Heartbeat, Patience
 from engine_worker.session.jobs import Given, HeldJobs
-from engine_worker.session.pace import Pace
-from engine_worker.session.pictures import UnstoredPictures
-from engine_worker.session.pulse import Patience, Pulse
 from engine_worker.session.states import LEAVING_PHASES, MOVES, PARTINGS, WELCOME_PHASES, Cause, Phase
+from engine_worker.session.throttle import Throttle
+from engine_worker.session.unstored_images import UnstoredImages
+from kernel.protocol.enums import Stage, WorkerRole
 from kernel.protocol.ids import NO_EPOCH, Epoch, JobId, Lease, ModelId
-from kernel.protocol.vocabulary import Stage, WorkerRole
 from kernel.protocol.worker import (
     CancelJob,
     Drain,
@@ -64,11 +64,11 @@ class Session:
         self._patience = patience
         self._phase = Phase.NEW
         self._epoch = NO_EPOCH
-        self._pulse = Pulse(patience, 0.0)
+        self._heartbeat = Heartbeat(patience, 0.0)
         self._jobs = HeldJobs()
-        self._pictures = UnstoredPictures(patience.resend_s)
-        self._pace = Pace(patience.progress_every_s)
-        self._previews = Pace(patience.preview_every_s)
+        self._pictures = UnstoredImages(patience.resend_s)
+        self._pace = Throttle(patience.progress_every_s)
+        self._previews = Throttle(patience.preview_every_s)
         self._engine: LoadEngine | EngineReady | EngineFailed | None = None
         self._models: set[ModelId] = set()
 
@@ -90,14 +90,14 @@ class Session:
         if self._phase in LEAVING_PHASES and self._is_empty():
             actions += self._move(Cause.EMPTIED)
         if any(isinstance(action, Send) for action in actions):
-            self._pulse.sent(now)
+            self._heartbeat.sent(now)
         return actions
 
     def next_deadline(self) -> float | None:
         """When the session wants a DeadlinePassed, if nothing happens before; None for never."""
         if self._phase in (Phase.NEW, Phase.LEFT):
             return None
-        own = (self._pulse.ask_at(), self._pulse.gone_at())
+        own = (self._heartbeat.ask_at(), self._heartbeat.gone_at())
         sources = (self._pace, self._previews, self._pictures)
         optional = [source.next_deadline() for source in sources]
         return min([*own, *(time for time in optional if time is not None)])
@@ -110,7 +110,7 @@ class Session:
             case OrderArrived():
                 return self._on_order(event, now)
             case Opened():
-                self._pulse = Pulse(self._patience, now)
+                self._heartbeat = Heartbeat(self._patience, now)
                 return [*self._move(Cause.OPENED), Send(self._hello)]
             case KeyRefused():
                 return self._move(Cause.REFUSED)
@@ -145,7 +145,7 @@ class Session:
             return self._on_answer(order, now) if isinstance(order, Welcome | Refuse | Leave) else []
         if self._phase not in WELCOME_PHASES or event.epoch != self._epoch:
             return []
-        self._pulse.heard(now)
+        self._heartbeat.heard(now)
         if isinstance(order, LifeOrder):
             return self._on_life_order(order)
         return self._on_work_order(order, event.blobs)
@@ -156,8 +156,8 @@ class Session:
         if isinstance(answer, Refuse):
             return self._move(Cause.REFUSED, f"refused: {answer.code}: {answer.text}")
         self._epoch = answer.epoch
-        self._pulse.welcomed(answer)
-        self._pulse.heard(now)
+        self._heartbeat.welcomed(answer)
+        self._heartbeat.heard(now)
         return self._move(Cause.WELCOMED)
 
     def _on_life_order(self, order: LifeOrder) -> list[Action]:
@@ -266,24 +266,32 @@ class Session:
         match event:
             case Stepped():
                 is_last = event.step >= event.steps and event.stage is Stage.DENOISING
-                return [*self._pace.offer(job_id, wording.progress(event, lease), is_last=is_last, now=now)]
+                return [
+                    *self._pace.offer(
+                        job_id, report_builders.progress(event, lease), is_last=is_last, now=now
+                    )
+                ]
             case Previewed():
-                return [*self._previews.offer(job_id, wording.preview(event, lease), is_last=False, now=now)]
+                return [
+                    *self._previews.offer(
+                        job_id, report_builders.preview(event, lease), is_last=False, now=now
+                    )
+                ]
             case MapMade(made):
                 self._jobs.sends_map(job_id, made.control_type)
-                return [self._pictures.keep(wording.control_map(event, lease), made.data, now)]
+                return [self._pictures.keep(report_builders.control_map(event, lease), made.data, now)]
             case PictureMade(picture):
-                return [self._pictures.keep(wording.image_ready(event, lease), picture.data, now)]
+                return [self._pictures.keep(report_builders.image_ready(event, lease), picture.data, now)]
             case _:
                 assert_never(event)
 
     # What the time says.
 
     def _on_deadline(self, now: float) -> list[Action]:
-        if now >= self._pulse.gone_at():
+        if now >= self._heartbeat.gone_at():
             return self._move(Cause.UNANSWERED if self._phase is Phase.JOINING else Cause.SILENCE)
         overdue = [*self._pace.due(now), *self._previews.due(now), *self._pictures.due(now)]
-        if now < self._pulse.ask_at():
+        if now < self._heartbeat.ask_at():
             return [*overdue]
-        self._pulse.asked(now)
+        self._heartbeat.asked(now)
         return [*overdue, Send(self._hello if self._phase is Phase.JOINING else Ping())]

@@ -9,13 +9,13 @@ from enum import StrEnum
 from msgspec import Struct
 
 from kernel.core.events import Peer
-from kernel.core.memory import Reservation
+from kernel.core.memory_model.memory_demand import Reservation
 from kernel.core.rows import BlobRow, ChangeRow, EngineRow, ImageRow, JobRow, ModelRow
 from kernel.protocol import client, worker
+from kernel.protocol.enums import GoneReason, WorkerRole
 from kernel.protocol.ids import BlobId, EngineId, ImageId, JobId, Lease, ModelId, WorkerId
-from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.specs import JobSpec
-from kernel.protocol.vocabulary import GoneReason, WorkerRole
 
 # Saves.
 
@@ -295,22 +295,22 @@ class CompareMemory(Struct, frozen=True):
     reported_bytes: int
 
 
-class TakeStock(Struct, frozen=True):
-    """Look at the disk and at what expires, then say StockTaken."""
+class SweepDisk(Struct, frozen=True):
+    """Look at the disk and at what expires, then say DiskSwept."""
 
 
-class LaunchCompanion(Struct, frozen=True):
+class LaunchApi(Struct, frozen=True):
     """Start the API process."""
 
     restarts: int = 0
     """How often it has been started again before, or is now."""
 
 
-class TerminateCompanion(Struct, frozen=True):
+class TerminateApi(Struct, frozen=True):
     """Ask the API process to end."""
 
 
-class KillCompanion(Struct, frozen=True):
+class KillApi(Struct, frozen=True):
     """End the API process."""
 
 
@@ -337,10 +337,10 @@ Effect = (
     | MoveModel
     | StoreInputs
     | CompareMemory
-    | TakeStock
-    | LaunchCompanion
-    | TerminateCompanion
-    | KillCompanion
+    | SweepDisk
+    | LaunchApi
+    | TerminateApi
+    | KillApi
     | Exit
 )
 

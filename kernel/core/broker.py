@@ -9,25 +9,14 @@ carries out the actions (saves first, in one transaction, then the effects) and 
 
 from typing import assert_never
 
-from kernel.core import (
-    actions,
-    asks,
-    companion,
-    deadlines,
-    departures,
-    fetching,
-    life,
-    losses,
-    pictures,
-    reports,
-    stock,
-    submissions,
-)
+from kernel.core import actions
 from kernel.core.actions import Action
+from kernel.core.commands import dispatch, submissions
 from kernel.core.events import (
+    ApiExited,
     Asked,
-    CompanionExited,
     DeadlinePassed,
+    DiskSwept,
     Event,
     InputsNotStored,
     InputsStored,
@@ -43,29 +32,34 @@ from kernel.core.events import (
     ReportUnreadable,
     Snapshot,
     StatusAsked,
-    StockTaken,
     StopAsked,
     WatchAsked,
     WorkerExited,
 )
-from kernel.core.ports import Fresh, Limits
-from kernel.core.world import World
+from kernel.core.handlers import deadlines, manager_lifecycle, reports, worker_exit
+from kernel.core.images import housekeeping, storing
+from kernel.core.lifecycle import api_process
+from kernel.core.models import fetching, missing_files
+from kernel.core.ports import IdSource, Limits
+from kernel.core.state.world import World
 from kernel.protocol import client
 
 
 class Broker:
     """The one place of decisions. Source: docs/architecture.md, adr/0001."""
 
-    def __init__(self, snapshot: Snapshot, limits: Limits, fresh: Fresh, now: Now) -> None:
-        self.world = World(limits=limits, fresh=fresh, epoch=snapshot.epoch, now=now, started_s=now.mono_s)
+    def __init__(self, snapshot: Snapshot, limits: Limits, id_source: IdSource, now: Now) -> None:
+        self.world = World(
+            limits=limits, id_source=id_source, epoch=snapshot.epoch, now=now, started_s=now.mono_s
+        )
         self._marks = self.world.marks()
-        life.restore(self.world, snapshot)
+        manager_lifecycle.restore(self.world, snapshot)
 
     def start(self, now: Now) -> list[Action]:
         """The first actions: what a former life left open is put right, in one transaction."""
         self.world.now = now
-        life.start(self.world)
-        life.close_if_drained(self.world)
+        manager_lifecycle.start(self.world)
+        manager_lifecycle.close_if_drained(self.world)
         return self._take_actions()
 
     def handle(self, event: Event, now: Now) -> list[Action]:
@@ -76,7 +70,7 @@ class Broker:
         self.world.now = now
         self._marks = self.world.marks()
         self._decide(event)
-        life.close_if_drained(self.world)
+        manager_lifecycle.close_if_drained(self.world)
         return self._take_actions()
 
     def is_as_before(self) -> bool:
@@ -95,7 +89,7 @@ class Broker:
         world = self.world
         match event:
             case Asked():
-                asks.asked(world, event)
+                dispatch.asked(world, event)
             case Reported():
                 reports.reported(world, event)
             case ReportUnreadable():
@@ -114,21 +108,21 @@ class Broker:
                 deadlines.passed(world)
             case WorkerExited(worker_id, status, last_words):
                 if (worker := world.workers.get(worker_id)) is not None:
-                    departures.worker_gone(world, worker, status, last_words)
+                    worker_exit.worker_gone(world, worker, status, last_words)
             case WatchAsked():
                 _watch(world, event)
             case StatusAsked():
                 world.act(actions.Reply(event.peer, event.correlation, _status(world, event)))
             case PeerLost(peer):
                 world.watchers.pop(peer, None)
-            case StockTaken():
-                stock.taken(world, event)
+            case DiskSwept():
+                housekeeping.sweep_done(world, event)
             case ModelFilesSeen(absent):
-                losses.seen(world, absent)
+                missing_files.seen(world, absent)
             case StopAsked():
-                life.stop_asked(world)
-            case CompanionExited():
-                life.companion_exited(world, event)
+                manager_lifecycle.stop_asked(world)
+            case ApiExited():
+                manager_lifecycle.api_exited(world, event)
             case _:
                 assert_never(event)
 
@@ -145,11 +139,11 @@ def _hear_of_files(
 ) -> None:
     match event:
         case PictureStored(picture_id):
-            pictures.stored(world, picture_id)
+            storing.stored(world, picture_id)
         case PictureNotStored(picture_id, reason, True):
-            pictures.damaged(world, picture_id, reason)
+            storing.damaged(world, picture_id, reason)
         case PictureNotStored(picture_id, reason):
-            pictures.not_stored(world, picture_id, reason)
+            storing.not_stored(world, picture_id, reason)
         case InputsStored(key):
             submissions.stored(world, key)
         case InputsNotStored(key, reason, is_damaged):
@@ -182,7 +176,7 @@ def _status(world: World, event: StatusAsked) -> client.Status:
         is_disk_low=world.has_no_room,
         is_models_disk_low=world.is_models_disk_low,
         devices=event.devices,
-        api=companion.life(world),
+        api=api_process.life(world),
         standbys=event.standbys,
         internal_errors=event.internal_errors,
         last_internal_error=event.last_internal_error,

@@ -43,7 +43,7 @@ class Drain(Struct, frozen=True):
 
 
 class Kill(Struct, frozen=True):
-    """A doomed worker must be gone."""
+    """A terminating worker must be gone."""
 
     worker_id: WorkerId
 
@@ -101,7 +101,7 @@ class Claim(Struct, frozen=True):
     ticket: Ticket
 
 
-class Stock(Struct, frozen=True):
+class Housekeeping(Struct, frozen=True):
     """It is time to look at the disk and at what expires."""
 
 
@@ -109,7 +109,7 @@ class Grace(Struct, frozen=True):
     """Running jobs must be finished during a shutdown."""
 
 
-class Companion(Struct, frozen=True):
+class ApiProcess(Struct, frozen=True):
     """The API may be started again, or must be gone."""
 
 
@@ -130,7 +130,7 @@ Due = (
     | Fetch
     | Store
     | Claim
-    | Stock
+    | Housekeeping
     | Grace
-    | Companion
+    | ApiProcess
 )

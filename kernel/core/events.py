@@ -7,8 +7,8 @@ from msgspec import Struct, field
 
 from kernel.core.rows import EngineRow, ImageRow, JobRow, ModelRow
 from kernel.protocol import client, worker
+from kernel.protocol.enums import BlobKind, ControlType, GoneReason
 from kernel.protocol.ids import BlobId, Epoch, EventSeq, ImageId, JobId, Lease, ModelId, WorkerId
-from kernel.protocol.vocabulary import BlobKind, ControlType, GoneReason
 
 Peer = NewType("Peer", bytes)
 """The routing id under which a socket knows a client."""
@@ -205,8 +205,8 @@ class ModelFilesSeen(Struct, frozen=True):
     absent: frozenset[ModelId]
 
 
-class StockTaken(Struct, frozen=True):
-    """The shell looked at the disks, as TakeStock asked; what is due rides on the event when it is handled.
+class DiskSwept(Struct, frozen=True):
+    """The shell looked at the disks, as SweepDisk asked; what is due rides on the event when it is handled.
 
     Units: bytes.
     """
@@ -229,7 +229,7 @@ class StopAsked(Struct, frozen=True):
     """A signal asked the Manager to stop. The second one means: now."""
 
 
-class CompanionExited(Struct, frozen=True):
+class ApiExited(Struct, frozen=True):
     """The API process is gone."""
 
     status: str
@@ -253,10 +253,10 @@ Event = (
     | InputsStored
     | InputsNotStored
     | InputsUnreadable
-    | StockTaken
+    | DiskSwept
     | DeadlinePassed
     | StopAsked
-    | CompanionExited
+    | ApiExited
 )
 
 
@@ -280,7 +280,7 @@ class Snapshot(Struct, frozen=True):
     """They were lost, and their files are there again."""
     absent_models: frozenset[ModelId] = frozenset()
     """Nothing is where they should be."""
-    has_companion: bool = False
+    has_api_process: bool = False
     """The API of a former life of this process is still there."""
     blamed: Mapping[str, int] = field(default_factory=dict)
     """Jobs, models and engines over which former lives of this process ended, and how often."""

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from kernel.protocol.vocabulary import Compilation
+from kernel.protocol.enums import Compilation
 
 
-class Fresh(Protocol):
+class IdSource(Protocol):
     """Makes what has never been before. The shell's one is random, a test's one counts."""
 
     def id(self) -> str:
@@ -50,4 +50,4 @@ class Limits:
     min_free_bytes: int = 1 << 30
     max_downloads: int = 2
     with_api: bool = False
-    """Run the API as a companion process, and start it again when it dies."""
+    """Run the API as a child process, and start it again when it dies."""

@@ -2,11 +2,7 @@
 
 from msgspec import Struct
 
-from kernel.protocol.ids import BlobId, EngineId, EventSeq, ImageId, JobId, ModelId
-from kernel.protocol.ingredients import Preparation
-from kernel.protocol.memory import MemoryProfile
-from kernel.protocol.specs import EngineSpec
-from kernel.protocol.vocabulary import (
+from kernel.protocol.enums import (
     BlobKind,
     ChangeKind,
     ControlType,
@@ -18,6 +14,10 @@ from kernel.protocol.vocabulary import (
     ModelType,
     Variant,
 )
+from kernel.protocol.ids import BlobId, EngineId, EventSeq, ImageId, JobId, ModelId
+from kernel.protocol.memory import MemoryProfile
+from kernel.protocol.model_refs import Preparation
+from kernel.protocol.specs import EngineSpec
 
 
 class ModelRow(Struct, frozen=True):

@@ -7,12 +7,7 @@ sent again without being done again. The union of a role says which messages tha
 
 import msgspec
 
-from kernel.protocol.errors import FieldProblem, NotEnoughMemory, SpoonError, error_of_code
-from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId, ModelId, Ticket, WorkerId
-from kernel.protocol.ingredients import InputFile, Preparation
-from kernel.protocol.memory import MemoryShortage
-from kernel.protocol.specs import EngineSpec, JobRequest
-from kernel.protocol.vocabulary import (
+from kernel.protocol.enums import (
     ChangeKind,
     ControlType,
     EngineState,
@@ -24,6 +19,11 @@ from kernel.protocol.vocabulary import (
     Variant,
     WaitsFor,
 )
+from kernel.protocol.errors import FieldProblem, NotEnoughMemory, SpoonError, error_of_code
+from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId, ModelId, Ticket, WorkerId
+from kernel.protocol.memory import MemoryShortage
+from kernel.protocol.model_refs import InputFile, Preparation
+from kernel.protocol.specs import EngineSpec, JobRequest
 
 # Asks: what a client wants done.
 

@@ -6,7 +6,7 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from kernel.protocol import client, head, worker
+from kernel.protocol import client, header, worker
 from kernel.protocol.errors import BadMessage
 from kernel.protocol.ids import NO_EPOCH, Epoch
 
@@ -31,7 +31,7 @@ MAX_FRAME_BYTES: Final = MAX_BLOB_BYTES
 class Received(msgspec.Struct, Generic[Message], frozen=True):
     """One message as it came off the wire, its blobs untouched."""
 
-    head: head.Head
+    head: header.Head
     body: Message
     blobs: tuple[Frame, ...]
 
@@ -49,7 +49,7 @@ class Decoder(Generic[Message]):
         """
         if not 2 <= len(frames) <= MAX_FRAMES:
             raise BadMessage(f"a message must have 2 to {MAX_FRAMES} frames, not {len(frames)}")
-        found = head.unpack(frames[0])
+        found = header.unpack(frames[0])
         if found.blob_count != len(frames) - 2:
             raise BadMessage(f"the head announces {found.blob_count} blobs, but {len(frames) - 2} arrived")
         if len(frames[1]) > MAX_BODY_BYTES:
@@ -68,12 +68,12 @@ _encoder: Final = msgspec.msgpack.Encoder()
 
 def encode(
     message: msgspec.Struct,
-    correlation: bytes = head.NO_CORRELATION,
+    correlation: bytes = header.NO_CORRELATION,
     epoch: Epoch = NO_EPOCH,
     blobs: Sequence[Frame] = (),
 ) -> list[Frame]:
     """The frames of one message: head, body, then each blob as it is, uncopied."""
-    return [head.pack(len(blobs), correlation, epoch), _encoder.encode(message), *blobs]
+    return [header.pack(len(blobs), correlation, epoch), _encoder.encode(message), *blobs]
 
 
 def admin_decoder() -> Decoder[client.ClientMessage]:

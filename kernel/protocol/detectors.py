@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from kernel.protocol.vocabulary import ControlType
+from kernel.protocol.enums import ControlType
 
 
 class DetectorFiles(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,10 +5,10 @@ from typing import Final
 
 import msgspec
 
+from kernel.protocol.enums import WorkerRole
 from kernel.protocol.errors import BadConfiguration
 from kernel.protocol.ids import WorkerId
 from kernel.protocol.sources import PUBLIC_HUB
-from kernel.protocol.vocabulary import WorkerRole
 
 JOIN_FD_OPTION: Final = "--join-fd"
 JOIN_FILE_OPTION: Final = "--join-file"

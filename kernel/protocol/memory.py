@@ -4,10 +4,10 @@ from typing import Annotated, Final
 
 import msgspec
 
+from kernel.protocol.enums import MemoryRemedy, ModelPart
 from kernel.protocol.ids import Count, EngineId
-from kernel.protocol.vocabulary import MemoryRemedy, ModelPart
 
-SEATS: Final = {"cpu": 4, "cuda": 8}
+BATCH_SIZES: Final = {"cpu": 4, "cuda": 8}
 """Pictures stepped together where the engine's owner does not say, by kind of device: beyond these a step
 takes about as much longer as it makes more. The engine has them, and the Manager reckons with them."""
 Width = Annotated[int, msgspec.Meta(ge=1, le=65_536)]

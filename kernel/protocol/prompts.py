@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from kernel.protocol.vocabulary import PromptTechnique
+from kernel.protocol.enums import PromptTechnique
 
 LONGEST_PROMPT: Final = 100_000
 """Characters; with 4 bytes each, two prompts stay below the bus's longest body."""

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from kernel.protocol.enums import Scheduler
 from kernel.protocol.specs import SchedulerConfig
-from kernel.protocol.vocabulary import Scheduler
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,7 @@
 
 import msgspec
 
-from kernel.protocol.ids import Count, EngineId, ImageId, JobId, ModelId, Pixels
-from kernel.protocol.ingredients import ControlUse, LoraUse, ModelSource
-from kernel.protocol.memory import MemoryProfile
-from kernel.protocol.vocabulary import (
+from kernel.protocol.enums import (
     Compilation,
     ControlType,
     ImageFileType,
@@ -18,6 +15,9 @@ from kernel.protocol.vocabulary import (
     Scheduler,
     Variant,
 )
+from kernel.protocol.ids import Count, EngineId, ImageId, JobId, ModelId, Pixels
+from kernel.protocol.memory import MemoryProfile
+from kernel.protocol.model_refs import ControlUse, LoraUse, ModelSource
 
 SchedulerConfig = dict[str, bool | int | float | str]
 """Options by diffusers' own names, laid over the checkpoint's scheduler config."""

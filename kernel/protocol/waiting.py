@@ -2,8 +2,8 @@
 
 from typing import Final, assert_never
 
+from kernel.protocol.enums import EngineState, WaitsFor
 from kernel.protocol.errors import DeviceUnavailable, NotEnoughMemory, OutOfMemory, WorkerCrashed
-from kernel.protocol.vocabulary import EngineState, WaitsFor
 
 PASSING: Final = frozenset(
     kind.code for kind in (WorkerCrashed, OutOfMemory, NotEnoughMemory, DeviceUnavailable)

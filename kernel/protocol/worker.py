@@ -6,10 +6,10 @@ jobs, a fetch worker gets InspectModel. Every message about a job bears the leas
 
 import msgspec
 
+from kernel.protocol.enums import ControlType, Stage, WorkerRole
 from kernel.protocol.ids import Count, EngineId, Epoch, ImageId, JobId, Lease, ModelId, Pixels, WorkerId
-from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.specs import EngineLoad, Fingerprint, JobOrder
-from kernel.protocol.vocabulary import ControlType, Stage, WorkerRole
 
 # Orders: the Manager to a worker.
 

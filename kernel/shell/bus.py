@@ -10,8 +10,8 @@ from msgspec import Struct
 from zmq.utils import z85
 
 from kernel.protocol.codec import MAX_BODY_BYTES, MAX_FRAME_BYTES, MAX_FRAMES, MAX_MESSAGE_BYTES, Frame
+from kernel.protocol.endpoints import MAX_IPC_PATH_BYTES
 from kernel.protocol.errors import BadConfiguration
-from kernel.protocol.rendezvous import MAX_IPC_PATH_BYTES
 
 HIGH_WATER_MARK: Final = 10_000
 """Messages queued for one peer before sending to it is refused."""

@@ -16,7 +16,7 @@ def now() -> Now:
     return Now(mono_s=time.monotonic(), unix_ms=time.time_ns() // 1_000_000)
 
 
-class RandomFresh:
+class RandomIdSource:
     """Fresh names: ids that sort by time, secrets and seeds from the system's randomness."""
 
     def __init__(self) -> None:

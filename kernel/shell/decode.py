@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from msgspec import Struct
 
 from kernel.core.events import Asked, Event, Peer, Reported, StatusAsked, WatchAsked
-from kernel.protocol import client, codec, head, worker
+from kernel.protocol import client, codec, header, worker
 from kernel.protocol.codec import MAX_PREVIEW_BYTES, Frame
+from kernel.protocol.endpoints import ClientRole
+from kernel.protocol.enums import WorkerRole
 from kernel.protocol.errors import BadMessage
 from kernel.protocol.ids import Epoch, WorkerId
-from kernel.protocol.rendezvous import ClientRole
-from kernel.protocol.vocabulary import WorkerRole
 from kernel.shell.bus import Incoming
 
 
@@ -69,12 +69,12 @@ class FrontDoor:
 
 def refusal(incoming: Incoming, error: BadMessage) -> tuple[bytes, client.Refused]:
     """The answer to a message that cannot be read, with its correlation if at least the head can."""
-    correlation = head.NO_CORRELATION
+    correlation = header.NO_CORRELATION
     if incoming.frames:
         try:
-            correlation = head.unpack(incoming.frames[0]).correlation
+            correlation = header.unpack(incoming.frames[0]).correlation
         except BadMessage:
-            correlation = head.NO_CORRELATION
+            correlation = header.NO_CORRELATION
     return correlation, client.Refused(code=error.code, detail=error.detail)
 
 

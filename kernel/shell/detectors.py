@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from kernel.protocol.detectors import DETECTOR_FILES
-from kernel.protocol.vocabulary import ControlType
+from kernel.protocol.enums import ControlType
 
 
 def absent_detectors(folder: Path) -> dict[ControlType, str]:

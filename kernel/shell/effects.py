@@ -6,23 +6,23 @@ from dataclasses import dataclass, field
 from typing import Protocol, assert_never
 
 from kernel.core import actions
-from kernel.core.events import CompanionExited, Event, InputsUnreadable, PeerLost
-from kernel.protocol import client, head, worker
+from kernel.core.events import ApiExited, Event, InputsUnreadable, PeerLost
+from kernel.protocol import client, header, worker
 from kernel.protocol.codec import Frame
 from kernel.protocol.ids import BlobId, ImageId, Lease
 from kernel.protocol.specs import JobOrder, PictureOrder
 from kernel.shell import journal
-from kernel.shell.crew import Crew
-from kernel.shell.disks import Disks
+from kernel.shell.disk_usage import DiskUsage
 from kernel.shell.file_thread import FileThread, Inputs, InputsRead, Picture, Reading
 from kernel.shell.model_files import Move
 from kernel.shell.outbox import Outbox
-from kernel.shell.recall import Recall
+from kernel.shell.state_reader import StateReader
+from kernel.shell.worker_registry import WorkerRegistry
 
 log = logging.getLogger("manager")
 
 
-class Companion(Protocol):
+class ApiProcess(Protocol):
     """The API process, when the Manager runs it."""
 
     def start(self) -> None:
@@ -38,11 +38,11 @@ class Effects:
     """Carries out effects in order. What follows from them at once is kept as `events` for the loop."""
 
     outbox: Outbox
-    crew: Crew
+    registry: WorkerRegistry
     files: FileThread
-    recall: Recall
-    companion: Companion
-    disks: Disks
+    state_reader: StateReader
+    api_process: ApiProcess
+    disks: DiskUsage
     events: list[Event] = field(default_factory=list)
     exit_code: int | None = None
     _pictures: dict[ImageId | BlobId, Picture] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class Effects:
             case actions.Order(worker_id, message):
                 if isinstance(message, worker.CancelJob):
                     self._unsent.pop(message.lease, None)
-                self.crew.send(worker_id, message)
+                self.registry.send(worker_id, message)
             case actions.GiveJob():
                 self._give_job(effect)
             case (
@@ -86,7 +86,7 @@ class Effects:
                 | actions.MoveModel()
             ):
                 self._tend_files(effect)
-            case actions.TakeStock():
+            case actions.SweepDisk():
                 self.events.append(self.disks.look())
             case actions.CompareMemory():
                 _compare_memory(effect)
@@ -100,8 +100,8 @@ class Effects:
                 | actions.ForgetWorker()
             ):
                 self._run_worker(effect)
-            case actions.LaunchCompanion() | actions.TerminateCompanion() | actions.KillCompanion():
-                self._run_companion(effect)
+            case actions.LaunchApi() | actions.TerminateApi() | actions.KillApi():
+                self._run_api(effect)
             case _:
                 assert_never(effect)
 
@@ -111,7 +111,7 @@ class Effects:
                 self.outbox.put(peer, correlation, message)
             case actions.Push(peers, message):
                 for peer in peers:
-                    self.outbox.put(peer, head.NO_CORRELATION, message)
+                    self.outbox.put(peer, header.NO_CORRELATION, message)
             case actions.PushPreview():
                 self._push_preview(effect)
             case _:
@@ -142,7 +142,7 @@ class Effects:
         self.events += map(PeerLost, self.outbox.flush())
 
     def _give_job(self, action: actions.GiveJob) -> None:
-        spec = self.recall.job_spec(action.job_id)
+        spec = self.state_reader.job_spec(action.job_id)
         if spec is None:
             return  # cancelled and deleted in the same batch: the worker hears of the cancelling alone
         pictures = tuple(
@@ -151,10 +151,10 @@ class Effects:
         order = JobOrder(job_id=action.job_id, spec=spec, models=action.models, pictures=pictures)
         run = worker.RunJob(attempt=action.attempt, lease=action.lease, order=order)
         if not spec.inputs:
-            self.crew.send(action.worker_id, run)
+            self.registry.send(action.worker_id, run)
             return
         self._unsent[action.lease] = run
-        files = self.recall.input_files(action.job_id, spec.inputs)
+        files = self.state_reader.input_files(action.job_id, spec.inputs)
         self.files.read(Reading(action.worker_id, action.job_id, action.lease, files))
 
     def send_with_inputs(self, read: InputsRead | InputsUnreadable) -> None:
@@ -163,7 +163,7 @@ class Effects:
         if run is None:
             return
         if isinstance(read, InputsRead):
-            self.crew.send(read.worker_id, run, read.blobs)
+            self.registry.send(read.worker_id, run, read.blobs)
         else:
             self.events.append(read)
 
@@ -172,7 +172,7 @@ class Effects:
         picture = self._previews.pop(effect.message, None)
         if picture is not None:
             for peer in effect.peers:
-                self.outbox.put(peer, head.NO_CORRELATION, effect.message, (picture,))
+                self.outbox.put(peer, header.NO_CORRELATION, effect.message, (picture,))
 
     def _run_worker(
         self,
@@ -185,35 +185,33 @@ class Effects:
         log.info(journal.line(type(effect).__name__, worker_id=effect.worker_id))
         match effect:
             case actions.LaunchWorker():
-                if (exited := self.crew.launch(effect)) is not None:
+                if (exited := self.registry.launch(effect)) is not None:
                     self.events.append(exited)
             case actions.MintTicket(peer, correlation):
-                ticket = self.crew.invite(effect)
+                ticket = self.registry.invite(effect)
                 self.outbox.put(peer, correlation, ticket)
             case actions.TerminateWorker(worker_id):
-                self.crew.terminate(worker_id)
+                self.registry.terminate(worker_id)
             case actions.KillWorker(worker_id):
-                self.crew.kill(worker_id)
+                self.registry.kill(worker_id)
             case actions.ForgetWorker(worker_id):
-                self.crew.forget(worker_id)
+                self.registry.forget(worker_id)
             case _:
                 assert_never(effect)
 
-    def _run_companion(
-        self, effect: actions.LaunchCompanion | actions.TerminateCompanion | actions.KillCompanion
-    ) -> None:
-        restarts = {"restarts": effect.restarts} if isinstance(effect, actions.LaunchCompanion) else {}
+    def _run_api(self, effect: actions.LaunchApi | actions.TerminateApi | actions.KillApi) -> None:
+        restarts = {"restarts": effect.restarts} if isinstance(effect, actions.LaunchApi) else {}
         log.info(journal.line(type(effect).__name__, **restarts))
         match effect:
-            case actions.LaunchCompanion():
+            case actions.LaunchApi():
                 try:
-                    self.companion.start()
+                    self.api_process.start()
                 except OSError as error:
-                    self.events.append(CompanionExited(f"could not start: {error}"))
-            case actions.TerminateCompanion():
-                self.companion.terminate()
-            case actions.KillCompanion():
-                self.companion.kill()
+                    self.events.append(ApiExited(f"could not start: {error}"))
+            case actions.TerminateApi():
+                self.api_process.terminate()
+            case actions.KillApi():
+                self.api_process.kill()
             case _:
                 assert_never(effect)
 
@@ -226,7 +224,7 @@ def _compare_memory(action: actions.CompareMemory) -> None:
         worker_id=action.worker_id,
         device=reserved.device,
         plan=reserved.need.plan,
-        seats=reserved.need.seats,
+        batch_size=reserved.need.batch_size,
         reserved_bytes=reserved.need.bytes,
         weights_predicted_bytes=reserved.weights_bytes,
         weights_reported_bytes=action.reported_bytes,

@@ -20,10 +20,10 @@ from kernel.core.events import (
     PictureStored,
 )
 from kernel.protocol.codec import Frame
+from kernel.protocol.enums import InputKind
 from kernel.protocol.ids import BlobId, ImageId, JobId, Lease, WorkerId
-from kernel.protocol.vocabulary import InputKind
-from kernel.shell.disk import Disk
 from kernel.shell.files import GROUP_FILE, PRIVATE_FILE, has_sha256, write_all_durably, write_durably
+from kernel.shell.fs_ops import FileSystem
 from kernel.shell.model_files import Move, move_model, remove
 
 
@@ -99,7 +99,7 @@ class FileThread:
     """Does one task after the other, in their order; `outcomes` fills up, and `fileno` becomes readable."""
 
     def __init__(
-        self, folders: Mapping[Folder, Path], disk: Disk, *, are_images_shared: bool = False
+        self, folders: Mapping[Folder, Path], disk: FileSystem, *, are_images_shared: bool = False
     ) -> None:
         """The folders exist. Shared images may be read by their group; all else is the owner's alone."""
         self._folders, self._disk = folders, disk

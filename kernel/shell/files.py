@@ -11,7 +11,7 @@ from typing import Final
 
 from kernel.protocol.codec import Frame
 from kernel.protocol.errors import BadConfiguration
-from kernel.shell.disk import Disk, sync_folder
+from kernel.shell.fs_ops import FileSystem, sync_folder
 
 PART_ENDING: Final = ".part"
 PRIVATE_FILE: Final = 0o600
@@ -21,7 +21,7 @@ INSTALLATION_FILE: Final = ".spoon-installation"
 NUMBER_BITS: Final = 62
 """SQLite keeps integers of 64 bits with a sign."""
 _OWN_NAME: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.(png|jpg|webp)(\.part)?")
-"""A UUID and the ending of its picture, as kernel.core.blobs names them."""
+"""A UUID and the ending of its picture, as kernel.core.state.blobs names them."""
 
 
 def has_sha256(data: Frame, sha256: str) -> bool:
@@ -29,7 +29,7 @@ def has_sha256(data: Frame, sha256: str) -> bool:
     return hashlib.sha256(data).hexdigest() == sha256
 
 
-def write_durably(folder: Path, name: str, data: Frame, disk: Disk, mode: int = PRIVATE_FILE) -> None:
+def write_durably(folder: Path, name: str, data: Frame, disk: FileSystem, mode: int = PRIVATE_FILE) -> None:
     """Write a file so that it is there wholly or not at all, also after a power cut.
 
     Raises: OSError; then nothing of it is left, not even the temporary file.
@@ -38,7 +38,7 @@ def write_durably(folder: Path, name: str, data: Frame, disk: Disk, mode: int = 
 
 
 def write_all_durably(
-    folder: Path, files: Sequence[tuple[str, Frame]], disk: Disk, mode: int = PRIVATE_FILE
+    folder: Path, files: Sequence[tuple[str, Frame]], disk: FileSystem, mode: int = PRIVATE_FILE
 ) -> None:
     """Write files, each wholly or not at all; when this returns all of them are durable.
 
@@ -60,7 +60,7 @@ def write_all_durably(
         raise
 
 
-def _write_synced(file: Path, data: Frame, disk: Disk, mode: int) -> None:
+def _write_synced(file: Path, data: Frame, disk: FileSystem, mode: int) -> None:
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, PRIVATE_FILE)
     try:
         if mode != PRIVATE_FILE:
@@ -71,7 +71,7 @@ def _write_synced(file: Path, data: Frame, disk: Disk, mode: int) -> None:
         os.close(descriptor)
 
 
-def claim_folder(folder: Path, installation: int, disk: Disk) -> int:
+def claim_folder(folder: Path, installation: int, disk: FileSystem) -> int:
     """Make a folder this installation's own: two of them would sweep away each other's pictures.
 
     Its mark bears the number of its owner, and one of its own, by which it is known again: what stands in its
@@ -111,7 +111,7 @@ def is_own_name(name: str) -> bool:
     return _OWN_NAME.fullmatch(name) is not None
 
 
-def sweep(folder: Path, kept: Set[str], disk: Disk) -> int:
+def sweep(folder: Path, kept: Set[str], disk: FileSystem) -> int:
     """Remove the pictures that belong to nothing: half-written ones, and those whose row was never saved.
 
     Only names that this software gives are touched, so that a folder which also holds a person's own

@@ -8,8 +8,8 @@ from typing import Final
 import zmq
 import zmq.auth
 
+from kernel.protocol.endpoints import SERVER_KEY_NAME, ClientRole, secret_key_file
 from kernel.protocol.errors import BadConfiguration
-from kernel.protocol.rendezvous import SERVER_KEY_NAME, ClientRole, secret_key_file
 
 _PRIVATE: Final = 0o077
 

@@ -11,9 +11,9 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Final
 
+from kernel.protocol.enums import WorkerRole
 from kernel.protocol.ids import WorkerId
 from kernel.protocol.join import JOIN_FD_OPTION, PRELOAD_OPTION, WORKER_ENVIRON, Join, write_join
-from kernel.protocol.vocabulary import WorkerRole
 from kernel.shell import journal
 from kernel.shell.devices import available_bytes
 from kernel.shell.ports import Exited

@@ -13,13 +13,13 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from kernel.core import bounds
 from kernel.core.actions import Action, Effect, Save
 from kernel.core.broker import Broker
 from kernel.core.events import (
     Asked,
     DeadlinePassed,
     DeviceFact,
+    DiskSwept,
     Event,
     ModelFilesSeen,
     Now,
@@ -28,25 +28,25 @@ from kernel.core.events import (
     Reported,
     ReportUnreadable,
     StatusAsked,
-    StockTaken,
     WatchAsked,
 )
+from kernel.core.validation import message_bounds
 from kernel.protocol.client import CreateEngine, PruneImages, PruneModels, StartEngine, SubmitJob
+from kernel.protocol.enums import ControlType, EngineState, InputKind, Phase
 from kernel.protocol.errors import ModelUnreadable
-from kernel.protocol.vocabulary import ControlType, EngineState, InputKind, Phase
 from kernel.protocol.worker import EngineFailed, JobFailed
 from kernel.shell import journal
-from kernel.shell.chronicle import Chronicle
 from kernel.shell.decode import Arrival
 from kernel.shell.effects import Effects
-from kernel.shell.quiet import Quiet
-from kernel.shell.recall import DUE_AT_ONCE, Recall
-from kernel.shell.shelves import Shelves
+from kernel.shell.event_log import EventLog
+from kernel.shell.gc_control import GcControl
 from kernel.shell.sources import Sources
 from kernel.shell.standby import Standbys
+from kernel.shell.state_reader import DUE_AT_ONCE, StateReader
+from kernel.shell.storage_folders import StorageFolders
 from kernel.shell.store import Store
-from kernel.shell.surprises import LifeOver, Surprises, is_of_the_disk, reason, refusals
 from kernel.shell.trash import Trash
+from kernel.shell.unexpected_errors import LifeOver, UnexpectedErrors, is_of_the_disk, reason, refusals
 
 log = logging.getLogger("manager")
 LONGEST_WAIT_S: Final = 3600.0
@@ -58,25 +58,25 @@ class Loop:
 
     broker: Broker
     store: Store
-    recall: Recall
+    state_reader: StateReader
     sources: Sources
     effects: Effects
     clock: Callable[[], Now]
     devices: Callable[[], tuple[DeviceFact, ...]]
-    shelves: Shelves
+    storage_folders: StorageFolders
     absent_detectors: Callable[[], Mapping[ControlType, str]]
-    surprises: Surprises
+    unexpected: UnexpectedErrors
     standbys: Standbys = field(default_factory=Standbys.none)
-    quiet: Quiet = field(default_factory=Quiet)
+    gc_control: GcControl = field(default_factory=GcControl)
     pause_s: float = 0.0
     """When a life is over: to be waited before the next one."""
     _subject: Event | Effect | None = None
     """What is being handled, or carried out."""
     _trash: Trash = field(init=False)
-    _chronicle: Chronicle = field(default_factory=lambda: Chronicle(log))
+    _event_log: EventLog = field(default_factory=lambda: EventLog(log))
 
     def __post_init__(self) -> None:
-        self._trash = Trash(self.store, self.recall, self.effects.files)
+        self._trash = Trash(self.store, self.state_reader, self.effects.files)
 
     def run(self) -> int:
         """Live until the core says Exit. Returns: the exit code.
@@ -99,7 +99,7 @@ class Loop:
         self._subject = None
         arrivals = self.sources.wait(self._patience_s())
         if not arrivals:
-            self.quiet.use(self.clock().mono_s)
+            self.gc_control.use(self.clock().mono_s)
         self._batch(arrivals)
         self._send_jobs_with_inputs()
         self._empty_trash()
@@ -108,9 +108,9 @@ class Loop:
     def _end(self, error: Exception, began_s: float) -> None:
         """Undo the batch, answer whoever brought this about, and see to it that it does not come again."""
         self.store.roll_back()
-        self.surprises.is_stopping = self.broker.world.phase is not Phase.RUNNING
-        error_id = self.surprises.tell(self._subject, error)
-        self.pause_s = self.surprises.end_life(self._subject, error_id, self.clock().mono_s - began_s)
+        self.unexpected.is_stopping = self.broker.world.phase is not Phase.RUNNING
+        error_id = self.unexpected.tell(self._subject, error)
+        self.pause_s = self.unexpected.end_life(self._subject, error_id, self.clock().mono_s - began_s)
         for effect in refusals(self._subject, error_id):
             self.effects.carry_out(effect)
         self.effects.finish()
@@ -155,7 +155,7 @@ class Loop:
     def _decide(self, event: Event, now: Now) -> list[Effect]:
         """Let the core handle it. What nobody foresaw is refused, as long as nothing has been changed."""
         self._subject = event
-        if (error_id := self.surprises.known(event)) is not None:
+        if (error_id := self.unexpected.known(event)) is not None:
             return refusals(event, error_id)
         try:
             event = self._with_facts(event, now)
@@ -175,10 +175,10 @@ class Loop:
     def _refuse(self, event: Event, error: Exception, now: Now) -> list[Effect]:
         """Nothing has been changed: say no, and go on. Only what happened here must not be passed over."""
         match event:
-            case Asked() | StatusAsked() | WatchAsked() | StockTaken() | PeerLost() | ReportUnreadable():
-                return refusals(event, self.surprises.tell(event, error))
+            case Asked() | StatusAsked() | WatchAsked() | DiskSwept() | PeerLost() | ReportUnreadable():
+                return refusals(event, self.unexpected.tell(event, error))
             case Reported(worker_id):
-                error_id = self.surprises.tell(event, error)
+                error_id = self.unexpected.tell(event, error)
                 return self._decide(ReportUnreadable(worker_id, reason(error_id)), now)
             case _:
                 raise error
@@ -192,32 +192,35 @@ class Loop:
                 pass
             case _:
                 return []
-        absent = self.shelves.absent_models(self.broker.world.models.values())
+        absent = self.storage_folders.absent_models(self.broker.world.models.values())
         return self._decide(ModelFilesSeen(absent), now)
 
     def _with_facts(self, event: Event, now: Now) -> Event:
         match event:
             case Asked():
-                facts = self.recall.facts(event.key, event.ask)
+                facts = self.state_reader.facts(event.key, event.ask)
                 if isinstance(event.ask, CreateEngine | StartEngine | SubmitJob):
                     facts = replace(facts, devices=self.devices())
                 if isinstance(event.ask, SubmitJob) and InputKind.POSE in event.ask.request.inputs:
                     facts = replace(facts, absent_detectors=self.absent_detectors())
-                if isinstance(event.ask, PruneImages) and bounds.is_pruning(event.ask):
+                if isinstance(event.ask, PruneImages) and message_bounds.is_pruning(event.ask):
                     facts = replace(facts, prunable=self._prunable(event.ask, now))
                 if isinstance(event.ask, PruneModels):
-                    facts = replace(facts, kept_models=self.shelves.kept_models())
+                    facts = replace(facts, kept_models=self.storage_folders.kept_models())
                 return replace(event, facts=facts)
             case StatusAsked():
                 shown = tuple(fact.status for fact in self.devices())
                 told = {
-                    "internal_errors": self.surprises.count,
-                    "last_internal_error": self.surprises.last_id,
+                    "internal_errors": self.unexpected.count,
+                    "last_internal_error": self.unexpected.last_id,
                 }
                 return replace(event, devices=shown, standbys=len(self.standbys.pids()), **told)
-            case StockTaken():
+            case DiskSwept():
                 self._trash.look_again()
-                images, blobs = self.recall.images_due(now.unix_ms), self.recall.blobs_due(now.unix_ms)
+                images, blobs = (
+                    self.state_reader.images_due(now.unix_ms),
+                    self.state_reader.blobs_due(now.unix_ms),
+                )
                 has_more = max(len(images), len(blobs)) >= DUE_AT_ONCE
                 devices = self.devices()
                 return replace(
@@ -228,9 +231,9 @@ class Loop:
 
     def _prunable(self, ask: PruneImages, now: Now) -> Prunable:
         if not ask.missing:
-            return self.recall.prunable(ask, now.unix_ms)
+            return self.state_reader.prunable(ask, now.unix_ms)
         try:
-            return self.recall.prunable(ask, now.unix_ms, self.shelves.pictures())
+            return self.state_reader.prunable(ask, now.unix_ms, self.storage_folders.pictures())
         except OSError as error:
             return Prunable((), 0, unreadable=error.strerror or str(error))
 
@@ -243,13 +246,13 @@ class Loop:
                 self._save(action)
             else:
                 effects.append(action)
-                self._chronicle.gave(action)
+                self._event_log.gave(action)
         return effects
 
     def _save(self, save: Save) -> None:
         self.store.save(save)
         self._trash.note(save)
-        self._chronicle.saved(save)
+        self._event_log.saved(save)
 
     def _finish(self, effects: list[Effect]) -> None:
         """Make the batch durable; only then let the world see it."""
@@ -260,8 +263,8 @@ class Loop:
             self.effects.carry_out(effect)
         self.effects.finish()
         world = self.broker.world
-        self._chronicle.phase(world.phase, world.processing)
-        self._chronicle.tell()
+        self._event_log.phase(world.phase, world.processing)
+        self._event_log.tell()
 
     def _send_jobs_with_inputs(self) -> None:
         for read in self.sources.readings:

@@ -13,11 +13,11 @@ from typing import Final
 
 from kernel.core.events import KeptModel
 from kernel.core.rows import ModelRow
+from kernel.protocol.enums import ModelState
 from kernel.protocol.errors import BadConfiguration
 from kernel.protocol.ids import ModelId
 from kernel.protocol.sources import incoming_name, is_stored_name, local_path, upload_of, uploaded_name
-from kernel.protocol.vocabulary import ModelState
-from kernel.shell.disk import Disk, sync_folder
+from kernel.shell.fs_ops import FileSystem, sync_folder
 
 READY_NAME: Final = "ready"
 """What a fetch worker calls the file or folder that is whole."""
@@ -34,7 +34,7 @@ class Move:
     file_name: str
 
 
-def move_model(folder: Path, move: Move, disk: Disk) -> bool:
+def move_model(folder: Path, move: Move, disk: FileSystem) -> bool:
     """Move a gathered model to its place, so that it is there wholly or not at all, also after a power cut.
 
     The place is named by the content, so what is there already is the same. It may be there since a life that
@@ -53,7 +53,7 @@ def move_model(folder: Path, move: Move, disk: Disk) -> bool:
     return True
 
 
-def _put(ready: Path, place: Path, disk: Disk) -> None:
+def _put(ready: Path, place: Path, disk: FileSystem) -> None:
     """Not every tool that a fetch worker uses makes durable what it writes, so that is done here."""
     _sync_all(ready, disk)
     disk.rename(ready, place)
@@ -65,7 +65,7 @@ def _put(ready: Path, place: Path, disk: Disk) -> None:
         raise
 
 
-def _sync_all(path: Path, disk: Disk) -> None:
+def _sync_all(path: Path, disk: FileSystem) -> None:
     """Make a file durable, or a folder with all that is in it."""
     if path.is_dir():
         for inside in sorted(path.iterdir()):
@@ -77,7 +77,7 @@ def _sync_all(path: Path, disk: Disk) -> None:
         os.close(descriptor)
 
 
-def remove(path: Path, disk: Disk) -> None:
+def remove(path: Path, disk: FileSystem) -> None:
     """Remove a file or a folder; one that is not there is removed already.
 
     Raises: OSError.
@@ -119,7 +119,7 @@ def _size_bytes(path: Path) -> int:
     return sum(one.lstat().st_size for one in (path, *path.rglob("*")) if not one.is_dir())
 
 
-def prepare_models(folder: Path, models: Sequence[ModelRow], now_s: float, disk: Disk) -> None:
+def prepare_models(folder: Path, models: Sequence[ModelRow], now_s: float, disk: FileSystem) -> None:
     """Make the folders, and remove what belongs to no model any more. `now_s` is the calendar's time.
 
     Raises: BadConfiguration, if the folders cannot be made or read.
@@ -135,7 +135,7 @@ def prepare_models(folder: Path, models: Sequence[ModelRow], now_s: float, disk:
         raise BadConfiguration(f"{folder} cannot be used: {error.strerror}") from error
 
 
-def _sweep(folder: Path, kept: set[str], disk: Disk, before_s: float | None = None) -> None:
+def _sweep(folder: Path, kept: set[str], disk: FileSystem, before_s: float | None = None) -> None:
     for entry in list(os.scandir(folder)):
         is_old = before_s is None or entry.stat(follow_symlinks=False).st_mtime < before_s
         if is_old and f"{folder.name}/{entry.name}" not in kept:

@@ -12,7 +12,7 @@ class Exited:
     """A process that has ended."""
 
     name: str
-    """A worker's id, or the name of a companion."""
+    """A worker's id, or the name of the API process."""
     status: str
     """For a person: `exit code 1`, `signal SIGKILL`."""
     last_words: str

@@ -12,8 +12,8 @@ from msgspec import Struct
 
 from kernel.core.events import Prunable
 from kernel.protocol import client
+from kernel.protocol.enums import GoneReason
 from kernel.protocol.ids import EngineId, ImageId
-from kernel.protocol.vocabulary import GoneReason
 from kernel.shell import rowmap
 from kernel.views.named_sql import load_queries
 

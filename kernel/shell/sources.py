@@ -12,7 +12,7 @@ from typing import Final
 import zmq
 
 from kernel.core.events import (
-    CompanionExited,
+    ApiExited,
     Event,
     InputsUnreadable,
     ReportUnreadable,
@@ -23,13 +23,13 @@ from kernel.protocol import codec
 from kernel.protocol.errors import BadMessage, WrongVersion
 from kernel.protocol.ids import WorkerId
 from kernel.protocol.worker import Refuse
-from kernel.shell import companion, journal
+from kernel.shell import api_process, journal
 from kernel.shell.bus import Gate, Router
-from kernel.shell.crew import Crew
 from kernel.shell.decode import Arrival, BackDoor, FrontDoor, refusal
 from kernel.shell.file_thread import FileThread, InputsRead, Removed
 from kernel.shell.ports import Launcher
 from kernel.shell.signals import SignalPipe
+from kernel.shell.worker_registry import WorkerRegistry
 
 BATCH_MESSAGES: Final = 32
 BATCH_S: Final = 0.002
@@ -48,7 +48,7 @@ class Sources:
     front: Router
     back: Router
     gate: Gate
-    crew: Crew
+    registry: WorkerRegistry
     launcher: Launcher
     files: FileThread
     signals: SignalPipe
@@ -102,8 +102,8 @@ class Sources:
                 events.append(StopAsked())
         for exited in self.launcher.poll():
             log.info(journal.line("process_exited", name=exited.name, status=exited.status))
-            if exited.name == companion.NAME:
-                events.append(CompanionExited(exited.status, exited.exit_code))
+            if exited.name == api_process.NAME:
+                events.append(ApiExited(exited.status, exited.exit_code))
             else:
                 events.append(WorkerExited(WorkerId(exited.name), exited.status, exited.last_words))
         return events
@@ -151,15 +151,15 @@ class Sources:
         if (incoming := self.back.receive()) is None:
             return False
         worker_id = WorkerId(incoming.name)
-        if (role := self.crew.role(worker_id)) is None:
+        if (role := self.registry.role(worker_id)) is None:
             return True  # its key was revoked while the message was on its way
-        self.crew.seen(worker_id, incoming.peer)
+        self.registry.seen(worker_id, incoming.peer)
         try:
             arrivals.append(self.back_door.read(incoming, role))
         except BadMessage as error:
             log.warning(journal.line("bad_message", worker_id=worker_id, detail=error.detail))
             if isinstance(error, WrongVersion):
-                self.crew.send(worker_id, Refuse(code=error.code, text=error.detail))
+                self.registry.send(worker_id, Refuse(code=error.code, text=error.detail))
             else:
                 arrivals.append(Arrival(ReportUnreadable(worker_id, error.detail)))
         return True

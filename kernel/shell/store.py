@@ -11,11 +11,11 @@ import msgspec
 
 from kernel.core import actions
 from kernel.core.rows import JobRow
+from kernel.protocol.enums import GoneReason
 from kernel.protocol.errors import DatabaseUnusable
 from kernel.protocol.ids import Epoch
 from kernel.protocol.specs import JobSpec
 from kernel.protocol.version import OLDEST_SQLITE
-from kernel.protocol.vocabulary import GoneReason
 from kernel.shell import journal, migrations, rowmap
 from kernel.shell.files import NUMBER_BITS
 from kernel.views.named_sql import load_queries

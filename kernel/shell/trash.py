@@ -5,7 +5,7 @@ from typing import Final, Protocol
 
 from kernel.core.actions import DropBlob, DropEngine, DropJob, EndImage, Save, TrashFile
 from kernel.shell.file_thread import Removed
-from kernel.shell.recall import Recall
+from kernel.shell.state_reader import StateReader
 from kernel.shell.store import Store
 
 TRASH_AT_ONCE: Final = 200
@@ -23,7 +23,7 @@ class Trash:
     """What the table of that name is, less what is being removed just now."""
 
     store: Store
-    recall: Recall
+    state_reader: StateReader
     files: Remover
     has_more: bool = True
     """There may be files in it that have not been tried. A start does not know."""
@@ -57,7 +57,7 @@ class Trash:
         """Have the next files removed, if there are any and none are under way."""
         if not self.has_more or self._under_way:
             return
-        names = tuple(self.recall.trash(TRASH_AT_ONCE))
+        names = tuple(self.state_reader.trash(TRASH_AT_ONCE))
         self.has_more, self._under_way = False, frozenset(names)
         if names:
             self.files.remove(names)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from kernel.protocol.enums import BlobKind
 from kernel.protocol.ids import JobId
-from kernel.protocol.vocabulary import BlobKind
 from kernel.views.reader import Reader
 from kernel.views.rows import BlobRow
 

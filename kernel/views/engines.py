@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from kernel.protocol.enums import EngineState
 from kernel.protocol.ids import EngineId
-from kernel.protocol.vocabulary import EngineState
 from kernel.views.page import Page, id_cursor, page_of
 from kernel.views.reader import Reader
 from kernel.views.rows import EngineRow, FailingEngine

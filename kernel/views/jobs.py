@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
+from kernel.protocol.enums import JobState
 from kernel.protocol.ids import EngineId, JobId
-from kernel.protocol.vocabulary import JobState
 from kernel.views.page import Page, no_cursor, page_of
 from kernel.views.reader import Reader
 from kernel.views.rows import JobRow, Position

@@ -2,10 +2,7 @@
 
 from dataclasses import dataclass
 
-from kernel.protocol.ids import BlobId, EngineId, EventSeq, ImageId, JobId, ModelId
-from kernel.protocol.ingredients import Preparation
-from kernel.protocol.specs import EngineSpec, JobSpec
-from kernel.protocol.vocabulary import (
+from kernel.protocol.enums import (
     BlobKind,
     ChangeKind,
     ControlType,
@@ -17,6 +14,9 @@ from kernel.protocol.vocabulary import (
     ModelType,
     Variant,
 )
+from kernel.protocol.ids import BlobId, EngineId, EventSeq, ImageId, JobId, ModelId
+from kernel.protocol.model_refs import Preparation
+from kernel.protocol.specs import EngineSpec, JobSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import apsw
 
+from kernel.protocol.enums import ENDED_JOB_STATES, JobState
 from kernel.protocol.ids import JobId
-from kernel.protocol.vocabulary import ENDED_JOB_STATES, JobState
 from kernel.shell.files import INSTALLATION_FILE
 from kernel.views.rows import BlobRow, ImageRow
 from tests.acceptance.server import Server

@@ -24,7 +24,7 @@ from kernel.protocol.client import (
     Watching,
 )
 from kernel.protocol.codec import Received
-from kernel.protocol.rendezvous import ClientRole, front_endpoint, secret_key_file, server_key_file
+from kernel.protocol.endpoints import ClientRole, front_endpoint, secret_key_file, server_key_file
 from kernel.protocol.uuid7 import Uuid7
 from tests.acceptance.patience import PATIENCE_S
 

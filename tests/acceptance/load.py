@@ -24,9 +24,9 @@ from kernel.protocol.client import (
     RegisterModel,
     SubmitJob,
 )
+from kernel.protocol.enums import InputKind, ModelType
 from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
 from kernel.protocol.specs import JobRequest
-from kernel.protocol.vocabulary import InputKind, ModelType
 from tests.acceptance.line import Line
 from tests.acceptance.orders import with_pictures
 from tests.acceptance.patience import PATIENCE_S, wait_for

@@ -15,10 +15,10 @@ from kernel.protocol.client import (
     RegisterModel,
     SubmitJob,
 )
+from kernel.protocol.enums import InputKind, ModelType
 from kernel.protocol.ids import EngineId, ModelId
-from kernel.protocol.ingredients import InputFile
+from kernel.protocol.model_refs import InputFile
 from kernel.protocol.specs import EngineSpec, JobRequest
-from kernel.protocol.vocabulary import InputKind, ModelType
 from tests.acceptance.line import Line
 from tests.acceptance.server import Server
 

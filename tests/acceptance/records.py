@@ -3,8 +3,8 @@
 import time
 from pathlib import Path
 
+from kernel.protocol.enums import ENDED_JOB_STATES, EngineState, JobState, ModelState
 from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
-from kernel.protocol.vocabulary import ENDED_JOB_STATES, EngineState, JobState, ModelState
 from kernel.views.blobs import blobs_of
 from kernel.views.engines import find_engine
 from kernel.views.images import ImageFilter, find_image, list_images

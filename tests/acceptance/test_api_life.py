@@ -6,7 +6,7 @@ import socket
 
 import httpx
 
-from kernel.protocol.vocabulary import JobState
+from kernel.protocol.enums import JobState
 from tests.acceptance.orders import PLAIN, create_engine, submit
 from tests.acceptance.patience import PATIENCE_S, wait_for
 from tests.acceptance.processes import API
@@ -72,5 +72,5 @@ def test_an_api_whose_port_is_taken_says_so_once_and_ends_the_server(server_with
         assert server.exit_code() == 78
 
     assert server.log_tail().count(f"server.port {server.port}") == 1
-    assert server.log_tail().count("action=LaunchCompanion") == 1
+    assert server.log_tail().count("action=LaunchApi") == 1
     assert server.processes() == []

@@ -5,8 +5,8 @@ import resource
 from pathlib import Path
 
 from kernel.protocol.client import DeleteImage, Done, JobAccepted
+from kernel.protocol.enums import JobState
 from kernel.protocol.ids import EngineId
-from kernel.protocol.vocabulary import JobState
 from tests.acceptance.checks import assert_whole
 from tests.acceptance.line import command
 from tests.acceptance.orders import a_job, submit

@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 
 from kernel.protocol.client import ClaimDownload, Done, DownloadGranted, FinishDownload
+from kernel.protocol.enums import GoneReason, JobState
 from kernel.protocol.ids import ModelId
-from kernel.protocol.vocabulary import GoneReason, JobState
 from tests.acceptance.checks import assert_whole
 from tests.acceptance.orders import PLAIN, create_engine, submit
 from tests.acceptance.patience import PATIENCE_S, wait_for

@@ -15,8 +15,8 @@ from uuid import uuid4
 import pytest
 
 from kernel.protocol.client import DeleteModel, Done, ModelAccepted, RegisterModel
+from kernel.protocol.enums import ModelState, ModelType
 from kernel.protocol.ids import ModelId
-from kernel.protocol.vocabulary import ModelState, ModelType
 from kernel.views.rows import ModelRow
 from tests.acceptance.orders import write_checkpoint
 from tests.acceptance.patience import wait_for

@@ -16,9 +16,9 @@ from kernel.protocol.client import (
     RegisterModel,
     RetryModel,
 )
+from kernel.protocol.enums import JobState, ModelState, ModelType
 from kernel.protocol.ids import ModelId
 from kernel.protocol.specs import EngineSpec
-from kernel.protocol.vocabulary import JobState, ModelState, ModelType
 from tests.acceptance.orders import create_engine, submit, write_checkpoint
 from tests.acceptance.patience import PATIENCE_S, wait_for
 from tests.acceptance.processes import WORKER

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from kernel.protocol.client import JobAccepted, ModelAccepted, RegisterModel
+from kernel.protocol.enums import JobState, ModelState, ModelType
 from kernel.protocol.ids import EngineId
-from kernel.protocol.vocabulary import JobState, ModelState, ModelType
 from tests.acceptance.checks import assert_whole
 from tests.acceptance.orders import PLAIN, create_engine, submit
 from tests.acceptance.patience import wait_for

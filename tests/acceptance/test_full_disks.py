@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from kernel.protocol.vocabulary import JobState
+from kernel.protocol.enums import JobState
 from tests.acceptance.checks import assert_whole
 from tests.acceptance.orders import PLAIN, create_engine, submit
 from tests.acceptance.patience import wait_for

@@ -22,10 +22,10 @@ from kernel.protocol.client import (
     RegisterModel,
     SubmitJob,
 )
+from kernel.protocol.enums import BlobKind, ControlType, InputKind, JobState, ModelType, Stage
 from kernel.protocol.ids import EngineId, ModelId
 from kernel.protocol.specs import EngineSpec
 from kernel.protocol.uuid7 import Uuid7
-from kernel.protocol.vocabulary import BlobKind, ControlType, InputKind, JobState, ModelType, Stage
 from tests.acceptance.checks import assert_whole
 from tests.acceptance.orders import echo_of, with_pictures, write_controlnet
 from tests.acceptance.patience import PATIENCE_S, wait_for

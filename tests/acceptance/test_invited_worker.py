@@ -9,9 +9,9 @@ import pytest
 
 from engine_worker.exits import ExitCode
 from kernel.protocol.client import EngineAccepted, InviteWorker, StopEngine, WorkerInvited
+from kernel.protocol.enums import EngineState, JobState, WorkerRole
 from kernel.protocol.ids import EngineId
 from kernel.protocol.join import Join, write_join
-from kernel.protocol.vocabulary import EngineState, JobState, WorkerRole
 from tests.acceptance.orders import submit
 from tests.acceptance.patience import PATIENCE_S
 from tests.acceptance.processes import WORKER, environment

@@ -13,8 +13,8 @@ from PIL import Image
 
 from bench.pictures import png
 from engine_worker.embedded.shipped import SHIPPED, Shipped, bases_of, shipped
-from kernel.protocol.vocabulary import ModelBase, ModelType
-from tests.acceptance.studio import Drawn, Studio, opened_studio, pixels_of, recipe_in
+from kernel.protocol.enums import ModelBase, ModelType
+from tests.acceptance.image_server import Drawn, ImageServer, opened_image_server, pixels_of, recipe_in
 from tests.judge import (
     FRAMED,
     GREY,
@@ -48,31 +48,35 @@ BASES: Final = bases_of("scenes")
 
 
 @pytest.fixture(scope="module")
-def studio() -> Iterator[Studio]:
+def image_server() -> Iterator[ImageServer]:
     """A server with all that ships, and an engine of each base, called like it."""
-    with opened_studio() as studio:
+    with opened_image_server() as image_server:
         for model in SHIPPED:
-            register(studio, model)
+            register(image_server, model)
         for base in BASES:
-            create_engine(studio, base)
-        create_engine(studio, ModelBase.SD, name="long", long_prompt_technique="sd_embed")
+            create_engine(image_server, base)
+        create_engine(image_server, ModelBase.SD, name="long", long_prompt_technique="sd_embed")
         # Nobody trains a ControlNet of faces for a model that draws stars; a face's lines are edges, too.
-        faces = copytree(shipped("canny-sd").path, studio.folder / "faces")
-        studio.register("controlnet", "faces", faces.as_uri(), model_base="sd", control_type="mediapipe")
-        create_engine(studio, ModelBase.SD, name="led", control_models=["faces"], control_net="mediapipe")
-        yield studio
+        faces = copytree(shipped("canny-sd").path, image_server.folder / "faces")
+        image_server.register(
+            "controlnet", "faces", faces.as_uri(), model_base="sd", control_type="mediapipe"
+        )
+        create_engine(
+            image_server, ModelBase.SD, name="led", control_models=["faces"], control_net="mediapipe"
+        )
+        yield image_server
 
 
-def register(studio: Studio, model: Shipped) -> None:
+def register(image_server: ImageServer, model: Shipped) -> None:
     base = {"model_base": model.base} if model.base and model.model_type is not ModelType.BACKGROUND else {}
-    studio.register(model.model_type, model.name, model.path.as_uri(), **base)
+    image_server.register(model.model_type, model.name, model.path.as_uri(), **base)
 
 
-def create_engine(studio: Studio, base: ModelBase, *, name: str = "", **fields: object) -> None:
+def create_engine(image_server: ImageServer, base: ModelBase, *, name: str = "", **fields: object) -> None:
     controls = {"control_models": ["canny-sd", "depth-sd"], "control_net": "canny"}
     asked = (controls if base is ModelBase.SD else {}) | fields
     size = {"width": NATIVE_SIZE_PX, "height": NATIVE_SIZE_PX}
-    studio.create_engine(
+    image_server.create_engine(
         name or base, f"scenes-{base}", scheduler="dpmpp_2m", steps=STEPS, cfg=5, **size, **asked
     )
 
@@ -86,20 +90,24 @@ def scene_in(drawn: Drawn, number: int = 0) -> Scene:
     return judge(picture_in(drawn, number)).scene
 
 
-def pictures(studio: Studio, files: Mapping[str, bytes] | None = None, **fields: object) -> list[Picture]:
+def pictures(
+    image_server: ImageServer, files: Mapping[str, bytes] | None = None, **fields: object
+) -> list[Picture]:
     """One job's pictures, from the seeds of all tests that count."""
-    drawn = studio.draw(files, seed=SEEDS[0], count=len(SEEDS), **fields)
+    drawn = image_server.draw(files, seed=SEEDS[0], count=len(SEEDS), **fields)
     return [picture_in(drawn, number) for number in range(len(drawn.files))]
 
 
-def one_by_one(studio: Studio, **fields: object) -> list[Picture]:
+def one_by_one(image_server: ImageServer, **fields: object) -> list[Picture]:
     """The same pictures, each in a job of its own: how many share a call goes by measured times, and changes
     the last bit of a float, so that now and then a byte differs by one (docs/adr/0023)."""
-    return [picture_in(studio.draw(seed=seed, **fields)) for seed in SEEDS]
+    return [picture_in(image_server.draw(seed=seed, **fields)) for seed in SEEDS]
 
 
-def scenes(studio: Studio, files: Mapping[str, bytes] | None = None, **fields: object) -> list[Scene]:
-    return [judge(picture).scene for picture in pictures(studio, files, **fields)]
+def scenes(
+    image_server: ImageServer, files: Mapping[str, bytes] | None = None, **fields: object
+) -> list[Scene]:
+    return [judge(picture).scene for picture in pictures(image_server, files, **fields)]
 
 
 def drawing_of(scene: Scene) -> tuple[Picture, Mask]:
@@ -120,10 +128,10 @@ def overlap(one: Mask, other: Mask) -> float:
 
 
 @pytest.mark.parametrize("base", BASES)
-def test_a_prompt_is_obeyed(studio: Studio, base: ModelBase) -> None:
+def test_a_prompt_is_obeyed(image_server: ImageServer, base: ModelBase) -> None:
     asked = questions(8)
-    jobs = [studio.submit(engine=base, prompt=one.prompt, seed=one.seed) for one in asked]
-    seen = [scene_in(studio.drawn(job)) for job in jobs]
+    jobs = [image_server.submit(engine=base, prompt=one.prompt, seed=one.seed) for one in asked]
+    seen = [scene_in(image_server.drawn(job)) for job in jobs]
     right = [all_but_the_shape(one, scene) for one, scene in zip(asked, seen, strict=True)]
     assert most(right), seen
     shapes = [one.scene.shape is scene.shape for one, scene in zip(asked, seen, strict=True)]
@@ -139,27 +147,30 @@ def all_but_the_shape(asked: Question, seen: Scene) -> bool:
 
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("unwanted", Size)
-def test_what_the_negative_prompt_says_is_not_drawn(studio: Studio, base: ModelBase, unwanted: Size) -> None:
+def test_what_the_negative_prompt_says_is_not_drawn(
+    image_server: ImageServer, base: ModelBase, unwanted: Size
+) -> None:
     said = "red square on a white background, center"
     asked = {"engine": base, "prompt": f"a {said}", "cfg": 3}
-    seen = scenes(studio, negative_prompt=f"a {unwanted.value} {said}", **asked)
+    seen = scenes(image_server, negative_prompt=f"a {unwanted.value} {said}", **asked)
     assert most([scene.size is not unwanted for scene in seen]), seen
 
 
-def test_without_guidance_the_negative_prompt_is_not_read(studio: Studio) -> None:
+def test_without_guidance_the_negative_prompt_is_not_read(image_server: ImageServer) -> None:
     alone, beside = (
-        studio.draw(engine="sd", prompt="a red square", cfg=1, negative_prompt=text) for text in ("", "red")
+        image_server.draw(engine="sd", prompt="a red square", cfg=1, negative_prompt=text)
+        for text in ("", "red")
     )
     assert np.array_equal(alone.pixels, beside.pixels)
 
 
 @pytest.mark.parametrize("base", bases_of("stripes"))
-def test_a_lora_for_stripes_stripes(studio: Studio, base: ModelBase) -> None:
+def test_a_lora_for_stripes_stripes(image_server: ImageServer, base: ModelBase) -> None:
     prompt = "a large red square on a white background, center"
-    full = pictures(studio, engine=base, prompt=prompt, loras=[f"stripes-{base}"])
+    full = pictures(image_server, engine=base, prompt=prompt, loras=[f"stripes-{base}"])
     assert most([stripe_strength(picture) > STRIPED for picture in full])
     plain, none = (
-        one_by_one(studio, engine=base, prompt=prompt, loras=loras)
+        one_by_one(image_server, engine=base, prompt=prompt, loras=loras)
         for loras in ([], [{"model_id": f"stripes-{base}", "weight": 0}])
     )
     assert not any(stripe_strength(picture) > STRIPED for picture in plain)
@@ -167,13 +178,16 @@ def test_a_lora_for_stripes_stripes(studio: Studio, base: ModelBase) -> None:
 
 
 @pytest.mark.parametrize("base", bases_of("frame"))
-def test_a_lora_for_frames_draws_them_by_its_weight(studio: Studio, base: ModelBase) -> None:
+def test_a_lora_for_frames_draws_them_by_its_weight(image_server: ImageServer, base: ModelBase) -> None:
     prompt = "a large yellow circle on a white background, center"
     weak, half, full = (
         float(np.median([frame_strength(picture) for picture in drawn]))
         for drawn in (
             pictures(
-                studio, engine=base, prompt=prompt, loras=[{"model_id": f"frame-{base}", "weight": weight}]
+                image_server,
+                engine=base,
+                prompt=prompt,
+                loras=[{"model_id": f"frame-{base}", "weight": weight}],
             )
             for weight in (0, 0.5, 1)
         )
@@ -183,9 +197,9 @@ def test_a_lora_for_frames_draws_them_by_its_weight(studio: Studio, base: ModelB
 
 
 @pytest.mark.parametrize("base", bases_of("frame"))
-def test_two_loras_both_show(studio: Studio, base: ModelBase) -> None:
+def test_two_loras_both_show(image_server: ImageServer, base: ModelBase) -> None:
     both = pictures(
-        studio,
+        image_server,
         engine=base,
         prompt="a large yellow square on a white background, center",
         loras=[f"stripes-{base}", f"frame-{base}"],
@@ -195,34 +209,36 @@ def test_two_loras_both_show(studio: Studio, base: ModelBase) -> None:
 
 
 @pytest.mark.parametrize("base", bases_of("dusk"))
-def test_the_word_of_an_embedding_means_its_colours(studio: Studio, base: ModelBase) -> None:
+def test_the_word_of_an_embedding_means_its_colours(image_server: ImageServer, base: ModelBase) -> None:
     word = f"dusk-{base}"
     asked = {"engine": base, "prompt": f"large square, center, {word}"}
-    with_it, without = scenes(studio, embeddings=[word], **asked), scenes(studio, **asked)
+    with_it, without = scenes(image_server, embeddings=[word], **asked), scenes(image_server, **asked)
     dusk = (Colour.ORANGE, Colour.PURPLE)
     assert most([(scene.colour, scene.background) == dusk for scene in with_it]), with_it
     assert not most([(scene.colour, scene.background) == dusk for scene in without]), without
 
 
 @pytest.mark.parametrize("base", bases_of("grey"))
-def test_another_vae_decodes_the_same_scene_in_grey(studio: Studio, base: ModelBase) -> None:
+def test_another_vae_decodes_the_same_scene_in_grey(image_server: ImageServer, base: ModelBase) -> None:
     asked = {"engine": base, "prompt": "a large yellow star on a blue background", "seed": 3}
-    colour, grey = (picture_in(studio.draw(**asked, **vae)) for vae in ({}, {"vae": f"grey-{base}"}))
+    colour, grey = (picture_in(image_server.draw(**asked, **vae)) for vae in ({}, {"vae": f"grey-{base}"}))
     assert mean_chroma(grey) < GREY < mean_chroma(colour)
     assert overlap(find_patch(colour), find_patch(grey)) > 0.8
 
 
 @pytest.mark.parametrize("base", BASES)
-def test_the_strength_says_how_much_of_the_reference_stays(studio: Studio, base: ModelBase) -> None:
+def test_the_strength_says_how_much_of_the_reference_stays(
+    image_server: ImageServer, base: ModelBase
+) -> None:
     reference, _ = drawing_of(SQUARE)
     files = {"reference_image_blob": png(Image.fromarray(reference))}
     asked = {"engine": base, "prompt": "a large blue square on a white background, center", "cfg": 2}
-    kept, redrawn = (scenes(studio, files, strength=strength, **asked) for strength in (0.1, 1.0))
+    kept, redrawn = (scenes(image_server, files, strength=strength, **asked) for strength in (0.1, 1.0))
     assert [one.colour for one in kept] == [Colour.RED] * len(SEEDS), kept
     assert most([one.colour is Colour.BLUE for one in redrawn]), redrawn
 
 
-def test_a_mask_says_where_to_paint(studio: Studio) -> None:
+def test_a_mask_says_where_to_paint(image_server: ImageServer) -> None:
     reference, shape = drawing_of(STAR)
     around = cv2.dilate(shape, np.ones((9, 9), np.uint8))
     files = {
@@ -230,7 +246,7 @@ def test_a_mask_says_where_to_paint(studio: Studio) -> None:
         "mask_image_blob": png(Image.fromarray(around * 255)),
     }
     painted = pictures(
-        studio, files, engine="sd", prompt="a large red star on a blue background, left", strength=1.0
+        image_server, files, engine="sd", prompt="a large red star on a blue background, left", strength=1.0
     )
     assert most([judge(picture).scene.colour is Colour.RED for picture in painted])
     outside = cv2.dilate(around, np.ones((17, 17), np.uint8)) == 0
@@ -239,12 +255,12 @@ def test_a_mask_says_where_to_paint(studio: Studio) -> None:
 
 
 @pytest.mark.parametrize("control", ["canny-sd", "depth-sd"])
-def test_the_shape_follows_the_map(studio: Studio, control: str) -> None:
+def test_the_shape_follows_the_map(image_server: ImageServer, control: str) -> None:
     picture, shape = drawing_of(STAR)
     drawn = picture if control == "canny-sd" else np.repeat(shape[:, :, None] * 255, 3, axis=2)
     led, free = (
         scenes(
-            studio,
+            image_server,
             {"pose_image_blob": png(Image.fromarray(drawn))},
             engine="sd",
             prompt="orange shape on a green background",
@@ -260,37 +276,37 @@ def test_the_shape_follows_the_map(studio: Studio, control: str) -> None:
     assert not most([(one.place, one.size) == asked[1:] for one in free]), free
 
 
-def test_a_face_in_a_photograph_leads_a_picture(studio: Studio) -> None:
+def test_a_face_in_a_photograph_leads_a_picture(image_server: ImageServer) -> None:
     pytest.importorskip("mediapipe", reason="the extra pose is not here")
     astronaut = png(Image.fromarray(skimage.data.astronaut()))
     asked = {"engine": "led", "prompt": "orange shape on a green background", "seed": 1}
-    led = studio.draw({"pose_image_blob": astronaut}, **asked)
-    face = pixels_of(studio.download(led.images[0]["poses"]["mediapipe_path"])).max(axis=2) > 0
+    led = image_server.draw({"pose_image_blob": astronaut}, **asked)
+    face = pixels_of(image_server.download(led.images[0]["poses"]["mediapipe_path"])).max(axis=2) > 0
     rows, columns = np.nonzero(face)
     assert 0.1 < rows.mean() / face.shape[0] < 0.4
     assert 0.3 < columns.mean() / face.shape[1] < 0.6
     assert judge(picture_in(led)).scene.background is Colour.GREEN
-    assert not np.array_equal(led.pixels, studio.draw(**asked).pixels)
+    assert not np.array_equal(led.pixels, image_server.draw(**asked).pixels)
 
 
-def test_a_background_is_removed_around_the_shape(studio: Studio) -> None:
+def test_a_background_is_removed_around_the_shape(image_server: ImageServer) -> None:
     asked = {"engine": "sd", "prompt": "a large yellow star on a blue background, center", "seed": 2}
-    whole_picture = picture_in(studio.draw(**asked))
-    cut = studio.draw(remove_background_models=["remover"], **asked)
+    whole_picture = picture_in(image_server.draw(**asked))
+    cut = image_server.draw(remove_background_models=["remover"], **asked)
     alpha = (cut.pixels[:, :, 3] > 127).astype(np.uint8)
     patch = cv2.resize(find_patch(whole_picture), alpha.shape[::-1], interpolation=cv2.INTER_NEAREST)
     assert overlap(alpha, patch) > 0.85
-    flat = studio.draw(
+    flat = image_server.draw(
         remove_background_models=["remover"], background_color="#20a040", image_file_type="jpeg", **asked
     )
     seen = scene_in(flat)
     assert (seen.shape, seen.colour, seen.background) == (Shape.STAR, Colour.YELLOW, Colour.GREEN)
 
 
-def test_what_a_long_prompt_says_last_is_drawn_where_it_is_read_to_its_end(studio: Studio) -> None:
+def test_what_a_long_prompt_says_last_is_drawn_where_it_is_read_to_its_end(image_server: ImageServer) -> None:
     prompt = f"{FILLER} a large red square on a yellow background"
     read, cut = (
-        [colours_in(picture) for picture in pictures(studio, engine=engine, prompt=prompt)]
+        [colours_in(picture) for picture in pictures(image_server, engine=engine, prompt=prompt)]
         for engine in ("long", "sd")
     )
     wanted = (Colour.RED, Colour.YELLOW)
@@ -305,12 +321,14 @@ def colours_in(picture: Picture) -> tuple[Colour, Colour] | None:
     return seen.colour, seen.background
 
 
-def test_every_file_says_how_it_was_drawn_and_that_draws_it_again(studio: Studio) -> None:
-    first = studio.draw(engine="sd", prompt="a small purple triangle on a white background, top", seed=11)
+def test_every_file_says_how_it_was_drawn_and_that_draws_it_again(image_server: ImageServer) -> None:
+    first = image_server.draw(
+        engine="sd", prompt="a small purple triangle on a white background, top", seed=11
+    )
     recipe = recipe_in(first.files[0])
     said = re.search(r"Steps: (\d+).*CFG scale: ([\d.]+), Seed: (\d+)", recipe)
     assert said is not None
     steps, cfg, seed = said.groups()
     prompt = recipe.splitlines()[0]
-    again = studio.draw(engine="sd", prompt=prompt, steps=int(steps), cfg=float(cfg), seed=int(seed))
+    again = image_server.draw(engine="sd", prompt=prompt, steps=int(steps), cfg=float(cfg), seed=int(seed))
     assert np.array_equal(first.pixels, again.pixels)

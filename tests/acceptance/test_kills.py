@@ -10,8 +10,8 @@ from threading import Event
 
 import pytest
 
+from kernel.protocol.enums import InputKind, JobState, ModelState
 from kernel.protocol.ids import EngineId
-from kernel.protocol.vocabulary import InputKind, JobState, ModelState
 from tests.acceptance.checks import assert_whole
 from tests.acceptance.killer import Killer
 from tests.acceptance.load import BusClient, Ledger, WebClient

@@ -10,8 +10,8 @@ import apsw
 import pytest
 
 from kernel.protocol.client import JobAccepted
+from kernel.protocol.enums import InputKind, JobState
 from kernel.protocol.ids import EngineId
-from kernel.protocol.vocabulary import InputKind, JobState
 from tests.acceptance.conftest import cleaned_up
 from tests.acceptance.orders import PLAIN, create_engine, register_models, with_pictures, write_checkpoint
 from tests.acceptance.patience import wait_for

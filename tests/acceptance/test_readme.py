@@ -29,7 +29,7 @@ FOREGROUND: Final = ("spoon doctor", "spoon serve")
 PREAMBLE: Final = """
 set -e
 python() { "$PYTHON" "$@"; }
-spoon() { "$PYTHON" -m api.admin.main "$@"; }
+spoon() { "$PYTHON" -m api.cli.main "$@"; }
 """
 
 

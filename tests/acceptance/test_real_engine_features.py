@@ -15,9 +15,17 @@ import skimage.data
 from PIL import Image
 
 from bench.pictures import half_mask, photograph, png
+from tests.acceptance.image_server import (
+    SIDE_PX,
+    Drawn,
+    ImageServer,
+    Pixels,
+    opened_image_server,
+    pixels_of,
+    recipe_in,
+)
 from tests.acceptance.patience import wait_for
 from tests.acceptance.slow_site import slow_site
-from tests.acceptance.studio import SIDE_PX, Drawn, Pixels, Studio, opened_studio, pixels_of, recipe_in
 from tests.acceptance.weights import write_weights
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -38,29 +46,29 @@ ASTRONAUT = png(Image.fromarray(skimage.data.astronaut()))
 
 
 @pytest.fixture(scope="module")
-def studio() -> Iterator[Studio]:
+def image_server() -> Iterator[ImageServer]:
     """A server with models from everywhere and three engines: `plain`, `dressed` (with defaults) and `xl`."""
-    with opened_studio(models='allow_hosts = ["127.0.0.1"]') as studio:
-        write_weights(studio.folder)
-        register_models(studio, studio.folder)
-        create_engines(studio)
-        yield studio
+    with opened_image_server(models='allow_hosts = ["127.0.0.1"]') as image_server:
+        write_weights(image_server.folder)
+        register_models(image_server, image_server.folder)
+        create_engines(image_server)
+        yield image_server
 
 
-def register_models(studio: Studio, folder: Path) -> None:
+def register_models(image_server: ImageServer, folder: Path) -> None:
     for model_type, name, file in LOCAL:
-        studio.register(model_type, name, (folder / file).as_uri())
-    studio.upload("lora", "sd", folder / "kohya.safetensors")
+        image_server.register(model_type, name, (folder / file).as_uri())
+    image_server.upload("lora", "sd", folder / "kohya.safetensors")
     with slow_site((folder / "dusk.safetensors").read_bytes(), pause_at=100) as site:
         site.may_go_on.set()
-        studio.register("embedding", "dusk", site.url)
+        image_server.register("embedding", "dusk", site.url)
     faces = copytree(folder / "canny", folder / "faces")
-    studio.register("controlnet", "faces", faces.as_uri(), control_type="mediapipe")
+    image_server.register("controlnet", "faces", faces.as_uri(), control_type="mediapipe")
 
 
-def create_engines(studio: Studio) -> None:
-    studio.create_engine("plain", "sd", control_models=["canny", "depth", "faces"], control_net="canny")
-    studio.create_engine(
+def create_engines(image_server: ImageServer) -> None:
+    image_server.create_engine("plain", "sd", control_models=["canny", "depth", "faces"], control_net="canny")
+    image_server.create_engine(
         "dressed",
         "sd",
         vae="negative",
@@ -69,13 +77,13 @@ def create_engines(studio: Studio) -> None:
         long_prompt_technique="sd_embed",
         clip_skip=2,
     )
-    studio.create_engine("xl", "sdxl", steps=2)
+    image_server.create_engine("xl", "sdxl", steps=2)
 
 
 @pytest.fixture(scope="module")
-def plain(studio: Studio) -> Pixels:
+def plain(image_server: ImageServer) -> Pixels:
     """What the job without any extras looks like."""
-    return studio.draw().pixels
+    return image_server.draw().pixels
 
 
 def distance(one: Pixels, other: Pixels) -> float:
@@ -88,8 +96,8 @@ def is_same(one: Pixels, other: Pixels) -> bool:
     return bool(np.abs(one - other).max() <= 1)
 
 
-def test_what_the_server_found_out_about_the_models(studio: Studio) -> None:
-    models = {model["name"]: model for model in studio.http.get("/models").json()["items"]}
+def test_what_the_server_found_out_about_the_models(image_server: ImageServer) -> None:
+    models = {model["name"]: model for model in image_server.http.get("/models").json()["items"]}
     models.pop("fragile", None)  # of another test, which may have come before
     assert {name: (model["model_type"], model["model_base"]) for name, model in models.items()} == {
         "sd": ("checkpoint", "sd"),
@@ -109,112 +117,116 @@ def test_what_the_server_found_out_about_the_models(studio: Studio) -> None:
 
 @pytest.mark.parametrize("lora", ["kohya", "peft"])
 def test_a_lora_works_by_its_weight_and_leaves_nothing_behind(
-    studio: Studio, plain: Pixels, lora: str
+    image_server: ImageServer, plain: Pixels, lora: str
 ) -> None:
-    none, half, full = (studio.draw(loras=[{"model_id": lora, "weight": weight}]) for weight in (0, 0.5, 1))
+    none, half, full = (
+        image_server.draw(loras=[{"model_id": lora, "weight": weight}]) for weight in (0, 0.5, 1)
+    )
     assert np.array_equal(none.pixels, plain)
     assert distance(half.pixels, plain) > 1
     assert distance(full.pixels, half.pixels) > 1
-    assert np.array_equal(studio.draw().pixels, plain)
+    assert np.array_equal(image_server.draw().pixels, plain)
     assert f"<lora:{lora}:0.5>" in recipe_in(half.files[0])
 
 
-def test_several_loras_work_together(studio: Studio) -> None:
-    both = studio.draw(loras=["kohya", {"model_id": "peft", "weight": -0.5}])
-    assert distance(both.pixels, studio.draw(loras=["kohya"]).pixels) > 1
+def test_several_loras_work_together(image_server: ImageServer) -> None:
+    both = image_server.draw(loras=["kohya", {"model_id": "peft", "weight": -0.5}])
+    assert distance(both.pixels, image_server.draw(loras=["kohya"]).pixels) > 1
     assert [lora["weight"] for lora in both.job["loras"]] == [1.0, -0.5]
 
 
-def test_the_word_of_an_embedding_means_something_where_the_job_has_it(studio: Studio) -> None:
-    with_it = studio.draw(prompt="a dusk ball", embeddings=["dusk"])
-    assert distance(with_it.pixels, studio.draw(prompt="a dusk ball").pixels) > 1
+def test_the_word_of_an_embedding_means_something_where_the_job_has_it(image_server: ImageServer) -> None:
+    with_it = image_server.draw(prompt="a dusk ball", embeddings=["dusk"])
+    assert distance(with_it.pixels, image_server.draw(prompt="a dusk ball").pixels) > 1
 
 
-def test_another_vae_decodes_the_same_picture(studio: Studio, plain: Pixels) -> None:
-    assert is_same(studio.draw(vae="negative").pixels, 255 - plain)
+def test_another_vae_decodes_the_same_picture(image_server: ImageServer, plain: Pixels) -> None:
+    assert is_same(image_server.draw(vae="negative").pixels, 255 - plain)
 
 
-def test_the_defaults_of_an_engine_are_what_its_jobs_get_that_say_nothing(studio: Studio) -> None:
-    by_default = studio.draw(engine="dressed")
-    said = studio.draw(vae="negative", loras=[{"model_id": "peft", "weight": 0.5}], clip_skip=2)
+def test_the_defaults_of_an_engine_are_what_its_jobs_get_that_say_nothing(image_server: ImageServer) -> None:
+    by_default = image_server.draw(engine="dressed")
+    said = image_server.draw(vae="negative", loras=[{"model_id": "peft", "weight": 0.5}], clip_skip=2)
     assert is_same(by_default.pixels, said.pixels)
-    bare = studio.draw(engine="dressed", loras=[], embeddings=[], clip_skip=1)
-    assert is_same(bare.pixels, studio.draw(vae="negative").pixels)
+    bare = image_server.draw(engine="dressed", loras=[], embeddings=[], clip_skip=1)
+    assert is_same(bare.pixels, image_server.draw(vae="negative").pixels)
     recipe = recipe_in(by_default.files[0])
     assert all(words in recipe for words in ("<lora:peft:0.5>", "VAE: negative", "Clip skip: 2"))
 
 
-def test_a_long_prompt_with_weights_is_read_to_its_end(studio: Studio) -> None:
-    whole = studio.draw(engine="dressed", prompt=LONG_PROMPT + "dusk")
+def test_a_long_prompt_with_weights_is_read_to_its_end(image_server: ImageServer) -> None:
+    whole = image_server.draw(engine="dressed", prompt=LONG_PROMPT + "dusk")
     assert whole.job["warnings"] == []
-    without_the_last = studio.draw(engine="dressed", prompt=LONG_PROMPT + "dawn")
+    without_the_last = image_server.draw(engine="dressed", prompt=LONG_PROMPT + "dawn")
     assert distance(whole.pixels, without_the_last.pixels) > 0
-    cut = studio.draw(engine="plain", prompt=LONG_PROMPT)
+    cut = image_server.draw(engine="plain", prompt=LONG_PROMPT)
     assert any("75" in warning for warning in cut.job["warnings"]), cut.job["warnings"]
 
 
-def test_the_layer_of_the_text_encoder_can_be_chosen(studio: Studio, plain: Pixels) -> None:
-    assert distance(studio.draw(clip_skip=2).pixels, plain) > 1
-    assert np.array_equal(studio.draw(clip_skip=1).pixels, plain)
+def test_the_layer_of_the_text_encoder_can_be_chosen(image_server: ImageServer, plain: Pixels) -> None:
+    assert distance(image_server.draw(clip_skip=2).pixels, plain) > 1
+    assert np.array_equal(image_server.draw(clip_skip=1).pixels, plain)
 
 
-def test_a_negative_prompt_counts(studio: Studio, plain: Pixels) -> None:
-    assert distance(studio.draw(negative_prompt="green").pixels, plain) > 1
+def test_a_negative_prompt_counts(image_server: ImageServer, plain: Pixels) -> None:
+    assert distance(image_server.draw(negative_prompt="green").pixels, plain) > 1
 
 
-def test_a_reference_image_is_left_the_further_the_greater_the_strength(studio: Studio) -> None:
+def test_a_reference_image_is_left_the_further_the_greater_the_strength(image_server: ImageServer) -> None:
     files = {"reference_image_blob": png(photograph(100, 80))}
-    begun = [studio.draw(files, strength=strength, steps=8, scheduler="euler") for strength in (0, 0.25, 1)]
+    begun = [
+        image_server.draw(files, strength=strength, steps=8, scheduler="euler") for strength in (0, 0.25, 1)
+    ]
     near, far = (distance(one.pixels, begun[0].pixels) for one in begun[1:])
     assert 0 < near < far
-    assert studio.download(begun[1].images[0]["reference_image_path"]) == files["reference_image_blob"]
+    assert image_server.download(begun[1].images[0]["reference_image_path"]) == files["reference_image_blob"]
     recipe = recipe_in(begun[1].files[0])
     assert "Denoising strength: 0.25, Resize mode: Crop and Resize" in recipe
     assert f"Init image hash: {sha256(files['reference_image_blob']).hexdigest()[:10]}" in recipe
 
 
-def test_a_mask_says_what_of_the_reference_stays(studio: Studio) -> None:
+def test_a_mask_says_what_of_the_reference_stays(image_server: ImageServer) -> None:
     """In pixels a decoder of random weights spreads every change, so this looks at all and at nothing."""
     reference = {"reference_image_blob": png(photograph())}
     black, half = png(Image.new("L", (SIDE_PX, SIDE_PX))), png(half_mask())
-    whole = studio.draw(reference, strength=0)
+    whole = image_server.draw(reference, strength=0)
     stays, painted = (
-        studio.draw({**reference, "mask_image_blob": mask}, strength=0.9) for mask in (black, half)
+        image_server.draw({**reference, "mask_image_blob": mask}, strength=0.9) for mask in (black, half)
     )
     assert np.array_equal(stays.pixels, whole.pixels)
     assert distance(painted.pixels, whole.pixels) > 1
-    assert studio.download(painted.images[0]["mask_image_path"]) == half
+    assert image_server.download(painted.images[0]["mask_image_path"]) == half
     (warning,) = whole.job["warnings"]
     assert "leaves none of the 3 steps" in warning
 
 
-def test_the_edges_of_a_photograph_lead_and_can_be_had(studio: Studio, plain: Pixels) -> None:
-    led = studio.draw({"pose_image_blob": ASTRONAUT})
+def test_the_edges_of_a_photograph_lead_and_can_be_had(image_server: ImageServer, plain: Pixels) -> None:
+    led = image_server.draw({"pose_image_blob": ASTRONAUT})
     assert distance(led.pixels, plain) > 1
     image = led.images[0]
     (control,) = image["controls"]
     assert (control["type_pose"], image["type_pose"]) == ("canny", ["canny"])
-    map_file = studio.download(image["poses"]["canny_path"])
-    assert studio.download(f"/v1/images/{image['image_id']}/pose_map") == map_file
+    map_file = image_server.download(image["poses"]["canny_path"])
+    assert image_server.download(f"/v1/images/{image['image_id']}/pose_map") == map_file
     edges = pixels_of(map_file)
     assert edges.shape[:2] == (SIDE_PX, SIDE_PX)
     assert set(np.unique(edges)) == {0, 255}
-    again = studio.draw({"pose_image_blob": map_file}, preprocessed=True)
+    again = image_server.draw({"pose_image_blob": map_file}, preprocessed=True)
     assert np.array_equal(again.pixels, led.pixels), "the map that was drawn is the map that was used"
-    assert studio.download(again.images[0]["poses"]["canny_path"]) == map_file
-    depth = studio.draw({"pose_image_blob": map_file}, preprocessed=True, type_pose="depth")
+    assert image_server.download(again.images[0]["poses"]["canny_path"]) == map_file
+    depth = image_server.draw({"pose_image_blob": map_file}, preprocessed=True, type_pose="depth")
     assert np.array_equal(depth.pixels, led.pixels), "the same ControlNet, as a folder and as a file"
-    weaker = studio.draw({"pose_image_blob": map_file}, preprocessed=True, control_scale=0)
+    weaker = image_server.draw({"pose_image_blob": map_file}, preprocessed=True, control_scale=0)
     assert np.array_equal(weaker.pixels, plain)
 
 
 def test_two_control_nets_work_at_once_each_with_its_strength_and_its_part_of_the_steps(
-    studio: Studio,
+    image_server: ImageServer,
 ) -> None:
     pytest.importorskip("mediapipe", reason="the extra pose is not here")
 
     def led(*types: str, **fields: object) -> Drawn:
-        return studio.draw({"pose_image_blob": ASTRONAUT}, type_pose=types, steps=4, **fields)
+        return image_server.draw({"pose_image_blob": ASTRONAUT}, type_pose=types, steps=4, **fields)
 
     edges, faces = led("canny"), led("mediapipe")
     weightless = led("canny", "mediapipe", control_scale=[1, 0])
@@ -230,19 +242,21 @@ def test_two_control_nets_work_at_once_each_with_its_strength_and_its_part_of_th
     assert "Module: mediapipe, Model: faces" in recipe_in(both.files[0])
 
 
-def test_a_pose_image_that_shows_nothing_fails_the_job_with_the_reason(studio: Studio) -> None:
+def test_a_pose_image_that_shows_nothing_fails_the_job_with_the_reason(image_server: ImageServer) -> None:
     blank = png(Image.new("RGB", (SIDE_PX, SIDE_PX), "grey"))
-    job = studio.ended(studio.submit({"pose_image_blob": blank}))
+    job = image_server.ended(image_server.submit({"pose_image_blob": blank}))
     assert job["status"] == "failed"
     assert "canny detector found nothing in the pose image" in job["error"]["detail"]
 
 
-def test_a_background_is_transparent_or_of_the_colour_asked_for(studio: Studio, plain: Pixels) -> None:
-    cut = studio.draw(remove_background_models=["blues"])
+def test_a_background_is_transparent_or_of_the_colour_asked_for(
+    image_server: ImageServer, plain: Pixels
+) -> None:
+    cut = image_server.draw(remove_background_models=["blues"])
     alpha = cut.pixels[:, :, 3]
     assert 0 < (alpha == 255).sum() < alpha.size
     assert np.array_equal(cut.pixels[alpha == 255][:, :3], plain[alpha == 255])
-    flat = studio.draw(
+    flat = image_server.draw(
         remove_background_models=["blues"],
         background_color="#00ff00",
         image_file_type="jpeg",
@@ -254,10 +268,10 @@ def test_a_background_is_transparent_or_of_the_colour_asked_for(studio: Studio, 
     assert "Background removed: blues" in recipe_in(flat.files[0])
 
 
-def test_previews_come_before_the_picture(studio: Studio) -> None:
-    job_id = studio.submit(steps=20, previews=True)
+def test_previews_come_before_the_picture(image_server: ImageServer) -> None:
+    job_id = image_server.submit(steps=20, previews=True)
     previews, states = [], []
-    with studio.http.stream("GET", f"/jobs/{job_id}/events") as stream:
+    with image_server.http.stream("GET", f"/jobs/{job_id}/events") as stream:
         for event, data in events(stream):
             if event == "preview":
                 previews.append(data)
@@ -287,27 +301,27 @@ COMPANY: tuple[dict[str, Any], ...] = (
 )
 
 
-def test_jobs_in_company_make_the_pictures_that_they_make_alone(studio: Studio) -> None:
-    job_ids = [studio.submit(**fields) for fields in COMPANY]
-    together = [studio.drawn(job_id) for job_id in job_ids]
+def test_jobs_in_company_make_the_pictures_that_they_make_alone(image_server: ImageServer) -> None:
+    job_ids = [image_server.submit(**fields) for fields in COMPANY]
+    together = [image_server.drawn(job_id) for job_id in job_ids]
     ends, starts = ([one.job[name] for one in together] for name in ("finished_at", "started_at"))
     assert sorted(starts)[1] < sorted(ends)[0], "two of them at least were under way at once"
     for fields, drawn in zip(COMPANY, together, strict=True):
-        assert is_same(drawn.pixels, studio.draw(**fields).pixels), fields
+        assert is_same(drawn.pixels, image_server.draw(**fields).pixels), fields
 
 
-def test_each_of_several_pictures_can_be_made_again_alone(studio: Studio) -> None:
-    three = studio.draw(count=3, steps=4)
+def test_each_of_several_pictures_can_be_made_again_alone(image_server: ImageServer) -> None:
+    three = image_server.draw(count=3, steps=4)
     seeds = [image["seed"] for image in three.images]
     assert (seeds, len(set(three.job["image_ids"]))) == ([5, 6, 7], 3)
-    alone = studio.draw(seed=7, steps=4)
+    alone = image_server.draw(seed=7, steps=4)
     assert is_same(alone.pixels, pixels_of(three.files[2]))
     assert "Seed: 7" in recipe_in(three.files[2])
 
 
 @pytest.mark.parametrize("file_type", ["png", "jpeg", "webp"])
-def test_every_file_carries_its_recipe(studio: Studio, plain: Pixels, file_type: str) -> None:
-    drawn = studio.draw(image_file_type=file_type, quality=95)
+def test_every_file_carries_its_recipe(image_server: ImageServer, plain: Pixels, file_type: str) -> None:
+    drawn = image_server.draw(image_file_type=file_type, quality=95)
     assert Image.open(BytesIO(drawn.files[0])).format == file_type.upper()
     assert distance(drawn.pixels, plain) < 20
     recipe = recipe_in(drawn.files[0])
@@ -315,56 +329,58 @@ def test_every_file_carries_its_recipe(studio: Studio, plain: Pixels, file_type:
     assert "Steps: 3, Sampler: Euler a, CFG scale: 4, Seed: 5, Size: 64x64" in recipe
 
 
-def test_pictures_go_when_their_job_said(studio: Studio) -> None:
-    used_up = studio.draw(delete_after_downloads=1)
-    expired = studio.draw(expire_after="1s")
+def test_pictures_go_when_their_job_said(image_server: ImageServer) -> None:
+    used_up = image_server.draw(delete_after_downloads=1)
+    expired = image_server.draw(expire_after="1s")
     for drawn, reason in ((used_up, "used_up"), (expired, "expired")):
         path = f"/images/{drawn.images[0]['image_id']}"
-        gone = wait_for("the image to go", lambda path=path: studio.http.get(path).json()["gone"])
+        gone = wait_for("the image to go", lambda path=path: image_server.http.get(path).json()["gone"])
         assert gone["reason"] == reason
-        assert studio.http.get(f"{path}/download").status_code == 410
+        assert image_server.http.get(f"{path}/download").status_code == 410
 
 
-def test_sdxl_with_a_lora(studio: Studio) -> None:
-    bare, worn, again = (studio.draw(engine="xl", loras=loras) for loras in ([], ["xl"], []))
-    assert distance(bare.pixels, worn.pixels) > 1
+def test_sdxl_with_a_lora(image_server: ImageServer) -> None:
+    bare, active, again = (image_server.draw(engine="xl", loras=loras) for loras in ([], ["xl"], []))
+    assert distance(bare.pixels, active.pixels) > 1
     assert np.array_equal(bare.pixels, again.pixels)
-    wrong = studio.http.post("/jobs", json={"engine": "xl", "prompt": "a ball", "loras": ["kohya"]})
+    wrong = image_server.http.post("/jobs", json={"engine": "xl", "prompt": "a ball", "loras": ["kohya"]})
     assert (wrong.status_code, wrong.json()["code"]) == (409, "wrong_model_base")
     assert wrong.json()["fields"][0]["field"] == "loras[0]"
 
 
-def test_jobs_wait_for_an_engine_whose_file_is_damaged_until_somebody_puts_it_right(studio: Studio) -> None:
-    file = studio.folder / "fragile.safetensors"
-    whole = (studio.folder / "sd.safetensors").read_bytes()
+def test_jobs_wait_for_an_engine_whose_file_is_damaged_until_somebody_puts_it_right(
+    image_server: ImageServer,
+) -> None:
+    file = image_server.folder / "fragile.safetensors"
+    whole = (image_server.folder / "sd.safetensors").read_bytes()
     file.write_bytes(whole)
-    studio.register("checkpoint", "fragile", file.as_uri())
-    studio.create_engine("fragile", "fragile")
+    image_server.register("checkpoint", "fragile", file.as_uri())
+    image_server.create_engine("fragile", "fragile")
     file.write_bytes(b"\xff" * len(whole))
-    job_id = studio.submit(engine="fragile")
+    job_id = image_server.submit(engine="fragile")
 
     def in_error() -> dict[str, Any] | None:
-        (engine,) = studio.http.get("/engines", params={"name": "fragile"}).json()["items"]
+        (engine,) = image_server.http.get("/engines", params={"name": "fragile"}).json()["items"]
         return engine if engine["status"] == "error" else None
 
     engine = wait_for("the engine's error", in_error, 90.0)
-    tries = workers_of(studio)
+    tries = workers_of(image_server)
     assert (engine["error"]["code"], engine["retry_at"]) == ("model_unreadable", None)
-    late = studio.http.post("/jobs", json={"engine": "fragile", "give_up_after": 0.5})
+    late = image_server.http.post("/jobs", json={"engine": "fragile", "give_up_after": 0.5})
     assert (late.status_code, late.json()["waits_for"]) == (202, "repair")
     assert late.json()["error"] == engine["error"]
-    failed = studio.ended(late.json()["job_id"])
+    failed = image_server.ended(late.json()["job_id"])
     assert (failed["status"], failed["error"]["code"]) == ("failed", "model_unreadable")
-    job = studio.http.get(f"/jobs/{job_id}").json()
+    job = image_server.http.get(f"/jobs/{job_id}").json()
     assert (job["status"], job["waits_for"], job["error"]) == ("waiting", "repair", engine["error"])
-    assert workers_of(studio) == tries, "nobody tries to load it again"
+    assert workers_of(image_server) == tries, "nobody tries to load it again"
 
     file.write_bytes(whole)
-    assert studio.http.patch(f"/engines/{engine['engine_id']}/start").status_code == 202
-    assert studio.drawn(job_id).job["error"] is None
-    studio.http.patch(f"/engines/{engine['engine_id']}/stop", params={"now": True})
+    assert image_server.http.patch(f"/engines/{engine['engine_id']}/start").status_code == 202
+    assert image_server.drawn(job_id).job["error"] is None
+    image_server.http.patch(f"/engines/{engine['engine_id']}/stop", params={"now": True})
 
 
-def workers_of(studio: Studio) -> int:
+def workers_of(image_server: ImageServer) -> int:
     """How many workers have been started so far."""
-    return len(list((studio.folder / "database" / "logs").iterdir()))
+    return len(list((image_server.folder / "database" / "logs").iterdir()))

@@ -9,11 +9,11 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from engine_worker.embedded.random_checkpoint import write_random_checkpoint
-from kernel.protocol.vocabulary import ModelBase
+from kernel.protocol.enums import ModelBase
 from tests.acceptance.conftest import cleaned_up
+from tests.acceptance.image_server import PATIENCE_S, ImageServer, opened_image_server
 from tests.acceptance.patience import wait_for
 from tests.acceptance.server import Server
-from tests.acceptance.studio import PATIENCE_S, Studio, opened_studio
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -24,26 +24,26 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def taken(studio: Studio) -> list[tuple[str, str]]:
+def taken(image_server: ImageServer) -> list[tuple[str, str]]:
     """Which standby became which worker, as the Manager's log has it."""
-    return re.findall(r"standby_taken name=(\S+) worker_id=(\S+)", (studio.folder / "log").read_text())
+    return re.findall(r"standby_taken name=(\S+) worker_id=(\S+)", (image_server.folder / "log").read_text())
 
 
-def waits(studio: Studio, name: str) -> bool:
-    return f"standby_started name={name} " in (studio.folder / "log").read_text()
+def waits(image_server: ImageServer, name: str) -> bool:
+    return f"standby_started name={name} " in (image_server.folder / "log").read_text()
 
 
 def test_each_engine_that_starts_takes_the_one_that_waits() -> None:
-    with opened_studio() as studio:
-        write_random_checkpoint(studio.folder / "sd.safetensors", base=ModelBase.SD, seed=7)
-        studio.register("checkpoint", "sd", (studio.folder / "sd.safetensors").as_uri())
+    with opened_image_server() as image_server:
+        write_random_checkpoint(image_server.folder / "sd.safetensors", base=ModelBase.SD, seed=7)
+        image_server.register("checkpoint", "sd", (image_server.folder / "sd.safetensors").as_uri())
         for name, standby in (("first", "standby-1"), ("second", "standby-2")):
-            wait_for("a standby", partial(waits, studio, standby), PATIENCE_S)
-            studio.create_engine(name, "sd")
-            studio.draw(engine=name)
-            assert taken(studio)[-1][0] == standby
-            worker_id = taken(studio)[-1][1]
-            log = studio.folder / "database" / "logs" / f"{worker_id}.log"
+            wait_for("a standby", partial(waits, image_server, standby), PATIENCE_S)
+            image_server.create_engine(name, "sd")
+            image_server.draw(engine=name)
+            assert taken(image_server)[-1][0] == standby
+            worker_id = taken(image_server)[-1][1]
+            log = image_server.folder / "database" / "logs" / f"{worker_id}.log"
             assert "action=engine_ready" in log.read_text()
 
 

@@ -19,9 +19,9 @@ from kernel.protocol.client import (
     RegisterModel,
     SubmitJob,
 )
+from kernel.protocol.enums import EngineState, GoneReason, JobState, ModelType
 from kernel.protocol.ids import EngineId, ModelId
 from kernel.protocol.specs import EngineSpec, JobRequest
-from kernel.protocol.vocabulary import EngineState, GoneReason, JobState, ModelType
 from tests.acceptance.checks import assert_whole
 from tests.acceptance.orders import a_job, submit
 from tests.acceptance.patience import PATIENCE_S, wait_for

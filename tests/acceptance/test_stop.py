@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from kernel.protocol.client import Done, Shutdown
+from kernel.protocol.enums import EngineState, JobState, Phase
 from kernel.protocol.ids import EngineId, ModelId
-from kernel.protocol.vocabulary import EngineState, JobState, Phase
 from tests.acceptance.checks import assert_whole
 from tests.acceptance.orders import LOADS_FOR_7_S, a_job, create_engine, submit
 from tests.acceptance.patience import wait_for

@@ -8,8 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from kernel.protocol.client import CancelJob, Done, JobAccepted, ModelAccepted, RegisterModel
+from kernel.protocol.enums import EngineState, JobState, ModelType, WaitsFor
 from kernel.protocol.ids import EngineId, JobId, ModelId
-from kernel.protocol.vocabulary import EngineState, JobState, ModelType, WaitsFor
 from tests.acceptance.checks import assert_whole
 from tests.acceptance.orders import LOADS_FOR_7_S, a_job, create_engine, submit
 from tests.acceptance.patience import wait_for

@@ -12,12 +12,12 @@ from bench.pictures import random_control_net
 from engine_worker.embedded.random_checkpoint import write_random_checkpoint
 from engine_worker.engine.adapters.controlnet_keys import controlnet_places
 from engine_worker.engine.adapters.diffusers_shapes import read_controlnet_shape
-from engine_worker.engine.loading import load_parts
-from engine_worker.engine.parts import Parts
-from engine_worker.header import read_header
+from engine_worker.engine.loading.load_checkpoint import load_components
+from engine_worker.engine.networks.components import Components
+from engine_worker.formats.safetensors_header import read_header
+from kernel.protocol.enums import ModelBase, ModelType
 from kernel.protocol.ids import ModelId
-from kernel.protocol.ingredients import ModelSource
-from kernel.protocol.vocabulary import ModelBase, ModelType
+from kernel.protocol.model_refs import ModelSource
 from tests.integration.engine.lora_files import random_factors, write_diffusers, write_kohya
 from tests.integration.engine.onnx_files import write_keeper
 
@@ -44,14 +44,14 @@ def write_weights(folder: Path) -> None:
     write_keeper(folder / "blues.onnx", BLUE)
 
 
-def _parts(checkpoint: Path) -> Parts:
+def _parts(checkpoint: Path) -> Components:
     source = ModelSource(
         model_id=ModelId(checkpoint.stem),
         name=checkpoint.stem,
         uri=checkpoint.as_uri(),
         model_type=ModelType.CHECKPOINT,
     )
-    return load_parts(source, torch.device("cpu"), torch.float32)
+    return load_components(source, torch.device("cpu"), torch.float32)
 
 
 def _write_embedding(path: Path) -> None:
@@ -68,7 +68,7 @@ def _write_vae(path: Path, checkpoint: Path) -> None:
     save_file(tensors, path)
 
 
-def _write_control_net(folder: Path, file: Path, parts: Parts) -> None:
+def _write_control_net(folder: Path, file: Path, parts: Components) -> None:
     net = random_control_net(parts, seed=5)
     assert isinstance(net, ControlNetModel)
     net.save_pretrained(folder)

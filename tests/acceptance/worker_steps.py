@@ -130,11 +130,11 @@ class _Steps:
         self._has_milestones = True
         from engine_worker.dealer import Dealer
         from engine_worker.fetch import fetcher
-        from engine_worker.fetch.sources.part import Part
+        from engine_worker.fetch.sources.partial_file import PartialFile
         from kernel.protocol import codec
         from kernel.protocol.worker import ModelFailed, ModelInspected
 
-        Part.sha256 = self.before("verify", Part.sha256)  # type: ignore[method-assign]
+        PartialFile.sha256 = self.before("verify", PartialFile.sha256)  # type: ignore[method-assign]
         fetcher.inspect = self.before("inspect", fetcher.inspect)
         encode, flush = codec.encode, Dealer.flush
         reports: list[object] = []

@@ -42,7 +42,7 @@ def test_files_and_folders_that_a_page_names_exist() -> None:
 
 def test_every_file_of_the_core_is_on_the_page_of_the_architecture() -> None:
     page = text_of(DOCS / "architecture.md")
-    names = [f"kernel/core/{file.name}" for file in (ROOT / "kernel/core").glob("*.py")]
+    names = [str(file.relative_to(ROOT)) for file in (ROOT / "kernel/core").rglob("*.py")]
     missing = [name for name in names if not name.endswith("__init__.py") and name not in page]
     assert missing == []
 

@@ -20,7 +20,7 @@ ENTRIES = {
     | DATABASE
     | HTTP_SERVER
     | {"api", "kernel.core", "kernel.shell", "kernel.views"},
-    "api.admin.main": ENGINE | DATABASE | HTTP_SERVER | HTTP_CLIENT | {"zmq", "kernel.core", "kernel.shell"},
+    "api.cli.main": ENGINE | DATABASE | HTTP_SERVER | HTTP_CLIENT | {"zmq", "kernel.core", "kernel.shell"},
 }
 
 

@@ -54,4 +54,4 @@ def test_numbers_on_a_page_are_those_of_the_code(page: Path) -> None:
 def test_numbers_are_found_where_the_protocol_page_has_them() -> None:
     found = numbers_on(Path("docs/protocol.md"))
     assert ("kernel/protocol/codec", "MAX_BODY_BYTES", float(4 << 20)) in found
-    assert ("engine_worker/session/pulse", "Patience.resend_s", 15.0) in found
+    assert ("engine_worker/session/heartbeat", "Patience.resend_s", 15.0) in found

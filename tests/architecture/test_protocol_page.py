@@ -7,18 +7,7 @@ from typing import Final
 import msgspec
 import pytest
 
-from kernel.protocol import (
-    client,
-    codec,
-    errors,
-    head,
-    ingredients,
-    join,
-    memory,
-    specs,
-    vocabulary,
-    worker,
-)
+from kernel.protocol import client, codec, enums, errors, header, join, memory, model_refs, specs, worker
 from kernel.protocol.ids import Epoch
 from tests.architecture.source_files import ROOT
 from tests.architecture.tables import Row, rows_after
@@ -29,7 +18,7 @@ MODULES: Final = {
     "client": client,
     "worker": worker,
     "specs": specs,
-    "ingredients": ingredients,
+    "ingredients": model_refs,
     "memory": memory,
     "join": join,
     "errors": errors,
@@ -84,7 +73,7 @@ def test_a_message_is_described_in_the_words_of_its_docstring() -> None:
 def test_the_page_has_every_word_of_the_vocabulary() -> None:
     expected = [
         Row((f"`{name}`", ", ".join(f"`{word.value}`" for word in kind)))
-        for name, kind in vars(vocabulary).items()
+        for name, kind in vars(enums).items()
         if isinstance(kind, type) and issubclass(kind, StrEnum) and kind is not StrEnum
     ]
     assert rows_after(PAGE, "## Vocabulary") == expected
@@ -101,10 +90,10 @@ def test_the_page_has_every_error_code() -> None:
 
 def test_the_page_lays_out_the_head_as_it_is_packed() -> None:
     rows = rows_after(PAGE, "HEAD has exactly")
-    assert f"HEAD has exactly {head.SIZE_BYTES} bytes" in PAGE
+    assert f"HEAD has exactly {header.SIZE_BYTES} bytes" in PAGE
     lengths = [int(row.cells[1]) for row in rows]
     assert [int(row.cells[0]) for row in rows] == [sum(lengths[:n]) for n in range(len(lengths))]
-    assert sum(lengths) == head.SIZE_BYTES
+    assert sum(lengths) == header.SIZE_BYTES
 
 
 def test_the_example_is_what_goes_over_the_wire() -> None:

@@ -10,10 +10,10 @@ from typing import Final
 
 from bench.stage import Caller, create_engine, manager
 from kernel.protocol import client
+from kernel.protocol.enums import WorkerRole
 from kernel.protocol.ids import EngineId, JobId, WorkerId
 from kernel.protocol.join import Join, write_join
 from kernel.protocol.specs import JobRequest
-from kernel.protocol.vocabulary import WorkerRole
 from tests.architecture.source_files import ROOT
 
 OPEN: Final = ("waiting", "processing")

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine_worker.embedded.random_checkpoint import write_random_checkpoint
-from kernel.protocol.vocabulary import ModelBase
+from kernel.protocol.enums import ModelBase
 
 if TYPE_CHECKING:
-    from engine_worker.engine.parts import Parts
+    from engine_worker.engine.networks.components import Components
 
 _HERE = Path(__file__).parent
 
@@ -43,7 +43,7 @@ def base(request: pytest.FixtureRequest) -> ModelBase:
 
 
 @pytest.fixture(scope="module")
-def exact(base: ModelBase, checkpoints: Path) -> "Iterator[Parts]":
+def exact(base: ModelBase, checkpoints: Path) -> "Iterator[Components]":
     """The checkpoint on the GPU in single precision."""
     import torch
 

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from bench.stock import Asked
-from engine_worker.engine.devices import choose_device, settle_on
-from engine_worker.engine.loading import load_parts
-from engine_worker.engine.parts import Parts
+from engine_worker.engine.loading.load_checkpoint import load_components
+from engine_worker.engine.networks.components import Components
+from engine_worker.engine.runtime.devices import choose_device, settle_on
+from kernel.protocol.enums import Compilation, ModelType, Scheduler
 from kernel.protocol.ids import EngineId, ModelId
-from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.specs import EngineLoad, JobSpec
-from kernel.protocol.vocabulary import Compilation, ModelType, Scheduler
 
 SIZE_PX = 64
 
@@ -23,19 +23,19 @@ def source_of(path: Path) -> ModelSource:
     )
 
 
-def parts_on(path: Path, device_name: str, dtype: torch.dtype) -> Parts:
+def parts_on(path: Path, device_name: str, dtype: torch.dtype) -> Components:
     """The checkpoint as an engine on that device would hold it."""
     device = choose_device(device_name)
     settle_on(device, dtype)
-    return load_parts(source_of(path), device, dtype)
+    return load_components(source_of(path), device, dtype)
 
 
-def load_order(path: Path, compilation: Compilation, seats: int) -> EngineLoad:
+def load_order(path: Path, compilation: Compilation, slots: int) -> EngineLoad:
     return EngineLoad(
         engine_id=EngineId("engine-1"),
         checkpoint=source_of(path),
         device="cuda:0",
-        max_batch=seats,
+        max_batch=slots,
         compilation=compilation,
         width_px=SIZE_PX,
         height_px=SIZE_PX,

@@ -4,9 +4,9 @@ from msgspec.structs import replace
 
 from bench.pictures import half_mask, photograph, png
 from bench.stock import Asked
+from kernel.protocol.enums import ControlType, InputKind, Scheduler
 from kernel.protocol.ids import ModelId
-from kernel.protocol.ingredients import ControlUse, LoraUse, ModelSource
-from kernel.protocol.vocabulary import ControlType, InputKind, Scheduler
+from kernel.protocol.model_refs import ControlUse, LoraUse, ModelSource
 from tests.gpu.gpu_jobs import job
 
 NET = ModelId("net")
@@ -17,10 +17,10 @@ def rich_jobs(lora: ModelSource) -> list[Asked]:
     """With a LoRA, from a picture, with a mask, and led by a control map."""
     plain = job(scheduler=Scheduler.EULER_A, steps=4).spec
     picture, mask, pose = png(photograph()), png(half_mask()), png(half_mask())
-    worn = replace(plain, loras=(LoraUse(model_id=lora.model_id, weight=0.7),))
+    active = replace(plain, loras=(LoraUse(model_id=lora.model_id, weight=0.7),))
     led = replace(plain, controls=(_CONTROL,), control_models=(NET,))
     return [
-        Asked(worn, models=(lora,)),
+        Asked(active, models=(lora,)),
         Asked(plain, {InputKind.REFERENCE: picture}),
         Asked(plain, {InputKind.REFERENCE: picture, InputKind.MASK: mask}),
         Asked(led, {InputKind.POSE: pose}),

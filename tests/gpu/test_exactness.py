@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.ours import make_alone, make_together, workshop
+from bench.ours import make_alone, make_together, resources
 from bench.pictures import random_control_net, random_lora
-from engine_worker.engine.parts import Parts
+from engine_worker.engine.networks.components import Components
+from kernel.protocol.enums import ModelBase, Scheduler
 from kernel.protocol.schedulers import SAMPLERS
-from kernel.protocol.vocabulary import ModelBase, Scheduler
 from tests.gpu.gpu_jobs import distance, job, parts_on
 from tests.gpu.rich_jobs import NET, rich_jobs
 
@@ -31,43 +31,43 @@ MIXED = [
 
 @pytest.mark.parametrize("scheduler", SAMPLERS)
 def test_a_seed_means_the_same_picture_as_on_a_cpu(
-    exact: Parts, base: ModelBase, checkpoints: Path, scheduler: Scheduler
+    exact: Components, base: ModelBase, checkpoints: Path, scheduler: Scheduler
 ) -> None:
     wanted = job(scheduler=scheduler, steps=4)
     on_cpu = parts_on(checkpoints / f"{base}.safetensors", "cpu", exact.dtype)
-    expected = make_alone(workshop(on_cpu, {}), wanted)
-    assert distance(make_alone(workshop(exact, {}), wanted), expected) <= ROUNDING
+    expected = make_alone(resources(on_cpu, {}), wanted)
+    assert distance(make_alone(resources(exact, {}), wanted), expected) <= ROUNDING
 
 
-def test_made_in_company_is_made_alone(exact: Parts) -> None:
-    work = workshop(exact, {})
-    together = make_together(work, MIXED, seats=4)
+def test_made_in_company_is_made_alone(exact: Components) -> None:
+    work = resources(exact, {})
+    together = make_together(work, MIXED, slots=4)
     for found, wanted in zip(together, MIXED, strict=True):
         assert distance(found, make_alone(work, wanted)) <= ROUNDING
 
 
 def test_loras_pictures_masks_and_control_nets_mean_on_a_gpu_what_they_mean_on_a_cpu(
-    exact: Parts, base: ModelBase, checkpoints: Path, tmp_path: Path
+    exact: Components, base: ModelBase, checkpoints: Path, tmp_path: Path
 ) -> None:
     on_cpu = parts_on(checkpoints / f"{base}.safetensors", "cpu", exact.dtype)
     lora = random_lora(on_cpu, tmp_path / "lora.safetensors", seed=2)
     net = random_control_net(on_cpu, seed=1)
     jobs = rich_jobs(lora)
-    there = workshop(on_cpu, {NET: net})
+    there = resources(on_cpu, {NET: net})
     expected = [make_alone(there, wanted) for wanted in jobs]
-    here = workshop(exact, {NET: net.to(exact.device)})
-    together = make_together(here, jobs, seats=4)
+    here = resources(exact, {NET: net.to(exact.device)})
+    together = make_together(here, jobs, slots=4)
     # Other tests work with the same networks.
-    here.extras.wardrobe.clear()
+    here.adapters.lora_manager.clear()
     for found, wanted in zip(together, expected, strict=True):
         assert distance(found, wanted) <= ROUNDING
 
 
 @pytest.mark.parametrize("dtype", HALF_BOUNDS, ids=str)
 def test_half_precision_gives_nearly_the_same_picture(
-    exact: Parts, base: ModelBase, checkpoints: Path, dtype: torch.dtype
+    exact: Components, base: ModelBase, checkpoints: Path, dtype: torch.dtype
 ) -> None:
-    expected = [make_alone(workshop(exact, {}), wanted) for wanted in MIXED]
-    half = workshop(parts_on(checkpoints / f"{base}.safetensors", "cuda:0", dtype), {})
-    for found, wanted in zip(make_together(half, MIXED, seats=4), expected, strict=True):
+    expected = [make_alone(resources(exact, {}), wanted) for wanted in MIXED]
+    half = resources(parts_on(checkpoints / f"{base}.safetensors", "cuda:0", dtype), {})
+    for found, wanted in zip(make_together(half, MIXED, slots=4), expected, strict=True):
         assert distance(found, wanted) <= HALF_BOUNDS[dtype]

@@ -9,19 +9,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.ours import make_together, workshop
+from bench.ours import make_together, resources
 from bench.pictures import random_lora
 from bench.stock import Asked
 from engine_worker.engine.gpu.prepared_unet import prepare_unet
 from engine_worker.engine.gpu.recorded_calls import RecordedCalls
-from engine_worker.engine.parts import Parts
-from kernel.protocol.vocabulary import Compilation, ModelBase, Scheduler
+from engine_worker.engine.networks.components import Components
+from kernel.protocol.enums import Compilation, ModelBase, Scheduler
 from tests.gpu.gpu_jobs import distance, job, load_order, parts_on
 from tests.gpu.rich_jobs import rich_jobs
 
 pytestmark = pytest.mark.torch
 
-SEATS = 3
+SLOTS = 3
 # The same kernels on the same numbers; libraries may choose others where they may not take memory.
 REPLAYED, COMPILED = 1e-3, 2e-2
 MIXED = [
@@ -34,17 +34,17 @@ MIXED = [
 
 
 @pytest.fixture
-def half(base: ModelBase, checkpoints: Path) -> Iterator[Parts]:
+def half(base: ModelBase, checkpoints: Path) -> Iterator[Components]:
     """Parts of its own, as most engines compute: preparing leaves its mark on them."""
     yield parts_on(checkpoints / f"{base}.safetensors", "cuda:0", torch.float16)
     torch.compiler.reset()
     torch.cuda.empty_cache()
 
 
-def made(parts: Parts, quick: Parts, jobs: list[Asked]) -> list[Tensor]:
-    work = replace(workshop(parts, {}), parts=quick)
-    latents = make_together(work, jobs, SEATS)
-    work.extras.wardrobe.clear()
+def made(parts: Components, quick: Components, jobs: list[Asked]) -> list[Tensor]:
+    work = replace(resources(parts, {}), parts=quick)
+    latents = make_together(work, jobs, SLOTS)
+    work.adapters.lora_manager.clear()
     return latents
 
 
@@ -53,32 +53,32 @@ def worst(found: list[Tensor], expected: list[Tensor]) -> float:
 
 
 def test_recorded_calls_make_the_same_pictures_whatever_else_is_made_between(
-    half: Parts, base: ModelBase, checkpoints: Path
+    half: Components, base: ModelBase, checkpoints: Path
 ) -> None:
     expected = made(half, half, MIXED)
-    order = load_order(checkpoints / f"{base}.safetensors", Compilation.GRAPHS, SEATS)
-    quick = prepare_unet(half, order, SEATS)
+    order = load_order(checkpoints / f"{base}.safetensors", Compilation.GRAPHS, SLOTS)
+    quick = prepare_unet(half, order, SLOTS)
     assert isinstance(quick.quick_denoiser, RecordedCalls)
     assert worst(made(half, quick, MIXED), expected) <= REPLAYED
     assert worst(made(half, quick, MIXED[:1]), expected[:1]) <= REPLAYED
 
 
 def test_a_lora_has_its_effect_beside_recorded_calls(
-    half: Parts, base: ModelBase, checkpoints: Path, tmp_path: Path
+    half: Components, base: ModelBase, checkpoints: Path, tmp_path: Path
 ) -> None:
     jobs = rich_jobs(random_lora(half, tmp_path / "lora.safetensors", seed=2))[:1]
     expected = made(half, half, jobs)
-    order = load_order(checkpoints / f"{base}.safetensors", Compilation.GRAPHS, SEATS)
-    assert worst(made(half, prepare_unet(half, order, SEATS), jobs), expected) <= REPLAYED
+    order = load_order(checkpoints / f"{base}.safetensors", Compilation.GRAPHS, SLOTS)
+    assert worst(made(half, prepare_unet(half, order, SLOTS), jobs), expected) <= REPLAYED
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="torch compiles with a C compiler, and there is none")
 def test_compiled_blocks_make_nearly_the_same_pictures_and_loras_have_their_effect(
-    half: Parts, base: ModelBase, checkpoints: Path, tmp_path: Path
+    half: Components, base: ModelBase, checkpoints: Path, tmp_path: Path
 ) -> None:
     jobs = [*MIXED, *rich_jobs(random_lora(half, tmp_path / "lora.safetensors", seed=2))[:1]]
     expected = made(half, half, jobs)
-    order = load_order(checkpoints / f"{base}.safetensors", Compilation.REGIONAL, SEATS)
-    quick = prepare_unet(half, order, SEATS)
+    order = load_order(checkpoints / f"{base}.safetensors", Compilation.REGIONAL, SLOTS)
+    quick = prepare_unet(half, order, SLOTS)
     assert quick.quick_denoiser is not None, "the log says why it was not compiled"
     assert worst(made(half, quick, jobs), expected) <= COMPILED

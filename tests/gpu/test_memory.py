@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from bench.bell import Bell
-from bench.memory_cases import Case, appetite_of_file, ensure_file
+from bench.memory_cases import Case, demand_of_file, ensure_file
 from bench.ours import order_of
 from engine_worker.engine.diffusers_engine import build
-from engine_worker.engine.port import Completed, Failed, Outcome
-from kernel.core.memory import PROCESS_BYTES, need_bytes
+from engine_worker.port import Completed, Failed, Outcome
+from kernel.core.memory_model.memory_demand import PROCESS_BYTES, need_bytes
+from kernel.protocol.enums import MemoryPlan, ModelBase
 from kernel.protocol.ids import EngineId
 from kernel.protocol.specs import EngineLoad
-from kernel.protocol.vocabulary import MemoryPlan, ModelBase
 from tests.gpu.gpu_jobs import job, source_of
 
 pytestmark = pytest.mark.torch
@@ -44,17 +44,17 @@ def test_an_engine_takes_no_more_memory_than_the_manager_has_reckoned_with(file:
     before = torch.cuda.memory_reserved(GPU)
     outcomes: list[Outcome] = []
     engine = build(outcomes.append, Bell().ring)
-    engine.load(load_order(file, HALF_AS_WIDE.seats))
-    for number in range(2 * HALF_AS_WIDE.seats):
+    engine.load(load_order(file, HALF_AS_WIDE.slots))
+    for number in range(2 * HALF_AS_WIDE.slots):
         wanted = job(number, steps=2 + number % 3, width_px=512, height_px=512)
         engine.admit(order_of(f"job-{number}", wanted))
     while engine.step():
         pass
     engine.close()
-    assert sum(isinstance(one, Completed) for one in outcomes) == 2 * HALF_AS_WIDE.seats
+    assert sum(isinstance(one, Completed) for one in outcomes) == 2 * HALF_AS_WIDE.slots
     taken = torch.cuda.max_memory_reserved(GPU) - before
-    appetite = appetite_of_file(HALF_AS_WIDE, file)
-    promised = need_bytes(appetite, "cuda", MemoryPlan.FAST, HALF_AS_WIDE.seats) - PROCESS_BYTES["cuda"]
+    demand = demand_of_file(HALF_AS_WIDE, file)
+    promised = need_bytes(demand, "cuda", MemoryPlan.FAST, HALF_AS_WIDE.slots) - PROCESS_BYTES["cuda"]
     assert taken <= promised
 
 
@@ -76,7 +76,7 @@ def test_a_picture_for_which_there_is_no_memory_fails_alone(file: Path, little_m
     assert failed.code == "out_of_memory"
 
 
-def load_order(file: Path, seats: int) -> EngineLoad:
+def load_order(file: Path, slots: int) -> EngineLoad:
     return EngineLoad(
-        engine_id=EngineId("engine-1"), checkpoint=source_of(file), device="cuda:0", max_batch=seats
+        engine_id=EngineId("engine-1"), checkpoint=source_of(file), device="cuda:0", max_batch=slots
     )

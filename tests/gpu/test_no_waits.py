@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from bench.bell import Bell, run_until
-from bench.ours import Gathered, order_of, workshop
+from bench.ours import Gathered, order_of, resources
 from bench.pictures import random_control_net, random_lora
 from bench.stock import Asked
-from engine_worker.engine.parts import Parts
-from engine_worker.engine.studio import Studio
-from engine_worker.engine.workshop import Workshop
+from engine_worker.engine.networks.components import Components
+from engine_worker.engine.pipeline.engine_core import EngineCore
+from engine_worker.engine.pipeline.resources import EngineResources
+from kernel.protocol.enums import Scheduler
 from kernel.protocol.schedulers import SAMPLERS
-from kernel.protocol.vocabulary import Scheduler
 from tests.gpu.gpu_jobs import job
 from tests.gpu.rich_jobs import NET, rich_jobs
 
@@ -36,37 +36,37 @@ def waits_are_errors() -> Iterator[None]:
         torch.cuda.set_sync_debug_mode("default")
 
 
-def step_to_the_end(work: Workshop, jobs: list[Asked]) -> Gathered:
+def step_to_the_end(work: EngineResources, jobs: list[Asked]) -> Gathered:
     """Raises: RuntimeError, if a job failed, as it does where one of its steps waits."""
     gathered = Gathered()
     bell = Bell()
-    studio = Studio(work, gathered.finish, 4, gathered.emit, bell.ring)
+    engine_core = EngineCore(work, gathered.finish, 4, gathered.emit, bell.ring)
     for number, wanted in enumerate(jobs):
-        studio.admit(order_of(f"job-{number}", wanted), wanted.inputs)
-    run_until(lambda: not studio.is_preparing, studio.step, bell)
+        engine_core.admit(order_of(f"job-{number}", wanted), wanted.inputs)
+    run_until(lambda: not engine_core.is_preparing, engine_core.step, bell)
     with waits_are_errors():
-        while studio.step():
+        while engine_core.step():
             pass
-    studio.close()
+    engine_core.close()
     return gathered
 
 
 @pytest.mark.parametrize("scheduler", SAMPLERS)
-def test_no_scheduler_waits_for_the_gpu(exact: Parts, scheduler: Scheduler) -> None:
+def test_no_scheduler_waits_for_the_gpu(exact: Components, scheduler: Scheduler) -> None:
     jobs = [job(seed, scheduler=scheduler, steps=4) for seed in (1, 2)]
-    assert len(step_to_the_end(workshop(exact, {}), jobs).latents) == 2
+    assert len(step_to_the_end(resources(exact, {}), jobs).latents) == 2
 
 
-def test_prompts_of_different_length_wait_for_nothing(exact: Parts) -> None:
+def test_prompts_of_different_length_wait_for_nothing(exact: Components) -> None:
     long = job(2, prompt="a very long road " * 30)
-    assert len(step_to_the_end(workshop(exact, {}), [job(1), long]).latents) == 2
+    assert len(step_to_the_end(resources(exact, {}), [job(1), long]).latents) == 2
 
 
-def test_loras_masks_and_control_nets_wait_for_nothing(exact: Parts, tmp_path: Path) -> None:
+def test_loras_masks_and_control_nets_wait_for_nothing(exact: Components, tmp_path: Path) -> None:
     lora = random_lora(exact, tmp_path / "lora.safetensors", seed=2)
     net = random_control_net(exact, seed=1).to(exact.device)
-    work = workshop(exact, {NET: net})
+    work = resources(exact, {NET: net})
     gathered = step_to_the_end(work, rich_jobs(lora))
     # Other tests work with the same networks.
-    work.extras.wardrobe.clear()
+    work.adapters.lora_manager.clear()
     assert len(gathered.latents) == 4

@@ -13,18 +13,18 @@ from bench.ours import order_of
 from bench.pictures import photograph, png
 from bench.stock import Asked
 from engine_worker.engine.diffusers_engine import DiffusersEngine
-from engine_worker.engine.port import Completed, Outcome, Pictured
-from engine_worker.engine.random_weights import write_random_file
-from engine_worker.fetch.one_file import describe_file
-from kernel.core.memory import PROCESS_BYTES, Appetite, need_bytes, resident_bytes
-from kernel.protocol.vocabulary import Compilation, InputKind, MemoryPlan, ModelBase
+from engine_worker.engine.loading.random_weights import write_random_file
+from engine_worker.formats.single_file import describe_file
+from engine_worker.port import Completed, Outcome, Pictured
+from kernel.core.memory_model.memory_demand import PROCESS_BYTES, MemoryDemand, need_bytes, resident_bytes
+from kernel.protocol.enums import Compilation, InputKind, MemoryPlan, ModelBase
 from tests.gpu.gpu_jobs import job, load_order
 
 pytestmark = pytest.mark.torch
 
 GPU = torch.device("cuda:0")
 SIDE_PX = 512
-SEATS = 2
+SLOTS = 2
 SWAPPED, TILED = MemoryPlan.SWAPPED, MemoryPlan.TILED
 SMALL_CHANGE_BYTES = 64 << 20
 """Prompts that are remembered, and what torch keeps for itself."""
@@ -50,21 +50,21 @@ def promised_memory(full_size: Path) -> Iterator[None]:
     torch.cuda.empty_cache()
 
 
-def appetite_of(path: Path) -> Appetite:
+def demand_of(path: Path) -> MemoryDemand:
     profile = describe_file(path).memory
     assert profile is not None
-    return Appetite(profile, (), 0, None, SIDE_PX, SIDE_PX, SEATS)
+    return MemoryDemand(profile, (), 0, None, SIDE_PX, SIDE_PX, SLOTS)
 
 
 def promised_bytes(path: Path, plan: MemoryPlan) -> int:
     """Without the context and the libraries, which torch knows nothing of."""
-    return need_bytes(appetite_of(path), "cuda", plan, SEATS) - PROCESS_BYTES["cuda"]
+    return need_bytes(demand_of(path), "cuda", plan, SLOTS) - PROCESS_BYTES["cuda"]
 
 
 class Loaded:
     """An engine under a plan, and what becomes of its jobs."""
 
-    def __init__(self, path: Path, plan: MemoryPlan, seats: int = SEATS) -> None:
+    def __init__(self, path: Path, plan: MemoryPlan, slots: int = SLOTS) -> None:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(GPU)
         self._before = torch.cuda.memory_allocated(GPU)
@@ -72,7 +72,7 @@ class Loaded:
         self.outcomes: list[Outcome] = []
         self._bell = Bell()
         self._engine = DiffusersEngine(self._bell.at(self.outcomes.append), self._bell.ring)
-        order = load_order(path, Compilation.OFF, seats)
+        order = load_order(path, Compilation.OFF, slots)
         self.memory_bytes = self._engine.load(replace(order, plan=plan)).memory_bytes
 
     @property
@@ -109,7 +109,7 @@ def test_pictures_are_those_of_the_tiled_plan_to_the_bit(base: ModelBase, checkp
     made = []
     for plan in (TILED, SWAPPED):
         # One at a time: who shares a call with whom is a matter of time.
-        engine = Loaded(checkpoints / f"{base}.safetensors", plan, seats=1)
+        engine = Loaded(checkpoints / f"{base}.safetensors", plan, slots=1)
         made.append(engine.make(some_jobs(128)))
         engine.close()
     assert made[0] == made[1]
@@ -117,7 +117,7 @@ def test_pictures_are_those_of_the_tiled_plan_to_the_bit(base: ModelBase, checkp
 
 def test_the_unet_alone_is_on_the_gpu_before_the_first_job_and_between_jobs(full_size: Path) -> None:
     engine = Loaded(full_size, SWAPPED)
-    resident = resident_bytes(appetite_of(full_size), "cuda", SWAPPED)
+    resident = resident_bytes(demand_of(full_size), "cuda", SWAPPED)
     assert engine.memory_bytes == pytest.approx(resident, rel=0.001)
     assert engine.most_reserved_bytes <= resident + SMALL_CHANGE_BYTES, "nothing else came while it loaded"
     # Without previews: the VAE may be there for one of them after its job is done.

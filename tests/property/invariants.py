@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel.core import actions, due, engines, schedule
+from kernel.core import actions, due
 from kernel.core.actions import Action, Save
-from kernel.core.jobs import MAX_CRASHES
+from kernel.core.admission import reconcile
+from kernel.core.lifecycle import engines
+from kernel.core.lifecycle.jobs import MAX_CRASHES
 from kernel.core.rows import JobRow
-from kernel.core.tables import OPEN_JOB_STATES, WorkerState
-from kernel.core.world import Engine, Job, Worker, World
+from kernel.core.state.tables import OPEN_JOB_STATES, WorkerState
+from kernel.core.state.world import Engine, Job, Worker, World
 from kernel.protocol import client
 from kernel.protocol import worker as wire
+from kernel.protocol.enums import EngineState, JobState, Phase, WorkerRole
 from kernel.protocol.errors import InputsLost
-from kernel.protocol.vocabulary import EngineState, JobState, Phase, WorkerRole
 from kernel.protocol.waiting import may_pass
 from tests.property.room import check_room
 
@@ -189,7 +191,7 @@ def _something_will_happen(world: World, job: Job) -> None:
     engine = world.engines[job.row.engine_id]
     if job.row.status is JobState.PROCESSING:
         assert job.worker_id in world.workers
-    elif world.phase is Phase.RUNNING and schedule.is_wanted(engine):
+    elif world.phase is Phase.RUNNING and reconcile.is_wanted(engine):
         is_coming = any(w.state is not WorkerState.INVITED for w in engine.workers.values())
         is_in_line = engine.row.engine_id in world.engines_without_room
         assert is_coming or is_in_line or due.Relaunch(engine.row.engine_id) in world.timers
@@ -205,7 +207,7 @@ def _worker_is_watched(world: World, worker: Worker) -> None:
         WorkerState.LOADING: (due.Load(worker_id),),
         WorkerState.READY: (due.Silence(worker_id),),
         WorkerState.DRAINING: (due.Silence(worker_id), due.Drain(worker_id)),
-        WorkerState.DOOMED: (due.Kill(worker_id),),
+        WorkerState.TERMINATING: (due.Kill(worker_id),),
     }
     assert (
         worker.state in (WorkerState.INVITED, WorkerState.LAUNCHED)
@@ -213,12 +215,12 @@ def _worker_is_watched(world: World, worker: Worker) -> None:
     )
     if worker.role is WorkerRole.ENGINE and worker.state is not WorkerState.LOADING:
         assert due.Load(worker_id) not in world.timers
-    assert len(worker.slots) <= worker.capacity + schedule.PREFETCH
+    assert len(worker.slots) <= worker.capacity + reconcile.PREFETCH
     held = [world.jobs[job_id].row for job_id in worker.slots if job_id in world.jobs]
     assert len(worker.slots) <= 1 or not any(row.crashes for row in held), "suspects run alone"
     watched = any(item in world.timers for item in wanted[worker.state])
     assert watched or due.Kill(worker_id) in world.timers, worker
-    if worker.slots and worker.state is not WorkerState.DOOMED:
+    if worker.slots and worker.state is not WorkerState.TERMINATING:
         is_asked = all(due.Drop(worker_id, job_id) in world.timers for job_id in worker.slots)
         assert is_asked or due.Progress(worker_id) in world.timers, worker
     if worker.state is WorkerState.DRAINING and not worker.slots and worker.role is WorkerRole.ENGINE:
@@ -272,7 +274,7 @@ def _nobody_is_idle_while_a_job_waits(world: World, engine: Engine) -> None:
         return
     is_suspect = world.jobs[job_id].row.crashes > 0
     ready = [w for w in engine.workers.values() if w.state is WorkerState.READY]
-    assert not any(schedule._can_take(w, is_suspect=is_suspect) for w in ready)
+    assert not any(reconcile._can_take(w, is_suspect=is_suspect) for w in ready)
 
 
 def _exists(world: World, item: due.Due) -> bool:
@@ -290,7 +292,7 @@ def _exists(world: World, item: due.Due) -> bool:
             return image_id in world.pictures
         case due.Claim(image_id, ticket):
             return ticket in world.claims[image_id]
-        case due.Fetch() | due.Stock() | due.Grace() | due.Companion():
+        case due.Fetch() | due.Housekeeping() | due.Grace() | due.ApiProcess():
             return True
         case _:
             return item.worker_id in world.workers

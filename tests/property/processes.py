@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 from kernel.core import actions
 from kernel.protocol import worker as wire
+from kernel.protocol.enums import ControlType, WorkerRole
 from kernel.protocol.ids import JobId, Lease, ModelId, WorkerId
-from kernel.protocol.vocabulary import ControlType, WorkerRole
 
 
 @dataclass

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from kernel.core import due, room, schedule
+from kernel.core import due
+from kernel.core.admission import memory_ledger, reconcile
 from kernel.core.events import Asked, Event, StopAsked
-from kernel.core.world import World
+from kernel.core.state.world import World
 from kernel.protocol import client
+from kernel.protocol.enums import Phase
 from kernel.protocol.ids import EngineId
-from kernel.protocol.vocabulary import Phase
 
 
 def check_room(world: World) -> None:
@@ -26,10 +27,13 @@ def _check_line(world: World) -> None:
     for number, engine_id in enumerate(world.engines_without_room):
         engine = world.engines[engine_id]
         assert not engine.is_running
-        assert schedule.is_wanted(engine)
+        assert reconcile.is_wanted(engine)
         assert due.Turn(engine_id) in world.timers, "it will have its turn"
-        if number == 0 and room.free_slots(world) > 0:
-            assert not any(room.find_place(world, engine, plan, {}) for plan in room.plans(world, engine))
+        if number == 0 and memory_ledger.free_slots(world) > 0:
+            assert not any(
+                memory_ledger.find_place(world, engine, plan, {})
+                for plan in memory_ledger.plans(world, engine)
+            )
 
 
 @dataclass(frozen=True)

@@ -7,21 +7,21 @@ from kernel.core import actions, due
 from kernel.core.actions import Action, Effect, Save
 from kernel.core.events import (
     Asked,
+    DiskSwept,
     Event,
     InputsNotStored,
     InputsStored,
     InputsUnreadable,
     PictureStored,
-    StockTaken,
 )
 from kernel.core.ports import Limits
 from kernel.core.rows import BlobRow
-from kernel.core.tables import OPEN_JOB_STATES
+from kernel.core.state.tables import OPEN_JOB_STATES
 from kernel.protocol import client
 from kernel.protocol import worker as wire
+from kernel.protocol.enums import ControlType, EngineState, ModelType, Phase, WorkerRole
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.ids import BlobId, EngineId, ImageId, JobId, ModelId, WorkerId
-from kernel.protocol.vocabulary import ControlType, EngineState, ModelType, Phase, WorkerRole
 from tests.property.invariants import check_action, check_refusal, check_world
 from tests.property.processes import Process
 from tests.property.room import before, check_closing
@@ -333,7 +333,7 @@ class Simulation(Story):
         """Finish every job, close every engine, and see that nothing is left behind."""
         self.crash = None
         self.devices = FULL
-        self.tell(StockTaken(free_bytes=1 << 40, devices=FULL))
+        self.tell(DiskSwept(free_bytes=1 << 40, devices=FULL))
         self.settle(lambda: self.broker.world.phase is Phase.RUNNING)
         self.settle(lambda: not self.broker.world.submissions)
         self.pinging |= {p.worker_id for p in self.processes.values() if p.is_up}
@@ -356,7 +356,9 @@ class Simulation(Story):
     def _is_at_rest(self) -> bool:
         """Nothing is left to wait for, and no picture is on its way to the disk."""
         world = self.broker.world
-        return set(world.timers._when_s) == {due.Stock()} and not world.pictures and not world.submissions
+        return (
+            set(world.timers._when_s) == {due.Housekeeping()} and not world.pictures and not world.submissions
+        )
 
     def _is_closed(self) -> bool:
         states = {row.status for row in self.database.engines.values()}

@@ -14,13 +14,13 @@ from msgspec.structs import replace
 from kernel.core import actions
 from kernel.core.broker import Broker
 from kernel.core.events import (
+    DiskSwept,
     Event,
     InputsStored,
     KeptModel,
     ModelMoved,
     Now,
     PictureStored,
-    StockTaken,
     StopAsked,
     WorkerExited,
 )
@@ -29,9 +29,9 @@ from kernel.core.rows import ModelRow
 from kernel.protocol import client, codec
 from kernel.protocol import worker as wire
 from kernel.protocol.codec import Frame
+from kernel.protocol.enums import WorkerRole
 from kernel.protocol.errors import BadMessage
 from kernel.protocol.ids import Lease, ModelId, WorkerId
-from kernel.protocol.vocabulary import WorkerRole
 from kernel.shell import clock
 from kernel.shell.bus import Incoming
 from kernel.shell.decode import Arrival, BackDoor, FrontDoor, refusal
@@ -40,10 +40,10 @@ from kernel.shell.effects import Effects
 from kernel.shell.file_thread import Inputs, InputsRead, Picture, Reading, Removed
 from kernel.shell.loop import Loop
 from kernel.shell.outbox import Outbox
-from kernel.shell.recall import Recall
+from kernel.shell.state_reader import StateReader
 from kernel.shell.store import Store
-from kernel.shell.surprises import Surprises
-from tests.integration.kernel.surprised import no_surprises
+from kernel.shell.unexpected_errors import UnexpectedErrors
+from tests.integration.kernel.surprised import nothing_unexpected
 from tests.unit.core.samples import device
 
 CORRELATION = bytes(range(16))
@@ -118,8 +118,8 @@ class Hands:
     def remove(self, names: Sequence[str]) -> None:
         """They are gone for all that anybody can see."""
 
-    def look(self) -> StockTaken:
-        return StockTaken(free_bytes=1 << 40)
+    def look(self) -> DiskSwept:
+        return DiskSwept(free_bytes=1 << 40)
 
 
 class FullShelves:
@@ -154,27 +154,29 @@ class SmallManager:
         self,
         kind: type[Broker] = Broker,
         file: Path = Path(":memory:"),
-        surprises: Surprises | None = None,
+        unexpected: UnexpectedErrors | None = None,
     ) -> None:
         """With the same file and surprises it is the next life of another one."""
         self.now_s = 1_000.0
         self.store = Store(file)
-        self.recall = Recall(self.store.connection, quota_bytes=10**9)
+        self.state_reader = StateReader(self.store.connection, quota_bytes=10**9)
         epoch = self.store.next_epoch()
         self.front, self.hands = Front(), Hands()
         self._front_door, self._back_door = FrontDoor(epoch, "1", 1, set()), BackDoor()
         outbox = Outbox(self.front, epoch, set())
-        self.effects = Effects(outbox, self.hands, self.hands, self.recall, None, self.hands)
+        self.effects = Effects(outbox, self.hands, self.hands, self.state_reader, None, self.hands)
         self.hands.events = self.effects.events
-        self.surprises = surprises or no_surprises()
+        self.unexpected = unexpected or nothing_unexpected()
         snapshot = replace(
-            self.recall.snapshot(epoch),
-            blamed=dict(self.surprises.blamed),
-            is_stopping=self.surprises.is_stopping,
+            self.state_reader.snapshot(epoch),
+            blamed=dict(self.unexpected.blamed),
+            is_stopping=self.unexpected.is_stopping,
         )
-        self.broker = kind(snapshot, Limits(), clock.RandomFresh(), self.now())
+        self.broker = kind(snapshot, Limits(), clock.RandomIdSource(), self.now())
         looks = (self.now, lambda: DEVICES, FullShelves(), none_absent)
-        self.loop = Loop(self.broker, self.store, self.recall, None, self.effects, *looks, self.surprises)
+        self.loop = Loop(
+            self.broker, self.store, self.state_reader, None, self.effects, *looks, self.unexpected
+        )
         self.loop._finish(self.loop._save_all(self.broker.start(self.now())))
         self.settle()
 
@@ -228,7 +230,7 @@ class SmallManager:
 
     def tell(self, ask: client.Ask, blobs: Sequence[bytes] = (), key: str = "") -> client.BrokerReply:
         """An honest command. Returns: the answer."""
-        command = client.Command(key=key or f"key-{self.broker.world.fresh.id()}", digest=b"d", ask=ask)
+        command = client.Command(key=key or f"key-{self.broker.world.id_source.id()}", digest=b"d", ask=ask)
         before = len(self.front.replies)
         self.hear_client("admin", codec.encode(command, CORRELATION, blobs=blobs))
         self.settle()
@@ -280,7 +282,7 @@ class SmallManager:
         """Memory is the open part of the database, which can be read anew."""
         connection: apsw.Connection = self.store.connection
         assert not connection.in_transaction
-        found = self.recall.snapshot(self.broker.world.epoch)
+        found = self.state_reader.snapshot(self.broker.world.epoch)
         world = self.broker.world
         assert {row.model_id: row for row in found.models} == world.models
         assert {row.engine_id: row for row in found.engines} == {

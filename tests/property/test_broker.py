@@ -6,17 +6,17 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from kernel.core import due
 from kernel.core.events import (
+    DiskSwept,
     ModelFilesSeen,
     Peer,
     PeerLost,
     PictureNotStored,
     ReportUnreadable,
-    StockTaken,
     WatchAsked,
 )
 from kernel.protocol import client
-from kernel.protocol.ingredients import LoraUse
-from kernel.protocol.vocabulary import ControlType, GoneReason, InputKind, Phase, WorkerRole
+from kernel.protocol.enums import ControlType, GoneReason, InputKind, Phase, WorkerRole
+from kernel.protocol.model_refs import LoraUse
 from tests.property.processes import Process
 from tests.property.simulation import CRAMPED, FULL, GOODBYE, TIGHT, WITH_BLOB, Crash, Simulation
 from tests.unit.core.samples import register, spec, submit
@@ -308,7 +308,7 @@ class AnyWorld(RuleBasedStateMachine):
         due_now = tuple((image_id, GoneReason.EXPIRED) for image_id in kept[:1] if expires)
         blobs_due = tuple(ended[:1]) if expires else ()
         devices = self.world.devices
-        self.world.tell(StockTaken(free_bytes=free, images_due=due_now, blobs_due=blobs_due, devices=devices))
+        self.world.tell(DiskSwept(free_bytes=free, images_due=due_now, blobs_due=blobs_due, devices=devices))
 
     @rule(number=which, is_absent=st.booleans())
     def files_of_models_go_or_come_back(self, number, is_absent):
@@ -319,7 +319,7 @@ class AnyWorld(RuleBasedStateMachine):
     @rule(devices=st.sampled_from([FULL, TIGHT, CRAMPED]))
     def other_programs_take_or_give_memory(self, devices):
         self.world.devices = devices
-        self.world.tell(StockTaken(free_bytes=1 << 40, devices=devices))
+        self.world.tell(DiskSwept(free_bytes=1 << 40, devices=devices))
 
     @rule(seconds=st.sampled_from(SOON_S))
     def some_time_passes(self, seconds):
@@ -354,7 +354,7 @@ class AnyWorld(RuleBasedStateMachine):
         assert not memory.submissions
         assert not memory.model_jobs
         assert not memory.claims
-        assert set(memory.timers._when_s) == {due.Stock()}
+        assert set(memory.timers._when_s) == {due.Housekeeping()}
         assert memory.phase is Phase.RUNNING
         self.world.stop()
         assert memory.phase is Phase.EXITED

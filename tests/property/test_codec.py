@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel.protocol import client, codec, head
+from kernel.protocol import client, codec, header
 from kernel.protocol.errors import BadMessage
 from kernel.protocol.ids import Epoch
 from tests.unit.protocol.examples import ALL, MESSAGES
@@ -41,18 +41,18 @@ def read(decoder, frames):
 
 @given(st.integers(0, 255), correlations, epochs)
 def test_head_survives_the_way(blob_count, correlation, epoch):
-    found = head.unpack(head.pack(blob_count, correlation, epoch))
+    found = header.unpack(header.pack(blob_count, correlation, epoch))
     assert (found.blob_count, found.correlation, found.epoch) == (blob_count, correlation, epoch)
 
 
-@given(st.binary(max_size=40) | st.binary(min_size=head.SIZE_BYTES, max_size=head.SIZE_BYTES))
+@given(st.binary(max_size=40) | st.binary(min_size=header.SIZE_BYTES, max_size=header.SIZE_BYTES))
 def test_any_bytes_are_a_head_or_a_bad_message(frame):
     try:
-        found = head.unpack(frame)
+        found = header.unpack(frame)
     except BadMessage:
         return
     assert frame[:4] == b"ASB\x01"
-    assert found.minor == head.MINOR
+    assert found.minor == header.MINOR
 
 
 @given(decoders, st.lists(st.binary(max_size=60), max_size=20))
@@ -62,13 +62,13 @@ def test_any_frames_are_a_message_or_a_bad_message(decoder, frames):
 
 @given(decoders, st.binary(max_size=200))
 def test_any_body_is_a_message_or_a_bad_message(decoder, body):
-    read(decoder, [head.pack(0, head.NO_CORRELATION, Epoch(1)), body])
+    read(decoder, [header.pack(0, header.NO_CORRELATION, Epoch(1)), body])
 
 
 @given(decoders, st.sampled_from(sorted(MESSAGES)), st.dictionaries(st.text(max_size=9), packed, max_size=4))
 def test_any_fields_are_a_message_or_a_bad_message(decoder, name, fields):
     body = msgspec.msgpack.encode({"type": name.rpartition(".")[2], **fields})
-    read(decoder, [head.pack(0, head.NO_CORRELATION, Epoch(1)), body])
+    read(decoder, [header.pack(0, header.NO_CORRELATION, Epoch(1)), body])
 
 
 @given(decoders, st.sampled_from(ALL), st.data())
@@ -114,7 +114,7 @@ def test_every_job_survives_the_way(ask, key, digest):
 @pytest.mark.parametrize("depth", [1, 10, 200, 5_000, 1_000_000])
 def test_message_may_have_an_unknown_field_and_one_as_deep_as_a_well_does_no_harm(depth):
     body = b"\x82\xa4type\xa4Ping\xa1x" + b"\x91" * depth + b"\xc0"
-    received = read(codec.engine_decoder(), [head.pack(0, head.NO_CORRELATION, Epoch(0)), body])
+    received = read(codec.engine_decoder(), [header.pack(0, header.NO_CORRELATION, Epoch(0)), body])
     # Since 3.12 Python limits calls in C separately, and some releases skip 5,000 levels, too.
     if depth != 5_000 or sys.version_info < (3, 12):
         assert (received is not None) == (depth < 1_000)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from kernel.protocol import client, codec
 from kernel.protocol import worker as wire
+from kernel.protocol.enums import ModelState, WorkerRole
 from kernel.protocol.errors import InternalError
 from kernel.protocol.ids import ModelId
-from kernel.protocol.vocabulary import ModelState, WorkerRole
 from tests.property.small_manager import CORRELATION, SmallManager
 from tests.unit.core.samples import fingerprint, register, spec, submit
 from tests.unit.protocol.examples import MESSAGES
@@ -157,7 +157,7 @@ def test_nothing_that_a_peer_says_gets_the_loop_out_of_step(story):
             manager.settle()
         if seconds == 12:
             manager.wait(11.0)
-        assert manager.surprises.count == 0, name
+        assert manager.unexpected.count == 0, name
         if manager.effects.exit_code is not None:
             return
     manager.check()
@@ -179,11 +179,11 @@ def test_each_value_in_each_place_of_a_message_is_taken_or_refused(name):
         ]:
             body = twisted(name, [(place, value)], ids, manager.hands.leases[0], f"key-{place}-{value}")
             say(manager, workers, name, body)
-            assert manager.surprises.count == 0, (place, value)
+            assert manager.unexpected.count == 0, (place, value)
             if manager.effects.exit_code is not None or len(manager.hands.gone) > 1:
                 manager, ids, workers = with_work()
     manager.wait(11.0)
-    assert manager.surprises.count == 0
+    assert manager.unexpected.count == 0
     manager.check()
 
 
@@ -234,7 +234,7 @@ def test_every_message_is_taken_as_it_is(name):
         who = workers["fetch" if "Model" in name else "engine"]
         assert manager.hear_worker(who, frames)
     manager.settle()
-    assert manager.surprises.count == 0
+    assert manager.unexpected.count == 0
     manager.check()
 
 

@@ -9,10 +9,10 @@ from msgspec.structs import replace
 from kernel.core.events import NO_FACTS, Asked, Peer, Reported, WatchAsked
 from kernel.protocol import client
 from kernel.protocol import worker as wire
-from kernel.protocol.vocabulary import WorkerRole
+from kernel.protocol.enums import WorkerRole
 from tests.property.small_manager import CORRELATION, DEVICES
 from tests.property.test_hostile_messages import with_work
-from tests.unit.core.fresh import CountingFresh
+from tests.unit.core.counting_ids import CountingIds
 from tests.unit.core.samples import image, register, spec, submit
 
 CORE = "/kernel/core/"
@@ -113,7 +113,7 @@ def test_what_says_that_nothing_has_changed_has_changed_nothing(name):
     broker, event = manager.broker, found[name]
     forget_measures(broker)
     original = broker.world
-    original.fresh = CountingFresh()
+    original.id_source = CountingIds()
     before = memory(broker)
     verdicts = []
     for lines in range(MOST_LINES):

@@ -9,12 +9,12 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine_worker.files import resolve
-from engine_worker.header import DTYPE_BYTES, read_header
+from engine_worker.formats.allowed_paths import resolve
+from engine_worker.formats.safetensors_header import DTYPE_BYTES, read_header
+from kernel.protocol.enums import ModelType
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.ids import ModelId
-from kernel.protocol.ingredients import ModelSource
-from kernel.protocol.vocabulary import ModelType
+from kernel.protocol.model_refs import ModelSource
 from tests.unit.worker.inspecting import inspect
 from tests.unit.worker.model_files import SMALL_SD, write_raw
 

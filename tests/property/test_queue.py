@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from kernel.core.queue import JobQueue
+from kernel.core.state.queue import JobQueue
 from kernel.protocol.ids import JobId
 
 

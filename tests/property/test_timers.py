@@ -4,14 +4,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from kernel.core import due
-from kernel.core.timers import Timers
+from kernel.core.state.timers import Timers
 from kernel.protocol.ids import EngineId, WorkerId
 
 items = st.one_of(
     st.builds(due.Silence, st.sampled_from([WorkerId(name) for name in "abcd"])),
     st.builds(due.Kill, st.sampled_from([WorkerId(name) for name in "ab"])),
     st.builds(due.Relaunch, st.sampled_from([EngineId(name) for name in "ab"])),
-    st.just(due.Stock()),
+    st.just(due.Housekeeping()),
 )
 times_s = st.integers(0, 20).map(float)
 
@@ -50,7 +50,7 @@ class TimersAgainstDictionary(RuleBasedStateMachine):
     @invariant()
     def next_is_the_earliest(self):
         assert self.timers.next_s() == min(self.set.values(), default=None)
-        for item in (due.Stock(), due.Kill(WorkerId("a")), due.Silence(WorkerId("b"))):
+        for item in (due.Housekeeping(), due.Kill(WorkerId("a")), due.Silence(WorkerId("b"))):
             assert (item in self.timers) == (item in self.set)
 
     @invariant()

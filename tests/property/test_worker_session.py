@@ -6,14 +6,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from engine_worker.engine.port import Completed, Dropped, Failed, Previewed, Stepped
 from engine_worker.exits import ExitCode
+from engine_worker.port import Completed, Dropped, Failed, Previewed, Stepped
 from engine_worker.session.actions import Action, Admit, Cancel, Exit, Send
 from engine_worker.session.events import StopAsked
-from engine_worker.session.pictures import Place
 from engine_worker.session.states import Phase
+from engine_worker.session.unstored_images import Place
+from kernel.protocol.enums import ControlType
 from kernel.protocol.ids import Epoch, JobId, Lease
-from kernel.protocol.vocabulary import ControlType
 from kernel.protocol.worker import (
     Accepted,
     CancelJob,

@@ -6,23 +6,23 @@ from itertools import count
 
 from engine_worker.engine.adapters.controlnet_keys import controlnet_places
 from engine_worker.engine.adapters.diffusers_shapes import read_controlnet_shape
-from engine_worker.engine.adapters.located import locate
-from engine_worker.engine.architecture import ControlNetShape, UNetShape
-from engine_worker.engine.blueprint import Config, Network, NetworkPlan
-from engine_worker.engine.building import build_networks
-from engine_worker.engine.configs import controlnet_config
-from engine_worker.engine.diffusers_keys import same_place
-from engine_worker.engine.folder import read_part
-from engine_worker.engine.ldm_shapes import read_unet_shape, shape_of
-from engine_worker.engine.networks import size_bytes
-from engine_worker.engine.parts import ControlNet, Parts
-from engine_worker.engine.unet_config import read_unet_config
-from engine_worker.fetch.model_folder import ModelFolder
-from engine_worker.files import ModelFile
-from engine_worker.header import Header, read_header
+from engine_worker.engine.adapters.resolve_model import resolve_model
+from engine_worker.engine.loading.build_networks import build_networks
+from engine_worker.engine.loading.configs import controlnet_config
+from engine_worker.engine.loading.diffusers_folder import read_part
+from engine_worker.engine.loading.diffusers_keys import same_place
+from engine_worker.engine.loading.networks import size_bytes
+from engine_worker.engine.networks.components import Components, ControlNet
+from engine_worker.formats.allowed_paths import ModelFile
+from engine_worker.formats.architecture import ControlNetShape, UNetShape
+from engine_worker.formats.checkpoint_layout import Config, Network, NetworkPlan
+from engine_worker.formats.ldm_shapes import read_unet_shape, shape_of
+from engine_worker.formats.model_folder import ModelFolder
+from engine_worker.formats.safetensors_header import Header, read_header
+from engine_worker.formats.unet_config import read_unet_config
+from kernel.protocol.enums import ModelType
 from kernel.protocol.errors import ModelUnreadable
-from kernel.protocol.ingredients import ModelSource
-from kernel.protocol.vocabulary import ModelType
+from kernel.protocol.model_refs import ModelSource
 
 _LDM_PREFIX = "control_model."
 _DIFFUSERS_MARK = "controlnet_cond_embedding."
@@ -36,12 +36,12 @@ class LoadedControlNet:
     memory_bytes: int
 
 
-def load_controlnet(source: ModelSource, parts: Parts) -> LoadedControlNet:
+def load_controlnet(source: ModelSource, parts: Components) -> LoadedControlNet:
     """Load a ControlNet for the UNet of this checkpoint.
 
     Raises: ModelUnreadable, if the files are no ControlNet, or one for another kind of UNet.
     """
-    found = locate(source, ModelType.CONTROLNET, parts.base, parts.roots)
+    found = resolve_model(source, ModelType.CONTROLNET, parts.base, parts.roots)
     plan, prefix = _plan(found, source, parts)
     _check_fit(source.name, read_unet_config(plan.config), parts)
 
@@ -53,7 +53,7 @@ def load_controlnet(source: ModelSource, parts: Parts) -> LoadedControlNet:
     return LoadedControlNet(network, size_bytes(network))
 
 
-def _plan(found: ModelFile | ModelFolder, source: ModelSource, parts: Parts) -> tuple[NetworkPlan, str]:
+def _plan(found: ModelFile | ModelFolder, source: ModelSource, parts: Components) -> tuple[NetworkPlan, str]:
     """The plan, and how the names of all tensors begin that it must account for."""
     if isinstance(found, ModelFolder):
         return read_part(found, "", Network.CONTROLNET, source.variant), ""
@@ -67,7 +67,7 @@ def _plan(found: ModelFile | ModelFolder, source: ModelSource, parts: Parts) -> 
     return NetworkPlan(Network.CONTROLNET, _config(shape, parts), places, (header,)), prefix
 
 
-def _config(shape: ControlNetShape, parts: Parts) -> Config:
+def _config(shape: ControlNetShape, parts: Components) -> Config:
     return controlnet_config(shape, parts.base, parts.unet_config)
 
 
@@ -85,7 +85,7 @@ def _ldm_shape(header: Header, prefix: str) -> ControlNetShape:
     )
 
 
-def _check_fit(name: str, half: UNetShape, parts: Parts) -> None:
+def _check_fit(name: str, half: UNetShape, parts: Components) -> None:
     """What a ControlNet tells is added to what the UNet's layers say, so they must be as many and as wide."""
     unet = parts.unet_shape
     for what, theirs, ours in (

@@ -3,8 +3,8 @@
 Source: the layout of lllyasviel/ControlNet.
 """
 
-from engine_worker.engine.architecture import ControlNetShape
-from engine_worker.engine.ldm_keys import Stored, unet_key
+from engine_worker.formats.architecture import ControlNetShape
+from engine_worker.formats.ldm_keys import Stored, unet_key
 
 
 def controlnet_places(name: str, shape: ControlNetShape, prefix: str) -> tuple[Stored, ...]:

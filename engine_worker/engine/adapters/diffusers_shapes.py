@@ -5,9 +5,9 @@ Folders have a configuration beside the weights; files that were taken out of on
 
 from itertools import count
 
-from engine_worker.engine.architecture import ControlNetShape, UNetShape, VaeShape
-from engine_worker.engine.ldm_shapes import shape_of
-from engine_worker.header import Header
+from engine_worker.formats.architecture import ControlNetShape, UNetShape, VaeShape
+from engine_worker.formats.ldm_shapes import shape_of
+from engine_worker.formats.safetensors_header import Header
 
 _MAP = "controlnet_cond_embedding."
 

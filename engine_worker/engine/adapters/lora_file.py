@@ -7,20 +7,20 @@ from pathlib import Path
 
 from torch import Tensor
 
-from engine_worker.engine.adapters.change import Change
-from engine_worker.engine.adapters.located import locate
-from engine_worker.engine.adapters.lora_change import make_change
+from engine_worker.engine.adapters.layer_delta import LayerDelta
+from engine_worker.engine.adapters.lora_delta import make_delta
 from engine_worker.engine.adapters.lora_keys import Part, parts_by_layer
 from engine_worker.engine.adapters.lora_names import LayerName, LayerNames
 from engine_worker.engine.adapters.lora_scales import Scales
-from engine_worker.engine.blueprint import Network
-from engine_worker.engine.weights import read_tensors
-from engine_worker.fetch.model_folder import ModelFolder
-from engine_worker.files import ANYWHERE
-from engine_worker.header import Header, read_header
+from engine_worker.engine.adapters.resolve_model import resolve_model
+from engine_worker.engine.loading.weights import read_tensors
+from engine_worker.formats.allowed_paths import ANYWHERE
+from engine_worker.formats.checkpoint_layout import Network
+from engine_worker.formats.model_folder import ModelFolder
+from engine_worker.formats.safetensors_header import Header, read_header
+from kernel.protocol.enums import ModelBase, ModelType
 from kernel.protocol.errors import ModelUnreadable
-from kernel.protocol.ingredients import ModelSource
-from kernel.protocol.vocabulary import ModelBase, ModelType
+from kernel.protocol.model_refs import ModelSource
 
 _NAMES_SHOWN = 3
 
@@ -29,7 +29,7 @@ _NAMES_SHOWN = 3
 class Lora:
     """A loaded LoRA, in the precision of the layers that it changes and on the device that they work on."""
 
-    changes: Mapping[LayerName, Change]
+    changes: Mapping[LayerName, LayerDelta]
     warnings: tuple[str, ...]
     """What of the file is not used, in words for a job's owner."""
 
@@ -51,7 +51,7 @@ def read_lora(
 
     Raises: ModelUnreadable, if the file is no LoRA, is damaged, or was made for another base.
     """
-    held = locate(source, ModelType.LORA, base, roots)
+    held = resolve_model(source, ModelType.LORA, base, roots)
     if isinstance(held, ModelFolder):
         raise ModelUnreadable(f"{source.name} is a folder: a LoRA must be one file")
     header = read_header(held)
@@ -66,7 +66,7 @@ def read_lora(
     try:
         scales = Scales(header)
         changes = {
-            name: _read_change(header, parts, name, names, scales)
+            name: _read_delta(header, parts, name, names, scales)
             for (layer, parts) in layers.items()
             if (name := found[layer]) is not None
         }
@@ -75,9 +75,9 @@ def read_lora(
     return Lora(changes, _warnings(source.name, unknown, others))
 
 
-def _read_change(
+def _read_delta(
     header: Header, parts: Mapping[Part, str], name: LayerName, names: LayerNames, scales: Scales
-) -> Change:
+) -> LayerDelta:
     stored = read_tensors(header, parts.values())
     tensors: dict[Part, Tensor] = {part: stored[key].float() for part, key in parts.items()}
     alpha = tensors.pop(Part.ALPHA, None)
@@ -85,7 +85,7 @@ def _read_change(
         raise ModelUnreadable(f"its alpha has {alpha.numel()} values instead of one")
     scale_of = partial(scales.scale, name, alpha=None if alpha is None else float(alpha))
     try:
-        return make_change(tensors, scale_of, names.layer(name), names.device)
+        return make_delta(tensors, scale_of, names.layer(name), names.device)
     except ModelUnreadable as error:
         raise ModelUnreadable(
             f"at {name.module} of the {name.network.value}, {error.detail}; was it made for another base?"

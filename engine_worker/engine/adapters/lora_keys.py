@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from enum import Enum
 
-from engine_worker.header import Header
+from engine_worker.formats.safetensors_header import Header
 
 
 class Part(Enum):

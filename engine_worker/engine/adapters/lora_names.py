@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from engine_worker.engine.adapters.change import Layer
-from engine_worker.engine.architecture import UNetShape
-from engine_worker.engine.blueprint import Network
-from engine_worker.engine.ldm_keys import unet_key
+from engine_worker.engine.adapters.layer_delta import Layer
+from engine_worker.formats.architecture import UNetShape
+from engine_worker.formats.checkpoint_layout import Network
+from engine_worker.formats.ldm_keys import unet_key
 
 # The first that fits is taken, so the longer ones come first. Without any a name is one of the UNet's.
 _PREFIXES: Mapping[str, Network] = {

@@ -9,8 +9,8 @@ from typing import Final
 import msgspec
 
 from engine_worker.engine.adapters.lora_names import LayerName
-from engine_worker.engine.blueprint import Network
-from engine_worker.header import Header
+from engine_worker.formats.checkpoint_layout import Network
+from engine_worker.formats.safetensors_header import Header
 from kernel.protocol.errors import ModelUnreadable
 
 _METADATA: Final = "lora_adapter_metadata"

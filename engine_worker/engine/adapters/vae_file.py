@@ -4,25 +4,25 @@ from dataclasses import dataclass
 from functools import partial
 
 from engine_worker.engine.adapters.diffusers_shapes import read_vae_shape as read_diffusers_shape
-from engine_worker.engine.adapters.located import locate
-from engine_worker.engine.autoencoder import make_vae
-from engine_worker.engine.blueprint import Network, NetworkPlan
-from engine_worker.engine.building import build_networks
-from engine_worker.engine.configs import lone_vae_config
-from engine_worker.engine.devices import vae_dtype
-from engine_worker.engine.diffusers_keys import autoencoder_places
-from engine_worker.engine.folder import read_part
-from engine_worker.engine.ldm_keys import VAE_PREFIX, vae_places
-from engine_worker.engine.ldm_shapes import read_vae_shape
-from engine_worker.engine.networks import size_bytes
-from engine_worker.engine.parts import Parts, Vae
-from engine_worker.engine.resting import resting_under
-from engine_worker.fetch.model_folder import ModelFolder
-from engine_worker.files import ModelFile
-from engine_worker.header import Header, read_header
+from engine_worker.engine.adapters.resolve_model import resolve_model
+from engine_worker.engine.loading.build_networks import build_networks
+from engine_worker.engine.loading.configs import lone_vae_config
+from engine_worker.engine.loading.diffusers_folder import read_part
+from engine_worker.engine.loading.diffusers_keys import autoencoder_places
+from engine_worker.engine.loading.networks import size_bytes
+from engine_worker.engine.networks.autoencoder import make_vae
+from engine_worker.engine.networks.components import Components, Vae
+from engine_worker.engine.networks.offload import offload_under
+from engine_worker.engine.runtime.devices import vae_dtype
+from engine_worker.formats.allowed_paths import ModelFile
+from engine_worker.formats.checkpoint_layout import Network, NetworkPlan
+from engine_worker.formats.ldm_keys import VAE_PREFIX, vae_places
+from engine_worker.formats.ldm_shapes import read_vae_shape
+from engine_worker.formats.model_folder import ModelFolder
+from engine_worker.formats.safetensors_header import Header, read_header
+from kernel.protocol.enums import ModelType
 from kernel.protocol.errors import ModelUnreadable
-from kernel.protocol.ingredients import ModelSource
-from kernel.protocol.vocabulary import ModelType
+from kernel.protocol.model_refs import ModelSource
 
 # What training leaves behind, beside what decodes and encodes; with or without the checkpoint's prefix.
 _LEFTOVER = ("loss.", "model_ema.")
@@ -38,13 +38,13 @@ class LoadedVae:
     """Of the device, or of the host."""
 
 
-def load_vae(source: ModelSource, parts: Parts) -> LoadedVae:
+def load_vae(source: ModelSource, parts: Components) -> LoadedVae:
     """Load a VAE that works with the latents of this checkpoint.
 
     Raises: ModelUnreadable, if the files are no VAE, or one for other latents.
     """
-    plan = _plan(locate(source, ModelType.VAE, parts.base, parts.roots), source, parts)
-    resting = resting_under(parts.plan)
+    plan = _plan(resolve_model(source, ModelType.VAE, parts.base, parts.roots), source, parts)
+    resting = offload_under(parts.plan)
     (network,) = build_networks([plan], parts.device, parts.dtype, _is_leftover, resting)
     vae = make_vae(network, vae_dtype(parts.dtype, parts.device), parts.device, parts.plan)
     ours, theirs = _latents(parts.vae), _latents(vae)
@@ -53,7 +53,7 @@ def load_vae(source: ModelSource, parts: Parts) -> LoadedVae:
     return LoadedVae(vae, size_bytes(network))
 
 
-def _plan(found: ModelFile | ModelFolder, source: ModelSource, parts: Parts) -> NetworkPlan:
+def _plan(found: ModelFile | ModelFolder, source: ModelSource, parts: Components) -> NetworkPlan:
     if isinstance(found, ModelFolder):
         return read_part(found, "", Network.VAE, source.variant)
     header = read_header(found)

@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from engine_worker.engine.background.input_format import NOTHING_SAID, InputFormat, Size, find_input_format
 from engine_worker.engine.background.runtime import OnnxModel, Tensor, load_onnx
-from engine_worker.engine.background.traits import NOTHING_SAID, Size, Traits, find_traits
-from engine_worker.engine.picture_file import Pixels
-from engine_worker.files import ModelFile
+from engine_worker.engine.images.output_file import Pixels
+from engine_worker.formats.allowed_paths import ModelFile
 from kernel.protocol.errors import ModelUnreadable
-from kernel.protocol.ingredients import Preparation
+from kernel.protocol.model_refs import Preparation
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ _MIN_CONTRAST: Final = 0.1
 class Remover:
     """A loaded model and how it wants its pictures."""
 
-    def __init__(self, model: OnnxModel, traits: Traits) -> None:
+    def __init__(self, model: OnnxModel, traits: InputFormat) -> None:
         self._model = model
         self._traits = traits
         self._dtype = _DTYPES[model.inputs[0].type]
@@ -77,7 +77,7 @@ def load_remover(
     """
     model = load_onnx(held.place, name, cuda_device)
     try:
-        traits = find_traits(model.metadata, _fixed_size(model), (name, held.path.stem), said)
+        traits = find_input_format(model.metadata, _fixed_size(model), (name, held.path.stem), said)
     except ModelUnreadable as error:
         raise ModelUnreadable(f"{name} cannot be used as a background remover: {error.detail}") from error
     _log.info(

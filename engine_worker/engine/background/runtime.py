@@ -10,7 +10,7 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from engine_worker.engine.late_import import late_import
+from engine_worker.engine.runtime.late_import import late_import
 from kernel.protocol.errors import ModelUnreadable, OutOfMemory
 
 _log = logging.getLogger(__name__)

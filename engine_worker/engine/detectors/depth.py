@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from engine_worker.engine.late_import import late_import
+from engine_worker.engine.runtime.late_import import late_import
 from kernel.protocol.errors import ModelUnreadable
 
 # The network's patches are 16 pixels wide, and its convolutions halve a side once more.

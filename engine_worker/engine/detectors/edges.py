@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from engine_worker.engine.late_import import late_import
+from engine_worker.engine.runtime.late_import import late_import
 
 # The thresholds of the detector that the canny ControlNets are known with.
 _LOW: Final = 100

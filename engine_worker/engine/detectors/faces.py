@@ -4,7 +4,7 @@ from typing import Final
 
 from PIL import Image
 
-from engine_worker.engine.late_import import late_import
+from engine_worker.engine.runtime.late_import import late_import
 
 # More than on most photographs of groups; each further one costs milliseconds.
 _MAX_FACES: Final = 10

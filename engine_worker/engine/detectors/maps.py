@@ -5,12 +5,12 @@ from io import BytesIO
 
 from PIL import Image
 
-from engine_worker.engine.detectors.drawing import Detect, draw_map, is_empty
-from engine_worker.engine.input_picture import decode_picture, fit
-from engine_worker.engine.port import Inputs, Mapped
+from engine_worker.engine.detectors.render_map import Detect, is_empty, render_map
+from engine_worker.engine.images.input_image import decode_image, fit
+from engine_worker.port import Inputs, Mapped
+from kernel.protocol.enums import ControlType, ImageFit, InputKind
 from kernel.protocol.errors import JobRejected
 from kernel.protocol.specs import JobOrder
-from kernel.protocol.vocabulary import ControlType, ImageFit, InputKind
 
 _NAME = "pose image"
 
@@ -34,12 +34,12 @@ def control_maps(
     if not spec.controls:
         return ()
     check_pose(order, inputs)
-    picture = decode_picture(inputs[InputKind.POSE], _NAME)
+    picture = decode_image(inputs[InputKind.POSE], _NAME)
     size = (spec.width_px, spec.height_px)
     drawn: dict[ControlType, Image.Image] = {}
     for control_type in [use.control_type for use in spec.controls if not use.is_preprocessed]:
         if control_type not in drawn:
-            drawn[control_type] = draw_map(control_type, picture, size, spec.image_fit, detect)
+            drawn[control_type] = render_map(control_type, picture, size, spec.image_fit, detect)
             emit(Mapped(order.job_id, control_type, _as_png(drawn[control_type])))
     return tuple(
         _taken_as_map(picture, size, spec.image_fit) if use.is_preprocessed else drawn[use.control_type]

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 import torch
 from PIL import Image
 
-from engine_worker.engine.late_import import late_import
+from engine_worker.engine.runtime.late_import import late_import
 
 _BODY: Final = "body_pose_model.pth"
 _HAND: Final = "hand_pose_model.pth"

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from engine_worker.engine.gpu.call_shape import CallShape, pooled_width
-from engine_worker.engine.parts import Denoiser, Parts
+from engine_worker.engine.networks.components import Components, Denoiser
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class CallInputs:
         return predicted
 
 
-def blank_inputs(parts: Parts, shape: CallShape) -> CallInputs:
+def blank_inputs(parts: Components, shape: CallShape) -> CallInputs:
     """Inputs of that shape, in the middle of the way and of nothing."""
     device, dtype = parts.device, parts.dtype
     width = parts.unet_shape.cross_attention_width

@@ -5,7 +5,7 @@ from typing import Final
 
 from torch import Tensor
 
-from engine_worker.engine.parts import Parts
+from engine_worker.engine.networks.components import Components
 from engine_worker.engine.prompts.reader import MAX_TOKENS
 from kernel.protocol.specs import EngineLoad
 
@@ -35,7 +35,7 @@ def shape_of(sample: Tensor, embeds: Tensor) -> CallShape:
     return CallShape(rows, channels, height, width, tokens=embeds.shape[1])
 
 
-def shapes_to_prepare(parts: Parts, order: EngineLoad, seats: int) -> tuple[CallShape, ...]:
+def shapes_to_prepare(parts: Components, order: EngineLoad, slots: int) -> tuple[CallShape, ...]:
     """The calls that an engine will make most: for one picture as its jobs make them by default, for two, and
     so on; the largest first, so that the memory of the first is enough for all others."""
     if order.width_px is None or order.height_px is None:
@@ -50,11 +50,11 @@ def shapes_to_prepare(parts: Parts, order: EngineLoad, seats: int) -> tuple[Call
             width=order.width_px // scale,
             tokens=MAX_TOKENS,
         )
-        for pictures in range(min(seats, _MOST_PICTURES), 0, -1)
+        for pictures in range(min(slots, _MOST_PICTURES), 0, -1)
     )
 
 
-def pooled_width(parts: Parts) -> int | None:
+def pooled_width(parts: Components) -> int | None:
     """Width of the pooled embedding that the UNet is told; None for SD, which is told none."""
     added, of_size = parts.unet_shape.added_width, parts.unet_config.get("addition_time_embed_dim")
     if added is None or not isinstance(of_size, int):

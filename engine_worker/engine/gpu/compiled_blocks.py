@@ -11,7 +11,7 @@ from torch import Tensor
 
 from engine_worker.engine.gpu.call_inputs import blank_inputs
 from engine_worker.engine.gpu.call_shape import CallShape
-from engine_worker.engine.parts import Denoiser, Parts
+from engine_worker.engine.networks.components import Components, Denoiser
 
 _EAGER: Final = "force_eager"
 _COMPILED_IF_IT_IS: Final = "eager_on_recompile"
@@ -28,7 +28,7 @@ class Compilable(Protocol):
         """Let each of them be compiled when it is called for the first time."""
 
 
-class Stanced:
+class DualModeUNet:
     """A denoiser whose blocks are compiled, called in one of the compiler's stances."""
 
     def __init__(self, denoiser: Denoiser, stance: Stance) -> None:
@@ -61,7 +61,9 @@ class Stanced:
             )
 
 
-def compile_blocks(unet: Compilable, parts: Parts, shapes: Sequence[CallShape], backend: Backend) -> None:
+def compile_blocks(
+    unet: Compilable, parts: Components, shapes: Sequence[CallShape], backend: Backend
+) -> None:
     """Compile the blocks now, by calls of the largest and the smallest of the shapes: what lies between is
     the same to compiled code, whose sizes are variables.
 
@@ -78,9 +80,9 @@ def compile_blocks(unet: Compilable, parts: Parts, shapes: Sequence[CallShape], 
 def as_written(denoiser: Denoiser) -> Denoiser:
     """The denoiser without anything that was compiled of it: for layers that something is laid over, of which
     compiled code knows nothing."""
-    return Stanced(denoiser, _EAGER)
+    return DualModeUNet(denoiser, _EAGER)
 
 
 def as_compiled(denoiser: Denoiser) -> Denoiser:
     """The denoiser with what was compiled of it, and nothing compiled anew for a call that came without."""
-    return Stanced(denoiser, _COMPILED_IF_IT_IS)
+    return DualModeUNet(denoiser, _COMPILED_IF_IT_IS)

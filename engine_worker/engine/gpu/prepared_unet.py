@@ -7,27 +7,27 @@ from typing import assert_never
 import torch
 from diffusers import UNet2DConditionModel
 
-from engine_worker.engine.blueprint import Network
-from engine_worker.engine.failures import is_of_the_device
 from engine_worker.engine.gpu.call_shape import CallShape, shapes_to_prepare
 from engine_worker.engine.gpu.compiled_blocks import Backend, as_compiled, as_written, compile_blocks
 from engine_worker.engine.gpu.cuda_graphs import CudaGraphs
 from engine_worker.engine.gpu.recorded_calls import RecordedCalls, Recorder, record_calls
-from engine_worker.engine.parts import Parts
+from engine_worker.engine.networks.components import Components
+from engine_worker.engine.runtime.failures import is_of_the_device
+from engine_worker.formats.checkpoint_layout import Network
+from kernel.protocol.enums import Compilation
 from kernel.protocol.specs import EngineLoad
-from kernel.protocol.vocabulary import Compilation
 
 _log = logging.getLogger(__name__)
 
 
 @torch.inference_mode()
-def prepare_unet(parts: Parts, order: EngineLoad, seats: int) -> Parts:
+def prepare_unet(parts: Components, order: EngineLoad, slots: int) -> Components:
     """The parts with a denoiser that makes the engine's usual calls at less cost, if the order says so.
 
     An engine that cannot be prepared works without, and its log says why.
     Raises: torch.AcceleratorError, if the device broke.
     """
-    shapes = shapes_to_prepare(parts, order, seats)
+    shapes = shapes_to_prepare(parts, order, slots)
     if parts.device.type != "cuda" or not shapes:
         return parts
     match order.compilation:
@@ -43,7 +43,7 @@ def prepare_unet(parts: Parts, order: EngineLoad, seats: int) -> Parts:
     return prepared
 
 
-def recorded(parts: Parts, shapes: tuple[CallShape, ...], recorder: Recorder) -> Parts:
+def recorded(parts: Components, shapes: tuple[CallShape, ...], recorder: Recorder) -> Components:
     """The parts with recorded calls, as far as they can be recorded."""
     try:
         calls = record_calls(parts, shapes, recorder)
@@ -54,7 +54,7 @@ def recorded(parts: Parts, shapes: tuple[CallShape, ...], recorder: Recorder) ->
     return replace(parts, quick_denoiser=RecordedCalls(parts.denoiser, calls))
 
 
-def compiled(parts: Parts, shapes: tuple[CallShape, ...], backend: Backend) -> Parts:
+def compiled(parts: Components, shapes: tuple[CallShape, ...], backend: Backend) -> Components:
     """The parts with compiled blocks, if they can be compiled."""
     unet = parts.networks[Network.UNET]
     assert isinstance(unet, UNet2DConditionModel), "there is one class of UNets"

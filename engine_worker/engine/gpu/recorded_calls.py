@@ -12,10 +12,10 @@ from typing import Literal, Protocol
 
 from torch import Tensor
 
-from engine_worker.engine.failures import is_out_of_memory
 from engine_worker.engine.gpu.call_inputs import CallInputs, blank_inputs
 from engine_worker.engine.gpu.call_shape import CallShape, shape_of
-from engine_worker.engine.parts import Denoiser, Parts
+from engine_worker.engine.networks.components import Components, Denoiser
+from engine_worker.engine.runtime.failures import is_out_of_memory
 
 _log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class RecordedCalls:
 
 
 def record_calls(
-    parts: Parts, shapes: Sequence[CallShape], recorder: Recorder
+    parts: Components, shapes: Sequence[CallShape], recorder: Recorder
 ) -> dict[CallShape, RecordedCall]:
     """Record calls of these shapes; one for which there is no memory stays unrecorded."""
     recorded: dict[CallShape, RecordedCall] = {}

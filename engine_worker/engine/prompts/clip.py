@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from engine_worker.engine.parts import TextEncoder, TextOutput
+from engine_worker.engine.networks.components import TextEncoder, TextOutput
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from pyparsing import ParseBaseException, ParserElement
 from torch import Tensor
 
 from engine_worker.engine.prompts.encoded import Encode, Encoded
+from engine_worker.engine.prompts.pipeline_adapters import TextEncoderAdapter, TokenizerAdapter
 from engine_worker.engine.prompts.reader import (
     CHUNK_TOKENS,
     MAX_CHUNKS,
@@ -24,7 +25,6 @@ from engine_worker.engine.prompts.reader import (
     Readers,
     check_chunks,
 )
-from engine_worker.engine.prompts.stand_ins import StandInEncoder, StandInTokenizer
 from kernel.protocol.errors import JobRejected
 
 # What is tried in vain behind an opening bracket takes the parser ever longer.
@@ -120,8 +120,8 @@ def _compel(number: int, readers: Readers) -> Compel:
     kinds = ReturnedEmbeddingsType
     is_pair = len(readers) > 1
     return Compel(
-        tokenizer=StandInTokenizer(readers[number]),
-        text_encoder=StandInEncoder(readers[number], MAX_READINGS),
+        tokenizer=TokenizerAdapter(readers[number]),
+        text_encoder=TextEncoderAdapter(readers[number], MAX_READINGS),
         truncate_long_prompts=False,
         returned_embeddings_type=kinds.PENULTIMATE_HIDDEN_STATES_NON_NORMALIZED
         if is_pair

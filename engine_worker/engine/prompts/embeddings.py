@@ -8,14 +8,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from engine_worker.engine.parts import Parts, SdText
+from engine_worker.engine.networks.components import Components, SdText
 from engine_worker.engine.prompts.clip import width
-from engine_worker.engine.prompts.words import Lexicon, Word
-from engine_worker.fetch.one_file import describe_file
-from engine_worker.files import open_file, resolve
+from engine_worker.engine.prompts.embedding_tokens import EmbeddingToken, EmbeddingTokens
+from engine_worker.formats.allowed_paths import open_file, resolve
+from engine_worker.formats.single_file import describe_file
+from kernel.protocol.enums import ModelType
 from kernel.protocol.errors import JobRejected, ModelUnreadable
-from kernel.protocol.ingredients import ModelSource
-from kernel.protocol.vocabulary import ModelType
+from kernel.protocol.model_refs import ModelSource
 
 Vectors = tuple[Tensor, ...]
 """An embedding's, for each text encoder. Shapes: (tokens, width)."""
@@ -26,7 +26,7 @@ MAX_BYTES: Final = 64 << 20
 _SDXL_KEYS: Final = ("clip_l", "clip_g")
 
 
-def read_vectors(source: ModelSource, parts: Parts) -> Vectors:
+def read_vectors(source: ModelSource, parts: Components) -> Vectors:
     """Read an embedding's file for the text encoders of this engine.
 
     Raises: ModelUnreadable; JobRejected, if it is no embedding, or one for another base.
@@ -47,7 +47,7 @@ def read_vectors(source: ModelSource, parts: Parts) -> Vectors:
     return tuple(held.to(parts.device, parts.dtype) for held in vectors)
 
 
-def _assigned(name: str, tensors: dict[str, Tensor], parts: Parts) -> Vectors:
+def _assigned(name: str, tensors: dict[str, Tensor], parts: Components) -> Vectors:
     """The file's tensors in the order of the encoders."""
     if isinstance(parts.text, SdText):
         encoders = [parts.text.encoder]
@@ -69,20 +69,22 @@ def _assigned(name: str, tensors: dict[str, Tensor], parts: Parts) -> Vectors:
     return vectors
 
 
-def _misfit(name: str, parts: Parts, why: str) -> JobRejected:
+def _misfit(name: str, parts: Components, why: str) -> JobRejected:
     return JobRejected(f"{name} is not an embedding for {parts.base}, the base of this engine: {why}")
 
 
-def make_lexicons(
+def make_embedding_tokens(
     sources: Sequence[ModelSource], vectors: Sequence[Vectors], encoders: int
-) -> tuple[Lexicon, ...]:
+) -> tuple[EmbeddingTokens, ...]:
     """The words of some embeddings, for each of the encoders.
 
     Raises: JobRejected, if the same word would stand for two of them.
     """
     names = list(_names(sources))
     return tuple(
-        Lexicon([Word(called, held[number]) for called, held in zip(names, vectors, strict=True)])
+        EmbeddingTokens(
+            [EmbeddingToken(called, held[number]) for called, held in zip(names, vectors, strict=True)]
+        )
         for number in range(encoders)
     )
 

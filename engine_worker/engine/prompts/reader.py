@@ -8,11 +8,11 @@ from typing import Final, assert_never
 import torch
 from torch import Tensor
 
-from engine_worker.engine.parts import Parts, SdText, SdxlText, TextEncoder
+from engine_worker.engine.networks.components import Components, SdText, SdxlText, TextEncoder
+from engine_worker.engine.networks.tokenizer import Tokenizer
 from engine_worker.engine.prompts.clip import Layer, count_layers, read_layer, token_table
-from engine_worker.engine.prompts.words import Lexicon
-from engine_worker.engine.sending import send
-from engine_worker.engine.tokenizer import Tokenizer
+from engine_worker.engine.prompts.embedding_tokens import EmbeddingTokens
+from engine_worker.engine.runtime.async_copy import copy_async
 from kernel.protocol.errors import JobRejected
 
 MAX_TOKENS: Final = 77
@@ -39,7 +39,7 @@ class ClipReader:
 
     tokenizer: Tokenizer
     encoder: TextEncoder
-    lexicon: Lexicon
+    tokens_added: EmbeddingTokens
     layer: Layer
     device: torch.device
     dtype: torch.dtype
@@ -47,7 +47,7 @@ class ClipReader:
     def spell(self, text: str) -> list[tuple[int, ...]]:
         """The text in tokens, without start and end; those of a job's word stay together."""
         spelled: list[tuple[int, ...]] = []
-        for piece in self.lexicon.split(text):
+        for piece in self.tokens_added.split(text):
             if isinstance(piece, tuple):
                 spelled.append(piece)
             else:
@@ -62,7 +62,7 @@ class ClipReader:
         """The text of some tokens."""
         parts = (
             self.tokenizer.decode(list(run)) if name is None else name
-            for name, run in groupby(tokens, self.lexicon.name_of)
+            for name, run in groupby(tokens, self.tokens_added.name_of)
         )
         return " ".join(part.strip() for part in parts)
 
@@ -84,8 +84,8 @@ class ClipReader:
 
     def read_tokens(self, tokens: Tensor, attention_mask: Tensor | None = None) -> Reading:
         """Read some chunks in one call. Shapes: tokens and attention_mask (chunks, 77)."""
-        tokens = send(tokens, self.device)
-        with self.lexicon.laid_over(token_table(self.encoder), tokens) as known:
+        tokens = copy_async(tokens, self.device)
+        with self.tokens_added.laid_over(token_table(self.encoder), tokens) as known:
             output = self.encoder(
                 known, attention_mask=attention_mask, output_hidden_states=not self.layer.is_output
             )
@@ -107,7 +107,7 @@ Readers = tuple[ClipReader, ...]
 """A job's: one for SD 1.5, two for SDXL."""
 
 
-def make_readers(parts: Parts, lexicons: Sequence[Lexicon], clip_skip: int | None) -> Readers:
+def make_readers(parts: Components, lexicons: Sequence[EmbeddingTokens], clip_skip: int | None) -> Readers:
     """The readers of a job; `lexicons` has one for each text encoder.
 
     A clip skip of 1 or None is what the base was trained with: the last layer for SD 1.5, the one before it
@@ -127,6 +127,6 @@ def make_readers(parts: Parts, lexicons: Sequence[Lexicon], clip_skip: int | Non
     if not 1 <= skip <= layers:
         raise JobRejected(f"clip_skip {skip} is too large: the text encoder has {layers} layers")
     return tuple(
-        ClipReader(tokenizer, encoder, lexicon, layer, parts.device, parts.dtype)
-        for (tokenizer, encoder), lexicon in zip(pairs, lexicons, strict=True)
+        ClipReader(tokenizer, encoder, tokens_added, layer, parts.device, parts.dtype)
+        for (tokenizer, encoder), tokens_added in zip(pairs, lexicons, strict=True)
     )

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from engine_worker.engine.prompts.a1111 import BREAK, parse
 from engine_worker.engine.prompts.encoded import Encode, Encoded, Technique
+from engine_worker.engine.prompts.pipeline_adapters import PipelineAdapter
 from engine_worker.engine.prompts.plain import encode_plain
 from engine_worker.engine.prompts.reader import Readers, check_chunks
-from engine_worker.engine.prompts.stand_ins import StandInPipeline
 from engine_worker.engine.prompts.weighted import Weighted, count_chunks
 
 _log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ class EmbedSd(Protocol):
     """get_weighted_text_embeddings_sd15 of the package."""
 
     def __call__(
-        self, pipe: StandInPipeline, prompt: str, neg_prompt: str, pad_last_block: bool
+        self, pipe: PipelineAdapter, prompt: str, neg_prompt: str, pad_last_block: bool
     ) -> tuple[Tensor, Tensor]: ...
 
 
@@ -33,7 +33,7 @@ class EmbedSdxl(Protocol):
     """get_weighted_text_embeddings_sdxl of the package."""
 
     def __call__(
-        self, pipe: StandInPipeline, prompt: str, neg_prompt: str, pad_last_block: bool
+        self, pipe: PipelineAdapter, prompt: str, neg_prompt: str, pad_last_block: bool
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]: ...
 
 
@@ -79,7 +79,7 @@ class SdEmbedPackage:
     def _encode_section(self, text: str, readers: Readers) -> Encoded:
         if not any(readers[0].tokens(one.text) for section in parse(text) for one in section):
             return encode_plain("", readers)
-        pipeline = StandInPipeline(readers)
+        pipeline = PipelineAdapter(readers)
         if len(readers) == 1:
             embeds, _ = self._embed_sd(pipeline, prompt=text, neg_prompt=_NOTHING, pad_last_block=True)
             return Encoded(embeds, None)

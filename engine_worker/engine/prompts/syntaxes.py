@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from kernel.protocol.vocabulary import PromptTechnique
+from kernel.protocol.enums import PromptTechnique
 
 
 @dataclass(frozen=True, slots=True)

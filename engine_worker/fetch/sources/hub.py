@@ -18,8 +18,8 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.hf_api import ModelInfo
 
-from engine_worker.fetch.net.guard import Unreachable
-from engine_worker.fetch.net.web import Interrupted, Web
+from engine_worker.fetch.net.address_policy import Unreachable
+from engine_worker.fetch.net.http_client import HttpClient, Interrupted
 from engine_worker.fetch.sources.repository import HubFile, Repository
 from kernel.protocol.errors import DownloadFailed
 from kernel.protocol.sources import HubSource
@@ -33,7 +33,7 @@ _PASSED_ON: Final = frozenset({"accept"})
 class Hub:
     """One hub, asked with the connections of `web`."""
 
-    web: Web
+    web: HttpClient
     endpoint: str
 
     def look(self, source: HubSource) -> Repository:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Final
 
+from kernel.protocol.enums import ModelType, Variant
 from kernel.protocol.errors import DownloadFailed
 from kernel.protocol.sources import is_inside
-from kernel.protocol.vocabulary import ModelType, Variant
 
 INDEX_FILE: Final = "model_index.json"
 MAX_FILES: Final = 500

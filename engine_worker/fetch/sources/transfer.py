@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from engine_worker.fetch.net.guard import Unreachable
-from engine_worker.fetch.net.web import Answer, Interrupted, Web
-from engine_worker.fetch.sources.pace import Pace
-from engine_worker.fetch.sources.part import Part
-from engine_worker.fetch.sources.room import Room, TooLarge
-from engine_worker.fetch.told import Told
+from engine_worker.fetch.net.address_policy import Unreachable
+from engine_worker.fetch.net.http_client import Answer, HttpClient, Interrupted
+from engine_worker.fetch.progress_callback import ProgressCallback
+from engine_worker.fetch.sources.partial_file import PartialFile
+from engine_worker.fetch.sources.size_quota import SizeQuota, TooLarge
+from engine_worker.fetch.sources.throughput import Throughput
 from kernel.protocol.errors import DiskFull, DownloadFailed
 
 MAX_FAILURES: Final = 5
@@ -45,19 +45,19 @@ class Expected:
 class Transfer:
     """Downloads files with these means. `room` is what the file itself may take."""
 
-    web: Web
-    room: Room
+    web: HttpClient
+    room: SizeQuota
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
-    def run(self, url: str, part: Part, expected: Expected, told: Told) -> str:
+    def run(self, url: str, part: PartialFile, expected: Expected, on_progress: ProgressCallback) -> str:
         """Download all of it, and return its sha256. What came is kept if going on makes sense, else removed.
 
         Raises: DownloadFailed; DiskFull.
         """
         try:
-            self._pull_all(url, part, expected, told)
-            found = part.sha256(lambda done: told(done, part.size_bytes, None))
+            self._pull_all(url, part, expected, on_progress)
+            found = part.sha256(lambda done: on_progress(done, part.size_bytes, None))
         except (Unwanted, TooLarge):
             part.remove()
             raise
@@ -68,13 +68,15 @@ class Transfer:
             raise Unwanted(f"the file's sha256 is {found}, but {expected.sha256} was declared")
         return found
 
-    def _pull_all(self, url: str, part: Part, expected: Expected, told: Told) -> None:
+    def _pull_all(
+        self, url: str, part: PartialFile, expected: Expected, on_progress: ProgressCallback
+    ) -> None:
         """Ask until all is there. A line that breaks often but brings something on is put up with."""
         failures = 0
         for _ in range(MAX_ATTEMPTS):
             before = part.size_bytes
             try:
-                _Pull(self, part, expected, told).run(url)
+                _Pull(self, part, expected, on_progress).run(url)
                 return
             except (Interrupted, Unreachable) as error:
                 if isinstance(error, Unreachable) and part.size_bytes == 0:
@@ -93,13 +95,13 @@ class _Pull:
     """One request, and what comes of it."""
 
     means: Transfer
-    part: Part
+    part: PartialFile
     expected: Expected
-    told: Told
+    on_progress: ProgressCallback
     total: int | None = None
     looked_at: int = 0
     checkpoint_at_s: float = 0.0
-    pace: Pace = field(init=False)
+    pace: Throughput = field(init=False)
 
     def run(self, url: str) -> None:
         """Raises: Interrupted; DownloadFailed; DiskFull; OSError."""
@@ -109,7 +111,7 @@ class _Pull:
         with self.means.web.get(url, asked) as answer:
             self._begin(answer, is_partial=bool(asked))
             self._check_room()
-            self.pace = Pace(self.means.web.patience, self.means.clock)
+            self.pace = Throughput(self.means.web.patience, self.means.clock)
             for chunk in () if answer.status == 416 else answer.chunks:
                 self._take(chunk)
         self._check_end()
@@ -163,7 +165,7 @@ class _Pull:
             self.means.room.check_disk()
         self._make_durable_now_and_then()
         self.pace.count(len(chunk))
-        self.told(self.part.size_bytes, self.total, self.pace.bytes_per_s())
+        self.on_progress(self.part.size_bytes, self.total, self.pace.bytes_per_s())
 
     def _make_durable_now_and_then(self) -> None:
         now = self.means.clock()

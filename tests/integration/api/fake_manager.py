@@ -21,10 +21,10 @@ from kernel.protocol.client import (
     Watch,
     Watching,
 )
-from kernel.protocol.head import NO_CORRELATION
+from kernel.protocol.endpoints import ClientRole, front_endpoint, secret_key_file, server_key_file
+from kernel.protocol.enums import Phase
+from kernel.protocol.header import NO_CORRELATION
 from kernel.protocol.ids import Epoch, EventSeq
-from kernel.protocol.rendezvous import ClientRole, front_endpoint, secret_key_file, server_key_file
-from kernel.protocol.vocabulary import Phase
 
 STATUS = Status(
     version="0",

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from api.http.bodies import BODIES_AT_ONCE
-from api.http.findings import MAX_FINDINGS
+from api.http.contract.validation_errors import MAX_FAULTS
+from api.http.framework.bodies import BODIES_AT_ONCE
 from kernel.protocol.client import ApiAsk, BrokerReply, Done, JobAccepted, SubmitJob
 from kernel.protocol.ids import JobId
 from tests.integration.api import attacks
@@ -140,7 +140,7 @@ def test_large_bodies_take_turns(attacked: Attacked, health: list[bool]) -> None
 def test_names_are_refused_in_little_time_and_few_words(attacked: Attacked, health: list[bool]) -> None:
     answers = attacks.equal_names(attacked.address) + attacks.unknown_names(attacked.address)
     assert statuses(answers) == {413}
-    assert max(answer.size_bytes for answer in answers) < 1_000 * MAX_FINDINGS
+    assert max(answer.size_bytes for answer in answers) < 1_000 * MAX_FAULTS
     assert attacked.most_memory_kb < MOST_MEMORY_KB
 
 

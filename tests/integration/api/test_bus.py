@@ -24,10 +24,10 @@ from kernel.protocol.client import (
     JobProgress,
     Refused,
 )
+from kernel.protocol.endpoints import MAX_UNANSWERED
+from kernel.protocol.enums import ChangeKind
 from kernel.protocol.errors import BadConfiguration, BadMessage, JobNotFound, ManagerUnreachable, ShuttingDown
 from kernel.protocol.ids import EventSeq, JobId
-from kernel.protocol.rendezvous import MAX_UNANSWERED
-from kernel.protocol.vocabulary import ChangeKind
 from tests.integration.api.fake_manager import FakeManager, make_keys
 
 ASK = DeleteJob(job_id=JobId("j1"))

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from api.http.app import make_app
-from api.http.server import HttpServer
+from api.http.framework.server import HttpServer
 from api.hub import Hub
 from conf.settings import Images, Server, Settings
 from kernel.views.reader import Reader

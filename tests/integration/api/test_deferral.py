@@ -14,7 +14,7 @@ import pytest
 
 from api.bus import Bus
 from api.http.app import make_app
-from api.http.server import HttpServer
+from api.http.framework.server import HttpServer
 from api.hub import Hub
 from conf.settings import Server, Settings
 from kernel.protocol.client import ApiAsk, BrokerReply, JobAccepted, Refused, SubmitJob

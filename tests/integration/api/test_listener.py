@@ -10,15 +10,15 @@ from errno import EMFILE
 import pytest
 from waitress.adjustments import Adjustments
 
-from api.http.bodies import Budget
-from api.http.channels import channel_class
-from api.http.guard import Guard
-from api.http.intake import Intake
-from api.http.lanes import shares_of
-from api.http.listener import Listener
-from api.http.loop import Sockets
-from api.http.standings import Capacity, Deadlines
-from api.http.threads import Threads
+from api.http.framework.bodies import Budget
+from api.http.framework.body_intake import BodyIntake
+from api.http.framework.channels import channel_class
+from api.http.framework.connection_limits import Capacity, Deadlines
+from api.http.framework.guard import Guard
+from api.http.framework.listener import Listener
+from api.http.framework.loop import Sockets
+from api.http.framework.thread_lanes import shares_of
+from api.http.framework.threads import Threads
 from conf.settings import Server
 
 TURNS = 4
@@ -47,7 +47,7 @@ class Sick(socket.socket):
 def listening(sick: Sick) -> Iterator[Listener]:
     threads = Threads(shares_of(Server()), lambda: False)
     made = Listener(None, sick, threads, Adjustments(sockets=[sick]), (Capacity(16, 16), Deadlines()))
-    made.channel_class = channel_class(Intake(Guard("127.0.0.1", ()), 1_024, Budget(0, 0), None))
+    made.channel_class = channel_class(BodyIntake(Guard("127.0.0.1", ()), 1_024, Budget(0, 0), None))
     try:
         yield made
     finally:

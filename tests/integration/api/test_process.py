@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel.protocol.rendezvous import API_URL_FILE
+from kernel.protocol.endpoints import API_URL_FILE
 from tests.integration.api.fake_manager import FakeManager
 
 ROOT = Path(__file__).parents[3]

@@ -12,14 +12,14 @@ from schemathesis import BaseSchema, GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from api.http.app import make_app
-from api.http.problems import status_of
+from api.http.contract.problems import status_of
 from api.hub import Hub
 from api.port import Answer
 from conf.settings import Images, Models, Settings
 from kernel.protocol import client
+from kernel.protocol.enums import EngineState, ModelState
 from kernel.protocol.errors import ImageGone, SpoonError
 from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
-from kernel.protocol.vocabulary import EngineState, ModelState
 from kernel.views.reader import Reader
 from tests.unit.api.fake_bus import FakeBus, Reaction
 from tests.unit.api.refusals import refusals

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from api.http.app import make_app
-from api.http.server import HttpServer
+from api.http.framework.server import HttpServer
 from api.hub import Hub
 from conf.settings import Images, Server, Settings
 from kernel.protocol.client import (
@@ -23,8 +23,8 @@ from kernel.protocol.client import (
     JobAccepted,
     SubmitJob,
 )
+from kernel.protocol.enums import ChangeKind
 from kernel.protocol.ids import EventSeq, ImageId, JobId, Ticket
-from kernel.protocol.vocabulary import ChangeKind
 from kernel.views.reader import Reader
 from tests.unit.api.fake_bus import FakeBus
 from tests.unit.views.database import SampleDatabase

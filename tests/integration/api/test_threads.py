@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from api.http.lanes import Lane
-from api.http.seats import Seats
-from api.http.threads import Threads
+from api.http.framework.concurrency_limit import ConcurrencyLimit
+from api.http.framework.thread_lanes import Lane
+from api.http.framework.threads import Threads
 from kernel.protocol.errors import ManagerUnreachable, SpoonError
 
 PATIENCE_S = 10.0
@@ -90,7 +90,7 @@ def test_a_full_lane_keeps_no_thread_from_another(threads: Threads, visits: list
 
 
 def test_who_takes_a_seat_makes_room_in_its_lane(threads: Threads, visits: list[Visit]) -> None:
-    seats = Seats(3)
+    seats = ConcurrencyLimit(3)
     waits = [begin(threads, visits, Lane.READ, seats.take) for _ in range(3)]
     assert all(wait.begun.wait(PATIENCE_S) for wait in waits)
     reads = [begin(threads, visits, Lane.READ) for _ in range(2)]
@@ -99,7 +99,7 @@ def test_who_takes_a_seat_makes_room_in_its_lane(threads: Threads, visits: list[
 
 
 def test_who_gives_its_seat_back_counts_again(threads: Threads, visits: list[Visit]) -> None:
-    seats = Seats(1)
+    seats = ConcurrencyLimit(1)
 
     def take_and_give_back() -> None:
         seats.take()

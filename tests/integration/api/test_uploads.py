@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from api.http.app import make_app
-from api.http.server import HttpServer
-from api.http.uploads import upload_limits
+from api.http.framework.server import HttpServer
+from api.http.framework.uploads import upload_limits
 from api.hub import Hub
 from conf.settings import Images, Models, Server, Settings
 from kernel.protocol.client import ModelAccepted, RegisterModel
+from kernel.protocol.enums import ModelState
 from kernel.protocol.ids import ModelId
-from kernel.protocol.vocabulary import ModelState
 from kernel.views.reader import Reader
 from tests.unit.api.fake_bus import FakeBus
 from tests.unit.views.database import SampleDatabase
@@ -151,7 +151,7 @@ def test_a_full_disk_is_said_before_the_file_comes(running: Running, monkeypatch
     class Full:
         free = 1000
 
-    monkeypatch.setattr("api.http.uploads.shutil.disk_usage", lambda folder: Full)
+    monkeypatch.setattr("api.http.framework.uploads.shutil.disk_usage", lambda folder: Full)
     status, problem = answer(running.connect(BIG))
     assert (status, problem["code"]) == (507, "disk_full")
 

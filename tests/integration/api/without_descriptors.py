@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 
 import falcon
 
-from api.http.server import HttpServer
+from api.http.framework.server import HttpServer
 from conf.settings import Server
 
 FILES: Final = 128

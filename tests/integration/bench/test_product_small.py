@@ -15,7 +15,7 @@ from bench.product.measure import Plan, measure
 from bench.product.ours import Ours
 from bench.product.sides import Side, own_sides
 from engine_worker.embedded.random_checkpoint import small_architecture
-from kernel.protocol.vocabulary import ModelBase
+from kernel.protocol.enums import ModelBase
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow, pytest.mark.timeout(300)]
 

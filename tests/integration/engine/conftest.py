@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine_worker.embedded.random_checkpoint import write_random_checkpoint
-from kernel.protocol.vocabulary import ModelBase
+from kernel.protocol.enums import ModelBase
 
 if TYPE_CHECKING:
     from bench.stock import Stock
-    from engine_worker.engine.parts import Parts
+    from engine_worker.engine.networks.components import Components
 
 
 @pytest.fixture(scope="session")
@@ -47,18 +47,18 @@ class Library:
 
     def __init__(self, checkpoints: Path) -> None:
         self._checkpoints = checkpoints
-        self._parts: dict[ModelBase, Parts] = {}
+        self._parts: dict[ModelBase, Components] = {}
         self._stocks: dict[ModelBase, Stock] = {}
 
-    def parts(self, base: ModelBase) -> "Parts":
+    def parts(self, base: ModelBase) -> "Components":
         import torch
         from small_engine import source_of
 
-        from engine_worker.engine.loading import load_parts
+        from engine_worker.engine.loading.load_checkpoint import load_components
 
         if base not in self._parts:
             source = source_of(self._checkpoints / f"{base}.safetensors")
-            self._parts[base] = load_parts(source, torch.device("cpu"), torch.float32)
+            self._parts[base] = load_components(source, torch.device("cpu"), torch.float32)
         return self._parts[base]
 
     def stock(self, base: ModelBase) -> "Stock":
@@ -94,7 +94,7 @@ def _nothing_is_left_on_the_shared_parts(request: pytest.FixtureRequest) -> Iter
 
 
 @pytest.fixture(scope="session")
-def parts(base: ModelBase, library: Library) -> "Parts":
+def parts(base: ModelBase, library: Library) -> "Components":
     """The single-file checkpoint, loaded in float32 on the CPU."""
     return library.parts(base)
 

@@ -6,13 +6,13 @@ import torch
 from small_engine import source_of
 from torch import nn
 
-from engine_worker.engine.loading import load_parts
-from engine_worker.engine.parts import Parts, SdText, SdxlText
+from engine_worker.engine.loading.load_checkpoint import load_components
+from engine_worker.engine.networks.components import Components, SdText, SdxlText
 
 CPU = torch.device("cpu")
 
 
-def networks(parts: Parts) -> list[nn.Module]:
+def networks(parts: Components) -> list[nn.Module]:
     encoders: list[object]
     match parts.text:
         case SdText(_, encoder):
@@ -23,5 +23,5 @@ def networks(parts: Parts) -> list[nn.Module]:
     return [network for network in found if isinstance(network, nn.Module)]
 
 
-def load(path: Path, dtype: torch.dtype = torch.float32) -> Parts:
-    return load_parts(source_of(path), CPU, dtype)
+def load(path: Path, dtype: torch.dtype = torch.float32) -> Components:
+    return load_components(source_of(path), CPU, dtype)

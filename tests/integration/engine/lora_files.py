@@ -7,12 +7,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from engine_worker.engine.blueprint import Network
-from engine_worker.engine.ldm_keys import unet_key
-from engine_worker.engine.parts import Parts
+from engine_worker.engine.networks.components import Components
+from engine_worker.formats.checkpoint_layout import Network
+from engine_worker.formats.ldm_keys import unet_key
+from kernel.protocol.enums import ModelBase, ModelType
 from kernel.protocol.ids import ModelId
-from kernel.protocol.ingredients import ModelSource
-from kernel.protocol.vocabulary import ModelBase, ModelType
+from kernel.protocol.model_refs import ModelSource
 
 ENCODERS = (Network.TEXT_ENCODER, Network.PROJECTING_TEXT_ENCODER)
 RANK = 4
@@ -48,7 +48,7 @@ Factors = Mapping[tuple[Network, str], tuple[Tensor, Tensor]]
 
 
 def random_factors(
-    parts: Parts, seed: int, networks: Iterable[Network] = (Network.UNET, *ENCODERS)
+    parts: Components, seed: int, networks: Iterable[Network] = (Network.UNET, *ENCODERS)
 ) -> Factors:
     """The ways down and up for some layers of each of the networks."""
     generator = torch.Generator().manual_seed(seed)
@@ -62,7 +62,7 @@ def random_factors(
     return factors
 
 
-def write_kohya(path: Path, parts: Parts, factors: Factors, dtype: torch.dtype = torch.float32) -> Path:
+def write_kohya(path: Path, parts: Components, factors: Factors, dtype: torch.dtype = torch.float32) -> Path:
     """kohya's trainers: underscores, alphas, and for SDXL's UNet the names of the original release."""
     tensors = {}
     for (network, module), (down, up) in factors.items():

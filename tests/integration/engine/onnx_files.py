@@ -6,9 +6,9 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
+from kernel.protocol.enums import ModelType
 from kernel.protocol.ids import ModelId
-from kernel.protocol.ingredients import ModelSource
-from kernel.protocol.vocabulary import ModelType
+from kernel.protocol.model_refs import ModelSource
 
 Sides = Sequence[int | str]
 ANY: Sides = ("batch", 3, "height", "width")

@@ -9,13 +9,13 @@ from safetensors.torch import save_file
 from small_engine import order, spec
 from torch import Tensor, nn
 
-from engine_worker.engine.parts import Parts, SdText
+from engine_worker.engine.networks.components import Components, SdText
 from engine_worker.engine.prompts.clip import width
-from engine_worker.engine.prompts.conditioning import Conditioner, Prompted
+from engine_worker.engine.prompts.prompt_encoder import EncodedPrompts, PromptEncoder
+from kernel.protocol.enums import ModelType, PromptTechnique
 from kernel.protocol.ids import ModelId
-from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.specs import JobOrder
-from kernel.protocol.vocabulary import ModelType, PromptTechnique
 
 
 def prompt_order(
@@ -37,24 +37,26 @@ def prompt_order(
     return replace(order("job", job), models=embeddings)
 
 
-def prompted(parts: Parts, prompt: str, negative_prompt: str = "", **settings: object) -> Prompted:
+def encoded_prompts(
+    parts: Components, prompt: str, negative_prompt: str = "", **settings: object
+) -> EncodedPrompts:
     """What becomes of some prompts, with nothing remembered."""
-    return Conditioner(parts).condition(prompt_order(prompt, negative_prompt, **settings))  # type: ignore[arg-type]
+    return PromptEncoder(parts).condition(prompt_order(prompt, negative_prompt, **settings))  # type: ignore[arg-type]
 
 
-def alone(parts: Parts, prompt: str, **settings: object) -> Tensor:
+def alone(parts: Components, prompt: str, **settings: object) -> Tensor:
     """The embeds of a prompt without a negative one. Shapes: (tokens, width)."""
-    return prompted(parts, prompt, guidance_scale=1.0, **settings).conditioning.embeds[0]
+    return encoded_prompts(parts, prompt, guidance_scale=1.0, **settings).conditioning.embeds[0]
 
 
-def encoders(parts: Parts) -> list[nn.Module]:
+def encoders(parts: Components) -> list[nn.Module]:
     """The text encoders."""
     text = parts.text
     found = [text.encoder] if isinstance(text, SdText) else [text.encoder, text.encoder_2]
     return [encoder for encoder in found if isinstance(encoder, nn.Module)]
 
 
-def widths(parts: Parts) -> list[int]:
+def widths(parts: Components) -> list[int]:
     """How wide the vectors of each text encoder are."""
     text = parts.text
     return [width(text.encoder)] if isinstance(text, SdText) else [width(text.encoder), width(text.encoder_2)]
@@ -79,7 +81,7 @@ def write_embedding(path: Path, vectors: list[Tensor], key: str = "emb_params") 
     return path
 
 
-def random_vectors(parts: Parts, count: int = 2, seed: int = 1) -> list[Tensor]:
+def random_vectors(parts: Components, count: int = 2, seed: int = 1) -> list[Tensor]:
     """An embedding's vectors, for each text encoder."""
     generator = torch.Generator().manual_seed(seed)
     return [torch.randn(count, width, generator=generator) for width in widths(parts)]
@@ -88,7 +90,7 @@ def random_vectors(parts: Parts, count: int = 2, seed: int = 1) -> list[Tensor]:
 class CallCounter:
     """Counts the calls of a model's text encoders while it is in use."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Components) -> None:
         self.calls: Counter[int] = Counter()
         self._hooks = [
             encoder.register_forward_pre_hook(lambda *_, number=number: self.calls.update([number]))

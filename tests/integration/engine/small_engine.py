@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine_worker.engine.port import Completed, Dropped, Failed, Outcome, Pictured, Stepped
+from engine_worker.port import Completed, Dropped, Failed, Outcome, Pictured, Stepped
+from kernel.protocol.enums import ImageFileType, ModelBase, ModelType, PromptTechnique, Scheduler, Stage
 from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
-from kernel.protocol.ingredients import ControlUse, ModelSource
+from kernel.protocol.model_refs import ControlUse, ModelSource
 from kernel.protocol.specs import EngineLoad, JobOrder, JobSpec, PictureOrder, SchedulerConfig
-from kernel.protocol.vocabulary import ImageFileType, ModelBase, ModelType, PromptTechnique, Scheduler, Stage
 
 SIZE_PX = 64
 

@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 
 from engine_worker.engine.detectors.depth import load_midas
-from engine_worker.engine.detectors.drawing import draw_map
-from engine_worker.engine.detectors.kit import Detectors
 from engine_worker.engine.detectors.poses import PoseDetector
-from engine_worker.engine.late_import import late_import
+from engine_worker.engine.detectors.registry import Detectors
+from engine_worker.engine.detectors.render_map import render_map
+from engine_worker.engine.runtime.late_import import late_import
 from kernel.protocol.detectors import DETECTOR_FILES
+from kernel.protocol.enums import ControlType, ImageFit
 from kernel.protocol.errors import JobRejected, ModelUnreadable, NotInstalled
-from kernel.protocol.vocabulary import ControlType, ImageFit
 
 pytestmark = pytest.mark.torch
 
@@ -81,7 +81,7 @@ def write_depth_model(folder: Path) -> None:
 def drawn(control_type: ControlType, picture: Image.Image, folder: Path | None = None, px: int = 256) -> Any:
     detectors = Detectors(folder, CPU)
     with torch.inference_mode():
-        return np.array(draw_map(control_type, picture, (px, px), ImageFit.CROP, detectors.detect)).max(
+        return np.array(render_map(control_type, picture, (px, px), ImageFit.CROP, detectors.detect)).max(
             axis=2
         )
 

@@ -8,9 +8,9 @@ from prompting import (
     CallCounter,
     alone,
     embedding_source,
+    encoded_prompts,
     encoders,
     prompt_order,
-    prompted,
     random_vectors,
     widths,
     write_embedding,
@@ -18,11 +18,11 @@ from prompting import (
 from torch import Tensor
 
 from bench.stock import Stock
-from engine_worker.engine.parts import Parts
-from engine_worker.engine.prompts.conditioning import Conditioner
+from engine_worker.engine.networks.components import Components
+from engine_worker.engine.prompts.prompt_encoder import PromptEncoder
+from kernel.protocol.enums import ModelBase, PromptTechnique
 from kernel.protocol.errors import JobRejected, ModelUnreadable
-from kernel.protocol.ingredients import ModelSource
-from kernel.protocol.vocabulary import ModelBase, PromptTechnique
+from kernel.protocol.model_refs import ModelSource
 
 pytestmark = pytest.mark.torch
 
@@ -35,13 +35,13 @@ TECHNIQUES = pytest.mark.parametrize("technique", list(PromptTechnique), ids=str
 
 
 @pytest.fixture
-def dusk(parts: Parts, tmp_path: Path) -> ModelSource:
+def dusk(parts: Components, tmp_path: Path) -> ModelSource:
     """An embedding of two vectors."""
     return embedding_source("Dusk", write_embedding(tmp_path / "dusk.safetensors", random_vectors(parts)))
 
 
 def test_a_word_of_several_vectors_is_what_the_stock_pipeline_makes_of_it(
-    parts: Parts, dusk: ModelSource, checkpoints: Path
+    parts: Components, dusk: ModelSource, checkpoints: Path
 ) -> None:
     pipeline = Stock(checkpoints / str(parts.base), parts.base)
     inner = pipeline.pipeline
@@ -53,51 +53,53 @@ def test_a_word_of_several_vectors_is_what_the_stock_pipeline_makes_of_it(
             {"<dusk>": vectors}, token="<dusk>", tokenizer=tokenizer, text_encoder=encoder
         )
     embeds, pooled = pipeline.encode("a ball, <dusk> and more", "blue")
-    made = prompted(parts, "a ball, dusk and more", "blue", embeddings=(dusk,)).conditioning
+    made = encoded_prompts(parts, "a ball, dusk and more", "blue", embeddings=(dusk,)).conditioning
     assert torch.equal(made.embeds, embeds)
     assert pooled is None or (made.pooled is not None and torch.equal(made.pooled, pooled))
 
 
 @TECHNIQUES
 def test_the_vectors_of_a_token_of_the_vocabulary_make_what_that_token_makes(
-    technique: PromptTechnique, parts: Parts, tmp_path: Path
+    technique: PromptTechnique, parts: Components, tmp_path: Path
 ) -> None:
     red_ball = [736, 1069]
     vectors = [encoder.get_input_embeddings().weight[red_ball].detach() for encoder in encoders(parts)]
     source = embedding_source("dusk", write_embedding(tmp_path / "a.safetensors", vectors))
-    made = prompted(parts, "a dusk here", "dusk", technique=technique, embeddings=(source,)).conditioning
-    expected = prompted(parts, "a red ball here", "red ball", technique=technique).conditioning
+    made = encoded_prompts(
+        parts, "a dusk here", "dusk", technique=technique, embeddings=(source,)
+    ).conditioning
+    expected = encoded_prompts(parts, "a red ball here", "red ball", technique=technique).conditioning
     assert torch.equal(made.embeds, expected.embeds)
     assert made.pooled is None or torch.equal(made.pooled, expected.pooled)
 
 
 @TECHNIQUES
 def test_after_a_job_with_embeddings_the_encoders_are_bit_equal_and_the_word_is_plain_text_again(
-    technique: PromptTechnique, parts: Parts, dusk: ModelSource
+    technique: PromptTechnique, parts: Components, dusk: ModelSource
 ) -> None:
     def state() -> list[Tensor]:
         return [held.clone() for encoder in encoders(parts) for held in encoder.state_dict().values()]
 
-    conditioner = Conditioner(parts)
+    prompt_encoder = PromptEncoder(parts)
     without = prompt_order("a dusk", technique=technique)
-    before, plain = state(), conditioner.condition(without).conditioning.embeds
-    made = conditioner.condition(prompt_order("a dusk", technique=technique, embeddings=(dusk,)))
+    before, plain = state(), prompt_encoder.condition(without).conditioning.embeds
+    made = prompt_encoder.condition(prompt_order("a dusk", technique=technique, embeddings=(dusk,)))
     assert not torch.equal(made.conditioning.embeds[1], plain[1])
     assert all(torch.equal(was, now) for was, now in zip(before, state(), strict=True))
-    assert torch.equal(Conditioner(parts).condition(without).conditioning.embeds, plain)
+    assert torch.equal(PromptEncoder(parts).condition(without).conditioning.embeds, plain)
     assert not any(encoder.get_input_embeddings()._forward_hooks for encoder in encoders(parts))
 
 
 def test_a_job_s_word_means_nothing_to_the_next_job_with_another_set(
-    parts: Parts, dusk: ModelSource, tmp_path: Path
+    parts: Components, dusk: ModelSource, tmp_path: Path
 ) -> None:
     other = random_vectors(parts, count=1, seed=2)
     dawn = embedding_source("dawn", write_embedding(tmp_path / "dawn.safetensors", other))
-    conditioner = Conditioner(parts)
+    prompt_encoder = PromptEncoder(parts)
 
     def embeds(*embeddings: ModelSource) -> Tensor:
         order = prompt_order("a dusk or dawn", guidance_scale=1.0, embeddings=embeddings)
-        return conditioner.condition(order).conditioning.embeds
+        return prompt_encoder.condition(order).conditioning.embeds
 
     sets = [embeds(), embeds(dusk), embeds(dawn), embeds(dusk, dawn)]
     assert all(
@@ -109,7 +111,7 @@ def test_a_job_s_word_means_nothing_to_the_next_job_with_another_set(
 
 @pytest.mark.parametrize("written", ["a Dusk,", "a DUSK,", "a <gloom>,", "a <GLOOM>,"])
 def test_name_and_trigger_word_both_call_it_in_capitals_or_not(
-    written: str, parts: Parts, dusk: ModelSource, tmp_path: Path
+    written: str, parts: Components, dusk: ModelSource, tmp_path: Path
 ) -> None:
     source = embedding_source("dusk", Path(dusk.uri.removeprefix("file://")), "<gloom>", "unused")
     expected = alone(parts, "a dusk,", embeddings=(dusk,))
@@ -117,17 +119,17 @@ def test_name_and_trigger_word_both_call_it_in_capitals_or_not(
 
 
 @pytest.mark.parametrize("written", ["a duskless ball", "a predusk ball", "dus k"])
-def test_a_part_of_a_longer_word_is_plain_text(written: str, parts: Parts, dusk: ModelSource) -> None:
+def test_a_part_of_a_longer_word_is_plain_text(written: str, parts: Components, dusk: ModelSource) -> None:
     assert torch.equal(alone(parts, written, embeddings=(dusk,)), alone(parts, written))
 
 
-def test_a_name_of_nothing_but_spaces_calls_nobody(parts: Parts, dusk: ModelSource) -> None:
+def test_a_name_of_nothing_but_spaces_calls_nobody(parts: Components, dusk: ModelSource) -> None:
     source = embedding_source(" ", Path(dusk.uri.removeprefix("file://")), "dusk")
     made = alone(parts, "a  dusk , b", embeddings=(source,))
     assert torch.equal(made, alone(parts, "a  dusk , b", embeddings=(dusk,)))
 
 
-def test_the_longest_name_that_fits_is_meant(parts: Parts, dusk: ModelSource, tmp_path: Path) -> None:
+def test_the_longest_name_that_fits_is_meant(parts: Components, dusk: ModelSource, tmp_path: Path) -> None:
     path = write_embedding(tmp_path / "b.safetensors", random_vectors(parts, 1, seed=3))
     longer, alias = embedding_source("dusk-5", path), embedding_source("other", path)
     made = alone(parts, "a dusk-5", embeddings=(dusk, longer))
@@ -136,7 +138,7 @@ def test_the_longest_name_that_fits_is_meant(parts: Parts, dusk: ModelSource, tm
 
 @pytest.mark.parametrize("name", ["<dusk>", "bad-hands-5", "v1.5-neg", "by bad artist", "my_word", "Größe"])
 def test_signs_and_spaces_in_a_name_are_no_obstacle(
-    name: str, parts: Parts, dusk: ModelSource, tmp_path: Path
+    name: str, parts: Components, dusk: ModelSource, tmp_path: Path
 ) -> None:
     source = embedding_source(name, Path(dusk.uri.removeprefix("file://")))
     expected = {
@@ -149,7 +151,7 @@ def test_signs_and_spaces_in_a_name_are_no_obstacle(
 
 
 @TECHNIQUES
-def test_words_can_be_weighted(technique: PromptTechnique, parts: Parts, dusk: ModelSource) -> None:
+def test_words_can_be_weighted(technique: PromptTechnique, parts: Components, dusk: ModelSource) -> None:
     made = alone(parts, WEIGHTED[technique].format("dusk"), technique=technique, embeddings=(dusk,))
     plain = alone(parts, "a dusk", embeddings=(dusk,))
     assert torch.equal(made[:2], plain[:2])
@@ -159,7 +161,7 @@ def test_words_can_be_weighted(technique: PromptTechnique, parts: Parts, dusk: M
 
 @pytest.mark.parametrize("technique", [PromptTechnique.SD_EMBED, PromptTechnique.COMPEL], ids=str)
 def test_a_words_vectors_stay_together_at_the_end_of_a_chunk(
-    technique: PromptTechnique, parts: Parts, dusk: ModelSource
+    technique: PromptTechnique, parts: Components, dusk: ModelSource
 ) -> None:
     made = alone(parts, "a " * 74 + "dusk", technique=technique, embeddings=(dusk,))
     first, second = alone(parts, "a " * 74), alone(parts, "dusk", embeddings=(dusk,))
@@ -167,20 +169,20 @@ def test_a_words_vectors_stay_together_at_the_end_of_a_chunk(
 
 
 def test_a_word_of_more_vectors_than_a_chunk_has_tokens_goes_on_in_the_next(
-    parts: Parts, tmp_path: Path
+    parts: Components, tmp_path: Path
 ) -> None:
     source = embedding_source("big", write_embedding(tmp_path / "big.safetensors", random_vectors(parts, 80)))
     made = alone(parts, "a big", technique=PromptTechnique.SD_EMBED, embeddings=(source,))
     assert made.shape[0] == 3 * 77
 
 
-def test_a_word_that_is_cut_off_is_named_in_the_warning(parts: Parts, dusk: ModelSource) -> None:
-    (warning,) = prompted(parts, "a " * 75 + "dusk ball", embeddings=(dusk,)).warnings
+def test_a_word_that_is_cut_off_is_named_in_the_warning(parts: Components, dusk: ModelSource) -> None:
+    (warning,) = encoded_prompts(parts, "a " * 75 + "dusk ball", embeddings=(dusk,)).warnings
     assert "'Dusk ball'" in warning
 
 
 def test_whatever_the_only_tensor_is_called_it_is_the_embedding(
-    base: ModelBase, parts: Parts, dusk: ModelSource, tmp_path: Path
+    base: ModelBase, parts: Components, dusk: ModelSource, tmp_path: Path
 ) -> None:
     if base is ModelBase.SDXL:
         pytest.skip("an embedding for SDXL has two tensors, with fixed names")
@@ -189,7 +191,7 @@ def test_whatever_the_only_tensor_is_called_it_is_the_embedding(
     assert torch.equal(alone(parts, "dusk", embeddings=(embedding_source("dusk", path),)), expected)
 
 
-def test_one_vector_without_a_row_of_its_own_is_an_embedding_too(parts: Parts, tmp_path: Path) -> None:
+def test_one_vector_without_a_row_of_its_own_is_an_embedding_too(parts: Components, tmp_path: Path) -> None:
     vectors = random_vectors(parts, 1)
     flat = write_embedding(tmp_path / "flat.safetensors", [held[0] for held in vectors])
     rows = write_embedding(tmp_path / "rows.safetensors", vectors)
@@ -198,7 +200,7 @@ def test_one_vector_without_a_row_of_its_own_is_an_embedding_too(parts: Parts, t
 
 
 def test_an_embedding_for_the_other_base_is_refused_in_words(
-    base: ModelBase, parts: Parts, tmp_path: Path
+    base: ModelBase, parts: Components, tmp_path: Path
 ) -> None:
     keys = [torch.zeros(1, 96), torch.zeros(1, 128)] if base is ModelBase.SD else [torch.zeros(1, 96)]
     source = embedding_source("Dusk", write_embedding(tmp_path / "other.safetensors", keys))
@@ -206,14 +208,16 @@ def test_an_embedding_for_the_other_base_is_refused_in_words(
         alone(parts, "dusk", embeddings=(source,))
 
 
-def test_vectors_of_the_wrong_width_are_refused_with_both_widths(parts: Parts, tmp_path: Path) -> None:
+def test_vectors_of_the_wrong_width_are_refused_with_both_widths(parts: Components, tmp_path: Path) -> None:
     wide = [torch.zeros(1, width + 8) for width in widths(parts)]
     source = embedding_source("Dusk", write_embedding(tmp_path / "wide.safetensors", wide))
     with pytest.raises(JobRejected, match="its vectors have 104 values instead of 96"):
         alone(parts, "dusk", embeddings=(source,))
 
 
-def test_a_file_that_is_gone_or_damaged_fails_the_job_with_the_reason(parts: Parts, tmp_path: Path) -> None:
+def test_a_file_that_is_gone_or_damaged_fails_the_job_with_the_reason(
+    parts: Components, tmp_path: Path
+) -> None:
     with pytest.raises(ModelUnreadable):
         alone(parts, "dusk", embeddings=(embedding_source("dusk", tmp_path / "gone.safetensors"),))
     (tmp_path / "damaged.safetensors").write_bytes(b"nothing")
@@ -221,7 +225,7 @@ def test_a_file_that_is_gone_or_damaged_fails_the_job_with_the_reason(parts: Par
         alone(parts, "dusk", embeddings=(embedding_source("dusk", tmp_path / "damaged.safetensors"),))
 
 
-def test_a_file_that_would_fill_the_memory_is_refused_unread(parts: Parts, tmp_path: Path) -> None:
+def test_a_file_that_would_fill_the_memory_is_refused_unread(parts: Components, tmp_path: Path) -> None:
     header = b'{"emb_params":{"dtype":"F32","shape":[1,20000000],"data_offsets":[0,80000000]}}'
     path = tmp_path / "large.safetensors"
     with path.open("wb") as file:
@@ -232,7 +236,7 @@ def test_a_file_that_would_fill_the_memory_is_refused_unread(parts: Parts, tmp_p
 
 
 def test_another_kind_of_model_is_refused_as_what_it_is(
-    base: ModelBase, parts: Parts, checkpoints: Path
+    base: ModelBase, parts: Components, checkpoints: Path
 ) -> None:
     source = embedding_source("sd", checkpoints / f"{base}.safetensors")
     with pytest.raises(JobRejected, match="is a checkpoint, not an embedding"):
@@ -240,14 +244,14 @@ def test_another_kind_of_model_is_refused_as_what_it_is(
 
 
 def test_two_embeddings_that_are_called_by_the_same_word_are_refused(
-    parts: Parts, dusk: ModelSource, tmp_path: Path
+    parts: Components, dusk: ModelSource, tmp_path: Path
 ) -> None:
     other = write_embedding(tmp_path / "other.safetensors", random_vectors(parts, seed=2))
     with pytest.raises(JobRejected, match="the trigger word 'DUSK'"):
         alone(parts, "dusk", embeddings=(embedding_source("x", other, "DUSK"), dusk))
 
 
-def test_a_name_that_several_have_calls_none_of_them(parts: Parts, tmp_path: Path) -> None:
+def test_a_name_that_several_have_calls_none_of_them(parts: Components, tmp_path: Path) -> None:
     sources = [
         embedding_source(
             "learned_embeds",
@@ -261,15 +265,15 @@ def test_a_name_that_several_have_calls_none_of_them(parts: Parts, tmp_path: Pat
     assert not torch.equal(alone(parts, "dawn", embeddings=both), alone(parts, "dawn"))
 
 
-def test_the_same_embedding_twice_is_once(parts: Parts, dusk: ModelSource) -> None:
+def test_the_same_embedding_twice_is_once(parts: Components, dusk: ModelSource) -> None:
     assert torch.equal(
         alone(parts, "dusk", embeddings=(dusk, dusk)), alone(parts, "dusk", embeddings=(dusk,))
     )
 
 
-def test_prompts_are_remembered_by_their_embeddings_too(parts: Parts, dusk: ModelSource) -> None:
-    conditioner = Conditioner(parts)
+def test_prompts_are_remembered_by_their_embeddings_too(parts: Components, dusk: ModelSource) -> None:
+    prompt_encoder = PromptEncoder(parts)
     with CallCounter(parts) as counter:
         for embeddings in ((), (dusk,), (), (dusk,)):
-            conditioner.condition(prompt_order("a dusk", guidance_scale=1.0, embeddings=embeddings))
+            prompt_encoder.condition(prompt_order("a dusk", guidance_scale=1.0, embeddings=embeddings))
         assert counter.calls[0] == 2

@@ -10,12 +10,12 @@ from torch.nn.functional import avg_pool2d
 
 from bench.bell import Bell, run_out
 from bench.pictures import half_mask, photograph, png
-from engine_worker.engine.encoding import encode
-from engine_worker.engine.finishing import Finished
-from engine_worker.engine.parts import Encoder, Parts, Posterior
-from engine_worker.engine.studio import Studio
-from engine_worker.engine.workshop import bare_workshop
-from kernel.protocol.vocabulary import InputKind, ModelBase
+from engine_worker.engine.networks.components import Components, Encoder, Posterior
+from engine_worker.engine.networks.vae_encode import encode
+from engine_worker.engine.pipeline.engine_core import EngineCore
+from engine_worker.engine.pipeline.postprocessing import DenoisedImage
+from engine_worker.engine.pipeline.resources import bare_resources
+from kernel.protocol.enums import InputKind, ModelBase
 
 # One base is enough: the VAEs of both are of the same kind.
 pytestmark = [pytest.mark.torch, pytest.mark.parametrize("base", [ModelBase.SD], indirect=True)]
@@ -60,7 +60,7 @@ def pixels(height_px: int, width_px: int) -> Tensor:
 @pytest.mark.parametrize(
     ("size_px", "tile_px"), [((64, 64), 32), ((32, 72), 32), ((200, 88), 96), ((1160, 1400), 512)]
 )
-def test_every_tile_lies_where_it_belongs(size_px: tuple[int, int], tile_px: int, parts: Parts) -> None:
+def test_every_tile_lies_where_it_belongs(size_px: tuple[int, int], tile_px: int, parts: Components) -> None:
     picture = pixels(*size_px)
     whole = encode(replace(parts.vae, encoder=Averaging()), picture, CPU)
     tiled = encode(replace(parts.vae, encoder=SmallMemory(Averaging(), tile_px)), picture, CPU)
@@ -69,7 +69,7 @@ def test_every_tile_lies_where_it_belongs(size_px: tuple[int, int], tile_px: int
     torch.testing.assert_close(tiled.deviation, whole.deviation)
 
 
-def test_a_real_vae_makes_latents_like_those_of_the_whole(parts: Parts) -> None:
+def test_a_real_vae_makes_latents_like_those_of_the_whole(parts: Components) -> None:
     picture = pixels(64, 64)
     with torch.inference_mode():
         whole = encode(parts.vae, picture, CPU)
@@ -79,12 +79,12 @@ def test_a_real_vae_makes_latents_like_those_of_the_whole(parts: Parts) -> None:
     assert torch.corrcoef(both)[0, 1] > 0.7
 
 
-def test_if_even_tiles_are_too_large_it_is_an_error(parts: Parts) -> None:
+def test_if_even_tiles_are_too_large_it_is_an_error(parts: Components) -> None:
     with pytest.raises(torch.OutOfMemoryError):
         encode(replace(parts.vae, encoder=SmallMemory(Averaging(), largest_px=16)), pixels(64, 64), CPU)
 
 
-def test_what_is_no_lack_of_memory_is_not_tried_again(parts: Parts) -> None:
+def test_what_is_no_lack_of_memory_is_not_tried_again(parts: Components) -> None:
     class Broken:
         def encode(self, x: Tensor, *, return_dict: bool) -> tuple[Posterior]:
             assert x.shape[-1] == 64, "it is tried once"
@@ -94,12 +94,12 @@ def test_what_is_no_lack_of_memory_is_not_tried_again(parts: Parts) -> None:
         encode(replace(parts.vae, encoder=Broken()), pixels(64, 64), CPU)
 
 
-def test_the_job_is_made_and_its_pictures_know_of_the_tiles(parts: Parts) -> None:
+def test_the_job_is_made_and_its_pictures_know_of_the_tiles(parts: Components) -> None:
     small = replace(parts, vae=replace(parts.vae, encoder=SmallMemory(parts.vae.encoder)))
-    finished: list[Finished] = []
+    finished: list[DenoisedImage] = []
     bell = Bell()
-    studio = Studio(bare_workshop(small), finished.append, 1, Outcomes().emit, bell.ring)
-    studio.admit(order("job", spec(steps=1, strength=1.0, guidance_scale=1.0)), INPUTS)
-    run_out(studio, bell)
-    studio.close()
+    engine_core = EngineCore(bare_resources(small), finished.append, 1, Outcomes().emit, bell.ring)
+    engine_core.admit(order("job", spec(steps=1, strength=1.0, guidance_scale=1.0)), INPUTS)
+    run_out(engine_core, bell)
+    engine_core.close()
     assert [one.encoded_tile_px for one in finished] == [32]

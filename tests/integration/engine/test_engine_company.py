@@ -19,18 +19,18 @@ from small_engine import Outcomes, order, spec
 from torch import Tensor
 
 from bench.bell import Bell, run_out
-from bench.ours import distance, make_alone, workshop
+from bench.ours import distance, make_alone, resources
 from bench.pictures import half_mask, photograph, png, random_control_net, random_lora
 from bench.stock import Asked
-from engine_worker.engine.finishing import Finished
-from engine_worker.engine.parts import Parts
-from engine_worker.engine.port import Inputs
-from engine_worker.engine.studio import Studio
-from engine_worker.engine.workshop import Workshop, bare_workshop
+from engine_worker.engine.networks.components import Components
+from engine_worker.engine.pipeline.engine_core import EngineCore
+from engine_worker.engine.pipeline.postprocessing import DenoisedImage
+from engine_worker.engine.pipeline.resources import EngineResources, bare_resources
+from engine_worker.port import Inputs
+from kernel.protocol.enums import ControlType, InputKind, PromptTechnique, Scheduler
 from kernel.protocol.ids import JobId, ModelId
-from kernel.protocol.ingredients import ControlUse, LoraUse, ModelSource
+from kernel.protocol.model_refs import ControlUse, LoraUse, ModelSource
 from kernel.protocol.specs import JobSpec
-from kernel.protocol.vocabulary import ControlType, InputKind, PromptTechnique, Scheduler
 
 pytestmark = pytest.mark.torch
 
@@ -104,47 +104,47 @@ GUESTS = st.lists(
 
 
 def run_together(
-    work: Workshop, guests: list[Guest], lora: ModelSource, seats: int
+    work: EngineResources, pending_jobs: list[Guest], lora: ModelSource, slots: int
 ) -> tuple[Outcomes, dict[tuple[str, int], Tensor]]:
     """Run all guests in one studio. Returns: what it emitted, and the latents by job and picture."""
     latents: dict[tuple[str, int], Tensor] = {}
 
-    def keep(finished: Finished) -> None:
+    def keep(finished: DenoisedImage) -> None:
         latents[finished.job.order.job_id, finished.picture.index] = finished.latents
 
     outcomes, bell = Outcomes(), Bell()
-    studio = Studio(work, keep, seats, outcomes.emit, bell.ring)
+    engine_core = EngineCore(work, keep, slots, outcomes.emit, bell.ring)
     for moment in range(4):
-        studio.step()
-        for number, guest in enumerate(guests):
-            if guest.cancelled_at == moment:
-                studio.cancel(JobId(f"job-{number}"))
-            if guest.comes_at == moment:
-                asked = guest.asked(lora)
+        engine_core.step()
+        for number, pending in enumerate(pending_jobs):
+            if pending.cancelled_at == moment:
+                engine_core.cancel(JobId(f"job-{number}"))
+            if pending.comes_at == moment:
+                asked = pending.asked(lora)
                 came = replace(order(f"job-{number}", asked.spec), models=tuple(asked.models))
-                studio.admit(came, asked.inputs)
-    run_out(studio, bell)
-    studio.close()
+                engine_core.admit(came, asked.inputs)
+    run_out(engine_core, bell)
+    engine_core.close()
     return outcomes, latents
 
 
 @pytest.mark.usefixtures("threads")
-def test_made_in_company_is_made_alone(parts: Parts, tmp_path: Path) -> None:
-    work = workshop(parts, {NET: random_control_net(parts, seed=1)})
+def test_made_in_company_is_made_alone(parts: Components, tmp_path: Path) -> None:
+    work = resources(parts, {NET: random_control_net(parts, seed=1)})
     lora = random_lora(parts, tmp_path / "lora.safetensors", seed=2)
     examples = max(1, settings().max_examples // SHARE)
 
     # No shrinking: an example costs a second, and the first one found says enough.
     @settings(max_examples=examples, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
-    @given(guests=GUESTS, seats=st.integers(1, 4))
-    def check(guests: list[Guest], seats: int) -> None:
-        outcomes, latents = run_together(work, guests, lora, seats)
-        for number, guest in enumerate(guests):
+    @given(pending_jobs=GUESTS, slots=st.integers(1, 4))
+    def check(pending_jobs: list[Guest], slots: int) -> None:
+        outcomes, latents = run_together(work, pending_jobs, lora, slots)
+        for number, pending in enumerate(pending_jobs):
             name = f"job-{number}"
             if "Dropped" in outcomes.names(name):
                 continue
-            for picture in order(name, guest.job).pictures:
-                asked = guest.asked(lora)
+            for picture in order(name, pending.job).pictures:
+                asked = pending.asked(lora)
                 alone = make_alone(work, replace_part(asked, spec=replace(asked.spec, seed=picture.seed)))
                 assert distance(latents[name, picture.index], alone) <= BOUND
                 # Without guidance a picture has one row, for which not every layer goes the same way.
@@ -154,27 +154,27 @@ def test_made_in_company_is_made_alone(parts: Parts, tmp_path: Path) -> None:
     try:
         check()
     finally:
-        work.extras.clear()
+        work.adapters.clear()
 
 
-def test_a_job_that_comes_late_starts_with_the_next_step(parts: Parts) -> None:
+def test_a_job_that_comes_late_starts_with_the_next_step(parts: Components) -> None:
     outcomes = Outcomes()
-    studio = Studio(bare_workshop(parts), lambda finished: None, 4, outcomes.emit, Bell().ring)
-    studio.admit(order("early", spec(steps=4)))
-    studio.step()
-    studio.admit(order("late", spec(steps=2)))
-    studio.step()
+    engine_core = EngineCore(bare_resources(parts), lambda finished: None, 4, outcomes.emit, Bell().ring)
+    engine_core.admit(order("early", spec(steps=4)))
+    engine_core.step()
+    engine_core.admit(order("late", spec(steps=2)))
+    engine_core.step()
     assert outcomes.steps("early") == [(1, 4), (2, 4)]
     assert outcomes.steps("late") == [(1, 2)]
 
 
-def test_pictures_of_one_size_share_a_call_and_other_sizes_take_turns(parts: Parts) -> None:
+def test_pictures_of_one_size_share_a_call_and_other_sizes_take_turns(parts: Components) -> None:
     outcomes = Outcomes()
-    studio = Studio(bare_workshop(parts), lambda finished: None, 4, outcomes.emit, Bell().ring)
+    engine_core = EngineCore(bare_resources(parts), lambda finished: None, 4, outcomes.emit, Bell().ring)
     for name, width_px in [("a", 64), ("b", 64), ("wide", 72)]:
-        studio.admit(order(name, spec(steps=2, width_px=width_px)))
+        engine_core.admit(order(name, spec(steps=2, width_px=width_px)))
     moves = []
-    while studio.step():
+    while engine_core.step():
         moves.append([len(outcomes.steps(name)) for name in ("a", "b", "wide")])
     assert moves == [[1, 1, 0], [1, 1, 1], [2, 2, 1], [2, 2, 2]]
 
@@ -192,29 +192,29 @@ class Kneed:
         return (torch.zeros_like(sample),)
 
 
-def test_calls_grow_no_larger_than_has_been_measured_to_pay(parts: Parts) -> None:
+def test_calls_grow_no_larger_than_has_been_measured_to_pay(parts: Components) -> None:
     outcomes, slow = Outcomes(), Kneed()
-    work = bare_workshop(replace_part(parts, denoiser=slow))
-    studio = Studio(work, lambda finished: None, 4, outcomes.emit, Bell().ring)
-    studio.admit(order("early", spec(steps=9)))
+    work = bare_resources(replace_part(parts, denoiser=slow))
+    engine_core = EngineCore(work, lambda finished: None, 4, outcomes.emit, Bell().ring)
+    engine_core.admit(order("early", spec(steps=9)))
     for _ in range(3):
-        studio.step()
-    studio.admit(order("late", spec(steps=9)))
+        engine_core.step()
+    engine_core.admit(order("late", spec(steps=9)))
     for _ in range(6):
-        studio.step()
+        engine_core.step()
     # Measured alone, measured together, and then one after the other.
     assert slow.batches == [2, 2, 2, 4, 4, 4, 2, 2, 2]
 
 
-def test_a_cancelled_job_makes_no_further_step_and_its_neighbours_do(parts: Parts) -> None:
+def test_a_cancelled_job_makes_no_further_step_and_its_neighbours_do(parts: Components) -> None:
     outcomes = Outcomes()
-    studio = Studio(bare_workshop(parts), lambda finished: None, 4, outcomes.emit, Bell().ring)
-    studio.admit(order("stays", spec(steps=3)))
-    studio.admit(order("goes", spec(steps=3)))
-    studio.step()
-    studio.cancel(JobId("goes"))
-    studio.cancel(JobId("never-was-here"))
-    while studio.step():
+    engine_core = EngineCore(bare_resources(parts), lambda finished: None, 4, outcomes.emit, Bell().ring)
+    engine_core.admit(order("stays", spec(steps=3)))
+    engine_core.admit(order("goes", spec(steps=3)))
+    engine_core.step()
+    engine_core.cancel(JobId("goes"))
+    engine_core.cancel(JobId("never-was-here"))
+    while engine_core.step():
         pass
     assert outcomes.names("goes") == ["Stepped", "Dropped"]
     assert outcomes.steps("stays") == [(1, 3), (2, 3), (3, 3)]

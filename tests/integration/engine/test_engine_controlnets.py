@@ -9,15 +9,15 @@ from safetensors.torch import load_file, save_file
 from small_engine import model_source
 from torch import Tensor, nn
 
+from engine_worker.engine.adapters.adapter_manager import AdapterManager
 from engine_worker.engine.adapters.controlnet_file import load_controlnet
 from engine_worker.engine.adapters.controlnet_keys import controlnet_places
 from engine_worker.engine.adapters.diffusers_shapes import read_controlnet_shape
-from engine_worker.engine.adapters.extras import Extras
-from engine_worker.engine.blueprint import Network
-from engine_worker.engine.parts import Parts
-from engine_worker.header import read_header
+from engine_worker.engine.networks.components import Components
+from engine_worker.formats.checkpoint_layout import Network
+from engine_worker.formats.safetensors_header import read_header
+from kernel.protocol.enums import ModelBase, ModelType
 from kernel.protocol.errors import ModelUnreadable
-from kernel.protocol.vocabulary import ModelBase, ModelType
 
 pytestmark = pytest.mark.torch
 
@@ -25,7 +25,7 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 @pytest.fixture(scope="module")
-def original(parts: Parts) -> ControlNetModel:
+def original(parts: Components) -> ControlNetModel:
     """One that was made of the checkpoint's UNet, with random weights where a fresh one has zeros."""
     torch.manual_seed(5)
     network = ControlNetModel.from_unet(
@@ -67,7 +67,7 @@ def path(request: pytest.FixtureRequest, folder: Path, tmp_path: Path) -> Path:
 
 
 def test_every_form_gives_the_same_network_to_the_bit(
-    parts: Parts, original: ControlNetModel, path: Path
+    parts: Components, original: ControlNetModel, path: Path
 ) -> None:
     loaded = load_controlnet(model_source(path, ModelType.CONTROLNET), parts)
     assert isinstance(loaded.network, nn.Module)
@@ -79,7 +79,7 @@ def test_every_form_gives_the_same_network_to_the_bit(
 
 @torch.inference_mode()
 def test_what_a_network_from_shapes_says_is_what_the_original_says(
-    base: ModelBase, parts: Parts, original: ControlNetModel, folder: Path
+    base: ModelBase, parts: Components, original: ControlNetModel, folder: Path
 ) -> None:
     loaded = load_controlnet(model_source(folder / WEIGHTS, ModelType.CONTROLNET), parts)
     torch.manual_seed(1)
@@ -105,7 +105,7 @@ def test_what_a_network_from_shapes_says_is_what_the_original_says(
 
 
 def test_the_original_form_has_the_keys_that_diffusers_own_converter_expects(
-    parts: Parts, original: ControlNetModel, folder: Path
+    parts: Components, original: ControlNetModel, folder: Path
 ) -> None:
     from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
 
@@ -126,7 +126,7 @@ def test_a_controlnet_for_another_base_is_refused(base: ModelBase, checkpoints: 
         )
 
 
-def test_a_controlnet_that_is_not_whole_is_refused(parts: Parts, folder: Path, tmp_path: Path) -> None:
+def test_a_controlnet_that_is_not_whole_is_refused(parts: Components, folder: Path, tmp_path: Path) -> None:
     tensors = ldm_tensors(folder, "control_model.")
     del tensors["control_model.zero_convs.1.0.bias"]
     save_file(tensors, tmp_path / "controlnet.safetensors")
@@ -138,7 +138,7 @@ def test_a_controlnet_that_is_not_whole_is_refused(parts: Parts, folder: Path, t
 
 
 def test_a_surplus_tensor_of_the_controlnets_own_is_refused(
-    parts: Parts, folder: Path, tmp_path: Path
+    parts: Components, folder: Path, tmp_path: Path
 ) -> None:
     tensors = ldm_tensors(folder, "control_model.")
     tensors["control_model.input_blocks.9.9.weight"] = torch.zeros(1)
@@ -150,11 +150,11 @@ def test_a_surplus_tensor_of_the_controlnets_own_is_refused(
         load_controlnet(source, parts)
 
 
-def test_a_controlnet_comes_from_the_shelf_the_second_time(parts: Parts, folder: Path) -> None:
+def test_a_controlnet_comes_from_the_shelf_the_second_time(parts: Components, folder: Path) -> None:
     source = model_source(folder, ModelType.CONTROLNET)
-    extras = Extras(parts)
-    first = extras.controlnet([source], source.model_id)
-    assert extras.controlnet([source], source.model_id) is first
-    assert extras.memory_bytes > 0
-    extras.clear()
-    assert extras.memory_bytes == 0
+    adapters = AdapterManager(parts)
+    first = adapters.controlnet([source], source.model_id)
+    assert adapters.controlnet([source], source.model_id) is first
+    assert adapters.memory_bytes > 0
+    adapters.clear()
+    assert adapters.memory_bytes == 0

@@ -9,12 +9,12 @@ from small_engine import spec
 
 from bench.ours import make_alone
 from bench.stock import CLASSES, Asked, Stock
-from engine_worker.engine.parts import Parts
-from engine_worker.engine.pixels import decode
-from engine_worker.engine.workshop import bare_workshop
+from engine_worker.engine.networks.components import Components
+from engine_worker.engine.networks.vae_decode import decode
+from engine_worker.engine.pipeline.resources import bare_resources
+from kernel.protocol.enums import ModelBase, Scheduler
 from kernel.protocol.schedulers import KINDS, SAMPLERS
 from kernel.protocol.specs import JobSpec, SchedulerConfig
-from kernel.protocol.vocabulary import ModelBase, Scheduler
 
 pytestmark = [
     pytest.mark.torch,
@@ -42,10 +42,10 @@ class Apart:
         return self.latents <= 1e-5 * max(10.0, self.largest) and self.levels <= 1
 
 
-def apart(parts: Parts, stock: Stock, job: JobSpec, theirs: JobSpec | None = None) -> Apart:
+def apart(parts: Components, stock: Stock, job: JobSpec, theirs: JobSpec | None = None) -> Apart:
     """Make the job in both ways; `theirs` is what the stock pipeline is told, if not the same."""
     expected_latents, expected_pixels = stock.make(Asked(theirs or job))
-    latents = make_alone(bare_workshop(parts), Asked(job))
+    latents = make_alone(bare_resources(parts), Asked(job))
     with torch.inference_mode():
         pixels = decode(parts.vae, latents)
     return Apart(
@@ -64,7 +64,7 @@ def apart(parts: Parts, stock: Stock, job: JobSpec, theirs: JobSpec | None = Non
     indirect=["base"],
 )
 def test_every_scheduler_makes_the_stock_pipelines_picture(
-    scheduler: Scheduler, parts: Parts, stock: Stock
+    scheduler: Scheduler, parts: Components, stock: Stock
 ) -> None:
     assert apart(parts, stock, spec(scheduler=scheduler, steps=4, negative_prompt="blue")).is_nothing
 
@@ -77,7 +77,7 @@ def test_every_scheduler_name_has_one_row_in_the_table() -> None:
 
 @pytest.mark.parametrize("guidance_scale", [0.0, 1.0, 1.5])
 def test_guidance_counts_only_above_one_as_in_the_stock_pipeline(
-    guidance_scale: float, parts: Parts, stock: Stock
+    guidance_scale: float, parts: Components, stock: Stock
 ) -> None:
     assert apart(
         parts, stock, spec(guidance_scale=guidance_scale, negative_prompt="blue", steps=2)
@@ -85,18 +85,18 @@ def test_guidance_counts_only_above_one_as_in_the_stock_pipeline(
 
 
 def test_an_empty_negative_prompt_means_what_the_stock_pipeline_means_by_none(
-    parts: Parts, stock: Stock
+    parts: Components, stock: Stock
 ) -> None:
     assert apart(parts, stock, spec(negative_prompt="", steps=2)).is_nothing
 
 
 def test_a_prompt_beyond_the_encoders_reach_is_cut_where_the_stock_pipeline_cuts_it(
-    parts: Parts, stock: Stock
+    parts: Components, stock: Stock
 ) -> None:
     assert apart(parts, stock, spec(prompt="a red ball on a green table, " * 20, steps=2)).is_nothing
 
 
-def test_a_picture_need_not_be_square(parts: Parts, stock: Stock) -> None:
+def test_a_picture_need_not_be_square(parts: Components, stock: Stock) -> None:
     assert apart(parts, stock, spec(width_px=72, height_px=48, steps=2)).is_nothing
 
 
@@ -109,7 +109,7 @@ def test_a_picture_need_not_be_square(parts: Parts, stock: Stock) -> None:
     ],
 )
 def test_scheduler_config_lies_over_the_checkpoints_own(
-    scheduler: Scheduler, name: str, value: bool | int | str, parts: Parts, stock: Stock
+    scheduler: Scheduler, name: str, value: bool | int | str, parts: Components, stock: Stock
 ) -> None:
     assert apart(parts, stock, spec(scheduler=scheduler, scheduler_config={name: value})).is_nothing
 
@@ -130,7 +130,7 @@ ZERO_SNR = {"rescale_betas_zero_snr": True, **TRAILING}
     ],
 )
 def test_a_checkpoint_with_v_prediction_makes_the_stock_pipelines_picture(
-    scheduler: Scheduler, trained: SchedulerConfig, parts: Parts, stock: Stock
+    scheduler: Scheduler, trained: SchedulerConfig, parts: Components, stock: Stock
 ) -> None:
     config: SchedulerConfig = {"prediction_type": "v_prediction", **trained}
     ours = replace(parts, scheduler_config={**parts.scheduler_config, **config})

@@ -16,19 +16,24 @@ from bench.bell import Bell
 from bench.ours import make_alone
 from bench.pictures import random_lora
 from bench.stock import Asked
-from engine_worker.engine.adapters.extras import Extras
-from engine_worker.engine.background.cutting import Removers
-from engine_worker.engine.finishing import Finished, Finisher
-from engine_worker.engine.materials import read_materials
-from engine_worker.engine.parts import Denoiser, Parts, Vae
-from engine_worker.engine.port import Completed, Failed
-from engine_worker.engine.prompts.conditioning import Conditioner, Prompted, Words, WornLoras
-from engine_worker.engine.studio import Studio
-from engine_worker.engine.workshop import bare_workshop, make_workshop
+from engine_worker.engine.adapters.adapter_manager import AdapterManager
+from engine_worker.engine.background.apply_matte import Removers
+from engine_worker.engine.networks.components import Components, Denoiser, Vae
+from engine_worker.engine.pipeline.engine_core import EngineCore
+from engine_worker.engine.pipeline.job_inputs import read_inputs
+from engine_worker.engine.pipeline.postprocessing import DenoisedImage, Postprocessor
+from engine_worker.engine.pipeline.resources import bare_resources, make_resources
+from engine_worker.engine.prompts.prompt_encoder import (
+    ActiveLoras,
+    EncodedPrompts,
+    ParsedPrompts,
+    PromptEncoder,
+)
+from engine_worker.port import Completed, Failed
+from kernel.protocol.enums import ControlType, Scheduler
 from kernel.protocol.ids import ModelId
-from kernel.protocol.ingredients import LoraUse, ModelSource
+from kernel.protocol.model_refs import LoraUse, ModelSource
 from kernel.protocol.specs import JobOrder, JobSpec, SchedulerConfig
-from kernel.protocol.vocabulary import ControlType, Scheduler
 
 pytestmark = pytest.mark.torch
 
@@ -70,41 +75,45 @@ def no_detector(control_type: ControlType, picture: Image.Image) -> Image.Image:
     raise AssertionError(f"nobody has asked for {control_type}")
 
 
-def studio_of(parts: Parts, outcomes: Outcomes, extras: Extras | None = None) -> Studio:
-    work = make_workshop(parts, extras or Extras(parts), no_detector)
-    return Studio(work, lambda finished: None, 4, outcomes.emit, Bell().ring)
+def engine_core_of(
+    parts: Components, outcomes: Outcomes, adapters: AdapterManager | None = None
+) -> EngineCore:
+    work = make_resources(parts, adapters or AdapterManager(parts), no_detector)
+    return EngineCore(work, lambda finished: None, 4, outcomes.emit, Bell().ring)
 
 
-def run(studio: Studio) -> None:
-    while studio.step():
+def run(engine_core: EngineCore) -> None:
+    while engine_core.step():
         pass
 
 
 class Crowded:
     """A device that has no memory while anything is kept for later jobs, or never."""
 
-    def __init__(self, extras: Extras, *, for_ever: bool = False) -> None:
-        self._extras = extras
+    def __init__(self, adapters: AdapterManager, *, for_ever: bool = False) -> None:
+        self._adapters = adapters
         self._for_ever = for_ever
         self.refused = 0
 
     def check(self) -> None:
-        if self._for_ever or self._extras.memory_bytes:
+        if self._for_ever or self._adapters.memory_bytes:
             self.refused += 1
             raise torch.OutOfMemoryError("CUDA out of memory")
 
 
-class CrowdedConditioner(Conditioner):
+class CrowdedConditioner(PromptEncoder):
     """Encodes prompts on such a device."""
 
     device: Crowded
 
-    def condition(self, order: JobOrder, loras: WornLoras = (), words: Words | None = None) -> Prompted:
+    def condition(
+        self, order: JobOrder, loras: ActiveLoras = (), words: ParsedPrompts | None = None
+    ) -> EncodedPrompts:
         self.device.check()
         return super().condition(order, loras, words)
 
 
-class CrowdedExtras(Extras):
+class CrowdedExtras(AdapterManager):
     """Loads a further model on such a device."""
 
     def vae(self, sources: Sequence[ModelSource], model_id: ModelId | None) -> Vae:
@@ -128,24 +137,24 @@ class CrowdedCalls:
         return self.denoiser(sample, timestep, **given)  # type: ignore[arg-type]
 
 
-def with_a_lora_for_later(parts: Parts, extras: Extras, folder: Path) -> ModelSource:
+def with_a_lora_for_later(parts: Components, adapters: AdapterManager, folder: Path) -> ModelSource:
     lora = random_lora(parts, folder / "lora.safetensors", seed=2)
-    extras.preload([lora])
-    assert extras.memory_bytes > 0
+    adapters.preload([lora])
+    assert adapters.memory_bytes > 0
     return lora
 
 
-def allergic(parts: Parts, error: Exception) -> Parts:
-    poison = Conditioner(parts).condition(order("poison", spec(prompt="poison"))).conditioning.embeds[-1]
+def allergic(parts: Components, error: Exception) -> Components:
+    poison = PromptEncoder(parts).condition(order("poison", spec(prompt="poison"))).conditioning.embeds[-1]
     return replace(parts, denoiser=Allergic(parts.denoiser, poison, error))
 
 
-def test_a_job_that_breaks_the_shared_call_fails_alone(parts: Parts) -> None:
+def test_a_job_that_breaks_the_shared_call_fails_alone(parts: Components) -> None:
     outcomes = Outcomes()
-    studio = studio_of(allergic(parts, RuntimeError("it will not have it")), outcomes)
+    engine_core = engine_core_of(allergic(parts, RuntimeError("it will not have it")), outcomes)
     for name in ("first", "poison", "last"):
-        studio.admit(order(name, spec(prompt=name, steps=2)))
-    run(studio)
+        engine_core.admit(order(name, spec(prompt=name, steps=2)))
+    run(engine_core)
     assert outcomes.of("poison") == [
         Failed(
             order("poison", spec()).job_id,
@@ -156,111 +165,115 @@ def test_a_job_that_breaks_the_shared_call_fails_alone(parts: Parts) -> None:
     assert outcomes.steps("first") == outcomes.steps("last") == [(1, 2), (2, 2)]
 
 
-def test_a_device_that_broke_ends_the_engine_and_not_just_the_job(parts: Parts) -> None:
+def test_a_device_that_broke_ends_the_engine_and_not_just_the_job(parts: Components) -> None:
     broken = torch.AcceleratorError("device-side assert triggered")
-    studio = studio_of(allergic(parts, broken), Outcomes())
-    studio.admit(order("poison", spec(prompt="poison")))
+    engine_core = engine_core_of(allergic(parts, broken), Outcomes())
+    engine_core.admit(order("poison", spec(prompt="poison")))
     with pytest.raises(torch.AcceleratorError):
-        studio.step()
+        engine_core.step()
 
 
-def test_a_call_that_needs_too_much_memory_is_made_in_parts(parts: Parts) -> None:
+def test_a_call_that_needs_too_much_memory_is_made_in_parts(parts: Components) -> None:
     outcomes = Outcomes()
-    studio = studio_of(replace(parts, denoiser=SmallDevice(parts.denoiser, rows=2)), outcomes)
+    engine_core = engine_core_of(replace(parts, denoiser=SmallDevice(parts.denoiser, rows=2)), outcomes)
     for name in ("a", "b", "c"):
-        studio.admit(order(name, spec(steps=1)))
-    run(studio)
+        engine_core.admit(order(name, spec(steps=1)))
+    run(engine_core)
     assert [outcomes.names(name) for name in ("a", "b", "c")] == [["Stepped"]] * 3
 
 
-def test_a_call_that_was_too_large_is_not_made_so_large_again(parts: Parts) -> None:
+def test_a_call_that_was_too_large_is_not_made_so_large_again(parts: Components) -> None:
     outcomes, device = Outcomes(), SmallDevice(parts.denoiser, rows=2)
-    studio = studio_of(replace(parts, denoiser=device), outcomes)
+    engine_core = engine_core_of(replace(parts, denoiser=device), outcomes)
     for name in ("a", "b", "c"):
-        studio.admit(order(name, spec(steps=3)))
-    run(studio)
+        engine_core.admit(order(name, spec(steps=3)))
+    run(engine_core)
     assert device.refused == [6, 4]
     assert [len(outcomes.steps(name)) for name in ("a", "b", "c")] == [3, 3, 3]
 
 
-def test_a_picture_that_needs_too_much_memory_alone_fails_as_out_of_memory(parts: Parts) -> None:
+def test_a_picture_that_needs_too_much_memory_alone_fails_as_out_of_memory(parts: Components) -> None:
     outcomes = Outcomes()
-    studio = studio_of(replace(parts, denoiser=SmallDevice(parts.denoiser, rows=1)), outcomes)
-    studio.admit(order("guided", spec(steps=1)))
-    studio.admit(order("unguided", spec(steps=1, guidance_scale=1.0)))
-    run(studio)
+    engine_core = engine_core_of(replace(parts, denoiser=SmallDevice(parts.denoiser, rows=1)), outcomes)
+    engine_core.admit(order("guided", spec(steps=1)))
+    engine_core.admit(order("unguided", spec(steps=1, guidance_scale=1.0)))
+    run(engine_core)
     failed = outcomes.ending("guided")
     assert isinstance(failed, Failed)
     assert failed.code == "out_of_memory"
     assert outcomes.names("unguided") == ["Stepped"]
 
 
-def test_what_is_kept_for_later_makes_room_for_one_picture(parts: Parts, tmp_path: Path) -> None:
-    outcomes, extras = Outcomes(), Extras(parts)
-    with_a_lora_for_later(parts, extras, tmp_path)
-    calls = CrowdedCalls(parts.denoiser, Crowded(extras))
-    studio = studio_of(replace(parts, denoiser=calls), outcomes, extras)
+def test_what_is_kept_for_later_makes_room_for_one_picture(parts: Components, tmp_path: Path) -> None:
+    outcomes, adapters = Outcomes(), AdapterManager(parts)
+    with_a_lora_for_later(parts, adapters, tmp_path)
+    calls = CrowdedCalls(parts.denoiser, Crowded(adapters))
+    engine_core = engine_core_of(replace(parts, denoiser=calls), outcomes, adapters)
     for name in ("a", "b"):
-        studio.admit(order(name, spec(steps=1)))
-    run(studio)
+        engine_core.admit(order(name, spec(steps=1)))
+    run(engine_core)
     assert [outcomes.names(name) for name in ("a", "b")] == [["Stepped"]] * 2
     # Together, in parts, the first part again, and the other one: it finds room already.
     assert calls.batches == [4, 2, 2, 2]
 
 
-def test_a_lora_that_is_worn_stays_on_when_room_is_made(parts: Parts, tmp_path: Path) -> None:
-    outcomes, extras, latents = Outcomes(), Extras(parts), list[Finished]()
-    lora = with_a_lora_for_later(parts, extras, tmp_path)
-    calls = CrowdedCalls(parts.denoiser, Crowded(extras))
+def test_a_lora_that_is_worn_stays_on_when_room_is_made(parts: Components, tmp_path: Path) -> None:
+    outcomes, adapters, latents = Outcomes(), AdapterManager(parts), list[DenoisedImage]()
+    lora = with_a_lora_for_later(parts, adapters, tmp_path)
+    calls = CrowdedCalls(parts.denoiser, Crowded(adapters))
     adorned = order("adorned", structs.replace(spec(steps=2), loras=(LoraUse(model_id=lora.model_id),)))
     adorned = structs.replace(adorned, models=(lora,))
-    work = make_workshop(replace(parts, denoiser=calls), extras, no_detector)
-    work.conditioner.read(adorned)
-    studio = Studio(work, latents.append, 4, outcomes.emit, Bell().ring)
-    studio.admit(adorned)
-    run(studio)
+    work = make_resources(replace(parts, denoiser=calls), adapters, no_detector)
+    work.prompt_encoder.read(adorned)
+    engine_core = EngineCore(work, latents.append, 4, outcomes.emit, Bell().ring)
+    engine_core.admit(adorned)
+    run(engine_core)
     assert calls.batches == [2, 2, 2]
-    extras.clear()
-    roomy = bare_workshop(parts)
+    adapters.clear()
+    roomy = bare_resources(parts)
     alone = make_alone(roomy, Asked(adorned.spec, models=(lora,)))
-    roomy.extras.clear()
+    roomy.adapters.clear()
     assert torch.equal(latents[0].latents, alone)
 
 
-def test_one_picture_is_tried_twice_and_no_more(parts: Parts) -> None:
+def test_one_picture_is_tried_twice_and_no_more(parts: Components) -> None:
     outcomes, device = Outcomes(), SmallDevice(parts.denoiser, rows=1)
-    studio = studio_of(replace(parts, denoiser=device), outcomes)
-    studio.admit(order("guided", spec(steps=1)))
-    run(studio)
+    engine_core = engine_core_of(replace(parts, denoiser=device), outcomes)
+    engine_core.admit(order("guided", spec(steps=1)))
+    run(engine_core)
     assert device.refused == [2, 2]
     assert outcomes.names("guided") == ["Failed"]
 
 
 @pytest.mark.parametrize("for_ever", [False, True])
-def test_prompts_are_encoded_again_once_there_is_room(for_ever: bool, parts: Parts, tmp_path: Path) -> None:
-    outcomes, extras = Outcomes(), Extras(parts)
-    with_a_lora_for_later(parts, extras, tmp_path)
-    conditioner = CrowdedConditioner(parts)
-    conditioner.device = Crowded(extras, for_ever=for_ever)
-    work = replace(make_workshop(parts, extras, no_detector), conditioner=conditioner)
-    conditioner.read(order("job", spec()))
-    studio = Studio(work, lambda finished: None, 4, outcomes.emit, Bell().ring)
-    studio.admit(order("job", spec(steps=1)))
-    run(studio)
-    assert conditioner.device.refused == 1 + for_ever
+def test_prompts_are_encoded_again_once_there_is_room(
+    for_ever: bool, parts: Components, tmp_path: Path
+) -> None:
+    outcomes, adapters = Outcomes(), AdapterManager(parts)
+    with_a_lora_for_later(parts, adapters, tmp_path)
+    prompt_encoder = CrowdedConditioner(parts)
+    prompt_encoder.device = Crowded(adapters, for_ever=for_ever)
+    work = replace(make_resources(parts, adapters, no_detector), prompt_encoder=prompt_encoder)
+    prompt_encoder.read(order("job", spec()))
+    engine_core = EngineCore(work, lambda finished: None, 4, outcomes.emit, Bell().ring)
+    engine_core.admit(order("job", spec(steps=1)))
+    run(engine_core)
+    assert prompt_encoder.device.refused == 1 + for_ever
     assert outcomes.names("job") == (["Failed"] if for_ever else ["Stepped"])
-    assert (extras.memory_bytes, extras.wardrobe.size_bytes) == (0, 0)
+    assert (adapters.memory_bytes, adapters.lora_manager.size_bytes) == (0, 0)
 
 
 @pytest.mark.parametrize("for_ever", [False, True])
-def test_models_are_loaded_again_once_there_is_room(for_ever: bool, parts: Parts, tmp_path: Path) -> None:
-    extras = CrowdedExtras(parts)
-    with_a_lora_for_later(parts, extras, tmp_path)
-    extras.device = Crowded(extras, for_ever=for_ever)
-    work = make_workshop(parts, extras, no_detector)
+def test_models_are_loaded_again_once_there_is_room(
+    for_ever: bool, parts: Components, tmp_path: Path
+) -> None:
+    adapters = CrowdedExtras(parts)
+    with_a_lora_for_later(parts, adapters, tmp_path)
+    adapters.device = Crowded(adapters, for_ever=for_ever)
+    work = make_resources(parts, adapters, no_detector)
     with pytest.raises(torch.OutOfMemoryError) if for_ever else nullcontext():
-        read_materials(work, order("job", spec()), {})
-    assert extras.device.refused == 1 + for_ever
+        read_inputs(work, order("job", spec()), {})
+    assert adapters.device.refused == 1 + for_ever
 
 
 @pytest.mark.parametrize(
@@ -306,38 +319,40 @@ def test_models_are_loaded_again_once_there_is_room(for_ever: bool, parts: Parts
         ),
     ],
 )
-def test_a_job_that_cannot_be_made_is_rejected_when_it_comes(job: JobSpec, says: str, parts: Parts) -> None:
+def test_a_job_that_cannot_be_made_is_rejected_when_it_comes(
+    job: JobSpec, says: str, parts: Components
+) -> None:
     outcomes = Outcomes()
-    studio = studio_of(parts, outcomes)
-    studio.admit(order("odd", job))
+    engine_core = engine_core_of(parts, outcomes)
+    engine_core.admit(order("odd", job))
     failed = outcomes.ending("odd")
     assert isinstance(failed, Failed)
     assert failed.code == "job_rejected"
     assert says in failed.text
-    assert not studio.step()
+    assert not engine_core.step()
 
 
-def test_a_job_whose_options_work_is_made(parts: Parts) -> None:
+def test_a_job_whose_options_work_is_made(parts: Components) -> None:
     outcomes = Outcomes()
-    studio = studio_of(parts, outcomes)
+    engine_core = engine_core_of(parts, outcomes)
     options: SchedulerConfig = {"original_inference_steps": 100}
-    studio.admit(order("long", spec(scheduler=Scheduler.LCM, steps=60, scheduler_config=options)))
-    assert studio.step()
+    engine_core.admit(order("long", spec(scheduler=Scheduler.LCM, steps=60, scheduler_config=options)))
+    assert engine_core.step()
     assert outcomes.steps("long") == [(1, 60)]
 
 
-def test_latents_that_are_not_numbers_fail_their_job_and_the_next_picture_is_made(parts: Parts) -> None:
+def test_latents_that_are_not_numbers_fail_their_job_and_the_next_picture_is_made(parts: Components) -> None:
     outcomes = Outcomes()
-    latents: list[Finished] = []
-    studio = Studio(bare_workshop(parts), latents.append, 4, outcomes.emit, Bell().ring)
-    studio.admit(order("bad", spec(steps=1)))
-    studio.admit(order("good", spec(steps=1)))
-    run(studio)
+    latents: list[DenoisedImage] = []
+    engine_core = EngineCore(bare_resources(parts), latents.append, 4, outcomes.emit, Bell().ring)
+    engine_core.admit(order("bad", spec(steps=1)))
+    engine_core.admit(order("good", spec(steps=1)))
+    run(engine_core)
     bad, good = latents
-    finisher = Finisher(source_of(Path("/models/tiny.safetensors")), Removers(parts.device))
-    finisher.put(replace(bad, latents=bad.latents * torch.nan))
-    finisher.put(good)
-    finisher.close()
+    postprocessor = Postprocessor(source_of(Path("/models/tiny.safetensors")), Removers(parts.device))
+    postprocessor.put(replace(bad, latents=bad.latents * torch.nan))
+    postprocessor.put(good)
+    postprocessor.close()
     failed = outcomes.ending("bad")
     assert isinstance(failed, Failed)
     assert failed.code == "job_rejected"

@@ -13,18 +13,18 @@ from onnx_files import remover_source, write_keeper
 from PIL import ExifTags, Image
 from small_engine import Outcomes, order, source_of, spec
 
-from engine_worker.engine.background.cutting import Removers
+from engine_worker.engine.background.apply_matte import Removers
 from engine_worker.engine.background.remover import Remover
-from engine_worker.engine.finishing import Finished, Finisher
-from engine_worker.engine.open_job import OpenJob
-from engine_worker.engine.parts import Parts
-from engine_worker.engine.pixels import decode, develop
-from engine_worker.engine.port import Completed, Failed, Outcome, Pictured
+from engine_worker.engine.networks.components import Components
+from engine_worker.engine.networks.vae_decode import decode, decode_latents
+from engine_worker.engine.pipeline.postprocessing import DenoisedImage, Postprocessor
+from engine_worker.engine.runtime.open_job import OpenJob
+from engine_worker.port import Completed, Failed, Outcome, Pictured
+from kernel.protocol.enums import ImageFileType, Stage
 from kernel.protocol.errors import JobRejected
 from kernel.protocol.ids import ModelId
-from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.specs import JobOrder
-from kernel.protocol.vocabulary import ImageFileType, Stage
 
 pytestmark = pytest.mark.torch
 
@@ -32,7 +32,7 @@ GREEN = 1
 CHECKPOINT = source_of(Path("/models/tiny.safetensors"))
 
 
-def latents(parts: Parts, side: int = 8, seed: int = 3) -> torch.Tensor:
+def latents(parts: Components, side: int = 8, seed: int = 3) -> torch.Tensor:
     generator = torch.Generator("cpu").manual_seed(seed)
     return torch.randn((1, parts.vae.latent_channels, side, side), generator=generator)
 
@@ -49,13 +49,13 @@ def cut_order(
     return changed(order(job_id, of), models=removers)
 
 
-def finish(parts: Parts, outcomes: Outcomes, *orders: JobOrder) -> None:
-    finisher = Finisher(CHECKPOINT, Removers(parts.device))
+def finish(parts: Components, outcomes: Outcomes, *orders: JobOrder) -> None:
+    postprocessor = Postprocessor(CHECKPOINT, Removers(parts.device))
     for one in orders:
         job = OpenJob(one, steps=0, warnings=(), emit=outcomes.emit)
         for picture in one.pictures:
-            finisher.put(Finished(job, picture, latents(parts, seed=picture.index), parts.vae))
-    finisher.close()
+            postprocessor.put(DenoisedImage(job, picture, latents(parts, seed=picture.index), parts.vae))
+    postprocessor.close()
 
 
 def opened(picture: Pictured) -> Image.Image:
@@ -78,7 +78,7 @@ def recipe_in(image: Image.Image) -> str:
 
 @pytest.mark.parametrize("file_type", [ImageFileType.PNG, ImageFileType.WEBP], ids=str)
 def test_a_background_is_removed_as_a_stage_of_its_own(
-    file_type: ImageFileType, parts: Parts, tmp_path: Path
+    file_type: ImageFileType, parts: Components, tmp_path: Path
 ) -> None:
     outcomes = Outcomes()
     remover = remover_source(write_keeper(tmp_path / "greens.onnx", GREEN))
@@ -97,7 +97,7 @@ def test_a_background_is_removed_as_a_stage_of_its_own(
     assert "Background removed: greens" in recipe_in(image)
 
 
-def test_a_jpeg_lies_on_the_colour_of_the_job(parts: Parts, tmp_path: Path) -> None:
+def test_a_jpeg_lies_on_the_colour_of_the_job(parts: Components, tmp_path: Path) -> None:
     outcomes = Outcomes()
     none = remover_source(write_keeper(tmp_path / "none.onnx", GREEN, metadata={"mean": "1.0"}))
     finish(parts, outcomes, cut_order("job", (none,), ImageFileType.JPEG))
@@ -110,7 +110,7 @@ def test_a_jpeg_lies_on_the_colour_of_the_job(parts: Parts, tmp_path: Path) -> N
     )
 
 
-def test_pictures_leave_in_the_order_in_which_they_came(parts: Parts, tmp_path: Path) -> None:
+def test_pictures_leave_in_the_order_in_which_they_came(parts: Components, tmp_path: Path) -> None:
     outcomes = Outcomes()
     remover = remover_source(write_keeper(tmp_path / "greens.onnx", GREEN))
     slow = cut_order("slow", (remover,), ImageFileType.PNG, count=4)
@@ -119,7 +119,7 @@ def test_pictures_leave_in_the_order_in_which_they_came(parts: Parts, tmp_path: 
     assert made == [("slow", 0), ("slow", 1), ("slow", 2), ("slow", 3), ("quick", 0), ("quick", 1)]
 
 
-def test_a_remover_that_cannot_be_used_fails_its_job_and_no_other(parts: Parts, tmp_path: Path) -> None:
+def test_a_remover_that_cannot_be_used_fails_its_job_and_no_other(parts: Components, tmp_path: Path) -> None:
     outcomes = Outcomes()
     broken = tmp_path / "broken.onnx"
     broken.write_text("no model")
@@ -148,7 +148,7 @@ def test_a_remover_that_cannot_be_used_fails_its_job_and_no_other(parts: Parts, 
 class SmallMemory:
     """A decoder that is out of memory when it decodes in one piece, and in tiles above a size."""
 
-    def __init__(self, parts: Parts, largest_tile_px: int = 1024) -> None:
+    def __init__(self, parts: Components, largest_tile_px: int = 1024) -> None:
         self._decoder = parts.vae.decoder
         self.largest_tile_px = largest_tile_px
         self.tile_sample_min_size = 4096
@@ -165,10 +165,10 @@ class SmallMemory:
         return self._decoder.tiled_decode(z, return_dict=False)
 
 
-def test_out_of_memory_a_picture_is_decoded_in_tiles(parts: Parts) -> None:
+def test_out_of_memory_a_picture_is_decoded_in_tiles(parts: Components) -> None:
     vae = replace(parts.vae, decoder=SmallMemory(parts))
     with torch.inference_mode():
-        found = develop(vae, latents(parts, side=16))
+        found = decode_latents(vae, latents(parts, side=16))
         whole = decode(parts.vae, latents(parts, side=16))
     assert found.tile_px == 64
     assert found.pixels.shape == whole.shape
@@ -176,47 +176,49 @@ def test_out_of_memory_a_picture_is_decoded_in_tiles(parts: Parts) -> None:
     assert difference.mean() < 16
 
 
-def test_tiles_are_told_in_the_recipe(parts: Parts) -> None:
+def test_tiles_are_told_in_the_recipe(parts: Components) -> None:
     outcomes = Outcomes()
-    finisher = Finisher(CHECKPOINT, Removers(parts.device))
+    postprocessor = Postprocessor(CHECKPOINT, Removers(parts.device))
     job = OpenJob(order("job", spec()), steps=0, warnings=(), emit=outcomes.emit)
     vae = replace(parts.vae, decoder=SmallMemory(parts))
-    finisher.put(Finished(job, job.order.pictures[0], latents(parts), vae))
-    finisher.close()
+    postprocessor.put(DenoisedImage(job, job.order.pictures[0], latents(parts), vae))
+    postprocessor.close()
     assert "VAE tiling: 32" in recipe_in(opened(outcomes.pictures("job")[0]))
 
 
-def test_if_even_tiles_are_too_large_the_job_fails_and_the_next_picture_is_made(parts: Parts) -> None:
+def test_if_even_tiles_are_too_large_the_job_fails_and_the_next_picture_is_made(parts: Components) -> None:
     outcomes = Outcomes()
-    finisher = Finisher(CHECKPOINT, Removers(parts.device))
+    postprocessor = Postprocessor(CHECKPOINT, Removers(parts.device))
     tiny = replace(parts.vae, decoder=SmallMemory(parts, largest_tile_px=0))
     for job_id, vae in (("large", tiny), ("good", parts.vae)):
         job = OpenJob(order(job_id, spec()), steps=0, warnings=(), emit=outcomes.emit)
-        finisher.put(Finished(job, job.order.pictures[0], latents(parts), vae))
-    finisher.close()
+        postprocessor.put(DenoisedImage(job, job.order.pictures[0], latents(parts), vae))
+    postprocessor.close()
     failed = outcomes.ending("large")
     assert isinstance(failed, Failed)
     assert failed.code == "out_of_memory"
     assert isinstance(outcomes.ending("good"), Completed)
 
 
-def test_what_is_kept_for_later_makes_room_for_a_picture_that_is_decoded(parts: Parts) -> None:
+def test_what_is_kept_for_later_makes_room_for_a_picture_that_is_decoded(parts: Components) -> None:
     outcomes, decoder = Outcomes(), SmallMemory(parts, largest_tile_px=0)
 
     def let_go() -> None:
         decoder.largest_tile_px = 1024
 
-    finisher = Finisher(CHECKPOINT, Removers(parts.device), let_go=let_go)
+    postprocessor = Postprocessor(CHECKPOINT, Removers(parts.device), let_go=let_go)
     job = OpenJob(order("job", spec()), steps=0, warnings=(), emit=outcomes.emit)
-    finisher.put(Finished(job, job.order.pictures[0], latents(parts), replace(parts.vae, decoder=decoder)))
-    finisher.close()
+    postprocessor.put(
+        DenoisedImage(job, job.order.pictures[0], latents(parts), replace(parts.vae, decoder=decoder))
+    )
+    postprocessor.close()
     assert isinstance(outcomes.ending("job"), Completed)
 
 
 class Witness(Removers):
     """Notes on which threads a picture is decoded, its background removed, and its file handed out."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Components) -> None:
         super().__init__(parts.device)
         self._decoder = parts.vae.decoder
         self.seen: dict[str, str] = {}
@@ -239,15 +241,15 @@ class Witness(Removers):
 
 
 def test_no_picture_is_decoded_cut_out_or_encoded_on_the_stepping_thread(
-    parts: Parts, tmp_path: Path
+    parts: Components, tmp_path: Path
 ) -> None:
     witness = Witness(parts)
     remover = remover_source(write_keeper(tmp_path / "green.onnx", GREEN))
     job = OpenJob(cut_order("job", (remover,), ImageFileType.PNG), 0, (), witness.emit)
-    finisher = Finisher(CHECKPOINT, witness)
+    postprocessor = Postprocessor(CHECKPOINT, witness)
     vae = replace(parts.vae, decoder=witness)
-    finisher.put(Finished(job, job.order.pictures[0], latents(parts), vae))
-    finisher.close()
+    postprocessor.put(DenoisedImage(job, job.order.pictures[0], latents(parts), vae))
+    postprocessor.close()
     # Files are handed out by the thread that has encoded them.
     found = {what: witness.seen[what] for what in ("decode", "remove", "Pictured")}
     assert found == {"decode": "decoder", "remove": "encoder", "Pictured": "encoder"}
@@ -261,20 +263,20 @@ class BrokenVae(SmallMemory):
         return (decoded * torch.nan,)
 
 
-def test_a_vae_that_gives_no_numbers_is_named(parts: Parts) -> None:
+def test_a_vae_that_gives_no_numbers_is_named(parts: Components) -> None:
     vae = replace(parts.vae, decoder=BrokenVae(parts))
     with torch.inference_mode(), pytest.raises(JobRejected, match="the VAE overflowed; use another VAE"):
-        develop(vae, latents(parts))
+        decode_latents(vae, latents(parts))
 
 
-def test_a_gpu_that_onnxruntime_cannot_use_is_told_to_the_owner(parts: Parts, tmp_path: Path) -> None:
+def test_a_gpu_that_onnxruntime_cannot_use_is_told_to_the_owner(parts: Components, tmp_path: Path) -> None:
     """Removers for a GPU, on a machine without one: the session tells what it really got."""
     outcomes = Outcomes()
     remover = remover_source(write_keeper(tmp_path / "greens.onnx", GREEN))
-    finisher = Finisher(CHECKPOINT, Removers(torch.device("cuda:63")))
+    postprocessor = Postprocessor(CHECKPOINT, Removers(torch.device("cuda:63")))
     job = OpenJob(cut_order("job", (remover,), ImageFileType.PNG), 0, (), outcomes.emit)
-    finisher.put(Finished(job, job.order.pictures[0], latents(parts), parts.vae))
-    finisher.close()
+    postprocessor.put(DenoisedImage(job, job.order.pictures[0], latents(parts), parts.vae))
+    postprocessor.close()
     ending = outcomes.ending("job")
     assert isinstance(ending, Completed)
     assert "greens ran on the CPU" in ending.warnings[0]

@@ -11,13 +11,13 @@ from loaded import CPU, load, networks
 from safetensors.torch import load_file, save_file
 from small_engine import source_of
 
-from engine_worker.engine.folder import read_folder
-from engine_worker.engine.loading import load_parts
-from engine_worker.fetch.diffusers_folder import describe_folder
-from engine_worker.fetch.model_folder import ModelFolder
+from engine_worker.engine.loading.diffusers_folder import read_folder
+from engine_worker.engine.loading.load_checkpoint import load_components
+from engine_worker.formats.diffusers_folder import describe_folder
+from engine_worker.formats.model_folder import ModelFolder
+from kernel.protocol.enums import ModelBase, Variant
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.schedulers import KINDS
-from kernel.protocol.vocabulary import ModelBase, Variant
 
 pytestmark = pytest.mark.torch
 
@@ -87,7 +87,7 @@ def test_the_variant_of_the_weights_that_was_asked_for_is_taken(checkpoints: Pat
     tensors = {name: torch.zeros_like(tensor) for name, tensor in load_file(plain).items()}
     save_file(tensors, plain.with_suffix(".fp16.safetensors"))
     source = msgspec.structs.replace(source_of(folder), variant=Variant.FP16)
-    unet = networks(load_parts(source, CPU, torch.float32))[0]
+    unet = networks(load_components(source, CPU, torch.float32))[0]
     assert not any(parameter.any() for parameter in unet.parameters())
 
 
@@ -107,7 +107,7 @@ def test_shards_of_a_variant_load(checkpoints: Path, tmp_path: Path) -> None:
     shard(folder / "unet" / "diffusion_pytorch_model.safetensors", ".fp16")
     source = msgspec.structs.replace(source_of(folder), variant=Variant.FP16)
     for one, other in zip(
-        networks(load(checkpoints / "sd")), networks(load_parts(source, CPU, torch.float32)), strict=True
+        networks(load(checkpoints / "sd")), networks(load_components(source, CPU, torch.float32)), strict=True
     ):
         assert all(map(torch.equal, one.parameters(), other.parameters()))
 

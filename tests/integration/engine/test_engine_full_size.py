@@ -8,20 +8,20 @@ import pytest
 
 from bench.full_size import SD, SDXL
 from engine_worker.engine.adapters.diffusers_shapes import read_controlnet_shape
-from engine_worker.engine.architecture import (
+from engine_worker.engine.loading.configs import controlnet_config, unet_config
+from engine_worker.engine.loading.diffusers_keys import same_place
+from engine_worker.engine.loading.networks import build_empty
+from engine_worker.engine.loading.single_file import single_file_layout
+from engine_worker.formats.architecture import (
     Architecture,
     ControlNetShape,
 )
-from engine_worker.engine.blueprint import Blueprint, Network, NetworkPlan
-from engine_worker.engine.configs import controlnet_config, unet_config
-from engine_worker.engine.diffusers_keys import same_place
-from engine_worker.engine.ldm_keys import THIRDS, Form
-from engine_worker.engine.ldm_shapes import read_architecture
-from engine_worker.engine.networks import build_empty
-from engine_worker.engine.single_file import draw_blueprint
-from engine_worker.fetch.checkpoint import describe_checkpoint
-from engine_worker.header import Entry, Header
-from kernel.protocol.vocabulary import ModelBase
+from engine_worker.formats.checkpoint import describe_checkpoint
+from engine_worker.formats.checkpoint_layout import CheckpointLayout, Network, NetworkPlan
+from engine_worker.formats.ldm_keys import THIRDS, Form
+from engine_worker.formats.ldm_shapes import read_architecture
+from engine_worker.formats.safetensors_header import Entry, Header
+from kernel.protocol.enums import ModelBase
 
 pytestmark = pytest.mark.torch
 
@@ -41,9 +41,9 @@ def architecture(request: pytest.FixtureRequest) -> Architecture:
     return found
 
 
-def entries(blueprint: Blueprint) -> Iterator[tuple[str, tuple[int, ...]]]:
+def entries(layout: CheckpointLayout) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Each tensor of the file, with its shape there."""
-    for plan in blueprint.networks:
+    for plan in layout.networks:
         for name, held in build_empty(plan).named_parameters():
             stored, shape = plan.locate(name)[0], tuple(held.shape)
             if stored.form in THIRDS:
@@ -55,22 +55,22 @@ def entries(blueprint: Blueprint) -> Iterator[tuple[str, tuple[int, ...]]]:
             yield stored.key, shape
 
 
-def header_of(blueprint: Blueprint) -> Header:
+def header_of(layout: CheckpointLayout) -> Header:
     tensors = {
         key: Entry(dtype="F16", shape=shape, data_offsets=(0, 2 * prod(shape)))
-        for key, shape in entries(blueprint)
+        for key, shape in entries(layout)
     }
     return Header(Path("released.safetensors"), tensors, {})
 
 
 def test_the_networks_have_as_many_parameters_as_the_released_ones(architecture: Architecture) -> None:
-    networks = [build_empty(plan) for plan in draw_blueprint(architecture).networks]
+    networks = [build_empty(plan) for plan in single_file_layout(architecture).networks]
     counted = [sum(held.numel() for held in network.parameters()) for network in networks]
     assert counted == RELEASED[architecture.base]
 
 
 def test_a_full_size_file_is_recognised_by_its_shapes(architecture: Architecture) -> None:
-    header = header_of(draw_blueprint(architecture))
+    header = header_of(single_file_layout(architecture))
     assert len(header.tensors) == RELEASED_TENSORS[architecture.base]
     assert read_architecture(header, describe_checkpoint(header)) == architecture
 

@@ -9,11 +9,11 @@ from small_engine import Outcomes, load_order, order, spec
 
 from bench.bell import Bell
 from engine_worker.engine.diffusers_engine import build
-from engine_worker.engine.port import Completed, Engine
+from engine_worker.port import Completed, Engine
+from kernel.protocol.enums import ImageFileType, Scheduler, Stage
 from kernel.protocol.errors import EngineFailed
 from kernel.protocol.ids import JobId
 from kernel.protocol.specs import JobSpec
-from kernel.protocol.vocabulary import ImageFileType, Scheduler, Stage
 
 pytestmark = pytest.mark.torch
 

@@ -15,16 +15,16 @@ from torch import Tensor
 from bench.bell import Bell
 from engine_worker.embedded.random_checkpoint import small_architecture
 from engine_worker.engine.diffusers_engine import build
-from engine_worker.engine.ldm_shapes import read_architecture
-from engine_worker.engine.loading import load_parts, read_blueprint
-from engine_worker.engine.networks import build_empty
-from engine_worker.engine.parts import Parts
-from engine_worker.engine.weights import find_places, read_parameters
-from engine_worker.fetch.one_file import describe_file
-from engine_worker.header import read_header
+from engine_worker.engine.loading.load_checkpoint import load_components, read_layout
+from engine_worker.engine.loading.networks import build_empty
+from engine_worker.engine.loading.weights import find_places, read_parameters
+from engine_worker.engine.networks.components import Components
+from engine_worker.formats.ldm_shapes import read_architecture
+from engine_worker.formats.safetensors_header import read_header
+from engine_worker.formats.single_file import describe_file
+from kernel.protocol.enums import ModelBase
 from kernel.protocol.errors import DeviceUnavailable, EngineFailed, ModelUnreadable, SpoonError
 from kernel.protocol.specs import EngineLoad
-from kernel.protocol.vocabulary import ModelBase
 
 pytestmark = pytest.mark.torch
 
@@ -41,7 +41,7 @@ def changed(checkpoints: Path, place: Path, change: Callable[[Tensors], None]) -
 
 
 def test_the_single_file_and_the_folder_give_bit_equal_networks(
-    base: ModelBase, parts: Parts, checkpoints: Path
+    base: ModelBase, parts: Components, checkpoints: Path
 ) -> None:
     folder = load(checkpoints / str(base))
     assert len(networks(parts)) == len(networks(folder)) == (3 if base is ModelBase.SD else 4)
@@ -51,7 +51,7 @@ def test_the_single_file_and_the_folder_give_bit_equal_networks(
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_nothing_is_left_on_the_meta_device_and_nothing_learns(parts: Parts) -> None:
+def test_nothing_is_left_on_the_meta_device_and_nothing_learns(parts: Components) -> None:
     for network in networks(parts):
         held = [*network.parameters(), *network.buffers()]
         assert all(tensor.device == CPU for tensor in held)
@@ -60,7 +60,7 @@ def test_nothing_is_left_on_the_meta_device_and_nothing_learns(parts: Parts) -> 
 
 
 def test_the_single_file_has_the_keys_that_diffusers_own_converters_expect(
-    base: ModelBase, parts: Parts, checkpoints: Path
+    base: ModelBase, parts: Components, checkpoints: Path
 ) -> None:
     from diffusers.loaders.single_file_utils import (
         convert_ldm_unet_checkpoint,
@@ -171,7 +171,7 @@ def test_files_of_every_precision_load(dtype: torch.dtype, checkpoints: Path, tm
 
 
 def test_the_shape_that_a_configuration_tells_is_that_which_it_was_made_of(
-    base: ModelBase, parts: Parts, checkpoints: Path
+    base: ModelBase, parts: Components, checkpoints: Path
 ) -> None:
     assert parts.unet_shape == load(checkpoints / str(base)).unet_shape == small_architecture(base).unet
 
@@ -273,7 +273,7 @@ def test_a_file_that_is_cut_short_while_it_is_read_is_an_error_like_any_other(
 ) -> None:
     path = tmp_path / "sd.safetensors"
     shutil.copy(checkpoints / "sd.safetensors", path)
-    plan = read_blueprint(path).unet
+    plan = read_layout(path).unet
     os.truncate(path, path.stat().st_size // 2)
     shapes = {name: held.shape for name, held in build_empty(plan).named_parameters()}
     with pytest.raises(ModelUnreadable, match="truncated"):
@@ -282,7 +282,7 @@ def test_a_file_that_is_cut_short_while_it_is_read_is_an_error_like_any_other(
 
 def test_a_checkpoint_of_another_base_than_declared_is_refused(checkpoints: Path) -> None:
     with pytest.raises(ModelUnreadable, match="is sd, not sdxl"):
-        load_parts(source_of(checkpoints / "sd.safetensors", ModelBase.SDXL), CPU, torch.float32)
+        load_components(source_of(checkpoints / "sd.safetensors", ModelBase.SDXL), CPU, torch.float32)
 
 
 @pytest.mark.parametrize(

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from bench.ours import make_alone, make_together
 from bench.stock import Asked, Stock
-from engine_worker.engine.adapters.wardrobe import NO_ADAPTERS, AdapterSet
-from engine_worker.engine.blueprint import Network
-from engine_worker.engine.parts import Parts
-from engine_worker.engine.workshop import bare_workshop
+from engine_worker.engine.adapters.lora_manager import NO_ADAPTERS, AdapterSet
+from engine_worker.engine.networks.components import Components
+from engine_worker.engine.pipeline.resources import bare_resources
+from engine_worker.formats.checkpoint_layout import Network
 from kernel.protocol.errors import JobRejected
 from kernel.protocol.ids import ModelId
-from kernel.protocol.ingredients import LoraUse
+from kernel.protocol.model_refs import LoraUse
 
 pytestmark = pytest.mark.torch
 
@@ -34,10 +34,10 @@ Uses = Sequence[tuple[str, float]]
 class Engine:
     """Parts with LoRAs: kohya's and diffusers' form, and one for the text encoders alone."""
 
-    def __init__(self, parts: Parts, place: Path) -> None:
+    def __init__(self, parts: Components, place: Path) -> None:
         self.parts = parts
-        self.work = bare_workshop(parts)
-        self.wardrobe = self.work.extras.wardrobe
+        self.work = bare_resources(parts)
+        self.lora_manager = self.work.adapters.lora_manager
         self.paths = {
             "kohya": write_kohya(place / "kohya.safetensors", parts, random_factors(parts, 1)),
             "peft": write_diffusers(place / "peft.safetensors", random_factors(parts, 2)),
@@ -52,22 +52,22 @@ class Engine:
 
     def adapters(self, uses: Uses) -> AdapterSet:
         asked = self.job(uses)
-        return self.wardrobe.prepare(asked.models, asked.spec.loras)
+        return self.lora_manager.prepare(asked.models, asked.spec.loras)
 
     def latents(self, uses: Uses = ()) -> Tensor:
         return make_alone(self.work, self.job(uses) if uses else Asked(JOB))
 
     def fresh_latents(self, uses: Uses) -> Tensor:
         """Of an engine that has done nothing before. The parts are shared, so this one's LoRAs come off."""
-        self.wardrobe.wear(NO_ADAPTERS)
-        work = bare_workshop(self.parts)
+        self.lora_manager.apply(NO_ADAPTERS)
+        work = bare_resources(self.parts)
         latents = make_alone(work, self.job(uses))
-        work.extras.wardrobe.wear(NO_ADAPTERS)
+        work.adapters.lora_manager.apply(NO_ADAPTERS)
         return latents
 
     def fingerprint(self) -> str:
         """Of every weight of every network; and without LoRAs no layer has a hook left."""
-        self.wardrobe.wear(NO_ADAPTERS)
+        self.lora_manager.apply(NO_ADAPTERS)
         digest = hashlib.sha256()
         for network in self.parts.networks.values():
             for name, held in network.state_dict().items():
@@ -78,14 +78,14 @@ class Engine:
 
 
 @pytest.fixture(scope="module")
-def engine(parts: Parts, tmp_path_factory: pytest.TempPathFactory) -> Engine:
+def engine(parts: Components, tmp_path_factory: pytest.TempPathFactory) -> Engine:
     return Engine(parts, tmp_path_factory.mktemp("loras"))
 
 
 @pytest.fixture(autouse=True)
 def _take_loras_off(engine: Engine) -> Iterator[None]:
     yield
-    engine.wardrobe.wear(NO_ADAPTERS)
+    engine.lora_manager.apply(NO_ADAPTERS)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -126,7 +126,7 @@ def test_after_any_jobs_weights_and_pictures_are_those_of_a_fresh_engine(
 def test_jobs_with_and_without_loras_in_company_are_the_same_as_alone(engine: Engine) -> None:
     jobs: list[Uses] = [[], [("kohya", 0.5)], [("peft", 1.0)], [], [("kohya", 0.5)]]
     alone = [engine.latents(uses) for uses in jobs]
-    together = make_together(engine.work, [engine.job(uses) for uses in jobs], seats=4)
+    together = make_together(engine.work, [engine.job(uses) for uses in jobs], slots=4)
     for one, other in zip(together, alone, strict=True):
         assert (one - other).abs().max() <= 1e-4
 
@@ -153,18 +153,18 @@ def test_what_the_unet_and_the_text_encoders_see_is_told_apart(engine: Engine) -
 
 
 def test_wearing_the_same_again_changes_no_hook(engine: Engine) -> None:
-    engine.wardrobe.wear(engine.adapters([("kohya", 1.0)]))
-    before = list(engine.wardrobe._handles)
-    engine.wardrobe.wear(engine.adapters([("kohya", 1.0)]))
-    assert list(engine.wardrobe._handles) == before
+    engine.lora_manager.apply(engine.adapters([("kohya", 1.0)]))
+    before = list(engine.lora_manager._handles)
+    engine.lora_manager.apply(engine.adapters([("kohya", 1.0)]))
+    assert list(engine.lora_manager._handles) == before
 
 
 def test_a_lora_that_is_in_use_outlives_its_place_on_the_shelf(engine: Engine) -> None:
     adapters = engine.adapters([("kohya", 1.0)])
-    (lora,) = [worn.lora for worn in adapters.loras]
-    engine.wardrobe.clear()
-    assert engine.wardrobe.size_bytes == 0
-    engine.wardrobe.wear(adapters)
+    (lora,) = [active.lora for active in adapters.loras]
+    engine.lora_manager.clear()
+    assert engine.lora_manager.size_bytes == 0
+    engine.lora_manager.apply(adapters)
     again = engine.adapters([("kohya", 1.0)])
     assert again == adapters
     assert again.loras[0].lora is not lora

@@ -10,12 +10,12 @@ from safetensors.torch import save_file
 from small_engine import Outcomes, load_order, model_source
 
 from bench.bell import Bell
-from engine_worker.engine.blueprint import Network
 from engine_worker.engine.diffusers_engine import build
-from engine_worker.engine.parts import Parts
+from engine_worker.engine.networks.components import Components
+from engine_worker.formats.checkpoint_layout import Network
+from kernel.protocol.enums import ModelBase, ModelType
 from kernel.protocol.errors import ModelUnreadable
-from kernel.protocol.ingredients import ModelSource
-from kernel.protocol.vocabulary import ModelBase, ModelType
+from kernel.protocol.model_refs import ModelSource
 
 pytestmark = pytest.mark.torch
 
@@ -28,7 +28,7 @@ def memory_with(checkpoint: Path, *models: ModelSource) -> int:
 
 
 def test_loras_and_vaes_that_an_engine_names_take_their_memory_from_the_start(
-    base: ModelBase, parts: Parts, checkpoints: Path, tmp_path: Path
+    base: ModelBase, parts: Components, checkpoints: Path, tmp_path: Path
 ) -> None:
     factors = random_factors(parts, 1, (Network.UNET,))
     lora = lora_source(write_diffusers(tmp_path / "lora.safetensors", factors))

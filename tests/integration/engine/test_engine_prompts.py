@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from prompting import CallCounter, alone, prompt_order, prompted
+from prompting import CallCounter, alone, encoded_prompts, prompt_order
 from transformers import CLIPTextModel
 
-from engine_worker.engine.blueprint import TokenizerPlan
-from engine_worker.engine.parts import Parts
-from engine_worker.engine.prompts.conditioning import Conditioner, WornLoras
-from engine_worker.engine.tokenizer import make_tokenizer
-from engine_worker.files import opened
+from engine_worker.engine.networks.components import Components
+from engine_worker.engine.networks.tokenizer import make_tokenizer
+from engine_worker.engine.prompts.prompt_encoder import ActiveLoras, PromptEncoder
+from engine_worker.formats.allowed_paths import opened
+from engine_worker.formats.checkpoint_layout import TokenizerPlan
+from kernel.protocol.enums import ModelBase, PromptTechnique
 from kernel.protocol.errors import JobRejected
 from kernel.protocol.ids import ModelId
 from kernel.protocol.specs import JobOrder
-from kernel.protocol.vocabulary import ModelBase, PromptTechnique
 
 if TYPE_CHECKING:
     from bench.stock import Stock
@@ -52,9 +52,9 @@ def test_a_folder_with_a_vocabulary_and_merges_gives_the_same_tokenizer(tmp_path
 @pytest.mark.parametrize("prompt", ["a red ball", "", LONG], ids=["short", "empty", "long"])
 @pytest.mark.parametrize("negative_prompt", ["blue", LONG], ids=["short", "long"])
 def test_the_conditioning_is_that_of_the_stock_pipeline_to_the_bit(
-    prompt: str, negative_prompt: str, parts: Parts, stock: "Stock"
+    prompt: str, negative_prompt: str, parts: Components, stock: "Stock"
 ) -> None:
-    made = prompted(parts, prompt, negative_prompt).conditioning
+    made = encoded_prompts(parts, prompt, negative_prompt).conditioning
     embeds, pooled = stock.encode(prompt, negative_prompt)
     assert torch.equal(made.embeds, embeds)
     assert (made.pooled is None) is (pooled is None)
@@ -63,96 +63,96 @@ def test_the_conditioning_is_that_of_the_stock_pipeline_to_the_bit(
 
 @pytest.mark.parametrize("clip_skip", [1, 2])
 def test_a_clip_skip_of_two_is_one_in_the_stock_pipelines_which_count_from_zero(
-    clip_skip: int, parts: Parts, stock: "Stock", monkeypatch: pytest.MonkeyPatch
+    clip_skip: int, parts: Components, stock: "Stock", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The stock pipeline of SD looks for a part that CLIPTextModel no longer has since transformers 5.
     monkeypatch.setattr(CLIPTextModel, "text_model", property(lambda encoder: encoder), raising=False)
-    made = prompted(parts, "a red ball", "blue", clip_skip=clip_skip).conditioning
+    made = encoded_prompts(parts, "a red ball", "blue", clip_skip=clip_skip).conditioning
     # The stock pipelines leave the negative prompt out of it; here it is treated as the prompt, as in A1111.
     (embeds, _), (negative, _) = (stock.encode(text, "", clip_skip - 1) for text in ("a red ball", "blue"))
     assert torch.equal(made.embeds, torch.stack([negative[1], embeds[1]]))
 
 
-def test_no_clip_skip_is_a_clip_skip_of_one(parts: Parts) -> None:
+def test_no_clip_skip_is_a_clip_skip_of_one(parts: Components) -> None:
     assert torch.equal(alone(parts, "a red ball"), alone(parts, "a red ball", clip_skip=1))
     assert not torch.equal(alone(parts, "a red ball"), alone(parts, "a red ball", clip_skip=2))
 
 
 @pytest.mark.parametrize("clip_skip", [0, 3])
 def test_a_clip_skip_without_such_a_layer_is_refused_with_the_number_there_are(
-    clip_skip: int, parts: Parts
+    clip_skip: int, parts: Components
 ) -> None:
     with pytest.raises(JobRejected, match="has 2 layers"):
-        prompted(parts, "a red ball", clip_skip=clip_skip)
+        encoded_prompts(parts, "a red ball", clip_skip=clip_skip)
 
 
-def test_a_short_prompt_gives_no_warning(parts: Parts) -> None:
-    assert prompted(parts, "a " * 75).warnings == ()
+def test_a_short_prompt_gives_no_warning(parts: Components) -> None:
+    assert encoded_prompts(parts, "a " * 75).warnings == ()
 
 
-def test_a_long_prompt_gives_a_warning_that_names_what_was_lost(parts: Parts) -> None:
-    (warning,) = prompted(parts, "a " * 75 + "purple hat").warnings
+def test_a_long_prompt_gives_a_warning_that_names_what_was_lost(parts: Components) -> None:
+    (warning,) = encoded_prompts(parts, "a " * 75 + "purple hat").warnings
     assert warning.startswith("the prompt has 77 tokens, but only the first 75 are used")
     assert "'purple hat'" in warning
 
 
-def test_a_long_negative_prompt_is_of_interest_only_where_it_counts(parts: Parts) -> None:
-    (warning,) = prompted(parts, "", "blue " * 100, guidance_scale=5.0).warnings
+def test_a_long_negative_prompt_is_of_interest_only_where_it_counts(parts: Components) -> None:
+    (warning,) = encoded_prompts(parts, "", "blue " * 100, guidance_scale=5.0).warnings
     assert warning.startswith("the negative prompt")
-    assert prompted(parts, "", "blue " * 100, guidance_scale=1.0).warnings == ()
+    assert encoded_prompts(parts, "", "blue " * 100, guidance_scale=1.0).warnings == ()
 
 
-def test_weights_that_are_taken_for_plain_text_are_said_to_be(parts: Parts) -> None:
-    (warning,) = prompted(parts, "a (red:1.3) ball").warnings
+def test_weights_that_are_taken_for_plain_text_are_said_to_be(parts: Components) -> None:
+    (warning,) = encoded_prompts(parts, "a (red:1.3) ball").warnings
     assert "'(red:1.3)'" in warning
     assert "sd_embed" in warning
-    assert prompted(parts, "a (red:1.3) ball", technique=PromptTechnique.SD_EMBED).warnings == ()
+    assert encoded_prompts(parts, "a (red:1.3) ball", technique=PromptTechnique.SD_EMBED).warnings == ()
 
 
-def test_a_prompt_that_was_encoded_is_not_encoded_again(parts: Parts) -> None:
-    conditioner = Conditioner(parts)
+def test_a_prompt_that_was_encoded_is_not_encoded_again(parts: Components) -> None:
+    prompt_encoder = PromptEncoder(parts)
     asked = prompt_order("a red ball " * 30, "blue")
     with CallCounter(parts) as counter:
-        first = conditioner.condition(asked)
+        first = prompt_encoder.condition(asked)
         once = dict(counter.calls)
-        again = conditioner.condition(asked)
+        again = prompt_encoder.condition(asked)
         assert dict(counter.calls) == once
         assert set(once.values()) == {2}
-        conditioner.condition(prompt_order("a green ball", "blue"))
+        prompt_encoder.condition(prompt_order("a green ball", "blue"))
         assert set(counter.calls.values()) == {3}
     assert torch.equal(first.conditioning.embeds, again.conditioning.embeds)
     assert again.warnings == first.warnings != ()
 
 
-def test_what_decides_the_embedding_is_what_it_is_remembered_by(parts: Parts) -> None:
+def test_what_decides_the_embedding_is_what_it_is_remembered_by(parts: Components) -> None:
     lora = (ModelId("lora"), "sha")
     plain = prompt_order("a ball", guidance_scale=1.0)
-    settings: list[tuple[JobOrder, WornLoras]] = [
+    settings: list[tuple[JobOrder, ActiveLoras]] = [
         (plain, ()),
         (prompt_order("a ball", guidance_scale=1.0, clip_skip=2), ()),
         (prompt_order("a ball", guidance_scale=1.0, technique=PromptTechnique.COMPEL), ()),
         (plain, ((lora, 0.5),)),
         (plain, ((lora, 0.6),)),
     ]
-    conditioner = Conditioner(parts)
-    for asked, worn in settings:
+    prompt_encoder = PromptEncoder(parts)
+    for asked, active in settings:
         with CallCounter(parts) as counter:
-            conditioner.condition(asked, worn)
+            prompt_encoder.condition(asked, active)
             assert counter.calls[0] == 1
-            conditioner.condition(asked, worn)
+            prompt_encoder.condition(asked, active)
             assert counter.calls[0] == 1
 
 
-def test_a_memory_without_room_encodes_every_time(parts: Parts) -> None:
-    conditioner = Conditioner(parts, cache_bytes=0)
+def test_a_memory_without_room_encodes_every_time(parts: Components) -> None:
+    prompt_encoder = PromptEncoder(parts, cache_bytes=0)
     with CallCounter(parts) as counter:
         for _ in range(2):
-            conditioner.condition(prompt_order("a ball", guidance_scale=1.0))
+            prompt_encoder.condition(prompt_order("a ball", guidance_scale=1.0))
         assert counter.calls[0] == 2
 
 
-def test_an_empty_negative_prompt_of_sdxl_is_zeros_as_long_as_the_prompt(parts: Parts) -> None:
-    made = prompted(parts, LONG, technique=PromptTechnique.SD_EMBED).conditioning
+def test_an_empty_negative_prompt_of_sdxl_is_zeros_as_long_as_the_prompt(parts: Components) -> None:
+    made = encoded_prompts(parts, LONG, technique=PromptTechnique.SD_EMBED).conditioning
     assert made.embeds.shape[1] == 3 * 77
     if parts.base is ModelBase.SDXL:
         assert made.pooled is not None

@@ -10,16 +10,16 @@ from safetensors.torch import load_file, save_file
 from small_engine import model_source
 from torch import Tensor, nn
 
-from engine_worker.engine.adapters.extras import Extras, Room
+from engine_worker.engine.adapters.adapter_manager import AdapterManager, CacheLimits
 from engine_worker.engine.adapters.vae_file import load_vae
-from engine_worker.engine.architecture import VaeShape
-from engine_worker.engine.blueprint import Network, NetworkPlan
-from engine_worker.engine.configs import lone_vae_config
-from engine_worker.engine.networks import build_empty
-from engine_worker.engine.parts import Parts, Vae
+from engine_worker.engine.loading.configs import lone_vae_config
+from engine_worker.engine.loading.networks import build_empty
+from engine_worker.engine.networks.components import Components, Vae
+from engine_worker.formats.architecture import VaeShape
+from engine_worker.formats.checkpoint_layout import Network, NetworkPlan
+from kernel.protocol.enums import ModelBase, ModelType
 from kernel.protocol.errors import JobRejected, ModelUnreadable
 from kernel.protocol.ids import ModelId
-from kernel.protocol.vocabulary import ModelBase, ModelType
 
 pytestmark = pytest.mark.torch
 
@@ -48,7 +48,7 @@ def weights(vae: Vae) -> dict[str, Tensor]:
     return vae.decoder.state_dict()
 
 
-def test_every_form_gives_the_checkpoints_own_vae_to_the_bit(parts: Parts, path: Path) -> None:
+def test_every_form_gives_the_checkpoints_own_vae_to_the_bit(parts: Components, path: Path) -> None:
     loaded = load_vae(model_source(path, ModelType.VAE), parts)
     ours, theirs = weights(loaded.vae), weights(parts.vae)
     assert ours.keys() == theirs.keys()
@@ -57,7 +57,7 @@ def test_every_form_gives_the_checkpoints_own_vae_to_the_bit(parts: Parts, path:
     assert loaded.memory_bytes == sum(tensor.nbytes for tensor in ours.values())
 
 
-def test_a_vae_of_another_family_is_refused(base: ModelBase, parts: Parts, checkpoints: Path) -> None:
+def test_a_vae_of_another_family_is_refused(base: ModelBase, parts: Components, checkpoints: Path) -> None:
     other = ModelBase.SD if base is ModelBase.SDXL else ModelBase.SDXL
     with pytest.raises(ModelUnreadable, match=f"is for {other}"):
         load_vae(model_source(checkpoints / str(other) / "vae", ModelType.VAE), parts)
@@ -68,7 +68,7 @@ def test_a_vae_of_another_family_is_refused(base: ModelBase, parts: Parts, check
         load_vae(declared, parts)
 
 
-def test_a_vae_with_latents_of_another_size_is_refused(parts: Parts, tmp_path: Path) -> None:
+def test_a_vae_with_latents_of_another_size_is_refused(parts: Components, tmp_path: Path) -> None:
     shape = VaeShape(channels=(16, 32), resnets_per_level=1, latent_channels=4)
     plan = NetworkPlan(Network.VAE, lone_vae_config(shape, 1.0), lambda name: (), ())
     tensors = {name: torch.zeros(held.shape) for name, held in build_empty(plan).named_parameters()}
@@ -85,7 +85,7 @@ def test_a_vae_with_latents_of_another_size_is_refused(parts: Parts, tmp_path: P
     ],
 )
 def test_a_vae_that_is_not_whole_is_refused(
-    parts: Parts, checkpoints: Path, tmp_path: Path, gone: str | None, new: str | None, says: str
+    parts: Components, checkpoints: Path, tmp_path: Path, gone: str | None, new: str | None, says: str
 ) -> None:
     tensors = load_file(checkpoints / "sd" / "vae" / "diffusion_pytorch_model.safetensors")
     tensors = {key: tensor for key, tensor in tensors.items() if key != gone}
@@ -96,24 +96,24 @@ def test_a_vae_that_is_not_whole_is_refused(
         load_vae(model_source(tmp_path / "vae.safetensors", ModelType.VAE), parts)
 
 
-def test_a_lora_is_no_vae(parts: Parts, tmp_path: Path) -> None:
+def test_a_lora_is_no_vae(parts: Components, tmp_path: Path) -> None:
     save_file({"lora_unet_conv_in.lora_down.weight": torch.zeros(1)}, tmp_path / "lora.safetensors")
     with pytest.raises(ModelUnreadable, match="is a lora, not a vae"):
         load_vae(model_source(tmp_path / "lora.safetensors", ModelType.VAE), parts)
 
 
 def test_a_job_without_a_vae_has_the_checkpoints_and_one_with_is_served_from_the_shelf(
-    base: ModelBase, parts: Parts, checkpoints: Path
+    base: ModelBase, parts: Components, checkpoints: Path
 ) -> None:
     source = model_source(checkpoints / str(base) / "vae", ModelType.VAE)
-    extras = Extras(parts, Room(vaes=1))
-    assert extras.vae([], None) is parts.vae
-    first = extras.vae([source], source.model_id)
-    assert extras.vae([source], source.model_id) is first
+    adapters = AdapterManager(parts, CacheLimits(vaes=1))
+    assert adapters.vae([], None) is parts.vae
+    first = adapters.vae([source], source.model_id)
+    assert adapters.vae([source], source.model_id) is first
     anew = msgspec.structs.replace(source, sha256="0" * 64)
-    assert extras.vae([anew], source.model_id) is not first
+    assert adapters.vae([anew], source.model_id) is not first
     with pytest.raises(JobRejected, match="is missing from the order"):
-        extras.vae([source], ModelId("another"))
+        adapters.vae([source], ModelId("another"))
     wrong = msgspec.structs.replace(source, model_type=ModelType.LORA)
     with pytest.raises(JobRejected, match="is a lora, but the job uses it as a vae"):
-        extras.vae([wrong], source.model_id)
+        adapters.vae([wrong], source.model_id)

@@ -7,30 +7,30 @@ from pathlib import Path
 import pytest
 
 from engine_worker.embedded.random_checkpoint import write_random_checkpoint
-from engine_worker.engine.lean_imports import ABSENT, DEFERRED, NOT_DEFERRED
-from kernel.protocol.vocabulary import ModelBase
+from engine_worker.engine.runtime.lean_imports import ABSENT, DEFERRED, NOT_DEFERRED
+from kernel.protocol.enums import ModelBase
 
 pytestmark = pytest.mark.torch
 
 HEAVY = ("accelerate", "peft", "scipy.stats", "torch._dynamo", "torch.distributed.tensor", "torchvision")
-LEANLY = "from engine_worker.engine.lean_imports import import_engine; import_engine()"
+LEANLY = "from engine_worker.engine.runtime.lean_imports import import_engine; import_engine()"
 PICTURE = """
 import sys
 import torch
 from pathlib import Path
-from bench.ours import make_alone, workshop
+from bench.ours import make_alone, resources
 from bench.stock import Asked
-from engine_worker.engine.loading import load_parts
-from kernel.protocol.ingredients import ModelSource
-from kernel.protocol.vocabulary import Scheduler
+from engine_worker.engine.loading.load_checkpoint import load_components
+from kernel.protocol.model_refs import ModelSource
+from kernel.protocol.enums import Scheduler
 from kernel.protocol.specs import JobSpec
 source = ModelSource(model_id="m", name="m", uri=Path(sys.argv[1]).as_uri(), model_type="checkpoint")
-parts = load_parts(source, torch.device("cpu"), torch.float32)
+parts = load_components(source, torch.device("cpu"), torch.float32)
 spec = JobSpec(
     prompt="(a cat:1.2) in the snow", negative_prompt="blurry", seed=1, count=1, steps=2,
     guidance_scale=7.0, width_px=64, height_px=64, scheduler=Scheduler.DPMPP_2M_KARRAS,
 )
-print(make_alone(workshop(parts, {}), Asked(spec)).numpy().tobytes().hex())
+print(make_alone(resources(parts, {}), Asked(spec)).numpy().tobytes().hex())
 """
 
 
@@ -55,9 +55,9 @@ import sys
 {LEANLY}
 before = set(sys.modules)
 from engine_worker.embedded.random_checkpoint import small_architecture
-from engine_worker.engine.networks import build_empty
-from engine_worker.engine.single_file import draw_blueprint
-from kernel.protocol.vocabulary import ModelBase
+from engine_worker.engine.loading.networks import build_empty
+from engine_worker.engine.loading.single_file import draw_blueprint
+from kernel.protocol.enums import ModelBase
 for base in ModelBase:
     for plan in draw_blueprint(small_architecture(base)).networks:
         build_empty(plan)

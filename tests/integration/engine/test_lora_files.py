@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from engine_worker.engine.adapters.lora_file import Lora, read_lora
 from engine_worker.engine.adapters.lora_names import LayerName, LayerNames
-from engine_worker.engine.architecture import Architecture
-from engine_worker.engine.blueprint import Network
-from engine_worker.engine.networks import build_empty
-from engine_worker.engine.parts import Parts
-from engine_worker.engine.single_file import draw_blueprint
+from engine_worker.engine.loading.networks import build_empty
+from engine_worker.engine.loading.single_file import single_file_layout
+from engine_worker.engine.networks.components import Components
+from engine_worker.formats.architecture import Architecture
+from engine_worker.formats.checkpoint_layout import Network
+from kernel.protocol.enums import ModelBase, ModelType
 from kernel.protocol.errors import ModelUnreadable
-from kernel.protocol.vocabulary import ModelBase, ModelType
 
 pytestmark = pytest.mark.torch
 
@@ -28,12 +28,12 @@ Tensors = dict[str, Tensor]
 
 
 @pytest.fixture(scope="module")
-def names(parts: Parts) -> LayerNames:
+def names(parts: Components) -> LayerNames:
     return LayerNames(parts.networks, parts.unet_shape)
 
 
 @pytest.fixture
-def path(parts: Parts, tmp_path: Path) -> Path:
+def path(parts: Components, tmp_path: Path) -> Path:
     """A LoRA for the UNet in the form of diffusers."""
     return write_diffusers(tmp_path / "lora.safetensors", random_factors(parts, 1, (Network.UNET,)))
 
@@ -64,7 +64,7 @@ def is_same(one: Lora, other: Lora) -> bool:
     ids=["no prefix", "peft", "named adapter", "down and up", "processors"],
 )
 def test_every_form_of_names_leads_to_the_same_layers(
-    parts: Parts, names: LayerNames, path: Path, change: Callable[[str], str]
+    parts: Components, names: LayerNames, path: Path, change: Callable[[str], str]
 ) -> None:
     wanted = read_lora(lora_source(path), names, parts.base)
     found = read_lora(lora_source(renamed(path, change)), names, parts.base)
@@ -85,9 +85,9 @@ def processor_form(key: str) -> str:
 
 @pytest.mark.parametrize("architecture", [SD, SDXL], ids=["sd", "sdxl"])
 def test_no_two_layers_of_the_released_networks_share_a_name(architecture: Architecture) -> None:
-    blueprint = draw_blueprint(architecture)
+    layout = single_file_layout(architecture)
     networks = {
-        plan.network: build_empty(plan) for plan in blueprint.networks if plan.network is not Network.VAE
+        plan.network: build_empty(plan) for plan in layout.networks if plan.network is not Network.VAE
     }
     names = LayerNames(networks, architecture.unet)
     prefixes = {
@@ -105,8 +105,8 @@ def test_no_two_layers_of_the_released_networks_share_a_name(architecture: Archi
 
 
 def test_names_of_the_released_sdxl_trainers_are_known() -> None:
-    blueprint = draw_blueprint(SDXL)
-    names = LayerNames({Network.UNET: build_empty(blueprint.unet)}, SDXL.unet)
+    layout = single_file_layout(SDXL)
+    names = LayerNames({Network.UNET: build_empty(layout.unet)}, SDXL.unet)
     for name, module in {
         "lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q": (
             "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
@@ -121,7 +121,7 @@ def test_names_of_the_released_sdxl_trainers_are_known() -> None:
         assert names.find(name) == LayerName(Network.UNET, module)
 
 
-def test_half_precision_and_whole_alphas_load(parts: Parts, names: LayerNames, tmp_path: Path) -> None:
+def test_half_precision_and_whole_alphas_load(parts: Components, names: LayerNames, tmp_path: Path) -> None:
     path = write_kohya(tmp_path / "half.safetensors", parts, random_factors(parts, 1), torch.float16)
     tensors = {
         key: tensor.to(torch.int64) if key.endswith(".alpha") else tensor
@@ -148,7 +148,7 @@ def add(path: Path, extra: Tensors) -> Path:
     return path
 
 
-def test_what_is_not_used_of_a_file_is_said(parts: Parts, names: LayerNames, path: Path) -> None:
+def test_what_is_not_used_of_a_file_is_said(parts: Components, names: LayerNames, path: Path) -> None:
     extra = {
         "unet.down_blocks.7.conv.lora_A.weight": torch.zeros(1, 1),
         "unet.down_blocks.7.conv.lora_B.weight": torch.zeros(1, 1),
@@ -160,7 +160,7 @@ def test_what_is_not_used_of_a_file_is_said(parts: Parts, names: LayerNames, pat
 
 
 def test_a_file_of_layers_that_are_not_there_is_refused_with_the_likely_cause(
-    parts: Parts, names: LayerNames, path: Path
+    parts: Components, names: LayerNames, path: Path
 ) -> None:
     other = renamed(path, lambda key: key.replace("_blocks.", "_stacks."))
     with pytest.raises(ModelUnreadable, match="made for another base"):
@@ -168,7 +168,7 @@ def test_a_file_of_layers_that_are_not_there_is_refused_with_the_likely_cause(
 
 
 def test_a_file_for_wider_layers_is_refused_with_the_layer(
-    parts: Parts, names: LayerNames, path: Path
+    parts: Components, names: LayerNames, path: Path
 ) -> None:
     tensors = load_file(path)
     key = next(key for key in tensors if key.endswith("lora_A.weight"))
@@ -186,14 +186,14 @@ def test_a_file_for_wider_layers_is_refused_with_the_layer(
     ],
 )
 def test_a_damaged_or_foreign_file_is_refused(
-    parts: Parts, names: LayerNames, path: Path, extra: Tensors, says: str
+    parts: Components, names: LayerNames, path: Path, extra: Tensors, says: str
 ) -> None:
     with pytest.raises(ModelUnreadable, match=says):
         read_lora(lora_source(add(path, extra)), names, ModelBase.SD)
 
 
 def test_metadata_that_cannot_be_understood_is_refused(
-    parts: Parts, names: LayerNames, tmp_path: Path
+    parts: Components, names: LayerNames, tmp_path: Path
 ) -> None:
     factors = random_factors(parts, 1, (Network.UNET,))
     for text in ("[]", '{"unet.lora_alpha": "much"}', "{"):
@@ -202,7 +202,7 @@ def test_metadata_that_cannot_be_understood_is_refused(
             read_lora(lora_source(path), names, parts.base)
 
 
-def test_a_checkpoint_is_no_lora(parts: Parts, names: LayerNames, checkpoints: Path) -> None:
+def test_a_checkpoint_is_no_lora(parts: Components, names: LayerNames, checkpoints: Path) -> None:
     source = model_source(checkpoints / "sd.safetensors", ModelType.LORA)
     with pytest.raises(ModelUnreadable, match="is a checkpoint, not a lora"):
         read_lora(source, names, parts.base)

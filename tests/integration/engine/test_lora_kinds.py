@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from engine_worker.engine.adapters.change import Layer
-from engine_worker.engine.adapters.lora_change import make_change
+from engine_worker.engine.adapters.layer_delta import Layer
+from engine_worker.engine.adapters.lora_delta import make_delta
 from engine_worker.engine.adapters.lora_keys import Part
 from kernel.protocol.errors import ModelUnreadable
 
@@ -41,7 +41,7 @@ def scale_of(rank: int) -> float:
 
 
 def came_out(layer: Layer, tensors: dict[Part, Tensor], entered: Tensor) -> Tensor:
-    change = make_change(tensors, scale_of, layer)
+    change = make_delta(tensors, scale_of, layer)
     plain = layer(entered)
     added: Tensor = plain + change.scale * change.added(layer, entered, plain)
     return added
@@ -156,7 +156,7 @@ def test_tensors_that_are_no_change_of_the_layer_are_refused_in_words(
     tensors: dict[Part, Tensor], says: str
 ) -> None:
     with pytest.raises(ModelUnreadable, match=says):
-        make_change(tensors, scale_of, LAYERS["linear"]())
+        make_delta(tensors, scale_of, LAYERS["linear"]())
 
 
 def test_lengths_of_another_number_are_refused() -> None:
@@ -166,4 +166,4 @@ def test_lengths_of_another_number_are_refused() -> None:
         Part.MAGNITUDES: torch.zeros(3),
     }
     with pytest.raises(ModelUnreadable, match="3 magnitudes for 12"):
-        make_change(tensors, scale_of, LAYERS["linear"]())
+        make_delta(tensors, scale_of, LAYERS["linear"]())

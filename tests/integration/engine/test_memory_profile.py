@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from engine_worker.embedded.random_checkpoint import small_architecture
-from engine_worker.engine.networks import size_bytes
-from engine_worker.fetch.diffusers_folder import describe_folder
-from engine_worker.fetch.model_folder import ModelFolder
-from engine_worker.fetch.one_file import describe_file
-from kernel.core.memory import Appetite, weights_bytes
+from engine_worker.engine.loading.networks import size_bytes
+from engine_worker.formats.diffusers_folder import describe_folder
+from engine_worker.formats.model_folder import ModelFolder
+from engine_worker.formats.single_file import describe_file
+from kernel.core.memory_model.memory_demand import MemoryDemand, weights_bytes
+from kernel.protocol.enums import ModelBase
 from kernel.protocol.memory import MemoryProfile
-from kernel.protocol.vocabulary import ModelBase
 from tests.integration.engine.loaded import load
 
 BASES = [ModelBase.SD, ModelBase.SDXL]
@@ -40,7 +40,7 @@ def test_the_weights_are_those_that_are_loaded(checkpoints: Path, base: ModelBas
     path = checkpoints / form.format(base)
     parts = load(path, torch.float32)
     loaded_bytes = sum(size_bytes(network) for network in parts.networks.values())
-    appetite = Appetite(
+    demand = MemoryDemand(
         profile=profile_of(path),
         extras=(),
         control_nets=0,
@@ -49,5 +49,5 @@ def test_the_weights_are_those_that_are_loaded(checkpoints: Path, base: ModelBas
         height_px=64,
         max_batch=None,
     )
-    predicted_bytes = sum(weights_bytes(appetite, "cpu").values())
+    predicted_bytes = sum(weights_bytes(demand, "cpu").values())
     assert predicted_bytes == pytest.approx(loaded_bytes, rel=0.001)

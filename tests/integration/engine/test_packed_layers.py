@@ -7,12 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from engine_worker.engine.adapters.lora_change import make_change
+from engine_worker.engine.adapters.lora_delta import make_delta
 from engine_worker.engine.adapters.lora_keys import Part
-from engine_worker.engine.apart import kept_apart
-from engine_worker.engine.blueprint import Network
-from engine_worker.engine.networks import size_bytes
-from engine_worker.engine.packed_layers import (
+from engine_worker.engine.loading.networks import size_bytes
+from engine_worker.engine.networks.batch_invariant_layers import make_batch_invariant
+from engine_worker.engine.networks.packed_layers import (
     LARGE_PARAMETERS,
     PackedConv,
     PackedLinear,
@@ -21,6 +20,7 @@ from engine_worker.engine.packed_layers import (
     packed_layers,
     plain,
 )
+from engine_worker.formats.checkpoint_layout import Network
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("threads")]
 
@@ -130,7 +130,7 @@ def test_what_has_no_packed_kernel_stays_as_it_is() -> None:
 
 
 def test_a_packed_layer_is_not_replaced_by_one_that_keeps_images_apart() -> None:
-    module = kept_apart(
+    module = make_batch_invariant(
         pack(nn.Sequential(nn.Linear(8, 8), nn.Conv2d(8, 8, 3))), Network.UNET, CPU, torch.float32
     )
     assert [type(one) for one in module] == [PackedLinear, PackedConv]
@@ -151,7 +151,7 @@ def test_an_adapter_that_reads_the_weight_reads_the_packed_one(
     entered = entering(layer, 2, 4)
 
     def with_adapter() -> Tensor:
-        change, came_out = make_change(tensors, lambda rank: 1 / rank, layer), layer(entered)
+        change, came_out = make_delta(tensors, lambda rank: 1 / rank, layer), layer(entered)
         added: Tensor = change.added(layer, entered, came_out)
         return added
 

@@ -15,12 +15,12 @@ from small_engine import Outcomes, load_order, model_source, order, spec
 from bench.bell import Bell, run_until
 from bench.pictures import png, random_control_net
 from engine_worker.engine.diffusers_engine import build
-from engine_worker.engine.parts import Parts
-from engine_worker.engine.port import Completed, Failed, Mapped, Pictured
+from engine_worker.engine.networks.components import Components
+from engine_worker.port import Completed, Failed, Mapped, Pictured
+from kernel.protocol.enums import ControlType, InputKind, ModelBase, ModelType, Stage
 from kernel.protocol.ids import ModelId
-from kernel.protocol.ingredients import ControlUse, ModelSource
+from kernel.protocol.model_refs import ControlUse, ModelSource
 from kernel.protocol.specs import JobOrder
-from kernel.protocol.vocabulary import ControlType, InputKind, ModelBase, ModelType, Stage
 
 pytestmark = [
     pytest.mark.torch,
@@ -32,7 +32,7 @@ BLUE = 2
 
 
 @pytest.fixture(scope="module")
-def nets(parts: Parts, tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelSource, ...]:
+def nets(parts: Components, tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelSource, ...]:
     """A ControlNet for each type of map."""
     found: list[ModelSource] = []
     for seed, control_type in enumerate(TYPES):

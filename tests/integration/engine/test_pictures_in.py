@@ -14,15 +14,15 @@ from bench.bell import Bell, run_out
 from bench.ours import make_alone, prepare_now
 from bench.pictures import half_mask, photograph, png
 from bench.stock import Asked, Stock
-from engine_worker.engine.canvas import encode_canvas, read_pixels
-from engine_worker.engine.finishing import Finished
-from engine_worker.engine.parts import Parts
-from engine_worker.engine.pixels import decode
-from engine_worker.engine.port import Completed, Inputs, Pictured
-from engine_worker.engine.studio import Studio
-from engine_worker.engine.workshop import bare_workshop
+from engine_worker.engine.networks.components import Components
+from engine_worker.engine.networks.vae_decode import decode
+from engine_worker.engine.pipeline.engine_core import EngineCore
+from engine_worker.engine.pipeline.postprocessing import DenoisedImage
+from engine_worker.engine.pipeline.resources import bare_resources
+from engine_worker.engine.sampling.init_image import encode_init_image, read_pixels
+from engine_worker.port import Completed, Inputs, Pictured
+from kernel.protocol.enums import ImageFit, InputKind, ModelBase, Scheduler
 from kernel.protocol.errors import JobRejected
-from kernel.protocol.vocabulary import ImageFit, InputKind, ModelBase, Scheduler
 
 pytestmark = [
     pytest.mark.torch,
@@ -47,9 +47,9 @@ SCHEDULERS = [
 CASES = [(ModelBase.SD, one) for one in SCHEDULERS] + [(ModelBase.SDXL, one) for one in SCHEDULERS[1::4]]
 
 
-def compare(parts: Parts, stock: Stock, asked: Asked) -> None:
+def compare(parts: Components, stock: Stock, asked: Asked) -> None:
     expected_latents, expected_pixels = stock.make(asked)
-    latents = make_alone(bare_workshop(parts), asked)
+    latents = make_alone(bare_resources(parts), asked)
     with torch.inference_mode():
         pixels = decode(parts.vae, latents)
     assert (latents - expected_latents).abs().max().item() <= 1e-4
@@ -58,27 +58,27 @@ def compare(parts: Parts, stock: Stock, asked: Asked) -> None:
 
 @pytest.mark.parametrize(("base", "scheduler"), CASES, indirect=["base"])
 def test_an_image_to_image_job_makes_the_stock_pipelines_picture(
-    scheduler: Scheduler, parts: Parts, stock: Stock
+    scheduler: Scheduler, parts: Components, stock: Stock
 ) -> None:
     compare(parts, stock, Asked(spec(scheduler=scheduler, steps=5, strength=0.6), REFERENCE))
 
 
 @pytest.mark.parametrize(("base", "scheduler"), CASES, indirect=["base"])
 def test_an_inpainting_job_makes_the_stock_pipelines_picture(
-    scheduler: Scheduler, parts: Parts, stock: Stock
+    scheduler: Scheduler, parts: Components, stock: Stock
 ) -> None:
     compare(parts, stock, Asked(spec(scheduler=scheduler, steps=5, strength=0.6), MASKED))
 
 
 @pytest.mark.parametrize("inputs", [REFERENCE, MASKED], ids=["image", "inpaint"])
 def test_a_strength_of_one_means_what_the_stock_pipeline_means_by_it(
-    inputs: Inputs, parts: Parts, stock: Stock
+    inputs: Inputs, parts: Components, stock: Stock
 ) -> None:
     compare(parts, stock, Asked(spec(scheduler=Scheduler.EULER_A, steps=3, strength=1.0), inputs))
 
 
 @pytest.fixture(scope="module")
-def inpainting(base: ModelBase, checkpoints: Path, parts: Parts) -> tuple[Parts, Stock]:
+def inpainting(base: ModelBase, checkpoints: Path, parts: Components) -> tuple[Components, Stock]:
     """A checkpoint whose UNet was made for inpainting, and the stock pipelines on it."""
     torch.manual_seed(3)
     config = {**parts.denoiser.config, "in_channels": 9}  # type: ignore[attr-defined]
@@ -94,20 +94,20 @@ def inpainting(base: ModelBase, checkpoints: Path, parts: Parts) -> tuple[Parts,
     ids=["mask", "mask-strongest", "image", "words-alone"],
 )
 def test_a_unet_made_for_inpainting_makes_the_stock_pipelines_picture(
-    strength: float, inputs: Inputs, inpainting: tuple[Parts, Stock]
+    strength: float, inputs: Inputs, inpainting: tuple[Components, Stock]
 ) -> None:
     job = spec(scheduler=Scheduler.EULER_A, steps=5, strength=strength)
     compare(*inpainting, Asked(job, inputs))
 
 
-def test_a_unet_made_for_inpainting_makes_the_same_in_company(inpainting: tuple[Parts, Stock]) -> None:
+def test_a_unet_made_for_inpainting_makes_the_same_in_company(inpainting: tuple[Components, Stock]) -> None:
     parts, batches, latents = inpainting[0], list[int](), dict[str, torch.Tensor]()
 
     def counting(sample: torch.Tensor, timestep: torch.Tensor, **given: object) -> tuple[torch.Tensor]:
         batches.append(len(sample))
         return parts.denoiser(sample, timestep, **given)  # type: ignore[arg-type]
 
-    def keep(finished: Finished) -> None:
+    def keep(finished: DenoisedImage) -> None:
         latents[finished.job.order.job_id] = finished.latents
 
     jobs = {
@@ -116,33 +116,33 @@ def test_a_unet_made_for_inpainting_makes_the_same_in_company(inpainting: tuple[
         "words": Asked(spec(seed=3, steps=4, guidance_scale=1.0)),
     }
     outcomes, bell = Outcomes(), Bell()
-    work = bare_workshop(replace(parts, denoiser=counting))
-    studio = Studio(work, keep, 4, outcomes.emit, bell.ring)
+    work = bare_resources(replace(parts, denoiser=counting))
+    engine_core = EngineCore(work, keep, 4, outcomes.emit, bell.ring)
     for name, asked in jobs.items():
-        studio.admit(order(name, asked.spec), asked.inputs)
+        engine_core.admit(order(name, asked.spec), asked.inputs)
     for _ in range(2):
         bell.wait()
-    run_out(studio, bell)
-    studio.close()
+    run_out(engine_core, bell)
+    engine_core.close()
     assert batches[0] == 5, "two rows with guidance, one without"
     for name, asked in jobs.items():
-        alone = make_alone(bare_workshop(parts), asked)
+        alone = make_alone(bare_resources(parts), asked)
         assert (latents[name] - alone).abs().max().item() <= 1e-4
 
 
-def test_what_lies_outside_the_mask_stays(parts: Parts) -> None:
-    prepared = prepare_now(bare_workshop(parts), order("job", spec()), MASKED)
+def test_what_lies_outside_the_mask_stays(parts: Components) -> None:
+    prepared = prepare_now(bare_resources(parts), order("job", spec()), MASKED)
     trajectory = prepared.start(parts, 0)
-    assert trajectory.repaint is not None
-    latents = make_alone(bare_workshop(parts), Asked(spec(steps=4), MASKED))
-    stays = trajectory.repaint.mask == 0
+    assert trajectory.inpaint_mask is not None
+    latents = make_alone(bare_resources(parts), Asked(spec(steps=4), MASKED))
+    stays = trajectory.inpaint_mask.mask == 0
     assert torch.equal(
-        latents[stays.expand_as(latents)], trajectory.repaint.original[stays.expand_as(latents)]
+        latents[stays.expand_as(latents)], trajectory.inpaint_mask.original[stays.expand_as(latents)]
     )
 
 
-def test_pictures_of_one_job_begin_with_different_noise_on_the_same_reference(parts: Parts) -> None:
-    prepared = prepare_now(bare_workshop(parts), order("job", spec(count=2)), REFERENCE)
+def test_pictures_of_one_job_begin_with_different_noise_on_the_same_reference(parts: Components) -> None:
+    prepared = prepare_now(bare_resources(parts), order("job", spec(count=2)), REFERENCE)
     with torch.inference_mode():
         first, second, again = (prepared.start(parts, index).latents for index in (0, 1, 0))
     assert torch.equal(first, again)
@@ -150,24 +150,26 @@ def test_pictures_of_one_job_begin_with_different_noise_on_the_same_reference(pa
 
 
 @pytest.mark.parametrize("inputs", [REFERENCE, MASKED], ids=["image", "mask"])
-def test_a_strength_that_leaves_no_step_gives_the_reference_and_says_so(inputs: Inputs, parts: Parts) -> None:
+def test_a_strength_that_leaves_no_step_gives_the_reference_and_says_so(
+    inputs: Inputs, parts: Components
+) -> None:
     weak = spec(strength=0.3, count=2)
     outcomes, latents = Outcomes(), []
 
-    def finish(finished: Finished) -> None:
+    def finish(finished: DenoisedImage) -> None:
         latents.append(finished.latents)
         finished.job.picture_done(pictured(finished))
 
     bell = Bell()
-    studio = Studio(bare_workshop(parts), finish, 4, outcomes.emit, bell.ring)
-    studio.admit(order("weak", weak), inputs)
-    run_out(studio, bell)
-    studio.close()
-    canvas = encode_canvas(parts, parts.vae, weak, read_pixels(weak, inputs))
-    assert canvas is not None
-    assert canvas.reference is not None
+    engine_core = EngineCore(bare_resources(parts), finish, 4, outcomes.emit, bell.ring)
+    engine_core.admit(order("weak", weak), inputs)
+    run_out(engine_core, bell)
+    engine_core.close()
+    init_image = encode_init_image(parts, parts.vae, weak, read_pixels(weak, inputs))
+    assert init_image is not None
+    assert init_image.reference is not None
     seeds = [torch.Generator().manual_seed(weak.seed + index) for index in (0, 1)]
-    assert all(map(torch.equal, latents, [canvas.reference.draw(seed) for seed in seeds]))
+    assert all(map(torch.equal, latents, [init_image.reference.draw(seed) for seed in seeds]))
     ending = outcomes.ending("weak")
     assert isinstance(ending, Completed)
     assert ending.warnings == (
@@ -175,7 +177,7 @@ def test_a_strength_that_leaves_no_step_gives_the_reference_and_says_so(inputs: 
     )
 
 
-def pictured(finished: Finished) -> Pictured:
+def pictured(finished: DenoisedImage) -> Pictured:
     order, picture = finished.job.order, finished.picture
     return Pictured(
         job_id=order.job_id,
@@ -190,10 +192,10 @@ def pictured(finished: Finished) -> Pictured:
 
 
 @pytest.mark.parametrize("fit", list(ImageFit), ids=str)
-def test_a_picture_of_another_shape_gets_the_size_of_the_job(fit: ImageFit, parts: Parts) -> None:
+def test_a_picture_of_another_shape_gets_the_size_of_the_job(fit: ImageFit, parts: Components) -> None:
     job = structs.replace(spec(steps=2, width_px=72), image_fit=fit)
     inputs = {InputKind.REFERENCE: png(photograph(200, 50)), InputKind.MASK: png(half_mask(33, 90))}
-    assert make_alone(bare_workshop(parts), Asked(job, inputs)).shape == (1, 4, 8, 9)
+    assert make_alone(bare_resources(parts), Asked(job, inputs)).shape == (1, 4, 8, 9)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +208,7 @@ def test_a_picture_of_another_shape_gets_the_size_of_the_job(fit: ImageFit, part
     ids=["mask-alone", "no-picture", "no-mask"],
 )
 def test_pictures_that_cannot_be_used_are_an_error_in_words(
-    strength: float, inputs: Inputs, says: str, parts: Parts
+    strength: float, inputs: Inputs, says: str, parts: Components
 ) -> None:
     with pytest.raises(JobRejected, match=says):
-        make_alone(bare_workshop(parts), Asked(spec(strength=strength), inputs))
+        make_alone(bare_resources(parts), Asked(spec(strength=strength), inputs))

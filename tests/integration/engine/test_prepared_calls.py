@@ -16,17 +16,17 @@ from PIL import Image
 from small_engine import load_order, spec
 from torch import Tensor
 
-from bench.ours import make_together, order_of, workshop
+from bench.ours import make_together, order_of, resources
 from bench.pictures import half_mask, png, random_control_net, random_lora
 from bench.stock import Asked
 from engine_worker.engine.gpu.call_shape import CallShape, shapes_to_prepare
 from engine_worker.engine.gpu.prepared_unet import compiled, prepare_unet, recorded
 from engine_worker.engine.gpu.recorded_calls import Replay
-from engine_worker.engine.parts import ControlNet, Parts
+from engine_worker.engine.networks.components import Components, ControlNet
+from kernel.protocol.enums import Compilation, ControlType, InputKind
 from kernel.protocol.ids import ModelId
-from kernel.protocol.ingredients import ControlUse, LoraUse
+from kernel.protocol.model_refs import ControlUse, LoraUse
 from kernel.protocol.specs import EngineLoad
-from kernel.protocol.vocabulary import Compilation, ControlType, InputKind
 
 pytestmark = pytest.mark.torch
 
@@ -54,30 +54,30 @@ class FakeRecorder:
         return replay, result
 
 
-def asked_for(seats: int = 2, guidance_scale: float = 5.0) -> EngineLoad:
-    order = load_order(Path("/nowhere.safetensors"), max_batch=seats)
+def asked_for(slots: int = 2, guidance_scale: float = 5.0) -> EngineLoad:
+    order = load_order(Path("/nowhere.safetensors"), max_batch=slots)
     return changed(
         order, compilation=Compilation.GRAPHS, width_px=64, height_px=64, guidance_scale=guidance_scale
     )
 
 
-def prepared(parts: Parts, recorder: FakeRecorder, seats: int = 2) -> Parts:
+def prepared(parts: Components, recorder: FakeRecorder, slots: int = 2) -> Components:
     with torch.inference_mode():
-        return recorded(parts, shapes_to_prepare(parts, asked_for(seats), seats), recorder)
+        return recorded(parts, shapes_to_prepare(parts, asked_for(slots), slots), recorder)
 
 
 def made(
-    parts: Parts,
+    parts: Components,
     jobs: list[Asked],
-    quick: Parts | None = None,
+    quick: Components | None = None,
     nets: Mapping[ModelId, ControlNet] = NO_NETS,
 ) -> list[Tensor]:
     """The latents of the jobs, made with the parts or, on the same networks, with their quick variant."""
-    work = workshop(parts, nets)
+    work = resources(parts, nets)
     for number, asked in enumerate(jobs):  # so that none begins before the others are let in
-        work.conditioner.read(order_of(f"job-{number}", asked))
-    latents = make_together(work if quick is None else replace(work, parts=quick), jobs, seats=2)
-    work.extras.wardrobe.clear()
+        work.prompt_encoder.read(order_of(f"job-{number}", asked))
+    latents = make_together(work if quick is None else replace(work, parts=quick), jobs, slots=2)
+    work.adapters.lora_manager.clear()
     return latents
 
 
@@ -85,14 +85,14 @@ def are_equal(some: list[Tensor], others: list[Tensor]) -> bool:
     return all(torch.equal(one, other) for one, other in zip(some, others, strict=True))
 
 
-def test_recorded_calls_make_the_same_pictures(parts: Parts) -> None:
+def test_recorded_calls_make_the_same_pictures(parts: Components) -> None:
     recorder = FakeRecorder()
     quick = made(parts, PAIR, prepared(parts, recorder))
     assert recorder.played == [4, 4, 4]
     assert are_equal(quick, made(parts, PAIR))
 
 
-def test_a_call_of_another_shape_is_made_as_it_comes(parts: Parts) -> None:
+def test_a_call_of_another_shape_is_made_as_it_comes(parts: Components) -> None:
     recorder = FakeRecorder()
     others = [Asked(spec(width_px=72)), Asked(spec(guidance_scale=1.0))]
     quick = made(parts, others, prepared(parts, recorder))
@@ -100,7 +100,7 @@ def test_a_call_of_another_shape_is_made_as_it_comes(parts: Parts) -> None:
     assert are_equal(quick, made(parts, others))
 
 
-def test_prompts_of_different_length_are_not_recorded(parts: Parts) -> None:
+def test_prompts_of_different_length_are_not_recorded(parts: Components) -> None:
     recorder = FakeRecorder()
     weighted = replace(PAIR[0], spec=changed(PAIR[0].spec, prompt="a red ball " * 40))
     long = replace(weighted, spec=changed(weighted.spec, long_prompt_technique="sd_embed"))
@@ -109,7 +109,7 @@ def test_prompts_of_different_length_are_not_recorded(parts: Parts) -> None:
     assert are_equal(quick, made(parts, [long, PAIR[1]]))
 
 
-def test_with_a_lora_nothing_recorded_is_played(parts: Parts, tmp_path: Path) -> None:
+def test_with_a_lora_nothing_recorded_is_played(parts: Components, tmp_path: Path) -> None:
     recorder = FakeRecorder()
     lora = random_lora(parts, tmp_path / "lora.safetensors", seed=2)
     job = Asked(spec(), models=(lora,))
@@ -120,7 +120,7 @@ def test_with_a_lora_nothing_recorded_is_played(parts: Parts, tmp_path: Path) ->
     assert not are_equal(quick, made(parts, [Asked(spec())]))
 
 
-def test_with_a_control_net_only_the_calls_in_which_it_rests_are_played(parts: Parts) -> None:
+def test_with_a_control_net_only_the_calls_in_which_it_rests_are_played(parts: Components) -> None:
     recorder = FakeRecorder()
     control = ControlUse(control_type=ControlType.CANNY, start=0.0, end=0.4, is_preprocessed=True)
     wanted = spec(steps=3, controls=(control,), control_models=(NET,))
@@ -132,7 +132,7 @@ def test_with_a_control_net_only_the_calls_in_which_it_rests_are_played(parts: P
     assert are_equal(quick, made(parts, [job], nets=nets))
 
 
-def test_what_there_is_no_memory_for_stays_unrecorded_and_the_rest_is_recorded(parts: Parts) -> None:
+def test_what_there_is_no_memory_for_stays_unrecorded_and_the_rest_is_recorded(parts: Components) -> None:
     recorder = FakeRecorder(most_rows=2)
     quick = prepared(parts, recorder)
     made(parts, PAIR, quick)
@@ -140,19 +140,19 @@ def test_what_there_is_no_memory_for_stays_unrecorded_and_the_rest_is_recorded(p
     assert recorder.played == [2, 2, 2]
 
 
-def test_the_largest_calls_come_first_with_two_rows_for_guidance(parts: Parts) -> None:
+def test_the_largest_calls_come_first_with_two_rows_for_guidance(parts: Components) -> None:
     assert [one.rows for one in shapes_to_prepare(parts, asked_for(3), 3)] == [6, 4, 2]
     assert [one.rows for one in shapes_to_prepare(parts, asked_for(3, 1.0), 3)] == [3, 2, 1]
     assert shapes_to_prepare(parts, asked_for(1), 1) == (CallShape(2, 4, 8, 8, 77),)
 
 
-def test_nothing_is_prepared_for_pictures_of_an_unknown_size_nor_on_a_cpu(parts: Parts) -> None:
+def test_nothing_is_prepared_for_pictures_of_an_unknown_size_nor_on_a_cpu(parts: Components) -> None:
     assert shapes_to_prepare(parts, changed(asked_for(), width_px=None), 2) == ()
     assert prepare_unet(parts, asked_for(), 2) is parts
 
 
 @pytest.fixture
-def fresh(checkpoints: Path) -> Iterator[Parts]:
+def fresh(checkpoints: Path) -> Iterator[Components]:
     """Parts of its own: compiling leaves its mark on a network."""
     yield load(checkpoints / "sd.safetensors")
     torch.compiler.reset()
@@ -176,7 +176,7 @@ class CountingCompiler:
 
 
 def test_compiled_blocks_make_the_same_pictures_and_loras_go_around_them(
-    fresh: Parts, tmp_path: Path
+    fresh: Components, tmp_path: Path
 ) -> None:
     lora = random_lora(fresh, tmp_path / "lora.safetensors", seed=2)
     adorned = Asked(
@@ -194,7 +194,7 @@ def test_compiled_blocks_make_the_same_pictures_and_loras_go_around_them(
     assert all(torch.allclose(*pair, atol=1e-4) for pair in zip(found, expected, strict=True))
 
 
-def test_without_a_compiler_the_engine_works_as_written(fresh: Parts) -> None:
+def test_without_a_compiler_the_engine_works_as_written(fresh: Components) -> None:
     expected = made(fresh, PAIR[:1])
     with torch.inference_mode():
         quick = compiled(fresh, shapes_to_prepare(fresh, asked_for(), 2), "there is no such compiler")

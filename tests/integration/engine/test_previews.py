@@ -13,16 +13,16 @@ from torch.nn.functional import avg_pool2d
 from bench.bell import Bell
 from bench.ours import prepare_now
 from bench.pictures import photograph, png
-from engine_worker.engine.canvas import pixels_of
-from engine_worker.engine.encoding import encode
-from engine_worker.engine.parts import Parts, Vae
-from engine_worker.engine.port import Previewed
-from engine_worker.engine.previews import Previews, expected
-from engine_worker.engine.quick_look import fit_quick_look
-from engine_worker.engine.sampler import advance
-from engine_worker.engine.studio import Studio
-from engine_worker.engine.workshop import bare_workshop
-from kernel.protocol.vocabulary import InputKind, Scheduler
+from engine_worker.engine.networks.components import Components, Vae
+from engine_worker.engine.networks.vae_encode import encode
+from engine_worker.engine.pipeline.engine_core import EngineCore
+from engine_worker.engine.pipeline.resources import bare_resources
+from engine_worker.engine.sampling.init_image import pixels_of
+from engine_worker.engine.sampling.latent_preview import fit_latent_preview
+from engine_worker.engine.sampling.previews import Previews, expected
+from engine_worker.engine.sampling.sampler import advance
+from engine_worker.port import Previewed
+from kernel.protocol.enums import InputKind, Scheduler
 
 pytestmark = pytest.mark.torch
 
@@ -50,7 +50,7 @@ class BrokenVae(LinearVae):
         raise RuntimeError("it will not have it")
 
 
-def linear(parts: Parts, encoder: LinearVae) -> Vae:
+def linear(parts: Components, encoder: LinearVae) -> Vae:
     return replace(parts.vae, encoder=encoder)
 
 
@@ -66,11 +66,11 @@ class Clock:
         return self.now_s
 
 
-def test_latents_that_are_a_linear_map_of_colours_are_seen_through(parts: Parts) -> None:
+def test_latents_that_are_a_linear_map_of_colours_are_seen_through(parts: Components) -> None:
     vae = linear(parts, LinearVae())
     pixels = pixels_of(photograph(96, 64))
     latents = encode(vae, pixels * 2 - 1, CPU).draw(torch.Generator())
-    seen = fit_quick_look(vae, CPU).draw(latents)
+    seen = fit_latent_preview(vae, CPU).draw(latents)
     wanted = avg_pool2d(pixels, 8)[0].permute(1, 2, 0) * 255
     assert seen.shape == (8, 12, 3)
     assert (seen - wanted).abs().max() <= 1
@@ -87,10 +87,10 @@ def test_latents_that_are_a_linear_map_of_colours_are_seen_through(parts: Parts)
     ],
 )
 def test_the_expected_picture_is_the_one_that_the_noise_was_laid_on(
-    scheduler: Scheduler, prediction_type: str, parts: Parts
+    scheduler: Scheduler, prediction_type: str, parts: Components
 ) -> None:
     config = {**parts.scheduler_config, "prediction_type": prediction_type}
-    work = bare_workshop(replace(parts, scheduler_config=config))
+    work = bare_resources(replace(parts, scheduler_config=config))
     job = order("job", spec(scheduler=scheduler, strength=0.7, steps=10))
     prepared = prepare_now(work, job, {InputKind.REFERENCE: png(photograph())})
     trajectory = prepared.start(work.parts, 0)
@@ -108,9 +108,9 @@ def test_the_expected_picture_is_the_one_that_the_noise_was_laid_on(
     assert advance(noisy, right).calls_done == 1
 
 
-def test_previews_are_small_jpegs_of_the_pictures_one_after_the_other(parts: Parts) -> None:
+def test_previews_are_small_jpegs_of_the_pictures_one_after_the_other(parts: Components) -> None:
     outcomes, clock = Outcomes(), Clock()
-    work = bare_workshop(parts)
+    work = bare_resources(parts)
     job = prepare_now(work, order("job", spec(count=2, previews=True)), emit=outcomes.emit).job
     previews = Previews(CPU, clock)
     for moment in (0.0, 0.1, 0.4, 0.6, 0.9, 1.2):
@@ -125,9 +125,9 @@ def test_previews_are_small_jpegs_of_the_pictures_one_after_the_other(parts: Par
     assert (image.format, image.size) == ("JPEG", (128, 64))
 
 
-def test_a_large_picture_has_a_small_preview(parts: Parts) -> None:
+def test_a_large_picture_has_a_small_preview(parts: Components) -> None:
     outcomes = Outcomes()
-    job = prepare_now(bare_workshop(parts), order("job", spec(previews=True)), emit=outcomes.emit).job
+    job = prepare_now(bare_resources(parts), order("job", spec(previews=True)), emit=outcomes.emit).job
     previews = Previews(CPU)
     previews.show(job, 0, linear(parts, LinearVae()), lambda: torch.zeros(1, 4, 128, 64))
     previews.close()
@@ -135,21 +135,21 @@ def test_a_large_picture_has_a_small_preview(parts: Parts) -> None:
     assert Image.open(BytesIO(preview.data)).size == (128, 256)
 
 
-def test_only_jobs_that_ask_for_previews_get_them(parts: Parts) -> None:
+def test_only_jobs_that_ask_for_previews_get_them(parts: Components) -> None:
     outcomes = Outcomes()
-    studio = Studio(bare_workshop(parts), lambda finished: None, 4, outcomes.emit, Bell().ring)
-    studio.admit(order("job", spec(steps=2, previews=True)))
-    studio.admit(order("other", spec(steps=2)))
-    while studio.step():
+    engine_core = EngineCore(bare_resources(parts), lambda finished: None, 4, outcomes.emit, Bell().ring)
+    engine_core.admit(order("job", spec(steps=2, previews=True)))
+    engine_core.admit(order("other", spec(steps=2)))
+    while engine_core.step():
         pass
-    studio.close()
+    engine_core.close()
     assert previews_of(outcomes)
     assert outcomes.names("other") == ["Stepped", "Stepped"]
 
 
-def test_a_preview_that_cannot_be_drawn_is_a_warning_and_not_an_end(parts: Parts) -> None:
+def test_a_preview_that_cannot_be_drawn_is_a_warning_and_not_an_end(parts: Components) -> None:
     outcomes = Outcomes()
-    job = prepare_now(bare_workshop(parts), order("job", spec(previews=True)), emit=outcomes.emit).job
+    job = prepare_now(bare_resources(parts), order("job", spec(previews=True)), emit=outcomes.emit).job
     previews = Previews(CPU)
     previews.show(job, 0, linear(parts, BrokenVae()), lambda: torch.zeros(1, 4, 8, 8))
     previews.close()

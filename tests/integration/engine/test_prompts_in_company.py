@@ -9,19 +9,19 @@ from prompting import embedding_source, prompt_order, random_vectors, write_embe
 from small_engine import Outcomes
 
 from bench.bell import Bell, run_out
-from engine_worker.engine.finishing import Finished
-from engine_worker.engine.parts import Parts
-from engine_worker.engine.studio import Studio
-from engine_worker.engine.workshop import bare_workshop
+from engine_worker.engine.networks.components import Components
+from engine_worker.engine.pipeline.engine_core import EngineCore
+from engine_worker.engine.pipeline.postprocessing import DenoisedImage
+from engine_worker.engine.pipeline.resources import bare_resources
+from kernel.protocol.enums import PromptTechnique
 from kernel.protocol.ids import JobId
-from kernel.protocol.vocabulary import PromptTechnique
 
 pytestmark = pytest.mark.torch
 
 BOUND = 1e-4
 
 
-def test_prompts_of_one_chunk_and_of_several_share_their_steps(parts: Parts, tmp_path: Path) -> None:
+def test_prompts_of_one_chunk_and_of_several_share_their_steps(parts: Components, tmp_path: Path) -> None:
     path = write_embedding(tmp_path / "dusk.safetensors", random_vectors(parts))
     dusk = embedding_source("dusk", path)
     orders = [
@@ -33,16 +33,16 @@ def test_prompts_of_one_chunk_and_of_several_share_their_steps(parts: Parts, tmp
     orders = [replace(one, job_id=JobId(str(number))) for number, one in enumerate(orders)]
     latents: dict[JobId, torch.Tensor] = {}
 
-    def keep(finished: Finished) -> None:
+    def keep(finished: DenoisedImage) -> None:
         latents[finished.job.order.job_id] = finished.latents
 
     bell = Bell()
-    studio = Studio(bare_workshop(parts), keep, 4, Outcomes().emit, bell.ring)
+    engine_core = EngineCore(bare_resources(parts), keep, 4, Outcomes().emit, bell.ring)
     for asked in orders:
-        studio.admit(asked)
-    run_out(studio, bell)
+        engine_core.admit(asked)
+    run_out(engine_core, bell)
     for asked in orders:
-        alone = Studio(bare_workshop(parts), keep, 1, Outcomes().emit, bell.ring)
+        alone = EngineCore(bare_resources(parts), keep, 1, Outcomes().emit, bell.ring)
         together = latents[asked.job_id]
         alone.admit(asked)
         run_out(alone, bell)

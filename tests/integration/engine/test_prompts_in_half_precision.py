@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from prompting import alone, embedding_source, prompted, random_vectors, write_embedding
+from prompting import alone, embedding_source, encoded_prompts, random_vectors, write_embedding
 from small_engine import source_of
 
-from engine_worker.engine.loading import load_parts
-from engine_worker.engine.parts import Parts
-from kernel.protocol.vocabulary import ModelBase, PromptTechnique
+from engine_worker.engine.loading.load_checkpoint import load_components
+from engine_worker.engine.networks.components import Components
+from kernel.protocol.enums import ModelBase, PromptTechnique
 
 pytestmark = pytest.mark.torch
 
@@ -34,25 +34,29 @@ WEIGHTED = {
     ],
     ids=["cpu", "cuda"],
 )
-def half(request: pytest.FixtureRequest, checkpoints: Path) -> Parts:
+def half(request: pytest.FixtureRequest, checkpoints: Path) -> Components:
     """SDXL, loaded in half precision."""
     device, dtype = request.param
     source = source_of(checkpoints / f"{ModelBase.SDXL}.safetensors")
-    return load_parts(source, torch.device(device), dtype)
+    return load_components(source, torch.device(device), dtype)
 
 
 @pytest.mark.parametrize("technique", list(PromptTechnique), ids=str)
-def test_without_weights_the_techniques_agree_to_the_bit(technique: PromptTechnique, half: Parts) -> None:
+def test_without_weights_the_techniques_agree_to_the_bit(
+    technique: PromptTechnique, half: Components
+) -> None:
     assert torch.equal(alone(half, "a red ball", technique=technique), alone(half, "a red ball"))
 
 
 @pytest.mark.parametrize("technique", list(PromptTechnique), ids=str)
 def test_what_is_encoded_is_numbers_of_the_engines_precision(
-    technique: PromptTechnique, half: Parts, tmp_path: Path
+    technique: PromptTechnique, half: Components, tmp_path: Path
 ) -> None:
     path = write_embedding(tmp_path / "dusk.safetensors", random_vectors(half))
     dusk = embedding_source("dusk", path)
-    made = prompted(half, WEIGHTED[technique], "dusk", technique=technique, embeddings=(dusk,)).conditioning
+    made = encoded_prompts(
+        half, WEIGHTED[technique], "dusk", technique=technique, embeddings=(dusk,)
+    ).conditioning
     assert made.pooled is not None
     for held in (made.embeds, made.pooled):
         assert (held.dtype, held.device.type) == (half.dtype, half.device.type)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from engine_worker.embedded.random_checkpoint import NATIVE_SIZE_PX, main
-from engine_worker.fetch.one_file import describe_file
-from kernel.protocol.vocabulary import ModelBase
+from engine_worker.formats.single_file import describe_file
+from kernel.protocol.enums import ModelBase
 
 pytestmark = pytest.mark.torch
 

@@ -9,11 +9,11 @@ from msgspec.structs import replace
 from onnx import helper
 from onnx_files import remover_source, write_keeper, write_model
 
-from engine_worker.engine.background.cutting import Removers, cut_out, is_nothing_left
+from engine_worker.engine.background.apply_matte import Removers, cut_out, is_nothing_left
 from engine_worker.engine.background.remover import Remover
-from engine_worker.engine.picture_file import Pixels
+from engine_worker.engine.images.output_file import Pixels
 from kernel.protocol.errors import ModelUnreadable
-from kernel.protocol.ingredients import Preparation
+from kernel.protocol.model_refs import Preparation
 
 pytestmark = pytest.mark.torch
 

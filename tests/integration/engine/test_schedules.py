@@ -11,11 +11,11 @@ from small_engine import spec
 from torch import Tensor
 
 from bench.stock import CLASSES
-from engine_worker.engine.brownian import BrownianScheduler, walk_on_the_cpu
-from engine_worker.engine.schedulers import Schedule, make_schedule
+from engine_worker.engine.sampling.brownian import BrownianScheduler, walk_on_the_cpu
+from engine_worker.engine.sampling.schedulers import Schedule, make_schedule
+from kernel.protocol.enums import Scheduler
 from kernel.protocol.schedulers import KINDS, SAMPLERS, SPACINGS
 from kernel.protocol.specs import JobSpec
-from kernel.protocol.vocabulary import Scheduler
 
 pytestmark = [
     pytest.mark.torch,

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from prompting import alone, encoders, prompted
+from prompting import alone, encoded_prompts, encoders
 
-from engine_worker.engine.parts import Parts, SdText
+from engine_worker.engine.networks.components import Components, SdText
 from engine_worker.engine.prompts.sd_embed_package import SdEmbedPackage, find_sd_embed
 from engine_worker.engine.prompts.weighted import Weighted
+from kernel.protocol.enums import PromptTechnique
 from kernel.protocol.errors import JobRejected
-from kernel.protocol.vocabulary import PromptTechnique
 
 pytestmark = pytest.mark.torch
 
@@ -54,7 +54,7 @@ def test_a_package_that_cannot_be_imported_is_as_good_as_none(
 
 
 @pytest.mark.usefixtures("package")
-def test_the_package_is_used_where_it_is_installed(parts: Parts) -> None:
+def test_the_package_is_used_where_it_is_installed(parts: Components) -> None:
     assert isinstance(find_sd_embed(), SdEmbedPackage)
     plain, made = alone(parts, "a red ball"), alone(parts, "a red*1.5 ball", technique=TECHNIQUE)
     width = encoders(parts)[0].config.hidden_size
@@ -63,7 +63,7 @@ def test_the_package_is_used_where_it_is_installed(parts: Parts) -> None:
 
 
 @pytest.mark.usefixtures("package")
-def test_the_job_s_clip_skip_holds_without_a_layer_being_cut(parts: Parts) -> None:
+def test_the_job_s_clip_skip_holds_without_a_layer_being_cut(parts: Components) -> None:
     layers = [sum(1 for _ in encoder.modules()) for encoder in encoders(parts)]
     width = encoders(parts)[0].config.hidden_size
     made = alone(parts, "a ball", technique=TECHNIQUE, clip_skip=2)
@@ -73,31 +73,31 @@ def test_the_job_s_clip_skip_holds_without_a_layer_being_cut(parts: Parts) -> No
 
 @pytest.mark.usefixtures("package")
 @pytest.mark.parametrize("prompt", ["", " ", "()", "BREAK"])
-def test_an_empty_prompt_is_not_the_word_empty(prompt: str, parts: Parts) -> None:
+def test_an_empty_prompt_is_not_the_word_empty(prompt: str, parts: Components) -> None:
     assert torch.equal(alone(parts, prompt, technique=TECHNIQUE), alone(parts, ""))
 
 
 @pytest.mark.usefixtures("package")
-def test_long_prompts_breaks_and_negative_prompts_make_whole_chunks(parts: Parts) -> None:
-    made = prompted(parts, "ball " * 100 + "BREAK table", "blue", technique=TECHNIQUE).conditioning
+def test_long_prompts_breaks_and_negative_prompts_make_whole_chunks(parts: Components) -> None:
+    made = encoded_prompts(parts, "ball " * 100 + "BREAK table", "blue", technique=TECHNIQUE).conditioning
     assert made.embeds.shape[:2] == (2, 3 * 77)
     assert (made.pooled is None) is isinstance(parts.text, SdText)
 
 
 @pytest.mark.usefixtures("package")
-def test_the_package_too_gets_no_more_chunks_than_can_be_encoded(parts: Parts) -> None:
+def test_the_package_too_gets_no_more_chunks_than_can_be_encoded(parts: Components) -> None:
     with pytest.raises(JobRejected, match=r"^prompt: too long: 65 chunks"):
-        prompted(parts, "ball BREAK " * 64 + "table", technique=TECHNIQUE)
+        encoded_prompts(parts, "ball BREAK " * 64 + "table", technique=TECHNIQUE)
 
 
 @pytest.mark.usefixtures("package")
-def test_what_the_package_writes_into_is_nobody_elses(parts: Parts) -> None:
+def test_what_the_package_writes_into_is_nobody_elses(parts: Components) -> None:
     before = alone(parts, "a red ball")
     alone(parts, "a red*3 ball", technique=TECHNIQUE)
     assert torch.equal(alone(parts, "a red ball"), before)
 
 
-def test_the_real_package_reads_a1111s_syntax(parts: Parts) -> None:
+def test_the_real_package_reads_a1111s_syntax(parts: Components) -> None:
     pytest.importorskip("sd_embed.embedding_funcs", reason="the package sd_embed is not installed")
     plain, made = alone(parts, "a red ball"), alone(parts, "a (red:1.5) ball", technique=TECHNIQUE)
     width = encoders(parts)[0].config.hidden_size

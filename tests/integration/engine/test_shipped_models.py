@@ -11,7 +11,7 @@ from safetensors import safe_open
 
 from engine_worker.embedded.__main__ import main
 from engine_worker.embedded.shipped import SHIPPED, Shipped, bases_of, shipped
-from kernel.protocol.vocabulary import ModelBase
+from kernel.protocol.enums import ModelBase
 from training.ship import size_of
 
 pytestmark = pytest.mark.torch

@@ -16,18 +16,18 @@ from small_engine import order, spec
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench.ours import prepare_now, workshop
+from bench.ours import prepare_now, resources
 from bench.pictures import half_mask, photograph, png, random_control_net
-from engine_worker.engine.blueprint import Network
-from engine_worker.engine.parts import ControlNet, Parts
-from engine_worker.engine.port import NO_INPUTS
-from engine_worker.engine.sampler import advance, model_input, predict
-from engine_worker.engine.trajectory import Trajectory
+from engine_worker.engine.networks.components import Components, ControlNet
+from engine_worker.engine.sampling.sampler import advance, model_input, predict
+from engine_worker.engine.sampling.trajectory import Trajectory
+from engine_worker.formats.checkpoint_layout import Network
+from engine_worker.port import NO_INPUTS
+from kernel.protocol.enums import ControlType, InputKind, Scheduler
 from kernel.protocol.ids import ModelId
-from kernel.protocol.ingredients import ControlUse
+from kernel.protocol.model_refs import ControlUse
 from kernel.protocol.schedulers import SAMPLERS
 from kernel.protocol.specs import JobSpec
-from kernel.protocol.vocabulary import ControlType, InputKind, Scheduler
 
 pytestmark = pytest.mark.torch
 
@@ -62,13 +62,13 @@ class Waits(TorchDispatchMode):
 
 
 @pytest.fixture(scope="module")
-def nets(parts: Parts) -> dict[ModelId, ControlNet]:
+def nets(parts: Components) -> dict[ModelId, ControlNet]:
     """The ControlNet that a job can name."""
     return {NET: random_control_net(parts, seed=1)}
 
 
 @pytest.fixture(scope="module")
-def far(parts: Parts) -> Parts:
+def far(parts: Components) -> Components:
     """The same checkpoint on the other device; prompts and pictures are encoded where they have values."""
     with torch.device("meta"):
         unet = type(parts.networks[Network.UNET]).from_config(dict(parts.unet_config))
@@ -76,14 +76,14 @@ def far(parts: Parts) -> Parts:
 
 
 def started(
-    parts: Parts,
-    far: Parts,
+    parts: Components,
+    far: Components,
     wanted: JobSpec,
     inputs: Mapping[InputKind, bytes] = NO_INPUTS,
     nets: Mapping[ModelId, ControlNet] = NO_NETS,
 ) -> Trajectory:
     """The job's first picture before its first step, with all of it on the far device."""
-    work = workshop(parts, nets)
+    work = resources(parts, nets)
     prepared = prepare_now(work, order("job", wanted), inputs)
     told = prepared.conditioning
     pooled = None if told.pooled is None else told.pooled.to(META)
@@ -103,7 +103,7 @@ def no_waits() -> Iterator[None]:
     assert waits.found == []
 
 
-def run(far: Parts, trajectories: list[Trajectory]) -> None:
+def run(far: Components, trajectories: list[Trajectory]) -> None:
     while not trajectories[0].is_done:
         predicted = predict(far.denoiser, trajectories, far.dtype)
         moves = zip(trajectories, predicted, strict=True)
@@ -112,7 +112,7 @@ def run(far: Parts, trajectories: list[Trajectory]) -> None:
 
 
 @pytest.mark.parametrize("scheduler", SAMPLERS)
-def test_no_scheduler_waits_for_the_device(parts: Parts, far: Parts, scheduler: Scheduler) -> None:
+def test_no_scheduler_waits_for_the_device(parts: Components, far: Components, scheduler: Scheduler) -> None:
     trajectory = started(parts, far, spec(scheduler=scheduler, steps=4))
     noise = torch.empty(trajectory.latents.shape, device=META)
     with no_waits():
@@ -123,7 +123,7 @@ def test_no_scheduler_waits_for_the_device(parts: Parts, far: Parts, scheduler: 
 
 
 def test_pictures_with_prompts_of_different_length_share_a_call_without_a_wait(
-    parts: Parts, far: Parts
+    parts: Components, far: Components
 ) -> None:
     embeds = started(parts, far, spec(scheduler=Scheduler.UNIPC)).conditioning.embeds
     one, other = (started(parts, far, spec(seed=seed, scheduler=Scheduler.EULER_A)) for seed in (1, 2))
@@ -132,15 +132,17 @@ def test_pictures_with_prompts_of_different_length_share_a_call_without_a_wait(
         run(far, [one, replace(other, conditioning=longer)])
 
 
-def test_painting_a_part_anew_waits_for_nothing(parts: Parts, far: Parts) -> None:
+def test_painting_a_part_anew_waits_for_nothing(parts: Components, far: Components) -> None:
     kinds = (InputKind.REFERENCE, InputKind.MASK)
     trajectory = started(parts, far, spec(scheduler=Scheduler.DDIM), {kind: INPUTS[kind] for kind in kinds})
-    assert trajectory.repaint is not None
+    assert trajectory.inpaint_mask is not None
     with no_waits():
         run(far, [trajectory])
 
 
-def test_control_nets_wait_for_nothing(parts: Parts, far: Parts, nets: dict[ModelId, ControlNet]) -> None:
+def test_control_nets_wait_for_nothing(
+    parts: Components, far: Components, nets: dict[ModelId, ControlNet]
+) -> None:
     wanted = spec(steps=3, controls=(CONTROL,), control_models=(NET,))
     trajectory = started(parts, far, wanted, {InputKind.POSE: INPUTS[InputKind.POSE]}, nets)
     assert trajectory.controls

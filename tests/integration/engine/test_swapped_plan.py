@@ -14,27 +14,27 @@ from torch import Tensor, nn
 
 from bench.bell import Bell, run_out
 from bench.pictures import photograph, png
-from engine_worker.engine.adapters.extras import Extras
-from engine_worker.engine.adapters.lora_change import make_change
+from engine_worker.engine.adapters.adapter_manager import AdapterManager
+from engine_worker.engine.adapters.lora_delta import make_delta
 from engine_worker.engine.adapters.lora_keys import Part
-from engine_worker.engine.background.cutting import Removers
-from engine_worker.engine.blueprint import Network
-from engine_worker.engine.building import build_networks
+from engine_worker.engine.background.apply_matte import Removers
 from engine_worker.engine.diffusers_engine import build
-from engine_worker.engine.finishing import Finisher
-from engine_worker.engine.loading import load_parts, read_blueprint
-from engine_worker.engine.networks import size_bytes
-from engine_worker.engine.parts import Parts, Vae
-from engine_worker.engine.port import NO_INPUTS, Completed, Inputs, Previewed
-from engine_worker.engine.resting import HOME, Resting, resting_under
-from engine_worker.engine.single_file import is_leftover
-from engine_worker.engine.studio import Studio
-from engine_worker.engine.workshop import bare_workshop
-from kernel.core.memory import Appetite, resident_bytes
+from engine_worker.engine.loading.build_networks import build_networks
+from engine_worker.engine.loading.load_checkpoint import load_components, read_layout
+from engine_worker.engine.loading.networks import size_bytes
+from engine_worker.engine.loading.single_file import is_leftover
+from engine_worker.engine.networks.components import Components, Vae
+from engine_worker.engine.networks.offload import HOME, OffloadedModules, offload_under
+from engine_worker.engine.pipeline.engine_core import EngineCore
+from engine_worker.engine.pipeline.postprocessing import Postprocessor
+from engine_worker.engine.pipeline.resources import bare_resources
+from engine_worker.formats.checkpoint_layout import Network
+from engine_worker.port import NO_INPUTS, Completed, Inputs, Previewed
+from kernel.core.memory_model.memory_demand import MemoryDemand, resident_bytes
+from kernel.protocol.enums import InputKind, MemoryPlan, ModelBase, ModelType, PromptTechnique, Variant
 from kernel.protocol.errors import ModelUnreadable
-from kernel.protocol.ingredients import LoraUse, ModelSource
+from kernel.protocol.model_refs import LoraUse, ModelSource
 from kernel.protocol.specs import JobOrder
-from kernel.protocol.vocabulary import InputKind, MemoryPlan, ModelBase, ModelType, PromptTechnique, Variant
 from tests.integration.engine.test_memory_profile import profile_of
 
 pytestmark = pytest.mark.torch
@@ -70,12 +70,12 @@ class Ruined:
     """A checkpoint under the swapped plan, whose networks are nothing while they rest."""
 
     def __init__(self, path: Path) -> None:
-        parts = load_parts(source_of(path), HOME, torch.float32, SWAPPED)
+        parts = load_components(source_of(path), HOME, torch.float32, SWAPPED)
         self.text, self.vae = Ruin(encoders(parts)), Ruin([parts.networks[Network.VAE]])
         self.parts = replace(
             parts,
-            text=replace(parts.text, brought=Resting(encoders(parts), self.text).brought),
-            vae=replace(parts.vae, brought=Resting([parts.networks[Network.VAE]], self.vae).brought),
+            text=replace(parts.text, loaded=OffloadedModules(encoders(parts), self.text).loaded),
+            vae=replace(parts.vae, loaded=OffloadedModules([parts.networks[Network.VAE]], self.vae).loaded),
         )
 
 
@@ -85,8 +85,8 @@ def ruined(base: ModelBase, checkpoints: Path) -> Ruined:
 
 
 @pytest.fixture(scope="module")
-def tiled(base: ModelBase, checkpoints: Path) -> Parts:
-    return load_parts(source_of(checkpoints / f"{base}.safetensors"), HOME, torch.float32, TILED)
+def tiled(base: ModelBase, checkpoints: Path) -> Components:
+    return load_components(source_of(checkpoints / f"{base}.safetensors"), HOME, torch.float32, TILED)
 
 
 @pytest.fixture
@@ -94,17 +94,17 @@ def vae_source(base: ModelBase, checkpoints: Path) -> ModelSource:
     return model_source(checkpoints / str(base) / "vae", ModelType.VAE)
 
 
-def run(parts: Parts, jobs: Jobs) -> Outcomes:
+def run(parts: Components, jobs: Jobs) -> Outcomes:
     """Make the jobs in one engine, with all that there is to do beside their steps; but each picture steps
     alone, as those that share a call differ by the rounding of its size."""
     outcomes, bell = Outcomes(), Bell()
-    finisher = Finisher(source_of(Path("/models/m.safetensors")), Removers(HOME))
-    studio = Studio(bare_workshop(parts), finisher.put, 1, outcomes.emit, bell.ring)
+    postprocessor = Postprocessor(source_of(Path("/models/m.safetensors")), Removers(HOME))
+    engine_core = EngineCore(bare_resources(parts), postprocessor.put, 1, outcomes.emit, bell.ring)
     for one, inputs in jobs.values():
-        studio.admit(one, inputs)
-    run_out(studio, bell)
-    studio.close()
-    finisher.close()
+        engine_core.admit(one, inputs)
+    run_out(engine_core, bell)
+    engine_core.close()
+    postprocessor.close()
     return outcomes
 
 
@@ -116,7 +116,7 @@ def warnings(outcomes: Outcomes) -> list[str]:
     return [text for one in outcomes.all if isinstance(one, Completed) for text in one.warnings]
 
 
-def jobs_of_all_kinds(parts: Parts, place: Path, vae: ModelSource) -> Jobs:
+def jobs_of_all_kinds(parts: Components, place: Path, vae: ModelSource) -> Jobs:
     """Words by each technique, pictures that come along, a LoRA, a word and a VAE of the job's own."""
     plain = spec(steps=2, previews=True)
     lora = lora_source(write_kohya(place / "text.safetensors", parts, random_factors(parts, 3, ENCODERS)))
@@ -143,7 +143,7 @@ def jobs_of_all_kinds(parts: Parts, place: Path, vae: ModelSource) -> Jobs:
 
 
 def test_pictures_of_all_kinds_of_jobs_are_those_of_the_tiled_plan_to_the_bit(
-    ruined: Ruined, tiled: Parts, vae_source: ModelSource, tmp_path: Path
+    ruined: Ruined, tiled: Components, vae_source: ModelSource, tmp_path: Path
 ) -> None:
     jobs = jobs_of_all_kinds(tiled, tmp_path, vae_source)
     wanted, found = run(tiled, jobs), run(ruined.parts, jobs)
@@ -157,13 +157,13 @@ def test_pictures_of_all_kinds_of_jobs_are_those_of_the_tiled_plan_to_the_bit(
 def test_one_prompt_has_its_encoders_brought_once_and_one_that_is_remembered_not_at_all(
     ruined: Ruined,
 ) -> None:
-    work = bare_workshop(ruined.parts)
+    work = bare_resources(ruined.parts)
     held = sum(1 for network in encoders(ruined.parts) for _ in (*network.parameters(), *network.buffers()))
     asked = order("job", spec(prompt="a " * 200, negative_prompt="blue", technique=PromptTechnique.SD_EMBED))
     before = ruined.text.fetched
-    work.conditioner.condition(asked)
+    work.prompt_encoder.condition(asked)
     assert ruined.text.fetched - before == held, "for both prompts and all of their chunks together"
-    work.conditioner.condition(asked)
+    work.prompt_encoder.condition(asked)
     assert ruined.text.fetched - before == held
 
 
@@ -185,13 +185,13 @@ def test_the_engine_makes_the_pictures_of_the_tiled_plan_and_says_so_in_their_re
 
 
 def test_what_rests_is_not_on_the_device_when_it_is_loaded(base: ModelBase, checkpoints: Path) -> None:
-    plans = read_blueprint(checkpoints / f"{base}.safetensors").networks
-    resting = [plan for plan in plans if plan.network in resting_under(SWAPPED)]
-    networks = build_networks(resting, META, torch.float16, lambda key: True, resting_under(SWAPPED))
+    plans = read_layout(checkpoints / f"{base}.safetensors").networks
+    resting = [plan for plan in plans if plan.network in offload_under(SWAPPED)]
+    networks = build_networks(resting, META, torch.float16, lambda key: True, offload_under(SWAPPED))
     assert len(networks) == len(plans) - 1, "all but the UNet"
     assert {held.device for network in networks for held in network.parameters()} == {HOME}
     with pytest.raises(ModelUnreadable, match="no weights for"):
-        build_networks(plans, META, torch.float16, is_leftover, resting_under(SWAPPED))
+        build_networks(plans, META, torch.float16, is_leftover, offload_under(SWAPPED))
 
 
 def devices_of(vae: Vae) -> set[torch.device]:
@@ -202,28 +202,28 @@ def devices_of(vae: Vae) -> set[torch.device]:
 def test_another_vae_rests_too_and_goes_to_the_device_while_it_is_used(
     ruined: Ruined, vae_source: ModelSource
 ) -> None:
-    extras = Extras(replace(ruined.parts, device=META))
-    vae = extras.vae([vae_source], vae_source.model_id)
+    adapters = AdapterManager(replace(ruined.parts, device=META))
+    vae = adapters.vae([vae_source], vae_source.model_id)
     assert vae.in_tiles
     assert devices_of(vae) == {HOME}
-    with vae.brought():
+    with vae.loaded():
         assert devices_of(vae) == {META}
     assert devices_of(vae) == {HOME}
-    assert extras.memory_bytes == 0, "of the device"
+    assert adapters.memory_bytes == 0, "of the device"
 
 
 def test_a_lora_lies_where_its_layers_work_not_where_they_rest() -> None:
     layer, tensors = nn.Linear(8, 12), {Part.DOWN: torch.ones(4, 8), Part.UP: torch.ones(12, 4)}
     lengths = {Part.MAGNITUDES: torch.ones(12)}
     for parts in (tensors, tensors | lengths):
-        change = make_change(parts, lambda rank: 1.0, layer, META)
+        change = make_delta(parts, lambda rank: 1.0, layer, META)
         assert {held.device for held in change.tensors} == {META}
-        change = make_change(parts, lambda rank: 1.0, layer)
+        change = make_delta(parts, lambda rank: 1.0, layer)
         assert {held.device for held in change.tensors} == {HOME}
 
 
 def test_an_engine_that_has_loaded_says_what_it_holds_all_the_time(
-    base: ModelBase, parts: Parts, checkpoints: Path, vae_source: ModelSource
+    base: ModelBase, parts: Components, checkpoints: Path, vae_source: ModelSource
 ) -> None:
     path = checkpoints / f"{base}.safetensors"
     engine = build(Outcomes().emit, Bell().ring)
@@ -231,5 +231,5 @@ def test_an_engine_that_has_loaded_says_what_it_holds_all_the_time(
     engine.close()
     unet_bytes = size_bytes(parts.networks[Network.UNET])
     assert loaded.memory_bytes == unet_bytes
-    appetite = Appetite(profile_of(path), (), 0, Variant.FP32, SIZE_PX, SIZE_PX, None)
-    assert resident_bytes(appetite, "cuda", SWAPPED) == pytest.approx(unet_bytes, rel=0.001)
+    demand = MemoryDemand(profile_of(path), (), 0, Variant.FP32, SIZE_PX, SIZE_PX, None)
+    assert resident_bytes(demand, "cuda", SWAPPED) == pytest.approx(unet_bytes, rel=0.001)

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine_worker.fetch.fetcher import Fetched, Fetcher
-from engine_worker.fetch.net.guard import Guard
-from engine_worker.fetch.net.web import Patience, Web
-from engine_worker.fetch.sources.gather import Means
-from engine_worker.fetch.sources.room import Room
+from engine_worker.fetch.net.address_policy import AddressPolicy
+from engine_worker.fetch.net.http_client import HttpClient, Patience
+from engine_worker.fetch.sources.acquire import Means
+from engine_worker.fetch.sources.size_quota import SizeQuota
 from engine_worker.fetch.sources.transfer import Transfer
+from kernel.protocol.enums import ModelType
 from kernel.protocol.ids import ModelId
-from kernel.protocol.ingredients import ModelSource
-from kernel.protocol.vocabulary import ModelType
+from kernel.protocol.model_refs import ModelSource
 from tests.integration.fetch.internet import OTHER, PUBLIC, Internet, Names
 from tests.integration.fetch.site import Site
 from tests.unit.worker.model_files import SMALL_SD, write_safetensors
@@ -39,7 +39,7 @@ class Bench:
     allows_pickle: bool = False
     hub: str = "https://huggingface.co"
     pauses: list[float] = field(default_factory=list)
-    told: list[tuple[int, int | None, int | None]] = field(default_factory=list)
+    on_progress: list[tuple[int, int | None, int | None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.names.known |= {
@@ -59,14 +59,14 @@ class Bench:
         return self.folder / "models"
 
     @property
-    def incoming(self) -> Path:
+    def staging(self) -> Path:
         return self.models / f"incoming/{MODEL}"
 
     def fetcher(self) -> Fetcher:
-        guard = Guard(self.allow_hosts, self.names.resolve)
+        guard = AddressPolicy(self.allow_hosts, self.names.resolve)
         trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # loading the certificates takes longer than a test
-        web = Web(guard, self.tokens, self.patience, self.internet, trust)
-        room = Room(self.max_bytes, self.min_free_bytes, self._free)
+        web = HttpClient(guard, self.tokens, self.patience, self.internet, trust)
+        room = SizeQuota(self.max_bytes, self.min_free_bytes, self._free)
         transfer = Transfer(web, room, sleep=self.pauses.append)
         means = Means(self.models, transfer, self.hub)
         return Fetcher((self.folder / "roots",), means, self.allows_pickle)
@@ -77,12 +77,12 @@ class Bench:
         source = ModelSource(model_id=MODEL, name="a model", uri=uri, model_type=model_type, sha256=sha256)
         fetcher = self.fetcher()
         try:
-            return fetcher.fetch(source, lambda *progress: self.told.append(progress))
+            return fetcher.fetch(source, lambda *progress: self.on_progress.append(progress))
         finally:
             fetcher.means.transfer.web.close()
 
     def _free(self) -> int:
-        is_later = bool(self.told) and self.free_bytes_later is not None
+        is_later = bool(self.on_progress) and self.free_bytes_later is not None
         return self.free_bytes_later if is_later and self.free_bytes_later is not None else self.free_bytes
 
     def left_behind(self) -> list[str]:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from engine_worker.fetch.net.web import Patience
-from engine_worker.fetch.sources import part as parts
-from engine_worker.fetch.sources.part import Part
+from engine_worker.fetch.net.http_client import Patience
+from engine_worker.fetch.sources import partial_file as parts
+from engine_worker.fetch.sources.partial_file import PartialFile
+from kernel.protocol.enums import ModelBase
 from kernel.protocol.errors import DiskFull, DownloadFailed, ModelUnreadable
-from kernel.protocol.vocabulary import ModelBase
 from tests.integration.fetch.bench import Bench, model_bytes, sha256
 from tests.integration.fetch.internet import PUBLIC
 from tests.integration.fetch.site import Handler, breaking, etag_of, file, in_turn, redirect
@@ -26,8 +26,8 @@ def test_a_model_is_downloaded_inspected_and_named_by_its_content(bench: Bench, 
     assert found.stored == f"files/{sha256(data)}.safetensors"
     assert found.fingerprint.model_base is ModelBase.SD
     assert (found.fingerprint.sha256, found.fingerprint.size_bytes) == (sha256(data), len(data))
-    assert (bench.incoming / "ready").read_bytes() == data
-    assert bench.told[-1][:2] == (len(data), len(data))
+    assert (bench.staging / "ready").read_bytes() == data
+    assert bench.on_progress[-1][:2] == (len(data), len(data))
 
 
 def test_the_server_is_asked_for_the_plain_file_and_told_no_more_than_needed(
@@ -65,11 +65,11 @@ def test_a_name_that_is_unknown_while_the_line_is_down_is_asked_again(bench: Ben
 
 def test_a_download_that_a_dead_worker_began_is_taken_up_by_the_next(bench: Bench, tmp_path: Path) -> None:
     data = model_bytes(tmp_path, padding=300_000)
-    bench.incoming.mkdir(parents=True)
-    with Part(bench.incoming / "part") as part:
+    bench.staging.mkdir(parents=True)
+    with PartialFile(bench.staging / "part") as part:
         part.begin(etag_of(data))
         part.append(data[:200_000])
-    with (bench.incoming / "part").open("ab") as torn:
+    with (bench.staging / "part").open("ab") as torn:
         torn.write(b"what was not durable yet when the power went")
     bench.site.scripts["/dreams"] = file(data)
     assert bench.fetch(URL).fingerprint.sha256 == sha256(data)
@@ -78,8 +78,8 @@ def test_a_download_that_a_dead_worker_began_is_taken_up_by_the_next(bench: Benc
 
 def test_a_whole_download_that_was_not_inspected_yet_is_not_sent_again(bench: Bench, tmp_path: Path) -> None:
     data = model_bytes(tmp_path)
-    bench.incoming.mkdir(parents=True)
-    with Part(bench.incoming / "part") as part:
+    bench.staging.mkdir(parents=True)
+    with PartialFile(bench.staging / "part") as part:
         part.begin(etag_of(data))
         part.append(data)
     bench.site.scripts["/dreams"] = file(data)
@@ -144,7 +144,7 @@ def test_a_server_that_always_breaks_off_is_given_up_and_what_came_is_kept(
         bench.fetch(URL)
     assert len(bench.site.asked) == 5
     assert bench.pauses == [1.0, 2.0, 4.0, 8.0]
-    assert (bench.incoming / "part").stat().st_size == 1000
+    assert (bench.staging / "part").stat().st_size == 1000
     bench.site.scripts["/dreams"] = file(data)
     assert bench.fetch(URL).fingerprint.sha256 == sha256(data)
     assert bench.site.asked[-1].headers["range"] == "bytes=1000-"
@@ -267,7 +267,7 @@ def test_a_disk_that_fills_up_meanwhile_ends_the_download_and_keeps_what_came(
     bench.site.scripts["/dreams"] = file(data)
     with pytest.raises(DiskFull):
         bench.fetch(URL)
-    assert 1 << 20 <= (bench.incoming / "part").stat().st_size < len(data)
+    assert 1 << 20 <= (bench.staging / "part").stat().st_size < len(data)
 
 
 @pytest.mark.parametrize(
@@ -357,9 +357,9 @@ def test_progress_tells_bytes_total_and_speed(bench: Bench, tmp_path: Path) -> N
     bench.patience = Patience()
     bench.site.scripts["/dreams"] = in_two
     bench.fetch(URL)
-    assert bench.told[0][1] == len(data)
-    assert [done for done, _, _ in bench.told] == sorted(done for done, _, _ in bench.told)
-    assert any(speed for _, _, speed in bench.told)
+    assert bench.on_progress[0][1] == len(data)
+    assert [done for done, _, _ in bench.on_progress] == sorted(done for done, _, _ in bench.on_progress)
+    assert any(speed for _, _, speed in bench.on_progress)
 
 
 def test_redirects_are_followed_but_not_for_ever(bench: Bench, tmp_path: Path) -> None:
@@ -371,7 +371,7 @@ def test_redirects_are_followed_but_not_for_ever(bench: Bench, tmp_path: Path) -
     }
     assert bench.fetch(URL).fingerprint.sha256 == sha256(data)
     bench.site.scripts["/third"] = redirect("/dreams")
-    bench.incoming.joinpath("ready").unlink()
+    bench.staging.joinpath("ready").unlink()
     bench.site.asked.clear()
     with pytest.raises(DownloadFailed, match="redirects too many times"):
         bench.fetch(URL)
@@ -380,24 +380,24 @@ def test_redirects_are_followed_but_not_for_ever(bench: Bench, tmp_path: Path) -
 
 def test_what_was_durable_is_what_is_believed_after_a_crash(tmp_path: Path) -> None:
     path = tmp_path / "part"
-    with Part(path) as part:
+    with PartialFile(path) as part:
         part.begin('"etag"')
         part.append(b"x" * 100)
         part.checkpoint()
     with path.open("ab") as torn:
         torn.write(b"y" * 50)
-    with Part(path) as part:
+    with PartialFile(path) as part:
         assert (part.size_bytes, part.etag) == (100, '"etag"')
     path.with_name("part.mark").write_text("no mark at all")
-    with Part(path) as part:
+    with PartialFile(path) as part:
         assert (part.size_bytes, part.etag) == (0, None)
 
 
 def test_a_part_is_made_durable_every_so_many_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "CHECKPOINT_BYTES", 1000)
-    part = Part(tmp_path / "part")
+    part = PartialFile(tmp_path / "part")
     part.begin('"etag"')
     for _ in range(25):
         part.append(bytes(100))
-    with Part(tmp_path / "part") as again:
+    with PartialFile(tmp_path / "part") as again:
         assert again.size_bytes == 2000

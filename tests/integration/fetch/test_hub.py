@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from kernel.protocol.enums import ModelBase, ModelType
 from kernel.protocol.errors import DownloadFailed
-from kernel.protocol.vocabulary import ModelBase, ModelType
 from tests.integration.fetch.bench import Bench, model_bytes, sha256
 from tests.integration.fetch.internet import PUBLIC
 from tests.integration.fetch.site import breaking, file
@@ -50,10 +50,10 @@ def test_a_diffusers_repository_comes_as_a_folder_of_what_is_loaded(
     assert found.stored is not None
     assert found.stored.startswith("trees/")
     assert found.fingerprint.model_base is ModelBase.SD
-    ready = bench.incoming / "ready"
+    ready = bench.staging / "ready"
     assert sorted(str(one.relative_to(ready)) for one in ready.rglob("*") if one.is_file()) == sorted(files)
     assert found.fingerprint.prediction_type == "v_prediction"
-    assert bench.told[-1][0] == bench.told[-1][1]
+    assert bench.on_progress[-1][0] == bench.on_progress[-1][1]
 
 
 def test_a_retry_goes_on_with_the_commit_that_it_began_with(

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from engine_worker.engine import unpickle
+from engine_worker.engine.loading import unpickle
 from engine_worker.fetch import pickles
-from engine_worker.files import opened
-from engine_worker.header import read_header
+from engine_worker.formats.allowed_paths import opened
+from engine_worker.formats.safetensors_header import read_header
+from kernel.protocol.enums import ModelBase
 from kernel.protocol.errors import ModelUnreadable
-from kernel.protocol.vocabulary import ModelBase
 from tests.integration.fetch.bench import Bench, sha256
 from tests.integration.fetch.site import file
 from tests.unit.worker.model_files import SMALL_SD
@@ -51,7 +51,7 @@ def test_an_allowed_pickle_becomes_safetensors_and_is_inspected_like_any_other(
     bench.allows_pickle = True
     bench.site.scripts["/dreams.ckpt"] = file(data)
     found = bench.fetch("http://example.org/dreams.ckpt", sha256=sha256(data))
-    ready = (bench.incoming / "ready").read_bytes()
+    ready = (bench.staging / "ready").read_bytes()
     assert found.fingerprint.model_base is ModelBase.SD
     assert found.stored == f"files/{sha256(ready)}.safetensors"
     assert found.fingerprint.sha256 == sha256(ready)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel.shell.recall import Recall
+from kernel.shell.state_reader import StateReader
 from kernel.shell.store import Store
 from tests.integration.kernel.small_bus import SmallBus
 
@@ -49,5 +49,5 @@ def store(open_store: Callable[[], Store]) -> Store:
 
 
 @pytest.fixture
-def recall(store: Store) -> Recall:
-    return Recall(store.connection)
+def state_reader(store: Store) -> StateReader:
+    return StateReader(store.connection)

@@ -29,18 +29,18 @@ from kernel.protocol.uuid7 import Uuid7
 from kernel.shell import clock
 from kernel.shell.decode import Arrival
 from kernel.shell.detectors import none_absent
-from kernel.shell.disks import Disks
+from kernel.shell.disk_usage import DiskUsage
 from kernel.shell.effects import Effects
 from kernel.shell.file_thread import FileThread, InputsRead, InputsUnreadable, Outcome, Removed
 from kernel.shell.loop import Loop
 from kernel.shell.outbox import Outbox
-from kernel.shell.recall import Recall
 from kernel.shell.rowmap import SqlRow
-from kernel.shell.shelves import Shelves
+from kernel.shell.state_reader import StateReader
+from kernel.shell.storage_folders import StorageFolders
 from kernel.shell.store import Store
-from tests.integration.kernel.played import PlayedCrew, PlayedFront
+from tests.integration.kernel.played import PlayedFront, PlayedRegistry
 from tests.integration.kernel.steps import Killed, SteppingDisk, Steps
-from tests.integration.kernel.surprised import no_surprises
+from tests.integration.kernel.surprised import nothing_unexpected
 from tests.unit.core.samples import device
 
 PEER: Final = Peer(b"client")
@@ -184,23 +184,23 @@ class World:
         config = settings_of(self.folder)
         store = Store(config.database_file)
         stack.callback(_close, store)
-        recall = Recall(store.connection, QUOTA_BYTES)
+        state_reader = StateReader(store.connection, QUOTA_BYTES)
         epoch = store.next_epoch()
-        snapshot = recall.snapshot(epoch)
-        thread, found = open_files(config, store, recall, snapshot.models, self.disk)
+        snapshot = state_reader.snapshot(epoch)
+        thread, found = open_files(config, store, state_reader, snapshot.models, self.disk)
         stack.callback(thread.close)
-        shelves = Shelves(config.images.folder, config.models.folder)
-        snapshot = as_found(snapshot, found, shelves, DEVICES)
-        broker = Broker(snapshot, LIMITS, clock.RandomFresh(), self.now())
+        storage_folders = StorageFolders(config.images.folder, config.models.folder)
+        snapshot = as_found(snapshot, found, storage_folders, DEVICES)
+        broker = Broker(snapshot, LIMITS, clock.RandomIdSource(), self.now())
         self.files = FilesInTurn(thread, self.steps)
-        self.crew, self.front = PlayedCrew(self.steps, config.models.folder), PlayedFront(self.steps)
+        self.registry, self.front = PlayedRegistry(self.steps, config.models.folder), PlayedFront(self.steps)
         outbox = Outbox(self.front, epoch, set())
-        disks = Disks((config.images.folder, config.blobs.folder), config.models.folder)
-        effects = Effects(outbox, self.crew, self.files, recall, None, disks)
+        disks = DiskUsage((config.images.folder, config.blobs.folder), config.models.folder)
+        effects = Effects(outbox, self.registry, self.files, state_reader, None, disks)
         self.connection = store.connection
         self.sources = PlayedSources(self)
-        looks = (self.now, _devices, shelves, none_absent)
-        return Loop(broker, store, recall, self.sources, effects, *looks, no_surprises())
+        looks = (self.now, _devices, storage_folders, none_absent)
+        return Loop(broker, store, state_reader, self.sources, effects, *looks, nothing_unexpected())
 
     def now(self) -> Now:
         unix_s = START_S + self.steps.now_s + self.calendar_s
@@ -221,10 +221,10 @@ class World:
             return []
         if (arrival := self._client()) is not None:
             return [arrival]
-        if self.crew.says:
-            return [self.crew.says.popleft()]
+        if self.registry.says:
+            return [self.registry.says.popleft()]
         self.steps.now_s += PULSE_S if timeout_s is None else min(PULSE_S, timeout_s)
-        return self.crew.pings()
+        return self.registry.pings()
 
     def _client(self) -> Arrival | None:
         """What the client says now; a story that is over ends with the wish that the Manager stops."""

@@ -12,11 +12,11 @@ from kernel.core.events import Reported, WorkerExited
 from kernel.protocol import client, codec
 from kernel.protocol import worker as wire
 from kernel.protocol.codec import Frame
+from kernel.protocol.enums import ControlType, InputKind
 from kernel.protocol.ids import WorkerId
-from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.sources import UploadedSource, incoming_name, is_local, parse_source, uploaded_name
 from kernel.protocol.specs import JobOrder
-from kernel.protocol.vocabulary import ControlType, InputKind
 from kernel.shell.decode import Arrival
 from tests.integration.kernel.steps import LAUNCHED, ORDERED, TOLD, Steps
 from tests.unit.core.samples import fingerprint
@@ -44,7 +44,7 @@ class PlayedFront:
         return True
 
 
-class PlayedCrew:
+class PlayedRegistry:
     """All workers of one life of the Manager. What they say next is in `says`."""
 
     def __init__(self, steps: Steps, models: Path) -> None:

@@ -5,10 +5,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from kernel.core.rows import EngineRow, ImageRow, JobRow, ModelRow
-from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
-from kernel.protocol.ingredients import Preparation
-from kernel.protocol.specs import EngineSpec, JobSpec
-from kernel.protocol.vocabulary import (
+from kernel.protocol.enums import (
     EngineState,
     ImageFileType,
     JobState,
@@ -18,6 +15,9 @@ from kernel.protocol.vocabulary import (
     Scheduler,
     Variant,
 )
+from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
+from kernel.protocol.model_refs import Preparation
+from kernel.protocol.specs import EngineSpec, JobSpec
 
 NOW_MS: Final = 1_700_000_000_000
 CHECKPOINT: Final = ModelId("model-1")

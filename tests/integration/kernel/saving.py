@@ -7,8 +7,8 @@ import apsw
 from kernel.core.actions import Save
 from kernel.core.events import Snapshot
 from kernel.protocol.ids import Epoch
-from kernel.shell.recall import Recall
 from kernel.shell.rowmap import SqlRow
+from kernel.shell.state_reader import StateReader
 from kernel.shell.store import Store
 
 
@@ -19,9 +19,9 @@ def saved(store: Store, *saves: Save) -> None:
     store.commit()
 
 
-def snapshot(recall: Recall) -> Snapshot:
+def snapshot(state_reader: StateReader) -> Snapshot:
     """What a start would find."""
-    return recall.snapshot(Epoch(1))
+    return state_reader.snapshot(Epoch(1))
 
 
 def seen_by_others(database: Path, query: str) -> list[SqlRow]:

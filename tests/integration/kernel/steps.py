@@ -16,7 +16,7 @@ from typing import Final
 import apsw
 
 from kernel.protocol.codec import Frame
-from kernel.shell.disk import Disk
+from kernel.shell.fs_ops import FileSystem
 
 SHIM: Final = "stepping-disk"
 BASE: Final = "unix"
@@ -129,7 +129,7 @@ LAUNCHED: Final = "launch a worker"
 ORDERED: Final = "tell a worker"
 
 
-class SteppingDisk(Disk):
+class SteppingDisk(FileSystem):
     """The disk under the folders of files."""
 
     def __init__(self, steps: Steps) -> None:

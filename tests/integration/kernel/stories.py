@@ -14,11 +14,11 @@ from msgspec.structs import replace
 from kernel.core.actions import SaveEngine, SaveModel
 from kernel.core.rows import EngineRow
 from kernel.protocol import client
+from kernel.protocol.enums import ControlType, EngineState, InputKind, ModelType
 from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
-from kernel.protocol.ingredients import InputFile
+from kernel.protocol.model_refs import InputFile
 from kernel.protocol.specs import EngineSpec, JobRequest
 from kernel.protocol.uuid7 import Uuid7
-from kernel.protocol.vocabulary import ControlType, EngineState, InputKind, ModelType
 from kernel.shell.store import Store
 from tests.integration.kernel.lives import Leap, Story, Tell, Until, Wait, Wish, World, settings_of
 from tests.integration.kernel.played import PICTURES

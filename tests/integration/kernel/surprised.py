@@ -3,10 +3,10 @@
 import logging
 from itertools import count
 
-from kernel.shell.surprises import Surprises
+from kernel.shell.unexpected_errors import UnexpectedErrors
 
 
-def no_surprises() -> Surprises:
+def nothing_unexpected() -> UnexpectedErrors:
     """Nothing has surprised anybody yet."""
     numbers = count(1)
-    return Surprises(logging.getLogger("manager"), lambda: f"error-{next(numbers)}")
+    return UnexpectedErrors(logging.getLogger("manager"), lambda: f"error-{next(numbers)}")

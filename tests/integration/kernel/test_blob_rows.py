@@ -8,12 +8,12 @@ from msgspec.structs import replace
 
 from kernel.core import actions
 from kernel.core.rows import BlobRow, JobRow
+from kernel.protocol.enums import BlobKind, ControlType, InputKind, JobState
 from kernel.protocol.ids import BlobId, JobId, ModelId
 from kernel.protocol.specs import JobSpec
-from kernel.protocol.vocabulary import BlobKind, ControlType, InputKind, JobState
 from kernel.shell.file_thread import InputToRead
 from kernel.shell.migrations import steps
-from kernel.shell.recall import Recall
+from kernel.shell.state_reader import StateReader
 from kernel.shell.store import Store
 from tests.integration.kernel.rows import BARE_ENGINE, ENGINE, FULL_MODEL, JOB, NOW_MS, SPEC, WAITING_JOB
 from tests.integration.kernel.saving import saved, snapshot
@@ -56,17 +56,19 @@ def names(store: Store) -> list[str]:
 
 
 def test_a_start_knows_what_open_jobs_have_and_not_what_ended_ones_have(
-    filled: Store, recall: Recall
+    filled: Store, state_reader: StateReader
 ) -> None:
     everything = frozenset({BlobKind.REFERENCE, BlobKind.POSE, BlobKind.MAP_OPENPOSE})
-    assert snapshot(recall).stored_blobs == {JOB: everything, OTHER: frozenset({BlobKind.POSE})}
+    assert snapshot(state_reader).stored_blobs == {JOB: everything, OTHER: frozenset({BlobKind.POSE})}
     saved(filled, actions.SaveJob(CANCELLED), actions.ExpireBlobs(JOB, NOW_MS + 1000))
-    assert snapshot(recall).stored_blobs == {OTHER: frozenset({BlobKind.POSE})}
+    assert snapshot(state_reader).stored_blobs == {OTHER: frozenset({BlobKind.POSE})}
 
 
-def test_the_files_of_a_job_are_found_in_the_order_that_is_asked_for(filled: Store, recall: Recall) -> None:
+def test_the_files_of_a_job_are_found_in_the_order_that_is_asked_for(
+    filled: Store, state_reader: StateReader
+) -> None:
     wanted = (InputKind.POSE, InputKind.MASK, InputKind.REFERENCE)
-    assert recall.input_files(JOB, wanted) == (
+    assert state_reader.input_files(JOB, wanted) == (
         InputToRead(InputKind.POSE, "job-1-pose.png", "sha256 of pose"),
         InputToRead(InputKind.MASK, None, ""),
         InputToRead(InputKind.REFERENCE, "job-1-reference.png", "sha256 of reference"),
@@ -74,31 +76,33 @@ def test_the_files_of_a_job_are_found_in_the_order_that_is_asked_for(filled: Sto
 
 
 def test_blobs_are_due_when_their_time_is_over_and_never_while_their_job_is_open(
-    filled: Store, recall: Recall
+    filled: Store, state_reader: StateReader
 ) -> None:
-    assert recall.blobs_due(2**62) == ()
+    assert state_reader.blobs_due(2**62) == ()
     saved(filled, actions.ExpireBlobs(JOB, NOW_MS + 1000))
-    assert recall.blobs_due(NOW_MS + 999) == ()
-    assert len(recall.blobs_due(NOW_MS + 1000)) == 3
+    assert state_reader.blobs_due(NOW_MS + 999) == ()
+    assert len(state_reader.blobs_due(NOW_MS + 1000)) == 3
 
 
-def test_a_blob_that_is_dropped_leaves_its_file_to_the_trash(filled: Store, recall: Recall) -> None:
+def test_a_blob_that_is_dropped_leaves_its_file_to_the_trash(
+    filled: Store, state_reader: StateReader
+) -> None:
     saved(filled, actions.DropBlob(BlobId("job-1-pose"), NOW_MS))
-    assert recall.trash(10) == ["blobs/job-1-pose.png"]
+    assert state_reader.trash(10) == ["blobs/job-1-pose.png"]
     assert names(filled) == ["job-1-map_openpose.png", "job-1-reference.png", "job-2-pose.png"]
-    assert recall.kept_blobs() == set(names(filled))
+    assert state_reader.kept_blobs() == set(names(filled))
 
 
-def test_with_a_job_go_its_blobs(filled: Store, recall: Recall) -> None:
+def test_with_a_job_go_its_blobs(filled: Store, state_reader: StateReader) -> None:
     saved(filled, actions.DropJob(JOB, NOW_MS))
     assert names(filled) == ["job-2-pose.png"]
-    assert len(recall.trash(10)) == 3
+    assert len(state_reader.trash(10)) == 3
 
 
-def test_with_an_engine_go_the_blobs_of_its_jobs(filled: Store, recall: Recall) -> None:
+def test_with_an_engine_go_the_blobs_of_its_jobs(filled: Store, state_reader: StateReader) -> None:
     saved(filled, actions.DropEngine(ENGINE, NOW_MS))
     assert names(filled) == []
-    assert len(recall.trash(10)) == 4
+    assert len(state_reader.trash(10)) == 4
 
 
 def test_a_job_has_one_blob_of_a_kind(filled: Store) -> None:
@@ -108,7 +112,7 @@ def test_a_job_has_one_blob_of_a_kind(filled: Store) -> None:
 
 @pytest.mark.parametrize("life", [(None, None), (1.5, 3)])
 def test_what_a_job_says_of_its_images_and_models_comes_back(
-    store: Store, recall: Recall, life: tuple[float | None, int | None]
+    store: Store, state_reader: StateReader, life: tuple[float | None, int | None]
 ) -> None:
     expire_after_s, downloads = life
     spec = JobSpec(
@@ -127,14 +131,14 @@ def test_what_a_job_says_of_its_images_and_models_comes_back(
     models = (ModelId("lora"), ModelId("vae"))
     row = replace(WAITING_JOB, expire_after_s=expire_after_s, delete_after_downloads=downloads, models=models)
     saved(store, actions.AddJob(row, spec))
-    (found,) = snapshot(recall).open_jobs
+    (found,) = snapshot(state_reader).open_jobs
     assert found == row
 
 
-def test_the_maps_that_a_controlnet_takes_come_back(store: Store, recall: Recall) -> None:
+def test_the_maps_that_a_controlnet_takes_come_back(store: Store, state_reader: StateReader) -> None:
     row = replace(FULL_MODEL, control_type=ControlType.CANNY)
     saved(store, actions.SaveModel(row))
-    assert snapshot(recall).models == (row,)
+    assert snapshot(state_reader).models == (row,)
 
 
 # A database of the version before.
@@ -169,12 +173,12 @@ def old_database(file: Path) -> None:
 def test_a_database_of_the_version_before_opens_and_its_jobs_are_what_they_were(database: Path) -> None:
     old_database(database)
     store = Store(database)
-    recall = Recall(store.connection)
-    found = snapshot(recall)
+    state_reader = StateReader(store.connection)
+    found = snapshot(state_reader)
     (job,) = found.open_jobs
     assert isinstance(job, JobRow)
     assert (job.seed, job.models, job.expire_after_s, job.delete_after_downloads) == (3, (), None, None)
-    spec = recall.job_spec(JobId("j"))
+    spec = state_reader.job_spec(JobId("j"))
     assert spec is not None
     assert (spec.loras, spec.inputs, spec.controls, spec.previews) == ((), (), (), False)
     assert found.engines[0].spec.control_models == ()

@@ -9,8 +9,8 @@ from threading import Event, Thread
 import pytest
 import zmq
 
+from kernel.protocol.endpoints import MAX_IPC_PATH_BYTES, ClientRole, secret_key_file, server_key_file
 from kernel.protocol.errors import BadConfiguration
-from kernel.protocol.rendezvous import MAX_IPC_PATH_BYTES, ClientRole, secret_key_file, server_key_file
 from kernel.shell.bus import Gate, Router, private_folder
 from kernel.shell.keys import ensure_all
 from tests.integration.kernel.small_bus import SmallBus

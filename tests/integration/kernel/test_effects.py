@@ -15,26 +15,26 @@ from kernel.core.actions import (
     Folder,
     GiveJob,
     InputToStore,
-    LaunchCompanion,
+    LaunchApi,
     Order,
     PushPreview,
     StoreInputs,
-    TakeStock,
+    SweepDisk,
 )
-from kernel.core.events import CompanionExited, Event, InputsStored, InputsUnreadable, Peer, StockTaken
+from kernel.core.events import ApiExited, DiskSwept, Event, InputsStored, InputsUnreadable, Peer
 from kernel.core.rows import BlobRow
 from kernel.protocol import client, worker
+from kernel.protocol.enums import BlobKind, InputKind
 from kernel.protocol.ids import BlobId, Epoch, ImageId, JobId, Lease, WorkerId
-from kernel.protocol.vocabulary import BlobKind, InputKind
-from kernel.shell.crew import Crew, JoinTerms
-from kernel.shell.disk import Disk
-from kernel.shell.disks import Disks
+from kernel.shell.disk_usage import DiskUsage
 from kernel.shell.effects import Effects
 from kernel.shell.file_thread import FileThread, InputsRead, Outcome
+from kernel.shell.fs_ops import FileSystem
 from kernel.shell.launcher import SubprocessLauncher
 from kernel.shell.outbox import Outbox
-from kernel.shell.recall import Recall
+from kernel.shell.state_reader import StateReader
 from kernel.shell.store import Store
+from kernel.shell.worker_registry import JoinTerms, WorkerRegistry
 from tests.integration.kernel.rows import IMAGE, JOB, NOW_MS, SPEC, WAITING_JOB
 from tests.integration.kernel.saving import saved
 from tests.integration.kernel.small_bus import SmallBus
@@ -45,7 +45,7 @@ LEASE = Lease(1)
 PHOTO = b"a photo"
 
 
-class AbsentCompanion:
+class AbsentApiProcess:
     """A program that cannot be started."""
 
     def start(self) -> None:
@@ -57,10 +57,10 @@ class AbsentCompanion:
 
 
 @pytest.fixture
-def effects(bus: SmallBus, recall: Recall, tmp_path: Path) -> Iterator[Effects]:
+def effects(bus: SmallBus, state_reader: StateReader, tmp_path: Path) -> Iterator[Effects]:
     (tmp_path / "images").mkdir()
-    files = FileThread({Folder.IMAGES: tmp_path / "images"}, Disk())
-    crew = Crew(
+    files = FileThread({Folder.IMAGES: tmp_path / "images"}, FileSystem())
+    registry = WorkerRegistry(
         bus.router,
         bus.gate,
         SubprocessLauncher(tmp_path, os.environ),
@@ -69,28 +69,28 @@ def effects(bus: SmallBus, recall: Recall, tmp_path: Path) -> Iterator[Effects]:
     )
     yield Effects(
         Outbox(bus.router, Epoch(1), set()),
-        crew,
+        registry,
         files,
-        recall,
-        AbsentCompanion(),
-        Disks((tmp_path,), tmp_path),
+        state_reader,
+        AbsentApiProcess(),
+        DiskUsage((tmp_path,), tmp_path),
     )
     files.close()
 
 
 def test_an_api_that_cannot_be_started_has_exited(effects: Effects) -> None:
-    effects.carry_out(LaunchCompanion())
-    assert effects.events == [CompanionExited("could not start: no such program")]
+    effects.carry_out(LaunchApi())
+    assert effects.events == [ApiExited("could not start: no such program")]
 
 
 def test_a_disk_that_is_gone_counts_as_full_and_is_looked_at_again(effects: Effects, tmp_path: Path) -> None:
-    effects.disks = Disks((tmp_path,), tmp_path / "models")
-    effects.carry_out(TakeStock())
+    effects.disks = DiskUsage((tmp_path,), tmp_path / "models")
+    effects.carry_out(SweepDisk())
     (tmp_path / "models").mkdir()
-    effects.carry_out(TakeStock())
+    effects.carry_out(SweepDisk())
     gone, back = effects.events
-    assert isinstance(gone, StockTaken)
-    assert isinstance(back, StockTaken)
+    assert isinstance(gone, DiskSwept)
+    assert isinstance(back, DiskSwept)
     assert gone.free_bytes > 0
     assert gone.models_free_bytes == 0
     assert back.models_free_bytes
@@ -127,10 +127,10 @@ def blobs(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def posting(recall: Recall, blobs: Path) -> Iterator[Effects]:
+def posting(state_reader: StateReader, blobs: Path) -> Iterator[Effects]:
     """Real files and a real database; clients and workers get mail that nobody reads."""
-    files = FileThread({Folder.BLOBS: blobs}, Disk())
-    yield Effects(PostBox(), PostCrew(), files, recall, AbsentCompanion(), [blobs])
+    files = FileThread({Folder.BLOBS: blobs}, FileSystem())
+    yield Effects(PostBox(), PostCrew(), files, state_reader, AbsentApiProcess(), [blobs])
     files.close()
 
 
@@ -174,9 +174,9 @@ def deliver(effects: Effects) -> list[Event]:
 
 def test_a_job_with_pictures_leaves_once_they_are_read(posting: Effects, job: JobId) -> None:
     posting.carry_out(give())
-    assert posting.crew.sent == []
+    assert posting.registry.sent == []
     assert deliver(posting) == []
-    [(worker_id, run, blobs)] = posting.crew.sent
+    [(worker_id, run, blobs)] = posting.registry.sent
     assert isinstance(run, worker.RunJob)
     assert (worker_id, run.lease, run.order.job_id, blobs) == (WORKER, LEASE, job, (PHOTO,))
     assert [picture.index for picture in run.order.pictures] == [1]
@@ -189,7 +189,7 @@ def test_a_job_that_is_cancelled_while_its_pictures_are_read_never_leaves(
     posting.carry_out(give())
     posting.carry_out(Order(WORKER, cancel))
     assert deliver(posting) == []
-    assert posting.crew.sent == [(WORKER, cancel, ())]
+    assert posting.registry.sent == [(WORKER, cancel, ())]
 
 
 def test_a_job_whose_picture_is_gone_is_told_to_the_core(posting: Effects, job: JobId, blobs: Path) -> None:
@@ -198,7 +198,7 @@ def test_a_job_whose_picture_is_gone_is_told_to_the_core(posting: Effects, job: 
     [event] = deliver(posting)
     assert isinstance(event, InputsUnreadable)
     assert (event.worker_id, event.job_id, event.lease) == (WORKER, job, LEASE)
-    assert posting.crew.sent == []
+    assert posting.registry.sent == []
 
 
 def test_the_blobs_of_a_command_become_the_files_that_the_core_names(posting: Effects, blobs: Path) -> None:

@@ -19,11 +19,10 @@ from kernel.core.events import (
     PictureNotStored,
     PictureStored,
 )
+from kernel.protocol.enums import InputKind
 from kernel.protocol.errors import BadConfiguration
 from kernel.protocol.ids import ImageId, JobId, Lease, WorkerId
 from kernel.protocol.uuid7 import Uuid7
-from kernel.protocol.vocabulary import InputKind
-from kernel.shell.disk import Disk
 from kernel.shell.file_thread import (
     FileThread,
     Inputs,
@@ -35,6 +34,7 @@ from kernel.shell.file_thread import (
     Removed,
 )
 from kernel.shell.files import claim_folder, sweep, write_durably
+from kernel.shell.fs_ops import FileSystem
 from kernel.shell.model_files import prepare_models
 
 PATIENCE_S = 20.0
@@ -50,7 +50,7 @@ def images(tmp_path: Path) -> Path:
 def files(images: Path) -> Iterator[FileThread]:
     for folder in (images, images.with_name("blobs")):
         folder.mkdir()
-    thread = FileThread({"images": images, "blobs": images.with_name("blobs")}, Disk())
+    thread = FileThread({"images": images, "blobs": images.with_name("blobs")}, FileSystem())
     yield thread
     thread.close()
 
@@ -106,11 +106,11 @@ def test_a_file_that_does_not_fit_leaves_nothing_behind(images: Path) -> None:
     images.mkdir()
     program = (
         "import pathlib, resource, sys\n"
-        "from kernel.shell.disk import Disk\n"
+        "from kernel.shell.fs_ops import FileSystem\n"
         "from kernel.shell.files import write_durably\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
         "try:\n"
-        "    write_durably(pathlib.Path(sys.argv[1]), 'a.png', bytes(100_000), Disk())\n"
+        "    write_durably(pathlib.Path(sys.argv[1]), 'a.png', bytes(100_000), FileSystem())\n"
         "except OSError as error:\n"
         "    sys.exit(error.errno)\n"
     )
@@ -131,7 +131,7 @@ def test_a_full_disk_leaves_nothing_behind(images: Path) -> None:
     (images / "a.png.part").symlink_to("/dev/full")
 
     with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
-        write_durably(images, "a.png", DATA, Disk())
+        write_durably(images, "a.png", DATA, FileSystem())
     assert list(images.iterdir()) == []
 
 
@@ -178,7 +178,7 @@ def test_what_nobody_foresaw_is_not_kept_to_the_thread(files: FileThread) -> Non
 
 def test_closing_finishes_what_was_asked_for(images: Path) -> None:
     images.mkdir()
-    files = FileThread({"images": images}, Disk())
+    files = FileThread({"images": images}, FileSystem())
     for number in range(20):
         files.store(picture(f"p{number}"))
     files.close()
@@ -197,11 +197,11 @@ def test_the_sweep_removes_half_written_and_unsaved_pictures_and_spares_all_othe
         (images / name).write_bytes(b"x")
     (images / "a folder of the owner").mkdir()
 
-    assert sweep(images, {kept, f"{ids.text()}.png"}, Disk()) == 3
+    assert sweep(images, {kept, f"{ids.text()}.png"}, FileSystem()) == 3
     assert {entry.name for entry in images.iterdir()} == {kept, "a folder of the owner", *of_the_owner}
 
 
-class ClingingDisk(Disk):
+class ClingingDisk(FileSystem):
     """A disk that lets go of nothing."""
 
     def unlink(self, file: Path) -> None:
@@ -221,7 +221,7 @@ def test_a_start_does_not_fail_for_a_left_over_that_cannot_be_removed(images: Pa
     prepare_models(images, [], 0.0, ClingingDisk())
 
     assert orphan.exists()
-    assert sweep(images, set(), Disk()) == 1
+    assert sweep(images, set(), FileSystem()) == 1
     assert not orphan.exists()
 
 
@@ -230,22 +230,22 @@ def test_the_sweep_follows_no_link_out_of_the_folder(images: Path, tmp_path: Pat
     (tmp_path / "elsewhere.png").write_bytes(b"x")
     (images / f"{Uuid7().text()}.png").symlink_to(tmp_path / "elsewhere.png")
 
-    sweep(images, set(), Disk())
+    sweep(images, set(), FileSystem())
 
     assert (tmp_path / "elsewhere.png").exists()
 
 
 def test_a_folder_of_another_database_is_refused_before_anything_in_it_is_touched(images: Path) -> None:
-    claim_folder(images, 1, Disk())
-    claim_folder(images, 1, Disk())
+    claim_folder(images, 1, FileSystem())
+    claim_folder(images, 1, FileSystem())
     with pytest.raises(BadConfiguration, match="another database"):
-        claim_folder(images, 2, Disk())
+        claim_folder(images, 2, FileSystem())
 
 
 def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(BadConfiguration, match="cannot be used"):
-        claim_folder(tmp_path / "file" / "images", 1, Disk())
+        claim_folder(tmp_path / "file" / "images", 1, FileSystem())
 
 
 # What comes with jobs.

@@ -12,9 +12,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from kernel.protocol.enums import WorkerRole
 from kernel.protocol.ids import WorkerId
 from kernel.protocol.join import WORKER_ENVIRON, Join
-from kernel.protocol.vocabulary import WorkerRole
 from kernel.shell.launcher import LAST_WORDS_BYTES, LOGS_KEPT, SubprocessLauncher
 from kernel.shell.ports import Exited
 from kernel.shell.signals import SignalPipe

@@ -14,24 +14,24 @@ from kernel.core.events import Asked, Event, InputsStored, Now, Peer, StopAsked,
 from kernel.core.ports import Limits
 from kernel.protocol.client import DeviceStatus, JobAccepted, SubmitJob
 from kernel.protocol.codec import Frame
+from kernel.protocol.enums import InputKind
 from kernel.protocol.ids import EngineId, Epoch
-from kernel.protocol.ingredients import InputFile
+from kernel.protocol.model_refs import InputFile
 from kernel.protocol.specs import JobRequest
-from kernel.protocol.vocabulary import InputKind
 from kernel.shell import clock
 from kernel.shell.decode import Arrival
 from kernel.shell.detectors import none_absent
 from kernel.shell.file_thread import InputsRead, Removed
 from kernel.shell.loop import Loop
-from kernel.shell.recall import Recall
-from kernel.shell.shelves import Shelves
+from kernel.shell.state_reader import StateReader
+from kernel.shell.storage_folders import StorageFolders
 from kernel.shell.store import Store
 from tests.integration.kernel.rows import BARE_ENGINE, ENGINE, FULL_MODEL
 from tests.integration.kernel.saving import saved, seen_by_others
-from tests.integration.kernel.surprised import no_surprises
+from tests.integration.kernel.surprised import nothing_unexpected
 
 PEER = Peer(b"peer")
-SHELVES = Shelves(Path("/nonexistent"), Path("/nonexistent"))
+SHELVES = StorageFolders(Path("/nonexistent"), Path("/nonexistent"))
 ASK_JOB = SubmitJob(engine_id=ENGINE, request=JobRequest(width_px=64, height_px=64, steps=1))
 COUNT_JOBS = "SELECT count(*) FROM job"
 Batch = list[Arrival]
@@ -98,19 +98,19 @@ def effects(database: Path) -> WatchingEffects:
 
 def loop_over(store: Store, effects: WatchingEffects, batches: list[Batch]) -> Loop:
     """The real loop, core and database; only the world around them is scripted."""
-    recall = Recall(store.connection)
-    broker = Broker(recall.snapshot(Epoch(1)), Limits(), clock.RandomFresh(), Now(0.0, 0))
+    state_reader = StateReader(store.connection)
+    broker = Broker(state_reader.snapshot(Epoch(1)), Limits(), clock.RandomIdSource(), Now(0.0, 0))
     return Loop(
         broker,
         store,
-        recall,
+        state_reader,
         ScriptedSources(batches),
         effects,
         clock.now,
         no_devices,
         SHELVES,
         none_absent,
-        no_surprises(),
+        nothing_unexpected(),
     )
 
 

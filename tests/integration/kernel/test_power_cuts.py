@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from kernel.core.actions import AddJob, RecordChange, Save, SaveJob
 from kernel.core.rows import ChangeRow
+from kernel.protocol.enums import ChangeKind, JobState
 from kernel.protocol.ids import EventSeq, JobId
-from kernel.protocol.vocabulary import ChangeKind, JobState
 from kernel.shell import migrations
 from kernel.shell.store import Store
 from tests.integration.kernel.power import unsafe_power

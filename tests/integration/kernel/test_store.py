@@ -8,9 +8,9 @@ import pytest
 
 from kernel.core.actions import AddJob, RecordChange, SaveEngine
 from kernel.core.rows import ChangeRow
+from kernel.protocol.enums import ChangeKind
 from kernel.protocol.errors import DatabaseUnusable
 from kernel.protocol.ids import EventSeq
-from kernel.protocol.vocabulary import ChangeKind
 from kernel.shell import migrations
 from kernel.shell.store import Store, check_sqlite_version
 from tests.integration.kernel.rows import BARE_ENGINE, SPEC, WAITING_JOB

@@ -9,10 +9,7 @@ from kernel.core.actions import Folder
 from kernel.core.events import StoredReply
 from kernel.core.rows import ChangeRow, EngineRow, ImageRow, JobRow, ModelRow
 from kernel.protocol import client
-from kernel.protocol.errors import FieldProblem
-from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId, Ticket, WorkerId
-from kernel.protocol.specs import JobRequest, JobSpec
-from kernel.protocol.vocabulary import (
+from kernel.protocol.enums import (
     ChangeKind,
     EngineState,
     GoneReason,
@@ -21,8 +18,11 @@ from kernel.protocol.vocabulary import (
     Phase,
     Variant,
 )
-from kernel.shell.inventory import PictureFiles
-from kernel.shell.recall import Recall
+from kernel.protocol.errors import FieldProblem
+from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId, Ticket, WorkerId
+from kernel.protocol.specs import JobRequest, JobSpec
+from kernel.shell.state_reader import StateReader
+from kernel.shell.storage_audit import PictureFiles
 from kernel.shell.store import Store
 from tests.integration.kernel.rows import (
     BARE_ENGINE,
@@ -75,12 +75,12 @@ REPLIES: list[client.BrokerReply] = [
 
 
 @pytest.mark.parametrize("row", [FULL_MODEL, BARE_MODEL], ids=["full", "bare"])
-def test_a_model_comes_back_as_it_was_saved(store: Store, recall: Recall, row: ModelRow) -> None:
+def test_a_model_comes_back_as_it_was_saved(store: Store, state_reader: StateReader, row: ModelRow) -> None:
     saved(store, actions.SaveModel(row))
-    assert snapshot(recall).models == (row,)
+    assert snapshot(state_reader).models == (row,)
 
 
-def test_what_inspection_finds_replaces_what_was_there(store: Store, recall: Recall) -> None:
+def test_what_inspection_finds_replaces_what_was_there(store: Store, state_reader: StateReader) -> None:
     found = replace(
         BARE_MODEL,
         status=ModelState.READY,
@@ -94,113 +94,121 @@ def test_what_inspection_finds_replaces_what_was_there(store: Store, recall: Rec
         native_size_px=512,
     )
     saved(store, actions.SaveModel(BARE_MODEL), actions.SaveModel(found))
-    assert snapshot(recall).models == (found,)
+    assert snapshot(state_reader).models == (found,)
 
 
-def test_a_dropped_model_is_gone(store: Store, recall: Recall) -> None:
+def test_a_dropped_model_is_gone(store: Store, state_reader: StateReader) -> None:
     saved(store, actions.SaveModel(FULL_MODEL), actions.DropModel(CHECKPOINT))
-    assert snapshot(recall).models == ()
+    assert snapshot(state_reader).models == ()
 
 
 @pytest.mark.parametrize("row", [FULL_ENGINE, BARE_ENGINE], ids=["full", "bare"])
-def test_an_engine_comes_back_as_it_was_saved(store: Store, recall: Recall, row: EngineRow) -> None:
+def test_an_engine_comes_back_as_it_was_saved(
+    store: Store, state_reader: StateReader, row: EngineRow
+) -> None:
     saved(store, actions.SaveEngine(row))
-    assert snapshot(recall).engines == (row,)
+    assert snapshot(state_reader).engines == (row,)
 
 
-def test_an_engines_state_can_change_and_be_forgotten(store: Store, recall: Recall) -> None:
+def test_an_engines_state_can_change_and_be_forgotten(store: Store, state_reader: StateReader) -> None:
     closed = replace(FULL_ENGINE, status=EngineState.CLOSED, device=None, memory_bytes=None, error=None)
     saved(store, actions.SaveEngine(FULL_ENGINE), actions.SaveEngine(closed))
-    assert snapshot(recall).engines == (closed,)
+    assert snapshot(state_reader).engines == (closed,)
 
 
-def test_an_open_job_comes_back_with_its_spec(store: Store, recall: Recall) -> None:
+def test_an_open_job_comes_back_with_its_spec(store: Store, state_reader: StateReader) -> None:
     saved(store, actions.AddJob(WAITING_JOB, SPEC))
-    assert snapshot(recall).open_jobs == (WAITING_JOB,)
-    assert recall.job_spec(JOB) == SPEC
+    assert snapshot(state_reader).open_jobs == (WAITING_JOB,)
+    assert state_reader.job_spec(JOB) == SPEC
 
 
 @pytest.mark.parametrize("seed", [0, 2**32 - 1, 2**53 + 1, 2**63 - 1])
-def test_a_seed_comes_back_to_the_last_digit(store: Store, recall: Recall, seed: int) -> None:
+def test_a_seed_comes_back_to_the_last_digit(store: Store, state_reader: StateReader, seed: int) -> None:
     saved(store, actions.AddJob(replace(WAITING_JOB, seed=seed), _spec_with(seed)))
-    assert snapshot(recall).open_jobs[0].seed == seed
-    assert recall.job_spec(JOB).seed == seed
+    assert snapshot(state_reader).open_jobs[0].seed == seed
+    assert state_reader.job_spec(JOB).seed == seed
 
 
 @pytest.mark.parametrize("ask", [client.CancelJob(job_id=JOB), client.DeleteJob(job_id=JOB)])
-def test_an_ended_job_rides_on_the_asks_about_it(store: Store, recall: Recall, ask: client.Ask) -> None:
+def test_an_ended_job_rides_on_the_asks_about_it(
+    store: Store, state_reader: StateReader, ask: client.Ask
+) -> None:
     saved(store, actions.AddJob(WAITING_JOB, SPEC), actions.SaveJob(ENDED_JOB))
-    assert recall.facts("key", ask).ended_job == ENDED_JOB
-    assert snapshot(recall).open_jobs == ()
+    assert state_reader.facts("key", ask).ended_job == ENDED_JOB
+    assert snapshot(state_reader).open_jobs == ()
 
 
 def test_open_jobs_come_in_the_order_of_arrival_and_the_last_number_is_known(
-    store: Store, recall: Recall
+    store: Store, state_reader: StateReader
 ) -> None:
     saved(store, *(actions.AddJob(_job(seq), SPEC) for seq in (3, 1, 2)))
-    assert [row.seq for row in snapshot(recall).open_jobs] == [1, 2, 3]
-    assert snapshot(recall).last_job_seq == 3
+    assert [row.seq for row in snapshot(state_reader).open_jobs] == [1, 2, 3]
+    assert snapshot(state_reader).last_job_seq == 3
 
 
 @pytest.mark.parametrize("row", [LIMITED_IMAGE, FREE_IMAGE], ids=["limited", "free"])
-def test_an_image_comes_back_as_it_was_saved(store: Store, recall: Recall, row: ImageRow) -> None:
+def test_an_image_comes_back_as_it_was_saved(store: Store, state_reader: StateReader, row: ImageRow) -> None:
     saved(store, actions.AddImage(row))
-    assert recall.image(IMAGE) == row
-    assert recall.facts("key", client.ClaimDownload(image_id=IMAGE)).image == row
-    assert recall.pictures() == PictureFiles(kept={row.file_name: IMAGE}, lost={})
+    assert state_reader.image(IMAGE) == row
+    assert state_reader.facts("key", client.ClaimDownload(image_id=IMAGE)).image == row
+    assert state_reader.pictures() == PictureFiles(kept={row.file_name: IMAGE}, lost={})
 
 
 def test_the_stored_pictures_of_open_jobs_are_known_and_those_of_ended_ones_are_not(
-    store: Store, recall: Recall
+    store: Store, state_reader: StateReader
 ) -> None:
     ended = replace(_job(2), status=JobState.FINISHED, finished_at_ms=NOW_MS)
     others = replace(FREE_IMAGE, image_id=ImageId("other"), job_id=ended.job_id)
     second = replace(LIMITED_IMAGE, position=1)
     saved(store, actions.AddJob(WAITING_JOB, SPEC), actions.AddJob(_job(2), SPEC), actions.SaveJob(ended))
     saved(store, actions.AddImage(second), actions.AddImage(others))
-    assert snapshot(recall).stored_positions == {JOB: frozenset({1})}
+    assert snapshot(state_reader).stored_positions == {JOB: frozenset({1})}
 
 
-def test_downloads_are_counted(store: Store, recall: Recall) -> None:
+def test_downloads_are_counted(store: Store, state_reader: StateReader) -> None:
     saved(store, actions.AddImage(LIMITED_IMAGE), *[actions.CountDownload(IMAGE)] * 2)
-    assert recall.image(IMAGE) == replace(LIMITED_IMAGE, downloads=2)
+    assert state_reader.image(IMAGE) == replace(LIMITED_IMAGE, downloads=2)
 
 
-def test_an_image_ends_once_and_its_file_goes_to_the_trash(store: Store, recall: Recall) -> None:
+def test_an_image_ends_once_and_its_file_goes_to_the_trash(store: Store, state_reader: StateReader) -> None:
     saved(
         store,
         actions.AddImage(LIMITED_IMAGE),
         actions.EndImage(IMAGE, GoneReason.USED_UP, NOW_MS),
         actions.EndImage(IMAGE, GoneReason.DELETED, NOW_MS + 1),
     )
-    assert recall.image(IMAGE) == replace(LIMITED_IMAGE, gone_reason=GoneReason.USED_UP, gone_at_ms=NOW_MS)
-    assert recall.trash(10) == ["images/image-1.png"]
-    assert recall.pictures() == PictureFiles(kept={}, lost={})
+    assert state_reader.image(IMAGE) == replace(
+        LIMITED_IMAGE, gone_reason=GoneReason.USED_UP, gone_at_ms=NOW_MS
+    )
+    assert state_reader.trash(10) == ["images/image-1.png"]
+    assert state_reader.pictures() == PictureFiles(kept={}, lost={})
 
 
-def test_a_lost_image_keeps_its_name_and_may_be_there_again_or_deleted(store: Store, recall: Recall) -> None:
+def test_a_lost_image_keeps_its_name_and_may_be_there_again_or_deleted(
+    store: Store, state_reader: StateReader
+) -> None:
     saved(store, actions.AddImage(FREE_IMAGE), actions.EndImage(IMAGE, GoneReason.LOST, NOW_MS))
-    assert recall.image(IMAGE) == replace(FREE_IMAGE, gone_reason=GoneReason.LOST, gone_at_ms=NOW_MS)
-    assert recall.trash(10) == [], "its file may come back"
+    assert state_reader.image(IMAGE) == replace(FREE_IMAGE, gone_reason=GoneReason.LOST, gone_at_ms=NOW_MS)
+    assert state_reader.trash(10) == [], "its file may come back"
     of_the_row = (IMAGE, FREE_IMAGE.size_bytes)
-    assert recall.pictures() == PictureFiles(kept={}, lost={FREE_IMAGE.file_name: of_the_row})
+    assert state_reader.pictures() == PictureFiles(kept={}, lost={FREE_IMAGE.file_name: of_the_row})
     saved(store, actions.RestoreImage(IMAGE))
-    assert recall.image(IMAGE) == FREE_IMAGE
+    assert state_reader.image(IMAGE) == FREE_IMAGE
     saved(store, *(actions.EndImage(IMAGE, why, NOW_MS) for why in (GoneReason.LOST, GoneReason.DELETED)))
     saved(store, actions.RestoreImage(IMAGE))
-    assert recall.image(IMAGE) == replace(FREE_IMAGE, gone_reason=GoneReason.DELETED, gone_at_ms=NOW_MS)
-    assert recall.trash(10) == [f"images/{FREE_IMAGE.file_name}"]
+    assert state_reader.image(IMAGE) == replace(FREE_IMAGE, gone_reason=GoneReason.DELETED, gone_at_ms=NOW_MS)
+    assert state_reader.trash(10) == [f"images/{FREE_IMAGE.file_name}"]
 
 
-def test_the_trash_forgets_what_is_removed_and_only_that(store: Store, recall: Recall) -> None:
+def test_the_trash_forgets_what_is_removed_and_only_that(store: Store, state_reader: StateReader) -> None:
     saved(store, *(actions.TrashFile(Folder.IMAGES, name, NOW_MS) for name in ("a.png", "b.png")))
     store.forget_trash(["images/a.png"])
-    assert recall.trash(10) == ["images/b.png"]
+    assert state_reader.trash(10) == ["images/b.png"]
 
 
 @pytest.mark.parametrize("drop", [actions.DropJob(JOB, NOW_MS), actions.DropEngine(ENGINE, NOW_MS)])
 def test_with_a_job_or_its_engine_go_the_images_and_their_files(
-    store: Store, recall: Recall, drop: actions.Save
+    store: Store, state_reader: StateReader, drop: actions.Save
 ) -> None:
     kept = replace(FREE_IMAGE, image_id=ImageId("kept"), job_id=JobId("j"), engine_id=EngineId("e"))
     saved(store, actions.SaveEngine(BARE_ENGINE), actions.AddJob(WAITING_JOB, SPEC))
@@ -208,35 +216,39 @@ def test_with_a_job_or_its_engine_go_the_images_and_their_files(
 
     saved(store, drop)
 
-    assert snapshot(recall).open_jobs == ()
-    assert (recall.image(IMAGE), recall.image(kept.image_id)) == (None, kept)
-    assert recall.trash(10) == ["images/image-1.png"]
+    assert snapshot(state_reader).open_jobs == ()
+    assert (state_reader.image(IMAGE), state_reader.image(kept.image_id)) == (None, kept)
+    assert state_reader.trash(10) == ["images/image-1.png"]
 
 
 @pytest.mark.parametrize("reply", REPLIES, ids=lambda reply: type(reply).__name__)
 def test_an_answer_comes_back_to_the_command_that_had_it(
-    store: Store, recall: Recall, reply: client.BrokerReply
+    store: Store, state_reader: StateReader, reply: client.BrokerReply
 ) -> None:
     ask = client.SubmitJob(request=JobRequest())
-    assert recall.facts("key", ask).stored_reply is None
+    assert state_reader.facts("key", ask).stored_reply is None
     saved(store, actions.SaveReply("key", b"digest", reply, NOW_MS))
-    assert recall.facts("key", ask).stored_reply == StoredReply(b"digest", reply)
+    assert state_reader.facts("key", ask).stored_reply == StoredReply(b"digest", reply)
 
 
-def test_old_answers_and_changes_are_forgotten_and_new_ones_are_not(store: Store, recall: Recall) -> None:
+def test_old_answers_and_changes_are_forgotten_and_new_ones_are_not(
+    store: Store, state_reader: StateReader
+) -> None:
     ask = client.CancelJob(job_id=JOB)
     saved(store, *(actions.SaveReply(f"key-{n}", b"", client.Done(), n) for n in (1, 2)))
     saved(store, *(actions.RecordChange(_change(n)) for n in range(1, 6)))
 
     saved(store, actions.ForgetOld(replies_before_ms=2, changes_to_keep=2))
 
-    assert recall.facts("key-1", ask).stored_reply is None
-    assert recall.facts("key-2", ask).stored_reply is not None
+    assert state_reader.facts("key-1", ask).stored_reply is None
+    assert state_reader.facts("key-2", ask).stored_reply is not None
     assert list(store.connection.execute("SELECT seq FROM event")) == [(4,), (5,)]
-    assert snapshot(recall).last_change == 5
+    assert snapshot(state_reader).last_change == 5
 
 
-def test_expired_images_are_due_then_the_oldest_ones_beyond_the_quota(store: Store, recall: Recall) -> None:
+def test_expired_images_are_due_then_the_oldest_ones_beyond_the_quota(
+    store: Store, state_reader: StateReader
+) -> None:
     expired = replace(LIMITED_IMAGE, image_id=ImageId("expired"), created_at_ms=NOW_MS + 9)
     old, new = (
         replace(FREE_IMAGE, image_id=ImageId(name), created_at_ms=NOW_MS + age)
@@ -244,18 +256,18 @@ def test_expired_images_are_due_then_the_oldest_ones_beyond_the_quota(store: Sto
     )
     saved(store, *map(actions.AddImage, (new, old, expired)))
 
-    assert recall.images_due(NOW_MS + 999) == ()
-    assert recall.images_due(NOW_MS + 1000) == (("expired", GoneReason.EXPIRED),)
+    assert state_reader.images_due(NOW_MS + 999) == ()
+    assert state_reader.images_due(NOW_MS + 1000) == (("expired", GoneReason.EXPIRED),)
     two_files_bytes = 2 * FREE_IMAGE.size_bytes
-    assert Recall(store.connection, two_files_bytes).images_due(NOW_MS) == (("old", GoneReason.QUOTA),)
-    assert Recall(store.connection, two_files_bytes + FREE_IMAGE.size_bytes).images_due(NOW_MS) == ()
+    assert StateReader(store.connection, two_files_bytes).images_due(NOW_MS) == (("old", GoneReason.QUOTA),)
+    assert StateReader(store.connection, two_files_bytes + FREE_IMAGE.size_bytes).images_due(NOW_MS) == ()
 
 
-def test_the_spec_of_a_job_that_was_deleted_is_none(store: Store, recall: Recall) -> None:
+def test_the_spec_of_a_job_that_was_deleted_is_none(store: Store, state_reader: StateReader) -> None:
     saved(store, actions.AddJob(WAITING_JOB, SPEC))
-    assert recall.job_spec(WAITING_JOB.job_id) == SPEC
+    assert state_reader.job_spec(WAITING_JOB.job_id) == SPEC
     saved(store, actions.DropJob(WAITING_JOB.job_id, NOW_MS))
-    assert recall.job_spec(WAITING_JOB.job_id) is None
+    assert state_reader.job_spec(WAITING_JOB.job_id) is None
 
 
 def _job(seq: int) -> JobRow:

@@ -16,16 +16,16 @@ from kernel.shell.decode import Arrival
 from kernel.shell.detectors import none_absent
 from kernel.shell.file_thread import InputsRead, Removed
 from kernel.shell.loop import Loop
-from kernel.shell.recall import Recall
-from kernel.shell.shelves import Shelves
+from kernel.shell.state_reader import StateReader
+from kernel.shell.storage_folders import StorageFolders
 from kernel.shell.store import Store
 from kernel.shell.trash import TRASH_AT_ONCE, Trash
 from tests.integration.kernel.rows import NOW_MS
 from tests.integration.kernel.saving import saved
-from tests.integration.kernel.surprised import no_surprises
+from tests.integration.kernel.surprised import nothing_unexpected
 
 MOST_TURNS = 20
-SHELVES = Shelves(Path("/nonexistent"), Path("/nonexistent"))
+SHELVES = StorageFolders(Path("/nonexistent"), Path("/nonexistent"))
 
 
 @dataclass
@@ -81,42 +81,42 @@ def no_devices() -> tuple[DeviceStatus, ...]:
     return ()
 
 
-def left_after_a_while(store: Store, recall: Recall, remover: Remover) -> list[str]:
+def left_after_a_while(store: Store, state_reader: StateReader, remover: Remover) -> list[str]:
     """Run the loop over this trash for some turns. Returns: what is still in it."""
-    broker = Broker(recall.snapshot(Epoch(1)), Limits(), clock.RandomFresh(), Now(0.0, 0))
+    broker = Broker(state_reader.snapshot(Epoch(1)), Limits(), clock.RandomIdSource(), Now(0.0, 0))
     sources, effects = QuietSources(remover), TrashEffects(remover)
     looks = (clock.now, no_devices, SHELVES, none_absent)
-    loop = Loop(broker, store, recall, sources, effects, *looks, no_surprises())
+    loop = Loop(broker, store, state_reader, sources, effects, *looks, nothing_unexpected())
     assert loop.run() == 0
-    return recall.trash(10_000)
+    return state_reader.trash(10_000)
 
 
 def fill(store: Store, count: int) -> None:
     saved(store, *(actions.TrashFile(Folder.IMAGES, f"{number:04}.png", NOW_MS) for number in range(count)))
 
 
-def test_a_full_trash_is_emptied_to_the_last_file(store: Store, recall: Recall) -> None:
+def test_a_full_trash_is_emptied_to_the_last_file(store: Store, state_reader: StateReader) -> None:
     fill(store, 2 * TRASH_AT_ONCE + 1)
-    assert left_after_a_while(store, recall, Remover()) == []
+    assert left_after_a_while(store, state_reader, Remover()) == []
 
 
-def test_files_that_resist_hold_up_no_others(store: Store, recall: Recall) -> None:
+def test_files_that_resist_hold_up_no_others(store: Store, state_reader: StateReader) -> None:
     fill(store, 2 * TRASH_AT_ONCE + 1)
     resists = frozenset({"images/0000.png", "images/0007.png"})
-    assert set(left_after_a_while(store, recall, Remover(resists))) == resists
+    assert set(left_after_a_while(store, state_reader, Remover(resists))) == resists
 
 
-def test_a_file_that_resists_is_not_tried_over_and_over(store: Store, recall: Recall) -> None:
+def test_a_file_that_resists_is_not_tried_over_and_over(store: Store, state_reader: StateReader) -> None:
     fill(store, 1)
     remover = Remover(frozenset({"images/0000.png"}))
-    left_after_a_while(store, recall, remover)
+    left_after_a_while(store, state_reader, remover)
     assert remover.tries == 1
 
 
-def test_a_file_that_was_stuck_is_tried_again_after_a_while(store: Store, recall: Recall) -> None:
+def test_a_file_that_was_stuck_is_tried_again_after_a_while(store: Store, state_reader: StateReader) -> None:
     fill(store, 2)
     remover = Remover(frozenset({"images/0000.png"}))
-    trash = Trash(store, recall, remover)
+    trash = Trash(store, state_reader, remover)
     trash.empty()
     trash.strike_off(remover.done()[0])
     turn(trash, remover)
@@ -125,16 +125,16 @@ def test_a_file_that_was_stuck_is_tried_again_after_a_while(store: Store, recall
     remover.resists = frozenset()
     trash.look_again()
     turn(trash, remover)
-    assert recall.trash(10) == []
+    assert state_reader.trash(10) == []
 
 
 def test_a_file_that_comes_back_while_it_is_removed_and_is_thrown_away_again_is_removed_again(
-    store: Store, recall: Recall
+    store: Store, state_reader: StateReader
 ) -> None:
     """A model is deleted; before its file is gone, another one is made of the same, and deleted, too."""
     again = actions.TrashFile(Folder.MODELS, "files/the same", NOW_MS)
     remover = Remover()
-    trash = Trash(store, recall, remover)
+    trash = Trash(store, state_reader, remover)
     throw_away(store, trash, again)
     trash.empty()
     (removed,) = remover.done()
@@ -143,9 +143,9 @@ def test_a_file_that_comes_back_while_it_is_removed_and_is_thrown_away_again_is_
 
     trash.strike_off(removed)
 
-    assert recall.trash(10) == ["models/files/the same"]
+    assert state_reader.trash(10) == ["models/files/the same"]
     turn(trash, remover)
-    assert (recall.trash(10), remover.tries) == ([], 2)
+    assert (state_reader.trash(10), remover.tries) == ([], 2)
 
 
 def throw_away(store: Store, trash: Trash, save: actions.TrashFile) -> None:

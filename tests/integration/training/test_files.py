@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from engine_worker.engine.loading import read_blueprint
-from engine_worker.engine.saving import save_folder, save_single_file
-from engine_worker.engine.single_file import draw_blueprint
+from engine_worker.engine.loading.load_checkpoint import read_layout
+from engine_worker.engine.loading.saving import save_folder, save_single_file
+from engine_worker.engine.loading.single_file import single_file_layout
 from training.evaluate import PIPELINES
 from training.export import METADATA
 from training.families import FAMILIES, Family, new_modules
@@ -38,10 +38,10 @@ def _same(first: nn.Module, second: nn.Module) -> bool:
 
 
 def test_a_checkpoint_is_read_by_the_stock_loaders(family: Family, tmp_path: Path) -> None:
-    networks, blueprint = _networks(family), draw_blueprint(architecture(family.base))
+    networks, layout = _networks(family), single_file_layout(architecture(family.base))
     file, folder = tmp_path / "scenes.safetensors", tmp_path / "scenes"
-    save_single_file(file, blueprint, networks, METADATA)
-    save_folder(folder, blueprint, networks)
+    save_single_file(file, layout, networks, METADATA)
+    save_folder(folder, layout, networks)
     kind = PIPELINES[family.base]
     single = kind.from_single_file(str(file), config=str(folder), local_files_only=True)
     several = kind.from_pretrained(str(folder), local_files_only=True)
@@ -56,21 +56,21 @@ def test_a_checkpoint_is_read_by_the_stock_loaders(family: Family, tmp_path: Pat
 
 
 def test_the_server_builds_of_the_files_what_was_trained(family: Family, tmp_path: Path) -> None:
-    networks, blueprint = _networks(family), draw_blueprint(architecture(family.base))
+    networks, layout = _networks(family), single_file_layout(architecture(family.base))
     file = tmp_path / "scenes.safetensors"
-    save_single_file(file, blueprint, networks, METADATA)
-    read = read_blueprint(file)
+    save_single_file(file, layout, networks, METADATA)
+    read = read_layout(file)
     assert read.base is family.base
-    assert [plan.config for plan in read.networks] == [plan.config for plan in blueprint.networks]
-    assert read.scheduler_config == blueprint.scheduler_config
+    assert [plan.config for plan in read.networks] == [plan.config for plan in layout.networks]
+    assert read.scheduler_config == layout.scheduler_config
 
 
 def test_both_formats_of_a_lora_load_into_the_same_weights(family: Family, tmp_path: Path) -> None:
     lora = _random_lora(family)
     save_kohya(tmp_path / "kohya.safetensors", family, lora)
     save_diffusers(tmp_path / "diffusers.safetensors", lora)
-    blueprint = draw_blueprint(architecture(family.base))
-    save_folder(tmp_path / "scenes", blueprint, _networks(family))
+    layout = single_file_layout(architecture(family.base))
+    save_folder(tmp_path / "scenes", layout, _networks(family))
     for name in ("kohya", "diffusers"):
         pipeline = PIPELINES[family.base].from_pretrained(str(tmp_path / "scenes"), local_files_only=True)
         pipeline.load_lora_weights(str(tmp_path / f"{name}.safetensors"), adapter_name="look")

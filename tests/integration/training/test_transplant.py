@@ -2,7 +2,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from kernel.protocol.vocabulary import ModelBase
+from kernel.protocol.enums import ModelBase
 from training.networks import build_unet
 from training.transplant import transplant
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from kernel.protocol.vocabulary import ModelBase
+from kernel.protocol.enums import ModelBase
 from training.drawing import draw, whole
 from training.grey_vae import LUMINANCE, greyed
 from training.networks import build_vae

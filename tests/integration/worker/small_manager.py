@@ -16,9 +16,9 @@ from zmq.auth.thread import ThreadAuthenticator
 
 from kernel.protocol import codec
 from kernel.protocol.codec import Received
+from kernel.protocol.enums import WorkerRole
 from kernel.protocol.ids import Epoch, WorkerId
 from kernel.protocol.join import Join, write_join
-from kernel.protocol.vocabulary import WorkerRole
 from kernel.protocol.worker import Hello, Ping, Pong, Welcome, WorkerOrder, WorkerReport
 
 EPOCH = Epoch(3)

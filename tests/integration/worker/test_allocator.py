@@ -79,7 +79,7 @@ from engine_worker.main import main
 reader, writer = os.pipe()
 os.close(writer)
 main(["--join-fd", str(reader), "--preload"])
-while "engine_worker.engine.lean_imports" not in sys.modules:
+while "engine_worker.engine.runtime.lean_imports" not in sys.modules:
     time.sleep(0.01)
 libc = ctypes.CDLL(None)
 libc.fdopen.restype = ctypes.c_void_p

@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 
 from engine_worker.exits import ExitCode
+from kernel.protocol.enums import ModelBase, ModelType, WorkerRole
 from kernel.protocol.ids import ModelId
-from kernel.protocol.ingredients import ModelSource
 from kernel.protocol.join import write_join
-from kernel.protocol.vocabulary import ModelBase, ModelType, WorkerRole
+from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.worker import (
     Drain,
     Goodbye,

@@ -8,9 +8,9 @@ import pytest
 
 from engine_worker.embedded.random_checkpoint import NATIVE_SIZE_PX, write_random_checkpoint
 from engine_worker.exits import ExitCode
+from kernel.protocol.enums import ModelBase, ModelType
 from kernel.protocol.ids import Lease, ModelId
-from kernel.protocol.ingredients import ModelSource
-from kernel.protocol.vocabulary import ModelBase, ModelType
+from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.worker import (
     Drain,
     EngineReady,

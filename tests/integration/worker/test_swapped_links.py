@@ -10,12 +10,12 @@ from typing import Final
 
 import pytest
 
-from engine_worker.fetch.model_folder import ModelFolder
-from engine_worker.files import open_file
+from engine_worker.formats.allowed_paths import open_file
+from engine_worker.formats.model_folder import ModelFolder
+from kernel.protocol.enums import ModelType
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.ids import ModelId
-from kernel.protocol.ingredients import ModelSource
-from kernel.protocol.vocabulary import ModelType
+from kernel.protocol.model_refs import ModelSource
 from tests.unit.worker.inspecting import inspect
 from tests.unit.worker.model_files import SMALL_SD, write_raw, write_safetensors
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine_worker.engine.fake_engine import CRASH_STATUS
+from engine_worker.engine.fake.engine import CRASH_STATUS
 from engine_worker.exits import ExitCode
+from kernel.protocol.enums import WorkerRole
 from kernel.protocol.ids import JobId, Lease
 from kernel.protocol.join import write_join
 from kernel.protocol.specs import JobOrder
-from kernel.protocol.vocabulary import WorkerRole
 from kernel.protocol.worker import (
     Accepted,
     CancelJob,
@@ -267,7 +267,7 @@ def test_a_worker_without_a_real_engine_imports_no_torch_and_no_database(
     manager.order(Drain())
     output, _ = process.communicate(timeout=20)
     loaded = set(json.loads(output))
-    assert "engine_worker.engine.fake_engine" in loaded
+    assert "engine_worker.engine.fake.engine" in loaded
     assert not loaded & {"apsw", "falcon", "torch", "diffusers", "numpy", "PIL", "sqlite3", "kernel.views"}
 
 

@@ -2,15 +2,15 @@
 
 from msgspec.structs import replace
 
-from kernel.protocol.ids import ModelId
-from kernel.protocol.ingredients import ControlUse, LoraUse
-from kernel.protocol.vocabulary import (
+from kernel.protocol.enums import (
     ControlType,
     ImageFileType,
     ImageFit,
     InputKind,
     PromptTechnique,
 )
+from kernel.protocol.ids import ModelId
+from kernel.protocol.model_refs import ControlUse, LoraUse
 from tests.unit.views.database import SPEC
 
 RICH_SPEC = replace(

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-import api.http.errors  # noqa: F401  (its errors are part of the tree)
-from api.http import errors as http_errors
-from api.http.job_input import LATER_FIELDS
-from api.http.problems import status_of
+import api.http.contract.errors  # noqa: F401  (its errors are part of the tree)
+from api.http.contract import errors as http_errors
+from api.http.contract.job_input import LATER_FIELDS
+from api.http.contract.problems import status_of
 from kernel.protocol.errors import all_errors
 from tests.unit.api.stage import Stage
 

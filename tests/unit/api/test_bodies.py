@@ -11,7 +11,7 @@ from typing import IO
 
 import pytest
 
-from api.http.bodies import BACKLOG_BYTES, IN_MEMORY_BYTES, MAX_FILES, Body, Budget, Writer
+from api.http.framework.bodies import BACKLOG_BYTES, IN_MEMORY_BYTES, MAX_FILES, Body, Budget, Writer
 from kernel.protocol.errors import DiskFull, TooManyRequests
 
 LONG = bytes(range(256)) * 128
@@ -160,14 +160,14 @@ class Disk:
 
 
 def test_a_disk_that_is_nearly_full_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.http.bodies.shutil.disk_usage", lambda folder: Disk)
+    monkeypatch.setattr("api.http.framework.bodies.shutil.disk_usage", lambda folder: Disk)
     Budget(1 << 40, 0).check(900_000_000)
     Budget(1 << 40, 500_000_000).check(400_000_000)
     with pytest.raises(DiskFull, match="500000000 must stay free"):
         Budget(1 << 40, 500_000_000).check(600_000_000)
     with pytest.raises(DiskFull, match="1000000000 must stay free"):
         Budget(1 << 40, 1 << 60).check(20_000)
-    monkeypatch.setattr("api.http.bodies.LOOK_EVERY_BYTES", len(LONG))
+    monkeypatch.setattr("api.http.framework.bodies.LOOK_EVERY_BYTES", len(LONG))
     with closing(body_of(Budget(1 << 40, 1 << 60), LONG)) as body:
         assert isinstance(body.failure, DiskFull)
 

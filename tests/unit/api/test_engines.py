@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from kernel.protocol.client import CreateEngine, DeleteEngine, Done, EngineAccepted, StartEngine, StopEngine
+from kernel.protocol.enums import ControlType, EngineState, PromptTechnique, Scheduler, Variant
 from kernel.protocol.errors import (
     Conflict,
     EngineNotFound,
@@ -17,9 +18,8 @@ from kernel.protocol.errors import (
     of_field,
 )
 from kernel.protocol.ids import EngineId, ModelId
-from kernel.protocol.ingredients import LoraUse
+from kernel.protocol.model_refs import LoraUse
 from kernel.protocol.specs import EngineSpec
-from kernel.protocol.vocabulary import ControlType, EngineState, PromptTechnique, Scheduler, Variant
 from tests.unit.api.stage import Stage, fields_of
 
 ACCEPTED = EngineAccepted(engine_id=EngineId("e1"), status=EngineState.STARTING)

@@ -3,8 +3,8 @@
 from api.hub import MAX_UNREAD, Closing, Hub, Reread
 from api.preview import Preview
 from kernel.protocol.client import Changed, JobProgress, ModelProgress, Watching
+from kernel.protocol.enums import ChangeKind
 from kernel.protocol.ids import EventSeq, JobId, ModelId
-from kernel.protocol.vocabulary import ChangeKind
 
 PROGRESS = JobProgress(job_id=JobId("j1"), step=1, steps=2)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from kernel.protocol.client import ClaimDownload, DeleteImage, Done, DownloadGranted, FinishDownload
+from kernel.protocol.enums import GONE_TEXTS, GoneReason
 from kernel.protocol.errors import ImageGone
 from kernel.protocol.ids import ImageId, Ticket
-from kernel.protocol.vocabulary import GONE_TEXTS, GoneReason
 from tests.unit.api.rich_job import RICH_SPEC
 from tests.unit.api.stage import NOW_MS, Stage
 

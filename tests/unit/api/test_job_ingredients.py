@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from kernel.protocol.client import JobAccepted, SubmitJob
+from kernel.protocol.enums import ControlType, ImageFit, InputKind
 from kernel.protocol.errors import (
     ModelMissing,
     ModelNotReady,
@@ -14,9 +15,8 @@ from kernel.protocol.errors import (
     wrong_field,
 )
 from kernel.protocol.ids import JobId, ModelId
-from kernel.protocol.ingredients import OWN_VAE, ControlUse, LoraUse
+from kernel.protocol.model_refs import OWN_VAE, ControlUse, LoraUse
 from kernel.protocol.specs import EngineSpec, JobRequest
-from kernel.protocol.vocabulary import ControlType, ImageFit, InputKind
 from tests.unit.api.sample_pictures import PNG_TEXT
 from tests.unit.api.stage import Stage, fields_of
 

@@ -7,9 +7,9 @@ import falcon.testing
 import pytest
 
 from kernel.protocol.client import JobAccepted, JobValid, SubmitJob
+from kernel.protocol.enums import ControlType, InputKind
 from kernel.protocol.ids import EngineId, JobId
-from kernel.protocol.ingredients import ControlUse, InputFile, LoraUse
-from kernel.protocol.vocabulary import ControlType, InputKind
+from kernel.protocol.model_refs import ControlUse, InputFile, LoraUse
 from tests.unit.api.forms import HEADERS, Part, file, form, text
 from tests.unit.api.sample_pictures import JPEG, PNG, PNG_TEXT, WEBP, as_text, picture
 from tests.unit.api.stage import Stage, fields_of

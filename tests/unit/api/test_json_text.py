@@ -6,10 +6,10 @@ Where a cost was once the square of the size, these bodies would keep a test bus
 import msgspec
 import pytest
 
-from api.http.errors import Malformed, TooLarge
-from api.http.findings import MAX_FINDINGS
-from api.http.json_text import LONG_BYTES, MAX_DEPTH, MAX_NAMES, MAX_VALUES, check_shape, strict_json
-from api.http.wordings import in_words
+from api.http.contract.error_texts import in_words
+from api.http.contract.errors import Malformed, TooLarge
+from api.http.contract.json_text import LONG_BYTES, MAX_DEPTH, MAX_NAMES, MAX_VALUES, check_shape, strict_json
+from api.http.contract.validation_errors import MAX_FAULTS
 from tests.unit.api.stage import Stage
 
 JSON = {"Content-Type": "application/json"}
@@ -87,19 +87,19 @@ def test_whatever_is_sent_the_refusal_is_small(stage: Stage, path: str, body: by
     result = stage.post(path, body=body, headers=JSON)
     assert result.status_code == status
     assert len(result.content) < 16_000
-    assert len(result.json["fields"]) <= MAX_FINDINGS
+    assert len(result.json["fields"]) <= MAX_FAULTS
     assert stage.bus.asked == []
 
 
 def test_what_is_not_shown_is_counted(stage: Stage) -> None:
     result = stage.post("/v1/jobs", body=names(200), headers=JSON)
-    assert (len(result.json["fields"]), "; and 191 more" in result.json["detail"]) == (MAX_FINDINGS, True)
+    assert (len(result.json["fields"]), "; and 191 more" in result.json["detail"]) == (MAX_FAULTS, True)
 
 
 def test_a_query_of_many_names_gets_a_small_refusal(stage: Stage) -> None:
     query = "&".join(f"n{each}=1" for each in range(9_000))
     result = stage.get("/v1/jobs", query_string=query)
-    assert (result.status_code, len(result.json["fields"])) == (422, MAX_FINDINGS)
+    assert (result.status_code, len(result.json["fields"])) == (422, MAX_FAULTS)
     assert len(result.content) < 16_000
 
 

@@ -14,10 +14,10 @@ from kernel.protocol.client import (
     RegisterModel,
     RetryModel,
 )
+from kernel.protocol.enums import ModelBase, ModelState, ModelType, Variant
 from kernel.protocol.errors import ModelInUse
 from kernel.protocol.ids import ModelId
-from kernel.protocol.ingredients import Preparation
-from kernel.protocol.vocabulary import ModelBase, ModelState, ModelType, Variant
+from kernel.protocol.model_refs import Preparation
 from tests.unit.api.stage import Stage, fields_of
 
 GOOD = {"name": "tiny", "path": "file:///models/tiny.safetensors", "model_type": "checkpoint"}

@@ -2,8 +2,8 @@
 
 import pytest
 
-import api.http.errors as http_errors
-from api.http.problems import STATUS, problem_of, status_of
+import api.http.contract.errors as http_errors
+from api.http.contract.problems import STATUS, problem_of, status_of
 from api.hub import Hub
 from kernel.protocol.errors import (
     DiskFull,

@@ -2,8 +2,8 @@
 
 import pytest
 
-from api.http.errors import RangeNotSatisfiable
-from api.http.ranges import part_of
+from api.http.contract.errors import RangeNotSatisfiable
+from api.http.framework.ranges import part_of
 
 
 @pytest.mark.parametrize(

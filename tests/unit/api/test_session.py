@@ -14,10 +14,10 @@ from kernel.protocol.client import (
     Watch,
     Watching,
 )
+from kernel.protocol.endpoints import MAX_UNANSWERED
+from kernel.protocol.enums import ChangeKind
 from kernel.protocol.errors import JobNotFound, ManagerUnreachable, ShuttingDown
 from kernel.protocol.ids import Epoch, EventSeq, JobId
-from kernel.protocol.rendezvous import MAX_UNANSWERED
-from kernel.protocol.vocabulary import ChangeKind
 
 DECODER = codec.api_decoder()
 REPLIES = codec.reply_decoder()

@@ -6,15 +6,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from api.http.errors import TooManyStreams
-from api.http.events import Events
-from api.http.job_events import JobEvents
-from api.http.seats import Seats
-from api.http.sse import RETRY, Stream
+from api.http.contract.errors import TooManyStreams
+from api.http.framework.concurrency_limit import ConcurrencyLimit
+from api.http.framework.sse import RETRY, Stream
+from api.http.resources.events import Events
+from api.http.resources.job_events import JobEvents
 from api.preview import Preview
 from kernel.protocol.client import Changed, JobProgress, ModelProgress
+from kernel.protocol.enums import ChangeKind
 from kernel.protocol.ids import EventSeq, JobId, ModelId
-from kernel.protocol.vocabulary import ChangeKind
 from kernel.views.jobs import find_job
 from kernel.views.rows import JobRow
 from tests.unit.api.stage import Stage
@@ -118,12 +118,12 @@ class Opened:
 
 
 @pytest.fixture
-def seats() -> Seats:
-    return Seats(1)
+def seats() -> ConcurrencyLimit:
+    return ConcurrencyLimit(1)
 
 
 @pytest.fixture
-def job_stream(stage: Stage, seats: Seats) -> Iterator[Opened]:
+def job_stream(stage: Stage, seats: ConcurrencyLimit) -> Iterator[Opened]:
     stage.database.add_job(1, "j1")
     stage.database.add_event(1, "job", "j1", "waiting")
     events = JobEvents(stage.reader, stage.hub, seats)
@@ -211,21 +211,23 @@ def test_a_database_that_fails_ends_the_stream(stage: Stage, job_stream: Opened)
         job_stream.next()
 
 
-def test_a_closed_stream_gives_its_seat_back_once(seats: Seats, job_stream: Opened) -> None:
+def test_a_closed_stream_gives_its_seat_back_once(seats: ConcurrencyLimit, job_stream: Opened) -> None:
     assert seats.taken == 1
     job_stream.stream.close()
     job_stream.stream.close()
     assert seats.taken == 0
 
 
-def test_when_all_seats_are_taken_polling_is_advised(stage: Stage, seats: Seats, job_stream: Opened) -> None:
+def test_when_all_seats_are_taken_polling_is_advised(
+    stage: Stage, seats: ConcurrencyLimit, job_stream: Opened
+) -> None:
     events = JobEvents(stage.reader, stage.hub, seats)
     with pytest.raises(TooManyStreams, match="poll instead"):
         events.open(row_of(stage), None)
 
 
 @pytest.fixture
-def stream_of_everything(stage: Stage, seats: Seats) -> Iterator[Opened]:
+def stream_of_everything(stage: Stage, seats: ConcurrencyLimit) -> Iterator[Opened]:
     stage.database.add_event(7, "engine", "e1", "ready")
     opened = Opened(Events(stage.reader, stage.hub, seats).open(None))
     assert opened.next() == RETRY
@@ -251,7 +253,7 @@ def test_the_stream_of_everything_ends_with_the_server(stage: Stage, stream_of_e
 
 
 @pytest.mark.parametrize("last", [2, 99])
-def test_who_missed_too_much_is_told_to_start_over(stage: Stage, seats: Seats, last: int) -> None:
+def test_who_missed_too_much_is_told_to_start_over(stage: Stage, seats: ConcurrencyLimit, last: int) -> None:
     stage.database.add_event(7, "engine", "e1", "ready")
     opened = Opened(Events(stage.reader, stage.hub, seats).open(EventSeq(last)))
     opened.next()
@@ -259,7 +261,7 @@ def test_who_missed_too_much_is_told_to_start_over(stage: Stage, seats: Seats, l
     opened.stream.close()
 
 
-def test_who_missed_little_is_told_it(stage: Stage, seats: Seats) -> None:
+def test_who_missed_little_is_told_it(stage: Stage, seats: ConcurrencyLimit) -> None:
     for seq in (7, 8, 9):
         stage.database.add_event(seq, "engine", "e1", "ready")
     opened = Opened(Events(stage.reader, stage.hub, seats).open(EventSeq(7)))

@@ -6,13 +6,13 @@ from typing import Any
 import falcon.testing
 import pytest
 
-from api.http.deferral import OUTCOME
+from api.http.framework.deferral import OUTCOME
 from api.session import Outcome
 from kernel.protocol.client import JobAccepted, JobValid, SubmitJob
+from kernel.protocol.enums import ImageFileType, Scheduler, WaitsFor
 from kernel.protocol.errors import DiskFull, EngineNotFound, KeyReused, QueueFull
 from kernel.protocol.ids import EngineId, ImageId, JobId
 from kernel.protocol.specs import JobRequest
-from kernel.protocol.vocabulary import ImageFileType, Scheduler, WaitsFor
 from tests.unit.api.stage import Stage, fields_of
 
 ACCEPTED = JobAccepted(

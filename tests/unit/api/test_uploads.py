@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from api.http.errors import TooLarge
-from api.http.form_parts import FormReader, PartBegan, PartData
-from api.http.uploads import Receiver, upload_limits
+from api.http.contract.errors import TooLarge
+from api.http.framework.form_parts import FormReader, PartBegan, PartData
+from api.http.framework.uploads import Receiver, upload_limits
 from kernel.protocol.client import ModelAccepted, RegisterModel
+from kernel.protocol.enums import ModelState, ModelType
 from kernel.protocol.errors import DiskFull, ManagerUnreachable, SpoonError
 from kernel.protocol.ids import ModelId
-from kernel.protocol.ingredients import Preparation
-from kernel.protocol.vocabulary import ModelState, ModelType
+from kernel.protocol.model_refs import Preparation
 from tests.unit.api.stage import Stage, fields_of
 
 BOUNDARY = "a-boundary"

@@ -2,12 +2,12 @@
 
 from threading import Thread
 
-from api.http.seats import Seats
-from api.http.waiting import Waiting
+from api.http.framework.concurrency_limit import ConcurrencyLimit
+from api.http.resources.waiting import Waiting
 from api.hub import Hub
 from kernel.protocol.client import Changed, JobProgress
+from kernel.protocol.enums import ChangeKind
 from kernel.protocol.ids import EventSeq, JobId
-from kernel.protocol.vocabulary import ChangeKind
 
 
 class Row:
@@ -27,21 +27,21 @@ def is_over(state: str) -> bool:
 
 
 def test_what_is_over_is_answered_at_once() -> None:
-    assert Waiting(Hub(), Seats(1)).until("j1", Row("finished").read, is_over, 300.0) == "finished"
+    assert Waiting(Hub(), ConcurrencyLimit(1)).until("j1", Row("finished").read, is_over, 300.0) == "finished"
 
 
 def test_without_waiting_it_is_read_once() -> None:
     row = Row("waiting", "finished")
-    assert Waiting(Hub(), Seats(1)).until("j1", row.read, is_over, 0) == "waiting"
+    assert Waiting(Hub(), ConcurrencyLimit(1)).until("j1", row.read, is_over, 0) == "waiting"
 
 
 def test_when_all_seats_are_taken_nobody_waits() -> None:
     row = Row("waiting", "finished")
-    assert Waiting(Hub(), Seats(0)).until("j1", row.read, is_over, 300.0) == "waiting"
+    assert Waiting(Hub(), ConcurrencyLimit(0)).until("j1", row.read, is_over, 300.0) == "waiting"
 
 
 def test_a_change_ends_the_waiting_and_progress_does_not() -> None:
-    hub, seats, row = Hub(), Seats(1), Row("waiting", "finished")
+    hub, seats, row = Hub(), ConcurrencyLimit(1), Row("waiting", "finished")
     answers: list[str | None] = []
     waiter = Thread(target=lambda: answers.append(Waiting(hub, seats).until("j1", row.read, is_over, 60.0)))
     waiter.start()
@@ -55,4 +55,4 @@ def test_a_change_ends_the_waiting_and_progress_does_not() -> None:
 def test_a_stopping_server_ends_the_waiting() -> None:
     hub = Hub()
     hub.close()
-    assert Waiting(hub, Seats(1)).until("j1", Row("waiting").read, is_over, 300.0) == "waiting"
+    assert Waiting(hub, ConcurrencyLimit(1)).until("j1", Row("waiting").read, is_over, 300.0) == "waiting"

@@ -8,8 +8,8 @@ from conf.keys import all_keys
 from conf.load import explain, load
 from conf.settings import Settings
 from conf.values import show_value
+from kernel.protocol.enums import Compilation
 from kernel.protocol.errors import BadConfiguration
-from kernel.protocol.vocabulary import Compilation
 
 SHIPPED = Path(__file__).parents[3] / "conf" / "spoon.toml"
 

@@ -5,11 +5,7 @@ from msgspec.structs import replace
 from kernel.core.events import DeviceFact
 from kernel.core.rows import ImageRow, ModelRow
 from kernel.protocol import client
-from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId, WorkerId
-from kernel.protocol.ingredients import InputFile
-from kernel.protocol.memory import MemoryProfile, PartWeights
-from kernel.protocol.specs import EngineSpec, Fingerprint, JobRequest, JobSpec
-from kernel.protocol.vocabulary import (
+from kernel.protocol.enums import (
     ControlType,
     InputKind,
     ModelBase,
@@ -18,6 +14,10 @@ from kernel.protocol.vocabulary import (
     ModelType,
     Scheduler,
 )
+from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId, WorkerId
+from kernel.protocol.memory import MemoryProfile, PartWeights
+from kernel.protocol.model_refs import InputFile
+from kernel.protocol.specs import EngineSpec, Fingerprint, JobRequest, JobSpec
 
 CHECKPOINT = ModelId("checkpoint")
 

@@ -9,8 +9,8 @@ from kernel.core import actions
 from kernel.core.actions import Action, Effect, Save
 from kernel.core.broker import Broker
 from kernel.core.events import (
+    ApiExited,
     Asked,
-    CompanionExited,
     DeadlinePassed,
     DeviceFact,
     Event,
@@ -28,10 +28,10 @@ from kernel.core.ports import Limits
 from kernel.core.rows import EngineRow, JobRow, ModelRow
 from kernel.protocol import client
 from kernel.protocol import worker as wire
+from kernel.protocol.enums import ControlType, EngineState, JobState, WorkerRole
 from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId, WorkerId
-from kernel.protocol.vocabulary import ControlType, EngineState, JobState, WorkerRole
+from tests.unit.core.counting_ids import CountingIds
 from tests.unit.core.database import Database
-from tests.unit.core.fresh import CountingFresh
 from tests.unit.core.samples import checkpoint, spec, submit
 
 Kind = TypeVar("Kind")
@@ -60,7 +60,7 @@ class Story:
         """What the shell sees whenever it looks; nothing is known of devices without it."""
         self.absent_detectors: dict[ControlType, str] = {}
         """Detectors without their files, as the shell sees them."""
-        self.fresh = CountingFresh()
+        self.id_source = CountingIds()
         self.database = Database(models={row.model_id: row for row in (checkpoint(), *models)})
         self.now_s = 1000.0
         self.tokens: dict[WorkerId, tuple[WorkerRole, str]] = {}
@@ -79,7 +79,7 @@ class Story:
         self.newcomers: list[WorkerId] = []
         self.gives: dict[JobId, actions.GiveJob] = {}
         snapshot = replace(self.database.snapshot(), devices=self.devices, **found)
-        self.broker = Broker(snapshot, self.limits, self.fresh, self.now)
+        self.broker = Broker(snapshot, self.limits, self.id_source, self.now)
         return self._take(self.broker.start(self.now))
 
     def tell(self, event: Event) -> list[Action]:
@@ -320,5 +320,5 @@ class Story:
         """A signal asks the Manager to stop."""
         return self.ask_actions(client.Shutdown(now=True)) if is_now else self.tell(StopAsked())
 
-    def companion_exits(self, exit_code: int = 1) -> list[Action]:
-        return self.tell(CompanionExited(f"exit code {exit_code}", exit_code))
+    def api_exits(self, exit_code: int = 1) -> list[Action]:
+        return self.tell(ApiExited(f"exit code {exit_code}", exit_code))

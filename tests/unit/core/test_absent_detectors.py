@@ -6,8 +6,8 @@ from msgspec.structs import replace
 from kernel.core.actions import Reply, StoreInputs
 from kernel.core.events import InputsStored
 from kernel.protocol import client
-from kernel.protocol.ingredients import ControlUse
-from kernel.protocol.vocabulary import ControlType, InputKind
+from kernel.protocol.enums import ControlType, InputKind
+from kernel.protocol.model_refs import ControlUse
 from tests.unit.core.samples import controlnet, submit
 from tests.unit.core.story import Story, only
 

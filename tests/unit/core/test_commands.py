@@ -3,11 +3,11 @@
 import pytest
 
 from kernel.core.actions import Reply, Save, SaveReply
-from kernel.core.events import StatusAsked, StockTaken
+from kernel.core.events import DiskSwept, StatusAsked
 from kernel.core.ports import Limits
 from kernel.protocol import client
-from kernel.protocol.rendezvous import MAX_UNANSWERED
-from kernel.protocol.vocabulary import JobState, Phase
+from kernel.protocol.endpoints import MAX_UNANSWERED
+from kernel.protocol.enums import JobState, Phase
 from tests.unit.core.samples import register, spec, submit
 from tests.unit.core.story import CORRELATION, PEER, Story, only
 
@@ -40,9 +40,9 @@ def test_key_that_was_used_for_another_command_is_refused():
 def test_refusal_is_not_remembered_so_that_the_command_can_succeed_later():
     story = Story()
     engine_id = story.engine()
-    story.tell(StockTaken(free_bytes=0))
+    story.tell(DiskSwept(free_bytes=0))
     assert isinstance(story.ask(submit(engine_id), key="mine"), client.Refused)
-    story.tell(StockTaken(free_bytes=1 << 40))
+    story.tell(DiskSwept(free_bytes=1 << 40))
     assert isinstance(story.ask(submit(engine_id), key="mine"), client.JobAccepted)
 
 
@@ -117,9 +117,9 @@ def test_queue_bound_counts_the_jobs_of_a_former_life():
 def test_jobs_are_refused_while_the_disk_is_low_and_taken_again_when_there_is_room():
     story = Story(limits=Limits(min_free_bytes=100))
     engine_id = story.engine()
-    story.tell(StockTaken(free_bytes=99))
+    story.tell(DiskSwept(free_bytes=99))
     assert story.refusal(submit(engine_id)).code == "disk_full"
-    story.tell(StockTaken(free_bytes=100))
+    story.tell(DiskSwept(free_bytes=100))
     assert isinstance(story.ask(submit(engine_id)), client.JobAccepted)
 
 
@@ -140,7 +140,7 @@ def test_status_says_what_there_is():
     for _ in range(3):
         story.submit(engine_id)
     story.wait(2.5)
-    story.tell(StockTaken(free_bytes=0))
+    story.tell(DiskSwept(free_bytes=0))
     (reply,) = story.tell(StatusAsked(PEER, CORRELATION, version="1.2", pid=7))
     assert reply.message == client.Status(
         version="1.2",

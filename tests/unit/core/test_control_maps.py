@@ -13,11 +13,11 @@ from kernel.core.actions import (
     TrashFile,
 )
 from kernel.core.events import InputsUnreadable, Peer, PictureNotStored, PictureStored, WatchAsked
-from kernel.core.pictures import MAX_TRIES
+from kernel.core.images.storing import MAX_TRIES
 from kernel.protocol import client
 from kernel.protocol import worker as wire
+from kernel.protocol.enums import BlobKind, ControlType, InputKind, JobState, Stage
 from kernel.protocol.ids import Lease
-from kernel.protocol.vocabulary import BlobKind, ControlType, InputKind, JobState, Stage
 from tests.unit.core.samples import controlnet
 from tests.unit.core.story import CORRELATION, Story, only, orders_to
 

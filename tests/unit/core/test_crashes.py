@@ -4,7 +4,7 @@ from kernel.core.actions import ForgetWorker, LaunchWorker
 from kernel.core.ports import Limits
 from kernel.protocol import client
 from kernel.protocol import worker as wire
-from kernel.protocol.vocabulary import EngineState, JobState
+from kernel.protocol.enums import EngineState, JobState
 from tests.unit.core.story import Story, only
 
 

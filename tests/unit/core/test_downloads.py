@@ -2,12 +2,13 @@
 
 import pytest
 
-from kernel.core import downloads, due
-from kernel.core.actions import ForgetOld, TakeStock
-from kernel.core.downloads import CLAIM_S
-from kernel.core.events import StockTaken
+from kernel.core import due
+from kernel.core.actions import ForgetOld, SweepDisk
+from kernel.core.events import DiskSwept
+from kernel.core.images import downloads
+from kernel.core.images.downloads import CLAIM_S
 from kernel.protocol import client
-from kernel.protocol.vocabulary import GoneReason
+from kernel.protocol.enums import GoneReason
 from tests.unit.core.samples import image
 from tests.unit.core.story import Story, only
 
@@ -123,7 +124,7 @@ def test_deleting_an_image_twice_changes_nothing_more():
 @pytest.mark.parametrize("reason", list(GoneReason))
 def test_image_that_is_gone_says_why(reason):
     story = with_image()
-    story.tell(StockTaken(free_bytes=1 << 40, images_due=(("image", reason),)))
+    story.tell(DiskSwept(free_bytes=1 << 40, images_due=(("image", reason),)))
     refused = story.refusal(client.ClaimDownload(image_id="image"))
     assert refused.code == "image_gone"
     words = {
@@ -146,27 +147,27 @@ def test_image_is_not_handed_out_after_its_time_though_its_file_is_still_there()
 
 def test_stock_is_taken_at_the_start_and_every_ten_seconds():
     story = Story()
-    assert TakeStock() in story.begin()
-    story.tell(StockTaken(free_bytes=1 << 40))
-    assert not only(story.wait(9.9), TakeStock)
-    assert len(only(story.wait(100.0), TakeStock)) == 10
+    assert SweepDisk() in story.begin()
+    story.tell(DiskSwept(free_bytes=1 << 40))
+    assert not only(story.wait(9.9), SweepDisk)
+    assert len(only(story.wait(100.0), SweepDisk)) == 10
 
 
 def test_stock_is_taken_again_at_once_while_there_is_more_to_end():
     story = with_image()
-    story.tell(StockTaken(free_bytes=1 << 40, images_due=(("image", GoneReason.EXPIRED),), has_more_due=True))
+    story.tell(DiskSwept(free_bytes=1 << 40, images_due=(("image", GoneReason.EXPIRED),), has_more_due=True))
     assert story.database.images["image"].gone_reason is GoneReason.EXPIRED
-    assert only(story.wait(0.0), TakeStock)
+    assert only(story.wait(0.0), SweepDisk)
 
 
 def test_old_answers_and_changes_are_forgotten_once_an_hour():
     story = Story()
     for _ in range(3):
-        story.tell(StockTaken(free_bytes=1 << 40))
+        story.tell(DiskSwept(free_bytes=1 << 40))
         story.wait(10.0)
     assert story.database.forgets == [ForgetOld(1_000_000 - 48 * 3_600_000, 50_000)]
     story.wait(3600.0)
-    story.tell(StockTaken(free_bytes=1 << 40))
+    story.tell(DiskSwept(free_bytes=1 << 40))
     assert len(story.database.forgets) == 2
 
 

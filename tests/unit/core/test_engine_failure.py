@@ -7,7 +7,7 @@ from kernel.core.events import ModelMoved
 from kernel.core.ports import Limits
 from kernel.protocol import client
 from kernel.protocol import worker as wire
-from kernel.protocol.vocabulary import EngineState, JobState, ModelState, ModelType, WaitsFor
+from kernel.protocol.enums import EngineState, JobState, ModelState, ModelType, WaitsFor
 from tests.unit.core.samples import checkpoint, downloading, fingerprint, spec, submit
 from tests.unit.core.story import Story, only
 

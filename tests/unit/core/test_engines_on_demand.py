@@ -4,7 +4,7 @@ from kernel.core.actions import GiveJob, LaunchWorker
 from kernel.core.ports import Limits
 from kernel.protocol import client
 from kernel.protocol import worker as wire
-from kernel.protocol.vocabulary import Compilation, EngineState, JobState
+from kernel.protocol.enums import Compilation, EngineState, JobState
 from tests.unit.core.samples import CHECKPOINT, submit
 from tests.unit.core.story import Story, only, orders_to
 

@@ -5,7 +5,7 @@ from kernel.core.events import ReportUnreadable, WatchAsked
 from kernel.core.ports import Limits
 from kernel.protocol import client
 from kernel.protocol import worker as wire
-from kernel.protocol.vocabulary import ModelBase, ModelState, WorkerRole
+from kernel.protocol.enums import ModelBase, ModelState, WorkerRole
 from tests.unit.core.samples import CHECKPOINT, downloading, fingerprint, register
 from tests.unit.core.story import CORRELATION, PEER, Story, only, orders_to
 

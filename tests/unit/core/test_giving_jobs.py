@@ -6,8 +6,8 @@ from msgspec.structs import replace
 from kernel.core.actions import GiveJob, SaveJob
 from kernel.core.ports import Limits
 from kernel.protocol import client
+from kernel.protocol.enums import ImageFileType, JobState, ModelBase, Scheduler
 from kernel.protocol.specs import JobRequest
-from kernel.protocol.vocabulary import ImageFileType, JobState, ModelBase, Scheduler
 from tests.unit.core.samples import checkpoint, submit
 from tests.unit.core.story import Story, only
 

@@ -5,11 +5,11 @@ from math import inf, nan
 import pytest
 
 from kernel.core.actions import SaveJob
-from kernel.core.engines import FAILED_AT_ONCE, PAUSE_S
-from kernel.core.events import DeadlinePassed, StockTaken
+from kernel.core.events import DeadlinePassed, DiskSwept
+from kernel.core.lifecycle.engines import FAILED_AT_ONCE, PAUSE_S
 from kernel.core.ports import Limits
 from kernel.protocol import client
-from kernel.protocol.vocabulary import EngineState, JobState
+from kernel.protocol.enums import EngineState, JobState
 from tests.unit.core.samples import device, spec, submit
 from tests.unit.core.story import Story, only
 from tests.unit.core.test_engine_failure import fail_to_load
@@ -151,7 +151,7 @@ def test_patience_is_watched_also_when_the_engine_fails_while_it_waits_for_room(
     job_id = story.submit(engine_id, give_up_after_s=0.5)
     assert story.engine_row(engine_id).waits_since_ms is not None
     story.devices = (device("cpu", 6 * GB),)
-    story.tell(StockTaken(free_bytes=1 << 40, devices=story.devices))
+    story.tell(DiskSwept(free_bytes=1 << 40, devices=story.devices))
     assert story.engine_row(engine_id).error_code == "device_unavailable"
     story.wait(0.51)
     assert (story.job_state(job_id), story.job(job_id).error_code) == (JobState.FAILED, "device_unavailable")

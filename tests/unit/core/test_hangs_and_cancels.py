@@ -6,7 +6,7 @@ from kernel.core.actions import GiveJob, KillWorker, TerminateWorker
 from kernel.core.ports import Limits
 from kernel.protocol import client
 from kernel.protocol import worker as wire
-from kernel.protocol.vocabulary import EngineState, JobState, Stage
+from kernel.protocol.enums import EngineState, JobState, Stage
 from tests.unit.core.story import Story, only, orders_to
 
 

@@ -4,7 +4,7 @@ from kernel.core import actions
 from kernel.core.actions import ForgetWorker, KillWorker, LaunchWorker, MintTicket, TerminateWorker
 from kernel.protocol import client
 from kernel.protocol import worker as wire
-from kernel.protocol.vocabulary import EngineState, JobState, WorkerRole
+from kernel.protocol.enums import EngineState, JobState, WorkerRole
 from tests.unit.core.story import Story, only, orders_to
 
 

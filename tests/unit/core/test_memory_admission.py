@@ -6,13 +6,13 @@ import pytest
 from msgspec.structs import replace as changed
 
 from kernel.core.actions import CompareMemory, LaunchWorker, MintTicket
-from kernel.core.events import StockTaken
-from kernel.core.memory import PROCESS_BYTES
+from kernel.core.events import DiskSwept
+from kernel.core.memory_model.memory_demand import PROCESS_BYTES
 from kernel.core.ports import Limits
 from kernel.protocol import client
 from kernel.protocol import worker as wire
+from kernel.protocol.enums import EngineState, JobState, MemoryPlan, MemoryRemedy, ModelPart
 from kernel.protocol.memory import MemoryProfile, PartWeights, VaeLayout
-from kernel.protocol.vocabulary import EngineState, JobState, MemoryPlan, MemoryRemedy, ModelPart
 from tests.unit.core.samples import checkpoint, device, heavy, spec
 from tests.unit.core.story import Story, only, orders_to
 
@@ -220,7 +220,7 @@ def test_replicas_are_launched_as_far_as_they_fit_and_later_when_they_do():
     assert len(story.newcomers) == 2
     worker_id = story.up()
     story.devices = (device("cpu", 30 * GB),)
-    story.tell(StockTaken(free_bytes=1 << 40, devices=story.devices))
+    story.tell(DiskSwept(free_bytes=1 << 40, devices=story.devices))
     story.make(story.submit(engine_id))
     assert len(story.newcomers) == 2, "the second one and, now, the third"
     assert worker_id not in story.newcomers
@@ -246,7 +246,7 @@ def test_job_waits_while_other_programs_have_the_memory_and_its_engine_says_so()
     assert story.job_state(job_id) is JobState.WAITING
     assert story.engine_row(engine_id).waits_since_ms == story.now.unix_ms
     story.wait(30.0)
-    found = story.tell(StockTaken(free_bytes=1 << 40, devices=(device("cpu", 9 * GB, total=16 * GB),)))
+    found = story.tell(DiskSwept(free_bytes=1 << 40, devices=(device("cpu", 9 * GB, total=16 * GB),)))
     assert len(only(found, LaunchWorker)) == 1
     assert story.engine_row(engine_id).waits_since_ms is None
 

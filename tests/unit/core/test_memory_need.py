@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 from msgspec.structs import replace as changed
 
-from kernel.core.activations import unet_elements, vae_elements
-from kernel.core.memory import appetite_of, need_bytes, needs_of, weights_bytes
+from kernel.core.memory_model.activations import unet_elements, vae_elements
+from kernel.core.memory_model.memory_demand import demand_of, need_bytes, needs_of, weights_bytes
 from kernel.core.rows import EngineRow
+from kernel.protocol.enums import Compilation, EngineState, MemoryPlan, ModelPart, Variant
 from kernel.protocol.ids import EngineId, ModelId
-from kernel.protocol.ingredients import LoraUse
-from kernel.protocol.vocabulary import Compilation, EngineState, MemoryPlan, ModelPart, Variant
-from tests.unit.core.appetites import GB, SD, SDXL, VAE
+from kernel.protocol.model_refs import LoraUse
+from tests.unit.core.memory_demands import GB, SD, SDXL, VAE
 from tests.unit.core.samples import CHECKPOINT, checkpoint, heavy, spec
 
 
@@ -29,12 +29,12 @@ def test_a_part_is_counted_in_the_precision_that_it_is_computed_in():
     assert on_cpu[ModelPart.VAE] == single[ModelPart.VAE], "it overflows in float16"
 
 
-@pytest.mark.parametrize("appetite", [SD, SDXL])
+@pytest.mark.parametrize("demand", [SD, SDXL])
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
-def test_more_pictures_and_larger_ones_need_more(appetite, kind):
-    needs = needs_of(appetite, kind, MemoryPlan.FAST)
+def test_more_pictures_and_larger_ones_need_more(demand, kind):
+    needs = needs_of(demand, kind, MemoryPlan.FAST)
     assert list(needs) == sorted(set(needs))
-    larger = replace(appetite, width_px=appetite.width_px * 2)
+    larger = replace(demand, width_px=demand.width_px * 2)
     assert needs_of(larger, kind, MemoryPlan.FAST)[0] > needs[0]
 
 
@@ -89,13 +89,13 @@ def test_models_that_the_engine_holds_beside_its_checkpoint_count():
         status=EngineState.CLOSED,
         created_at_ms=0,
     )
-    appetite = appetite_of(row, models)
-    assert appetite.control_nets == 1
-    assert sum(weights_bytes(appetite, "cpu").values()) == 3 * GB
+    demand = demand_of(row, models)
+    assert demand.control_nets == 1
+    assert sum(weights_bytes(demand, "cpu").values()) == 3 * GB
 
 
 def test_a_model_that_an_earlier_version_inspected_weighs_what_its_parameters_weigh():
     old = changed(checkpoint(), parameters=1_000_000, memory_bytes=2_000_000)
     row = EngineRow(EngineId("e"), None, spec(), EngineState.CLOSED, 0)
-    appetite = appetite_of(row, {CHECKPOINT: old})
-    assert sum(weights_bytes(appetite, "cpu").values()) == 4_000_000
+    demand = demand_of(row, {CHECKPOINT: old})
+    assert sum(weights_bytes(demand, "cpu").values()) == 4_000_000

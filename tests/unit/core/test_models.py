@@ -3,14 +3,15 @@
 import pytest
 from msgspec.structs import replace
 
-from kernel.core import actions, ingredients
-from kernel.core.ask_models import MOST_NAMED
-from kernel.core.events import NO_FACTS, Asked, KeptModel, StockTaken
+from kernel.core import actions
+from kernel.core.commands.model_commands import MOST_NAMED
+from kernel.core.events import NO_FACTS, Asked, DiskSwept, KeptModel
+from kernel.core.state import model_refs
 from kernel.protocol import client
 from kernel.protocol import worker as wire
+from kernel.protocol.enums import ControlType, ModelBase, ModelState, ModelType, Variant
 from kernel.protocol.ids import EngineId, JobId
-from kernel.protocol.ingredients import LoraUse, Preparation
-from kernel.protocol.vocabulary import ControlType, ModelBase, ModelState, ModelType, Variant
+from kernel.protocol.model_refs import LoraUse, Preparation
 from tests.unit.core.samples import CHECKPOINT, controlnet, fingerprint, model, register
 from tests.unit.core.story import CORRELATION, PEER, Story, only
 
@@ -79,19 +80,19 @@ def test_no_model_is_fetched_or_fetched_again_while_a_disk_is_low():
     failed = model("failed", uri="https://a.org/failed", status=ModelState.ERROR)
     story = Story(failed)
     remote = register(uri="https://a.org/fox")
-    for low in (StockTaken(free_bytes=0), StockTaken(free_bytes=1 << 40, models_free_bytes=0)):
+    for low in (DiskSwept(free_bytes=0), DiskSwept(free_bytes=1 << 40, models_free_bytes=0)):
         story.tell(low)
         for ask in (remote, client.RetryModel(model_id="failed")):
             assert story.refusal(ask).code == "disk_full"
     assert "models.folder" in story.refusal(remote).detail
-    story.tell(StockTaken(free_bytes=1 << 40, models_free_bytes=1 << 40))
+    story.tell(DiskSwept(free_bytes=1 << 40, models_free_bytes=1 << 40))
     registered(story, uri="https://a.org/fox")
     assert isinstance(story.ask(client.RetryModel(model_id="failed")), client.ModelAccepted)
 
 
 def test_a_disk_that_is_low_stops_neither_jobs_of_another_disk_nor_models_that_lie_where_they_are():
     story = Story()
-    story.tell(StockTaken(free_bytes=1 << 40, models_free_bytes=0))
+    story.tell(DiskSwept(free_bytes=1 << 40, models_free_bytes=0))
     story.submit(story.engine())
     assert registered(story)
 
@@ -137,7 +138,7 @@ def test_how_a_background_remover_wants_its_pictures_is_part_of_its_recipe_and_r
     model_id = registered(story, **wish)
     assert registered(story, **wish) == model_id
     assert registered(story, model_type=ModelType.BACKGROUND) != model_id
-    assert ingredients.source(story.broker.world, model_id).preparation == said
+    assert model_refs.source(story.broker.world, model_id).preparation == said
 
 
 def test_only_background_removers_have_their_pictures_prepared():

@@ -4,15 +4,15 @@ import pytest
 from msgspec.structs import replace
 
 from kernel.core import actions
-from kernel.core.downloads import MOST_NAMED
-from kernel.core.events import Asked, Prunable, StockTaken
+from kernel.core.events import Asked, DiskSwept, Prunable
+from kernel.core.images.downloads import MOST_NAMED
 from kernel.protocol import client
-from kernel.protocol.vocabulary import GoneReason, JobState
+from kernel.protocol.enums import GoneReason, JobState
 from tests.unit.core.samples import image, register, submit
 from tests.unit.core.story import CORRELATION, PEER, Story, only
 
 DUE = Prunable(images=(("a", GoneReason.EXPIRED), ("b", GoneReason.DELETED)), size_bytes=7, has_more=True)
-FULL, ROOMY = StockTaken(free_bytes=0), StockTaken(free_bytes=1 << 40)
+FULL, ROOMY = DiskSwept(free_bytes=0), DiskSwept(free_bytes=1 << 40)
 
 
 def with_images():

@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from kernel.core.actions import LaunchWorker, SaveEngine, SaveJob
 from kernel.protocol import client
-from kernel.protocol.vocabulary import EngineState, JobState
+from kernel.protocol.enums import EngineState, JobState
 from tests.unit.core.samples import spec
 from tests.unit.core.story import Story, only
 

@@ -2,11 +2,11 @@
 
 from kernel.core import due
 from kernel.core.actions import LaunchWorker
-from kernel.core.events import StockTaken
+from kernel.core.events import DiskSwept
 from kernel.core.ports import Limits
 from kernel.protocol import client
 from kernel.protocol import worker as wire
-from kernel.protocol.vocabulary import EngineState, JobState, WaitsFor
+from kernel.protocol.enums import EngineState, JobState, WaitsFor
 from tests.unit.core.samples import device, submit
 from tests.unit.core.story import Story, only
 from tests.unit.core.test_engine_failure import fail_to_load
@@ -130,14 +130,14 @@ def test_hang_while_loading_is_tried_again():
 def test_device_that_comes_back_makes_the_jobs_that_wait_for_it():
     story = Story()
     story.devices = (device("cpu", 6 * GB),)
-    story.tell(StockTaken(free_bytes=1 << 40, devices=story.devices))
+    story.tell(DiskSwept(free_bytes=1 << 40, devices=story.devices))
     engine_id = story.engine(device="cuda:0")
     story.submit(engine_id)
     row = story.engine_row(engine_id)
     assert (row.status, row.error_code) == (EngineState.ERROR, "device_unavailable")
     assert not only(story.wait(100.0), LaunchWorker)
     story.devices = (*story.devices, device("cuda:0", 6 * GB))
-    story.tell(StockTaken(free_bytes=1 << 40, devices=story.devices))
+    story.tell(DiskSwept(free_bytes=1 << 40, devices=story.devices))
     assert only(story.wait(300.0), LaunchWorker)
     assert story.engine_state(engine_id) is EngineState.STARTING
 

@@ -4,18 +4,18 @@ import pytest
 
 from kernel.core.actions import (
     Exit,
-    KillCompanion,
+    KillApi,
     KillWorker,
-    LaunchCompanion,
+    LaunchApi,
     LaunchWorker,
-    TerminateCompanion,
+    TerminateApi,
     TerminateWorker,
 )
 from kernel.core.ports import Limits
 from kernel.protocol import client
 from kernel.protocol import worker as wire
 from kernel.protocol.client import ApiLife
-from kernel.protocol.vocabulary import EngineState, JobState
+from kernel.protocol.enums import EngineState, JobState
 from tests.unit.core.samples import spec, submit
 from tests.unit.core.story import Story, only, orders_to
 
@@ -150,46 +150,46 @@ def test_cancel_is_heard_during_a_shutdown():
 
 def test_api_is_started_with_the_manager_and_ended_after_the_workers():
     story = Story(limits=Limits(with_api=True))
-    assert LaunchCompanion() in story.begin()
+    assert LaunchApi() in story.begin()
     _engine_id, worker_id = story.running_engine()
     story.stop()
     found = story.exits(worker_id, "exit code 0")
-    assert TerminateCompanion() in found
+    assert TerminateApi() in found
     assert not only(found, Exit)
-    assert story.companion_exits() == [Exit(0)]
+    assert story.api_exits() == [Exit(0)]
 
 
 def test_api_that_does_not_end_is_killed():
     story = Story(limits=Limits(with_api=True))
-    assert TerminateCompanion() in story.stop()
-    assert not only(story.wait(7.9), KillCompanion)
-    assert only(story.wait(0.2), KillCompanion)
-    assert story.companion_exits() == [Exit(0)]
+    assert TerminateApi() in story.stop()
+    assert not only(story.wait(7.9), KillApi)
+    assert only(story.wait(0.2), KillApi)
+    assert story.api_exits() == [Exit(0)]
 
 
 def test_second_signal_while_the_api_ends_changes_nothing():
     story = Story(limits=Limits(with_api=True))
     story.stop()
     assert story.stop() == []
-    assert story.companion_exits() == [Exit(0)]
+    assert story.api_exits() == [Exit(0)]
 
 
 def test_api_that_dies_is_started_again_later_each_time():
     story = Story(limits=Limits(with_api=True))
     for pause_s in (0.4, 0.8, 1.6):
-        assert not only(story.companion_exits(), LaunchCompanion)
-        assert not only(story.wait(pause_s - 0.01), LaunchCompanion)
-        assert only(story.wait(0.02), LaunchCompanion)
+        assert not only(story.api_exits(), LaunchApi)
+        assert not only(story.wait(pause_s - 0.01), LaunchApi)
+        assert only(story.wait(0.02), LaunchApi)
 
 
 def test_api_that_dies_all_the_time_is_tried_for_ever_and_work_goes_on():
     story = Story(limits=Limits(with_api=True))
     engine_id, _worker_id = story.running_engine()
     for _ in range(2_000):
-        assert not only(story.companion_exits(), Exit)
-        assert only(story.wait(60.1), LaunchCompanion)
-        story.companion_exits()
-        assert only(story.wait(60.1), LaunchCompanion)
+        assert not only(story.api_exits(), Exit)
+        assert only(story.wait(60.1), LaunchApi)
+        story.api_exits()
+        assert only(story.wait(60.1), LaunchApi)
         story.wait(0.1)
     job_id = story.submit(engine_id)
     story.make(job_id)
@@ -199,20 +199,20 @@ def test_api_that_dies_all_the_time_is_tried_for_ever_and_work_goes_on():
 def test_pause_before_the_api_is_started_again_grows_to_a_minute_and_no_further():
     story = Story(limits=Limits(with_api=True))
     for _ in range(12):
-        story.companion_exits()
+        story.api_exits()
         found = story.wait(60.1)
-        assert only(found, LaunchCompanion)
-    story.companion_exits()
-    assert not only(story.wait(59.9), LaunchCompanion)
-    assert only(story.wait(0.2), LaunchCompanion) == [LaunchCompanion(restarts=13)]
+        assert only(found, LaunchApi)
+    story.api_exits()
+    assert not only(story.wait(59.9), LaunchApi)
+    assert only(story.wait(0.2), LaunchApi) == [LaunchApi(restarts=13)]
 
 
 def test_status_says_how_often_the_api_died_and_when_it_is_tried_again():
     story = Story(limits=Limits(with_api=True))
     assert story.status().api == ApiLife(is_running=True, restarts=0)
-    story.companion_exits()
+    story.api_exits()
     story.wait(0.5)
-    story.companion_exits(exit_code=3)
+    story.api_exits(exit_code=3)
     expected = ApiLife(is_running=False, restarts=2, last_failure="exit code 3", next_start_s=0.8)
     assert story.status().api == expected
     story.wait(1.0)
@@ -225,23 +225,23 @@ def test_status_says_nothing_of_an_api_that_the_manager_does_not_run():
 
 def test_api_whose_configuration_cannot_be_used_ends_the_manager_at_once_with_the_same_code():
     story = Story(limits=Limits(with_api=True))
-    assert only(story.companion_exits(exit_code=78), Exit) == [Exit(78)]
+    assert only(story.api_exits(exit_code=78), Exit) == [Exit(78)]
 
 
 def test_api_that_has_served_is_tried_again_though_its_port_is_taken_for_a_moment():
     story = Story(limits=Limits(with_api=True))
     story.wait(61.0)
     for _ in range(4):
-        assert not only(story.companion_exits(exit_code=78), Exit)
-        assert only(story.wait(5.0), LaunchCompanion)
+        assert not only(story.api_exits(exit_code=78), Exit)
+        assert only(story.wait(5.0), LaunchApi)
 
 
 def test_api_that_ran_for_long_is_not_counted_with_its_former_deaths():
     story = Story(limits=Limits(with_api=True))
     for _ in range(20):
         story.wait(61.0)
-        story.companion_exits()
-        assert only(story.wait(0.5), LaunchCompanion)
+        story.api_exits()
+        assert only(story.wait(0.5), LaunchApi)
 
 
 def test_api_that_dies_during_a_shutdown_is_not_started_again():
@@ -249,8 +249,8 @@ def test_api_that_dies_during_a_shutdown_is_not_started_again():
     engine_id, worker_id = story.running_engine()
     story.submit(engine_id)
     story.stop()
-    story.companion_exits()
-    assert not only(story.wait(60.0), LaunchCompanion)
+    story.api_exits()
+    assert not only(story.wait(60.0), LaunchApi)
     story.stop()
     assert only(story.exits(worker_id), Exit) == [Exit(0)]
 
@@ -259,11 +259,11 @@ def test_api_in_backoff_is_not_started_by_a_shutdown():
     story = Story(limits=Limits(with_api=True))
     engine_id, _worker_id = story.running_engine()
     story.submit(engine_id)
-    story.companion_exits()
+    story.api_exits()
     story.stop()
     found = story.wait(60.0)
-    assert not only(found, LaunchCompanion)
-    assert not only(found, KillCompanion)
+    assert not only(found, LaunchApi)
+    assert not only(found, KillApi)
 
 
 def test_a_start_in_the_middle_of_a_shutdown_begins_nothing_and_leaves():
@@ -271,14 +271,14 @@ def test_a_start_in_the_middle_of_a_shutdown_begins_nothing_and_leaves():
     engine_id, _ = story.running_engine()
     job_id = story.submit(engine_id)
     found = story.begin(is_stopping=True)
-    assert only(found, LaunchWorker) == only(found, LaunchCompanion) == []
+    assert only(found, LaunchWorker) == only(found, LaunchApi) == []
     assert [leave.code for leave in only(found, Exit)] == [0]
     assert story.job_state(job_id) is JobState.WAITING
 
 
 def test_a_start_in_the_middle_of_a_shutdown_ends_the_api_first():
     story = Story(limits=Limits(with_api=True))
-    found = story.begin(is_stopping=True, has_companion=True)
-    assert only(found, TerminateCompanion)
+    found = story.begin(is_stopping=True, has_api_process=True)
+    assert only(found, TerminateApi)
     assert only(found, Exit) == []
-    assert story.companion_exits(0) == [Exit(0)]
+    assert story.api_exits(0) == [Exit(0)]

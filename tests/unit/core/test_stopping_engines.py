@@ -3,8 +3,8 @@
 from kernel.core.actions import LaunchWorker, TerminateWorker
 from kernel.protocol import client
 from kernel.protocol import worker as wire
+from kernel.protocol.enums import EngineState, JobState
 from kernel.protocol.errors import ShuttingDown
-from kernel.protocol.vocabulary import EngineState, JobState
 from tests.unit.core.samples import submit
 from tests.unit.core.story import Story, only, orders_to
 

@@ -3,12 +3,12 @@
 import pytest
 from msgspec.structs import replace
 
-from kernel.core import submissions
 from kernel.core.actions import AddBlob, AddJob, ExpireBlobs, Folder, Reply, Save, StoreInputs, TrashFile
-from kernel.core.events import Asked, InputsNotStored, InputsStored, Peer, StockTaken
+from kernel.core.commands import submissions
+from kernel.core.events import Asked, DiskSwept, InputsNotStored, InputsStored, Peer
 from kernel.core.ports import Limits
 from kernel.protocol import client
-from kernel.protocol.vocabulary import BlobKind, ControlType, InputKind, JobState, Phase
+from kernel.protocol.enums import BlobKind, ControlType, InputKind, JobState, Phase
 from tests.unit.core.samples import controlnet, submit
 from tests.unit.core.story import CORRELATION, PEER, Story, only
 
@@ -113,7 +113,7 @@ def test_manager_that_stops_waits_for_files_that_are_being_written():
 def test_disk_that_runs_low_meanwhile_refuses_the_job():
     story = Story()
     story.ask_actions(submit(story.engine(), inputs=(REFERENCE,)), key="mine")
-    story.tell(StockTaken(free_bytes=0))
+    story.tell(DiskSwept(free_bytes=0))
     assert the(Reply, story.tell(InputsStored("mine"))).message.code == "disk_full"
     assert story.refusal(submit(story.engine(), inputs=(REFERENCE,))).code == "disk_full"
 
@@ -205,7 +205,7 @@ def test_blob_whose_time_is_over_goes_row_and_file():
     job_id = story.submit(story.engine(autostart=False), inputs=(REFERENCE,))
     story.ask(client.CancelJob(job_id=job_id))
     (blob,) = story.database.blobs.values()
-    story.tell(StockTaken(free_bytes=1 << 40, blobs_due=(blob.blob_id,)))
+    story.tell(DiskSwept(free_bytes=1 << 40, blobs_due=(blob.blob_id,)))
     assert story.database.blobs == {}
     assert story.database.trash == [blob.file_name]
 

@@ -7,14 +7,21 @@ import pytest
 from msgspec.structs import replace as changed
 
 from kernel.core.actions import CompareMemory
-from kernel.core.activations import text_elements
-from kernel.core.memory import MARGIN, PROCESS_BYTES, need_bytes, plans_for, resident_bytes, weights_bytes
+from kernel.core.memory_model.activations import text_elements
+from kernel.core.memory_model.memory_demand import (
+    MARGIN,
+    PROCESS_BYTES,
+    need_bytes,
+    plans_for,
+    resident_bytes,
+    weights_bytes,
+)
 from kernel.core.ports import Limits
 from kernel.protocol import client
 from kernel.protocol import worker as wire
+from kernel.protocol.enums import EngineState, MemoryPlan, ModelPart
 from kernel.protocol.memory import MemoryProfile
-from kernel.protocol.vocabulary import EngineState, MemoryPlan, ModelPart
-from tests.unit.core.appetites import CLIP_G, CLIP_L, GB, SD, SDXL, part
+from tests.unit.core.memory_demands import CLIP_G, CLIP_L, GB, SD, SDXL, part
 from tests.unit.core.samples import checkpoint, device, spec
 from tests.unit.core.story import Story, only, orders_to
 
@@ -25,21 +32,21 @@ STARVED = replace(SDXL, profile=MemoryProfile(parts=SDXL.profile.parts, text_enc
 """Nothing is known of its UNet and VAE but their weights."""
 
 
-def need(appetite, plan=SWAPPED, seats=1):
-    return need_bytes(appetite, "cuda", plan, seats)
+def need(demand, plan=SWAPPED, batch_size=1):
+    return need_bytes(demand, "cuda", plan, batch_size)
 
 
 def with_margin(size_bytes):
     return ceil(MARGIN["cuda"] * size_bytes)
 
 
-def with_part(appetite, kind, parameters):
+def with_part(demand, kind, parameters):
     """The appetite with more weights of a kind in its checkpoint."""
     parts = (
         changed(one, parameters=one.parameters + parameters) if one.part is kind else one
-        for one in appetite.profile.parts
+        for one in demand.profile.parts
     )
-    return replace(appetite, profile=changed(appetite.profile, parts=tuple(parts)))
+    return replace(demand, profile=changed(demand.profile, parts=tuple(parts)))
 
 
 def test_between_uses_an_engine_holds_its_unet_and_what_is_laid_over_it():
@@ -62,16 +69,18 @@ def test_the_need_is_the_unet_and_beside_it_a_prompt_with_its_encoders_and_a_pic
 def test_text_encoders_cost_nothing_where_a_step_takes_more_than_they_do():
     wider = with_part(SDXL, ModelPart.TEXT_ENCODER, 10**8)
     more = with_margin(10**8 * HALF_BYTES)
-    assert need(wider, seats=8) == need(SDXL, seats=8)
-    assert need(wider, TILED, seats=8) - need(SDXL, TILED, seats=8) == pytest.approx(more, abs=1)
+    assert need(wider, batch_size=8) == need(SDXL, batch_size=8)
+    assert need(wider, TILED, batch_size=8) - need(SDXL, TILED, batch_size=8) == pytest.approx(more, abs=1)
     assert need(wider) - need(SDXL) == pytest.approx(more, abs=1), "a step of one picture takes less"
 
 
-@pytest.mark.parametrize("seats", [1, 8])
-def test_the_vaes_weights_count_as_pictures_are_decoded_beside_steps_and_prompts(seats):
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_the_vaes_weights_count_as_pictures_are_decoded_beside_steps_and_prompts(batch_size):
     wider = with_part(SDXL, ModelPart.VAE, 10**8)
     more = with_margin(10**8 * HALF_BYTES)
-    assert need(wider, seats=seats) - need(SDXL, seats=seats) == pytest.approx(more, abs=1)
+    assert need(wider, batch_size=batch_size) - need(SDXL, batch_size=batch_size) == pytest.approx(
+        more, abs=1
+    )
 
 
 def test_another_vae_counts_with_a_picture_that_is_encoded_while_one_is_decoded():
@@ -79,18 +88,18 @@ def test_another_vae_counts_with_a_picture_that_is_encoded_while_one_is_decoded(
     smaller = replace(SD, extras=(part(ModelPart.VAE, 10**7),))
     more = need(smaller) - need(SD)
     assert more == pytest.approx(with_margin(10**7 * HALF_BYTES), abs=1), "encoding takes the most"
-    assert need(smaller, seats=8) == need(SD, seats=8), "a step of eight does, and they take turns"
+    assert need(smaller, batch_size=8) == need(SD, batch_size=8), "a step of eight does, and they take turns"
     larger = replace(SD, extras=(part(ModelPart.VAE, 10**8),))
     beyond = 10**8 * HALF_BYTES - weights[ModelPart.VAE]
-    assert need(larger, seats=8) - need(SD, seats=8) == pytest.approx(with_margin(beyond), abs=1)
+    assert need(larger, batch_size=8) - need(SD, batch_size=8) == pytest.approx(with_margin(beyond), abs=1)
 
 
-@pytest.mark.parametrize("seats", [1, 3, 8])
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
 @pytest.mark.parametrize("side_px", [64, 512, 1024, 2048])
-@pytest.mark.parametrize("appetite", [SD, SDXL])
-def test_no_plan_is_more_frugal(appetite, side_px, seats):
-    sized = replace(appetite, width_px=side_px, height_px=side_px)
-    assert need(sized, seats=seats) < need(sized, TILED, seats)
+@pytest.mark.parametrize("demand", [SD, SDXL])
+def test_no_plan_is_more_frugal(demand, side_px, batch_size):
+    sized = replace(demand, width_px=side_px, height_px=side_px)
+    assert need(sized, batch_size=batch_size) < need(sized, TILED, batch_size)
 
 
 def test_it_saves_a_sixth_of_sdxl_and_a_little_of_sd():

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from kernel.core.events import StockTaken
+from kernel.core.events import DiskSwept
 from kernel.core.ports import Limits
 from kernel.protocol import client
 from kernel.protocol import worker as wire
-from kernel.protocol.vocabulary import EngineState, JobState
+from kernel.protocol.enums import EngineState, JobState
 from tests.unit.core.samples import device, heavy
 from tests.unit.core.story import Story, orders_to
 
@@ -191,7 +191,7 @@ def test_small_engine_does_not_take_the_room_that_is_being_made_for_a_large_one(
 
 def test_small_engine_may_have_what_the_large_one_ahead_leaves_over():
     story = story_with(12)
-    story.tell(StockTaken(free_bytes=1 << 40))
+    story.tell(DiskSwept(free_bytes=1 << 40))
     idle(story, "seven")
     large, small = story.engine(checkpoint="seven"), story.engine(checkpoint="one")
     story.submit(large)

@@ -2,7 +2,7 @@
 
 from kernel.core.actions import Order
 from kernel.protocol import worker as wire
-from kernel.protocol.vocabulary import EngineState, JobState
+from kernel.protocol.enums import EngineState, JobState
 from tests.unit.core.story import Story, only, orders_to
 
 

@@ -3,7 +3,7 @@
 from kernel.core.actions import Push, RecordChange, Reply
 from kernel.core.events import Peer, PeerLost, WatchAsked
 from kernel.protocol import client
-from kernel.protocol.vocabulary import ChangeKind
+from kernel.protocol.enums import ChangeKind
 from tests.unit.core.samples import submit
 from tests.unit.core.story import CORRELATION, PEER, Story, only
 

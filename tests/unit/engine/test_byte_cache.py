@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine_worker.engine.prompts.cache import ByteCache
+from engine_worker.engine.runtime.byte_cache import ByteCache
 
 
 def fail() -> str:

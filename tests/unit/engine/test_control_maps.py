@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine_worker.engine.detectors.drawing import draw_map, is_empty
 from engine_worker.engine.detectors.maps import control_maps
-from engine_worker.engine.port import Inputs, Mapped, Outcome
+from engine_worker.engine.detectors.render_map import is_empty, render_map
+from engine_worker.port import Inputs, Mapped, Outcome
+from kernel.protocol.enums import ControlType, ImageFit, InputKind, Scheduler
 from kernel.protocol.errors import JobRejected
 from kernel.protocol.ids import ImageId, JobId
-from kernel.protocol.ingredients import ControlUse
+from kernel.protocol.model_refs import ControlUse
 from kernel.protocol.specs import JobOrder, JobSpec, PictureOrder
-from kernel.protocol.vocabulary import ControlType, ImageFit, InputKind, Scheduler
 
 WHITE = (255, 255, 255)
 
@@ -124,20 +124,20 @@ def test_a_single_line_in_a_large_map_is_enough() -> None:
 @pytest.mark.parametrize("how", list(ImageFit), ids=str)
 @pytest.mark.parametrize("size", [(64, 96), (512, 512), (640, 64)])
 def test_a_map_has_exactly_the_size_of_the_job(how: ImageFit, size: tuple[int, int]) -> None:
-    drawn = draw_map(ControlType.MEDIAPIPE, bright_left(50, 50), size, how, Stamp().detect)
+    drawn = render_map(ControlType.MEDIAPIPE, bright_left(50, 50), size, how, Stamp().detect)
     assert (drawn.mode, drawn.size) == ("RGB", size)
 
 
 def test_detectors_see_a_small_job_large_and_canny_sees_it_as_it_is() -> None:
     stamp = Stamp()
     for control_type in (ControlType.OPENPOSE, ControlType.CANNY):
-        draw_map(control_type, bright_left(50, 75), (64, 96), ImageFit.CROP, stamp.detect)
+        render_map(control_type, bright_left(50, 75), (64, 96), ImageFit.CROP, stamp.detect)
     assert stamp.seen == [(ControlType.OPENPOSE, (512, 768)), (ControlType.CANNY, (64, 96))]
 
 
 def test_bars_are_added_to_the_map_and_not_shown_to_the_detector() -> None:
     stamp = Stamp()
-    drawn = draw_map(ControlType.CANNY, bright_left(80, 40), (64, 64), ImageFit.PAD, stamp.detect)
+    drawn = render_map(ControlType.CANNY, bright_left(80, 40), (64, 64), ImageFit.PAD, stamp.detect)
     assert stamp.seen == [(ControlType.CANNY, (64, 32))]
     column = [drawn.getpixel((2, y)) for y in (8, 32, 56)]
     assert column == [(0, 0, 0), WHITE, (0, 0, 0)]

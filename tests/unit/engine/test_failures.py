@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from engine_worker.engine.failures import is_of_the_device, is_out_of_memory
+from engine_worker.engine.runtime.failures import is_of_the_device, is_out_of_memory
 
 pytestmark = pytest.mark.torch
 

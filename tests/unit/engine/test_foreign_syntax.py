@@ -3,7 +3,7 @@
 import pytest
 
 from engine_worker.engine.prompts.syntaxes import foreign_syntax
-from kernel.protocol.vocabulary import PromptTechnique
+from kernel.protocol.enums import PromptTechnique
 
 NONE, COMPEL, SD_EMBED = PromptTechnique.NONE, PromptTechnique.COMPEL, PromptTechnique.SD_EMBED
 

@@ -2,8 +2,8 @@
 
 from threading import Thread
 
-from engine_worker.engine.open_job import OpenJob
-from engine_worker.engine.port import (
+from engine_worker.engine.runtime.open_job import OpenJob
+from engine_worker.port import (
     Completed,
     Dropped,
     Failed,
@@ -13,9 +13,9 @@ from engine_worker.engine.port import (
     Previewed,
     Stepped,
 )
+from kernel.protocol.enums import ControlType, Scheduler, Stage
 from kernel.protocol.ids import ImageId, JobId
 from kernel.protocol.specs import JobOrder, JobSpec, PictureOrder
-from kernel.protocol.vocabulary import ControlType, Scheduler, Stage
 
 JOB = JobId("job-1")
 

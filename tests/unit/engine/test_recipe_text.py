@@ -2,11 +2,8 @@
 
 from msgspec.structs import replace
 
-from engine_worker.engine.recipe import Making, recipe_text
-from kernel.protocol.ids import ImageId, JobId, ModelId
-from kernel.protocol.ingredients import ControlUse, LoraUse, ModelSource
-from kernel.protocol.specs import JobOrder, JobSpec, PictureOrder
-from kernel.protocol.vocabulary import (
+from engine_worker.engine.images.infotext import InfotextSource, infotext
+from kernel.protocol.enums import (
     ControlType,
     ImageFileType,
     ImageFit,
@@ -15,6 +12,9 @@ from kernel.protocol.vocabulary import (
     PromptTechnique,
     Scheduler,
 )
+from kernel.protocol.ids import ImageId, JobId, ModelId
+from kernel.protocol.model_refs import ControlUse, LoraUse, ModelSource
+from kernel.protocol.specs import JobOrder, JobSpec, PictureOrder
 
 JOB = JobSpec(
     prompt="a cat,\nin a hat",
@@ -48,20 +48,22 @@ MODELS = (
     source("u2net"),
     source("isnet"),
 )
-NOTHING_SPECIAL = Making()
+NOTHING_SPECIAL = InfotextSource()
 
 
-def text(spec: JobSpec, checkpoint: ModelSource | None = None, making: Making = NOTHING_SPECIAL) -> str:
+def text(
+    spec: JobSpec, checkpoint: ModelSource | None = None, making: InfotextSource = NOTHING_SPECIAL
+) -> str:
     order = JobOrder(
         job_id=JobId("j"),
         spec=spec,
         models=MODELS,
         pictures=(PictureOrder(index=0, image_id=ImageId("i"), seed=42),),
     )
-    return recipe_text(order, 42, checkpoint or source("tiny"), "Euler a", making)
+    return infotext(order, 42, checkpoint or source("tiny"), "Euler a", making)
 
 
-def pairs(spec: JobSpec, making: Making = NOTHING_SPECIAL) -> str:
+def pairs(spec: JobSpec, making: InfotextSource = NOTHING_SPECIAL) -> str:
     return text(spec, making=making).splitlines()[-1]
 
 
@@ -126,7 +128,7 @@ def test_pictures_that_came_along_tell_strength_and_mask() -> None:
 def test_pictures_that_came_along_tell_how_they_were_fitted_and_which_they_were() -> None:
     job = replace(JOB, inputs=(InputKind.REFERENCE, InputKind.MASK, InputKind.POSE), image_fit=ImageFit.PAD)
     digests = {InputKind.REFERENCE: "a" * 64, InputKind.MASK: "b" * 64, InputKind.POSE: "c" * 64}
-    found = pairs(job, Making(digests=digests))
+    found = pairs(job, InfotextSource(digests=digests))
     assert "Resize mode: Resize and Fill" in found
     assert (
         "Init image hash: aaaaaaaaaa, Mask hash: bbbbbbbbbb, ControlNet image hash: cccccccccc, RNG"
@@ -155,14 +157,16 @@ def test_each_control_is_one_quoted_value_with_its_number() -> None:
 def test_a_reference_that_was_encoded_in_tiles_is_told() -> None:
     job = replace(JOB, inputs=(InputKind.REFERENCE,))
     told = "Denoising strength: 0.75, Resize mode: Crop and Resize, VAE encoder tiling: 256, RNG"
-    assert told in pairs(job, making=Making(encoded_tile_px=256))
+    assert told in pairs(job, making=InfotextSource(encoded_tile_px=256))
     assert "tiling" not in pairs(job)
 
 
 def test_removed_backgrounds_and_tiles_are_told() -> None:
     removers = (ModelId("id-u2net"), ModelId("id-isnet"))
     job = replace(JOB, remove_background=removers[:1], background_color="#102030")
-    assert "VAE tiling: 512, Background removed: u2net, RNG" in pairs(job, making=Making(decoded_tile_px=512))
+    assert "VAE tiling: 512, Background removed: u2net, RNG" in pairs(
+        job, making=InfotextSource(decoded_tile_px=512)
+    )
     assert 'Background color: "' not in pairs(job)
     flat = replace(job, image_file_type=ImageFileType.JPEG)
     assert "Background removed: u2net, Background color: #102030" in pairs(flat)

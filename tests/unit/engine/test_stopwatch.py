@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from engine_worker.engine.stopwatch import HostStopwatch, make_stopwatch
+from engine_worker.engine.runtime.stopwatch import HostStopwatch, make_stopwatch
 
 
 def test_work_is_done_and_its_time_told() -> None:

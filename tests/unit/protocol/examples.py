@@ -6,28 +6,7 @@ from typing import get_args
 import msgspec
 
 from kernel.protocol import client, worker
-from kernel.protocol.errors import FieldProblem
-from kernel.protocol.ids import EngineId, Epoch, EventSeq, ImageId, JobId, Lease, ModelId, Ticket, WorkerId
-from kernel.protocol.ingredients import ControlUse, InputFile, LoraUse, ModelSource, Preparation
-from kernel.protocol.memory import (
-    MemoryProfile,
-    MemoryShortage,
-    PartWeights,
-    Remedy,
-    TextLayout,
-    UNetLayout,
-    VaeLayout,
-)
-from kernel.protocol.specs import (
-    EngineLoad,
-    EngineSpec,
-    Fingerprint,
-    JobOrder,
-    JobRequest,
-    JobSpec,
-    PictureOrder,
-)
-from kernel.protocol.vocabulary import (
+from kernel.protocol.enums import (
     ChangeKind,
     Compilation,
     ControlType,
@@ -48,6 +27,27 @@ from kernel.protocol.vocabulary import (
     Variant,
     WaitsFor,
     WorkerRole,
+)
+from kernel.protocol.errors import FieldProblem
+from kernel.protocol.ids import EngineId, Epoch, EventSeq, ImageId, JobId, Lease, ModelId, Ticket, WorkerId
+from kernel.protocol.memory import (
+    MemoryProfile,
+    MemoryShortage,
+    PartWeights,
+    Remedy,
+    TextLayout,
+    UNetLayout,
+    VaeLayout,
+)
+from kernel.protocol.model_refs import ControlUse, InputFile, LoraUse, ModelSource, Preparation
+from kernel.protocol.specs import (
+    EngineLoad,
+    EngineSpec,
+    Fingerprint,
+    JobOrder,
+    JobRequest,
+    JobSpec,
+    PictureOrder,
 )
 
 MODEL, ENGINE, JOB = ModelId("m-1"), EngineId("e-1"), JobId("j-1")

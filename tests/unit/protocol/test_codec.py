@@ -5,7 +5,7 @@ import struct
 import msgspec
 import pytest
 
-from kernel.protocol import client, codec, head, worker
+from kernel.protocol import client, codec, header, worker
 from kernel.protocol.errors import BadMessage, WrongVersion
 from kernel.protocol.ids import Epoch
 from tests.unit.protocol.examples import MESSAGES
@@ -31,9 +31,9 @@ def readable(decoder):
 
 
 def test_head_has_its_golden_bytes():
-    frame = head.pack(2, bytes(range(16)), Epoch(7))
+    frame = header.pack(2, bytes(range(16)), Epoch(7))
     assert frame.hex() == "415342010002000102030405060708090a0b0c0d0e0f0000000000000007"
-    assert head.unpack(frame) == head.Head(0, 2, bytes(range(16)), Epoch(7))
+    assert header.unpack(frame) == header.Head(0, 2, bytes(range(16)), Epoch(7))
 
 
 def test_api_may_say_everything_but_what_only_an_administrator_may():
@@ -123,7 +123,7 @@ def test_other_major_version_is_refused_as_such(major):
 
 def test_newer_minor_version_is_spoken_as_the_lower_one():
     received = codec.engine_decoder().decode([head_frame(minor=9), PING[1]])
-    assert received.head.minor == head.MINOR
+    assert received.head.minor == header.MINOR
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.http.errors import VersionNotSupported
+from api.http.contract.errors import VersionNotSupported
 from kernel.protocol import errors
 from kernel.protocol.errors import FieldProblem, SpoonError, all_errors, error_of_code, title_of, wrong_field
 

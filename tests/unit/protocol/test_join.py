@@ -2,10 +2,10 @@
 
 import pytest
 
+from kernel.protocol.enums import WorkerRole
 from kernel.protocol.errors import BadConfiguration
 from kernel.protocol.ids import WorkerId
 from kernel.protocol.join import Join, read_join, write_join
-from kernel.protocol.vocabulary import WorkerRole
 
 JOIN = Join(
     role=WorkerRole.ENGINE,

@@ -8,9 +8,9 @@ import pytest
 from kernel.core.events import Asked, Reported
 from kernel.protocol import client, codec, worker
 from kernel.protocol.codec import MAX_PREVIEW_BYTES
+from kernel.protocol.enums import WorkerRole
 from kernel.protocol.errors import BadMessage
 from kernel.protocol.ids import Epoch, JobId, Lease
-from kernel.protocol.vocabulary import WorkerRole
 from kernel.shell.bus import Incoming
 from kernel.shell.decode import BackDoor, FrontDoor
 from tests.unit.core.samples import submit

@@ -8,8 +8,8 @@ from api.main import LOG_FORMAT
 from kernel.core.actions import LaunchWorker
 from kernel.core.events import Reported
 from kernel.protocol import worker
+from kernel.protocol.enums import WorkerRole
 from kernel.protocol.ids import WorkerId
-from kernel.protocol.vocabulary import WorkerRole
 from kernel.shell import journal
 
 SECRET = "a-token-that-nobody-may-read"

@@ -2,12 +2,12 @@
 
 from kernel.core.events import ReportUnreadable
 from kernel.protocol import codec, worker
+from kernel.protocol.enums import WorkerRole
 from kernel.protocol.ids import Epoch, WorkerId
-from kernel.protocol.vocabulary import WorkerRole
 from kernel.shell.bus import Incoming
-from kernel.shell.crew import Crew
 from kernel.shell.decode import BackDoor
 from kernel.shell.sources import Sources
+from kernel.shell.worker_registry import WorkerRegistry
 
 
 class OneMessage:
@@ -23,7 +23,7 @@ class OneMessage:
         return True
 
 
-class LetIn(Crew):
+class LetIn(WorkerRegistry):
     """A crew in which each worker has its role."""
 
     def __init__(self, back, role):
@@ -35,7 +35,7 @@ def taken(frames, role=WorkerRole.FETCH):
     """The events that follow from a worker's message."""
     others = dict.fromkeys(("front", "gate", "launcher", "files", "signals", "front_door"))
     back = OneMessage(frames)
-    sources = Sources(back=back, crew=LetIn(back, role), back_door=BackDoor(), **others)
+    sources = Sources(back=back, registry=LetIn(back, role), back_door=BackDoor(), **others)
     arrivals = []
     assert sources._take_back(arrivals)
     return [arrival.event for arrival in arrivals]

@@ -8,9 +8,9 @@ from typing import Any
 import apsw
 import msgspec
 
+from kernel.protocol.enums import Scheduler
 from kernel.protocol.ids import ModelId
 from kernel.protocol.specs import EngineSpec, JobSpec
-from kernel.protocol.vocabulary import Scheduler
 
 MIGRATIONS = Path(__file__).parents[3] / "kernel" / "shell" / "migrations"
 

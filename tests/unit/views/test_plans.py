@@ -5,8 +5,8 @@ from typing import Final
 
 import pytest
 
+from kernel.protocol.enums import JobState
 from kernel.protocol.ids import EngineId, ImageId, JobId
-from kernel.protocol.vocabulary import JobState
 from kernel.views.counts import count_all
 from kernel.views.images import ImageFilter, list_images
 from kernel.views.jobs import JobFilter, find_job, jobs_ahead, list_jobs

@@ -6,9 +6,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from kernel.protocol.errors import DatabaseUnusable, InvalidField
-from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId, ModelId
-from kernel.protocol.vocabulary import (
+from kernel.protocol.enums import (
     BlobKind,
     ControlType,
     EngineState,
@@ -18,6 +16,8 @@ from kernel.protocol.vocabulary import (
     ModelState,
     ModelType,
 )
+from kernel.protocol.errors import DatabaseUnusable, InvalidField
+from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId, ModelId
 from kernel.views.blobs import blobs_of, find_blob
 from kernel.views.counts import count_all
 from kernel.views.engines import EngineFilter, find_engine, list_engines

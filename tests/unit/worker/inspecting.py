@@ -6,18 +6,18 @@ from pathlib import Path
 
 from engine_worker.fetch.digest import Moved
 from engine_worker.fetch.fetcher import Fetcher
-from engine_worker.fetch.net.guard import Guard
-from engine_worker.fetch.net.web import Patience, Web
-from engine_worker.fetch.sources.gather import Means
-from engine_worker.fetch.sources.room import Room
+from engine_worker.fetch.net.address_policy import AddressPolicy
+from engine_worker.fetch.net.http_client import HttpClient, Patience
+from engine_worker.fetch.sources.acquire import Means
+from engine_worker.fetch.sources.size_quota import SizeQuota
 from engine_worker.fetch.sources.transfer import Transfer
-from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.specs import Fingerprint
 
 
 def inspect(source: ModelSource, roots: Sequence[Path], moved: Moved) -> Fingerprint:
     """What a local model is. Raises: ModelUnreadable."""
-    web = Web(Guard(), {}, Patience(), trust=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
-    means = Means(Path("/nonexistent"), Transfer(web, Room(0, 0, lambda: 0)), "https://hub.invalid")
+    web = HttpClient(AddressPolicy(), {}, Patience(), trust=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    means = Means(Path("/nonexistent"), Transfer(web, SizeQuota(0, 0, lambda: 0)), "https://hub.invalid")
     fetcher = Fetcher(roots, means, allows_pickle=False)
     return fetcher.fetch(source, lambda done, total, _: moved(done, total or 0)).fingerprint

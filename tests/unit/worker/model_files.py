@@ -5,7 +5,7 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 
-from engine_worker.header import DTYPE_BYTES
+from engine_worker.formats.safetensors_header import DTYPE_BYTES
 
 Shapes = Mapping[str, tuple[int, ...]]
 UNET = "model.diffusion_model."

@@ -1,9 +1,9 @@
 """Orders as a Manager gives them, for the tests of the worker."""
 
+from kernel.protocol.enums import InputKind, ModelType, Scheduler, WorkerRole
 from kernel.protocol.ids import EngineId, Epoch, ImageId, JobId, Lease, ModelId, WorkerId
-from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.specs import EngineLoad, JobOrder, JobSpec, PictureOrder
-from kernel.protocol.vocabulary import InputKind, ModelType, Scheduler, WorkerRole
 from kernel.protocol.worker import CancelJob, Hello, LoadEngine, RunJob, Welcome
 
 EPOCH = Epoch(7)

@@ -1,13 +1,13 @@
 """A session with a clock that a test moves: tells what happened, and answers with what the session did."""
 
-from engine_worker.engine.port import Mapped, Pictured
 from engine_worker.exits import ExitCode
+from engine_worker.port import Mapped, Pictured
 from engine_worker.session.actions import Action, Exit, Send
 from engine_worker.session.events import DeadlinePassed, Event, MapMade, Opened, OrderArrived, PictureMade
+from engine_worker.session.heartbeat import Patience
 from engine_worker.session.machine import Session
-from engine_worker.session.pulse import Patience
+from kernel.protocol.enums import ControlType, WorkerRole
 from kernel.protocol.ids import Epoch, ImageId, JobId
-from kernel.protocol.vocabulary import ControlType, WorkerRole
 from kernel.protocol.worker import EngineReady, WorkerOrder, WorkerReport
 from tests.unit.worker.orders import ENGINE_ID, EPOCH, WELCOME, hello, load
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from engine_worker.engine.fake_engine import CRASH_STATUS, FakeEngine
-from engine_worker.engine.port import (
+from engine_worker.engine.fake.engine import CRASH_STATUS, FakeEngine
+from engine_worker.port import (
     NO_INPUTS,
     Completed,
     Dropped,
@@ -21,11 +21,11 @@ from engine_worker.engine.port import (
     Previewed,
     Stepped,
 )
+from kernel.protocol.enums import ControlType, InputKind, ModelType, Stage
 from kernel.protocol.errors import EngineFailed, OutOfMemory
 from kernel.protocol.ids import JobId
-from kernel.protocol.ingredients import ControlUse
+from kernel.protocol.model_refs import ControlUse
 from kernel.protocol.specs import JobOrder
-from kernel.protocol.vocabulary import ControlType, InputKind, ModelType, Stage
 from tests.unit.worker.orders import job, load, source
 
 JOB = JobId("job-1")

@@ -3,8 +3,8 @@
 import pytest
 
 from engine_worker.fetch.sources.hub_files import choose_files
+from kernel.protocol.enums import ModelType, Variant
 from kernel.protocol.errors import DownloadFailed
-from kernel.protocol.vocabulary import ModelType, Variant
 
 FOLDER = (
     "model_index.json",

@@ -7,12 +7,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine_worker.fetch.model_folder import MAX_JSON_BYTES
+from engine_worker.formats.model_folder import MAX_JSON_BYTES
+from kernel.protocol.enums import ModelBase, ModelType, Variant
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.ids import ModelId
-from kernel.protocol.ingredients import ModelSource
+from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.specs import Fingerprint
-from kernel.protocol.vocabulary import ModelBase, ModelType, Variant
 from tests.unit.worker.inspecting import inspect
 from tests.unit.worker.model_files import (
     SMALL_SD,

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 import pytest
 
 from engine_worker.exits import ExitCode
-from engine_worker.journal import log_action, log_order
-from engine_worker.logbook import Logbook
+from engine_worker.log import KeyValueLog
 from engine_worker.session.actions import Cancel, Exit, Send
+from engine_worker.session_log import log_action, log_order
 from kernel.protocol.ids import JobId, Lease
 from kernel.protocol.worker import JobFailed, Ping, Pong, Progress
 from tests.unit.worker.orders import hello, run
@@ -19,7 +19,7 @@ class Lines:
 
     def __init__(self, worker_id: str | None = "w") -> None:
         self.stream = io.StringIO()
-        self.log = Logbook(self.stream, worker_id, lambda: datetime(2030, 1, 2, 3, 4, 5, 6000, UTC))
+        self.log = KeyValueLog(self.stream, worker_id, lambda: datetime(2030, 1, 2, 3, 4, 5, 6000, UTC))
 
     def written(self) -> str:
         return self.stream.getvalue()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel.protocol.vocabulary import ControlType, ModelType
+from kernel.protocol.enums import ControlType, ModelType
 from tests.unit.worker.model_files import SMALL_SD
 from tests.unit.worker.test_inspection import look_at, one_file
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from onnx import TensorProto, helper
 
-from engine_worker.fetch.onnx.model import read_onnx
+from engine_worker.formats.onnx_model import read_onnx
+from kernel.protocol.enums import ModelType, Variant
 from kernel.protocol.errors import ModelUnreadable
-from kernel.protocol.ingredients import Preparation
-from kernel.protocol.vocabulary import ModelType, Variant
+from kernel.protocol.model_refs import Preparation
 from tests.unit.worker.test_inspection import look_at, refused, source_of
 
 Size = int | str | None

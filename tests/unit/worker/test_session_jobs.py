@@ -2,11 +2,11 @@
 
 import pytest
 
-from engine_worker.engine.port import Completed, Dropped, Failed, Previewed, Stepped
+from engine_worker.port import Completed, Dropped, Failed, Previewed, Stepped
 from engine_worker.session.actions import Admit, Cancel, Send
 from engine_worker.session.jobs import REMEMBERED_ENDS
+from kernel.protocol.enums import ControlType, InputKind, Stage
 from kernel.protocol.ids import JobId, Lease
-from kernel.protocol.vocabulary import ControlType, InputKind, Stage
 from kernel.protocol.worker import (
     Accepted,
     ControlMap,

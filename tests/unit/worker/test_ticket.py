@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from engine_worker import ticket
+from kernel.protocol.enums import WorkerRole
 from kernel.protocol.errors import BadConfiguration
 from kernel.protocol.ids import WorkerId
 from kernel.protocol.join import MAX_JOIN_BYTES, Join, write_join
-from kernel.protocol.vocabulary import WorkerRole
 
 JOIN = Join(
     role=WorkerRole.ENGINE,

@@ -1,0 +1,191 @@
+"""The fields of REST resources that the command line uses, and lookup by id or name."""
+
+import re
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import msgspec
+
+from api.cli.exit_codes import Refusal
+from kernel.protocol.enums import ENDED_JOB_STATES
+from kernel.protocol.errors import Conflict, EngineNotFound, ModelNotFound
+
+if TYPE_CHECKING:
+    from api.cli.rest import Query, Rest
+
+_PAGE: Final = 200
+_ID: Final = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class StoredError(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a model, an engine or a job failed."""
+
+    code: str
+    detail: str
+
+
+class DownloadProgress(msgspec.Struct, frozen=True, kw_only=True):
+    bytes: int
+    total_bytes: int | None = None
+    bytes_per_s: int | None = None
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    model_id: str
+    name: str
+    status: str
+    path: str | None = None
+    model_type: str | None = None
+    model_base: str | None = None
+    size_bytes: int | None = None
+    error: StoredError | None = None
+    progress: DownloadProgress | None = None
+
+
+class Queue(msgspec.Struct, frozen=True, kw_only=True):
+    waiting: int = 0
+    processing: int = 0
+
+
+class Engine(msgspec.Struct, frozen=True, kw_only=True):
+    engine_id: str
+    status: str
+    name: str | None = None
+    checkpoint: str | None = None
+    device: str | None = None
+    error: StoredError | None = None
+    waiting_for_room: bool = False
+    queue: Queue | None = None
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    stage: str = "denoising"
+    step: int
+    steps: int
+    eta_s: float | None = None
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    job_id: str
+    status: str
+    engine_id: str | None = None
+    queue_position: int | None = None
+    waits_for: str | None = None
+    image_ids: tuple[str, ...] = ()
+    prompt: str | None = None
+    progress: Progress | None = None
+    error: StoredError | None = None
+    warnings: tuple[str, ...] = ()
+    created_at: str | None = None
+
+    @property
+    def is_ended(self) -> bool:
+        return self.status in ENDED_JOB_STATES
+
+
+class Gone(msgspec.Struct, frozen=True, kw_only=True):
+    reason: str
+
+
+class Image(msgspec.Struct, frozen=True, kw_only=True):
+    image_id: str
+    job_id: str | None = None
+    engine_id: str | None = None
+    prompt: str | None = None
+    image_file_type: str | None = None
+    width: int | None = None
+    height: int | None = None
+    size_bytes: int | None = None
+    seed: int | None = None
+    downloads: int | None = None
+    expires_at: str | None = None
+    gone: Gone | None = None
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    items: tuple[msgspec.Raw, ...]
+    next: str | None = None
+
+
+Kind = TypeVar("Kind", Model, Engine)
+
+
+def list_items(rest: "Rest", path: str, query: "Query", limit: int | None) -> list[msgspec.Raw]:
+    """Up to `limit` items of a list, or all of them, page by page."""
+    from api.cli.rest import read
+
+    found: list[msgspec.Raw] = []
+    after: str | None = None
+    while limit is None or len(found) < limit:
+        wanted = _PAGE if limit is None else min(_PAGE, limit - len(found))
+        page = read(rest.get(path, {**query, "limit": wanted, "after": after}), Page)
+        found.extend(page.items)
+        after = page.next
+        if after is None:
+            break
+    return found
+
+
+def engine_names(rest: "Rest") -> dict[str, str]:
+    """The names of engines by id, from one request."""
+    found = (msgspec.json.decode(item, type=Engine) for item in list_items(rest, "/v1/engines", {}, _PAGE))
+    return {engine.engine_id: engine.name for engine in found if engine.name}
+
+
+def model_names(rest: "Rest") -> dict[str, str]:
+    """The names of models by id, from one request."""
+    found = (msgspec.json.decode(item, type=Model) for item in list_items(rest, "/v1/models", {}, _PAGE))
+    return {model.model_id: model.name for model in found}
+
+
+def find_model(rest: "Rest", name_or_id: str) -> Model:
+    """Raises: ModelNotFound; Conflict, if several models have that name."""
+    return _only_model(name_or_id, _find(rest, "/v1/models", name_or_id, Model))
+
+
+def find_checkpoint(rest: "Rest", name_or_id: str) -> Model:
+    """The checkpoint for an engine: of several models with that name, the checkpoints that are ready.
+
+    If none is ready, any model with that name: the server reports the reason. Raises: as `find_model`.
+    """
+    found = _find(rest, "/v1/models", name_or_id, Model)
+    usable = [model for model in found if (model.status, model.model_type) == ("ready", "checkpoint")]
+    return _only_model(name_or_id, usable or found)
+
+
+def find_engine(rest: "Rest", name_or_id: str) -> Engine:
+    """Raises: EngineNotFound; Conflict, if several engines have that name."""
+    found = _find(rest, "/v1/engines", name_or_id, Engine)
+    if not found:
+        raise EngineNotFound(f"no engine with id or name {name_or_id}; see `spoon engines list`")
+    return _only("engines", name_or_id, found, [f"{engine.engine_id} ({engine.status})" for engine in found])
+
+
+def _find(rest: "Rest", path: str, name_or_id: str, kind: type[Kind]) -> list[Kind]:
+    """The item with that id, else all items with that name."""
+    from api.cli.rest import read
+
+    if _ID.fullmatch(name_or_id):
+        try:
+            return [read(rest.get(f"{path}/{name_or_id}"), kind)]
+        except Refusal as refusal:
+            if refusal.problem.status != 404:
+                raise
+    everything = (read(item, kind) for item in list_items(rest, path, {}, None))
+    return [one for one in everything if one.name == name_or_id]
+
+
+def _only(kinds: str, name: str, found: list[Kind], lines: list[str]) -> Kind:
+    if len(found) > 1:
+        raise Conflict(f"{len(found)} {kinds} are named {name}; use an id instead: {'; '.join(lines)}")
+    return found[0]
+
+
+def _only_model(name: str, found: list[Model]) -> Model:
+    if not found:
+        raise ModelNotFound(f"no model with id or name {name}; see `spoon models list`")
+    return _only("models", name, found, [_model_line(model) for model in found])
+
+
+def _model_line(model: Model) -> str:
+    """Details that tell a model from others with its name."""
+    return f"{model.model_id} ({model.status} {model.model_type or 'model'}, {model.path or 'no path'})"

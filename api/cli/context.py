@@ -1,0 +1,60 @@
+"""The global options of one `spoon` call: which configuration, which server."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from conf.load import URL_VARIABLE, config_file, load
+from conf.settings import Settings
+from kernel.protocol.endpoints import API_URL_FILE
+
+if TYPE_CHECKING:
+    from api.cli.bus import ManagerLine
+    from api.cli.rest import Rest
+
+_ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """The global options, and connections to the server that they select."""
+
+    config: Path | None
+    url: str | None
+    environ: Mapping[str, str]
+
+    def config_file(self) -> Path | None:
+        """The effective configuration file, if there is one."""
+        return config_file(self.config, self.environ)
+
+    def settings(self) -> Settings:
+        """The configuration. Raises: BadConfiguration."""
+        return load(self.config, self.environ)
+
+    def base_url(self) -> str:
+        """The API's URL: --url, SPOON_URL, the one that the API wrote to a file, or the configured one."""
+        named = self.url or self.environ.get(URL_VARIABLE)
+        return named or local_url(self.settings())
+
+    def rest(self) -> "Rest":
+        """A client of the REST API, to be closed."""
+        from api.cli.rest import Rest
+
+        return Rest(self.base_url())
+
+    def manager(self) -> "ManagerLine":
+        """A connection to the Manager over the bus, to be closed. Raises: ManagerUnreachable."""
+        from api.cli.bus import ManagerLine
+
+        return ManagerLine(self.settings().bus_folder)
+
+
+def local_url(settings: Settings) -> str:
+    """The URL of this installation's API, as far as this machine knows."""
+    try:
+        written = (settings.bus_folder / API_URL_FILE).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        written = ""
+    host = _ANY_ADDRESS.get(settings.server.host, settings.server.host)
+    return written or f"http://{f'[{host}]' if ':' in host else host}:{settings.server.port}"

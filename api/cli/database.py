@@ -1,0 +1,77 @@
+"""`spoon db`: back up and check the database of a running or stopped server."""
+
+from pathlib import Path
+
+import click
+
+from api.cli.context import Invocation
+from api.cli.exit_codes import ExitCode
+from api.cli.options import json_option
+from api.cli.output import print_struct, size
+
+_MAX_LISTED = 20
+
+
+@click.group()
+def db() -> None:
+    """Back up and check the database."""
+
+
+@db.command()
+@click.argument("destination", type=click.Path(dir_okay=False, path_type=Path))
+@click.pass_obj
+def backup(invocation: Invocation, destination: Path) -> None:
+    """Back up the database to the new file DESTINATION.
+
+    The backup is a consistent snapshot and is safe to take while the server runs. It does not include images:
+    copy images.folder afterwards. The backup contains prompts, so only your user can read it.
+
+    \b
+    Example:
+      spoon db backup spoon-2026-01-31.sqlite3
+    """
+    from api.cli.database_copy import back_up
+
+    size_bytes = back_up(invocation.settings().database_file, destination)
+    click.echo(f"{destination}: {size(size_bytes)}")
+
+
+@db.command()
+@click.option("--deep", "is_deep", is_flag=True, help="Also verify the SHA-256 digest of every file.")
+@json_option
+@click.pass_context
+def check(context: click.Context, is_deep: bool, as_json: bool) -> None:
+    """Check the database, its references and the files that it refers to.
+
+    Orphans are files that the database does not refer to. They use disk space but are harmless. At startup,
+    the server deletes orphaned images that it named itself and leaves all other files alone. Files and
+    folders that other users can access are listed as well. The exit code is 1 if a problem is found.
+
+    \b
+    Examples:
+      spoon db check
+      spoon db check --deep --json
+    """
+    from api.cli.database_check import check as look
+
+    invocation = context.find_object(Invocation)
+    assert invocation is not None
+    findings = look(invocation.settings(), is_deep)
+    if as_json:
+        print_struct(findings)
+    else:
+        _say("problem", findings.wrong)
+        _say("orphan", findings.orphans)
+        _say("accessible to other users", findings.open)
+        click.echo(
+            f"files: {findings.files}, problems: {len(findings.wrong)}, orphans: {len(findings.orphans)}, "
+            f"accessible to other users: {len(findings.open)}"
+        )
+    context.exit(ExitCode.FAILURE if findings.wrong else ExitCode.OK)
+
+
+def _say(word: str, lines: tuple[str, ...]) -> None:
+    for line in lines[:_MAX_LISTED]:
+        click.echo(f"{word}: {line}")
+    if len(lines) > _MAX_LISTED:
+        click.echo(f"... and {len(lines) - _MAX_LISTED} more; use --json to list all")

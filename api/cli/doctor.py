@@ -1,0 +1,81 @@
+"""`spoon doctor`: check the installation and name the remedy for each problem."""
+
+from collections.abc import Iterator
+
+import click
+import msgspec
+
+from api.cli.context import Invocation
+from api.cli.diagnosis import Finding, Verdict
+from api.cli.exit_codes import ExitCode, Refusal, ServerUnreachable
+from api.cli.options import json_option
+from api.cli.output import print_json, print_table
+from conf.settings import Settings
+from kernel.protocol.errors import SpoonError
+
+
+@click.command()
+@json_option
+@click.pass_context
+def doctor(context: click.Context, as_json: bool) -> None:
+    """Check the installation and say how to fix what is missing.
+
+    Checks Python, packages, SQLite, background removal, control-map detectors, folders, disk space, the port,
+    socket paths, GPUs, and whether the server is running. The exit code is 1 if a requirement is not met.
+
+    \b
+    Examples:
+      spoon doctor
+      spoon --config my.toml doctor --json
+    """
+    invocation = context.find_object(Invocation)
+    assert invocation is not None
+    found = list(_findings(invocation, invocation.settings()))
+    if as_json:
+        print_json(msgspec.json.encode(found))
+    else:
+        print_table(("STATUS", "CHECK", "RESULT"), [(one.verdict, one.subject, one.found) for one in found])
+        for one in found:
+            if one.remedy:
+                click.echo(f"{one.subject}: {one.remedy}")
+    is_missing = any(one.verdict is Verdict.MISSING for one in found)
+    context.exit(ExitCode.FAILURE if is_missing else ExitCode.OK)
+
+
+def _findings(invocation: Invocation, settings: Settings) -> Iterator[Finding]:
+    from api.cli.features import features
+    from api.cli.machine import machine
+    from api.cli.software import software
+
+    are_workers_local = settings.bus.workers_endpoint is None
+    yield from software(are_workers_local)
+    if are_workers_local:
+        yield from features(settings.detectors_folder)
+    manager, api = _manager(invocation), _api(invocation)
+    yield from machine(settings, is_ours=api.verdict is Verdict.OK)
+    yield manager
+    yield api
+
+
+def _manager(invocation: Invocation) -> Finding:
+    try:
+        with invocation.manager() as line:
+            status = line.status()
+    except (SpoonError, ImportError) as error:
+        return Finding(subject="Manager", verdict=Verdict.NOTE, found=str(error))
+    return Finding(
+        subject="Manager",
+        verdict=Verdict.OK,
+        found=f"{status.phase}, version {status.version}, pid {status.pid}",
+    )
+
+
+def _api(invocation: Invocation) -> Finding:
+    try:
+        with invocation.rest() as rest:
+            rest.get("/v1/health/live")
+    except ServerUnreachable as error:
+        return Finding(subject="REST API", verdict=Verdict.NOTE, found=str(error))
+    except (Refusal, ImportError) as error:
+        return Finding(subject="REST API", verdict=Verdict.NOTE, found=f"unexpected response: {error}")
+    return Finding(subject="REST API", verdict=Verdict.OK, found=f"running at {invocation.base_url()}")

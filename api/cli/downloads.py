@@ -1,0 +1,95 @@
+"""Save images under a temporary name first, so that a file is complete or absent."""
+
+import os
+import sys
+from base64 import b64decode
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import click
+
+from api.cli.events import Preview
+from api.cli.exit_codes import ServerUnreachable
+from api.cli.rest import Rest, quoted
+from kernel.protocol.errors import SpoonError
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A file of an image: the image itself, an input image or a control map."""
+
+    call: str
+    """The last part of the path, with its query."""
+    ending: str = ""
+    """The ending of its default file name."""
+
+    def path_of(self, image_id: str) -> str:
+        return f"/v1/images/{quoted(image_id)}/{self.call}"
+
+
+WHOLE: Final = Part("download")
+_SUFFIXES: Final = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
+
+
+def save_all(rest: Rest, image_ids: Sequence[str], out: Path) -> None:
+    """Download a job's images, several under numbered names. On failure, print how to get the rest.
+
+    Raises: OSError, if a file cannot be written; as `save`.
+    """
+    many = len(image_ids) > 1
+    for index, image_id in enumerate(image_ids):
+        try:
+            save(rest, image_id, out.with_stem(f"{out.stem}-{index + 1}") if many else out)
+        except (OSError, ServerUnreachable):
+            for left in image_ids[index:]:
+                click.echo(f"image not saved; get it with `spoon images download {left}`", err=True)
+            raise
+
+
+def save(rest: Rest, image_id: str, out: Path | None, part: Part = WHOLE) -> None:
+    """Download a file of an image to `out`, or to a name made of its id and type, and print that name.
+
+    Raises: Refusal, if there is no such file; ServerUnreachable, if the download was incomplete.
+    """
+    with rest.stream(part.path_of(image_id), {}) as answer:
+        suffix = _SUFFIXES.get(answer.headers.get("content-type", ""), "")
+        file = out or Path(f"{image_id}{part.ending}{suffix}")
+        with _whole(file) as stream:
+            for chunk in answer.iter_bytes():
+                stream.write(chunk)
+    click.echo(f"saved {file}", err=True)
+
+
+def pour(rest: Rest, image_id: str, part: Part = WHOLE) -> None:
+    """Download a file of an image to stdout. Raises: as `save`."""
+    with rest.stream(part.path_of(image_id), {}) as answer:
+        for chunk in answer.iter_bytes():
+            sys.stdout.buffer.write(chunk)
+
+
+def save_preview(out: Path, preview: Preview) -> None:
+    """Save the latest preview of a job, with numbered names for its second and further images.
+
+    Raises: SpoonError, if the preview is invalid; OSError, if the file cannot be written.
+    """
+    try:
+        data = b64decode(preview.data_url.partition(";base64,")[2], validate=True)
+    except ValueError as error:
+        raise SpoonError(f"the server sent an invalid preview: {error}") from error
+    with _whole(out.with_stem(f"{out.stem}-{preview.index + 1}") if preview.index else out) as stream:
+        stream.write(data)
+
+
+@contextmanager
+def _whole(file: Path) -> Iterator[BinaryIO]:
+    """A file that gets its name when it is complete."""
+    partial = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        with partial.open("wb") as stream:
+            yield stream
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,119 @@
+"""The options of an engine on the command line, and the request made from them."""
+
+from collections.abc import Callable, Mapping
+from typing import Final, TypeVar
+
+import click
+import msgspec
+
+from api.cli.job_options import LoraUse, clip_skip_option, embedding_option, lora_option, vae_option
+from api.cli.options import WordChoice, duration
+from api.cli.scheduler_options import SCHEDULER_NAMES, Value, scheduler_option
+from kernel.protocol.enums import ControlType, PromptTechnique, Scheduler, Variant
+
+Command = TypeVar("Command", bound=Callable[..., None])
+Said = str | float | bool | tuple[object, ...] | Mapping[str, object] | None
+
+
+class EngineInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The body of POST /v1/engines; the server fills in omitted fields."""
+
+    name: str | None = None
+    checkpoint: str
+    vae: str | None = None
+    loras: tuple[LoraUse, ...] = ()
+    embeddings: tuple[str, ...] = ()
+    long_prompt_technique: str | None = None
+    control_net: str | None = None
+    control_models: tuple[str, ...] = ()
+    clip_skip: int | None = None
+    scheduler: str | None = None
+    scheduler_config: dict[str, Value] | None = None
+    steps: int | None = None
+    cfg: float | None = None
+    width: int | None = None
+    height: int | None = None
+    device: str | None = None
+    dtype: str | None = None
+    autostart: bool = True
+    keep_alive_s: float | None = None
+    give_up_after: float | None = None
+    replicas: int | None = None
+    max_batch: int | None = None
+    start: bool = True
+
+
+_OPTIONS: Final = (
+    click.option("--name", metavar="NAME", help="Unique name, accepted wherever an engine id is."),
+    vae_option,
+    lora_option,
+    embedding_option,
+    click.option(
+        "--long-prompt-technique", type=WordChoice(PromptTechnique),
+        help="Prompt weighting syntax and handling of prompts over 75 tokens. [default: none]",
+    ),
+    click.option(
+        "--control-model", "control_models", metavar="MODEL", multiple=True,
+        help="ControlNet (an id or name), at most one per control type. Repeatable.",
+    ),
+    click.option(
+        "--control-net", type=WordChoice(ControlType),
+        help="Default control type for jobs with a pose image.",
+    ),
+    clip_skip_option,
+    click.option(
+        "--scheduler", type=WordChoice(Scheduler), metavar="SCHEDULER",
+        help=f"Default scheduler for jobs, e.g. euler_a. {SCHEDULER_NAMES} [default: dpmpp_2m_karras]",
+    ),
+    scheduler_option,
+    click.option(
+        "--steps", type=int, metavar="N", help="Default number of denoising steps for jobs. [default: 25]"
+    ),
+    click.option("--cfg", type=float, help="Default guidance scale for jobs, 0 to 100. [default: 7]"),
+    click.option(
+        "--width", type=int, metavar="PIXELS",
+        help="Default image width for jobs, a multiple of 8. [default: the checkpoint's native width]",
+    ),
+    click.option(
+        "--height", type=int, metavar="PIXELS",
+        help="Default image height for jobs, a multiple of 8. [default: the checkpoint's native height]",
+    ),
+    click.option(
+        "--device", metavar="DEVICE", help="Device to run on: auto, cpu, or e.g. cuda:0. [default: auto]"
+    ),
+    click.option(
+        "--dtype", type=WordChoice(Variant), help="Precision to compute in. [default: best for the device]"
+    ),
+    click.option(
+        "--keep-alive", "keep_alive_s", type=duration,
+        help="Unload after being idle this long, e.g. 10m. [default: engines.keep_alive]",
+    ),
+    click.option(
+        "--give-up-after", type=duration,
+        help="Fail jobs that have waited this long while the engine is in error, e.g. 10m. [default: never]",
+    ),
+    click.option(
+        "--replicas", type=int, metavar="N", help="Number of workers that share the jobs. [default: 1]"
+    ),
+    click.option(
+        "--max-batch", type=int, metavar="N",
+        help="Maximum number of images per denoising step. [default: depends on device and memory]",
+    ),
+    click.option(
+        "--autostart/--no-autostart", default=True, show_default=True,
+        help="Start the engine when a job needs it.",
+    ),
+    click.option("--start/--no-start", default=True, show_default=True, help="Start the engine now."),
+)  # fmt: skip
+
+
+def engine_options(command: Command) -> Command:
+    """Give a command every option of an engine, in this order."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def engine_input(checkpoint: str, said: Mapping[str, Said]) -> EngineInput:
+    """The request body for the given options."""
+    return msgspec.convert({"checkpoint": checkpoint, **said}, EngineInput)

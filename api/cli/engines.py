@@ -1,0 +1,266 @@
+"""`spoon engines`: create, start, stop and delete engines."""
+
+import os
+from pathlib import Path
+
+import click
+import msgspec
+
+from api.cli.client_models import Engine, find_checkpoint, find_engine, list_items, model_names
+from api.cli.context import Invocation
+from api.cli.engine_options import Said, engine_input, engine_options
+from api.cli.exit_codes import Refusal
+from api.cli.job_options import in_options
+from api.cli.options import WordChoice, all_option, confirm, json_option, limit_option, yes_option
+from api.cli.output import print_json, print_table, print_thing
+from kernel.protocol.client import InviteWorker, WorkerInvited
+from kernel.protocol.enums import EngineState, WorkerRole
+from kernel.protocol.errors import BadMessage, Conflict
+from kernel.protocol.ids import EngineId
+from kernel.protocol.join import Join, write_join
+
+
+@click.group()
+def engines() -> None:
+    """Create, start, stop and delete engines.
+
+    An engine runs jobs with one checkpoint. Its settings are the defaults of its jobs.
+    """
+
+
+@engines.command("list")
+@click.option("--status", type=WordChoice(EngineState), help="List only engines with this status.")
+@limit_option
+@all_option
+@json_option
+@click.pass_obj
+def list_(invocation: Invocation, status: str | None, limit: int, is_all: bool, as_json: bool) -> None:
+    """List engines, newest first.
+
+    \b
+    Examples:
+      spoon engines list
+      spoon engines list --status ready --json
+    """
+    with invocation.rest() as rest:
+        items = list_items(rest, "/v1/engines", {"status": status}, None if is_all else limit)
+        names = {} if as_json else model_names(rest)
+    if as_json:
+        print_json(msgspec.json.encode(items))
+        return
+    rows = []
+    for engine in (msgspec.json.decode(item, type=Engine) for item in items):
+        queue = f"{engine.queue.processing}+{engine.queue.waiting}" if engine.queue else None
+        checkpoint = names.get(engine.checkpoint or "", engine.checkpoint)
+        status = f"{engine.status}, waiting for memory" if engine.waiting_for_room else engine.status
+        rows.append((engine.engine_id, engine.name, status, engine.device, queue, checkpoint))
+    print_table(("ID", "NAME", "STATUS", "DEVICE", "RUNNING+WAITING", "CHECKPOINT"), rows)
+
+
+@engines.command()
+@click.argument("engine")
+@json_option
+@click.pass_obj
+def show(invocation: Invocation, engine: str, as_json: bool) -> None:
+    """Show the details of ENGINE (an id or name).
+
+    \b
+    Example:
+      spoon engines show portraits
+    """
+    from api.cli.rest import quoted
+
+    with invocation.rest() as rest:
+        body = rest.get(f"/v1/engines/{quoted(find_engine(rest, engine).engine_id)}")
+    (print_json if as_json else print_thing)(body)
+
+
+@engines.command()
+@click.argument("checkpoint")
+@engine_options
+@click.option(
+    "--wait", "is_waiting", is_flag=True, help="Wait until the engine is ready, at most 15 minutes."
+)
+@json_option
+@click.pass_obj
+def create(
+    invocation: Invocation,
+    /,
+    checkpoint: str,
+    is_waiting: bool,
+    as_json: bool,
+    **said: Said,
+) -> None:
+    """Create an engine from CHECKPOINT (a model's id or name) and start it.
+
+    \b
+    Examples:
+      spoon engines create dreams --name portraits --steps 30 --wait
+      spoon engines create dreams --device cpu --no-start
+      spoon engines create dreams --lora detail:0.6 --control-model poses --long-prompt-technique sd_embed
+    """
+    from api.cli.rest import read
+
+    with invocation.rest() as rest:
+        model_id = find_checkpoint(rest, checkpoint).model_id
+        try:
+            answer = rest.post("/v1/engines", engine_input(model_id, said))
+        except Refusal as refusal:
+            raise refusal.reworded(in_options) from refusal
+        if is_waiting and said["start"]:
+            from api.cli.wait import await_running
+
+            answer = await_running(rest, read(answer, Engine))
+    _say(answer, as_json)
+
+
+@engines.command()
+@click.argument("engine")
+@click.option(
+    "--wait", "is_waiting", is_flag=True, help="Wait until the engine is ready, at most 15 minutes."
+)
+@json_option
+@click.pass_obj
+def start(invocation: Invocation, engine: str, is_waiting: bool, as_json: bool) -> None:
+    """Start ENGINE (an id or name) and keep it loaded until you stop it.
+
+    \b
+    Example:
+      spoon engines start portraits --wait
+    """
+    from api.cli.rest import quoted, read
+    from api.cli.wait import await_running
+
+    with invocation.rest() as rest:
+        engine_id = find_engine(rest, engine).engine_id
+        answer = rest.patch(f"/v1/engines/{quoted(engine_id)}/start")
+        answer = await_running(rest, read(answer, Engine)) if is_waiting else answer
+    _say(answer, as_json)
+
+
+@engines.command()
+@click.argument("engine")
+@click.option(
+    "--now", is_flag=True, help="Put running jobs back in the queue instead of waiting for them to finish."
+)
+@click.option("--wait", "is_waiting", is_flag=True, help="Wait until the engine is closed.")
+@json_option
+@click.pass_obj
+def stop(invocation: Invocation, engine: str, now: bool, is_waiting: bool, as_json: bool) -> None:
+    """Stop ENGINE (an id or name) after its running jobs finish. Waiting jobs stay in the queue.
+
+    \b
+    Examples:
+      spoon engines stop portraits
+      spoon engines stop portraits --now --wait
+    """
+    from api.cli.rest import quoted
+    from api.cli.wait import await_closed
+
+    with invocation.rest() as rest:
+        engine_id = find_engine(rest, engine).engine_id
+        answer = rest.patch(f"/v1/engines/{quoted(engine_id)}/stop", {"now": "true"} if now else None)
+        answer = await_closed(rest, engine_id) if is_waiting else answer
+    _say(answer, as_json)
+
+
+@engines.command()
+@click.argument("engine")
+@yes_option
+@click.pass_obj
+def delete(invocation: Invocation, engine: str, is_sure: bool) -> None:
+    """Delete ENGINE (an id or name) with all its jobs and images. Stop it first.
+
+    \b
+    Example:
+      spoon engines delete portraits --yes
+    """
+    from api.cli.rest import quoted
+
+    with invocation.rest() as rest:
+        found = find_engine(rest, engine)
+        question = f"Delete engine {found.name or found.engine_id} with all its jobs and images?"
+        confirm(question, is_sure=is_sure)
+        rest.delete(f"/v1/engines/{quoted(found.engine_id)}")
+    click.echo(f"deleted {found.name or found.engine_id}")
+
+
+@engines.command()
+@click.argument("engine")
+@click.option("--out", type=click.Path(path_type=Path), help="Ticket file to write. [default: ENGINE.ticket]")
+@click.option(
+    "--file-root",
+    "file_roots",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Folder on the worker's host from which it may load file:// models. Repeatable. "
+    "[default: models.file_roots]",
+)
+@click.option(
+    "--detectors-folder",
+    type=click.Path(path_type=Path),
+    help="Folder on the worker's host with the control-map detectors. [default: models.detectors_folder]",
+)
+@click.pass_obj
+def invite(
+    invocation: Invocation,
+    engine: str,
+    out: Path | None,
+    file_roots: tuple[Path, ...],
+    detectors_folder: Path | None,
+) -> None:
+    """Write a ticket that lets a worker started by hand join ENGINE (an id or name).
+
+    The ticket file is secret, admits one worker and expires after a short time. A worker on another host can
+    join only if bus.endpoint is configured and reachable from there.
+
+    \b
+    Examples:
+      spoon engines invite portraits --out portraits.ticket
+      spoon worker --join-file portraits.ticket
+    """
+    with invocation.rest() as rest:
+        found = find_engine(rest, engine)
+    with invocation.manager() as line:
+        invited = line.ask(InviteWorker(engine_id=EngineId(found.engine_id)))
+    if not isinstance(invited, WorkerInvited):
+        raise BadMessage(f"unexpected reply from the Manager: {type(invited).__name__} instead of a ticket")
+    roots = file_roots or invocation.settings().models.file_roots
+    detectors = detectors_folder or invocation.settings().detectors_folder
+    file = out or Path(f"{found.name or found.engine_id}.ticket".replace("/", "_"))
+    _write_secret(file, write_join(_ticket(invited, roots, detectors)))
+    click.echo(f"saved {file}; start the worker within {invited.expires_in_s:.0f} seconds")
+
+
+def _ticket(invited: WorkerInvited, roots: tuple[Path, ...], detectors_folder: Path) -> Join:
+    return Join(
+        role=WorkerRole.ENGINE,
+        worker_id=invited.worker_id,
+        endpoint=invited.endpoint,
+        server_public_key=invited.server_public_key,
+        public_key=invited.public_key,
+        secret_key=invited.secret_key,
+        token=invited.token,
+        file_roots=tuple(str(root) for root in roots),
+        detectors_folder=str(detectors_folder),
+    )
+
+
+def _write_secret(file: Path, data: bytes) -> None:
+    """Create a file that only its owner can ever read."""
+    try:
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError as error:
+        raise Conflict(f"{file} already exists; remove it, or choose another name with --out") from error
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(data)
+
+
+def _say(answer: bytes, as_json: bool) -> None:
+    from api.cli.rest import read
+
+    if as_json:
+        print_json(answer)
+        return
+    engine = read(answer, Engine)
+    click.echo(f"{engine.engine_id}  {engine.name or '-'}: {engine.status}")

@@ -1,0 +1,238 @@
+"""`spoon images`: list, download and delete images."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from api.cli.client_models import Image, engine_names, find_engine, list_items
+from api.cli.context import Invocation
+from api.cli.options import (
+    PictureFile,
+    WordChoice,
+    all_option,
+    confirm,
+    disk_size,
+    duration,
+    json_option,
+    limit_option,
+    yes_option,
+)
+from api.cli.output import beginning, print_json, print_table, print_thing, size, when
+from kernel.protocol.enums import ControlType
+
+if TYPE_CHECKING:
+    from api.cli.rest import Rest
+
+
+class PruneInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The body of POST /v1/images/prune."""
+
+    engine_id: str | None = None
+    older_than_s: float | None = None
+    keep_bytes: int | None = None
+    missing: bool = False
+    dry_run: bool = False
+
+
+class Pruned(msgspec.Struct, frozen=True, kw_only=True):
+    """Its response."""
+
+    images: int
+    size_bytes: int
+    missing: int
+    missing_files: tuple[str, ...]
+    dry_run: bool
+
+
+class PartChoice(click.Choice[str]):
+    """A part of an image to download. `picture`, the former name of `image`, is still accepted."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The part. Raises: BadParameter, with the list of parts."""
+        return super().convert("image" if value == "picture" else value, param, ctx)
+
+
+@click.group()
+def images() -> None:
+    """List, download and delete images."""
+
+
+@images.command("list")
+@click.option("--engine", metavar="ENGINE", help="List only images of this engine (an id or name).")
+@limit_option
+@all_option
+@json_option
+@click.pass_obj
+def list_(invocation: Invocation, engine: str | None, limit: int, is_all: bool, as_json: bool) -> None:
+    """List images, newest first.
+
+    \b
+    Examples:
+      spoon images list --engine portraits
+      spoon images list --all --json
+    """
+    with invocation.rest() as rest:
+        engine_id = find_engine(rest, engine).engine_id if engine else None
+        items = list_items(rest, "/v1/images", {"engine_id": engine_id}, None if is_all else limit)
+        names = {} if as_json else engine_names(rest)
+    if as_json:
+        print_json(msgspec.json.encode(items))
+        return
+    rows = []
+    for image in (msgspec.json.decode(item, type=Image) for item in items):
+        pixels = f"{image.width}x{image.height}" if image.width and image.height else None
+        engine_name = names.get(image.engine_id or "", image.engine_id)
+        columns = (image.image_id, engine_name, pixels, size(image.size_bytes), image.seed)
+        expires = when(image.expires_at) if image.gone is None else f"gone: {image.gone.reason}"
+        rows.append((*columns, image.downloads, expires, beginning(image.prompt)))
+    print_table(("ID", "ENGINE", "PIXELS", "SIZE", "SEED", "DOWNLOADS", "EXPIRES", "PROMPT"), rows)
+
+
+@images.command()
+@click.argument("image")
+@json_option
+@click.pass_obj
+def show(invocation: Invocation, image: str, as_json: bool) -> None:
+    """Show the details of IMAGE (an id), including its generation settings.
+
+    \b
+    Example:
+      spoon images show 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11
+    """
+    from api.cli.rest import quoted
+
+    with invocation.rest() as rest:
+        body = rest.get(f"/v1/images/{quoted(image)}")
+    (print_json if as_json else print_thing)(body)
+
+
+@images.command()
+@click.argument("image")
+@click.option(
+    "--out",
+    type=PictureFile(allow_dash=True),
+    help="Output file, or - for stdout. [default: the image's id with the suffix of its type]",
+)
+@click.option(
+    "--what",
+    type=PartChoice(["image", "reference", "mask", "pose", "map"]),
+    default="image",
+    show_default=True,
+    help="File to download: the image, one of the input images of its job, or the control map.",
+)
+@click.option(
+    "--type",
+    "map_type",
+    type=WordChoice(ControlType),
+    help="Control type of the map. Required if the job has several.",
+)
+@click.pass_obj
+def download(invocation: Invocation, image: str, out: Path | None, what: str, map_type: str | None) -> None:
+    """Download IMAGE (an id), or an input image or control map of its job.
+
+    \b
+    Examples:
+      spoon images download 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11 --out fox.png
+      spoon images download 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11 --out - > fox.png
+      spoon images download 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11 --what map --type openpose
+    """
+    from api.cli.downloads import WHOLE, Part, pour, save
+
+    if map_type and what != "map":
+        raise click.BadParameter("only valid with --what map", param_hint="--type")
+    call = f"pose_map?type={map_type}" if map_type else "pose_map" if what == "map" else what
+    part = WHOLE if what == "image" else Part(call, f"-{map_type or what}")
+    with invocation.rest() as rest:
+        if out == Path("-"):
+            pour(rest, image, part)
+        else:
+            save(rest, image, out, part)
+
+
+@images.command()
+@click.argument("image")
+@click.pass_obj
+def delete(invocation: Invocation, image: str) -> None:
+    """Delete the file of IMAGE (an id). Its details stay available.
+
+    \b
+    Example:
+      spoon images delete 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11
+    """
+    from api.cli.rest import quoted
+
+    with invocation.rest() as rest:
+        rest.delete(f"/v1/images/{quoted(image)}")
+    click.echo(f"deleted {image}")
+
+
+@images.command()
+@click.option(
+    "--older-than", "older_than_s", type=duration, help="Also delete images older than this, e.g. 7d."
+)
+@click.option(
+    "--keep",
+    "keep_bytes",
+    type=disk_size,
+    metavar="SIZE",
+    help="Also delete the oldest images until the rest fit in this size, e.g. 5GB.",
+)
+@click.option("--missing", "is_missing", is_flag=True, help="Also delete images whose files are missing.")
+@click.option("--engine", metavar="ENGINE", help="Delete only images of this engine (an id or name).")
+@click.option(
+    "--dry-run", is_flag=True, help="Show how many images and bytes would be deleted, without deleting them."
+)
+@yes_option
+@json_option
+@click.pass_obj
+def prune(
+    invocation: Invocation,
+    older_than_s: float | None,
+    keep_bytes: int | None,
+    is_missing: bool,
+    engine: str | None,
+    dry_run: bool,
+    is_sure: bool,
+    as_json: bool,
+) -> None:
+    """Delete expired images and those that the options select. Image details stay available.
+
+    \b
+    Examples:
+      spoon images prune --dry-run --older-than 30d
+      spoon images prune --older-than 30d --yes
+      spoon images prune --keep 5GB --engine portraits
+      spoon images prune --missing --dry-run
+    """
+    with invocation.rest() as rest:
+        engine_id = find_engine(rest, engine).engine_id if engine else None
+        wanted = PruneInput(
+            engine_id=engine_id, older_than_s=older_than_s, keep_bytes=keep_bytes, missing=is_missing
+        )
+        found = _pruned(rest, msgspec.structs.replace(wanted, dry_run=True))
+        if not dry_run and found.images:
+            confirm(f"Delete {_counted(found)}?", is_sure=is_sure)
+        if not dry_run:
+            found = _pruned(rest, wanted)
+    if as_json:
+        print_json(msgspec.json.encode(found))
+    else:
+        click.echo(f"would delete {_counted(found)}" if dry_run else f"deleted {_counted(found)}")
+        for name in found.missing_files:
+            click.echo(f"  {name} is missing")
+        if found.missing > len(found.missing_files):
+            click.echo(f"  and {found.missing - len(found.missing_files)} more are missing")
+
+
+def _pruned(rest: "Rest", wanted: PruneInput) -> Pruned:
+    from api.cli.rest import read
+
+    return read(rest.post("/v1/images/prune", wanted), Pruned)
+
+
+def _counted(found: Pruned) -> str:
+    noun = "image" if found.images == 1 else "images"
+    missing = f", {found.missing} of them without a file" if found.missing else ""
+    return f"{found.images} {noun} ({size(found.size_bytes)}{missing})"

@@ -1,0 +1,265 @@
+"""The options of a job on the command line, and the request made from them."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final, TypeVar
+
+import click
+import msgspec
+
+from api.cli.options import WordChoice, duration
+from api.cli.scheduler_options import SCHEDULER_NAMES, Value, scheduler_option
+from kernel.protocol.enums import ControlType, ImageFileType, ImageFit, Scheduler
+
+Command = TypeVar("Command", bound=Callable[..., None])
+Said = str | float | bool | Path | tuple[object, ...] | Mapping[str, object] | None
+
+FILES: Final[Mapping[str, str]] = {
+    "reference": "reference_image_blob",
+    "mask": "mask_image_blob",
+    "pose": "pose_image_blob",
+}
+"""The options that name files, and the form fields that carry them."""
+_OTHER_NAMES: Final[Mapping[str, str]] = {
+    **{part: f"--{option}" for option, part in FILES.items()},
+    "remove_background_models": "--remove-background",
+    "image_file_type": "--file-type",
+    "scheduler_config.": "--scheduler-option ",
+    "scheduler_config": "--scheduler-option",
+}
+"""Fields of the REST API whose options have other names."""
+_NONE_OF: Final[Mapping[str, tuple[str, str]]] = {
+    "no_loras": ("loras", "--lora"),
+    "no_embeddings": ("embeddings", "--embedding"),
+    "no_scheduler_options": ("scheduler_config", "--scheduler-option"),
+}
+"""Flags that ignore a setting of the engine, with the field that they empty and its option."""
+_FOR_ALL_TYPES: Final = ("control_scale", "control_start", "control_end")
+_PICTURE: Final = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+
+
+class LoraUse(msgspec.Struct, frozen=True, kw_only=True):
+    """A LoRA as the REST API takes it; `model_id` may be a name."""
+
+    model_id: str
+    weight: float = 1.0
+
+
+class JobInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The body of POST /v1/jobs; the engine fills in omitted fields."""
+
+    engine_id: str
+    prompt: str
+    negative_prompt: str | None = None
+    loras: tuple[LoraUse, ...] | None = None
+    embeddings: tuple[str, ...] | None = None
+    vae: str | None = None
+    clip_skip: int | None = None
+    seed: int | None = None
+    count: int | None = None
+    steps: int | None = None
+    cfg: float | None = None
+    width: int | None = None
+    height: int | None = None
+    scheduler: str | None = None
+    scheduler_config: dict[str, Value] | None = None
+    strength: float | None = None
+    image_fit: str | None = None
+    type_pose: tuple[str, ...] | None = None
+    preprocessed: bool = False
+    control_scale: float | tuple[float, ...] | None = None
+    control_start: float | tuple[float, ...] | None = None
+    control_end: float | tuple[float, ...] | None = None
+    remove_background_models: tuple[str, ...] | None = None
+    background_color: str | None = None
+    image_file_type: str | None = None
+    quality: int | None = None
+    previews: bool = False
+    expire_after: float | None = None
+    delete_after_downloads: int | None = None
+    give_up_after: float | None = None
+    priority: int | None = None
+
+
+class LoraParam(click.ParamType[LoraUse]):
+    """A LoRA by id or name, with an optional weight: `detail` or `detail:0.6`."""
+
+    name = "lora"
+
+    def convert(
+        self, value: str | LoraUse, param: click.Parameter | None, ctx: click.Context | None
+    ) -> LoraUse:
+        """The LoRA and its weight. A name may have colons; only a number after the last one is a weight."""
+        if isinstance(value, LoraUse):
+            return value
+        name, colon, weight = value.rpartition(":")
+        try:
+            return LoraUse(model_id=name, weight=float(weight)) if colon and name else LoraUse(model_id=value)
+        except ValueError:
+            return LoraUse(model_id=value)
+
+
+lora_option = click.option(
+    "--lora",
+    "loras",
+    multiple=True,
+    type=LoraParam(),
+    metavar="LORA[:WEIGHT]",
+    help="LoRA (an id or name) and its weight, -10 to 10, e.g. detail:0.6. Repeatable. [default weight: 1]",
+)
+embedding_option = click.option(
+    "--embedding",
+    "embeddings",
+    multiple=True,
+    metavar="MODEL",
+    help="Textual inversion (an id or name) that prompts may use. Repeatable.",
+)
+vae_option = click.option(
+    "--vae", metavar="MODEL", help="VAE (an id or name), or `checkpoint` for the checkpoint's own VAE."
+)
+clip_skip_option = click.option(
+    "--clip-skip",
+    type=int,
+    metavar="N",
+    help="Text encoder layer to use, counted from the end as in A1111: 1 (as trained) to 12.",
+)
+
+_OPTIONS: Final = (
+    click.option("--negative-prompt", metavar="PROMPT", help="Prompt for content to avoid. [default: empty]"),
+    lora_option,
+    click.option("--no-loras", is_flag=True, help="Ignore the engine's LoRAs."),
+    embedding_option,
+    click.option("--no-embeddings", is_flag=True, help="Ignore the engine's textual inversions."),
+    vae_option,
+    clip_skip_option,
+    click.option(
+        "--seed", type=int, metavar="N", help="Random seed. Same seed, same image. [default: random]"
+    ),
+    click.option(
+        "--count", type=int, metavar="N", help="Number of images, each with its own seed. [default: 1]"
+    ),
+    click.option(
+        "--steps", type=int, metavar="N", help="Number of denoising steps. [default: the engine's]"
+    ),
+    click.option("--cfg", type=float, help="Guidance scale, 0 to 100. [default: the engine's]"),
+    click.option(
+        "--width", type=int, metavar="PIXELS", help="Image width, a multiple of 8. [default: the engine's]"
+    ),
+    click.option(
+        "--height", type=int, metavar="PIXELS", help="Image height, a multiple of 8. [default: the engine's]"
+    ),
+    click.option(
+        "--scheduler", type=WordChoice(Scheduler), metavar="SCHEDULER",
+        help=f"Scheduler (sampler), e.g. euler_a. {SCHEDULER_NAMES} [default: the engine's]",
+    ),
+    scheduler_option,
+    click.option("--no-scheduler-options", is_flag=True, help="Ignore the engine's scheduler options."),
+    click.option("--reference", type=_PICTURE, help="Initial image for image to image (PNG, JPEG or WebP)."),
+    click.option(
+        "--strength", type=float,
+        help="Denoising strength, 0 (unchanged) to 1 (ignore --reference). [default: 0.75]",
+    ),
+    click.option("--mask", type=_PICTURE, help="Mask for inpainting: repaint --reference where it is white."),
+    click.option(
+        "--image-fit", type=WordChoice(ImageFit),
+        help="How to fit an input image of another aspect ratio. [default: crop]",
+    ),
+    click.option("--pose", type=_PICTURE, help="Image whose pose, edges or depth a ControlNet follows."),
+    click.option(
+        "--type-pose", multiple=True, type=WordChoice(ControlType),
+        help="Control type to extract from --pose. Repeatable. [default: the engine's --control-net]",
+    ),
+    click.option("--preprocessed", is_flag=True, help="Use --pose itself as the control map."),
+    click.option(
+        "--control-scale", multiple=True, type=float,
+        help="ControlNet strength, 0 to 10. Give it once, or once per --type-pose. [default: 1]",
+    ),
+    click.option(
+        "--control-start", multiple=True, type=float,
+        help="Fraction of the steps at which ControlNet starts (0 to 1). Give it once, or once per "
+        "--type-pose. [default: 0]",
+    ),
+    click.option(
+        "--control-end", multiple=True, type=float,
+        help="Fraction of the steps at which ControlNet ends (0 to 1). Give it once, or once per "
+        "--type-pose. [default: 1]",
+    ),
+    click.option(
+        "--remove-background", "remove_background_models", metavar="MODEL", multiple=True,
+        help="Background remover (an id or name). Repeatable, applied in the order given.",
+    ),
+    click.option(
+        "--background-color", metavar="#RRGGBB",
+        help="Background color for JPEG, which has no transparency. [default: #ffffff]",
+    ),
+    click.option(
+        "--file-type", "said_type", type=WordChoice(ImageFileType),
+        help="Output format. [default: by the suffix of --out, else png]",
+    ),
+    click.option("--quality", type=int, metavar="N", help="JPEG or WebP quality, 1 to 100. [default: 90]"),
+    click.option("--previews", is_flag=True, help="Generate live previews. --preview-to saves them."),
+    click.option(
+        "--expire-after", type=duration,
+        help="Delete the images after this long, e.g. 12h. [default: images.expire_after]",
+    ),
+    click.option(
+        "--delete-after-downloads", type=int, metavar="N",
+        help="Delete each image after this many downloads. [default: images.delete_after_downloads]",
+    ),
+    click.option(
+        "--give-up-after", type=duration,
+        help="Fail after waiting this long for an engine in error, e.g. 10m. [default: the engine's]",
+    ),
+    click.option(
+        "--priority", type=int, metavar="N", help="Priority, -1000 to 1000. Higher runs first. [default: 0]"
+    ),
+)  # fmt: skip
+
+
+def job_options(command: Command) -> Command:
+    """Give a command every option of a job, in this order."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def job_input(engine_id: str, prompt: str, said: Mapping[str, Said]) -> JobInput:
+    """The request body for the given options; lists that were not given are omitted.
+
+    Raises: UsageError, if an option and the flag that empties its field are both given.
+    """
+    given = {
+        name: _value_of(name, value)
+        for name, value in said.items()
+        if value != () and name not in FILES and name not in _NONE_OF
+    }
+    return msgspec.convert({"engine_id": engine_id, "prompt": prompt, **given, **_none_of(said)}, JobInput)
+
+
+def files_of(said: Mapping[str, Said]) -> dict[str, Path]:
+    """The given files, by the form fields that carry them."""
+    return {part: path for name, part in FILES.items() if isinstance(path := said.get(name), Path)}
+
+
+def in_options(text: str) -> str:
+    """A message of the server about a job or an engine, with options in place of field names."""
+    for field, option in _OTHER_NAMES.items():
+        text = text.replace(field, option)
+    return text
+
+
+def _none_of(said: Mapping[str, Said]) -> dict[str, object]:
+    """The fields to send empty, because the engine would fill in omitted ones."""
+    empty: dict[str, object] = {}
+    for flag, (field, option) in _NONE_OF.items():
+        if said.get(flag) and said.get(field):
+            raise click.UsageError(f"--{flag.replace('_', '-')} and {option} cannot be used together")
+        if said.get(flag):
+            empty[field] = {} if field == "scheduler_config" else ()
+    return empty
+
+
+def _value_of(name: str, value: Said) -> object:
+    """One control number applies to all types and is sent as a number; several are sent as a list."""
+    is_one = name in _FOR_ALL_TYPES and isinstance(value, tuple) and len(value) == 1
+    return value[0] if is_one and isinstance(value, tuple) else value

@@ -1,0 +1,248 @@
+"""`spoon jobs`: submit, watch, cancel and delete jobs."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from api.cli.client_models import Job, engine_names, find_engine, list_items
+from api.cli.context import Invocation
+from api.cli.exit_codes import Refusal
+from api.cli.job_options import JobInput, Said, files_of, in_options, job_input, job_options
+from api.cli.options import PictureFile, WordChoice, all_option, file_type_for, json_option, limit_option
+from api.cli.output import beginning, print_json, print_table, print_thing, when
+from kernel.protocol.enums import ImageFileType, JobState
+
+if TYPE_CHECKING:
+    from api.cli.rest import Query, Rest
+
+
+preview_option = click.option(
+    "--preview-to",
+    type=PictureFile(types=(ImageFileType.JPEG,)),
+    help="Wait and keep the latest preview in this JPEG file.",
+)
+
+
+@click.group()
+def jobs() -> None:
+    """Submit, watch, cancel and delete jobs."""
+
+
+@jobs.command("list")
+@click.option("--status", type=WordChoice(JobState), help="List only jobs with this status.")
+@click.option("--engine", metavar="ENGINE", help="List only jobs of this engine (an id or name).")
+@limit_option
+@all_option
+@json_option
+@click.pass_obj
+def list_(
+    invocation: Invocation, status: str | None, engine: str | None, limit: int, is_all: bool, as_json: bool
+) -> None:
+    """List jobs, newest first.
+
+    \b
+    Examples:
+      spoon jobs list --status waiting
+      spoon jobs list --engine portraits --json
+    """
+    with invocation.rest() as rest:
+        engine_id = find_engine(rest, engine).engine_id if engine else None
+        query = {"status": status, "engine_id": engine_id}
+        items = list_items(rest, "/v1/jobs", query, None if is_all else limit)
+        names = {} if as_json else engine_names(rest)
+    if as_json:
+        print_json(msgspec.json.encode(items))
+        return
+    rows = []
+    for job in (msgspec.json.decode(item, type=Job) for item in items):
+        engine_name = names.get(job.engine_id or "", job.engine_id)
+        created = when(job.created_at)
+        rows.append((job.job_id, job.status, engine_name, _fraction(job), created, beginning(job.prompt)))
+    print_table(("ID", "STATUS", "ENGINE", "PROGRESS", "CREATED", "PROMPT"), rows)
+
+
+@jobs.command()
+@click.argument("job")
+@json_option
+@click.pass_obj
+def show(invocation: Invocation, job: str, as_json: bool) -> None:
+    """Show the details of JOB (an id).
+
+    \b
+    Example:
+      spoon jobs show 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11
+    """
+    from api.cli.rest import quoted
+
+    with invocation.rest() as rest:
+        body = rest.get(f"/v1/jobs/{quoted(job)}")
+    (print_json if as_json else print_thing)(body)
+
+
+@jobs.command()
+@click.argument("prompt")
+@click.option("--engine", metavar="ENGINE", required=True, help="Engine to run the job (an id or name).")
+@job_options
+@click.option(
+    "--idempotency-key",
+    "key",
+    metavar="KEY",
+    help="Resubmitting with the same key returns the first result instead of creating a second job.",
+)
+@click.option("--validate-only", is_flag=True, help="Check the job without submitting it.")
+@click.option("--wait", "is_waiting", is_flag=True, help="Wait until the job has ended.")
+@click.option(
+    "--watch", "is_watched", is_flag=True, help="Wait until the job has ended and show a progress bar."
+)
+@preview_option
+@click.option(
+    "--out",
+    type=PictureFile(types=tuple(ImageFileType)),
+    help="Wait and save the image to this file (several images as fox-1.png, fox-2.png, ...). "
+    "The suffix sets --file-type.",
+)
+@json_option
+@click.pass_obj
+def submit(
+    invocation: Invocation,
+    /,
+    prompt: str,
+    engine: str,
+    key: str | None,
+    validate_only: bool,
+    is_waiting: bool,
+    is_watched: bool,
+    preview_to: Path | None,
+    out: Path | None,
+    said_type: str | None,
+    as_json: bool,
+    **said: Said,
+) -> None:
+    """Submit a job that generates images from PROMPT.
+
+    Settings that you omit come from the engine. --lora and --embedding replace the engine's.
+
+    \b
+    Examples:
+      spoon jobs submit "a red fox in the snow" --engine portraits --watch --out fox.png
+      spoon jobs submit "a red fox" --engine portraits --seed 7 --count 4 --json
+      spoon jobs submit "a fox" --engine portraits --lora detail:0.6 --reference fox.jpg --strength 0.5
+      spoon jobs submit "a dancer" --engine portraits --pose photo.jpg --type-pose openpose --watch
+    """
+    from api.cli.rest import read
+
+    said["image_file_type"] = file_type_for(out, said_type)
+    said["previews"] = said["previews"] or preview_to is not None
+    with invocation.rest() as rest:
+        engine_id = find_engine(rest, engine).engine_id
+        query = {"validate_only": "true"} if validate_only else None
+        answer = _post(rest, job_input(engine_id, prompt, said), query, key, files_of(said))
+        if validate_only:
+            _say_valid(answer, as_json)
+            return
+        if is_waiting or is_watched or preview_to or out:
+            answer = _follow(rest, read(answer, Job).job_id, is_watched, out, preview_to)
+    _say(answer, as_json)
+
+
+@jobs.command()
+@click.argument("job")
+@preview_option
+@click.option("--out", type=PictureFile(types=tuple(ImageFileType)), help="Save the image to this file.")
+@json_option
+@click.pass_obj
+def watch(invocation: Invocation, job: str, preview_to: Path | None, out: Path | None, as_json: bool) -> None:
+    """Show the progress of JOB (an id) until it ends. Ctrl-C leaves the job running.
+
+    Previews are available only if the job was submitted with --previews or --preview-to.
+
+    \b
+    Example:
+      spoon jobs watch 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11 --out fox.png
+    """
+    with invocation.rest() as rest:
+        answer = _follow(rest, job, is_watched=True, out=out, preview_to=preview_to)
+    _say(answer, as_json)
+
+
+@jobs.command()
+@click.argument("job")
+@click.pass_obj
+def cancel(invocation: Invocation, job: str) -> None:
+    """Cancel JOB (an id), waiting or running.
+
+    \b
+    Example:
+      spoon jobs cancel 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11
+    """
+    from api.cli.rest import quoted, read
+
+    with invocation.rest() as rest:
+        answer = read(rest.post(f"/v1/jobs/{quoted(job)}/cancel"), Job)
+    click.echo(f"{answer.job_id}  {answer.status}")
+
+
+@jobs.command()
+@click.argument("job")
+@click.pass_obj
+def delete(invocation: Invocation, job: str) -> None:
+    """Delete JOB (an id) and its images. The job must have ended.
+
+    \b
+    Example:
+      spoon jobs delete 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11
+    """
+    from api.cli.rest import quoted
+
+    with invocation.rest() as rest:
+        rest.delete(f"/v1/jobs/{quoted(job)}")
+    click.echo(f"deleted {job}")
+
+
+def _post(
+    rest: "Rest", job: JobInput, query: "Query | None", key: str | None, files: Mapping[str, Path]
+) -> bytes:
+    """The response. Raises: Refusal, with options in place of field names; ServerUnreachable; OSError."""
+    try:
+        return rest.post("/v1/jobs", job, query, key, files)
+    except Refusal as refusal:
+        raise refusal.reworded(in_options) from refusal
+
+
+def _follow(rest: "Rest", job_id: str, is_watched: bool, out: Path | None, preview_to: Path | None) -> bytes:
+    """The finished job, after saving its images to `out`.
+
+    Raises: AwaitedFailed, if it failed or was cancelled; Detached, on Ctrl-C; as `save_all`.
+    """
+    from api.cli.downloads import save_all
+    from api.cli.progress import follow
+    from api.cli.rest import read
+
+    answer = follow(rest, job_id, is_watched, preview_to)
+    if out is not None:
+        save_all(rest, read(answer, Job).image_ids, out)
+    return answer
+
+
+def _say(answer: bytes, as_json: bool) -> None:
+    from api.cli.rest import read
+
+    if as_json:
+        print_json(answer)
+        return
+    job = read(answer, Job)
+    click.echo(f"{job.job_id}  {job.status}  {' '.join(job.image_ids)}".rstrip())
+
+
+def _say_valid(answer: bytes, as_json: bool) -> None:
+    if as_json:
+        print_json(answer)
+    else:
+        click.echo("the job would be accepted")
+
+
+def _fraction(job: Job) -> str | None:
+    return f"{job.progress.step}/{job.progress.steps}" if job.progress else None

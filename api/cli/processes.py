@@ -1,0 +1,114 @@
+"""`spoon serve`, `manager`, `api`, `worker`: replace this process by one of the server's."""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, NoReturn
+
+import click
+
+from api.cli.context import Invocation
+from kernel.protocol.join import JOIN_FILE_OPTION, WORKER_ENVIRON
+
+_ROOT: Final = Path(__file__).parents[2]
+
+_config_option: Final = click.option(
+    "--config",
+    "config_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Configuration file (TOML). Overrides --config before the subcommand.",
+)
+
+_verbose_option: Final = click.option(
+    "--verbose", is_flag=True, help="Log every event and action of the Manager. Prompts are never logged."
+)
+
+
+@click.command()
+@_config_option
+@_verbose_option
+@click.pass_obj
+def serve(invocation: Invocation, config_file: Path | None, verbose: bool) -> None:
+    """Run the server: the Manager and the REST API.
+
+    The server runs in the foreground. Ctrl-C, SIGTERM or `spoon stop` stops it after its running jobs finish.
+    A second Ctrl-C puts running jobs back in the queue and exits at once.
+
+    \b
+    Examples:
+      spoon serve
+      spoon serve --config my.toml
+    """
+    _become(invocation, config_file, "kernel.main", "--with-api", *_verbosity(verbose))
+
+
+@click.command()
+@_config_option
+@_verbose_option
+@click.pass_obj
+def manager(invocation: Invocation, config_file: Path | None, verbose: bool) -> None:
+    """Run only the Manager, without the REST API.
+
+    \b
+    Example:
+      spoon --config my.toml manager
+    """
+    _become(invocation, config_file, "kernel.main", *_verbosity(verbose))
+
+
+@click.command("api")
+@_config_option
+@click.pass_obj
+def api_(invocation: Invocation, config_file: Path | None) -> None:
+    """Run only the REST API, next to a Manager with the same configuration.
+
+    \b
+    Example:
+      spoon --config my.toml api
+    """
+    _become(invocation, config_file, "api.main")
+
+
+@click.command()
+@click.option(
+    JOIN_FILE_OPTION,
+    "ticket",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Ticket file from `spoon engines invite`.",
+)
+def worker(ticket: Path) -> None:
+    """Run an engine worker by hand, on this or another host.
+
+    The Manager starts local workers itself. Use this command for workers that it cannot start, e.g. on
+    another host. Each ticket admits one worker.
+
+    \b
+    Example:
+      spoon worker --join-file portraits.ticket
+    """
+    environ = {**WORKER_ENVIRON, **os.environ}
+    _exec("engine_worker.main", JOIN_FILE_OPTION, str(ticket.absolute()), environ=environ)
+
+
+def _verbosity(verbose: bool) -> tuple[str, ...]:
+    return ("--verbose",) if verbose else ()
+
+
+def _become(invocation: Invocation, config_file: Path | None, module: str, *options: str) -> NoReturn:
+    invocation = replace(invocation, config=config_file or invocation.config)
+    invocation.settings()  # Report an invalid configuration before anything starts.
+    file = invocation.config_file()
+    _exec(module, *options, *(("--config", str(file.absolute())) if file else ()))
+
+
+def _exec(module: str, *arguments: str, environ: Mapping[str, str] = os.environ) -> NoReturn:
+    """Replace this process, so that signals reach the server directly."""
+    # -P: do not import a folder named api/ or conf/ from the current directory. A checkout that is not
+    # installed can only be imported from its own root, where the current directory is the right one.
+    is_at_root = Path.cwd() == _ROOT
+    flags = [] if is_at_root else ["-P"]
+    sys.stdout.flush()
+    os.execve(sys.executable, [sys.executable, *flags, "-m", module, *arguments], dict(environ))

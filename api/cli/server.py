@@ -1,0 +1,144 @@
+"""`spoon status` and `spoon stop`: ask the Manager over the bus."""
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from api.cli.context import Invocation
+from api.cli.exit_codes import TimedOut
+from api.cli.options import duration, json_option
+from api.cli.output import counted_jobs, print_struct, print_table, size
+from conf.units import show_duration
+from kernel.protocol.client import ApiLife, Shutdown, Status
+from kernel.protocol.errors import ManagerUnreachable
+
+if TYPE_CHECKING:
+    from api.cli.bus import ManagerLine
+
+_LOOK_S: Final = 0.25
+_CLOSING_S: Final = 60.0
+"""Time to shut down, on top of the grace for running jobs: killing workers, the last commit."""
+
+
+@click.command()
+@json_option
+@click.pass_obj
+def status(invocation: Invocation, as_json: bool) -> None:
+    """Show the Manager's status: phase, queue, engines and devices.
+
+    \b
+    Examples:
+      spoon status
+      spoon status --json
+    """
+    with invocation.manager() as line:
+        answer = line.status()
+    if as_json:
+        print_struct(answer)
+        return
+    uptime = show_duration(float(round(answer.uptime_s)))
+    click.echo(f"Manager {answer.version}: {answer.phase}, pid {answer.pid}, up {uptime}")
+    click.echo(f"jobs: {answer.jobs_processing} processing, {answer.jobs_waiting} waiting")
+    standby = f", {answer.standbys} standby" if answer.standbys else ""
+    click.echo(f"engines: {answer.engines_running} running{standby}")
+    if answer.api is not None and answer.api.restarts:
+        click.echo(_about_api(answer.api))
+    if answer.internal_errors:
+        last = f"latest in the server's log: error_id={answer.last_internal_error}"
+        click.echo(f"internal errors: {answer.internal_errors} ({last})")
+    if answer.is_disk_low:
+        click.echo("warning: the disk is almost full; new jobs and downloads are refused")
+    if answer.is_models_disk_low:
+        click.echo("warning: the disk of models.folder is almost full; new downloads and uploads are refused")
+    if answer.devices:
+        rows = [(one.device, one.name, size(one.free_bytes), size(one.total_bytes)) for one in answer.devices]
+        print_table(("DEVICE", "NAME", "FREE", "TOTAL"), rows)
+
+
+def _about_api(api: ApiLife) -> str:
+    """One line about an API that has crashed, whether or not it is running again."""
+    times = "once" if api.restarts == 1 else f"{api.restarts} times"
+    how = f"restarted {times} after a failure (last: {api.last_failure})"
+    if api.is_running or api.next_start_s is None:
+        return f"API: running, {how}"
+    return f"API: not running, next start in {show_duration(float(round(api.next_start_s)))}, {how}"
+
+
+@click.command()
+@click.option(
+    "--now", is_flag=True, help="Put running jobs back in the queue instead of waiting for them to finish."
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=duration,
+    help="Wait at most this long, e.g. 30s. The server keeps stopping after that. "
+    "[default: shutdown.grace plus 1m]",
+)
+@click.pass_obj
+def stop(invocation: Invocation, now: bool, timeout_s: float | None) -> None:
+    """Stop the server and wait until it has exited.
+
+    The server refuses new jobs and finishes running ones. Waiting jobs stay in the database.
+
+    \b
+    Examples:
+      spoon stop
+      spoon stop --now
+      spoon stop --timeout 30s
+    """
+    limit_s = invocation.settings().shutdown.grace_s + _CLOSING_S if timeout_s is None else timeout_s
+    with invocation.manager() as line:
+        before = line.status()
+        line.ask(Shutdown(now=now))
+        _await_end(line, before, limit_s)
+    click.echo("stopped")
+
+
+def _await_end(line: "ManagerLine", before: Status, limit_s: float) -> None:
+    """Wait until the Manager's process has exited, and print what it waits for."""
+    end = time.monotonic() + limit_s
+    said = ""
+    while is_alive(before.pid):
+        if time.monotonic() > end:
+            raise TimedOut(
+                "the server is still stopping; run `spoon stop` to keep waiting, or `spoon stop --now`"
+            )
+        said = _say_progress(line, said)
+        time.sleep(_LOOK_S)
+
+
+def _say_progress(line: "ManagerLine", said: str) -> str:
+    try:
+        answer = line.status(timeout_s=_LOOK_S)
+    except ManagerUnreachable:
+        return said
+    running = answer.jobs_processing
+    text = f"{answer.phase}: waiting for {counted_jobs(running)}" if running else f"{answer.phase}"
+    if text != said:
+        click.echo(text, err=True)
+    return text
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine is running. A zombie is not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        # proc(5): the state follows the name in parentheses, which may itself hold parentheses.
+        state = (
+            Path(f"/proc/{pid}/stat")
+            .read_text(encoding="utf-8", errors="replace")
+            .rpartition(")")[2]
+            .split()[0]
+        )
+    except OSError:
+        return False
+    return state not in ("Z", "X")

@@ -1,0 +1,64 @@
+"""Why an engine does not run, and what helps: the error of the engine and of the jobs that wait for it."""
+
+from typing import Protocol, assert_never
+
+from api.http.contract.responses import StoredError, moment, stored_error
+from kernel.protocol.client import JobAccepted
+from kernel.protocol.enums import EngineState, WaitsFor
+from kernel.protocol.waiting import waits_for
+
+
+class Failing(Protocol):
+    """What is asked of a row of an engine."""
+
+    @property
+    def status(self) -> EngineState: ...
+    @property
+    def error_code(self) -> str | None: ...
+    @property
+    def error(self) -> str | None: ...
+    @property
+    def waits_since_ms(self) -> int | None: ...
+    @property
+    def retry_at_ms(self) -> int | None: ...
+
+
+def awaited(engine: Failing) -> WaitsFor:
+    """What the waiting jobs of this engine wait for."""
+    return waits_for(engine.status, engine.error_code, engine.waits_since_ms, engine.retry_at_ms)
+
+
+def engine_error_of(engine: Failing) -> StoredError | None:
+    """What an engine failed of and what helps; None, if it has been ready since, or has never failed."""
+    return _advised(engine.error_code, engine.error, awaited(engine), engine.retry_at_ms)
+
+
+def first_engine_error(accepted: JobAccepted) -> StoredError | None:
+    """The same for a job that has just been accepted."""
+    return _advised(accepted.error_code, accepted.error, accepted.waits_for, None)
+
+
+def _advised(
+    code: str | None, detail: str | None, what: WaitsFor | None, retry_at_ms: int | None
+) -> StoredError | None:
+    error = stored_error(code, detail)
+    if error is None or what is None:
+        return error
+    return StoredError(code=error.code, detail=f"{error.detail}; {_advice(what, retry_at_ms)}")
+
+
+def _advice(what: WaitsFor, retry_at_ms: int | None) -> str:
+    match what:
+        case WaitsFor.RETRY:
+            when = "" if retry_at_ms is None else f" at {moment(retry_at_ms):%Y-%m-%dT%H:%M:%SZ}"
+            return f"the engine will be retried{when}: start it to retry now"
+        case WaitsFor.REPAIR:
+            return "fix this and start the engine, or delete the engine with its jobs"
+        case WaitsFor.START:
+            return "start the engine to retry"
+        case WaitsFor.ROOM:
+            return "the engine will be retried when there is enough free memory"
+        case WaitsFor.ENGINE | WaitsFor.TURN:
+            return "the engine is being restarted"
+        case _:
+            assert_never(what)

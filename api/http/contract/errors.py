@@ -1,0 +1,93 @@
+"""Errors that only HTTP knows, in the one tree; their status codes are in `api.http.contract.problems`."""
+
+from kernel.protocol.errors import NotFound, SpoonError, Unavailable
+
+
+class Malformed(SpoonError):
+    """The request is not valid HTTP or JSON."""
+
+    code = "malformed"
+
+
+class VersionNotSupported(SpoonError):
+    """HTTP version not supported: use HTTP/1.1 or HTTP/1.0."""
+
+    code = "version_not_supported"
+
+
+class CodingNotSupported(SpoonError):
+    """Transfer-Encoding not supported: use chunked."""
+
+    code = "coding_not_supported"
+
+
+class RequestTimeout(SpoonError):
+    """Request timeout: send the head at once, and the body without long pauses."""
+
+    code = "request_timeout"
+
+
+class ForbiddenHost(SpoonError):
+    """Host name not allowed: add it to server.allowed_hosts."""
+
+    code = "forbidden_host"
+
+
+class ForbiddenOrigin(SpoonError):
+    """Cross-origin request refused."""
+
+    code = "forbidden_origin"
+
+
+class NoSuchPath(NotFound):
+    """No such path: see /docs."""
+
+    code = "no_such_path"
+
+
+class NoSuchInput(NotFound):
+    """The image has no such input."""
+
+    code = "no_such_input"
+
+
+class InputGone(SpoonError):
+    """The file of the image's input has been deleted."""
+
+    code = "input_gone"
+
+
+class MethodNotAllowed(SpoonError):
+    """Method not allowed: see the Allow header."""
+
+    code = "method_not_allowed"
+
+
+class TooLarge(SpoonError):
+    """The request is too large."""
+
+    code = "too_large"
+
+
+class UnsupportedMediaType(SpoonError):
+    """Unsupported media type: send JSON in UTF-8 (Content-Type: application/json); jobs also accept forms."""
+
+    code = "unsupported_media_type"
+
+
+class RangeNotSatisfiable(SpoonError):
+    """The requested range is beyond the end of the file."""
+
+    code = "range_not_satisfiable"
+
+
+class TooManyStreams(Unavailable):
+    """All event streams are in use: poll instead, or try again later."""
+
+    code = "too_many_streams"
+
+
+class TooManyConnections(Unavailable):
+    """All connections are in use: try again in a moment."""
+
+    code = "too_many_connections"

@@ -1,0 +1,164 @@
+"""Images as HTTP shows them: the whole recipe, and whether the file can still be had."""
+
+from datetime import datetime
+
+import msgspec
+
+from api.http.contract.constraints import Limit, SchedulerOptions
+from api.http.contract.job_types import background_of, strength_of
+from api.http.contract.model_refs import Control, Lora, controls_shown, loras_of, vae_shown
+from api.http.contract.responses import moment, moment_or_none
+from kernel.protocol.enums import (
+    ControlType,
+    GoneReason,
+    ImageFileType,
+    ImageFit,
+    InputKind,
+    PromptTechnique,
+    Scheduler,
+)
+from kernel.protocol.ids import EngineId, JobId
+from kernel.views.images import ImageFilter
+from kernel.views.rows import ImageRow
+
+
+class ImageListQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Filters of the list, and its page."""
+
+    limit: Limit = 50
+    after: str | None = None
+    job_id: str | None = None
+    engine_id: str | None = None
+    gone: bool | None = None
+
+
+class Gone(msgspec.Struct, frozen=True, kw_only=True):
+    """The reason why the file is no longer available, and since when."""
+
+    reason: GoneReason
+    at: datetime
+
+
+class Poses(msgspec.Struct, frozen=True, kw_only=True):
+    """Paths of the control maps: drawn by detectors from the pose image, or the pose image itself."""
+
+    openpose_path: str | None = None
+    midas_path: str | None = None
+    mediapipe_path: str | None = None
+    canny_path: str | None = None
+    depth_path: str | None = None
+
+
+class Image(msgspec.Struct, frozen=True, kw_only=True):
+    """An image with the complete recipe that produced it."""
+
+    image_id: str
+    job_id: str
+    engine_id: str
+    checkpoint: str | None
+    index: int
+    prompt: str
+    negative_prompt: str
+    loras: tuple[Lora, ...]
+    embeddings: tuple[str, ...]
+    vae: str
+    long_prompt_technique: PromptTechnique
+    clip_skip: int | None
+    seed: int
+    steps: int
+    cfg: float
+    scheduler: Scheduler
+    scheduler_config: SchedulerOptions
+    width: int
+    height: int
+    reference_image_path: str | None
+    strength: float | None
+    mask_image_path: str | None
+    image_fit: ImageFit | None
+    pose_image_path: str | None
+    type_pose: tuple[ControlType, ...]
+    controls: tuple[Control, ...]
+    poses: Poses
+    remove_background: tuple[str, ...]
+    background_color: str | None
+    image_file_type: ImageFileType
+    quality: int
+    mime: str
+    size_bytes: int
+    sha256: str
+    download: str
+    downloads: int
+    download_limit: int | None
+    gone: Gone | None
+    created_at: datetime
+    expires_at: datetime | None
+
+
+class ImagePage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of images, newest first; `next` is the cursor of the next page."""
+
+    items: tuple[Image, ...]
+    next: str | None
+
+
+def filter_of(query: ImageListQuery) -> ImageFilter:
+    """The filter of a query."""
+    return ImageFilter(
+        job_id=None if query.job_id is None else JobId(query.job_id),
+        engine_id=None if query.engine_id is None else EngineId(query.engine_id),
+        is_gone=query.gone,
+    )
+
+
+def gone_of(row: ImageRow, now_ms: int) -> Gone | None:
+    """Why the image is gone; one whose time is over is gone, although its file may still lie there."""
+    if row.gone_reason is not None:
+        return Gone(reason=row.gone_reason, at=moment(row.gone_at_ms or row.created_at_ms))
+    if row.expires_at_ms is not None and row.expires_at_ms <= now_ms:
+        return Gone(reason=GoneReason.EXPIRED, at=moment(row.expires_at_ms))
+    return None
+
+
+def image_of(row: ImageRow, now_ms: int) -> Image:
+    """An image as HTTP shows it."""
+    spec = row.spec
+    return Image(
+        image_id=row.image_id, job_id=row.job_id, engine_id=row.engine_id, checkpoint=row.checkpoint,
+        index=row.position, prompt=spec.prompt, negative_prompt=spec.negative_prompt,
+        loras=loras_of(spec.loras), embeddings=spec.embeddings, vae=vae_shown(spec.vae),
+        long_prompt_technique=spec.long_prompt_technique, clip_skip=spec.clip_skip, seed=row.seed,
+        steps=spec.steps, cfg=spec.guidance_scale, scheduler=spec.scheduler,
+        scheduler_config=spec.scheduler_config, width=row.width_px, height=row.height_px,
+        reference_image_path=_input_path(row, InputKind.REFERENCE), strength=strength_of(spec),
+        mask_image_path=_input_path(row, InputKind.MASK), image_fit=spec.image_fit if spec.inputs else None,
+        pose_image_path=_input_path(row, InputKind.POSE),
+        type_pose=tuple(use.control_type for use in spec.controls),
+        controls=controls_shown(spec.controls, spec.control_models), poses=_poses(row),
+        remove_background=spec.remove_background, background_color=background_of(spec),
+        image_file_type=spec.image_file_type, quality=spec.quality, mime=row.mime,
+        size_bytes=row.size_bytes, sha256=row.sha256, download=f"/v1/images/{row.image_id}/download",
+        downloads=row.downloads, download_limit=row.download_limit, gone=gone_of(row, now_ms),
+        created_at=moment(row.created_at_ms), expires_at=moment_or_none(row.expires_at_ms),
+    )  # fmt: skip
+
+
+def _input_path(row: ImageRow, kind: InputKind) -> str | None:
+    """Where a picture is that the image was made from."""
+    return f"/v1/images/{row.image_id}/{kind}" if kind in row.spec.inputs else None
+
+
+def _poses(row: ImageRow) -> Poses:
+    """A map that came along as it is is the pose image; any other was drawn, and is kept beside it."""
+    paths = {
+        use.control_type: _input_path(row, InputKind.POSE)
+        if use.is_preprocessed
+        else f"/v1/images/{row.image_id}/pose_map?type={use.control_type}"
+        for use in row.spec.controls
+    }
+    return Poses(
+        openpose_path=paths.get(ControlType.OPENPOSE),
+        midas_path=paths.get(ControlType.MIDAS),
+        mediapipe_path=paths.get(ControlType.MEDIAPIPE),
+        canny_path=paths.get(ControlType.CANNY),
+        depth_path=paths.get(ControlType.DEPTH),
+    )

@@ -1,0 +1,77 @@
+"""Everything that can be wrong with a job, by its fields alone."""
+
+from collections.abc import Collection
+
+from api.http.contract.constraints import (
+    check_at_most,
+    check_line,
+    check_options,
+    check_size,
+    check_text,
+)
+from api.http.contract.controls import check_controls
+from api.http.contract.enum_choices import check_choice, find_choice
+from api.http.contract.job_input import JobInput
+from api.http.contract.model_refs import check_loras, check_refs
+from api.http.contract.retention import check_expiry, check_patience
+from api.http.contract.validation_errors import ValidationErrors
+from conf.settings import Server
+from kernel.protocol.enums import ImageFileType, ImageFit, InputKind, Scheduler
+
+
+def check_job(
+    found: JobInput, pictures: Collection[InputKind], limits: Server, faults: ValidationErrors
+) -> None:
+    """Find all that is wrong with a job to be submitted, which brings these pictures."""
+    _check_engine(found, faults)
+    check_text("prompt", found.prompt, faults)
+    check_text("negative_prompt", found.negative_prompt, faults)
+    check_at_most("count", found.count, limits.max_count, faults)
+    check_at_most("steps", found.steps, limits.max_steps, faults)
+    check_size(found.width, found.height, limits.max_pixels, faults)
+    check_choice(Scheduler, "scheduler", found.scheduler, faults)
+    check_choice(ImageFileType, "image_file_type", found.image_file_type, faults)
+    check_options("scheduler_config", found.scheduler_config, faults)
+    check_loras(found.loras, faults)
+    check_refs("embeddings", found.embeddings, faults)
+    check_line("vae", found.vae, faults)
+    check_expiry("expire_after", found.expire_after, faults)
+    check_patience("give_up_after", found.give_up_after, faults)
+    _check_pictures(found, pictures, faults)
+    check_controls(found, has_pose=InputKind.POSE in pictures, faults=faults)
+    _check_background(found, faults)
+
+
+def _check_engine(found: JobInput, faults: ValidationErrors) -> None:
+    check_line("engine_id", found.engine_id, faults)
+    check_line("engine", found.engine, faults)
+    if found.engine_id is None and found.engine is None:
+        faults.wrong("engine_id", "is required, or `engine` with the engine's name")
+    elif found.engine_id is not None and found.engine is not None:
+        faults.wrong("engine", "contradicts engine_id: set one of them")
+
+
+def _check_pictures(found: JobInput, pictures: Collection[InputKind], faults: ValidationErrors) -> None:
+    check_choice(ImageFit, "image_fit", found.image_fit, faults)
+    if found.image_fit is not None and not pictures:
+        faults.wrong("image_fit", "requires an input image to fit")
+    if InputKind.REFERENCE in pictures:
+        return
+    if InputKind.MASK in pictures:
+        faults.wrong("mask_image_blob", "requires reference_image_blob")
+    if found.strength is not None:
+        faults.wrong("strength", "requires reference_image_blob")
+
+
+def _check_background(found: JobInput, faults: ValidationErrors) -> None:
+    check_refs("remove_background_models", found.remove_background_models, faults)
+    check_line("background_color", found.background_color, faults)
+    if found.background_color is None:
+        return
+    file_type = find_choice(ImageFileType, found.image_file_type)
+    if not found.remove_background_models:
+        faults.wrong("background_color", "requires remove_background_models")
+    elif file_type is not None and file_type is not ImageFileType.JPEG:
+        faults.wrong(
+            "background_color", f"applies to jpeg only: {file_type} keeps the background transparent"
+        )

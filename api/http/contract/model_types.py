@@ -1,0 +1,270 @@
+"""Models as HTTP shows them: what is sent in, what comes out, and the way between them and the bus."""
+
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from api.http.contract.constraints import Limit, Name, Sha256, Tags, Uri, Wait, check_line
+from api.http.contract.enum_choices import (
+    ControlTypeWord,
+    ModelBaseWord,
+    ModelStateWord,
+    ModelTypeWord,
+    VariantWord,
+    check_choice,
+    choice_or_none,
+    find_choice,
+    fold,
+)
+from api.http.contract.remover_options import Deviation, InputSize, Mean, check_preparation, preparation_of
+from api.http.contract.responses import StoredError, moment, stored_error
+from api.http.contract.validation_errors import ValidationErrors
+from kernel.protocol.client import ModelProgress, RegisterModel
+from kernel.protocol.enums import ControlType, ModelBase, ModelState, ModelType, Variant
+from kernel.protocol.model_refs import Preparation
+from kernel.protocol.sources import HUB_SCHEME, BadSource, UploadedSource, is_repository, parse_source
+from kernel.views.models import ModelFilter
+from kernel.views.rows import ModelRow
+
+_NO_PATH: Final = (
+    "is required: https://..., hf://owner/repo or file:///...; "
+    "it is optional only if name is a Hugging Face repository, owner/repo"
+)
+LATER_TYPES: Final = frozenset({"ipadapter", "upscaler"})
+
+
+class ModelInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A model to register.
+
+    `path` is an https:// or http:// URL, hf://owner/repo[@revision][/file], or a file:// URL in one of the
+    folders of models.file_roots. Without `path`, `name` must be a repository on the Hugging Face Hub.
+    """
+
+    name: Name
+    path: Uri | None = None
+    model_type: ModelTypeWord
+    model_base: ModelBaseWord | None = None
+    variant: VariantWord | None = None
+    tags: Tags = ()
+    sha256: Sha256 | None = None
+    trigger_words: Tags = ()
+    control_type: ControlTypeWord | None = None
+    input_size: InputSize | None = None
+    mean: Mean | None = None
+    std: Deviation | None = None
+
+
+class ModelCreateQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Seconds to wait for the model to be ready."""
+
+    wait: Wait | None = None
+
+
+class ModelDeleteQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whether to delete the downloaded files too, unless another model uses them."""
+
+    files: bool = False
+
+
+class ModelPruneInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Delete the files that deleted models left behind, or only count them."""
+
+    dry_run: bool = False
+
+
+class ModelsRemoved(msgspec.Struct, frozen=True, kw_only=True):
+    """The files of deleted models that were removed, or would be without `dry_run`."""
+
+    models: int
+    size_bytes: int
+    dry_run: bool
+
+
+class ModelListQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Filters of the list, and its page."""
+
+    limit: Limit = 50
+    after: str | None = None
+    status: ModelStateWord | None = None
+    model_type: ModelTypeWord | None = None
+    model_base: ModelBaseWord | None = None
+    name: str | None = None
+    tag: str | None = None
+
+
+class DownloadProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes downloaded or inspected so far, and the download speed."""
+
+    bytes: int
+    total_bytes: int | None
+    bytes_per_s: int | None
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """A model, with the results of its inspection."""
+
+    model_id: str
+    name: str
+    status: ModelState
+    path: str
+    error: StoredError | None
+    model_type: ModelType
+    model_base: ModelBase | None
+    variant: Variant | None
+    tags: tuple[str, ...]
+    trigger_words: tuple[str, ...]
+    control_type: ControlType | None
+    input_size: tuple[int, int] | None
+    """Background removers only, as registered: width and height of the input; then mean and standard
+    deviation of its colors."""
+    mean: tuple[float, float, float] | None
+    std: tuple[float, float, float] | None
+    sha256: str | None
+    size_bytes: int | None
+    progress: DownloadProgress | None
+    prediction_type: str | None
+    parameters: int | None
+    memory_bytes: int | None
+    native_size: int | None
+    """The width and height in pixels that a checkpoint was trained at, or that a background remover takes."""
+    revision: str | None
+    """The commit of the repository that it was taken from."""
+    created_at: datetime
+
+
+class ModelPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of models, newest first; `next` is the cursor of the next page."""
+
+    items: tuple[Model, ...]
+    next: str | None
+
+
+def check_model(found: ModelInput, faults: ValidationErrors) -> None:
+    """Find all that is wrong with a model to be registered."""
+    check_words(found, faults)
+    _check_path(found, faults)
+
+
+def check_upload(found: ModelInput, faults: ValidationErrors) -> None:
+    """Find all that is wrong with what comes along with a file."""
+    check_words(found, faults)
+    if found.path is not None:
+        faults.wrong("path", "must not be set for an uploaded file")
+
+
+def check_words(found: ModelInput, faults: ValidationErrors) -> None:
+    """Find what is wrong whatever the model's source is."""
+    check_line("name", found.name, faults)
+    check_line("sha256", found.sha256, faults)
+    if fold(found.model_type) in LATER_TYPES:
+        faults.later("model_type", f"{found.model_type} models are not supported yet")
+    else:
+        check_choice(ModelType, "model_type", found.model_type, faults)
+    check_choice(ModelBase, "model_base", found.model_base, faults)
+    check_choice(Variant, "variant", found.variant, faults)
+    check_choice(ControlType, "control_type", found.control_type, faults)
+    if (
+        found.control_type is not None
+        and find_choice(ModelType, found.model_type) is not ModelType.CONTROLNET
+    ):
+        faults.wrong("control_type", "applies to models of type controlnet only")
+    is_background = find_choice(ModelType, found.model_type) is ModelType.BACKGROUND
+    check_preparation(found, faults, is_background=is_background)
+    for field, texts in (("tags", found.tags), ("trigger_words", found.trigger_words)):
+        for index, text in enumerate(texts):
+            check_line(f"{field}[{index}]", text, faults)
+
+
+def check_list(found: ModelListQuery, faults: ValidationErrors) -> None:
+    """Find all that is wrong with a listing's filters."""
+    check_choice(ModelState, "status", found.status, faults)
+    check_choice(ModelType, "model_type", found.model_type, faults)
+    check_choice(ModelBase, "model_base", found.model_base, faults)
+
+
+def register_model(found: ModelInput) -> RegisterModel:
+    """The ask for a checked input."""
+    return RegisterModel(
+        name=found.name,
+        uri=_uri_of(found.path or f"{HUB_SCHEME}{found.name}"),
+        model_type=ModelType(choice_or_none(ModelType, found.model_type) or found.model_type),
+        model_base=choice_or_none(ModelBase, found.model_base),
+        variant=choice_or_none(Variant, found.variant),
+        tags=tuple(dict.fromkeys(found.tags)),
+        sha256=found.sha256.lower() if found.sha256 else None,
+        trigger_words=tuple(dict.fromkeys(found.trigger_words)),
+        control_type=choice_or_none(ControlType, found.control_type),
+        preparation=preparation_of(found),
+    )
+
+
+def filter_of(query: ModelListQuery) -> ModelFilter:
+    """The filter of a checked query."""
+    return ModelFilter(
+        status=choice_or_none(ModelState, query.status),
+        model_type=choice_or_none(ModelType, query.model_type),
+        model_base=choice_or_none(ModelBase, query.model_base),
+        name=query.name,
+        tag=query.tag,
+    )
+
+
+def model_of(row: ModelRow, progress: ModelProgress | None) -> Model:
+    """A model as HTTP shows it."""
+    said = row.preparation or Preparation()
+    return Model(
+        model_id=row.model_id,
+        name=row.name,
+        status=row.status,
+        path=row.uri,
+        error=stored_error(row.error_code, row.error),
+        model_type=row.model_type,
+        model_base=row.model_base,
+        variant=row.variant,
+        tags=row.tags,
+        trigger_words=row.trigger_words or row.found_words,
+        control_type=row.control_type,
+        input_size=said.input_size,
+        mean=said.mean,
+        std=said.std,
+        sha256=row.sha256,
+        size_bytes=row.size_bytes,
+        progress=_progress_of(progress) if row.status is ModelState.DOWNLOADING else None,
+        prediction_type=row.prediction_type,
+        parameters=row.parameters,
+        memory_bytes=row.memory_bytes,
+        native_size=row.native_size_px,
+        revision=row.revision,
+        created_at=moment(row.created_at_ms),
+    )
+
+
+def _progress_of(progress: ModelProgress | None) -> DownloadProgress | None:
+    if progress is None:
+        return None
+    return DownloadProgress(
+        bytes=progress.bytes, total_bytes=progress.total_bytes, bytes_per_s=progress.bytes_per_s
+    )
+
+
+def _check_path(found: ModelInput, faults: ValidationErrors) -> None:
+    if found.path is None:
+        if not is_repository(found.name):
+            faults.wrong("path", _NO_PATH)
+        return
+    check_line("path", found.path, faults)
+    try:
+        source = parse_source(_uri_of(found.path))
+    except BadSource as error:
+        faults.wrong("path", str(error))
+        return
+    if isinstance(source, UploadedSource):
+        faults.wrong("path", "must begin with https://, http://, hf:// or file:///")
+
+
+def _uri_of(path: str) -> str:
+    """The address with its scheme in lower case and without the needless host of `file://localhost/`."""
+    scheme, separator, rest = path.partition("://")
+    scheme = scheme.lower()
+    return f"{scheme}{separator}{rest.removeprefix('localhost') if scheme == 'file' else rest}"

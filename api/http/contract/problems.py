@@ -1,0 +1,189 @@
+"""Errors as RFC 9457 problem documents: the one table from error to status code."""
+
+import logging
+import secrets
+import string
+from collections.abc import Mapping
+from http import HTTPStatus
+from math import ceil
+from types import MappingProxyType
+from typing import Final
+
+import falcon
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from api.http.contract import errors as http
+from api.http.contract.json_text import cut
+from api.http.contract.validation_errors import MAX_FAULTS
+from kernel.protocol import errors
+from kernel.protocol.errors import FieldProblem, SpoonError, title_of
+from kernel.protocol.memory import MemoryShortage
+
+CONTENT_TYPE: Final = "application/problem+json"
+DEFAULT_RETRY_AFTER_S: Final = 1.0
+RETRIED: Final = frozenset({429, 503})
+"""Answers that say when to come again."""
+MAX_REQUEST_ID: Final = 100
+MAX_DETAIL: Final = 4_000
+"""An answer is small, whatever was sent: names and texts that come from a client are cut."""
+MAX_FIELD: Final = 200
+MAX_PROBLEM: Final = 1_000
+
+STATUS: Final[Mapping[type[SpoonError], int]] = MappingProxyType(
+    {
+        SpoonError: 500,
+        # What the request got wrong.
+        http.Malformed: 400,
+        http.ForbiddenHost: 403,
+        http.ForbiddenOrigin: 403,
+        errors.NotFound: 404,
+        http.MethodNotAllowed: 405,
+        http.RequestTimeout: 408,
+        errors.Conflict: 409,
+        errors.ImageGone: 410,
+        http.InputGone: 410,
+        http.TooLarge: 413,
+        http.UnsupportedMediaType: 415,
+        http.RangeNotSatisfiable: 416,
+        errors.InvalidField: 422,
+        errors.NotSupported: 422,
+        errors.ModelUnreadable: 422,
+        errors.JobRejected: 422,
+        errors.NotInstalled: 422,
+        # What this server does not speak.
+        http.CodingNotSupported: 501,
+        http.VersionNotSupported: 505,
+        # What the server cannot do just now.
+        errors.QueueFull: 429,
+        errors.TooManyRequests: 429,
+        http.TooManyStreams: 429,
+        errors.Unavailable: 503,
+        errors.DatabaseUnusable: 503,
+        errors.DiskFull: 507,
+        # What a worker reported.
+        errors.EngineFailed: 503,
+        errors.WorkerCrashed: 503,
+        errors.DownloadFailed: 503,
+        errors.JobBroke: 503,
+        errors.InputsLost: 503,
+        errors.OutOfMemory: 503,
+        errors.DeviceUnavailable: 503,
+        # The Manager and this process do not understand each other.
+        errors.BadMessage: 502,
+        errors.NotPermitted: 502,
+        # The Manager made a mistake.
+        errors.InternalError: 500,
+        # What keeps a process from starting, and so never answers a request.
+        errors.AlreadyRunning: 500,
+        errors.BadConfiguration: 500,
+    }
+)
+"""An error that is not here has the status of its nearest ancestor."""
+
+_PLAIN: Final = frozenset(string.ascii_letters + string.digits + "-_.:")
+
+_log = logging.getLogger("spoon.api.http")
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """An error (RFC 9457). `code` is stable; `fields` names each invalid field of the request."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    fields: tuple[FieldProblem, ...] = ()
+    memory: MemoryShortage | UnsetType = UNSET
+    """With `not_enough_memory`: the bytes needed and available, and the remedies."""
+    request_id: str
+
+
+def status_of(kind: type[SpoonError]) -> int:
+    """The HTTP status of an error class."""
+    return next(STATUS[ancestor] for ancestor in kind.__mro__ if ancestor in STATUS)
+
+
+def problem_of(error: SpoonError, request_id: str) -> Problem:
+    """The problem document of one error."""
+    return Problem(
+        type=f"urn:automatic-spoon:problem:{error.code}",
+        title=title_of(type(error)),
+        status=status_of(type(error)),
+        detail=cut(error.detail, MAX_DETAIL),
+        code=error.code,
+        fields=tuple(_short(one) for one in error.fields[:MAX_FAULTS]),
+        memory=_shortage(error) or UNSET,
+        request_id=request_id,
+    )
+
+
+def _short(one: FieldProblem) -> FieldProblem:
+    return FieldProblem(field=cut(one.field, MAX_FIELD), problem=cut(one.problem, MAX_PROBLEM))
+
+
+def _shortage(error: SpoonError) -> MemoryShortage | None:
+    return error.shortage if isinstance(error, errors.NotEnoughMemory) else None
+
+
+def install(app: "falcon.App[falcon.Request, falcon.Response]") -> None:
+    """Make every error that leaves a responder a problem document."""
+    app.add_error_handler(Exception, _answer_surprise)
+    app.add_error_handler(falcon.HTTPError, _answer_falcon)
+    app.add_error_handler(SpoonError, _answer_spoon)
+
+
+def _answer_spoon(
+    req: falcon.Request, resp: falcon.Response, error: SpoonError, params: dict[str, object]
+) -> None:
+    _answer(req, resp, error)
+
+
+def _answer_falcon(
+    req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, params: dict[str, object]
+) -> None:
+    """What Falcon itself refuses: an unknown path or method, a header it cannot read."""
+    for name, value in dict(error.headers or {}).items():
+        resp.set_header(name, value)
+    _answer(req, resp, _translate(req, error))
+
+
+def _answer_surprise(
+    req: falcon.Request, resp: falcon.Response, error: Exception, params: dict[str, object]
+) -> None:
+    request_id = _request_id(req)
+    _log.error("action=request_failed request_id=%s path=%r", request_id, req.path, exc_info=error)
+    _answer(req, resp, SpoonError("internal server error; see the server log"), request_id)
+
+
+def _translate(req: falcon.Request, error: falcon.HTTPError) -> SpoonError:
+    match error.status_code:
+        case HTTPStatus.NOT_FOUND:
+            return http.NoSuchPath(f"no such path: {req.path}; see /docs")
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            return http.MethodNotAllowed(f"{req.path} does not support {req.method}: see the Allow header")
+        case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            return http.TooLarge()
+        case _:
+            return http.Malformed(error.description or error.title)
+
+
+def _answer(
+    req: falcon.Request, resp: falcon.Response, error: SpoonError, request_id: str | None = None
+) -> None:
+    problem = problem_of(error, request_id or _request_id(req))
+    resp.status = problem.status
+    resp.stream = None
+    resp.data = msgspec.json.encode(problem)
+    resp.content_type = CONTENT_TYPE
+    resp.set_header("X-Request-ID", problem.request_id)
+    if problem.status in RETRIED:
+        resp.set_header("Retry-After", str(ceil(error.retry_after_s or DEFAULT_RETRY_AFTER_S)))
+
+
+def _request_id(req: falcon.Request) -> str:
+    """The caller's own id if it is a plain word, else a new one."""
+    given = req.get_header("X-Request-ID") or ""
+    is_plain = 0 < len(given) <= MAX_REQUEST_ID and not set(given) - _PLAIN
+    return given if is_plain else secrets.token_hex(8)

@@ -1,0 +1,53 @@
+"""Where the body of a request goes while it comes in, and how long it may be: decided by its head alone."""
+
+from collections.abc import Callable
+from typing import Final
+
+from api.http.contract.errors import TooLarge
+from api.http.contract.request_parsing import MAX_JSON_BYTES
+from api.http.framework.bodies import Body, Budget, Writer
+from api.http.framework.concurrency_limit import ConcurrencyLimit
+from api.http.framework.guard import Guard
+from api.http.framework.request_head import Head
+from api.http.framework.upload_stream import MAX_UPLOADS, UploadStream
+from api.http.framework.uploads import UPLOAD_PATH, Receiver, UploadLimits
+
+JOBS_PATH: Final = "/v1/jobs"
+
+
+class BodyIntake:
+    """Takes bodies in."""
+
+    def __init__(
+        self, guard: Guard, max_body_bytes: int, budget: Budget, uploads: UploadLimits | None
+    ) -> None:
+        """Without `uploads` there is no longer body than `max_body_bytes`."""
+        self._guard = guard
+        self._max_body = max_body_bytes
+        self._budget = budget
+        self._writer = Writer()
+        self._uploads = uploads
+        self._seats = ConcurrencyLimit(MAX_UPLOADS)
+
+    def room_for(self, head: Head, wake: Callable[[], None]) -> tuple[Body | UploadStream, int]:
+        """What the body of a request goes into, and how many bytes it may have.
+
+        `wake` is called when its connection should be looked at again.
+        No foreign page may fill the disk: the guard looks before the body comes, not after.
+        Raises: ForbiddenHost, ForbiddenOrigin, TooLarge, TooManyRequests, DiskFull; Malformed, if an upload
+        is no form.
+        """
+        self._guard.check_head(head.method, head.headers)
+        where = (head.method, head.path.rstrip("/"))
+        if self._uploads is not None and where == ("POST", UPLOAD_PATH):
+            receiver = Receiver(self._uploads, head.headers.get("CONTENT_TYPE"), head.length)
+            return UploadStream(receiver, self._seats, wake), self._uploads.max_body_bytes
+        most = self._max_body if where == ("POST", JOBS_PATH) else min(self._max_body, MAX_JSON_BYTES)
+        if (head.length or 0) > most:
+            raise TooLarge(f"the body must have at most {most} bytes")
+        self._budget.check(head.length or 0)
+        return Body(self._budget, self._writer, wake), most
+
+    def close(self) -> None:
+        """No body comes in any more."""
+        self._writer.stop()

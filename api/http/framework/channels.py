@@ -1,0 +1,259 @@
+"""One connection: what it is at, when its time is over, and what it is told then."""
+
+import logging
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import get_ident
+from typing import Final
+
+from waitress.adjustments import Adjustments
+from waitress.channel import HTTPChannel
+
+from api.http.contract.errors import RequestTimeout
+from api.http.framework.body_intake import BodyIntake
+from api.http.framework.connection_limits import Doing, Standing, origin_of
+from api.http.framework.deferral import MAX_BYTES, OUTCOME
+from api.http.framework.request_parser import Parser
+from api.http.framework.response_tasks import AnswerTask, Environment, ProblemTask
+from api.http.framework.thread_lanes import Lane, lane_of
+from api.session import Outcome
+from kernel.protocol.errors import SpoonError
+
+LINGER_BYTES: Final = 16 << 20
+"""So much of what a refused client goes on sending is read and thrown away."""
+
+_log: Final = logging.getLogger("spoon.api.http")
+
+
+def channel_class(intake: BodyIntake) -> type["Channel"]:
+    """The class of connections whose bodies go in there."""
+    return type("Channel", (Channel,), {"intake": intake})
+
+
+class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
+    """A connection of waitress that knows how long it has been at what."""
+
+    error_task_class = ProblemTask
+    intake: BodyIntake
+    task_class = AnswerTask
+    request: Parser | None
+    requests: list[Parser]
+    connected: bool
+    total_outbufs_len: int
+    close_when_flushed: bool
+    is_refused = False
+    """Its last answer refuses a request that it may still be sending."""
+
+    def __init__(
+        self, server: object, sock: object, addr: tuple[str, int], adj: object, sockets: object
+    ) -> None:
+        self.origin = origin_of(addr[0])
+        self._waiting_since = time.monotonic()
+        self._is_new = True
+        self._timed: Parser | None = None
+        """The request that these two are about."""
+        self._head_since: float | None = None
+        self._body_since: float | None = None
+        self._backlog_since: float | None = None
+        self._lingers_since: float | None = None
+        self._thrown_away_bytes = 0
+        self._sent_bytes = 0
+        self._held: list[bytes] | None = None
+        """What is written now and leaves in one piece; None: what is written leaves at once."""
+        self._begun: Environment | None = None
+        """Of the request that the Manager is asked for, or has been."""
+        self._beginner: int | None = None
+        """The thread that is about to begin it."""
+        super().__init__(server, sock, addr, adj, map=sockets)
+
+    def standing(self, now: float) -> Standing:
+        """What it is at. Called by the loop alone."""
+        if self._lingers_since is not None:
+            return Standing(self.origin, Doing.LEAVING, self._lingers_since)
+        if not self.total_outbufs_len:
+            self._backlog_since = None
+        else:
+            if self._backlog_since is None:
+                self._backlog_since, self._sent_bytes = now, 0
+            return Standing(self.origin, Doing.SENDING, self._backlog_since, self._sent_bytes)
+        request = self.request
+        if self.requests:
+            return Standing(self.origin, Doing.WORKING, now)
+        if request is not None and self._body_since is not None:
+            return Standing(self.origin, Doing.RECEIVING, self._body_since, request.body_bytes_received)
+        return Standing(
+            self.origin, Doing.WAITING, self._waiting_since, head_since=self._head_since, is_new=self._is_new
+        )
+
+    def give_up(self) -> None:
+        """Its time is over: hang up; where a request has begun and nothing else is answered, say why."""
+        with self.requests_lock:
+            request = self.request
+            is_told = (
+                request is not None and request.has_begun and not self.requests and not self.total_outbufs_len
+            )
+            is_told = is_told and self._lingers_since is None
+        if request is not None and is_told:
+            self._answer_with(request, RequestTimeout())
+        else:
+            self.handle_close()
+
+    def _answer_with(self, request: Parser, error: SpoonError) -> None:
+        """Refuse a request before its end."""
+        with self.requests_lock:
+            request.refuse(error)
+            self.request = None
+            self.requests.append(request)
+            if len(self.requests) == 1:
+                self.server.add_task(self)
+
+    def send_continue(self) -> None:
+        super().send_continue()
+        if self.total_outbufs_len:  # the loop did that itself, and nobody else tells it of what is left
+            self._look_again()
+
+    def _look_again(self) -> None:
+        """Have the loop ask what this connection wants. Called by any thread."""
+        self.server.look_at(self)
+
+    def parser_class(self, adj: Adjustments) -> Parser:
+        """waitress makes each request with it."""
+        return Parser(adj, self.intake, self._look_again)
+
+    def readable(self) -> bool:
+        """Whether more is to be read. What has failed is refused without waiting for the rest of it."""
+        request = self.request
+        if self._lingers_since is not None:
+            return True
+        if request is not None and request.failure is not None:
+            self._answer_with(request, request.failure)
+        is_full = request is not None and request.is_full
+        return not is_full and bool(super().readable())
+
+    def handle_write(self) -> None:
+        """Send what is left. The last answer to who is refused is followed by the end, and then by a wait."""
+        if self.is_refused and self.close_when_flushed:
+            self._flush_exception(self._flush_some)
+            if self.connected and not self.total_outbufs_len:
+                self._linger()
+                return
+        super().handle_write()
+
+    def _linger(self) -> None:
+        """Say that nothing more comes, and read on until the client has seen it: to close a connection that
+        has unread bytes, or gets more, is to reset it, and a reset may overtake the answer."""
+        self._lingers_since = time.monotonic()
+        self.close_when_flushed = False
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError:  # the client has gone
+            self.handle_close()
+
+    def received(self, data: bytes) -> bool:
+        if self._lingers_since is not None:
+            self._thrown_away_bytes += len(data)
+            if self._thrown_away_bytes > LINGER_BYTES:
+                self.handle_close()
+            return False
+        taken: bool = super().received(data)
+        request = self.request
+        if request is not self._timed:
+            self._timed, self._head_since, self._body_since = request, None, None
+        if request is not None and request.headers_finished:
+            self._body_since = self._body_since or time.monotonic()
+        elif request is not None and request.has_begun:
+            self._head_since = self._head_since or time.monotonic()
+        return taken
+
+    # From here on: what a thread does with its request.
+
+    def lane(self) -> Lane:
+        """Where its request waits for a thread."""
+        request = self.requests[0]
+        if request.error is not None:
+            return Lane.QUICK
+        return lane_of(request.command, request.path, request.body_bytes_received)
+
+    def refuse(self, error: SpoonError) -> None:
+        """Make its request one that is only refused."""
+        self.requests[0].refuse(error)
+
+    def service(self) -> None:
+        self.server.serving(self)
+        self.requests[0].settle()
+        super().service()
+        self._is_new = False
+        self._waiting_since = time.monotonic()
+
+    def begin(self) -> bool:
+        """Answer its request without a thread (`api.http.framework.deferral`). False, if it needs one."""
+        request = self.requests[0]
+        if request.error is not None or not 0 < request.body_bytes_received <= MAX_BYTES:
+            return False
+        self._begun = environment = AnswerTask(self, request).environment()
+        self._beginner = get_ident()
+        is_begun: bool = self.server.begins(environment, self._go_on)
+        self._beginner = None
+        if not is_begun:
+            self._begun = None
+        return is_begun
+
+    def take_begun(self) -> Environment | None:
+        """The environment in which its request has begun, once; None, if it has not."""
+        begun, self._begun = self._begun, None
+        return begun
+
+    def _go_on(self, outcome: Outcome) -> None:
+        """The Manager has answered. Called by the thread that hears it."""
+        assert self._begun is not None, "only what has begun goes on"
+        self._begun[OUTCOME] = outcome
+        if self._beginner == get_ident():  # at once: its beginning is not over
+            self.server.threads.add_task(self)
+            return
+        try:
+            self.service()
+        except Exception:  # noqa: BLE001  the thread is that of all others, too
+            _log.exception("action=service_failed")
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is written in the block leaves in one piece. Not used within another such block."""
+        held = self._held = []
+        try:
+            yield
+        finally:
+            self._held = None
+        self.write_soon(b"".join(held))
+
+    def write_soon(self, data: bytes) -> int:
+        if self._held is None:
+            taken: int = super().write_soon(data)
+            return taken
+        self._held.append(data)
+        return len(data)
+
+    # From here on: called from both sides.
+
+    def _flush_some(self, do_close: bool = True) -> bool:
+        before = self.total_outbufs_len
+        flushed: bool = super()._flush_some(do_close)
+        self._sent_bytes += max(0, before - self.total_outbufs_len)
+        if not self.total_outbufs_len:
+            self._backlog_since = None
+        return flushed
+
+    def handle_close(self) -> None:
+        if self.request is not None:
+            self.request.close()  # a client that left in the middle of an upload leaves nothing behind
+        super().handle_close()
+
+    def add_channel(self, map: object = None) -> None:  # noqa: A002  waitress' word
+        super().add_channel(map)
+        self.server.crowd.enter(self.origin)
+
+    def del_channel(self, map: object = None) -> None:  # noqa: A002  waitress' word
+        if self._fileno is not None:
+            self.server.crowd.leave(self.origin)
+        super().del_channel(map)

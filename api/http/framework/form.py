@@ -1,0 +1,151 @@
+"""A form that carries the fields of a struct: its texts as values for that, and its files as bytes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import falcon
+import msgspec.inspect as inspect
+
+from api.http.contract.errors import Malformed, TooLarge
+from api.http.contract.json_text import strict_json
+from api.http.contract.request_parsing import MAX_JSON_BYTES, refuse_compressed
+from api.http.contract.validation_errors import ValidationErrors
+from api.http.framework.form_parts import FormReader, PartBegan
+
+if TYPE_CHECKING:
+    import msgspec
+
+CONTENT_TYPE: Final = "multipart/form-data"
+MAX_ENTRIES: Final = 64
+"""Of a list that comes part by part: no list may be longer."""
+_PIECE_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The fields of a form. A text that stands for a list or an object has been read."""
+
+    texts: Mapping[str, object]
+    files: Mapping[str, bytes]
+
+
+class FormDecoder:
+    """Reads forms that carry the fields of one struct; some of them may come as files."""
+
+    def __init__(self, kind: "type[msgspec.Struct]", file_fields: frozenset[str], max_bytes: int) -> None:
+        self._file_fields = file_fields
+        self._max_bytes = max_bytes
+        self._fields = frozenset(kind.__struct_fields__)
+        self._lists, self._lists_or_one, self._objects = _shapes(kind)
+
+    def read(self, req: falcon.Request) -> Form:
+        """The form that the request carries, part by part.
+
+        Raises: UnsupportedMediaType, if it is compressed; TooLarge; Malformed, if it is no right form;
+        InvalidField, if a field comes twice that takes one value.
+        """
+        refuse_compressed(req)
+        if req.content_length is None:
+            raise Malformed("the body is empty: send a form")
+        if req.content_length > self._max_bytes:
+            raise TooLarge(f"a form must have at most {self._max_bytes} bytes")
+        texts: dict[str, list[str]] = {}
+        files: dict[str, bytes] = {}
+        strangers: dict[str, None] = {}
+        faults = ValidationErrors()
+        for part, data in _parts_of(req):
+            name = part.name
+            if name not in self._fields:
+                strangers[name] = None  # whatever it is: it is refused by its name
+            elif name in self._file_fields and _is_file(part):
+                self._take_file(name, bytes(data), files, faults)
+            else:
+                texts.setdefault(name, []).append(_text_of(name, data, self._limit_of(name)))
+        values = {name: self._value_of(name, said, faults) for name, said in texts.items()}
+        faults.raise_if_any()
+        return Form({**{name: value for name, value in values.items() if value != ""}, **strangers}, files)
+
+    def _limit_of(self, name: str) -> int:
+        """How long a text may be: a picture may come as one, in base64."""
+        return self._max_bytes if name in self._file_fields else MAX_JSON_BYTES
+
+    def _take_file(self, name: str, data: bytes, files: dict[str, bytes], faults: ValidationErrors) -> None:
+        """An empty file is what a page sends where nothing was chosen."""
+        if name in files:
+            faults.wrong(name, "must be sent only once")
+        elif data:
+            files[name] = data
+
+    def _value_of(self, name: str, said: list[str], faults: ValidationErrors) -> object:
+        """One text, or what a JSON text says where a list or an object is meant; "" stands for not given."""
+        is_list = name in self._lists or name in self._lists_or_one
+        if not is_list and name not in self._objects:
+            if len(said) > 1:
+                faults.wrong(name, "must be sent only once")
+            return said[0]
+        if len(said) > MAX_ENTRIES:
+            faults.wrong(name, f"must be sent at most {MAX_ENTRIES} times")
+            return ""
+        values = [_value_in(name, text) for text in said if text]
+        if len(values) == 1 and (isinstance(values[0], list) or name not in self._lists):
+            return values[0]
+        if len(values) > 1 and not is_list:
+            faults.wrong(name, "must be sent only once")
+        return values or ""
+
+
+def _shapes(kind: "type[msgspec.Struct]") -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """The fields that take lists only, lists or a single value, and objects."""
+    lists, either, objects = set[str](), set[str](), set[str]()
+    struct = inspect.type_info(kind)
+    assert isinstance(struct, inspect.StructType), "a form carries the fields of a struct"
+    for field in struct.fields:
+        kinds = field.type.types if isinstance(field.type, inspect.UnionType) else (field.type,)
+        is_single = any(isinstance(one, inspect.StrType | inspect.FloatType) for one in kinds)
+        if any(isinstance(one, inspect.VarTupleType) for one in kinds):
+            (either if is_single else lists).add(field.encode_name)
+        elif any(isinstance(one, inspect.DictType) for one in kinds):
+            objects.add(field.encode_name)
+    return frozenset(lists), frozenset(either), frozenset(objects)
+
+
+def _parts_of(req: falcon.Request) -> list[tuple[PartBegan, bytearray]]:
+    """The parts of a form, each with all of its data.
+
+    Raises: Malformed, if it is no right form.
+    """
+    reader = FormReader(req.content_type)
+    parts: list[tuple[PartBegan, bytearray]] = []
+    while piece := req.bounded_stream.read(_PIECE_BYTES):
+        for event in reader.feed(piece):
+            if isinstance(event, PartBegan):
+                parts.append((event, bytearray()))
+            else:
+                parts[-1][1].extend(event.data)
+    reader.finish()
+    return parts
+
+
+def _is_file(part: PartBegan) -> bool:
+    """A file has a name or a type of its own; without either it is a text, such as base64."""
+    return part.file_name is not None or (part.content_type or "text/plain") != "text/plain"
+
+
+def _text_of(name: str, data: bytearray, max_bytes: int) -> str:
+    if len(data) > max_bytes:
+        raise TooLarge(f"{name}: must have at most {max_bytes} bytes")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise Malformed(f"{name}: must be text in UTF-8") from error
+
+
+def _value_in(name: str, text: str) -> object:
+    """What a text means for a field of lists or objects: JSON where it looks like it, else a word."""
+    if not text.lstrip().startswith(("[", "{")):
+        return text
+    try:
+        return strict_json(text.encode())
+    except (ValueError, RecursionError) as error:
+        raise Malformed(f"{name}: invalid JSON: {error}") from error

@@ -1,0 +1,137 @@
+"""A request while it comes in: its head is read here, its body goes where it belongs."""
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Final
+
+from waitress.adjustments import Adjustments
+from waitress.parser import HTTPRequestParser
+from waitress.receiver import FixedStreamReceiver
+from waitress.utilities import Error
+
+from api.http.contract.errors import TooLarge
+from api.http.contract.problems import status_of
+from api.http.framework.bodies import Body
+from api.http.framework.body_intake import BodyIntake
+from api.http.framework.chunked_body import ChunkedBody
+from api.http.framework.request_head import Head, HeadReader
+from api.http.framework.upload_stream import UploadStream
+from kernel.protocol.errors import SpoonError
+
+HEAD_TOO_LARGE: Final = 431
+"""What a TooLarge is that concerns the head alone."""
+
+
+class Refusal(Error):  # type: ignore[misc]  # waitress has no types
+    """A refusal of ours, in the shape in which waitress hands its own to the error task."""
+
+    def __init__(self, cause: SpoonError, status: int | None = None) -> None:
+        super().__init__(cause.detail)
+        self.cause = cause
+        self.code = status or status_of(type(cause))
+        self.reason = HTTPStatus(self.code).phrase
+
+
+class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
+    """One request. Its body goes where the intake says, under a limit of its own."""
+
+    completed: bool
+    error: Error | None
+    body_limit = 0
+    _buffer: Body | UploadStream | None = None
+    # What waitress looks at although there may never be a head.
+    command = request_uri = path = query = fragment = proxy_scheme = proxy_netloc = ""
+    first_line = b""
+    url_scheme = "http"
+
+    def __init__(self, adj: Adjustments, intake: BodyIntake, wake: Callable[[], None]) -> None:
+        """`wake` has the connection looked at again, when its body has failed or can take more."""
+        super().__init__(adj)
+        self._intake = intake
+        self._wake = wake
+        self._head = HeadReader()
+
+    @property
+    def has_begun(self) -> bool:
+        return self._head.received_bytes > 0
+
+    def received(self, data: bytes) -> int:
+        """More bytes. Returns: how many of them belong to this request."""
+        if self.completed:
+            return 0
+        if not self.headers_finished:
+            return self._receive_head(data)
+        consumed: int = self.body_rcv.received(data)
+        self.body_bytes_received += consumed
+        if self.body_bytes_received > self.body_limit:  # of unknown length: else it was seen before
+            self.refuse(TooLarge(f"the body must have at most {self.body_limit} bytes"))
+        elif (failure := self.failure) is not None:
+            self.refuse(failure)
+        elif self.body_rcv.completed:
+            self.completed = True
+            if self.chunked:  # for the application it is a body like any other
+                self.headers["CONTENT_LENGTH"] = str(len(self.body_rcv))
+        return consumed
+
+    @property
+    def failure(self) -> SpoonError | None:
+        """What is wrong with the body, as soon as it is known, which may be after it has come."""
+        found = getattr(self.body_rcv, "failure", None) or getattr(self._buffer, "failure", None)
+        return found if isinstance(found, SpoonError) else None
+
+    def settle(self) -> None:
+        """Wait until its body is kept, in a thread that may wait; refuse the request if it cannot be."""
+        if isinstance(self._buffer, Body):
+            self._buffer.settle()
+            if self._buffer.failure is not None:
+                self.refuse(self._buffer.failure)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more of the body should not be read just now."""
+        return self._buffer is not None and self._buffer.is_full
+
+    def refuse(self, error: SpoonError, status: int | None = None) -> None:
+        """Answer with this and close: nobody knows where the next request begins. The first one counts."""
+        if self.error is None:
+            self.error = Refusal(error, status)
+            self.completed = True
+            self.expect_continue = False  # the answer is final
+
+    def _receive_head(self, data: bytes) -> int:
+        try:
+            consumed, head = self._head.take(data)
+        except SpoonError as error:
+            self.headers_finished = True
+            self.refuse(error, HEAD_TOO_LARGE if isinstance(error, TooLarge) else None)
+            return len(data)
+        if head is not None:
+            self.headers_finished = True
+            try:
+                self._begin(head)
+            except SpoonError as error:
+                self.refuse(error)
+        return consumed
+
+    def _begin(self, head: Head) -> None:
+        """Raises: what the intake refuses with, before any of the body comes, or is asked for."""
+        self._describe(head)
+        has_body = head.is_chunked or bool(head.length)
+        if has_body:
+            buffer, self.body_limit = self._intake.room_for(head, self._wake)
+            self._buffer = buffer
+            self.body_rcv = (
+                ChunkedBody(buffer) if head.is_chunked else FixedStreamReceiver(head.length, buffer)
+            )
+        self.completed = not has_body
+        self.expect_continue = head.expects_continue and has_body
+
+    def _describe(self, head: Head) -> None:
+        self.first_line, self.command, self.version = head.line, head.method, head.version
+        self.request_uri, self.path, self.query = head.target, head.path, head.query
+        self.headers = {name: value for name, value in head.headers.items() if name != "TRANSFER_ENCODING"}
+        self.connection_close = head.is_last
+        if head.is_last:
+            self.headers["CONNECTION"] = "close"
+        self.chunked = head.is_chunked
+        self.content_length = head.length or 0

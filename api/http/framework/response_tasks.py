@@ -1,0 +1,140 @@
+"""What answers one request: waitress' tasks, with an environment and a head of ours, which cost less."""
+
+import secrets
+import sys
+from collections.abc import Mapping
+from functools import lru_cache
+from math import ceil
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from waitress.buffers import ReadOnlyFileBasedBuffer
+from waitress.task import ErrorTask, WSGITask
+from waitress.utilities import build_http_date
+
+from api.http.contract.errors import Malformed, TooLarge
+from api.http.contract.problems import CONTENT_TYPE, DEFAULT_RETRY_AFTER_S, RETRIED, problem_of
+from api.http.framework.request_parser import Parser, Refusal
+from kernel.protocol.errors import SpoonError
+
+if TYPE_CHECKING:
+    from api.http.framework.channels import Channel
+
+Environment = dict[str, object]
+"""Of a request (PEP 3333)."""
+
+_OF_EVERY_REQUEST: Final[Mapping[str, object]] = MappingProxyType(
+    {
+        "SCRIPT_NAME": "",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+        "wsgi.file_wrapper": ReadOnlyFileBasedBuffer,
+        "wsgi.input_terminated": True,
+    }
+)
+_WITHOUT_PREFIX: Final = frozenset({"CONTENT_LENGTH", "CONTENT_TYPE"})
+_OF_THE_SERVER: Final = frozenset({"connection", "date", "server", "transfer-encoding"})
+"""Where an answer has one of these, waitress has to look at it."""
+
+
+class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
+    """What is refused before the application sees it: as a problem document."""
+
+    def execute(self) -> None:
+        error = self.request.error
+        cause = error.cause if isinstance(error, Refusal) else _translate(error.code, str(error.body))
+        problem = problem_of(cause, secrets.token_hex(8))
+        body = msgspec.json.encode(msgspec.structs.replace(problem, status=error.code))
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers.append(("Content-Type", CONTENT_TYPE))
+        if error.code in RETRIED:
+            pause_s = ceil(cause.retry_after_s or DEFAULT_RETRY_AFTER_S)
+            self.response_headers.append(("Retry-After", str(pause_s)))
+        self.set_close_on_finish()
+        self.channel.is_refused = True
+        self.content_length = len(body)
+        self.write(body)
+
+
+class AnswerTask(WSGITask):  # type: ignore[misc]  # waitress has no types
+    """An answer whose head leaves together with the first of its body.
+
+    Two packets would be two calls of the system here and two awakenings of the client there.
+    """
+
+    channel: "Channel"
+    request: Parser
+    response_headers: list[tuple[str, str]]
+    content_length: int | None
+    close_on_finish: bool
+    wrote_header: bool
+    has_body: bool
+    status: str
+    version: str
+    start_time: float
+
+    def get_environment(self) -> Environment:
+        """What the application is told of the request."""
+        return self.channel.take_begun() or self.environment()
+
+    def environment(self) -> Environment:
+        """The same, made anew."""
+        request, channel = self.request, self.channel
+        made: Environment = {
+            **_OF_EVERY_REQUEST,
+            "REMOTE_ADDR": channel.addr[0],
+            "REMOTE_PORT": str(channel.addr[1]),
+            "REQUEST_METHOD": request.command.upper(),
+            "REQUEST_URI": request.request_uri,
+            "PATH_INFO": f"/{request.path.lstrip('/')}" if request.path.startswith("/") else request.path,
+            "QUERY_STRING": request.query,
+            "SERVER_NAME": channel.server.server_name,
+            "SERVER_PORT": str(channel.server.effective_port),
+            "SERVER_PROTOCOL": f"HTTP/{self.version}",
+            "wsgi.input": request.get_body_stream(),
+        }
+        for name, value in request.headers.items():
+            made[name if name in _WITHOUT_PREFIX else f"HTTP_{name}"] = value
+        return made
+
+    def build_response_header(self) -> bytes:
+        """The head of the answer."""
+        names = {name.lower() for name, _ in self.response_headers}
+        is_plain = self.version == "1.1" and self.has_body and "content-length" in names
+        if not is_plain or self.close_on_finish or names & _OF_THE_SERVER or self.request.connection_close:
+            built: bytes = super().build_response_header()
+            return built
+        lines = [f"HTTP/1.1 {self.status}"]
+        lines += [f"{_written(name)}: {value}" for name, value in self.response_headers]
+        lines.append(f"Date: {_date(int(self.start_time))}\r\n\r\n")
+        return "\r\n".join(lines).encode("latin-1")
+
+    def write(self, data: bytes) -> None:
+        if self.wrote_header:
+            super().write(data)
+        else:
+            with self.channel.together():
+                super().write(data)
+
+
+@lru_cache(maxsize=256)
+def _written(name: str) -> str:
+    """A header's name as it is usually written."""
+    return "-".join(part.capitalize() for part in name.split("-"))
+
+
+@lru_cache(maxsize=2)
+def _date(at_s: int) -> str:
+    written: str = build_http_date(at_s)
+    return written
+
+
+def _translate(status: int, text: str) -> SpoonError:
+    if status in (413, 431):
+        return TooLarge(text)
+    return Malformed(text) if status < 500 else SpoonError("internal server error; see the server log")

@@ -1,0 +1,132 @@
+"""waitress around the application: its options, its start, and a gentle end."""
+
+import logging
+import socket
+import time
+from collections.abc import Callable
+from typing import Final
+
+import falcon
+from waitress import wasyncore
+from waitress.adjustments import Adjustments
+
+from api.http.framework.bodies import BODIES_AT_ONCE, Budget
+from api.http.framework.body_intake import BodyIntake
+from api.http.framework.channels import channel_class
+from api.http.framework.connection_limits import Capacity, Deadlines, capacity_for
+from api.http.framework.deferral import Begin, never
+from api.http.framework.guard import Guard
+from api.http.framework.listener import Listener
+from api.http.framework.thread_lanes import shares_of, waits_of
+from api.http.framework.threads import Threads
+from api.http.framework.uploads import UploadLimits
+from conf.open_files import raise_limit
+from conf.settings import Server
+from kernel.protocol.errors import BadConfiguration
+
+LOOP_S: Final = 10.0
+"""How long an idle server sleeps at most."""
+BACKLOG: Final = 2_048
+RECEIVE_BYTES: Final = 64 << 10
+"""A model that is uploaded comes in fewer pieces than with the usual 8 KiB."""
+
+_log: Final = logging.getLogger("spoon.api.http")
+
+
+class HttpServer:
+    """Listens from the moment it is made; serves while `run` runs."""
+
+    def __init__(
+        self,
+        app: "falcon.App[falcon.Request, falcon.Response]",
+        settings: Server,
+        uploads: UploadLimits | None = None,
+        is_silent: Callable[[], bool] = lambda: False,
+        begins: Begin = never,
+    ) -> None:
+        """Without `uploads` no request may be longer than `max_body_bytes`.
+
+        `is_silent`: whether the Manager does not answer, so that waiting for it is in vain.
+        `begins`: see `api.http.framework.deferral`.
+        """
+        listening = _listen(settings.host, settings.port)
+        host, port = listening.getsockname()[:2]
+        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        """Where it listens, with the real port."""
+        options = Adjustments(
+            sockets=[listening],
+            ident=None,
+            backlog=BACKLOG,
+            max_request_body_size=settings.max_body_bytes,
+            recv_bytes=RECEIVE_BYTES,
+            log_socket_errors=False,
+            clear_untrusted_proxy_headers=False,  # nothing here reads them
+        )
+        self._threads = Threads(shares_of(settings), is_silent)
+        deadlines = Deadlines(head_s=settings.request_timeout_s)
+        self._server = Listener(
+            app, listening, self._threads, options, (_capacity(settings), deadlines), begins
+        )
+        self._intake = _intake(settings, uploads)
+        self._server.channel_class = channel_class(self._intake)
+        self._is_stopping = False
+
+    def run(self) -> None:
+        """Serve until `stop` is called."""
+        while not self._is_stopping:
+            self._server.turn(LOOP_S)
+
+    def stop(self) -> None:
+        """Make `run` return. May be called by a signal handler, at any time and again."""
+        self._is_stopping = True
+        self._server.pull_trigger()
+
+    def finish(self, grace_s: float) -> None:
+        """Accept nothing more, let the requests in flight end, at most so long; then hang up on everyone."""
+        wasyncore.dispatcher.close(self._server)
+        until = time.monotonic() + grace_s
+        while self._is_busy() and time.monotonic() < until:
+            self._server.turn(0.05)
+        self._threads.shutdown(timeout=max(0.1, until - time.monotonic()))
+        for channel in list(self._server.active_channels.values()):
+            channel.handle_close()
+        self._intake.close()
+        self._server.is_over = True
+        self._server.trigger.close()
+        self._server.sockets.close()
+
+    def _is_busy(self) -> bool:
+        return any(
+            channel.requests or channel.total_outbufs_len for channel in self._server.active_channels.values()
+        )
+
+
+def _capacity(settings: Server) -> Capacity:
+    """How many connections there may be. Says so, where it is less than was asked for."""
+    wanted = Capacity(settings.max_connections, settings.max_connections_per_address)
+    threads = sum(shares_of(settings).values()) + settings.max_streams + waits_of(settings)
+    open_files = raise_limit()
+    found = capacity_for(wanted, open_files, threads)
+    if found.total < wanted.total:
+        _log.warning(
+            "action=fewer_connections count=%d wanted=%d open_files=%d", found.total, wanted.total, open_files
+        )
+    return found
+
+
+def _intake(settings: Server, uploads: UploadLimits | None) -> BodyIntake:
+    most = settings.max_body_bytes
+    budget = Budget(BODIES_AT_ONCE * most, 0 if uploads is None else uploads.min_free_bytes)
+    return BodyIntake(Guard(settings.host, settings.allowed_hosts), most, budget, uploads)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket on the first address of the host.
+
+    Raises: BadConfiguration, if the address cannot be used.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address, family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise BadConfiguration(f"server.host {host}, server.port {port}: {error.strerror}") from error

@@ -1,0 +1,121 @@
+"""/v1/events: every change of models, engines, jobs and images, as one stream."""
+
+from collections.abc import Generator, Iterator
+from datetime import datetime
+from typing import Final
+
+import falcon
+import msgspec
+
+from api.http.contract.responses import moment
+from api.http.framework import sse
+from api.http.framework.concurrency_limit import ConcurrencyLimit
+from api.http.resources.job_events import progress_event
+from api.hub import Closing, Hub, Reread, Subscription
+from kernel.protocol.client import Changed, JobProgress, ModelProgress
+from kernel.protocol.enums import ChangeKind
+from kernel.protocol.ids import EventSeq
+from kernel.views.events import events_after, known_events
+from kernel.views.reader import Reader
+from kernel.views.rows import EventRow, SeqRange
+
+BATCH: Final = 500
+
+
+class ChangeEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """`event: model`, `engine`, `job` or `image`: it is in another state now."""
+
+    kind: ChangeKind
+    id: str
+    state: str
+    at: datetime
+
+
+class ModelProgressEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """`event: model_progress`. Not numbered: only the latest counts."""
+
+    model_id: str
+    bytes: int
+    total_bytes: int | None
+    bytes_per_s: int | None
+
+
+class ResetEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """`event: reset`. Changes before this number are forgotten: read again whatever you show."""
+
+    seq: int
+
+
+class Events:
+    """The stream of everything. A change on the bus only wakes it up: it sends what the database holds."""
+
+    def __init__(self, reader: Reader, hub: Hub, seats: ConcurrencyLimit) -> None:
+        self._reader = reader
+        self._hub = hub
+        self._streams = seats
+
+    def show(self, req: falcon.Request, resp: falcon.Response) -> None:
+        seen = sse.last_seen(req)
+        if req.method == "HEAD":
+            sse.describe(resp)
+            return
+        sse.describe(resp)
+        resp.stream = self.open(seen)
+
+    def open(self, seen: EventSeq | None) -> sse.Stream:
+        """The stream after an event; close it.
+
+        Raises: TooManyStreams, if all seats are taken.
+        """
+        known = known_events(self._reader)
+        sse.take_stream_slot(self._streams)
+        ear = self._hub.subscribe(None)
+        return sse.Stream(self._frames(seen, known, ear), ear, self._streams)
+
+    def _frames(self, last_seen: EventSeq | None, known: SeqRange, ear: Subscription) -> Iterator[bytes]:
+        yield sse.RETRY
+        seen = known.last if last_seen is None else last_seen
+        if seen + 1 < known.first or seen > known.last:
+            seen = known.last
+            yield sse.frame("reset", ResetEvent(seq=seen), seen)
+        while True:
+            events = events_after(self._reader, seen, BATCH)
+            for event in events:
+                seen = event.seq
+                yield _frame_of(event)
+            if len(events) < BATCH and (yield from _rest(ear, seen)):
+                return
+
+
+def _rest(ear: Subscription, seen: EventSeq) -> Generator[bytes, None, bool]:
+    """Until there is a change behind `seen`: progress, and signs of life. True: the server stops."""
+    while True:
+        match ear.next(sse.KEEP_ALIVE_S):
+            case None:
+                yield sse.KEEP_ALIVE
+                return False
+            case Closing():
+                return True
+            case Reread():
+                return False
+            case Changed() as change:
+                if change.seq > seen:
+                    return False
+            case JobProgress() as progress:
+                yield sse.frame("job_progress", progress_event(progress))
+            case ModelProgress() as progress:
+                yield sse.frame("model_progress", _model_progress(progress))
+
+
+def _model_progress(progress: ModelProgress) -> ModelProgressEvent:
+    return ModelProgressEvent(
+        model_id=progress.model_id,
+        bytes=progress.bytes,
+        total_bytes=progress.total_bytes,
+        bytes_per_s=progress.bytes_per_s,
+    )
+
+
+def _frame_of(event: EventRow) -> bytes:
+    payload = ChangeEvent(kind=event.kind, id=event.id, state=event.state, at=moment(event.at_ms))
+    return sse.frame(event.kind, payload, event.seq)

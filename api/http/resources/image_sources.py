@@ -1,0 +1,115 @@
+"""What an image was made from: /v1/images/{image_id}/reference, /mask, /pose and /pose_map."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import falcon
+import msgspec
+
+from api.http.contract.enum_choices import ControlTypeWord, check_choice, choice_or_none
+from api.http.contract.errors import InputGone, NoSuchInput
+from api.http.contract.request_parsing import QueryReader
+from api.http.contract.validation_errors import ValidationErrors
+from api.http.framework.file_headers import describe, is_known, plain_name, tag
+from api.http.resources.images import find
+from kernel.protocol.enums import ENDED_JOB_STATES, BlobKind, ControlType, InputKind
+from kernel.protocol.errors import wrong_field
+from kernel.protocol.ids import JobId
+from kernel.views.blobs import find_blob
+from kernel.views.jobs import find_job
+from kernel.views.reader import Reader
+from kernel.views.rows import BlobRow, ImageRow
+
+_NAMES: Final = {
+    InputKind.REFERENCE: "reference image",
+    InputKind.MASK: "mask",
+    InputKind.POSE: "pose image",
+}
+
+
+class PoseMapQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The type of the map; optional if the image has only one."""
+
+    type: ControlTypeWord | None = None
+
+
+def check_map(found: PoseMapQuery, faults: ValidationErrors) -> None:
+    """Find fault with a type that there is not."""
+    check_choice(ControlType, "type", found.type, faults)
+
+
+class ImageSources:
+    """Hands out the pictures that came with a job, and the control maps that were drawn for it."""
+
+    def __init__(self, reader: Reader, folder: Path, now_ms: Callable[[], int]) -> None:
+        self._reader = reader
+        self._folder = folder
+        self._now_ms = now_ms
+        self._map_query = QueryReader(PoseMapQuery, check_map)
+
+    def show_reference(self, req: falcon.Request, resp: falcon.Response, image_id: str) -> None:
+        self._show_input(req, resp, image_id, InputKind.REFERENCE)
+
+    def show_mask(self, req: falcon.Request, resp: falcon.Response, image_id: str) -> None:
+        self._show_input(req, resp, image_id, InputKind.MASK)
+
+    def show_pose(self, req: falcon.Request, resp: falcon.Response, image_id: str) -> None:
+        self._show_input(req, resp, image_id, InputKind.POSE)
+
+    def show_pose_map(self, req: falcon.Request, resp: falcon.Response, image_id: str) -> None:
+        """The map that a detector drew, or the pose image that came along as a map."""
+        wanted = choice_or_none(ControlType, self._map_query.read(req).type)
+        image = find(self._reader, image_id)
+        uses = {use.control_type: use for use in image.spec.controls}
+        if wanted is None and len(uses) > 1:
+            raise wrong_field("type", f"is required: the image has maps of types {', '.join(uses)}")
+        use = next(iter(uses.values()), None) if wanted is None else uses.get(wanted)
+        if use is None:
+            raise NoSuchInput(f"image {image_id} has no {wanted or 'control'} map")
+        kind = BlobKind.POSE if use.is_preprocessed else BlobKind(f"map_{use.control_type}")
+        self._send(req, resp, image, kind, f"{use.control_type} map")
+
+    def _show_input(self, req: falcon.Request, resp: falcon.Response, image_id: str, kind: InputKind) -> None:
+        image = find(self._reader, image_id)
+        if kind not in image.spec.inputs:
+            raise NoSuchInput(f"image {image_id} has no {_NAMES[kind]}")
+        self._send(req, resp, image, BlobKind(kind.value), _NAMES[kind])
+
+    def _send(
+        self, req: falcon.Request, resp: falcon.Response, image: ImageRow, kind: BlobKind, what: str
+    ) -> None:
+        row = self._stored(image, kind, what)
+        tag(resp, row.sha256)
+        if is_known(req.get_header("If-None-Match"), row.sha256):
+            resp.status = 304
+            return
+        describe(resp, row.mime, row.size_bytes, f"{image.image_id}-{kind}")
+        if req.method == "HEAD":
+            return
+        try:
+            resp.stream = (self._folder / plain_name(row.file_name)).open("rb")
+        except FileNotFoundError as error:
+            raise _gone(image, what) from error
+
+    def _stored(self, image: ImageRow, kind: BlobKind, what: str) -> BlobRow:
+        """The row of the file. The recipe says that there is one: without a row, its time is over.
+
+        Only a map may still be on its way.
+        """
+        row = find_blob(self._reader, image.job_id, kind)
+        if row is None and self._is_open(image.job_id):
+            raise NoSuchInput(
+                f"the {what} of image {image.image_id} is not available yet: its job has not ended"
+            )
+        if row is None or (row.expires_at_ms is not None and row.expires_at_ms <= self._now_ms()):
+            raise _gone(image, what)
+        return row
+
+    def _is_open(self, job_id: JobId) -> bool:
+        job = find_job(self._reader, job_id)
+        return job is not None and job.status not in ENDED_JOB_STATES
+
+
+def _gone(image: ImageRow, what: str) -> InputGone:
+    return InputGone(f"the {what} of image {image.image_id} has expired (setting blobs.expire_after)")

@@ -1,0 +1,51 @@
+"""/v1/images"""
+
+from collections.abc import Callable
+
+import falcon
+
+from api.http.contract.image_types import ImageListQuery, ImagePage, filter_of, image_of
+from api.http.contract.request_parsing import QueryReader
+from api.http.contract.responses import send, send_nothing
+from api.port import BusPort
+from kernel.protocol.client import DeleteImage, Done
+from kernel.protocol.errors import ImageNotFound
+from kernel.protocol.ids import ImageId
+from kernel.views.images import find_image, list_images
+from kernel.views.reader import Reader
+from kernel.views.rows import ImageRow
+
+
+class Images:
+    """List, show and delete images. Their files are handed out by `api.http.resources.download`."""
+
+    def __init__(self, bus: BusPort, reader: Reader, now_ms: Callable[[], int]) -> None:
+        self._bus = bus
+        self._reader = reader
+        self._now_ms = now_ms
+        self._list_query = QueryReader(ImageListQuery)
+
+    def list(self, req: falcon.Request, resp: falcon.Response) -> None:
+        query = self._list_query.read(req)
+        now_ms = self._now_ms()
+        page = list_images(self._reader, filter_of(query), now_ms, query.limit, query.after)
+        items = tuple(image_of(row, now_ms) for row in page.items)
+        send(resp, 200, ImagePage(items=items, next=page.next_after))
+
+    def show(self, req: falcon.Request, resp: falcon.Response, image_id: str) -> None:
+        send(resp, 200, image_of(find(self._reader, image_id), self._now_ms()))
+
+    def delete(self, req: falcon.Request, resp: falcon.Response, image_id: str) -> None:
+        self._bus.ask(DeleteImage(image_id=ImageId(image_id)), Done)
+        send_nothing(resp)
+
+
+def find(reader: Reader, image_id: str) -> ImageRow:
+    """The image of a path.
+
+    Raises: ImageNotFound, if there never was one.
+    """
+    row = find_image(reader, ImageId(image_id))
+    if row is None:
+        raise ImageNotFound(f"no image has the id {image_id!r}")
+    return row

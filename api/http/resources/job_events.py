@@ -1,0 +1,222 @@
+"""/v1/jobs/{job_id}/events: what happens to one job, until it ends."""
+
+from base64 import b64encode
+from collections.abc import Generator, Iterator
+from datetime import datetime
+from typing import Final
+
+import falcon
+import msgspec
+
+from api.http.contract.engine_errors import awaited, engine_error_of
+from api.http.contract.job_types import progress_of
+from api.http.contract.responses import StoredError, moment, stored_error
+from api.http.framework import sse
+from api.http.framework.concurrency_limit import ConcurrencyLimit
+from api.hub import Closing, Hub, Subscription
+from api.preview import Preview
+from kernel.protocol.client import JobProgress
+from kernel.protocol.enums import ENDED_JOB_STATES, ChangeKind, JobState, Stage, WaitsFor
+from kernel.protocol.errors import JobNotFound
+from kernel.protocol.ids import EventSeq, ImageId, JobId
+from kernel.views.engines import find_engine
+from kernel.views.events import events_of, known_events
+from kernel.views.jobs import find_job
+from kernel.views.reader import Reader
+from kernel.views.rows import EventRow, JobRow, SeqRange
+
+BATCH: Final = 100
+
+
+class JobStateEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """`event: state`. The error comes with the state `failed`."""
+
+    job_id: str
+    status: str
+    at: datetime
+    error: StoredError | None
+    image_ids: tuple[str, ...]
+
+
+class JobWaitingEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """`event: waiting`. Its engine has failed: why, and what the job waits for now. Not numbered."""
+
+    job_id: str
+    waits_for: WaitsFor
+    error: StoredError
+
+
+class JobProgressEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """`event: progress`. Not numbered: only the latest counts."""
+
+    job_id: str
+    stage: Stage
+    step: int
+    steps: int
+    fraction: float
+    eta_s: float | None
+
+
+class JobPreviewEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """`event: preview`. How a picture looks so far: a small JPEG file as a data: URL. Not numbered."""
+
+    job_id: str
+    index: int
+    step: int
+    data_url: str
+
+
+class JobImageEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """`event: image`. An image of the job can be had, or can be had no longer."""
+
+    job_id: str
+    image_id: str
+    index: int
+    state: str
+    at: datetime
+    download: str
+
+
+class JobEvents:
+    """Streams of single jobs. A change on the bus only wakes them up: they send what the database holds."""
+
+    def __init__(self, reader: Reader, hub: Hub, seats: ConcurrencyLimit) -> None:
+        self._reader = reader
+        self._hub = hub
+        self._streams = seats
+
+    def show(self, req: falcon.Request, resp: falcon.Response, job_id: str) -> None:
+        """204 tells a client that comes back after the end not to come again."""
+        row = self._find(JobId(job_id))
+        if row is None:
+            raise JobNotFound(f"no job has the id {job_id!r}")
+        seen = sse.last_seen(req)
+        if seen is not None and row.status in ENDED_JOB_STATES and not self._events(row, seen):
+            resp.status = 204
+        elif req.method == "HEAD":
+            sse.describe(resp)
+        else:
+            sse.describe(resp)
+            resp.stream = self.open(row, seen)
+
+    def open(self, row: JobRow, seen: EventSeq | None) -> sse.Stream:
+        """The stream of a job after an event; close it.
+
+        Raises: TooManyStreams, if all seats are taken.
+        """
+        sse.take_stream_slot(self._streams)
+        ear = self._hub.subscribe((row.job_id, *row.image_ids), sees_previews=True)
+        return sse.Stream(self._frames(row.job_id, seen, ear), ear, self._streams)
+
+    def _frames(self, job_id: JobId, seen: EventSeq | None, ear: Subscription) -> Iterator[bytes]:
+        yield sse.RETRY
+        known = known_events(self._reader)  # before the row, so that nothing falls between the two
+        row = self._find(job_id)
+        at, told = seen or EventSeq(0), None
+        if row is not None and self._is_forgotten(row, seen, known):
+            at = known.last
+            yield _state_frame(row, row.status, _since_ms(row), at)
+        while row is not None:
+            events = self._events(row, at)
+            for event in events:
+                at = event.seq
+                yield _frame_of(row, event)
+            if row.status in ENDED_JOB_STATES and len(events) < BATCH:
+                return
+            waiting = self._waiting(row)
+            if waiting is not None and waiting != told:
+                yield sse.frame("waiting", waiting)
+            told = waiting
+            if len(events) < BATCH and (yield from self._rest(ear)):
+                return
+            row = self._find(job_id)
+
+    def _rest(self, ear: Subscription) -> Generator[bytes, None, bool]:
+        """Until something changes: progress as it comes, and else a sign of life. True: the server stops."""
+        while True:
+            match ear.next(sse.KEEP_ALIVE_S):
+                case None:
+                    yield sse.KEEP_ALIVE
+                    return False
+                case JobProgress() as progress:
+                    yield sse.frame("progress", progress_event(progress))
+                case Preview() as preview:
+                    yield sse.frame("preview", _preview_event(preview))
+                case Closing():
+                    return True
+                case _:
+                    return False
+
+    def _waiting(self, row: JobRow) -> JobWaitingEvent | None:
+        """What is the matter with the engine that a job waits for. No notice of the job tells that: it is
+        looked at whenever the stream wakes up, and that is every few seconds."""
+        engine = find_engine(self._reader, row.engine_id) if row.status is JobState.WAITING else None
+        trouble = None if engine is None else engine_error_of(engine)
+        if engine is None or trouble is None:
+            return None
+        return JobWaitingEvent(job_id=row.job_id, waits_for=awaited(engine), error=trouble)
+
+    def _find(self, job_id: JobId) -> JobRow | None:
+        return find_job(self._reader, job_id)
+
+    def _events(self, row: JobRow, seen: EventSeq) -> list[EventRow]:
+        return events_of(self._reader, (row.job_id, *row.image_ids), seen, BATCH)
+
+    def _is_forgotten(self, row: JobRow, seen: EventSeq | None, known: SeqRange) -> bool:
+        """Whether changes that the client has not seen are no longer in the database."""
+        if seen is None:
+            return all(event.kind is not ChangeKind.JOB for event in self._events(row, EventSeq(0)))
+        return seen + 1 < known.first or seen > known.last
+
+
+def _frame_of(row: JobRow, event: EventRow) -> bytes:
+    if event.kind is ChangeKind.JOB:
+        return _state_frame(row, event.state, event.at_ms, event.seq)
+    return sse.frame(
+        "image",
+        JobImageEvent(
+            job_id=row.job_id,
+            image_id=event.id,
+            index=row.image_ids.index(ImageId(event.id)),
+            state=event.state,
+            at=moment(event.at_ms),
+            download=f"/v1/images/{event.id}/download",
+        ),
+        event.seq,
+    )
+
+
+def _since_ms(row: JobRow) -> int:
+    """Since when the job has been in its present state."""
+    since_ms = {JobState.WAITING: row.created_at_ms, JobState.PROCESSING: row.started_at_ms}
+    return since_ms.get(row.status, row.finished_at_ms) or row.created_at_ms
+
+
+def _state_frame(row: JobRow, state: str, at_ms: int, seq: EventSeq) -> bytes:
+    error = stored_error(row.error_code, row.error) if state == JobState.FAILED else None
+    event = JobStateEvent(
+        job_id=row.job_id, status=state, at=moment(at_ms), error=error, image_ids=row.image_ids
+    )
+    return sse.frame("state", event, seq)
+
+
+def progress_event(progress: JobProgress) -> JobProgressEvent:
+    """How far a job is, as an event."""
+    shown = progress_of(progress)
+    return JobProgressEvent(
+        job_id=progress.job_id,
+        stage=shown.stage,
+        step=shown.step,
+        steps=shown.steps,
+        fraction=shown.fraction,
+        eta_s=shown.eta_s,
+    )
+
+
+def _preview_event(preview: Preview) -> JobPreviewEvent:
+    return JobPreviewEvent(
+        job_id=preview.job_id,
+        index=preview.index,
+        step=preview.step,
+        data_url=f"data:image/jpeg;base64,{b64encode(preview.data).decode()}",
+    )

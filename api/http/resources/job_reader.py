@@ -1,0 +1,105 @@
+"""A job as it comes in, as JSON or as a form: its fields, and the files of its pictures."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import falcon
+
+from api.http.contract.errors import TooLarge
+from api.http.contract.job_checks import check_job
+from api.http.contract.job_input import BLOB_FIELDS, LATER_FIELDS, JobInput, pictures_in
+from api.http.contract.request_parsing import BodyReader, read_texts
+from api.http.contract.validation_errors import ValidationErrors
+from api.http.framework.concurrency_limit import ConcurrencyLimit
+from api.http.framework.form import CONTENT_TYPE as FORM
+from api.http.framework.form import FormDecoder
+from api.http.framework.input_images import fault_of, from_base64, most_pixels
+from api.http.framework.memory_limiter import MemoryLimiter
+from conf.settings import Server
+from kernel.protocol.codec import MAX_BLOB_BYTES
+from kernel.protocol.enums import InputKind
+from kernel.protocol.errors import FieldProblem
+
+Pictures = Mapping[InputKind, bytes]
+
+ONE: Final = 1
+"""So many pictures are unpacked at a time, over all requests: a file of 34 bytes can take 270 MB for that."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobSubmission:
+    """A checked job, with its pictures as the client sent them, in the order of InputKind."""
+
+    input: JobInput
+    pictures: Pictures
+
+
+class JobReader:
+    """Reads what POST /v1/jobs carries. Cheap checks come first: pictures of a wrong job are not opened."""
+
+    def __init__(self, limits: Server, seats: ConcurrencyLimit) -> None:
+        """Who waits until a picture can be looked at takes one of the seats."""
+        self._limits = limits
+        self._looking = MemoryLimiter(ONE, seats, "too many input images at once")
+        self._json = BodyReader(
+            JobInput,
+            LATER_FIELDS,
+            lambda found, faults: check_job(found, pictures_in(found), limits, faults),
+            limits.max_body_bytes,
+        )
+        self._form = FormDecoder(JobInput, frozenset(BLOB_FIELDS.values()), limits.max_body_bytes)
+
+    def read(self, req: falcon.Request) -> JobSubmission:
+        """The job that the request carries.
+
+        Raises: as BodyReader and FormDecoder do; InvalidField or TooLarge, if a picture cannot be used.
+        """
+        found, files = self._read_form(req) if _is_form(req) else (self._json.read(req), {})
+        return JobSubmission(found, self._pictures(found, files))
+
+    def read_if_plain(self, req: falcon.Request) -> JobSubmission | None:
+        """The job, if it is right, comes as JSON and brings no picture; None: it is for `read`."""
+        found = self._json.read_if_right(req)
+        return None if found is None or pictures_in(found) else JobSubmission(found, {})
+
+    def _read_form(self, req: falcon.Request) -> tuple[JobInput, dict[InputKind, bytes]]:
+        form = self._form.read(req)
+        files = {kind: form.files[field] for kind, field in BLOB_FIELDS.items() if field in form.files}
+
+        def check(found: JobInput, faults: ValidationErrors) -> None:
+            for kind in pictures_in(found):
+                if kind in files:
+                    faults.wrong(BLOB_FIELDS[kind], "must be sent only once, as text or as a file")
+            check_job(found, {*pictures_in(found), *files}, self._limits, faults)
+
+        return read_texts(JobInput, form.texts, LATER_FIELDS, check), files
+
+    def _pictures(self, found: JobInput, files: Mapping[InputKind, bytes]) -> Pictures:
+        faults = ValidationErrors()
+        texts = pictures_in(found)
+        pictures: dict[InputKind, bytes] = {}
+        for kind, field in BLOB_FIELDS.items():
+            try:
+                data = from_base64(texts[kind]) if kind in texts else files.get(kind)
+            except ValueError as error:
+                faults.wrong(field, str(error))
+                continue
+            if data is not None:
+                pictures[kind] = data
+                self._check(field, data, faults)
+        faults.raise_if_any()
+        return pictures
+
+    def _check(self, field: str, data: bytes, faults: ValidationErrors) -> None:
+        if len(data) > MAX_BLOB_BYTES:
+            problem = f"an image must have at most {MAX_BLOB_BYTES} bytes"
+            raise TooLarge(f"{field}: {problem}", fields=(FieldProblem(field=field, problem=problem),))
+        with self._looking.holding(ONE):
+            fault = fault_of(data, most_pixels(self._limits.max_pixels))
+        if fault is not None:
+            faults.wrong(field, fault)
+
+
+def _is_form(req: falcon.Request) -> bool:
+    return (req.content_type or "").partition(";")[0].strip().lower() == FORM

@@ -1,0 +1,171 @@
+"""/v1/jobs"""
+
+from collections.abc import Callable
+from typing import Final
+
+import falcon
+
+from api.http.contract.engine_errors import awaited, engine_error_of
+from api.http.contract.job_input import JobCreateQuery
+from api.http.contract.job_types import (
+    Job,
+    JobChecked,
+    JobListQuery,
+    JobPage,
+    Place,
+    check_list,
+    created_of,
+    filter_of,
+    job_of,
+)
+from api.http.contract.request_parsing import QueryReader, read_key
+from api.http.contract.responses import send, send_nothing
+from api.http.framework.body_intake import JOBS_PATH
+from api.http.framework.deferral import OUTCOME, Then
+from api.http.framework.memory_limiter import MemoryLimiter
+from api.http.framework.response_tasks import Environment
+from api.http.resources.job_command import JobCommands, in_http_words
+from api.http.resources.job_reader import JobReader
+from api.http.resources.waiting import Waiting
+from api.hub import Hub
+from api.port import Answer, BusPort, answer_in
+from conf.settings import Server
+from kernel.protocol.client import CancelJob, DeleteJob, Done, JobAccepted, JobValid
+from kernel.protocol.enums import ENDED_JOB_STATES, JobState
+from kernel.protocol.errors import JobNotFound, SpoonError
+from kernel.protocol.ids import JobId
+from kernel.views.engines import failing_engines, find_engine
+from kernel.views.jobs import find_job, jobs_ahead, list_jobs
+from kernel.views.reader import Reader
+from kernel.views.rows import JobRow
+
+LIGHT_BYTES: Final = 64 << 10
+"""A body of a few fields weighs nothing."""
+TIMES: Final = 2
+"""So many times its size a body takes in memory: as bytes, and as text or decoded."""
+ROOM_BYTES: Final = 64 << 20
+
+
+class Jobs:
+    """Submit, list, show, cancel and delete jobs."""
+
+    def __init__(self, bus: BusPort, reader: Reader, hub: Hub, waiting: Waiting, limits: Server) -> None:
+        self._bus = bus
+        self._options = falcon.RequestOptions()
+        self._reader = reader
+        self._hub = hub
+        self._waiting = waiting
+        self._body = JobReader(limits, waiting.seats)
+        self._asks = JobCommands(reader)
+        self._bodies = MemoryLimiter(ROOM_BYTES, waiting.seats, "too many jobs with input images at once")
+        self._create_query = QueryReader(JobCreateQuery)
+        self._list_query = QueryReader(JobListQuery, check_list)
+
+    def begin(self, environment: Environment, then: Then) -> bool:
+        """Ask for a plain job without waiting; `create` goes on (`api.http.framework.deferral`)."""
+        if (environment["REQUEST_METHOD"], environment["PATH_INFO"]) != ("POST", JOBS_PATH):
+            return False
+        req = falcon.Request(environment, self._options)
+        submission = None if req.query_string else self._body.read_if_plain(req)
+        if submission is None or self._asks.need_database(submission.input):
+            return False
+        try:
+            self._bus.ask_later(self._asks.submit(submission, validate_only=False), read_key(req), then)
+        except SpoonError:  # `create` meets it again, and tells
+            return False
+        return True
+
+    def create(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """202 as soon as the job is durable; with `wait` 200 once it has ended; `validate_only` 200."""
+        query, key = self._create_query.read(req), read_key(req)
+        if query.validate_only:
+            valid = self._submit(req, JobValid, None, validate_only=True)
+            send(resp, 200, JobChecked(valid=True, engine_id=valid.engine_id))
+            return
+        accepted = self._submit(req, JobAccepted, key, validate_only=False)
+        resp.location = f"/v1/jobs/{accepted.job_id}"
+        if query.wait:
+            self._send_when_over(resp, accepted.job_id, query.wait)
+        else:
+            send(resp, 202, created_of(accepted))
+
+    def list(self, req: falcon.Request, resp: falcon.Response) -> None:
+        query = self._list_query.read(req)
+        page = list_jobs(self._reader, filter_of(query), query.limit, query.after)
+        send(resp, 200, JobPage(items=self._listed(page.items), next=page.next_after))
+
+    def show(self, req: falcon.Request, resp: falcon.Response, job_id: str) -> None:
+        send(resp, 200, self._shown(self._find(job_id)))
+
+    def cancel(self, req: falcon.Request, resp: falcon.Response, job_id: str) -> None:
+        """The job is over at once, though its worker may still finish the step."""
+        self._bus.ask(CancelJob(job_id=JobId(job_id)), Done, read_key(req))
+        send(resp, 200, self._shown(self._find(job_id)))
+
+    def delete(self, req: falcon.Request, resp: falcon.Response, job_id: str) -> None:
+        self._bus.ask(DeleteJob(job_id=JobId(job_id)), Done)
+        send_nothing(resp)
+
+    def _submit(
+        self, req: falcon.Request, expected: type[Answer], key: str | None, *, validate_only: bool
+    ) -> Answer:
+        """The Manager's answer to the job that the request carries."""
+        if OUTCOME in req.env:
+            return _in_http_words(lambda: answer_in(req.env[OUTCOME], expected))
+        with self._bodies.holding(_weight(req.content_length or 0)):
+            submission = self._body.read(req)
+            ask = self._asks.submit(submission, validate_only=validate_only)
+            pictures = tuple(submission.pictures.values())
+            return _in_http_words(lambda: self._bus.ask(ask, expected, key, pictures))
+
+    def _send_when_over(self, resp: falcon.Response, job_id: JobId, wait_s: float) -> None:
+        row = self._waiting.until(job_id, lambda: find_job(self._reader, job_id), _is_over, wait_s)
+        if row is None:
+            raise JobNotFound("the job was deleted while the request was waiting for it")
+        send(resp, 200 if _is_over(row) else 202, self._shown(row))
+
+    def _find(self, job_id: str) -> JobRow:
+        row = find_job(self._reader, JobId(job_id))
+        if row is None:
+            raise JobNotFound(f"no job has the id {job_id!r}")
+        return row
+
+    def _listed(self, rows: tuple[JobRow, ...]) -> tuple[Job, ...]:
+        """Those that wait with the trouble of their engines, if there is any: one query for all of them."""
+        are_any = any(row.status is JobState.WAITING for row in rows)
+        failing = (
+            {row.engine_id: engine_error_of(row) for row in failing_engines(self._reader)} if are_any else {}
+        )
+        return tuple(
+            job_of(
+                row,
+                self._hub.job_progress(row.job_id),
+                trouble=failing.get(row.engine_id) if row.status is JobState.WAITING else None,
+            )
+            for row in rows
+        )
+
+    def _shown(self, row: JobRow) -> Job:
+        progress = self._hub.job_progress(row.job_id)
+        # No engine: it was deleted with the job since that was read.
+        engine = find_engine(self._reader, row.engine_id) if row.status is JobState.WAITING else None
+        if engine is None:
+            return job_of(row, progress)
+        place = Place(jobs_ahead(self._reader, row), awaited(engine))
+        return job_of(row, progress, place, engine_error_of(engine))
+
+
+def _in_http_words(answer: Callable[[], Answer]) -> Answer:
+    """What it returns; what it is refused with in the words of HTTP."""
+    try:
+        return answer()
+    except SpoonError as error:
+        raise in_http_words(error) from error
+
+
+def _is_over(row: JobRow) -> bool:
+    return row.status in ENDED_JOB_STATES
+
+
+def _weight(length: int) -> int:
+    return 0 if length <= LIGHT_BYTES else TIMES * length

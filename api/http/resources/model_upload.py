@@ -1,0 +1,92 @@
+"""A model that comes in as a form: a file, and the fields of POST /v1/models beside it."""
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Annotated, Final
+from urllib.parse import quote
+
+import falcon
+import msgspec
+from msgspec import Meta
+
+from api.http.contract.constraints import Name, Sha256, Tags
+from api.http.contract.enum_choices import ControlTypeWord, ModelBaseWord, ModelTypeWord, VariantWord
+from api.http.contract.model_types import ModelInput, check_upload, register_model
+from api.http.contract.remover_options import Deviation, InputSize, Mean
+from api.http.contract.request_parsing import diagnose
+from api.http.contract.validation_errors import ValidationErrors
+from api.http.framework.upload_stream import UploadStream
+from api.http.framework.uploads import FILE_FIELD, Receiver, Uploaded, UploadLimits
+from kernel.protocol.client import RegisterModel
+from kernel.protocol.errors import wrong_field
+from kernel.protocol.sources import UPLOAD_SCHEME
+
+MAX_FILE_NAME: Final = 100
+_LISTS: Final = frozenset({"tags", "trigger_words", "input_size", "mean", "std"})
+_PIECE_BYTES: Final = 1 << 20
+
+
+class ModelUpload(msgspec.Struct, frozen=True, kw_only=True):
+    """A model file and the fields that describe it. Repeat a field to send a list."""
+
+    file: Annotated[str, Meta(extra_json_schema={"contentMediaType": "application/octet-stream"})]
+    name: Name | None = None
+    model_type: ModelTypeWord
+    model_base: ModelBaseWord | None = None
+    variant: VariantWord | None = None
+    tags: Tags = ()
+    sha256: Sha256 | None = None
+    trigger_words: Tags = ()
+    control_type: ControlTypeWord | None = None
+    input_size: InputSize | None = None
+    mean: Mean | None = None
+    std: Deviation | None = None
+
+
+def receive(req: falcon.Request, limits: UploadLimits) -> Uploaded:
+    """The file of a request, here and durable.
+
+    Our own server has put it on the disk while it came; what another one hands over is put there now.
+    Raises: Malformed, InvalidField, TooLarge, DiskFull; then nothing of it is left.
+    """
+    body: object = req.env["wsgi.input"]
+    if isinstance(body, UploadStream):
+        return body.finish()
+    receiver = Receiver(limits, req.content_type, req.content_length)
+    while piece := req.bounded_stream.read(_PIECE_BYTES):
+        receiver.take(piece)
+    return receiver.finish()
+
+
+def register_upload(uploaded: Uploaded) -> RegisterModel:
+    """The ask for a file that is here. Without a name it bears that of its file.
+
+    Raises: InvalidField or NotSupported with every wrong field.
+    """
+    label = _label(uploaded.file_name)
+    fields = {"name": [PurePosixPath(label).stem or label]} | uploaded.fields
+    found = _input_of(fields)
+    uri = f"{UPLOAD_SCHEME}{uploaded.upload}/{quote(label, safe='')}"
+    return msgspec.structs.replace(register_model(found), uri=uri)
+
+
+def _label(file_name: str) -> str:
+    """What a person calls the file, without any folder, in a length that a row can show."""
+    name = file_name.replace("\\", "/").rpartition("/")[2]
+    return "".join(c for c in name if c.isprintable())[-MAX_FILE_NAME:] or "model"
+
+
+def _input_of(fields: Mapping[str, list[str]]) -> ModelInput:
+    twice = [name for name, values in fields.items() if len(values) > 1 and name not in _LISTS]
+    if twice:
+        raise wrong_field(twice[0], "must be sent once")
+    raw: dict[str, object] = {name: v if name in _LISTS else v[0] for name, v in fields.items()}
+    try:
+        found = msgspec.convert(raw, ModelInput, strict=False)
+    except msgspec.ValidationError as error:
+        diagnose(ModelInput, raw, frozenset(), check_upload, strict=False).raise_if_any()
+        raise wrong_field(FILE_FIELD, f"comes with invalid fields: {error}") from error
+    faults = ValidationErrors()
+    check_upload(found, faults)
+    faults.raise_if_any()
+    return found

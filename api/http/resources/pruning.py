@@ -1,0 +1,79 @@
+"""/v1/images/prune"""
+
+from typing import Annotated, Final
+
+import falcon
+import msgspec
+from msgspec import Meta
+
+from api.http.contract.constraints import MAX_INT, Id, check_line
+from api.http.contract.request_parsing import BodyReader, refuse_key
+from api.http.contract.responses import send
+from api.http.contract.validation_errors import ValidationErrors
+from api.port import BusPort
+from kernel.protocol.client import ImagesPruned, PruneImages
+from kernel.protocol.ids import EngineId
+
+AT_ONCE: Final = 500
+"""So many times the Manager is asked in one request: each time it deletes a few hundred images."""
+MOST_NAMED: Final = 200
+"""So many missing files are named, the others are counted."""
+
+
+class PruneInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The images to delete: expired ones, ones older than an age, the oldest ones beyond `keep_bytes`, and
+    ones whose files are missing."""
+
+    engine_id: Id | None = None
+    older_than_s: Annotated[float, Meta(ge=0, le=3_155_760_000)] | None = None
+    keep_bytes: Annotated[int, Meta(ge=0, le=MAX_INT)] | None = None
+    missing: bool = False
+    dry_run: bool = False
+
+
+class Pruned(msgspec.Struct, frozen=True, kw_only=True):
+    """The images that were deleted, or would be without `dry_run`. `missing` of them have no file;
+    `missing_files` names the first of these files."""
+
+    images: int
+    size_bytes: int
+    missing: int
+    missing_files: tuple[str, ...]
+    dry_run: bool
+
+
+class Pruning:
+    """Deletes images by age and by the room that they take."""
+
+    def __init__(self, bus: BusPort) -> None:
+        self._bus = bus
+        self._body = BodyReader(PruneInput, frozenset(), check_prune)
+
+    def prune(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """The Manager deletes a part at a time, so that others are served in between: ask again and again."""
+        refuse_key(req)
+        wanted = self._body.read(req)
+        ask = PruneImages(
+            engine_id=None if wanted.engine_id is None else EngineId(wanted.engine_id),
+            older_than_s=wanted.older_than_s,
+            keep_bytes=wanted.keep_bytes,
+            missing=wanted.missing,
+            dry_run=wanted.dry_run,
+        )
+        images = size_bytes = missing = 0
+        files: tuple[str, ...] = ()
+        for _ in range(AT_ONCE):
+            found = self._bus.ask(ask, ImagesPruned)
+            images, size_bytes = images + found.images, size_bytes + found.size_bytes
+            missing, files = missing + found.missing, (files + found.missing_files)[:MOST_NAMED]
+            if not found.has_more:
+                break
+        pruned = Pruned(
+            images=images, size_bytes=size_bytes, missing=missing, missing_files=files, dry_run=wanted.dry_run
+        )
+        send(resp, 200, pruned)
+
+
+def check_prune(found: PruneInput, faults: ValidationErrors) -> None:
+    """Find all that is wrong with a wish to prune."""
+    check_line("engine_id", found.engine_id, faults)

@@ -1,0 +1,196 @@
+"""What an adapter does to one layer of a network, computed beside the layer and never written into it.
+
+Source: LoRA (arXiv:2106.09685), its form for convolutions with and without a core (LoCon), LoHa and LoKr
+(LyCORIS, arXiv:2309.14859), DoRA (arXiv:2402.09353).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor, nn
+
+from engine_worker.engine.networks.batch_invariant_layers import convolve, linear, mix
+from engine_worker.engine.networks.packed_layers import plain
+
+Layer = nn.Linear | nn.Conv2d
+Move = Callable[[Tensor], Tensor]
+"""To another device or precision."""
+
+
+class LayerDelta(Protocol):
+    """One layer's change."""
+
+    @property
+    def scale(self) -> float:
+        """What it adds is multiplied with this at full strength: alpha by rank. It is kept apart, for worked
+        into factors in half precision it would cost them digits."""
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All that it holds."""
+
+    def added(self, layer: Layer, entered: Tensor, came_out: Tensor) -> Tensor:
+        """What it adds to what came out of the layer as it is, given what entered."""
+
+
+class Addend(LayerDelta, Protocol):
+    """A change that is a number for each of the weight's, whatever the weight is."""
+
+    def matrix(self) -> Tensor:
+        """Those numbers, not yet scaled. Shapes: (out, in), or of a convolution whatever has as many."""
+
+    def moved(self, move: Move) -> Self:
+        """The same with every tensor moved."""
+
+
+@dataclass(frozen=True, slots=True)
+class LowRank:
+    """LoRA: through few channels and back.
+
+    Shapes: down (rank, in[, height, width]), up (out, rank[, 1, 1]); with a core, down is (rank, in, 1, 1)
+    and the core (rank, rank, height, width).
+    """
+
+    scale: float
+    down: Tensor
+    up: Tensor
+    core: Tensor | None = None
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return (self.down, self.up) if self.core is None else (self.down, self.up, self.core)
+
+    def matrix(self) -> Tensor:
+        up = self.up.flatten(1)
+        if self.core is None:
+            return (up @ self.down.flatten(1)).reshape(len(up), *self.down.shape[1:])
+        return torch.einsum("abhw,oa,bi->oihw", self.core, up, self.down.flatten(1))
+
+    def added(self, layer: Layer, entered: Tensor, came_out: Tensor) -> Tensor:
+        if isinstance(layer, nn.Linear):
+            return linear(linear(entered, self.down), self.up)
+        if self.core is None:
+            return mix(through(layer, entered, self.down), self.up)
+        narrow = mix(entered, self.down)
+        return mix(through(layer, narrow, self.core), self.up)
+
+    def moved(self, move: Move) -> "LowRank":
+        return replace(self, down=move(self.down), up=move(self.up), core=_moved(self.core, move))
+
+
+@dataclass(frozen=True, slots=True)
+class Hadamard:
+    """LoHa: two low-rank matrices multiplied number by number.
+
+    Shapes: a (out, rank), b (rank, in times the kernel's pixels); with cores, a is (rank, out), b (rank, in)
+    and a core (rank, rank, height, width).
+    """
+
+    scale: float
+    a1: Tensor
+    b1: Tensor
+    a2: Tensor
+    b2: Tensor
+    core1: Tensor | None = None
+    core2: Tensor | None = None
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        cores = [core for core in (self.core1, self.core2) if core is not None]
+        return (self.a1, self.b1, self.a2, self.b2, *cores)
+
+    def matrix(self) -> Tensor:
+        return factored(self.a1, self.b1, self.core1) * factored(self.a2, self.b2, self.core2)
+
+    def added(self, layer: Layer, entered: Tensor, came_out: Tensor) -> Tensor:
+        return through(layer, entered, self.matrix())
+
+    def moved(self, move: Move) -> "Hadamard":
+        return replace(
+            self,
+            a1=move(self.a1),
+            b1=move(self.b1),
+            a2=move(self.a2),
+            b2=move(self.b2),
+            core1=_moved(self.core1, move),
+            core2=_moved(self.core2, move),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Kronecker:
+    """LoKr: one small matrix, each number of which stands for another matrix multiplied with it.
+
+    Shapes: small (a, b), large (out/a, in/b[, height, width]).
+    """
+
+    scale: float
+    small: Tensor
+    large: Tensor
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return (self.small, self.large)
+
+    def matrix(self) -> Tensor:
+        # As torch.kron, which cannot do it without memory (on the meta device).
+        return torch.einsum("ab,cd...->acbd...", self.small, self.large).flatten(2, 3).flatten(0, 1)
+
+    def added(self, layer: Layer, entered: Tensor, came_out: Tensor) -> Tensor:
+        if isinstance(layer, nn.Conv2d):
+            return through(layer, entered, self.matrix())
+        columns = entered.reshape(*entered.shape[:-1], self.small.shape[1], -1)
+        return (self.small @ linear(columns, self.large)).flatten(-2)
+
+    def moved(self, move: Move) -> "Kronecker":
+        return replace(self, small=move(self.small), large=move(self.large))
+
+
+@dataclass(frozen=True, slots=True)
+class Decomposed:
+    """DoRA: the changed weight's rows get lengths of their own (or its columns, in some trainers' files).
+
+    Shapes: gain (out) or (in), the new length divided by that which the changed weight would have.
+    """
+
+    change: Addend
+    gain: Tensor
+    is_of_rows: bool
+
+    @property
+    def scale(self) -> float:
+        return 1.0
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return (*self.change.tensors, self.gain)
+
+    def added(self, layer: Layer, entered: Tensor, came_out: Tensor) -> Tensor:
+        gain = self.gain if isinstance(layer, nn.Linear) else self.gain[:, None, None]
+        if not self.is_of_rows:
+            own = through(layer, entered * (gain - 1), plain(layer.weight))
+            return own + self.change.scale * self.change.added(layer, entered * gain, came_out)
+        bias = layer.bias
+        if bias is not None:
+            came_out = came_out - (bias if isinstance(layer, nn.Linear) else bias[:, None, None])
+        changed = self.change.scale * self.change.added(layer, entered, came_out)
+        return (gain - 1) * came_out + gain * changed
+
+
+def through(layer: Layer, entered: Tensor, weight: Tensor) -> Tensor:
+    """What would come out of the layer if this were its weight, and it had no bias."""
+    if isinstance(layer, nn.Linear):
+        return linear(entered, weight.reshape(-1, layer.in_features))
+    shape = weight.shape if weight.ndim == 4 else (len(weight), layer.in_channels, *layer.kernel_size)
+    return convolve(layer, entered, weight.reshape(shape))
+
+
+def factored(a: Tensor, b: Tensor, core: Tensor | None) -> Tensor:
+    """A matrix from its factors. Shapes: as of LoHa."""
+    return a @ b if core is None else torch.einsum("abhw,bi,ao->oihw", core, b, a)
+
+
+def _moved(core: Tensor | None, move: Move) -> Tensor | None:
+    return None if core is None else move(core)

@@ -1,0 +1,180 @@
+"""LoRAs put on and taken off a checkpoint's networks, whose weights they never touch.
+
+What a LoRA adds is added beside each layer that it changes, by a hook that is there only while it is worn: so
+without LoRAs nothing is different from a fresh load, to the bit, and nothing can be left over.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from math import isfinite
+
+from torch import Tensor
+from torch.utils.hooks import RemovableHandle
+
+from engine_worker.engine.adapters.find_source import find_source
+from engine_worker.engine.adapters.layer_delta import Layer, LayerDelta
+from engine_worker.engine.adapters.lora_file import Lora, read_lora
+from engine_worker.engine.adapters.lora_names import LayerName, LayerNames
+from engine_worker.engine.networks.components import Components
+from engine_worker.engine.runtime.model_cache import Identity, ModelCache, identity_of
+from engine_worker.formats.checkpoint_layout import Network
+from kernel.protocol.enums import ModelType
+from kernel.protocol.errors import JobRejected
+from kernel.protocol.model_refs import LoraUse, ModelSource
+
+_ENCODERS = frozenset({Network.TEXT_ENCODER, Network.PROJECTING_TEXT_ENCODER})
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveLora:
+    """One LoRA of a set. Two are equal if they are the same model with the same weight."""
+
+    identity: Identity
+    weight: float
+    lora: Lora = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterSet:
+    """The LoRAs of a job: what pictures must have in common to share a call of a network.
+
+    It keeps what it names in memory for as long as it is held.
+    """
+
+    loras: tuple[ActiveLora, ...] = ()
+
+    @property
+    def for_unet(self) -> "AdapterSet":
+        """Those of which the UNet sees anything."""
+        return self._of(frozenset({Network.UNET}))
+
+    @property
+    def for_text(self) -> "AdapterSet":
+        """Those of which the text encoders see anything: what embeddings of a prompt depend on."""
+        return self._of(_ENCODERS)
+
+    @property
+    def identities(self) -> tuple[tuple[Identity, float], ...]:
+        """Which they are and how strong, for whom their weights are not to be kept."""
+        return tuple((active.identity, active.weight) for active in self.loras)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What of the files is not used, in words for the job's owner."""
+        return tuple(warning for active in self.loras for warning in active.lora.warnings)
+
+    def _of(self, networks: frozenset[Network]) -> "AdapterSet":
+        return AdapterSet(tuple(active for active in self.loras if active.lora.networks & networks))
+
+
+NO_ADAPTERS = AdapterSet()
+
+
+class LoraManager:
+    """The LoRAs of one loaded checkpoint. What is worn is for the stepping thread alone to change."""
+
+    def __init__(self, parts: Components, *, max_count: int, max_bytes: int) -> None:
+        self._base, self._roots = parts.base, parts.roots
+        self._names = LayerNames(parts.networks, parts.unet_shape, parts.device)
+        self._shelf = ModelCache(
+            self._read, lambda lora: lora.size_bytes, max_count=max_count, max_bytes=max_bytes
+        )
+        self._active = NO_ADAPTERS
+        self._handles: list[RemovableHandle] = []
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory that the LoRAs take which are kept for later jobs."""
+        return self._shelf.size_bytes
+
+    def has(self, source: ModelSource) -> bool:
+        """True if the LoRA is loaded."""
+        return self._shelf.has(source)
+
+    def preload(self, source: ModelSource) -> None:
+        """Load a LoRA now, so that its first job does not wait.
+
+        Raises: ModelUnreadable.
+        """
+        self._shelf.take(source)
+
+    def prepare(self, sources: Sequence[ModelSource], uses: Sequence[LoraUse]) -> AdapterSet:
+        """Make sure that a job's LoRAs are loaded.
+
+        Of one that is used twice the weights add up; one of weight 0 is as none.
+
+        Raises: JobRejected, if a weight is no number or a source is missing; ModelUnreadable.
+        """
+        active: dict[Identity, ActiveLora] = {}
+        for use in uses:
+            source = find_source(sources, use.model_id, ModelType.LORA)
+            if not isfinite(use.weight):
+                raise JobRejected(
+                    f"the weight of LoRA {source.name} must be a finite number, not {use.weight}"
+                )
+            if use.weight:
+                identity = identity_of(source)
+                weight = use.weight + (active[identity].weight if identity in active else 0.0)
+                active[identity] = ActiveLora(identity, weight, self._shelf.take(source))
+        # In one order, whatever the job's, because sums of floats depend on it.
+        in_order = sorted(active.values(), key=lambda one: (one.identity[0], one.identity[1] or ""))
+        return AdapterSet(tuple(one for one in in_order if one.weight))
+
+    def apply(self, adapters: AdapterSet) -> None:
+        """Make the networks work with these LoRAs and no others, from the next call on.
+
+        Costs nothing if they do already. If it fails, they work with none.
+        """
+        if adapters == self._active:
+            return
+        self._take_off()
+        try:
+            for name, changes in _by_layer(adapters).items():
+                hook = self._names.layer(name).register_forward_hook(partial(_add, changes))
+                self._handles.append(hook)
+        except BaseException:
+            self._take_off()
+            raise
+        self._active = adapters
+
+    def forget(self) -> None:
+        """Let go of what is only kept for later jobs. For every thread."""
+        self._shelf.clear()
+
+    def clear(self) -> None:
+        """Take everything off and let go of it."""
+        self._take_off()
+        self.forget()
+
+    def _take_off(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._active = NO_ADAPTERS
+
+    def _read(self, source: ModelSource) -> Lora:
+        return read_lora(source, self._names, self._base, self._roots)
+
+
+Weighted = tuple[tuple[LayerDelta, float], ...]
+
+
+def _by_layer(adapters: AdapterSet) -> dict[LayerName, Weighted]:
+    layers: dict[LayerName, Weighted] = {}
+    for active in adapters.loras:
+        for name, change in active.lora.changes.items():
+            layers[name] = (*layers.get(name, ()), (change, active.weight))
+    return layers
+
+
+def _add(changes: Weighted, layer: Layer, entered: tuple[Tensor, ...], came_out: Tensor) -> Tensor:
+    """The hook: what came out of the layer, and what each LoRA adds to it.
+
+    Scaled first and then added, each rounded as peft rounds it, so that pictures are those of the stock
+    pipelines to the bit; `torch.add` with a factor would round once.
+    """
+    total = came_out
+    for change, weight in changes:
+        total = total + change.added(layer, entered[0], came_out) * (weight * change.scale)
+    return total

@@ -1,0 +1,35 @@
+"""From a source to the files of a model that is laid over a checkpoint: of the right type and family."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from engine_worker.formats.allowed_paths import ANYWHERE, ModelFile, open_file, resolve
+from engine_worker.formats.component_folder import describe_component
+from engine_worker.formats.model_folder import ModelFolder
+from engine_worker.formats.single_file import describe_file
+from kernel.protocol.enums import ModelBase, ModelType
+from kernel.protocol.errors import ModelUnreadable
+from kernel.protocol.model_refs import ModelSource
+
+
+def resolve_model(
+    source: ModelSource, wanted: ModelType, base: ModelBase, roots: Sequence[Path] = ANYWHERE
+) -> ModelFile | ModelFolder:
+    """The model's file or folder, opened, which inspection finds to be one of that type, for that base.
+
+    Raises: ModelUnreadable.
+    """
+    path = resolve(source.uri, roots)
+    found: ModelFile | ModelFolder
+    if path.is_dir():
+        found = ModelFolder(path, roots)
+        finding = describe_component(found, source.variant)
+    else:
+        found = open_file(path, roots)
+        finding = describe_file(found)
+    if finding.model_type is not wanted:
+        raise ModelUnreadable(f"{source.name} is a {finding.model_type}, not a {wanted}")
+    theirs = finding.model_base or source.model_base
+    if theirs not in (None, base):
+        raise ModelUnreadable(f"{source.name} is for {theirs}, but the checkpoint is {base}")
+    return found

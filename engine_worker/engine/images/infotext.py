@@ -1,0 +1,176 @@
+"""The recipe of a picture as one text, in the form that Stable Diffusion tools write and read.
+
+A prompt, a line `Negative prompt: ...`, and a line of `Name: value` pairs. LoRAs stand behind the prompt as
+`<lora:name:weight>`, where those tools look for them.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from kernel.protocol.enums import ImageFileType, ImageFit, InputKind, PromptTechnique
+from kernel.protocol.ids import ModelId
+from kernel.protocol.model_refs import ControlUse, ModelSource
+from kernel.protocol.specs import JobOrder, JobSpec
+from kernel.protocol.version import VERSION
+
+_HASH_DIGITS: Final = 10
+# The words of the tools for how a picture that comes along is fitted.
+_RESIZE_MODES: Final = {
+    ImageFit.STRETCH: "Just Resize",
+    ImageFit.CROP: "Crop and Resize",
+    ImageFit.PAD: "Resize and Fill",
+}
+_HASH_NAMES: Final = {
+    InputKind.REFERENCE: "Init image hash",
+    InputKind.MASK: "Mask hash",
+    InputKind.POSE: "ControlNet image hash",
+}
+_SEPARATORS: Final = ',:"\n'
+_MARKS_OF_TAGS: Final = str.maketrans({"<": "_", ">": "_", ":": "_"})
+
+
+Digests = Mapping[InputKind, str]
+"""The sha256 of each picture file that came along."""
+
+
+@dataclass(frozen=True, slots=True)
+class InfotextSource:
+    """What the order does not say of how a picture was made."""
+
+    encoded_tile_px: int | None = None
+    """The side of the tiles in which the VAE worked on the pictures that came along, None if in one piece."""
+    decoded_tile_px: int | None = None
+    """The same of the picture itself."""
+    digests: Digests = field(default_factory=dict)
+
+
+def infotext(
+    order: JobOrder,
+    seed: int,
+    checkpoint: ModelSource,
+    sampler: str,
+    making: InfotextSource = InfotextSource(),
+) -> str:
+    """All that it takes to make the picture again, given the files that are named by their hashes; `sampler`
+    is the scheduler's name in such texts."""
+    spec, models = order.spec, {source.model_id: source for source in order.models}
+    pairs = {
+        "Steps": str(spec.steps),
+        "Sampler": sampler,
+        "CFG scale": f"{spec.guidance_scale:g}",
+        "Seed": str(seed),
+        "Size": f"{spec.width_px}x{spec.height_px}",
+        **_checkpoint(checkpoint),
+        **_further_models(spec, models),
+        **_pictures_in(spec, making),
+        **_controls(spec, models),
+        **_pictures_out(spec, models, making),
+        **{f"Scheduler {name}": str(value) for name, value in sorted(spec.scheduler_config.items())},
+        # Their word for whose random numbers make the noise: never the GPU's.
+        "RNG": "CPU",
+        "Version": f"automatic-spoon {VERSION}",
+    }
+    lines = [" ".join([spec.prompt, *_lora_tags(spec, models)]).strip()]
+    if spec.negative_prompt:
+        lines.append(f"Negative prompt: {spec.negative_prompt}")
+    lines.append(", ".join(f"{name}: {_quoted(value)}" for name, value in pairs.items()))
+    return "\n".join(lines)
+
+
+_Models = dict[ModelId, ModelSource]
+_Pairs = dict[str, str]
+
+
+def _checkpoint(source: ModelSource) -> _Pairs:
+    digits = _hash(source)
+    return ({"Model hash": digits} if digits else {}) | {"Model": source.name}
+
+
+def _further_models(spec: JobSpec, models: _Models) -> _Pairs:
+    pairs: _Pairs = {}
+    if spec.vae is not None:
+        digits = _hash(models.get(spec.vae))
+        pairs |= ({"VAE hash": digits} if digits else {}) | {"VAE": _name(spec.vae, models)}
+    if spec.clip_skip is not None:
+        pairs["Clip skip"] = str(spec.clip_skip)
+    if spec.long_prompt_technique is not PromptTechnique.NONE:
+        pairs["Prompt technique"] = spec.long_prompt_technique
+    loras = _hashes([use.model_id for use in spec.loras], models)
+    embeddings = _hashes(spec.embeddings, models)
+    return (
+        pairs | ({"Lora hashes": loras} if loras else {}) | ({"TI hashes": embeddings} if embeddings else {})
+    )
+
+
+def _pictures_in(spec: JobSpec, making: InfotextSource) -> _Pairs:
+    """What controls do with the last of them stands with each control."""
+    pairs: _Pairs = {}
+    if InputKind.REFERENCE in spec.inputs:
+        pairs |= {"Denoising strength": f"{spec.strength:g}", "Resize mode": _RESIZE_MODES[spec.image_fit]}
+    if InputKind.MASK in spec.inputs:
+        pairs |= {"Mask mode": "Inpaint masked", "Inpaint area": "Whole picture"}
+    if making.encoded_tile_px is not None:
+        pairs["VAE encoder tiling"] = str(making.encoded_tile_px)
+    found = making.digests
+    return pairs | {name: found[kind][:_HASH_DIGITS] for kind, name in _HASH_NAMES.items() if kind in found}
+
+
+def _controls(spec: JobSpec, models: _Models) -> _Pairs:
+    nets = [*spec.control_models, *[None] * len(spec.controls)]
+    return {
+        f"ControlNet {number}": _control(use, net, spec.image_fit, models)
+        for number, (use, net) in enumerate(zip(spec.controls, nets, strict=False))
+    }
+
+
+def _control(use: ControlUse, net: ModelId | None, how: ImageFit, models: _Models) -> str:
+    pairs = {"Module": "none" if use.is_preprocessed else str(use.control_type)}
+    if net is not None:
+        digits = _hash(models.get(net))
+        pairs["Model"] = f"{_name(net, models)} [{digits}]" if digits else _name(net, models)
+    pairs |= {
+        "Weight": f"{use.scale:g}",
+        "Resize Mode": _RESIZE_MODES[how],
+        "Guidance Start": f"{use.start:g}",
+        "Guidance End": f"{use.end:g}",
+    }
+    return ", ".join(f"{name}: {value}" for name, value in pairs.items())
+
+
+def _pictures_out(spec: JobSpec, models: _Models, making: InfotextSource) -> _Pairs:
+    pairs: _Pairs = {}
+    if making.decoded_tile_px is not None:
+        pairs["VAE tiling"] = str(making.decoded_tile_px)
+    if spec.remove_background:
+        pairs["Background removed"] = ", ".join(
+            _name(model_id, models) for model_id in spec.remove_background
+        )
+        if spec.image_file_type is ImageFileType.JPEG or len(spec.remove_background) > 1:
+            pairs["Background color"] = spec.background_color
+    return pairs
+
+
+def _lora_tags(spec: JobSpec, models: _Models) -> list[str]:
+    names = [(_name(use.model_id, models).translate(_MARKS_OF_TAGS), use.weight) for use in spec.loras]
+    return [f"<lora:{name}:{weight:g}>" for name, weight in names]
+
+
+def _hashes(model_ids: tuple[ModelId, ...] | list[ModelId], models: _Models) -> str:
+    """`name: hash` of each whose hash is known."""
+    digits = {_name(model_id, models): _hash(models.get(model_id)) for model_id in model_ids}
+    return ", ".join(f"{name.translate(_MARKS_OF_TAGS)}: {found}" for name, found in digits.items() if found)
+
+
+def _name(model_id: ModelId, models: _Models) -> str:
+    return models[model_id].name if model_id in models else model_id
+
+
+def _hash(source: ModelSource | None) -> str | None:
+    return None if source is None or source.sha256 is None else source.sha256[:_HASH_DIGITS]
+
+
+def _quoted(value: str) -> str:
+    """A value that holds what separates the pairs is written as a JSON string."""
+    return json.dumps(value, ensure_ascii=False) if any(mark in value for mark in _SEPARATORS) else value

@@ -1,0 +1,116 @@
+"""Loading a checkpoint: from the address of its files to the parts that the sampler works with."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from engine_worker.engine.loading.build_networks import build_networks
+from engine_worker.engine.loading.diffusers_folder import read_folder
+from engine_worker.engine.loading.networks import size_bytes
+from engine_worker.engine.loading.single_file import is_leftover, read_single_file
+from engine_worker.engine.networks.autoencoder import make_vae
+from engine_worker.engine.networks.components import Components, SdText, SdxlText
+from engine_worker.engine.networks.offload import LoadModules, load_under, offload_under
+from engine_worker.engine.networks.tokenizer import Tokenizer, make_tokenizer
+from engine_worker.engine.runtime.devices import vae_dtype
+from engine_worker.formats.allowed_paths import ANYWHERE, open_file, resolve
+from engine_worker.formats.checkpoint_layout import CheckpointLayout
+from engine_worker.formats.diffusers_folder import describe_folder
+from engine_worker.formats.model_folder import ModelFolder
+from engine_worker.formats.safetensors_header import read_header
+from engine_worker.formats.single_file import describe_file
+from engine_worker.formats.unet_config import read_unet_config
+from kernel.protocol.enums import MemoryPlan, ModelBase, ModelType, Variant
+from kernel.protocol.errors import ModelUnreadable
+from kernel.protocol.model_refs import ModelSource
+
+
+def load_components(
+    source: ModelSource,
+    device: torch.device,
+    dtype: torch.dtype,
+    plan: MemoryPlan = MemoryPlan.FAST,
+    roots: Sequence[Path] = ANYWHERE,
+) -> Components:
+    """Load a checkpoint from local files within the roots, to be used under a plan. What rests under it is
+    not on the device.
+
+    Raises: ModelUnreadable, if the files are not a whole SD 1.5 or SDXL checkpoint; NotInstalled, if
+    something that loading needs is not installed; torch.OutOfMemoryError.
+    """
+    layout = read_layout(resolve(source.uri, roots), source.variant, roots)
+    if source.model_base is not None and source.model_base is not layout.base:
+        raise ModelUnreadable(f"{source.name} is {layout.base}, not {source.model_base}")
+    # Read here for its errors: nothing is loaded for a UNet that is of no use.
+    read_unet_config(layout.unet.config)
+    # A third of a second each, which passes while the disk is waited for.
+    with ThreadPoolExecutor(1) as aside:
+        tokenizers = aside.submit(lambda: [make_tokenizer(one) for one in layout.tokenizers])
+        networks = build_networks(layout.networks, device, dtype, is_leftover, offload_under(plan))
+        parts = _assemble(layout, networks, tokenizers.result(), device, dtype, plan)
+        return replace(parts, roots=roots)
+
+
+def read_layout(
+    path: Path, variant: Variant | None = None, roots: Sequence[Path] = ANYWHERE
+) -> CheckpointLayout:
+    """Read what a checkpoint is made of, from its headers and configurations alone.
+
+    What is good enough to be registered is judged by inspection, here as there.
+    Raises: ModelUnreadable.
+    """
+    if path.is_dir():
+        folder = ModelFolder(path, roots)
+        finding = describe_folder(folder, variant)
+        return read_folder(folder, finding.model_base or ModelBase.SD, variant)
+    held = open_file(path, roots)
+    finding = describe_file(held)
+    if finding.model_type is not ModelType.CHECKPOINT:
+        raise ModelUnreadable(f"{path.name} is a {finding.model_type}: an engine requires a checkpoint")
+    return read_single_file(read_header(held), finding)
+
+
+def _assemble(
+    layout: CheckpointLayout,
+    networks: list[nn.Module],
+    tokenizers: list[Tokenizer],
+    device: torch.device,
+    dtype: torch.dtype,
+    plan: MemoryPlan,
+) -> Components:
+    unet, autoencoder, *encoders = networks
+    held = {plan.network: network for plan, network in zip(layout.networks, networks, strict=True)}
+    resting = offload_under(plan)
+    return Components(
+        base=layout.base,
+        device=device,
+        dtype=dtype,
+        denoiser=unet,
+        unet_config=layout.unet.config,
+        unet_shape=read_unet_config(layout.unet.config),
+        networks=held,
+        vae=make_vae(autoencoder, vae_dtype(dtype, device), device, plan),
+        text=_text(layout, tokenizers, encoders, load_under(plan, encoders, device)),
+        scheduler_config=layout.scheduler_config,
+        memory_bytes=sum(size_bytes(network) for kind, network in held.items() if kind not in resting),
+        plan=plan,
+    )
+
+
+def _text(
+    layout: CheckpointLayout, tokenizers: list[Tokenizer], encoders: list[nn.Module], loaded: LoadModules
+) -> SdText | SdxlText:
+    if layout.base is ModelBase.SD:
+        return SdText(tokenizers[0], encoders[0], loaded)
+    return SdxlText(
+        tokenizer=tokenizers[0],
+        encoder=encoders[0],
+        tokenizer_2=tokenizers[1],
+        encoder_2=encoders[1],
+        zeroes_empty_negative=layout.zeroes_empty_negative,
+        loaded=loaded,
+    )

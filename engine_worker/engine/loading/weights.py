@@ -1,0 +1,211 @@
+"""Finding a network's parameters in a model's files, and reading them one at a time."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from io import FileIO
+from itertools import groupby
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from engine_worker.formats.checkpoint_layout import NetworkPlan
+from engine_worker.formats.ldm_keys import THIRDS, Form, Stored
+from engine_worker.formats.safetensors_header import Entry, Header
+from kernel.protocol.errors import ModelUnreadable
+
+_DTYPES: Mapping[str, torch.dtype] = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+}
+# Beside weights a file may hold numbers: the alpha of a LoRA's layer, which some trainers store whole.
+_NUMBERS: Mapping[str, torch.dtype] = {**_DTYPES, "I64": torch.int64, "I32": torch.int32}
+# The length of the header, before it: https://github.com/huggingface/safetensors#format
+_LENGTH_BYTES = 8
+_NAMES_SHOWN = 3
+_READERS = 2
+_TENSORS_AHEAD = 4
+
+_ReadOne = Callable[[FileIO, int, str], Tensor]
+"""Reads the parameter of that name from a file whose tensors begin at that byte."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one parameter is read from."""
+
+    header: Header
+    entry: Entry
+    stored: Stored
+
+
+def find_places(names: Iterable[str], plan: NetworkPlan) -> Mapping[str, Place]:
+    """Where each of a network's parameters is.
+
+    Raises: ModelUnreadable, if some are nowhere.
+    """
+    owners = {key: header for header in plan.files for key in header.tensors}
+    places: dict[str, Place] = {}
+    missing: list[str] = []
+    for name in names:
+        candidates = plan.locate(name)
+        found = next((stored for stored in candidates if stored.key in owners), None)
+        if found is None:
+            missing.append(candidates[0].key)
+        else:
+            owner = owners[found.key]
+            places[name] = Place(owner, owner.tensors[found.key], found)
+    if missing:
+        raise ModelUnreadable(f"the {plan.network.value} lacks {_listed(missing)}")
+    return places
+
+
+def check_surplus(
+    files: Iterable[Header], places: Iterable[Place], is_leftover: Callable[[str], bool]
+) -> None:
+    """Make sure that no tensor is left over that a network would have needed to be understood.
+
+    Raises: ModelUnreadable, if there is one.
+    """
+    taken = {(place.header.path, place.stored.key) for place in places}
+    surplus = [
+        key
+        for header in files
+        for key in header.tensors
+        if (header.path, key) not in taken and not is_leftover(key)
+    ]
+    if surplus:
+        raise ModelUnreadable(f"no network uses {_listed(surplus)}: the model's architecture is unknown")
+
+
+def read_parameters(
+    places: Mapping[str, Place],
+    shapes: Mapping[str, torch.Size],
+    device: torch.device,
+    dtype: torch.dtype,
+    pack: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType({}),
+) -> dict[str, Tensor]:
+    """A network's parameters, in the order in which they lie in the files.
+
+    Files are read, not mapped: a file that changes later changes nothing, and one that is cut short while it
+    is read is an error like any other. Only a few tensors at a time are in memory twice. What is in `pack` is
+    brought into the order that its layer wants.
+    Raises: ModelUnreadable, if a tensor has another shape than the network wants, or cannot be read.
+    """
+    is_at_home = device.type == "cpu"
+
+    def finished(name: str, tensor: Tensor) -> Tensor:
+        sent = tensor.to(device, dtype).contiguous()
+        return pack[name](sent) if name in pack else sent
+
+    def read(file: FileIO, first_byte: int, name: str) -> Tensor:
+        place = places[name]
+        tensor = _formed(_read(file, first_byte, place, _DTYPES), place.stored.form)
+        _check_shape(place, tensor.shape, shapes[name])
+        return finished(name, tensor) if is_at_home else tensor
+
+    return {name: tensor if is_at_home else finished(name, tensor) for name, tensor in _in_turn(places, read)}
+
+
+def read_tensors(header: Header, keys: Iterable[str]) -> dict[str, Tensor]:
+    """Some tensors of one file, by their keys and as they are stored, on the CPU.
+
+    Raises: ModelUnreadable, if one cannot be read.
+    """
+    places = {key: Place(header, header.tensors[key], Stored(key)) for key in keys}
+    try:
+        with header.open() as file:
+            first_byte = _first_byte(file)
+            return {key: _read(file, first_byte, place, _NUMBERS) for key, place in places.items()}
+    except OSError as error:
+        raise ModelUnreadable(f"cannot read the tensors: {error.strerror}") from error
+
+
+def _in_turn(places: Mapping[str, Place], read: _ReadOne) -> Iterator[tuple[str, Tensor]]:
+    """Each tensor, in the order in which they lie in the files.
+
+    Two threads read the next ones meanwhile, and on the CPU convert and pack them: most of the time goes into
+    memory that is touched for the first time, which one thread does not do faster for having others wait.
+    """
+    in_order = sorted(places.items(), key=lambda item: (item[1].header.path, item[1].entry.data_offsets))
+    try:
+        for _, each in groupby(in_order, key=lambda item: item[1].header.path):
+            group = list(each)
+            with group[0][1].header.open() as file, _readers() as readers:
+                first_byte = _first_byte(file)
+                ahead: deque[tuple[str, Future[Tensor]]] = deque()
+                for name, _ in group:
+                    ahead.append((name, readers.submit(read, file, first_byte, name)))
+                    if len(ahead) > _TENSORS_AHEAD:
+                        yield _done(ahead.popleft())
+                yield from map(_done, ahead)
+    except OSError as error:
+        raise ModelUnreadable(f"cannot read the tensors: {error.strerror}") from error
+
+
+def _readers() -> ThreadPoolExecutor:
+    """Their packing uses as many threads as the engine's steps will: oneDNN chooses an order by the number,
+    and a thread learns it from torch only when it asks."""
+    return ThreadPoolExecutor(_READERS, initializer=torch.get_num_threads)
+
+
+def _first_byte(file: FileIO) -> int:
+    """Where the tensors begin: behind the header, and its length before it."""
+    return _LENGTH_BYTES + int.from_bytes(file.read(_LENGTH_BYTES), "little")
+
+
+def _done(reading: tuple[str, Future[Tensor]]) -> tuple[str, Tensor]:
+    name, tensor = reading
+    return name, tensor.result()
+
+
+def _read(file: FileIO, first_byte: int, place: Place, dtypes: Mapping[str, torch.dtype]) -> Tensor:
+    """The tensor as it is stored; of three in one, the third that is wanted."""
+    entry, form = place.entry, place.stored.form
+    if entry.dtype not in dtypes:
+        raise ModelUnreadable(
+            f"{place.stored.key} is stored as {entry.dtype}: quantized models are not supported"
+        )
+    parts = len(THIRDS) if form in THIRDS else 1
+    size_bytes = entry.size_bytes // parts
+    skipped = THIRDS.index(form) * size_bytes if form in THIRDS else 0
+    held = torch.empty(size_bytes, dtype=torch.uint8)
+    begin = first_byte + entry.data_offsets[0] + skipped
+    buffer, done = held.numpy().data, 0
+    while done < size_bytes:
+        # At a place of its own: the file's position belongs to nobody.
+        count = os.preadv(file.fileno(), [buffer[done:]], begin + done)
+        if not count:
+            raise ModelUnreadable(f"{place.header.path.name} was truncated while it was being read")
+        done += count
+    first, *rest = entry.shape or (1,)
+    tensor = held.view(dtypes[entry.dtype]).reshape(first // parts, *rest)
+    return tensor if entry.shape else tensor.reshape(())
+
+
+def _formed(tensor: Tensor, form: Form) -> Tensor:
+    match form:
+        case Form.TRANSPOSED:
+            return tensor.T
+        case Form.CONV_1X1:
+            return tensor.flatten(1)
+        case _:
+            return tensor
+
+
+def _check_shape(place: Place, shape: torch.Size, wanted: torch.Size) -> None:
+    if shape != wanted:
+        raise ModelUnreadable(f"{place.stored.key} has shape {list(shape)} instead of {list(wanted)}")
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:_NAMES_SHOWN])
+    more = len(names) - _NAMES_SHOWN
+    return f"{shown} and {more} more tensors" if more > 0 else f"the tensor {shown}"

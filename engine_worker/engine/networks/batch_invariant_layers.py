@@ -1,0 +1,189 @@
+"""Layers that work on each picture of a shared call as if it were alone, to the last bit.
+
+On a CPU in single precision the number of rows decides which kernel multiplies, and kernels round
+differently: MKL has one of its own for fewer than four rows, and ATen gives convolutions of one pixel to
+another library from 16 rows on. Here both are made as they are for one picture, in one batched call.
+Prompts of different lengths go through attention one length after the other, and so do pictures of fewer than
+four pixels where several threads share the work: it is by the thread that those are rounded. All other layers
+round a row alike whatever lies beside it. See docs/adr/0034.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import groupby
+from typing import Final, NamedTuple
+
+import torch
+from diffusers.models.attention_processor import Attention
+from torch import Tensor, nn
+from torch.nn import functional
+
+from engine_worker.formats.checkpoint_layout import Network
+
+FEW_ROWS: Final = 4
+"""From so many rows of a matrix on, each is multiplied as it is among any number."""
+MANY_ROWS: Final = 16
+"""So many are convolved by oneDNN, fewer by ATen itself, row by row, if the process has one thread.
+
+Source: `ConvParams::use_mkldnn`, aten/src/ATen/native/Convolution.cpp.
+"""
+
+FEW_NUMBERS: Final = 20_480
+"""A single row with at most so many is convolved by ATen itself, and among others by oneDNN. Same source."""
+
+
+class ImageRows(NamedTuple):
+    """What one picture brings into a shared call."""
+
+    rows: int
+    tokens: int
+    """Of its prompt: the same for all its rows."""
+
+
+ALONE: Final[tuple[ImageRows, ...]] = ()
+_sharing: ContextVar[tuple[ImageRows, ...]] = ContextVar("sharing", default=ALONE)
+
+
+@contextmanager
+def batch_composition(pictures: Sequence[ImageRows]) -> Iterator[None]:
+    """Say which pictures share the calls of networks inside, in the order of their rows."""
+    token = _sharing.set(tuple(pictures) if len(pictures) > 1 else ALONE)
+    try:
+        yield
+    finally:
+        _sharing.reset(token)
+
+
+def make_batch_invariant(
+    module: nn.Module, network: Network, device: torch.device, dtype: torch.dtype
+) -> nn.Module:
+    """The network with layers in which pictures that share a call do not change each other's last bits.
+
+    Only where bits can be kept: in half precision and on a GPU the rows decide on kernels everywhere.
+    """
+    is_shared = network in (Network.UNET, Network.CONTROLNET)
+    if is_shared and device.type == "cpu" and dtype is torch.float32:
+        for layer in module.modules():
+            if type(layer) is nn.Linear:
+                layer.__class__ = _Linear
+            elif type(layer) is nn.Conv2d:
+                layer.__class__ = _Conv2d
+            elif isinstance(layer, Attention):
+                layer.set_processor(_Attention(layer.processor))
+    return module
+
+
+class _Linear(nn.Linear):
+    def forward(self, entered: Tensor) -> Tensor:
+        return linear(entered, self.weight, self.bias)
+
+
+class _Conv2d(nn.Conv2d):
+    def forward(self, entered: Tensor) -> Tensor:
+        return convolve(self, entered, self.weight, self.bias)
+
+
+class _Attention:
+    """Attention in which a prompt meets nothing of longer ones beside it, not even as masked filling, and in
+    which the threads that share the work do not round the few pixels of a small picture by their number."""
+
+    def __init__(self, attend: Callable[..., Tensor]) -> None:
+        self._attend = attend
+
+    def __call__(
+        self,
+        layer: Attention,
+        entered: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        **given: object,
+    ) -> Tensor:
+        """Shapes: entered (rows, pixels, channels), the prompts (rows, tokens, width)."""
+        prompts, pictures = encoder_hidden_states, _sharing.get()
+        if not pictures:
+            return self._attend(layer, entered, prompts, attention_mask, **given)
+        runs = _runs(pictures, pixels=entered.shape[1], has_prompts=prompts is not None)
+        if len(runs) < 2:
+            return self._attend(layer, entered, prompts, attention_mask, **given)
+        came_out: list[Tensor] = []
+        begin = 0
+        for run in runs:
+            end = begin + sum(one.rows for one in run)
+            words = None if prompts is None else prompts[begin:end, : run[0].tokens]
+            with batch_composition(run):
+                came_out.append(self._attend(layer, entered[begin:end], words, None, **given))
+            begin = end
+        return torch.cat(came_out)
+
+
+def _runs(pictures: Sequence[ImageRows], *, pixels: int, has_prompts: bool) -> list[tuple[ImageRows, ...]]:
+    """The pictures that attention is computed for together, in order."""
+    if pixels < FEW_ROWS and torch.get_num_threads() > 1:
+        return [(one,) for one in pictures]
+    if not has_prompts:
+        return [tuple(pictures)]
+    return [tuple(run) for _, run in groupby(pictures, lambda one: one.tokens)]
+
+
+def linear(entered: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """As `torch.nn.functional.linear`. Shapes: entered (rows, ..., in), the result (rows, ..., out)."""
+    pictures = _sharing.get()
+    if not pictures or not entered.is_cpu:
+        return functional.linear(entered, weight, bias)
+    each, threads = entered.shape[1:-1].numel(), torch.get_num_threads()
+    # Threads share a matrix by its rows.
+    few_rows = FEW_ROWS * threads
+    rows = [one.rows for one in pictures]
+    if min(rows) * each >= few_rows:
+        return functional.linear(entered, weight, bias)
+    if threads > 1 or len(set(rows)) > 1:
+        return torch.cat([functional.linear(one, weight, bias) for one in torch.split(entered, rows)])
+    batch = entered.reshape(len(rows), rows[0] * each, -1)
+    made = _multiplied(bias, batch, weight.t().expand(len(rows), -1, -1))
+    return made.view(*entered.shape[:-1], len(weight))
+
+
+def convolve(layer: nn.Conv2d, entered: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """What the layer would make of what enters, if these were its weight and its bias.
+
+    Shapes: entered (rows, in, height, width), weight (out, in, height, width).
+    """
+    is_mix = weight.shape[2:] == (1, 1) and layer.stride == (1, 1) and layer.padding == (0, 0)
+    if is_mix and layer.groups == 1:
+        return mix(entered, weight, bias)
+    return _convolved(
+        entered,
+        lambda one: functional.conv2d(
+            one, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups
+        ),
+    )
+
+
+def mix(entered: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """As `torch.nn.functional.conv2d` with a kernel of one pixel.
+
+    Shapes: entered (rows, in, height, width), weight (out, in, 1, 1).
+    """
+    rows, _, height, width = entered.shape
+    if not _sharing.get() or rows < MANY_ROWS or not entered.is_cpu or torch.get_num_threads() > 1:
+        return _convolved(entered, lambda one: functional.conv2d(one, weight, bias))
+    if height * width == 1:
+        return torch.cat(
+            [functional.conv2d(few, weight, bias) for few in torch.split(entered, MANY_ROWS - 1)]
+        )
+    column = None if bias is None else bias[:, None]
+    made = _multiplied(column, weight.flatten(1).expand(rows, -1, -1), entered.flatten(2))
+    return made.view(rows, -1, height, width)
+
+
+def _convolved(entered: Tensor, convolution: Callable[[Tensor], Tensor]) -> Tensor:
+    """All pictures at once, or one after the other where a single row alone goes another way."""
+    rows = [one.rows for one in _sharing.get()]
+    if 1 in rows and entered[0].numel() <= FEW_NUMBERS and entered.is_cpu:
+        return torch.cat([convolution(one) for one in torch.split(entered, rows)])
+    return convolution(entered)
+
+
+def _multiplied(added: Tensor | None, batch: Tensor, matrices: Tensor) -> Tensor:
+    return torch.bmm(batch, matrices) if added is None else torch.baddbmm(added, batch, matrices)

@@ -1,0 +1,97 @@
+"""The words that a job's embeddings add to its prompts (textual inversion), for one text encoder.
+
+Such a word stands for vectors that no token of the vocabulary has. Its tokens get numbers that lie beyond any
+vocabulary, and in the call of the encoder their vectors take the place of what its table of tokens gives. The
+table itself and the tokenizer are never touched, so there is nothing to take back.
+Source: R. Gal et al., "An Image is Worth One Word", arXiv:2208.01618; adr/0021.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+FIRST_ID: Final = 1 << 20
+"""CLIP's vocabulary ends at 49,408."""
+_ANY_TOKEN: Final = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingToken:
+    """An embedding as one text encoder reads it. Shapes: vectors (tokens, width)."""
+
+    names: tuple[str, ...]
+    vectors: Tensor
+
+
+class EmbeddingTokens:
+    """All words of a job. Prompts may write them in capitals or not."""
+
+    def __init__(self, words: Sequence[EmbeddingToken]) -> None:
+        self._names = [
+            (name, number) for number, word in enumerate(words) for name in word.names if name.strip()
+        ]
+        # The longest name first, so that no name hides another that begins with it.
+        self._names.sort(key=lambda named: -len(named[0]))
+        self._pattern = re.compile("|".join(f"({_pattern(name)})" for name, _ in self._names), re.IGNORECASE)
+        self._spans: list[range] = []
+        for word in words:
+            first = self._spans[-1].stop if self._spans else FIRST_ID
+            self._spans.append(range(first, first + len(word.vectors)))
+        self._shown = [word.names[0] for word in words]
+        self._vectors = torch.cat([word.vectors for word in words]) if words else None
+
+    def split(self, text: str) -> Iterator[str | tuple[int, ...]]:
+        """The text in pieces: what is plain, and for each word its tokens."""
+        end = 0
+        for found in self._pattern.finditer(text) if self._names else ():
+            yield text[end : found.start()]
+            yield tuple(self._spans[self._names[(found.lastindex or 1) - 1][1]])
+            end = found.end()
+        yield text[end:]
+
+    def name_of(self, token: int) -> str | None:
+        """The word that a token is of; None for one of the vocabulary's."""
+        return next((self._shown[number] for number, span in enumerate(self._spans) if token in span), None)
+
+    def is_last(self, token: int) -> bool:
+        """True for the last token of a word."""
+        return any(token == span[-1] for span in self._spans)
+
+    @contextmanager
+    def laid_over(self, table: nn.Module, tokens: Tensor) -> Iterator[Tensor]:
+        """Let the table of tokens give the words' vectors, for as long as this lasts and these tokens only.
+
+        Yields: the tokens with something from the vocabulary in the words' places.
+        """
+        if self._vectors is None:
+            yield tokens
+            return
+        is_word = tokens >= FIRST_ID
+        vectors = self._vectors[tokens[is_word].long() - FIRST_ID]
+
+        def lay(module: nn.Module, inputs: tuple[Tensor, ...], looked_up: Tensor) -> Tensor:
+            laid = looked_up.clone()
+            laid[is_word] = vectors.to(laid.dtype)
+            return laid
+
+        hook = table.register_forward_hook(lay)
+        try:
+            yield tokens.masked_fill(is_word, _ANY_TOKEN)
+        finally:
+            hook.remove()
+
+
+def _pattern(name: str) -> str:
+    """The name where it stands for itself, not as a part of a longer word.
+
+    Spaces beside other signs do not matter, as they do not to CLIP's tokenizer; compel puts some in.
+    """
+    words = (r"\s*".join(map(re.escape, re.findall(r"\w+|[^\w\s]+", word))) for word in name.split())
+    before = r"(?<!\w)" if re.match(r"\s*\w", name) else ""
+    after = r"(?!\w)" if re.search(r"\w\s*$", name) else ""
+    return before + r"\s+".join(words) + after

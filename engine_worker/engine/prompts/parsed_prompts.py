@@ -1,0 +1,112 @@
+"""The prompts of jobs as text: read beside the steps, and the latest of them remembered."""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Lock
+from typing import Final, assert_never
+
+from engine_worker.engine.prompts.encoded import Encode, Technique
+from engine_worker.engine.prompts.plain import Plain
+from engine_worker.engine.prompts.sd_embed_package import find_sd_embed
+from engine_worker.engine.prompts.syntaxes import foreign_syntax
+from engine_worker.engine.runtime.late_import import late_import
+from kernel.protocol.enums import PromptTechnique
+from kernel.protocol.errors import JobRejected
+from kernel.protocol.prompts import fault_of_length
+
+MAX_REMEMBERED: Final = 64
+_AT_ONCE: Final = 5_000
+"""Characters that any technique but compel has read in 2 ms, which is not worth a wait beside the steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedPrompt:
+    """A prompt whose text was read."""
+
+    text: str
+    technique: PromptTechnique
+    encode: Encode
+    remarks: tuple[str, ...]
+    """Sentences that still lack their subject, as those of `Encoded`."""
+
+
+class ParsedPromptCache:
+    """Reads prompts. All methods are for every thread, and nobody waits for what another one reads."""
+
+    def __init__(self) -> None:
+        none = PromptTechnique.NONE
+        self._techniques = {none: _make_technique(none)}
+        self._read: OrderedDict[tuple[str, PromptTechnique], ParsedPrompt] = OrderedDict()
+        self._lock = Lock()
+
+    def has(self, text: str, technique: PromptTechnique) -> bool:
+        """True if reading it takes no time."""
+        if self._find(text, technique) is not None:
+            return True
+        is_quick = technique is not PromptTechnique.COMPEL and len(text) <= _AT_ONCE
+        return is_quick and technique in self._techniques
+
+    def read(self, text: str, technique: PromptTechnique) -> ParsedPrompt:
+        """Make out what a prompt says.
+
+        Raises: JobRejected, if it is too long or cannot be read this way, in words that still lack the
+        field's name; NotInstalled, if the technique needs a package that is not there.
+        """
+        script = self._find(text, technique)
+        if script is None:
+            fault = fault_of_length(text, technique)
+            if fault is not None:
+                raise JobRejected(fault)
+            encode = self._technique(technique).read(text)
+            script = ParsedPrompt(text, technique, encode, tuple(foreign_syntax(text, technique)))
+            self._keep(script)
+        return script
+
+    def _find(self, text: str, technique: PromptTechnique) -> ParsedPrompt | None:
+        with self._lock:
+            script = self._read.get((text, technique))
+            if script is not None:
+                self._read.move_to_end((text, technique))
+            return script
+
+    def _keep(self, script: ParsedPrompt) -> None:
+        with self._lock:
+            self._read[script.text, script.technique] = script
+            if len(self._read) > MAX_REMEMBERED:
+                self._read.popitem(last=False)
+
+    def _technique(self, name: PromptTechnique) -> Technique:
+        """Made when it is first asked for: compel and sd_embed take their time to import. Two threads may
+        both make one, of which one is used."""
+        if name not in self._techniques:
+            self._techniques.setdefault(name, _make_technique(name))
+        return self._techniques[name]
+
+
+@contextmanager
+def naming(field: str) -> Iterator[None]:
+    """Let what is wrong with a prompt begin with the field that it came in."""
+    try:
+        yield
+    except JobRejected as error:
+        raise JobRejected(f"{field}: {error.detail}") from error
+
+
+def _make_technique(name: PromptTechnique) -> Technique:
+    match name:
+        case PromptTechnique.NONE:
+            return Plain()
+        case PromptTechnique.SD_EMBED:
+            return find_sd_embed()
+        case PromptTechnique.COMPEL:
+            return _make_compel()
+        case _:
+            assert_never(name)
+
+
+def _make_compel() -> Technique:
+    with late_import("long_prompt_technique compel", "worker"):
+        from engine_worker.engine.prompts.compel_prompts import CompelPrompts
+    return CompelPrompts()

@@ -1,0 +1,59 @@
+"""Choosing the device that an engine runs on, and the precision that it computes in."""
+
+import torch
+
+from kernel.protocol.enums import Variant
+from kernel.protocol.errors import DeviceUnavailable, EngineFailed
+
+_DTYPES = {Variant.FP16: torch.float16, Variant.FP32: torch.float32, Variant.BF16: torch.bfloat16}
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The device of that name; `auto` is the first GPU, or the CPU where there is none.
+
+    Raises: DeviceUnavailable, if this machine has no such device now; EngineFailed, if that names none.
+    """
+    if wanted == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise EngineFailed(f"unknown device {wanted}: use auto, cpu, cuda:0, cuda:1 ...") from error
+    if device.type == "cpu":
+        return torch.device("cpu")
+    if device.type != "cuda":
+        raise EngineFailed(f"device {wanted} is not supported: use auto, cpu, cuda:0, cuda:1 ...")
+    if (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceUnavailable(
+            f"this machine has no device {wanted}: it has {torch.cuda.device_count()} GPUs"
+        )
+    return torch.device("cuda", device.index or 0)
+
+
+def settle_on(device: torch.device, dtype: torch.dtype) -> None:
+    """Make the device this thread's own, for what names none (events, streams), and no other GPU's memory is
+    touched. An engine in single precision means it: its convolutions are not rounded to TF32's 10 bits."""
+    if device.type != "cuda":
+        return
+    torch.cuda.set_device(device)
+    torch.backends.cudnn.allow_tf32 = dtype is not torch.float32
+
+
+def choose_dtype(wanted: Variant | None, device: torch.device) -> torch.dtype:
+    """The precision of UNet and text encoders: as asked, else half on a GPU and single on the CPU.
+
+    Half is float16, in which these networks were trained and are published: bfloat16 has three bits less, and
+    its range is wanted by the VAE alone.
+    """
+    if wanted is not None:
+        return _DTYPES[wanted]
+    return torch.float16 if device.type == "cuda" else torch.float32
+
+
+def vae_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    """The precision of the VAE, which overflows in float16 (SDXL's gives NaN there)."""
+    if dtype is not torch.float16:
+        return dtype
+    # Before Ampere it is only emulated, and cuDNN has no convolutions for it.
+    can_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if can_bfloat16 else torch.float32

@@ -1,0 +1,52 @@
+"""What an exception means for the job in whose work it was raised."""
+
+import logging
+from typing import Final
+
+import torch
+
+from engine_worker.engine.runtime.open_job import OpenJob
+from kernel.protocol.errors import JobBroke, OutOfMemory, SpoonError
+
+_log = logging.getLogger(__name__)
+
+
+# How it is worded where it is no error of its own class: by torch's allocator for the host, by CUDA when a
+# kernel or a pinned copy wants memory that torch does not hand out, and by the libraries of CUDA.
+_WORDINGS: Final = (
+    "DefaultCPUAllocator",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """True if the device's or the host's memory was too small for what was asked."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(wording in str(error) for wording in _WORDINGS)
+
+
+def is_of_the_device(error: Exception) -> bool:
+    """True if the device itself broke, after which nothing on it works any more. A lack of memory passes."""
+    return isinstance(error, torch.AcceleratorError) and not is_out_of_memory(error)
+
+
+def fail_job(job: OpenJob, error: Exception) -> None:
+    """End a job with the stable code of what went wrong.
+
+    Raises: the error itself, if it is the device's own: after that nothing on it works any more.
+    """
+    if is_out_of_memory(error):
+        job.fail(OutOfMemory.code, OutOfMemory().detail)
+    elif is_of_the_device(error):
+        raise error
+    elif isinstance(error, SpoonError):
+        job.fail(error.code, error.detail)
+    else:
+        # Unforeseen: the job's owner gets one line, the log has the whole story.
+        _log.error("action=job_failed job_id=%s", job.order.job_id, exc_info=error)
+        job.fail(
+            JobBroke.code, f"unexpected engine error ({type(error).__name__}: {error}); see the worker log"
+        )

@@ -1,0 +1,32 @@
+"""Importing what only some jobs need: late, as it takes seconds, with errors that say what to install."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kernel.protocol.errors import NotInstalled
+
+
+@contextmanager
+def late_import(feature: str, *adapters: str) -> Iterator[None]:
+    """Around imports that `feature` needs and that come with any of these extras of automatic-spoon.
+
+    What the packages have to say about each other's age is not for whoever runs this server.
+    Raises: NotInstalled, if one is missing or cannot be loaded.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except ModuleNotFoundError as error:
+        ways = " or ".join(f"'automatic-spoon[{extra}]'" for extra in adapters)
+        raise NotInstalled(f"{feature} requires the package {error.name}: pip install {ways}") from error
+    except ImportError as error:
+        raise NotInstalled(f"{feature} failed to load: {error}{_remedy(str(error))}") from error
+
+
+def _remedy(reason: str) -> str:
+    # The OpenCV that comes with mediapipe has windows, and so wants a library that slim containers lack.
+    if "libGL.so" in reason:
+        return ": install the system's package libgl1 (Debian, Ubuntu) or mesa-libGL (Fedora)"
+    return ""

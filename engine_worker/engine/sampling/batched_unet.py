@@ -1,0 +1,74 @@
+"""Calls of the UNet for pictures of one group: as large as they pay, in parts where one fails, and for one
+picture once more when what later jobs may want has made room for it."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from torch import Tensor
+
+from engine_worker.engine.adapters.adapter_manager import AdapterManager
+from engine_worker.engine.adapters.lora_manager import AdapterSet
+from engine_worker.engine.networks.components import Components, Denoiser
+from engine_worker.engine.runtime.failures import is_out_of_memory
+from engine_worker.engine.runtime.oom_retry import retry_on_oom
+from engine_worker.engine.runtime.stopwatch import make_stopwatch
+from engine_worker.engine.sampling.batch_scheduler import Group, Sample
+from engine_worker.engine.sampling.batch_sizing import BatchSizeTuner
+from engine_worker.engine.sampling.sampler import predict
+from engine_worker.engine.sampling.split_batch import call_in_parts
+from engine_worker.engine.sampling.trajectory import Trajectory
+
+
+class UNetCalls:
+    """The UNet of one engine. All methods are for the stepping thread."""
+
+    def __init__(self, parts: Components, adapters: AdapterManager) -> None:
+        self._parts = parts
+        self._adapters = adapters
+        self._sizes = BatchSizeTuner()
+        self._stopwatch = make_stopwatch(parts.device)
+
+    def most_rows(self, group: Group) -> int | None:
+        """How many rows a call for this group should have at most; None if any number will do."""
+        return self._sizes.most_rows(_kind(group))
+
+    def predict(
+        self,
+        trajectories: Mapping[Sample, Trajectory],
+        adapters: AdapterSet,
+        fail: Callable[[Sample, Exception], None],
+    ) -> dict[Sample, Tensor]:
+        """The noise of each picture, all of one group; `fail` hears of those that cannot be predicted even
+        alone, and only of those."""
+
+        def make(places: tuple[Sample, ...]) -> list[Tensor]:
+            self._adapters.lora_manager.apply(adapters)
+            return self._timed_call(places, [trajectories[place] for place in places], adapters)
+
+        return call_in_parts(tuple(trajectories), make, fail)
+
+    def _timed_call(
+        self, places: tuple[Sample, ...], trajectories: list[Trajectory], adapters: AdapterSet
+    ) -> list[Tensor]:
+        kind, rows = _kind(places[0].group), sum(place.rows for place in places)
+        call = partial(predict, self._denoiser(adapters), trajectories, self._parts.dtype)
+        timed = partial(self._stopwatch.time, call, partial(self._sizes.measured, kind, rows))
+        try:
+            # More pictures than one are rather made in parts: what is kept for later is dear to load again.
+            return (
+                timed() if len(places) > 1 else retry_on_oom(timed, self._parts.device, self._adapters.forget)
+            )
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                self._sizes.lacked_memory(kind, rows)
+            raise
+
+    def _denoiser(self, adapters: AdapterSet) -> Denoiser:
+        """What was prepared beforehand knows only the UNet's own layers."""
+        quick = self._parts.quick_denoiser
+        return self._parts.denoiser if quick is None or adapters.loras else quick
+
+
+def _kind(group: Group) -> tuple[int, int, int]:
+    """What decides, beside the rows, how long a call takes and how much memory it needs."""
+    return group.width_px, group.height_px, len(group.control_models)

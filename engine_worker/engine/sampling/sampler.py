@@ -1,0 +1,132 @@
+"""The denoising step: one call of the UNet for all pictures that can share it, each on its own way."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from engine_worker.engine.networks.batch_invariant_layers import ImageRows, batch_composition
+from engine_worker.engine.networks.components import Denoiser
+from engine_worker.engine.networks.controlnet import ActiveControlNet, Residuals, UNetInputs, residuals
+from engine_worker.engine.runtime.async_copy import copy_async
+from engine_worker.engine.runtime.host_scalars import without_waiting
+from engine_worker.engine.sampling.trajectory import Trajectory
+
+
+def predict(denoiser: Denoiser, trajectories: Sequence[Trajectory], dtype: torch.dtype) -> list[Tensor]:
+    """The noise in each picture's latents, guided by its prompt: one call of the UNet for all of them.
+
+    They have the size of their latents and their ControlNets in common, and whether there are further
+    channels; with ControlNets also the length of their prompts, for those know no mask. The trajectories stay
+    where they are, so that a call that failed can be made again.
+    Shapes: each (1, channels, height, width), float32.
+    """
+    rows = [one.conditioning.rows for one in trajectories]
+    embeds, mask = _embeds(trajectories)
+    shared = UNetInputs(
+        sample=torch.cat([model_input(one).expand(_rows(one), -1, -1, -1) for one in trajectories]).to(dtype),
+        timesteps=copy_async(_timesteps(trajectories), embeds.device),
+        embeds=embeds,
+        added=_added(trajectories),
+    )
+    with batch_composition([ImageRows(_rows(one), one.conditioning.tokens) for one in trajectories]):
+        added = residuals(shared, _working(trajectories))
+        predicted = _denoised(denoiser, shared, _widened(shared.sample, trajectories), mask, added)
+    parts = torch.split(predicted.float(), rows)
+    return [_guided(part, one.guidance_scale) for part, one in zip(parts, trajectories, strict=True)]
+
+
+def advance(trajectory: Trajectory, prediction: Tensor) -> Trajectory:
+    """One step along the way: the scheduler takes the predicted noise out of the latents."""
+    schedule, calls_done = trajectory.schedule, trajectory.calls_done + 1
+    with without_waiting(trajectory.latents.device):
+        latents = schedule.step(prediction, trajectory.calls_done, trajectory.latents, trajectory.generator)
+    if trajectory.inpaint_mask is not None:
+        latents = trajectory.inpaint_mask.put_back(latents, schedule, calls_done)
+    return replace(trajectory, latents=latents, calls_done=calls_done)
+
+
+def model_input(trajectory: Trajectory) -> Tensor:
+    """The latents as the UNet wants to see them: with the variance of its training, at every timestep."""
+    return trajectory.schedule.scheduler.scale_model_input(trajectory.latents, trajectory.timestep)
+
+
+def _rows(trajectory: Trajectory) -> int:
+    return trajectory.conditioning.rows
+
+
+def _timesteps(trajectories: Sequence[Trajectory]) -> Tensor:
+    """One for each row, put together on the CPU: no lookup ever waits for a GPU."""
+    return torch.cat([one.timestep.expand(_rows(one)) for one in trajectories])
+
+
+def _embeds(trajectories: Sequence[Trajectory]) -> tuple[Tensor, Tensor | None]:
+    """All prompts, and where they differ in length, which tokens count (rows, tokens).
+
+    What is masked weighs nothing in the UNet's attention, to the last bit: see docs/adr/0023.
+    """
+    embeds = [one.conditioning.embeds for one in trajectories]
+    if len(embeds) == 1:
+        return embeds[0], None
+    lengths = [one.shape[1] for one in embeds for _ in range(one.shape[0])]
+    longest = max(lengths)
+    if min(lengths) == longest:
+        return torch.cat(embeds), None
+    padded = torch.cat([pad(one, (0, 0, 0, longest - one.shape[1])) for one in embeds])
+    mask = torch.arange(longest) < torch.tensor(lengths).unsqueeze(1)
+    return padded, copy_async(mask, padded.device)
+
+
+def _added(trajectories: Sequence[Trajectory]) -> dict[str, Tensor] | None:
+    """SDXL's further conditions; None for SD."""
+    pooled = [one.conditioning.pooled for one in trajectories if one.conditioning.pooled is not None]
+    sizes = [one.conditioning.sizes for one in trajectories if one.conditioning.sizes is not None]
+    if not pooled:
+        return None
+    return {"text_embeds": torch.cat(pooled), "time_ids": torch.cat(sizes)}
+
+
+def _working(trajectories: Sequence[Trajectory]) -> list[ActiveControlNet]:
+    """The ControlNets of the call, which all pictures have in common."""
+    working = []
+    for number, control in enumerate(trajectories[0].controls):
+        rows = [(one, one.controls[number]) for one in trajectories for _ in range(_rows(one))]
+        scales = tuple(own.scale_at(one.calls_done, one.schedule.calls) for one, own in rows)
+        working.append(ActiveControlNet(control.net, scales, tuple(own.image for _, own in rows)))
+    return working
+
+
+def _widened(sample: Tensor, trajectories: Sequence[Trajectory]) -> Tensor:
+    """The rows with the further channels of an inpainting UNet, if it is one."""
+    further = [
+        one.further_channels.expand(_rows(one), -1, -1, -1)
+        for one in trajectories
+        if one.further_channels is not None
+    ]
+    return torch.cat([sample, torch.cat(further).to(sample.dtype)], dim=1) if further else sample
+
+
+def _denoised(
+    denoiser: Denoiser, shared: UNetInputs, sample: Tensor, mask: Tensor | None, added: Residuals | None
+) -> Tensor:
+    (predicted,) = denoiser(
+        sample,
+        shared.timesteps,
+        encoder_hidden_states=shared.embeds,
+        encoder_attention_mask=mask,
+        added_cond_kwargs=shared.added,
+        down_block_additional_residuals=None if added is None else added.down,
+        mid_block_additional_residual=None if added is None else added.middle,
+        return_dict=False,
+    )
+    return predicted
+
+
+def _guided(predicted: Tensor, guidance_scale: float) -> Tensor:
+    """Classifier-free guidance (Ho and Salimans, arXiv:2207.12598): away from the unconditional row."""
+    if predicted.shape[0] == 1:
+        return predicted
+    unconditional, conditional = predicted.chunk(2)
+    return unconditional + guidance_scale * (conditional - unconditional)

@@ -1,0 +1,68 @@
+"""Whether a scheduler gets along with a job's own options: seen before any work is put into the job.
+
+Many options are looked at by diffusers only in a step, some only in the last. So the scheduler goes the whole
+way once, with a single number instead of a picture.
+"""
+
+from typing import Final
+
+import torch
+from msgspec.structs import replace
+
+from engine_worker.engine.sampling.brownian import BrownianScheduler, walk_on_the_cpu
+from engine_worker.engine.sampling.scheduler_options import settle
+from engine_worker.engine.sampling.schedulers import CANNOT, schedule_of
+from engine_worker.formats.checkpoint_layout import Config
+from kernel.protocol.errors import JobRejected
+from kernel.protocol.specs import JobSpec, SchedulerConfig
+
+_SHAPE: Final = (1, 1, 1, 1)
+_CPU: Final = torch.device("cpu")
+
+
+def dry_run(spec: JobSpec, checkpoint_config: Config, strength: float | None) -> None:
+    """Raises: JobRejected with the option that is at fault, if the scheduler does not reach the end."""
+    try:
+        _go(spec, checkpoint_config, strength)
+    except CANNOT as error:
+        fault = _fault(spec, checkpoint_config, strength)
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise JobRejected(
+            f"{fault}: {spec.scheduler} cannot run {spec.steps} steps with it ({said}): omit it, or use "
+            "another value"
+        ) from error
+
+
+def _go(spec: JobSpec, checkpoint_config: Config, strength: float | None) -> None:
+    schedule = schedule_of(spec, settle(spec, checkpoint_config, spec.seed), strength)
+    scheduler, generator = schedule.scheduler, torch.Generator().manual_seed(spec.seed)
+    if isinstance(scheduler, BrownianScheduler):
+        walk_on_the_cpu(scheduler, _SHAPE, _CPU)
+    noise = torch.ones(_SHAPE)
+    latents = noise * scheduler.init_noise_sigma
+    for call in range(schedule.calls):
+        if strength is not None:
+            scheduler.add_noise(noise, noise, schedule.timesteps[call : call + 1])
+        prediction = scheduler.scale_model_input(latents, schedule.timesteps[call])
+        latents = schedule.step(prediction, call, latents, generator)
+
+
+def _fault(spec: JobSpec, checkpoint_config: Config, strength: float | None) -> str:
+    """The options without any one of which it would work; all of them, if there is none."""
+    names = [
+        name for name in spec.scheduler_config if _works(_without(spec, name), checkpoint_config, strength)
+    ]
+    return ", ".join(f"scheduler_config.{name}" for name in names) or "scheduler_config"
+
+
+def _without(spec: JobSpec, option: str) -> JobSpec:
+    left: SchedulerConfig = {name: value for name, value in spec.scheduler_config.items() if name != option}
+    return replace(spec, scheduler_config=left)
+
+
+def _works(spec: JobSpec, checkpoint_config: Config, strength: float | None) -> bool:
+    try:
+        _go(spec, checkpoint_config, strength)
+    except (*CANNOT, JobRejected):
+        return False
+    return True

@@ -1,0 +1,88 @@
+"""The options of a job's scheduler: whose word counts where checkpoint, name and job each say something."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Final
+
+import diffusers
+
+from engine_worker.formats.checkpoint_layout import Config
+from kernel.protocol.enums import Scheduler
+from kernel.protocol.errors import JobRejected
+from kernel.protocol.schedulers import KINDS, SPACINGS
+from kernel.protocol.specs import JobSpec, SchedulerConfig
+
+Options = Mapping[str, object]
+"""By diffusers' names, for the class that the scheduler's name stands for."""
+
+# What was trained, or distilled, into the checkpoint. The rest of its configuration describes the scheduler
+# that it happened to be saved with, and would change what another one's name means.
+_OF_THE_CHECKPOINT: Final = frozenset(
+    {
+        "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas",
+        "prediction_type", "rescale_betas_zero_snr", "timestep_spacing", "steps_offset",
+        "set_alpha_to_one", "lambda_min_clipped", "clip_sample", "clip_sample_range",
+        "thresholding", "dynamic_thresholding_ratio", "sample_max_value", "sigma_min", "sigma_max",
+        "timestep_type", "use_flow_sigmas", "flow_shift", "original_inference_steps",
+        "timestep_scaling",
+    }
+)  # fmt: skip
+_FLAGS_OF_NAMES: Final = frozenset(spacing.option for spacing in SPACINGS.values())
+_FLAGS: Final = _FLAGS_OF_NAMES | {"use_lu_lambdas", "use_flow_sigmas"}
+"""Options of which one alone can tell how the noise levels are spaced."""
+
+# No option of any scheduler comes near; beyond, some would fill the memory with tables.
+_LARGEST_OPTION: Final = 10_000
+
+
+def settle(spec: JobSpec, checkpoint_config: Config, seed: int) -> Options:
+    """The job's options over what its scheduler's name stands for, over what is the checkpoint's own.
+
+    Raises: JobRejected, if the scheduler has no such option, or too few steps in it.
+    """
+    known = _known(spec.scheduler)
+    _check_options(spec.scheduler, spec.scheduler_config, set(known))
+    own = {name: value for name, value in checkpoint_config.items() if name in _OF_THE_CHECKPOINT}
+    # A config that does not say so means the default of its own class, and clipping ruins latents.
+    defaults = {"clip_sample": False, "noise_sampler_seed": seed}
+    given = {**defaults, **own, **_named(spec), **spec.scheduler_config}
+    options = {name: value for name, value in given.items() if name in known}
+    _check_steps(spec, {**known, **options})
+    return options
+
+
+def _known(scheduler: Scheduler) -> dict[str, object]:
+    """All options of the class, and what they are by default."""
+    parameters = inspect.signature(getattr(diffusers, KINDS[scheduler].class_name).__init__).parameters
+    return {name: one.default for name, one in parameters.items() if name != "self"}
+
+
+def _named(spec: JobSpec) -> SchedulerConfig:
+    """What the name stands for. A job that asks for another spacing of the noise levels takes it off."""
+    options = KINDS[spec.scheduler].options
+    if not any(spec.scheduler_config.get(flag) for flag in _FLAGS):
+        return options
+    return {name: value for name, value in options.items() if name not in _FLAGS_OF_NAMES}
+
+
+def _check_options(name: Scheduler, options: SchedulerConfig, known: set[str]) -> None:
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise JobRejected(f"scheduler_config: {name} has no option {', '.join(unknown)}")
+    for option, value in options.items():
+        if not isinstance(value, str) and not abs(value) <= _LARGEST_OPTION:
+            raise JobRejected(f"scheduler_config: {option} is out of range: {value}")
+
+
+def _check_steps(spec: JobSpec, options: Options) -> None:
+    """Beyond the timesteps that the checkpoint was trained or distilled on, steps would stand still."""
+    trained, distilled = options.get("num_train_timesteps"), options.get("original_inference_steps")
+    if isinstance(trained, int) and spec.steps > trained:
+        raise JobRejected(
+            f"steps: must be at most {trained}, the checkpoint's training timesteps, not {spec.steps}"
+        )
+    if isinstance(distilled, int) and 0 < distilled < spec.steps:
+        raise JobRejected(
+            f"steps: must be at most {distilled} with {spec.scheduler} (its original_inference_steps), not "
+            f"{spec.steps}: use fewer steps, or another scheduler"
+        )

@@ -1,0 +1,208 @@
+"""Asking web servers: one request, its redirects looked at one by one, an answer that is read as it comes.
+
+Nothing here decodes, stores cookies, asks a proxy or reads the environment: what is sent is what stands here.
+"""
+
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import certifi
+import httpcore
+import httpx
+
+from engine_worker.fetch.net.address_policy import AddressPolicy, Unreachable
+from engine_worker.fetch.net.guarded_backend import GuardedBackend
+from kernel.protocol.errors import DownloadFailed
+from kernel.protocol.sources import BadSource, check_url
+
+MAX_REDIRECTS: Final = 5
+USER_AGENT: Final = "automatic-spoon"
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_PORTS: Final = {"http": 80, "https": 443}
+
+
+class Interrupted(Exception):
+    """The line or the server gave way; what came so far is good, and asking again may help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait for a server. Units: seconds, bytes per second."""
+
+    connect_s: float = 15.0
+    stall_s: float = 30.0
+    """Without a single byte."""
+    slow_after_s: float = 60.0
+    slowest_bytes_per_s: int = 1024
+    """A server that sends less than this, over all of `slow_after_s`, is given up. The whole has no limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The head of an answer; `chunks` is its body, undecoded, readable once."""
+
+    url: str
+    status: int
+    headers: Mapping[str, str]
+    """By lower-case name."""
+    chunks: Iterator[bytes]
+
+
+class HttpClient:
+    """Asks for things; every hop's address is checked by the guard, every hop's form here."""
+
+    def __init__(
+        self,
+        guard: AddressPolicy,
+        tokens: Mapping[str, str],
+        patience: Patience,
+        backend: httpcore.NetworkBackend | None = None,
+        trust: ssl.SSLContext | None = None,
+    ) -> None:
+        """`tokens` are by host, `name` or `name:port`; `backend` and `trust` are the system's unless a test
+        brings others."""
+        self._guard = guard
+        self._tokens = tokens
+        self.patience = patience
+        door = GuardedBackend(guard, backend or httpcore.SyncBackend())
+        self._pool = httpcore.ConnectionPool(ssl_context=trust or _system_trust(), network_backend=door)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._pool.close()
+
+    @contextmanager
+    def get(self, url: str, headers: Mapping[str, str]) -> Iterator[Answer]:
+        """The answer at the end of the redirects.
+
+        Raises: DownloadFailed, if an address may not be asked or the answer is encoded; Interrupted, if the
+        line or the server gives way, also while the body is read.
+        """
+        with _translated(url), self._follow(url, headers) as answer:
+            yield answer
+
+    @contextmanager
+    def _follow(self, url: str, headers: Mapping[str, str]) -> Iterator[Answer]:
+        first = here = _checked(url)
+        for _ in range(MAX_REDIRECTS + 1):
+            asked = dict(headers) | self._credentials(first, here)
+            with self._ask(here, asked) as answer:
+                if answer.status not in _REDIRECTS:
+                    _check_encoding(answer)
+                    yield answer
+                    return
+                here = self._next(first, here, answer)
+        raise DownloadFailed(f"{first.host} redirects too many times")
+
+    def _next(self, first: httpx.URL, here: httpx.URL, answer: Answer) -> httpx.URL:
+        """Where a redirect leads.
+
+        Raises: DownloadFailed, if that is nowhere, from https to http, or from outside to one of the
+        owner's own hosts.
+        """
+        place = answer.headers.get("location")
+        if place is None:
+            raise DownloadFailed(f"{here.host} redirects without a location")
+        try:
+            there = _checked(str(here.join(place)))
+        except (httpx.InvalidURL, DownloadFailed) as error:
+            raise DownloadFailed(
+                f"{here.host} redirects to an address that is not allowed: {error}"
+            ) from error
+        if here.scheme == "https" and there.scheme != "https":
+            raise DownloadFailed(f"{here.host} redirects from https to http, which is not secure")
+        if self._is_own(there) and not self._is_own(first):
+            raise Unreachable(f"{here.host} redirects into your own network")
+        return there
+
+    def _is_own(self, url: httpx.URL) -> bool:
+        return self._guard.is_own(url.host, _port(url))
+
+    def _credentials(self, first: httpx.URL, here: httpx.URL) -> dict[str, str]:
+        """A token goes to its own host only, never behind a redirect to another, and never in the open."""
+        port = _port(here)
+        token = self._tokens.get(f"{here.host}:{port}") or self._tokens.get(here.host)
+        is_safe = here.scheme == "https" or self._is_own(here)
+        if token is None or not is_safe or (here.host, port) != (first.host, _port(first)):
+            return {}
+        return {"Authorization": f"Bearer {token}"}
+
+    @contextmanager
+    def _ask(self, url: httpx.URL, headers: Mapping[str, str]) -> Iterator[Answer]:
+        patience = self.patience
+        timeouts = {
+            "connect": patience.connect_s,
+            "read": patience.stall_s,
+            "write": patience.stall_s,
+            "pool": patience.connect_s,
+        }
+        sent = {
+            "Host": url.netloc.decode("ascii"),
+            "User-Agent": USER_AGENT,
+            "Accept-Encoding": "identity",
+            **headers,
+        }
+        target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+        with self._pool.stream(
+            "GET", target, headers=list(sent.items()), extensions={"timeout": timeouts}
+        ) as response:
+            found = {
+                name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers
+            }
+            yield Answer(str(url), response.status, found, response.iter_stream())
+
+
+def _system_trust() -> ssl.SSLContext:
+    """The system's certificates (SSL_CERT_FILE and SSL_CERT_DIR name others) and the usual ones."""
+    trust = ssl.create_default_context()
+    trust.load_verify_locations(certifi.where())
+    return trust
+
+
+@contextmanager
+def _translated(url: str) -> Iterator[None]:
+    host = httpx.URL(url).host
+    try:
+        yield
+    except (httpcore.ConnectTimeout, httpcore.PoolTimeout) as error:
+        raise Interrupted(f"{host} does not accept the connection") from error
+    except httpcore.TimeoutException as error:
+        raise Interrupted(f"{host} stopped sending") from error
+    except httpcore.ConnectError as error:
+        raise Interrupted(f"cannot connect to {host}: {_reason(error)}") from error
+    except (httpcore.NetworkError, httpcore.ProtocolError) as error:
+        raise Interrupted(f"the connection to {host} broke: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """What the system says, without the numbers."""
+    return str(error).partition("] ")[2] or str(error) or type(error).__name__
+
+
+def _checked(url: str) -> httpx.URL:
+    """The address as it is asked, checked in its last form: what was checked is what is connected.
+
+    Raises: DownloadFailed.
+    """
+    try:
+        found = httpx.URL(check_url(url))
+        check_url(str(found.copy_with(fragment=None)))
+    except (httpx.InvalidURL, BadSource, UnicodeError) as error:
+        raise DownloadFailed(f"the address {error}") from error
+    return found.copy_with(fragment=None)
+
+
+def _check_encoding(answer: Answer) -> None:
+    """A compressed body could come to any size, and would be no file with a known digest."""
+    encoding = answer.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise DownloadFailed(
+            f"{httpx.URL(answer.url).host} sends the file compressed, which is not supported"
+        )
+
+
+def _port(url: httpx.URL) -> int:
+    return url.port or _PORTS[url.scheme]

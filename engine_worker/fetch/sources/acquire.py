@@ -1,0 +1,176 @@
+"""Getting a model to this host: from where it lies, from the web, from a hub, or out of the uploads."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import assert_never
+
+from engine_worker.fetch.progress_callback import ProgressCallback
+from engine_worker.fetch.sources.hub_files import choose_files
+from engine_worker.fetch.sources.partial_file import PartialFile
+from engine_worker.fetch.sources.repository import HubFile
+from engine_worker.fetch.sources.staging import StagingFolder
+from engine_worker.fetch.sources.transfer import Expected, Transfer
+from engine_worker.formats.allowed_paths import resolve
+from kernel.protocol.errors import DownloadFailed
+from kernel.protocol.model_refs import ModelSource
+from kernel.protocol.sources import (
+    BadSource,
+    HubSource,
+    LocalSource,
+    UploadedSource,
+    WebSource,
+    parse_source,
+    uploaded_name,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Acquired:
+    """A model that is on this host, and not looked into yet."""
+
+    path: Path
+    """A file or a folder."""
+    is_ours: bool
+    """True for what was gathered, False for what lies where it is."""
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    """The sha256 of what was hashed on its way, by the name inside a folder; of a single file by `""`."""
+    revision: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What downloading takes."""
+
+    folder: Path
+    """The models folder."""
+    transfer: Transfer
+    hub: str
+
+
+def acquire(
+    source: ModelSource,
+    roots: Sequence[Path],
+    means: Means,
+    staging: StagingFolder,
+    on_progress: ProgressCallback,
+) -> Acquired:
+    """Have the model on this host.
+
+    Raises: ModelUnreadable, if a local one is not there; DownloadFailed; DiskFull; OSError.
+    """
+    if staging.ready.exists():
+        return Acquired(staging.ready, is_ours=True)  # it was whole when an earlier worker died
+    parsed = _parsed(source.uri)
+    if isinstance(parsed, LocalSource):
+        return Acquired(resolve(parsed.uri, roots), is_ours=False)
+    if (kept := _kept(means.folder, source.sha256)) is not None:
+        return kept
+    match parsed:
+        case WebSource(url):
+            staging.open()
+            with PartialFile(staging.part) as part:
+                found = means.transfer.run(url, part, Expected(sha256=source.sha256), on_progress)
+            return Acquired(staging.part, is_ours=True, hashes={"": found})
+        case UploadedSource(upload):
+            staging.open()
+            return _take_over(means.folder / uploaded_name(upload), staging)
+        case HubSource() as hub:
+            staging.open()
+            return _from_hub(hub, source, means, staging, on_progress)
+        case other:
+            assert_never(other)
+
+
+def _parsed(uri: str) -> LocalSource | WebSource | UploadedSource | HubSource:
+    try:
+        return parse_source(uri)
+    except BadSource as error:
+        raise DownloadFailed(f"the address {error}") from error
+
+
+def _kept(folder: Path, sha256: str | None) -> Acquired | None:
+    """What was downloaded before and has the digest that was declared."""
+    if sha256 is None:
+        return None
+    places = (folder / "files" / f"{sha256.lower()}{ending}" for ending in (".safetensors", ".onnx"))
+    found = next((place for place in places if place.is_file()), None)
+    return None if found is None else Acquired(found, is_ours=True, hashes={"": sha256.lower()})
+
+
+def _take_over(upload: Path, staging: StagingFolder) -> Acquired:
+    if not staging.uploaded.exists():
+        try:
+            upload.rename(staging.uploaded)
+        except FileNotFoundError:
+            raise DownloadFailed("the uploaded file no longer exists: upload it again") from None
+    return Acquired(staging.uploaded, is_ours=True)
+
+
+def _from_hub(
+    hub_source: HubSource,
+    source: ModelSource,
+    means: Means,
+    staging: StagingFolder,
+    on_progress: ProgressCallback,
+) -> Acquired:
+    # The hub's client takes a second to import, which nothing else should wait for.
+    from engine_worker.fetch.sources.hub import Hub
+
+    hub = Hub(means.transfer.web, means.hub)
+    plan = staging.plan() or hub.look(hub_source)
+    staging.keep_plan(plan)
+    names = [file.name for file in plan.files]
+    chosen = choose_files(names, source.model_type, source.variant, hub_source.file)
+    files = [file for name in chosen for file in plan.files if file.name == name]
+    urls = [hub.url(hub_source, plan.commit, file.name) for file in files]
+    if len(files) == 1 and not chosen[0].endswith(".json"):
+        found = _one_file(urls[0], files[0], source.sha256, means.transfer, staging, on_progress)
+    else:
+        found = _tree(files, urls, means.transfer, staging, on_progress)
+    return replace(found, revision=plan.commit)
+
+
+def _one_file(
+    url: str,
+    file: HubFile,
+    declared: str | None,
+    transfer: Transfer,
+    staging: StagingFolder,
+    on_progress: ProgressCallback,
+) -> Acquired:
+    expected = Expected(size_bytes=file.size_bytes, sha256=declared or file.sha256)
+    with PartialFile(staging.part) as part:
+        found = transfer.run(url, part, expected, on_progress)
+    return Acquired(staging.part, is_ours=True, hashes={"": found})
+
+
+def _tree(
+    files: Sequence[HubFile],
+    urls: Sequence[str],
+    transfer: Transfer,
+    staging: StagingFolder,
+    on_progress: ProgressCallback,
+) -> Acquired:
+    """Several files, one after the other, each under its name below `tree` once it is whole."""
+    sizes = [file.size_bytes or 0 for file in files]
+    total = sum(sizes)
+    transfer.room.check_size(total)
+    hashes: dict[str, str] = {}
+    for index, (file, url) in enumerate(zip(files, urls, strict=True)):
+        place = staging.tree / file.name
+        if place.exists():
+            continue
+        with PartialFile(staging.part_of(index)) as part:
+            expected = Expected(size_bytes=file.size_bytes, sha256=file.sha256)
+            hashes[file.name] = transfer.run(
+                url, part, expected, _behind(sum(sizes[:index]), total, on_progress)
+            )
+        place.parent.mkdir(parents=True, exist_ok=True)
+        staging.part_of(index).rename(place)
+    return Acquired(staging.tree, is_ours=True, hashes=hashes)
+
+
+def _behind(done_bytes: int, total_bytes: int, on_progress: ProgressCallback) -> ProgressCallback:
+    """Tells of one file as of a part of all: so many bytes came before it."""
+    return lambda here, _, speed: on_progress(done_bytes + here, total_bytes, speed)

@@ -1,0 +1,84 @@
+"""The folder in which one model is gathered: the Manager moves what is called `ready` out of it."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from engine_worker.fetch.sources.repository import Repository
+from kernel.protocol.ids import ModelId
+from kernel.protocol.sources import incoming_name
+
+PRIVATE: Final = 0o700
+
+
+@dataclass(frozen=True, slots=True)
+class StagingFolder:
+    """One model's folder. Names inside are ours; those below `tree` were found to lead nowhere but down."""
+
+    path: Path
+
+    @property
+    def part(self) -> Path:
+        """A single file under way."""
+        return self.path / "part"
+
+    @property
+    def uploaded(self) -> Path:
+        return self.path / "uploaded"
+
+    @property
+    def converted(self) -> Path:
+        return self.path / "converted.safetensors"
+
+    @property
+    def tree(self) -> Path:
+        """The finished files of a folder."""
+        return self.path / "tree"
+
+    @property
+    def ready(self) -> Path:
+        """The model, whole and inspected."""
+        return self.path / "ready"
+
+    def part_of(self, index: int) -> Path:
+        """One file of a folder under way."""
+        return self.path / f"part-{index}"
+
+    def open(self) -> None:
+        """Make the folder. Raises: OSError."""
+        self.path.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+
+    def clean(self) -> None:
+        """Leave nothing."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def clean_if_empty(self) -> None:
+        """Leave nothing, if there is nothing worth keeping for a retry."""
+        files = [entry for entry in self.path.rglob("*") if entry.is_file() and not _is_mark(entry)]
+        if not any(entry.stat().st_size for entry in files):
+            self.clean()
+
+    def plan(self) -> Repository | None:
+        """What an earlier try found in the repository, so that a retry goes on with the same commit."""
+        try:
+            return msgspec.json.decode((self.path / "plan.json").read_bytes(), type=Repository)
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    def keep_plan(self, plan: Repository) -> None:
+        """Raises: OSError."""
+        fresh = self.path / "plan.new"
+        fresh.write_bytes(msgspec.json.encode(plan))
+        fresh.replace(self.path / "plan.json")
+
+
+def staging_folder_of(folder: Path, model_id: ModelId) -> StagingFolder:
+    """The folder of this model, below the models folder."""
+    return StagingFolder(folder / incoming_name(model_id))
+
+
+def _is_mark(path: Path) -> bool:
+    return path.suffix in (".mark", ".new") or path.name == "plan.json"

@@ -1,0 +1,78 @@
+"""The shape of a checkpoint's networks: what a UNet, a VAE and a text encoder are made of."""
+
+from dataclasses import dataclass
+
+from kernel.protocol.enums import ModelBase
+
+
+@dataclass(frozen=True, slots=True)
+class UNetShape:
+    """The denoising network. Levels go from the highest resolution to the lowest."""
+
+    in_channels: int
+    out_channels: int
+    channels: tuple[int, ...]
+    """Per level."""
+    resnets_per_level: int
+    transformer_depths: tuple[int, ...]
+    """Transformer blocks per attention, per level; 0 where a level has no attention."""
+    middle_depth: int
+    cross_attention_width: int
+    uses_linear_projection: bool
+    added_width: int | None
+    """Width of pooled embedding and size conditioning together (SDXL); None for SD."""
+
+
+@dataclass(frozen=True, slots=True)
+class VaeShape:
+    """The network between pixels and latents."""
+
+    channels: tuple[int, ...]
+    resnets_per_level: int
+    latent_channels: int
+
+
+@dataclass(frozen=True, slots=True)
+class TextEncoderShape:
+    """One CLIP text encoder."""
+
+    vocabulary: int
+    tokens: int
+    """Positions, that is the most tokens of a prompt with its start and end."""
+    width: int
+    layers: int
+    inner_width: int
+    projection_width: int | None
+    """Width of the pooled embedding; None where the encoder has no projection."""
+
+
+@dataclass(frozen=True, slots=True)
+class ControlNetShape:
+    """A ControlNet: the first half of a UNet, and the layers that read the control map."""
+
+    half: UNetShape
+    map_channels: int
+    """3: red, green, blue."""
+    map_widths: tuple[int, ...]
+    """Channels of the layers that read the map, for each of its sizes on the way down to that of latents."""
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A whole checkpoint."""
+
+    base: ModelBase
+    unet: UNetShape
+    vae: VaeShape
+    text_encoders: tuple[TextEncoderShape, ...]
+    prediction_type: str
+    has_zero_terminal_snr: bool
+    native_size_px: int
+
+
+def attention_heads(width: int) -> int:
+    """Heads of CLIP and of the SDXL UNet at this width: 64 channels each, one head where it is narrower.
+
+    Shapes do not tell the number of heads, so this is the rule; it holds for every released checkpoint.
+    """
+    return max(1, width // 64)

@@ -1,0 +1,147 @@
+"""Checkpoints in one file (the layout of the original releases): what the names and shapes tell."""
+
+import re
+from typing import Final
+
+from engine_worker.formats.inspection_result import (
+    InspectionResult,
+    believable_size_px,
+    has_prefix,
+    has_suffix,
+    width_of,
+)
+from engine_worker.formats.metadata import trigger_words
+from engine_worker.formats.model_base import SD_TEXT_WIDTH, SDXL_TEXT_WIDTH, base_of_text_width, stranger
+from engine_worker.formats.safetensors_header import Header
+from kernel.protocol.enums import ModelBase, ModelType
+from kernel.protocol.errors import ModelUnreadable
+
+UNET: Final = "model.diffusion_model."
+_VAE: Final = "first_stage_model."
+_TEXT: Final = ("cond_stage_model.", "conditioner.embedders.")
+_FIRST_CONVOLUTION: Final = f"{UNET}input_blocks.0.0.weight"
+_CROSS_ATTENTION: Final = "attn2.to_k.weight"
+
+_STRANGERS: Final = {
+    f"{UNET}double_blocks.": "a Flux checkpoint",
+    f"{UNET}joint_blocks.": "a Stable Diffusion 3 checkpoint",
+    "edm_vpred.": "a CosXL checkpoint, which uses EDM noise",
+    "edm_mean": "a Playground checkpoint, which uses EDM noise",
+}
+_QUANTISED: Final = (".scale_weight", ".weight_scale", ".comfy_quant", ".absmax")
+"""What stands beside weights that are stored in whole numbers, or in eight bits with a scale."""
+_FULL_CHANNELS: Final = 320
+_FULL_SIZES: Final = {
+    (ModelBase.SD, _FULL_CHANNELS, SD_TEXT_WIDTH): 512,
+    (ModelBase.SDXL, _FULL_CHANNELS, SDXL_TEXT_WIDTH): 1024,
+}
+UNET_INPUTS: Final = (4, 9)
+"""Latents, or latents with a mask and a masked picture's latents: inpainting."""
+_V_PREDICTION_MARK: Final = "v_pred"
+"""An empty tensor by which fine-tuners mark what shapes do not tell."""
+_V_PREDICTION_LINE: Final = re.compile(rb"""^\s*parameterization:\s*["']?v["']?\s*$""", re.MULTILINE)
+_MAX_SIDECAR_BYTES: Final = 64 << 10
+_RESOLUTION: Final = re.compile(r"([1-9]\d{1,4})(?:x\d+)?")
+
+
+def is_checkpoint(header: Header) -> bool:
+    """Does the file hold a UNet under the name that it has in a whole checkpoint?"""
+    return has_prefix(header, UNET)
+
+
+def describe_checkpoint(header: Header) -> InspectionResult:
+    """What the checkpoint is.
+
+    Raises: ModelUnreadable, if a part is missing or the family is not ours.
+    """
+    base = _base_of(header)
+    _check_parts(header)
+    return InspectionResult(
+        model_type=ModelType.CHECKPOINT,
+        model_base=base,
+        weights=tuple(
+            entry for name, entry in header.tensors.items() if name.startswith((UNET, _VAE, *_TEXT))
+        ),
+        prediction_type=_prediction_type(header),
+        native_size_px=_native_size_px(header, base),
+        trigger_words=trigger_words(header.metadata),
+    )
+
+
+def _base_of(header: Header) -> ModelBase:
+    for prefix, what in _STRANGERS.items():
+        if has_prefix(header, prefix):
+            raise stranger(what)
+    if has_suffix(header, *_QUANTISED):
+        raise ModelUnreadable("this checkpoint is quantized: use one with fp16, bf16 or fp32 weights")
+    base_of_text_width(width_of(header, _CROSS_ATTENTION))
+    if has_prefix(header, "cond_stage_model.model."):
+        raise stranger("a Stable Diffusion 2 checkpoint")
+    if has_prefix(header, "conditioner.embedders.1."):
+        return ModelBase.SDXL
+    if has_prefix(header, "conditioner."):
+        raise stranger("an SDXL refiner")
+    return ModelBase.SDXL if has_prefix(header, f"{UNET}label_emb.") else ModelBase.SD
+
+
+def _check_parts(header: Header) -> None:
+    missing = [
+        what
+        for what, prefixes in (("VAE", (_VAE,)), ("text encoders", _TEXT))
+        if not has_prefix(header, *prefixes)
+    ]
+    if missing:
+        raise ModelUnreadable(
+            f"this file has a UNet but no {' and no '.join(missing)}: it is not a complete checkpoint"
+        )
+    first = header.tensors.get(_FIRST_CONVOLUTION)
+    if first is None or len(first.shape) != 4:
+        raise ModelUnreadable("the checkpoint's UNet lacks its first convolution")
+    check_unet_inputs(first.shape[1])
+
+
+def check_unet_inputs(channels: int) -> None:
+    """Make sure that what the UNet takes beside latents is nothing, or what inpainting has.
+
+    Raises: ModelUnreadable.
+    """
+    if channels not in UNET_INPUTS:
+        raise ModelUnreadable(
+            f"the UNet has {channels} input channels: only 4 (text to image) and 9 (inpainting) are supported"
+        )
+
+
+def _prediction_type(header: Header) -> str | None:
+    """None when no mark, no metadata and no file beside it tells, which nearly always means epsilon."""
+    if _V_PREDICTION_MARK in header.tensors or _has_v_prediction_beside(header):
+        return "v_prediction"
+    said = header.metadata.get("modelspec.prediction_type")
+    return {"v": "v_prediction", "v_prediction": "v_prediction", "epsilon": "epsilon"}.get(said or "")
+
+
+def _has_v_prediction_beside(header: Header) -> bool:
+    """Does the configuration of the original release's form, which lies beside some checkpoints, say so?
+
+    No more than this one line is looked for: nothing else of that file can be found out from here.
+    """
+    beside = None if header.file is None else header.file.beside(".yaml")
+    if beside is None:
+        return False
+    try:
+        with beside.open() as file:
+            return _V_PREDICTION_LINE.search(file.read(_MAX_SIDECAR_BYTES)) is not None
+    except OSError as error:
+        raise ModelUnreadable(f"{beside.name} cannot be read: {error.strerror}") from error
+
+
+def _native_size_px(header: Header, base: ModelBase) -> int | None:
+    """What the file says of itself, else what all checkpoints of its shape were trained at.
+
+    Source: https://github.com/Stability-AI/ModelSpec for `modelspec.resolution`, as in "512x512".
+    """
+    for key in ("spoon.native_size_px", "modelspec.resolution"):
+        said = _RESOLUTION.fullmatch(header.metadata.get(key, ""))
+        if said is not None and (size_px := believable_size_px(int(said[1]))) is not None:
+            return size_px
+    channels = header.tensors[_FIRST_CONVOLUTION].shape[0]
+    return _FULL_SIZES.get((base, channels, width_of(header, _CROSS_ATTENTION) or 0))

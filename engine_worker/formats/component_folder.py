@@ -1,0 +1,53 @@
+"""A diffusers folder that holds one part by itself: a VAE, or a ControlNet."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import msgspec
+
+from engine_worker.formats.adapters import describe_controlnet, describe_vae
+from engine_worker.formats.diffusers_folder import part_headers
+from engine_worker.formats.diffusers_index import INDEX_FILE
+from engine_worker.formats.inspection_result import InspectionResult
+from engine_worker.formats.model_base import stranger
+from engine_worker.formats.model_folder import ModelFolder
+from engine_worker.formats.safetensors_header import Header
+from kernel.protocol.enums import ModelBase, Variant
+from kernel.protocol.errors import ModelUnreadable
+
+_CONFIG_FILE: Final = "config.json"
+_KINDS: Final[Mapping[str, Callable[[Header], InspectionResult]]] = {
+    "AutoencoderKL": describe_vae,
+    "ControlNetModel": describe_controlnet,
+}
+_BASES_BY_SCALE: Final = {0.18215: ModelBase.SD, 0.13025: ModelBase.SDXL}
+"""What latents are multiplied with tells for which family a VAE was trained."""
+
+
+class _Config(msgspec.Struct, frozen=True, kw_only=True):
+    class_name: str | None = msgspec.field(name="_class_name", default=None)
+    scaling_factor: float | None = None
+    global_pool_conditions: bool = False
+
+
+def is_component(folder: ModelFolder) -> bool:
+    """Is it one part, and no whole checkpoint?"""
+    return folder.file(INDEX_FILE) is None and folder.file(_CONFIG_FILE) is not None
+
+
+def describe_component(folder: ModelFolder, variant: Variant | None) -> InspectionResult:
+    """What the part is; `variant` is preferred where its weights come in several.
+
+    Raises: ModelUnreadable, if anything in the folder is missing, damaged, or not known here.
+    """
+    config = folder.read_json(_Config, _CONFIG_FILE)
+    describe = _KINDS.get(config.class_name or "")
+    if describe is None:
+        raise stranger(f"a folder for {config.class_name!r:.80}")
+    if config.global_pool_conditions:
+        raise ModelUnreadable("ControlNets with global pooling (shuffle) are not supported")
+    headers = part_headers(folder, "", variant)
+    tensors = {name: entry for header in headers for name, entry in header.tensors.items()}
+    finding = describe(Header(folder.path, tensors, {}))
+    base = finding.model_base or _BASES_BY_SCALE.get(config.scaling_factor or 0.0)
+    return InspectionResult(model_type=finding.model_type, model_base=base, weights=finding.weights)

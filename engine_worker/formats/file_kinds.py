@@ -1,0 +1,72 @@
+"""The form of a file: told by the ending of a person's own file, by the first bytes of what came in."""
+
+from enum import Enum, auto
+from pathlib import Path
+from struct import Struct
+from typing import Final
+
+from engine_worker.formats.allowed_paths import ModelFile
+from engine_worker.formats.safetensors_header import MAX_HEADER_BYTES
+from kernel.protocol.errors import ModelUnreadable
+
+PICKLES: Final = frozenset({".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle"})
+_FIRST_BYTES: Final = 512
+_LENGTH: Final = Struct("<Q")
+_ONNX_BEGINNING: Final = 0x08
+"""The tag of `ir_version`, the first field of every ONNX file."""
+_ZIP: Final = b"PK\x03\x04"
+"""How torch.save writes."""
+_OLD_PICKLE: Final = b"\x80"
+_STRANGERS: Final = {
+    b"<": "a web page",
+    b"GGUF": "a GGUF file",
+    b"\x1f\x8b": "a gzip archive",
+    b"7z\xbc\xaf": "a 7z archive",
+    b"Rar!": "a rar archive",
+    b"version https://git-lfs": "a Git LFS pointer",
+    b"{": "JSON",
+    b"\x89PNG": "an image",
+    b"\xff\xd8": "an image",
+}
+
+
+class FileKind(Enum):
+    """The forms that weights come in."""
+
+    SAFETENSORS = auto()
+    ONNX = auto()
+    PICKLE = auto()
+
+
+def kind_by_name(path: Path) -> FileKind:
+    """The form that a file's ending promises.
+
+    Raises: ModelUnreadable, if it promises none of ours.
+    """
+    ending = path.suffix.lower()
+    if ending in PICKLES:
+        return FileKind.PICKLE
+    if ending == ".onnx":
+        return FileKind.ONNX
+    if ending != ".safetensors":
+        raise ModelUnreadable(f"{path.name} is neither a .safetensors file nor a diffusers folder")
+    return FileKind.SAFETENSORS
+
+
+def kind_by_content(held: ModelFile) -> FileKind:
+    """The form that a file has by its first bytes, whatever it is called.
+
+    Raises: ModelUnreadable, if it has none of ours; OSError.
+    """
+    with held.open() as file:
+        first = file.read(_FIRST_BYTES)
+    if len(first) > _LENGTH.size and first[8:9] == b"{" and _LENGTH.unpack(first[:8])[0] <= MAX_HEADER_BYTES:
+        return FileKind.SAFETENSORS
+    if first.startswith((_ZIP, _OLD_PICKLE)):
+        return FileKind.PICKLE
+    for beginning, what in _STRANGERS.items():
+        if first.lstrip().startswith(beginning):
+            raise ModelUnreadable(f"this is {what}, not a model file")
+    if first and first[0] == _ONNX_BEGINNING:
+        return FileKind.ONNX
+    raise ModelUnreadable("this is not a model file: it is neither safetensors nor ONNX")

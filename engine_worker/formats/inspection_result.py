@@ -1,0 +1,56 @@
+"""What inspection finds out from names and shapes, before it reads the rest of a file."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from engine_worker.formats.safetensors_header import Entry, Header
+from kernel.protocol.enums import ControlType, ModelBase, ModelType, Variant
+from kernel.protocol.memory import MemoryProfile
+
+_SMALLEST_PX, _LARGEST_PX, _CELL_PX = 64, 4096, 8
+_VARIANTS = {"F16": Variant.FP16, "F32": Variant.FP32, "BF16": Variant.BF16}
+
+
+@dataclass(frozen=True, slots=True)
+class InspectionResult:
+    """One model. `weights` are the tensors that a worker would load."""
+
+    model_type: ModelType
+    model_base: ModelBase | None
+    weights: tuple[Entry, ...]
+    prediction_type: str | None = None
+    native_size_px: int | None = None
+    memory: MemoryProfile | None = None
+    trigger_words: tuple[str, ...] = ()
+    control_type: ControlType | None = None
+
+
+def believable_size_px(size_px: int) -> int | None:
+    """A native size that a picture can have; None for what a file merely claims."""
+    return size_px if _SMALLEST_PX <= size_px <= _LARGEST_PX and size_px % _CELL_PX == 0 else None
+
+
+def has_prefix(header: Header, *prefixes: str) -> bool:
+    """Does any tensor's name begin like this?"""
+    return any(name.startswith(prefixes) for name in header.tensors)
+
+
+def has_suffix(header: Header, *suffixes: str) -> bool:
+    """Does any tensor's name end like this?"""
+    return any(name.endswith(suffixes) for name in header.tensors)
+
+
+def width_of(header: Header, *suffixes: str) -> int | None:
+    """The inputs of the first matrix whose name ends like this; None if there is none."""
+    for name, entry in header.tensors.items():
+        if name.endswith(suffixes) and len(entry.shape) >= 2:
+            return entry.shape[1]
+    return None
+
+
+def variant_of(weights: Iterable[Entry]) -> Variant | None:
+    """The precision in which most parameters are stored; None if that is none of ours."""
+    counts: dict[str, int] = {}
+    for entry in weights:
+        counts[entry.dtype] = counts.get(entry.dtype, 0) + entry.parameters
+    return _VARIANTS.get(max(counts, key=lambda dtype: counts[dtype])) if counts else None

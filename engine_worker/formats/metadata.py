@@ -1,0 +1,68 @@
+"""What a file says of itself beside its tensors: believed where it can do no harm, and cut to size."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from kernel.protocol.enums import ControlType
+
+MAX_WORDS: Final = 32
+MAX_WORD: Final = 100
+MAX_TAGS_BYTES: Final = 4 << 20
+_PHRASES: Final = ("modelspec.trigger_phrase", "ssmd_keywords")
+_TAGS: Final = "ss_tag_frequency"
+_COMMON: Final = 0.5
+"""A tag that half of the pictures bear was meant to call what was trained."""
+_NAMES: Final = ("modelspec.title", "modelspec.description", "ss_output_name", "modelspec.usage_hint")
+_ALIASES: Final = {
+    "openpose": ControlType.OPENPOSE,
+    "open pose": ControlType.OPENPOSE,
+    "midas": ControlType.MIDAS,
+    "mediapipe": ControlType.MEDIAPIPE,
+    "canny": ControlType.CANNY,
+    "depth": ControlType.DEPTH,
+}
+
+
+def trigger_words(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """The words that call what the file was trained on: as it says, else those that most captions held.
+
+    Source: https://github.com/Stability-AI/ModelSpec for the phrase; the tag counts are what the kohya
+    trainer writes, `{folder: {tag: count}}`.
+    """
+    for key in _PHRASES:
+        if found := _words(metadata.get(key, "").split(",")):
+            return found
+    return _words(_common_tags(metadata.get(_TAGS, "")))
+
+
+def control_type(metadata: Mapping[str, str]) -> ControlType | None:
+    """The one kind of map that a ControlNet's metadata speaks of; None, if that is none or several."""
+    text = " ".join(metadata.get(key, "")[:1000] for key in _NAMES).lower()
+    found = {kind for word, kind in _ALIASES.items() if word in text}
+    return found.pop() if len(found) == 1 else None
+
+
+def _common_tags(text: str) -> list[str]:
+    if len(text) > MAX_TAGS_BYTES:
+        return []
+    try:
+        folders = msgspec.json.decode(text, type=dict[str, dict[str, int]])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return []
+    counts: dict[str, int] = {}
+    for tags in folders.values():
+        for tag, count in tags.items():
+            counts[tag] = counts.get(tag, 0) + count
+    most = max(counts.values(), default=0)
+    return sorted(
+        (tag for tag, count in counts.items() if count > most * _COMMON), key=lambda tag: -counts[tag]
+    )
+
+
+def _words(found: list[str]) -> tuple[str, ...]:
+    """Each once, without blanks around it; what is empty, too long or not printable is left out."""
+    words = dict.fromkeys(word.strip() for word in found)
+    good = [word for word in words if 0 < len(word) <= MAX_WORD and word.isprintable()]
+    return tuple(good[:MAX_WORDS])

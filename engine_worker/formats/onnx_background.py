@@ -1,0 +1,53 @@
+"""Background removers: ONNX files that take one picture and give a mask."""
+
+from pathlib import Path
+from typing import Final
+
+from engine_worker.formats.allowed_paths import ModelFile
+from engine_worker.formats.inspection_result import InspectionResult, believable_size_px
+from engine_worker.formats.onnx_model import OnnxModel, Place, read_onnx
+from kernel.protocol.enums import ModelType
+from kernel.protocol.errors import ModelUnreadable
+
+_COLOURS: Final = 3
+_PICTURE_DIMENSIONS: Final = 4
+"""(batch, colour, height_px, width_px)"""
+
+
+def describe_background(source: Path | ModelFile) -> InspectionResult:
+    """What the background remover is, by its inputs and outputs.
+
+    Raises: ModelUnreadable, if it is damaged, or takes or gives something else.
+    """
+    model = read_onnx(source)
+    if not model.outputs or len(model.inputs) != 1 or not _is_picture(model.inputs[0]):
+        raise ModelUnreadable(
+            f"this ONNX file takes {_in_words(model)}, not one image (1, 3, height, width): "
+            "it is not a background remover"
+        )
+    return InspectionResult(
+        model_type=ModelType.BACKGROUND,
+        model_base=None,
+        weights=tuple(model.weights),
+        native_size_px=_size_px(model.inputs[0]),
+    )
+
+
+def _is_picture(place: Place) -> bool:
+    """What the file leaves open may be right."""
+    return len(place.shape) == _PICTURE_DIMENSIONS and place.shape[1] in (_COLOURS, None)
+
+
+def _size_px(place: Place) -> int | None:
+    """The side of the square that it takes; None when it takes any size, or one that is no square."""
+    height_px, width_px = place.shape[2:]
+    return believable_size_px(height_px) if height_px is not None and height_px == width_px else None
+
+
+def _in_words(model: OnnxModel) -> str:
+    if not model.inputs:
+        return "nothing"
+    return ", ".join(
+        "(" + ", ".join("?" if size is None else str(size) for size in place.shape) + ")"
+        for place in model.inputs[:4]
+    )

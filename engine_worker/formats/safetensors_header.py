@@ -1,0 +1,143 @@
+"""The header of a .safetensors file: every tensor's name, type and shape, checked, without the tensors.
+
+Source: https://github.com/huggingface/safetensors#format
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from io import BufferedReader, FileIO
+from itertools import pairwise
+from pathlib import Path
+from struct import Struct
+from typing import Final
+
+import msgspec
+
+from engine_worker.formats.allowed_paths import ModelFile, opened
+from kernel.protocol.errors import ModelUnreadable
+
+MAX_HEADER_BYTES: Final = 32 << 20
+"""The largest known headers, of LoRAs with all their training tags, have 2 MB."""
+MAX_TENSORS: Final = 100_000
+"""SDXL in one file has 2,515; a LoRA of every layer about 3,000."""
+MAX_NAME_LENGTH: Final = 1_000
+MAX_DIMENSIONS: Final = 8
+
+DTYPE_BYTES: Final = {
+    "F64": 8,
+    "F32": 4,
+    "F16": 2,
+    "BF16": 2,
+    "F8_E4M3": 1,
+    "F8_E5M2": 1,
+    "I64": 8,
+    "I32": 4,
+    "I16": 2,
+    "I8": 1,
+    "U64": 8,
+    "U32": 4,
+    "U16": 2,
+    "U8": 1,
+    "BOOL": 1,
+}
+
+_LENGTH: Final = Struct("<Q")
+_METADATA: Final = "__metadata__"
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One tensor of the file; the offsets count bytes from the end of the header."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data_offsets: tuple[int, int]
+
+    @property
+    def size_bytes(self) -> int:
+        begin, end = self.data_offsets
+        return end - begin
+
+    @property
+    def parameters(self) -> int:
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What one file holds."""
+
+    path: Path
+    """What the file is called."""
+    tensors: Mapping[str, Entry]
+    metadata: Mapping[str, str]
+    file: ModelFile | None = None
+    """What the tensors are read from; None where they are in no file."""
+
+    def open(self) -> FileIO:
+        """The file that the header was read from. Raises: ModelUnreadable; OSError."""
+        return opened(self.file or self.path).open()
+
+
+def read_header(source: Path | ModelFile) -> Header:
+    """Read the header of a .safetensors file, and check that it describes exactly the bytes that follow it.
+
+    Raises: ModelUnreadable, if the file is no safetensors file, is cut short, or contradicts itself.
+    """
+    held = opened(source)
+    path = held.path
+    try:
+        with BufferedReader(held.open()) as file:
+            size_bytes = held.size_bytes
+            text = file.read(_header_bytes(path, file.read(_LENGTH.size), size_bytes))
+    except OSError as error:
+        raise ModelUnreadable(f"{path.name} cannot be read: {error.strerror or error}") from error
+    header = replace(_decode(path, text), file=held)
+    _check(header, size_bytes - _LENGTH.size - len(text))
+    return header
+
+
+def _header_bytes(path: Path, length: bytes, size_bytes: int) -> int:
+    if len(length) < _LENGTH.size:
+        raise ModelUnreadable(f"{path.name} is empty or truncated")
+    announced: int = _LENGTH.unpack(length)[0]
+    if announced > MAX_HEADER_BYTES:
+        raise ModelUnreadable(f"{path.name} is not a safetensors file: its header is too long")
+    if announced > size_bytes - _LENGTH.size:
+        raise ModelUnreadable(f"{path.name} is not a safetensors file, or it is truncated")
+    return announced
+
+
+def _decode(path: Path, text: bytes) -> Header:
+    try:
+        parts = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        metadata = msgspec.json.decode(parts.pop(_METADATA, msgspec.Raw(b"{}")), type=dict[str, str] | None)
+        if len(parts) > MAX_TENSORS:
+            raise ModelUnreadable(f"{path.name} has too many tensors ({len(parts)})")
+        entry = msgspec.json.Decoder(Entry)
+        tensors = {name: entry.decode(part) for name, part in parts.items()}
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ModelUnreadable(f"{path.name} is not a safetensors file: its header is invalid") from error
+    return Header(path, tensors, metadata or {})
+
+
+def _check(header: Header, data_bytes: int) -> None:
+    """The format wants the tensors to cover the file without a gap and without sharing a byte."""
+    for name, entry in header.tensors.items():
+        if not _is_sound(name, entry):
+            raise ModelUnreadable(f"{header.path.name} is damaged: one tensor's size contradicts its shape")
+    spans = sorted(entry.data_offsets for entry in header.tensors.values())
+    edges = [(0, 0), *spans]
+    if any(before[1] != after[0] for before, after in pairwise(edges)):
+        raise ModelUnreadable(f"{header.path.name} is damaged: its tensors overlap or leave gaps")
+    announced = edges[-1][1]
+    if announced > data_bytes:
+        raise ModelUnreadable(f"{header.path.name} is truncated: {announced - data_bytes} bytes are missing")
+    if announced < data_bytes:
+        raise ModelUnreadable(f"{header.path.name} is damaged: it has extra bytes after its tensors")
+
+
+def _is_sound(name: str, entry: Entry) -> bool:
+    if len(name) > MAX_NAME_LENGTH or len(entry.shape) > MAX_DIMENSIONS or min(entry.shape, default=0) < 0:
+        return False
+    return entry.size_bytes == entry.parameters * DTYPE_BYTES.get(entry.dtype, -1)

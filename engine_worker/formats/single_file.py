@@ -1,0 +1,78 @@
+"""What a single .safetensors file is."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from engine_worker.formats.adapters import (
+    describe_controlnet,
+    describe_embedding,
+    describe_lora,
+    describe_vae,
+    is_controlnet,
+    is_embedding,
+    is_lora,
+    is_vae,
+)
+from engine_worker.formats.allowed_paths import ModelFile
+from engine_worker.formats.checkpoint import describe_checkpoint, is_checkpoint
+from engine_worker.formats.inspection_result import InspectionResult, has_prefix, has_suffix
+from engine_worker.formats.memory_profile import profile_of_file
+from engine_worker.formats.model_base import stranger
+from engine_worker.formats.safetensors_header import Header, read_header
+from kernel.protocol.errors import ModelUnreadable
+
+_KINDS: Final[tuple[tuple[Callable[[Header], bool], Callable[[Header], InspectionResult]], ...]] = (
+    (is_controlnet, describe_controlnet),
+    (is_lora, describe_lora),
+    (is_checkpoint, describe_checkpoint),
+    (is_embedding, describe_embedding),
+    (is_vae, describe_vae),
+)
+"""From the most to the least telling names: a ControlNet and a checkpoint may each contain what looks like
+the next."""
+
+_STRANGERS: Final = {
+    ("double_blocks.", "single_blocks."): "a Flux model",
+    ("joint_blocks.",): "a Stable Diffusion 3 model",
+    ("ip_adapter.", "image_proj."): "an IP-Adapter",
+}
+_UNSUPPORTED: Final = {
+    ("adapter.body.", "adapter.conv_in.", "body.0."): "a T2I adapter: use a ControlNet",
+    ("lllite_",): "a ControlNet-LLLite: use a complete ControlNet",
+    ("taesd_encoder.", "taesd_decoder.", "decoder.layers."): "a tiny autoencoder: use a complete VAE",
+}
+_OTHER_ADAPTERS: Final = {
+    (".oft_blocks", ".oft_diag", ".oft_R.weight"): "OFT",
+    (".on_input",): "IA3",
+    (".b2.weight",): "GLoRA",
+}
+"""What is laid over a checkpoint in ways that are not known here, by the ends of names."""
+
+
+def describe_file(source: Path | ModelFile) -> InspectionResult:
+    """What the file is, by its header.
+
+    Raises: ModelUnreadable, if it is damaged, or nothing that this server can use.
+    """
+    header = read_header(source)
+    name = header.path.name
+    for is_it, describe in _KINDS:
+        if is_it(header):
+            finding = describe(header)
+            return replace(finding, memory=profile_of_file(header, finding))
+    for prefixes, what in _STRANGERS.items():
+        if has_prefix(header, *prefixes):
+            raise stranger(what)
+    for prefixes, what in _UNSUPPORTED.items():
+        if has_prefix(header, *prefixes):
+            raise ModelUnreadable(f"this is {what}")
+    for suffixes, kind in _OTHER_ADAPTERS.items():
+        if has_suffix(header, *suffixes):
+            raise ModelUnreadable(
+                f"this is an adapter of type {kind}: only LoRA, LoHa, LoKr and DoRA are supported"
+            )
+    if has_prefix(header, "down_blocks."):
+        raise ModelUnreadable(f"{name} has only a UNet: register the complete checkpoint or its folder")
+    raise ModelUnreadable(f"{name} is a safetensors file, but not a supported type of model")

@@ -1,0 +1,46 @@
+"""Progress, thinned out: at most one report per thing and interval, and always the newest and the last."""
+
+from dataclasses import dataclass
+
+from engine_worker.session.actions import Send
+
+
+@dataclass(slots=True)
+class _Lane:
+    sent_at: float
+    waiting: Send | None = None
+
+
+class Throttle:
+    """Lets reports of progress through at a bounded rate, each job or model for itself."""
+
+    def __init__(self, every_s: float) -> None:
+        self._every_s = every_s
+        self._lanes: dict[str, _Lane] = {}
+
+    def offer(self, key: str, report: Send, *, is_last: bool, now: float) -> list[Send]:
+        """The report at once if it is the last or its time has come; otherwise it waits for `due`."""
+        lane = self._lanes.get(key)
+        if is_last or lane is None or now >= lane.sent_at + self._every_s:
+            self._lanes[key] = _Lane(now)
+            return [report]
+        lane.waiting = report
+        return []
+
+    def due(self, now: float) -> list[Send]:
+        """The waiting reports whose time has come."""
+        ready: list[Send] = []
+        for lane in self._lanes.values():
+            if lane.waiting is not None and now >= lane.sent_at + self._every_s:
+                ready.append(lane.waiting)
+                lane.sent_at, lane.waiting = now, None
+        return ready
+
+    def forget(self, key: str) -> None:
+        """There will be no more progress of this one, and what waits is out of date."""
+        self._lanes.pop(key, None)
+
+    def next_deadline(self) -> float | None:
+        """When a waiting report may leave."""
+        times = [lane.sent_at for lane in self._lanes.values() if lane.waiting is not None]
+        return min(times) + self._every_s if times else None

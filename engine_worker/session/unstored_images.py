@@ -1,0 +1,60 @@
+"""Images and maps that were sent and are not known to be durable: kept, and sent again if nobody answers."""
+
+from dataclasses import dataclass
+
+from engine_worker.session.actions import Send
+from kernel.protocol.enums import ControlType
+from kernel.protocol.ids import JobId, Lease
+from kernel.protocol.worker import ControlMap, ImageReady
+
+Place = int | ControlType
+"""Which of a job's images, or which of its control maps."""
+
+
+@dataclass(slots=True)
+class _Kept:
+    job_id: JobId
+    send: Send
+    due_at: float
+    wait_s: float
+
+
+class UnstoredImages:
+    """The pictures that only this worker has."""
+
+    def __init__(self, resend_s: float) -> None:
+        self._resend_s = resend_s
+        self._kept: dict[tuple[Lease, Place], _Kept] = {}
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def keep(self, ready: ImageReady | ControlMap, file: bytes, now: float) -> Send:
+        """Keep the picture until it is stored; send it for the first time."""
+        send = Send(ready, file)
+        place = ready.index if isinstance(ready, ImageReady) else ready.control_type
+        self._kept[ready.lease, place] = _Kept(ready.job_id, send, now + self._resend_s, self._resend_s)
+        return send
+
+    def stored(self, lease: Lease, place: Place) -> None:
+        """The Manager has it: it may be forgotten."""
+        self._kept.pop((lease, place), None)
+
+    def forget(self, job_id: JobId, *, before: Lease) -> None:
+        """Nobody wants the pictures of this job any more that were made under a lease before that one."""
+        self._kept = {
+            key: kept for key, kept in self._kept.items() if kept.job_id != job_id or key[0] >= before
+        }
+
+    def due(self, now: float) -> list[Send]:
+        """The pictures to be sent again. Each waits twice as long the next time: a slow line is not helped
+        by more of the same."""
+        again = [kept for kept in self._kept.values() if now >= kept.due_at]
+        for kept in again:
+            kept.wait_s *= 2
+            kept.due_at = now + kept.wait_s
+        return [kept.send for kept in again]
+
+    def next_deadline(self) -> float | None:
+        """When the next picture is sent again."""
+        return min((kept.due_at for kept in self._kept.values()), default=None)

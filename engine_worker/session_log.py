@@ -1,0 +1,111 @@
+"""What of a session is worth a line in the log: orders, reports, the end; no heartbeats, no progress."""
+
+import re
+from typing import Final
+
+from engine_worker.log import KeyValueLog, LogValue
+from engine_worker.session.actions import Action, Exit, Send
+from kernel.protocol.ids import JobId
+from kernel.protocol.worker import (
+    Accepted,
+    CancelJob,
+    ControlMap,
+    EngineFailed,
+    EngineReady,
+    Goodbye,
+    ImageReady,
+    ImageStored,
+    InspectModel,
+    JobDone,
+    JobDropped,
+    JobFailed,
+    LoadEngine,
+    MapStored,
+    ModelFailed,
+    ModelInspected,
+    ModelProgress,
+    Ping,
+    Pong,
+    Preview,
+    Progress,
+    Refuse,
+    RunJob,
+    Welcome,
+    WorkerOrder,
+    WorkerReport,
+)
+
+Message = WorkerOrder | WorkerReport
+
+_WORD_START: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+def log_order(log: KeyValueLog, order: WorkerOrder) -> None:
+    """Write a line about what the Manager said."""
+    _log_message(log, order)
+
+
+def log_action(log: KeyValueLog, action: Action) -> None:
+    """Write a line about what the session decided. A task of the main thread shows in what comes of it."""
+    if isinstance(action, Send):
+        _log_message(log, action.report)
+    elif isinstance(action, Exit):
+        log.write("exit", code=int(action.exit_code), reason=action.reason)
+
+
+def _log_message(log: KeyValueLog, message: Message) -> None:
+    if isinstance(message, Ping | Pong | Progress | Preview | ModelProgress):
+        return
+    action = _WORD_START.sub("_", type(message).__name__).lower()
+    log.write(action, _job_of(message), **_details_of(message))
+
+
+def _job_of(message: Message) -> JobId | None:
+    match message:
+        case Accepted() | ImageReady() | ControlMap() | JobDone() | JobFailed() | JobDropped():
+            return message.job_id
+        case CancelJob() | ImageStored() | MapStored():
+            return message.job_id
+        case RunJob():
+            return message.order.job_id
+        case _:
+            return None
+
+
+def _details_of(message: Message) -> dict[str, LogValue]:
+    match message:
+        case JobFailed():
+            return {"lease": message.lease, "code": message.code, "text": message.text}
+        case ImageReady() | ImageStored():
+            return {"lease": message.lease, "index": message.index}
+        case ControlMap() | MapStored():
+            return {"lease": message.lease, "control_type": message.control_type}
+        case RunJob() | CancelJob() | Accepted() | JobDone() | JobDropped():
+            return {"lease": message.lease}
+        case ModelFailed():
+            return {"model_id": message.model_id, "code": message.code, "text": message.text}
+        case EngineFailed():
+            return {"engine_id": message.engine_id, "code": message.code, "text": message.text}
+        case EngineReady():
+            return {"engine_id": message.engine_id, "device": message.device, "capacity": message.capacity}
+        case _:
+            return _details_of_the_rest(message)
+
+
+def _details_of_the_rest(message: Message) -> dict[str, LogValue]:
+    match message:
+        case ModelInspected():
+            return {"model_id": message.model_id, "sha256": message.fingerprint.sha256}
+        case LoadEngine():
+            return {"engine_id": message.load.engine_id, "uri": message.load.checkpoint.uri}
+        case InspectModel():
+            # What follows the question mark may be a secret of the one who registered it.
+            return {"model_id": message.source.model_id, "uri": message.source.uri.partition("?")[0]}
+        case Welcome():
+            return {"epoch": message.epoch}
+        case Refuse():
+            return {"code": message.code, "text": message.text}
+        case Goodbye():
+            return {"reason": message.reason}
+        case _:
+            return {}

@@ -1,0 +1,147 @@
+"""Memory of devices, promised to workers before they use it; and what is free of it.
+
+A device's pool is what it has free plus what our own workers hold: it changes only when other programs take
+or give memory, so it may be some seconds old. Each worker has a reservation out of the pool, from its launch
+to its end; it counts as the larger one of what was predicted and what the worker was seen to hold.
+"""
+
+from bisect import bisect_right
+from collections.abc import Mapping
+
+from kernel.core.events import DeviceFact
+from kernel.core.memory_model import memory_demand
+from kernel.core.memory_model.memory_demand import Need, Reservation
+from kernel.core.state.world import Engine, Worker, World
+from kernel.protocol.enums import MemoryPlan
+
+AUTO = "auto"
+
+
+def look(world: World, devices: tuple[DeviceFact, ...]) -> None:
+    """Take in how the devices are now; nothing, if the shell did not look."""
+    if devices:
+        world.devices = {fact.status.device: fact for fact in devices}
+        world.looked_at_s = world.now.mono_s
+
+
+def candidates(world: World, wanted: str) -> tuple[str, ...]:
+    """The devices that an engine may run on, by the device that its spec names.
+
+    `auto` means the GPUs, or the CPU on a host without one. Empty, if there is no such device, or as long as
+    nothing is known of any.
+    """
+    if wanted == AUTO:
+        gpus = tuple(name for name in world.devices if name != memory_demand.CPU)
+        return gpus or tuple(world.devices)
+    name = "cuda:0" if wanted == "cuda" else wanted
+    return (name,) if name in world.devices else ()
+
+
+def plans(world: World, engine: Engine) -> tuple[MemoryPlan, ...]:
+    """The plans that the engine may run under, in the order in which they are tried; where nothing is known
+    of its device there is nothing to choose by."""
+    kinds = {memory_demand.kind_of(device) for device in candidates(world, engine.row.spec.device)}
+    offered = {plan for kind in kinds for plan in memory_demand.plans_for(kind)}
+    return tuple(plan for plan in MemoryPlan if plan in offered) or (MemoryPlan.FAST,)
+
+
+def free_bytes(world: World, device: str) -> int:
+    """What may still be promised to a worker."""
+    return max(spare_bytes(world, device), 0)
+
+
+def spare_bytes(world: World, device: str) -> int:
+    """The same, but below 0 where other programs have taken what was promised already."""
+    fact = world.devices[device]
+    promised = sum(_counted(world, fact, worker) for worker in _residents(world, device))
+    return _pool_bytes(world, fact) - promised - world.limits.keep_free_bytes
+
+
+def free_slots(world: World) -> int:
+    """How many more engines may run, as far as their number goes."""
+    return world.limits.max_running - sum(e.is_running for e in world.engines.values())
+
+
+def largest_bytes(world: World, device: str) -> int:
+    """What a worker could get if nothing else ran on the device at all."""
+    return max(world.devices[device].status.total_bytes - world.limits.keep_free_bytes, 0)
+
+
+def reserved_bytes(world: World, engine: Engine, device: str) -> int:
+    """What becomes free on a device when the engine closes."""
+    fact = world.devices[device]
+    return sum(_counted(world, fact, w) for w in engine.workers.values() if _is_on(w, device))
+
+
+def leaving_bytes(world: World, device: str) -> int:
+    """What will become free on a device, for its workers have been asked to leave."""
+    fact = world.devices[device]
+    leaving = (w for w in _residents(world, device) if w.is_asked_to_leave)
+    return sum(_counted(world, fact, worker) for worker in leaving)
+
+
+def needs(world: World, engine: Engine, kind: str, plan: MemoryPlan) -> tuple[int, ...]:
+    """The engine's needs by the number of pictures, in bytes; computed once."""
+    found = engine.needs.get((kind, plan))
+    if found is None:
+        demand = memory_demand.demand_of(engine.row, world.models, world.limits.compilation)
+        found = engine.needs[kind, plan] = memory_demand.needs_of(demand, kind, plan)
+    return found
+
+
+def find_place(
+    world: World, engine: Engine, plan: MemoryPlan, claims: Mapping[str, int]
+) -> Reservation | None:
+    """Room for one more worker of the engine on the device with the most free memory, beside the claims.
+
+    As many pictures at once as fit, but at least one; None, if there is no such room under this plan.
+    """
+    places = candidates(world, engine.row.spec.device)
+    if not places:
+        return None
+    free = {device: free_bytes(world, device) - claims.get(device, 0) for device in places}
+    device = max(places, key=lambda name: free[name])
+    kind = memory_demand.kind_of(device)
+    sizes = needs(world, engine, kind, plan)
+    batch_size = bisect_right(sizes, free[device])
+    if batch_size == 0:
+        return None
+    demand = memory_demand.demand_of(engine.row, world.models, world.limits.compilation)
+    weights = memory_demand.resident_bytes(demand, kind, plan)
+    return Reservation(device, Need(plan, batch_size, sizes[batch_size - 1]), weights)
+
+
+def _pool_bytes(world: World, fact: DeviceFact) -> int:
+    """What is free, and what was held then by workers that live here or are gone since."""
+    held = sum(
+        size
+        for worker_id, size in fact.held.items()
+        if (worker := world.workers.get(worker_id)) is None or _is_on(worker, fact.status.device)
+    )
+    untold = sum(
+        _held_bytes(world, fact, worker)
+        for worker in _residents(world, fact.status.device)
+        if worker.worker_id not in fact.held
+    )
+    return min(fact.status.free_bytes + held + untold, fact.status.total_bytes)
+
+
+def _residents(world: World, device: str) -> list[Worker]:
+    return [worker for worker in world.workers.values() if _is_on(worker, device)]
+
+
+def _is_on(worker: Worker, device: str) -> bool:
+    return worker.reservation is not None and worker.reservation.device == device
+
+
+def _counted(world: World, fact: DeviceFact, worker: Worker) -> int:
+    predicted = 0 if worker.reservation is None else worker.reservation.need.bytes
+    return max(predicted, _held_bytes(world, fact, worker))
+
+
+def _held_bytes(world: World, fact: DeviceFact, worker: Worker) -> int:
+    """What the worker held when the device was looked at: as was seen, or else as it said itself before."""
+    if worker.worker_id in fact.held:
+        return fact.held[worker.worker_id]
+    is_older = worker.ready_at_s is not None and worker.ready_at_s <= world.looked_at_s
+    return worker.memory_bytes if is_older else 0

@@ -1,0 +1,137 @@
+"""Why an engine has no room, in numbers, and what would give it some."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+from kernel.core.admission import memory_ledger
+from kernel.core.memory_model import memory_demand
+from kernel.core.state.world import Engine, World
+from kernel.protocol.enums import MemoryRemedy, Variant
+from kernel.protocol.errors import NotEnoughMemory
+from kernel.protocol.memory import MemoryShortage, Remedy
+
+GIGABYTE: Final = 1_000_000_000
+MEGABYTE: Final = 1_000_000
+SIZE_STEP_PX: Final = 64
+LEAST_SIDE_PX: Final = 64
+
+
+def absent_device(world: World, wanted: str) -> str | None:
+    """Why no engine can run here on the device that its spec names; None, if it can or nothing is known."""
+    if not world.devices or memory_ledger.candidates(world, wanted):
+        return None
+    return f"this host has no device {wanted}; its devices are {', '.join(world.devices)}"
+
+
+def explain(world: World, engine: Engine) -> NotEnoughMemory:
+    """The refusal for an engine that can have no room now."""
+    places = memory_ledger.candidates(world, engine.row.spec.device)
+    if not places or memory_ledger.free_slots(world) <= 0:
+        return _too_many(world)
+    device = min(
+        places, key=lambda name: _least_bytes(world, engine, name) - memory_ledger.free_bytes(world, name)
+    )
+    needed, free = _least_bytes(world, engine, device), memory_ledger.free_bytes(world, device)
+    total = world.devices[device].status.total_bytes
+    remedies = tuple(_remedies(world, engine, device, needed - free))
+    helps = "; or ".join(remedy.text for remedy in remedies) or _last_resort(world, device, needed)
+    error = NotEnoughMemory(
+        f"the engine needs {size(needed)} on {device}, where {size(free)} of {size(total)} are left for "
+        f"engines: {helps}"
+    )
+    error.shortage = MemoryShortage(
+        device=device, needed_bytes=needed, free_bytes=free, total_bytes=total, remedies=remedies
+    )
+    return error
+
+
+def size(size_bytes: int) -> str:
+    """For a person, in decimal units as memory is sold and shown by the tools of graphics cards' makers."""
+    if size_bytes >= GIGABYTE // 10:
+        return f"{size_bytes / GIGABYTE:.1f} GB"
+    return f"{size_bytes / MEGABYTE:.0f} MB"
+
+
+def _last_resort(world: World, device: str, needed_bytes: int) -> str:
+    """What to do where nothing of ours helps."""
+    if needed_bytes > memory_ledger.largest_bytes(world, device):
+        return "use a smaller model or a larger device"
+    return f"close other programs that use memory on {device}, or use a smaller model"
+
+
+def _too_many(world: World) -> NotEnoughMemory:
+    running = [e.row.name or e.row.engine_id for e in world.engines.values() if e.is_running]
+    return NotEnoughMemory(
+        f"{len(running)} engines are running, which is the maximum (engines.max_running): "
+        f"stop one of {', '.join(running)} first, or raise the limit"
+    )
+
+
+def _least_bytes(world: World, engine: Engine, device: str) -> int:
+    """Under the most frugal plan, one picture at a time."""
+    kind = memory_demand.kind_of(device)
+    return min(memory_ledger.needs(world, engine, kind, plan)[0] for plan in memory_demand.plans_for(kind))
+
+
+def _remedies(world: World, engine: Engine, device: str, missing_bytes: int) -> Iterator[Remedy]:
+    yield from _stops(world, device, missing_bytes)
+    kind, free = memory_demand.kind_of(device), memory_ledger.free_bytes(world, device)
+    demand = memory_demand.demand_of(engine.row, world.models, world.limits.compilation)
+    if (smaller := _smaller(demand, kind, free)) is not None:
+        sides = f"{smaller.width_px} x {smaller.height_px}"
+        yield Remedy(what=MemoryRemedy.SMALLER_SIZE, text=f"reduce the image size to {sides} pixels")
+    halved = replace(demand, dtype=Variant.BF16)
+    is_single = demand.dtype is Variant.FP32 or (demand.dtype is None and kind == memory_demand.CPU)
+    if is_single and _least(halved, kind) <= free:
+        yield Remedy(what=MemoryRemedy.OTHER_DTYPE, text="set dtype to bf16")
+    for other in world.devices:
+        if other != device and _least(demand, memory_demand.kind_of(other)) <= memory_ledger.free_bytes(
+            world, other
+        ):
+            yield Remedy(what=MemoryRemedy.OTHER_DEVICE, text=f"run it on {other}")
+
+
+def _stops(world: World, device: str, missing_bytes: int) -> Iterator[Remedy]:
+    """Each engine that would be enough by itself; or all of them, if only together they are."""
+    held = [
+        (memory_ledger.reserved_bytes(world, e, device), e) for e in world.engines.values() if e.is_running
+    ]
+    held = sorted(((freed, e) for freed, e in held if freed > 0), key=lambda pair: pair[0])
+    enough = [(freed, e) for freed, e in held if freed >= missing_bytes]
+    if not enough and sum(freed for freed, _ in held) < missing_bytes:
+        return
+    for freed, engine in enough or held:
+        name = engine.row.name or engine.row.engine_id
+        yield Remedy(
+            what=MemoryRemedy.STOP_ENGINE,
+            text=f"stop engine {name} to free {size(freed)}" + ("" if enough else " (not enough on its own)"),
+            engine_id=engine.row.engine_id,
+            frees_bytes=freed,
+        )
+
+
+def _smaller(
+    demand: memory_demand.MemoryDemand, kind: str, free_bytes: int
+) -> memory_demand.MemoryDemand | None:
+    """The largest pictures of about the same shape that would fit; None, if no size helps."""
+    longer = max(demand.width_px, demand.height_px)
+    for side in range(longer - SIZE_STEP_PX, LEAST_SIDE_PX - 1, -SIZE_STEP_PX):
+        sides = (max(_stepped(px * side // longer), LEAST_SIDE_PX) for px in _sides(demand))
+        width_px, height_px = sides
+        smaller = replace(demand, width_px=width_px, height_px=height_px)
+        if _least(smaller, kind) <= free_bytes:
+            return smaller
+    return None
+
+
+def _sides(demand: memory_demand.MemoryDemand) -> tuple[int, int]:
+    return demand.width_px, demand.height_px
+
+
+def _stepped(px: int) -> int:
+    return px // SIZE_STEP_PX * SIZE_STEP_PX
+
+
+def _least(demand: memory_demand.MemoryDemand, kind: str) -> int:
+    return min(memory_demand.need_bytes(demand, kind, plan, 1) for plan in memory_demand.plans_for(kind))

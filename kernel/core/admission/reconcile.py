@@ -1,0 +1,106 @@
+"""Who gets which job, and which engine runs: decided after every event."""
+
+from typing import Final
+
+from kernel.core import due
+from kernel.core.admission import engine_admission
+from kernel.core.lifecycle import engines, jobs, workers
+from kernel.core.state import model_refs
+from kernel.core.state.tables import WorkerState
+from kernel.core.state.world import Engine, Worker, World
+from kernel.protocol.enums import Phase
+from kernel.protocol.ids import ModelId
+
+PREFETCH: Final = 1
+"""Jobs that a worker holds beyond those that it steps, so that it never waits for the next one."""
+
+
+def reconcile_engine(world: World, engine: Engine) -> None:
+    """Do all that this engine's state calls for: give out jobs, start or close workers, tell its state."""
+    if world.phase is Phase.RUNNING:
+        if not engine.is_stopping:
+            _give_waiting_jobs(world, engine)
+            _start_missing_workers(world, engine)
+        _watch_idleness(world, engine)
+    if engine.is_stopping and not engine.is_running:
+        engine.is_stopping = False
+        if is_wanted(engine):
+            engine_admission.join(world, engine)
+    engines.refresh(world, engine)
+    engine_admission.admit(world)
+    engines.wait_for_better(world, engine)
+
+
+def assign_jobs(world: World, worker: Worker) -> None:
+    """A worker's slots have changed: let it leave if it should, and tend its engine."""
+    workers.expect_to_leave_if_idle(world, worker)
+    if worker.engine_id is not None:
+        reconcile_engine(world, world.engines[worker.engine_id])
+
+
+def try_again(world: World, model_id: ModelId) -> None:
+    """A model has become ready: somebody has put right what its engines in error may have failed of."""
+    for engine in list(world.engines.values()):
+        named = (engine.row.spec.checkpoint, *model_refs.ids_of_engine(engine.row.spec))
+        if engine.is_resting and model_id in named:
+            engine.is_resting = False
+            reconcile_engine(world, engine)
+
+
+def is_wanted(engine: Engine) -> bool:
+    """Should the engine run? Because a person said so, or its creator, or because jobs wait for it; but not
+    while it rests from an error."""
+    is_on_demand = engine.row.spec.autostart and not engine.is_held and len(engine.queue) > 0
+    return not engine.is_resting and (engine.is_pinned or engine.is_requested or is_on_demand)
+
+
+def _give_waiting_jobs(world: World, engine: Engine) -> None:
+    if world.unwritten:
+        return  # its pictures would find the same disk
+    ready = [w for w in engine.workers.values() if w.state is WorkerState.READY]
+    while ready and (job_id := engine.queue.first()) is not None:
+        job = world.jobs[job_id]
+        able = [w for w in ready if job_id not in w.slots and _can_take(w, is_suspect=job.row.crashes > 0)]
+        if not able:
+            return
+        jobs.give(world, engine, min(able, key=lambda w: len(w.slots)), job)
+
+
+def _can_take(worker: Worker, *, is_suspect: bool) -> bool:
+    """A job that was there when a worker died runs alone, so that it can poison no other job."""
+    if is_suspect or any(slot.is_suspect for slot in worker.slots.values()):
+        return not worker.slots
+    return len(worker.slots) < worker.capacity + PREFETCH
+
+
+def _start_missing_workers(world: World, engine: Engine) -> None:
+    """A closed engine gets in line for its first worker; a running one gets what room is left over."""
+    if not is_wanted(engine) or engine.is_running:
+        engines.leave_line(world, engine)
+    if not is_wanted(engine):
+        return
+    is_backing_off = due.Relaunch(engine.row.engine_id) in world.timers
+    is_leaving = any(w.is_asked_to_leave for w in engine.workers.values())
+    missing = engine.row.spec.replicas - sum(1 for _ in engine.live_workers)
+    if missing <= 0 or is_backing_off or is_leaving:
+        return
+    if engine.is_running:
+        engine_admission.fill(world, engine)
+    else:
+        engine_admission.join(world, engine)
+
+
+def _watch_idleness(world: World, engine: Engine) -> None:
+    """Note since when an on-demand engine has had no work: after a while it closes."""
+    engine_id = engine.row.engine_id
+    is_ready = any(w.state is WorkerState.READY for w in engine.workers.values())
+    is_idle = is_ready and not engine.queue and not engine.is_busy
+    if not is_idle or engine.is_pinned or engine.is_stopping:
+        engine.idle_since_s = None
+        world.timers.clear(due.KeepAlive(engine_id))
+    elif engine.idle_since_s is None:
+        engine.idle_since_s = world.now.mono_s
+        keep_alive_s = engine.row.spec.keep_alive_s
+        if keep_alive_s is None:
+            keep_alive_s = world.limits.keep_alive_s
+        world.timers.set(due.KeepAlive(engine_id), world.now.mono_s + keep_alive_s)

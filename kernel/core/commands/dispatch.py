@@ -1,0 +1,105 @@
+"""Commands of clients: each is done once, answered durably, or refused with nothing changed."""
+
+from typing import assert_never
+
+from kernel.core import actions
+from kernel.core.admission import memory_ledger
+from kernel.core.commands import engine_commands, job_commands, model_commands, submissions
+from kernel.core.events import Asked
+from kernel.core.handlers import manager_lifecycle
+from kernel.core.images import downloads
+from kernel.core.state.world import World
+from kernel.core.validation import message_bounds
+from kernel.core.validation.refusals import refused
+from kernel.protocol import client
+from kernel.protocol.endpoints import MAX_UNANSWERED
+from kernel.protocol.errors import KeyReused, SpoonError, TooManyRequests
+
+RETRY_S = 1.0
+
+
+def asked(world: World, event: Asked) -> None:
+    """Answer a command: with the stored reply if it came before, else with what it leads to now."""
+    memory_ledger.look(world, event.facts.devices)
+    try:
+        message_bounds.check_command(event.key, event.digest)
+        message_bounds.check(event.ask)
+        reply = _replay(event) or _answer(world, event)
+    except SpoonError as error:
+        reply = refused(error)
+    if reply is not None:
+        world.act(actions.Reply(event.peer, event.correlation, reply))
+
+
+def _replay(event: Asked) -> client.SingleReply | None:
+    if event.unanswered > MAX_UNANSWERED:
+        raise TooManyRequests(retry_after_s=RETRY_S)
+    stored = event.facts.stored_reply
+    if stored is None:
+        return None
+    if stored.digest != event.digest:
+        raise KeyReused
+    return stored.reply
+
+
+def _answer(world: World, event: Asked) -> client.SingleReply | None:
+    """The answer to a command that is new. None: it comes later, or from the shell."""
+    if submissions.join(world, event):
+        return None
+    match event.ask:
+        case client.InviteWorker() as ask:
+            engine_commands.invite(world, event, ask)
+            return None
+        case client.SubmitJob(validate_only=True) as ask:
+            return job_commands.submit(world, ask, event.facts)
+        case client.PruneImages(dry_run=True) as ask:
+            return downloads.prune(world, ask, event.facts)
+        case client.PruneModels(dry_run=True) as ask:
+            return model_commands.prune(world, ask, event.facts)
+        case client.SubmitJob() as ask if ask.request.inputs:
+            submissions.begin(world, event, ask)
+            return None
+        case ask:
+            reply = _change(world, event, ask)
+    saved = actions.SaveReply(event.key, event.digest, reply, world.now.unix_ms)
+    world.act(saved)
+    return reply
+
+
+def _change(world: World, event: Asked, ask: client.ApiAsk | client.Shutdown) -> client.SingleReply:
+    match ask:
+        case client.SubmitJob():
+            return job_commands.submit(world, ask, event.facts)
+        case client.CancelJob():
+            return job_commands.cancel(world, ask, event.facts)
+        case client.DeleteJob():
+            return job_commands.delete(world, ask, event.facts)
+        case client.ClaimDownload():
+            return downloads.claim(world, ask, event.facts)
+        case client.FinishDownload():
+            return downloads.finish(world, ask, event.facts)
+        case client.PruneImages():
+            return downloads.prune(world, ask, event.facts)
+        case client.DeleteImage():
+            return downloads.delete(world, ask, event.facts)
+        case client.RegisterModel():
+            return model_commands.register(world, ask)
+        case client.RetryModel():
+            return model_commands.retry(world, ask)
+        case client.DeleteModel():
+            return model_commands.delete(world, ask)
+        case client.PruneModels():
+            return model_commands.prune(world, ask, event.facts)
+        case client.CreateEngine():
+            return engine_commands.create(world, ask)
+        case client.StartEngine():
+            return engine_commands.start(world, ask)
+        case client.StopEngine():
+            return engine_commands.stop(world, ask)
+        case client.DeleteEngine():
+            return engine_commands.delete(world, ask)
+        case client.Shutdown():
+            manager_lifecycle.stop(world, is_now=ask.now)
+            return client.Done()
+        case _:
+            assert_never(ask)

@@ -1,0 +1,152 @@
+"""What clients ask about engines."""
+
+from kernel.core import actions, due
+from kernel.core.admission import engine_admission, memory_report, reconcile
+from kernel.core.events import Asked
+from kernel.core.lifecycle import engines, workers
+from kernel.core.rows import EngineRow
+from kernel.core.state import model_refs, transitions
+from kernel.core.state.world import Engine, World
+from kernel.protocol import client
+from kernel.protocol.enums import EngineState, Phase
+from kernel.protocol.errors import (
+    EngineNotFound,
+    EngineRunning,
+    IllegalMove,
+    NameTaken,
+    ShuttingDown,
+    wrong_field,
+)
+from kernel.protocol.ids import EngineId
+
+
+def create(world: World, ask: client.CreateEngine) -> client.SingleReply:
+    """Create an engine, and start it if asked to. Then it is one on demand: only a start of its own pins it,
+    or the lack of autostart, since nothing would start it again.
+
+    Raises: InvalidField; ModelMissing, WrongModelType, ModelNotReady, WrongModelBase; NameTaken;
+    NotEnoughMemory, if it should start and there is no room; ShuttingDown.
+    """
+    spec = ask.spec
+    model_refs.check_engine(world, spec)
+    if spec.name is not None and spec.name in world.engine_names:
+        raise NameTaken(f"an engine named {spec.name!r} already exists: choose another name")
+    if ask.start:
+        _check_running(world)
+    row = EngineRow(
+        engine_id=EngineId(world.id_source.id()),
+        name=spec.name,
+        spec=spec,
+        status=EngineState.CLOSED,
+        created_at_ms=world.now.unix_ms,
+    )
+    if ask.start:
+        _check_room(world, Engine(row))
+    engine = transitions.add_engine(world, row)
+    if ask.start:
+        _start(world, engine, is_pinned=not spec.autostart)
+    return _accepted(engine)
+
+
+def _check_running(world: World) -> None:
+    if world.phase is not Phase.RUNNING:
+        raise ShuttingDown
+
+
+def _check_room(world: World, engine: Engine) -> None:
+    """Before anything is loaded: is there such a device, and memory on it?"""
+    device = engine.row.spec.device
+    if (fault := memory_report.absent_device(world, device)) is not None:
+        raise wrong_field("device", fault)
+    if not engine_admission.can_have_room(world, engine):
+        raise memory_report.explain(world, engine)
+
+
+def start(world: World, ask: client.StartEngine) -> client.SingleReply:
+    """Start an engine and keep it; one that runs already is merely kept.
+
+    Raises: EngineNotFound; ModelMissing, WrongModelType, ModelNotReady, WrongModelBase, which its models can
+    have become since; NotEnoughMemory; ShuttingDown.
+    """
+    engine = find(world, ask.engine_id)
+    _check_running(world)
+    model_refs.check_engine(world, engine.row.spec)
+    if not engine.is_running:
+        _check_room(world, engine)
+    _start(world, engine, is_pinned=True)
+    return _accepted(engine)
+
+
+def _start(world: World, engine: Engine, *, is_pinned: bool) -> None:
+    world.touch()
+    engine.is_pinned = engine.is_pinned or is_pinned
+    engine.is_requested, engine.is_held = not engine.is_running, False
+    engine.is_resting, engine.deaths, engine.failures = False, 0, 0
+    world.timers.clear(due.Relaunch(engine.row.engine_id))
+    reconcile.reconcile_engine(world, engine)
+
+
+def stop(world: World, ask: client.StopEngine) -> client.SingleReply:
+    """Stop an engine; its waiting jobs stay until it is started again, or a new job starts it.
+
+    Raises: EngineNotFound.
+    """
+    engine = find(world, ask.engine_id)
+    world.touch()
+    engine.is_held = True
+    is_open = engine.is_running or due.Relaunch(engine.row.engine_id) in world.timers
+    if is_open or engine.workers or engine.is_pinned or engine.is_requested:
+        engines.stop(world, engine, is_now=ask.now)
+    engines.leave_line(world, engine)
+    reconcile.reconcile_engine(world, engine)
+    return _accepted(engine)
+
+
+def delete(world: World, ask: client.DeleteEngine) -> client.SingleReply:
+    """Delete an engine with its jobs and their images; who is invited to it need not come any more.
+
+    Raises: EngineNotFound; EngineRunning.
+    """
+    engine = find(world, ask.engine_id)
+    if engine.is_running or due.Relaunch(engine.row.engine_id) in world.timers:
+        raise EngineRunning(f"the engine is {engine.row.status.value}: stop it first")
+    for guest in list(engine.workers.values()):
+        workers.revoke(world, engine, guest)
+    engines.forget_error(world, engine)
+    engines.leave_line(world, engine)
+    transitions.drop_engine(world, engine)
+    return client.Done()
+
+
+def invite(world: World, event: Asked, ask: client.InviteWorker) -> None:
+    """Expect a worker that a person starts by hand; the shell mints its keys and answers with the ticket.
+
+    Raises: EngineNotFound; ShuttingDown; IllegalMove, while the engine is stopping.
+    """
+    engine = find(world, ask.engine_id)
+    _check_running(world)
+    if engine.is_stopping:
+        raise IllegalMove("the engine is stopping: invite the worker after it has stopped")
+    worker = workers.invite(world, engine)
+    world.act(
+        actions.MintTicket(
+            event.peer, event.correlation, worker.worker_id, worker.token, workers.INVITATION_S
+        )
+    )
+
+
+def find(world: World, engine_id: EngineId | None, name: str | None = None) -> Engine:
+    """The engine with that id, or else with that name.
+
+    Raises: EngineNotFound.
+    """
+    if engine_id is None and name is not None:
+        engine_id = world.engine_names.get(name)
+    engine = world.engines.get(engine_id) if engine_id is not None else None
+    if engine is None:
+        raise EngineNotFound
+    return engine
+
+
+def _accepted(engine: Engine) -> client.EngineAccepted:
+    return client.EngineAccepted(engine_id=engine.row.engine_id, status=engine.row.status)

@@ -1,0 +1,138 @@
+"""What clients ask about jobs."""
+
+from typing import Final
+
+from kernel.core.admission import missing_detectors, reconcile
+from kernel.core.commands import engine_commands, job_defaults
+from kernel.core.events import NO_FACTS, Facts
+from kernel.core.lifecycle import jobs
+from kernel.core.rows import JobRow
+from kernel.core.state import blobs, model_refs, transitions
+from kernel.core.state.world import Engine, World
+from kernel.core.validation import number_ranges
+from kernel.protocol import client, waiting
+from kernel.protocol.enums import JobState, Phase
+from kernel.protocol.errors import (
+    DiskFull,
+    IllegalMove,
+    JobNotFound,
+    JobUnfinished,
+    QueueFull,
+    ShuttingDown,
+)
+from kernel.protocol.ids import BlobId, ImageId, JobId
+from kernel.protocol.model_refs import InputFile
+from kernel.protocol.specs import JobSpec
+
+QUEUE_RETRY_S: Final = 5.0
+
+
+def submit(world: World, ask: client.SubmitJob, facts: Facts) -> client.SingleReply:
+    """Put a job into an engine's queue, with every default filled in; or only say that one could.
+
+    Raises: EngineNotFound; InvalidField; ModelMissing, WrongModelType, ModelNotReady, WrongModelBase;
+    NotInstalled; QueueFull; DiskFull; ShuttingDown.
+    """
+    engine, spec = check(world, ask, facts)
+    if ask.validate_only:
+        return client.JobValid(engine_id=engine.row.engine_id)
+    return enqueue(world, engine, ask.priority, spec, ())
+
+
+def check(world: World, ask: client.SubmitJob, facts: Facts = NO_FACTS) -> tuple[Engine, JobSpec]:
+    """The engine that would make the job, and the job as it would be made.
+
+    Raises: as `submit`.
+    """
+    engine = engine_commands.find(world, ask.engine_id, ask.engine_name)
+    spec = job_defaults.resolve(world, ask.request, engine.row)
+    number_ranges.check_priority(ask.priority)
+    missing_detectors.check(engine, spec, facts.absent_detectors)
+    blobs.check_files(world, ask)
+    _check_can_queue(world)
+    return engine, spec
+
+
+def _check_can_queue(world: World) -> None:
+    if world.phase is not Phase.RUNNING:
+        raise ShuttingDown
+    if world.has_no_room:
+        raise DiskFull
+    if world.waiting >= world.limits.max_queue:
+        raise QueueFull(retry_after_s=QUEUE_RETRY_S)
+
+
+def enqueue(
+    world: World, engine: Engine, priority: int, spec: JobSpec, files: tuple[tuple[BlobId, InputFile], ...]
+) -> client.JobAccepted:
+    """Make the job, with the files that came with it and are on the disk already."""
+    world.last_job_seq += 1
+    row = JobRow(
+        job_id=JobId(world.id_source.id()),
+        seq=world.last_job_seq,
+        engine_id=engine.row.engine_id,
+        status=JobState.WAITING,
+        priority=priority,
+        seed=spec.seed,
+        image_ids=tuple(ImageId(world.id_source.id()) for _ in range(spec.count)),
+        attempts=0,
+        crashes=0,
+        created_at_ms=world.now.unix_ms,
+        expire_after_s=spec.expire_after_s,
+        delete_after_downloads=spec.delete_after_downloads,
+        models=model_refs.ids_of_job(spec),
+        give_up_after_s=spec.give_up_after_s,
+    )
+    transitions.add_job(world, row, spec, blobs.rows(world, row.job_id, spec.inputs, files))
+    engine.queue.put(row.job_id, row.priority, row.seq)
+    engine.is_held = False
+    reconcile.reconcile_engine(world, engine)
+    return _accepted(world, engine, row)
+
+
+def _accepted(world: World, engine: Engine, row: JobRow) -> client.JobAccepted:
+    """The job is in the queue, or with a worker already: then it waits for nothing."""
+    awaited, trouble = None, engine.row
+    if row.job_id in engine.queue:
+        awaited = waiting.waits_for(
+            trouble.status, trouble.error_code, trouble.waits_since_ms, trouble.retry_at_ms
+        )
+    return client.JobAccepted(
+        job_id=row.job_id,
+        image_ids=row.image_ids,
+        created_at_ms=row.created_at_ms,
+        waits_for=awaited,
+        error_code=None if awaited is None else trouble.error_code,
+        error=None if awaited is None else trouble.error,
+    )
+
+
+def cancel(world: World, ask: client.CancelJob, facts: Facts) -> client.SingleReply:
+    """Cancel an open job; one that was cancelled already stays so.
+
+    Raises: JobNotFound; IllegalMove, if the job ended otherwise.
+    """
+    job = world.jobs.get(ask.job_id)
+    if job is not None:
+        engine = world.engines[job.row.engine_id]
+        jobs.cancel(world, job)
+        reconcile.reconcile_engine(world, engine)
+        return client.Done()
+    if facts.ended_job is None:
+        raise JobNotFound
+    if facts.ended_job.status is not JobState.CANCELLED:
+        raise IllegalMove(f"the job is already {facts.ended_job.status.value}")
+    return client.Done()
+
+
+def delete(world: World, ask: client.DeleteJob, facts: Facts) -> client.SingleReply:
+    """Delete an ended job with its images and the files that came with it.
+
+    Raises: JobNotFound; JobUnfinished.
+    """
+    if ask.job_id in world.jobs:
+        raise JobUnfinished
+    if facts.ended_job is None:
+        raise JobNotFound
+    transitions.drop_job(world, ask.job_id)
+    return client.Done()

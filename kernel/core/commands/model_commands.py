@@ -1,0 +1,168 @@
+"""What clients ask about models."""
+
+from itertools import islice
+from typing import Final
+
+from kernel.core import actions
+from kernel.core.events import Facts
+from kernel.core.models import fetching, missing_files, model_files
+from kernel.core.rows import ModelRow
+from kernel.core.state import model_refs, transitions
+from kernel.core.state.world import World
+from kernel.protocol import client
+from kernel.protocol.enums import ControlType, ModelState, ModelType, Phase
+from kernel.protocol.errors import (
+    DiskFull,
+    IllegalMove,
+    ModelInUse,
+    ModelNotFound,
+    ShuttingDown,
+    wrong_field,
+)
+from kernel.protocol.ids import ModelId
+from kernel.protocol.model_refs import Preparation
+from kernel.protocol.sources import is_local
+
+MOST_NAMED: Final = 3
+"""So many open jobs that use a model are named when it shall be deleted, the others are counted."""
+
+
+def register(world: World, ask: client.RegisterModel) -> client.SingleReply:
+    """Register a model and have it fetched; the same recipe again is the model that is there.
+
+    Raises: InvalidField, if it has a control type and is no ControlNet, or a preparation and is no background
+    remover; ShuttingDown; DiskFull.
+    """
+    control_type = _control_type(ask)
+    for row in world.models.values():
+        if _is_same_recipe(row, ask) and control_type in (None, row.control_type):
+            return client.ModelAccepted(model_id=row.model_id, status=row.status, created=False)
+    _check_can_fetch(world, ask.uri)
+    row = ModelRow(
+        model_id=ModelId(world.id_source.id()),
+        name=ask.name,
+        uri=ask.uri,
+        status=ModelState.DOWNLOADING,
+        model_type=ask.model_type,
+        model_base=ask.model_base,
+        variant=ask.variant,
+        tags=ask.tags,
+        trigger_words=ask.trigger_words,
+        declared_base=ask.model_base,
+        declared_sha256=ask.sha256,
+        created_at_ms=world.now.unix_ms,
+        control_type=control_type,
+        preparation=_preparation(ask),
+    )
+    transitions.add_model(world, row)
+    world.models_to_inspect[row.model_id] = 0
+    fetching.tend(world)
+    return client.ModelAccepted(model_id=row.model_id, status=row.status)
+
+
+def _check_can_fetch(world: World, uri: str) -> None:
+    """A model that is used where it lies takes no room, so it needs none."""
+    if world.phase is not Phase.RUNNING:
+        raise ShuttingDown
+    if is_local(uri):
+        return
+    if world.is_models_disk_low:
+        raise DiskFull(
+            "the disk of models.folder is almost full: free some space before you download a model"
+        )
+    if world.has_no_room:
+        raise DiskFull
+
+
+def _control_type(ask: client.RegisterModel) -> ControlType | None:
+    """Which maps a ControlNet takes: as it is said, else as the one type that its names name."""
+    if ask.model_type is not ModelType.CONTROLNET:
+        if ask.control_type is not None:
+            raise wrong_field("control_type", f"only for models of type controlnet, not {ask.model_type}")
+        return None
+    names = f"{ask.name} {ask.uri.rpartition('/')[2]}".lower()
+    named = [control_type for control_type in ControlType if control_type in names]
+    return ask.control_type or (named[0] if len(named) == 1 else None)
+
+
+def _preparation(ask: client.RegisterModel) -> Preparation | None:
+    if ask.preparation is not None and ask.model_type is not ModelType.BACKGROUND:
+        raise wrong_field("preparation", f"only for models of type background, not {ask.model_type}")
+    return ask.preparation
+
+
+def _is_same_recipe(row: ModelRow, ask: client.RegisterModel) -> bool:
+    is_same_file = (row.uri, row.model_type, row.name) == (ask.uri, ask.model_type, ask.name)
+    is_same_word = (row.declared_base, row.declared_sha256) == (ask.model_base, ask.sha256)
+    is_same_note = (row.tags, row.trigger_words) == (ask.tags, ask.trigger_words)
+    is_same_preparation = row.preparation == ask.preparation
+    is_same_variant = ask.variant in (None, row.variant)
+    is_same = is_same_file and is_same_word and is_same_note and is_same_preparation and is_same_variant
+    return is_same and row.status is not ModelState.ERROR
+
+
+def retry(world: World, ask: client.RetryModel) -> client.SingleReply:
+    """Fetch a model again, with what is there of it.
+
+    Raises: ModelNotFound; IllegalMove, if the model is not in error; ShuttingDown; DiskFull.
+    """
+    row = _model(world, ask.model_id)
+    _check_can_fetch(world, row.uri)
+    if row.status is not ModelState.ERROR:
+        raise IllegalMove(f"the model is {row.status.value}: only a model in error can be retried")
+    missing_files.fetch_again(world, row)
+    return client.ModelAccepted(model_id=row.model_id, status=ModelState.DOWNLOADING, created=False)
+
+
+def delete(world: World, ask: client.DeleteModel) -> client.SingleReply:
+    """Forget a model: first its row, then what was gathered for it, and with `files` what is kept of it.
+
+    Raises: ModelNotFound; ModelInUse, naming the engines and open jobs that use it.
+    """
+    row = _model(world, ask.model_id)
+    _check_engines(world, row.model_id)
+    _check_jobs(world, row.model_id)
+    transitions.drop_model(world, row)
+    model_files.trash(world, row, files=ask.files)
+    fetching.abandon(world, row)
+    return client.Done()
+
+
+def prune(world: World, ask: client.PruneModels, facts: Facts) -> client.SingleReply:
+    """Remove what is kept of models that were deleted, or only count it.
+
+    A model whose file is on its way to its place names that place already, so nothing of it is removed here.
+    """
+    owned = {row.stored for row in world.models.values()}
+    orphans = [kept for kept in facts.kept_models if kept.name not in owned]
+    if not ask.dry_run:
+        for kept in orphans:
+            world.act(actions.TrashFile(actions.Folder.MODELS, kept.name, world.now.unix_ms))
+    return client.ModelsPruned(models=len(orphans), size_bytes=sum(kept.size_bytes for kept in orphans))
+
+
+def _check_engines(world: World, model_id: ModelId) -> None:
+    users = [
+        engine.row
+        for engine in world.engines.values()
+        if model_id in (engine.row.spec.checkpoint, *model_refs.ids_of_engine(engine.row.spec))
+    ]
+    if users:
+        names = ", ".join(f"{u.name} ({u.engine_id})" if u.name else u.engine_id for u in users)
+        raise ModelInUse(f"the model is used by engines ({names}): delete them first")
+
+
+def _check_jobs(world: World, model_id: ModelId) -> None:
+    users = world.model_jobs.get(model_id)
+    if users:
+        named = ", ".join(islice(users, MOST_NAMED))
+        others = f" and {len(users) - MOST_NAMED} more" if len(users) > MOST_NAMED else ""
+        raise ModelInUse(
+            f"the model is used by open jobs ({named}{others}): wait until they end, or cancel them"
+        )
+
+
+def _model(world: World, model_id: ModelId) -> ModelRow:
+    if (row := world.models.get(model_id)) is None:
+        raise ModelNotFound
+    return row

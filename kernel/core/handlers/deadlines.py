@@ -1,0 +1,154 @@
+"""What to do when a deadline passes."""
+
+from typing import Final, assert_never
+
+from kernel.core import actions, due
+from kernel.core.admission import engine_admission, reconcile
+from kernel.core.handlers import manager_lifecycle, worker_exit
+from kernel.core.images import downloads, housekeeping
+from kernel.core.lifecycle import engines, jobs, workers
+from kernel.core.models import fetching
+from kernel.core.state.tables import WorkerState
+from kernel.core.state.world import Worker, World
+from kernel.protocol.ids import EngineId
+
+MOST_AT_ONCE: Final = 200
+"""So many deadlines are served in one event; the others are still due for the next one."""
+
+
+def passed(world: World) -> None:
+    """Serve the deadlines that are due, earliest first."""
+    for _ in range(MOST_AT_ONCE):
+        if (item := world.timers.pop_due(world.now.mono_s)) is None:
+            return
+        _serve(world, item)
+
+
+def _serve(world: World, item: due.Due) -> None:
+    match item:
+        case (
+            due.Hello()
+            | due.Load()
+            | due.Silence()
+            | due.Progress()
+            | due.Drop()
+            | due.Drain()
+            | due.Kill()
+            | due.Idle()
+        ):
+            _serve_worker(world, world.workers[item.worker_id], item)
+        case (
+            due.Relaunch(engine_id)
+            | due.KeepAlive(engine_id)
+            | due.Turn(engine_id)
+            | due.Retry(engine_id)
+            | due.GiveUp(engine_id)
+        ):
+            _serve_engine(world, engine_id, item)
+        case due.Fetch():
+            fetching.tend(world)
+        case due.Store(picture_id):
+            world.act(actions.StoreAgain(picture_id))
+        case due.Claim(image_id, ticket):
+            downloads.drop_claim(world, image_id, ticket)
+        case due.Housekeeping():
+            housekeeping.start_sweep(world)
+        case due.Grace():
+            manager_lifecycle.leave_now(world)
+        case due.ApiProcess():
+            manager_lifecycle.api_deadline(world)
+        case _:
+            assert_never(item)
+
+
+DueOfWorker = due.Hello | due.Load | due.Silence | due.Progress | due.Drop | due.Drain | due.Kill | due.Idle
+
+
+def _serve_worker(world: World, worker: Worker, item: DueOfWorker) -> None:
+    match item:
+        case due.Hello():
+            _never_came(world, worker)
+        case due.Load():
+            workers.terminate(world, worker, "loading timed out", is_to_blame=True)
+        case due.Silence():
+            _silent(world, worker)
+        case due.Progress():
+            _stuck(world, worker)
+        case due.Drop():
+            workers.terminate(
+                world, worker, "the worker did not drop a canceled job", is_to_blame=_is_stuck(worker)
+            )
+        case due.Drain():
+            workers.terminate(
+                world, worker, "the worker did not exit when asked to", is_to_blame=worker.has_quit
+            )
+        case due.Kill():
+            _kill(world, worker)
+        case due.Idle():
+            workers.drain(world, worker)
+        case _:
+            assert_never(item)
+    if worker.engine_id is not None:
+        reconcile.reconcile_engine(world, world.engines[worker.engine_id])
+
+
+def _never_came(world: World, worker: Worker) -> None:
+    if worker.state is WorkerState.INVITED and worker.engine_id is not None:
+        workers.revoke(world, world.engines[worker.engine_id], worker)
+    else:
+        workers.terminate(world, worker, "the worker did not register in time", is_to_blame=True)
+
+
+def _silent(world: World, worker: Worker) -> None:
+    """Look again when the worker spoke meanwhile; else it is lost, and ended at once."""
+    lost_at_s = worker.heard_at_s + workers.SILENCE_S
+    if world.now.mono_s < lost_at_s:
+        world.timers.set(due.Silence(worker.worker_id), lost_at_s)
+    else:
+        workers.kill(world, worker, "the worker stopped responding", is_to_blame=True)
+
+
+def _stuck(world: World, worker: Worker) -> None:
+    """First ask for the jobs that do not come further; the worker that does not even obey is ended."""
+    for job_id, slot in worker.slots.items():
+        if not slot.is_cancelled:
+            slot.is_overdue = True
+            jobs.ask_to_drop(world, worker, job_id)
+
+
+def _is_stuck(worker: Worker) -> bool:
+    return any(slot.is_overdue for slot in worker.slots.values())
+
+
+def _kill(world: World, worker: Worker) -> None:
+    """SIGTERM did not help. A worker of another host cannot be killed, only forgotten."""
+    if worker.is_local:
+        workers.kill(
+            world,
+            worker,
+            worker.terminate or "the worker did not exit when asked to",
+            is_to_blame=worker.is_to_blame,
+        )
+    else:
+        worker_exit.worker_gone(world, worker, "abandoned")
+
+
+DueOfEngine = due.Relaunch | due.KeepAlive | due.Turn | due.Retry | due.GiveUp
+
+
+def _serve_engine(world: World, engine_id: EngineId, item: DueOfEngine) -> None:
+    engine = world.engines[engine_id]
+    match item:
+        case due.Relaunch():
+            pass  # tending launches the workers that are missing
+        case due.KeepAlive():
+            engines.stop(world, engine)
+        case due.Turn():
+            engine_admission.look_again(world, engine)
+        case due.Retry():
+            engine.is_resting = False
+        case due.GiveUp():
+            engines.give_up(world, engine)
+        case _:
+            assert_never(item)
+    reconcile.reconcile_engine(world, engine)

@@ -1,0 +1,182 @@
+"""The Manager's own life: how it starts from what the database holds, and how it stops without losing any."""
+
+from typing import Final
+
+from msgspec.structs import replace
+
+from kernel.core import actions, due
+from kernel.core.admission import memory_ledger, reconcile
+from kernel.core.events import ApiExited, Snapshot
+from kernel.core.images import housekeeping
+from kernel.core.lifecycle import api_process, engines, jobs, workers
+from kernel.core.models import fetching, missing_files
+from kernel.core.rows import ModelRow
+from kernel.core.state import transitions
+from kernel.core.state.tables import PHASE_MOVES, RUNNING_ENGINE_STATES, check_move
+from kernel.core.state.world import Engine, Job, World
+from kernel.protocol import waiting
+from kernel.protocol.enums import EngineState, GoneReason, JobState, ModelState, Phase, WorkerRole
+from kernel.protocol.errors import InternalError
+
+MAX_ENDS: Final = 3
+"""An engine over which the Manager ended so often is held until somebody wants it again."""
+OVER_IT: Final = "an unexpected error made the Manager restart; see its log"
+
+
+def restore(world: World, snapshot: Snapshot) -> None:
+    """Take up what the database holds, exactly as it is there."""
+    memory_ledger.look(world, snapshot.devices)
+    world.last_change, world.last_job_seq = snapshot.last_change, snapshot.last_job_seq
+    world.images_lost, world.images_found = snapshot.lost_images, snapshot.found_images
+    world.models_absent = snapshot.absent_models
+    world.blamed, world.api_process.is_running = snapshot.blamed, snapshot.has_api_process
+    world.phase = Phase.DRAINING if snapshot.is_stopping else Phase.RUNNING
+    world.models = {row.model_id: row for row in snapshot.models}
+    for row in snapshot.engines:
+        world.engines[row.engine_id] = Engine(row)
+        if row.name is not None:
+            world.engine_names[row.name] = row.engine_id
+    for job_row in snapshot.open_jobs:
+        job = Job(
+            job_row,
+            stored=set(snapshot.stored_positions.get(job_row.job_id, ())),
+            blobs=snapshot.stored_blobs.get(job_row.job_id, frozenset()),
+        )
+        transitions.keep_job(world, job)
+        if job_row.status is JobState.WAITING:
+            world.engines[job_row.engine_id].queue.put(job_row.job_id, job_row.priority, job_row.seq)
+        else:
+            world.processing += 1
+
+
+def start(world: World) -> None:
+    """Close the engines and let the jobs wait that a former life left open; then begin to work."""
+    for image_id in world.images_lost:
+        transitions.end_image(world, image_id, GoneReason.LOST)
+    for image_id in world.images_found:
+        transitions.restore_image(world, image_id)
+    world.images_lost = world.images_found = ()
+    for job in [j for j in world.jobs.values() if j.row.status is JobState.PROCESSING]:
+        _take_back(world, job)
+    for engine in world.engines.values():
+        if engine.row.status in RUNNING_ENGINE_STATES:
+            row = replace(engine.row, device=None, memory_bytes=None)
+            transitions.move_engine(world, engine, replace(row, waits_since_ms=None), EngineState.CLOSED)
+        elif engine.row.status is EngineState.ERROR:
+            engine.is_resting = not waiting.may_pass(engine.row.error_code)
+        engines.leave_line(world, engine)
+        engine.is_held = world.blamed.get(engine.row.engine_id, 0) >= MAX_ENDS
+    for model in list(world.models.values()):
+        if model.status is ModelState.DOWNLOADING and model.stored is not None:
+            world.act(actions.MoveModel(model.model_id, model.stored))
+        elif model.status is ModelState.DOWNLOADING:
+            _inspect_again(world, model)
+    missing_files.seen(world, world.models_absent)
+    world.models_absent = frozenset()
+    world.blamed = {}
+    housekeeping.start_sweep(world)
+    if world.limits.with_api and not world.api_process.is_running and world.phase is Phase.RUNNING:
+        api_process.launch(world)
+    fetching.tend(world)
+    for engine in list(world.engines.values()):
+        reconcile.reconcile_engine(world, engine)
+
+
+def _take_back(world: World, job: Job) -> None:
+    """A job that nobody processes any more waits again, with a crash more if the Manager ended over it."""
+    if job.row.job_id in world.blamed:
+        jobs.count_crash(world, job, OVER_IT)
+    else:
+        jobs.give_back(world, job)
+
+
+def _inspect_again(world: World, model: ModelRow) -> None:
+    times = world.blamed.get(model.model_id, 0)
+    if times < fetching.MAX_CRASHES:
+        world.models_to_inspect[model.model_id] = times
+    else:
+        fetching.give_up(world, model, InternalError.code, OVER_IT)
+
+
+def stop_asked(world: World) -> None:
+    """A signal: the first time running jobs are finished, the second time they go back."""
+    world.stops_asked += 1
+    stop(world, is_now=world.stops_asked > 1)
+
+
+def stop(world: World, *, is_now: bool) -> None:
+    """Finish running jobs and leave, or give them back and leave at once. Asked again, it goes on."""
+    if world.phase is Phase.RUNNING:
+        _drain(world)
+    if is_now:
+        leave_now(world)
+
+
+def _drain(world: World) -> None:
+    _enter(world, Phase.DRAINING)
+    world.timers.set(due.Grace(), world.now.mono_s + world.limits.grace_s)
+    for engine in world.engines.values():
+        if engine.workers:
+            engines.stop(world, engine)
+        engine.is_stopping = True
+        world.timers.clear(due.Relaunch(engine.row.engine_id))
+        engines.forget_error(world, engine)
+        engines.refresh(world, engine)
+    for again in map(due.Store, world.unwritten):
+        if again in world.timers:
+            world.timers.set(again, world.now.mono_s)
+    for worker in list(world.workers.values()):
+        if worker.role is WorkerRole.FETCH:
+            workers.dismiss(world, worker)
+
+
+def leave_now(world: World) -> None:
+    """Give running jobs back and end every worker."""
+    if world.phase is not Phase.DRAINING:
+        return
+    for worker in list(world.workers.values()):
+        workers.take_jobs_away(world, worker)
+        workers.kill(world, worker, "the Manager is shutting down immediately", is_to_blame=False)
+
+
+def close_if_drained(world: World) -> None:
+    """Once nothing runs and nothing is on its way to the disk: end the API, then exit."""
+    is_writing = bool(world.pictures or world.submissions)
+    if world.phase is Phase.DRAINING and not world.workers and not is_writing:
+        _enter(world, Phase.CLOSING)
+        if world.api_process.is_running:
+            api_process.terminate(world)
+        else:
+            _exit(world)
+
+
+def api_exited(world: World, event: ApiExited) -> None:
+    """The API is gone: start it again, unless it should be gone or can never be started."""
+    if world.phase is Phase.RUNNING and api_process.is_hopeless(world, event):
+        api_process.gone(world)
+        world.exit_code = api_process.MISCONFIGURED
+        _drain(world)
+    elif world.phase is Phase.RUNNING:
+        api_process.died(world, event)
+    else:
+        api_process.gone(world)
+        if world.phase is Phase.CLOSING:
+            _exit(world)
+
+
+def api_deadline(world: World) -> None:
+    """Start the API again, or end it when it does not end by itself."""
+    if world.phase is Phase.RUNNING:
+        api_process.launch(world)
+    else:
+        api_process.kill(world)
+
+
+def _exit(world: World) -> None:
+    _enter(world, Phase.EXITED)
+    world.act(actions.Exit(world.exit_code))
+
+
+def _enter(world: World, phase: Phase) -> None:
+    check_move(PHASE_MOVES, world.phase, phase)
+    world.phase = phase

@@ -1,0 +1,231 @@
+"""What workers report about themselves and about the jobs that they hold."""
+
+from msgspec.structs import replace
+
+from kernel.core import actions, due
+from kernel.core.admission import reconcile
+from kernel.core.events import InputsUnreadable, Reported, ReportUnreadable
+from kernel.core.images import storing
+from kernel.core.lifecycle import engines, jobs, workers
+from kernel.core.models import fetching
+from kernel.core.state import blobs
+from kernel.core.state.tables import WorkerState
+from kernel.core.state.world import Engine, Slot, Worker, World
+from kernel.core.validation.message_bounds import MAX_NAME
+from kernel.core.validation.worker_texts import MAX_CAPACITY, MAX_CODE, cut, cut_warnings
+from kernel.protocol import client
+from kernel.protocol import worker as wire
+from kernel.protocol.enums import EngineState, Stage, WorkerRole
+from kernel.protocol.errors import InputsLost, NotPermitted
+
+
+def reported(world: World, event: Reported) -> None:
+    """Take in one message of a worker. One that is unknown, or has not said hello yet, is not listened to."""
+    worker = world.workers.get(event.worker_id)
+    if worker is None:
+        return
+    worker.heard_at_s = world.now.mono_s
+    if isinstance(event.report, wire.Hello):
+        _greet(world, worker, event.report)
+    elif worker.state not in (WorkerState.INVITED, WorkerState.LAUNCHED):
+        _take(world, worker, event)
+
+
+def unreadable(world: World, event: ReportUnreadable) -> None:
+    """What a fetch worker said of its model was rejected, and will not be said again: nobody waits for it."""
+    worker = world.workers.get(event.worker_id)
+    if worker is not None and worker.role is WorkerRole.FETCH and worker.state is WorkerState.READY:
+        fetching.bad_report(world, worker, event.reason)
+
+
+def _greet(world: World, worker: Worker, hello: wire.Hello) -> None:
+    try:
+        workers.greet(world, worker, hello)
+    except NotPermitted as error:
+        world.act(actions.Order(worker.worker_id, wire.Refuse(code=error.code, text=error.detail)))
+        return
+    if worker.engine_id is None:
+        fetching.tend(world)
+    else:
+        reconcile.reconcile_engine(world, world.engines[worker.engine_id])
+
+
+def _take(world: World, worker: Worker, event: Reported) -> None:
+    match event.report:
+        case wire.Ping():
+            world.act(actions.Order(worker.worker_id, wire.Pong()))
+        case wire.Goodbye():
+            workers.leaves(world, worker)
+            reconcile.assign_jobs(world, worker)
+        case wire.ModelProgress() as report if worker.role is WorkerRole.FETCH:
+            fetching.progressed(world, worker, report)
+        case wire.ModelInspected() as report if worker.role is WorkerRole.FETCH:
+            fetching.inspected(world, worker, report)
+        case wire.ModelFailed() as report if worker.role is WorkerRole.FETCH:
+            fetching.failed(world, worker, report)
+        case (wire.EngineReady() | wire.EngineFailed()) as report:
+            _about_engine(world, worker, report)
+        case (
+            wire.Accepted()
+            | wire.Progress()
+            | wire.Preview()
+            | wire.ControlMap()
+            | wire.ImageReady()
+            | wire.JobDone()
+            | wire.JobFailed()
+            | wire.JobDropped()
+        ) as report:
+            _about_job(world, worker, report, has_blob=event.has_blob)
+        case _:
+            pass  # true once, but said too late
+
+
+def _about_engine(world: World, worker: Worker, report: wire.EngineReady | wire.EngineFailed) -> None:
+    """Heed a worker that speaks of the engine that it was told to load, and of no other one."""
+    if worker.state is not WorkerState.LOADING or report.engine_id != worker.engine_id:
+        return
+    engine = world.engines[report.engine_id]
+    if isinstance(report, wire.EngineReady):
+        _ready(world, engine, worker, report)
+    else:
+        engines.fail(world, engine, cut(report.code, MAX_CODE), cut(report.text))
+    reconcile.reconcile_engine(world, engine)
+
+
+def _ready(world: World, engine: Engine, worker: Worker, report: wire.EngineReady) -> None:
+    """The first worker that is ready says where the engine runs; the row is saved with its new state."""
+    workers.move(worker, WorkerState.READY)
+    engine.is_requested = False
+    worker.capacity, worker.ready_at_s = _seats(report), world.now.mono_s
+    worker.memory_bytes = report.memory_bytes
+    if worker.reservation is not None:
+        reserved = worker.reservation
+        world.act(actions.CompareMemory(worker.worker_id, reserved, report.memory_bytes))
+    world.timers.clear(due.Load(worker.worker_id))
+    if engine.row.status is EngineState.STARTING:
+        engine.row = replace(
+            engine.row,
+            device=cut(report.device, MAX_NAME),
+            memory_bytes=report.memory_bytes,
+            started_at_ms=world.now.unix_ms,
+        )
+
+
+def _seats(report: wire.EngineReady) -> int:
+    return min(max(report.capacity, 1), MAX_CAPACITY)
+
+
+JobReport = (
+    wire.Accepted
+    | wire.Progress
+    | wire.Preview
+    | wire.ControlMap
+    | wire.ImageReady
+    | wire.JobDone
+    | wire.JobFailed
+    | wire.JobDropped
+)
+
+
+def _about_job(world: World, worker: Worker, report: JobReport, *, has_blob: bool) -> None:
+    slot = worker.slots.get(report.job_id)
+    if slot is None or slot.lease != report.lease:
+        _refuse_stale(world, worker, report)
+        return
+    if isinstance(report, wire.Progress):
+        slot.stage = report.stage
+    jobs.expect_progress(world, worker)
+    match report:
+        case wire.Accepted():
+            pass
+        case wire.Progress():
+            _progress(world, worker, slot, report)
+        case wire.Preview() | wire.ControlMap() | wire.ImageReady():
+            if not slot.is_cancelled and has_blob:
+                _picture(world, report)
+        case wire.JobDone():
+            _done(world, worker, slot, report)
+        case wire.JobFailed() | wire.JobDropped():
+            _ended(world, worker, slot, report)
+
+
+def _picture(world: World, report: wire.Preview | wire.ControlMap | wire.ImageReady) -> None:
+    match report:
+        case wire.Preview():
+            if world.watchers:
+                preview = client.JobPreview(job_id=report.job_id, index=report.index, step=report.step)
+                world.act(actions.PushPreview(tuple(world.watchers), preview))
+        case wire.ControlMap():
+            storing.map_arrived(world, report)
+        case wire.ImageReady():
+            storing.arrived(world, report)
+
+
+def _refuse_stale(world: World, worker: Worker, report: JobReport) -> None:
+    """A report under a lease that is not, or no longer, the worker's changes nothing.
+
+    A worker that still works on the job is told to drop it. One that is done with it is not: it would
+    only say once more that it is done.
+    """
+    if not isinstance(report, wire.JobDone | wire.JobFailed | wire.JobDropped):
+        order = wire.CancelJob(job_id=report.job_id, lease=report.lease)
+        world.act(actions.Order(worker.worker_id, order))
+
+
+def _progress(world: World, worker: Worker, slot: Slot, report: wire.Progress) -> None:
+    if report.stage is Stage.DENOISING:
+        _measure(world, worker, slot, report)
+    if not world.watchers or slot.is_cancelled:
+        return
+    left = max(report.steps - report.step, 0)
+    eta_s = None if slot.seconds_per_step is None else round(left * slot.seconds_per_step, 3)
+    progress = client.JobProgress(
+        job_id=report.job_id, step=report.step, steps=report.steps, eta_s=eta_s, stage=report.stage
+    )
+    world.act(actions.Push(tuple(world.watchers), progress))
+
+
+def _measure(world: World, worker: Worker, slot: Slot, report: wire.Progress) -> None:
+    """Note how long the job's steps take. Other stages say nothing about that."""
+    now_s, steps_done = world.now.mono_s, report.step - slot.step
+    if slot.step_at_s is not None and steps_done > 0:
+        slot.seconds_per_step = (now_s - slot.step_at_s) / steps_done
+        if worker.engine_id is not None:
+            world.engines[worker.engine_id].step_seconds.append(slot.seconds_per_step)
+    slot.step, slot.step_at_s = report.step, now_s
+
+
+def _done(world: World, worker: Worker, slot: Slot, report: wire.JobDone) -> None:
+    """The worker has sent everything. What it only claims to have sent, the progress deadline will miss."""
+    if slot.is_cancelled:
+        jobs.release(world, worker, report.job_id)
+    else:
+        job = world.jobs[report.job_id]
+        world.touch()
+        job.warnings = cut_warnings(report.warnings)
+        job.maps_sent = frozenset(map(blobs.kind_of_map, report.maps))
+        jobs.finish_if_complete(world, job)
+    reconcile.assign_jobs(world, worker)
+
+
+def _ended(world: World, worker: Worker, slot: Slot, report: wire.JobFailed | wire.JobDropped) -> None:
+    jobs.release(world, worker, report.job_id)
+    if not slot.is_cancelled:
+        job = world.jobs[report.job_id]
+        if isinstance(report, wire.JobFailed):
+            jobs.fail(world, job, cut(report.code, MAX_CODE), cut(report.text))
+        else:
+            jobs.count_crash(world, job, "the job made no progress and was stopped")
+    reconcile.assign_jobs(world, worker)
+
+
+def inputs_unreadable(world: World, event: InputsUnreadable) -> None:
+    """A job that was given to a worker never left, since a picture that it works from is lost: it fails."""
+    worker = world.workers.get(event.worker_id)
+    slot = None if worker is None else worker.slots.get(event.job_id)
+    if worker is None or slot is None or slot.lease != event.lease:
+        return
+    jobs.release(world, worker, event.job_id)
+    if not slot.is_cancelled:
+        jobs.fail(world, world.jobs[event.job_id], InputsLost.code, event.reason)
+    reconcile.assign_jobs(world, worker)

@@ -1,0 +1,189 @@
+"""Pictures on their way to the disk, and the images and control maps that they become."""
+
+from typing import Final
+
+from msgspec.structs import replace
+
+from kernel.core import actions, due
+from kernel.core.actions import Folder
+from kernel.core.admission import reconcile
+from kernel.core.lifecycle import jobs
+from kernel.core.rows import BlobRow, ImageRow
+from kernel.core.state import blobs, transitions
+from kernel.core.state.blobs import ENDINGS
+from kernel.core.state.world import Job, Picture, World
+from kernel.protocol import worker as wire
+from kernel.protocol.enums import ControlType, JobState, Phase
+from kernel.protocol.errors import DiskFull, JobBroke
+from kernel.protocol.ids import BlobId, ImageId
+
+MAP_MIME: Final = "image/png"
+MAX_TRIES: Final = 5
+RETRY_S: Final = 1.0
+LONG_RETRY_S: Final = 10.0
+"""After the first tries: as often as the disks are looked at."""
+
+
+def arrived(world: World, report: wire.ImageReady) -> None:
+    """A worker sent a picture under a good lease: have it written, unless it is there or on its way."""
+    job = world.jobs[report.job_id]
+    image_ids = job.row.image_ids
+    is_ours = 0 <= report.index < len(image_ids) and image_ids[report.index] == report.image_id
+    if not is_ours or report.mime not in ENDINGS or report.image_id in world.pictures:
+        return
+    if report.index in job.stored:
+        _tell_owner(world, job, report.index)
+        return
+    row = _new_row(world, job, report)
+    world.pictures[row.image_id] = Picture(row)
+    world.act(actions.StorePicture(row.image_id, Folder.IMAGES, row.file_name, row.sha256))
+
+
+def _new_row(world: World, job: Job, report: wire.ImageReady) -> ImageRow:
+    """An image stays as long as its job says, else as the configuration does."""
+    limits, wish = world.limits, job.row
+    expire_after_s = limits.expire_after_s if wish.expire_after_s is None else wish.expire_after_s
+    downloads = wish.delete_after_downloads
+    now_ms = world.now.unix_ms
+    return ImageRow(
+        image_id=report.image_id,
+        job_id=job.row.job_id,
+        engine_id=job.row.engine_id,
+        position=report.index,
+        file_name=f"{report.image_id}.{ENDINGS[report.mime]}",
+        mime=report.mime,
+        width_px=report.width_px,
+        height_px=report.height_px,
+        size_bytes=report.size_bytes,
+        sha256=report.sha256,
+        seed=report.seed,
+        downloads=0,
+        download_limit=limits.delete_after_downloads if downloads is None else downloads,
+        created_at_ms=now_ms,
+        expires_at_ms=None if expire_after_s is None else now_ms + int(expire_after_s * 1000),
+    )
+
+
+def map_arrived(world: World, report: wire.ControlMap) -> None:
+    """A worker sent a control map under a good lease: have it written, unless it is there or on its way."""
+    job, kind = world.jobs[report.job_id], blobs.kind_of_map(report.control_type)
+    if kind in job.maps_coming:
+        return
+    if kind in job.blobs:
+        _tell_owner_of_map(world, job, report.control_type)
+        return
+    blob_id = BlobId(world.id_source.id())
+    row = BlobRow(
+        blob_id=blob_id,
+        job_id=job.row.job_id,
+        kind=kind,
+        file_name=blobs.file_name(blob_id, MAP_MIME),
+        mime=MAP_MIME,
+        size_bytes=report.size_bytes,
+        sha256=report.sha256,
+        created_at_ms=world.now.unix_ms,
+    )
+    job.maps_coming |= {kind}
+    world.pictures[blob_id] = Picture(row)
+    world.act(actions.StorePicture(blob_id, Folder.BLOBS, row.file_name, row.sha256))
+
+
+def stored(world: World, picture_id: ImageId | BlobId) -> None:
+    """A picture is durable: it becomes an image or a control map, unless its job has ended meanwhile."""
+    row = world.pictures.pop(picture_id).row
+    world.act(actions.ForgetPicture(picture_id))
+    _stored(world, row)
+    _go_on(world, picture_id)
+
+
+def _stored(world: World, row: ImageRow | BlobRow) -> None:
+    job = world.jobs.get(row.job_id)
+    if job is None:
+        folder = Folder.IMAGES if isinstance(row, ImageRow) else Folder.BLOBS
+        world.act(actions.TrashFile(folder, row.file_name, world.now.unix_ms))
+        return
+    if isinstance(row, ImageRow):
+        transitions.add_image(world, row)
+        job.stored.add(row.position)
+        _tell_owner(world, job, row.position)
+    else:
+        transitions.add_map(world, job, row)
+        _tell_owner_of_map(world, job, blobs.control_type_of(row.kind))
+    owner = world.job_owner(job)
+    jobs.finish_if_complete(world, job)
+    if owner is not None:
+        reconcile.assign_jobs(world, owner)
+    else:
+        reconcile.reconcile_engine(world, world.engines[job.row.engine_id])
+
+
+def _tell_owner(world: World, job: Job, position: int) -> None:
+    owner = world.job_owner(job)
+    if owner is not None and job.lease is not None:
+        order = wire.ImageStored(job_id=job.row.job_id, lease=job.lease, index=position)
+        world.act(actions.Order(owner.worker_id, order))
+
+
+def _tell_owner_of_map(world: World, job: Job, control_type: ControlType) -> None:
+    owner = world.job_owner(job)
+    if owner is not None and job.lease is not None:
+        order = wire.MapStored(job_id=job.row.job_id, lease=job.lease, control_type=control_type)
+        world.act(actions.Order(owner.worker_id, order))
+
+
+def not_stored(world: World, picture_id: ImageId | BlobId, reason: str) -> None:
+    """A picture could not be written: try again, for as long as its job is open and the Manager stays.
+
+    Meanwhile no job is given to any worker, because its pictures would find the same disk. After a few tries
+    the job waits again, so that its worker need not: it is finished when its last picture is written, and
+    made anew if the Manager ends before.
+    """
+    picture = world.pictures[picture_id]
+    job = world.jobs.get(picture.row.job_id)
+    is_first = picture.tries < MAX_TRIES
+    if job is not None and picture.tries == MAX_TRIES:
+        _set_aside(world, job, f"the image could not be stored: {reason}")
+    if job is None or not (is_first or world.phase is Phase.RUNNING):
+        _forget(world, picture_id)
+        return
+    picture.tries += 1
+    world.unwritten.add(picture_id)
+    world.timers.set(due.Store(picture_id), world.now.mono_s + (RETRY_S if is_first else LONG_RETRY_S))
+
+
+def damaged(world: World, picture_id: ImageId | BlobId, reason: str) -> None:
+    """What came is not what was sent, which no other try will change: the job fails."""
+    job = world.jobs.get(world.pictures[picture_id].row.job_id)
+    _forget(world, picture_id)
+    if job is not None:
+        _take_away(world, job)
+        jobs.fail(world, job, JobBroke.code, f"the image could not be stored: {reason}")
+        reconcile.reconcile_engine(world, world.engines[job.row.engine_id])
+
+
+def _set_aside(world: World, job: Job, text: str) -> None:
+    if job.row.status is JobState.PROCESSING:
+        _take_away(world, job)
+        job.row = replace(job.row, error_code=DiskFull.code, error=text)
+        jobs.give_back(world, job)
+
+
+def _take_away(world: World, job: Job) -> None:
+    if job.row.status is JobState.PROCESSING and (owner := world.job_owner(job)) is not None:
+        jobs.ask_to_drop(world, owner, job.row.job_id)
+        owner.slots[job.row.job_id].is_cancelled = True
+
+
+def _forget(world: World, picture_id: ImageId | BlobId) -> None:
+    del world.pictures[picture_id]
+    world.act(actions.ForgetPicture(picture_id))
+    _go_on(world, picture_id)
+
+
+def _go_on(world: World, picture_id: ImageId | BlobId) -> None:
+    """Nothing is tried in vain any more: give out the jobs that were held back."""
+    if picture_id in world.unwritten:
+        world.unwritten.discard(picture_id)
+        if not world.unwritten:
+            for engine in list(world.engines.values()):
+                reconcile.reconcile_engine(world, engine)

@@ -1,0 +1,175 @@
+"""The life of one engine: its state follows from its workers, and is computed in one place."""
+
+from typing import Final
+
+from msgspec.structs import replace
+
+from kernel.core import due
+from kernel.core.lifecycle import jobs, workers
+from kernel.core.rows import EngineRow, JobRow
+from kernel.core.state import transitions
+from kernel.core.state.tables import RUNNING_ENGINE_STATES, WorkerState
+from kernel.core.state.world import Engine, World
+from kernel.protocol import waiting
+from kernel.protocol.enums import EngineState, Phase
+from kernel.protocol.errors import EngineFailed
+
+FIRST_PAUSE_S: Final = 1.0
+"""After an engine's first failure; each further one doubles it, up to the setting engines.longest_pause."""
+MOST_DOUBLINGS: Final = 32
+FAILED_AT_ONCE: Final = 100
+"""So many jobs that have waited long enough are looked at in one event, the rest in the next ones."""
+PAUSE_S: Final = 0.001
+"""Between two such events others get their turn."""
+
+
+def refresh(world: World, engine: Engine) -> None:
+    """Bring the engine's row in step with its workers."""
+    status = _derived_state(world, engine)
+    old = engine.row.status
+    if status is old:
+        return
+    row = engine.row
+    if old is EngineState.ERROR:
+        engine.is_resting = False
+        forget_error(world, engine)
+        row = replace(row, retry_at_ms=None)
+    if status is EngineState.STARTING:
+        row = replace(row, device=None, memory_bytes=None, started_at_ms=None)
+        if old is EngineState.ERROR or old is EngineState.CLOSED:
+            engine.step_seconds.clear()
+    elif status is EngineState.READY or status is EngineState.WORKING:
+        row = replace(row, error_code=None, error=None, failing_since_ms=None)
+    elif status not in RUNNING_ENGINE_STATES:
+        row = replace(row, device=None, memory_bytes=None)
+    transitions.move_engine(world, engine, row, status)
+
+
+def _derived_state(world: World, engine: Engine) -> EngineState:
+    states = {w.state for w in engine.workers.values()} - {WorkerState.INVITED}
+    is_starting = due.Relaunch(engine.row.engine_id) in world.timers
+    if engine.row.status is EngineState.ERROR and not any(engine.live_workers):
+        return EngineState.ERROR
+    if not states:
+        return EngineState.STARTING if is_starting else EngineState.CLOSED
+    if engine.is_stopping:
+        return EngineState.STOPPING
+    if WorkerState.READY in states:
+        return EngineState.WORKING if engine.is_busy else EngineState.READY
+    return EngineState.STARTING
+
+
+def leave_line(world: World, engine: Engine) -> None:
+    """An engine waits for room no more: it gets some, or does not want it any longer."""
+    world.engines_without_room.pop(engine.row.engine_id, None)
+    world.timers.clear(due.Turn(engine.row.engine_id))
+    if engine.row.waits_since_ms is not None:
+        transitions.note_engine(world, engine, replace(engine.row, waits_since_ms=None))
+
+
+def stop(world: World, engine: Engine, *, is_now: bool = False) -> None:
+    """Let an engine close: after the jobs that its workers hold, or with these jobs given back."""
+    world.touch()
+    engine.is_pinned = engine.is_requested = False
+    engine.is_stopping = True
+    leave_line(world, engine)
+    world.timers.clear(due.Relaunch(engine.row.engine_id))
+    world.timers.clear(due.KeepAlive(engine.row.engine_id))
+    for worker in list(engine.workers.values()):
+        if worker.state is WorkerState.INVITED:
+            workers.revoke(world, engine, worker)
+        elif is_now:
+            workers.dismiss(world, worker)
+        elif worker.state is WorkerState.READY:
+            workers.drain(world, worker)
+        elif not worker.is_asked_to_leave:
+            workers.terminate(world, worker, "the engine was stopped", is_to_blame=False)
+
+
+def fail(world: World, engine: Engine, code: str, text: str) -> None:
+    """Put an engine into error: its workers end, its jobs wait; while they do, it may be tried again."""
+    world.touch()
+    engine.is_requested = engine.is_stopping = False
+    engine.is_resting = True
+    engine.failures, engine.failed_at_s = engine.failures + 1, world.now.mono_s
+    leave_line(world, engine)
+    world.timers.clear(due.Relaunch(engine.row.engine_id))
+    world.timers.clear(due.KeepAlive(engine.row.engine_id))
+    for worker in list(engine.workers.values()):
+        if worker.state is WorkerState.INVITED:
+            workers.revoke(world, engine, worker)
+        else:
+            workers.take_jobs_away(world, worker)
+            workers.terminate(world, worker, text, is_to_blame=False)
+    row = replace(engine.row, error_code=code, error=text, device=None, memory_bytes=None)
+    row = replace(row, failing_since_ms=row.failing_since_ms or world.now.unix_ms)
+    row = replace(row, retry_at_ms=_plan_next_try(world, engine, row))
+    if row.status is EngineState.ERROR:
+        transitions.note_engine(world, engine, row)
+    else:
+        transitions.move_engine(world, engine, row, EngineState.ERROR)
+    wait_for_better(world, engine)
+
+
+def wait_for_better(world: World, engine: Engine) -> None:
+    """While jobs wait for an engine in error: see to it that it is tried again, and none waits too long."""
+    if engine.row.status is not EngineState.ERROR or world.phase is not Phase.RUNNING:
+        return
+    retry_at_ms = _plan_next_try(world, engine, engine.row)
+    if retry_at_ms != engine.row.retry_at_ms:
+        transitions.note_engine(world, engine, replace(engine.row, retry_at_ms=retry_at_ms))
+    item, tired_at_s = due.GiveUp(engine.row.engine_id), engine.patience.next_s()
+    if tired_at_s is None:
+        world.timers.clear(item)
+    elif item not in world.timers:
+        left_s = tired_at_s - world.now.unix_ms / 1000
+        world.timers.set(item, world.now.mono_s + max(left_s, 0.0))
+
+
+def _plan_next_try(world: World, engine: Engine, row: EngineRow) -> int | None:
+    """Set the deadline of the next try, if there is to be one, and tell when that is."""
+    item = due.Retry(row.engine_id)
+    is_wanted = engine.is_pinned or (row.spec.autostart and not engine.is_held)
+    is_hoped_for = engine.is_resting and waiting.may_pass(row.error_code)
+    if not (is_wanted and is_hoped_for and engine.queue):
+        world.timers.clear(item)
+        return None
+    if item in world.timers:
+        return row.retry_at_ms
+    when_s = max(engine.failed_at_s + _pause_s(world, engine), world.now.mono_s)
+    world.timers.set(item, when_s)
+    return world.now.unix_ms + round((when_s - world.now.mono_s) * 1000)
+
+
+def _pause_s(world: World, engine: Engine) -> float:
+    doublings = min(max(engine.failures - 1, 0), MOST_DOUBLINGS)
+    return min(FIRST_PAUSE_S * (1 << doublings), world.limits.longest_pause_s)
+
+
+def forget_error(world: World, engine: Engine) -> None:
+    """Nothing is due any more because an engine is in error."""
+    world.timers.clear(due.Retry(engine.row.engine_id))
+    world.timers.clear(due.GiveUp(engine.row.engine_id))
+
+
+def give_up(world: World, engine: Engine) -> None:
+    """Fail jobs that have waited for an engine in error as long as they want to; some now, others soon."""
+    now_s = world.now.unix_ms / 1000
+    for _ in range(FAILED_AT_ONCE):
+        if (job_id := engine.patience.pop_due(now_s)) is None:
+            return
+        job, reason = world.jobs[job_id], engine.row
+        tired_at_s = _tired_at_s(engine, job.row)
+        if tired_at_s > now_s:
+            engine.patience.set(job_id, tired_at_s)
+        else:
+            jobs.fail(
+                world, job, reason.error_code or EngineFailed.code, reason.error or "the engine is in error"
+            )
+    world.timers.set(due.GiveUp(engine.row.engine_id), world.now.mono_s + PAUSE_S)
+
+
+def _tired_at_s(engine: Engine, row: JobRow) -> float:
+    """Its time runs from when the engine began to fail, or from when it came itself, if that was later."""
+    since_ms = max(engine.row.failing_since_ms or 0, row.created_at_ms)
+    return since_ms / 1000 + (row.give_up_after_s or 0.0)

@@ -1,0 +1,152 @@
+"""The life of one open job: given to a worker, given back, finished, failed, cancelled."""
+
+from typing import Final
+
+from msgspec.structs import replace
+
+from kernel.core import actions, due
+from kernel.core.state import model_refs, transitions
+from kernel.core.state.world import Engine, Job, Slot, Worker, World
+from kernel.protocol import worker as wire
+from kernel.protocol.enums import JobState, Stage
+from kernel.protocol.errors import WorkerCrashed
+from kernel.protocol.ids import JobId
+
+_WITHOUT_STEPS: Final = frozenset(Stage) - {Stage.DENOISING}
+MAX_CRASHES: Final = 3
+"""A job that was there when so many workers died is taken for their poison."""
+DROP_TIMEOUT_S: Final = 30.0
+"""A cancel is obeyed within one step; a worker that has not by then, or that has been as slow as no step
+may be, is ended."""
+
+
+def give(world: World, engine: Engine, worker: Worker, job: Job) -> None:
+    """Give a waiting job to a worker that has credit for it, under a new lease."""
+    world.touch()
+    row = job.row
+    engine.queue.remove(row.job_id)
+    job.worker_id, job.lease = worker.worker_id, world.new_lease()
+    worker.slots[row.job_id] = Slot(job.lease, is_suspect=row.crashes > 0)
+    row = replace(row, attempts=row.attempts + 1, started_at_ms=world.now.unix_ms)
+    transitions.move_job(world, job, row, JobState.PROCESSING)
+    give = actions.GiveJob(
+        worker_id=worker.worker_id,
+        job_id=row.job_id,
+        attempt=row.attempts,
+        lease=job.lease,
+        image_ids=row.image_ids,
+        positions=tuple(n for n in range(len(row.image_ids)) if n not in job.stored),
+        models=tuple(model_refs.source(world, model_id) for model_id in row.models),
+    )
+    world.act(give)
+    expect_progress(world, worker)
+
+
+def give_back(world: World, job: Job) -> None:
+    """Let a job that lost its worker wait again, at its old place; or finish it, if nothing is missing."""
+    world.touch()
+    job.worker_id = job.lease = job.warnings = None
+    job.maps_sent = frozenset()
+    if _is_complete(job):
+        finish(world, job)
+        return
+    transitions.move_job(world, job, job.row, JobState.WAITING)
+    world.engines[job.row.engine_id].queue.put(job.row.job_id, job.row.priority, job.row.seq)
+
+
+def count_crash(world: World, job: Job, reason: str) -> None:
+    """Give a job back whose worker died or hung while it held the job; the third time it fails."""
+    world.touch()
+    crashes = job.row.crashes + 1
+    job.row = replace(job.row, crashes=crashes, error_code=WorkerCrashed.code, error=reason)
+    if crashes < MAX_CRASHES or _is_complete(job):
+        give_back(world, job)
+    else:
+        fail(world, job, WorkerCrashed.code, f"{reason} (attempt {crashes} of {MAX_CRASHES})")
+
+
+def fail(world: World, job: Job, code: str, text: str) -> None:
+    """End a job that cannot be made. Its worker's slot, if it has one, stays until it is released."""
+    world.touch()
+    if job.row.job_id in (queue := world.engines[job.row.engine_id].queue):
+        queue.remove(job.row.job_id)
+    row = replace(job.row, error_code=code, error=text)
+    transitions.move_job(world, job, row, JobState.FAILED)
+
+
+def finish_if_complete(world: World, job: Job) -> None:
+    """Finish a job once its worker has said so, and every picture and control map is durable."""
+    if not _is_complete(job):
+        return
+    if (worker := world.job_owner(job)) is None:
+        finish(world, job)
+    elif job.warnings is not None and job.maps_sent <= job.blobs and not job.maps_coming:
+        release(world, worker, job.row.job_id)
+        finish(world, job)
+
+
+def finish(world: World, job: Job) -> None:
+    """End a job of which nothing is missing: a waiting one, if its last picture outlived its worker."""
+    world.touch()
+    engine = world.engines[job.row.engine_id]
+    engine.deaths = engine.failures = 0
+    if job.row.job_id in engine.queue:
+        engine.queue.remove(job.row.job_id)
+    row = replace(job.row, warnings=job.warnings or (), error_code=None, error=None)
+    transitions.move_job(world, job, row, JobState.FINISHED)
+
+
+def cancel(world: World, job: Job) -> None:
+    """Cancel an open job at once; a worker that holds it is told, and has its slot until it obeyed."""
+    world.touch()
+    job_id = job.row.job_id
+    if job.row.status is JobState.WAITING:
+        world.engines[job.row.engine_id].queue.remove(job_id)
+    elif (worker := world.job_owner(job)) is not None:
+        ask_to_drop(world, worker, job_id)
+        worker.slots[job_id].is_cancelled = True
+    transitions.move_job(world, job, job.row, JobState.CANCELLED)
+
+
+def ask_to_drop(world: World, worker: Worker, job_id: JobId) -> None:
+    """Tell a worker to drop a job, and see to it that it does."""
+    order = wire.CancelJob(job_id=job_id, lease=worker.slots[job_id].lease)
+    world.act(actions.Order(worker.worker_id, order))
+    engine = world.engines[world.jobs[job_id].row.engine_id]
+    drop_s = min(DROP_TIMEOUT_S, _patience_s(world, engine))
+    world.timers.set(due.Drop(worker.worker_id, job_id), world.now.mono_s + drop_s)
+
+
+def release(world: World, worker: Worker, job_id: JobId) -> None:
+    """Free the slot that a job had in a worker."""
+    world.touch()
+    del worker.slots[job_id]
+    world.timers.clear(due.Drop(worker.worker_id, job_id))
+    expect_progress(world, worker)
+
+
+def expect_progress(world: World, worker: Worker) -> None:
+    """Start the worker's progress deadline anew; none while it holds no job.
+
+    While nothing that it holds is being denoised no step is expected: a detector or a model's file, and on a
+    slow processor the decoding of a large image, may take as long as the loading of an engine.
+    """
+    if not worker.slots or worker.engine_id is None:
+        world.timers.clear(due.Progress(worker.worker_id))
+        return
+    patience_s = _patience_s(world, world.engines[worker.engine_id])
+    if all(slot.stage in _WITHOUT_STEPS for slot in worker.slots.values()):
+        patience_s = max(patience_s, world.limits.load_timeout_s)
+    world.timers.set(due.Progress(worker.worker_id), world.now.mono_s + patience_s)
+
+
+def _patience_s(world: World, engine: Engine) -> float:
+    """Ten times the median step, but never less than the configured time; longer before the first step."""
+    steps_s = sorted(engine.step_seconds)
+    if not steps_s:
+        return world.limits.load_timeout_s
+    return max(world.limits.step_timeout_s, 10 * steps_s[len(steps_s) // 2])
+
+
+def _is_complete(job: Job) -> bool:
+    return len(job.stored) == len(job.row.image_ids)

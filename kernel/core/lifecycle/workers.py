@@ -1,0 +1,230 @@
+"""The life of one worker process, from its launch to its end."""
+
+from typing import Final
+
+import msgspec
+
+from kernel.core import actions, due
+from kernel.core.lifecycle import jobs
+from kernel.core.memory_model.memory_demand import Reservation, demand_of
+from kernel.core.state import model_refs
+from kernel.core.state.tables import WORKER_MOVES, WorkerState, check_move
+from kernel.core.state.world import Engine, Worker, World
+from kernel.protocol import worker as wire
+from kernel.protocol.enums import WorkerRole
+from kernel.protocol.errors import NotPermitted
+from kernel.protocol.ids import EngineId
+from kernel.protocol.specs import EngineLoad
+
+HELLO_TIMEOUT_S: Final = 60.0
+INVITATION_S: Final = 600.0
+HEARTBEAT_S: Final = 1.0
+SILENCE_S: Final = 5.0
+"""Five heartbeats missed: the worker is lost."""
+TERM_TIMEOUT_S: Final = 10.0
+DRAIN_TIMEOUT_S: Final = 10.0
+"""A worker that holds nothing and was told to leave is ended after this time."""
+LEAVE_TIMEOUT_S: Final = 2.0
+_DUE_OF_A_WORKER: Final = (due.Hello, due.Load, due.Silence, due.Progress, due.Drain, due.Kill, due.Idle)
+
+
+def launch(
+    world: World, role: WorkerRole, engine: Engine | None = None, reservation: Reservation | None = None
+) -> Worker:
+    """Have a worker process started, for an engine or for fetching models."""
+    worker = _new_worker(world, role, engine, is_local=True)
+    worker.reservation = reservation
+    world.timers.set(due.Hello(worker.worker_id), world.now.mono_s + HELLO_TIMEOUT_S)
+    world.act(actions.LaunchWorker(worker.worker_id, role, worker.token))
+    return worker
+
+
+def invite(world: World, engine: Engine) -> Worker:
+    """Expect a worker that a person will start by hand, perhaps on another host."""
+    worker = _new_worker(world, WorkerRole.ENGINE, engine, is_local=False)
+    world.timers.set(due.Hello(worker.worker_id), world.now.mono_s + INVITATION_S)
+    return worker
+
+
+def _new_worker(world: World, role: WorkerRole, engine: Engine | None, *, is_local: bool) -> Worker:
+    worker = Worker(
+        worker_id=world.new_worker_id(),
+        role=role,
+        token=world.id_source.secret(),
+        engine_id=engine.row.engine_id if engine is not None else None,
+        state=WorkerState.LAUNCHED if is_local else WorkerState.INVITED,
+        is_local=is_local,
+        heard_at_s=world.now.mono_s,
+    )
+    world.workers[worker.worker_id] = worker
+    if engine is not None:
+        engine.workers[worker.worker_id] = worker
+    return worker
+
+
+def greet(world: World, worker: Worker, hello: wire.Hello) -> None:
+    """Answer a Hello: with Welcome, and an engine to load; said twice, it is answered twice.
+
+    Raises: NotPermitted, if the worker is not the one that was launched or invited.
+    """
+    if hello.token != worker.token or hello.role is not worker.role:
+        raise NotPermitted("wrong launch token or role")
+    if worker.is_asked_to_leave:
+        world.act(actions.Order(worker.worker_id, wire.Leave()))
+        return
+    welcome = wire.Welcome(epoch=world.epoch, heartbeat_s=HEARTBEAT_S, silence_s=6 * SILENCE_S)
+    world.act(actions.Order(worker.worker_id, welcome))
+    if worker.state in (WorkerState.LAUNCHED, WorkerState.INVITED):
+        _begin(world, worker)
+    if worker.engine_id is not None and worker.state is WorkerState.LOADING:
+        load = engine_load(world, worker.engine_id, worker.reservation)
+        world.act(actions.Order(worker.worker_id, wire.LoadEngine(load=load)))
+
+
+def _begin(world: World, worker: Worker) -> None:
+    """From now on the worker must be heard; an engine worker must load."""
+    world.touch()
+    now_s = world.now.mono_s
+    world.timers.clear(due.Hello(worker.worker_id))
+    world.timers.set(due.Silence(worker.worker_id), now_s + SILENCE_S)
+    if worker.engine_id is None:
+        move(worker, WorkerState.READY)
+        worker.ready_at_s = now_s
+    else:
+        move(worker, WorkerState.LOADING)
+        world.timers.set(due.Load(worker.worker_id), now_s + world.limits.load_timeout_s)
+
+
+def engine_load(world: World, engine_id: EngineId, reservation: Reservation | None) -> EngineLoad:
+    """What a worker needs to know to load an engine; what was reserved for it goes before the spec."""
+    row = world.engines[engine_id].row
+    spec, demand = row.spec, demand_of(row, world.models)
+    load = EngineLoad(
+        engine_id=engine_id,
+        checkpoint=model_refs.source(world, spec.checkpoint),
+        models=tuple(model_refs.source(world, model_id) for model_id in model_refs.ids_of_engine(spec)),
+        device=spec.device,
+        dtype=spec.dtype,
+        max_batch=spec.max_batch,
+        compilation=world.limits.compilation,
+        width_px=demand.width_px,
+        height_px=demand.height_px,
+        guidance_scale=spec.guidance_scale,
+    )
+    if reservation is None:
+        return load
+    need = reservation.need
+    return msgspec.structs.replace(load, device=reservation.device, max_batch=need.batch_size, plan=need.plan)
+
+
+def move(worker: Worker, state: WorkerState) -> None:
+    """Raises: IllegalMove, if the table has no such move."""
+    check_move(WORKER_MOVES, worker.state, state)
+    worker.state = state
+
+
+def drain(world: World, worker: Worker) -> None:
+    """Let a worker leave after the jobs that it holds."""
+    _retire(world, worker)
+    world.act(actions.Order(worker.worker_id, wire.Drain()))
+    expect_to_leave_if_idle(world, worker)
+
+
+def _retire(world: World, worker: Worker) -> None:
+    """The worker gets nothing more; a fetch worker that is on its way out is idle no longer."""
+    world.touch()
+    move(worker, WorkerState.DRAINING)
+    world.timers.clear(due.Idle(worker.worker_id))
+
+
+def expect_to_leave_if_idle(world: World, worker: Worker) -> None:
+    """A draining worker that holds nothing any more must be gone soon."""
+    if worker.state is WorkerState.DRAINING and not worker.slots:
+        world.timers.set(due.Drain(worker.worker_id), world.now.mono_s + DRAIN_TIMEOUT_S)
+
+
+def leaves(world: World, worker: Worker) -> None:
+    """A worker said Goodbye: it holds nothing, so what it was still given goes back, with no blame."""
+    take_jobs_away(world, worker)
+    world.timers.clear(due.Silence(worker.worker_id))
+    world.timers.clear(due.Load(worker.worker_id))
+    if worker.state in (WorkerState.LOADING, WorkerState.READY):
+        _retire(world, worker)
+        worker.has_quit = worker.is_local
+    if not worker.is_local:
+        world.timers.set(due.Kill(worker.worker_id), world.now.mono_s)
+
+
+def take_jobs_away(world: World, worker: Worker) -> None:
+    """Give back all that a worker holds, with no blame."""
+    for job_id, slot in list(worker.slots.items()):
+        jobs.release(world, worker, job_id)
+        if not slot.is_cancelled:
+            jobs.give_back(world, world.jobs[job_id])
+
+
+def dismiss(world: World, worker: Worker) -> None:
+    """Take a worker's jobs away and let it leave at once."""
+    world.touch()
+    worker.is_to_blame = False
+    take_jobs_away(world, worker)
+    if worker.state is WorkerState.READY:
+        _retire(world, worker)
+    if worker.state is WorkerState.DRAINING:
+        world.act(actions.Order(worker.worker_id, wire.Leave()))
+        world.timers.set(due.Drain(worker.worker_id), world.now.mono_s + LEAVE_TIMEOUT_S)
+    else:
+        terminate(world, worker, "stopped", is_to_blame=False)
+
+
+def terminate(world: World, worker: Worker, why: str, *, is_to_blame: bool) -> None:
+    """End a worker that would not leave by itself: SIGTERM first, SIGKILL when that does not help."""
+    if worker.state is WorkerState.TERMINATING:
+        return
+    _begin_end(world, worker, why, is_to_blame=is_to_blame)
+    if worker.is_local:
+        world.act(actions.TerminateWorker(worker.worker_id))
+        world.timers.set(due.Kill(worker.worker_id), world.now.mono_s + TERM_TIMEOUT_S)
+    else:
+        world.act(actions.Order(worker.worker_id, wire.Leave()))
+        world.timers.set(due.Kill(worker.worker_id), world.now.mono_s)
+
+
+def kill(world: World, worker: Worker, why: str, *, is_to_blame: bool) -> None:
+    """End a worker that no longer answers, at once."""
+    if worker.state is not WorkerState.TERMINATING:
+        _begin_end(world, worker, why, is_to_blame=is_to_blame)
+    if worker.is_local:
+        world.act(actions.KillWorker(worker.worker_id))
+        world.timers.set(due.Kill(worker.worker_id), world.now.mono_s + TERM_TIMEOUT_S)
+    else:
+        world.timers.set(due.Kill(worker.worker_id), world.now.mono_s)
+
+
+def _begin_end(world: World, worker: Worker, why: str, *, is_to_blame: bool) -> None:
+    world.touch()
+    move(worker, WorkerState.TERMINATING)
+    worker.terminate, worker.is_to_blame = why, worker.is_to_blame and is_to_blame
+    _clear_deadlines(world, worker)
+
+
+def revoke(world: World, engine: Engine, worker: Worker) -> None:
+    """Take back an invitation that nobody has come with yet."""
+    del engine.workers[worker.worker_id]
+    forget(world, worker)
+
+
+def forget(world: World, worker: Worker) -> None:
+    """Strike a worker off the books, with its key and its deadlines."""
+    world.touch()
+    move(worker, WorkerState.GONE)
+    del world.workers[worker.worker_id]
+    _clear_deadlines(world, worker)
+    world.act(actions.ForgetWorker(worker.worker_id))
+
+
+def _clear_deadlines(world: World, worker: Worker) -> None:
+    for kind in _DUE_OF_A_WORKER:
+        world.timers.clear(kind(worker.worker_id))
+    for job_id in worker.slots:
+        world.timers.clear(due.Drop(worker.worker_id, job_id))

@@ -1,0 +1,228 @@
+"""Models on their way to being ready: a small pool of fetch workers, launched on demand."""
+
+from typing import Final
+
+from msgspec.structs import replace
+
+from kernel.core import actions, due
+from kernel.core.admission import reconcile
+from kernel.core.lifecycle import workers
+from kernel.core.models import model_files
+from kernel.core.rows import ModelRow
+from kernel.core.state import model_refs, transitions
+from kernel.core.state.tables import WorkerState
+from kernel.core.state.world import Worker, World
+from kernel.core.validation import worker_texts
+from kernel.protocol import client
+from kernel.protocol import worker as wire
+from kernel.protocol.enums import ModelState, Phase, WorkerRole
+from kernel.protocol.errors import BadMessage, DownloadFailed, NotPermitted, WorkerCrashed
+from kernel.protocol.ids import ModelId
+from kernel.protocol.sources import is_local, is_stored_name
+
+MAX_LOCAL: Final = 2
+"""So many local models are looked into at once, beside the downloads: none waits for a slow site."""
+MAX_CRASHES: Final = 2
+"""So many fetch workers may die over one model."""
+MAX_DEATHS: Final = 3
+IDLE_S: Final = 10.0
+"""A fetch worker with nothing to do leaves after this time."""
+BACKOFF_S: Final = 1.0
+
+
+def tend(world: World) -> None:
+    """Give each model that waits to a fetch worker, and launch one where there is none."""
+    if world.phase is not Phase.RUNNING or due.Fetch() in world.timers:
+        return
+    pool = [w for w in world.workers.values() if w.role is WorkerRole.FETCH and not w.is_asked_to_leave]
+    waiting = _eligible_models(world)
+    for worker in pool:
+        if worker.state is WorkerState.READY and worker.model_id is None:
+            if waiting:
+                _give(world, worker, world.models[waiting.pop(0)])
+            elif due.Idle(worker.worker_id) not in world.timers:
+                world.timers.set(due.Idle(worker.worker_id), world.now.mono_s + IDLE_S)
+    starting = sum(w.state is WorkerState.LAUNCHED for w in pool)
+    for _ in range(len(waiting) - starting):
+        workers.launch(world, WorkerRole.FETCH)
+
+
+def _eligible_models(world: World) -> list[ModelId]:
+    """The models that wait and for which there is room: local ones and downloads are counted apart."""
+    taken = [world.models[w.model_id] for w in world.workers.values() if w.model_id in world.models]
+    room = {
+        True: MAX_LOCAL - sum(is_local(row.uri) for row in taken),
+        False: world.limits.max_downloads - sum(not is_local(row.uri) for row in taken),
+    }
+    found = []
+    for model_id in _untouched_models(world):
+        kind = is_local(world.models[model_id].uri)
+        if room[kind] > 0:
+            room[kind] -= 1
+            found.append(model_id)
+    return found
+
+
+def _untouched_models(world: World) -> list[ModelId]:
+    """The models that no worker has; one that is being ended still has its own."""
+    taken = {w.model_id for w in world.workers.values()}
+    return [model_id for model_id in world.models_to_inspect if model_id not in taken]
+
+
+def _give(world: World, worker: Worker, row: ModelRow) -> None:
+    worker.model_id = row.model_id
+    world.timers.clear(due.Idle(worker.worker_id))
+    world.timers.set(due.Load(worker.worker_id), world.now.mono_s + world.limits.load_timeout_s)
+    source = model_refs.source(world, row.model_id)
+    world.act(actions.Order(worker.worker_id, wire.InspectModel(source=source)))
+
+
+def abandon(world: World, row: ModelRow) -> None:
+    """Nobody wants this model any more: end the worker that downloads it, which can be ended at any time."""
+    for worker in list(world.workers.values()):
+        if worker.model_id == row.model_id and not is_local(row.uri):
+            workers.kill(world, worker, "the model was deleted", is_to_blame=False)
+
+
+def progressed(world: World, worker: Worker, report: wire.ModelProgress) -> None:
+    """A download or an inspection is under way."""
+    if report.model_id != worker.model_id:
+        return
+    world.timers.set(due.Load(worker.worker_id), world.now.mono_s + world.limits.load_timeout_s)
+    if world.watchers:
+        progress = client.ModelProgress(
+            model_id=report.model_id,
+            bytes=report.bytes,
+            total_bytes=report.total_bytes,
+            bytes_per_s=report.bytes_per_s,
+        )
+        world.act(actions.Push(tuple(world.watchers), progress))
+
+
+def inspected(world: World, worker: Worker, report: wire.ModelInspected) -> None:
+    """A model is ready, or will be once it has its place, with what was found in it."""
+    if (row := _done(world, worker, report.model_id)) is not None:
+        fault = worker_texts.problem_in(report)
+        if fault is not None:
+            give_up(world, row, BadMessage.code, f"invalid report from the fetch worker: {fault}")
+            tend(world)
+            return
+        row = _with_findings(row, report)
+        if report.stored is None:
+            transitions.move_model(world, row, ModelState.READY)
+            reconcile.try_again(world, row.model_id)
+        elif is_stored_name(report.stored):
+            model_files.keep(world, replace(row, stored=report.stored))
+        else:
+            give_up(
+                world,
+                row,
+                NotPermitted.code,
+                "invalid report from the fetch worker: the storage name is malformed",
+            )
+    tend(world)
+
+
+def _with_findings(row: ModelRow, report: wire.ModelInspected) -> ModelRow:
+    found = report.fingerprint
+    return replace(
+        row,
+        model_type=found.model_type,
+        model_base=found.model_base,
+        variant=found.variant or row.variant,
+        sha256=found.sha256,
+        size_bytes=found.size_bytes,
+        memory_bytes=found.memory_bytes,
+        memory=found.memory,
+        parameters=found.parameters,
+        prediction_type=found.prediction_type,
+        native_size_px=found.native_size_px,
+        control_type=row.control_type or found.control_type,
+        found_words=worker_texts.cut_words(found.trigger_words),
+        revision=report.revision,
+    )
+
+
+def moved(world: World, model_id: ModelId) -> None:
+    """The model is in its place: it can be used, and what else was gathered for it can go."""
+    row = world.models.get(model_id)
+    if row is not None and row.status is ModelState.DOWNLOADING:
+        model_files.trash_incoming(world, row)
+        transitions.move_model(world, row, ModelState.READY)
+        reconcile.try_again(world, model_id)
+
+
+def not_moved(world: World, model_id: ModelId, reason: str | None) -> None:
+    """The model could not be moved; without a reason, there was nothing to move, so it is fetched again."""
+    row = world.models.get(model_id)
+    if row is None or row.status is not ModelState.DOWNLOADING:
+        return
+    row = replace(row, stored=None, sha256=None)
+    world.models[model_id] = row
+    if reason is not None:
+        give_up(world, row, DownloadFailed.code, f"the model cannot be stored: {reason}")
+        return
+    world.act(actions.NoteModel(row))
+    world.models_to_inspect[model_id] = 0
+    tend(world)
+
+
+def failed(world: World, worker: Worker, report: wire.ModelFailed) -> None:
+    """A model cannot be used."""
+    if (row := _done(world, worker, report.model_id)) is not None:
+        give_up(
+            world, row, worker_texts.cut(report.code, worker_texts.MAX_CODE), worker_texts.cut(report.text)
+        )
+    tend(world)
+
+
+def bad_report(world: World, worker: Worker, reason: str) -> None:
+    """A worker's report cannot be read: its model fails at once, and the worker, wherever it is, ends."""
+    if worker.model_id is None:
+        return
+    if worker.model_id in world.models_to_inspect:
+        text = f"unreadable report from the fetch worker: {reason}"
+        give_up(world, world.models[worker.model_id], BadMessage.code, text)
+    workers.terminate(world, worker, "the worker sent an unreadable report", is_to_blame=False)
+    tend(world)
+
+
+def _done(world: World, worker: Worker, model_id: ModelId) -> ModelRow | None:
+    """Free the worker. None, if the model is not the worker's, or nobody waits for it any more."""
+    if worker.model_id != model_id:
+        return None
+    world.touch()
+    worker.model_id = None
+    world.fetch_deaths = 0
+    world.timers.clear(due.Load(worker.worker_id))
+    is_awaited = world.models_to_inspect.pop(model_id, None) is not None
+    return world.models[model_id] if is_awaited else None
+
+
+def give_up(world: World, row: ModelRow, code: str, text: str) -> None:
+    world.models_to_inspect.pop(row.model_id, None)
+    transitions.move_model(world, replace(row, error_code=code, error=text), ModelState.ERROR)
+
+
+def lost(world: World, worker: Worker, reason: str, *, is_crash: bool) -> None:
+    """A fetch worker is gone: its model is tried again; workers that cannot even start are not for long."""
+    model_id = worker.model_id
+    if not is_crash:
+        pass
+    elif model_id is None:
+        _count_death(world, reason)
+    elif model_id in world.models_to_inspect:
+        world.models_to_inspect[model_id] += 1
+        if world.models_to_inspect[model_id] >= MAX_CRASHES:
+            give_up(world, world.models[model_id], WorkerCrashed.code, reason)
+    tend(world)
+
+
+def _count_death(world: World, reason: str) -> None:
+    """No model is to blame: launch the next worker later, or give up the models that wait for one."""
+    world.fetch_deaths += 1
+    if world.fetch_deaths >= MAX_DEATHS:
+        world.fetch_deaths = 0
+        for model_id in _untouched_models(world):
+            give_up(world, world.models[model_id], WorkerCrashed.code, reason)
+    world.timers.set(due.Fetch(), world.now.mono_s + BACKOFF_S)

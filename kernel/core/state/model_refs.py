@@ -1,0 +1,189 @@
+"""The models that an engine or a job names beside its checkpoint: which ones, and whether they fit it."""
+
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+
+from kernel.core.rows import ModelRow
+from kernel.core.state.world import World
+from kernel.protocol.enums import ControlType, ModelBase, ModelState, ModelType
+from kernel.protocol.errors import (
+    ModelMissing,
+    ModelNotReady,
+    WrongModelBase,
+    WrongModelType,
+    of_field,
+    wrong_field,
+)
+from kernel.protocol.ids import ModelId
+from kernel.protocol.model_refs import ControlUse, LoraUse, ModelSource
+from kernel.protocol.sources import stored_uri
+from kernel.protocol.specs import EngineSpec, JobSpec
+
+
+class Named(Struct, frozen=True):
+    """A model that a spec names: in which field, and of which type it has to be."""
+
+    field: str
+    model_id: ModelId
+    model_type: ModelType
+
+
+def of_engine(spec: EngineSpec) -> tuple[Named, ...]:
+    """What an engine names beside its checkpoint."""
+    return (
+        *_vae(spec.vae),
+        *_loras(spec.loras),
+        *_each("embeddings", spec.embeddings, ModelType.EMBEDDING),
+        *_each("control_models", spec.control_models, ModelType.CONTROLNET),
+    )
+
+
+def of_job(spec: JobSpec) -> tuple[Named, ...]:
+    """What a job names."""
+    return (
+        *_vae(spec.vae),
+        *_loras(spec.loras),
+        *_each("embeddings", spec.embeddings, ModelType.EMBEDDING),
+        *_each("control_models", spec.control_models, ModelType.CONTROLNET),
+        *_each("remove_background", spec.remove_background, ModelType.BACKGROUND),
+    )
+
+
+def _vae(model_id: ModelId | None) -> tuple[Named, ...]:
+    return () if model_id is None else (Named("vae", model_id, ModelType.VAE),)
+
+
+def _loras(loras: Sequence[LoraUse]) -> list[Named]:
+    return _each("loras", [use.model_id for use in loras], ModelType.LORA)
+
+
+def _each(field: str, model_ids: Sequence[ModelId], model_type: ModelType) -> list[Named]:
+    return [Named(f"{field}[{n}]", model_id, model_type) for n, model_id in enumerate(model_ids)]
+
+
+def ids_of_engine(spec: EngineSpec) -> tuple[ModelId, ...]:
+    """Each model that an engine names beside its checkpoint, once."""
+    return _ids(of_engine(spec))
+
+
+def ids_of_job(spec: JobSpec) -> tuple[ModelId, ...]:
+    """Each model that a job names, once."""
+    return _ids(of_job(spec))
+
+
+def _ids(named: Iterable[Named]) -> tuple[ModelId, ...]:
+    return tuple(dict.fromkeys(one.model_id for one in named))
+
+
+def check_engine(world: World, spec: EngineSpec) -> None:
+    """Do all models of an engine fit together?
+
+    Raises: InvalidField; ModelMissing, WrongModelType, ModelNotReady, WrongModelBase. All name the field.
+    """
+    checkpoint = _check_one(world, Named("checkpoint", spec.checkpoint, ModelType.CHECKPOINT), None)
+    _check(world, of_engine(spec), checkpoint.model_base)
+    _check_control_models(world, spec)
+
+
+def check_job(world: World, spec: JobSpec, base: ModelBase | None) -> None:
+    """Do all models of a job fit its engine's checkpoint, which is for this family?
+
+    Raises: as check_engine does.
+    """
+    _check(world, of_job(spec), base)
+
+
+def _check(world: World, named: Iterable[Named], base: ModelBase | None) -> None:
+    """Is each of these models there, ready, of its type, for this family, and named once?
+
+    Where the files of a model do not tell its family it is taken to fit: only its use shows.
+    Raises: as check_engine does.
+    """
+    seen: set[ModelId] = set()
+    for one in named:
+        _check_one(world, one, base)
+        if one.model_id in seen:
+            raise wrong_field(one.field, "names the same model twice")
+        seen.add(one.model_id)
+
+
+def _check_one(world: World, named: Named, base: ModelBase | None) -> ModelRow:
+    field, row = named.field, world.models.get(named.model_id)
+    if row is None:
+        problem = f"no model has the id or name {named.model_id!r}: register it first"
+        raise of_field(ModelMissing, field, problem)
+    if row.model_type is not named.model_type:
+        wanted = named.model_type.value
+        problem = f"the model is of type {row.model_type.value}; use one of type {wanted}"
+        raise of_field(WrongModelType, field, problem)
+    if row.status is not ModelState.READY:
+        raise of_field(ModelNotReady, field, _state(row))
+    if None not in (base, row.model_base) and row.model_base is not base:
+        problem = (
+            f"the model is for {row.model_base}, but the engine's checkpoint is {base}; use one for {base}"
+        )
+        raise of_field(WrongModelBase, field, problem)
+    return row
+
+
+def _state(row: ModelRow) -> str:
+    """Why a model cannot be used yet, and the way out."""
+    if row.status is ModelState.ERROR:
+        return f"the model is in error ({row.error}): retry it, or use another one"
+    return f"the model is still {row.status.value}: wait until it is ready"
+
+
+def _check_control_models(world: World, spec: EngineSpec) -> None:
+    """One ControlNet for each type of control map, each of a known type, the default one among them.
+
+    Raises: InvalidField.
+    """
+    found: set[ControlType] = set()
+    for n, model_id in enumerate(spec.control_models):
+        control_type = world.models[model_id].control_type
+        if control_type is None:
+            raise wrong_field(
+                f"control_models[{n}]",
+                "the control type of this ControlNet is unknown: register it again with control_type",
+            )
+        if control_type in found:
+            raise wrong_field(
+                f"control_models[{n}]", f"a second ControlNet for {control_type}: keep one of them"
+            )
+        found.add(control_type)
+    if spec.control_net is not None and spec.control_net not in found:
+        raise wrong_field("control_net", f"control_models has no ControlNet for {spec.control_net}: add one")
+
+
+def control_models(world: World, spec: EngineSpec, controls: Sequence[ControlUse]) -> tuple[ModelId, ...]:
+    """The engine's ControlNet for each of these controls, in their order.
+
+    Raises: InvalidField, if it has none for one of them.
+    """
+    by_type = {world.models[model_id].control_type: model_id for model_id in spec.control_models}
+    for n, use in enumerate(controls):
+        if use.control_type not in by_type:
+            known = ", ".join(sorted(str(kind) for kind in by_type)) or "nothing"
+            raise wrong_field(
+                f"controls[{n}].control_type",
+                f"the engine has no ControlNet for {use.control_type}; its control_models are for {known}",
+            )
+    return tuple(by_type[use.control_type] for use in controls)
+
+
+def source(world: World, model_id: ModelId) -> ModelSource:
+    """Where a worker finds a model, and what it should turn out to be."""
+    row = world.models[model_id]
+    return ModelSource(
+        model_id=row.model_id,
+        name=row.name,
+        uri=row.uri if row.stored is None else stored_uri(row.stored),
+        model_type=row.model_type,
+        model_base=row.model_base,
+        variant=row.variant,
+        sha256=row.sha256 or row.declared_sha256,
+        control_type=row.control_type,
+        trigger_words=row.trigger_words or row.found_words,
+        preparation=row.preparation,
+    )

@@ -1,0 +1,181 @@
+"""The only functions that change a row: they check the table, change memory, save, and tell the watchers."""
+
+from msgspec.structs import replace
+
+from kernel.core import actions, due
+from kernel.core.rows import BlobRow, ChangeRow, EngineRow, ImageRow, JobRow, ModelRow
+from kernel.core.state.tables import ENGINE_MOVES, JOB_MOVES, MODEL_MOVES, OPEN_JOB_STATES, check_move
+from kernel.core.state.world import Engine, Job, World
+from kernel.protocol import client
+from kernel.protocol.enums import ChangeKind, EngineState, GoneReason, JobState, ModelState
+from kernel.protocol.ids import EventSeq, ImageId, JobId
+from kernel.protocol.specs import JobSpec
+
+
+def change(world: World, kind: ChangeKind, subject: str, state: str) -> None:
+    """Number a change, record it, and push it to all watchers."""
+    world.last_change = EventSeq(world.last_change + 1)
+    at_ms = world.now.unix_ms
+    world.act(actions.RecordChange(ChangeRow(world.last_change, kind, subject, state, at_ms)))
+    if world.watchers:
+        message = client.Changed(seq=world.last_change, kind=kind, id=subject, state=state, at_ms=at_ms)
+        world.act(actions.Push(tuple(world.watchers), message))
+
+
+def add_model(world: World, row: ModelRow) -> None:
+    world.models[row.model_id] = row
+    world.act(actions.SaveModel(row))
+    change(world, ChangeKind.MODEL, row.model_id, row.status)
+
+
+def move_model(world: World, row: ModelRow, status: ModelState) -> None:
+    """Save a model whose other columns were replaced already, in its next state.
+
+    Raises: IllegalMove, if the table has no such move.
+    """
+    check_move(MODEL_MOVES, row.status, status)
+    row = replace(row, status=status)
+    world.models[row.model_id] = row
+    world.act(actions.SaveModel(row))
+    change(world, ChangeKind.MODEL, row.model_id, status)
+
+
+def drop_model(world: World, row: ModelRow) -> None:
+    del world.models[row.model_id]
+    world.models_to_inspect.pop(row.model_id, None)
+    world.act(actions.DropModel(row.model_id))
+    change(world, ChangeKind.MODEL, row.model_id, "deleted")
+
+
+def add_engine(world: World, row: EngineRow) -> Engine:
+    engine = Engine(row)
+    world.engines[row.engine_id] = engine
+    if row.name is not None:
+        world.engine_names[row.name] = row.engine_id
+    world.act(actions.SaveEngine(row))
+    change(world, ChangeKind.ENGINE, row.engine_id, row.status)
+    return engine
+
+
+def move_engine(world: World, engine: Engine, row: EngineRow, status: EngineState) -> None:
+    """Save an engine whose other columns were replaced already, in its next state.
+
+    Raises: IllegalMove, if the table has no such move.
+    """
+    check_move(ENGINE_MOVES, engine.row.status, status)
+    engine.row = replace(row, status=status)
+    world.act(actions.SaveEngine(engine.row))
+    change(world, ChangeKind.ENGINE, row.engine_id, status)
+
+
+def note_engine(world: World, engine: Engine, row: EngineRow) -> None:
+    """Save an engine that stays in its state, with other columns replaced."""
+    engine.row = row
+    world.act(actions.SaveEngine(row))
+    change(world, ChangeKind.ENGINE, row.engine_id, row.status)
+
+
+def drop_engine(world: World, engine: Engine) -> None:
+    """Forget an engine and its jobs."""
+    row = engine.row
+    del world.engines[row.engine_id]
+    if row.name is not None:
+        del world.engine_names[row.name]
+    while (job_id := engine.queue.first()) is not None:
+        engine.queue.remove(job_id)
+        _forget_job(world, world.jobs[job_id])
+        change(world, ChangeKind.JOB, job_id, "deleted")
+    world.act(actions.DropEngine(row.engine_id, world.now.unix_ms))
+    change(world, ChangeKind.ENGINE, row.engine_id, "deleted")
+
+
+def add_job(world: World, row: JobRow, spec: JobSpec, blobs: tuple[BlobRow, ...]) -> None:
+    """A new job, with the files that came with it."""
+    keep_job(world, Job(row, blobs=frozenset(blob.kind for blob in blobs)))
+    world.act(actions.AddJob(row, spec))
+    for blob in blobs:
+        world.act(actions.AddBlob(blob))
+    change(world, ChangeKind.JOB, row.job_id, row.status)
+
+
+def keep_job(world: World, job: Job) -> None:
+    """Have an open job in memory, and under each model that it names."""
+    world.jobs[job.row.job_id] = job
+    _watch_patience(world, job.row)
+    for model_id in job.row.models:
+        world.model_jobs.setdefault(model_id, {})[job.row.job_id] = None
+
+
+def _forget_job(world: World, job: Job) -> None:
+    del world.jobs[job.row.job_id]
+    for model_id in job.row.models:
+        users = world.model_jobs[model_id]
+        del users[job.row.job_id]
+        if not users:
+            del world.model_jobs[model_id]
+
+
+def _watch_patience(world: World, row: JobRow) -> None:
+    """Note when a waiting job may be tired of an engine in error: not before it has been there so long."""
+    if row.give_up_after_s is None:
+        return
+    patience = world.engines[row.engine_id].patience
+    if row.status is JobState.WAITING:
+        patience.set(row.job_id, row.created_at_ms / 1000 + row.give_up_after_s)
+        world.timers.clear(due.GiveUp(row.engine_id))
+    else:
+        patience.clear(row.job_id)
+
+
+def move_job(world: World, job: Job, row: JobRow, status: JobState) -> None:
+    """Save a job whose other columns were replaced already, in its next state.
+
+    An ended job leaves the memory, and the time of its blobs begins. The count of processed jobs is kept here
+    and nowhere else.
+
+    Raises: IllegalMove, if the table has no such move.
+    """
+    check_move(JOB_MOVES, job.row.status, status)
+    world.processing += (status is JobState.PROCESSING) - (job.row.status is JobState.PROCESSING)
+    job.row = replace(row, status=status)
+    _watch_patience(world, job.row)
+    if status not in OPEN_JOB_STATES:
+        job.row = replace(job.row, finished_at_ms=world.now.unix_ms)
+        _forget_job(world, job)
+        if job.blobs:
+            expires_at_ms = world.now.unix_ms + int(world.limits.blobs_expire_after_s * 1000)
+            world.act(actions.ExpireBlobs(row.job_id, expires_at_ms))
+    world.act(actions.SaveJob(job.row))
+    change(world, ChangeKind.JOB, row.job_id, status)
+
+
+def drop_job(world: World, job_id: JobId) -> None:
+    """Delete an ended job with its images and blobs."""
+    world.act(actions.DropJob(job_id, world.now.unix_ms))
+    change(world, ChangeKind.JOB, job_id, "deleted")
+
+
+def add_image(world: World, row: ImageRow) -> None:
+    world.act(actions.AddImage(row))
+    change(world, ChangeKind.IMAGE, row.image_id, "stored")
+
+
+def add_map(world: World, job: Job, row: BlobRow) -> None:
+    """A control map of an open job is on the disk."""
+    job.maps_coming -= {row.kind}
+    job.blobs |= {row.kind}
+    world.act(actions.AddBlob(row))
+
+
+def end_image(world: World, image_id: ImageId, reason: GoneReason) -> None:
+    """Mark an image as gone; its file goes to the trash, if it is not what is lost."""
+    for ticket in world.claims.pop(image_id, ()):
+        world.timers.clear(due.Claim(image_id, ticket))
+    world.act(actions.EndImage(image_id, reason, world.now.unix_ms))
+    change(world, ChangeKind.IMAGE, image_id, reason)
+
+
+def restore_image(world: World, image_id: ImageId) -> None:
+    """An image that was lost is there again."""
+    world.act(actions.RestoreImage(image_id))
+    change(world, ChangeKind.IMAGE, image_id, "stored")

@@ -1,0 +1,58 @@
+"""What workers say, cut to what can be kept; and what no worker can have found."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from kernel.core.state.blobs import SHA256_DIGITS
+from kernel.core.validation.message_bounds import MAX_NAME, MAX_TAG, MAX_TAGS
+from kernel.protocol.memory import MemoryProfile
+from kernel.protocol.worker import ModelInspected
+
+MAX_TEXT: Final = 2_000
+"""Characters of a reason that is kept and shown."""
+MAX_CODE: Final = 100
+MAX_WARNINGS: Final = 100
+MAX_CAPACITY: Final = 1_024
+"""Jobs that a worker may have at once, however many it says."""
+MAX_BYTES: Final = 1 << 50
+"""Of a model, also its parameters: a pebibyte. Sums and multiples of these stay below what a column holds."""
+MAX_PARTS: Final = 64
+_HEX_DIGITS: Final = frozenset("0123456789abcdef")
+
+
+def cut(text: str, most: int = MAX_TEXT) -> str:
+    """As much of a text as is kept, without what no log and no terminal should get."""
+    return text[:most].replace("\0", "")
+
+
+def cut_warnings(warnings: Sequence[str]) -> tuple[str, ...]:
+    """The first of a job's warnings, as much of each as is kept."""
+    return tuple(cut(text) for text in warnings[:MAX_WARNINGS])
+
+
+def cut_words(words: Sequence[str]) -> tuple[str, ...]:
+    """The first of a model's trigger words."""
+    return tuple(cut(word, MAX_TAG) for word in words[:MAX_TAGS])
+
+
+def problem_in(report: ModelInspected) -> str | None:
+    """Why nobody can have found this in a model's files; None, if somebody can."""
+    found = report.fingerprint
+    if len(found.sha256) != SHA256_DIGITS or not _HEX_DIGITS.issuperset(found.sha256):
+        return "the sha256 is malformed"
+    if max(found.size_bytes, found.memory_bytes, found.parameters) > MAX_BYTES:
+        return "the model's size is implausible"
+    if len(report.revision or "") > MAX_NAME or len(found.prediction_type or "") > MAX_NAME:
+        return "the revision or the prediction type is too long"
+    return None if found.memory is None else _fault_of_profile(found.memory)
+
+
+def _fault_of_profile(profile: MemoryProfile) -> str | None:
+    if len(profile.parts) > MAX_PARTS:
+        return "the model has too many parts"
+    if any(max(part.parameters, part.stored_bytes) > MAX_BYTES for part in profile.parts):
+        return "the size of one of the model's parts is implausible"
+    unet = profile.unet
+    if unet is not None and len(unet.transformer_depths) != len(unet.channels):
+        return "the UNet's transformer depths do not match its levels"
+    return None

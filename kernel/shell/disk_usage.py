@@ -1,0 +1,37 @@
+"""How much is free on the disks that the folders of an installation lie on."""
+
+import logging
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from kernel.core.events import DiskSwept
+from kernel.shell import journal
+
+log = logging.getLogger("manager")
+
+
+@dataclass(frozen=True, slots=True)
+class DiskUsage:
+    """The folders that jobs write to, and the one that models come into."""
+
+    work: tuple[Path, ...]
+    models: Path
+
+    def look(self) -> DiskSwept:
+        """What is free now. Units: bytes."""
+        return DiskSwept(_least_free(self.work), models_free_bytes=_least_free((self.models,)))
+
+
+def _least_free(folders: Iterable[Path]) -> int:
+    return min(map(_free_bytes, folders))
+
+
+def _free_bytes(folder: Path) -> int:
+    """A folder that cannot be looked at, as when its disk is not mounted, has no room: that may pass."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError as error:
+        log.warning(journal.line("disk_unreadable", folder=folder, reason=error.strerror))
+        return 0

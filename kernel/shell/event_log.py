@@ -1,0 +1,75 @@
+"""What happens to engines, models and the Manager itself, told to its log after the answers have left."""
+
+import logging
+from types import MappingProxyType
+from typing import Final
+
+from kernel.core import actions
+from kernel.core.rows import ChangeRow, JobRow
+from kernel.protocol.enums import ChangeKind, EngineState, JobState, Phase
+from kernel.protocol.ids import JobId, WorkerId
+from kernel.shell import journal
+
+_TOLD: Final = frozenset({ChangeKind.ENGINE, ChangeKind.MODEL})
+_WRONG: Final = MappingProxyType({JobState.FAILED: "job_failed", JobState.WAITING: "job_given_back"})
+_FAILED: Final = EngineState.ERROR.value
+_WAY_OUT: Final = "send a second signal to return running jobs to the queue and exit at once"
+
+
+class EventLog:
+    """Gathers the lines of a batch; no answer waits for the log."""
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._lines: list[str] = []
+        self._phase = Phase.RUNNING
+        self._errors: dict[str, str] = {}
+        self._holders: dict[JobId, WorkerId] = {}
+
+    def saved(self, save: actions.Save) -> None:
+        """Something is in the batch's transaction: a change of an engine or a model is worth a line."""
+        match save:
+            case actions.SaveJob(row):
+                self._job(row)
+            case actions.SaveEngine(row) if row.error is not None:
+                self._errors[row.engine_id] = row.error
+            case actions.SaveModel(row) if row.error is not None:
+                self._errors[row.model_id] = row.error
+            case actions.RecordChange(row) if row.kind in _TOLD:
+                self._lines.append(self._line(row))
+            case _:
+                pass
+
+    def gave(self, effect: actions.Effect) -> None:
+        """A job goes to a worker, whose name is told if the job comes back or fails."""
+        if isinstance(effect, actions.GiveJob):
+            self._holders[effect.job_id] = effect.worker_id
+
+    def _job(self, row: JobRow) -> None:
+        """Jobs are too many to be told, except those of which something is wrong. Never of what they show."""
+        if row.status is JobState.PROCESSING:
+            return
+        holder = self._holders.pop(row.job_id, None)
+        action = _WRONG.get(row.status)
+        if action is not None:
+            worker = {} if holder is None else {"worker_id": holder}
+            code = {} if row.error_code is None else {"code": row.error_code}
+            self._lines.append(journal.line(action, job_id=row.job_id, **worker, **code))
+
+    def _line(self, row: ChangeRow) -> str:
+        reason = {"reason": self._errors.get(row.id, "unknown")} if row.state == _FAILED else {}
+        return journal.line("changed", kind=row.kind, id=row.id, state=row.state, **reason)
+
+    def phase(self, phase: Phase, jobs_processing: int) -> None:
+        """The Manager's phase after a batch: when it begins to leave, its owner wants to know what for."""
+        if phase is not self._phase:
+            self._phase = phase
+            way_out = {"hint": _WAY_OUT} if phase is Phase.DRAINING and jobs_processing else {}
+            self._lines.append(journal.line(phase, jobs_processing=jobs_processing, **way_out))
+
+    def tell(self) -> None:
+        """Write the batch's lines."""
+        for line in self._lines:
+            self._log.info(line)
+        self._lines.clear()
+        self._errors.clear()

@@ -1,0 +1,84 @@
+"""What outlives a life of the Manager within its process: children, signals, and what surprised it."""
+
+import logging
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from functools import partial
+from secrets import token_hex
+from typing import Final
+
+from conf.privacy import forget_variable
+from conf.settings import Settings
+from conf.tokens import read_tokens, token_variables
+from kernel.protocol.join import FetchTerms
+from kernel.protocol.sources import PUBLIC_HUB
+from kernel.shell import clock
+from kernel.shell.launcher import SubprocessLauncher
+from kernel.shell.signals import SignalPipe
+from kernel.shell.terms import standby_terms
+from kernel.shell.unexpected_errors import UnexpectedErrors
+
+ID_BYTES: Final = 6
+HUB_VARIABLE: Final = "HF_ENDPOINT"
+"""By which the tools of the Hugging Face hub are told of a mirror."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessResources:
+    """Made once in a process."""
+
+    fetch: FetchTerms
+    launcher: SubprocessLauncher
+    signals: SignalPipe
+    unexpected: UnexpectedErrors
+
+
+def open_resources(
+    settings: Settings, log: logging.Logger, stack: ExitStack, *, is_fake: bool
+) -> ProcessResources:
+    """The stack undoes it.
+
+    Raises: BadConfiguration, if a token cannot be read.
+    """
+    return ProcessResources(
+        fetch=_take_fetch_terms(settings),  # first: the launcher hands the environment on
+        launcher=_launcher(settings, stack, is_fake=is_fake),
+        signals=stack.enter_context(closing(SignalPipe(is_for_life=True))),
+        unexpected=UnexpectedErrors(log, partial(token_hex, ID_BYTES)),
+    )
+
+
+def _launcher(settings: Settings, stack: ExitStack, *, is_fake: bool) -> SubprocessLauncher:
+    """With its first standby started before anything else, so that the first engine finds it ready."""
+    terms = standby_terms(settings.engines, is_fake=is_fake)
+    launcher = SubprocessLauncher(settings.database.folder / "logs", os.environ, terms)
+    stack.callback(launcher.standbys.end)
+    launcher.standbys.tend(clock.now().mono_s, is_loading=False, is_busy=False)
+    return launcher
+
+
+def _take_fetch_terms(settings: Settings) -> FetchTerms:
+    """What fetch workers may do, with the tokens, which are in no environment from now on."""
+    terms = _fetch_terms(settings, os.environ)
+    for name in token_variables(settings.models.tokens):
+        forget_variable(name)
+    return terms
+
+
+def _fetch_terms(settings: Settings, environ: Mapping[str, str]) -> FetchTerms:
+    """What fetch workers may do.
+
+    Raises: BadConfiguration, if a token cannot be read.
+    """
+    models = settings.models
+    return FetchTerms(
+        folder=str(models.folder),
+        max_bytes=models.max_size_bytes,
+        min_free_bytes=settings.images.min_free_bytes,
+        allow_hosts=models.allow_hosts,
+        tokens=read_tokens(models.tokens, environ),
+        allow_pickle=models.allow_pickle,
+        hub=(models.hub or environ.get(HUB_VARIABLE) or PUBLIC_HUB).rstrip("/"),
+    )

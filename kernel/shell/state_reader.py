@@ -1,0 +1,137 @@
+"""What the database remembers and the core's memory does not: facts for events, and the start's snapshot."""
+
+from typing import Final
+
+import apsw
+import msgspec
+
+from kernel.core.events import Facts, Prunable, Snapshot, StoredReply
+from kernel.core.rows import ImageRow, JobRow
+from kernel.protocol import client
+from kernel.protocol.enums import BlobKind, GoneReason, InputKind, JobState
+from kernel.protocol.ids import BlobId, Epoch, EventSeq, ImageId, JobId
+from kernel.protocol.specs import JobSpec
+from kernel.shell import rowmap
+from kernel.shell.file_thread import InputToRead
+from kernel.shell.pruning import ALL, Pruning
+from kernel.shell.storage_audit import PictureFiles
+from kernel.views.named_sql import load_queries
+
+DUE_AT_ONCE: Final = 200
+"""So many images, and so many blobs, are ended in one transaction."""
+
+_reply: Final = msgspec.msgpack.Decoder(client.SingleReply)
+
+
+class StateReader:
+    """Reads on the writer's own connection, so that they see the open transaction."""
+
+    def __init__(self, connection: apsw.Connection, quota_bytes: int | None = None) -> None:
+        """`quota_bytes`: how much disk images may take; None: as much as there is."""
+        self._quota_bytes = quota_bytes
+        self._sql = load_queries("kernel.shell", "store.sql")
+        self._execute = connection.cursor().execute
+        self._pruning = Pruning(connection)
+
+    def _rows(self, name: str, values: rowmap.SqlRow = ()) -> list[rowmap.SqlRow]:
+        return self._execute(self._sql[name], values).fetchall()
+
+    def facts(self, key: str, ask: client.Ask) -> Facts:
+        """What the core cannot know of a command: the stored reply, and the row that it is about."""
+        stored = self._stored_reply(key)
+        match ask:
+            case client.ClaimDownload() | client.FinishDownload() | client.DeleteImage():
+                return Facts(stored_reply=stored, image=self.image(ask.image_id))
+            case client.CancelJob() | client.DeleteJob():
+                return Facts(stored_reply=stored, ended_job=self._job(ask.job_id))
+            case _:
+                return Facts(stored_reply=stored)
+
+    def _stored_reply(self, key: str) -> StoredReply | None:
+        for digest, reply in self._execute(self._sql["stored_reply"], (key,)):
+            return StoredReply(digest, _reply.decode(reply))
+        return None
+
+    def image(self, image_id: ImageId) -> ImageRow | None:
+        for row in self._rows("image", (image_id,)):
+            return rowmap.image_row(row)
+        return None
+
+    def _job(self, job_id: JobId) -> JobRow | None:
+        for row in self._rows("job", (job_id,)):
+            return rowmap.job_row(row)
+        return None
+
+    def job_spec(self, job_id: JobId) -> JobSpec | None:
+        """What a job asks for; None, if the job was deleted."""
+        text = self._execute(self._sql["job_spec"], (job_id,)).get
+        return None if text is None else rowmap.job_spec(text)
+
+    def input_files(self, job_id: JobId, kinds: tuple[InputKind, ...]) -> tuple[InputToRead, ...]:
+        """The files that came with a job, in this order; of one that is not there the name is None."""
+        found = {
+            str(kind): (str(name), str(sha256)) for kind, name, sha256 in self._rows("input_files", (job_id,))
+        }
+        return tuple(InputToRead(kind, *found.get(kind, (None, ""))) for kind in kinds)
+
+    def snapshot(self, epoch: Epoch) -> Snapshot:
+        """Everything that is still open, as a start finds it."""
+        open_jobs = [
+            rowmap.job_row(row)
+            for status in (JobState.WAITING, JobState.PROCESSING)
+            for row in self._rows("open_jobs", (status,))
+        ]
+        stored: dict[str, set[int]] = {}
+        for job_id, position in self._execute(self._sql["stored_positions"]):
+            stored.setdefault(job_id, set()).add(position)
+        blobs: dict[str, set[BlobKind]] = {}
+        for job_id, kind in self._execute(self._sql["stored_blobs"]):
+            blobs.setdefault(job_id, set()).add(BlobKind(kind))
+        return Snapshot(
+            epoch=epoch,
+            models=tuple(map(rowmap.model_row, self._rows("models"))),
+            engines=tuple(map(rowmap.engine_row, self._rows("engines"))),
+            open_jobs=tuple(open_jobs),
+            stored_positions={job_id: frozenset(found) for job_id, found in stored.items()},
+            stored_blobs={job_id: frozenset(kinds) for job_id, kinds in blobs.items()},
+            last_change=EventSeq(self._number("last_change")),
+            last_job_seq=self._number("last_job_seq"),
+        )
+
+    def _number(self, name: str) -> int:
+        return int(self._execute(self._sql[name]).get)
+
+    def images_due(self, now_ms: int) -> tuple[tuple[ImageId, GoneReason], ...]:
+        """Images that have expired, then the oldest ones beyond the quota; at most DUE_AT_ONCE of them."""
+        everything = client.PruneImages(keep_bytes=self._quota_bytes)
+        return self._pruning.due(everything, now_ms, DUE_AT_ONCE).images
+
+    def prunable(self, ask: client.PruneImages, now_ms: int, there: frozenset[str] | None = None) -> Prunable:
+        """What PruneImages is about: how much it is, for a dry run, else as much as can be ended at once.
+
+        `there` are the files that are in the folder of images; None: nobody looked.
+        """
+        if ask.dry_run and there is None:
+            return self._pruning.counted(ask, now_ms)
+        return self._pruning.due(ask, now_ms, ALL if ask.dry_run else DUE_AT_ONCE, there)
+
+    def blobs_due(self, now_ms: int) -> tuple[BlobId, ...]:
+        """Blobs whose time is over; at most DUE_AT_ONCE of them."""
+        return tuple(
+            BlobId(blob_id) for (blob_id,) in self._execute(self._sql["expired_blobs"], (now_ms, DUE_AT_ONCE))
+        )
+
+    def pictures(self) -> PictureFiles:
+        """The files of all images that are there, or were lost."""
+        kept = self._execute(self._sql["kept_images"], (None,))
+        kept_ids = {name: ImageId(image_id) for name, image_id, _ in kept}
+        lost = self._execute(self._sql["lost_images"])
+        return PictureFiles(kept_ids, {name: (ImageId(image_id), size) for name, image_id, size in lost})
+
+    def kept_blobs(self) -> frozenset[str]:
+        """The names of the files that blobs have."""
+        return frozenset(name for (name,) in self._execute(self._sql["kept_blobs"]))
+
+    def trash(self, most: int) -> list[str]:
+        """Files to remove, as `folder/name`."""
+        return [str(name) for (name,) in self._execute(self._sql["trash"], (most,))]

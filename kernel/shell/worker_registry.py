@@ -1,0 +1,121 @@
+"""The workers as the shell knows them: their keys, their processes, their places on the bus."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import zmq
+
+from kernel.core import actions
+from kernel.core.events import WorkerExited
+from kernel.protocol import client, codec, worker
+from kernel.protocol.codec import Frame
+from kernel.protocol.enums import WorkerRole
+from kernel.protocol.ids import Epoch, WorkerId
+from kernel.protocol.join import FetchTerms, Join
+from kernel.shell.bus import Gate, Router
+from kernel.shell.ports import Launcher
+
+BACK: Final = "back"
+"""The ZAP domain of the workers' socket."""
+
+
+@dataclass(frozen=True, slots=True)
+class JoinTerms:
+    """What every worker of this Manager is told when it is launched."""
+
+    local_endpoint: str
+    remote_endpoint: str
+    """Where workers of other hosts connect; the local one, if the Manager listens nowhere else."""
+    server_public_key: str
+    file_roots: tuple[str, ...]
+    is_fake: bool
+    manager_pid: int
+    detectors_folder: str | None = None
+    fetch: FetchTerms | None = None
+    """For fetch workers; None: they may only look at local files."""
+
+
+class WorkerRegistry:
+    """Launches, addresses and forgets workers."""
+
+    def __init__(self, back: Router, gate: Gate, launcher: Launcher, terms: JoinTerms, epoch: Epoch) -> None:
+        self._back, self._gate, self._launcher = back, gate, launcher
+        self._terms, self._epoch = terms, epoch
+        self._roles: dict[WorkerId, WorkerRole] = {}
+        self._places: dict[WorkerId, bytes] = {}
+
+    def role(self, worker_id: WorkerId) -> WorkerRole | None:
+        """The role that this worker was let in with; None, if it is let in no more."""
+        return self._roles.get(worker_id)
+
+    def seen(self, worker_id: WorkerId, place: bytes) -> None:
+        """A worker spoke from this connection; orders go there from now on."""
+        self._places[worker_id] = place
+
+    def send(self, worker_id: WorkerId, message: worker.WorkerOrder, blobs: Sequence[Frame] = ()) -> bool:
+        """Send an order; False, if the worker cannot be reached (its deadlines will tell)."""
+        place = self._places.get(worker_id)
+        frames = codec.encode(message, epoch=self._epoch, blobs=blobs)
+        return place is not None and self._back.send(place, frames)
+
+    def launch(self, action: actions.LaunchWorker) -> WorkerExited | None:
+        """Start a worker's process. Returns its exit, if it cannot even be started."""
+        public, secret = self._admit(action.worker_id, action.role)
+        is_fetch = action.role is WorkerRole.FETCH
+        join = Join(
+            role=action.role,
+            worker_id=action.worker_id,
+            endpoint=self._terms.local_endpoint,
+            server_public_key=self._terms.server_public_key,
+            public_key=public,
+            secret_key=secret,
+            token=action.token,
+            file_roots=self._terms.file_roots if is_fetch else self._engine_roots,
+            fetch=self._terms.fetch if is_fetch else None,
+            detectors_folder=self._terms.detectors_folder,
+            is_fake=self._terms.is_fake,
+            manager_pid=self._terms.manager_pid,
+        )
+        try:
+            self._launcher.launch(join)
+        except OSError as error:
+            return WorkerExited(action.worker_id, f"could not start: {error}")
+        return None
+
+    def invite(self, action: actions.MintTicket) -> client.WorkerInvited:
+        """A ticket for a worker that a person will start."""
+        public, secret = self._admit(action.worker_id, WorkerRole.ENGINE)
+        return client.WorkerInvited(
+            worker_id=action.worker_id,
+            endpoint=self._terms.remote_endpoint,
+            server_public_key=self._terms.server_public_key,
+            public_key=public,
+            secret_key=secret,
+            token=action.token,
+            expires_in_s=action.expires_in_s,
+        )
+
+    def _admit(self, worker_id: WorkerId, role: WorkerRole) -> tuple[str, str]:
+        public, secret = zmq.curve_keypair()
+        self._gate.allow(BACK, public, worker_id)
+        self._roles[worker_id] = role
+        return public.decode(), secret.decode()
+
+    @property
+    def _engine_roots(self) -> tuple[str, ...]:
+        """An engine also opens what was downloaded; what a person registers must not lie there."""
+        kept = () if self._terms.fetch is None else (self._terms.fetch.folder,)
+        return (*self._terms.file_roots, *kept)
+
+    def forget(self, worker_id: WorkerId) -> None:
+        """Revoke a worker's key."""
+        self._gate.revoke(BACK, worker_id)
+        self._roles.pop(worker_id, None)
+        self._places.pop(worker_id, None)
+
+    def terminate(self, worker_id: WorkerId) -> None:
+        self._launcher.terminate(worker_id)
+
+    def kill(self, worker_id: WorkerId) -> None:
+        self._launcher.kill(worker_id)

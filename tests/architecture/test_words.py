@@ -1,0 +1,71 @@
+"""The names of the code are the field's terms; words that were ours alone do not come back (ADR 0044)."""
+
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.source_files import ROOT
+
+RETIRED = {
+    "anteroom": "preprocessing",
+    "appetite": "memory demand",
+    "berth": "target",
+    "blueprint": "layout",
+    "chronicle": "event log",
+    "companion": "API process",
+    "crew": "worker registry",
+    "doom": "terminate",
+    "doomed": "terminating",
+    "hearsay": "worker texts",
+    "lexicon": "embedding tokens",
+    "logbook": "log",
+    "mailbox": "pollable queue",
+    "rehearse": "dry run",
+    "shelves": "storage folders",
+    "studio": "engine core",
+    "wardrobe": "LoRA manager",
+    "workshop": "engine resources",
+}
+"""Each with the term that took its place; see docs/glossary.md."""
+PACKAGES = ("api", "conf", "engine_worker", "kernel")
+PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+
+
+def modules() -> list[Path]:
+    return [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
+
+
+def words_of(name: str) -> set[str]:
+    """The words that a name is made of: `_NextLane` and `next_lanes` are of `next` and `lane(s)`."""
+    return {word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)}
+
+
+def names_in(file: Path) -> Iterator[str]:
+    for token in tokenize.generate_tokens(io.StringIO(file.read_text(encoding="utf-8")).readline):
+        if token.type == tokenize.NAME:
+            yield token.string
+
+
+@pytest.mark.parametrize("word", ["_NextCrew", "crew_size", "THE_CREW", "crew"])
+def test_words_are_found_in_names(word: str) -> None:
+    assert "crew" in words_of(word)
+
+
+def test_no_retired_word_is_a_name() -> None:
+    wrong = {
+        f"{file.relative_to(ROOT)}: {name}"
+        for file in modules()
+        for name in {*names_in(file), *file.relative_to(ROOT).with_suffix("").parts}
+        if words_of(name) & RETIRED.keys()
+    }
+    assert wrong == set()
+
+
+@pytest.mark.parametrize("file", [*modules(), *PAGES], ids=lambda file: str(file.relative_to(ROOT)))
+def test_no_retired_word_is_in_a_text(file: Path) -> None:
+    found = set(re.findall(r"[a-z]+", file.read_text(encoding="utf-8").lower())) & RETIRED.keys()
+    assert found == set()

@@ -1,0 +1,182 @@
+"""`spoon engines` against a server."""
+
+import io
+import json
+
+import pytest
+
+from api.cli.client_models import Engine
+from api.cli.exit_codes import TimedOut
+from api.cli.rest import Rest
+from api.cli.wait import await_running
+from tests.integration.cli.command import Spoon
+from tests.integration.cli.fake_api import Answer, FakeApi, problem
+
+ENGINE = {"engine_id": "e1", "name": "portraits", "status": "ready", "checkpoint": "m1", "device": "cpu",
+          "queue": {"waiting": 3, "processing": 1}}  # fmt: skip
+
+
+@pytest.fixture
+def portraits(api: FakeApi) -> FakeApi:
+    """A server with one engine and one model."""
+    api.on("GET", "/v1/engines", Answer(body={"items": [ENGINE], "next": None}))
+    api.on("GET", "/v1/engines/e1", Answer(body=ENGINE))
+    api.on(
+        "GET", "/v1/models", Answer(body={"items": [{"model_id": "m1", "name": "dreams", "status": "ready"}]})
+    )
+    return api
+
+
+def test_the_list_is_a_table(spoon: Spoon, portraits: FakeApi) -> None:
+    ended = spoon("engines", "list", "--status", "ready")
+    assert ended.out.splitlines()[1].split() == ["e1", "portraits", "ready", "cpu", "1+3", "dreams"]
+    assert portraits.asked[0].query == {"status": "ready", "limit": "50"}
+
+
+def test_an_engine_is_shown_by_its_name(spoon: Spoon, portraits: FakeApi) -> None:
+    assert json.loads(spoon("engines", "show", "portraits", "--json").out) == ENGINE
+
+
+def test_an_engine_is_made_of_a_checkpoint_by_name_and_of_what_was_said(
+    spoon: Spoon, portraits: FakeApi
+) -> None:
+    portraits.on("POST", "/v1/engines", Answer(202, ENGINE | {"status": "starting"}))
+    ended = spoon(
+        "engines", "create", "dreams", "--name", "portraits", "--steps", "0", "--cfg", "0", "--keep-alive",
+        "10m", "--give-up-after", "1h", "--no-start", "--wait",
+    )  # fmt: skip
+    assert ended.out == "e1  portraits: starting\n"
+    assert portraits.asked[-1].body == {
+        "checkpoint": "m1", "name": "portraits", "steps": 0, "cfg": 0.0, "keep_alive_s": 600.0,
+        "give_up_after": 3600.0, "start": False,
+    }  # fmt: skip
+
+
+def test_of_models_with_one_name_the_checkpoint_that_is_ready_is_meant(
+    spoon: Spoon, portraits: FakeApi
+) -> None:
+    dreams = {"model_id": "m1", "name": "dreams", "status": "ready", "model_type": "checkpoint"}
+    others = [
+        dreams | {"model_id": "m2", "status": "error"},
+        dreams | {"model_id": "m3", "model_type": "lora"},
+    ]
+    portraits.on("GET", "/v1/models", Answer(body={"items": [*others, dreams]}))
+    portraits.on("POST", "/v1/engines", Answer(202, ENGINE))
+    assert spoon("engines", "create", "dreams").code == 0
+    assert portraits.asked[-1].body == {"checkpoint": "m1"}
+
+
+def test_a_name_that_no_ready_checkpoint_has_leaves_the_answer_to_the_server(
+    spoon: Spoon, portraits: FakeApi
+) -> None:
+    late = {"model_id": "m2", "name": "dreams", "status": "downloading", "model_type": "checkpoint"}
+    portraits.on("GET", "/v1/models", Answer(body={"items": [late]}))
+    portraits.on("POST", "/v1/engines", problem(409, "model_not_ready", "the model is not ready"))
+    ended = spoon("engines", "create", "dreams")
+    assert (ended.code, ended.err) == (4, "spoon: the model is not ready [model_not_ready]\n")
+
+
+def test_what_was_not_said_is_left_to_the_server(spoon: Spoon, portraits: FakeApi) -> None:
+    portraits.on("POST", "/v1/engines", Answer(202, ENGINE))
+    spoon("engines", "create", "dreams")
+    assert portraits.asked[-1].body == {"checkpoint": "m1"}
+
+
+def test_creating_can_wait_until_the_engine_runs(spoon: Spoon, portraits: FakeApi) -> None:
+    starting = Answer(202, ENGINE | {"status": "starting"})
+    portraits.on("POST", "/v1/engines", starting)
+    portraits.on("GET", "/v1/engines/e1", starting, Answer(body=ENGINE))
+    assert spoon("engines", "create", "dreams", "--wait").out == "e1  portraits: ready\n"
+
+
+@pytest.mark.parametrize(
+    "states", [("closed", "closed"), ("closed", "starting"), ("stopping", "closed"), ("error", "error")]
+)
+def test_an_engine_stays_what_it_was_while_room_is_made_for_it(
+    spoon: Spoon, portraits: FakeApi, states: tuple[str, str]
+) -> None:
+    waiting = [Answer(body=ENGINE | {"status": status}) for status in states]
+    portraits.on("PATCH", "/v1/engines/e1/start", waiting[0])
+    portraits.on("GET", "/v1/engines/e1", *waiting, Answer(body=ENGINE))
+    assert spoon("engines", "start", "e1", "--wait").out == "e1  portraits: ready\n"
+
+
+@pytest.mark.parametrize("states", [("starting", "closed"), ("closed", "stopping", "closed")])
+def test_waiting_for_an_engine_that_is_closed_again_fails(
+    spoon: Spoon, portraits: FakeApi, states: tuple[str, ...]
+) -> None:
+    answers = [Answer(body=ENGINE | {"status": status}) for status in states]
+    portraits.on("PATCH", "/v1/engines/e1/start", answers[0])
+    portraits.on("GET", "/v1/engines/e1", *answers)
+    ended = spoon("engines", "start", "e1", "--wait")
+    assert (ended.code, ended.err) == (6, "spoon: the engine is closed: no reason given [failed]\n")
+
+
+def test_waiting_for_room_that_never_comes_ends(portraits: FakeApi) -> None:
+    portraits.on("GET", "/v1/engines/e1", Answer(body=ENGINE | {"status": "closed"}))
+    with Rest(portraits.url) as rest, pytest.raises(TimedOut, match="still closed"):
+        await_running(rest, Engine(engine_id="e1", status="closed"), limit_s=0.0)
+
+
+def test_waiting_for_an_engine_that_cannot_start_says_why(spoon: Spoon, portraits: FakeApi) -> None:
+    failed = Answer(
+        body=ENGINE | {"status": "error", "error": {"code": "no_room", "detail": "not enough memory"}}
+    )
+    portraits.on("POST", "/v1/engines", Answer(202, ENGINE | {"status": "starting"}))
+    portraits.on("GET", "/v1/engines/e1", failed)
+    ended = spoon("engines", "create", "dreams", "--wait")
+    assert (ended.code, ended.err) == (
+        6,
+        "spoon: the engine failed to start: not enough memory (no_room) [failed]\n",
+    )
+
+
+def test_engines_are_started_and_stopped(spoon: Spoon, portraits: FakeApi) -> None:
+    portraits.on("PATCH", "/v1/engines/e1/start", Answer(202, ENGINE | {"status": "starting"}))
+    portraits.on("PATCH", "/v1/engines/e1/stop", Answer(202, ENGINE | {"status": "stopping"}))
+    assert spoon("engines", "start", "portraits").out == "e1  portraits: starting\n"
+    assert json.loads(spoon("engines", "stop", "portraits", "--now", "--json").out)["status"] == "stopping"
+    assert portraits.asked[-1].query == {"now": "true"}
+
+
+def test_stopping_can_wait_until_the_engine_is_closed(spoon: Spoon, portraits: FakeApi) -> None:
+    portraits.on("PATCH", "/v1/engines/e1/stop", Answer(202, ENGINE | {"status": "stopping"}))
+    closed = Answer(body=ENGINE | {"status": "closed"})
+    portraits.on(
+        "GET",
+        "/v1/engines/e1",
+        Answer(body=ENGINE),
+        Answer(body=ENGINE | {"status": "stopping", "queue": {"waiting": 3, "processing": 2}}),
+        Answer(body=ENGINE | {"status": "stopping", "queue": {"waiting": 3, "processing": 1}}),
+        closed,
+    )
+    ended = spoon("engines", "stop", "e1", "--wait")
+    assert ended.out == "e1  portraits: closed\n"
+    assert ended.err == "stopping: waiting for 2 running jobs\nstopping: waiting for 1 running job\n"
+
+
+def test_deleting_an_engine_asks_first(
+    spoon: Spoon, portraits: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    portraits.on("DELETE", "/v1/engines/e1", Answer(204))
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert spoon("engines", "delete", "portraits").code == 130
+    assert portraits.sent("DELETE", "/v1/engines/e1") == []
+    assert spoon("engines", "delete", "portraits", "--yes").out == "deleted portraits\n"
+    assert len(portraits.sent("DELETE", "/v1/engines/e1")) == 1
+
+
+def test_a_question_that_nobody_can_answer_names_the_option_that_answers_it(
+    spoon: Spoon, portraits: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    ended = spoon("engines", "delete", "portraits")
+    assert ended.code == 2
+    assert "pass --yes" in ended.err
+    assert portraits.sent("DELETE", "/v1/engines/e1") == []
+
+
+def test_an_engine_that_is_not_there_is_named(spoon: Spoon, portraits: FakeApi) -> None:
+    ended = spoon("engines", "start", "landscapes")
+    assert ended.code == 3
+    assert "no engine with id or name landscapes" in ended.err

@@ -1,0 +1,337 @@
+"""`spoon jobs` and `spoon images` against a server."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from api.cli.client_models import Job, Progress
+from api.cli.events import Follower, Preview
+from api.cli.exit_codes import ServerUnreachable
+from api.cli.rest import Rest
+from tests.integration.cli.command import Spoon
+from tests.integration.cli.fake_api import Answer, FakeApi, events, problem
+
+WAITING = {"job_id": "j1", "status": "waiting", "image_ids": ["i1"], "prompt": "a fox", "progress": None,
+           "created_at": "2026-01-31T12:00:05.123Z"}  # fmt: skip
+FINISHED = WAITING | {"status": "finished"}
+PICTURE = b"\x89PNG" + bytes(1000)
+
+
+@pytest.fixture
+def fox(api: FakeApi) -> FakeApi:
+    """A server that draws one fox."""
+    api.on("GET", "/v1/engines/e1", Answer(body={"engine_id": "e1", "status": "ready"}))
+    engines = [{"engine_id": "e1", "name": "portraits", "status": "ready"}]
+    api.on("GET", "/v1/engines", Answer(body={"items": engines, "next": None}))
+    api.on("POST", "/v1/jobs", Answer(202, WAITING))
+    api.on("GET", "/v1/jobs/j1", Answer(body=WAITING), Answer(body=FINISHED))
+    stream = events(
+        ": keep-alive", "", "id: 7", "event: state", 'data: {"status": "processing"}', "",
+        "event: progress", 'data: {"step": 1, "steps": 4, "eta_s": 2.5}', "",
+        "event: progress", 'data: {"step": 4, "steps": 4}', "",
+        "id: 8", "event: state", 'data: {"status": "finished"}', "",
+    )  # fmt: skip
+    api.on("GET", "/v1/jobs/j1/events", stream)
+    api.on("GET", "/v1/images/i1/download", Answer(raw=PICTURE, mime="image/png"))
+    return api
+
+
+def test_a_job_is_submitted_with_what_was_said(spoon: Spoon, fox: FakeApi) -> None:
+    ended = spoon("jobs", "submit", "a fox", "--engine", "e1", "--seed", "0", "--cfg", "0", "--width", "128")
+    assert (ended.code, ended.out) == (0, "j1  waiting  i1\n")
+    assert fox.asked[-1].body == {"engine_id": "e1", "prompt": "a fox", "seed": 0, "cfg": 0.0, "width": 128}
+
+
+def test_the_idempotency_key_travels_in_its_header(spoon: Spoon, fox: FakeApi) -> None:
+    spoon("jobs", "submit", "a fox", "--engine", "e1", "--idempotency-key", "once")
+    assert fox.asked[-1].headers["idempotency-key"] == "once"
+
+
+def test_a_job_can_be_checked_only(spoon: Spoon, fox: FakeApi) -> None:
+    fox.on("POST", "/v1/jobs", Answer(200, {"valid": True}))
+    assert (
+        spoon("jobs", "submit", "a fox", "--engine", "e1", "--validate-only").out
+        == "the job would be accepted\n"
+    )
+    assert fox.asked[-1].query == {"validate_only": "true"}
+    checked = spoon("jobs", "submit", "a fox", "--engine", "e1", "--validate-only", "--json")
+    assert json.loads(checked.out) == {"valid": True}
+
+
+def test_a_watched_job_shows_its_steps_and_saves_its_picture(
+    spoon: Spoon, fox: FakeApi, tmp_path: Path
+) -> None:
+    out = tmp_path / "fox.png"
+    ended = spoon("jobs", "submit", "a fox", "--engine", "e1", "--watch", "--out", str(out))
+    assert (ended.code, ended.out) == (0, "j1  finished  i1\n")
+    assert ended.err.splitlines() == ["1/4 steps, 2 s left", "4/4 steps", f"saved {out}"]
+    assert out.read_bytes() == PICTURE
+    assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ({"waits_for": "turn", "queue_position": 3}, "waiting: 2 jobs ahead"),
+        ({"waits_for": "turn", "queue_position": 1}, "waiting: next in the queue"),
+        ({"waits_for": "engine"}, "waiting for the engine to start"),
+        ({"waits_for": "room"}, "waiting for memory to load the engine"),
+        (
+            {"waits_for": "retry", "error": {"code": "worker_crashed", "detail": "it died; start it"}},
+            "waiting: the engine has failed: it died; start it",
+        ),
+        (
+            {"waits_for": "start", "engine_id": "e1"},
+            "waiting: the engine is closed; start it with `spoon engines start e1`",
+        ),
+    ],
+)
+def test_who_watches_a_waiting_job_is_told_what_it_waits_for(
+    spoon: Spoon, fox: FakeApi, place: dict[str, object], told: str
+) -> None:
+    fox.on("GET", "/v1/jobs/j1", Answer(body=WAITING | place), Answer(body=FINISHED))
+    assert spoon("jobs", "watch", "j1").err.splitlines()[0] == told
+    fox.on("GET", "/v1/jobs/j1", Answer(body=WAITING | place), Answer(body=FINISHED))
+    assert spoon("jobs", "submit", "a fox", "--engine", "e1", "--wait").err == ""
+
+
+def test_who_watches_is_told_when_the_engine_fails_meanwhile(spoon: Spoon, fox: FakeApi) -> None:
+    told = '"waits_for": "repair", "error": {"code": "model_unreadable", "detail": "it is damaged; start it"}'
+    fox.on("GET", "/v1/jobs/j1", Answer(body=WAITING | {"waits_for": "engine"}), Answer(body=FINISHED))
+    fox.on(
+        "GET", "/v1/jobs/j1/events",
+        events(
+            "event: waiting", f'data: {{"job_id": "j1", {told}}}', "",
+            "id: 8", "event: state", 'data: {"status": "finished"}', "",
+        ),
+    )  # fmt: skip
+    assert spoon("jobs", "watch", "j1").err.splitlines() == [
+        "waiting for the engine to start",
+        "waiting: the engine has failed: it is damaged; start it",
+    ]
+
+
+def test_what_comes_after_the_steps_is_said(spoon: Spoon, fox: FakeApi) -> None:
+    told = '"step": 4, "steps": 4, "stage"'
+    fox.on(
+        "GET", "/v1/jobs/j1/events",
+        events(
+            "event: progress", f'data: {{{told}: "denoising"}}', "",
+            "event: progress", f'data: {{{told}: "removing_background"}}', "",
+        ),
+    )  # fmt: skip
+    ended = spoon("jobs", "watch", "j1")
+    assert ended.err.splitlines() == ["4/4 steps", "4/4 steps, removing the background"]
+
+
+@pytest.mark.parametrize("option", ["--watch", "--wait"])
+def test_what_was_drawn_otherwise_than_asked_is_said_on_stderr(
+    spoon: Spoon, fox: FakeApi, option: str
+) -> None:
+    warnings = ["the prompt is cut off after 75 tokens", "a\nb"]
+    fox.on("GET", "/v1/jobs/j1", Answer(body=FINISHED | {"warnings": warnings}))
+    ended = spoon("jobs", "submit", "a fox", "--engine", "e1", option)
+    assert (ended.code, ended.out) == (0, "j1  finished  i1\n")
+    assert ended.err.splitlines()[-2:] == ["warning: the prompt is cut off after 75 tokens", "warning: a?b"]
+
+
+def test_several_pictures_get_numbered_names(spoon: Spoon, fox: FakeApi, tmp_path: Path) -> None:
+    fox.on("GET", "/v1/jobs/j1", Answer(body=FINISHED | {"image_ids": ["i1", "i2"]}))
+    fox.on("GET", "/v1/images/i2/download", Answer(raw=b"two", mime="image/png"))
+    spoon("jobs", "watch", "j1", "--out", str(tmp_path / "fox.png"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fox-1.png", "fox-2.png"]
+    assert (tmp_path / "fox-2.png").read_bytes() == b"two"
+
+
+def test_a_picture_that_could_not_be_saved_is_not_drawn(spoon: Spoon, fox: FakeApi, tmp_path: Path) -> None:
+    ended = spoon("jobs", "submit", "a fox", "--engine", "e1", "--out", str(tmp_path / "absent/fox.png"))
+    assert ended.code == 2
+    assert f"folder {tmp_path}/absent does not exist" in ended.err
+    assert fox.asked == []
+
+
+def test_a_picture_that_is_drawn_but_not_saved_can_still_be_had(
+    spoon: Spoon, fox: FakeApi, tmp_path: Path
+) -> None:
+    fox.on("GET", "/v1/images/i1/download", Answer(raw=b"half", is_cut=True))
+    ended = spoon("jobs", "submit", "a fox", "--engine", "e1", "--out", str(tmp_path / "fox.png"))
+    assert ended.code == 5
+    assert "image not saved; get it with `spoon images download i1`\n" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("name", "type_"), [("fox.jpg", "jpeg"), ("fox.JPEG", "jpeg"), ("fox.webp", "webp"), ("fox.png", "png")]
+)
+def test_the_suffix_says_what_kind_of_picture_is_wanted(
+    spoon: Spoon, fox: FakeApi, tmp_path: Path, name: str, type_: str
+) -> None:
+    assert spoon("jobs", "submit", "a fox", "--engine", "e1", "--out", str(tmp_path / name)).code == 0
+    (submitted,) = fox.sent("POST", "/v1/jobs")
+    assert submitted.body == {"engine_id": "e1", "prompt": "a fox", "image_file_type": type_}
+
+
+def test_a_suffix_that_contradicts_the_file_type_is_refused(
+    spoon: Spoon, fox: FakeApi, tmp_path: Path
+) -> None:
+    out = tmp_path / "fox.jpg"
+    ended = spoon("jobs", "submit", "a fox", "--engine", "e1", "--file-type", "png", "--out", str(out))
+    assert ended.code == 2
+    assert f"png does not match the suffix of {out}" in ended.err
+    assert fox.asked == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ending"),
+    [
+        (("submit", "a fox", "--engine", "e1", "--out", "x.gif"), ".png, .jpg or .webp"),
+        (
+            ("submit", "a fox", "--engine", "e1", "--file-type", "png", "--out", "x.gif"),
+            ".png, .jpg or .webp",
+        ),
+        (("watch", "j1", "--out", "x.tiff"), ".png, .jpg or .webp"),
+        (("submit", "a fox", "--engine", "e1", "--preview-to", "x.png"), ".jpg"),
+    ],
+)
+def test_a_suffix_of_no_picture_that_is_made_is_refused(
+    spoon: Spoon, fox: FakeApi, arguments: tuple[str, ...], ending: str
+) -> None:
+    ended = spoon("jobs", *arguments)
+    assert ended.code == 2
+    assert f"not supported; use {ending}" in " ".join(ended.err.split())
+    assert fox.asked == []
+
+
+def test_a_picture_that_comes_in_part_leaves_no_file(spoon: Spoon, fox: FakeApi, tmp_path: Path) -> None:
+    fox.on("GET", "/v1/images/i1/download", Answer(raw=b"half", is_cut=True))
+    assert spoon("images", "download", "i1", "--out", str(tmp_path / "fox.png")).code == 5
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_waiting_for_a_job_that_fails_says_why(spoon: Spoon, fox: FakeApi) -> None:
+    fox.on(
+        "GET",
+        "/v1/jobs/j1",
+        Answer(body=WAITING | {"status": "failed", "error": {"code": "out_of_memory", "detail": "no room"}}),
+    )
+    ended = spoon("jobs", "submit", "a fox", "--engine", "e1", "--wait")
+    assert (ended.code, ended.out) == (6, "")
+    assert ended.err == "spoon: job j1 failed: no room (out_of_memory) [failed]\n"
+
+
+def test_waiting_for_a_job_that_is_cancelled_is_a_failure(spoon: Spoon, fox: FakeApi) -> None:
+    fox.on("GET", "/v1/jobs/j1", Answer(body=WAITING | {"status": "cancelled"}))
+    ended = spoon("jobs", "watch", "j1")
+    assert (ended.code, ended.err) == (6, "spoon: job j1 was cancelled [failed]\n")
+
+
+@dataclass
+class Listener:
+    """Remembers the progress that it is told."""
+
+    seen: list[Progress]
+
+    def waiting(self, job: Job) -> None:
+        pass
+
+    def progress(self, progress: Progress) -> None:
+        self.seen.append(progress)
+
+    def preview(self, preview: Preview) -> None:
+        pass
+
+
+def test_a_stream_that_breaks_off_is_taken_up_where_it_ended(fox: FakeApi) -> None:
+    fox.on("GET", "/v1/jobs/j1", Answer(body=WAITING), Answer(body=WAITING), Answer(body=FINISHED))
+    half = events("id: 7", "event: progress", 'data: {"step": 1, "steps": 4}', "")
+    fox.on("GET", "/v1/jobs/j1/events", Answer(raw=half.raw, mime=half.mime, is_cut=True), events(""))
+    seen, slept = list[Progress](), list[float]()
+    with Rest(fox.url) as rest:
+        Follower(rest, "j1", Listener(seen), slept.append).follow()
+    streams = fox.sent("GET", "/v1/jobs/j1/events")
+    assert [one.headers.get("last-event-id") for one in streams] == [None, "7"]
+    assert ([one.step for one in seen], slept) == ([1], [1.0, 1.0])
+
+
+def test_where_no_stream_is_free_the_job_is_asked(fox: FakeApi) -> None:
+    drawn = WAITING | {"status": "processing", "progress": {"step": 2, "steps": 4, "fraction": 0.5}}
+    fox.on("GET", "/v1/jobs/j1", Answer(body=WAITING), Answer(body=drawn), Answer(body=FINISHED))
+    fox.on("GET", "/v1/jobs/j1/events", problem(503, "unavailable", "too many streams"))
+    seen, slept = list[Progress](), list[float]()
+    with Rest(fox.url) as rest:
+        Follower(rest, "j1", Listener(seen), slept.append).follow()
+    assert [one.step for one in seen] == [2]
+    assert slept == [1.0, 1.0]
+
+
+def test_a_server_that_stays_away_is_given_up_after_a_minute() -> None:
+    slept = list[float]()
+    with Rest("http://127.0.0.1:1") as rest, pytest.raises(ServerUnreachable):
+        Follower(rest, "j1", Listener([]), slept.append).follow()
+    assert 50 <= sum(slept) <= 60
+
+
+def test_interrupting_detaches_and_the_job_goes_on(
+    spoon: Spoon, fox: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(self: Follower) -> bytes:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Follower, "follow", interrupt)
+    ended = spoon("jobs", "submit", "a fox", "--engine", "e1", "--watch")
+    assert ended.code == 130
+    assert (
+        ended.err
+        == "spoon: detached; the job continues, watch it again with `spoon jobs watch j1` [detached]\n"
+    )
+    assert fox.sent("POST", "/v1/jobs/j1/cancel") == []
+
+
+def test_jobs_are_listed_shown_cancelled_and_deleted(spoon: Spoon, fox: FakeApi) -> None:
+    fox.on(
+        "GET",
+        "/v1/jobs",
+        Answer(body={"items": [WAITING | {"engine_id": "e1", "prompt": "a\nfox" + "x" * 60}], "next": None}),
+    )
+    fox.on("POST", "/v1/jobs/j1/cancel", Answer(200, WAITING | {"status": "cancelled"}))
+    fox.on("DELETE", "/v1/jobs/j1", Answer(204))
+    listed = spoon("jobs", "list", "--engine", "e1", "--status", "waiting").out.splitlines()
+    assert listed[1] == f"j1  waiting  portraits  -         2026-01-31 12:00:05Z  a?fox{'x' * 32}..."
+    assert fox.sent("GET", "/v1/jobs")[0].query == {"status": "waiting", "engine_id": "e1", "limit": "50"}
+    assert json.loads(spoon("jobs", "show", "j1", "--json").out) == WAITING
+    assert spoon("jobs", "cancel", "j1").out == "j1  cancelled\n"
+    assert spoon("jobs", "delete", "j1").out == "deleted j1\n"
+
+
+def test_a_full_queue_is_a_reason_to_try_later(spoon: Spoon, fox: FakeApi) -> None:
+    fox.on("POST", "/v1/jobs", problem(429, "queue_full", "the queue is full"))
+    assert spoon("jobs", "submit", "a fox", "--engine", "e1").code == 8
+
+
+def test_pictures_are_listed_shown_and_deleted(spoon: Spoon, fox: FakeApi) -> None:
+    image = {"image_id": "i1", "width": 128, "height": 64, "seed": 7, "downloads": 0, "size_bytes": 1004,
+             "expires_at": None, "engine_id": "e9", "prompt": "a fox"}  # fmt: skip
+    gone = image | {"gone": {"reason": "expired", "at": "2026-01-31T12:00:05Z"}}
+    fox.on("GET", "/v1/images", Answer(body={"items": [image, gone], "next": None}))
+    fox.on("GET", "/v1/images/i1", Answer(body=image))
+    fox.on("DELETE", "/v1/images/i1", Answer(204))
+    lines = spoon("images", "list").out.splitlines()
+    assert lines[1].split() == ["i1", "e9", "128x64", "1.0", "kB", "7", "0", "-", "a", "fox"]
+    assert "gone: expired" in lines[2]
+    assert json.loads(spoon("images", "show", "i1", "--json").out) == image
+    assert spoon("images", "delete", "i1").out == "deleted i1\n"
+
+
+def test_a_picture_is_saved_under_its_id_and_type(
+    spoon: Spoon, fox: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert spoon("images", "download", "i1").err == "saved i1.png\n"
+    assert (tmp_path / "i1.png").read_bytes() == PICTURE
+
+
+def test_a_picture_that_is_gone_says_why(spoon: Spoon, fox: FakeApi) -> None:
+    fox.on("GET", "/v1/images/i1/download", problem(410, "image_gone", "the image expired"))
+    ended = spoon("images", "download", "i1")
+    assert (ended.code, ended.err) == (3, "spoon: the image expired [image_gone]\n")

@@ -1,0 +1,102 @@
+"""The spellings that people use."""
+
+from enum import StrEnum
+
+import pytest
+
+from api.http.contract.enum_choices import check_choice, find_choice, fold
+from api.http.contract.validation_errors import ValidationErrors
+from kernel.protocol.enums import (
+    ControlType,
+    ImageFileType,
+    JobState,
+    ModelBase,
+    ModelType,
+    PromptTechnique,
+    Scheduler,
+    Variant,
+)
+from kernel.protocol.errors import InvalidField
+from kernel.protocol.schedulers import KINDS, NEAREST, SAMPLERS
+
+
+@pytest.mark.parametrize("kind", [Scheduler, ModelType, ModelBase, Variant, ImageFileType, JobState])
+def test_every_word_means_itself_in_any_case(kind: type[StrEnum]) -> None:
+    for word in kind:
+        assert find_choice(kind, word.value) is word
+        assert find_choice(kind, word.value.upper()) is word
+        assert find_choice(kind, word.value.replace("_", " ").title()) is word
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "word"),
+    [
+        (Scheduler, "DPM++ 2M Karras", Scheduler.DPMPP_2M_KARRAS),
+        (Scheduler, "DPM++ 2M SDE Karras", Scheduler.DPMPP_2M_SDE_KARRAS),
+        (Scheduler, "dpm++_2m", Scheduler.DPMPP_2M),
+        (Scheduler, "Euler a", Scheduler.EULER_A),
+        (Scheduler, "Euler Ancestral", Scheduler.EULER_A),
+        (Scheduler, "UniPC", Scheduler.UNIPC),
+        (Scheduler, "uni_pc", Scheduler.UNIPC),
+        (Scheduler, "DPM2 a", Scheduler.DPM2_A),
+        (Scheduler, "dpm_2_ancestral", Scheduler.DPM2_A),
+        (Scheduler, "dpmpp_2m_sde_gpu", Scheduler.DPMPP_2M_SDE),
+        (Scheduler, "PLMS", Scheduler.PNDM),
+        (Scheduler, "k_euler", Scheduler.EULER),
+        (Scheduler, "dpmpp_2m_k", Scheduler.DPMPP_2M_KARRAS),
+        (Scheduler, "EulerAncestralDiscreteScheduler", Scheduler.EULER_A),
+        (Scheduler, "DPMSolverMultistepScheduler", Scheduler.DPMPP_2M),
+        (Scheduler, "DPM++ 2M SDE Exponential", Scheduler.DPMPP_2M_SDE_EXPONENTIAL),
+        (Scheduler, "DEIS Karras", Scheduler.DEIS_KARRAS),
+        (Scheduler, "Euler Exponential", Scheduler.EULER_EXPONENTIAL),
+        (Scheduler, "uni_pc beta", Scheduler.UNIPC_BETA),
+        (ControlType, "midaspose", ControlType.MIDAS),
+        (ControlType, "MediapipePose", ControlType.MEDIAPIPE),
+        (PromptTechnique, "sd-embed", PromptTechnique.SD_EMBED),
+        (ModelBase, "SDXL", ModelBase.SDXL),
+        (ModelBase, "SD 1.5", ModelBase.SD),
+        (ModelType, "LoRA", ModelType.LORA),
+        (ModelType, "ControlNet", ModelType.CONTROLNET),
+        (ModelType, "textual-inversion", ModelType.EMBEDDING),
+        (ImageFileType, "JPG", ImageFileType.JPEG),
+        (Variant, "float16", Variant.FP16),
+    ],
+)
+def test_common_spellings_are_understood(kind: type[StrEnum], text: str, word: StrEnum) -> None:
+    assert find_choice(kind, text) is word
+
+
+@pytest.mark.parametrize("scheduler", Scheduler)
+def test_every_scheduler_has_a_label_that_means_it(scheduler: Scheduler) -> None:
+    label = KINDS[scheduler].label
+    assert label != scheduler.value
+    assert find_choice(Scheduler, label) is scheduler
+
+
+@pytest.mark.parametrize("scheduler", SAMPLERS)
+def test_the_class_of_diffusers_means_a_scheduler_of_that_class(scheduler: Scheduler) -> None:
+    class_name = KINDS[scheduler].class_name
+    found = find_choice(Scheduler, class_name)
+    assert found in SAMPLERS
+    assert KINDS[found].class_name == class_name
+
+
+def test_no_spelling_means_two_schedulers() -> None:
+    own = {fold(scheduler.value): scheduler for scheduler in Scheduler}
+    for scheduler, kind in KINDS.items():
+        for spelling in (kind.label, *kind.others):
+            assert find_choice(Scheduler, spelling) is scheduler
+            assert own.setdefault(spelling.lower(), scheduler) is scheduler
+
+
+@pytest.mark.parametrize("text", [*NEAREST, "dpmpp_2s_a", "DPM++ 2S a Karras"])
+def test_a_sampler_that_is_not_offered_is_refused_with_what_comes_near(text: str) -> None:
+    faults = ValidationErrors()
+    check_choice(Scheduler, "scheduler", text, faults)
+    with pytest.raises(InvalidField, match=r"is not available, the closest are dpmpp_2s\w* and dpm2_a"):
+        faults.raise_if_any()
+
+
+@pytest.mark.parametrize("text", ["", " ", "euler_b", "dpm", "none", "ＳＤＸＬ"])
+def test_what_means_no_word_is_none(text: str) -> None:
+    assert find_choice(Scheduler, text) is None

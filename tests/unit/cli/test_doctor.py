@@ -1,0 +1,106 @@
+"""What the doctor makes of what it sees."""
+
+import socket
+from pathlib import Path
+
+from api.cli import machine
+from api.cli.diagnosis import Verdict
+from api.cli.software import Floor, floors, is_at_least, package, python, sd_embed, sqlite
+from conf.settings import Database, Images, Models, Settings
+
+
+def test_releases_are_compared_as_numbers() -> None:
+    assert is_at_least("2.10", "2.9")
+    assert is_at_least("3", "3.0.0")
+    assert is_at_least("2.14.1+cu130", "2.14.1")
+    assert not is_at_least("3.51.2", "3.51.3")
+
+
+def test_the_floors_of_the_packages_are_those_of_the_project() -> None:
+    found = {one.package: one for one in floors()}
+    assert found["apsw"].extra is None
+    assert found["apsw"].lowest != "0"
+    assert found["torch"].extra == "worker"
+    assert "pytest" not in found
+
+
+def test_an_old_python_is_missing_a_new_one() -> None:
+    assert python((3, 10, 9)).verdict is Verdict.MISSING
+    assert python((3, 13, 0)).verdict is Verdict.OK
+
+
+def test_an_old_sqlite_is_not_enough() -> None:
+    assert sqlite("3.51.2").verdict is Verdict.MISSING
+    assert sqlite("3.51.3").verdict is Verdict.OK
+
+
+def test_a_package_below_its_floor_is_missing_with_the_way_to_get_it() -> None:
+    torch = Floor(package="torch", lowest="2.10", extra="worker")
+    finding = package(torch, "2.9", is_needed=True)
+    assert (finding.verdict, finding.found) == (Verdict.MISSING, "2.9, but 2.10 or later is required")
+    assert finding.remedy == 'pip install --upgrade "automatic-spoon[worker]"'
+    assert package(torch, "2.14.1", is_needed=True).verdict is Verdict.OK
+
+
+def test_a_package_of_workers_is_only_noted_where_workers_run_elsewhere() -> None:
+    finding = package(Floor(package="torch", lowest="2.10", extra="worker"), None, is_needed=False)
+    assert (finding.verdict, finding.found) == (Verdict.NOTE, "not installed")
+
+
+def test_it_is_said_who_reads_prompts_in_a1111s_syntax() -> None:
+    assert "the server implements" in sd_embed(is_there=False, version=None).found
+    found = sd_embed(is_there=True, version="1.2")
+    assert found.found.startswith("1.2: engines on this machine use it")
+    assert found.verdict is sd_embed(is_there=False, version=None).verdict is Verdict.OK
+    assert sd_embed(is_there=True, version=None).found.startswith("installed: ")
+
+
+def test_folders_that_can_be_made_are_fine(tmp_path: Path) -> None:
+    settings = Settings(database=Database(folder=tmp_path / "a" / "b"))
+    (found, *_) = machine.folders(settings)
+    assert (found.verdict, found.found) == (Verdict.OK, f"{tmp_path}/a/b, will be created in {tmp_path}")
+
+
+def test_a_file_where_a_folder_should_be_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    (found, *_) = machine.folders(Settings(database=Database(folder=tmp_path / "a")))
+    assert found.verdict is Verdict.MISSING
+    assert "change database.folder" in (found.remedy or "")
+
+
+def test_a_file_root_that_is_not_there_is_noted(tmp_path: Path) -> None:
+    settings = Settings(models=Models(file_roots=(tmp_path / "absent",)), images=Images(folder=tmp_path))
+    assert [one.found for one in machine.folders(settings) if one.subject == "models.file_roots"] == [
+        f"{tmp_path}/absent is not a folder"
+    ]
+
+
+def test_without_file_roots_models_can_only_be_uploaded_and_the_way_out_is_named() -> None:
+    (found,) = machine.file_roots(())
+    assert (found.verdict, found.found) == (Verdict.NOTE, "not set: local models can only be uploaded")
+    assert "SPOON_MODELS_FILE_ROOTS" in (found.remedy or "")
+
+
+def test_a_socket_path_has_at_most_107_bytes() -> None:
+    assert machine.socket_paths(Path("/" + "x" * 96)).verdict is Verdict.OK
+    assert machine.socket_paths(Path("/" + "x" * 97)).verdict is Verdict.MISSING
+    assert machine.socket_paths(Path("/" + "ü" * 50)).verdict is Verdict.MISSING
+
+
+def test_a_port_that_another_program_holds_is_missing() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        number = other.getsockname()[1]
+        assert machine.port("127.0.0.1", number, is_ours=False).verdict is Verdict.MISSING
+        assert machine.port("127.0.0.1", number, is_ours=True).verdict is Verdict.OK
+    assert machine.port("127.0.0.1", 0, is_ours=False).verdict is Verdict.OK
+
+
+def test_room_is_looked_for_where_pictures_go_and_where_models_come_to(tmp_path: Path) -> None:
+    images, models = Images(folder=tmp_path, min_free_bytes=1 << 60), Models(folder=tmp_path / "later")
+    found = list(machine.disks(Settings(images=images, models=models)))
+    assert [one.verdict for one in found] == [Verdict.MISSING, Verdict.MISSING]
+    assert ["images.folder" in found[0].found, "models.folder" in found[1].found] == [True, True]
+    roomy = Settings(images=Images(folder=tmp_path, min_free_bytes=0), models=models)
+    assert {one.verdict for one in machine.disks(roomy)} == {Verdict.OK}

@@ -1,0 +1,35 @@
+"""What the REST API takes, the command line can say: a new field needs an option."""
+
+import msgspec
+
+from api.cli import engine_options, job_options
+from api.cli.engines import create
+from api.cli.jobs import submit
+from api.http.contract.engine_input import EngineInput
+from api.http.contract.job_input import JobInput
+
+# Where the parameter of the command is not called as the field.
+CALLED = {
+    "engine_id": "engine",
+    "image_file_type": "said_type",
+    **{field: option for option, field in job_options.FILES.items()},
+}
+# Never sent: the command looks up a name and sends the id.
+BY_ANOTHER = {"engine"}
+
+
+def fields_of(kind: type[msgspec.Struct]) -> set[str]:
+    """Without the aliases, which say nothing that their fields do not."""
+    return {name for name in kind.__struct_fields__ if not name.startswith("default_")} - BY_ANOTHER
+
+
+def test_each_field_of_a_job_has_an_option_and_is_sent() -> None:
+    fields = fields_of(JobInput)
+    assert {CALLED.get(name, name) for name in fields} <= {param.name for param in submit.params}
+    assert fields - set(job_options.FILES.values()) == set(job_options.JobInput.__struct_fields__)
+
+
+def test_each_field_of_an_engine_has_an_option_and_is_sent() -> None:
+    fields = fields_of(EngineInput)
+    assert fields <= {param.name for param in create.params}
+    assert fields == set(engine_options.EngineInput.__struct_fields__)

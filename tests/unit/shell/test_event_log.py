@@ -1,0 +1,120 @@
+"""What the Manager's log says of engines, models and its own end."""
+
+import logging
+
+import pytest
+
+from kernel.core import actions
+from kernel.core.rows import ChangeRow, EngineRow, JobRow
+from kernel.protocol.enums import ChangeKind, EngineState, JobState, Phase
+from kernel.protocol.ids import EngineId, EventSeq, JobId, Lease, ModelId, WorkerId
+from kernel.protocol.specs import EngineSpec
+from kernel.shell.event_log import EventLog
+
+LOG = logging.getLogger("test")
+
+
+def change(kind: ChangeKind, subject: str, state: str) -> actions.RecordChange:
+    return actions.RecordChange(ChangeRow(EventSeq(1), kind, subject, state, at_ms=0))
+
+
+def lines_of(caplog: pytest.LogCaptureFixture, event_log: EventLog) -> list[str]:
+    with caplog.at_level(logging.INFO, logger="test"):
+        event_log.tell()
+    return caplog.messages
+
+
+def test_nothing_is_written_before_the_batch_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    event_log = EventLog(LOG)
+    with caplog.at_level(logging.INFO, logger="test"):
+        event_log.saved(change(ChangeKind.ENGINE, "e", "ready"))
+        assert caplog.messages == []
+    assert lines_of(caplog, event_log) == ["action=changed kind=engine id=e state=ready"]
+
+
+def test_a_failed_engine_is_told_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
+    event_log = EventLog(LOG)
+    row = EngineRow(
+        engine_id=EngineId("e"),
+        name=None,
+        spec=EngineSpec(checkpoint=ModelId("m")),
+        status=EngineState.ERROR,
+        error_code="model_unreadable",
+        error="the file is truncated",
+        created_at_ms=0,
+    )
+    event_log.saved(actions.SaveEngine(row))
+    event_log.saved(change(ChangeKind.ENGINE, "e", "error"))
+    (line,) = lines_of(caplog, event_log)
+    assert line.endswith("state=error reason='the file is truncated'")
+
+
+def test_jobs_and_images_are_too_many_to_be_told(caplog: pytest.LogCaptureFixture) -> None:
+    event_log = EventLog(LOG)
+    event_log.saved(change(ChangeKind.JOB, "j", "waiting"))
+    assert lines_of(caplog, event_log) == []
+
+
+def job(status: JobState, code: str | None = None) -> actions.SaveJob:
+    row = JobRow(
+        job_id=JobId("j"),
+        seq=1,
+        engine_id=EngineId("e"),
+        status=status,
+        priority=0,
+        seed=1,
+        image_ids=(),
+        attempts=1,
+        crashes=0,
+        created_at_ms=0,
+        error_code=code,
+        error="the reason may quote the prompt",
+    )
+    return actions.SaveJob(row)
+
+
+GIVEN = actions.GiveJob(
+    worker_id=WorkerId("w1-1"),
+    job_id=JobId("j"),
+    attempt=1,
+    lease=Lease(1),
+    image_ids=(),
+    positions=(),
+    models=(),
+)
+
+
+@pytest.mark.parametrize(
+    ("status", "action"), [(JobState.FAILED, "job_failed"), (JobState.WAITING, "job_given_back")]
+)
+def test_a_job_that_fails_or_comes_back_is_told_with_its_worker_and_its_code(
+    caplog: pytest.LogCaptureFixture, status: JobState, action: str
+) -> None:
+    event_log = EventLog(LOG)
+    event_log.saved(job(JobState.PROCESSING))
+    event_log.gave(GIVEN)
+    event_log.saved(job(status, "worker_crashed"))
+    assert lines_of(caplog, event_log) == [f"action={action} job_id=j worker_id=w1-1 code=worker_crashed"]
+
+
+def test_a_job_that_fails_without_a_worker_names_none(caplog: pytest.LogCaptureFixture) -> None:
+    event_log = EventLog(LOG)
+    event_log.gave(GIVEN)
+    event_log.saved(job(JobState.FINISHED))
+    event_log.saved(job(JobState.FAILED, "not_enough_memory"))
+    assert lines_of(caplog, event_log) == ["action=job_failed job_id=j code=not_enough_memory"]
+
+
+def test_a_drain_says_what_it_waits_for_and_the_way_out_once(caplog: pytest.LogCaptureFixture) -> None:
+    event_log = EventLog(LOG)
+    event_log.phase(Phase.RUNNING, 2)
+    event_log.phase(Phase.DRAINING, 2)
+    event_log.phase(Phase.DRAINING, 1)
+    (line,) = lines_of(caplog, event_log)
+    assert line.startswith("action=draining jobs_processing=2 hint='send a second signal")
+
+
+def test_a_drain_without_jobs_needs_no_way_out(caplog: pytest.LogCaptureFixture) -> None:
+    event_log = EventLog(LOG)
+    event_log.phase(Phase.DRAINING, 0)
+    assert lines_of(caplog, event_log) == ["action=draining jobs_processing=0"]
