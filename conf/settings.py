@@ -93,6 +93,8 @@ class Engines(Struct, frozen=True, kw_only=True):
     step_timeout_s: SomeTime = 60.0
     """Minimum time limit for one denoising step; longer if the engine's steps are slow."""
     compile: Compilation = Compilation.OFF
+    threads: Annotated[int, Meta(ge=0, le=1024)] = 0
+    """Number of CPU threads of each worker; 0: as many as torch chooses, which is one for each core."""
     standby: Annotated[int, Meta(ge=0, le=8)] = 1
     """Number of processes with all imports done that wait for the next engine."""
     standby_min_free_bytes: Annotated[int, Meta(ge=0)] = 4 << 30

@@ -29,14 +29,21 @@ class SubprocessLauncher:
     """Runs `python -m engine_worker.main` for each worker; its stderr goes to a log file of its own.
 
     A worker of an engine is a standby that is handed its ticket, if one waits. `environ` is what the
-    processes inherit.
+    processes inherit. `threads`: how many a worker computes with on the CPU; 0: as its libraries choose.
     """
 
     def __init__(
-        self, log_folder: Path, environ: Mapping[str, str], standby: StandbyTerms = NONE_AT_ALL
+        self,
+        log_folder: Path,
+        environ: Mapping[str, str],
+        standby: StandbyTerms = NONE_AT_ALL,
+        threads: int = 0,
     ) -> None:
         self._log_folder = log_folder
         self._environ = dict(environ)
+        self._worker_environ = {**WORKER_ENVIRON, **environ}
+        if threads:
+            self._worker_environ["OMP_NUM_THREADS"] = str(threads)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._workers: set[str] = set()
         """The names among them that are workers'."""
@@ -94,7 +101,7 @@ class SubprocessLauncher:
             process = self._run(
                 name,
                 [*command, PRELOAD_OPTION] if does_preload else command,
-                {**WORKER_ENVIRON, **self._environ},
+                self._worker_environ,
                 (reader,),
             )
         except OSError:

@@ -53,7 +53,8 @@ def open_resources(
 def _launcher(settings: Settings, stack: ExitStack, *, is_fake: bool) -> SubprocessLauncher:
     """With its first standby started before anything else, so that the first engine finds it ready."""
     terms = standby_terms(settings.engines, is_fake=is_fake)
-    launcher = SubprocessLauncher(settings.database.folder / "logs", os.environ, terms)
+    logs = settings.database.folder / "logs"
+    launcher = SubprocessLauncher(logs, os.environ, terms, settings.engines.threads)
     stack.callback(launcher.standbys.end)
     launcher.standbys.tend(clock.now().mono_s, is_loading=False, is_busy=False)
     return launcher

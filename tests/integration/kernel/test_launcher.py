@@ -282,16 +282,31 @@ def test_threads_of_a_worker_wait_asleep_and_its_heap_has_no_caches_unless_its_o
     is_set: dict[str, str], found: tuple[str, str], logs: Path
 ) -> None:
     others = {name: value for name, value in os.environ.items() if name not in WORKER_ENVIRON}
-    launcher = SubprocessLauncher(logs, others | is_set, StandbyTerms(count=1, min_free_bytes=0))
+    words = environment_of_a_worker(
+        SubprocessLauncher(logs, others | is_set, StandbyTerms(count=1, min_free_bytes=0))
+    )
+    assert (words["OMP_WAIT_POLICY"], words["GLIBC_TUNABLES"]) == found
+
+
+@pytest.mark.parametrize(("threads", "found"), [(0, "7"), (3, "3")])
+def test_the_configuration_says_how_many_threads_a_worker_has_or_its_owner_does(
+    threads: int, found: str, logs: Path
+) -> None:
+    environ = os.environ | {"OMP_NUM_THREADS": "7"}
+    words = environment_of_a_worker(
+        SubprocessLauncher(logs, environ, StandbyTerms(count=1, min_free_bytes=0), threads)
+    )
+    assert words["OMP_NUM_THREADS"] == found
+
+
+def environment_of_a_worker(launcher: SubprocessLauncher) -> dict[str, str]:
     launcher.standbys.tend(0.0, is_loading=False, is_busy=False)
     (pid,) = launcher.standbys.pids()
-
     words = environment_of(pid)
-
     launcher.standbys.end()
     for gone in launcher.standbys._dismissed:
         gone.process.wait(PATIENCE_S)
-    assert (words["OMP_WAIT_POLICY"], words["GLIBC_TUNABLES"]) == found
+    return words
 
 
 def environment_of(pid: int) -> dict[str, str]:
