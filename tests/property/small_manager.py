@@ -48,7 +48,7 @@ from tests.unit.core.samples import device
 
 CORRELATION = bytes(range(16))
 DEVICES = (device("cpu", 64 * 10**9),)
-OF_THE_MOMENT = {"now", "fresh", "limits", "devices", "looked_at_s"}
+OF_THE_MOMENT = {"now", "id_source", "limits", "devices", "looked_at_s"}
 """What of the memory an event may change though nothing comes of it."""
 
 

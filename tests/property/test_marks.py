@@ -16,7 +16,7 @@ from tests.unit.core.counting_ids import CountingIds
 from tests.unit.core.samples import image, register, spec, submit
 
 CORE = "/kernel/core/"
-HARMLESS = {"now", "devices", "looked_at_s", "fresh", "limits"}
+HARMLESS = {"now", "devices", "looked_at_s", "id_source", "limits"}
 UNBREAKABLE = {"handle", "marks"}
 """What takes the marks."""
 MOST_LINES = 2_000

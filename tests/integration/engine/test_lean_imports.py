@@ -56,10 +56,10 @@ import sys
 before = set(sys.modules)
 from engine_worker.embedded.random_checkpoint import small_architecture
 from engine_worker.engine.loading.networks import build_empty
-from engine_worker.engine.loading.single_file import draw_blueprint
+from engine_worker.engine.loading.single_file import single_file_layout
 from kernel.protocol.enums import ModelBase
 for base in ModelBase:
-    for plan in draw_blueprint(small_architecture(base)).networks:
+    for plan in single_file_layout(small_architecture(base)).networks:
         build_empty(plan)
 print(*[name for name in set(sys.modules) - before if name.startswith(("sympy", "torch.fx"))])
 """

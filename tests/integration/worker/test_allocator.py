@@ -133,11 +133,6 @@ def test_small_blocks_between_large_ones_hardly_make_a_workers_heap_grow() -> No
     assert sum(later) < PAGES_OF_A_BLOCK
 
 
-def test_with_caches_of_small_blocks_it_would_grow_again_and_again() -> None:
-    _, *later = decodings({})
-    assert sum(later) > 10 * PAGES_OF_A_BLOCK
-
-
 def test_a_worker_that_imports_beside_its_main_thread_has_one_heap() -> None:
     """A thread with a heap of its own, however small, would share it with others that come later."""
     ended = subprocess.run([sys.executable, "-c", _PRELOADING], check=True, capture_output=True, text=True)

@@ -168,7 +168,7 @@ def test_what_contradicts_itself_is_refused_by_field(
 
 def test_a_duration_that_is_none_is_told_how_to_write_one(stage: Stage) -> None:
     result = stage.post("/v1/jobs", {"engine_id": "e1", "expire_after": "soon"})
-    assert 'write a duration such as "90s", "10m" or "7d"' in fields_of(result)["expire_after"]
+    assert 'must be a duration such as "90s", "10m" or "7d"' in fields_of(result)["expire_after"]
 
 
 @pytest.mark.parametrize("seconds", [90, 90.0, "90", "90.0", "90s"])
