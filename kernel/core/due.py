@@ -1,4 +1,4 @@
-"""What a deadline is for, and for whom: one class for each kind."""
+"""The kinds of deadlines, a class each."""
 
 from msgspec import Struct
 

@@ -1,4 +1,4 @@
-"""What can happen to the broker, in the past tense. Facts that the core lacks ride along."""
+"""The events that the broker handles, in the past tense. Facts that the core lacks ride along."""
 
 from collections.abc import Mapping
 from typing import NewType

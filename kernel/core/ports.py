@@ -1,4 +1,4 @@
-"""What the core asks of the world, handed to its constructor: fresh names, and the limits it keeps."""
+"""The core's ports: where ids come from, and the limits to keep."""
 
 from dataclasses import dataclass
 from typing import Protocol

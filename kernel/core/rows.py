@@ -1,4 +1,4 @@
-"""Rows as the database holds them: frozen, one class for each table that the core decides about."""
+"""Database rows, frozen: one class for each table that the core decides about."""
 
 from msgspec import Struct
 

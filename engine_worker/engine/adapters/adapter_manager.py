@@ -1,4 +1,4 @@
-"""Everything that jobs of one engine may lay over its checkpoint: LoRAs, other VAEs, ControlNets."""
+"""Loads and caches the models that jobs add to a checkpoint: LoRAs, VAEs and ControlNets."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Loading a ControlNet, from any of the forms in which they are published."""
+"""Loads a ControlNet from any of its published file layouts."""
 
 from dataclasses import dataclass
 from functools import partial

@@ -1,4 +1,4 @@
-"""Where each parameter of a ControlNet lies in a file of the original release's layout.
+"""Maps the parameters of a ControlNet to keys of the original (LDM) file layout.
 
 Source: the layout of lllyasviel/ControlNet.
 """

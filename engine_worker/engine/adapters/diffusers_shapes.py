@@ -1,4 +1,4 @@
-"""Reading how a network is built from the shapes of its tensors, in a lone file of diffusers' layout.
+"""Reads the architecture of a network from the tensor shapes of a single diffusers file.
 
 Folders have a configuration beside the weights; files that were taken out of one have not.
 """

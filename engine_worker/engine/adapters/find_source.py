@@ -1,4 +1,4 @@
-"""Finding a job's models among those that came with its order."""
+"""Finds a job's models among the sources that came with its order."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""What an adapter does to one layer of a network, computed beside the layer and never written into it.
+"""The change that an adapter makes to one layer, computed beside the layer and never written into it.
 
 Source: LoRA (arXiv:2106.09685), its form for convolutions with and without a core (LoCon), LoHa and LoKr
 (LyCORIS, arXiv:2309.14859), DoRA (arXiv:2402.09353).

@@ -1,4 +1,4 @@
-"""From the tensors of one layer in a LoRA file to the change that they make."""
+"""Turns a LoRA file's tensors for one layer into a layer delta."""
 
 from collections.abc import Callable, Mapping
 from functools import partial

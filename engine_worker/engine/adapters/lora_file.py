@@ -1,4 +1,4 @@
-"""Reading a LoRA from its file: every change that it makes to the layers of one checkpoint."""
+"""Reads a LoRA file: all its layer deltas for one checkpoint."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What the keys of a LoRA file say: which layer a tensor is for, and which part of its change it is."""
+"""Parses the keys of a LoRA file: the layer a tensor belongs to, and its part of the delta."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""LoRAs put on and taken off a checkpoint's networks, whose weights they never touch.
+"""Applies LoRAs to a checkpoint's networks and removes them, without touching the weights.
 
 What a LoRA adds is added beside each layer that it changes, by a hook that is there only while it is worn: so
 without LoRAs nothing is different from a fresh load, to the bit, and nothing can be left over.

@@ -1,4 +1,4 @@
-"""What LoRA files call the layers of the networks: names of kohya's trainers, of diffusers, of peft.
+"""Layer names in LoRA files, as kohya's trainers, diffusers and peft write them.
 
 All of them are a module's own name, or that of the original releases, behind a word for the network; some
 write dots as underscores, so here all do.

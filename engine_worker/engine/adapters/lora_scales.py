@@ -1,4 +1,4 @@
-"""How strongly a LoRA works where its file says so beside the tensors: the metadata that diffusers writes.
+"""The scale (alpha) of each LoRA layer, from the metadata that diffusers writes.
 
 Source: peft's LoraConfig; diffusers stores it flat, each field behind its network's name.
 """

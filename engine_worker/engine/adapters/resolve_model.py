@@ -1,4 +1,4 @@
-"""From a source to the files of a model that is laid over a checkpoint: of the right type and family."""
+"""Resolves a source to the files of an adapter model, and checks its type and base."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Loading a VAE by itself, for jobs that want another than their checkpoint's."""
+"""Loads a separate VAE, for jobs that do not use their checkpoint's."""
 
 from dataclasses import dataclass
 from functools import partial

@@ -1,4 +1,4 @@
-"""The recipe of a picture as one text, in the form that Stable Diffusion tools write and read.
+"""The generation parameters of an image as text (infotext), in the format that Stable Diffusion tools share.
 
 A prompt, a line `Negative prompt: ...`, and a line of `Name: value` pairs. LoRAs stand behind the prompt as
 `<lora:name:weight>`, where those tools look for them.

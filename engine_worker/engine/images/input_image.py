@@ -1,4 +1,4 @@
-"""Pictures that come along with a job: from files that anybody may have made to pixels of the right size.
+"""Decodes untrusted input images and scales them to the size of the job.
 
 The file is hostile until proven otherwise: what it says of its size is read before a pixel is decoded, only a
 few formats are tried, and whatever is wrong with it becomes one error.

@@ -1,4 +1,4 @@
-"""From pixels to the bytes of a picture file that carries its recipe."""
+"""Encodes pixels as an image file with the infotext inside."""
 
 from io import BytesIO
 

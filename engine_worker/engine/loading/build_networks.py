@@ -1,4 +1,4 @@
-"""Building networks from their plans: every name and shape is compared before the first tensor is read."""
+"""Builds networks from a checkpoint layout; names and shapes are checked before any tensor is read."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

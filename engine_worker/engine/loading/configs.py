@@ -1,4 +1,4 @@
-"""Configurations of the networks and the scheduler, in diffusers' words, made from shapes."""
+"""diffusers configurations of networks and schedulers, made from tensor shapes."""
 
 from math import gcd
 from typing import Final

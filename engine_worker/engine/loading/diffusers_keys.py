@@ -1,4 +1,4 @@
-"""Where each parameter lies in files of the diffusers layout, under its present name and former ones."""
+"""Maps parameters to keys of the diffusers layout, present and former ones."""
 
 from engine_worker.formats.ldm_keys import Stored
 

@@ -1,4 +1,4 @@
-"""Loading a checkpoint: from the address of its files to the parts that the sampler works with."""
+"""Loads a checkpoint: from its files to the components that sampling uses."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

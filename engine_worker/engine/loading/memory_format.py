@@ -1,4 +1,4 @@
-"""How the weights of a network lie in memory."""
+"""Sets the memory format (channels last) of a network's weights."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Building networks: empty ones from their configuration, then filled with their parameters."""
+"""Builds empty networks from their configuration and fills in their parameters."""
 
 from collections.abc import Callable, Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""Networks with random weights: everything about a checkpoint but what it has learned."""
+"""Checkpoints with random weights, for tests and benchmarks."""
 
 from pathlib import Path
 

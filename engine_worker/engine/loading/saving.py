@@ -1,4 +1,4 @@
-"""Writing networks as a checkpoint: one file in the LDM layout, or a diffusers folder."""
+"""Saves networks as a checkpoint: one file (LDM layout) or a diffusers folder."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Makes a diffusers folder of a checkpoint in one file."""
+"""Converts a single-file checkpoint to a diffusers folder."""
 
 from pathlib import Path
 

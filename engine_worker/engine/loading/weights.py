@@ -1,4 +1,4 @@
-"""Finding a network's parameters in a model's files, and reading them one at a time."""
+"""Finds a network's parameters in a model's files and reads them one at a time."""
 
 import os
 from collections import deque

@@ -1,4 +1,4 @@
-"""The VAE as the sampler uses it."""
+"""Makes the VAE that sampling uses."""
 
 import torch
 from diffusers import AutoencoderKL

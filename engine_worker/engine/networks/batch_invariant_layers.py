@@ -1,4 +1,4 @@
-"""Layers that work on each picture of a shared call as if it were alone, to the last bit.
+"""Batch-invariant layers: each image of a shared call gets the same bits as alone.
 
 On a CPU in single precision the number of rows decides which kernel multiplies, and kernels round
 differently: MKL has one of its own for fewer than four rows, and ATen gives convolutions of one pixel to

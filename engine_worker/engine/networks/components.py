@@ -1,4 +1,4 @@
-"""The loaded parts of a checkpoint, and what the sampler needs each of them to be able to do."""
+"""The loaded components of a checkpoint, and the protocols that sampling expects of them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext

@@ -1,4 +1,4 @@
-"""What the UNet is told of a prompt."""
+"""The conditioning of a UNet call: encoded prompts and SDXL's size embeddings."""
 
 from dataclasses import dataclass
 

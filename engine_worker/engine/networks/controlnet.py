@@ -1,4 +1,4 @@
-"""ControlNets in a call of the UNet: what they add to it, each in its part of the steps."""
+"""ControlNets in a UNet call: residuals, scales, and the steps in which each is active."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Networks that rest in the host's memory, and are on the device only while somebody uses them."""
+"""Modules offloaded to host memory, loaded to the device only while they are used."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext

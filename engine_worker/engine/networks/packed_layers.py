@@ -1,4 +1,4 @@
-"""Linear and convolution layers whose weights lie in memory as oneDNN's kernels read them.
+"""Linear and convolution layers whose weights are packed for oneDNN.
 
 In float32 torch multiplies by MKL, and hands oneDNN the weights of convolutions in the order of their file:
 they are brought into the kernel's own order in every call, 59 MB for 1280 x 1280 x 3 x 3. For images of a few

@@ -1,4 +1,4 @@
-"""Working through a picture in tiles, where the memory is too small for all of it at once."""
+"""The tile size for encoding and decoding an image where memory is short."""
 
 from typing import Final
 

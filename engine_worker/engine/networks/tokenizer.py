@@ -1,4 +1,4 @@
-"""The CLIP tokenizer: from a diffusers folder, or from the vocabulary that the open_clip package carries."""
+"""The CLIP tokenizer, from a diffusers folder or the vocabulary in the open_clip package."""
 
 import gzip
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""From finished latents to pixels: whole, or in tiles where the memory is too small for that."""
+"""Decodes latents to pixels, whole or in tiles."""
 
 from dataclasses import dataclass
 from functools import partial

@@ -1,4 +1,4 @@
-"""From pixels to latents, the VAE's way in: whole, or in tiles where the memory is too small for that."""
+"""Encodes pixels to latents, whole or in tiles."""
 
 from dataclasses import dataclass
 from functools import partial

@@ -1,4 +1,4 @@
-"""A loaded engine at work: jobs come in, and every step moves all pictures that can share it."""
+"""The loop of a loaded engine: admits jobs and steps all images that can share a UNet call."""
 
 from collections import Counter
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What a job's pictures are made of, read and drawn: all that needs no network of the checkpoint."""
+"""The inputs of a job: images read, control maps drawn. Needs no network of the checkpoint."""
 
 from dataclasses import dataclass, replace
 from functools import partial

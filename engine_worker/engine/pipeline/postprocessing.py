@@ -1,4 +1,4 @@
-"""Finishing: latents come in, picture files go out, while the next steps are being made.
+"""Postprocessing beside the next steps: decode latents, remove backgrounds, encode files.
 
 Two threads, a lane each: one decodes, which is the device's work, the other removes backgrounds and encodes.
 Pictures leave in the order in which they came. Latents are small, and any number may wait; of pictures only a

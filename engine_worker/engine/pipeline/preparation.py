@@ -1,4 +1,4 @@
-"""Letting a job in: what is found out when it comes, and what its networks make of its materials."""
+"""Prepares a job for its first step: checks on arrival, then conditioning and initial latents."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Where jobs wait until what they bring along is read and drawn, while the steps of others go on.
+"""Preprocessing beside the steps of other jobs: parse prompts, load models and images, draw control maps.
 
 Three lanes, a thread each: one reads the texts of prompts, which takes compel a second for a long one; one
 loads models and decodes pictures, which takes seconds; and one draws control maps, which takes minutes on a

@@ -1,4 +1,4 @@
-"""Copies to a device for which the host does not wait."""
+"""Copies tensors to a device without making the host wait."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""The results that were used last, within a bound of memory."""
+"""An LRU cache bounded by bytes."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable

@@ -1,4 +1,4 @@
-"""Bringing weights from the host's memory to a device."""
+"""Copies weights from host memory to a device."""
 
 import torch
 from torch import Tensor

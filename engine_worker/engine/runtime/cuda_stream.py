@@ -1,4 +1,4 @@
-"""Tensors that one thread writes and another one reads, each with a stream of its own.
+"""Hands tensors from one thread's CUDA stream to another's.
 
 What a thread asks a GPU for is only put into its stream's queue. So a tensor that is handed over may not be
 written yet, and goes along with a moment of its writer's stream, for which the reader's stream waits. Neither

@@ -1,4 +1,4 @@
-"""Choosing the device that an engine runs on, and the precision that it computes in."""
+"""Chooses the device and the precision of an engine."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""What an exception means for the job in whose work it was raised."""
+"""Maps an exception to the error of the job in which it was raised."""
 
 import logging
 from typing import Final

@@ -1,4 +1,4 @@
-"""Schedulers of diffusers on a GPU, without the waits that some of them bring along.
+"""Runs diffusers' schedulers on a GPU without the synchronization that some of them cause.
 
 All that schedulers look up (timesteps, sigmas, shares of signal) stays on the CPU, and most of them leave it
 there: a number of the CPU goes along with a kernel for nothing. But ancestral ones draw their noise on the

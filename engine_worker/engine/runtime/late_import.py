@@ -1,4 +1,4 @@
-"""Importing what only some jobs need: late, as it takes seconds, with errors that say what to install."""
+"""Imports optional packages on first use, with an error that says what to install."""
 
 import warnings
 from collections.abc import Iterator

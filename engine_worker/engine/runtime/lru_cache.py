@@ -1,4 +1,4 @@
-"""A bounded memory of what was made last: loaded models that the next job may want again."""
+"""An LRU cache bounded by count, for loaded models."""
 
 from collections.abc import Callable
 from typing import Generic, TypeVar

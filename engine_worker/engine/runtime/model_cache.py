@@ -1,4 +1,4 @@
-"""Models that were loaded for some job, kept at hand for the next: the latest ones, while there is room."""
+"""An LRU cache of loaded models, bounded by count and bytes."""
 
 from collections import OrderedDict
 from collections.abc import Callable

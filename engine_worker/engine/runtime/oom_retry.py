@@ -1,4 +1,4 @@
-"""Doing something for which there turned out to be no memory in another way, or again with more of it."""
+"""Retries after running out of memory: once more with freed memory, or another way."""
 
 import gc
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A job inside the engine: the one place through which its outcomes leave, from whatever thread."""
+"""A job inside the engine: the single place through which its outcomes leave, from any thread."""
 
 from threading import Lock
 

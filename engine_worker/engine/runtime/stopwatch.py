@@ -1,4 +1,4 @@
-"""How long work takes on its device, without the host waiting for it."""
+"""Times work on its device without making the host wait."""
 
 from collections.abc import Callable
 from time import perf_counter

@@ -1,4 +1,4 @@
-"""A lane whose patience has an end: work that takes too long is given up, and so is what waits behind it."""
+"""A worker thread with a time limit: work that takes too long is given up, with all that waits behind it."""
 
 from collections.abc import Callable
 from threading import Lock, Timer

@@ -1,4 +1,4 @@
-"""A thread that does one kind of work, one piece after the other."""
+"""A thread that does one kind of work, one item at a time."""
 
 from collections.abc import Callable
 from queue import Full, Queue

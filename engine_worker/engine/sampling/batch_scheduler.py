@@ -1,4 +1,4 @@
-"""Whose turn it is: which pictures share the next call of the UNet.
+"""The batch scheduler: which images share the next UNet call.
 
 Pure, and knows nothing of tensors. Pictures that can share a call are a group; groups take turns. A group
 has a number of seats; a picture takes one for all of its steps, and a free seat goes to the job with the

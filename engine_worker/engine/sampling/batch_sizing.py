@@ -1,4 +1,4 @@
-"""How many rows a call of the UNet gets: as many as pay, and as there is memory for.
+"""Tunes the rows per UNet call: as many as pay off and fit in memory.
 
 Pure. A larger batch makes more of a device up to a point, the knee; beyond it a call takes longer by as much
 as it makes more, and everybody only waits longer for each step. Where the knee lies depends on the device,

@@ -1,4 +1,4 @@
-"""The noise of DPM++ SDE: a Brownian path, of which each step takes a stretch."""
+"""The Brownian noise of DPM++ SDE: each step takes one interval of the path."""
 
 from dataclasses import dataclass
 from typing import Final, Protocol, runtime_checkable

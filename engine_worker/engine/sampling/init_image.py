@@ -1,4 +1,4 @@
-"""What a job's pictures are painted on: a reference, and the part of it that is painted anew."""
+"""The init image of a job and its mask, as latents."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Where a picture begins: its noise, and what it keeps of a reference.
+"""The initial latents of an image: its noise, and the part of the init image that remains.
 
 All random numbers are drawn in the order in which the stock pipelines of diffusers draw them.
 """

@@ -1,4 +1,4 @@
-"""Painting a part of a picture anew: after each step, what lies outside the mask is put back."""
+"""Inpainting: after each step, restores the latents outside the mask."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""A rough picture from latents, without the decoder: a linear map from their channels to red, green and blue.
+"""Previews without the VAE: a linear map from latent channels to RGB.
 
 The latents of Stable Diffusion are a small picture already, if a strange one: a linear map of each pixel's
 channels gives its colours. The map is fitted to the VAE at hand: so it is right for any, without a table.

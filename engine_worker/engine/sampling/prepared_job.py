@@ -1,4 +1,4 @@
-"""A job that is ready to be stepped, and all that its pictures share."""
+"""A job that is ready to be stepped, and the state that its images share."""
 
 from dataclasses import dataclass
 

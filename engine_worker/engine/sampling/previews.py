@@ -1,4 +1,4 @@
-"""Previews: how a picture looks so far, for jobs that ask for it."""
+"""Previews of unfinished images, for jobs that ask for them."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence

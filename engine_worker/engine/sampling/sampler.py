@@ -1,4 +1,4 @@
-"""The denoising step: one call of the UNet for all pictures that can share it, each on its own way."""
+"""The denoising step: one UNet call for all images that can share it, each on its own trajectory."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Whether a scheduler gets along with a job's own options: seen before any work is put into the job.
+"""Runs a scheduler dry to check a job's options before any work is done.
 
 Many options are looked at by diffusers only in a step, some only in the last. So the scheduler goes the whole
 way once, with a single number instead of a picture.

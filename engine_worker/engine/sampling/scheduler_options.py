@@ -1,4 +1,4 @@
-"""The options of a job's scheduler: whose word counts where checkpoint, name and job each say something."""
+"""Merges a scheduler's options from checkpoint, scheduler name and job."""
 
 import inspect
 from collections.abc import Mapping

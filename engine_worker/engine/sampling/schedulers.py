@@ -1,4 +1,4 @@
-"""Schedules: a diffusers scheduler set up for one picture, and the timesteps that it goes through."""
+"""Schedules: a diffusers scheduler set up for one image, and its timesteps."""
 
 import inspect
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Making a call for several pictures, so that one that fails harms none of the others."""
+"""Splits a failed batch, so that one failing image harms no other."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar

@@ -1,4 +1,4 @@
-"""One picture on its way from noise to latents."""
+"""The state of one image between steps, from noise to latents."""
 
 from dataclasses import dataclass
 

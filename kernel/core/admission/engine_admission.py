@@ -1,4 +1,4 @@
-"""The line of engines that wait for room: who is served, who makes room, and when a turn is over.
+"""Engine admission: which waiting engine starts, which idle one is evicted for it, when a time slice ends.
 
 Those who came first are served first. Where there is no room, idle on-demand engines are closed, the
 longest idle first and only as many as it takes; one that a person started never is. An engine that has

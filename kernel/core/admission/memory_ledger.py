@@ -1,4 +1,4 @@
-"""Memory of devices, promised to workers before they use it; and what is free of it.
+"""The memory ledger of each device: reserved for workers before they use it, and free.
 
 A device's pool is what it has free plus what our own workers hold: it changes only when other programs take
 or give memory, so it may be some seconds old. Each worker has a reservation out of the pool, from its launch

@@ -1,4 +1,4 @@
-"""Why an engine has no room, in numbers, and what would give it some."""
+"""Explains in numbers why an engine does not fit, and what would make room."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Can the control maps of a job be drawn where it would be made?"""
+"""Checks that the detectors that a job needs are installed where it would run."""
 
 from collections.abc import Mapping
 

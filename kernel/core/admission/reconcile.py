@@ -1,4 +1,4 @@
-"""Who gets which job, and which engine runs: decided after every event."""
+"""Reconciles engines with their jobs after every event: assigns jobs, starts and stops workers."""
 
 from typing import Final
 

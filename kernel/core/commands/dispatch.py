@@ -1,4 +1,4 @@
-"""Commands of clients: each is done once, answered durably, or refused with nothing changed."""
+"""Dispatches clients' commands: each is done once and answered durably, or refused with nothing changed."""
 
 from typing import assert_never
 

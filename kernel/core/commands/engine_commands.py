@@ -1,4 +1,4 @@
-"""What clients ask about engines."""
+"""Commands on engines."""
 
 from kernel.core import actions, due
 from kernel.core.admission import engine_admission, memory_report, reconcile

@@ -1,4 +1,4 @@
-"""What clients ask about jobs."""
+"""Commands on jobs."""
 
 from typing import Final
 

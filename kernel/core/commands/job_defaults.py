@@ -1,4 +1,4 @@
-"""Each value of a job decided: its own, else the engine's, else the checkpoint's; and all of them checked."""
+"""Resolves the values of a job: its own, else the engine's, else the checkpoint's. All are checked."""
 
 from typing import Final, TypeVar
 

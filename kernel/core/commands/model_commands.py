@@ -1,4 +1,4 @@
-"""What clients ask about models."""
+"""Commands on models."""
 
 from itertools import islice
 from typing import Final

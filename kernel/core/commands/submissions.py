@@ -1,4 +1,4 @@
-"""Jobs that come with pictures: first the files, then, in one commit, the job, its blobs and the answer.
+"""Submits jobs with input images: first the files, then in one commit the job, its blobs and the answer.
 
 A submission lives in memory alone. If the Manager dies before the job is there, its files are swept away at
 the next start, and the client, which has no answer, asks again.

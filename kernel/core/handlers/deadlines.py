@@ -1,4 +1,4 @@
-"""What to do when a deadline passes."""
+"""Handles deadlines that have passed."""
 
 from typing import Final, assert_never
 

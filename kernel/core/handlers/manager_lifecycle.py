@@ -1,4 +1,4 @@
-"""The Manager's own life: how it starts from what the database holds, and how it stops without losing any."""
+"""The Manager's start, from the content of the database, and its stop, which loses no job."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""What workers report about themselves and about the jobs that they hold."""
+"""Handles workers' reports about themselves and their jobs."""
 
 from msgspec.structs import replace
 

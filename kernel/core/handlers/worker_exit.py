@@ -1,4 +1,4 @@
-"""What happens when a worker is gone: its jobs go back, its engine or its model tries again or gives up."""
+"""Handles a worker's exit: its jobs go back to the queue, its engine or model retries or gives up."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Images once they are there: who may download one, how often, and when it goes."""
+"""Downloads of finished images: permission, count, expiry."""
 
 from typing import Final
 

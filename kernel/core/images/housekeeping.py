@@ -1,4 +1,4 @@
-"""Housekeeping: what expires, what is over the quota, and whether the disk is full."""
+"""Housekeeping: expiry, disk quota, free disk space."""
 
 from typing import Final
 

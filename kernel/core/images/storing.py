@@ -1,4 +1,4 @@
-"""Pictures on their way to the disk, and the images and control maps that they become."""
+"""Writes arriving images to disk and records them as images or control maps."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""The API process beside the Manager: started with it, started again whenever it dies, ended before it.
+"""The API process: started with the Manager, restarted when it dies, stopped before it.
 
 The Manager's work goes on without the API, so no number of its deaths ends the Manager. Only one that never
 served and whose configuration cannot be used is the Manager's end: nobody waits for that to get better.

@@ -1,4 +1,4 @@
-"""The life of one engine: its state follows from its workers, and is computed in one place."""
+"""The life of an engine: its state is derived from its workers, in one place."""
 
 from typing import Final
 

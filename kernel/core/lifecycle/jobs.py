@@ -1,4 +1,4 @@
-"""The life of one open job: given to a worker, given back, finished, failed, cancelled."""
+"""The life of an open job: assigned, returned, finished, failed, canceled."""
 
 from typing import Final
 

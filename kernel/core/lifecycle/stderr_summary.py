@@ -1,4 +1,4 @@
-"""What a worker's process said last, as one line for a person: of a log line only what it says of it."""
+"""Summarizes the end of a worker's stderr as one line for a person."""
 
 import re
 from typing import Final

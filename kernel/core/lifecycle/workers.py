@@ -1,4 +1,4 @@
-"""The life of one worker process, from its launch to its end."""
+"""The life of a worker process, from launch to exit."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Models on their way to being ready: a small pool of fetch workers, launched on demand."""
+"""Fetches models with a small pool of fetch workers, launched on demand."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Models whose files are gone: noticed before anything is loaded from them, and fetched again."""
+"""Notices models whose files are missing before an engine loads them, and fetches them again."""
 
 from msgspec.structs import replace
 

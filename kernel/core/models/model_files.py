@@ -1,4 +1,4 @@
-"""Downloaded models' files: how a whole one gets its place in the models folder, and how it goes again.
+"""Places the files of downloaded models in the models folder, and removes them.
 
 A fetch worker gathers a model in a folder of its own. What is whole the Manager moves, so that moving and
 removing are done by one thread, in the order in which they were decided. The row names the place before the

@@ -1,4 +1,4 @@
-"""The files of a job beside its images: what came with it, and the control maps that were drawn for it."""
+"""A job's files besides its images: inputs and control maps."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""The models that an engine or a job names beside its checkpoint: which ones, and whether they fit it."""
+"""The models that an engine or a job refers to besides its checkpoint, and whether they fit."""
 
 from collections.abc import Iterable, Sequence
 

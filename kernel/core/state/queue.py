@@ -1,4 +1,4 @@
-"""The jobs that wait for one engine, in the order in which they will be given out."""
+"""The waiting jobs of one engine, in the order of service."""
 
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush

@@ -1,4 +1,4 @@
-"""The only functions that change a row: they check the table, change memory, save, and tell the watchers."""
+"""The only functions that change a row: check the table, change memory, save, notify watchers."""
 
 from msgspec.structs import replace
 

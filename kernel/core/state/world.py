@@ -1,4 +1,4 @@
-"""What the broker holds in memory: the open part of the database, the workers, and who watches."""
+"""The broker's memory: the open part of the database, the workers, the watchers."""
 
 from collections import deque
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""How long, how many and how large what comes in may be: looked at before anything else is done with it.
+"""Bounds of every message: length, count and size, checked before anything else.
 
 The codec sees to it that each value is of its type; no value gets past here that the database, a message
 or a clock cannot hold. The API's own limits are narrower (api/http/contract/constraints.py).

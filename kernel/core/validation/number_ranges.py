@@ -1,4 +1,4 @@
-"""Numbers that make sense, and that the database can give back as they were: what else is sent is refused."""
+"""Ranges of numbers that make sense and that the database can store."""
 
 from collections.abc import Sequence
 from math import isfinite

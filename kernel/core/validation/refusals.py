@@ -1,4 +1,4 @@
-"""How an error is told to whoever asked."""
+"""Turns an error into the refusal that a client gets."""
 
 from kernel.protocol.client import Refused
 from kernel.protocol.errors import NotEnoughMemory, SpoonError

@@ -1,4 +1,4 @@
-"""What workers say, cut to what can be kept; and what no worker can have found."""
+"""Cuts workers' texts to what can be stored, and rejects findings that cannot be true."""
 
 from collections.abc import Sequence
 from typing import Final
