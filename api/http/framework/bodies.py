@@ -23,6 +23,7 @@ BACKLOG_BYTES: Final = 256 << 10
 BODIES_AT_ONCE: Final = 16
 """So many of the longest kind are there room for on the disk."""
 MAX_FILES: Final = 256
+STOP_S: Final = 2.0
 LOOK_EVERY_BYTES: Final = 16 << 20
 FREE_SHARE: Final = 10
 """A tenth of the disk stays free; less, where `images.min_free` is less."""
@@ -131,10 +132,12 @@ class Writer:
             self._changed.notify()
 
     def stop(self) -> None:
-        """What is still to be done is left."""
+        """End the thread, after what was asked for until now; a disk that hangs is not waited for."""
         with self._changed:
             self._is_over = True
             self._changed.notify()
+        if self._thread is not None:
+            self._thread.join(STOP_S)
 
     def _run(self) -> None:
         while (errand := self._next()) is not None:
@@ -143,7 +146,7 @@ class Writer:
     def _next(self) -> Callable[[], None] | None:
         with self._changed:
             self._changed.wait_for(lambda: self._errands or self._is_over)
-            return None if self._is_over else self._errands.popleft()
+            return self._errands.popleft() if self._errands else None
 
 
 class Body:

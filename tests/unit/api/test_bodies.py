@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from errno import ENOSPC
+from functools import partial
 from io import BufferedRandom, FileIO
 from pathlib import Path
 from typing import IO
@@ -119,6 +120,15 @@ def test_who_reads_from_the_sockets_never_waits_for_the_disk_and_is_told_when_it
         assert is_woken.wait(20)
         assert body.getfile().read() == LONG * (len(body) // len(LONG))
         assert not body.is_full
+
+
+def test_a_writer_that_stops_first_does_what_it_was_asked_for() -> None:
+    writer, done = Writer(), list[int]()
+    writer.start()
+    for number in range(3):
+        writer.do(partial(done.append, number))
+    writer.stop()
+    assert done == [0, 1, 2]
 
 
 def test_a_body_that_nobody_wants_any_more_is_not_waited_for() -> None:
