@@ -43,30 +43,32 @@ class BodyReader(Generic[Input]):
         Raises: UnsupportedMediaType, if it is not JSON; TooLarge; Malformed, if it is no right JSON;
         InvalidField or NotSupported with every wrong field.
         """
-        _check_type(req)
-        body = _bytes_of(req, self._max_bytes)
-        check_shape(body)
+        body = self._body_of(req)
         try:
-            found = self._decoder.decode(body)
+            return self._right(body)
         except msgspec.ValidationError as error:
             self._diagnose(body, str(error))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Malformed(f"invalid JSON: {error}") from error
-        self._read_strictly(body)
-        _check_all(found, self._check)
-        return found
 
     def read_if_right(self, req: falcon.Request) -> Input | None:
         """The input that the request carries; None, if there is any fault, which `read` finds and tells."""
         try:
-            _check_type(req)
-            body = _bytes_of(req, self._max_bytes)
-            check_shape(body)
-            found = self._decoder.decode(body)
-            self._read_strictly(body)
-            _check_all(found, self._check)
+            return self._right(self._body_of(req))
         except (SpoonError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
+
+    def _body_of(self, req: falcon.Request) -> bytes:
+        _check_type(req)
+        body = _bytes_of(req, self._max_bytes)
+        check_shape(body)
+        return body
+
+    def _right(self, body: bytes) -> Input:
+        """Raises: SpoonError; what msgspec raises, if it cannot decode the body."""
+        found = self._decoder.decode(body)
+        self._read_strictly(body)
+        _check_all(found, self._check)
         return found
 
     def _read_strictly(self, body: bytes) -> object:
