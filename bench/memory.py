@@ -21,7 +21,7 @@ from typing import Final
 
 from bench.memory_cases import CASES, FULL_CASES, Case
 from bench.report import machine
-from kernel.protocol.join import WORKER_ENVIRON
+from kernel.protocol.join import worker_environ
 
 LOWEST: Final = 1.0
 HIGHEST: Final = 1.25
@@ -75,7 +75,7 @@ def _measure(case: Case, folder: Path) -> list[Ratio]:
     for module in ("bench.memory_passes", "bench.memory_engine"):
         command = [sys.executable, "-m", module, case.words, str(folder)]
         ended = subprocess.run(
-            command, capture_output=True, text=True, check=False, env={**WORKER_ENVIRON, **os.environ}
+            command, capture_output=True, text=True, check=False, env=worker_environ(os.environ)
         )
         if ended.returncode:
             raise RuntimeError(f"{case.words} could not be measured: {ended.stderr[-2000:]}")

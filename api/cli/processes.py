@@ -10,7 +10,7 @@ from typing import Final, NoReturn
 import click
 
 from api.cli.context import Invocation
-from kernel.protocol.join import JOIN_FILE_OPTION, WORKER_ENVIRON
+from kernel.protocol.join import JOIN_FILE_OPTION, worker_environ
 
 _ROOT: Final = Path(__file__).parents[2]
 
@@ -89,7 +89,7 @@ def worker(ticket: Path) -> None:
     Example:
       spoon worker --join-file portraits.ticket
     """
-    environ = {**WORKER_ENVIRON, **os.environ}
+    environ = worker_environ(os.environ)
     _exec("engine_worker.main", JOIN_FILE_OPTION, str(ticket.absolute()), environ=environ)
 
 

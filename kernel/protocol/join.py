@@ -25,6 +25,11 @@ WORKER_ENVIRON: Final[Mapping[str, str]] = {
 """What a worker's process finds in its environment, unless its owner has set it."""
 
 
+def worker_environ(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a worker's process whose owner's is this one."""
+    return {**WORKER_ENVIRON, **environ}
+
+
 class FetchTerms(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker of role `fetch` may do. Secret: it bears the tokens for the sites that it asks."""
 

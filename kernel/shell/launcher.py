@@ -13,7 +13,7 @@ from typing import Final
 
 from kernel.protocol.enums import WorkerRole
 from kernel.protocol.ids import WorkerId
-from kernel.protocol.join import JOIN_FD_OPTION, PRELOAD_OPTION, WORKER_ENVIRON, Join, write_join
+from kernel.protocol.join import JOIN_FD_OPTION, PRELOAD_OPTION, Join, worker_environ, write_join
 from kernel.shell import journal
 from kernel.shell.devices import available_bytes
 from kernel.shell.ports import Exited
@@ -41,7 +41,7 @@ class SubprocessLauncher:
     ) -> None:
         self._log_folder = log_folder
         self._environ = dict(environ)
-        self._worker_environ = {**WORKER_ENVIRON, **environ}
+        self._worker_environ = worker_environ(environ)
         if threads:
             self._worker_environ["OMP_NUM_THREADS"] = str(threads)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
