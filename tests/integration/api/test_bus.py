@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import zmq
 
 from api.bus import Bus
 from api.hub import Hub, Reread
@@ -108,14 +109,17 @@ def test_an_unanswered_command_is_sent_again_under_the_same_key(bus_folder: Path
 
 def test_a_new_manager_gets_the_commands_of_the_old_one_at_once(bus_folder: Path) -> None:
     hub = Hub()
-    with opened(bus_folder, hub, PATIENT) as bus, ThreadPoolExecutor(1) as pool, hub.subscribe(None) as ear:
+    never_resent = Patience(resend_after_s=60.0, give_up_after_s=60.0)
+    with (
+        opened(bus_folder, hub, never_resent) as bus,
+        ThreadPoolExecutor(1) as pool,
+        hub.subscribe(None) as ear,
+    ):
         with FakeManager(bus_folder, epoch=1, say=lambda ask: None) as old:
             asked = pool.submit(bus.ask, ASK, Done)
             old.wait_until(lambda manager: bool(manager.commands))
-        began = time.monotonic()
         with FakeManager(bus_folder, epoch=2) as new:
-            assert asked.result(10) == Done()
-            assert time.monotonic() - began < 1.9, "it waited for the timeout of resending"
+            assert asked.result(30) == Done()
             assert new.commands[0].key == old.commands[0].key
             new.wait_until(lambda manager: manager.watches > 0)
         assert ear.next(5.0) == Reread()
@@ -240,14 +244,23 @@ def test_news_reach_the_hub(bus_folder: Path) -> None:
         assert ear.next(5.0) == JobProgress(job_id=JobId("j1"), step=1, steps=2)
 
 
-def test_an_idle_bus_uses_no_processor(bus_folder: Path) -> None:
+def test_an_idle_bus_sleeps(bus_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It wakes for what arrives and for its own deadlines; a bus that spins wakes thousands of times."""
+    naps: list[int] = []
+    poll = zmq.Poller.poll
+
+    def counted(poller: zmq.Poller, timeout_ms: int) -> list[tuple[object, int]]:
+        if threading.current_thread().name == "bus":
+            naps.append(timeout_ms)
+        return poll(poller, timeout_ms)
+
+    monkeypatch.setattr("api.bus_thread.zmq.Poller.poll", counted)
     with FakeManager(bus_folder) as manager, opened(bus_folder, patience=Patience(watch_every_s=2.0)) as bus:
         bus.status(5.0)
-        (thread,) = [one for one in threading.enumerate() if one.name == "bus"]
-        clock = time.pthread_getcpuclockid(thread.ident or 0)
-        before = time.clock_gettime(clock)
+        assert naps, "what is counted is how the bus sleeps"
+        naps.clear()
         manager.wait_until(lambda manager: manager.watches > 1, 15.0)
-        assert time.clock_gettime(clock) - before < 0.01
+        assert len(naps) < 10
 
 
 def test_without_keys_the_bus_cannot_be_opened(tmp_path: Path) -> None:

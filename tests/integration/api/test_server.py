@@ -335,8 +335,8 @@ def test_a_stopping_server_ends_streams_and_waits_and_finishes_the_rest(running:
     while not running.bus.asked:
         time.sleep(0.01)
     began = time.monotonic()
-    running.stop(grace_s=5.0)
-    assert time.monotonic() - began < 4.0
+    running.stop(grace_s=60.0)
+    assert time.monotonic() - began < 30.0, "the grace was used up"
     assert streaming.read().startswith(b"retry:")
     assert waiting.getresponse().status == 202
     with pytest.raises(ConnectionRefusedError):
