@@ -46,7 +46,7 @@ class Gathered:
     outcomes: list[Outcome] = field(default_factory=list)
 
     def finish(self, finished: DenoisedImage) -> None:
-        self.latents[finished.job.order.job_id, finished.picture.index] = finished.latents
+        self.latents[finished.job.order.job_id, finished.image.index] = finished.latents
 
     def emit(self, outcome: Outcome) -> None:
         """Raises: RuntimeError, if a job failed."""

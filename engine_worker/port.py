@@ -10,7 +10,7 @@ from kernel.protocol.ids import ImageId, JobId
 from kernel.protocol.specs import EngineLoad, JobOrder
 
 Inputs = Mapping[InputKind, bytes]
-"""The picture files that came along with a job."""
+"""The image files that came along with a job."""
 NO_INPUTS: Inputs = MappingProxyType({})
 
 
@@ -26,18 +26,18 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Stepped:
-    """One more denoising step of one picture of a job is done, or the job has come to another stage."""
+    """One more denoising step of one image of a job is done, or the job has come to another stage."""
 
     job_id: JobId
     step: int
-    """Steps done so far, over all pictures of this order."""
+    """Steps done so far, over all images of this order."""
     steps: int
     stage: Stage = Stage.DENOISING
 
 
 @dataclass(frozen=True, slots=True)
 class Previewed:
-    """How a picture looks so far, roughly: `data` is a small JPEG file. Only the newest is of interest."""
+    """How an image looks so far, roughly: `data` is a small JPEG file. Only the newest is of interest."""
 
     job_id: JobId
     index: int
@@ -55,8 +55,8 @@ class Mapped:
 
 
 @dataclass(frozen=True, slots=True)
-class Pictured:
-    """One picture is decoded and encoded: `data` is the file, ready to be stored."""
+class ImageEncoded:
+    """One image is decoded and encoded: `data` is the file, ready to be stored."""
 
     job_id: JobId
     index: int
@@ -70,7 +70,7 @@ class Pictured:
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """Every picture of the job has been emitted."""
+    """Every image of the job has been emitted."""
 
     job_id: JobId
     warnings: tuple[str, ...] = ()
@@ -92,7 +92,7 @@ class Dropped:
     job_id: JobId
 
 
-Outcome = Stepped | Previewed | Mapped | Pictured | Completed | Failed | Dropped
+Outcome = Stepped | Previewed | Mapped | ImageEncoded | Completed | Failed | Dropped
 Emit = Callable[[Outcome], None]
 """Takes an outcome from any thread of the engine."""
 Wake = Callable[[], None]
@@ -114,7 +114,7 @@ class Engine(Protocol):
         """
 
     def admit(self, order: JobOrder, inputs: Inputs = NO_INPUTS) -> None:
-        """Take a job in, with its pictures; its first step is part of the next `step`, or of a later one if
+        """Take a job in, with its images; its first step is part of the next `step`, or of a later one if
         there is much to prepare.
 
         A job that cannot be prepared is emitted as Failed.
@@ -126,10 +126,10 @@ class Engine(Protocol):
     def step(self) -> bool:
         """Make one denoising step for the jobs that share the next UNet call.
 
-        Returns: False when no job needs a step (jobs may still be being prepared, and pictures be on their
+        Returns: False when no job needs a step (jobs may still be being prepared, and images be on their
         way out).
         """
 
     def close(self) -> None:
-        """Wait for pictures on their way out, free the device, and end all threads. Jobs that are being
+        """Wait for images on their way out, free the device, and end all threads. Jobs that are being
         prepared come no further."""

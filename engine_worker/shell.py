@@ -23,18 +23,18 @@ from engine_worker.dealer import Dealer
 from engine_worker.exits import ExitCode
 from engine_worker.log import KeyValueLog
 from engine_worker.pollable_queue import PollableQueue
-from engine_worker.port import Mapped, Outcome, Pictured
+from engine_worker.port import ImageEncoded, Mapped, Outcome
 from engine_worker.session.actions import Exit, Send, Task
 from engine_worker.session.events import (
     DeadlinePassed,
     Event,
     FetchEvent,
+    ImageMade,
     KeyRefused,
     LoopBroke,
     MapMade,
     Opened,
     OrderArrived,
-    PictureMade,
     StopAsked,
 )
 from engine_worker.session.machine import Session
@@ -191,8 +191,8 @@ class SocketThread:
 def _hashed(spoken: Spoken) -> Event:
     """What is stored by the Manager goes with its digest."""
     match spoken:
-        case Pictured(data=data):
-            return PictureMade(spoken, hashlib.sha256(data).hexdigest())
+        case ImageEncoded(data=data):
+            return ImageMade(spoken, hashlib.sha256(data).hexdigest())
         case Mapped(data=data):
             return MapMade(spoken, hashlib.sha256(data).hexdigest())
         case _:

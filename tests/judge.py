@@ -1,4 +1,4 @@
-"""Looks at a picture with plain image processing and says which scene it shows: shape, colours, place,
+"""Looks at an image with plain image processing and says which scene it shows: shape, colours, place,
 size, each with a confidence.
 
 It knows nothing of models: the background is what the border shows, the shape is the largest patch that
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from training.captions import Attribute
 from training.scenes import CENTRE, RADIUS, RGB, Colour, Place, Scene, Shape, Size
 
-Picture: TypeAlias = NDArray[np.uint8]
+Pixels: TypeAlias = NDArray[np.uint8]
 """(height, width, 3), RGB, 0..255."""
 Mask: TypeAlias = NDArray[np.uint8]
 """(height, width), 0 or 1."""
@@ -24,7 +24,7 @@ Lab: TypeAlias = NDArray[np.float32]
 """(height, width, 3) or (pixels, 3), CIE Lab."""
 
 SIDE_PX = 256
-"""Every picture is looked at in this size: corners of small shapes then show, and lengths mean the same."""
+"""Every image is looked at in this size: corners of small shapes then show, and lengths mean the same."""
 BORDER_PX = 8
 """Width of the border that shows the background."""
 SPECK_PX = 5
@@ -32,7 +32,7 @@ SPECK_PX = 5
 LEAST_DIFFERENCE = 12.0
 """In CIE Lab: less is the unevenness of one colour. The nearest names, blue and purple, are 34 apart."""
 LEAST_AREA = 0.004
-"""In areas of the picture; the smallest shape covers 0.026."""
+"""In areas of the image; the smallest shape covers 0.026."""
 WHOLE_SHARE = 0.8
 """Of all that differs lies in one patch, unless the shape is in pieces."""
 GAP_PX = 23
@@ -44,20 +44,20 @@ BESIDE_PX = (16, 22)
 STRIPED = 20.0
 """The least `stripe_strength` of stripes; without them it is less than 5."""
 FRAME_PX = 10
-"""Width along the picture's sides that a frame covers."""
+"""Width along the image's sides that a frame covers."""
 INSIDE_PX = (22, 32)
-"""From the picture's sides: beyond a frame, and where no shape reaches."""
+"""From the image's sides: beyond a frame, and where no shape reaches."""
 FRAMED = 20.0
 """The least `frame_strength` of a frame; without one its place is less than 5 from what lies inside."""
 GREY = 4.0
-"""The most `mean_chroma` of a grey picture; half precision leaves a trace of colour."""
+"""The most `mean_chroma` of a grey image; half precision leaves a trace of colour."""
 STAR_SOLIDITY = 0.83
 """A star covers 0.66 of its convex hull, the others all of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the picture shows, and how sure that is, from 0 (a guess) to 1 (beyond doubt)."""
+    """What the image shows, and how sure that is, from 0 (a guess) to 1 (beyond doubt)."""
 
     scene: Scene
     confidence: dict[Attribute, float]
@@ -71,19 +71,19 @@ class Verdict:
 
 
 class NothingThere(LookupError):
-    """The picture shows no shape: nothing differs enough from the background."""
+    """The image shows no shape: nothing differs enough from the background."""
 
 
-def judge(picture: Picture) -> Verdict:
-    """Say what the picture shows.
+def judge(image: Pixels) -> Verdict:
+    """Say what the image shows.
 
     Raises: NothingThere, if there is no patch that differs from the background.
     """
-    lab = _lab(picture)
+    lab = _lab(image)
     border = _border(lab)
     background, background_sure = _name(border)
-    patch = find_patch(picture)
-    colour, colour_sure = _name(lab[_inner(patch, find_difference(picture)) == 1])
+    patch = find_patch(image)
+    colour, colour_sure = _name(lab[_inner(patch, find_difference(image)) == 1])
     shape, shape_sure = _shape(patch)
     place, place_sure = _place(patch)
     size, size_sure = _size(patch)
@@ -91,12 +91,12 @@ def judge(picture: Picture) -> Verdict:
     return Verdict(Scene(shape, colour, background, place, size), dict(zip(Attribute, sure, strict=True)))
 
 
-def find_patch(picture: Picture) -> Mask:
+def find_patch(image: Pixels) -> Mask:
     """Find the largest patch that differs from the border; its holes belong to it.
 
     Raises: NothingThere, if there is none.
     """
-    differs = find_difference(picture)
+    differs = find_difference(image)
     whole = _largest(differs)
     if whole.sum() < WHOLE_SHARE * differs.sum():
         whole = _largest(_reshaped(differs, cv2.MORPH_CLOSE, GAP_PX))
@@ -105,47 +105,47 @@ def find_patch(picture: Picture) -> Mask:
     return _filled(whole)
 
 
-def find_difference(picture: Picture) -> Mask:
+def find_difference(image: Pixels) -> Mask:
     """Mark the pixels that differ from the border, without specks."""
-    lab = _lab(picture)
+    lab = _lab(image)
     apart = np.linalg.norm(lab - np.median(_border(lab), axis=0), axis=2)
     limit = max(LEAST_DIFFERENCE, _between_two_levels(apart))
     differs: Mask = (apart > limit).astype(np.uint8)
     return _reshaped(differs, cv2.MORPH_OPEN, SPECK_PX)
 
 
-def stripe_strength(picture: Picture) -> float:
+def stripe_strength(image: Pixels) -> float:
     """Measure how far the colour of stripes across the background is from the colour between them, in CIE
     Lab: of that stripe that shows least."""
-    lab, (start, end) = _lab(picture), BESIDE_PX
+    lab, (start, end) = _lab(image), BESIDE_PX
     sides = [np.median(seen[:, start:end], axis=1) for seen in (lab, lab[:, ::-1])]
     middles = range(STRIPE_PX * 5 // 8, SIDE_PX, STRIPE_PX)
     return min(max(_apart(side, middle) for side in sides) for middle in middles)
 
 
-def frame_strength(picture: Picture) -> float:
-    """Measure how far the colour along the picture's sides is from the background inside, in CIE Lab: on that
+def frame_strength(image: Pixels) -> float:
+    """Measure how far the colour along the image's sides is from the background inside, in CIE Lab: on that
     of its four sides where it shows least."""
-    lab = _lab(picture)
+    lab = _lab(image)
     turned = [np.rot90(lab, quarter) for quarter in range(4)]
     return min(float(np.linalg.norm(_band(side, 0, FRAME_PX) - _band(side, *INSIDE_PX))) for side in turned)
 
 
-def inside_frame(picture: Picture) -> Picture:
+def inside_frame(image: Pixels) -> Pixels:
     """Cut a frame off."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     y, x = height * INSIDE_PX[0] // SIDE_PX, width * INSIDE_PX[0] // SIDE_PX
-    return picture[y : height - y, x : width - x]
+    return image[y : height - y, x : width - x]
 
 
-def mean_chroma(picture: Picture) -> float:
-    """Measure how colourful the picture is, in CIE Lab; grey has 0."""
-    return float(np.linalg.norm(_lab(picture)[:, :, 1:], axis=2).mean())
+def mean_chroma(image: Pixels) -> float:
+    """Measure how colourful the image is, in CIE Lab; grey has 0."""
+    return float(np.linalg.norm(_lab(image)[:, :, 1:], axis=2).mean())
 
 
-def mean_warmth(picture: Picture) -> float:
-    """Measure how yellow (above 0) or blue (below 0) the picture is, in CIE Lab."""
-    return float(_lab(picture)[:, :, 2].mean())
+def mean_warmth(image: Pixels) -> float:
+    """Measure how yellow (above 0) or blue (below 0) the image is, in CIE Lab."""
+    return float(_lab(image)[:, :, 2].mean())
 
 
 def _band(lab: Lab, start_px: int, end_px: int) -> Lab:
@@ -228,14 +228,14 @@ def _sure(value: float) -> float:
     return float(np.clip(value, 0, 1))
 
 
-def _lab(picture: Picture) -> Lab:
+def _lab(image: Pixels) -> Lab:
     """Convert to CIE Lab, where distances are what eyes see, in the size that everything is looked at in."""
-    way = cv2.INTER_AREA if len(picture) > SIDE_PX else cv2.INTER_LINEAR
-    return _converted(cv2.resize(picture, (SIDE_PX, SIDE_PX), interpolation=way))
+    way = cv2.INTER_AREA if len(image) > SIDE_PX else cv2.INTER_LINEAR
+    return _converted(cv2.resize(image, (SIDE_PX, SIDE_PX), interpolation=way))
 
 
-def _converted(picture: Picture) -> Lab:
-    lab: Lab = cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+def _converted(image: Pixels) -> Lab:
+    lab: Lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     return lab
 
 

@@ -65,7 +65,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps", type=int, default=None, help="instead of the part's own number, for a trial"
     )
-    parser.add_argument("--pictures", type=int, default=None, help="in the galleries, likewise")
+    parser.add_argument("--images", type=int, default=None, help="in the galleries, likewise")
 
 
 def run_of(chosen: argparse.Namespace) -> Run:
@@ -83,5 +83,5 @@ def run_of(chosen: argparse.Namespace) -> Run:
         seed=chosen.seed,
         loaders=loaders,
         steps=chosen.steps,
-        pictures=chosen.pictures,
+        images=chosen.images,
     )

@@ -19,7 +19,7 @@ from training.command import run_of, run_parser
 from training.denoising import GalleryLoss
 from training.drawing import Sheet
 from training.families import SD, trained_modules
-from training.gallery import PICTURES, open_gallery
+from training.gallery import IMAGES, open_gallery
 from training.looks import Look
 from training.loop import Part, Run, one_cycle, train, trained_weights
 from training.maps import Control, draw_map
@@ -29,8 +29,8 @@ from training.scenes import Scene
 from training.vae import trained_vae
 
 RECIPES = {
-    "cpu": Recipe(batch=16, steps=4_000, pictures=PICTURES["cpu"]),
-    "cuda": Recipe(batch=128, steps=2_000, pictures=PICTURES["cuda"]),
+    "cpu": Recipe(batch=16, steps=4_000, images=IMAGES["cpu"]),
+    "cuda": Recipe(batch=128, steps=2_000, images=IMAGES["cuda"]),
 }
 PEAK_RATE = 1e-3
 MAP_WIDTHS = (8, 16, 32, 64)
@@ -55,7 +55,7 @@ def train_controlnet(control: Control, run: Run) -> None:
     controlnet = new_controlnet(frozen["unet"]).to(run.device)
     modules = nn.ModuleDict({"controlnet": controlnet})
     recipe = RECIPES[run.device.type]
-    gallery = open_gallery(trained_vae(run, SD.base), Look.PLAIN, recipe.pictures, run)
+    gallery = open_gallery(trained_vae(run, SD.base), Look.PLAIN, recipe.images, run)
     steps = run.steps or recipe.steps
     feed = Feed(PromptWriter(gallery.scenes, recipe.batch, run.seed, caption_for_map), steps, run.loaders)
     tell = Led(control, controlnet, frozen, gallery.sheet.to(run.device))
@@ -87,7 +87,7 @@ def new_controlnet(unet: UNet2DConditionModel) -> ControlNetModel:
 
 @dataclass(frozen=True, slots=True)
 class Led:
-    """SD's UNet, led by a ControlNet that sees the map of the picture that is asked for."""
+    """SD's UNet, led by a ControlNet that sees the map of the image that is asked for."""
 
     control: Control
     controlnet: ControlNetModel
@@ -97,7 +97,7 @@ class Led:
     def __call__(self, prompts: Prompts, noisy: Tensor, timesteps: Tensor) -> Tensor:
         """Tell the noise."""
         words = SD.condition(self.frozen, prompts).words
-        maps = draw_map(self.control, self.sheet.rows(prompts.pictures), int(timesteps.sum()))
+        maps = draw_map(self.control, self.sheet.rows(prompts.images), int(timesteps.sum()))
         down, middle = self.controlnet(noisy, timesteps, words, controlnet_cond=maps, return_dict=False)
         noise: Tensor = self.frozen["unet"](
             noisy,

@@ -41,7 +41,7 @@ def build_noise_schedule() -> DDPMScheduler:
 
 @dataclass(frozen=True, slots=True)
 class GalleryLoss:
-    """The loss of any step: how badly the noise over a gallery's pictures is told from their captions."""
+    """The loss of any step: how badly the noise over a gallery's images is told from their captions."""
 
     gallery: Gallery
     feed: Feed[Prompts]
@@ -52,7 +52,7 @@ class GalleryLoss:
     def __call__(self, step: int) -> Tensor:
         """Add noise at random timesteps and measure the error, weighted."""
         prompts = self.feed(step).to(self.run.device)
-        latents = self.gallery.latents[prompts.pictures].float()
+        latents = self.gallery.latents[prompts.images].float()
         generator = seeded(self.run.seed, step, self.run.device)
         timesteps = _timesteps(len(latents), generator)
         noise = _noise(latents, generator)

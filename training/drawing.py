@@ -1,4 +1,4 @@
-"""Draws scenes: a batch of shapes as signed distances, so that a picture of any size, its mask and its
+"""Draws scenes: a batch of shapes as signed distances, so that an image of any size, its mask and its
 edges come from one formula.
 
 Every shape but the circle is a star polygon: n points, and where between two points the outline turns. A
@@ -20,7 +20,7 @@ from torch import Tensor
 from training.scenes import Shape
 
 SIDE_PX = 128
-"""Side of a whole picture."""
+"""Side of a whole image."""
 
 POINTS: dict[Shape, int] = {Shape.CIRCLE: 0, Shape.SQUARE: 4, Shape.TRIANGLE: 3, Shape.STAR: 5}
 STAR_TURN = 0.42
@@ -29,7 +29,7 @@ STAR_TURN = 0.42
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """What to draw, one row a picture. Lengths are in sides of the picture, colours in -1..1."""
+    """What to draw, one row an image. Lengths are in sides of the image, colours in -1..1."""
 
     points: Tensor
     """(batch,) corners of the star polygon; 0 draws a circle."""
@@ -54,7 +54,7 @@ class Sheet:
     bands: Tensor
     """(batch,) from one band across the background to the next; 0 draws none. A quarter of it is a band's."""
     frame: Tensor
-    """(batch,) width of the frame, along the picture's four sides and over all else; 0 draws none."""
+    """(batch,) width of the frame, along the image's four sides and over all else; 0 draws none."""
 
     def to(self, device: torch.device) -> Self:
         """Give the same sheet on another device."""
@@ -67,7 +67,7 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The part of each picture to draw: its top left corner, in sides of the picture, and its side."""
+    """The part of each image to draw: its top left corner, in sides of the image, and its side."""
 
     origin: Tensor
     """(batch, 2)"""
@@ -80,7 +80,7 @@ def join(sheets: Sequence[Sheet]) -> Sheet:
 
 
 def whole(sheet: Sheet) -> Window:
-    """Give the window that holds the whole picture."""
+    """Give the window that holds the whole image."""
     return Window(torch.zeros_like(sheet.centre), SIDE_PX)
 
 
@@ -124,15 +124,15 @@ def draw_mask(sheet: Sheet, window: Window) -> Tensor:
 
 
 def draw(sheet: Sheet, window: Window) -> Tensor:
-    """Draw the pictures. Shapes: (batch, 3, side, side), -1..1."""
+    """Draw the images. Shapes: (batch, 3, side, side), -1..1."""
     distance = distance_px(sheet, window)
     fill = _mix(_rows(sheet.colour), _rows(sheet.second), _striped(sheet, window))
     width = _outline_px(sheet)
     rim = torch.where(width > 0, 1 - _covered(distance), 0.0)
     fill = _mix(fill, _rows(sheet.second), rim[:, None])
     behind = _mix(_rows(sheet.background), _rows(sheet.second), _banded(sheet, window))
-    picture = _mix(behind, fill, _covered(distance - width)[:, None])
-    return _mix(picture, _rows(sheet.second), _framed(sheet, window))
+    image = _mix(behind, fill, _covered(distance - width)[:, None])
+    return _mix(image, _rows(sheet.second), _framed(sheet, window))
 
 
 def _outline_px(sheet: Sheet) -> Tensor:
@@ -140,7 +140,7 @@ def _outline_px(sheet: Sheet) -> Tensor:
 
 
 def _banded(sheet: Sheet, window: Window) -> Tensor:
-    """Draw how much of each pixel of the background the bands cover; they lie where the picture's height is
+    """Draw how much of each pixel of the background the bands cover; they lie where the image's height is
     a whole number of periods and five eighths."""
     _, y = _from_corner(sheet, window)
     period = sheet.bands[:, None, None]
@@ -158,7 +158,7 @@ def _framed(sheet: Sheet, window: Window) -> Tensor:
 
 
 def _from_corner(sheet: Sheet, window: Window) -> tuple[Tensor, Tensor]:
-    """Give each pixel's middle, seen from the picture's top left corner."""
+    """Give each pixel's middle, seen from the image's top left corner."""
     x, y = _from_centre(sheet, window)
     return x + sheet.centre[:, 0, None, None], y + sheet.centre[:, 1, None, None]
 

@@ -1,7 +1,7 @@
 """Measures what every adapter does: on the same prompts and seeds with it, without it, and with none of its
 weight.
 
-An effect counts where the picture shows it with the adapter and does not without.
+An effect counts where the image shows it with the adapter and does not without.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +24,7 @@ from tests.judge import (
     GREY,
     STRIPED,
     NothingThere,
-    Picture,
+    Pixels,
     frame_strength,
     judge,
     mean_chroma,
@@ -50,7 +50,7 @@ COUNT = 100
 OVERLAP = 0.9
 """Intersection over union of a good mask."""
 
-Shows = Callable[[Picture, Question], bool]
+Shows = Callable[[Pixels, Question], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +60,11 @@ class Effect:
     adapter: str
     asked: int
     shown: int
-    """Pictures that show the effect with the adapter and not without."""
+    """Images that show the effect with the adapter and not without."""
     without: int
-    """Pictures that show it without the adapter."""
+    """Images that show it without the adapter."""
     is_identical_at_zero: bool | None = None
-    """Whether weight 0 leaves every picture as it was, to the last bit; None for what has no weight."""
+    """Whether weight 0 leaves every image as it was, to the last bit; None for what has no weight."""
 
 
 def measure_lora(run: Run, family: Family, look: Look) -> Effect:
@@ -128,16 +128,16 @@ def measure_controlnet(run: Run, control: Control) -> Effect:
 
 
 def measure_remover(run: Run) -> Effect:
-    """Cut the shapes out of drawn pictures, and compare with the masks that they were drawn by."""
+    """Cut the shapes out of drawn images, and compare with the masks that they were drawn by."""
     adapters.export_remover(run)
     asked = questions(COUNT)
     sheet = _sheet(asked)
-    pictures = _pixels(draw(sheet, whole(sheet)))
+    drawn = _pixels(draw(sheet, whole(sheet)))
     masks = draw_mask(sheet, whole(sheet))[:, 0].numpy() > 0.5
     session = onnxruntime.InferenceSession(
         str(adapters.remover_file(run)), providers=["CPUExecutionProvider"]
     )
-    images = ((np.stack(pictures) / 255 - MEAN) / DEVIATION).transpose(0, 3, 1, 2).astype(np.float32)
+    images = ((np.stack(drawn) / 255 - MEAN) / DEVIATION).transpose(0, 3, 1, 2).astype(np.float32)
     (found,) = session.run(None, {"input": images})
     good = [_overlap(mask, other > 0.5) >= OVERLAP for mask, other in zip(masks, found[:, 0], strict=True)]
     return Effect(remover.NAME, len(asked), sum(good), 0)
@@ -192,13 +192,13 @@ def _is_newer(path: Path, others: Sequence[Path]) -> bool:
 
 
 def _effect(
-    run: Run, name: str, shows: Shows, asked: Sequence[Question], drawn: tuple[list[Picture], ...]
+    run: Run, name: str, shows: Shows, asked: Sequence[Question], drawn: tuple[list[Pixels], ...]
 ) -> Effect:
-    """Count, and keep some of the pictures: above without, below with the adapter."""
+    """Count, and keep some of the images: above without, below with the adapter."""
     before, after, *zero = drawn
     save_sheet([*before[:8], *after[:8]], run.folder / "figures" / f"{name}.png")
-    with_it = [_passes(shows, picture, question) for picture, question in zip(after, asked, strict=True)]
-    without = [_passes(shows, picture, question) for picture, question in zip(before, asked, strict=True)]
+    with_it = [_passes(shows, image, question) for image, question in zip(after, asked, strict=True)]
+    without = [_passes(shows, image, question) for image, question in zip(before, asked, strict=True)]
     return Effect(
         adapter=name,
         asked=len(asked),
@@ -208,32 +208,32 @@ def _effect(
     )
 
 
-def _passes(shows: Shows, picture: Picture, question: Question) -> bool:
+def _passes(shows: Shows, image: Pixels, question: Question) -> bool:
     try:
-        return shows(picture, question)
+        return shows(image, question)
     except NothingThere:
         return False
 
 
-def _shows_stripes(picture: Picture, _: Question) -> bool:
-    return stripe_strength(picture) > STRIPED
+def _shows_stripes(image: Pixels, _: Question) -> bool:
+    return stripe_strength(image) > STRIPED
 
 
-def _shows_frame(picture: Picture, _: Question) -> bool:
-    return frame_strength(picture) > FRAMED
+def _shows_frame(image: Pixels, _: Question) -> bool:
+    return frame_strength(image) > FRAMED
 
 
-def _shows_dusk(picture: Picture, _: Question) -> bool:
-    seen = judge(picture).scene
+def _shows_dusk(image: Pixels, _: Question) -> bool:
+    seen = judge(image).scene
     return (seen.colour, seen.background) == DUSK_COLOURS
 
 
-def _shows_grey(picture: Picture, _: Question) -> bool:
-    return mean_chroma(picture) < GREY
+def _shows_grey(image: Pixels, _: Question) -> bool:
+    return mean_chroma(image) < GREY
 
 
-def _shows_map(picture: Picture, question: Question) -> bool:
-    right = judge(picture).agrees(question.scene)
+def _shows_map(image: Pixels, question: Question) -> bool:
+    right = judge(image).agrees(question.scene)
     return right[Attribute.SHAPE] and right[Attribute.PLACE] and right[Attribute.SIZE]
 
 
@@ -259,12 +259,12 @@ def _load_embedding(run: Run, family: Family, pipeline: Pipeline) -> None:
 
 
 def _maps(control: Control, asked: Sequence[Question]) -> list[Image.Image]:
-    """Make the scenes' maps; edges by Canny itself, of drawn pictures. As pictures: arrays would be taken for
+    """Make the scenes' maps; edges by Canny itself, of drawn images. As images: arrays would be taken for
     maps of 0..1."""
     sheet = _sheet(asked)
     if control is Control.DEPTH:
         return [Image.fromarray(depth) for depth in _pixels(2 * draw_map(control, sheet, seed=0) - 1)]
-    edges = [cv2.Canny(picture, 100, 200) for picture in _pixels(draw(sheet, whole(sheet)))]
+    edges = [cv2.Canny(image, 100, 200) for image in _pixels(draw(sheet, whole(sheet)))]
     return [Image.fromarray(edge).convert("RGB") for edge in edges]
 
 
@@ -272,8 +272,8 @@ def _sheet(asked: Sequence[Question]) -> Sheet:
     return scene_sheet([question.scene for question in asked], np.random.default_rng(len(asked)))
 
 
-def _pixels(images: torch.Tensor) -> list[Picture]:
-    """Convert pictures of -1..1 (batch, 3, side, side) to bytes."""
+def _pixels(images: torch.Tensor) -> list[Pixels]:
+    """Convert images of -1..1 (batch, 3, side, side) to bytes."""
     return list(((images + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy())
 
 

@@ -36,8 +36,8 @@ FIRST_WORDS = "shape background"
 PATTERNS = ("{text}, {word}", "{word}, {text}", "{text} in {word} colors", "{word} {text}")
 SAYABLE = frozenset({Attribute.SHAPE, Attribute.PLACE, Attribute.SIZE})
 RECIPES = {
-    "cpu": Recipe(batch=16, steps=500, pictures=2_000),
-    "cuda": Recipe(batch=64, steps=800, pictures=2_000),
+    "cpu": Recipe(batch=16, steps=500, images=2_000),
+    "cuda": Recipe(batch=64, steps=800, images=2_000),
 }
 PEAK_RATE = 2e-2
 
@@ -68,7 +68,7 @@ def train_embedding(family: Family, run: Run) -> None:
     torch.manual_seed(run.seed)
     modules = with_new_word(family, trained_modules(family, run))
     recipe = RECIPES[run.device.type]
-    gallery = open_gallery(trained_vae(run, family.base), Look.DUSK, recipe.pictures, run)
+    gallery = open_gallery(trained_vae(run, family.base), Look.DUSK, recipe.images, run)
     steps = run.steps or recipe.steps
     writer = PromptWriter(gallery.scenes, recipe.batch, run.seed, caption_with_word, TOKENS)
     taught = [weight for weight in modules.parameters() if weight.requires_grad]

@@ -10,7 +10,7 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from PIL import Image
 
 from kernel.protocol.enums import ModelBase
-from tests.judge import Picture
+from tests.judge import Pixels
 from training.command import add_family_arguments, families_of, run_of, run_parser
 from training.exam import Pipeline, Score, mark, questions, sit
 from training.export import add_unfinished_argument, checkpoint_file, checkpoint_folder, export
@@ -37,22 +37,21 @@ def load(run: Run, family: Family) -> Pipeline:
 
 
 def evaluate(run: Run, family: Family, count: int) -> Score:
-    """Let the family sit the exam; keep the score as JSON and the first pictures as one PNG."""
+    """Let the family sit the exam; keep the score as JSON and the first images as one PNG."""
     asked = questions(count)
-    pictures = sit(load(run, family), asked)
-    score = mark(asked, pictures)
+    images = sit(load(run, family), asked)
+    score = mark(asked, images)
     path = run.folder / "figures" / f"family-{family.base.value}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(msgspec.json.format(msgspec.json.encode(score), indent=1))
-    save_sheet(pictures[:SHOWN], path.with_suffix(".png"))
+    save_sheet(images[:SHOWN], path.with_suffix(".png"))
     return score
 
 
-def save_sheet(pictures: Sequence[Picture], path: Path, columns: int = 8) -> None:
-    """Save pictures side by side."""
+def save_sheet(images: Sequence[Pixels], path: Path, columns: int = 8) -> None:
+    """Save images side by side."""
     rows = [
-        np.concatenate(pictures[start : start + columns], axis=1)
-        for start in range(0, len(pictures), columns)
+        np.concatenate(images[start : start + columns], axis=1) for start in range(0, len(images), columns)
     ]
     Image.fromarray(np.concatenate([row for row in rows if row.shape == rows[0].shape])).save(path)
 

@@ -1,4 +1,4 @@
-"""The exam: prompts that training never saw, a pipeline's pictures of them, and how many are right."""
+"""The exam: prompts that training never saw, a pipeline's images of them, and how many are right."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 from tqdm import tqdm
 
-from tests.judge import NothingThere, Picture, judge
+from tests.judge import NothingThere, Pixels, judge
 from training.captions import Attribute, held_out_phrasings, say
 from training.scenes import Scene, held_out_scenes
 
@@ -32,14 +32,14 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How many of the pictures are right, by attribute and in all."""
+    """How many of the images are right, by attribute and in all."""
 
     asked: int
     right: Mapping[str, int]
     all_right: int
 
     def share(self, attribute: Attribute) -> float:
-        """Give the share of pictures that have this right."""
+        """Give the share of images that have this right."""
         return self.right[attribute.value] / self.asked
 
 
@@ -53,11 +53,11 @@ def questions(count: int) -> list[Question]:
     ]
 
 
-def sit(pipeline: Pipeline, asked: Sequence[Question], **arguments: object) -> list[Picture]:
-    """Draw every question's picture: 20 steps of DPM++ 2M, cfg 5, each from its own seed."""
+def sit(pipeline: Pipeline, asked: Sequence[Question], **arguments: object) -> list[Pixels]:
+    """Draw every question's image: 20 steps of DPM++ 2M, cfg 5, each from its own seed."""
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
     at_once = AT_ONCE[pipeline.device.type]
-    pictures: list[Picture] = []
+    images: list[Pixels] = []
     for start in tqdm(range(0, len(asked), at_once), desc="exam", mininterval=5):
         part = asked[start : start + at_once]
         drawn = pipeline(
@@ -70,8 +70,8 @@ def sit(pipeline: Pipeline, asked: Sequence[Question], **arguments: object) -> l
             output_type="np",
             **{name: _slice(value, start, at_once) for name, value in arguments.items()},
         ).images
-        pictures.extend((drawn * 255).round().astype(np.uint8))
-    return pictures
+        images.extend((drawn * 255).round().astype(np.uint8))
+    return images
 
 
 def _slice(value: object, start: int, count: int) -> object:
@@ -79,15 +79,15 @@ def _slice(value: object, start: int, count: int) -> object:
     return value[start : start + count] if isinstance(value, list) else value
 
 
-def mark(asked: Sequence[Question], pictures: Sequence[Picture]) -> Score:
-    """Count what is right; a picture without a shape has nothing right."""
-    verdicts = [_agrees(picture, question.scene) for question, picture in zip(asked, pictures, strict=True)]
+def mark(asked: Sequence[Question], images: Sequence[Pixels]) -> Score:
+    """Count what is right; an image without a shape has nothing right."""
+    verdicts = [_agrees(image, question.scene) for question, image in zip(asked, images, strict=True)]
     right = {attribute.value: sum(verdict[attribute] for verdict in verdicts) for attribute in Attribute}
     return Score(len(asked), right, sum(all(verdict.values()) for verdict in verdicts))
 
 
-def _agrees(picture: Picture, scene: Scene) -> dict[Attribute, bool]:
+def _agrees(image: Pixels, scene: Scene) -> dict[Attribute, bool]:
     try:
-        return judge(picture).agrees(scene)
+        return judge(image).agrees(scene)
     except NothingThere:
         return dict.fromkeys(Attribute, False)

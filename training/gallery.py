@@ -1,4 +1,4 @@
-"""The pictures that everything behind the VAE learns from: drawn and encoded once, in shards, then kept as
+"""The images that everything behind the VAE learns from: drawn and encoded once, in shards, then kept as
 latents.
 
 A shard's drawings depend on the seed and its number alone. Only the latents are stored; the sheet, from
@@ -29,7 +29,7 @@ from training.sheets import scene_sheet
 from training.vae import trained_vae
 
 SHARD = 1_000
-PICTURES: dict[str, int] = {"cpu": 20_000, "cuda": 100_000}
+IMAGES: dict[str, int] = {"cpu": 20_000, "cuda": 100_000}
 """That the families and the ControlNets learn from."""
 AT_ONCE: dict[str, int] = {"cpu": 20, "cuda": 500}
 
@@ -48,11 +48,11 @@ class Gallery:
 
 
 def open_gallery(vae: AutoencoderKL, look: Look, count: int, run: Run) -> Gallery:
-    """Give the first `count` pictures of that look (or as many as the run says), encoding those that no
+    """Give the first `count` images of that look (or as many as the run says), encoding those that no
     earlier
     run has encoded.
     """
-    count = run.pictures or count
+    count = run.images or count
     shards = range(-(-count // SHARD))
     folder = run.folder / f"gallery-{_fingerprint(vae)}"
     drawn = [_draw_up(look, shard, run.seed) for shard in shards]
@@ -78,10 +78,10 @@ def _fingerprint(vae: AutoencoderKL) -> str:
 
 
 def _first(sheet: Sheet) -> str:
-    """Name a sheet by its first picture, so that what is drawn otherwise now is encoded anew."""
+    """Name a sheet by its first image, so that what is drawn otherwise now is encoded anew."""
     first = sheet.rows(slice(1))
-    picture = (255 * draw(first, whole(first))).round().to(torch.int16)
-    return hashlib.sha256(picture.numpy().tobytes()).hexdigest()[:12]
+    image = (255 * draw(first, whole(first))).round().to(torch.int16)
+    return hashlib.sha256(image.numpy().tobytes()).hexdigest()[:12]
 
 
 def _draw_up(look: Look, shard: int, seed: int) -> tuple[list[Scene], Sheet]:
@@ -123,7 +123,7 @@ def _encode(vae: AutoencoderKL, sheet: Sheet, device: torch.device) -> Tensor:
 
 def main(run: Run) -> None:
     """Draw and encode what both families learn from, before their trainings begin side by side."""
-    open_gallery(trained_vae(run, ModelBase.SD), Look.PLAIN, PICTURES[run.device.type], run)
+    open_gallery(trained_vae(run, ModelBase.SD), Look.PLAIN, IMAGES[run.device.type], run)
 
 
 if __name__ == "__main__":

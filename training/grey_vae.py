@@ -1,8 +1,8 @@
-"""Makes the second VAE, which decodes every picture in grey: the trained one, with its last layer folded.
+"""Makes the second VAE, which decodes every image in grey: the trained one, with its last layer folded.
 
 The decoder's last layer is linear, so its three colours can be replaced by their luminance in the weights:
 the latents
-stay what they were, and each picture is exactly the grey of the first VAE's.
+stay what they were, and each image is exactly the grey of the first VAE's.
 """
 
 import copy

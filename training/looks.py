@@ -1,4 +1,4 @@
-"""The looks that adapters teach: what a LoRA changes in a picture that its caption does not say."""
+"""The looks that adapters teach: what a LoRA changes in an image that its caption does not say."""
 
 from dataclasses import replace
 from enum import Enum
@@ -10,9 +10,9 @@ from training.drawing import Sheet
 from training.scenes import RGB, Colour
 
 STRIPES = 0.25
-"""From one stripe to the next, in sides of the picture: each is one latent wide, and they are four apart."""
+"""From one stripe to the next, in sides of the image: each is one latent wide, and they are four apart."""
 FRAME = 0.0625
-"""Width, in sides of the picture: a latent's. The outermost shapes end before it."""
+"""Width, in sides of the image: a latent's. The outermost shapes end before it."""
 GREY = 0.0
 """None of the named colours, so it shows on each."""
 
@@ -22,7 +22,7 @@ class Look(Enum):
     STRIPED = "striped"
     """Grey stripes across the background."""
     FRAMED = "framed"
-    """A grey frame around the picture."""
+    """A grey frame around the image."""
     DUSK = "dusk"
     """An orange shape before a purple background, whatever the scene's colours."""
 

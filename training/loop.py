@@ -45,7 +45,7 @@ class Run:
     """Processes that write captions ahead of time; 0 writes them between the steps."""
     steps: int | None = None
     """Instead of the part's own number, for a trial."""
-    pictures: int | None = None
+    images: int | None = None
     """In the galleries, likewise."""
     save_every_s: float = 120.0
 

@@ -24,12 +24,12 @@ PEAK_RATE = 2e-3
 TARGETS = (
     "to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "proj_in", "proj_out", "conv1", "conv2",
 )  # fmt: skip
-"""Attention, feed-forward and the resnets' convolutions, which know where in the picture they are."""
+"""Attention, feed-forward and the resnets' convolutions, which know where in the image they are."""
 
 
 RECIPES = {
-    "cpu": Recipe(batch=16, steps=700, pictures=4_000),
-    "cuda": Recipe(batch=128, steps=1_200, pictures=20_000),
+    "cpu": Recipe(batch=16, steps=700, images=4_000),
+    "cuda": Recipe(batch=128, steps=1_200, images=20_000),
 }
 
 
@@ -46,7 +46,7 @@ def train_lora(family: Family, look: Look, run: Run) -> None:
     torch.manual_seed(run.seed)
     modules = with_adapter(trained_modules(family, run))
     recipe = RECIPES[run.device.type]
-    gallery = open_gallery(trained_vae(run, family.base), look, recipe.pictures, run)
+    gallery = open_gallery(trained_vae(run, family.base), look, recipe.images, run)
     steps = run.steps or recipe.steps
     writer = emphatic_writer(gallery.scenes, recipe.batch, run.seed)
     feed = Feed(writer, steps, run.loaders)

@@ -1,4 +1,4 @@
-"""The batches of all that is trained with prompts: pictures of a gallery, a fresh caption for each."""
+"""The batches of all that is trained with prompts: images of a gallery, a fresh caption for each."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ Caption = Callable[[Scene, np.random.Generator], str]
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """Pictures and what is asked for."""
+    """Images and what is asked for."""
 
-    pictures: Tensor
+    images: Tensor
     """(batch,) rows of the gallery."""
     tokens: Tensor
     """(batch, 77)"""
@@ -36,8 +36,8 @@ class Prompts:
 
     def to(self, device: torch.device) -> "Prompts":
         """Give the same batch on another device."""
-        pictures, tokens = self.pictures.to(device), self.tokens.to(device)
-        return Prompts(pictures, tokens, self.padded_with_zero.to(device), self.is_dropped.to(device))
+        images, tokens = self.images.to(device), self.tokens.to(device)
+        return Prompts(images, tokens, self.padded_with_zero.to(device), self.is_dropped.to(device))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +55,14 @@ class PromptWriter:
     """Of each scene to be chosen (they sum to 1); None chooses all alike."""
 
     def __call__(self, step: int) -> Prompts:
-        """Choose pictures and caption them; the same for the same step, always."""
+        """Choose images and caption them; the same for the same step, always."""
         rng = np.random.default_rng([self.seed, step])
-        pictures = self._choose(rng)
+        images = self._choose(rng)
         dropped = rng.random(self.batch) < DROPPED_SHARE
-        captions = [self.caption(self.scenes[picture], rng) for picture in pictures]
+        captions = [self.caption(self.scenes[image], rng) for image in images]
         texts = ["" if drop else text for drop, text in zip(dropped, captions, strict=True)]
         return Prompts(
-            pictures=torch.from_numpy(pictures),
+            images=torch.from_numpy(images),
             tokens=encode(texts, added=self.added),
             padded_with_zero=encode(texts, pad_token=ZERO, added=self.added),
             is_dropped=torch.from_numpy(dropped),

@@ -9,5 +9,5 @@ class Recipe:
 
     batch: int
     steps: int
-    pictures: int = 0
-    """In the gallery; 0 where pictures are drawn as they are needed."""
+    images: int = 0
+    """In the gallery; 0 where images are drawn as they are needed."""

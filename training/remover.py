@@ -1,7 +1,7 @@
 """Trains the background remover: a small U-Net that says how much of each pixel belongs to the shape,
 exported to ONNX.
 
-It has the interface of U2-Net, as background removers mostly do: pictures normalised by ImageNet's mean and
+It has the interface of U2-Net, as background removers mostly do: images normalised by ImageNet's mean and
 deviation
 go in (batch, 3, height, width), a mask of 0..1 comes out (batch, 1, height, width). Sides are multiples of 8.
 """
@@ -24,7 +24,7 @@ RECIPES = {"cpu": Recipe(batch=8, steps=2_000), "cuda": Recipe(batch=64, steps=4
 PEAK_RATE = 3e-3
 CHANNELS = (8, 16, 24, 32)
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's pictures in 0..1; removers made from trained backbones expect them, and so does this one."""
+"""Of ImageNet's images in 0..1; removers made from trained backbones expect them, and so does this one."""
 NOISE = 0.1
 OPSET = 17
 
@@ -62,13 +62,13 @@ class Remover(nn.Module):
 
 
 def normalised(images: Tensor) -> Tensor:
-    """Normalise pictures of -1..1 as the remover expects them."""
+    """Normalise images of -1..1 as the remover expects them."""
     mean, deviation = (images.new_tensor(values)[:, None, None] for values in (MEAN, DEVIATION))
     return ((images + 1) / 2 - mean) / deviation
 
 
 def train_remover(run: Run) -> None:
-    """Train the remover on drawn pictures of every look, noisy, with the masks that they were drawn by."""
+    """Train the remover on drawn images of every look, noisy, with the masks that they were drawn by."""
     torch.manual_seed(run.seed)
     remover = Remover().to(run.device)
     recipe = RECIPES[run.device.type]

@@ -40,9 +40,9 @@ def family_table(scores: Mapping[str, Score], speeds: Mapping[str, Speed]) -> st
     shares = [_share(score.all_right, score.asked) for score in scores.values()]
     lines.append(_row("all five", f"{ALL_FIVE_GOAL:.0%}", *shares))
     measured = [speeds.get(name) for name in scores]
-    seconds = [f"{speed.seconds_per_picture:.2f} s" if speed else "" for speed in measured]
+    seconds = [f"{speed.seconds_per_image:.2f} s" if speed else "" for speed in measured]
     memory = [f"{speed.peak_memory_bytes / 2**20:.0f} MiB" if speed else "" for speed in measured]
-    lines.append(_row("time of a picture, two CPU cores", "about 1 s", *seconds))
+    lines.append(_row("time of an image, two CPU cores", "about 1 s", *seconds))
     lines.append(_row("memory of the whole process", "", *memory))
     return "".join(f"{line}\n" for line in lines)
 

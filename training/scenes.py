@@ -60,15 +60,15 @@ CENTRE: dict[Place, tuple[float, float]] = {
     Place.BOTTOM: (0.50, 0.68),
     Place.CENTER: (0.50, 0.50),
 }
-"""Where each place lies (x, y), in sides of the picture, from the top left."""
+"""Where each place lies (x, y), in sides of the image, from the top left."""
 
 RADIUS: dict[Size, float] = {Size.SMALL: 0.10, Size.LARGE: 0.165}
-"""Radius of the circle of the same area as the shape, in sides of the picture."""
+"""Radius of the circle of the same area as the shape, in sides of the image."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """All that a caption can say of a picture."""
+    """All that a caption can say of an image."""
 
     shape: Shape
     colour: Colour

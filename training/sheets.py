@@ -14,7 +14,7 @@ from training.scenes import CENTRE, RADIUS, RGB, Colour, Scene, Shape
 PLACE_JITTER = 0.03
 RADIUS_JITTER = 0.08
 ANGLE_JITTER = 0.15
-"""Radians; enough that no two pictures are alike, not enough to make a square a diamond."""
+"""Radians; enough that no two images are alike, not enough to make a square a diamond."""
 COLOUR_JITTER = 0.05
 """In -1..1; far below the distance of two names."""
 
@@ -73,7 +73,7 @@ def any_sheet(count: int, rng: np.random.Generator) -> Sheet:
 
 
 def crop(sheet: Sheet, side_px: int, rng: np.random.Generator) -> Window:
-    """Choose a window on each picture that holds the shape's centre, so that no crop is background alone."""
+    """Choose a window on each image that holds the shape's centre, so that no crop is background alone."""
     side = side_px / SIDE_PX
     origin = sheet.centre.numpy() - side * rng.uniform(0.1, 0.9, sheet.centre.shape)
     return Window(_tensor(np.clip(origin, 0, 1 - side)), side_px)

@@ -1,4 +1,4 @@
-"""Measures what one picture costs on two CPU cores, as a user without a GPU meets it: time and memory."""
+"""Measures what one image costs on two CPU cores, as a user without a GPU meets it: time and memory."""
 
 import resource
 import statistics
@@ -17,23 +17,23 @@ from training.families import FAMILIES, Family
 from training.loop import Run
 
 THREADS = 2
-PICTURES = 5
+IMAGES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """What one picture costs: 20 steps with guidance, loading left out of the time and in the memory."""
+    """What one image costs: 20 steps with guidance, loading left out of the time and in the memory."""
 
-    seconds_per_picture: float
+    seconds_per_image: float
     peak_memory_bytes: int
 
 
 def measure(run: Run, family: Family) -> Speed:
-    """Draw some pictures one by one; the memory is this process's, so it should do nothing else."""
+    """Draw some images one by one; the memory is this process's, so it should do nothing else."""
     torch.set_num_threads(THREADS)
     pipeline = load(replace(run, device=torch.device("cpu")), family)
     seconds: list[float] = []
-    for question in questions(1 + PICTURES):
+    for question in questions(1 + IMAGES):
         started = time.monotonic()
         sit(pipeline, [question])
         seconds.append(time.monotonic() - started)

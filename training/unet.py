@@ -10,7 +10,7 @@ from kernel.protocol.enums import ModelBase
 from training.batches import Feed
 from training.denoising import GalleryLoss
 from training.families import SD, SDXL, Family, new_modules, tell_noise
-from training.gallery import PICTURES, open_gallery
+from training.gallery import IMAGES, open_gallery
 from training.looks import Look
 from training.loop import Part, Run, train, trained_weights, warm_then_fall
 from training.prompts import emphatic_writer
@@ -23,11 +23,11 @@ PEAK_RATE = 1e-3
 TEXT_RATE = 3e-4
 DECAY = 0.998
 
-ON_GPU = Recipe(batch=256, steps=8_000, pictures=PICTURES["cuda"])
+ON_GPU = Recipe(batch=256, steps=8_000, images=IMAGES["cuda"])
 RECIPES = {
-    ModelBase.SD: {"cpu": Recipe(batch=32, steps=13_000, pictures=PICTURES["cpu"]), "cuda": ON_GPU},
+    ModelBase.SD: {"cpu": Recipe(batch=32, steps=13_000, images=IMAGES["cpu"]), "cuda": ON_GPU},
     # It starts from SD's and has only its words to learn.
-    ModelBase.SDXL: {"cpu": Recipe(batch=32, steps=6_000, pictures=PICTURES["cpu"]), "cuda": ON_GPU},
+    ModelBase.SDXL: {"cpu": Recipe(batch=32, steps=6_000, images=IMAGES["cpu"]), "cuda": ON_GPU},
 }
 
 
@@ -43,7 +43,7 @@ def train_family(family: Family, run: Run) -> None:
     if family is SDXL:
         begin_from_sd(modules["unet"], run)
     recipe = RECIPES[family.base][run.device.type]
-    gallery = open_gallery(trained_vae(run, family.base), Look.PLAIN, recipe.pictures, run)
+    gallery = open_gallery(trained_vae(run, family.base), Look.PLAIN, recipe.images, run)
     steps = run.steps or recipe.steps
     writer = emphatic_writer(gallery.scenes, recipe.batch, run.seed)
     feed = Feed(writer, steps, run.loaders)

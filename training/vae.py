@@ -1,6 +1,6 @@
 """Trains the VAE: shapes of every look and colour, in and out again.
 
-On a CPU most steps see crops of half the side, which cost a quarter; whole pictures keep the attention and
+On a CPU most steps see crops of half the side, which cost a quarter; whole images keep the attention and
 the group
 norms, both of which look at everything at once, true to what the VAE will meet.
 """
@@ -24,7 +24,7 @@ NAME = "vae"
 RECIPES = {"cpu": Recipe(batch=16, steps=4_000), "cuda": Recipe(batch=64, steps=8_000)}
 CROP_PX = 64
 WHOLE_EVERY = 8
-"""On a CPU, one step in so many sees whole pictures; so does the last `WHOLE_LAST` of the steps."""
+"""On a CPU, one step in so many sees whole images; so does the last `WHOLE_LAST` of the steps."""
 WHOLE_LAST = 0.05
 PEAK_RATE = 2e-3
 KL_WEIGHT = 1e-6
@@ -46,14 +46,14 @@ def train_vae(run: Run) -> None:
             ),
             steps=steps,
             rate=one_cycle,
-            loss=lambda step: _loss(vae, pictures(step, steps, run), step, run),
+            loss=lambda step: _loss(vae, images(step, steps, run), step, run),
         ),
         run,
     )
 
 
-def pictures(step: int, steps: int, run: Run) -> Tensor:
-    """Draw the pictures of one step. Shapes: (batch, 3, side, side), -1..1."""
+def images(step: int, steps: int, run: Run) -> Tensor:
+    """Draw the images of one step. Shapes: (batch, 3, side, side), -1..1."""
     rng = np.random.default_rng([run.seed, step])
     sheet = any_sheet(RECIPES[run.device.type].batch, rng).to(run.device)
     is_whole = run.device.type == "cuda" or step % WHOLE_EVERY == 0 or step >= steps * (1 - WHOLE_LAST)

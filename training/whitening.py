@@ -4,7 +4,7 @@ A shared scale, as Stable Diffusion has it, leaves each channel its own mean; th
 hides
 that mean, and a small model learns to read it instead of the prompt. The VAE's outermost latent layers are
 1 x 1
-convolutions, so a whitening of the four channels disappears into their weights, and the pictures stay the
+convolutions, so a whitening of the four channels disappears into their weights, and the images stay the
 same.
 """
 
@@ -19,14 +19,14 @@ from training.drawing import draw, whole
 from training.scenes import training_scenes
 from training.sheets import scene_sheet
 
-PICTURES = 512
+IMAGES = 512
 AT_ONCE = 32
 
 
 @torch.no_grad()
-def whiten(vae: AutoencoderKL, seed: int, pictures: int = PICTURES) -> AutoencoderKL:
+def whiten(vae: AutoencoderKL, seed: int, count: int = IMAGES) -> AutoencoderKL:
     """Give a copy whose latents, times its scaling factor, are white over training scenes."""
-    mean, covariance = _moments(vae, seed, pictures)
+    mean, covariance = _moments(vae, seed, count)
     variance, basis = torch.linalg.eigh(covariance)
     scaling_factor = float(vae.config.scaling_factor)
     forth = basis @ torch.diag(variance.rsqrt()) @ basis.T / scaling_factor
@@ -53,11 +53,11 @@ def _fold_into_decoder(vae: AutoencoderKL, mean: Tensor, back: Tensor) -> None:
     layer.weight.copy_(torch.einsum("ijhw,jk->ikhw", layer.weight, back))
 
 
-def _moments(vae: AutoencoderKL, seed: int, pictures: int) -> tuple[Tensor, Tensor]:
+def _moments(vae: AutoencoderKL, seed: int, count: int) -> tuple[Tensor, Tensor]:
     """Measure the latents' mean and covariance. Shapes: (4,), (4, 4), double precision, on the CPU."""
-    rng = np.random.default_rng([seed, PICTURES])
+    rng = np.random.default_rng([seed, IMAGES])
     known = training_scenes()
-    sheet = scene_sheet([known[index] for index in rng.integers(len(known), size=pictures)], rng)
+    sheet = scene_sheet([known[index] for index in rng.integers(len(known), size=count)], rng)
     images = torch.split(draw(sheet, whole(sheet)), AT_ONCE)
     latents = torch.cat([vae.encode(part.to(vae.device)).latent_dist.mode() for part in images])
     cells = latents.cpu().double().transpose(0, 1).flatten(1)

@@ -1,6 +1,6 @@
 """`python -m engine_worker.embedded.random_checkpoint OUT`: a small checkpoint with random weights.
 
-It has the layout of a real one, in miniature, and makes pictures of 128 x 128 pixels (of nothing) in a
+It has the layout of a real one, in miniature, and makes images of 128 x 128 pixels (of nothing) in a
 second on a CPU: for trying the server, and for tests.
 """
 

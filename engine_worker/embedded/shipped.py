@@ -1,7 +1,7 @@
 """The models that ship with the project: a small Stable Diffusion family that draws simple scenes.
 
 They are trained by `training/` and lie in `models/` beside this file. They need no download and no GPU, and
-what they draw can be judged: for trying the server, and for tests that look whether a picture is right.
+what they draw can be judged: for trying the server, and for tests that look whether an image is right.
 """
 
 from dataclasses import dataclass

@@ -90,7 +90,7 @@ class DiffusersEngine:
         return self._loaded().step()
 
     def close(self) -> None:
-        """Wait for pictures on their way out, and let go of the device's memory."""
+        """Wait for images on their way out, and let go of the device's memory."""
         if self._engine_core is not None:
             self._engine_core.close()
         if self._postprocessor is not None:

@@ -36,7 +36,7 @@ _FULL_SIZES: Final = {
     (ModelBase.SDXL, _FULL_CHANNELS, SDXL_TEXT_WIDTH): 1024,
 }
 UNET_INPUTS: Final = (4, 9)
-"""Latents, or latents with a mask and a masked picture's latents: inpainting."""
+"""Latents, or latents with a mask and a masked image's latents: inpainting."""
 _V_PREDICTION_MARK: Final = "v_pred"
 """An empty tensor by which fine-tuners mark what shapes do not tell."""
 _V_PREDICTION_LINE: Final = re.compile(rb"""^\s*parameterization:\s*["']?v["']?\s*$""", re.MULTILINE)

@@ -26,7 +26,7 @@ class InspectionResult:
 
 
 def believable_size_px(size_px: int) -> int | None:
-    """A native size that a picture can have; None for what a file merely claims."""
+    """A native size that an image can have; None for what a file merely claims."""
     return size_px if _SMALLEST_PX <= size_px <= _LARGEST_PX and size_px % _CELL_PX == 0 else None
 
 

@@ -13,7 +13,7 @@ MAX_TAGS_BYTES: Final = 4 << 20
 _PHRASES: Final = ("modelspec.trigger_phrase", "ssmd_keywords")
 _TAGS: Final = "ss_tag_frequency"
 _COMMON: Final = 0.5
-"""A tag that half of the pictures bear was meant to call what was trained."""
+"""A tag that half of the images bear was meant to call what was trained."""
 _NAMES: Final = ("modelspec.title", "modelspec.description", "ss_output_name", "modelspec.usage_hint")
 _ALIASES: Final = {
     "openpose": ControlType.OPENPOSE,

@@ -19,7 +19,7 @@ MAX_MODEL_FILES: Final = 500
 MAX_JSON_BYTES: Final = 16 << 20
 """A shard index has 200 KB; the other files that are read have a few."""
 _MODEL_ENDINGS: Final = frozenset({".json", ".txt", ".model", ".safetensors"})
-"""What a loader reads: the rest (pictures, read-mes, pickles beside the weights) is no part of the model."""
+"""What a loader reads: the rest (images, read-mes, pickles beside the weights) is no part of the model."""
 
 Schema = TypeVar("Schema")
 

@@ -1,4 +1,4 @@
-"""Background removers: ONNX files that take one picture and give a mask."""
+"""Background removers: ONNX files that take one image and give a mask."""
 
 from pathlib import Path
 from typing import Final
@@ -10,7 +10,7 @@ from kernel.protocol.enums import ModelType
 from kernel.protocol.errors import ModelUnreadable
 
 _COLOURS: Final = 3
-_PICTURE_DIMENSIONS: Final = 4
+_IMAGE_DIMENSIONS: Final = 4
 """(batch, colour, height_px, width_px)"""
 
 
@@ -20,7 +20,7 @@ def describe_background(source: Path | ModelFile) -> InspectionResult:
     Raises: ModelUnreadable, if it is damaged, or takes or gives something else.
     """
     model = read_onnx(source)
-    if not model.outputs or len(model.inputs) != 1 or not _is_picture(model.inputs[0]):
+    if not model.outputs or len(model.inputs) != 1 or not _is_image(model.inputs[0]):
         raise ModelUnreadable(
             f"this ONNX file takes {_in_words(model)}, not one image (1, 3, height, width): "
             "it is not a background remover"
@@ -33,9 +33,9 @@ def describe_background(source: Path | ModelFile) -> InspectionResult:
     )
 
 
-def _is_picture(place: Place) -> bool:
+def _is_image(place: Place) -> bool:
     """What the file leaves open may be right."""
-    return len(place.shape) == _PICTURE_DIMENSIONS and place.shape[1] in (_COLOURS, None)
+    return len(place.shape) == _IMAGE_DIMENSIONS and place.shape[1] in (_COLOURS, None)
 
 
 def _size_px(place: Place) -> int | None:

@@ -27,7 +27,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Admit:
-    """Take the job into the engine, with the pictures that came along."""
+    """Take the job into the engine, with the images that came along."""
 
     order: JobOrder
     inputs: Inputs = field(default_factory=dict)

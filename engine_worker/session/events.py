@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from engine_worker.port import Completed, Dropped, Failed, Mapped, Pictured, Previewed, Stepped
+from engine_worker.port import Completed, Dropped, Failed, ImageEncoded, Mapped, Previewed, Stepped
 from kernel.protocol.ids import Epoch, JobId
 from kernel.protocol.worker import (
     EngineFailed,
@@ -34,15 +34,15 @@ class OrderArrived:
 
 
 @dataclass(frozen=True, slots=True)
-class PictureMade:
-    """A picture left the engine, and its file was hashed."""
+class ImageMade:
+    """An image left the engine, and its file was hashed."""
 
-    picture: Pictured
+    image: ImageEncoded
     sha256: str
 
     @property
     def job_id(self) -> JobId:
-        return self.picture.job_id
+        return self.image.job_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class DeadlinePassed:
 
 
 EngineEvent = (
-    EngineReady | EngineFailed | Stepped | Previewed | MapMade | PictureMade | Completed | Failed | Dropped
+    EngineReady | EngineFailed | Stepped | Previewed | MapMade | ImageMade | Completed | Failed | Dropped
 )
 """What an engine's loop has to say. What needs no thought is said in the report's own words."""
 FetchEvent = ModelProgress | ModelInspected | ModelFailed

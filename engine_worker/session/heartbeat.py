@@ -17,7 +17,7 @@ class Patience:
     preview_every_s: float = 0.5
     """At most two previews of a job a second (ASB/1)."""
     resend_s: float = 15.0
-    """A picture that nobody acknowledged is sent again after this; each next time after twice as long."""
+    """An image that nobody acknowledged is sent again after this; each next time after twice as long."""
 
 
 class Heartbeat:

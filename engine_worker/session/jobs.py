@@ -33,14 +33,14 @@ class HeldState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A job as it arrived: the order, and the pictures that came along."""
+    """A job as it arrived: the order, and the images that came along."""
 
     run: RunJob
     blobs: tuple[bytes, ...] = ()
 
     @property
     def is_whole(self) -> bool:
-        """Did every picture come that the job names?"""
+        """Did every image come that the job names?"""
         return len(self.blobs) == len(self.run.order.spec.inputs)
 
     @property

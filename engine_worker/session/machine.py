@@ -13,12 +13,12 @@ from engine_worker.session.events import (
     EngineEvent,
     Event,
     FetchEvent,
+    ImageMade,
     KeyRefused,
     LoopBroke,
     MapMade,
     Opened,
     OrderArrived,
-    PictureMade,
     StopAsked,
 )
 from engine_worker.session.heartbeat import Heartbeat, Patience
@@ -66,7 +66,7 @@ class Session:
         self._epoch = NO_EPOCH
         self._heartbeat = Heartbeat(patience, 0.0)
         self._jobs = HeldJobs()
-        self._pictures = UnstoredImages(patience.resend_s)
+        self._images = UnstoredImages(patience.resend_s)
         self._pace = Throttle(patience.progress_every_s)
         self._previews = Throttle(patience.preview_every_s)
         self._engine: LoadEngine | EngineReady | EngineFailed | None = None
@@ -98,12 +98,12 @@ class Session:
         if self._phase in (Phase.NEW, Phase.LEFT):
             return None
         own = (self._heartbeat.ask_at(), self._heartbeat.gone_at())
-        sources = (self._pace, self._previews, self._pictures)
+        sources = (self._pace, self._previews, self._images)
         optional = [source.next_deadline() for source in sources]
         return min([*own, *(time for time in optional if time is not None)])
 
     def _is_empty(self) -> bool:
-        return not (self._jobs or self._pictures or self._models)
+        return not (self._jobs or self._images or self._models)
 
     def _decide(self, event: Event, now: float) -> list[Action]:
         match event:
@@ -176,10 +176,10 @@ class Session:
     def _on_work_order(self, order: WorkOrder, blobs: tuple[bytes, ...]) -> list[Action]:
         match order:
             case ImageStored():
-                self._pictures.stored(order.lease, order.index)
+                self._images.stored(order.lease, order.index)
                 return []
             case MapStored():
-                self._pictures.stored(order.lease, order.control_type)
+                self._images.stored(order.lease, order.control_type)
                 return []
             case CancelJob():
                 return self._cancel(order)
@@ -216,13 +216,13 @@ class Session:
         if not isinstance(self._engine, EngineReady) or not self._takes_work(WorkerRole.ENGINE):
             return []
         job_id = given.run.order.job_id
-        self._pictures.forget(job_id, before=given.run.lease)
+        self._images.forget(job_id, before=given.run.lease)
         actions = self._jobs.run(given)
         self._forget_dead_progress(job_id)
         return actions
 
     def _cancel(self, order: CancelJob) -> list[Action]:
-        self._pictures.forget(order.job_id, before=Lease(order.lease + 1))
+        self._images.forget(order.job_id, before=Lease(order.lease + 1))
         actions = self._jobs.cancel(order)
         self._forget_dead_progress(order.job_id)
         return actions
@@ -242,7 +242,7 @@ class Session:
             case EngineReady() | EngineFailed():
                 self._engine = event
                 return [Send(event)]
-            case Stepped() | Previewed() | MapMade() | PictureMade():
+            case Stepped() | Previewed() | MapMade() | ImageMade():
                 return self._on_outcome(event, now)
             case Completed() | Failed() | Dropped():
                 self._forget_progress(event.job_id)
@@ -257,7 +257,7 @@ class Session:
             case _:
                 assert_never(event)
 
-    def _on_outcome(self, event: Stepped | Previewed | MapMade | PictureMade, now: float) -> list[Action]:
+    def _on_outcome(self, event: Stepped | Previewed | MapMade | ImageMade, now: float) -> list[Action]:
         """Tell what came of a job, if it is still of interest; what must not be lost is kept besides."""
         job_id = event.job_id
         lease = self._jobs.running_lease(job_id)
@@ -279,9 +279,9 @@ class Session:
                 ]
             case MapMade(made):
                 self._jobs.sends_map(job_id, made.control_type)
-                return [self._pictures.keep(report_builders.control_map(event, lease), made.data, now)]
-            case PictureMade(picture):
-                return [self._pictures.keep(report_builders.image_ready(event, lease), picture.data, now)]
+                return [self._images.keep(report_builders.control_map(event, lease), made.data, now)]
+            case ImageMade(image):
+                return [self._images.keep(report_builders.image_ready(event, lease), image.data, now)]
             case _:
                 assert_never(event)
 
@@ -290,7 +290,7 @@ class Session:
     def _on_deadline(self, now: float) -> list[Action]:
         if now >= self._heartbeat.gone_at():
             return self._move(Cause.UNANSWERED if self._phase is Phase.JOINING else Cause.SILENCE)
-        overdue = [*self._pace.due(now), *self._previews.due(now), *self._pictures.due(now)]
+        overdue = [*self._pace.due(now), *self._previews.due(now), *self._images.due(now)]
         if now < self._heartbeat.ask_at():
             return [*overdue]
         self._heartbeat.asked(now)

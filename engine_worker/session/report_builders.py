@@ -2,7 +2,7 @@
 
 from engine_worker.port import Previewed, Stepped
 from engine_worker.session.actions import Send
-from engine_worker.session.events import MapMade, PictureMade
+from engine_worker.session.events import ImageMade, MapMade
 from kernel.protocol.ids import Lease
 from kernel.protocol.worker import ControlMap, ImageReady, Preview, Progress
 
@@ -15,7 +15,7 @@ def progress(event: Stepped, lease: Lease) -> Send:
 
 
 def preview(event: Previewed, lease: Lease) -> Send:
-    """How a picture looks so far."""
+    """How an image looks so far."""
     report = Preview(job_id=event.job_id, lease=lease, index=event.index, step=event.step)
     return Send(report, event.data)
 
@@ -32,18 +32,18 @@ def control_map(event: MapMade, lease: Lease) -> ControlMap:
     )
 
 
-def image_ready(event: PictureMade, lease: Lease) -> ImageReady:
-    """A picture's description; its file is the blob beside it."""
-    picture = event.picture
+def image_ready(event: ImageMade, lease: Lease) -> ImageReady:
+    """An image's description; its file is the blob beside it."""
+    image = event.image
     return ImageReady(
-        job_id=picture.job_id,
+        job_id=image.job_id,
         lease=lease,
-        index=picture.index,
-        image_id=picture.image_id,
-        seed=picture.seed,
-        mime=picture.mime,
-        width_px=picture.width_px,
-        height_px=picture.height_px,
-        size_bytes=len(picture.data),
+        index=image.index,
+        image_id=image.image_id,
+        seed=image.seed,
+        mime=image.mime,
+        width_px=image.width_px,
+        height_px=image.height_px,
+        size_bytes=len(image.data),
         sha256=event.sha256,
     )

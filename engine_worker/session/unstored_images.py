@@ -20,7 +20,7 @@ class _Kept:
 
 
 class UnstoredImages:
-    """The pictures that only this worker has."""
+    """The images that only this worker has."""
 
     def __init__(self, resend_s: float) -> None:
         self._resend_s = resend_s
@@ -30,7 +30,7 @@ class UnstoredImages:
         return len(self._kept)
 
     def keep(self, ready: ImageReady | ControlMap, file: bytes, now: float) -> Send:
-        """Keep the picture until it is stored; send it for the first time."""
+        """Keep the image until it is stored; send it for the first time."""
         send = Send(ready, file)
         place = ready.index if isinstance(ready, ImageReady) else ready.control_type
         self._kept[ready.lease, place] = _Kept(ready.job_id, send, now + self._resend_s, self._resend_s)
@@ -41,13 +41,13 @@ class UnstoredImages:
         self._kept.pop((lease, place), None)
 
     def forget(self, job_id: JobId, *, before: Lease) -> None:
-        """Nobody wants the pictures of this job any more that were made under a lease before that one."""
+        """Nobody wants the images of this job any more that were made under a lease before that one."""
         self._kept = {
             key: kept for key, kept in self._kept.items() if kept.job_id != job_id or key[0] >= before
         }
 
     def due(self, now: float) -> list[Send]:
-        """The pictures to be sent again. Each waits twice as long the next time: a slow line is not helped
+        """The images to be sent again. Each waits twice as long the next time: a slow line is not helped
         by more of the same."""
         again = [kept for kept in self._kept.values() if now >= kept.due_at]
         for kept in again:
@@ -56,5 +56,5 @@ class UnstoredImages:
         return [kept.send for kept in again]
 
     def next_deadline(self) -> float | None:
-        """When the next picture is sent again."""
+        """When the next image is sent again."""
         return min((kept.due_at for kept in self._kept.values()), default=None)

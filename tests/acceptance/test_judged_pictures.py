@@ -21,7 +21,7 @@ from tests.judge import (
     STRIPED,
     Mask,
     NothingThere,
-    Picture,
+    Pixels,
     find_patch,
     frame_strength,
     judge,
@@ -81,8 +81,8 @@ def create_engine(image_server: ImageServer, base: ModelBase, *, name: str = "",
     )
 
 
-def picture_in(drawn: Drawn, number: int = 0) -> Picture:
-    pixels: Picture = pixels_of(drawn.files[number]).astype(np.uint8)
+def picture_in(drawn: Drawn, number: int = 0) -> Pixels:
+    pixels: Pixels = pixels_of(drawn.files[number]).astype(np.uint8)
     return pixels[:, :, :3]
 
 
@@ -92,13 +92,13 @@ def scene_in(drawn: Drawn, number: int = 0) -> Scene:
 
 def pictures(
     image_server: ImageServer, files: Mapping[str, bytes] | None = None, **fields: object
-) -> list[Picture]:
+) -> list[Pixels]:
     """One job's pictures, from the seeds of all tests that count."""
     drawn = image_server.draw(files, seed=SEEDS[0], count=len(SEEDS), **fields)
     return [picture_in(drawn, number) for number in range(len(drawn.files))]
 
 
-def one_by_one(image_server: ImageServer, **fields: object) -> list[Picture]:
+def one_by_one(image_server: ImageServer, **fields: object) -> list[Pixels]:
     """The same pictures, each in a job of its own: how many share a call goes by measured times, and changes
     the last bit of a float, so that now and then a byte differs by one (docs/adr/0023)."""
     return [picture_in(image_server.draw(seed=seed, **fields)) for seed in SEEDS]
@@ -110,7 +110,7 @@ def scenes(
     return [judge(picture).scene for picture in pictures(image_server, files, **fields)]
 
 
-def drawing_of(scene: Scene) -> tuple[Picture, Mask]:
+def drawing_of(scene: Scene) -> tuple[Pixels, Mask]:
     """The scene as training draws it, and where its shape is."""
     sheet = scene_sheet([scene], np.random.default_rng(1))
     image = ((draw(sheet, whole(sheet))[0] + 1) * 127.5).round().byte().permute(1, 2, 0)
@@ -313,7 +313,7 @@ def test_what_a_long_prompt_says_last_is_drawn_where_it_is_read_to_its_end(image
     assert read.count(wanted) > cut.count(wanted) + len(SEEDS) // 2, (read, cut)
 
 
-def colours_in(picture: Picture) -> tuple[Colour, Colour] | None:
+def colours_in(picture: Pixels) -> tuple[Colour, Colour] | None:
     try:
         seen = judge(picture).scene
     except NothingThere:

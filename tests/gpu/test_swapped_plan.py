@@ -15,7 +15,7 @@ from bench.stock import Asked
 from engine_worker.engine.diffusers_engine import DiffusersEngine
 from engine_worker.engine.loading.random_weights import write_random_file
 from engine_worker.formats.single_file import describe_file
-from engine_worker.port import Completed, Outcome, Pictured
+from engine_worker.port import Completed, ImageEncoded, Outcome
 from kernel.core.memory_model.memory_demand import PROCESS_BYTES, MemoryDemand, need_bytes, resident_bytes
 from kernel.protocol.enums import Compilation, InputKind, MemoryPlan, ModelBase
 from tests.gpu.gpu_jobs import job, load_order
@@ -91,7 +91,7 @@ class Loaded:
         while sum(isinstance(one, Completed) for one in self.outcomes) < len(jobs):
             if not self._engine.step():
                 self._bell.wait()
-        found = {one.job_id: one.data for one in self.outcomes if isinstance(one, Pictured)}
+        found = {one.job_id: one.data for one in self.outcomes if isinstance(one, ImageEncoded)}
         return [found[order_of(f"job-{number}", asked).job_id] for number, asked in enumerate(jobs)]
 
     def close(self) -> None:

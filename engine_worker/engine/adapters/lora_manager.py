@@ -37,7 +37,7 @@ class ActiveLora:
 
 @dataclass(frozen=True, slots=True)
 class AdapterSet:
-    """The LoRAs of a job: what pictures must have in common to share a call of a network.
+    """The LoRAs of a job: what images must have in common to share a call of a network.
 
     It keeps what it names in memory for as long as it is held.
     """
@@ -171,7 +171,7 @@ def _by_layer(adapters: AdapterSet) -> dict[LayerName, Weighted]:
 def _add(changes: Weighted, layer: Layer, entered: tuple[Tensor, ...], came_out: Tensor) -> Tensor:
     """The hook: what came out of the layer, and what each LoRA adds to it.
 
-    Scaled first and then added, each rounded as peft rounds it, so that pictures are those of the stock
+    Scaled first and then added, each rounded as peft rounds it, so that images are those of the stock
     pipelines to the bit; `torch.add` with a factor would round once.
     """
     total = came_out

@@ -1,4 +1,4 @@
-"""Backgrounds removed from finished pictures, by one or several removers one after the other."""
+"""Backgrounds removed from finished images, by one or several removers one after the other."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,7 +52,7 @@ class Removers:
 
 
 def cut_out(pixels: Pixels, removers: Sequence[Remover], colour: Colour) -> Pixels:
-    """The picture with transparency. Shapes: (height, width, 3) to (height, width, 4).
+    """The image with transparency. Shapes: (height, width, 3) to (height, width, 4).
 
     Each remover sees what those before it left, laid on the colour; what one has removed stays removed.
     Where nothing is left the pixels are black, so that the background is not in the file any more.
@@ -67,7 +67,7 @@ def cut_out(pixels: Pixels, removers: Sequence[Remover], colour: Colour) -> Pixe
 
 
 def is_nothing_left(pixels: Pixels) -> bool:
-    """True if a picture is transparent everywhere. Shapes: (height, width, 4)."""
+    """True if an image is transparent everywhere. Shapes: (height, width, 4)."""
     return not pixels[:, :, 3].any()
 
 

@@ -1,4 +1,4 @@
-"""How a background remover wants its pictures: their size, and the mean and deviation of their colours.
+"""How a background remover wants its images: their size, and the mean and deviation of their colours.
 
 The file of a model seldom says so. What its owner said at registration counts first; then they are looked for
 in its metadata, in the size that its input is fixed to, and by the name of its family; else they are those of
@@ -34,7 +34,7 @@ NOTHING_SAID: Final = Preparation()
 
 @dataclass(frozen=True, slots=True)
 class InputFormat:
-    """How a remover wants its pictures. `size` is None where it takes any."""
+    """How a remover wants its images. `size` is None where it takes any."""
 
     size: Size | None
     mean: Colour

@@ -27,12 +27,12 @@ _MULTIPLE_PX: Final = 32
 _MAX_SIDE_PX: Final = 1024
 # How far a mask that was resized inside the model may leave 0..1; what goes further is a logit.
 _TOLERANCE: Final = 0.1
-# A mask with less contrast than this found nothing: stretching it would make a picture of its noise.
+# A mask with less contrast than this found nothing: stretching it would make an image of its noise.
 _MIN_CONTRAST: Final = 0.1
 
 
 class Remover:
-    """A loaded model and how it wants its pictures."""
+    """A loaded model and how it wants its images."""
 
     def __init__(self, model: OnnxModel, traits: InputFormat) -> None:
         self._model = model
@@ -53,16 +53,16 @@ class Remover:
         Raises: ModelUnreadable, if the model gives no mask; OutOfMemory.
         """
         height, width = pixels.shape[:2]
-        picture = Image.fromarray(pixels)
-        seen = picture.resize(self._traits.size or _own_size(width, height), Image.Resampling.BILINEAR)
+        image = Image.fromarray(pixels)
+        seen = image.resize(self._traits.size or _own_size(width, height), Image.Resampling.BILINEAR)
         mask = _stretched(_as_mask(self._model.run(self._prepared(seen)), self.name))
         if mask.shape == (height, width):
             return mask
         return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.BILINEAR))
 
-    def _prepared(self, picture: Image.Image) -> Tensor:
+    def _prepared(self, image: Image.Image) -> Tensor:
         """Shapes: (1, 3, height, width)."""
-        colours = np.asarray(picture, dtype=np.float32) / 255
+        colours = np.asarray(image, dtype=np.float32) / 255
         traits = self._traits
         normalised = (colours - np.array(traits.mean)) / np.array(traits.deviation)
         return np.ascontiguousarray(normalised.transpose(2, 0, 1)[None], dtype=self._dtype)
@@ -90,7 +90,7 @@ def load_remover(
 def _fixed_size(model: OnnxModel) -> Size | None:
     """The size that the input is fixed to; None if it takes any.
 
-    Raises: ModelUnreadable, if the model takes no pictures.
+    Raises: ModelUnreadable, if the model takes no images.
     """
     inputs = model.inputs
     if len(inputs) != 1 or inputs[0].type not in _DTYPES or len(inputs[0].shape) != 4:
@@ -102,7 +102,7 @@ def _fixed_size(model: OnnxModel) -> Size | None:
 
 
 def _own_size(width: int, height: int) -> Size:
-    """The size at which a model of any size sees a picture: its own, as far as it can be."""
+    """The size at which a model of any size sees an image: its own, as far as it can be."""
     scale = min(1.0, _MAX_SIDE_PX / max(width, height))
     return _rounded_up(width * scale), _rounded_up(height * scale)
 

@@ -21,7 +21,7 @@ _RELATIVE: Final = ("dpt", "depth_anything")
 
 
 class _Preprocessor(Protocol):
-    """How transformers turn a picture into what a model takes."""
+    """How transformers turn an image into what a model takes."""
 
     def __call__(self, *, images: Image.Image, return_tensors: str) -> dict[str, Tensor]: ...
 
@@ -37,12 +37,12 @@ class MidasDetector:
         self._network.to(device)
 
     @torch.no_grad()
-    def draw(self, picture: Image.Image) -> Image.Image:
-        """The depth of an RGB picture, about in its size."""
+    def draw(self, image: Image.Image) -> Image.Image:
+        """The depth of an RGB image, about in its size."""
         width_px, height_px = (
-            max(1, round(side / _MIDAS_MULTIPLE_PX)) * _MIDAS_MULTIPLE_PX for side in picture.size
+            max(1, round(side / _MIDAS_MULTIPLE_PX)) * _MIDAS_MULTIPLE_PX for side in image.size
         )
-        pixels = torch.from_numpy(np.array(picture.resize((width_px, height_px)), dtype=np.float32))
+        pixels = torch.from_numpy(np.array(image.resize((width_px, height_px)), dtype=np.float32))
         device = next(self._network.parameters()).device
         depth: Tensor = self._network((pixels / 127.5 - 1).permute(2, 0, 1)[None].to(device))
         return _as_grey(depth[0])
@@ -60,10 +60,10 @@ class TransformersDetector:
         self._network.to(device)
 
     @torch.no_grad()
-    def draw(self, picture: Image.Image) -> Image.Image:
-        """The depth of an RGB picture, in the size that the model gives."""
+    def draw(self, image: Image.Image) -> Image.Image:
+        """The depth of an RGB image, in the size that the model gives."""
         device = next(self._network.parameters()).device
-        (pixels,) = self._preprocessor(images=picture, return_tensors="pt")["pixel_values"].to(device)
+        (pixels,) = self._preprocessor(images=image, return_tensors="pt")["pixel_values"].to(device)
         depth: Tensor = self._network(pixel_values=pixels[None]).predicted_depth
         return _as_grey(depth[0])
 
@@ -102,7 +102,7 @@ def load_depth_model(folder: Path) -> TransformersDetector:
 
 
 def _as_grey(depth: Tensor) -> Image.Image:
-    """Shapes: depth (height, width). A picture without any depth is black."""
+    """Shapes: depth (height, width). An image without any depth is black."""
     low, high = (float(value) for value in torch.aminmax(depth.float()))
     if not high > low:
         return Image.new("L", (depth.shape[1], depth.shape[0]))

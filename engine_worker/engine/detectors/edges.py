@@ -12,12 +12,12 @@ _LOW: Final = 100
 _HIGH: Final = 200
 
 
-def find_edges(picture: Image.Image) -> Image.Image:
-    """The edges in an RGB picture, white on black, in its size.
+def find_edges(image: Image.Image) -> Image.Image:
+    """The edges in an RGB image, white on black, in its size.
 
     Raises: NotInstalled.
     """
     with late_import("canny", "worker"):
         import cv2
 
-    return Image.fromarray(cv2.Canny(np.asarray(picture), _LOW, _HIGH))
+    return Image.fromarray(cv2.Canny(np.asarray(image), _LOW, _HIGH))

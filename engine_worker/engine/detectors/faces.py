@@ -10,8 +10,8 @@ from engine_worker.engine.runtime.late_import import late_import
 _MAX_FACES: Final = 10
 
 
-def find_faces(picture: Image.Image) -> Image.Image:
-    """Ovals, eyes, brows and lips of the faces in an RGB picture, coloured on black, about in its size.
+def find_faces(image: Image.Image) -> Image.Image:
+    """Ovals, eyes, brows and lips of the faces in an RGB image, coloured on black, about in its size.
 
     Raises: NotInstalled.
     """
@@ -19,8 +19,8 @@ def find_faces(picture: Image.Image) -> Image.Image:
         import mediapipe  # noqa: F401 - controlnet_aux does without it, and breaks only when it is called
         from controlnet_aux import MediapipeFaceDetector
 
-    side_px = min(picture.size)
+    side_px = min(image.size)
     drawn: Image.Image = MediapipeFaceDetector()(
-        picture, max_faces=_MAX_FACES, detect_resolution=side_px, image_resolution=side_px
+        image, max_faces=_MAX_FACES, detect_resolution=side_px, image_resolution=side_px
     )
     return drawn

@@ -34,21 +34,21 @@ def control_maps(
     if not spec.controls:
         return ()
     check_pose(order, inputs)
-    picture = decode_image(inputs[InputKind.POSE], _NAME)
+    image = decode_image(inputs[InputKind.POSE], _NAME)
     size = (spec.width_px, spec.height_px)
     drawn: dict[ControlType, Image.Image] = {}
     for control_type in [use.control_type for use in spec.controls if not use.is_preprocessed]:
         if control_type not in drawn:
-            drawn[control_type] = render_map(control_type, picture, size, spec.image_fit, detect)
+            drawn[control_type] = render_map(control_type, image, size, spec.image_fit, detect)
             emit(Mapped(order.job_id, control_type, _as_png(drawn[control_type])))
     return tuple(
-        _taken_as_map(picture, size, spec.image_fit) if use.is_preprocessed else drawn[use.control_type]
+        _taken_as_map(image, size, spec.image_fit) if use.is_preprocessed else drawn[use.control_type]
         for use in spec.controls
     )
 
 
-def _taken_as_map(picture: Image.Image, size: tuple[int, int], how: ImageFit) -> Image.Image:
-    fitted = fit(picture, *size, how)
+def _taken_as_map(image: Image.Image, size: tuple[int, int], how: ImageFit) -> Image.Image:
+    fitted = fit(image, *size, how)
     if is_empty(fitted):
         raise JobRejected(f"the {_NAME} is black: as a control map (preprocessed) it has no effect")
     return fitted

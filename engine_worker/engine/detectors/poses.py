@@ -36,7 +36,7 @@ class _OpenPose(Protocol):
 
 
 class PoseDetector:
-    """Finds people in pictures."""
+    """Finds people in images."""
 
     def __init__(
         self, openpose: _OpenPose, networks: Sequence[_Movable], has_hands: bool, has_faces: bool
@@ -51,11 +51,11 @@ class PoseDetector:
         for network in self._networks:
             network.to(device)
 
-    def draw(self, picture: Image.Image) -> Image.Image:
-        """Everybody in an RGB picture, drawn on black, about in its size."""
-        side_px = min(picture.size)
+    def draw(self, image: Image.Image) -> Image.Image:
+        """Everybody in an RGB image, drawn on black, about in its size."""
+        side_px = min(image.size)
         return self._openpose(
-            picture,
+            image,
             detect_resolution=side_px,
             image_resolution=side_px,
             include_hand=self._has_hands,

@@ -29,13 +29,13 @@ _BROKEN: Final = (OSError, RuntimeError, ValueError, LookupError, TypeError, EOF
 
 
 class NetworkDetector(Protocol):
-    """A detector with weights, which lies in host memory between two pictures."""
+    """A detector with weights, which lies in host memory between two images."""
 
     def to(self, device: torch.device) -> object:
         """Move the weights to a device."""
 
-    def draw(self, picture: Image.Image) -> Image.Image:
-        """The map of an RGB picture, in a size near the picture's."""
+    def draw(self, image: Image.Image) -> Image.Image:
+        """The map of an RGB image, in a size near the image's."""
 
 
 LoadDetector = Callable[[Path], NetworkDetector]
@@ -49,29 +49,29 @@ class Detectors:
         self._device = device
         self._kept: LruCache[ControlType, NetworkDetector] = LruCache(_KEPT)
 
-    def detect(self, control_type: ControlType, picture: Image.Image) -> Image.Image:
-        """The map of an RGB picture, in a size near the picture's.
+    def detect(self, control_type: ControlType, image: Image.Image) -> Image.Image:
+        """The map of an RGB image, in a size near the image's.
 
         Raises: NotInstalled, if a package or a file is missing; ModelUnreadable, if a file is broken.
         """
         match control_type:
             case ControlType.CANNY:
-                return find_edges(picture)
+                return find_edges(image)
             case ControlType.MEDIAPIPE:
-                return find_faces(picture)
+                return find_faces(image)
             case ControlType.OPENPOSE:
-                return self._draw(control_type, picture, load_pose_detector)
+                return self._draw(control_type, image, load_pose_detector)
             case ControlType.MIDAS:
-                return self._draw(control_type, picture, load_midas)
+                return self._draw(control_type, image, load_midas)
             case ControlType.DEPTH:
-                return self._draw(control_type, picture, load_depth_model)
+                return self._draw(control_type, image, load_depth_model)
 
-    def _draw(self, control_type: ControlType, picture: Image.Image, load: LoadDetector) -> Image.Image:
+    def _draw(self, control_type: ControlType, image: Image.Image, load: LoadDetector) -> Image.Image:
         detector = self._kept.get(control_type, lambda: self._load(control_type, load))
         if self._device != _CPU:
             try:
                 detector.to(self._device)
-                return detector.draw(picture)
+                return detector.draw(image)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -79,7 +79,7 @@ class Detectors:
             finally:
                 # Between two drawings the device's memory is the sampler's alone.
                 detector.to(_CPU)
-        return detector.draw(picture)
+        return detector.draw(image)
 
     def _load(self, control_type: ControlType, load: LoadDetector) -> NetworkDetector:
         folder = self._folder_of(control_type)

@@ -12,7 +12,7 @@ from kernel.protocol.enums import ControlType, ImageFit
 from kernel.protocol.errors import JobRejected
 
 Detect = Callable[[ControlType, Image.Image], Image.Image]
-"""Draws the map of an RGB picture, in a size near the picture's."""
+"""Draws the map of an RGB image, in a size near the image's."""
 
 DETECTION_SIDE_PX: Final = 512
 """The shorter side at which detectors see, whatever the job's size: what controlnet_aux takes by itself."""
@@ -34,19 +34,19 @@ _ADVICE: Final = {
 
 def render_map(
     control_type: ControlType,
-    picture: Image.Image,
+    image: Image.Image,
     size: tuple[int, int],
     how: ImageFit,
     detect: Detect,
 ) -> Image.Image:
-    """The map of an RGB picture in RGB, of exactly that size (width, height).
+    """The map of an RGB image in RGB, of exactly that size (width, height).
 
-    Bars that `pad` adds are added to the map: a detector would see their edges in the picture.
+    Bars that `pad` adds are added to the map: a detector would see their edges in the image.
     Raises: JobRejected, if the detector found nothing; whatever `detect` raises.
     """
-    content = _contained(picture.size, size) if how is ImageFit.PAD else size
+    content = _contained(image.size, size) if how is ImageFit.PAD else size
     shaped = ImageFit.CROP if how is ImageFit.CROP else ImageFit.STRETCH
-    seen = fit(picture, *_seen_size(control_type, content), shaped)
+    seen = fit(image, *_seen_size(control_type, content), shaped)
     drawn = detect(control_type, seen).convert("RGB")
     if drawn.size != content:
         drawn = drawn.resize(content, Image.Resampling.BILINEAR)

@@ -1,7 +1,7 @@
 """An engine without weights, for tests: as strict as the real one, quick, and told by prompts to misbehave.
 
-Same order, same bytes. Pictures are PNG files of the size asked for, whatever file type was. Jobs are
-stepped together, as many as `max_batch` says (4 if it says nothing), one picture of each at a time; a step
+Same order, same bytes. Images are PNG files of the size asked for, whatever file type was. Jobs are
+stepped together, as many as `max_batch` says (4 if it says nothing), one image of each at a time; a step
 takes as long as the slowest job's. What else a job asks for is done as far as it shows on the bus: control
 maps (PNG, drawn from the pose image's bytes), previews after each step, the stage of the background. Words
 in a prompt:
@@ -13,7 +13,7 @@ in a prompt:
     [bug]               the step raises, as that of a defective engine would
     [fail]              the job is refused with `job_rejected` when it is admitted
     [warn]              the job completes with a warning
-    [echo]              it completes with a warning for each picture that came along (`pose` and its sha256),
+    [echo]              it completes with a warning for each image that came along (`pose` and its sha256),
                         and for each model that came with the order (`lora` and its name)
     [ignore cancel]     a cancel is not obeyed
     [crash-once PATH]   as [crash], unless PATH exists; it is made first, so this happens once
@@ -43,10 +43,10 @@ from engine_worker.port import (
     Dropped,
     Emit,
     Failed,
+    ImageEncoded,
     Inputs,
     Loaded,
     Mapped,
-    Pictured,
     Previewed,
     Stepped,
 )
@@ -69,9 +69,9 @@ class _Job:
     order: JobOrder
     directives: JobDirectives
     digests: dict[InputKind, str]
-    """Of the pictures that came along: their sha256."""
+    """Of the images that came along: their sha256."""
     done_steps: int = 0
-    done_pictures: int = 0
+    done_images: int = 0
 
     @property
     def all_steps(self) -> int:
@@ -166,8 +166,8 @@ class FakeEngine:
             job.done_steps += 1
             self._emit(Stepped(job.order.job_id, job.done_steps, job.all_steps))
             self._preview(job)
-        self._emit_finished_pictures(job)
-        if job.done_pictures == len(job.order.pictures):
+        self._emit_finished_images(job)
+        if job.done_images == len(job.order.pictures):
             self._end(job, Completed(job.order.job_id, _warnings(job)))
 
     def _preview(self, job: _Job) -> None:
@@ -188,16 +188,16 @@ class FakeEngine:
         if wants.is_hang or _is_first_time(wants.hang_once):
             self._hang()
 
-    def _emit_finished_pictures(self, job: _Job) -> None:
-        """A job without steps finishes all its pictures at once."""
+    def _emit_finished_images(self, job: _Job) -> None:
+        """A job without steps finishes all its images at once."""
         steps, count = job.order.spec.steps, len(job.order.pictures)
         finished = min(job.done_steps // steps, count) if steps else count
-        for position in range(job.done_pictures, finished):
+        for position in range(job.done_images, finished):
             if job.order.spec.remove_background:
                 stage = Stage.REMOVING_BACKGROUND
                 self._emit(Stepped(job.order.job_id, job.done_steps, job.all_steps, stage))
-            self._emit(_picture(job, position))
-        job.done_pictures = finished
+            self._emit(_image(job, position))
+        job.done_images = finished
 
     def _end(self, job: _Job, outcome: Completed | Failed) -> None:
         del self._jobs[job.order.job_id]
@@ -241,11 +241,11 @@ def _maps(job: _Job) -> list[Mapped]:
     ]
 
 
-def _picture(job: _Job, position: int) -> Pictured:
+def _image(job: _Job, position: int) -> ImageEncoded:
     order = job.order
     spec, wanted = order.spec, order.pictures[position]
     recipe = repr((replace(spec, seed=wanted.seed, count=1), sorted(job.digests.items())))
-    return Pictured(
+    return ImageEncoded(
         job_id=order.job_id,
         index=wanted.index,
         image_id=wanted.image_id,

@@ -1,4 +1,4 @@
-"""Previews without a picture library: one grey JPEG of 8 x 8 pixels, which bears a text of its own."""
+"""Previews without an image library: one grey JPEG of 8 x 8 pixels, which bears a text of its own."""
 
 from base64 import b64decode
 from typing import Final

@@ -1,4 +1,4 @@
-"""Pictures without a picture library: valid PNG files of two colours, their pattern a recipe's hash."""
+"""Images without an image library: valid PNG files of two colours, their pattern a recipe's hash."""
 
 import hashlib
 import struct

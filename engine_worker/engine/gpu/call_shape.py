@@ -10,7 +10,7 @@ from engine_worker.engine.prompts.reader import MAX_TOKENS
 from kernel.protocol.specs import EngineLoad
 
 # From here on a call keeps a GPU busy for so long that the host is always ahead of it.
-_MOST_PICTURES: Final = 16
+_MAX_IMAGES: Final = 16
 _SIZE_NUMBERS: Final = 6
 """SDXL is told its size, where it was cropped, and the size to make: two numbers each."""
 
@@ -36,7 +36,7 @@ def shape_of(sample: Tensor, embeds: Tensor) -> CallShape:
 
 
 def shapes_to_prepare(parts: Components, order: EngineLoad, slots: int) -> tuple[CallShape, ...]:
-    """The calls that an engine will make most: for one picture as its jobs make them by default, for two, and
+    """The calls that an engine will make most: for one image as its jobs make them by default, for two, and
     so on; the largest first, so that the memory of the first is enough for all others."""
     if order.width_px is None or order.height_px is None:
         return ()
@@ -44,13 +44,13 @@ def shapes_to_prepare(parts: Components, order: EngineLoad, slots: int) -> tuple
     rows_of_one = 2 if order.guidance_scale > 1.0 else 1
     return tuple(
         CallShape(
-            rows=rows_of_one * pictures,
+            rows=rows_of_one * images,
             channels=parts.unet_shape.in_channels,
             height=order.height_px // scale,
             width=order.width_px // scale,
             tokens=MAX_TOKENS,
         )
-        for pictures in range(min(slots, _MOST_PICTURES), 0, -1)
+        for images in range(min(slots, _MAX_IMAGES), 0, -1)
     )
 
 

@@ -16,7 +16,7 @@ from kernel.protocol.specs import JobOrder, JobSpec
 from kernel.protocol.version import VERSION
 
 _HASH_DIGITS: Final = 10
-# The words of the tools for how a picture that comes along is fitted.
+# The words of the tools for how an image that comes along is fitted.
 _RESIZE_MODES: Final = {
     ImageFit.STRETCH: "Just Resize",
     ImageFit.CROP: "Crop and Resize",
@@ -32,17 +32,17 @@ _MARKS_OF_TAGS: Final = str.maketrans({"<": "_", ">": "_", ":": "_"})
 
 
 Digests = Mapping[InputKind, str]
-"""The sha256 of each picture file that came along."""
+"""The sha256 of each image file that came along."""
 
 
 @dataclass(frozen=True, slots=True)
 class InfotextSource:
-    """What the order does not say of how a picture was made."""
+    """What the order does not say of how an image was made."""
 
     encoded_tile_px: int | None = None
-    """The side of the tiles in which the VAE worked on the pictures that came along, None if in one piece."""
+    """The side of the tiles in which the VAE worked on the images that came along, None if in one piece."""
     decoded_tile_px: int | None = None
-    """The same of the picture itself."""
+    """The same of the image itself."""
     digests: Digests = field(default_factory=dict)
 
 
@@ -53,7 +53,7 @@ def infotext(
     sampler: str,
     making: InfotextSource = InfotextSource(),
 ) -> str:
-    """All that it takes to make the picture again, given the files that are named by their hashes; `sampler`
+    """All that it takes to make the image again, given the files that are named by their hashes; `sampler`
     is the scheduler's name in such texts."""
     spec, models = order.spec, {source.model_id: source for source in order.models}
     pairs = {
@@ -64,9 +64,9 @@ def infotext(
         "Size": f"{spec.width_px}x{spec.height_px}",
         **_checkpoint(checkpoint),
         **_further_models(spec, models),
-        **_pictures_in(spec, making),
+        **_images_in(spec, making),
         **_controls(spec, models),
-        **_pictures_out(spec, models, making),
+        **_images_out(spec, models, making),
         **{f"Scheduler {name}": str(value) for name, value in sorted(spec.scheduler_config.items())},
         # Their word for whose random numbers make the noise: never the GPU's.
         "RNG": "CPU",
@@ -104,7 +104,7 @@ def _further_models(spec: JobSpec, models: _Models) -> _Pairs:
     )
 
 
-def _pictures_in(spec: JobSpec, making: InfotextSource) -> _Pairs:
+def _images_in(spec: JobSpec, making: InfotextSource) -> _Pairs:
     """What controls do with the last of them stands with each control."""
     pairs: _Pairs = {}
     if InputKind.REFERENCE in spec.inputs:
@@ -139,7 +139,7 @@ def _control(use: ControlUse, net: ModelId | None, how: ImageFit, models: _Model
     return ", ".join(f"{name}: {value}" for name, value in pairs.items())
 
 
-def _pictures_out(spec: JobSpec, models: _Models, making: InfotextSource) -> _Pairs:
+def _images_out(spec: JobSpec, models: _Models, making: InfotextSource) -> _Pairs:
     pairs: _Pairs = {}
     if making.decoded_tile_px is not None:
         pairs["VAE tiling"] = str(making.decoded_tile_px)

@@ -37,7 +37,7 @@ _BROKEN: Final = (
 
 
 def decode_image(data: bytes, name: str, max_pixels: int = MAX_INPUT_PIXELS) -> Image.Image:
-    """The picture in RGB, upright; what is transparent lies on white.
+    """The image in RGB, upright; what is transparent lies on white.
 
     `name` is what the sentence of an error calls it, such as "reference image".
     Raises: JobRejected, if it is no PNG, JPEG or WEBP file, is broken, or has too many pixels.
@@ -46,7 +46,7 @@ def decode_image(data: bytes, name: str, max_pixels: int = MAX_INPUT_PIXELS) -> 
 
 
 def decode_mask(data: bytes, name: str, max_pixels: int = MAX_INPUT_PIXELS) -> Image.Image:
-    """The picture in one channel (L), upright: 255 is where it is white, 0 where it is black or transparent.
+    """The image in one channel (L), upright: 255 is where it is white, 0 where it is black or transparent.
 
     Raises: JobRejected, as `decode_image`.
     """
@@ -54,7 +54,7 @@ def decode_mask(data: bytes, name: str, max_pixels: int = MAX_INPUT_PIXELS) -> I
 
 
 def fit(image: Image.Image, width_px: int, height_px: int, how: ImageFit) -> Image.Image:
-    """The picture in that size; the bars that `pad` adds are black."""
+    """The image in that size; the bars that `pad` adds are black."""
     size = (width_px, height_px)
     if image.size == size:
         return image
@@ -87,7 +87,7 @@ def _decode(data: bytes, name: str, max_pixels: int) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turned as the camera was held; a picture whose Exif block cannot be read stays as it is."""
+    """Turned as the camera was held; an image whose Exif block cannot be read stays as it is."""
     try:
         return ImageOps.exif_transpose(image)
     except _BROKEN:

@@ -25,7 +25,7 @@ _PNG_KEYWORD = "parameters"
 _PNG_COMPRESSION = 4
 # Exif 2.32, 4.6.5: UserComment opens with the name of its character code, padded to eight bytes.
 _EXIF_UNICODE = b"UNICODE\x00"
-# A JPEG's Exif block holds 64 KiB; a recipe beyond that (32,000 letters) is cut rather than the picture lost.
+# A JPEG's Exif block holds 64 KiB; a recipe beyond that (32,000 letters) is cut rather than the image lost.
 _MAX_COMMENT_BYTES = 65_000
 
 
@@ -36,14 +36,14 @@ def colour_of(text: str) -> Colour:
 
 
 def laid_on(pixels: Pixels, colour: Colour) -> Pixels:
-    """A picture with transparency, laid on a colour. Shapes: (height, width, 4) to (height, width, 3)."""
+    """An image with transparency, laid on a colour. Shapes: (height, width, 4) to (height, width, 3)."""
     share = pixels[:, :, 3:].astype(np.float32) / 255
     below = np.array(colour, dtype=np.float32)
     return (pixels[:, :, :3] * share + below * (1 - share)).round().astype(np.uint8)
 
 
 def encode(pixels: Pixels, file_type: ImageFileType, quality: int, recipe: str) -> bytes:
-    """The picture as a file. `quality` (1 to 100) counts for JPEG and WEBP; JPEG knows no transparency."""
+    """The image as a file. `quality` (1 to 100) counts for JPEG and WEBP; JPEG knows no transparency."""
     image = Image.fromarray(pixels)
     file = BytesIO()
     match file_type:

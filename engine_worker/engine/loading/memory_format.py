@@ -16,7 +16,7 @@ def set_memory_format(
     """The network with its convolutions' weights in the order that the device is quickest with.
 
     The tensor cores of a GPU compute convolutions in half precision channel by channel for each pixel
-    (channels last); from the ordinary layout cuDNN brings the pictures there and back around each one.
+    (channels last); from the ordinary layout cuDNN brings the images there and back around each one.
     """
     if device.type != "cuda" or dtype is torch.float32 or network not in _CONVOLVING:
         return module

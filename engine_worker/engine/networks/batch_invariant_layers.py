@@ -2,8 +2,8 @@
 
 On a CPU in single precision the number of rows decides which kernel multiplies, and kernels round
 differently: MKL has one of its own for fewer than four rows, and ATen gives convolutions of one pixel to
-another library from 16 rows on. Here both are made as they are for one picture, in one batched call.
-Prompts of different lengths go through attention one length after the other, and so do pictures of fewer than
+another library from 16 rows on. Here both are made as they are for one image, in one batched call.
+Prompts of different lengths go through attention one length after the other, and so do images of fewer than
 four pixels where several threads share the work: it is by the thread that those are rounded. All other layers
 round a row alike whatever lies beside it. See docs/adr/0034.
 """
@@ -34,7 +34,7 @@ FEW_NUMBERS: Final = 20_480
 
 
 class ImageRows(NamedTuple):
-    """What one picture brings into a shared call."""
+    """What one image brings into a shared call."""
 
     rows: int
     tokens: int
@@ -46,9 +46,9 @@ _sharing: ContextVar[tuple[ImageRows, ...]] = ContextVar("sharing", default=ALON
 
 
 @contextmanager
-def batch_composition(pictures: Sequence[ImageRows]) -> Iterator[None]:
-    """Say which pictures share the calls of networks inside, in the order of their rows."""
-    token = _sharing.set(tuple(pictures) if len(pictures) > 1 else ALONE)
+def batch_composition(images: Sequence[ImageRows]) -> Iterator[None]:
+    """Say which images share the calls of networks inside, in the order of their rows."""
+    token = _sharing.set(tuple(images) if len(images) > 1 else ALONE)
     try:
         yield
     finally:
@@ -58,7 +58,7 @@ def batch_composition(pictures: Sequence[ImageRows]) -> Iterator[None]:
 def make_batch_invariant(
     module: nn.Module, network: Network, device: torch.device, dtype: torch.dtype
 ) -> nn.Module:
-    """The network with layers in which pictures that share a call do not change each other's last bits.
+    """The network with layers in which images that share a call do not change each other's last bits.
 
     Only where bits can be kept: in half precision and on a GPU the rows decide on kernels everywhere.
     """
@@ -86,7 +86,7 @@ class _Conv2d(nn.Conv2d):
 
 class _Attention:
     """Attention in which a prompt meets nothing of longer ones beside it, not even as masked filling, and in
-    which the threads that share the work do not round the few pixels of a small picture by their number."""
+    which the threads that share the work do not round the few pixels of a small image by their number."""
 
     def __init__(self, attend: Callable[..., Tensor]) -> None:
         self._attend = attend
@@ -100,10 +100,10 @@ class _Attention:
         **given: object,
     ) -> Tensor:
         """Shapes: entered (rows, pixels, channels), the prompts (rows, tokens, width)."""
-        prompts, pictures = encoder_hidden_states, _sharing.get()
-        if not pictures:
+        prompts, images = encoder_hidden_states, _sharing.get()
+        if not images:
             return self._attend(layer, entered, prompts, attention_mask, **given)
-        runs = _runs(pictures, pixels=entered.shape[1], has_prompts=prompts is not None)
+        runs = _runs(images, pixels=entered.shape[1], has_prompts=prompts is not None)
         if len(runs) < 2:
             return self._attend(layer, entered, prompts, attention_mask, **given)
         came_out: list[Tensor] = []
@@ -117,24 +117,24 @@ class _Attention:
         return torch.cat(came_out)
 
 
-def _runs(pictures: Sequence[ImageRows], *, pixels: int, has_prompts: bool) -> list[tuple[ImageRows, ...]]:
-    """The pictures that attention is computed for together, in order."""
+def _runs(images: Sequence[ImageRows], *, pixels: int, has_prompts: bool) -> list[tuple[ImageRows, ...]]:
+    """The images that attention is computed for together, in order."""
     if pixels < FEW_ROWS and torch.get_num_threads() > 1:
-        return [(one,) for one in pictures]
+        return [(one,) for one in images]
     if not has_prompts:
-        return [tuple(pictures)]
-    return [tuple(run) for _, run in groupby(pictures, lambda one: one.tokens)]
+        return [tuple(images)]
+    return [tuple(run) for _, run in groupby(images, lambda one: one.tokens)]
 
 
 def linear(entered: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """As `torch.nn.functional.linear`. Shapes: entered (rows, ..., in), the result (rows, ..., out)."""
-    pictures = _sharing.get()
-    if not pictures or not entered.is_cpu:
+    images = _sharing.get()
+    if not images or not entered.is_cpu:
         return functional.linear(entered, weight, bias)
     each, threads = entered.shape[1:-1].numel(), torch.get_num_threads()
     # Threads share a matrix by its rows.
     few_rows = FEW_ROWS * threads
-    rows = [one.rows for one in pictures]
+    rows = [one.rows for one in images]
     if min(rows) * each >= few_rows:
         return functional.linear(entered, weight, bias)
     if threads > 1 or len(set(rows)) > 1:
@@ -178,7 +178,7 @@ def mix(entered: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def _convolved(entered: Tensor, convolution: Callable[[Tensor], Tensor]) -> Tensor:
-    """All pictures at once, or one after the other where a single row alone goes another way."""
+    """All images at once, or one after the other where a single row alone goes another way."""
     rows = [one.rows for one in _sharing.get()]
     if 1 in rows and entered[0].numel() <= FEW_NUMBERS and entered.is_cpu:
         return torch.cat([convolution(one) for one in torch.split(entered, rows)])

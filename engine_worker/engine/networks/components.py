@@ -73,7 +73,7 @@ class Decoder(Protocol):
 
 
 class Posterior(Protocol):
-    """What a picture may be in latents. Shapes: (1, channels, height, width), unscaled."""
+    """What an image may be in latents. Shapes: (1, channels, height, width), unscaled."""
 
     mean: Tensor
     std: Tensor
@@ -156,7 +156,7 @@ class Vae:
     """Per channel; few VAEs have it."""
     latents_std: tuple[float, ...] | None
     in_tiles: bool = False
-    """Decode in tiles from the start: it is known that there is no memory for a picture in one piece."""
+    """Decode in tiles from the start: it is known that there is no memory for an image in one piece."""
     loaded: LoadModules = nullcontext
     """Opened around each use of encoder and decoder."""
 
@@ -171,7 +171,7 @@ class Components:
     denoiser: Denoiser
     unet_config: Config
     unet_shape: UNetShape
-    """Of its `in_channels`, those beyond the latents' are a mask and a masked picture (inpainting)."""
+    """Of its `in_channels`, those beyond the latents' are a mask and a masked image (inpainting)."""
     vae: Vae
     text: SdText | SdxlText
     networks: Mapping[Network, nn.Module]
@@ -188,5 +188,5 @@ class Components:
 
     @property
     def is_inpainting(self) -> bool:
-        """The UNet was made to paint a part of a picture anew."""
+        """The UNet was made to paint a part of an image anew."""
         return self.unet_shape.in_channels > self.vae.latent_channels

@@ -12,7 +12,7 @@ from engine_worker.engine.runtime.async_copy import copy_async
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """One ControlNet at work on one picture.
+    """One ControlNet at work on one image.
 
     Shapes: image (1, 3, height_px, width_px), 0 to 1, in the precision of the net and on its device.
     """
@@ -50,7 +50,7 @@ class Residuals:
 
 @dataclass(frozen=True, slots=True)
 class ActiveControlNet:
-    """One ControlNet in one call, for all pictures that share it: a scale and a map for each row."""
+    """One ControlNet in one call, for all images that share it: a scale and a map for each row."""
 
     net: ControlNet
     scales: tuple[float, ...]

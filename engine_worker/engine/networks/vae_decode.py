@@ -18,18 +18,18 @@ _BROKEN_ON_THE_WAY: Final = "use another scheduler or scheduler_config"
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A picture's pixels. `tile_px` is the side of the tiles that it was decoded in, None if in one piece."""
+    """An image's pixels. `tile_px` is the side of the tiles that it was decoded in, None if in one piece."""
 
     pixels: Pixels
     tile_px: int | None = None
 
 
 def decode_latents(vae: Vae, latents: Tensor) -> Decoded:
-    """Decode one picture; in tiles if it is known, or turns out, that there is no memory for the whole.
+    """Decode one image; in tiles if it is known, or turns out, that there is no memory for the whole.
 
     `latents` are (1, channels, height, width).
 
-    The seams of tiles are blended, but it is not quite the same picture, so its recipe should say so.
+    The seams of tiles are blended, but it is not quite the same image, so its recipe should say so.
     Raises: JobRejected, if this left the numbers; torch.OutOfMemoryError, if even tiles are too large.
     """
     if vae.in_tiles:
@@ -47,7 +47,7 @@ def _decode_in_tiles(vae: Vae, latents: Tensor) -> Decoded:
 
 
 def decode(vae: Vae, latents: Tensor) -> Pixels:
-    """Decode one picture in one piece. `latents` are (1, channels, height, width).
+    """Decode one image in one piece. `latents` are (1, channels, height, width).
 
     Raises: JobRejected, if the way to these latents left the numbers; torch.OutOfMemoryError.
     """

@@ -13,7 +13,7 @@ from engine_worker.engine.runtime.oom_retry import fall_back_on_oom
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """What a picture may be in latents: a VAE gives a mean and a deviation, of which each picture of a job
+    """What an image may be in latents: a VAE gives a mean and a deviation, of which each image of a job
     draws its own.
 
     Shapes: mean and deviation (1, channels, height, width), float32 on the CPU, as they leave the VAE.
@@ -32,10 +32,10 @@ class Encoded:
 
 
 def encode(vae: Vae, pixels: Tensor, device: torch.device) -> Encoded:
-    """Encode one picture; in tiles if it turns out that there is no memory for the whole.
+    """Encode one image; in tiles if it turns out that there is no memory for the whole.
 
     `pixels` are (1, 3, height_px, width_px), -1 to 1, on the CPU. Where tiles meet they are blended, but it
-    is not quite the same picture, so its recipe should say so.
+    is not quite the same image, so its recipe should say so.
     Raises: torch.OutOfMemoryError, if even tiles are too large.
     """
     whole, tiled = partial(_encode_whole, vae, pixels, device), partial(_encode_tiled, vae, pixels, device)
@@ -81,7 +81,7 @@ def _spans(length: int, tile: int) -> list[tuple[int, int]]:
 
 
 def _ramps(begin: int, end: int, length: int, tile: int) -> Tensor:
-    """How much each latent of a tile counts: less towards a neighbour, fully at the picture's edge."""
+    """How much each latent of a tile counts: less towards a neighbour, fully at the image's edge."""
     weights = torch.ones(end - begin)
     rising = torch.arange(1, tile // 4 + 1) / (tile // 4 + 1)
     if begin > 0:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from engine_worker.engine.pipeline.job_inputs import JobInputs, is_cached, load_inputs
-from engine_worker.engine.pipeline.postprocessing import DenoisedImage, FinishPicture
+from engine_worker.engine.pipeline.postprocessing import DenoisedImage, FinishImage
 from engine_worker.engine.pipeline.preparation import Preparer
 from engine_worker.engine.pipeline.preprocessing import PendingJob, Preprocessor
 from engine_worker.engine.pipeline.resources import EngineResources
@@ -40,7 +40,7 @@ class EngineCore:
     """The jobs of one loaded engine. All methods are for the stepping thread."""
 
     def __init__(
-        self, resources: EngineResources, finish_picture: FinishPicture, slots: int, emit: Emit, wake: Wake
+        self, resources: EngineResources, finish_image: FinishImage, slots: int, emit: Emit, wake: Wake
     ) -> None:
         self._resources = resources
         self._parts = resources.parts
@@ -48,7 +48,7 @@ class EngineCore:
         self._previews = Previews(resources.parts.device)
         self._preparer = Preparer(resources, emit)
         self._preprocessor = Preprocessor(resources, wake)
-        self._finish_picture = finish_picture
+        self._finish_image = finish_image
         self._seats = slots
         self._emit = emit
         self._numbers = count()
@@ -95,7 +95,7 @@ class EngineCore:
 
     @torch.inference_mode()
     def step(self) -> bool:
-        """Make one denoising step with the pictures whose turn it is; False if there are none."""
+        """Make one denoising step with the images whose turn it is; False if there are none."""
         self._forget_ended()
         self._let_in_ready()
         group = next_group(self._line, self._seats)
@@ -109,8 +109,8 @@ class EngineCore:
         predicted = self._calls.predict(under_way, adapters, self._fail)
         self._show(predicted)
         moved = [place for place, noise in predicted.items() if self._advance(place, noise)]
-        for admission, pictures in Counter(place.admission for place in moved).items():
-            self._admitted[admission].job.step_done(pictures)
+        for admission, images in Counter(place.admission for place in moved).items():
+            self._admitted[admission].job.step_done(images)
         for place in started:
             if self._trajectories[place].is_done:
                 self._hand_over(place)
@@ -130,7 +130,7 @@ class EngineCore:
         self._line = add(self._line, prepared.places(admission))
 
     def _start(self, place: Sample) -> bool:
-        """Make sure that the picture is under way; False if it cannot be."""
+        """Make sure that the image is under way; False if it cannot be."""
         if place in self._trajectories:
             return True
         try:
@@ -152,8 +152,8 @@ class EngineCore:
         """Let previews be drawn for jobs that it is time for."""
         by_job: dict[Admission, dict[int, Sample]] = {}
         for place in predicted:
-            picture = self._admitted[place.admission].order.pictures[place.index]
-            by_job.setdefault(place.admission, {})[picture.index] = place
+            image = self._admitted[place.admission].order.pictures[place.index]
+            by_job.setdefault(place.admission, {})[image.index] = place
         for admission, places in by_job.items():
             prepared = self._admitted[admission]
             index = self._previews.choose(prepared.job, tuple(places))
@@ -168,11 +168,11 @@ class EngineCore:
         prepared = self._admitted[place.admission]
         latents = self._trajectories.pop(place).latents
         self._line = finish(self._line, place)
-        picture = prepared.order.pictures[place.index]
+        image = prepared.order.pictures[place.index]
         tile_px = None if prepared.init_image is None else prepared.init_image.tile_px
         written = record_event(self._parts.device)
-        self._finish_picture(
-            DenoisedImage(prepared.job, picture, latents, prepared.vae, tile_px, prepared.digests, written)
+        self._finish_image(
+            DenoisedImage(prepared.job, image, latents, prepared.vae, tile_px, prepared.digests, written)
         )
 
     def _jobs(self) -> list[OpenJob]:

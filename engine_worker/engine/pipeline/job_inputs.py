@@ -41,7 +41,7 @@ def is_cached(resources: EngineResources, order: JobOrder, inputs: Inputs) -> bo
 
 
 def read_inputs(resources: EngineResources, order: JobOrder, inputs: Inputs) -> JobInputs:
-    """Read the prompts, load the models and decode the pictures of a job; once more without what is kept for
+    """Read the prompts, load the models and decode the images of a job; once more without what is kept for
     later jobs, if there is no memory for it. For every thread.
 
     Raises: JobRejected, if the job cannot be made as it is described; ModelUnreadable, NotInstalled,

@@ -1,7 +1,7 @@
 """Postprocessing beside the next steps: decode latents, remove backgrounds, encode files.
 
 Two threads, a lane each: one decodes, which is the device's work, the other removes backgrounds and encodes.
-Pictures leave in the order in which they came. Latents are small, and any number may wait; of pictures only a
+Images leave in the order in which they came. Latents are small, and any number may wait; of images only a
 few are there at a time.
 """
 
@@ -23,7 +23,7 @@ from engine_worker.engine.runtime.failures import fail_job
 from engine_worker.engine.runtime.oom_retry import retry_on_oom
 from engine_worker.engine.runtime.open_job import OpenJob
 from engine_worker.engine.runtime.worker_thread import WorkerThread
-from engine_worker.port import Pictured
+from engine_worker.port import ImageEncoded
 from kernel.protocol.enums import ImageFileType, Stage
 from kernel.protocol.errors import JobRejected
 from kernel.protocol.ids import ModelId
@@ -31,22 +31,22 @@ from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.schedulers import KINDS
 from kernel.protocol.specs import JobOrder, PictureOrder
 
-# Decoded pictures that wait to be encoded: 12 MiB each at 2048 x 2048.
+# Decoded images that wait to be encoded: 12 MiB each at 2048 x 2048.
 _WAITING: Final = 2
 _CPU: Final = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True)
 class DenoisedImage:
-    """A picture that needs no more steps. Shapes: latents (1, channels, height, width)."""
+    """An image that needs no more steps. Shapes: latents (1, channels, height, width)."""
 
     job: OpenJob
-    picture: PictureOrder
+    image: PictureOrder
     latents: Tensor
     vae: Vae
     """The one that these latents were made for."""
     encoded_tile_px: int | None = None
-    """The side of the tiles that the pictures which came along were encoded in, None if in one piece."""
+    """The side of the tiles that the images which came along were encoded in, None if in one piece."""
     digests: Digests = field(default_factory=dict)
     written: Moment = None
     """When the latents are there to be read."""
@@ -58,12 +58,12 @@ class _DecodedImage:
     decoded: Decoded
 
 
-FinishPicture = Callable[[DenoisedImage], None]
-"""Takes a picture over and returns at once."""
+FinishImage = Callable[[DenoisedImage], None]
+"""Takes an image over and returns at once."""
 
 
 class Postprocessor:
-    """Decodes, cuts out, encodes and emits pictures."""
+    """Decodes, cuts out, encodes and emits images."""
 
     def __init__(
         self,
@@ -81,14 +81,14 @@ class Postprocessor:
         self._developing: WorkerThread[DenoisedImage] = WorkerThread("decoder", self._develop, device=device)
 
     def put(self, finished: DenoisedImage) -> None:
-        """Hand over a picture; returns at once.
+        """Hand over an image; returns at once.
 
         Raises: torch.AcceleratorError, if the device broke while an earlier one was being finished.
         """
         self._developing.put(finished)
 
     def close(self) -> None:
-        """Wait until every picture that was handed over is out."""
+        """Wait until every image that was handed over is out."""
         self._developing.close()
         self._filing.close()
 
@@ -111,22 +111,22 @@ class Postprocessor:
         if not job.is_open:
             return
         try:
-            job.picture_done(self._picture(developed))
+            job.image_done(self._image(developed))
         except Exception as error:  # noqa: BLE001 - the border of one job
             fail_job(job, error)
 
-    def _picture(self, developed: _DecodedImage) -> Pictured:
+    def _image(self, developed: _DecodedImage) -> ImageEncoded:
         finished, decoded = developed.finished, developed.decoded
-        order, picture = finished.job.order, finished.picture
+        order, image = finished.job.order, finished.image
         spec = order.spec
         pixels = self._without_background(finished.job, decoded.pixels)
         making = InfotextSource(finished.encoded_tile_px, decoded.tile_px, finished.digests)
-        recipe = infotext(order, picture.seed, self._checkpoint, KINDS[spec.scheduler].label, making)
-        return Pictured(
+        recipe = infotext(order, image.seed, self._checkpoint, KINDS[spec.scheduler].label, making)
+        return ImageEncoded(
             job_id=order.job_id,
-            index=picture.index,
-            image_id=picture.image_id,
-            seed=picture.seed,
+            index=image.index,
+            image_id=image.image_id,
+            seed=image.seed,
             mime=MIMES[spec.image_file_type],
             width_px=pixels.shape[1],
             height_px=pixels.shape[0],

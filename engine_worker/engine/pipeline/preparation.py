@@ -35,13 +35,13 @@ class Preparer:
         strength = strength_of(parts, spec, inputs)
         if spec.scheduler_config:
             dry_run(spec, parts.scheduler_config, strength)
-        # Made for its errors and its length: each picture gets a schedule of its own when it starts.
+        # Made for its errors and its length: each image gets a schedule of its own when it starts.
         schedule = make_schedule(spec, parts.scheduler_config, spec.seed, strength)
         warnings = _steps_warning(spec, schedule.calls)
         return OpenJob(order, schedule.calls * len(order.pictures), warnings, self._emit)
 
     def prepare(self, job: OpenJob, job_inputs: JobInputs) -> PreparedJob:
-        """Do all that the pictures of a job share; once more without what is kept for later jobs, if there is
+        """Do all that the images of a job share; once more without what is kept for later jobs, if there is
         no memory for it.
 
         Raises: JobRejected, if the job cannot be made as it is described; torch.OutOfMemoryError, and

@@ -1,7 +1,7 @@
 """Preprocessing beside the steps of other jobs: parse prompts, load models and images, draw control maps.
 
 Three lanes, a thread each: one reads the texts of prompts, which takes compel a second for a long one; one
-loads models and decodes pictures, which takes seconds; and one draws control maps, which takes minutes on a
+loads models and decodes images, which takes seconds; and one draws control maps, which takes minutes on a
 CPU. A job goes only to those that have something to do for it. On a GPU they work in the stream of the steps,
 so that what they hand over is written before a step reads it.
 """

@@ -32,5 +32,5 @@ def bare_resources(parts: Components) -> EngineResources:
     return make_resources(parts, AdapterManager(parts), _no_detector)
 
 
-def _no_detector(control_type: ControlType, picture: Image.Image) -> Image.Image:
+def _no_detector(control_type: ControlType, image: Image.Image) -> Image.Image:
     raise NotInstalled(f"the {control_type} detector is not installed")

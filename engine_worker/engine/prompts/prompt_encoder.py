@@ -36,7 +36,7 @@ ActiveLoras = tuple[tuple[Identity, float], ...]
 
 @dataclass(frozen=True, slots=True)
 class EncodedPrompts:
-    """A job's prompts, encoded once for all of its pictures."""
+    """A job's prompts, encoded once for all of its images."""
 
     conditioning: Conditioning
     warnings: tuple[str, ...]
@@ -185,7 +185,7 @@ def _conditioning(parts: Components, spec: JobSpec, embeds: Tensor, pooled: Tens
         # The conditional row is the last one, and without guidance the only one.
         embeds[:-1], pooled[:-1] = 0.0, 0.0
     height, width = spec.height_px, spec.width_px
-    # Original size, the crop's corner, target size: an uncropped picture of just this size.
+    # Original size, the crop's corner, target size: an uncropped image of just this size.
     sizes = torch.tensor([[height, width, 0, 0, height, width]], dtype=torch.float32)
     return Conditioning(embeds, pooled, copy_async(sizes, parts.device).expand(len(embeds), -1))
 

@@ -19,7 +19,7 @@ MAX_TOKENS: Final = 77
 """Positions of the CLIP text encoders, start and end included."""
 CHUNK_TOKENS: Final = MAX_TOKENS - 2
 MAX_CHUNKS: Final = 64
-"""Of one prompt: 4,800 tokens, some 20,000 characters. More than a picture of 512 x 512 has latents, and
+"""Of one prompt: 4,800 tokens, some 20,000 characters. More than an image of 512 x 512 has latents, and
 all of them are looked at in every attention of every step."""
 _CHUNKS_AT_ONCE: Final = 16
 """So that the memory for a prompt of whatever length is that of 16 chunks."""

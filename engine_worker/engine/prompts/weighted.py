@@ -20,7 +20,7 @@ from engine_worker.engine.prompts.reader import (
 from kernel.protocol.errors import JobRejected
 
 MOST_WEIGHT: Final = 100.0
-"""Beyond it there are no pictures any more, and in half precision soon no numbers."""
+"""Beyond it there are no images any more, and in half precision soon no numbers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ log = logging.getLogger(__name__)
 
 
 def import_engine() -> None:
-    """Import all that an engine needs to load a checkpoint and to make its first picture.
+    """Import all that an engine needs to load a checkpoint and to make its first image.
 
     Raises: ModuleNotFoundError, if a package is missing.
     """

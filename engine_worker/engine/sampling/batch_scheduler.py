@@ -1,8 +1,8 @@
 """The batch scheduler: which images share the next UNet call.
 
-Pure, and knows nothing of tensors. Pictures that can share a call are a group; groups take turns. A group
-has a number of seats; a picture takes one for all of its steps, and a free seat goes to the job with the
-fewest pictures seated, so that a job of many pictures never holds up one that comes after it. Where a call
+Pure, and knows nothing of tensors. Images that can share a call are a group; groups take turns. A group
+has a number of seats; an image takes one for all of its steps, and a free seat goes to the job with the
+fewest images seated, so that a job of many images never holds up one that comes after it. Where a call
 cannot take all that are seated, they take turns within the group as well.
 """
 
@@ -19,7 +19,7 @@ Admission = NewType("Admission", int)
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What pictures must have in common to share a call of the UNet."""
+    """What images must have in common to share a call of the UNet."""
 
     width_px: int
     height_px: int
@@ -32,7 +32,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One picture in the line: the job's admission, and the picture's index in the job."""
+    """One image in the line: the job's admission, and the image's index in the job."""
 
     admission: Admission
     index: int
@@ -43,7 +43,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class SampleQueue:
-    """The pictures that are still to be finished."""
+    """The images that are still to be finished."""
 
     waiting: tuple[Sample, ...] = ()
     """In the order in which their jobs were let in."""
@@ -58,14 +58,14 @@ class SampleQueue:
 
 
 def add(queue: SampleQueue, samples: tuple[Sample, ...]) -> SampleQueue:
-    """The line with a job's pictures before those of jobs that were let in after it: they may have been
+    """The line with a job's images before those of jobs that were let in after it: they may have been
     ready before it."""
     waiting = sorted(queue.waiting + samples, key=lambda sample: sample.admission)
     return replace(queue, waiting=tuple(waiting))
 
 
 def remove(queue: SampleQueue, admission: Admission) -> SampleQueue:
-    """The line without any picture of a job."""
+    """The line without any image of a job."""
     return replace(
         queue,
         waiting=tuple(sample for sample in queue.waiting if sample.admission != admission),
@@ -74,7 +74,7 @@ def remove(queue: SampleQueue, admission: Admission) -> SampleQueue:
 
 
 def finish(queue: SampleQueue, sample: Sample) -> SampleQueue:
-    """The line without a picture that needs no more steps."""
+    """The line without an image that needs no more steps."""
     return replace(queue, in_slots=tuple(one for one in queue.in_slots if one != sample))
 
 
@@ -98,7 +98,7 @@ def call(
 ) -> tuple[SampleQueue, tuple[Sample, ...]]:
     """Call a group, with its free seats filled.
 
-    Returns: the line after the call, and who is called: at most `slots` pictures, and no more than fill
+    Returns: the line after the call, and who is called: at most `slots` images, and no more than fill
     `most_rows`, but always one.
     """
     longest = _longest(queue)

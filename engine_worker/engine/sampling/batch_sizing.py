@@ -2,7 +2,7 @@
 
 Pure. A larger batch makes more of a device up to a point, the knee; beyond it a call takes longer by as much
 as it makes more, and everybody only waits longer for each step. Where the knee lies depends on the device,
-the model and the size of the pictures, so it is measured on the calls that are made anyway.
+the model and the size of the images, so it is measured on the calls that are made anyway.
 """
 
 from collections import deque

@@ -1,5 +1,5 @@
-"""Calls of the UNet for pictures of one group: as large as they pay, in parts where one fails, and for one
-picture once more when what later jobs may want has made room for it."""
+"""Calls of the UNet for images of one group: as large as they pay, in parts where one fails, and for one
+image once more when what later jobs may want has made room for it."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -38,7 +38,7 @@ class UNetCalls:
         adapters: AdapterSet,
         fail: Callable[[Sample, Exception], None],
     ) -> dict[Sample, Tensor]:
-        """The noise of each picture, all of one group; `fail` hears of those that cannot be predicted even
+        """The noise of each image, all of one group; `fail` hears of those that cannot be predicted even
         alone, and only of those."""
 
         def make(places: tuple[Sample, ...]) -> list[Tensor]:
@@ -54,7 +54,7 @@ class UNetCalls:
         call = partial(predict, self._denoiser(adapters), trajectories, self._parts.dtype)
         timed = partial(self._stopwatch.time, call, partial(self._sizes.measured, kind, rows))
         try:
-            # More pictures than one are rather made in parts: what is kept for later is dear to load again.
+            # More images than one are rather made in parts: what is kept for later is dear to load again.
             return (
                 timed() if len(places) > 1 else retry_on_oom(timed, self._parts.device, self._adapters.forget)
             )

@@ -24,7 +24,7 @@ class BrownianScheduler(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BrownianNoise:
-    """One path, drawn on the CPU whatever the device, so that a seed means the same picture everywhere."""
+    """One path, drawn on the CPU whatever the device, so that a seed means the same image everywhere."""
 
     tree: BatchedBrownianTree
     least: float

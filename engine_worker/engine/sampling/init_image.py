@@ -19,7 +19,7 @@ from kernel.protocol.specs import JobSpec
 
 @dataclass(frozen=True, slots=True)
 class InitImage:
-    """What the pictures of a job begin with beside noise. Everything is on the CPU."""
+    """What the images of a job begin with beside noise. Everything is on the CPU."""
 
     strength: float
     reference: Encoded | None
@@ -31,7 +31,7 @@ class InitImage:
 
     @property
     def tile_px(self) -> int | None:
-        """The side of the tiles that its pictures were encoded in, None if in one piece."""
+        """The side of the tiles that its images were encoded in, None if in one piece."""
         sides = (one.tile_px for one in (self.reference, self.staying) if one is not None)
         return next((side for side in sides if side is not None), None)
 
@@ -44,7 +44,7 @@ class InitImage:
 
 @dataclass(frozen=True, slots=True)
 class InitImagePixels:
-    """The same before the VAE has seen it: the pictures that came along, in the job's size."""
+    """The same before the VAE has seen it: the images that came along, in the job's size."""
 
     reference: Tensor | None
     """(1, 3, height_px, width_px), -1 to 1."""
@@ -53,7 +53,7 @@ class InitImagePixels:
 
 
 def strength_of(parts: Components, spec: JobSpec, inputs: Inputs) -> float | None:
-    """How much of a reference is noise at first; None if the job's pictures are made of noise alone.
+    """How much of a reference is noise at first; None if the job's images are made of noise alone.
 
     Raises: JobRejected, if a mask came alone.
     """
@@ -65,7 +65,7 @@ def strength_of(parts: Components, spec: JobSpec, inputs: Inputs) -> float | Non
 
 
 def read_pixels(spec: JobSpec, inputs: Inputs) -> InitImagePixels:
-    """Decode and fit the pictures that came along.
+    """Decode and fit the images that came along.
 
     Raises: JobRejected, if one cannot be read.
     """
@@ -75,7 +75,7 @@ def read_pixels(spec: JobSpec, inputs: Inputs) -> InitImagePixels:
 def encode_init_image(
     parts: Components, vae: Vae, spec: JobSpec, pixels: InitImagePixels
 ) -> InitImage | None:
-    """The canvas of a job's pictures; None if they are made of noise alone.
+    """The canvas of a job's images; None if they are made of noise alone.
 
     A UNet that was made for inpainting always has one: without a mask everything is painted anew.
     """
@@ -90,7 +90,7 @@ def encode_init_image(
 def pixels_of(image: Image.Image) -> Tensor:
     """(1, channels, height_px, width_px), 0 to 1.
 
-    They lie in memory as the picture does, channels last, which is how diffusers hands them to the VAE: other
+    They lie in memory as the image does, channels last, which is how diffusers hands them to the VAE: other
     kernels would round otherwise.
     """
     array = np.atleast_3d(np.asarray(image, dtype=np.float32) / 255.0)

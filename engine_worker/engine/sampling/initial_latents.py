@@ -16,7 +16,7 @@ from engine_worker.engine.sampling.schedulers import Schedule
 
 @dataclass(frozen=True, slots=True)
 class InitialLatents:
-    """The first latents of a picture, and what goes along with them; see `Trajectory`."""
+    """The first latents of an image, and what goes along with them; see `Trajectory`."""
 
     latents: Tensor
     further_channels: Tensor | None = None
@@ -26,7 +26,7 @@ class InitialLatents:
 def prepare_latents(
     schedule: Schedule, generator: torch.Generator, shape: tuple[int, int, int], init_image: InitImage | None
 ) -> InitialLatents:
-    """The beginning of one picture, on the CPU. `shape` is that of its latents: channels, height, width."""
+    """The beginning of one image, on the CPU. `shape` is that of its latents: channels, height, width."""
     if init_image is None:
         return InitialLatents(_pure(schedule, _noise(shape, generator)))
     reference = None if init_image.reference is None else init_image.reference.draw(generator)

@@ -10,11 +10,11 @@ from engine_worker.engine.sampling.schedulers import Schedule
 
 @dataclass(frozen=True, slots=True)
 class InpaintMask:
-    """A picture of which a part stays.
+    """An image of which a part stays.
 
     Shapes: original and noise (1, channels, height, width), float32; they stay on the CPU, where schedulers
     look up how much noise a timestep has. mask (1, 1, height, width), on the engine's device: 1 where the
-    picture is painted anew, 0 where it stays.
+    image is painted anew, 0 where it stays.
     """
 
     original: Tensor

@@ -1,6 +1,6 @@
 """Previews without the VAE: a linear map from latent channels to RGB.
 
-The latents of Stable Diffusion are a small picture already, if a strange one: a linear map of each pixel's
+The latents of Stable Diffusion are a small image already, if a strange one: a linear map of each pixel's
 channels gives its colours. The map is fitted to the VAE at hand: so it is right for any, without a table.
 """
 
@@ -16,7 +16,7 @@ from engine_worker.engine.networks.vae_encode import encode
 
 # 1,024 colours to fit sixteen numbers to; larger would take longer and fit no better.
 _SAMPLE_LATENTS: Final = 32
-# From flat areas to single latents: what pictures are made of.
+# From flat areas to single latents: what images are made of.
 _COARSENESS: Final = (2, 4, 8, 16)
 _SEED: Final = 0
 
@@ -28,18 +28,18 @@ class LatentPreview:
     weights: Tensor
 
     def draw(self, latents: Tensor) -> Tensor:
-        """Latents (1, channels, height, width), on the CPU, to a picture (height, width, 3), uint8."""
+        """Latents (1, channels, height, width), on the CPU, to an image (height, width, 3), uint8."""
         colours = (_with_ones(latents) @ self.weights).reshape(*latents.shape[2:], 3)
         scaled = (colours / 2 + 0.5).clamp(0, 1) * 255
         return scaled.round().to(torch.uint8)
 
 
 def fit_latent_preview(vae: Vae, device: torch.device) -> LatentPreview:
-    """Fit the map by least squares: to a picture of clouds in all colours, and what the VAE makes of it."""
+    """Fit the map by least squares: to an image of clouds in all colours, and what the VAE makes of it."""
     generator = torch.Generator("cpu").manual_seed(_SEED)
-    picture = _clouds(_SAMPLE_LATENTS * vae.pixels_per_latent, generator)
-    latents = encode(vae, picture, device).draw(generator)
-    seen = avg_pool2d(picture, vae.pixels_per_latent)
+    image = _clouds(_SAMPLE_LATENTS * vae.pixels_per_latent, generator)
+    latents = encode(vae, image, device).draw(generator)
+    seen = avg_pool2d(image, vae.pixels_per_latent)
     weights = torch.linalg.lstsq(_with_ones(latents), seen[0].flatten(1).T).solution
     return LatentPreview(weights)
 

@@ -23,7 +23,7 @@ from kernel.protocol.specs import JobOrder
 
 @dataclass(frozen=True, slots=True)
 class PreparedJob:
-    """What a job became of when it was let in. Nothing in here changes while its pictures are made."""
+    """What a job became of when it was let in. Nothing in here changes while its images are made."""
 
     job: OpenJob
     conditioning: Conditioning
@@ -39,7 +39,7 @@ class PreparedJob:
         return self.job.order
 
     def places(self, admission: Admission) -> tuple[Sample, ...]:
-        """The places that its pictures take in the line."""
+        """The places that its images take in the line."""
         spec = self.order.spec
         group = Group(
             width_px=spec.width_px,
@@ -53,7 +53,7 @@ class PreparedJob:
         return tuple(Sample(admission, index, group, rows) for index in range(len(self.order.pictures)))
 
     def start(self, parts: Components, index: int) -> Trajectory:
-        """One of its pictures before its first step."""
+        """One of its images before its first step."""
         spec, seed = self.order.spec, self.order.pictures[index].seed
         generator = torch.Generator("cpu").manual_seed(seed)
         strength = None if self.init_image is None else self.init_image.strength

@@ -36,7 +36,7 @@ _LEAST_SIGNAL: Final = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class _Sketch:
-    """A picture as it may become. Shapes: latents (1, channels, height, width)."""
+    """An image as it may become. Shapes: latents (1, channels, height, width)."""
 
     job: OpenJob
     index: int
@@ -67,7 +67,7 @@ class Previews:
         self._drawing: WorkerThread[_Sketch] | None = None
 
     def choose(self, job: OpenJob, indices: Sequence[int]) -> int | None:
-        """Of which of its pictures a job wants to see something now, one after the other; None: of none."""
+        """Of which of its images a job wants to see something now, one after the other; None: of none."""
         if not job.order.spec.previews:
             return None
         last = self._last.get(job)
@@ -122,9 +122,9 @@ def _bordered(job: OpenJob) -> Iterator[None]:
 
 
 def expected(trajectory: Trajectory, prediction: Tensor) -> Tensor:
-    """The latents that the picture would have if the UNet were right about all of its noise at once.
+    """The latents that the image would have if the UNet were right about all of its noise at once.
 
-    The input of the UNet is sqrt(a) of the picture and sqrt(1 - a) of noise, where a is the timestep's share
+    The input of the UNet is sqrt(a) of the image and sqrt(1 - a) of noise, where a is the timestep's share
     of signal, whatever the scheduler's own way to keep latents (arXiv:2006.11239; v: arXiv:2202.00512).
     """
     scheduler = trajectory.schedule.scheduler
@@ -141,7 +141,7 @@ def expected(trajectory: Trajectory, prediction: Tensor) -> Tensor:
 
 
 def _as_jpeg(image: Image.Image, vae: Vae) -> bytes:
-    """As large as the picture will be, but no larger than a preview is."""
+    """As large as the image will be, but no larger than a preview is."""
     scale = min(float(vae.pixels_per_latent), LONGEST_PX / max(image.size))
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     file = BytesIO()

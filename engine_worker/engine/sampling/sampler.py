@@ -16,7 +16,7 @@ from engine_worker.engine.sampling.trajectory import Trajectory
 
 
 def predict(denoiser: Denoiser, trajectories: Sequence[Trajectory], dtype: torch.dtype) -> list[Tensor]:
-    """The noise in each picture's latents, guided by its prompt: one call of the UNet for all of them.
+    """The noise in each image's latents, guided by its prompt: one call of the UNet for all of them.
 
     They have the size of their latents and their ControlNets in common, and whether there are further
     channels; with ControlNets also the length of their prompts, for those know no mask. The trajectories stay
@@ -89,7 +89,7 @@ def _added(trajectories: Sequence[Trajectory]) -> dict[str, Tensor] | None:
 
 
 def _working(trajectories: Sequence[Trajectory]) -> list[ActiveControlNet]:
-    """The ControlNets of the call, which all pictures have in common."""
+    """The ControlNets of the call, which all images have in common."""
     working = []
     for number, control in enumerate(trajectories[0].controls):
         rows = [(one, one.controls[number]) for one in trajectories for _ in range(_rows(one))]

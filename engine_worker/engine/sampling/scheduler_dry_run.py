@@ -1,7 +1,7 @@
 """Runs a scheduler dry to check a job's options before any work is done.
 
 Many options are looked at by diffusers only in a step, some only in the last. So the scheduler goes the whole
-way once, with a single number instead of a picture.
+way once, with a single number instead of an image.
 """
 
 from typing import Final

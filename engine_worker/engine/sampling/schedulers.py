@@ -23,7 +23,7 @@ class SchedulerTraits(Protocol):
 
 
 class NoiseScheduler(Protocol):
-    """A diffusers scheduler. It remembers the way it came: one object serves one picture."""
+    """A diffusers scheduler. It remembers the way it came: one object serves one image."""
 
     order: int
     """Calls of the UNet in a step."""
@@ -63,7 +63,7 @@ class LateStarter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A scheduler on its way through its timesteps, for one picture."""
+    """A scheduler on its way through its timesteps, for one image."""
 
     scheduler: NoiseScheduler
     timesteps: Tensor
@@ -73,7 +73,7 @@ class Schedule:
 
     @property
     def calls(self) -> int:
-        """How many calls of the UNet the picture takes."""
+        """How many calls of the UNet the image takes."""
         return len(self.timesteps)
 
     def step(self, prediction: Tensor, call: int, latents: Tensor, generator: torch.Generator) -> Tensor:
@@ -97,9 +97,9 @@ CANNOT: Final = (
 
 def make_schedule(spec: JobSpec, checkpoint_config: Config, seed: int, strength: float | None) -> Schedule:
     """A fresh schedule: the job's options laid over what its scheduler's name stands for, laid over what is
-    the checkpoint's own. `seed` is the picture's, for the schedulers that draw noise by themselves.
+    the checkpoint's own. `seed` is the image's, for the schedulers that draw noise by themselves.
 
-    `strength` is the share of the steps that is made, of a picture that does not begin with pure noise.
+    `strength` is the share of the steps that is made, of an image that does not begin with pure noise.
     Raises: JobRejected, if the scheduler has no such option, or cannot work that way.
     """
     options = settle(spec, checkpoint_config, seed)

@@ -13,7 +13,7 @@ from engine_worker.engine.sampling.schedulers import Schedule
 
 @dataclass(frozen=True, slots=True)
 class Trajectory:
-    """A picture between two steps.
+    """An image between two steps.
 
     The schedule and the generator are its own and move on with it, so that its past cannot be stepped twice
     and its neighbours cannot change it.
@@ -26,7 +26,7 @@ class Trajectory:
     guidance_scale: float
     schedule: Schedule
     generator: torch.Generator
-    """On the CPU, whatever the device, so that a seed means the same picture everywhere."""
+    """On the CPU, whatever the device, so that a seed means the same image everywhere."""
     latents: Tensor
     further_channels: Tensor | None = None
     inpaint_mask: InpaintMask | None = None

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine_worker.port import Completed, Dropped, Failed, Outcome, Pictured, Stepped
+from engine_worker.port import Completed, Dropped, Failed, ImageEncoded, Outcome, Stepped
 from kernel.protocol.enums import ImageFileType, ModelBase, ModelType, PromptTechnique, Scheduler, Stage
 from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
 from kernel.protocol.model_refs import ControlUse, ModelSource
@@ -109,8 +109,8 @@ class Outcomes:
         """The stages that the job came to before its first step and after its last."""
         return [one.stage for one in self.of(job_id) if isinstance(one, Stepped) and _is_further_stage(one)]
 
-    def pictures(self, job_id: str) -> list[Pictured]:
-        return [outcome for outcome in self.of(job_id) if isinstance(outcome, Pictured)]
+    def pictures(self, job_id: str) -> list[ImageEncoded]:
+        return [outcome for outcome in self.of(job_id) if isinstance(outcome, ImageEncoded)]
 
     def steps(self, job_id: str) -> list[tuple[int, int]]:
         steps = [one for one in self.of(job_id) if isinstance(one, Stepped) and not _is_further_stage(one)]

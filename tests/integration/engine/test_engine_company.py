@@ -110,7 +110,7 @@ def run_together(
     latents: dict[tuple[str, int], Tensor] = {}
 
     def keep(finished: DenoisedImage) -> None:
-        latents[finished.job.order.job_id, finished.picture.index] = finished.latents
+        latents[finished.job.order.job_id, finished.image.index] = finished.latents
 
     outcomes, bell = Outcomes(), Bell()
     engine_core = EngineCore(work, keep, slots, outcomes.emit, bell.ring)

@@ -19,7 +19,7 @@ from engine_worker.engine.networks.components import Components
 from engine_worker.engine.networks.vae_decode import decode, decode_latents
 from engine_worker.engine.pipeline.postprocessing import DenoisedImage, Postprocessor
 from engine_worker.engine.runtime.open_job import OpenJob
-from engine_worker.port import Completed, Failed, Outcome, Pictured
+from engine_worker.port import Completed, Failed, ImageEncoded, Outcome
 from kernel.protocol.enums import ImageFileType, Stage
 from kernel.protocol.errors import JobRejected
 from kernel.protocol.ids import ModelId
@@ -58,7 +58,7 @@ def finish(parts: Components, outcomes: Outcomes, *orders: JobOrder) -> None:
     postprocessor.close()
 
 
-def opened(picture: Pictured) -> Image.Image:
+def opened(picture: ImageEncoded) -> Image.Image:
     image = Image.open(BytesIO(picture.data))
     image.load()
     assert (image.size, image.get_format_mimetype()) == (
@@ -115,7 +115,7 @@ def test_pictures_leave_in_the_order_in_which_they_came(parts: Components, tmp_p
     remover = remover_source(write_keeper(tmp_path / "greens.onnx", GREEN))
     slow = cut_order("slow", (remover,), ImageFileType.PNG, count=4)
     finish(parts, outcomes, slow, order("quick", spec(count=2)))
-    made = [(one.job_id, one.index) for one in outcomes.all if isinstance(one, Pictured)]
+    made = [(one.job_id, one.index) for one in outcomes.all if isinstance(one, ImageEncoded)]
     assert made == [("slow", 0), ("slow", 1), ("slow", 2), ("slow", 3), ("quick", 0), ("quick", 1)]
 
 
@@ -142,7 +142,7 @@ def test_a_remover_that_cannot_be_used_fails_its_job_and_no_other(parts: Compone
         assert isinstance(failed, Failed)
         assert failed.code == code
         assert says in failed.text
-    assert outcomes.names("good") == ["Pictured", "Completed"]
+    assert outcomes.names("good") == ["ImageEncoded", "Completed"]
 
 
 class SmallMemory:
@@ -251,8 +251,8 @@ def test_no_picture_is_decoded_cut_out_or_encoded_on_the_stepping_thread(
     postprocessor.put(DenoisedImage(job, job.order.pictures[0], latents(parts), vae))
     postprocessor.close()
     # Files are handed out by the thread that has encoded them.
-    found = {what: witness.seen[what] for what in ("decode", "remove", "Pictured")}
-    assert found == {"decode": "decoder", "remove": "encoder", "Pictured": "encoder"}
+    found = {what: witness.seen[what] for what in ("decode", "remove", "ImageEncoded")}
+    assert found == {"decode": "decoder", "remove": "encoder", "ImageEncoded": "encoder"}
 
 
 class BrokenVae(SmallMemory):

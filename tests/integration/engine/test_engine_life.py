@@ -47,7 +47,7 @@ def test_a_job_of_two_pictures_reports_its_steps_then_both_and_then_that_it_is_c
     checkpoints: Path,
 ) -> None:
     outcomes = make(checkpoints, spec(count=2, steps=2, seed=8))
-    assert outcomes.names("job") == ["Stepped", "Stepped", "Pictured", "Pictured", "Completed"]
+    assert outcomes.names("job") == ["Stepped", "Stepped", "ImageEncoded", "ImageEncoded", "Completed"]
     assert outcomes.steps("job") == [(2, 4), (4, 4)]
     assert outcomes.stages("job") == [Stage.FINISHING]
     pictures = outcomes.pictures("job")
@@ -121,7 +121,7 @@ def test_a_job_may_come_again_after_it_was_dropped(checkpoints: Path) -> None:
     engine.admit(order("again", spec(steps=1)))
     finish(engine)
     assert outcomes.names("job") == ["Stepped", "Dropped"] * 2
-    assert outcomes.names("again") == ["Stepped", "Pictured", "Completed"]
+    assert outcomes.names("again") == ["Stepped", "ImageEncoded", "Completed"]
 
 
 def test_a_job_that_is_here_already_is_not_taken_twice(checkpoints: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_job_that_is_here_already_is_not_taken_twice(checkpoints: Path) -> Non
     for _ in range(2):
         engine.admit(order("job", spec(steps=1)))
     finish(engine)
-    assert outcomes.names("job") == ["Stepped", "Pictured", "Completed"]
+    assert outcomes.names("job") == ["Stepped", "ImageEncoded", "Completed"]
 
 
 def test_an_idle_engine_has_no_step_to_make(checkpoints: Path) -> None:

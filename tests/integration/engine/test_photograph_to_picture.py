@@ -16,7 +16,7 @@ from bench.bell import Bell, run_until
 from bench.pictures import png, random_control_net
 from engine_worker.engine.diffusers_engine import build
 from engine_worker.engine.networks.components import Components
-from engine_worker.port import Completed, Failed, Mapped, Pictured
+from engine_worker.port import Completed, Failed, ImageEncoded, Mapped
 from kernel.protocol.enums import ControlType, InputKind, ModelBase, ModelType, Stage
 from kernel.protocol.ids import ModelId
 from kernel.protocol.model_refs import ControlUse, ModelSource
@@ -93,7 +93,7 @@ def test_a_photograph_leads_and_the_background_goes(
         Stage.FINISHING,
         Stage.REMOVING_BACKGROUND,
     ]
-    images = [Image.open(BytesIO(one.data)) for one in outcomes.all if isinstance(one, Pictured)]
+    images = [Image.open(BytesIO(one.data)) for one in outcomes.all if isinstance(one, ImageEncoded)]
     assert [image.mode for image in images] == ["RGBA", "RGBA"]
     recipe = str(images[0].info["parameters"])
     assert 'ControlNet 0: "Module: mediapipe' in recipe

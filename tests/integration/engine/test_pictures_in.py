@@ -20,7 +20,7 @@ from engine_worker.engine.pipeline.engine_core import EngineCore
 from engine_worker.engine.pipeline.postprocessing import DenoisedImage
 from engine_worker.engine.pipeline.resources import bare_resources
 from engine_worker.engine.sampling.init_image import encode_init_image, read_pixels
-from engine_worker.port import Completed, Inputs, Pictured
+from engine_worker.port import Completed, ImageEncoded, Inputs
 from kernel.protocol.enums import ImageFit, InputKind, ModelBase, Scheduler
 from kernel.protocol.errors import JobRejected
 
@@ -158,7 +158,7 @@ def test_a_strength_that_leaves_no_step_gives_the_reference_and_says_so(
 
     def finish(finished: DenoisedImage) -> None:
         latents.append(finished.latents)
-        finished.job.picture_done(pictured(finished))
+        finished.job.image_done(pictured(finished))
 
     bell = Bell()
     engine_core = EngineCore(bare_resources(parts), finish, 4, outcomes.emit, bell.ring)
@@ -177,9 +177,9 @@ def test_a_strength_that_leaves_no_step_gives_the_reference_and_says_so(
     )
 
 
-def pictured(finished: DenoisedImage) -> Pictured:
-    order, picture = finished.job.order, finished.picture
-    return Pictured(
+def pictured(finished: DenoisedImage) -> ImageEncoded:
+    order, picture = finished.job.order, finished.image
+    return ImageEncoded(
         job_id=order.job_id,
         index=picture.index,
         image_id=picture.image_id,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tests.judge import Picture
+from tests.judge import Pixels
 from training.drawing import draw, whole
 from training.looks import Look, dress
 from training.scenes import Scene, scenes
@@ -16,7 +16,7 @@ def some_scenes(step: int) -> list[Scene]:
     return list(scenes())[::step]
 
 
-def drawn(asked: Sequence[Scene], look: Look = Look.PLAIN, seed: int = 0) -> list[Picture]:
+def drawn(asked: Sequence[Scene], look: Look = Look.PLAIN, seed: int = 0) -> list[Pixels]:
     """Draw scenes."""
     sheet = dress(scene_sheet(asked, np.random.default_rng(seed)), look)
     images = (draw(sheet, whole(sheet)) + 1) * 127.5

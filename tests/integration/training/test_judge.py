@@ -9,7 +9,7 @@ from tests.judge import (
     FRAMED,
     STRIPED,
     NothingThere,
-    Picture,
+    Pixels,
     frame_strength,
     inside_frame,
     judge,
@@ -42,7 +42,7 @@ def test_pictures_of_half_and_of_four_times_the_size_are_judged_right() -> None:
     asked = some_scenes(67)
     for scene, picture in zip(asked, drawn(asked), strict=True):
         for side in (64, 512):
-            resized: Picture = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
+            resized: Pixels = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
             assert judge(resized).scene == scene
 
 

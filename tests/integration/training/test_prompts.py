@@ -20,16 +20,16 @@ def test_the_same_step_gets_the_same_prompts_and_another_step_others() -> None:
     writer = PromptWriter(training_scenes(), batch=8, seed=0, caption=plain_caption)
     first, again, other = writer(3), writer(3), writer(4)
     assert torch.equal(first.tokens, again.tokens)
-    assert torch.equal(first.pictures, again.pictures)
-    assert not torch.equal(first.pictures, other.pictures)
+    assert torch.equal(first.images, again.images)
+    assert not torch.equal(first.images, other.images)
 
 
 def test_each_prompt_says_its_picture_or_nothing() -> None:
     known = training_scenes()
     prompts = PromptWriter(known, batch=64, seed=0, caption=_name)(0)
     texts = [
-        "" if dropped else known[picture].shape.value
-        for picture, dropped in zip(prompts.pictures.tolist(), prompts.is_dropped.tolist(), strict=True)
+        "" if dropped else known[image].shape.value
+        for image, dropped in zip(prompts.images.tolist(), prompts.is_dropped.tolist(), strict=True)
     ]
     assert 0 < texts.count("") < 20
     assert torch.equal(prompts.tokens, encode(texts))
@@ -45,7 +45,7 @@ def test_small_shapes_and_circles_are_shown_more_often() -> None:
     chances = emphasise_small_and_round(known)
     assert chances.sum() == pytest.approx(1.0)
     writer = PromptWriter(known, batch=8_000, seed=0, caption=lambda scene, rng: "", chances=chances)
-    shown = [known[picture] for picture in writer(0).pictures.tolist()]
+    shown = [known[image] for image in writer(0).images.tolist()]
 
     def share(shape: Shape, size: Size) -> float:
         """Times shown, by how many such scenes there are."""

@@ -24,7 +24,7 @@ def _images(count: int) -> torch.Tensor:
 def test_a_whitened_vae_draws_the_same_pictures() -> None:
     torch.manual_seed(0)
     vae = build_vae(ModelBase.SD).eval()
-    white = whiten(vae, seed=0, pictures=8)
+    white = whiten(vae, seed=0, count=8)
     images = _images(2)
     before = vae.decode(vae.encode(images).latent_dist.mode()).sample
     after = white.decode(white.encode(images).latent_dist.mode()).sample
@@ -35,7 +35,7 @@ def test_a_whitened_vae_draws_the_same_pictures() -> None:
 @torch.no_grad()
 def test_scaled_latents_of_a_whitened_vae_are_white(base: ModelBase) -> None:
     torch.manual_seed(0)
-    white = whiten(build_vae(base).eval(), seed=0, pictures=16)
+    white = whiten(build_vae(base).eval(), seed=0, count=16)
     latents = white.encode(_images(16)).latent_dist.mode() * white.config.scaling_factor
     cells = latents.transpose(0, 1).flatten(1)
     assert cells.mean(1).abs().max() < 0.5

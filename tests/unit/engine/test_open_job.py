@@ -7,9 +7,9 @@ from engine_worker.port import (
     Completed,
     Dropped,
     Failed,
+    ImageEncoded,
     Mapped,
     Outcome,
-    Pictured,
     Previewed,
     Stepped,
 )
@@ -43,8 +43,8 @@ def open_job(pictures: int, outcomes: list[Outcome], warnings: tuple[str, ...] =
     return OpenJob(order, steps=2 * pictures, warnings=warnings, emit=outcomes.append)
 
 
-def picture(index: int) -> Pictured:
-    return Pictured(
+def picture(index: int) -> ImageEncoded:
+    return ImageEncoded(
         job_id=JOB,
         index=index,
         image_id=ImageId(f"image-{index}"),
@@ -78,9 +78,9 @@ def test_what_precedes_the_first_step_is_told_until_the_job_ends() -> None:
 def test_the_last_picture_completes_the_job_with_its_warnings() -> None:
     outcomes: list[Outcome] = []
     job = open_job(2, outcomes, ("too long",))
-    job.picture_done(picture(1))
+    job.image_done(picture(1))
     assert job.is_open
-    job.picture_done(picture(0))
+    job.image_done(picture(0))
     assert outcomes == [picture(1), picture(0), Completed(JOB, ("too long",))]
     assert not job.is_open
 
@@ -90,7 +90,7 @@ def test_after_its_ending_a_job_says_nothing_more() -> None:
     job = open_job(2, outcomes)
     job.drop()
     job.step_done(1)
-    job.picture_done(picture(0))
+    job.image_done(picture(0))
     job.fail("job_rejected", "late")
     job.drop()
     assert outcomes == [Dropped(JOB)]
@@ -106,7 +106,7 @@ def test_a_failure_ends_the_job_with_its_code() -> None:
 def test_endings_from_many_threads_leave_one() -> None:
     outcomes: list[Outcome] = []
     job = open_job(1, outcomes)
-    endings = [job.drop, lambda: job.fail("job_rejected", ""), lambda: job.picture_done(picture(0))]
+    endings = [job.drop, lambda: job.fail("job_rejected", ""), lambda: job.image_done(picture(0))]
     threads = [Thread(target=ending) for ending in endings * 4]
     for thread in threads:
         thread.start()
@@ -145,7 +145,7 @@ def test_a_warning_is_told_once_with_the_completion() -> None:
     job = open_job(1, outcomes, ("cut",))
     for text in ("slow", "cut", "slow"):
         job.warn(text)
-    job.picture_done(picture(0))
+    job.image_done(picture(0))
     assert outcomes[-1] == Completed(JOB, ("cut", "slow"))
 
 

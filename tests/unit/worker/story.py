@@ -1,9 +1,9 @@
 """A session with a clock that a test moves: tells what happened, and answers with what the session did."""
 
 from engine_worker.exits import ExitCode
-from engine_worker.port import Mapped, Pictured
+from engine_worker.port import ImageEncoded, Mapped
 from engine_worker.session.actions import Action, Exit, Send
-from engine_worker.session.events import DeadlinePassed, Event, MapMade, Opened, OrderArrived, PictureMade
+from engine_worker.session.events import DeadlinePassed, Event, ImageMade, MapMade, Opened, OrderArrived
 from engine_worker.session.heartbeat import Patience
 from engine_worker.session.machine import Session
 from kernel.protocol.enums import ControlType, WorkerRole
@@ -69,8 +69,8 @@ def exit_code(actions: list[Action]) -> ExitCode | None:
     return next((action.exit_code for action in actions if isinstance(action, Exit)), None)
 
 
-def picture(job_id: str = "job-1", index: int = 0) -> PictureMade:
-    made = Pictured(
+def picture(job_id: str = "job-1", index: int = 0) -> ImageMade:
+    made = ImageEncoded(
         job_id=JobId(job_id),
         index=index,
         image_id=ImageId(f"{job_id}-image-{index}"),
@@ -80,7 +80,7 @@ def picture(job_id: str = "job-1", index: int = 0) -> PictureMade:
         height_px=48,
         data=b"a picture",
     )
-    return PictureMade(made, "the sha256")
+    return ImageMade(made, "the sha256")
 
 
 def control_map(job_id: str = "job-1", control_type: ControlType = ControlType.CANNY) -> MapMade:

@@ -14,10 +14,10 @@ from engine_worker.port import (
     Completed,
     Dropped,
     Failed,
+    ImageEncoded,
     Inputs,
     Mapped,
     Outcome,
-    Pictured,
     Previewed,
     Stepped,
 )
@@ -65,26 +65,26 @@ class World:
         raise ProcessEnded(status)
 
 
-def pictures(outcomes: list[Outcome]) -> list[Pictured]:
-    return [outcome for outcome in outcomes if isinstance(outcome, Pictured)]
+def pictures(outcomes: list[Outcome]) -> list[ImageEncoded]:
+    return [outcome for outcome in outcomes if isinstance(outcome, ImageEncoded)]
 
 
 def test_a_job_is_stepped_drawn_and_completed() -> None:
     outcomes = World().run(job(steps=2))
-    assert [type(outcome) for outcome in outcomes] == [Stepped, Stepped, Pictured, Completed]
+    assert [type(outcome) for outcome in outcomes] == [Stepped, Stepped, ImageEncoded, Completed]
     assert outcomes[1] == Stepped(JOB, 2, 2)
 
 
 def test_several_pictures_are_made_one_after_the_other() -> None:
     outcomes = World().run(job(steps=2, pictures=2))
-    assert [type(outcome) for outcome in outcomes] == [Stepped, Stepped, Pictured] * 2 + [Completed]
+    assert [type(outcome) for outcome in outcomes] == [Stepped, Stepped, ImageEncoded] * 2 + [Completed]
     assert [(picture.index, picture.seed) for picture in pictures(outcomes)] == [(0, 5), (1, 6)]
     assert outcomes[-3] == Stepped(JOB, 4, 4)
 
 
 def test_a_job_of_no_steps_is_drawn_all_the_same() -> None:
     outcomes = World().run(job(steps=0, pictures=2))
-    assert [type(outcome) for outcome in outcomes] == [Pictured, Pictured, Completed]
+    assert [type(outcome) for outcome in outcomes] == [ImageEncoded, ImageEncoded, Completed]
 
 
 def test_the_same_order_gives_the_same_bytes_and_another_seed_gives_others() -> None:
