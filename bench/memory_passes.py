@@ -18,8 +18,7 @@ from torch.profiler import ProfilerActivity, profile
 from bench.memory_cases import Case, demand_of_file, ensure_file
 from engine_worker.engine.loading.load_checkpoint import load_components
 from engine_worker.engine.networks.components import Components
-from engine_worker.engine.networks.vae_decode import decode, decode_latents
-from engine_worker.engine.networks.vae_encode import encode
+from engine_worker.engine.networks.vae import decode, decode_latents, encode
 from kernel.core.memory_model import activations
 from kernel.core.memory_model.memory_demand import (
     MARGIN,
@@ -85,7 +84,7 @@ def _predict(case: Case, path: Path) -> dict[str, int]:
     assert unet is not None
     assert vae is not None
     side, tokens = case.size_px // PIXELS_PER_LATENT, encoders[0].tokens
-    # Half of a picture at most, so that tiles save something (engine_worker/engine/networks/vae_decode.py).
+    # Half of a picture at most, so that tiles save something (engine_worker/engine/networks/vae.py).
     tile = min(TILE_LATENTS, side // 2)
     rows = ROWS_PER_PICTURE * case.slots
     elements = {

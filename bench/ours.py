@@ -12,11 +12,10 @@ from bench.stock import Asked
 from engine_worker.engine.adapters.adapter_manager import AdapterManager
 from engine_worker.engine.networks.components import Components, ControlNet
 from engine_worker.engine.pipeline.engine_core import EngineCore
-from engine_worker.engine.pipeline.job_inputs import load_inputs
 from engine_worker.engine.pipeline.postprocessing import DenoisedImage
-from engine_worker.engine.pipeline.preparation import Preparer
+from engine_worker.engine.pipeline.preparation import PreparedJob, Preparer
+from engine_worker.engine.pipeline.preprocessing import load_inputs
 from engine_worker.engine.pipeline.resources import EngineResources, bare_resources
-from engine_worker.engine.sampling.prepared_job import PreparedJob
 from engine_worker.engine.sampling.sampler import advance, predict
 from engine_worker.port import NO_INPUTS, Emit, Failed, Inputs, Outcome
 from kernel.protocol.ids import ImageId, JobId, ModelId

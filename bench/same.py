@@ -32,8 +32,8 @@ from bench.stock import Asked, Stock
 from engine_worker.embedded.random_checkpoint import write_random_checkpoint
 from engine_worker.embedded.shipped import shipped
 from engine_worker.engine.loading.load_checkpoint import load_components
-from engine_worker.engine.loading.unpacking import unpack
-from engine_worker.engine.networks.vae_decode import decode
+from engine_worker.engine.loading.saving import unpack
+from engine_worker.engine.networks.vae import decode
 from engine_worker.engine.pipeline.resources import EngineResources
 from kernel.protocol.enums import ControlType, InputKind, ModelBase, ModelType, Scheduler
 from kernel.protocol.ids import ModelId

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from torch import nn
 
 from engine_worker.embedded.shipped import shipped
-from engine_worker.engine.loading.unpacking import unpack
+from engine_worker.engine.loading.saving import unpack
 from training import vae
 from training.command import run_from_command_line
 from training.evaluate import PIPELINES

@@ -37,7 +37,7 @@ def described(model: Shipped) -> str:
 
 def _unpack(checkpoint: Path, folder: Path) -> None:
     # Imported late, so that the list need not wait for torch.
-    from engine_worker.engine.loading.unpacking import unpack
+    from engine_worker.engine.loading.saving import unpack
 
     unpack(checkpoint, folder)
 

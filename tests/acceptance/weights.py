@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from bench.pictures import random_control_net
 from engine_worker.embedded.random_checkpoint import write_random_checkpoint
-from engine_worker.engine.adapters.controlnet_keys import controlnet_places
+from engine_worker.engine.adapters.controlnet_file import controlnet_places
 from engine_worker.engine.adapters.diffusers_shapes import read_controlnet_shape
 from engine_worker.engine.loading.load_checkpoint import load_components
 from engine_worker.engine.networks.components import Components

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from engine_worker.engine.adapters.controlnet_file import LoadedControlNet, load_controlnet
-from engine_worker.engine.adapters.find_source import find_source
 from engine_worker.engine.adapters.lora_manager import LoraManager
+from engine_worker.engine.adapters.resolve_model import find_source
 from engine_worker.engine.adapters.vae_file import LoadedVae, load_vae
 from engine_worker.engine.networks.components import Components, ControlNet, Vae
 from engine_worker.engine.networks.offload import offload_under
-from engine_worker.engine.runtime.model_cache import ModelCache
+from engine_worker.engine.runtime.lru_cache import ModelCache
 from engine_worker.formats.checkpoint_layout import Network
 from kernel.protocol.enums import ModelType
 from kernel.protocol.ids import ModelId

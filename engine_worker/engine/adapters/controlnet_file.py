@@ -1,21 +1,23 @@
-"""Loads a ControlNet from any of its published file layouts."""
+"""Loads a ControlNet from any of its published file layouts: diffusers, and the original (LDM) one.
+
+Source of the LDM keys: https://github.com/lllyasviel/ControlNet
+"""
 
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
 
-from engine_worker.engine.adapters.controlnet_keys import controlnet_places
 from engine_worker.engine.adapters.diffusers_shapes import read_controlnet_shape
 from engine_worker.engine.adapters.resolve_model import resolve_model
 from engine_worker.engine.loading.build_networks import build_networks
 from engine_worker.engine.loading.configs import controlnet_config
-from engine_worker.engine.loading.diffusers_folder import read_part
-from engine_worker.engine.loading.diffusers_keys import same_place
+from engine_worker.engine.loading.diffusers_folder import read_part, same_place
 from engine_worker.engine.loading.networks import size_bytes
 from engine_worker.engine.networks.components import Components, ControlNet
 from engine_worker.formats.allowed_paths import ModelFile
 from engine_worker.formats.architecture import ControlNetShape, UNetShape
 from engine_worker.formats.checkpoint_layout import Config, Network, NetworkPlan
+from engine_worker.formats.ldm_keys import Stored, unet_key
 from engine_worker.formats.ldm_shapes import read_unet_shape, shape_of
 from engine_worker.formats.model_folder import ModelFolder
 from engine_worker.formats.safetensors_header import Header, read_header
@@ -99,3 +101,26 @@ def _check_fit(name: str, half: UNetShape, parts: Components) -> None:
             raise ModelUnreadable(
                 f"{name} was made for another base: {what} {theirs}, but the UNet has {ours}"
             )
+
+
+def controlnet_places(name: str, shape: ControlNetShape, prefix: str) -> tuple[Stored, ...]:
+    """Where the file holds the ControlNet's parameter of that name; `prefix` is how all its keys begin."""
+    return (Stored(prefix + _key(name, shape)),)
+
+
+def _key(name: str, shape: ControlNetShape) -> str:
+    # Layers that read the map have even numbers: between them are activations.
+    match name.split("."):
+        case ["controlnet_cond_embedding", "conv_in", kind]:
+            return f"input_hint_block.0.{kind}"
+        case ["controlnet_cond_embedding", "blocks", number, kind]:
+            return f"input_hint_block.{2 * int(number) + 2}.{kind}"
+        case ["controlnet_cond_embedding", "conv_out", kind]:
+            blocks = 2 * (len(shape.map_widths) - 1)
+            return f"input_hint_block.{2 * blocks + 2}.{kind}"
+        case ["controlnet_down_blocks", number, kind]:
+            return f"zero_convs.{number}.0.{kind}"
+        case ["controlnet_mid_block", kind]:
+            return f"middle_block_out.0.{kind}"
+        case _:
+            return unet_key(name, shape.half)

@@ -12,12 +12,12 @@ from math import isfinite
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from engine_worker.engine.adapters.find_source import find_source
 from engine_worker.engine.adapters.layer_delta import Layer, LayerDelta
 from engine_worker.engine.adapters.lora_file import Lora, read_lora
 from engine_worker.engine.adapters.lora_names import LayerName, LayerNames
+from engine_worker.engine.adapters.resolve_model import find_source
 from engine_worker.engine.networks.components import Components
-from engine_worker.engine.runtime.model_cache import Identity, ModelCache, identity_of
+from engine_worker.engine.runtime.lru_cache import Identity, ModelCache, identity_of
 from engine_worker.formats.checkpoint_layout import Network
 from kernel.protocol.enums import ModelType
 from kernel.protocol.errors import JobRejected
@@ -77,7 +77,7 @@ class LoraManager:
     def __init__(self, parts: Components, *, max_count: int, max_bytes: int) -> None:
         self._base, self._roots = parts.base, parts.roots
         self._names = LayerNames(parts.networks, parts.unet_shape, parts.device)
-        self._shelf = ModelCache(
+        self._cache = ModelCache(
             self._read, lambda lora: lora.size_bytes, max_count=max_count, max_bytes=max_bytes
         )
         self._active = NO_ADAPTERS
@@ -86,18 +86,18 @@ class LoraManager:
     @property
     def size_bytes(self) -> int:
         """Memory that the LoRAs take which are kept for later jobs."""
-        return self._shelf.size_bytes
+        return self._cache.size_bytes
 
     def has(self, source: ModelSource) -> bool:
         """True if the LoRA is loaded."""
-        return self._shelf.has(source)
+        return self._cache.has(source)
 
     def preload(self, source: ModelSource) -> None:
         """Load a LoRA now, so that its first job does not wait.
 
         Raises: ModelUnreadable.
         """
-        self._shelf.take(source)
+        self._cache.take(source)
 
     def prepare(self, sources: Sequence[ModelSource], uses: Sequence[LoraUse]) -> AdapterSet:
         """Make sure that a job's LoRAs are loaded.
@@ -116,7 +116,7 @@ class LoraManager:
             if use.weight:
                 identity = identity_of(source)
                 weight = use.weight + (active[identity].weight if identity in active else 0.0)
-                active[identity] = ActiveLora(identity, weight, self._shelf.take(source))
+                active[identity] = ActiveLora(identity, weight, self._cache.take(source))
         # In one order, whatever the job's, because sums of floats depend on it.
         in_order = sorted(active.values(), key=lambda one: (one.identity[0], one.identity[1] or ""))
         return AdapterSet(tuple(one for one in in_order if one.weight))
@@ -140,7 +140,7 @@ class LoraManager:
 
     def forget(self) -> None:
         """Let go of what is only kept for later jobs. For every thread."""
-        self._shelf.clear()
+        self._cache.clear()
 
     def clear(self) -> None:
         """Take everything off and let go of it."""

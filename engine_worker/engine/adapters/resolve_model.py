@@ -1,6 +1,6 @@
-"""Resolves a source to the files of an adapter model, and checks its type and base."""
+"""Finds a job's model in its order, resolves it to files, and checks its type and base."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from engine_worker.formats.allowed_paths import ANYWHERE, ModelFile, open_file, resolve
@@ -8,8 +8,22 @@ from engine_worker.formats.component_folder import describe_component
 from engine_worker.formats.model_folder import ModelFolder
 from engine_worker.formats.single_file import describe_file
 from kernel.protocol.enums import ModelBase, ModelType
-from kernel.protocol.errors import ModelUnreadable
+from kernel.protocol.errors import JobRejected, ModelUnreadable
+from kernel.protocol.ids import ModelId
 from kernel.protocol.model_refs import ModelSource
+
+
+def find_source(sources: Iterable[ModelSource], model_id: ModelId, wanted: ModelType) -> ModelSource:
+    """The source of the model with that id.
+
+    Raises: JobRejected, if it did not come along, or is a model of another type.
+    """
+    source = next((source for source in sources if source.model_id == model_id), None)
+    if source is None:
+        raise JobRejected(f"the source of {wanted} {model_id} is missing from the order")
+    if source.model_type is not wanted:
+        raise JobRejected(f"{source.name} is a {source.model_type}, but the job uses it as a {wanted}")
+    return source
 
 
 def resolve_model(

@@ -7,12 +7,11 @@ from engine_worker.engine.adapters.diffusers_shapes import read_vae_shape as rea
 from engine_worker.engine.adapters.resolve_model import resolve_model
 from engine_worker.engine.loading.build_networks import build_networks
 from engine_worker.engine.loading.configs import lone_vae_config
-from engine_worker.engine.loading.diffusers_folder import read_part
-from engine_worker.engine.loading.diffusers_keys import autoencoder_places
+from engine_worker.engine.loading.diffusers_folder import autoencoder_places, read_part
 from engine_worker.engine.loading.networks import size_bytes
-from engine_worker.engine.networks.autoencoder import make_vae
 from engine_worker.engine.networks.components import Components, Vae
 from engine_worker.engine.networks.offload import offload_under
+from engine_worker.engine.networks.vae import make_vae
 from engine_worker.engine.runtime.devices import vae_dtype
 from engine_worker.formats.allowed_paths import ModelFile
 from engine_worker.formats.checkpoint_layout import Network, NetworkPlan

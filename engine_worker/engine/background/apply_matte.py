@@ -28,7 +28,7 @@ class Removers:
         """Their files may lie in these folders."""
         self._roots = roots
         self._cuda_device = (device.index or 0) if device.type == "cuda" else None
-        self._kept: LruCache[tuple[ModelId, str], Remover] = LruCache(_KEPT)
+        self._kept: LruCache[tuple[ModelId, str], Remover] = LruCache(max_count=_KEPT)
 
     @property
     def is_gpu_wanted(self) -> bool:

@@ -1,4 +1,7 @@
-"""The detectors of one engine: found in local folders, loaded when first asked for, never downloaded."""
+"""The detectors of one engine: found in local folders, loaded on first use, never downloaded.
+
+Canny and MediaPipe need no files and are called here directly; the others are in modules of their own.
+"""
 
 import logging
 import pickle
@@ -6,14 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
+import numpy as np
 import torch
 from PIL import Image
 
 from engine_worker.engine.detectors.depth import load_depth_model, load_midas
-from engine_worker.engine.detectors.edges import find_edges
-from engine_worker.engine.detectors.faces import find_faces
 from engine_worker.engine.detectors.poses import load_pose_detector
 from engine_worker.engine.runtime.failures import is_out_of_memory
+from engine_worker.engine.runtime.late_import import late_import
 from engine_worker.engine.runtime.lru_cache import LruCache
 from kernel.protocol.detectors import DETECTOR_FILES
 from kernel.protocol.enums import ControlType
@@ -47,7 +50,7 @@ class Detectors:
     def __init__(self, folder: Path | None, device: torch.device) -> None:
         self._folder = folder
         self._device = device
-        self._kept: LruCache[ControlType, NetworkDetector] = LruCache(_KEPT)
+        self._kept: LruCache[ControlType, NetworkDetector] = LruCache(max_count=_KEPT)
 
     def detect(self, control_type: ControlType, image: Image.Image) -> Image.Image:
         """The map of an RGB image, in a size near the image's.
@@ -108,3 +111,39 @@ class Detectors:
                 f"the {control_type} detector is not installed: {needed.remedy(absent, str(folder))}"
             )
         return folder
+
+
+# The thresholds of the detector that the canny ControlNets are known with.
+_LOW: Final = 100
+_HIGH: Final = 200
+
+
+def find_edges(image: Image.Image) -> Image.Image:
+    """The edges in an RGB image, white on black, in its size.
+
+    Raises: NotInstalled.
+    """
+    with late_import("canny", "worker"):
+        import cv2
+
+    return Image.fromarray(cv2.Canny(np.asarray(image), _LOW, _HIGH))
+
+
+# More than on most photographs of groups; each further one costs milliseconds.
+_MAX_FACES: Final = 10
+
+
+def find_faces(image: Image.Image) -> Image.Image:
+    """Ovals, eyes, brows and lips of the faces in an RGB image, coloured on black, about in its size.
+
+    Raises: NotInstalled.
+    """
+    with late_import("mediapipe", "pose"):
+        import mediapipe  # noqa: F401 - controlnet_aux does without it, and breaks only when it is called
+        from controlnet_aux import MediapipeFaceDetector
+
+    side_px = min(image.size)
+    drawn: Image.Image = MediapipeFaceDetector()(
+        image, max_faces=_MAX_FACES, detect_resolution=side_px, image_resolution=side_px
+    )
+    return drawn

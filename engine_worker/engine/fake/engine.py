@@ -35,8 +35,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from engine_worker.engine.fake import jpeg, png
 from engine_worker.engine.fake.directives import JobDirectives, LoadDirectives, read_checkpoint, read_prompt
+from engine_worker.engine.fake.image_files import PNG_MIME, draw_jpeg, draw_png
 from engine_worker.port import (
     NO_INPUTS,
     Completed,
@@ -175,7 +175,7 @@ class FakeEngine:
             position = (job.done_steps - 1) // job.order.spec.steps
             step = job.done_steps - position * job.order.spec.steps
             index = job.order.pictures[position].index
-            data = jpeg.draw(f"image {index}, step {step}")
+            data = draw_jpeg(f"image {index}, step {step}")
             self._emit(Previewed(job.order.job_id, index, step, data))
 
     def _misbehave(self, job: _Job) -> None:
@@ -234,7 +234,7 @@ def _maps(job: _Job) -> list[Mapped]:
         Mapped(
             job_id=job.order.job_id,
             control_type=use.control_type,
-            data=png.draw(f"{use.control_type} {pose}", spec.width_px, spec.height_px),
+            data=draw_png(f"{use.control_type} {pose}", spec.width_px, spec.height_px),
         )
         for use in spec.controls
         if not use.is_preprocessed
@@ -250,8 +250,8 @@ def _image(job: _Job, position: int) -> ImageEncoded:
         index=wanted.index,
         image_id=wanted.image_id,
         seed=wanted.seed,
-        mime=png.MIME,
+        mime=PNG_MIME,
         width_px=spec.width_px,
         height_px=spec.height_px,
-        data=png.draw(recipe, spec.width_px, spec.height_px),
+        data=draw_png(recipe, spec.width_px, spec.height_px),
     )

@@ -9,8 +9,7 @@ from diffusers import UNet2DConditionModel
 
 from engine_worker.engine.gpu.call_shape import CallShape, shapes_to_prepare
 from engine_worker.engine.gpu.compiled_blocks import Backend, as_compiled, as_written, compile_blocks
-from engine_worker.engine.gpu.cuda_graphs import CudaGraphs
-from engine_worker.engine.gpu.recorded_calls import RecordedCalls, Recorder, record_calls
+from engine_worker.engine.gpu.recorded_calls import CudaGraphs, RecordedCalls, Recorder, record_calls
 from engine_worker.engine.networks.components import Components
 from engine_worker.engine.runtime.failures import is_of_the_device
 from engine_worker.formats.checkpoint_layout import Network

@@ -1,15 +1,16 @@
-"""A UNet of which some calls are recorded, and are made again as one piece of work.
+"""Records UNet calls as CUDA graphs and replays each as one launch.
 
-A call of the UNet asks the GPU for 800 (SD 1.5) to 2,000 (SDXL) kernels, one by one. Where a GPU is quicker
-than the host can ask, it waits for the host most of the time. A recorded call is asked for once.
+A UNet call launches 800 (SD 1.5) to 2,000 (SDXL) kernels one by one. A fast GPU finishes them sooner than the
+host can launch them, so it idles most of the time; a recorded call is launched once.
 """
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
+import torch
 from torch import Tensor
 
 from engine_worker.engine.gpu.call_inputs import CallInputs, blank_inputs
@@ -97,3 +98,41 @@ def record_calls(
         else:
             recorded[shape] = RecordedCall(inputs, replay, result)
     return recorded
+
+
+# Before a recording libraries must have chosen their kernels and taken their workspaces.
+_REHEARSALS: Final = 2
+
+
+class CudaGraphs:
+    """Records calls that are made one after the other, so that all of them share one pool of memory."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._pool = torch.cuda.graph_pool_handle()
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+    def record(self, call: Callable[[], Tensor]) -> tuple[Replay, Tensor]:
+        """See the protocol."""
+        caller = torch.cuda.current_stream(self._stream.device)
+        self._stream.wait_stream(caller)
+        with torch.cuda.stream(self._stream):
+            for _ in range(_REHEARSALS):
+                call()
+        caller.wait_stream(self._stream)
+        graph = torch.cuda.CUDAGraph()
+        return graph.replay, self._recorded(graph, call)
+
+    def _recorded(self, graph: torch.cuda.CUDAGraph, call: Callable[[], Tensor]) -> Tensor:
+        # Entering waits for the device, and gives the memory of the rehearsals back. Other threads of the
+        # process may ask the device for what they like meanwhile.
+        recording = torch.cuda.graph(
+            graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
+        )
+        try:
+            with recording:
+                return call()
+        except RuntimeError as error:
+            # To end a recording that broke off may be an error by itself; of interest is the first one.
+            if isinstance(error.__context__, torch.OutOfMemoryError):
+                raise error.__context__ from None
+            raise

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import nn
 
-from engine_worker.engine.loading.memory_format import set_memory_format
 from engine_worker.engine.loading.networks import build_empty, fill
 from engine_worker.engine.loading.weights import Place, check_surplus, find_places, read_parameters
 from engine_worker.engine.networks.batch_invariant_layers import make_batch_invariant
@@ -69,3 +69,19 @@ def _filled(
     filled = fill(empty, parameters, target.place)
     laid_out = set_memory_format(filled, plan.network, target.device, target.dtype)
     return make_batch_invariant(laid_out, plan.network, target.device, target.dtype)
+
+
+_CONVOLVING: Final = frozenset({Network.UNET, Network.VAE, Network.CONTROLNET})
+
+
+def set_memory_format(
+    module: nn.Module, network: Network, device: torch.device, dtype: torch.dtype
+) -> nn.Module:
+    """The network with its convolutions' weights in the order that the device is quickest with.
+
+    The tensor cores of a GPU compute convolutions in half precision channel by channel for each pixel
+    (channels last); from the ordinary layout cuDNN brings the images there and back around each one.
+    """
+    if device.type != "cuda" or dtype is torch.float32 or network not in _CONVOLVING:
+        return module
+    return module.to(memory_format=torch.channels_last)

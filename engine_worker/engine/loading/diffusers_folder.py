@@ -1,8 +1,7 @@
-"""The layout of a checkpoint that is a diffusers folder."""
+"""The layout of a checkpoint that is a diffusers folder, and the keys under which it stores parameters."""
 
 from collections.abc import Mapping
 
-from engine_worker.engine.loading.diffusers_keys import autoencoder_places, same_place, text_encoder_places
 from engine_worker.formats.checkpoint_layout import (
     CheckpointLayout,
     Config,
@@ -13,10 +12,34 @@ from engine_worker.formats.checkpoint_layout import (
 )
 from engine_worker.formats.diffusers_folder import weight_files
 from engine_worker.formats.diffusers_index import INDEX_FILE
+from engine_worker.formats.ldm_keys import Stored
 from engine_worker.formats.model_folder import ModelFolder
 from engine_worker.formats.safetensors_header import read_header
 from kernel.protocol.enums import ModelBase, Variant
 from kernel.protocol.errors import ModelUnreadable
+
+# Names that the VAE's attention had before diffusers 0.17; many published folders still use them.
+_OLD_ATTENTION = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+
+
+def same_place(name: str) -> tuple[Stored, ...]:
+    """Under its own name."""
+    return (Stored(name),)
+
+
+def text_encoder_places(name: str) -> tuple[Stored, ...]:
+    """Files written by transformers 5 may lack the prefix that all others have."""
+    plain = name.removeprefix("text_model.")
+    return (Stored(name), Stored(f"text_model.{plain}"), Stored(plain))
+
+
+def autoencoder_places(name: str) -> tuple[Stored, ...]:
+    """The VAE's parameter, today's name first."""
+    old = name
+    for word, former in _OLD_ATTENTION.items():
+        old = old.replace(f".attentions.0.{word}.", f".attentions.0.{former}.")
+    return (Stored(name), Stored(old))
+
 
 _PLACES: Mapping[Network, Locate] = {
     Network.UNET: same_place,

@@ -12,10 +12,10 @@ from engine_worker.engine.loading.build_networks import build_networks
 from engine_worker.engine.loading.diffusers_folder import read_folder
 from engine_worker.engine.loading.networks import size_bytes
 from engine_worker.engine.loading.single_file import is_leftover, read_single_file
-from engine_worker.engine.networks.autoencoder import make_vae
 from engine_worker.engine.networks.components import Components, SdText, SdxlText
 from engine_worker.engine.networks.offload import LoadModules, load_under, offload_under
 from engine_worker.engine.networks.tokenizer import Tokenizer, make_tokenizer
+from engine_worker.engine.networks.vae import make_vae
 from engine_worker.engine.runtime.devices import vae_dtype
 from engine_worker.formats.allowed_paths import ANYWHERE, open_file, resolve
 from engine_worker.formats.checkpoint_layout import CheckpointLayout

@@ -1,4 +1,5 @@
-"""Saves networks as a checkpoint: one file (LDM layout) or a diffusers folder."""
+"""Saves networks as a checkpoint: one file (LDM layout) or a diffusers folder; converts the one to the
+other."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,6 +8,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from engine_worker.engine.loading.build_networks import build_networks
+from engine_worker.engine.loading.load_checkpoint import read_layout
+from engine_worker.engine.loading.single_file import is_leftover
 from engine_worker.engine.networks.tokenizer import make_tokenizer
 from engine_worker.formats.checkpoint_layout import CheckpointLayout
 from engine_worker.formats.ldm_keys import THIRDS, Form
@@ -71,3 +75,10 @@ def _stored(forms: Mapping[Form, Tensor]) -> Tensor:
             return tensor[:, :, None, None]
         case _:
             return tensor
+
+
+def unpack(checkpoint: Path, folder: Path) -> None:
+    """Write the folder, in half precision. Raises: ModelUnreadable, if it is not a whole checkpoint."""
+    layout = read_layout(checkpoint)
+    networks = build_networks(layout.networks, torch.device("cpu"), torch.float16, is_leftover)
+    save_folder(folder, layout, networks)

@@ -1,4 +1,5 @@
-"""The loaded components of a checkpoint, and the protocols that sampling expects of them."""
+"""The loaded components of a checkpoint, the protocols that sampling expects of them, and the conditioning of
+a UNet call."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -190,3 +191,24 @@ class Components:
     def is_inpainting(self) -> bool:
         """The UNet was made to paint a part of an image anew."""
         return self.unet_shape.in_channels > self.vae.latent_channels
+
+
+@dataclass(frozen=True, slots=True)
+class Conditioning:
+    """A job's prompts, encoded.
+
+    Rows are two, unconditional then conditional, or one where guidance is skipped.
+    Shapes: embeds (rows, tokens, width); SDXL also pooled (rows, width) and sizes (rows, 6).
+    """
+
+    embeds: Tensor
+    pooled: Tensor | None = None
+    sizes: Tensor | None = None
+
+    @property
+    def rows(self) -> int:
+        return self.embeds.shape[0]
+
+    @property
+    def tokens(self) -> int:
+        return self.embeds.shape[1]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from engine_worker.engine.networks.components import ControlNet
-from engine_worker.engine.runtime.async_copy import copy_async
+from engine_worker.engine.runtime.cuda_stream import copy_async
 
 
 @dataclass(frozen=True, slots=True)

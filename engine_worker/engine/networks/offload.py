@@ -9,7 +9,6 @@ from typing import Final, Protocol
 import torch
 from torch import Tensor, nn
 
-from engine_worker.engine.runtime.carrier import DeviceCarrier
 from engine_worker.formats.checkpoint_layout import Network
 from kernel.protocol.enums import MemoryPlan
 
@@ -123,3 +122,24 @@ def _slots(network: nn.Module) -> Iterator[_Slot]:
     for owner in network.modules():
         for name, held in (*owner.named_parameters(recurse=False), *owner.named_buffers(recurse=False)):
             yield _Slot(owner, name, held)
+
+
+class DeviceCarrier:
+    """Implements the carrier of `engine_worker/engine/networks/offload.py`. On a CPU it does nothing.
+
+    The host waits for each copy: weights lie in ordinary memory (adr/0032).
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def fetch(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self._device)
+
+    def settle(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.current_stream(self._device).synchronize()
+
+    def clear(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()

@@ -8,10 +8,15 @@ from itertools import count
 import torch
 from torch import Tensor
 
-from engine_worker.engine.pipeline.job_inputs import JobInputs, is_cached, load_inputs
 from engine_worker.engine.pipeline.postprocessing import DenoisedImage, FinishImage
-from engine_worker.engine.pipeline.preparation import Preparer
-from engine_worker.engine.pipeline.preprocessing import PendingJob, Preprocessor
+from engine_worker.engine.pipeline.preparation import PreparedJob, Preparer
+from engine_worker.engine.pipeline.preprocessing import (
+    JobInputs,
+    PendingJob,
+    Preprocessor,
+    is_cached,
+    load_inputs,
+)
 from engine_worker.engine.pipeline.resources import EngineResources
 from engine_worker.engine.runtime.cuda_stream import record_event
 from engine_worker.engine.runtime.failures import fail_job
@@ -27,7 +32,6 @@ from engine_worker.engine.sampling.batch_scheduler import (
     remove,
 )
 from engine_worker.engine.sampling.batched_unet import UNetCalls
-from engine_worker.engine.sampling.prepared_job import PreparedJob
 from engine_worker.engine.sampling.previews import Previews, expected
 from engine_worker.engine.sampling.sampler import advance
 from engine_worker.engine.sampling.trajectory import Trajectory

@@ -17,7 +17,7 @@ from engine_worker.engine.background.apply_matte import Removers, cut_out, is_no
 from engine_worker.engine.images.infotext import Digests, InfotextSource, infotext
 from engine_worker.engine.images.output_file import MIMES, Pixels, colour_of, encode, laid_on
 from engine_worker.engine.networks.components import Vae
-from engine_worker.engine.networks.vae_decode import Decoded, decode_latents
+from engine_worker.engine.networks.vae import Decoded, decode_latents
 from engine_worker.engine.runtime.cuda_stream import Moment, wait_for_event
 from engine_worker.engine.runtime.failures import fail_job
 from engine_worker.engine.runtime.oom_retry import retry_on_oom

@@ -1,10 +1,8 @@
 """The prompts of jobs as text: read beside the steps, and the latest of them remembered."""
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Lock
 from typing import Final, assert_never
 
 from engine_worker.engine.prompts.encoded import Encode, Technique
@@ -12,6 +10,7 @@ from engine_worker.engine.prompts.plain import Plain
 from engine_worker.engine.prompts.sd_embed_package import find_sd_embed
 from engine_worker.engine.prompts.syntaxes import foreign_syntax
 from engine_worker.engine.runtime.late_import import late_import
+from engine_worker.engine.runtime.lru_cache import LruCache
 from kernel.protocol.enums import PromptTechnique
 from kernel.protocol.errors import JobRejected
 from kernel.protocol.prompts import fault_of_length
@@ -38,12 +37,11 @@ class ParsedPromptCache:
     def __init__(self) -> None:
         none = PromptTechnique.NONE
         self._techniques = {none: _make_technique(none)}
-        self._read: OrderedDict[tuple[str, PromptTechnique], ParsedPrompt] = OrderedDict()
-        self._lock = Lock()
+        self._parsed: LruCache[tuple[str, PromptTechnique], ParsedPrompt] = LruCache(max_count=MAX_REMEMBERED)
 
     def has(self, text: str, technique: PromptTechnique) -> bool:
         """True if reading it takes no time."""
-        if self._find(text, technique) is not None:
+        if self._parsed.has((text, technique)):
             return True
         is_quick = technique is not PromptTechnique.COMPEL and len(text) <= _AT_ONCE
         return is_quick and technique in self._techniques
@@ -54,28 +52,15 @@ class ParsedPromptCache:
         Raises: JobRejected, if it is too long or cannot be read this way, in words that still lack the
         field's name; NotInstalled, if the technique needs a package that is not there.
         """
-        script = self._find(text, technique)
-        if script is None:
-            fault = fault_of_length(text, technique)
-            if fault is not None:
-                raise JobRejected(fault)
-            encode = self._technique(technique).read(text)
-            script = ParsedPrompt(text, technique, encode, tuple(foreign_syntax(text, technique)))
-            self._keep(script)
-        return script
-
-    def _find(self, text: str, technique: PromptTechnique) -> ParsedPrompt | None:
-        with self._lock:
-            script = self._read.get((text, technique))
-            if script is not None:
-                self._read.move_to_end((text, technique))
-            return script
-
-    def _keep(self, script: ParsedPrompt) -> None:
-        with self._lock:
-            self._read[script.text, script.technique] = script
-            if len(self._read) > MAX_REMEMBERED:
-                self._read.popitem(last=False)
+        parsed = self._parsed.find((text, technique))
+        if parsed is not None:
+            return parsed
+        fault = fault_of_length(text, technique)
+        if fault is not None:
+            raise JobRejected(fault)
+        encode = self._technique(technique).read(text)
+        remarks = tuple(foreign_syntax(text, technique))
+        return self._parsed.keep((text, technique), ParsedPrompt(text, technique, encode, remarks))
 
     def _technique(self, name: PromptTechnique) -> Technique:
         """Made when it is first asked for: compel and sd_embed take their time to import. Two threads may

@@ -8,18 +8,16 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from engine_worker.engine.adapters.find_source import find_source
-from engine_worker.engine.networks.components import Components, SdText, SdxlText
-from engine_worker.engine.networks.conditioning import Conditioning
+from engine_worker.engine.adapters.resolve_model import find_source
+from engine_worker.engine.networks.components import Components, Conditioning, SdText, SdxlText
 from engine_worker.engine.networks.offload import LoadModules
 from engine_worker.engine.prompts.embeddings import Vectors, make_embedding_tokens, read_vectors
 from engine_worker.engine.prompts.encoded import Encode, Encoded
 from engine_worker.engine.prompts.parsed_prompts import ParsedPrompt, ParsedPromptCache, naming
 from engine_worker.engine.prompts.plain import encode_plain
 from engine_worker.engine.prompts.reader import MAX_TOKENS, Readers, make_readers
-from engine_worker.engine.runtime.async_copy import copy_async
-from engine_worker.engine.runtime.byte_cache import ByteCache
-from engine_worker.engine.runtime.model_cache import Identity, ModelCache
+from engine_worker.engine.runtime.cuda_stream import copy_async
+from engine_worker.engine.runtime.lru_cache import Identity, LruCache, ModelCache
 from kernel.protocol.enums import ModelType, PromptTechnique
 from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.specs import JobOrder, JobSpec
@@ -86,7 +84,9 @@ class PromptEncoder:
 
     def __init__(self, parts: Components, cache_bytes: int = CACHE_BYTES) -> None:
         self._parts = parts
-        self._prompts: ByteCache[tuple[str, _EncodeKey], Encoded] = ByteCache(cache_bytes, _encoded_bytes)
+        self._prompts: LruCache[tuple[str, _EncodeKey], Encoded] = LruCache(
+            max_bytes=cache_bytes, size_bytes=_encoded_bytes
+        )
         self._vectors: ModelCache[Vectors] = ModelCache(
             partial(read_vectors, parts=parts),
             _vectors_bytes,

@@ -12,7 +12,7 @@ from engine_worker.engine.networks.components import Components, SdText, SdxlTex
 from engine_worker.engine.networks.tokenizer import Tokenizer
 from engine_worker.engine.prompts.clip import Layer, count_layers, read_layer, token_table
 from engine_worker.engine.prompts.embedding_tokens import EmbeddingTokens
-from engine_worker.engine.runtime.async_copy import copy_async
+from engine_worker.engine.runtime.cuda_stream import copy_async
 from kernel.protocol.errors import JobRejected
 
 MAX_TOKENS: Final = 77

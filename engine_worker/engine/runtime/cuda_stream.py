@@ -1,14 +1,24 @@
-"""Hands tensors from one thread's CUDA stream to another's.
+"""Copies tensors to a GPU, and hands them from one thread's CUDA stream to another's, without blocking the
+host.
 
-What a thread asks a GPU for is only put into its stream's queue. So a tensor that is handed over may not be
-written yet, and goes along with a moment of its writer's stream, for which the reader's stream waits. Neither
-thread does.
+A kernel launch only appends work to the calling thread's stream. A tensor that is handed over may therefore
+not be written yet, so it is accompanied by an event of the writer's stream, and the reader's stream waits for
+that event. Neither thread blocks.
 """
 
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
+
+
+def copy_async(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on that device. A GPU fetches it out of pinned memory when its turn has come; from any other
+    memory the host would wait for the GPU's queue to run dry."""
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
 
 Moment = torch.cuda.Event | None
 """A point in the work of a stream; None where work is done when it returns."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from engine_worker.engine.runtime.async_copy import copy_async
+from engine_worker.engine.runtime.cuda_stream import copy_async
 
 _MAKERS: Final[tuple[object, ...]] = (torch.ones, torch.zeros, torch.full, torch.tensor)
 _CPU: Final = torch.device("cpu")

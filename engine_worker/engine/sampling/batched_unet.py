@@ -1,8 +1,13 @@
-"""Calls of the UNet for images of one group: as large as they pay, in parts where one fails, and for one
-image once more when what later jobs may want has made room for it."""
+"""UNet calls for the images of one group: as large as pays off, split where one fails, and retried.
 
-from collections.abc import Callable, Mapping
+A batch that fails is called again in halves, so one failing image harms no other. A single image that does
+not fit in memory is tried once more after the caches for later jobs were emptied; a larger batch is split
+instead, because reloading cached models costs more than a second call.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -15,7 +20,6 @@ from engine_worker.engine.runtime.stopwatch import make_stopwatch
 from engine_worker.engine.sampling.batch_scheduler import Group, Sample
 from engine_worker.engine.sampling.batch_sizing import BatchSizeTuner
 from engine_worker.engine.sampling.sampler import predict
-from engine_worker.engine.sampling.split_batch import call_in_parts
 from engine_worker.engine.sampling.trajectory import Trajectory
 
 
@@ -72,3 +76,26 @@ class UNetCalls:
 def _kind(group: Group) -> tuple[int, int, int]:
     """What decides, beside the rows, how long a call takes and how much memory it needs."""
     return group.width_px, group.height_px, len(group.control_models)
+
+
+Shared = TypeVar("Shared")
+Made = TypeVar("Made")
+
+
+def call_in_parts(
+    images: tuple[Shared, ...],
+    make: Callable[[tuple[Shared, ...]], Sequence[Made]],
+    fail: Callable[[Shared, Exception], None],
+) -> dict[Shared, Made]:
+    """Make one call for all. One that fails is made again in halves, down to the image that fails alone."""
+    if not images:
+        return {}
+    try:
+        return dict(zip(images, make(images), strict=True))
+    except Exception as error:  # noqa: BLE001 - the border of one job
+        if len(images) == 1:
+            fail(images[0], error)
+            return {}
+    # Out here the failed call's tensors are no longer held by its traceback.
+    middle = len(images) // 2
+    return call_in_parts(images[:middle], make, fail) | call_in_parts(images[middle:], make, fail)

@@ -7,7 +7,7 @@ import torch
 from diffusers.schedulers.scheduling_dpmsolver_sde import BatchedBrownianTree
 from torch import Tensor
 
-from engine_worker.engine.runtime.async_copy import copy_async
+from engine_worker.engine.runtime.cuda_stream import copy_async
 
 # torchsde keeps the ends of a path to so many digits, as many as its tolerance (1e-6) has.
 _DIGITS: Final = 6

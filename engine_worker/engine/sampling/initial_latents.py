@@ -1,17 +1,149 @@
-"""The initial latents of an image: its noise, and the part of the init image that remains.
+"""The initial latents of an image: noise, and the part of the init image that remains.
 
-All random numbers are drawn in the order in which the stock pipelines of diffusers draw them.
+Random numbers are drawn in the order in which the stock pipelines of diffusers draw them, so that the same
+seed gives the same image.
 """
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
+from torch.nn.functional import interpolate
 
-from engine_worker.engine.networks.vae_encode import Encoded
-from engine_worker.engine.sampling.init_image import InitImage
-from engine_worker.engine.sampling.inpaint_mask import InpaintMask
+from engine_worker.engine.images.input_image import decode_image, decode_mask, fit
+from engine_worker.engine.networks.components import Components, Vae
+from engine_worker.engine.networks.vae import Encoded, encode
 from engine_worker.engine.sampling.schedulers import Schedule
+from engine_worker.engine.sampling.trajectory import InpaintMask
+from engine_worker.port import Inputs
+from kernel.protocol.enums import InputKind
+from kernel.protocol.errors import JobRejected
+from kernel.protocol.specs import JobSpec
+
+
+@dataclass(frozen=True, slots=True)
+class InitImage:
+    """What the images of a job begin with beside noise. Everything is on the CPU."""
+
+    strength: float
+    reference: Encoded | None
+    """None where nothing of it would be seen."""
+    mask: Tensor | None
+    """(1, 1, height, width) in latents: 1 is painted anew, 0 stays. None: everything is painted anew."""
+    staying: Encoded | None
+    """What an inpainting UNet sees of the part that stays; the other part is grey."""
+
+    @property
+    def tile_px(self) -> int | None:
+        """The side of the tiles that its images were encoded in, None if in one piece."""
+        sides = (one.tile_px for one in (self.reference, self.staying) if one is not None)
+        return next((side for side in sides if side is not None), None)
+
+    @property
+    def is_pure_noise(self) -> bool:
+        """Where a mask says what stays, a strength of 1 means what it says; without one a trace of the
+        reference goes into the noise, as in diffusers."""
+        return self.mask is not None and self.strength == 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class InitImagePixels:
+    """The same before the VAE has seen it: the images that came along, in the job's size."""
+
+    reference: Tensor | None
+    """(1, 3, height_px, width_px), -1 to 1."""
+    mask: Tensor | None
+    """(1, 1, height_px, width_px), 0 or 1."""
+
+
+def strength_of(parts: Components, spec: JobSpec, inputs: Inputs) -> float | None:
+    """How much of a reference is noise at first; None if the job's images are made of noise alone.
+
+    Raises: JobRejected, if a mask came alone.
+    """
+    if InputKind.REFERENCE in inputs:
+        return spec.strength
+    if InputKind.MASK in inputs:
+        raise JobRejected("a mask requires a reference image")
+    return 1.0 if parts.is_inpainting else None
+
+
+def read_pixels(spec: JobSpec, inputs: Inputs) -> InitImagePixels:
+    """Decode and fit the images that came along.
+
+    Raises: JobRejected, if one cannot be read.
+    """
+    return InitImagePixels(_reference(spec, inputs), _mask(spec, inputs))
+
+
+def encode_init_image(
+    parts: Components, vae: Vae, spec: JobSpec, pixels: InitImagePixels
+) -> InitImage | None:
+    """The canvas of a job's images; None if they are made of noise alone.
+
+    A UNet that was made for inpainting always has one: without a mask everything is painted anew.
+    """
+    if not parts.is_inpainting:
+        return _plain_init_image(parts, vae, spec, pixels)
+    whole = torch.ones(1, 1, spec.height_px, spec.width_px)
+    return _inpainting_init_image(
+        parts, vae, spec, pixels.reference, whole if pixels.mask is None else pixels.mask
+    )
+
+
+def pixels_of(image: Image.Image) -> Tensor:
+    """(1, channels, height_px, width_px), 0 to 1.
+
+    They lie in memory as the image does, channels last, which is how diffusers hands them to the VAE: other
+    kernels would round otherwise.
+    """
+    array = np.atleast_3d(np.asarray(image, dtype=np.float32) / 255.0)
+    return torch.from_numpy(array[np.newaxis].transpose(0, 3, 1, 2))
+
+
+def _plain_init_image(
+    parts: Components, vae: Vae, spec: JobSpec, pixels: InitImagePixels
+) -> InitImage | None:
+    if pixels.reference is None:
+        return None
+    encoded = encode(vae, pixels.reference, parts.device)
+    latent_mask = None if pixels.mask is None else _in_latents(pixels.mask, vae)
+    return InitImage(spec.strength, encoded, latent_mask, staying=None)
+
+
+def _inpainting_init_image(
+    parts: Components, vae: Vae, spec: JobSpec, reference: Tensor | None, mask: Tensor
+) -> InitImage:
+    if reference is None:
+        strength, staying = 1.0, torch.zeros(1, 3, spec.height_px, spec.width_px)
+    else:
+        strength, staying = spec.strength, reference * (mask < 0.5)
+    encoded = None if reference is None or strength == 1.0 else encode(vae, reference, parts.device)
+    return InitImage(strength, encoded, _in_latents(mask, vae), encode(vae, staying, parts.device))
+
+
+def _reference(spec: JobSpec, inputs: Inputs) -> Tensor | None:
+    data = inputs.get(InputKind.REFERENCE)
+    if data is None:
+        return None
+    image = fit(decode_image(data, "reference image"), spec.width_px, spec.height_px, spec.image_fit)
+    return 2.0 * pixels_of(image) - 1.0
+
+
+def _mask(spec: JobSpec, inputs: Inputs) -> Tensor | None:
+    data = inputs.get(InputKind.MASK)
+    if data is None:
+        return None
+    image = fit(decode_mask(data, "mask"), spec.width_px, spec.height_px, spec.image_fit)
+    return (pixels_of(image) >= 0.5).float()
+
+
+def _in_latents(mask: Tensor, vae: Vae) -> Tensor:
+    """One number for each latent: that of the pixel at its upper left, as in diffusers."""
+    height, width = (length // vae.pixels_per_latent for length in mask.shape[-2:])
+    return interpolate(mask, size=(height, width))
 
 
 @dataclass(frozen=True, slots=True)

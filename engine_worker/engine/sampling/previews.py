@@ -1,4 +1,8 @@
-"""Previews of unfinished images, for jobs that ask for them."""
+"""Previews of unfinished images, for jobs that ask for them, without the VAE.
+
+The latents of Stable Diffusion already are a small image in unusual colors: a linear map from their channels
+to RGB makes it visible. The map is fitted to the VAE at hand, so it is right for any VAE without a table.
+"""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -13,13 +17,14 @@ from weakref import WeakKeyDictionary
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import avg_pool2d, interpolate, pad
 
 from engine_worker.engine.networks.components import Encoder, Vae
+from engine_worker.engine.networks.vae import encode
 from engine_worker.engine.runtime.cuda_stream import Moment, record_event, wait_for_event
 from engine_worker.engine.runtime.failures import is_of_the_device
 from engine_worker.engine.runtime.open_job import OpenJob
 from engine_worker.engine.runtime.worker_thread import WorkerThread
-from engine_worker.engine.sampling.latent_preview import LatentPreview, fit_latent_preview
 from engine_worker.engine.sampling.sampler import model_input
 from engine_worker.engine.sampling.trajectory import Trajectory
 
@@ -32,6 +37,24 @@ _JPEG_QUALITY: Final = 75
 _WAITING: Final = 4
 # With zero terminal SNR the first timestep has no signal at all.
 _LEAST_SIGNAL: Final = 1e-4
+# 1,024 colours to fit sixteen numbers to; larger would take longer and fit no better.
+_SAMPLE_LATENTS: Final = 32
+# From flat areas to single latents: what images are made of.
+_COARSENESS: Final = (2, 4, 8, 16)
+_SEED: Final = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LatentPreview:
+    """The map of one VAE. Shapes: weights (channels + 1, 3), on the CPU; the last row is added to all."""
+
+    weights: Tensor
+
+    def draw(self, latents: Tensor) -> Tensor:
+        """Latents (1, channels, height, width), on the CPU, to an image (height, width, 3), uint8."""
+        colours = (_with_ones(latents) @ self.weights).reshape(*latents.shape[2:], 3)
+        scaled = (colours / 2 + 0.5).clamp(0, 1) * 255
+        return scaled.round().to(torch.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,3 +170,27 @@ def _as_jpeg(image: Image.Image, vae: Vae) -> bytes:
     file = BytesIO()
     image.resize(size, Image.Resampling.BICUBIC).save(file, "JPEG", quality=_JPEG_QUALITY)
     return file.getvalue()
+
+
+def fit_latent_preview(vae: Vae, device: torch.device) -> LatentPreview:
+    """Fit the map by least squares: to an image of clouds in all colours, and what the VAE makes of it."""
+    generator = torch.Generator("cpu").manual_seed(_SEED)
+    image = _clouds(_SAMPLE_LATENTS * vae.pixels_per_latent, generator)
+    latents = encode(vae, image, device).draw(generator)
+    seen = avg_pool2d(image, vae.pixels_per_latent)
+    weights = torch.linalg.lstsq(_with_ones(latents), seen[0].flatten(1).T).solution
+    return LatentPreview(weights)
+
+
+def _clouds(size_px: int, generator: torch.Generator) -> Tensor:
+    """(1, 3, size_px, size_px), -1 to 1."""
+    layers = [
+        interpolate(torch.randn(1, 3, cells, cells, generator=generator), size_px, mode="bicubic")
+        for cells in _COARSENESS
+    ]
+    return torch.stack(layers).sum(0).mul(0.5).clamp(-1, 1)
+
+
+def _with_ones(latents: Tensor) -> Tensor:
+    """One row for each pixel: its channels, and a one. Shapes: (height * width, channels + 1)."""
+    return pad(latents[0].float().flatten(1).T, (0, 1), value=1.0)

@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 from engine_worker.engine.networks.batch_invariant_layers import ImageRows, batch_composition
 from engine_worker.engine.networks.components import Denoiser
 from engine_worker.engine.networks.controlnet import ActiveControlNet, Residuals, UNetInputs, residuals
-from engine_worker.engine.runtime.async_copy import copy_async
+from engine_worker.engine.runtime.cuda_stream import copy_async
 from engine_worker.engine.runtime.host_scalars import without_waiting
 from engine_worker.engine.sampling.trajectory import Trajectory
 

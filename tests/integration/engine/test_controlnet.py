@@ -10,7 +10,7 @@ from bench.ours import make_alone, make_together, resources
 from bench.pictures import half_mask, photograph, png, random_control_net
 from bench.stock import Asked, Stock
 from engine_worker.engine.networks.components import Components
-from engine_worker.engine.networks.vae_decode import decode
+from engine_worker.engine.networks.vae import decode
 from engine_worker.engine.pipeline.engine_core import EngineCore
 from engine_worker.engine.pipeline.resources import EngineResources, bare_resources
 from engine_worker.port import Failed, Inputs

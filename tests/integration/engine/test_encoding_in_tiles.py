@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool2d
 from bench.bell import Bell, run_out
 from bench.pictures import half_mask, photograph, png
 from engine_worker.engine.networks.components import Components, Encoder, Posterior
-from engine_worker.engine.networks.vae_encode import encode
+from engine_worker.engine.networks.vae import encode
 from engine_worker.engine.pipeline.engine_core import EngineCore
 from engine_worker.engine.pipeline.postprocessing import DenoisedImage
 from engine_worker.engine.pipeline.resources import bare_resources

@@ -10,8 +10,7 @@ from small_engine import model_source
 from torch import Tensor, nn
 
 from engine_worker.engine.adapters.adapter_manager import AdapterManager
-from engine_worker.engine.adapters.controlnet_file import load_controlnet
-from engine_worker.engine.adapters.controlnet_keys import controlnet_places
+from engine_worker.engine.adapters.controlnet_file import controlnet_places, load_controlnet
 from engine_worker.engine.adapters.diffusers_shapes import read_controlnet_shape
 from engine_worker.engine.networks.components import Components
 from engine_worker.formats.checkpoint_layout import Network

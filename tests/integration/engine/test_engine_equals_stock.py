@@ -10,7 +10,7 @@ from small_engine import spec
 from bench.ours import make_alone
 from bench.stock import CLASSES, Asked, Stock
 from engine_worker.engine.networks.components import Components
-from engine_worker.engine.networks.vae_decode import decode
+from engine_worker.engine.networks.vae import decode
 from engine_worker.engine.pipeline.resources import bare_resources
 from kernel.protocol.enums import ModelBase, Scheduler
 from kernel.protocol.schedulers import KINDS, SAMPLERS

@@ -20,8 +20,8 @@ from engine_worker.engine.adapters.adapter_manager import AdapterManager
 from engine_worker.engine.background.apply_matte import Removers
 from engine_worker.engine.networks.components import Components, Denoiser, Vae
 from engine_worker.engine.pipeline.engine_core import EngineCore
-from engine_worker.engine.pipeline.job_inputs import read_inputs
 from engine_worker.engine.pipeline.postprocessing import DenoisedImage, Postprocessor
+from engine_worker.engine.pipeline.preprocessing import read_inputs
 from engine_worker.engine.pipeline.resources import bare_resources, make_resources
 from engine_worker.engine.prompts.prompt_encoder import (
     ActiveLoras,

@@ -16,7 +16,7 @@ from small_engine import Outcomes, order, source_of, spec
 from engine_worker.engine.background.apply_matte import Removers
 from engine_worker.engine.background.remover import Remover
 from engine_worker.engine.networks.components import Components
-from engine_worker.engine.networks.vae_decode import decode, decode_latents
+from engine_worker.engine.networks.vae import decode, decode_latents
 from engine_worker.engine.pipeline.postprocessing import DenoisedImage, Postprocessor
 from engine_worker.engine.runtime.open_job import OpenJob
 from engine_worker.port import Completed, Failed, ImageEncoded, Outcome

@@ -9,7 +9,7 @@ import pytest
 from bench.full_size import SD, SDXL
 from engine_worker.engine.adapters.diffusers_shapes import read_controlnet_shape
 from engine_worker.engine.loading.configs import controlnet_config, unet_config
-from engine_worker.engine.loading.diffusers_keys import same_place
+from engine_worker.engine.loading.diffusers_folder import same_place
 from engine_worker.engine.loading.networks import build_empty
 from engine_worker.engine.loading.single_file import single_file_layout
 from engine_worker.formats.architecture import (

@@ -15,11 +15,11 @@ from bench.ours import make_alone, prepare_now
 from bench.pictures import half_mask, photograph, png
 from bench.stock import Asked, Stock
 from engine_worker.engine.networks.components import Components
-from engine_worker.engine.networks.vae_decode import decode
+from engine_worker.engine.networks.vae import decode
 from engine_worker.engine.pipeline.engine_core import EngineCore
 from engine_worker.engine.pipeline.postprocessing import DenoisedImage
 from engine_worker.engine.pipeline.resources import bare_resources
-from engine_worker.engine.sampling.init_image import encode_init_image, read_pixels
+from engine_worker.engine.sampling.initial_latents import encode_init_image, read_pixels
 from engine_worker.port import Completed, ImageEncoded, Inputs
 from kernel.protocol.enums import ImageFit, InputKind, ModelBase, Scheduler
 from kernel.protocol.errors import JobRejected

@@ -14,12 +14,11 @@ from bench.bell import Bell
 from bench.ours import prepare_now
 from bench.pictures import photograph, png
 from engine_worker.engine.networks.components import Components, Vae
-from engine_worker.engine.networks.vae_encode import encode
+from engine_worker.engine.networks.vae import encode
 from engine_worker.engine.pipeline.engine_core import EngineCore
 from engine_worker.engine.pipeline.resources import bare_resources
-from engine_worker.engine.sampling.init_image import pixels_of
-from engine_worker.engine.sampling.latent_preview import fit_latent_preview
-from engine_worker.engine.sampling.previews import Previews, expected
+from engine_worker.engine.sampling.initial_latents import pixels_of
+from engine_worker.engine.sampling.previews import Previews, expected, fit_latent_preview
 from engine_worker.engine.sampling.sampler import advance
 from engine_worker.port import Previewed
 from kernel.protocol.enums import InputKind, Scheduler

@@ -1,10 +1,10 @@
-"""The shelf of loaded models: what stays on it, and what goes."""
+"""The cache of loaded models: what it keeps, and what it evicts."""
 
 from threading import Event, Thread
 
 import pytest
 
-from engine_worker.engine.runtime.model_cache import ModelCache
+from engine_worker.engine.runtime.lru_cache import ModelCache
 from kernel.protocol.enums import ModelType
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.ids import ModelId
@@ -24,7 +24,7 @@ class Library:
         self.loaded: list[str] = []
         self.slow: tuple[Event, Event] | None = None
         """Set when loading begins; waited for before it ends."""
-        self.shelf: ModelCache[str] = ModelCache(self.load, len, max_count=max_count, max_bytes=max_bytes)
+        self.cache: ModelCache[str] = ModelCache(self.load, len, max_count=max_count, max_bytes=max_bytes)
 
     def load(self, source: ModelSource) -> str:
         if source.name == "bad":
@@ -38,14 +38,14 @@ class Library:
 
     def take(self, *names: str) -> None:
         for name in names:
-            self.shelf.take(source(name))
+            self.cache.take(source(name))
 
 
-def test_what_is_on_the_shelf_is_not_loaded_again() -> None:
+def test_a_cached_model_is_not_loaded_again() -> None:
     library = Library()
     library.take("a", "a", "b", "a")
     assert library.loaded == ["a", "b"]
-    assert library.shelf.size_bytes == 2
+    assert library.cache.size_bytes == 2
 
 
 def test_the_one_that_was_wanted_least_lately_goes_first() -> None:
@@ -57,9 +57,9 @@ def test_the_one_that_was_wanted_least_lately_goes_first() -> None:
 def test_bytes_are_bounded_and_the_latest_stays_even_if_it_is_too_large() -> None:
     library = Library(max_bytes=3)
     library.take("aa", "b", "cc")
-    assert library.shelf.size_bytes == 3
+    assert library.cache.size_bytes == 3
     library.take("large")
-    assert library.shelf.size_bytes == 5
+    assert library.cache.size_bytes == 5
     library.take("large", "b")
     assert library.loaded == ["aa", "b", "cc", "large", "b"]
 
@@ -67,7 +67,7 @@ def test_bytes_are_bounded_and_the_latest_stays_even_if_it_is_too_large() -> Non
 def test_other_files_under_the_same_id_are_another_model() -> None:
     library = Library()
     for sha256 in ("0", "1", "0"):
-        library.shelf.take(source("a", sha256))
+        library.cache.take(source("a", sha256))
     assert library.loaded == ["a", "a"]
 
 
@@ -80,11 +80,11 @@ def test_what_cannot_be_loaded_changes_nothing() -> None:
     assert library.loaded == ["a"]
 
 
-def test_a_cleared_shelf_is_empty() -> None:
+def test_a_cleared_cache_is_empty() -> None:
     library = Library()
     library.take("a")
-    library.shelf.clear()
-    assert library.shelf.size_bytes == 0
+    library.cache.clear()
+    assert library.cache.size_bytes == 0
 
 
 def test_what_is_here_is_had_while_another_model_loads() -> None:
@@ -95,7 +95,7 @@ def test_what_is_here_is_had_while_another_model_loads() -> None:
     thread.start()
     assert begun.wait(30)
     library.take("a")
-    assert (library.shelf.has(source("a")), library.shelf.has(source("slow"))) == (True, False)
+    assert (library.cache.has(source("a")), library.cache.has(source("slow"))) == (True, False)
     door.set()
     thread.join()
-    assert library.shelf.has(source("slow"))
+    assert library.cache.has(source("slow"))
