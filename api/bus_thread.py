@@ -1,7 +1,6 @@
 """The thread that owns the socket to the Manager: it sleeps until there is something to send or to hear."""
 
 import logging
-import os
 import threading
 import time
 from collections import deque
@@ -13,10 +12,14 @@ from typing import Final
 
 import zmq
 
-from api.dealer import Dealer
 from api.hub import Hub
 from api.session import Patience, Question, Session
+from kernel.process.dealer import Dealer, DealerContext, DealerOptions
+from kernel.process.front import open_front
+from kernel.process.log import line
+from kernel.process.wakeup import Wakeup
 from kernel.protocol.codec import Frame, reply_decoder, unbundled
+from kernel.protocol.endpoints import ClientRole
 from kernel.protocol.errors import BadConfiguration, BadMessage, ShuttingDown
 
 MAX_BATCH: Final = 256
@@ -25,6 +28,12 @@ FAREWELL_S: Final = 2.0
 """How long the end waits for the answers that are still out."""
 RECOVERY_S: Final = 1.0
 """The pause after an error that nobody foresaw."""
+OPTIONS: Final = DealerOptions(
+    high_water_mark=10_000,  # far above the window of 64 commands, for the changes of a busy Manager
+    is_immediate=True,  # without a Manager a send fails, and is tried again later
+    reconnect_ms=(50, 1_000),
+    watched=zmq.EVENT_HANDSHAKE_SUCCEEDED,  # the line has been established, for the first time or again
+)
 
 _log = logging.getLogger("spoon.api.bus")
 
@@ -42,8 +51,8 @@ class BusThread:
         self._closing = threading.Event()
         self._is_over = False
         """Set when nobody takes questions any more; from then on who brings one refuses it himself."""
-        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._wakeup = Wakeup()
+        self._context: DealerContext = zmq.Context()
         self._poller = zmq.Poller()
         self._thread = threading.Thread(target=self._run, name="bus", daemon=True)
 
@@ -56,18 +65,18 @@ class BusThread:
             self._dealer = self._dial()
         except BadConfiguration:
             self._context.term()
-            os.close(self._wake_fd)
+            self._wakeup.close()
             raise
-        self._poller.register(self._wake_fd, zmq.POLLIN)
+        self._poller.register(self._wakeup.fileno(), zmq.POLLIN)
         self._thread.start()
 
     def close(self) -> None:
         """Wait a little for the answers that are still out, refuse the rest, hang up."""
         self._closing.set()
-        os.eventfd_write(self._wake_fd, 1)
+        self._wakeup.ring()
         self._thread.join()
         self._dealer.close()
-        self._context.term()  # the eventfd stays open: a late asker may still be about to write to it
+        self._context.term()  # the wake-up stays open: a late asker may still be about to write to it
 
     @property
     def unanswered(self) -> int:
@@ -84,7 +93,7 @@ class BusThread:
             self._refuse_rest()
         elif self._is_asleep:
             self._is_asleep = False
-            os.eventfd_write(self._wake_fd, 1)
+            self._wakeup.ring()
 
     def _refuse_rest(self) -> None:
         """Answer what came too late; the line's thread and late askers may do it side by side."""
@@ -99,12 +108,12 @@ class BusThread:
             try:
                 self._take_turn()
             except Exception:  # noqa: BLE001  the outermost loop: this thread outlives every surprise
-                _log.exception("action=bus_turn_failed")
+                _log.exception(line("bus_turn_failed"))
                 self._closing.wait(RECOVERY_S)
         try:
             self._say_farewell()
         except Exception:  # noqa: BLE001  the outermost loop, its last round
-            _log.exception("action=bus_farewell_failed")
+            _log.exception(line("bus_farewell_failed"))
         finally:
             self._is_over = True
             self._refuse_rest()
@@ -126,7 +135,7 @@ class BusThread:
                 break
         deadline = self.session.next_deadline()
         ready = self._sleep(deadline if until is None else min(deadline, until))
-        if self._dealer.line in ready and self._dealer.is_reconnected():
+        if self._dealer.monitor in ready and self._dealer.has_happened():
             self.session.reconnected(time.monotonic())
         self._hear()
 
@@ -141,8 +150,7 @@ class BusThread:
             timeout_ms = 0
         ready = [one for one, _ in self._poller.poll(timeout_ms)]
         self._is_asleep = False
-        if self._wake_fd in ready:
-            os.eventfd_read(self._wake_fd)
+        self._wakeup.silence()
         return ready
 
     def _hear(self) -> None:
@@ -154,7 +162,7 @@ class BusThread:
         try:
             received = self._decoder.decode(frames)
         except BadMessage as error:
-            _log.warning("action=drop_message code=%s detail=%r", error.code, error.detail)
+            _log.warning(line("drop_message", code=error.code, detail=error.detail))
             return
         for one in unbundled(received):
             heard = self.session.hear(one, now)
@@ -164,9 +172,15 @@ class BusThread:
                 self._hub.publish(heard.news)
 
     def _dial(self) -> Dealer:
-        dealer = Dealer(self._context, self._folder)
-        self._poller.register(dealer.socket, zmq.POLLIN)
-        self._poller.register(dealer.line, zmq.POLLIN)
+        """Raises: BadConfiguration, if the keys are not there, or damaged."""
+        try:
+            dealer = open_front(self._context, self._folder, ClientRole.API, OPTIONS)
+        except OSError as error:
+            raise BadConfiguration(
+                f"cannot read the keys in {self._folder}: is the Manager running? ({error})"
+            ) from error
+        for socket in (dealer.socket, dealer.monitor):
+            self._poller.register(socket, zmq.POLLIN)
         return dealer
 
     def _redial(self, now: float) -> None:
@@ -175,9 +189,9 @@ class BusThread:
         try:
             fresh = self._dial()
         except BadConfiguration as error:
-            _log.warning("action=redial_failed detail=%r", error.detail)
+            _log.warning(line("redial_failed", detail=error.detail))
             return
-        self._poller.unregister(self._dealer.socket)
-        self._poller.unregister(self._dealer.line)
+        for socket in (self._dealer.socket, self._dealer.monitor):
+            self._poller.unregister(socket)
         self._dealer.close()
         self._dealer = fresh

@@ -22,11 +22,11 @@ from api.http.app import make_app
 from api.http.framework.server import HttpServer
 from api.http.framework.uploads import upload_limits
 from api.hub import Hub
-from api.parent import die_with
 from conf.load import load
-from conf.privacy import forget_variable, hide_memory, make_files_private
 from conf.settings import Settings
 from conf.tokens import token_variables
+from kernel.process import log
+from kernel.process.startup import die_with_parent, forget_variable, hide_memory, make_files_private
 from kernel.protocol.endpoints import API_URL_FILE
 from kernel.protocol.errors import BadConfiguration
 from kernel.protocol.version import VERSION
@@ -37,8 +37,6 @@ GRACE_S: Final = 5.0
 SWITCH_S: Final = 0.001
 """How long a thread that computes may keep the one of the sockets waiting; Python's own is 5 ms."""
 EXIT_CONFIGURATION: Final = 78
-LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
-"""The Manager's: its lines and these stand in one log."""
 
 _log: Final = logging.getLogger("api")
 
@@ -50,8 +48,7 @@ def main() -> int:
     parser.add_argument("--parent-pid", type=int, help="exit when this parent process exits")
     options = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is something to finish, Ctrl-C just ends it
-    logging.basicConfig(stream=sys.stderr, format=LOG_FORMAT)
-    _log.setLevel(logging.INFO)
+    log.start("api", process="api")  # the Manager's lines and these stand in one log
     make_files_private()
     hide_memory()
     try:
@@ -71,7 +68,7 @@ def serve(settings: Settings, parent_pid: int | None = None) -> None:
     Logs one line, `action=api_listening url=...`, once it listens; a terminal gets a friendlier one, too.
     Raises: BadConfiguration, if the bus cannot be joined or the address cannot be used.
     """
-    if parent_pid is not None and not die_with(parent_pid):
+    if parent_pid is not None and not die_with_parent(parent_pid, signal.SIGTERM):
         return
     map_large_blocks()
     sys.setswitchinterval(SWITCH_S)
@@ -88,7 +85,7 @@ def serve(settings: Settings, parent_pid: int | None = None) -> None:
         reader.close()
     for number in (signal.SIGTERM, signal.SIGINT):  # Python itself would take the handlers away at its end
         signal.signal(number, signal.SIG_IGN)
-    _log.info("action=api_stopped")
+    _log.info(log.line("api_stopped"))
 
 
 def _run(server: HttpServer, hub: Hub, url_file: Path) -> None:
@@ -98,7 +95,7 @@ def _run(server: HttpServer, hub: Hub, url_file: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     _write(url_file, server.url)
-    _log.info("action=api_listening url=%s", server.url)
+    _log.info(log.line("api_listening", url=server.url))
     if sys.stdout.isatty():
         print(f"\n  automatic-spoon {VERSION} is ready: {server.url}/docs  (Ctrl-C stops it)\n", flush=True)
     server.run()

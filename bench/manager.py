@@ -13,10 +13,10 @@ from conf.settings import Blobs, Bus, Database, Images, Models, Settings
 from kernel.core import actions
 from kernel.core.events import Facts
 from kernel.main import Whole, build
+from kernel.process.log import start
 from kernel.protocol import client
 from kernel.protocol.ids import JobId
 from kernel.protocol.specs import JobSpec
-from kernel.shell import journal
 from kernel.shell.gc_control import put_off_full_collections
 from kernel.shell.process_resources import open_resources
 from kernel.shell.state_reader import StateReader
@@ -63,7 +63,7 @@ def main() -> int:
     parser.add_argument("--no-database", action="store_true")
     parser.add_argument("--commit-each", action="store_true")
     chosen = parser.parse_args()
-    journal.start(is_verbose=False)
+    start("manager", process="manager")
     settings = settings_in(chosen.folder)
     options = argparse.Namespace(config=None, with_api=False, fake_engines=True)
     settings.database.folder.mkdir(parents=True, exist_ok=True)

@@ -1,48 +1,45 @@
-"""The worker's one socket: a CURVE client that never blocks and never loses what it was given to send."""
+"""The worker's socket: it never loses what it was given to send."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
-from kernel.protocol.codec import MAX_FRAME_BYTES, Frame
+from kernel.process.dealer import CurveKeys, Dealer, DealerContext, DealerOptions
+from kernel.protocol.codec import Frame
 from kernel.protocol.errors import BadConfiguration
 from kernel.protocol.join import Join
 
 HIGH_WATER_MARK: Final = 256
-"""Messages that libzmq queues each way; what is beyond waits in `Dealer`."""
+"""Messages that libzmq queues each way; what is beyond waits in `WorkerDealer`."""
 MAX_RECEIVED_AT_ONCE: Final = 256
 """So that a talkative peer cannot keep the deadlines from being looked at."""
-TCP_HEARTBEAT_MS: Final = 2_000
-TCP_TIMEOUT_MS: Final = 6_000
+TCP_HEARTBEAT_MS: Final = (2_000, 6_000)
 
 
-class Dealer:
+class WorkerDealer:
     """Belongs to one thread."""
 
-    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", join: Join) -> None:
+    def __init__(self, context: DealerContext, join: Join) -> None:
         """Connect, which is done in the background.
 
         Raises: BadConfiguration, if the endpoint or a key is malformed.
         """
-        self._socket = context.socket(zmq.DEALER)
-        self._socket.linger = 0
+        self._linger_s = 0.0
         self._unsent: deque[Sequence[Frame]] = deque()
+        texts = (join.server_public_key, join.public_key, join.secret_key)
         try:
-            _set_options(self._socket, join)
-            self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_FAILED_AUTH)
-            self._socket.connect(join.endpoint)
+            server, public, secret = (text.encode("ascii") for text in texts)
+            self._dealer = Dealer(context, join.endpoint, CurveKeys(server, public, secret), _options(join))
         except (zmq.ZMQError, ValueError) as error:
-            self._socket.close()
             raise BadConfiguration("the ticket has an invalid endpoint or invalid keys") from error
 
     def register(self, poller: zmq.Poller) -> None:
         """Say what the thread should be woken for now."""
         wants = zmq.POLLIN | (zmq.POLLOUT if self._unsent else 0)
-        poller.register(self._socket, wants)
-        poller.register(self._monitor, zmq.POLLIN)
+        poller.register(self._dealer.socket, wants)
+        poller.register(self._dealer.monitor, zmq.POLLIN)
 
     def send(self, frames: Sequence[Frame]) -> None:
         """Send in order, with the next `flush`: what leaves together costs both sides one wake-up."""
@@ -50,48 +47,31 @@ class Dealer:
 
     def flush(self) -> None:
         """Give the socket as much as it takes; the rest leaves with a later one."""
-        while self._unsent:
-            try:
-                self._socket.send_multipart(self._unsent[0], flags=zmq.NOBLOCK, copy=False)
-            except zmq.Again:
-                return
+        while self._unsent and self._dealer.send(self._unsent[0], copy=False):
             self._unsent.popleft()
 
-    def receive(self) -> list[list[bytes]]:
+    def receive(self) -> Iterator[list[bytes]]:
         """The messages that are here."""
-        messages: list[list[bytes]] = []
-        while len(messages) < MAX_RECEIVED_AT_ONCE:
-            try:
-                messages.append(self._socket.recv_multipart(flags=zmq.NOBLOCK))
-            except zmq.Again:
-                break
-        return messages
+        return self._dealer.received(MAX_RECEIVED_AT_ONCE)
 
     def is_key_refused(self) -> bool:
         """True once after the Manager's socket has turned our key away."""
-        if not self._monitor.poll(0):
-            return False
-        recv_monitor_message(self._monitor)
-        return True
+        return self._dealer.has_happened()
 
     def linger(self, linger_s: float) -> None:
         """Let what was sent have that long to leave after `close`; the context's end waits for it."""
         self.flush()
-        self._socket.linger = round(linger_s * 1000)
+        self._linger_s = linger_s
 
     def close(self) -> None:
         """Close, at once unless `linger` was called."""
-        self._socket.disable_monitor()
-        self._monitor.close(linger=0)
-        self._socket.close()
+        self._dealer.close(self._linger_s)
 
 
-def _set_options(socket: "zmq.Socket[bytes]", join: Join) -> None:
-    socket.curve_serverkey = join.server_public_key.encode("ascii")
-    socket.curve_publickey = join.public_key.encode("ascii")
-    socket.curve_secretkey = join.secret_key.encode("ascii")
-    socket.sndhwm = socket.rcvhwm = HIGH_WATER_MARK
-    socket.maxmsgsize = MAX_FRAME_BYTES
-    if join.endpoint.startswith("tcp://"):
-        socket.heartbeat_ivl = TCP_HEARTBEAT_MS
-        socket.heartbeat_timeout = socket.heartbeat_ttl = TCP_TIMEOUT_MS
+def _options(join: Join) -> DealerOptions:
+    is_remote = join.endpoint.startswith("tcp://")
+    return DealerOptions(
+        high_water_mark=HIGH_WATER_MARK,
+        heartbeat_ms=TCP_HEARTBEAT_MS if is_remote else None,
+        watched=zmq.EVENT_HANDSHAKE_FAILED_AUTH,
+    )

@@ -17,60 +17,65 @@ A local worker whose Manager dies is killed by the system (SIGKILL).
 """
 
 import argparse
+import logging
 import os
+import signal
 import socket
 import sys
 import traceback
 from pathlib import Path
 from queue import SimpleQueue
-from typing import NoReturn
+from typing import Final, NoReturn
 
-from conf.privacy import hide_memory, make_files_private
 from engine_worker import ticket
 from engine_worker.allocator import keep_freed_memory
 from engine_worker.engine_loop import BuildEngine, EngineLoop
 from engine_worker.exits import ExitCode
 from engine_worker.fetch.fetch_loop import Fetching, FetchLoop
-from engine_worker.log import KeyValueLog
-from engine_worker.parent import ManagerGone, die_with
 from engine_worker.port import Emit, Engine, Wake
 from engine_worker.preload import EngineImports
 from engine_worker.session.actions import Exit
 from engine_worker.session.events import LoopBroke
 from engine_worker.session.machine import Session
 from engine_worker.shell import Inbox, SocketThread, Surroundings
-from engine_worker.signals import SignalPipe
+from kernel.process.log import line, start
+from kernel.process.signals import SignalPipe
+from kernel.process.startup import die_with_parent, hide_memory, make_files_private
 from kernel.protocol.enums import WorkerRole
 from kernel.protocol.errors import BadConfiguration, NotInstalled
 from kernel.protocol.join import JOIN_FD_OPTION, JOIN_FILE_OPTION, PRELOAD_OPTION, Join
 from kernel.protocol.version import VERSION
 from kernel.protocol.worker import Hello
 
+OWN: Final = "engine_worker"
+"""The logger above those of all modules of a worker."""
+
+_log: Final = logging.getLogger(OWN)
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one worker from its ticket to its exit status."""
     make_files_private()
     options = _options(arguments)
+    start(OWN, worker_id=None, job_id=None)
     if options.preload:
         keep_freed_memory()  # before another thread runs: what has a heap of its own by then shares it later
     imports = EngineImports() if options.preload else None
     try:
         join = _join_of(options)
     except BadConfiguration as error:
-        KeyValueLog(sys.stderr).write("bad_ticket", text=error.detail)
+        _log.error(line("bad_ticket", text=error.detail))
         return ExitCode.BAD_TICKET
     if join is None:
         return ExitCode.LEFT
     if join.role is WorkerRole.FETCH:
         hide_memory()  # it is told the tokens; an engine's process stays open to profilers and debuggers
-    log = KeyValueLog(sys.stderr, join.worker_id)
-    try:
-        if join.manager_pid is not None:
-            die_with(join.manager_pid)
-    except ManagerGone:
-        log.write("manager_gone")
+    start(OWN, worker_id=join.worker_id, job_id=None)
+    # SIGKILL, because nobody is left to hand results to, and a hung engine must go as well.
+    if join.manager_pid is not None and not die_with_parent(join.manager_pid, signal.SIGKILL):
+        _log.error(line("manager_gone"))
         return ExitCode.MANAGER_GONE
-    return _work(join, log, imports).exit_code
+    return _work(join, imports).exit_code
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
@@ -96,12 +101,11 @@ def _join_of(options: argparse.Namespace) -> Join | None:
     return ticket.from_file(path)
 
 
-def _work(join: Join, log: KeyValueLog, imports: EngineImports | None) -> Exit:
+def _work(join: Join, imports: EngineImports | None) -> Exit:
     """Build everything, start the socket's thread, and be the main thread."""
     inbox: Inbox = SimpleQueue()
-    signals = SignalPipe(is_local=join.manager_pid is not None)
     session = Session(_hello(join))
-    thread = SocketThread(join, session, inbox, Surroundings(log=log, signals=signals))
+    thread = SocketThread(join, session, inbox, Surroundings(_signals(join)))
     roots = tuple(Path(root) for root in join.file_roots)
     loop: EngineLoop | FetchLoop
     if join.role is WorkerRole.FETCH:
@@ -110,14 +114,21 @@ def _work(join: Join, log: KeyValueLog, imports: EngineImports | None) -> Exit:
         keep_freed_memory()
         build, engine_roots = (_build_fake, None) if join.is_fake else (_real_builder(join, imports), roots)
         loop = EngineLoop(inbox, build, thread.report, engine_roots)
-    log.write("started", role=join.role, endpoint=join.endpoint, pid=os.getpid(), version=VERSION)
+    _log.info(line("started", role=join.role, endpoint=join.endpoint, pid=os.getpid(), version=VERSION))
     thread.start()
     try:
         return loop.run()
     except Exception:  # noqa: BLE001 - the outermost loop of the main thread
-        log.write("main_thread_broke", error=traceback.format_exc())
+        _log.error(line("main_thread_broke", error=traceback.format_exc()))
         thread.report(LoopBroke())
         return _last_of(inbox)
+
+
+def _signals(join: Join) -> SignalPipe:
+    """A local worker ignores SIGINT: Ctrl-C in a terminal reaches the Manager too, which decides."""
+    if join.manager_pid is not None:
+        return SignalPipe([signal.SIGTERM], ignored=[signal.SIGINT])
+    return SignalPipe([signal.SIGTERM, signal.SIGINT])
 
 
 def _hello(join: Join) -> Hello:

@@ -1,10 +1,11 @@
 """What of a session is worth a line in the log: orders, reports, the end; no heartbeats, no progress."""
 
+import logging
 import re
 from typing import Final
 
-from engine_worker.log import KeyValueLog, LogValue
 from engine_worker.session.actions import Action, Exit, Send
+from kernel.process.log import LogValue, line
 from kernel.protocol.ids import JobId
 from kernel.protocol.worker import (
     Accepted,
@@ -37,27 +38,28 @@ from kernel.protocol.worker import (
 
 Message = WorkerOrder | WorkerReport
 
+_log: Final = logging.getLogger(__name__)
 _WORD_START: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
-def log_order(log: KeyValueLog, order: WorkerOrder) -> None:
+def log_order(order: WorkerOrder) -> None:
     """Write a line about what the Manager said."""
-    _log_message(log, order)
+    _log_message(order)
 
 
-def log_action(log: KeyValueLog, action: Action) -> None:
+def log_action(action: Action) -> None:
     """Write a line about what the session decided. A task of the main thread shows in what comes of it."""
     if isinstance(action, Send):
-        _log_message(log, action.report)
+        _log_message(action.report)
     elif isinstance(action, Exit):
-        log.write("exit", code=int(action.exit_code), reason=action.reason)
+        _log.info(line("exit", code=int(action.exit_code), reason=action.reason))
 
 
-def _log_message(log: KeyValueLog, message: Message) -> None:
+def _log_message(message: Message) -> None:
     if isinstance(message, Ping | Pong | Progress | Preview | ModelProgress):
         return
     action = _WORD_START.sub("_", type(message).__name__).lower()
-    log.write(action, _job_of(message), **_details_of(message))
+    _log.info(line(action, job_id=_job_of(message), **_details_of(message)))
 
 
 def _job_of(message: Message) -> JobId | None:

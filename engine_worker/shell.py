@@ -5,6 +5,7 @@ may be deep in a step or an import for minutes: heartbeats go on, and a process 
 """
 
 import hashlib
+import logging
 import math
 import os
 import time
@@ -19,10 +20,8 @@ from typing import Final, Protocol
 
 import zmq
 
-from engine_worker.dealer import Dealer
+from engine_worker.dealer import WorkerDealer
 from engine_worker.exits import ExitCode
-from engine_worker.log import KeyValueLog
-from engine_worker.pollable_queue import PollableQueue
 from engine_worker.port import ImageEncoded, Mapped, Outcome
 from engine_worker.session.actions import Exit, Send, Task
 from engine_worker.session.events import (
@@ -39,6 +38,9 @@ from engine_worker.session.events import (
 )
 from engine_worker.session.machine import Session
 from engine_worker.session_log import log_action, log_order
+from kernel.process.dealer import DealerContext
+from kernel.process.log import line
+from kernel.process.wakeup import PollableQueue
 from kernel.protocol import codec
 from kernel.protocol.errors import BadConfiguration, BadMessage
 from kernel.protocol.join import Join
@@ -59,6 +61,8 @@ Inbox = SimpleQueue[Task | Woken | Exit]
 CLOSE_S: Final = 1.0
 """How long the main thread gets after this thread failed."""
 
+_log: Final = logging.getLogger(__name__)
+
 
 class SignalSource(Protocol):
     """Where signals come from: a descriptor to poll, and what has come."""
@@ -72,7 +76,6 @@ class SignalSource(Protocol):
 class Surroundings:
     """The world as this thread needs it."""
 
-    log: KeyValueLog
     signals: SignalSource
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
@@ -106,13 +109,13 @@ class SocketThread:
             end = self._converse()
         except BadConfiguration as error:
             end = Exit(ExitCode.BAD_TICKET, error.detail, 0.0, CLOSE_S)
-            log_action(self._around.log, end)
+            log_action(end)
         except Exception:  # noqa: BLE001 - the outermost loop of this thread
-            self._around.log.write("socket_thread_broke", error=traceback.format_exc())
+            _log.error(line("socket_thread_broke", error=traceback.format_exc()))
             end = Exit(ExitCode.BUG, "the socket thread failed", 0.0, CLOSE_S)
         self._inbox.put(end)
         self._around.sleep(end.close_s)
-        self._around.log.write("ended_by_force", code=int(end.exit_code))
+        _log.warning(line("ended_by_force", code=int(end.exit_code)))
         self._around.end_process(int(end.exit_code))
 
     def _converse(self) -> Exit:
@@ -120,8 +123,8 @@ class SocketThread:
 
         Raises: BadConfiguration, if the ticket names no place that can be connected to.
         """
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        with closing(Dealer(context, self._join)) as dealer:
+        context: DealerContext = zmq.Context()
+        with closing(WorkerDealer(context, self._join)) as dealer:
             self._poller.register(self._spoken, zmq.POLLIN)
             self._poller.register(self._around.signals, zmq.POLLIN)
             end = self._handle(dealer, Opened())
@@ -131,7 +134,7 @@ class SocketThread:
         context.term()
         return end
 
-    def _turn(self, dealer: Dealer) -> Exit | None:
+    def _turn(self, dealer: WorkerDealer) -> Exit | None:
         """Let go what is to be said, sleep until something happens, then handle all that has."""
         dealer.flush()
         dealer.register(self._poller)
@@ -148,7 +151,7 @@ class SocketThread:
             return None
         return max(0, math.ceil((deadline - self._around.clock()) * 1000))
 
-    def _happenings(self, dealer: Dealer) -> Iterator[Event]:
+    def _happenings(self, dealer: WorkerDealer) -> Iterator[Event]:
         """What has happened. The deadline comes last: a thread that slept too long hears the Manager first,
         before it judges its silence."""
         for frames in dealer.receive():
@@ -169,14 +172,14 @@ class SocketThread:
         try:
             received = self._decoder.decode(frames)
         except BadMessage as error:
-            self._around.log.write("bad_message", code=error.code, text=error.detail)
+            _log.warning(line("bad_message", code=error.code, text=error.detail))
             return None
-        log_order(self._around.log, received.body)
+        log_order(received.body)
         return OrderArrived(received.head.epoch, received.body, tuple(map(bytes, received.blobs)))
 
-    def _handle(self, dealer: Dealer, event: Event) -> Exit | None:
+    def _handle(self, dealer: WorkerDealer, event: Event) -> Exit | None:
         for action in self._session.handle(event, self._around.clock()):
-            log_action(self._around.log, action)
+            log_action(action)
             match action:
                 case Send():
                     blobs = () if action.blob is None else (action.blob,)

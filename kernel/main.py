@@ -21,18 +21,18 @@ import zmq
 from msgspec.structs import replace
 
 from conf.load import load
-from conf.open_files import raise_limit
-from conf.privacy import hide_memory, make_files_private
 from conf.settings import Settings
 from kernel.core.actions import Folder
 from kernel.core.broker import Broker
 from kernel.core.events import DeviceFact, Snapshot
 from kernel.core.rows import ModelRow
+from kernel.process.log import start
+from kernel.process.startup import hide_memory, make_files_private, raise_file_limit
 from kernel.protocol.endpoints import back_endpoint, front_endpoint
 from kernel.protocol.errors import AlreadyRunning, BadConfiguration, DatabaseUnusable
 from kernel.protocol.join import FetchTerms
 from kernel.protocol.version import VERSION
-from kernel.shell import access, api_process, clock, journal
+from kernel.shell import access, api_process, clock
 from kernel.shell.api_process import ApiProcess
 from kernel.shell.bus import Gate, Router, back_allowance, front_allowance, private_folder
 from kernel.shell.decode import BackDoor, FrontDoor
@@ -88,12 +88,12 @@ def main() -> int:
     parser.add_argument("--verbose", action="store_true", help="log every event and action")
     parser.add_argument("--fake-engines", action="store_true", help="run simulated engines (for tests)")
     options = parser.parse_args()
-    journal.start(is_verbose=options.verbose)
+    start("manager", logging.DEBUG if options.verbose else logging.INFO, process="manager")
     make_files_private()
     hide_memory()
     try:
         settings = load(options.config, os.environ)
-        raise_limit()  # also for those who connect to bus.endpoint
+        raise_file_limit()  # also for those who connect to bus.endpoint
         return run(settings, options)
     except BadConfiguration as error:
         return _complain(error.detail, EXIT_CONFIGURATION)

@@ -8,11 +8,12 @@ from typing import Final
 
 import msgspec
 import zmq
-import zmq.auth
 
+from kernel.process.dealer import DealerContext, DealerOptions
+from kernel.process.front import open_front
 from kernel.protocol import codec
 from kernel.protocol.client import Ask, BrokerReply, Command, GetStatus, Refused, Status, error_of
-from kernel.protocol.endpoints import ClientRole, front_endpoint, secret_key_file, server_key_file
+from kernel.protocol.endpoints import ClientRole
 from kernel.protocol.errors import BadConfiguration, BadMessage, ManagerUnreachable
 from kernel.protocol.uuid7 import Uuid7
 
@@ -28,30 +29,20 @@ class ManagerLine:
 
         Raises: ManagerUnreachable, if this user can read none; BadConfiguration, if they are damaged.
         """
+        self._ids = Uuid7()
+        self._replies = codec.reply_decoder()
+        self._context: DealerContext = zmq.Context()
         try:
-            server_key, _ = zmq.auth.load_certificate(server_key_file(bus_folder))
-            public_key, secret_key = zmq.auth.load_certificate(secret_key_file(bus_folder, ClientRole.ADMIN))
+            self._dealer = open_front(self._context, bus_folder, ClientRole.ADMIN, DealerOptions())
         except OSError as error:
+            self._context.term()
             raise ManagerUnreachable(
                 f"no Manager found: this user can read no keys in {bus_folder}; start the server with "
                 "`spoon serve`, or pass its configuration with --config"
             ) from error
-        except ValueError as error:
-            raise _damaged(bus_folder, error) from error
-        self._ids = Uuid7()
-        self._replies = codec.reply_decoder()
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.DEALER)
-        self._socket.linger = 0
-        self._socket.maxmsgsize = codec.MAX_FRAME_BYTES
-        try:
-            self._socket.curve_serverkey = server_key
-            self._socket.curve_publickey = public_key
-            self._socket.curve_secretkey = secret_key or b""
-        except zmq.ZMQError as error:
-            self._hang_up()
-            raise _damaged(bus_folder, error) from error
-        self._socket.connect(front_endpoint(bus_folder))
+        except BadConfiguration:
+            self._context.term()
+            raise
 
     def __enter__(self) -> "ManagerLine":
         return self
@@ -59,7 +50,8 @@ class ManagerLine:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._hang_up()
+        self._dealer.close()
+        self._context.term()
 
     def status(self, timeout_s: float = TIMEOUT_S) -> Status:
         """The Manager's status. Raises: ManagerUnreachable."""
@@ -82,8 +74,8 @@ class ManagerLine:
         correlation = self._ids.bytes()
         end = time.monotonic() + timeout_s
         while (left_s := end - time.monotonic()) > 0:
-            # Never blocks: without a Manager the message is dropped, and sent again later.
-            self._socket.send_multipart(codec.encode(message, correlation), zmq.DONTWAIT)
+            # Without a Manager the message is dropped, and sent again later.
+            self._dealer.send(codec.encode(message, correlation))
             reply = self._reply_to(correlation, min(_RESEND_S, left_s))
             if isinstance(reply, Refused):
                 raise error_of(reply)
@@ -95,19 +87,9 @@ class ManagerLine:
 
     def _reply_to(self, correlation: bytes, wait_s: float) -> BrokerReply | None:
         end = time.monotonic() + wait_s
-        while self._socket.poll(max(0, int((end - time.monotonic()) * 1000))):
-            received = self._replies.decode(self._socket.recv_multipart())
-            if received.head.correlation == correlation:
-                return received.body
+        while self._dealer.socket.poll(max(0, int((end - time.monotonic()) * 1000))):
+            for frames in self._dealer.received(limit=1):
+                received = self._replies.decode(frames)
+                if received.head.correlation == correlation:
+                    return received.body
         return None
-
-    def _hang_up(self) -> None:
-        self._socket.close()
-        self._context.term()
-
-
-def _damaged(bus_folder: Path, error: Exception) -> BadConfiguration:
-    return BadConfiguration(
-        f"the keys in {bus_folder} are damaged ({error}); delete them, and the Manager creates new ones "
-        "when it starts"
-    )

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Final
 
 from bench.attack.crowds import Aim, hold, pour
-from conf.open_files import raise_limit
+from kernel.process.startup import raise_file_limit
 
 SILENT: Final = 2_000
 DRIBBLING: Final = 500
@@ -43,7 +43,7 @@ class Attack:
 def main() -> None:
     """Attack for so long."""
     name, host, port, seconds, engine_id, manager_pid = sys.argv[1:]
-    raise_limit()
+    raise_file_limit()
     until = time.monotonic() + float(seconds)
     ATTACKS[name].run(Aim(host, int(port), until, engine_id, int(manager_pid)))
 

@@ -1,8 +1,8 @@
 """Who may read what the server keeps: its owner alone; pictures also their group, with images.group_readable.
 
-What is made anew is private by the umask (conf/privacy.py). What an older version made, under whatever umask,
-is tightened once; what a person changes afterwards stays. A folder that was there before this server came to
-it is the person's own and keeps its mode, and so does every file that bears no name of ours.
+What is made anew is private by the umask (kernel/process/startup.py). What an older version made, under
+whatever umask, is tightened once; what a person changes afterwards stays. A folder that was there before this
+server came to it is the person's own and keeps its mode, and so does every file that bears no name of ours.
 """
 
 import logging
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from kernel.core.actions import Folder
-from kernel.shell import journal
+from kernel.process.log import line
 from kernel.shell.files import GROUP_FILE, INSTALLATION_FILE, is_own_name
 from kernel.shell.lock import LOCK_FILE
 from kernel.shell.model_files import kept_models
@@ -70,7 +70,7 @@ def tighten(place: Place) -> None:
     """Set the modes of what is the server's in one place; what cannot be changed is for `spoon doctor`."""
     changed = sum(_set_mode(path, is_shared=place.is_shared) for path in place.paths)
     if changed:
-        log.info(journal.line("access_set", folder=place.folder, paths=changed, group=place.is_shared))
+        log.info(line("access_set", folder=place.folder, paths=changed, group=place.is_shared))
 
 
 def _models(folder: Path) -> Iterator[Path]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kernel.core.events import DiskSwept
-from kernel.shell import journal
+from kernel.process.log import line
 
 log = logging.getLogger("manager")
 
@@ -33,5 +33,5 @@ def _free_bytes(folder: Path) -> int:
     try:
         return shutil.disk_usage(folder).free
     except OSError as error:
-        log.warning(journal.line("disk_unreadable", folder=folder, reason=error.strerror))
+        log.warning(line("disk_unreadable", folder=folder, reason=error.strerror))
         return 0

@@ -7,11 +7,11 @@ from typing import Protocol, assert_never
 
 from kernel.core import actions
 from kernel.core.events import ApiExited, Event, InputsUnreadable, PeerLost
+from kernel.process.log import line
 from kernel.protocol import client, header, worker
 from kernel.protocol.codec import Frame
 from kernel.protocol.ids import BlobId, ImageId, Lease
 from kernel.protocol.specs import JobOrder, PictureOrder
-from kernel.shell import journal
 from kernel.shell.disk_usage import DiskUsage
 from kernel.shell.file_thread import FileThread, Inputs, InputsRead, Picture, Reading
 from kernel.shell.model_files import Move
@@ -182,7 +182,7 @@ class Effects:
         | actions.KillWorker
         | actions.ForgetWorker,
     ) -> None:
-        log.info(journal.line(type(effect).__name__, worker_id=effect.worker_id))
+        log.info(line(type(effect).__name__, worker_id=effect.worker_id))
         match effect:
             case actions.LaunchWorker():
                 if (exited := self.registry.launch(effect)) is not None:
@@ -201,7 +201,7 @@ class Effects:
 
     def _run_api(self, effect: actions.LaunchApi | actions.TerminateApi | actions.KillApi) -> None:
         restarts = {"restarts": effect.restarts} if isinstance(effect, actions.LaunchApi) else {}
-        log.info(journal.line(type(effect).__name__, **restarts))
+        log.info(line(type(effect).__name__, **restarts))
         match effect:
             case actions.LaunchApi():
                 try:
@@ -219,7 +219,7 @@ class Effects:
 def _compare_memory(action: actions.CompareMemory) -> None:
     """One line, from which a wrong prediction can be seen: of the weights, and with them of all the rest."""
     reserved = action.reservation
-    figures = journal.line(
+    figures = line(
         "memory_compared",
         worker_id=action.worker_id,
         device=reserved.device,

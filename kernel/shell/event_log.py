@@ -6,13 +6,15 @@ from typing import Final
 
 from kernel.core import actions
 from kernel.core.rows import ChangeRow, JobRow
+from kernel.process.log import line
 from kernel.protocol.enums import ChangeKind, EngineState, JobState, Phase
 from kernel.protocol.ids import JobId, WorkerId
-from kernel.shell import journal
 
 _TOLD: Final = frozenset({ChangeKind.ENGINE, ChangeKind.MODEL})
 _WRONG: Final = MappingProxyType({JobState.FAILED: "job_failed", JobState.WAITING: "job_given_back"})
 _FAILED: Final = EngineState.ERROR.value
+_IDS: Final = ("worker_id", "job_id", "engine_id", "model_id", "image_id", "lease", "code")
+_INSIDE: Final = ("report", "ask", "message", "row", "reply")
 _WAY_OUT: Final = "send a second signal to return running jobs to the queue and exit at once"
 
 
@@ -54,22 +56,34 @@ class EventLog:
         if action is not None:
             worker = {} if holder is None else {"worker_id": holder}
             code = {} if row.error_code is None else {"code": row.error_code}
-            self._lines.append(journal.line(action, job_id=row.job_id, **worker, **code))
+            self._lines.append(line(action, job_id=row.job_id, **worker, **code))
 
     def _line(self, row: ChangeRow) -> str:
         reason = {"reason": self._errors.get(row.id, "unknown")} if row.state == _FAILED else {}
-        return journal.line("changed", kind=row.kind, id=row.id, state=row.state, **reason)
+        return line("changed", kind=row.kind, id=row.id, state=row.state, **reason)
 
     def phase(self, phase: Phase, jobs_processing: int) -> None:
         """The Manager's phase after a batch: when it begins to leave, its owner wants to know what for."""
         if phase is not self._phase:
             self._phase = phase
             way_out = {"hint": _WAY_OUT} if phase is Phase.DRAINING and jobs_processing else {}
-            self._lines.append(journal.line(phase, jobs_processing=jobs_processing, **way_out))
+            self._lines.append(line(phase, jobs_processing=jobs_processing, **way_out))
 
     def tell(self) -> None:
         """Write the batch's lines."""
-        for line in self._lines:
-            self._log.info(line)
+        for text in self._lines:
+            self._log.info(text)
         self._lines.clear()
         self._errors.clear()
+
+
+def log_debug(log: logging.Logger, thing: object) -> None:
+    """One line for an event or an action, if they are wanted: its name and its ids, nothing else of it.
+
+    Tokens, keys and prompts travel in events and actions too, and have no place in a log.
+    """
+    if log.isEnabledFor(logging.DEBUG):
+        parts = [thing, *(part for name in _INSIDE if (part := getattr(thing, name, None)) is not None)]
+        names = ".".join(type(part).__name__ for part in parts)
+        ids = {name: getattr(part, name) for part in parts for name in _IDS if hasattr(part, name)}
+        log.debug(line(names, **ids))

@@ -1,7 +1,5 @@
 """Files, written, read, moved and removed by a thread of their own: the broker never waits for a disk."""
 
-import os
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from kernel.core.events import (
     PictureNotStored,
     PictureStored,
 )
+from kernel.process.wakeup import PollableQueue
 from kernel.protocol.codec import Frame
 from kernel.protocol.enums import InputKind
 from kernel.protocol.ids import BlobId, ImageId, JobId, Lease, WorkerId
@@ -105,14 +104,12 @@ class FileThread:
         self._folders, self._disk = folders, disk
         self._image_mode = GROUP_FILE if are_images_shared else PRIVATE_FILE
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()
-        self._outcomes: deque[Outcome] = deque()
-        self._surprise: BaseException | None = None
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._outcomes: PollableQueue[Outcome | BaseException] = PollableQueue()
         self._thread = Thread(target=self._run, name="files", daemon=True)
         self._thread.start()
 
     def fileno(self) -> int:
-        return self._wake
+        return self._outcomes.fileno()
 
     def store(self, pictures: Picture | Inputs) -> None:
         self._tasks.put(pictures)
@@ -131,28 +128,25 @@ class FileThread:
 
         Raises: what nobody foresaw and the thread has died of, since nothing would get on without it.
         """
-        try:
-            os.eventfd_read(self._wake)
-        except BlockingIOError:
-            return []
-        if self._surprise is not None:
-            raise self._surprise
-        return [self._outcomes.popleft() for _ in range(len(self._outcomes))]
+        outcomes: list[Outcome] = []
+        for outcome in self._outcomes.take_all():
+            if isinstance(outcome, BaseException):
+                raise outcome
+            outcomes.append(outcome)
+        return outcomes
 
     def close(self) -> None:
         """Finish what was asked for, then end the thread."""
         self._tasks.put(None)
         self._thread.join()
-        os.close(self._wake)
+        self._outcomes.close()
 
     def _run(self) -> None:
         try:
             while (task := self._tasks.get()) is not None:
-                self._outcomes.append(self._do(task))
-                os.eventfd_write(self._wake, 1)
+                self._outcomes.put(self._do(task))
         except BaseException as surprise:  # noqa: BLE001  the outermost frame of this thread
-            self._surprise = surprise
-            os.eventfd_write(self._wake, 1)
+            self._outcomes.put(surprise)
 
     def _do(self, task: Task) -> Outcome:
         match task:

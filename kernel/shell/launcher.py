@@ -11,10 +11,10 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Final
 
+from kernel.process.log import line
 from kernel.protocol.enums import WorkerRole
 from kernel.protocol.ids import WorkerId
 from kernel.protocol.join import JOIN_FD_OPTION, PRELOAD_OPTION, Join, worker_environ, write_join
-from kernel.shell import journal
 from kernel.shell.devices import available_bytes
 from kernel.shell.ports import Exited
 from kernel.shell.standby import NONE_AT_ALL, Standby, Standbys, StandbyTerms
@@ -79,7 +79,7 @@ class SubprocessLauncher:
                 self.standbys.dismiss(standby)
                 continue
             os.close(standby.writer)
-            log.info(journal.line("standby_taken", name=standby.name, worker_id=join.worker_id))
+            log.info(line("standby_taken", name=standby.name, worker_id=join.worker_id))
             self._add(join.worker_id, standby.process)
             with suppress(FileNotFoundError):  # somebody tidied up
                 self._log_file(standby.name).rename(self._log_file(join.worker_id))

@@ -35,10 +35,9 @@ from kernel.protocol.client import CreateEngine, PruneImages, PruneModels, Start
 from kernel.protocol.enums import ControlType, EngineState, InputKind, Phase
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.worker import EngineFailed, JobFailed
-from kernel.shell import journal
 from kernel.shell.decode import Arrival
 from kernel.shell.effects import Effects
-from kernel.shell.event_log import EventLog
+from kernel.shell.event_log import EventLog, log_debug
 from kernel.shell.gc_control import GcControl
 from kernel.shell.sources import Sources
 from kernel.shell.standby import Standbys
@@ -163,7 +162,7 @@ class Loop:
             if is_of_the_disk(error):
                 raise
             return self._refuse(event, error, now)
-        journal.debug(log, event)
+        log_debug(log, event)
         try:
             found = self.broker.handle(event, now)
         except Exception as error:
@@ -241,7 +240,7 @@ class Loop:
         """Put the saves into the transaction. Returns: the rest, for after the commit."""
         effects: list[Effect] = []
         for action in actions:
-            journal.debug(log, action)
+            log_debug(log, action)
             if isinstance(action, Save):
                 self._save(action)
             else:

@@ -2,25 +2,27 @@
 
 import logging
 import os
+import signal
 from collections.abc import Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from secrets import token_hex
 from typing import Final
 
-from conf.privacy import forget_variable
 from conf.settings import Settings
 from conf.tokens import read_tokens, token_variables
+from kernel.process.signals import SignalPipe
+from kernel.process.startup import forget_variable
 from kernel.protocol.join import FetchTerms
 from kernel.protocol.sources import PUBLIC_HUB
 from kernel.shell import clock
 from kernel.shell.launcher import SubprocessLauncher
-from kernel.shell.signals import SignalPipe
 from kernel.shell.terms import standby_terms
 from kernel.shell.unexpected_errors import UnexpectedErrors
 
 ID_BYTES: Final = 6
+WATCHED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 HUB_VARIABLE: Final = "HF_ENDPOINT"
 """By which the tools of the Hugging Face hub are told of a mirror."""
 
@@ -45,9 +47,16 @@ def open_resources(
     return ProcessResources(
         fetch=_take_fetch_terms(settings),  # first: the launcher hands the environment on
         launcher=_launcher(settings, stack, is_fake=is_fake),
-        signals=stack.enter_context(closing(SignalPipe(is_for_life=True))),
+        signals=_signals(stack),
         unexpected=UnexpectedErrors(log, partial(token_hex, ID_BYTES)),
     )
+
+
+def _signals(stack: ExitStack) -> SignalPipe:
+    """Once it is closed, the process ends, and who asks for that again changes nothing."""
+    signals = SignalPipe(WATCHED)
+    stack.callback(signals.close, ignored=(signal.SIGTERM, signal.SIGINT))
+    return signals
 
 
 def _launcher(settings: Settings, stack: ExitStack, *, is_fake: bool) -> SubprocessLauncher:

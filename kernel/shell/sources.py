@@ -19,16 +19,17 @@ from kernel.core.events import (
     StopAsked,
     WorkerExited,
 )
+from kernel.process.log import line
+from kernel.process.signals import SignalPipe
 from kernel.protocol import codec
 from kernel.protocol.errors import BadMessage, WrongVersion
 from kernel.protocol.ids import WorkerId
 from kernel.protocol.worker import Refuse
-from kernel.shell import api_process, journal
+from kernel.shell import api_process
 from kernel.shell.bus import Gate, Router
 from kernel.shell.decode import Arrival, BackDoor, FrontDoor, refusal
 from kernel.shell.file_thread import FileThread, InputsRead, Removed
 from kernel.shell.ports import Launcher
-from kernel.shell.signals import SignalPipe
 from kernel.shell.worker_registry import WorkerRegistry
 
 BATCH_MESSAGES: Final = 32
@@ -96,12 +97,12 @@ class Sources:
 
     def _take_signals(self) -> list[Event]:
         events: list[Event] = []
-        for number in self.signals.take():
+        for number in self.signals.take_all():
             if number is not signal.SIGCHLD:
-                log.info(journal.line("signal", number=number.name))
+                log.info(line("signal", number=number.name))
                 events.append(StopAsked())
         for exited in self.launcher.poll():
-            log.info(journal.line("process_exited", name=exited.name, status=exited.status))
+            log.info(line("process_exited", name=exited.name, status=exited.status))
             if exited.name == api_process.NAME:
                 events.append(ApiExited(exited.status, exited.exit_code))
             else:
@@ -142,7 +143,7 @@ class Sources:
         try:
             arrivals.append(self.front_door.read(incoming, unanswered))
         except BadMessage as error:
-            log.warning(journal.line("bad_message", name=incoming.name, detail=error.detail))
+            log.warning(line("bad_message", name=incoming.name, detail=error.detail))
             correlation, answer = refusal(incoming, error)
             self.front.send(incoming.peer, codec.encode(answer, correlation, self.front_door.epoch))
         return True
@@ -157,7 +158,7 @@ class Sources:
         try:
             arrivals.append(self.back_door.read(incoming, role))
         except BadMessage as error:
-            log.warning(journal.line("bad_message", worker_id=worker_id, detail=error.detail))
+            log.warning(line("bad_message", worker_id=worker_id, detail=error.detail))
             if isinstance(error, WrongVersion):
                 self.registry.send(worker_id, Refuse(code=error.code, text=error.detail))
             else:

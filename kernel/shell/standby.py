@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from kernel.shell import journal
+from kernel.process.log import line
 
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 600.0
@@ -124,7 +124,7 @@ class Standbys:
 
     def dismiss(self, standby: Standby) -> None:
         """End one that is waiting no more."""
-        log.info(journal.line("standby_dismissed", name=standby.name))
+        log.info(line("standby_dismissed", name=standby.name))
         os.close(standby.writer)
         standby.process.kill()
         self._dismissed.append(standby)
@@ -147,10 +147,10 @@ class Standbys:
         try:
             standby = self._start(name)
         except OSError as error:
-            log.warning(journal.line("standby_not_started", name=name, error=error))
+            log.warning(line("standby_not_started", name=name, error=error))
             self._put_off(now_s)
             return
-        log.info(journal.line("standby_started", name=name, pid=standby.process.pid))
+        log.info(line("standby_started", name=name, pid=standby.process.pid))
         self._waiting.append(standby)
         self._look_s, self._short_since_s = now_s, None
 
@@ -164,7 +164,7 @@ class Standbys:
 
     def _bury(self, standby: Standby) -> None:
         os.close(standby.writer)
-        log.warning(journal.line("standby_exited", name=standby.name, code=standby.process.returncode))
+        log.warning(line("standby_exited", name=standby.name, code=standby.process.returncode))
 
 
 def _cannot_start(name: str) -> Standby:

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from kernel.process.log import line
 from kernel.protocol.errors import BadConfiguration
 from kernel.protocol.ids import ImageId
-from kernel.shell import journal
 from kernel.shell.store import Store
 
 log = logging.getLogger("manager")
@@ -59,7 +59,7 @@ def audit_storage(folder: Path, number: int, pictures: PictureFiles, store: Stor
     if missing:
         log.warning(_line(folder, missing, is_home=is_home))
     if found:
-        log.info(journal.line("images_found_again", count=len(found), folder=folder))
+        log.info(line("images_found_again", count=len(found), folder=folder))
     return StorageAudit(missing if is_home else (), found)
 
 
@@ -79,6 +79,6 @@ def _has_size(file: Path, size_bytes: int) -> bool:
 
 def _line(folder: Path, missing: tuple[ImageId, ...], *, is_home: bool) -> str:
     if is_home:
-        return journal.line("images_lost", count=len(missing), folder=folder, first=missing[0])
+        return line("images_lost", count=len(missing), folder=folder, first=missing[0])
     hint = "mount the disk or correct images.folder; if the images are lost, run spoon images prune --missing"
-    return journal.line("images_elsewhere", count=len(missing), folder=folder, hint=hint)
+    return line("images_elsewhere", count=len(missing), folder=folder, hint=hint)

@@ -11,12 +11,13 @@ import msgspec
 
 from kernel.core import actions
 from kernel.core.rows import JobRow
+from kernel.process.log import line
 from kernel.protocol.enums import GoneReason
 from kernel.protocol.errors import DatabaseUnusable
 from kernel.protocol.ids import Epoch
 from kernel.protocol.specs import JobSpec
 from kernel.protocol.version import OLDEST_SQLITE
-from kernel.shell import journal, migrations, rowmap
+from kernel.shell import migrations, rowmap
 from kernel.shell.files import NUMBER_BITS
 from kernel.views.named_sql import load_queries
 
@@ -78,7 +79,7 @@ class Store:
     def _look_after_counts(self) -> None:
         """Triggers keep them; but a file that was mended by hand or by a tool may have gone without."""
         if self.connection.execute(self._sql["is_miscounted"]).get:
-            log.warning(journal.line("counted_anew"))
+            log.warning(line("counted_anew"))
             with self.connection:
                 self.connection.execute(self._sql["count_anew"])
 

@@ -20,9 +20,9 @@ import msgspec
 
 from kernel.core import actions
 from kernel.core.events import Asked, Event, StatusAsked, WatchAsked
+from kernel.process.log import line
 from kernel.protocol.client import Refused
 from kernel.protocol.errors import InternalError
-from kernel.shell import journal
 
 STEADY_S: Final = 60.0
 """A life that was so long did not die of its start."""
@@ -77,8 +77,8 @@ class UnexpectedErrors:
         place = _place(error)
         first = self._told.get(place)
         known = {} if first is None else {"as": first}
-        line = journal.line("surprise", error_id=error_id, subject=_name(subject), place=place, **known)
-        self.log.error(line, exc_info=error if first is None else None)
+        text = line("surprise", error_id=error_id, subject=_name(subject), place=place, **known)
+        self.log.error(text, exc_info=error if first is None else None)
         if len(self._told) < MOST_REMEMBERED:
             self._told.setdefault(place, error_id)
         return error_id

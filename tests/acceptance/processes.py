@@ -71,7 +71,7 @@ def _look(pid: int) -> tuple[Found | None, int]:
 
 
 def _is_marked(pid: int, folder: Path) -> bool | None:
-    """None for a process that hides its environment from all but root (conf/privacy.py)."""
+    """None for a process that hides its environment from all but root (kernel/process/startup.py)."""
     try:
         return f"{MARK}={folder}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except PermissionError:

@@ -128,7 +128,7 @@ class _Steps:
         if self._has_milestones:
             return
         self._has_milestones = True
-        from engine_worker.dealer import Dealer
+        from engine_worker.dealer import WorkerDealer
         from engine_worker.fetch import fetcher
         from engine_worker.fetch.sources.partial_file import PartialFile
         from kernel.protocol import codec
@@ -136,7 +136,7 @@ class _Steps:
 
         PartialFile.sha256 = self.before("verify", PartialFile.sha256)  # type: ignore[method-assign]
         fetcher.inspect = self.before("inspect", fetcher.inspect)
-        encode, flush = codec.encode, Dealer.flush
+        encode, flush = codec.encode, WorkerDealer.flush
         reports: list[object] = []
 
         def encoding(body: Any, *rest: Any, **named: Any) -> Any:
@@ -145,11 +145,11 @@ class _Steps:
                 reports.append(body)
             return encode(body, *rest, **named)
 
-        def flushing(dealer: Dealer) -> None:
+        def flushing(dealer: WorkerDealer) -> None:
             flush(dealer)
             if reports:
                 reports.clear()
                 self.take("be done")
 
         codec.encode = encoding
-        Dealer.flush = flushing  # type: ignore[method-assign]
+        WorkerDealer.flush = flushing  # type: ignore[method-assign]

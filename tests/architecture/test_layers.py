@@ -19,7 +19,7 @@ ENTRIES = {
     "engine_worker.main": ENGINE
     | DATABASE
     | HTTP_SERVER
-    | {"api", "kernel.core", "kernel.shell", "kernel.views"},
+    | {"api", "asyncio", "kernel.core", "kernel.shell", "kernel.views"},
     "api.cli.main": ENGINE | DATABASE | HTTP_SERVER | HTTP_CLIENT | {"zmq", "kernel.core", "kernel.shell"},
 }
 

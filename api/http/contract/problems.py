@@ -16,6 +16,7 @@ from msgspec import UNSET, UnsetType
 from api.http.contract import errors as http
 from api.http.contract.json_text import cut
 from api.http.contract.validation_errors import MAX_FAULTS
+from kernel.process.log import line
 from kernel.protocol import errors
 from kernel.protocol.errors import FieldProblem, SpoonError, title_of
 from kernel.protocol.memory import MemoryShortage
@@ -153,7 +154,7 @@ def _answer_surprise(
     req: falcon.Request, resp: falcon.Response, error: Exception, params: dict[str, object]
 ) -> None:
     request_id = _request_id(req)
-    _log.error("action=request_failed request_id=%s path=%r", request_id, req.path, exc_info=error)
+    _log.error(line("request_failed", request_id=request_id, path=req.path), exc_info=error)
     _answer(req, resp, SpoonError("internal server error; see the server log"), request_id)
 
 

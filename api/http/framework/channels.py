@@ -19,6 +19,7 @@ from api.http.framework.request_parser import Parser
 from api.http.framework.response_tasks import AnswerTask, Environment, ProblemTask
 from api.http.framework.thread_lanes import Lane, lane_of
 from api.session import Outcome
+from kernel.process.log import line
 from kernel.protocol.errors import SpoonError
 
 LINGER_BYTES: Final = 16 << 20
@@ -215,7 +216,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         try:
             self.service()
         except Exception:  # noqa: BLE001  the thread is that of all others, too
-            _log.exception("action=service_failed")
+            _log.exception(line("service_failed"))
 
     @contextmanager
     def together(self) -> Iterator[None]:

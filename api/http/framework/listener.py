@@ -20,6 +20,7 @@ from api.http.framework.connection_limits import Capacity, Crowd, Deadlines, due
 from api.http.framework.deferral import Begin, never
 from api.http.framework.loop import Sockets
 from api.http.framework.threads import Threads
+from kernel.process.log import line
 
 ACCEPTED_AT_ONCE: Final = 16
 """Few enough that whoever comes first of them is not shed for the last."""
@@ -146,7 +147,7 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
 
     def handle_error(self) -> None:
         """Whatever went wrong with one connection: the socket that all others come from stays open."""
-        _log.exception("action=accept_broke")
+        _log.exception(line("accept_broke"))
         self._resume_at = time.monotonic() + PAUSE_S
 
     def _take_in(self, connection: socket.socket, address: tuple[str, int]) -> None:
@@ -181,11 +182,11 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
             self._shed_at = now + PAUSE_S
         for channel in goers:
             channel.handle_close()
-            self._sheddings.tell(now, lambda times: _log.warning("action=shed_connections count=%d", times))
+            self._sheddings.tell(now, lambda times: _log.warning(line("shed_connections", count=times)))
 
     def _refuse(self, connection: socket.socket, now: float) -> None:
         """All there are have requests that are worked on: say so, as far as it can be said at once."""
-        self._refusals.tell(now, lambda times: _log.warning("action=refuse_connections count=%d", times))
+        self._refusals.tell(now, lambda times: _log.warning(line("refuse_connections", count=times)))
         with connection:
             connection.setblocking(False)
             try:
@@ -197,9 +198,7 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
         """The system has no descriptor or no memory for one more: make room, and try again in a moment."""
         now = time.monotonic()
         reason = error.strerror
-        self._failures.tell(
-            now, lambda times: _log.warning("action=accept_failed error=%r count=%d", reason, times)
-        )
+        self._failures.tell(now, lambda times: _log.warning(line("accept_failed", error=reason, count=times)))
         self._resume_at = now + PAUSE_S
         self._shed(len(self.active_channels) // SHED_SHARE, now)
 

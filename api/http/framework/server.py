@@ -20,8 +20,9 @@ from api.http.framework.listener import Listener
 from api.http.framework.thread_lanes import shares_of, waits_of
 from api.http.framework.threads import Threads
 from api.http.framework.uploads import UploadLimits
-from conf.open_files import raise_limit
 from conf.settings import Server
+from kernel.process.log import line
+from kernel.process.startup import raise_file_limit
 from kernel.protocol.errors import BadConfiguration
 
 LOOP_S: Final = 10.0
@@ -105,12 +106,10 @@ def _capacity(settings: Server) -> Capacity:
     """How many connections there may be. Says so, where it is less than was asked for."""
     wanted = Capacity(settings.max_connections, settings.max_connections_per_address)
     threads = sum(shares_of(settings).values()) + settings.max_streams + waits_of(settings)
-    open_files = raise_limit()
+    open_files = raise_file_limit()
     found = capacity_for(wanted, open_files, threads)
     if found.total < wanted.total:
-        _log.warning(
-            "action=fewer_connections count=%d wanted=%d open_files=%d", found.total, wanted.total, open_files
-        )
+        _log.warning(line("fewer_connections", count=found.total, wanted=wanted.total, open_files=open_files))
     return found
 
 

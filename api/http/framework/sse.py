@@ -10,6 +10,7 @@ import msgspec
 from api.http.contract.errors import TooManyStreams
 from api.http.framework.concurrency_limit import ConcurrencyLimit
 from api.hub import Subscription
+from kernel.process.log import line
 from kernel.protocol.errors import SpoonError, wrong_field
 from kernel.protocol.ids import EventSeq
 
@@ -59,7 +60,7 @@ class Stream:
         try:
             return next(self._frames)
         except SpoonError as error:  # the head is sent: all that can be done is to end; clients come again
-            _log.warning("action=end_stream code=%s detail=%r", error.code, error.detail)
+            _log.warning(line("end_stream", code=error.code, detail=error.detail))
             raise StopIteration from None
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from api.http.framework.thread_lanes import ASKING, Lane, Lanes
+from kernel.process.log import line
 from kernel.protocol.errors import ManagerUnreachable, SpoonError
 
 RETRY_AFTER_S: Final = 2.0
@@ -94,7 +95,7 @@ class Threads:
             try:
                 task.service()
             except Exception:  # noqa: BLE001  the outermost loop of this thread
-                _log.exception("action=service_failed")
+                _log.exception(line("service_failed"))
             with self._lock:
                 self._leave(thread)
 
@@ -121,7 +122,7 @@ class Threads:
             while self._threads and (left_s := until - time.monotonic()) > 0:
                 self._is_leaving.wait(left_s)
             if self._threads:
-                _log.warning("action=threads_still_running count=%d", self._threads)
+                _log.warning(line("threads_still_running", count=self._threads))
             for task in self._lanes.clear_all():
                 task.cancel()
             return not self._threads
@@ -148,7 +149,7 @@ class Threads:
             try:
                 thread.start()
             except RuntimeError as error:  # no memory for a thread: those that there are take it in turn
-                _log.warning("action=thread_not_started detail=%r", str(error))
+                _log.warning(line("thread_not_started", detail=error))
                 return
             self._threads += 1
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from api.http.framework.concurrency_limit import ConcurrencyLimit
 from api.http.framework.uploads import Receiver, Uploaded
+from kernel.process.log import line
 from kernel.protocol.errors import SpoonError, TooManyRequests
 
 MAX_UPLOADS: Final = 16
@@ -101,7 +102,7 @@ class UploadStream(BytesIO):
         except SpoonError as error:
             self._fail(error)
         except Exception:  # noqa: BLE001  the outermost loop of this thread
-            _log.exception("action=upload_failed")
+            _log.exception(line("upload_failed"))
             self._fail(SpoonError("internal server error; see the server log"))
         finally:
             self._seats.give_back()

@@ -12,6 +12,7 @@ from engine_worker.engine.background.input_format import NOTHING_SAID, InputForm
 from engine_worker.engine.background.runtime import OnnxModel, Tensor, load_onnx
 from engine_worker.engine.images.output_file import Pixels
 from engine_worker.formats.allowed_paths import ModelFile
+from kernel.process.log import line
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.model_refs import Preparation
 
@@ -81,8 +82,14 @@ def load_remover(
     except ModelUnreadable as error:
         raise ModelUnreadable(f"{name} cannot be used as a background remover: {error.detail}") from error
     _log.info(
-        "action=remover_loaded name=%s is_on_gpu=%s size=%s mean=%s std=%s",
-        *(name, model.is_on_gpu, traits.size, traits.mean, traits.deviation),
+        line(
+            "remover_loaded",
+            name=name,
+            is_on_gpu=model.is_on_gpu,
+            size=traits.size,
+            mean=traits.mean,
+            std=traits.deviation,
+        )
     )
     return Remover(model, traits)
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine_worker.engine.runtime.late_import import late_import
+from kernel.process.log import line
 from kernel.protocol.errors import ModelUnreadable, OutOfMemory
 
 _log = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ def load_onnx(path: Path, name: str, cuda_device: int | None) -> OnnxModel:
         try:
             return OnnxModel(_open(path, [_CUDA, _CPU], [options, {}]), name)
         except _runtime_errors() as error:
-            _log.warning("action=onnx_on_cpu name=%s reason=%s", name, _in_one_line(error))
+            _log.warning(line("onnx_on_cpu", name=name, reason=_in_one_line(error)))
     with _translated(f"cannot load {name} as an ONNX model"):
         return OnnxModel(_open(path, [_CPU], [{}]), name)
 

@@ -18,6 +18,7 @@ from engine_worker.engine.detectors.poses import load_pose_detector
 from engine_worker.engine.runtime.failures import is_out_of_memory
 from engine_worker.engine.runtime.late_import import late_import
 from engine_worker.engine.runtime.lru_cache import LruCache
+from kernel.process.log import line
 from kernel.protocol.detectors import DETECTOR_FILES
 from kernel.protocol.enums import ControlType
 from kernel.protocol.errors import ModelUnreadable, NotInstalled
@@ -78,7 +79,7 @@ class Detectors:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                _log.warning("action=detected_on_cpu control_type=%s reason=out_of_memory", control_type)
+                _log.warning(line("detected_on_cpu", control_type=control_type, reason="out_of_memory"))
             finally:
                 # Between two drawings the device's memory is the sampler's alone.
                 detector.to(_CPU)
@@ -94,7 +95,7 @@ class Detectors:
             raise ModelUnreadable(
                 f"cannot load the {control_type} detector from {folder}: {error}"
             ) from error
-        _log.info("action=detector_loaded control_type=%s folder=%s", control_type, folder)
+        _log.info(line("detector_loaded", control_type=control_type, folder=folder))
         return detector
 
     def _folder_of(self, control_type: ControlType) -> Path:

@@ -13,6 +13,7 @@ from engine_worker.engine.gpu.recorded_calls import CudaGraphs, RecordedCalls, R
 from engine_worker.engine.networks.components import Components
 from engine_worker.engine.runtime.failures import is_of_the_device
 from engine_worker.formats.checkpoint_layout import Network
+from kernel.process.log import line
 from kernel.protocol.enums import Compilation
 from kernel.protocol.specs import EngineLoad
 
@@ -49,7 +50,7 @@ def recorded(parts: Components, shapes: tuple[CallShape, ...], recorder: Recorde
     except RuntimeError as error:
         _log_unprepared(error)
         return parts
-    _log.info("action=calls_recorded count=%d of=%d", len(calls), len(shapes))
+    _log.info(line("calls_recorded", count=len(calls), of=len(shapes)))
     return replace(parts, quick_denoiser=RecordedCalls(parts.denoiser, calls))
 
 
@@ -64,7 +65,7 @@ def compiled(parts: Components, shapes: tuple[CallShape, ...], backend: Backend)
     except RuntimeError as error:
         _log_unprepared(error)
         return written
-    _log.info("action=blocks_compiled backend=%s", backend)
+    _log.info(line("blocks_compiled", backend=backend))
     return replace(written, quick_denoiser=as_compiled(parts.denoiser))
 
 
@@ -72,4 +73,4 @@ def _log_unprepared(error: RuntimeError) -> None:
     """Raises: the error, if it is the device's own."""
     if is_of_the_device(error):
         raise error
-    _log.warning("action=not_prepared", exc_info=error)
+    _log.warning(line("not_prepared"), exc_info=error)

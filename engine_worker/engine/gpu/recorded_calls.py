@@ -17,6 +17,7 @@ from engine_worker.engine.gpu.call_inputs import CallInputs, blank_inputs
 from engine_worker.engine.gpu.call_shape import CallShape, shape_of
 from engine_worker.engine.networks.components import Components, Denoiser
 from engine_worker.engine.runtime.failures import is_out_of_memory
+from kernel.process.log import line
 
 _log = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ def record_calls(
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            _log.warning("action=call_not_recorded rows=%d reason=out_of_memory", shape.rows)
+            _log.warning(line("call_not_recorded", rows=shape.rows, reason="out_of_memory"))
         else:
             recorded[shape] = RecordedCall(inputs, replay, result)
     return recorded

@@ -32,6 +32,7 @@ from engine_worker.engine.runtime.watchdog_thread import WatchdogThread
 from engine_worker.engine.sampling.batch_scheduler import Admission
 from engine_worker.engine.sampling.initial_latents import InitImagePixels, pixels_of, read_pixels
 from engine_worker.port import Inputs, Wake
+from kernel.process.log import line
 from kernel.protocol.errors import JobBroke
 from kernel.protocol.specs import JobOrder, JobSpec
 
@@ -265,6 +266,6 @@ class Preprocessor:
     def _give_up(self, pending: PendingJob, what: str, is_cached: bool) -> None:
         whose = "it" if is_cached else "another job ahead of it"
         text = f"preparing the job timed out: {what} for {whose} took longer than {self._patience_s:.0f} s"
-        _log.warning("action=preparing_given_up job_id=%s what=%r", pending.job.order.job_id, what)
+        _log.warning(line("preparing_given_up", job_id=pending.job.order.job_id, what=what))
         pending.job.fail(JobBroke.code, text)
         self._wake()

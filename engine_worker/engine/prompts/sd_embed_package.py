@@ -14,6 +14,7 @@ from engine_worker.engine.prompts.pipeline_adapters import PipelineAdapter
 from engine_worker.engine.prompts.plain import encode_plain
 from engine_worker.engine.prompts.reader import Readers, check_chunks
 from engine_worker.engine.prompts.weighted import Weighted, count_chunks
+from kernel.process.log import line
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def find_sd_embed() -> Technique:
             get_weighted_text_embeddings_sdxl,
         )
     except ImportError as error:
-        _log.warning("action=sd_embed_unusable error=%r", error)
+        _log.warning(line("sd_embed_unusable", error=repr(error)))
         return Weighted()
     return SdEmbedPackage(get_weighted_text_embeddings_sd15, get_weighted_text_embeddings_sdxl)
 

@@ -6,6 +6,7 @@ from typing import Final
 import torch
 
 from engine_worker.engine.runtime.open_job import OpenJob
+from kernel.process.log import line
 from kernel.protocol.errors import JobBroke, OutOfMemory, SpoonError
 
 _log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ def fail_job(job: OpenJob, error: Exception) -> None:
         job.fail(error.code, error.detail)
     else:
         # Unforeseen: the job's owner gets one line, the log has the whole story.
-        _log.error("action=job_failed job_id=%s", job.order.job_id, exc_info=error)
+        _log.error(line("job_failed", job_id=job.order.job_id), exc_info=error)
         job.fail(
             JobBroke.code, f"unexpected engine error ({type(error).__name__}: {error}); see the worker log"
         )

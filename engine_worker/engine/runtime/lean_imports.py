@@ -19,6 +19,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Final
 
+from kernel.process.log import line
 from kernel.protocol.schedulers import KINDS
 
 ABSENT: Final = ("peft", "accelerate")
@@ -85,7 +86,7 @@ def _or_else_plainly(name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 - whatever a library raises that misses something
-        log.warning("action=lean_import_failed name=%s error=%r", name, error)
+        log.warning(line("lean_import_failed", name=name, error=repr(error)))
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from engine_worker.engine.runtime.open_job import OpenJob
 from engine_worker.engine.runtime.worker_thread import WorkerThread
 from engine_worker.engine.sampling.sampler import model_input
 from engine_worker.engine.sampling.trajectory import Trajectory
+from kernel.process.log import line
 
 _log = logging.getLogger(__name__)
 
@@ -140,7 +141,7 @@ def _bordered(job: OpenJob) -> Iterator[None]:
     except Exception as error:
         if is_of_the_device(error):
             raise
-        _log.warning("action=preview_failed job_id=%s", job.order.job_id, exc_info=error)
+        _log.warning(line("preview_failed", job_id=job.order.job_id), exc_info=error)
         job.warn(f"a preview could not be rendered: {error}")
 
 

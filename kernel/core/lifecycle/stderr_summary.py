@@ -7,7 +7,7 @@ import msgspec
 
 _LINES: Final = 3
 """An error, and then `exit` and `ended_by_force`, which only say that the process ends."""
-_LOG_LINE: Final = re.compile(r"at=\S+ action=")
+_LOG_LINE: Final = re.compile(r"at=\S+ level=")
 _SAID: Final = re.compile(r'\b(error|text|detail|reason)=("(?:[^"\\]|\\.)*"|[^\s"]+)')
 _CUT_LINE: Final = re.compile(r'((?:[^"\\]|\\.)*)"( \w+=\S+)*')
 """The end of a log line whose beginning is cut off."""

@@ -43,7 +43,7 @@ def started(bus_folder: Path, *options: str) -> Iterator["subprocess.Popen[str]"
 def url_of(process: "subprocess.Popen[str]") -> str:
     assert process.stderr is not None
     start, _, url = process.stderr.readline().partition(LISTENING)
-    assert re.fullmatch(r"[\d-]+ [\d:,]+ INFO api ", start), "as the Manager's lines begin"
+    assert re.fullmatch(r"at=\S+Z level=info process=api ", start), "as the Manager's lines begin"
     return url.strip()
 
 
@@ -60,7 +60,7 @@ def test_it_says_where_it_listens_and_leaves_when_asked(bus_folder: Path, number
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.read() == ""
-        assert process.stderr.read().endswith(" INFO api action=api_stopped\n")
+        assert process.stderr.read().endswith(" level=info process=api action=api_stopped\n")
 
 
 def test_signals_that_come_while_it_ends_change_nothing(bus_folder: Path) -> None:
@@ -72,7 +72,7 @@ def test_signals_that_come_while_it_ends_change_nothing(bus_folder: Path) -> Non
             time.sleep(0.002)
         assert process.returncode == 0
         assert process.stderr is not None
-        assert process.stderr.read().endswith(" INFO api action=api_stopped\n")
+        assert process.stderr.read().endswith(" level=info process=api action=api_stopped\n")
 
 
 def test_it_ends_when_its_parent_is_gone_already(bus_folder: Path) -> None:

@@ -12,12 +12,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from kernel.process.signals import SignalPipe
 from kernel.protocol.enums import WorkerRole
 from kernel.protocol.ids import WorkerId
 from kernel.protocol.join import WORKER_ENVIRON, Join
 from kernel.shell.launcher import LAST_WORDS_BYTES, LOGS_KEPT, SubprocessLauncher
 from kernel.shell.ports import Exited
-from kernel.shell.signals import SignalPipe
+from kernel.shell.process_resources import WATCHED
 from kernel.shell.standby import StandbyTerms
 
 PATIENCE_S = 20.0
@@ -31,7 +32,7 @@ def logs(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def pipe() -> Iterator[SignalPipe]:
-    opened = SignalPipe()
+    opened = SignalPipe(WATCHED)
     yield opened
     opened.close()
 
@@ -66,7 +67,7 @@ def next_exit(launcher: SubprocessLauncher, pipe: SignalPipe) -> Exited:
     deadline_s = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline_s:
         if select.select([pipe], [], [], 1.0)[0]:
-            pipe.take()
+            pipe.take_all()
             if ended := launcher.poll():
                 (exited,) = ended
                 return exited
@@ -130,7 +131,7 @@ def test_two_ends_at_once_are_both_told(launcher: SubprocessLauncher, pipe: Sign
     deadline_s = time.monotonic() + PATIENCE_S
     while len(ended) < 2 and time.monotonic() < deadline_s:
         select.select([pipe], [], [], 1.0)
-        pipe.take()
+        pipe.take_all()
         ended |= {exited.name for exited in launcher.poll()}
     assert ended == {"a", "b"}
 
@@ -241,7 +242,7 @@ def test_an_engine_gets_the_process_that_waits_with_its_log_under_the_workers_na
     assert keeping.standbys.pids() == []
     exited = next_exit(keeping, pipe)
     assert (exited.name, exited.status) == ("w1-1", "exit code 4")
-    assert "action=manager_gone worker_id=w1-1" in exited.last_words
+    assert "worker_id=w1-1 job_id=- action=manager_gone" in exited.last_words
     assert not (logs / "standby-1.log").exists()
 
 
@@ -327,7 +328,7 @@ def test_a_standbys_death_is_nobody_elses_and_the_next_engine_gets_a_process_of_
     while keeping.standbys.pids():
         assert time.monotonic() < deadline_s, "its death was not noticed"
         select.select([pipe], [], [], 1.0)
-        pipe.take()
+        pipe.take_all()
         assert keeping.poll() == []
 
     keeping.launch(a_join())

@@ -2,13 +2,14 @@
 
 import zmq
 
-from engine_worker.dealer import HIGH_WATER_MARK, Dealer
+from engine_worker.dealer import HIGH_WATER_MARK, WorkerDealer
+from kernel.process.dealer import DealerContext
 from tests.integration.worker.small_manager import SmallManager
 
 
 def test_what_a_slow_manager_does_not_read_waits_in_order_and_nothing_is_lost(manager: SmallManager) -> None:
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    dealer = Dealer(context, manager.ticket())
+    context: DealerContext = zmq.Context()
+    dealer = WorkerDealer(context, manager.ticket())
     count = HIGH_WATER_MARK * 40
     for number in range(count):
         dealer.send([number.to_bytes(4), bytes(1000)])
@@ -24,8 +25,8 @@ def test_what_a_slow_manager_does_not_read_waits_in_order_and_nothing_is_lost(ma
 
 
 def test_a_socket_with_unsent_messages_asks_to_be_woken_when_it_takes_more(manager: SmallManager) -> None:
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    dealer = Dealer(context, manager.ticket())
+    context: DealerContext = zmq.Context()
+    dealer = WorkerDealer(context, manager.ticket())
     poller = zmq.Poller()
     dealer.register(poller)
     assert not dict(poller.poll(0))

@@ -234,8 +234,8 @@ def test_the_log_names_worker_and_job_and_no_secret(
     run(manager, job())
     manager.expect(JobDone)
     lines = log.read_text().splitlines()
-    assert all(" worker_id=worker-1 job_id=" in line for line in lines)
-    assert any("action=run_job worker_id=worker-1 job_id=job-1" in line for line in lines)
+    assert all(" worker_id=worker-1 " in line and " job_id=" in line for line in lines)
+    assert any("worker_id=worker-1 action=run_job job_id=job-1" in line for line in lines)
     assert "the token" not in log.read_text()
 
 

@@ -5,13 +5,17 @@ import pytest
 from kernel.core.lifecycle.stderr_summary import summary
 from tests.unit.core.story import Story
 
-STARTED = "at=2026-01-01T00:00:00.000Z action=started worker_id=w1-1 job_id=- role=fetch\n"
+STARTED = "at=2026-01-01T00:00:00.000Z level=info worker_id=w1-1 action=started role=fetch\n"
 BROKE = (
-    "at=2026-01-01T00:00:00.000Z action=socket_thread_broke worker_id=w1-1 job_id=- "
+    "at=2026-01-01T00:00:00.000Z level=error worker_id=w1-1 action=socket_thread_broke "
     'error="Traceback (most recent call last):\\n  File \\"a.py\\", line 1\\nOverflowError: too big\\n"\n'
 )
-EXIT = 'at=2026-01-01T00:00:00.000Z action=exit worker_id=w1-1 job_id=- code=70 reason="it broke"\n'
-FORCE = "at=2026-01-01T00:00:00.000Z action=ended_by_force worker_id=w1-1 job_id=- code=70\n"
+EXIT = 'at=2026-01-01T00:00:00.000Z level=info worker_id=w1-1 action=exit code=70 reason="it broke"\n'
+JOB_FAILED = (
+    "at=2026-01-01T00:00:00.000Z level=error worker_id=w1-1 action=job_failed job_id=j "
+    'traceback="Traceback (most recent call last):\\nValueError: of this job\\n"\n'
+)
+FORCE = "at=2026-01-01T00:00:00.000Z level=warning worker_id=w1-1 action=ended_by_force code=70\n"
 
 
 @pytest.mark.parametrize(
@@ -24,6 +28,7 @@ FORCE = "at=2026-01-01T00:00:00.000Z action=ended_by_force worker_id=w1-1 job_id
         (BROKE + EXIT + FORCE, "OverflowError: too big"),
         (BROKE[-40:] + FORCE, "OverflowError: too big"),
         (EXIT + FORCE, "it broke"),
+        (JOB_FAILED + EXIT + FORCE, "it broke"),
         (STARTED + EXIT.replace('"it broke"', "drained"), "drained"),
         (STARTED + "ImportError: no torch\n", "ImportError: no torch"),
         (BROKE + STARTED * 3, None),

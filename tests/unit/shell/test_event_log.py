@@ -5,13 +5,17 @@ import logging
 import pytest
 
 from kernel.core import actions
+from kernel.core.actions import LaunchWorker
+from kernel.core.events import Reported
 from kernel.core.rows import ChangeRow, EngineRow, JobRow
-from kernel.protocol.enums import ChangeKind, EngineState, JobState, Phase
+from kernel.protocol import worker
+from kernel.protocol.enums import ChangeKind, EngineState, JobState, Phase, WorkerRole
 from kernel.protocol.ids import EngineId, EventSeq, JobId, Lease, ModelId, WorkerId
 from kernel.protocol.specs import EngineSpec
-from kernel.shell.event_log import EventLog
+from kernel.shell.event_log import EventLog, log_debug
 
 LOG = logging.getLogger("test")
+SECRET = "a-token-that-nobody-may-read"
 
 
 def change(kind: ChangeKind, subject: str, state: str) -> actions.RecordChange:
@@ -46,7 +50,7 @@ def test_a_failed_engine_is_told_with_its_reason(caplog: pytest.LogCaptureFixtur
     event_log.saved(actions.SaveEngine(row))
     event_log.saved(change(ChangeKind.ENGINE, "e", "error"))
     (line,) = lines_of(caplog, event_log)
-    assert line.endswith("state=error reason='the file is truncated'")
+    assert line.endswith('state=error reason="the file is truncated"')
 
 
 def test_jobs_and_images_are_too_many_to_be_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -111,10 +115,26 @@ def test_a_drain_says_what_it_waits_for_and_the_way_out_once(caplog: pytest.LogC
     event_log.phase(Phase.DRAINING, 2)
     event_log.phase(Phase.DRAINING, 1)
     (line,) = lines_of(caplog, event_log)
-    assert line.startswith("action=draining jobs_processing=2 hint='send a second signal")
+    assert line.startswith('action=draining jobs_processing=2 hint="send a second signal')
 
 
 def test_a_drain_without_jobs_needs_no_way_out(caplog: pytest.LogCaptureFixture) -> None:
     event_log = EventLog(LOG)
     event_log.phase(Phase.DRAINING, 0)
     assert lines_of(caplog, event_log) == ["action=draining jobs_processing=0"]
+
+
+def test_the_line_of_an_event_names_it_and_its_ids_but_no_token(caplog: pytest.LogCaptureFixture) -> None:
+    hello = worker.Hello(
+        role=WorkerRole.ENGINE, worker_id=WorkerId("w1-1"), token=SECRET, version="1", pid=1, host="here"
+    )
+    with caplog.at_level(logging.DEBUG):
+        log_debug(LOG, Reported(WorkerId("w1-1"), hello))
+        log_debug(LOG, LaunchWorker(WorkerId("w1-2"), WorkerRole.FETCH, SECRET))
+    assert caplog.messages == ["action=Reported.Hello worker_id=w1-1", "action=LaunchWorker worker_id=w1-2"]
+
+
+def test_nothing_is_put_together_for_a_line_that_is_not_wanted(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        log_debug(LOG, object())
+    assert caplog.messages == []

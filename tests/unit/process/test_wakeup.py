@@ -3,7 +3,7 @@
 import select
 from threading import Thread
 
-from engine_worker.pollable_queue import PollableQueue
+from kernel.process.wakeup import PollableQueue
 
 
 def is_ringing(queue: PollableQueue[int]) -> bool:

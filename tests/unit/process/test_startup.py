@@ -8,7 +8,7 @@ from pathlib import Path
 READ = """
 import os
 from pathlib import Path
-from conf.privacy import forget_variable
+from kernel.process.startup import forget_variable
 forget_variable("SECRET")
 forget_variable("ABSENT")
 print("SECRET" in os.environ, os.environ["OTHER"], b"hf_secret" in Path("/proc/self/environ").read_bytes())
@@ -16,14 +16,14 @@ print(b"beside" in Path("/proc/self/environ").read_bytes())
 """
 HIDE = """
 import ctypes
-from conf.privacy import hide_memory
+from kernel.process.startup import hide_memory
 hide_memory()
 print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))
 """
 MAKE = """
 import sys
 from pathlib import Path
-from conf.privacy import make_files_private
+from kernel.process.startup import make_files_private
 make_files_private()
 Path(sys.argv[1], "file").touch()
 Path(sys.argv[1], "folder").mkdir()

@@ -1,0 +1,130 @@
+"""The one socket of everybody who talks to the Manager: a DEALER with CURVE that never blocks.
+
+The Manager may be away, slow, or back with other keys: a message that cannot leave now stays with the caller,
+and a monitor tells of the one event that the caller waits for.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import zmq
+
+from kernel.protocol.codec import MAX_FRAME_BYTES, Frame
+
+# Plain numbers: pyzmq's enums cost more than the messages do.
+_NOW: Final = int(zmq.NOBLOCK)
+_MORE: Final = int(zmq.SNDMORE) | _NOW
+
+DealerContext = zmq.Context[zmq.Socket[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class CurveKeys:
+    """The Manager's public key and the caller's own pair, in Z85."""
+
+    server: bytes
+    public: bytes
+    secret: bytes
+
+    def __repr__(self) -> str:
+        return "CurveKeys(<keys>)"
+
+
+@dataclass(frozen=True, slots=True)
+class DealerOptions:
+    """How a socket behaves. Source: zmq_setsockopt(3)."""
+
+    high_water_mark: int = 1_000
+    """Messages that libzmq queues each way."""
+    is_immediate: bool = False
+    """Without a connection a send fails, instead of being queued for the first one."""
+    reconnect_ms: tuple[int, int] = (100, 0)
+    """The first pause before another attempt, and the longest; 0: all are as long as the first."""
+    heartbeat_ms: tuple[int, int] | None = None
+    """The pause between heartbeats, and the silence after which the connection is given up."""
+    watched: int | None = None
+    """The event that `monitor` tells of (zmq_socket_monitor(3))."""
+
+
+class Dealer:
+    """Belongs to one thread."""
+
+    def __init__(
+        self, context: DealerContext, endpoint: str, keys: CurveKeys, options: DealerOptions
+    ) -> None:
+        """Connect, which is done in the background.
+
+        Raises: ZMQError, if the endpoint or a key is malformed.
+        """
+        self.socket = context.socket(zmq.DEALER)
+        self.monitor: zmq.Socket[bytes] | None = None
+        """Readable when the watched event has happened."""
+        try:
+            _set_options(self.socket, keys, options)
+            if options.watched is not None:
+                self.monitor = self.socket.get_monitor_socket(options.watched)
+            self.socket.connect(endpoint)
+        except zmq.ZMQError:
+            self.close()
+            raise
+
+    def send(self, frames: Sequence[Frame], *, copy: bool = True) -> bool:
+        """Send one message; False, if it cannot leave now.
+
+        `copy`: False spares long frames a copy, and they must not change any more.
+        """
+        try:
+            for frame in frames[:-1]:
+                self.socket.send(frame, _MORE, copy=copy)
+            self.socket.send(frames[-1], _NOW, copy=copy)
+        except zmq.Again:  # at the first frame alone: a message that is begun is taken whole
+            return False
+        return True
+
+    def received(self, limit: int) -> Iterator[list[bytes]]:
+        """The messages that are there now, at most so many."""
+        for _ in range(limit):
+            try:
+                part = self.socket.recv(_NOW, copy=False)
+            except zmq.Again:
+                return
+            frames = [part.bytes]
+            while part.more:
+                part = self.socket.recv(_NOW, copy=False)
+                frames.append(part.bytes)
+            yield frames
+
+    def has_happened(self) -> bool:
+        """True once after the watched event, however often it has happened since the last call."""
+        found = False
+        while self.monitor is not None and self.monitor.poll(0):
+            self.monitor.recv_multipart(_NOW)  # there is one kind: what it says of itself is known
+            found = True
+        return found
+
+    def close(self, linger_s: float = 0.0) -> None:
+        """Close. What was sent has that long to leave; the context's end waits for it."""
+        if self.monitor is not None:
+            self.socket.disable_monitor()
+            self.monitor.close(linger=0)
+        self.socket.close(linger=round(linger_s * 1000))
+
+
+def _set_options(socket: "zmq.Socket[bytes]", keys: CurveKeys, options: DealerOptions) -> None:
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.CURVE_SERVERKEY, keys.server)
+    socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
+    socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
+    socket.setsockopt(zmq.SNDHWM, options.high_water_mark)
+    socket.setsockopt(zmq.RCVHWM, options.high_water_mark)
+    socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
+    socket.setsockopt(zmq.IMMEDIATE, int(options.is_immediate))
+    first_ms, longest_ms = options.reconnect_ms
+    socket.setsockopt(zmq.RECONNECT_IVL, first_ms)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, longest_ms)
+    if options.heartbeat_ms is not None:
+        pause_ms, silence_ms = options.heartbeat_ms
+        socket.setsockopt(zmq.HEARTBEAT_IVL, pause_ms)
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, silence_ms)
+        socket.setsockopt(zmq.HEARTBEAT_TTL, silence_ms)

@@ -1,0 +1,66 @@
+"""The log of every process: one line of `key=value` (logfmt) on stderr for each event and action.
+
+    at=2026-11-29T22:55:06.508Z level=info process=manager action=standby_started name=standby-1 pid=10620
+    at=2026-11-29T22:55:14.031Z level=info worker_id=w1-1 action=accepted job_id=019b lease=3
+
+Never given a secret, a prompt or an image.
+"""
+
+import json
+import logging
+import re
+import sys
+from datetime import UTC, datetime
+from typing import Final
+
+LogValue = object
+"""Written as its `str`; None as `-`."""
+
+_PLAIN: Final = re.compile(r"[\w./:@+,-]+")
+
+
+def start(own: str, level: int = logging.INFO, **context: LogValue) -> None:
+    """Log to stderr: the loggers below `own` from this level on, those of libraries from warnings on.
+
+    `context` is in each line that does not itself say otherwise. Another call replaces the one before.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Logfmt(**context))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger(own).setLevel(level)
+
+
+def line(action: str, **values: LogValue) -> str:
+    """The message of a line: what happened, and to whom."""
+    return _pairs({"action": action, **values})
+
+
+class Logfmt(logging.Formatter):
+    """Puts time, level and context before a message of `line`, and makes such a message of any other."""
+
+    def __init__(self, **context: LogValue) -> None:
+        super().__init__()
+        self._context = context
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, whatever the values hold; an exception is the value of `traceback`."""
+        message = record.getMessage()
+        if not message.startswith("action="):
+            message = line("log", logger=record.name, text=message)
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        context = {name: value for name, value in self._context.items() if f" {name}=" not in message}
+        head = _pairs({"at": at.replace("+00:00", "Z"), "level": record.levelname.lower(), **context})
+        if not record.exc_info:
+            return f"{head} {message}"
+        return f"{head} {message} {_pairs({'traceback': self.formatException(record.exc_info)})}"
+
+
+def _pairs(values: dict[str, LogValue]) -> str:
+    return " ".join(f"{name}={_written(value)}" for name, value in values.items())
+
+
+def _written(value: LogValue) -> str:
+    if value is None:
+        return "-"
+    text = str(value)
+    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
