@@ -9,8 +9,8 @@ from urllib.parse import unquote, urlsplit
 
 import click
 
+from api.cli.progress_bar import ProgressBar
 from api.cli.rest import Rest
-from api.cli.transfer_bar import TransferBar
 from api.cli.uploading import Form
 
 _LOCAL_SUFFIXES: Final = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".onnx")
@@ -56,11 +56,13 @@ def upload(rest: Rest, source: str, fields: Mapping[str, str | tuple[str, ...] |
     if not file.is_file():
         what = "is a folder; only a file can be uploaded" if file.is_dir() else "does not exist"
         raise click.BadParameter(f"{file} {what}", param_hint="SOURCE")
-    bar, began_s = TransferBar(sys.stderr, "uploading"), time.monotonic()
+    bar, began_s = ProgressBar(sys.stderr), time.monotonic()
 
     def sent(done_bytes: int, total_bytes: int) -> None:
         spent_s = time.monotonic() - began_s
-        bar.show(done_bytes, total_bytes, int(done_bytes / spent_s) if spent_s > 0 else None)
+        bar.show_bytes(
+            "uploading", done_bytes, total_bytes, int(done_bytes / spent_s) if spent_s > 0 else None
+        )
 
     form = Form(fields, file, sent)
     try:

@@ -1,8 +1,7 @@
-"""Progress of a job on the terminal."""
+"""Following a job on the terminal until it has ended."""
 
 import sys
 from pathlib import Path
-from typing import Final, TextIO
 
 import click
 
@@ -11,58 +10,14 @@ from api.cli.downloads import save_preview
 from api.cli.events import Follower, Preview
 from api.cli.exit_codes import AwaitedFailed, Detached
 from api.cli.output import printable
+from api.cli.progress_bar import ProgressBar
 from api.cli.rest import Rest, read
-
-_WIDTH: Final = 30
-_PLAIN_SHARES: Final = 4
-"""A file or pipe gets a line for each quarter, not for each step."""
-_STAGES: Final = {"finishing": ", finishing", "removing_background": ", removing the background"}
-"""Stages worth mentioning; preparing and denoising are expected."""
-
-
-class Bar:
-    """Denoising steps: one line that is redrawn on a terminal, or a few lines elsewhere."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._is_terminal = stream.isatty()
-        self._shown: tuple[int, int, str] | None = None
-        self._said = ""
-
-    def show(self, progress: Progress) -> None:
-        """Draw the bar if it has changed."""
-        share = progress.step / progress.steps if progress.steps else 0.0
-        place = progress.step if self._is_terminal else int(share * _PLAIN_SHARES)
-        stage = _STAGES.get(progress.stage, "")
-        shown = (place, progress.steps, stage)
-        if shown == self._shown:
-            return
-        self._shown = shown
-        eta = "" if progress.eta_s is None else f", {progress.eta_s:.0f} s left"
-        steps = f"{progress.step}/{progress.steps} steps" if progress.steps else "no steps"
-        text = f"{steps}{eta}{stage}"
-        if self._is_terminal:
-            filled = round(share * _WIDTH)
-            # ECMA-48: CSI K erases to the end of the line, where a longer text may have stood.
-            text = f"\r[{'#' * filled}{'.' * (_WIDTH - filled)}] {text}\x1b[K"
-        print(text, end="" if self._is_terminal else "\n", file=self._stream, flush=True)
-
-    def say(self, text: str) -> None:
-        """Print a line, unless it repeats the last one."""
-        if text != self._said:
-            self._said = text
-            print(text, file=self._stream, flush=True)
-
-    def close(self) -> None:
-        """End the line."""
-        if self._is_terminal and self._shown is not None:
-            print(file=self._stream, flush=True)
 
 
 class Onlooker:
     """Shows a job's events: a progress bar, the latest preview in a file, both, or nothing."""
 
-    def __init__(self, bar: Bar | None, preview_to: Path | None) -> None:
+    def __init__(self, bar: ProgressBar | None, preview_to: Path | None) -> None:
         self._bar = bar
         self._preview_to = preview_to
 
@@ -72,7 +27,7 @@ class Onlooker:
 
     def progress(self, progress: Progress) -> None:
         if self._bar is not None:
-            self._bar.show(progress)
+            self._bar.show_steps(progress)
 
     def preview(self, preview: Preview) -> None:
         if self._preview_to is not None:
@@ -85,7 +40,7 @@ def follow(rest: Rest, job_id: str, is_watched: bool, preview_to: Path | None = 
 
     Raises: AwaitedFailed, if it failed or was cancelled; Detached, on Ctrl-C.
     """
-    bar = Bar(sys.stderr)
+    bar = ProgressBar(sys.stderr)
     try:
         body = Follower(rest, job_id, Onlooker(bar if is_watched else None, preview_to)).follow()
     except KeyboardInterrupt as interrupt:

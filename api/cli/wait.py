@@ -10,8 +10,8 @@ import click
 from api.cli.client_models import Engine, Model, StoredError
 from api.cli.exit_codes import AwaitedFailed, Detached, TimedOut
 from api.cli.output import counted_jobs
+from api.cli.progress_bar import ProgressBar
 from api.cli.rest import Rest, quoted, read
-from api.cli.transfer_bar import TransferBar
 
 START_S: Final = 900.0
 """Limit for an engine to become ready: memory must be free, and its checkpoint loaded."""
@@ -23,7 +23,7 @@ def await_model(rest: Rest, model_id: str) -> bytes:
 
     Raises: AwaitedFailed, with its reason; Detached, on Ctrl-C: the server continues.
     """
-    bar = TransferBar(sys.stderr, "fetching")
+    bar = ProgressBar(sys.stderr)
 
     def look() -> bytes | None:
         body = rest.get(f"/v1/models/{quoted(model_id)}")
@@ -31,7 +31,7 @@ def await_model(rest: Rest, model_id: str) -> bytes:
         if model.status == "error":
             raise AwaitedFailed(f"model {model.name} cannot be used: {_reason(model.error)}")
         if (progress := model.progress) is not None:
-            bar.show(progress.bytes, progress.total_bytes, progress.bytes_per_s)
+            bar.show_bytes("fetching", progress.bytes, progress.total_bytes, progress.bytes_per_s)
         return body if model.status == "ready" else None
 
     try:

@@ -1,0 +1,74 @@
+"""The CURVE keys in the private bus folder: made once by the Manager, and read by whoever talks to it."""
+
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import zmq
+import zmq.auth
+
+from kernel.process.dealer import CurveKeys, Dealer, DealerContext, DealerOptions
+from kernel.protocol.endpoints import (
+    SERVER_KEY_NAME,
+    ClientRole,
+    front_endpoint,
+    secret_key_file,
+    server_key_file,
+)
+from kernel.protocol.errors import BadConfiguration
+
+_PRIVATE: Final = 0o077
+
+
+def ensure_key_pair(bus_folder: Path, name: str) -> tuple[bytes, bytes]:
+    """The public and the secret key (Z85) of a name, made if they are not there yet.
+
+    Raises: BadConfiguration, if the key file cannot be read as one.
+    """
+    file = secret_key_file(bus_folder, name)
+    if not file.exists():
+        _make(bus_folder, name)
+    try:
+        public, secret = zmq.auth.load_certificate(file)
+    except (OSError, ValueError) as error:
+        raise BadConfiguration(f"{file} is not a key file: delete it to have a new one made") from error
+    if secret is None:
+        raise BadConfiguration(f"{file} has no secret key: delete it to have a new one made")
+    return public, secret
+
+
+def _make(bus_folder: Path, name: str) -> None:
+    """Clients look into the folder at any time: they find a whole key, or none. The secret half comes last,
+    since a pair is taken for made once it is there."""
+    old_umask = os.umask(_PRIVATE)
+    try:
+        with TemporaryDirectory(dir=bus_folder) as place:
+            for made in map(Path, zmq.auth.create_certificates(place, name)):
+                with made.open("rb") as file:
+                    os.fsync(file.fileno())
+                made.replace(bus_folder / made.name)
+    finally:
+        os.umask(old_umask)
+
+
+def ensure_all(bus_folder: Path) -> tuple[tuple[bytes, bytes], dict[ClientRole, bytes]]:
+    """The Manager's key pair, and the public key of each client role."""
+    roles = {role: ensure_key_pair(bus_folder, role.value)[0] for role in ClientRole}
+    return ensure_key_pair(bus_folder, SERVER_KEY_NAME), roles
+
+
+def open_front(context: DealerContext, bus_folder: Path, role: ClientRole, options: DealerOptions) -> Dealer:
+    """Connect with the keys of a role.
+
+    Raises: OSError, if this user can read none; BadConfiguration, if they are damaged.
+    """
+    try:
+        server, _ = zmq.auth.load_certificate(server_key_file(bus_folder))
+        public, secret = zmq.auth.load_certificate(secret_key_file(bus_folder, role))
+        return Dealer(context, front_endpoint(bus_folder), CurveKeys(server, public, secret or b""), options)
+    except (ValueError, zmq.ZMQError) as error:
+        raise BadConfiguration(
+            f"the keys in {bus_folder} are damaged ({error}); delete them, and the Manager creates new ones "
+            "when it starts"
+        ) from error
