@@ -219,7 +219,7 @@ def lora_switch_ms(work: EngineResources, folder: Path) -> float:
     before = make_alone(work, plain)
     lora_manager = work.adapters.lora_manager
     sources = [random_lora(work.parts, folder / f"lora-{seed}.safetensors", seed) for seed in (1, 2)]
-    sets = [lora_manager.prepare([one], [LoraUse(model_id=one.model_id)]) for one in sources]
+    sets = [lora_manager.load_set([one], [LoraUse(model_id=one.model_id)]) for one in sources]
     lora_manager.apply(sets[0])
     switch_s = median(seconds(partial(lora_manager.apply, sets[number % 2])) for number in range(1, 10))
     for one in sources:

@@ -1,4 +1,4 @@
-"""The real engine: Stable Diffusion 1.5 and SDXL, on the parts of diffusers."""
+"""The real engine: Stable Diffusion 1.5 and SDXL, with networks and schedulers of diffusers."""
 
 import gc
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import torch
 from engine_worker.engine.adapters.adapter_manager import AdapterManager
 from engine_worker.engine.background.apply_matte import Removers
 from engine_worker.engine.detectors.registry import Detectors
-from engine_worker.engine.gpu.prepared_unet import prepare_unet
+from engine_worker.engine.gpu.compile_unet import compile_unet
 from engine_worker.engine.loading.load_checkpoint import load_components
 from engine_worker.engine.pipeline.engine_core import EngineCore
 from engine_worker.engine.pipeline.postprocessing import Postprocessor
@@ -27,13 +27,13 @@ from kernel.protocol.specs import EngineLoad, JobOrder
 def build(
     emit: Emit, wake: Wake, detectors_folder: Path | None = None, roots: Sequence[Path] = ANYWHERE
 ) -> Engine:
-    """An engine that is still to be loaded. `detectors_folder` holds the detectors of control maps, and
-    models lie in the roots."""
+    """An engine that is not loaded yet. `detectors_folder` contains the detectors, and models lie in the
+    roots."""
     return DiffusersEngine(emit, wake, detectors_folder, roots)
 
 
 class DiffusersEngine:
-    """Implements the engine port; everything but loading is the engine core's."""
+    """Implements the engine port: loads, and delegates everything else to the engine core."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class DiffusersEngine:
         self._adapters: AdapterManager | None = None
 
     def load(self, order: EngineLoad) -> Loaded:
-        """Load the checkpoint that the order names, and what its jobs will lay over it.
+        """Load the checkpoint of the order, and the models that its jobs will use with it.
 
         Raises: ModelUnreadable, OutOfMemory, DeviceUnavailable, NotInstalled, EngineFailed.
         """
@@ -63,7 +63,7 @@ class DiffusersEngine:
             self._adapters = AdapterManager(parts)
             self._adapters.preload(order.models)
             slots = order.max_batch or BATCH_SIZES[device.type]
-            parts = prepare_unet(parts, order, slots)
+            parts = compile_unet(parts, order, slots)
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 raise OutOfMemory(
@@ -90,7 +90,7 @@ class DiffusersEngine:
         return self._loaded().step()
 
     def close(self) -> None:
-        """Wait for images on their way out, and let go of the device's memory."""
+        """Wait until all images are finished, and free the device's memory."""
         if self._engine_core is not None:
             self._engine_core.close()
         if self._postprocessor is not None:

@@ -28,7 +28,7 @@ _STRANGERS: Final = {
     "edm_vpred.": "a CosXL checkpoint, which uses EDM noise",
     "edm_mean": "a Playground checkpoint, which uses EDM noise",
 }
-_QUANTISED: Final = (".scale_weight", ".weight_scale", ".comfy_quant", ".absmax")
+_QUANTIZED: Final = (".scale_weight", ".weight_scale", ".comfy_quant", ".absmax")
 """What stands beside weights that are stored in whole numbers, or in eight bits with a scale."""
 _FULL_CHANNELS: Final = 320
 _FULL_SIZES: Final = {
@@ -72,7 +72,7 @@ def _base_of(header: Header) -> ModelBase:
     for prefix, what in _STRANGERS.items():
         if has_prefix(header, prefix):
             raise stranger(what)
-    if has_suffix(header, *_QUANTISED):
+    if has_suffix(header, *_QUANTIZED):
         raise ModelUnreadable("this checkpoint is quantized: use one with fp16, bf16 or fp32 weights")
     base_of_text_width(width_of(header, _CROSS_ATTENTION))
     if has_prefix(header, "cond_stage_model.model."):

@@ -9,9 +9,9 @@ from engine_worker.formats.onnx_model import OnnxModel, Place, read_onnx
 from kernel.protocol.enums import ModelType
 from kernel.protocol.errors import ModelUnreadable
 
-_COLOURS: Final = 3
+_COLORS: Final = 3
 _IMAGE_DIMENSIONS: Final = 4
-"""(batch, colour, height_px, width_px)"""
+"""(batch, color, height_px, width_px)"""
 
 
 def describe_background(source: Path | ModelFile) -> InspectionResult:
@@ -35,7 +35,7 @@ def describe_background(source: Path | ModelFile) -> InspectionResult:
 
 def _is_image(place: Place) -> bool:
     """What the file leaves open may be right."""
-    return len(place.shape) == _IMAGE_DIMENSIONS and place.shape[1] in (_COLOURS, None)
+    return len(place.shape) == _IMAGE_DIMENSIONS and place.shape[1] in (_COLORS, None)
 
 
 def _size_px(place: Place) -> int | None:

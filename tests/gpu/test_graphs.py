@@ -12,7 +12,7 @@ from torch import Tensor
 from bench.ours import make_together, resources
 from bench.pictures import random_lora
 from bench.stock import Asked
-from engine_worker.engine.gpu.prepared_unet import prepare_unet
+from engine_worker.engine.gpu.compile_unet import compile_unet
 from engine_worker.engine.gpu.recorded_calls import RecordedCalls
 from engine_worker.engine.networks.components import Components
 from kernel.protocol.enums import Compilation, ModelBase, Scheduler
@@ -57,7 +57,7 @@ def test_recorded_calls_make_the_same_pictures_whatever_else_is_made_between(
 ) -> None:
     expected = made(half, half, MIXED)
     order = load_order(checkpoints / f"{base}.safetensors", Compilation.GRAPHS, SLOTS)
-    quick = prepare_unet(half, order, SLOTS)
+    quick = compile_unet(half, order, SLOTS)
     assert isinstance(quick.quick_denoiser, RecordedCalls)
     assert worst(made(half, quick, MIXED), expected) <= REPLAYED
     assert worst(made(half, quick, MIXED[:1]), expected[:1]) <= REPLAYED
@@ -69,7 +69,7 @@ def test_a_lora_has_its_effect_beside_recorded_calls(
     jobs = rich_jobs(random_lora(half, tmp_path / "lora.safetensors", seed=2))[:1]
     expected = made(half, half, jobs)
     order = load_order(checkpoints / f"{base}.safetensors", Compilation.GRAPHS, SLOTS)
-    assert worst(made(half, prepare_unet(half, order, SLOTS), jobs), expected) <= REPLAYED
+    assert worst(made(half, compile_unet(half, order, SLOTS), jobs), expected) <= REPLAYED
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="torch compiles with a C compiler, and there is none")
@@ -79,6 +79,6 @@ def test_compiled_blocks_make_nearly_the_same_pictures_and_loras_have_their_effe
     jobs = [*MIXED, *rich_jobs(random_lora(half, tmp_path / "lora.safetensors", seed=2))[:1]]
     expected = made(half, half, jobs)
     order = load_order(checkpoints / f"{base}.safetensors", Compilation.REGIONAL, SLOTS)
-    quick = prepare_unet(half, order, SLOTS)
+    quick = compile_unet(half, order, SLOTS)
     assert quick.quick_denoiser is not None, "the log says why it was not compiled"
     assert worst(made(half, quick, jobs), expected) <= COMPILED

@@ -21,50 +21,50 @@ _GIB = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class CacheLimits:
-    """How much is kept for later jobs. What is in use is never counted out."""
+    """Limits of the models that are kept for later jobs. Models in use are never unloaded."""
 
     loras: int = 32
     loras_bytes: int = 1 * _GIB
     """A LoRA has 20 to 400 MB."""
     vaes: int = 2
     vaes_bytes: int = 1 * _GIB
-    """A VAE has 335 MB in single precision."""
+    """A VAE has 335 MB in float32."""
     controlnets: int = 4
     controlnets_bytes: int = 6 * _GIB
     """In half precision an SD 1.5 ControlNet has 0.7 GB, an SDXL one 2.5 GB."""
 
 
 class AdapterManager:
-    """Loaded when first wanted, kept while there is room.
+    """Models are loaded on first use, and cached within limits.
 
-    All methods are for every thread, so that a job's models can be loaded while others' steps go on; only
-    the networks that the LoRA manager changes belong to the stepping thread.
+    All methods may be called from any thread, so a job's models can load during other jobs' steps; only the
+    networks that the LoRA manager hooks into belong to the stepping thread.
     """
 
-    def __init__(self, parts: Components, room: CacheLimits = CacheLimits()) -> None:
+    def __init__(self, parts: Components, limits: CacheLimits = CacheLimits()) -> None:
         self._parts = parts
-        self.lora_manager = LoraManager(parts, max_count=room.loras, max_bytes=room.loras_bytes)
+        self.lora_manager = LoraManager(parts, max_count=limits.loras, max_bytes=limits.loras_bytes)
         self._vaes: ModelCache[LoadedVae] = ModelCache(
             partial(load_vae, parts=parts),
             lambda loaded: loaded.memory_bytes,
-            max_count=room.vaes,
-            max_bytes=room.vaes_bytes,
+            max_count=limits.vaes,
+            max_bytes=limits.vaes_bytes,
         )
         self._controlnets: ModelCache[LoadedControlNet] = ModelCache(
             partial(load_controlnet, parts=parts),
             lambda loaded: loaded.memory_bytes,
-            max_count=room.controlnets,
-            max_bytes=room.controlnets_bytes,
+            max_count=limits.controlnets,
+            max_bytes=limits.controlnets_bytes,
         )
 
     @property
     def memory_bytes(self) -> int:
-        """Memory of the device that all takes which is kept for later jobs."""
+        """The device memory of all cached models."""
         vaes = 0 if Network.VAE in offload_under(self._parts.plan) else self._vaes.size_bytes
         return self.lora_manager.size_bytes + vaes + self._controlnets.size_bytes
 
     def preload(self, sources: Iterable[ModelSource]) -> None:
-        """Load what an engine names, so that its first job does not wait; other types are passed over.
+        """Load the models that an engine names, so that its first job does not wait; other types are ignored.
 
         Raises: ModelUnreadable; torch.OutOfMemoryError.
         """
@@ -80,7 +80,7 @@ class AdapterManager:
                     """Words belong to the prompts, background removers to the finishing."""
 
     def has(self, source: ModelSource) -> bool:
-        """True if a job that uses this model finds it loaded; types that are kept elsewhere pass."""
+        """True if a job that uses this model finds it loaded; True for types that are cached elsewhere."""
         match source.model_type:
             case ModelType.LORA:
                 return self.lora_manager.has(source)
@@ -108,15 +108,15 @@ class AdapterManager:
         return self._controlnets.take(find_source(sources, model_id, ModelType.CONTROLNET)).network
 
     def forget(self) -> None:
-        """Let go of all that is only kept for later jobs, because memory is wanted for something else.
+        """Empty the caches, because memory is needed for something else.
 
-        What jobs hold, and LoRAs that are worn, stay until those end or others are put on.
+        Models that jobs use and LoRAs that are active stay in memory until they are released.
         """
         self.lora_manager.forget()
         self._vaes.clear()
         self._controlnets.clear()
 
     def clear(self) -> None:
-        """Let go of all that no job holds: LoRAs that are worn are taken off. For the stepping thread."""
+        """Empty the caches and remove the active LoRAs. For the stepping thread."""
         self.lora_manager.clear()
         self.forget()

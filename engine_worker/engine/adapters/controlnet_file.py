@@ -41,14 +41,14 @@ class LoadedControlNet:
 def load_controlnet(source: ModelSource, parts: Components) -> LoadedControlNet:
     """Load a ControlNet for the UNet of this checkpoint.
 
-    Raises: ModelUnreadable, if the files are no ControlNet, or one for another kind of UNet.
+    Raises: ModelUnreadable, if the files are not a ControlNet, or one for another kind of UNet.
     """
     found = resolve_model(source, ModelType.CONTROLNET, parts.base, parts.roots)
     plan, prefix = _plan(found, source, parts)
     _check_fit(source.name, read_unet_config(plan.config), parts)
 
     def is_leftover(key: str) -> bool:
-        """Some files bring the checkpoint along that they were trained on."""
+        """Some files contain the checkpoint that the ControlNet was trained on."""
         return not key.startswith(prefix)
 
     (network,) = build_networks([plan], parts.device, parts.dtype, is_leftover)
@@ -56,7 +56,7 @@ def load_controlnet(source: ModelSource, parts: Components) -> LoadedControlNet:
 
 
 def _plan(found: ModelFile | ModelFolder, source: ModelSource, parts: Components) -> tuple[NetworkPlan, str]:
-    """The plan, and how the names of all tensors begin that it must account for."""
+    """The plan, and the prefix of all tensors that it must account for."""
     if isinstance(found, ModelFolder):
         return read_part(found, "", Network.CONTROLNET, source.variant), ""
     header = read_header(found)
@@ -88,7 +88,8 @@ def _ldm_shape(header: Header, prefix: str) -> ControlNetShape:
 
 
 def _check_fit(name: str, half: UNetShape, parts: Components) -> None:
-    """What a ControlNet tells is added to what the UNet's layers say, so they must be as many and as wide."""
+    """A ControlNet's residuals are added to those of the UNet's blocks, so both must have the same blocks and
+    widths."""
     unet = parts.unet_shape
     for what, theirs, ours in (
         ("channels per level", half.channels, unet.channels),
@@ -104,7 +105,7 @@ def _check_fit(name: str, half: UNetShape, parts: Components) -> None:
 
 
 def controlnet_places(name: str, shape: ControlNetShape, prefix: str) -> tuple[Stored, ...]:
-    """Where the file holds the ControlNet's parameter of that name; `prefix` is how all its keys begin."""
+    """The keys of a ControlNet's parameter in the file; `prefix` is that of all its keys."""
     return (Stored(prefix + _key(name, shape)),)
 
 

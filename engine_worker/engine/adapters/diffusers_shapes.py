@@ -1,6 +1,6 @@
-"""Reads the architecture of a network from the tensor shapes of a single diffusers file.
+"""Derives the architecture of a network from the tensor shapes of a single diffusers file.
 
-Folders have a configuration beside the weights; files that were taken out of one have not.
+A folder has a configuration beside the weights; a file that was taken out of one does not.
 """
 
 from itertools import count
@@ -13,10 +13,7 @@ _MAP = "controlnet_cond_embedding."
 
 
 def read_vae_shape(header: Header) -> VaeShape:
-    """The shape of a VAE.
-
-    Raises: ModelUnreadable.
-    """
+    """The shape of a VAE. Raises: ModelUnreadable."""
     level = "encoder.down_blocks.{}.resnets.0.conv1.weight"
     return VaeShape(
         channels=tuple(
@@ -28,10 +25,7 @@ def read_vae_shape(header: Header) -> VaeShape:
 
 
 def read_controlnet_shape(header: Header) -> ControlNetShape:
-    """The shape of a ControlNet.
-
-    Raises: ModelUnreadable.
-    """
+    """The shape of a ControlNet. Raises: ModelUnreadable."""
     first = shape_of(header, f"{_MAP}conv_in.weight", 4)
     blocks = _counted(header, f"{_MAP}blocks.{{}}.weight")
     return ControlNetShape(
@@ -70,5 +64,5 @@ def _half_shape(header: Header) -> UNetShape:
 
 
 def _counted(header: Header, name: str) -> int:
-    """How many tensors there are of names with a number in them, from 0 on."""
+    """The number of consecutive tensors whose names contain 0, 1, 2 ..."""
     return next(number for number in count() if name.format(number) not in header.tensors)

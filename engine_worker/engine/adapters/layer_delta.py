@@ -1,6 +1,6 @@
-"""The change that an adapter makes to one layer, computed beside the layer and never written into it.
+"""The change that an adapter makes to one layer, computed beside the layer and never merged into its weights.
 
-Source: LoRA (arXiv:2106.09685), its form for convolutions with and without a core (LoCon), LoHa and LoKr
+Sources: LoRA (arXiv:2106.09685), its form for convolutions with and without a core (LoCon), LoHa and LoKr
 (LyCORIS, arXiv:2309.14859), DoRA (arXiv:2402.09353).
 """
 
@@ -16,30 +16,31 @@ from engine_worker.engine.networks.packed_layers import plain
 
 Layer = nn.Linear | nn.Conv2d
 Move = Callable[[Tensor], Tensor]
-"""To another device or precision."""
+"""Moves a tensor to another device or precision."""
 
 
 class LayerDelta(Protocol):
-    """One layer's change."""
+    """The change of one layer."""
 
     @property
     def scale(self) -> float:
-        """What it adds is multiplied with this at full strength: alpha by rank. It is kept apart, for worked
-        into factors in half precision it would cost them digits."""
+        """The factor of the change at full strength: alpha / rank. Multiplied into factors in half precision,
+        it would cost precision, so it is kept apart."""
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """All that it holds."""
+        """All tensors that it holds."""
 
     def added(self, layer: Layer, entered: Tensor, came_out: Tensor) -> Tensor:
-        """What it adds to what came out of the layer as it is, given what entered."""
+        """The tensor to add to the layer's output, given its input and output."""
 
 
 class Addend(LayerDelta, Protocol):
-    """A change that is a number for each of the weight's, whatever the weight is."""
+    """A change that is a matrix of the weight's size, independent of the weight."""
 
     def matrix(self) -> Tensor:
-        """Those numbers, not yet scaled. Shapes: (out, in), or of a convolution whatever has as many."""
+        """That matrix, without its scale. Shapes: (out, in); for a convolution, any shape of as many
+        numbers."""
 
     def moved(self, move: Move) -> Self:
         """The same with every tensor moved."""
@@ -47,7 +48,7 @@ class Addend(LayerDelta, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LowRank:
-    """LoRA: through few channels and back.
+    """LoRA: through a few channels and back.
 
     Shapes: down (rank, in[, height, width]), up (out, rank[, 1, 1]); with a core, down is (rank, in, 1, 1)
     and the core (rank, rank, height, width).
@@ -82,10 +83,10 @@ class LowRank:
 
 @dataclass(frozen=True, slots=True)
 class Hadamard:
-    """LoHa: two low-rank matrices multiplied number by number.
+    """LoHa: the elementwise product of two low-rank matrices.
 
-    Shapes: a (out, rank), b (rank, in times the kernel's pixels); with cores, a is (rank, out), b (rank, in)
-    and a core (rank, rank, height, width).
+    Shapes: a (out, rank), b (rank, in * height * width); with cores, a is (rank, out), b (rank, in) and a
+    core (rank, rank, height, width).
     """
 
     scale: float
@@ -121,7 +122,7 @@ class Hadamard:
 
 @dataclass(frozen=True, slots=True)
 class Kronecker:
-    """LoKr: one small matrix, each number of which stands for another matrix multiplied with it.
+    """LoKr: the Kronecker product of a small and a large matrix.
 
     Shapes: small (a, b), large (out/a, in/b[, height, width]).
     """
@@ -150,9 +151,9 @@ class Kronecker:
 
 @dataclass(frozen=True, slots=True)
 class Decomposed:
-    """DoRA: the changed weight's rows get lengths of their own (or its columns, in some trainers' files).
+    """DoRA: the rows of the changed weight (in some trainers' files its columns) get new magnitudes.
 
-    Shapes: gain (out) or (in), the new length divided by that which the changed weight would have.
+    Shapes: gain (out) or (in), the new magnitude divided by that of the changed weight.
     """
 
     change: Addend
@@ -180,7 +181,7 @@ class Decomposed:
 
 
 def through(layer: Layer, entered: Tensor, weight: Tensor) -> Tensor:
-    """What would come out of the layer if this were its weight, and it had no bias."""
+    """The layer's output for this weight, without a bias."""
     if isinstance(layer, nn.Linear):
         return linear(entered, weight.reshape(-1, layer.in_features))
     shape = weight.shape if weight.ndim == 4 else (len(weight), layer.in_channels, *layer.kernel_size)
@@ -188,7 +189,7 @@ def through(layer: Layer, entered: Tensor, weight: Tensor) -> Tensor:
 
 
 def factored(a: Tensor, b: Tensor, core: Tensor | None) -> Tensor:
-    """A matrix from its factors. Shapes: as of LoHa."""
+    """A matrix from its factors. Shapes: as in LoHa."""
     return a @ b if core is None else torch.einsum("abhw,bi,ao->oihw", core, b, a)
 
 

@@ -1,4 +1,4 @@
-"""Turns a LoRA file's tensors for one layer into a layer delta."""
+"""Converts a LoRA file's tensors for one layer to a layer delta."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -22,19 +22,19 @@ from kernel.protocol.errors import ModelUnreadable
 
 Tensors = Mapping[Part, Tensor]
 ScaleOf = Callable[[int], float]
-"""From the rank to what the change is multiplied with."""
+"""From the rank to the factor of the change."""
 _META = torch.device("meta")
 
 
 def make_delta(
     tensors: Tensors, scale_of: ScaleOf, layer: Layer, device: torch.device | None = None
 ) -> LayerDelta:
-    """The change that these tensors make to the layer, in its precision and ready on the device; None: on
-    that where the layer is.
+    """The change that these tensors make to the layer, in its precision, on the device (None: the layer's
+    own).
 
-    They come in float32 on the CPU, in which DoRA's lengths are calculated before anything is rounded. A
-    layer that rests meanwhile may come and go, so its weight is taken hold of once.
-    Raises: ModelUnreadable, if some are missing, or they are not for a layer of this shape.
+    The tensors are float32 on the CPU, in which DoRA's magnitudes are computed before rounding. An offloaded
+    layer may be loaded meanwhile, so its weight is read only once.
+    Raises: ModelUnreadable, if a tensor is missing, or has the wrong shape for this layer.
     """
     weight = layer.weight
     device, dtype = device or weight.device, weight.dtype
@@ -107,7 +107,7 @@ def _kronecker(tensors: Tensors, scale_of: ScaleOf, layer: Layer) -> Kronecker:
 
 
 def _lengths(tensors: Tensors, layer: Layer) -> tuple[Tensor, bool] | None:
-    """DoRA's lengths, and whether they are the rows'; None for another kind."""
+    """DoRA's magnitudes, and whether they are those of rows; None for another kind."""
     if Part.MAGNITUDES in tensors:
         found, is_of_rows = tensors[Part.MAGNITUDES], True
     elif Part.DORA_SCALE in tensors:
@@ -122,7 +122,7 @@ def _lengths(tensors: Tensors, layer: Layer) -> tuple[Tensor, bool] | None:
 
 
 def _gain(addend: Addend, weight: Tensor, lengths: Tensor, is_of_rows: bool) -> Tensor:
-    """New lengths by those which the changed weight has. A row of nothing stays one."""
+    """The new magnitudes divided by those of the changed weight. A row of zeros stays zero."""
     changed = weight.float() + addend.scale * addend.matrix().reshape(weight.shape)
     across = [axis for axis in range(changed.ndim) if axis != (0 if is_of_rows else 1)]
     present = torch.linalg.vector_norm(changed, dim=across)

@@ -27,29 +27,29 @@ _NAMES_SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Lora:
-    """A loaded LoRA, in the precision of the layers that it changes and on the device that they work on."""
+    """A loaded LoRA, in the precision of the layers that it changes and on their device."""
 
     changes: Mapping[LayerName, LayerDelta]
     warnings: tuple[str, ...]
-    """What of the file is not used, in words for a job's owner."""
+    """Sentences about parts of the file that are not used, for a job's owner."""
 
     @property
     def networks(self) -> frozenset[Network]:
-        """The networks of which it changes anything."""
+        """The networks that it changes."""
         return frozenset(name.network for name in self.changes)
 
     @property
     def size_bytes(self) -> int:
-        """Memory that it takes."""
+        """The memory that it takes."""
         return sum(held.nbytes for change in self.changes.values() for held in change.tensors)
 
 
 def read_lora(
     source: ModelSource, names: LayerNames, base: ModelBase, roots: Sequence[Path] = ANYWHERE
 ) -> Lora:
-    """Read a LoRA for a checkpoint of that base, whose layers are known by these names.
+    """Read a LoRA for a checkpoint of that base, whose layers have these names.
 
-    Raises: ModelUnreadable, if the file is no LoRA, is damaged, or was made for another base.
+    Raises: ModelUnreadable, if the file is not a LoRA, is damaged, or was made for another base.
     """
     held = resolve_model(source, ModelType.LORA, base, roots)
     if isinstance(held, ModelFolder):

@@ -8,16 +8,16 @@ from engine_worker.formats.safetensors_header import Header
 
 
 class Part(Enum):
-    """The parts of one layer's change; those of LoHa and LoKr bear LyCORIS' names."""
+    """The parts of one layer's change; those of LoHa and LoKr have LyCORIS' names."""
 
     DOWN = "lora_down"
     UP = "lora_up"
     CORE = "lora_mid"
     ALPHA = "alpha"
     DORA_SCALE = "dora_scale"
-    """Lengths of rows, or of columns: its shape tells."""
+    """Magnitudes of rows, or of columns, depending on its shape."""
     MAGNITUDES = "lora_magnitude_vector"
-    """Lengths of rows."""
+    """Magnitudes of rows."""
     HADA_A1 = "hada_w1_a"
     HADA_B1 = "hada_w1_b"
     HADA_A2 = "hada_w2_a"
@@ -52,7 +52,8 @@ _PROCESSOR_OUT = ".to_out"
 
 
 def parts_by_layer(header: Header) -> tuple[dict[str, dict[Part, str]], list[str]]:
-    """The keys of each layer's parts, by the layer's name in the file; and the keys that are no such part."""
+    """The keys of each layer's parts, by the layer's name in the file; and the keys that are not such
+    parts."""
     layers: dict[str, dict[Part, str]] = {}
     others: list[str] = []
     for key in header.tensors:

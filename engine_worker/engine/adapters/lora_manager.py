@@ -1,7 +1,7 @@
-"""Applies LoRAs to a checkpoint's networks and removes them, without touching the weights.
+"""Applies LoRAs to a checkpoint's networks and removes them, without changing the weights.
 
-What a LoRA adds is added beside each layer that it changes, by a hook that is there only while it is worn: so
-without LoRAs nothing is different from a fresh load, to the bit, and nothing can be left over.
+A LoRA's change is added to the output of each layer by a hook, which exists only while the LoRA is active. So
+without LoRAs the networks are identical to freshly loaded ones, bit by bit, and nothing can be left over.
 """
 
 from collections.abc import Sequence
@@ -37,31 +37,31 @@ class ActiveLora:
 
 @dataclass(frozen=True, slots=True)
 class AdapterSet:
-    """The LoRAs of a job: what images must have in common to share a call of a network.
+    """The LoRAs of a job. Images must have the same set to share a call of a network.
 
-    It keeps what it names in memory for as long as it is held.
+    It keeps its LoRAs in memory for as long as it exists.
     """
 
     loras: tuple[ActiveLora, ...] = ()
 
     @property
     def for_unet(self) -> "AdapterSet":
-        """Those of which the UNet sees anything."""
+        """Those that change the UNet."""
         return self._of(frozenset({Network.UNET}))
 
     @property
     def for_text(self) -> "AdapterSet":
-        """Those of which the text encoders see anything: what embeddings of a prompt depend on."""
+        """Those that change the text encoders, and with them the embeddings of a prompt."""
         return self._of(_ENCODERS)
 
     @property
     def identities(self) -> tuple[tuple[Identity, float], ...]:
-        """Which they are and how strong, for whom their weights are not to be kept."""
+        """Their identities and weights, without the tensors."""
         return tuple((active.identity, active.weight) for active in self.loras)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What of the files is not used, in words for the job's owner."""
+        """Sentences about parts of the files that are not used, for the job's owner."""
         return tuple(warning for active in self.loras for warning in active.lora.warnings)
 
     def _of(self, networks: frozenset[Network]) -> "AdapterSet":
@@ -72,7 +72,7 @@ NO_ADAPTERS = AdapterSet()
 
 
 class LoraManager:
-    """The LoRAs of one loaded checkpoint. What is worn is for the stepping thread alone to change."""
+    """The LoRAs of one loaded checkpoint. Only the stepping thread may change which are active."""
 
     def __init__(self, parts: Components, *, max_count: int, max_bytes: int) -> None:
         self._base, self._roots = parts.base, parts.roots
@@ -85,7 +85,7 @@ class LoraManager:
 
     @property
     def size_bytes(self) -> int:
-        """Memory that the LoRAs take which are kept for later jobs."""
+        """The memory of the cached LoRAs."""
         return self._cache.size_bytes
 
     def has(self, source: ModelSource) -> bool:
@@ -99,12 +99,11 @@ class LoraManager:
         """
         self._cache.take(source)
 
-    def prepare(self, sources: Sequence[ModelSource], uses: Sequence[LoraUse]) -> AdapterSet:
-        """Make sure that a job's LoRAs are loaded.
+    def load_set(self, sources: Sequence[ModelSource], uses: Sequence[LoraUse]) -> AdapterSet:
+        """Load the LoRAs of a job.
 
-        Of one that is used twice the weights add up; one of weight 0 is as none.
-
-        Raises: JobRejected, if a weight is no number or a source is missing; ModelUnreadable.
+        The weights of a LoRA that is used twice add up; a weight of 0 is the same as no LoRA.
+        Raises: JobRejected, if a weight is not finite or a source is missing; ModelUnreadable.
         """
         active: dict[Identity, ActiveLora] = {}
         for use in uses:
@@ -122,9 +121,9 @@ class LoraManager:
         return AdapterSet(tuple(one for one in in_order if one.weight))
 
     def apply(self, adapters: AdapterSet) -> None:
-        """Make the networks work with these LoRAs and no others, from the next call on.
+        """Make exactly these LoRAs active from the next call on.
 
-        Costs nothing if they do already. If it fails, they work with none.
+        Does nothing if they are already. If it fails, no LoRA is active.
         """
         if adapters == self._active:
             return
@@ -139,11 +138,11 @@ class LoraManager:
         self._active = adapters
 
     def forget(self) -> None:
-        """Let go of what is only kept for later jobs. For every thread."""
+        """Empty the cache. May be called from any thread."""
         self._cache.clear()
 
     def clear(self) -> None:
-        """Take everything off and let go of it."""
+        """Remove all LoRAs and empty the cache."""
         self._take_off()
         self.forget()
 
@@ -169,9 +168,9 @@ def _by_layer(adapters: AdapterSet) -> dict[LayerName, Weighted]:
 
 
 def _add(changes: Weighted, layer: Layer, entered: tuple[Tensor, ...], came_out: Tensor) -> Tensor:
-    """The hook: what came out of the layer, and what each LoRA adds to it.
+    """The hook: adds the change of each LoRA to the layer's output.
 
-    Scaled first and then added, each rounded as peft rounds it, so that images are those of the stock
+    Each is scaled first and then added, rounded like peft does, so that images equal those of the stock
     pipelines to the bit; `torch.add` with a factor would round once.
     """
     total = came_out

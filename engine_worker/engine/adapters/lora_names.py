@@ -1,7 +1,7 @@
 """Layer names in LoRA files, as kohya's trainers, diffusers and peft write them.
 
-All of them are a module's own name, or that of the original releases, behind a word for the network; some
-write dots as underscores, so here all do.
+Each is a module's own name, or its name in the original releases, after a prefix for the network. Some
+formats replace dots by underscores, so all names are compared in that form.
 """
 
 from collections.abc import Iterator, Mapping
@@ -40,8 +40,8 @@ class LayerName:
 
 
 class LayerNames:
-    """The layers of a checkpoint's networks that a LoRA can change, and the device that they work on; None:
-    they are there, none of them rests elsewhere."""
+    """The layers of a checkpoint's networks that a LoRA can change, and the device that they run on; None:
+    the one that they are on, because none is offloaded."""
 
     def __init__(
         self, networks: Mapping[Network, nn.Module], unet: UNetShape, device: torch.device | None = None
@@ -60,7 +60,7 @@ class LayerNames:
         return len(self._layers)
 
     def find(self, name: str) -> LayerName | None:
-        """The layer that a file calls so, or None if there is no such layer here."""
+        """The layer with that name in a file, or None if there is none here."""
         prefix = next((prefix for prefix in _PREFIXES if name.startswith(prefix)), "")
         network = _PREFIXES.get(prefix, Network.UNET)
         return self._names.get((network, name.removeprefix(prefix).replace(".", "_")))

@@ -1,6 +1,6 @@
-"""The scale (alpha) of each LoRA layer, from the metadata that diffusers writes.
+"""The scale of each LoRA layer, from the metadata that diffusers writes.
 
-Source: peft's LoraConfig; diffusers stores it flat, each field behind its network's name.
+Source: peft's LoraConfig, which diffusers stores flat, each field prefixed by its network.
 """
 
 from collections.abc import Mapping
@@ -28,10 +28,10 @@ class _PeftConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Scales:
-    """What the metadata of one file says, if anything."""
+    """The configuration in the metadata of one file, if there is any."""
 
     def __init__(self, header: Header) -> None:
-        """Raises: ModelUnreadable, if it cannot be understood."""
+        """Raises: ModelUnreadable, if the metadata cannot be parsed."""
         text = header.metadata.get(_METADATA)
         try:
             said = {} if text is None else msgspec.json.decode(text, type=dict[str, object])
@@ -43,7 +43,7 @@ class Scales:
             raise ModelUnreadable(f"its {_METADATA} cannot be parsed") from error
 
     def scale(self, name: LayerName, rank: int, alpha: float | None) -> float:
-        """What the change is multiplied with: alpha by rank; 1 where nothing says what alpha is."""
+        """The factor of the change: alpha / rank, or 1 if alpha is unknown."""
         config = self._configs[name.network]
         if alpha is None:
             alpha = _alpha(config, name.module)

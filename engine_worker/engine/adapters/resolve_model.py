@@ -16,7 +16,7 @@ from kernel.protocol.model_refs import ModelSource
 def find_source(sources: Iterable[ModelSource], model_id: ModelId, wanted: ModelType) -> ModelSource:
     """The source of the model with that id.
 
-    Raises: JobRejected, if it did not come along, or is a model of another type.
+    Raises: JobRejected, if it is missing, or is a model of another type.
     """
     source = next((source for source in sources if source.model_id == model_id), None)
     if source is None:
@@ -29,9 +29,9 @@ def find_source(sources: Iterable[ModelSource], model_id: ModelId, wanted: Model
 def resolve_model(
     source: ModelSource, wanted: ModelType, base: ModelBase, roots: Sequence[Path] = ANYWHERE
 ) -> ModelFile | ModelFolder:
-    """The model's file or folder, opened, which inspection finds to be one of that type, for that base.
+    """Open the file or folder of a model of that type, for that base.
 
-    Raises: ModelUnreadable.
+    Raises: ModelUnreadable, if inspection finds another type or base.
     """
     path = resolve(source.uri, roots)
     found: ModelFile | ModelFolder

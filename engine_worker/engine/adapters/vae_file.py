@@ -1,4 +1,4 @@
-"""Loads a separate VAE, for jobs that do not use their checkpoint's."""
+"""Loads a separate VAE, for jobs that do not use that of their checkpoint."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +30,7 @@ _DIFFUSERS_MARK = "decoder.mid_block."
 
 @dataclass(frozen=True, slots=True)
 class LoadedVae:
-    """A VAE on its device, or at home if it rests."""
+    """A VAE on its device, or in host memory if it is offloaded."""
 
     vae: Vae
     memory_bytes: int
@@ -40,7 +40,7 @@ class LoadedVae:
 def load_vae(source: ModelSource, parts: Components) -> LoadedVae:
     """Load a VAE that works with the latents of this checkpoint.
 
-    Raises: ModelUnreadable, if the files are no VAE, or one for other latents.
+    Raises: ModelUnreadable, if the files are not a VAE, or one for other latents.
     """
     plan = _plan(resolve_model(source, ModelType.VAE, parts.base, parts.roots), source, parts)
     resting = offload_under(parts.plan)

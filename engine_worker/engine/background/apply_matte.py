@@ -1,4 +1,4 @@
-"""Backgrounds removed from finished images, by one or several removers one after the other."""
+"""Removes the background of finished images, with one or several removers in sequence."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch
 
 from engine_worker.engine.background.input_format import NOTHING_SAID
 from engine_worker.engine.background.remover import Mask, Remover, load_remover
-from engine_worker.engine.images.output_file import Colour, Pixels, laid_on
+from engine_worker.engine.images.output_file import Color, Pixels, laid_on
 from engine_worker.engine.runtime.lru_cache import LruCache
 from engine_worker.formats.allowed_paths import ANYWHERE, open_file, resolve
 from engine_worker.formats.onnx_model import read_onnx
@@ -22,7 +22,7 @@ _KEPT: Final = 2
 
 
 class Removers:
-    """The background removers of one engine, loaded when first asked for; for one thread."""
+    """The background removers of one engine, loaded on first use; for one thread."""
 
     def __init__(self, device: torch.device, roots: Sequence[Path] = ANYWHERE) -> None:
         """Their files may lie in these folders."""
@@ -51,23 +51,23 @@ class Removers:
         return load_remover(held, source.name, self._cuda_device, said)
 
 
-def cut_out(pixels: Pixels, removers: Sequence[Remover], colour: Colour) -> Pixels:
+def cut_out(pixels: Pixels, removers: Sequence[Remover], color: Color) -> Pixels:
     """The image with transparency. Shapes: (height, width, 3) to (height, width, 4).
 
-    Each remover sees what those before it left, laid on the colour; what one has removed stays removed.
-    Where nothing is left the pixels are black, so that the background is not in the file any more.
+    Each remover sees the result of those before it on the background color; a removed pixel stays removed.
+    Fully transparent pixels are black, so that the background is not left in the file.
     Raises: ModelUnreadable, OutOfMemory.
     """
     kept: Mask = np.ones(pixels.shape[:2], dtype=np.float32)
     seen = pixels
     for remover in removers:
         kept = kept * remover.mask(seen)
-        seen = laid_on(_with_transparency(pixels, kept), colour)
+        seen = laid_on(_with_transparency(pixels, kept), color)
     return _with_transparency(pixels, kept)
 
 
 def is_nothing_left(pixels: Pixels) -> bool:
-    """True if an image is transparent everywhere. Shapes: (height, width, 4)."""
+    """True if an image is completely transparent. Shapes: (height, width, 4)."""
     return not pixels[:, :, 3].any()
 
 

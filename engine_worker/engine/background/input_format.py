@@ -1,8 +1,8 @@
-"""How a background remover wants its images: their size, and the mean and deviation of their colours.
+"""The input format of a background remover: its image size, and the mean and deviation for normalization.
 
-The file of a model seldom says so. What its owner said at registration counts first; then they are looked for
-in its metadata, in the size that its input is fixed to, and by the name of its family; else they are those of
-ImageNet, with which most removers are made.
+A model's file seldom contains them. The owner's registration counts first, then the file's metadata, the size
+that its input is fixed to, and the defaults of the family in its name; else ImageNet's values, which most
+removers use.
 """
 
 import json
@@ -14,15 +14,15 @@ from typing import Final
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.model_refs import Preparation
 
-Colour = tuple[float, float, float]
-"""Red, green, blue, where a pixel's value is 0 to 1."""
+Color = tuple[float, float, float]
+"""Red, green, blue, for pixel values from 0 to 1."""
 Size = tuple[int, int]
 """Width and height in pixels."""
 
-IMAGENET_MEAN: Final[Colour] = (0.485, 0.456, 0.406)
-IMAGENET_DEVIATION: Final[Colour] = (0.229, 0.224, 0.225)
-_HALF: Final[Colour] = (0.5, 0.5, 0.5)
-_ONE: Final[Colour] = (1.0, 1.0, 1.0)
+IMAGENET_MEAN: Final[Color] = (0.485, 0.456, 0.406)
+IMAGENET_DEVIATION: Final[Color] = (0.229, 0.224, 0.225)
+_HALF: Final[Color] = (0.5, 0.5, 0.5)
+_ONE: Final[Color] = (1.0, 1.0, 1.0)
 
 # The words under which metadata may tell; the second ones are those of transformers' preprocessors.
 _SIZE_WORDS: Final = ("input_size", "size")
@@ -34,11 +34,11 @@ NOTHING_SAID: Final = Preparation()
 
 @dataclass(frozen=True, slots=True)
 class InputFormat:
-    """How a remover wants its images. `size` is None where it takes any."""
+    """The input format of a remover. `size` is None if it accepts any."""
 
     size: Size | None
-    mean: Colour
-    deviation: Colour
+    mean: Color
+    deviation: Color
 
 
 # From the inference code of each family. The first whose word is in the name counts.
@@ -54,10 +54,10 @@ _UNKNOWN: Final = InputFormat(None, IMAGENET_MEAN, IMAGENET_DEVIATION)
 def find_input_format(
     metadata: Mapping[str, str], fixed: Size | None, names: Sequence[str], said: Preparation = NOTHING_SAID
 ) -> InputFormat:
-    """The traits of a remover, from what its owner said, its metadata, the size that its input is fixed to,
-    and its names.
+    """The input format of a remover, from its owner's registration, its metadata, its fixed input size, and
+    its names.
 
-    Raises: ModelUnreadable, if what is said contradicts the input, or the metadata are no numbers.
+    Raises: ModelUnreadable, if the registration contradicts the input, or the metadata are not numbers.
     """
     family = _family(names)
     size = said.input_size or _size(metadata)
@@ -66,8 +66,8 @@ def find_input_format(
         raise ModelUnreadable(f"{source} the input size to {size}, but its input is fixed at {fixed}")
     return InputFormat(
         size=size or fixed or family.size,
-        mean=said.mean or _colour(metadata, _MEAN_WORDS) or family.mean,
-        deviation=said.std or _colour(metadata, _DEVIATION_WORDS, lowest=1e-6) or family.deviation,
+        mean=said.mean or _color(metadata, _MEAN_WORDS) or family.mean,
+        deviation=said.std or _color(metadata, _DEVIATION_WORDS, lowest=1e-6) or family.deviation,
     )
 
 
@@ -89,8 +89,8 @@ def _size(metadata: Mapping[str, str]) -> Size | None:
     return int(numbers[0]), int(numbers[-1])
 
 
-def _colour(metadata: Mapping[str, str], words: Sequence[str], lowest: float = 0.0) -> Colour | None:
-    """Written as one number for all, or a list of three."""
+def _color(metadata: Mapping[str, str], words: Sequence[str], lowest: float = 0.0) -> Color | None:
+    """Written as one number for all channels, or a list of three."""
     numbers = _numbers(metadata, words)
     if numbers is None:
         return None

@@ -1,4 +1,4 @@
-"""One background remover: an ONNX model that says how much of each pixel belongs to what is shown."""
+"""A background remover: an ONNX model that computes how much of each pixel belongs to the subject."""
 
 import logging
 import math
@@ -33,7 +33,7 @@ _MIN_CONTRAST: Final = 0.1
 
 
 class Remover:
-    """A loaded model and how it wants its images."""
+    """A loaded model with its input format."""
 
     def __init__(self, model: OnnxModel, traits: InputFormat) -> None:
         self._model = model
@@ -49,9 +49,9 @@ class Remover:
         return self._model.is_on_gpu
 
     def mask(self, pixels: Pixels) -> Mask:
-        """How much of each pixel is to stay. Shapes: pixels (height, width, 3).
+        """The share of each pixel to keep. Shapes: pixels (height, width, 3).
 
-        Raises: ModelUnreadable, if the model gives no mask; OutOfMemory.
+        Raises: ModelUnreadable, if the model returns no mask; OutOfMemory.
         """
         height, width = pixels.shape[:2]
         image = Image.fromarray(pixels)
@@ -63,16 +63,16 @@ class Remover:
 
     def _prepared(self, image: Image.Image) -> Tensor:
         """Shapes: (1, 3, height, width)."""
-        colours = np.asarray(image, dtype=np.float32) / 255
+        colors = np.asarray(image, dtype=np.float32) / 255
         traits = self._traits
-        normalised = (colours - np.array(traits.mean)) / np.array(traits.deviation)
-        return np.ascontiguousarray(normalised.transpose(2, 0, 1)[None], dtype=self._dtype)
+        normalized = (colors - np.array(traits.mean)) / np.array(traits.deviation)
+        return np.ascontiguousarray(normalized.transpose(2, 0, 1)[None], dtype=self._dtype)
 
 
 def load_remover(
     held: ModelFile, name: str, cuda_device: int | None, said: Preparation = NOTHING_SAID
 ) -> Remover:
-    """Load a remover from an ONNX file, of which its owner said so much; `cuda_device` is None for the CPU.
+    """Load a remover from an ONNX file, with its owner's settings; `cuda_device` is None for the CPU.
 
     Raises: ModelUnreadable, NotInstalled, OutOfMemory.
     """
@@ -95,9 +95,9 @@ def load_remover(
 
 
 def _fixed_size(model: OnnxModel) -> Size | None:
-    """The size that the input is fixed to; None if it takes any.
+    """The size that the input is fixed to; None if it accepts any.
 
-    Raises: ModelUnreadable, if the model takes no images.
+    Raises: ModelUnreadable, if the model's input is not an image.
     """
     inputs = model.inputs
     if len(inputs) != 1 or inputs[0].type not in _DTYPES or len(inputs[0].shape) != 4:
@@ -109,7 +109,7 @@ def _fixed_size(model: OnnxModel) -> Size | None:
 
 
 def _own_size(width: int, height: int) -> Size:
-    """The size at which a model of any size sees an image: its own, as far as it can be."""
+    """The input size for a model that accepts any: that of the image, within limits."""
     scale = min(1.0, _MAX_SIDE_PX / max(width, height))
     return _rounded_up(width * scale), _rounded_up(height * scale)
 
@@ -131,6 +131,7 @@ def _as_mask(output: Tensor, name: str) -> Mask:
 
 
 def _stretched(mask: Mask) -> Mask:
-    """From its least to its most, as these models are meant to be used, if there is anything in it."""
+    """Scaled from its minimum to its maximum, as these models are meant to be used, unless it has almost no
+    contrast."""
     low, high = mask.min(), mask.max()
     return mask if high - low < _MIN_CONTRAST else (mask - low) / (high - low)

@@ -1,4 +1,4 @@
-"""ONNX models, run by onnxruntime on what it really got: the GPU it was asked for, or the CPU."""
+"""Runs ONNX models with onnxruntime, and reports the device that they really run on."""
 
 import logging
 import os
@@ -33,7 +33,7 @@ _OUT_OF_MEMORY: Final = ("Failed to allocate memory", "out of memory", "bad_allo
 
 
 class Socket(Protocol):
-    """An input or output of a model. In `shape` a side that may be of any length is a name, or None."""
+    """An input or output of a model. A side of any length is a name or None in `shape`."""
 
     name: str
     type: str
@@ -45,7 +45,7 @@ class _Metadata(Protocol):
 
 
 class _Session(Protocol):
-    """onnxruntime.InferenceSession, as far as it is used here."""
+    """The interface of onnxruntime.InferenceSession."""
 
     def get_inputs(self) -> list[Socket]: ...
 
@@ -71,18 +71,18 @@ class OnnxModel:
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """What the model's maker wrote into the file."""
+        """Key-value pairs that the model's author wrote into the file."""
         return self._session.get_modelmeta().custom_metadata_map
 
     @property
     def is_on_gpu(self) -> bool:
-        """True if it runs on a GPU: what was asked for says nothing, what the session got does."""
+        """True if the model runs on a GPU: the session tells, not the request."""
         return self._session.get_providers()[0] == _CUDA
 
     def run(self, tensor: Tensor) -> Tensor:
         """The model's first output for its one input.
 
-        Raises: ModelUnreadable, if it fails at this tensor; OutOfMemory.
+        Raises: ModelUnreadable, if it fails for this tensor; OutOfMemory.
         """
         socket, first = self.inputs[0], self._session.get_outputs()[0]
         with _translated(f"{self.name} fails"):
@@ -91,10 +91,10 @@ class OnnxModel:
 
 
 def load_onnx(path: Path, name: str, cuda_device: int | None) -> OnnxModel:
-    """Load a model from an ONNX file, for a GPU (its number) or, with None, for the CPU.
+    """Load a model from an ONNX file for a GPU, by its number, or for the CPU (None).
 
-    Where onnxruntime cannot use the GPU, or finds no room there, the model runs on the CPU.
-    Raises: NotInstalled; ModelUnreadable, if the file is no model that this runtime can run; OutOfMemory.
+    If onnxruntime cannot use the GPU, or has too little memory there, the model runs on the CPU.
+    Raises: NotInstalled; ModelUnreadable, if onnxruntime cannot run the file; OutOfMemory.
     """
     with late_import("background removal", "cuda", "cpu"):
         import onnxruntime
@@ -124,10 +124,7 @@ def _open(path: Path, providers: list[str], provider_options: list[dict[str, str
 
 @contextmanager
 def _translated(what: str) -> Iterator[None]:
-    """Around calls of the runtime.
-
-    Raises: ModelUnreadable, OutOfMemory.
-    """
+    """A context that translates errors of onnxruntime. Raises: ModelUnreadable, OutOfMemory."""
     try:
         yield
     except _runtime_errors() as error:
@@ -142,7 +139,7 @@ def _in_one_line(error: Exception) -> str:
 
 
 def _runtime_errors() -> tuple[type[Exception], ...]:
-    """All of the runtime's own errors: they have no ancestor in common."""
+    """All error classes of onnxruntime, which have no common base."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     found = [kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception)]

@@ -1,6 +1,7 @@
-"""The detectors of depth: midas (the network of controlnet_aux) and depth (any relative one of transformers).
+"""Depth detectors: midas (the network of controlnet_aux) and depth (any relative depth model of
+transformers).
 
-Both draw near as bright and far as dark, from the darkest to the brightest that there is.
+Both draw near as bright and far as dark, normalized to the depth range of the image.
 """
 
 from pathlib import Path
@@ -16,18 +17,18 @@ from kernel.protocol.errors import ModelUnreadable
 
 # The network's patches are 16 pixels wide, and its convolutions halve a side once more.
 _MIDAS_MULTIPLE_PX: Final = 32
-# Of depth in metres far is large: such maps would be the wrong way round.
+# Of depth in meters far is large: such maps would be the wrong way round.
 _RELATIVE: Final = ("dpt", "depth_anything")
 
 
 class _Preprocessor(Protocol):
-    """How transformers turn an image into what a model takes."""
+    """The image processor of a transformers model."""
 
     def __call__(self, *, images: Image.Image, return_tensors: str) -> dict[str, Tensor]: ...
 
 
 class MidasDetector:
-    """The network DPT-hybrid of MiDaS."""
+    """The DPT-hybrid network of MiDaS."""
 
     def __init__(self, network: nn.Module) -> None:
         self._network = network
@@ -38,14 +39,14 @@ class MidasDetector:
 
     @torch.no_grad()
     def draw(self, image: Image.Image) -> Image.Image:
-        """The depth of an RGB image, about in its size."""
+        """The depth of an RGB image, at about its size."""
         width_px, height_px = (
             max(1, round(side / _MIDAS_MULTIPLE_PX)) * _MIDAS_MULTIPLE_PX for side in image.size
         )
         pixels = torch.from_numpy(np.array(image.resize((width_px, height_px)), dtype=np.float32))
         device = next(self._network.parameters()).device
         depth: Tensor = self._network((pixels / 127.5 - 1).permute(2, 0, 1)[None].to(device))
-        return _as_grey(depth[0])
+        return _as_gray(depth[0])
 
 
 class TransformersDetector:
@@ -61,17 +62,17 @@ class TransformersDetector:
 
     @torch.no_grad()
     def draw(self, image: Image.Image) -> Image.Image:
-        """The depth of an RGB image, in the size that the model gives."""
+        """The depth of an RGB image, at the size that the model returns."""
         device = next(self._network.parameters()).device
         (pixels,) = self._preprocessor(images=image, return_tensors="pt")["pixel_values"].to(device)
         depth: Tensor = self._network(pixel_values=pixels[None]).predicted_depth
-        return _as_grey(depth[0])
+        return _as_gray(depth[0])
 
 
 def load_midas(folder: Path) -> MidasDetector:
-    """Load the network. Nothing in its file is run: torch takes tensors only.
+    """Load the network. No code in its file is run: torch loads tensors only.
 
-    Raises: NotInstalled, and whatever a broken file makes torch raise.
+    Raises: NotInstalled, and what torch raises for a damaged file.
     """
     with late_import("midas", "pose"):
         from controlnet_aux import MidasDetector as AuxDetector
@@ -83,7 +84,7 @@ def load_midas(folder: Path) -> MidasDetector:
 def load_depth_model(folder: Path) -> TransformersDetector:
     """Load the model from its own folder: safetensors only, and no code from there.
 
-    Raises: ModelUnreadable, if it gives depth in metres; whatever a broken file makes transformers raise.
+    Raises: ModelUnreadable, if it returns metric depth; what transformers raises for a damaged file.
     """
     from transformers import AutoConfig, AutoImageProcessor, AutoModelForDepthEstimation
 
@@ -101,10 +102,10 @@ def load_depth_model(folder: Path) -> TransformersDetector:
     return TransformersDetector(network.eval(), preprocessor)
 
 
-def _as_grey(depth: Tensor) -> Image.Image:
-    """Shapes: depth (height, width). An image without any depth is black."""
+def _as_gray(depth: Tensor) -> Image.Image:
+    """Shapes: depth (height, width). An image of constant depth is black."""
     low, high = (float(value) for value in torch.aminmax(depth.float()))
     if not high > low:
         return Image.new("L", (depth.shape[1], depth.shape[0]))
-    grey = ((depth.float() - low) / (high - low) * 255).round().to(torch.uint8)
-    return Image.fromarray(grey.cpu().numpy())
+    gray = ((depth.float() - low) / (high - low) * 255).round().to(torch.uint8)
+    return Image.fromarray(gray.cpu().numpy())

@@ -1,4 +1,4 @@
-"""The control maps of a job: each of its controls gets one, drawn from the pose image or being it."""
+"""The control maps of a job, one per control: detected in the pose image, or the pose image itself."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -25,10 +25,11 @@ def check_pose(order: JobOrder, inputs: Inputs) -> None:
 def control_maps(
     order: JobOrder, inputs: Inputs, detect: Detect, emit: Callable[[Mapped], None]
 ) -> tuple[Image.Image, ...]:
-    """The map of each of the job's controls, in their order, in RGB and of the job's size.
+    """The control map of each of the job's controls, in their order, in RGB and at the job's size.
 
-    What a detector drew is emitted as Mapped, once for each type.
-    Raises: JobRejected, if there is no pose image, it is none, or its map is empty; whatever `detect` raises.
+    Each detected map is emitted as Mapped, once per type.
+    Raises: JobRejected, if the pose image is missing or unreadable, or its map is empty; what `detect`
+    raises.
     """
     spec = order.spec
     if not spec.controls:

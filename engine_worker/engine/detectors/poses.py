@@ -1,6 +1,6 @@
-"""The openpose detector: bodies as coloured bones, and hands and faces where their networks are there.
+"""The openpose detector: bodies as colored bones; hands and faces too if their networks are installed.
 
-Its source is licensed for non-commercial use only (kernel/protocol/detectors.py says so to the doctor).
+Its source is licensed for non-commercial use only, which kernel/protocol/detectors.py tells the user.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ class _Movable(Protocol):
 
 
 class _OpenPose(Protocol):
-    """The detector of controlnet_aux, as far as it is used here."""
+    """The interface of controlnet_aux' detector."""
 
     def __call__(
         self,
@@ -52,7 +52,7 @@ class PoseDetector:
             network.to(device)
 
     def draw(self, image: Image.Image) -> Image.Image:
-        """Everybody in an RGB image, drawn on black, about in its size."""
+        """The people in an RGB image, drawn on black, at about its size."""
         side_px = min(image.size)
         return self._openpose(
             image,
@@ -64,10 +64,10 @@ class PoseDetector:
 
 
 def load_pose_detector(folder: Path) -> PoseDetector:
-    """Load the network of bodies, and those of hands and faces if their files are there.
+    """Load the network for bodies, and those for hands and faces if their files exist.
 
-    Nothing in the files is run: torch takes tensors only.
-    Raises: NotInstalled, and whatever a broken file makes torch raise.
+    No code in the files is run: torch loads tensors only.
+    Raises: NotInstalled, and what torch raises for a damaged file.
     """
     with late_import("openpose", "pose"):
         from controlnet_aux import OpenposeDetector

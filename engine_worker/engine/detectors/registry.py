@@ -33,20 +33,20 @@ _BROKEN: Final = (OSError, RuntimeError, ValueError, LookupError, TypeError, EOF
 
 
 class NetworkDetector(Protocol):
-    """A detector with weights, which lies in host memory between two images."""
+    """A detector with weights, which are in host memory between two images."""
 
     def to(self, device: torch.device) -> object:
         """Move the weights to a device."""
 
     def draw(self, image: Image.Image) -> Image.Image:
-        """The map of an RGB image, in a size near the image's."""
+        """The control map of an RGB image, at about its size."""
 
 
 LoadDetector = Callable[[Path], NetworkDetector]
 
 
 class Detectors:
-    """Draws control maps, for one thread. `folder` holds a folder for each detector with weights."""
+    """Draws control maps, for one thread. `folder` has a subfolder for each detector with weights."""
 
     def __init__(self, folder: Path | None, device: torch.device) -> None:
         self._folder = folder
@@ -54,9 +54,9 @@ class Detectors:
         self._kept: LruCache[ControlType, NetworkDetector] = LruCache(max_count=_KEPT)
 
     def detect(self, control_type: ControlType, image: Image.Image) -> Image.Image:
-        """The map of an RGB image, in a size near the image's.
+        """The control map of an RGB image, at about its size.
 
-        Raises: NotInstalled, if a package or a file is missing; ModelUnreadable, if a file is broken.
+        Raises: NotInstalled, if a package or a file is missing; ModelUnreadable, if a file is damaged.
         """
         match control_type:
             case ControlType.CANNY:
@@ -120,7 +120,7 @@ _HIGH: Final = 200
 
 
 def find_edges(image: Image.Image) -> Image.Image:
-    """The edges in an RGB image, white on black, in its size.
+    """The edges of an RGB image (canny): white lines of one pixel on black, at its size.
 
     Raises: NotInstalled.
     """
@@ -135,9 +135,10 @@ _MAX_FACES: Final = 10
 
 
 def find_faces(image: Image.Image) -> Image.Image:
-    """Ovals, eyes, brows and lips of the faces in an RGB image, coloured on black, about in its size.
+    """Ovals, eyes, brows and lips of the faces in an RGB image (MediaPipe), in color on black, at about its
+    size.
 
-    Raises: NotInstalled.
+    The network is part of the package. Raises: NotInstalled.
     """
     with late_import("mediapipe", "pose"):
         import mediapipe  # noqa: F401 - controlnet_aux does without it, and breaks only when it is called

@@ -1,4 +1,4 @@
-"""From the pose image of a job to a control map of the job's size."""
+"""Renders a control map of the job's size from its pose image."""
 
 import math
 from collections.abc import Callable
@@ -12,10 +12,10 @@ from kernel.protocol.enums import ControlType, ImageFit
 from kernel.protocol.errors import JobRejected
 
 Detect = Callable[[ControlType, Image.Image], Image.Image]
-"""Draws the map of an RGB image, in a size near the image's."""
+"""Draws the control map of an RGB image, at about its size."""
 
 DETECTION_SIDE_PX: Final = 512
-"""The shorter side at which detectors see, whatever the job's size: what controlnet_aux takes by itself."""
+"""The shorter side of the image for detectors, whatever the job's size: the default of controlnet_aux."""
 _MAX_DETECTION_PX: Final = 1 << 21
 _MIN_SIDE_PX: Final = 64
 
@@ -39,10 +39,10 @@ def render_map(
     how: ImageFit,
     detect: Detect,
 ) -> Image.Image:
-    """The map of an RGB image in RGB, of exactly that size (width, height).
+    """The control map of an RGB image, in RGB, of exactly that size (width, height).
 
-    Bars that `pad` adds are added to the map: a detector would see their edges in the image.
-    Raises: JobRejected, if the detector found nothing; whatever `detect` raises.
+    Bars of `pad` are added to the map, because a detector would see their edges in the image.
+    Raises: JobRejected, if the detector found nothing; what `detect` raises.
     """
     content = _contained(image.size, size) if how is ImageFit.PAD else size
     shaped = ImageFit.CROP if how is ImageFit.CROP else ImageFit.STRETCH
@@ -59,13 +59,13 @@ def render_map(
 
 
 def is_empty(drawn: Image.Image) -> bool:
-    """True if a map is black or almost: a ControlNet would lead nowhere."""
+    """True if a control map is black or nearly so: a ControlNet would have no effect."""
     brightest = np.asarray(drawn.convert("RGB")).max(axis=2)
     return bool((brightest > _BRIGHT).mean() < _MIN_BRIGHT_SHARE)
 
 
 def _contained(inner: tuple[int, int], outer: tuple[int, int]) -> tuple[int, int]:
-    """The largest size of the inner one's shape within the outer one."""
+    """The largest size with the proportions of the inner one that fits in the outer one."""
     scale = min(outer[0] / inner[0], outer[1] / inner[1])
     return max(1, round(inner[0] * scale)), max(1, round(inner[1] * scale))
 

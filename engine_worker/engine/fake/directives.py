@@ -1,4 +1,4 @@
-"""What a prompt or a checkpoint's name tells the fake engine to do. `fake_engine.py` lists the words."""
+"""Directives for the fake engine, in a prompt or a checkpoint's name. `fake/engine.py` lists them."""
 
 import re
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ _PATH: Final = r"\[{word} ([^\]]+)\]"
 
 @dataclass(frozen=True, slots=True)
 class JobDirectives:
-    """What one prompt asks for."""
+    """The directives of one prompt."""
 
     is_crash: bool
     is_hang: bool
     is_bug: bool
     is_deaf: bool
-    """A cancel is ignored."""
+    """Ignore a cancel."""
     is_oom: bool
     is_failure: bool
     is_warning: bool
     is_echo: bool
-    """What came with the job is told in warnings."""
+    """Report the job's inputs in warnings."""
     step_s: float
     crash_once: Path | None
     hang_once: Path | None
@@ -33,7 +33,7 @@ class JobDirectives:
 
 @dataclass(frozen=True, slots=True)
 class LoadDirectives:
-    """What one checkpoint's name or address asks for."""
+    """The directives of one checkpoint's name or address."""
 
     is_crash: bool
     is_hang: bool
@@ -43,7 +43,7 @@ class LoadDirectives:
 
 
 def read_prompt(prompt: str) -> JobDirectives:
-    """The directives in a prompt; all else in it is only drawn."""
+    """Parse the directives of a prompt; the rest only affects the image."""
     return JobDirectives(
         is_crash="[crash]" in prompt,
         is_hang="[hang]" in prompt,
@@ -61,7 +61,7 @@ def read_prompt(prompt: str) -> JobDirectives:
 
 
 def read_checkpoint(name: str, uri: str) -> LoadDirectives:
-    """The directives in a checkpoint's name or address."""
+    """Parse the directives of a checkpoint's name or address."""
     words = f"{name} {uri}"
     cure = _path_after("unless", name)
     is_bad = cure is None or not cure.exists()

@@ -56,7 +56,7 @@ from kernel.protocol.ids import JobId
 from kernel.protocol.specs import EngineLoad, JobOrder
 
 CRASH_STATUS: Final = 86
-"""What a told crash exits with: no status that Python or a signal would give."""
+"""The exit code of a requested crash, which neither Python nor a signal would return."""
 DEFAULT_CAPACITY: Final = 4
 MEMORY_BYTES: Final = 64 << 20
 
@@ -69,7 +69,7 @@ class _Job:
     order: JobOrder
     directives: JobDirectives
     digests: dict[InputKind, str]
-    """Of the images that came along: their sha256."""
+    """The sha256 of each input image."""
     done_steps: int = 0
     done_images: int = 0
 
@@ -94,9 +94,9 @@ class FakeEngine:
         self._jobs: dict[JobId, _Job] = {}
 
     def load(self, order: EngineLoad) -> Loaded:
-        """Obey what the checkpoint's name says, and be ready.
+        """Follow the directives of the checkpoint's name, and be ready.
 
-        Raises: EngineFailed, OutOfMemory, if told to.
+        Raises: EngineFailed, OutOfMemory, if directed.
         """
         self._obey_before_loading(read_checkpoint(order.checkpoint.name, order.checkpoint.uri))
         self._capacity = order.max_batch or DEFAULT_CAPACITY
@@ -104,7 +104,7 @@ class FakeEngine:
         return Loaded(device=device, memory_bytes=MEMORY_BYTES, capacity=self._capacity)
 
     def admit(self, order: JobOrder, inputs: Inputs = NO_INPUTS) -> None:
-        """Take a job in and draw its control maps, or fail it if its prompt says so."""
+        """Admit a job and draw its control maps, or fail it if its prompt says so."""
         directives = read_prompt(order.spec.prompt)
         if directives.is_failure:
             self._emit(Failed(order.job_id, JobRejected.code, "the prompt told the fake engine to fail"))
@@ -115,14 +115,14 @@ class FakeEngine:
             self._emit(mapped)
 
     def cancel(self, job_id: JobId) -> None:
-        """Drop a job, unless it is deaf."""
+        """Drop a job, unless its prompt says to ignore a cancel."""
         job = self._jobs.get(job_id)
         if job is not None and not job.directives.is_deaf:
             del self._jobs[job_id]
             self._emit(Dropped(job_id))
 
     def step(self) -> bool:
-        """One step for the oldest jobs, up to the capacity."""
+        """Make one step of the oldest jobs, up to the capacity."""
         batch = list(self._jobs.values())[: self._capacity]
         ready = [job for job in batch if job.directives.until is None or job.directives.until.exists()]
         self._sleep_through(batch, ready)
@@ -209,7 +209,7 @@ class FakeEngine:
 
 
 def _is_first_time(path: Path | None) -> bool:
-    """True once per path, over all processes: the file is the memory."""
+    """True once per path, across processes: the file is the memory."""
     if path is None:
         return False
     try:
@@ -228,7 +228,7 @@ def _warnings(job: _Job) -> tuple[str, ...]:
 
 
 def _maps(job: _Job) -> list[Mapped]:
-    """One for each control whose map did not come along."""
+    """One for each control that needs a detector."""
     spec, pose = job.order.spec, job.digests.get(InputKind.POSE)
     return [
         Mapped(

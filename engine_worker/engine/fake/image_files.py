@@ -24,7 +24,7 @@ _GRAY_JPEG: Final = b64decode(
     "YmdoZz5NcXlwZHhcZWdj/8AACwgACAAIAQERAP/EABQAAQAAAAAAAAAAAAAAAAAAAAD/xAAUEAEAAAAAAAAAAAAAAAAAAAAA"
     "/9oACAEBAAA/AD//2Q=="
 )
-"""All of the file but its start: quantization table, size, two Huffman tables of one code each, one block."""
+"""The file after its comment: quantization table, size, two Huffman tables of one code each, one block."""
 
 
 def draw_png(content: str, width_px: int, height_px: int) -> bytes:

@@ -1,4 +1,4 @@
-"""What a UNet call is given, in tensors that stay where they are."""
+"""The inputs of a UNet call in tensors at fixed addresses, as recorded calls need them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class CallInputs:
     def take(
         self, sample: Tensor, timesteps: Tensor, embeds: Tensor, added: Mapping[str, Tensor] | None
     ) -> None:
-        """Copy the inputs of another call of this shape in here."""
+        """Copy the inputs of another call of the same shape into these tensors."""
         self.sample.copy_(sample, non_blocking=True)
         self.timesteps.copy_(timesteps, non_blocking=True)
         self.embeds.copy_(embeds, non_blocking=True)
@@ -35,7 +35,7 @@ class CallInputs:
                 held.copy_(added[name], non_blocking=True)
 
     def given_to(self, denoiser: Denoiser) -> Tensor:
-        """What the denoiser makes of them."""
+        """The denoiser's prediction for these inputs."""
         (predicted,) = denoiser(
             self.sample,
             self.timesteps,
@@ -50,7 +50,7 @@ class CallInputs:
 
 
 def blank_inputs(parts: Components, shape: CallShape) -> CallInputs:
-    """Inputs of that shape, in the middle of the way and of nothing."""
+    """Inputs of that shape: zeros, at a timestep in the middle."""
     device, dtype = parts.device, parts.dtype
     width = parts.unet_shape.cross_attention_width
     pooled = pooled_width(parts)

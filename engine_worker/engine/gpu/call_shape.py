@@ -1,4 +1,4 @@
-"""Shapes of UNet calls, and which of them an engine prepares beforehand."""
+"""Shapes of UNet calls, and which of them an engine compiles or records while it loads."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -12,14 +12,14 @@ from kernel.protocol.specs import EngineLoad
 # From here on a call keeps a GPU busy for so long that the host is always ahead of it.
 _MAX_IMAGES: Final = 16
 _SIZE_NUMBERS: Final = 6
-"""SDXL is told its size, where it was cropped, and the size to make: two numbers each."""
+"""SDXL is conditioned on original size, crop, and target size: two numbers each."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallShape:
-    """All that two calls must have in common to be made of the same kernels; `height` and `width` in latents.
+    """Calls of the same shape run the same kernels; `height` and `width` in latents.
 
-    Calls with a mask for their prompts or with residuals of ControlNets have no such shape.
+    Calls with a prompt mask or with residuals of ControlNets have no such shape.
     """
 
     rows: int
@@ -35,9 +35,11 @@ def shape_of(sample: Tensor, embeds: Tensor) -> CallShape:
     return CallShape(rows, channels, height, width, tokens=embeds.shape[1])
 
 
-def shapes_to_prepare(parts: Components, order: EngineLoad, slots: int) -> tuple[CallShape, ...]:
-    """The calls that an engine will make most: for one image as its jobs make them by default, for two, and
-    so on; the largest first, so that the memory of the first is enough for all others."""
+def shapes_to_compile(parts: Components, order: EngineLoad, slots: int) -> tuple[CallShape, ...]:
+    """The most frequent calls of an engine: for one image with its defaults, for two, and so on.
+
+    The largest comes first, so that its memory is enough for all others.
+    """
     if order.width_px is None or order.height_px is None:
         return ()
     scale = parts.vae.pixels_per_latent
@@ -55,7 +57,7 @@ def shapes_to_prepare(parts: Components, order: EngineLoad, slots: int) -> tuple
 
 
 def pooled_width(parts: Components) -> int | None:
-    """Width of the pooled embedding that the UNet is told; None for SD, which is told none."""
+    """The width of the pooled embedding; None for SD, which has none."""
     added, of_size = parts.unet_shape.added_width, parts.unet_config.get("addition_time_embed_dim")
     if added is None or not isinstance(of_size, int):
         return None

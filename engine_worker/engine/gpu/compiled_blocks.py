@@ -1,4 +1,4 @@
-"""The UNet's repeated blocks, compiled by torch: several kernels become one, and less of a step is Python."""
+"""Compiles the UNet's repeated blocks with torch: fewer kernels, and less Python per step."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal, Protocol
@@ -18,18 +18,18 @@ _COMPILED_IF_IT_IS: Final = "eager_on_recompile"
 
 Stance = Literal["force_eager", "eager_on_recompile"]
 Backend = str | Callable[..., object]
-"""What compiles: the name of one of torch's backends, or what is one."""
+"""A compiler backend of torch: its name, or a function."""
 
 
 class Compilable(Protocol):
-    """A network of diffusers that knows which of its blocks repeat."""
+    """A network of diffusers that knows its repeated blocks."""
 
     def compile_repeated_blocks(self, *, fullgraph: bool, dynamic: bool, backend: Backend) -> None:
-        """Let each of them be compiled when it is called for the first time."""
+        """Compile each of them at its first call."""
 
 
 class DualModeUNet:
-    """A denoiser whose blocks are compiled, called in one of the compiler's stances."""
+    """A denoiser with compiled blocks, called in one of the compiler's stances."""
 
     def __init__(self, denoiser: Denoiser, stance: Stance) -> None:
         self._denoiser = denoiser
@@ -64,11 +64,11 @@ class DualModeUNet:
 def compile_blocks(
     unet: Compilable, parts: Components, shapes: Sequence[CallShape], backend: Backend
 ) -> None:
-    """Compile the blocks now, by calls of the largest and the smallest of the shapes: what lies between is
-    the same to compiled code, whose sizes are variables.
+    """Compile the blocks now, by calls of the largest and the smallest shape; in compiled code, sizes are
+    variables, so it serves all shapes between.
 
-    torch keeps the outcome in its own cache on the disk, so that the next engine is quicker.
-    Raises: RuntimeError, if there is no compiler, or it gives up.
+    torch caches the result on disk, so the next engine starts faster.
+    Raises: RuntimeError, if there is no compiler, or it fails.
     """
     for kind in (Attention, BasicTransformerBlock):
         maybe_allow_in_graph(kind)  # as diffusers asks when it is imported, which lean imports put off
@@ -78,11 +78,11 @@ def compile_blocks(
 
 
 def as_written(denoiser: Denoiser) -> Denoiser:
-    """The denoiser without anything that was compiled of it: for layers that something is laid over, of which
-    compiled code knows nothing."""
+    """The denoiser without its compiled code, for layers with hooks, which compiled code ignores."""
     return DualModeUNet(denoiser, _EAGER)
 
 
 def as_compiled(denoiser: Denoiser) -> Denoiser:
-    """The denoiser with what was compiled of it, and nothing compiled anew for a call that came without."""
+    """The denoiser with its compiled code. A call that does not match is run eagerly instead of compiled
+    anew."""
     return DualModeUNet(denoiser, _COMPILED_IF_IT_IS)

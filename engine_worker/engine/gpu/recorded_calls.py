@@ -22,17 +22,18 @@ from kernel.process.log import line
 _log = logging.getLogger(__name__)
 
 Replay = Callable[[], None]
-"""Makes a recorded call again, on what is in its inputs then."""
+"""Makes a recorded call again, on the current contents of its inputs."""
 
 
 class Recorder(Protocol):
-    """Records calls. What is recorded reads and writes memory where it did when it was recorded."""
+    """Records calls. A recorded call reads and writes the same memory as when it was recorded."""
 
     def record(self, call: Callable[[], Tensor]) -> tuple[Replay, Tensor]:
-        """Record a call, which is made some times for that.
+        """Record a call, which is made a few times for that.
 
-        Returns: what makes it again, and the tensor in which its result is from then on, until the next
-        recorded call is made. Raises: torch.OutOfMemoryError.
+        Returns: a function that replays it, and the tensor that holds its result after that, until the next
+        recorded call.
+        Raises: torch.OutOfMemoryError.
         """
 
 
@@ -46,7 +47,7 @@ class RecordedCall:
 
 
 class RecordedCalls:
-    """A denoiser that plays recorded calls back, and makes all others as they come. For one thread."""
+    """A denoiser that replays recorded calls, and makes all others normally. For one thread."""
 
     def __init__(self, denoiser: Denoiser, calls: Mapping[CallShape, RecordedCall]) -> None:
         self._denoiser = denoiser
@@ -86,7 +87,7 @@ class RecordedCalls:
 def record_calls(
     parts: Components, shapes: Sequence[CallShape], recorder: Recorder
 ) -> dict[CallShape, RecordedCall]:
-    """Record calls of these shapes; one for which there is no memory stays unrecorded."""
+    """Record calls of these shapes. A shape for which there is not enough memory is skipped."""
     recorded: dict[CallShape, RecordedCall] = {}
     for shape in shapes:
         try:
@@ -106,7 +107,7 @@ _REHEARSALS: Final = 2
 
 
 class CudaGraphs:
-    """Records calls that are made one after the other, so that all of them share one pool of memory."""
+    """Records calls that are made one after the other, so that all of them share one memory pool."""
 
     def __init__(self, device: torch.device) -> None:
         self._pool = torch.cuda.graph_pool_handle()

@@ -1,6 +1,6 @@
 """The generation parameters of an image as text (infotext), in the format that Stable Diffusion tools share.
 
-A prompt, a line `Negative prompt: ...`, and a line of `Name: value` pairs. LoRAs stand behind the prompt as
+It is a prompt, a line `Negative prompt: ...`, and a line of `Name: value` pairs. LoRAs follow the prompt as
 `<lora:name:weight>`, where those tools look for them.
 """
 
@@ -32,17 +32,17 @@ _MARKS_OF_TAGS: Final = str.maketrans({"<": "_", ">": "_", ":": "_"})
 
 
 Digests = Mapping[InputKind, str]
-"""The sha256 of each image file that came along."""
+"""The sha256 of each input image file."""
 
 
 @dataclass(frozen=True, slots=True)
 class InfotextSource:
-    """What the order does not say of how an image was made."""
+    """The facts about an image that are not in its job's order."""
 
     encoded_tile_px: int | None = None
-    """The side of the tiles in which the VAE worked on the images that came along, None if in one piece."""
+    """The side of the tiles in which the VAE encoded the input images; None if in one piece."""
     decoded_tile_px: int | None = None
-    """The same of the image itself."""
+    """The side of the tiles in which the VAE decoded the image; None if in one piece."""
     digests: Digests = field(default_factory=dict)
 
 
@@ -51,10 +51,12 @@ def infotext(
     seed: int,
     checkpoint: ModelSource,
     sampler: str,
-    making: InfotextSource = InfotextSource(),
+    facts: InfotextSource = InfotextSource(),
 ) -> str:
-    """All that it takes to make the image again, given the files that are named by their hashes; `sampler`
-    is the scheduler's name in such texts."""
+    """Everything needed to make the image again, given the files that the hashes identify.
+
+    `sampler` is the scheduler's name in infotexts.
+    """
     spec, models = order.spec, {source.model_id: source for source in order.models}
     pairs = {
         "Steps": str(spec.steps),
@@ -64,9 +66,9 @@ def infotext(
         "Size": f"{spec.width_px}x{spec.height_px}",
         **_checkpoint(checkpoint),
         **_further_models(spec, models),
-        **_images_in(spec, making),
+        **_images_in(spec, facts),
         **_controls(spec, models),
-        **_images_out(spec, models, making),
+        **_images_out(spec, models, facts),
         **{f"Scheduler {name}": str(value) for name, value in sorted(spec.scheduler_config.items())},
         # Their word for whose random numbers make the noise: never the GPU's.
         "RNG": "CPU",
@@ -104,16 +106,16 @@ def _further_models(spec: JobSpec, models: _Models) -> _Pairs:
     )
 
 
-def _images_in(spec: JobSpec, making: InfotextSource) -> _Pairs:
-    """What controls do with the last of them stands with each control."""
+def _images_in(spec: JobSpec, facts: InfotextSource) -> _Pairs:
+    """The control image is listed with each control instead."""
     pairs: _Pairs = {}
     if InputKind.REFERENCE in spec.inputs:
         pairs |= {"Denoising strength": f"{spec.strength:g}", "Resize mode": _RESIZE_MODES[spec.image_fit]}
     if InputKind.MASK in spec.inputs:
         pairs |= {"Mask mode": "Inpaint masked", "Inpaint area": "Whole picture"}
-    if making.encoded_tile_px is not None:
-        pairs["VAE encoder tiling"] = str(making.encoded_tile_px)
-    found = making.digests
+    if facts.encoded_tile_px is not None:
+        pairs["VAE encoder tiling"] = str(facts.encoded_tile_px)
+    found = facts.digests
     return pairs | {name: found[kind][:_HASH_DIGITS] for kind, name in _HASH_NAMES.items() if kind in found}
 
 
@@ -139,10 +141,10 @@ def _control(use: ControlUse, net: ModelId | None, how: ImageFit, models: _Model
     return ", ".join(f"{name}: {value}" for name, value in pairs.items())
 
 
-def _images_out(spec: JobSpec, models: _Models, making: InfotextSource) -> _Pairs:
+def _images_out(spec: JobSpec, models: _Models, facts: InfotextSource) -> _Pairs:
     pairs: _Pairs = {}
-    if making.decoded_tile_px is not None:
-        pairs["VAE tiling"] = str(making.decoded_tile_px)
+    if facts.decoded_tile_px is not None:
+        pairs["VAE tiling"] = str(facts.decoded_tile_px)
     if spec.remove_background:
         pairs["Background removed"] = ", ".join(
             _name(model_id, models) for model_id in spec.remove_background
@@ -158,7 +160,7 @@ def _lora_tags(spec: JobSpec, models: _Models) -> list[str]:
 
 
 def _hashes(model_ids: tuple[ModelId, ...] | list[ModelId], models: _Models) -> str:
-    """`name: hash` of each whose hash is known."""
+    """`name: hash` of each model whose hash is known."""
     digits = {_name(model_id, models): _hash(models.get(model_id)) for model_id in model_ids}
     return ", ".join(f"{name.translate(_MARKS_OF_TAGS)}: {found}" for name, found in digits.items() if found)
 
@@ -172,5 +174,5 @@ def _hash(source: ModelSource | None) -> str | None:
 
 
 def _quoted(value: str) -> str:
-    """A value that holds what separates the pairs is written as a JSON string."""
+    """A value that contains a separator is written as a JSON string."""
     return json.dumps(value, ensure_ascii=False) if any(mark in value for mark in _SEPARATORS) else value

@@ -1,7 +1,7 @@
 """Decodes untrusted input images and scales them to the size of the job.
 
-The file is hostile until proven otherwise: what it says of its size is read before a pixel is decoded, only a
-few formats are tried, and whatever is wrong with it becomes one error.
+A file may be malicious, so its size is checked before any pixel is decoded, only a few formats are accepted,
+and every defect becomes the same kind of error.
 """
 
 import struct
@@ -16,10 +16,10 @@ from kernel.protocol.enums import ImageFit
 from kernel.protocol.errors import JobRejected
 
 MAX_INPUT_PIXELS: Final = 64 << 20
-"""8192 x 8192, which decoded take 256 MiB; more than any camera of a phone gives."""
+"""8192 x 8192, which take 256 MiB decoded; more than any phone's camera produces."""
 
 _FORMATS: Final = ("PNG", "JPEG", "WEBP")
-_DEEP_GREY: Final = ("I;16", "I;16L", "I;16B", "I;16N")
+_DEEP_GRAY: Final = ("I;16", "I;16L", "I;16B", "I;16N")
 _WHITE: Final = (255, 255, 255, 255)
 _BLACK: Final = (0, 0, 0, 255)
 # All that Pillow's readers raise at files that break off, lie or are put together wrongly.
@@ -37,16 +37,16 @@ _BROKEN: Final = (
 
 
 def decode_image(data: bytes, name: str, max_pixels: int = MAX_INPUT_PIXELS) -> Image.Image:
-    """The image in RGB, upright; what is transparent lies on white.
+    """Decode an image to RGB, upright; transparent parts become white.
 
-    `name` is what the sentence of an error calls it, such as "reference image".
-    Raises: JobRejected, if it is no PNG, JPEG or WEBP file, is broken, or has too many pixels.
+    `name` is used in error messages, such as "reference image".
+    Raises: JobRejected, if it is not a PNG, JPEG or WEBP file, is damaged, or has too many pixels.
     """
     return _laid_on(_decode(data, name, max_pixels), _WHITE)
 
 
 def decode_mask(data: bytes, name: str, max_pixels: int = MAX_INPUT_PIXELS) -> Image.Image:
-    """The image in one channel (L), upright: 255 is where it is white, 0 where it is black or transparent.
+    """Decode an image to one channel (L), upright: 255 where it is white, 0 where it is black or transparent.
 
     Raises: JobRejected, as `decode_image`.
     """
@@ -54,7 +54,7 @@ def decode_mask(data: bytes, name: str, max_pixels: int = MAX_INPUT_PIXELS) -> I
 
 
 def fit(image: Image.Image, width_px: int, height_px: int, how: ImageFit) -> Image.Image:
-    """The image in that size; the bars that `pad` adds are black."""
+    """Scale an image to that size; the bars of `pad` are black."""
     size = (width_px, height_px)
     if image.size == size:
         return image
@@ -68,7 +68,7 @@ def fit(image: Image.Image, width_px: int, height_px: int, how: ImageFit) -> Ima
 
 
 def _decode(data: bytes, name: str, max_pixels: int) -> Image.Image:
-    """Upright, in RGB or, if anything of it may be transparent, RGBA."""
+    """Upright, in RGB, or RGBA if any of it may be transparent."""
     try:
         image = Image.open(BytesIO(data), formats=_FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -87,7 +87,7 @@ def _decode(data: bytes, name: str, max_pixels: int) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turned as the camera was held; an image whose Exif block cannot be read stays as it is."""
+    """Rotated by its Exif orientation; unchanged if its Exif block cannot be read."""
     try:
         return ImageOps.exif_transpose(image)
     except _BROKEN:
@@ -95,13 +95,13 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    if image.mode in _DEEP_GREY:
+    if image.mode in _DEEP_GRAY:
         # Pillow clips here instead of scaling, in some versions.
         image = Image.fromarray((np.asarray(image, dtype=np.uint16) >> 8).astype(np.uint8))
     return image.convert("RGBA" if image.has_transparency_data else "RGB")
 
 
-def _laid_on(image: Image.Image, colour: tuple[int, int, int, int]) -> Image.Image:
+def _laid_on(image: Image.Image, color: tuple[int, int, int, int]) -> Image.Image:
     if image.mode != "RGBA":
         return image
-    return Image.alpha_composite(Image.new("RGBA", image.size, colour), image).convert("RGB")
+    return Image.alpha_composite(Image.new("RGBA", image.size, color), image).convert("RGB")

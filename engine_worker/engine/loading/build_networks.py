@@ -18,7 +18,7 @@ from engine_worker.formats.checkpoint_layout import Network, NetworkPlan
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """Where a network is put, and the device that it computes on with its precision."""
+    """The device on which a network is stored, and the device and precision in which it computes."""
 
     place: torch.device
     device: torch.device
@@ -39,11 +39,11 @@ def build_networks(
     is_leftover: Callable[[str], bool],
     resting: frozenset[Network] = frozenset(),
 ) -> list[nn.Module]:
-    """The networks with their parameters, in the order of the plans.
+    """Build networks with their parameters, in the order of the plans.
 
-    Those that are resting never touch the device: they are in the host's memory as the device wants them.
-    Raises: ModelUnreadable, if a tensor is missing, of a wrong shape, of no use and no leftover, or cannot
-    be read; torch.OutOfMemoryError.
+    Offloaded networks are stored in host memory, in the precision of the device.
+    Raises: ModelUnreadable, if a tensor is missing, has the wrong shape, is unknown and no leftover, or
+    cannot be read; torch.OutOfMemoryError.
     """
     empty = [build_empty(plan) for plan in plans]
     shapes = [{name: held.shape for name, held in module.named_parameters()} for module in empty]
@@ -77,10 +77,10 @@ _CONVOLVING: Final = frozenset({Network.UNET, Network.VAE, Network.CONTROLNET})
 def set_memory_format(
     module: nn.Module, network: Network, device: torch.device, dtype: torch.dtype
 ) -> nn.Module:
-    """The network with its convolutions' weights in the order that the device is quickest with.
+    """Set the memory format of a network's convolution weights that is fastest on the device.
 
-    The tensor cores of a GPU compute convolutions in half precision channel by channel for each pixel
-    (channels last); from the ordinary layout cuDNN brings the images there and back around each one.
+    A GPU's tensor cores compute convolutions in half precision with channels last; from the ordinary format
+    cuDNN would convert the activations before and after each one.
     """
     if device.type != "cuda" or dtype is torch.float32 or network not in _CONVOLVING:
         return module

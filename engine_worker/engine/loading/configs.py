@@ -1,4 +1,4 @@
-"""diffusers configurations of networks and schedulers, made from tensor shapes."""
+"""diffusers configurations of networks and schedulers, derived from tensor shapes."""
 
 from math import gcd
 from typing import Final
@@ -14,7 +14,7 @@ from engine_worker.formats.architecture import (
 from engine_worker.formats.checkpoint_layout import Config
 from kernel.protocol.enums import ModelBase
 
-# Every released checkpoint normalises in 32 groups; narrower relatives in as many as fit.
+# Every released checkpoint normalizes in 32 groups; narrower relatives in as many as fit.
 _NORM_GROUPS = 32
 # SD 1.5 has eight heads at every level; narrow relatives fewer, of 16 channels at the highest one, for
 # attention over heads of 4 channels takes twice the time.
@@ -29,7 +29,7 @@ _END_OF_TEXT = 49407
 
 
 def unet_config(architecture: Architecture) -> Config:
-    """For UNet2DConditionModel."""
+    """The configuration of a UNet2DConditionModel."""
     shape = architecture.unet
     pooled_width = architecture.text_encoders[-1].projection_width or 0
     return {
@@ -44,7 +44,7 @@ def unet_config(architecture: Architecture) -> Config:
 
 
 def controlnet_config(shape: ControlNetShape, base: ModelBase, unet: Config) -> Config:
-    """For ControlNetModel, beside a UNet of that configuration."""
+    """The configuration of a ControlNetModel for a UNet of that configuration."""
     half = shape.half
     return {
         **_half_config(half, base),
@@ -56,13 +56,13 @@ def controlnet_config(shape: ControlNetShape, base: ModelBase, unet: Config) -> 
 
 
 def vae_config(architecture: Architecture) -> Config:
-    """For AutoencoderKL."""
+    """The configuration of an AutoencoderKL."""
     size_px = {"sample_size": architecture.native_size_px}
     return {**lone_vae_config(architecture.vae, LATENT_SCALE[architecture.base]), **size_px}
 
 
 def lone_vae_config(shape: VaeShape, scaling_factor: float) -> Config:
-    """For the AutoencoderKL of a file that holds nothing else."""
+    """The configuration of an AutoencoderKL in a file of its own."""
     levels = len(shape.channels)
     return {
         "block_out_channels": shape.channels,
@@ -76,7 +76,7 @@ def lone_vae_config(shape: VaeShape, scaling_factor: float) -> Config:
 
 
 def text_encoder_config(shape: TextEncoderShape) -> Config:
-    """For CLIPTextConfig. The encoder with a projection is OpenCLIP's, which has another activation."""
+    """A CLIPTextConfig. The encoder with a projection is OpenCLIP's, which has another activation."""
     return {
         "vocab_size": shape.vocabulary,
         "max_position_embeddings": shape.tokens,
@@ -92,7 +92,7 @@ def text_encoder_config(shape: TextEncoderShape) -> Config:
 
 
 def scheduler_config(architecture: Architecture) -> Config:
-    """The noise that the checkpoint was trained on, and the timesteps that its makers sample at."""
+    """The noise schedule that the checkpoint was trained on, and the timesteps that its authors sample at."""
     return {
         "num_train_timesteps": 1000,
         "beta_start": 0.00085,
@@ -110,7 +110,7 @@ def scheduler_config(architecture: Architecture) -> Config:
 
 
 def _half_config(shape: UNetShape, base: ModelBase) -> Config:
-    """What a UNet and a ControlNet have in common: the way down, and the middle."""
+    """The part that a UNet and a ControlNet share: down blocks and middle block."""
     return {
         "in_channels": shape.in_channels,
         "block_out_channels": shape.channels,
@@ -132,13 +132,13 @@ def _half_config(shape: UNetShape, base: ModelBase) -> Config:
 
 
 def _transformer_layers(shape: UNetShape) -> tuple[int, ...]:
-    """Per level; diffusers takes the middle's depth from the last one."""
+    """Per level; diffusers takes the middle block's depth from the last one."""
     *upper, last = shape.transformer_depths
     return (*(depth or 1 for depth in upper), last or shape.middle_depth or 1)
 
 
 def _added_config(shape: UNetShape, size_width: object) -> Config:
-    """SDXL's pooled embedding, and its sizes, each embedded in that width; nothing for SD."""
+    """SDXL's pooled embedding, and its sizes, each embedded with that width; empty for SD."""
     if shape.added_width is None:
         return {}
     return {

@@ -23,7 +23,7 @@ _OLD_ATTENTION = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "
 
 
 def same_place(name: str) -> tuple[Stored, ...]:
-    """Under its own name."""
+    """The parameter's own name."""
     return (Stored(name),)
 
 
@@ -34,7 +34,7 @@ def text_encoder_places(name: str) -> tuple[Stored, ...]:
 
 
 def autoencoder_places(name: str) -> tuple[Stored, ...]:
-    """The VAE's parameter, today's name first."""
+    """The keys of a VAE's parameter: the current name, then the one before diffusers 0.17."""
     old = name
     for word, former in _OLD_ATTENTION.items():
         old = old.replace(f".attentions.0.{word}.", f".attentions.0.{former}.")
@@ -57,13 +57,13 @@ _ALL_TOKENIZER_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
-"""What transformers looks for."""
+"""The files that transformers looks for."""
 
 
 def read_folder(folder: ModelFolder, base: ModelBase, variant: Variant | None) -> CheckpointLayout:
-    """How to build the parts of a diffusers folder; `variant` is preferred where weights come in several.
+    """How to build the networks of a diffusers folder; `variant` is preferred if weights exist in several.
 
-    Raises: ModelUnreadable, if something in it is missing or damaged.
+    Raises: ModelUnreadable, if a file is missing or damaged.
     """
     encoders = [read_part(folder, "text_encoder", Network.TEXT_ENCODER, variant)]
     tokenizers = [_tokenizer(folder, "tokenizer")]
@@ -83,7 +83,7 @@ def read_folder(folder: ModelFolder, base: ModelBase, variant: Variant | None) -
 
 
 def read_part(folder: ModelFolder, part: str, network: Network, variant: Variant | None) -> NetworkPlan:
-    """How to build one network of a folder; `part` is empty where the folder holds nothing else.
+    """How to build one network of a folder; `part` is empty if the folder contains nothing else.
 
     Raises: ModelUnreadable.
     """

@@ -1,4 +1,4 @@
-"""Loads a checkpoint: from its files to the components that sampling uses."""
+"""Loads a checkpoint from its files as the components that sampling uses."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,11 +36,11 @@ def load_components(
     plan: MemoryPlan = MemoryPlan.FAST,
     roots: Sequence[Path] = ANYWHERE,
 ) -> Components:
-    """Load a checkpoint from local files within the roots, to be used under a plan. What rests under it is
-    not on the device.
+    """Load a checkpoint from local files within the roots, for use under a memory plan.
 
-    Raises: ModelUnreadable, if the files are not a whole SD 1.5 or SDXL checkpoint; NotInstalled, if
-    something that loading needs is not installed; torch.OutOfMemoryError.
+    Networks that the plan offloads are not put on the device.
+    Raises: ModelUnreadable, if the files are not a complete SD 1.5 or SDXL checkpoint; NotInstalled, if a
+    package that loading needs is not installed; torch.OutOfMemoryError.
     """
     layout = read_layout(resolve(source.uri, roots), source.variant, roots)
     if source.model_base is not None and source.model_base is not layout.base:
@@ -58,9 +58,9 @@ def load_components(
 def read_layout(
     path: Path, variant: Variant | None = None, roots: Sequence[Path] = ANYWHERE
 ) -> CheckpointLayout:
-    """Read what a checkpoint is made of, from its headers and configurations alone.
+    """Read the layout of a checkpoint, from its headers and configurations alone.
 
-    What is good enough to be registered is judged by inspection, here as there.
+    The same inspection decides here as at registration.
     Raises: ModelUnreadable.
     """
     if path.is_dir():

@@ -1,4 +1,4 @@
-"""Builds empty networks from their configuration and fills in their parameters."""
+"""Builds empty networks from their configurations, and fills in their parameters."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -14,9 +14,9 @@ from kernel.protocol.errors import ModelUnreadable
 
 
 def build_empty(plan: NetworkPlan) -> nn.Module:
-    """The network with parameters that have a shape but no memory (on the meta device).
+    """A network whose parameters have shapes but no memory (meta device).
 
-    Raises: ModelUnreadable, if the configuration describes no such network.
+    Raises: ModelUnreadable, if the configuration is invalid.
     """
     try:
         with torch.device("meta"), _Uninitialized():
@@ -26,9 +26,9 @@ def build_empty(plan: NetworkPlan) -> nn.Module:
 
 
 def fill(module: nn.Module, parameters: Mapping[str, Tensor], device: torch.device) -> nn.Module:
-    """Give an empty network its parameters, and leave nothing of it without memory.
+    """Give an empty network its parameters.
 
-    Raises: ModelUnreadable, if something of it stays empty.
+    Raises: ModelUnreadable, if a parameter or buffer stays empty.
     """
     module.load_state_dict(dict(parameters), strict=True, assign=True)
     for part in module.modules():
@@ -47,13 +47,13 @@ def fill(module: nn.Module, parameters: Mapping[str, Tensor], device: torch.devi
 
 
 def size_bytes(module: nn.Module) -> int:
-    """Memory that the network's parameters take."""
+    """The memory of the network's parameters."""
     return sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
 
 
 class _Uninitialized(TorchFunctionMode):
-    """Leaves out the drawing of initial weights, and the numbering of positions, which `fill` does. On the
-    meta device torch does both by way of its compiler, whose import takes more than half a second."""
+    """Skips the initialization of weights, and the numbering of positions, which `fill` does. On the meta
+    device torch does both through its compiler, whose import takes more than half a second."""
 
     def __torch_function__(
         self,

@@ -15,8 +15,8 @@ _CPU = torch.device("cpu")
 
 
 def write_random_file(path: Path, architecture: Architecture, seed: int, device: torch.device = _CPU) -> None:
-    """Write such a checkpoint as one file in half precision, as real ones mostly are. The device draws its
-    weights: a GPU takes seconds for a large one, a CPU a minute."""
+    """Write a checkpoint as one file in half precision, as most real ones are. The device draws its weights:
+    a GPU takes seconds for a large one, a CPU a minute."""
     layout = single_file_layout(architecture)
     size = architecture.native_size_px
     metadata = {"modelspec.resolution": f"{size}x{size}"}
@@ -24,7 +24,7 @@ def write_random_file(path: Path, architecture: Architecture, seed: int, device:
 
 
 def write_random_folder(path: Path, architecture: Architecture, seed: int) -> None:
-    """Write such a checkpoint as a diffusers folder in half precision."""
+    """Write a checkpoint as a diffusers folder in half precision."""
     layout = single_file_layout(architecture)
     save_folder(path, layout, random_networks(layout, seed, torch.float16))
 
@@ -32,8 +32,8 @@ def write_random_folder(path: Path, architecture: Architecture, seed: int) -> No
 def random_networks(
     layout: CheckpointLayout, seed: int, dtype: torch.dtype, device: torch.device = _CPU
 ) -> list[nn.Module]:
-    """All networks, in the order of `layout.networks`; the same seed gives the same weights, as long as
-    the device is the same."""
+    """All networks, in the order of `layout.networks`; the same seed gives the same weights on the same kind
+    of device."""
     generator = torch.Generator(device).manual_seed(seed)
     networks = []
     for plan in layout.networks:
@@ -46,7 +46,7 @@ def random_networks(
 
 
 def _random(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
-    """Weights that keep the variance of what flows through them, so that no layer drowns another."""
+    """Weights that keep the variance of activations, so that no layer dominates."""
     if name.endswith("bias"):
         return torch.zeros(shape, device=generator.device)
     if len(shape) == 1:

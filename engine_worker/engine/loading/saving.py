@@ -64,7 +64,7 @@ def save_folder(path: Path, layout: CheckpointLayout, networks: Sequence[nn.Modu
 
 
 def _stored(forms: Mapping[Form, Tensor]) -> Tensor:
-    """The tensor of the file, of the parameters that it holds."""
+    """The tensor as the file stores it, from the parameters that it contains."""
     if Form.FIRST_THIRD in forms:
         return torch.cat([forms[third] for third in THIRDS])
     ((form, tensor),) = forms.items()
@@ -78,7 +78,10 @@ def _stored(forms: Mapping[Form, Tensor]) -> Tensor:
 
 
 def unpack(checkpoint: Path, folder: Path) -> None:
-    """Write the folder, in half precision. Raises: ModelUnreadable, if it is not a whole checkpoint."""
+    """Convert a single-file checkpoint to a diffusers folder in half precision.
+
+    Raises: ModelUnreadable, if it is not a complete checkpoint.
+    """
     layout = read_layout(checkpoint)
     networks = build_networks(layout.networks, torch.device("cpu"), torch.float16, is_leftover)
     save_folder(folder, layout, networks)

@@ -39,9 +39,9 @@ _V_PREDICTION_MARK = "v_pred"
 
 
 def read_single_file(header: Header, finding: InspectionResult) -> CheckpointLayout:
-    """How to build the parts of a single-file checkpoint, which inspection found to be one.
+    """How to build the networks of a single-file checkpoint, which inspection has recognized.
 
-    Raises: ModelUnreadable, if tensors that tell of it are missing or misshapen.
+    Raises: ModelUnreadable, if tensors that define its architecture are missing or have wrong shapes.
     """
     return single_file_layout(read_architecture(header, finding), (header,))
 
@@ -73,7 +73,7 @@ def single_file_layout(architecture: Architecture, files: tuple[Header, ...] = (
 
 
 def is_leftover(key: str) -> bool:
-    """True for a tensor that belongs to no network and may be passed over."""
+    """True for a tensor that belongs to no network and can be ignored."""
     return (
         key in (_V_PREDICTION_MARK, ZERO_SNR_MARK)
         or key.startswith(_LEFTOVER_PREFIXES)

@@ -1,7 +1,8 @@
-"""`python -m engine_worker.engine.loading.unpickle IN OUT BYTES`: the tensors of a pickle, as safetensors.
+"""`python -m engine_worker.engine.loading.unpickle IN OUT BYTES`: converts the tensors of a pickle to
+safetensors.
 
-Run in a process of its own that may have so many bytes of memory. torch reads tensors and plain containers
-only (weights_only); whatever else the pickle asks for ends the process with a sentence and exit code 3.
+Runs in a process of its own with limited memory. torch reads only tensors and plain containers
+(weights_only); anything else in the pickle ends the process with a message and exit code 3.
 """
 
 import pickle
@@ -38,7 +39,7 @@ def main() -> int:
 def convert(source: Path, target: Path) -> None:
     """Write the tensors of a pickle to a safetensors file.
 
-    Raises: pickle.UnpicklingError, if it asks for more than tensors; ValueError, if it holds none.
+    Raises: pickle.UnpicklingError, if it contains more than tensors; ValueError, if it contains none.
     """
     import torch
     from safetensors.torch import save_file

@@ -39,7 +39,7 @@ _ReadOne = Callable[[FileIO, int, str], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where one parameter is read from."""
+    """The location of one parameter in a file."""
 
     header: Header
     entry: Entry
@@ -47,9 +47,9 @@ class Place:
 
 
 def find_places(names: Iterable[str], plan: NetworkPlan) -> Mapping[str, Place]:
-    """Where each of a network's parameters is.
+    """The location of each of a network's parameters.
 
-    Raises: ModelUnreadable, if some are nowhere.
+    Raises: ModelUnreadable, if some are missing.
     """
     owners = {key: header for header in plan.files for key in header.tensors}
     places: dict[str, Place] = {}
@@ -70,7 +70,7 @@ def find_places(names: Iterable[str], plan: NetworkPlan) -> Mapping[str, Place]:
 def check_surplus(
     files: Iterable[Header], places: Iterable[Place], is_leftover: Callable[[str], bool]
 ) -> None:
-    """Make sure that no tensor is left over that a network would have needed to be understood.
+    """Check that no unknown tensor is left, which would mean an unknown architecture.
 
     Raises: ModelUnreadable, if there is one.
     """
@@ -92,12 +92,12 @@ def read_parameters(
     dtype: torch.dtype,
     pack: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType({}),
 ) -> dict[str, Tensor]:
-    """A network's parameters, in the order in which they lie in the files.
+    """Read a network's parameters, in the order of the files.
 
-    Files are read, not mapped: a file that changes later changes nothing, and one that is cut short while it
-    is read is an error like any other. Only a few tensors at a time are in memory twice. What is in `pack` is
-    brought into the order that its layer wants.
-    Raises: ModelUnreadable, if a tensor has another shape than the network wants, or cannot be read.
+    Files are read, not mapped, so a file that changes later has no effect, and one that is truncated
+    meanwhile is an ordinary error. Only a few tensors at a time are in memory twice. Parameters in `pack` are
+    converted to the layout of their layer.
+    Raises: ModelUnreadable, if a tensor has the wrong shape or cannot be read.
     """
     is_at_home = device.type == "cpu"
 
@@ -115,7 +115,7 @@ def read_parameters(
 
 
 def read_tensors(header: Header, keys: Iterable[str]) -> dict[str, Tensor]:
-    """Some tensors of one file, by their keys and as they are stored, on the CPU.
+    """Read some tensors of one file, by their keys and in their stored precision, on the CPU.
 
     Raises: ModelUnreadable, if one cannot be read.
     """
@@ -129,10 +129,10 @@ def read_tensors(header: Header, keys: Iterable[str]) -> dict[str, Tensor]:
 
 
 def _in_turn(places: Mapping[str, Place], read: _ReadOne) -> Iterator[tuple[str, Tensor]]:
-    """Each tensor, in the order in which they lie in the files.
+    """Each tensor, in the order of the files.
 
-    Two threads read the next ones meanwhile, and on the CPU convert and pack them: most of the time goes into
-    memory that is touched for the first time, which one thread does not do faster for having others wait.
+    Two threads read the next ones meanwhile, and on the CPU convert and pack them. Most of the time goes into
+    first touches of memory, which several threads do faster than one.
     """
     in_order = sorted(places.items(), key=lambda item: (item[1].header.path, item[1].entry.data_offsets))
     try:
@@ -151,13 +151,13 @@ def _in_turn(places: Mapping[str, Place], read: _ReadOne) -> Iterator[tuple[str,
 
 
 def _readers() -> ThreadPoolExecutor:
-    """Their packing uses as many threads as the engine's steps will: oneDNN chooses an order by the number,
-    and a thread learns it from torch only when it asks."""
+    """Packing uses as many threads as the engine's steps, because oneDNN's layout depends on that number,
+    which a thread learns from torch only by asking."""
     return ThreadPoolExecutor(_READERS, initializer=torch.get_num_threads)
 
 
 def _first_byte(file: FileIO) -> int:
-    """Where the tensors begin: behind the header, and its length before it."""
+    """The offset of the first tensor: after the header and its length."""
     return _LENGTH_BYTES + int.from_bytes(file.read(_LENGTH_BYTES), "little")
 
 
@@ -167,7 +167,7 @@ def _done(reading: tuple[str, Future[Tensor]]) -> tuple[str, Tensor]:
 
 
 def _read(file: FileIO, first_byte: int, place: Place, dtypes: Mapping[str, torch.dtype]) -> Tensor:
-    """The tensor as it is stored; of three in one, the third that is wanted."""
+    """The stored tensor; of three joined ones, the requested third."""
     entry, form = place.entry, place.stored.form
     if entry.dtype not in dtypes:
         raise ModelUnreadable(

@@ -1,11 +1,11 @@
-"""Batch-invariant layers: each image of a shared call gets the same bits as alone.
+"""Batch-invariant layers: each image of a shared call gets the same bits as it gets alone.
 
-On a CPU in single precision the number of rows decides which kernel multiplies, and kernels round
-differently: MKL has one of its own for fewer than four rows, and ATen gives convolutions of one pixel to
-another library from 16 rows on. Here both are made as they are for one image, in one batched call.
-Prompts of different lengths go through attention one length after the other, and so do images of fewer than
-four pixels where several threads share the work: it is by the thread that those are rounded. All other layers
-round a row alike whatever lies beside it. See docs/adr/0034.
+On a CPU in float32 the number of rows selects the kernel of a multiplication, and kernels round differently:
+MKL has a special one for fewer than four rows, and ATen sends 1x1 convolutions to another library from 16
+rows on. Both are therefore computed as for one image, in one batched call. Attention is computed separately
+for prompts of different lengths, and for images of fewer than four pixels when several threads share the
+work, because those are rounded per thread. All other layers round a row independently of its neighbors. See
+docs/adr/0034.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,23 +22,24 @@ from torch.nn import functional
 from engine_worker.formats.checkpoint_layout import Network
 
 FEW_ROWS: Final = 4
-"""From so many rows of a matrix on, each is multiplied as it is among any number."""
+"""A matrix with at least this many rows rounds each row as in a matrix of any size."""
 MANY_ROWS: Final = 16
-"""So many are convolved by oneDNN, fewer by ATen itself, row by row, if the process has one thread.
+"""oneDNN convolves this many rows; ATen itself convolves fewer, row by row, if the process has one thread.
 
 Source: `ConvParams::use_mkldnn`, aten/src/ATen/native/Convolution.cpp.
 """
 
 FEW_NUMBERS: Final = 20_480
-"""A single row with at most so many is convolved by ATen itself, and among others by oneDNN. Same source."""
+"""ATen convolves a single row of at most this many numbers itself; oneDNN convolves it among others. Same
+source."""
 
 
 class ImageRows(NamedTuple):
-    """What one image brings into a shared call."""
+    """The rows of one image in a shared call."""
 
     rows: int
     tokens: int
-    """Of its prompt: the same for all its rows."""
+    """The length of its prompt, the same for all its rows."""
 
 
 ALONE: Final[tuple[ImageRows, ...]] = ()
@@ -47,7 +48,7 @@ _sharing: ContextVar[tuple[ImageRows, ...]] = ContextVar("sharing", default=ALON
 
 @contextmanager
 def batch_composition(images: Sequence[ImageRows]) -> Iterator[None]:
-    """Say which images share the calls of networks inside, in the order of their rows."""
+    """A context that tells the layers which images share their calls, in the order of the rows."""
     token = _sharing.set(tuple(images) if len(images) > 1 else ALONE)
     try:
         yield
@@ -58,9 +59,11 @@ def batch_composition(images: Sequence[ImageRows]) -> Iterator[None]:
 def make_batch_invariant(
     module: nn.Module, network: Network, device: torch.device, dtype: torch.dtype
 ) -> nn.Module:
-    """The network with layers in which images that share a call do not change each other's last bits.
+    """Replace the layers of a network by ones in which images that share a call do not change each other's
+    bits.
 
-    Only where bits can be kept: in half precision and on a GPU the rows decide on kernels everywhere.
+    Only UNets and ControlNets in float32 on a CPU: in half precision and on a GPU the number of rows selects
+    the kernel everywhere.
     """
     is_shared = network in (Network.UNET, Network.CONTROLNET)
     if is_shared and device.type == "cpu" and dtype is torch.float32:
@@ -85,8 +88,8 @@ class _Conv2d(nn.Conv2d):
 
 
 class _Attention:
-    """Attention in which a prompt meets nothing of longer ones beside it, not even as masked filling, and in
-    which the threads that share the work do not round the few pixels of a small image by their number."""
+    """Attention that never pads a prompt to the length of another one in the call, and that computes images
+    of a few pixels separately, because the number of threads decides how those are rounded."""
 
     def __init__(self, attend: Callable[..., Tensor]) -> None:
         self._attend = attend
@@ -118,7 +121,7 @@ class _Attention:
 
 
 def _runs(images: Sequence[ImageRows], *, pixels: int, has_prompts: bool) -> list[tuple[ImageRows, ...]]:
-    """The images that attention is computed for together, in order."""
+    """The images for which attention is computed together, in order."""
     if pixels < FEW_ROWS and torch.get_num_threads() > 1:
         return [(one,) for one in images]
     if not has_prompts:
@@ -127,7 +130,7 @@ def _runs(images: Sequence[ImageRows], *, pixels: int, has_prompts: bool) -> lis
 
 
 def linear(entered: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """As `torch.nn.functional.linear`. Shapes: entered (rows, ..., in), the result (rows, ..., out)."""
+    """As `torch.nn.functional.linear`. Shapes: entered (rows, ..., in), result (rows, ..., out)."""
     images = _sharing.get()
     if not images or not entered.is_cpu:
         return functional.linear(entered, weight, bias)
@@ -145,7 +148,7 @@ def linear(entered: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
 
 
 def convolve(layer: nn.Conv2d, entered: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """What the layer would make of what enters, if these were its weight and its bias.
+    """The layer's output for other weights than its own.
 
     Shapes: entered (rows, in, height, width), weight (out, in, height, width).
     """
@@ -161,7 +164,7 @@ def convolve(layer: nn.Conv2d, entered: Tensor, weight: Tensor, bias: Tensor | N
 
 
 def mix(entered: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """As `torch.nn.functional.conv2d` with a kernel of one pixel.
+    """As `torch.nn.functional.conv2d` with a 1x1 kernel.
 
     Shapes: entered (rows, in, height, width), weight (out, in, 1, 1).
     """
@@ -178,7 +181,7 @@ def mix(entered: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def _convolved(entered: Tensor, convolution: Callable[[Tensor], Tensor]) -> Tensor:
-    """All images at once, or one after the other where a single row alone goes another way."""
+    """All images at once, or one by one if a single row would take another code path."""
     rows = [one.rows for one in _sharing.get()]
     if 1 in rows and entered[0].numel() <= FEW_NUMBERS and entered.is_cpu:
         return torch.cat([convolution(one) for one in torch.split(entered, rows)])

@@ -1,5 +1,5 @@
-"""The loaded components of a checkpoint, the protocols that sampling expects of them, and the conditioning of
-a UNet call."""
+"""The loaded components of a checkpoint, the protocols that sampling expects of them, and their
+conditioning."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -33,14 +33,15 @@ class Denoiser(Protocol):
         mid_block_additional_residual: Tensor | None,
         return_dict: Literal[False],
     ) -> tuple[Tensor]:
-        """Predict the noise in `sample` (rows, channels, height, width), each row at its own timestep.
+        """Predict the noise in `sample`, each row at its own timestep.
 
-        The mask says which tokens of each row count; the residuals are those of ControlNets.
+        Shapes: sample (rows, channels, height, width), encoder_attention_mask (rows, tokens): the tokens that
+        count. The residuals are those of ControlNets.
         """
 
 
 class ControlNet(Protocol):
-    """What leads the UNet along a control map."""
+    """A network that guides the UNet by a control map."""
 
     def __call__(
         self,
@@ -52,50 +53,53 @@ class ControlNet(Protocol):
         added_cond_kwargs: Mapping[str, Tensor] | None,
         return_dict: Literal[False],
     ) -> tuple[Sequence[Tensor], Tensor]:
-        """What the UNet's down blocks and its middle gain at full strength: each row may have one of its own.
+        """The residuals for the UNet's down blocks and middle block at full strength, for each row.
 
-        Shapes: sample (rows, latent channels, height, width), controlnet_cond (rows, 3, 8*height, 8*width),
-        0 to 1.
+        Shapes: sample (rows, latent channels, height, width), controlnet_cond (rows, 3, 8*height, 8*width), 0
+        to 1.
         """
 
 
 class Decoder(Protocol):
-    """The VAE's way from latents to pixels."""
+    """The part of the VAE that turns latents into pixels."""
 
     tile_sample_min_size: int
-    """The side of a tile in pixels, and in latents; for `tiled_decode`."""
+    """The side of a tile in pixels; for `tiled_decode`."""
     tile_latent_min_size: int
+    """The same in latents."""
 
     def decode(self, z: Tensor, *, return_dict: Literal[False]) -> tuple[Tensor]:
-        """Latents (1, channels, height, width), unscaled, to pixels (1, 3, 8*height, 8*width), -1 to 1."""
+        """Decode latents (1, channels, height, width), unscaled, to pixels (1, 3, 8*height, 8*width), -1 to
+        1."""
 
     def tiled_decode(self, z: Tensor, *, return_dict: Literal[False]) -> tuple[Tensor]:
-        """The same in tiles that overlap, with less memory."""
+        """The same in overlapping tiles, with less memory."""
 
 
 class Posterior(Protocol):
-    """What an image may be in latents. Shapes: (1, channels, height, width), unscaled."""
+    """The distribution of latents that an image encodes to. Shapes: (1, channels, height, width),
+    unscaled."""
 
     mean: Tensor
     std: Tensor
 
 
 class Encoder(Protocol):
-    """The VAE's way from pixels to latents."""
+    """The part of the VAE that turns pixels into latents."""
 
     def encode(self, x: Tensor, *, return_dict: Literal[False]) -> tuple[Posterior]:
-        """Pixels (1, 3, 8*height, 8*width), -1 to 1, to a distribution of latents."""
+        """Encode pixels (1, 3, 8*height, 8*width), -1 to 1, to a distribution of latents."""
 
 
 class TextOutput(Protocol):
-    """What a CLIP text encoder says of a batch of prompts."""
+    """The output of a CLIP text encoder for a batch of prompts."""
 
     last_hidden_state: Tensor
     hidden_states: tuple[Tensor, ...]
 
 
 class ProjectedTextOutput(TextOutput, Protocol):
-    """The same, of an encoder with a projection."""
+    """The output of a text encoder with a projection."""
 
     text_embeds: Tensor
 
@@ -122,17 +126,17 @@ class ProjectingTextEncoder(TextEncoder, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SdText:
-    """SD 1.5: one encoder."""
+    """The text encoder of SD 1.5."""
 
     tokenizer: Tokenizer
     encoder: TextEncoder
     loaded: LoadModules = nullcontext
-    """Opened around each use of the encoder."""
+    """Entered around each use of the encoder."""
 
 
 @dataclass(frozen=True, slots=True)
 class SdxlText:
-    """SDXL: two encoders of different widths, the second with a pooled embedding."""
+    """The text encoders of SDXL: two of different widths, the second with a pooled embedding."""
 
     tokenizer: Tokenizer
     encoder: TextEncoder
@@ -140,12 +144,12 @@ class SdxlText:
     encoder_2: ProjectingTextEncoder
     zeroes_empty_negative: bool
     loaded: LoadModules = nullcontext
-    """Opened around each use of the encoders."""
+    """Entered around each use of the encoders."""
 
 
 @dataclass(frozen=True, slots=True)
 class Vae:
-    """Both ways between pixels and latents, and how latents are scaled for them."""
+    """Encoder and decoder between pixels and latents, and the scaling of latents."""
 
     encoder: Encoder
     decoder: Decoder
@@ -157,14 +161,14 @@ class Vae:
     """Per channel; few VAEs have it."""
     latents_std: tuple[float, ...] | None
     in_tiles: bool = False
-    """Decode in tiles from the start: it is known that there is no memory for an image in one piece."""
+    """Always decode in tiles: the memory plan has no memory for an image in one piece."""
     loaded: LoadModules = nullcontext
-    """Opened around each use of encoder and decoder."""
+    """Entered around each use of encoder and decoder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Components:
-    """All of a loaded checkpoint. Nothing in here changes while jobs run, but the place of what rests."""
+    """A loaded checkpoint. It does not change while jobs run, except for the device of offloaded networks."""
 
     base: ModelBase
     device: torch.device
@@ -172,32 +176,32 @@ class Components:
     denoiser: Denoiser
     unet_config: Config
     unet_shape: UNetShape
-    """Of its `in_channels`, those beyond the latents' are a mask and a masked image (inpainting)."""
+    """`in_channels` beyond the latents' are a mask and a masked image (inpainting)."""
     vae: Vae
     text: SdText | SdxlText
     networks: Mapping[Network, nn.Module]
-    """The same networks as modules, for what is laid over their layers."""
+    """The same networks as modules, for LoRAs, which hook into their layers."""
     scheduler_config: Config
-    """As the checkpoint brings it, never touched."""
+    """As the checkpoint has it, never changed."""
     memory_bytes: int
-    """What the device holds of it all the time."""
+    """The device memory that it always occupies."""
     roots: Sequence[Path] = ANYWHERE
-    """The folders that what is laid over it may lie in."""
+    """The folders that models added to it may lie in."""
     plan: MemoryPlan = MemoryPlan.FAST
     quick_denoiser: Denoiser | None = None
-    """The same with calls that were prepared while the engine loaded. It knows nothing of LoRAs."""
+    """The same UNet with calls that were compiled or recorded while the engine loaded. It ignores LoRAs."""
 
     @property
     def is_inpainting(self) -> bool:
-        """The UNet was made to paint a part of an image anew."""
+        """True if the UNet was trained for inpainting."""
         return self.unet_shape.in_channels > self.vae.latent_channels
 
 
 @dataclass(frozen=True, slots=True)
 class Conditioning:
-    """A job's prompts, encoded.
+    """The encoded prompts of a job, and SDXL's size embeddings.
 
-    Rows are two, unconditional then conditional, or one where guidance is skipped.
+    There are two rows, unconditional then conditional, or one without guidance.
     Shapes: embeds (rows, tokens, width); SDXL also pooled (rows, width) and sizes (rows, 6).
     """
 

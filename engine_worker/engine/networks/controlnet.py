@@ -12,7 +12,7 @@ from engine_worker.engine.runtime.cuda_stream import copy_async
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """One ControlNet at work on one image.
+    """A ControlNet applied to one image.
 
     Shapes: image (1, 3, height_px, width_px), 0 to 1, in the precision of the net and on its device.
     """
@@ -21,18 +21,19 @@ class Control:
     image: Tensor
     scale: float
     start: float
-    """From this share of the calls of the UNet (0 to 1)."""
+    """Fraction of the UNet calls (0 to 1) at which it becomes active."""
     end: float
 
     def scale_at(self, call: int, calls: int) -> float:
-        """How strongly the net works in that call, as diffusers counts (`control_guidance_start`)."""
+        """Its scale in that call, as diffusers computes it (`control_guidance_start`); 0 while it is
+        inactive."""
         is_at_rest = call / calls < self.start or (call + 1) / calls > self.end
         return 0.0 if is_at_rest else self.scale
 
 
 @dataclass(frozen=True, slots=True)
 class UNetInputs:
-    """What the UNet and the ControlNets are given alike. The first dimension of all is the rows'."""
+    """The inputs that the UNet and the ControlNets share. The first dimension of each is rows."""
 
     sample: Tensor
     timesteps: Tensor
@@ -42,7 +43,7 @@ class UNetInputs:
 
 @dataclass(frozen=True, slots=True)
 class Residuals:
-    """What ControlNets add to the UNet: to each block on the way down, and to the middle."""
+    """The tensors that ControlNets add to the UNet: one per down block, and one for the middle block."""
 
     down: tuple[Tensor, ...]
     middle: Tensor
@@ -50,7 +51,7 @@ class Residuals:
 
 @dataclass(frozen=True, slots=True)
 class ActiveControlNet:
-    """One ControlNet in one call, for all images that share it: a scale and a map for each row."""
+    """One ControlNet in one call, with a scale and a control map for each row."""
 
     net: ControlNet
     scales: tuple[float, ...]
@@ -58,9 +59,9 @@ class ActiveControlNet:
 
 
 def residuals(shared: UNetInputs, working: Sequence[ActiveControlNet]) -> Residuals | None:
-    """What the nets add together; None if none of them has a say in this call.
+    """The sum of the residuals of all nets; None if no net is active in this call.
 
-    A net that rests for some rows works for them at a scale of 0, which adds nothing to the last bit.
+    A net that is inactive for some rows runs for them with a scale of 0, which adds exactly nothing.
     """
     total: Residuals | None = None
     for one in working:
@@ -84,7 +85,7 @@ def _residuals_of(shared: UNetInputs, working: ActiveControlNet) -> Residuals:
 
 
 def _scaled(residual: Tensor, scales: Tensor) -> Tensor:
-    """Multiplied in single precision, as by a plain number, whatever the net computes in."""
+    """Multiplied in float32, as by a Python number, whatever the precision of the net."""
     return (residual * scales).to(residual.dtype)
 
 

@@ -1,4 +1,11 @@
-"""Modules offloaded to host memory, loaded to the device only while they are used."""
+"""Offloads networks to host memory, and loads them onto the device only while they are used.
+
+Under the `swapped` plan text encoders and VAE share the device with a UNet that fills most of it. Weights
+never change, so the originals stay in host memory, and offloading only drops the copies on the device:
+nothing is ever copied back. Several threads may use a network at once; a user count decides when it is loaded
+and dropped. A GPU works asynchronously, so the last user waits until the device has read the weights before
+they are dropped.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -13,33 +20,32 @@ from engine_worker.formats.checkpoint_layout import Network
 from kernel.protocol.enums import MemoryPlan
 
 HOME: Final = torch.device("cpu")
-"""Where networks rest."""
+"""The device of offloaded networks."""
 
 LoadModules = Callable[[], AbstractContextManager[None]]
-"""Opens a time in which networks are on their device, for the thread that opens it.
+"""A context in which networks are on the device. It can be nested, and entered by several threads at once.
 
-It may be opened within itself, and by several threads at once.
-Raises: torch.OutOfMemoryError, if there is no room for them; then they rest as before.
+Raises: torch.OutOfMemoryError, if they do not fit; they stay offloaded then.
 """
 
 
 class Carrier(Protocol):
-    """The way from the host's memory to a device."""
+    """Copies weights from host memory to a device."""
 
     def fetch(self, tensor: Tensor) -> Tensor:
-        """A copy on the device, which is there at the latest when this thread has settled."""
+        """A copy on the device, which is complete after this thread has called `settle`."""
 
     def settle(self) -> None:
-        """Wait until the device has done all that this thread has asked it for."""
+        """Wait until the device has done everything that this thread asked for."""
 
     def clear(self) -> None:
-        """Give back to the device what is held of its memory and not used."""
+        """Return unused memory to the device."""
 
 
 def offload_under(plan: MemoryPlan) -> frozenset[Network]:
-    """The networks of a checkpoint that are offloaded between uses.
+    """The networks of a checkpoint that a plan keeps offloaded between uses.
 
-    `kernel/core/memory_model/memory_demand.py` reckons with the same.
+    `kernel/core/memory_model/memory_demand.py` estimates memory by the same rule.
     """
     if plan is not MemoryPlan.SWAPPED:
         return frozenset()
@@ -47,16 +53,15 @@ def offload_under(plan: MemoryPlan) -> frozenset[Network]:
 
 
 def load_under(plan: MemoryPlan, networks: Sequence[nn.Module], device: torch.device) -> LoadModules:
-    """How text encoders, or a VAE, are brought to the device: under most plans they are there."""
+    """How text encoders or a VAE are loaded onto the device; under most plans they are always there."""
     return OffloadedModules(networks, DeviceCarrier(device)).loaded if offload_under(plan) else nullcontext
 
 
 class OffloadedModules:
-    """Some networks that are wanted together. At home they are where they were when this was made.
+    """Networks that are used together. Their home is the device that they are on when this object is made.
 
-    Weights never change, so what was at home is there again as soon as the copies are let go: nothing is
-    ever copied back. A parameter is replaced, never changed: who has taken hold of one, at home or on the
-    device, holds a whole one.
+    A parameter is replaced, never changed in place: code that holds one, at home or on the device, holds a
+    complete one.
     """
 
     def __init__(self, networks: Sequence[nn.Module], carrier: Carrier) -> None:
@@ -67,7 +72,8 @@ class OffloadedModules:
 
     @contextmanager
     def loaded(self) -> Iterator[None]:
-        """The networks are on the device: they come for the first user and go with the last one."""
+        """A context in which the networks are on the device. The first user loads them, the last one drops
+        them."""
         self._enter()
         try:
             yield
@@ -77,7 +83,7 @@ class OffloadedModules:
     def _enter(self) -> None:
         with self._lock:
             if not self._users:
-                self._bring()
+                self._load()
             self._users += 1
 
     def _leave(self) -> None:
@@ -88,9 +94,9 @@ class OffloadedModules:
             with self._lock:
                 self._users -= 1
                 if not self._users:
-                    self._let_go()
+                    self._drop()
 
-    def _bring(self) -> None:
+    def _load(self) -> None:
         # What steps have left unused would otherwise be held beside the weights.
         self._carrier.clear()
         copies = [self._carrier.fetch(slot.at_home) for slot in self._slots]
@@ -99,7 +105,7 @@ class OffloadedModules:
         for slot, copy in zip(self._slots, copies, strict=True):
             slot.hold(copy)
 
-    def _let_go(self) -> None:
+    def _drop(self) -> None:
         for slot in self._slots:
             slot.hold(slot.at_home)
         self._carrier.clear()
@@ -107,7 +113,7 @@ class OffloadedModules:
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """A parameter's or buffer's place in a network."""
+    """The place of a parameter or buffer in a network."""
 
     owner: nn.Module
     name: str
@@ -125,9 +131,9 @@ def _slots(network: nn.Module) -> Iterator[_Slot]:
 
 
 class DeviceCarrier:
-    """Implements the carrier of `engine_worker/engine/networks/offload.py`. On a CPU it does nothing.
+    """Copies to a device; on a CPU it does nothing.
 
-    The host waits for each copy: weights lie in ordinary memory (adr/0032).
+    The host waits for each copy, because weights are in pageable memory (adr/0032).
     """
 
     def __init__(self, device: torch.device) -> None:

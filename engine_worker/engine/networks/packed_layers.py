@@ -1,13 +1,13 @@
 """Linear and convolution layers whose weights are packed for oneDNN.
 
-In float32 torch multiplies by MKL, and hands oneDNN the weights of convolutions in the order of their file:
-they are brought into the kernel's own order in every call, 59 MB for 1280 x 1280 x 3 x 3. For images of a few
-latents that is most of a step. Here each is reordered once, while the network is read, and pixels lie
-channels last, so that nothing else is reordered either. A packed weight has the same numbers and the same
-size.
+In float32 torch multiplies with MKL, and passes the weights of convolutions to oneDNN in the order of the
+file. oneDNN then reorders them in every call, 59 MB for 1280 x 1280 x 3 x 3. For images of few latents this
+takes most of a step. Here each weight is reordered once, while the network is read, and pixels are channels
+last, so that nothing else is reordered either. A packed weight has the same numbers and the same size.
 
-These kernels round each row alike whatever lies beside it, under any number of threads. They do not round as
-the stock ones do, and weights that fit into a cache gain nothing: only large networks are packed. adr/0035.
+These kernels round each row independently of its neighbors and of the number of threads. They round
+differently from the stock ones, and weights that fit into a cache gain nothing, so only large networks are
+packed. See adr/0035.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from engine_worker.formats.checkpoint_layout import Network
 
 Pack = Callable[[Tensor], Tensor]
-"""From a weight on the CPU to the same one as its layer's kernel reads it."""
+"""Converts a weight on the CPU to the layout that the layer's kernel reads."""
 
 LARGE_PARAMETERS: Final = 100_000_000
-"""The UNets of SD 1.5 and SDXL have 860 and 2,567 million, their ControlNets 361 and 1,251."""
+"""The UNets of SD 1.5 and SDXL have 860 and 2,567 million parameters, their ControlNets 361 and 1,251
+million."""
 _PACKED_NETWORKS: Final = frozenset({Network.UNET, Network.CONTROLNET})
 _OPERATORS: Final = (
     "_linear_pointwise",
@@ -32,21 +33,22 @@ _OPERATORS: Final = (
     "_reorder_convolution_weight",
 )
 _NO_ACTIVATION: Final[tuple[str, list[float], str]] = ("none", [], "")
-"""What oneDNN could compute along with the layer: its name, its scalars, its algorithm."""
+"""An activation that oneDNN could fuse: its name, its scalars, its algorithm."""
 
 
 def packed(
     empty: nn.Module, network: Network, device: torch.device, dtype: torch.dtype
 ) -> Mapping[str, Pack]:
-    """Make a network's layers packed ones, if it is large and runs on the CPU in single precision.
+    """Replace a network's layers by packed ones, if it is large and runs on the CPU in float32.
 
-    Returns: what brings each of their weights into its order, by the parameter's name.
+    Returns: the function that packs each of their weights, by parameter name.
     """
     return packed_layers(empty) if _is_wanted(empty, network, device, dtype) else {}
 
 
 def packed_layers(module: nn.Module) -> dict[str, Pack]:
-    """Make all layers packed ones that can be; their weights are still to be packed, by what is returned."""
+    """Replace all layers that can be packed. Returns: the functions that pack their weights, by parameter
+    name."""
     found: dict[str, Pack] = {}
     for name, layer in module.named_modules():
         if type(layer) is nn.Linear:
@@ -63,12 +65,12 @@ def packed_layers(module: nn.Module) -> dict[str, Pack]:
 
 
 def has_kernels(operators: object) -> bool:
-    """Was torch built with oneDNN, and with all of its operators that packed layers need?"""
+    """True if torch was built with oneDNN and with all operators that packed layers need."""
     return torch._C._has_mkldnn and all(hasattr(operators, name) for name in _OPERATORS)
 
 
 def plain(weight: Tensor) -> Tensor:
-    """A layer's weight in the ordinary order: as it is, or a copy of a packed one."""
+    """A layer's weight in the ordinary layout: itself, or a copy of a packed one."""
     return weight.to_dense() if weight.is_mkldnn else weight
 
 
@@ -78,7 +80,7 @@ class PackedLinear(nn.Linear):
 
 
 class PackedPixelConv(nn.Conv2d):
-    """A convolution of one pixel: a linear layer for each pixel. Its weight is packed as (out, in)."""
+    """A 1x1 convolution: a linear layer per pixel. Its weight is packed as (out, in)."""
 
     def forward(self, entered: Tensor) -> Tensor:
         pixels = entered.permute(0, 2, 3, 1)
@@ -125,7 +127,7 @@ def _is_of_one_pixel(layer: nn.Conv2d) -> bool:
 
 
 def _pack_matrix(weight: Tensor) -> Tensor:
-    """Shapes: (out, in), or of a convolution of one pixel (out, in, 1, 1); the result (out, in)."""
+    """Shapes: (out, in), or (out, in, 1, 1) for a 1x1 convolution; the result (out, in)."""
     reordered: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.flatten(1), None)
     return reordered
 

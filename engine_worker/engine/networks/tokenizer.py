@@ -30,19 +30,19 @@ class Tokenizer(Protocol):
     pad_token_id: int
 
     def encode(self, text: str, *, verbose: bool) -> list[int]:
-        """The prompt's tokens with their start and end, however many they are."""
+        """The prompt's tokens with start and end, of any number."""
 
     def decode(self, token_ids: list[int]) -> str:
         """The text of some tokens."""
 
     def convert_ids_to_tokens(self, ids: int) -> str:
-        """How the vocabulary spells a token; `</w>` marks the end of a word."""
+        """The spelling of a token in the vocabulary; `</w>` marks the end of a word."""
 
 
 def make_tokenizer(plan: TokenizerPlan) -> Tokenizer:
-    """Make the tokenizer that a checkpoint's layout names.
+    """Make the tokenizer of a checkpoint's layout.
 
-    Raises: ModelUnreadable, if its folder does not hold one; NotInstalled, if open_clip is not installed.
+    Raises: ModelUnreadable, if its folder contains none; NotInstalled, if open_clip is not installed.
     """
     if plan.files is None:
         tokenizer: Tokenizer = _from_vocabulary(plan.pad_token)
@@ -51,7 +51,7 @@ def make_tokenizer(plan: TokenizerPlan) -> Tokenizer:
 
 
 def _from_files(files: Mapping[str, ModelFile]) -> Tokenizer:
-    """transformers wants names, so it gets some that lead to the files that were opened."""
+    """transformers reads files by name, so the opened files get symbolic links."""
     with TemporaryDirectory(prefix="spoon-tokenizer-") as name:
         for called, held in files.items():
             Path(name, called).symlink_to(held.place)
@@ -64,7 +64,7 @@ def _from_files(files: Mapping[str, ModelFile]) -> Tokenizer:
 
 @cache
 def _from_vocabulary(pad_token: str) -> Tokenizer:
-    """Once a process: a standby worker has the first one before it knows its engine."""
+    """Cached per process: a standby worker makes the first one before it knows its engine."""
     merges = _read_merges()
     letters = _byte_letters()
     words = [*letters, *(letter + _END_OF_WORD for letter in letters)]
@@ -99,7 +99,7 @@ def _vocabulary_path() -> Path:
 
 
 def _byte_letters() -> list[str]:
-    """A printable letter for each byte: itself where it has one, else the next one from 256 on."""
+    """A printable character for each byte: itself if it is printable, else the next one from 256 on."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     hidden = len(set(range(0x100)) - set(printable))
     return [chr(code) for code in (*printable, *range(0x100, 0x100 + hidden))]

@@ -21,7 +21,8 @@ from kernel.protocol.errors import JobRejected
 
 
 def make_vae(autoencoder: AutoencoderKL, dtype: torch.dtype, device: torch.device, plan: MemoryPlan) -> Vae:
-    """The VAE as it is used on a device under a plan, and what its configuration says of its latents."""
+    """Wrap an autoencoder for use on a device under a memory plan; its configuration tells the scaling of
+    latents."""
     config = autoencoder.config
     return Vae(
         encoder=autoencoder,
@@ -39,30 +40,29 @@ def make_vae(autoencoder: AutoencoderKL, dtype: torch.dtype, device: torch.devic
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """What an image may be in latents: a VAE gives a mean and a deviation, of which each image of a job
-    draws its own.
+    """The latents that an image encodes to: a mean and a deviation, from which each image of a job draws its
+    own.
 
-    Shapes: mean and deviation (1, channels, height, width), float32 on the CPU, as they leave the VAE.
+    Shapes: mean and deviation (1, channels, height, width), float32 on the CPU, unscaled.
     """
 
     vae: Vae
     mean: Tensor
     deviation: Tensor
     tile_px: int | None = None
-    """The side of the tiles that it was encoded in, None if in one piece."""
+    """The side of the tiles that it was encoded in; None if in one piece."""
 
     def draw(self, generator: torch.Generator) -> Tensor:
-        """Latents (1, channels, height, width), float32 on the CPU, scaled as the UNet wants them."""
+        """Draw latents (1, channels, height, width), float32 on the CPU, scaled for the UNet."""
         noise = torch.randn(self.mean.shape, generator=generator, dtype=torch.float32)
         return _scaled(self.vae, self.mean + self.deviation * noise)
 
 
 def encode(vae: Vae, pixels: Tensor, device: torch.device) -> Encoded:
-    """Encode one image; in tiles if it turns out that there is no memory for the whole.
+    """Encode one image, in tiles if there is not enough memory for one piece.
 
-    `pixels` are (1, 3, height_px, width_px), -1 to 1, on the CPU. Where tiles meet they are blended, but it
-    is not quite the same image, so its recipe should say so.
-    Raises: torch.OutOfMemoryError, if even tiles are too large.
+    Shapes: pixels (1, 3, height_px, width_px), -1 to 1, on the CPU.
+    Raises: torch.OutOfMemoryError, if even tiles do not fit.
     """
     whole, tiled = partial(_encode_whole, vae, pixels, device), partial(_encode_tiled, vae, pixels, device)
     with vae.loaded():
@@ -75,8 +75,8 @@ def _encode_whole(vae: Vae, pixels: Tensor, device: torch.device) -> Encoded:
 
 
 def _encode_tiled(vae: Vae, pixels: Tensor, device: torch.device) -> Encoded:
-    """One tile after the other. The method of diffusers is not used: it would set the size of tiles on the
-    very VAE that another thread may just be decoding with."""
+    """Encode tile by tile. diffusers' own method is not used: it would set the tile size on the VAE that
+    another thread may be decoding with at the same time."""
     scale = vae.pixels_per_latent
     height, width = (side // scale for side in pixels.shape[-2:])
     tile_px = tile_side_px(height * scale, width * scale, scale)
@@ -100,14 +100,14 @@ def _moments(vae: Vae, pixels: Tensor, device: torch.device) -> tuple[Tensor, Te
 
 
 def _spans(length: int, tile: int) -> list[tuple[int, int]]:
-    """Tiles along one side, from a beginning up to an end: they overlap by a quarter, and the last one, which
-    is as large as the others, by more."""
+    """The tiles along one side, as (begin, end). They overlap by a quarter; the last one, of equal size, by
+    more."""
     last = max(0, length - tile)
     return [(begin, min(begin + tile, length)) for begin in (*range(0, last, tile - tile // 4), last)]
 
 
 def _ramps(begin: int, end: int, length: int, tile: int) -> Tensor:
-    """How much each latent of a tile counts: less towards a neighbour, fully at the image's edge."""
+    """The weight of each latent of a tile: lower toward a neighboring tile, 1 at the image's edge."""
     weights = torch.ones(end - begin)
     rising = torch.arange(1, tile // 4 + 1) / (tile // 4 + 1)
     if begin > 0:
@@ -131,19 +131,19 @@ _BROKEN_ON_THE_WAY: Final = "use another scheduler or scheduler_config"
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """An image's pixels. `tile_px` is the side of the tiles that it was decoded in, None if in one piece."""
+    """The pixels of an image. `tile_px` is the side of the tiles that it was decoded in; None if in one
+    piece."""
 
     pixels: Pixels
     tile_px: int | None = None
 
 
 def decode_latents(vae: Vae, latents: Tensor) -> Decoded:
-    """Decode one image; in tiles if it is known, or turns out, that there is no memory for the whole.
+    """Decode one image, in tiles if the plan says so or if there is not enough memory for one piece.
 
-    `latents` are (1, channels, height, width).
-
-    The seams of tiles are blended, but it is not quite the same image, so its recipe should say so.
-    Raises: JobRejected, if this left the numbers; torch.OutOfMemoryError, if even tiles are too large.
+    Shapes: latents (1, channels, height, width).
+    Raises: JobRejected, if the latents or the pixels contain NaN; torch.OutOfMemoryError, if even tiles do
+    not fit.
     """
     if vae.in_tiles:
         return _decode_in_tiles(vae, latents)
@@ -160,9 +160,9 @@ def _decode_in_tiles(vae: Vae, latents: Tensor) -> Decoded:
 
 
 def decode(vae: Vae, latents: Tensor) -> Pixels:
-    """Decode one image in one piece. `latents` are (1, channels, height, width).
+    """Decode one image in one piece. Shapes: latents (1, channels, height, width).
 
-    Raises: JobRejected, if the way to these latents left the numbers; torch.OutOfMemoryError.
+    Raises: JobRejected, if the latents or the pixels contain NaN; torch.OutOfMemoryError.
     """
     _check_finite(latents, _BROKEN_ON_THE_WAY)
     with vae.loaded():
@@ -192,7 +192,7 @@ def _check_finite(tensor: Tensor, advice: str) -> None:
 
 
 def _unscaled(vae: Vae, latents: Tensor) -> Tensor:
-    """As the decoder takes them, in its precision."""
+    """The latents in the scale and the precision of the decoder."""
     if vae.latents_mean is None or vae.latents_std is None:
         return (latents / vae.scaling_factor).to(vae.dtype)
     mean, std = (
@@ -203,11 +203,11 @@ def _unscaled(vae: Vae, latents: Tensor) -> Tensor:
 
 # Above this a tile saves little: SDXL's own is 1024, as large as its images.
 _MAX_TILE_PX: Final = 512
-# Neighbours overlap by a quarter of a tile, which must be whole latents.
+# Neighbors overlap by a quarter of a tile, which must be whole latents.
 _TILE_MULTIPLE: Final = 4
 
 
 def tile_side_px(height_px: int, width_px: int, pixels_per_latent: int) -> int:
-    """At most half of the image's longer side, so that there is something to gain."""
+    """The side of a tile: at most half of the image's longer side, so that tiling saves memory."""
     step_px = _TILE_MULTIPLE * pixels_per_latent
     return max(step_px, min(_MAX_TILE_PX, max(height_px, width_px) // 2 // step_px * step_px))

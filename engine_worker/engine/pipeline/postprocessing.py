@@ -1,8 +1,8 @@
-"""Postprocessing beside the next steps: decode latents, remove backgrounds, encode files.
+"""Postprocessing beside the next steps: decodes latents, removes backgrounds, encodes image files.
 
-Two threads, a lane each: one decodes, which is the device's work, the other removes backgrounds and encodes.
-Images leave in the order in which they came. Latents are small, and any number may wait; of images only a
-few are there at a time.
+Two threads share the work: one decodes, which is the device's work, the other removes backgrounds and encodes
+files. Images leave in the order in which they arrive. Any number of latents may wait, because they are small;
+of decoded images only a few exist at a time.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from engine_worker.engine.background.apply_matte import Removers, cut_out, is_nothing_left
 from engine_worker.engine.images.infotext import Digests, InfotextSource, infotext
-from engine_worker.engine.images.output_file import MIMES, Pixels, colour_of, encode, laid_on
+from engine_worker.engine.images.output_file import MIMES, Pixels, color_of, encode, laid_on
 from engine_worker.engine.networks.components import Vae
 from engine_worker.engine.networks.vae import Decoded, decode_latents
 from engine_worker.engine.runtime.cuda_stream import Moment, wait_for_event
@@ -44,12 +44,12 @@ class DenoisedImage:
     image: PictureOrder
     latents: Tensor
     vae: Vae
-    """The one that these latents were made for."""
+    """The VAE of these latents."""
     encoded_tile_px: int | None = None
-    """The side of the tiles that the images which came along were encoded in, None if in one piece."""
+    """The side of the tiles in which the input images were encoded; None if in one piece."""
     digests: Digests = field(default_factory=dict)
     written: Moment = None
-    """When the latents are there to be read."""
+    """The event after which the latents can be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,69 +59,71 @@ class _DecodedImage:
 
 
 FinishImage = Callable[[DenoisedImage], None]
-"""Takes an image over and returns at once."""
+"""Accepts an image and returns at once."""
 
 
 class Postprocessor:
-    """Decodes, cuts out, encodes and emits images."""
+    """Decodes images, removes their backgrounds, encodes and emits them."""
 
     def __init__(
         self,
         checkpoint: ModelSource,
         removers: Removers,
         device: torch.device = _CPU,
-        let_go: Callable[[], None] = lambda: None,
+        evict: Callable[[], None] = lambda: None,
     ) -> None:
-        """`let_go` frees memory that is not in use, from any thread."""
+        """`evict` empties caches, and may be called from any thread."""
         self._checkpoint = checkpoint
         self._removers = removers
         self._device = device
-        self._let_go = let_go
-        self._filing: WorkerThread[_DecodedImage] = WorkerThread("encoder", self._file, room=_WAITING)
-        self._developing: WorkerThread[DenoisedImage] = WorkerThread("decoder", self._develop, device=device)
+        self._evict = evict
+        self._encoding: WorkerThread[_DecodedImage] = WorkerThread(
+            "encoder", self._encode, max_waiting=_WAITING
+        )
+        self._decoding: WorkerThread[DenoisedImage] = WorkerThread("decoder", self._decode, device=device)
 
     def put(self, finished: DenoisedImage) -> None:
         """Hand over an image; returns at once.
 
-        Raises: torch.AcceleratorError, if the device broke while an earlier one was being finished.
+        Raises: torch.AcceleratorError, if the device failed while an earlier one was decoded.
         """
-        self._developing.put(finished)
+        self._decoding.put(finished)
 
     def close(self) -> None:
-        """Wait until every image that was handed over is out."""
-        self._developing.close()
-        self._filing.close()
+        """Wait until all images are emitted."""
+        self._decoding.close()
+        self._encoding.close()
 
     @torch.inference_mode()
-    def _develop(self, finished: DenoisedImage) -> None:
+    def _decode(self, finished: DenoisedImage) -> None:
         job = finished.job
         if not job.is_open:
             return
         job.come_to(Stage.FINISHING)
         try:
             latents = wait_for_event(finished.latents, finished.written)
-            decoded = retry_on_oom(partial(decode_latents, finished.vae, latents), self._device, self._let_go)
+            decoded = retry_on_oom(partial(decode_latents, finished.vae, latents), self._device, self._evict)
         except Exception as error:  # noqa: BLE001 - the border of one job: its error must not harm another
             fail_job(job, error)
             return
-        self._filing.put(_DecodedImage(finished, decoded))
+        self._encoding.put(_DecodedImage(finished, decoded))
 
-    def _file(self, developed: _DecodedImage) -> None:
-        job = developed.finished.job
+    def _encode(self, decoded_image: _DecodedImage) -> None:
+        job = decoded_image.finished.job
         if not job.is_open:
             return
         try:
-            job.image_done(self._image(developed))
+            job.image_done(self._finished(decoded_image))
         except Exception as error:  # noqa: BLE001 - the border of one job
             fail_job(job, error)
 
-    def _image(self, developed: _DecodedImage) -> ImageEncoded:
-        finished, decoded = developed.finished, developed.decoded
+    def _finished(self, decoded_image: _DecodedImage) -> ImageEncoded:
+        finished, decoded = decoded_image.finished, decoded_image.decoded
         order, image = finished.job.order, finished.image
         spec = order.spec
         pixels = self._without_background(finished.job, decoded.pixels)
-        making = InfotextSource(finished.encoded_tile_px, decoded.tile_px, finished.digests)
-        recipe = infotext(order, image.seed, self._checkpoint, KINDS[spec.scheduler].label, making)
+        facts = InfotextSource(finished.encoded_tile_px, decoded.tile_px, finished.digests)
+        text = infotext(order, image.seed, self._checkpoint, KINDS[spec.scheduler].label, facts)
         return ImageEncoded(
             job_id=order.job_id,
             index=image.index,
@@ -130,11 +132,12 @@ class Postprocessor:
             mime=MIMES[spec.image_file_type],
             width_px=pixels.shape[1],
             height_px=pixels.shape[0],
-            data=encode(pixels, spec.image_file_type, spec.quality, recipe),
+            data=encode(pixels, spec.image_file_type, spec.quality, text),
         )
 
     def _without_background(self, job: OpenJob, pixels: Pixels) -> Pixels:
-        """As the job wants it: transparent, or laid on its colour where the file knows no transparency."""
+        """As the job asks for it: transparent, or over its background color if the file type has no
+        transparency."""
         spec = job.order.spec
         if not spec.remove_background:
             return pixels
@@ -143,15 +146,15 @@ class Postprocessor:
         for remover in removers:
             if self._removers.is_gpu_wanted and not remover.is_on_gpu:
                 job.warn(f"background remover {remover.name} ran on the CPU: onnxruntime found no usable GPU")
-        colour = colour_of(spec.background_color)
-        cut = cut_out(pixels, removers, colour)
+        color = color_of(spec.background_color)
+        cut = cut_out(pixels, removers, color)
         if is_nothing_left(cut):
             job.warn("the background removers removed an entire image")
-        return laid_on(cut, colour) if spec.image_file_type is ImageFileType.JPEG else cut
+        return laid_on(cut, color) if spec.image_file_type is ImageFileType.JPEG else cut
 
 
 def _removers_of(order: JobOrder) -> list[ModelSource]:
-    """Raises: JobRejected, if the order does not say where one of them is."""
+    """Raises: JobRejected, if one of them is missing from the order."""
     sources = {source.model_id: source for source in order.models}
     return [_source(model_id, sources) for model_id in order.spec.remove_background]
 

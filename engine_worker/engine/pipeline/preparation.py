@@ -34,12 +34,12 @@ from kernel.protocol.specs import JobOrder, JobSpec
 
 @dataclass(frozen=True, slots=True)
 class PreparedJob:
-    """What a job became of when it was let in. Nothing in here changes while its images are made."""
+    """A job that is ready to be stepped. It does not change while its images are made."""
 
     job: OpenJob
     conditioning: Conditioning
     adapters: AdapterSet
-    """Those that the UNet works with."""
+    """The LoRAs that change the UNet."""
     vae: Vae
     init_image: InitImage | None
     controls: tuple[Control, ...]
@@ -49,8 +49,8 @@ class PreparedJob:
     def order(self) -> JobOrder:
         return self.job.order
 
-    def places(self, admission: Admission) -> tuple[Sample, ...]:
-        """The places that its images take in the line."""
+    def samples(self, admission: Admission) -> tuple[Sample, ...]:
+        """Its images, as the batch scheduler queues them."""
         spec = self.order.spec
         group = Group(
             width_px=spec.width_px,
@@ -64,7 +64,7 @@ class PreparedJob:
         return tuple(Sample(admission, index, group, rows) for index in range(len(self.order.pictures)))
 
     def start(self, parts: Components, index: int) -> Trajectory:
-        """One of its images before its first step."""
+        """The state of one of its images before its first step."""
         spec, seed = self.order.spec, self.order.pictures[index].seed
         generator = torch.Generator("cpu").manual_seed(seed)
         strength = None if self.init_image is None else self.init_image.strength
@@ -95,16 +95,16 @@ def _on(inpaint_mask: InpaintMask, device: torch.device) -> InpaintMask:
 
 
 class Preparer:
-    """Makes prepared jobs of orders. All methods are for the stepping thread."""
+    """Makes prepared jobs from orders. All methods are for the stepping thread."""
 
     def __init__(self, resources: EngineResources, emit: Emit) -> None:
         self._resources = resources
         self._emit = emit
 
     def open(self, order: JobOrder, inputs: Inputs) -> OpenJob:
-        """See whether the job makes sense, before any work is put into it.
+        """Validate a job before any work is done for it.
 
-        Raises: JobRejected, if it does not.
+        Raises: JobRejected, if it is invalid.
         """
         parts, spec = self._resources.parts, order.spec
         check_order(order, parts.vae.pixels_per_latent)
@@ -118,11 +118,11 @@ class Preparer:
         return OpenJob(order, schedule.calls * len(order.pictures), warnings, self._emit)
 
     def prepare(self, job: OpenJob, job_inputs: JobInputs) -> PreparedJob:
-        """Do all that the images of a job share; once more without what is kept for later jobs, if there is
-        no memory for it.
+        """Encode everything that the images of a job share; if there is not enough memory, once more after
+        the caches were emptied.
 
-        Raises: JobRejected, if the job cannot be made as it is described; torch.OutOfMemoryError, and
-        whatever a defective model raises.
+        Raises: JobRejected, if the job cannot be made as described; torch.OutOfMemoryError, and what a
+        damaged model raises.
         """
         resources = self._resources
         return retry_on_oom(
@@ -148,7 +148,7 @@ class Preparer:
     def _prompted(self, order: JobOrder, job_inputs: JobInputs) -> EncodedPrompts:
         active = job_inputs.adapters.for_text
         self._resources.adapters.lora_manager.apply(active)
-        return self._resources.prompt_encoder.condition(order, active.identities, job_inputs.words)
+        return self._resources.prompt_encoder.condition(order, active.identities, job_inputs.prompts)
 
 
 def _steps_warning(spec: JobSpec, calls: int) -> tuple[str, ...]:
@@ -159,7 +159,7 @@ def _steps_warning(spec: JobSpec, calls: int) -> tuple[str, ...]:
 
 
 def check_order(order: JobOrder, pixels_per_latent: int) -> None:
-    """Raises: JobRejected, if there is nothing to make, or the size is not whole latents."""
+    """Raises: JobRejected, if the job has no images or steps, or its size is not a multiple of a latent's."""
     spec = order.spec
     if not order.pictures or spec.steps < 1:
         raise JobRejected("a job must have at least one image and one step")

@@ -8,7 +8,7 @@ the stream of the steps, so that a step never reads a tensor before it is writte
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -39,31 +39,31 @@ from kernel.protocol.specs import JobOrder, JobSpec
 
 @dataclass(frozen=True, slots=True)
 class JobInputs:
-    """Nothing in here has been encoded."""
+    """The inputs of a job, loaded and decoded but not encoded."""
 
-    words: ParsedPrompts
+    prompts: ParsedPrompts
     vae: Vae
     adapters: AdapterSet
     init_image: InitImagePixels
     nets: tuple[ControlNet, ...]
     digests: Digests
     controls: tuple[Control, ...] = ()
-    """As many as the nets, once the maps are drawn."""
+    """One for each net, once the control maps exist."""
 
 
 def is_cached(resources: EngineResources, order: JobOrder, inputs: Inputs) -> bool:
-    """True if there is nothing to read, to load or to draw: getting a job's materials takes no time."""
+    """True if there is nothing to parse, load or detect, so that `load_inputs` takes no time."""
     has_models = all(map(resources.adapters.has, order.models))
     has_vectors = resources.prompt_encoder.has_vectors(order)
-    return not inputs and has_models and has_vectors and resources.prompt_encoder.has_words(order)
+    return not inputs and has_models and has_vectors and resources.prompt_encoder.is_parsed(order)
 
 
 def read_inputs(resources: EngineResources, order: JobOrder, inputs: Inputs) -> JobInputs:
-    """Read the prompts, load the models and decode the images of a job; once more without what is kept for
-    later jobs, if there is no memory for it. For every thread.
+    """Parse the prompts, load the models and decode the images of a job; if there is not enough memory, once
+    more after the caches were emptied. May be called from any thread.
 
-    Raises: JobRejected, if the job cannot be made as it is described; ModelUnreadable, NotInstalled,
-    torch.OutOfMemoryError, and whatever a defective model raises.
+    Raises: JobRejected, if the job is invalid; ModelUnreadable, NotInstalled, torch.OutOfMemoryError, and
+    what a damaged model raises.
     """
     read = partial(_read_inputs, resources, order, inputs)
     return retry_on_oom(read, resources.parts.device, resources.adapters.forget)
@@ -73,9 +73,9 @@ def _read_inputs(resources: EngineResources, order: JobOrder, inputs: Inputs) ->
     adapters, spec = resources.adapters, order.spec
     resources.prompt_encoder.load_vectors(order)
     return JobInputs(
-        words=resources.prompt_encoder.read(order),
+        prompts=resources.prompt_encoder.read(order),
         vae=adapters.vae(order.models, spec.vae),
-        adapters=adapters.lora_manager.prepare(order.models, spec.loras),
+        adapters=adapters.lora_manager.load_set(order.models, spec.loras),
         init_image=read_pixels(spec, inputs),
         nets=tuple(adapters.controlnet(order.models, model_id) for model_id in spec.control_models),
         digests={kind: sha256(data).hexdigest() for kind, data in inputs.items()},
@@ -83,23 +83,23 @@ def _read_inputs(resources: EngineResources, order: JobOrder, inputs: Inputs) ->
 
 
 def load_inputs(resources: EngineResources, job: OpenJob, inputs: Inputs) -> JobInputs:
-    """All of a job's materials at once. Raises: as `read_inputs` and `with_controls`."""
+    """All inputs of a job at once. Raises: as `read_inputs` and `with_controls`."""
     return with_controls(resources, job, inputs, read_inputs(resources, job.order, inputs))
 
 
-def is_to_be_drawn(spec: JobSpec) -> bool:
-    """True if a detector has to draw a control map, which may take minutes on a CPU."""
+def needs_detector(spec: JobSpec) -> bool:
+    """True if a detector must draw a control map, which may take minutes on a CPU."""
     return any(not use.is_preprocessed for use in spec.controls)
 
 
 def with_controls(
     resources: EngineResources, job: OpenJob, inputs: Inputs, job_inputs: JobInputs
 ) -> JobInputs:
-    """The materials with the job's control maps, drawn where they did not come along; drawing is for one
-    thread at a time.
+    """Add the control maps to the inputs of a job, after drawing those that the client did not supply. For
+    one thread at a time.
 
-    Raises: JobRejected, if there is no pose image, it is none, or nothing is to be seen on it; NotInstalled,
-    ModelUnreadable, and whatever a detector raises.
+    Raises: JobRejected, if the pose image is missing or unreadable, or a map is empty; NotInstalled,
+    ModelUnreadable, and what a detector raises.
     """
     parts, spec = resources.parts, job.order.spec
     maps = control_maps(job.order, inputs, resources.detect, job.mapped)
@@ -118,56 +118,52 @@ def with_controls(
 
 _log = logging.getLogger(__name__)
 
-PATIENCE_S: Final = 540.0
-"""For one job in one lane. Less than the 600 s after which the Manager wants the job dropped
-(engines.load_timeout), so that it fails with a reason and is not tried twice more."""
+TIMEOUT_S: Final = 540.0
+"""For one job on one thread. Less than the 600 s after which the Manager drops the job
+(engines.load_timeout), so that it fails with a reason instead of being tried twice more."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PendingJob:
-    """A job that is being prepared."""
+    """A job that is being preprocessed."""
 
     admission: Admission
     job: OpenJob
     inputs: Inputs
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Detection:
-    pending: PendingJob
-    job_inputs: JobInputs
+    job_inputs: JobInputs | None = None
+    """Set once they are loaded."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Threads:
-    wording: WatchdogThread[PendingJob]
-    reading: WatchdogThread[PendingJob]
-    drawing: WatchdogThread[_Detection]
+    parser: WatchdogThread[PendingJob]
+    loader: WatchdogThread[PendingJob]
+    detector: WatchdogThread[PendingJob]
 
 
 class Preprocessor:
-    """Reads and draws what jobs need. All methods are for the stepping thread."""
+    """Preprocesses jobs. All public methods are for the stepping thread."""
 
-    def __init__(self, resources: EngineResources, wake: Wake, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, resources: EngineResources, wake: Wake, timeout_s: float = TIMEOUT_S) -> None:
         self._resources = resources
         self._wake = wake
-        self._patience_s = patience_s
+        self._timeout_s = timeout_s
         self._ready: SimpleQueue[tuple[PendingJob, JobInputs]] = SimpleQueue()
         self._threads: _Threads | None = None
         self._broken: torch.AcceleratorError | None = None
         self._is_closed = False
 
     def enter(self, pending: PendingJob) -> None:
-        """Prepare a job; returns at once. `wake` is called when it is ready, or has failed."""
-        pending.job.prepares()
+        """Preprocess a job. Returns at once; `wake` is called when it is ready or has failed."""
+        pending.job.begin_preparing()
         threads = self._started()
-        has_words = self._resources.prompt_encoder.has_words(pending.job.order)
-        (threads.reading if has_words else threads.wording).put(pending)
+        is_parsed = self._resources.prompt_encoder.is_parsed(pending.job.order)
+        (threads.loader if is_parsed else threads.parser).put(pending)
 
     def take_ready(self) -> Iterator[tuple[PendingJob, JobInputs]]:
         """The jobs that are ready, each once.
 
-        Raises: torch.AcceleratorError, if the device broke while one was prepared.
+        Raises: torch.AcceleratorError, if the device failed while one was preprocessed.
         """
         if self._broken is not None:
             raise self._broken
@@ -178,72 +174,57 @@ class Preprocessor:
                 return
 
     def close(self) -> None:
-        """Wait for the work at hand; what has not begun is let go."""
+        """Finish the jobs that are being worked on, and discard those that wait."""
         self._is_closed = True
         if self._threads is not None:
             # In the order in which they hand over to each other.
-            self._threads.wording.close()
-            self._threads.reading.close()
-            self._threads.drawing.close()
+            self._threads.parser.close()
+            self._threads.loader.close()
+            self._threads.detector.close()
 
     def _started(self) -> _Threads:
         if self._threads is None:
             self._threads = _Threads(
-                wording=WatchdogThread("parser", self._word, self._give_up_wording, self._patience_s),
-                reading=WatchdogThread("reader", self._read, self._give_up_reading, self._patience_s),
-                drawing=WatchdogThread("detector", self._draw, self._give_up_drawing, self._patience_s),
+                parser=self._thread("parser", self._parse, "encoding the prompts"),
+                loader=self._thread("reader", self._load, "loading models and decoding images"),
+                detector=self._thread("detector", self._detect, "drawing control maps"),
             )
         return self._threads
 
-    # What the lanes do. Each of these is the border of one job: its error must not harm another.
+    def _thread(self, name: str, work: Callable[[PendingJob], None], what: str) -> WatchdogThread[PendingJob]:
+        @torch.inference_mode()
+        def do(pending: PendingJob) -> None:
+            if pending.job.is_open and not self._is_closed and self._broken is None:
+                try:
+                    work(pending)
+                except Exception as error:  # noqa: BLE001 - the border of one job: its error must not harm another
+                    self._fail(pending, error)
 
-    @torch.inference_mode()
-    def _word(self, pending: PendingJob) -> None:
-        if self._is_wanted(pending):
-            try:
-                self._word_wanted(pending)
-            except Exception as error:  # noqa: BLE001 - the border of one job
-                self._fail(pending, error)
+        return WatchdogThread(name, do, partial(self._give_up, what), self._timeout_s)
 
-    def _word_wanted(self, pending: PendingJob) -> None:
+    def _parse(self, pending: PendingJob) -> None:
         order = pending.job.order
         self._resources.prompt_encoder.read(order)
         if is_cached(self._resources, order, pending.inputs):
-            self._read_wanted(pending)
+            self._load(pending)
         else:
-            self._started().reading.put(pending)
+            self._started().loader.put(pending)
 
-    @torch.inference_mode()
-    def _read(self, pending: PendingJob) -> None:
-        if self._is_wanted(pending):
-            try:
-                self._read_wanted(pending)
-            except Exception as error:  # noqa: BLE001 - the border of one job
-                self._fail(pending, error)
-
-    def _read_wanted(self, pending: PendingJob) -> None:
+    def _load(self, pending: PendingJob) -> None:
         job_inputs = read_inputs(self._resources, pending.job.order, pending.inputs)
-        if is_to_be_drawn(pending.job.order.spec):
-            self._started().drawing.put(_Detection(pending, job_inputs))
+        loaded = replace(pending, job_inputs=job_inputs)
+        if needs_detector(pending.job.order.spec):
+            self._started().detector.put(loaded)
         else:
-            self._is_ready(pending, with_controls(self._resources, pending.job, pending.inputs, job_inputs))
+            self._add_controls(loaded)
 
-    @torch.inference_mode()
-    def _draw(self, work: _Detection) -> None:
-        pending = work.pending
-        if self._is_wanted(pending):
-            pending.job.prepares()
-            try:
-                self._is_ready(
-                    pending, with_controls(self._resources, pending.job, pending.inputs, work.job_inputs)
-                )
-            except Exception as error:  # noqa: BLE001 - the border of one job
-                self._fail(pending, error)
+    def _detect(self, pending: PendingJob) -> None:
+        pending.job.begin_preparing()
+        self._add_controls(pending)
 
-    def _is_wanted(self, pending: PendingJob) -> bool:
-        return pending.job.is_open and not self._is_closed and self._broken is None
-
-    def _is_ready(self, pending: PendingJob, job_inputs: JobInputs) -> None:
+    def _add_controls(self, pending: PendingJob) -> None:
+        assert pending.job_inputs is not None, "they were loaded"
+        job_inputs = with_controls(self._resources, pending.job, pending.inputs, pending.job_inputs)
         self._ready.put((pending, job_inputs))
         self._wake()
 
@@ -254,18 +235,9 @@ class Preprocessor:
             self._broken = broken
         self._wake()
 
-    def _give_up_wording(self, pending: PendingJob, is_cached: bool) -> None:
-        self._give_up(pending, "encoding the prompts", is_cached)
-
-    def _give_up_reading(self, pending: PendingJob, is_cached: bool) -> None:
-        self._give_up(pending, "loading models and decoding images", is_cached)
-
-    def _give_up_drawing(self, work: _Detection, is_cached: bool) -> None:
-        self._give_up(work.pending, "drawing control maps", is_cached)
-
-    def _give_up(self, pending: PendingJob, what: str, is_cached: bool) -> None:
-        whose = "it" if is_cached else "another job ahead of it"
-        text = f"preparing the job timed out: {what} for {whose} took longer than {self._patience_s:.0f} s"
+    def _give_up(self, what: str, pending: PendingJob, is_running: bool) -> None:
+        whose = "it" if is_running else "another job ahead of it"
+        text = f"preparing the job timed out: {what} for {whose} took longer than {self._timeout_s:.0f} s"
         _log.warning(line("preparing_given_up", job_id=pending.job.order.job_id, what=what))
         pending.job.fail(JobBroke.code, text)
         self._wake()

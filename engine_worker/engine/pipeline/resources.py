@@ -1,4 +1,4 @@
-"""The resources of a loaded engine: the checkpoint, other models, the prompt encoder, and detectors."""
+"""The resources of a loaded engine: the checkpoint, models of jobs, the prompt encoder, and the detectors."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from kernel.protocol.errors import NotInstalled
 
 @dataclass(frozen=True, slots=True)
 class EngineResources:
-    """Everything that jobs are made with."""
+    """Everything that jobs share."""
 
     parts: Components
     adapters: AdapterManager
@@ -28,7 +28,7 @@ def make_resources(parts: Components, adapters: AdapterManager, detect: Detect) 
 
 
 def bare_resources(parts: Components) -> EngineResources:
-    """A checkpoint and what jobs bring along; no detectors."""
+    """The resources of a checkpoint without detectors."""
     return make_resources(parts, AdapterManager(parts), _no_detector)
 
 

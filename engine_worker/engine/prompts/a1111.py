@@ -34,18 +34,18 @@ BREAK: Final = re.compile(r"\bBREAK\b")
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """A piece of a prompt that has one weight."""
+    """A part of a prompt with one weight."""
 
     text: str
     weight: float = 1.0
 
 
 Section = tuple[Fragment, ...]
-"""What lies between two BREAKs."""
+"""The fragments between two BREAKs."""
 
 
 def parse(prompt: str) -> tuple[Section, ...]:
-    """Read a prompt: at least one section, each of neighbours with different weights, none of them empty."""
+    """Parse a prompt into at least one section. Adjacent fragments differ in weight, and none is empty."""
     reading = _Reading()
     for symbol in _SYMBOL.finditer(prompt):
         reading.take(symbol)
@@ -54,7 +54,7 @@ def parse(prompt: str) -> tuple[Section, ...]:
 
 @dataclass(slots=True)
 class _Opened:
-    """An opening bracket, with the weight that holds if it is never closed."""
+    """An opening bracket, with the weight that applies if it is never closed."""
 
     kind: str
     weight: float
@@ -71,14 +71,14 @@ class _Break:
 
 
 class _Reading:
-    """A prompt while it is read, from its beginning on."""
+    """The state while a prompt is parsed."""
 
     def __init__(self) -> None:
         self.parts: list[str | _Opened | _Closed | _Break] = []
         self._open: dict[str, list[_Opened]] = {ROUND: [], SQUARE: []}
 
     def take(self, symbol: re.Match[str]) -> None:
-        """Read on."""
+        """Process the next symbol."""
         bracket = symbol["bracket"]
         if symbol["escaped"]:
             self.parts.append(symbol["escaped"])
@@ -107,7 +107,8 @@ class _Reading:
 
 
 def _sections(parts: Iterable[str | _Opened | _Closed | _Break]) -> tuple[Section, ...]:
-    """The fragments with their weights. The two kinds of brackets may overlap: each has its own products."""
+    """The fragments with their weights. The two kinds of brackets may overlap, so each has its own
+    products."""
     products = {ROUND: [1.0], SQUARE: [1.0]}
     sections: list[list[Fragment]] = [[]]
     for part in parts:
@@ -126,7 +127,8 @@ def _sections(parts: Iterable[str | _Opened | _Closed | _Break]) -> tuple[Sectio
 
 
 def _add(section: list[Fragment], fragment: Fragment) -> None:
-    """Neighbours of the same weight become one: the tokenizer must see the words as they stand."""
+    """Adjacent fragments of the same weight are joined, because the tokenizer must see words as they were
+    written."""
     if not fragment.text:
         return
     if section and section[-1].weight == fragment.weight:

@@ -1,7 +1,7 @@
-"""The text encoders as transformers builds them: where their parts are, and which layer is read.
+"""CLIP text encoders as transformers builds them: the places of their modules, and the layer that is read.
 
-This is the one place that knows their structure: in transformers 5 CLIPTextModel has its parts at the top,
-and CLIPTextModelWithProjection one level below, as both had before.
+Only this module knows their structure: in transformers 5 CLIPTextModel has its modules at the top level, and
+CLIPTextModelWithProjection one level below, as both had before.
 """
 
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ class Layer:
 
     from_end: int
     is_normed: bool
-    """The final norm lies over what is read, whatever layer it comes from (SD 1.5; SDXL goes without)."""
+    """The final norm is applied to the layer, whichever it is (SD 1.5; SDXL does without)."""
 
     @property
     def is_output(self) -> bool:
-        """This is what the encoder gives out by itself."""
+        """True if this is the encoder's own output."""
         return self.from_end == 1 and self.is_normed
 
 
 def read_layer(encoder: TextEncoder, output: TextOutput, layer: Layer) -> Tensor:
-    """What that layer says. Shapes: (rows, 77, width)."""
+    """The hidden states of that layer. Shapes: (rows, 77, width)."""
     if layer.is_output:
         return output.last_hidden_state
     hidden = output.hidden_states[-layer.from_end]
@@ -37,17 +37,17 @@ def read_layer(encoder: TextEncoder, output: TextOutput, layer: Layer) -> Tensor
 
 
 def count_layers(encoder: TextEncoder) -> int:
-    """The number of its layers: 12 for the encoder of SD 1.5, 12 and 32 for those of SDXL."""
+    """The number of layers: 12 for the encoder of SD 1.5, 12 and 32 for those of SDXL."""
     return len(list(_part(encoder, "encoder.layers").children()))
 
 
 def width(encoder: TextEncoder) -> int:
-    """How many numbers stand for a token."""
+    """The width of a token's embedding."""
     return int(token_table(encoder).get_parameter("weight").shape[-1])
 
 
 def token_table(encoder: TextEncoder) -> nn.Module:
-    """The module that turns token numbers into vectors."""
+    """The module that maps token ids to embeddings."""
     return _part(encoder, "embeddings.token_embedding")
 
 

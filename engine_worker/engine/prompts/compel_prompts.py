@@ -1,4 +1,4 @@
-"""The technique `compel`: its syntax, read by the compel package, and prompts of several chunks.
+"""The technique `compel`: its syntax, parsed by the compel package, and prompts of several chunks.
 
 Source: https://github.com/damian0815/compel/blob/main/doc/syntax.md
 """
@@ -30,7 +30,7 @@ from kernel.protocol.errors import JobRejected
 # What is tried in vain behind an opening bracket takes the parser ever longer.
 MAX_UNCLOSED: Final = 2
 MAX_READINGS: Final = 4 * MAX_CHUNKS
-"""Of chunks for one prompt: compel reads all of it once more for each weight below 1."""
+"""Chunks that are encoded for one prompt: compel encodes the whole prompt again for each weight below 1."""
 
 
 class CompelPrompts:
@@ -41,7 +41,8 @@ class CompelPrompts:
         ParserElement.enable_packrat()
 
     def read(self, text: str) -> Encode:
-        """Parse it, which takes a second for a long one. Raises: JobRejected, if compel cannot read it."""
+        """Parse a prompt, which takes a second for a long one. Raises: JobRejected, if compel cannot parse
+        it."""
         unclosed = _unclosed(text)
         if unclosed > MAX_UNCLOSED:
             raise JobRejected(f"{unclosed} brackets are never closed")
@@ -49,7 +50,7 @@ class CompelPrompts:
 
 
 def _encode(text: str, parsed: Conjunction, readers: Readers) -> Encoded:
-    """As many chunks as the text needs. Raises: JobRejected, if these are too many."""
+    """Encode a prompt in as many chunks as it needs. Raises: JobRejected, if these are too many."""
     conjunction = _without_empty(parsed, readers[0])
     check_chunks(sum(_count_chunks(prompt, readers[0]) for prompt in conjunction.prompts))
     providers = [_compel(number, readers) for number in range(len(readers))]
@@ -103,7 +104,7 @@ def _without_empty(parsed: Conjunction, reader: ClipReader) -> Conjunction:
 
 
 def _count_chunks(part: FlattenedPrompt | Blend, reader: ClipReader) -> int:
-    """How many chunks a part of a conjunction has at least: of a blend, its longest prompt."""
+    """The least number of chunks of a part of a conjunction; for a blend, that of its longest prompt."""
     lengths = (
         sum(len(reader.tokens(child.text)) for child in prompt.children if isinstance(child, Fragment))
         for prompt in _flat(part)
@@ -116,7 +117,7 @@ def _flat(part: FlattenedPrompt | Blend) -> list[FlattenedPrompt]:
 
 
 def _compel(number: int, readers: Readers) -> Compel:
-    """For one of the encoders."""
+    """The compel object of one text encoder."""
     kinds = ReturnedEmbeddingsType
     is_pair = len(readers) > 1
     return Compel(
@@ -136,7 +137,7 @@ def _embeds(compel: Compel, conjunction: Conjunction) -> Tensor:
 
 
 def _padded(embeds: Tensor, tokens: int, compel: Compel) -> Tensor:
-    """With chunks that say nothing, up to so many tokens."""
+    """The embeddings, padded with empty chunks to that number of tokens."""
     if embeds.shape[1] == tokens:
         return embeds
     nothing: Tensor = compel.conditioning_provider.empty_z
@@ -144,7 +145,7 @@ def _padded(embeds: Tensor, tokens: int, compel: Compel) -> Tensor:
 
 
 def _remarks(conjunction: Conjunction) -> Iterator[str]:
-    """What compel reads, and what then comes to nothing."""
+    """Remarks on syntax that compel parses but that has no effect here."""
     if any(prompt.wants_cross_attention_control for prompt in conjunction.prompts):
         yield "has a .swap(), which is not supported: its first words are used"
     if conjunction.lora_weights:

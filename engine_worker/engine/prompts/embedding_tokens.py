@@ -1,8 +1,8 @@
-"""The words that a job's embeddings add to its prompts (textual inversion), for one text encoder.
+"""The tokens that a job's embeddings add to its prompts (textual inversion), for one text encoder.
 
-Such a word stands for vectors that no token of the vocabulary has. Its tokens get numbers that lie beyond any
-vocabulary, and in the call of the encoder their vectors take the place of what its table of tokens gives. The
-table itself and the tokenizer are never touched, so there is nothing to take back.
+An embedding's word stands for vectors that no token of the vocabulary has. Its tokens get ids beyond any
+vocabulary, and while the encoder runs, a hook replaces their embeddings by these vectors. Neither the token
+table nor the tokenizer is changed, so nothing has to be undone.
 Source: R. Gal et al., "An Image is Worth One Word", arXiv:2208.01618; adr/0021.
 """
 
@@ -29,7 +29,7 @@ class EmbeddingToken:
 
 
 class EmbeddingTokens:
-    """All words of a job. Prompts may write them in capitals or not."""
+    """The embeddings of a job. Their words are case-insensitive in prompts."""
 
     def __init__(self, words: Sequence[EmbeddingToken]) -> None:
         self._names = [
@@ -46,7 +46,7 @@ class EmbeddingTokens:
         self._vectors = torch.cat([word.vectors for word in words]) if words else None
 
     def split(self, text: str) -> Iterator[str | tuple[int, ...]]:
-        """The text in pieces: what is plain, and for each word its tokens."""
+        """Split a text into plain text and, for each embedding's word, its token ids."""
         end = 0
         for found in self._pattern.finditer(text) if self._names else ():
             yield text[end : found.start()]
@@ -55,7 +55,7 @@ class EmbeddingTokens:
         yield text[end:]
 
     def name_of(self, token: int) -> str | None:
-        """The word that a token is of; None for one of the vocabulary's."""
+        """The word that a token belongs to; None for a token of the vocabulary."""
         return next((self._shown[number] for number, span in enumerate(self._spans) if token in span), None)
 
     def is_last(self, token: int) -> bool:
@@ -64,9 +64,9 @@ class EmbeddingTokens:
 
     @contextmanager
     def laid_over(self, table: nn.Module, tokens: Tensor) -> Iterator[Tensor]:
-        """Let the table of tokens give the words' vectors, for as long as this lasts and these tokens only.
+        """A context in which the token table returns the embeddings' vectors for these tokens.
 
-        Yields: the tokens with something from the vocabulary in the words' places.
+        Yields: the tokens, with ids of the vocabulary in place of the embeddings' ids.
         """
         if self._vectors is None:
             yield tokens
@@ -87,9 +87,9 @@ class EmbeddingTokens:
 
 
 def _pattern(name: str) -> str:
-    """The name where it stands for itself, not as a part of a longer word.
+    """Matches the name where it stands alone, not as a part of a longer word.
 
-    Spaces beside other signs do not matter, as they do not to CLIP's tokenizer; compel puts some in.
+    Spaces beside punctuation do not matter, as they do not to CLIP's tokenizer; compel inserts some.
     """
     words = (r"\s*".join(map(re.escape, re.findall(r"\w+|[^\w\s]+", word))) for word in name.split())
     before = r"(?<!\w)" if re.match(r"\s*\w", name) else ""

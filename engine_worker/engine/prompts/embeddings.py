@@ -1,4 +1,5 @@
-"""A job's embeddings (textual inversion): from their files to the words that they add to its prompts."""
+"""The embeddings of a job (textual inversion): reads their files, and makes the tokens that they add to its
+prompts."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,18 +19,18 @@ from kernel.protocol.errors import JobRejected, ModelUnreadable
 from kernel.protocol.model_refs import ModelSource
 
 Vectors = tuple[Tensor, ...]
-"""An embedding's, for each text encoder. Shapes: (tokens, width)."""
+"""The vectors of an embedding, for each text encoder. Shapes: (tokens, width)."""
 
 MAX_BYTES: Final = 64 << 20
-"""A thousand vectors of SDXL in single precision have 8 MB."""
+"""A thousand vectors of SDXL in float32 have 8 MB."""
 
 _SDXL_KEYS: Final = ("clip_l", "clip_g")
 
 
 def read_vectors(source: ModelSource, parts: Components) -> Vectors:
-    """Read an embedding's file for the text encoders of this engine.
+    """Read the file of an embedding for the text encoders of this engine.
 
-    Raises: ModelUnreadable; JobRejected, if it is no embedding, or one for another base.
+    Raises: ModelUnreadable; JobRejected, if it is not an embedding, or is one for another base.
     """
     held = open_file(resolve(source.uri, parts.roots), parts.roots)
     finding = describe_file(held)
@@ -76,9 +77,9 @@ def _misfit(name: str, parts: Components, why: str) -> JobRejected:
 def make_embedding_tokens(
     sources: Sequence[ModelSource], vectors: Sequence[Vectors], encoders: int
 ) -> tuple[EmbeddingTokens, ...]:
-    """The words of some embeddings, for each of the encoders.
+    """The tokens of some embeddings, for each text encoder.
 
-    Raises: JobRejected, if the same word would stand for two of them.
+    Raises: JobRejected, if two of them have the same word.
     """
     names = list(_names(sources))
     return tuple(
@@ -90,9 +91,10 @@ def make_embedding_tokens(
 
 
 def _names(sources: Sequence[ModelSource]) -> Iterator[tuple[str, ...]]:
-    """What each embedding is called in a prompt: by its first trigger word, and by its name.
+    """The words of each embedding: its first trigger word, and its name.
 
-    A name that several of them have, as "learned_embeds" may be, calls none that has a trigger word.
+    A name that several embeddings share, such as "learned_embeds", is used only for those without a trigger
+    word.
     """
     own = [(source.trigger_words or (source.name,))[0] for source in sources]
     taken = Counter(word.casefold() for word in own)

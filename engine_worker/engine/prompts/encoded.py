@@ -1,4 +1,5 @@
-"""A prompt as text, as it is read, and as the UNet takes it; and the ways to get there."""
+"""The stages of a prompt: text, parsed, encoded for the UNet; and the protocol of the techniques that process
+it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from engine_worker.engine.prompts.reader import Readers
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One prompt.
+    """One encoded prompt.
 
     Shapes: embeds (1, tokens, width), tokens a multiple of 77; pooled (1, width), SDXL only.
     """
@@ -19,7 +20,7 @@ class Encoded:
     embeds: Tensor
     pooled: Tensor | None
     remarks: tuple[str, ...] = ()
-    """What its author should know, each a sentence that still lacks its subject ("The prompt")."""
+    """Notes for the prompt's author, each a sentence without its subject ("The prompt")."""
 
     @property
     def tokens(self) -> int:
@@ -31,17 +32,17 @@ class Encoded:
 
 
 Encode = Callable[[Readers], Encoded]
-"""What is left of a prompt whose text was read: the text encoders' part, for the stepping thread.
+"""The rest of the work on a parsed prompt: runs the text encoders, on the stepping thread.
 
-Raises: JobRejected, if they cannot read it this way.
+Raises: JobRejected, if they cannot encode it.
 """
 
 
 class Technique(Protocol):
-    """One way to read weights and lengths out of a prompt."""
+    """A way to interpret weights and length of a prompt."""
 
     def read(self, text: str) -> Encode:
-        """Make out what a prompt says; for every thread.
+        """Parse a prompt; may be called from any thread.
 
-        Raises: JobRejected, if it cannot be read this way, in words that still lack the field's name.
+        Raises: JobRejected, if it cannot be parsed; its text still lacks the field's name.
         """

@@ -1,4 +1,4 @@
-"""The prompts of jobs as text: read beside the steps, and the latest of them remembered."""
+"""Parses the prompts of jobs, beside the steps of others, and caches the latest ones."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,22 +17,24 @@ from kernel.protocol.prompts import fault_of_length
 
 MAX_REMEMBERED: Final = 64
 _AT_ONCE: Final = 5_000
-"""Characters that any technique but compel has read in 2 ms, which is not worth a wait beside the steps."""
+"""A text of this many characters is parsed in 2 ms by every technique except compel: not worth another
+thread."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedPrompt:
-    """A prompt whose text was read."""
+    """A parsed prompt."""
 
     text: str
     technique: PromptTechnique
     encode: Encode
     remarks: tuple[str, ...]
-    """Sentences that still lack their subject, as those of `Encoded`."""
+    """Sentences without their subject, as those of `Encoded`."""
 
 
 class ParsedPromptCache:
-    """Reads prompts. All methods are for every thread, and nobody waits for what another one reads."""
+    """Parses prompts. All methods may be called from any thread, and no thread waits for another one's
+    parsing."""
 
     def __init__(self) -> None:
         none = PromptTechnique.NONE
@@ -40,17 +42,17 @@ class ParsedPromptCache:
         self._parsed: LruCache[tuple[str, PromptTechnique], ParsedPrompt] = LruCache(max_count=MAX_REMEMBERED)
 
     def has(self, text: str, technique: PromptTechnique) -> bool:
-        """True if reading it takes no time."""
+        """True if parsing it takes no time."""
         if self._parsed.has((text, technique)):
             return True
         is_quick = technique is not PromptTechnique.COMPEL and len(text) <= _AT_ONCE
         return is_quick and technique in self._techniques
 
     def read(self, text: str, technique: PromptTechnique) -> ParsedPrompt:
-        """Make out what a prompt says.
+        """Parse a prompt, unless it is cached.
 
-        Raises: JobRejected, if it is too long or cannot be read this way, in words that still lack the
-        field's name; NotInstalled, if the technique needs a package that is not there.
+        Raises: JobRejected, if it is too long or cannot be parsed; its text still lacks the field's name.
+        NotInstalled, if the technique needs a package that is not installed.
         """
         parsed = self._parsed.find((text, technique))
         if parsed is not None:
@@ -63,8 +65,8 @@ class ParsedPromptCache:
         return self._parsed.keep((text, technique), ParsedPrompt(text, technique, encode, remarks))
 
     def _technique(self, name: PromptTechnique) -> Technique:
-        """Made when it is first asked for: compel and sd_embed take their time to import. Two threads may
-        both make one, of which one is used."""
+        """Created on first use, because compel and sd_embed take long to import. If two threads create it,
+        one is used."""
         if name not in self._techniques:
             self._techniques.setdefault(name, _make_technique(name))
         return self._techniques[name]
@@ -72,7 +74,7 @@ class ParsedPromptCache:
 
 @contextmanager
 def naming(field: str) -> Iterator[None]:
-    """Let what is wrong with a prompt begin with the field that it came in."""
+    """A context in which the error of a prompt is prefixed by its field."""
     try:
         yield
     except JobRejected as error:

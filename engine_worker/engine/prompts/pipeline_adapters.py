@@ -1,7 +1,8 @@
-"""What foreign prompt packages get for a pipeline: its tokenizers and text encoders to use, not to change.
+"""Adapters that give external prompt packages the interface of a pipeline: tokenizers and text encoders.
 
-Behind each stands a reader of ours. So the packages know the job's words without a token being added
-anywhere, read the layer that the job's clip skip asks for, and find nothing that they could cut or resize.
+A reader of ours is behind each. So the packages see the job's embeddings without a token being added to any
+tokenizer, read the layer that the job's clip skip selects, and have nothing that they could truncate or
+resize.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ _END_OF_WORD = "</w>"
 
 
 class TokenizerAdapter:
-    """Has of a CLIPTokenizer what compel and sd_embed use."""
+    """The part of CLIPTokenizer that compel and sd_embed use."""
 
     model_max_length = MAX_TOKENS
 
@@ -38,13 +39,13 @@ class TokenizerAdapter:
         padding: str = "do_not_pad",
         return_tensors: None = None,
     ) -> BatchEncoding:
-        """Tokens with start and end, never padded; a list of texts gives a list of them."""
+        """Tokens with start and end, never padded; a list of texts gives a list of token lists."""
         if isinstance(text, str):
             return BatchEncoding({"input_ids": self._tokens(text, truncation)})
         return BatchEncoding({"input_ids": [self._tokens(one, truncation) for one in text]})
 
     def convert_ids_to_tokens(self, tokens: Sequence[int]) -> list[str]:
-        """The pieces of words, with a mark where a word ends: a text may be split there."""
+        """The pieces of words, with a mark at the end of each word, where a text may be split."""
         return [self._piece(token) for token in tokens]
 
     def _tokens(self, text: str, is_truncated: bool) -> list[int]:
@@ -69,13 +70,13 @@ class _Body:
 
 
 class TextEncoderAdapter:
-    """Has of a CLIP text encoder what compel and sd_embed use."""
+    """The part of a CLIP text encoder that compel and sd_embed use."""
 
     text_model = _Body()
-    """sd_embed looks at the layers before it knows whether it will cut them."""
+    """sd_embed accesses the layers before it knows whether it will remove any."""
 
     def __init__(self, reader: ClipReader, max_readings: int | None = None) -> None:
-        """`max_readings`: how many chunks may be read in all; None: as many as are wanted."""
+        """At most `max_readings` chunks may be encoded in all; None: any number."""
         self._reader = reader
         self._max_readings = max_readings
         self._readings = 0
@@ -90,9 +91,9 @@ class TextEncoderAdapter:
         output_hidden_states: bool = False,
         return_dict: bool = True,
     ) -> BaseModelOutput | CLIPTextModelOutput:
-        """Read. Whichever layer is taken of the result, it is the job's.
+        """Encode chunks. Each of the returned layers is the one that the job selects.
 
-        Raises: JobRejected, if that is more than may be read.
+        Raises: JobRejected, if too many chunks were encoded.
         """
         self._readings += len(tokens)
         if self._max_readings is not None and self._readings > self._max_readings:
@@ -110,7 +111,8 @@ class TextEncoderAdapter:
 
 
 class PipelineAdapter:
-    """Has of a pipeline what compel and sd_embed use. SD 1.5 has no second tokenizer and encoder."""
+    """The part of a pipeline that compel and sd_embed use. For SD 1.5 the second tokenizer and encoder are
+    the first."""
 
     def __init__(self, readers: Readers) -> None:
         self.device: torch.device = readers[0].device

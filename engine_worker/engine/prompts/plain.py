@@ -1,4 +1,4 @@
-"""The technique `none`: the prompt as it is, and what is too long is cut."""
+"""The technique `none`: the prompt without any syntax, truncated to one chunk."""
 
 from functools import partial
 from textwrap import shorten
@@ -15,19 +15,19 @@ class Plain:
     """Encodes as the pipelines of diffusers do."""
 
     def read(self, text: str) -> Encode:
-        """There is nothing in the text but text."""
+        """There is no syntax to parse."""
         return partial(encode_plain, text)
 
 
 def encode_plain(text: str, readers: Readers) -> Encoded:
-    """One chunk, with a remark if that was not enough."""
+    """One chunk, with a remark if the prompt was truncated."""
     readings = [reader.read([reader.framed(reader.tokens(text)[:CHUNK_TOKENS])]) for reader in readers]
     embeds = torch.cat([reading.hidden for reading in readings], dim=-1)
     return Encoded(embeds, readings[-1].pooled, _truncation(text, readers))
 
 
 def _truncation(text: str, readers: Readers) -> tuple[str, ...]:
-    """What the text encoders do not see of the prompt."""
+    """A remark with the part of the prompt that the text encoders do not see."""
     reader = readers[0]
     tokens = reader.tokens(text)
     if len(tokens) <= CHUNK_TOKENS:

@@ -1,4 +1,4 @@
-"""From a job's prompts to what the UNet is told: text encoders, guidance and SDXL's sizes."""
+"""Encodes the prompts of jobs for the UNet: text encoders, guidance, and SDXL's size embeddings."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -23,27 +23,27 @@ from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.specs import JobOrder, JobSpec
 
 CACHE_BYTES: Final = 32 << 20
-"""On the engine's device: a hundred prompts of SDXL with one chunk each, in half precision."""
+"""On the engine's device: a hundred prompts of one chunk for SDXL in half precision."""
 _MAX_EMBEDDINGS: Final = 256
 _MAX_VECTORS_BYTES: Final = 16 << 20
 """An embedding of 16 vectors for SDXL has 130 KB."""
 
 ActiveLoras = tuple[tuple[Identity, float], ...]
-"""The LoRAs that the text encoders wear, with their weights."""
+"""The LoRAs that are active on the text encoders, with their weights."""
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedPrompts:
-    """A job's prompts, encoded once for all of its images."""
+    """The prompts of a job, encoded once for all of its images."""
 
     conditioning: Conditioning
     warnings: tuple[str, ...]
-    """Whole sentences for the job's owner."""
+    """Complete sentences for the job's owner."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedPrompts:
-    """A job's prompts, their texts read; without guidance the negative one is not needed."""
+    """The prompts of a job, parsed. The negative prompt is None without guidance."""
 
     prompt: ParsedPrompt
     negative: ParsedPrompt | None
@@ -51,7 +51,7 @@ class ParsedPrompts:
 
 @dataclass(frozen=True, slots=True)
 class _EncodeKey:
-    """All that decides, beside the text, how a prompt is encoded by an engine's text encoders."""
+    """Everything except the text that determines how the text encoders encode a prompt."""
 
     technique: PromptTechnique
     clip_skip: int | None
@@ -61,25 +61,25 @@ class _EncodeKey:
 
 @dataclass(frozen=True, slots=True)
 class _EncodeScope:
-    """The prompts of one job while they are encoded."""
+    """The state while the prompts of one job are encoded."""
 
-    setting: _EncodeKey
+    key: _EncodeKey
     readers: Readers
     loaded: LoadModules
     stay: ExitStack
 
     def encoded(self, encode: Encode) -> Encoded:
-        """Encode one of them. The text encoders are brought for the first that has to be, and stay for the
-        others; for what is remembered they are not."""
+        """Encode one prompt. The first one that is not cached loads the text encoders, which stay until the
+        scope ends."""
         self.stay.enter_context(self.loaded())
         return encode(self.readers)
 
 
 class PromptEncoder:
-    """Encodes the prompts of one engine's jobs, and remembers those that were used last.
+    """Encodes the prompts of one engine's jobs, and caches the latest ones.
 
-    The text encoders and their tokenizers leave every call as they came into it. `condition` is for the
-    stepping thread, the other methods are for every thread.
+    Each call leaves the text encoders and their tokenizers unchanged. `condition` is for the stepping thread;
+    the other methods may be called from any thread.
     """
 
     def __init__(self, parts: Components, cache_bytes: int = CACHE_BYTES) -> None:
@@ -93,54 +93,52 @@ class PromptEncoder:
             max_count=_MAX_EMBEDDINGS,
             max_bytes=_MAX_VECTORS_BYTES,
         )
-        self._scripts = ParsedPromptCache()
+        self._parsed = ParsedPromptCache()
 
-    def has_words(self, order: JobOrder) -> bool:
-        """True if reading the texts of a job's prompts takes no time."""
-        return all(
-            self._scripts.has(text, order.spec.long_prompt_technique) for _, text in _texts(order.spec)
-        )
+    def is_parsed(self, order: JobOrder) -> bool:
+        """True if parsing the prompts of a job takes no time."""
+        return all(self._parsed.has(text, order.spec.long_prompt_technique) for _, text in _texts(order.spec))
 
     def has_vectors(self, order: JobOrder) -> bool:
-        """True if the files of a job's embeddings are read."""
-        return all(map(self._vectors.has, _setting(order, ()).embeddings))
+        """True if the embeddings of a job are loaded."""
+        return all(map(self._vectors.has, _encode_key(order, ()).embeddings))
 
     def read(self, order: JobOrder) -> ParsedPrompts:
-        """Read the texts of a job's prompts: the package that does it is imported first.
+        """Parse the prompts of a job, after importing the package that does it.
 
-        Raises: JobRejected, if they cannot be read as the job says; NotInstalled, if that needs a package
-        that is not there.
+        Raises: JobRejected, if they cannot be parsed by the job's technique; NotInstalled, if it needs a
+        package that is not installed.
         """
-        scripts: list[ParsedPrompt] = []
+        parsed_prompts: list[ParsedPrompt] = []
         for field, text in _texts(order.spec):
             with naming(field):
-                scripts.append(self._scripts.read(text, order.spec.long_prompt_technique))
-        prompt, *negative = scripts
+                parsed_prompts.append(self._parsed.read(text, order.spec.long_prompt_technique))
+        prompt, *negative = parsed_prompts
         return ParsedPrompts(prompt, negative[0] if negative else None)
 
     def load_vectors(self, order: JobOrder) -> None:
-        """Read the files of a job's embeddings. Raises: JobRejected; ModelUnreadable."""
-        for source in _setting(order, ()).embeddings:
+        """Load the embeddings of a job. Raises: JobRejected; ModelUnreadable."""
+        for source in _encode_key(order, ()).embeddings:
             self._vectors.take(source)
 
     @torch.inference_mode()
     def condition(
-        self, order: JobOrder, loras: ActiveLoras = (), words: ParsedPrompts | None = None
+        self, order: JobOrder, loras: ActiveLoras = (), parsed: ParsedPrompts | None = None
     ) -> EncodedPrompts:
-        """Encode a job's prompts; without guidance the negative prompt is not needed, nor encoded.
+        """Encode the prompts of a job; the negative prompt only with guidance.
 
-        `loras` are those that the text encoders wear, `words` what `read` gave; without them it is read now.
-
-        Raises: JobRejected, if they cannot be read as the job says; ModelUnreadable, if the file of an
-        embedding cannot; NotInstalled, if the technique needs a package that is not there.
+        `loras` are active on the text encoders, `parsed` is the result of `read`, which is called if it is
+        None.
+        Raises: JobRejected, if a prompt cannot be encoded by the job's technique; ModelUnreadable, if an
+        embedding cannot be read; NotInstalled, if the technique needs a package that is not installed.
         """
-        setting, words = _setting(order, loras), words or self.read(order)
+        key, parsed = _encode_key(order, loras), parsed or self.read(order)
         with ExitStack() as stay:
-            scope = _EncodeScope(setting, self._readers(setting), self._parts.text.loaded, stay)
-            prompt = self._encoded("prompt", words.prompt, scope)
+            scope = _EncodeScope(key, self._readers(key), self._parts.text.loaded, stay)
+            prompt = self._encoded("prompt", parsed.prompt, scope)
             rows, warnings = [prompt], [f"the prompt {remark}" for remark in prompt.remarks]
-            if words.negative is not None:
-                negative = self._encoded("negative_prompt", words.negative, scope)
+            if parsed.negative is not None:
+                negative = self._encoded("negative_prompt", parsed.negative, scope)
                 rows = [negative, prompt]
                 warnings += [f"the negative prompt {remark}" for remark in negative.remarks]
             longest = max(row.tokens for row in rows)
@@ -149,32 +147,32 @@ class PromptEncoder:
         conditioning = _conditioning(self._parts, order.spec, embeds, torch.cat(pooled) if pooled else None)
         return EncodedPrompts(conditioning, tuple(warnings))
 
-    def _readers(self, setting: _EncodeKey) -> Readers:
-        sources = setting.embeddings
+    def _readers(self, key: _EncodeKey) -> Readers:
+        sources = key.embeddings
         vectors = [self._vectors.take(source) for source in sources]
         encoders = 1 if isinstance(self._parts.text, SdText) else 2
-        return make_readers(self._parts, make_embedding_tokens(sources, vectors, encoders), setting.clip_skip)
+        return make_readers(self._parts, make_embedding_tokens(sources, vectors, encoders), key.clip_skip)
 
-    def _encoded(self, field: str, script: ParsedPrompt, scope: _EncodeScope) -> Encoded:
+    def _encoded(self, field: str, parsed: ParsedPrompt, scope: _EncodeScope) -> Encoded:
         def encode() -> Encoded:
             with naming(field):
-                encoded = scope.encoded(script.encode)
-            return replace(encoded, remarks=(*encoded.remarks, *script.remarks))
+                encoded = scope.encoded(parsed.encode)
+            return replace(encoded, remarks=(*encoded.remarks, *parsed.remarks))
 
-        return self._prompts.get((script.text, scope.setting), encode)
+        return self._prompts.get((parsed.text, scope.key), encode)
 
     def _padded(self, row: Encoded, tokens: int, scope: _EncodeScope) -> Tensor:
-        """The row with as many chunks as its partner, of which the further ones say nothing."""
+        """The row with as many chunks as the other one; the additional chunks are empty."""
         if row.tokens == tokens:
             return row.embeds
-        nothing = replace(scope.setting, technique=PromptTechnique.NONE)
+        nothing = replace(scope.key, technique=PromptTechnique.NONE)
         empty = self._prompts.get(("", nothing), lambda: scope.encoded(partial(encode_plain, "")))
         return torch.cat([row.embeds, empty.embeds.repeat(1, (tokens - row.tokens) // MAX_TOKENS, 1)], dim=1)
 
 
 def is_guided(spec: JobSpec) -> bool:
-    """True where the negative prompt counts. At 1 and below there is no guidance, as in diffusers: 0 is how
-    distilled checkpoints are asked to do without."""
+    """True if the negative prompt counts. At a guidance scale of 1 and below there is no guidance, as in
+    diffusers; 0 is how distilled checkpoints turn it off."""
     return spec.guidance_scale > 1.0
 
 
@@ -196,7 +194,7 @@ def _texts(spec: JobSpec) -> tuple[tuple[str, str], ...]:
     return (prompt, ("negative_prompt", spec.negative_prompt)) if is_guided(spec) else (prompt,)
 
 
-def _setting(order: JobOrder, loras: ActiveLoras) -> _EncodeKey:
+def _encode_key(order: JobOrder, loras: ActiveLoras) -> _EncodeKey:
     spec = order.spec
     embeddings = (find_source(order.models, one, ModelType.EMBEDDING) for one in spec.embeddings)
     return _EncodeKey(spec.long_prompt_technique, spec.clip_skip, tuple(dict.fromkeys(embeddings)), loras)

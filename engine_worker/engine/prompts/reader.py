@@ -1,4 +1,4 @@
-"""A text encoder with its tokenizer, as one job reads with it: with its words, and its clip skip."""
+"""A text encoder with its tokenizer, as one job uses it: with its embeddings and its clip skip."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,18 +16,19 @@ from engine_worker.engine.runtime.cuda_stream import copy_async
 from kernel.protocol.errors import JobRejected
 
 MAX_TOKENS: Final = 77
-"""Positions of the CLIP text encoders, start and end included."""
+"""Positions of the CLIP text encoders, including start and end."""
 CHUNK_TOKENS: Final = MAX_TOKENS - 2
 MAX_CHUNKS: Final = 64
-"""Of one prompt: 4,800 tokens, some 20,000 characters. More than an image of 512 x 512 has latents, and
-all of them are looked at in every attention of every step."""
+"""The limit of one prompt: 4,800 tokens, about 20,000 characters. An image of 512 x 512 has fewer latents,
+and each attention of each step attends to all tokens."""
 _CHUNKS_AT_ONCE: Final = 16
-"""So that the memory for a prompt of whatever length is that of 16 chunks."""
+"""Bounds the memory for a prompt of any length to that of 16 chunks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What an encoder says of some chunks. Shapes: hidden (chunks, 77, width), pooled (chunks, width)."""
+    """The output of an encoder for some chunks. Shapes: hidden (chunks, 77, width), pooled (chunks,
+    width)."""
 
     hidden: Tensor
     pooled: Tensor | None
@@ -45,7 +46,7 @@ class ClipReader:
     dtype: torch.dtype
 
     def spell(self, text: str) -> list[tuple[int, ...]]:
-        """The text in tokens, without start and end; those of a job's word stay together."""
+        """The text as tokens, without start and end; the tokens of an embedding stay together."""
         spelled: list[tuple[int, ...]] = []
         for piece in self.tokens_added.split(text):
             if isinstance(piece, tuple):
@@ -55,7 +56,7 @@ class ClipReader:
         return spelled
 
     def tokens(self, text: str) -> list[int]:
-        """The text in tokens, without start and end."""
+        """The text as tokens, without start and end."""
         return list(chain.from_iterable(self.spell(text)))
 
     def decode(self, tokens: Sequence[int]) -> str:
@@ -67,12 +68,12 @@ class ClipReader:
         return " ".join(part.strip() for part in parts)
 
     def framed(self, tokens: Sequence[int]) -> list[int]:
-        """A chunk as the encoder takes it: 77 tokens, of up to 75 between start and end."""
+        """A chunk for the encoder: up to 75 tokens between start and end, padded to 77."""
         ends = [self.tokenizer.bos_token_id, *tokens, self.tokenizer.eos_token_id]
         return ends + [self.tokenizer.pad_token_id] * (MAX_TOKENS - len(ends))
 
     def read(self, chunks: Sequence[Sequence[int]]) -> Reading:
-        """Read some chunks, each as `framed` gives it."""
+        """Encode some chunks, each from `framed`."""
         batches = torch.split(torch.tensor(chunks), _CHUNKS_AT_ONCE)
         readings = [self.read_tokens(tokens) for tokens in batches]
         if len(readings) == 1:
@@ -83,7 +84,7 @@ class ClipReader:
         )
 
     def read_tokens(self, tokens: Tensor, attention_mask: Tensor | None = None) -> Reading:
-        """Read some chunks in one call. Shapes: tokens and attention_mask (chunks, 77)."""
+        """Encode some chunks in one call. Shapes: tokens and attention_mask (chunks, 77)."""
         tokens = copy_async(tokens, self.device)
         with self.tokens_added.laid_over(token_table(self.encoder), tokens) as known:
             output = self.encoder(
@@ -95,7 +96,7 @@ class ClipReader:
 
 
 def check_chunks(chunks: int) -> None:
-    """Raises: JobRejected, if a prompt has more than can be encoded."""
+    """Raises: JobRejected, if a prompt has more chunks than can be encoded."""
     if chunks > MAX_CHUNKS:
         raise JobRejected(
             f"too long: {chunks:,} chunks of {CHUNK_TOKENS} tokens; the limit is {MAX_CHUNKS} "
@@ -104,15 +105,17 @@ def check_chunks(chunks: int) -> None:
 
 
 Readers = tuple[ClipReader, ...]
-"""A job's: one for SD 1.5, two for SDXL."""
+"""The readers of a job: one for SD 1.5, two for SDXL."""
 
 
-def make_readers(parts: Components, lexicons: Sequence[EmbeddingTokens], clip_skip: int | None) -> Readers:
-    """The readers of a job; `lexicons` has one for each text encoder.
+def make_readers(
+    parts: Components, tokens_added: Sequence[EmbeddingTokens], clip_skip: int | None
+) -> Readers:
+    """The readers of a job; `tokens_added` has an entry for each text encoder.
 
-    A clip skip of 1 or None is what the base was trained with: the last layer for SD 1.5, the one before it
-    for SDXL. 2 is the layer before that, and so on.
-    Raises: JobRejected, if there are not so many layers.
+    A clip skip of 1 or None is the layer that the base was trained with: the last one for SD 1.5, the one
+    before it for SDXL. 2 is the layer before that, and so on.
+    Raises: JobRejected, if there are not that many layers.
     """
     skip = 1 if clip_skip is None else clip_skip
     pairs: tuple[tuple[Tokenizer, TextEncoder], ...]
@@ -127,6 +130,6 @@ def make_readers(parts: Components, lexicons: Sequence[EmbeddingTokens], clip_sk
     if not 1 <= skip <= layers:
         raise JobRejected(f"clip_skip {skip} is too large: the text encoder has {layers} layers")
     return tuple(
-        ClipReader(tokenizer, encoder, tokens_added, layer, parts.device, parts.dtype)
-        for (tokenizer, encoder), tokens_added in zip(pairs, lexicons, strict=True)
+        ClipReader(tokenizer, encoder, added, layer, parts.device, parts.dtype)
+        for (tokenizer, encoder), added in zip(pairs, tokens_added, strict=True)
     )

@@ -1,4 +1,4 @@
-"""The technique `sd_embed` by the package of that name, where it is installed."""
+"""The technique `sd_embed`, by the package of that name if it is installed."""
 
 import logging
 from functools import partial
@@ -39,7 +39,7 @@ class EmbedSdxl(Protocol):
 
 
 def find_sd_embed() -> Technique:
-    """The package if it can be imported, else our own implementation of what it does."""
+    """The package if it can be imported, else our own implementation."""
     if find_spec("sd_embed") is None:
         return Weighted()
     try:
@@ -54,10 +54,10 @@ def find_sd_embed() -> Technique:
 
 
 class SdEmbedPackage:
-    """Encodes with the package, which sees nothing of the encoders that it could change.
+    """Encodes with the package, which has no access to the encoders themselves.
 
-    Each prompt is encoded by itself, not as a pair of prompt and negative prompt, and BREAK, which the
-    package takes for a word with a weight of -1, is done here.
+    Each prompt is encoded separately, not as a pair of prompt and negative prompt. BREAK, which the package
+    treats as a word with a weight of -1, is handled here.
     """
 
     def __init__(self, embed_sd: EmbedSd, embed_sdxl: EmbedSdxl) -> None:
@@ -65,11 +65,11 @@ class SdEmbedPackage:
         self._embed_sdxl = embed_sdxl
 
     def read(self, text: str) -> Encode:
-        """The package reads a text only while it encodes it."""
+        """The package parses a text only while it encodes it."""
         return partial(self._encode, text)
 
     def _encode(self, text: str, readers: Readers) -> Encoded:
-        """As many chunks as the text needs. Raises: JobRejected, if these are too many."""
+        """Encode a prompt in as many chunks as it needs. Raises: JobRejected, if these are too many."""
         check_chunks(count_chunks(parse(text), readers))
         sections = BREAK.split(text)
         if len(sections) > 1 and not sections[-1].strip():

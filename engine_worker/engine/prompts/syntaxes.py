@@ -1,4 +1,4 @@
-"""What a prompt says in a syntax that its technique does not read, so that its author hears of it."""
+"""Detects syntax in a prompt that its technique does not support, so that a warning can tell its author."""
 
 import re
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from kernel.protocol.enums import PromptTechnique
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """Something that a person who writes plain words would hardly write."""
+    """A pattern that hardly occurs in plain text."""
 
     pattern: re.Pattern[str]
     name: str
     read_by: PromptTechnique | None
-    """None where no technique reads it."""
+    """None if no technique supports it."""
     instead: str = ""
 
 
@@ -57,7 +57,7 @@ _MARKS: Final = (
 
 
 def foreign_syntax(text: str, technique: PromptTechnique) -> Iterator[str]:
-    """For each syntax that is taken for plain text a sentence without its subject ("The prompt")."""
+    """For each syntax that is treated as plain text, a sentence without its subject ("The prompt")."""
     for mark in _MARKS:
         found = mark.pattern.search(text)
         if found is not None and mark.read_by is not technique:

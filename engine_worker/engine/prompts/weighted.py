@@ -1,4 +1,4 @@
-"""The technique `sd_embed`, by our own means: A1111's syntax, and prompts of several chunks."""
+"""The technique `sd_embed` without the package: A1111's syntax, and prompts of several chunks."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from engine_worker.engine.prompts.reader import (
 from kernel.protocol.errors import JobRejected
 
 MOST_WEIGHT: Final = 100.0
-"""Beyond it there are no images any more, and in half precision soon no numbers."""
+"""Larger weights give no images, and in half precision soon infinities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +35,20 @@ class _Chunk:
 
 
 class Weighted:
-    """Encodes a prompt in chunks of 75 tokens and multiplies what comes of each token by its weight.
+    """Encodes a prompt in chunks of 75 tokens, and multiplies the embedding of each token by its weight.
 
     Source: https://github.com/xhinker/sd_embed, which does the same.
     """
 
     def read(self, text: str) -> Encode:
-        """Find its weights and breaks. Raises: JobRejected, if a weight is beyond measure."""
+        """Parse weights and breaks. Raises: JobRejected, if a weight is out of range."""
         sections = parse(text)
         _check(sections)
         return partial(_encode, sections)
 
 
 def _encode(sections: Sequence[Section], readers: Readers) -> Encoded:
-    """As many chunks as the text needs. Raises: JobRejected, if these are too many."""
+    """Encode a prompt in as many chunks as it needs. Raises: JobRejected, if these are too many."""
     chunks = [_chunks(sections, reader) for reader in readers]
     longest = max(len(of_reader) for of_reader in chunks)
     check_chunks(longest)
@@ -64,7 +64,7 @@ def _encode(sections: Sequence[Section], readers: Readers) -> Encoded:
 
 
 def count_chunks(sections: Sequence[Section], readers: Readers) -> int:
-    """How many chunks such a prompt has."""
+    """The number of chunks of such a prompt."""
     return max(len(_chunks(sections, reader)) for reader in readers)
 
 
@@ -77,7 +77,7 @@ def _check(sections: Sequence[Section]) -> None:
 
 
 def _chunks(sections: Sequence[Section], reader: ClipReader) -> list[_Chunk]:
-    """Each section in its chunks. A BREAK at the very end begins nothing."""
+    """The chunks of all sections. A BREAK at the very end begins no chunk."""
     chunks = [chunk for section in sections for chunk in _chunks_of(section, reader)]
     return chunks[:-1] if len(chunks) > 1 and not chunks[-1].tokens else chunks
 
@@ -96,9 +96,9 @@ def _chunks_of(section: Section, reader: ClipReader) -> Iterator[_Chunk]:
 
 
 def _weighted(hidden: Tensor, chunks: Sequence[_Chunk]) -> Tensor:
-    """Multiplied by the weights, in single precision; chunks become one row.
+    """Multiply by the weights, in float32, and join the chunks to one row.
 
-    Start, end and padding weigh 1. Shapes: (chunks, 77, width) to (1, 77*chunks, width).
+    Start, end and padding have weight 1. Shapes: (chunks, 77, width) to (1, 77*chunks, width).
     """
     rows = [[1.0, *chunk.weights, *[1.0] * (MAX_TOKENS - 1 - len(chunk.weights))] for chunk in chunks]
     weights = torch.tensor(rows, device=hidden.device).unsqueeze(-1)

@@ -1,9 +1,8 @@
-"""Copies tensors to a GPU, and hands them from one thread's CUDA stream to another's, without blocking the
-host.
+"""Copies tensors to a GPU and hands them between CUDA streams, without blocking the host.
 
-A kernel launch only appends work to the calling thread's stream. A tensor that is handed over may therefore
-not be written yet, so it is accompanied by an event of the writer's stream, and the reader's stream waits for
-that event. Neither thread blocks.
+A kernel launch only appends work to the calling thread's stream. A tensor that is handed to another thread
+may therefore not be written yet, so it is accompanied by an event of the writer's stream, and the reader's
+stream waits for that event. Neither thread blocks.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -13,19 +12,23 @@ from torch import Tensor
 
 
 def copy_async(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on that device. A GPU fetches it out of pinned memory when its turn has come; from any other
-    memory the host would wait for the GPU's queue to run dry."""
+    """Copy a tensor to a device.
+
+    The tensor is pinned first, so that a GPU fetches it when its queue gets there. A copy from pageable
+    memory would make the host wait until the GPU's queue has run dry.
+    """
     if device.type == "cuda":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
 
 
 Moment = torch.cuda.Event | None
-"""A point in the work of a stream; None where work is done when it returns."""
+"""An event in a stream; None on a CPU, where work is done when the call returns."""
 
 
 def own_stream(device: torch.device) -> AbstractContextManager[object]:
-    """For the thread that enters it: a stream whose work waits for no other, and the device as its own."""
+    """A context in which the calling thread has a stream of its own, which waits for no other, on this
+    device."""
     if device.type != "cuda":
         return nullcontext()
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
@@ -34,7 +37,7 @@ def own_stream(device: torch.device) -> AbstractContextManager[object]:
 
 
 def record_event(device: torch.device) -> Moment:
-    """When all is done that this thread has asked the device for so far."""
+    """Record an event that is reached when the GPU has done all that this thread has asked for so far."""
     if device.type != "cuda":
         return None
     moment = torch.cuda.Event()  # type: ignore[no-untyped-call]
@@ -43,8 +46,10 @@ def record_event(device: torch.device) -> Moment:
 
 
 def wait_for_event(tensor: Tensor, moment: Moment) -> Tensor:
-    """The tensor, which this thread's stream reads from that moment on, and whose memory nobody gets before
-    it has been read."""
+    """Let this thread's stream wait for the event before it reads the tensor.
+
+    The tensor's memory is not reused before that stream has read it. Returns: the tensor.
+    """
     if moment is not None:
         stream = torch.cuda.current_stream(tensor.device)
         stream.wait_event(moment)

@@ -9,9 +9,10 @@ _DTYPES = {Variant.FP16: torch.float16, Variant.FP32: torch.float32, Variant.BF1
 
 
 def choose_device(wanted: str) -> torch.device:
-    """The device of that name; `auto` is the first GPU, or the CPU where there is none.
+    """The device of that name; `auto` is the first GPU, or the CPU if there is none.
 
-    Raises: DeviceUnavailable, if this machine has no such device now; EngineFailed, if that names none.
+    Raises: DeviceUnavailable, if this machine does not have the device now; EngineFailed, if the name is
+    unknown.
     """
     if wanted == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
@@ -31,8 +32,11 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def settle_on(device: torch.device, dtype: torch.dtype) -> None:
-    """Make the device this thread's own, for what names none (events, streams), and no other GPU's memory is
-    touched. An engine in single precision means it: its convolutions are not rounded to TF32's 10 bits."""
+    """Make the device the calling thread's current one, so that events and streams touch no other GPU's
+    memory.
+
+    An engine in float32 also turns off TF32, which would round the inputs of convolutions to 10 bits.
+    """
     if device.type != "cuda":
         return
     torch.cuda.set_device(device)
@@ -40,10 +44,10 @@ def settle_on(device: torch.device, dtype: torch.dtype) -> None:
 
 
 def choose_dtype(wanted: Variant | None, device: torch.device) -> torch.dtype:
-    """The precision of UNet and text encoders: as asked, else half on a GPU and single on the CPU.
+    """The precision of UNet and text encoders: the requested one, else float16 on a GPU and float32 on a CPU.
 
-    Half is float16, in which these networks were trained and are published: bfloat16 has three bits less, and
-    its range is wanted by the VAE alone.
+    Half precision is float16, in which these networks were trained and published. bfloat16 has three bits
+    fewer, and only the VAE needs its range.
     """
     if wanted is not None:
         return _DTYPES[wanted]
@@ -51,7 +55,7 @@ def choose_dtype(wanted: Variant | None, device: torch.device) -> torch.dtype:
 
 
 def vae_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
-    """The precision of the VAE, which overflows in float16 (SDXL's gives NaN there)."""
+    """The precision of the VAE, which overflows in float16 (SDXL's returns NaN)."""
     if dtype is not torch.float16:
         return dtype
     # Before Ampere it is only emulated, and cuDNN has no convolutions for it.

@@ -23,21 +23,22 @@ _WORDINGS: Final = (
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """True if the device's or the host's memory was too small for what was asked."""
+    """True if the device or the host had too little memory."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(wording in str(error) for wording in _WORDINGS)
 
 
 def is_of_the_device(error: Exception) -> bool:
-    """True if the device itself broke, after which nothing on it works any more. A lack of memory passes."""
+    """True if the device itself failed, after which nothing works on it any more. Running out of memory does
+    not count."""
     return isinstance(error, torch.AcceleratorError) and not is_out_of_memory(error)
 
 
 def fail_job(job: OpenJob, error: Exception) -> None:
-    """End a job with the stable code of what went wrong.
+    """End a job with the stable error code of an exception.
 
-    Raises: the error itself, if it is the device's own: after that nothing on it works any more.
+    Raises: the exception itself, if the device failed, because no other job can continue either.
     """
     if is_out_of_memory(error):
         job.fail(OutOfMemory.code, OutOfMemory().detail)

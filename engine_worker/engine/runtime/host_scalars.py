@@ -1,9 +1,10 @@
 """Runs diffusers' schedulers on a GPU without the synchronization that some of them cause.
 
-All that schedulers look up (timesteps, sigmas, shares of signal) stays on the CPU, and most of them leave it
-there: a number of the CPU goes along with a kernel for nothing. But ancestral ones draw their noise on the
-CPU and copy it in a way that waits, and UniPC takes its sigmas to the GPU to solve two equations there, and
-waits for the answer. Their source is not ours to change, so what they ask torch for is answered otherwise.
+Schedulers look up timesteps, sigmas and signal shares. These tables stay on the CPU, and most schedulers use
+the numbers from there, which costs nothing: a CPU scalar is passed to a kernel as an argument. But ancestral
+schedulers draw noise on the CPU and copy it in a blocking way, and UniPC moves its sigmas to the GPU, solves
+two equations there and waits for the result. Their source is not ours, so torch's functions are intercepted
+instead.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -21,7 +22,7 @@ _CPU: Final = torch.device("cpu")
 
 
 def without_waiting(device: torch.device) -> AbstractContextManager[object]:
-    """While this is entered, nothing waits for the device; on the CPU it is nothing at all."""
+    """A context in which schedulers do not wait for the device. On a CPU it does nothing."""
     return nullcontext() if device.type == "cpu" else HostScalars(device)
 
 
@@ -29,7 +30,7 @@ Function = Callable[..., object]
 
 
 class HostScalars(TorchFunctionMode):
-    """Single numbers of the CPU stay there when they are sent to the device; tensors go without a wait."""
+    """Keeps CPU scalars on the CPU when they are sent to the device, and copies tensors without blocking."""
 
     def __init__(self, device: torch.device) -> None:
         super().__init__()
@@ -42,7 +43,7 @@ class HostScalars(TorchFunctionMode):
         args: tuple[object, ...] = (),
         kwargs: Mapping[str, object] | None = None,
     ) -> object:
-        """What torch calls instead of each of its functions, while the mode is entered."""
+        """Called by torch in place of each of its functions while this mode is active."""
         named = dict(kwargs or {})
         if func is torch.Tensor.to:
             return self._sent(func, args, named)
@@ -51,7 +52,7 @@ class HostScalars(TorchFunctionMode):
         return func(*args, **named)
 
     def _sent(self, to: Function, args: tuple[object, ...], named: dict[str, object]) -> object:
-        """`tensor.to(...)`, in the forms in which schedulers use it."""
+        """`tensor.to(...)`, in the forms that schedulers use."""
         tensor, *further = args
         assert isinstance(tensor, Tensor), "a method of tensors was called"
         target = named.get("device", further[0] if further else None)

@@ -9,10 +9,10 @@ from kernel.protocol.errors import NotInstalled
 
 @contextmanager
 def late_import(feature: str, *adapters: str) -> Iterator[None]:
-    """Around imports that `feature` needs and that come with any of these extras of automatic-spoon.
+    """A context for imports that `feature` needs; any of these extras of automatic-spoon installs them.
 
-    What the packages have to say about each other's age is not for whoever runs this server.
-    Raises: NotInstalled, if one is missing or cannot be loaded.
+    Warnings of the packages about each other's versions are suppressed: a server's user cannot act on them.
+    Raises: NotInstalled, if a package is missing or cannot be loaded.
     """
     try:
         with warnings.catch_warnings():

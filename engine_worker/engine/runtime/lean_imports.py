@@ -1,10 +1,11 @@
-"""Importing diffusers and transformers without the parts of them, and of torch, that an engine never uses.
+"""Imports diffusers and transformers without the parts of them, and of torch, that an engine never uses.
 
-Half of the processor time of a plain import goes to compilers, distributed training, losses, documentation
-and two hundred networks that no checkpoint here has. While `lean` holds, the modules named below are
-*deferred*: a name that is imported from one of them is a stand-in, which becomes the real thing when it is
-used after that. What is *absent* is found missing by the libraries, which do without it. What cannot be
-imported on these terms, because a library changed, is imported plainly: slower, and right. adr/0042
+Half of the CPU time of a plain import goes to compilers, distributed training, losses, documentation and two
+hundred networks that no supported checkpoint contains. While `lean` is active, the modules named below are
+*deferred*: a name imported from one of them is a placeholder, which is replaced by the real object on its
+first use after that. *Absent* packages look uninstalled to the libraries, which can do without them. If an
+import fails under these conditions because a library changed, it is repeated plainly: slower, but correct.
+See adr/0042.
 """
 
 import gc
@@ -23,7 +24,7 @@ from kernel.process.log import line
 from kernel.protocol.schedulers import KINDS
 
 ABSENT: Final = ("peft", "accelerate")
-"""Adapters and the placing of weights are the engine's own."""
+"""The engine has its own LoRA code and its own placement of weights."""
 DEFERRED: Final = (
     "scipy.integrate",
     "scipy.stats",
@@ -41,16 +42,16 @@ DEFERRED: Final = (
     "transformers.processing_utils",
     "transformers.utils.auto_docstring",
 )
-"""Each with all that is below it."""
+"""Each including its submodules."""
 NOT_DEFERRED: Final = ("transformers.loss", "transformers.loss.loss_utils")
-"""Looked at whenever a text encoder is built: a table of what is deferred."""
+"""Read whenever a text encoder is built: a table of deferred names."""
 HOLLOW: Final = (
     "diffusers.models.autoencoders",
     "diffusers.models.controlnets",
     "diffusers.models.transformers",
     "diffusers.models.unets",
 )
-"""Packages that import all of their modules as soon as one of them is wanted."""
+"""Packages that import all of their modules on first access."""
 NEEDED: Final = (
     "transformers.models.clip.modeling_clip",
     "transformers.models.clip.tokenization_clip",
@@ -63,7 +64,7 @@ log = logging.getLogger(__name__)
 
 
 def import_engine() -> None:
-    """Import all that an engine needs to load a checkpoint and to make its first image.
+    """Import everything that an engine needs to load a checkpoint and to make its first image.
 
     Raises: ModuleNotFoundError, if a package is missing.
     """
@@ -82,7 +83,8 @@ def import_engine() -> None:
 
 @contextmanager
 def _or_else_plainly(name: str) -> Iterator[None]:
-    """Whoever needs what could not be imported leanly imports it himself, and then hears of real errors."""
+    """Log a failed lean import. The module that needs the package imports it plainly later, and then sees
+    real errors."""
     try:
         yield
     except Exception as error:  # noqa: BLE001 - whatever a library raises that misses something
@@ -91,7 +93,7 @@ def _or_else_plainly(name: str) -> Iterator[None]:
 
 @contextmanager
 def lean() -> Iterator[None]:
-    """Everything that is imported meanwhile does without what is absent, deferred, or in hollow packages."""
+    """A context in which imports skip absent, deferred and hollow modules."""
     finder = _Finder()
     absent = [name for name in ABSENT if name not in sys.modules]
     find_all = importlib.metadata.packages_distributions
@@ -130,7 +132,7 @@ class _Finder(MetaPathFinder):
         return None
 
     def release(self) -> None:
-        """Forget the deferred modules: whoever imports one from now on gets the real one."""
+        """Forget the deferred modules, so that later imports get the real ones."""
         self.is_released = True
         for name in self._made:
             sys.modules.pop(name, None)
@@ -156,7 +158,7 @@ class _DeferredLoader(Loader):
 
 
 class _Deferred(ModuleType):
-    """A module each of whose names is a stand-in."""
+    """A module in which every name is a placeholder."""
 
     def __init__(self, name: str, finder: _Finder) -> None:
         super().__init__(name)
@@ -171,7 +173,7 @@ class _Deferred(ModuleType):
 
 
 class _StandIn(type):
-    """The type of stand-ins. They are classes, so that annotations and checks of types may hold them."""
+    """The type of placeholders. They are classes, so that annotations and type checks can contain them."""
 
     finder: _Finder
 
@@ -245,7 +247,7 @@ class _HollowLoader(Loader):
 
 
 class _Hollow(ModuleType):
-    """A package of which only modules can be imported, until somebody wants a name of its own."""
+    """A package from which only modules can be imported, until one of its own names is needed."""
 
     def __init__(self, name: str, real: ModuleSpec) -> None:
         super().__init__(name)

@@ -1,4 +1,11 @@
-"""Retries after running out of memory: once more with freed memory, or another way."""
+"""Retries work that ran out of memory: once more after memory was freed, or in another way.
+
+An exception's traceback holds the frames of the failed attempt, and with them its tensors. So memory is freed
+and the second attempt is made only after the `except` block has ended. Before that, garbage is collected, and
+on a GPU torch's allocator returns its unused blocks: they may be fragmented, or belong to another stream.
+There is exactly one retry: a second failure means that the work does not fit, and the job fails with
+`out_of_memory`.
+"""
 
 import gc
 from collections.abc import Callable
@@ -15,12 +22,12 @@ def fall_back_on_oom(
     first: Callable[[], Result],
     second: Callable[[], Result],
     device: torch.device,
-    let_go: Callable[[], None] = lambda: None,
+    evict: Callable[[], None] = lambda: None,
 ) -> Result:
-    """Do the first; if the memory of the device or the host is too small for it, let go and do the second.
+    """Call `first`; if it runs out of memory on the device or the host, call `evict`, then `second`.
 
-    For every thread. Raises: what either raises; torch.OutOfMemoryError, if there is no memory for the
-    second either.
+    May be called from any thread. Raises: the errors of both; torch.OutOfMemoryError, if `second` does not
+    fit either.
     """
     try:
         return first()
@@ -28,16 +35,16 @@ def fall_back_on_oom(
         if not is_out_of_memory(error):
             raise
     # Out here the failed attempt's tensors are no longer held by its traceback.
-    let_go()
+    evict()
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
     return second()
 
 
-def retry_on_oom(work: Callable[[], Result], device: torch.device, let_go: Callable[[], None]) -> Result:
-    """Do it, and once more after letting go of what is only kept for later, if there is no memory for it.
+def retry_on_oom(work: Callable[[], Result], device: torch.device, evict: Callable[[], None]) -> Result:
+    """Do some work, and once more after `evict` if there is not enough memory.
 
     Raises: as `fall_back_on_oom`.
     """
-    return fall_back_on_oom(work, work, device, let_go)
+    return fall_back_on_oom(work, work, device, evict)

@@ -1,4 +1,4 @@
-"""A job inside the engine: the single place through which its outcomes leave, from any thread."""
+"""A job inside the engine: its outcomes leave through this one object, from any thread."""
 
 from threading import Lock
 
@@ -8,10 +8,10 @@ from kernel.protocol.specs import JobOrder
 
 
 class OpenJob:
-    """An admitted job, open until its one ending; after that nothing of it leaves the engine any more.
+    """An admitted job. It is open until its one final outcome, and emits nothing after that.
 
-    A control map may be being drawn, or an image be on its way out, on another thread while the job is
-    cancelled on the main thread: the lock decides which was first.
+    Another thread may detect a control map or encode an image while the main thread cancels the job; a lock
+    decides which comes first.
     """
 
     def __init__(self, order: JobOrder, steps: int, warnings: tuple[str, ...], emit: Emit) -> None:
@@ -29,33 +29,33 @@ class OpenJob:
     def is_open(self) -> bool:
         return self._is_open
 
-    def prepares(self) -> None:
-        """Something that precedes its first step begins."""
+    def begin_preparing(self) -> None:
+        """Report that work which precedes the first step has begun."""
         with self._lock:
             if self._is_open:
                 self._emit(Stepped(self.order.job_id, self._steps_done, self._steps, Stage.PREPARING))
 
     def mapped(self, drawn: Mapped) -> None:
-        """A detector has drawn one of its control maps."""
+        """Emit a control map that a detector has made for this job."""
         with self._lock:
             if self._is_open:
                 self._emit(drawn)
 
     def step_done(self, images: int) -> None:
-        """So many of the job's images have made a step together."""
+        """Report that this number of the job's images have made a step together."""
         with self._lock:
             self._steps_done += images
             if self._is_open:
                 self._emit(Stepped(self.order.job_id, self._steps_done, self._steps))
 
-    def look(self, index: int, data: bytes) -> None:
-        """This is how one of its images looks so far: a small JPEG file."""
+    def preview(self, index: int, data: bytes) -> None:
+        """Emit a preview of one of its images, a small JPEG file."""
         with self._lock:
             if self._is_open:
                 self._emit(Previewed(self.order.job_id, index, self._steps_done, data))
 
     def come_to(self, stage: Stage) -> None:
-        """This is done with one of its images now: the job's stage, once no image has steps left."""
+        """Enter a later stage with one of its images. The stage is the job's once no image has steps left."""
         with self._lock:
             is_news = self._steps_done >= self._steps and stage is not self._stage
             if self._is_open and is_news:
@@ -63,13 +63,13 @@ class OpenJob:
                 self._emit(Stepped(self.order.job_id, self._steps_done, self._steps, stage))
 
     def warn(self, text: str) -> None:
-        """Tell the job's owner something, once, with its completion."""
+        """Add a warning, once, which is emitted with the job's completion."""
         with self._lock:
             if text not in self._warnings:
                 self._warnings += (text,)
 
     def image_done(self, image: ImageEncoded) -> None:
-        """An image is ready; with the last one the job is completed."""
+        """Emit a finished image; the last one completes the job."""
         with self._lock:
             if not self._is_open:
                 return
@@ -79,13 +79,13 @@ class OpenJob:
                 self._end(Completed(self.order.job_id, self._warnings))
 
     def fail(self, code: str, text: str) -> None:
-        """End the job without the rest of its images."""
+        """End the job without its remaining images."""
         with self._lock:
             if self._is_open:
                 self._end(Failed(self.order.job_id, code, text))
 
     def drop(self) -> None:
-        """End the job because it was cancelled."""
+        """End the job because it was canceled."""
         with self._lock:
             if self._is_open:
                 self._end(Dropped(self.order.job_id))

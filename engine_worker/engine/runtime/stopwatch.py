@@ -8,21 +8,21 @@ import torch
 
 Made = TypeVar("Made")
 Done = Callable[[float], None]
-"""Takes the seconds that a piece of work took."""
+"""Receives the duration of a piece of work, in seconds."""
 
 
 class Stopwatch(Protocol):
-    """For one thread."""
+    """Measures work; for one thread."""
 
     def time(self, work: Callable[[], Made], done: Done) -> Made:
-        """Do the work; `done` hears how long it took, at once or when the next work is timed.
+        """Do the work, and report its duration to `done`: at once, or when the next work is timed.
 
-        Raises: what the work raises; nobody hears of it then.
+        Raises: what the work raises; nothing is reported then.
         """
 
 
 class HostStopwatch:
-    """Where work is done when it returns."""
+    """For devices on which work is done when the call returns."""
 
     def time(self, work: Callable[[], Made], done: Done) -> Made:
         """See the protocol."""
@@ -33,10 +33,10 @@ class HostStopwatch:
 
 
 class CudaStopwatch:
-    """Where work is only put into the device's queue.
+    """For GPUs, where a call only enqueues work.
 
-    The host is let ahead of the device by one piece of work and no more: so the queue never runs dry, and
-    nobody is told of steps that are far from being made.
+    The host may be one piece of work ahead of the device, no more. So the queue never runs dry, and no step
+    is reported long before it is made.
     """
 
     def __init__(self) -> None:

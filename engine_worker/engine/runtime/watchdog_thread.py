@@ -1,4 +1,5 @@
-"""A worker thread with a time limit: work that takes too long is given up, with all that waits behind it."""
+"""A worker thread with a time limit: work that takes too long is given up, together with the work
+behind it."""
 
 from collections.abc import Callable
 from threading import Lock, Timer
@@ -10,47 +11,47 @@ Work = TypeVar("Work")
 
 
 class WatchdogThread(Generic[Work]):
-    """A lane for work that may hang in foreign code, where nothing can end it.
+    """A worker thread for code of other libraries that may hang and cannot be interrupted.
 
-    `give_up` hears of the piece that has taken too long, with True, and of each one that it holds up, with
-    False, from whatever thread; `do` may still come to them if the hanging piece ends after all, and should
-    then leave them alone. Until then everything that is handed over is given up at once.
+    `give_up` is called, from any thread, with the work that has taken too long and True, and with each piece
+    that waits behind it and False. If the hanging work ends after all, `do` is still called with the others
+    and must ignore them. Until then, new work is given up at once.
     """
 
     def __init__(
-        self, name: str, do: Callable[[Work], None], give_up: Callable[[Work, bool], None], patience_s: float
+        self, name: str, do: Callable[[Work], None], give_up: Callable[[Work, bool], None], timeout_s: float
     ) -> None:
         self._do = do
         self._give_up = give_up
-        self._patience_s = patience_s
+        self._timeout_s = timeout_s
         self._lock = Lock()
-        self._here: list[Work] = []
-        """In the order in which it is done: the first one is at hand."""
+        self._pending: list[Work] = []
+        """In the order of execution: the first one is running."""
         self._is_stuck = False
-        self._lane = WorkerThread(name, self._attempt)
+        self._thread = WorkerThread(name, self._attempt)
 
     def put(self, work: Work) -> None:
-        """Hand over a piece of work; returns at once."""
+        """Hand over a piece of work. Returns at once."""
         with self._lock:
             is_stuck = self._is_stuck
             if not is_stuck:
-                self._here.append(work)
+                self._pending.append(work)
         if is_stuck:
             self._give_up(work, False)
         else:
-            self._lane.put(work)
+            self._thread.put(work)
 
     def close(self) -> None:
-        """Wait until all that was handed over is done, but for nothing that hangs."""
+        """Wait until all work is done, unless some of it hangs."""
         with self._lock:
             is_stuck = self._is_stuck
         if is_stuck:
-            self._lane.leave()
+            self._thread.leave()
         else:
-            self._lane.close()
+            self._thread.close()
 
     def _attempt(self, work: Work) -> None:
-        timer = Timer(self._patience_s, self._lose_patience, (work,))
+        timer = Timer(self._timeout_s, self._time_out, (work,))
         timer.daemon = True
         timer.start()
         try:
@@ -58,15 +59,15 @@ class WatchdogThread(Generic[Work]):
         finally:
             timer.cancel()
             with self._lock:
-                self._here.remove(work)
+                self._pending.remove(work)
                 self._is_stuck = False
             timer.join()
 
-    def _lose_patience(self, work: Work) -> None:
+    def _time_out(self, work: Work) -> None:
         with self._lock:
-            if not self._here or self._here[0] is not work:
+            if not self._pending or self._pending[0] is not work:
                 return  # it was done in this very moment
             self._is_stuck = True
-            given_up = tuple(self._here)
+            given_up = tuple(self._pending)
         for one in given_up:
             self._give_up(one, one is work)

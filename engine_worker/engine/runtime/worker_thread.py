@@ -14,35 +14,35 @@ _CPU: Final = torch.device("cpu")
 
 
 class WorkerThread(Generic[Work]):
-    """Does what it is handed, in that order, on a thread of its own.
+    """Does the work that it is given, in order, on a thread of its own.
 
-    `do` answers for the errors of each piece by itself; what it lets out is the device's own, and ends all
-    work: what is still handed over is then let go.
+    `do` handles the errors of each piece of work itself. An error of the device may escape from it; it ends
+    all work, and work that is still waiting is discarded.
     """
 
     def __init__(
-        self, name: str, do: Callable[[Work], None], room: int = 0, device: torch.device = _CPU
+        self, name: str, do: Callable[[Work], None], max_waiting: int = 0, device: torch.device = _CPU
     ) -> None:
-        """`room` pieces may wait at most, without an end if it is 0. What the work asks the device for goes
-        into a stream of its own."""
+        """At most `max_waiting` pieces wait, any number if it is 0. On a GPU the work has a stream of its
+        own."""
         self._do = do
         self._stream = own_stream(device)
-        self._queue: Queue[Work | None] = Queue(room)
+        self._queue: Queue[Work | None] = Queue(max_waiting)
         self._broken: torch.AcceleratorError | None = None
         self._thread = Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def put(self, work: Work) -> None:
-        """Hand over a piece of work; waits while there is no room.
+        """Hand over a piece of work; blocks while too many wait.
 
-        Raises: torch.AcceleratorError, if the device broke in an earlier piece.
+        Raises: torch.AcceleratorError, if the device failed during an earlier piece.
         """
         if self._broken is not None:
             raise self._broken
         self._queue.put(work)
 
     def offer(self, work: Work) -> bool:
-        """Hand over a piece of work that may as well be left undone; False if there is no room for it.
+        """Hand over a piece of work that may be skipped. Returns: False, if too many wait.
 
         Raises: torch.AcceleratorError, as `put`.
         """
@@ -55,12 +55,12 @@ class WorkerThread(Generic[Work]):
         return True
 
     def close(self) -> None:
-        """Wait until all that was handed over is done."""
+        """Wait until all work is done."""
         self.leave()
         self._thread.join()
 
     def leave(self) -> None:
-        """Let the thread end when all that was handed over is done; returns at once, unless it is full."""
+        """Let the thread end once all work is done. Returns at once, unless too many pieces wait."""
         self._queue.put(None)
 
     def _run(self) -> None:

@@ -1,9 +1,11 @@
-"""The batch scheduler: which images share the next UNet call.
+"""The batch scheduler: decides which images share the next UNet call.
 
-Pure, and knows nothing of tensors. Images that can share a call are a group; groups take turns. A group
-has a number of seats; an image takes one for all of its steps, and a free seat goes to the job with the
-fewest images seated, so that a job of many images never holds up one that comes after it. Where a call
-cannot take all that are seated, they take turns within the group as well.
+Pure data and functions, no tensors. Images that can share a call form a group, and groups take turns, so that
+no size or LoRA starves another. A group has a fixed number of slots; an image keeps its slot for all of its
+steps, and a free slot goes to the job with the fewest images in slots, so that a job of many images does not
+hold up a later job. If a call cannot take all images in slots, they take turns within the group as well. A
+group with a new job may overtake the longest-waiting one, so that the job starts within a step, but never
+twice in a row, so that a stream of new jobs does not starve the others.
 """
 
 from collections import Counter
@@ -14,17 +16,17 @@ from typing import NewType
 from kernel.protocol.ids import ModelId
 
 Admission = NewType("Admission", int)
-"""The number under which a job was let in; it rises, also when the same job comes again."""
+"""The number of an admitted job. It increases, also when the same job is sent again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What images must have in common to share a call of the UNet."""
+    """The properties that images must share to be in the same UNet call."""
 
     width_px: int
     height_px: int
     adapters: Hashable = ()
-    """What is laid over the UNet's layers, for all rows of a call."""
+    """The LoRAs on the UNet's layers, which apply to all rows of a call."""
     control_models: tuple[ModelId, ...] = ()
     tokens: int | None = None
     """The length of the prompts, where it matters."""
@@ -32,40 +34,40 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image in the line: the job's admission, and the image's index in the job."""
+    """One image in the queue: the job's admission, and the image's index in the job."""
 
     admission: Admission
     index: int
     group: Group
     rows: int = 1
-    """How many rows it has in a call: two with guidance."""
+    """Its rows in a call: two with guidance."""
 
 
 @dataclass(frozen=True, slots=True)
 class SampleQueue:
-    """The images that are still to be finished."""
+    """The images that are not finished."""
 
     waiting: tuple[Sample, ...] = ()
-    """In the order in which their jobs were let in."""
+    """In the order of their jobs' admission."""
     in_slots: tuple[Sample, ...] = ()
-    """In the order of their turns: who was called goes to the end."""
+    """In the order of their turns: called images move to the end."""
     turns: int = 0
-    """Calls handed out so far."""
+    """The number of calls so far."""
     last_turn: Mapping[Group, int] = field(default_factory=dict)
-    """The turn at which each group that is here was last called."""
+    """The turn at which each group was last called."""
     was_overtaken: bool = False
-    """The last call went to another group than the one that had waited longest."""
+    """The last call went to another group than the longest-waiting one."""
 
 
 def add(queue: SampleQueue, samples: tuple[Sample, ...]) -> SampleQueue:
-    """The line with a job's images before those of jobs that were let in after it: they may have been
-    ready before it."""
+    """Add a job's images, before those of jobs that were admitted later: those may have been ready
+    earlier."""
     waiting = sorted(queue.waiting + samples, key=lambda sample: sample.admission)
     return replace(queue, waiting=tuple(waiting))
 
 
 def remove(queue: SampleQueue, admission: Admission) -> SampleQueue:
-    """The line without any image of a job."""
+    """Remove all images of a job."""
     return replace(
         queue,
         waiting=tuple(sample for sample in queue.waiting if sample.admission != admission),
@@ -74,16 +76,15 @@ def remove(queue: SampleQueue, admission: Admission) -> SampleQueue:
 
 
 def finish(queue: SampleQueue, sample: Sample) -> SampleQueue:
-    """The line without an image that needs no more steps."""
+    """Remove an image that needs no more steps."""
     return replace(queue, in_slots=tuple(one for one in queue.in_slots if one != sample))
 
 
 def next_group(queue: SampleQueue, slots: int) -> Group | None:
-    """Whose turn it is; None if the line is empty.
+    """The group whose turn it is; None if the queue is empty.
 
-    A group with a job that has not begun and may sit down comes first, so that a job starts within a step;
-    but no two in a row that are called before their time, so that a stream of new jobs holds nobody up. Else
-    it is the group that has waited longest.
+    A group with a free slot and a job that has no image in a slot comes first, but not twice in a row.
+    Otherwise it is the group that has waited longest.
     """
     longest = _longest(queue)
     if longest is not None and queue.was_overtaken:
@@ -96,10 +97,10 @@ def next_group(queue: SampleQueue, slots: int) -> Group | None:
 def call(
     queue: SampleQueue, group: Group, slots: int, most_rows: int | None = None
 ) -> tuple[SampleQueue, tuple[Sample, ...]]:
-    """Call a group, with its free seats filled.
+    """Call a group, after filling its free slots.
 
-    Returns: the line after the call, and who is called: at most `slots` images, and no more than fill
-    `most_rows`, but always one.
+    Returns: the queue after the call, and the called images: at most `slots`, and at most as many as have
+    `most_rows` rows together, but at least one.
     """
     longest = _longest(queue)
     queue = _fill_slots(queue, group, slots)
@@ -119,12 +120,12 @@ def call(
 
 
 def _groups(queue: SampleQueue) -> Mapping[Group, None]:
-    """All that are here, in the order in which they came."""
+    """All groups in the queue, in order of arrival."""
     return dict.fromkeys(sample.group for sample in (*queue.in_slots, *queue.waiting))
 
 
 def _longest(queue: SampleQueue) -> Group | None:
-    """The group that has waited longest since it was called; None if none was."""
+    """The group that has waited longest since its last call; None if none was called."""
     called = [group for group in _groups(queue) if group in queue.last_turn]
     return min(called, key=lambda group: queue.last_turn[group], default=None)
 

@@ -1,8 +1,10 @@
-"""Tunes the rows per UNet call: as many as pay off and fit in memory.
+"""Tunes the number of rows per UNet call: as many as pay off and fit in memory.
 
-Pure. A larger batch makes more of a device up to a point, the knee; beyond it a call takes longer by as much
-as it makes more, and everybody only waits longer for each step. Where the knee lies depends on the device,
-the model and the size of the images, so it is measured on the calls that are made anyway.
+Pure: durations are arguments. A larger batch uses a device better up to a point, the knee; beyond it a call
+takes longer in proportion to its rows, and every image only waits longer for each step. The knee depends on
+the device, the model and the image size, so it is measured on the calls that are made anyway. Other processes
+can only add to a duration, so the shortest of the last few counts. Measurements and out-of-memory bounds
+expire after some hundred calls, because memory and neighbors change.
 """
 
 from collections import deque
@@ -10,7 +12,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Final
 
-# Neighbours on the machine only ever add to a call's time, so the shortest of a few tells how fast it is.
+# Neighbors on the machine only ever add to a call's time, so the shortest of a few tells how fast it is.
 _KEPT: Final = 8
 _ENOUGH: Final = 3
 # A batch that makes more than this over a smaller one per second has paid.
@@ -21,7 +23,7 @@ _FORGOTTEN_AFTER: Final = 400
 
 @dataclass(slots=True)
 class _Timed:
-    """The last calls with as many rows."""
+    """The durations of the last calls with the same number of rows."""
 
     seconds: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT))
     last_call: int = 0
@@ -29,7 +31,7 @@ class _Timed:
 
 @dataclass(slots=True)
 class _Kind:
-    """Calls that are alike but for their rows."""
+    """Calls that differ only in their rows."""
 
     calls: int = 0
     timed: dict[int, _Timed] = field(default_factory=dict)
@@ -38,13 +40,13 @@ class _Kind:
 
 
 class BatchSizeTuner:
-    """Remembers how long calls took. A kind is what decides about time and memory beside the rows."""
+    """Remembers durations of calls. A kind is everything except the rows that decides time and memory."""
 
     def __init__(self) -> None:
         self._kinds: dict[Hashable, _Kind] = {}
 
     def most_rows(self, kind: Hashable) -> int | None:
-        """The most rows that a call of this kind should have; None if nothing speaks against any number."""
+        """The most rows that a call of this kind should have; None if no bound is known."""
         known = self._kinds.get(kind)
         if known is None:
             return None
@@ -53,7 +55,7 @@ class BatchSizeTuner:
         return min((bound for bound in bounds if bound is not None), default=None)
 
     def measured(self, kind: Hashable, rows: int, seconds: float) -> None:
-        """A call took so long."""
+        """Record the duration of a call, in seconds."""
         known = self._kinds.setdefault(kind, _Kind())
         known.calls += 1
         timed = known.timed.setdefault(rows, _Timed())
@@ -63,14 +65,15 @@ class BatchSizeTuner:
         timed.last_call = known.calls
 
     def lacked_memory(self, kind: Hashable, rows: int) -> None:
-        """There was no memory for a call with so many rows."""
+        """Record that a call with this many rows ran out of memory."""
         known = self._kinds.setdefault(kind, _Kind())
         known.memory_rows = max(1, rows // 2)
         known.memory_call = known.calls
 
 
 def _best_size(kind: _Kind) -> int | None:
-    """The smallest number of rows that is as good as any larger; None if the largest one seen is better."""
+    """The smallest number of rows that is as good as any larger one; None if the largest one seen is the
+    best."""
     costs = {
         rows: min(timed.seconds) / rows
         for rows, timed in sorted(kind.timed.items())

@@ -24,7 +24,7 @@ from engine_worker.engine.sampling.trajectory import Trajectory
 
 
 class UNetCalls:
-    """The UNet of one engine. All methods are for the stepping thread."""
+    """Calls the UNet of one engine. All methods are for the stepping thread."""
 
     def __init__(self, parts: Components, adapters: AdapterManager) -> None:
         self._parts = parts
@@ -33,7 +33,7 @@ class UNetCalls:
         self._stopwatch = make_stopwatch(parts.device)
 
     def most_rows(self, group: Group) -> int | None:
-        """How many rows a call for this group should have at most; None if any number will do."""
+        """The most rows that a call for this group should have; None if no bound is known."""
         return self._sizes.most_rows(_kind(group))
 
     def predict(
@@ -42,25 +42,30 @@ class UNetCalls:
         adapters: AdapterSet,
         fail: Callable[[Sample, Exception], None],
     ) -> dict[Sample, Tensor]:
-        """The noise of each image, all of one group; `fail` hears of those that cannot be predicted even
-        alone, and only of those."""
+        """Predict the noise of images of one group. `fail` is called for those that fail even alone, and only
+        for those.
 
-        def make(places: tuple[Sample, ...]) -> list[Tensor]:
+        Shapes: each prediction (1, channels, height, width), float32.
+        """
+
+        def make(samples: tuple[Sample, ...]) -> list[Tensor]:
             self._adapters.lora_manager.apply(adapters)
-            return self._timed_call(places, [trajectories[place] for place in places], adapters)
+            return self._timed_call(samples, [trajectories[sample] for sample in samples], adapters)
 
         return call_in_parts(tuple(trajectories), make, fail)
 
     def _timed_call(
-        self, places: tuple[Sample, ...], trajectories: list[Trajectory], adapters: AdapterSet
+        self, samples: tuple[Sample, ...], trajectories: list[Trajectory], adapters: AdapterSet
     ) -> list[Tensor]:
-        kind, rows = _kind(places[0].group), sum(place.rows for place in places)
+        kind, rows = _kind(samples[0].group), sum(sample.rows for sample in samples)
         call = partial(predict, self._denoiser(adapters), trajectories, self._parts.dtype)
         timed = partial(self._stopwatch.time, call, partial(self._sizes.measured, kind, rows))
         try:
             # More images than one are rather made in parts: what is kept for later is dear to load again.
             return (
-                timed() if len(places) > 1 else retry_on_oom(timed, self._parts.device, self._adapters.forget)
+                timed()
+                if len(samples) > 1
+                else retry_on_oom(timed, self._parts.device, self._adapters.forget)
             )
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
@@ -68,13 +73,13 @@ class UNetCalls:
             raise
 
     def _denoiser(self, adapters: AdapterSet) -> Denoiser:
-        """What was prepared beforehand knows only the UNet's own layers."""
+        """The compiled or recorded UNet ignores LoRAs, so it is used only without them."""
         quick = self._parts.quick_denoiser
         return self._parts.denoiser if quick is None or adapters.loras else quick
 
 
 def _kind(group: Group) -> tuple[int, int, int]:
-    """What decides, beside the rows, how long a call takes and how much memory it needs."""
+    """Everything except the rows that decides the duration and the memory of a call."""
     return group.width_px, group.height_px, len(group.control_models)
 
 
@@ -87,7 +92,8 @@ def call_in_parts(
     make: Callable[[tuple[Shared, ...]], Sequence[Made]],
     fail: Callable[[Shared, Exception], None],
 ) -> dict[Shared, Made]:
-    """Make one call for all. One that fails is made again in halves, down to the image that fails alone."""
+    """Make one call for all images. A call that fails is repeated in halves, down to the image that fails
+    alone."""
     if not images:
         return {}
     try:

@@ -15,7 +15,7 @@ _DIGITS: Final = 6
 
 @runtime_checkable
 class BrownianScheduler(Protocol):
-    """A scheduler that walks along such a path. The one that it makes itself depends on the device."""
+    """A scheduler that uses such noise. The path that it would create itself depends on the device."""
 
     noise_sampler_seed: int
     sigmas: Tensor
@@ -24,7 +24,7 @@ class BrownianScheduler(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BrownianNoise:
-    """One path, drawn on the CPU whatever the device, so that a seed means the same image everywhere."""
+    """One path, drawn on the CPU whatever the device, so that a seed gives the same image everywhere."""
 
     tree: BatchedBrownianTree
     least: float
@@ -32,15 +32,15 @@ class BrownianNoise:
     device: torch.device
 
     def __call__(self, sigma: Tensor, sigma_next: Tensor) -> Tensor:
-        """The noise between two sigmas. Ends that rounding has pushed beyond the path are drawn back to it,
-        as torchsde does, but without a warning each time."""
+        """The noise between two sigmas. Sigmas that rounding has moved off the path are clamped to it, as
+        torchsde does, but without its warning."""
         ends = [min(max(one.item(), self.least), self.most) for one in (sigma, sigma_next)]
         drawn: Tensor = self.tree(*ends) / (sigma_next - sigma).abs().sqrt()
         return copy_async(drawn, self.device)
 
 
 def walk_on_the_cpu(scheduler: BrownianScheduler, shape: tuple[int, ...], device: torch.device) -> None:
-    """Give the scheduler the path that it would make itself on the CPU. `shape` is that of its latents."""
+    """Give the scheduler the path that it would create on a CPU. `shape` is that of its latents."""
     least = scheduler.sigmas[scheduler.sigmas > 0].min().item()
     most = scheduler.sigmas.max().item()
     tree = BatchedBrownianTree(torch.zeros(shape), least, most, scheduler.noise_sampler_seed)

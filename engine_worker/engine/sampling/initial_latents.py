@@ -25,32 +25,32 @@ from kernel.protocol.specs import JobSpec
 
 @dataclass(frozen=True, slots=True)
 class InitImage:
-    """What the images of a job begin with beside noise. Everything is on the CPU."""
+    """The init image of a job and its mask, encoded. Everything is on the CPU."""
 
     strength: float
     reference: Encoded | None
-    """None where nothing of it would be seen."""
+    """None if nothing of it would be visible."""
     mask: Tensor | None
-    """(1, 1, height, width) in latents: 1 is painted anew, 0 stays. None: everything is painted anew."""
-    staying: Encoded | None
-    """What an inpainting UNet sees of the part that stays; the other part is grey."""
+    """(1, 1, height, width) in latents: 1 is repainted, 0 is kept. None: everything is repainted."""
+    masked_image: Encoded | None
+    """The kept part of the image, as an inpainting UNet sees it; the other part is gray."""
 
     @property
     def tile_px(self) -> int | None:
-        """The side of the tiles that its images were encoded in, None if in one piece."""
-        sides = (one.tile_px for one in (self.reference, self.staying) if one is not None)
+        """The side of the tiles that its images were encoded in; None if in one piece."""
+        sides = (one.tile_px for one in (self.reference, self.masked_image) if one is not None)
         return next((side for side in sides if side is not None), None)
 
     @property
     def is_pure_noise(self) -> bool:
-        """Where a mask says what stays, a strength of 1 means what it says; without one a trace of the
-        reference goes into the noise, as in diffusers."""
+        """True if the latents begin as pure noise: with a mask, strength 1 replaces the masked part
+        completely. Without a mask a trace of the reference remains in the noise, as in diffusers."""
         return self.mask is not None and self.strength == 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class InitImagePixels:
-    """The same before the VAE has seen it: the images that came along, in the job's size."""
+    """The input images before encoding, at the size of the job."""
 
     reference: Tensor | None
     """(1, 3, height_px, width_px), -1 to 1."""
@@ -59,9 +59,9 @@ class InitImagePixels:
 
 
 def strength_of(parts: Components, spec: JobSpec, inputs: Inputs) -> float | None:
-    """How much of a reference is noise at first; None if the job's images are made of noise alone.
+    """The strength of the noise on a reference; None if the job's images begin as pure noise.
 
-    Raises: JobRejected, if a mask came alone.
+    Raises: JobRejected, if there is a mask without a reference.
     """
     if InputKind.REFERENCE in inputs:
         return spec.strength
@@ -71,7 +71,7 @@ def strength_of(parts: Components, spec: JobSpec, inputs: Inputs) -> float | Non
 
 
 def read_pixels(spec: JobSpec, inputs: Inputs) -> InitImagePixels:
-    """Decode and fit the images that came along.
+    """Decode the input images and scale them to the job's size.
 
     Raises: JobRejected, if one cannot be read.
     """
@@ -81,9 +81,9 @@ def read_pixels(spec: JobSpec, inputs: Inputs) -> InitImagePixels:
 def encode_init_image(
     parts: Components, vae: Vae, spec: JobSpec, pixels: InitImagePixels
 ) -> InitImage | None:
-    """The canvas of a job's images; None if they are made of noise alone.
+    """Encode the init image of a job; None if its images begin as pure noise.
 
-    A UNet that was made for inpainting always has one: without a mask everything is painted anew.
+    An inpainting UNet always has one: without a mask everything is repainted.
     """
     if not parts.is_inpainting:
         return _plain_init_image(parts, vae, spec, pixels)
@@ -94,10 +94,10 @@ def encode_init_image(
 
 
 def pixels_of(image: Image.Image) -> Tensor:
-    """(1, channels, height_px, width_px), 0 to 1.
+    """An image as a tensor (1, channels, height_px, width_px), 0 to 1.
 
-    They lie in memory as the image does, channels last, which is how diffusers hands them to the VAE: other
-    kernels would round otherwise.
+    Its memory format is channels last, as diffusers passes it to the VAE: other kernels would round
+    differently.
     """
     array = np.atleast_3d(np.asarray(image, dtype=np.float32) / 255.0)
     return torch.from_numpy(array[np.newaxis].transpose(0, 3, 1, 2))
@@ -110,18 +110,18 @@ def _plain_init_image(
         return None
     encoded = encode(vae, pixels.reference, parts.device)
     latent_mask = None if pixels.mask is None else _in_latents(pixels.mask, vae)
-    return InitImage(spec.strength, encoded, latent_mask, staying=None)
+    return InitImage(spec.strength, encoded, latent_mask, masked_image=None)
 
 
 def _inpainting_init_image(
     parts: Components, vae: Vae, spec: JobSpec, reference: Tensor | None, mask: Tensor
 ) -> InitImage:
     if reference is None:
-        strength, staying = 1.0, torch.zeros(1, 3, spec.height_px, spec.width_px)
+        strength, masked_image = 1.0, torch.zeros(1, 3, spec.height_px, spec.width_px)
     else:
-        strength, staying = spec.strength, reference * (mask < 0.5)
+        strength, masked_image = spec.strength, reference * (mask < 0.5)
     encoded = None if reference is None or strength == 1.0 else encode(vae, reference, parts.device)
-    return InitImage(strength, encoded, _in_latents(mask, vae), encode(vae, staying, parts.device))
+    return InitImage(strength, encoded, _in_latents(mask, vae), encode(vae, masked_image, parts.device))
 
 
 def _reference(spec: JobSpec, inputs: Inputs) -> Tensor | None:
@@ -141,14 +141,14 @@ def _mask(spec: JobSpec, inputs: Inputs) -> Tensor | None:
 
 
 def _in_latents(mask: Tensor, vae: Vae) -> Tensor:
-    """One number for each latent: that of the pixel at its upper left, as in diffusers."""
+    """Downscale a mask to latents: each takes the value of the pixel at its upper left, as in diffusers."""
     height, width = (length // vae.pixels_per_latent for length in mask.shape[-2:])
     return interpolate(mask, size=(height, width))
 
 
 @dataclass(frozen=True, slots=True)
 class InitialLatents:
-    """The first latents of an image, and what goes along with them; see `Trajectory`."""
+    """The first latents of an image and its constants; see `Trajectory`."""
 
     latents: Tensor
     further_channels: Tensor | None = None
@@ -158,7 +158,7 @@ class InitialLatents:
 def prepare_latents(
     schedule: Schedule, generator: torch.Generator, shape: tuple[int, int, int], init_image: InitImage | None
 ) -> InitialLatents:
-    """The beginning of one image, on the CPU. `shape` is that of its latents: channels, height, width."""
+    """The initial latents of one image, on the CPU. `shape` is (channels, height, width)."""
     if init_image is None:
         return InitialLatents(_pure(schedule, _noise(shape, generator)))
     reference = None if init_image.reference is None else init_image.reference.draw(generator)
@@ -170,8 +170,8 @@ def prepare_latents(
         latents = schedule.scheduler.add_noise(reference, noise, schedule.timesteps[:1])
     if init_image.mask is None:
         return InitialLatents(latents)
-    if init_image.staying is not None:
-        return InitialLatents(latents, _further_channels(init_image.mask, init_image.staying, generator))
+    if init_image.masked_image is not None:
+        return InitialLatents(latents, _further_channels(init_image.mask, init_image.masked_image, generator))
     # The stock pipeline encodes what stays for every UNet, and this number of the generator with it.
     _noise(shape, generator)
     return InitialLatents(
@@ -187,5 +187,5 @@ def _pure(schedule: Schedule, noise: Tensor) -> Tensor:
     return noise * schedule.scheduler.init_noise_sigma
 
 
-def _further_channels(mask: Tensor, staying: Encoded, generator: torch.Generator) -> Tensor:
-    return torch.cat([mask, staying.draw(generator)], dim=1)
+def _further_channels(mask: Tensor, masked_image: Encoded, generator: torch.Generator) -> Tensor:
+    return torch.cat([mask, masked_image.draw(generator)], dim=1)

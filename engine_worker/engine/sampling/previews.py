@@ -32,13 +32,13 @@ from kernel.process.log import line
 _log = logging.getLogger(__name__)
 
 LONGEST_PX: Final = 256
-"""Of a preview's sides; 10 kB."""
+"""The longest side of a preview; about 10 kB."""
 _LEAST_INTERVAL_S: Final = 0.5
 _JPEG_QUALITY: Final = 75
 _WAITING: Final = 4
 # With zero terminal SNR the first timestep has no signal at all.
 _LEAST_SIGNAL: Final = 1e-4
-# 1,024 colours to fit sixteen numbers to; larger would take longer and fit no better.
+# 1,024 colors to fit sixteen numbers to; larger would take longer and fit no better.
 _SAMPLE_LATENTS: Final = 32
 # From flat areas to single latents: what images are made of.
 _COARSENESS: Final = (2, 4, 8, 16)
@@ -47,20 +47,21 @@ _SEED: Final = 0
 
 @dataclass(frozen=True, slots=True)
 class LatentPreview:
-    """The map of one VAE. Shapes: weights (channels + 1, 3), on the CPU; the last row is added to all."""
+    """The linear map of one VAE. Shapes: weights (channels + 1, 3), on the CPU; the last row is a
+    constant."""
 
     weights: Tensor
 
     def draw(self, latents: Tensor) -> Tensor:
-        """Latents (1, channels, height, width), on the CPU, to an image (height, width, 3), uint8."""
-        colours = (_with_ones(latents) @ self.weights).reshape(*latents.shape[2:], 3)
-        scaled = (colours / 2 + 0.5).clamp(0, 1) * 255
+        """Convert latents (1, channels, height, width), on the CPU, to an image (height, width, 3), uint8."""
+        colors = (_with_ones(latents) @ self.weights).reshape(*latents.shape[2:], 3)
+        scaled = (colors / 2 + 0.5).clamp(0, 1) * 255
         return scaled.round().to(torch.uint8)
 
 
 @dataclass(frozen=True, slots=True)
 class _Sketch:
-    """An image as it may become. Shapes: latents (1, channels, height, width)."""
+    """The expected result of an image. Shapes: latents (1, channels, height, width)."""
 
     job: OpenJob
     index: int
@@ -78,9 +79,9 @@ class _Shown:
 
 
 class Previews:
-    """Draws previews on a thread of its own, which also waits for the device, so that no step does.
+    """Renders previews on a thread of its own, which also waits for the device, so that no step does.
 
-    A job gets two a second at most. Where drawing does not keep up, previews are left out.
+    A job gets at most two per second. If rendering does not keep up, previews are skipped.
     """
 
     def __init__(self, device: torch.device, clock: Callable[[], float] = monotonic) -> None:
@@ -91,7 +92,7 @@ class Previews:
         self._drawing: WorkerThread[_Sketch] | None = None
 
     def choose(self, job: OpenJob, indices: Sequence[int]) -> int | None:
-        """Of which of its images a job wants to see something now, one after the other; None: of none."""
+        """The index of the job's image to preview now, one after the other; None if no preview is due."""
         if not job.order.spec.previews:
             return None
         last = self._last.get(job)
@@ -102,19 +103,19 @@ class Previews:
         return min([index for index in indices if index > last.index] or indices)
 
     def show(self, job: OpenJob, index: int, vae: Vae, latents: Callable[[], Tensor]) -> None:
-        """Draw a preview of latents that may still have to be computed; returns at once.
+        """Render a preview of latents, which `latents` computes. Returns at once.
 
-        Raises: torch.AcceleratorError, if the device broke while an earlier one was drawn.
+        Raises: torch.AcceleratorError, if the device failed while an earlier one was rendered.
         """
         if self._drawing is None:
-            self._drawing = WorkerThread("previews", self._draw, room=_WAITING, device=self._device)
+            self._drawing = WorkerThread("previews", self._draw, max_waiting=_WAITING, device=self._device)
         with _bordered(job):
             sketched = latents()
             if self._drawing.offer(_Sketch(job, index, sketched, vae, record_event(self._device))):
                 self._last[job] = _Shown(index, self._clock())
 
     def close(self) -> None:
-        """Wait until what was handed over is drawn."""
+        """Wait until all previews are rendered."""
         if self._drawing is not None:
             self._drawing.close()
 
@@ -125,7 +126,7 @@ class Previews:
         with _bordered(sketch.job):
             latents = wait_for_event(sketch.latents, sketch.written)
             pixels = self._look(sketch.vae).draw(latents.cpu())
-            sketch.job.look(sketch.index, _as_jpeg(Image.fromarray(pixels.numpy()), sketch.vae))
+            sketch.job.preview(sketch.index, _as_jpeg(Image.fromarray(pixels.numpy()), sketch.vae))
 
     def _look(self, vae: Vae) -> LatentPreview:
         if vae.encoder not in self._looks:
@@ -135,7 +136,7 @@ class Previews:
 
 @contextmanager
 def _bordered(job: OpenJob) -> Iterator[None]:
-    """Where a preview cannot be drawn, its job hears of it, and goes on without."""
+    """A context in which an error becomes a warning of the job, which continues without the preview."""
     try:
         yield
     except Exception as error:
@@ -146,10 +147,11 @@ def _bordered(job: OpenJob) -> Iterator[None]:
 
 
 def expected(trajectory: Trajectory, prediction: Tensor) -> Tensor:
-    """The latents that the image would have if the UNet were right about all of its noise at once.
+    """The latents that result if the UNet's prediction of the noise is right.
 
-    The input of the UNet is sqrt(a) of the image and sqrt(1 - a) of noise, where a is the timestep's share
-    of signal, whatever the scheduler's own way to keep latents (arXiv:2006.11239; v: arXiv:2202.00512).
+    The UNet's input is sqrt(a) of the image and sqrt(1 - a) of noise, where a is the timestep's signal share,
+    whatever scale the scheduler keeps its latents in.
+    Source: arXiv:2006.11239; v-prediction: arXiv:2202.00512.
     """
     scheduler = trajectory.schedule.scheduler
     nearest = min(round(trajectory.timestep.item()), len(scheduler.alphas_cumprod) - 1)
@@ -165,7 +167,7 @@ def expected(trajectory: Trajectory, prediction: Tensor) -> Tensor:
 
 
 def _as_jpeg(image: Image.Image, vae: Vae) -> bytes:
-    """As large as the image will be, but no larger than a preview is."""
+    """As large as the final image, but no larger than a preview may be."""
     scale = min(float(vae.pixels_per_latent), LONGEST_PX / max(image.size))
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     file = BytesIO()
@@ -174,7 +176,8 @@ def _as_jpeg(image: Image.Image, vae: Vae) -> bytes:
 
 
 def fit_latent_preview(vae: Vae, device: torch.device) -> LatentPreview:
-    """Fit the map by least squares: to an image of clouds in all colours, and what the VAE makes of it."""
+    """Fit the map by least squares to an image of colored clouds and to the latents that the VAE encodes it
+    to."""
     generator = torch.Generator("cpu").manual_seed(_SEED)
     image = _clouds(_SAMPLE_LATENTS * vae.pixels_per_latent, generator)
     latents = encode(vae, image, device).draw(generator)
@@ -193,5 +196,5 @@ def _clouds(size_px: int, generator: torch.Generator) -> Tensor:
 
 
 def _with_ones(latents: Tensor) -> Tensor:
-    """One row for each pixel: its channels, and a one. Shapes: (height * width, channels + 1)."""
+    """One row per pixel: its channels and a 1. Shapes: (height * width, channels + 1)."""
     return pad(latents[0].float().flatten(1).T, (0, 1), value=1.0)

@@ -16,11 +16,11 @@ from engine_worker.engine.sampling.trajectory import Trajectory
 
 
 def predict(denoiser: Denoiser, trajectories: Sequence[Trajectory], dtype: torch.dtype) -> list[Tensor]:
-    """The noise in each image's latents, guided by its prompt: one call of the UNet for all of them.
+    """Predict the noise in each image's latents, with guidance, in one UNet call for all of them.
 
-    They have the size of their latents and their ControlNets in common, and whether there are further
-    channels; with ControlNets also the length of their prompts, for those know no mask. The trajectories stay
-    where they are, so that a call that failed can be made again.
+    The images have the same latent size, the same ControlNets, and all or none have inpainting channels. With
+    ControlNets their prompts also have the same length, because ControlNets take no mask. The trajectories
+    are not changed, so a failed call can be repeated.
     Shapes: each (1, channels, height, width), float32.
     """
     rows = [one.conditioning.rows for one in trajectories]
@@ -39,7 +39,7 @@ def predict(denoiser: Denoiser, trajectories: Sequence[Trajectory], dtype: torch
 
 
 def advance(trajectory: Trajectory, prediction: Tensor) -> Trajectory:
-    """One step along the way: the scheduler takes the predicted noise out of the latents."""
+    """Make one step: the scheduler removes the predicted noise from the latents."""
     schedule, calls_done = trajectory.schedule, trajectory.calls_done + 1
     with without_waiting(trajectory.latents.device):
         latents = schedule.step(prediction, trajectory.calls_done, trajectory.latents, trajectory.generator)
@@ -49,7 +49,7 @@ def advance(trajectory: Trajectory, prediction: Tensor) -> Trajectory:
 
 
 def model_input(trajectory: Trajectory) -> Tensor:
-    """The latents as the UNet wants to see them: with the variance of its training, at every timestep."""
+    """The latents scaled for the UNet: to the variance of its training, at every timestep."""
     return trajectory.schedule.scheduler.scale_model_input(trajectory.latents, trajectory.timestep)
 
 
@@ -58,14 +58,14 @@ def _rows(trajectory: Trajectory) -> int:
 
 
 def _timesteps(trajectories: Sequence[Trajectory]) -> Tensor:
-    """One for each row, put together on the CPU: no lookup ever waits for a GPU."""
+    """One per row, concatenated on the CPU: no lookup waits for a GPU."""
     return torch.cat([one.timestep.expand(_rows(one)) for one in trajectories])
 
 
 def _embeds(trajectories: Sequence[Trajectory]) -> tuple[Tensor, Tensor | None]:
-    """All prompts, and where they differ in length, which tokens count (rows, tokens).
+    """All prompts, and if they differ in length, a mask of the tokens that count (rows, tokens).
 
-    What is masked weighs nothing in the UNet's attention, to the last bit: see docs/adr/0023.
+    A masked token contributes exactly nothing to the UNet's attention: see docs/adr/0023.
     """
     embeds = [one.conditioning.embeds for one in trajectories]
     if len(embeds) == 1:
@@ -80,7 +80,7 @@ def _embeds(trajectories: Sequence[Trajectory]) -> tuple[Tensor, Tensor | None]:
 
 
 def _added(trajectories: Sequence[Trajectory]) -> dict[str, Tensor] | None:
-    """SDXL's further conditions; None for SD."""
+    """SDXL's additional conditions; None for SD."""
     pooled = [one.conditioning.pooled for one in trajectories if one.conditioning.pooled is not None]
     sizes = [one.conditioning.sizes for one in trajectories if one.conditioning.sizes is not None]
     if not pooled:
@@ -89,7 +89,7 @@ def _added(trajectories: Sequence[Trajectory]) -> dict[str, Tensor] | None:
 
 
 def _working(trajectories: Sequence[Trajectory]) -> list[ActiveControlNet]:
-    """The ControlNets of the call, which all images have in common."""
+    """The ControlNets of the call, which all images share."""
     working = []
     for number, control in enumerate(trajectories[0].controls):
         rows = [(one, one.controls[number]) for one in trajectories for _ in range(_rows(one))]
@@ -99,7 +99,7 @@ def _working(trajectories: Sequence[Trajectory]) -> list[ActiveControlNet]:
 
 
 def _widened(sample: Tensor, trajectories: Sequence[Trajectory]) -> Tensor:
-    """The rows with the further channels of an inpainting UNet, if it is one."""
+    """The rows with the additional channels of an inpainting UNet, if it is one."""
     further = [
         one.further_channels.expand(_rows(one), -1, -1, -1)
         for one in trajectories

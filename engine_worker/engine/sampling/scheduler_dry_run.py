@@ -1,7 +1,8 @@
-"""Runs a scheduler dry to check a job's options before any work is done.
+"""Runs a scheduler with a single number in place of an image, to check a job's options before any work is
+done.
 
-Many options are looked at by diffusers only in a step, some only in the last. So the scheduler goes the whole
-way once, with a single number instead of an image.
+diffusers validates many options only in a step, and some only in the last one, so the dry run makes all
+steps.
 """
 
 from typing import Final
@@ -21,7 +22,7 @@ _CPU: Final = torch.device("cpu")
 
 
 def dry_run(spec: JobSpec, checkpoint_config: Config, strength: float | None) -> None:
-    """Raises: JobRejected with the option that is at fault, if the scheduler does not reach the end."""
+    """Raises: JobRejected with the offending option, if the scheduler does not reach its last step."""
     try:
         _go(spec, checkpoint_config, strength)
     except CANNOT as error:
@@ -48,7 +49,7 @@ def _go(spec: JobSpec, checkpoint_config: Config, strength: float | None) -> Non
 
 
 def _fault(spec: JobSpec, checkpoint_config: Config, strength: float | None) -> str:
-    """The options without any one of which it would work; all of them, if there is none."""
+    """The options each of which is enough to leave out; all of them, if there is none."""
     names = [
         name for name in spec.scheduler_config if _works(_without(spec, name), checkpoint_config, strength)
     ]

@@ -13,7 +13,7 @@ from kernel.protocol.schedulers import KINDS, SPACINGS
 from kernel.protocol.specs import JobSpec, SchedulerConfig
 
 Options = Mapping[str, object]
-"""By diffusers' names, for the class that the scheduler's name stands for."""
+"""By diffusers' names, for the class of the scheduler."""
 
 # What was trained, or distilled, into the checkpoint. The rest of its configuration describes the scheduler
 # that it happened to be saved with, and would change what another one's name means.
@@ -29,16 +29,16 @@ _OF_THE_CHECKPOINT: Final = frozenset(
 )  # fmt: skip
 _FLAGS_OF_NAMES: Final = frozenset(spacing.option for spacing in SPACINGS.values())
 _FLAGS: Final = _FLAGS_OF_NAMES | {"use_lu_lambdas", "use_flow_sigmas"}
-"""Options of which one alone can tell how the noise levels are spaced."""
+"""Options that define the spacing of noise levels, of which at most one may be set."""
 
 # No option of any scheduler comes near; beyond, some would fill the memory with tables.
 _LARGEST_OPTION: Final = 10_000
 
 
 def settle(spec: JobSpec, checkpoint_config: Config, seed: int) -> Options:
-    """The job's options over what its scheduler's name stands for, over what is the checkpoint's own.
+    """Merge options: the job's over those of the scheduler's name, over the checkpoint's own.
 
-    Raises: JobRejected, if the scheduler has no such option, or too few steps in it.
+    Raises: JobRejected, if the scheduler has no such option, or supports fewer steps.
     """
     known = _known(spec.scheduler)
     _check_options(spec.scheduler, spec.scheduler_config, set(known))
@@ -52,13 +52,14 @@ def settle(spec: JobSpec, checkpoint_config: Config, seed: int) -> Options:
 
 
 def _known(scheduler: Scheduler) -> dict[str, object]:
-    """All options of the class, and what they are by default."""
+    """All options of the class, with their defaults."""
     parameters = inspect.signature(getattr(diffusers, KINDS[scheduler].class_name).__init__).parameters
     return {name: one.default for name, one in parameters.items() if name != "self"}
 
 
 def _named(spec: JobSpec) -> SchedulerConfig:
-    """What the name stands for. A job that asks for another spacing of the noise levels takes it off."""
+    """The options of the scheduler's name. If the job sets another spacing of the noise levels, that of the
+    name is dropped."""
     options = KINDS[spec.scheduler].options
     if not any(spec.scheduler_config.get(flag) for flag in _FLAGS):
         return options
@@ -75,7 +76,7 @@ def _check_options(name: Scheduler, options: SchedulerConfig, known: set[str]) -
 
 
 def _check_steps(spec: JobSpec, options: Options) -> None:
-    """Beyond the timesteps that the checkpoint was trained or distilled on, steps would stand still."""
+    """Beyond the timesteps that the checkpoint was trained or distilled on, steps would change nothing."""
     trained, distilled = options.get("num_train_timesteps"), options.get("original_inference_steps")
     if isinstance(trained, int) and spec.steps > trained:
         raise JobRejected(

@@ -16,22 +16,22 @@ from kernel.protocol.specs import JobSpec
 
 
 class SchedulerTraits(Protocol):
-    """What a scheduler is asked about itself."""
+    """The part of a scheduler's configuration that is read here."""
 
     @property
     def prediction_type(self) -> str: ...
 
 
 class NoiseScheduler(Protocol):
-    """A diffusers scheduler. It remembers the way it came: one object serves one image."""
+    """A diffusers scheduler. It keeps state between steps, so each image has its own."""
 
     order: int
-    """Calls of the UNet in a step."""
+    """UNet calls per step."""
     timesteps: Tensor
-    """One number per call of the UNet, which some schedulers make twice in a step."""
+    """One per UNet call; some schedulers make two calls per step."""
     init_noise_sigma: float | Tensor
     alphas_cumprod: Tensor
-    """The share of signal at each timestep that the checkpoint was trained on."""
+    """The signal share at each training timestep."""
 
     @property
     def config(self) -> "SchedulerTraits": ...
@@ -55,29 +55,29 @@ class NoiseScheduler(Protocol):
 
 @runtime_checkable
 class LateStarter(Protocol):
-    """A scheduler that keeps count, and wants to be told where a shortened way begins; others go by the
-    timestep alone."""
+    """A scheduler that counts its steps, and must be told where a shortened schedule begins; others go by the
+    timestep."""
 
     def set_begin_index(self, begin_index: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A scheduler on its way through its timesteps, for one image."""
+    """A scheduler with its timesteps, for one image."""
 
     scheduler: NoiseScheduler
     timesteps: Tensor
-    """(calls,) on the CPU, so that looking one up never waits for a GPU."""
+    """(calls,) on the CPU, so that a lookup never waits for a GPU."""
     takes_generator: bool
     takes_eta: bool
 
     @property
     def calls(self) -> int:
-        """How many calls of the UNet the image takes."""
+        """The number of UNet calls for the image."""
         return len(self.timesteps)
 
     def step(self, prediction: Tensor, call: int, latents: Tensor, generator: torch.Generator) -> Tensor:
-        """The latents after that call of the UNet, which predicted this. Eta is 0, as in stock pipelines."""
+        """The latents after that UNet call, given its prediction. Eta is 0, as in stock pipelines."""
         adapters: dict[str, torch.Generator | float] = {}
         if self.takes_generator:
             adapters["generator"] = generator
@@ -96,11 +96,11 @@ CANNOT: Final = (
 
 
 def make_schedule(spec: JobSpec, checkpoint_config: Config, seed: int, strength: float | None) -> Schedule:
-    """A fresh schedule: the job's options laid over what its scheduler's name stands for, laid over what is
-    the checkpoint's own. `seed` is the image's, for the schedulers that draw noise by themselves.
+    """A new schedule with the merged options of job, scheduler name and checkpoint.
 
-    `strength` is the share of the steps that is made, of an image that does not begin with pure noise.
-    Raises: JobRejected, if the scheduler has no such option, or cannot work that way.
+    `seed` is the image's, for schedulers that draw noise themselves. `strength` is the share of the steps to
+    make, for an image that does not begin as pure noise.
+    Raises: JobRejected, if the scheduler has no such option, or cannot run with these options.
     """
     options = settle(spec, checkpoint_config, seed)
     try:
@@ -123,7 +123,7 @@ def schedule_of(spec: JobSpec, options: Options, strength: float | None) -> Sche
 
 
 def _shortened(scheduler: NoiseScheduler, steps: int, strength: float) -> Tensor:
-    """The last timesteps, as many as the strength asks for; rounded down, as in diffusers, even to none."""
+    """The last timesteps, by the strength; rounded down as in diffusers, possibly to none."""
     begin = (steps - min(int(steps * strength), steps)) * scheduler.order
     if isinstance(scheduler, LateStarter):
         scheduler.set_begin_index(begin)

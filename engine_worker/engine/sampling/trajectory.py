@@ -13,11 +13,10 @@ from engine_worker.engine.sampling.schedulers import Schedule
 
 @dataclass(frozen=True, slots=True)
 class InpaintMask:
-    """An image of which a part stays.
+    """The mask of an image that is partly repainted, for a UNet that was not trained for inpainting.
 
-    Shapes: original and noise (1, channels, height, width), float32; they stay on the CPU, where schedulers
-    look up how much noise a timestep has. mask (1, 1, height, width), on the engine's device: 1 where the
-    image is painted anew, 0 where it stays.
+    Shapes: original and noise (1, channels, height, width), float32, on the CPU, where schedulers look up the
+    noise of a timestep. mask (1, 1, height, width), on the engine's device: 1 is repainted, 0 is kept.
     """
 
     original: Tensor
@@ -25,7 +24,7 @@ class InpaintMask:
     mask: Tensor
 
     def put_back(self, latents: Tensor, schedule: Schedule, calls_done: int) -> Tensor:
-        """The latents with what stays as it is at the coming timestep: as noisy as they are."""
+        """Replace the kept part by the original, with the noise of the next timestep."""
         original = self.original
         if calls_done < schedule.calls:
             coming = schedule.timesteps[calls_done : calls_done + 1]
@@ -37,22 +36,22 @@ class InpaintMask:
 class Trajectory:
     """An image between two steps.
 
-    The schedule and the generator are its own and move on with it, so that its past cannot be stepped twice
-    and its neighbours cannot change it.
-    Shapes: latents (1, channels, height, width), float32 on the engine's device; further_channels
-    (1, more, height, width), what an inpainting UNet sees beside the latents: the mask, and the latents of
-    what stays.
+    Its schedule and generator are its own and advance with it, so a past state cannot be stepped again, and
+    other images cannot change it.
+    Shapes: latents (1, channels, height, width), float32 on the engine's device; further_channels (1, n,
+    height, width), the additional inputs of an inpainting UNet: the mask, and the latents of the masked
+    image.
     """
 
     conditioning: Conditioning
     guidance_scale: float
     schedule: Schedule
     generator: torch.Generator
-    """On the CPU, whatever the device, so that a seed means the same image everywhere."""
+    """On the CPU, whatever the device, so that a seed gives the same image everywhere."""
     latents: Tensor
     further_channels: Tensor | None = None
     inpaint_mask: InpaintMask | None = None
-    """Where only a part is painted anew by a UNet that was not made for it."""
+    """Set if only a part is repainted, by a UNet that was not trained for it."""
     controls: tuple[Control, ...] = ()
     calls_done: int = 0
 

@@ -203,10 +203,10 @@ def test_if_even_tiles_are_too_large_the_job_fails_and_the_next_picture_is_made(
 def test_what_is_kept_for_later_makes_room_for_a_picture_that_is_decoded(parts: Components) -> None:
     outcomes, decoder = Outcomes(), SmallMemory(parts, largest_tile_px=0)
 
-    def let_go() -> None:
+    def evict() -> None:
         decoder.largest_tile_px = 1024
 
-    postprocessor = Postprocessor(CHECKPOINT, Removers(parts.device), let_go=let_go)
+    postprocessor = Postprocessor(CHECKPOINT, Removers(parts.device), evict=evict)
     job = OpenJob(order("job", spec()), steps=0, warnings=(), emit=outcomes.emit)
     postprocessor.put(
         DenoisedImage(job, job.order.pictures[0], latents(parts), replace(parts.vae, decoder=decoder))

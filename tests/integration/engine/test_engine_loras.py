@@ -52,7 +52,7 @@ class Engine:
 
     def adapters(self, uses: Uses) -> AdapterSet:
         asked = self.job(uses)
-        return self.lora_manager.prepare(asked.models, asked.spec.loras)
+        return self.lora_manager.load_set(asked.models, asked.spec.loras)
 
     def latents(self, uses: Uses = ()) -> Tensor:
         return make_alone(self.work, self.job(uses) if uses else Asked(JOB))

@@ -19,8 +19,8 @@ from torch import Tensor
 from bench.ours import make_together, order_of, resources
 from bench.pictures import half_mask, png, random_control_net, random_lora
 from bench.stock import Asked
-from engine_worker.engine.gpu.call_shape import CallShape, shapes_to_prepare
-from engine_worker.engine.gpu.prepared_unet import compiled, prepare_unet, recorded
+from engine_worker.engine.gpu.call_shape import CallShape, shapes_to_compile
+from engine_worker.engine.gpu.compile_unet import compile_unet, compiled, recorded
 from engine_worker.engine.gpu.recorded_calls import Replay
 from engine_worker.engine.networks.components import Components, ControlNet
 from kernel.protocol.enums import Compilation, ControlType, InputKind
@@ -63,7 +63,7 @@ def asked_for(slots: int = 2, guidance_scale: float = 5.0) -> EngineLoad:
 
 def prepared(parts: Components, recorder: FakeRecorder, slots: int = 2) -> Components:
     with torch.inference_mode():
-        return recorded(parts, shapes_to_prepare(parts, asked_for(slots), slots), recorder)
+        return recorded(parts, shapes_to_compile(parts, asked_for(slots), slots), recorder)
 
 
 def made(
@@ -141,14 +141,14 @@ def test_what_there_is_no_memory_for_stays_unrecorded_and_the_rest_is_recorded(p
 
 
 def test_the_largest_calls_come_first_with_two_rows_for_guidance(parts: Components) -> None:
-    assert [one.rows for one in shapes_to_prepare(parts, asked_for(3), 3)] == [6, 4, 2]
-    assert [one.rows for one in shapes_to_prepare(parts, asked_for(3, 1.0), 3)] == [3, 2, 1]
-    assert shapes_to_prepare(parts, asked_for(1), 1) == (CallShape(2, 4, 8, 8, 77),)
+    assert [one.rows for one in shapes_to_compile(parts, asked_for(3), 3)] == [6, 4, 2]
+    assert [one.rows for one in shapes_to_compile(parts, asked_for(3, 1.0), 3)] == [3, 2, 1]
+    assert shapes_to_compile(parts, asked_for(1), 1) == (CallShape(2, 4, 8, 8, 77),)
 
 
 def test_nothing_is_prepared_for_pictures_of_an_unknown_size_nor_on_a_cpu(parts: Components) -> None:
-    assert shapes_to_prepare(parts, changed(asked_for(), width_px=None), 2) == ()
-    assert prepare_unet(parts, asked_for(), 2) is parts
+    assert shapes_to_compile(parts, changed(asked_for(), width_px=None), 2) == ()
+    assert compile_unet(parts, asked_for(), 2) is parts
 
 
 @pytest.fixture
@@ -186,7 +186,7 @@ def test_compiled_blocks_make_the_same_pictures_and_loras_go_around_them(
     expected = made(fresh, jobs)
     compiler = CountingCompiler()
     with torch.inference_mode():
-        quick = compiled(fresh, shapes_to_prepare(fresh, asked_for(), 2), compiler)
+        quick = compiled(fresh, shapes_to_compile(fresh, asked_for(), 2), compiler)
     before = replace(compiler)
     found = made(fresh, jobs, quick)
     assert 0 < before.compiled == compiler.compiled
@@ -197,6 +197,6 @@ def test_compiled_blocks_make_the_same_pictures_and_loras_go_around_them(
 def test_without_a_compiler_the_engine_works_as_written(fresh: Components) -> None:
     expected = made(fresh, PAIR[:1])
     with torch.inference_mode():
-        quick = compiled(fresh, shapes_to_prepare(fresh, asked_for(), 2), "there is no such compiler")
+        quick = compiled(fresh, shapes_to_compile(fresh, asked_for(), 2), "there is no such compiler")
     assert quick.quick_denoiser is None
     assert are_equal(made(fresh, PAIR[:1], quick), expected)

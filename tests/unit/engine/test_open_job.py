@@ -67,10 +67,10 @@ def test_steps_of_several_pictures_add_up() -> None:
 def test_what_precedes_the_first_step_is_told_until_the_job_ends() -> None:
     outcomes: list[Outcome] = []
     job, drawn = open_job(2, outcomes), Mapped(JOB, ControlType.MIDAS, b"a map")
-    job.prepares()
+    job.begin_preparing()
     job.mapped(drawn)
     job.drop()
-    job.prepares()
+    job.begin_preparing()
     job.mapped(drawn)
     assert outcomes == [Stepped(JOB, 0, 4, Stage.PREPARING), drawn, Dropped(JOB)]
 
@@ -153,7 +153,7 @@ def test_a_look_at_a_picture_tells_how_far_the_job_was_and_comes_no_more_after_i
     outcomes: list[Outcome] = []
     job = open_job(2, outcomes)
     job.step_done(1)
-    job.look(1, b"jpeg")
+    job.preview(1, b"jpeg")
     job.drop()
-    job.look(1, b"late")
+    job.preview(1, b"late")
     assert outcomes[1:] == [Previewed(JOB, 1, 1, b"jpeg"), Dropped(JOB)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from engine_worker.engine.images.output_file import MIMES, colour_of, encode, laid_on
+from engine_worker.engine.images.output_file import MIMES, color_of, encode, laid_on
 from kernel.protocol.enums import ImageFileType
 
 PIXELS = np.arange(8 * 16 * 3, dtype=np.uint8).reshape(8, 16, 3)
@@ -51,4 +51,4 @@ def test_transparency_stays(file_type: ImageFileType) -> None:
 
 def test_half_of_a_colour_is_laid_on_another() -> None:
     pixels = np.array([[[200, 100, 0, 0], [200, 100, 0, 255], [200, 100, 0, 51]]], dtype=np.uint8)
-    assert laid_on(pixels, colour_of("#0000ff")).tolist() == [[[0, 0, 255], [200, 100, 0], [40, 20, 204]]]
+    assert laid_on(pixels, color_of("#0000ff")).tolist() == [[[0, 0, 255], [200, 100, 0], [40, 20, 204]]]

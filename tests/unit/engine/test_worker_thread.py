@@ -28,7 +28,7 @@ def test_a_full_lane_makes_whoever_brings_more_wait() -> None:
         door.wait()
         done.append(work)
 
-    inner: WorkerThread[int] = WorkerThread("inner", work_on, room=1)
+    inner: WorkerThread[int] = WorkerThread("inner", work_on, max_waiting=1)
 
     def hand_on(work: int) -> None:
         handed.append(work)
@@ -56,7 +56,7 @@ def test_a_broken_device_ends_the_work_and_is_told_to_whoever_brings_more() -> N
             raise torch.AcceleratorError("the device is gone")
         done.append(work)
 
-    lane: WorkerThread[int] = WorkerThread("test", work_on, room=1)
+    lane: WorkerThread[int] = WorkerThread("test", work_on, max_waiting=1)
     lane.put(0)
     lane.put(1)
     begun.set()
@@ -74,7 +74,7 @@ def test_work_that_may_be_left_undone_is_not_waited_for() -> None:
         door.wait()
         done.append(work)
 
-    lane: WorkerThread[int] = WorkerThread("test", work_on, room=1)
+    lane: WorkerThread[int] = WorkerThread("test", work_on, max_waiting=1)
     lane.put(0)
     assert begun.wait(30)
     assert [lane.offer(work) for work in (1, 2)] == [True, False]

@@ -1,4 +1,4 @@
-"""Preparing an engine's UNet while it loads, as its owner wants it."""
+"""Compiles or records an engine's UNet while it loads, as its `compilation` option says."""
 
 import logging
 from dataclasses import replace
@@ -7,7 +7,7 @@ from typing import assert_never
 import torch
 from diffusers import UNet2DConditionModel
 
-from engine_worker.engine.gpu.call_shape import CallShape, shapes_to_prepare
+from engine_worker.engine.gpu.call_shape import CallShape, shapes_to_compile
 from engine_worker.engine.gpu.compiled_blocks import Backend, as_compiled, as_written, compile_blocks
 from engine_worker.engine.gpu.recorded_calls import CudaGraphs, RecordedCalls, Recorder, record_calls
 from engine_worker.engine.networks.components import Components
@@ -21,13 +21,13 @@ _log = logging.getLogger(__name__)
 
 
 @torch.inference_mode()
-def prepare_unet(parts: Components, order: EngineLoad, slots: int) -> Components:
-    """The parts with a denoiser that makes the engine's usual calls at less cost, if the order says so.
+def compile_unet(parts: Components, order: EngineLoad, slots: int) -> Components:
+    """The components with a denoiser that makes the engine's usual calls faster, if the order says so.
 
-    An engine that cannot be prepared works without, and its log says why.
-    Raises: torch.AcceleratorError, if the device broke.
+    If that fails, the engine works without, and its log says why.
+    Raises: torch.AcceleratorError, if the device failed.
     """
-    shapes = shapes_to_prepare(parts, order, slots)
+    shapes = shapes_to_compile(parts, order, slots)
     if parts.device.type != "cuda" or not shapes:
         return parts
     match order.compilation:
@@ -44,18 +44,18 @@ def prepare_unet(parts: Components, order: EngineLoad, slots: int) -> Components
 
 
 def recorded(parts: Components, shapes: tuple[CallShape, ...], recorder: Recorder) -> Components:
-    """The parts with recorded calls, as far as they can be recorded."""
+    """The components with recorded calls, as far as they can be recorded."""
     try:
         calls = record_calls(parts, shapes, recorder)
     except RuntimeError as error:
-        _log_unprepared(error)
+        _log_not_compiled(error)
         return parts
     _log.info(line("calls_recorded", count=len(calls), of=len(shapes)))
     return replace(parts, quick_denoiser=RecordedCalls(parts.denoiser, calls))
 
 
 def compiled(parts: Components, shapes: tuple[CallShape, ...], backend: Backend) -> Components:
-    """The parts with compiled blocks, if they can be compiled."""
+    """The components with compiled blocks, if they can be compiled."""
     unet = parts.networks[Network.UNET]
     assert isinstance(unet, UNet2DConditionModel), "there is one class of UNets"
     # From here on the blocks know of the compiler, also where it fails.
@@ -63,14 +63,14 @@ def compiled(parts: Components, shapes: tuple[CallShape, ...], backend: Backend)
     try:
         compile_blocks(unet, parts, shapes, backend)
     except RuntimeError as error:
-        _log_unprepared(error)
+        _log_not_compiled(error)
         return written
     _log.info(line("blocks_compiled", backend=backend))
     return replace(written, quick_denoiser=as_compiled(parts.denoiser))
 
 
-def _log_unprepared(error: RuntimeError) -> None:
-    """Raises: the error, if it is the device's own."""
+def _log_not_compiled(error: RuntimeError) -> None:
+    """Raises: the error, if the device failed."""
     if is_of_the_device(error):
         raise error
-    _log.warning(line("not_prepared"), exc_info=error)
+    _log.warning(line("not_compiled"), exc_info=error)
