@@ -1,4 +1,4 @@
-"""What is laid over a checkpoint (LoRA, embedding, ControlNet, VAE), told by names and shapes."""
+"""Inspects models that are added to a checkpoint (LoRA, embedding, ControlNet, VAE) by names and shapes."""
 
 from dataclasses import replace
 from typing import Final
@@ -38,7 +38,7 @@ _OTHER_CONTROLS: Final = {
     ("task_embedding", "control_add_embedding.linear_1.weight"): "a union ControlNet",
     ("difference",): "a ControlNet stored as the difference from a checkpoint",
 }
-"""What looks like a ControlNet, by names that it alone has, and is none by itself."""
+"""Files that look like a ControlNet but are none by themselves, by names that only they have."""
 _CONTROLNET_PREFIXES: Final = ("control_model.", "controlnet_cond_embedding.", "input_hint_block.")
 _VAE_LATENTS: Final = ("decoder.conv_in.weight", "first_stage_model.decoder.conv_in.weight")
 _VAE_PIXELS: Final = ("encoder.conv_in.weight", "first_stage_model.encoder.conv_in.weight")
@@ -49,24 +49,30 @@ _CLIP_G_WIDTH: Final = 1280
 
 
 def is_lora(header: Header) -> bool:
-    """Does the file hold low-rank factors?"""
+    """True if the file contains low-rank factors."""
     return has_suffix(header, *_LORA_SUFFIXES)
 
 
 def describe_lora(header: Header) -> InspectionResult:
-    """What the LoRA is; its family is None when it changes nothing that tells."""
+    """Describe a LoRA; its base is None if none of its layers depends on it.
+
+    Raises: ModelUnreadable, if it is for an unsupported base, or has no weights.
+    """
     if has_prefix(header, *_LORA_STRANGERS):
         raise stranger("a LoRA for another model family")
     return _adapter(ModelType.LORA, _base_of_lora(header), header)
 
 
 def is_controlnet(header: Header) -> bool:
-    """Does the file hold the part that reads a control image?"""
+    """True if the file contains the layers that read a control map."""
     return has_prefix(header, *_CONTROLNET_PREFIXES)
 
 
 def describe_controlnet(header: Header) -> InspectionResult:
-    """What the ControlNet is."""
+    """Describe a ControlNet.
+
+    Raises: ModelUnreadable, if it is another kind of control model, or has no weights.
+    """
     for suffixes, what in _OTHER_CONTROLS.items():
         if has_suffix(header, *suffixes):
             raise ModelUnreadable(f"this is {what}: only complete ControlNets are supported")
@@ -77,13 +83,17 @@ def describe_controlnet(header: Header) -> InspectionResult:
 
 
 def is_embedding(header: Header) -> bool:
-    """Does the file hold nothing but a few vectors for words? A lone tensor bears the word as its name."""
+    """True if the file contains only a few vectors. A single tensor may have any name, often the embedding's
+    word."""
     is_named_so = len(header.tensors) == 1 or header.tensors.keys() <= _EMBEDDING_NAMES
     return bool(header.tensors) and is_named_so and all(map(_is_vectors, header.tensors.values()))
 
 
 def describe_embedding(header: Header) -> InspectionResult:
-    """What the embedding is: SDXL has vectors for two text encoders."""
+    """Describe an embedding: SDXL has vectors for two text encoders.
+
+    Raises: ModelUnreadable, if it is for Stable Diffusion 2, or has no weights.
+    """
     widths = {entry.shape[-1] for entry in header.tensors.values()}
     if "clip_g" in header.tensors or _CLIP_G_WIDTH in widths:
         return _adapter(ModelType.EMBEDDING, ModelBase.SDXL, header)
@@ -92,14 +102,17 @@ def describe_embedding(header: Header) -> InspectionResult:
 
 
 def is_vae(header: Header) -> bool:
-    """Does the file hold an encoder to latents and a decoder from them?"""
+    """True if the file contains an encoder to latents and a decoder from them."""
     return any(name in header.tensors for name in _VAE_LATENTS) and any(
         name in header.tensors for name in _VAE_PIXELS
     )
 
 
 def describe_vae(header: Header) -> InspectionResult:
-    """What the VAE is. Those of SD and SDXL are built alike, so its family is not known."""
+    """Describe a VAE. Those of SD and SDXL have the same architecture, so its base is unknown.
+
+    Raises: ModelUnreadable, if it has another number of latent channels, or no weights.
+    """
     if width_of(header, *_VAE_LATENTS) != _LATENT_CHANNELS:
         raise stranger("a VAE for another model family")
     return _adapter(ModelType.VAE, None, header)

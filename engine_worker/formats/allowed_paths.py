@@ -1,8 +1,8 @@
-"""From addresses to files, and never to anything outside the folders that the owner allowed.
+"""Resolves addresses to files, never to anything outside the folders that the owner allowed.
 
-A name may lead elsewhere a moment after it was looked at. So a file is opened first, without touching it
-(O_PATH: a pipe does not block, a device does not wake), then the descriptor is asked where it leads and what
-it is, and everything is read from that descriptor. Source: open(2), proc(5) on /proc/self/fd.
+The target of a name may change right after it was checked. So a file is first opened without touching its
+content (O_PATH: a pipe does not block, a device is not activated), then the descriptor is checked for its
+path and type, and everything is read from that descriptor. Sources: open(2), proc(5) on /proc/self/fd.
 """
 
 import os
@@ -16,20 +16,20 @@ from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.sources import STORED_SCHEME, is_stored_name, local_path
 
 ANYWHERE: Final = (Path("/"),)
-"""For files that the caller itself has made or chosen."""
+"""For files that the caller has created or chosen itself."""
 _NOWHERE = "is not a file or folder in one of the allowed folders (models.file_roots)"
 _NOT_KEPT = "the model's files are no longer in models.folder: put them back, or retry the model"
 _NO_ROOTS = "is a local file, but models.file_roots is empty: list the folders that may hold models"
 
 
 class ModelFile:
-    """A file of a model, opened once: whatever its name leads to later, this is what is read.
+    """A file of a model, opened once, so that its content is the same even if its name leads elsewhere later.
 
-    It is closed when nobody holds it any more.
+    It is closed when the last reference to it is gone.
     """
 
     def __init__(self, path: Path, descriptor: int, roots: Sequence[Path]) -> None:
-        """`path` is what it is called, for people; the descriptor becomes this object's own."""
+        """`path` is its name in messages; this object owns the descriptor."""
         self.path = path
         self._descriptor = descriptor
         self._roots = roots
@@ -46,7 +46,7 @@ class ModelFile:
 
     @property
     def place(self) -> Path:
-        """Where libraries that want a name find it, for as long as this object is held."""
+        """A path for libraries that need one. It is valid as long as this object exists."""
         return _place(self._descriptor)
 
     @property
@@ -54,16 +54,17 @@ class ModelFile:
         return os.fstat(self._descriptor).st_size
 
     def open(self) -> FileIO:
-        """Read it from its beginning, with a position of one's own. Raises: OSError."""
+        """Open the file for reading, with a position of its own. Raises: OSError."""
         return FileIO(self.place, "rb")
 
     def beside(self, suffix: str) -> "ModelFile | None":
-        """The file of that ending that lies beside it, if it may be read."""
+        """The file with that suffix beside it, if it may be read."""
         return find_file(self.path.with_suffix(suffix), self._roots)
 
 
 def opened(file: "Path | ModelFile") -> ModelFile:
-    """The file, opened if it is not yet: a path is one that the caller itself has made or chosen.
+    """Open a file, unless it is open already. A path must be one that the caller has created or chosen
+    itself.
 
     Raises: ModelUnreadable, if there is no such file.
     """
@@ -76,12 +77,12 @@ def opened(file: "Path | ModelFile") -> ModelFile:
 
 
 def resolve(uri: str, roots: Sequence[Path]) -> Path:
-    """The file or folder that a `file://` address names, under the name that it bears there; for a `stored:`
-    address, what a models folder among the roots keeps under that name, which tells its content.
+    """The file or folder of an address: `file://` names a path, `stored:` a file that a models folder among
+    the roots keeps under the hash of its content.
 
-    What is absent, what lies outside the roots (also by way of a link) and what is neither file nor folder
-    get one and the same answer, so that nobody can find out with it what else is on this host. It says
-    nothing of what the name leads to later: whoever opens it names the roots again.
+    The error is the same for a missing path, a path outside the roots (also through a link) and one that is
+    neither a file nor a folder, so that it reveals nothing about this host. The path may lead elsewhere
+    later, so code that opens it must pass the roots again.
     Raises: ModelUnreadable.
     """
     path = _stored_path(uri, roots) if uri.startswith(STORED_SCHEME) else local_path(uri)
@@ -95,14 +96,14 @@ def resolve(uri: str, roots: Sequence[Path]) -> Path:
 
 
 def find_file(path: Path, roots: Sequence[Path], folder: int | None = None) -> ModelFile | None:
-    """The file of that name, below an open folder if one is given; None, if it is no file or leads out of
-    the roots."""
+    """Open the file of that name, relative to an open folder if one is given; None, if it is not a file or
+    leads out of the roots."""
     descriptor = open_within(path, roots, stat.S_ISREG, folder)
     return None if descriptor is None else ModelFile(path, descriptor, roots)
 
 
 def open_file(path: Path, roots: Sequence[Path]) -> ModelFile:
-    """The file of that name. Raises: ModelUnreadable, if it is none, or leads out of the roots."""
+    """Open the file of that name. Raises: ModelUnreadable, if it is not a file or leads out of the roots."""
     found = find_file(path, roots)
     if found is None:
         raise ModelUnreadable(f"{path.as_uri()} {_NOWHERE}")
@@ -112,8 +113,8 @@ def open_file(path: Path, roots: Sequence[Path]) -> ModelFile:
 def open_within(
     path: Path, roots: Sequence[Path], is_wanted: Callable[[int], bool], folder: int | None = None
 ) -> int | None:
-    """A descriptor to read from, with every link followed; None if that leads to nowhere, to something else
-    than is wanted, or out of the roots. `is_wanted` is asked about the mode."""
+    """A descriptor for reading, after following every link; None if it leads to nothing, to another type, or
+    out of the roots. `is_wanted` receives the mode."""
     try:
         looked_at = os.open(path, os.O_PATH | os.O_CLOEXEC, dir_fd=folder)
     except (OSError, ValueError):
@@ -135,7 +136,7 @@ def _is_within(descriptor: int, roots: Sequence[Path]) -> bool:
 
 
 def _mode_within(path: Path, roots: Sequence[Path]) -> int | None:
-    """What a name leads to now, if it may be read."""
+    """The mode of a path's current target, if it may be read."""
     descriptor = open_within(path, roots, lambda mode: stat.S_ISREG(mode) or stat.S_ISDIR(mode))
     if descriptor is None:
         return None

@@ -1,4 +1,4 @@
-"""The shape of a checkpoint's networks: what a UNet, a VAE and a text encoder are made of."""
+"""The shapes of a checkpoint's networks: UNet, VAE, text encoders, ControlNet."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from kernel.protocol.enums import ModelBase
 
 @dataclass(frozen=True, slots=True)
 class UNetShape:
-    """The denoising network. Levels go from the highest resolution to the lowest."""
+    """The UNet. Levels go from the highest resolution to the lowest."""
 
     in_channels: int
     out_channels: int
@@ -15,17 +15,17 @@ class UNetShape:
     """Per level."""
     resnets_per_level: int
     transformer_depths: tuple[int, ...]
-    """Transformer blocks per attention, per level; 0 where a level has no attention."""
+    """Transformer blocks per attention, per level; 0 for a level without attention."""
     middle_depth: int
     cross_attention_width: int
     uses_linear_projection: bool
     added_width: int | None
-    """Width of pooled embedding and size conditioning together (SDXL); None for SD."""
+    """Width of pooled embedding and size embeddings together (SDXL); None for SD."""
 
 
 @dataclass(frozen=True, slots=True)
 class VaeShape:
-    """The network between pixels and latents."""
+    """The VAE."""
 
     channels: tuple[int, ...]
     resnets_per_level: int
@@ -38,12 +38,12 @@ class TextEncoderShape:
 
     vocabulary: int
     tokens: int
-    """Positions, that is the most tokens of a prompt with its start and end."""
+    """Positions: the maximum number of tokens, including start and end."""
     width: int
     layers: int
     inner_width: int
     projection_width: int | None
-    """Width of the pooled embedding; None where the encoder has no projection."""
+    """Width of the pooled embedding; None if the encoder has no projection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +54,12 @@ class ControlNetShape:
     map_channels: int
     """3: red, green, blue."""
     map_widths: tuple[int, ...]
-    """Channels of the layers that read the map, for each of its sizes on the way down to that of latents."""
+    """Channels of the layers that read the map, for each of its resolutions down to that of latents."""
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A whole checkpoint."""
+    """A complete checkpoint."""
 
     base: ModelBase
     unet: UNetShape
@@ -71,8 +71,8 @@ class Architecture:
 
 
 def attention_heads(width: int) -> int:
-    """Heads of CLIP and of the SDXL UNet at this width: 64 channels each, one head where it is narrower.
+    """The number of attention heads of CLIP and of the SDXL UNet: one per 64 channels, at least one.
 
-    Shapes do not tell the number of heads, so this is the rule; it holds for every released checkpoint.
+    Tensor shapes do not contain it, but this rule holds for every released checkpoint.
     """
     return max(1, width // 64)

@@ -1,4 +1,4 @@
-"""Checkpoints in one file (the layout of the original releases): what the names and shapes tell."""
+"""Inspects checkpoints in one file (the layout of the original releases) by names and shapes."""
 
 import re
 from typing import Final
@@ -29,30 +29,30 @@ _STRANGERS: Final = {
     "edm_mean": "a Playground checkpoint, which uses EDM noise",
 }
 _QUANTIZED: Final = (".scale_weight", ".weight_scale", ".comfy_quant", ".absmax")
-"""What stands beside weights that are stored in whole numbers, or in eight bits with a scale."""
+"""Suffixes of tensors beside quantized weights: scales and the like."""
 _FULL_CHANNELS: Final = 320
 _FULL_SIZES: Final = {
     (ModelBase.SD, _FULL_CHANNELS, SD_TEXT_WIDTH): 512,
     (ModelBase.SDXL, _FULL_CHANNELS, SDXL_TEXT_WIDTH): 1024,
 }
 UNET_INPUTS: Final = (4, 9)
-"""Latents, or latents with a mask and a masked image's latents: inpainting."""
+"""Latents, or latents with a mask and a masked image's latents (inpainting)."""
 _V_PREDICTION_MARK: Final = "v_pred"
-"""An empty tensor by which fine-tuners mark what shapes do not tell."""
+"""An empty tensor by which fine-tuners mark v-prediction, which shapes do not tell."""
 _V_PREDICTION_LINE: Final = re.compile(rb"""^\s*parameterization:\s*["']?v["']?\s*$""", re.MULTILINE)
 _MAX_SIDECAR_BYTES: Final = 64 << 10
 _RESOLUTION: Final = re.compile(r"([1-9]\d{1,4})(?:x\d+)?")
 
 
 def is_checkpoint(header: Header) -> bool:
-    """Does the file hold a UNet under the name that it has in a whole checkpoint?"""
+    """True if the file contains a UNet under the name that it has in a complete checkpoint."""
     return has_prefix(header, UNET)
 
 
 def describe_checkpoint(header: Header) -> InspectionResult:
-    """What the checkpoint is.
+    """Describe a checkpoint.
 
-    Raises: ModelUnreadable, if a part is missing or the family is not ours.
+    Raises: ModelUnreadable, if a part is missing or the base is not supported.
     """
     base = _base_of(header)
     _check_parts(header)
@@ -101,7 +101,7 @@ def _check_parts(header: Header) -> None:
 
 
 def check_unet_inputs(channels: int) -> None:
-    """Make sure that what the UNet takes beside latents is nothing, or what inpainting has.
+    """Check that the UNet's inputs are latents, with or without those of inpainting.
 
     Raises: ModelUnreadable.
     """
@@ -112,7 +112,7 @@ def check_unet_inputs(channels: int) -> None:
 
 
 def _prediction_type(header: Header) -> str | None:
-    """None when no mark, no metadata and no file beside it tells, which nearly always means epsilon."""
+    """None if no mark, metadata or file beside it tells, which nearly always means epsilon."""
     if _V_PREDICTION_MARK in header.tensors or _has_v_prediction_beside(header):
         return "v_prediction"
     said = header.metadata.get("modelspec.prediction_type")
@@ -120,9 +120,9 @@ def _prediction_type(header: Header) -> str | None:
 
 
 def _has_v_prediction_beside(header: Header) -> bool:
-    """Does the configuration of the original release's form, which lies beside some checkpoints, say so?
+    """True if the configuration file of the original format beside the checkpoint says v-prediction.
 
-    No more than this one line is looked for: nothing else of that file can be found out from here.
+    Only this line is searched for, so nothing else about that file can be learned through it.
     """
     beside = None if header.file is None else header.file.beside(".yaml")
     if beside is None:
@@ -135,9 +135,9 @@ def _has_v_prediction_beside(header: Header) -> bool:
 
 
 def _native_size_px(header: Header, base: ModelBase) -> int | None:
-    """What the file says of itself, else what all checkpoints of its shape were trained at.
+    """The resolution in the file's metadata, else the one that all checkpoints of its shape were trained at.
 
-    Source: https://github.com/Stability-AI/ModelSpec for `modelspec.resolution`, as in "512x512".
+    Source: https://github.com/Stability-AI/ModelSpec for `modelspec.resolution`, such as "512x512".
     """
     for key in ("spoon.native_size_px", "modelspec.resolution"):
         said = _RESOLUTION.fullmatch(header.metadata.get(key, ""))

@@ -1,4 +1,4 @@
-"""How to build the parts of a checkpoint: each network's configuration, and where its parameters lie."""
+"""The layout of a checkpoint: each network's configuration, and the location of its parameters."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from engine_worker.formats.safetensors_header import Header
 from kernel.protocol.enums import ModelBase
 
 Config = Mapping[str, object]
-"""A configuration in the words of diffusers or transformers."""
+"""A configuration by the names of diffusers or transformers."""
 Locate = Callable[[str], tuple[Stored, ...]]
-"""The places where a parameter of that name may lie in the files, the likeliest first."""
+"""The possible keys of a parameter in the files, the most likely first."""
 
 
 class Network(Enum):
@@ -25,7 +25,7 @@ class Network(Enum):
 
 @dataclass(frozen=True, slots=True)
 class NetworkPlan:
-    """One network: what it is, how it is built, and where its weights are."""
+    """How to build one network: its kind, its configuration, and its weights."""
 
     network: Network
     config: Config
@@ -35,7 +35,7 @@ class NetworkPlan:
 
 @dataclass(frozen=True, slots=True)
 class TokenizerPlan:
-    """A tokenizer from its files, by their names, or, without any, from the CLIP vocabulary."""
+    """A tokenizer from its files, by their names; without files, from the CLIP vocabulary."""
 
     files: Mapping[str, ModelFile] | None = None
     pad_token: str = "<|endoftext|>"
@@ -43,7 +43,7 @@ class TokenizerPlan:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointLayout:
-    """A whole checkpoint."""
+    """The layout of a complete checkpoint."""
 
     base: ModelBase
     unet: NetworkPlan
@@ -52,7 +52,7 @@ class CheckpointLayout:
     tokenizers: tuple[TokenizerPlan, ...]
     scheduler_config: Config
     zeroes_empty_negative: bool
-    """SDXL: an empty negative prompt means embeddings of zeros, not the embeddings of no words."""
+    """SDXL: an empty negative prompt means embeddings of zeros, not the embeddings of an empty text."""
 
     @property
     def networks(self) -> tuple[NetworkPlan, ...]:

@@ -1,4 +1,4 @@
-"""A diffusers folder that holds one part by itself: a VAE, or a ControlNet."""
+"""Inspects a diffusers folder that contains a single component: a VAE or a ControlNet."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -21,7 +21,7 @@ _KINDS: Final[Mapping[str, Callable[[Header], InspectionResult]]] = {
     "ControlNetModel": describe_controlnet,
 }
 _BASES_BY_SCALE: Final = {0.18215: ModelBase.SD, 0.13025: ModelBase.SDXL}
-"""What latents are multiplied with tells for which family a VAE was trained."""
+"""The scaling factor of latents identifies the base that a VAE was trained for."""
 
 
 class _Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,14 +31,14 @@ class _Config(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_component(folder: ModelFolder) -> bool:
-    """Is it one part, and no whole checkpoint?"""
+    """True if the folder is one component, not a complete checkpoint."""
     return folder.file(INDEX_FILE) is None and folder.file(_CONFIG_FILE) is not None
 
 
 def describe_component(folder: ModelFolder, variant: Variant | None) -> InspectionResult:
-    """What the part is; `variant` is preferred where its weights come in several.
+    """Describe the component; `variant` is preferred if its weights exist in several.
 
-    Raises: ModelUnreadable, if anything in the folder is missing, damaged, or not known here.
+    Raises: ModelUnreadable, if a file is missing, damaged, or not supported.
     """
     config = folder.read_json(_Config, _CONFIG_FILE)
     describe = _KINDS.get(config.class_name or "")

@@ -1,4 +1,4 @@
-"""Checkpoints as diffusers folders: what the index, the configs and the headers of the weights tell."""
+"""Inspects checkpoints in diffusers folders by their index, configurations and headers."""
 
 from typing import Final
 
@@ -22,7 +22,8 @@ _STEMS: Final = {
     "text_encoder_2": "model",
     "": "diffusion_pytorch_model",
 }
-"""The parts whose weights are loaded, and what their files are called; "" is a folder that is one part."""
+"""The components whose weights are loaded, and the names of their files; "" is a folder that is one
+component."""
 _CHECKPOINT_PARTS: Final = ("unet", "vae", "text_encoder", "text_encoder_2")
 _LATENT_CHANNELS: Final = 4
 _PIXELS_PER_LATENT: Final = 8
@@ -30,7 +31,7 @@ _PIXELS_PER_LATENT: Final = 8
 
 class _PartConfig(msgspec.Struct, frozen=True, kw_only=True):
     auto_map: object = None
-    """Where transformers would find code to run."""
+    """The code that transformers would run."""
 
 
 class _UNetConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,9 +49,9 @@ class _ShardIndex(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def describe_folder(folder: ModelFolder, variant: Variant | None) -> InspectionResult:
-    """What the checkpoint in this folder is; `variant` is preferred where weights come in several.
+    """Describe the checkpoint in this folder; `variant` is preferred if weights exist in several.
 
-    Raises: ModelUnreadable, if anything in it is missing, damaged, or not known here.
+    Raises: ModelUnreadable, if a file is missing, damaged, or not supported.
     """
     base = read_index(folder)
     unet = folder.read_json(_UNetConfig, "unet", "config.json")
@@ -83,9 +84,9 @@ def _native_size_px(config: _UNetConfig) -> int | None:
 
 
 def part_headers(folder: ModelFolder, part: str, variant: Variant | None) -> list[Header]:
-    """The headers of one part's weights; the part is "" in a folder that holds nothing else.
+    """The headers of one component's weights; the component is "" in a folder that contains nothing else.
 
-    Raises: ModelUnreadable, if something is missing or damaged, or its configuration asks for code.
+    Raises: ModelUnreadable, if a file is missing or damaged, or the configuration asks for code.
     """
     if folder.read_json(_PartConfig, part, "config.json").auto_map is not None:
         raise ModelUnreadable(
@@ -95,7 +96,10 @@ def part_headers(folder: ModelFolder, part: str, variant: Variant | None) -> lis
 
 
 def weight_files(folder: ModelFolder, part: str, variant: Variant | None) -> list[ModelFile]:
-    """One file or its shards: of the preferred variant, else without a variant's name, else of any."""
+    """One file or its shards: of the preferred variant, else of none, else of any.
+
+    Raises: ModelUnreadable, if there are none, or only pickles.
+    """
     stem = _STEMS[part]
     preferred = [f".{variant}"] if variant is not None else []
     for infix in (*preferred, "", *(f".{other}" for other in Variant)):

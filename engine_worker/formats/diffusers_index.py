@@ -1,4 +1,4 @@
-"""The table of contents of a diffusers folder, believed only as far as every class in it is known here."""
+"""Reads the index of a diffusers folder, in which only known classes are accepted."""
 
 from typing import Final
 
@@ -35,9 +35,9 @@ _NEEDED: Final = {
 
 
 def read_index(folder: ModelFolder) -> ModelBase:
-    """The family of the checkpoint in this folder.
+    """The base of the checkpoint in this folder.
 
-    Raises: ModelUnreadable, if a part is missing, or a class is not one of those that are loaded here.
+    Raises: ModelUnreadable, if a component is missing, or a class is not supported.
     """
     index = folder.read_json(dict[str, object], INDEX_FILE)
     base = _BASES.get(str(index.get("_class_name")))
@@ -53,7 +53,7 @@ def read_index(folder: ModelFolder) -> ModelBase:
 
 
 def _is_part(name: str, value: object) -> bool:
-    """True for a part that is there, False for an option or a part that was left out."""
+    """True for a component that exists, False for an option or an omitted component."""
     if name.startswith("_") or not isinstance(value, list) or value == [None, None]:
         return False
     if len(value) != 2 or value[0] not in _LIBRARIES or not _is_known(name, value[1]):

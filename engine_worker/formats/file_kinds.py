@@ -1,4 +1,4 @@
-"""The form of a file: told by the ending of a person's own file, by the first bytes of what came in."""
+"""The format of a file: by the suffix of an owner's own file, by the first bytes of a received one."""
 
 from enum import Enum, auto
 from pathlib import Path
@@ -15,7 +15,7 @@ _LENGTH: Final = Struct("<Q")
 _ONNX_BEGINNING: Final = 0x08
 """The tag of `ir_version`, the first field of every ONNX file."""
 _ZIP: Final = b"PK\x03\x04"
-"""How torch.save writes."""
+"""The format of torch.save."""
 _OLD_PICKLE: Final = b"\x80"
 _STRANGERS: Final = {
     b"<": "a web page",
@@ -31,7 +31,7 @@ _STRANGERS: Final = {
 
 
 class FileKind(Enum):
-    """The forms that weights come in."""
+    """The formats of weights."""
 
     SAFETENSORS = auto()
     ONNX = auto()
@@ -39,9 +39,9 @@ class FileKind(Enum):
 
 
 def kind_by_name(path: Path) -> FileKind:
-    """The form that a file's ending promises.
+    """The format by a file's suffix.
 
-    Raises: ModelUnreadable, if it promises none of ours.
+    Raises: ModelUnreadable, if it is not supported.
     """
     ending = path.suffix.lower()
     if ending in PICKLES:
@@ -54,9 +54,9 @@ def kind_by_name(path: Path) -> FileKind:
 
 
 def kind_by_content(held: ModelFile) -> FileKind:
-    """The form that a file has by its first bytes, whatever it is called.
+    """The format by a file's first bytes, whatever its name.
 
-    Raises: ModelUnreadable, if it has none of ours; OSError.
+    Raises: ModelUnreadable, if it is not supported; OSError.
     """
     with held.open() as file:
         first = file.read(_FIRST_BYTES)

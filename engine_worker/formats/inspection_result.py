@@ -1,4 +1,4 @@
-"""What inspection finds out from names and shapes, before it reads the rest of a file."""
+"""The result of inspecting names and shapes, before the rest of a file is read."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,22 +26,23 @@ class InspectionResult:
 
 
 def believable_size_px(size_px: int) -> int | None:
-    """A native size that an image can have; None for what a file merely claims."""
+    """The native size, or None if no image can have this size."""
     return size_px if _SMALLEST_PX <= size_px <= _LARGEST_PX and size_px % _CELL_PX == 0 else None
 
 
 def has_prefix(header: Header, *prefixes: str) -> bool:
-    """Does any tensor's name begin like this?"""
+    """True if any tensor's name has one of these prefixes."""
     return any(name.startswith(prefixes) for name in header.tensors)
 
 
 def has_suffix(header: Header, *suffixes: str) -> bool:
-    """Does any tensor's name end like this?"""
+    """True if any tensor's name has one of these suffixes."""
     return any(name.endswith(suffixes) for name in header.tensors)
 
 
 def width_of(header: Header, *suffixes: str) -> int | None:
-    """The inputs of the first matrix whose name ends like this; None if there is none."""
+    """The number of inputs of the first matrix whose name has one of these suffixes; None if there is
+    none."""
     for name, entry in header.tensors.items():
         if name.endswith(suffixes) and len(entry.shape) >= 2:
             return entry.shape[1]
@@ -49,7 +50,7 @@ def width_of(header: Header, *suffixes: str) -> int | None:
 
 
 def variant_of(weights: Iterable[Entry]) -> Variant | None:
-    """The precision in which most parameters are stored; None if that is none of ours."""
+    """The precision of most parameters; None if it is not a supported one."""
     counts: dict[str, int] = {}
     for entry in weights:
         counts[entry.dtype] = counts.get(entry.dtype, 0) + entry.parameters

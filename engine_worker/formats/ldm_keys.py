@@ -1,6 +1,6 @@
-"""Where each parameter of the diffusers modules lies in a single-file checkpoint (LDM layout).
+"""The keys of the diffusers modules' parameters in a single-file checkpoint (LDM layout).
 
-One table for both directions: loading reads along it, writing a checkpoint writes along it.
+The same table serves loading and saving.
 Source: the layouts of CompVis/latent-diffusion, Stability-AI/generative-models and open_clip.
 """
 
@@ -18,14 +18,14 @@ SDXL_TEXT_2_PREFIX = "conditioner.embedders.1.model."
 
 
 class Form(Enum):
-    """How a stored tensor differs from the parameter that is made of it."""
+    """How a stored tensor differs from its parameter."""
 
     SAME = "same"
     CONV_1X1 = "conv_1x1"
-    """A linear layer stored as a convolution with a kernel of one pixel."""
+    """A linear layer stored as a 1x1 convolution."""
     TRANSPOSED = "transposed"
     FIRST_THIRD = "first_third"
-    """Query, key and value stored as one tensor, one above the other."""
+    """Query, key and value concatenated in one tensor."""
     SECOND_THIRD = "second_third"
     LAST_THIRD = "last_third"
 
@@ -35,31 +35,31 @@ THIRDS = (Form.FIRST_THIRD, Form.SECOND_THIRD, Form.LAST_THIRD)
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A tensor of the file, and the form it has there."""
+    """A tensor in the file, and its form there."""
 
     key: str
     form: Form = Form.SAME
 
 
 def unet_places(name: str, shape: UNetShape) -> tuple[Stored, ...]:
-    """Where the file holds the UNet's parameter of that name."""
+    """The key of the UNet's parameter in the file."""
     return (Stored(UNET_PREFIX + unet_key(name, shape)),)
 
 
 def unet_key(name: str, shape: UNetShape) -> str:
-    """What the original releases call the UNet's parameter, or module, of that name."""
+    """The name of the UNet's parameter or module in the original releases."""
     return _unet_key(name.split("."), shape)
 
 
 def vae_places(name: str, shape: VaeShape, prefix: str = VAE_PREFIX) -> tuple[Stored, ...]:
-    """Where the file holds the VAE's parameter of that name."""
+    """The key of the VAE's parameter in the file."""
     key = prefix + _vae_key(name.split("."), len(shape.channels))
     is_attention_matrix = ".attn_1." in key and key.endswith(".weight") and ".norm." not in key
     return (Stored(key, Form.CONV_1X1 if is_attention_matrix else Form.SAME),)
 
 
 def text_places(name: str, base: ModelBase, number: int) -> tuple[Stored, ...]:
-    """Where the file holds a parameter of text encoder 0 or 1: the usual place first, then rarer ones."""
+    """The keys of a parameter of text encoder 0 or 1: the usual one first, then rarer ones."""
     plain = name.removeprefix("text_model.")
     if number == 1:
         return (_open_clip_place(plain),)

@@ -1,4 +1,5 @@
-"""Reading how a single-file checkpoint (LDM layout) is built from the names and shapes of its tensors."""
+"""Derives the architecture of a single-file checkpoint (LDM layout) from the names and shapes of its
+tensors."""
 
 from itertools import count
 
@@ -22,9 +23,9 @@ _NATIVE_SIZE_PX = {ModelBase.SD: 512, ModelBase.SDXL: 1024}
 
 
 def read_architecture(header: Header, finding: InspectionResult) -> Architecture:
-    """The architecture of a single-file checkpoint, which inspection found to be one.
+    """The architecture of a single-file checkpoint, which inspection has recognized.
 
-    Raises: ModelUnreadable, if tensors that tell of it are missing or misshapen.
+    Raises: ModelUnreadable, if tensors that define it are missing or have wrong shapes.
     """
     base = finding.model_base or ModelBase.SD
     return Architecture(
@@ -39,7 +40,7 @@ def read_architecture(header: Header, finding: InspectionResult) -> Architecture
 
 
 def read_unet_shape(header: Header, prefix: str) -> UNetShape:
-    """The shape of the UNet whose tensors' names begin so, or of that half of one that a ControlNet is.
+    """The shape of the UNet with this prefix, or of the half UNet that a ControlNet is.
 
     Raises: ModelUnreadable.
     """
@@ -63,7 +64,7 @@ def read_unet_shape(header: Header, prefix: str) -> UNetShape:
 
 
 def read_vae_shape(header: Header, prefix: str) -> VaeShape:
-    """The shape of the VAE whose tensors' names begin so.
+    """The shape of the VAE with this prefix.
 
     Raises: ModelUnreadable.
     """
@@ -82,7 +83,7 @@ def read_vae_shape(header: Header, prefix: str) -> VaeShape:
 
 
 def shape_of(header: Header, key: str, *dimensions: int) -> tuple[int, ...]:
-    """The shape of a tensor that must be there, with one of these numbers of dimensions.
+    """The shape of a required tensor with one of these numbers of dimensions.
 
     Raises: ModelUnreadable.
     """

@@ -1,4 +1,4 @@
-"""What a model will need of a device's memory, as far as names, shapes and configurations tell."""
+"""Estimates the memory profile of a model from names, shapes and configurations."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -30,7 +30,7 @@ _FOLDER_PARTS: Final = {
 
 
 def profile_of_file(header: Header, finding: InspectionResult) -> MemoryProfile | None:
-    """The profile of one file; None for what has no weights that could be told."""
+    """The profile of one file; None for a type whose memory is not estimated."""
     match finding.model_type:
         case ModelType.CHECKPOINT:
             return _profile_of_checkpoint(header, finding)
@@ -45,7 +45,7 @@ def profile_of_file(header: Header, finding: InspectionResult) -> MemoryProfile 
 
 
 def profile_of_folder(folder: ModelFolder, weights: Mapping[str, Iterable[Entry]]) -> MemoryProfile:
-    """The profile of a diffusers folder; `weights` are the tensors of each of its parts."""
+    """The profile of a diffusers folder; `weights` are the tensors of each component."""
     encoders = [part for part in weights if _FOLDER_PARTS[part] is ModelPart.TEXT_ENCODER]
     parts = tuple(_weights(_FOLDER_PARTS[part], entries) for part, entries in weights.items())
     try:
@@ -116,7 +116,7 @@ def _unet_layout(shape: UNetShape) -> UNetLayout:
 
 
 def _believable(profile: MemoryProfile) -> MemoryProfile:
-    """The profile itself, or less its layouts where these have sizes that no network of ours has."""
+    """The profile, without its layouts if these have sizes that no supported network has."""
     try:
         return msgspec.convert(msgspec.to_builtins(profile), MemoryProfile)
     except msgspec.ValidationError:
@@ -137,7 +137,7 @@ class _VaeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _TextConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What is not said has transformers' default."""
+    """Absent fields have transformers' defaults."""
 
     hidden_size: int = 512
     intermediate_size: int = 2048

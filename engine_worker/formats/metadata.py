@@ -1,4 +1,4 @@
-"""What a file says of itself beside its tensors: believed where it can do no harm, and cut to size."""
+"""Reads a file's metadata beside its tensors: trusted only where it is harmless, and limited in size."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -13,7 +13,7 @@ MAX_TAGS_BYTES: Final = 4 << 20
 _PHRASES: Final = ("modelspec.trigger_phrase", "ssmd_keywords")
 _TAGS: Final = "ss_tag_frequency"
 _COMMON: Final = 0.5
-"""A tag that half of the images bear was meant to call what was trained."""
+"""A tag that at least half of the most frequent tag's images have is taken as a trigger word."""
 _NAMES: Final = ("modelspec.title", "modelspec.description", "ss_output_name", "modelspec.usage_hint")
 _ALIASES: Final = {
     "openpose": ControlType.OPENPOSE,
@@ -26,10 +26,10 @@ _ALIASES: Final = {
 
 
 def trigger_words(metadata: Mapping[str, str]) -> tuple[str, ...]:
-    """The words that call what the file was trained on: as it says, else those that most captions held.
+    """The trigger words: the declared ones, else the tags of most captions.
 
-    Source: https://github.com/Stability-AI/ModelSpec for the phrase; the tag counts are what the kohya
-    trainer writes, `{folder: {tag: count}}`.
+    Source: https://github.com/Stability-AI/ModelSpec for the phrase; the tag counts are written by the kohya
+    trainer, `{folder: {tag: count}}`.
     """
     for key in _PHRASES:
         if found := _words(metadata.get(key, "").split(",")):
@@ -38,7 +38,7 @@ def trigger_words(metadata: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def control_type(metadata: Mapping[str, str]) -> ControlType | None:
-    """The one kind of map that a ControlNet's metadata speaks of; None, if that is none or several."""
+    """The control type that a ControlNet's metadata mentions; None, if it mentions none or several."""
     text = " ".join(metadata.get(key, "")[:1000] for key in _NAMES).lower()
     found = {kind for word, kind in _ALIASES.items() if word in text}
     return found.pop() if len(found) == 1 else None
@@ -62,7 +62,7 @@ def _common_tags(text: str) -> list[str]:
 
 
 def _words(found: list[str]) -> tuple[str, ...]:
-    """Each once, without blanks around it; what is empty, too long or not printable is left out."""
+    """Each once, stripped; empty, too long and unprintable ones are dropped."""
     words = dict.fromkeys(word.strip() for word in found)
     good = [word for word in words if 0 < len(word) <= MAX_WORD and word.isprintable()]
     return tuple(good[:MAX_WORDS])

@@ -1,4 +1,5 @@
-"""Which family a model was made for, by the width of its cross-attention, that of the text's embedding."""
+"""The base that a model was made for, by the width of its cross-attention, which is that of the text
+embeddings."""
 
 from kernel.protocol.enums import ModelBase
 from kernel.protocol.errors import ModelUnreadable
@@ -11,7 +12,7 @@ _BASES = {SD_TEXT_WIDTH: ModelBase.SD, SDXL_TEXT_WIDTH: ModelBase.SDXL}
 
 
 def base_of_text_width(width: int | None) -> ModelBase | None:
-    """The family with this width; None for a width of no released family, such as a small model's.
+    """The base with this width; None for a width of no released base, such as a small model's.
 
     Raises: ModelUnreadable, if it is Stable Diffusion 2.
     """
@@ -21,7 +22,7 @@ def base_of_text_width(width: int | None) -> ModelBase | None:
 
 
 def stranger(what: str) -> ModelUnreadable:
-    """The answer to a model that is sound but of no use here."""
+    """The error for a valid but unsupported model."""
     return ModelUnreadable(
         f"this is {what}: only Stable Diffusion 1.5 (sd) and SDXL (sdxl) models are supported"
     )

@@ -1,4 +1,4 @@
-"""A folder that a model lies in, of which nothing is read that lies outside the allowed folders."""
+"""A model's folder, from which nothing outside the allowed folders is read."""
 
 import json
 import os
@@ -15,18 +15,22 @@ from kernel.protocol.errors import ModelUnreadable
 
 MAX_FILES: Final = 10_000
 MAX_MODEL_FILES: Final = 500
-"""Each is held open; a checkpoint with all its variants and shards has a hundred."""
+"""Each is kept open; a checkpoint with all its variants and shards has a hundred."""
 MAX_JSON_BYTES: Final = 16 << 20
-"""A shard index has 200 KB; the other files that are read have a few."""
+"""A shard index has 200 KB; the other files have a few."""
 _MODEL_ENDINGS: Final = frozenset({".json", ".txt", ".model", ".safetensors"})
-"""What a loader reads: the rest (images, read-mes, pickles beside the weights) is no part of the model."""
+"""The files that a loader reads; others (images, read-mes, pickles beside the weights) are not part of the
+model."""
 
 Schema = TypeVar("Schema")
 
 
 class ModelFolder:
-    """A folder, opened once, and its files, each of which is opened once, too: what was found in one of them
-    is what is loaded. Links inside may lead to anywhere in the roots, as those of a download cache do."""
+    """A folder, opened once, and its files, each opened once, so that the inspected content is the loaded
+    content.
+
+    Links inside may lead anywhere in the roots, as those of a download cache do.
+    """
 
     def __init__(self, path: Path, roots: Sequence[Path]) -> None:
         """Raises: ModelUnreadable, if there is no such folder within the roots."""
@@ -45,7 +49,7 @@ class ModelFolder:
             os.close(self._descriptor)
 
     def file(self, *names: str) -> ModelFile | None:
-        """The file of that name with links followed, or None if there is none that may be read."""
+        """The file of that name, after following links; None if there is none that may be read."""
         name = Path(*names).as_posix()
         if name not in self._files:
             found = find_file(Path(name), self._roots, self._descriptor)
@@ -58,9 +62,9 @@ class ModelFolder:
     def read_json(self, schema: type[Schema], *names: str) -> Schema:
         """Read a JSON file as this type.
 
-        Also one with infinities, which JSON does not know: diffusers writes them into the configurations of
-        its DPM-Solvers.
-        Raises: ModelUnreadable, if it is absent, too long, or not of that type.
+        Infinities, which are not JSON, are accepted: diffusers writes them into the configurations of its
+        DPM-Solvers.
+        Raises: ModelUnreadable, if it is missing, too long, or not of that type.
         """
         label = "/".join(names)
         held = self.file(*names)
@@ -78,9 +82,10 @@ class ModelFolder:
             raise ModelUnreadable(f"{label} is invalid: {error}") from error
 
     def model_files(self) -> list[tuple[str, ModelFile]]:
-        """Every file that makes up the model, by its name relative to the folder, sorted.
+        """All files of the model, by their names relative to the folder, sorted.
 
-        Raises: ModelUnreadable, if the folder bears code, or a file that leads outside the allowed folders.
+        Raises: ModelUnreadable, if the folder contains code, or a file that leads outside the allowed
+        folders.
         """
         found: list[tuple[str, ModelFile]] = []
         for name in self._names():
@@ -104,7 +109,7 @@ class ModelFolder:
         return held
 
     def _names(self) -> Iterator[str]:
-        """Names of files, relative to the folder; hidden ones and linked folders are passed over."""
+        """Names of files, relative to the folder, without hidden ones and linked folders."""
         count = 0
         # Unlike os.walk this is sure to follow no link that takes the place of a folder meanwhile.
         for place, folders, files, _ in os.fwalk(dir_fd=self._descriptor):

@@ -1,4 +1,4 @@
-"""Background removers: ONNX files that take one image and give a mask."""
+"""Inspects background removers: ONNX files with an image as input and a mask as output."""
 
 from pathlib import Path
 from typing import Final
@@ -15,9 +15,9 @@ _IMAGE_DIMENSIONS: Final = 4
 
 
 def describe_background(source: Path | ModelFile) -> InspectionResult:
-    """What the background remover is, by its inputs and outputs.
+    """Describe a background remover by its inputs and outputs.
 
-    Raises: ModelUnreadable, if it is damaged, or takes or gives something else.
+    Raises: ModelUnreadable, if it is damaged, or has other inputs or outputs.
     """
     model = read_onnx(source)
     if not model.outputs or len(model.inputs) != 1 or not _is_image(model.inputs[0]):
@@ -34,12 +34,12 @@ def describe_background(source: Path | ModelFile) -> InspectionResult:
 
 
 def _is_image(place: Place) -> bool:
-    """What the file leaves open may be right."""
+    """True unless the declared sizes contradict an image; undeclared ones may fit."""
     return len(place.shape) == _IMAGE_DIMENSIONS and place.shape[1] in (_COLORS, None)
 
 
 def _size_px(place: Place) -> int | None:
-    """The side of the square that it takes; None when it takes any size, or one that is no square."""
+    """The side of its square input; None if it accepts any size, or is not a square."""
     height_px, width_px = place.shape[2:]
     return believable_size_px(height_px) if height_px is not None and height_px == width_px else None
 

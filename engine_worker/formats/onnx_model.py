@@ -1,6 +1,6 @@
-"""What an ONNX file holds: its inputs and outputs, its weights' sizes, and nothing that lies outside of it.
+"""Reads the inputs, outputs and weight sizes of an ONNX file, and rejects references to other files.
 
-Nothing of it is run. Source of the field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+No part of it is executed. Source of the field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from kernel.protocol.errors import ModelUnreadable
 MAX_NODES: Final = 200_000
 MAX_TENSORS: Final = 100_000
 MAX_DEPTH: Final = 16
-"""Graphs inside of graphs, as loops and branches have them."""
+"""Of nested graphs, which loops and branches have."""
 MAX_DIMENSIONS: Final = 32
 _MAX_DIMENSION: Final = 1 << 40
 
@@ -66,14 +66,14 @@ _DTYPES: Final = {
     6: ("I32", 4, 8),
     7: ("I64", 8, 8),
 }
-"""Name, bytes of a number, and in how few bits it is written: whole numbers and halves also as varints."""
+"""Name, bytes per number, and the fewest bits that store one: integers and halves may be varints."""
 _SMALL: Final = ("I8", 1, 2)
-"""The smallest are those of 2 bits, four to a byte."""
+"""The smallest numbers have 2 bits, four to a byte."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An input or output. Sizes that the file leaves open are None."""
+    """An input or output. A size that the file leaves open is None."""
 
     name: str
     shape: tuple[int | None, ...]
@@ -81,21 +81,21 @@ class Place:
 
 @dataclass(slots=True)
 class OnnxModel:
-    """What was found. Inputs that are weights given at run time by their names are left out."""
+    """The content of a file. Inputs that are weights with a default are left out."""
 
     inputs: list[Place] = field(default_factory=list)
     outputs: list[Place] = field(default_factory=list)
     weights: list[Entry] = field(default_factory=list)
     weight_names: set[str] = field(default_factory=set)
     least_bits: int = 0
-    """So much of the file the weights take at least."""
+    """The least number of bits that the weights take in the file."""
     nodes: int = 0
 
 
 def read_onnx(source: Path | ModelFile) -> OnnxModel:
-    """Read what an ONNX file holds.
+    """Read the content of an ONNX file.
 
-    Raises: ModelUnreadable, if it is none, is damaged, beyond all measure, or refers to other files.
+    Raises: ModelUnreadable, if it is not one, is damaged, exceeds a limit, or refers to other files.
     """
     held = opened(source)
     try:

@@ -1,4 +1,4 @@
-"""Protocol buffers, field by field, without reading what is not asked for.
+"""Reads protocol buffers field by field, without reading fields that are not needed.
 
 Source: https://protobuf.dev/programming-guides/encoding
 """
@@ -17,7 +17,7 @@ _WINDOW_BYTES: Final = 64 << 10
 
 
 class Wire(IntEnum):
-    """How a field's value is written."""
+    """The encodings of a field's value."""
 
     VARINT = 0
     FIXED64 = 1
@@ -27,7 +27,7 @@ class Wire(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field. Of a varint `value` counts, of all others where the value lies."""
+    """One field. `value` is set for a varint; for the others, start and end locate the value."""
 
     number: int
     wire: Wire
@@ -37,7 +37,7 @@ class Field:
 
 
 class Message:
-    """A stretch of an open file that holds one message. Nothing outside of it is ever read."""
+    """A range of an open file that contains one message. Nothing outside of it is read."""
 
     def __init__(self, descriptor: int, start: int, end: int) -> None:
         self._descriptor = descriptor
@@ -47,9 +47,9 @@ class Message:
         self._window_start = 0
 
     def fields(self) -> Iterator[Field]:
-        """The fields in their order.
+        """The fields, in order.
 
-        Raises: ModelUnreadable, if they do not fit into the message.
+        Raises: ModelUnreadable, if they do not fit in the message.
         """
         position = self._start
         while position < self._end:
@@ -63,12 +63,12 @@ class Message:
         return Message(self._descriptor, field.start, field.end)
 
     def text(self, field: Field) -> str:
-        """The text that is the value of a field, cut where it would be longer than any name."""
+        """The text that is the value of a field, truncated if it is longer than any name."""
         size = min(field.end - field.start, MAX_TEXT_BYTES)
         return os.pread(self._descriptor, size, field.start).decode("utf-8", errors="replace")
 
     def numbers(self, field: Field) -> list[int]:
-        """The numbers of a repeated field: one, or many packed into one stretch."""
+        """The numbers of a repeated field: one, or several packed ones."""
         if field.wire is Wire.VARINT:
             return [field.value]
         found = []
@@ -99,7 +99,7 @@ class Message:
         return Field(number, wire, start, end, value)
 
     def _varint(self, position: int) -> tuple[int, int]:
-        """The number at a position, and the position behind it."""
+        """The number at a position, and the position after it."""
         number = 0
         for count in range(_MAX_VARINT_BYTES):
             byte = self._byte(position + count)

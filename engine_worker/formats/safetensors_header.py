@@ -1,4 +1,4 @@
-"""The header of a .safetensors file: every tensor's name, type and shape, checked, without the tensors.
+"""Reads and checks the header of a .safetensors file: names, types and shapes of all tensors.
 
 Source: https://github.com/huggingface/safetensors#format
 """
@@ -47,7 +47,7 @@ _METADATA: Final = "__metadata__"
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One tensor of the file; the offsets count bytes from the end of the header."""
+    """One tensor of the file; the offsets are bytes after the header."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -65,24 +65,24 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What one file holds."""
+    """The content of one file."""
 
     path: Path
-    """What the file is called."""
+    """The file's name, for messages."""
     tensors: Mapping[str, Entry]
     metadata: Mapping[str, str]
     file: ModelFile | None = None
-    """What the tensors are read from; None where they are in no file."""
+    """The file to read tensors from; None if there is none."""
 
     def open(self) -> FileIO:
-        """The file that the header was read from. Raises: ModelUnreadable; OSError."""
+        """Open the file that the header was read from. Raises: ModelUnreadable; OSError."""
         return opened(self.file or self.path).open()
 
 
 def read_header(source: Path | ModelFile) -> Header:
-    """Read the header of a .safetensors file, and check that it describes exactly the bytes that follow it.
+    """Read the header of a .safetensors file, and check that it describes exactly the bytes after it.
 
-    Raises: ModelUnreadable, if the file is no safetensors file, is cut short, or contradicts itself.
+    Raises: ModelUnreadable, if the file is not safetensors, is truncated, or contradicts itself.
     """
     held = opened(source)
     path = held.path
@@ -122,7 +122,7 @@ def _decode(path: Path, text: bytes) -> Header:
 
 
 def _check(header: Header, data_bytes: int) -> None:
-    """The format wants the tensors to cover the file without a gap and without sharing a byte."""
+    """The format requires that the tensors cover the file without gaps and overlaps."""
     for name, entry in header.tensors.items():
         if not _is_sound(name, entry):
             raise ModelUnreadable(f"{header.path.name} is damaged: one tensor's size contradicts its shape")

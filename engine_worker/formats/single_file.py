@@ -1,4 +1,4 @@
-"""What a single .safetensors file is."""
+"""Inspects a single .safetensors file."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,8 +30,7 @@ _KINDS: Final[tuple[tuple[Callable[[Header], bool], Callable[[Header], Inspectio
     (is_embedding, describe_embedding),
     (is_vae, describe_vae),
 )
-"""From the most to the least telling names: a ControlNet and a checkpoint may each contain what looks like
-the next."""
+"""From the most to the least specific: a ControlNet or a checkpoint may contain names of the next ones."""
 
 _STRANGERS: Final = {
     ("double_blocks.", "single_blocks."): "a Flux model",
@@ -48,13 +47,13 @@ _OTHER_ADAPTERS: Final = {
     (".on_input",): "IA3",
     (".b2.weight",): "GLoRA",
 }
-"""What is laid over a checkpoint in ways that are not known here, by the ends of names."""
+"""Unsupported kinds of adapters, by suffixes of names."""
 
 
 def describe_file(source: Path | ModelFile) -> InspectionResult:
-    """What the file is, by its header.
+    """Describe a file by its header.
 
-    Raises: ModelUnreadable, if it is damaged, or nothing that this server can use.
+    Raises: ModelUnreadable, if it is damaged or not supported.
     """
     header = read_header(source)
     name = header.path.name

@@ -1,4 +1,4 @@
-"""What a UNet is made of, read from its configuration in diffusers' words."""
+"""Derives the shape of a UNet from its diffusers configuration."""
 
 import msgspec
 
@@ -8,7 +8,7 @@ from kernel.protocol.errors import ModelUnreadable
 
 
 class _UNetConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """The fields of UNet2DConditionModel's configuration that tell the shape, with its own defaults."""
+    """The fields of UNet2DConditionModel's configuration that define the shape, with its defaults."""
 
     in_channels: int = 4
     out_channels: int = 4
@@ -24,7 +24,7 @@ class _UNetConfig(msgspec.Struct, frozen=True, kw_only=True):
 def read_unet_config(config: Config) -> UNetShape:
     """The shape of the UNet with this configuration.
 
-    Raises: ModelUnreadable, if it is no UNet of the kind that SD 1.5 and SDXL have.
+    Raises: ModelUnreadable, if it is not a UNet like those of SD 1.5 and SDXL.
     """
     try:
         found = msgspec.convert(dict(config), _UNetConfig)

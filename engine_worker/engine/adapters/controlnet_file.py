@@ -82,7 +82,7 @@ def _ldm_shape(header: Header, prefix: str) -> ControlNetShape:
     return ControlNetShape(
         half=read_unet_shape(header, prefix),
         map_channels=first[1],
-        # Layers have even numbers; of each two behind the first the second one halves the map.
+        # Layers have even numbers; after the first, the second of each pair downscales the map.
         map_widths=(first[0], *(shape_of(header, layer(number), 4)[0] for number in range(4, last, 4))),
     )
 
@@ -110,7 +110,7 @@ def controlnet_places(name: str, shape: ControlNetShape, prefix: str) -> tuple[S
 
 
 def _key(name: str, shape: ControlNetShape) -> str:
-    # Layers that read the map have even numbers: between them are activations.
+    # Layers that read the map have even numbers, because activations are between them.
     match name.split("."):
         case ["controlnet_cond_embedding", "conv_in", kind]:
             return f"input_hint_block.0.{kind}"

@@ -31,7 +31,7 @@ def read_controlnet_shape(header: Header) -> ControlNetShape:
     return ControlNetShape(
         half=_half_shape(header),
         map_channels=first[1],
-        # Of each two layers the second one halves the map.
+        # The second layer of each pair downscales the map.
         map_widths=(
             first[0],
             *(shape_of(header, f"{_MAP}blocks.{number}.weight", 4)[0] for number in range(1, blocks, 2)),

@@ -136,7 +136,7 @@ class Kronecker:
         return (self.small, self.large)
 
     def matrix(self) -> Tensor:
-        # As torch.kron, which cannot do it without memory (on the meta device).
+        # As torch.kron, which does not support the meta device.
         return torch.einsum("ab,cd...->acbd...", self.small, self.large).flatten(2, 3).flatten(0, 1)
 
     def added(self, layer: Layer, entered: Tensor, came_out: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ def make_delta(
 def _addend(tensors: Tensors, scale_of: ScaleOf, layer: Layer) -> Addend:
     try:
         addend = _composed(tensors, scale_of, layer)
-        # Without memory only shapes are calculated.
+        # On the meta device only shapes are computed.
         changed = addend.moved(partial(Tensor.to, device=_META)).matrix()
     except KeyError as error:
         raise ModelUnreadable(f"it lacks the part {Part(error.args[0]).value}") from error
@@ -85,7 +85,7 @@ def _low_rank(tensors: Tensors, scale_of: ScaleOf, layer: Layer) -> LowRank:
     down, up, core = tensors[Part.DOWN], tensors[Part.UP], tensors.get(Part.CORE)
     scale, up = scale_of(len(down)), up.flatten(1)
     if isinstance(layer, nn.Linear):
-        # Some files hold linear layers as convolutions of one pixel.
+        # Some files store linear layers as 1x1 convolutions.
         return LowRank(scale, down.flatten(1), up)
     kernel = layer.kernel_size if core is None else (1, 1)
     return LowRank(scale, down.reshape(len(down), layer.in_channels, *kernel), up[:, :, None, None], core)
@@ -101,7 +101,7 @@ def _kronecker(tensors: Tensors, scale_of: ScaleOf, layer: Layer) -> Kronecker:
         large = factored(tensors[Part.LOKR_A2], tensors[Part.LOKR_B2], tensors.get(Part.LOKR_CORE2))
     if isinstance(layer, nn.Conv2d) and large.ndim == 2:
         large = large.reshape(len(large), -1, *layer.kernel_size)
-    # Two whole matrices have no rank to divide by.
+    # Two full matrices have no rank.
     scale = scale_of(len(ranked[0])) if ranked else 1.0
     return Kronecker(scale, small, large if isinstance(layer, nn.Conv2d) else large.flatten(1))
 

@@ -33,8 +33,8 @@ class Part(Enum):
     LOKR_CORE2 = "lokr_t2"
 
 
-# The words between a layer's name and `.weight`: kohya's, diffusers' older ones, peft's (which may name the
-# adapter), each of the way down and the way up.
+# The part of a key between the layer's name and `.weight`, for the down and the up matrix: kohya's, that of
+# older diffusers, and peft's (which may contain the adapter's name).
 _DOWN = r"\.lora_down|[._]lora\.down|\.lora_linear_layer\.down|\.lora_A(?:\.\w+)?"
 _UP = r"\.lora_up|[._]lora\.up|\.lora_linear_layer\.up|\.lora_B(?:\.\w+)?"
 _ENDS: Mapping[re.Pattern[str], Part] = {
@@ -46,7 +46,7 @@ _ENDS: Mapping[re.Pattern[str], Part] = {
     re.compile(r"(?:[._]lora)?\.alpha$"): Part.ALPHA,
 }
 _LYCORIS: Mapping[str, Part] = {part.value: part for part in Part if part.value[:4] in ("hada", "lokr")}
-# Files of diffusers from before 0.22 name the processor of an attention, and its last layer without number.
+# diffusers before 0.22 inserted the attention processor, and omitted the index of its last layer.
 _PROCESSOR = ".processor."
 _PROCESSOR_OUT = ".to_out"
 

@@ -116,7 +116,7 @@ class LoraManager:
                 identity = identity_of(source)
                 weight = use.weight + (active[identity].weight if identity in active else 0.0)
                 active[identity] = ActiveLora(identity, weight, self._cache.take(source))
-        # In one order, whatever the job's, because sums of floats depend on it.
+        # In a fixed order, because sums of floats depend on it.
         in_order = sorted(active.values(), key=lambda one: (one.identity[0], one.identity[1] or ""))
         return AdapterSet(tuple(one for one in in_order if one.weight))
 

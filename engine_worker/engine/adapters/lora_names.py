@@ -15,7 +15,7 @@ from engine_worker.formats.architecture import UNetShape
 from engine_worker.formats.checkpoint_layout import Network
 from engine_worker.formats.ldm_keys import unet_key
 
-# The first that fits is taken, so the longer ones come first. Without any a name is one of the UNet's.
+# The first match counts, so longer prefixes come first. A name without a prefix belongs to the UNet.
 _PREFIXES: Mapping[str, Network] = {
     "lora_unet_": Network.UNET,
     "lora_te1_": Network.TEXT_ENCODER,
@@ -79,6 +79,6 @@ def _layers(network: nn.Module | None) -> Iterator[tuple[str, Layer]]:
 def _aliases(network: Network, module: str, unet: UNetShape) -> tuple[str, ...]:
     if network is Network.UNET:
         return module, unet_key(module, unet)
-    # transformers 5 left out a level of names that all files have.
+    # transformers 5 dropped a level of the names, which all files still have.
     plain = module.removeprefix(_TEXT_MODEL)
     return plain, _TEXT_MODEL + plain

@@ -23,7 +23,7 @@ from kernel.protocol.enums import ModelType
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.model_refs import ModelSource
 
-# What training leaves behind, beside what decodes and encodes; with or without the checkpoint's prefix.
+# Tensors of training, beside the encoder and decoder; with or without the checkpoint's prefix.
 _LEFTOVER = ("loss.", "model_ema.")
 _DIFFUSERS_MARK = "decoder.mid_block."
 
@@ -56,7 +56,7 @@ def _plan(found: ModelFile | ModelFolder, source: ModelSource, parts: Components
     if isinstance(found, ModelFolder):
         return read_part(found, "", Network.VAE, source.variant)
     header = read_header(found)
-    # A file does not say how its latents are scaled: those of one family all are alike.
+    # A file does not contain the scaling factor, but all VAEs of a base share it.
     scale = parts.vae.scaling_factor
     if any(key.startswith(_DIFFUSERS_MARK) for key in header.tensors):
         config = lone_vae_config(read_diffusers_shape(header), scale)

@@ -17,7 +17,7 @@ from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.ids import ModelId
 from kernel.protocol.model_refs import ModelSource
 
-# The large ones hold a gigabyte each.
+# Large models take a gigabyte each.
 _KEPT: Final = 2
 
 

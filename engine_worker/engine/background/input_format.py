@@ -24,7 +24,7 @@ IMAGENET_DEVIATION: Final[Color] = (0.229, 0.224, 0.225)
 _HALF: Final[Color] = (0.5, 0.5, 0.5)
 _ONE: Final[Color] = (1.0, 1.0, 1.0)
 
-# The words under which metadata may tell; the second ones are those of transformers' preprocessors.
+# Keys in the metadata; the second of each are those of transformers' preprocessors.
 _SIZE_WORDS: Final = ("input_size", "size")
 _MEAN_WORDS: Final = ("mean", "image_mean")
 _DEVIATION_WORDS: Final = ("std", "image_std")
@@ -41,7 +41,7 @@ class InputFormat:
     deviation: Color
 
 
-# From the inference code of each family. The first whose word is in the name counts.
+# From the inference code of each family. The first family with a word in the name applies.
 _FAMILIES: Final[tuple[tuple[tuple[str, ...], InputFormat], ...]] = (
     (("birefnet", "rmbg2"), InputFormat((1024, 1024), IMAGENET_MEAN, IMAGENET_DEVIATION)),
     (("isnetanime",), InputFormat((1024, 1024), IMAGENET_MEAN, _ONE)),

@@ -22,13 +22,13 @@ Mask = npt.NDArray[np.float32]
 """(height, width), 0 (background) to 1."""
 
 _DTYPES: Final = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
-# Removers that take any size are made of levels that halve the sides, mostly five times.
+# Removers that accept any size downscale by two, usually five times.
 _MULTIPLE_PX: Final = 32
-# What the large ones are trained at; beyond it they lose sight of the whole.
+# Large removers are trained at this size, and lose the overall structure of larger images.
 _MAX_SIDE_PX: Final = 1024
-# How far a mask that was resized inside the model may leave 0..1; what goes further is a logit.
+# Resizing inside the model may overshoot 0..1 by this much; values beyond it are logits.
 _TOLERANCE: Final = 0.1
-# A mask with less contrast than this found nothing: stretching it would make an image of its noise.
+# With less contrast the model found no subject, and stretching the mask would amplify noise.
 _MIN_CONTRAST: Final = 0.1
 
 

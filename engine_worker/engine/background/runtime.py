@@ -18,17 +18,17 @@ _log = logging.getLogger(__name__)
 
 Tensor = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 
-# Removing a background on the CPU must leave cores to the sampler; beyond four such a model gains little.
+# On the CPU the sampler needs cores as well, and more than four threads speed up such a model little.
 _MAX_THREADS: Final = 4
 _ERRORS_ONLY: Final = 3
 _CUDA: Final = "CUDAExecutionProvider"
 _CPU: Final = "CPUExecutionProvider"
-# Beside a sampler memory is short: take what is needed, and do not try out every convolution at a new size.
+# The sampler needs most of the memory, so allocate no more than requested, and do not benchmark convolutions.
 _CUDA_OPTIONS: Final = {
     "arena_extend_strategy": "kSameAsRequested",
     "cudnn_conv_algo_search": "HEURISTIC",
 }
-# How the runtime words it when the device's or the host's memory is used up.
+# onnxruntime's messages when the device or the host is out of memory.
 _OUT_OF_MEMORY: Final = ("Failed to allocate memory", "out of memory", "bad_alloc", "bad allocation")
 
 
@@ -116,7 +116,7 @@ def _open(path: Path, providers: list[str], provider_options: list[dict[str, str
     options.intra_op_num_threads = min(_MAX_THREADS, max(1, (os.cpu_count() or 1) // 2))
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
-    # Threads that wait for work by spinning would take the time of those that step.
+    # Threads that spin while idle would slow down the steps.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session: _Session = InferenceSession(str(path), options, providers, provider_options)
     return session

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from engine_worker.engine.runtime.late_import import late_import
 from kernel.protocol.errors import ModelUnreadable
 
-# The network's patches are 16 pixels wide, and its convolutions halve a side once more.
+# The network's patches are 16 pixels wide, and its convolutions downscale by two once more.
 _MIDAS_MULTIPLE_PX: Final = 32
-# Of depth in meters far is large: such maps would be the wrong way round.
+# Metric depth is large where a point is far, so such maps would be inverted.
 _RELATIVE: Final = ("dpt", "depth_anything")
 
 
@@ -77,7 +77,7 @@ def load_midas(folder: Path) -> MidasDetector:
     with late_import("midas", "pose"):
         from controlnet_aux import MidasDetector as AuxDetector
 
-        # Its backbone is looked up in timm by an old name, which timm remarks on.
+        # Its backbone has a deprecated name in timm, which warns about it.
         return MidasDetector(AuxDetector.from_pretrained(str(folder), local_files_only=True).model)
 
 

@@ -26,9 +26,9 @@ from kernel.protocol.errors import ModelUnreadable, NotInstalled
 _log = logging.getLogger(__name__)
 
 _CPU: Final = torch.device("cpu")
-# Half a gigabyte of host memory each.
+# Each takes half a gigabyte of host memory.
 _KEPT: Final = 2
-# What torch and transformers raise at files that are broken or are not what their name says.
+# The exceptions of torch and transformers for damaged or unexpected files.
 _BROKEN: Final = (OSError, RuntimeError, ValueError, LookupError, TypeError, EOFError, pickle.UnpicklingError)
 
 
@@ -81,7 +81,7 @@ class Detectors:
                     raise
                 _log.warning(line("detected_on_cpu", control_type=control_type, reason="out_of_memory"))
             finally:
-                # Between two drawings the device's memory is the sampler's alone.
+                # Between two images the device's memory belongs to the sampler.
                 detector.to(_CPU)
         return detector.draw(image)
 
@@ -114,7 +114,7 @@ class Detectors:
         return folder
 
 
-# The thresholds of the detector that the canny ControlNets are known with.
+# The thresholds that the canny ControlNets were trained with.
 _LOW: Final = 100
 _HIGH: Final = 200
 
@@ -130,7 +130,7 @@ def find_edges(image: Image.Image) -> Image.Image:
     return Image.fromarray(cv2.Canny(np.asarray(image), _LOW, _HIGH))
 
 
-# More than on most photographs of groups; each further one costs milliseconds.
+# Enough for most group photographs; each face takes milliseconds.
 _MAX_FACES: Final = 10
 
 

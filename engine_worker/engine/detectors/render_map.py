@@ -19,7 +19,7 @@ DETECTION_SIDE_PX: Final = 512
 _MAX_DETECTION_PX: Final = 1 << 21
 _MIN_SIDE_PX: Final = 64
 
-# A map counts as empty when fewer pixels than one in ten thousand are brighter than a tenth.
+# A map is empty if less than one pixel in ten thousand is brighter than a tenth of the maximum.
 _BRIGHT: Final = 25
 _MIN_BRIGHT_SHARE: Final = 1e-4
 
@@ -71,7 +71,7 @@ def _contained(inner: tuple[int, int], outer: tuple[int, int]) -> tuple[int, int
 
 
 def _seen_size(control_type: ControlType, size: tuple[int, int]) -> tuple[int, int]:
-    # Edges are one pixel wide at any size, so that shrinking would wash them out.
+    # Edges are one pixel wide at any size, so downscaling would blur them.
     if control_type is ControlType.CANNY:
         return size
     width, height = size

@@ -9,7 +9,7 @@ from engine_worker.engine.networks.components import Components
 from engine_worker.engine.prompts.reader import MAX_TOKENS
 from kernel.protocol.specs import EngineLoad
 
-# From here on a call keeps a GPU busy for so long that the host is always ahead of it.
+# A larger call keeps a GPU busy for so long that the host is always ahead of it.
 _MAX_IMAGES: Final = 16
 _SIZE_NUMBERS: Final = 6
 """SDXL is conditioned on original size, crop, and target size: two numbers each."""

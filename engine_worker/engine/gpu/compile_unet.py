@@ -58,7 +58,7 @@ def compiled(parts: Components, shapes: tuple[CallShape, ...], backend: Backend)
     """The components with compiled blocks, if they can be compiled."""
     unet = parts.networks[Network.UNET]
     assert isinstance(unet, UNet2DConditionModel), "there is one class of UNets"
-    # From here on the blocks know of the compiler, also where it fails.
+    # From here on the blocks call the compiler, even if it fails.
     written = replace(parts, denoiser=as_written(parts.denoiser))
     try:
         compile_blocks(unet, parts, shapes, backend)

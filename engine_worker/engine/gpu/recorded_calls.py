@@ -80,7 +80,7 @@ class RecordedCalls:
             )
         call.inputs.take(sample, timestep, encoder_hidden_states, added_cond_kwargs)
         call.replay()
-        # The next recorded call may write to the same memory.
+        # The next recorded call may overwrite the result.
         return (call.result.clone(),)
 
 
@@ -102,8 +102,8 @@ def record_calls(
     return recorded
 
 
-# Before a recording libraries must have chosen their kernels and taken their workspaces.
-_REHEARSALS: Final = 2
+# Before a recording, libraries must have selected their kernels and allocated their workspaces.
+_WARM_UPS: Final = 2
 
 
 class CudaGraphs:
@@ -118,15 +118,15 @@ class CudaGraphs:
         caller = torch.cuda.current_stream(self._stream.device)
         self._stream.wait_stream(caller)
         with torch.cuda.stream(self._stream):
-            for _ in range(_REHEARSALS):
+            for _ in range(_WARM_UPS):
                 call()
         caller.wait_stream(self._stream)
         graph = torch.cuda.CUDAGraph()
         return graph.replay, self._recorded(graph, call)
 
     def _recorded(self, graph: torch.cuda.CUDAGraph, call: Callable[[], Tensor]) -> Tensor:
-        # Entering waits for the device, and gives the memory of the rehearsals back. Other threads of the
-        # process may ask the device for what they like meanwhile.
+        # Entering waits for the device and frees the memory of the warm-ups. "thread_local" lets other
+        # threads use the device meanwhile.
         recording = torch.cuda.graph(
             graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
         )
@@ -134,7 +134,7 @@ class CudaGraphs:
             with recording:
                 return call()
         except RuntimeError as error:
-            # To end a recording that broke off may be an error by itself; of interest is the first one.
+            # Ending an aborted recording may raise as well; the first error is the relevant one.
             if isinstance(error.__context__, torch.OutOfMemoryError):
                 raise error.__context__ from None
             raise

@@ -16,7 +16,7 @@ from kernel.protocol.specs import JobOrder, JobSpec
 from kernel.protocol.version import VERSION
 
 _HASH_DIGITS: Final = 10
-# The words of the tools for how an image that comes along is fitted.
+# The names that Stable Diffusion tools use for fitting an input image.
 _RESIZE_MODES: Final = {
     ImageFit.STRETCH: "Just Resize",
     ImageFit.CROP: "Crop and Resize",
@@ -70,7 +70,7 @@ def infotext(
         **_controls(spec, models),
         **_images_out(spec, models, facts),
         **{f"Scheduler {name}": str(value) for name, value in sorted(spec.scheduler_config.items())},
-        # Their word for whose random numbers make the noise: never the GPU's.
+        # The source of random numbers for the noise, in A1111's terms: never the GPU.
         "RNG": "CPU",
         "Version": f"automatic-spoon {VERSION}",
     }

@@ -22,7 +22,7 @@ _FORMATS: Final = ("PNG", "JPEG", "WEBP")
 _DEEP_GRAY: Final = ("I;16", "I;16L", "I;16B", "I;16N")
 _WHITE: Final = (255, 255, 255, 255)
 _BLACK: Final = (0, 0, 0, 255)
-# All that Pillow's readers raise at files that break off, lie or are put together wrongly.
+# The exceptions of Pillow's decoders for truncated, inconsistent or malformed files.
 _BROKEN: Final = (
     OSError,
     SyntaxError,

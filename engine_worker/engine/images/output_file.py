@@ -20,12 +20,12 @@ MIMES = {
     ImageFileType.WEBP: "image/webp",
 }
 _PNG_KEYWORD = "parameters"
-# On a photograph of 1024 x 1024 level 1 takes half the time and 16 % more bytes, level 6 three times the time
-# and 2 % fewer. This happens beside the steps, so bytes count.
+# For a photograph of 1024 x 1024, level 1 takes half the time and 16 % more bytes, level 6 three times the
+# time and 2 % fewer bytes. Encoding runs beside the steps, so size matters more than time.
 _PNG_COMPRESSION = 4
 # Exif 2.32, 4.6.5: UserComment opens with the name of its character code, padded to eight bytes.
 _EXIF_UNICODE = b"UNICODE\x00"
-# A JPEG's Exif block holds 64 KiB; a infotext beyond that (32,000 letters) is cut rather than the image lost.
+# A JPEG's Exif block is limited to 64 KiB; a longer infotext (32,000 characters) is truncated.
 _MAX_COMMENT_BYTES = 65_000
 
 

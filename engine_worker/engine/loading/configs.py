@@ -14,10 +14,10 @@ from engine_worker.formats.architecture import (
 from engine_worker.formats.checkpoint_layout import Config
 from kernel.protocol.enums import ModelBase
 
-# Every released checkpoint normalizes in 32 groups; narrower relatives in as many as fit.
+# Released checkpoints have 32 groups in their norms; narrower networks as many as divide their channels.
 _NORM_GROUPS = 32
-# SD 1.5 has eight heads at every level; narrow relatives fewer, of 16 channels at the highest one, for
-# attention over heads of 4 channels takes twice the time.
+# SD 1.5 has eight heads at every level; narrow networks have fewer, of 16 channels at the highest level,
+# because attention with heads of 4 channels takes twice the time.
 _SD_HEADS = 8
 _SD_LEAST_HEAD_WIDTH = 16
 _PIXELS_PER_LATENT = 8
@@ -122,7 +122,7 @@ def _half_config(shape: UNetShape, base: ModelBase) -> Config:
         "cross_attention_dim": shape.cross_attention_width,
         "use_linear_projection": shape.uses_linear_projection,
         "norm_num_groups": gcd(_NORM_GROUPS, *shape.channels),
-        # By this name diffusers means the number of heads.
+        # diffusers uses this name for the number of heads.
         "attention_head_dim": (
             max(1, min(_SD_HEADS, shape.channels[0] // _SD_LEAST_HEAD_WIDTH))
             if base is ModelBase.SD

@@ -96,7 +96,7 @@ def read_part(folder: ModelFolder, part: str, network: Network, variant: Variant
 
 
 def _tokenizer(folder: ModelFolder, part: str) -> TokenizerPlan:
-    # Without its files transformers would make a tokenizer that knows no words.
+    # Without these files transformers would make a tokenizer with an empty vocabulary.
     if not any(all(folder.file(part, name) for name in names) for names in _TOKENIZER_FILES):
         raise ModelUnreadable(f"{folder.path.name}/{part} has no CLIP tokenizer")
     files = {name: folder.file(part, name) for name in _ALL_TOKENIZER_FILES}

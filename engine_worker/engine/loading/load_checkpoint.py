@@ -45,9 +45,9 @@ def load_components(
     layout = read_layout(resolve(source.uri, roots), source.variant, roots)
     if source.model_base is not None and source.model_base is not layout.base:
         raise ModelUnreadable(f"{source.name} is {layout.base}, not {source.model_base}")
-    # Read here for its errors: nothing is loaded for a UNet that is of no use.
+    # Called for its errors, so that nothing is loaded for an unsupported UNet.
     read_unet_config(layout.unet.config)
-    # A third of a second each, which passes while the disk is waited for.
+    # A tokenizer takes a third of a second, which overlaps with reading from disk.
     with ThreadPoolExecutor(1) as aside:
         tokenizers = aside.submit(lambda: [make_tokenizer(one) for one in layout.tokenizers])
         networks = build_networks(layout.networks, device, dtype, is_leftover, offload_under(plan))

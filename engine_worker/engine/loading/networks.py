@@ -32,7 +32,7 @@ def fill(module: nn.Module, parameters: Mapping[str, Tensor], device: torch.devi
     """
     module.load_state_dict(dict(parameters), strict=True, assign=True)
     for part in module.modules():
-        # The one kind of buffer that CLIP keeps and files do not carry: 0, 1, 2 ... per position.
+        # The only buffer that CLIP has and files do not contain: 0, 1, 2 ... per position.
         positions = part._buffers.get("position_ids")
         if positions is not None and positions.is_meta:
             part.register_buffer(

@@ -32,7 +32,7 @@ def save_single_file(
 
 def save_folder(path: Path, layout: CheckpointLayout, networks: Sequence[nn.Module]) -> None:
     """Write the networks, in the order of `layout.networks`, as a diffusers folder."""
-    # Imported here: the pipelines take seconds to import, and nothing else needs them.
+    # Imported here, because the pipelines take seconds to import and nothing else needs them.
     import diffusers
 
     unet, vae, *encoders = networks

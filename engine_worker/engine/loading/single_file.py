@@ -16,7 +16,7 @@ from engine_worker.formats.ldm_shapes import ZERO_SNR_MARK, read_architecture
 from engine_worker.formats.safetensors_header import Header
 from kernel.protocol.enums import ModelBase
 
-# What training leaves behind in released files, and no image needs.
+# Tensors of training in released files, which inference does not need.
 _LEFTOVER_PREFIXES = (
     "model_ema.",
     "first_stage_model.loss.",

@@ -25,7 +25,7 @@ _DTYPES: Mapping[str, torch.dtype] = {
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
 }
-# Beside weights a file may hold numbers: the alpha of a LoRA's layer, which some trainers store whole.
+# Some trainers store the alpha of a LoRA's layer as an integer.
 _NUMBERS: Mapping[str, torch.dtype] = {**_DTYPES, "I64": torch.int64, "I32": torch.int32}
 # The length of the header, before it: https://github.com/huggingface/safetensors#format
 _LENGTH_BYTES = 8
@@ -180,7 +180,7 @@ def _read(file: FileIO, first_byte: int, place: Place, dtypes: Mapping[str, torc
     begin = first_byte + entry.data_offsets[0] + skipped
     buffer, done = held.numpy().data, 0
     while done < size_bytes:
-        # At a place of its own: the file's position belongs to nobody.
+        # Positioned reads, because two threads share the file.
         count = os.preadv(file.fileno(), [buffer[done:]], begin + done)
         if not count:
             raise ModelUnreadable(f"{place.header.path.name} was truncated while it was being read")

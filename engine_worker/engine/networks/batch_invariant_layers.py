@@ -135,7 +135,7 @@ def linear(entered: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
     if not images or not entered.is_cpu:
         return functional.linear(entered, weight, bias)
     each, threads = entered.shape[1:-1].numel(), torch.get_num_threads()
-    # Threads share a matrix by its rows.
+    # Threads divide a matrix by its rows.
     few_rows = FEW_ROWS * threads
     rows = [one.rows for one in images]
     if min(rows) * each >= few_rows:

@@ -88,7 +88,7 @@ class OffloadedModules:
 
     def _leave(self) -> None:
         try:
-            # A GPU has only been asked so far: it may still be reading the weights.
+            # A GPU works asynchronously: it may still be reading the weights.
             self._carrier.settle()
         finally:
             with self._lock:
@@ -97,10 +97,10 @@ class OffloadedModules:
                     self._drop()
 
     def _load(self) -> None:
-        # What steps have left unused would otherwise be held beside the weights.
+        # Unused blocks of earlier steps would otherwise occupy memory beside the weights.
         self._carrier.clear()
         copies = [self._carrier.fetch(slot.at_home) for slot in self._slots]
-        # Other threads may be the next to use them.
+        # Other threads, in other streams, may use them next.
         self._carrier.settle()
         for slot, copy in zip(self._slots, copies, strict=True):
             slot.hold(copy)

@@ -15,7 +15,7 @@ from engine_worker.formats.checkpoint_layout import TokenizerPlan
 from kernel.protocol.errors import ModelUnreadable, NotInstalled
 
 _VOCABULARY_FILE = "bpe_simple_vocab_16e6.txt.gz"
-# CLIP's vocabulary: 256 bytes, the same ending a word, the merges, and the two ends of a text
+# CLIP's vocabulary: 256 bytes, 256 bytes that end a word, the merges, and start and end of a text
 # (A. Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", 2021).
 _MERGES = 49152 - 256 - 2
 _END_OF_WORD = "</w>"
@@ -87,7 +87,7 @@ def _read_merges() -> list[tuple[str, str]]:
 
 
 def _vocabulary_path() -> Path:
-    # The package is looked up, never imported: it would pull in torchvision and more.
+    # The package is located but not imported, because it would import torchvision and more.
     spec = find_spec("open_clip")
     for folder in spec.submodule_search_locations or () if spec is not None else ():
         path = Path(folder) / _VOCABULARY_FILE

@@ -171,7 +171,7 @@ def decode(vae: Vae, latents: Tensor) -> Pixels:
 
 
 def _decode_tiled(vae: Vae, unscaled: Tensor, tile_px: int) -> Tensor:
-    # Read by the decoder's method for tiles alone: decoding in one piece never looks at them.
+    # Only `tiled_decode` reads these, so another thread that decodes in one piece is not affected.
     vae.decoder.tile_sample_min_size = tile_px
     vae.decoder.tile_latent_min_size = tile_px // vae.pixels_per_latent
     with vae.loaded():
@@ -182,7 +182,7 @@ def _decode_tiled(vae: Vae, unscaled: Tensor, tile_px: int) -> Tensor:
 def _as_pixels(decoded: Tensor) -> Pixels:
     _check_finite(decoded, "the VAE overflowed; use another VAE")
     image = (decoded[0].float() / 2 + 0.5).clamp(0, 1).permute(1, 2, 0)
-    # Rounded on the device: a quarter of the bytes has to be fetched.
+    # Rounded on the device, so that a quarter of the bytes is copied.
     return (image * 255).round().to(torch.uint8).cpu().numpy()
 
 
@@ -201,9 +201,9 @@ def _unscaled(vae: Vae, latents: Tensor) -> Tensor:
     return (latents * std / vae.scaling_factor + mean).to(vae.dtype)
 
 
-# Above this a tile saves little: SDXL's own is 1024, as large as its images.
+# Larger tiles save little memory: SDXL's default is 1024, the size of its images.
 _MAX_TILE_PX: Final = 512
-# Neighbors overlap by a quarter of a tile, which must be whole latents.
+# Adjacent tiles overlap by a quarter, which must be whole latents.
 _TILE_MULTIPLE: Final = 4
 
 

@@ -108,7 +108,7 @@ class EngineCore:
         self._queue, samples = call(self._queue, group, self._slots, self._calls.most_rows(group))
         started = {sample: self._trajectories[sample] for sample in samples if self._start(sample)}
         adapters = self._admitted[samples[0].admission].adapters
-        # A reference image of which nothing is taken back into noise is done before its first step.
+        # With strength 0 a reference image is finished before its first step.
         under_way = {sample: one for sample, one in started.items() if not one.is_done}
         predicted = self._calls.predict(under_way, adapters, self._fail)
         self._show(predicted)

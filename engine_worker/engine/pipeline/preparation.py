@@ -112,7 +112,7 @@ class Preparer:
         strength = strength_of(parts, spec, inputs)
         if spec.scheduler_config:
             dry_run(spec, parts.scheduler_config, strength)
-        # Made for its errors and its length: each image gets a schedule of its own when it starts.
+        # Made for its errors and its length; each image gets its own schedule when it starts.
         schedule = make_schedule(spec, parts.scheduler_config, spec.seed, strength)
         warnings = _steps_warning(spec, schedule.calls)
         return OpenJob(order, schedule.calls * len(order.pictures), warnings, self._emit)

@@ -27,7 +27,7 @@ from engine_worker.engine.prompts.reader import (
 )
 from kernel.protocol.errors import JobRejected
 
-# What is tried in vain behind an opening bracket takes the parser ever longer.
+# The parser's time grows exponentially with the number of unclosed brackets.
 MAX_UNCLOSED: Final = 2
 MAX_READINGS: Final = 4 * MAX_CHUNKS
 """Chunks that are encoded for one prompt: compel encodes the whole prompt again for each weight below 1."""
@@ -37,7 +37,7 @@ class CompelPrompts:
     """Encodes with the compel package."""
 
     def __init__(self) -> None:
-        # Without its memory the parser takes four times as long for each bracket within a bracket.
+        # Without memoization the parser takes four times as long for each level of nesting.
         ParserElement.enable_packrat()
 
     def read(self, text: str) -> Encode:
@@ -56,7 +56,7 @@ def _encode(text: str, parsed: Conjunction, readers: Readers) -> Encoded:
     providers = [_compel(number, readers) for number in range(len(readers))]
     embeds = [_embeds(compel, conjunction) for compel in providers]
     longest = max(held.shape[1] for held in embeds)
-    # SDXL's second tokenizer reads exclamation marks in its own way, so it may need more chunks or fewer.
+    # SDXL's second tokenizer splits exclamation marks differently, so it may need more or fewer chunks.
     padded = [_padded(held, longest, compel) for held, compel in zip(embeds, providers, strict=True)]
     pooled: Tensor | None = None
     if len(readers) > 1:
@@ -78,7 +78,7 @@ def _unclosed(text: str) -> int:
 def _parse(text: str) -> Conjunction:
     try:
         conjunction = Compel.parse_prompt_string(text)
-        # "()" is nothing at all, and even nothing has to be encoded.
+        # "()" parses to no prompt at all, but something must be encoded.
         conjunction = conjunction if conjunction.prompts else Compel.parse_prompt_string("")
     except (ParseBaseException, PromptParser.ParsingException, ValueError) as error:
         raise JobRejected(f"invalid compel syntax: {error}") from error

@@ -35,7 +35,7 @@ class EmbeddingTokens:
         self._names = [
             (name, number) for number, word in enumerate(words) for name in word.names if name.strip()
         ]
-        # The longest name first, so that no name hides another that begins with it.
+        # The longest name first, so that no name hides a longer one that begins with it.
         self._names.sort(key=lambda named: -len(named[0]))
         self._pattern = re.compile("|".join(f"({_pattern(name)})" for name, _ in self._names), re.IGNORECASE)
         self._spans: list[range] = []

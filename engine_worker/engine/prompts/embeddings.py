@@ -52,7 +52,7 @@ def _assigned(name: str, tensors: dict[str, Tensor], parts: Components) -> Vecto
     """The file's tensors in the order of the encoders."""
     if isinstance(parts.text, SdText):
         encoders = [parts.text.encoder]
-        # Whatever the only tensor is called: "emb_params" (A1111), or the word itself (diffusers).
+        # The only tensor has any name: "emb_params" (A1111), or the word itself (diffusers).
         found = list(tensors.values()) if len(tensors) == 1 else []
     else:
         encoders = [parts.text.encoder, parts.text.encoder_2]

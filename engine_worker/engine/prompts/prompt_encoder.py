@@ -180,10 +180,10 @@ def _conditioning(parts: Components, spec: JobSpec, embeds: Tensor, pooled: Tens
     if pooled is None:
         return Conditioning(embeds)
     if isinstance(parts.text, SdxlText) and parts.text.zeroes_empty_negative and not spec.negative_prompt:
-        # The conditional row is the last one, and without guidance the only one.
+        # The conditional row is the last one, and the only one without guidance.
         embeds[:-1], pooled[:-1] = 0.0, 0.0
     height, width = spec.height_px, spec.width_px
-    # Original size, the crop's corner, target size: an uncropped image of just this size.
+    # Original size, crop corner, target size: an uncropped image of exactly this size.
     sizes = torch.tensor([[height, width, 0, 0, height, width]], dtype=torch.float32)
     return Conditioning(embeds, pooled, copy_async(sizes, parts.device).expand(len(embeds), -1))
 

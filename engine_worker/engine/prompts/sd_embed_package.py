@@ -18,7 +18,7 @@ from kernel.process.log import line
 
 _log = logging.getLogger(__name__)
 
-# An empty text is "empty" to the package: a word, which it encodes. A space is nothing.
+# The package replaces an empty text by the word "empty"; a space encodes to no token.
 _NOTHING = " "
 
 

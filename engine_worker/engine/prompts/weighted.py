@@ -59,7 +59,7 @@ def _encode(sections: Sequence[Section], readers: Readers) -> Encoded:
         reading = reader.read([reader.framed(chunk.tokens) for chunk in padded])
         hidden.append(_weighted(reading.hidden, padded))
         pooled = reading.pooled
-    # As in A1111 and compel: the pooled embedding is that of the prompt's beginning.
+    # The pooled embedding is that of the first chunk, as in A1111 and compel.
     return Encoded(torch.cat(hidden, dim=-1), None if pooled is None else pooled[:1])
 
 
@@ -71,7 +71,7 @@ def count_chunks(sections: Sequence[Section], readers: Readers) -> int:
 def _check(sections: Sequence[Section]) -> None:
     for section in sections:
         for fragment in section:
-            # Neither is what is no number: brackets may multiply to infinity, and that to nothing with a 0.
+            # Also rejects NaN: nested brackets may multiply to infinity, and that with 0 to NaN.
             if not abs(fragment.weight) <= MOST_WEIGHT:
                 raise JobRejected(f"weights must be at most {MOST_WEIGHT:g}, not {fragment.weight:g}")
 

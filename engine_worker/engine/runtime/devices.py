@@ -58,6 +58,6 @@ def vae_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
     """The precision of the VAE, which overflows in float16 (SDXL's returns NaN)."""
     if dtype is not torch.float16:
         return dtype
-    # Before Ampere it is only emulated, and cuDNN has no convolutions for it.
+    # Before Ampere bfloat16 is only emulated, and cuDNN has no convolutions for it.
     can_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if can_bfloat16 else torch.float32

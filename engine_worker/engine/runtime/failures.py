@@ -12,8 +12,8 @@ from kernel.protocol.errors import JobBroke, OutOfMemory, SpoonError
 _log = logging.getLogger(__name__)
 
 
-# How it is worded where it is no error of its own class: by torch's allocator for the host, by CUDA when a
-# kernel or a pinned copy wants memory that torch does not hand out, and by the libraries of CUDA.
+# Messages of out-of-memory errors without a class of their own: from torch's host allocator, from CUDA for
+# memory that torch does not manage (kernels, pinned copies), and from CUDA's libraries.
 _WORDINGS: Final = (
     "DefaultCPUAllocator",
     "CUDA error: out of memory",
@@ -47,7 +47,7 @@ def fail_job(job: OpenJob, error: Exception) -> None:
     elif isinstance(error, SpoonError):
         job.fail(error.code, error.detail)
     else:
-        # Unforeseen: the job's owner gets one line, the log has the whole story.
+        # An unexpected error: the job's owner gets one line, the log has the traceback.
         _log.error(line("job_failed", job_id=job.order.job_id), exc_info=error)
         job.fail(
             JobBroke.code, f"unexpected engine error ({type(error).__name__}: {error}); see the worker log"

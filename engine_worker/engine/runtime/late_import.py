@@ -26,7 +26,7 @@ def late_import(feature: str, *adapters: str) -> Iterator[None]:
 
 
 def _remedy(reason: str) -> str:
-    # The OpenCV that comes with mediapipe has windows, and so wants a library that slim containers lack.
+    # mediapipe's OpenCV has a GUI, which needs a library that slim containers lack.
     if "libGL.so" in reason:
         return ": install the system's package libgl1 (Debian, Ubuntu) or mesa-libGL (Fedora)"
     return ""

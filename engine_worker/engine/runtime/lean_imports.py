@@ -99,7 +99,7 @@ def lean() -> Iterator[None]:
     find_all = importlib.metadata.packages_distributions
     sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type] # None: "there is no such module"
     sys.meta_path.insert(0, finder)
-    # It reads the lists of files of all packages; both libraries fall back on a package's own name.
+    # It reads the file lists of all packages; both libraries fall back to a package's own name.
     importlib.metadata.packages_distributions = dict
     try:
         yield
@@ -142,7 +142,7 @@ class _Finder(MetaPathFinder):
             if isinstance(held, _Deferred):
                 delattr(sys.modules[parent], last)
             elif isinstance(held, _StandIn):
-                # The package bears what its module is named after. Importing the module later would hide it.
+                # The package exports a name equal to its module's. Importing the module later would hide it.
                 setattr(sys.modules[parent], last, getattr(importlib.import_module(name), last))
 
 
@@ -202,7 +202,7 @@ class _StandIn(type):
         return iter(_container(cls._ready()))
 
     def __instancecheck__(cls, instance: object) -> bool:
-        # Nobody has made one before the module is there.
+        # No instance can exist before the module is imported.
         real = (
             getattr(sys.modules.get(cls.__module__), cls.__name__, None) if cls.finder.is_released else None
         )

@@ -34,7 +34,7 @@ def fall_back_on_oom(
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-    # Out here the failed attempt's tensors are no longer held by its traceback.
+    # Here the traceback no longer holds the tensors of the failed attempt.
     evict()
     gc.collect()
     if device.type == "cuda":

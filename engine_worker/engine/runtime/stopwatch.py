@@ -60,7 +60,7 @@ def make_stopwatch(device: torch.device) -> Stopwatch:
 
 
 def _event() -> torch.cuda.Event:
-    # Blocking: whoever waits for it sleeps, and leaves its core to the threads that finish images.
+    # Blocking: a thread that waits for the event sleeps, and leaves its core to postprocessing.
     return torch.cuda.Event(enable_timing=True, blocking=True)  # type: ignore[no-untyped-call]
 
 

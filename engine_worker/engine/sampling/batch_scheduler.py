@@ -90,7 +90,7 @@ def next_group(queue: SampleQueue, slots: int) -> Group | None:
     if longest is not None and queue.was_overtaken:
         return longest
     fresh = [group for group in _groups(queue) if _has_new_sample(queue, group, slots)]
-    # Python's min takes the first of equals: the one that came first.
+    # Python's min returns the first of equals: the one that arrived first.
     return min(fresh, key=lambda group: queue.last_turn.get(group, -1), default=longest)
 
 
@@ -141,7 +141,7 @@ def _fill_slots(queue: SampleQueue, group: Group, slots: int) -> SampleQueue:
     in_slots = Counter(sample.admission for sample in queue.in_slots if sample.group == group)
     taken: list[Sample] = []
     while waiting and in_slots.total() < slots:
-        # Python's min takes the first of equals: the one that came first.
+        # Python's min returns the first of equals: the one that arrived first.
         sample = min(waiting, key=lambda one: in_slots[one.admission])
         waiting.remove(sample)
         taken.append(sample)

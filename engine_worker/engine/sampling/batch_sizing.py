@@ -12,12 +12,12 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Final
 
-# Neighbors on the machine only ever add to a call's time, so the shortest of a few tells how fast it is.
+# The shortest of the last few durations counts, if there are enough of them.
 _KEPT: Final = 8
 _ENOUGH: Final = 3
-# A batch that makes more than this over a smaller one per second has paid.
+# A larger batch pays off if its throughput is higher by more than this fraction.
 _LEAST_GAIN: Final = 0.05
-# Calls after which a measurement, or a lack of memory, is taken for outdated and tried anew.
+# A measurement or an out-of-memory bound expires after this many calls.
 _FORGOTTEN_AFTER: Final = 400
 
 

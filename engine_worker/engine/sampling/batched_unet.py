@@ -61,7 +61,7 @@ class UNetCalls:
         call = partial(predict, self._denoiser(adapters), trajectories, self._parts.dtype)
         timed = partial(self._stopwatch.time, call, partial(self._sizes.measured, kind, rows))
         try:
-            # More images than one are rather made in parts: what is kept for later is dear to load again.
+            # A larger batch is split instead, because reloading cached models costs more than a second call.
             return (
                 timed()
                 if len(samples) > 1
@@ -102,6 +102,6 @@ def call_in_parts(
         if len(images) == 1:
             fail(images[0], error)
             return {}
-    # Out here the failed call's tensors are no longer held by its traceback.
+    # Here the traceback no longer holds the tensors of the failed call.
     middle = len(images) // 2
     return call_in_parts(images[:middle], make, fail) | call_in_parts(images[middle:], make, fail)

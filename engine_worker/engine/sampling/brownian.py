@@ -9,7 +9,7 @@ from torch import Tensor
 
 from engine_worker.engine.runtime.cuda_stream import copy_async
 
-# torchsde keeps the ends of a path to so many digits, as many as its tolerance (1e-6) has.
+# torchsde rounds the ends of a path to this many digits, those of its tolerance (1e-6).
 _DIGITS: Final = 6
 
 

@@ -172,7 +172,7 @@ def prepare_latents(
         return InitialLatents(latents)
     if init_image.masked_image is not None:
         return InitialLatents(latents, _further_channels(init_image.mask, init_image.masked_image, generator))
-    # The stock pipeline encodes what stays for every UNet, and this number of the generator with it.
+    # The stock pipeline encodes the masked image for every UNet, which advances the generator by this much.
     _noise(shape, generator)
     return InitialLatents(
         latents, inpaint_mask=None if reference is None else InpaintMask(reference, noise, init_image.mask)

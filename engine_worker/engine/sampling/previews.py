@@ -36,11 +36,11 @@ LONGEST_PX: Final = 256
 _LEAST_INTERVAL_S: Final = 0.5
 _JPEG_QUALITY: Final = 75
 _WAITING: Final = 4
-# With zero terminal SNR the first timestep has no signal at all.
+# With zero terminal SNR the first timestep has no signal, and dividing by it would overflow.
 _LEAST_SIGNAL: Final = 1e-4
-# 1,024 colors to fit sixteen numbers to; larger would take longer and fit no better.
+# 1,024 pixels to fit about fifteen numbers to; more would take longer and fit no better.
 _SAMPLE_LATENTS: Final = 32
-# From flat areas to single latents: what images are made of.
+# From large areas to single latents, like the structures of images.
 _COARSENESS: Final = (2, 4, 8, 16)
 _SEED: Final = 0
 

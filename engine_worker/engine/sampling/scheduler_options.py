@@ -15,8 +15,8 @@ from kernel.protocol.specs import JobSpec, SchedulerConfig
 Options = Mapping[str, object]
 """By diffusers' names, for the class of the scheduler."""
 
-# What was trained, or distilled, into the checkpoint. The rest of its configuration describes the scheduler
-# that it happened to be saved with, and would change what another one's name means.
+# Options that belong to the checkpoint's training or distillation. The others describe the scheduler that it
+# happened to be saved with, and would change the meaning of another scheduler's name.
 _OF_THE_CHECKPOINT: Final = frozenset(
     {
         "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas",
@@ -31,7 +31,7 @@ _FLAGS_OF_NAMES: Final = frozenset(spacing.option for spacing in SPACINGS.values
 _FLAGS: Final = _FLAGS_OF_NAMES | {"use_lu_lambdas", "use_flow_sigmas"}
 """Options that define the spacing of noise levels, of which at most one may be set."""
 
-# No option of any scheduler comes near; beyond, some would fill the memory with tables.
+# No sensible value comes near it; beyond it, some options would allocate huge tables.
 _LARGEST_OPTION: Final = 10_000
 
 
@@ -43,7 +43,7 @@ def settle(spec: JobSpec, checkpoint_config: Config, seed: int) -> Options:
     known = _known(spec.scheduler)
     _check_options(spec.scheduler, spec.scheduler_config, set(known))
     own = {name: value for name, value in checkpoint_config.items() if name in _OF_THE_CHECKPOINT}
-    # A config that does not say so means the default of its own class, and clipping ruins latents.
+    # An absent `clip_sample` would mean the default of its class, and clipping ruins latents.
     defaults = {"clip_sample": False, "noise_sampler_seed": seed}
     given = {**defaults, **own, **_named(spec), **spec.scheduler_config}
     options = {name: value for name, value in given.items() if name in known}

@@ -88,7 +88,7 @@ class Schedule:
         ]
 
 
-# All that schedulers were seen to raise; ImportError asks for scipy.
+# The exceptions that schedulers are known to raise for bad options; ImportError is for scipy.
 CANNOT: Final = (
     TypeError, ValueError, ArithmeticError, LookupError, RuntimeError, ImportError, AssertionError,
     AttributeError,
