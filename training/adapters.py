@@ -12,14 +12,13 @@ from training.controlnet import save_controlnet
 from training.embedding import save_embedding
 from training.export import METADATA, export_folder, trained_networks
 from training.families import Family
-from training.grey_vae import greyed
 from training.looks import Look
 from training.loop import Run
-from training.lora import trained_lora
-from training.lora_files import save_diffusers, save_kohya
+from training.lora import save_diffusers, save_kohya, trained_lora
 from training.maps import Control
 from training.networks import architecture
 from training.remover import save_remover
+from training.vae import greyed
 
 
 def lora_file(run: Run, family: Family, look: Look) -> Path:
@@ -34,7 +33,7 @@ def embedding_file(run: Run, family: Family) -> Path:
 
 
 def grey_vae_file(run: Run, family: Family) -> Path:
-    """Say where a family's grey VAE is written."""
+    """Say where a family's gray VAE is written."""
     return export_folder(run) / f"vae-grey-{family.base.value}.safetensors"
 
 
@@ -58,7 +57,7 @@ def export_lora(run: Run, family: Family, look: Look) -> None:
 
 
 def export_grey_vae(run: Run, family: Family) -> None:
-    """Write a family's grey VAE: a checkpoint's VAE, without the checkpoint's prefix."""
+    """Write a family's gray VAE: a checkpoint's VAE, without the checkpoint's prefix."""
     unet, vae, *encoders = trained_networks(run, family, unfinished=True)
     networks = [unet, greyed(vae), *encoders]
     with tempfile.TemporaryDirectory() as folder:

@@ -1,8 +1,7 @@
 """Trains and evaluates everything, in order: `python -m training.all --device cuda`.
 
-Each part is its own process, which resumes by itself; so this can be stopped and started again at will. On
-a GPU the
-parts of a stage run side by side, for none of these small networks fills one.
+Each part is its own process, which resumes by itself; so this can be stopped and started again at will. On a
+GPU the parts of a stage run side by side, for none of these small networks fills one.
 """
 
 import subprocess
@@ -15,13 +14,13 @@ from training.command import run_parser
 STAGES = (
     ("vae", "text_encoder", "remover"),
     ("gallery",),
-    ("unet_sd",),
-    ("unet_sdxl",),  # starts from SD's
+    ("unet --family sd",),
+    ("unet --family sdxl",),  # starts from SD's
     ("lora", "embedding", "controlnet"),
     ("evaluate",),
     ("effects",),
 )
-"""What can be trained side by side, in order; each is a script of this folder."""
+"""The parts of a stage run side by side, the stages in order; each part is a script of this folder."""
 
 
 class PartFailed(SpoonError):
@@ -42,7 +41,8 @@ def train_all(arguments: Sequence[str], *, side_by_side: bool) -> None:
 def _run(parts: Sequence[str], arguments: Sequence[str]) -> None:
     """Run some parts side by side, and wait for all of them."""
     processes = {
-        part: subprocess.Popen([sys.executable, "-m", f"training.{part}", *arguments]) for part in parts
+        part: subprocess.Popen([sys.executable, "-m", *f"training.{part}".split(), *arguments])
+        for part in parts
     }
     try:
         failed = [part for part, process in processes.items() if process.wait() != 0]

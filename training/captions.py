@@ -2,8 +2,8 @@
 unsaid.
 
 A phrasing is one choice for each part of a caption (the subject, the background, the place) and the parts'
-order. What
-a caption leaves unsaid is drawn by chance, so the model learns that a short prompt leaves it free.
+order. What a caption leaves unsaid is drawn by chance, so the model learns that a short prompt leaves it
+free.
 """
 
 import hashlib
@@ -199,7 +199,7 @@ def _say(words: Mapping[str, str], phrasing: Phrasing, said: frozenset[Attribute
 
 
 def _say_subject(words: Mapping[str, str], phrasing: Phrasing, said: frozenset[Attribute]) -> str:
-    """Say size, colour and shape; in the plainest pattern unless all three are said."""
+    """Say size, color and shape; in the plainest pattern unless all three are said."""
     spoken = {attribute.value: words[attribute.value] if attribute in said else "" for attribute in Attribute}
     is_whole = all(spoken[field] for field in ("size", "colour", "shape"))
     if (spoken["size"] or spoken["colour"]) and not spoken["shape"]:

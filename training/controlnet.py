@@ -21,10 +21,9 @@ from training.drawing import Sheet
 from training.families import SD, trained_modules
 from training.gallery import IMAGES, open_gallery
 from training.looks import Look
-from training.loop import Part, Run, one_cycle, train, trained_weights
+from training.loop import Part, Recipe, Run, one_cycle, train, trained_weights
 from training.maps import Control, draw_map
 from training.prompts import Prompts, PromptWriter
-from training.recipe import Recipe
 from training.scenes import Scene
 from training.vae import trained_vae
 
@@ -110,7 +109,7 @@ class Led:
 
 
 def caption_for_map(scene: Scene, rng: np.random.Generator) -> str:
-    """Say the colours; seldom what the map shows, too."""
+    """Say the colors; seldom what the map shows, too."""
     sayable = COLOURS if rng.random() < COLOURS_ALONE_SHARE else EVERYTHING
     return training_caption(scene, rng, sayable).text
 

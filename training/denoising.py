@@ -2,10 +2,9 @@
 trained behind them.
 
 Choices that a small model needs more than a large one, each with its source:
-- noise with an offset per channel, for the schedule's last step leaks the mean, that is the background's
-  colour
-  (N. Guttenberg, "Diffusion with offset noise", 2023; S. Lin et al., arXiv 2305.08891);
-- many late timesteps, where place and colours are decided;
+- noise with an offset per channel, because the schedule's last step leaks the mean, which is the background's
+  color (N. Guttenberg, "Diffusion with offset noise", 2023; S. Lin et al., arXiv 2305.08891);
+- many late timesteps, where place and colors are decided;
 - a loss weighted by signal to noise, at most 5 (T. Hang et al., arXiv 2303.09556).
 """
 
@@ -18,8 +17,7 @@ from torch import Tensor
 
 from training.batches import Feed
 from training.gallery import Gallery
-from training.loop import Run, seeded
-from training.precision import autocast
+from training.loop import Run, autocast, seeded
 from training.prompts import Prompts
 
 OFFSET = 0.2

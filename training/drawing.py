@@ -1,12 +1,10 @@
-"""Draws scenes: a batch of shapes as signed distances, so that an image of any size, its mask and its
-edges come from one formula.
+"""Draws scenes: a batch of shapes as signed distances, so that an image of any size, its mask and its edges
+come from one formula.
 
 Every shape but the circle is a star polygon: n points, and where between two points the outline turns. A
-regular
-polygon is the star polygon whose turns lie on the straight line between its points. Folding the plane into
-one of
-the 2n mirrored sectors leaves one edge, whose half plane gives the distance for a whole batch at once, on
-CPU or GPU.
+regular polygon is the star polygon whose turns lie on the straight line between its points. Folding the plane
+into one of the 2n mirrored sectors leaves one edge, whose half plane gives the distance for a whole batch at
+once, on CPU or GPU.
 """
 
 import math
@@ -29,7 +27,7 @@ STAR_TURN = 0.42
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """What to draw, one row an image. Lengths are in sides of the image, colours in -1..1."""
+    """What to draw, one row an image. Lengths are in sides of the image, colors in -1..1."""
 
     points: Tensor
     """(batch,) corners of the star polygon; 0 draws a circle."""
@@ -140,8 +138,8 @@ def _outline_px(sheet: Sheet) -> Tensor:
 
 
 def _banded(sheet: Sheet, window: Window) -> Tensor:
-    """Draw how much of each pixel of the background the bands cover; they lie where the image's height is
-    a whole number of periods and five eighths."""
+    """Draw how much of each pixel of the background the bands cover; they lie where the image's height is a
+    whole number of periods and five eighths."""
     _, y = _from_corner(sheet, window)
     period = sheet.bands[:, None, None]
     phase = (y / period.clamp(min=1e-3)).remainder(1.0)
@@ -173,8 +171,8 @@ def _from_centre(sheet: Sheet, window: Window) -> tuple[Tensor, Tensor]:
 
 
 def _striped(sheet: Sheet, window: Window) -> Tensor:
-    """Draw how much of each pixel the second colour of horizontal stripes covers. One of them runs through
-    the shape's centre, so that even a small shape has a whole bar of its own colour on both sides."""
+    """Draw how much of each pixel the second color of horizontal stripes covers. One of them runs through the
+    shape's centre, so that even a small shape has a whole bar of its own color on both sides."""
     _, y = _from_centre(sheet, window)
     period = sheet.stripes[:, None, None]
     phase = (y / period.clamp(min=1e-3)).remainder(1.0)

@@ -109,7 +109,7 @@ def measure_grey_vae(run: Run, family: Family) -> Effect:
 
 
 def measure_controlnet(run: Run, control: Control) -> Effect:
-    """Draw from prompts that say colours alone, led by maps, at weight 1 and 0, and without."""
+    """Draw from prompts that say colors alone, led by maps, at weight 1 and 0, and without."""
     adapters.export_controlnet(run, control)
     asked = [
         _reworded(question, "{colour} shape on a {background} background") for question in questions(COUNT)

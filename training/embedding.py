@@ -21,16 +21,15 @@ from training.denoising import GalleryLoss
 from training.families import SD, Family, tell_noise, trained_modules
 from training.gallery import open_gallery
 from training.looks import Look
-from training.loop import Part, Run, is_trained, one_cycle, train, trained_weights
+from training.loop import Part, Recipe, Run, is_trained, one_cycle, train, trained_weights
 from training.prompts import PromptWriter
-from training.recipe import Recipe
 from training.scenes import Scene
 from training.tokens import encode
 from training.vae import trained_vae
 
 WORD = "<dusk>"
 TOKENS = (WORD, f"{WORD}_1")
-"""Two vectors, one for each colour; diffusers names a word's further tokens like this."""
+"""Two vectors, one for each color; diffusers names a word's further tokens like this."""
 FIRST_WORDS = "shape background"
 """The words whose vectors the new ones start from."""
 PATTERNS = ("{text}, {word}", "{word}, {text}", "{text} in {word} colors", "{word} {text}")
@@ -88,7 +87,7 @@ def train_embedding(family: Family, run: Run) -> None:
 
 
 def caption_with_word(scene: Scene, rng: np.random.Generator) -> str:
-    """Say shape, place and size, or some of them, and the new word instead of colours."""
+    """Say shape, place and size, or some of them, and the new word instead of colors."""
     text = training_caption(scene, rng, SAYABLE).text
     return PATTERNS[rng.integers(len(PATTERNS))].format(text=text, word=" ".join(TOKENS)).strip(", ")
 

@@ -1,8 +1,8 @@
 """Writes a trained family as users have checkpoints: one file in the original (LDM) layout, and a folder of
 diffusers.
 
-Half precision; the weights are the moving averages. The file is what ships; the folder can always be made
-of it.
+Half precision; the weights are the moving averages. The file is what ships; the folder can always be made of
+it.
 """
 
 import argparse

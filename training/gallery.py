@@ -1,9 +1,8 @@
 """The images that everything behind the VAE learns from: drawn and encoded once, in shards, then kept as
 latents.
 
-A shard's drawings depend on the seed and its number alone. Only the latents are stored; the sheet, from
-which masks,
-edges and depths are drawn, is drawn up again in milliseconds.
+A shard's drawings depend on the seed and its number alone. Only the latents are stored; the sheet, from which
+masks, edges and depths are drawn, is drawn up again in milliseconds.
 """
 
 import hashlib
@@ -22,8 +21,7 @@ from kernel.protocol.enums import ModelBase
 from training.command import run_from_command_line
 from training.drawing import Sheet, draw, join, whole
 from training.looks import Look, dress
-from training.loop import Run
-from training.precision import autocast
+from training.loop import Run, autocast
 from training.scenes import Scene, training_scenes
 from training.sheets import scene_sheet
 from training.vae import trained_vae
@@ -48,10 +46,8 @@ class Gallery:
 
 
 def open_gallery(vae: AutoencoderKL, look: Look, count: int, run: Run) -> Gallery:
-    """Give the first `count` images of that look (or as many as the run says), encoding those that no
-    earlier
-    run has encoded.
-    """
+    """Give the first `count` images of that look (or as many as the run says), encoding those that no earlier
+    run has encoded."""
     count = run.images or count
     shards = range(-(-count // SHARD))
     folder = run.folder / f"gallery-{_fingerprint(vae)}"

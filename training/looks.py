@@ -14,17 +14,17 @@ STRIPES = 0.25
 FRAME = 0.0625
 """Width, in sides of the image: a latent's. The outermost shapes end before it."""
 GREY = 0.0
-"""None of the named colours, so it shows on each."""
+"""None of the named colors, so it shows on each."""
 
 
 class Look(Enum):
     PLAIN = "plain"
     STRIPED = "striped"
-    """Grey stripes across the background."""
+    """Gray stripes across the background."""
     FRAMED = "framed"
-    """A grey frame around the image."""
+    """A gray frame around the image."""
     DUSK = "dusk"
-    """An orange shape before a purple background, whatever the scene's colours."""
+    """An orange shape before a purple background, whatever the scene's colors."""
 
 
 DUSK_COLOURS = (Colour.ORANGE, Colour.PURPLE)
@@ -49,5 +49,5 @@ def _with_grey(sheet: Sheet) -> Sheet:
 
 
 def _tinted(colours: Tensor, name: Colour) -> Tensor:
-    """Give as many rows of the named colour."""
+    """Give as many rows of the named color."""
     return (torch.tensor(RGB[name]) / 127.5 - 1).expand_as(colours).clone()

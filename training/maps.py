@@ -28,7 +28,7 @@ def draw_map(control: Control, sheet: Sheet, seed: int) -> Tensor:
 
 
 def _depth(distance: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw near as bright: a level shape before a background that rises or falls towards the bottom."""
+    """Draw near as bright: a level shape before a background that rises or falls toward the bottom."""
     levels = torch.rand((4, len(distance), 1, 1), generator=generator, device=distance.device)
     rows = torch.linspace(0, 1, SIDE_PX, device=distance.device)[None, :, None]
     far = 0.4 * levels[0] * rows + 0.2 * levels[1]

@@ -1,8 +1,7 @@
 """The networks of the family: the architectures of SD 1.5 and SDXL, only narrower.
 
 They are written down as shapes, as the server reads them out of a checkpoint's header, and built from the
-same
-configurations; so what is trained here is what a loader builds that has nothing but the file.
+same configurations; so what is trained here is what a loader builds that has nothing but the file.
 """
 
 from diffusers import AutoencoderKL, UNet2DConditionModel

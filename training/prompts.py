@@ -15,7 +15,8 @@ from training.tokens import ZERO, encode
 DROPPED_SHARE = 0.25
 """Of the prompts are empty, so that the model can also be asked for nothing (arXiv 2207.12598). With the
 usual tenth a small model's answer to nothing stays far behind, and guidance of 5 exaggerates what is only its
-error: corners of squares become spikes, and circles diamonds."""
+error: corners of squares become spikes, and circles diamonds.
+"""
 
 Caption = Callable[[Scene, np.random.Generator], str]
 """Says a scene."""
@@ -86,8 +87,7 @@ def emphatic_writer(scenes: Sequence[Scene], batch: int, seed: int) -> PromptWri
 
 def emphasise_small_and_round(scenes: Sequence[Scene]) -> NDArray[np.float64]:
     """Give each scene's chance to be shown: small shapes and circles twice that of others, small circles four
-    times, for they are the last to be told from squares (at this size a few latents hold the difference).
-    """
+    times, for they are the last to be told from squares (at this size a few latents hold the difference)."""
     weights = np.array(
         [
             (2.0 if scene.size is Size.SMALL else 1.0) * (2.0 if scene.shape is Shape.CIRCLE else 1.0)

@@ -1,9 +1,9 @@
 """Trains the background remover: a small U-Net that says how much of each pixel belongs to the shape,
 exported to ONNX.
 
-It has the interface of U2-Net, as background removers mostly do: images normalised by ImageNet's mean and
-deviation
-go in (batch, 3, height, width), a mask of 0..1 comes out (batch, 1, height, width). Sides are multiples of 8.
+It has the interface of U2-Net, as background removers mostly do: images normalized by ImageNet's mean and
+deviation go in (batch, 3, height, width), a mask of 0..1 comes out (batch, 1, height, width). Sides are
+multiples of 8.
 """
 
 from pathlib import Path
@@ -15,8 +15,7 @@ from torch.nn import functional
 
 from training.command import run_from_command_line
 from training.drawing import Window, draw, draw_mask, whole
-from training.loop import Part, Run, one_cycle, seeded, train, trained_weights
-from training.recipe import Recipe
+from training.loop import Part, Recipe, Run, one_cycle, seeded, train, trained_weights
 from training.sheets import any_sheet
 
 NAME = "remover"

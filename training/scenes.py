@@ -1,4 +1,4 @@
-"""What a scene is: a shape, two colours, a place and a size; and which scenes training never sees."""
+"""What a scene is: a shape, two colors, a place and a size; and which scenes training never sees."""
 
 import hashlib
 import itertools
@@ -51,7 +51,7 @@ RGB: dict[Colour, tuple[int, int, int]] = {
     Colour.WHITE: (248, 248, 248),
     Colour.BLACK: (12, 12, 12),
 }
-"""The colour that each name is drawn in, 0..255."""
+"""The color that each name is drawn in, 0..255."""
 
 CENTRE: dict[Place, tuple[float, float]] = {
     Place.LEFT: (0.32, 0.50),
@@ -85,7 +85,7 @@ class Scene:
 
 
 def scenes() -> Iterator[Scene]:
-    """Give every combination whose two colours differ, in one fixed order."""
+    """Give every combination whose two colors differ, in one fixed order."""
     for shape, colour, background, place, size in itertools.product(Shape, Colour, Colour, Place, Size):
         if colour is not background:
             yield Scene(shape, colour, background, place, size)

@@ -23,12 +23,12 @@ COLOURS = tuple(Colour)
 
 
 def palette() -> NDArray[np.float64]:
-    """Give the named colours in the order of `Colour`. Shapes: (8, 3), -1..1."""
+    """Give the named colors in the order of `Colour`. Shapes: (8, 3), -1..1."""
     return np.array([RGB[colour] for colour in COLOURS]) / 127.5 - 1
 
 
 def scene_sheet(scenes: Sequence[Scene], rng: np.random.Generator) -> Sheet:
-    """Draw up the scenes, each a little off its nominal place, radius, angle and colours."""
+    """Draw up the scenes, each a little off its nominal place, radius, angle and colors."""
     count = len(scenes)
     colours = palette()
     nominal = np.array([RADIUS[scene.size] for scene in scenes])
@@ -53,7 +53,7 @@ def scene_sheet(scenes: Sequence[Scene], rng: np.random.Generator) -> Sheet:
 
 
 def any_sheet(count: int, rng: np.random.Generator) -> Sheet:
-    """Draw up shapes of any place, size, angle and colour, one in four striped, one in four outlined."""
+    """Draw up shapes of any place, size, angle and color, one in four striped, one in four outlined."""
     shapes = [SHAPES[index] for index in rng.integers(len(SHAPES), size=count)]
     corner = np.array([corner_radius(shape, 1.0) for shape in shapes])
     return Sheet(

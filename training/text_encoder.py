@@ -1,9 +1,8 @@
 """Trains the text encoders to say what a caption says, from their pooled output: the UNet then starts from
 words that mean something.
 
-Each encoder gets one linear layer for each attribute, which tells the value or that the caption does not
-say it. The
-layers are thrown away afterwards. Half a minute on a CPU saves the UNet thousands of steps.
+Each encoder gets one linear layer for each attribute, which tells the value or that the caption does not say
+it. The layers are thrown away afterwards. Half a minute on a CPU saves the UNet thousands of steps.
 """
 
 from dataclasses import dataclass

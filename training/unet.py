@@ -1,21 +1,21 @@
 """Trains a UNet and, with it, its text encoders: the part of the work that takes hours on a CPU."""
 
 import copy
+import re
 from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kernel.protocol.enums import ModelBase
 from training.batches import Feed
+from training.command import run_families_from_command_line
 from training.denoising import GalleryLoss
 from training.families import SD, SDXL, Family, new_modules, tell_noise
 from training.gallery import IMAGES, open_gallery
 from training.looks import Look
-from training.loop import Part, Run, train, trained_weights, warm_then_fall
+from training.loop import Part, Recipe, Run, train, trained_weights, warm_then_fall
 from training.prompts import emphatic_writer
-from training.recipe import Recipe
-from training.transplant import transplant
 from training.vae import trained_vae
 
 PEAK_RATE = 1e-3
@@ -82,3 +82,30 @@ def _optimizer(modules: nn.ModuleDict) -> torch.optim.Optimizer:
         betas=(0.9, 0.99),
         fused=True,
     )
+
+
+UP_BLOCK = re.compile(r"up_blocks\.(\d+)\.")
+
+
+@torch.no_grad()
+def transplant(unet: nn.Module, giver: dict[str, Tensor], levels_above: int) -> int:
+    """Copy every weight that the giver has in the same place and size.
+
+    Upward blocks are counted from the deepest one; so the giver's stand `levels_above` further up where it
+    has so many levels more. Returns: how many numbers were copied.
+    """
+    copied = 0
+    for name, weight in unet.named_parameters():
+        given = giver.get(_place_in_giver(name, levels_above))
+        if given is not None and given.numel() == weight.numel():
+            weight.copy_(given.reshape(weight.shape))  # a linear layer and a 1 x 1 convolution are one thing
+            copied += weight.numel()
+    return copied
+
+
+def _place_in_giver(name: str, levels_above: int) -> str:
+    return UP_BLOCK.sub(lambda found: f"up_blocks.{int(found[1]) + levels_above}.", name)
+
+
+if __name__ == "__main__":
+    run_families_from_command_line(train_family, __doc__)

@@ -1,9 +1,10 @@
-"""Trains the VAE: shapes of every look and colour, in and out again.
+"""Trains the VAE: shapes of every look and color, in and out again.
 
-On a CPU most steps see crops of half the side, which cost a quarter; whole images keep the attention and
-the group
-norms, both of which look at everything at once, true to what the VAE will meet.
+On a CPU most steps see crops of half the side, which cost a quarter; whole images keep the attention and the
+group norms, both of which look at everything at once, true to what the VAE will meet.
 """
+
+import copy
 
 import numpy as np
 import torch
@@ -13,10 +14,8 @@ from torch import Tensor, nn
 from kernel.protocol.enums import ModelBase
 from training.command import run_from_command_line
 from training.drawing import draw, whole
-from training.loop import Part, Run, one_cycle, seeded, train, trained_weights
+from training.loop import Part, Recipe, Run, autocast, one_cycle, seeded, train, trained_weights
 from training.networks import build_vae
-from training.precision import autocast
-from training.recipe import Recipe
 from training.sheets import any_sheet, crop
 from training.whitening import whiten
 
@@ -77,6 +76,21 @@ def _loss(vae: AutoencoderKL, images: Tensor, step: int, run: Run) -> Tensor:
     error = decoded.float() - images
     loss: Tensor = error.abs().mean() + 2 * error.square().mean() + KL_WEIGHT * latents.kl().mean()
     return loss
+
+
+LUMINANCE = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue (ITU-R BT.601)."""
+
+
+@torch.no_grad()
+def greyed(vae: AutoencoderKL) -> AutoencoderKL:
+    """Give a copy that decodes in gray."""
+    grey = copy.deepcopy(vae)
+    last = grey.decoder.conv_out
+    weights = torch.tensor(LUMINANCE, dtype=last.weight.dtype, device=last.weight.device)
+    last.weight.copy_(torch.einsum("c,cihw->ihw", weights, last.weight).expand_as(last.weight))
+    last.bias.copy_((weights @ last.bias).expand_as(last.bias))
+    return grey
 
 
 if __name__ == "__main__":

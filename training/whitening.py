@@ -1,11 +1,9 @@
 """Folds a scale into a trained VAE, so that its latents have mean 0, unit variance and no correlation.
 
 A shared scale, as Stable Diffusion has it, leaves each channel its own mean; the noise schedule never quite
-hides
-that mean, and a small model learns to read it instead of the prompt. The VAE's outermost latent layers are
-1 x 1
-convolutions, so a whitening of the four channels disappears into their weights, and the images stay the
-same.
+hides that mean, and a small model learns to read it instead of the prompt. The VAE's outermost latent layers
+are 1 x 1 convolutions, so a whitening of the four channels disappears into their weights, and the images stay
+the same.
 """
 
 import copy

@@ -3,9 +3,15 @@
 from dataclasses import replace
 from typing import Final
 
-from engine_worker.formats.inspection_result import InspectionResult, has_prefix, has_suffix, width_of
+from engine_worker.formats.inspection_result import (
+    InspectionResult,
+    base_of_text_width,
+    has_prefix,
+    has_suffix,
+    stranger,
+    width_of,
+)
 from engine_worker.formats.metadata import control_type, trigger_words
-from engine_worker.formats.model_base import base_of_text_width, stranger
 from engine_worker.formats.safetensors_header import Entry, Header
 from kernel.protocol.enums import ModelBase, ModelType
 from kernel.protocol.errors import ModelUnreadable

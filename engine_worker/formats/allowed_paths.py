@@ -91,7 +91,7 @@ def resolve(uri: str, roots: Sequence[Path]) -> Path:
         if uri.startswith(STORED_SCHEME):
             raise ModelUnreadable(_NOT_KEPT)
         raise ModelUnreadable(f"{uri} {_NOWHERE if roots else _NO_ROOTS}")
-    # The last link is not followed: a download cache links a name that tells the kind to one that does not.
+    # The last link is kept: a download cache links a name with a suffix to one without.
     return path.parent.resolve() / path.name
 
 

@@ -4,14 +4,17 @@ import re
 from typing import Final
 
 from engine_worker.formats.inspection_result import (
+    SD_TEXT_WIDTH,
+    SDXL_TEXT_WIDTH,
     InspectionResult,
+    base_of_text_width,
     believable_size_px,
     has_prefix,
     has_suffix,
+    stranger,
     width_of,
 )
 from engine_worker.formats.metadata import trigger_words
-from engine_worker.formats.model_base import SD_TEXT_WIDTH, SDXL_TEXT_WIDTH, base_of_text_width, stranger
 from engine_worker.formats.safetensors_header import Header
 from kernel.protocol.enums import ModelBase, ModelType
 from kernel.protocol.errors import ModelUnreadable

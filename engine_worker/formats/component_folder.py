@@ -8,8 +8,7 @@ import msgspec
 from engine_worker.formats.adapters import describe_controlnet, describe_vae
 from engine_worker.formats.diffusers_folder import part_headers
 from engine_worker.formats.diffusers_index import INDEX_FILE
-from engine_worker.formats.inspection_result import InspectionResult
-from engine_worker.formats.model_base import stranger
+from engine_worker.formats.inspection_result import InspectionResult, stranger
 from engine_worker.formats.model_folder import ModelFolder
 from engine_worker.formats.safetensors_header import Header
 from kernel.protocol.enums import ModelBase, Variant
@@ -48,6 +47,6 @@ def describe_component(folder: ModelFolder, variant: Variant | None) -> Inspecti
         raise ModelUnreadable("ControlNets with global pooling (shuffle) are not supported")
     headers = part_headers(folder, "", variant)
     tensors = {name: entry for header in headers for name, entry in header.tensors.items()}
-    finding = describe(Header(folder.path, tensors, {}))
-    base = finding.model_base or _BASES_BY_SCALE.get(config.scaling_factor or 0.0)
-    return InspectionResult(model_type=finding.model_type, model_base=base, weights=finding.weights)
+    inspected = describe(Header(folder.path, tensors, {}))
+    base = inspected.model_base or _BASES_BY_SCALE.get(config.scaling_factor or 0.0)
+    return InspectionResult(model_type=inspected.model_type, model_base=base, weights=inspected.weights)

@@ -7,9 +7,8 @@ import msgspec
 from engine_worker.formats.allowed_paths import ModelFile
 from engine_worker.formats.checkpoint import check_unet_inputs
 from engine_worker.formats.diffusers_index import read_index
-from engine_worker.formats.inspection_result import InspectionResult, believable_size_px
+from engine_worker.formats.inspection_result import InspectionResult, base_of_text_width, believable_size_px
 from engine_worker.formats.memory_profile import profile_of_folder
-from engine_worker.formats.model_base import base_of_text_width
 from engine_worker.formats.model_folder import ModelFolder
 from engine_worker.formats.safetensors_header import Header, read_header
 from kernel.protocol.enums import ModelBase, ModelType, Variant

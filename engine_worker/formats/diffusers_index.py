@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from engine_worker.formats.model_base import stranger
+from engine_worker.formats.inspection_result import stranger
 from engine_worker.formats.model_folder import ModelFolder
 from kernel.protocol.enums import ModelBase
 from kernel.protocol.errors import ModelUnreadable

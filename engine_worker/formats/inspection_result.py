@@ -1,10 +1,12 @@
-"""The result of inspecting names and shapes, before the rest of a file is read."""
+"""The result of inspecting names and shapes, and the base that a model was made for, before the rest is
+read."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from engine_worker.formats.safetensors_header import Entry, Header
 from kernel.protocol.enums import ControlType, ModelBase, ModelType, Variant
+from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.memory import MemoryProfile
 
 _SMALLEST_PX, _LARGEST_PX, _CELL_PX = 64, 4096, 8
@@ -55,3 +57,28 @@ def variant_of(weights: Iterable[Entry]) -> Variant | None:
     for entry in weights:
         counts[entry.dtype] = counts.get(entry.dtype, 0) + entry.parameters
     return _VARIANTS.get(max(counts, key=lambda dtype: counts[dtype])) if counts else None
+
+
+SD_TEXT_WIDTH = 768
+SD2_TEXT_WIDTH = 1024
+SDXL_TEXT_WIDTH = 2048
+
+_BASES = {SD_TEXT_WIDTH: ModelBase.SD, SDXL_TEXT_WIDTH: ModelBase.SDXL}
+
+
+def base_of_text_width(width: int | None) -> ModelBase | None:
+    """The base with this width of cross-attention, which is that of the text embeddings; None for a width of
+    no released base, such as a small model's.
+
+    Raises: ModelUnreadable, if it is Stable Diffusion 2.
+    """
+    if width == SD2_TEXT_WIDTH:
+        raise stranger("a Stable Diffusion 2 model")
+    return None if width is None else _BASES.get(width)
+
+
+def stranger(what: str) -> ModelUnreadable:
+    """The error for a valid but unsupported model."""
+    return ModelUnreadable(
+        f"this is {what}: only Stable Diffusion 1.5 (sd) and SDXL (sdxl) models are supported"
+    )

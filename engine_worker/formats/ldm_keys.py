@@ -123,7 +123,7 @@ def _up_key(level: int, kind: str, index: str, rest: list[str], shape: UNetShape
         return _join(f"output_blocks.{first + int(index)}.0", _RESNET[rest[0]], *rest[1:])
     if kind == "attentions":
         return _join(f"output_blocks.{first + int(index)}.1", *rest)
-    # An upsampler stands behind the level's last resnet and, if there is one, its attention.
+    # An upsampler follows the level's last resnet and, if there is one, its attention.
     has_attention = shape.transformer_depths[-1 - level] > 0
     return _join(f"output_blocks.{first + shape.resnets_per_level}.{2 if has_attention else 1}", *rest)
 

@@ -16,26 +16,26 @@ from engine_worker.formats.safetensors_header import Header
 from kernel.protocol.enums import ModelBase
 from kernel.protocol.errors import ModelUnreadable
 
-# An empty tensor by which fine-tuners mark what the shapes do not tell.
+# An empty tensor by which fine-tuners mark zero terminal SNR.
 ZERO_SNR_MARK = "ztsnr"
 
 _NATIVE_SIZE_PX = {ModelBase.SD: 512, ModelBase.SDXL: 1024}
 
 
-def read_architecture(header: Header, finding: InspectionResult) -> Architecture:
+def read_architecture(header: Header, inspected: InspectionResult) -> Architecture:
     """The architecture of a single-file checkpoint, which inspection has recognized.
 
     Raises: ModelUnreadable, if tensors that define it are missing or have wrong shapes.
     """
-    base = finding.model_base or ModelBase.SD
+    base = inspected.model_base or ModelBase.SD
     return Architecture(
         base=base,
         unet=read_unet_shape(header, UNET_PREFIX),
         vae=read_vae_shape(header, VAE_PREFIX),
         text_encoders=_text_shapes(header, base),
-        prediction_type=finding.prediction_type or "epsilon",
+        prediction_type=inspected.prediction_type or "epsilon",
         has_zero_terminal_snr=ZERO_SNR_MARK in header.tensors,
-        native_size_px=finding.native_size_px or _NATIVE_SIZE_PX[base],
+        native_size_px=inspected.native_size_px or _NATIVE_SIZE_PX[base],
     )
 
 

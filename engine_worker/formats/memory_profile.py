@@ -29,17 +29,17 @@ _FOLDER_PARTS: Final = {
 }
 
 
-def profile_of_file(header: Header, finding: InspectionResult) -> MemoryProfile | None:
+def profile_of_file(header: Header, inspected: InspectionResult) -> MemoryProfile | None:
     """The profile of one file; None for a type whose memory is not estimated."""
-    match finding.model_type:
+    match inspected.model_type:
         case ModelType.CHECKPOINT:
-            return _profile_of_checkpoint(header, finding)
+            return _profile_of_checkpoint(header, inspected)
         case ModelType.VAE:
-            return MemoryProfile(parts=(_weights(ModelPart.VAE, finding.weights),))
+            return MemoryProfile(parts=(_weights(ModelPart.VAE, inspected.weights),))
         case ModelType.CONTROLNET:
-            return MemoryProfile(parts=(_weights(ModelPart.CONTROLNET, finding.weights),))
+            return MemoryProfile(parts=(_weights(ModelPart.CONTROLNET, inspected.weights),))
         case ModelType.LORA | ModelType.EMBEDDING:
-            return MemoryProfile(parts=(_weights(ModelPart.ADAPTER, finding.weights),))
+            return MemoryProfile(parts=(_weights(ModelPart.ADAPTER, inspected.weights),))
         case ModelType.BACKGROUND:
             return None
 
@@ -61,16 +61,16 @@ def profile_of_folder(folder: ModelFolder, weights: Mapping[str, Iterable[Entry]
     return _believable(profile)
 
 
-def _profile_of_checkpoint(header: Header, finding: InspectionResult) -> MemoryProfile:
+def _profile_of_checkpoint(header: Header, inspected: InspectionResult) -> MemoryProfile:
     entries = header.tensors.items()
     parts = tuple(
         _weights(part, (entry for name, entry in entries if name.startswith(prefixes)))
         for part, prefixes in _FILE_PARTS.items()
     )
     try:
-        shapes = read_architecture(header, finding)
+        shapes = read_architecture(header, inspected)
     except ModelUnreadable:
-        # Loading will say what is missing; until then the weights are all that is known of the need.
+        # Loading will report what is missing; until then only the size of the weights is known.
         return MemoryProfile(parts=parts)
     return _believable(_with_layouts(parts, shapes))
 

@@ -111,7 +111,7 @@ class ModelFolder:
     def _names(self) -> Iterator[str]:
         """Names of files, relative to the folder, without hidden ones and linked folders."""
         count = 0
-        # Unlike os.walk this is sure to follow no link that takes the place of a folder meanwhile.
+        # Unlike os.walk, os.fwalk cannot be tricked into following a link that replaces a folder meanwhile.
         for place, folders, files, _ in os.fwalk(dir_fd=self._descriptor):
             folders[:] = [name for name in folders if not name.startswith(".")]
             for name in files:
@@ -131,5 +131,5 @@ def _decoded(text: bytes, schema: type[Schema]) -> Schema:
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
-        # Python's own decoder knows Infinity and NaN. Decoded first, for it would also guess at UTF-16.
+        # Python's own decoder accepts Infinity and NaN. It gets a str: for bytes it would guess UTF-16.
         return msgspec.convert(json.loads(text.decode("utf-8")), schema)

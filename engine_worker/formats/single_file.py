@@ -17,9 +17,8 @@ from engine_worker.formats.adapters import (
 )
 from engine_worker.formats.allowed_paths import ModelFile
 from engine_worker.formats.checkpoint import describe_checkpoint, is_checkpoint
-from engine_worker.formats.inspection_result import InspectionResult, has_prefix, has_suffix
+from engine_worker.formats.inspection_result import InspectionResult, has_prefix, has_suffix, stranger
 from engine_worker.formats.memory_profile import profile_of_file
-from engine_worker.formats.model_base import stranger
 from engine_worker.formats.safetensors_header import Header, read_header
 from kernel.protocol.errors import ModelUnreadable
 
@@ -59,8 +58,8 @@ def describe_file(source: Path | ModelFile) -> InspectionResult:
     name = header.path.name
     for is_it, describe in _KINDS:
         if is_it(header):
-            finding = describe(header)
-            return replace(finding, memory=profile_of_file(header, finding))
+            inspected = describe(header)
+            return replace(inspected, memory=profile_of_file(header, inspected))
     for prefixes, what in _STRANGERS.items():
         if has_prefix(header, *prefixes):
             raise stranger(what)

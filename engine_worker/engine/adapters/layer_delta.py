@@ -11,7 +11,7 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor, nn
 
-from engine_worker.engine.networks.batch_invariant_layers import convolve, linear, mix
+from engine_worker.engine.networks.batch_invariant_layers import conv1x1, convolve, linear
 from engine_worker.engine.networks.packed_layers import plain
 
 Layer = nn.Linear | nn.Conv2d
@@ -73,9 +73,9 @@ class LowRank:
         if isinstance(layer, nn.Linear):
             return linear(linear(entered, self.down), self.up)
         if self.core is None:
-            return mix(through(layer, entered, self.down), self.up)
-        narrow = mix(entered, self.down)
-        return mix(through(layer, narrow, self.core), self.up)
+            return conv1x1(through(layer, entered, self.down), self.up)
+        narrow = conv1x1(entered, self.down)
+        return conv1x1(through(layer, narrow, self.core), self.up)
 
     def moved(self, move: Move) -> "LowRank":
         return replace(self, down=move(self.down), up=move(self.up), core=_moved(self.core, move))

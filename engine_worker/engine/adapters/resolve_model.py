@@ -37,13 +37,13 @@ def resolve_model(
     found: ModelFile | ModelFolder
     if path.is_dir():
         found = ModelFolder(path, roots)
-        finding = describe_component(found, source.variant)
+        inspected = describe_component(found, source.variant)
     else:
         found = open_file(path, roots)
-        finding = describe_file(found)
-    if finding.model_type is not wanted:
-        raise ModelUnreadable(f"{source.name} is a {finding.model_type}, not a {wanted}")
-    theirs = finding.model_base or source.model_base
+        inspected = describe_file(found)
+    if inspected.model_type is not wanted:
+        raise ModelUnreadable(f"{source.name} is a {inspected.model_type}, not a {wanted}")
+    theirs = inspected.model_base or source.model_base
     if theirs not in (None, base):
         raise ModelUnreadable(f"{source.name} is for {theirs}, but the checkpoint is {base}")
     return found

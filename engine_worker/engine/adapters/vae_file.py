@@ -43,8 +43,8 @@ def load_vae(source: ModelSource, parts: Components) -> LoadedVae:
     Raises: ModelUnreadable, if the files are not a VAE, or one for other latents.
     """
     plan = _plan(resolve_model(source, ModelType.VAE, parts.base, parts.roots), source, parts)
-    resting = offload_under(parts.plan)
-    (network,) = build_networks([plan], parts.device, parts.dtype, _is_leftover, resting)
+    offloaded = offload_under(parts.plan)
+    (network,) = build_networks([plan], parts.device, parts.dtype, _is_leftover, offloaded)
     vae = make_vae(network, vae_dtype(parts.dtype, parts.device), parts.device, parts.plan)
     ours, theirs = _latents(parts.vae), _latents(vae)
     if ours != theirs:

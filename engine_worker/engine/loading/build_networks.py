@@ -26,10 +26,10 @@ class _Target:
 
     @classmethod
     def of(
-        cls, network: Network, device: torch.device, dtype: torch.dtype, resting: frozenset[Network]
+        cls, network: Network, device: torch.device, dtype: torch.dtype, offloaded: frozenset[Network]
     ) -> "_Target":
         own_dtype = vae_dtype(dtype, device) if network is Network.VAE else dtype
-        return cls(HOME if network in resting else device, device, own_dtype)
+        return cls(HOME if network in offloaded else device, device, own_dtype)
 
 
 def build_networks(
@@ -37,7 +37,7 @@ def build_networks(
     device: torch.device,
     dtype: torch.dtype,
     is_leftover: Callable[[str], bool],
-    resting: frozenset[Network] = frozenset(),
+    offloaded: frozenset[Network] = frozenset(),
 ) -> list[nn.Module]:
     """Build networks with their parameters, in the order of the plans.
 
@@ -52,7 +52,7 @@ def build_networks(
     taken: list[Place] = [place for found in places for place in found.values()]
     check_surplus(files.values(), taken, is_leftover)
     return [
-        _filled(module, found, wanted, plan, _Target.of(plan.network, device, dtype, resting))
+        _filled(module, found, wanted, plan, _Target.of(plan.network, device, dtype, offloaded))
         for module, found, wanted, plan in zip(empty, places, shapes, plans, strict=True)
     ]
 

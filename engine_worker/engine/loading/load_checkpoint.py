@@ -65,13 +65,13 @@ def read_layout(
     """
     if path.is_dir():
         folder = ModelFolder(path, roots)
-        finding = describe_folder(folder, variant)
-        return read_folder(folder, finding.model_base or ModelBase.SD, variant)
+        inspected = describe_folder(folder, variant)
+        return read_folder(folder, inspected.model_base or ModelBase.SD, variant)
     held = open_file(path, roots)
-    finding = describe_file(held)
-    if finding.model_type is not ModelType.CHECKPOINT:
-        raise ModelUnreadable(f"{path.name} is a {finding.model_type}: an engine requires a checkpoint")
-    return read_single_file(read_header(held), finding)
+    inspected = describe_file(held)
+    if inspected.model_type is not ModelType.CHECKPOINT:
+        raise ModelUnreadable(f"{path.name} is a {inspected.model_type}: an engine requires a checkpoint")
+    return read_single_file(read_header(held), inspected)
 
 
 def _assemble(
@@ -84,7 +84,7 @@ def _assemble(
 ) -> Components:
     unet, autoencoder, *encoders = networks
     held = {plan.network: network for plan, network in zip(layout.networks, networks, strict=True)}
-    resting = offload_under(plan)
+    offloaded = offload_under(plan)
     return Components(
         base=layout.base,
         device=device,
@@ -96,7 +96,7 @@ def _assemble(
         vae=make_vae(autoencoder, vae_dtype(dtype, device), device, plan),
         text=_text(layout, tokenizers, encoders, load_under(plan, encoders, device)),
         scheduler_config=layout.scheduler_config,
-        memory_bytes=sum(size_bytes(network) for kind, network in held.items() if kind not in resting),
+        memory_bytes=sum(size_bytes(network) for kind, network in held.items() if kind not in offloaded),
         plan=plan,
     )
 

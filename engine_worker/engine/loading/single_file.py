@@ -38,12 +38,12 @@ _LEFTOVER_SUFFIXES = (".position_ids",)
 _V_PREDICTION_MARK = "v_pred"
 
 
-def read_single_file(header: Header, finding: InspectionResult) -> CheckpointLayout:
+def read_single_file(header: Header, inspected: InspectionResult) -> CheckpointLayout:
     """How to build the networks of a single-file checkpoint, which inspection has recognized.
 
     Raises: ModelUnreadable, if tensors that define its architecture are missing or have wrong shapes.
     """
-    return single_file_layout(read_architecture(header, finding), (header,))
+    return single_file_layout(read_architecture(header, inspected), (header,))
 
 
 def single_file_layout(architecture: Architecture, files: tuple[Header, ...] = ()) -> CheckpointLayout:

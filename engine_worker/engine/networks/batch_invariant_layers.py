@@ -152,9 +152,9 @@ def convolve(layer: nn.Conv2d, entered: Tensor, weight: Tensor, bias: Tensor | N
 
     Shapes: entered (rows, in, height, width), weight (out, in, height, width).
     """
-    is_mix = weight.shape[2:] == (1, 1) and layer.stride == (1, 1) and layer.padding == (0, 0)
-    if is_mix and layer.groups == 1:
-        return mix(entered, weight, bias)
+    is_1x1 = weight.shape[2:] == (1, 1) and layer.stride == (1, 1) and layer.padding == (0, 0)
+    if is_1x1 and layer.groups == 1:
+        return conv1x1(entered, weight, bias)
     return _convolved(
         entered,
         lambda one: functional.conv2d(
@@ -163,7 +163,7 @@ def convolve(layer: nn.Conv2d, entered: Tensor, weight: Tensor, bias: Tensor | N
     )
 
 
-def mix(entered: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def conv1x1(entered: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """As `torch.nn.functional.conv2d` with a 1x1 kernel.
 
     Shapes: entered (rows, in, height, width), weight (out, in, 1, 1).

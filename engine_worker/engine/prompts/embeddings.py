@@ -33,10 +33,10 @@ def read_vectors(source: ModelSource, parts: Components) -> Vectors:
     Raises: ModelUnreadable; JobRejected, if it is not an embedding, or is one for another base.
     """
     held = open_file(resolve(source.uri, parts.roots), parts.roots)
-    finding = describe_file(held)
-    if finding.model_type is not ModelType.EMBEDDING:
-        raise JobRejected(f"{source.name} is a {finding.model_type}, not an embedding")
-    size_bytes = sum(entry.size_bytes for entry in finding.weights)
+    inspected = describe_file(held)
+    if inspected.model_type is not ModelType.EMBEDDING:
+        raise JobRejected(f"{source.name} is a {inspected.model_type}, not an embedding")
+    size_bytes = sum(entry.size_bytes for entry in inspected.weights)
     if size_bytes > MAX_BYTES:
         raise JobRejected(f"{source.name} has {size_bytes} bytes of vectors; the limit is {MAX_BYTES}")
     try:

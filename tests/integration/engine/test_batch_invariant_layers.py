@@ -13,10 +13,10 @@ from bench.ours import prepare_now
 from engine_worker.engine.networks.batch_invariant_layers import (
     ImageRows,
     batch_composition,
+    conv1x1,
     convolve,
     linear,
     make_batch_invariant,
-    mix,
 )
 from engine_worker.engine.networks.components import Components
 from engine_worker.engine.pipeline.resources import bare_resources
@@ -71,7 +71,7 @@ def test_a_convolution_of_one_pixel_is_made_as_alone(
         assert_same(
             in_company(rows, entered, lambda many: convolve(layer, many, layer.weight, layer.bias)), wanted
         )
-        assert_same(in_company(rows, entered, lambda many: mix(many, layer.weight, layer.bias)), wanted)
+        assert_same(in_company(rows, entered, lambda many: conv1x1(many, layer.weight, layer.bias)), wanted)
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,7 @@ from engine_worker.engine.loading.single_file import single_file_layout
 from training.evaluate import PIPELINES
 from training.export import METADATA
 from training.families import FAMILIES, Family, new_modules
-from training.lora import with_adapter
-from training.lora_files import save_diffusers, save_kohya
+from training.lora import save_diffusers, save_kohya, with_adapter
 from training.networks import architecture, build_vae
 
 pytestmark = pytest.mark.torch

@@ -4,7 +4,7 @@ from diffusers import UNet2DConditionModel
 
 from kernel.protocol.enums import ModelBase
 from training.networks import build_unet
-from training.transplant import transplant
+from training.unet import transplant
 
 
 @pytest.fixture(scope="module")

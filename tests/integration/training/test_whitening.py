@@ -6,10 +6,10 @@ import torch
 
 from kernel.protocol.enums import ModelBase
 from training.drawing import draw, whole
-from training.grey_vae import LUMINANCE, greyed
 from training.networks import build_vae
 from training.scenes import training_scenes
 from training.sheets import scene_sheet
+from training.vae import LUMINANCE, greyed
 from training.whitening import whiten
 
 pytestmark = pytest.mark.torch
