@@ -23,19 +23,18 @@ from tqdm import tqdm
 
 from kernel.protocol.errors import SpoonError
 
+LOG_EVERY_STEPS = 50
+CLIP_NORM = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How much a device trains on."""
+    """How much a part is trained on one kind of device: a CPU gets smaller batches than a GPU."""
 
     batch: int
     steps: int
     images: int = 0
     """In the gallery; 0 where images are drawn as they are needed."""
-
-
-LOG_EVERY_STEPS = 50
-CLIP_NORM = 1.0
 
 
 class NotTrained(SpoonError):

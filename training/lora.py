@@ -36,6 +36,8 @@ RECIPES = {
     "cpu": Recipe(batch=16, steps=700, images=4_000),
     "cuda": Recipe(batch=128, steps=1_200, images=20_000),
 }
+KOHYA_VERSIONS = {ModelBase.SD: "sd_v1", ModelBase.SDXL: "sdxl_base_v1-0"}
+DOWN, UP = ".lora_A.weight", ".lora_B.weight"
 
 
 def part_name(family: Family, look: Look) -> str:
@@ -93,10 +95,6 @@ def train_loras(family: Family, run: Run) -> None:
     if is_trained(run.folder, family.unet_part):
         for look in LOOKS:
             train_lora(family, look, run)
-
-
-KOHYA_VERSIONS = {ModelBase.SD: "sd_v1", ModelBase.SDXL: "sdxl_base_v1-0"}
-DOWN, UP = ".lora_A.weight", ".lora_B.weight"
 
 
 def save_kohya(path: Path, family: Family, lora: Mapping[str, Tensor]) -> None:

@@ -29,6 +29,7 @@ RECIPES = {
     # It starts from SD's and has only its words to learn.
     ModelBase.SDXL: {"cpu": Recipe(batch=32, steps=6_000, images=IMAGES["cpu"]), "cuda": ON_GPU},
 }
+UP_BLOCK = re.compile(r"up_blocks\.(\d+)\.")
 
 
 def train_family(family: Family, run: Run) -> None:
@@ -82,9 +83,6 @@ def _optimizer(modules: nn.ModuleDict) -> torch.optim.Optimizer:
         betas=(0.9, 0.99),
         fused=True,
     )
-
-
-UP_BLOCK = re.compile(r"up_blocks\.(\d+)\.")
 
 
 @torch.no_grad()

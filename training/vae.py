@@ -28,6 +28,8 @@ WHOLE_LAST = 0.05
 PEAK_RATE = 2e-3
 KL_WEIGHT = 1e-6
 """As in the first latent diffusion models (arXiv 2112.10752): latents are hardly held back."""
+LUMINANCE = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue (ITU-R BT.601)."""
 
 
 def train_vae(run: Run) -> None:
@@ -76,10 +78,6 @@ def _loss(vae: AutoencoderKL, images: Tensor, step: int, run: Run) -> Tensor:
     error = decoded.float() - images
     loss: Tensor = error.abs().mean() + 2 * error.square().mean() + KL_WEIGHT * latents.kl().mean()
     return loss
-
-
-LUMINANCE = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue (ITU-R BT.601)."""
 
 
 @torch.no_grad()

@@ -11,6 +11,10 @@ from kernel.protocol.memory import MemoryProfile
 
 _SMALLEST_PX, _LARGEST_PX, _CELL_PX = 64, 4096, 8
 _VARIANTS = {"F16": Variant.FP16, "F32": Variant.FP32, "BF16": Variant.BF16}
+SD_TEXT_WIDTH = 768
+SD2_TEXT_WIDTH = 1024
+SDXL_TEXT_WIDTH = 2048
+_BASES = {SD_TEXT_WIDTH: ModelBase.SD, SDXL_TEXT_WIDTH: ModelBase.SDXL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +61,6 @@ def variant_of(weights: Iterable[Entry]) -> Variant | None:
     for entry in weights:
         counts[entry.dtype] = counts.get(entry.dtype, 0) + entry.parameters
     return _VARIANTS.get(max(counts, key=lambda dtype: counts[dtype])) if counts else None
-
-
-SD_TEXT_WIDTH = 768
-SD2_TEXT_WIDTH = 1024
-SDXL_TEXT_WIDTH = 2048
-
-_BASES = {SD_TEXT_WIDTH: ModelBase.SD, SDXL_TEXT_WIDTH: ModelBase.SDXL}
 
 
 def base_of_text_width(width: int | None) -> ModelBase | None:

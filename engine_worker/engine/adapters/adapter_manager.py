@@ -25,13 +25,13 @@ class CacheLimits:
 
     loras: int = 32
     loras_bytes: int = 1 * _GIB
-    """A LoRA has 20 to 400 MB."""
+    """A LoRA takes 20 to 400 MB."""
     vaes: int = 2
     vaes_bytes: int = 1 * _GIB
-    """A VAE has 335 MB in float32."""
+    """A VAE takes 335 MB in float32."""
     controlnets: int = 4
     controlnets_bytes: int = 6 * _GIB
-    """In half precision an SD 1.5 ControlNet has 0.7 GB, an SDXL one 2.5 GB."""
+    """In half precision an SD 1.5 ControlNet takes 0.7 GB, an SDXL one 2.5 GB."""
 
 
 class AdapterManager:
@@ -77,7 +77,7 @@ class AdapterManager:
                 case ModelType.CONTROLNET:
                     self._controlnets.take(source)
                 case _:
-                    """Words belong to the prompts, background removers to the finishing."""
+                    """Embeddings belong to the prompts, background removers to postprocessing."""
 
     def has(self, source: ModelSource) -> bool:
         """True if a job that uses this model finds it loaded; True for types that are cached elsewhere."""

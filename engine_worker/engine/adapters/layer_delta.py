@@ -31,7 +31,7 @@ class LayerDelta(Protocol):
     def tensors(self) -> tuple[Tensor, ...]:
         """All tensors that it holds."""
 
-    def added(self, layer: Layer, entered: Tensor, came_out: Tensor) -> Tensor:
+    def added(self, layer: Layer, inputs: Tensor, outputs: Tensor) -> Tensor:
         """The tensor to add to the layer's output, given its input and output."""
 
 
@@ -69,12 +69,12 @@ class LowRank:
             return (up @ self.down.flatten(1)).reshape(len(up), *self.down.shape[1:])
         return torch.einsum("abhw,oa,bi->oihw", self.core, up, self.down.flatten(1))
 
-    def added(self, layer: Layer, entered: Tensor, came_out: Tensor) -> Tensor:
+    def added(self, layer: Layer, inputs: Tensor, outputs: Tensor) -> Tensor:
         if isinstance(layer, nn.Linear):
-            return linear(linear(entered, self.down), self.up)
+            return linear(linear(inputs, self.down), self.up)
         if self.core is None:
-            return conv1x1(through(layer, entered, self.down), self.up)
-        narrow = conv1x1(entered, self.down)
+            return conv1x1(through(layer, inputs, self.down), self.up)
+        narrow = conv1x1(inputs, self.down)
         return conv1x1(through(layer, narrow, self.core), self.up)
 
     def moved(self, move: Move) -> "LowRank":
@@ -105,8 +105,8 @@ class Hadamard:
     def matrix(self) -> Tensor:
         return factored(self.a1, self.b1, self.core1) * factored(self.a2, self.b2, self.core2)
 
-    def added(self, layer: Layer, entered: Tensor, came_out: Tensor) -> Tensor:
-        return through(layer, entered, self.matrix())
+    def added(self, layer: Layer, inputs: Tensor, outputs: Tensor) -> Tensor:
+        return through(layer, inputs, self.matrix())
 
     def moved(self, move: Move) -> "Hadamard":
         return replace(
@@ -139,10 +139,10 @@ class Kronecker:
         # As torch.kron, which does not support the meta device.
         return torch.einsum("ab,cd...->acbd...", self.small, self.large).flatten(2, 3).flatten(0, 1)
 
-    def added(self, layer: Layer, entered: Tensor, came_out: Tensor) -> Tensor:
+    def added(self, layer: Layer, inputs: Tensor, outputs: Tensor) -> Tensor:
         if isinstance(layer, nn.Conv2d):
-            return through(layer, entered, self.matrix())
-        columns = entered.reshape(*entered.shape[:-1], self.small.shape[1], -1)
+            return through(layer, inputs, self.matrix())
+        columns = inputs.reshape(*inputs.shape[:-1], self.small.shape[1], -1)
         return (self.small @ linear(columns, self.large)).flatten(-2)
 
     def moved(self, move: Move) -> "Kronecker":
@@ -168,24 +168,24 @@ class Decomposed:
     def tensors(self) -> tuple[Tensor, ...]:
         return (*self.change.tensors, self.gain)
 
-    def added(self, layer: Layer, entered: Tensor, came_out: Tensor) -> Tensor:
+    def added(self, layer: Layer, inputs: Tensor, outputs: Tensor) -> Tensor:
         gain = self.gain if isinstance(layer, nn.Linear) else self.gain[:, None, None]
         if not self.is_of_rows:
-            own = through(layer, entered * (gain - 1), plain(layer.weight))
-            return own + self.change.scale * self.change.added(layer, entered * gain, came_out)
+            own = through(layer, inputs * (gain - 1), plain(layer.weight))
+            return own + self.change.scale * self.change.added(layer, inputs * gain, outputs)
         bias = layer.bias
         if bias is not None:
-            came_out = came_out - (bias if isinstance(layer, nn.Linear) else bias[:, None, None])
-        changed = self.change.scale * self.change.added(layer, entered, came_out)
-        return (gain - 1) * came_out + gain * changed
+            outputs = outputs - (bias if isinstance(layer, nn.Linear) else bias[:, None, None])
+        changed = self.change.scale * self.change.added(layer, inputs, outputs)
+        return (gain - 1) * outputs + gain * changed
 
 
-def through(layer: Layer, entered: Tensor, weight: Tensor) -> Tensor:
+def through(layer: Layer, inputs: Tensor, weight: Tensor) -> Tensor:
     """The layer's output for this weight, without a bias."""
     if isinstance(layer, nn.Linear):
-        return linear(entered, weight.reshape(-1, layer.in_features))
+        return linear(inputs, weight.reshape(-1, layer.in_features))
     shape = weight.shape if weight.ndim == 4 else (len(weight), layer.in_channels, *layer.kernel_size)
-    return convolve(layer, entered, weight.reshape(shape))
+    return convolve(layer, inputs, weight.reshape(shape))
 
 
 def factored(a: Tensor, b: Tensor, core: Tensor | None) -> Tensor:

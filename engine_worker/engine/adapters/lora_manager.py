@@ -167,13 +167,13 @@ def _by_layer(adapters: AdapterSet) -> dict[LayerName, Weighted]:
     return layers
 
 
-def _add(changes: Weighted, layer: Layer, entered: tuple[Tensor, ...], came_out: Tensor) -> Tensor:
+def _add(changes: Weighted, layer: Layer, inputs: tuple[Tensor, ...], outputs: Tensor) -> Tensor:
     """The hook: adds the change of each LoRA to the layer's output.
 
     Each is scaled first and then added, rounded like peft does, so that images equal those of the stock
     pipelines to the bit; `torch.add` with a factor would round once.
     """
-    total = came_out
+    total = outputs
     for change, weight in changes:
-        total = total + change.added(layer, entered[0], came_out) * (weight * change.scale)
+        total = total + change.added(layer, inputs[0], outputs) * (weight * change.scale)
     return total

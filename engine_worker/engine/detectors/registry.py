@@ -30,6 +30,11 @@ _CPU: Final = torch.device("cpu")
 _KEPT: Final = 2
 # The exceptions of torch and transformers for damaged or unexpected files.
 _BROKEN: Final = (OSError, RuntimeError, ValueError, LookupError, TypeError, EOFError, pickle.UnpicklingError)
+# The thresholds that the canny ControlNets were trained with.
+_CANNY_LOW: Final = 100
+_CANNY_HIGH: Final = 200
+# Enough for most group photographs; each face takes milliseconds.
+_MAX_FACES: Final = 10
 
 
 class NetworkDetector(Protocol):
@@ -114,11 +119,6 @@ class Detectors:
         return folder
 
 
-# The thresholds that the canny ControlNets were trained with.
-_LOW: Final = 100
-_HIGH: Final = 200
-
-
 def find_edges(image: Image.Image) -> Image.Image:
     """The edges of an RGB image (canny): white lines of one pixel on black, at its size.
 
@@ -127,11 +127,7 @@ def find_edges(image: Image.Image) -> Image.Image:
     with late_import("canny", "worker"):
         import cv2
 
-    return Image.fromarray(cv2.Canny(np.asarray(image), _LOW, _HIGH))
-
-
-# Enough for most group photographs; each face takes milliseconds.
-_MAX_FACES: Final = 10
+    return Image.fromarray(cv2.Canny(np.asarray(image), _CANNY_LOW, _CANNY_HIGH))
 
 
 def find_faces(image: Image.Image) -> Image.Image:

@@ -1,10 +1,10 @@
-"""An engine without weights, for tests: as strict as the real one, quick, and told by prompts to misbehave.
+"""An engine without weights, for tests: as strict as the real one, fast, and misbehaves if a prompt says so.
 
-Same order, same bytes. Images are PNG files of the size asked for, whatever file type was. Jobs are
-stepped together, as many as `max_batch` says (4 if it says nothing), one image of each at a time; a step
-takes as long as the slowest job's. What else a job asks for is done as far as it shows on the bus: control
-maps (PNG, drawn from the pose image's bytes), previews after each step, the stage of the background. Words
-in a prompt:
+The same order gives the same bytes. Images are PNG files of the requested size, whatever the file type. Jobs
+are stepped together, as many as `max_batch` says (default 4), one image of each at a time; a step takes as
+long as that of the slowest job. Other features work as far as they are visible on the bus: control maps (PNG,
+derived from the pose image's bytes), previews after each step, the stage of background removal. Directives in
+a prompt:
 
     [slow 50ms]         each step takes 50 ms (or `2s`)
     [crash]             the process dies in the job's second step, or in its only one, with CRASH_STATUS
@@ -13,14 +13,14 @@ in a prompt:
     [bug]               the step raises, as that of a defective engine would
     [fail]              the job is refused with `job_rejected` when it is admitted
     [warn]              the job completes with a warning
-    [echo]              it completes with a warning for each image that came along (`pose` and its sha256),
-                        and for each model that came with the order (`lora` and its name)
-    [ignore cancel]     a cancel is not obeyed
-    [crash-once PATH]   as [crash], unless PATH exists; it is made first, so this happens once
+    [echo]              the job completes with a warning for each input image (`pose` and its sha256), and
+                        for each model in its order (`lora` and its name)
+    [ignore cancel]     a cancel is ignored
+    [crash-once PATH]   as [crash], unless PATH exists; PATH is created first, so this happens once
     [hang-once PATH]    as [hang], in the same way
-    [until PATH]        the job takes no step before PATH exists
+    [until PATH]        the job makes no step before PATH exists
 
-Words in the checkpoint's name or address: `slow-load-3s` (or `500ms`), `crash-load`, `hang-load`,
+Directives in the checkpoint's name or address: `slow-load-3s` (or `500ms`), `crash-load`, `hang-load`,
 `fail-load` (with `engine_failed`), `oom-load` (with `out_of_memory`). With `[unless PATH]` in the name the
 last four do nothing once PATH exists.
 """

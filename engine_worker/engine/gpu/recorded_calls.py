@@ -23,6 +23,8 @@ _log = logging.getLogger(__name__)
 
 Replay = Callable[[], None]
 """Makes a recorded call again, on the current contents of its inputs."""
+# Before a recording, libraries must have selected their kernels and allocated their workspaces.
+_WARM_UPS: Final = 2
 
 
 class Recorder(Protocol):
@@ -100,10 +102,6 @@ def record_calls(
         else:
             recorded[shape] = RecordedCall(inputs, replay, result)
     return recorded
-
-
-# Before a recording, libraries must have selected their kernels and allocated their workspaces.
-_WARM_UPS: Final = 2
 
 
 class CudaGraphs:

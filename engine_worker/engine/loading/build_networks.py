@@ -15,6 +15,8 @@ from engine_worker.engine.networks.packed_layers import packed
 from engine_worker.engine.runtime.devices import vae_dtype
 from engine_worker.formats.checkpoint_layout import Network, NetworkPlan
 
+_CONVOLVING: Final = frozenset({Network.UNET, Network.VAE, Network.CONTROLNET})
+
 
 @dataclass(frozen=True, slots=True)
 class _Target:
@@ -69,9 +71,6 @@ def _filled(
     filled = fill(empty, parameters, target.place)
     laid_out = set_memory_format(filled, plan.network, target.device, target.dtype)
     return make_batch_invariant(laid_out, plan.network, target.device, target.dtype)
-
-
-_CONVOLVING: Final = frozenset({Network.UNET, Network.VAE, Network.CONTROLNET})
 
 
 def set_memory_format(

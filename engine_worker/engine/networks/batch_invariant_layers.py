@@ -78,13 +78,13 @@ def make_batch_invariant(
 
 
 class _Linear(nn.Linear):
-    def forward(self, entered: Tensor) -> Tensor:
-        return linear(entered, self.weight, self.bias)
+    def forward(self, inputs: Tensor) -> Tensor:
+        return linear(inputs, self.weight, self.bias)
 
 
 class _Conv2d(nn.Conv2d):
-    def forward(self, entered: Tensor) -> Tensor:
-        return convolve(self, entered, self.weight, self.bias)
+    def forward(self, inputs: Tensor) -> Tensor:
+        return convolve(self, inputs, self.weight, self.bias)
 
 
 class _Attention:
@@ -97,27 +97,27 @@ class _Attention:
     def __call__(
         self,
         layer: Attention,
-        entered: Tensor,
+        inputs: Tensor,
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
         **given: object,
     ) -> Tensor:
-        """Shapes: entered (rows, pixels, channels), the prompts (rows, tokens, width)."""
+        """Shapes: inputs (rows, pixels, channels), the prompts (rows, tokens, width)."""
         prompts, images = encoder_hidden_states, _sharing.get()
         if not images:
-            return self._attend(layer, entered, prompts, attention_mask, **given)
-        runs = _runs(images, pixels=entered.shape[1], has_prompts=prompts is not None)
+            return self._attend(layer, inputs, prompts, attention_mask, **given)
+        runs = _runs(images, pixels=inputs.shape[1], has_prompts=prompts is not None)
         if len(runs) < 2:
-            return self._attend(layer, entered, prompts, attention_mask, **given)
-        came_out: list[Tensor] = []
+            return self._attend(layer, inputs, prompts, attention_mask, **given)
+        outputs: list[Tensor] = []
         begin = 0
         for run in runs:
             end = begin + sum(one.rows for one in run)
             words = None if prompts is None else prompts[begin:end, : run[0].tokens]
             with batch_composition(run):
-                came_out.append(self._attend(layer, entered[begin:end], words, None, **given))
+                outputs.append(self._attend(layer, inputs[begin:end], words, None, **given))
             begin = end
-        return torch.cat(came_out)
+        return torch.cat(outputs)
 
 
 def _runs(images: Sequence[ImageRows], *, pixels: int, has_prompts: bool) -> list[tuple[ImageRows, ...]]:
@@ -129,63 +129,61 @@ def _runs(images: Sequence[ImageRows], *, pixels: int, has_prompts: bool) -> lis
     return [tuple(run) for _, run in groupby(images, lambda one: one.tokens)]
 
 
-def linear(entered: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """As `torch.nn.functional.linear`. Shapes: entered (rows, ..., in), result (rows, ..., out)."""
+def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """As `torch.nn.functional.linear`. Shapes: inputs (rows, ..., in), result (rows, ..., out)."""
     images = _sharing.get()
-    if not images or not entered.is_cpu:
-        return functional.linear(entered, weight, bias)
-    each, threads = entered.shape[1:-1].numel(), torch.get_num_threads()
+    if not images or not inputs.is_cpu:
+        return functional.linear(inputs, weight, bias)
+    each, threads = inputs.shape[1:-1].numel(), torch.get_num_threads()
     # Threads divide a matrix by its rows.
     few_rows = FEW_ROWS * threads
     rows = [one.rows for one in images]
     if min(rows) * each >= few_rows:
-        return functional.linear(entered, weight, bias)
+        return functional.linear(inputs, weight, bias)
     if threads > 1 or len(set(rows)) > 1:
-        return torch.cat([functional.linear(one, weight, bias) for one in torch.split(entered, rows)])
-    batch = entered.reshape(len(rows), rows[0] * each, -1)
+        return torch.cat([functional.linear(one, weight, bias) for one in torch.split(inputs, rows)])
+    batch = inputs.reshape(len(rows), rows[0] * each, -1)
     made = _multiplied(bias, batch, weight.t().expand(len(rows), -1, -1))
-    return made.view(*entered.shape[:-1], len(weight))
+    return made.view(*inputs.shape[:-1], len(weight))
 
 
-def convolve(layer: nn.Conv2d, entered: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def convolve(layer: nn.Conv2d, inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """The layer's output for other weights than its own.
 
-    Shapes: entered (rows, in, height, width), weight (out, in, height, width).
+    Shapes: inputs (rows, in, height, width), weight (out, in, height, width).
     """
     is_1x1 = weight.shape[2:] == (1, 1) and layer.stride == (1, 1) and layer.padding == (0, 0)
     if is_1x1 and layer.groups == 1:
-        return conv1x1(entered, weight, bias)
+        return conv1x1(inputs, weight, bias)
     return _convolved(
-        entered,
+        inputs,
         lambda one: functional.conv2d(
             one, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups
         ),
     )
 
 
-def conv1x1(entered: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def conv1x1(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """As `torch.nn.functional.conv2d` with a 1x1 kernel.
 
-    Shapes: entered (rows, in, height, width), weight (out, in, 1, 1).
+    Shapes: inputs (rows, in, height, width), weight (out, in, 1, 1).
     """
-    rows, _, height, width = entered.shape
-    if not _sharing.get() or rows < MANY_ROWS or not entered.is_cpu or torch.get_num_threads() > 1:
-        return _convolved(entered, lambda one: functional.conv2d(one, weight, bias))
+    rows, _, height, width = inputs.shape
+    if not _sharing.get() or rows < MANY_ROWS or not inputs.is_cpu or torch.get_num_threads() > 1:
+        return _convolved(inputs, lambda one: functional.conv2d(one, weight, bias))
     if height * width == 1:
-        return torch.cat(
-            [functional.conv2d(few, weight, bias) for few in torch.split(entered, MANY_ROWS - 1)]
-        )
+        return torch.cat([functional.conv2d(few, weight, bias) for few in torch.split(inputs, MANY_ROWS - 1)])
     column = None if bias is None else bias[:, None]
-    made = _multiplied(column, weight.flatten(1).expand(rows, -1, -1), entered.flatten(2))
+    made = _multiplied(column, weight.flatten(1).expand(rows, -1, -1), inputs.flatten(2))
     return made.view(rows, -1, height, width)
 
 
-def _convolved(entered: Tensor, convolution: Callable[[Tensor], Tensor]) -> Tensor:
+def _convolved(inputs: Tensor, convolution: Callable[[Tensor], Tensor]) -> Tensor:
     """All images at once, or one by one if a single row would take another code path."""
     rows = [one.rows for one in _sharing.get()]
-    if 1 in rows and entered[0].numel() <= FEW_NUMBERS and entered.is_cpu:
-        return torch.cat([convolution(one) for one in torch.split(entered, rows)])
-    return convolution(entered)
+    if 1 in rows and inputs[0].numel() <= FEW_NUMBERS and inputs.is_cpu:
+        return torch.cat([convolution(one) for one in torch.split(inputs, rows)])
+    return convolution(inputs)
 
 
 def _multiplied(added: Tensor | None, batch: Tensor, matrices: Tensor) -> Tensor:

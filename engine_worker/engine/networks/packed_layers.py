@@ -75,22 +75,22 @@ def plain(weight: Tensor) -> Tensor:
 
 
 class PackedLinear(nn.Linear):
-    def forward(self, entered: Tensor) -> Tensor:
-        return _multiply(entered, self.weight, self.bias)
+    def forward(self, inputs: Tensor) -> Tensor:
+        return _multiply(inputs, self.weight, self.bias)
 
 
 class PackedPixelConv(nn.Conv2d):
     """A 1x1 convolution: a linear layer per pixel. Its weight is packed as (out, in)."""
 
-    def forward(self, entered: Tensor) -> Tensor:
-        pixels = entered.permute(0, 2, 3, 1)
+    def forward(self, inputs: Tensor) -> Tensor:
+        pixels = inputs.permute(0, 2, 3, 1)
         return _multiply(pixels, self.weight, self.bias).permute(0, 3, 1, 2)
 
 
 class PackedConv(nn.Conv2d):
-    def forward(self, entered: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor) -> Tensor:
         convolved: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            entered.contiguous(memory_format=torch.channels_last),
+            inputs.contiguous(memory_format=torch.channels_last),
             self.weight,
             self.bias,
             self.padding,
@@ -102,8 +102,8 @@ class PackedConv(nn.Conv2d):
         return convolved
 
 
-def _multiply(entered: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    multiplied: Tensor = torch.ops.mkldnn._linear_pointwise(entered, weight, bias, *_NO_ACTIVATION)
+def _multiply(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    multiplied: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, *_NO_ACTIVATION)
     return multiplied
 
 

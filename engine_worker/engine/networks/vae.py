@@ -19,6 +19,12 @@ from engine_worker.engine.runtime.oom_retry import fall_back_on_oom
 from kernel.protocol.enums import MemoryPlan
 from kernel.protocol.errors import JobRejected
 
+_BROKEN_ON_THE_WAY: Final = "use another scheduler or scheduler_config"
+# Larger tiles save little memory: SDXL's default is 1024, the size of its images.
+_MAX_TILE_PX: Final = 512
+# Adjacent tiles overlap by a quarter, which must be whole latents.
+_TILE_MULTIPLE: Final = 4
+
 
 def make_vae(autoencoder: AutoencoderKL, dtype: torch.dtype, device: torch.device, plan: MemoryPlan) -> Vae:
     """Wrap an autoencoder for use on a device under a memory plan; its configuration tells the scaling of
@@ -126,9 +132,6 @@ def _scaled(vae: Vae, latents: Tensor) -> Tensor:
     return (latents - mean) * vae.scaling_factor / deviation
 
 
-_BROKEN_ON_THE_WAY: Final = "use another scheduler or scheduler_config"
-
-
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """The pixels of an image. `tile_px` is the side of the tiles that it was decoded in; None if in one
@@ -199,12 +202,6 @@ def _unscaled(vae: Vae, latents: Tensor) -> Tensor:
         latents.new_tensor(numbers).view(1, -1, 1, 1) for numbers in (vae.latents_mean, vae.latents_std)
     )
     return (latents * std / vae.scaling_factor + mean).to(vae.dtype)
-
-
-# Larger tiles save little memory: SDXL's default is 1024, the size of its images.
-_MAX_TILE_PX: Final = 512
-# Adjacent tiles overlap by a quarter, which must be whole latents.
-_TILE_MULTIPLE: Final = 4
 
 
 def tile_side_px(height_px: int, width_px: int, pixels_per_latent: int) -> int:

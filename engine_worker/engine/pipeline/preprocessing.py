@@ -36,6 +36,11 @@ from kernel.process.log import line
 from kernel.protocol.errors import JobBroke
 from kernel.protocol.specs import JobOrder, JobSpec
 
+_log = logging.getLogger(__name__)
+TIMEOUT_S: Final = 540.0
+"""For one job on one thread. Less than the 600 s after which the Manager drops the job
+(engines.load_timeout), so that it fails with a reason instead of being tried twice more."""
+
 
 @dataclass(frozen=True, slots=True)
 class JobInputs:
@@ -114,13 +119,6 @@ def with_controls(
         for use, net, drawn in zip(spec.controls, job_inputs.nets, maps, strict=True)
     )
     return replace(job_inputs, controls=controls)
-
-
-_log = logging.getLogger(__name__)
-
-TIMEOUT_S: Final = 540.0
-"""For one job on one thread. Less than the 600 s after which the Manager drops the job
-(engines.load_timeout), so that it fails with a reason instead of being tried twice more."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

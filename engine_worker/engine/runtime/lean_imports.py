@@ -154,7 +154,7 @@ class _DeferredLoader(Loader):
         return _Deferred(spec.name, self._finder)
 
     def exec_module(self, module: ModuleType) -> None:
-        """There is nothing in it."""
+        """A deferred module is empty."""
 
 
 class _Deferred(ModuleType):
@@ -209,7 +209,8 @@ class _StandIn(type):
         return isinstance(real, type) and isinstance(instance, real)
 
     def _ready(cls) -> object:
-        """Raises: TypeError, while imports are lean: then what they build would be wrong."""
+        """Raises: TypeError, while imports are lean, because the placeholder's content would be wrong
+        then."""
         if not cls.finder.is_released:
             raise TypeError(f"{cls.__module__}.{cls.__name__} is deferred")
         return cls._real()
@@ -219,7 +220,7 @@ class _StandIn(type):
 
 
 def _container(real: object) -> Mapping[object, object]:
-    """Raises: TypeError, if nothing is in it."""
+    """Raises: TypeError, if the object is not a mapping."""
     if not isinstance(real, Mapping):
         raise TypeError(f"{real!r} is no mapping")
     return real
@@ -243,7 +244,7 @@ class _HollowLoader(Loader):
         return _Hollow(spec.name, self._real)
 
     def exec_module(self, module: ModuleType) -> None:
-        """It is filled when a name of it is wanted."""
+        """A hollow package is filled on first access."""
 
 
 class _Hollow(ModuleType):

@@ -22,6 +22,9 @@ from engine_worker.engine.sampling.batch_sizing import BatchSizeTuner
 from engine_worker.engine.sampling.sampler import predict
 from engine_worker.engine.sampling.trajectory import Trajectory
 
+Shared = TypeVar("Shared")
+Made = TypeVar("Made")
+
 
 class UNetCalls:
     """Calls the UNet of one engine. All methods are for the stepping thread."""
@@ -81,10 +84,6 @@ class UNetCalls:
 def _kind(group: Group) -> tuple[int, int, int]:
     """Everything except the rows that decides the duration and the memory of a call."""
     return group.width_px, group.height_px, len(group.control_models)
-
-
-Shared = TypeVar("Shared")
-Made = TypeVar("Made")
 
 
 def call_in_parts(
