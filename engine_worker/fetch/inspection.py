@@ -44,14 +44,14 @@ def inspect(source: ModelSource, subject: Subject, moved: Moved) -> Fingerprint:
         folder = subject.model
         files = folder.model_files()
         describe = describe_component if is_component(folder) else describe_folder
-        finding = describe(folder, source.variant)
-        _check_declared(source, finding)
-        return _fingerprint(source, finding, digest_files(files, moved, subject.hashes))
+        inspected = describe(folder, source.variant)
+        _check_declared(source, inspected)
+        return _fingerprint(source, inspected, digest_files(files, moved, subject.hashes))
     look = describe_background if subject.kind is FileKind.ONNX else describe_file
-    finding = look(subject.model)
-    _check_declared(source, finding)
-    _check_size(source, finding)
-    return _fingerprint(source, finding, _digest(subject.model, subject.hashes, moved))
+    inspected = look(subject.model)
+    _check_declared(source, inspected)
+    _check_size(source, inspected)
+    return _fingerprint(source, inspected, _digest(subject.model, subject.hashes, moved))
 
 
 def _digest(held: ModelFile, hashes: Mapping[str, str], moved: Moved) -> Digest:
@@ -59,35 +59,38 @@ def _digest(held: ModelFile, hashes: Mapping[str, str], moved: Moved) -> Digest:
     return digest_file(held, moved) if known is None else Digest(known, held.size_bytes)
 
 
-def _check_declared(source: ModelSource, finding: InspectionResult) -> None:
-    if finding.model_type is not source.model_type:
-        raise ModelUnreadable(f"the model is of type {finding.model_type}, not {source.model_type}")
-    if None not in (finding.model_base, source.model_base) and finding.model_base is not source.model_base:
-        raise ModelUnreadable(f"the model is for {finding.model_base}, not {source.model_base}")
+def _check_declared(source: ModelSource, inspected: InspectionResult) -> None:
+    if inspected.model_type is not source.model_type:
+        raise ModelUnreadable(f"the model is of type {inspected.model_type}, not {source.model_type}")
+    if (
+        None not in (inspected.model_base, source.model_base)
+        and inspected.model_base is not source.model_base
+    ):
+        raise ModelUnreadable(f"the model is for {inspected.model_base}, not {source.model_base}")
 
 
-def _check_size(source: ModelSource, finding: InspectionResult) -> None:
+def _check_size(source: ModelSource, inspected: InspectionResult) -> None:
     """What is said of a background remover's input is checked where its file fixes it."""
     said = None if source.preparation is None else source.preparation.input_size
-    side = finding.native_size_px
+    side = inspected.native_size_px
     if said is not None and side is not None and said != (side, side):
         raise ModelUnreadable(f"the model's input size is {side} x {side} pixels, not {said[0]} x {said[1]}")
 
 
-def _fingerprint(source: ModelSource, finding: InspectionResult, digest: Digest) -> Fingerprint:
+def _fingerprint(source: ModelSource, inspected: InspectionResult, digest: Digest) -> Fingerprint:
     if source.sha256 is not None and source.sha256.lower() != digest.sha256:
         raise ModelUnreadable(f"the model's sha256 is {digest.sha256}, but {source.sha256} was declared")
     return Fingerprint(
-        model_type=finding.model_type,
-        model_base=finding.model_base or source.model_base,
-        variant=variant_of(finding.weights),
+        model_type=inspected.model_type,
+        model_base=inspected.model_base or source.model_base,
+        variant=variant_of(inspected.weights),
         sha256=digest.sha256,
         size_bytes=digest.size_bytes,
-        memory_bytes=sum(entry.size_bytes for entry in finding.weights),
-        parameters=sum(entry.parameters for entry in finding.weights),
-        prediction_type=finding.prediction_type,
-        native_size_px=finding.native_size_px,
-        memory=finding.memory,
-        trigger_words=finding.trigger_words,
-        control_type=finding.control_type,
+        memory_bytes=sum(entry.size_bytes for entry in inspected.weights),
+        parameters=sum(entry.parameters for entry in inspected.weights),
+        prediction_type=inspected.prediction_type,
+        native_size_px=inspected.native_size_px,
+        memory=inspected.memory,
+        trigger_words=inspected.trigger_words,
+        control_type=inspected.control_type,
     )

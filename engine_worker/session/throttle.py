@@ -6,7 +6,9 @@ from engine_worker.session.actions import Send
 
 
 @dataclass(slots=True)
-class _Lane:
+class _Subject:
+    """The job or model that reports are about."""
+
     sent_at: float
     waiting: Send | None = None
 
@@ -16,31 +18,31 @@ class Throttle:
 
     def __init__(self, every_s: float) -> None:
         self._every_s = every_s
-        self._lanes: dict[str, _Lane] = {}
+        self._subjects: dict[str, _Subject] = {}
 
     def offer(self, key: str, report: Send, *, is_last: bool, now: float) -> list[Send]:
         """The report at once if it is the last or its time has come; otherwise it waits for `due`."""
-        lane = self._lanes.get(key)
-        if is_last or lane is None or now >= lane.sent_at + self._every_s:
-            self._lanes[key] = _Lane(now)
+        subject = self._subjects.get(key)
+        if is_last or subject is None or now >= subject.sent_at + self._every_s:
+            self._subjects[key] = _Subject(now)
             return [report]
-        lane.waiting = report
+        subject.waiting = report
         return []
 
     def due(self, now: float) -> list[Send]:
         """The waiting reports whose time has come."""
         ready: list[Send] = []
-        for lane in self._lanes.values():
-            if lane.waiting is not None and now >= lane.sent_at + self._every_s:
-                ready.append(lane.waiting)
-                lane.sent_at, lane.waiting = now, None
+        for subject in self._subjects.values():
+            if subject.waiting is not None and now >= subject.sent_at + self._every_s:
+                ready.append(subject.waiting)
+                subject.sent_at, subject.waiting = now, None
         return ready
 
     def forget(self, key: str) -> None:
         """There will be no more progress of this one, and what waits is out of date."""
-        self._lanes.pop(key, None)
+        self._subjects.pop(key, None)
 
     def next_deadline(self) -> float | None:
         """When a waiting report may leave."""
-        times = [lane.sent_at for lane in self._lanes.values() if lane.waiting is not None]
+        times = [subject.sent_at for subject in self._subjects.values() if subject.waiting is not None]
         return min(times) + self._every_s if times else None

@@ -15,7 +15,9 @@ RETIRED = {
     "appetite": "memory demand",
     "berth": "target",
     "blueprint": "layout",
+    "canvas": "init image",
     "chronicle": "event log",
+    "colour": "color",
     "companion": "API process",
     "crew": "worker registry",
     "doom": "terminate",
@@ -24,13 +26,28 @@ RETIRED = {
     "lexicon": "embedding tokens",
     "logbook": "log",
     "mailbox": "pollable queue",
+    "newcomer": "new sample",
+    "rehearsal": "dry run",
     "rehearse": "dry run",
+    "shelf": "cache",
     "shelves": "storage folders",
     "studio": "engine core",
     "wardrobe": "LoRA manager",
     "workshop": "engine resources",
+    "worn": "active",
 }
 """Each with the term that took its place; see docs/glossary.md."""
+RETIRED_IN_WORKERS = {
+    "finding": "inspection result",
+    "lane": "worker thread",
+    "picture": "image",
+    "pictures": "images",
+    "seat": "slot",
+    "seats": "slots",
+}
+"""Words that mean something else elsewhere, or that other processes still use."""
+OF_THE_BUS = frozenset({"PictureOrder", "pictures"})
+"""Names of messages and their fields."""
 PACKAGES = ("api", "conf", "engine_worker", "kernel")
 PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
 
@@ -61,6 +78,17 @@ def test_no_retired_word_is_a_name() -> None:
         for file in modules()
         for name in {*names_in(file), *file.relative_to(ROOT).with_suffix("").parts}
         if words_of(name) & RETIRED.keys()
+    }
+    assert wrong == set()
+
+
+def test_no_word_that_means_something_else_is_a_name_in_a_worker() -> None:
+    wrong = {
+        f"{file.relative_to(ROOT)}: {name}"
+        for file in modules()
+        if file.is_relative_to(ROOT / "engine_worker")
+        for name in {*names_in(file), *file.relative_to(ROOT).with_suffix("").parts} - OF_THE_BUS
+        if words_of(name) & RETIRED_IN_WORKERS.keys()
     }
     assert wrong == set()
 
