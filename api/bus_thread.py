@@ -15,7 +15,7 @@ import zmq
 from api.hub import Hub
 from api.session import Patience, Question, Session
 from kernel.process.dealer import Dealer, DealerContext, DealerOptions
-from kernel.process.front import open_front
+from kernel.process.keys import open_front
 from kernel.process.log import line
 from kernel.process.wakeup import Wakeup
 from kernel.protocol.codec import Frame, reply_decoder, unbundled

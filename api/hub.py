@@ -7,7 +7,7 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Final
 
-from api.preview import Preview
+from api.session import Preview
 from kernel.protocol.client import Changed, JobProgress, ModelProgress, Watching
 from kernel.protocol.enums import ENDED_JOB_STATES, ChangeKind, JobState, ModelState
 from kernel.protocol.ids import EventSeq, JobId, ModelId

@@ -17,7 +17,6 @@ from types import FrameType
 from typing import Final
 
 from api.bus import Bus
-from api.heap import collect_seldom, map_large_blocks
 from api.http.app import make_app
 from api.http.framework.server import HttpServer
 from api.http.framework.uploads import upload_limits
@@ -26,6 +25,7 @@ from conf.load import load
 from conf.settings import Settings
 from conf.tokens import token_variables
 from kernel.process import log
+from kernel.process.memory import collect_seldom, map_large_blocks
 from kernel.process.startup import die_with_parent, forget_variable, hide_memory, make_files_private
 from kernel.protocol.endpoints import API_URL_FILE
 from kernel.protocol.errors import BadConfiguration

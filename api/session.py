@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final
 
-from api.preview import Preview
 from kernel.protocol import codec
 from kernel.protocol.client import (
     ApiCommand,
@@ -25,10 +24,21 @@ from kernel.protocol.codec import Frame, Received
 from kernel.protocol.endpoints import MAX_UNANSWERED
 from kernel.protocol.errors import ManagerUnreachable, SpoonError
 from kernel.protocol.header import NO_CORRELATION
-from kernel.protocol.ids import NO_EPOCH, Epoch
+from kernel.protocol.ids import NO_EPOCH, Epoch, JobId
 
 RETRY_AFTER_S: Final = 2.0
 """What a caller is told to wait when the Manager does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """How one picture of a job looks after so many steps: `data` is a small JPEG file."""
+
+    job_id: JobId
+    index: int
+    step: int
+    data: bytes
+
 
 Outcome = BrokerReply | SpoonError
 News = Watching | Changed | JobProgress | Preview | ModelProgress

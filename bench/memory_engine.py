@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from bench.memory_cases import Case, ensure_file
-from engine_worker.allocator import keep_freed_memory
 from engine_worker.preload import EngineImports
+from kernel.process.memory import keep_freed_memory
 
 THREADS: Final = 1
 

@@ -8,12 +8,12 @@ from typing import Final, assert_never
 
 from msgspec.structs import replace
 
-from engine_worker.allocator import give_back_freed_memory
 from engine_worker.formats.allowed_paths import resolve
 from engine_worker.port import Emit, Engine, Failed, Outcome, Wake
 from engine_worker.preload import read_ahead
 from engine_worker.session.actions import Admit, Cancel, Exit, Inspect, Load, Task
 from engine_worker.shell import Inbox, Woken
+from kernel.process.memory import give_back_freed_memory
 from kernel.protocol.errors import ModelUnreadable, SpoonError
 from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.specs import EngineLoad

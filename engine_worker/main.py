@@ -28,17 +28,17 @@ from queue import SimpleQueue
 from typing import Final, NoReturn
 
 from engine_worker import ticket
-from engine_worker.allocator import keep_freed_memory
 from engine_worker.engine_loop import BuildEngine, EngineLoop
-from engine_worker.exits import ExitCode
-from engine_worker.fetch.fetch_loop import Fetching, FetchLoop
+from engine_worker.fetch.fetch_loop import FetchLoop
+from engine_worker.fetch.port import Fetching
 from engine_worker.port import Emit, Engine, Wake
 from engine_worker.preload import EngineImports
-from engine_worker.session.actions import Exit
+from engine_worker.session.actions import Exit, ExitCode
 from engine_worker.session.events import LoopBroke
 from engine_worker.session.machine import Session
 from engine_worker.shell import Inbox, SocketThread, Surroundings
 from kernel.process.log import line, start
+from kernel.process.memory import keep_freed_memory
 from kernel.process.signals import SignalPipe
 from kernel.process.startup import die_with_parent, hide_memory, make_files_private
 from kernel.protocol.enums import WorkerRole
@@ -147,7 +147,7 @@ def _hello(join: Join) -> Hello:
 
 
 def _build_fetcher(join: Join) -> Fetching:
-    from engine_worker.fetch.build import build_fetcher
+    from engine_worker.fetch.fetcher import build_fetcher
 
     return build_fetcher(join)
 

@@ -21,9 +21,8 @@ from typing import Final, Protocol
 import zmq
 
 from engine_worker.dealer import WorkerDealer
-from engine_worker.exits import ExitCode
 from engine_worker.port import ImageEncoded, Mapped, Outcome
-from engine_worker.session.actions import Exit, Send, Task
+from engine_worker.session.actions import Exit, ExitCode, Send, Task
 from engine_worker.session.events import (
     DeadlinePassed,
     Event,

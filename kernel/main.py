@@ -26,6 +26,7 @@ from kernel.core.actions import Folder
 from kernel.core.broker import Broker
 from kernel.core.events import DeviceFact, Snapshot
 from kernel.core.rows import ModelRow
+from kernel.process.keys import ensure_all
 from kernel.process.log import start
 from kernel.process.startup import hide_memory, make_files_private, raise_file_limit
 from kernel.protocol.endpoints import back_endpoint, front_endpoint
@@ -36,7 +37,6 @@ from kernel.shell import access, api_process, clock
 from kernel.shell.api_process import ApiProcess
 from kernel.shell.bus import Gate, Router, back_allowance, front_allowance, private_folder
 from kernel.shell.decode import BackDoor, FrontDoor
-from kernel.shell.detectors import absent_detectors, none_absent
 from kernel.shell.devices import Devices
 from kernel.shell.disk_usage import DiskUsage
 from kernel.shell.effects import Effects
@@ -44,7 +44,6 @@ from kernel.shell.file_thread import FileThread
 from kernel.shell.files import claim_folder, sweep
 from kernel.shell.fs_ops import FileSystem
 from kernel.shell.gc_control import put_off_full_collections
-from kernel.shell.keys import ensure_all
 from kernel.shell.lock import FolderLock
 from kernel.shell.loop import Loop
 from kernel.shell.model_files import prepare_models
@@ -53,7 +52,7 @@ from kernel.shell.process_resources import ProcessResources, open_resources
 from kernel.shell.sources import Sources
 from kernel.shell.state_reader import StateReader
 from kernel.shell.storage_audit import StorageAudit, audit_storage
-from kernel.shell.storage_folders import StorageFolders
+from kernel.shell.storage_folders import StorageFolders, absent_detectors, none_absent
 from kernel.shell.store import Store
 from kernel.shell.terms import limits_of
 from kernel.shell.unexpected_errors import LifeOver

@@ -10,7 +10,7 @@ import msgspec
 import zmq
 
 from kernel.process.dealer import DealerContext, DealerOptions
-from kernel.process.front import open_front
+from kernel.process.keys import open_front
 from kernel.protocol import codec
 from kernel.protocol.client import Ask, BrokerReply, Command, GetStatus, Refused, Status, error_of
 from kernel.protocol.endpoints import ClientRole

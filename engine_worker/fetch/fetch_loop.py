@@ -1,35 +1,16 @@
 """A fetch worker's main thread: fetch the models that the session asks about, one after the other."""
 
 from collections.abc import Callable
-from typing import Protocol
 
-from engine_worker.fetch.progress_callback import ProgressCallback
+from engine_worker.fetch.port import Fetching
 from engine_worker.session.actions import Exit, Inspect
 from engine_worker.session.events import FetchEvent
 from engine_worker.shell import Inbox
 from kernel.protocol.errors import SpoonError
 from kernel.protocol.model_refs import ModelSource
-from kernel.protocol.specs import Fingerprint
 from kernel.protocol.worker import ModelFailed, ModelInspected, ModelProgress
 
 Report = Callable[[FetchEvent], None]
-
-
-class Found(Protocol):
-    """What a fetcher has found."""
-
-    @property
-    def fingerprint(self) -> Fingerprint: ...
-    @property
-    def stored(self) -> str | None: ...
-    @property
-    def revision(self) -> str | None: ...
-
-
-class Fetching(Protocol):
-    """Fetches one model. Raises: SpoonError, if it cannot be used."""
-
-    def fetch(self, source: ModelSource, on_progress: ProgressCallback) -> Found: ...
 
 
 class FetchLoop:

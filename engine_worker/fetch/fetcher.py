@@ -10,16 +10,20 @@ import msgspec
 from engine_worker.fetch import pickles
 from engine_worker.fetch.digest import digest_file
 from engine_worker.fetch.inspection import ONE_FILE, Subject, inspect
-from engine_worker.fetch.progress_callback import ProgressCallback
+from engine_worker.fetch.net.address_policy import AddressPolicy
+from engine_worker.fetch.net.http_client import HttpClient, Patience
+from engine_worker.fetch.port import ProgressCallback
 from engine_worker.fetch.sources.acquire import Acquired, Means, acquire
-from engine_worker.fetch.sources.size_quota import TooLarge
+from engine_worker.fetch.sources.size_quota import SizeQuota, TooLarge, free_below
 from engine_worker.fetch.sources.staging import StagingFolder, staging_folder_of
-from engine_worker.fetch.sources.transfer import Unwanted
+from engine_worker.fetch.sources.transfer import Transfer, Unwanted
 from engine_worker.formats.allowed_paths import ModelFile, open_file, opened
 from engine_worker.formats.file_kinds import FileKind, kind_by_content, kind_by_name
 from engine_worker.formats.model_folder import ModelFolder
 from kernel.protocol.errors import DownloadFailed, ModelUnreadable
+from kernel.protocol.join import FetchTerms, Join
 from kernel.protocol.model_refs import ModelSource
+from kernel.protocol.sources import PUBLIC_HUB
 from kernel.protocol.specs import Fingerprint
 
 _ENDINGS: Final = {FileKind.SAFETENSORS: ".safetensors", FileKind.ONNX: ".onnx"}
@@ -108,6 +112,24 @@ class Fetcher:
         """What is kept already stays; what is new gets the name by which the Manager finds it."""
         if path.is_relative_to(staging.path) and path != staging.ready:
             path.rename(staging.ready)
+
+
+def build_fetcher(join: Join) -> Fetcher:
+    """A fetcher that keeps to the terms of the ticket. Without terms it may look at local files, no more."""
+    roots = tuple(Path(root) for root in join.file_roots)
+    terms = join.fetch or FetchTerms(folder="/nonexistent", max_bytes=0, min_free_bytes=0)
+    folder = Path(terms.folder)
+    guard = AddressPolicy(frozenset(host.lower() for host in terms.allow_hosts) | _own_hub(terms.hub))
+    room = SizeQuota(terms.max_bytes, terms.min_free_bytes, free_below(folder))
+    transfer = Transfer(HttpClient(guard, terms.tokens, Patience()), room)
+    return Fetcher(roots, Means(folder, transfer, terms.hub), terms.allow_pickle)
+
+
+def _own_hub(hub: str) -> frozenset[str]:
+    """A mirror that the owner configured may have a private address: `name` or `name:port`."""
+    if hub == PUBLIC_HUB:
+        return frozenset()
+    return frozenset({hub.partition("://")[2].partition("/")[0].lower()})
 
 
 def _without_our_name(found: Acquired, detail: str) -> str:

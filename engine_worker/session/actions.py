@@ -1,8 +1,8 @@
 """What a worker's session wants done, in the order in which it says so."""
 
 from dataclasses import dataclass, field
+from enum import IntEnum
 
-from engine_worker.exits import ExitCode
 from engine_worker.port import Inputs
 from kernel.protocol.ids import JobId
 from kernel.protocol.model_refs import ModelSource
@@ -45,6 +45,21 @@ class Inspect:
     """Read what this model is."""
 
     source: ModelSource
+
+
+class ExitCode(IntEnum):
+    """What the worker's exit status tells the one who started it."""
+
+    LEFT = 0
+    """It left properly: drained, told to leave, or stopped by a signal."""
+    BAD_TICKET = 2
+    """The command line or the ticket cannot be used; nothing was sent."""
+    REFUSED = 3
+    """The Manager knows neither its key nor its token, or did not want it."""
+    MANAGER_GONE = 4
+    """The Manager never answered, fell silent, or is no longer the parent process."""
+    BUG = 70
+    """A defect of this software; the last lines of stderr say what (EX_SOFTWARE of sysexits.h)."""
 
 
 @dataclass(frozen=True, slots=True)

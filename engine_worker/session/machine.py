@@ -6,7 +6,6 @@ It owns no socket, no clock and no thread. `states.py` holds the rules of its li
 from typing import Final, assert_never
 
 from engine_worker.port import Completed, Dropped, Failed, Previewed, Stepped
-from engine_worker.session import report_builders
 from engine_worker.session.actions import Action, Exit, Inspect, Load, Send
 from engine_worker.session.events import (
     DeadlinePassed,
@@ -30,11 +29,13 @@ from kernel.protocol.enums import Stage, WorkerRole
 from kernel.protocol.ids import NO_EPOCH, Epoch, JobId, Lease, ModelId
 from kernel.protocol.worker import (
     CancelJob,
+    ControlMap,
     Drain,
     EngineFailed,
     EngineReady,
     Goodbye,
     Hello,
+    ImageReady,
     ImageStored,
     InspectModel,
     Leave,
@@ -45,6 +46,8 @@ from kernel.protocol.worker import (
     ModelProgress,
     Ping,
     Pong,
+    Preview,
+    Progress,
     Refuse,
     RunJob,
     Welcome,
@@ -266,22 +269,14 @@ class Session:
         match event:
             case Stepped():
                 is_last = event.step >= event.steps and event.stage is Stage.DENOISING
-                return [
-                    *self._pace.offer(
-                        job_id, report_builders.progress(event, lease), is_last=is_last, now=now
-                    )
-                ]
+                return [*self._pace.offer(job_id, _progress(event, lease), is_last=is_last, now=now)]
             case Previewed():
-                return [
-                    *self._previews.offer(
-                        job_id, report_builders.preview(event, lease), is_last=False, now=now
-                    )
-                ]
+                return [*self._previews.offer(job_id, _preview(event, lease), is_last=False, now=now)]
             case MapMade(made):
                 self._jobs.sends_map(job_id, made.control_type)
-                return [self._images.keep(report_builders.control_map(event, lease), made.data, now)]
+                return [self._images.keep(_control_map(event, lease), made.data, now)]
             case ImageMade(image):
-                return [self._images.keep(report_builders.image_ready(event, lease), image.data, now)]
+                return [self._images.keep(_image_ready(event, lease), image.data, now)]
             case _:
                 assert_never(event)
 
@@ -295,3 +290,45 @@ class Session:
             return [*overdue]
         self._heartbeat.asked(now)
         return [*overdue, Send(self._hello if self._phase is Phase.JOINING else Ping())]
+
+
+def _progress(event: Stepped, lease: Lease) -> Send:
+    """How far the job is."""
+    return Send(
+        Progress(job_id=event.job_id, lease=lease, step=event.step, steps=event.steps, stage=event.stage)
+    )
+
+
+def _preview(event: Previewed, lease: Lease) -> Send:
+    """How an image looks so far."""
+    report = Preview(job_id=event.job_id, lease=lease, index=event.index, step=event.step)
+    return Send(report, event.data)
+
+
+def _control_map(event: MapMade, lease: Lease) -> ControlMap:
+    """A map's description; its file is the blob beside it."""
+    made = event.made
+    return ControlMap(
+        job_id=made.job_id,
+        lease=lease,
+        control_type=made.control_type,
+        size_bytes=len(made.data),
+        sha256=event.sha256,
+    )
+
+
+def _image_ready(event: ImageMade, lease: Lease) -> ImageReady:
+    """An image's description; its file is the blob beside it."""
+    image = event.image
+    return ImageReady(
+        job_id=image.job_id,
+        lease=lease,
+        index=image.index,
+        image_id=image.image_id,
+        seed=image.seed,
+        mime=image.mime,
+        width_px=image.width_px,
+        height_px=image.height_px,
+        size_bytes=len(image.data),
+        sha256=event.sha256,
+    )

@@ -11,7 +11,7 @@ from enum import Enum, auto
 from types import MappingProxyType
 from typing import Final
 
-from engine_worker.exits import ExitCode
+from engine_worker.session.actions import ExitCode
 
 
 class Phase(Enum):

@@ -442,3 +442,14 @@ def error_of(refused: Refused) -> SpoonError:
     if isinstance(error, NotEnoughMemory):
         error.shortage = refused.shortage
     return error
+
+
+def refusal_of(error: SpoonError) -> Refused:
+    """The refusal that stands for an error."""
+    return Refused(
+        code=error.code,
+        detail=error.detail,
+        fields=error.fields,
+        retry_after_s=error.retry_after_s,
+        shortage=error.shortage if isinstance(error, NotEnoughMemory) else None,
+    )

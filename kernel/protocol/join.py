@@ -17,7 +17,7 @@ MAX_JOIN_BYTES: Final = 64 << 10
 # A thread of OpenMP that waits for its next piece of work spins by default, and so takes the processor from
 # the one that it waits for: two of them beside a busy neighbour are 5 to 15 times slower. Source: the OpenMP
 # specification, OMP_WAIT_POLICY. Why glibc keeps no cache of small blocks for each thread is said in
-# engine_worker/allocator.py; it can only be told before a process begins.
+# kernel/process/memory.py; it can only be told before a process begins.
 WORKER_ENVIRON: Final[Mapping[str, str]] = {
     "OMP_WAIT_POLICY": "PASSIVE",
     "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",

@@ -1,8 +1,10 @@
 """The database, written by this process alone: a batch of saves is one transaction."""
 
 import logging
+import re
 import secrets
 from collections.abc import Iterable
+from importlib import resources
 from pathlib import Path
 from typing import Final, assert_never
 
@@ -17,7 +19,7 @@ from kernel.protocol.errors import DatabaseUnusable
 from kernel.protocol.ids import Epoch
 from kernel.protocol.specs import JobSpec
 from kernel.protocol.version import OLDEST_SQLITE
-from kernel.shell import migrations, rowmap
+from kernel.shell import rowmap
 from kernel.shell.files import NUMBER_BITS
 from kernel.views.named_sql import load_queries
 
@@ -27,6 +29,7 @@ CHECKPOINT_PAGES: Final = 400
 
 log: Final = logging.getLogger("manager")
 _encode: Final = msgspec.msgpack.Encoder().encode
+_FILE_NAME: Final = re.compile(r"(?P<number>\d{4})_[a-z0-9_]+\.sql")
 
 
 def check_sqlite_version(found: str) -> None:
@@ -73,7 +76,7 @@ class Store:
             raise DatabaseUnusable(
                 f"{file} is damaged ({verdict}): restore a backup (see docs/operations.md)"
             )
-        migrations.migrate(self.connection)
+        migrate(self.connection)
         self._look_after_counts()
 
     def _look_after_counts(self) -> None:
@@ -242,3 +245,32 @@ class Store:
                 self._run("forget_changes", (kept,))
             case _:
                 assert_never(save)
+
+
+def migrations() -> dict[int, str]:
+    """Every migration by its number, 1 upwards without a gap."""
+    found = {
+        int(match["number"]): entry.read_text(encoding="utf-8")
+        for entry in resources.files("kernel.shell").joinpath("migrations").iterdir()
+        if (match := _FILE_NAME.fullmatch(entry.name))
+    }
+    return dict(sorted(found.items()))
+
+
+def migrate(connection: apsw.Connection) -> int:
+    """Apply the missing steps, each in a transaction of its own with the number that it leads to.
+
+    Returns: the schema's number (PRAGMA user_version).
+    Raises: DatabaseUnusable, if the database was made by a newer version of this software.
+    """
+    present = int(connection.pragma("user_version"))
+    known = migrations()
+    if present > len(known):
+        raise DatabaseUnusable(
+            f"the database has schema {present}, but this version supports {len(known)}: upgrade"
+        )
+    for number in range(present + 1, len(known) + 1):
+        with connection:
+            connection.execute(known[number])
+            connection.pragma("user_version", number)
+    return len(known)

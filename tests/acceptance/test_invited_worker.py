@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine_worker.exits import ExitCode
+from engine_worker.session.actions import ExitCode
 from kernel.protocol.client import EngineAccepted, InviteWorker, StopEngine, WorkerInvited
 from kernel.protocol.enums import EngineState, JobState, WorkerRole
 from kernel.protocol.ids import EngineId

@@ -35,12 +35,12 @@ from kernel.protocol.ids import Lease, ModelId, WorkerId
 from kernel.shell import clock
 from kernel.shell.bus import Incoming
 from kernel.shell.decode import Arrival, BackDoor, FrontDoor, refusal
-from kernel.shell.detectors import none_absent
 from kernel.shell.effects import Effects
 from kernel.shell.file_thread import Inputs, InputsRead, Picture, Reading, Removed
 from kernel.shell.loop import Loop
 from kernel.shell.outbox import Outbox
 from kernel.shell.state_reader import StateReader
+from kernel.shell.storage_folders import none_absent
 from kernel.shell.store import Store
 from kernel.shell.unexpected_errors import UnexpectedErrors
 from tests.integration.kernel.surprised import nothing_unexpected

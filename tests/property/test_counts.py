@@ -7,7 +7,7 @@ import apsw
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel.shell import migrations
+from kernel.shell.store import migrate
 
 DAY_MS = 86_400_000
 ENGINES = st.sampled_from(["e1", "e2"])
@@ -70,5 +70,5 @@ def test_the_counts_are_what_there_is_after_any_history(
 def empty_database() -> bytes:
     """A database of the present schema, without rows."""
     with closing(apsw.Connection(":memory:")) as connection:
-        migrations.migrate(connection)
+        migrate(connection)
         return connection.serialize("main")

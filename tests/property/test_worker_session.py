@@ -6,9 +6,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from engine_worker.exits import ExitCode
 from engine_worker.port import Completed, Dropped, Failed, Previewed, Stepped
-from engine_worker.session.actions import Action, Admit, Cancel, Exit, Send
+from engine_worker.session.actions import Action, Admit, Cancel, Exit, ExitCode, Send
 from engine_worker.session.events import StopAsked
 from engine_worker.session.states import Phase
 from engine_worker.session.unstored_images import Place

@@ -1,7 +1,10 @@
-"""Which part of a file a request wants (RFC 9110, section 14): one range of bytes, or the whole."""
+"""Which part of a file a request wants (RFC 9110, section 14), and the open file that it is read from."""
 
+import io
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from api.http.contract.errors import RangeNotSatisfiable
@@ -45,3 +48,32 @@ def part_of(header: str | None, size_bytes: int) -> Part:
     if start >= size_bytes:
         raise RangeNotSatisfiable(f"the file has only {size_bytes} bytes")
     return Part(start, end - start, size_bytes)
+
+
+class FileStream(io.FileIO):
+    """A part of a file, read from its start to its end.
+
+    waitress reads a piece, sends it, and only then moves on; it closes the file when the last byte has
+    been taken by the socket, or the client is gone. So the position at the closing is what was sent.
+    """
+
+    def __init__(self, file: Path, part: Part, finished: Callable[[bool], None]) -> None:
+        """`finished` is told once, at the closing, whether the part went out to its last byte."""
+        self._finished: Callable[[bool], None] | None = None
+        super().__init__(file, "rb")
+        self._end = part.start + part.length
+        self.seek(part.start)
+        self._finished = finished
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """At most `size` bytes, never beyond the part."""
+        left = max(0, self._end - self.tell())
+        wanted = left if size is None or size < 0 else min(size, left)
+        return super().read(wanted) or b""
+
+    def close(self) -> None:
+        finished, self._finished = self._finished, None
+        sent_all = finished is not None and self.tell() >= self._end
+        super().close()
+        if finished is not None:
+            finished(sent_all)

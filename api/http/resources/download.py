@@ -8,8 +8,7 @@ import falcon
 from api.http.contract.errors import RangeNotSatisfiable
 from api.http.contract.image_types import gone_of
 from api.http.framework.file_headers import describe, is_known, plain_name, tag
-from api.http.framework.file_stream import FileStream
-from api.http.framework.ranges import Part, part_of
+from api.http.framework.ranges import FileStream, Part, part_of
 from api.http.resources.images import find
 from api.port import BusPort
 from kernel.protocol.client import ClaimDownload, DownloadGranted, FinishDownload

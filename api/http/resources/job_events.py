@@ -14,7 +14,7 @@ from api.http.contract.responses import StoredError, moment, stored_error
 from api.http.framework import sse
 from api.http.framework.concurrency_limit import ConcurrencyLimit
 from api.hub import Closing, Hub, Subscription
-from api.preview import Preview
+from api.session import Preview
 from kernel.protocol.client import JobProgress
 from kernel.protocol.enums import ENDED_JOB_STATES, ChangeKind, JobState, Stage, WaitsFor
 from kernel.protocol.errors import JobNotFound

@@ -20,7 +20,7 @@ from huggingface_hub.hf_api import ModelInfo
 
 from engine_worker.fetch.net.address_policy import Unreachable
 from engine_worker.fetch.net.http_client import HttpClient, Interrupted
-from engine_worker.fetch.sources.repository import HubFile, Repository
+from engine_worker.fetch.sources.staging import HubFile, Repository
 from kernel.protocol.errors import DownloadFailed
 from kernel.protocol.sources import HubSource
 

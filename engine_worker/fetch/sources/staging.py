@@ -7,11 +7,25 @@ from typing import Final
 
 import msgspec
 
-from engine_worker.fetch.sources.repository import Repository
 from kernel.protocol.ids import ModelId
 from kernel.protocol.sources import incoming_name
 
 PRIVATE: Final = 0o700
+
+
+class HubFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of a repository, as the hub describes it."""
+
+    name: str
+    size_bytes: int | None = None
+    sha256: str | None = None
+
+
+class Repository(msgspec.Struct, frozen=True, kw_only=True):
+    """What a repository holds at one commit."""
+
+    commit: str
+    files: tuple[HubFile, ...]
 
 
 @dataclass(frozen=True, slots=True)

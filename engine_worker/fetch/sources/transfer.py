@@ -2,16 +2,16 @@
 
 import re
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 from engine_worker.fetch.net.address_policy import Unreachable
-from engine_worker.fetch.net.http_client import Answer, HttpClient, Interrupted
-from engine_worker.fetch.progress_callback import ProgressCallback
+from engine_worker.fetch.net.http_client import Answer, HttpClient, Interrupted, Patience
+from engine_worker.fetch.port import ProgressCallback
 from engine_worker.fetch.sources.partial_file import PartialFile
 from engine_worker.fetch.sources.size_quota import SizeQuota, TooLarge
-from engine_worker.fetch.sources.throughput import Throughput
 from kernel.protocol.errors import DiskFull, DownloadFailed
 
 MAX_FAILURES: Final = 5
@@ -27,6 +27,9 @@ LONGEST_PAUSE_S: Final = 30.0
 _RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 _WEB_PAGE: Final = (b"<!doctype html", b"<html", b"<?xml", b"<head")
 _TRY_AGAIN: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+SHOWN_S = 5.0
+"""The speed that is shown is that of the last seconds."""
+_SAMPLE_S = 0.25
 
 
 class Unwanted(DownloadFailed):
@@ -90,6 +93,44 @@ class Transfer:
         raise DownloadFailed(f"the connection broke {MAX_ATTEMPTS} times: retry to continue")
 
 
+class _Throughput:
+    """How fast a download is: what is shown, and when it is too slow to go on. Units: monotonic seconds."""
+
+    def __init__(self, patience: Patience, clock: Callable[[], float]) -> None:
+        self._patience = patience
+        self._clock = clock
+        self._samples: deque[tuple[float, int]] = deque([(clock(), 0)])
+        self._total = 0
+        self._window = (clock(), 0)
+
+    def count(self, size_bytes: int) -> None:
+        """So much has come.
+
+        Raises: Interrupted, if it has been less than the least for too long.
+        """
+        self._total += size_bytes
+        now = self._clock()
+        if now - self._samples[-1][0] >= _SAMPLE_S:
+            self._samples.append((now, self._total))
+            while len(self._samples) > 2 and now - self._samples[1][0] >= SHOWN_S:
+                self._samples.popleft()
+        self._check(now)
+
+    def bytes_per_s(self) -> int | None:
+        """The speed of the last seconds; None when there is nothing to tell it by."""
+        began, before = self._samples[0]
+        spent_s = self._clock() - began
+        return int((self._total - before) / spent_s) if spent_s >= _SAMPLE_S else None
+
+    def _check(self, now: float) -> None:
+        since, before = self._window
+        if now - since < self._patience.slow_after_s:
+            return
+        if self._total - before < self._patience.slowest_bytes_per_s * (now - since):
+            raise Interrupted("the server sends data too slowly")
+        self._window = (now, self._total)
+
+
 @dataclass(slots=True)
 class _Pull:
     """One request, and what comes of it."""
@@ -101,7 +142,7 @@ class _Pull:
     total: int | None = None
     looked_at: int = 0
     checkpoint_at_s: float = 0.0
-    pace: Throughput = field(init=False)
+    pace: _Throughput = field(init=False)
 
     def run(self, url: str) -> None:
         """Raises: Interrupted; DownloadFailed; DiskFull; OSError."""
@@ -111,7 +152,7 @@ class _Pull:
         with self.means.web.get(url, asked) as answer:
             self._begin(answer, is_partial=bool(asked))
             self._check_room()
-            self.pace = Throughput(self.means.web.patience, self.means.clock)
+            self.pace = _Throughput(self.means.web.patience, self.means.clock)
             for chunk in () if answer.status == 416 else answer.chunks:
                 self._take(chunk)
         self._check_end()

@@ -10,7 +10,6 @@ from kernel.core.handlers import manager_lifecycle
 from kernel.core.images import downloads
 from kernel.core.state.world import World
 from kernel.core.validation import message_bounds
-from kernel.core.validation.refusals import refused
 from kernel.protocol import client
 from kernel.protocol.endpoints import MAX_UNANSWERED
 from kernel.protocol.errors import KeyReused, SpoonError, TooManyRequests
@@ -26,7 +25,7 @@ def asked(world: World, event: Asked) -> None:
         message_bounds.check(event.ask)
         reply = _replay(event) or _answer(world, event)
     except SpoonError as error:
-        reply = refused(error)
+        reply = client.refusal_of(error)
     if reply is not None:
         world.act(actions.Reply(event.peer, event.correlation, reply))
 

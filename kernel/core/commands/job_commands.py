@@ -1,8 +1,9 @@
 """Commands on jobs."""
 
+from collections.abc import Mapping
 from typing import Final
 
-from kernel.core.admission import missing_detectors, reconcile
+from kernel.core.admission import reconcile
 from kernel.core.commands import engine_commands, job_defaults
 from kernel.core.events import NO_FACTS, Facts
 from kernel.core.lifecycle import jobs
@@ -11,14 +12,16 @@ from kernel.core.state import blobs, model_refs, transitions
 from kernel.core.state.world import Engine, World
 from kernel.core.validation import number_ranges
 from kernel.protocol import client, waiting
-from kernel.protocol.enums import JobState, Phase
+from kernel.protocol.enums import ControlType, JobState, Phase
 from kernel.protocol.errors import (
     DiskFull,
     IllegalMove,
     JobNotFound,
     JobUnfinished,
+    NotInstalled,
     QueueFull,
     ShuttingDown,
+    of_field,
 )
 from kernel.protocol.ids import BlobId, ImageId, JobId
 from kernel.protocol.model_refs import InputFile
@@ -47,10 +50,35 @@ def check(world: World, ask: client.SubmitJob, facts: Facts = NO_FACTS) -> tuple
     engine = engine_commands.find(world, ask.engine_id, ask.engine_name)
     spec = job_defaults.resolve(world, ask.request, engine.row)
     number_ranges.check_priority(ask.priority)
-    missing_detectors.check(engine, spec, facts.absent_detectors)
+    _check_detectors(engine, spec, facts.absent_detectors)
     blobs.check_files(world, ask)
     _check_can_queue(world)
     return engine, spec
+
+
+def _check_detectors(engine: Engine, spec: JobSpec, absent: Mapping[ControlType, str]) -> None:
+    """Are the detectors that the job needs installed where it would run?
+
+    `absent` are those that workers of this host cannot load, with what to do about it.
+
+    Raises: NotInstalled, which names the field of the first control that could not be drawn.
+    """
+    if not _is_made_here(engine):
+        return
+    for number, use in enumerate(spec.controls):
+        remedy = None if use.is_preprocessed else absent.get(use.control_type)
+        if remedy is not None:
+            field = f"controls[{number}].control_type"
+            problem = (
+                f"the {use.control_type} detector is not installed: {remedy}, or send the control map itself"
+            )
+            raise of_field(NotInstalled, field, problem)
+
+
+def _is_made_here(engine: Engine) -> bool:
+    """False if a worker of another host may make the job: what lies in its folders nobody knows here."""
+    has_guests = any(not worker.is_local for worker in engine.workers.values())
+    return not has_guests and (engine.row.spec.autostart or bool(engine.workers))
 
 
 def _check_can_queue(world: World) -> None:

@@ -11,7 +11,6 @@ from kernel.core.commands import job_commands
 from kernel.core.events import Asked
 from kernel.core.state import blobs
 from kernel.core.state.world import Submission, World
-from kernel.core.validation.refusals import refused
 from kernel.protocol import client
 from kernel.protocol.errors import BadMessage, DiskFull, KeyReused, SpoonError, TooManyRequests, wrong_field
 from kernel.protocol.ids import BlobId
@@ -75,7 +74,7 @@ def stored(world: World, key: str) -> None:
     except SpoonError as error:
         for blob_id, file in zip(submission.blob_ids, ask.files, strict=True):
             blobs.trash(world, blob_id, file.mime)
-        _answer(world, submission, refused(error))
+        _answer(world, submission, client.refusal_of(error))
         return
     files = tuple(zip(submission.blob_ids, ask.files, strict=True))
     reply = job_commands.enqueue(world, engine, ask.priority, spec, files)
@@ -86,7 +85,7 @@ def stored(world: World, key: str) -> None:
 def not_stored(world: World, key: str, reason: str, *, is_damaged: bool) -> None:
     """The pictures could not be written, and nothing of them is left: nothing has changed."""
     error = BadMessage(reason) if is_damaged else DiskFull(f"the input images could not be stored: {reason}")
-    _answer(world, world.submissions.pop(key), refused(error))
+    _answer(world, world.submissions.pop(key), client.refusal_of(error))
 
 
 def _answer(world: World, submission: Submission, reply: client.SingleReply) -> None:

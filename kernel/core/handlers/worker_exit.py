@@ -1,11 +1,13 @@
 """Handles a worker's exit: its jobs go back to the queue, its engine or model retries or gives up."""
 
+import re
 from typing import Final
+
+import msgspec
 
 from kernel.core import due
 from kernel.core.admission import reconcile
 from kernel.core.lifecycle import engines, jobs, workers
-from kernel.core.lifecycle.stderr_summary import summary
 from kernel.core.models import fetching
 from kernel.core.state.tables import WorkerState
 from kernel.core.state.world import Engine, Worker, World
@@ -17,6 +19,12 @@ MAX_DEATHS: Final = 3
 STEADY_S: Final = 600.0
 """A worker that was ready for so long did not die of its start."""
 FIRST_BACKOFF_S: Final = 0.5
+_LINES: Final = 3
+"""An error, and then `exit` and `ended_by_force`, which only say that the process ends."""
+_LOG_LINE: Final = re.compile(r"at=\S+ level=")
+_SAID: Final = re.compile(r'\b(error|text|detail|reason)=("(?:[^"\\]|\\.)*"|[^\s"]+)')
+_CUT_LINE: Final = re.compile(r'((?:[^"\\]|\\.)*)"( \w+=\S+)*')
+"""The end of a log line whose beginning is cut off."""
 
 
 def worker_gone(world: World, worker: Worker, status: str, last_words: str = "") -> None:
@@ -60,5 +68,47 @@ def _count_death(world: World, engine: Engine, worker: Worker, reason: str) -> N
 def _reason(worker: Worker, status: str, last_words: str) -> str:
     """One line for a person: why it ended, how, and the last thing that it said."""
     parts = [worker.terminate or "the worker process crashed", status]
-    words = summary(last_words)
+    words = stderr_summary(last_words)
     return "; ".join(parts if words is None else [*parts, words])
+
+
+def stderr_summary(last_words: str) -> str | None:
+    """The end of a worker's stderr for a person: the last error, or else the last line that says anything.
+
+    None, if only the machine has spoken.
+    """
+    lines = last_words.strip().splitlines()
+    cut = lines[0] if lines else None
+    said = [found for line in lines[-_LINES:] if (found := _said(line, is_cut=line is cut)) is not None]
+    errors = [text for is_error, text in said if is_error]
+    texts = errors or [text for _, text in said]
+    return texts[-1] if texts else None
+
+
+def _said(line: str, *, is_cut: bool) -> tuple[bool, str] | None:
+    """What a line says, and whether it is the log's word for an error."""
+    if _LOG_LINE.match(line) is None:
+        if is_cut and "\\n" in line and (cut := _CUT_LINE.fullmatch(line)) is not None:
+            return True, _last_line(cut[1].replace("\\n", "\n"))
+        return (False, line) if line.strip() else None
+    found = _SAID.search(line)
+    if found is None:
+        return None
+    value = found[2]
+    text = _unquoted(value)
+    return found[1] == "error", _last_line(text)
+
+
+def _unquoted(value: str) -> str:
+    """A worker's process may write what it likes, also what only looks like a quoted text."""
+    if not value.startswith('"'):
+        return value
+    try:
+        return msgspec.json.decode(value, type=str)
+    except msgspec.DecodeError:
+        return value.strip('"')
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else text

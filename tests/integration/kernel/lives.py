@@ -28,7 +28,6 @@ from kernel.protocol.errors import BadConfiguration, DatabaseUnusable
 from kernel.protocol.uuid7 import Uuid7
 from kernel.shell import clock
 from kernel.shell.decode import Arrival
-from kernel.shell.detectors import none_absent
 from kernel.shell.disk_usage import DiskUsage
 from kernel.shell.effects import Effects
 from kernel.shell.file_thread import FileThread, InputsRead, InputsUnreadable, Outcome, Removed
@@ -36,7 +35,7 @@ from kernel.shell.loop import Loop
 from kernel.shell.outbox import Outbox
 from kernel.shell.rowmap import SqlRow
 from kernel.shell.state_reader import StateReader
-from kernel.shell.storage_folders import StorageFolders
+from kernel.shell.storage_folders import StorageFolders, none_absent
 from kernel.shell.store import Store
 from tests.integration.kernel.played import PlayedFront, PlayedRegistry
 from tests.integration.kernel.steps import Killed, SteppingDisk, Steps

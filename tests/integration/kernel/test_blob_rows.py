@@ -12,9 +12,8 @@ from kernel.protocol.enums import BlobKind, ControlType, InputKind, JobState
 from kernel.protocol.ids import BlobId, JobId, ModelId
 from kernel.protocol.specs import JobSpec
 from kernel.shell.file_thread import InputToRead
-from kernel.shell.migrations import steps
 from kernel.shell.state_reader import StateReader
-from kernel.shell.store import Store
+from kernel.shell.store import Store, migrations
 from tests.integration.kernel.rows import BARE_ENGINE, ENGINE, FULL_MODEL, JOB, NOW_MS, SPEC, WAITING_JOB
 from tests.integration.kernel.saving import saved, snapshot
 
@@ -152,7 +151,7 @@ OLD_SPEC = (
 def old_database(file: Path) -> None:
     """What version 0.1 left behind: a model, an engine and a job that waits, by the first migration alone."""
     connection = apsw.Connection(str(file))
-    connection.execute(steps()[1])
+    connection.execute(migrations()[1])
     connection.pragma("user_version", 1)
     connection.execute(
         "INSERT INTO model (model_id, name, uri, status, model_type, tags, trigger_words, created_at_ms) "

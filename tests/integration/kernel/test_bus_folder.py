@@ -9,10 +9,10 @@ from threading import Event, Thread
 import pytest
 import zmq
 
+from kernel.process.keys import ensure_all
 from kernel.protocol.endpoints import MAX_IPC_PATH_BYTES, ClientRole, secret_key_file, server_key_file
 from kernel.protocol.errors import BadConfiguration
 from kernel.shell.bus import Gate, Router, private_folder
-from kernel.shell.keys import ensure_all
 from tests.integration.kernel.small_bus import SmallBus
 
 

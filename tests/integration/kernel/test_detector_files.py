@@ -4,7 +4,7 @@ from pathlib import Path
 
 from kernel.protocol.detectors import DETECTOR_FILES
 from kernel.protocol.enums import ControlType
-from kernel.shell.detectors import absent_detectors
+from kernel.shell.storage_folders import absent_detectors
 
 
 def test_every_detector_with_files_is_absent_where_there_is_no_folder(tmp_path: Path) -> None:

@@ -20,11 +20,10 @@ from kernel.protocol.model_refs import InputFile
 from kernel.protocol.specs import JobRequest
 from kernel.shell import clock
 from kernel.shell.decode import Arrival
-from kernel.shell.detectors import none_absent
 from kernel.shell.file_thread import InputsRead, Removed
 from kernel.shell.loop import Loop
 from kernel.shell.state_reader import StateReader
-from kernel.shell.storage_folders import StorageFolders
+from kernel.shell.storage_folders import StorageFolders, none_absent
 from kernel.shell.store import Store
 from tests.integration.kernel.rows import BARE_ENGINE, ENGINE, FULL_MODEL
 from tests.integration.kernel.saving import saved, seen_by_others

@@ -13,8 +13,7 @@ from kernel.core.actions import AddJob, RecordChange, Save, SaveJob
 from kernel.core.rows import ChangeRow
 from kernel.protocol.enums import ChangeKind, JobState
 from kernel.protocol.ids import EventSeq, JobId
-from kernel.shell import migrations
-from kernel.shell.store import Store
+from kernel.shell.store import Store, migrate
 from tests.integration.kernel.power import unsafe_power
 from tests.integration.kernel.rows import NOW_MS, SPEC, WAITING_JOB
 from tests.integration.kernel.saving import saved
@@ -82,7 +81,7 @@ def cut_once(folder: Path, chance: Random, synchronous: str = "full") -> Outcome
 def _empty() -> bytes:
     """A database without rows: a thousand are needed, and migrating takes longer than the work on each."""
     with closing(apsw.Connection(":memory:")) as connection:
-        migrations.migrate(connection)
+        migrate(connection)
         return connection.serialize("main")
 
 

@@ -11,8 +11,7 @@ from kernel.core.rows import ChangeRow
 from kernel.protocol.enums import ChangeKind
 from kernel.protocol.errors import DatabaseUnusable
 from kernel.protocol.ids import EventSeq
-from kernel.shell import migrations
-from kernel.shell.store import Store, check_sqlite_version
+from kernel.shell.store import Store, check_sqlite_version, migrations
 from tests.integration.kernel.rows import BARE_ENGINE, SPEC, WAITING_JOB
 from tests.integration.kernel.saving import saved, seen_by_others
 
@@ -45,16 +44,16 @@ def described(connection: apsw.Connection) -> str:
 
 
 def test_every_step_is_numbered_without_a_gap() -> None:
-    assert list(migrations.steps()) == list(range(1, len(migrations.steps()) + 1))
+    assert list(migrations()) == list(range(1, len(migrations()) + 1))
 
 
 def test_a_database_of_every_older_schema_becomes_the_present_one(database: Path, tmp_path: Path) -> None:
     fresh = Store(tmp_path / "fresh.sqlite3")
-    for number in migrations.steps():
+    for number in migrations():
         file = tmp_path / f"from-{number}.sqlite3"
         old = apsw.Connection(str(file))
         for step in range(1, number + 1):
-            old.execute(migrations.steps()[step])
+            old.execute(migrations()[step])
         old.pragma("user_version", number)
         old.close()
 
@@ -92,12 +91,12 @@ def test_a_database_of_a_newer_version_is_refused_untouched(
 ) -> None:
     open_store().close()
     newer = apsw.Connection(str(database))
-    newer.pragma("user_version", len(migrations.steps()) + 1)
+    newer.pragma("user_version", len(migrations()) + 1)
     newer.close()
 
     with pytest.raises(DatabaseUnusable, match=": upgrade"):
         open_store()
-    assert seen_by_others(database, "PRAGMA user_version") == [(len(migrations.steps()) + 1,)]
+    assert seen_by_others(database, "PRAGMA user_version") == [(len(migrations()) + 1,)]
 
 
 def test_a_file_that_is_no_database_is_refused(database: Path, open_store: Callable[[], Store]) -> None:

@@ -13,11 +13,10 @@ from kernel.protocol.client import DeviceStatus
 from kernel.protocol.ids import Epoch
 from kernel.shell import clock
 from kernel.shell.decode import Arrival
-from kernel.shell.detectors import none_absent
 from kernel.shell.file_thread import InputsRead, Removed
 from kernel.shell.loop import Loop
 from kernel.shell.state_reader import StateReader
-from kernel.shell.storage_folders import StorageFolders
+from kernel.shell.storage_folders import StorageFolders, none_absent
 from kernel.shell.store import Store
 from kernel.shell.trash import TRASH_AT_ONCE, Trash
 from tests.integration.kernel.rows import NOW_MS

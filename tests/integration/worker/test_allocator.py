@@ -16,7 +16,7 @@ _STEPS = """
 import json, os, resource
 from pathlib import Path
 from threading import Thread
-from engine_worker.allocator import give_back_freed_memory, keep_freed_memory
+from kernel.process.memory import give_back_freed_memory, keep_freed_memory
 import torch
 
 BYTES = 59_000_000
@@ -50,7 +50,7 @@ print(json.dumps({"first": first, "steady": steady, "thread": other_thread, "hel
 """
 _DECODINGS = """
 import json, resource
-from engine_worker.allocator import keep_freed_memory
+from kernel.process.memory import keep_freed_memory
 keep_freed_memory()
 import torch
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine_worker.exits import ExitCode
+from engine_worker.session.actions import ExitCode
 from kernel.protocol.enums import ModelBase, ModelType, WorkerRole
 from kernel.protocol.ids import ModelId
 from kernel.protocol.join import write_join

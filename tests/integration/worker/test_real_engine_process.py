@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from engine_worker.embedded.random_checkpoint import NATIVE_SIZE_PX, write_random_checkpoint
-from engine_worker.exits import ExitCode
+from engine_worker.session.actions import ExitCode
 from kernel.protocol.enums import ModelBase, ModelType
 from kernel.protocol.ids import Lease, ModelId
 from kernel.protocol.model_refs import ModelSource

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from engine_worker.engine.fake.engine import CRASH_STATUS
-from engine_worker.exits import ExitCode
+from engine_worker.session.actions import ExitCode
 from kernel.protocol.enums import WorkerRole
 from kernel.protocol.ids import JobId, Lease
 from kernel.protocol.join import write_join

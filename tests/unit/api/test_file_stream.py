@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 from waitress.buffers import ReadOnlyFileBasedBuffer
 
-from api.http.framework.file_stream import FileStream
-from api.http.framework.ranges import Part
+from api.http.framework.ranges import FileStream, Part
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """News reach those who listen, and nobody is left believing in what he missed."""
 
 from api.hub import MAX_UNREAD, Closing, Hub, Reread
-from api.preview import Preview
+from api.session import Preview
 from kernel.protocol.client import Changed, JobProgress, ModelProgress, Watching
 from kernel.protocol.enums import ChangeKind
 from kernel.protocol.ids import EventSeq, JobId, ModelId

@@ -1,7 +1,6 @@
 """The API's half of the protocol, told as stories with a clock that is an argument."""
 
-from api.preview import Preview
-from api.session import Outcome, Patience, Question, Session
+from api.session import Outcome, Patience, Preview, Question, Session
 from kernel.protocol import codec
 from kernel.protocol.client import (
     ApiCommand,

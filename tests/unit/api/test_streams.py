@@ -11,7 +11,7 @@ from api.http.framework.concurrency_limit import ConcurrencyLimit
 from api.http.framework.sse import RETRY, Stream
 from api.http.resources.events import Events
 from api.http.resources.job_events import JobEvents
-from api.preview import Preview
+from api.session import Preview
 from kernel.protocol.client import Changed, JobProgress, ModelProgress
 from kernel.protocol.enums import ChangeKind
 from kernel.protocol.ids import EventSeq, JobId, ModelId

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kernel.core.lifecycle.stderr_summary import summary
+from kernel.core.handlers.worker_exit import stderr_summary
 from tests.unit.core.story import Story
 
 STARTED = "at=2026-01-01T00:00:00.000Z level=info worker_id=w1-1 action=started role=fetch\n"
@@ -37,7 +37,7 @@ FORCE = "at=2026-01-01T00:00:00.000Z level=warning worker_id=w1-1 action=ended_b
     ],
 )
 def test_a_log_line_gives_only_what_it_says_of_the_error(last_words: str, part: str | None) -> None:
-    assert summary(last_words) == part
+    assert stderr_summary(last_words) == part
 
 
 def test_the_reason_of_a_job_that_waits_again_names_the_error_and_no_log_line() -> None:

@@ -1,8 +1,7 @@
 """A session with a clock that a test moves: tells what happened, and answers with what the session did."""
 
-from engine_worker.exits import ExitCode
 from engine_worker.port import ImageEncoded, Mapped
-from engine_worker.session.actions import Action, Exit, Send
+from engine_worker.session.actions import Action, Exit, ExitCode, Send
 from engine_worker.session.events import DeadlinePassed, Event, ImageMade, MapMade, Opened, OrderArrived
 from engine_worker.session.heartbeat import Patience
 from engine_worker.session.machine import Session

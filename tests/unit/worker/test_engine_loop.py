@@ -7,9 +7,8 @@ from threading import Thread
 from msgspec.structs import replace
 
 from engine_worker.engine_loop import EngineLoop, Memory
-from engine_worker.exits import ExitCode
 from engine_worker.port import NO_INPUTS, Emit, Failed, Inputs, Loaded, Wake
-from engine_worker.session.actions import Admit, Cancel, Exit, Load
+from engine_worker.session.actions import Admit, Cancel, Exit, ExitCode, Load
 from engine_worker.session.events import EngineEvent
 from engine_worker.shell import Inbox, Spoken
 from kernel.protocol.enums import InputKind

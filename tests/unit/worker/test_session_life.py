@@ -2,9 +2,8 @@
 
 import pytest
 
-from engine_worker.exits import ExitCode
 from engine_worker.port import Completed
-from engine_worker.session.actions import Exit, Load, Send
+from engine_worker.session.actions import Exit, ExitCode, Load, Send
 from engine_worker.session.events import DeadlinePassed, KeyRefused, LoopBroke, Opened, StopAsked
 from engine_worker.session.states import MOVES, PARTINGS, Cause, Phase
 from kernel.protocol.enums import WorkerRole

@@ -4,8 +4,7 @@ import logging
 
 import pytest
 
-from engine_worker.exits import ExitCode
-from engine_worker.session.actions import Cancel, Exit, Send
+from engine_worker.session.actions import Cancel, Exit, ExitCode, Send
 from engine_worker.session_log import log_action, log_order
 from kernel.protocol.ids import JobId, Lease
 from kernel.protocol.worker import JobFailed, Ping, Pong, Progress
