@@ -30,8 +30,7 @@ from typing import Final, NoReturn
 from engine_worker import ticket
 from engine_worker.engine_loop import BuildEngine, EngineLoop
 from engine_worker.fetch.fetch_loop import FetchLoop
-from engine_worker.fetch.port import Fetching
-from engine_worker.port import Emit, Engine, Wake
+from engine_worker.port import Emit, Engine, Fetching, Wake
 from engine_worker.preload import EngineImports
 from engine_worker.session.actions import Exit, ExitCode
 from engine_worker.session.events import LoopBroke

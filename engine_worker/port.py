@@ -1,4 +1,4 @@
-"""The port behind which every engine stands: something that is loaded once and then stepped."""
+"""The ports behind which every engine stands, which is loaded once and then stepped, and every fetcher."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,7 +7,8 @@ from typing import Protocol
 
 from kernel.protocol.enums import ControlType, InputKind, Stage
 from kernel.protocol.ids import ImageId, JobId
-from kernel.protocol.specs import EngineLoad, JobOrder
+from kernel.protocol.model_refs import ModelSource
+from kernel.protocol.specs import EngineLoad, Fingerprint, JobOrder
 
 Inputs = Mapping[InputKind, bytes]
 """The image files that came along with a job."""
@@ -97,6 +98,8 @@ Emit = Callable[[Outcome], None]
 """Takes an outcome from any thread of the engine."""
 Wake = Callable[[], None]
 """Asks for a `step`, from any thread of the engine: there is something to do again."""
+ProgressCallback = Callable[[int, int | None, int | None], None]
+"""Takes the bytes that are there, all that there will be, and bytes per second; None: it is not known."""
 
 
 class Engine(Protocol):
@@ -133,3 +136,20 @@ class Engine(Protocol):
     def close(self) -> None:
         """Wait for images on their way out, free the device, and end all threads. Jobs that are being
         prepared come no further."""
+
+
+class Found(Protocol):
+    """What a fetcher has found."""
+
+    @property
+    def fingerprint(self) -> Fingerprint: ...
+    @property
+    def stored(self) -> str | None: ...
+    @property
+    def revision(self) -> str | None: ...
+
+
+class Fetching(Protocol):
+    """Fetches one model. Raises: SpoonError, if it cannot be used."""
+
+    def fetch(self, source: ModelSource, on_progress: ProgressCallback) -> Found: ...

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from engine_worker.fetch.port import Fetching
+from engine_worker.port import Fetching
 from engine_worker.session.actions import Exit, Inspect
 from engine_worker.session.events import FetchEvent
 from engine_worker.shell import Inbox

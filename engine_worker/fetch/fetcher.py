@@ -12,7 +12,6 @@ from engine_worker.fetch.digest import digest_file
 from engine_worker.fetch.inspection import ONE_FILE, Subject, inspect
 from engine_worker.fetch.net.address_policy import AddressPolicy
 from engine_worker.fetch.net.http_client import HttpClient, Patience
-from engine_worker.fetch.port import ProgressCallback
 from engine_worker.fetch.sources.acquire import Acquired, Means, acquire
 from engine_worker.fetch.sources.size_quota import SizeQuota, TooLarge, free_below
 from engine_worker.fetch.sources.staging import StagingFolder, staging_folder_of
@@ -20,6 +19,7 @@ from engine_worker.fetch.sources.transfer import Transfer, Unwanted
 from engine_worker.formats.allowed_paths import ModelFile, open_file, opened
 from engine_worker.formats.file_kinds import FileKind, kind_by_content, kind_by_name
 from engine_worker.formats.model_folder import ModelFolder
+from engine_worker.port import ProgressCallback
 from kernel.protocol.errors import DownloadFailed, ModelUnreadable
 from kernel.protocol.join import FetchTerms, Join
 from kernel.protocol.model_refs import ModelSource

@@ -1,13 +1,21 @@
-"""Jobs, newest first, and where a waiting one stands in its queue."""
+"""Jobs, newest first, where a waiting one stands in its queue, and the files of jobs beside their images.
 
+A file (blob) that came with a job, or a control map, is deleted some time after the job has ended (setting
+`blobs.expire_after`). That there was one is then still told by the job's spec: its `inputs`, and its
+`controls` that are not preprocessed.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from kernel.protocol.enums import JobState
+import msgspec
+
+from kernel.protocol.enums import BlobKind, JobState
 from kernel.protocol.ids import EngineId, JobId
 from kernel.views.page import Page, no_cursor, page_of
 from kernel.views.reader import Reader
-from kernel.views.rows import JobRow, Position
+from kernel.views.rows import BlobRow, JobRow, Position
 
 NEWEST: Final = 2**63 - 1
 """The largest rowid of SQLite: every job comes before it."""
@@ -52,6 +60,20 @@ def jobs_ahead(reader: Reader, job: JobRow) -> int:
         {"engine_id": job.engine_id, "priority": job.priority, "seq": job.seq},
     )
     return found.ahead if found else 0
+
+
+def find_blob(reader: Reader, job_id: JobId, kind: BlobKind) -> BlobRow | None:
+    """One file of a job; None, if there is none, or none any more."""
+    return reader.one("blob", BlobRow, {"job_id": job_id, "kind": kind})
+
+
+def blobs_of(reader: Reader, job_ids: Sequence[JobId]) -> dict[JobId, list[BlobRow]]:
+    """By job: what each of these jobs has, in the order of its kinds. A job without any is left out."""
+    wanted = msgspec.json.encode(list(job_ids)).decode()
+    found: dict[JobId, list[BlobRow]] = {}
+    for row in reader.all("blobs_of", BlobRow, {"job_ids": wanted}):
+        found.setdefault(row.job_id, []).append(row)
+    return found
 
 
 def _query_of(wanted: JobFilter) -> str:

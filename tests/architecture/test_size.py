@@ -11,17 +11,8 @@ MAX_FUNCTION_LINES = 40
 
 SHORT_FILES = {
     "api/cli/diagnosis.py": "what several checks of the doctor return",
-    "api/preview.py": "a value that several layers pass on",
-    "engine_worker/exits.py": "exit codes, which workers and the Manager share",
-    "engine_worker/fetch/progress_callback.py": "a type that fetching's layers share",
-    "engine_worker/fetch/port.py": "the port between the worker and fetching",
-    "engine_worker/fetch/sources/repository.py": "a value that two sources share",
-    "kernel/core/validation/refusals.py": "the border between errors and messages",
-    "kernel/process/front.py": "the door for all clients of the bus",
     "kernel/protocol/prompts.py": "limits that API and worker share",
     "kernel/protocol/version.py": "read by the build",
-    "kernel/shell/detectors.py": "a look at a folder, for the core",
-    "kernel/views/blobs.py": "the queries of one .sql file",
     "kernel/views/events.py": "the queries of one .sql file",
     "kernel/views/named_sql.py": "shared by all views",
 }

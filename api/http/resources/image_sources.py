@@ -16,8 +16,7 @@ from api.http.resources.images import find
 from kernel.protocol.enums import ENDED_JOB_STATES, BlobKind, ControlType, InputKind
 from kernel.protocol.errors import wrong_field
 from kernel.protocol.ids import JobId
-from kernel.views.blobs import find_blob
-from kernel.views.jobs import find_job
+from kernel.views.jobs import find_blob, find_job
 from kernel.views.reader import Reader
 from kernel.views.rows import BlobRow, ImageRow
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import assert_never
 
-from engine_worker.fetch.port import ProgressCallback
 from engine_worker.fetch.sources.hub_files import choose_files
 from engine_worker.fetch.sources.partial_file import PartialFile
 from engine_worker.fetch.sources.staging import HubFile, StagingFolder
 from engine_worker.fetch.sources.transfer import Expected, Transfer
 from engine_worker.formats.allowed_paths import resolve
+from engine_worker.port import ProgressCallback
 from kernel.protocol.errors import DownloadFailed
 from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.sources import (

@@ -9,9 +9,9 @@ from typing import Final
 
 from engine_worker.fetch.net.address_policy import Unreachable
 from engine_worker.fetch.net.http_client import Answer, HttpClient, Interrupted, Patience
-from engine_worker.fetch.port import ProgressCallback
 from engine_worker.fetch.sources.partial_file import PartialFile
 from engine_worker.fetch.sources.size_quota import SizeQuota, TooLarge
+from engine_worker.port import ProgressCallback
 from kernel.protocol.errors import DiskFull, DownloadFailed
 
 MAX_FAILURES: Final = 5

@@ -18,12 +18,11 @@ from kernel.protocol.enums import (
 )
 from kernel.protocol.errors import DatabaseUnusable, InvalidField
 from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId, ModelId
-from kernel.views.blobs import blobs_of, find_blob
 from kernel.views.counts import count_all
 from kernel.views.engines import EngineFilter, find_engine, list_engines
 from kernel.views.events import events_after, events_of, known_events
 from kernel.views.images import ImageFilter, find_image, list_images
-from kernel.views.jobs import JobFilter, find_job, jobs_ahead, list_jobs
+from kernel.views.jobs import JobFilter, blobs_of, find_blob, find_job, jobs_ahead, list_jobs
 from kernel.views.models import ModelFilter, find_model, list_models
 from kernel.views.reader import MOST_IDLE, Reader
 from tests.unit.views.database import SPEC, SampleDatabase
