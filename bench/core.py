@@ -13,11 +13,11 @@ from kernel.core.actions import Action, GiveJob
 from kernel.core.broker import Broker
 from kernel.core.events import Asked, Event, Now, Peer, Reported, Snapshot
 from kernel.core.ports import Limits
-from kernel.core.rows import EngineRow, JobRow, ModelRow
 from kernel.protocol import client
 from kernel.protocol import worker as wire
 from kernel.protocol.enums import EngineState, JobState, ModelBase, ModelState, ModelType, WorkerRole
 from kernel.protocol.ids import EngineId, Epoch, ImageId, JobId, ModelId
+from kernel.protocol.rows import EngineRow, JobRow, ModelRow
 from kernel.protocol.specs import EngineSpec, JobRequest
 
 WAITING: Final = 100_000

@@ -6,9 +6,9 @@ from typing import Final
 
 from bench.stage import MODEL
 from kernel.core.actions import SaveEngine
-from kernel.core.rows import EngineRow
 from kernel.protocol.enums import EngineState, JobState, Scheduler
 from kernel.protocol.ids import EngineId
+from kernel.protocol.rows import EngineRow
 from kernel.protocol.specs import EngineSpec, JobSpec
 from kernel.shell import rowmap
 from kernel.shell.store import Store

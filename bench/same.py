@@ -37,13 +37,13 @@ from engine_worker.engine.networks.vae import decode
 from engine_worker.engine.pipeline.resources import EngineResources
 from kernel.protocol.enums import ControlType, InputKind, ModelBase, ModelType, Scheduler
 from kernel.protocol.ids import ModelId
-from kernel.protocol.model_refs import ControlUse, LoraUse, ModelSource
+from kernel.protocol.model_refs import Control, LoraUse, ModelSource
 from kernel.protocol.schedulers import SAMPLERS
 from kernel.protocol.specs import JobSpec
 
 NET: Final = ModelId("net")
-CONTROL: Final = ControlUse(
-    control_type=ControlType.CANNY, scale=0.8, start=0.1, end=0.9, is_preprocessed=True
+CONTROL: Final = Control(
+    control_type=ControlType.CANNY, control_model=NET, scale=0.8, start=0.1, end=0.9, is_preprocessed=True
 )
 INPUTS: Final = {
     InputKind.REFERENCE: png(photograph()),
@@ -145,7 +145,6 @@ def asked(bench: Bench, scheduler: Scheduler, kinds: tuple[InputKind, ...], has_
         strength=0.6,
         loras=(LoraUse(model_id=bench.lora.model_id, weight=0.7),) if has_lora else (),
         controls=(CONTROL,) if has_control else (),
-        control_models=(NET,) if has_control else (),
     )
     return Asked(
         spec,

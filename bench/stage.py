@@ -16,11 +16,11 @@ import zmq.auth
 
 from bench.manager import settings_in
 from kernel.core.actions import SaveModel
-from kernel.core.rows import ModelRow
 from kernel.protocol import client, codec
 from kernel.protocol.endpoints import ClientRole, front_endpoint, secret_key_file, server_key_file
 from kernel.protocol.enums import ModelBase, ModelState, ModelType
 from kernel.protocol.ids import EngineId, ModelId
+from kernel.protocol.rows import ModelRow
 from kernel.protocol.specs import EngineSpec
 from kernel.protocol.uuid7 import Uuid7
 from kernel.shell.store import Store

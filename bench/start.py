@@ -20,11 +20,11 @@ from bench.report import Goal, Spread, print_report
 from bench.server import CONFIG
 from bench.stage import MODEL, WAIT_S, Caller, add_model, process
 from kernel.core.actions import AddImage, AddJob, RecordChange, Save, SaveEngine, SaveJob
-from kernel.core.rows import ChangeRow, EngineRow, ImageRow, JobRow
 from kernel.protocol import client
 from kernel.protocol.endpoints import ClientRole, secret_key_file, server_key_file
 from kernel.protocol.enums import ChangeKind, EngineState, JobState, Scheduler
 from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId
+from kernel.protocol.rows import ChangeRow, EngineRow, ImageRow, JobRow
 from kernel.protocol.specs import EngineSpec, JobSpec
 from kernel.protocol.uuid7 import Uuid7
 from kernel.shell.files import INSTALLATION_FILE

@@ -42,8 +42,8 @@ class Picture(msgspec.Struct):
 
 
 class Spec(msgspec.Struct):
-    width_px: int
-    height_px: int
+    width: int
+    height: int
     steps: int
 
 
@@ -108,7 +108,7 @@ class TinyWorker:
 
     def say(self, kind: str, fields: Mapping[str, object], *blobs: bytes) -> list[bytes]:
         """Send one message. Returns: its frames."""
-        head = HEAD.pack(b"ASB", 1, 0, len(blobs), bytes(16), self.epoch)
+        head = HEAD.pack(b"ASB", 2, 0, len(blobs), bytes(16), self.epoch)
         frames = [head, msgspec.msgpack.encode({"type": kind, **fields}), *blobs]
         self.socket.send_multipart(frames)
         self.said_at = time.monotonic()
@@ -124,7 +124,7 @@ class TinyWorker:
         head, body, *_ = self.socket.recv_multipart()
         magic, major, _minor, _blobs, _correlation, epoch = HEAD.unpack(head)
         order = msgspec.msgpack.decode(body, type=Order)
-        if (magic, major) != (b"ASB", 1) or (self.epoch and epoch != self.epoch):
+        if (magic, major) != (b"ASB", 2) or (self.epoch and epoch != self.epoch):
             order.type = "of another Manager"
         else:
             self.heard_at = time.monotonic()
@@ -160,14 +160,14 @@ class TinyWorker:
         self.say("Accepted", about)
         steps = job.spec.steps * len(job.pictures)
         for picture in job.pictures:
-            file = png(job.spec.width_px, job.spec.height_px, picture.seed)
+            file = png(job.spec.width, job.spec.height, picture.seed)
             fields: dict[str, object] = {
                 "index": picture.index,
                 "image_id": picture.image_id,
                 "seed": picture.seed,
                 "mime": "image/png",
-                "width_px": job.spec.width_px,
-                "height_px": job.spec.height_px,
+                "width_px": job.spec.width,
+                "height_px": job.spec.height,
                 "size_bytes": len(file),
                 "sha256": hashlib.sha256(file).hexdigest(),
             }

@@ -25,13 +25,13 @@ from conf.settings import Settings
 from kernel.core.actions import Folder
 from kernel.core.broker import Broker
 from kernel.core.events import DeviceFact, Snapshot
-from kernel.core.rows import ModelRow
 from kernel.process.keys import ensure_all
 from kernel.process.log import start
 from kernel.process.startup import hide_memory, make_files_private, raise_file_limit
 from kernel.protocol.endpoints import back_endpoint, front_endpoint
 from kernel.protocol.errors import AlreadyRunning, BadConfiguration, DatabaseUnusable
 from kernel.protocol.join import FetchTerms
+from kernel.protocol.rows import ModelRow
 from kernel.protocol.version import VERSION
 from kernel.shell import access, api_process, clock
 from kernel.shell.api_process import ApiProcess

@@ -4,43 +4,14 @@ from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
 import click
-import msgspec
 
-from api.cli.job_options import LoraUse, clip_skip_option, embedding_option, lora_option, vae_option
+from api.cli.job_options import clip_skip_option, embedding_option, lora_option, vae_option
 from api.cli.options import WordChoice, duration
-from api.cli.scheduler_options import SCHEDULER_NAMES, Value, scheduler_option
+from api.cli.scheduler_options import SCHEDULER_NAMES, scheduler_option
 from kernel.protocol.enums import ControlType, PromptTechnique, Scheduler, Variant
 
 Command = TypeVar("Command", bound=Callable[..., None])
 Said = str | float | bool | tuple[object, ...] | Mapping[str, object] | None
-
-
-class EngineInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The body of POST /v1/engines; the server fills in omitted fields."""
-
-    name: str | None = None
-    checkpoint: str
-    vae: str | None = None
-    loras: tuple[LoraUse, ...] = ()
-    embeddings: tuple[str, ...] = ()
-    long_prompt_technique: str | None = None
-    control_net: str | None = None
-    control_models: tuple[str, ...] = ()
-    clip_skip: int | None = None
-    scheduler: str | None = None
-    scheduler_config: dict[str, Value] | None = None
-    steps: int | None = None
-    cfg: float | None = None
-    width: int | None = None
-    height: int | None = None
-    device: str | None = None
-    dtype: str | None = None
-    autostart: bool = True
-    keep_alive_s: float | None = None
-    give_up_after: float | None = None
-    replicas: int | None = None
-    max_batch: int | None = None
-    start: bool = True
 
 
 _OPTIONS: Final = (
@@ -114,6 +85,7 @@ def engine_options(command: Command) -> Command:
     return command
 
 
-def engine_input(checkpoint: str, said: Mapping[str, Said]) -> EngineInput:
-    """The request body for the given options."""
-    return msgspec.convert({"checkpoint": checkpoint, **said}, EngineInput)
+def engine_input(checkpoint: str, said: Mapping[str, Said]) -> dict[str, object]:
+    """The request body for the given options; the server fills in what was not given (its flags are on)."""
+    given = {name: value for name, value in said.items() if value not in (None, ()) and value is not True}
+    return {"checkpoint": checkpoint, **given}

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 import click
-import msgspec
 
 from api.cli.options import WordChoice, duration
-from api.cli.scheduler_options import SCHEDULER_NAMES, Value, scheduler_option
+from api.cli.scheduler_options import SCHEDULER_NAMES, scheduler_option
 from kernel.protocol.enums import ControlType, ImageFileType, ImageFit, Scheduler
+from kernel.protocol.ids import ModelId
+from kernel.protocol.model_refs import LoraUse
 
 Command = TypeVar("Command", bound=Callable[..., None])
 Said = str | float | bool | Path | tuple[object, ...] | Mapping[str, object] | None
@@ -38,49 +39,6 @@ _FOR_ALL_TYPES: Final = ("control_scale", "control_start", "control_end")
 _PICTURE: Final = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 
 
-class LoraUse(msgspec.Struct, frozen=True, kw_only=True):
-    """A LoRA as the REST API takes it; `model_id` may be a name."""
-
-    model_id: str
-    weight: float = 1.0
-
-
-class JobInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The body of POST /v1/jobs; the engine fills in omitted fields."""
-
-    engine_id: str
-    prompt: str
-    negative_prompt: str | None = None
-    loras: tuple[LoraUse, ...] | None = None
-    embeddings: tuple[str, ...] | None = None
-    vae: str | None = None
-    clip_skip: int | None = None
-    seed: int | None = None
-    count: int | None = None
-    steps: int | None = None
-    cfg: float | None = None
-    width: int | None = None
-    height: int | None = None
-    scheduler: str | None = None
-    scheduler_config: dict[str, Value] | None = None
-    strength: float | None = None
-    image_fit: str | None = None
-    type_pose: tuple[str, ...] | None = None
-    preprocessed: bool = False
-    control_scale: float | tuple[float, ...] | None = None
-    control_start: float | tuple[float, ...] | None = None
-    control_end: float | tuple[float, ...] | None = None
-    remove_background_models: tuple[str, ...] | None = None
-    background_color: str | None = None
-    image_file_type: str | None = None
-    quality: int | None = None
-    previews: bool = False
-    expire_after: float | None = None
-    delete_after_downloads: int | None = None
-    give_up_after: float | None = None
-    priority: int | None = None
-
-
 class LoraParam(click.ParamType[LoraUse]):
     """A LoRA by id or name, with an optional weight: `detail` or `detail:0.6`."""
 
@@ -92,11 +50,12 @@ class LoraParam(click.ParamType[LoraUse]):
         """The LoRA and its weight. A name may have colons; only a number after the last one is a weight."""
         if isinstance(value, LoraUse):
             return value
+        plain = LoraUse(model_id=ModelId(value))
         name, colon, weight = value.rpartition(":")
         try:
-            return LoraUse(model_id=name, weight=float(weight)) if colon and name else LoraUse(model_id=value)
+            return LoraUse(model_id=ModelId(name), weight=float(weight)) if colon and name else plain
         except ValueError:
-            return LoraUse(model_id=value)
+            return plain
 
 
 lora_option = click.option(
@@ -223,17 +182,22 @@ def job_options(command: Command) -> Command:
     return command
 
 
-def job_input(engine_id: str, prompt: str, said: Mapping[str, Said]) -> JobInput:
-    """The request body for the given options; lists that were not given are omitted.
+def job_input(engine_id: str, prompt: str, said: Mapping[str, Said]) -> dict[str, object]:
+    """The request body for the given options; what was not given is omitted, and has the engine's value.
 
     Raises: UsageError, if an option and the flag that empties its field are both given.
     """
     given = {
         name: _value_of(name, value)
         for name, value in said.items()
-        if value != () and name not in FILES and name not in _NONE_OF
+        if is_said(value) and name not in FILES and name not in _NONE_OF
     }
-    return msgspec.convert({"engine_id": engine_id, "prompt": prompt, **given, **_none_of(said)}, JobInput)
+    return {"engine_id": engine_id, "prompt": prompt, **given, **_none_of(said)}
+
+
+def is_said(value: Said) -> bool:
+    """Whether an option was given; 0 is a value, and a flag that is not set says nothing."""
+    return value is not None and value is not False and value != ()
 
 
 def files_of(said: Mapping[str, Said]) -> dict[str, Path]:

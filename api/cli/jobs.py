@@ -10,7 +10,7 @@ import msgspec
 from api.cli.client_models import Job, engine_names, find_engine, list_items
 from api.cli.context import Invocation
 from api.cli.exit_codes import Refusal
-from api.cli.job_options import JobInput, Said, files_of, in_options, job_input, job_options
+from api.cli.job_options import Said, files_of, in_options, job_input, job_options
 from api.cli.options import PictureFile, WordChoice, all_option, file_type_for, json_option, limit_option
 from api.cli.output import beginning, print_json, print_table, print_thing, when
 from kernel.protocol.enums import ImageFileType, JobState
@@ -203,7 +203,7 @@ def delete(invocation: Invocation, job: str) -> None:
 
 
 def _post(
-    rest: "Rest", job: JobInput, query: "Query | None", key: str | None, files: Mapping[str, Path]
+    rest: "Rest", job: Mapping[str, object], query: "Query | None", key: str | None, files: Mapping[str, Path]
 ) -> bytes:
     """The response. Raises: Refusal, with options in place of field names; ServerUnreachable; OSError."""
     try:

@@ -54,7 +54,7 @@ class Rest:
     def post(
         self,
         path: str,
-        body: msgspec.Struct | None = None,
+        body: Mapping[str, object] | msgspec.Struct | None = None,
         query: Query | None = None,
         key: str | None = None,
         files: Mapping[str, Path] | None = None,
@@ -107,7 +107,7 @@ class Rest:
         method: str,
         path: str,
         query: Query | None,
-        body: msgspec.Struct | None = None,
+        body: Mapping[str, object] | msgspec.Struct | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> bytes:
         content = None if body is None else msgspec.json.encode(body)
@@ -147,7 +147,7 @@ def _params(query: Query | None) -> dict[str, str | int | bool]:
     return {name: value for name, value in (query or {}).items() if value is not None}
 
 
-def _texts(body: msgspec.Struct) -> dict[str, str]:
+def _texts(body: Mapping[str, object] | msgspec.Struct) -> dict[str, str]:
     """The fields of a form: strings unchanged, everything else as JSON."""
     fields = msgspec.json.decode(msgspec.json.encode(body), type=dict[str, msgspec.Raw])
     return {name: _text(raw) for name, raw in fields.items() if bytes(raw) != b"null"}

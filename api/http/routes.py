@@ -81,7 +81,7 @@ def routes(r: Resources) -> tuple[Route, ...]:
               {202: model.Model}, None, None, (*NO_MODEL, e.IllegalMove, e.KeyReused, e.DiskFull), KEYED),
 
         Route("POST", "/v1/engines", r.engines.create, "Create an engine and start it",
-              {201: engine.Engine}, engine_input.EngineInput, None,
+              {201: engine.Engine}, engine_input.ENGINE_BODY, None,
               (*NO_ENGINE, *NO_START, e.NameTaken, e.NotSupported, e.KeyReused), KEYED),
         Route("GET", "/v1/engines", r.engines.list, "List engines",
               {200: engine.EnginePage}, query=engine.EngineListQuery),

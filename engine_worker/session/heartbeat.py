@@ -13,9 +13,9 @@ class Patience:
     give_up_s: float = 30.0
     """A Manager that starts up answers well within this; no worker waits for ever."""
     progress_every_s: float = 0.25
-    """At most four reports of progress a second (ASB/1)."""
+    """At most four reports of progress a second (ASB/2)."""
     preview_every_s: float = 0.5
-    """At most two previews of a job a second (ASB/1)."""
+    """At most two previews of a job a second (ASB/2)."""
     resend_s: float = 15.0
     """An image that nobody acknowledged is sent again after this; each next time after twice as long."""
 

@@ -1,4 +1,4 @@
-"""The worker's half of ASB/1 as a pure state machine: what happened goes in, what to do comes out.
+"""The worker's half of ASB/2 as a pure state machine: what happened goes in, what to do comes out.
 
 It owns no socket, no clock and no thread. `states.py` holds the rules of its life, `jobs.py` those of leases.
 """

@@ -10,11 +10,11 @@ from msgspec import Struct
 
 from kernel.core.events import Peer
 from kernel.core.memory_model.memory_demand import Reservation
-from kernel.core.rows import BlobRow, ChangeRow, EngineRow, ImageRow, JobRow, ModelRow
 from kernel.protocol import client, worker
 from kernel.protocol.enums import GoneReason, WorkerRole
 from kernel.protocol.ids import BlobId, EngineId, ImageId, JobId, Lease, ModelId, WorkerId
 from kernel.protocol.model_refs import ModelSource
+from kernel.protocol.rows import BlobRow, ChangeRow, EngineRow, ImageRow, JobRow, ModelRow
 from kernel.protocol.specs import JobSpec
 
 # Saves.

@@ -5,10 +5,10 @@ from typing import NewType
 
 from msgspec import Struct, field
 
-from kernel.core.rows import EngineRow, ImageRow, JobRow, ModelRow
 from kernel.protocol import client, worker
 from kernel.protocol.enums import BlobKind, ControlType, GoneReason
 from kernel.protocol.ids import BlobId, Epoch, EventSeq, ImageId, JobId, Lease, ModelId, WorkerId
+from kernel.protocol.rows import EngineRow, ImageRow, JobRow, ModelRow
 
 Peer = NewType("Peer", bytes)
 """The routing id under which a socket knows a client."""

@@ -5,12 +5,16 @@ A client sends `ClientMessage`, the Manager answers with `BrokerReply`. What cha
 sent again without being done again. The union of a role says which messages that role may send.
 """
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 from kernel.protocol.enums import (
     ChangeKind,
     ControlType,
     EngineState,
+    InputKind,
     ModelBase,
     ModelState,
     ModelType,
@@ -20,10 +24,21 @@ from kernel.protocol.enums import (
     WaitsFor,
 )
 from kernel.protocol.errors import FieldProblem, NotEnoughMemory, SpoonError, error_of_code
-from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId, ModelId, Ticket, WorkerId
+from kernel.protocol.ids import (
+    MAX_INTEGER,
+    Count,
+    EngineId,
+    EventSeq,
+    ImageId,
+    JobId,
+    ModelId,
+    Ticket,
+    WorkerId,
+)
 from kernel.protocol.memory import MemoryShortage
 from kernel.protocol.model_refs import InputFile, Preparation
 from kernel.protocol.specs import EngineSpec, JobRequest
+from kernel.protocol.values import DurationS, Name, Sha256, Tags, Uri
 
 # Asks: what a client wants done.
 
@@ -31,14 +46,14 @@ from kernel.protocol.specs import EngineSpec, JobRequest
 class RegisterModel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Register a model, and have it downloaded and inspected."""
 
-    name: str
-    uri: str
+    name: Name
+    uri: Uri
     model_type: ModelType
     model_base: ModelBase | None = None
     variant: Variant | None = None
-    tags: tuple[str, ...] = ()
-    sha256: str | None = None
-    trigger_words: tuple[str, ...] = ()
+    tags: Tags = ()
+    sha256: Sha256 | None = None
+    trigger_words: Tags = ()
     control_type: ControlType | None = None
     """Of a ControlNet: the maps that it was trained on; left out, its name tells, if it can."""
     preparation: Preparation | None = None
@@ -95,11 +110,11 @@ class SubmitJob(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Put a job into an engine's queue."""
 
     engine_id: EngineId | None = None
-    engine_name: str | None = None
+    engine_name: Name | None = None
     request: JobRequest
-    files: tuple[InputFile, ...] = ()
+    files: Annotated[tuple[InputFile, ...], Meta(max_length=len(InputKind))] = ()
     """What `request.inputs` names, one by one: the message's blobs, in the same order."""
-    priority: int = 0
+    priority: Annotated[int, Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)] = 0
     validate_only: bool = False
 
 
@@ -129,8 +144,8 @@ class PruneImages(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     engine_id: EngineId | None = None
     """Of this engine alone."""
-    older_than_s: float | None = None
-    keep_bytes: int | None = None
+    older_than_s: DurationS | None = None
+    keep_bytes: Count | None = None
     missing: bool = False
     """Also those whose files are not there any more."""
     dry_run: bool = False

@@ -1,5 +1,6 @@
 """Frames to messages and back: the one place where bytes from a peer become typed values."""
 
+import re
 from collections.abc import Sequence
 from itertools import islice
 from typing import Final, Generic, TypeVar
@@ -7,7 +8,8 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from kernel.protocol import client, header, worker
-from kernel.protocol.errors import BadMessage
+from kernel.protocol.error_texts import in_words
+from kernel.protocol.errors import BadMessage, FieldProblem
 from kernel.protocol.ids import NO_EPOCH, Epoch
 
 Message = TypeVar("Message", covariant=True)
@@ -22,6 +24,8 @@ MAX_PREVIEW_BYTES: Final = 1 << 20
 """The longest preview: a JPEG of some 256 x 256 pixels has a hundredth of that."""
 MAX_REASON: Final = 500
 """Characters of why a body cannot be read: the reason may quote it."""
+_ASKED: Final = re.compile(r"\.ask\.(request\.|spec\.)?")
+"""What holds the fields of a command: they are named as if they were its own."""
 MAX_MESSAGE_BYTES: Final = 512 << 20
 MAX_FRAMES: Final = 2 + MAX_BLOBS
 MAX_FRAME_BYTES: Final = MAX_BLOB_BYTES
@@ -58,9 +62,21 @@ class Decoder(Generic[Message]):
             raise BadMessage(f"the message has more than {MAX_MESSAGE_BYTES} bytes")
         try:
             body = self._body.decode(frames[1])
+        except msgspec.ValidationError as error:
+            raise _unreadable(error) from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise BadMessage(f"the body cannot be decoded: {str(error)[:MAX_REASON]}") from error
         return Received(found, body, tuple(frames[2:]))
+
+
+def _unreadable(error: msgspec.ValidationError) -> BadMessage:
+    """The error about a wrong value. In a command it names the field, as the REST API does."""
+    path, problem = in_words(str(error)[:MAX_REASON])
+    asked = _ASKED.match(path)
+    if asked is None:
+        return BadMessage(f"the body cannot be decoded: {path.lstrip('.')}: {problem}")
+    field = path[asked.end() :]
+    return BadMessage(f"{field}: {problem}", fields=(FieldProblem(field=field, problem=problem),))
 
 
 _encoder: Final = msgspec.msgpack.Encoder()

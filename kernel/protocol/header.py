@@ -7,7 +7,7 @@ from kernel.protocol.errors import BadMessage, WrongVersion
 from kernel.protocol.ids import Epoch
 
 MAGIC: Final = b"ASB"
-MAJOR: Final = 1
+MAJOR: Final = 2
 MINOR: Final = 0
 
 _LAYOUT: Final = Struct("!3sBBB16sQ")

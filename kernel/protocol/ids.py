@@ -4,10 +4,14 @@ from typing import Annotated, Final, NewType
 
 import msgspec
 
-ModelId = NewType("ModelId", str)
-EngineId = NewType("EngineId", str)
-JobId = NewType("JobId", str)
-ImageId = NewType("ImageId", str)
+MAX_ID: Final = 200
+_Id = Annotated[str, msgspec.Meta(max_length=MAX_ID)]
+"""An id that nothing has is not found; one that nothing can have is not even looked for."""
+
+ModelId = NewType("ModelId", _Id)
+EngineId = NewType("EngineId", _Id)
+JobId = NewType("JobId", _Id)
+ImageId = NewType("ImageId", _Id)
 BlobId = NewType("BlobId", str)
 """A file of a job that is no image of its own: what came with it, or a map that was drawn for it."""
 WorkerId = NewType("WorkerId", str)
@@ -24,7 +28,7 @@ Lease = NewType("Lease", int)
 EventSeq = NewType("EventSeq", int)
 """The number of a recorded change. A gap tells a watcher to read the database again."""
 
-Ticket = NewType("Ticket", str)
+Ticket = NewType("Ticket", _Id)
 """The right to hand out one image file once."""
 
 MAX_INTEGER: Final = 2**63 - 1

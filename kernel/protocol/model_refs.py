@@ -1,11 +1,13 @@
 """What goes into a picture beside the checkpoint and the words: other models, and how they are used."""
 
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta, field
 
 from kernel.protocol.enums import ControlType, ModelBase, ModelType, Variant
 from kernel.protocol.ids import Count, ModelId, Pixels
+from kernel.protocol.values import MAX_MODELS, MAX_REMOVERS, ColorValue, ControlScale, Fraction, LoraWeight
 
 OWN_VAE: Final = ModelId("checkpoint")
 """In place of a VAE's id: the checkpoint's own, whichever the engine has. No id of a model is like it."""
@@ -16,9 +18,9 @@ class Preparation(msgspec.Struct, frozen=True, kw_only=True):
 
     input_size: tuple[Pixels, Pixels] | None = None
     """Width and height."""
-    mean: tuple[float, float, float] | None = None
+    mean: tuple[ColorValue, ColorValue, ColorValue] | None = None
     """Of red, green and blue, where a pixel's value is 0 to 1."""
-    std: tuple[float, float, float] | None = None
+    std: tuple[ColorValue, ColorValue, ColorValue] | None = None
     """The deviation by which colours are divided, in the same measure."""
 
 
@@ -49,18 +51,31 @@ class InputFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LoraUse(msgspec.Struct, frozen=True, kw_only=True):
-    """A LoRA and how strongly it works: 0 not at all, 1 as it was trained; below 0 it works backwards."""
+    """A LoRA and its weight: 1 as trained, 0 for no effect, negative for the opposite effect."""
 
     model_id: ModelId
-    weight: float = 1.0
+    weight: LoraWeight = 1.0
 
 
 class ControlUse(msgspec.Struct, frozen=True, kw_only=True):
-    """One ControlNet at work: the type of its map, how strongly, and in which part of the steps (0 to 1)."""
+    """A control of a job: its type, its scale, and the part of the steps that it applies to (0 to 1)."""
 
-    control_type: ControlType
-    scale: float = 1.0
-    start: float = 0.0
-    end: float = 1.0
-    is_preprocessed: bool = False
+    control_type: ControlType | None = field(default=None, name="type_pose")
+    """None: the engine's `control_net`."""
+    scale: ControlScale = field(default=1.0, name="control_scale")
+    start: Fraction = field(default=0.0, name="control_start")
+    end: Fraction = field(default=1.0, name="control_end")
+    is_preprocessed: bool = field(default=False, name="preprocessed")
     """The job's pose image is the map already."""
+
+
+class Control(ControlUse, frozen=True, kw_only=True):
+    """A control at work: its type, and the ControlNet that serves it."""
+
+    control_type: ControlType = field(name="type_pose")
+    control_model: ModelId
+
+
+LoraUses = Annotated[tuple[LoraUse, ...], Meta(max_length=MAX_MODELS)]
+ModelIds = Annotated[tuple[ModelId, ...], Meta(max_length=MAX_MODELS)]
+Removers = Annotated[tuple[ModelId, ...], Meta(max_length=MAX_REMOVERS)]

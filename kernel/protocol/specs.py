@@ -1,6 +1,9 @@
 """What an engine and a job are made of, once every default has been filled in."""
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta, field
 
 from kernel.protocol.enums import (
     Compilation,
@@ -17,7 +20,35 @@ from kernel.protocol.enums import (
 )
 from kernel.protocol.ids import Count, EngineId, ImageId, JobId, ModelId, Pixels
 from kernel.protocol.memory import MemoryProfile
-from kernel.protocol.model_refs import ControlUse, LoraUse, ModelSource
+from kernel.protocol.model_refs import (
+    OWN_VAE,
+    Control,
+    ControlUse,
+    LoraUses,
+    ModelIds,
+    ModelSource,
+    Removers,
+)
+from kernel.protocol.values import (
+    ClipSkip,
+    Color,
+    Device,
+    Downloads,
+    DurationS,
+    GuidanceScale,
+    ImageCount,
+    KeepAliveS,
+    LifeS,
+    MaxBatch,
+    Name,
+    Prompt,
+    Quality,
+    Replicas,
+    Seed,
+    SidePx,
+    Steps,
+    Strength,
+)
 
 SchedulerConfig = dict[str, bool | int | float | str]
 """Options by diffusers' own names, laid over the checkpoint's scheduler config."""
@@ -45,35 +76,54 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
     """Of a ControlNet: the maps that it was trained on, as far as its metadata tells."""
 
 
-class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """An engine as its owner described it. None means: left to the checkpoint or to the job."""
+class Sampling(msgspec.Struct, frozen=True, kw_only=True):
+    """What an engine presets and a job may set. None: the next in line decides (request, engine, checkpoint).
 
-    name: str | None = None
-    checkpoint: ModelId
-    vae: ModelId | None = None
-    loras: tuple[LoraUse, ...] = ()
-    embeddings: tuple[ModelId, ...] = ()
-    long_prompt_technique: PromptTechnique = PromptTechnique.NONE
+    A value that is added here is read from HTTP, stored, resolved, handed to the worker and shown: only its
+    effect, its option of the command line and its line in docs/api.md are left to write (ADR 0046). The names
+    that `name=` gives are those of the REST API, of the bus and of what is stored.
+    """
+
+    clip_skip: ClipSkip | None = None
+    scheduler: Scheduler | None = None
+    scheduler_config: SchedulerConfig | None = None
+    steps: Steps | None = None
+    guidance_scale: GuidanceScale | None = field(default=None, name="cfg")
+    width_px: SidePx | None = field(default=None, name="width")
+    height_px: SidePx | None = field(default=None, name="height")
+
+
+class EngineValues(Sampling, frozen=True, kw_only=True):
+    """What a client says about an engine and nobody has to look up."""
+
+    name: Name | None = None
+    long_prompt_technique: PromptTechnique | None = None
     control_net: ControlType | None = None
-    """What the pose image of a job is, where the job does not say."""
-    control_models: tuple[ModelId, ...] = ()
-    """ControlNets, one for each control type."""
-    clip_skip: int | None = None
-    scheduler: Scheduler = Scheduler.DPMPP_2M_KARRAS
-    scheduler_config: SchedulerConfig = {}
-    steps: int = 25
-    guidance_scale: float = 7.0
-    width_px: int | None = None
-    height_px: int | None = None
-    device: str = "auto"
+    """The control type of a job's pose image, if the job does not set one."""
+    device: Device = "auto"
     dtype: Variant | None = None
     autostart: bool = True
-    keep_alive_s: float | None = None
-    give_up_after_s: float | None = None
-    """How long a job waits for it while it is in error, where the job does not say; None: for as long as it
-    takes."""
-    replicas: int = 1
-    max_batch: int | None = None
+    keep_alive_s: KeepAliveS | None = None
+    replicas: Replicas = 1
+    max_batch: MaxBatch | None = None
+
+
+class EngineSpec(EngineValues, frozen=True, kw_only=True):
+    """An engine as its owner described it, with ids instead of names."""
+
+    checkpoint: ModelId
+    vae: ModelId = OWN_VAE
+    loras: LoraUses = ()
+    embeddings: ModelIds = ()
+    control_models: ModelIds = ()
+    """ControlNets, one for each control type."""
+    long_prompt_technique: PromptTechnique = PromptTechnique.NONE
+    scheduler: Scheduler = Scheduler.DPMPP_2M_KARRAS
+    scheduler_config: SchedulerConfig = {}
+    steps: Steps = 25
+    guidance_scale: GuidanceScale = field(default=7.0, name="cfg")
+    give_up_after_s: DurationS | None = None
+    """How long a job waits while the engine is in error, if the job does not say; None: for ever."""
 
 
 class EngineLoad(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,76 +144,66 @@ class EngineLoad(msgspec.Struct, frozen=True, kw_only=True):
     guidance_scale: float = 7.0
 
 
-class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A job as it was asked for. None means: the engine's default; 0 is a value like any other."""
+class JobValues(Sampling, frozen=True, kw_only=True):
+    """What a client says about a job and nobody has to look up. None: the default; 0 is a value."""
 
-    prompt: str = ""
-    negative_prompt: str = ""
-    loras: tuple[LoraUse, ...] | None = None
-    embeddings: tuple[ModelId, ...] | None = None
+    prompt: Prompt = ""
+    negative_prompt: Prompt = ""
+    seed: Seed | None = None
+    count: ImageCount = 1
+    strength: Strength | None = None
+    """Denoising strength, 0 to 1. In a JobSpec: None without a reference image."""
+    image_fit: ImageFit | None = None
+    """In a JobSpec: None without any input image."""
+    background_color: Color | None = None
+    """Laid under what a JPEG or a second background remover gets. In a JobSpec: None otherwise."""
+    image_file_type: ImageFileType = ImageFileType.PNG
+    quality: Quality = 90
+    previews: bool = False
+    delete_after_downloads: Downloads | None = None
+
+
+class JobRequest(JobValues, frozen=True, kw_only=True):
+    """A job as it was asked for, with ids instead of names."""
+
+    loras: LoraUses | None = None
+    embeddings: ModelIds | None = None
     vae: ModelId | None = None
     """OWN_VAE: the checkpoint's own, though the engine may have another one."""
-    clip_skip: int | None = None
-    inputs: tuple[InputKind, ...] = ()
-    """The pictures that come along, in the order of the message's blobs."""
-    image_fit: ImageFit = ImageFit.CROP
-    strength: float = 0.75
-    """How far the reference image is taken back into noise: 1 leaves nothing of it."""
-    controls: tuple[ControlUse, ...] = ()
-    remove_background: tuple[ModelId, ...] = ()
+    inputs: Annotated[tuple[InputKind, ...], Meta(max_length=len(InputKind))] = ()
+    """The input images, in the order of the message's blobs."""
+    controls: Annotated[tuple[ControlUse, ...], Meta(max_length=len(ControlType))] = ()
+    remove_background: Removers = field(default=(), name="remove_background_models")
     """Background removers, applied in this order."""
-    background_color: str = "#ffffff"
-    """What a picture without background is laid on where its file type knows no transparency."""
-    previews: bool = False
-    expire_after_s: float | None = None
-    delete_after_downloads: int | None = None
-    give_up_after_s: float | None = None
+    expire_after_s: LifeS | None = None
+    give_up_after_s: DurationS | None = None
     """How long it waits for an engine in error before it fails."""
-    seed: int | None = None
-    count: int = 1
-    steps: int | None = None
-    guidance_scale: float | None = None
-    width_px: int | None = None
-    height_px: int | None = None
-    scheduler: Scheduler | None = None
-    scheduler_config: SchedulerConfig | None = None
-    image_file_type: ImageFileType = ImageFileType.PNG
-    quality: int = 90
 
 
-class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
+class JobSpec(JobValues, frozen=True, kw_only=True):
     """A job with every value decided, so that its recipe never depends on a default again."""
 
-    prompt: str
-    negative_prompt: str
-    loras: tuple[LoraUse, ...] = ()
-    embeddings: tuple[ModelId, ...] = ()
-    vae: ModelId | None = None
-    """None: the checkpoint's own."""
+    loras: LoraUses = ()
+    embeddings: ModelIds = ()
+    vae: ModelId = OWN_VAE
     long_prompt_technique: PromptTechnique = PromptTechnique.NONE
-    clip_skip: int | None = None
     inputs: tuple[InputKind, ...] = ()
-    image_fit: ImageFit = ImageFit.CROP
-    strength: float = 0.75
-    controls: tuple[ControlUse, ...] = ()
-    control_models: tuple[ModelId, ...] = ()
-    """The ControlNet of each of `controls`, in the same order."""
-    remove_background: tuple[ModelId, ...] = ()
-    background_color: str = "#ffffff"
-    previews: bool = False
-    expire_after_s: float | None = None
-    delete_after_downloads: int | None = None
-    give_up_after_s: float | None = None
-    seed: int
-    count: int
-    steps: int
-    guidance_scale: float
-    width_px: int
-    height_px: int
+    controls: tuple[Control, ...] = ()
+    remove_background: Removers = field(default=(), name="remove_background_models")
+    expire_after_s: LifeS | None = None
+    give_up_after_s: DurationS | None = None
+    seed: Seed
     scheduler: Scheduler
     scheduler_config: SchedulerConfig = {}
-    image_file_type: ImageFileType = ImageFileType.PNG
-    quality: int = 90
+    steps: Steps
+    guidance_scale: GuidanceScale = field(name="cfg")
+    width_px: SidePx = field(name="width")
+    height_px: SidePx = field(name="height")
+
+    @property
+    def control_models(self) -> tuple[ModelId, ...]:
+        """The ControlNet of each of `controls`, in the same order."""
+        return tuple(control.control_model for control in self.controls)
 
 
 class PictureOrder(msgspec.Struct, frozen=True, kw_only=True):

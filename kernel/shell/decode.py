@@ -10,7 +10,7 @@ from kernel.protocol import client, codec, header, worker
 from kernel.protocol.codec import MAX_PREVIEW_BYTES, Frame
 from kernel.protocol.endpoints import ClientRole
 from kernel.protocol.enums import WorkerRole
-from kernel.protocol.errors import BadMessage
+from kernel.protocol.errors import BadMessage, InvalidField
 from kernel.protocol.ids import Epoch, WorkerId
 from kernel.shell.bus import Incoming
 
@@ -75,7 +75,8 @@ def refusal(incoming: Incoming, error: BadMessage) -> tuple[bytes, client.Refuse
             correlation = header.unpack(incoming.frames[0]).correlation
         except BadMessage:
             correlation = header.NO_CORRELATION
-    return correlation, client.Refused(code=error.code, detail=error.detail)
+    code = InvalidField.code if error.fields else error.code
+    return correlation, client.Refused(code=code, detail=error.detail, fields=error.fields)
 
 
 def _check_size(report: worker.ImageReady | worker.ControlMap, blobs: tuple[Frame, ...]) -> None:

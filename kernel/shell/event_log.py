@@ -5,10 +5,10 @@ from types import MappingProxyType
 from typing import Final
 
 from kernel.core import actions
-from kernel.core.rows import ChangeRow, JobRow
 from kernel.process.log import line
 from kernel.protocol.enums import ChangeKind, EngineState, JobState, Phase
 from kernel.protocol.ids import JobId, WorkerId
+from kernel.protocol.rows import ChangeRow, JobRow
 
 _TOLD: Final = frozenset({ChangeKind.ENGINE, ChangeKind.MODEL})
 _WRONG: Final = MappingProxyType({JobState.FAILED: "job_failed", JobState.WAITING: "job_given_back"})

@@ -30,7 +30,6 @@ from kernel.core.events import (
     StatusAsked,
     WatchAsked,
 )
-from kernel.core.validation import message_bounds
 from kernel.protocol.client import CreateEngine, PruneImages, PruneModels, StartEngine, SubmitJob
 from kernel.protocol.enums import ControlType, EngineState, InputKind, Phase
 from kernel.protocol.errors import ModelUnreadable
@@ -202,7 +201,7 @@ class Loop:
                     facts = replace(facts, devices=self.devices())
                 if isinstance(event.ask, SubmitJob) and InputKind.POSE in event.ask.request.inputs:
                     facts = replace(facts, absent_detectors=self.absent_detectors())
-                if isinstance(event.ask, PruneImages) and message_bounds.is_pruning(event.ask):
+                if isinstance(event.ask, PruneImages):
                     facts = replace(facts, prunable=self._prunable(event.ask, now))
                 if isinstance(event.ask, PruneModels):
                     facts = replace(facts, kept_models=self.storage_folders.kept_models())

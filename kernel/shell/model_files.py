@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Final
 
 from kernel.core.events import KeptModel
-from kernel.core.rows import ModelRow
 from kernel.protocol.enums import ModelState
 from kernel.protocol.errors import BadConfiguration
 from kernel.protocol.ids import ModelId
+from kernel.protocol.rows import ModelRow
 from kernel.protocol.sources import incoming_name, is_stored_name, local_path, upload_of, uploaded_name
 from kernel.shell.fs_ops import FileSystem, sync_folder
 

@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import asdict, fields
 
-from kernel.core.rows import BlobRow, EngineRow, ImageRow, JobRow, ModelRow
+from kernel.protocol.rows import BlobRow, EngineRow, ImageRow, JobRow, ModelRow
 from kernel.protocol.specs import JobSpec
 
 SqlValue = None | int | float | bytes | str

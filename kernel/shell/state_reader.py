@@ -6,10 +6,10 @@ import apsw
 import msgspec
 
 from kernel.core.events import Facts, Prunable, Snapshot, StoredReply
-from kernel.core.rows import ImageRow, JobRow
 from kernel.protocol import client
 from kernel.protocol.enums import BlobKind, GoneReason, InputKind, JobState
 from kernel.protocol.ids import BlobId, Epoch, EventSeq, ImageId, JobId
+from kernel.protocol.rows import ImageRow, JobRow
 from kernel.protocol.specs import JobSpec
 from kernel.shell import rowmap
 from kernel.shell.file_thread import InputToRead

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kernel.core.events import KeptModel
-from kernel.core.rows import ModelRow
 from kernel.protocol.detectors import DETECTOR_FILES
 from kernel.protocol.enums import ControlType, ModelState
 from kernel.protocol.ids import ModelId
+from kernel.protocol.rows import ModelRow
 from kernel.shell.model_files import is_there, kept_models
 from kernel.shell.storage_audit import names_in
 

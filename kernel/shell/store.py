@@ -12,11 +12,11 @@ import apsw
 import msgspec
 
 from kernel.core import actions
-from kernel.core.rows import JobRow
 from kernel.process.log import line
 from kernel.protocol.enums import GoneReason
 from kernel.protocol.errors import DatabaseUnusable
 from kernel.protocol.ids import Epoch
+from kernel.protocol.rows import JobRow
 from kernel.protocol.specs import JobSpec
 from kernel.protocol.version import OLDEST_SQLITE
 from kernel.shell import rowmap

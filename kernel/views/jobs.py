@@ -13,9 +13,10 @@ import msgspec
 
 from kernel.protocol.enums import BlobKind, JobState
 from kernel.protocol.ids import EngineId, JobId
+from kernel.protocol.rows import BlobRow
 from kernel.views.page import Page, no_cursor, page_of
 from kernel.views.reader import Reader
-from kernel.views.rows import BlobRow, JobRow, Position
+from kernel.views.rows import JobRow, Position
 
 NEWEST: Final = 2**63 - 1
 """The largest rowid of SQLite: every job comes before it."""

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from kernel.protocol.enums import ModelBase, ModelState, ModelType
 from kernel.protocol.ids import ModelId
+from kernel.protocol.rows import ModelRow
 from kernel.views.page import Page, id_cursor, page_of
 from kernel.views.reader import Reader
-from kernel.views.rows import ModelRow
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ MOST_IDLE: Final = 4
 CACHE_KIB: Final = 512
 """Of the database's pages, in each connection: the system holds them all once more."""
 JSON_COLUMNS: Final = frozenset(
-    {"spec", "tags", "trigger_words", "found_words", "preparation", "image_ids", "warnings"}
+    {"spec", "tags", "trigger_words", "found_words", "memory", "preparation", "image_ids", "warnings"}
 )
 """Columns that hold JSON text: they are read before the row is converted."""
 

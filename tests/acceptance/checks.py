@@ -9,8 +9,9 @@ import apsw
 
 from kernel.protocol.enums import ENDED_JOB_STATES, JobState
 from kernel.protocol.ids import JobId
+from kernel.protocol.rows import BlobRow
 from kernel.shell.files import INSTALLATION_FILE
-from kernel.views.rows import BlobRow, ImageRow
+from kernel.views.rows import ImageRow
 from tests.acceptance.server import Server
 
 

@@ -5,13 +5,14 @@ from pathlib import Path
 
 from kernel.protocol.enums import ENDED_JOB_STATES, EngineState, JobState, ModelState
 from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
+from kernel.protocol.rows import BlobRow, ModelRow
 from kernel.views.engines import find_engine
 from kernel.views.images import ImageFilter, find_image, list_images
 from kernel.views.jobs import JobFilter, blobs_of, find_job, list_jobs
 from kernel.views.models import ModelFilter, find_model, list_models
 from kernel.views.page import MAX_LIMIT
 from kernel.views.reader import Reader
-from kernel.views.rows import BlobRow, EngineRow, ImageRow, JobRow, ModelRow
+from kernel.views.rows import EngineRow, ImageRow, JobRow
 from tests.acceptance.patience import wait_for
 
 

@@ -17,7 +17,7 @@ import pytest
 from kernel.protocol.client import DeleteModel, Done, ModelAccepted, RegisterModel
 from kernel.protocol.enums import ModelState, ModelType
 from kernel.protocol.ids import ModelId
-from kernel.views.rows import ModelRow
+from kernel.protocol.rows import ModelRow
 from tests.acceptance.orders import write_checkpoint
 from tests.acceptance.patience import wait_for
 from tests.acceptance.server import Server

@@ -10,10 +10,11 @@ REQUIRED = "required"
 
 
 def field_rows(kind: type[msgspec.Struct]) -> list[tuple[str, str, str]]:
-    """Each field's name, type and default as a row of the paper's tables has them."""
+    """The name, type and default of each field that the struct itself declares: a row of the page."""
     info = inspect.type_info(kind)
     assert isinstance(info, inspect.StructType)
-    return [(field.encode_name, type_words(field.type), default_words(field)) for field in info.fields]
+    own = [field for field in info.fields if field.name in kind.__annotations__]
+    return [(field.encode_name, type_words(field.type), default_words(field)) for field in own]
 
 
 def type_words(found: inspect.Type) -> str:
@@ -22,6 +23,8 @@ def type_words(found: inspect.Type) -> str:
         case inspect.UnionType(types=types):
             *others, last = [type_words(one) for one in sorted(types, key=_none_comes_last)]
             return f"{', '.join(others)} or {last}"
+        case inspect.Metadata(type=inner):
+            return type_words(inner)
         case inspect.VarTupleType(item_type=item):
             return f"array of {type_words(item)}"
         case inspect.TupleType(item_types=items):

@@ -9,13 +9,13 @@ from kernel.core.actions import Action, Save
 from kernel.core.admission import reconcile
 from kernel.core.lifecycle import engines
 from kernel.core.lifecycle.jobs import MAX_CRASHES
-from kernel.core.rows import JobRow
 from kernel.core.state.tables import OPEN_JOB_STATES, WorkerState
 from kernel.core.state.world import Engine, Job, Worker, World
 from kernel.protocol import client
 from kernel.protocol import worker as wire
 from kernel.protocol.enums import EngineState, JobState, Phase, WorkerRole
 from kernel.protocol.errors import InputsLost
+from kernel.protocol.rows import JobRow
 from kernel.protocol.waiting import may_pass
 from tests.property.room import check_room
 

@@ -15,13 +15,13 @@ from kernel.core.events import (
     PictureStored,
 )
 from kernel.core.ports import Limits
-from kernel.core.rows import BlobRow
 from kernel.core.state.tables import OPEN_JOB_STATES
 from kernel.protocol import client
 from kernel.protocol import worker as wire
 from kernel.protocol.enums import ControlType, EngineState, ModelType, Phase, WorkerRole
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.ids import BlobId, EngineId, ImageId, JobId, ModelId, WorkerId
+from kernel.protocol.rows import BlobRow
 from tests.property.invariants import check_action, check_refusal, check_world
 from tests.property.processes import Process
 from tests.property.room import before, check_closing

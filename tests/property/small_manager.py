@@ -25,13 +25,13 @@ from kernel.core.events import (
     WorkerExited,
 )
 from kernel.core.ports import Limits
-from kernel.core.rows import ModelRow
 from kernel.protocol import client, codec
 from kernel.protocol import worker as wire
 from kernel.protocol.codec import Frame
 from kernel.protocol.enums import WorkerRole
 from kernel.protocol.errors import BadMessage
 from kernel.protocol.ids import Lease, ModelId, WorkerId
+from kernel.protocol.rows import ModelRow
 from kernel.shell import clock
 from kernel.shell.bus import Incoming
 from kernel.shell.decode import Arrival, BackDoor, FrontDoor, refusal
@@ -212,8 +212,9 @@ class SmallManager:
         try:
             arrival = self._front_door.read(incoming, Counter())
         except BadMessage as error:
-            return [refusal(incoming, error)[1]]
-        self.batch([arrival])
+            self.front.replies.append(refusal(incoming, error)[1])
+        else:
+            self.batch([arrival])
         return self.front.replies[before:]
 
     def hear_worker(self, worker_id: WorkerId, frames: Sequence[Frame]) -> bool:

@@ -1,27 +1,22 @@
-"""`type_pose` and what belongs to it: from the fields of a job to the ControlNets at work."""
+"""`type_pose` and the fields that go with it: from the fields of a job to its controls."""
 
 from collections.abc import Iterator
 from typing import Final
 
-from api.http.contract.enum_choices import check_choice, find_choice
 from api.http.contract.job_input import JobInput
 from api.http.contract.validation_errors import ValidationErrors
 from kernel.protocol.enums import ControlType
 from kernel.protocol.model_refs import ControlUse
 
-_PLAIN: Final = ControlUse(control_type=ControlType.OPENPOSE)
+_PLAIN: Final = ControlUse()
 
 
 def check_controls(found: JobInput, *, has_pose: bool, faults: ValidationErrors) -> None:
     """Find fault with what belongs to a pose image and comes without one, or does not fit together."""
     if _says_nothing(found):
         return
-    types = types_in(found)
-    for index, word in enumerate(types):
-        field = "type_pose" if isinstance(found.type_pose, str) else f"type_pose[{index}]"
-        check_choice(ControlType, field, word, faults)
-    meant = [find_choice(ControlType, word) for word in types]
-    if len(set(meant)) < len(meant):
+    types = _types_in(found)
+    if len(set(types)) < len(types):
         faults.wrong("type_pose", "must not repeat a type")
     if not has_pose:
         for field in _said(found):
@@ -32,25 +27,10 @@ def check_controls(found: JobInput, *, has_pose: bool, faults: ValidationErrors)
     _check_order(found, faults)
 
 
-def types_in(found: JobInput) -> tuple[str, ...]:
-    """The words of `type_pose`, which may be one or a list."""
-    if found.type_pose is None:
-        return ()
-    return (found.type_pose,) if isinstance(found.type_pose, str) else found.type_pose
-
-
-def needs_type(found: JobInput) -> bool:
-    """Whether something is said about a ControlNet without saying of which type it is."""
-    return found.type_pose is None and not _says_nothing(found)
-
-
-def controls_of(found: JobInput, default: ControlType | None = None) -> tuple[ControlUse, ...]:
-    """The ControlNets of a checked job. `default`: the type, where the job leaves it to its engine."""
+def controls_of(found: JobInput) -> tuple[ControlUse, ...]:
+    """The controls of a checked job; where it leaves the type to its engine, one without a type."""
     if _says_nothing(found):
         return ()
-    types = [found_type for word in types_in(found) if (found_type := find_choice(ControlType, word))]
-    if not types and default is not None and needs_type(found):
-        types = [default]
     return tuple(
         ControlUse(
             control_type=control_type,
@@ -59,8 +39,15 @@ def controls_of(found: JobInput, default: ControlType | None = None) -> tuple[Co
             end=_at(found.control_end, index, _PLAIN.end),
             is_preprocessed=found.preprocessed,
         )
-        for index, control_type in enumerate(types)
+        for index, control_type in enumerate(_types_in(found) or (None,))
     )
+
+
+def _types_in(found: JobInput) -> tuple[ControlType, ...]:
+    """The types of `type_pose`, which may be one or a list."""
+    if found.type_pose is None:
+        return ()
+    return (found.type_pose,) if isinstance(found.type_pose, ControlType) else found.type_pose
 
 
 def _says_nothing(found: JobInput) -> bool:
@@ -102,7 +89,7 @@ def _check_lengths(found: JobInput, types: int, faults: ValidationErrors) -> Non
 
 
 def _check_order(found: JobInput, faults: ValidationErrors) -> None:
-    for index in range(max(len(types_in(found)), 1)):
+    for index in range(max(len(_types_in(found)), 1)):
         start = _at(found.control_start, index, _PLAIN.start)
         end = _at(found.control_end, index, _PLAIN.end)
         if start >= end:

@@ -1,34 +1,24 @@
 """Words of closed sets, in the spellings that people use: `DPM++ 2M Karras`, `Euler a`, `SDXL`, `LoRA`."""
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Annotated, Final, TypeVar
+from typing import Final, TypeVar
 
-from msgspec import Meta
+from msgspec import Struct, inspect
 
 from api.http.contract.validation_errors import ValidationErrors
-from kernel.protocol.enums import (
-    ControlType,
-    EngineState,
-    ImageFileType,
-    ImageFit,
-    JobState,
-    ModelBase,
-    ModelState,
-    ModelType,
-    PromptTechnique,
-    Scheduler,
-    Variant,
-)
+from kernel.protocol.enums import ModelType, Scheduler
 from kernel.protocol.schedulers import KINDS, NEAREST
 
 Word = TypeVar("Word", bound=StrEnum)
 
 MAX_WORD: Final = 100
-_EXAMPLES: Final = 3
+LATER_TYPES: Final = frozenset({"ipadapter", "upscaler"})
 
+_PLACE: Final = re.compile(r"\[(?P<index>\d+)\]", re.ASCII)
 _FOLD: Final = str.maketrans("", "", " _-")
 
 
@@ -62,29 +52,6 @@ ALIASES: Final[Mapping[str, str]] = MappingProxyType(
 _NEAREST: Final = MappingProxyType({_plain(text): near for text, near in NEAREST.items()})
 
 
-def _meta(kind: type[StrEnum]) -> Meta:
-    """No enum: a program that is made from the description would refuse the spellings that we take."""
-    words = [word.value for word in kind]
-    return Meta(
-        max_length=MAX_WORD,
-        description=f"One of {', '.join(words)}. Case and common spelling variants do not matter.",
-        examples=words[:_EXAMPLES],
-    )
-
-
-ModelTypeWord = Annotated[str, _meta(ModelType)]
-ModelBaseWord = Annotated[str, _meta(ModelBase)]
-ModelStateWord = Annotated[str, _meta(ModelState)]
-EngineStateWord = Annotated[str, _meta(EngineState)]
-JobStateWord = Annotated[str, _meta(JobState)]
-VariantWord = Annotated[str, _meta(Variant)]
-SchedulerWord = Annotated[str, _meta(Scheduler)]
-ImageFileTypeWord = Annotated[str, _meta(ImageFileType)]
-ImageFitWord = Annotated[str, _meta(ImageFit)]
-ControlTypeWord = Annotated[str, _meta(ControlType)]
-PromptTechniqueWord = Annotated[str, _meta(PromptTechnique)]
-
-
 def fold(text: str) -> str:
     """The text without what spellings differ in."""
     plain = _plain(text)
@@ -98,18 +65,60 @@ def find_choice(kind: type[Word], text: str) -> Word | None:
     return next((word for word in kind if fold(word.value) == wanted), None)
 
 
-def check_choice(kind: type[StrEnum], field: str, text: str | None, faults: ValidationErrors) -> None:
-    """Find fault with a text that means no word of the set."""
-    if text is not None and find_choice(kind, text) is None:
-        faults.wrong(field, f"{hint_of(kind, text)}must be one of {', '.join(kind)}")
-
-
 def hint_of(kind: type[StrEnum], text: str) -> str:
     """A sentence on what comes near, of a scheduler that is known elsewhere and not here; else nothing."""
     near = _NEAREST.get(_plain(text)) if kind is Scheduler else None
     return f"{text} is not available, the closest are {' and '.join(near)}; " if near else ""
 
 
-def choice_or_none(kind: type[Word], text: str | None) -> Word | None:
-    """The word that an optional text means."""
-    return None if text is None else find_choice(kind, text)
+def respelled(kind: type[Struct], raw: Mapping[str, object]) -> dict[str, object]:
+    """The fields of an object, each word of a closed set in our spelling where it means one of ours."""
+    choices = _choices(kind)
+    return {name: _respelled(choices.get(name), value) for name, value in raw.items()}
+
+
+def wrong_choice(kind: type[Struct], field: str, path: str, value: object, faults: ValidationErrors) -> bool:
+    """Find fault with a word that means none of its set; False, if something else is wrong with the field.
+
+    `path` is where in the field: nothing, or `[n]` in a list.
+    """
+    choice = _choices(kind).get(field)
+    if isinstance(value, list) and (place := _PLACE.fullmatch(path)):
+        value = value[int(place["index"])]
+    if choice is None or not isinstance(value, str):
+        return False
+    if choice is ModelType and fold(value) in LATER_TYPES:
+        faults.later(field, f"{value} models are not supported yet")
+    else:
+        faults.wrong(f"{field}{path}", f"{hint_of(choice, value)}must be one of {', '.join(choice)}")
+    return True
+
+
+def _respelled(kind: type[StrEnum] | None, value: object) -> object:
+    if kind is not None and isinstance(value, list):
+        return [_respelled(kind, one) for one in value]
+    if kind is None or not isinstance(value, str) or len(value) > MAX_WORD:
+        return value
+    return find_choice(kind, value) or value
+
+
+@lru_cache
+def _choices(kind: type[Struct]) -> dict[str, type[StrEnum]]:
+    """The fields that hold a word of a closed set, or several."""
+    found = inspect.type_info(kind)
+    assert isinstance(found, inspect.StructType)
+    return {one.encode_name: choice for one in found.fields if (choice := _choice(one.type)) is not None}
+
+
+def _choice(kind: inspect.Type) -> type[StrEnum] | None:
+    match kind:
+        case inspect.EnumType():
+            return kind.cls if issubclass(kind.cls, StrEnum) else None
+        case inspect.Metadata():
+            return _choice(kind.type)
+        case inspect.VarTupleType():
+            return _choice(kind.item_type)
+        case inspect.UnionType():
+            return next((choice for one in kind.types if (choice := _choice(one)) is not None), None)
+        case _:
+            return None

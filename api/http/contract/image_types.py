@@ -3,21 +3,15 @@
 from datetime import datetime
 
 import msgspec
+from msgspec import field
+from msgspec.structs import asdict
 
-from api.http.contract.constraints import Limit, SchedulerOptions
-from api.http.contract.job_types import background_of, strength_of
-from api.http.contract.model_refs import Control, Lora, controls_shown, loras_of, vae_shown
+from api.http.contract.constraints import Limit
 from api.http.contract.responses import moment, moment_or_none
-from kernel.protocol.enums import (
-    ControlType,
-    GoneReason,
-    ImageFileType,
-    ImageFit,
-    InputKind,
-    PromptTechnique,
-    Scheduler,
-)
-from kernel.protocol.ids import EngineId, JobId
+from kernel.protocol.enums import ControlType, GoneReason, InputKind
+from kernel.protocol.ids import EngineId, ImageId, JobId
+from kernel.protocol.model_refs import Removers
+from kernel.protocol.specs import JobSpec
 from kernel.views.images import ImageFilter
 from kernel.views.rows import ImageRow
 
@@ -49,40 +43,21 @@ class Poses(msgspec.Struct, frozen=True, kw_only=True):
     depth_path: str | None = None
 
 
-class Image(msgspec.Struct, frozen=True, kw_only=True):
-    """An image with the complete recipe that produced it."""
+class Image(JobSpec, frozen=True, kw_only=True):
+    """An image with the recipe that produced it: the values of its job, with its own seed and size."""
 
-    image_id: str
-    job_id: str
-    engine_id: str
+    image_id: ImageId
+    job_id: JobId
+    engine_id: EngineId
     checkpoint: str | None
     index: int
-    prompt: str
-    negative_prompt: str
-    loras: tuple[Lora, ...]
-    embeddings: tuple[str, ...]
-    vae: str
-    long_prompt_technique: PromptTechnique
-    clip_skip: int | None
-    seed: int
-    steps: int
-    cfg: float
-    scheduler: Scheduler
-    scheduler_config: SchedulerOptions
-    width: int
-    height: int
     reference_image_path: str | None
-    strength: float | None
     mask_image_path: str | None
-    image_fit: ImageFit | None
     pose_image_path: str | None
     type_pose: tuple[ControlType, ...]
-    controls: tuple[Control, ...]
     poses: Poses
-    remove_background: tuple[str, ...]
-    background_color: str | None
-    image_file_type: ImageFileType
-    quality: int
+    remove_background: Removers = field(name="remove_background")
+    """As images call what a job calls remove_background_models."""
     mime: str
     size_bytes: int
     sha256: str
@@ -121,25 +96,29 @@ def gone_of(row: ImageRow, now_ms: int) -> Gone | None:
 
 def image_of(row: ImageRow, now_ms: int) -> Image:
     """An image as HTTP shows it."""
-    spec = row.spec
+    own = {"seed": row.seed, "width_px": row.width_px, "height_px": row.height_px}
     return Image(
-        image_id=row.image_id, job_id=row.job_id, engine_id=row.engine_id, checkpoint=row.checkpoint,
-        index=row.position, prompt=spec.prompt, negative_prompt=spec.negative_prompt,
-        loras=loras_of(spec.loras), embeddings=spec.embeddings, vae=vae_shown(spec.vae),
-        long_prompt_technique=spec.long_prompt_technique, clip_skip=spec.clip_skip, seed=row.seed,
-        steps=spec.steps, cfg=spec.guidance_scale, scheduler=spec.scheduler,
-        scheduler_config=spec.scheduler_config, width=row.width_px, height=row.height_px,
-        reference_image_path=_input_path(row, InputKind.REFERENCE), strength=strength_of(spec),
-        mask_image_path=_input_path(row, InputKind.MASK), image_fit=spec.image_fit if spec.inputs else None,
+        **asdict(row.spec) | own,
+        image_id=row.image_id,
+        job_id=row.job_id,
+        engine_id=row.engine_id,
+        checkpoint=row.checkpoint,
+        index=row.position,
+        reference_image_path=_input_path(row, InputKind.REFERENCE),
+        mask_image_path=_input_path(row, InputKind.MASK),
         pose_image_path=_input_path(row, InputKind.POSE),
-        type_pose=tuple(use.control_type for use in spec.controls),
-        controls=controls_shown(spec.controls, spec.control_models), poses=_poses(row),
-        remove_background=spec.remove_background, background_color=background_of(spec),
-        image_file_type=spec.image_file_type, quality=spec.quality, mime=row.mime,
-        size_bytes=row.size_bytes, sha256=row.sha256, download=f"/v1/images/{row.image_id}/download",
-        downloads=row.downloads, download_limit=row.download_limit, gone=gone_of(row, now_ms),
-        created_at=moment(row.created_at_ms), expires_at=moment_or_none(row.expires_at_ms),
-    )  # fmt: skip
+        type_pose=tuple(control.control_type for control in row.spec.controls),
+        poses=_poses(row),
+        mime=row.mime,
+        size_bytes=row.size_bytes,
+        sha256=row.sha256,
+        download=f"/v1/images/{row.image_id}/download",
+        downloads=row.downloads,
+        download_limit=row.download_limit,
+        gone=gone_of(row, now_ms),
+        created_at=moment(row.created_at_ms),
+        expires_at=moment_or_none(row.expires_at_ms),
+    )
 
 
 def _input_path(row: ImageRow, kind: InputKind) -> str | None:

@@ -10,13 +10,12 @@ from api.http.contract.constraints import (
     check_text,
 )
 from api.http.contract.controls import check_controls
-from api.http.contract.enum_choices import check_choice, find_choice
 from api.http.contract.job_input import JobInput
 from api.http.contract.model_refs import check_loras, check_refs
 from api.http.contract.retention import check_expiry, check_patience
 from api.http.contract.validation_errors import ValidationErrors
 from conf.settings import Server
-from kernel.protocol.enums import ImageFileType, ImageFit, InputKind, Scheduler
+from kernel.protocol.enums import ImageFileType, InputKind
 
 
 def check_job(
@@ -28,9 +27,7 @@ def check_job(
     check_text("negative_prompt", found.negative_prompt, faults)
     check_at_most("count", found.count, limits.max_count, faults)
     check_at_most("steps", found.steps, limits.max_steps, faults)
-    check_size(found.width, found.height, limits.max_pixels, faults)
-    check_choice(Scheduler, "scheduler", found.scheduler, faults)
-    check_choice(ImageFileType, "image_file_type", found.image_file_type, faults)
+    check_size(found.width_px, found.height_px, limits.max_pixels, faults)
     check_options("scheduler_config", found.scheduler_config, faults)
     check_loras(found.loras, faults)
     check_refs("embeddings", found.embeddings, faults)
@@ -52,7 +49,6 @@ def _check_engine(found: JobInput, faults: ValidationErrors) -> None:
 
 
 def _check_pictures(found: JobInput, pictures: Collection[InputKind], faults: ValidationErrors) -> None:
-    check_choice(ImageFit, "image_fit", found.image_fit, faults)
     if found.image_fit is not None and not pictures:
         faults.wrong("image_fit", "requires an input image to fit")
     if InputKind.REFERENCE in pictures:
@@ -68,10 +64,10 @@ def _check_background(found: JobInput, faults: ValidationErrors) -> None:
     check_line("background_color", found.background_color, faults)
     if found.background_color is None:
         return
-    file_type = find_choice(ImageFileType, found.image_file_type)
     if not found.remove_background_models:
         faults.wrong("background_color", "requires remove_background_models")
-    elif file_type is not None and file_type is not ImageFileType.JPEG:
+    elif found.image_file_type is not ImageFileType.JPEG:
         faults.wrong(
-            "background_color", f"applies to jpeg only: {file_type} keeps the background transparent"
+            "background_color",
+            f"applies to jpeg only: {found.image_file_type} keeps the background transparent",
         )

@@ -6,9 +6,9 @@ from typing import Final
 from api.http.contract.validation_errors import ValidationErrors
 from kernel.protocol.enums import ModelState, ModelType
 from kernel.protocol.ids import ModelId
+from kernel.protocol.rows import ModelRow
 from kernel.views.models import ModelFilter, find_model, list_models
 from kernel.views.reader import Reader
-from kernel.views.rows import ModelRow
 
 MAX_NAMED: Final = 5
 """Models of one name that a refusal lists."""

@@ -1,4 +1,4 @@
-"""The other models that go into a picture: as clients name them, and as HTTP shows them."""
+"""The other models of an engine or a job, as clients name them."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -6,41 +6,24 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from api.http.contract.constraints import ModelRef, Weight, check_line
+from api.http.contract.constraints import ModelRef, check_line
 from api.http.contract.enum_choices import fold
 from api.http.contract.model_names import ModelNames
 from api.http.contract.validation_errors import ValidationErrors
-from kernel.protocol.enums import ControlType, ModelType
+from kernel.protocol.enums import ModelType
 from kernel.protocol.ids import ModelId
-from kernel.protocol.model_refs import OWN_VAE, ControlUse, LoraUse
+from kernel.protocol.model_refs import OWN_VAE, LoraUse
+from kernel.protocol.values import MAX_MODELS, LoraWeight
 
 
 class LoraInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A LoRA and its weight: 1 as trained, 0 for no effect, negative for the opposite effect."""
 
     model_id: ModelRef
-    weight: Weight = 1.0
+    weight: LoraWeight = 1.0
 
 
-Loras = Annotated[tuple[ModelRef | LoraInput, ...], Meta(max_length=32)]
-
-
-class Lora(msgspec.Struct, frozen=True, kw_only=True):
-    """An active LoRA."""
-
-    model_id: str
-    weight: float
-
-
-class Control(msgspec.Struct, frozen=True, kw_only=True):
-    """An active ControlNet: its map type, its scale, and the part of the steps it applies to (0 to 1)."""
-
-    type_pose: ControlType
-    control_model: str | None
-    control_scale: float
-    control_start: float
-    control_end: float
-    preprocessed: bool
+Loras = Annotated[tuple[ModelRef | LoraInput, ...], Meta(max_length=MAX_MODELS)]
 
 
 def check_refs(field: str, refs: Sequence[str] | None, faults: ValidationErrors) -> None:
@@ -75,29 +58,3 @@ def vae_id(ref: str | None, names: ModelNames, faults: ValidationErrors) -> Mode
     if ref is None:
         return None
     return OWN_VAE if fold(ref) == OWN_VAE else names.id_of("vae", ref, ModelType.VAE, faults)
-
-
-def vae_shown(model_id: ModelId | None) -> str:
-    """The VAE at work as HTTP shows it, and as it can be asked for again."""
-    return OWN_VAE if model_id is None else model_id
-
-
-def loras_of(uses: Sequence[LoraUse]) -> tuple[Lora, ...]:
-    """LoRAs as HTTP shows them."""
-    return tuple(Lora(model_id=use.model_id, weight=use.weight) for use in uses)
-
-
-def controls_shown(uses: Sequence[ControlUse], models: Sequence[ModelId]) -> tuple[Control, ...]:
-    """ControlNets as HTTP shows them, each with the model that serves it."""
-    known: list[ModelId | None] = [*models, *[None] * (len(uses) - len(models))]
-    return tuple(
-        Control(
-            type_pose=use.control_type,
-            control_model=model,
-            control_scale=use.scale,
-            control_start=use.start,
-            control_end=use.end,
-            preprocessed=use.is_preprocessed,
-        )
-        for use, model in zip(uses, known, strict=False)
-    )

@@ -5,36 +5,40 @@ from typing import Final
 
 import msgspec
 
-from api.http.contract.constraints import Limit, Name, Sha256, Tags, Uri, Wait, check_line
-from api.http.contract.enum_choices import (
-    ControlTypeWord,
-    ModelBaseWord,
-    ModelStateWord,
-    ModelTypeWord,
-    VariantWord,
-    check_choice,
-    choice_or_none,
-    find_choice,
-    fold,
-)
+from api.http.contract.constraints import Limit, Wait, check_line
 from api.http.contract.remover_options import Deviation, InputSize, Mean, check_preparation, preparation_of
 from api.http.contract.responses import StoredError, moment, stored_error
 from api.http.contract.validation_errors import ValidationErrors
 from kernel.protocol.client import ModelProgress, RegisterModel
 from kernel.protocol.enums import ControlType, ModelBase, ModelState, ModelType, Variant
 from kernel.protocol.model_refs import Preparation
+from kernel.protocol.rows import ModelRow
 from kernel.protocol.sources import HUB_SCHEME, BadSource, UploadedSource, is_repository, parse_source
+from kernel.protocol.values import Name, Sha256, Tags, Uri
 from kernel.views.models import ModelFilter
-from kernel.views.rows import ModelRow
 
 _NO_PATH: Final = (
     "is required: https://..., hf://owner/repo or file:///...; "
     "it is optional only if name is a Hugging Face repository, owner/repo"
 )
-LATER_TYPES: Final = frozenset({"ipadapter", "upscaler"})
 
 
-class ModelInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ModelValues(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client says about a model, wherever it comes from."""
+
+    model_type: ModelType
+    model_base: ModelBase | None = None
+    variant: Variant | None = None
+    tags: Tags = ()
+    sha256: Sha256 | None = None
+    trigger_words: Tags = ()
+    control_type: ControlType | None = None
+    input_size: InputSize | None = None
+    mean: Mean | None = None
+    std: Deviation | None = None
+
+
+class ModelInput(ModelValues, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A model to register.
 
     `path` is an https:// or http:// URL, hf://owner/repo[@revision][/file], or a file:// URL in one of the
@@ -43,16 +47,6 @@ class ModelInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     name: Name
     path: Uri | None = None
-    model_type: ModelTypeWord
-    model_base: ModelBaseWord | None = None
-    variant: VariantWord | None = None
-    tags: Tags = ()
-    sha256: Sha256 | None = None
-    trigger_words: Tags = ()
-    control_type: ControlTypeWord | None = None
-    input_size: InputSize | None = None
-    mean: Mean | None = None
-    std: Deviation | None = None
 
 
 class ModelCreateQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -86,9 +80,9 @@ class ModelListQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     limit: Limit = 50
     after: str | None = None
-    status: ModelStateWord | None = None
-    model_type: ModelTypeWord | None = None
-    model_base: ModelBaseWord | None = None
+    status: ModelState | None = None
+    model_type: ModelType | None = None
+    model_base: ModelBase | None = None
     name: str | None = None
     tag: str | None = None
 
@@ -157,30 +151,13 @@ def check_words(found: ModelInput, faults: ValidationErrors) -> None:
     """Find what is wrong whatever the model's source is."""
     check_line("name", found.name, faults)
     check_line("sha256", found.sha256, faults)
-    if fold(found.model_type) in LATER_TYPES:
-        faults.later("model_type", f"{found.model_type} models are not supported yet")
-    else:
-        check_choice(ModelType, "model_type", found.model_type, faults)
-    check_choice(ModelBase, "model_base", found.model_base, faults)
-    check_choice(Variant, "variant", found.variant, faults)
-    check_choice(ControlType, "control_type", found.control_type, faults)
-    if (
-        found.control_type is not None
-        and find_choice(ModelType, found.model_type) is not ModelType.CONTROLNET
-    ):
+    if found.control_type is not None and found.model_type is not ModelType.CONTROLNET:
         faults.wrong("control_type", "applies to models of type controlnet only")
-    is_background = find_choice(ModelType, found.model_type) is ModelType.BACKGROUND
+    is_background = found.model_type is ModelType.BACKGROUND
     check_preparation(found, faults, is_background=is_background)
     for field, texts in (("tags", found.tags), ("trigger_words", found.trigger_words)):
         for index, text in enumerate(texts):
             check_line(f"{field}[{index}]", text, faults)
-
-
-def check_list(found: ModelListQuery, faults: ValidationErrors) -> None:
-    """Find all that is wrong with a listing's filters."""
-    check_choice(ModelState, "status", found.status, faults)
-    check_choice(ModelType, "model_type", found.model_type, faults)
-    check_choice(ModelBase, "model_base", found.model_base, faults)
 
 
 def register_model(found: ModelInput) -> RegisterModel:
@@ -188,13 +165,13 @@ def register_model(found: ModelInput) -> RegisterModel:
     return RegisterModel(
         name=found.name,
         uri=_uri_of(found.path or f"{HUB_SCHEME}{found.name}"),
-        model_type=ModelType(choice_or_none(ModelType, found.model_type) or found.model_type),
-        model_base=choice_or_none(ModelBase, found.model_base),
-        variant=choice_or_none(Variant, found.variant),
+        model_type=found.model_type,
+        model_base=found.model_base,
+        variant=found.variant,
         tags=tuple(dict.fromkeys(found.tags)),
         sha256=found.sha256.lower() if found.sha256 else None,
         trigger_words=tuple(dict.fromkeys(found.trigger_words)),
-        control_type=choice_or_none(ControlType, found.control_type),
+        control_type=found.control_type,
         preparation=preparation_of(found),
     )
 
@@ -202,9 +179,9 @@ def register_model(found: ModelInput) -> RegisterModel:
 def filter_of(query: ModelListQuery) -> ModelFilter:
     """The filter of a checked query."""
     return ModelFilter(
-        status=choice_or_none(ModelState, query.status),
-        model_type=choice_or_none(ModelType, query.model_type),
-        model_base=choice_or_none(ModelBase, query.model_base),
+        status=query.status,
+        model_type=query.model_type,
+        model_base=query.model_base,
         name=query.name,
         tag=query.tag,
     )

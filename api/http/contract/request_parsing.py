@@ -1,16 +1,17 @@
 """From a request to a typed input, or to the list of everything that is wrong with it."""
 
 from collections.abc import Callable, Mapping
-from typing import Final, Generic, NoReturn, TypeVar
+from typing import Final, Generic, TypeVar
 
 import falcon
 import msgspec
 
-from api.http.contract.error_texts import TOO_MUCH, in_words
+from api.http.contract.enum_choices import respelled, wrong_choice
 from api.http.contract.errors import Malformed, TooLarge, UnsupportedMediaType
 from api.http.contract.field_aliases import our_name
 from api.http.contract.json_text import check_shape, strict_json
 from api.http.contract.validation_errors import ValidationErrors
+from kernel.protocol.error_texts import TOO_MUCH, in_words
 from kernel.protocol.errors import InvalidField, SpoonError, wrong_field
 
 Input = TypeVar("Input", bound=msgspec.Struct)
@@ -46,8 +47,8 @@ class BodyReader(Generic[Input]):
         body = self._body_of(req)
         try:
             return self._right(body)
-        except msgspec.ValidationError as error:
-            self._diagnose(body, str(error))
+        except msgspec.ValidationError:
+            return self._respelled(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Malformed(f"invalid JSON: {error}") from error
 
@@ -77,12 +78,12 @@ class BodyReader(Generic[Input]):
         except (ValueError, RecursionError) as error:
             raise Malformed(f"invalid JSON: {error}") from error
 
-    def _diagnose(self, body: bytes, first_problem: str) -> NoReturn:
+    def _respelled(self, body: bytes) -> Input:
+        """The input, if all that is wrong with the body is how it spells the words of closed sets."""
         raw = self._read_strictly(body)
         if not isinstance(raw, dict):
             raise wrong_field("$", "the body must be a JSON object")
-        diagnose(self._kind, raw, self._later, self._check, strict=True).raise_if_any()
-        raise _wrong_as_told(first_problem)
+        return read_fields(self._kind, raw, self._later, self._check, strict=True)
 
 
 class QueryReader(Generic[Input]):
@@ -98,31 +99,33 @@ class QueryReader(Generic[Input]):
         Raises: InvalidField with every wrong parameter.
         """
         params: Mapping[str, object] = req.params if req.query_string else {}
-        try:
-            found = msgspec.convert(params, self._kind, strict=False)
-        except msgspec.ValidationError as error:
-            diagnose(self._kind, params, frozenset(), self._check, strict=False).raise_if_any()
-            raise _wrong_as_told(str(error)) from error
-        faults = ValidationErrors()
-        for name in params:
-            if getattr(found, name) is None:  # msgspec reads the text `null` so; a query has no null
-                faults.wrong(name, "must not be null: omit it")
-        self._check(found, faults)
-        faults.raise_if_any()
-        return found
+
+        def check(found: Input, faults: ValidationErrors) -> None:
+            for name in params:
+                if getattr(found, name, name) is None:  # the text `null` is read so; a query has no null
+                    faults.wrong(name, "must not be null: omit it")
+            self._check(found, faults)
+
+        return read_fields(self._kind, params, frozenset(), check, strict=False)
 
 
-def read_texts(
-    kind: type[Input], raw: Mapping[str, object], later: frozenset[str], check: Check[Input]
+def read_fields(
+    kind: type[Input],
+    raw: Mapping[str, object],
+    later: frozenset[str],
+    check: Check[Input],
+    *,
+    strict: bool,
 ) -> Input:
-    """The input that the text fields of a form carry: numbers and flags are texts there.
+    """The input that these fields make; unless `strict`, numbers and flags may be texts (forms, queries).
 
     Raises: InvalidField or NotSupported with every wrong field.
     """
+    spelled = respelled(kind, raw)
     try:
-        found = msgspec.convert(raw, kind, strict=False)
+        found = msgspec.convert(spelled, kind, strict=strict)
     except msgspec.ValidationError as error:
-        diagnose(kind, raw, later, check, strict=False).raise_if_any()
+        diagnose(kind, spelled, later, check, strict=strict).raise_if_any()
         raise _wrong_as_told(str(error)) from error
     _check_all(found, check)
     return found
@@ -184,8 +187,10 @@ def diagnose(
                 good[name] = msgspec.convert(value, type=fields[name].type, strict=strict)
             except msgspec.ValidationError as error:
                 path, problem = in_words(str(error))
-                faults.wrong(f"{name}{path}", problem)
                 bad.add(name)
+                if wrong_choice(kind, name, path, value, faults):
+                    continue
+                faults.wrong(f"{name}{path}", problem)
                 if problem.startswith(TOO_MUCH) and (number := _number(value, strict=strict)) is not None:
                     good[name] = number  # this installation may allow even less, and says so below
                     out_of_bounds.add(name)
@@ -195,7 +200,7 @@ def diagnose(
             bad.add(name)
         good[name] = ""  # a stand-in, so that the other fields can be checked; what is said of it is dropped
     more = ValidationErrors()
-    check(kind(**good), more)
+    check(kind(**{fields[name].name: value for name, value in good.items()}), more)
     faults.merge(more, but_not=frozenset(bad))
     faults.sharpen(more, out_of_bounds)
     return faults

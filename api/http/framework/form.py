@@ -36,7 +36,7 @@ class FormDecoder:
     def __init__(self, kind: "type[msgspec.Struct]", file_fields: frozenset[str], max_bytes: int) -> None:
         self._file_fields = file_fields
         self._max_bytes = max_bytes
-        self._fields = frozenset(kind.__struct_fields__)
+        self._fields = frozenset(kind.__struct_encode_fields__)
         self._lists, self._lists_or_one, self._objects = _shapes(kind)
 
     def read(self, req: falcon.Request) -> Form:

@@ -12,7 +12,7 @@ from api.http.contract import errors as http
 from api.http.contract.problems import CONTENT_TYPE, Problem, status_of
 from api.http.framework.form import CONTENT_TYPE as FORM
 from api.http.framework.route import Content, Route
-from kernel.protocol import errors
+from kernel.protocol import enums, errors
 from kernel.protocol.errors import SpoonError
 from kernel.protocol.version import VERSION
 
@@ -24,6 +24,7 @@ ASKING: Final = (errors.TooManyRequests, errors.ShuttingDown, errors.ManagerUnre
 WRITING: Final = (http.ForbiddenOrigin, *ASKING)
 """What any route may refuse with that changes something."""
 
+_EXAMPLES: Final = 3
 Json = dict[str, object]
 
 _VARIABLE: Final = re.compile(r"{(\w+)}")
@@ -33,6 +34,8 @@ def openapi(table: tuple[Route, ...]) -> Json:
     """The description of all routes."""
     types = _types(table)
     _, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    for kind in _inputs(table):
+        components[kind.__name__] = _with_any_spelling(components[kind.__name__])
     paths: dict[str, Json] = {}
     for route in table:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, components)
@@ -58,6 +61,32 @@ def _types(table: tuple[Route, ...]) -> list[type[msgspec.Struct]]:
             if kind is not None:
                 found[kind] = None
     return list(found)
+
+
+def _inputs(table: tuple[Route, ...]) -> set[type[msgspec.Struct]]:
+    return {kind for route in table for kind in (route.body, route.form, route.query) if kind is not None}
+
+
+def _with_any_spelling(schema: Json) -> Json:
+    """No enum: a program that is made from the description would refuse the spellings that we take."""
+    if set(schema) == {"$ref"}:
+        choice = getattr(enums, str(schema["$ref"]).rpartition("/")[2], None)
+        return schema if choice is None else _spelled(list(choice))
+    return {name: _with_any_spellings(value) for name, value in schema.items()}
+
+
+def _with_any_spellings(value: object) -> object:
+    if isinstance(value, list):
+        return [_with_any_spellings(one) for one in value]
+    return _with_any_spelling(value) if isinstance(value, dict) else value
+
+
+def _spelled(words: list[str]) -> Json:
+    return {
+        "type": "string",
+        "description": f"One of {', '.join(words)}. Case and common spelling variants do not matter.",
+        "examples": words[:_EXAMPLES],
+    }
 
 
 def _structs(contents: Iterable[Content]) -> list[type[msgspec.Struct]]:

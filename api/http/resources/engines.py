@@ -2,12 +2,11 @@
 
 import falcon
 
-from api.http.contract.engine_input import EngineInput, check_engine, create_engine
+from api.http.contract.engine_input import ENGINE_BODY, check_engine, create_engine
 from api.http.contract.engine_types import (
     EngineListQuery,
     EnginePage,
     EngineStopQuery,
-    check_list,
     engine_of,
     filter_of,
 )
@@ -31,10 +30,10 @@ class Engines:
         self._bus = bus
         self._reader = reader
         self._body = BodyReader(
-            EngineInput, frozenset(), lambda found, faults: check_engine(found, limits, faults)
+            ENGINE_BODY, frozenset(), lambda found, faults: check_engine(found, limits, faults)
         )
         self._names = ModelNames(reader)
-        self._list_query = QueryReader(EngineListQuery, check_list)
+        self._list_query = QueryReader(EngineListQuery)
         self._stop_query = QueryReader(EngineStopQuery)
 
     def create(self, req: falcon.Request, resp: falcon.Response) -> None:

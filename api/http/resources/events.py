@@ -15,9 +15,10 @@ from api.hub import Closing, Hub, Reread, Subscription
 from kernel.protocol.client import Changed, JobProgress, ModelProgress
 from kernel.protocol.enums import ChangeKind
 from kernel.protocol.ids import EventSeq
+from kernel.protocol.rows import ChangeRow
 from kernel.views.events import events_after, known_events
 from kernel.views.reader import Reader
-from kernel.views.rows import EventRow, SeqRange
+from kernel.views.rows import SeqRange
 
 BATCH: Final = 500
 
@@ -116,6 +117,6 @@ def _model_progress(progress: ModelProgress) -> ModelProgressEvent:
     )
 
 
-def _frame_of(event: EventRow) -> bytes:
+def _frame_of(event: ChangeRow) -> bytes:
     payload = ChangeEvent(kind=event.kind, id=event.id, state=event.state, at=moment(event.at_ms))
     return sse.frame(event.kind, payload, event.seq)

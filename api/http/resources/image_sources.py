@@ -7,18 +7,17 @@ from typing import Final
 import falcon
 import msgspec
 
-from api.http.contract.enum_choices import ControlTypeWord, check_choice, choice_or_none
 from api.http.contract.errors import InputGone, NoSuchInput
 from api.http.contract.request_parsing import QueryReader
-from api.http.contract.validation_errors import ValidationErrors
 from api.http.framework.file_headers import describe, is_known, plain_name, tag
 from api.http.resources.images import find
 from kernel.protocol.enums import ENDED_JOB_STATES, BlobKind, ControlType, InputKind
 from kernel.protocol.errors import wrong_field
 from kernel.protocol.ids import JobId
+from kernel.protocol.rows import BlobRow
 from kernel.views.jobs import find_blob, find_job
 from kernel.views.reader import Reader
-from kernel.views.rows import BlobRow, ImageRow
+from kernel.views.rows import ImageRow
 
 _NAMES: Final = {
     InputKind.REFERENCE: "reference image",
@@ -30,12 +29,7 @@ _NAMES: Final = {
 class PoseMapQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The type of the map; optional if the image has only one."""
 
-    type: ControlTypeWord | None = None
-
-
-def check_map(found: PoseMapQuery, faults: ValidationErrors) -> None:
-    """Find fault with a type that there is not."""
-    check_choice(ControlType, "type", found.type, faults)
+    type: ControlType | None = None
 
 
 class ImageSources:
@@ -45,7 +39,7 @@ class ImageSources:
         self._reader = reader
         self._folder = folder
         self._now_ms = now_ms
-        self._map_query = QueryReader(PoseMapQuery, check_map)
+        self._map_query = QueryReader(PoseMapQuery)
 
     def show_reference(self, req: falcon.Request, resp: falcon.Response, image_id: str) -> None:
         self._show_input(req, resp, image_id, InputKind.REFERENCE)
@@ -58,7 +52,7 @@ class ImageSources:
 
     def show_pose_map(self, req: falcon.Request, resp: falcon.Response, image_id: str) -> None:
         """The map that a detector drew, or the pose image that came along as a map."""
-        wanted = choice_or_none(ControlType, self._map_query.read(req).type)
+        wanted = self._map_query.read(req).type
         image = find(self._reader, image_id)
         uses = {use.control_type: use for use in image.spec.controls}
         if wanted is None and len(uses) > 1:

@@ -19,11 +19,12 @@ from kernel.protocol.client import JobProgress
 from kernel.protocol.enums import ENDED_JOB_STATES, ChangeKind, JobState, Stage, WaitsFor
 from kernel.protocol.errors import JobNotFound
 from kernel.protocol.ids import EventSeq, ImageId, JobId
+from kernel.protocol.rows import ChangeRow
 from kernel.views.engines import find_engine
 from kernel.views.events import events_of, known_events
 from kernel.views.jobs import find_job
 from kernel.views.reader import Reader
-from kernel.views.rows import EventRow, JobRow, SeqRange
+from kernel.views.rows import JobRow, SeqRange
 
 BATCH: Final = 100
 
@@ -159,7 +160,7 @@ class JobEvents:
     def _find(self, job_id: JobId) -> JobRow | None:
         return find_job(self._reader, job_id)
 
-    def _events(self, row: JobRow, seen: EventSeq) -> list[EventRow]:
+    def _events(self, row: JobRow, seen: EventSeq) -> list[ChangeRow]:
         return events_of(self._reader, (row.job_id, *row.image_ids), seen, BATCH)
 
     def _is_forgotten(self, row: JobRow, seen: EventSeq | None, known: SeqRange) -> bool:
@@ -169,7 +170,7 @@ class JobEvents:
         return seen + 1 < known.first or seen > known.last
 
 
-def _frame_of(row: JobRow, event: EventRow) -> bytes:
+def _frame_of(row: JobRow, event: ChangeRow) -> bytes:
     if event.kind is ChangeKind.JOB:
         return _state_frame(row, event.state, event.at_ms, event.seq)
     return sse.frame(

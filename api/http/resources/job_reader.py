@@ -9,7 +9,7 @@ import falcon
 from api.http.contract.errors import TooLarge
 from api.http.contract.job_checks import check_job
 from api.http.contract.job_input import BLOB_FIELDS, LATER_FIELDS, JobInput, pictures_in
-from api.http.contract.request_parsing import BodyReader, read_texts
+from api.http.contract.request_parsing import BodyReader, read_fields
 from api.http.contract.validation_errors import ValidationErrors
 from api.http.framework.concurrency_limit import ConcurrencyLimit
 from api.http.framework.form import CONTENT_TYPE as FORM
@@ -73,7 +73,7 @@ class JobReader:
                     faults.wrong(BLOB_FIELDS[kind], "must be sent only once, as text or as a file")
             check_job(found, {*pictures_in(found), *files}, self._limits, faults)
 
-        return read_texts(JobInput, form.texts, LATER_FIELDS, check), files
+        return read_fields(JobInput, form.texts, LATER_FIELDS, check, strict=False), files
 
     def _pictures(self, found: JobInput, files: Mapping[InputKind, bytes]) -> Pictures:
         faults = ValidationErrors()

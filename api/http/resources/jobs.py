@@ -13,7 +13,6 @@ from api.http.contract.job_types import (
     JobListQuery,
     JobPage,
     Place,
-    check_list,
     created_of,
     filter_of,
     job_of,
@@ -59,7 +58,7 @@ class Jobs:
         self._asks = JobCommands(reader)
         self._bodies = MemoryLimiter(ROOM_BYTES, waiting.seats, "too many jobs with input images at once")
         self._create_query = QueryReader(JobCreateQuery)
-        self._list_query = QueryReader(JobListQuery, check_list)
+        self._list_query = QueryReader(JobListQuery)
 
     def begin(self, environment: Environment, then: Then) -> bool:
         """Ask for a plain job without waiting; `create` goes on (`api.http.framework.deferral`)."""

@@ -9,38 +9,25 @@ import falcon
 import msgspec
 from msgspec import Meta
 
-from api.http.contract.constraints import Name, Sha256, Tags
-from api.http.contract.enum_choices import ControlTypeWord, ModelBaseWord, ModelTypeWord, VariantWord
-from api.http.contract.model_types import ModelInput, check_upload, register_model
-from api.http.contract.remover_options import Deviation, InputSize, Mean
-from api.http.contract.request_parsing import diagnose
-from api.http.contract.validation_errors import ValidationErrors
+from api.http.contract.model_types import ModelInput, ModelValues, check_upload, register_model
+from api.http.contract.request_parsing import read_fields
 from api.http.framework.upload_stream import UploadStream
-from api.http.framework.uploads import FILE_FIELD, Receiver, Uploaded, UploadLimits
+from api.http.framework.uploads import Receiver, Uploaded, UploadLimits
 from kernel.protocol.client import RegisterModel
 from kernel.protocol.errors import wrong_field
 from kernel.protocol.sources import UPLOAD_SCHEME
+from kernel.protocol.values import Name
 
 MAX_FILE_NAME: Final = 100
 _LISTS: Final = frozenset({"tags", "trigger_words", "input_size", "mean", "std"})
 _PIECE_BYTES: Final = 1 << 20
 
 
-class ModelUpload(msgspec.Struct, frozen=True, kw_only=True):
+class ModelUpload(ModelValues, frozen=True, kw_only=True):
     """A model file and the fields that describe it. Repeat a field to send a list."""
 
     file: Annotated[str, Meta(extra_json_schema={"contentMediaType": "application/octet-stream"})]
     name: Name | None = None
-    model_type: ModelTypeWord
-    model_base: ModelBaseWord | None = None
-    variant: VariantWord | None = None
-    tags: Tags = ()
-    sha256: Sha256 | None = None
-    trigger_words: Tags = ()
-    control_type: ControlTypeWord | None = None
-    input_size: InputSize | None = None
-    mean: Mean | None = None
-    std: Deviation | None = None
 
 
 def receive(req: falcon.Request, limits: UploadLimits) -> Uploaded:
@@ -81,12 +68,4 @@ def _input_of(fields: Mapping[str, list[str]]) -> ModelInput:
     if twice:
         raise wrong_field(twice[0], "must be sent once")
     raw: dict[str, object] = {name: v if name in _LISTS else v[0] for name, v in fields.items()}
-    try:
-        found = msgspec.convert(raw, ModelInput, strict=False)
-    except msgspec.ValidationError as error:
-        diagnose(ModelInput, raw, frozenset(), check_upload, strict=False).raise_if_any()
-        raise wrong_field(FILE_FIELD, f"comes with invalid fields: {error}") from error
-    faults = ValidationErrors()
-    check_upload(found, faults)
-    faults.raise_if_any()
-    return found
+    return read_fields(ModelInput, raw, frozenset(), check_upload, strict=False)

@@ -11,7 +11,6 @@ from api.http.contract.model_types import (
     ModelPage,
     ModelPruneInput,
     ModelsRemoved,
-    check_list,
     check_model,
     filter_of,
     model_of,
@@ -29,9 +28,9 @@ from kernel.protocol.client import DeleteModel, Done, ModelAccepted, ModelsPrune
 from kernel.protocol.enums import ModelState
 from kernel.protocol.errors import ManagerUnreachable, ModelNotFound, SpoonError
 from kernel.protocol.ids import ModelId
+from kernel.protocol.rows import ModelRow
 from kernel.views.models import find_model, find_model_of, list_models
 from kernel.views.reader import Reader
-from kernel.views.rows import ModelRow
 
 
 class Models:
@@ -49,7 +48,7 @@ class Models:
         self._prune_body = BodyReader(ModelPruneInput, frozenset(), find_nothing)
         self._create_query = QueryReader(ModelCreateQuery)
         self._delete_query = QueryReader(ModelDeleteQuery)
-        self._list_query = QueryReader(ModelListQuery, check_list)
+        self._list_query = QueryReader(ModelListQuery)
 
     def create(self, req: falcon.Request, resp: falcon.Response) -> None:
         """202 while it is read, 201 when it is new and over, 200 when the same was registered before."""

@@ -1,18 +1,18 @@
 """/v1/images/prune"""
 
-from typing import Annotated, Final
+from typing import Final
 
 import falcon
 import msgspec
-from msgspec import Meta
 
-from api.http.contract.constraints import MAX_INT, Id, check_line
+from api.http.contract.constraints import Id, check_line
 from api.http.contract.request_parsing import BodyReader, refuse_key
 from api.http.contract.responses import send
 from api.http.contract.validation_errors import ValidationErrors
 from api.port import BusPort
 from kernel.protocol.client import ImagesPruned, PruneImages
-from kernel.protocol.ids import EngineId
+from kernel.protocol.ids import Count, EngineId
+from kernel.protocol.values import DurationS
 
 AT_ONCE: Final = 500
 """So many times the Manager is asked in one request: each time it deletes a few hundred images."""
@@ -25,8 +25,8 @@ class PruneInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     ones whose files are missing."""
 
     engine_id: Id | None = None
-    older_than_s: Annotated[float, Meta(ge=0, le=3_155_760_000)] | None = None
-    keep_bytes: Annotated[int, Meta(ge=0, le=MAX_INT)] | None = None
+    older_than_s: DurationS | None = None
+    keep_bytes: Count | None = None
     missing: bool = False
     dry_run: bool = False
 

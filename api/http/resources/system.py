@@ -5,7 +5,7 @@ from typing import Final
 import falcon
 import msgspec
 
-from api.http.contract.constraints import MAX_PRIORITY, MAX_SIZE_PX, MAX_WAIT_S
+from api.http.contract.constraints import MAX_PRIORITY, MAX_WAIT_S
 from api.http.contract.responses import send
 from api.http.framework.input_images import most_pixels
 from api.port import BusPort
@@ -26,6 +26,7 @@ from kernel.protocol.errors import DatabaseUnusable, SpoonError
 from kernel.protocol.header import MAJOR, MINOR
 from kernel.protocol.prompts import LONGEST_PROMPT
 from kernel.protocol.schedulers import KINDS
+from kernel.protocol.values import MAX_SIDE_PX
 from kernel.protocol.version import VERSION
 from kernel.views.events import known_events
 from kernel.views.reader import Reader
@@ -192,7 +193,7 @@ def _capabilities(server: Server) -> Capabilities:
             max_wait_s=MAX_WAIT_S,
             max_streams=server.max_streams,
             max_input_pixels=most_pixels(server.max_pixels),
-            max_side=MAX_SIZE_PX,
+            max_side=MAX_SIDE_PX,
         ),
         schedulers=tuple(Scheduler),
         scheduler_labels={scheduler: kind.label for scheduler, kind in KINDS.items()},

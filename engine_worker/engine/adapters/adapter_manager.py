@@ -14,7 +14,7 @@ from engine_worker.engine.runtime.lru_cache import ModelCache
 from engine_worker.formats.checkpoint_layout import Network
 from kernel.protocol.enums import ModelType
 from kernel.protocol.ids import ModelId
-from kernel.protocol.model_refs import ModelSource
+from kernel.protocol.model_refs import OWN_VAE, ModelSource
 
 _GIB = 1 << 30
 
@@ -91,12 +91,12 @@ class AdapterManager:
             case _:
                 return True
 
-    def vae(self, sources: Sequence[ModelSource], model_id: ModelId | None) -> Vae:
+    def vae(self, sources: Sequence[ModelSource], model_id: ModelId) -> Vae:
         """The VAE that a job names, or the checkpoint's own.
 
         Raises: JobRejected, ModelUnreadable; torch.OutOfMemoryError.
         """
-        if model_id is None:
+        if model_id == OWN_VAE:
             return self._parts.vae
         return self._vaes.take(find_source(sources, model_id, ModelType.VAE)).vae
 

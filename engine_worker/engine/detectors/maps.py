@@ -34,6 +34,7 @@ def control_maps(
     spec = order.spec
     if not spec.controls:
         return ()
+    assert spec.image_fit is not None, "it has an input image"
     check_pose(order, inputs)
     image = decode_image(inputs[InputKind.POSE], _NAME)
     size = (spec.width_px, spec.height_px)

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from kernel.protocol.enums import ImageFileType, ImageFit, InputKind, PromptTechnique
+from kernel.protocol.enums import ImageFit, InputKind, PromptTechnique
 from kernel.protocol.ids import ModelId
-from kernel.protocol.model_refs import ControlUse, ModelSource
+from kernel.protocol.model_refs import OWN_VAE, Control, ModelSource
 from kernel.protocol.specs import JobOrder, JobSpec
 from kernel.protocol.version import VERSION
 
@@ -92,7 +92,7 @@ def _checkpoint(source: ModelSource) -> _Pairs:
 
 def _further_models(spec: JobSpec, models: _Models) -> _Pairs:
     pairs: _Pairs = {}
-    if spec.vae is not None:
+    if spec.vae != OWN_VAE:
         digits = _hash(models.get(spec.vae))
         pairs |= ({"VAE hash": digits} if digits else {}) | {"VAE": _name(spec.vae, models)}
     if spec.clip_skip is not None:
@@ -110,6 +110,8 @@ def _images_in(spec: JobSpec, facts: InfotextSource) -> _Pairs:
     """The control image is listed with each control instead."""
     pairs: _Pairs = {}
     if InputKind.REFERENCE in spec.inputs:
+        assert spec.strength is not None
+        assert spec.image_fit is not None
         pairs |= {"Denoising strength": f"{spec.strength:g}", "Resize mode": _RESIZE_MODES[spec.image_fit]}
     if InputKind.MASK in spec.inputs:
         pairs |= {"Mask mode": "Inpaint masked", "Inpaint area": "Whole picture"}
@@ -120,21 +122,22 @@ def _images_in(spec: JobSpec, facts: InfotextSource) -> _Pairs:
 
 
 def _controls(spec: JobSpec, models: _Models) -> _Pairs:
-    nets = [*spec.control_models, *[None] * len(spec.controls)]
+    if not spec.controls:
+        return {}
+    assert spec.image_fit is not None
+    how = _RESIZE_MODES[spec.image_fit]
     return {
-        f"ControlNet {number}": _control(use, net, spec.image_fit, models)
-        for number, (use, net) in enumerate(zip(spec.controls, nets, strict=False))
+        f"ControlNet {number}": _control(control, how, models) for number, control in enumerate(spec.controls)
     }
 
 
-def _control(use: ControlUse, net: ModelId | None, how: ImageFit, models: _Models) -> str:
-    pairs = {"Module": "none" if use.is_preprocessed else str(use.control_type)}
-    if net is not None:
-        digits = _hash(models.get(net))
-        pairs["Model"] = f"{_name(net, models)} [{digits}]" if digits else _name(net, models)
-    pairs |= {
+def _control(use: Control, resize_mode: str, models: _Models) -> str:
+    digits, name = _hash(models.get(use.control_model)), _name(use.control_model, models)
+    pairs = {
+        "Module": "none" if use.is_preprocessed else str(use.control_type),
+        "Model": f"{name} [{digits}]" if digits else name,
         "Weight": f"{use.scale:g}",
-        "Resize Mode": _RESIZE_MODES[how],
+        "Resize Mode": resize_mode,
         "Guidance Start": f"{use.start:g}",
         "Guidance End": f"{use.end:g}",
     }
@@ -149,7 +152,7 @@ def _images_out(spec: JobSpec, models: _Models, facts: InfotextSource) -> _Pairs
         pairs["Background removed"] = ", ".join(
             _name(model_id, models) for model_id in spec.remove_background
         )
-        if spec.image_file_type is ImageFileType.JPEG or len(spec.remove_background) > 1:
+        if spec.background_color is not None:
             pairs["Background color"] = spec.background_color
     return pairs
 

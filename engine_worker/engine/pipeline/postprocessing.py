@@ -30,6 +30,7 @@ from kernel.protocol.ids import ModelId
 from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.schedulers import KINDS
 from kernel.protocol.specs import JobOrder, PictureOrder
+from kernel.protocol.values import WHITE
 
 # Decoded images that wait to be encoded: 12 MiB each at 2048 x 2048.
 _WAITING: Final = 2
@@ -146,7 +147,7 @@ class Postprocessor:
         for remover in removers:
             if self._removers.is_gpu_wanted and not remover.is_on_gpu:
                 job.warn(f"background remover {remover.name} ran on the CPU: onnxruntime found no usable GPU")
-        color = color_of(spec.background_color)
+        color = color_of(spec.background_color or WHITE)
         cut = cut_out(pixels, removers, color)
         if is_nothing_left(cut):
             job.warn("the background removers removed an entire image")

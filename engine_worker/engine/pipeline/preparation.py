@@ -169,8 +169,3 @@ def check_order(order: JobOrder, pixels_per_latent: int) -> None:
         raise JobRejected(
             f"sides must be multiples of {pixels_per_latent} pixels, not {spec.width_px} x {spec.height_px}"
         )
-    if len(spec.control_models) != len(spec.controls):
-        raise JobRejected(
-            f"{len(spec.controls)} controls but {len(spec.control_models)} ControlNets: "
-            "one ControlNet per control is required"
-        )

@@ -110,6 +110,7 @@ def _plain_init_image(
         return None
     encoded = encode(vae, pixels.reference, parts.device)
     latent_mask = None if pixels.mask is None else _in_latents(pixels.mask, vae)
+    assert spec.strength is not None, "it has a reference image"
     return InitImage(spec.strength, encoded, latent_mask, masked_image=None)
 
 
@@ -119,6 +120,7 @@ def _inpainting_init_image(
     if reference is None:
         strength, masked_image = 1.0, torch.zeros(1, 3, spec.height_px, spec.width_px)
     else:
+        assert spec.strength is not None, "it has a reference image"
         strength, masked_image = spec.strength, reference * (mask < 0.5)
     encoded = None if reference is None or strength == 1.0 else encode(vae, reference, parts.device)
     return InitImage(strength, encoded, _in_latents(mask, vae), encode(vae, masked_image, parts.device))
@@ -128,7 +130,7 @@ def _reference(spec: JobSpec, inputs: Inputs) -> Tensor | None:
     data = inputs.get(InputKind.REFERENCE)
     if data is None:
         return None
-    image = fit(decode_image(data, "reference image"), spec.width_px, spec.height_px, spec.image_fit)
+    image = _fitted(decode_image(data, "reference image"), spec)
     return 2.0 * pixels_of(image) - 1.0
 
 
@@ -136,8 +138,12 @@ def _mask(spec: JobSpec, inputs: Inputs) -> Tensor | None:
     data = inputs.get(InputKind.MASK)
     if data is None:
         return None
-    image = fit(decode_mask(data, "mask"), spec.width_px, spec.height_px, spec.image_fit)
-    return (pixels_of(image) >= 0.5).float()
+    return (pixels_of(_fitted(decode_mask(data, "mask"), spec)) >= 0.5).float()
+
+
+def _fitted(image: Image.Image, spec: JobSpec) -> Image.Image:
+    assert spec.image_fit is not None, "it has an input image"
+    return fit(image, spec.width_px, spec.height_px, spec.image_fit)
 
 
 def _in_latents(mask: Tensor, vae: Vae) -> Tensor:

@@ -4,7 +4,6 @@ from kernel.core import actions, due
 from kernel.core.admission import engine_admission, memory_report, reconcile
 from kernel.core.events import Asked
 from kernel.core.lifecycle import engines, workers
-from kernel.core.rows import EngineRow
 from kernel.core.state import model_refs, transitions
 from kernel.core.state.world import Engine, World
 from kernel.protocol import client
@@ -18,6 +17,7 @@ from kernel.protocol.errors import (
     wrong_field,
 )
 from kernel.protocol.ids import EngineId
+from kernel.protocol.rows import EngineRow
 
 
 def create(world: World, ask: client.CreateEngine) -> client.SingleReply:

@@ -7,10 +7,8 @@ from kernel.core.admission import reconcile
 from kernel.core.commands import engine_commands, job_defaults
 from kernel.core.events import NO_FACTS, Facts
 from kernel.core.lifecycle import jobs
-from kernel.core.rows import JobRow
 from kernel.core.state import blobs, model_refs, transitions
 from kernel.core.state.world import Engine, World
-from kernel.core.validation import number_ranges
 from kernel.protocol import client, waiting
 from kernel.protocol.enums import ControlType, JobState, Phase
 from kernel.protocol.errors import (
@@ -25,6 +23,7 @@ from kernel.protocol.errors import (
 )
 from kernel.protocol.ids import BlobId, ImageId, JobId
 from kernel.protocol.model_refs import InputFile
+from kernel.protocol.rows import JobRow
 from kernel.protocol.specs import JobSpec
 
 QUEUE_RETRY_S: Final = 5.0
@@ -49,7 +48,6 @@ def check(world: World, ask: client.SubmitJob, facts: Facts = NO_FACTS) -> tuple
     """
     engine = engine_commands.find(world, ask.engine_id, ask.engine_name)
     spec = job_defaults.resolve(world, ask.request, engine.row)
-    number_ranges.check_priority(ask.priority)
     _check_detectors(engine, spec, facts.absent_detectors)
     blobs.check_files(world, ask)
     _check_can_queue(world)
@@ -68,7 +66,7 @@ def _check_detectors(engine: Engine, spec: JobSpec, absent: Mapping[ControlType,
     for number, use in enumerate(spec.controls):
         remedy = None if use.is_preprocessed else absent.get(use.control_type)
         if remedy is not None:
-            field = f"controls[{number}].control_type"
+            field = f"controls[{number}].type_pose"
             problem = (
                 f"the {use.control_type} detector is not installed: {remedy}, or send the control map itself"
             )

@@ -1,19 +1,32 @@
-"""Resolves the values of a job: its own, else the engine's, else the checkpoint's. All are checked."""
+"""Resolves the values of a job: its own, else the engine's, else the checkpoint's. All are checked.
 
-from typing import Final, TypeVar
+A JobSpec holds every value as it was decided when the job was accepted, so that the same job makes the same
+image whatever happens to its engine later, and what REST shows is what the worker gets. A value that says
+nothing (the strength of a job without a reference image) is None there. Every field that a request, an engine
+and a spec have in common is resolved by one loop; the few with a rule of their own are in `resolve`.
+"""
 
-from kernel.core.rows import EngineRow
+from typing import Any, Final
+
+from msgspec.structs import fields
+
 from kernel.core.state import model_refs
 from kernel.core.state.world import World
-from kernel.core.validation import number_ranges
-from kernel.protocol.enums import InputKind, ModelBase
+from kernel.protocol.enums import ControlType, ImageFileType, ImageFit, InputKind, ModelBase
 from kernel.protocol.errors import wrong_field
-from kernel.protocol.ids import ModelId
-from kernel.protocol.model_refs import OWN_VAE, ControlUse
+from kernel.protocol.ids import MAX_INTEGER
+from kernel.protocol.model_refs import ControlUse
+from kernel.protocol.prompts import fault_of_length
+from kernel.protocol.rows import EngineRow
 from kernel.protocol.specs import EngineSpec, JobRequest, JobSpec, SchedulerConfig
+from kernel.protocol.values import PIXELS_PER_LATENT, WHITE
 
-T = TypeVar("T")
 NATIVE_SIZES_PX: Final = {ModelBase.SD: 512, ModelBase.SDXL: 1024}
+DEFAULT_STRENGTH: Final = 0.75
+DEFAULT_IMAGE_FIT: Final = ImageFit.CROP
+_DEFAULTS: Final = frozenset(field.name for field in fields(EngineSpec))
+_NAMES: Final = tuple(field.name for field in fields(JobSpec))
+_REQUESTED: Final = frozenset(field.name for field in fields(JobRequest))
 
 
 def resolve(world: World, request: JobRequest, engine: EngineRow) -> JobSpec:
@@ -21,86 +34,78 @@ def resolve(world: World, request: JobRequest, engine: EngineRow) -> JobSpec:
 
     Raises: InvalidField; ModelMissing, WrongModelType, ModelNotReady, WrongModelBase.
     """
-    checkpoint = world.models[engine.spec.checkpoint]
+    default, checkpoint = engine.spec, world.models[engine.spec.checkpoint]
     native_size_px = checkpoint.native_size_px or NATIVE_SIZES_PX[checkpoint.model_base or ModelBase.SD]
-    seed = world.id_source.seed() if request.seed is None else request.seed
-    controls = _controls(request, engine.spec)
-    control_models = model_refs.control_models(world, engine.spec, controls)
-    spec = _filled_in(request, engine.spec, native_size_px, seed, controls, control_models)
+    values = {
+        "width_px": native_size_px,
+        "height_px": native_size_px,
+        "seed": world.id_source.seed() if request.seed is None else request.seed,
+        **_of(request, default),
+        "controls": model_refs.controls(world, default, _controls(request, default)),
+        "scheduler_config": _scheduler_config(request, default),
+        "strength": _strength(request),
+        "image_fit": (request.image_fit or DEFAULT_IMAGE_FIT) if request.inputs else None,
+        "background_color": _background(request),
+    }
+    spec = JobSpec(**values)
     _check_size(world, spec)
-    number_ranges.check_job(spec)
-    _check_pictures(spec)
+    _check_texts(spec)
+    _check_inputs(spec)
     model_refs.check_job(world, spec, checkpoint.model_base)
     return spec
 
 
-def _controls(request: JobRequest, default: EngineSpec) -> tuple[ControlUse, ...]:
-    """A pose image of which the job says nothing is what the engine's `control_net` says."""
-    if request.controls or InputKind.POSE not in request.inputs or default.control_net is None:
-        return request.controls
-    return (ControlUse(control_type=default.control_net),)
+def _of(request: JobRequest, default: EngineSpec) -> dict[str, Any]:
+    """The values that the request has, else those of the engine; what neither says is left out."""
+    found: dict[str, Any] = {}
+    for name in _NAMES:
+        value = getattr(request, name) if name in _REQUESTED else None
+        if value is None and name in _DEFAULTS:
+            value = getattr(default, name)
+        if value is not None:
+            found[name] = value
+    return found
 
 
-def _filled_in(
-    request: JobRequest,
-    default: EngineSpec,
-    native_size_px: int,
-    seed: int,
-    controls: tuple[ControlUse, ...],
-    control_models: tuple[ModelId, ...],
-) -> JobSpec:
-    return JobSpec(
-        prompt=request.prompt,
-        negative_prompt=request.negative_prompt,
-        loras=_first(request.loras, default.loras),
-        embeddings=_first(request.embeddings, default.embeddings),
-        vae=_vae(request.vae, default.vae),
-        long_prompt_technique=default.long_prompt_technique,
-        clip_skip=_first(request.clip_skip, default.clip_skip),
-        inputs=request.inputs,
-        image_fit=request.image_fit,
-        strength=request.strength,
-        controls=controls,
-        control_models=control_models,
-        remove_background=request.remove_background,
-        background_color=request.background_color,
-        previews=request.previews,
-        expire_after_s=request.expire_after_s,
-        delete_after_downloads=request.delete_after_downloads,
-        give_up_after_s=_first(request.give_up_after_s, default.give_up_after_s),
-        seed=seed,
-        count=request.count,
-        steps=_first(request.steps, default.steps),
-        guidance_scale=_first(request.guidance_scale, default.guidance_scale),
-        width_px=_first(request.width_px, _first(default.width_px, native_size_px)),
-        height_px=_first(request.height_px, _first(default.height_px, native_size_px)),
-        scheduler=_first(request.scheduler, default.scheduler),
-        scheduler_config=_scheduler_config(request, default),
-        image_file_type=request.image_file_type,
-        quality=request.quality,
-    )
+def _controls(request: JobRequest, default: EngineSpec) -> tuple[tuple[ControlType, ControlUse], ...]:
+    """Each control with its type, which is the engine's `control_net` unless the job says otherwise."""
+    controls = request.controls
+    if not controls and InputKind.POSE in request.inputs and default.control_net is not None:
+        controls = (ControlUse(),)
+    found = []
+    for use in controls:
+        control_type = use.control_type or default.control_net
+        if control_type is None:
+            raise wrong_field("type_pose", "is required: the engine has no default control_net")
+        found.append((control_type, use))
+    return tuple(found)
 
 
 def _scheduler_config(request: JobRequest, default: EngineSpec) -> SchedulerConfig:
     """The engine's options are those of its scheduler: another one may not even know them."""
-    if request.scheduler_config is None and request.scheduler not in (None, default.scheduler):
-        return {}
-    return _first(request.scheduler_config, default.scheduler_config)
+    if request.scheduler_config is not None:
+        return request.scheduler_config
+    return {} if request.scheduler not in (None, default.scheduler) else default.scheduler_config
 
 
-def _vae(asked: ModelId | None, default: ModelId | None) -> ModelId | None:
-    """None: the checkpoint's own, because neither names another one or because the job wants it back."""
-    return None if asked == OWN_VAE else _first(asked, default)
+def _strength(request: JobRequest) -> float | None:
+    if InputKind.REFERENCE not in request.inputs:
+        return None
+    return DEFAULT_STRENGTH if request.strength is None else request.strength
 
 
-def _first(value: T | None, default: T) -> T:
-    return default if value is None else value
+def _background(request: JobRequest) -> str | None:
+    """A JPEG without its background needs a color under it, and so does an image between two removers."""
+    removers, is_jpeg = len(request.remove_background), request.image_file_type is ImageFileType.JPEG
+    if removers < (1 if is_jpeg else 2):
+        return None
+    return (request.background_color or WHITE).lower()
 
 
 def _check_size(world: World, spec: JobSpec) -> None:
     for field, size_px in (("width", spec.width_px), ("height", spec.height_px)):
-        if size_px <= 0 or size_px % number_ranges.CELL_PX:
-            raise wrong_field(field, f"must be a positive multiple of {number_ranges.CELL_PX}, not {size_px}")
+        if size_px <= 0 or size_px % PIXELS_PER_LATENT:
+            raise wrong_field(field, f"must be a positive multiple of {PIXELS_PER_LATENT}, not {size_px}")
     if spec.width_px * spec.height_px > world.limits.max_pixels:
         raise wrong_field("width", f"width x height must be at most {world.limits.max_pixels} pixels")
     if not 1 <= spec.steps <= world.limits.max_steps:
@@ -109,8 +114,17 @@ def _check_size(world: World, spec: JobSpec) -> None:
         raise wrong_field("count", f"must be between 1 and {world.limits.max_count}, not {spec.count}")
 
 
-def _check_pictures(spec: JobSpec) -> None:
-    """Do the pictures that come along, and the controls that work on one of them, make sense together?"""
+def _check_texts(spec: JobSpec) -> None:
+    for field, prompt in (("prompt", spec.prompt), ("negative_prompt", spec.negative_prompt)):
+        fault = fault_of_length(prompt, spec.long_prompt_technique)
+        if fault is not None:
+            raise wrong_field(field, fault)
+    if spec.seed > MAX_INTEGER - (spec.count - 1):
+        raise wrong_field("seed", f"seed + count - 1 must be at most {MAX_INTEGER}")
+
+
+def _check_inputs(spec: JobSpec) -> None:
+    """Do the input images, and the controls that use one of them, make sense together?"""
     for n, kind in enumerate(spec.inputs):
         if kind in spec.inputs[:n]:
             raise wrong_field(kind, "sent twice: send one image")
@@ -120,9 +134,13 @@ def _check_pictures(spec: JobSpec) -> None:
         raise wrong_field(InputKind.POSE, "is required: controls need a pose image")
     if InputKind.POSE in spec.inputs and not spec.controls:
         raise wrong_field("controls", "is required for the pose image: the engine has no default control_net")
-    types = [use.control_type for use in spec.controls]
-    for n, control_type in enumerate(types):
-        if control_type in types[:n]:
+    types = [control.control_type for control in spec.controls]
+    for n, control in enumerate(spec.controls):
+        if control.control_type in types[:n]:
             raise wrong_field(
-                f"controls[{n}].control_type", f"a second control of type {control_type}: keep one of them"
+                f"controls[{n}].type_pose",
+                f"a second control of type {control.control_type}: keep one of them",
             )
+        if not control.start < control.end:
+            problem = f"must be greater than control_start ({control.start:g})"
+            raise wrong_field(f"controls[{n}].control_end", problem)

@@ -6,7 +6,6 @@ from typing import Final
 from kernel.core import actions
 from kernel.core.events import Facts
 from kernel.core.models import fetching, missing_files, model_files
-from kernel.core.rows import ModelRow
 from kernel.core.state import model_refs, transitions
 from kernel.core.state.world import World
 from kernel.protocol import client
@@ -21,6 +20,7 @@ from kernel.protocol.errors import (
 )
 from kernel.protocol.ids import ModelId
 from kernel.protocol.model_refs import Preparation
+from kernel.protocol.rows import ModelRow
 from kernel.protocol.sources import is_local
 
 MOST_NAMED: Final = 3

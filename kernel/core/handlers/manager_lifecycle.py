@@ -10,13 +10,13 @@ from kernel.core.events import ApiExited, Snapshot
 from kernel.core.images import housekeeping
 from kernel.core.lifecycle import api_process, engines, jobs, workers
 from kernel.core.models import fetching, missing_files
-from kernel.core.rows import ModelRow
 from kernel.core.state import transitions
 from kernel.core.state.tables import PHASE_MOVES, RUNNING_ENGINE_STATES, check_move
 from kernel.core.state.world import Engine, Job, World
 from kernel.protocol import waiting
 from kernel.protocol.enums import EngineState, GoneReason, JobState, ModelState, Phase, WorkerRole
 from kernel.protocol.errors import InternalError
+from kernel.protocol.rows import ModelRow
 
 MAX_ENDS: Final = 3
 """An engine over which the Manager ended so often is held until somebody wants it again."""

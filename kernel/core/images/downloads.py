@@ -4,7 +4,6 @@ from typing import Final
 
 from kernel.core import actions, due
 from kernel.core.events import Facts
-from kernel.core.rows import ImageRow
 from kernel.core.state import transitions
 from kernel.core.state.world import World
 from kernel.protocol import client
@@ -18,6 +17,7 @@ from kernel.protocol.errors import (
     Unavailable,
 )
 from kernel.protocol.ids import ImageId, Ticket
+from kernel.protocol.rows import ImageRow
 
 CLAIM_S: Final = 3600.0
 """A download that has not been finished after this time never will be."""

@@ -8,7 +8,6 @@ from kernel.core import actions, due
 from kernel.core.actions import Folder
 from kernel.core.admission import reconcile
 from kernel.core.lifecycle import jobs
-from kernel.core.rows import BlobRow, ImageRow
 from kernel.core.state import blobs, transitions
 from kernel.core.state.blobs import ENDINGS
 from kernel.core.state.world import Job, Picture, World
@@ -16,6 +15,7 @@ from kernel.protocol import worker as wire
 from kernel.protocol.enums import ControlType, JobState, Phase
 from kernel.protocol.errors import DiskFull, JobBroke
 from kernel.protocol.ids import BlobId, ImageId
+from kernel.protocol.rows import BlobRow, ImageRow
 
 MAP_MIME: Final = "image/png"
 MAX_TRIES: Final = 5

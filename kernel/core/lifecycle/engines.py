@@ -6,13 +6,13 @@ from msgspec.structs import replace
 
 from kernel.core import due
 from kernel.core.lifecycle import jobs, workers
-from kernel.core.rows import EngineRow, JobRow
 from kernel.core.state import transitions
 from kernel.core.state.tables import RUNNING_ENGINE_STATES, WorkerState
 from kernel.core.state.world import Engine, World
 from kernel.protocol import waiting
 from kernel.protocol.enums import EngineState, Phase
 from kernel.protocol.errors import EngineFailed
+from kernel.protocol.rows import EngineRow, JobRow
 
 FIRST_PAUSE_S: Final = 1.0
 """After an engine's first failure; each further one doubles it, up to the setting engines.longest_pause."""

@@ -11,10 +11,11 @@ from math import ceil
 from typing import Final
 
 from kernel.core.memory_model import activations
-from kernel.core.rows import EngineRow, ModelRow
 from kernel.protocol.enums import Compilation, MemoryPlan, ModelBase, ModelPart, Variant
 from kernel.protocol.ids import ModelId
 from kernel.protocol.memory import BATCH_SIZES, MemoryProfile, PartWeights
+from kernel.protocol.model_refs import OWN_VAE
+from kernel.protocol.rows import EngineRow, ModelRow
 
 CPU: Final = "cpu"
 MAX_BATCH_SIZE: Final = 64
@@ -115,7 +116,7 @@ def demand_of(
     """What an engine's need follows from. A model that nobody has looked into weighs nothing yet."""
     spec, checkpoint = row.spec, models[row.spec.checkpoint]
     native_px = checkpoint.native_size_px or _NATIVE_SIZES_PX[checkpoint.model_base or ModelBase.SD]
-    vae = () if spec.vae is None else (spec.vae,)
+    vae = () if spec.vae == OWN_VAE else (spec.vae,)
     others = (*vae, *(use.model_id for use in spec.loras), *spec.embeddings, *spec.control_models)
     extras = [part for other in others for part in _profile(models[other]).parts if other in models]
     return MemoryDemand(

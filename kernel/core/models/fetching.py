@@ -8,7 +8,6 @@ from kernel.core import actions, due
 from kernel.core.admission import reconcile
 from kernel.core.lifecycle import workers
 from kernel.core.models import model_files
-from kernel.core.rows import ModelRow
 from kernel.core.state import model_refs, transitions
 from kernel.core.state.tables import WorkerState
 from kernel.core.state.world import Worker, World
@@ -18,6 +17,7 @@ from kernel.protocol import worker as wire
 from kernel.protocol.enums import ModelState, Phase, WorkerRole
 from kernel.protocol.errors import BadMessage, DownloadFailed, NotPermitted, WorkerCrashed
 from kernel.protocol.ids import ModelId
+from kernel.protocol.rows import ModelRow
 from kernel.protocol.sources import is_local, is_stored_name
 
 MAX_LOCAL: Final = 2

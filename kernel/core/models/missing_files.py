@@ -4,12 +4,12 @@ from msgspec.structs import replace
 
 from kernel.core import actions
 from kernel.core.models import fetching
-from kernel.core.rows import ModelRow
 from kernel.core.state import transitions
 from kernel.core.state.world import World
 from kernel.protocol.enums import ModelState
 from kernel.protocol.errors import ModelLost
 from kernel.protocol.ids import ModelId
+from kernel.protocol.rows import ModelRow
 
 
 def seen(world: World, absent: frozenset[ModelId]) -> None:

@@ -6,8 +6,8 @@ file is there: a crash in between leaves nothing that is not found again.
 """
 
 from kernel.core import actions
-from kernel.core.rows import ModelRow
 from kernel.core.state.world import World
+from kernel.protocol.rows import ModelRow
 from kernel.protocol.sources import incoming_name, is_local, upload_of, uploaded_name
 
 

@@ -3,13 +3,13 @@
 from typing import Final
 
 from kernel.core import actions
-from kernel.core.rows import BlobRow
 from kernel.core.state.world import World
 from kernel.protocol.client import SubmitJob
 from kernel.protocol.enums import BlobKind, ControlType, InputKind
 from kernel.protocol.errors import wrong_field
 from kernel.protocol.ids import BlobId, JobId
 from kernel.protocol.model_refs import InputFile
+from kernel.protocol.rows import BlobRow
 
 ENDINGS: Final = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 """The kinds of picture files that are stored, and how their names end."""

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
-from kernel.core.rows import ModelRow
 from kernel.core.state.world import World
 from kernel.protocol.enums import ControlType, ModelBase, ModelState, ModelType
 from kernel.protocol.errors import (
@@ -16,7 +16,8 @@ from kernel.protocol.errors import (
     wrong_field,
 )
 from kernel.protocol.ids import ModelId
-from kernel.protocol.model_refs import ControlUse, LoraUse, ModelSource
+from kernel.protocol.model_refs import OWN_VAE, Control, ControlUse, LoraUse, ModelSource
+from kernel.protocol.rows import ModelRow
 from kernel.protocol.sources import stored_uri
 from kernel.protocol.specs import EngineSpec, JobSpec
 
@@ -46,12 +47,12 @@ def of_job(spec: JobSpec) -> tuple[Named, ...]:
         *_loras(spec.loras),
         *_each("embeddings", spec.embeddings, ModelType.EMBEDDING),
         *_each("control_models", spec.control_models, ModelType.CONTROLNET),
-        *_each("remove_background", spec.remove_background, ModelType.BACKGROUND),
+        *_each("remove_background_models", spec.remove_background, ModelType.BACKGROUND),
     )
 
 
-def _vae(model_id: ModelId | None) -> tuple[Named, ...]:
-    return () if model_id is None else (Named("vae", model_id, ModelType.VAE),)
+def _vae(model_id: ModelId) -> tuple[Named, ...]:
+    return () if model_id == OWN_VAE else (Named("vae", model_id, ModelType.VAE),)
 
 
 def _loras(loras: Sequence[LoraUse]) -> list[Named]:
@@ -156,20 +157,25 @@ def _check_control_models(world: World, spec: EngineSpec) -> None:
         raise wrong_field("control_net", f"control_models has no ControlNet for {spec.control_net}: add one")
 
 
-def control_models(world: World, spec: EngineSpec, controls: Sequence[ControlUse]) -> tuple[ModelId, ...]:
-    """The engine's ControlNet for each of these controls, in their order.
+def controls(
+    world: World, spec: EngineSpec, uses: Sequence[tuple[ControlType, ControlUse]]
+) -> tuple[Control, ...]:
+    """Each control with the engine's ControlNet for its type.
 
     Raises: InvalidField, if it has none for one of them.
     """
     by_type = {world.models[model_id].control_type: model_id for model_id in spec.control_models}
-    for n, use in enumerate(controls):
-        if use.control_type not in by_type:
+    found = []
+    for n, (control_type, use) in enumerate(uses):
+        model_id = by_type.get(control_type)
+        if model_id is None:
             known = ", ".join(sorted(str(kind) for kind in by_type)) or "nothing"
             raise wrong_field(
-                f"controls[{n}].control_type",
-                f"the engine has no ControlNet for {use.control_type}; its control_models are for {known}",
+                f"controls[{n}].type_pose",
+                f"the engine has no ControlNet for {control_type}; its control_models are for {known}",
             )
-    return tuple(by_type[use.control_type] for use in controls)
+        found.append(Control(**asdict(use) | {"control_type": control_type, "control_model": model_id}))
+    return tuple(found)
 
 
 def source(world: World, model_id: ModelId) -> ModelSource:

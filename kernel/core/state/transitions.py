@@ -3,12 +3,12 @@
 from msgspec.structs import replace
 
 from kernel.core import actions, due
-from kernel.core.rows import BlobRow, ChangeRow, EngineRow, ImageRow, JobRow, ModelRow
 from kernel.core.state.tables import ENGINE_MOVES, JOB_MOVES, MODEL_MOVES, OPEN_JOB_STATES, check_move
 from kernel.core.state.world import Engine, Job, World
 from kernel.protocol import client
 from kernel.protocol.enums import ChangeKind, EngineState, GoneReason, JobState, ModelState
 from kernel.protocol.ids import EventSeq, ImageId, JobId
+from kernel.protocol.rows import BlobRow, ChangeRow, EngineRow, ImageRow, JobRow, ModelRow
 from kernel.protocol.specs import JobSpec
 
 

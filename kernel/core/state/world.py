@@ -9,7 +9,6 @@ from kernel.core.due import Due
 from kernel.core.events import DeviceFact, Now, Peer
 from kernel.core.memory_model.memory_demand import Reservation
 from kernel.core.ports import IdSource, Limits
-from kernel.core.rows import BlobRow, EngineRow, ImageRow, JobRow, ModelRow
 from kernel.core.state.queue import JobQueue
 from kernel.core.state.tables import WorkerState
 from kernel.core.state.timers import Timers
@@ -27,6 +26,7 @@ from kernel.protocol.ids import (
     Ticket,
     WorkerId,
 )
+from kernel.protocol.rows import BlobRow, EngineRow, ImageRow, JobRow, ModelRow
 
 
 @dataclass(slots=True)

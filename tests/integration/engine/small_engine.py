@@ -4,9 +4,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine_worker.port import Completed, Dropped, Failed, ImageEncoded, Outcome, Stepped
-from kernel.protocol.enums import ImageFileType, ModelBase, ModelType, PromptTechnique, Scheduler, Stage
+from kernel.protocol.enums import (
+    ImageFileType,
+    ImageFit,
+    ModelBase,
+    ModelType,
+    PromptTechnique,
+    Scheduler,
+    Stage,
+)
 from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
-from kernel.protocol.model_refs import ControlUse, ModelSource
+from kernel.protocol.model_refs import Control, ModelSource
 from kernel.protocol.specs import EngineLoad, JobOrder, JobSpec, PictureOrder, SchedulerConfig
 
 SIZE_PX = 64
@@ -51,8 +59,7 @@ def spec(
     scheduler_config: SchedulerConfig | None = None,
     image_file_type: ImageFileType = ImageFileType.PNG,
     strength: float = 0.75,
-    controls: tuple[ControlUse, ...] = (),
-    control_models: tuple[ModelId, ...] = (),
+    controls: tuple[Control, ...] = (),
     previews: bool = False,
     technique: PromptTechnique = PromptTechnique.NONE,
 ) -> JobSpec:
@@ -70,8 +77,8 @@ def spec(
         scheduler_config=scheduler_config or {},
         image_file_type=image_file_type,
         strength=strength,
+        image_fit=ImageFit.CROP,
         controls=controls,
-        control_models=control_models,
         previews=previews,
         long_prompt_technique=technique,
     )

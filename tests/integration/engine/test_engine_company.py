@@ -29,7 +29,7 @@ from engine_worker.engine.pipeline.resources import EngineResources, bare_resour
 from engine_worker.port import Inputs
 from kernel.protocol.enums import ControlType, InputKind, PromptTechnique, Scheduler
 from kernel.protocol.ids import JobId, ModelId
-from kernel.protocol.model_refs import ControlUse, LoraUse, ModelSource
+from kernel.protocol.model_refs import Control, LoraUse, ModelSource
 from kernel.protocol.specs import JobSpec
 
 pytestmark = pytest.mark.torch
@@ -44,7 +44,7 @@ class Guest:
     job: JobSpec
     inputs: Inputs
     has_lora: bool
-    control: ControlUse | None
+    control: Control | None
     comes_at: int
     cancelled_at: int | None
 
@@ -55,7 +55,7 @@ class Guest:
         if self.has_lora:
             job, models = replace(job, loras=(LoraUse(model_id=lora.model_id, weight=0.8),)), (lora,)
         if self.control is not None:
-            job = replace(job, controls=(self.control,), control_models=(NET,))
+            job = replace(job, controls=(self.control,))
             inputs = {**inputs, **POSE}
         return Asked(job, inputs, models=models)
 
@@ -81,8 +81,9 @@ JOBS = st.builds(
     technique=st.sampled_from([PromptTechnique.NONE, PromptTechnique.SD_EMBED]),
 )
 CONTROLS = st.builds(
-    ControlUse,
+    Control,
     control_type=st.just(ControlType.CANNY),
+    control_model=st.just(NET),
     scale=st.sampled_from([0.5, 1.0]),
     start=st.sampled_from([0.0, 0.3]),
     end=st.sampled_from([0.7, 1.0]),

@@ -20,6 +20,7 @@ from engine_worker.formats.checkpoint_layout import Network, NetworkPlan
 from kernel.protocol.enums import ModelBase, ModelType
 from kernel.protocol.errors import JobRejected, ModelUnreadable
 from kernel.protocol.ids import ModelId
+from kernel.protocol.model_refs import OWN_VAE
 
 pytestmark = pytest.mark.torch
 
@@ -107,7 +108,7 @@ def test_a_job_without_a_vae_has_the_checkpoints_and_one_with_is_served_from_the
 ) -> None:
     source = model_source(checkpoints / str(base) / "vae", ModelType.VAE)
     adapters = AdapterManager(parts, CacheLimits(vaes=1))
-    assert adapters.vae([], None) is parts.vae
+    assert adapters.vae([], OWN_VAE) is parts.vae
     first = adapters.vae([source], source.model_id)
     assert adapters.vae([source], source.model_id) is first
     anew = msgspec.structs.replace(source, sha256="0" * 64)

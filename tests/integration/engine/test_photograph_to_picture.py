@@ -19,7 +19,7 @@ from engine_worker.engine.networks.components import Components
 from engine_worker.port import Completed, Failed, ImageEncoded, Mapped
 from kernel.protocol.enums import ControlType, InputKind, ModelBase, ModelType, Stage
 from kernel.protocol.ids import ModelId
-from kernel.protocol.model_refs import ControlUse, ModelSource
+from kernel.protocol.model_refs import Control, ModelSource
 from kernel.protocol.specs import JobOrder
 
 pytestmark = [
@@ -49,8 +49,10 @@ def controlled(nets: tuple[ModelSource, ...], *further: ModelSource, count: int 
     of = replace(
         spec(steps=2, count=count),
         inputs=(InputKind.POSE,),
-        controls=tuple(ControlUse(control_type=control_type) for control_type in TYPES),
-        control_models=tuple(net.model_id for net in nets),
+        controls=tuple(
+            Control(control_type=control_type, control_model=net.model_id)
+            for control_type, net in zip(TYPES, nets, strict=True)
+        ),
         remove_background=tuple(source.model_id for source in further),
     )
     return replace(order("job", of), models=(*nets, *further))

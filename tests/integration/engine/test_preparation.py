@@ -33,7 +33,7 @@ from engine_worker.engine.sampling.batch_scheduler import Admission
 from engine_worker.port import Dropped, Failed, Inputs, Stepped
 from kernel.protocol.enums import ControlType, InputKind, PromptTechnique, Stage
 from kernel.protocol.ids import JobId, ModelId
-from kernel.protocol.model_refs import ControlUse, LoraUse
+from kernel.protocol.model_refs import Control, LoraUse
 from kernel.protocol.specs import JobSpec
 
 pytestmark = pytest.mark.torch
@@ -102,8 +102,8 @@ def others() -> Threads:
 
 
 def slow(seed: int = 1) -> JobSpec:
-    use = ControlUse(control_type=ControlType.OPENPOSE)
-    return spec(steps=2, seed=seed, controls=(use,), control_models=(NET,))
+    use = Control(control_type=ControlType.OPENPOSE, control_model=NET)
+    return spec(steps=2, seed=seed, controls=(use,))
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from engine_worker.engine.gpu.recorded_calls import Replay
 from engine_worker.engine.networks.components import Components, ControlNet
 from kernel.protocol.enums import Compilation, ControlType, InputKind
 from kernel.protocol.ids import ModelId
-from kernel.protocol.model_refs import ControlUse, LoraUse
+from kernel.protocol.model_refs import Control, LoraUse
 from kernel.protocol.specs import EngineLoad
 
 pytestmark = pytest.mark.torch
@@ -122,8 +122,10 @@ def test_with_a_lora_nothing_recorded_is_played(parts: Components, tmp_path: Pat
 
 def test_with_a_control_net_only_the_calls_in_which_it_rests_are_played(parts: Components) -> None:
     recorder = FakeRecorder()
-    control = ControlUse(control_type=ControlType.CANNY, start=0.0, end=0.4, is_preprocessed=True)
-    wanted = spec(steps=3, controls=(control,), control_models=(NET,))
+    control = Control(
+        control_type=ControlType.CANNY, control_model=NET, start=0.0, end=0.4, is_preprocessed=True
+    )
+    wanted = spec(steps=3, controls=(control,))
     pose = png(half_mask().transpose(Image.Transpose.FLIP_TOP_BOTTOM))
     job = Asked(wanted, {InputKind.POSE: pose})
     nets = {NET: random_control_net(parts, seed=1)}

@@ -25,7 +25,7 @@ from engine_worker.formats.checkpoint_layout import Network
 from engine_worker.port import NO_INPUTS
 from kernel.protocol.enums import ControlType, InputKind, Scheduler
 from kernel.protocol.ids import ModelId
-from kernel.protocol.model_refs import ControlUse
+from kernel.protocol.model_refs import Control
 from kernel.protocol.schedulers import SAMPLERS
 from kernel.protocol.specs import JobSpec
 
@@ -34,7 +34,9 @@ pytestmark = pytest.mark.torch
 META = torch.device("meta")
 NET = ModelId("net")
 NO_NETS: Mapping[ModelId, ControlNet] = {}
-CONTROL = ControlUse(control_type=ControlType.CANNY, scale=0.8, start=0.0, end=0.7, is_preprocessed=True)
+CONTROL = Control(
+    control_type=ControlType.CANNY, control_model=NET, scale=0.8, start=0.0, end=0.7, is_preprocessed=True
+)
 INPUTS = {
     InputKind.REFERENCE: png(photograph()),
     InputKind.MASK: png(half_mask()),
@@ -143,7 +145,7 @@ def test_painting_a_part_anew_waits_for_nothing(parts: Components, far: Componen
 def test_control_nets_wait_for_nothing(
     parts: Components, far: Components, nets: dict[ModelId, ControlNet]
 ) -> None:
-    wanted = spec(steps=3, controls=(CONTROL,), control_models=(NET,))
+    wanted = spec(steps=3, controls=(CONTROL,))
     trajectory = started(parts, far, wanted, {InputKind.POSE: INPUTS[InputKind.POSE]}, nets)
     assert trajectory.controls
     with no_waits():

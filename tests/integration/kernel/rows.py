@@ -4,7 +4,6 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from kernel.core.rows import EngineRow, ImageRow, JobRow, ModelRow
 from kernel.protocol.enums import (
     EngineState,
     ImageFileType,
@@ -17,6 +16,7 @@ from kernel.protocol.enums import (
 )
 from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
 from kernel.protocol.model_refs import Preparation
+from kernel.protocol.rows import EngineRow, ImageRow, JobRow, ModelRow
 from kernel.protocol.specs import EngineSpec, JobSpec
 
 NOW_MS: Final = 1_700_000_000_000
@@ -71,7 +71,7 @@ FULL_SPEC: Final = EngineSpec(
     checkpoint=CHECKPOINT,
     scheduler=Scheduler.EULER_A,
     scheduler_config={"use_karras_sigmas": True, "beta_start": 0.5, "steps_offset": 0, "kind": "linear"},
-    steps=0,
+    steps=1,
     guidance_scale=0.0,
     width_px=640,
     height_px=64,

@@ -12,11 +12,11 @@ from typing import Final, TypeVar
 from msgspec.structs import replace
 
 from kernel.core.actions import SaveEngine, SaveModel
-from kernel.core.rows import EngineRow
 from kernel.protocol import client
 from kernel.protocol.enums import ControlType, EngineState, InputKind, ModelType
 from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
 from kernel.protocol.model_refs import InputFile
+from kernel.protocol.rows import EngineRow
 from kernel.protocol.specs import EngineSpec, JobRequest
 from kernel.protocol.uuid7 import Uuid7
 from kernel.shell.store import Store

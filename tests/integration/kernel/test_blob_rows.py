@@ -7,9 +7,9 @@ import pytest
 from msgspec.structs import replace
 
 from kernel.core import actions
-from kernel.core.rows import BlobRow, JobRow
 from kernel.protocol.enums import BlobKind, ControlType, InputKind, JobState
 from kernel.protocol.ids import BlobId, JobId, ModelId
+from kernel.protocol.rows import BlobRow, JobRow
 from kernel.protocol.specs import JobSpec
 from kernel.shell.file_thread import InputToRead
 from kernel.shell.state_reader import StateReader

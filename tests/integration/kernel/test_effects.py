@@ -22,10 +22,10 @@ from kernel.core.actions import (
     SweepDisk,
 )
 from kernel.core.events import ApiExited, DiskSwept, Event, InputsStored, InputsUnreadable, Peer
-from kernel.core.rows import BlobRow
 from kernel.protocol import client, worker
 from kernel.protocol.enums import BlobKind, InputKind
 from kernel.protocol.ids import BlobId, Epoch, ImageId, JobId, Lease, WorkerId
+from kernel.protocol.rows import BlobRow
 from kernel.shell.disk_usage import DiskUsage
 from kernel.shell.effects import Effects
 from kernel.shell.file_thread import FileThread, InputsRead, Outcome

@@ -10,9 +10,9 @@ import apsw
 from msgspec.structs import replace
 
 from kernel.core.actions import AddJob, RecordChange, Save, SaveJob
-from kernel.core.rows import ChangeRow
 from kernel.protocol.enums import ChangeKind, JobState
 from kernel.protocol.ids import EventSeq, JobId
+from kernel.protocol.rows import ChangeRow
 from kernel.shell.store import Store, migrate
 from tests.integration.kernel.power import unsafe_power
 from tests.integration.kernel.rows import NOW_MS, SPEC, WAITING_JOB

@@ -5,10 +5,10 @@ from msgspec.structs import replace
 
 from kernel.core import actions
 from kernel.core.events import Prunable
-from kernel.core.rows import ImageRow
 from kernel.protocol.client import PruneImages
 from kernel.protocol.enums import GoneReason
 from kernel.protocol.ids import EngineId, ImageId
+from kernel.protocol.rows import ImageRow
 from kernel.shell.state_reader import DUE_AT_ONCE, StateReader
 from kernel.shell.store import Store
 from tests.integration.kernel.rows import FREE_IMAGE, NOW_MS

@@ -7,10 +7,10 @@ import apsw
 import pytest
 
 from kernel.core.actions import AddJob, RecordChange, SaveEngine
-from kernel.core.rows import ChangeRow
 from kernel.protocol.enums import ChangeKind
 from kernel.protocol.errors import DatabaseUnusable
 from kernel.protocol.ids import EventSeq
+from kernel.protocol.rows import ChangeRow
 from kernel.shell.store import Store, check_sqlite_version, migrations
 from tests.integration.kernel.rows import BARE_ENGINE, SPEC, WAITING_JOB
 from tests.integration.kernel.saving import saved, seen_by_others

@@ -7,7 +7,6 @@ from msgspec.structs import replace
 from kernel.core import actions
 from kernel.core.actions import Folder
 from kernel.core.events import StoredReply
-from kernel.core.rows import ChangeRow, EngineRow, ImageRow, JobRow, ModelRow
 from kernel.protocol import client
 from kernel.protocol.enums import (
     ChangeKind,
@@ -20,6 +19,7 @@ from kernel.protocol.enums import (
 )
 from kernel.protocol.errors import FieldProblem
 from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId, Ticket, WorkerId
+from kernel.protocol.rows import ChangeRow, EngineRow, ImageRow, JobRow, ModelRow
 from kernel.protocol.specs import JobRequest, JobSpec
 from kernel.shell.state_reader import StateReader
 from kernel.shell.storage_audit import PictureFiles

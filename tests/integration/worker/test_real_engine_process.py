@@ -71,7 +71,7 @@ def test_a_picture_is_made_and_no_heartbeat_is_missed_meanwhile(
     manager.order(RunJob(attempt=1, lease=Lease(1), order=job(steps=2)))
     ready, received = manager.expect_whole(ImageReady)
     assert bytes(received.blobs[0]).startswith(b"\x89PNG")
-    assert (ready.width_px, ready.height_px) == (64, 48)
+    assert (ready.width_px, ready.height_px) == (64, 72)
     manager.order(ImageStored(job_id=ready.job_id, lease=ready.lease, index=ready.index))
     manager.expect(JobDone)
     manager.order(Drain())

@@ -10,7 +10,7 @@ from kernel.protocol.enums import (
     PromptTechnique,
 )
 from kernel.protocol.ids import ModelId
-from kernel.protocol.model_refs import ControlUse, LoraUse
+from kernel.protocol.model_refs import Control, LoraUse
 from tests.unit.views.database import SPEC
 
 RICH_SPEC = replace(
@@ -24,10 +24,9 @@ RICH_SPEC = replace(
     image_fit=ImageFit.PAD,
     strength=0.5,
     controls=(
-        ControlUse(control_type=ControlType.OPENPOSE, scale=0.75, end=0.5),
-        ControlUse(control_type=ControlType.CANNY, is_preprocessed=True),
+        Control(control_type=ControlType.OPENPOSE, control_model=ModelId("c1"), scale=0.75, end=0.5),
+        Control(control_type=ControlType.CANNY, control_model=ModelId("c2"), is_preprocessed=True),
     ),
-    control_models=(ModelId("c1"), ModelId("c2")),
     remove_background=(ModelId("b1"),),
     background_color="#00ff00",
     previews=True,

@@ -18,7 +18,7 @@ from kernel.protocol.errors import (
     of_field,
 )
 from kernel.protocol.ids import EngineId, ModelId
-from kernel.protocol.model_refs import LoraUse
+from kernel.protocol.model_refs import OWN_VAE, LoraUse
 from kernel.protocol.specs import EngineSpec
 from tests.unit.api.stage import Stage, fields_of
 
@@ -217,7 +217,7 @@ def test_an_engine_that_names_the_checkpoints_own_vae_has_no_other(stage: Stage)
     stage.bus.reactions[CreateEngine] = ACCEPTED
     assert stage.post("/v1/engines", {"checkpoint": "m1", "vae": "Checkpoint"}).status_code == 201
     assert isinstance(stage.last_ask, CreateEngine)
-    assert stage.last_ask.spec.vae is None
+    assert stage.last_ask.spec.vae == OWN_VAE
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ from enum import StrEnum
 
 import pytest
 
-from api.http.contract.enum_choices import check_choice, find_choice, fold
+from api.http.contract.enum_choices import find_choice, fold, wrong_choice
+from api.http.contract.job_input import JobInput
 from api.http.contract.validation_errors import ValidationErrors
 from kernel.protocol.enums import (
     ControlType,
@@ -92,7 +93,7 @@ def test_no_spelling_means_two_schedulers() -> None:
 @pytest.mark.parametrize("text", [*NEAREST, "dpmpp_2s_a", "DPM++ 2S a Karras"])
 def test_a_sampler_that_is_not_offered_is_refused_with_what_comes_near(text: str) -> None:
     faults = ValidationErrors()
-    check_choice(Scheduler, "scheduler", text, faults)
+    assert wrong_choice(JobInput, "scheduler", "", text, faults)
     with pytest.raises(InvalidField, match=r"is not available, the closest are dpmpp_2s\w* and dpm2_a"):
         faults.raise_if_any()
 

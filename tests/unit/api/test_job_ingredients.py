@@ -16,7 +16,7 @@ from kernel.protocol.errors import (
 )
 from kernel.protocol.ids import JobId, ModelId
 from kernel.protocol.model_refs import OWN_VAE, ControlUse, LoraUse
-from kernel.protocol.specs import EngineSpec, JobRequest
+from kernel.protocol.specs import JobRequest
 from tests.unit.api.sample_pictures import PNG_TEXT
 from tests.unit.api.stage import Stage, fields_of
 
@@ -53,7 +53,7 @@ def test_every_ingredient_reaches_the_manager(stage: Stage) -> None:
     )
     assert request.loras == (LoraUse(model_id=ModelId("l1")), LoraUse(model_id=ModelId("l2"), weight=-0.5))
     assert (request.embeddings, request.vae, request.clip_skip) == (("t1", "t2"), "v1", 1)
-    assert (request.remove_background, request.background_color) == (("b1", "b2"), "#00ff7f")
+    assert (request.remove_background, request.background_color) == (("b1", "b2"), "#00FF7f")
     assert request.previews
     assert (request.expire_after_s, request.delete_after_downloads) == (5_400.0, 3)
 
@@ -93,19 +93,9 @@ def test_what_is_said_about_control_becomes_one_use_for_each_type(
     assert (request.controls, request.inputs) == (tuple(controls), (InputKind.POSE,))
 
 
-@pytest.mark.parametrize("engine", [{"engine_id": "e1"}, {"engine": "portraits"}])
-def test_without_a_type_the_engines_counts(stage: Stage, engine: dict[str, str]) -> None:
-    spec = EngineSpec(checkpoint=ModelId("m1"), control_net=ControlType.DEPTH)
-    stage.database.add_engine("e1", "portraits", engine_spec=spec)
-    stage.post("/v1/jobs", {**engine, **POSE, "control_scale": 0.5})
-    assert isinstance(stage.last_ask, SubmitJob)
-    assert stage.last_ask.request.controls == (ControlUse(control_type=ControlType.DEPTH, scale=0.5),)
-
-
-def test_without_a_type_of_the_engine_the_jobs_is_required(stage: Stage) -> None:
-    stage.database.add_engine("e1")
-    result = stage.post("/v1/jobs", {"engine_id": "e1", **POSE, "control_scale": 0.5})
-    assert fields_of(result) == {"type_pose": "is required: the engine has no default control_net"}
+def test_without_a_type_the_engines_is_left_to_the_manager(stage: Stage) -> None:
+    request = request_of(stage, POSE | {"control_scale": 0.5})
+    assert request.controls == (ControlUse(scale=0.5),)
 
 
 REFERENCE = {"reference_image_blob": PNG_TEXT}
@@ -229,15 +219,15 @@ def test_an_id_goes_before_a_name(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("error", "field"),
     [
-        (of_field(ModelMissing, "remove_background[1]", "none"), "remove_background_models[1]"),
-        (wrong_field("controls[1].control_type", "the engine has none"), "type_pose[1]"),
-        (wrong_field("controls[0].scale", "too strong"), "control_scale[0]"),
+        (of_field(ModelMissing, "remove_background_models[1]", "none"), "remove_background_models[1]"),
+        (wrong_field("controls[1].type_pose", "the engine has none"), "type_pose[1]"),
+        (wrong_field("controls[0].control_scale", "too strong"), "control_scale[0]"),
         (wrong_field("controls", "of which type?"), "type_pose"),
         (wrong_field("reference", "too long"), "reference_image_blob"),
         (wrong_field("loras[0]", "of another family"), "loras[0]"),
         (of_field(ModelNotReady, "vae", "it is read"), "vae"),
         (
-            of_field(NotInstalled, "controls[0].control_type", "put it there"),
+            of_field(NotInstalled, "controls[0].type_pose", "put it there"),
             "type_pose[0]",
         ),
     ],

@@ -6,10 +6,10 @@ Where a cost was once the square of the size, these bodies would keep a test bus
 import msgspec
 import pytest
 
-from api.http.contract.error_texts import in_words
 from api.http.contract.errors import Malformed, TooLarge
 from api.http.contract.json_text import LONG_BYTES, MAX_DEPTH, MAX_NAMES, MAX_VALUES, check_shape, strict_json
 from api.http.contract.validation_errors import MAX_FAULTS
+from kernel.protocol.error_texts import in_words
 from tests.unit.api.stage import Stage
 
 JSON = {"Content-Type": "application/json"}

@@ -70,7 +70,7 @@ def test_capabilities_name_limits_words_and_versions(stage: Stage) -> None:
     assert set(found["scheduler_labels"]) == set(found["schedulers"])
     assert found["control_types"] == ["openpose", "midas", "mediapipe", "canny", "depth"]
     assert found["prompt_techniques"] == ["none", "compel", "sd_embed"]
-    assert found["versions"]["protocol"].startswith("ASB/1.")
+    assert found["versions"]["protocol"].startswith("ASB/2.")
 
 
 def test_metrics_count_by_status(stage: Stage) -> None:

@@ -10,9 +10,11 @@ from api.cli.engines import create
 from api.cli.jobs import submit
 from api.cli.options import WordChoice
 from api.cli.scheduler_options import OptionParam, Value
+from kernel.core.commands.job_defaults import DEFAULT_IMAGE_FIT, DEFAULT_STRENGTH
 from kernel.protocol.enums import ImageFileType, ModelBase, ModelType, Scheduler, Variant
 from kernel.protocol.model_refs import ControlUse
 from kernel.protocol.specs import EngineSpec, JobRequest
+from kernel.protocol.values import WHITE
 
 
 @pytest.mark.parametrize(
@@ -62,8 +64,7 @@ def test_the_help_names_no_scheduler_but_where_to_find_them(command: click.Comma
         (create, EngineSpec, {"scheduler": "scheduler", "steps": "steps", "cfg": "guidance_scale",
                               "device": "device", "long_prompt_technique": "long_prompt_technique",
                               "replicas": "replicas"}),
-        (submit, JobRequest, {"count": "count", "strength": "strength", "image_fit": "image_fit",
-                              "background_color": "background_color", "quality": "quality"}),
+        (submit, JobRequest, {"count": "count", "quality": "quality"}),
         (submit, ControlUse, {"control_scale": "scale", "control_start": "start", "control_end": "end"}),
     ],
 )  # fmt: skip
@@ -78,6 +79,13 @@ def test_the_defaults_in_the_help_are_those_of_the_server(
         if f"[default: {shown(defaults[field])}]" not in told[option]
     ]
     assert wrong == []
+
+
+def test_the_defaults_in_the_help_are_those_that_the_core_fills_in() -> None:
+    told = help_of(submit)
+    assert f"[default: {DEFAULT_STRENGTH:g}]" in told["strength"]
+    assert f"[default: {DEFAULT_IMAGE_FIT}]" in told["image_fit"]
+    assert f"[default: {WHITE}]" in told["background_color"]
 
 
 def help_of(command: click.Command) -> dict[str | None, str]:

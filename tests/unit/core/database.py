@@ -11,11 +11,11 @@ from msgspec.structs import replace
 from kernel.core import actions
 from kernel.core.actions import Save
 from kernel.core.events import Facts, Snapshot, StoredReply
-from kernel.core.rows import BlobRow, ChangeRow, EngineRow, ImageRow, JobRow, ModelRow
 from kernel.core.state.tables import ENGINE_MOVES, JOB_MOVES, MODEL_MOVES, OPEN_JOB_STATES
 from kernel.protocol import client
 from kernel.protocol.enums import BlobKind, GoneReason, ModelState
 from kernel.protocol.ids import BlobId, EngineId, Epoch, EventSeq, ImageId, JobId, ModelId
+from kernel.protocol.rows import BlobRow, ChangeRow, EngineRow, ImageRow, JobRow, ModelRow
 from kernel.protocol.specs import JobSpec
 
 State = TypeVar("State", bound=StrEnum)

@@ -3,7 +3,6 @@
 from msgspec.structs import replace
 
 from kernel.core.events import DeviceFact
-from kernel.core.rows import ImageRow, ModelRow
 from kernel.protocol import client
 from kernel.protocol.enums import (
     ControlType,
@@ -17,6 +16,7 @@ from kernel.protocol.enums import (
 from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId, WorkerId
 from kernel.protocol.memory import MemoryProfile, PartWeights
 from kernel.protocol.model_refs import InputFile
+from kernel.protocol.rows import ImageRow, ModelRow
 from kernel.protocol.specs import EngineSpec, Fingerprint, JobRequest, JobSpec
 
 CHECKPOINT = ModelId("checkpoint")

@@ -25,11 +25,14 @@ from kernel.core.events import (
     WorkerExited,
 )
 from kernel.core.ports import Limits
-from kernel.core.rows import EngineRow, JobRow, ModelRow
-from kernel.protocol import client
+from kernel.protocol import client, codec
 from kernel.protocol import worker as wire
 from kernel.protocol.enums import ControlType, EngineState, JobState, WorkerRole
+from kernel.protocol.errors import BadMessage
 from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId, WorkerId
+from kernel.protocol.rows import EngineRow, JobRow, ModelRow
+from kernel.shell.bus import Incoming
+from kernel.shell.decode import refusal
 from tests.unit.core.counting_ids import CountingIds
 from tests.unit.core.database import Database
 from tests.unit.core.samples import checkpoint, spec, submit
@@ -47,6 +50,10 @@ def only(found: Sequence[Action], kind: type[Kind]) -> list[Kind]:
 def orders_to(found: Sequence[Action], worker_id: WorkerId) -> list[wire.WorkerOrder]:
     """What a worker was told."""
     return [order.message for order in only(found, actions.Order) if order.worker_id == worker_id]
+
+
+DECODER = codec.admin_decoder()
+"""What stands before the core: a value that its type does not allow never gets there."""
 
 
 class Story:
@@ -140,6 +147,11 @@ class Story:
         if isinstance(ask, client.CreateEngine | client.StartEngine | client.SubmitJob):
             facts = replace(facts, devices=self.devices, absent_detectors=self.absent_detectors)
         sizes = tuple(file.size_bytes for file in ask.files) if isinstance(ask, client.SubmitJob) else ()
+        frames = codec.encode(client.Command(key=key, digest=digest, ask=ask), CORRELATION)
+        try:
+            DECODER.decode(frames)
+        except BadMessage as error:
+            return [actions.Reply(peer, *refusal(Incoming(b"peer", "admin", tuple(frames)), error))]
         return self.tell(Asked(peer, CORRELATION, key, digest, ask, facts, unanswered, sizes))
 
     def ask(self, ask: client.Ask, key: str | None = None, digest: bytes = b"digest") -> client.BrokerReply:

@@ -40,14 +40,14 @@ def test_job_whose_detector_is_not_there_is_refused_with_its_field_and_the_remed
     ask = led(engine(story), *uses)
     for checked in (ask, replace(ask, validate_only=True)):
         refusal = story.refusal(checked)
-        assert (refusal.code, refusal.fields[0].field) == ("not_installed", "controls[0].control_type")
+        assert (refusal.code, refusal.fields[0].field) == ("not_installed", "controls[0].type_pose")
         assert REMEDY in refusal.fields[0].problem
     assert not story.broker.world.submissions
 
 
 def test_second_control_is_refused_by_its_own_place(story):
     ask = led(engine(story), ControlUse(control_type=CANNY), ControlUse(control_type=OPENPOSE))
-    assert story.refusal(ask).fields[0].field == "controls[1].control_type"
+    assert story.refusal(ask).fields[0].field == "controls[1].type_pose"
 
 
 def test_map_that_comes_along_needs_no_detector(story):

@@ -88,9 +88,9 @@ def test_least_loaded_worker_gets_the_next_job():
 def test_zero_is_a_value_and_not_missing():
     story = Story()
     engine_id = story.engine(guidance_scale=7.5)
-    job_id = story.submit(engine_id, seed=0, guidance_scale=0.0, quality=0)
+    job_id = story.submit(engine_id, seed=0, guidance_scale=0.0, priority=0)
     spec = story.database.specs[job_id]
-    assert (spec.seed, spec.guidance_scale, spec.quality) == (0, 0.0, 0)
+    assert (spec.seed, spec.guidance_scale) == (0, 0.0)
     assert story.job(job_id).seed == 0
 
 
@@ -190,7 +190,7 @@ def test_number_that_the_database_cannot_hold_is_refused(field, wrong, right):
     story = Story()
     engine_id = story.engine()
     refused = story.refusal(submit(engine_id, **{field: wrong}))
-    assert [problem.field for problem in refused.fields] == [field]
+    assert [problem.field for problem in refused.fields] == ["cfg" if field == "guidance_scale" else field]
     assert story.submit(engine_id, **{field: right})
 
 

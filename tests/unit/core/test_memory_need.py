@@ -7,10 +7,10 @@ from msgspec.structs import replace as changed
 
 from kernel.core.memory_model.activations import unet_elements, vae_elements
 from kernel.core.memory_model.memory_demand import demand_of, need_bytes, needs_of, weights_bytes
-from kernel.core.rows import EngineRow
 from kernel.protocol.enums import Compilation, EngineState, MemoryPlan, ModelPart, Variant
 from kernel.protocol.ids import EngineId, ModelId
 from kernel.protocol.model_refs import LoraUse
+from kernel.protocol.rows import EngineRow
 from tests.unit.core.memory_demands import GB, SD, SDXL, VAE
 from tests.unit.core.samples import CHECKPOINT, checkpoint, heavy, spec
 

@@ -44,7 +44,7 @@ ASKS = [
     (prune(engine_id=LONG), "engine_id"),
     (prune(older_than_s=nan, dry_run=True), "older_than_s"),
     *[(client.CreateEngine(spec=spec(keep_alive_s=value)), "keep_alive_s") for value in NO_NUMBERS],
-    *[(client.CreateEngine(spec=spec(guidance_scale=value)), "guidance_scale") for value in NO_NUMBERS],
+    *[(client.CreateEngine(spec=spec(guidance_scale=value)), "cfg") for value in NO_NUMBERS],
     (client.CreateEngine(spec=spec(steps=0)), "steps"),
     (client.CreateEngine(spec=spec(steps=2**63)), "steps"),
     (client.CreateEngine(spec=spec(width_px=2**62)), "width"),
@@ -68,8 +68,8 @@ ASKS = [
     (submit("engine", priority=-(2**63)), "priority"),
     (submit("engine", prompt="a\0b"), "prompt"),
     (submit("engine", controls=(CONTROL,) * 1_000), "controls"),
-    (submit("engine", inputs=(InputKind.POSE,) * 1_000), "files"),
-    (submit("engine", remove_background=("m",) * 1_000), "remove_background"),
+    (submit("engine", inputs=(InputKind.POSE,) * 1_000), "inputs"),
+    (submit("engine", remove_background=("m",) * 1_000), "remove_background_models"),
     (submit("engine", vae=LONG), "vae"),
     (submit(LONG), "engine_id"),
     (client.SubmitJob(engine_name=LONG, request=submit("e").request), "engine_name"),
@@ -96,10 +96,16 @@ ASKS = [
     (register(trigger_words=(LONG,)), "trigger_words[0]"),
     (register(sha256="z" * 64), "sha256"),
     *[
-        (register(model_type=ModelType.BACKGROUND, preparation=said), "preparation.std")
-        for said in (Preparation(std=(nan, 1.0, 1.0)), Preparation(std=(1.0, 0.0, 1.0)))
+        (register(model_type=ModelType.BACKGROUND, preparation=said), field)
+        for said, field in (
+            (Preparation(std=(nan, 1.0, 1.0)), "preparation.std[0]"),
+            (Preparation(std=(1.0, 0.0, 1.0)), "preparation.std[1]"),
+        )
     ],
-    (register(model_type=ModelType.BACKGROUND, preparation=Preparation(mean=(inf,) * 3)), "preparation.mean"),
+    (
+        register(model_type=ModelType.BACKGROUND, preparation=Preparation(mean=(inf,) * 3)),
+        "preparation.mean[0]",
+    ),
 ]
 
 
@@ -125,7 +131,7 @@ def test_command_whose_key_or_digest_is_none_is_refused(key, digest, field):
 def test_numbers_at_their_bounds_are_taken():
     story = Story()
     engine_id = story.engine(
-        steps=10_000, width_px=16_384, height_px=8, replicas=64, max_batch=1_024, keep_alive_s=0.0
+        steps=10_000, width_px=8_192, height_px=64, replicas=64, max_batch=1_024, keep_alive_s=0.0
     )
     assert story.submit(engine_id, priority=MAX_INTEGER, steps=1, width_px=64)
     assert story.ask(prune(older_than_s=0.0, keep_bytes=MAX_INTEGER)) == client.ImagesPruned(
@@ -195,7 +201,7 @@ def test_need_of_the_largest_model_that_can_be_claimed_fits_into_a_message():
     text = TextLayout(tokens=65_536, width=65_536, inner_width=65_536, layers=64)
     monster = profile(unet=unet(8, 8), vae=vae, text_encoders=(text,) * 4)
     story = Story(replace(checkpoint(ModelId("monster")), memory=monster))
-    engine_id = story.engine(checkpoint="monster", width_px=16_384, height_px=16_384, max_batch=1_024)
+    engine_id = story.engine(checkpoint="monster", width_px=8_192, height_px=8_192, max_batch=1_024)
     engine = story.broker.world.engines[engine_id]
     for plan in MemoryPlan:
         for kind in ("cpu", "cuda"):

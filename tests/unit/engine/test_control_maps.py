@@ -11,11 +11,13 @@ from engine_worker.engine.detectors.render_map import is_empty, render_map
 from engine_worker.port import Inputs, Mapped, Outcome
 from kernel.protocol.enums import ControlType, ImageFit, InputKind, Scheduler
 from kernel.protocol.errors import JobRejected
-from kernel.protocol.ids import ImageId, JobId
-from kernel.protocol.model_refs import ControlUse
+from kernel.protocol.ids import ImageId, JobId, ModelId
+from kernel.protocol.model_refs import Control
 from kernel.protocol.specs import JobOrder, JobSpec, PictureOrder
 
 WHITE = (255, 255, 255)
+
+NET = ModelId("net")
 
 
 class Stamp:
@@ -35,7 +37,7 @@ def bright_left(width: int = 80, height: int = 40) -> Image.Image:
     return image
 
 
-def order(*controls: ControlUse, how: ImageFit = ImageFit.CROP) -> JobOrder:
+def order(*controls: Control, how: ImageFit = ImageFit.CROP) -> JobOrder:
     return JobOrder(
         job_id=JobId("job"),
         spec=JobSpec(
@@ -64,7 +66,10 @@ def inputs(image: Image.Image) -> Inputs:
 
 def test_every_control_gets_its_map_and_every_drawn_one_is_kept_once() -> None:
     emitted: list[Outcome] = []
-    midas, canny = ControlUse(control_type=ControlType.MIDAS), ControlUse(control_type=ControlType.CANNY)
+    midas, canny = (
+        Control(control_type=ControlType.MIDAS, control_model=NET),
+        Control(control_type=ControlType.CANNY, control_model=NET),
+    )
     stamp = Stamp()
     maps = control_maps(order(midas, canny, midas), inputs(bright_left(40, 60)), stamp.detect, emitted.append)
     assert [one.size for one in maps] == [(64, 96)] * 3
@@ -78,7 +83,7 @@ def test_every_control_gets_its_map_and_every_drawn_one_is_kept_once() -> None:
 
 def test_a_map_that_comes_along_is_taken_as_it_is_and_not_emitted() -> None:
     emitted: list[Outcome] = []
-    use = ControlUse(control_type=ControlType.OPENPOSE, is_preprocessed=True)
+    use = Control(control_type=ControlType.OPENPOSE, control_model=NET, is_preprocessed=True)
     stamp = Stamp()
     (taken,) = control_maps(order(use), inputs(bright_left(64, 96)), stamp.detect, emitted.append)
     assert np.array_equal(np.array(taken), np.array(bright_left(64, 96)))
@@ -91,7 +96,9 @@ def test_a_job_without_controls_needs_no_pose_image() -> None:
 
 def test_a_control_without_a_pose_image_is_refused() -> None:
     with pytest.raises(JobRejected, match="canny control requires a pose image"):
-        control_maps(order(ControlUse(control_type=ControlType.CANNY)), {}, Stamp().detect, [].append)
+        control_maps(
+            order(Control(control_type=ControlType.CANNY, control_model=NET)), {}, Stamp().detect, [].append
+        )
 
 
 @pytest.mark.parametrize("control_type", list(ControlType), ids=str)
@@ -99,7 +106,7 @@ def test_an_empty_map_is_an_error_that_says_what_to_do(control_type: ControlType
     emitted: list[Outcome] = []
     with pytest.raises(JobRejected, match=f"the {control_type} detector found nothing") as caught:
         control_maps(
-            order(ControlUse(control_type=control_type)),
+            order(Control(control_type=control_type, control_model=NET)),
             inputs(Image.new("RGB", (64, 96), (60, 60, 60))),
             Stamp().detect,
             emitted.append,
@@ -109,7 +116,7 @@ def test_an_empty_map_is_an_error_that_says_what_to_do(control_type: ControlType
 
 
 def test_a_black_map_that_comes_along_is_refused() -> None:
-    use = ControlUse(control_type=ControlType.CANNY, is_preprocessed=True)
+    use = Control(control_type=ControlType.CANNY, control_model=NET, is_preprocessed=True)
     with pytest.raises(JobRejected, match="pose image is black"):
         control_maps(order(use), inputs(Image.new("RGB", (64, 96))), Stamp().detect, [].append)
 

@@ -13,7 +13,7 @@ from kernel.protocol.enums import (
     Scheduler,
 )
 from kernel.protocol.ids import ImageId, JobId, ModelId
-from kernel.protocol.model_refs import ControlUse, LoraUse, ModelSource
+from kernel.protocol.model_refs import Control, LoraUse, ModelSource
 from kernel.protocol.specs import JobOrder, JobSpec, PictureOrder
 
 JOB = JobSpec(
@@ -117,7 +117,7 @@ def test_embeddings_vae_clip_skip_and_technique_are_named() -> None:
 
 
 def test_pictures_that_came_along_tell_strength_and_mask() -> None:
-    job = replace(JOB, inputs=(InputKind.REFERENCE, InputKind.MASK), strength=0.6)
+    job = replace(JOB, inputs=(InputKind.REFERENCE, InputKind.MASK), strength=0.6, image_fit=ImageFit.CROP)
     assert (
         "Denoising strength: 0.6, Resize mode: Crop and Resize, Mask mode: Inpaint masked, "
         "Inpaint area: Whole picture, RNG"
@@ -126,7 +126,8 @@ def test_pictures_that_came_along_tell_strength_and_mask() -> None:
 
 
 def test_pictures_that_came_along_tell_how_they_were_fitted_and_which_they_were() -> None:
-    job = replace(JOB, inputs=(InputKind.REFERENCE, InputKind.MASK, InputKind.POSE), image_fit=ImageFit.PAD)
+    kinds = (InputKind.REFERENCE, InputKind.MASK, InputKind.POSE)
+    job = replace(JOB, inputs=kinds, image_fit=ImageFit.PAD, strength=0.75)
     digests = {InputKind.REFERENCE: "a" * 64, InputKind.MASK: "b" * 64, InputKind.POSE: "c" * 64}
     found = pairs(job, InfotextSource(digests=digests))
     assert "Resize mode: Resize and Fill" in found
@@ -141,10 +142,15 @@ def test_each_control_is_one_quoted_value_with_its_number() -> None:
         inputs=(InputKind.POSE,),
         image_fit=ImageFit.PAD,
         controls=(
-            ControlUse(control_type=ControlType.CANNY, scale=0.5, start=0.1, end=0.9),
-            ControlUse(control_type=ControlType.DEPTH, is_preprocessed=True),
+            Control(
+                control_type=ControlType.CANNY,
+                control_model=ModelId("id-canny-net"),
+                scale=0.5,
+                start=0.1,
+                end=0.9,
+            ),
+            Control(control_type=ControlType.DEPTH, control_model=ModelId("unknown"), is_preprocessed=True),
         ),
-        control_models=(ModelId("id-canny-net"), ModelId("unknown")),
     )
     assert (
         'ControlNet 0: "Module: canny, Model: canny-net [9999888877], Weight: 0.5, '
@@ -155,7 +161,7 @@ def test_each_control_is_one_quoted_value_with_its_number() -> None:
 
 
 def test_a_reference_that_was_encoded_in_tiles_is_told() -> None:
-    job = replace(JOB, inputs=(InputKind.REFERENCE,))
+    job = replace(JOB, inputs=(InputKind.REFERENCE,), strength=0.75, image_fit=ImageFit.CROP)
     told = "Denoising strength: 0.75, Resize mode: Crop and Resize, VAE encoder tiling: 256, RNG"
     assert told in pairs(job, making=InfotextSource(encoded_tile_px=256))
     assert "tiling" not in pairs(job)
@@ -163,12 +169,12 @@ def test_a_reference_that_was_encoded_in_tiles_is_told() -> None:
 
 def test_removed_backgrounds_and_tiles_are_told() -> None:
     removers = (ModelId("id-u2net"), ModelId("id-isnet"))
-    job = replace(JOB, remove_background=removers[:1], background_color="#102030")
+    job = replace(JOB, remove_background=removers[:1])
     assert "VAE tiling: 512, Background removed: u2net, RNG" in pairs(
         job, making=InfotextSource(decoded_tile_px=512)
     )
     assert 'Background color: "' not in pairs(job)
-    flat = replace(job, image_file_type=ImageFileType.JPEG)
+    flat = replace(job, image_file_type=ImageFileType.JPEG, background_color="#102030")
     assert "Background removed: u2net, Background color: #102030" in pairs(flat)
-    both = replace(job, remove_background=removers)
+    both = replace(job, remove_background=removers, background_color="#102030")
     assert 'Background removed: "u2net, isnet", Background color: #102030' in pairs(both)

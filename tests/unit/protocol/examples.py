@@ -4,6 +4,7 @@ from types import UnionType
 from typing import get_args
 
 import msgspec
+from msgspec import structs
 
 from kernel.protocol import client, worker
 from kernel.protocol.enums import (
@@ -39,7 +40,7 @@ from kernel.protocol.memory import (
     UNetLayout,
     VaeLayout,
 )
-from kernel.protocol.model_refs import ControlUse, InputFile, LoraUse, ModelSource, Preparation
+from kernel.protocol.model_refs import Control, ControlUse, InputFile, LoraUse, ModelSource, Preparation
 from kernel.protocol.specs import (
     EngineLoad,
     EngineSpec,
@@ -57,7 +58,7 @@ SHA256 = "5" * 64
 
 _CONFIG: dict[str, bool | int | float | str] = {"use_karras_sigmas": True, "timestep_spacing": "trailing"}
 _LORAS = (LoraUse(model_id=ModelId("m-2"), weight=0.8),)
-_CONTROLS = (ControlUse(control_type=ControlType.CANNY, scale=0.5, start=0.1, end=0.9, is_preprocessed=True),)
+_CONTROL = ControlUse(control_type=ControlType.CANNY, scale=0.5, start=0.1, end=0.9, is_preprocessed=True)
 _EMBEDDINGS, _VAE = (ModelId("m-3"),), ModelId("m-4")
 _CONTROL_MODELS, _REMOVERS = (ModelId("m-5"),), (ModelId("m-6"),)
 _SPEC = EngineSpec(
@@ -94,7 +95,7 @@ _REQUEST = JobRequest(
     inputs=(InputKind.REFERENCE, InputKind.POSE),
     image_fit=ImageFit.PAD,
     strength=0.5,
-    controls=_CONTROLS,
+    controls=(_CONTROL,),
     remove_background=_REMOVERS,
     background_color="#00ff00",
     previews=True,
@@ -123,8 +124,7 @@ _JOB = JobSpec(
     inputs=(InputKind.REFERENCE, InputKind.POSE),
     image_fit=ImageFit.PAD,
     strength=0.5,
-    controls=_CONTROLS,
-    control_models=_CONTROL_MODELS,
+    controls=(Control(**structs.asdict(_CONTROL) | {"control_model": ModelId("m-5")}),),
     remove_background=_REMOVERS,
     background_color="#00ff00",
     previews=True,

@@ -7,10 +7,10 @@ import pytest
 from kernel.core import actions
 from kernel.core.actions import LaunchWorker
 from kernel.core.events import Reported
-from kernel.core.rows import ChangeRow, EngineRow, JobRow
 from kernel.protocol import worker
 from kernel.protocol.enums import ChangeKind, EngineState, JobState, Phase, WorkerRole
 from kernel.protocol.ids import EngineId, EventSeq, JobId, Lease, ModelId, WorkerId
+from kernel.protocol.rows import ChangeRow, EngineRow, JobRow
 from kernel.protocol.specs import EngineSpec
 from kernel.shell.event_log import EventLog, log_debug
 

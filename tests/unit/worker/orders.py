@@ -50,7 +50,7 @@ def job(
         steps=steps,
         guidance_scale=7.0,
         width_px=64,
-        height_px=48,
+        height_px=72,
         scheduler=Scheduler.EULER,
         inputs=inputs,
     )

@@ -76,7 +76,7 @@ def picture(job_id: str = "job-1", index: int = 0) -> ImageMade:
         seed=5 + index,
         mime="image/png",
         width_px=64,
-        height_px=48,
+        height_px=72,
         data=b"a picture",
     )
     return ImageMade(made, "the sha256")

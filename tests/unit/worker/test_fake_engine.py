@@ -23,8 +23,8 @@ from engine_worker.port import (
 )
 from kernel.protocol.enums import ControlType, InputKind, ModelType, Stage
 from kernel.protocol.errors import EngineFailed, OutOfMemory
-from kernel.protocol.ids import JobId
-from kernel.protocol.model_refs import ControlUse
+from kernel.protocol.ids import JobId, ModelId
+from kernel.protocol.model_refs import Control
 from kernel.protocol.specs import JobOrder
 from tests.unit.worker.orders import job, load, source
 
@@ -97,7 +97,7 @@ def test_a_picture_is_a_valid_png_of_the_size_asked_for() -> None:
     [picture] = pictures(World().run(job()))
     data = picture.data
     assert data.startswith(b"\x89PNG\r\n\x1a\n")
-    assert struct.unpack("!II", data[16:24]) == (picture.width_px, picture.height_px) == (64, 48)
+    assert struct.unpack("!II", data[16:24]) == (picture.width_px, picture.height_px) == (64, 72)
     start = data.index(b"IDAT")
     length = int.from_bytes(data[start - 4 : start])
     assert len(zlib.decompress(data[start + 4 : start + 4 + length])) == 48 * (1 + 64 // 8)
@@ -249,8 +249,8 @@ def run_with(inputs: Inputs, **fields: object) -> list[Outcome]:
 
 def test_a_map_is_drawn_for_each_control_that_brings_none() -> None:
     controls = (
-        ControlUse(control_type=ControlType.CANNY),
-        ControlUse(control_type=ControlType.DEPTH, is_preprocessed=True),
+        Control(control_type=ControlType.CANNY, control_model=ModelId("net")),
+        Control(control_type=ControlType.DEPTH, control_model=ModelId("net"), is_preprocessed=True),
     )
     outcomes = run_with(POSE, controls=controls)
     [mapped] = [outcome for outcome in outcomes if isinstance(outcome, Mapped)]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from api.http.contract.constraints import FORMS
+from kernel.protocol.values import FORMS
 
 MAX_TOLD: Final = 600
 """A longer sentence of msgspec holds a name that a client made up: its middle is left out."""

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from api.http.contract.constraints import Color
-from api.http.contract.error_texts import in_words
+from kernel.protocol.error_texts import in_words
+from kernel.protocol.values import Color
 
 
 class Part(msgspec.Struct, forbid_unknown_fields=True):

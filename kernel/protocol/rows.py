@@ -1,4 +1,4 @@
-"""Database rows, frozen: one class for each table that the core decides about."""
+"""Database rows: one class for each table, for the core and the views. Times are ms since 1970 UTC."""
 
 from msgspec import Struct
 
