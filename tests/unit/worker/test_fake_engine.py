@@ -100,7 +100,7 @@ def test_a_picture_is_a_valid_png_of_the_size_asked_for() -> None:
     assert struct.unpack("!II", data[16:24]) == (picture.width_px, picture.height_px) == (64, 72)
     start = data.index(b"IDAT")
     length = int.from_bytes(data[start - 4 : start])
-    assert len(zlib.decompress(data[start + 4 : start + 4 + length])) == 48 * (1 + 64 // 8)
+    assert len(zlib.decompress(data[start + 4 : start + 4 + length])) == 72 * (1 + 64 // 8)
 
 
 def test_jobs_are_stepped_together_up_to_the_capacity() -> None:
