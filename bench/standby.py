@@ -2,9 +2,10 @@
 
 A real server as `spoon serve` runs it, anew in each round: once with a standby worker that has done its
 imports, once without one. Beside it, each in a process of its own: reading the whole file into fresh memory
-in one thread (`read`), and what no engine in single precision can do without (`floor`): reading it and
+in one thread (`read`), and what no engine in single precision can do without: reading it and
 writing its float16 numbers as float32 into fresh memory, in as many threads as the engine has, where torch is
-already imported. The file is in the system's cache. In seconds of the clock and of the processor, since
+already imported (`floor`), and the same with the packing that every step on the CPU depends on
+(`packed_floor`). The file is in the system's cache. In seconds of the clock and of the processor, since
 machines have neighbors. Gate: the engine is ready, and it was the standby that took it.
 """
 
@@ -57,6 +58,37 @@ took_s = time.perf_counter() - begin_s
 used = resource.getrusage(resource.RUSAGE_SELF)
 print(took_s, used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime)
 """
+PACKED_FLOOR: Final = """
+import json, os, resource, sys, time
+from concurrent.futures import ThreadPoolExecutor
+import torch
+from kernel.process.memory import keep_freed_memory
+keep_freed_memory()
+threads = torch.get_num_threads()
+file = os.open(sys.argv[1], os.O_RDONLY)
+first = 8 + int.from_bytes(os.pread(file, 8, 0), "little")
+header = json.loads(os.pread(file, first - 8, 8))
+header.pop("__metadata__", None)
+before = resource.getrusage(resource.RUSAGE_SELF)
+begin_s = time.perf_counter()
+def pack(name):
+    begin, end = header[name]["data_offsets"]
+    read = torch.empty(end - begin, dtype=torch.uint8)
+    os.preadv(file, [read.numpy().data], first + begin)
+    held = read.view(torch.float16).view(header[name]["shape"]).float()
+    if not name.startswith("model.diffusion_model.") or held.dim() not in (2, 4):
+        return held
+    if held[0, 0].numel() == 1:
+        return torch.ops.mkldnn._reorder_linear_weight(held.flatten(1), None)
+    stride = [2, 2] if name.endswith(".op.weight") else [1, 1]
+    return torch.ops.mkldnn._reorder_convolution_weight(held, [1, 1], stride, [1, 1], 1)
+names = sorted(header, key=lambda name: header[name]["data_offsets"])
+with ThreadPoolExecutor(threads, initializer=torch.get_num_threads) as pool:
+    held = list(pool.map(pack, names))
+took_s = time.perf_counter() - begin_s
+used = resource.getrusage(resource.RUSAGE_SELF)
+print(took_s, used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime)
+"""
 
 
 def main() -> None:
@@ -77,22 +109,29 @@ def one_round(ours: Ours, folder: Path, checkpoint: Checkpoint, number: int) -> 
     """Read, with and without a standby; in the other order every second time."""
     read_s, read_cpu_s = alone(READ, checkpoint.file)
     floor_s, floor_cpu_s = alone(FLOOR, checkpoint.file)
+    packed_floor_s, packed_floor_cpu_s = alone(PACKED_FLOOR, checkpoint.file)
     kept = {}
     for standbys in (1, 0) if number % 2 == 0 else (0, 1):
         kept[standbys] = ready(ours, folder, standbys)
     floor_s = (floor_s + alone(FLOOR, checkpoint.file)[0]) / 2
+    packed_floor_s = (packed_floor_s + alone(PACKED_FLOOR, checkpoint.file)[0]) / 2
     read_s = (read_s + alone(READ, checkpoint.file)[0]) / 2
     return {
         "read_s": read_s,
         "read_cpu_s": read_cpu_s,
         "floor_s": floor_s,
         "floor_cpu_s": floor_cpu_s,
+        "packed_floor_s": packed_floor_s,
+        "packed_floor_cpu_s": packed_floor_cpu_s,
         "ready_s": kept[1][0],
         "ready_cpu_s": kept[1][1],
         "ready_without_s": kept[0][0],
         "ready_without_cpu_s": kept[0][1],
         "ready_by_read": kept[1][0] / read_s,
         "ready_by_floor": kept[1][0] / floor_s,
+        "ready_by_packed_floor": kept[1][0] / packed_floor_s,
+        "floor_by_read": floor_s / read_s,
+        "packed_floor_by_read": packed_floor_s / read_s,
     }
 
 
