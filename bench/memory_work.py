@@ -18,7 +18,7 @@ from bench.memory_passes import source_of
 from engine_worker.engine.diffusers_engine import build
 from engine_worker.port import Completed, Failed, Inputs, Outcome
 from kernel.core.memory_model.memory_demand import CPU, need_bytes
-from kernel.protocol.enums import InputKind, MemoryPlan, Scheduler
+from kernel.protocol.enums import ImageFit, InputKind, MemoryPlan, Scheduler
 from kernel.protocol.ids import EngineId, ImageId, JobId
 from kernel.protocol.specs import EngineLoad, JobOrder, JobSpec, PictureOrder
 
@@ -90,6 +90,7 @@ def _job(case: Case, number: int, steps: int) -> tuple[JobOrder, Inputs]:
         negative_prompt="a dog",
         inputs=tuple(inputs),
         strength=0.9,
+        image_fit=ImageFit.CROP,
         seed=number,
         count=1,
         steps=steps,

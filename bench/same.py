@@ -35,7 +35,7 @@ from engine_worker.engine.loading.load_checkpoint import load_components
 from engine_worker.engine.loading.saving import unpack
 from engine_worker.engine.networks.vae import decode
 from engine_worker.engine.pipeline.resources import EngineResources
-from kernel.protocol.enums import ControlType, InputKind, ModelBase, ModelType, Scheduler
+from kernel.protocol.enums import ControlType, ImageFit, InputKind, ModelBase, ModelType, Scheduler
 from kernel.protocol.ids import ModelId
 from kernel.protocol.model_refs import Control, LoraUse, ModelSource
 from kernel.protocol.schedulers import SAMPLERS
@@ -135,6 +135,7 @@ def asked(bench: Bench, scheduler: Scheduler, kinds: tuple[InputKind, ...], has_
     spec = JobSpec(
         prompt="a red ball on a green table",
         negative_prompt="blue",
+        image_fit=ImageFit.CROP,
         seed=list(Scheduler).index(scheduler),
         count=1,
         steps=STEPS,

@@ -9,7 +9,7 @@ from bench.stock import Asked
 from engine_worker.engine.loading.load_checkpoint import load_components
 from engine_worker.engine.networks.components import Components
 from engine_worker.engine.runtime.devices import choose_device, settle_on
-from kernel.protocol.enums import Compilation, ModelType, Scheduler
+from kernel.protocol.enums import Compilation, ImageFit, ModelType, Scheduler
 from kernel.protocol.ids import EngineId, ModelId
 from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.specs import EngineLoad, JobSpec
@@ -59,6 +59,8 @@ def job(
         JobSpec(
             prompt=prompt,
             negative_prompt="",
+            image_fit=ImageFit.CROP,
+            strength=0.75,
             seed=seed,
             count=1,
             steps=steps,
