@@ -1,14 +1,14 @@
-"""Builds networks from a checkpoint layout; names and shapes are checked before any tensor is read."""
+"""Builds networks from a checkpoint layout; all names are checked before the first network is filled."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from engine_worker.engine.loading.networks import build_empty, fill
-from engine_worker.engine.loading.weights import Place, check_surplus, find_places, read_parameters
+from engine_worker.engine.loading.weights import Place, check_surplus, find_places, parameter_reader
 from engine_worker.engine.networks.batch_invariant_layers import make_batch_invariant
 from engine_worker.engine.networks.offload import HOME
 from engine_worker.engine.networks.packed_layers import packed
@@ -16,6 +16,7 @@ from engine_worker.engine.runtime.devices import vae_dtype
 from engine_worker.formats.checkpoint_layout import Network, NetworkPlan
 
 _CONVOLVING: Final = frozenset({Network.UNET, Network.VAE, Network.CONTROLNET})
+_TEXT_ENCODERS: Final = (Network.TEXT_ENCODER, Network.PROJECTING_TEXT_ENCODER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,15 @@ class _Target:
         return cls(HOME if network in offloaded else device, device, own_dtype)
 
 
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A network whose parameters are being read."""
+
+    empty: nn.Module
+    parameters: Callable[[], dict[str, Tensor]]
+    target: _Target
+
+
 def build_networks(
     plans: Sequence[NetworkPlan],
     device: torch.device,
@@ -43,34 +53,35 @@ def build_networks(
 ) -> list[nn.Module]:
     """Build networks with their parameters, in the order of the plans.
 
-    Offloaded networks are stored in host memory, in the precision of the device.
+    Offloaded networks are stored in host memory, in the precision of the device. Parameters are read while
+    further networks are built and filled: text encoders first, which are built soonest, and a VAE last, which
+    is filled soonest.
     Raises: ModelUnreadable, if a tensor is missing, has the wrong shape, is unknown and no leftover, or
     cannot be read; torch.OutOfMemoryError.
     """
-    empty = [build_empty(plan) for plan in plans]
-    shapes = [{name: held.shape for name, held in module.named_parameters()} for module in empty]
-    places = [find_places(wanted, plan) for wanted, plan in zip(shapes, plans, strict=True)]
     files = {header.path: header for plan in plans for header in plan.files}
-    taken: list[Place] = [place for found in places for place in found.values()]
-    check_surplus(files.values(), taken, is_leftover)
-    return [
-        _filled(module, found, wanted, plan, _Target.of(plan.network, device, dtype, offloaded))
-        for module, found, wanted, plan in zip(empty, places, shapes, plans, strict=True)
-    ]
+    taken: list[Place] = []
+    begun: list[tuple[NetworkPlan, _Begun]] = []
+    with parameter_reader(files.values()) as reader:
+        for plan in sorted(plans, key=lambda plan: plan.network not in _TEXT_ENCODERS):
+            empty = build_empty(plan)
+            shapes = {name: held.shape for name, held in empty.named_parameters()}
+            places = find_places(shapes, plan)
+            target = _Target.of(plan.network, device, dtype, offloaded)
+            pack = packed(empty, plan.network, target.device, target.dtype)
+            parameters = reader.begin(places, shapes, target.place, target.dtype, pack)
+            begun.append((plan, _Begun(empty, parameters, target)))
+            taken.extend(places.values())
+        check_surplus(files.values(), taken, is_leftover)
+        made = [(plan, _filled(one, plan.network)) for plan, one in begun]
+    return [network for plan in plans for drawn, network in made if drawn is plan]
 
 
-def _filled(
-    empty: nn.Module,
-    places: Mapping[str, Place],
-    shapes: Mapping[str, torch.Size],
-    plan: NetworkPlan,
-    target: _Target,
-) -> nn.Module:
-    pack = packed(empty, plan.network, target.device, target.dtype)
-    parameters = read_parameters(places, shapes, target.place, target.dtype, pack)
-    filled = fill(empty, parameters, target.place)
-    laid_out = set_memory_format(filled, plan.network, target.device, target.dtype)
-    return make_batch_invariant(laid_out, plan.network, target.device, target.dtype)
+def _filled(begun: _Begun, network: Network) -> nn.Module:
+    target = begun.target
+    filled = fill(begun.empty, begun.parameters(), target.place)
+    laid_out = set_memory_format(filled, network, target.device, target.dtype)
+    return make_batch_invariant(laid_out, network, target.device, target.dtype)
 
 
 def set_memory_format(

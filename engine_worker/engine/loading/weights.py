@@ -2,11 +2,13 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import FileIO
-from itertools import groupby
+from itertools import islice
+from pathlib import Path
 from types import MappingProxyType
 
 import torch
@@ -32,9 +34,6 @@ _LENGTH_BYTES = 8
 _NAMES_SHOWN = 3
 _READERS = 2
 _TENSORS_AHEAD = 4
-
-_ReadOne = Callable[[FileIO, int, str], Tensor]
-"""Reads the parameter of that name from a file whose tensors begin at that byte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,33 +84,84 @@ def check_surplus(
         raise ModelUnreadable(f"no network uses {_listed(surplus)}: the model's architecture is unknown")
 
 
-def read_parameters(
-    places: Mapping[str, Place],
-    shapes: Mapping[str, torch.Size],
-    device: torch.device,
-    dtype: torch.dtype,
-    pack: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType({}),
-) -> dict[str, Tensor]:
-    """Read a network's parameters, in the order of the files.
+class ParameterReader:
+    """Reads the parameters of networks from open files, in two threads that go on from network to network.
 
-    Files are read, not mapped, so a file that changes later has no effect, and one that is truncated
-    meanwhile is an ordinary error. Only a few tensors at a time are in memory twice. Parameters in `pack` are
-    converted to the layout of their layer.
-    Raises: ModelUnreadable, if a tensor has the wrong shape or cannot be read.
+    Most of the time goes into first touches of memory, which two threads do faster than one.
     """
-    is_at_home = device.type == "cpu"
 
-    def finished(name: str, tensor: Tensor) -> Tensor:
-        sent = tensor.to(device, dtype).contiguous()
-        return pack[name](sent) if name in pack else sent
+    def __init__(self, files: Mapping[Path, FileIO], threads: ThreadPoolExecutor) -> None:
+        self._files = {path: (file, _first_byte(file)) for path, file in files.items()}
+        self._threads = threads
 
-    def read(file: FileIO, first_byte: int, name: str) -> Tensor:
-        place = places[name]
-        tensor = _formed(_read(file, first_byte, place, _DTYPES), place.stored.form)
-        _check_shape(place, tensor.shape, shapes[name])
-        return finished(name, tensor) if is_at_home else tensor
+    def begin(
+        self,
+        places: Mapping[str, Place],
+        shapes: Mapping[str, torch.Size],
+        device: torch.device,
+        dtype: torch.dtype,
+        pack: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType({}),
+    ) -> Callable[[], dict[str, Tensor]]:
+        """Begin to read a network's parameters, in the order of the files.
 
-    return {name: tensor if is_at_home else finished(name, tensor) for name, tensor in _in_turn(places, read)}
+        Files are read, not mapped, so a file that changes later has no effect, and one that is truncated
+        meanwhile is an ordinary error. Only a few tensors at a time are in memory twice. Parameters in `pack`
+        are converted to the layout of their layer, on the CPU by the threads that read.
+        Returns: a function that waits for the parameters. Raises (the function): ModelUnreadable, if a tensor
+        has the wrong shape or cannot be read.
+        """
+        is_at_home = device.type == "cpu"
+
+        def finished(name: str, tensor: Tensor) -> Tensor:
+            sent = tensor.to(device, dtype).contiguous()
+            return pack[name](sent) if name in pack else sent
+
+        def read(name: str) -> Tensor:
+            place = places[name]
+            file, first_byte = self._files[place.header.path]
+            tensor = _formed(_read(file, first_byte, place, _DTYPES), place.stored.form)
+            _check_shape(place, tensor.shape, shapes[name])
+            return finished(name, tensor) if is_at_home else tensor
+
+        def taken(name: str, reading: Future[Tensor]) -> Tensor:
+            return reading.result() if is_at_home else finished(name, reading.result())
+
+        names = sorted(places, key=lambda name: _whereabouts(places[name]))
+        # What goes elsewhere is in the host's memory meanwhile; what stays there may as well be read at once.
+        ahead = self._ahead(names, read, len(names) if is_at_home else _TENSORS_AHEAD)
+        return lambda: {name: taken(name, reading) for name, reading in ahead}
+
+    def _ahead(
+        self, names: Sequence[str], read: Callable[[str], Tensor], count: int
+    ) -> Iterator[tuple[str, Future[Tensor]]]:
+        """Each in turn, with so many begun before it is waited for; the first ones are begun at once."""
+        begun = deque((name, self._threads.submit(read, name)) for name in names[:count])
+
+        def rest() -> Iterator[tuple[str, Future[Tensor]]]:
+            later = iter(names[count:])
+            while begun:
+                yield begun.popleft()
+                begun.extend((name, self._threads.submit(read, name)) for name in islice(later, 1))
+
+        return rest()
+
+
+@contextmanager
+def parameter_reader(headers: Iterable[Header]) -> Iterator[ParameterReader]:
+    """For these files; what has been begun and not been waited for is given up at the end.
+
+    Raises: ModelUnreadable, if one cannot be read.
+    """
+    try:
+        with ExitStack() as files:
+            opened = {header.path: files.enter_context(header.open()) for header in headers}
+            # Packing uses as many threads as the engine's steps will: oneDNN chooses an order by the number,
+            # and a thread learns it from torch only when it asks.
+            threads = ThreadPoolExecutor(_READERS, initializer=torch.get_num_threads)
+            files.callback(threads.shutdown, cancel_futures=True)
+            yield ParameterReader(opened, threads)
+    except OSError as error:
+        raise ModelUnreadable(f"cannot read the tensors: {error.strerror}") from error
 
 
 def read_tensors(header: Header, keys: Iterable[str]) -> dict[str, Tensor]:
@@ -128,42 +178,13 @@ def read_tensors(header: Header, keys: Iterable[str]) -> dict[str, Tensor]:
         raise ModelUnreadable(f"cannot read the tensors: {error.strerror}") from error
 
 
-def _in_turn(places: Mapping[str, Place], read: _ReadOne) -> Iterator[tuple[str, Tensor]]:
-    """Each tensor, in the order of the files.
-
-    Two threads read the next ones meanwhile, and on the CPU convert and pack them. Most of the time goes into
-    first touches of memory, which several threads do faster than one.
-    """
-    in_order = sorted(places.items(), key=lambda item: (item[1].header.path, item[1].entry.data_offsets))
-    try:
-        for _, each in groupby(in_order, key=lambda item: item[1].header.path):
-            group = list(each)
-            with group[0][1].header.open() as file, _readers() as readers:
-                first_byte = _first_byte(file)
-                ahead: deque[tuple[str, Future[Tensor]]] = deque()
-                for name, _ in group:
-                    ahead.append((name, readers.submit(read, file, first_byte, name)))
-                    if len(ahead) > _TENSORS_AHEAD:
-                        yield _done(ahead.popleft())
-                yield from map(_done, ahead)
-    except OSError as error:
-        raise ModelUnreadable(f"cannot read the tensors: {error.strerror}") from error
-
-
-def _readers() -> ThreadPoolExecutor:
-    """Packing uses as many threads as the engine's steps, because oneDNN's layout depends on that number,
-    which a thread learns from torch only by asking."""
-    return ThreadPoolExecutor(_READERS, initializer=torch.get_num_threads)
+def _whereabouts(place: Place) -> tuple[Path, tuple[int, int]]:
+    return place.header.path, place.entry.data_offsets
 
 
 def _first_byte(file: FileIO) -> int:
     """The offset of the first tensor: after the header and its length."""
     return _LENGTH_BYTES + int.from_bytes(file.read(_LENGTH_BYTES), "little")
-
-
-def _done(reading: tuple[str, Future[Tensor]]) -> tuple[str, Tensor]:
-    name, tensor = reading
-    return name, tensor.result()
 
 
 def _read(file: FileIO, first_byte: int, place: Place, dtypes: Mapping[str, torch.dtype]) -> Tensor:

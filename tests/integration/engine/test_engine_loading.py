@@ -17,7 +17,7 @@ from engine_worker.embedded.random_checkpoint import small_architecture
 from engine_worker.engine.diffusers_engine import build
 from engine_worker.engine.loading.load_checkpoint import load_components, read_layout
 from engine_worker.engine.loading.networks import build_empty
-from engine_worker.engine.loading.weights import find_places, read_parameters
+from engine_worker.engine.loading.weights import find_places, parameter_reader
 from engine_worker.engine.networks.components import Components
 from engine_worker.formats.ldm_shapes import read_architecture
 from engine_worker.formats.safetensors_header import read_header
@@ -276,8 +276,8 @@ def test_a_file_that_is_cut_short_while_it_is_read_is_an_error_like_any_other(
     plan = read_layout(path).unet
     os.truncate(path, path.stat().st_size // 2)
     shapes = {name: held.shape for name, held in build_empty(plan).named_parameters()}
-    with pytest.raises(ModelUnreadable, match="truncated"):
-        read_parameters(find_places(shapes, plan), shapes, CPU, torch.float32)
+    with parameter_reader(plan.files) as reader, pytest.raises(ModelUnreadable, match="truncated"):
+        reader.begin(find_places(shapes, plan), shapes, CPU, torch.float32)()
 
 
 def test_a_checkpoint_of_another_base_than_declared_is_refused(checkpoints: Path) -> None:
