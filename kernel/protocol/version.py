@@ -2,7 +2,7 @@
 
 from typing import Final
 
-VERSION: Final = "0.1.0"
+VERSION: Final = "0.2.0"
 
 OLDEST_SQLITE: Final = "3.51.3"
 """Older ones can corrupt a WAL database. Source: SQLite's release notes, "WAL-reset bug"."""
