@@ -11,6 +11,7 @@ from api.http.contract.constraints import Id, ModelRefs, Priority, RemoverRefs, 
 from api.http.contract.model_refs import Loras
 from api.http.contract.retention import Expiry, Patience
 from kernel.protocol.enums import ControlType, InputKind
+from kernel.protocol.ids import MAX_INTEGER
 from kernel.protocol.specs import JobValues
 from kernel.protocol.values import ControlScale, Fraction, Name
 
@@ -25,6 +26,8 @@ BLOB_FIELDS: Final[Mapping[InputKind, str]] = MappingProxyType(
 )
 """Where each picture comes in: the field of a JSON body, and the part of a form."""
 
+RANDOM_SEED: Final = -1
+"""The way other tools ask for a random seed; here, leaving it out does the same."""
 _MANY: Final = len(ControlType)
 Blob = Annotated[
     str,
@@ -34,6 +37,7 @@ Blob = Annotated[
         extra_json_schema={"contentEncoding": "base64"},
     ),
 ]
+AnySeed = Annotated[int, Meta(ge=RANDOM_SEED, le=MAX_INTEGER, description="-1 for a random one.")]
 ControlTypes = Annotated[tuple[ControlType, ...], Meta(min_length=1, max_length=_MANY)]
 ControlScales = Annotated[tuple[ControlScale, ...], Meta(min_length=1, max_length=_MANY)]
 Fractions = Annotated[tuple[Fraction, ...], Meta(min_length=1, max_length=_MANY)]
@@ -42,6 +46,7 @@ Fractions = Annotated[tuple[Fraction, ...], Meta(min_length=1, max_length=_MANY)
 class JobInput(JobValues, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A job for an engine, named by `engine_id` or `engine`. Omitted fields take the engine's defaults."""
 
+    seed: AnySeed | None = None
     engine_id: Id | None = None
     engine: Name | None = None
     loras: Loras | None = None

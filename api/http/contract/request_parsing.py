@@ -48,7 +48,7 @@ class BodyReader(Generic[Input]):
         try:
             return self._right(body)
         except msgspec.ValidationError:
-            return self._respelled(body)
+            return self._second_look(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Malformed(f"invalid JSON: {error}") from error
 
@@ -78,12 +78,22 @@ class BodyReader(Generic[Input]):
         except (ValueError, RecursionError) as error:
             raise Malformed(f"invalid JSON: {error}") from error
 
-    def _respelled(self, body: bytes) -> Input:
-        """The input, if all that is wrong with the body is how it spells the words of closed sets."""
-        raw = self._read_strictly(body)
+    def _second_look(self, body: bytes) -> Input:
+        """The input, if all that is wrong is a null, which means "not given", or how a word is spelled."""
+        raw = _without_nulls(self._read_strictly(body))
         if not isinstance(raw, dict):
             raise wrong_field("$", "the body must be a JSON object")
         return read_fields(self._kind, raw, self._later, self._check, strict=True)
+
+
+def _without_nulls(value: object) -> object:
+    match value:
+        case dict():
+            return {name: _without_nulls(one) for name, one in value.items() if one is not None}
+        case list():
+            return [_without_nulls(one) for one in value]
+        case _:
+            return value
 
 
 class QueryReader(Generic[Input]):

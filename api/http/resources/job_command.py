@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Final
 
 from api.http.contract.controls import controls_of
-from api.http.contract.job_input import BLOB_FIELDS, JobInput
+from api.http.contract.job_input import BLOB_FIELDS, RANDOM_SEED, JobInput
 from api.http.contract.model_names import ModelNames
 from api.http.contract.model_refs import lora_uses, vae_id
 from api.http.contract.retention import expiry_s, patience_s
@@ -61,7 +61,8 @@ class JobCommands:
     def _request(self, found: JobInput, pictures: Pictures) -> JobRequest:
         faults, names = ValidationErrors(), self._names
         request = JobRequest(
-            **{name: getattr(found, name) for name in JobValues.__struct_fields__},
+            **{name: getattr(found, name) for name in JobValues.__struct_fields__ if name != "seed"},
+            seed=None if found.seed == RANDOM_SEED else found.seed,
             loras=None if found.loras is None else lora_uses(found.loras, names, faults),
             embeddings=self._ids("embeddings", found.embeddings, ModelType.EMBEDDING, faults),
             vae=vae_id(found.vae, names, faults),

@@ -4,14 +4,17 @@ import json
 from typing import Any
 
 import falcon.testing
+import msgspec
 import pytest
 
+from api.http.contract.job_input import JobInput
 from api.http.framework.deferral import OUTCOME
 from api.session import Outcome
 from kernel.protocol.client import JobAccepted, JobValid, SubmitJob
 from kernel.protocol.enums import ImageFileType, Scheduler, WaitsFor
 from kernel.protocol.errors import DiskFull, EngineNotFound, KeyReused, QueueFull
-from kernel.protocol.ids import EngineId, ImageId, JobId
+from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
+from kernel.protocol.model_refs import LoraUse
 from kernel.protocol.specs import JobRequest
 from tests.unit.api.stage import Stage, fields_of
 
@@ -169,8 +172,23 @@ def test_what_is_not_given_is_left_to_the_engine(stage: Stage) -> None:
 
 
 def test_null_is_the_same_as_not_given(stage: Stage) -> None:
-    stage.post("/v1/jobs", {"engine_id": "e1", "engine": None, "steps": None, "scheduler": None})
+    names = [field.encode_name for field in msgspec.structs.fields(JobInput) if field.name != "engine_id"]
+    stage.post("/v1/jobs", {"engine_id": "e1", **dict.fromkeys(names)})
     assert stage.last_ask == SubmitJob(engine_id=EngineId("e1"), request=JobRequest())
+
+
+def test_null_is_not_given_within_a_value(stage: Stage) -> None:
+    job = {"engine_id": "e1", "loras": [{"model_id": "l1", "weight": None}], "count": None}
+    stage.post("/v1/jobs", job | {"scheduler_config": {"use_karras_sigmas": None}})
+    assert isinstance(stage.last_ask, SubmitJob)
+    assert stage.last_ask.request.loras == (LoraUse(model_id=ModelId("l1")),)
+    assert stage.last_ask.request.scheduler_config == {}
+
+
+def test_the_seed_minus_one_is_a_random_one(stage: Stage) -> None:
+    stage.post("/v1/jobs", {"engine_id": "e1", "seed": -1})
+    assert isinstance(stage.last_ask, SubmitJob)
+    assert stage.last_ask.request.seed is None
 
 
 @pytest.mark.parametrize(
@@ -184,7 +202,7 @@ def test_null_is_the_same_as_not_given(stage: Stage) -> None:
         ("steps", True),
         ("cfg", -0.1),
         ("cfg", "7"),
-        ("seed", -1),
+        ("seed", -2),
         ("seed", 2**63),
         ("count", 0),
         ("count", 17),
@@ -218,7 +236,7 @@ def test_a_wrong_value_is_refused_by_its_name(stage: Stage, field: str, value: A
     assert stage.bus.asked == []
 
 
-@pytest.mark.parametrize("value", [2**63, -(2**63), "x" * 1_001, "a\x00b", [1], None])
+@pytest.mark.parametrize("value", [2**63, -(2**63), "x" * 1_001, "a\x00b", [1]])
 def test_a_scheduler_option_that_cannot_be_stored_is_refused(stage: Stage, value: Any) -> None:
     result = stage.post("/v1/jobs", {"engine_id": "e1", "scheduler_config": {"beta": value}})
     assert result.status_code == 422
