@@ -155,6 +155,9 @@ class Stock:
             "negative_prompt": spec.negative_prompt or None,
             "num_inference_steps": spec.steps,
             "guidance_scale": spec.guidance_scale,
+            # Not all pipelines take these.
+            **({} if spec.guidance_rescale is None else {"guidance_rescale": spec.guidance_rescale}),
+            **({} if spec.eta is None else {"eta": spec.eta}),
             "width": spec.width_px,
             "height": spec.height_px,
             "generator": torch.Generator("cpu").manual_seed(spec.seed),

@@ -5,7 +5,14 @@ from typing import Final, TypeVar
 
 import click
 
-from api.cli.job_options import clip_skip_option, embedding_option, lora_option, vae_option
+from api.cli.job_options import (
+    clip_skip_option,
+    embedding_option,
+    eta_option,
+    guidance_rescale_option,
+    lora_option,
+    vae_option,
+)
 from api.cli.options import WordChoice, duration
 from api.cli.scheduler_options import SCHEDULER_NAMES, scheduler_option
 from kernel.protocol.enums import ControlType, PromptTechnique, Scheduler, Variant
@@ -41,6 +48,8 @@ _OPTIONS: Final = (
         "--steps", type=int, metavar="N", help="Default number of denoising steps for jobs. [default: 25]"
     ),
     click.option("--cfg", type=float, help="Default guidance scale for jobs, 0 to 100. [default: 7]"),
+    guidance_rescale_option,
+    eta_option,
     click.option(
         "--width", type=int, metavar="PIXELS",
         help="Default image width for jobs, a multiple of 8. [default: the checkpoint's native width]",

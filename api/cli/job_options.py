@@ -76,6 +76,14 @@ embedding_option = click.option(
 vae_option = click.option(
     "--vae", metavar="MODEL", help="VAE (an id or name), or `checkpoint` for the checkpoint's own VAE."
 )
+guidance_rescale_option = click.option(
+    "--guidance-rescale",
+    type=float,
+    help="Keep guidance from overexposing, 0 (off) to 1; v-prediction models want about 0.7. [default: 0]",
+)
+eta_option = click.option(
+    "--eta", type=float, help="Noise that ddim and tcd add in each step, 0 (none) to 1. [default: 0]"
+)
 clip_skip_option = click.option(
     "--clip-skip",
     type=int,
@@ -101,6 +109,8 @@ _OPTIONS: Final = (
         "--steps", type=int, metavar="N", help="Number of denoising steps. [default: the engine's]"
     ),
     click.option("--cfg", type=float, help="Guidance scale, 0 to 100. [default: the engine's]"),
+    guidance_rescale_option,
+    eta_option,
     click.option(
         "--width", type=int, metavar="PIXELS", help="Image width, a multiple of 8. [default: the engine's]"
     ),

@@ -52,6 +52,10 @@ _SDE_2: Final[SchedulerConfig] = {"algorithm_type": "sde-dpmsolver++", "solver_o
 _SDE_3: Final[SchedulerConfig] = {"algorithm_type": "sde-dpmsolver++", "solver_order": 3}
 
 
+TAKES_ETA: Final = frozenset({"DDIMScheduler", "TCDScheduler"})
+"""The classes whose steps add as much noise as `eta` says; in TCD's paper (arXiv 2402.19159) it is gamma."""
+
+
 def _kind(class_name: str, label: str, *others: str, options: SchedulerConfig | None = None) -> SchedulerKind:
     return SchedulerKind(class_name, label, others, options or {})
 

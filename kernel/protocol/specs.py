@@ -35,6 +35,7 @@ from kernel.protocol.values import (
     Device,
     Downloads,
     DurationS,
+    Fraction,
     GuidanceScale,
     ImageCount,
     KeepAliveS,
@@ -89,6 +90,8 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     scheduler_config: SchedulerConfig | None = None
     steps: Steps | None = None
     guidance_scale: GuidanceScale | None = field(default=None, name="cfg")
+    guidance_rescale: Fraction | None = None
+    eta: Fraction | None = None
     width_px: SidePx | None = field(default=None, name="width")
     height_px: SidePx | None = field(default=None, name="height")
 

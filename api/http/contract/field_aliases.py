@@ -12,6 +12,8 @@ _OTHERS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "prompt": ("positiveprompt", "positive", "text"),
         "negative_prompt": ("negative", "negprompt", "uc"),
         "cfg": ("cfgscale", "guidancescale", "guidance", "scale"),
+        "guidance_rescale": ("cfgrescale", "rescalecfg", "rescale", "cfgrescalemultiplier"),
+        "eta": ("etanoise", "ddimeta", "schurneta"),
         "scheduler": ("sampler", "samplername", "samplerindex", "samplingmethod", "schedulername"),
         "steps": ("numinferencesteps", "inferencesteps", "samplingsteps", "numsteps"),
         "count": ("niter", "batchsize", "numimages", "numimagesperprompt", "numoutputs", "samples", "n"),

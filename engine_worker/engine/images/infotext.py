@@ -62,6 +62,8 @@ def infotext(
         "Steps": str(spec.steps),
         "Sampler": sampler,
         "CFG scale": f"{spec.guidance_scale:g}",
+        **({} if spec.guidance_rescale is None else {"CFG rescale": f"{spec.guidance_rescale:g}"}),
+        **({} if spec.eta is None else {"Eta": f"{spec.eta:g}"}),
         "Seed": str(seed),
         "Size": f"{spec.width_px}x{spec.height_px}",
         **_checkpoint(checkpoint),

@@ -81,6 +81,7 @@ class PreparedJob:
         return Trajectory(
             conditioning=self.conditioning,
             guidance_scale=spec.guidance_scale,
+            guidance_rescale=spec.guidance_rescale or 0.0,
             schedule=schedule,
             generator=generator,
             latents=copy_async(found.latents, parts.device),

@@ -35,7 +35,7 @@ def predict(denoiser: Denoiser, trajectories: Sequence[Trajectory], dtype: torch
         added = residuals(shared, _working(trajectories))
         predicted = _denoised(denoiser, shared, _widened(shared.sample, trajectories), mask, added)
     parts = torch.split(predicted.float(), rows)
-    return [_guided(part, one.guidance_scale) for part, one in zip(parts, trajectories, strict=True)]
+    return [_guided(part, one) for part, one in zip(parts, trajectories, strict=True)]
 
 
 def advance(trajectory: Trajectory, prediction: Tensor) -> Trajectory:
@@ -124,9 +124,21 @@ def _denoised(
     return predicted
 
 
-def _guided(predicted: Tensor, guidance_scale: float) -> Tensor:
+def _guided(predicted: Tensor, trajectory: Trajectory) -> Tensor:
     """Classifier-free guidance (Ho and Salimans, arXiv:2207.12598): away from the unconditional row."""
     if predicted.shape[0] == 1:
         return predicted
     unconditional, conditional = predicted.chunk(2)
-    return unconditional + guidance_scale * (conditional - unconditional)
+    guided = unconditional + trajectory.guidance_scale * (conditional - unconditional)
+    share = trajectory.guidance_rescale
+    return _rescaled(guided, conditional, share) if share else guided
+
+
+def _rescaled(guided: Tensor, conditional: Tensor, share: float) -> Tensor:
+    """Bring the deviation back that guidance has enlarged (Lin et al., arXiv:2305.08891, section 3.4).
+
+    `share` is the paper's phi: 0 for plain guidance, 1 for the deviation of the conditional prediction.
+    """
+    dimensions = tuple(range(1, guided.dim()))
+    ratio = conditional.std(dimensions, keepdim=True) / guided.std(dimensions, keepdim=True)
+    return share * (guided * ratio) + (1 - share) * guided

@@ -69,7 +69,8 @@ class Schedule:
     timesteps: Tensor
     """(calls,) on the CPU, so that a lookup never waits for a GPU."""
     takes_generator: bool
-    takes_eta: bool
+    eta: float | None
+    """None: the scheduler takes none."""
 
     @property
     def calls(self) -> int:
@@ -77,12 +78,12 @@ class Schedule:
         return len(self.timesteps)
 
     def step(self, prediction: Tensor, call: int, latents: Tensor, generator: torch.Generator) -> Tensor:
-        """The latents after that UNet call, given its prediction. Eta is 0, as in stock pipelines."""
+        """The latents after that UNet call, given its prediction."""
         adapters: dict[str, torch.Generator | float] = {}
         if self.takes_generator:
             adapters["generator"] = generator
-        if self.takes_eta:
-            adapters["eta"] = 0.0
+        if self.eta is not None:
+            adapters["eta"] = self.eta
         return self.scheduler.step(prediction, self.timesteps[call], latents, return_dict=False, **adapters)[
             0
         ]
@@ -119,7 +120,8 @@ def schedule_of(spec: JobSpec, options: Options, strength: float | None) -> Sche
     scheduler.set_timesteps(spec.steps, device="cpu")
     timesteps = scheduler.timesteps if strength is None else _shortened(scheduler, spec.steps, strength)
     taken = inspect.signature(scheduler.step).parameters
-    return Schedule(scheduler, timesteps, "generator" in taken, "eta" in taken)
+    eta = (spec.eta or 0.0) if "eta" in taken else None  # 0 as in stock pipelines, whatever the class's own
+    return Schedule(scheduler, timesteps, "generator" in taken, eta)
 
 
 def _shortened(scheduler: NoiseScheduler, steps: int, strength: float) -> Tensor:

@@ -45,6 +45,7 @@ class Trajectory:
 
     conditioning: Conditioning
     guidance_scale: float
+    guidance_rescale: float
     schedule: Schedule
     generator: torch.Generator
     """On the CPU, whatever the device, so that a seed gives the same image everywhere."""

@@ -8,7 +8,7 @@ and a spec have in common is resolved by one loop; the few with a rule of their 
 
 from typing import Any, Final
 
-from msgspec.structs import fields
+from msgspec.structs import fields, replace
 
 from kernel.core.state import model_refs
 from kernel.core.state.world import World
@@ -18,6 +18,7 @@ from kernel.protocol.ids import MAX_INTEGER
 from kernel.protocol.model_refs import ControlUse
 from kernel.protocol.prompts import fault_of_length
 from kernel.protocol.rows import EngineRow
+from kernel.protocol.schedulers import KINDS, TAKES_ETA
 from kernel.protocol.specs import EngineSpec, JobRequest, JobSpec, SchedulerConfig
 from kernel.protocol.values import PIXELS_PER_LATENT, WHITE
 
@@ -47,12 +48,25 @@ def resolve(world: World, request: JobRequest, engine: EngineRow) -> JobSpec:
         "image_fit": (request.image_fit or DEFAULT_IMAGE_FIT) if request.inputs else None,
         "background_color": _background(request),
     }
-    spec = JobSpec(**values)
+    spec = _with_eta(JobSpec(**values), request)
     _check_size(world, spec)
     _check_texts(spec)
     _check_inputs(spec)
     model_refs.check_job(world, spec, checkpoint.model_base)
     return spec
+
+
+def _with_eta(spec: JobSpec, request: JobRequest) -> JobSpec:
+    """An engine's eta is for the schedulers that take one.
+
+    Raises: InvalidField, if the job itself asks for eta with another one.
+    """
+    if spec.eta is None or KINDS[spec.scheduler].class_name in TAKES_ETA:
+        return spec
+    if request.eta is not None:
+        known = ", ".join(name for name, kind in KINDS.items() if kind.class_name in TAKES_ETA)
+        raise wrong_field("eta", f"has no effect with {spec.scheduler}: omit it, or use {known}")
+    return replace(spec, eta=None)
 
 
 def _of(request: JobRequest, default: EngineSpec) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 from small_engine import spec
 
 from bench.ours import make_alone
@@ -67,6 +68,25 @@ def test_every_scheduler_makes_the_stock_pipelines_picture(
     scheduler: Scheduler, parts: Components, stock: Stock
 ) -> None:
     assert apart(parts, stock, spec(scheduler=scheduler, steps=4, negative_prompt="blue")).is_nothing
+
+
+@pytest.mark.parametrize("share", [0.0, 0.7, 1.0])
+def test_rescaled_guidance_makes_the_stock_pipelines_picture(
+    share: float, parts: Components, stock: Stock
+) -> None:
+    plain = spec(steps=3, guidance_scale=12.0)
+    assert apart(parts, stock, structs.replace(plain, guidance_rescale=share)).is_nothing
+    if share:
+        changed = apart(parts, stock, structs.replace(plain, guidance_rescale=share), plain)
+        assert not changed.is_nothing, "it has an effect"
+
+
+@pytest.mark.parametrize("scheduler", [Scheduler.DDIM, Scheduler.TCD])
+def test_eta_makes_the_stock_pipelines_picture(scheduler: Scheduler, parts: Components, stock: Stock) -> None:
+    plain = spec(steps=3, scheduler=scheduler)
+    noisy = structs.replace(plain, eta=0.5)
+    assert apart(parts, stock, noisy).is_nothing
+    assert not apart(parts, stock, noisy, plain).is_nothing, "it has an effect"
 
 
 def test_every_scheduler_name_has_one_row_in_the_table() -> None:

@@ -70,6 +70,8 @@ def test_an_image_shows_its_whole_recipe(stage: Stage) -> None:
         },
         "remove_background": [],
         "inputs": [],
+        "guidance_rescale": None,
+        "eta": None,
         "count": 1,
         "previews": False,
         "expire_after_s": None,

@@ -15,6 +15,7 @@ from kernel.protocol.enums import (
     ModelState,
     ModelType,
     PromptTechnique,
+    Scheduler,
 )
 from kernel.protocol.ids import JobId, ModelId
 from kernel.protocol.model_refs import OWN_VAE, Control, ControlUse, LoraUse
@@ -148,6 +149,21 @@ def test_control_without_a_type_needs_an_engine_with_one(story):
     ask = client.SubmitJob(engine_name="plain", request=JobRequest(inputs=(POSE,), controls=(ControlUse(),)))
     refused = story.refusal(ask)
     assert refused.detail == "type_pose: is required: the engine has no default control_net"
+
+
+def test_eta_of_a_job_needs_a_scheduler_that_takes_one(story):
+    (engine_id,) = story.database.engines
+    assert decided(story, scheduler=Scheduler.DDIM, eta=0.5).eta == 0.5
+    refused = story.refusal(submit(engine_id, scheduler=Scheduler.EULER, eta=0.5))
+    assert refused.detail == "eta: has no effect with euler: omit it, or use ddim, tcd"
+
+
+def test_eta_of_an_engine_is_for_the_schedulers_that_take_one():
+    story = Story()
+    engine_id = story.engine(eta=0.5, guidance_rescale=0.7, scheduler=Scheduler.DDIM)
+    noisy, plain = story.submit(engine_id), story.submit(engine_id, scheduler=Scheduler.EULER)
+    assert [story.database.specs[one].eta for one in (noisy, plain)] == [0.5, None]
+    assert story.database.specs[plain].guidance_rescale == 0.7
 
 
 def test_what_says_nothing_about_a_job_is_none(story):
