@@ -31,6 +31,8 @@ def test_a_job_shows_every_decided_value(stage: Stage) -> None:
         "vae": "checkpoint",
         "long_prompt_technique": "none",
         "clip_skip": None,
+        "guidance_rescale": None,
+        "eta": None,
         "seed": 0,
         "count": 1,
         "steps": 20,
