@@ -23,7 +23,7 @@ from kernel.core.memory_model import activations
 from kernel.core.memory_model.memory_demand import (
     MARGIN,
     PIXELS_PER_LATENT,
-    ROWS_PER_PICTURE,
+    ROWS_PER_IMAGE,
     TILE_LATENTS,
     TILED_BYTES_PER_PIXEL,
 )
@@ -86,7 +86,7 @@ def _predict(case: Case, path: Path) -> dict[str, int]:
     side, tokens = case.size_px // PIXELS_PER_LATENT, encoders[0].tokens
     # Half of a picture at most, so that tiles save something (engine_worker/engine/networks/vae.py).
     tile = min(TILE_LATENTS, side // 2)
-    rows = ROWS_PER_PICTURE * case.slots
+    rows = ROWS_PER_IMAGE * case.slots
     elements = {
         "unet": activations.unet_elements(unet, side, side, rows, tokens),
         "decode": activations.vae_elements(vae, side, side),
@@ -99,7 +99,7 @@ def _predict(case: Case, path: Path) -> dict[str, int]:
 
 
 def _unet_call(parts: Components, case: Case, side: int) -> Callable[[], tuple[Tensor]]:
-    rows, shape = ROWS_PER_PICTURE * case.slots, parts.unet_shape
+    rows, shape = ROWS_PER_IMAGE * case.slots, parts.unet_shape
     added: dict[str, Tensor] | None = None
     if shape.added_width is not None:
         pooled_width = case.architecture().text_encoders[-1].projection_width or 0

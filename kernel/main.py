@@ -1,7 +1,7 @@
 """The Manager process: reads the configuration, builds every object once, and runs the loop.
 
-Exit codes: 0 stopped as asked; 65 the database cannot be used; 69 another Manager runs; 74 the disk failed
-under the database; 78 the configuration cannot be used. The last four are sysexits(3).
+Exit codes: 0 stopped as asked; 65 the database cannot be used; 69 another Manager is running; 74 the disk
+failed under the database; 78 the configuration cannot be used. The last four are sysexits(3).
 """
 
 import argparse
@@ -72,7 +72,8 @@ log = logging.getLogger("manager")
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """What a Manager is made of, however often it begins anew."""
+    """The objects that outlive an unexpected error: each run of the Manager in this process is built from
+    them."""
 
     settings: Settings
     options: argparse.Namespace
@@ -92,7 +93,7 @@ def main() -> int:
     hide_memory()
     try:
         settings = load(options.config, os.environ)
-        raise_file_limit()  # also for those who connect to bus.endpoint
+        raise_file_limit()  # clients of bus.endpoint are connections too
         return run(settings, options)
     except BadConfiguration as error:
         return _complain(error.detail, EXIT_CONFIGURATION)
@@ -127,7 +128,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _live(whole: Whole) -> Loop:
-    """One life: until the Manager is stopped, or what nobody foresaw makes it begin anew.
+    """One run: until the Manager is stopped, or an unexpected error makes it start over.
 
     Raises: BadConfiguration, DatabaseUnusable, apsw.Error.
     """
@@ -143,7 +144,7 @@ def _live(whole: Whole) -> Loop:
 
 
 def build(whole: Whole, store: Store, state_reader: StateReader, stack: ExitStack) -> Loop:
-    """Every object of one life, wired; the stack undoes them. Raises: BadConfiguration."""
+    """Build and wire every object of one run; the stack closes them. Raises: BadConfiguration."""
     settings, options, launcher = whole.settings, whole.options, whole.process_resources.launcher
     epoch = store.next_epoch()
     devices = Devices(launcher.pids, launcher.standbys.pids)
@@ -177,7 +178,7 @@ def build(whole: Whole, store: Store, state_reader: StateReader, stack: ExitStac
 
 
 def _with_past(snapshot: Snapshot, process_resources: ProcessResources) -> Snapshot:
-    """What a life finds of the former ones of this process; nothing in the first one."""
+    """The snapshot with the facts that previous runs in this process left behind."""
     return replace(
         snapshot,
         has_api_process=process_resources.launcher.is_there(api_process.NAME),
@@ -188,16 +189,16 @@ def _with_past(snapshot: Snapshot, process_resources: ProcessResources) -> Snaps
 
 def as_found(
     snapshot: Snapshot,
-    pictures: StorageAudit,
+    audit: StorageAudit,
     storage_folders: StorageFolders,
     devices: tuple[DeviceFact, ...],
 ) -> Snapshot:
-    """What the database holds, and what a start has found around it."""
+    """The content of the database, and the state of devices and files when the Manager starts."""
     return replace(
         snapshot,
         devices=devices,
-        lost_images=pictures.lost,
-        found_images=pictures.found,
+        lost_images=audit.lost,
+        found_images=audit.found,
         absent_models=storage_folders.absent_models(snapshot.models),
     )
 
@@ -210,7 +211,7 @@ def _disks(settings: Settings) -> DiskUsage:
 def open_files(
     settings: Settings, store: Store, state_reader: StateReader, models: Sequence[ModelRow], disk: FileSystem
 ) -> tuple[FileThread, StorageAudit]:
-    """The folders of files, without what a former life left half-done in them; and which pictures are there.
+    """The storage folders without the leftovers of the last run, and an audit of the image files.
 
     Raises: BadConfiguration.
     """
@@ -224,9 +225,9 @@ def open_files(
     numbers = {name: claim_folder(path, installation, disk) for name, path in folders.items()}
     is_shared = settings.images.group_readable
     access.settle(store, folders, were_ours, are_images_shared=is_shared)
-    pictures = state_reader.pictures()
-    inventory = audit_storage(folders[Folder.IMAGES], numbers[Folder.IMAGES], pictures, store)
-    sweep(folders[Folder.IMAGES], pictures.kept.keys() | pictures.lost.keys(), disk)
+    image_files = state_reader.image_files()
+    inventory = audit_storage(folders[Folder.IMAGES], numbers[Folder.IMAGES], image_files, store)
+    sweep(folders[Folder.IMAGES], image_files.kept.keys() | image_files.lost.keys(), disk)
     sweep(folders[Folder.BLOBS], state_reader.kept_blobs(), disk)
     prepare_models(settings.models.folder, models, time.time(), disk)
     return FileThread(folders, disk, are_images_shared=is_shared), inventory
@@ -264,7 +265,7 @@ def _open_bus(
 
 
 def _reachable(endpoint: str) -> str:
-    """Tickets bear this address, so it must be one that a worker can call.
+    """The endpoint that goes into tickets, so it must be one that a worker can connect to.
 
     Raises: BadConfiguration, if it stands for all addresses of this host.
     """

@@ -1,6 +1,6 @@
-"""What the broker wants done, in the imperative. The shell does it in this order: saves, then the rest.
+"""The actions that the broker asks for, in the imperative. The shell does the saves first, then the effects.
 
-A *save* goes into the batch's one transaction. An *effect* happens after that transaction is durable, in
+A *save* is a part of the batch's one transaction. An *effect* happens after that transaction is durable, in
 the order in which the core asked for it.
 """
 
@@ -29,7 +29,7 @@ class DropModel(Struct, frozen=True):
 
 
 class NoteModel(Struct, frozen=True):
-    """A model's row changes, but not its state. The files that it names are taken out of the trash."""
+    """Save a model's row without a change of state. The files that it names are taken out of the trash."""
 
     row: ModelRow
 
@@ -51,7 +51,7 @@ class AddJob(Struct, frozen=True):
 
 
 class SaveJob(Struct, frozen=True):
-    """A job's changed row; its spec never changes."""
+    """Save a job's changed row; its spec never changes."""
 
     row: JobRow
 
@@ -72,7 +72,7 @@ class CountDownload(Struct, frozen=True):
 
 
 class EndImage(Struct, frozen=True):
-    """Mark an image as gone; its file goes to the trash, if it is not what is lost."""
+    """Mark an image as gone and move its file to the trash, unless the file itself is lost."""
 
     image_id: ImageId
     reason: GoneReason
@@ -80,7 +80,7 @@ class EndImage(Struct, frozen=True):
 
 
 class RestoreImage(Struct, frozen=True):
-    """An image that was lost is there again."""
+    """A lost image's file is back: mark the image as present."""
 
     image_id: ImageId
 
@@ -90,21 +90,21 @@ class AddBlob(Struct, frozen=True):
 
 
 class ExpireBlobs(Struct, frozen=True):
-    """A job has ended: its blobs stay until then."""
+    """A job has ended: set the time until which its blobs stay."""
 
     job_id: JobId
     expires_at_ms: int
 
 
 class DropBlob(Struct, frozen=True):
-    """Delete a blob whose time is over; its file goes to the trash."""
+    """Delete an expired blob; its file goes to the trash."""
 
     blob_id: BlobId
     at_ms: int
 
 
 class Folder(StrEnum):
-    """The folders of files, by the names that the trash knows them by."""
+    """The storage folders, by the names under which the trash knows them."""
 
     IMAGES = "images"
     BLOBS = "blobs"
@@ -112,7 +112,7 @@ class Folder(StrEnum):
 
 
 class TrashFile(Struct, frozen=True):
-    """A file was written for nothing, or is needed no more: to the trash with it."""
+    """Move a file that nothing needs any more to the trash."""
 
     folder: Folder
     file_name: str
@@ -120,7 +120,7 @@ class TrashFile(Struct, frozen=True):
 
 
 class SaveReply(Struct, frozen=True):
-    """Remember the answer to a command, for the case that it comes again."""
+    """Remember the reply to a command, in case the command is sent again."""
 
     key: str
     digest: bytes
@@ -133,7 +133,7 @@ class RecordChange(Struct, frozen=True):
 
 
 class ForgetOld(Struct, frozen=True):
-    """Delete remembered answers from before, and changes further back than the newest few."""
+    """Delete replies older than `replies_before_ms`, and all but the newest changes."""
 
     replies_before_ms: int
     changes_to_keep: int
@@ -174,14 +174,14 @@ class Reply(Struct, frozen=True):
 
 
 class Push(Struct, frozen=True):
-    """Tell watchers what they did not ask for just now."""
+    """Send watchers a message that is no reply."""
 
     peers: tuple[Peer, ...]
     message: client.SingleReply
 
 
 class PushPreview(Struct, frozen=True):
-    """Show watchers how a picture looks so far: with the blob of the event at hand."""
+    """Send watchers a preview of an unfinished image: the blob of the current event."""
 
     peers: tuple[Peer, ...]
     message: client.JobPreview
@@ -195,8 +195,8 @@ class Order(Struct, frozen=True):
 
 
 class GiveJob(Struct, frozen=True):
-    """Send RunJob to a worker; the shell reads the spec and the files that came with the job, which the core
-    does not keep in memory. If a file cannot be read, it says InputsUnreadable instead."""
+    """Send RunJob to a worker. The shell reads the spec and the job's input files, which the core does not
+    keep in memory; if a file cannot be read, it reports InputsUnreadable."""
 
     worker_id: WorkerId
     job_id: JobId
@@ -204,7 +204,7 @@ class GiveJob(Struct, frozen=True):
     lease: Lease
     image_ids: tuple[ImageId, ...]
     positions: tuple[int, ...]
-    """Which of the pictures are still to be made."""
+    """Positions of the images that are not stored yet."""
     models: tuple[ModelSource, ...] = ()
     """Every model that the spec names."""
 
@@ -245,50 +245,50 @@ class ForgetWorker(Struct, frozen=True):
     worker_id: WorkerId
 
 
-class StorePicture(Struct, frozen=True):
-    """Write the blob of the event at hand to a file, durably, then say PictureStored."""
+class StoreOutput(Struct, frozen=True):
+    """Write the blob of the current event to a file, durably, then report OutputStored."""
 
-    picture_id: ImageId | BlobId
+    output_id: ImageId | BlobId
     folder: Folder
     file_name: str
     sha256: str
 
 
 class StoreAgain(Struct, frozen=True):
-    """Try once more to write a picture that could not be written."""
+    """Write an output again whose last write failed."""
 
-    picture_id: ImageId | BlobId
+    output_id: ImageId | BlobId
 
 
-class ForgetPicture(Struct, frozen=True):
-    """The bytes of this picture are not needed any more."""
+class ForgetOutput(Struct, frozen=True):
+    """Free the bytes of this output."""
 
-    picture_id: ImageId | BlobId
+    output_id: ImageId | BlobId
 
 
 class InputToStore(Struct, frozen=True):
-    """A file that came with a job: its name below the folder of blobs, and what its bytes must be."""
+    """An input file of a job: its name in the blobs folder, and the digest that its bytes must have."""
 
     file_name: str
     sha256: str
 
 
 class StoreInputs(Struct, frozen=True):
-    """Write the blobs of the event at hand to these files, durably and all or none, then say InputsStored."""
+    """Write the blobs of the current event to these files, durably, all or none, then report InputsStored."""
 
     key: str
     files: tuple[InputToStore, ...]
 
 
 class MoveModel(Struct, frozen=True):
-    """Move a model that was gathered to its place below the models folder, durably, then say ModelMoved."""
+    """Move a downloaded model to its place in the models folder, durably, then report ModelMoved."""
 
     model_id: ModelId
     file_name: str
 
 
 class CompareMemory(Struct, frozen=True):
-    """Write into the log how well the need of an engine that is ready now was predicted."""
+    """Log the predicted and the actual memory of an engine that has become ready."""
 
     worker_id: WorkerId
     reservation: Reservation
@@ -296,14 +296,14 @@ class CompareMemory(Struct, frozen=True):
 
 
 class SweepDisk(Struct, frozen=True):
-    """Look at the disk and at what expires, then say DiskSwept."""
+    """Measure free disk space and find expired images and blobs, then report DiskSwept."""
 
 
 class LaunchApi(Struct, frozen=True):
     """Start the API process."""
 
     restarts: int = 0
-    """How often it has been started again before, or is now."""
+    """How often it has been restarted, this start included."""
 
 
 class TerminateApi(Struct, frozen=True):
@@ -331,9 +331,9 @@ Effect = (
     | TerminateWorker
     | KillWorker
     | ForgetWorker
-    | StorePicture
+    | StoreOutput
     | StoreAgain
-    | ForgetPicture
+    | ForgetOutput
     | MoveModel
     | StoreInputs
     | CompareMemory

@@ -1,10 +1,11 @@
-"""The broker: everything that automatic-spoon ever decides, as one pure state machine.
+"""The broker: every decision of automatic-spoon, as one pure state machine.
 
     Broker.handle(event, now) -> list[Action]
-    Broker.next_deadline() -> float | None
+    Broker.next_deadline() -> float
+None
 
-It does no I/O, knows no clock and draws no random number. The shell turns what happens into events,
-carries out the actions (saves first, in one transaction, then the effects) and comes back at the deadline.
+It does no I/O, reads no clock and draws no random number. The shell turns occurrences into events, carries
+out the actions (saves first, in one transaction, then the effects) and comes back at the deadline.
 """
 
 from typing import assert_never
@@ -25,9 +26,9 @@ from kernel.core.events import (
     ModelMoved,
     ModelNotMoved,
     Now,
+    OutputNotStored,
+    OutputStored,
     PeerLost,
-    PictureNotStored,
-    PictureStored,
     Reported,
     ReportUnreadable,
     Snapshot,
@@ -46,7 +47,7 @@ from kernel.protocol import client
 
 
 class Broker:
-    """The one place of decisions. Source: docs/architecture.md, adr/0001."""
+    """Turns events into actions. Source: docs/architecture.md, adr/0001."""
 
     def __init__(self, snapshot: Snapshot, limits: Limits, id_source: IdSource, now: Now) -> None:
         self.world = World(
@@ -56,16 +57,16 @@ class Broker:
         manager_lifecycle.restore(self.world, snapshot)
 
     def start(self, now: Now) -> list[Action]:
-        """The first actions: what a former life left open is put right, in one transaction."""
+        """The first actions: restore order after the last run, in one transaction."""
         self.world.now = now
         manager_lifecycle.start(self.world)
         manager_lifecycle.close_if_drained(self.world)
         return self._take_actions()
 
     def handle(self, event: Event, now: Now) -> list[Action]:
-        """Decide what follows from an event. The time must not run backwards.
+        """Decide what follows from an event. `now` must not run backwards.
 
-        Raises: nothing that anybody foresaw. If it does, ask `is_as_before` whether memory still holds.
+        Raises: only unexpected errors. After one, `is_as_before` says whether the memory is still consistent.
         """
         self.world.now = now
         self._marks = self.world.marks()
@@ -74,11 +75,11 @@ class Broker:
         return self._take_actions()
 
     def is_as_before(self) -> bool:
-        """Once `handle` has raised: has nothing been changed yet that counts?"""
+        """After `handle` has raised: True if nothing has been changed yet (adr/0038)."""
         return self.world.marks() == self._marks
 
     def next_deadline(self) -> float | None:
-        """When DeadlinePassed should be handled. Units: seconds, monotonic."""
+        """When DeadlinePassed is due; None, if no deadline is set. Units: seconds, monotonic."""
         return self.world.timers.next_s()
 
     def _take_actions(self) -> list[Action]:
@@ -95,8 +96,8 @@ class Broker:
             case ReportUnreadable():
                 reports.unreadable(world, event)
             case (
-                PictureStored()
-                | PictureNotStored()
+                OutputStored()
+                | OutputNotStored()
                 | InputsStored()
                 | InputsNotStored()
                 | InputsUnreadable()
@@ -129,8 +130,8 @@ class Broker:
 
 def _hear_of_files(
     world: World,
-    event: PictureStored
-    | PictureNotStored
+    event: OutputStored
+    | OutputNotStored
     | InputsStored
     | InputsNotStored
     | InputsUnreadable
@@ -138,12 +139,12 @@ def _hear_of_files(
     | ModelNotMoved,
 ) -> None:
     match event:
-        case PictureStored(picture_id):
-            storing.stored(world, picture_id)
-        case PictureNotStored(picture_id, reason, True):
-            storing.damaged(world, picture_id, reason)
-        case PictureNotStored(picture_id, reason):
-            storing.not_stored(world, picture_id, reason)
+        case OutputStored(output_id):
+            storing.stored(world, output_id)
+        case OutputNotStored(output_id, reason, True):
+            storing.damaged(world, output_id, reason)
+        case OutputNotStored(output_id, reason):
+            storing.not_stored(world, output_id, reason)
         case InputsStored(key):
             submissions.stored(world, key)
         case InputsNotStored(key, reason, is_damaged):
@@ -173,7 +174,7 @@ def _status(world: World, event: StatusAsked) -> client.Status:
         jobs_waiting=world.waiting,
         jobs_processing=world.processing,
         engines_running=sum(e.is_running for e in world.engines.values()),
-        is_disk_low=world.has_no_room,
+        is_disk_low=world.is_disk_blocked,
         is_models_disk_low=world.is_models_disk_low,
         devices=event.devices,
         api=api_process.life(world),

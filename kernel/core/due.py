@@ -1,4 +1,4 @@
-"""The kinds of deadlines, a class each."""
+"""The kinds of deadlines, one class each (adr/0008). The docstring says what must have happened by then."""
 
 from msgspec import Struct
 
@@ -6,80 +6,80 @@ from kernel.protocol.ids import BlobId, EngineId, ImageId, JobId, Ticket, Worker
 
 
 class Hello(Struct, frozen=True):
-    """A worker that was launched or invited must have said hello."""
+    """A launched or invited worker must have said hello."""
 
     worker_id: WorkerId
 
 
 class Load(Struct, frozen=True):
-    """A worker must have loaded its engine, or come further with its model."""
+    """A worker must have loaded its engine, or made progress with its model."""
 
     worker_id: WorkerId
 
 
 class Silence(Struct, frozen=True):
-    """A worker must have said anything."""
+    """A worker must have sent a message."""
 
     worker_id: WorkerId
 
 
 class Progress(Struct, frozen=True):
-    """A worker that holds jobs must have come a step further."""
+    """A worker that holds jobs must have made a step."""
 
     worker_id: WorkerId
 
 
 class Drop(Struct, frozen=True):
-    """A worker must have dropped a job that it was told to drop."""
+    """A worker must have dropped a job that it was asked to drop."""
 
     worker_id: WorkerId
     job_id: JobId
 
 
 class Drain(Struct, frozen=True):
-    """A worker that holds nothing and was told to leave must be gone."""
+    """An asked-to-leave worker without jobs must have exited."""
 
     worker_id: WorkerId
 
 
 class Kill(Struct, frozen=True):
-    """A terminating worker must be gone."""
+    """A terminating worker must have exited."""
 
     worker_id: WorkerId
 
 
 class Idle(Struct, frozen=True):
-    """A fetch worker has had nothing to do."""
+    """A fetch worker has been idle: let it leave."""
 
     worker_id: WorkerId
 
 
 class Relaunch(Struct, frozen=True):
-    """An engine whose worker died may try again."""
+    """An engine whose worker died may launch another one."""
 
     engine_id: EngineId
 
 
 class KeepAlive(Struct, frozen=True):
-    """An engine that was started on demand has been idle."""
+    """An on-demand engine has been idle: close it."""
 
     engine_id: EngineId
 
 
 class Turn(Struct, frozen=True):
-    """An engine has waited long enough for the room of one that works."""
+    """An engine has waited for a whole time slice: it may end that of a working one."""
 
     engine_id: EngineId
 
 
 class Retry(Struct, frozen=True):
-    """An engine in error is tried again, since jobs wait for it and what it failed of may be over."""
+    """An engine in error may be tried again, since jobs wait for it and the cause may have passed."""
 
     engine_id: EngineId
 
 
 class GiveUp(Struct, frozen=True):
-    """A job that waits for an engine in error has waited for as long as it wants to."""
+    """A job that waits for an engine in error may have reached its give-up time."""
 
     engine_id: EngineId
 
@@ -89,28 +89,28 @@ class Fetch(Struct, frozen=True):
 
 
 class Store(Struct, frozen=True):
-    """A picture that could not be written may be tried again."""
+    """An output that could not be written may be tried again."""
 
-    picture_id: ImageId | BlobId
+    output_id: ImageId | BlobId
 
 
 class Claim(Struct, frozen=True):
-    """A download must have been finished."""
+    """A download must have finished."""
 
     image_id: ImageId
     ticket: Ticket
 
 
 class Housekeeping(Struct, frozen=True):
-    """It is time to look at the disk and at what expires."""
+    """Measure disk space and look for expired files."""
 
 
 class Grace(Struct, frozen=True):
-    """Running jobs must be finished during a shutdown."""
+    """Running jobs must have finished during a shutdown."""
 
 
 class ApiProcess(Struct, frozen=True):
-    """The API may be started again, or must be gone."""
+    """The API may be restarted, or must have exited."""
 
 
 Due = (

@@ -1,4 +1,4 @@
-"""The events that the broker handles, in the past tense. Facts that the core lacks ride along."""
+"""The events that the broker handles, in the past tense, with the facts that the core lacks."""
 
 from collections.abc import Mapping
 from typing import NewType
@@ -11,68 +11,69 @@ from kernel.protocol.ids import BlobId, Epoch, EventSeq, ImageId, JobId, Lease, 
 from kernel.protocol.rows import EngineRow, ImageRow, JobRow, ModelRow
 
 Peer = NewType("Peer", bytes)
-"""The routing id under which a socket knows a client."""
+"""A client's routing id on its socket."""
 
 
 class Now(Struct, frozen=True):
-    """The moment at which an event is handled: a monotonic clock for deadlines, a calendar for rows."""
+    """The time of an event: monotonic for deadlines, Unix time for rows."""
 
     mono_s: float
     unix_ms: int
 
 
 class StoredReply(Struct, frozen=True):
-    """What was answered the last time that a command with this key came."""
+    """The earlier reply to a command with this key."""
 
     digest: bytes
     reply: client.SingleReply
 
 
 class DeviceFact(Struct, frozen=True):
-    """A device as the shell saw it, and how much of it each local worker held just then."""
+    """A device as the shell measured it, and the bytes that each local worker held then."""
 
     status: client.DeviceStatus
     held: Mapping[WorkerId, int] = field(default_factory=dict)
-    """In bytes; workers of which the system does not tell are left out."""
+    """Units: bytes. Workers whose use the system does not report are left out."""
 
 
 class Prunable(Struct, frozen=True):
-    """The images that PruneImages is about, oldest first; `has_more` of them than can be ended at once."""
+    """The images that PruneImages selects, oldest first; `has_more` if one command cannot end all of them."""
 
     images: tuple[tuple[ImageId, GoneReason], ...]
     size_bytes: int
-    """What they take on the disk."""
+    """Their size on the disk."""
     has_more: bool = False
     missing_files: tuple[str, ...] = ()
-    """The names of those among them whose files are not there."""
+    """File names of those whose files are missing."""
     unreadable: str | None = None
-    """Why it could not be seen which files are there."""
+    """Why the folder could not be read."""
     counted: int = 0
-    """So many more, which are counted and not named: a dry run needs no more."""
+    """The number of further images, counted but not named, for a dry run."""
 
 
 class KeptModel(Struct, frozen=True):
-    """A file or folder that the models folder keeps, by its name there."""
+    """A file or folder in the models folder, by its name there."""
 
     name: str
     size_bytes: int
 
 
 class Facts(Struct, frozen=True):
-    """What the shell knows and the core's memory does not. None: there is no such row."""
+    """Facts that the shell reads for a command, because the core does not keep them in memory. None: no such
+    row."""
 
     stored_reply: StoredReply | None = None
     image: ImageRow | None = None
     ended_job: JobRow | None = None
     devices: tuple[DeviceFact, ...] = ()
-    """Only with asks that may start an engine."""
+    """Only with commands that may start an engine."""
     prunable: Prunable | None = None
     """Only with PruneImages."""
     kept_models: tuple[KeptModel, ...] = ()
     """Only with PruneModels."""
     absent_detectors: Mapping[ControlType, str] = field(default_factory=dict)
-    """Those that workers of this host cannot load, and how to get their files. Only with a SubmitJob that
-    brings a pose image."""
+    """Detectors that workers of this host cannot load, with the remedy. Only with a SubmitJob that has a pose
+    image."""
 
 
 NO_FACTS = Facts()
@@ -88,13 +89,13 @@ class Asked(Struct, frozen=True):
     ask: client.Ask
     facts: Facts = NO_FACTS
     unanswered: int = 1
-    """How many commands of this peer have arrived and not been answered, this one included."""
+    """Commands of this peer that are not answered yet, this one included."""
     blob_bytes: tuple[int, ...] = ()
-    """The sizes of the files that came along."""
+    """The sizes of the blobs that came with it."""
 
 
 class WatchAsked(Struct, frozen=True):
-    """A client wants to hear of every change, or wants no more of it."""
+    """A client subscribed to all changes, or unsubscribed."""
 
     peer: Peer
     correlation: bytes
@@ -102,7 +103,7 @@ class WatchAsked(Struct, frozen=True):
 
 
 class StatusAsked(Struct, frozen=True):
-    """A client wants to know how the Manager is; the devices are read by the shell."""
+    """A client asked for the Manager's status; the shell has measured the devices."""
 
     peer: Peer
     correlation: bytes
@@ -110,7 +111,7 @@ class StatusAsked(Struct, frozen=True):
     pid: int
     devices: tuple[client.DeviceStatus, ...] = ()
     standbys: int = 0
-    """Processes that wait to become a worker."""
+    """Standby worker processes."""
     internal_errors: int = 0
     last_internal_error: str | None = None
 
@@ -122,7 +123,7 @@ class PeerLost(Struct, frozen=True):
 
 
 class Reported(Struct, frozen=True):
-    """A worker said something. `worker_id` is who it proved to be by its key."""
+    """A worker sent a report. `worker_id` is proven by its CURVE key."""
 
     worker_id: WorkerId
     report: worker.WorkerReport
@@ -130,14 +131,14 @@ class Reported(Struct, frozen=True):
 
 
 class ReportUnreadable(Struct, frozen=True):
-    """A worker said something that is no message for one of its role."""
+    """A worker sent a message that cannot be decoded, or that its role may not send."""
 
     worker_id: WorkerId
     reason: str
 
 
 class WorkerExited(Struct, frozen=True):
-    """A local worker's process is gone."""
+    """A local worker's process has exited."""
 
     worker_id: WorkerId
     status: str
@@ -146,39 +147,39 @@ class WorkerExited(Struct, frozen=True):
     """The end of its stderr."""
 
 
-class PictureStored(Struct, frozen=True):
-    """The file of an image or of a control map is on the disk, durably."""
+class OutputStored(Struct, frozen=True):
+    """The file of an image or of a control map is durable."""
 
-    picture_id: ImageId | BlobId
+    output_id: ImageId | BlobId
 
 
-class PictureNotStored(Struct, frozen=True):
+class OutputNotStored(Struct, frozen=True):
     """The file could not be written."""
 
-    picture_id: ImageId | BlobId
+    output_id: ImageId | BlobId
     reason: str
     is_damaged: bool = False
-    """The disk is not to blame: the bytes are not those that their sender described."""
+    """True if the bytes do not match their description, so the disk is not the cause."""
 
 
 class InputsStored(Struct, frozen=True):
-    """All files that came with a job are on the disk, durably."""
+    """All input files of a job are durable."""
 
     key: str
-    """That of the command which they came with."""
+    """The key of the command that the files came with."""
 
 
 class InputsNotStored(Struct, frozen=True):
-    """A file that came with a job could not be written; none of them is there."""
+    """An input file of a job could not be written; none of them is stored."""
 
     key: str
     reason: str
     is_damaged: bool = False
-    """The disk is not to blame: the bytes are not those that their sender described."""
+    """True if the bytes do not match their description, so the disk is not the cause."""
 
 
 class InputsUnreadable(Struct, frozen=True):
-    """A job was to be sent to a worker, but a file that came with it cannot be read."""
+    """A job was to be sent to a worker, but one of its input files cannot be read."""
 
     worker_id: WorkerId
     job_id: JobId
@@ -193,28 +194,28 @@ class ModelMoved(Struct, frozen=True):
 
 
 class ModelNotMoved(Struct, frozen=True):
-    """A model's files could not be moved; without a reason, they were neither here nor there."""
+    """A model's files could not be moved; without a reason, they were in neither place."""
 
     model_id: ModelId
     reason: str | None = None
 
 
 class ModelFilesSeen(Struct, frozen=True):
-    """The shell looked whether models are where they should be, since something may depend on it now."""
+    """The shell checked the files of models before something depends on them."""
 
     absent: frozenset[ModelId]
 
 
 class DiskSwept(Struct, frozen=True):
-    """The shell looked at the disks, as SweepDisk asked; what is due rides on the event when it is handled.
+    """The shell finished SweepDisk. Expired images and blobs are read when the event is handled.
 
     Units: bytes.
     """
 
     free_bytes: int
-    """On the fullest of the disks that jobs write to."""
+    """On the fullest disk that jobs write to."""
     models_free_bytes: int | None = None
-    """On the disk that models come to, where it was looked at."""
+    """On the disk of the models folder; None, if it was not measured."""
     images_due: tuple[tuple[ImageId, GoneReason], ...] = ()
     blobs_due: tuple[BlobId, ...] = ()
     has_more_due: bool = False
@@ -222,19 +223,19 @@ class DiskSwept(Struct, frozen=True):
 
 
 class DeadlinePassed(Struct, frozen=True):
-    """It is as late as `next_deadline` said, or later."""
+    """The time that `next_deadline` returned has come."""
 
 
 class StopAsked(Struct, frozen=True):
-    """A signal asked the Manager to stop. The second one means: now."""
+    """A signal asked the Manager to stop. The second one means: immediately."""
 
 
 class ApiExited(Struct, frozen=True):
-    """The API process is gone."""
+    """The API process has exited."""
 
     status: str
     exit_code: int | None = None
-    """None, if a signal ended it or it could not be started."""
+    """None if a signal ended it, or it could not be started."""
 
 
 Event = (
@@ -245,8 +246,8 @@ Event = (
     | Reported
     | ReportUnreadable
     | WorkerExited
-    | PictureStored
-    | PictureNotStored
+    | OutputStored
+    | OutputNotStored
     | ModelMoved
     | ModelNotMoved
     | ModelFilesSeen
@@ -261,28 +262,28 @@ Event = (
 
 
 class Snapshot(Struct, frozen=True):
-    """What the database holds of everything that is still open, as a start finds it."""
+    """The open part of the database, as it is when the Manager starts."""
 
     epoch: Epoch
     models: tuple[ModelRow, ...] = ()
     engines: tuple[EngineRow, ...] = ()
     open_jobs: tuple[JobRow, ...] = ()
     stored_positions: dict[str, frozenset[int]] = field(default_factory=dict)
-    """By job id: which pictures of an open job are stored already."""
+    """By job id: positions of the stored images of an open job."""
     stored_blobs: dict[str, frozenset[BlobKind]] = field(default_factory=dict)
-    """By job id: what else is stored of an open job."""
+    """By job id: the other stored files of an open job."""
     last_change: EventSeq = EventSeq(0)
     last_job_seq: int = 0
     devices: tuple[DeviceFact, ...] = ()
     lost_images: tuple[ImageId, ...] = ()
-    """Their files are not there any more."""
+    """Images whose files have gone."""
     found_images: tuple[ImageId, ...] = ()
-    """They were lost, and their files are there again."""
+    """Lost images whose files are back."""
     absent_models: frozenset[ModelId] = frozenset()
-    """Nothing is where they should be."""
+    """Models whose files are missing."""
     has_api_process: bool = False
-    """The API of a former life of this process is still there."""
+    """The API process of the Manager's previous run in this process is still there."""
     blamed: Mapping[str, int] = field(default_factory=dict)
-    """Jobs, models and engines over which former lives of this process ended, and how often."""
+    """Jobs, models and engines during which previous runs in this process ended, with the number of times."""
     is_stopping: bool = False
-    """A former life of this process was on its way out when it ended."""
+    """A previous run in this process was shutting down when it ended."""

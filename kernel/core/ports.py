@@ -1,4 +1,4 @@
-"""The core's ports: where ids come from, and the limits to keep."""
+"""The core's ports: the source of ids, and the configured limits."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -7,16 +7,16 @@ from kernel.protocol.enums import Compilation
 
 
 class IdSource(Protocol):
-    """Makes what has never been before. The shell's one is random, a test's one counts."""
+    """Makes unique ids, secrets and seeds. The shell's is random, a test's counts."""
 
     def id(self) -> str:
-        """A new opaque id; later ones sort behind earlier ones (UUIDv7, RFC 9562)."""
+        """A new opaque id that sorts after earlier ones (UUIDv7, RFC 9562)."""
 
     def secret(self) -> str:
-        """A token that nobody can guess."""
+        """A token that cannot be guessed."""
 
     def seed(self) -> int:
-        """A seed for a job that brings none, 0 .. 2**32 - 1."""
+        """A seed for a job that has none, 0 .. 2**32 - 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +30,9 @@ class Limits:
     max_count: int = 16
     keep_alive_s: float = 600.0
     turn_s: float = 60.0
-    """How long an engine that works may keep others waiting for its room."""
+    """The time slice: how long a working engine may keep others waiting for its memory."""
     longest_pause_s: float = 300.0
-    """Between two tries of an engine in error, at most."""
+    """The longest pause between two tries of an engine in error."""
     keep_free_bytes: int = 0
     """Memory of each device that is left to other programs."""
     grace_s: float = 600.0
@@ -40,14 +40,14 @@ class Limits:
     """How long an engine may load, and how long its very first step may take."""
     step_timeout_s: float = 60.0
     compilation: Compilation = Compilation.OFF
-    """What engines on a GPU prepare while they load."""
+    """What engines on a GPU compile while they load."""
     expire_after_s: float | None = 604_800.0
     delete_after_downloads: int | None = None
     blobs_expire_after_s: float = 86_400.0
-    """How long the files that came with a job, and its control maps, stay after its end."""
+    """How long a job's input files and control maps stay after its end."""
     max_input_bytes: int = 32 << 20
-    """The longest file that may come with a job."""
+    """The largest input file of a job."""
     min_free_bytes: int = 1 << 30
     max_downloads: int = 2
     with_api: bool = False
-    """Run the API as a child process, and start it again when it dies."""
+    """Run the API as a child process, and restart it when it dies."""

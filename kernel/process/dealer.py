@@ -1,7 +1,7 @@
-"""The one socket of everybody who talks to the Manager: a DEALER with CURVE that never blocks.
+"""The socket of a process that talks to the Manager: a DEALER with CURVE that never blocks.
 
-The Manager may be away, slow, or back with other keys: a message that cannot leave now stays with the caller,
-and a monitor tells of the one event that the caller waits for.
+The Manager may be down, slow, or back with other keys: a message that cannot leave now stays with the caller,
+and a monitor reports the one event that the caller waits for.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ DealerContext = zmq.Context[zmq.Socket[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class CurveKeys:
-    """The Manager's public key and the caller's own pair, in Z85."""
+    """The Manager's public key and the caller's own key pair, in Z85."""
 
     server: bytes
     public: bytes
@@ -33,27 +33,27 @@ class CurveKeys:
 
 @dataclass(frozen=True, slots=True)
 class DealerOptions:
-    """How a socket behaves. Source: zmq_setsockopt(3)."""
+    """Socket options. Source: zmq_setsockopt(3)."""
 
     high_water_mark: int = 1_000
-    """Messages that libzmq queues each way."""
+    """Messages that libzmq queues in each direction."""
     is_immediate: bool = False
-    """Without a connection a send fails, instead of being queued for the first one."""
+    """True: without a connection a send fails, instead of being queued for the first one."""
     reconnect_ms: tuple[int, int] = (100, 0)
-    """The first pause before another attempt, and the longest; 0: all are as long as the first."""
+    """Milliseconds before the first and the longest reconnect; 0: all intervals are equal."""
     heartbeat_ms: tuple[int, int] | None = None
-    """The pause between heartbeats, and the silence after which the connection is given up."""
+    """The interval between heartbeats, and the silence after which the connection is closed, in ms."""
     watched: int | None = None
-    """The event that `monitor` tells of (zmq_socket_monitor(3))."""
+    """The event that `monitor` reports (zmq_socket_monitor(3))."""
 
 
 class Dealer:
-    """Belongs to one thread."""
+    """A DEALER that belongs to one thread."""
 
     def __init__(
         self, context: DealerContext, endpoint: str, keys: CurveKeys, options: DealerOptions
     ) -> None:
-        """Connect, which is done in the background.
+        """Connect in the background.
 
         Raises: ZMQError, if the endpoint or a key is malformed.
         """
@@ -72,18 +72,18 @@ class Dealer:
     def send(self, frames: Sequence[Frame], *, copy: bool = True) -> bool:
         """Send one message; False, if it cannot leave now.
 
-        `copy`: False spares long frames a copy, and they must not change any more.
+        `copy`: False saves copying long frames, which then must not change any more.
         """
         try:
             for frame in frames[:-1]:
                 self.socket.send(frame, _MORE, copy=copy)
             self.socket.send(frames[-1], _NOW, copy=copy)
-        except zmq.Again:  # at the first frame alone: a message that is begun is taken whole
+        except zmq.Again:  # only at the first frame: once begun, a message is taken whole
             return False
         return True
 
     def received(self, limit: int) -> Iterator[list[bytes]]:
-        """The messages that are there now, at most so many."""
+        """The messages that are there now, at most `limit`."""
         for _ in range(limit):
             try:
                 part = self.socket.recv(_NOW, copy=False)
@@ -99,12 +99,12 @@ class Dealer:
         """True once after the watched event, however often it has happened since the last call."""
         found = False
         while self.monitor is not None and self.monitor.poll(0):
-            self.monitor.recv_multipart(_NOW)  # there is one kind: what it says of itself is known
+            self.monitor.recv_multipart(_NOW)  # only one kind of event is watched
             found = True
         return found
 
     def close(self, linger_s: float = 0.0) -> None:
-        """Close. What was sent has that long to leave; the context's end waits for it."""
+        """Close. Sent messages have `linger_s` seconds to leave; ending the context waits for them."""
         if self.monitor is not None:
             self.socket.disable_monitor()
             self.monitor.close(linger=0)

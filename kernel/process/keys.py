@@ -1,4 +1,4 @@
-"""The CURVE keys in the private bus folder: made once by the Manager, and read by whoever talks to it."""
+"""The CURVE keys in the private bus folder: created once by the Manager, and read by its clients."""
 
 import os
 from pathlib import Path
@@ -22,9 +22,9 @@ _PRIVATE: Final = 0o077
 
 
 def ensure_key_pair(bus_folder: Path, name: str) -> tuple[bytes, bytes]:
-    """The public and the secret key (Z85) of a name, made if they are not there yet.
+    """The public and the secret key (Z85) of a name, created on first use.
 
-    Raises: BadConfiguration, if the key file cannot be read as one.
+    Raises: BadConfiguration, if the key file is malformed.
     """
     file = secret_key_file(bus_folder, name)
     if not file.exists():
@@ -39,8 +39,8 @@ def ensure_key_pair(bus_folder: Path, name: str) -> tuple[bytes, bytes]:
 
 
 def _make(bus_folder: Path, name: str) -> None:
-    """Clients look into the folder at any time: they find a whole key, or none. The secret half comes last,
-    since a pair is taken for made once it is there."""
+    """Write both files so that a client never sees a partial key. The secret file comes last, because its
+    presence means that the pair is complete."""
     old_umask = os.umask(_PRIVATE)
     try:
         with TemporaryDirectory(dir=bus_folder) as place:
@@ -61,7 +61,7 @@ def ensure_all(bus_folder: Path) -> tuple[tuple[bytes, bytes], dict[ClientRole, 
 def open_front(context: DealerContext, bus_folder: Path, role: ClientRole, options: DealerOptions) -> Dealer:
     """Connect with the keys of a role.
 
-    Raises: OSError, if this user can read none; BadConfiguration, if they are damaged.
+    Raises: OSError, if this user cannot read them; BadConfiguration, if they are damaged.
     """
     try:
         server, _ = zmq.auth.load_certificate(server_key_file(bus_folder))

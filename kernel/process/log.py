@@ -3,7 +3,7 @@
     at=2026-11-29T22:55:06.508Z level=info process=manager action=standby_started name=standby-1 pid=10620
     at=2026-11-29T22:55:14.031Z level=info worker_id=w1-1 action=accepted job_id=019b lease=3
 
-Never given a secret, a prompt or an image.
+Secrets, prompts and images are never logged.
 """
 
 import json
@@ -14,15 +14,15 @@ from datetime import UTC, datetime
 from typing import Final
 
 LogValue = object
-"""Written as its `str`; None as `-`."""
+"""Logged as its `str`; None as `-`."""
 
 _PLAIN: Final = re.compile(r"[\w./:@+,-]+")
 
 
 def start(own: str, level: int = logging.INFO, **context: LogValue) -> None:
-    """Log to stderr: the loggers below `own` from this level on, those of libraries from warnings on.
+    """Log to stderr: loggers below `own` from `level` on, those of libraries from warnings on.
 
-    `context` is in each line that does not itself say otherwise. Another call replaces the one before.
+    `context` is added to each line that does not have these keys itself. A second call replaces the first.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Logfmt(**context))
@@ -31,19 +31,19 @@ def start(own: str, level: int = logging.INFO, **context: LogValue) -> None:
 
 
 def line(action: str, **values: LogValue) -> str:
-    """The message of a line: what happened, and to whom."""
+    """The message of a line: the action and its values."""
     return _pairs({"action": action, **values})
 
 
 class Logfmt(logging.Formatter):
-    """Puts time, level and context before a message of `line`, and makes such a message of any other."""
+    """Puts time, level and context before a message made by `line`, and turns any other message into one."""
 
     def __init__(self, **context: LogValue) -> None:
         super().__init__()
         self._context = context
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, whatever the values hold; an exception is the value of `traceback`."""
+        """One line, whatever the values contain; an exception becomes the value of `traceback`."""
         message = record.getMessage()
         if not message.startswith("action="):
             message = line("log", logger=record.name, text=message)

@@ -1,4 +1,4 @@
-"""Signals as bytes in a pipe: a thread that polls reads them like everything else.
+"""Signals as bytes in a pipe: a polling thread reads them like any other input.
 
 They interrupt nothing, and reach the poller even while the main thread is busy in C.
 """
@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 
 class SignalPipe:
-    """While it is open, the watched signals make `fileno` readable. Made and closed by the main thread."""
+    """While it is open, the watched signals make `fileno` readable. Created and closed by the main thread."""
 
     def __init__(self, watched: Collection[signal.Signals], ignored: Collection[signal.Signals] = ()) -> None:
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -29,8 +29,8 @@ class SignalPipe:
             return []
 
     def close(self, ignored: Collection[signal.Signals] = ()) -> None:
-        """Give the signals back to whoever had them. `ignored`: those that change nothing from now on, in a
-        process that is ending already."""
+        """Restore the previous handlers. `ignored`: signals that a process which is ending already ignores
+        from now on."""
         for number, handler in self._old.items():
             signal.signal(number, signal.SIG_IGN if number in ignored else handler)
         signal.set_wakeup_fd(-1)
@@ -39,4 +39,4 @@ class SignalPipe:
 
 
 def _leave_it_to_the_pipe(_number: int, _frame: object) -> None:
-    """A signal without a Python handler writes no byte, so this one does nothing but exist."""
+    """A no-op: Python only writes to the wakeup descriptor for signals that have a handler."""

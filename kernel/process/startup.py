@@ -1,4 +1,4 @@
-"""What a process of the server does first: it keeps what is its user's alone, and ends with its parent."""
+"""The first steps of every server process: keep its files and memory private, and end with its parent."""
 
 import ctypes
 import os
@@ -7,34 +7,36 @@ import signal
 from typing import Final
 
 PRIVATE_UMASK: Final = 0o077
-"""Whatever the umask of whoever starts the server: what its processes make is its owner's alone."""
+"""The umask of all processes, whatever the caller's: files are readable by their owner only."""
 ENOUGH_FILES: Final = 1 << 16
-"""More than anything here needs: where the hard limit is higher, this is asked for."""
+"""As many open files as are ever needed; a higher hard limit is not used."""
 # prctl(2).
 _PR_SET_PDEATHSIG: Final = 1
-"""The signal that the system sends when the thread that started this process ends."""
+"""The option that sets the signal sent when the thread that started this process ends."""
 _PR_SET_DUMPABLE: Final = 4
 """With 0 there is no core dump, not even for a program that collects them, and only root may read the
-process's memory and its environment."""
+process's memory and environment."""
 
 
 def die_with_parent(parent_pid: int, number: signal.Signals) -> bool:
-    """Have the system send this signal when the parent dies, however that happens.
+    """Have the system send a signal to this process when its parent dies, for any reason.
 
-    It comes when the thread that started this process ends, so a launcher must live as long as its children.
-    Returns: False, if the parent was dead before. Raises: OSError, if the system refuses.
+    The signal comes when the thread that started this process ends, so a launcher thread must live as long as
+    its children.
+
+    Returns: False, if the parent was already dead. Raises: OSError, if the system refuses.
     """
     _prctl(_PR_SET_PDEATHSIG, number)
     return os.getppid() == parent_pid
 
 
 def make_files_private() -> None:
-    """What is made from now on, also by processes that this one starts, is its owner's alone."""
+    """Make files and folders private to their owner from now on, also in child processes."""
     os.umask(PRIVATE_UMASK)
 
 
 def hide_memory() -> None:
-    """For processes that hold keys or tokens. A program that is started from here is not hidden by it.
+    """Hide the memory of a process that holds keys or tokens; programs that it starts are not hidden.
 
     Raises: OSError, if the system refuses.
     """
@@ -42,10 +44,10 @@ def hide_memory() -> None:
 
 
 def forget_variable(name: str) -> None:
-    """Take a variable out of this process's environment, and out of what `/proc/PID/environ` shows of it.
+    """Remove a variable from this process's environment, and from `/proc/PID/environ`.
 
-    Without the second half the value would stay in the memory that the system filled when the program was
-    started, for whoever runs as the same user. Source: proc(5), environ(7).
+    Without the second part the value would stay in the memory that the system filled at the program's start,
+    readable for processes of the same user. Source: proc(5), environ(7).
     """
     libc = ctypes.CDLL(None)
     libc.getenv.restype = ctypes.c_void_p
@@ -56,10 +58,11 @@ def forget_variable(name: str) -> None:
 
 
 def raise_file_limit() -> int:
-    """Raise the soft limit of open files and sockets to the hard one, as far as it is of use.
+    """Raise the soft limit of open files and sockets to the hard limit, up to ENOUGH_FILES.
 
-    The usual soft limit of 1,024 is that of select(2), which nothing here calls; it is meant to be raised.
-    Returns: the limit that holds now. Source: getrlimit(2), RLIMIT_NOFILE.
+    The usual soft limit of 1,024 is that of select(2), which nothing here calls.
+
+    Returns: the limit in effect. Source: getrlimit(2), RLIMIT_NOFILE.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = ENOUGH_FILES if hard == resource.RLIM_INFINITY else min(hard, ENOUGH_FILES)

@@ -1,4 +1,4 @@
-"""From any thread to the one that sleeps in a poller: a descriptor to wake it, and a queue with one."""
+"""Wakes a thread that sleeps in a poller, from any other thread: a descriptor, and a queue with one."""
 
 import os
 from queue import Empty, SimpleQueue
@@ -8,7 +8,7 @@ Item = TypeVar("Item")
 
 
 class Wakeup:
-    """Readable from `ring` on, until `silence`. Source: eventfd(2)."""
+    """Readable from `ring` until `silence`. Source: eventfd(2)."""
 
     def __init__(self) -> None:
         self._descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -22,7 +22,7 @@ class Wakeup:
         os.eventfd_write(self._descriptor, 1)
 
     def silence(self) -> bool:
-        """Called by the poller's thread. Returns: whether anybody has rung since the last call."""
+        """Called by the poller's thread. Returns: True, if it has been rung since the last call."""
         try:
             os.eventfd_read(self._descriptor)
         except BlockingIOError:
@@ -30,12 +30,12 @@ class Wakeup:
         return True
 
     def close(self) -> None:
-        """Nobody may ring any more."""
+        """Close the descriptor; `ring` must not be called afterwards."""
         os.close(self._descriptor)
 
 
 class PollableQueue(Generic[Item]):
-    """Many threads put, one takes. Nobody polls: the descriptor is readable while something may be here."""
+    """Many threads put, one takes. The descriptor is readable while the queue may hold items."""
 
     def __init__(self) -> None:
         self._items: SimpleQueue[Item] = SimpleQueue()
@@ -46,12 +46,13 @@ class PollableQueue(Generic[Item]):
         return self._wakeup.fileno()
 
     def put(self, item: Item) -> None:
-        """Put an item in and ring."""
+        """Add an item and wake the poller."""
         self._items.put(item)
         self._wakeup.ring()
 
     def take_all(self) -> list[Item]:
-        """Everything that is here. The bell is silenced first, so what comes meanwhile rings again."""
+        """Remove and return all items. The bell is silenced first, so an item that comes meanwhile rings
+        again."""
         items: list[Item] = []
         if self._wakeup.silence():
             try:
@@ -62,5 +63,5 @@ class PollableQueue(Generic[Item]):
         return items
 
     def close(self) -> None:
-        """Nobody may put anything in any more."""
+        """Close the descriptor; `put` must not be called afterwards."""
         self._wakeup.close()

@@ -1,8 +1,8 @@
 """Messages between a client (the REST API, the CLI) and the Manager.
 
-A client sends `ClientMessage`, the Manager answers with `BrokerReply`. What changes something is an
-`Ask` inside a `Command`, which carries the idempotency key and the digest of the ask, so that it can be
-sent again without being done again. The union of a role says which messages that role may send.
+A client sends `ClientMessage`, the Manager answers with `BrokerReply`. A request that changes something is an
+`Ask` inside a `Command`, which carries the idempotency key and the digest of the ask, so that it can be sent
+again without being done again. The union of a role says which messages that role may send.
 """
 
 from typing import Annotated
@@ -40,7 +40,7 @@ from kernel.protocol.model_refs import InputFile, Preparation
 from kernel.protocol.specs import EngineSpec, JobRequest
 from kernel.protocol.values import DurationS, Name, Sha256, Tags, Uri
 
-# Asks: what a client wants done.
+# Asks: requests that change something.
 
 
 class RegisterModel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -55,9 +55,9 @@ class RegisterModel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     sha256: Sha256 | None = None
     trigger_words: Tags = ()
     control_type: ControlType | None = None
-    """Of a ControlNet: the maps that it was trained on; left out, its name tells, if it can."""
+    """The maps that a ControlNet was trained on; None: derived from its name, if possible."""
     preparation: Preparation | None = None
-    """Of a background remover: how it wants its pictures, where its file does not tell."""
+    """The input format of a background remover, where its file does not tell it."""
 
 
 class DeleteModel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -65,23 +65,23 @@ class DeleteModel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     model_id: ModelId
     files: bool = False
-    """Remove what was downloaded for it, too, unless another model is made of the same."""
+    """Also remove its downloaded files, unless another model uses them."""
 
 
 class RetryModel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Try a model again after an error, with what is there of it."""
+    """Try a model again after an error, resuming with the bytes that are there."""
 
     model_id: ModelId
 
 
 class PruneModels(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Remove what is kept in the models folder of models that were deleted without their files."""
+    """Remove stored files of models that were deleted without their files."""
 
     dry_run: bool = False
 
 
 class CreateEngine(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Create an engine, and start it unless told otherwise."""
+    """Create an engine, and start it unless `start` is false."""
 
     spec: EngineSpec
     start: bool = True
@@ -94,7 +94,7 @@ class StartEngine(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class StopEngine(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Stop an engine: after its running jobs, or now, with these jobs waiting again."""
+    """Stop an engine: after its running jobs, or now, with these jobs requeued."""
 
     engine_id: EngineId
     now: bool = False
@@ -113,13 +113,13 @@ class SubmitJob(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     engine_name: Name | None = None
     request: JobRequest
     files: Annotated[tuple[InputFile, ...], Meta(max_length=len(InputKind))] = ()
-    """What `request.inputs` names, one by one: the message's blobs, in the same order."""
+    """The descriptions of `request.inputs`, one for each blob of the message, in the same order."""
     priority: Annotated[int, Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)] = 0
     validate_only: bool = False
 
 
 class CancelJob(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Cancel a job that waits or is being processed."""
+    """Cancel a waiting or running job."""
 
     job_id: JobId
 
@@ -137,29 +137,29 @@ class DeleteImage(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class PruneImages(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Delete images: the expired ones, those older than a time, and the oldest beyond so many bytes.
+    """Delete images: the expired ones, those older than a given age, and the oldest beyond a size limit.
 
-    A part of them at once; `ImagesPruned.has_more` says whether to ask again.
+    A limited number at once; `ImagesPruned.has_more` says whether to send it again.
     """
 
     engine_id: EngineId | None = None
-    """Of this engine alone."""
+    """Only images of this engine."""
     older_than_s: DurationS | None = None
     keep_bytes: Count | None = None
     missing: bool = False
-    """Also those whose files are not there any more."""
+    """Also images whose files are missing."""
     dry_run: bool = False
-    """Only say how many they are, all of them."""
+    """Only count all images that would be deleted."""
 
 
 class ClaimDownload(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Ask for the right to hand out an image file once."""
+    """Claim one download of an image file."""
 
     image_id: ImageId
 
 
 class FinishDownload(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Give a download right back, and say whether the whole file was handed out."""
+    """End a claim, and say whether the whole file was sent."""
 
     image_id: ImageId
     ticket: Ticket
@@ -167,13 +167,13 @@ class FinishDownload(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class InviteWorker(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Mint a ticket with which a worker that was started by hand joins an engine."""
+    """Mint a ticket with which a worker that a person starts joins an engine."""
 
     engine_id: EngineId
 
 
 class Shutdown(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Stop the Manager: after the running jobs, or now, with these jobs waiting again."""
+    """Stop the Manager: after the running jobs, or now, with these jobs requeued."""
 
     now: bool = False
 
@@ -198,11 +198,11 @@ ApiAsk = (
 Ask = ApiAsk | InviteWorker | Shutdown
 
 
-# What a client sends.
+# Messages of a client.
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Something to be done once, however often it arrives."""
+    """A request to be carried out once, however often it arrives."""
 
     key: str
     digest: bytes
@@ -218,42 +218,42 @@ class ApiCommand(msgspec.Struct, frozen=True, kw_only=True, tag="Command"):
 
 
 class Watch(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Send me every change from now on. Sent again it refreshes the subscription."""
+    """Subscribe to all changes from now on. Sent again, it refreshes the subscription."""
 
     takes_bundles: bool = False
-    """Send me what belongs to one batch as one Bundle."""
+    """Send the messages of one batch as one Bundle."""
 
 
 class Unwatch(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Send me no more changes."""
+    """End the subscription to changes."""
 
 
 class GetStatus(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """How is the Manager?"""
+    """Ask for the Manager's status."""
 
 
 ClientMessage = Command | Watch | Unwatch | GetStatus
-"""Everything that a client can say; the role `admin` may say all of it."""
+"""All messages of a client; the role `admin` may send any of them."""
 ApiMessage = ApiCommand | Watch | Unwatch | GetStatus
-"""What the role `api` may say."""
+"""The messages that the role `api` may send."""
 
 
-# What the Manager answers.
+# Replies of the Manager.
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """No, and nothing was changed."""
+    """The request was refused; nothing was changed."""
 
     code: str
     detail: str
     fields: tuple[FieldProblem, ...] = ()
     retry_after_s: float | None = None
     shortage: MemoryShortage | None = None
-    """With `not_enough_memory`, where memory is what is missing."""
+    """With `not_enough_memory`, if the amount of memory is the reason."""
 
 
 class ModelAccepted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The model is registered; `created` is False when the same recipe was there already."""
+    """The model is registered; `created` is False if the same source was registered already."""
 
     model_id: ModelId
     status: ModelState
@@ -261,22 +261,22 @@ class ModelAccepted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class EngineAccepted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The engine has taken the command; `status` is its state now."""
+    """The engine has accepted the command; `status` is its current state."""
 
     engine_id: EngineId
     status: EngineState
 
 
 class JobAccepted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The job is in the queue, durably; its images will bear these ids."""
+    """The job is in the queue, durably; its images will have these ids."""
 
     job_id: JobId
     image_ids: tuple[ImageId, ...]
     created_at_ms: int
     waits_for: WaitsFor | None = None
-    """As it was accepted; None: a worker has it already."""
+    """What the job waits for; None: it is with a worker already."""
     error_code: str | None = None
-    """Why its engine does not run: what it failed of when it last should."""
+    """The engine's last error, if it is why the job waits."""
     error: str | None = None
 
 
@@ -287,40 +287,40 @@ class JobValid(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """It is done, and there is nothing more to say."""
+    """The command was carried out."""
 
 
 class ImagesPruned(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """So many images are deleted, or would be; their files go at once, their rows stay and say why."""
+    """These images are deleted, or would be; their files go at once, their rows stay with the reason."""
 
     images: int
     size_bytes: int
     has_more: bool = False
     missing: int = 0
-    """So many of them had no file."""
+    """How many of them had no file."""
     missing_files: tuple[str, ...] = ()
-    """The first of these files, by their names."""
+    """Names of the first of these files."""
 
 
 class ModelsPruned(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """So much that was kept of deleted models is removed, or would be."""
+    """Stored files of deleted models are removed, or would be."""
 
     models: int
-    """Files and folders, each of which was a model."""
+    """Files and folders, one for each model."""
     size_bytes: int
 
 
 class DownloadGranted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The file may be handed out once, under this ticket."""
+    """One download of the file is granted, under this ticket."""
 
     ticket: Ticket
     file_name: str
     is_limited: bool
-    """True when downloads of this image are counted against a limit: then hand it out whole."""
+    """True if downloads of this image count against a limit: then only whole files may be sent."""
 
 
 class WorkerInvited(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """All that a worker needs to join: a secret for the one who asked, stored nowhere."""
+    """The data a worker needs to join. It is secret, and the Manager does not store it."""
 
     worker_id: WorkerId
     endpoint: str
@@ -332,7 +332,7 @@ class WorkerInvited(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One device that engines can run on."""
+    """A device that engines can run on."""
 
     device: str
     name: str
@@ -341,7 +341,7 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ApiLife(msgspec.Struct, frozen=True, kw_only=True):
-    """How the API process is that the Manager runs beside itself, and starts again whenever it dies."""
+    """The state of the API process that the Manager runs and restarts."""
 
     is_running: bool
     restarts: int
@@ -350,7 +350,7 @@ class ApiLife(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """How the Manager is."""
+    """The Manager's status."""
 
     version: str
     pid: int
@@ -363,21 +363,21 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     devices: tuple[DeviceStatus, ...]
     is_models_disk_low: bool = False
     api: ApiLife | None = None
-    """None, if the Manager runs none."""
+    """None if the Manager runs no API."""
     standbys: int = 0
-    """Processes that have imported what an engine needs, and wait for the next one."""
+    """Processes that have imported an engine's libraries and wait for a ticket."""
     internal_errors: int = 0
     last_internal_error: str | None = None
 
 
 class Watching(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """You are subscribed; the last recorded change is this one."""
+    """You are subscribed; `seq` is the last recorded change."""
 
     seq: EventSeq
 
 
 class Changed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Something durable changed: read it in the database."""
+    """A durable change: read its subject in the database."""
 
     seq: EventSeq
     kind: ChangeKind
@@ -387,7 +387,7 @@ class Changed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class JobProgress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """How far a job is. Not durable, not numbered."""
+    """The progress of a job. Not durable, not numbered."""
 
     job_id: JobId
     step: int
@@ -397,7 +397,7 @@ class JobProgress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class JobPreview(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """How one picture of a job looks so far: the message's blob, a small JPEG. Not durable, not numbered."""
+    """A preview of an unfinished image: the message's blob, a small JPEG. Not durable, not numbered."""
 
     job_id: JobId
     index: int
@@ -405,7 +405,7 @@ class JobPreview(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class ModelProgress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """How far a model's download or inspection is. Not durable, not numbered."""
+    """The progress of a model's download or inspection. Not durable, not numbered."""
 
     model_id: ModelId
     bytes: int
@@ -434,16 +434,16 @@ SingleReply = (
 
 
 class Enclosed(msgspec.Struct, frozen=True, kw_only=True):
-    """One message of a bundle, with the correlation that its own head would bear."""
+    """One message of a bundle, with the correlation that its own header would have."""
 
     correlation: bytes
     message: SingleReply
     blobs: int = 0
-    """So many of the bundle's blobs are this message's: the first ones that no message before it took."""
+    """The number of this message's blobs: the first of the bundle's blobs that no earlier message took."""
 
 
 class Bundle(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Several messages at once, for a client whose Watch said that it takes them so."""
+    """Several messages at once, for a client whose Watch has `takes_bundles`."""
 
     messages: tuple[Enclosed, ...]
 
@@ -452,7 +452,7 @@ BrokerReply = SingleReply | Bundle
 
 
 def error_of(refused: Refused) -> SpoonError:
-    """The error that a refusal stands for."""
+    """The error that a refusal represents."""
     error = error_of_code(refused.code, refused.detail, refused.fields, refused.retry_after_s)
     if isinstance(error, NotEnoughMemory):
         error.shortage = refused.shortage
@@ -460,7 +460,7 @@ def error_of(refused: Refused) -> SpoonError:
 
 
 def refusal_of(error: SpoonError) -> Refused:
-    """The refusal that stands for an error."""
+    """The refusal that represents an error."""
     return Refused(
         code=error.code,
         detail=error.detail,

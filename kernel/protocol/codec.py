@@ -1,4 +1,4 @@
-"""Frames to messages and back: the one place where bytes from a peer become typed values."""
+"""Encodes and decodes messages: the only place where a peer's bytes become typed values."""
 
 import re
 from collections.abc import Sequence
@@ -16,24 +16,24 @@ Message = TypeVar("Message", covariant=True)
 Frame = bytes | memoryview
 
 MAX_BODY_BYTES: Final = 4 << 20
-"""The longest body: a job of the longest prompts stays below 1 MiB."""
+"""The longest body: a job with the longest prompts stays below 1 MiB."""
 MAX_BLOBS: Final = 16
 MAX_BLOB_BYTES: Final = 256 << 20
-"""The longest blob: a 8192 x 8192 RGBA picture without any compression."""
+"""The longest blob: an uncompressed 8192 x 8192 RGBA image."""
 MAX_PREVIEW_BYTES: Final = 1 << 20
-"""The longest preview: a JPEG of some 256 x 256 pixels has a hundredth of that."""
+"""The longest preview: a JPEG of about 256 x 256 pixels has a hundredth of that."""
 MAX_REASON: Final = 500
-"""Characters of why a body cannot be read: the reason may quote it."""
+"""Characters of the reason why a body cannot be decoded, which may quote the body."""
 _ASKED: Final = re.compile(r"\.ask\.(request\.|spec\.)?")
-"""What holds the fields of a command: they are named as if they were its own."""
+"""The path of a command's fields, which are named as if they were its own."""
 MAX_MESSAGE_BYTES: Final = 512 << 20
 MAX_FRAMES: Final = 2 + MAX_BLOBS
 MAX_FRAME_BYTES: Final = MAX_BLOB_BYTES
-"""What ZMQ_MAXMSGSIZE is set to: libzmq then hangs up on a peer that sends a longer frame."""
+"""The value of ZMQ_MAXMSGSIZE: libzmq disconnects a peer that sends a longer frame."""
 
 
 class Received(msgspec.Struct, Generic[Message], frozen=True):
-    """One message as it came off the wire, its blobs untouched."""
+    """A decoded message with its blobs."""
 
     head: header.Head
     body: Message
@@ -41,13 +41,13 @@ class Received(msgspec.Struct, Generic[Message], frozen=True):
 
 
 class Decoder(Generic[Message]):
-    """Turns frames into messages of one union, and into nothing else."""
+    """Decodes frames to messages of one union only."""
 
     def __init__(self, union: object) -> None:
         self._body: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(union)
 
     def decode(self, frames: Sequence[Frame]) -> Received[Message]:
-        """Check the head, then the sizes, then read the body.
+        """Check the header, then the sizes, then decode the body.
 
         Raises: BadMessage, if any frame is wrong; WrongVersion, if the peer's major version differs.
         """
@@ -70,7 +70,7 @@ class Decoder(Generic[Message]):
 
 
 def _unreadable(error: msgspec.ValidationError) -> BadMessage:
-    """The error about a wrong value. In a command it names the field, as the REST API does."""
+    """The error for a wrong value. In a command it names the field, as the REST API does."""
     path, problem = in_words(str(error)[:MAX_REASON])
     asked = _ASKED.match(path)
     if asked is None:
@@ -88,27 +88,27 @@ def encode(
     epoch: Epoch = NO_EPOCH,
     blobs: Sequence[Frame] = (),
 ) -> list[Frame]:
-    """The frames of one message: head, body, then each blob as it is, uncopied."""
+    """The frames of one message: header, body, then each blob, uncopied."""
     return [header.pack(len(blobs), correlation, epoch), _encoder.encode(message), *blobs]
 
 
 def admin_decoder() -> Decoder[client.ClientMessage]:
-    """What the Manager reads from an administrator."""
+    """For messages of the role `admin`."""
     return Decoder(client.ClientMessage)
 
 
 def api_decoder() -> Decoder[client.ApiMessage]:
-    """What the Manager reads from an API process."""
+    """For messages of the role `api`."""
     return Decoder(client.ApiMessage)
 
 
 def reply_decoder() -> Decoder[client.BrokerReply]:
-    """What a client reads from the Manager."""
+    """For the Manager's replies to a client."""
     return Decoder(client.BrokerReply)
 
 
 def unbundled(received: Received[client.BrokerReply]) -> list[Received[client.BrokerReply]]:
-    """The messages of a bundle, each with its blobs as if it had come alone; of any other message, itself."""
+    """The messages of a bundle, each with its blobs as if sent alone; for any other message, itself."""
     if not isinstance(received.body, client.Bundle):
         return [received]
     blobs = iter(received.blobs)
@@ -123,15 +123,15 @@ def unbundled(received: Received[client.BrokerReply]) -> list[Received[client.Br
 
 
 def engine_decoder() -> Decoder[worker.EngineReport]:
-    """What the Manager reads from an engine worker."""
+    """For reports of an engine worker."""
     return Decoder(worker.EngineReport)
 
 
 def fetch_decoder() -> Decoder[worker.FetchReport]:
-    """What the Manager reads from a fetch worker."""
+    """For reports of a fetch worker."""
     return Decoder(worker.FetchReport)
 
 
 def order_decoder() -> Decoder[worker.WorkerOrder]:
-    """What a worker reads from the Manager."""
+    """For the Manager's orders to a worker."""
     return Decoder(worker.WorkerOrder)

@@ -1,4 +1,4 @@
-"""The files that detectors of control maps need on a worker's host: nobody downloads them by themselves."""
+"""The files that control map detectors need on a worker's host, which are not downloaded automatically."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -10,19 +10,19 @@ from kernel.protocol.enums import ControlType
 
 
 class DetectorFiles(msgspec.Struct, frozen=True, kw_only=True):
-    """What one detector reads, in the folder of its own name below the folder of all detectors."""
+    """The files of one detector, in a folder with its name inside the detectors folder."""
 
     control_type: ControlType
     names: tuple[str, ...]
     optional: tuple[str, ...] = ()
-    """Files with which it draws more."""
+    """Files that make the map more detailed."""
     source: str
-    """Where a person gets them."""
+    """Where a person gets the files."""
     licence: str | None = None
-    """What must be known before they are used."""
+    """License terms to know before the files are used."""
 
     def remedy(self, absent: Sequence[str], folder: str) -> str:
-        """What to do about files that are not in the detector's folder."""
+        """The advice for files that are missing in the detector's folder."""
         return f"put {', '.join(absent)} into {folder} (from {self.source})"
 
 
@@ -31,7 +31,8 @@ DETECTOR_FILES: Final[Mapping[ControlType, DetectorFiles]] = MappingProxyType(
         ControlType.OPENPOSE: DetectorFiles(
             control_type=ControlType.OPENPOSE,
             names=("body_pose_model.pth",),
-            # Hands and faces. Many ControlNets know bodies alone, and on a CPU a hand takes half a minute.
+            # Hands and faces. Many ControlNets are trained on bodies only, and on a CPU a hand takes half a
+            # minute.
             optional=("hand_pose_model.pth", "facenet.pth"),
             source="the Hugging Face repository lllyasviel/Annotators",
             licence="licensed for non-commercial use only",
@@ -48,4 +49,4 @@ DETECTOR_FILES: Final[Mapping[ControlType, DetectorFiles]] = MappingProxyType(
         ),
     }
 )
-"""Detectors that are not here (canny, mediapipe) come with their packages."""
+"""The files of other detectors (canny, mediapipe) come with their packages."""

@@ -1,4 +1,4 @@
-"""The closed sets of words that the bus, the database and the REST API share."""
+"""Enumerations that the bus, the database and the REST API share."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -30,7 +30,7 @@ class JobState(StrEnum):
 
 
 ENDED_JOB_STATES: Final = frozenset({JobState.FINISHED, JobState.FAILED, JobState.CANCELLED})
-"""From these a job does not move again."""
+"""Final states: a job does not leave them."""
 
 
 class WaitsFor(StrEnum):
@@ -39,15 +39,15 @@ class WaitsFor(StrEnum):
     TURN = "turn"
     """Other jobs of its engine."""
     ENGINE = "engine"
-    """Its engine is being started, or stopped before that."""
+    """Its engine is being started, or stopped before a start."""
     ROOM = "room"
-    """Other engines have the memory, or the places that the configuration allows."""
+    """Other engines use the memory, or as many engines run as the configuration allows."""
     START = "start"
-    """Nothing is under way to start its engine: somebody stopped it, or must start it."""
+    """The engine does not start by itself: a person stopped it, or must start it."""
     RETRY = "retry"
     """Its engine is in error, and is tried again after a pause."""
     REPAIR = "repair"
-    """Its engine is in error, and is not tried again: somebody must put right what its error names."""
+    """Its engine is in error and is not tried again: a person must fix the cause that its error names."""
 
 
 class ModelType(StrEnum):
@@ -87,29 +87,29 @@ class ModelPart(StrEnum):
     TEXT_ENCODER = "text_encoder"
     VAE = "vae"
     ADAPTER = "adapter"
-    """What is laid over a checkpoint: a LoRA, an embedding."""
+    """A model applied on top of a checkpoint: a LoRA, an embedding."""
     CONTROLNET = "controlnet"
 
 
 class MemoryPlan(StrEnum):
-    """How an engine uses its device, from the quickest way to the most frugal one."""
+    """How an engine uses its device, from the fastest plan to the most frugal one."""
 
     FAST = "fast"
-    """A picture decoded in one piece."""
+    """Images are decoded in one piece."""
     TILED = "tiled"
-    """A picture decoded in tiles."""
+    """Images are decoded in tiles."""
     SWAPPED = "swapped"
-    """The same, and text encoders and VAE are on the device only while they are used."""
+    """As `tiled`, with text encoders and VAE on the device only while they are in use."""
 
 
 class Compilation(StrEnum):
-    """What an engine prepares while it loads, so that calls of its UNet on a GPU cost the host less."""
+    """What an engine compiles while it loads, so that UNet calls on a GPU cost the host less."""
 
     OFF = "off"
     REGIONAL = "regional"
     """The repeated blocks are compiled (torch.compile)."""
     GRAPHS = "graphs"
-    """Whole calls are recorded as CUDA graphs."""
+    """Whole calls are captured as CUDA graphs."""
 
 
 class MemoryRemedy(StrEnum):
@@ -125,7 +125,7 @@ class PromptTechnique(StrEnum):
     """Prompt weighting syntax, and the handling of prompts longer than the text encoder's window."""
 
     NONE = "none"
-    """No weights; what is too long is cut, with a warning."""
+    """No weights; a prompt that is too long is cut, with a warning."""
     COMPEL = "compel"
     SD_EMBED = "sd_embed"
 
@@ -139,7 +139,7 @@ class InputKind(StrEnum):
 
 
 class BlobKind(StrEnum):
-    """The files of a job beside its images: what came with it, and the control maps drawn for it."""
+    """The files of a job besides its images: its input images, and the control maps drawn for it."""
 
     REFERENCE = "reference"
     MASK = "mask"
@@ -252,7 +252,7 @@ GONE_TEXTS: Final[Mapping[GoneReason, str]] = MappingProxyType(
         GoneReason.LOST: "the image is lost: its file is no longer in images.folder",
     }
 )
-"""The same for a person; whoever refuses a download says it."""
+"""The detail of the error for a refused download."""
 
 
 class WorkerRole(StrEnum):
@@ -261,7 +261,7 @@ class WorkerRole(StrEnum):
 
 
 class ChangeKind(StrEnum):
-    """What a numbered change is about."""
+    """The kind of object that a numbered change is about."""
 
     MODEL = "model"
     ENGINE = "engine"
@@ -270,7 +270,7 @@ class ChangeKind(StrEnum):
 
 
 class Phase(StrEnum):
-    """The Manager's own life."""
+    """The phases of the Manager."""
 
     RUNNING = "running"
     DRAINING = "draining"

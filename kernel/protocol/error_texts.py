@@ -1,4 +1,4 @@
-"""What msgspec says of a wrong value, in plain words: what must be, instead of which type was expected."""
+"""Rewords msgspec's validation errors: what a value must be, instead of which type was expected."""
 
 import re
 from collections.abc import Mapping
@@ -8,9 +8,9 @@ from typing import Final
 from kernel.protocol.values import FORMS
 
 MAX_TOLD: Final = 600
-"""A longer sentence of msgspec holds a name that a client made up: its middle is left out."""
+"""Longer messages of msgspec contain a name that a client made up: the middle is cut out."""
 _PLACE: Final = re.compile(r"(?s)^(?P<problem>.*?)(?: - at `\$(?P<path>.*)`)?$")
-"""The problem, then where."""
+"""Groups: the problem, then its path."""
 _EXPECTED: Final = re.compile(r"(?s)^Expected `(?P<kinds>[^`]+)`(?P<rest>.*)$")
 _GOT: Final = re.compile(r"^, got `(?P<kind>[^`]+)`$")
 _LENGTH: Final = re.compile(r"^ of length (?P<sign>[<>]=) (?P<number>\d+)$")
@@ -30,14 +30,14 @@ _KINDS: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 TOO_MUCH: Final = "must be at most "
-"""How the sentence about a number begins that is above its bound."""
+"""How a message begins about a number above its bound."""
 _BOUNDS: Final[Mapping[str, str]] = MappingProxyType(
     {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
 )
 
 
 def in_words(told: str) -> tuple[str, str]:
-    """The path below the root, such as `.loras[0].weight`, and the problem as a sentence of ours."""
+    """The path below the root, such as `.loras[0].weight`, and the problem as a sentence."""
     if len(told) > MAX_TOLD:
         told = f"{told[: MAX_TOLD // 2]}...{told[-MAX_TOLD // 2 :]}"
     place = _PLACE.match(told)
@@ -52,7 +52,7 @@ def in_words(told: str) -> tuple[str, str]:
 
 
 def _must(kinds: str, rest: str) -> str:
-    """The sentence about what was expected: a kind, a bound, a length."""
+    """The sentence for an expected kind, bound or length."""
     if got := _GOT.match(rest):
         return f"must be {_kinds(kinds)}, not {_KINDS.get(got['kind'], got['kind'])}"
     if length := _LENGTH.match(rest):
@@ -73,6 +73,8 @@ def _must_have(kinds: str, sign: str, number: int) -> str:
 
 
 def _kinds(told: str) -> str:
-    """`int | null` is "a whole number": that a field may be left out goes without saying."""
+    """The kinds in words. `int
+    null` is "a whole number": optionality is left out.
+    """
     names = [name for name in told.split(" | ") if name != "null"] or ["null"]
     return " or ".join(_KINDS.get(name, name) for name in names)

@@ -1,6 +1,6 @@
-"""The one tree of errors: each has a stable code that crosses every border, and says the way out.
+"""All errors: each has a stable code that crosses every process boundary, and a message with the remedy.
 
-The first line of a class's docstring is its title in problem documents, and the default detail.
+The first line of a class's docstring is its title in problem documents, and its default detail.
 """
 
 from typing import ClassVar, TypeVar
@@ -188,7 +188,7 @@ class NotEnoughMemory(Conflict):
 
     code = "not_enough_memory"
     shortage: MemoryShortage | None = None
-    """The numbers, where memory is what is missing."""
+    """The numbers, if the amount of memory is the reason."""
 
 
 # Conditions that pass.
@@ -348,9 +348,9 @@ class DatabaseUnusable(SpoonError):
 
 
 def all_errors(*further_modules: str) -> dict[str, type[SpoonError]]:
-    """Every error by its code, for the borders that translate and the docs that list them.
+    """Every error by its code, for the layers that translate errors, and for the docs.
 
-    Only errors of this module cross the bus. A border adds the names of the modules with its own ones.
+    Only errors of this module cross the bus. `further_modules` adds errors of other layers.
     """
     modules = {__name__, *further_modules}
     found: dict[str, type[SpoonError]] = {}
@@ -368,6 +368,6 @@ def error_of_code(
     fields: tuple[FieldProblem, ...] = (),
     retry_after_s: float | None = None,
 ) -> SpoonError:
-    """The error that a refusal on the bus stands for; an unknown code becomes a plain SpoonError."""
+    """The error that a refusal on the bus represents; an unknown code becomes a plain SpoonError."""
     kind = all_errors().get(code, SpoonError)
     return kind(detail, fields=fields, retry_after_s=retry_after_s)

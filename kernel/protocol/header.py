@@ -1,4 +1,4 @@
-"""The fixed binary frame before every body: who speaks, which version, in answer to what."""
+"""The fixed binary frame before every body: protocol version, blob count, correlation and epoch."""
 
 from struct import Struct
 from typing import Final, NamedTuple
@@ -16,11 +16,10 @@ NO_CORRELATION: Final = bytes(16)
 
 
 class Head(NamedTuple):
-    """The head of one message.
+    """The header of one message.
 
-    `correlation` is the 16-byte UUIDv7 of the command that is asked or answered, or zeros for a
-    message that belongs to no command. `epoch` is the Manager's boot number as the sender knows it,
-    0 before it knows one.
+    `correlation` is the 16-byte UUIDv7 of the command that is sent or answered, or zeros for a message that
+    belongs to no command. `epoch` is the Manager's start number as the sender knows it, 0 while unknown.
     """
 
     minor: int
@@ -30,14 +29,14 @@ class Head(NamedTuple):
 
 
 def pack(blob_count: int, correlation: bytes, epoch: Epoch) -> bytes:
-    """The head frame for a message of this version."""
+    """The header frame of a message of this version."""
     return _LAYOUT.pack(MAGIC, MAJOR, MINOR, blob_count, correlation, epoch)
 
 
 def unpack(frame: bytes | memoryview) -> Head:
-    """Read a head frame, before anything of the body is touched.
+    """Decode a header frame, before the body is touched.
 
-    Raises: BadMessage, if it is no head; WrongVersion, if its major version is not ours.
+    Raises: BadMessage, if it is malformed; WrongVersion, if its major version is not ours.
     """
     if len(frame) != SIZE_BYTES:
         raise BadMessage(f"the head must have {SIZE_BYTES} bytes, not {len(frame)}")

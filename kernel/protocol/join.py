@@ -1,4 +1,4 @@
-"""What a worker must hold to join: handed over by an inherited pipe, or in a private file by hand."""
+"""The data a worker needs to join: passed through an inherited pipe, or by a person in a private file."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -14,35 +14,35 @@ JOIN_FD_OPTION: Final = "--join-fd"
 JOIN_FILE_OPTION: Final = "--join-file"
 PRELOAD_OPTION: Final = "--preload"
 MAX_JOIN_BYTES: Final = 64 << 10
-# A thread of OpenMP that waits for its next piece of work spins by default, and so takes the processor from
-# the one that it waits for: two of them beside a busy neighbour are 5 to 15 times slower. Source: the OpenMP
-# specification, OMP_WAIT_POLICY. Why glibc keeps no cache of small blocks for each thread is said in
-# kernel/process/memory.py; it can only be told before a process begins.
+# By default an OpenMP thread spins while it waits for work, and so takes the CPU from the thread that it
+# waits for: beside a busy process, two of them are 5 to 15 times slower. Source: the OpenMP specification,
+# OMP_WAIT_POLICY. kernel/process/memory.py says why glibc's per-thread caches of small blocks are off; that
+# must be set before the process starts.
 WORKER_ENVIRON: Final[Mapping[str, str]] = {
     "OMP_WAIT_POLICY": "PASSIVE",
     "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",
 }
-"""What a worker's process finds in its environment, unless its owner has set it."""
+"""Variables added to a worker's environment, unless its owner has set them."""
 
 
 def worker_environ(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a worker's process whose owner's is this one."""
+    """The environment of a worker process, made from that of its owner."""
     return {**WORKER_ENVIRON, **environ}
 
 
 class FetchTerms(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker of role `fetch` may do. Secret: it bears the tokens for the sites that it asks."""
+    """The limits of a worker of role `fetch`. Secret: it contains tokens for download sites."""
 
     folder: str
     """The models folder of this host."""
     max_bytes: int
     """The largest model."""
     min_free_bytes: int
-    """So much of the disk stays free."""
+    """Disk space that must stay free."""
     allow_hosts: tuple[str, ...] = ()
-    """Hosts that may be asked though their addresses are private: `name`, `name:port`."""
+    """Hosts with private addresses that may be contacted: `name`, `name:port`."""
     tokens: dict[str, str] = {}
-    """By host, `name` or `name:port`: what to say there and nowhere else."""
+    """Tokens by host, `name` or `name:port`, each sent to that host only."""
     allow_pickle: bool = False
     hub: str = PUBLIC_HUB
 
@@ -51,7 +51,7 @@ class FetchTerms(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Join(msgspec.Struct, frozen=True, kw_only=True):
-    """One worker's way in. Secret: it bears the worker's CURVE key and its launch token."""
+    """The data with which one worker joins. Secret: it contains the worker's CURVE key and launch token."""
 
     role: WorkerRole
     worker_id: WorkerId
@@ -61,29 +61,29 @@ class Join(msgspec.Struct, frozen=True, kw_only=True):
     secret_key: str
     token: str
     file_roots: tuple[str, ...] = ()
-    """The folders of this host below which `file://` models may lie."""
+    """Folders of this host that may contain `file://` models."""
     detectors_folder: str | None = None
-    """The folder of this host that holds the detectors of control maps, each in a folder of its own name."""
+    """The folder of this host with the control map detectors, each in a folder with its name."""
     is_fake: bool = False
     """Run the deterministic fake engine instead of diffusers."""
     manager_pid: int | None = None
     """The local process whose death ends this worker; None on another host."""
     fetch: FetchTerms | None = None
-    """For the role `fetch` alone."""
+    """Only for the role `fetch`."""
 
     def __repr__(self) -> str:
         return f"Join(worker_id={self.worker_id!r}, role={self.role!r}, endpoint={self.endpoint!r}, <keys>)"
 
 
 def write_join(join: Join) -> bytes:
-    """The JSON that goes through the pipe or into the file."""
+    """Encode as JSON, for the pipe or the file."""
     return msgspec.json.encode(join)
 
 
 def read_join(data: bytes) -> Join:
-    """Read what `write_join` made.
+    """Decode the output of `write_join`.
 
-    Raises: BadConfiguration, if it is not that; the message quotes nothing of the input.
+    Raises: BadConfiguration, if it is malformed; the message quotes none of the input.
     """
     try:
         return msgspec.json.decode(data, type=Join)

@@ -1,4 +1,4 @@
-"""What a model needs of a device's memory, as far as headers tell; and the answer when that is not there."""
+"""The data from which a model's memory need is computed, as read from headers; and reports of a shortage."""
 
 from typing import Annotated, Final
 
@@ -8,8 +8,8 @@ from kernel.protocol.enums import MemoryRemedy, ModelPart
 from kernel.protocol.ids import Count, EngineId
 
 BATCH_SIZES: Final = {"cpu": 4, "cuda": 8}
-"""Pictures stepped together where the engine's owner does not say, by kind of device: beyond these a step
-takes about as much longer as it makes more. The engine has them, and the Manager reckons with them."""
+"""The default number of images stepped together, by kind of device. With more, a step's time grows in
+proportion. Both the engine and the Manager use it."""
 Width = Annotated[int, msgspec.Meta(ge=1, le=65_536)]
 """Channels, or the width of a matrix. SDXL's largest is 5,120."""
 Depth = Annotated[int, msgspec.Meta(ge=0, le=64)]
@@ -27,7 +27,8 @@ class PartWeights(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UNetLayout(msgspec.Struct, frozen=True, kw_only=True):
-    """What the activations of a UNet follow from. Levels go from the highest resolution to the lowest."""
+    """The dimensions that determine a UNet's activations. Levels go from the highest resolution to the
+    lowest."""
 
     channels: Levels
     resnets_per_level: Depth
@@ -38,7 +39,7 @@ class UNetLayout(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VaeLayout(msgspec.Struct, frozen=True, kw_only=True):
-    """The same of a VAE; its decoder goes through the levels from the last to the first."""
+    """The dimensions of a VAE; its decoder goes through the levels from the last to the first."""
 
     channels: Levels
     resnets_per_level: Depth
@@ -46,7 +47,7 @@ class VaeLayout(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TextLayout(msgspec.Struct, frozen=True, kw_only=True):
-    """The same of a CLIP text encoder."""
+    """The dimensions of a CLIP text encoder."""
 
     tokens: Width
     width: Width
@@ -55,7 +56,7 @@ class TextLayout(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MemoryProfile(msgspec.Struct, frozen=True, kw_only=True):
-    """All that the memory need of a model is computed from. The layouts are a checkpoint's only."""
+    """All data from which a model's memory need is computed. Only checkpoints have layouts."""
 
     parts: tuple[PartWeights, ...]
     unet: UNetLayout | None = None
@@ -79,6 +80,6 @@ class MemoryShortage(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     needed_bytes: Count
     free_bytes: Count
-    """What is neither used nor promised to another engine."""
+    """Memory that is neither used nor reserved for another engine."""
     total_bytes: Count
     remedies: tuple[Remedy, ...] = ()

@@ -1,4 +1,4 @@
-"""What goes into a picture beside the checkpoint and the words: other models, and how they are used."""
+"""References to the models that an image uses besides the checkpoint, and how they are applied."""
 
 from typing import Annotated, Final
 
@@ -10,22 +10,22 @@ from kernel.protocol.ids import Count, ModelId, Pixels
 from kernel.protocol.values import MAX_MODELS, MAX_REMOVERS, ColorValue, ControlScale, Fraction, LoraWeight
 
 OWN_VAE: Final = ModelId("checkpoint")
-"""In place of a VAE's id: the checkpoint's own, whichever the engine has. No id of a model is like it."""
+"""In place of a VAE's id: the checkpoint's own VAE, whichever the engine has. No model has this id."""
 
 
 class Preparation(msgspec.Struct, frozen=True, kw_only=True):
-    """How a background remover wants its pictures, as far as its owner says so; the file tells the rest."""
+    """The input format of a background remover, as far as its owner set it; its file tells the rest."""
 
     input_size: tuple[Pixels, Pixels] | None = None
     """Width and height."""
     mean: tuple[ColorValue, ColorValue, ColorValue] | None = None
-    """Of red, green and blue, where a pixel's value is 0 to 1."""
+    """Of red, green and blue, for pixel values of 0 to 1."""
     std: tuple[ColorValue, ColorValue, ColorValue] | None = None
-    """The deviation by which colours are divided, in the same measure."""
+    """The standard deviation by which colors are divided, in the same unit."""
 
 
 class ModelSource(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a worker finds a model: the address as the person gave it, never a path of the broker's."""
+    """Where a worker finds a model: the registered source URI, never a path of the broker's."""
 
     model_id: ModelId
     name: str
@@ -35,15 +35,15 @@ class ModelSource(msgspec.Struct, frozen=True, kw_only=True):
     variant: Variant | None = None
     sha256: str | None = None
     control_type: ControlType | None = None
-    """Of a ControlNet: the maps that it was trained on."""
+    """The maps that a ControlNet was trained on."""
     trigger_words: tuple[str, ...] = ()
-    """Of an embedding: the first is the word that stands for it in a prompt, else its name is."""
+    """For an embedding, the first one stands for it in prompts; without one, its name does."""
     preparation: Preparation | None = None
-    """Of a background remover."""
+    """For a background remover."""
 
 
 class InputFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A picture file that comes with a job, as the sender describes it: the blob at the same place."""
+    """The description of an image file that comes with a job: the blob at the same index."""
 
     mime: str
     size_bytes: Count
@@ -66,11 +66,11 @@ class ControlUse(msgspec.Struct, frozen=True, kw_only=True):
     start: Fraction = field(default=0.0, name="control_start")
     end: Fraction = field(default=1.0, name="control_end")
     is_preprocessed: bool = field(default=False, name="preprocessed")
-    """The job's pose image is the map already."""
+    """True if the job's pose image already is the map."""
 
 
 class Control(ControlUse, frozen=True, kw_only=True):
-    """A control at work: its type, and the ControlNet that serves it."""
+    """A resolved control: its type, and its ControlNet."""
 
     control_type: ControlType = field(name="type_pose")
     control_model: ModelId

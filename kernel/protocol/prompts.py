@@ -1,4 +1,4 @@
-"""How long a prompt may be, by the way in which it is read."""
+"""The maximum length of prompts, by prompt technique."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -12,14 +12,14 @@ MAX_CHARACTERS: Final[Mapping[PromptTechnique, int]] = MappingProxyType(
     {
         PromptTechnique.NONE: LONGEST_PROMPT,
         PromptTechnique.SD_EMBED: LONGEST_PROMPT,
-        # Its parser takes a second for so many, and the time grows with what it tries in vain.
+        # Its parser takes a second for this length, and the time grows with its backtracking.
         PromptTechnique.COMPEL: 5_000,
     }
 )
 
 
 def fault_of_length(prompt: str, technique: PromptTechnique) -> str | None:
-    """What is wrong with the length of a prompt, in words that still lack the field's name."""
+    """Why a prompt is too long, without the field's name; None, if it is not."""
     most = MAX_CHARACTERS[technique]
     if len(prompt) <= most:
         return None

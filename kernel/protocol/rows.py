@@ -44,9 +44,9 @@ class ModelRow(Struct, frozen=True):
     control_type: ControlType | None = None
     memory: MemoryProfile | None = None
     found_words: tuple[str, ...] = ()
-    """The trigger words that the model's own metadata names; those that a person gave go before them."""
+    """The trigger words in the model's own metadata; those that a person gave come first."""
     stored: str | None = None
-    """Its name below the models folder; None for a model that is used where it lies."""
+    """Its name in the models folder; None for a model that is used in place."""
     revision: str | None = None
     preparation: Preparation | None = None
 
@@ -63,15 +63,15 @@ class EngineRow(Struct, frozen=True):
     memory_bytes: int | None = None
     started_at_ms: int | None = None
     waits_since_ms: int | None = None
-    """Wanted since then, but there has been no room for it."""
+    """When it began to wait for memory; None, if it does not wait."""
     failing_since_ms: int | None = None
     """When it first went into error since it was last ready."""
     retry_at_ms: int | None = None
-    """In error, and to be tried again then."""
+    """When an engine in error is tried again."""
 
 
 class JobRow(Struct, frozen=True):
-    """A job without its spec: what the core needs of it while it is open."""
+    """A job without its spec: the part that the core keeps while it is open."""
 
     job_id: JobId
     seq: int
@@ -91,7 +91,7 @@ class JobRow(Struct, frozen=True):
     expire_after_s: float | None = None
     delete_after_downloads: int | None = None
     models: tuple[ModelId, ...] = ()
-    """Every model that the spec names: none of them can be deleted while the job is open."""
+    """Every model that the spec refers to: none of them can be deleted while the job is open."""
     give_up_after_s: float | None = None
 
 
@@ -116,7 +116,8 @@ class ImageRow(Struct, frozen=True):
 
 
 class BlobRow(Struct, frozen=True):
-    """A file of a job beside its images. Its time begins when the job has ended; None: it has not."""
+    """A file of a job besides its images. It expires some time after the job has ended; None: not ended
+    yet."""
 
     blob_id: BlobId
     job_id: JobId
@@ -130,7 +131,7 @@ class BlobRow(Struct, frozen=True):
 
 
 class ChangeRow(Struct, frozen=True):
-    """One numbered change of something."""
+    """A numbered change."""
 
     seq: EventSeq
     kind: ChangeKind

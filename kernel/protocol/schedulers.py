@@ -1,8 +1,8 @@
-"""The one table of schedulers: users' names, what they are in diffusers, and what other tools call them.
+"""The one table of schedulers: users' names, diffusers' classes, and other tools' names.
 
-It stands here, without a line of torch, so that the API can read the names of others with it and the engine
-can build what they stand for. A name is a sampler's, and behind it maybe that of a spacing of the noise
-levels: every sampler whose class has the options of the spacings has all of these names.
+It imports no torch, so that the API can read other tools' names with it and the engine can build the
+schedulers. A name is a sampler's, optionally followed by that of a spacing of the noise levels: every sampler
+whose class has the spacing options has all of these names.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,26 +15,26 @@ from kernel.protocol.specs import SchedulerConfig
 
 @dataclass(frozen=True, slots=True)
 class Spacing:
-    """How the noise levels of the steps are spaced, if not as the checkpoint's timesteps are."""
+    """The spacing of the noise levels, if it is not that of the checkpoint's timesteps."""
 
     option: str
-    """Of diffusers."""
+    """The name of diffusers' option."""
     label: str
     others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SchedulerKind:
-    """What a name stands for: all that is not a property of the checkpoint."""
+    """What a name stands for, apart from the checkpoint's own properties."""
 
     class_name: str
     """In diffusers."""
     label: str
-    """The name of the sampler in the recipes that Stable Diffusion tools write and read."""
+    """The sampler's name in the infotext of Stable Diffusion tools."""
     others: tuple[str, ...] = ()
-    """What else people write for it."""
+    """Other names for it."""
     options: SchedulerConfig = field(default_factory=dict)
-    """Where it is not as its class is without any."""
+    """Options that differ from the class's defaults."""
     spacing: Spacing | None = None
 
 
@@ -46,7 +46,7 @@ SPACINGS: Final[Mapping[str, Spacing]] = {
 
 _MULTISTEP: Final = "DPMSolverMultistepScheduler"
 _ORDER_2: Final[SchedulerConfig] = {"algorithm_type": "dpmsolver++", "solver_order": 2}
-# Without the last, diffusers sets it anyway, with two warnings a picture.
+# Without the last one, diffusers sets it anyway, with two warnings per image.
 _SINGLE_2: Final[SchedulerConfig] = {**_ORDER_2, "lower_order_final": True}
 _SDE_2: Final[SchedulerConfig] = {"algorithm_type": "sde-dpmsolver++", "solver_order": 2}
 _SDE_3: Final[SchedulerConfig] = {"algorithm_type": "sde-dpmsolver++", "solver_order": 3}
@@ -60,8 +60,8 @@ def _kind(class_name: str, label: str, *others: str, options: SchedulerConfig | 
     return SchedulerKind(class_name, label, others, options or {})
 
 
-# Labels are the web interface's names; then ComfyUI's and k-diffusion's names, then those of diffusers. A
-# class that makes several samplers is the plainest of them.
+# Labels are the web interface's names; then come those of ComfyUI and k-diffusion, then of diffusers. A class
+# that implements several samplers is the plainest of them.
 _SPACED: Final[Mapping[Scheduler, SchedulerKind]] = {
     Scheduler.EULER: _kind("EulerDiscreteScheduler", "Euler", "k_euler", "EulerDiscreteScheduler"),
     Scheduler.HEUN: _kind("HeunDiscreteScheduler", "Heun", "k_heun", "HeunDiscreteScheduler"),
@@ -92,7 +92,7 @@ _PLAIN: Final[Mapping[Scheduler, SchedulerKind]] = {
         "EulerAncestralDiscreteScheduler", "Euler a",
         "euler_ancestral", "k_euler_a", "k_euler_ancestral", "EulerAncestralDiscreteScheduler",
     ),
-    # Without the steps of Runge and Kutta before it, as PLMS is everywhere.
+    # Without the Runge-Kutta warm-up steps, as PLMS is implemented elsewhere.
     Scheduler.PNDM: _kind("PNDMScheduler", "PLMS", "PNDMScheduler", options={"skip_prk_steps": True}),
     Scheduler.DDIM: _kind("DDIMScheduler", "DDIM", "DDIMScheduler"),
     Scheduler.DDPM: _kind("DDPMScheduler", "DDPM", "DDPMScheduler"),
@@ -118,7 +118,7 @@ def _spaced(kind: SchedulerKind, spacing: Spacing) -> SchedulerKind:
 
 KINDS: Final[Mapping[Scheduler, SchedulerKind]] = dict(_all_kinds())
 SAMPLERS: Final = tuple(word for word, kind in KINDS.items() if kind.spacing is None)
-"""Each once, with its noise levels where the checkpoint's timesteps are."""
+"""Each sampler once, with the noise levels of the checkpoint's timesteps."""
 
 NEAREST: Final[Mapping[str, tuple[Scheduler, ...]]] = {
     "DPM++ 2S a": (Scheduler.DPMPP_2S, Scheduler.DPM2_A),
@@ -126,5 +126,5 @@ NEAREST: Final[Mapping[str, tuple[Scheduler, ...]]] = {
     "dpmpp_2s_ancestral": (Scheduler.DPMPP_2S, Scheduler.DPM2_A),
     "dpmpp_2s_ancestral karras": (Scheduler.DPMPP_2S_KARRAS, Scheduler.DPM2_A_KARRAS),
 }
-"""Names of other tools for samplers that diffusers has not, and which of ours come near: the same solver
-without fresh noise, and another one with it."""
+"""Other tools' names for samplers that diffusers lacks, with the nearest of ours: the same solver without
+fresh noise, and another one with it."""

@@ -1,6 +1,6 @@
-"""Where a model comes from: the addresses that can be registered, read alike by every process.
+"""Source URIs of models, parsed alike by every process.
 
-Nothing is looked up or opened here: what an address leads to is checked where it is used.
+Nothing is looked up or opened here: the process that uses a source checks where it leads.
 """
 
 import os
@@ -31,12 +31,12 @@ _FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f\\]")
 
 
 class BadSource(ValueError):
-    """An address that no model can come from; the text says why."""
+    """A URI that cannot be a model's source; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocalSource:
-    """A file or folder of the worker's host, used where it is."""
+    """A file or folder of the worker's host, used in place."""
 
     uri: str
 
@@ -50,7 +50,7 @@ class WebSource:
 
 @dataclass(frozen=True, slots=True)
 class HubSource:
-    """A repository of the Hugging Face hub, or one file of it. Without a revision: its main branch."""
+    """A repository of the Hugging Face hub, or one of its files. Without a revision: the main branch."""
 
     repo: str
     revision: str | None = None
@@ -59,7 +59,7 @@ class HubSource:
 
 @dataclass(frozen=True, slots=True)
 class UploadedSource:
-    """A file that came in through the API and waits among the uploads; its name is a label."""
+    """A file that was uploaded through the API and waits in the uploads folder; its name is a label."""
 
     upload: str
     file_name: str
@@ -69,9 +69,9 @@ Source = LocalSource | WebSource | HubSource | UploadedSource
 
 
 def parse_source(uri: str) -> Source:
-    """Take an address apart.
+    """Parse a source URI.
 
-    Raises: BadSource, if it is none of those that a model can be registered with.
+    Raises: BadSource, if a model cannot be registered with it.
     """
     scheme = uri.partition(":")[0].lower()
     if scheme in WEB_SCHEMES:
@@ -89,14 +89,14 @@ def parse_source(uri: str) -> Source:
 
 
 def is_local(uri: str) -> bool:
-    """Is the model used where it lies, without anything being downloaded or taken over?"""
+    """True if the model is used in place, without a download."""
     return uri.startswith("file:")
 
 
 def local_path(uri: str) -> Path | None:
-    """Where a model lies that is used where it lies; None for one that comes from elsewhere.
+    """The path of a model that is used in place; None for other sources.
 
-    Source: RFC 8089; characters that need no escape are taken as they are.
+    Source: RFC 8089; characters that need no escape are taken literally.
     """
     rest = uri.removeprefix("file://")
     host, slash, path = rest.partition("/")
@@ -107,20 +107,20 @@ def local_path(uri: str) -> Path | None:
 
 
 def upload_of(uri: str) -> str | None:
-    """The id of the upload that a model is made of; None for a model that comes from elsewhere."""
+    """The id of the upload that a model comes from; None for other sources."""
     found = _UPLOAD.fullmatch(uri)
     return None if found is None else found["upload"]
 
 
 def is_repository(name: str) -> bool:
-    """Can this be the id of a repository on the hub, `owner/name`?"""
+    """True if this can be a repository id on the hub, `owner/name`."""
     return _REPO.fullmatch(name) is not None and ".." not in name and "--" not in name
 
 
 def check_url(url: str) -> str:
-    """The address of a file on a web server, if it is written in the one way that cannot be misread.
+    """Check that a web URL is written in its one unambiguous form, and return it.
 
-    Raises: BadSource, if it bears a user or a password, or a host that is a number in disguise.
+    Raises: BadSource, if it has a user or password, or a disguised numeric host.
     """
     if _FORBIDDEN.search(url):
         raise BadSource("must not contain spaces, control characters or backslashes: write %20 for a space")
@@ -140,10 +140,10 @@ def check_url(url: str) -> str:
 
 
 def check_host(host: str) -> None:
-    """Let a name or an address through that every reader reads alike.
+    """Check that every URL parser reads this host alike.
 
-    Some read 2130706433, 0x7f.1 and 0177.0.0.1 as 127.0.0.1. A host whose last part is a number is an address
-    (https://url.spec.whatwg.org/#ends-in-a-number-checker), so it must be one in the usual form.
+    Some read 2130706433, 0x7f.1 and 0177.0.0.1 as 127.0.0.1. A host whose last label is a number is an
+    address (https://url.spec.whatwg.org/#ends-in-a-number-checker), so it must have the usual form.
     Raises: BadSource.
     """
     if "%" in host:
@@ -157,22 +157,22 @@ def check_host(host: str) -> None:
 
 
 def stored_uri(name: str) -> str:
-    """The address of a model that is kept in a models folder, on whichever host that lies."""
+    """The URI of a model that is stored in a models folder, on any host."""
     return STORED_SCHEME + name
 
 
 def is_stored_name(name: str) -> bool:
-    """Is this a name that the models folder gives to what it keeps? It is made of the content's sha256."""
+    """True for names in the models folder, which are made from the content's sha256."""
     return _STORED_NAME.fullmatch(name) is not None
 
 
 def incoming_name(model_id: ModelId) -> str:
-    """The folder, below the models folder, in which a model is gathered until it is whole."""
+    """The staging folder of a download, relative to the models folder."""
     return f"incoming/{model_id}"
 
 
 def uploaded_name(upload: str) -> str:
-    """The file, below the models folder, in which an upload waits to be taken over."""
+    """The file of an upload, relative to the models folder."""
     return f"uploads/{upload}"
 
 
@@ -188,6 +188,6 @@ def _hub_source(uri: str) -> HubSource:
 
 
 def is_inside(name: str) -> bool:
-    """Is this a relative name that leads nowhere but down?"""
+    """True for a relative path that cannot leave its folder."""
     parts = name.split("/")
     return all(part not in ("", ".", "..") for part in parts) and not _FORBIDDEN.search(name.replace(" ", ""))

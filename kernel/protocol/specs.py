@@ -1,4 +1,4 @@
-"""What an engine and a job are made of, once every default has been filled in."""
+"""The values of engines and jobs: as requested, and with every default resolved."""
 
 from typing import Annotated
 
@@ -52,11 +52,11 @@ from kernel.protocol.values import (
 )
 
 SchedulerConfig = dict[str, bool | int | float | str]
-"""Options by diffusers' own names, laid over the checkpoint's scheduler config."""
+"""Options under diffusers' own names, which override the checkpoint's scheduler config."""
 
 
 class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
-    """What inspection found out about a model's files by reading their headers."""
+    """The results of inspecting a model's headers."""
 
     model_type: ModelType
     model_base: ModelBase | None = None
@@ -64,25 +64,26 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
     size_bytes: Count
     memory_bytes: Count
-    """The weights alone, in the precision they are stored in."""
+    """The weights alone, in their stored precision."""
     parameters: Count
     prediction_type: str | None = None
     native_size_px: Pixels | None = None
     """The width and height that the checkpoint was trained at, or that a background remover takes."""
     memory: MemoryProfile | None = None
-    """What its need of memory is computed from; None where the headers do not tell."""
+    """The data for its memory need; None where the headers do not tell."""
     trigger_words: tuple[str, ...] = ()
-    """The words that call it, as its own metadata says."""
+    """The trigger words in its own metadata."""
     control_type: ControlType | None = None
-    """Of a ControlNet: the maps that it was trained on, as far as its metadata tells."""
+    """The maps that a ControlNet was trained on, if its metadata tells."""
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
-    """What an engine presets and a job may set. None: the next in line decides (request, engine, checkpoint).
+    """Values that an engine may preset and a job may set. None: resolved from request, engine, checkpoint in
+    turn.
 
-    A value that is added here is read from HTTP, stored, resolved, handed to the worker and shown: only its
-    effect, its option of the command line and its line in docs/api.md are left to write (ADR 0046). The names
-    that `name=` gives are those of the REST API, of the bus and of what is stored.
+    A value that is added here is read from HTTP, stored, resolved, passed to the worker and shown: only its
+    effect, its command line option and its line in docs/api.md are left to write (ADR 0046). `name=` gives
+    the name in the REST API, on the bus and in the database.
     """
 
     clip_skip: ClipSkip | None = None
@@ -97,7 +98,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EngineValues(Sampling, frozen=True, kw_only=True):
-    """What a client says about an engine and nobody has to look up."""
+    """An engine's values that a client sets directly, without names to resolve."""
 
     name: Name | None = None
     long_prompt_technique: PromptTechnique | None = None
@@ -112,7 +113,7 @@ class EngineValues(Sampling, frozen=True, kw_only=True):
 
 
 class EngineSpec(EngineValues, frozen=True, kw_only=True):
-    """An engine as its owner described it, with ids instead of names."""
+    """An engine as requested, with ids instead of names."""
 
     checkpoint: ModelId
     vae: ModelId = OWN_VAE
@@ -130,25 +131,27 @@ class EngineSpec(EngineValues, frozen=True, kw_only=True):
 
 
 class EngineLoad(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker needs to load an engine."""
+    """The data that a worker needs to load an engine."""
 
     engine_id: EngineId
     checkpoint: ModelSource
     models: tuple[ModelSource, ...] = ()
-    """All others that the engine's spec names: loaded with it, so that a first job does not wait for them."""
+    """All other models that the engine refers to: loaded with it, so that a first job does not wait for
+    them."""
     device: str = "auto"
     dtype: Variant | None = None
     max_batch: int | None = None
     plan: MemoryPlan = MemoryPlan.FAST
     compilation: Compilation = Compilation.OFF
     width_px: int | None = None
-    """The pictures that its jobs make by default: for them it is prepared beforehand."""
+    """The default size of its jobs' images, for which it compiles in advance."""
     height_px: int | None = None
     guidance_scale: float = 7.0
 
 
 class JobValues(Sampling, frozen=True, kw_only=True):
-    """What a client says about a job and nobody has to look up. None: the default; 0 is a value."""
+    """A job's values that a client sets directly, without names to resolve. None: the default; 0 is a
+    value."""
 
     prompt: Prompt = ""
     negative_prompt: Prompt = ""
@@ -157,9 +160,10 @@ class JobValues(Sampling, frozen=True, kw_only=True):
     strength: Strength | None = None
     """Denoising strength, 0 to 1. In a JobSpec: None without a reference image."""
     image_fit: ImageFit | None = None
-    """In a JobSpec: None without any input image."""
+    """In a JobSpec: None without an input image."""
     background_color: Color | None = None
-    """Laid under what a JPEG or a second background remover gets. In a JobSpec: None otherwise."""
+    """The background of a JPEG, and the input of a second background remover. In a JobSpec: None
+    otherwise."""
     image_file_type: ImageFileType = ImageFileType.PNG
     quality: Quality = 90
     previews: bool = False
@@ -167,12 +171,12 @@ class JobValues(Sampling, frozen=True, kw_only=True):
 
 
 class JobRequest(JobValues, frozen=True, kw_only=True):
-    """A job as it was asked for, with ids instead of names."""
+    """A job as requested, with ids instead of names."""
 
     loras: LoraUses | None = None
     embeddings: ModelIds | None = None
     vae: ModelId | None = None
-    """OWN_VAE: the checkpoint's own, though the engine may have another one."""
+    """OWN_VAE: the checkpoint's own VAE, even if the engine has another one."""
     inputs: Annotated[tuple[InputKind, ...], Meta(max_length=len(InputKind))] = ()
     """The input images, in the order of the message's blobs."""
     controls: Annotated[tuple[ControlUse, ...], Meta(max_length=len(ControlType))] = ()
@@ -184,7 +188,7 @@ class JobRequest(JobValues, frozen=True, kw_only=True):
 
 
 class JobSpec(JobValues, frozen=True, kw_only=True):
-    """A job with every value decided, so that its recipe never depends on a default again."""
+    """A job with every value resolved, so that it no longer depends on defaults."""
 
     loras: LoraUses = ()
     embeddings: ModelIds = ()
@@ -210,7 +214,7 @@ class JobSpec(JobValues, frozen=True, kw_only=True):
 
 
 class PictureOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """One picture of a job that is still to be made."""
+    """An image of a job that is still to be made."""
 
     index: int
     image_id: ImageId
@@ -218,13 +222,13 @@ class PictureOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """A job as it is given to a worker: the whole spec, and the pictures that are still missing.
+    """A job as sent to a worker: the whole spec, and the images that are still missing.
 
-    The pictures that come along (`spec.inputs`) are the message's blobs, in that order.
+    The input images (`spec.inputs`) are the message's blobs, in that order.
     """
 
     job_id: JobId
     spec: JobSpec
     models: tuple[ModelSource, ...] = ()
-    """Every model that the spec names."""
+    """Every model that the spec refers to."""
     pictures: tuple[PictureOrder, ...]

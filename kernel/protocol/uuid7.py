@@ -1,4 +1,4 @@
-"""UUIDv7: ids that sort by the time at which they were made. Source: RFC 9562, section 5.7."""
+"""UUIDv7: ids that sort by their time of creation. Source: RFC 9562, section 5.7."""
 
 import os
 import time
@@ -8,14 +8,14 @@ from typing import Final
 _COUNTER_BITS: Final = 12
 _RANDOM_BYTES: Final = 8
 _POOL_BYTES: Final = 512 * _RANDOM_BYTES
-"""Randomness is drawn from the system for so many ids at once: one call each would be most of the cost."""
+"""Random bytes are drawn for many ids at once: one system call for each would be most of the cost."""
 
 
 class Uuid7:
     """Makes ids that rise strictly within one process, also when the clock stands still or goes back.
 
-    The 12 bits after the time are a counter (RFC 9562, section 6.2, method 1); when it runs over, the
-    time is borrowed from the next millisecond.
+    The 12 bits after the time are a counter (RFC 9562, section 6.2, method 1); when it overflows, the time is
+    borrowed from the next millisecond.
     """
 
     def __init__(self) -> None:

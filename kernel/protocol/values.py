@@ -1,7 +1,7 @@
-"""The types of the values that engines, jobs and models carry, each with its bounds: declared here, once.
+"""The types of values that engines, jobs and models have, with their bounds: declared once, here.
 
-The decoders of HTTP and of the bus check them as they read. An installation's own limits
-(`server.max_pixels` ...) are narrower.
+The decoders of HTTP and of the bus check the bounds. An installation's own limits (`server.max_pixels` ...)
+are narrower.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ PIXELS_PER_LATENT: Final = 8
 """One latent stands for 8 x 8 pixels in every Stable Diffusion VAE."""
 MAX_SIDE_PX: Final = 8_192
 MAX_LIFE_S: Final = 3_155_760_000.0
-"""A hundred years: what a clock in milliseconds is sure to hold."""
+"""A hundred years: a value that a clock in milliseconds can hold."""
 MAX_MODELS: Final = 32
 """LoRAs, embeddings or ControlNets of one engine or job."""
 MAX_REMOVERS: Final = 8
@@ -33,7 +33,7 @@ FORMS: Final[Mapping[str, str]] = MappingProxyType(
         _COLOR: "a color written #rrggbb, such as #ff0000 for red",
     }
 )
-"""The patterns in words."""
+"""Descriptions of the patterns for error messages."""
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Uri = Annotated[str, Meta(min_length=1, max_length=4_096)]
@@ -49,25 +49,25 @@ Prompt = Annotated[
     ),
 ]
 ClipSkip = Annotated[int, Meta(ge=1, le=12)]
-"""Layers of the text encoder, counted from its end; the one of SD has 12."""
+"""Layers of the text encoder, counted from its end; SD 1.5's has 12."""
 Steps = Annotated[int, Meta(ge=1, le=10_000)]
 GuidanceScale = Annotated[float, Meta(ge=0, le=100)]
-"""Users go to about 30; beyond a few hundred half precision overflows, and every pixel is NaN."""
+"""In use up to about 30; beyond a few hundred, float16 overflows and every pixel is NaN."""
 SidePx = Annotated[int, Meta(ge=64, le=MAX_SIDE_PX, multiple_of=PIXELS_PER_LATENT)]
 Seed = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
 ImageCount = Annotated[int, Meta(ge=1, le=10_000)]
 Strength = Annotated[float, Meta(ge=0, le=1)]
-"""Denoising strength: 1 leaves nothing of the reference image; at 0 it only goes through the VAE."""
+"""Denoising strength: 1 ignores the reference image; with 0 it only passes through the VAE."""
 Color = Annotated[str, Meta(pattern=_COLOR)]
 WHITE: Final = "#ffffff"
 Quality = Annotated[int, Meta(ge=1, le=100)]
 Downloads = Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
 LoraWeight = Annotated[float, Meta(ge=-10, le=10)]
-"""Users go to about 2, sliders to about 8, in either direction."""
+"""In use up to about 2, for sliders up to about 8, in either direction."""
 ControlScale = Annotated[float, Meta(ge=0, le=10)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 ColorValue = Annotated[float, Meta(ge=0, le=1_000)]
-"""Means and deviations of colors lie in 0 to 1, or in 0 to 255."""
+"""Means and deviations of colors, for values of 0 to 1 or of 0 to 255."""
 Device = Annotated[str, Meta(pattern=_DEVICE)]
 KeepAliveS = Annotated[float, Meta(ge=0, le=31_536_000)]
 LifeS = Annotated[float, Meta(gt=0, le=MAX_LIFE_S)]

@@ -1,4 +1,4 @@
-"""The version of this software, and the oldest SQLite that it runs on: written here and nowhere else."""
+"""The version of this software, and the oldest supported SQLite: declared once, here."""
 
 from typing import Final
 

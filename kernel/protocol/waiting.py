@@ -1,4 +1,4 @@
-"""What a job waits for, as it follows from its engine; and which errors of engines may pass by themselves."""
+"""The reason why a job waits, derived from its engine; and which errors of engines may pass by themselves."""
 
 from typing import Final, assert_never
 
@@ -8,19 +8,19 @@ from kernel.protocol.errors import DeviceUnavailable, NotEnoughMemory, OutOfMemo
 PASSING: Final = frozenset(
     kind.code for kind in (WorkerCrashed, OutOfMemory, NotEnoughMemory, DeviceUnavailable)
 )
-"""What an engine may fail of today and not tomorrow. All else is the same until somebody puts it right: a
-file that is damaged, gone or of a kind that nobody knows, a package that is not installed."""
+"""Errors of engines that may not happen at the next try. All others stay until a person fixes the cause: a
+damaged, missing or unknown file, a package that is not installed."""
 
 
 def may_pass(error_code: str | None) -> bool:
-    """Is it worth another try, though nobody has put anything right?"""
+    """True if another try may succeed without a repair."""
     return error_code in PASSING
 
 
 def waits_for(
     status: EngineState, error_code: str | None, waits_since_ms: int | None, retry_at_ms: int | None
 ) -> WaitsFor:
-    """What the waiting jobs of an engine wait for."""
+    """The reason why the waiting jobs of an engine wait."""
     if waits_since_ms is not None:
         return WaitsFor.ROOM
     match status:

@@ -1,7 +1,7 @@
 """Messages between the Manager and a worker: orders go down, reports come up.
 
 A worker opens with Hello and is answered with Welcome or Refuse. An engine worker then gets LoadEngine and
-jobs, a fetch worker gets InspectModel. Every message about a job bears the lease under which it was given.
+jobs, a fetch worker gets InspectModel. Every message about a job has the lease under which it was given.
 """
 
 import msgspec
@@ -15,17 +15,17 @@ from kernel.protocol.specs import EngineLoad, Fingerprint, JobOrder
 
 
 class Welcome(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """You are known."""
+    """The worker is registered."""
 
     epoch: Epoch
     heartbeat_s: float
     """Send at least one message in this time."""
     silence_s: float
-    """Leave when the Manager has been silent for this long."""
+    """Leave if the Manager has been silent for this long."""
 
 
 class Refuse(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """You are not known, or not welcome: leave."""
+    """The worker is unknown or not permitted: leave."""
 
     code: str
     text: str
@@ -38,13 +38,13 @@ class LoadEngine(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class InspectModel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Get this model if it is elsewhere, read what it is, and report ModelInspected or ModelFailed."""
+    """Download this model if it is remote, inspect it, and report ModelInspected or ModelFailed."""
 
     source: ModelSource
 
 
 class RunJob(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Make these pictures, from those that are the message's blobs, and report under this lease."""
+    """Make these images from the message's blobs, and report under this lease."""
 
     attempt: int
     lease: Lease
@@ -59,7 +59,7 @@ class CancelJob(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class ImageStored(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The picture is durable: you may forget it."""
+    """The image is durable: you may free it."""
 
     job_id: JobId
     lease: Lease
@@ -67,7 +67,7 @@ class ImageStored(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class MapStored(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The control map is durable: you may forget it."""
+    """The control map is durable: you may free it."""
 
     job_id: JobId
     lease: Lease
@@ -105,7 +105,7 @@ WorkerOrder = (
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The first message of a worker: who it is, and that it was invited."""
+    """The first message of a worker: its identity and launch token."""
 
     role: WorkerRole
     worker_id: WorkerId
@@ -129,7 +129,7 @@ class EngineReady(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class EngineFailed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The engine cannot be loaded; `code` tells whether that may pass."""
+    """The engine cannot be loaded; `code` tells whether the cause may pass."""
 
     engine_id: EngineId
     code: str
@@ -137,24 +137,24 @@ class EngineFailed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class ModelProgress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """How far the download or the inspection is."""
+    """The progress of the download or the inspection."""
 
     model_id: ModelId
     bytes: Count
     total_bytes: Count | None = None
     bytes_per_s: Count | None = None
-    """How fast it comes in; None while nothing comes from elsewhere."""
+    """The download rate; None while nothing is downloaded."""
 
 
 class ModelInspected(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The model is what it is said to be."""
+    """The model was inspected and can be used."""
 
     model_id: ModelId
     fingerprint: Fingerprint
     stored: str | None = None
-    """The name below the models folder under which it is to be kept; None: it stays where it is."""
+    """Its future name in the models folder; None: it is used in place."""
     revision: str | None = None
-    """The commit of the repository that it was taken from."""
+    """The commit of the repository that it was downloaded from."""
 
 
 class ModelFailed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -166,14 +166,14 @@ class ModelFailed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The job is in the engine."""
+    """The engine has accepted the job."""
 
     job_id: JobId
     lease: Lease
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """So many denoising steps are done; at most four of these a second."""
+    """The number of denoising steps done; at most four of these a second."""
 
     job_id: JobId
     lease: Lease
@@ -183,7 +183,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Preview(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """How one picture looks so far: a small JPEG file, the message's blob; at most two of these a second."""
+    """A preview of an unfinished image: the blob is a small JPEG file; at most two of these a second."""
 
     job_id: JobId
     lease: Lease
@@ -192,7 +192,7 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class ControlMap(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """A control map that a detector drew for the job: the PNG file is the message's blob."""
+    """A control map that a detector drew for the job: the blob is a PNG file."""
 
     job_id: JobId
     lease: Lease
@@ -202,7 +202,7 @@ class ControlMap(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class ImageReady(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """One picture: the file is the message's blob."""
+    """A finished image: the blob is its file."""
 
     job_id: JobId
     lease: Lease
@@ -217,7 +217,7 @@ class ImageReady(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class JobDone(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Every picture of the job has been sent, and these control maps."""
+    """Every image of the job has been sent, and these control maps."""
 
     job_id: JobId
     lease: Lease
@@ -226,7 +226,7 @@ class JobDone(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class JobFailed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The job cannot be made; the engine is well."""
+    """The job failed; the engine can go on."""
 
     job_id: JobId
     lease: Lease
@@ -235,14 +235,14 @@ class JobFailed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class JobDropped(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The cancelled job is out of the engine."""
+    """The engine has dropped the cancelled job."""
 
     job_id: JobId
     lease: Lease
 
 
 class Goodbye(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The worker leaves: it holds no job and no picture."""
+    """The worker leaves: it holds no job and no image."""
 
     reason: str
 
@@ -280,6 +280,6 @@ EngineReport = (
     | JobDropped
     | Goodbye
 )
-"""What the role `engine` may say."""
+"""The messages that the role `engine` may send."""
 FetchReport = Hello | Ping | ModelProgress | ModelInspected | ModelFailed | Goodbye
-"""What the role `fetch` may say."""
+"""The messages that the role `fetch` may send."""

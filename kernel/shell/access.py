@@ -1,8 +1,9 @@
-"""Who may read what the server keeps: its owner alone; pictures also their group, with images.group_readable.
+"""File modes of the server's files: private to their owner; with images.group_readable, images are readable
+by the group.
 
-What is made anew is private by the umask (kernel/process/startup.py). What an older version made, under
-whatever umask, is tightened once; what a person changes afterwards stays. A folder that was there before this
-server came to it is the person's own and keeps its mode, and so does every file that bears no name of ours.
+New files are private by the umask (kernel/process/startup.py). Files of older versions are tightened once;
+changes that a person makes later stay. A folder that existed before this server used it keeps its mode, and
+so does every file whose name is not one of ours.
 """
 
 import logging
@@ -33,13 +34,13 @@ class Place:
 
     folder: Path
     paths: Iterable[Path]
-    """What in it is the server's, perhaps with the folder itself."""
+    """The server's own files in it, perhaps with the folder itself."""
     is_shared: bool = False
-    """May the group read it?"""
+    """True if the group may read it."""
 
 
 def database_place(folder: Path, database: Path) -> Place:
-    """The database and what lies beside it; the folder only if a database was in it before."""
+    """The database and the files beside it; the folder only if a database was in it before."""
     lock = folder / LOCK_FILE
     files = [lock, *(database.with_name(database.name + ending) for ending in ("", "-wal", "-shm"))]
     logs = folder / "logs"
@@ -47,50 +48,51 @@ def database_place(folder: Path, database: Path) -> Place:
 
 
 def marked(folders: Mapping[Folder, Path]) -> frozenset[Folder]:
-    """Which of the folders an installation has claimed before."""
+    """The folders that an installation has claimed before."""
     return frozenset(name for name, path in folders.items() if (path / INSTALLATION_FILE).exists())
 
 
 def settle(
     store: Store, folders: Mapping[Folder, Path], were_ours: Set[Folder], *, are_images_shared: bool
 ) -> None:
-    """Set the modes of what lies in the folders, once; and again when the setting changes."""
+    """Set the modes of the files in the folders once, and again when the setting changes."""
     if store.access() == int(are_images_shared):
         return
     for name in (Folder.IMAGES, Folder.BLOBS):
         is_shared = are_images_shared and name is Folder.IMAGES
         if name in were_ours or is_shared:
-            tighten(Place(folders[name], _pictures(folders[name]), is_shared))
+            tighten(Place(folders[name], _images(folders[name]), is_shared))
     if Folder.MODELS in were_ours:
         tighten(Place(folders[Folder.MODELS], _models(folders[Folder.MODELS])))
     store.remember_access(int(are_images_shared))
 
 
 def tighten(place: Place) -> None:
-    """Set the modes of what is the server's in one place; what cannot be changed is for `spoon doctor`."""
+    """Set the modes of the server's files in one folder; `spoon doctor` reports those that cannot be
+    changed."""
     changed = sum(_set_mode(path, is_shared=place.is_shared) for path in place.paths)
     if changed:
         log.info(line("access_set", folder=place.folder, paths=changed, group=place.is_shared))
 
 
 def _models(folder: Path) -> Iterator[Path]:
-    """What was downloaded. A person may keep models beside it, so the folder itself is left as it is."""
+    """Downloaded models. A person may keep models beside them, so the folder itself is left as it is."""
     yield from (folder / name for name in (INSTALLATION_FILE, "files", "trees", "incoming", "uploads"))
     for kept in kept_models(folder):
         place = folder / kept.name
         yield from (place, *place.rglob("*"))
 
 
-def _pictures(folder: Path) -> Iterator[Path]:
+def _images(folder: Path) -> Iterator[Path]:
     yield folder
-    with suppress(OSError):  # who takes the inventory complains of it
+    with suppress(OSError):  # the storage audit reports it
         for entry in os.scandir(folder):
             if is_own_name(entry.name) or entry.name == INSTALLATION_FILE:
                 yield Path(entry.path)
 
 
 def _set_mode(path: Path, *, is_shared: bool) -> bool:
-    """Was anything changed? Links are passed over, and what belongs to somebody else."""
+    """Set a mode; True, if it was changed. Links and files of other users are skipped."""
     with suppress(OSError):
         found = path.lstat()
         if stat.S_ISLNK(found.st_mode) or found.st_uid != os.geteuid():

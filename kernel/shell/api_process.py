@@ -1,4 +1,4 @@
-"""The API process that the Manager runs beside itself."""
+"""The API process that the Manager runs as a child."""
 
 import os
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ NAME: Final = "api"
 
 @dataclass(frozen=True, slots=True)
 class ApiProcess:
-    """`python -m api.main`, with the Manager's own configuration; it ends when the Manager does."""
+    """`python -m api.main` with the Manager's configuration; it ends when the Manager does."""
 
     launcher: SubprocessLauncher
     config_file: Path | None

@@ -21,13 +21,13 @@ TCP_HEARTBEAT_TIMEOUT_MS: Final = 10_000
 _ZAP_ENDPOINT: Final = "inproc://zeromq.zap.01"
 _READABLE: Final = int(zmq.POLLIN)
 _PRIVATE: Final = 0o177
-"""The umask under which ipc sockets are bound: nobody but the owner may connect."""
+"""The umask under which ipc sockets are bound: only the owner may connect."""
 
 
 class Gate:
-    """Answers libzmq's question who a CURVE key belongs to. Source: ZMQ RFC 27, ZAP.
+    """Answers libzmq's requests to authenticate a CURVE key. Source: ZMQ RFC 27, ZAP.
 
-    CURVE alone accepts every stranger's key; only with this allow-list is it an authentication.
+    CURVE alone accepts any key; only with this allow-list does it authenticate peers.
     """
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
@@ -37,11 +37,11 @@ class Gate:
         self._names: dict[tuple[bytes, bytes], bytes] = {}
 
     def allow(self, domain: str, public_key: bytes, name: str) -> None:
-        """Let in the holder of a key (Z85) under this name, which its messages then bear."""
+        """Accept a key (Z85), and name its messages with this name."""
         self._names[domain.encode(), z85.decode(public_key)] = name.encode()
 
     def revoke(self, domain: str, name: str) -> None:
-        """Let in nobody under this name any more."""
+        """Accept the key of this name no more."""
         gone = [
             key for key, value in self._names.items() if key[0] == domain.encode() and value == name.encode()
         ]
@@ -49,7 +49,7 @@ class Gate:
             del self._names[key]
 
     def answer(self) -> None:
-        """Answer all questions that have come."""
+        """Answer all pending requests."""
         while self.socket.poll(0):
             version, request, domain, _address, _identity, _mechanism, *keys = self.socket.recv_multipart()
             name = self._names.get((domain, keys[0])) if keys else None
@@ -58,7 +58,7 @@ class Gate:
 
 
 class Incoming(Struct, frozen=True):
-    """One message, not decoded: which connection it came from, whose key that has, and its frames."""
+    """An undecoded message: the connection that it came from, the name of the peer's key, and its frames."""
 
     peer: bytes
     name: str
@@ -66,37 +66,37 @@ class Incoming(Struct, frozen=True):
 
 
 class Allowance(Struct, frozen=True):
-    """What one peer may send before all of it is in memory."""
+    """What one peer may send before it has to be held in memory."""
 
     frame_bytes: int = MAX_FRAME_BYTES
-    """libzmq hangs up on who sends a longer frame, before it is read."""
+    """libzmq disconnects a peer that announces a longer frame, before it is received."""
     messages: int = HIGH_WATER_MARK
-    """So many wait in memory until the Manager takes them; the others wait where they come from."""
+    """Messages that wait in memory for the Manager; further ones wait at the sender."""
 
 
 WIDEST: Final = Allowance()
 FRONT_MESSAGES: Final = 256
-"""A client session keeps 64 commands unanswered; there may be some of them behind one connection."""
+"""A client session keeps up to 64 commands unanswered, and several sessions may share one connection."""
 BACK_MESSAGES: Final = 1_000
-"""A worker says about ten things a second, and a Manager that stands still for a minute is heard of again."""
+"""A worker sends about ten messages a second, so those of a minute's standstill fit."""
 CURVE_BYTES: Final = 64
-"""More than what encryption adds to a frame. Source: ZMQ RFC 26, MESSAGE."""
+"""More than the bytes that encryption adds to a frame. Source: ZMQ RFC 26, MESSAGE."""
 BYTES_PER_PIXEL: Final = 8
-"""Twice what a picture takes without any compression."""
+"""Twice the size of an uncompressed image."""
 
 
 def front_allowance(max_body_bytes: int) -> Allowance:
-    """For clients: the longest frame is a picture that comes with a job; the API takes no longer one."""
+    """For clients: the longest frame is an input image of a job, which the API bounds by max_body_bytes."""
     return Allowance(min(max(MAX_BODY_BYTES, max_body_bytes), MAX_FRAME_BYTES), FRONT_MESSAGES)
 
 
 def back_allowance(max_pixels: int) -> Allowance:
-    """For workers: the longest frame is a finished picture, with its recipe inside."""
+    """For workers: the longest frame is a finished image with its infotext."""
     return Allowance(min(MAX_BODY_BYTES + BYTES_PER_PIXEL * max_pixels, MAX_FRAME_BYTES), BACK_MESSAGES)
 
 
 class Router:
-    """A ROUTER with CURVE, bounded in every direction."""
+    """A ROUTER with CURVE, bounded in both directions."""
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class Router:
         try:
             self.endpoints = [self._bind(endpoint) for endpoint in endpoints]
         except BadConfiguration:
-            self.socket.close()  # an open one would keep its context from ending
+            self.socket.close()  # an open socket would keep its context from ending
             raise
 
     def _bind(self, endpoint: str) -> str:
@@ -139,7 +139,7 @@ class Router:
         return self.socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
     def receive(self) -> Incoming | None:
-        """The next message, or None when there is none now. Frames beyond the limits are dropped unread."""
+        """The next message; None, if there is none now. Frames beyond the limits are dropped unread."""
         if not int(self.socket.getsockopt(zmq.EVENTS)) & _READABLE:  # an exception costs three times as much
             return None
         first = self.socket.recv(copy=False)
@@ -154,7 +154,7 @@ class Router:
         return Incoming(first.bytes, str(first.get("User-Id")), tuple(frames))
 
     def send(self, peer: bytes, frames: Sequence[Frame]) -> bool:
-        """Send to one peer; False when it is gone or does not read (both are normal)."""
+        """Send to one peer; False, if it is gone or does not read (both are normal)."""
         try:
             self.socket.send_multipart((peer, *frames), zmq.NOBLOCK, copy=True)
         except (zmq.Again, zmq.ZMQError) as error:
@@ -164,7 +164,7 @@ class Router:
         return True
 
     def close(self) -> None:
-        """Close, giving the last messages a moment to leave."""
+        """Close, after giving the last messages a moment to leave."""
         self.socket.close(linger=GOODBYE_LINGER_MS)
 
 
@@ -177,9 +177,9 @@ def _check_ipc_path(path: str) -> None:
 
 
 def private_folder(folder: Path) -> Path:
-    """Make a folder that only its owner may enter.
+    """Create a folder that only its owner may enter.
 
-    Raises: BadConfiguration, if it belongs to somebody else.
+    Raises: BadConfiguration, if it belongs to another user.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)

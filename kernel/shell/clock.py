@@ -1,4 +1,4 @@
-"""The real clocks and the real randomness behind the core's ports."""
+"""The real clock and id source behind the core's ports."""
 
 import secrets
 import time
@@ -12,12 +12,12 @@ _SECRET_BYTES: Final = 32
 
 
 def now() -> Now:
-    """This moment."""
+    """The current time."""
     return Now(mono_s=time.monotonic(), unix_ms=time.time_ns() // 1_000_000)
 
 
 class RandomIdSource:
-    """Fresh names: ids that sort by time, secrets and seeds from the system's randomness."""
+    """New ids that sort by time; secrets and seeds from the system's randomness."""
 
     def __init__(self) -> None:
         self._uuid7 = Uuid7()

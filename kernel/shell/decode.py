@@ -1,4 +1,4 @@
-"""Messages off the two sockets to events of the core: each role is read by a decoder of its own."""
+"""Decodes messages of the two sockets to events of the core, with one decoder for each role."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from kernel.shell.bus import Incoming
 
 
 class Arrival(Struct, frozen=True):
-    """An event off the wire, with the blobs that came along."""
+    """An event from the bus, with the blobs that came with it."""
 
     event: Event
     blobs: tuple[Frame, ...] = ()
@@ -24,13 +24,13 @@ class Arrival(Struct, frozen=True):
 
 @dataclass(slots=True)
 class FrontDoor:
-    """Reads what clients send."""
+    """Decodes the messages of clients."""
 
     epoch: Epoch
     version: str
     pid: int
     takers: set[bytes]
-    """The clients that take bundles, as their Watch says."""
+    """The clients whose Watch has `takes_bundles`."""
     _api: codec.Decoder[client.ApiMessage] = field(default_factory=codec.api_decoder)
     _admin: codec.Decoder[client.ClientMessage] = field(default_factory=codec.admin_decoder)
 
@@ -68,7 +68,7 @@ class FrontDoor:
 
 
 def refusal(incoming: Incoming, error: BadMessage) -> tuple[bytes, client.Refused]:
-    """The answer to a message that cannot be read, with its correlation if at least the head can."""
+    """The reply to a message that cannot be decoded, with its correlation if the header can be."""
     correlation = header.NO_CORRELATION
     if incoming.frames:
         try:
@@ -80,14 +80,17 @@ def refusal(incoming: Incoming, error: BadMessage) -> tuple[bytes, client.Refuse
 
 
 def _check_size(report: worker.ImageReady | worker.ControlMap, blobs: tuple[Frame, ...]) -> None:
-    """What is said of a picture's size is stored, and added to that of the others."""
+    """Check the announced size of an image, which is stored and added up.
+
+    Raises: BadMessage.
+    """
     if blobs and len(blobs[0]) != report.size_bytes:
         raise BadMessage(f"the image has {len(blobs[0])} bytes, not {report.size_bytes}")
 
 
 @dataclass(slots=True)
 class BackDoor:
-    """Reads what workers send."""
+    """Decodes the messages of workers."""
 
     _engine: codec.Decoder[worker.EngineReport] = field(default_factory=codec.engine_decoder)
     _fetch: codec.Decoder[worker.FetchReport] = field(default_factory=codec.fetch_decoder)
@@ -95,8 +98,8 @@ class BackDoor:
     def read(self, incoming: Incoming, role: WorkerRole) -> Arrival:
         """One message as an event, with its blobs.
 
-        Raises: BadMessage, also for a preview that is as large as a picture, and for a picture that is not as
-        long as is said of it.
+        Raises: BadMessage, also for a preview that is too large, and for an image whose size differs from the
+        announced one.
         """
         worker_id = WorkerId(incoming.name)
         received: codec.Received[worker.EngineReport] | codec.Received[worker.FetchReport]

@@ -1,4 +1,4 @@
-"""The devices that engines can run on, and how much of their memory is free or held by our workers."""
+"""The devices that engines can run on, with their free memory and the memory that our workers hold."""
 
 import os
 import time
@@ -15,24 +15,25 @@ from kernel.protocol.ids import WorkerId
 FRESH_S: Final = 1.0
 
 Pids = Callable[[], Mapping[WorkerId, int]]
-"""The process ids of the workers of this host."""
+"""The process ids of this host's workers."""
 
 
 class _GpuProcess(Protocol):
-    """A process as NVML tells of it."""
+    """A process as NVML reports it."""
 
     pid: int
     usedGpuMemory: int | None  # noqa: N815 - its name in NVML
 
 
 class Devices:
-    """Every GPU, then the CPU; looked at anew once a second at most.
+    """Every GPU, then the CPU; measured at most once a second.
 
-    NVML is opened once: opening it takes milliseconds, in which the broker would stand still.
+    NVML is opened once: opening it takes milliseconds, during which the broker would stand still.
     """
 
     def __init__(self, pids: Pids, spare_pids: Callable[[], Sequence[int]] = tuple) -> None:
-        """`spare_pids` are processes that the next worker becomes: what they hold is as good as free."""
+        """`spare_pids`: standby processes, whose memory counts as free because the next worker will be one of
+        them."""
         try:
             pynvml.nvmlInit()
             self._gpus = int(pynvml.nvmlDeviceGetCount())
@@ -43,7 +44,7 @@ class Devices:
         self._seen_at_s = -FRESH_S
 
     def read(self) -> tuple[DeviceFact, ...]:
-        """What there is now, or was less than a second ago. A GPU that does not answer is left out."""
+        """The devices now, or less than a second ago. A GPU that does not answer is left out."""
         now_s = time.monotonic()
         if now_s - self._seen_at_s >= FRESH_S:
             pids = self._pids()
@@ -69,8 +70,8 @@ def _read_gpu(index: int, pids: Mapping[WorkerId, int]) -> DeviceFact:
         total_bytes=int(memory.total),
         free_bytes=int(memory.free),
     )
-    # In a container the ids are those of another namespace, and on some systems no sizes are told: then a
-    # worker's own word has to do.
+    # In a container NVML's process ids are those of another namespace, and some systems report no sizes: then
+    # the worker's own report is used.
     used = {process.pid: process.usedGpuMemory for process in _processes(index)}
     held = {worker_id: int(size) for worker_id, pid in pids.items() if (size := used.get(pid)) is not None}
     return DeviceFact(status, held)
@@ -103,7 +104,8 @@ def _cpu(pids: Mapping[WorkerId, int], spare_pids: Sequence[int]) -> DeviceFact:
 
 
 def _own_bytes(statm: Path) -> int | None:
-    """What would be free without the process: resident and no file's. Source: proc_pid_statm(5)."""
+    """The bytes that ending the process would free: resident and not file-backed. Source:
+    proc_pid_statm(5)."""
     try:
         _, resident, shared, *_ = statm.read_text().split()
     except (OSError, ValueError):
@@ -112,7 +114,7 @@ def _own_bytes(statm: Path) -> int | None:
 
 
 def available_bytes(meminfo: Path = Path("/proc/meminfo")) -> int | None:
-    """What the kernel thinks can be had without swapping; None, where it does not say.
+    """The kernel's estimate of memory available without swapping; None, if it has none.
 
     Source: proc_meminfo(5), MemAvailable.
     """

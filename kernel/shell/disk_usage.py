@@ -1,4 +1,4 @@
-"""How much is free on the disks that the folders of an installation lie on."""
+"""Free space on the disks of the storage folders."""
 
 import logging
 import shutil
@@ -14,13 +14,13 @@ log = logging.getLogger("manager")
 
 @dataclass(frozen=True, slots=True)
 class DiskUsage:
-    """The folders that jobs write to, and the one that models come into."""
+    """The folders that jobs write to, and the models folder."""
 
     work: tuple[Path, ...]
     models: Path
 
     def look(self) -> DiskSwept:
-        """What is free now. Units: bytes."""
+        """Measure the free space. Units: bytes."""
         return DiskSwept(_least_free(self.work), models_free_bytes=_least_free((self.models,)))
 
 
@@ -29,7 +29,7 @@ def _least_free(folders: Iterable[Path]) -> int:
 
 
 def _free_bytes(folder: Path) -> int:
-    """A folder that cannot be looked at, as when its disk is not mounted, has no room: that may pass."""
+    """Free bytes; 0 for a folder that cannot be read, as when its disk is not mounted: that may pass."""
     try:
         return shutil.disk_usage(folder).free
     except OSError as error:

@@ -1,4 +1,12 @@
-"""The hands of the Manager: what the core wants done, once it is durable that it does."""
+"""Carries out the core's effects after the commit.
+
+An effect may be seen by others, so it happens only when the transaction that caused it is durable (adr/0002),
+in the order in which the core asked for it. Blobs do not go through the core: `keep_blobs` keeps those that
+an effect of the same event needs until it is carried out, and the core only sees their sizes and digests.
+Anything slow (writing, reading and moving files) goes to the file thread, and its outcome comes back as a
+later event. An effect that fails at once, such as a process that cannot be started, becomes an event too: the
+loop hands it to the core in the next batch, so the core hears of every failure in the same way.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -13,7 +21,7 @@ from kernel.protocol.codec import Frame
 from kernel.protocol.ids import BlobId, ImageId, Lease
 from kernel.protocol.specs import JobOrder, PictureOrder
 from kernel.shell.disk_usage import DiskUsage
-from kernel.shell.file_thread import FileThread, Inputs, InputsRead, Picture, Reading
+from kernel.shell.file_thread import FileThread, Inputs, InputsRead, Output, Reading
 from kernel.shell.model_files import Move
 from kernel.shell.outbox import Outbox
 from kernel.shell.state_reader import StateReader
@@ -23,7 +31,7 @@ log = logging.getLogger("manager")
 
 
 class ApiProcess(Protocol):
-    """The API process, when the Manager runs it."""
+    """The API process, if the Manager runs it."""
 
     def start(self) -> None:
         """Raises: OSError, if it cannot be started."""
@@ -35,7 +43,7 @@ class ApiProcess(Protocol):
 
 @dataclass(slots=True)
 class Effects:
-    """Carries out effects in order. What follows from them at once is kept as `events` for the loop."""
+    """Carries out effects in order. Their immediate results are kept as `events` for the loop."""
 
     outbox: Outbox
     registry: WorkerRegistry
@@ -45,21 +53,21 @@ class Effects:
     disks: DiskUsage
     events: list[Event] = field(default_factory=list)
     exit_code: int | None = None
-    _pictures: dict[ImageId | BlobId, Picture] = field(default_factory=dict)
+    _outputs: dict[ImageId | BlobId, Output] = field(default_factory=dict)
     _inputs: dict[str, Inputs] = field(default_factory=dict)
     _previews: dict[client.JobPreview, Frame] = field(default_factory=dict)
     _unsent: dict[Lease, worker.RunJob] = field(default_factory=dict)
-    """Orders for jobs whose pictures are being read."""
+    """Orders for jobs whose input images are being read."""
 
     def keep_blobs(self, effects: Sequence[actions.Effect], blobs: tuple[Frame, ...]) -> None:
-        """Hold on to what came with an event until the effects that follow from it are carried out.
+        """Keep an event's blobs until the effects that need them are carried out.
 
-        The core does not want everything that comes.
+        Blobs that no effect needs are dropped.
         """
         for effect in effects:
             match effect:
-                case actions.StorePicture(picture_id, folder, file_name, sha256):
-                    self._pictures[picture_id] = Picture(picture_id, folder, file_name, sha256, blobs[0])
+                case actions.StoreOutput(output_id, folder, file_name, sha256):
+                    self._outputs[output_id] = Output(output_id, folder, file_name, sha256, blobs[0])
                 case actions.StoreInputs(key, files):
                     self._inputs[key] = Inputs(key, tuple(zip(files, blobs, strict=True)))
                 case actions.PushPreview(_, message):
@@ -68,7 +76,7 @@ class Effects:
                     pass
 
     def carry_out(self, effect: actions.Effect) -> None:
-        """Do one thing."""
+        """Carry out one effect."""
         match effect:
             case actions.Reply() | actions.Push() | actions.PushPreview():
                 self._tell_clients(effect)
@@ -79,9 +87,9 @@ class Effects:
             case actions.GiveJob():
                 self._give_job(effect)
             case (
-                actions.StorePicture()
+                actions.StoreOutput()
                 | actions.StoreAgain()
-                | actions.ForgetPicture()
+                | actions.ForgetOutput()
                 | actions.StoreInputs()
                 | actions.MoveModel()
             ):
@@ -119,17 +127,17 @@ class Effects:
 
     def _tend_files(
         self,
-        effect: actions.StorePicture
+        effect: actions.StoreOutput
         | actions.StoreAgain
-        | actions.ForgetPicture
+        | actions.ForgetOutput
         | actions.StoreInputs
         | actions.MoveModel,
     ) -> None:
         match effect:
-            case actions.StorePicture(picture_id) | actions.StoreAgain(picture_id):
-                self.files.store(self._pictures[picture_id])
-            case actions.ForgetPicture(picture_id):
-                self._pictures.pop(picture_id, None)
+            case actions.StoreOutput(output_id) | actions.StoreAgain(output_id):
+                self.files.store(self._outputs[output_id])
+            case actions.ForgetOutput(output_id):
+                self._outputs.pop(output_id, None)
             case actions.StoreInputs(key):
                 self.files.store(self._inputs.pop(key))
             case actions.MoveModel(model_id, file_name):
@@ -138,17 +146,17 @@ class Effects:
                 assert_never(effect)
 
     def finish(self) -> None:
-        """All effects of a batch are carried out: let go what they have for clients."""
+        """All effects of a batch are carried out: send the messages for clients."""
         self.events += map(PeerLost, self.outbox.flush())
 
     def _give_job(self, action: actions.GiveJob) -> None:
         spec = self.state_reader.job_spec(action.job_id)
         if spec is None:
-            return  # cancelled and deleted in the same batch: the worker hears of the cancelling alone
-        pictures = tuple(
+            return  # cancelled and deleted in the same batch: the worker only gets the cancellation
+        missing = tuple(
             PictureOrder(index=n, image_id=action.image_ids[n], seed=spec.seed + n) for n in action.positions
         )
-        order = JobOrder(job_id=action.job_id, spec=spec, models=action.models, pictures=pictures)
+        order = JobOrder(job_id=action.job_id, spec=spec, models=action.models, pictures=missing)
         run = worker.RunJob(attempt=action.attempt, lease=action.lease, order=order)
         if not spec.inputs:
             self.registry.send(action.worker_id, run)
@@ -158,7 +166,7 @@ class Effects:
         self.files.read(Reading(action.worker_id, action.job_id, action.lease, files))
 
     def send_with_inputs(self, read: InputsRead | InputsUnreadable) -> None:
-        """The pictures of a job are read, or cannot be: let its order go, unless it was cancelled."""
+        """Send a job's order, now that its input images are read or cannot be, unless it was cancelled."""
         run = self._unsent.pop(read.lease, None)
         if run is None:
             return
@@ -168,11 +176,11 @@ class Effects:
             self.events.append(read)
 
     def _push_preview(self, effect: actions.PushPreview) -> None:
-        """Of two previews of one step in a batch one is enough."""
-        picture = self._previews.pop(effect.message, None)
-        if picture is not None:
+        """Send a preview; of several previews of one step in a batch, only one is sent."""
+        preview = self._previews.pop(effect.message, None)
+        if preview is not None:
             for peer in effect.peers:
-                self.outbox.put(peer, header.NO_CORRELATION, effect.message, (picture,))
+                self.outbox.put(peer, header.NO_CORRELATION, effect.message, (preview,))
 
     def _run_worker(
         self,
@@ -217,7 +225,7 @@ class Effects:
 
 
 def _compare_memory(action: actions.CompareMemory) -> None:
-    """One line, from which a wrong prediction can be seen: of the weights, and with them of all the rest."""
+    """Log predicted and actual memory, of the weights and of the whole."""
     reserved = action.reservation
     figures = line(
         "memory_compared",

@@ -1,4 +1,4 @@
-"""What happens to engines, models and the Manager itself, told to its log after the answers have left."""
+"""Logs changes of engines, models and the Manager itself, after the replies have been sent."""
 
 import logging
 from types import MappingProxyType
@@ -19,7 +19,7 @@ _WAY_OUT: Final = "send a second signal to return running jobs to the queue and 
 
 
 class EventLog:
-    """Gathers the lines of a batch; no answer waits for the log."""
+    """Collects the log lines of a batch, so that no reply waits for the log."""
 
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
@@ -29,7 +29,7 @@ class EventLog:
         self._holders: dict[JobId, WorkerId] = {}
 
     def saved(self, save: actions.Save) -> None:
-        """Something is in the batch's transaction: a change of an engine or a model is worth a line."""
+        """Add a line for a saved change of an engine or a model."""
         match save:
             case actions.SaveJob(row):
                 self._job(row)
@@ -43,12 +43,13 @@ class EventLog:
                 pass
 
     def gave(self, effect: actions.Effect) -> None:
-        """A job goes to a worker, whose name is told if the job comes back or fails."""
+        """Remember the worker that a job goes to, for a line if the job comes back or fails."""
         if isinstance(effect, actions.GiveJob):
             self._holders[effect.job_id] = effect.worker_id
 
     def _job(self, row: JobRow) -> None:
-        """Jobs are too many to be told, except those of which something is wrong. Never of what they show."""
+        """Add a line for a job that crashed or failed; other jobs are too many to log. Never logs their
+        content."""
         if row.status is JobState.PROCESSING:
             return
         holder = self._holders.pop(row.job_id, None)
@@ -63,7 +64,7 @@ class EventLog:
         return line("changed", kind=row.kind, id=row.id, state=row.state, **reason)
 
     def phase(self, phase: Phase, jobs_processing: int) -> None:
-        """The Manager's phase after a batch: when it begins to leave, its owner wants to know what for."""
+        """Add a line when the Manager's phase changes after a batch, with what it waits for."""
         if phase is not self._phase:
             self._phase = phase
             way_out = {"hint": _WAY_OUT} if phase is Phase.DRAINING and jobs_processing else {}
@@ -78,9 +79,9 @@ class EventLog:
 
 
 def log_debug(log: logging.Logger, thing: object) -> None:
-    """One line for an event or an action, if they are wanted: its name and its ids, nothing else of it.
+    """Log an event or an action at debug level: its name and its ids, nothing else.
 
-    Tokens, keys and prompts travel in events and actions too, and have no place in a log.
+    Events and actions also contain tokens, keys and prompts, which must not be logged.
     """
     if log.isEnabledFor(logging.DEBUG):
         parts = [thing, *(part for name in _INSIDE if (part := getattr(thing, name, None)) is not None)]

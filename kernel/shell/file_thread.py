@@ -1,4 +1,5 @@
-"""Files, written, read, moved and removed by a thread of their own: the broker never waits for a disk."""
+"""Writes, reads, moves and removes files on a thread of its own, so that the broker never waits for a
+disk."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from kernel.core.events import (
     InputsUnreadable,
     ModelMoved,
     ModelNotMoved,
-    PictureNotStored,
-    PictureStored,
+    OutputNotStored,
+    OutputStored,
 )
 from kernel.process.wakeup import PollableQueue
 from kernel.protocol.codec import Frame
@@ -27,10 +28,10 @@ from kernel.shell.model_files import Move, move_model, remove
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """The bytes of an image or a control map, and what they should be."""
+class Output:
+    """The bytes of an image or a control map, and their digest."""
 
-    picture_id: ImageId | BlobId
+    output_id: ImageId | BlobId
     folder: Folder
     file_name: str
     sha256: str
@@ -39,7 +40,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """The pictures that came with a command: all of them are stored, or none."""
+    """The input images of a command: all of them are stored, or none."""
 
     key: str
     files: tuple[tuple[InputToStore, Frame], ...]
@@ -47,7 +48,7 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class InputToRead:
-    """A picture that came with a job; `file_name` is None when the database knows no such file any more."""
+    """An input image of a job; `file_name` is None if the database does not know the file any more."""
 
     kind: InputKind
     file_name: str | None
@@ -56,7 +57,7 @@ class InputToRead:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Pictures that came with a job, wanted for the worker that the job was given to."""
+    """Input images of a job, to be read for the worker that the job was given to."""
 
     worker_id: WorkerId
     job_id: JobId
@@ -66,7 +67,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class InputsRead:
-    """The pictures that were wanted, in their order."""
+    """The input images that were read, in the requested order."""
 
     worker_id: WorkerId
     lease: Lease
@@ -75,15 +76,15 @@ class InputsRead:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """These files are no more; named as the trash names them, `folder/name`."""
+    """Files that were removed, named as in the trash, `folder/name`."""
 
     file_names: tuple[str, ...]
 
 
-Task = Picture | Inputs | Reading | Move | tuple[str, ...]
+Task = Output | Inputs | Reading | Move | tuple[str, ...]
 Outcome = (
-    PictureStored
-    | PictureNotStored
+    OutputStored
+    | OutputNotStored
     | InputsStored
     | InputsNotStored
     | InputsUnreadable
@@ -95,12 +96,12 @@ Outcome = (
 
 
 class FileThread:
-    """Does one task after the other, in their order; `outcomes` fills up, and `fileno` becomes readable."""
+    """Does tasks one after the other, in order; `outcomes` fills up, and `fileno` becomes readable."""
 
     def __init__(
         self, folders: Mapping[Folder, Path], disk: FileSystem, *, are_images_shared: bool = False
     ) -> None:
-        """The folders exist. Shared images may be read by their group; all else is the owner's alone."""
+        """The folders must exist. Shared images are readable by their group; all other files are private."""
         self._folders, self._disk = folders, disk
         self._image_mode = GROUP_FILE if are_images_shared else PRIVATE_FILE
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()
@@ -111,8 +112,8 @@ class FileThread:
     def fileno(self) -> int:
         return self._outcomes.fileno()
 
-    def store(self, pictures: Picture | Inputs) -> None:
-        self._tasks.put(pictures)
+    def store(self, files: Output | Inputs) -> None:
+        self._tasks.put(files)
 
     def read(self, reading: Reading) -> None:
         self._tasks.put(reading)
@@ -124,9 +125,9 @@ class FileThread:
         self._tasks.put(tuple(file_names))
 
     def take_outcomes(self) -> list[Outcome]:
-        """What has been done since the last call.
+        """The outcomes since the last call.
 
-        Raises: what nobody foresaw and the thread has died of, since nothing would get on without it.
+        Raises: the unexpected error that ended the thread, because the Manager cannot go on without it.
         """
         outcomes: list[Outcome] = []
         for outcome in self._outcomes.take_all():
@@ -136,7 +137,7 @@ class FileThread:
         return outcomes
 
     def close(self) -> None:
-        """Finish what was asked for, then end the thread."""
+        """Finish the pending tasks, then end the thread."""
         self._tasks.put(None)
         self._thread.join()
         self._outcomes.close()
@@ -150,7 +151,7 @@ class FileThread:
 
     def _do(self, task: Task) -> Outcome:
         match task:
-            case Picture():
+            case Output():
                 return self._write(task)
             case Inputs():
                 return self._write_inputs(task)
@@ -163,17 +164,17 @@ class FileThread:
             case _:
                 assert_never(task)
 
-    def _write(self, picture: Picture) -> PictureStored | PictureNotStored:
-        if not has_sha256(picture.data, picture.sha256):
+    def _write(self, output: Output) -> OutputStored | OutputNotStored:
+        if not has_sha256(output.data, output.sha256):
             reason = "its sha256 does not match its content"
-            return PictureNotStored(picture.picture_id, reason, is_damaged=True)
-        folder = self._folders[picture.folder]
-        mode = self._image_mode if picture.folder is Folder.IMAGES else PRIVATE_FILE
+            return OutputNotStored(output.output_id, reason, is_damaged=True)
+        folder = self._folders[output.folder]
+        mode = self._image_mode if output.folder is Folder.IMAGES else PRIVATE_FILE
         try:
-            write_durably(folder, picture.file_name, picture.data, self._disk, mode)
+            write_durably(folder, output.file_name, output.data, self._disk, mode)
         except OSError as error:
-            return PictureNotStored(picture.picture_id, error.strerror or str(error))
-        return PictureStored(picture.picture_id)
+            return OutputNotStored(output.output_id, error.strerror or str(error))
+        return OutputStored(output.output_id)
 
     def _write_inputs(self, inputs: Inputs) -> InputsStored | InputsNotStored:
         for number, (file, data) in enumerate(inputs.files, start=1):
@@ -198,7 +199,7 @@ class FileThread:
         return InputsRead(reading.worker_id, reading.lease, tuple(blobs))
 
     def _read_input(self, file: InputToRead) -> bytes:
-        """Raises: OSError, also for a file whose bytes are others than those that were stored."""
+        """Raises: OSError, also if the file's bytes are not those that were stored."""
         if file.file_name is None:
             raise FileNotFoundError("its file is no longer in the database")
         data = (self._folders[Folder.BLOBS] / file.file_name).read_bytes()
@@ -220,10 +221,10 @@ class FileThread:
             path = self._folders[Folder(folder)] / name
             try:
                 if folder == Folder.MODELS:
-                    remove(path, self._disk)  # the only one with folders inside
+                    remove(path, self._disk)  # only this folder contains folders
                 else:
                     self._disk.unlink(path)
             except OSError:
-                continue  # it stays in the trash, and is tried again
+                continue  # it stays in the trash and is tried again
             removed.append(file_name)
         return Removed(tuple(removed))

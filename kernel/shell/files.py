@@ -1,4 +1,4 @@
-"""Files that are there wholly or not at all, in folders that belong to one installation."""
+"""Atomic and durable file operations, in folders that belong to one installation."""
 
 import hashlib
 import os
@@ -19,18 +19,18 @@ GROUP_FILE: Final = 0o640
 PRIVATE_FOLDER: Final = 0o700
 INSTALLATION_FILE: Final = ".spoon-installation"
 NUMBER_BITS: Final = 62
-"""SQLite keeps integers of 64 bits with a sign."""
+"""SQLite's integers have 64 bits with a sign."""
 _OWN_NAME: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.(png|jpg|webp)(\.part)?")
-"""A UUID and the ending of its picture, as kernel.core.state.blobs names them."""
+"""A UUID and an image's file extension, as kernel.core.state.blobs makes them."""
 
 
 def has_sha256(data: Frame, sha256: str) -> bool:
-    """Are these the bytes that were described?"""
+    """True if the bytes have this digest."""
     return hashlib.sha256(data).hexdigest() == sha256
 
 
 def write_durably(folder: Path, name: str, data: Frame, disk: FileSystem, mode: int = PRIVATE_FILE) -> None:
-    """Write a file so that it is there wholly or not at all, also after a power cut.
+    """Write a file atomically and durably.
 
     Raises: OSError; then nothing of it is left, not even the temporary file.
     """
@@ -40,10 +40,10 @@ def write_durably(folder: Path, name: str, data: Frame, disk: FileSystem, mode: 
 def write_all_durably(
     folder: Path, files: Sequence[tuple[str, Frame]], disk: FileSystem, mode: int = PRIVATE_FILE
 ) -> None:
-    """Write files, each wholly or not at all; when this returns all of them are durable.
+    """Write files, each atomically; when this returns, all of them are durable.
 
-    Raises: OSError; then nothing of any of them is left, not even a temporary file, if the disk lets go of
-    it.
+    Raises: OSError; then nothing of any of them is left, not even a temporary file, if the disk allows to
+    remove it.
     """
     parts = [(folder / (name + PART_ENDING), folder / name, data) for name, data in files]
     try:
@@ -55,7 +55,7 @@ def write_all_durably(
     except OSError:
         for part, whole, _ in parts:
             for left in (part, whole):
-                with suppress(OSError):  # what cannot be removed is swept away at the next start
+                with suppress(OSError):  # leftovers are swept at the next start
                     disk.unlink(left)
         raise
 
@@ -64,7 +64,7 @@ def _write_synced(file: Path, data: Frame, disk: FileSystem, mode: int) -> None:
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, PRIVATE_FILE)
     try:
         if mode != PRIVATE_FILE:
-            os.fchmod(descriptor, mode)  # whatever the umask
+            os.fchmod(descriptor, mode)  # independent of the umask
         disk.write(descriptor, data)
         disk.sync(descriptor)
     finally:
@@ -72,13 +72,13 @@ def _write_synced(file: Path, data: Frame, disk: FileSystem, mode: int) -> None:
 
 
 def claim_folder(folder: Path, installation: int, disk: FileSystem) -> int:
-    """Make a folder this installation's own: two of them would sweep away each other's pictures.
+    """Claim a folder for this installation: two of them would sweep each other's images.
 
-    Its mark bears the number of its owner, and one of its own, by which it is known again: what stands in its
-    place while its disk is not mounted has none, or another.
+    The mark contains the number of its owner, and a number of its own, by which the folder is recognized: a
+    mount point whose disk is not mounted has no mark, or another one.
 
     Returns: the folder's own number.
-    Raises: BadConfiguration, if the folder cannot be made or written, or belongs to another installation.
+    Raises: BadConfiguration, if the folder cannot be created or written, or belongs to another installation.
     """
     mark = folder / INSTALLATION_FILE
     try:
@@ -107,17 +107,16 @@ def _number(digits: str) -> int | None:
 
 
 def is_own_name(name: str) -> bool:
-    """Is this the name of a picture as this software gives them, perhaps of one half-written?"""
+    """True for the names of our own image files, also partial ones."""
     return _OWN_NAME.fullmatch(name) is not None
 
 
 def sweep(folder: Path, kept: Set[str], disk: FileSystem) -> int:
-    """Remove the pictures that belong to nothing: half-written ones, and those whose row was never saved.
+    """Remove images without a row: partial ones, and those whose row was never saved.
 
-    Only names that this software gives are touched, so that a folder which also holds a person's own
-    pictures keeps them.
+    Only files with names of our own are touched, so a person's images in the same folder are safe.
 
-    Returns: how many were found. What cannot be removed is found again at the next start.
+    Returns: the number found. Those that cannot be removed are found again at the next start.
     Raises: BadConfiguration, if the folder cannot be read.
     """
     try:
@@ -129,6 +128,6 @@ def sweep(folder: Path, kept: Set[str], disk: FileSystem) -> int:
     except OSError as error:
         raise BadConfiguration(f"{folder} cannot be used: {error.strerror}") from error
     for entry in strays:
-        with suppress(OSError):  # a start does not fail for what is of no use
+        with suppress(OSError):  # a leftover must not fail the start
             disk.unlink(Path(entry.path))
     return len(strays)

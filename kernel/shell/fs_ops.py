@@ -1,4 +1,4 @@
-"""The steps of which all that is done to files consists: the disk may refuse each, each may be the last."""
+"""The primitive file operations: in tests, each may fail, and each may be the last."""
 
 import os
 import shutil
@@ -8,23 +8,24 @@ from kernel.protocol.codec import Frame
 
 
 class FileSystem:
-    """The real one. A test's one counts the steps, and fails or ends at any of them. All raise OSError."""
+    """The real file system. A test's counts the operations, and fails or ends at any of them. All raise
+    OSError."""
 
     def write(self, descriptor: int, data: Frame) -> None:
-        """Write all of it."""
+        """Write all bytes."""
         view = memoryview(data).cast("B")
         while view:
             view = view[os.write(descriptor, view) :]
 
     def sync(self, descriptor: int) -> None:
-        """Make the bytes of a file durable, or the names in a folder. Source: fsync(2), NOTES."""
+        """Make a file's bytes or a folder's names durable. Source: fsync(2), NOTES."""
         os.fsync(descriptor)
 
     def rename(self, old: Path, new: Path) -> None:
         old.rename(new)
 
     def unlink(self, file: Path) -> None:
-        """Remove a file; one that is not there is removed already."""
+        """Remove a file, if it exists."""
         file.unlink(missing_ok=True)
 
     def remove_tree(self, folder: Path) -> None:

@@ -1,8 +1,8 @@
-"""Python's full garbage collection, put off until nobody waits.
+"""Postpones Python's full garbage collection until the Manager is idle.
 
-It stops the process for as long as it takes to look at every object: 8 ms with 4,000 jobs waiting, and all
-the longer with more, in the middle of a batch. The core builds no cycles, so that what it drops is freed at
-once without it; a full collection is for what exceptions and libraries leave behind, and has time.
+A full collection stops the process while it examines every object: 8 ms with 4,000 jobs waiting, and longer
+with more, in the middle of a batch. The core builds no cycles, so its objects are freed at once without the
+collector; a full collection is for what exceptions and libraries leave behind, and is not urgent.
 """
 
 import gc
@@ -16,25 +16,26 @@ _NEVER: Final = 1_000_000_000
 
 
 def put_off_full_collections() -> None:
-    """Leave only the young generations to Python. For the whole process: called by its entry alone."""
+    """Leave only the young generations to Python. Affects the whole process: called by its entry point
+    only."""
     _collect()
     gc.set_threshold(_YOUNG, _MIDDLE, _NEVER)
 
 
 class GcControl:
-    """Spends moments in which nothing has come on what is better not done in others."""
+    """Uses idle moments for work that should not happen in a batch."""
 
     def __init__(self) -> None:
         self._collected_s = -EVERY_S
 
     def use(self, now_s: float) -> None:
-        """Collect garbage, if that was long enough ago. Units: monotonic seconds."""
+        """Collect garbage, if the last time is long enough ago. Units: monotonic seconds."""
         if now_s >= self._collected_s + EVERY_S:
             self._collected_s = now_s
             _collect()
 
 
 def _collect() -> None:
-    """Collect everything, then take what has stayed out of the collector's sight: the next time is short."""
+    """Collect everything, then freeze the survivors, so that the next collection is short."""
     gc.collect()
     gc.freeze()

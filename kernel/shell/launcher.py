@@ -1,4 +1,12 @@
-"""Worker processes on this host: started with a pipe that holds their ticket, watched until they are gone."""
+"""Worker processes on this host: started with a pipe for their ticket, and watched until they exit.
+
+The ticket is written to an inherited pipe: it contains the worker's secret key, and arguments and
+environments can be read by other processes of the user. Writing it late is also what makes standbys possible:
+an engine's worker is a standby that receives its ticket (adr/0042). Each worker has a session of its own, so
+Ctrl-C in the terminal reaches only the Manager, which then ends its workers in order; if the Manager dies,
+PR_SET_PDEATHSIG ends them. stderr goes to a log file per worker, whose end explains a crash. Exits are
+reported once, by `poll` after SIGCHLD; nothing blocks on a process while the loop runs.
+"""
 
 import logging
 import os
@@ -28,8 +36,8 @@ log = logging.getLogger("manager")
 class SubprocessLauncher:
     """Runs `python -m engine_worker.main` for each worker; its stderr goes to a log file of its own.
 
-    A worker of an engine is a standby that is handed its ticket, if one waits. `environ` is what the
-    processes inherit. `threads`: how many a worker computes with on the CPU; 0: as its libraries choose.
+    An engine's worker is a standby that receives its ticket, if one is ready. `environ` is inherited by the
+    processes. `threads`: compute threads of a worker on the CPU; 0: its libraries' default.
     """
 
     def __init__(
@@ -46,7 +54,7 @@ class SubprocessLauncher:
             self._worker_environ["OMP_NUM_THREADS"] = str(threads)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._workers: set[str] = set()
-        """The names among them that are workers'."""
+        """The names among them that are workers."""
         self.standbys = Standbys(standby, self._start_standby, available_bytes)
         log_folder.mkdir(0o700, parents=True, exist_ok=True)
 
@@ -62,16 +70,16 @@ class SubprocessLauncher:
             os.close(worker.writer)
 
     def start(self, name: str, command: Sequence[str], *, is_logged: bool = True) -> None:
-        """Start a process in a session of its own, so that a Ctrl-C of the terminal is not meant for it.
+        """Start a process in a session of its own, so that the terminal's Ctrl-C does not reach it.
 
-        With `is_logged` its output goes to its log file, else to where the Manager's own goes.
+        With `is_logged` its output goes to its log file, else to the Manager's own output.
 
         Raises: OSError, if it cannot be started.
         """
         self._processes[name] = self._run(name, command, self._environ, is_logged=is_logged)
 
     def _hand_over(self, join: Join) -> bool:
-        """Make a standby the worker of this ticket. False, if there is none."""
+        """Turn a standby into the worker of this ticket. False, if there is no standby."""
         while (standby := self.standbys.take()) is not None:
             try:
                 os.write(standby.writer, write_join(join))
@@ -81,7 +89,7 @@ class SubprocessLauncher:
             os.close(standby.writer)
             log.info(line("standby_taken", name=standby.name, worker_id=join.worker_id))
             self._add(join.worker_id, standby.process)
-            with suppress(FileNotFoundError):  # somebody tidied up
+            with suppress(FileNotFoundError):  # a person removed it
                 self._log_file(standby.name).rename(self._log_file(join.worker_id))
             return True
         return False
@@ -94,7 +102,7 @@ class SubprocessLauncher:
         return self._start_worker(name, does_preload=True)
 
     def _start_worker(self, name: str, *, does_preload: bool) -> Standby:
-        """A worker's process that waits for its ticket. Raises: OSError."""
+        """A worker process that waits for its ticket. Raises: OSError."""
         reader, writer = os.pipe()
         command = [*python_module("engine_worker.main"), JOIN_FD_OPTION, str(reader)]
         try:
@@ -144,7 +152,7 @@ class SubprocessLauncher:
         ]
 
     def pids(self) -> dict[WorkerId, int]:
-        """The workers' processes that have not been seen to end."""
+        """The worker processes that have not been seen to exit."""
         return {WorkerId(name): self._processes[name].pid for name in self._workers}
 
     def terminate(self, name: WorkerId | str) -> None:
@@ -156,12 +164,12 @@ class SubprocessLauncher:
             process.kill()
 
     def is_there(self, name: str) -> bool:
-        """Is there a process of this name that has not ended?"""
+        """True if a process of this name has not exited."""
         process = self._processes.get(name)
         return process is not None and process.poll() is None
 
     def end_workers(self) -> None:
-        """Kill every worker and wait until it is gone; nobody is told."""
+        """Kill every worker and wait for its exit; no event is reported."""
         ending = [self._processes.pop(name) for name in self._workers]
         self._workers.clear()
         for process in ending:
@@ -179,7 +187,7 @@ class SubprocessLauncher:
                 log.seek(max(0, size_bytes - LAST_WORDS_BYTES))
                 return log.read().decode(errors="replace")
         except OSError:
-            return ""  # somebody tidied up
+            return ""  # a person removed it
 
     def _remove_old_logs(self) -> None:
         logs = sorted(self._log_folder.glob("[ws]*.log"), key=lambda file: file.stat().st_mtime)
@@ -190,14 +198,14 @@ class SubprocessLauncher:
 
 
 def python_module(name: str) -> list[str]:
-    """The command that runs a module as this process itself runs: with -P, if it does (no folder named
-    `api` where the user stands is then taken for ours)."""
+    """The command that runs a module the way this process runs: with -P if it has it, so that a folder named
+    `api` in the working directory is not imported."""
     isolation = ["-P"] if sys.flags.safe_path else []
     return [sys.executable, *isolation, "-m", name]
 
 
 def describe_exit(return_code: int) -> str:
-    """How a process ended, for a person."""
+    """How a process exited, for a person."""
     if return_code >= 0:
         return f"exit code {return_code}"
     try:

@@ -1,4 +1,4 @@
-"""One Manager for one folder: an exclusive lock that the kernel drops with the process."""
+"""One Manager per data folder: an exclusive lock that the kernel releases with the process."""
 
 import fcntl
 import os
@@ -15,9 +15,10 @@ class FolderLock:
     """Held from construction until `release` or the end of the process."""
 
     def __init__(self, folder: Path, name: str = LOCK_FILE) -> None:
-        """Take the lock, and write down who holds it.
+        """Take the lock, and write the holder's process id into it.
 
-        Raises: AlreadyRunning, naming the holder's process id; BadConfiguration, if it cannot be made.
+        Raises: AlreadyRunning, naming the holder's process id; BadConfiguration, if the file cannot be
+        created.
         """
         try:
             folder.mkdir(0o700, parents=True, exist_ok=True)

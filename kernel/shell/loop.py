@@ -1,9 +1,12 @@
-"""The Manager's loop: gather what has happened, let the core decide, commit, and then act.
+"""The Manager's loop: collect events, let the core decide, commit, then act.
 
-Durable before visible: all saves of a batch are one transaction, and no message, process or file that
-follows from them exists before that transaction is on the disk. The batch is the group commit, too.
+Durable before visible: all saves of a batch are one transaction, and no message, process or file that follows
+from them exists before that transaction is on the disk. The batch is also the group commit: while one waits
+for its fsync, the next one gathers in the sockets, so the batch grows with the load by itself (adr/0002). One
+thread does all this, because the core's memory must never be ahead of a commit that can still fail.
 
-What nobody foresaw ends no Manager: it is refused, or this life gives way to the next one (adr/0038).
+An unexpected error does not end the Manager: if nothing was changed, the event is refused; else the batch is
+rolled back and everything is built anew from the database (adr/0038). A disk error ends the process.
 """
 
 import logging
@@ -52,7 +55,7 @@ LONGEST_WAIT_S: Final = 3600.0
 
 @dataclass(slots=True)
 class Loop:
-    """Turns the world into events and actions into the world, batch by batch."""
+    """Turns occurrences into events, and actions into effects, batch by batch."""
 
     broker: Broker
     store: Store
@@ -67,9 +70,9 @@ class Loop:
     standbys: Standbys = field(default_factory=Standbys.none)
     gc_control: GcControl = field(default_factory=GcControl)
     pause_s: float = 0.0
-    """When a life is over: to be waited before the next one."""
+    """After LifeOver: seconds to wait before the next run."""
     _subject: Event | Effect | None = None
-    """What is being handled, or carried out."""
+    """The event being handled, or the effect being carried out."""
     _trash: Trash = field(init=False)
     _event_log: EventLog = field(default_factory=lambda: EventLog(log))
 
@@ -77,9 +80,9 @@ class Loop:
         self._trash = Trash(self.store, self.state_reader, self.effects.files)
 
     def run(self) -> int:
-        """Live until the core says Exit. Returns: the exit code.
+        """Run until the core says Exit. Returns: the exit code.
 
-        Raises: LifeOver, when memory may be half-changed; apsw.Error, when the disk failed.
+        Raises: LifeOver, if memory may be half-changed; apsw.Error, if the disk failed.
         """
         began_s = self.clock().mono_s
         self._finish(self._save_all(self.broker.start(self.clock())))
@@ -104,7 +107,7 @@ class Loop:
         self._tend_standbys(self.clock().mono_s)
 
     def _end(self, error: Exception, began_s: float) -> None:
-        """Undo the batch, answer whoever brought this about, and see to it that it does not come again."""
+        """Undo the batch, answer the client that caused the error, and make sure that it does not recur."""
         self.store.roll_back()
         self.unexpected.is_stopping = self.broker.world.phase is not Phase.RUNNING
         error_id = self.unexpected.tell(self._subject, error)
@@ -131,7 +134,7 @@ class Loop:
             self.standbys.tend(now_s, is_loading=is_loading, is_busy=world.processing > 0)
 
     def _batch(self, arrivals: list[Arrival]) -> None:
-        """Handle all that came, in one transaction. What one event saves, the facts of the next one show."""
+        """Handle all events in one transaction. The facts of an event include the saves of earlier ones."""
         now = self.clock()
         arrivals += map(Arrival, self.effects.events)
         self.effects.events = []
@@ -151,7 +154,7 @@ class Loop:
         return effects
 
     def _decide(self, event: Event, now: Now) -> list[Effect]:
-        """Let the core handle it. What nobody foresaw is refused, as long as nothing has been changed."""
+        """Let the core handle an event. On an unexpected error it is refused, if nothing has been changed."""
         self._subject = event
         if (error_id := self.unexpected.known(event)) is not None:
             return refusals(event, error_id)
@@ -171,7 +174,8 @@ class Loop:
         return self._save_all(found)
 
     def _refuse(self, event: Event, error: Exception, now: Now) -> list[Effect]:
-        """Nothing has been changed: say no, and go on. Only what happened here must not be passed over."""
+        """Refuse the event, since nothing has been changed. An event that happened on this host cannot be
+        refused."""
         match event:
             case Asked() | StatusAsked() | WatchAsked() | DiskSwept() | PeerLost() | ReportUnreadable():
                 return refusals(event, self.unexpected.tell(event, error))
@@ -182,7 +186,7 @@ class Loop:
                 raise error
 
     def _look_at_models(self, event: Event, now: Now) -> list[Effect]:
-        """Before an engine is started by hand, and when one could not be loaded: are its models there?"""
+        """Check the models' files before an engine is started by hand, and after one could not be loaded."""
         match event:
             case Asked(ask=CreateEngine() | StartEngine()):
                 pass
@@ -231,12 +235,12 @@ class Loop:
         if not ask.missing:
             return self.state_reader.prunable(ask, now.unix_ms)
         try:
-            return self.state_reader.prunable(ask, now.unix_ms, self.storage_folders.pictures())
+            return self.state_reader.prunable(ask, now.unix_ms, self.storage_folders.image_names())
         except OSError as error:
             return Prunable((), 0, unreadable=error.strerror or str(error))
 
     def _save_all(self, actions: list[Action]) -> list[Effect]:
-        """Put the saves into the transaction. Returns: the rest, for after the commit."""
+        """Put the saves into the transaction. Returns: the effects, for after the commit."""
         effects: list[Effect] = []
         for action in actions:
             log_debug(log, action)
@@ -253,7 +257,7 @@ class Loop:
         self._event_log.saved(save)
 
     def _finish(self, effects: list[Effect]) -> None:
-        """Make the batch durable; only then let the world see it."""
+        """Make the batch durable; only then carry out its effects."""
         self.store.commit()
         self._subject = None
         for effect in effects:

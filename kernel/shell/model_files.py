@@ -1,7 +1,7 @@
-"""The models folder, as the Manager sees it: what is kept, what is being gathered, what is left over.
+"""The models folder: stored models, downloads in progress, uploads and leftovers.
 
-files/<sha256>.safetensors   a model of one file          incoming/<model_id>/  what a fetch worker gathers
-trees/<sha256>/              a model of several           uploads/<id>          what came in through the API
+files/<sha256>.safetensors   a model of one file          incoming/<model_id>/  a download in progress
+trees/<sha256>/              a model of several files     uploads/<id>          an upload through the API
 """
 
 import os
@@ -20,28 +20,28 @@ from kernel.protocol.sources import incoming_name, is_stored_name, local_path, u
 from kernel.shell.fs_ops import FileSystem, sync_folder
 
 READY_NAME: Final = "ready"
-"""What a fetch worker calls the file or folder that is whole."""
+"""The name that a fetch worker gives to a complete file or folder."""
 PRIVATE: Final = 0o700
 OLD_S: Final = 3600.0
-"""An upload is registered within moments; one that nobody knows for so long was left over."""
+"""An upload is registered within moments; one that is unregistered for this long is a leftover."""
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A gathered model, and the name below the models folder that it is to have."""
+    """A downloaded model, and its future name in the models folder."""
 
     model_id: ModelId
     file_name: str
 
 
 def move_model(folder: Path, move: Move, disk: FileSystem) -> bool:
-    """Move a gathered model to its place, so that it is there wholly or not at all, also after a power cut.
+    """Move a downloaded model to its place, atomically and durably.
 
-    The place is named by the content, so what is there already is the same. It may be there since a life that
-    ended before its name was durable. What else was gathered stays, for the trash.
+    The place is named by the content, so a file that is already there is the same. It may be there since a
+    run that ended before its name was durable. Other downloaded files stay, for the trash.
 
-    Returns: False, if the model is neither here nor there.
-    Raises: OSError; then what was gathered is where it was, if the disk lets go of it.
+    Returns: False, if the model is in neither place.
+    Raises: OSError; then the download is where it was, if the disk allows it.
     """
     gathered, place = folder / incoming_name(move.model_id), folder / move.file_name
     if place.exists():
@@ -54,7 +54,7 @@ def move_model(folder: Path, move: Move, disk: FileSystem) -> bool:
 
 
 def _put(ready: Path, place: Path, disk: FileSystem) -> None:
-    """Not every tool that a fetch worker uses makes durable what it writes, so that is done here."""
+    """Make it durable first: not every tool that a fetch worker uses does that."""
     _sync_all(ready, disk)
     disk.rename(ready, place)
     try:
@@ -66,7 +66,7 @@ def _put(ready: Path, place: Path, disk: FileSystem) -> None:
 
 
 def _sync_all(path: Path, disk: FileSystem) -> None:
-    """Make a file durable, or a folder with all that is in it."""
+    """Make a file durable, or a folder with all its contents."""
     if path.is_dir():
         for inside in sorted(path.iterdir()):
             _sync_all(inside, disk)
@@ -78,7 +78,7 @@ def _sync_all(path: Path, disk: FileSystem) -> None:
 
 
 def remove(path: Path, disk: FileSystem) -> None:
-    """Remove a file or a folder; one that is not there is removed already.
+    """Remove a file or a folder, if it exists.
 
     Raises: OSError.
     """
@@ -89,9 +89,9 @@ def remove(path: Path, disk: FileSystem) -> None:
 
 
 def is_there(folder: Path, row: ModelRow) -> bool:
-    """Is there anything where a model should be: at its place in the models folder, or at its own address?
+    """True if a model's files are in the models folder or at its own path.
 
-    What cannot be looked at counts as there; whoever loads it will say what is wrong.
+    A path that cannot be read counts as present; loading it will report the reason.
     """
     place = folder / row.stored if row.stored is not None else local_path(row.uri)
     try:
@@ -101,8 +101,8 @@ def is_there(folder: Path, row: ModelRow) -> bool:
 
 
 def kept_models(folder: Path) -> tuple[KeptModel, ...]:
-    """What the models folder keeps under names of its own; what a person put there is passed over, and so is
-    what is being removed meanwhile or cannot be read."""
+    """Models in the models folder under names of our own; other files are ignored, and so are those that are
+    being removed or cannot be read."""
     found = []
     for kind in ("files", "trees"):
         with suppress(OSError):
@@ -120,9 +120,9 @@ def _size_bytes(path: Path) -> int:
 
 
 def prepare_models(folder: Path, models: Sequence[ModelRow], now_s: float, disk: FileSystem) -> None:
-    """Make the folders, and remove what belongs to no model any more. `now_s` is the calendar's time.
+    """Create the folders, and remove files that belong to no model. Units: `now_s` is Unix time.
 
-    Raises: BadConfiguration, if the folders cannot be made or read.
+    Raises: BadConfiguration, if the folders cannot be created or read.
     """
     unready = [row for row in models if row.status is not ModelState.READY]
     uploads = {uploaded_name(upload) for row in unready if (upload := upload_of(row.uri)) is not None}
@@ -139,5 +139,5 @@ def _sweep(folder: Path, kept: set[str], disk: FileSystem, before_s: float | Non
     for entry in list(os.scandir(folder)):
         is_old = before_s is None or entry.stat(follow_symlinks=False).st_mtime < before_s
         if is_old and f"{folder.name}/{entry.name}" not in kept:
-            with suppress(OSError):  # a start does not fail for what is of no use
+            with suppress(OSError):  # a leftover must not fail the start
                 remove(Path(entry.path), disk)

@@ -1,7 +1,7 @@
-"""What leaves for clients after a commit: one message each, or one for the whole batch to those who take it.
+"""Messages for clients after a commit: one by one, or one bundle per batch for clients that accept it.
 
-A client with many threads pays for every single message that it receives: each costs it its interpreter's
-lock, for which its threads queue up (adr/0018). So what one batch has for such a client goes out as a Bundle.
+A client with many threads pays for every message that it receives with its interpreter's lock, for which its
+threads queue up (adr/0018). So all messages of one batch to such a client are one Bundle.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,11 +17,11 @@ from kernel.protocol.ids import Epoch
 from kernel.shell.bus import Router
 
 MAX_BUNDLE: Final = 512
-"""Messages in one bundle; the longest answer has a few kilobytes, the longest body 4 MiB."""
+"""Messages in one bundle; the longest reply has a few kilobytes, the longest body 4 MiB."""
 
 
 class Letter(Struct, frozen=True):
-    """One message for one client, with its blobs."""
+    """One message to one client, with its blobs."""
 
     correlation: bytes
     message: client.SingleReply
@@ -30,22 +30,22 @@ class Letter(Struct, frozen=True):
 
 @dataclass(slots=True)
 class Outbox:
-    """Filled while effects are carried out, emptied at their end."""
+    """Filled while effects are carried out, and flushed at their end."""
 
     front: Router
     epoch: Epoch
     takers: set[bytes]
-    """The clients that take bundles; the front door adds them."""
+    """The clients that accept bundles; the front door adds them."""
     _waiting: dict[Peer, list[Letter]] = field(default_factory=dict)
 
     def put(
         self, peer: Peer, correlation: bytes, message: client.SingleReply, blobs: tuple[Frame, ...] = ()
     ) -> None:
-        """Send a message to a client, together with what else this batch has for it."""
+        """Send a message to a client, together with the batch's other messages to it."""
         self._waiting.setdefault(peer, []).append(Letter(correlation, message, blobs))
 
     def flush(self) -> list[Peer]:
-        """Let everything go. Returns: the clients that cannot be reached."""
+        """Send everything. Returns: the clients that cannot be reached."""
         waiting, self._waiting = self._waiting, {}
         lost = [peer for peer, letters in waiting.items() if not self._send(peer, letters)]
         self.takers.difference_update(lost)
@@ -67,7 +67,7 @@ class Outbox:
 
 
 def _chunks(letters: Sequence[Letter]) -> Iterator[list[Letter]]:
-    """Cut into what fits into one bundle each: so many messages, and so many blobs as a message may have."""
+    """Cut into bundles by the limits on messages and on blobs."""
     chunk: list[Letter] = []
     blobs = 0
     for letter in letters:

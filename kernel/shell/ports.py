@@ -1,4 +1,4 @@
-"""Where a worker runs is behind this port; the broker does not know."""
+"""The port behind which workers run; the broker does not know where."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,7 +9,7 @@ from kernel.protocol.join import Join
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """A process that has ended."""
+    """A process that has exited."""
 
     name: str
     """A worker's id, or the name of the API process."""
@@ -17,7 +17,7 @@ class Exited:
     """For a person: `exit code 1`, `signal SIGKILL`."""
     last_words: str
     exit_code: int | None = None
-    """None, if a signal ended it."""
+    """None if a signal ended it."""
 
 
 class Launcher(Protocol):
@@ -30,10 +30,10 @@ class Launcher(Protocol):
         """
 
     def poll(self) -> list[Exited]:
-        """The processes that have ended since the last call. Called after each SIGCHLD, never in a loop."""
+        """The processes that have exited since the last call. Called after each SIGCHLD, never in a loop."""
 
     def terminate(self, name: WorkerId | str) -> None:
-        """Ask a process to end (SIGTERM). A process that is gone already is no error."""
+        """Ask a process to end (SIGTERM). An exited process is no error."""
 
     def kill(self, name: WorkerId | str) -> None:
-        """End a process (SIGKILL). A process that is gone already is no error."""
+        """End a process (SIGKILL). An exited process is no error."""

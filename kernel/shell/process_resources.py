@@ -1,4 +1,5 @@
-"""What outlives a life of the Manager within its process: children, signals, and what surprised it."""
+"""Objects that outlive an unexpected error of the Manager: child processes, signals, and the record of
+errors."""
 
 import logging
 import os
@@ -24,12 +25,12 @@ from kernel.shell.unexpected_errors import UnexpectedErrors
 ID_BYTES: Final = 6
 WATCHED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 HUB_VARIABLE: Final = "HF_ENDPOINT"
-"""By which the tools of the Hugging Face hub are told of a mirror."""
+"""The variable that points the Hugging Face hub's tools to a mirror."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessResources:
-    """Made once in a process."""
+    """Created once per process."""
 
     fetch: FetchTerms
     launcher: SubprocessLauncher
@@ -40,12 +41,12 @@ class ProcessResources:
 def open_resources(
     settings: Settings, log: logging.Logger, stack: ExitStack, *, is_fake: bool
 ) -> ProcessResources:
-    """The stack undoes it.
+    """Create them; the stack closes them.
 
     Raises: BadConfiguration, if a token cannot be read.
     """
     return ProcessResources(
-        fetch=_take_fetch_terms(settings),  # first: the launcher hands the environment on
+        fetch=_take_fetch_terms(settings),  # first: the launcher passes the environment on
         launcher=_launcher(settings, stack, is_fake=is_fake),
         signals=_signals(stack),
         unexpected=UnexpectedErrors(log, partial(token_hex, ID_BYTES)),
@@ -53,14 +54,14 @@ def open_resources(
 
 
 def _signals(stack: ExitStack) -> SignalPipe:
-    """Once it is closed, the process ends, and who asks for that again changes nothing."""
+    """Signals; after closing, the process is ending, and further stop signals are ignored."""
     signals = SignalPipe(WATCHED)
     stack.callback(signals.close, ignored=(signal.SIGTERM, signal.SIGINT))
     return signals
 
 
 def _launcher(settings: Settings, stack: ExitStack, *, is_fake: bool) -> SubprocessLauncher:
-    """With its first standby started before anything else, so that the first engine finds it ready."""
+    """A launcher whose first standby starts before anything else, so that the first engine finds it ready."""
     terms = standby_terms(settings.engines, is_fake=is_fake)
     logs = settings.database.folder / "logs"
     launcher = SubprocessLauncher(logs, os.environ, terms, settings.engines.threads)
@@ -70,7 +71,7 @@ def _launcher(settings: Settings, stack: ExitStack, *, is_fake: bool) -> Subproc
 
 
 def _take_fetch_terms(settings: Settings) -> FetchTerms:
-    """What fetch workers may do, with the tokens, which are in no environment from now on."""
+    """The limits of fetch workers, with the tokens, which are removed from the environment."""
     terms = _fetch_terms(settings, os.environ)
     for name in token_variables(settings.models.tokens):
         forget_variable(name)
@@ -78,7 +79,7 @@ def _take_fetch_terms(settings: Settings) -> FetchTerms:
 
 
 def _fetch_terms(settings: Settings, environ: Mapping[str, str]) -> FetchTerms:
-    """What fetch workers may do.
+    """The limits of fetch workers.
 
     Raises: BadConfiguration, if a token cannot be read.
     """

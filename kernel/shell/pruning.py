@@ -1,7 +1,7 @@
-"""Which images a prune ends, a part at a time; and how many it would end, by what is counted already.
+"""Selects the images that a prune deletes, a limited number at a time; a dry run uses stored counts.
 
-A dry run names no image: whole days are added up from the table `image_count`, and only of the day in which
-it stops is each image looked at. So it costs about the same however many images there are.
+A dry run names no image: it adds up whole days from the table `image_count`, and reads single images only of
+the day in which it stops. So its cost hardly depends on the number of images.
 """
 
 from itertools import islice
@@ -18,12 +18,12 @@ from kernel.shell import rowmap
 from kernel.views.named_sql import load_queries
 
 ALL: Final = -1
-"""No limit, in the words of SQL."""
+"""No limit, as SQL's LIMIT has it."""
 DAY_MS: Final = 86_400_000
 
 
 class Sum(Struct):
-    """So many images, with so many bytes."""
+    """A number of images, with their bytes."""
 
     count: int = 0
     size_bytes: int = 0
@@ -34,7 +34,7 @@ class Sum(Struct):
 
 
 class Pruning:
-    """Reads on the writer's own connection, as Recall does."""
+    """Reads on the writer's own connection, as StateReader does."""
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._sql = load_queries("kernel.shell", "store.sql")
@@ -43,8 +43,8 @@ class Pruning:
     def due(
         self, ask: client.PruneImages, now_ms: int, most: int, there: frozenset[str] | None = None
     ) -> Prunable:
-        """First what its time makes due or has no file, then the oldest of the others for as long as that is
-        too little; at most so many. `there`: see `Recall.prunable`."""
+        """Images that are expired, old or without a file first, then the oldest others until the size limit
+        is met; at most `most`. `there`: see `StateReader.prunable`."""
         expired = _sizes(self._execute(self._sql["expired_images"], (now_ms, ask.engine_id, most)))
         before_ms = _before_ms(ask, now_ms)
         old = {} if before_ms is None else _sizes(self._of("images_before", ask, before_ms, most))
@@ -72,7 +72,7 @@ class Pruning:
         )
 
     def counted(self, ask: client.PruneImages, now_ms: int) -> Prunable:
-        """How many images, and bytes, `due` would find in the end."""
+        """The number of images and bytes that `due` would select in the end."""
         days, found = self._kept_days(ask), Sum()
         for day, count, size_bytes in self._execute(self._sql["expired_days"], (now_ms, ask.engine_id)):
             days[day].add(-count, -size_bytes)
@@ -89,7 +89,7 @@ class Pruning:
     def _take_before(
         self, ask: client.PruneImages, now_ms: int, before_ms: int, days: dict[int, Sum], found: Sum
     ) -> None:
-        """Move what was made until a moment from `days` to `found`: whole days, and the part of the last."""
+        """Add the images made before a given moment to `found`: whole days, and a part of the last."""
         last = before_ms // DAY_MS
         for day in [day for day in days if day < last]:
             whole = days.pop(day)
@@ -102,7 +102,7 @@ class Pruning:
     def _take_beyond(
         self, ask: client.PruneImages, now_ms: int, from_ms: int, days: dict[int, Sum], found: Sum
     ) -> None:
-        """Count the oldest of what was made from a moment on, until the rest is as little as wanted."""
+        """Count the oldest images from a given moment on, until the rest is below the limit."""
         excess_bytes = sum(day.size_bytes for day in days.values()) - (ask.keep_bytes or 0)
         for day, kept in sorted(days.items()):
             if excess_bytes < kept.size_bytes:
@@ -117,14 +117,14 @@ class Pruning:
                 found.add(kept.count, kept.size_bytes)
 
     def _kept_between(self, ask: client.PruneImages, now_ms: int, from_ms: int, to_ms: int) -> list[int]:
-        """Read to the end: a query left open would keep the write-ahead log from being moved."""
+        """Read to the end: an open query would block checkpoints of the write-ahead log."""
         return [size for (size,) in self._of("kept_between", ask, from_ms, to_ms, now_ms)]
 
     def _kept_days(self, ask: client.PruneImages) -> dict[int, Sum]:
         return {day: Sum(count, size) for day, count, size in self._of("kept_days", ask)}
 
     def _of(self, query: str, ask: client.PruneImages, *values: rowmap.SqlValue) -> apsw.Cursor:
-        """Rows of one engine or of all: each has its query, for each has its index."""
+        """Rows of one engine or of all; each has its own query, because each has its own index."""
         if ask.engine_id is None:
             return self._execute(self._sql[query], values)
         return self._execute(self._sql[f"{query}_of_engine"], (*values, ask.engine_id))
@@ -132,7 +132,7 @@ class Pruning:
     def _missing(
         self, engine_id: EngineId | None, there: frozenset[str], most: int
     ) -> dict[ImageId, tuple[str, int]]:
-        """Images whose files are not there: the name and the size that each has."""
+        """Images without files: the name and the size of each."""
         rows = self._execute(self._sql["kept_images"], (engine_id,))
         missing = ((name, image_id, size) for name, image_id, size in rows if name not in there)
         return {ImageId(i): (name, size) for name, i, size in islice(missing, None if most == ALL else most)}

@@ -1,4 +1,4 @@
-"""Rows of the core to bindings of SQL and back."""
+"""Converts rows of the core to SQL bindings and back."""
 
 from typing import Final
 
@@ -46,7 +46,7 @@ def engine_bindings(row: EngineRow) -> Bindings:
 
 
 def _names(kind: type[ModelRow | EngineRow | JobRow | ImageRow]) -> list[str]:
-    """The queries select the columns in the order of the row's fields."""
+    """The columns, which the queries select in the order of the row's fields."""
     return [field.name for field in fields(kind)]
 
 
@@ -63,7 +63,7 @@ def _decoded(columns: list[str], row: SqlRow, json_columns: frozenset[str]) -> d
 
 
 def model_row(row: SqlRow) -> ModelRow:
-    """Raises: msgspec.ValidationError, if the database holds something that this version does not know."""
+    """Raises: msgspec.ValidationError, if the database has a value that this version does not know."""
     values = _decoded(_MODEL_COLUMNS, row, _JSON_OF_A_MODEL)
     return msgspec.convert(values, ModelRow)
 

@@ -1,4 +1,4 @@
-"""Where events come from: the two sockets, signals, ended processes, and the file thread."""
+"""Collects events: from the two sockets, signals, exited processes, and the file thread."""
 
 import logging
 import os
@@ -35,16 +35,16 @@ from kernel.shell.worker_registry import WorkerRegistry
 BATCH_MESSAGES: Final = 32
 BATCH_S: Final = 0.002
 CALM_MESSAGES: Final = 2
-"""A batch of more says that the others have enough to do, and need the processor."""
+"""A larger batch shows that other processes are busy and need the CPU."""
 AWAKE_NS: Final = 300_000
-"""A worker that has nothing else to do answers within 200 us (adr/0033)."""
+"""An idle worker answers within 200 us (adr/0033)."""
 
 log = logging.getLogger("manager")
 
 
 @dataclass(slots=True)
 class Sources:
-    """Waits for whatever comes first, then takes all that is there, up to a batch."""
+    """Waits for the first event, then takes all that are there, up to a batch."""
 
     front: Router
     back: Router
@@ -57,19 +57,19 @@ class Sources:
     back_door: BackDoor
     batch_messages: int = BATCH_MESSAGES
     removals: list[Removed] = field(default_factory=list)
-    """What the file thread has removed, for the trash."""
+    """Files that the file thread has removed, for the trash."""
     readings: list[InputsRead | InputsUnreadable] = field(default_factory=list)
-    """What the file thread has read for workers, or could not read."""
+    """Input images that the file thread has read for workers, or could not read."""
     _is_calm: bool = False
     _poller: zmq.Poller = field(default_factory=zmq.Poller)
 
     def open(self) -> None:
-        """Begin to watch."""
+        """Start watching."""
         for source in (self.front.socket, self.back.socket, self.gate.socket, self.files, self.signals):
             self._poller.register(source, zmq.POLLIN)
 
     def wait(self, timeout_s: float | None) -> list[Arrival]:
-        """Everything that has come, after waiting for the first of it. Units: seconds; None: for ever."""
+        """All events that have come, after waiting for the first. Units: seconds; None: for ever."""
         timeout_ms = None if timeout_s is None else max(0, int(timeout_s * 1000 + 0.999))
         ready = {source for source, _ in self._look_out(timeout_ms)}
         if self.gate.socket in ready:
@@ -85,8 +85,8 @@ class Sources:
         return arrivals
 
     def _look_out(self, timeout_ms: int | None) -> list[tuple[object, int]]:
-        """What is ready. After a small batch the next message is often on its way already: then it is looked
-        for a while without going to sleep, out of which it takes as long to wake up again (adr/0027)."""
+        """The ready sources. After a small batch the next message is often on its way, so the thread polls
+        for a while without sleeping, because waking up takes as long (adr/0027)."""
         end_ns = time.monotonic_ns() + AWAKE_NS if self._is_calm else 0
         while time.monotonic_ns() < end_ns:
             if found := self._poller.poll(0):
@@ -121,7 +121,7 @@ class Sources:
         return events
 
     def _drain(self, arrivals: list[Arrival]) -> None:
-        """Take turns between the sockets until both are empty or the batch is full."""
+        """Read the sockets in turn until both are empty or the batch is full."""
         end_s = time.monotonic() + BATCH_S
         unanswered: Counter[bytes] = Counter()
         taken, went_dry = 0, 0

@@ -1,8 +1,11 @@
-"""Standby workers: processes that have imported what an engine needs, and wait for the next one's ticket.
+"""Standby workers: processes that have imported an engine's libraries, and wait for a ticket.
 
-Importing takes seconds and is the same for every engine. A standby holds no key and has no place on the bus:
-it is no worker before it is handed a ticket, and its death is nobody's but its own. The core knows nothing
-of it. adr/0042
+Importing takes seconds and is the same for every engine, so it is done in advance. A standby has no key and
+is not on the bus: it becomes a worker when it receives a ticket, and the core knows nothing of it, so its
+death is no worker's death and no engine is blamed. It ends when its pipe closes, so none outlives the
+Manager. A new one is not started while an engine loads, and beside jobs only after a minute, because its
+imports take a core for seconds; with little memory available all standbys are dismissed, because an engine
+needs it more. One that dies is replaced after pauses that double. Source: adr/0042.
 """
 
 import logging
@@ -18,22 +21,22 @@ from kernel.process.log import line
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 600.0
 BUSY_S: Final = 60.0
-"""So long it is put off to start one beside jobs: its imports take a core for seconds."""
+"""How long a start is postponed while jobs run: imports take a core for seconds."""
 LOOK_S: Final = 10.0
-"""The memory of the host is not looked at more often."""
+"""The least time between two looks at the host's memory."""
 OWN_BYTES: Final = 512 << 20
-"""What one takes at most: starting it must not be what makes memory scarce."""
+"""The most that one needs: starting it must not be what makes memory scarce."""
 
 log = logging.getLogger("manager")
 
 
 @dataclass(frozen=True, slots=True)
 class StandbyTerms:
-    """How many are kept, and what must be left for others."""
+    """How many are kept, and the memory that must stay available."""
 
     count: int
     min_free_bytes: int
-    """With less memory available on this host there are none."""
+    """With less memory available on this host, none is kept."""
 
 
 NONE_AT_ALL: Final = StandbyTerms(0, 0)
@@ -53,7 +56,7 @@ Start = Callable[[str], Standby]
 
 
 class Standbys:
-    """Keeps as many as its terms allow. Units: monotonic seconds."""
+    """Keeps the number of standbys that its terms allow. Units: monotonic seconds."""
 
     def __init__(self, terms: StandbyTerms, start: Start, available_bytes: Callable[[], int | None]) -> None:
         self._terms, self._start, self._available_bytes = terms, start, available_bytes
@@ -62,36 +65,36 @@ class Standbys:
         self._started = 0
         self._pause_s = FIRST_PAUSE_S
         self._look_s = -math.inf
-        """Nothing is to be looked at before."""
+        """When the host's memory may be looked at again."""
         self._short_since_s: float | None = None
         self._timer_s: float | None = None
         self._is_open = terms.count > 0
 
     @classmethod
     def none(cls) -> "Standbys":
-        """For a Manager without any."""
+        """For a Manager without standbys."""
         return cls(NONE_AT_ALL, _cannot_start, lambda: None)
 
     def pids(self) -> list[int]:
-        """The processes that wait."""
+        """The process ids of the waiting standbys."""
         return [standby.process.pid for standby in self._waiting]
 
     def names(self) -> frozenset[str]:
-        """What those that wait are called."""
+        """The names of the waiting standbys."""
         return frozenset(standby.name for standby in self._waiting)
 
     def next_deadline_s(self) -> float | None:
-        """When `tend` is to be called though nothing has happened; None: never."""
+        """When `tend` must be called without an event; None: never."""
         return self._timer_s if self._is_open else None
 
     def is_due(self, now_s: float) -> bool:
-        """False, if `tend` would find nothing to do."""
+        """False if `tend` would do nothing."""
         return self._is_open and now_s >= self._look_s
 
     def tend(self, now_s: float, *, is_loading: bool, is_busy: bool) -> None:
-        """Start one if one is missing, or dismiss all if the host has no memory for them.
+        """Start a missing standby, or dismiss all if the host's memory is short.
 
-        None is started while an engine is loading, and while jobs are made only if that takes too long.
+        None is started while an engine is loading, and while jobs run only after BUSY_S.
         """
         if not self.is_due(now_s):
             return
@@ -104,7 +107,7 @@ class Standbys:
             self._start_when_quiet(now_s, is_loading, is_busy)
 
     def take(self) -> Standby | None:
-        """One that lives and is from now on the caller's; None, if there is none."""
+        """A live standby, which then belongs to the caller; None, if there is none."""
         while self._waiting:
             standby = self._waiting.pop(0)
             self._look_s = -math.inf
@@ -115,7 +118,7 @@ class Standbys:
         return None
 
     def poll(self, now_s: float) -> None:
-        """Notice those that have ended by themselves. The next one comes after a pause that doubles."""
+        """Notice standbys that have exited by themselves. Pauses before replacements double."""
         self._dismissed = [gone for gone in self._dismissed if gone.process.poll() is None]
         for standby in [one for one in self._waiting if one.process.poll() is not None]:
             self._waiting.remove(standby)
@@ -123,14 +126,14 @@ class Standbys:
             self._put_off(now_s)
 
     def dismiss(self, standby: Standby) -> None:
-        """End one that is waiting no more."""
+        """End a standby that does not wait any more."""
         log.info(line("standby_dismissed", name=standby.name))
         os.close(standby.writer)
         standby.process.kill()
         self._dismissed.append(standby)
 
     def end(self) -> None:
-        """Let all go, and start none any more."""
+        """End all standbys, and start no more."""
         self._is_open = False
         self._dismiss_all()
 
@@ -139,7 +142,7 @@ class Standbys:
             self._short_since_s = now_s
         end_s = self._short_since_s + BUSY_S
         if is_loading or (is_busy and now_s < end_s):
-            self._look_s = now_s  # whatever happens next may bring quiet
+            self._look_s = now_s  # the next event may end the busy period
             self._timer_s = None if is_loading else end_s
             return
         self._started += 1

@@ -1,4 +1,4 @@
-"""What the database remembers and the core's memory does not: facts for events, and the start's snapshot."""
+"""Reads the database for the core: facts for events, and the snapshot at the start."""
 
 from typing import Final
 
@@ -14,20 +14,20 @@ from kernel.protocol.specs import JobSpec
 from kernel.shell import rowmap
 from kernel.shell.file_thread import InputToRead
 from kernel.shell.pruning import ALL, Pruning
-from kernel.shell.storage_audit import PictureFiles
+from kernel.shell.storage_audit import ImageFiles
 from kernel.views.named_sql import load_queries
 
 DUE_AT_ONCE: Final = 200
-"""So many images, and so many blobs, are ended in one transaction."""
+"""Images, and blobs, that one transaction ends."""
 
 _reply: Final = msgspec.msgpack.Decoder(client.SingleReply)
 
 
 class StateReader:
-    """Reads on the writer's own connection, so that they see the open transaction."""
+    """Reads on the writer's own connection, so it sees the open transaction."""
 
     def __init__(self, connection: apsw.Connection, quota_bytes: int | None = None) -> None:
-        """`quota_bytes`: how much disk images may take; None: as much as there is."""
+        """`quota_bytes`: the disk space that images may take; None: no quota."""
         self._quota_bytes = quota_bytes
         self._sql = load_queries("kernel.shell", "store.sql")
         self._execute = connection.cursor().execute
@@ -37,7 +37,7 @@ class StateReader:
         return self._execute(self._sql[name], values).fetchall()
 
     def facts(self, key: str, ask: client.Ask) -> Facts:
-        """What the core cannot know of a command: the stored reply, and the row that it is about."""
+        """The facts that the core lacks for a command: the stored reply, and the row that it is about."""
         stored = self._stored_reply(key)
         match ask:
             case client.ClaimDownload() | client.FinishDownload() | client.DeleteImage():
@@ -63,19 +63,19 @@ class StateReader:
         return None
 
     def job_spec(self, job_id: JobId) -> JobSpec | None:
-        """What a job asks for; None, if the job was deleted."""
+        """A job's spec; None, if the job was deleted."""
         text = self._execute(self._sql["job_spec"], (job_id,)).get
         return None if text is None else rowmap.job_spec(text)
 
     def input_files(self, job_id: JobId, kinds: tuple[InputKind, ...]) -> tuple[InputToRead, ...]:
-        """The files that came with a job, in this order; of one that is not there the name is None."""
+        """The input images of a job, in this order; the name of a missing one is None."""
         found = {
             str(kind): (str(name), str(sha256)) for kind, name, sha256 in self._rows("input_files", (job_id,))
         }
         return tuple(InputToRead(kind, *found.get(kind, (None, ""))) for kind in kinds)
 
     def snapshot(self, epoch: Epoch) -> Snapshot:
-        """Everything that is still open, as a start finds it."""
+        """The open part of the database, for a start."""
         open_jobs = [
             rowmap.job_row(row)
             for status in (JobState.WAITING, JobState.PROCESSING)
@@ -102,34 +102,34 @@ class StateReader:
         return int(self._execute(self._sql[name]).get)
 
     def images_due(self, now_ms: int) -> tuple[tuple[ImageId, GoneReason], ...]:
-        """Images that have expired, then the oldest ones beyond the quota; at most DUE_AT_ONCE of them."""
+        """Images that have expired, then the oldest ones beyond the quota; at most DUE_AT_ONCE."""
         everything = client.PruneImages(keep_bytes=self._quota_bytes)
         return self._pruning.due(everything, now_ms, DUE_AT_ONCE).images
 
     def prunable(self, ask: client.PruneImages, now_ms: int, there: frozenset[str] | None = None) -> Prunable:
-        """What PruneImages is about: how much it is, for a dry run, else as much as can be ended at once.
+        """The images that PruneImages selects: counted, for a dry run, else as many as can be ended at once.
 
-        `there` are the files that are in the folder of images; None: nobody looked.
+        `there` are the names of the files in the images folder; None: not checked.
         """
         if ask.dry_run and there is None:
             return self._pruning.counted(ask, now_ms)
         return self._pruning.due(ask, now_ms, ALL if ask.dry_run else DUE_AT_ONCE, there)
 
     def blobs_due(self, now_ms: int) -> tuple[BlobId, ...]:
-        """Blobs whose time is over; at most DUE_AT_ONCE of them."""
+        """Expired blobs; at most DUE_AT_ONCE."""
         return tuple(
             BlobId(blob_id) for (blob_id,) in self._execute(self._sql["expired_blobs"], (now_ms, DUE_AT_ONCE))
         )
 
-    def pictures(self) -> PictureFiles:
-        """The files of all images that are there, or were lost."""
+    def image_files(self) -> ImageFiles:
+        """The files of all images that are present or lost."""
         kept = self._execute(self._sql["kept_images"], (None,))
         kept_ids = {name: ImageId(image_id) for name, image_id, _ in kept}
         lost = self._execute(self._sql["lost_images"])
-        return PictureFiles(kept_ids, {name: (ImageId(image_id), size) for name, image_id, size in lost})
+        return ImageFiles(kept_ids, {name: (ImageId(image_id), size) for name, image_id, size in lost})
 
     def kept_blobs(self) -> frozenset[str]:
-        """The names of the files that blobs have."""
+        """The names of all blobs' files."""
         return frozenset(name for (name,) in self._execute(self._sql["kept_blobs"]))
 
     def trash(self, most: int) -> list[str]:

@@ -1,8 +1,8 @@
-"""Whether the pictures that the database names lie in their folder, and whether that is the right folder.
+"""Checks that the images in the database have files, and that the folder is the right one.
 
-A file that is not there may have been deleted by somebody, or its disk is not mounted. Each folder has a
-number of its own in its mark, and the database remembers that of the folder which its pictures are in: only
-there is a picture without a file called lost. One whose file comes back is there again.
+A missing file may have been deleted by a person, or its disk is not mounted. Each folder's mark has a number
+of its own, and the database remembers that of the images folder: only there is an image without a file marked
+lost. One whose file is back is marked present again.
 """
 
 import logging
@@ -20,37 +20,37 @@ log = logging.getLogger("manager")
 
 
 @dataclass(frozen=True, slots=True)
-class PictureFiles:
-    """What the database says of the files of pictures, by their names."""
+class ImageFiles:
+    """The image files that the database expects, by name."""
 
     kept: Mapping[str, ImageId]
     lost: Mapping[str, tuple[ImageId, int]]
-    """Of those that were called lost: also their sizes in bytes."""
+    """Images marked lost, with their sizes in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class StorageAudit:
-    """What a start finds out about pictures."""
+    """The result of the audit at the start."""
 
     lost: tuple[ImageId, ...] = ()
     found: tuple[ImageId, ...] = ()
-    """They were lost, and are there again."""
+    """Lost images whose files are back."""
 
 
-def audit_storage(folder: Path, number: int, pictures: PictureFiles, store: Store) -> StorageAudit:
-    """Compare the folder of this number with what the database says is in it. The log tells what differs.
+def audit_storage(folder: Path, number: int, files: ImageFiles, store: Store) -> StorageAudit:
+    """Compare the folder of this number with the database, and log the differences.
 
-    A folder that has every file is the right one, whatever it was before.
+    A folder that has every file is the right one, whatever its number.
     Raises: BadConfiguration, if the folder cannot be read.
     """
     try:
         there = names_in(folder)
     except OSError as error:
         raise BadConfiguration(f"{folder} cannot be used: {error.strerror}") from error
-    missing = tuple(image_id for name, image_id in pictures.kept.items() if name not in there)
+    missing = tuple(image_id for name, image_id in files.kept.items() if name not in there)
     found = tuple(
         image_id
-        for name, (image_id, size_bytes) in pictures.lost.items()
+        for name, (image_id, size_bytes) in files.lost.items()
         if name in there and _has_size(folder / name, size_bytes)
     )
     is_home = store.is_images_folder(number)
@@ -64,13 +64,13 @@ def audit_storage(folder: Path, number: int, pictures: PictureFiles, store: Stor
 
 
 def names_in(folder: Path) -> frozenset[str]:
-    """The names of all that is in a folder. Raises: OSError."""
+    """The names of all entries of a folder. Raises: OSError."""
     with os.scandir(folder) as entries:
         return frozenset(entry.name for entry in entries)
 
 
 def _has_size(file: Path, size_bytes: int) -> bool:
-    """Is it whole, and not being copied back just now?"""
+    """True if the file is complete, and not being copied back just now."""
     try:
         return file.stat().st_size == size_bytes
     except OSError:

@@ -1,4 +1,4 @@
-"""What lies in the folders of images, models and detectors just now, as far as decisions depend on it."""
+"""The contents of the images, models and detectors folders, as far as decisions depend on them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,16 +20,16 @@ class StorageFolders:
     images: Path
     models: Path
 
-    def pictures(self) -> frozenset[str]:
-        """The names of all that is in the folder of pictures. Raises: OSError."""
+    def image_names(self) -> frozenset[str]:
+        """The names of all files in the images folder. Raises: OSError."""
         return names_in(self.images)
 
     def kept_models(self) -> tuple[KeptModel, ...]:
-        """What the models folder keeps, whether a model is made of it or not."""
+        """The stored models, whether a row refers to them or not."""
         return kept_models(self.models)
 
     def absent_models(self, rows: Iterable[ModelRow]) -> frozenset[ModelId]:
-        """Those of these models that should be there, and are not."""
+        """The models whose files are missing."""
         return frozenset(
             row.model_id
             for row in rows
@@ -38,9 +38,9 @@ class StorageFolders:
 
 
 def absent_detectors(folder: Path) -> dict[ControlType, str]:
-    """How to get the files of each one that is not whole below this folder.
+    """For each detector with missing files in this folder, how to get them.
 
-    Looked up anew whenever it matters, because a person may put them there at any time.
+    Read anew each time, because a person may add them at any moment.
     """
     absent: dict[ControlType, str] = {}
     for control_type, files in DETECTOR_FILES.items():
@@ -52,5 +52,5 @@ def absent_detectors(folder: Path) -> dict[ControlType, str]:
 
 
 def none_absent() -> dict[ControlType, str]:
-    """For engines that only pretend."""
+    """For fake engines, which need no detectors."""
     return {}

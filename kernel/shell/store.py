@@ -1,4 +1,13 @@
-"""The database, written by this process alone: a batch of saves is one transaction."""
+"""The database, written by this process alone: the saves of a batch are one transaction.
+
+WAL with synchronous=FULL: when `commit` returns, the batch survives a power cut, and only then may replies
+leave (adr/0002). Reads never block the writer, so the API reads the same file on connections of its own
+(adr/0013). If a commit fails, memory is ahead of the disk, so the Manager ends instead of going on.
+Checkpoints are kept small, because each one runs inside a commit that others wait for (adr/0033). Deleted
+rows leave their file names in the table `trash` in the same transaction, so that a crash between commit and
+removal loses no file name. `migrate` applies numbered steps, each in its own transaction with the new schema
+number.
+"""
 
 import logging
 import re
@@ -25,7 +34,8 @@ from kernel.views.named_sql import load_queries
 
 BUSY_TIMEOUT_MS: Final = 5_000
 CHECKPOINT_PAGES: Final = 400
-"""Of the write-ahead log, after which they are moved into the database: others wait for it (adr/0033)."""
+"""Pages of the write-ahead log before a checkpoint moves them into the database: others wait for it
+(adr/0033)."""
 
 log: Final = logging.getLogger("manager")
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -48,7 +58,7 @@ class Store:
     """One connection, used from one thread."""
 
     def __init__(self, file: Path) -> None:
-        """Open or create the database, check it, and bring it to the present schema.
+        """Open or create the database, check it, and migrate it to the current schema.
 
         Raises: DatabaseUnusable.
         """
@@ -80,7 +90,8 @@ class Store:
         self._look_after_counts()
 
     def _look_after_counts(self) -> None:
-        """Triggers keep them; but a file that was mended by hand or by a tool may have gone without."""
+        """Recount if needed: triggers keep the counts, but a file that was repaired by hand may have bypassed
+        them."""
         if self.connection.execute(self._sql["is_miscounted"]).get:
             log.warning(line("counted_anew"))
             with self.connection:
@@ -94,7 +105,7 @@ class Store:
         return epoch
 
     def installation(self) -> int:
-        """The number that tells this database from every other one; drawn at the first start."""
+        """The random number that identifies this database; drawn at the first start."""
         with self.connection:
             found: int | None = self._execute(self._sql["meta"], ("installation",)).get
             number = secrets.randbits(NUMBER_BITS) if found is None else found
@@ -102,27 +113,27 @@ class Store:
         return number
 
     def is_images_folder(self, number: int) -> bool:
-        """Is this the number of the folder that the pictures are in?"""
+        """True if the images are in the folder with this number."""
         found: int | None = self._execute(self._sql["meta"], ("images_folder",)).get
         return found == number
 
     def remember_images_folder(self, number: int) -> None:
-        """The pictures are in the folder of this number."""
+        """Remember the number of the folder with the images."""
         with self.connection:
             self._run("set_meta", ("images_folder", number))
 
     def access(self) -> int | None:
-        """The access that was last set: 0 for the owner alone, 1 for pictures that their group may read."""
+        """The access mode that was last set: 0 for private, 1 for images that their group may read."""
         found: int | None = self._execute(self._sql["meta"], ("access",)).get
         return found
 
     def remember_access(self, access: int) -> None:
-        """This access is set now."""
+        """Remember the access mode that was set."""
         with self.connection:
             self._run("set_meta", ("access", access))
 
     def forget_trash(self, file_names: Iterable[str]) -> None:
-        """Strike files off the trash that are removed now, in a transaction of their own."""
+        """Remove deleted files from the trash table, in a transaction of their own."""
         with self.connection:
             for file_name in file_names:
                 self._run("forget_trash", (file_name,))
@@ -136,7 +147,7 @@ class Store:
             self._execute("COMMIT")
 
     def roll_back(self) -> None:
-        """Undo the batch, unless it is on the disk already."""
+        """Undo the batch, unless it is committed."""
         if self.connection.in_transaction:
             self._execute("ROLLBACK")
 
@@ -248,7 +259,7 @@ class Store:
 
 
 def migrations() -> dict[int, str]:
-    """Every migration by its number, 1 upwards without a gap."""
+    """Every migration by its number, from 1 without a gap."""
     found = {
         int(match["number"]): entry.read_text(encoding="utf-8")
         for entry in resources.files("kernel.shell").joinpath("migrations").iterdir()
@@ -258,9 +269,9 @@ def migrations() -> dict[int, str]:
 
 
 def migrate(connection: apsw.Connection) -> int:
-    """Apply the missing steps, each in a transaction of its own with the number that it leads to.
+    """Apply the missing migrations, each in a transaction of its own with its number.
 
-    Returns: the schema's number (PRAGMA user_version).
+    Returns: the schema number (PRAGMA user_version).
     Raises: DatabaseUnusable, if the database was made by a newer version of this software.
     """
     present = int(connection.pragma("user_version"))

@@ -1,4 +1,4 @@
-"""The configuration, as those who live by it want it."""
+"""Converts the configuration to the terms of the core and of the standbys."""
 
 from conf.settings import Engines, Settings
 from kernel.core.ports import Limits
@@ -6,7 +6,7 @@ from kernel.shell.standby import NONE_AT_ALL, StandbyTerms
 
 
 def limits_of(settings: Settings, *, with_api: bool) -> Limits:
-    """The part of the configuration that the core decides by."""
+    """The settings that the core decides by."""
     return Limits(
         max_queue=settings.server.max_queue,
         max_running=settings.engines.max_running,
@@ -32,5 +32,5 @@ def limits_of(settings: Settings, *, with_api: bool) -> Limits:
 
 
 def standby_terms(settings: Engines, *, is_fake: bool) -> StandbyTerms:
-    """How many standby workers there are. Fake engines need none: they have nothing to import."""
+    """The number and terms of standby workers. Fake engines need none: they have nothing to import."""
     return NONE_AT_ALL if is_fake else StandbyTerms(settings.standby, settings.standby_min_free_bytes)

@@ -1,9 +1,10 @@
-"""What nobody foresaw while the Manager handled something: told to the log under an id, and outlived.
+"""Handles errors that nothing anticipated: they are logged under an id, and do not end the process.
 
-    before anything was changed    refuse it to whoever asked, and go on
-    after that                     LifeOver: undo the batch, and begin anew with what the database says
+    before anything was changed    refuse the command, and go on
+    after that                     LifeOver: undo the batch, and start over from the database
 
-What a life of the Manager must know of the former ones is here: it is the one thing that outlives them.
+This object also carries the knowledge from one run of the Manager to the next, which nothing else outlives
+(adr/0038).
 """
 
 import hashlib
@@ -25,7 +26,7 @@ from kernel.protocol.client import Refused
 from kernel.protocol.errors import InternalError
 
 STEADY_S: Final = 60.0
-"""A life that was so long did not die of its start."""
+"""A run that lasted this long did not end because of its start."""
 FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 10.0
 MOST_REMEMBERED: Final = 1_000
@@ -40,38 +41,39 @@ _OF_WHAT_WAS_SAVED: Final = (
     apsw.BindingsError,
     apsw.SQLError,
 )
-"""The database refuses these values; every other error of SQLite is the disk's, and no surprise."""
+"""Errors about values, which the database refuses; any other SQLite error is the disk's and ends the
+process."""
 
 Subject = Event | actions.Effect
 
 
 class LifeOver(Exception):
-    """Memory may be half-changed: this life of the Manager ends, and the next one reads what is true."""
+    """Memory may be half-changed: this run of the Manager ends, and the next one reads the database."""
 
 
 def is_of_the_disk(error: Exception) -> bool:
-    """Has the database failed, rather than what was to be done with it?"""
+    """True if the database failed, not the operation on it."""
     return isinstance(error, apsw.Error) and not isinstance(error, _OF_WHAT_WAS_SAVED)
 
 
 @dataclass(slots=True)
 class UnexpectedErrors:
-    """Counts and tells them, and remembers what must not come to pass twice."""
+    """Counts and logs them, and remembers the events that must not be repeated."""
 
     log: logging.Logger
     new_id: Callable[[], str]
     count: int = 0
     last_id: str | None = None
     blamed: Counter[str] = field(default_factory=Counter)
-    """Jobs, models and engines that lives ended over: by their ids, how often."""
+    """Jobs, models and engines during which runs ended, by id, with the number of times."""
     is_stopping: bool = False
-    """A life ended that had been asked to stop: the next one has no other work."""
+    """A run ended during a shutdown: the next one only continues the shutdown."""
     _told: dict[str, str] = field(default_factory=dict)
     _poison: dict[bytes, str] = field(default_factory=dict)
     _short_lives: int = 0
 
     def tell(self, subject: Subject | None, error: Exception) -> str:
-        """Log it, the first time with its traceback. Returns: the id to find it by."""
+        """Log an error, the first time with its traceback. Returns: its id."""
         error_id = self.new_id()
         self.count, self.last_id = self.count + 1, error_id
         place = _place(error)
@@ -84,7 +86,8 @@ class UnexpectedErrors:
         return error_id
 
     def end_life(self, subject: Subject | None, error_id: str, life_s: float) -> float:
-        """A life ends over this: let it not end the next one. Returns: seconds to wait before that begins."""
+        """Record the cause of a run's end, so that it does not end the next one. Returns: seconds to wait
+        before that."""
         if isinstance(subject, Asked):
             while len(self._poison) >= MOST_REMEMBERED:
                 del self._poison[next(iter(self._poison))]
@@ -96,12 +99,12 @@ class UnexpectedErrors:
         return min(pause_s, LONGEST_PAUSE_S)
 
     def known(self, event: Event) -> str | None:
-        """The id of the surprise that the same command was before, if a life ended over it."""
+        """The id of the error that ended a run at the same command, if one did."""
         return self._poison.get(_digest(event)) if self._poison and isinstance(event, Asked) else None
 
 
 def refusals(subject: Subject | None, error_id: str) -> list[actions.Effect]:
-    """What whoever asked is told, if anybody did."""
+    """The replies to the client that caused the error, if one did."""
     if not isinstance(subject, Asked | StatusAsked | WatchAsked):
         return []
     detail = f"{InternalError().detail}; look for error_id={error_id} in its log and report it"
@@ -110,12 +113,12 @@ def refusals(subject: Subject | None, error_id: str) -> list[actions.Effect]:
 
 
 def reason(error_id: str) -> str:
-    """What is said of something that cannot be gone on with."""
+    """The detail of an error that the Manager cannot recover from."""
     return f"unexpected error in the Manager; see error_id={error_id} in its log"
 
 
 def _digest(event: Asked) -> bytes:
-    """Of what is asked, not of who asks or under which key."""
+    """A digest of the ask, independent of the client and the key."""
     return hashlib.sha256(msgspec.msgpack.encode(event.ask)).digest()
 
 
@@ -131,7 +134,7 @@ def _name(subject: Subject | None) -> str:
 
 
 def _ids(subject: Subject | None) -> set[str]:
-    """The job, else the model or engine, that this is about."""
+    """The id of the job, else of the model or engine, that this is about."""
     for name in _BLAMED:
         found = {found for part in _parts(subject) if isinstance(found := getattr(part, name, None), str)}
         if found:
@@ -140,7 +143,7 @@ def _ids(subject: Subject | None) -> set[str]:
 
 
 def _place(error: Exception) -> str:
-    """Where it was raised, by which two of a kind are recognized."""
+    """Where it was raised, by which repeated errors are recognized."""
     frames = extract_tb(error.__traceback__)
     where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "nowhere"
     return f"{type(error).__name__}@{where}"

@@ -1,4 +1,4 @@
-"""The workers as the shell knows them: their keys, their processes, their places on the bus."""
+"""The workers as the shell knows them: keys, processes and bus connections."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,18 +22,18 @@ BACK: Final = "back"
 
 @dataclass(frozen=True, slots=True)
 class JoinTerms:
-    """What every worker of this Manager is told when it is launched."""
+    """The values that every worker's ticket contains."""
 
     local_endpoint: str
     remote_endpoint: str
-    """Where workers of other hosts connect; the local one, if the Manager listens nowhere else."""
+    """The endpoint for workers on other hosts; the local one, if the Manager listens nowhere else."""
     server_public_key: str
     file_roots: tuple[str, ...]
     is_fake: bool
     manager_pid: int
     detectors_folder: str | None = None
     fetch: FetchTerms | None = None
-    """For fetch workers; None: they may only look at local files."""
+    """For fetch workers; None: they may only read local files."""
 
 
 class WorkerRegistry:
@@ -46,21 +46,21 @@ class WorkerRegistry:
         self._places: dict[WorkerId, bytes] = {}
 
     def role(self, worker_id: WorkerId) -> WorkerRole | None:
-        """The role that this worker was let in with; None, if it is let in no more."""
+        """The role of a worker; None, if it is not admitted any more."""
         return self._roles.get(worker_id)
 
     def seen(self, worker_id: WorkerId, place: bytes) -> None:
-        """A worker spoke from this connection; orders go there from now on."""
+        """A worker sent a message from this connection; orders go there from now on."""
         self._places[worker_id] = place
 
     def send(self, worker_id: WorkerId, message: worker.WorkerOrder, blobs: Sequence[Frame] = ()) -> bool:
-        """Send an order; False, if the worker cannot be reached (its deadlines will tell)."""
+        """Send an order; False, if the worker cannot be reached (its deadlines will show it)."""
         place = self._places.get(worker_id)
         frames = codec.encode(message, epoch=self._epoch, blobs=blobs)
         return place is not None and self._back.send(place, frames)
 
     def launch(self, action: actions.LaunchWorker) -> WorkerExited | None:
-        """Start a worker's process. Returns its exit, if it cannot even be started."""
+        """Start a worker process. Returns: its exit, if it could not be started."""
         public, secret = self._admit(action.worker_id, action.role)
         is_fetch = action.role is WorkerRole.FETCH
         join = Join(
@@ -104,7 +104,8 @@ class WorkerRegistry:
 
     @property
     def _engine_roots(self) -> tuple[str, ...]:
-        """An engine also opens what was downloaded; what a person registers must not lie there."""
+        """The folders that an engine may read: downloads too, but a person cannot register a model in
+        there."""
         kept = () if self._terms.fetch is None else (self._terms.fetch.folder,)
         return (*self._terms.file_roots, *kept)
 

@@ -1,4 +1,4 @@
-"""How much there is of everything: what the metrics show."""
+"""Numbers of rows by state, for the metrics."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class Counts:
 
 
 def count_all(reader: Reader) -> Counts:
-    """Add up what is counted already: of jobs and images by the triggers of job_count and image_count."""
+    """Read the counts; those of jobs and images are kept by the triggers of job_count and image_count."""
     return Counts(
         models=_by_state(reader, "count_models"),
         engines=_by_state(reader, "count_engines"),

@@ -11,7 +11,7 @@ from kernel.views.rows import EngineRow, FailingEngine
 
 @dataclass(frozen=True, slots=True)
 class EngineFilter:
-    """Which engines; None lets every one through."""
+    """A filter of engines; None matches all."""
 
     status: EngineState | None = None
     name: str | None = None

@@ -1,4 +1,4 @@
-"""Images, newest first, each with the recipe it was made by."""
+"""Images, newest first, each with the spec of its job."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from kernel.views.rows import ImageRow
 
 @dataclass(frozen=True, slots=True)
 class ImageFilter:
-    """Which images; None lets every one through."""
+    """A filter of images; None matches all."""
 
     job_id: JobId | None = None
     engine_id: EngineId | None = None
@@ -25,7 +25,7 @@ def find_image(reader: Reader, image_id: ImageId) -> ImageRow | None:
 def list_images(
     reader: Reader, wanted: ImageFilter, now_ms: int, limit: int, after: str | None = None
 ) -> Page[ImageRow]:
-    """A page of images. One whose time is over counts as gone, although its file may still lie there.
+    """A page of images. An expired one counts as gone, although its file may still exist.
 
     Raises: InvalidField, if `after` is not a cursor.
     """

@@ -1,8 +1,8 @@
-"""Jobs, newest first, where a waiting one stands in its queue, and the files of jobs beside their images.
+"""Jobs, newest first; the queue positions of waiting ones; and the files of jobs besides their images.
 
-A file (blob) that came with a job, or a control map, is deleted some time after the job has ended (setting
-`blobs.expire_after`). That there was one is then still told by the job's spec: its `inputs`, and its
-`controls` that are not preprocessed.
+An input image or control map (blob) is deleted some time after the job has ended (setting
+`blobs.expire_after`). The job's spec still tells that it existed: `inputs`, and `controls` that are not
+preprocessed.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ NEWEST: Final = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """Which jobs; None lets every one through."""
+    """A filter of jobs; None matches all."""
 
     status: JobState | None = None
     engine_id: EngineId | None = None
@@ -54,7 +54,7 @@ def list_jobs(reader: Reader, wanted: JobFilter, limit: int, after: str | None =
 
 
 def jobs_ahead(reader: Reader, job: JobRow) -> int:
-    """How many waiting jobs of the same engine go before this one: higher priority first, then older."""
+    """The number of waiting jobs of the same engine ahead of this one: higher priority first, then older."""
     found = reader.one(
         "jobs_ahead",
         Position,
@@ -64,12 +64,12 @@ def jobs_ahead(reader: Reader, job: JobRow) -> int:
 
 
 def find_blob(reader: Reader, job_id: JobId, kind: BlobKind) -> BlobRow | None:
-    """One file of a job; None, if there is none, or none any more."""
+    """A file of a job; None, if it has none of this kind, or no longer."""
     return reader.one("blob", BlobRow, {"job_id": job_id, "kind": kind})
 
 
 def blobs_of(reader: Reader, job_ids: Sequence[JobId]) -> dict[JobId, list[BlobRow]]:
-    """By job: what each of these jobs has, in the order of its kinds. A job without any is left out."""
+    """The blobs of each of these jobs, ordered by kind. Jobs without blobs are left out."""
     wanted = msgspec.json.encode(list(job_ids)).decode()
     found: dict[JobId, list[BlobRow]] = {}
     for row in reader.all("blobs_of", BlobRow, {"job_ids": wanted}):

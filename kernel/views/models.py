@@ -11,7 +11,7 @@ from kernel.views.reader import Reader
 
 @dataclass(frozen=True, slots=True)
 class ModelFilter:
-    """Which models; None lets every one through."""
+    """A filter of models; None matches all."""
 
     status: ModelState | None = None
     model_type: ModelType | None = None
@@ -26,7 +26,7 @@ def find_model(reader: Reader, model_id: ModelId) -> ModelRow | None:
 
 
 def find_model_of(reader: Reader, uri: str) -> ModelRow | None:
-    """A model that was registered from this address; None, if there is none."""
+    """The model that was registered from this source URI; None, if there is none."""
     return reader.one("model_of", ModelRow, {"uri": uri})
 
 

@@ -8,7 +8,7 @@ _NAME_LINE: Final = re.compile(r"^-- (?P<name>[a-z_]+): .+$", re.MULTILINE)
 
 
 def load_queries(package: str, file_name: str) -> dict[str, str]:
-    """The queries of one file, by name, in the folder `sql` of a package.
+    """The queries of one file by name, in the folder `sql` of a package.
 
     Raises: ValueError, if a name appears twice or there is text before the first name.
     """

@@ -10,23 +10,23 @@ from kernel.protocol.errors import InvalidField, wrong_field
 MAX_LIMIT: Final = 200
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _BEFORE_ALL: Final = "~"
-"""Greater than every id, and the lists go downwards."""
+"""Greater than every id; the lists are in descending order."""
 
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Item]):
-    """Some rows, and where to go on; `next_after` is None on the last page."""
+    """One page of rows; `next_after` is None on the last page."""
 
     items: tuple[Item, ...]
     next_after: str | None
 
 
 def id_cursor(cursor: str | None) -> str:
-    """The cursor of a list that goes by ids, which are UUIDs; without one every id comes after it.
+    """The cursor of a list ordered by id (a UUID); without one, a cursor before all ids.
 
-    Raises: InvalidField, if it is none.
+    Raises: InvalidField, if it is malformed.
     """
     if cursor is None:
         return _BEFORE_ALL
@@ -36,11 +36,11 @@ def id_cursor(cursor: str | None) -> str:
 
 
 def no_cursor() -> InvalidField:
-    """The refusal for what no list gave as its `next`."""
+    """The refusal of a value that is not a cursor."""
     return wrong_field("after", "not a cursor: use `next` of the previous page")
 
 
 def page_of(found: Sequence[Item], limit: int, cursor_of: Callable[[Item], str]) -> Page[Item]:
-    """Cut the page out of `limit + 1` rows: the one too many says that there is a next page."""
+    """Cut the page from `limit + 1` rows: the extra one shows that there is a next page."""
     items = tuple(found[:limit])
     return Page(items, cursor_of(items[-1]) if len(found) > limit else None)

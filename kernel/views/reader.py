@@ -1,4 +1,5 @@
-"""Read-only connections to the Manager's database: as many as read at once, rows as frozen dataclasses."""
+"""Read-only connections to the Manager's database, one for each concurrent reader; rows are frozen
+dataclasses."""
 
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -26,20 +27,20 @@ FILES: Final = (
 )
 BUSY_TIMEOUT_MS: Final = 5_000
 MOST_IDLE: Final = 4
-"""Connections that are kept for the next readers."""
+"""Idle connections that are kept for the next readers."""
 CACHE_KIB: Final = 512
-"""Of the database's pages, in each connection: the system holds them all once more."""
+"""Page cache of each connection; the system caches the file as well."""
 JSON_COLUMNS: Final = frozenset(
     {"spec", "tags", "trigger_words", "found_words", "memory", "preparation", "image_ids", "warnings"}
 )
-"""Columns that hold JSON text: they are read before the row is converted."""
+"""Columns with JSON text, which is decoded before the row is converted."""
 
 
 class Reader:
-    """Runs the named queries of `kernel/views/sql`. Safe to share among threads.
+    """Runs the named queries of `kernel/views/sql`. Thread-safe.
 
     A connection is opened when a query finds none idle, so a Reader can be built before the database exists.
-    One for each thread would cost each of them its cache: 64 threads took 130 MB.
+    A connection for each thread would cost each its cache: 64 threads took 130 MB.
     """
 
     def __init__(self, database_file: Path) -> None:
@@ -48,7 +49,7 @@ class Reader:
             name: text for file in FILES for name, text in load_queries("kernel.views", file).items()
         }
         self._idle: deque[apsw.Connection] = deque()
-        """Taken and given back at the same end, so that the same few are at work."""
+        """A stack, so that the same few connections are used."""
 
     def all(self, query: str, row_type: type[Row], values: Mapping[str, SqlValue]) -> list[Row]:
         """Every row of a named query.
@@ -69,7 +70,7 @@ class Reader:
         return rows[0] if rows else None
 
     def close(self) -> None:
-        """Close the idle connections; nobody may be reading."""
+        """Close the idle connections; no query may be running."""
         while self._idle:
             self._idle.pop().close()
 
@@ -84,7 +85,7 @@ class Reader:
 
     @contextmanager
     def connection(self) -> Iterator[apsw.Connection]:
-        """A connection that nobody else has meanwhile. One on which a query failed is not used again."""
+        """A connection for exclusive use. One on which a query failed is not used again."""
         try:
             found = self._idle.pop()
         except IndexError:

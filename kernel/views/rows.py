@@ -1,4 +1,4 @@
-"""What the queries answer, where it is more than a row of a table (kernel/protocol/rows.py).
+"""Results of queries that are not rows of one table (kernel/protocol/rows.py).
 
 Times are milliseconds since 1970 UTC.
 """
@@ -12,7 +12,7 @@ from kernel.protocol.specs import JobSpec
 
 
 class EngineRow(rows.EngineRow, frozen=True, kw_only=True):
-    """An engine, and how many of its jobs are open."""
+    """An engine, with the number of its open jobs."""
 
     jobs_waiting: int
     jobs_processing: int
@@ -20,7 +20,7 @@ class EngineRow(rows.EngineRow, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class FailingEngine:
-    """An engine that has failed and was not ready since: what the jobs that wait for it are told."""
+    """An engine that has failed and was not ready since, with the error that its waiting jobs show."""
 
     engine_id: EngineId
     status: EngineState
@@ -32,7 +32,7 @@ class FailingEngine:
 
 @dataclass(frozen=True, slots=True)
 class JobRow:
-    """A job. `seq` is its place in the order of arrival."""
+    """A job. `seq` is its number in the order of arrival."""
 
     seq: int
     job_id: JobId
@@ -59,7 +59,7 @@ class ImageRow(rows.ImageRow, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class SeqRange:
-    """The oldest and the newest change that the database still knows; both 0 when it knows none."""
+    """The oldest and the newest change that the database still has; both 0 if it has none."""
 
     first: EventSeq
     last: EventSeq
@@ -67,7 +67,7 @@ class SeqRange:
 
 @dataclass(frozen=True, slots=True)
 class GroupCount:
-    """How many rows of one table are in one state."""
+    """The number of rows of one table in one state."""
 
     state: str
     count: int
@@ -75,7 +75,7 @@ class GroupCount:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """A count, and the bytes of what was counted."""
+    """A count, and the bytes of the counted rows."""
 
     count: int
     size_bytes: int
@@ -83,6 +83,6 @@ class Total:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How many waiting jobs of the same engine will be given out before this one."""
+    """The number of waiting jobs of the same engine ahead of a job."""
 
     ahead: int

@@ -118,8 +118,8 @@ def check_world(simulation: Simulation) -> None:
     _claims_are_within_limits(simulation, world)
     check_room(world)
     _blobs_are_whole(simulation, world)
-    for picture_id in world.unwritten:
-        is_tried = picture_id in simulation.writes or due.Store(picture_id) in world.timers
+    for output_id in world.unwritten:
+        is_tried = output_id in simulation.writes or due.Store(output_id) in world.timers
         assert is_tried, "jobs are held back for a picture only as long as it is tried again"
 
 
@@ -131,7 +131,7 @@ def _blobs_are_whole(simulation: Simulation, world: World) -> None:
     for row in rows:
         is_open = database.jobs[row.job_id].status in OPEN_JOB_STATES
         assert (row.expires_at_ms is None) == is_open, "the time of a blob begins when its job ends"
-    coming = {picture.row.file_name for picture in world.pictures.values()}
+    coming = {picture.row.file_name for picture in world.pending_outputs.values()}
     assert simulation.files - coming == {row.file_name for row in rows}, "a file that belongs to nothing"
     assert {store.key for store in simulation.inputs} == set(world.submissions)
 
@@ -193,7 +193,7 @@ def _something_will_happen(world: World, job: Job) -> None:
         assert job.worker_id in world.workers
     elif world.phase is Phase.RUNNING and reconcile.is_wanted(engine):
         is_coming = any(w.state is not WorkerState.INVITED for w in engine.workers.values())
-        is_in_line = engine.row.engine_id in world.engines_without_room
+        is_in_line = engine.row.engine_id in world.admission_queue
         assert is_coming or is_in_line or due.Relaunch(engine.row.engine_id) in world.timers
 
 
@@ -265,8 +265,8 @@ def _error_is_waited_out(world: World, engine: Engine) -> None:
         assert row.retry_at_ms is None or row.retry_at_ms <= now_ms + world.limits.longest_pause_s * 1000
         assert bool(limited) == (give_up in world.timers)
         for job_id, when_s in engine.patience._when_s.items():
-            tired_at_s = engines._tired_at_s(engine, limited[job_id])
-            assert when_s <= tired_at_s, "nobody is looked at too late"
+            gives_up_at_s = engines._gives_up_at_s(engine, limited[job_id])
+            assert when_s <= gives_up_at_s, "nobody is looked at too late"
 
 
 def _nobody_is_idle_while_a_job_waits(world: World, engine: Engine) -> None:
@@ -287,9 +287,9 @@ def _exists(world: World, item: due.Due) -> bool:
         ):
             return engine_id in world.engines
         case due.Turn(engine_id):
-            return engine_id in world.engines_without_room
+            return engine_id in world.admission_queue
         case due.Store(image_id):
-            return image_id in world.pictures
+            return image_id in world.pending_outputs
         case due.Claim(image_id, ticket):
             return ticket in world.claims[image_id]
         case due.Fetch() | due.Housekeeping() | due.Grace() | due.ApiProcess():

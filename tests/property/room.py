@@ -19,12 +19,12 @@ def check_room(world: World) -> None:
         assert promised <= fact.status.total_bytes, "more is promised than the device has"
     waiting = {e.row.engine_id for e in world.engines.values() if e.row.waits_since_ms is not None}
     if world.phase is Phase.RUNNING:
-        assert waiting == set(world.engines_without_room)
+        assert waiting == set(world.admission_queue)
         _check_line(world)
 
 
 def _check_line(world: World) -> None:
-    for number, engine_id in enumerate(world.engines_without_room):
+    for number, engine_id in enumerate(world.admission_queue):
         engine = world.engines[engine_id]
         assert not engine.is_running
         assert reconcile.is_wanted(engine)
@@ -64,7 +64,7 @@ def check_closing(world: World, event: Event, then: Before) -> None:
         if engine.queue or engine.is_busy:
             began_s = [w.ready_at_s for w in engine.workers.values() if w.ready_at_s is not None]
             assert now_s - min(began_s) >= turn_s, "it had its own turn"
-            assert any(now_s - since_s >= turn_s for since_s in world.engines_without_room.values())
+            assert any(now_s - since_s >= turn_s for since_s in world.admission_queue.values())
 
 
 def _is_a_persons_word(event: Event) -> bool:

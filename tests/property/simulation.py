@@ -12,7 +12,7 @@ from kernel.core.events import (
     InputsNotStored,
     InputsStored,
     InputsUnreadable,
-    PictureStored,
+    OutputStored,
 )
 from kernel.core.ports import Limits
 from kernel.core.state.tables import OPEN_JOB_STATES
@@ -149,8 +149,8 @@ class Simulation(Story):
             case actions.TerminateWorker(worker_id) | actions.KillWorker(worker_id):
                 if (process := self.processes.get(worker_id)) is not None:
                     process.is_asked_to_go = True
-            case actions.StorePicture(picture_id) | actions.StoreAgain(picture_id):
-                self.writes.append(picture_id)
+            case actions.StoreOutput(output_id) | actions.StoreAgain(output_id):
+                self.writes.append(output_id)
             case actions.StoreInputs():
                 self.inputs.append(effect)
             case actions.Exit():
@@ -246,12 +246,12 @@ class Simulation(Story):
         if process.worker_id in self.processes:
             self.ends(process)
 
-    def writes_picture(self, picture_id: ImageId | BlobId) -> None:
-        self.writes.remove(picture_id)
-        row = self.broker.world.pictures[picture_id].row
+    def writes_picture(self, output_id: ImageId | BlobId) -> None:
+        self.writes.remove(output_id)
+        row = self.broker.world.pending_outputs[output_id].row
         if isinstance(row, BlobRow):
             self.files.add(row.file_name)
-        self.tell(PictureStored(picture_id))
+        self.tell(OutputStored(output_id))
 
     def writes_inputs(self, store: actions.StoreInputs) -> None:
         self.inputs.remove(store)
@@ -357,7 +357,9 @@ class Simulation(Story):
         """Nothing is left to wait for, and no picture is on its way to the disk."""
         world = self.broker.world
         return (
-            set(world.timers._when_s) == {due.Housekeeping()} and not world.pictures and not world.submissions
+            set(world.timers._when_s) == {due.Housekeeping()}
+            and not world.pending_outputs
+            and not world.submissions
         )
 
     def _is_closed(self) -> bool:

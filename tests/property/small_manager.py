@@ -20,7 +20,7 @@ from kernel.core.events import (
     KeptModel,
     ModelMoved,
     Now,
-    PictureStored,
+    OutputStored,
     StopAsked,
     WorkerExited,
 )
@@ -36,7 +36,7 @@ from kernel.shell import clock
 from kernel.shell.bus import Incoming
 from kernel.shell.decode import Arrival, BackDoor, FrontDoor, refusal
 from kernel.shell.effects import Effects
-from kernel.shell.file_thread import Inputs, InputsRead, Picture, Reading, Removed
+from kernel.shell.file_thread import Inputs, InputsRead, Output, Reading, Removed
 from kernel.shell.loop import Loop
 from kernel.shell.outbox import Outbox
 from kernel.shell.state_reader import StateReader
@@ -105,8 +105,8 @@ class Hands:
     def forget(self, worker_id: WorkerId) -> None:
         self.gone.add(worker_id)
 
-    def store(self, task: Picture | Inputs) -> None:
-        stored = InputsStored(task.key) if isinstance(task, Inputs) else PictureStored(task.picture_id)
+    def store(self, task: Output | Inputs) -> None:
+        stored = InputsStored(task.key) if isinstance(task, Inputs) else OutputStored(task.output_id)
         self.events.append(stored)
 
     def read(self, reading: Reading) -> None:
@@ -125,7 +125,7 @@ class Hands:
 class FullShelves:
     """Folders in which all is that should be, and nothing else."""
 
-    def pictures(self) -> frozenset[str]:
+    def image_names(self) -> frozenset[str]:
         return frozenset()
 
     def kept_models(self) -> tuple[KeptModel, ...]:

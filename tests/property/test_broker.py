@@ -8,9 +8,9 @@ from kernel.core import due
 from kernel.core.events import (
     DiskSwept,
     ModelFilesSeen,
+    OutputNotStored,
     Peer,
     PeerLost,
-    PictureNotStored,
     ReportUnreadable,
     WatchAsked,
 )
@@ -299,7 +299,7 @@ class AnyWorld(RuleBasedStateMachine):
             self.world.writes_picture(image_id)
         else:
             self.world.writes.remove(image_id)
-            self.world.tell(PictureNotStored(image_id, "no space left on device"))
+            self.world.tell(OutputNotStored(image_id, "no space left on device"))
 
     @rule(free=st.sampled_from([0, 1 << 40, 1 << 40]), expires=st.booleans())
     def stock_is_taken(self, free, expires):
@@ -350,7 +350,7 @@ class AnyWorld(RuleBasedStateMachine):
         self.world.close_down()
         memory = self.world.broker.world
         assert not memory.jobs
-        assert not memory.pictures
+        assert not memory.pending_outputs
         assert not memory.submissions
         assert not memory.model_jobs
         assert not memory.claims

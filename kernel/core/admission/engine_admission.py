@@ -1,8 +1,15 @@
 """Engine admission: which waiting engine starts, which idle one is evicted for it, when a time slice ends.
 
-Those who came first are served first. Where there is no room, idle on-demand engines are closed, the
-longest idle first and only as many as it takes; one that a person started never is. An engine that has
-waited for a whole turn may also end the turn of an on-demand engine that works, if that has had its own.
+Engines are served first come, first served. A small engine may not overtake a large one whose memory is being
+freed (`Claims`): behind a stream of small engines a large one would wait for ever. An engine that nothing can
+help now, because a person keeps the memory's users running, holds no claim, so it does not block those behind
+it.
+
+Where memory is short, idle on-demand engines are closed: the longest idle first, and as few as possible. A
+pinned engine is never closed. An engine that has waited for a whole time slice may also end the slice of a
+working on-demand engine that has had its own, so an engine whose queue never empties cannot starve the
+others, and engines never swap more often than that. A slice starts when the engine is ready, so loading does
+not use it up; it ends by draining, so no job is lost. Source: adr/0025.
 """
 
 from collections import Counter
@@ -25,7 +32,7 @@ from kernel.protocol.errors import DeviceUnavailable, NotEnoughMemory
 
 @dataclass(slots=True)
 class Claims:
-    """What those further ahead in the line are about to get: places to run, and memory by device."""
+    """Slots and memory (bytes by device) that engines ahead in the admission queue are about to get."""
 
     slots: int = 0
     bytes: Counter[str] = field(default_factory=Counter)
@@ -33,7 +40,8 @@ class Claims:
 
 @dataclass(frozen=True, slots=True)
 class Deficit:
-    """What an engine lacks to start on one device; None stands for a device of which nothing is known."""
+    """The slots and bytes that an engine lacks to start on a device; device None: nothing is known of any
+    device."""
 
     device: str | None
     need_bytes: int
@@ -45,7 +53,7 @@ class Deficit:
         return self.missing_bytes <= 0 and self.missing_slots <= 0
 
     def without(self, world: World, others: Sequence[Engine]) -> "Deficit":
-        """What would still be missing if these engines closed."""
+        """The remaining deficit if these engines closed."""
         gained = 0
         if self.device is not None:
             gained = sum(memory_ledger.reserved_bytes(world, engine, self.device) for engine in others)
@@ -57,28 +65,29 @@ class Deficit:
 
 
 def join(world: World, engine: Engine) -> None:
-    """Let a closed engine that is wanted wait for its room, unless it waits already."""
+    """Add a closed engine to the admission queue, unless it waits already."""
     engine_id = engine.row.engine_id
-    if engine_id not in world.engines_without_room:
-        world.engines_without_room[engine_id] = world.now.mono_s
+    if engine_id not in world.admission_queue:
+        world.admission_queue[engine_id] = world.now.mono_s
         world.timers.set(due.Turn(engine_id), world.now.mono_s + world.limits.turn_s)
 
 
 def admit(world: World) -> None:
-    """Start the engines that have room, those first that came first; make room where it can be made."""
+    """Start the waiting engines that fit, in order of arrival; evict others for them where that helps."""
     if world.phase is not Phase.RUNNING:
         return
     claims = Claims()
-    for engine_id in list(world.engines_without_room):
+    for engine_id in list(world.admission_queue):
         engine = world.engines[engine_id]
         _serve_one(world, engine, claims)
-        if engine_id in world.engines_without_room and engine.row.waits_since_ms is None:
+        if engine_id in world.admission_queue and engine.row.waits_since_ms is None:
             transitions.note_engine(world, engine, changed(engine.row, waits_since_ms=world.now.unix_ms))
 
 
 def look_again(world: World, engine: Engine) -> None:
-    """The engine has waited for a turn: come back when another one's is over, in case nothing helps now."""
-    if engine.row.engine_id in world.engines_without_room:
+    """The engine has waited for a time slice: look again when another engine's slice ends, if nothing helps
+    now."""
+    if engine.row.engine_id in world.admission_queue:
         now_s, turn_s = world.now.mono_s, world.limits.turn_s
         ends_s = [began + turn_s for e in _working(world) if (began := _turn_began_s(e)) is not None]
         later_s = min((end for end in ends_s if end > now_s), default=now_s + turn_s)
@@ -86,7 +95,7 @@ def look_again(world: World, engine: Engine) -> None:
 
 
 def fill(world: World, engine: Engine) -> None:
-    """Launch the workers that a running engine lacks, into room that nobody waits for."""
+    """Launch the replicas that a running engine lacks, with memory that no other engine waits for."""
     if absent_device(world, engine.row.spec.device) is not None:
         return
     is_measured = bool(memory_ledger.candidates(world, engine.row.spec.device))
@@ -94,25 +103,25 @@ def fill(world: World, engine: Engine) -> None:
     for _ in range(missing):
         if not is_measured:
             workers.launch(world, WorkerRole.ENGINE, engine)
-        elif world.engines_without_room or not any(
+        elif world.admission_queue or not any(
             _launch(world, engine, plan, Claims()) for plan in memory_ledger.plans(world, engine)
         ):
             return
 
 
-def can_have_room(world: World, engine: Engine) -> bool:
-    """Is there room for one more engine, or can it be made by closing what runs for nobody?"""
+def can_be_admitted(world: World, engine: Engine) -> bool:
+    """Can one more engine start now, if need be by closing engines that nobody uses?"""
     claims, idle = Claims(), _idle(world)
     for plan in memory_ledger.plans(world, engine):
         if _has_slot(world, claims) and _fits(world, engine, plan, claims):
             return True
-        if _way(world, engine, plan, claims, idle) is not None:
+        if _eviction_plan(world, engine, plan, claims, idle) is not None:
             return True
     return False
 
 
 def is_too_large(world: World, engine: Engine) -> bool:
-    """Would the engine not even fit if it had one of its devices for itself?"""
+    """True if the engine would not fit even with one of its devices to itself."""
     places = memory_ledger.candidates(world, engine.row.spec.device)
     return bool(places) and all(
         memory_ledger.needs(world, engine, memory_demand.kind_of(device), plan)[0]
@@ -124,7 +133,7 @@ def is_too_large(world: World, engine: Engine) -> bool:
 
 def _serve_one(world: World, engine: Engine, claims: Claims) -> None:
     if (fault := absent_device(world, engine.row.spec.device)) is not None:
-        if not engine.workers:  # nobody from another host, which may have it, is invited
+        if not engine.workers:  # a worker on another host, which may have the device, keeps the engine alive
             engines.fail(world, engine, DeviceUnavailable.code, fault)
         return
     if is_too_large(world, engine):
@@ -132,19 +141,20 @@ def _serve_one(world: World, engine: Engine, claims: Claims) -> None:
         return
     for plan in memory_ledger.plans(world, engine):
         if _has_slot(world, claims) and _launch(world, engine, plan, claims):
-            engines.leave_line(world, engine)
+            engines.leave_admission_queue(world, engine)
             fill(world, engine)
             engines.refresh(world, engine)
             return
-        if _make_room(world, engine, plan, claims, _idle(world)):
+        if _evict_for(world, engine, plan, claims, _idle(world)):
             return
-    if world.now.mono_s - world.engines_without_room[engine.row.engine_id] >= world.limits.turn_s:
+    if world.now.mono_s - world.admission_queue[engine.row.engine_id] >= world.limits.turn_s:
         closable = [*_idle(world), *_with_turn_over(world)]
-        any(_make_room(world, engine, plan, claims, closable) for plan in memory_ledger.plans(world, engine))
+        any(_evict_for(world, engine, plan, claims, closable) for plan in memory_ledger.plans(world, engine))
 
 
 def _launch(world: World, engine: Engine, plan: MemoryPlan, claims: Claims) -> bool:
-    """Launch a worker if there is memory for it; where nothing is known of the device, there is."""
+    """Launch a worker if there is memory for it, or if nothing is known of the device. False, if there is
+    not."""
     reservation = memory_ledger.find_place(world, engine, plan, _held_back(world, claims))
     if reservation is None and memory_ledger.candidates(world, engine.row.spec.device):
         return False
@@ -161,7 +171,8 @@ def _fits(world: World, engine: Engine, plan: MemoryPlan, claims: Claims) -> boo
 
 
 def _held_back(world: World, claims: Claims) -> dict[str, int]:
-    """What of the free memory belongs to those ahead: what is becoming free is not enough for them."""
+    """Bytes of free memory by device that belong to engines ahead, as far as memory that is becoming free
+    does not cover their claims."""
     return {
         device: max(claimed - memory_ledger.leaving_bytes(world, device), 0)
         for device, claimed in claims.bytes.items()
@@ -176,37 +187,37 @@ def _stopping(world: World) -> int:
     return sum(e.is_stopping and e.is_running for e in world.engines.values())
 
 
-def _make_room(
+def _evict_for(
     world: World, engine: Engine, plan: MemoryPlan, claims: Claims, closable: Sequence[Engine]
 ) -> bool:
-    """Close what stands in the engine's way and claim the room; False, if that would not be enough."""
-    found = _way(world, engine, plan, claims, closable)
-    if found is None:
+    """Close other engines for this one and claim what they free; False, if that would not be enough."""
+    evictions = _eviction_plan(world, engine, plan, claims, closable)
+    if evictions is None:
         return False
-    lack, others = found
+    deficit, others = evictions
     for other in others:
         engines.stop(world, other)
         engines.refresh(world, other)
     claims.slots += 1
-    if lack.device is not None:
-        claims.bytes[lack.device] += lack.need_bytes
+    if deficit.device is not None:
+        claims.bytes[deficit.device] += deficit.need_bytes
     return True
 
 
-def _way(
+def _eviction_plan(
     world: World, engine: Engine, plan: MemoryPlan, claims: Claims, closable: Sequence[Engine]
 ) -> tuple[Deficit, tuple[Engine, ...]] | None:
-    """The device on which the fewest engines must close for this one, and which; none, if all that is
-    missing becomes free by itself."""
-    ways = [
-        (lack, others)
-        for lack in _lacks(world, engine, plan, claims)
-        if (others := _in_the_way(world, lack, closable)) is not None
+    """The device on which the fewest engines must close for this one, with those engines (none, if the
+    deficit goes away by itself); None, if closing does not help on any device."""
+    options = [
+        (deficit, others)
+        for deficit in _deficits(world, engine, plan, claims)
+        if (others := _fewest_to_close(world, deficit, closable)) is not None
     ]
-    return min(ways, key=lambda way: len(way[1]), default=None)
+    return min(options, key=lambda option: len(option[1]), default=None)
 
 
-def _lacks(world: World, engine: Engine, plan: MemoryPlan, claims: Claims) -> Iterator[Deficit]:
+def _deficits(world: World, engine: Engine, plan: MemoryPlan, claims: Claims) -> Iterator[Deficit]:
     slots = 1 + claims.slots - memory_ledger.free_slots(world) - _stopping(world)
     places = memory_ledger.candidates(world, engine.row.spec.device)
     if not places:
@@ -217,27 +228,29 @@ def _lacks(world: World, engine: Engine, plan: MemoryPlan, claims: Claims) -> It
         yield Deficit(device, need, need + claims.bytes[device] - coming, slots)
 
 
-def _in_the_way(world: World, lack: Deficit, closable: Sequence[Engine]) -> tuple[Engine, ...] | None:
-    """As few of these as it takes, the first ones rather than the last; None, if all are not enough."""
+def _fewest_to_close(world: World, deficit: Deficit, closable: Sequence[Engine]) -> tuple[Engine, ...] | None:
+    """The fewest of `closable`, earlier ones first, that cover the deficit; None, if all of them do not."""
     chosen: list[Engine] = []
     for engine in closable:
-        is_holding = lack.device is not None and memory_ledger.reserved_bytes(world, engine, lack.device) > 0
-        if is_holding and lack.without(world, chosen).missing_bytes > 0:
+        is_holding = (
+            deficit.device is not None and memory_ledger.reserved_bytes(world, engine, deficit.device) > 0
+        )
+        if is_holding and deficit.without(world, chosen).missing_bytes > 0:
             chosen.append(engine)
     for engine in closable:
-        if engine not in chosen and lack.without(world, chosen).missing_slots > 0:
+        if engine not in chosen and deficit.without(world, chosen).missing_slots > 0:
             chosen.append(engine)
-    if not lack.without(world, chosen).is_over:
+    if not deficit.without(world, chosen).is_over:
         return None
     for engine in list(chosen):
         others = [other for other in chosen if other is not engine]
-        if lack.without(world, others).is_over:
+        if deficit.without(world, others).is_over:
             chosen = others
     return tuple(chosen)
 
 
 def _idle(world: World) -> list[Engine]:
-    """Running for nobody: started on demand, ready, with nothing to do. The longest idle come first."""
+    """Ready on-demand engines without work, longest idle first."""
     found = [
         e
         for e in world.engines.values()
@@ -247,7 +260,7 @@ def _idle(world: World) -> list[Engine]:
 
 
 def _with_turn_over(world: World) -> list[Engine]:
-    """Working on demand, for a whole turn at least. Those that have had the room longest come first."""
+    """Working on-demand engines that have had a whole time slice, longest served first."""
     since = [(began, e) for e in _working(world) if (began := _turn_began_s(e)) is not None]
     over = [(began, e) for began, e in since if world.now.mono_s - began >= world.limits.turn_s]
     return [engine for _, engine in sorted(over, key=lambda pair: pair[0])]
@@ -262,6 +275,6 @@ def _is_on_demand(engine: Engine) -> bool:
 
 
 def _turn_began_s(engine: Engine) -> float | None:
-    """When its first worker became ready; None while it has none, and so no turn that could end."""
+    """When the engine's first worker became ready; None while none is, so there is no slice to end."""
     ready = (w for w in engine.workers.values() if w.state is WorkerState.READY)
     return min((w.ready_at_s for w in ready if w.ready_at_s is not None), default=None)

@@ -1,8 +1,11 @@
-"""The memory ledger of each device: reserved for workers before they use it, and free.
+"""The memory ledger of each device: bytes reserved for workers before they use them, and bytes left.
 
-A device's pool is what it has free plus what our own workers hold: it changes only when other programs take
-or give memory, so it may be some seconds old. Each worker has a reservation out of the pool, from its launch
-to its end; it counts as the larger one of what was predicted and what the worker was seen to hold.
+Free memory alone cannot decide whether an engine fits: engines that were started just before have not
+allocated theirs yet. So the ledger counts promises. A device's pool is its free memory plus what our own
+workers hold; it changes only when other programs take or give memory, so a measurement that is ten seconds
+old is good enough, and a worker's exit needs no new one. From launch to exit each worker has a reservation
+out of the pool, which counts as the larger of the predicted and the observed use, also while the worker is
+idle: its next job will need it. Workers on other hosts are not in the ledger. Units: bytes. Source: adr/0025.
 """
 
 from bisect import bisect_right
@@ -18,17 +21,17 @@ AUTO = "auto"
 
 
 def look(world: World, devices: tuple[DeviceFact, ...]) -> None:
-    """Take in how the devices are now; nothing, if the shell did not look."""
+    """Take over a new measurement of the devices, if the shell made one."""
     if devices:
         world.devices = {fact.status.device: fact for fact in devices}
         world.looked_at_s = world.now.mono_s
 
 
 def candidates(world: World, wanted: str) -> tuple[str, ...]:
-    """The devices that an engine may run on, by the device that its spec names.
+    """The devices that an engine may run on, given the device that its spec names.
 
-    `auto` means the GPUs, or the CPU on a host without one. Empty, if there is no such device, or as long as
-    nothing is known of any.
+    `auto` means the GPUs, or the CPU on a host without one. Empty if there is no such device, or nothing is
+    known of any device.
     """
     if wanted == AUTO:
         gpus = tuple(name for name in world.devices if name != memory_demand.CPU)
@@ -38,50 +41,50 @@ def candidates(world: World, wanted: str) -> tuple[str, ...]:
 
 
 def plans(world: World, engine: Engine) -> tuple[MemoryPlan, ...]:
-    """The plans that the engine may run under, in the order in which they are tried; where nothing is known
-    of its device there is nothing to choose by."""
+    """The memory plans that the engine may run under, in the order in which they are tried; the first plan
+    alone if nothing is known of its device."""
     kinds = {memory_demand.kind_of(device) for device in candidates(world, engine.row.spec.device)}
     offered = {plan for kind in kinds for plan in memory_demand.plans_for(kind)}
     return tuple(plan for plan in MemoryPlan if plan in offered) or (MemoryPlan.FAST,)
 
 
 def free_bytes(world: World, device: str) -> int:
-    """What may still be promised to a worker."""
+    """Bytes that can still be promised to a worker."""
     return max(spare_bytes(world, device), 0)
 
 
 def spare_bytes(world: World, device: str) -> int:
-    """The same, but below 0 where other programs have taken what was promised already."""
+    """As `free_bytes`, but negative where other programs have taken memory that was already promised."""
     fact = world.devices[device]
     promised = sum(_counted(world, fact, worker) for worker in _residents(world, device))
     return _pool_bytes(world, fact) - promised - world.limits.keep_free_bytes
 
 
 def free_slots(world: World) -> int:
-    """How many more engines may run, as far as their number goes."""
+    """How many more engines `max_running` allows."""
     return world.limits.max_running - sum(e.is_running for e in world.engines.values())
 
 
 def largest_bytes(world: World, device: str) -> int:
-    """What a worker could get if nothing else ran on the device at all."""
+    """The most that one worker can get with the device to itself."""
     return max(world.devices[device].status.total_bytes - world.limits.keep_free_bytes, 0)
 
 
 def reserved_bytes(world: World, engine: Engine, device: str) -> int:
-    """What becomes free on a device when the engine closes."""
+    """Bytes that become free on a device when the engine closes."""
     fact = world.devices[device]
     return sum(_counted(world, fact, w) for w in engine.workers.values() if _is_on(w, device))
 
 
 def leaving_bytes(world: World, device: str) -> int:
-    """What will become free on a device, for its workers have been asked to leave."""
+    """Bytes on a device that workers which have been asked to leave will free."""
     fact = world.devices[device]
     leaving = (w for w in _residents(world, device) if w.is_asked_to_leave)
     return sum(_counted(world, fact, worker) for worker in leaving)
 
 
 def needs(world: World, engine: Engine, kind: str, plan: MemoryPlan) -> tuple[int, ...]:
-    """The engine's needs by the number of pictures, in bytes; computed once."""
+    """The engine's need by number of images stepped together, in bytes; computed once."""
     found = engine.needs.get((kind, plan))
     if found is None:
         demand = memory_demand.demand_of(engine.row, world.models, world.limits.compilation)
@@ -92,9 +95,10 @@ def needs(world: World, engine: Engine, kind: str, plan: MemoryPlan) -> tuple[in
 def find_place(
     world: World, engine: Engine, plan: MemoryPlan, claims: Mapping[str, int]
 ) -> Reservation | None:
-    """Room for one more worker of the engine on the device with the most free memory, beside the claims.
+    """A reservation for one more worker of the engine, on the device with the most memory left after the
+    claims.
 
-    As many pictures at once as fit, but at least one; None, if there is no such room under this plan.
+    For as many images at once as fit; None, if not even one fits under this plan.
     """
     places = candidates(world, engine.row.spec.device)
     if not places:
@@ -112,7 +116,7 @@ def find_place(
 
 
 def _pool_bytes(world: World, fact: DeviceFact) -> int:
-    """What is free, and what was held then by workers that live here or are gone since."""
+    """Free bytes plus the bytes held, when the device was measured, by workers on it or exited since."""
     held = sum(
         size
         for worker_id, size in fact.held.items()
@@ -140,7 +144,7 @@ def _counted(world: World, fact: DeviceFact, worker: Worker) -> int:
 
 
 def _held_bytes(world: World, fact: DeviceFact, worker: Worker) -> int:
-    """What the worker held when the device was looked at: as was seen, or else as it said itself before."""
+    """Bytes that the worker held when the device was measured: as observed, or else as it reported before."""
     if worker.worker_id in fact.held:
         return fact.held[worker.worker_id]
     is_older = worker.ready_at_s is not None and worker.ready_at_s <= world.looked_at_s

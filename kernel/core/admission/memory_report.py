@@ -1,4 +1,4 @@
-"""Explains in numbers why an engine does not fit, and what would make room."""
+"""Explains in numbers why an engine does not fit, and what would make it fit."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,14 +18,15 @@ LEAST_SIDE_PX: Final = 64
 
 
 def absent_device(world: World, wanted: str) -> str | None:
-    """Why no engine can run here on the device that its spec names; None, if it can or nothing is known."""
+    """Why an engine cannot run on the device that its spec names; None, if it can or nothing is known of
+    devices."""
     if not world.devices or memory_ledger.candidates(world, wanted):
         return None
     return f"this host has no device {wanted}; its devices are {', '.join(world.devices)}"
 
 
 def explain(world: World, engine: Engine) -> NotEnoughMemory:
-    """The refusal for an engine that can have no room now."""
+    """The refusal for an engine that cannot be admitted now, with remedies."""
     places = memory_ledger.candidates(world, engine.row.spec.device)
     if not places or memory_ledger.free_slots(world) <= 0:
         return _too_many(world)
@@ -47,14 +48,14 @@ def explain(world: World, engine: Engine) -> NotEnoughMemory:
 
 
 def size(size_bytes: int) -> str:
-    """For a person, in decimal units as memory is sold and shown by the tools of graphics cards' makers."""
+    """A size for a person, in decimal units, as memory is sold and as GPU vendors' tools show it."""
     if size_bytes >= GIGABYTE // 10:
         return f"{size_bytes / GIGABYTE:.1f} GB"
     return f"{size_bytes / MEGABYTE:.0f} MB"
 
 
 def _last_resort(world: World, device: str, needed_bytes: int) -> str:
-    """What to do where nothing of ours helps."""
+    """The advice when nothing that we could do helps."""
     if needed_bytes > memory_ledger.largest_bytes(world, device):
         return "use a smaller model or a larger device"
     return f"close other programs that use memory on {device}, or use a smaller model"
@@ -69,7 +70,7 @@ def _too_many(world: World) -> NotEnoughMemory:
 
 
 def _least_bytes(world: World, engine: Engine, device: str) -> int:
-    """Under the most frugal plan, one picture at a time."""
+    """The engine's need in bytes under the most frugal plan, one image at a time."""
     kind = memory_demand.kind_of(device)
     return min(memory_ledger.needs(world, engine, kind, plan)[0] for plan in memory_demand.plans_for(kind))
 
@@ -93,7 +94,7 @@ def _remedies(world: World, engine: Engine, device: str, missing_bytes: int) -> 
 
 
 def _stops(world: World, device: str, missing_bytes: int) -> Iterator[Remedy]:
-    """Each engine that would be enough by itself; or all of them, if only together they are."""
+    """Each engine that frees enough on its own; or all of them, if only together they do."""
     held = [
         (memory_ledger.reserved_bytes(world, e, device), e) for e in world.engines.values() if e.is_running
     ]
@@ -114,7 +115,7 @@ def _stops(world: World, device: str, missing_bytes: int) -> Iterator[Remedy]:
 def _smaller(
     demand: memory_demand.MemoryDemand, kind: str, free_bytes: int
 ) -> memory_demand.MemoryDemand | None:
-    """The largest pictures of about the same shape that would fit; None, if no size helps."""
+    """The demand with the largest image of about the same aspect ratio that fits; None, if no size does."""
     longer = max(demand.width_px, demand.height_px)
     for side in range(longer - SIZE_STEP_PX, LEAST_SIDE_PX - 1, -SIZE_STEP_PX):
         sides = (max(_stepped(px * side // longer), LEAST_SIDE_PX) for px in _sides(demand))

@@ -1,4 +1,12 @@
-"""Reconciles engines with their jobs after every event: assigns jobs, starts and stops workers."""
+"""Reconciles engines with their jobs after every event: assigns jobs, starts and stops workers.
+
+Every handler that changes a queue, a worker or an engine ends here, and does not itself decide what follows.
+`reconcile_engine` derives from the present state what the engine should have (Kubernetes' level-triggered
+reconciliation), so an event that comes late, twice or in another order leads to the same result, and a
+restart needs no code of its own. The order matters: jobs are given out before workers are launched, so that a
+launch is only for jobs that no worker can take; the engine's state is derived last, from workers as they are
+then; admission runs after it, because this engine may have freed what another one waits for.
+"""
 
 from typing import Final
 
@@ -12,11 +20,11 @@ from kernel.protocol.enums import Phase
 from kernel.protocol.ids import ModelId
 
 PREFETCH: Final = 1
-"""Jobs that a worker holds beyond those that it steps, so that it never waits for the next one."""
+"""Jobs that a worker holds beyond its capacity, so that it never waits for the next one."""
 
 
 def reconcile_engine(world: World, engine: Engine) -> None:
-    """Do all that this engine's state calls for: give out jobs, start or close workers, tell its state."""
+    """Give out jobs, start or close workers, and update the engine's state."""
     if world.phase is Phase.RUNNING:
         if not engine.is_stopping:
             _give_waiting_jobs(world, engine)
@@ -32,14 +40,14 @@ def reconcile_engine(world: World, engine: Engine) -> None:
 
 
 def assign_jobs(world: World, worker: Worker) -> None:
-    """A worker's slots have changed: let it leave if it should, and tend its engine."""
+    """A worker's slots have changed: let it leave if it should, and reconcile its engine."""
     workers.expect_to_leave_if_idle(world, worker)
     if worker.engine_id is not None:
         reconcile_engine(world, world.engines[worker.engine_id])
 
 
 def try_again(world: World, model_id: ModelId) -> None:
-    """A model has become ready: somebody has put right what its engines in error may have failed of."""
+    """A model has become ready: start its engines in error, which may have failed because of it."""
     for engine in list(world.engines.values()):
         named = (engine.row.spec.checkpoint, *model_refs.ids_of_engine(engine.row.spec))
         if engine.is_resting and model_id in named:
@@ -48,15 +56,15 @@ def try_again(world: World, model_id: ModelId) -> None:
 
 
 def is_wanted(engine: Engine) -> bool:
-    """Should the engine run? Because a person said so, or its creator, or because jobs wait for it; but not
-    while it rests from an error."""
+    """True if a person or its creator started the engine, or an on-demand engine has jobs; False while it
+    rests after an error."""
     is_on_demand = engine.row.spec.autostart and not engine.is_held and len(engine.queue) > 0
     return not engine.is_resting and (engine.is_pinned or engine.is_requested or is_on_demand)
 
 
 def _give_waiting_jobs(world: World, engine: Engine) -> None:
     if world.unwritten:
-        return  # its pictures would find the same disk
+        return  # their images would fail to be stored on the same disk
     ready = [w for w in engine.workers.values() if w.state is WorkerState.READY]
     while ready and (job_id := engine.queue.first()) is not None:
         job = world.jobs[job_id]
@@ -67,16 +75,18 @@ def _give_waiting_jobs(world: World, engine: Engine) -> None:
 
 
 def _can_take(worker: Worker, *, is_suspect: bool) -> bool:
-    """A job that was there when a worker died runs alone, so that it can poison no other job."""
+    """True if the worker may get this job. A suspect runs alone, so that it cannot take other jobs down
+    (adr/0006)."""
     if is_suspect or any(slot.is_suspect for slot in worker.slots.values()):
         return not worker.slots
     return len(worker.slots) < worker.capacity + PREFETCH
 
 
 def _start_missing_workers(world: World, engine: Engine) -> None:
-    """A closed engine gets in line for its first worker; a running one gets what room is left over."""
+    """A closed engine enters the admission queue for its first worker; a running one gets replicas from free
+    memory."""
     if not is_wanted(engine) or engine.is_running:
-        engines.leave_line(world, engine)
+        engines.leave_admission_queue(world, engine)
     if not is_wanted(engine):
         return
     is_backing_off = due.Relaunch(engine.row.engine_id) in world.timers
@@ -91,7 +101,7 @@ def _start_missing_workers(world: World, engine: Engine) -> None:
 
 
 def _watch_idleness(world: World, engine: Engine) -> None:
-    """Note since when an on-demand engine has had no work: after a while it closes."""
+    """Start the keep-alive deadline of an on-demand engine that has become idle, or clear it."""
     engine_id = engine.row.engine_id
     is_ready = any(w.state is WorkerState.READY for w in engine.workers.values())
     is_idle = is_ready and not engine.queue and not engine.is_busy

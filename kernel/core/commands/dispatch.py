@@ -1,4 +1,4 @@
-"""Dispatches clients' commands: each is done once and answered durably, or refused with nothing changed."""
+"""Dispatches clients' commands: each is done once and answered durably, or refused without any change."""
 
 from typing import assert_never
 
@@ -18,7 +18,7 @@ RETRY_S = 1.0
 
 
 def asked(world: World, event: Asked) -> None:
-    """Answer a command: with the stored reply if it came before, else with what it leads to now."""
+    """Answer a command: with the stored reply if its key is known, else by doing it."""
     memory_ledger.look(world, event.facts.devices)
     try:
         message_bounds.check_command(event.key, event.digest)
@@ -42,7 +42,7 @@ def _replay(event: Asked) -> client.SingleReply | None:
 
 
 def _answer(world: World, event: Asked) -> client.SingleReply | None:
-    """The answer to a command that is new. None: it comes later, or from the shell."""
+    """The reply to a new command. None: it follows later, or the shell sends it."""
     if submissions.join(world, event):
         return None
     match event.ask:

@@ -1,4 +1,4 @@
-"""Commands on engines."""
+"""Commands on engines: create, start, stop, delete, invite a worker."""
 
 from kernel.core import actions, due
 from kernel.core.admission import engine_admission, memory_report, reconcile
@@ -21,11 +21,11 @@ from kernel.protocol.rows import EngineRow
 
 
 def create(world: World, ask: client.CreateEngine) -> client.SingleReply:
-    """Create an engine, and start it if asked to. Then it is one on demand: only a start of its own pins it,
-    or the lack of autostart, since nothing would start it again.
+    """Create an engine, and start it if requested. It stays on demand; only an explicit start pins it, or the
+    lack of autostart, since nothing would start it again.
 
     Raises: InvalidField; ModelMissing, WrongModelType, ModelNotReady, WrongModelBase; NameTaken;
-    NotEnoughMemory, if it should start and there is no room; ShuttingDown.
+    NotEnoughMemory, if it should start and there is no memory; ShuttingDown.
     """
     spec = ask.spec
     model_refs.check_engine(world, spec)
@@ -54,16 +54,19 @@ def _check_running(world: World) -> None:
 
 
 def _check_room(world: World, engine: Engine) -> None:
-    """Before anything is loaded: is there such a device, and memory on it?"""
+    """Check, before anything is loaded, that the device exists and has enough memory.
+
+    Raises: DeviceUnavailable; NotEnoughMemory.
+    """
     device = engine.row.spec.device
     if (fault := memory_report.absent_device(world, device)) is not None:
         raise wrong_field("device", fault)
-    if not engine_admission.can_have_room(world, engine):
+    if not engine_admission.can_be_admitted(world, engine):
         raise memory_report.explain(world, engine)
 
 
 def start(world: World, ask: client.StartEngine) -> client.SingleReply:
-    """Start an engine and keep it; one that runs already is merely kept.
+    """Start an engine and pin it; one that runs already is only pinned.
 
     Raises: EngineNotFound; ModelMissing, WrongModelType, ModelNotReady, WrongModelBase, which its models can
     have become since; NotEnoughMemory; ShuttingDown.
@@ -87,7 +90,7 @@ def _start(world: World, engine: Engine, *, is_pinned: bool) -> None:
 
 
 def stop(world: World, ask: client.StopEngine) -> client.SingleReply:
-    """Stop an engine; its waiting jobs stay until it is started again, or a new job starts it.
+    """Stop an engine; its waiting jobs stay until it is started again by a person or by a new job.
 
     Raises: EngineNotFound.
     """
@@ -97,13 +100,13 @@ def stop(world: World, ask: client.StopEngine) -> client.SingleReply:
     is_open = engine.is_running or due.Relaunch(engine.row.engine_id) in world.timers
     if is_open or engine.workers or engine.is_pinned or engine.is_requested:
         engines.stop(world, engine, is_now=ask.now)
-    engines.leave_line(world, engine)
+    engines.leave_admission_queue(world, engine)
     reconcile.reconcile_engine(world, engine)
     return _accepted(engine)
 
 
 def delete(world: World, ask: client.DeleteEngine) -> client.SingleReply:
-    """Delete an engine with its jobs and their images; who is invited to it need not come any more.
+    """Delete an engine with its jobs and their images, and revoke its invitations.
 
     Raises: EngineNotFound; EngineRunning.
     """
@@ -113,13 +116,13 @@ def delete(world: World, ask: client.DeleteEngine) -> client.SingleReply:
     for guest in list(engine.workers.values()):
         workers.revoke(world, engine, guest)
     engines.forget_error(world, engine)
-    engines.leave_line(world, engine)
+    engines.leave_admission_queue(world, engine)
     transitions.drop_engine(world, engine)
     return client.Done()
 
 
 def invite(world: World, event: Asked, ask: client.InviteWorker) -> None:
-    """Expect a worker that a person starts by hand; the shell mints its keys and answers with the ticket.
+    """Expect a worker that a person starts by hand; the shell mints its keys and replies with the ticket.
 
     Raises: EngineNotFound; ShuttingDown; IllegalMove, while the engine is stopping.
     """

@@ -1,4 +1,4 @@
-"""Commands on jobs."""
+"""Commands on jobs: submit, cancel, delete."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -30,7 +30,8 @@ QUEUE_RETRY_S: Final = 5.0
 
 
 def submit(world: World, ask: client.SubmitJob, facts: Facts) -> client.SingleReply:
-    """Put a job into an engine's queue, with every default filled in; or only say that one could.
+    """Put a job into an engine's queue with every default resolved; for a dry run, only check that it could
+    be.
 
     Raises: EngineNotFound; InvalidField; ModelMissing, WrongModelType, ModelNotReady, WrongModelBase;
     NotInstalled; QueueFull; DiskFull; ShuttingDown.
@@ -42,7 +43,7 @@ def submit(world: World, ask: client.SubmitJob, facts: Facts) -> client.SingleRe
 
 
 def check(world: World, ask: client.SubmitJob, facts: Facts = NO_FACTS) -> tuple[Engine, JobSpec]:
-    """The engine that would make the job, and the job as it would be made.
+    """The engine for a job, and the job's resolved spec.
 
     Raises: as `submit`.
     """
@@ -55,11 +56,11 @@ def check(world: World, ask: client.SubmitJob, facts: Facts = NO_FACTS) -> tuple
 
 
 def _check_detectors(engine: Engine, spec: JobSpec, absent: Mapping[ControlType, str]) -> None:
-    """Are the detectors that the job needs installed where it would run?
+    """Check that the detectors which the job needs are installed on this host.
 
-    `absent` are those that workers of this host cannot load, with what to do about it.
+    `absent` has those that workers of this host cannot load, with the remedy.
 
-    Raises: NotInstalled, which names the field of the first control that could not be drawn.
+    Raises: NotInstalled, naming the field of the first control whose detector is absent.
     """
     if not _is_made_here(engine):
         return
@@ -74,7 +75,7 @@ def _check_detectors(engine: Engine, spec: JobSpec, absent: Mapping[ControlType,
 
 
 def _is_made_here(engine: Engine) -> bool:
-    """False if a worker of another host may make the job: what lies in its folders nobody knows here."""
+    """False if a worker of another host may run the job: its installed detectors are unknown here."""
     has_guests = any(not worker.is_local for worker in engine.workers.values())
     return not has_guests and (engine.row.spec.autostart or bool(engine.workers))
 
@@ -82,7 +83,7 @@ def _is_made_here(engine: Engine) -> bool:
 def _check_can_queue(world: World) -> None:
     if world.phase is not Phase.RUNNING:
         raise ShuttingDown
-    if world.has_no_room:
+    if world.is_disk_blocked:
         raise DiskFull
     if world.waiting >= world.limits.max_queue:
         raise QueueFull(retry_after_s=QUEUE_RETRY_S)
@@ -91,7 +92,7 @@ def _check_can_queue(world: World) -> None:
 def enqueue(
     world: World, engine: Engine, priority: int, spec: JobSpec, files: tuple[tuple[BlobId, InputFile], ...]
 ) -> client.JobAccepted:
-    """Make the job, with the files that came with it and are on the disk already."""
+    """Create the job, whose input files are on the disk already."""
     world.last_job_seq += 1
     row = JobRow(
         job_id=JobId(world.id_source.id()),
@@ -117,7 +118,7 @@ def enqueue(
 
 
 def _accepted(world: World, engine: Engine, row: JobRow) -> client.JobAccepted:
-    """The job is in the queue, or with a worker already: then it waits for nothing."""
+    """The reply for an accepted job. A job that a worker has already waits for nothing."""
     awaited, trouble = None, engine.row
     if row.job_id in engine.queue:
         awaited = waiting.waits_for(
@@ -134,7 +135,7 @@ def _accepted(world: World, engine: Engine, row: JobRow) -> client.JobAccepted:
 
 
 def cancel(world: World, ask: client.CancelJob, facts: Facts) -> client.SingleReply:
-    """Cancel an open job; one that was cancelled already stays so.
+    """Cancel an open job; a cancelled one stays cancelled.
 
     Raises: JobNotFound; IllegalMove, if the job ended otherwise.
     """
@@ -152,7 +153,7 @@ def cancel(world: World, ask: client.CancelJob, facts: Facts) -> client.SingleRe
 
 
 def delete(world: World, ask: client.DeleteJob, facts: Facts) -> client.SingleReply:
-    """Delete an ended job with its images and the files that came with it.
+    """Delete an ended job with its images and input files.
 
     Raises: JobNotFound; JobUnfinished.
     """

@@ -1,9 +1,9 @@
-"""Resolves the values of a job: its own, else the engine's, else the checkpoint's. All are checked.
+"""Resolves a job's values: the request's, else the engine's, else the checkpoint's. All are checked.
 
-A JobSpec holds every value as it was decided when the job was accepted, so that the same job makes the same
-image whatever happens to its engine later, and what REST shows is what the worker gets. A value that says
-nothing (the strength of a job without a reference image) is None there. Every field that a request, an engine
-and a spec have in common is resolved by one loop; the few with a rule of their own are in `resolve`.
+A JobSpec holds every value as decided when the job was accepted, so that the same job makes the same image
+whatever happens to its engine later, and REST shows what the worker gets. A value without meaning for the job
+(the strength without a reference image) is None. One loop resolves every field that request, engine and spec
+have in common; the few fields with a rule of their own are in `resolve`.
 """
 
 from typing import Any, Final
@@ -31,7 +31,7 @@ _REQUESTED: Final = frozenset(field.name for field in fields(JobRequest))
 
 
 def resolve(world: World, request: JobRequest, engine: EngineRow) -> JobSpec:
-    """A job with every value decided, and checked. 0 is a value; an empty list means none.
+    """A job with every value resolved and checked. 0 is a value; an empty list means none.
 
     Raises: InvalidField; ModelMissing, WrongModelType, ModelNotReady, WrongModelBase.
     """
@@ -70,7 +70,7 @@ def _with_eta(spec: JobSpec, request: JobRequest) -> JobSpec:
 
 
 def _of(request: JobRequest, default: EngineSpec) -> dict[str, Any]:
-    """The values that the request has, else those of the engine; what neither says is left out."""
+    """The values of the request, else of the engine; a field that neither has is left out."""
     found: dict[str, Any] = {}
     for name in _NAMES:
         value = getattr(request, name) if name in _REQUESTED else None
@@ -82,7 +82,7 @@ def _of(request: JobRequest, default: EngineSpec) -> dict[str, Any]:
 
 
 def _controls(request: JobRequest, default: EngineSpec) -> tuple[tuple[ControlType, ControlUse], ...]:
-    """Each control with its type, which is the engine's `control_net` unless the job says otherwise."""
+    """Each control with its type, which defaults to the engine's `control_net`."""
     controls = request.controls
     if not controls and InputKind.POSE in request.inputs and default.control_net is not None:
         controls = (ControlUse(),)
@@ -96,7 +96,7 @@ def _controls(request: JobRequest, default: EngineSpec) -> tuple[tuple[ControlTy
 
 
 def _scheduler_config(request: JobRequest, default: EngineSpec) -> SchedulerConfig:
-    """The engine's options are those of its scheduler: another one may not even know them."""
+    """The scheduler options. The engine's belong to its own scheduler: another one may not know them."""
     if request.scheduler_config is not None:
         return request.scheduler_config
     return {} if request.scheduler not in (None, default.scheduler) else default.scheduler_config
@@ -109,7 +109,8 @@ def _strength(request: JobRequest) -> float | None:
 
 
 def _background(request: JobRequest) -> str | None:
-    """A JPEG without its background needs a color under it, and so does an image between two removers."""
+    """The background color. JPEG without a background needs one, and so does an image between two
+    removers."""
     removers, is_jpeg = len(request.remove_background), request.image_file_type is ImageFileType.JPEG
     if removers < (1 if is_jpeg else 2):
         return None
@@ -138,7 +139,10 @@ def _check_texts(spec: JobSpec) -> None:
 
 
 def _check_inputs(spec: JobSpec) -> None:
-    """Do the input images, and the controls that use one of them, make sense together?"""
+    """Check that the input images fit together, and fit the controls that use them.
+
+    Raises: InvalidField.
+    """
     for n, kind in enumerate(spec.inputs):
         if kind in spec.inputs[:n]:
             raise wrong_field(kind, "sent twice: send one image")

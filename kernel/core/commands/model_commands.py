@@ -1,4 +1,4 @@
-"""Commands on models."""
+"""Commands on models: register, retry, delete, prune."""
 
 from itertools import islice
 from typing import Final
@@ -24,14 +24,14 @@ from kernel.protocol.rows import ModelRow
 from kernel.protocol.sources import is_local
 
 MOST_NAMED: Final = 3
-"""So many open jobs that use a model are named when it shall be deleted, the others are counted."""
+"""A refused deletion names up to this many open jobs that use the model, and counts the rest."""
 
 
 def register(world: World, ask: client.RegisterModel) -> client.SingleReply:
-    """Register a model and have it fetched; the same recipe again is the model that is there.
+    """Register a model and have it fetched; the same source again returns the model that is there.
 
-    Raises: InvalidField, if it has a control type and is no ControlNet, or a preparation and is no background
-    remover; ShuttingDown; DiskFull.
+    Raises: InvalidField, for a control type on a model that is not a ControlNet, or a preparation on one that
+    is not a background remover; ShuttingDown; DiskFull.
     """
     control_type = _control_type(ask)
     for row in world.models.values():
@@ -61,7 +61,10 @@ def register(world: World, ask: client.RegisterModel) -> client.SingleReply:
 
 
 def _check_can_fetch(world: World, uri: str) -> None:
-    """A model that is used where it lies takes no room, so it needs none."""
+    """Refuse a download if the disk is almost full; a model used in place needs no disk space.
+
+    Raises: DiskFull.
+    """
     if world.phase is not Phase.RUNNING:
         raise ShuttingDown
     if is_local(uri):
@@ -70,12 +73,15 @@ def _check_can_fetch(world: World, uri: str) -> None:
         raise DiskFull(
             "the disk of models.folder is almost full: free some space before you download a model"
         )
-    if world.has_no_room:
+    if world.is_disk_blocked:
         raise DiskFull
 
 
 def _control_type(ask: client.RegisterModel) -> ControlType | None:
-    """Which maps a ControlNet takes: as it is said, else as the one type that its names name."""
+    """The type of control map that a ControlNet takes: as given, else the one type that its names mention.
+
+    Raises: InvalidField, for other types of models.
+    """
     if ask.model_type is not ModelType.CONTROLNET:
         if ask.control_type is not None:
             raise wrong_field("control_type", f"only for models of type controlnet, not {ask.model_type}")
@@ -102,7 +108,7 @@ def _is_same_recipe(row: ModelRow, ask: client.RegisterModel) -> bool:
 
 
 def retry(world: World, ask: client.RetryModel) -> client.SingleReply:
-    """Fetch a model again, with what is there of it.
+    """Fetch a model again, resuming with the bytes that are there.
 
     Raises: ModelNotFound; IllegalMove, if the model is not in error; ShuttingDown; DiskFull.
     """
@@ -115,7 +121,7 @@ def retry(world: World, ask: client.RetryModel) -> client.SingleReply:
 
 
 def delete(world: World, ask: client.DeleteModel) -> client.SingleReply:
-    """Forget a model: first its row, then what was gathered for it, and with `files` what is kept of it.
+    """Delete a model: its row, its partial download, and with `files` also its stored files.
 
     Raises: ModelNotFound; ModelInUse, naming the engines and open jobs that use it.
     """
@@ -129,9 +135,9 @@ def delete(world: World, ask: client.DeleteModel) -> client.SingleReply:
 
 
 def prune(world: World, ask: client.PruneModels, facts: Facts) -> client.SingleReply:
-    """Remove what is kept of models that were deleted, or only count it.
+    """Remove stored files of deleted models, or only count them.
 
-    A model whose file is on its way to its place names that place already, so nothing of it is removed here.
+    A model whose file is on its way to its place names that place already, so it is not removed here.
     """
     owned = {row.stored for row in world.models.values()}
     orphans = [kept for kept in facts.kept_models if kept.name not in owned]

@@ -1,7 +1,7 @@
-"""Submits jobs with input images: first the files, then in one commit the job, its blobs and the answer.
+"""Submits jobs with input images: first the files, then in one commit the job, its blobs and the reply.
 
-A submission lives in memory alone. If the Manager dies before the job is there, its files are swept away at
-the next start, and the client, which has no answer, asks again.
+A submission exists only in memory. If the Manager dies before the job exists, the next start sweeps the files
+away, and the client, which has no reply, sends the command again (adr/0019).
 """
 
 from typing import Final
@@ -17,14 +17,15 @@ from kernel.protocol.ids import BlobId
 
 MAX_SUBMISSIONS: Final = 256
 MAX_BYTES: Final = 512 << 20
-"""Pictures on their way to the disk are held in memory; what comes beyond is told to come again."""
+"""Limit of the images held in memory on their way to the disk; further submissions are refused for a
+moment."""
 RETRY_S: Final = 1.0
 
 
 def join(world: World, event: Asked) -> bool:
-    """Is this a command whose pictures are on their way to the disk? Then it is answered with the first one.
+    """True if this command is being stored already; then it is answered together with the first one.
 
-    Raises: KeyReused, if its key is that of another one.
+    Raises: KeyReused, if the key belongs to another command.
     """
     submission = world.submissions.get(event.key)
     if submission is None:
@@ -36,9 +37,9 @@ def join(world: World, event: Asked) -> bool:
 
 
 def begin(world: World, event: Asked, ask: client.SubmitJob) -> None:
-    """Have the pictures of a job stored that would be accepted now.
+    """Check a job, then have its input images stored.
 
-    Raises: what `ask_jobs.check` raises; InvalidField, if not the pictures came that were described;
+    Raises: as `job_commands.check`; InvalidField, if the images differ from their description;
     TooManyRequests.
     """
     job_commands.check(world, ask, event.facts)
@@ -66,7 +67,7 @@ def _check_arrived(ask: client.SubmitJob, blob_bytes: tuple[int, ...]) -> None:
 
 
 def stored(world: World, key: str) -> None:
-    """The pictures are durable: now the job can be, unless what it needs is gone meanwhile."""
+    """The images are durable: create the job, unless something it needs has gone meanwhile."""
     submission = world.submissions.pop(key)
     ask = submission.ask
     try:
@@ -83,7 +84,7 @@ def stored(world: World, key: str) -> None:
 
 
 def not_stored(world: World, key: str, reason: str, *, is_damaged: bool) -> None:
-    """The pictures could not be written, and nothing of them is left: nothing has changed."""
+    """The images could not be written and none of them is left: nothing has changed."""
     error = BadMessage(reason) if is_damaged else DiskFull(f"the input images could not be stored: {reason}")
     _answer(world, world.submissions.pop(key), client.refusal_of(error))
 

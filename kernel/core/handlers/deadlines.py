@@ -13,7 +13,7 @@ from kernel.core.state.world import Worker, World
 from kernel.protocol.ids import EngineId
 
 MOST_AT_ONCE: Final = 200
-"""So many deadlines are served in one event; the others are still due for the next one."""
+"""Deadlines served in one event; the rest stays due for the next one."""
 
 
 def passed(world: World) -> None:
@@ -47,8 +47,8 @@ def _serve(world: World, item: due.Due) -> None:
             _serve_engine(world, engine_id, item)
         case due.Fetch():
             fetching.tend(world)
-        case due.Store(picture_id):
-            world.act(actions.StoreAgain(picture_id))
+        case due.Store(output_id):
+            world.act(actions.StoreAgain(output_id))
         case due.Claim(image_id, ticket):
             downloads.drop_claim(world, image_id, ticket)
         case due.Housekeeping():
@@ -100,7 +100,7 @@ def _never_came(world: World, worker: Worker) -> None:
 
 
 def _silent(world: World, worker: Worker) -> None:
-    """Look again when the worker spoke meanwhile; else it is lost, and ended at once."""
+    """Wait on if the worker has sent something meanwhile; else kill it."""
     lost_at_s = worker.heard_at_s + workers.SILENCE_S
     if world.now.mono_s < lost_at_s:
         world.timers.set(due.Silence(worker.worker_id), lost_at_s)
@@ -109,7 +109,7 @@ def _silent(world: World, worker: Worker) -> None:
 
 
 def _stuck(world: World, worker: Worker) -> None:
-    """First ask for the jobs that do not come further; the worker that does not even obey is ended."""
+    """Ask for the jobs without progress to be dropped; terminate a worker that ignores that."""
     for job_id, slot in worker.slots.items():
         if not slot.is_cancelled:
             slot.is_overdue = True
@@ -121,7 +121,7 @@ def _is_stuck(worker: Worker) -> bool:
 
 
 def _kill(world: World, worker: Worker) -> None:
-    """SIGTERM did not help. A worker of another host cannot be killed, only forgotten."""
+    """SIGTERM did not help: kill the worker, or, if it is on another host, forget it."""
     if worker.is_local:
         workers.kill(
             world,
@@ -140,7 +140,7 @@ def _serve_engine(world: World, engine_id: EngineId, item: DueOfEngine) -> None:
     engine = world.engines[engine_id]
     match item:
         case due.Relaunch():
-            pass  # tending launches the workers that are missing
+            pass  # reconciling launches the missing workers
         case due.KeepAlive():
             engines.stop(world, engine)
         case due.Turn():

@@ -1,4 +1,4 @@
-"""The Manager's start, from the content of the database, and its stop, which loses no job."""
+"""Starts the Manager from the database, and stops it without losing a job."""
 
 from typing import Final
 
@@ -19,12 +19,12 @@ from kernel.protocol.errors import InternalError
 from kernel.protocol.rows import ModelRow
 
 MAX_ENDS: Final = 3
-"""An engine over which the Manager ended so often is held until somebody wants it again."""
+"""After the Manager has ended this often during one engine's work, the engine is held until it is started."""
 OVER_IT: Final = "an unexpected error made the Manager restart; see its log"
 
 
 def restore(world: World, snapshot: Snapshot) -> None:
-    """Take up what the database holds, exactly as it is there."""
+    """Take over the content of the database, without a change."""
     memory_ledger.look(world, snapshot.devices)
     world.last_change, world.last_job_seq = snapshot.last_change, snapshot.last_job_seq
     world.images_lost, world.images_found = snapshot.lost_images, snapshot.found_images
@@ -50,7 +50,7 @@ def restore(world: World, snapshot: Snapshot) -> None:
 
 
 def start(world: World) -> None:
-    """Close the engines and let the jobs wait that a former life left open; then begin to work."""
+    """Close engines and requeue jobs that the last run left open; then start to work."""
     for image_id in world.images_lost:
         transitions.end_image(world, image_id, GoneReason.LOST)
     for image_id in world.images_found:
@@ -64,7 +64,7 @@ def start(world: World) -> None:
             transitions.move_engine(world, engine, replace(row, waits_since_ms=None), EngineState.CLOSED)
         elif engine.row.status is EngineState.ERROR:
             engine.is_resting = not waiting.may_pass(engine.row.error_code)
-        engines.leave_line(world, engine)
+        engines.leave_admission_queue(world, engine)
         engine.is_held = world.blamed.get(engine.row.engine_id, 0) >= MAX_ENDS
     for model in list(world.models.values()):
         if model.status is ModelState.DOWNLOADING and model.stored is not None:
@@ -83,7 +83,7 @@ def start(world: World) -> None:
 
 
 def _take_back(world: World, job: Job) -> None:
-    """A job that nobody processes any more waits again, with a crash more if the Manager ended over it."""
+    """Requeue a job that no worker has any more; count a crash if the Manager ended because of it."""
     if job.row.job_id in world.blamed:
         jobs.count_crash(world, job, OVER_IT)
     else:
@@ -99,13 +99,14 @@ def _inspect_again(world: World, model: ModelRow) -> None:
 
 
 def stop_asked(world: World) -> None:
-    """A signal: the first time running jobs are finished, the second time they go back."""
+    """The first signal lets running jobs finish, the second one requeues them."""
     world.stops_asked += 1
     stop(world, is_now=world.stops_asked > 1)
 
 
 def stop(world: World, *, is_now: bool) -> None:
-    """Finish running jobs and leave, or give them back and leave at once. Asked again, it goes on."""
+    """Finish running jobs and exit, or requeue them and exit at once. A repeated call has no further
+    effect."""
     if world.phase is Phase.RUNNING:
         _drain(world)
     if is_now:
@@ -131,7 +132,7 @@ def _drain(world: World) -> None:
 
 
 def leave_now(world: World) -> None:
-    """Give running jobs back and end every worker."""
+    """Requeue running jobs and kill every worker."""
     if world.phase is not Phase.DRAINING:
         return
     for worker in list(world.workers.values()):
@@ -140,8 +141,8 @@ def leave_now(world: World) -> None:
 
 
 def close_if_drained(world: World) -> None:
-    """Once nothing runs and nothing is on its way to the disk: end the API, then exit."""
-    is_writing = bool(world.pictures or world.submissions)
+    """Once no worker runs and no write is pending: terminate the API, then exit."""
+    is_writing = bool(world.pending_outputs or world.submissions)
     if world.phase is Phase.DRAINING and not world.workers and not is_writing:
         _enter(world, Phase.CLOSING)
         if world.api_process.is_running:
@@ -151,7 +152,7 @@ def close_if_drained(world: World) -> None:
 
 
 def api_exited(world: World, event: ApiExited) -> None:
-    """The API is gone: start it again, unless it should be gone or can never be started."""
+    """The API has exited: restart it, unless it was stopped or can never start."""
     if world.phase is Phase.RUNNING and api_process.is_hopeless(world, event):
         api_process.gone(world)
         world.exit_code = api_process.MISCONFIGURED
@@ -165,7 +166,7 @@ def api_exited(world: World, event: ApiExited) -> None:
 
 
 def api_deadline(world: World) -> None:
-    """Start the API again, or end it when it does not end by itself."""
+    """Restart the API, or kill it if it has not ended by itself."""
     if world.phase is Phase.RUNNING:
         api_process.launch(world)
     else:

@@ -20,7 +20,7 @@ from kernel.protocol.errors import InputsLost, NotPermitted
 
 
 def reported(world: World, event: Reported) -> None:
-    """Take in one message of a worker. One that is unknown, or has not said hello yet, is not listened to."""
+    """Handle a report. One of an unknown worker, or before its Hello, is ignored."""
     worker = world.workers.get(event.worker_id)
     if worker is None:
         return
@@ -32,7 +32,7 @@ def reported(world: World, event: Reported) -> None:
 
 
 def unreadable(world: World, event: ReportUnreadable) -> None:
-    """What a fetch worker said of its model was rejected, and will not be said again: nobody waits for it."""
+    """A fetch worker's report on its model was rejected and will not come again: fail the model now."""
     worker = world.workers.get(event.worker_id)
     if worker is not None and worker.role is WorkerRole.FETCH and worker.state is WorkerState.READY:
         fetching.bad_report(world, worker, event.reason)
@@ -77,11 +77,11 @@ def _take(world: World, worker: Worker, event: Reported) -> None:
         ) as report:
             _about_job(world, worker, report, has_blob=event.has_blob)
         case _:
-            pass  # true once, but said too late
+            pass  # it was true, but arrived too late
 
 
 def _about_engine(world: World, worker: Worker, report: wire.EngineReady | wire.EngineFailed) -> None:
-    """Heed a worker that speaks of the engine that it was told to load, and of no other one."""
+    """Handle a report on the engine that this worker was told to load; ignore one on any other."""
     if worker.state is not WorkerState.LOADING or report.engine_id != worker.engine_id:
         return
     engine = world.engines[report.engine_id]
@@ -93,7 +93,7 @@ def _about_engine(world: World, worker: Worker, report: wire.EngineReady | wire.
 
 
 def _ready(world: World, engine: Engine, worker: Worker, report: wire.EngineReady) -> None:
-    """The first worker that is ready says where the engine runs; the row is saved with its new state."""
+    """The first ready worker's device becomes the engine's; the row is saved with its new state."""
     workers.move(worker, WorkerState.READY)
     engine.is_requested = False
     worker.capacity, worker.ready_at_s = _seats(report), world.now.mono_s
@@ -142,14 +142,14 @@ def _about_job(world: World, worker: Worker, report: JobReport, *, has_blob: boo
             _progress(world, worker, slot, report)
         case wire.Preview() | wire.ControlMap() | wire.ImageReady():
             if not slot.is_cancelled and has_blob:
-                _picture(world, report)
+                _output(world, report)
         case wire.JobDone():
             _done(world, worker, slot, report)
         case wire.JobFailed() | wire.JobDropped():
             _ended(world, worker, slot, report)
 
 
-def _picture(world: World, report: wire.Preview | wire.ControlMap | wire.ImageReady) -> None:
+def _output(world: World, report: wire.Preview | wire.ControlMap | wire.ImageReady) -> None:
     match report:
         case wire.Preview():
             if world.watchers:
@@ -162,10 +162,10 @@ def _picture(world: World, report: wire.Preview | wire.ControlMap | wire.ImageRe
 
 
 def _refuse_stale(world: World, worker: Worker, report: JobReport) -> None:
-    """A report under a lease that is not, or no longer, the worker's changes nothing.
+    """Ignore a report under a lease that the worker does not, or no longer, have.
 
-    A worker that still works on the job is told to drop it. One that is done with it is not: it would
-    only say once more that it is done.
+    A worker that still works on the job is asked to drop it. One that is done with it is not: it would only
+    report once more that it is done.
     """
     if not isinstance(report, wire.JobDone | wire.JobFailed | wire.JobDropped):
         order = wire.CancelJob(job_id=report.job_id, lease=report.lease)
@@ -186,7 +186,7 @@ def _progress(world: World, worker: Worker, slot: Slot, report: wire.Progress) -
 
 
 def _measure(world: World, worker: Worker, slot: Slot, report: wire.Progress) -> None:
-    """Note how long the job's steps take. Other stages say nothing about that."""
+    """Measure how long the job's denoising steps take; other stages are not measured."""
     now_s, steps_done = world.now.mono_s, report.step - slot.step
     if slot.step_at_s is not None and steps_done > 0:
         slot.seconds_per_step = (now_s - slot.step_at_s) / steps_done
@@ -196,7 +196,8 @@ def _measure(world: World, worker: Worker, slot: Slot, report: wire.Progress) ->
 
 
 def _done(world: World, worker: Worker, slot: Slot, report: wire.JobDone) -> None:
-    """The worker has sent everything. What it only claims to have sent, the progress deadline will miss."""
+    """The worker has sent everything. If a file that it announced never arrives, the progress deadline
+    notices."""
     if slot.is_cancelled:
         jobs.release(world, worker, report.job_id)
     else:
@@ -220,7 +221,7 @@ def _ended(world: World, worker: Worker, slot: Slot, report: wire.JobFailed | wi
 
 
 def inputs_unreadable(world: World, event: InputsUnreadable) -> None:
-    """A job that was given to a worker never left, since a picture that it works from is lost: it fails."""
+    """A job never left for its worker, because an input image is lost: it fails."""
     worker = world.workers.get(event.worker_id)
     slot = None if worker is None else worker.slots.get(event.job_id)
     if worker is None or slot is None or slot.lease != event.lease:

@@ -1,4 +1,4 @@
-"""Handles a worker's exit: its jobs go back to the queue, its engine or model retries or gives up."""
+"""Handles a worker's exit: requeues its jobs, and retries or fails its engine or model."""
 
 import re
 from typing import Final
@@ -15,12 +15,12 @@ from kernel.protocol.enums import EngineState, Phase
 from kernel.protocol.errors import WorkerCrashed
 
 MAX_DEATHS: Final = 3
-"""So many workers of an engine may die in a row, with no job to blame, before the engine gives up."""
+"""After this many deaths in a row that no job is to blame for, an engine goes into error."""
 STEADY_S: Final = 600.0
-"""A worker that was ready for so long did not die of its start."""
+"""A worker that was ready for this long did not die because of its start."""
 FIRST_BACKOFF_S: Final = 0.5
 _LINES: Final = 3
-"""An error, and then `exit` and `ended_by_force`, which only say that the process ends."""
+"""Lines searched: an error, and then `exit` and `ended_by_force`, which only say that the process ends."""
 _LOG_LINE: Final = re.compile(r"at=\S+ level=")
 _SAID: Final = re.compile(r'\b(error|text|detail|reason)=("(?:[^"\\]|\\.)*"|[^\s"]+)')
 _CUT_LINE: Final = re.compile(r'((?:[^"\\]|\\.)*)"( \w+=\S+)*')
@@ -28,7 +28,7 @@ _CUT_LINE: Final = re.compile(r'((?:[^"\\]|\\.)*)"( \w+=\S+)*')
 
 
 def worker_gone(world: World, worker: Worker, status: str, last_words: str = "") -> None:
-    """A worker's process has ended, or a worker of another host is given up."""
+    """A worker's process has exited, or a worker of another host is given up."""
     reason = _reason(worker, status, last_words)
     held = [world.jobs[job_id] for job_id, slot in worker.slots.items() if not slot.is_cancelled]
     was_idle = not worker.slots
@@ -51,7 +51,7 @@ def worker_gone(world: World, worker: Worker, status: str, last_words: str = "")
 
 
 def _count_death(world: World, engine: Engine, worker: Worker, reason: str) -> None:
-    """Nobody is to blame but the engine itself: start it again later, or not any more."""
+    """Only the engine itself is to blame: relaunch its worker later, or put the engine into error."""
     is_steady = worker.ready_at_s is not None and world.now.mono_s - worker.ready_at_s > STEADY_S
     engine.deaths = 1 if is_steady else engine.deaths + 1
     is_ending = engine.is_stopping or engine.row.status is EngineState.ERROR
@@ -66,16 +66,16 @@ def _count_death(world: World, engine: Engine, worker: Worker, reason: str) -> N
 
 
 def _reason(worker: Worker, status: str, last_words: str) -> str:
-    """One line for a person: why it ended, how, and the last thing that it said."""
+    """One line for a person: why the worker ended, how, and its last error."""
     parts = [worker.terminate or "the worker process crashed", status]
     words = stderr_summary(last_words)
     return "; ".join(parts if words is None else [*parts, words])
 
 
 def stderr_summary(last_words: str) -> str | None:
-    """The end of a worker's stderr for a person: the last error, or else the last line that says anything.
+    """The end of a worker's stderr for a person: the last error, or else the last line with text.
 
-    None, if only the machine has spoken.
+    None, if neither exists.
     """
     lines = last_words.strip().splitlines()
     cut = lines[0] if lines else None
@@ -86,7 +86,7 @@ def stderr_summary(last_words: str) -> str | None:
 
 
 def _said(line: str, *, is_cut: bool) -> tuple[bool, str] | None:
-    """What a line says, and whether it is the log's word for an error."""
+    """The message of a line, and whether it is an error in the log's format."""
     if _LOG_LINE.match(line) is None:
         if is_cut and "\\n" in line and (cut := _CUT_LINE.fullmatch(line)) is not None:
             return True, _last_line(cut[1].replace("\\n", "\n"))
@@ -100,7 +100,7 @@ def _said(line: str, *, is_cut: bool) -> tuple[bool, str] | None:
 
 
 def _unquoted(value: str) -> str:
-    """A worker's process may write what it likes, also what only looks like a quoted text."""
+    """The unquoted text. A worker may write anything, also text that only looks quoted."""
     if not value.startswith('"'):
         return value
     try:

@@ -1,4 +1,4 @@
-"""Downloads of finished images: permission, count, expiry."""
+"""Downloads of finished images: claims, counts and expiry."""
 
 from typing import Final
 
@@ -20,18 +20,18 @@ from kernel.protocol.ids import ImageId, Ticket
 from kernel.protocol.rows import ImageRow
 
 CLAIM_S: Final = 3600.0
-"""A download that has not been finished after this time never will be."""
+"""A download that takes longer than this is taken for abandoned."""
 MAX_CLAIMS: Final = 100_000
-"""Each has a deadline, and little else has: so many deadlines are taken for so many downloads."""
+"""Limit of open claims: each one has a deadline in the core."""
 RETRY_S: Final = 5.0
 MOST_NAMED: Final = 200
-"""So many missing files are named, the others are counted."""
+"""This many missing files are named, the rest is counted."""
 
 
 def claim(world: World, ask: client.ClaimDownload, facts: Facts) -> client.SingleReply:
-    """Grant the right to hand out a file once.
+    """Grant one download of an image file.
 
-    Raises: ImageNotFound; ImageGone, with the reason; ImageBusy, if every download that is left is under way;
+    Raises: ImageNotFound; ImageGone, with the reason; ImageBusy, if every remaining download is in progress;
     TooManyRequests.
     """
     row = _present_image(world, facts)
@@ -60,9 +60,9 @@ def _present_image(world: World, facts: Facts) -> ImageRow:
 
 
 def finish(world: World, ask: client.FinishDownload, facts: Facts) -> client.SingleReply:
-    """Take a ticket back; a whole download is counted, and the last allowed one ends the image.
+    """End a claim; a complete download is counted, and the last allowed one ends the image.
 
-    A ticket counts once. One of a former life of the Manager is not known any more, yet its file went out.
+    A claim counts once. One from before a restart is unknown, yet its file was sent, so it counts too.
     """
     is_known = drop_claim(world, ask.image_id, ask.ticket)
     is_former = not ask.ticket.startswith(f"{world.epoch}.")
@@ -88,9 +88,9 @@ def drop_claim(world: World, image_id: ImageId, ticket: Ticket) -> bool:
 
 
 def prune(world: World, ask: client.PruneImages, facts: Facts) -> client.SingleReply:
-    """Delete the images that the shell found by the ask's criteria, or only count them.
+    """Delete the images that the shell selected, or only count them.
 
-    Raises: EngineNotFound; Unavailable, if it cannot be seen which files are there.
+    Raises: EngineNotFound; Unavailable, if the images folder cannot be read.
     """
     if ask.engine_id is not None and ask.engine_id not in world.engines:
         raise EngineNotFound
@@ -112,8 +112,8 @@ def prune(world: World, ask: client.PruneImages, facts: Facts) -> client.SingleR
 
 
 def delete(world: World, ask: client.DeleteImage, facts: Facts) -> client.SingleReply:
-    """Delete an image at once. Deleting one that is gone already changes nothing, unless it is lost: then its
-    file will not bring it back.
+    """Delete an image now. Deleting one that is gone changes nothing, unless it is lost: then its file will
+    not bring it back.
 
     Raises: ImageNotFound.
     """

@@ -11,18 +11,18 @@ from kernel.core.state.world import World
 PERIOD_S: Final = 10.0
 FORGET_PERIOD_S: Final = 3600.0
 REPLIES_KEPT_MS: Final = 48 * 3_600_000
-"""A command may come again for two days and be answered as the first time."""
+"""A command that is sent again within two days gets the stored reply."""
 CHANGES_KEPT: Final = 50_000
 
 
 def start_sweep(world: World) -> None:
-    """Ask for a look at the disk and at what is due."""
+    """Ask the shell to measure disk space and to find expired files."""
     world.act(actions.SweepDisk())
     world.timers.set(due.Housekeeping(), world.now.mono_s + PERIOD_S)
 
 
 def sweep_done(world: World, event: DiskSwept) -> None:
-    """End the images and drop the blobs that are due, and note whether disk and devices have room."""
+    """End expired images, drop expired blobs, and note whether disks and devices have space."""
     memory_ledger.look(world, event.devices)
     engine_admission.admit(world)
     for image_id, reason in event.images_due:

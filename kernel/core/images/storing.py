@@ -1,4 +1,4 @@
-"""Writes arriving images to disk and records them as images or control maps."""
+"""Stores arriving images and control maps: first the file, then the row."""
 
 from typing import Final
 
@@ -10,7 +10,7 @@ from kernel.core.admission import reconcile
 from kernel.core.lifecycle import jobs
 from kernel.core.state import blobs, transitions
 from kernel.core.state.blobs import ENDINGS
-from kernel.core.state.world import Job, Picture, World
+from kernel.core.state.world import Job, PendingOutput, World
 from kernel.protocol import worker as wire
 from kernel.protocol.enums import ControlType, JobState, Phase
 from kernel.protocol.errors import DiskFull, JobBroke
@@ -21,26 +21,26 @@ MAP_MIME: Final = "image/png"
 MAX_TRIES: Final = 5
 RETRY_S: Final = 1.0
 LONG_RETRY_S: Final = 10.0
-"""After the first tries: as often as the disks are looked at."""
+"""Delay after the first tries: the interval of the disk check."""
 
 
 def arrived(world: World, report: wire.ImageReady) -> None:
-    """A worker sent a picture under a good lease: have it written, unless it is there or on its way."""
+    """A worker sent an image under a valid lease: store it, unless it is stored or pending."""
     job = world.jobs[report.job_id]
     image_ids = job.row.image_ids
     is_ours = 0 <= report.index < len(image_ids) and image_ids[report.index] == report.image_id
-    if not is_ours or report.mime not in ENDINGS or report.image_id in world.pictures:
+    if not is_ours or report.mime not in ENDINGS or report.image_id in world.pending_outputs:
         return
     if report.index in job.stored:
         _tell_owner(world, job, report.index)
         return
     row = _new_row(world, job, report)
-    world.pictures[row.image_id] = Picture(row)
-    world.act(actions.StorePicture(row.image_id, Folder.IMAGES, row.file_name, row.sha256))
+    world.pending_outputs[row.image_id] = PendingOutput(row)
+    world.act(actions.StoreOutput(row.image_id, Folder.IMAGES, row.file_name, row.sha256))
 
 
 def _new_row(world: World, job: Job, report: wire.ImageReady) -> ImageRow:
-    """An image stays as long as its job says, else as the configuration does."""
+    """The row of an image. It expires as the job says, else as the configuration does."""
     limits, wish = world.limits, job.row
     expire_after_s = limits.expire_after_s if wish.expire_after_s is None else wish.expire_after_s
     downloads = wish.delete_after_downloads
@@ -65,7 +65,7 @@ def _new_row(world: World, job: Job, report: wire.ImageReady) -> ImageRow:
 
 
 def map_arrived(world: World, report: wire.ControlMap) -> None:
-    """A worker sent a control map under a good lease: have it written, unless it is there or on its way."""
+    """A worker sent a control map under a valid lease: store it, unless it is stored or pending."""
     job, kind = world.jobs[report.job_id], blobs.kind_of_map(report.control_type)
     if kind in job.maps_coming:
         return
@@ -84,16 +84,16 @@ def map_arrived(world: World, report: wire.ControlMap) -> None:
         created_at_ms=world.now.unix_ms,
     )
     job.maps_coming |= {kind}
-    world.pictures[blob_id] = Picture(row)
-    world.act(actions.StorePicture(blob_id, Folder.BLOBS, row.file_name, row.sha256))
+    world.pending_outputs[blob_id] = PendingOutput(row)
+    world.act(actions.StoreOutput(blob_id, Folder.BLOBS, row.file_name, row.sha256))
 
 
-def stored(world: World, picture_id: ImageId | BlobId) -> None:
-    """A picture is durable: it becomes an image or a control map, unless its job has ended meanwhile."""
-    row = world.pictures.pop(picture_id).row
-    world.act(actions.ForgetPicture(picture_id))
+def stored(world: World, output_id: ImageId | BlobId) -> None:
+    """An output is durable: record it as an image or control map, unless its job has ended meanwhile."""
+    row = world.pending_outputs.pop(output_id).row
+    world.act(actions.ForgetOutput(output_id))
     _stored(world, row)
-    _go_on(world, picture_id)
+    _go_on(world, output_id)
 
 
 def _stored(world: World, row: ImageRow | BlobRow) -> None:
@@ -131,30 +131,30 @@ def _tell_owner_of_map(world: World, job: Job, control_type: ControlType) -> Non
         world.act(actions.Order(owner.worker_id, order))
 
 
-def not_stored(world: World, picture_id: ImageId | BlobId, reason: str) -> None:
-    """A picture could not be written: try again, for as long as its job is open and the Manager stays.
+def not_stored(world: World, output_id: ImageId | BlobId, reason: str) -> None:
+    """An output could not be written: retry while its job is open and the Manager runs.
 
-    Meanwhile no job is given to any worker, because its pictures would find the same disk. After a few tries
-    the job waits again, so that its worker need not: it is finished when its last picture is written, and
-    made anew if the Manager ends before.
+    Meanwhile no job is given to any worker, because its images would fail on the same disk. After a few tries
+    the job waits again, so that its worker need not: it finishes when its last image is written, and starts
+    over if the Manager ends before that.
     """
-    picture = world.pictures[picture_id]
-    job = world.jobs.get(picture.row.job_id)
-    is_first = picture.tries < MAX_TRIES
-    if job is not None and picture.tries == MAX_TRIES:
+    output = world.pending_outputs[output_id]
+    job = world.jobs.get(output.row.job_id)
+    is_first = output.tries < MAX_TRIES
+    if job is not None and output.tries == MAX_TRIES:
         _set_aside(world, job, f"the image could not be stored: {reason}")
     if job is None or not (is_first or world.phase is Phase.RUNNING):
-        _forget(world, picture_id)
+        _forget(world, output_id)
         return
-    picture.tries += 1
-    world.unwritten.add(picture_id)
-    world.timers.set(due.Store(picture_id), world.now.mono_s + (RETRY_S if is_first else LONG_RETRY_S))
+    output.tries += 1
+    world.unwritten.add(output_id)
+    world.timers.set(due.Store(output_id), world.now.mono_s + (RETRY_S if is_first else LONG_RETRY_S))
 
 
-def damaged(world: World, picture_id: ImageId | BlobId, reason: str) -> None:
-    """What came is not what was sent, which no other try will change: the job fails."""
-    job = world.jobs.get(world.pictures[picture_id].row.job_id)
-    _forget(world, picture_id)
+def damaged(world: World, output_id: ImageId | BlobId, reason: str) -> None:
+    """The bytes differ from their description, and a retry would not change that: the job fails."""
+    job = world.jobs.get(world.pending_outputs[output_id].row.job_id)
+    _forget(world, output_id)
     if job is not None:
         _take_away(world, job)
         jobs.fail(world, job, JobBroke.code, f"the image could not be stored: {reason}")
@@ -174,16 +174,16 @@ def _take_away(world: World, job: Job) -> None:
         owner.slots[job.row.job_id].is_cancelled = True
 
 
-def _forget(world: World, picture_id: ImageId | BlobId) -> None:
-    del world.pictures[picture_id]
-    world.act(actions.ForgetPicture(picture_id))
-    _go_on(world, picture_id)
+def _forget(world: World, output_id: ImageId | BlobId) -> None:
+    del world.pending_outputs[output_id]
+    world.act(actions.ForgetOutput(output_id))
+    _go_on(world, output_id)
 
 
-def _go_on(world: World, picture_id: ImageId | BlobId) -> None:
-    """Nothing is tried in vain any more: give out the jobs that were held back."""
-    if picture_id in world.unwritten:
-        world.unwritten.discard(picture_id)
+def _go_on(world: World, output_id: ImageId | BlobId) -> None:
+    """If no write is failing any more, give out the jobs that were held back."""
+    if output_id in world.unwritten:
+        world.unwritten.discard(output_id)
         if not world.unwritten:
             for engine in list(world.engines.values()):
                 reconcile.reconcile_engine(world, engine)

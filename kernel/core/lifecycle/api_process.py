@@ -1,7 +1,10 @@
 """The API process: started with the Manager, restarted when it dies, stopped before it.
 
-The Manager's work goes on without the API, so no number of its deaths ends the Manager. Only one that never
-served and whose configuration cannot be used is the Manager's end: nobody waits for that to get better.
+The Manager's work does not need the API, so it is restarted for ever and no number of crashes ends the
+Manager (adr/0038). Pauses between restarts double, so that an API which dies at its start does not keep a
+core busy; after a long run they start anew. The exception is an API that has never served and exits because
+its configuration or its port cannot be used: waiting does not fix that, so the Manager exits too, and the
+person who started it sees the reason.
 """
 
 from typing import Final
@@ -15,14 +18,14 @@ TERM_S: Final = 8.0
 FIRST_PAUSE_S: Final = 0.4
 LONGEST_PAUSE_S: Final = 60.0
 STEADY_S: Final = 60.0
-"""An API that ran for so long did not die of its start."""
+"""An API that ran for this long did not die because of its start."""
 MISCONFIGURED: Final = 78
-"""How a process ends whose configuration cannot be used. Source: sysexits(3), EX_CONFIG."""
+"""The exit code for unusable configuration. Source: sysexits(3), EX_CONFIG."""
 _MOST_DOUBLINGS: Final = 16
 
 
 def launch(world: World) -> None:
-    """Have the API started."""
+    """Start the API."""
     api_process = world.api_process
     api_process.is_running, api_process.since_s = True, world.now.mono_s
     world.timers.clear(due.ApiProcess())
@@ -30,31 +33,30 @@ def launch(world: World) -> None:
 
 
 def terminate(world: World) -> None:
-    """Ask the API to end; it is killed when it does not."""
+    """Ask the API to exit; it is killed if it does not."""
     world.act(actions.TerminateApi())
     world.timers.set(due.ApiProcess(), world.now.mono_s + TERM_S)
 
 
 def kill(world: World) -> None:
-    """The API did not end by itself."""
+    """Kill an API that did not exit by itself."""
     if world.api_process.is_running:
         world.act(actions.KillApi())
 
 
 def gone(world: World) -> None:
-    """The API is gone, and is not needed any more."""
+    """The API has exited and is not needed any more."""
     world.api_process.is_running = False
     world.timers.clear(due.ApiProcess())
 
 
 def is_hopeless(world: World, event: ApiExited) -> bool:
-    """Has an API ended that has never served, for it cannot use its configuration or its port?"""
+    """True if the API exited without ever having served, because it cannot use its configuration or port."""
     return event.exit_code == MISCONFIGURED and not world.api_process.restarts and not _was_steady(world)
 
 
 def died(world: World, event: ApiExited) -> None:
-    """The API is gone though it should not be: start it again, after a pause that doubles as long as it does
-    not stay."""
+    """The API has crashed: restart it after a pause that doubles with each crash in a row."""
     api_process = world.api_process
     api_process.deaths = 1 if _was_steady(world) else api_process.deaths + 1
     api_process.restarts += 1
@@ -64,7 +66,7 @@ def died(world: World, event: ApiExited) -> None:
 
 
 def life(world: World) -> ApiLife | None:
-    """How the API is, for whoever asks; None, if the Manager runs none."""
+    """The API's status for clients; None, if the Manager runs no API."""
     api_process = world.api_process
     if not world.limits.with_api:
         return None

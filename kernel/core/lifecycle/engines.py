@@ -1,4 +1,13 @@
-"""The life of an engine: its state is derived from its workers, in one place."""
+"""The life of an engine: its state is derived from its workers, in one place.
+
+An engine's state is not set by the handlers but computed by `refresh` from the workers' states, so the two
+cannot disagree. `error` is the exception: it is remembered until an engine is ready again. An engine in error
+keeps its jobs, with the reason on its row. A cause that may pass (a crash, memory, a missing device) is tried
+again while jobs wait, after pauses that double; any other cause waits for a person, because loading gigabytes
+again would end in the same error. Only a finished job or a person's start resets the pauses: a new job does
+not, or a client in a loop would cause loads in a loop. Waiting jobs do not store the error themselves, so
+failing costs the same for one job as for a hundred thousand. Source: adr/0039.
+"""
 
 from typing import Final
 
@@ -15,12 +24,13 @@ from kernel.protocol.errors import EngineFailed
 from kernel.protocol.rows import EngineRow, JobRow
 
 FIRST_PAUSE_S: Final = 1.0
-"""After an engine's first failure; each further one doubles it, up to the setting engines.longest_pause."""
+"""The pause after an engine's first failure; it doubles with each further one, up to
+`engines.longest_pause`."""
 MOST_DOUBLINGS: Final = 32
 FAILED_AT_ONCE: Final = 100
-"""So many jobs that have waited long enough are looked at in one event, the rest in the next ones."""
+"""Jobs whose give-up time is checked in one event; the rest follows in the next ones."""
 PAUSE_S: Final = 0.001
-"""Between two such events others get their turn."""
+"""Between two such events other events are handled."""
 
 
 def refresh(world: World, engine: Engine) -> None:
@@ -59,20 +69,20 @@ def _derived_state(world: World, engine: Engine) -> EngineState:
     return EngineState.STARTING
 
 
-def leave_line(world: World, engine: Engine) -> None:
-    """An engine waits for room no more: it gets some, or does not want it any longer."""
-    world.engines_without_room.pop(engine.row.engine_id, None)
+def leave_admission_queue(world: World, engine: Engine) -> None:
+    """Take an engine out of the admission queue: it has been admitted, or is not wanted any more."""
+    world.admission_queue.pop(engine.row.engine_id, None)
     world.timers.clear(due.Turn(engine.row.engine_id))
     if engine.row.waits_since_ms is not None:
         transitions.note_engine(world, engine, replace(engine.row, waits_since_ms=None))
 
 
 def stop(world: World, engine: Engine, *, is_now: bool = False) -> None:
-    """Let an engine close: after the jobs that its workers hold, or with these jobs given back."""
+    """Close an engine after the jobs that its workers hold, or at once, with these jobs requeued."""
     world.touch()
     engine.is_pinned = engine.is_requested = False
     engine.is_stopping = True
-    leave_line(world, engine)
+    leave_admission_queue(world, engine)
     world.timers.clear(due.Relaunch(engine.row.engine_id))
     world.timers.clear(due.KeepAlive(engine.row.engine_id))
     for worker in list(engine.workers.values()):
@@ -87,12 +97,12 @@ def stop(world: World, engine: Engine, *, is_now: bool = False) -> None:
 
 
 def fail(world: World, engine: Engine, code: str, text: str) -> None:
-    """Put an engine into error: its workers end, its jobs wait; while they do, it may be tried again."""
+    """Put an engine into error: its workers end, its jobs wait, and it may be tried again while they do."""
     world.touch()
     engine.is_requested = engine.is_stopping = False
     engine.is_resting = True
     engine.failures, engine.failed_at_s = engine.failures + 1, world.now.mono_s
-    leave_line(world, engine)
+    leave_admission_queue(world, engine)
     world.timers.clear(due.Relaunch(engine.row.engine_id))
     world.timers.clear(due.KeepAlive(engine.row.engine_id))
     for worker in list(engine.workers.values()):
@@ -112,22 +122,23 @@ def fail(world: World, engine: Engine, code: str, text: str) -> None:
 
 
 def wait_for_better(world: World, engine: Engine) -> None:
-    """While jobs wait for an engine in error: see to it that it is tried again, and none waits too long."""
+    """While jobs wait for an engine in error: set the deadlines of its next try and of their give-up
+    times."""
     if engine.row.status is not EngineState.ERROR or world.phase is not Phase.RUNNING:
         return
     retry_at_ms = _plan_next_try(world, engine, engine.row)
     if retry_at_ms != engine.row.retry_at_ms:
         transitions.note_engine(world, engine, replace(engine.row, retry_at_ms=retry_at_ms))
-    item, tired_at_s = due.GiveUp(engine.row.engine_id), engine.patience.next_s()
-    if tired_at_s is None:
+    item, gives_up_at_s = due.GiveUp(engine.row.engine_id), engine.patience.next_s()
+    if gives_up_at_s is None:
         world.timers.clear(item)
     elif item not in world.timers:
-        left_s = tired_at_s - world.now.unix_ms / 1000
+        left_s = gives_up_at_s - world.now.unix_ms / 1000
         world.timers.set(item, world.now.mono_s + max(left_s, 0.0))
 
 
 def _plan_next_try(world: World, engine: Engine, row: EngineRow) -> int | None:
-    """Set the deadline of the next try, if there is to be one, and tell when that is."""
+    """Set the deadline of the next try. Returns its Unix time in ms; None, if there is to be none."""
     item = due.Retry(row.engine_id)
     is_wanted = engine.is_pinned or (row.spec.autostart and not engine.is_held)
     is_hoped_for = engine.is_resting and waiting.may_pass(row.error_code)
@@ -147,21 +158,21 @@ def _pause_s(world: World, engine: Engine) -> float:
 
 
 def forget_error(world: World, engine: Engine) -> None:
-    """Nothing is due any more because an engine is in error."""
+    """Clear the deadlines that exist only because an engine is in error."""
     world.timers.clear(due.Retry(engine.row.engine_id))
     world.timers.clear(due.GiveUp(engine.row.engine_id))
 
 
 def give_up(world: World, engine: Engine) -> None:
-    """Fail jobs that have waited for an engine in error as long as they want to; some now, others soon."""
+    """Fail jobs whose give-up time has passed while their engine is in error, a limited number per event."""
     now_s = world.now.unix_ms / 1000
     for _ in range(FAILED_AT_ONCE):
         if (job_id := engine.patience.pop_due(now_s)) is None:
             return
         job, reason = world.jobs[job_id], engine.row
-        tired_at_s = _tired_at_s(engine, job.row)
-        if tired_at_s > now_s:
-            engine.patience.set(job_id, tired_at_s)
+        gives_up_at_s = _gives_up_at_s(engine, job.row)
+        if gives_up_at_s > now_s:
+            engine.patience.set(job_id, gives_up_at_s)
         else:
             jobs.fail(
                 world, job, reason.error_code or EngineFailed.code, reason.error or "the engine is in error"
@@ -169,7 +180,8 @@ def give_up(world: World, engine: Engine) -> None:
     world.timers.set(due.GiveUp(engine.row.engine_id), world.now.mono_s + PAUSE_S)
 
 
-def _tired_at_s(engine: Engine, row: JobRow) -> float:
-    """Its time runs from when the engine began to fail, or from when it came itself, if that was later."""
+def _gives_up_at_s(engine: Engine, row: JobRow) -> float:
+    """When the job gives up: counted from the engine's first failure, or from the job's arrival if that was
+    later. Units: seconds, Unix time."""
     since_ms = max(engine.row.failing_since_ms or 0, row.created_at_ms)
     return since_ms / 1000 + (row.give_up_after_s or 0.0)

@@ -1,4 +1,12 @@
-"""The life of an open job: assigned, returned, finished, failed, canceled."""
+"""The life of an open job: assigned, requeued, finished, failed, canceled.
+
+A job has at most one owner, and the lease proves it: each assignment has a new, higher lease, and reports
+under any other are ignored, so a slow worker cannot change a job that was given to another one (adr/0004). A
+job's slot in its worker outlives the job, because the worker needs it until it has dropped the work; only
+then may the next job have it. A job that was running when its worker died is a suspect: it runs alone, so one
+poisonous job cannot take others down, and fails at the third crash (adr/0006). A job is finished only when
+its images are durable, not when the worker says so (adr/0002).
+"""
 
 from typing import Final
 
@@ -14,14 +22,14 @@ from kernel.protocol.ids import JobId
 
 _WITHOUT_STEPS: Final = frozenset(Stage) - {Stage.DENOISING}
 MAX_CRASHES: Final = 3
-"""A job that was there when so many workers died is taken for their poison."""
+"""A job that was running at this many crashes is taken for their cause, and fails."""
 DROP_TIMEOUT_S: Final = 30.0
-"""A cancel is obeyed within one step; a worker that has not by then, or that has been as slow as no step
-may be, is ended."""
+"""A worker obeys a cancel within one step. One that has not by then, or within the longest time that a step
+may take, is terminated."""
 
 
 def give(world: World, engine: Engine, worker: Worker, job: Job) -> None:
-    """Give a waiting job to a worker that has credit for it, under a new lease."""
+    """Assign a waiting job to a worker with a free slot, under a new lease."""
     world.touch()
     row = job.row
     engine.queue.remove(row.job_id)
@@ -43,7 +51,7 @@ def give(world: World, engine: Engine, worker: Worker, job: Job) -> None:
 
 
 def give_back(world: World, job: Job) -> None:
-    """Let a job that lost its worker wait again, at its old place; or finish it, if nothing is missing."""
+    """Requeue a job that lost its worker, at its old position; or finish it, if all images are stored."""
     world.touch()
     job.worker_id = job.lease = job.warnings = None
     job.maps_sent = frozenset()
@@ -55,7 +63,7 @@ def give_back(world: World, job: Job) -> None:
 
 
 def count_crash(world: World, job: Job, reason: str) -> None:
-    """Give a job back whose worker died or hung while it held the job; the third time it fails."""
+    """Requeue a job whose worker crashed or hung during it; at the third crash it fails."""
     world.touch()
     crashes = job.row.crashes + 1
     job.row = replace(job.row, crashes=crashes, error_code=WorkerCrashed.code, error=reason)
@@ -66,7 +74,7 @@ def count_crash(world: World, job: Job, reason: str) -> None:
 
 
 def fail(world: World, job: Job, code: str, text: str) -> None:
-    """End a job that cannot be made. Its worker's slot, if it has one, stays until it is released."""
+    """End a job that cannot be made. Its slot in a worker stays until it is released."""
     world.touch()
     if job.row.job_id in (queue := world.engines[job.row.engine_id].queue):
         queue.remove(job.row.job_id)
@@ -75,7 +83,7 @@ def fail(world: World, job: Job, code: str, text: str) -> None:
 
 
 def finish_if_complete(world: World, job: Job) -> None:
-    """Finish a job once its worker has said so, and every picture and control map is durable."""
+    """Finish a job once its worker has reported it done, and every image and control map is durable."""
     if not _is_complete(job):
         return
     if (worker := world.job_owner(job)) is None:
@@ -86,7 +94,7 @@ def finish_if_complete(world: World, job: Job) -> None:
 
 
 def finish(world: World, job: Job) -> None:
-    """End a job of which nothing is missing: a waiting one, if its last picture outlived its worker."""
+    """End a job that has all its images; it may be a waiting one whose last image outlived its worker."""
     world.touch()
     engine = world.engines[job.row.engine_id]
     engine.deaths = engine.failures = 0
@@ -97,7 +105,7 @@ def finish(world: World, job: Job) -> None:
 
 
 def cancel(world: World, job: Job) -> None:
-    """Cancel an open job at once; a worker that holds it is told, and has its slot until it obeyed."""
+    """Cancel an open job at once; its worker is told, and keeps the slot until it has obeyed."""
     world.touch()
     job_id = job.row.job_id
     if job.row.status is JobState.WAITING:
@@ -109,7 +117,7 @@ def cancel(world: World, job: Job) -> None:
 
 
 def ask_to_drop(world: World, worker: Worker, job_id: JobId) -> None:
-    """Tell a worker to drop a job, and see to it that it does."""
+    """Tell a worker to drop a job, with a deadline."""
     order = wire.CancelJob(job_id=job_id, lease=worker.slots[job_id].lease)
     world.act(actions.Order(worker.worker_id, order))
     engine = world.engines[world.jobs[job_id].row.engine_id]
@@ -118,7 +126,7 @@ def ask_to_drop(world: World, worker: Worker, job_id: JobId) -> None:
 
 
 def release(world: World, worker: Worker, job_id: JobId) -> None:
-    """Free the slot that a job had in a worker."""
+    """Free a job's slot in a worker."""
     world.touch()
     del worker.slots[job_id]
     world.timers.clear(due.Drop(worker.worker_id, job_id))
@@ -126,10 +134,10 @@ def release(world: World, worker: Worker, job_id: JobId) -> None:
 
 
 def expect_progress(world: World, worker: Worker) -> None:
-    """Start the worker's progress deadline anew; none while it holds no job.
+    """Restart the worker's progress deadline; none while it holds no job.
 
-    While nothing that it holds is being denoised no step is expected: a detector or a model's file, and on a
-    slow processor the decoding of a large image, may take as long as the loading of an engine.
+    While none of its jobs is being denoised, no step is expected: a detector, a model's file or, on a slow
+    CPU, the decoding of a large image may take as long as loading an engine.
     """
     if not worker.slots or worker.engine_id is None:
         world.timers.clear(due.Progress(worker.worker_id))
@@ -141,7 +149,8 @@ def expect_progress(world: World, worker: Worker) -> None:
 
 
 def _patience_s(world: World, engine: Engine) -> float:
-    """Ten times the median step, but never less than the configured time; longer before the first step."""
+    """Ten times the median step, but at least the configured time; longer before the first step. Units:
+    seconds."""
     steps_s = sorted(engine.step_seconds)
     if not steps_s:
         return world.limits.load_timeout_s

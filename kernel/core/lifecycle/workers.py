@@ -1,4 +1,13 @@
-"""The life of a worker process, from launch to exit."""
+"""The life of a worker process, from launch to exit.
+
+The core never waits for a worker: each wait is a deadline (adr/0008). Heartbeats show that the process lives,
+progress deadlines that it works; both are needed, because a worker whose step hangs still sends heartbeats
+from another thread. A worker leaves in one of three ways: `drain` lets it finish its jobs, `terminate` sends
+SIGTERM and then SIGKILL, `kill` sends SIGKILL at once. Its row stays until the exit is known, because its
+memory and its jobs are its own until then. Blame is decided when the order to leave is given, not at the
+exit: an end that the broker ordered for other reasons must not count as a crash of the jobs that the worker
+holds.
+"""
 
 from typing import Final
 
@@ -20,10 +29,10 @@ HELLO_TIMEOUT_S: Final = 60.0
 INVITATION_S: Final = 600.0
 HEARTBEAT_S: Final = 1.0
 SILENCE_S: Final = 5.0
-"""Five heartbeats missed: the worker is lost."""
+"""Five missed heartbeats: the worker is lost."""
 TERM_TIMEOUT_S: Final = 10.0
 DRAIN_TIMEOUT_S: Final = 10.0
-"""A worker that holds nothing and was told to leave is ended after this time."""
+"""A worker without jobs that was asked to leave is terminated after this time."""
 LEAVE_TIMEOUT_S: Final = 2.0
 _DUE_OF_A_WORKER: Final = (due.Hello, due.Load, due.Silence, due.Progress, due.Drain, due.Kill, due.Idle)
 
@@ -31,7 +40,7 @@ _DUE_OF_A_WORKER: Final = (due.Hello, due.Load, due.Silence, due.Progress, due.D
 def launch(
     world: World, role: WorkerRole, engine: Engine | None = None, reservation: Reservation | None = None
 ) -> Worker:
-    """Have a worker process started, for an engine or for fetching models."""
+    """Launch a worker process, for an engine or for fetching models."""
     worker = _new_worker(world, role, engine, is_local=True)
     worker.reservation = reservation
     world.timers.set(due.Hello(worker.worker_id), world.now.mono_s + HELLO_TIMEOUT_S)
@@ -63,9 +72,9 @@ def _new_worker(world: World, role: WorkerRole, engine: Engine | None, *, is_loc
 
 
 def greet(world: World, worker: Worker, hello: wire.Hello) -> None:
-    """Answer a Hello: with Welcome, and an engine to load; said twice, it is answered twice.
+    """Answer a Hello with Welcome, and for an engine worker LoadEngine. A repeated Hello is answered again.
 
-    Raises: NotPermitted, if the worker is not the one that was launched or invited.
+    Raises: NotPermitted, if the token or role is not the worker's.
     """
     if hello.token != worker.token or hello.role is not worker.role:
         raise NotPermitted("wrong launch token or role")
@@ -82,7 +91,7 @@ def greet(world: World, worker: Worker, hello: wire.Hello) -> None:
 
 
 def _begin(world: World, worker: Worker) -> None:
-    """From now on the worker must be heard; an engine worker must load."""
+    """The worker has joined: expect heartbeats, and from an engine worker that it loads."""
     world.touch()
     now_s = world.now.mono_s
     world.timers.clear(due.Hello(worker.worker_id))
@@ -96,7 +105,7 @@ def _begin(world: World, worker: Worker) -> None:
 
 
 def engine_load(world: World, engine_id: EngineId, reservation: Reservation | None) -> EngineLoad:
-    """What a worker needs to know to load an engine; what was reserved for it goes before the spec."""
+    """The values with which a worker loads an engine. A reservation takes precedence over the spec."""
     row = world.engines[engine_id].row
     spec, demand = row.spec, demand_of(row, world.models)
     load = EngineLoad(
@@ -131,20 +140,20 @@ def drain(world: World, worker: Worker) -> None:
 
 
 def _retire(world: World, worker: Worker) -> None:
-    """The worker gets nothing more; a fetch worker that is on its way out is idle no longer."""
+    """Give the worker nothing more; a leaving fetch worker has no idle deadline."""
     world.touch()
     move(worker, WorkerState.DRAINING)
     world.timers.clear(due.Idle(worker.worker_id))
 
 
 def expect_to_leave_if_idle(world: World, worker: Worker) -> None:
-    """A draining worker that holds nothing any more must be gone soon."""
+    """Expect a draining worker without jobs to exit soon."""
     if worker.state is WorkerState.DRAINING and not worker.slots:
         world.timers.set(due.Drain(worker.worker_id), world.now.mono_s + DRAIN_TIMEOUT_S)
 
 
 def leaves(world: World, worker: Worker) -> None:
-    """A worker said Goodbye: it holds nothing, so what it was still given goes back, with no blame."""
+    """A worker said Goodbye: requeue jobs that were sent to it meanwhile, without blame."""
     take_jobs_away(world, worker)
     world.timers.clear(due.Silence(worker.worker_id))
     world.timers.clear(due.Load(worker.worker_id))
@@ -156,7 +165,7 @@ def leaves(world: World, worker: Worker) -> None:
 
 
 def take_jobs_away(world: World, worker: Worker) -> None:
-    """Give back all that a worker holds, with no blame."""
+    """Requeue all jobs that a worker holds, without blame."""
     for job_id, slot in list(worker.slots.items()):
         jobs.release(world, worker, job_id)
         if not slot.is_cancelled:
@@ -164,7 +173,7 @@ def take_jobs_away(world: World, worker: Worker) -> None:
 
 
 def dismiss(world: World, worker: Worker) -> None:
-    """Take a worker's jobs away and let it leave at once."""
+    """Requeue a worker's jobs and let it leave at once."""
     world.touch()
     worker.is_to_blame = False
     take_jobs_away(world, worker)
@@ -178,7 +187,7 @@ def dismiss(world: World, worker: Worker) -> None:
 
 
 def terminate(world: World, worker: Worker, why: str, *, is_to_blame: bool) -> None:
-    """End a worker that would not leave by itself: SIGTERM first, SIGKILL when that does not help."""
+    """End a worker that would not leave by itself: SIGTERM first, SIGKILL if that does not help."""
     if worker.state is WorkerState.TERMINATING:
         return
     _begin_end(world, worker, why, is_to_blame=is_to_blame)
@@ -191,7 +200,7 @@ def terminate(world: World, worker: Worker, why: str, *, is_to_blame: bool) -> N
 
 
 def kill(world: World, worker: Worker, why: str, *, is_to_blame: bool) -> None:
-    """End a worker that no longer answers, at once."""
+    """Kill a worker that no longer answers."""
     if worker.state is not WorkerState.TERMINATING:
         _begin_end(world, worker, why, is_to_blame=is_to_blame)
     if worker.is_local:
@@ -209,13 +218,13 @@ def _begin_end(world: World, worker: Worker, why: str, *, is_to_blame: bool) -> 
 
 
 def revoke(world: World, engine: Engine, worker: Worker) -> None:
-    """Take back an invitation that nobody has come with yet."""
+    """Revoke an invitation that no worker has used yet."""
     del engine.workers[worker.worker_id]
     forget(world, worker)
 
 
 def forget(world: World, worker: Worker) -> None:
-    """Strike a worker off the books, with its key and its deadlines."""
+    """Remove a worker, with its key and its deadlines."""
     world.touch()
     move(worker, WorkerState.GONE)
     del world.workers[worker.worker_id]

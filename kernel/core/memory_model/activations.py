@@ -1,9 +1,9 @@
 """How much memory one forward pass holds at its peak, from the layout of a network alone.
 
-Each function walks through its network as diffusers runs it and names its moments: what is alive at the same
-time, be it kept for later (skip connections, inputs that callers still hold) or made by the layer at hand.
-Results are in elements: the caller knows how many bytes one has. docs/memory.md tells where the factors come
-from, and how well they agree with what was measured.
+Each function walks through its network as diffusers runs it and yields moments: the elements alive at the
+same time, kept for later (skip connections, inputs that callers still hold) or made by the current layer.
+Results are in elements; the caller multiplies by bytes per element. docs/memory.md derives the factors and
+compares the results with measurements.
 """
 
 from collections.abc import Iterator
@@ -12,11 +12,11 @@ from typing import Final, NamedTuple
 from kernel.protocol.memory import TextLayout, UNetLayout, VaeLayout
 
 KERNEL: Final = 9
-"""Weights of a convolution's 3 x 3 window."""
+"""Weights of a 3 x 3 convolution kernel."""
 FEED_FORWARD: Final = 21
 """Widths alive in a transformer's gated feed-forward: four inputs that callers hold, the last attention's
-output, its norm, the projection to eight widths, the gate's activation and the product of four each; less
-what has been let go (docs/memory.md counts them)."""
+output, its norm, the projection to eight widths, the gate's activation and the product of four each; minus
+those already freed (docs/memory.md counts them)."""
 ATTENTION: Final = 12
 """Widths alive in self-attention without a score matrix: inputs, norm, query, key, value, result, copies."""
 CONTROL_COPIES: Final = 2
@@ -24,7 +24,7 @@ CONTROL_COPIES: Final = 2
 
 
 class Moment(NamedTuple):
-    """What is alive at one point of a pass: elements for each row, and elements for all rows together."""
+    """The elements alive at one point of a pass: for each row, and for all rows together."""
 
     of_row: int
     shared: int = 0
@@ -39,12 +39,12 @@ def unet_elements(
 
 
 def vae_elements(layout: VaeLayout, height: int, width: int) -> int:
-    """The peak of decoding one picture. `height` and `width` are those of the latents."""
+    """The peak of decoding one image. `height` and `width` are those of the latents."""
     return max(moment.of_row + moment.shared for moment in _vae_moments(layout, height, width))
 
 
 def vae_encoding_elements(layout: VaeLayout, height: int, width: int) -> int:
-    """The peak of encoding one picture: at its full size, in the encoder's first level."""
+    """The peak of encoding one image: at its full size, in the encoder's first level."""
     channels, cells = layout.channels[0], height * width * 4 ** (len(layout.channels) - 1)
     moments = _held(cells * channels, _resnet(cells, channels, channels))
     return max(moment.of_row + moment.shared for moment in moments)
@@ -56,7 +56,7 @@ def text_elements(layout: TextLayout, rows: int) -> int:
 
 
 def _unet_moments(layout: UNetLayout, height: int, width: int, tokens: int, copies: int) -> Iterator[Moment]:
-    """Down, through the middle, and up again, where each level lets go of the skips that it has used."""
+    """Down, through the middle and up again, where each level frees the skip connections that it has used."""
     skips = list(_skips(layout, height, width))
     kept = [0]
     for elements in skips:
@@ -127,13 +127,13 @@ def _held(elements: int, moments: Iterator[Moment]) -> Iterator[Moment]:
 
 
 def _cells(height: int, width: int, level: int) -> int:
-    """Cells of a UNet's level: each level halves both sides, rounded up."""
+    """Cells of one UNet level: each level halves both sides, rounded up."""
     scale = 1 << level
     return -(-height // scale) * -(-width // scale)
 
 
 def _resnet(cells: int, entering: int, leaving: int) -> Iterator[Moment]:
-    """A residual block; its input is alive all the while."""
+    """A residual block; its input stays alive throughout."""
     for held, channels in ((2 * entering, entering), (entering + leaving, leaving)):
         yield from _held(cells * held, _convolution(cells, cells, channels, leaving))
     shortcut = leaving if entering != leaving else 0
@@ -142,19 +142,19 @@ def _resnet(cells: int, entering: int, leaving: int) -> Iterator[Moment]:
 
 
 def _upsampling(cells: int, larger: int, channels: int) -> Iterator[Moment]:
-    """Twice the size by repeating cells, then a convolution."""
+    """Upsampling by repeating cells, then a convolution."""
     return _held(cells * channels + larger * channels, _convolution(larger, larger, channels, channels))
 
 
 def _convolution(cells: int, leaving_cells: int, entering: int, leaving: int) -> Iterator[Moment]:
-    """What a convolution holds beside its input: that and its weights once more, reordered, and its output;
-    then the output twice, while it is brought back into the ordinary order."""
+    """A convolution besides its input: a copy of input and weights in another memory format, and the output;
+    then the output twice, while it is converted back."""
     yield Moment(cells * entering + leaving_cells * leaving, KERNEL * entering * leaving)
     yield Moment(2 * leaving_cells * leaving, KERNEL * entering * leaving)
 
 
 def _transformer(cells: int, channels: int, depth: int, tokens: int) -> Iterator[Moment]:
-    """A transformer, its input included; nothing where there is none."""
+    """A transformer, its input included; empty if there is none."""
     if depth:
         yield Moment(FEED_FORWARD * cells * channels)
         yield Moment(ATTENTION * cells * channels + 2 * tokens * channels)

@@ -1,8 +1,8 @@
-"""What an engine needs of a device's memory, by plan and by the number of pictures that it steps together.
+"""The device memory that an engine needs, by plan and by the number of images stepped together.
 
-Pure arithmetic over what inspection read from headers. docs/memory.md derives it and says how well it
-agrees with what was measured; adr/0025 says why the plans are tried in this order, adr/0032 what rests under
-the last one.
+Pure arithmetic over the values that inspection read from headers. docs/memory.md derives it and compares it
+with measurements; adr/0025 says why the plans are tried in this order, adr/0032 which parts the last plan
+offloads.
 """
 
 from collections.abc import Mapping
@@ -19,46 +19,47 @@ from kernel.protocol.rows import EngineRow, ModelRow
 
 CPU: Final = "cpu"
 MAX_BATCH_SIZE: Final = 64
-"""More are not reckoned with: long before that a step takes as much longer as it makes more."""
+"""Larger batches are not considered: long before this size a step's time grows in proportion."""
 MOST_BYTES: Final = 1 << 60
-"""Whatever headers say: a message and the database hold no more, and no device has as much."""
+"""A limit, whatever headers say: messages and the database hold no larger number, and no device has as
+much."""
 PROCESS_BYTES: Final = {"cpu": 416 << 20, "cuda": 640 << 20}
-"""Before any weight: the libraries of the worker's process; on a GPU the CUDA context with its libraries."""
+"""Bytes before any weight: the worker's libraries; on a GPU the CUDA context with its libraries."""
 MARGIN: Final = {"cpu": 1.05, "cuda": 1.12}
-"""What allocators lose between the blocks that they hand out."""
+"""Overhead of allocators: fragments between the blocks that are in use."""
 RETAINED_BYTES: Final = {"cpu": 512 << 20, "cuda": 0}
-"""What malloc keeps at most of what was given back to it, for calls of other sizes; a GPU's allocator gives
-it out again, and back where it is needed."""
+"""The most that malloc keeps of freed memory, for calls of other sizes; a GPU's allocator reuses it, and
+returns it when it is needed."""
 RETAINED_STEPS: Final = 2
-"""It keeps as much as so many steps need: blocks of pictures that are decoded are large enough to be given
-back."""
+"""malloc keeps the memory of this many steps: the blocks of decoded images are large enough to be
+returned."""
 WORKSPACE_BYTES: Final = 4 << 20
 """Buffers of the threads that compute attention."""
-ROWS_PER_PICTURE: Final = 2
-"""With guidance a picture is two rows of the UNet's batch."""
+ROWS_PER_IMAGE: Final = 2
+"""With guidance an image is two rows of the UNet's batch."""
 PIXELS_PER_LATENT: Final = 8
 TILE_LATENTS: Final = 64
-"""A tile of the VAE is 512 pixels wide and high."""
+"""A VAE tile is 512 pixels wide and high."""
 OUTPUT_BYTES_PER_PIXEL: Final = 40
-"""A finished picture in single precision, in bytes, and on its way between the two."""
+"""A finished image in float32, in bytes, and the conversions between the two."""
 TILED_BYTES_PER_PIXEL: Final = 24
-"""The tiles of one picture, their blended rows, and the whole."""
+"""The tiles of one image, their blended rows, and the whole."""
 LATENT_COPIES: Final = 8
-"""Of each picture: its latents, what its scheduler remembers of the last steps, and the noise."""
+"""Per image: its latents, its scheduler's history, and the noise."""
 
 _NATIVE_SIZES_PX: Final = {ModelBase.SD: 512, ModelBase.SDXL: 1024}
 _DTYPE_BYTES: Final = {Variant.FP16: 2, Variant.BF16: 2, Variant.FP32: 4}
 _UNFOLDED_BYTES: Final = 6
-"""An element in float16 on a CPU, where convolutions unfold their input to nine copies."""
+"""Bytes of an element in float16 on a CPU, where convolutions unfold their input to nine copies."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryDemand:
-    """All that the need of one worker of an engine follows from."""
+    """All inputs to the need of one worker of an engine."""
 
     profile: MemoryProfile
     extras: tuple[PartWeights, ...]
-    """Of the VAE, LoRAs, embeddings and ControlNets that the engine holds beside the checkpoint."""
+    """Weights of the VAE, LoRAs, embeddings and ControlNets that the engine holds besides the checkpoint."""
     control_nets: int
     dtype: Variant | None
     width_px: int
@@ -69,7 +70,7 @@ class MemoryDemand:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One way to run an engine on a device, and what it takes."""
+    """One way to run an engine on a device, and its need."""
 
     plan: MemoryPlan
     batch_size: int
@@ -78,34 +79,34 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class _Visiting:
-    """Weights that are on the device only while they are used, in bytes; 0 for those that stay there."""
+    """Weights that are on the device only while in use, in bytes; 0 for those that stay there."""
 
     texts: int = 0
     vae: int = 0
-    """Of the largest VAE: one picture is decoded at a time."""
+    """The largest VAE: one image is decoded at a time."""
     other_vaes: int = 0
-    """Of all further ones: a picture may be encoded by another VAE than the one that decodes beside it."""
+    """All further VAEs: an image may be encoded by one VAE while another one decodes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """The part of a device that a worker may use, from its launch to its end."""
+    """The part of a device's memory that a worker may use, from its launch to its end."""
 
     device: str
     need: Need
     weights_bytes: int
-    """What of it the weights are predicted to take, those that come and go left out."""
+    """The predicted weights in it, without those that are offloaded between uses."""
 
 
 def kind_of(device: str) -> str:
-    """`cpu` or `cuda`."""
+    """The kind of a device: `cpu` or `cuda`."""
     return CPU if device == CPU else "cuda"
 
 
 def plans_for(kind: str) -> tuple[MemoryPlan, ...]:
-    """The plans that an engine may run under on a kind of device, in the order in which they are tried.
+    """The plans for a kind of device, in the order in which they are tried.
 
-    The CPU's memory is where networks rest: there nothing is gained by bringing them.
+    Offloaded networks lie in the CPU's memory, so on the CPU nothing is gained by offloading.
     """
     return tuple(plan for plan in MemoryPlan if kind != CPU or plan is not MemoryPlan.SWAPPED)
 
@@ -113,7 +114,7 @@ def plans_for(kind: str) -> tuple[MemoryPlan, ...]:
 def demand_of(
     row: EngineRow, models: Mapping[ModelId, ModelRow], compilation: Compilation = Compilation.OFF
 ) -> MemoryDemand:
-    """What an engine's need follows from. A model that nobody has looked into weighs nothing yet."""
+    """The inputs to an engine's need. A model that is not inspected yet weighs nothing."""
     spec, checkpoint = row.spec, models[row.spec.checkpoint]
     native_px = checkpoint.native_size_px or _NATIVE_SIZES_PX[checkpoint.model_base or ModelBase.SD]
     vae = () if spec.vae == OWN_VAE else (spec.vae,)
@@ -132,7 +133,7 @@ def demand_of(
 
 
 def _profile(row: ModelRow) -> MemoryProfile:
-    """A model that an earlier version inspected has no profile: its weights are taken for a UNet's."""
+    """The model's profile. One that an earlier version inspected has none: its weights count as a UNet's."""
     if row.memory is not None:
         return row.memory
     part = PartWeights(
@@ -142,27 +143,27 @@ def _profile(row: ModelRow) -> MemoryProfile:
 
 
 def needs_of(demand: MemoryDemand, kind: str, plan: MemoryPlan) -> tuple[int, ...]:
-    """In bytes: of one picture at a time, of two together, and so on up to as many as are wanted."""
+    """The need in bytes for 1, 2, ... images together, up to the limit of the engine."""
     batch_size = range(1, min(demand.max_batch or BATCH_SIZES[kind], MAX_BATCH_SIZE) + 1)
     return tuple(need_bytes(demand, kind, plan, count) for count in batch_size)
 
 
 def need_bytes(demand: MemoryDemand, kind: str, plan: MemoryPlan, batch_size: int) -> int:
-    """The peak of one worker: UNet calls, prompts and a picture's decoding may fall together.
+    """The peak of one worker, in bytes: UNet calls, prompts and an image's decoding may coincide.
 
-    The stepping thread encodes prompts and pictures or calls the UNet, the finishing thread decodes one
-    picture at a time; so the peak is the larger of the first two and the third, over the weights. Recorded
-    calls keep the memory of a step, beside that of calls which were not recorded. Weights that come and go
-    count with the work that they come for.
+    The stepping thread encodes prompts and images or calls the UNet, the finishing thread decodes one image
+    at a time; so the peak is the larger of the first two plus the third, on top of the weights. CUDA graphs
+    keep the memory of a step, beside that of calls which are not captured. Weights that are offloaded between
+    uses count with the work that needs them.
     """
     dtype = demand.dtype or (Variant.FP32 if kind == CPU else Variant.FP16)
     weights, visiting = resident_bytes(demand, kind, plan), _visiting(demand, kind, plan)
     stepping = _unet_bytes(demand, kind, dtype, batch_size)
     reading = visiting.texts + _text_bytes(demand, kind, dtype)
-    encoding = visiting.other_vaes + _picture_in_bytes(demand, kind, dtype)
+    encoding = visiting.other_vaes + _input_image_bytes(demand, kind, dtype)
     is_tiled = plan is not MemoryPlan.FAST
     finishing = visiting.vae + _vae_bytes(demand, kind, dtype, is_tiled=is_tiled)
-    kept = _pictures_bytes(demand, dtype, batch_size)
+    kept = _latents_bytes(demand, dtype, batch_size)
     recorded = stepping if kind != CPU and demand.compilation is Compilation.GRAPHS else 0
     passing = max(stepping, reading, encoding) + recorded + finishing + kept + WORKSPACE_BYTES
     retained = min(RETAINED_STEPS * stepping, RETAINED_BYTES[kind])
@@ -170,7 +171,7 @@ def need_bytes(demand: MemoryDemand, kind: str, plan: MemoryPlan, batch_size: in
 
 
 def weights_bytes(demand: MemoryDemand, kind: str) -> dict[ModelPart, int]:
-    """The weights of each part in the precision that it is computed in."""
+    """The weights of each part in the precision that it is computed in, in bytes."""
     found = dict.fromkeys(ModelPart, 0)
     for part in (*demand.profile.parts, *demand.extras):
         found[part.part] += _part_bytes(part, demand, kind)
@@ -178,7 +179,7 @@ def weights_bytes(demand: MemoryDemand, kind: str) -> dict[ModelPart, int]:
 
 
 def resident_bytes(demand: MemoryDemand, kind: str, plan: MemoryPlan) -> int:
-    """The weights that the device holds all the time."""
+    """The weights that stay on the device, in bytes."""
     resting = _resting(plan, kind)
     return sum(size for part, size in weights_bytes(demand, kind).items() if part not in resting)
 
@@ -194,7 +195,7 @@ def _visiting(demand: MemoryDemand, kind: str, plan: MemoryPlan) -> _Visiting:
 
 
 def _resting(plan: MemoryPlan, kind: str) -> frozenset[ModelPart]:
-    """The parts that are in the host's memory between uses."""
+    """The parts that are in host memory between uses."""
     is_swapped = plan is MemoryPlan.SWAPPED and plan in plans_for(kind)
     return frozenset({ModelPart.TEXT_ENCODER, ModelPart.VAE} if is_swapped else ())
 
@@ -206,7 +207,7 @@ def _part_bytes(part: PartWeights, demand: MemoryDemand, kind: str) -> int:
 
 
 def _vae_dtype(dtype: Variant, kind: str) -> Variant:
-    """In float16 the VAE overflows: bfloat16 on a GPU, float32 on the CPU instead."""
+    """The VAE overflows in float16, so it runs in bfloat16 on a GPU and float32 on the CPU."""
     if dtype is not Variant.FP16:
         return dtype
     return Variant.FP32 if kind == CPU else Variant.BF16
@@ -222,19 +223,19 @@ def _unet_bytes(demand: MemoryDemand, kind: str, dtype: Variant, batch_size: int
         return 0
     height, width = _latent_sides(demand)
     tokens = max((encoder.tokens for encoder in demand.profile.text_encoders), default=0)
-    rows = ROWS_PER_PICTURE * batch_size
+    rows = ROWS_PER_IMAGE * batch_size
     elements = activations.unet_elements(layout, height, width, rows, tokens, demand.control_nets)
     return elements * _element_bytes(dtype, kind)
 
 
 def _text_bytes(demand: MemoryDemand, kind: str, dtype: Variant) -> int:
     encoders = demand.profile.text_encoders
-    elements = sum(activations.text_elements(encoder, ROWS_PER_PICTURE) for encoder in encoders)
+    elements = sum(activations.text_elements(encoder, ROWS_PER_IMAGE) for encoder in encoders)
     return elements * _element_bytes(dtype, kind)
 
 
-def _picture_in_bytes(demand: MemoryDemand, kind: str, dtype: Variant) -> int:
-    """A picture that a job starts from, on its way to latents."""
+def _input_image_bytes(demand: MemoryDemand, kind: str, dtype: Variant) -> int:
+    """An input image on its way to latents, in bytes."""
     layout = demand.profile.vae
     if layout is None:
         return 0
@@ -257,15 +258,15 @@ def _vae_bytes(demand: MemoryDemand, kind: str, dtype: Variant, *, is_tiled: boo
     return elements * used + assembled + OUTPUT_BYTES_PER_PIXEL * pixels
 
 
-def _pictures_bytes(demand: MemoryDemand, dtype: Variant, batch_size: int) -> int:
-    """What each picture keeps between steps: latents in single precision, and its prompts' embeddings."""
+def _latents_bytes(demand: MemoryDemand, dtype: Variant, batch_size: int) -> int:
+    """Bytes that images keep between steps: latents in float32, and their prompts' embeddings."""
     height, width = _latent_sides(demand)
     profile = demand.profile
     channels = profile.vae.latent_channels if profile.vae is not None else 4
     latents = LATENT_COPIES * channels * height * width * _DTYPE_BYTES[Variant.FP32]
     context = profile.unet.context_width if profile.unet is not None else 0
     tokens = max((encoder.tokens for encoder in profile.text_encoders), default=0)
-    return batch_size * (latents + ROWS_PER_PICTURE * tokens * context * _DTYPE_BYTES[dtype])
+    return batch_size * (latents + ROWS_PER_IMAGE * tokens * context * _DTYPE_BYTES[dtype])
 
 
 def _latent_sides(demand: MemoryDemand) -> tuple[int, int]:

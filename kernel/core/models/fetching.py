@@ -21,17 +21,17 @@ from kernel.protocol.rows import ModelRow
 from kernel.protocol.sources import is_local, is_stored_name
 
 MAX_LOCAL: Final = 2
-"""So many local models are looked into at once, beside the downloads: none waits for a slow site."""
+"""Local models inspected at once, beside the downloads, so that none waits for a slow site."""
 MAX_CRASHES: Final = 2
-"""So many fetch workers may die over one model."""
+"""After this many fetch workers have died with a model, the model fails."""
 MAX_DEATHS: Final = 3
 IDLE_S: Final = 10.0
-"""A fetch worker with nothing to do leaves after this time."""
+"""An idle fetch worker leaves after this time."""
 BACKOFF_S: Final = 1.0
 
 
 def tend(world: World) -> None:
-    """Give each model that waits to a fetch worker, and launch one where there is none."""
+    """Give each waiting model to a fetch worker, and launch one if there is none."""
     if world.phase is not Phase.RUNNING or due.Fetch() in world.timers:
         return
     pool = [w for w in world.workers.values() if w.role is WorkerRole.FETCH and not w.is_asked_to_leave]
@@ -48,7 +48,7 @@ def tend(world: World) -> None:
 
 
 def _eligible_models(world: World) -> list[ModelId]:
-    """The models that wait and for which there is room: local ones and downloads are counted apart."""
+    """The models that wait and may start now: local ones and downloads have separate limits."""
     taken = [world.models[w.model_id] for w in world.workers.values() if w.model_id in world.models]
     room = {
         True: MAX_LOCAL - sum(is_local(row.uri) for row in taken),
@@ -64,7 +64,7 @@ def _eligible_models(world: World) -> list[ModelId]:
 
 
 def _untouched_models(world: World) -> list[ModelId]:
-    """The models that no worker has; one that is being ended still has its own."""
+    """The waiting models that no worker has; a worker that is being ended still has its own."""
     taken = {w.model_id for w in world.workers.values()}
     return [model_id for model_id in world.models_to_inspect if model_id not in taken]
 
@@ -78,14 +78,14 @@ def _give(world: World, worker: Worker, row: ModelRow) -> None:
 
 
 def abandon(world: World, row: ModelRow) -> None:
-    """Nobody wants this model any more: end the worker that downloads it, which can be ended at any time."""
+    """A model is not wanted any more: kill the worker that downloads it, which is safe at any time."""
     for worker in list(world.workers.values()):
         if worker.model_id == row.model_id and not is_local(row.uri):
             workers.kill(world, worker, "the model was deleted", is_to_blame=False)
 
 
 def progressed(world: World, worker: Worker, report: wire.ModelProgress) -> None:
-    """A download or an inspection is under way."""
+    """A download or an inspection makes progress."""
     if report.model_id != worker.model_id:
         return
     world.timers.set(due.Load(worker.worker_id), world.now.mono_s + world.limits.load_timeout_s)
@@ -100,7 +100,7 @@ def progressed(world: World, worker: Worker, report: wire.ModelProgress) -> None
 
 
 def inspected(world: World, worker: Worker, report: wire.ModelInspected) -> None:
-    """A model is ready, or will be once it has its place, with what was found in it."""
+    """A model was inspected: it is ready, or will be once its files are in place."""
     if (row := _done(world, worker, report.model_id)) is not None:
         fault = worker_texts.problem_in(report)
         if fault is not None:
@@ -138,13 +138,13 @@ def _with_findings(row: ModelRow, report: wire.ModelInspected) -> ModelRow:
         prediction_type=found.prediction_type,
         native_size_px=found.native_size_px,
         control_type=row.control_type or found.control_type,
-        found_words=worker_texts.cut_words(found.trigger_words),
+        found_words=worker_texts.cut_trigger_words(found.trigger_words),
         revision=report.revision,
     )
 
 
 def moved(world: World, model_id: ModelId) -> None:
-    """The model is in its place: it can be used, and what else was gathered for it can go."""
+    """A model's files are in place: it is ready, and its partial download can go."""
     row = world.models.get(model_id)
     if row is not None and row.status is ModelState.DOWNLOADING:
         model_files.trash_incoming(world, row)
@@ -153,7 +153,7 @@ def moved(world: World, model_id: ModelId) -> None:
 
 
 def not_moved(world: World, model_id: ModelId, reason: str | None) -> None:
-    """The model could not be moved; without a reason, there was nothing to move, so it is fetched again."""
+    """A model could not be moved; without a reason, there was nothing to move, so it is fetched again."""
     row = world.models.get(model_id)
     if row is None or row.status is not ModelState.DOWNLOADING:
         return
@@ -168,7 +168,7 @@ def not_moved(world: World, model_id: ModelId, reason: str | None) -> None:
 
 
 def failed(world: World, worker: Worker, report: wire.ModelFailed) -> None:
-    """A model cannot be used."""
+    """A model cannot be used: it goes into error."""
     if (row := _done(world, worker, report.model_id)) is not None:
         give_up(
             world, row, worker_texts.cut(report.code, worker_texts.MAX_CODE), worker_texts.cut(report.text)
@@ -177,7 +177,7 @@ def failed(world: World, worker: Worker, report: wire.ModelFailed) -> None:
 
 
 def bad_report(world: World, worker: Worker, reason: str) -> None:
-    """A worker's report cannot be read: its model fails at once, and the worker, wherever it is, ends."""
+    """A worker's report cannot be decoded: its model fails at once, and the worker is terminated."""
     if worker.model_id is None:
         return
     if worker.model_id in world.models_to_inspect:
@@ -188,7 +188,7 @@ def bad_report(world: World, worker: Worker, reason: str) -> None:
 
 
 def _done(world: World, worker: Worker, model_id: ModelId) -> ModelRow | None:
-    """Free the worker. None, if the model is not the worker's, or nobody waits for it any more."""
+    """Free the worker. None, if the model is not the worker's, or is not wanted any more."""
     if worker.model_id != model_id:
         return None
     world.touch()
@@ -205,7 +205,7 @@ def give_up(world: World, row: ModelRow, code: str, text: str) -> None:
 
 
 def lost(world: World, worker: Worker, reason: str, *, is_crash: bool) -> None:
-    """A fetch worker is gone: its model is tried again; workers that cannot even start are not for long."""
+    """A fetch worker has exited: its model is tried again, and after repeated failed starts gives up."""
     model_id = worker.model_id
     if not is_crash:
         pass
@@ -219,7 +219,7 @@ def lost(world: World, worker: Worker, reason: str, *, is_crash: bool) -> None:
 
 
 def _count_death(world: World, reason: str) -> None:
-    """No model is to blame: launch the next worker later, or give up the models that wait for one."""
+    """No model is to blame: launch the next worker later, or fail the models that wait for one."""
     world.fetch_deaths += 1
     if world.fetch_deaths >= MAX_DEATHS:
         world.fetch_deaths = 0

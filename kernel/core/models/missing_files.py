@@ -13,7 +13,7 @@ from kernel.protocol.rows import ModelRow
 
 
 def seen(world: World, absent: frozenset[ModelId]) -> None:
-    """Whoever looked has found nothing where these models should be, and something for all others."""
+    """The shell has found no files of these models, and files of all others."""
     for row in list(world.models.values()):
         if row.status is ModelState.READY and row.model_id in absent:
             error = replace(row, error_code=ModelLost.code, error=_what_happened(row))
@@ -29,10 +29,10 @@ def _what_happened(row: ModelRow) -> str:
 
 
 def fetch_again(world: World, row: ModelRow) -> None:
-    """Have a model in error fetched, with what is there of it.
+    """Fetch a model in error again, resuming with the bytes that are there.
 
-    What was kept of one that was lost may be there again. At the address of one that is used where it lies
-    there may be another file by now.
+    A lost model's stored files may be back. The path of a model that is used in place may have another file
+    by now.
     """
     sha256 = row.sha256 if row.stored is not None else None
     row = replace(row, error_code=None, error=None, sha256=sha256)

@@ -1,8 +1,8 @@
 """Places the files of downloaded models in the models folder, and removes them.
 
-A fetch worker gathers a model in a folder of its own. What is whole the Manager moves, so that moving and
-removing are done by one thread, in the order in which they were decided. The row names the place before the
-file is there: a crash in between leaves nothing that is not found again.
+A fetch worker downloads a model into a staging folder. The Manager moves complete ones, so one thread does
+all moves and removals, in the order in which they were decided. The row names the place before the file is
+there, so after a crash in between every file is found again.
 """
 
 from kernel.core import actions
@@ -12,7 +12,7 @@ from kernel.protocol.sources import incoming_name, is_local, upload_of, uploaded
 
 
 def keep(world: World, row: ModelRow) -> None:
-    """Have a whole model moved to the place that its row names; a removal of the same is taken back."""
+    """Move a complete model to the place that its row names; a pending removal of that place is undone."""
     assert row.stored is not None
     world.models[row.model_id] = row
     world.act(actions.NoteModel(row))
@@ -20,8 +20,8 @@ def keep(world: World, row: ModelRow) -> None:
 
 
 def trash(world: World, row: ModelRow, *, files: bool) -> None:
-    """Have removed what was gathered or uploaded for a model that is forgotten, and with `files` also what is
-    kept of it, unless another model is made of the same."""
+    """Remove a deleted model's partial download or upload, and with `files` also its stored files, unless
+    another model uses them."""
     if row.stored is not None or not is_local(row.uri):
         trash_incoming(world, row)
     if (upload := upload_of(row.uri)) is not None:
@@ -32,7 +32,7 @@ def trash(world: World, row: ModelRow, *, files: bool) -> None:
 
 
 def trash_incoming(world: World, row: ModelRow) -> None:
-    """Have removed what was gathered for a model and is not needed any more."""
+    """Remove a model's partial download, which is not needed any more."""
     _trash(world, incoming_name(row.model_id))
 
 

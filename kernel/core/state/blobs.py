@@ -12,33 +12,33 @@ from kernel.protocol.model_refs import InputFile
 from kernel.protocol.rows import BlobRow
 
 ENDINGS: Final = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
-"""The kinds of picture files that are stored, and how their names end."""
+"""The image formats that are stored, and their file extensions."""
 SHA256_DIGITS: Final = 64
 _MAP: Final = "map_"
 
 
 def kind_of_input(kind: InputKind) -> BlobKind:
-    """What a picture that comes with a job is stored as."""
+    """The kind of blob that an input image is stored as."""
     return BlobKind(kind.value)
 
 
 def kind_of_map(control_type: ControlType) -> BlobKind:
-    """What a control map is stored as."""
+    """The kind of blob that a control map is stored as."""
     return BlobKind(_MAP + control_type)
 
 
 def control_type_of(kind: BlobKind) -> ControlType:
-    """Of a stored control map: which one it is."""
+    """The type of a stored control map."""
     return ControlType(kind.removeprefix(_MAP))
 
 
 def file_name(blob_id: BlobId, mime: str) -> str:
-    """Its name below the folder of blobs."""
+    """A blob's file name in the blobs folder."""
     return f"{blob_id}.{ENDINGS[mime]}"
 
 
 def check_files(world: World, ask: SubmitJob) -> None:
-    """Does every picture that the job names come along, and is it one that can be stored?
+    """Check that every image which the job names is present, and that it can be stored.
 
     Raises: InvalidField.
     """
@@ -62,7 +62,7 @@ def _check_file(world: World, kind: InputKind, file: InputFile) -> None:
 def rows(
     world: World, job_id: JobId, kinds: tuple[InputKind, ...], files: tuple[tuple[BlobId, InputFile], ...]
 ) -> tuple[BlobRow, ...]:
-    """What the database knows of pictures that came with a job and are on the disk."""
+    """The rows of a job's input images, which are on the disk."""
     return tuple(
         BlobRow(
             blob_id=blob_id,
@@ -79,6 +79,6 @@ def rows(
 
 
 def trash(world: World, blob_id: BlobId, mime: str) -> None:
-    """A file was written for nothing."""
+    """Move a blob's file, which is not needed, to the trash."""
     name = file_name(blob_id, mime)
     world.act(actions.TrashFile(actions.Folder.BLOBS, name, world.now.unix_ms))

@@ -1,4 +1,4 @@
-"""The models that an engine or a job refers to besides its checkpoint, and whether they fit."""
+"""The models that an engine or a job refers to besides its checkpoint, and checks that they fit."""
 
 from collections.abc import Iterable, Sequence
 
@@ -23,7 +23,7 @@ from kernel.protocol.specs import EngineSpec, JobSpec
 
 
 class Named(Struct, frozen=True):
-    """A model that a spec names: in which field, and of which type it has to be."""
+    """A model that a spec refers to: the field, and the required type."""
 
     field: str
     model_id: ModelId
@@ -31,7 +31,7 @@ class Named(Struct, frozen=True):
 
 
 def of_engine(spec: EngineSpec) -> tuple[Named, ...]:
-    """What an engine names beside its checkpoint."""
+    """The models that an engine refers to besides its checkpoint."""
     return (
         *_vae(spec.vae),
         *_loras(spec.loras),
@@ -41,7 +41,7 @@ def of_engine(spec: EngineSpec) -> tuple[Named, ...]:
 
 
 def of_job(spec: JobSpec) -> tuple[Named, ...]:
-    """What a job names."""
+    """The models that a job refers to."""
     return (
         *_vae(spec.vae),
         *_loras(spec.loras),
@@ -64,12 +64,12 @@ def _each(field: str, model_ids: Sequence[ModelId], model_type: ModelType) -> li
 
 
 def ids_of_engine(spec: EngineSpec) -> tuple[ModelId, ...]:
-    """Each model that an engine names beside its checkpoint, once."""
+    """The ids of the models that an engine refers to besides its checkpoint, without duplicates."""
     return _ids(of_engine(spec))
 
 
 def ids_of_job(spec: JobSpec) -> tuple[ModelId, ...]:
-    """Each model that a job names, once."""
+    """The ids of the models that a job refers to, without duplicates."""
     return _ids(of_job(spec))
 
 
@@ -78,7 +78,7 @@ def _ids(named: Iterable[Named]) -> tuple[ModelId, ...]:
 
 
 def check_engine(world: World, spec: EngineSpec) -> None:
-    """Do all models of an engine fit together?
+    """Check that all models of an engine fit together.
 
     Raises: InvalidField; ModelMissing, WrongModelType, ModelNotReady, WrongModelBase. All name the field.
     """
@@ -88,18 +88,18 @@ def check_engine(world: World, spec: EngineSpec) -> None:
 
 
 def check_job(world: World, spec: JobSpec, base: ModelBase | None) -> None:
-    """Do all models of a job fit its engine's checkpoint, which is for this family?
+    """Check that all models of a job fit its engine's checkpoint, which is of this base.
 
-    Raises: as check_engine does.
+    Raises: as check_engine.
     """
     _check(world, of_job(spec), base)
 
 
 def _check(world: World, named: Iterable[Named], base: ModelBase | None) -> None:
-    """Is each of these models there, ready, of its type, for this family, and named once?
+    """Check that each model exists, is ready, of the required type and base, and named once.
 
-    Where the files of a model do not tell its family it is taken to fit: only its use shows.
-    Raises: as check_engine does.
+    A model whose files do not tell its base is taken to fit: only its use shows.
+    Raises: as check_engine.
     """
     seen: set[ModelId] = set()
     for one in named:
@@ -129,14 +129,15 @@ def _check_one(world: World, named: Named, base: ModelBase | None) -> ModelRow:
 
 
 def _state(row: ModelRow) -> str:
-    """Why a model cannot be used yet, and the way out."""
+    """Why a model cannot be used yet, and the remedy."""
     if row.status is ModelState.ERROR:
         return f"the model is in error ({row.error}): retry it, or use another one"
     return f"the model is still {row.status.value}: wait until it is ready"
 
 
 def _check_control_models(world: World, spec: EngineSpec) -> None:
-    """One ControlNet for each type of control map, each of a known type, the default one among them.
+    """Check that there is one ControlNet for each type of control map, with a known type, and the default
+    one.
 
     Raises: InvalidField.
     """
@@ -162,7 +163,7 @@ def controls(
 ) -> tuple[Control, ...]:
     """Each control with the engine's ControlNet for its type.
 
-    Raises: InvalidField, if it has none for one of them.
+    Raises: InvalidField, if the engine has none for one of them.
     """
     by_type = {world.models[model_id].control_type: model_id for model_id in spec.control_models}
     found = []
@@ -179,7 +180,7 @@ def controls(
 
 
 def source(world: World, model_id: ModelId) -> ModelSource:
-    """Where a worker finds a model, and what it should turn out to be."""
+    """Where a worker finds a model, and the size and digest that it should have."""
     row = world.models[model_id]
     return ModelSource(
         model_id=row.model_id,

@@ -10,7 +10,7 @@ _Place = tuple[int, int, JobId]
 
 @dataclass(slots=True)
 class JobQueue:
-    """Highest priority first, then first come. A job that was given back returns to its old place.
+    """Highest priority first, then order of arrival. A requeued job returns to its old position.
 
     A heap with lazy deletion: every call costs O(log n) at most, amortized.
     """
@@ -25,20 +25,20 @@ class JobQueue:
         return len(self._places)
 
     def put(self, job_id: JobId, priority: int, seq: int) -> None:
-        """Let a job wait. Its place follows from its priority and its number of arrival."""
+        """Add a job. Its position follows from its priority and its sequence number."""
         place = (-priority, seq, job_id)
         self._places[job_id] = place
         heappush(self._heap, place)
 
     def remove(self, job_id: JobId) -> None:
-        """Take a job out, wherever it stands."""
+        """Remove a job from any position."""
         del self._places[job_id]
         if len(self._heap) > 64 + 4 * len(self._places):
             self._heap = list(self._places.values())
             heapify(self._heap)
 
     def first(self) -> JobId | None:
-        """The job that is next, or None."""
+        """The next job; None, if the queue is empty."""
         while self._heap:
             job_id = self._heap[0][2]
             if job_id in self._places:

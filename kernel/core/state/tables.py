@@ -1,15 +1,15 @@
-"""The state machines, as tables: what is not written here cannot happen.
+"""The state machines, as tables: a move that is not here cannot happen.
 
-Rules that the tables alone do not say:
+Rules that the tables alone do not express:
 - A job that waits has no worker; a job that is processed has exactly one, under exactly one lease.
 - A job goes back from processing to waiting when its worker dies, is stopped at once, or at a restart.
-- A job that waits is finished when its last picture came to the disk after its worker had died.
+- A job that waits is finished when its last image was stored after its worker had died.
 - An engine's state follows from its workers; `error` is left by starting it again. A closed engine whose
   device is not there, or that no device is large enough for, goes into `error` without having been started.
-- The jobs of an engine in `error` wait. Failed of what may pass, it is tried again while they do.
+- The jobs of an engine in `error` wait. If the cause may pass, it is tried again while they do.
 - A terminating worker gets SIGTERM, then SIGKILL, and can only become gone.
 
-docs/states.md is drawn from these tables.
+docs/states.md is generated from these tables.
 """
 
 from collections.abc import Mapping
@@ -90,9 +90,9 @@ RUNNING_ENGINE_STATES: Final = frozenset(
 
 
 def check_move(moves: Moves[State], old: State, new: State) -> None:
-    """Let a move pass that the table has.
+    """Check that the table has this move.
 
-    Raises: IllegalMove, if the table does not have it.
+    Raises: IllegalMove, if it does not.
     """
     if new not in moves[old]:
         raise IllegalMove(f"cannot change from {old.value} to {new.value}")

@@ -1,4 +1,4 @@
-"""The core's deadlines: named, replaceable, and cheap to ask for the next one."""
+"""The core's deadlines: named, replaceable, with a cheap query for the next one (adr/0008)."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ class Timers(Generic[Due]):
     """How often anything was set or cleared."""
 
     def set(self, due: Due, when_s: float) -> None:
-        """Set or move a deadline. Units: seconds, of whichever clock all its deadlines are."""
+        """Set or move a deadline. Units: seconds, on the one clock that all its deadlines use."""
         self._when_s[due] = when_s
         self.changes += 1
         self._serial += 1
@@ -28,7 +28,7 @@ class Timers(Generic[Due]):
             self._rebuild()
 
     def clear(self, due: Due) -> None:
-        """Forget a deadline, if it was set."""
+        """Clear a deadline, if it is set."""
         if self._when_s.pop(due, None) is not None:
             self.changes += 1
 
@@ -39,17 +39,17 @@ class Timers(Generic[Due]):
         return len(self._when_s)
 
     def when_s(self, due: Due) -> float | None:
-        """When a deadline is, or None, if it is not set."""
+        """The time of a deadline; None, if it is not set."""
         return self._when_s.get(due)
 
     def next_s(self) -> float | None:
-        """The earliest deadline, or None."""
+        """The earliest deadline; None, if there is none."""
         while self._heap and self._when_s.get(self._heap[0][2]) != self._heap[0][0]:
             heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
     def pop_due(self, now_s: float) -> Due | None:
-        """Take the earliest deadline that has passed, or None."""
+        """Remove and return the earliest deadline that has passed; None, if none has."""
         next_s = self.next_s()
         if next_s is None or next_s > now_s:
             return None

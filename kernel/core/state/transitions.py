@@ -1,4 +1,12 @@
-"""The only functions that change a row: check the table, change memory, save, notify watchers."""
+"""The only functions that change a row: check the table, change memory, save, notify watchers.
+
+Each function does all four together, so that memory, database and watchers cannot disagree: a row is replaced
+in memory, its save becomes an action of the batch's transaction, and its change gets the next number in the
+same transaction, so a watcher that missed some can ask for them by number. The moves that the tables in
+`tables.py` lack raise IllegalMove before anything is changed. Indexes (names, jobs by model, counts) are kept
+here as well, because a handler that changed a row itself would forget them. Nothing is sent from here: the
+shell sends after the commit (adr/0002).
+"""
 
 from msgspec.structs import replace
 
@@ -29,7 +37,7 @@ def add_model(world: World, row: ModelRow) -> None:
 
 
 def move_model(world: World, row: ModelRow, status: ModelState) -> None:
-    """Save a model whose other columns were replaced already, in its next state.
+    """Save a model in its next state; its other columns are already those of `row`.
 
     Raises: IllegalMove, if the table has no such move.
     """
@@ -58,7 +66,7 @@ def add_engine(world: World, row: EngineRow) -> Engine:
 
 
 def move_engine(world: World, engine: Engine, row: EngineRow, status: EngineState) -> None:
-    """Save an engine whose other columns were replaced already, in its next state.
+    """Save an engine in its next state; its other columns are already those of `row`.
 
     Raises: IllegalMove, if the table has no such move.
     """
@@ -69,14 +77,14 @@ def move_engine(world: World, engine: Engine, row: EngineRow, status: EngineStat
 
 
 def note_engine(world: World, engine: Engine, row: EngineRow) -> None:
-    """Save an engine that stays in its state, with other columns replaced."""
+    """Save changed columns of an engine without a change of state."""
     engine.row = row
     world.act(actions.SaveEngine(row))
     change(world, ChangeKind.ENGINE, row.engine_id, row.status)
 
 
 def drop_engine(world: World, engine: Engine) -> None:
-    """Forget an engine and its jobs."""
+    """Delete an engine and its jobs."""
     row = engine.row
     del world.engines[row.engine_id]
     if row.name is not None:
@@ -90,7 +98,7 @@ def drop_engine(world: World, engine: Engine) -> None:
 
 
 def add_job(world: World, row: JobRow, spec: JobSpec, blobs: tuple[BlobRow, ...]) -> None:
-    """A new job, with the files that came with it."""
+    """Add a new job with its input files."""
     keep_job(world, Job(row, blobs=frozenset(blob.kind for blob in blobs)))
     world.act(actions.AddJob(row, spec))
     for blob in blobs:
@@ -99,9 +107,9 @@ def add_job(world: World, row: JobRow, spec: JobSpec, blobs: tuple[BlobRow, ...]
 
 
 def keep_job(world: World, job: Job) -> None:
-    """Have an open job in memory, and under each model that it names."""
+    """Keep an open job in memory, and index it by the models that it names."""
     world.jobs[job.row.job_id] = job
-    _watch_patience(world, job.row)
+    _watch_give_up_time(world, job.row)
     for model_id in job.row.models:
         world.model_jobs.setdefault(model_id, {})[job.row.job_id] = None
 
@@ -115,8 +123,9 @@ def _forget_job(world: World, job: Job) -> None:
             del world.model_jobs[model_id]
 
 
-def _watch_patience(world: World, row: JobRow) -> None:
-    """Note when a waiting job may be tired of an engine in error: not before it has been there so long."""
+def _watch_give_up_time(world: World, row: JobRow) -> None:
+    """Set when a waiting job may give up on an engine in error; the exact time is computed when it comes
+    up."""
     if row.give_up_after_s is None:
         return
     patience = world.engines[row.engine_id].patience
@@ -128,17 +137,17 @@ def _watch_patience(world: World, row: JobRow) -> None:
 
 
 def move_job(world: World, job: Job, row: JobRow, status: JobState) -> None:
-    """Save a job whose other columns were replaced already, in its next state.
+    """Save a job in its next state; its other columns are already those of `row`.
 
-    An ended job leaves the memory, and the time of its blobs begins. The count of processed jobs is kept here
-    and nowhere else.
+    An ended job leaves the memory, and the retention of its blobs begins. Only this function counts processed
+    jobs.
 
     Raises: IllegalMove, if the table has no such move.
     """
     check_move(JOB_MOVES, job.row.status, status)
     world.processing += (status is JobState.PROCESSING) - (job.row.status is JobState.PROCESSING)
     job.row = replace(row, status=status)
-    _watch_patience(world, job.row)
+    _watch_give_up_time(world, job.row)
     if status not in OPEN_JOB_STATES:
         job.row = replace(job.row, finished_at_ms=world.now.unix_ms)
         _forget_job(world, job)
@@ -161,14 +170,14 @@ def add_image(world: World, row: ImageRow) -> None:
 
 
 def add_map(world: World, job: Job, row: BlobRow) -> None:
-    """A control map of an open job is on the disk."""
+    """Record a control map of an open job that is on the disk."""
     job.maps_coming -= {row.kind}
     job.blobs |= {row.kind}
     world.act(actions.AddBlob(row))
 
 
 def end_image(world: World, image_id: ImageId, reason: GoneReason) -> None:
-    """Mark an image as gone; its file goes to the trash, if it is not what is lost."""
+    """Mark an image as gone and move its file to the trash, unless the file itself is lost."""
     for ticket in world.claims.pop(image_id, ()):
         world.timers.clear(due.Claim(image_id, ticket))
     world.act(actions.EndImage(image_id, reason, world.now.unix_ms))
@@ -176,6 +185,6 @@ def end_image(world: World, image_id: ImageId, reason: GoneReason) -> None:
 
 
 def restore_image(world: World, image_id: ImageId) -> None:
-    """An image that was lost is there again."""
+    """Mark a lost image as present: its file is back."""
     world.act(actions.RestoreImage(image_id))
     change(world, ChangeKind.IMAGE, image_id, "stored")

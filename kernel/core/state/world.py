@@ -1,4 +1,12 @@
-"""The broker's memory: the open part of the database, the workers, the watchers."""
+"""The broker's memory: the open part of the database, the workers, the watchers.
+
+Rows of ended jobs and of images stay in the database; the core keeps only those that a decision may depend
+on, so memory is bounded by open work. Everything here except workers and deadlines can be rebuilt from the
+database at a start, so memory is never repaired. After an unexpected error the Manager may go on only if
+nothing was changed: `World.marks` is a tuple of counters of which every change moves one, which costs about 1
+us per event, where a copy would cost more than the event (adr/0038). A change without an action, deadline or
+count must call `touch` first.
+"""
 
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -31,35 +39,35 @@ from kernel.protocol.rows import BlobRow, EngineRow, ImageRow, JobRow, ModelRow
 
 @dataclass(slots=True)
 class Job:
-    """An open job. While it is processed, `worker_id` is its one owner and `lease` the owner's right."""
+    """An open job. While it is processed, `worker_id` is its only owner and `lease` proves the ownership."""
 
     row: JobRow
     worker_id: WorkerId | None = None
     lease: Lease | None = None
     stored: set[int] = field(default_factory=set)
-    """Positions of the pictures that are durable."""
+    """Positions of the images that are durable."""
     warnings: tuple[str, ...] | None = None
-    """Set once the worker has said JobDone; the job is finished when the last picture is stored."""
+    """Set once the worker has reported JobDone; the job is finished when its last image is stored."""
     blobs: frozenset[BlobKind] = frozenset()
-    """What is durable beside its images: what came with it, and its control maps."""
+    """Durable files besides its images: inputs and control maps."""
     maps_coming: frozenset[BlobKind] = frozenset()
     """Control maps on their way to the disk."""
     maps_sent: frozenset[BlobKind] = frozenset()
-    """Those that the worker, with its JobDone, said it had sent."""
+    """Control maps that the worker reported in its JobDone."""
 
 
 @dataclass(slots=True)
 class Slot:
-    """A job as a worker holds it. It outlives the job's cancellation, until the worker has dropped it."""
+    """A job that a worker holds. It outlives the job's cancellation, until the worker has dropped it."""
 
     lease: Lease
     is_suspect: bool
-    """True for a job that was there when a worker died: it is run alone."""
+    """True for a job that was running when a worker died: it runs alone."""
     is_cancelled: bool = False
     is_overdue: bool = False
-    """It made no progress for too long, and was asked to be dropped for that."""
+    """It made no progress for too long, and the worker was asked to drop it."""
     stage: Stage | None = None
-    """As last told; None before anything was."""
+    """As last reported; None before the first report."""
     step: int = 0
     step_at_s: float | None = None
     seconds_per_step: float | None = None
@@ -80,7 +88,7 @@ class Worker:
     heard_at_s: float = 0.0
     ready_at_s: float | None = None
     memory_bytes: int = 0
-    """What it said to hold once its engine was loaded."""
+    """Memory that it reported once its engine was loaded."""
     reservation: Reservation | None = None
     """None for a worker of another host, and where nothing is known of the device."""
     model_id: ModelId | None = None
@@ -88,9 +96,9 @@ class Worker:
     terminate: str | None = None
     """Why the broker ends it, if the broker does."""
     is_to_blame: bool = True
-    """False when its end is no fault of the jobs that it holds."""
+    """False if its end is no fault of the jobs that it holds."""
     has_quit: bool = False
-    """It said Goodbye though nobody had asked it to leave."""
+    """It said Goodbye without having been asked to leave."""
 
     @property
     def is_asked_to_leave(self) -> bool:
@@ -107,28 +115,30 @@ class Engine:
     is_pinned: bool = False
     """Started by a person, so it stays until a person stops it."""
     is_requested: bool = False
-    """To be loaded though no job waits: it was started with its creation. Once ready it is one on demand."""
+    """Started with its creation, so it is loaded though no job waits. Once ready it is on demand."""
     is_stopping: bool = False
     is_held: bool = False
-    """Stopped by a person: jobs that wait do not start it again, a new job or a person does."""
+    """Stopped by a person: waiting jobs do not start it again; a new job or a person does."""
     is_resting: bool = False
-    """In error, and left alone: until its next try is due, or somebody has put it right and starts it."""
+    """In error and not wanted, until its next try is due, or a person starts it or repairs the cause."""
     deaths: int = 0
-    """Workers lost in a row with nobody else to blame."""
+    """Workers lost in a row that no job is to blame for."""
     failures: int = 0
-    """How often it went into error since it last finished a job, or a person started it."""
+    """Errors since it last finished a job or a person started it."""
     failed_at_s: float = 0.0
     patience: Timers[JobId] = field(default_factory=Timers)
-    """Of the waiting jobs that have a limit: when to look whether it is reached, which is never too late.
-    Units: seconds since 1970, for what it is computed from is durable."""
+    """Per waiting job with a give-up time: when to check it, never later than the true time.
+
+    Units: seconds, Unix time, because the values that it is computed from are durable.
+    """
     idle_since_s: float | None = None
     step_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=31))
     needs: dict[tuple[str, MemoryPlan], tuple[int, ...]] = field(default_factory=dict)
-    """Computed once: bytes by the number of pictures, from one upwards, for a kind of device and a plan."""
+    """Need in bytes for 1, 2, ... images together, by kind of device and plan; computed once."""
 
     @property
     def live_workers(self) -> Iterator[Worker]:
-        """The workers that the engine can count on: neither invited guests nor leaving ones."""
+        """The workers that the engine can count on: neither invited nor leaving."""
         return (
             w
             for w in self.workers.values()
@@ -145,8 +155,8 @@ class Engine:
 
 
 @dataclass(slots=True)
-class Picture:
-    """A picture on its way to the disk: an image, or a control map."""
+class PendingOutput:
+    """An image or a control map on its way to the disk."""
 
     row: ImageRow | BlobRow
     tries: int = 1
@@ -154,32 +164,33 @@ class Picture:
 
 @dataclass(slots=True)
 class Submission:
-    """A job whose pictures are on their way to the disk: it is no job yet."""
+    """A job whose input images are on their way to the disk; it does not exist as a job yet."""
 
     ask: SubmitJob
     digest: bytes
     blob_ids: tuple[BlobId, ...]
     askers: dict[tuple[Peer, bytes], None]
-    """Who waits for the answer, and under which correlation: whoever has sent the command meanwhile."""
+    """The clients that wait for the reply, with their correlations: every peer that has sent the command."""
     size_bytes: int
 
 
 @dataclass(slots=True)
 class ApiProcess:
-    """The API process that the Manager runs beside itself, if it does."""
+    """The API process that the Manager runs as a child."""
 
     is_running: bool = False
     since_s: float = 0.0
     deaths: int = 0
-    """In a row, none of which came after a long life."""
+    """Crashes in a row, none of them after a long run."""
     restarts: int = 0
     failure: str | None = None
-    """How it ended the last time that it should not have."""
+    """How it ended the last time it crashed."""
 
 
 @dataclass(slots=True)
 class World:
-    """All of it. Functions of the core take the world, change it, and append actions to `out`."""
+    """The whole state of the broker. Functions of the core take it, change it, and append actions to
+    `out`."""
 
     limits: Limits
     id_source: IdSource
@@ -191,41 +202,42 @@ class World:
     timers: Timers[Due] = field(default_factory=Timers)
     models: dict[ModelId, ModelRow] = field(default_factory=dict)
     models_to_inspect: dict[ModelId, int] = field(default_factory=dict)
-    """Waiting for a fetch worker; the number counts the workers that died over it."""
+    """Models that wait for a fetch worker, with the number of workers that died with them."""
     engines: dict[EngineId, Engine] = field(default_factory=dict)
     engine_names: dict[str, EngineId] = field(default_factory=dict)
-    engines_without_room: dict[EngineId, float] = field(default_factory=dict)
-    """Wanted, but others have the room: since when. First come, first served."""
+    admission_queue: dict[EngineId, float] = field(default_factory=dict)
+    """The admission queue: engines that wait for memory, with the time since when, in order of arrival."""
     devices: dict[str, DeviceFact] = field(default_factory=dict)
-    """As they were at `looked_at_s`; empty as long as nothing is known of them."""
+    """As measured at `looked_at_s`; empty while nothing is known of them."""
     looked_at_s: float = 0.0
     jobs: dict[JobId, Job] = field(default_factory=dict)
     model_jobs: dict[ModelId, dict[JobId, None]] = field(default_factory=dict)
-    """Which open jobs name a model."""
+    """Open jobs by the models that they name."""
     submissions: dict[str, Submission] = field(default_factory=dict)
     """By the key of their command."""
     processing: int = 0
     workers: dict[WorkerId, Worker] = field(default_factory=dict)
     fetch_deaths: int = 0
-    pictures: dict[ImageId | BlobId, Picture] = field(default_factory=dict)
+    pending_outputs: dict[ImageId | BlobId, PendingOutput] = field(default_factory=dict)
     images_lost: tuple[ImageId, ...] = ()
-    """Until the start has said so: those whose files are not there any more."""
+    """Images whose files have gone; emptied when the start has recorded them."""
     images_found: tuple[ImageId, ...] = ()
-    """The same of those whose files are there again."""
+    """Lost images whose files are back; emptied when the start has recorded them."""
     models_absent: frozenset[ModelId] = frozenset()
-    """Until the start has said so: those that are not where they should be."""
+    """Models whose files are missing; emptied when the start has recorded them."""
     claims: dict[ImageId, set[Ticket]] = field(default_factory=dict)
     watchers: dict[Peer, None] = field(default_factory=dict)
     unwritten: set[ImageId | BlobId] = field(default_factory=set)
-    """Those that could not be written at the last try: no job is given out while there are any."""
+    """Outputs whose last write failed: no job is given out while there are any."""
     is_disk_low: bool = False
     is_models_disk_low: bool = False
     forget_at_s: float = 0.0
-    """When the next old answers and changes may be forgotten."""
+    """When old replies and changes are next deleted."""
     stops_asked: int = 0
     exit_code: int = 0
     blamed: Mapping[str, int] = field(default_factory=dict)
-    """Until the start has looked at them: jobs, models, engines over which former lives ended, how often."""
+    """Jobs, models and engines during which previous runs ended, with the number of times, until the start
+    has used them."""
     api_process: ApiProcess = field(default_factory=ApiProcess)
     last_change: EventSeq = EventSeq(0)
     last_job_seq: int = 0
@@ -234,39 +246,39 @@ class World:
     touches: int = 0
 
     @property
-    def has_no_room(self) -> bool:
-        """Is the disk that jobs write to almost full, or can it not be written to?"""
+    def is_disk_blocked(self) -> bool:
+        """True if the disk that jobs write to is almost full, or writing to it fails."""
         return self.is_disk_low or bool(self.unwritten)
 
     @property
     def waiting(self) -> int:
-        """How many jobs wait."""
+        """The number of waiting jobs."""
         return len(self.jobs) - self.processing
 
     def touch(self) -> None:
-        """From here on something changes that no action and no deadline tells yet."""
+        """Announce a change that no action, deadline or count shows."""
         self.touches += 1
 
     def act(self, action: Action) -> None:
         self.out.append(action)
 
     def marks(self) -> tuple[object, ...]:
-        """What differs as soon as anything has been changed that counts (`Broker.is_as_before`)."""
+        """Counters that differ once anything has changed (see `Broker.is_as_before`)."""
         touches = (self.touches, self.timers.changes, self.api_process.restarts)
         numbers = (len(self.out), self.last_change, self.last_job_seq, self.processing)
         issued = (self.last_lease, self.last_worker, self.stops_asked, self.phase)
         things = (len(self.jobs), len(self.models), len(self.engines), len(self.workers))
-        coming = (len(self.submissions), len(self.pictures), len(self.models_to_inspect))
-        others = (len(self.watchers), len(self.claims), len(self.engines_without_room))
+        coming = (len(self.submissions), len(self.pending_outputs), len(self.models_to_inspect))
+        others = (len(self.watchers), len(self.claims), len(self.admission_queue))
         return (*touches, *numbers, *issued, *things, *coming, *others)
 
     def new_lease(self) -> Lease:
-        """A lease higher than every one before, in this epoch and in those before."""
+        """A lease higher than any before, also of earlier epochs."""
         self.last_lease += 1
         return Lease(self.epoch << 32 | self.last_lease)
 
     def new_worker_id(self) -> WorkerId:
-        """A worker id that no start of the Manager uses again."""
+        """A worker id that no other start of the Manager uses."""
         self.last_worker += 1
         return WorkerId(f"w{self.epoch}-{self.last_worker}")
 

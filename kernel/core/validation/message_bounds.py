@@ -1,6 +1,6 @@
-"""Checks what no type can declare of a client's command, before anything else.
+"""Checks bounds of a client's command that types cannot declare, before it is handled.
 
-The bounds that types declare (`kernel/protocol/values.py`) the decoder of the bus has checked already.
+The decoder of the bus has already checked the bounds that types declare (`kernel/protocol/values.py`).
 """
 
 import re
@@ -16,7 +16,7 @@ from kernel.protocol.sources import BadSource, parse_source
 from kernel.protocol.specs import SchedulerConfig
 
 MAX_KEY: Final = 300
-"""Characters of a command's key: the API's have at most 205."""
+"""Characters of a command's key; the API's have at most 205."""
 MAX_DIGEST_BYTES: Final = 64
 MAX_NAME: Final = 200
 MAX_TAG: Final = 100
@@ -36,7 +36,7 @@ def check_command(key: str, digest: bytes) -> None:
 
 
 def check(ask: client.Ask) -> None:
-    """Could this be asked by anybody, whatever there is just now?
+    """Check a command, independent of the present state.
 
     Raises: InvalidField.
     """
@@ -90,7 +90,10 @@ def _check_preparation(said: Preparation) -> None:
 
 
 def _check_options(options: SchedulerConfig | None) -> None:
-    """Options are stored as JSON, which knows neither infinity nor NaN, and their numbers have 64 bits."""
+    """Check scheduler options: they are stored as JSON, without infinity and NaN, and numbers have 64 bits.
+
+    Raises: InvalidField.
+    """
     if len(options or {}) > MAX_OPTIONS:
         raise wrong_field("scheduler_config", f"must have at most {MAX_OPTIONS} entries")
     for name, value in (options or {}).items():

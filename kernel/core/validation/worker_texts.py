@@ -1,4 +1,4 @@
-"""Cuts workers' texts to what can be stored, and rejects findings that cannot be true."""
+"""Cuts workers' texts to a storable size, and rejects inspection results that cannot be true."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -9,34 +9,35 @@ from kernel.protocol.memory import MemoryProfile
 from kernel.protocol.worker import ModelInspected
 
 MAX_TEXT: Final = 2_000
-"""Characters of a reason that is kept and shown."""
+"""Characters of a reason that are kept and shown."""
 MAX_CODE: Final = 100
 MAX_WARNINGS: Final = 100
 MAX_CAPACITY: Final = 1_024
-"""Jobs that a worker may have at once, however many it says."""
+"""The most jobs that a worker may hold at once, whatever it reports."""
 MAX_BYTES: Final = 1 << 50
-"""Of a model, also its parameters: a pebibyte. Sums and multiples of these stay below what a column holds."""
+"""The largest size of a model, and number of parameters: a pebibyte. Sums and products of it fit into a
+column."""
 MAX_PARTS: Final = 64
 _HEX_DIGITS: Final = frozenset("0123456789abcdef")
 
 
 def cut(text: str, most: int = MAX_TEXT) -> str:
-    """As much of a text as is kept, without what no log and no terminal should get."""
+    """The part of a text that is kept, without characters that are unfit for logs and terminals."""
     return text[:most].replace("\0", "")
 
 
 def cut_warnings(warnings: Sequence[str]) -> tuple[str, ...]:
-    """The first of a job's warnings, as much of each as is kept."""
+    """The first warnings of a job, each cut."""
     return tuple(cut(text) for text in warnings[:MAX_WARNINGS])
 
 
-def cut_words(words: Sequence[str]) -> tuple[str, ...]:
+def cut_trigger_words(words: Sequence[str]) -> tuple[str, ...]:
     """The first of a model's trigger words."""
     return tuple(cut(word, MAX_TAG) for word in words[:MAX_TAGS])
 
 
 def problem_in(report: ModelInspected) -> str | None:
-    """Why nobody can have found this in a model's files; None, if somebody can."""
+    """Why an inspection result cannot be true; None, if it can."""
     found = report.fingerprint
     if len(found.sha256) != SHA256_DIGITS or not _HEX_DIGITS.issuperset(found.sha256):
         return "the sha256 is malformed"

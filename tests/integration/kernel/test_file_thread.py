@@ -16,8 +16,8 @@ from kernel.core.events import (
     InputsNotStored,
     InputsStored,
     InputsUnreadable,
-    PictureNotStored,
-    PictureStored,
+    OutputNotStored,
+    OutputStored,
 )
 from kernel.protocol.enums import InputKind
 from kernel.protocol.errors import BadConfiguration
@@ -29,7 +29,7 @@ from kernel.shell.file_thread import (
     InputsRead,
     InputToRead,
     Outcome,
-    Picture,
+    Output,
     Reading,
     Removed,
 )
@@ -55,8 +55,8 @@ def files(images: Path) -> Iterator[FileThread]:
     thread.close()
 
 
-def picture(name: str = "a", data: bytes = DATA) -> Picture:
-    return Picture(ImageId(name), Folder.IMAGES, f"{name}.png", hashlib.sha256(data).hexdigest(), data)
+def picture(name: str = "a", data: bytes = DATA) -> Output:
+    return Output(ImageId(name), Folder.IMAGES, f"{name}.png", hashlib.sha256(data).hexdigest(), data)
 
 
 def outcome_of(files: FileThread) -> Outcome:
@@ -70,22 +70,22 @@ def outcome_of(files: FileThread) -> Outcome:
 def test_a_picture_is_stored_whole_under_its_name_and_nothing_else(files: FileThread, images: Path) -> None:
     files.store(picture())
 
-    assert outcome_of(files) == PictureStored(ImageId("a"))
+    assert outcome_of(files) == OutputStored(ImageId("a"))
     assert {file.name: file.read_bytes() for file in images.iterdir()} == {"a.png": DATA}
 
 
 def test_a_picture_written_again_replaces_itself(files: FileThread, images: Path) -> None:
     for _ in range(2):
         files.store(picture())
-        assert outcome_of(files) == PictureStored(ImageId("a"))
+        assert outcome_of(files) == OutputStored(ImageId("a"))
     assert (images / "a.png").read_bytes() == DATA
 
 
 def test_bytes_that_are_not_those_that_were_sent_are_not_stored(files: FileThread, images: Path) -> None:
-    files.store(Picture(ImageId("a"), Folder.IMAGES, "a.png", hashlib.sha256(DATA).hexdigest(), DATA[:-1]))
+    files.store(Output(ImageId("a"), Folder.IMAGES, "a.png", hashlib.sha256(DATA).hexdigest(), DATA[:-1]))
 
     reason = "its sha256 does not match its content"
-    assert outcome_of(files) == PictureNotStored(ImageId("a"), reason, is_damaged=True)
+    assert outcome_of(files) == OutputNotStored(ImageId("a"), reason, is_damaged=True)
     assert list(images.iterdir()) == []
 
 
@@ -94,11 +94,11 @@ def test_a_folder_that_takes_no_file_is_an_outcome_and_the_thread_goes_on(
 ) -> None:
     images.rmdir()
     files.store(picture())
-    assert outcome_of(files) == PictureNotStored(ImageId("a"), os.strerror(errno.ENOENT))
+    assert outcome_of(files) == OutputNotStored(ImageId("a"), os.strerror(errno.ENOENT))
 
     images.mkdir()
     files.store(picture())
-    assert outcome_of(files) == PictureStored(ImageId("a"))
+    assert outcome_of(files) == OutputStored(ImageId("a"))
 
 
 def test_a_file_that_does_not_fit_leaves_nothing_behind(images: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_reader_sees_the_whole_file_or_none_while_it_is_written_over_and_over(
             looks += 1
             if (images / "a.png").exists():
                 assert (images / "a.png").read_bytes() == DATA
-        assert outcome_of(files) == PictureStored(ImageId("a"))
+        assert outcome_of(files) == OutputStored(ImageId("a"))
     assert looks > 0
 
 

@@ -45,7 +45,7 @@ def _image(name: ImageId):  # type: ignore[no-untyped-def]
 def start(folder: Path, store: Store, state_reader: StateReader) -> StorageAudit:
     """What a start finds; what is lost and found is saved, as the core does it."""
     number = claim_folder(folder, store.installation(), FileSystem())
-    found = audit_storage(folder, number, state_reader.pictures(), store)
+    found = audit_storage(folder, number, state_reader.image_files(), store)
     saved(store, *(actions.EndImage(one, GoneReason.LOST, NOW_MS) for one in found.lost))
     saved(store, *map(actions.RestoreImage, found.found))
     return found
@@ -131,4 +131,4 @@ def test_a_folder_that_cannot_be_read_is_an_error_of_the_configuration(
     images: Path, store: Store, state_reader: StateReader
 ) -> None:
     with pytest.raises(BadConfiguration, match="cannot be used"):
-        audit_storage(images / "not there", 1, state_reader.pictures(), store)
+        audit_storage(images / "not there", 1, state_reader.image_files(), store)

@@ -22,7 +22,7 @@ from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId, Ticket, Work
 from kernel.protocol.rows import ChangeRow, EngineRow, ImageRow, JobRow, ModelRow
 from kernel.protocol.specs import JobRequest, JobSpec
 from kernel.shell.state_reader import StateReader
-from kernel.shell.storage_audit import PictureFiles
+from kernel.shell.storage_audit import ImageFiles
 from kernel.shell.store import Store
 from tests.integration.kernel.rows import (
     BARE_ENGINE,
@@ -151,7 +151,7 @@ def test_an_image_comes_back_as_it_was_saved(store: Store, state_reader: StateRe
     saved(store, actions.AddImage(row))
     assert state_reader.image(IMAGE) == row
     assert state_reader.facts("key", client.ClaimDownload(image_id=IMAGE)).image == row
-    assert state_reader.pictures() == PictureFiles(kept={row.file_name: IMAGE}, lost={})
+    assert state_reader.image_files() == ImageFiles(kept={row.file_name: IMAGE}, lost={})
 
 
 def test_the_stored_pictures_of_open_jobs_are_known_and_those_of_ended_ones_are_not(
@@ -181,7 +181,7 @@ def test_an_image_ends_once_and_its_file_goes_to_the_trash(store: Store, state_r
         LIMITED_IMAGE, gone_reason=GoneReason.USED_UP, gone_at_ms=NOW_MS
     )
     assert state_reader.trash(10) == ["images/image-1.png"]
-    assert state_reader.pictures() == PictureFiles(kept={}, lost={})
+    assert state_reader.image_files() == ImageFiles(kept={}, lost={})
 
 
 def test_a_lost_image_keeps_its_name_and_may_be_there_again_or_deleted(
@@ -191,7 +191,7 @@ def test_a_lost_image_keeps_its_name_and_may_be_there_again_or_deleted(
     assert state_reader.image(IMAGE) == replace(FREE_IMAGE, gone_reason=GoneReason.LOST, gone_at_ms=NOW_MS)
     assert state_reader.trash(10) == [], "its file may come back"
     of_the_row = (IMAGE, FREE_IMAGE.size_bytes)
-    assert state_reader.pictures() == PictureFiles(kept={}, lost={FREE_IMAGE.file_name: of_the_row})
+    assert state_reader.image_files() == ImageFiles(kept={}, lost={FREE_IMAGE.file_name: of_the_row})
     saved(store, actions.RestoreImage(IMAGE))
     assert state_reader.image(IMAGE) == FREE_IMAGE
     saved(store, *(actions.EndImage(IMAGE, why, NOW_MS) for why in (GoneReason.LOST, GoneReason.DELETED)))

@@ -16,9 +16,9 @@ from kernel.core.events import (
     Event,
     InputsStored,
     Now,
+    OutputNotStored,
+    OutputStored,
     Peer,
-    PictureNotStored,
-    PictureStored,
     Reported,
     StatusAsked,
     StopAsked,
@@ -277,11 +277,11 @@ class Story:
 
     def stored(self, job_id: JobId, index: int = 0) -> list[Action]:
         """The file of a picture is on the disk."""
-        return self.tell(PictureStored(self.image_id(job_id, index)))
+        return self.tell(OutputStored(self.image_id(job_id, index)))
 
     def not_stored(self, job_id: JobId, index: int = 0) -> list[Action]:
         """The file of a picture could not be written."""
-        return self.tell(PictureNotStored(self.image_id(job_id, index), "no space left on device"))
+        return self.tell(OutputNotStored(self.image_id(job_id, index), "no space left on device"))
 
     def done(
         self, job_id: JobId, warnings: tuple[str, ...] = (), maps: tuple[ControlType, ...] = ()

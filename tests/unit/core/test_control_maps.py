@@ -9,10 +9,10 @@ from kernel.core.actions import (
     Order,
     Push,
     PushPreview,
-    StorePicture,
+    StoreOutput,
     TrashFile,
 )
-from kernel.core.events import InputsUnreadable, Peer, PictureNotStored, PictureStored, WatchAsked
+from kernel.core.events import InputsUnreadable, OutputNotStored, OutputStored, Peer, WatchAsked
 from kernel.core.images.storing import MAX_TRIES
 from kernel.protocol import client
 from kernel.protocol import worker as wire
@@ -40,7 +40,7 @@ class Scene:
 
     def map_id(self):
         """The map that is on its way to the disk."""
-        (found,) = (one for one in self.story.broker.world.pictures if one not in self.image_ids())
+        (found,) = (one for one in self.story.broker.world.pending_outputs if one not in self.image_ids())
         return found
 
     def image_ids(self):
@@ -52,9 +52,9 @@ class Scene:
 
 def test_map_is_written_like_a_picture_and_acknowledged_after_its_row_is_saved():
     scene = Scene()
-    (store,) = only(scene.sends_map(), StorePicture)
+    (store,) = only(scene.sends_map(), StoreOutput)
     assert (store.folder, store.sha256) == (Folder.BLOBS, "1" * 64)
-    found = scene.story.tell(PictureStored(store.picture_id))
+    found = scene.story.tell(OutputStored(store.output_id))
     stored = wire.MapStored(
         job_id=scene.job_id, lease=scene.story.gives[scene.job_id].lease, control_type=OPENPOSE
     )
@@ -67,7 +67,7 @@ def test_map_that_comes_twice_is_written_once_and_acknowledged_again():
     scene = Scene()
     scene.sends_map()
     assert scene.sends_map() == []
-    scene.story.tell(PictureStored(scene.map_id()))
+    scene.story.tell(OutputStored(scene.map_id()))
     (again,) = orders_to(scene.sends_map(), scene.worker_id)
     assert isinstance(again, wire.MapStored)
     assert len(scene.map_rows()) == 1
@@ -80,10 +80,10 @@ def test_job_is_finished_only_when_the_maps_that_its_worker_sent_are_on_the_disk
     scene.story.done(scene.job_id, maps=(OPENPOSE, CANNY))
     scene.story.stored(scene.job_id)
     assert scene.story.job_state(scene.job_id) is JobState.PROCESSING
-    scene.story.tell(PictureStored(scene.map_id()))
+    scene.story.tell(OutputStored(scene.map_id()))
     assert scene.story.job_state(scene.job_id) is JobState.PROCESSING, "one map has not even come"
     scene.sends_map(CANNY)
-    found = scene.story.tell(PictureStored(scene.map_id()))
+    found = scene.story.tell(OutputStored(scene.map_id()))
     assert scene.story.job_state(scene.job_id) is JobState.FINISHED
     assert only(found, ExpireBlobs)
     assert all(row.expires_at_ms for row in scene.story.database.blobs.values())
@@ -96,7 +96,7 @@ def test_job_waits_for_a_map_of_which_its_end_said_nothing():
     scene.story.stored(scene.job_id)
     scene.story.done(scene.job_id)
     assert scene.story.job_state(scene.job_id) is JobState.PROCESSING
-    scene.story.tell(PictureStored(scene.map_id()))
+    scene.story.tell(OutputStored(scene.map_id()))
     assert scene.story.job_state(scene.job_id) is JobState.FINISHED
 
 
@@ -105,7 +105,7 @@ def test_map_outlives_the_worker_that_drew_it():
     scene.sends_map()
     map_id = scene.map_id()
     scene.story.exits(scene.worker_id)
-    scene.story.tell(PictureStored(map_id))
+    scene.story.tell(OutputStored(map_id))
     scene.story.up()
     (again,) = orders_to(scene.sends_map(), scene.story.gives[scene.job_id].worker_id)
     assert isinstance(again, wire.MapStored)
@@ -114,10 +114,10 @@ def test_map_outlives_the_worker_that_drew_it():
 def test_map_that_is_stored_is_known_after_a_restart():
     scene = Scene()
     scene.sends_map()
-    scene.story.tell(PictureStored(scene.map_id()))
+    scene.story.tell(OutputStored(scene.map_id()))
     scene.story.begin()
     scene.story.up()
-    assert not only(scene.sends_map(), StorePicture)
+    assert not only(scene.sends_map(), StoreOutput)
 
 
 def test_map_of_a_job_that_is_no_more_goes_to_the_trash():
@@ -125,7 +125,7 @@ def test_map_of_a_job_that_is_no_more_goes_to_the_trash():
     scene.sends_map()
     map_id = scene.map_id()
     scene.story.ask(client.CancelJob(job_id=scene.job_id))
-    (trashed,) = only(scene.story.tell(PictureStored(map_id)), TrashFile)
+    (trashed,) = only(scene.story.tell(OutputStored(map_id)), TrashFile)
     assert trashed.folder is Folder.BLOBS
     assert not scene.map_rows()
 
@@ -135,12 +135,12 @@ def test_job_waits_for_the_disk_that_takes_its_map():
     scene.sends_map()
     map_id = scene.map_id()
     for _ in range(MAX_TRIES):
-        scene.story.tell(PictureNotStored(map_id, "no space left on device"))
+        scene.story.tell(OutputNotStored(map_id, "no space left on device"))
         scene.story.wait(1.0)
     row = scene.story.job(scene.job_id)
     assert (row.status, row.error_code) == (JobState.WAITING, "disk_full")
     scene.story.dropped(scene.job_id)
-    scene.story.tell(PictureStored(map_id))
+    scene.story.tell(OutputStored(map_id))
     assert scene.story.job_state(scene.job_id) is JobState.PROCESSING
 
 
@@ -155,7 +155,7 @@ def test_map_without_its_file_or_under_an_old_lease_is_not_taken(is_late):
         size_bytes=3,
         sha256="1" * 64,
     )
-    assert not only(scene.story.say(scene.worker_id, report, has_blob=is_late), StorePicture)
+    assert not only(scene.story.say(scene.worker_id, report, has_blob=is_late), StoreOutput)
 
 
 # Previews and stages.

@@ -1,7 +1,7 @@
 """Pictures on their way to the disk."""
 
-from kernel.core.actions import Action, AddImage, ForgetPicture, Order, StoreAgain, StorePicture
-from kernel.core.events import PictureNotStored
+from kernel.core.actions import Action, AddImage, ForgetOutput, Order, StoreAgain, StoreOutput
+from kernel.core.events import OutputNotStored
 from kernel.core.images.storing import LONG_RETRY_S, MAX_TRIES, RETRY_S
 from kernel.core.ports import Limits
 from kernel.protocol import client
@@ -16,7 +16,7 @@ def test_job_is_finished_only_when_its_pictures_are_on_the_disk():
     story = Story()
     engine_id, _worker_id = story.running_engine()
     job_id = story.submit(engine_id, count=2)
-    assert only(story.picture(job_id, 0), StorePicture)
+    assert only(story.picture(job_id, 0), StoreOutput)
     story.picture(job_id, 1)
     story.done(job_id, warnings=("the prompt was cut",))
     assert story.job_state(job_id) is JobState.PROCESSING
@@ -200,7 +200,7 @@ def test_job_whose_picture_cannot_be_written_waits_for_the_disk_and_is_finished_
     story.dropped(job_id)
     for _ in range(20):
         assert only(story.wait(LONG_RETRY_S), StoreAgain)
-        assert not only(story.not_stored(job_id), ForgetPicture)
+        assert not only(story.not_stored(job_id), ForgetOutput)
     story.stored(job_id)
     row = story.job(job_id)
     assert (row.status, row.error_code, row.attempts) == (JobState.FINISHED, None, 1)
@@ -244,7 +244,7 @@ def test_manager_that_leaves_does_not_wait_for_a_disk_and_the_job_waits():
     story.dropped(job_id)
     story.stop()
     assert only(story.wait(0.0), StoreAgain)
-    assert only(story.not_stored(job_id), ForgetPicture)
+    assert only(story.not_stored(job_id), ForgetOutput)
     story.exits(worker_id)
     assert story.database.jobs[job_id].status is JobState.WAITING
 
@@ -254,8 +254,8 @@ def test_bytes_that_are_not_those_that_were_sent_fail_their_job_and_hold_nothing
     engine_id, worker_id = story.running_engine()
     job_id = story.submit(engine_id)
     story.picture(job_id)
-    found = story.tell(PictureNotStored(story.image_id(job_id), "its bytes are others", is_damaged=True))
-    assert only(found, ForgetPicture)
+    found = story.tell(OutputNotStored(story.image_id(job_id), "its bytes are others", is_damaged=True))
+    assert only(found, ForgetOutput)
     row = story.job(job_id)
     assert (row.status, row.error_code) == (JobState.FAILED, "job_broke")
     assert orders_to(found, worker_id)
@@ -281,7 +281,7 @@ def test_picture_of_an_ended_job_is_not_tried_again():
     job_id = story.submit(engine_id)
     story.picture(job_id)
     story.ask(client.CancelJob(job_id=job_id))
-    assert only(story.not_stored(job_id), ForgetPicture)
+    assert only(story.not_stored(job_id), ForgetOutput)
     assert not only(story.wait(20.0), StoreAgain)
 
 

@@ -223,6 +223,6 @@ def test_engine_that_does_not_want_its_room_any_more_leaves_the_line(how):
             story.ask(client.StopEngine(engine_id=wanted))
         case "delete":
             story.ask(client.DeleteEngine(engine_id=wanted))
-    assert not story.broker.world.engines_without_room
+    assert not story.broker.world.admission_queue
     if how != "delete":
         assert story.engine_row(wanted).waits_since_ms is None
