@@ -29,6 +29,7 @@ _SYMBOL: Final = re.compile(
     """,
     re.VERBOSE,
 )
+_SPECIAL: Final = re.compile(r"[\\()\[\]]")
 BREAK: Final = re.compile(r"\bBREAK\b")
 
 
@@ -50,6 +51,16 @@ def parse(prompt: str) -> tuple[Section, ...]:
     for symbol in _SYMBOL.finditer(prompt):
         reading.take(symbol)
     return _sections(reading.parts)
+
+
+def written(section: Section) -> str:
+    """A section in the plainest syntax: each fragment with a weight has brackets and a number of its own."""
+    return "".join(_written(fragment) for fragment in section)
+
+
+def _written(fragment: Fragment) -> str:
+    text = _SPECIAL.sub(r"\\\g<0>", fragment.text)
+    return text if fragment.weight == 1.0 else f"({text}:{fragment.weight:.17f})"
 
 
 @dataclass(slots=True)

@@ -1,6 +1,7 @@
 """The technique `sd_embed`, by the package of that name if it is installed."""
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 from importlib.util import find_spec
 from typing import Protocol
@@ -8,12 +9,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from engine_worker.engine.prompts.a1111 import BREAK, parse
+from engine_worker.engine.prompts.a1111 import Section, parse, written
 from engine_worker.engine.prompts.encoded import Encode, Encoded, Technique
 from engine_worker.engine.prompts.pipeline_adapters import PipelineAdapter
 from engine_worker.engine.prompts.plain import encode_plain
 from engine_worker.engine.prompts.reader import Readers, check_chunks
-from engine_worker.engine.prompts.weighted import Weighted, count_chunks
+from engine_worker.engine.prompts.weighted import Weighted, check_weights, count_chunks
 from kernel.process.log import line
 
 _log = logging.getLogger(__name__)
@@ -65,21 +66,27 @@ class SdEmbedPackage:
         self._embed_sdxl = embed_sdxl
 
     def read(self, text: str) -> Encode:
-        """The package parses a text only while it encodes it."""
-        return partial(self._encode, text)
+        """Parse weights and breaks: the package gets sections whose syntax it cannot read otherwise.
 
-    def _encode(self, text: str, readers: Readers) -> Encoded:
+        Raises: JobRejected, if a weight is out of range; half precision, in which the package computes, would
+        make infinities of some.
+        """
+        sections = parse(text)
+        check_weights(sections)
+        return partial(self._encode, sections)
+
+    def _encode(self, sections: Sequence[Section], readers: Readers) -> Encoded:
         """Encode a prompt in as many chunks as it needs. Raises: JobRejected, if these are too many."""
-        check_chunks(count_chunks(parse(text), readers))
-        sections = BREAK.split(text)
-        if len(sections) > 1 and not sections[-1].strip():
-            sections.pop()
+        check_chunks(count_chunks(sections, readers))
+        if len(sections) > 1 and not any(one.text.strip() for one in sections[-1]):
+            sections = sections[:-1]
         encoded = [self._encode_section(section, readers) for section in sections]
         return Encoded(torch.cat([one.embeds for one in encoded], dim=1), encoded[0].pooled)
 
-    def _encode_section(self, text: str, readers: Readers) -> Encoded:
-        if not any(readers[0].tokens(one.text) for section in parse(text) for one in section):
+    def _encode_section(self, section: Section, readers: Readers) -> Encoded:
+        if not any(readers[0].tokens(one.text) for one in section):
             return encode_plain("", readers)
+        text = written(section)
         pipeline = PipelineAdapter(readers)
         if len(readers) == 1:
             embeds, _ = self._embed_sd(pipeline, prompt=text, neg_prompt=_NOTHING, pad_last_block=True)

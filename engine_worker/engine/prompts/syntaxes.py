@@ -14,8 +14,8 @@ class _Mark:
 
     pattern: re.Pattern[str]
     name: str
-    read_by: PromptTechnique | None
-    """None if no technique supports it."""
+    read_by: tuple[PromptTechnique, ...]
+    """The techniques that support it."""
     instead: str = ""
 
 
@@ -28,7 +28,7 @@ _MARKS: Final = (
             r"|\bBREAK\b"
         ),
         "A1111 weights",
-        PromptTechnique.SD_EMBED,
+        (PromptTechnique.SD_EMBED,),
     ),
     _Mark(
         re.compile(
@@ -37,12 +37,12 @@ _MARKS: Final = (
             r"|\)\.(?:and|blend|swap)\("
         ),
         "compel weights",
-        PromptTechnique.COMPEL,
+        (PromptTechnique.COMPEL,),
     ),
     _Mark(
         re.compile(r"<(?:lora|lyco|hypernet):[^<>\n]{1,200}>"),
         "an A1111 LoRA tag",
-        None,
+        (),
         "name LoRAs in `loras`",
     ),
     _Mark(
@@ -50,8 +50,20 @@ _MARKS: Final = (
             r"\[[^\[\]\n]{0,200}:\s?[0-9]{0,4}\.?[0-9]+\s?\]|\[[^\[\]|\n]{1,200}\|[^\[\]\n]{1,200}\]"
         ),  # [a:b:0.5], [a|b]
         "A1111 prompt editing",
-        None,
+        (),
         "prompt editing is not supported",
+    ),
+    _Mark(
+        re.compile(r"\bAND\b"),  # a cat AND a dog
+        "A1111 composition",
+        (),
+        "composition of prompts is not supported",
+    ),
+    _Mark(
+        re.compile(r"\\[()\[\]]"),  # \(
+        "an escaped bracket",
+        (PromptTechnique.SD_EMBED, PromptTechnique.COMPEL),
+        "leave the backslash out; no bracket has a meaning here",
     ),
 )
 
@@ -60,7 +72,7 @@ def foreign_syntax(text: str, technique: PromptTechnique) -> Iterator[str]:
     """For each syntax that is treated as plain text, a sentence without its subject ("The prompt")."""
     for mark in _MARKS:
         found = mark.pattern.search(text)
-        if found is not None and mark.read_by is not technique:
-            instead = mark.instead or f"use long_prompt_technique {mark.read_by} for it"
+        if found is not None and technique not in mark.read_by:
+            instead = mark.instead or f"use long_prompt_technique {mark.read_by[0]} for it"
             shown = found[0][:_SHOWN_CHARACTERS]
             yield f"seems to contain {mark.name}, but {shown!r} is treated as plain text: {instead}"

@@ -43,7 +43,7 @@ class Weighted:
     def read(self, text: str) -> Encode:
         """Parse weights and breaks. Raises: JobRejected, if a weight is out of range."""
         sections = parse(text)
-        _check(sections)
+        check_weights(sections)
         return partial(_encode, sections)
 
 
@@ -68,7 +68,8 @@ def count_chunks(sections: Sequence[Section], readers: Readers) -> int:
     return max(len(_chunks(sections, reader)) for reader in readers)
 
 
-def _check(sections: Sequence[Section]) -> None:
+def check_weights(sections: Sequence[Section]) -> None:
+    """Raises: JobRejected, if a weight is out of range."""
     for section in sections:
         for fragment in section:
             # Also rejects NaN: nested brackets may multiply to infinity, and that with 0 to NaN.

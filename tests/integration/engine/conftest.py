@@ -24,6 +24,15 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.fixture(autouse=True)
+def own_technique(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The technique of these tests is our own, also where the package sd_embed is installed."""
+    from engine_worker.engine.prompts.weighted import Weighted
+
+    if not request.path.name.startswith("test_sd_embed"):
+        monkeypatch.setattr("engine_worker.engine.prompts.parsed_prompts.find_sd_embed", Weighted)
+
+
 @pytest.fixture(params=[1, 2], ids=["1 thread", "2 threads"])
 def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     """So many threads share the work inside of a layer: a worker has one for each core."""

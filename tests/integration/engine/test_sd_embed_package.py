@@ -10,6 +10,8 @@ import torch
 from prompting import alone, encoded_prompts, encoders
 
 from engine_worker.engine.networks.components import Components, SdText
+from engine_worker.engine.prompts.embedding_tokens import EmbeddingTokens
+from engine_worker.engine.prompts.reader import make_readers
 from engine_worker.engine.prompts.sd_embed_package import SdEmbedPackage, find_sd_embed
 from engine_worker.engine.prompts.weighted import Weighted
 from kernel.protocol.enums import PromptTechnique
@@ -45,6 +47,7 @@ def test_a_package_that_cannot_be_imported_is_as_good_as_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "sd_embed").mkdir()
+    (tmp_path / "sd_embed" / "__init__.py").touch()
     (tmp_path / "sd_embed" / "embedding_funcs.py").write_text("import a_package_that_is_not_there")
     forget()
     monkeypatch.syspath_prepend(tmp_path)
@@ -88,6 +91,30 @@ def test_long_prompts_breaks_and_negative_prompts_make_whole_chunks(parts: Compo
 def test_the_package_too_gets_no_more_chunks_than_can_be_encoded(parts: Components) -> None:
     with pytest.raises(JobRejected, match=r"^prompt: too long: 65 chunks"):
         encoded_prompts(parts, "ball BREAK " * 64 + "table", technique=TECHNIQUE)
+
+
+@pytest.mark.usefixtures("package")
+@pytest.mark.parametrize("prompt", ["(a:101)", "(a:60000)(b:70000)", "(a:-100.5)"])
+def test_the_package_too_gets_no_weight_out_of_range(prompt: str, parts: Components) -> None:
+    with pytest.raises(JobRejected, match=r"^prompt: weights must be at most 100"):
+        encoded_prompts(parts, prompt, technique=TECHNIQUE)
+
+
+def test_the_real_package_reads_what_we_read(parts: Components) -> None:
+    pytest.importorskip("sd_embed.embedding_funcs", reason="the package sd_embed is not installed")
+    prompts = [
+        "a (red circle BREAK blue sky:1.25) house",
+        "(red: 1.5) ball",
+        "(b:1.2.3)",
+        "a \\(red\\) [ball]",
+    ]
+    width = encoders(parts)[0].config.hidden_size
+    readers = make_readers(parts, (EmbeddingTokens(()),) * len(encoders(parts)), None)
+    for prompt in prompts:
+        mine, theirs = (
+            one.read(prompt)(readers).embeds[..., :width] for one in (Weighted(), find_sd_embed())
+        )
+        assert torch.allclose(mine, theirs, rtol=1e-3, atol=5e-3), prompt
 
 
 @pytest.mark.usefixtures("package")

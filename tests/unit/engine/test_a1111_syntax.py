@@ -1,8 +1,10 @@
 """A1111's prompt syntax, by example."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from engine_worker.engine.prompts.a1111 import Fragment, parse
+from engine_worker.engine.prompts.a1111 import Fragment, parse, written
 
 UP = 1.1
 DOWN = 1 / 1.1
@@ -58,3 +60,12 @@ def test_a_hundred_thousand_brackets_are_read_as_quickly_as_letters() -> None:
     ((fragment,),) = parse("(" * 50_000 + "a" + ")" * 50_000)
     assert fragment.weight == float("inf")
     assert parse(" " * 100_000) == ((Fragment(" " * 100_000),),)
+
+
+SYMBOLS = ["a", "b", " ", "(", ")", "[", "]", "\\", ":", "1.3", ".5", ":1.2)", " BREAK ", ":-0.5)"]
+
+
+@given(st.lists(st.sampled_from(SYMBOLS), max_size=14).map("".join))
+def test_what_was_read_is_read_again_from_the_plainest_syntax(prompt: str) -> None:
+    for section in parse(prompt):
+        assert parse(written(section)) == (section,)

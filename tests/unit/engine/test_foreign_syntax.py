@@ -9,7 +9,8 @@ NONE, COMPEL, SD_EMBED = PromptTechnique.NONE, PromptTechnique.COMPEL, PromptTec
 
 A1111 = ["a (red:1.3) cat", "((masterpiece)), a cat", "[[blurry]]", "a cat BREAK a dog", "(a, b:.8)"]
 COMPELS = ["a cat++", "(red cat)1.3", "(red)-", '("a cat", "a dog").blend(1, 1)', '("a", "b").and()']
-NOBODYS = ["<lora:dusk:0.8>", "a [cat:dog:0.5]", "a [cat|dog]", "[a photo:0.25]"]
+NOBODYS = ["<lora:dusk:0.8>", "a [cat:dog:0.5]", "a [cat|dog]", "[a photo:0.25]", "a cat AND a dog"]
+ESCAPED = ["a cat \\(at home\\)", "\\[x\\]"]
 PLAIN = [
     "a red cat",
     "a cat (at home), 16:9",
@@ -33,6 +34,13 @@ def test_a1111s_weights_are_for_sd_embed(text: str) -> None:
         (remark,) = foreign_syntax(text, technique)
         assert "long_prompt_technique sd_embed" in remark
     assert list(foreign_syntax(text, SD_EMBED)) == []
+
+
+@pytest.mark.parametrize("text", ESCAPED)
+def test_escapes_are_for_techniques_with_brackets(text: str) -> None:
+    (remark,) = foreign_syntax(text, NONE)
+    assert "leave the backslash out" in remark
+    assert [list(foreign_syntax(text, technique)) for technique in (SD_EMBED, COMPEL)] == [[], []]
 
 
 @pytest.mark.parametrize("text", COMPELS)
