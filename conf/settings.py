@@ -80,6 +80,8 @@ class Models(Struct, frozen=True, kw_only=True):
 
 
 class Engines(Struct, frozen=True, kw_only=True):
+    default: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+    """The engine of jobs that name none: an engine or a checkpoint, by id or name."""
     keep_alive_s: AnyTime = 600.0
     max_running: Some = 2
     turn_s: SomeTime = 60.0

@@ -96,7 +96,7 @@ def routes(r: Resources) -> tuple[Route, ...]:
         Route("POST", "/v1/jobs", r.jobs.create, "Submit a job",
               {202: job.JobCreated | job.Job, 200: job.Job | job.JobChecked}, job_input.JobInput,
               job_input.JobCreateQuery,
-              (*NO_ENGINE, *NO_JOB, *WRONG_MODEL, e.NotInstalled, e.NotSupported, e.KeyReused, e.QueueFull,
+              (*NO_ENGINE, *NO_JOB, *NO_START, e.NotInstalled, e.NotSupported, e.KeyReused, e.QueueFull,
                e.DiskFull),
               KEYED, files=tuple(job_input.BLOB_FIELDS.values())),
         Route("GET", "/v1/jobs", r.jobs.list, "List jobs", {200: job.JobPage}, query=job.JobListQuery),

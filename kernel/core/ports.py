@@ -25,6 +25,8 @@ class Limits:
 
     max_queue: int = 200_000
     max_running: int = 2
+    default_engine: str | None = None
+    """Of jobs that name none: an engine or a checkpoint, by id or name."""
     max_pixels: int = 2048 * 2048
     max_steps: int = 200
     max_count: int = 16

@@ -111,6 +111,8 @@ class SubmitJob(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     engine_id: EngineId | None = None
     engine_name: Name | None = None
+    checkpoint: Name | None = None
+    """Its id or name, in place of an engine: one of its engines, which is created if there is none."""
     request: JobRequest
     files: Annotated[tuple[InputFile, ...], Meta(max_length=len(InputKind))] = ()
     """The descriptions of `request.inputs`, one for each blob of the message, in the same order."""
@@ -283,7 +285,8 @@ class JobAccepted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 class JobValid(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The job would be accepted."""
 
-    engine_id: EngineId
+    engine_id: EngineId | None
+    """None: its engine would be created with it."""
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True, tag=True):

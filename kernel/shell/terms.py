@@ -10,6 +10,7 @@ def limits_of(settings: Settings, *, with_api: bool) -> Limits:
     return Limits(
         max_queue=settings.server.max_queue,
         max_running=settings.engines.max_running,
+        default_engine=settings.engines.default,
         max_pixels=settings.server.max_pixels,
         max_steps=settings.server.max_steps,
         max_count=settings.server.max_count,

@@ -3,6 +3,7 @@
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from msgspec.structs import replace
 
 from kernel.core import due
 from kernel.core.events import (
@@ -16,10 +17,11 @@ from kernel.core.events import (
 )
 from kernel.protocol import client
 from kernel.protocol.enums import ControlType, GoneReason, InputKind, Phase, WorkerRole
+from kernel.protocol.ids import EngineId
 from kernel.protocol.model_refs import LoraUse
 from tests.property.processes import Process
 from tests.property.simulation import CRAMPED, FULL, GOODBYE, TIGHT, WITH_BLOB, Crash, Simulation
-from tests.unit.core.samples import register, spec, submit
+from tests.unit.core.samples import CHECKPOINT, register, spec, submit
 from tests.unit.core.story import CORRELATION
 
 which = st.integers(0, 7)
@@ -116,6 +118,11 @@ class AnyWorld(RuleBasedStateMachine):
         engine_id = pick(self.world.database.engines, number)
         more = {} if is_bare else {"loras": (LoraUse(model_id="lora"),), "vae": "vae"}
         self.world.command(submit(engine_id, inputs=inputs, **more))
+
+    @rule(is_named=st.booleans(), inputs=st.sampled_from([(), (InputKind.REFERENCE,)]))
+    def job_without_an_engine_arrives(self, is_named, inputs):
+        ask = submit(EngineId(""), inputs=inputs)
+        self.world.command(replace(ask, engine_id=None, checkpoint=CHECKPOINT if is_named else None))
 
     @precondition(lambda self: self.world.inputs)
     @rule(number=which, end=st.sampled_from(["good", "good", "full", "damaged"]))

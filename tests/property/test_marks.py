@@ -10,6 +10,8 @@ from kernel.core.events import NO_FACTS, Asked, Peer, Reported, WatchAsked
 from kernel.protocol import client
 from kernel.protocol import worker as wire
 from kernel.protocol.enums import WorkerRole
+from kernel.protocol.ids import ModelId
+from kernel.protocol.specs import JobRequest
 from tests.property.small_manager import CORRELATION, DEVICES
 from tests.property.test_hostile_messages import with_work
 from tests.unit.core.counting_ids import CountingIds
@@ -66,8 +68,12 @@ def events():
     engine_id, job_id, model_id = ids["engine"], ids["job"], ids["model"]
     waiting = next(j for j, job in world.jobs.items() if job.worker_id is None)
     lease = world.jobs[job_id].lease
+    world.models[ModelId("ready")] = replace(world.models[model_id], model_id=ModelId("ready"))
     asks = {
         "submit": submit(engine_id, width_px=64, height_px=64),
+        "submit without an engine": client.SubmitJob(
+            checkpoint="ready", request=JobRequest(width_px=64, height_px=64)
+        ),
         "submit with a picture": submit(engine_id, inputs=("reference",)),
         "cancel": client.CancelJob(job_id=job_id),
         "cancel waiting": client.CancelJob(job_id=waiting),

@@ -42,9 +42,8 @@ def check_job(
 def _check_engine(found: JobInput, faults: ValidationErrors) -> None:
     check_line("engine_id", found.engine_id, faults)
     check_line("engine", found.engine, faults)
-    if found.engine_id is None and found.engine is None:
-        faults.wrong("engine_id", "is required, or `engine` with the engine's name")
-    elif found.engine_id is not None and found.engine is not None:
+    check_line("checkpoint", found.checkpoint, faults)
+    if found.engine_id is not None and found.engine is not None:
         faults.wrong("engine", "contradicts engine_id: set one of them")
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from api.http.contract.constraints import Id, ModelRefs, Priority, RemoverRefs, VaeRef, Wait
+from api.http.contract.constraints import Id, ModelRef, ModelRefs, Priority, RemoverRefs, VaeRef, Wait
 from api.http.contract.model_refs import Loras
 from api.http.contract.retention import Expiry, Patience
 from kernel.protocol.enums import ControlType, InputKind
@@ -44,11 +44,13 @@ Fractions = Annotated[tuple[Fraction, ...], Meta(min_length=1, max_length=_MANY)
 
 
 class JobInput(JobValues, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A job for an engine, named by `engine_id` or `engine`. Omitted fields take the engine's defaults."""
+    """A job for an engine, named by `engine_id` or `engine`, or for an engine of `checkpoint`; without any,
+    the server's default is used. Omitted fields take the engine's defaults."""
 
     seed: AnySeed | None = None
     engine_id: Id | None = None
     engine: Name | None = None
+    checkpoint: ModelRef | None = None
     loras: Loras | None = None
     embeddings: ModelRefs | None = None
     vae: VaeRef | None = None

@@ -50,10 +50,10 @@ class JobCreated(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobChecked(msgspec.Struct, frozen=True, kw_only=True):
-    """The job is valid for this engine."""
+    """The job is valid for this engine; `engine_id` is null if the job would create one."""
 
     valid: bool
-    engine_id: str
+    engine_id: str | None
 
 
 class Job(JobSpec, frozen=True, kw_only=True):

@@ -47,6 +47,7 @@ class JobCommands:
         return SubmitJob(
             engine_id=None if found.engine_id is None else EngineId(found.engine_id),
             engine_name=found.engine,
+            checkpoint=found.checkpoint,
             request=self._request(found, submission.pictures),
             files=tuple(_described(data) for data in submission.pictures.values()),
             priority=found.priority,

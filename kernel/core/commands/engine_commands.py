@@ -18,6 +18,7 @@ from kernel.protocol.errors import (
 )
 from kernel.protocol.ids import EngineId
 from kernel.protocol.rows import EngineRow
+from kernel.protocol.specs import EngineSpec
 
 
 def create(world: World, ask: client.CreateEngine) -> client.SingleReply:
@@ -27,12 +28,21 @@ def create(world: World, ask: client.CreateEngine) -> client.SingleReply:
     Raises: InvalidField; ModelMissing, WrongModelType, ModelNotReady, WrongModelBase; NameTaken;
     NotEnoughMemory, if it should start and there is no memory; ShuttingDown.
     """
-    spec = ask.spec
+    engine = plan(world, ask.spec, is_to_run=ask.start)
+    transitions.add_engine(world, engine)
+    if ask.start:
+        _start(world, engine, is_pinned=not ask.spec.autostart)
+    return _accepted(engine)
+
+
+def plan(world: World, spec: EngineSpec, *, is_to_run: bool) -> Engine:
+    """An engine that could be created now; nothing is changed yet.
+
+    Raises: as `create`.
+    """
     model_refs.check_engine(world, spec)
     if spec.name is not None and spec.name in world.engine_names:
         raise NameTaken(f"an engine named {spec.name!r} already exists: choose another name")
-    if ask.start:
-        _check_running(world)
     row = EngineRow(
         engine_id=EngineId(world.id_source.id()),
         name=spec.name,
@@ -40,12 +50,11 @@ def create(world: World, ask: client.CreateEngine) -> client.SingleReply:
         status=EngineState.CLOSED,
         created_at_ms=world.now.unix_ms,
     )
-    if ask.start:
-        _check_room(world, Engine(row))
-    engine = transitions.add_engine(world, row)
-    if ask.start:
-        _start(world, engine, is_pinned=not spec.autostart)
-    return _accepted(engine)
+    engine = Engine(row)
+    if is_to_run:
+        _check_running(world)
+        _check_room(world, engine)
+    return engine
 
 
 def _check_running(world: World) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from kernel.core.admission import reconcile
-from kernel.core.commands import engine_commands, job_defaults
+from kernel.core.commands import engine_choice, job_defaults
 from kernel.core.events import NO_FACTS, Facts
 from kernel.core.lifecycle import jobs
 from kernel.core.state import blobs, model_refs, transitions
@@ -34,20 +34,21 @@ def submit(world: World, ask: client.SubmitJob, facts: Facts) -> client.SingleRe
     be.
 
     Raises: EngineNotFound; InvalidField; ModelMissing, WrongModelType, ModelNotReady, WrongModelBase;
-    NotInstalled; QueueFull; DiskFull; ShuttingDown.
+    NotEnoughMemory; NotInstalled; QueueFull; DiskFull; ShuttingDown.
     """
     engine, spec = check(world, ask, facts)
     if ask.validate_only:
-        return client.JobValid(engine_id=engine.row.engine_id)
+        engine_id = engine.row.engine_id
+        return client.JobValid(engine_id=engine_id if engine_id in world.engines else None)
     return enqueue(world, engine, ask.priority, spec, ())
 
 
 def check(world: World, ask: client.SubmitJob, facts: Facts = NO_FACTS) -> tuple[Engine, JobSpec]:
-    """The engine for a job, and the job's resolved spec.
+    """The engine for a job, which may be a new one that `enqueue` creates, and the job's resolved spec.
 
     Raises: as `submit`.
     """
-    engine = engine_commands.find(world, ask.engine_id, ask.engine_name)
+    engine = engine_choice.choose(world, ask)
     spec = job_defaults.resolve(world, ask.request, engine.row)
     _check_detectors(engine, spec, facts.absent_detectors)
     blobs.check_files(world, ask)
@@ -92,7 +93,9 @@ def _check_can_queue(world: World) -> None:
 def enqueue(
     world: World, engine: Engine, priority: int, spec: JobSpec, files: tuple[tuple[BlobId, InputFile], ...]
 ) -> client.JobAccepted:
-    """Create the job, whose input files are on the disk already."""
+    """Create the job, whose input files are on the disk already, and its engine if that is a new one."""
+    if engine.row.engine_id not in world.engines:
+        transitions.add_engine(world, engine)
     world.last_job_seq += 1
     row = JobRow(
         job_id=JobId(world.id_source.id()),

@@ -55,14 +55,13 @@ def drop_model(world: World, row: ModelRow) -> None:
     change(world, ChangeKind.MODEL, row.model_id, "deleted")
 
 
-def add_engine(world: World, row: EngineRow) -> Engine:
-    engine = Engine(row)
+def add_engine(world: World, engine: Engine) -> None:
+    row = engine.row
     world.engines[row.engine_id] = engine
     if row.name is not None:
         world.engine_names[row.name] = row.engine_id
     world.act(actions.SaveEngine(row))
     change(world, ChangeKind.ENGINE, row.engine_id, row.status)
-    return engine
 
 
 def move_engine(world: World, engine: Engine, row: EngineRow, status: EngineState) -> None:

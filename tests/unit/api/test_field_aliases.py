@@ -26,7 +26,7 @@ from tests.unit.api.stage import Stage, fields_of
         ("CLIP_stop_at_last_layers", "clip_skip"),
         ("clipSkip", "clip_skip"),
         ("controlnet_conditioning_scale", "control_scale"),
-        ("model", "engine"),
+        ("model", "checkpoint"),
         ("lora", "loras"),
     ],
 )

@@ -278,7 +278,6 @@ def test_all_wrong_fields_are_listed_at_once(stage: Stage) -> None:
         "promt",
         "prompt",
         "callback_url",
-        "engine_id",
     }
     assert fields_of(result)["promt"] == "unknown field; did you mean prompt?"
 
@@ -290,8 +289,23 @@ def test_a_field_of_a_later_version_is_not_supported(stage: Stage) -> None:
     assert fields_of(result) == {"callback_url": "is not supported yet"}
 
 
-def test_an_engine_must_be_named(stage: Stage) -> None:
-    assert "engine_id" in fields_of(stage.post("/v1/jobs", {"prompt": "a cat"}))
+@pytest.mark.parametrize("named", [{}, {"checkpoint": "dreams"}])
+def test_the_engine_of_a_job_that_names_none_is_the_managers_choice(
+    stage: Stage, named: dict[str, str]
+) -> None:
+    assert stage.post("/v1/jobs", {"prompt": "a cat", **named}).status_code == 202
+    request = JobRequest(prompt="a cat")
+    assert stage.last_ask == SubmitJob(request=request, checkpoint=named.get("checkpoint"))
+
+
+def test_a_checkpoint_must_not_be_blank(stage: Stage) -> None:
+    assert fields_of(stage.post("/v1/jobs", {"checkpoint": " "})) == {"checkpoint": "must not be blank"}
+
+
+def test_a_valid_job_whose_engine_would_be_created_has_no_engine_yet(stage: Stage) -> None:
+    stage.bus.reactions[SubmitJob] = JobValid(engine_id=None)
+    result = stage.post("/v1/jobs", {"checkpoint": "dreams"}, query_string="validate_only=true")
+    assert result.json == {"valid": True, "engine_id": None}
 
 
 def test_an_engine_must_not_be_named_twice(stage: Stage) -> None:

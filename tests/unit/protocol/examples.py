@@ -209,6 +209,7 @@ _ASKS: tuple[client.Ask, ...] = (
     client.SubmitJob(
         engine_id=ENGINE,
         engine_name="portraits",
+        checkpoint="dreams",
         request=_REQUEST,
         files=(
             InputFile(mime="image/jpeg", size_bytes=3, sha256=SHA256),
