@@ -6,7 +6,7 @@ Unknown keys are refused, in the file as in the environment, so that a misspelle
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -47,15 +47,20 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
 def explain(path: Path | None, environ: Mapping[str, str]) -> tuple[Effective, ...]:
     """Every key with its effective value and source.
 
-    Raises: BadConfiguration, as `load` does.
+    Raises: BadConfiguration, as `load` does; it names all mistakes, a line each.
     """
     file = config_file(path, environ)
     home = (file.parent if file else Path()).absolute()
     keys = {key.path: key for key in all_keys()}
     found = {path: Effective(key, default_value(key, home), "default") for path, key in keys.items()}
-    if file:
-        found |= {one.key.path: one for one in _from_file(file, keys, home)}
-    found |= {one.key.path: one for one in _from_environment(environ, keys, home)}
+    mistakes: list[str] = []
+    for one in (*(_from_file(file, keys, home) if file else ()), *_from_environment(environ, keys, home)):
+        if isinstance(one, Effective):
+            found[one.key.path] = one
+        else:
+            mistakes.append(one)
+    if mistakes:
+        raise BadConfiguration("\n".join(mistakes))
     return tuple(found.values())
 
 
@@ -65,24 +70,32 @@ def config_file(path: Path | None, environ: Mapping[str, str]) -> Path | None:
     return path or (Path(named) if named else None)
 
 
-def _from_file(file: Path, keys: Mapping[str, Key], home: Path) -> Iterable[Effective]:
+def _from_file(file: Path, keys: Mapping[str, Key], home: Path) -> Iterator[Effective | str]:
+    """Each key of the file with its value, or a sentence about a mistake."""
     text = _read_text(file)
     try:
         sections: dict[str, object] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadConfiguration(f"{file} is not valid TOML: {error}") from error
     for section, body in sections.items():
-        _check_known(section, {key.section for key in keys.values()}, f"{file}: unknown section")
-        if not isinstance(body, dict):
-            raise BadConfiguration(f"{file}: {section} is a section; write its keys under [{section}]")
-        for name, raw in body.items():
-            path = f"{section}.{name}"
-            _check_known(path, keys, f"{file}: unknown key")
-            origin = f"{file}{_line(text, section, name)}"
-            try:
-                yield Effective(keys[path], read_value(keys[path], raw, home), origin)
-            except Unfit as error:
-                raise BadConfiguration(f"{origin}: {path}: {error}") from error
+        sections_known = {key.section for key in keys.values()}
+        if section not in sections_known:
+            yield f"{file}: unknown section {section}: {_way_out(section, sections_known)}"
+        elif not isinstance(body, dict):
+            yield f"{file}: {section} is a section; write its keys under [{section}]"
+        else:
+            for name, raw in body.items():
+                yield _stated(f"{file}{_line(text, section, name)}", f"{section}.{name}", raw, keys, home)
+
+
+def _stated(origin: str, path: str, raw: object, keys: Mapping[str, Key], home: Path) -> Effective | str:
+    """One key of a file."""
+    if path not in keys:
+        return f"{origin}: unknown key {path}: {_way_out(path, keys)}"
+    try:
+        return Effective(keys[path], read_value(keys[path], raw, home), origin)
+    except Unfit as error:
+        return f"{origin}: {path}: {error}"
 
 
 def _read_text(file: Path) -> str:
@@ -94,27 +107,26 @@ def _read_text(file: Path) -> str:
         raise BadConfiguration(f"{file}: cannot read the file: {error}") from error
 
 
-def _from_environment(environ: Mapping[str, str], keys: Mapping[str, Key], home: Path) -> Iterable[Effective]:
+def _from_environment(
+    environ: Mapping[str, str], keys: Mapping[str, Key], home: Path
+) -> Iterator[Effective | str]:
+    """Each key that a variable sets, or a sentence about a mistake."""
     by_variable = {key.variable: key for key in keys.values()}
     known = {*by_variable, CONFIG_VARIABLE, URL_VARIABLE}
     for variable in sorted(name for name in environ if name.startswith(ENVIRONMENT_PREFIX)):
-        _check_known(variable, known, "unknown environment variable")
-        if variable not in by_variable:
-            continue
-        key = by_variable[variable]
-        try:
-            yield Effective(key, read_variable(key, environ[variable], home), variable)
-        except Unfit as error:
-            raise BadConfiguration(f"{variable}: {error}") from error
+        if variable not in known:
+            yield f"unknown environment variable {variable}: {_way_out(variable, known)}"
+        elif variable in by_variable:
+            key = by_variable[variable]
+            try:
+                yield Effective(key, read_variable(key, environ[variable], home), variable)
+            except Unfit as error:
+                yield f"{variable}: {error}"
 
 
-def _check_known(name: str, known: Iterable[str], complaint: str) -> None:
-    names = set(known)
-    if name in names:
-        return
-    nearest = difflib.get_close_matches(name, sorted(names), n=1, cutoff=0.5)
-    way_out = f"did you mean {nearest[0]}?" if nearest else "use one of " + ", ".join(sorted(names))
-    raise BadConfiguration(f"{complaint} {name}: {way_out}")
+def _way_out(name: str, known: Iterable[str]) -> str:
+    nearest = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
+    return f"did you mean {nearest[0]}?" if nearest else "use one of " + ", ".join(sorted(known))
 
 
 def _line(text: str, section: str, name: str) -> str:

@@ -13,6 +13,8 @@ from conf.units import parse_duration_s, parse_size_bytes, show_duration, show_s
 _NOTHING: Final = ("never", "none")
 _MAX_INTEGER: Final = (1 << 63) - 1
 """The largest integer of SQLite and the bus."""
+_SEPARATOR: Final = re.compile(f"[,{os.pathsep}]")
+"""Between the folders of a variable."""
 _FLAGS: Final = {"true": True, "false": False}
 
 
@@ -44,7 +46,7 @@ def read_variable(key: Key, text: str, home: Path) -> Value:
         case Kind.FLAG:
             return read_value(key, _FLAGS.get(text.strip().lower(), text), home)
         case Kind.FOLDERS:
-            return read_value(key, [part for part in text.split(os.pathsep) if part], home)
+            return read_value(key, [part.strip() for part in _SEPARATOR.split(text) if part.strip()], home)
         case Kind.NAMES:
             return read_value(key, [part.strip() for part in text.split(",") if part.strip()], home)
         case _:

@@ -33,6 +33,8 @@ class ExitCode(IntEnum):
     INVALID = 7
     TRY_LATER = 8
     TIMED_OUT = 9
+    MISCONFIGURED = 78
+    """EX_CONFIG of sysexits.h, which a service manager need not restart."""
     DETACHED = 130
 
 
@@ -47,6 +49,7 @@ MEANINGS: Final = {
     ExitCode.INVALID: "the server rejected a value; stderr names the fields",
     ExitCode.TRY_LATER: "temporarily unavailable: the queue or the disk is full, or the server is stopping",
     ExitCode.TIMED_OUT: "timed out: --timeout has passed, or an engine took longer than 15 minutes to start",
+    ExitCode.MISCONFIGURED: "`spoon serve`, `manager`, `api`: the configuration is invalid",
     ExitCode.DETACHED: "interrupted with Ctrl-C; work on the server continues",
 }
 
@@ -82,6 +85,10 @@ class ServerUnreachable(SpoonError):
     code = "server_unreachable"
 
 
+class Misconfigured(BadConfiguration):
+    """The server cannot start with this configuration."""
+
+
 class AwaitedFailed(SpoonError):
     """The awaited job, model or engine failed."""
 
@@ -111,6 +118,7 @@ _EXIT_OF_ERROR: Final[tuple[tuple[type[SpoonError], ExitCode], ...]] = (
     (Unavailable, ExitCode.TRY_LATER),
     (InvalidField, ExitCode.INVALID),
     (NotSupported, ExitCode.INVALID),
+    (Misconfigured, ExitCode.MISCONFIGURED),
     (BadConfiguration, ExitCode.USAGE),
 )
 """The first match counts, so subclasses come before their parents."""

@@ -10,6 +10,8 @@ from typing import Final, NoReturn
 import click
 
 from api.cli.context import Invocation
+from api.cli.exit_codes import Misconfigured
+from kernel.protocol.errors import BadConfiguration
 from kernel.protocol.join import JOIN_FILE_OPTION, worker_environ
 
 _ROOT: Final = Path(__file__).parents[2]
@@ -99,7 +101,10 @@ def _verbosity(verbose: bool) -> tuple[str, ...]:
 
 def _become(invocation: Invocation, config_file: Path | None, module: str, *options: str) -> NoReturn:
     invocation = replace(invocation, config=config_file or invocation.config)
-    invocation.settings()  # Report an invalid configuration before anything starts.
+    try:
+        invocation.settings()
+    except BadConfiguration as error:
+        raise Misconfigured(error.detail) from error
     file = invocation.config_file()
     _exec(module, *options, *(("--config", str(file.absolute())) if file else ()))
 

@@ -30,12 +30,17 @@ def test_the_effective_configuration_is_listed_in_json(here: Spoon) -> None:
             "variable": "SPOON_IMAGES_EXPIRE_AFTER"} in listed  # fmt: skip
 
 
-def test_a_wrong_configuration_is_a_mistake_of_usage(here: Spoon) -> None:
-    Path("mine.toml").write_text("[server]\nprot = 1\n", encoding="utf-8")
-    ended = here("--config", "mine.toml", "serve")
-    assert ended.code == 2
+@pytest.mark.parametrize(
+    ("command", "code"), [("serve", 78), ("manager", 78), ("api", 78), ("config check", 2)]
+)
+def test_a_wrong_configuration_is_told_with_all_its_mistakes(here: Spoon, command: str, code: int) -> None:
+    Path("mine.toml").write_text('[server]\nprot = 1\nport = "x"\n', encoding="utf-8")
+    ended = here("--config", "mine.toml", *command.split())
+    assert ended.code == code
     assert ended.err == (
-        "spoon: mine.toml: unknown key server.prot: did you mean server.port? [bad_configuration]\n"
+        "spoon: mine.toml:2: unknown key server.prot: did you mean server.port?\n"
+        'mine.toml:3: server.port: "x" is not allowed: must be a whole number from 0 to 65535 '
+        "[bad_configuration]\n"
     )
 
 
