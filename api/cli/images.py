@@ -20,6 +20,7 @@ from api.cli.options import (
     yes_option,
 )
 from api.cli.output import beginning, print_json, print_table, print_thing, size, when
+from api.cli.search_options import Wanted, image_search_options, query_of
 from kernel.protocol.enums import ControlType
 
 if TYPE_CHECKING:
@@ -60,22 +61,22 @@ def images() -> None:
 
 
 @images.command("list")
-@click.option("--engine", metavar="ENGINE", help="List only images of this engine (an id or name).")
+@image_search_options
 @limit_option
 @all_option
 @json_option
 @click.pass_obj
-def list_(invocation: Invocation, engine: str | None, limit: int, is_all: bool, as_json: bool) -> None:
+def list_(invocation: Invocation, /, limit: int, is_all: bool, as_json: bool, **wanted: Wanted) -> None:
     """List images, newest first.
 
     \b
     Examples:
       spoon images list --engine portraits
+      spoon images list --prompt '"red fox" snow' --since 7d --favorite
       spoon images list --all --json
     """
     with invocation.rest() as rest:
-        engine_id = find_engine(rest, engine).engine_id if engine else None
-        items = list_items(rest, "/v1/images", {"engine_id": engine_id}, None if is_all else limit)
+        items = list_items(rest, "/v1/images", query_of(rest, wanted), None if is_all else limit)
         names = {} if as_json else engine_names(rest)
     if as_json:
         print_json(msgspec.json.encode(items))

@@ -13,6 +13,7 @@ from api.cli.exit_codes import Refusal
 from api.cli.job_options import Said, files_of, in_options, job_input, job_options
 from api.cli.options import PictureFile, WordChoice, all_option, file_type_for, json_option, limit_option
 from api.cli.output import beginning, print_json, print_table, print_thing, when
+from api.cli.search_options import Wanted, query_of, search_options
 from kernel.protocol.enums import ImageFileType, JobState
 
 if TYPE_CHECKING:
@@ -33,13 +34,19 @@ def jobs() -> None:
 
 @jobs.command("list")
 @click.option("--status", type=WordChoice(JobState), help="List only jobs with this status.")
-@click.option("--engine", metavar="ENGINE", help="List only jobs of this engine (an id or name).")
+@search_options
 @limit_option
 @all_option
 @json_option
 @click.pass_obj
 def list_(
-    invocation: Invocation, status: str | None, engine: str | None, limit: int, is_all: bool, as_json: bool
+    invocation: Invocation,
+    /,
+    status: str | None,
+    limit: int,
+    is_all: bool,
+    as_json: bool,
+    **wanted: Wanted,
 ) -> None:
     """List jobs, newest first.
 
@@ -47,10 +54,10 @@ def list_(
     Examples:
       spoon jobs list --status waiting
       spoon jobs list --engine portraits --json
+      spoon jobs list --prompt "red fox" --since 7d --order oldest
     """
     with invocation.rest() as rest:
-        engine_id = find_engine(rest, engine).engine_id if engine else None
-        query = {"status": status, "engine_id": engine_id}
+        query = {"status": status, **query_of(rest, wanted)}
         items = list_items(rest, "/v1/jobs", query, None if is_all else limit)
         names = {} if as_json else engine_names(rest)
     if as_json:

@@ -61,7 +61,7 @@ def _resources(
     return Resources(
         models=Models(bus, reader, hub, waiting, upload_limits(settings)),
         engines=Engines(bus, reader, server),
-        jobs=Jobs(bus, reader, hub, waiting, server),
+        jobs=Jobs(bus, reader, hub, waiting, server, now_ms),
         job_events=JobEvents(reader, hub, streams),
         images=Images(bus, reader, now_ms),
         pruning=Pruning(bus),

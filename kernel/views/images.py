@@ -1,19 +1,24 @@
-"""Images, newest first, each with the spec of its job."""
+"""Images, newest or oldest first, each with the spec of its job."""
 
 from dataclasses import dataclass
+from typing import Final
 
-from kernel.protocol.ids import EngineId, ImageId, JobId
-from kernel.views.page import Page, id_cursor, page_of
-from kernel.views.reader import Reader
-from kernel.views.rows import ImageRow
+from kernel.protocol.ids import ImageId, JobId
+from kernel.views.jobs import find_job
+from kernel.views.page import Order, Page, id_cursor, page_of
+from kernel.views.reader import Reader, SqlValue
+from kernel.views.rows import ImageRow, Range
+from kernel.views.search import EVERYWHERE, GONE, KEPT, Search, match_of, places_after, search_values
+
+PLACES: Final = 16_384
+"""For the images of one job, in the order of all images (migration 0010): more than it can have."""
 
 
 @dataclass(frozen=True, slots=True)
-class ImageFilter:
+class ImageFilter(Search):
     """A filter of images; None matches all."""
 
     job_id: JobId | None = None
-    engine_id: EngineId | None = None
     is_gone: bool | None = None
 
 
@@ -23,25 +28,47 @@ def find_image(reader: Reader, image_id: ImageId) -> ImageRow | None:
 
 
 def list_images(
-    reader: Reader, wanted: ImageFilter, now_ms: int, limit: int, after: str | None = None
+    reader: Reader,
+    wanted: ImageFilter,
+    now_ms: int,
+    limit: int,
+    after: str | None = None,
+    order: Order = Order.NEWEST,
 ) -> Page[ImageRow]:
     """A page of images. An expired one counts as gone, although its file may still exist.
 
     Raises: InvalidField, if `after` is not a cursor.
     """
-    found = reader.all(
-        _query_of(wanted),
-        ImageRow,
-        {
-            "job_id": wanted.job_id,
-            "engine_id": wanted.engine_id,
-            "is_gone": None if wanted.is_gone is None else int(wanted.is_gone),
-            "now_ms": now_ms,
-            "after": id_cursor(after),
-            "limit": limit + 1,
-        },
-    )
+    values: dict[str, SqlValue] = {
+        "job_id": wanted.job_id,
+        "is_gone": None if wanted.is_gone is None else int(wanted.is_gone),
+        "now_ms": now_ms,
+        "limit": limit + 1,
+    }
+    if wanted.is_search:
+        return page_of(_found(reader, wanted, values, after, order), limit, lambda row: str(row.place))
+    values |= {"engine_id": wanted.engine_id, "after": id_cursor(after, order)}
+    found = reader.all(_query_of(wanted) + order.suffix, ImageRow, values)
     return page_of(found, limit, lambda row: row.image_id)
+
+
+def _found(
+    reader: Reader, wanted: ImageFilter, values: dict[str, SqlValue], after: str | None, order: Order
+) -> list[ImageRow]:
+    states = {None: (KEPT, GONE), True: (GONE,), False: (KEPT,)}[wanted.is_gone]
+    places = EVERYWHERE
+    if wanted.job_id is not None:
+        job = find_job(reader, wanted.job_id)
+        if job is None:
+            return []
+        places = Range(job.seq * PLACES, job.seq * PLACES + PLACES - 1)
+    more = search_values(reader, wanted, "image", states, places_after(after, order, places))
+    if more is None:
+        return []
+    if wanted.is_gone:
+        more["match_kept"] = match_of(reader, wanted, (KEPT,))
+        return reader.all(f"images_found_gone{order.suffix}", ImageRow, values | more)
+    return reader.all(f"images_found{order.suffix}", ImageRow, values | more)
 
 
 def _query_of(wanted: ImageFilter) -> str:

@@ -1,4 +1,4 @@
-"""Jobs, newest first; the queue positions of waiting ones; and the files of jobs besides their images.
+"""Jobs, newest or oldest first; the queue positions of waiting ones; and the files of jobs besides their images.
 
 An input image or control map (blob) is deleted some time after the job has ended (setting
 `blobs.expire_after`). The job's spec still tells that it existed: `inputs`, and `controls` that are not
@@ -7,27 +7,23 @@ preprocessed.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import msgspec
 
-from kernel.protocol.enums import BlobKind, JobState
-from kernel.protocol.ids import EngineId, JobId
+from kernel.protocol.enums import ENDED_JOB_STATES, BlobKind, JobState
+from kernel.protocol.ids import JobId
 from kernel.protocol.rows import BlobRow
-from kernel.views.page import Page, no_cursor, page_of
-from kernel.views.reader import Reader
+from kernel.views.page import Order, Page, number_cursor, page_of
+from kernel.views.reader import Reader, SqlValue
 from kernel.views.rows import JobRow, Position
-
-NEWEST: Final = 2**63 - 1
-"""The largest rowid of SQLite: every job comes before it."""
+from kernel.views.search import ENDED, OPEN, Search, places_after, search_values
 
 
 @dataclass(frozen=True, slots=True)
-class JobFilter:
+class JobFilter(Search):
     """A filter of jobs; None matches all."""
 
     status: JobState | None = None
-    engine_id: EngineId | None = None
 
 
 def find_job(reader: Reader, job_id: JobId) -> JobRow | None:
@@ -35,21 +31,23 @@ def find_job(reader: Reader, job_id: JobId) -> JobRow | None:
     return reader.one("job", JobRow, {"job_id": job_id})
 
 
-def list_jobs(reader: Reader, wanted: JobFilter, limit: int, after: str | None = None) -> Page[JobRow]:
+def list_jobs(
+    reader: Reader, wanted: JobFilter, limit: int, after: str | None = None, order: Order = Order.NEWEST
+) -> Page[JobRow]:
     """A page of jobs.
 
     Raises: InvalidField, if `after` is not a cursor of this list.
     """
-    found = reader.all(
-        _query_of(wanted),
-        JobRow,
-        {
-            "status": wanted.status,
-            "engine_id": wanted.engine_id,
-            "after": NEWEST if after is None else _seq_of(after),
-            "limit": limit + 1,
-        },
-    )
+    values: dict[str, SqlValue] = {"status": wanted.status, "limit": limit + 1}
+    if wanted.is_search:
+        is_open = wanted.status not in ENDED_JOB_STATES
+        states = (OPEN, *ENDED) if wanted.status is None else (OPEN,) if is_open else (wanted.status,)
+        more = search_values(reader, wanted, "job", states, places_after(after, order))
+        query = "jobs_found_processing" if wanted.status is JobState.PROCESSING else "jobs_found"
+        found = [] if more is None else reader.all(query + order.suffix, JobRow, values | more)
+    else:
+        values |= {"engine_id": wanted.engine_id, "after": number_cursor(after, order)}
+        found = reader.all(_query_of(wanted) + order.suffix, JobRow, values)
     return page_of(found, limit, lambda row: str(row.seq))
 
 
@@ -82,9 +80,3 @@ def _query_of(wanted: JobFilter) -> str:
     by_status = "_by_status" if wanted.status is not None else ""
     by_engine = "_by_engine" if wanted.engine_id is not None else ""
     return f"jobs{by_engine}{by_status}"
-
-
-def _seq_of(cursor: str) -> int:
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= len(str(NEWEST))):
-        raise no_cursor()
-    return min(int(cursor), NEWEST)

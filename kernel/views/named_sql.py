@@ -21,3 +21,16 @@ def load_queries(package: str, file_name: str) -> dict[str, str]:
             raise ValueError(f"{file_name} has two queries named {match['name']}")
         queries[match["name"]] = text[match.end() : end].strip().rstrip(";")
     return queries
+
+
+def load_list_queries(package: str, file_name: str) -> dict[str, str]:
+    """The same, and of every list, newest first, the one that goes the other way: its name ends in `_oldest`.
+
+    A direction cannot be bound to a parameter.
+    """
+    queries = load_queries(package, file_name)
+    lists = {name: text for name, text in queries.items() if " DESC" in text}
+    return queries | {
+        f"{name}_oldest": text.replace("< :after", "> :after").replace(" DESC", " ASC")
+        for name, text in lists.items()
+    }

@@ -11,7 +11,7 @@ import apsw
 import msgspec
 
 from kernel.protocol.errors import DatabaseUnusable
-from kernel.views.named_sql import load_queries
+from kernel.views.named_sql import load_list_queries
 
 SqlValue = str | int | float | bytes | None
 Row = TypeVar("Row")
@@ -21,6 +21,7 @@ FILES: Final = (
     "engines.sql",
     "jobs.sql",
     "images.sql",
+    "search.sql",
     "blobs.sql",
     "events.sql",
     "counts.sql",
@@ -46,7 +47,7 @@ class Reader:
     def __init__(self, database_file: Path) -> None:
         self._file = database_file
         self._sql = {
-            name: text for file in FILES for name, text in load_queries("kernel.views", file).items()
+            name: text for file in FILES for name, text in load_list_queries("kernel.views", file).items()
         }
         self._idle: deque[apsw.Connection] = deque()
         """A stack, so that the same few connections are used."""

@@ -55,6 +55,23 @@ class ImageRow(rows.ImageRow, frozen=True, kw_only=True):
 
     spec: JobSpec
     checkpoint: ModelId | None
+    place: int | None = None
+    """In the order of all images; only of one that was searched for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Something by its id."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The lowest and the highest number; the former is the higher one, if there is none."""
+
+    low: int
+    high: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ STEPS = st.one_of(
     st.tuples(
         st.just(
             "INSERT INTO job (seq, job_id, engine_id, status, priority, spec, image_ids, attempts, crashes,"
-            " warnings, created_at_ms) SELECT ?1, ?1, ?2, ?3, ?4, '', '', 0, 0, '', 0"
+            " warnings, created_at_ms) SELECT ?1, ?1, ?2, ?3, ?4, '{}', '', 0, 0, '', 0"
             " WHERE ?1 NOT IN (SELECT seq FROM job)"
         ),
         st.tuples(SEQS, ENGINES, STATES, PRIORITIES),

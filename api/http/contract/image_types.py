@@ -6,24 +6,24 @@ import msgspec
 from msgspec import field
 from msgspec.structs import asdict
 
-from api.http.contract.constraints import Limit
 from api.http.contract.responses import moment, moment_or_none
+from api.http.contract.search_query import SearchQuery, search_of
 from kernel.protocol.enums import ControlType, GoneReason, InputKind
 from kernel.protocol.ids import EngineId, ImageId, JobId
 from kernel.protocol.model_refs import Removers
 from kernel.protocol.specs import JobSpec
+from kernel.protocol.values import Tag
 from kernel.views.images import ImageFilter
 from kernel.views.rows import ImageRow
 
 
-class ImageListQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ImageListQuery(SearchQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Filters of the list, and its page."""
 
-    limit: Limit = 50
-    after: str | None = None
     job_id: str | None = None
-    engine_id: str | None = None
     gone: bool | None = None
+    tag: Tag | None = None
+    favorite: bool | None = None
 
 
 class Gone(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,12 +76,14 @@ class ImagePage(msgspec.Struct, frozen=True, kw_only=True):
     next: str | None
 
 
-def filter_of(query: ImageListQuery) -> ImageFilter:
-    """The filter of a query."""
+def filter_of(query: ImageListQuery, now_ms: int) -> ImageFilter:
+    """The filter of a checked query."""
     return ImageFilter(
         job_id=None if query.job_id is None else JobId(query.job_id),
-        engine_id=None if query.engine_id is None else EngineId(query.engine_id),
         is_gone=query.gone,
+        tag=query.tag,
+        favorite=query.favorite,
+        **search_of(query, now_ms),
     )
 
 

@@ -6,9 +6,9 @@ from datetime import datetime
 import msgspec
 from msgspec.structs import asdict
 
-from api.http.contract.constraints import Limit
 from api.http.contract.engine_errors import first_engine_error
 from api.http.contract.responses import StoredError, moment, moment_or_none, stored_error
+from api.http.contract.search_query import SearchQuery, search_of
 from kernel.protocol.client import JobAccepted, JobProgress
 from kernel.protocol.enums import ControlType, JobState, Stage, WaitsFor
 from kernel.protocol.ids import EngineId, JobId
@@ -17,13 +17,10 @@ from kernel.views.jobs import JobFilter
 from kernel.views.rows import JobRow
 
 
-class JobListQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class JobListQuery(SearchQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Filters of the list, and its page."""
 
-    limit: Limit = 50
-    after: str | None = None
     status: JobState | None = None
-    engine_id: str | None = None
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,10 +93,9 @@ class JobPage(msgspec.Struct, frozen=True, kw_only=True):
     next: str | None
 
 
-def filter_of(query: JobListQuery) -> JobFilter:
+def filter_of(query: JobListQuery, now_ms: int) -> JobFilter:
     """The filter of a checked query."""
-    engine_id = None if query.engine_id is None else EngineId(query.engine_id)
-    return JobFilter(status=query.status, engine_id=engine_id)
+    return JobFilter(status=query.status, **search_of(query, now_ms))
 
 
 def created_of(accepted: JobAccepted) -> JobCreated:

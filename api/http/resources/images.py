@@ -7,6 +7,7 @@ import falcon
 from api.http.contract.image_types import ImageListQuery, ImagePage, filter_of, image_of
 from api.http.contract.request_parsing import QueryReader
 from api.http.contract.responses import send, send_nothing
+from api.http.contract.search_query import check_search
 from api.port import BusPort
 from kernel.protocol.client import DeleteImage, Done
 from kernel.protocol.errors import ImageNotFound
@@ -23,12 +24,13 @@ class Images:
         self._bus = bus
         self._reader = reader
         self._now_ms = now_ms
-        self._list_query = QueryReader(ImageListQuery)
+        self._list_query = QueryReader(ImageListQuery, check_search)
 
     def list(self, req: falcon.Request, resp: falcon.Response) -> None:
         query = self._list_query.read(req)
         now_ms = self._now_ms()
-        page = list_images(self._reader, filter_of(query), now_ms, query.limit, query.after)
+        wanted = filter_of(query, now_ms)
+        page = list_images(self._reader, wanted, now_ms, query.limit, query.after, query.order)
         items = tuple(image_of(row, now_ms) for row in page.items)
         send(resp, 200, ImagePage(items=items, next=page.next_after))
 

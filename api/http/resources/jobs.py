@@ -19,6 +19,7 @@ from api.http.contract.job_types import (
 )
 from api.http.contract.request_parsing import QueryReader, read_key
 from api.http.contract.responses import send, send_nothing
+from api.http.contract.search_query import check_search
 from api.http.framework.body_intake import JOBS_PATH
 from api.http.framework.deferral import OUTCOME, Then
 from api.http.framework.memory_limiter import MemoryLimiter
@@ -48,8 +49,17 @@ ROOM_BYTES: Final = 64 << 20
 class Jobs:
     """Submit, list, show, cancel and delete jobs."""
 
-    def __init__(self, bus: BusPort, reader: Reader, hub: Hub, waiting: Waiting, limits: Server) -> None:
+    def __init__(
+        self,
+        bus: BusPort,
+        reader: Reader,
+        hub: Hub,
+        waiting: Waiting,
+        limits: Server,
+        now_ms: Callable[[], int],
+    ) -> None:
         self._bus = bus
+        self._now_ms = now_ms
         self._options = falcon.RequestOptions()
         self._reader = reader
         self._hub = hub
@@ -58,7 +68,7 @@ class Jobs:
         self._asks = JobCommands(reader)
         self._bodies = MemoryLimiter(ROOM_BYTES, waiting.seats, "too many jobs with input images at once")
         self._create_query = QueryReader(JobCreateQuery)
-        self._list_query = QueryReader(JobListQuery)
+        self._list_query = QueryReader(JobListQuery, check_search)
 
     def begin(self, environment: Environment, then: Then) -> bool:
         """Ask for a plain job without waiting; `create` goes on (`api.http.framework.deferral`)."""
@@ -90,7 +100,8 @@ class Jobs:
 
     def list(self, req: falcon.Request, resp: falcon.Response) -> None:
         query = self._list_query.read(req)
-        page = list_jobs(self._reader, filter_of(query), query.limit, query.after)
+        wanted = filter_of(query, self._now_ms())
+        page = list_jobs(self._reader, wanted, query.limit, query.after, query.order)
         send(resp, 200, JobPage(items=self._listed(page.items), next=page.next_after))
 
     def show(self, req: falcon.Request, resp: falcon.Response, job_id: str) -> None:

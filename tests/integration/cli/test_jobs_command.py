@@ -299,6 +299,9 @@ def test_jobs_are_listed_shown_cancelled_and_deleted(spoon: Spoon, fox: FakeApi)
     listed = spoon("jobs", "list", "--engine", "e1", "--status", "waiting").out.splitlines()
     assert listed[1] == f"j1  waiting  portraits  -         2026-01-31 12:00:05Z  a?fox{'x' * 32}..."
     assert fox.sent("GET", "/v1/jobs")[0].query == {"status": "waiting", "engine_id": "e1", "limit": "50"}
+    spoon("jobs", "list", "--prompt", "fox", "--since", "7d", "--seed", "0", "--order", "Oldest", "--all")
+    sought = {"prompt": "fox", "created_after": "7d", "seed": "0", "order": "oldest", "limit": "200"}
+    assert fox.sent("GET", "/v1/jobs")[1].query == sought
     assert json.loads(spoon("jobs", "show", "j1", "--json").out) == WAITING
     assert spoon("jobs", "cancel", "j1").out == "j1  cancelled\n"
     assert spoon("jobs", "delete", "j1").out == "deleted j1\n"
@@ -319,6 +322,15 @@ def test_pictures_are_listed_shown_and_deleted(spoon: Spoon, fox: FakeApi) -> No
     lines = spoon("images", "list").out.splitlines()
     assert lines[1].split() == ["i1", "e9", "128x64", "1.0", "kB", "7", "0", "-", "a", "fox"]
     assert "gone: expired" in lines[2]
+    spoon("images", "list", "--tag", "best", "--no-favorite", "--lora", "detail", "--until", "2026-01-31")
+    sought = {
+        "tag": "best",
+        "favorite": "false",
+        "lora": "detail",
+        "created_before": "2026-01-31",
+        "limit": "50",
+    }
+    assert fox.sent("GET", "/v1/images")[1].query == sought
     assert json.loads(spoon("images", "show", "i1", "--json").out) == image
     assert spoon("images", "delete", "i1").out == "deleted i1\n"
 

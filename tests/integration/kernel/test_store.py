@@ -11,10 +11,15 @@ from kernel.protocol.enums import ChangeKind
 from kernel.protocol.errors import DatabaseUnusable
 from kernel.protocol.ids import EventSeq
 from kernel.protocol.rows import ChangeRow
+from kernel.shell.rowmap import to_json
 from kernel.shell.store import Store, check_sqlite_version, migrations
+from kernel.views.images import PLACES, ImageFilter, list_images
+from kernel.views.jobs import JobFilter, list_jobs
+from kernel.views.reader import Reader
 from tests.integration.kernel.rows import BARE_ENGINE, SPEC, WAITING_JOB
 from tests.integration.kernel.saving import saved, seen_by_others
 
+BEFORE_SEARCH = 9
 SCHEMA = Path(__file__).with_name("schema.txt")
 
 
@@ -61,6 +66,32 @@ def test_a_database_of_every_older_schema_becomes_the_present_one(database: Path
         assert described(upgraded.connection) == described(fresh.connection)
         upgraded.close()
     fresh.close()
+
+
+def test_what_was_there_before_the_index_is_found(database: Path) -> None:
+    old = apsw.Connection(str(database))
+    for step in range(1, BEFORE_SEARCH + 1):
+        old.execute(migrations()[step])
+    old.execute(
+        "INSERT INTO job (seq, job_id, engine_id, status, priority, spec, image_ids, attempts, crashes,"
+        " warnings, created_at_ms) VALUES (7, 'j', 'e', 'waiting', 0, ?, '[]', 0, 0, '[]', 5)",
+        (to_json(SPEC),),
+    )
+    old.execute(
+        "INSERT INTO image (image_id, job_id, engine_id, position, file_name, mime, width_px, height_px,"
+        " size_bytes, sha256, seed, downloads, created_at_ms)"
+        " VALUES ('i', 'j', 'e', 3, 'i.png', 'image/png', 8, 8, 1, '', 42, 0, 6)"
+    )
+    old.pragma("user_version", BEFORE_SEARCH)
+    old.close()
+
+    Store(database).close()
+
+    reader = Reader(database)
+    assert [row.seq for row in list_jobs(reader, JobFilter(seed=SPEC.seed), 9).items] == [7]
+    found = list_images(reader, ImageFilter(seed=42, created_before_ms=7, prompt=SPEC.prompt), 0, 9).items
+    assert [(row.image_id, row.place) for row in found] == [("i", 7 * PLACES + 3)]
+    reader.close()
 
 
 def test_opening_again_changes_nothing_and_counts_the_start(open_store: Callable[[], Store]) -> None:

@@ -10,7 +10,7 @@ from kernel.protocol.enums import GONE_TEXTS, GoneReason
 from kernel.protocol.errors import ImageGone
 from kernel.protocol.ids import ImageId, Ticket
 from tests.unit.api.rich_job import RICH_SPEC
-from tests.unit.api.stage import NOW_MS, Stage
+from tests.unit.api.stage import NOW_MS, Stage, fields_of
 
 FILE = bytes(range(256)) * 100
 SHA256 = hashlib.sha256(FILE).hexdigest()
@@ -211,6 +211,51 @@ def test_images_are_listed_by_what_is_asked_for(stage: Stage) -> None:
     assert [one["image_id"] for one in stage.get("/v1/images").json["items"]] == ["i2", "i1"]
     found = stage.get("/v1/images", query_string="gone=false&job_id=j1&engine_id=e1").json["items"]
     assert [one["image_id"] for one in found] == ["i1"]
+
+
+@pytest.mark.parametrize(
+    ("query", "is_found"),
+    [
+        ("prompt=CAT%20a&seed=0&height=768", True),
+        ("prompt=dog", False),
+        ("checkpoint=m1&engine=e1&lora=none", False),
+        ("created_after=8s&created_before=1970-01-01T01:00:02.001%2B01:00", True),
+        ("created_before=1970-01-01T00:00:02Z", False),
+        ("created_after=1970-01-01", True),
+        ("favorite=false", True),
+        ("tag=best", False),
+    ],
+)
+def test_images_are_searched(stage: Stage, query: str, is_found: bool) -> None:
+    found = stage.get("/v1/images", query_string=query).json
+    assert [one["image_id"] for one in found["items"]] == ["i1"] * is_found
+    assert found["next"] is None
+
+
+def test_a_search_goes_on_at_its_cursor_in_either_order(stage: Stage) -> None:
+    stage.database.add_image("i2", "j1")
+    for order, ids in (("newest", ["i2", "i1"]), ("Oldest", ["i1", "i2"])):
+        query = f"seed=0&limit=1&order={order}"
+        first = stage.get("/v1/images", query_string=query).json
+        second = stage.get("/v1/images", query_string=f"{query}&after={first['next']}").json
+        assert [one["image_id"] for one in first["items"] + second["items"]] == ids
+
+
+def test_what_cannot_be_searched_for_is_refused_with_its_parameter(stage: Stage) -> None:
+    query = "prompt=%21%21&created_after=soon&created_before=2026-01-31T12:00:00&seed=-1&order=best&width=0"
+    result = stage.get("/v1/images", query_string=query)
+    moment = "must be a time such as 2026-01-31T12:00:00Z, a day such as 2026-01-31, or an age such as 7d"
+    assert (result.status_code, fields_of(result)) == (
+        422,
+        {
+            "prompt": "must contain a word: a letter or a digit",
+            "created_after": moment,
+            "created_before": moment,
+            "seed": "must be at least 0",
+            "order": "must be one of newest, oldest",
+            "width": "must be at least 1",
+        },
+    )
 
 
 def test_an_image_is_deleted(stage: Stage) -> None:

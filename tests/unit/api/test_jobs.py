@@ -194,3 +194,13 @@ def test_head_answers_as_get_without_the_body(stage: Stage) -> None:
     stage.database.add_job(1, "j1")
     result = stage.call("HEAD", "/v1/jobs/j1")
     assert (result.status_code, result.text) == (200, "")
+
+
+def test_jobs_are_searched(stage: Stage) -> None:
+    stage.database.add_job(1, "j1", spec=RICH_SPEC)
+    stage.database.add_job(2, "j2", status="failed")
+    query = "prompt=cat&created_after=1h&status=failed"
+    assert [job["job_id"] for job in stage.get("/v1/jobs", query_string=query).json["items"]] == ["j2"]
+    query = "created_before=1970-01-02&order=oldest"
+    assert [job["job_id"] for job in stage.get("/v1/jobs", query_string=query).json["items"]] == ["j1", "j2"]
+    assert stage.get("/v1/jobs", query_string="tag=best").status_code == 422

@@ -68,7 +68,18 @@ def has_key(key: str, node: Any) -> bool:
 
 def test_query_parameters_are_described_one_by_one(document: Any) -> None:
     parameters = {one["name"]: one for one in document["paths"]["/v1/jobs"]["get"]["parameters"]}
-    assert set(parameters) == {"limit", "after", "status", "engine_id"}
+    search = {
+        "prompt",
+        "engine",
+        "checkpoint",
+        "lora",
+        "seed",
+        "width",
+        "height",
+        "created_after",
+        "created_before",
+    }
+    assert set(parameters) == {"limit", "after", "order", "status", "engine_id"} | search
     assert parameters["limit"]["schema"]["maximum"] == 200
     assert parameters["status"]["schema"]["examples"][0] == "waiting"
 

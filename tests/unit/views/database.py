@@ -99,7 +99,7 @@ class SampleDatabase:
                 "image_id": image_id,
                 "job_id": job_id,
                 "engine_id": "e1",
-                "position": 0,
+                "position": self._images_of(job_id),
                 "file_name": f"{image_id}.png",
                 "mime": "image/png",
                 "width_px": 512,
@@ -139,6 +139,10 @@ class SampleDatabase:
         self.connection.execute(
             f"UPDATE {table} SET {columns} WHERE {key} = :thing_id", {**values, "thing_id": thing_id}
         )
+
+    def _images_of(self, job_id: str) -> int:
+        found: int = self.connection.execute("SELECT count(*) FROM image WHERE job_id = ?", (job_id,)).get
+        return found
 
     def _insert(self, table: str, values: dict[str, Any]) -> None:
         names, marks = ", ".join(values), ", ".join(f":{name}" for name in values)

@@ -1,0 +1,65 @@
+-- jobs_found: a page of the jobs that a search finds, newest first: the index has them in this order
+SELECT job.*
+FROM job_search AS found
+CROSS JOIN job ON job.seq = found.rowid
+WHERE found.job_search MATCH :match AND found.rowid BETWEEN :low AND :high
+  AND (:status IS NULL OR job.status = :status)
+  AND job.created_at_ms >= :created_after_ms AND job.created_at_ms < :created_before_ms
+ORDER BY found.rowid DESC
+LIMIT :limit;
+
+-- jobs_found_processing: those of them that are processed: there are never many, and they alone are looked at
+SELECT job.*
+FROM job
+CROSS JOIN job_search AS found ON found.rowid = job.seq
+WHERE job.status = 'processing' AND found.job_search MATCH :match AND job.seq BETWEEN :low AND :high
+  AND job.created_at_ms >= :created_after_ms AND job.created_at_ms < :created_before_ms
+ORDER BY job.seq DESC
+LIMIT :limit;
+
+-- images_found: a page of the images that a search finds, newest first: the index has them in this order
+SELECT image.*, job.spec, engine.spec ->> '$.checkpoint' AS checkpoint, found.rowid AS place
+FROM image_search AS found
+CROSS JOIN image ON image.image_id = found.image_id
+CROSS JOIN job ON job.job_id = image.job_id
+LEFT JOIN engine ON engine.engine_id = image.engine_id
+WHERE found.image_search MATCH :match AND found.rowid BETWEEN :low AND :high
+  AND (:is_gone IS NULL OR coalesce(image.expires_at_ms > :now_ms, TRUE))
+  AND image.created_at_ms >= :created_after_ms AND image.created_at_ms < :created_before_ms
+ORDER BY found.rowid DESC
+LIMIT :limit;
+
+-- images_found_gone: those of them that are gone, and those whose time is over but which are not ended yet: see
+-- images_gone
+SELECT image.*, job.spec, engine.spec ->> '$.checkpoint' AS checkpoint, found.rowid AS place
+FROM image_search AS found
+CROSS JOIN image ON image.image_id = found.image_id
+CROSS JOIN job ON job.job_id = image.job_id
+LEFT JOIN engine ON engine.engine_id = image.engine_id
+WHERE found.image_search MATCH :match AND found.rowid BETWEEN :low AND :high
+  AND image.created_at_ms >= :created_after_ms AND image.created_at_ms < :created_before_ms
+UNION ALL
+SELECT image.*, job.spec, engine.spec ->> '$.checkpoint' AS checkpoint, found.rowid AS place
+FROM image INDEXED BY image_to_expire
+CROSS JOIN job ON job.job_id = image.job_id
+CROSS JOIN image_search AS found ON found.rowid = job.seq * 16384 + image.position
+LEFT JOIN engine ON engine.engine_id = image.engine_id
+WHERE image.gone_reason IS NULL AND image.expires_at_ms <= :now_ms
+  AND found.image_search MATCH :match_kept AND found.rowid BETWEEN :low AND :high
+  AND image.created_at_ms >= :created_after_ms AND image.created_at_ms < :created_before_ms
+ORDER BY place DESC
+LIMIT :limit;
+
+-- engines_meant: the engines with an id or a name, and a checkpoint with an id or a name; there are few engines
+SELECT engine_id AS id FROM engine
+WHERE (:engine_id IS NULL OR engine_id = :engine_id)
+  AND (:engine IS NULL OR :engine IN (engine_id, name))
+  AND (:checkpoint IS NULL OR engine.spec ->> '$.checkpoint' = :checkpoint
+       OR EXISTS (SELECT 1 FROM model WHERE model_id = engine.spec ->> '$.checkpoint' AND name = :checkpoint));
+
+-- loras_meant: the LoRAs with a name; there are few models
+SELECT model_id AS id FROM model WHERE name = :lora AND model_type = 'lora';
+
+-- range_of_periods: the numbers that the jobs or images of some time have, and maybe some others
+SELECT (SELECT coalesce(min(low), 1) FROM time_range WHERE kind = :kind AND (:first IS NULL OR period >= :first)) AS low,
+       (SELECT coalesce(max(high), 0) FROM time_range WHERE kind = :kind AND (:last IS NULL OR period <= :last)) AS high;
