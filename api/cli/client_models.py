@@ -96,6 +96,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     height: int | None = None
     size_bytes: int | None = None
     seed: int | None = None
+    tags: tuple[str, ...] = ()
     downloads: int | None = None
     expires_at: str | None = None
     gone: Gone | None = None

@@ -153,6 +153,43 @@ def download(invocation: Invocation, image: str, out: Path | None, what: str, ma
 
 
 @images.command()
+@click.argument("image", nargs=-1, required=True)
+@click.option("--tag", "added", multiple=True, metavar="TAG", help="Add this tag. Repeatable.")
+@click.option("--untag", "removed", multiple=True, metavar="TAG", help="Remove this tag. Repeatable.")
+@click.option("--favorite/--no-favorite", default=None, help="Mark as a favorite, or remove the mark.")
+@click.option("--note", metavar="TEXT", help="Replace the note; an empty one removes it.")
+@click.pass_obj
+def edit(
+    invocation: Invocation,
+    image: tuple[str, ...],
+    added: tuple[str, ...],
+    removed: tuple[str, ...],
+    favorite: bool | None,
+    note: str | None,
+) -> None:
+    """Set the tags, the favorite mark and the note of each IMAGE (an id).
+
+    \b
+    Examples:
+      spoon images edit 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11 --tag best --favorite
+      spoon images edit 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11 --untag best --note "for the wall"
+    """
+    from api.cli.rest import quoted, read
+
+    if not (added or removed) and favorite is None and note is None:
+        raise click.UsageError("nothing to change: pass --tag, --untag, --favorite, --no-favorite or --note")
+    with invocation.rest() as rest:
+        for one in image:
+            path = f"/v1/images/{quoted(one)}"
+            said: dict[str, object] = {"favorite": favorite, "note": note}
+            if added or removed:
+                tags = dict.fromkeys((*read(rest.get(path), Image).tags, *added))
+                said["tags"] = [tag for tag in tags if tag not in removed]
+            rest.patch(path, body={name: value for name, value in said.items() if value is not None})
+            click.echo(f"edited {one}")
+
+
+@images.command()
 @click.argument("image")
 @click.pass_obj
 def delete(invocation: Invocation, image: str) -> None:

@@ -81,9 +81,9 @@ class Rest:
             raise Refusal(_problem(answer))
         return answer.content
 
-    def patch(self, path: str, query: Query | None = None) -> bytes:
+    def patch(self, path: str, query: Query | None = None, body: Mapping[str, object] | None = None) -> bytes:
         """The body of the response. Raises: Refusal, ServerUnreachable."""
-        return self._send("PATCH", path, query)
+        return self._send("PATCH", path, query, body)
 
     def delete(self, path: str, query: Query | None = None) -> None:
         """Raises: Refusal, ServerUnreachable."""

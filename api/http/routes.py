@@ -113,6 +113,8 @@ def routes(r: Resources) -> tuple[Route, ...]:
         Route("POST", "/v1/images/prune", r.pruning.prune, "Delete old images, or count them",
               {200: Pruned}, PruneInput, None, (*NO_ENGINE, e.Unavailable)),
         Route("GET", one_image, r.images.show, "Show an image's recipe", {200: image.Image}, errors=NO_IMAGE),
+        Route("PATCH", one_image, r.images.edit, "Set an image's tags, favorite mark and note",
+              {200: image.Image}, image.ImageEdit, None, NO_IMAGE),
         Route("DELETE", one_image, r.images.delete, "Delete an image",
               {204: None}, errors=NO_IMAGE),
         Route("GET", f"{one_image}/download", r.download.show, "Download an image",

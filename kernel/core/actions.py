@@ -79,6 +79,15 @@ class EndImage(Struct, frozen=True):
     at_ms: int
 
 
+class EditImage(Struct, frozen=True):
+    """What people say of an image; None: as before."""
+
+    image_id: ImageId
+    tags: tuple[str, ...] | None
+    favorite: bool | None
+    note: str | None
+
+
 class RestoreImage(Struct, frozen=True):
     """A lost image's file is back: mark the image as present."""
 
@@ -152,6 +161,7 @@ Save = (
     | CountDownload
     | EndImage
     | RestoreImage
+    | EditImage
     | AddBlob
     | ExpireBlobs
     | DropBlob

@@ -38,7 +38,7 @@ from kernel.protocol.ids import (
 from kernel.protocol.memory import MemoryShortage
 from kernel.protocol.model_refs import InputFile, Preparation
 from kernel.protocol.specs import EngineSpec, JobRequest
-from kernel.protocol.values import DurationS, Name, Sha256, Tags, Uri
+from kernel.protocol.values import DurationS, Name, Note, Sha256, Tags, Uri
 
 # Asks: requests that change something.
 
@@ -138,6 +138,17 @@ class DeleteImage(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     image_id: ImageId
 
 
+class EditImage(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Set what people say of an image; None leaves it as it is. One that is gone can be edited, too."""
+
+    image_id: ImageId
+    tags: Tags | None = None
+    """All of them."""
+    favorite: bool | None = None
+    note: Note | None = None
+    """Empty: none any more."""
+
+
 class PruneImages(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Delete images: the expired ones, those older than a given age, and the oldest beyond a size limit.
 
@@ -193,6 +204,7 @@ ApiAsk = (
     | CancelJob
     | DeleteJob
     | DeleteImage
+    | EditImage
     | PruneImages
     | ClaimDownload
     | FinishDownload

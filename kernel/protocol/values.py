@@ -39,6 +39,7 @@ Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Uri = Annotated[str, Meta(min_length=1, max_length=4_096)]
 Tag = Annotated[str, Meta(min_length=1, max_length=100)]
 Tags = Annotated[tuple[Tag, ...], Meta(max_length=64)]
+Note = Annotated[str, Meta(max_length=10_000)]
 Sha256 = Annotated[str, Meta(pattern=_SHA256)]
 Prompt = Annotated[
     str,

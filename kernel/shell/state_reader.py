@@ -40,7 +40,7 @@ class StateReader:
         """The facts that the core lacks for a command: the stored reply, and the row that it is about."""
         stored = self._stored_reply(key)
         match ask:
-            case client.ClaimDownload() | client.FinishDownload() | client.DeleteImage():
+            case client.ClaimDownload() | client.FinishDownload() | client.DeleteImage() | client.EditImage():
                 return Facts(stored_reply=stored, image=self.image(ask.image_id))
             case client.CancelJob() | client.DeleteJob():
                 return Facts(stored_reply=stored, ended_job=self._job(ask.job_id))

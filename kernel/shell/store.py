@@ -166,6 +166,9 @@ class Store:
                 self._save_job(row)
             case actions.AddImage() | actions.CountDownload() | actions.EndImage() | actions.RestoreImage():
                 self._save_image(save)
+            case actions.EditImage(image_id, tags, favorite, note):
+                as_json = None if tags is None else rowmap.to_json(tags)
+                self._run("edit_image", (as_json, favorite, note, image_id))
             case actions.AddBlob() | actions.ExpireBlobs() | actions.DropBlob() | actions.TrashFile():
                 self._save_blob(save)
             case actions.SaveModel() | actions.DropModel() | actions.NoteModel() | actions.SaveEngine():

@@ -1,4 +1,4 @@
-"""Jobs, newest or oldest first; the queue positions of waiting ones; and the files of jobs besides their images.
+"""Jobs in both orders; the queue positions of waiting ones; and the files of jobs besides their images.
 
 An input image or control map (blob) is deleted some time after the job has ended (setting
 `blobs.expire_after`). The job's spec still tells that it existed: `inputs`, and `controls` that are not

@@ -55,6 +55,9 @@ class ImageRow(rows.ImageRow, frozen=True, kw_only=True):
 
     spec: JobSpec
     checkpoint: ModelId | None
+    tags: tuple[str, ...]
+    favorite: int
+    note: str | None
     place: int | None = None
     """In the order of all images; only of one that was searched for."""
 

@@ -6,13 +6,15 @@ import msgspec
 from msgspec import field
 from msgspec.structs import asdict
 
+from api.http.contract.constraints import check_line, check_text
 from api.http.contract.responses import moment, moment_or_none
 from api.http.contract.search_query import SearchQuery, search_of
+from api.http.contract.validation_errors import ValidationErrors
 from kernel.protocol.enums import ControlType, GoneReason, InputKind
 from kernel.protocol.ids import EngineId, ImageId, JobId
 from kernel.protocol.model_refs import Removers
 from kernel.protocol.specs import JobSpec
-from kernel.protocol.values import Tag
+from kernel.protocol.values import Note, Tag, Tags
 from kernel.views.images import ImageFilter
 from kernel.views.rows import ImageRow
 
@@ -24,6 +26,21 @@ class ImageListQuery(SearchQuery, frozen=True, kw_only=True, forbid_unknown_fiel
     gone: bool | None = None
     tag: Tag | None = None
     favorite: bool | None = None
+
+
+class ImageEdit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to say of an image: what is given replaces what was there, and an empty note removes it."""
+
+    tags: Tags | None = None
+    favorite: bool | None = None
+    note: Note | None = None
+
+
+def check_edit(found: ImageEdit, faults: ValidationErrors) -> None:
+    """Find all that is wrong with what is said of an image."""
+    for tag in found.tags or ():
+        check_line("tags", tag, faults)
+    check_text("note", found.note or "", faults)
 
 
 class Gone(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +75,9 @@ class Image(JobSpec, frozen=True, kw_only=True):
     poses: Poses
     remove_background: Removers = field(name="remove_background")
     """As images call what a job calls remove_background_models."""
+    tags: tuple[str, ...]
+    favorite: bool
+    note: str | None
     mime: str
     size_bytes: int
     sha256: str
@@ -111,6 +131,9 @@ def image_of(row: ImageRow, now_ms: int) -> Image:
         pose_image_path=_input_path(row, InputKind.POSE),
         type_pose=tuple(control.control_type for control in row.spec.controls),
         poses=_poses(row),
+        tags=row.tags,
+        favorite=bool(row.favorite),
+        note=row.note,
         mime=row.mime,
         size_bytes=row.size_bytes,
         sha256=row.sha256,

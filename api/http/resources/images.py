@@ -4,12 +4,19 @@ from collections.abc import Callable
 
 import falcon
 
-from api.http.contract.image_types import ImageListQuery, ImagePage, filter_of, image_of
-from api.http.contract.request_parsing import QueryReader
+from api.http.contract.image_types import (
+    ImageEdit,
+    ImageListQuery,
+    ImagePage,
+    check_edit,
+    filter_of,
+    image_of,
+)
+from api.http.contract.request_parsing import BodyReader, QueryReader, refuse_key
 from api.http.contract.responses import send, send_nothing
 from api.http.contract.search_query import check_search
 from api.port import BusPort
-from kernel.protocol.client import DeleteImage, Done
+from kernel.protocol.client import DeleteImage, Done, EditImage
 from kernel.protocol.errors import ImageNotFound
 from kernel.protocol.ids import ImageId
 from kernel.views.images import find_image, list_images
@@ -18,12 +25,13 @@ from kernel.views.rows import ImageRow
 
 
 class Images:
-    """List, show and delete images. Their files are handed out by `api.http.resources.download`."""
+    """List, show, edit and delete images. Their files are handed out by `api.http.resources.download`."""
 
     def __init__(self, bus: BusPort, reader: Reader, now_ms: Callable[[], int]) -> None:
         self._bus = bus
         self._reader = reader
         self._now_ms = now_ms
+        self._edit_body = BodyReader(ImageEdit, frozenset(), check_edit)
         self._list_query = QueryReader(ImageListQuery, check_search)
 
     def list(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -35,6 +43,14 @@ class Images:
         send(resp, 200, ImagePage(items=items, next=page.next_after))
 
     def show(self, req: falcon.Request, resp: falcon.Response, image_id: str) -> None:
+        send(resp, 200, image_of(find(self._reader, image_id), self._now_ms()))
+
+    def edit(self, req: falcon.Request, resp: falcon.Response, image_id: str) -> None:
+        """Repeating it changes nothing, so it takes no key."""
+        refuse_key(req)
+        said = self._edit_body.read(req)
+        ask = EditImage(image_id=ImageId(image_id), tags=said.tags, favorite=said.favorite, note=said.note)
+        self._bus.ask(ask, Done)
         send(resp, 200, image_of(find(self._reader, image_id), self._now_ms()))
 
     def delete(self, req: falcon.Request, resp: falcon.Response, image_id: str) -> None:

@@ -79,6 +79,8 @@ def _change(world: World, event: Asked, ask: client.ApiAsk | client.Shutdown) ->
             return downloads.finish(world, ask, event.facts)
         case client.PruneImages():
             return downloads.prune(world, ask, event.facts)
+        case client.EditImage():
+            return downloads.edit(world, ask, event.facts)
         case client.DeleteImage():
             return downloads.delete(world, ask, event.facts)
         case client.RegisterModel():

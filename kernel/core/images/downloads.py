@@ -1,4 +1,4 @@
-"""Downloads of finished images: claims, counts and expiry."""
+"""Finished images: claims of downloads, counts, expiry, and edits by people."""
 
 from typing import Final
 
@@ -109,6 +109,18 @@ def prune(world: World, ask: client.PruneImages, facts: Facts) -> client.SingleR
         missing=len(found.missing_files),
         missing_files=found.missing_files[:MOST_NAMED],
     )
+
+
+def edit(world: World, ask: client.EditImage, facts: Facts) -> client.SingleReply:
+    """Save what people say of an image.
+
+    Raises: ImageNotFound.
+    """
+    if facts.image is None:
+        raise ImageNotFound
+    tags = None if ask.tags is None else tuple(dict.fromkeys(ask.tags))
+    world.act(actions.EditImage(ask.image_id, tags, ask.favorite, ask.note))
+    return client.Done()
 
 
 def delete(world: World, ask: client.DeleteImage, facts: Facts) -> client.SingleReply:

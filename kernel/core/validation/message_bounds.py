@@ -46,6 +46,10 @@ def check(ask: client.Ask) -> None:
                 if "\0" in prompt:
                     raise wrong_field(field, "must not contain the character NUL")
             _check_options(request.scheduler_config)
+        case client.EditImage():
+            _check_lines("tags", ask.tags or ())
+            if "\0" in (ask.note or ""):
+                raise wrong_field("note", "must not contain the character NUL")
         case client.RegisterModel():
             _check_model(ask)
         case client.CreateEngine(spec=spec):

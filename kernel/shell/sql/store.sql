@@ -98,6 +98,10 @@ SELECT 'images/' || file_name, :at_ms FROM image WHERE image_id = :image_id AND 
 UPDATE image SET gone_reason = :reason, gone_at_ms = :at_ms
 WHERE image_id = :image_id AND (gone_reason IS NULL OR gone_reason = 'lost');
 
+-- edit_image: what people say of an image; nothing is as it was, an empty note is none
+UPDATE image SET tags = coalesce(?, tags), favorite = coalesce(?, favorite), note = nullif(coalesce(?, note), '')
+WHERE image_id = ?;
+
 -- restore_image: the image was lost, and its file is there again
 UPDATE image SET gone_reason = NULL, gone_at_ms = NULL WHERE image_id = ? AND gone_reason = 'lost';
 

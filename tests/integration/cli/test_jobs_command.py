@@ -347,3 +347,14 @@ def test_a_picture_that_is_gone_says_why(spoon: Spoon, fox: FakeApi) -> None:
     fox.on("GET", "/v1/images/i1/download", problem(410, "image_gone", "the image expired"))
     ended = spoon("images", "download", "i1")
     assert (ended.code, ended.err) == (3, "spoon: the image expired [image_gone]\n")
+
+
+def test_an_image_is_tagged_marked_and_noted(spoon: Spoon, fox: FakeApi) -> None:
+    fox.on("GET", "/v1/images/i1", Answer(body={"image_id": "i1", "tags": ["old", "zoo"]}))
+    fox.on("PATCH", "/v1/images/i1", Answer(body={"image_id": "i1"}))
+    ended = spoon("images", "edit", "i1", "--tag", "best", "--tag", "zoo", "--untag", "old", "--favorite")
+    assert (ended.code, ended.out) == (0, "edited i1\n")
+    spoon("images", "edit", "i1", "--no-favorite", "--note", "")
+    bodies = [asked.body for asked in fox.sent("PATCH", "/v1/images/i1")]
+    assert bodies == [{"tags": ["zoo", "best"], "favorite": True}, {"favorite": False, "note": ""}]
+    assert spoon("images", "edit", "i1").code == 2

@@ -200,6 +200,19 @@ def test_a_lost_image_keeps_its_name_and_may_be_there_again_or_deleted(
     assert state_reader.trash(10) == [f"images/{FREE_IMAGE.file_name}"]
 
 
+def test_what_people_say_of_an_image_is_kept_until_they_say_otherwise(store: Store) -> None:
+    def said() -> list[tuple[object, ...]]:
+        return list(store.connection.execute("SELECT tags, favorite, note FROM image"))
+
+    saved(store, actions.AddJob(WAITING_JOB, SPEC), actions.AddImage(FREE_IMAGE))
+    saved(store, actions.EditImage(IMAGE, ("b", "a"), True, "for the wall"))
+    assert said() == [('["b","a"]', 1, "for the wall")]
+    saved(store, actions.EditImage(IMAGE, None, None, None))
+    assert said() == [('["b","a"]', 1, "for the wall")]
+    saved(store, actions.EditImage(IMAGE, (), False, ""))
+    assert said() == [("[]", 0, None)]
+
+
 def test_the_trash_forgets_what_is_removed_and_only_that(store: Store, state_reader: StateReader) -> None:
     saved(store, *(actions.TrashFile(Folder.IMAGES, name, NOW_MS) for name in ("a.png", "b.png")))
     store.forget_trash(["images/a.png"])

@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from kernel.protocol.client import ClaimDownload, DeleteImage, Done, DownloadGranted, FinishDownload
+from kernel.protocol.client import (
+    ApiAsk,
+    ClaimDownload,
+    DeleteImage,
+    Done,
+    DownloadGranted,
+    EditImage,
+    FinishDownload,
+)
 from kernel.protocol.enums import GONE_TEXTS, GoneReason
 from kernel.protocol.errors import ImageGone
 from kernel.protocol.ids import ImageId, Ticket
@@ -80,6 +88,9 @@ def test_an_image_shows_its_whole_recipe(stage: Stage) -> None:
         "background_color": None,
         "image_file_type": "png",
         "quality": 90,
+        "tags": [],
+        "favorite": False,
+        "note": None,
         "mime": "image/png",
         "size_bytes": len(FILE),
         "sha256": SHA256,
@@ -261,3 +272,37 @@ def test_what_cannot_be_searched_for_is_refused_with_its_parameter(stage: Stage)
 def test_an_image_is_deleted(stage: Stage) -> None:
     stage.bus.reactions[DeleteImage] = Done()
     assert stage.call("DELETE", "/v1/images/i1").status_code == 204
+
+
+def test_what_is_said_of_an_image_goes_to_the_manager_and_is_shown(stage: Stage) -> None:
+    def edit(ask: ApiAsk) -> Done:
+        assert ask == EditImage(image_id=ImageId("i1"), tags=("best", "zoo"), favorite=True, note="")
+        stage.database.set("image", "image_id", "i1", tags='["best","zoo"]', favorite=1)
+        return Done()
+
+    stage.bus.reactions[EditImage] = edit
+    said = {"tags": ["best", "zoo"], "favorite": True, "note": ""}
+    shown = stage.call("PATCH", "/v1/images/i1", said)
+    assert shown.status_code == 200
+    assert {name: shown.json[name] for name in ("tags", "favorite", "note")} == said | {"note": None}
+    found = stage.get("/v1/images", query_string="tag=zoo&favorite=true").json["items"]
+    assert [one["image_id"] for one in found] == ["i1"]
+
+
+@pytest.mark.parametrize(
+    ("said", "field", "problem"),
+    [
+        ({"tags": ["a\nb"]}, "tags", "must not contain control characters"),
+        ({"tags": [" "]}, "tags", "must not be blank"),
+        ({"tags": [""]}, "tags[0]", "must not be empty"),
+        ({"note": "\0"}, "note", "must not contain the character NUL"),
+        ({"favourite": True}, "favourite", "unknown field; did you mean favorite?"),
+        ({"favorite": 1}, "favorite", "must be true or false, not a whole number"),
+    ],
+)
+def test_what_cannot_be_said_of_an_image_is_refused(
+    stage: Stage, said: dict[str, object], field: str, problem: str
+) -> None:
+    result = stage.call("PATCH", "/v1/images/i1", said)
+    assert (result.status_code, fields_of(result)) == (422, {field: problem})
+    assert stage.bus.asked == []

@@ -33,6 +33,7 @@ CALLS = {
     client.CancelJob: Call("POST", "/v1/jobs/{job_id}/cancel"),
     client.DeleteJob: Call("DELETE", "/v1/jobs/{job_id}"),
     client.PruneImages: Call("POST", "/v1/images/prune", {"engine_id": "e1"}),
+    client.EditImage: Call("PATCH", "/v1/images/{image_id}", {"tags": ["best"]}),
     client.DeleteImage: Call("DELETE", "/v1/images/{image_id}"),
     client.ClaimDownload: Call("GET", "/v1/images/{image_id}/download"),
 }

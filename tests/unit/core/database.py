@@ -35,6 +35,7 @@ class Database:
     changes: list[ChangeRow] = field(default_factory=list)
     trash: list[str] = field(default_factory=list)
     forgets: list[actions.ForgetOld] = field(default_factory=list)
+    edits: list[actions.EditImage] = field(default_factory=list)
     epoch: int = 0
 
     def copy(self) -> "Database":
@@ -67,7 +68,7 @@ class Database:
         """What the shell tells the core about a command."""
         reply = self.replies.get(key)
         match ask:
-            case client.ClaimDownload() | client.FinishDownload() | client.DeleteImage():
+            case client.ClaimDownload() | client.FinishDownload() | client.DeleteImage() | client.EditImage():
                 return Facts(stored_reply=reply, image=self.images.get(ask.image_id))
             case client.CancelJob() | client.DeleteJob():
                 return Facts(stored_reply=reply, ended_job=self.jobs.get(ask.job_id))
@@ -85,6 +86,9 @@ class Database:
                 self._apply_job(save)
             case actions.AddImage() | actions.CountDownload() | actions.EndImage() | actions.RestoreImage():
                 self._apply_image(save)
+            case actions.EditImage():
+                assert save.image_id in self.images
+                self.edits.append(save)
             case actions.AddBlob() | actions.ExpireBlobs() | actions.DropBlob():
                 self._apply_blob(save)
             case actions.TrashFile():

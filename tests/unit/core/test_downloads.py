@@ -3,7 +3,7 @@
 import pytest
 
 from kernel.core import due
-from kernel.core.actions import ForgetOld, SweepDisk
+from kernel.core.actions import EditImage, ForgetOld, SweepDisk
 from kernel.core.events import DiskSwept
 from kernel.core.images import downloads
 from kernel.core.images.downloads import CLAIM_S
@@ -189,3 +189,11 @@ def test_downloads_beyond_a_great_many_are_told_to_come_again_and_leave_nothing(
     reply = story.refusal(client.ClaimDownload(image_id="image"))
     assert (reply.code, reply.retry_after_s) == ("too_many_requests", 5.0)
     assert not story.broker.world.claims
+
+
+def test_what_people_say_of_an_image_is_saved_each_tag_once():
+    story = with_image()
+    said = client.EditImage(image_id="image", tags=("best", "zoo", "best"), note="")
+    assert isinstance(story.ask(said), client.Done)
+    assert story.database.edits == [EditImage("image", ("best", "zoo"), None, "")]
+    assert story.ask(client.EditImage(image_id="none", favorite=True)).code == "image_not_found"
