@@ -1,4 +1,4 @@
-"""The worker's socket: it never loses what it was given to send."""
+"""The worker's socket, which never loses a message that it was given to send."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -12,17 +12,17 @@ from kernel.protocol.errors import BadConfiguration
 from kernel.protocol.join import Join
 
 HIGH_WATER_MARK: Final = 256
-"""Messages that libzmq queues each way; what is beyond waits in `WorkerDealer`."""
+"""Messages that libzmq queues in each direction; further ones wait in `WorkerDealer`."""
 MAX_RECEIVED_AT_ONCE: Final = 256
-"""So that a talkative peer cannot keep the deadlines from being looked at."""
+"""A limit, so that a peer that sends a lot cannot delay the deadlines."""
 TCP_HEARTBEAT_MS: Final = (2_000, 6_000)
 
 
 class WorkerDealer:
-    """Belongs to one thread."""
+    """A queueing DEALER that belongs to one thread."""
 
     def __init__(self, context: DealerContext, join: Join) -> None:
-        """Connect, which is done in the background.
+        """Connect in the background.
 
         Raises: BadConfiguration, if the endpoint or a key is malformed.
         """
@@ -36,30 +36,31 @@ class WorkerDealer:
             raise BadConfiguration("the ticket has an invalid endpoint or invalid keys") from error
 
     def register(self, poller: zmq.Poller) -> None:
-        """Say what the thread should be woken for now."""
+        """Register the events that the thread must be woken for now."""
         wants = zmq.POLLIN | (zmq.POLLOUT if self._unsent else 0)
         poller.register(self._dealer.socket, wants)
         poller.register(self._dealer.monitor, zmq.POLLIN)
 
     def send(self, frames: Sequence[Frame]) -> None:
-        """Send in order, with the next `flush`: what leaves together costs both sides one wake-up."""
+        """Queue a message for the next `flush`, in order: messages sent together cost both sides one
+        wake-up."""
         self._unsent.append(frames)
 
     def flush(self) -> None:
-        """Give the socket as much as it takes; the rest leaves with a later one."""
+        """Give the socket as many messages as it takes; the rest leaves with a later flush."""
         while self._unsent and self._dealer.send(self._unsent[0], copy=False):
             self._unsent.popleft()
 
     def receive(self) -> Iterator[list[bytes]]:
-        """The messages that are here."""
+        """The messages that are there."""
         return self._dealer.received(MAX_RECEIVED_AT_ONCE)
 
     def is_key_refused(self) -> bool:
-        """True once after the Manager's socket has turned our key away."""
+        """True once after the Manager's socket has refused our key."""
         return self._dealer.has_happened()
 
     def linger(self, linger_s: float) -> None:
-        """Let what was sent have that long to leave after `close`; the context's end waits for it."""
+        """Give sent messages this long to leave after `close`; ending the context waits for them."""
         self.flush()
         self._linger_s = linger_s
 

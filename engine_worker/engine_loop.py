@@ -1,4 +1,4 @@
-"""An engine worker's main thread: do what the session asked for, and step the engine in between."""
+"""An engine worker's main thread: carries out the session's tasks, and steps the engine in between."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,22 +25,22 @@ BuildEngine = Callable[[Emit, Wake], Engine]
 Raises: NotInstalled, if a package is missing.
 """
 Report = Callable[[EngineReady | EngineFailed | Outcome], None]
-"""Takes what the engine has to say, from any thread."""
+"""Takes the engine's reports, from any thread."""
 RELEASE_AFTER_S: Final = (30.0, 120.0)
-"""Twice: what the last steps made may still be decoded and encoded at the first time."""
+"""Twice: at the first time, the last images may still be decoded and encoded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """How memory that only work needs goes back to the system: by `release`, once an engine is loaded, and
-    whenever it has been without work for so long."""
+    """How memory that only work needs is returned to the system: by `release`, after an engine has loaded,
+    and after each of these idle times."""
 
     release: Callable[[], None] = give_back_freed_memory
     after_s: Sequence[float] = RELEASE_AFTER_S
 
 
 class EngineLoop:
-    """Owns the engine. Everything but `Report` happens in the thread that calls `run`."""
+    """Owns the engine. Everything but `Report` runs in the thread that calls `run`."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class EngineLoop:
         roots: Sequence[Path] | None = None,
         memory: Memory = Memory(),
     ) -> None:
-        """`roots` are the folders that models may lie in; None for an engine that opens no files."""
+        """`roots` are the folders that may contain models; None for an engine that opens no files."""
         self._inbox = inbox
         self._build = build
         self._roots = roots
@@ -59,9 +59,9 @@ class EngineLoop:
         self._engine: Engine | None = None
 
     def run(self) -> Exit:
-        """Work until the session ends; returns how.
+        """Work until the session ends. Returns: how it ended.
 
-        Raises: whatever a defective engine raises.
+        Raises: any exception of a defective engine.
         """
         has_steps = False
         pauses: Iterator[float] = iter(())
@@ -144,14 +144,14 @@ class EngineLoop:
 
 
 def _confine(load: EngineLoad, roots: Sequence[Path]) -> EngineLoad:
-    """The same order with addresses that were found to lead to nowhere but the roots of this host.
+    """The same order with model URIs that were checked to lie inside the roots of this host.
 
-    Raises: ModelUnreadable, if one of them leads elsewhere.
+    Raises: ModelUnreadable, if one of them does not.
     """
     (checkpoint,) = _confine_all((load.checkpoint,), roots)
     return replace(load, checkpoint=checkpoint, models=_confine_all(load.models, roots))
 
 
 def _confine_all(models: Sequence[ModelSource], roots: Sequence[Path]) -> tuple[ModelSource, ...]:
-    """Raises: ModelUnreadable, if one of the addresses leads out of the roots."""
+    """Raises: ModelUnreadable, if a model lies outside the roots."""
     return tuple(replace(model, uri=resolve(model.uri, roots).as_uri()) for model in models)

@@ -1,17 +1,17 @@
 """The worker executable: `python -m engine_worker.main --join-fd N` or `--join-file PATH`.
 
-The Manager starts it with a pipe that bears the ticket, or will bear it: with `--preload` it imports what
-engines are made of in the meantime. A person starts it with a file that `spoon engines invite` wrote. It
-joins, does what its role is for, and leaves.
+The Manager starts it with a pipe for the ticket; with `--preload` it imports an engine's packages until the
+ticket comes. A person starts it with a file that `spoon engines invite` wrote. It joins, does the work of its
+role, and leaves.
 
-    SIGTERM        finish the jobs at hand, then leave; a second one leaves at once
+    SIGTERM        finish the running jobs, then leave; a second one leaves at once
     SIGINT         the same for a worker started by hand; ignored in one that the Manager started
 
     exit status    0   left properly: drained, told to leave, stopped by a signal, or never given a ticket
                    2   the command line or the ticket cannot be used
                    3   refused by the Manager
                    4   the Manager never answered, fell silent, or died before the worker had started
-                   70  a defect; the last lines of stderr tell
+                   70  a defect; the last lines of stderr describe it
 
 A local worker whose Manager dies is killed by the system (SIGKILL).
 """
@@ -47,7 +47,7 @@ from kernel.protocol.version import VERSION
 from kernel.protocol.worker import Hello
 
 OWN: Final = "engine_worker"
-"""The logger above those of all modules of a worker."""
+"""The parent of the loggers of all modules of a worker."""
 
 _log: Final = logging.getLogger(OWN)
 
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _options(arguments)
     start(OWN, worker_id=None, job_id=None)
     if options.preload:
-        keep_freed_memory()  # before another thread runs: what has a heap of its own by then shares it later
+        keep_freed_memory()  # before another thread runs: threads share the heaps that exist then
     imports = EngineImports() if options.preload else None
     try:
         join = _join_of(options)
@@ -68,9 +68,9 @@ def main(arguments: list[str] | None = None) -> int:
     if join is None:
         return ExitCode.LEFT
     if join.role is WorkerRole.FETCH:
-        hide_memory()  # it is told the tokens; an engine's process stays open to profilers and debuggers
+        hide_memory()  # it has download tokens; an engine's process stays open to profilers
     start(OWN, worker_id=join.worker_id, job_id=None)
-    # SIGKILL, because nobody is left to hand results to, and a hung engine must go as well.
+    # SIGKILL, because nobody is left to take results, and a hung engine must end as well.
     if join.manager_pid is not None and not die_with_parent(join.manager_pid, signal.SIGKILL):
         _log.error(line("manager_gone"))
         return ExitCode.MANAGER_GONE
@@ -91,7 +91,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _join_of(options: argparse.Namespace) -> Join | None:
-    """None: whoever holds the other end of the pipe wants no worker after all, or has died."""
+    """The ticket; None, if the pipe was closed without one: no worker is wanted, or the Manager has died."""
     descriptor: int | None = options.join_fd
     path: Path | None = options.join_file
     if descriptor is not None:
@@ -141,8 +141,8 @@ def _hello(join: Join) -> Hello:
     )
 
 
-# An engine's module is imported beside the rest, or when it is to be loaded: torch takes seconds, which the
-# Manager's first answer need not wait for. So is what a download needs.
+# An engine's module is imported in the background, or when it is to be loaded: torch takes seconds, which the
+# Manager's first answer need not wait for. The same holds for the download packages.
 
 
 def _build_fetcher(join: Join) -> Fetching:
@@ -181,8 +181,8 @@ def _last_of(inbox: Inbox) -> Exit:
 
 
 def _leave(status: int) -> NoReturn:
-    """End the process at once. The interpreter would take torch apart for seconds, while the next engine
-    waits for the memory."""
+    """End the process at once. The interpreter would spend seconds on freeing torch's objects, while the next
+    engine waits for the memory."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -1,4 +1,4 @@
-"""The ports behind which every engine stands, which is loaded once and then stepped, and every fetcher."""
+"""The ports of a worker: an engine, which is loaded once and then stepped, and a fetcher of models."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,23 +11,23 @@ from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.specs import EngineLoad, Fingerprint, JobOrder
 
 Inputs = Mapping[InputKind, bytes]
-"""The image files that came along with a job."""
+"""The input images of a job."""
 NO_INPUTS: Inputs = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What the broker wants to know of an engine that is ready."""
+    """The properties of a loaded engine that the broker needs."""
 
     device: str
     memory_bytes: int
     capacity: int
-    """How many jobs the engine steps together at most."""
+    """The number of jobs that the engine steps together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stepped:
-    """One more denoising step of one image of a job is done, or the job has come to another stage."""
+    """A denoising step of one image of a job is done, or the job has reached another stage."""
 
     job_id: JobId
     step: int
@@ -38,7 +38,7 @@ class Stepped:
 
 @dataclass(frozen=True, slots=True)
 class Previewed:
-    """How an image looks so far, roughly: `data` is a small JPEG file. Only the newest is of interest."""
+    """A preview of an unfinished image: `data` is a small JPEG file. Only the newest one matters."""
 
     job_id: JobId
     index: int
@@ -79,7 +79,7 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The job cannot be made; the engine itself is well."""
+    """The job failed; the engine itself can go on."""
 
     job_id: JobId
     code: str
@@ -88,7 +88,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """The job was cancelled, and nothing of it is left in the engine."""
+    """The job was cancelled, and the engine holds nothing of it."""
 
     job_id: JobId
 
@@ -97,17 +97,17 @@ Outcome = Stepped | Previewed | Mapped | ImageEncoded | Completed | Failed | Dro
 Emit = Callable[[Outcome], None]
 """Takes an outcome from any thread of the engine."""
 Wake = Callable[[], None]
-"""Asks for a `step`, from any thread of the engine: there is something to do again."""
+"""Asks for a `step`, from any thread of the engine, because there is work again."""
 ProgressCallback = Callable[[int, int | None, int | None], None]
-"""Takes the bytes that are there, all that there will be, and bytes per second; None: it is not known."""
+"""Takes the bytes so far, the total bytes, and bytes per second; None where unknown."""
 
 
 class Engine(Protocol):
     """One engine. All methods are called from one thread, the worker's main thread.
 
     Outcomes leave through the `emit` callable that the engine was built with, also from the engine's own
-    threads: what precedes a job's steps and what follows them, always before the job's end. After a `step`
-    that returned False the engine is left alone until it is given something, or calls `wake`.
+    threads, and always before the job's end. After a `step` that returned False the engine is not called
+    until it is given something, or calls `wake`.
     """
 
     def load(self, order: EngineLoad) -> Loaded:
@@ -117,8 +117,8 @@ class Engine(Protocol):
         """
 
     def admit(self, order: JobOrder, inputs: Inputs = NO_INPUTS) -> None:
-        """Take a job in, with its images; its first step is part of the next `step`, or of a later one if
-        there is much to prepare.
+        """Accept a job with its input images; its first step is part of the next `step`, or of a later one if
+        much has to be prepared.
 
         A job that cannot be prepared is emitted as Failed.
         """
@@ -129,17 +129,17 @@ class Engine(Protocol):
     def step(self) -> bool:
         """Make one denoising step for the jobs that share the next UNet call.
 
-        Returns: False when no job needs a step (jobs may still be being prepared, and images be on their
-        way out).
+        Returns: False, if no job needs a step (jobs may still be in preparation, and images in
+        postprocessing).
         """
 
     def close(self) -> None:
-        """Wait for images on their way out, free the device, and end all threads. Jobs that are being
-        prepared come no further."""
+        """Wait for images in postprocessing, free the device, and end all threads. Jobs in preparation are
+        abandoned."""
 
 
 class Found(Protocol):
-    """What a fetcher has found."""
+    """The result of fetching a model."""
 
     @property
     def fingerprint(self) -> Fingerprint: ...

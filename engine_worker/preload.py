@@ -1,4 +1,4 @@
-"""What takes long, begun before somebody waits for it: imports, and reading from the disk."""
+"""Starts slow work early, before it is needed: imports, and reading from the disk."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ from kernel.protocol.errors import NotInstalled
 
 
 class EngineImports:
-    """Imports what an engine is made of in a thread, while the process joins, or waits for its ticket."""
+    """Imports an engine's packages in a thread, while the process joins, or waits for its ticket."""
 
     def __init__(self) -> None:
         self._error: BaseException | None = None
@@ -19,7 +19,7 @@ class EngineImports:
         self._thread.start()
 
     def wait(self) -> None:
-        """Return when everything is imported. Raises: whatever an import raised."""
+        """Return when everything is imported. Raises: any exception of an import."""
         self._thread.join()
         if self._error is not None:
             raise self._error
@@ -30,12 +30,12 @@ class EngineImports:
 
             import_engine()
             _make_tokenizer()
-        except Exception as error:  # noqa: BLE001 - it is raised where somebody waits
+        except Exception as error:  # noqa: BLE001 - it is raised in `wait`
             self._error = error
 
 
 def _make_tokenizer() -> None:
-    """The one that nearly every checkpoint has. If it is not to be had, loading says so."""
+    """The tokenizer of nearly every checkpoint. If it is missing, loading reports it."""
     from engine_worker.engine.networks.tokenizer import make_tokenizer
     from engine_worker.formats.checkpoint_layout import TokenizerPlan
 
@@ -44,9 +44,9 @@ def _make_tokenizer() -> None:
 
 
 def read_ahead(paths: Iterable[Path], roots: Sequence[Path]) -> None:
-    """Have the system read models into its cache, in a thread, while the libraries are imported.
+    """Read models into the system's cache, in a thread, while packages are imported.
 
-    What cannot be read, or lies outside the roots, is found out by whoever needs it.
+    Files that cannot be read, or lie outside the roots, are skipped here; loading reports them.
     """
     Thread(target=_read_ahead, args=(tuple(paths), roots), name="read-ahead", daemon=True).start()
 

@@ -1,4 +1,4 @@
-"""What of a session is worth a line in the log: orders, reports, the end; no heartbeats, no progress."""
+"""Logs a session: orders, reports and its end; no heartbeats, no progress."""
 
 import logging
 import re
@@ -43,12 +43,12 @@ _WORD_START: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 def log_order(order: WorkerOrder) -> None:
-    """Write a line about what the Manager said."""
+    """Log an order of the Manager."""
     _log_message(order)
 
 
 def log_action(action: Action) -> None:
-    """Write a line about what the session decided. A task of the main thread shows in what comes of it."""
+    """Log a decision of the session. Tasks of the main thread show in their reports."""
     if isinstance(action, Send):
         _log_message(action.report)
     elif isinstance(action, Exit):
@@ -101,7 +101,7 @@ def _details_of_the_rest(message: Message) -> dict[str, LogValue]:
         case LoadEngine():
             return {"engine_id": message.load.engine_id, "uri": message.load.checkpoint.uri}
         case InspectModel():
-            # What follows the question mark may be a secret of the one who registered it.
+            # A URL's query may contain a secret.
             return {"model_id": message.source.model_id, "uri": message.source.uri.partition("?")[0]}
         case Welcome():
             return {"epoch": message.epoch}

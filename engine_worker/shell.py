@@ -1,7 +1,7 @@
-"""The socket's thread: it owns the socket, the session and its deadlines, and does what the session decides.
+"""The socket's thread: owns the socket, the session and its deadlines, and carries out the session's actions.
 
-It sleeps in one poller that hears the Manager, the main thread's reports and the signals. The main thread
-may be deep in a step or an import for minutes: heartbeats go on, and a process that must leave, leaves.
+It sleeps in one poller for the Manager's messages, the main thread's reports and signals. The main thread may
+spend minutes in a step or an import: heartbeats go on, and a process that must leave, leaves.
 """
 
 import hashlib
@@ -46,16 +46,16 @@ from kernel.protocol.join import Join
 from kernel.protocol.worker import EngineFailed, EngineReady
 
 Spoken = EngineReady | EngineFailed | Outcome | FetchEvent | LoopBroke
-"""What the main thread, and an engine's finishing threads, have to say."""
+"""Reports of the main thread and of an engine's postprocessing threads."""
 
 
 @dataclass(frozen=True, slots=True)
 class Woken:
-    """The engine itself asks for a step. The session neither says nor hears this."""
+    """The engine asks for a step. The session neither sends nor receives this."""
 
 
 Inbox = SimpleQueue[Task | Woken | Exit]
-"""What the main thread is asked to do; Exit comes last."""
+"""Tasks for the main thread; Exit comes last."""
 
 CLOSE_S: Final = 1.0
 """How long the main thread gets after this thread failed."""
@@ -64,7 +64,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class SignalSource(Protocol):
-    """Where signals come from: a descriptor to poll, and what has come."""
+    """A source of signals: a descriptor to poll, and the signals that have come."""
 
     def fileno(self) -> int: ...
 
@@ -73,7 +73,7 @@ class SignalSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """The world as this thread needs it."""
+    """The thread's interfaces to clock, signals and process."""
 
     signals: SignalSource
     clock: Callable[[], float] = time.monotonic
@@ -95,15 +95,15 @@ class SocketThread:
         self._thread = Thread(target=self._run, name="socket", daemon=True)
 
     def start(self) -> None:
-        """Open the socket and begin. The last thing put into the inbox is an Exit."""
+        """Open the socket and begin. The last item put into the inbox is an Exit."""
         self._thread.start()
 
     def report(self, spoken: Spoken) -> None:
-        """Say something to the session, from any thread."""
+        """Pass a report to the session, from any thread."""
         self._spoken.put(spoken)
 
     def _run(self) -> None:
-        """Converse, then see to it that the process ends, even if the main thread never looks up again."""
+        """Run the session, then make sure that the process ends, even if the main thread hangs."""
         try:
             end = self._converse()
         except BadConfiguration as error:
@@ -118,9 +118,9 @@ class SocketThread:
         self._around.end_process(int(end.exit_code))
 
     def _converse(self) -> Exit:
-        """Carry the session from its beginning to its end; returns once the last message has left.
+        """Run the session from its beginning to its end; returns once the last message has left.
 
-        Raises: BadConfiguration, if the ticket names no place that can be connected to.
+        Raises: BadConfiguration, if the ticket's endpoint cannot be connected to.
         """
         context: DealerContext = zmq.Context()
         with closing(WorkerDealer(context, self._join)) as dealer:
@@ -134,7 +134,7 @@ class SocketThread:
         return end
 
     def _turn(self, dealer: WorkerDealer) -> Exit | None:
-        """Let go what is to be said, sleep until something happens, then handle all that has."""
+        """Send what is queued, sleep until something happens, then handle all events."""
         dealer.flush()
         dealer.register(self._poller)
         self._poller.poll(self._sleep_ms())
@@ -151,8 +151,8 @@ class SocketThread:
         return max(0, math.ceil((deadline - self._around.clock()) * 1000))
 
     def _happenings(self, dealer: WorkerDealer) -> Iterator[Event]:
-        """What has happened. The deadline comes last: a thread that slept too long hears the Manager first,
-        before it judges its silence."""
+        """The events. The deadline comes last, so that a thread that slept too long reads the Manager's
+        messages before it judges the Manager's silence."""
         for frames in dealer.receive():
             order = self._read(frames)
             if order is not None:
@@ -191,7 +191,7 @@ class SocketThread:
 
 
 def _hashed(spoken: Spoken) -> Event:
-    """What is stored by the Manager goes with its digest."""
+    """Add the digest to an image or map that the Manager will store."""
     match spoken:
         case ImageEncoded(data=data):
             return ImageMade(spoken, hashlib.sha256(data).hexdigest())

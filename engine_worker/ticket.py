@@ -1,4 +1,4 @@
-"""Reading the ticket a worker joins with: from a pipe that it inherited, or from a private file."""
+"""Reads the ticket a worker joins with: from an inherited pipe, or from a private file."""
 
 import os
 import stat
@@ -11,9 +11,9 @@ _OTHERS = 0o077
 
 
 def from_descriptor(descriptor: int) -> Join | None:
-    """Read the pipe to its end and close it. Returns: None, if it was closed with nothing in it.
+    """Read the pipe to its end and close it. Returns: None, if it was closed empty.
 
-    Raises: BadConfiguration, if there is no such pipe or what comes through is no ticket.
+    Raises: BadConfiguration, if there is no such pipe or its content is not a ticket.
     """
     try:
         with os.fdopen(descriptor, "rb") as pipe:
@@ -24,9 +24,9 @@ def from_descriptor(descriptor: int) -> Join | None:
 
 
 def from_file(path: Path) -> Join:
-    """Read the file, if nobody else could have read or written it.
+    """Read the file, if no other user could have read or written it.
 
-    Raises: BadConfiguration, if it is absent, not private to this user, or no ticket.
+    Raises: BadConfiguration, if it is absent, not private to this user, or not a ticket.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)

@@ -1,4 +1,4 @@
-"""The sha256 of a model: of its file, or of the list of its files, so that copies are known as such."""
+"""The sha256 of a model: of its file, or of the list of its files, so that copies are recognized."""
 
 import hashlib
 import os
@@ -10,14 +10,14 @@ from engine_worker.formats.allowed_paths import ModelFile
 from kernel.protocol.errors import ModelUnreadable
 
 Moved = Callable[[int, int], None]
-"""Takes the bytes read so far, and all that there are to read."""
+"""Takes the bytes read so far, and the total."""
 
 _CHUNK_BYTES: Final = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """What a model's bytes come to."""
+    """The sha256 and size of a model."""
 
     sha256: str
     size_bytes: int
@@ -25,7 +25,7 @@ class Digest:
 
 @dataclass(slots=True)
 class _Reading:
-    """How far the reading of all files is."""
+    """The progress of reading all files."""
 
     total_bytes: int
     moved: Moved
@@ -53,9 +53,9 @@ def digest_file(held: ModelFile, moved: Moved) -> Digest:
 
 
 def digest_files(files: Sequence[tuple[str, ModelFile]], moved: Moved, known: Mapping[str, str]) -> Digest:
-    """The sha256 of the lines `<sha256>  <relative name>`, which are what `sha256sum` prints of the files.
+    """The sha256 of the lines `<sha256>  <relative name>`, as `sha256sum` prints them for the files.
 
-    `known` are digests by those names, of files that need not be read once more.
+    `known` are digests by those names, of files that need not be read again.
     Raises: ModelUnreadable, if a file cannot be read, or changes while it is read.
     """
     unread = [(name, held) for name, held in files if name not in known]

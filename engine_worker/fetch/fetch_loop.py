@@ -1,4 +1,4 @@
-"""A fetch worker's main thread: fetch the models that the session asks about, one after the other."""
+"""A fetch worker's main thread: fetches the models that the session asks for, one after the other."""
 
 from collections.abc import Callable
 
@@ -14,17 +14,17 @@ Report = Callable[[FetchEvent], None]
 
 
 class FetchLoop:
-    """Gets models, reads them, and tells what they are."""
+    """Fetches and inspects models, and reports the results."""
 
     def __init__(self, inbox: Inbox, build: Callable[[], Fetching], report: Report) -> None:
-        """`build` is called for the first model: what downloads need takes a while to import."""
+        """`build` is called for the first model, because importing the download packages takes a while."""
         self._inbox = inbox
         self._build = build
         self._report = report
         self._fetcher: Fetching | None = None
 
     def run(self) -> Exit:
-        """Work until the session ends; returns how."""
+        """Work until the session ends. Returns: how it ended."""
         while True:
             task = self._inbox.get()
             if isinstance(task, Exit):

@@ -1,4 +1,4 @@
-"""From a source to a model that is known: gathered, converted if need be, inspected, and laid out."""
+"""Fetches a model: download, conversion if needed, inspection, and layout for the models folder."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ _ENDINGS: Final = {FileKind.SAFETENSORS: ".safetensors", FileKind.ONNX: ".onnx"}
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A model that can be used, once the Manager has moved what is `stored` to that name."""
+    """A model that can be used, once the Manager has moved it to the name `stored`."""
 
     fingerprint: Fingerprint
     stored: str | None
@@ -47,9 +47,9 @@ class Fetcher:
     allows_pickle: bool
 
     def fetch(self, source: ModelSource, on_progress: ProgressCallback) -> Fetched:
-        """Have the model here and know what it is. What is no good is removed, what a retry needs is kept.
+        """Fetch and inspect a model. Unusable files are removed; those that a retry needs are kept.
 
-        Raises: ModelUnreadable, if it is no model that can be used; DownloadFailed; DiskFull.
+        Raises: ModelUnreadable, if it cannot be used; DownloadFailed; DiskFull.
         """
         staging = staging_folder_of(self.means.folder, source.model_id)
         try:
@@ -81,7 +81,7 @@ class Fetcher:
         return Fetched(fingerprint, stored=_name_of(kind, fingerprint), revision=found.revision)
 
     def _open(self, found: Acquired) -> ModelFile | ModelFolder:
-        """From here on its name does not count any more. What was gathered is in a folder of ours alone."""
+        """Open the model. Its name does not matter any more: downloaded files are in a folder of our own."""
         if found.path.is_dir():
             return ModelFolder(found.path, (found.path,) if found.is_ours else self.roots)
         return opened(found.path) if found.is_ours else open_file(found.path, self.roots)
@@ -96,32 +96,32 @@ class Fetcher:
     ) -> Acquired:
         if not self.allows_pickle:
             raise ModelUnreadable(_without_our_name(found, f"{found.path.name} {pickles.REFUSAL}"))
-        self.means.transfer.room.check_size(held.size_bytes)
+        self.means.transfer.quota.check_size(held.size_bytes)
         if source.sha256 is not None and ONE_FILE not in found.hashes:
             digest = digest_file(held, lambda done, total: on_progress(done, total, None))
             if digest.sha256 != source.sha256.lower():
                 raise ModelUnreadable(
                     f"the model's sha256 is {digest.sha256}, but {source.sha256} was declared"
                 )
-        self.means.transfer.room.check_disk(held.size_bytes)
+        self.means.transfer.quota.check_disk(held.size_bytes)
         staging.open()
         pickles.convert(held, staging.converted)
         return replace(found, path=staging.converted, is_ours=True, hashes={})
 
     def _lay_out(self, path: Path, staging: StagingFolder) -> None:
-        """What is kept already stays; what is new gets the name by which the Manager finds it."""
+        """Keep a model that is stored already; give a new one the name by which the Manager finds it."""
         if path.is_relative_to(staging.path) and path != staging.ready:
             path.rename(staging.ready)
 
 
 def build_fetcher(join: Join) -> Fetcher:
-    """A fetcher that keeps to the terms of the ticket. Without terms it may look at local files, no more."""
+    """A fetcher that keeps to the terms of the ticket. Without terms it may only read local files."""
     roots = tuple(Path(root) for root in join.file_roots)
     terms = join.fetch or FetchTerms(folder="/nonexistent", max_bytes=0, min_free_bytes=0)
     folder = Path(terms.folder)
     guard = AddressPolicy(frozenset(host.lower() for host in terms.allow_hosts) | _own_hub(terms.hub))
-    room = SizeQuota(terms.max_bytes, terms.min_free_bytes, free_below(folder))
-    transfer = Transfer(HttpClient(guard, terms.tokens, Patience()), room)
+    quota = SizeQuota(terms.max_bytes, terms.min_free_bytes, free_below(folder))
+    transfer = Transfer(HttpClient(guard, terms.tokens, Patience()), quota)
     return Fetcher(roots, Means(folder, transfer, terms.hub), terms.allow_pickle)
 
 
@@ -133,7 +133,7 @@ def _own_hub(hub: str) -> frozenset[str]:
 
 
 def _without_our_name(found: Acquired, detail: str) -> str:
-    """What is wrong with a model, in a person's words: what was gathered bears a name of our own."""
+    """The problem with a model without the name of our staging folder, which means nothing to a person."""
     ours = f"{found.path.name} "
     if not found.is_ours or not detail.startswith(ours):
         return detail
@@ -141,12 +141,12 @@ def _without_our_name(found: Acquired, detail: str) -> str:
 
 
 def _kind_of(found: Acquired, model: ModelFile | ModelFolder) -> FileKind | None:
-    """None for a folder."""
+    """The kind of a file; None for a folder."""
     if isinstance(model, ModelFolder):
         return None
     return kind_by_content(model) if found.is_ours else kind_by_name(model.path)
 
 
 def _name_of(kind: FileKind | None, fingerprint: Fingerprint) -> str:
-    """By its content alone, so that the same is kept once, whatever it was called where it came from."""
+    """The stored name, derived from the content, so that copies from different sources are stored once."""
     return f"trees/{fingerprint.sha256}" if kind is None else f"files/{fingerprint.sha256}{_ENDINGS[kind]}"

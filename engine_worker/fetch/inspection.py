@@ -1,6 +1,6 @@
-"""Inspection: is a model what it is said to be, and what else is there to know about it?
+"""Inspects a model: checks that it is what its source says, and reads its properties.
 
-Only headers are interpreted; the rest of a file is read for its sha256 alone. No model is loaded here.
+Only headers are interpreted; the rest of a file is read for its sha256. No model is loaded here.
 """
 
 from collections.abc import Mapping
@@ -21,24 +21,24 @@ from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.specs import Fingerprint
 
 ONE_FILE: Final = ""
-"""Under this name the digest of a single file is known."""
+"""The name under which the digest of a single file is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is looked into."""
+    """The model to inspect."""
 
     model: ModelFile | ModelFolder
     kind: FileKind | None
     """None for a folder."""
     hashes: Mapping[str, str] = field(default_factory=dict)
-    """The sha256 of what need not be read for it: of files in a folder by their names, or of the file."""
+    """sha256 digests that need not be computed again: of a folder's files by name, or of the file."""
 
 
 def inspect(source: ModelSource, subject: Subject, moved: Moved) -> Fingerprint:
-    """Find out what the model is, first by its headers, then by its bytes.
+    """Inspect a model, first its headers, then its bytes.
 
-    Raises: ModelUnreadable, if it cannot be used, with the reason in words for the one who registered it.
+    Raises: ModelUnreadable, if it cannot be used, with the reason for the person who registered it.
     """
     if isinstance(subject.model, ModelFolder):
         folder = subject.model
@@ -70,7 +70,10 @@ def _check_declared(source: ModelSource, inspected: InspectionResult) -> None:
 
 
 def _check_size(source: ModelSource, inspected: InspectionResult) -> None:
-    """What is said of a background remover's input is checked where its file fixes it."""
+    """Check the declared input size of a background remover if its file fixes the size.
+
+    Raises: ModelUnreadable.
+    """
     said = None if source.preparation is None else source.preparation.input_size
     side = inspected.native_size_px
     if said is not None and side is not None and said != (side, side):

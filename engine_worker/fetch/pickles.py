@@ -1,4 +1,4 @@
-"""Pickled weights, if they are allowed at all: converted to safetensors by a process of their own."""
+"""Converts pickled weights, if they are allowed, to safetensors in a separate process."""
 
 import subprocess
 import sys
@@ -10,9 +10,9 @@ from kernel.protocol.errors import ModelUnreadable
 
 CONVERTER: Final = "engine_worker.engine.loading.unpickle"
 LIMIT_S: Final = 480.0
-"""Less than the Manager waits for a sign of a model that gets on."""
+"""Seconds; less than the Manager waits for a model's progress."""
 BASE_BYTES: Final = 8 << 30
-"""Address space that torch maps by itself; most of it is never touched."""
+"""Address space that torch maps by itself; most of it is never used."""
 COPIES: Final = 3
 """The file, its tensors, and one tensor on its way to the disk."""
 REFUSAL: Final = (
@@ -24,7 +24,7 @@ REFUSAL: Final = (
 def convert(held: ModelFile, target: Path) -> None:
     """Write the tensors of a pickle to a safetensors file.
 
-    Raises: ModelUnreadable, if it asks for more than tensors, or for more memory or time than it may have.
+    Raises: ModelUnreadable, if it contains more than tensors, or exceeds the limits of memory or time.
     """
     limit = BASE_BYTES + COPIES * held.size_bytes
     isolation = ["-P"] if sys.flags.safe_path else []

@@ -1,4 +1,4 @@
-"""What a worker's session wants done, in the order in which it says so."""
+"""The actions of a worker's session, carried out in order."""
 
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -12,7 +12,7 @@ from kernel.protocol.worker import WorkerReport
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Say this to the Manager; the blob, if any, rides along uncopied."""
+    """Send this to the Manager; the blob, if any, is sent uncopied."""
 
     report: WorkerReport
     blob: bytes | None = None
@@ -27,7 +27,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Admit:
-    """Take the job into the engine, with the images that came along."""
+    """Give the job to the engine, with its input images."""
 
     order: JobOrder
     inputs: Inputs = field(default_factory=dict)
@@ -42,24 +42,24 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Inspect:
-    """Read what this model is."""
+    """Fetch and inspect this model."""
 
     source: ModelSource
 
 
 class ExitCode(IntEnum):
-    """What the worker's exit status tells the one who started it."""
+    """The worker's exit status."""
 
     LEFT = 0
     """It left properly: drained, told to leave, or stopped by a signal."""
     BAD_TICKET = 2
     """The command line or the ticket cannot be used; nothing was sent."""
     REFUSED = 3
-    """The Manager knows neither its key nor its token, or did not want it."""
+    """The Manager does not know its key or token, or refused it."""
     MANAGER_GONE = 4
     """The Manager never answered, fell silent, or is no longer the parent process."""
     BUG = 70
-    """A defect of this software; the last lines of stderr say what (EX_SOFTWARE of sysexits.h)."""
+    """A defect of this software; the last lines of stderr describe it (EX_SOFTWARE of sysexits.h)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,5 +73,5 @@ class Exit:
 
 
 Task = Load | Admit | Cancel | Inspect
-"""What the main thread does."""
+"""Tasks of the main thread."""
 Action = Send | Task | Exit

@@ -1,4 +1,4 @@
-"""What can happen to a session: the Manager or the engine says something, a signal comes, time passes."""
+"""The events of a session: messages of the Manager, reports of the engine, signals, deadlines."""
 
 from dataclasses import dataclass
 
@@ -16,17 +16,17 @@ from kernel.protocol.worker import (
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The socket is there, and messages can be given to it."""
+    """The socket is open and takes messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRefused:
-    """The Manager's socket does not let our key in."""
+    """The Manager's socket has refused our key."""
 
 
 @dataclass(frozen=True, slots=True)
 class OrderArrived:
-    """The Manager said something, as the Manager of this epoch."""
+    """A message of the Manager arrived, with the Manager's epoch."""
 
     epoch: Epoch
     order: WorkerOrder
@@ -64,18 +64,18 @@ class StopAsked:
 
 @dataclass(frozen=True, slots=True)
 class LoopBroke:
-    """The engine's loop ended by a bug; the process cannot go on."""
+    """The engine's loop ended because of a defect; the process cannot go on."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadlinePassed:
-    """The time that `next_deadline` named has come."""
+    """The time that `next_deadline` returned has come."""
 
 
 EngineEvent = (
     EngineReady | EngineFailed | Stepped | Previewed | MapMade | ImageMade | Completed | Failed | Dropped
 )
-"""What an engine's loop has to say. What needs no thought is said in the report's own words."""
+"""The events of an engine's loop. Reports that need no decision are sent as they are."""
 FetchEvent = ModelProgress | ModelInspected | ModelFailed
 LifeEvent = Opened | KeyRefused | StopAsked | LoopBroke | DeadlinePassed
 Event = LifeEvent | OrderArrived | EngineEvent | FetchEvent

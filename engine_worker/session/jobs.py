@@ -4,9 +4,9 @@
     running    --the engine is done with it-->  ended: JobDone, JobFailed or JobDropped
     cancelling --the engine is done with it-->  ended: JobDropped, or running again under the newer lease
 
-The engine knows jobs by their id alone, so a job that comes back under a newer lease enters the engine
-only when it is out of it. How a job ended is remembered for a while: an order that arrives again is
-answered again and not obeyed again.
+The engine knows jobs by their id alone, so a job that comes back under a newer lease enters the engine only
+after the old run has left it. How a job ended is remembered for a while: a repeated order is answered again,
+but not carried out again.
 """
 
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ from kernel.protocol.ids import JobId, Lease
 from kernel.protocol.worker import Accepted, CancelJob, JobDone, JobDropped, JobFailed, RunJob
 
 REMEMBERED_ENDS: Final = 64
-"""Far more than a worker is given at once, so a repeated order always finds its job's end."""
+"""Far more than the jobs that a worker holds, so a repeated order always finds its job's end."""
 
 
 class HeldState(Enum):
-    """What a held job is doing in the engine."""
+    """The state of a held job in the engine."""
 
     RUNNING = auto()
     CANCELLING = auto()
@@ -33,14 +33,14 @@ class HeldState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A job as it arrived: the order, and the images that came along."""
+    """A job as it arrived: the order, and its input images."""
 
     run: RunJob
     blobs: tuple[bytes, ...] = ()
 
     @property
     def is_whole(self) -> bool:
-        """Did every image come that the job names?"""
+        """True if every input image that the job names has arrived."""
         return len(self.blobs) == len(self.run.order.spec.inputs)
 
     @property
@@ -50,7 +50,7 @@ class Given:
 
 @dataclass(slots=True)
 class _Held:
-    """One job in the engine. `lease` is the newest under which anything was asked about it."""
+    """One job in the engine. `lease` is the newest under which the Manager has sent anything about it."""
 
     lease: Lease
     state: HeldState = HeldState.RUNNING
@@ -60,7 +60,7 @@ class _Held:
 
 
 class HeldJobs:
-    """Decides what an order or an outcome means for the job that it is about."""
+    """Decides what an order or an outcome means for its job."""
 
     def __init__(self) -> None:
         self._held: dict[JobId, _Held] = {}
@@ -70,17 +70,17 @@ class HeldJobs:
         return len(self._held)
 
     def running_lease(self, job_id: JobId) -> Lease | None:
-        """The lease under which this job's outcomes are reported; None if they are of no interest."""
+        """The lease under which this job's outcomes are reported; None, if they are not wanted."""
         held = self._held.get(job_id)
         return held.lease if held is not None and held.state is HeldState.RUNNING else None
 
     def sends_map(self, job_id: JobId, control_type: ControlType) -> None:
-        """A control map of this running job is being sent: its end will say so."""
+        """Note that a control map of this running job is being sent: its JobDone names it."""
         held = self._held[job_id]
         held.maps = (*held.maps, control_type)
 
     def run(self, given: Given) -> list[Action]:
-        """Start the job, unless this very order was obeyed before."""
+        """Start the job, unless this order was carried out before."""
         order, job_id = given.run, given.run.order.job_id
         held = self._held.get(job_id)
         if held is None:
@@ -93,7 +93,7 @@ class HeldJobs:
         return self._start_cancelling(job_id, held)
 
     def cancel(self, order: CancelJob) -> list[Action]:
-        """Drop the job, unless it has been given anew since this was asked."""
+        """Drop the job, unless it was given again since this order."""
         held = self._held.get(order.job_id)
         if held is None:
             return self._cancel_unheld(order)
@@ -123,7 +123,8 @@ class HeldJobs:
         return self._start(given)
 
     def _cancel_unheld(self, order: CancelJob) -> list[Action]:
-        """Say so once: a Manager that answers a stale report with a cancel would be answered for ever."""
+        """Report it once only: a Manager that answers a stale report with a cancel would be answered for
+        ever."""
         end = self._ends.get(order.job_id)
         is_said = end is not None and isinstance(end, JobDropped) and order.lease == end.lease
         if is_said or (end is not None and order.lease < end.lease):
@@ -163,7 +164,7 @@ def _accepted(order: RunJob) -> Send:
 
 
 def _report_of_end(outcome: Completed | Failed | Dropped, held: _Held) -> JobDone | JobFailed | JobDropped:
-    """What the Manager is told. A cancelled job was dropped, even when it was faster than the cancelling."""
+    """The report for the Manager. A cancelled job was dropped, even if it finished before the cancel."""
     job_id, lease = outcome.job_id, held.lease
     if held.state is HeldState.CANCELLING or isinstance(outcome, Dropped):
         return JobDropped(job_id=job_id, lease=lease)

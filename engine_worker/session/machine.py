@@ -1,6 +1,12 @@
-"""The worker's half of ASB/2 as a pure state machine: what happened goes in, what to do comes out.
+"""The worker's half of ASB/2 as a pure state machine: events go in, actions come out.
 
-It owns no socket, no clock and no thread. `states.py` holds the rules of its life, `jobs.py` those of leases.
+It owns no socket, no clock and no thread, so a test plays hours of a bad connection in milliseconds. Three
+rules shape it. Anything may arrive twice or late, because both sides send again what was not answered: orders
+are idempotent by their lease, and reports carry the lease, by which the Manager recognizes stale ones. A
+finished image is the result of minutes of work, so it is kept and sent again until the Manager says that it
+is durable (`unstored_images.py`); progress and previews may be lost, so they are only limited in rate
+(`throttle.py`). And a worker leaves only when nothing would be lost by it, unless it is told to leave at once
+or the Manager is gone. `states.py` has the phases, `jobs.py` the rules of leases, `heartbeat.py` the times.
 """
 
 from typing import Final, assert_never
@@ -77,16 +83,16 @@ class Session:
 
     @property
     def epoch(self) -> Epoch:
-        """The epoch under which everything is sent."""
+        """The epoch in the header of every message."""
         return self._epoch
 
     @property
     def phase(self) -> Phase:
-        """Where the session is."""
+        """The session's phase."""
         return self._phase
 
     def handle(self, event: Event, now: float) -> list[Action]:
-        """What is to be done about this event, in this order. `now` is in monotonic seconds."""
+        """The actions for this event, in order. Units: `now` in monotonic seconds."""
         if self._phase is Phase.LEFT:
             return []
         actions = self._decide(event, now)
@@ -97,7 +103,7 @@ class Session:
         return actions
 
     def next_deadline(self) -> float | None:
-        """When the session wants a DeadlinePassed, if nothing happens before; None for never."""
+        """When DeadlinePassed is due, if nothing happens before; None for never."""
         if self._phase in (Phase.NEW, Phase.LEFT):
             return None
         own = (self._heartbeat.ask_at(), self._heartbeat.gone_at())
@@ -127,7 +133,7 @@ class Session:
                 return self._on_work(event, now)
 
     def _move(self, cause: Cause, detail: str | None = None) -> list[Action]:
-        """Move along the table; a cause that means nothing in this phase changes nothing."""
+        """Move along the table; a cause without a move in this phase changes nothing."""
         was, is_now = self._phase, MOVES[self._phase].get(cause)
         if is_now is None:
             return []
@@ -140,7 +146,7 @@ class Session:
             return [Send(Goodbye(reason=parting.reason)), end]
         return [end]
 
-    # What the Manager says.
+    # Messages of the Manager.
 
     def _on_order(self, event: OrderArrived, now: float) -> list[Action]:
         order = event.order
@@ -196,7 +202,7 @@ class Session:
                 assert_never(order)
 
     def _load(self, order: LoadEngine) -> list[Action]:
-        """A worker loads one engine in its life; asked again, it answers again."""
+        """A worker loads one engine in its life; a repeated order is answered again."""
         if isinstance(self._engine, EngineReady | EngineFailed):
             return [Send(self._engine)] if self._engine.engine_id == order.load.engine_id else []
         if self._engine is not None or not self._takes_work(WorkerRole.ENGINE):
@@ -205,7 +211,8 @@ class Session:
         return [Load(order.load)]
 
     def _takes_work(self, role: WorkerRole) -> bool:
-        """Is this work for this worker? One that leaves takes nothing in: it is given to another one."""
+        """True if this worker may take this work. A leaving worker takes none: the Manager gives it to
+        another."""
         return self._hello.role is role and self._phase not in LEAVING_PHASES
 
     def _inspect(self, order: InspectModel) -> list[Action]:
@@ -238,7 +245,7 @@ class Session:
         self._pace.forget(job_id)
         self._previews.forget(job_id)
 
-    # What the engine and the inspection say.
+    # Reports of the engine and the fetcher.
 
     def _on_work(self, event: EngineEvent | FetchEvent, now: float) -> list[Action]:
         match event:
@@ -261,7 +268,7 @@ class Session:
                 assert_never(event)
 
     def _on_outcome(self, event: Stepped | Previewed | MapMade | ImageMade, now: float) -> list[Action]:
-        """Tell what came of a job, if it is still of interest; what must not be lost is kept besides."""
+        """Report an outcome, if its job is still wanted; keep images and maps until they are stored."""
         job_id = event.job_id
         lease = self._jobs.running_lease(job_id)
         if lease is None:
@@ -280,7 +287,7 @@ class Session:
             case _:
                 assert_never(event)
 
-    # What the time says.
+    # Deadlines.
 
     def _on_deadline(self, now: float) -> list[Action]:
         if now >= self._heartbeat.gone_at():
@@ -293,20 +300,20 @@ class Session:
 
 
 def _progress(event: Stepped, lease: Lease) -> Send:
-    """How far the job is."""
+    """The report of a job's progress."""
     return Send(
         Progress(job_id=event.job_id, lease=lease, step=event.step, steps=event.steps, stage=event.stage)
     )
 
 
 def _preview(event: Previewed, lease: Lease) -> Send:
-    """How an image looks so far."""
+    """The report with a preview."""
     report = Preview(job_id=event.job_id, lease=lease, index=event.index, step=event.step)
     return Send(report, event.data)
 
 
 def _control_map(event: MapMade, lease: Lease) -> ControlMap:
-    """A map's description; its file is the blob beside it."""
+    """The description of a control map; its file is the blob."""
     made = event.made
     return ControlMap(
         job_id=made.job_id,
@@ -318,7 +325,7 @@ def _control_map(event: MapMade, lease: Lease) -> ControlMap:
 
 
 def _image_ready(event: ImageMade, lease: Lease) -> ImageReady:
-    """An image's description; its file is the blob beside it."""
+    """The description of an image; its file is the blob."""
     image = event.image
     return ImageReady(
         job_id=image.job_id,

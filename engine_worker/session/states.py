@@ -1,8 +1,9 @@
-"""The phases of a worker's session and the moves between them, as tables: the rules are read here.
+"""The phases of a worker's session and the moves between them, as tables.
 
-A worker says Hello until it is answered, then obeys. It leaves when it is told to, when it is asked to
-stop and holds nothing any more, and when the Manager is gone. A first signal drains, whatever the Manager
-asked before: a service manager signals all processes of a service at once. A second one does not wait.
+A worker sends Hello until it is answered, then carries out orders. It leaves when it is told to, when it is
+asked to stop and holds nothing any more, or when the Manager is gone. A first signal drains, whatever the
+Manager asked before, because a service manager signals all processes of a service at once. A second one does
+not wait.
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from engine_worker.session.actions import ExitCode
 
 
 class Phase(Enum):
-    """Where a session is."""
+    """The phases of a session."""
 
     NEW = auto()
     JOINING = auto()
@@ -26,7 +27,7 @@ class Phase(Enum):
 
 
 class Cause(Enum):
-    """What makes a session move."""
+    """The causes of a session's moves."""
 
     OPENED = auto()
     WELCOMED = auto()
@@ -63,7 +64,7 @@ MOVES: Final[Mapping[Phase, Mapping[Cause, Phase]]] = MappingProxyType(
 WELCOME_PHASES: Final = frozenset({Phase.JOINED, Phase.DRAINING, Phase.STOPPING})
 """The phases in which the Manager knows this worker."""
 LEAVING_PHASES: Final = frozenset({Phase.DRAINING, Phase.STOPPING})
-"""The phases in which nothing new is taken in."""
+"""The phases in which no new work is accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +74,9 @@ class Parting:
     exit_code: ExitCode
     reason: str
     linger_s: float
-    """How long the last messages get to reach the Manager."""
+    """How long the last messages may take to reach the Manager."""
     close_s: float
-    """How long the engine gets to close before the process ends without it."""
+    """How long the engine may take to close before the process ends without it."""
     says_goodbye: bool = False
 
 

@@ -1,4 +1,5 @@
-"""Progress, thinned out: at most one report per thing and interval, and always the newest and the last."""
+"""Limits the rate of progress reports: one per subject and interval, always the newest, and always the
+last."""
 
 from dataclasses import dataclass
 
@@ -14,14 +15,14 @@ class _Subject:
 
 
 class Throttle:
-    """Lets reports of progress through at a bounded rate, each job or model for itself."""
+    """Passes progress reports on at a bounded rate, separately for each job or model."""
 
     def __init__(self, every_s: float) -> None:
         self._every_s = every_s
         self._subjects: dict[str, _Subject] = {}
 
     def offer(self, key: str, report: Send, *, is_last: bool, now: float) -> list[Send]:
-        """The report at once if it is the last or its time has come; otherwise it waits for `due`."""
+        """The report at once if it is the last or its interval is over; otherwise it waits for `due`."""
         subject = self._subjects.get(key)
         if is_last or subject is None or now >= subject.sent_at + self._every_s:
             self._subjects[key] = _Subject(now)
@@ -30,7 +31,7 @@ class Throttle:
         return []
 
     def due(self, now: float) -> list[Send]:
-        """The waiting reports whose time has come."""
+        """The waiting reports whose interval is over."""
         ready: list[Send] = []
         for subject in self._subjects.values():
             if subject.waiting is not None and now >= subject.sent_at + self._every_s:
@@ -39,7 +40,7 @@ class Throttle:
         return ready
 
     def forget(self, key: str) -> None:
-        """There will be no more progress of this one, and what waits is out of date."""
+        """Drop the waiting report of a subject that makes no more progress."""
         self._subjects.pop(key, None)
 
     def next_deadline(self) -> float | None:

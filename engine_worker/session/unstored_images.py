@@ -1,4 +1,4 @@
-"""Images and maps that were sent and are not known to be durable: kept, and sent again if nobody answers."""
+"""Images and maps that were sent but may not be durable yet: kept, and sent again until acknowledged."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from kernel.protocol.ids import JobId, Lease
 from kernel.protocol.worker import ControlMap, ImageReady
 
 Place = int | ControlType
-"""Which of a job's images, or which of its control maps."""
+"""The index of a job's image, or the type of its control map."""
 
 
 @dataclass(slots=True)
@@ -37,18 +37,18 @@ class UnstoredImages:
         return send
 
     def stored(self, lease: Lease, place: Place) -> None:
-        """The Manager has it: it may be forgotten."""
+        """The Manager has stored it: free it."""
         self._kept.pop((lease, place), None)
 
     def forget(self, job_id: JobId, *, before: Lease) -> None:
-        """Nobody wants the images of this job any more that were made under a lease before that one."""
+        """Drop a job's images made under an older lease: they are not wanted any more."""
         self._kept = {
             key: kept for key, kept in self._kept.items() if kept.job_id != job_id or key[0] >= before
         }
 
     def due(self, now: float) -> list[Send]:
-        """The images to be sent again. Each waits twice as long the next time: a slow line is not helped
-        by more of the same."""
+        """The images to send again. The interval doubles each time: a slow connection does not get faster by
+        more of the same."""
         again = [kept for kept in self._kept.values() if now >= kept.due_at]
         for kept in again:
             kept.wait_s *= 2

@@ -1,4 +1,4 @@
-"""Whom this server may ask: public addresses, and the hosts of their own that the owner named."""
+"""The hosts that this server may contact: public addresses, and private hosts that the owner allowed."""
 
 import socket
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ Resolve = Callable[[str, int], Sequence[str]]
 
 
 def resolve_by_system(host: str, port: int) -> Sequence[str]:
-    """What the system's resolver says.
+    """The addresses from the system's resolver.
 
     Raises: OSError.
     """
@@ -21,21 +21,22 @@ def resolve_by_system(host: str, port: int) -> Sequence[str]:
 
 
 class Unreachable(DownloadFailed):
-    """The host is unknown, or may not be asked: from outside the two look alike."""
+    """The host is unknown or not allowed: from outside the two look alike."""
 
 
 @dataclass(frozen=True, slots=True)
 class AddressPolicy:
-    """Names are resolved here, once for each connection, and what is connected is what was looked at."""
+    """Resolves names once per connection; the connection goes to the addresses that were checked here."""
 
     allow_hosts: frozenset[str] = frozenset()
     """`name` or `name:port`, in lower case."""
     resolve: Resolve = resolve_by_system
 
     def addresses(self, host: str, port: int) -> list[str]:
-        """The addresses at which this host may be asked, in the resolver's order.
+        """The allowed addresses of a host, in the resolver's order.
 
-        Raises: Unreachable, if there are none. Nobody learns here which names this network knows.
+        Raises: Unreachable, if there are none. The message does not reveal whether this network knows the
+        name.
         """
         try:
             found = self.resolve(host, port)
@@ -50,10 +51,10 @@ class AddressPolicy:
         return allowed
 
     def may_reach(self, host: str, port: int, address: str) -> bool:
-        """May a connection that was asked for under this name lead to this address?"""
+        """True if a connection to this name may lead to this address."""
         return self.is_own(host, port) or is_public(address)
 
     def is_own(self, host: str, port: int) -> bool:
-        """Did the owner name this host?"""
+        """True if the owner allowed this host."""
         name = host.lower().strip("[]").removesuffix(".")
         return name in self.allow_hosts or f"{name}:{port}" in self.allow_hosts

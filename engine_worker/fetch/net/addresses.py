@@ -1,4 +1,4 @@
-"""Which IP addresses belong to the public internet, whatever form an address is dressed in."""
+"""Decides whether an IP address is public, in whatever notation it is written."""
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
@@ -9,14 +9,14 @@ _NOT_PUBLIC_V4: Final = tuple(
         (
             "0.0.0.0/8",
             "10.0.0.0/8",
-            "100.64.0.0/10",  # carriers' own; also some clouds' metadata
+            "100.64.0.0/10",  # carrier-grade NAT; also some clouds' metadata
             "127.0.0.0/8",
-            "168.63.129.16/32",  # Azure's own services, the same for every machine there
-            "169.254.0.0/16",  # link-local, and the metadata of clouds
+            "168.63.129.16/32",  # Azure's platform services, the same for every machine there
+            "169.254.0.0/16",  # link-local, and the metadata services of clouds
             "172.16.0.0/12",
             "192.0.0.0/24",
             "192.0.2.0/24",
-            "192.88.99.0/24",  # relays of 6to4
+            "192.88.99.0/24",  # 6to4 relays
             "192.168.0.0/16",
             "198.18.0.0/15",
             "198.51.100.0/24",
@@ -41,11 +41,11 @@ _NOT_PUBLIC_V6: Final = tuple(
 )
 """Source: the IANA registry of special IPv6 addresses, as far as it lies in the global range."""
 _NAT64: Final = IPv6Network("64:ff9b::/96")
-"""RFC 6052: how hosts without IPv4 reach it. What counts is the address inside."""
+"""RFC 6052: how IPv6-only hosts reach IPv4. The embedded address decides."""
 
 
 def is_public(address: str) -> bool:
-    """Can this address be one of a public server? False also for what is no address."""
+    """True if this can be a public server's address. False also for text that is not an address."""
     try:
         found = ip_address(address)
     except ValueError:
@@ -56,7 +56,7 @@ def is_public(address: str) -> bool:
 
 
 def _is_public_v6(address: IPv6Address) -> bool:
-    """Only global unicast: that leaves out ::1, ::, mapped IPv4, private, link-local and multicast."""
+    """Only global unicast: excludes ::1, ::, mapped IPv4, private, link-local and multicast."""
     if address in _NAT64:
         return is_public(str(IPv4Address(address.packed[-4:])))
     is_isatap = address.packed[8:12] in (b"\x00\x00\x5e\xfe", b"\x02\x00\x5e\xfe")

@@ -1,6 +1,7 @@
-"""Asking web servers: one request, its redirects looked at one by one, an answer that is read as it comes.
+"""HTTP requests: redirects are checked one by one, and the response body is read as it arrives.
 
-Nothing here decodes, stores cookies, asks a proxy or reads the environment: what is sent is what stands here.
+Nothing here decodes bodies, stores cookies, uses a proxy or reads the environment: only the headers written
+here are sent.
 """
 
 import ssl
@@ -25,7 +26,7 @@ SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple
 
 
 class Interrupted(Exception):
-    """The line or the server gave way; what came so far is good, and asking again may help."""
+    """The connection or the server failed; the bytes so far are good, and a retry may succeed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,13 @@ class Patience:
     """Without a single byte."""
     slow_after_s: float = 60.0
     slowest_bytes_per_s: int = 1024
-    """A server that sends less than this, over all of `slow_after_s`, is given up. The whole has no limit."""
+    """A server that sends less than this, over all of `slow_after_s`, is given up. The whole download has no
+    limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The head of an answer; `chunks` is its body, undecoded, readable once."""
+    """A response; `chunks` is its body, undecoded, readable once."""
 
     url: str
     status: int
@@ -52,7 +54,7 @@ class Answer:
 
 
 class HttpClient:
-    """Asks for things; every hop's address is checked by the guard, every hop's form here."""
+    """Sends requests. The guarded backend checks every hop's address; this class checks every hop's URL."""
 
     def __init__(
         self,
@@ -62,8 +64,8 @@ class HttpClient:
         backend: httpcore.NetworkBackend | None = None,
         trust: ssl.SSLContext | None = None,
     ) -> None:
-        """`tokens` are by host, `name` or `name:port`; `backend` and `trust` are the system's unless a test
-        brings others."""
+        """`tokens` are by host, `name` or `name:port`; `backend` and `trust` are the system's except in
+        tests."""
         self._guard = guard
         self._tokens = tokens
         self.patience = patience
@@ -76,10 +78,10 @@ class HttpClient:
 
     @contextmanager
     def get(self, url: str, headers: Mapping[str, str]) -> Iterator[Answer]:
-        """The answer at the end of the redirects.
+        """The response at the end of the redirects.
 
-        Raises: DownloadFailed, if an address may not be asked or the answer is encoded; Interrupted, if the
-        line or the server gives way, also while the body is read.
+        Raises: DownloadFailed, if an address is not allowed or the response is encoded; Interrupted, if the
+        connection or the server fails, also while the body is read.
         """
         with _translated(url), self._follow(url, headers) as answer:
             yield answer
@@ -98,10 +100,10 @@ class HttpClient:
         raise DownloadFailed(f"{first.host} redirects too many times")
 
     def _next(self, first: httpx.URL, here: httpx.URL, answer: Answer) -> httpx.URL:
-        """Where a redirect leads.
+        """The target of a redirect.
 
-        Raises: DownloadFailed, if that is nowhere, from https to http, or from outside to one of the
-        owner's own hosts.
+        Raises: DownloadFailed, if it has none, or leads from https to http, or from a public host to one of
+        the owner's own hosts.
         """
         place = answer.headers.get("location")
         if place is None:
@@ -122,7 +124,8 @@ class HttpClient:
         return self._guard.is_own(url.host, _port(url))
 
     def _credentials(self, first: httpx.URL, here: httpx.URL) -> dict[str, str]:
-        """A token goes to its own host only, never behind a redirect to another, and never in the open."""
+        """A token goes to its own host only, never after a redirect from another host, and never
+        unencrypted."""
         port = _port(here)
         token = self._tokens.get(f"{here.host}:{port}") or self._tokens.get(here.host)
         is_safe = here.scheme == "https" or self._is_own(here)
@@ -156,7 +159,7 @@ class HttpClient:
 
 
 def _system_trust() -> ssl.SSLContext:
-    """The system's certificates (SSL_CERT_FILE and SSL_CERT_DIR name others) and the usual ones."""
+    """The system's certificates (SSL_CERT_FILE and SSL_CERT_DIR name others) and certifi's."""
     trust = ssl.create_default_context()
     trust.load_verify_locations(certifi.where())
     return trust
@@ -178,12 +181,12 @@ def _translated(url: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """What the system says, without the numbers."""
+    """The system's message, without its numbers."""
     return str(error).partition("] ")[2] or str(error) or type(error).__name__
 
 
 def _checked(url: str) -> httpx.URL:
-    """The address as it is asked, checked in its last form: what was checked is what is connected.
+    """The parsed URL, checked in its final form, so that the checked URL is the one that is requested.
 
     Raises: DownloadFailed.
     """
@@ -196,7 +199,10 @@ def _checked(url: str) -> httpx.URL:
 
 
 def _check_encoding(answer: Answer) -> None:
-    """A compressed body could come to any size, and would be no file with a known digest."""
+    """Refuse a compressed body: it could decompress to any size, and is not a file with a known digest.
+
+    Raises: DownloadFailed.
+    """
     encoding = answer.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
         raise DownloadFailed(
@@ -209,9 +215,10 @@ def _port(url: httpx.URL) -> int:
 
 
 class GuardedBackend(httpcore.NetworkBackend):
-    """The only way out: every connection of a fetch worker is made here, to an address that the guard allows.
+    """The only way out: every connection of a fetch worker is made here, to an address that the policy
+    allows.
 
-    It connects to addresses, never to names, and looks who is at the other end of a connected socket.
+    It connects to addresses, never to names, and checks the peer's address of the connected socket.
     """
 
     def __init__(self, guard: AddressPolicy, inner: httpcore.NetworkBackend) -> None:
@@ -251,7 +258,10 @@ class GuardedBackend(httpcore.NetworkBackend):
         raise Unreachable("models cannot be downloaded from a Unix socket")
 
     def _check(self, host: str, port: int, stream: httpcore.NetworkStream) -> None:
-        """Source: getpeername(2), which tells what is connected, whatever was asked for."""
+        """Check the address that is actually connected. Source: getpeername(2).
+
+        Raises: Unreachable.
+        """
         peer = stream.get_extra_info("server_addr")
         if not self._guard.may_reach(host, port, str(peer[0])):
             stream.close()

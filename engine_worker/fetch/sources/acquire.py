@@ -1,4 +1,4 @@
-"""Getting a model to this host: from where it lies, from the web, from a hub, or out of the uploads."""
+"""Brings a model to this host: in place, from the web, from the hub, or from the uploads."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,20 +26,20 @@ from kernel.protocol.sources import (
 
 @dataclass(frozen=True, slots=True)
 class Acquired:
-    """A model that is on this host, and not looked into yet."""
+    """A model on this host, not inspected yet."""
 
     path: Path
     """A file or a folder."""
     is_ours: bool
-    """True for what was gathered, False for what lies where it is."""
+    """True for a download, False for a model that is used in place."""
     hashes: Mapping[str, str] = field(default_factory=dict)
-    """The sha256 of what was hashed on its way, by the name inside a folder; of a single file by `""`."""
+    """sha256 digests computed while downloading, by the name in a folder; of a single file by `""`."""
     revision: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What downloading takes."""
+    """The tools and limits of downloads."""
 
     folder: Path
     """The models folder."""
@@ -54,12 +54,12 @@ def acquire(
     staging: StagingFolder,
     on_progress: ProgressCallback,
 ) -> Acquired:
-    """Have the model on this host.
+    """Bring the model to this host.
 
-    Raises: ModelUnreadable, if a local one is not there; DownloadFailed; DiskFull; OSError.
+    Raises: ModelUnreadable, if a local one does not exist; DownloadFailed; DiskFull; OSError.
     """
     if staging.ready.exists():
-        return Acquired(staging.ready, is_ours=True)  # it was whole when an earlier worker died
+        return Acquired(staging.ready, is_ours=True)  # it was complete when an earlier worker died
     parsed = _parsed(source.uri)
     if isinstance(parsed, LocalSource):
         return Acquired(resolve(parsed.uri, roots), is_ours=False)
@@ -89,7 +89,7 @@ def _parsed(uri: str) -> LocalSource | WebSource | UploadedSource | HubSource:
 
 
 def _kept(folder: Path, sha256: str | None) -> Acquired | None:
-    """What was downloaded before and has the digest that was declared."""
+    """A stored model that has the declared digest."""
     if sha256 is None:
         return None
     places = (folder / "files" / f"{sha256.lower()}{ending}" for ending in (".safetensors", ".onnx"))
@@ -113,7 +113,7 @@ def _from_hub(
     staging: StagingFolder,
     on_progress: ProgressCallback,
 ) -> Acquired:
-    # The hub's client takes a second to import, which nothing else should wait for.
+    # The hub's client takes a second to import, which other downloads need not wait for.
     from engine_worker.fetch.sources.hub import Hub
 
     hub = Hub(means.transfer.web, means.hub)
@@ -151,10 +151,10 @@ def _tree(
     staging: StagingFolder,
     on_progress: ProgressCallback,
 ) -> Acquired:
-    """Several files, one after the other, each under its name below `tree` once it is whole."""
+    """Download several files, one after the other, each to its name in `tree` once it is complete."""
     sizes = [file.size_bytes or 0 for file in files]
     total = sum(sizes)
-    transfer.room.check_size(total)
+    transfer.quota.check_size(total)
     hashes: dict[str, str] = {}
     for index, (file, url) in enumerate(zip(files, urls, strict=True)):
         place = staging.tree / file.name
@@ -171,5 +171,5 @@ def _tree(
 
 
 def _behind(done_bytes: int, total_bytes: int, on_progress: ProgressCallback) -> ProgressCallback:
-    """Tells of one file as of a part of all: so many bytes came before it."""
+    """Reports the progress of one file as part of all files, after `done_bytes` of earlier ones."""
     return lambda here, _, speed: on_progress(done_bytes + here, total_bytes, speed)

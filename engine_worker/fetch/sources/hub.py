@@ -1,7 +1,8 @@
-"""The Hugging Face hub: its client says what a repository holds at which commit, through our own door.
+"""The Hugging Face hub: its client lists the files of a repository at a commit, through our guarded HTTP
+client.
 
-The files themselves are downloaded like all others, so that one guard, one limit and one way to resume hold
-for them too; the client's own downloader would open connections that nobody here can look at.
+The files themselves are downloaded like all others, with the same address policy, limits and resumption; the
+client's own downloader would open connections that cannot be checked here.
 """
 
 from collections.abc import Mapping
@@ -31,15 +32,15 @@ _PASSED_ON: Final = frozenset({"accept"})
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """One hub, asked with the connections of `web`."""
+    """One hub, contacted through the connections of `web`."""
 
     web: HttpClient
     endpoint: str
 
     def look(self, source: HubSource) -> Repository:
-        """What the repository holds at the commit that its revision names now.
+        """The files of the repository at the commit that its revision names now.
 
-        Raises: DownloadFailed, if it is not there, not for us, or the hub cannot be reached.
+        Raises: DownloadFailed, if it does not exist or is not accessible, or the hub cannot be reached.
         """
         if constants.is_offline_mode():
             raise DownloadFailed("HF_HUB_OFFLINE is set: unset it, or upload the model")
@@ -61,11 +62,11 @@ class Hub:
         )
 
     def url(self, source: HubSource, commit: str, name: str) -> str:
-        """Where a file of that commit is."""
+        """The URL of a file at that commit."""
         return hf_hub_url(source.repo, name, revision=commit, endpoint=self.endpoint)
 
     def _ask(self, source: HubSource) -> ModelInfo:
-        """The client knows no token: whoever sends the request adds it, if the host is the right one."""
+        """Ask for the repository. The client knows no token: our HTTP client adds it for the right host."""
         try:
             api = HfApi(endpoint=self.endpoint, token=False)
             return api.model_info(source.repo, revision=source.revision, files_metadata=True, token=False)
@@ -87,10 +88,10 @@ class Hub:
 
 
 class _Bridge(httpx2.BaseTransport):
-    """Sends the client's requests through our door: the same guard, tokens and patience as for everything.
+    """Sends the client's requests through our HTTP client: same address policy, tokens and timeouts.
 
-    Nothing but questions about models leaves: the client would also like to know of huggingface.co which
-    agents there are, whatever hub it is to ask, and to write that into the user's home.
+    Only requests about models pass: the client would also ask huggingface.co which agents exist, whatever hub
+    is configured, and write the answer into the user's home.
     """
 
     def __init__(self, hub: Hub) -> None:
@@ -117,7 +118,7 @@ class _Bridge(httpx2.BaseTransport):
 
 
 def _repository(info: ModelInfo) -> Repository:
-    """Raises: DownloadFailed, if the hub leaves out what must be known."""
+    """Raises: DownloadFailed, if required fields are missing in the hub's answer."""
     if not isinstance(info.sha, str) or not info.sha.isalnum():
         raise DownloadFailed("the hub did not name a commit")
     files = [

@@ -1,4 +1,5 @@
-"""Which files of a repository make up a model: only those that will be loaded, in the wanted precision."""
+"""Selects the files of a repository that make up a model: only those that are loaded, in the wanted
+precision."""
 
 from collections.abc import Sequence
 from pathlib import PurePosixPath
@@ -11,14 +12,14 @@ from kernel.protocol.sources import is_inside
 INDEX_FILE: Final = "model_index.json"
 MAX_FILES: Final = 500
 MAX_LISTED: Final = 8
-"""So many names fit into a sentence."""
+"""File names listed in an error message."""
 _STEMS: Final = {
     "unet": "diffusion_pytorch_model",
     "vae": "diffusion_pytorch_model",
     "text_encoder": "model",
     "text_encoder_2": "model",
 }
-"""The parts with weights, and what these are called."""
+"""The parts with weights, and the stems of their files."""
 _PLAIN_PARTS: Final = ("scheduler", "tokenizer", "tokenizer_2", *_STEMS)
 _PLAIN_ENDINGS: Final = (".json", ".txt")
 _PICKLES: Final = (".ckpt", ".pt", ".pth", ".bin")
@@ -29,7 +30,7 @@ def choose_files(
 ) -> tuple[str, ...]:
     """The names to download: one file, or those of a whole diffusers folder.
 
-    Raises: DownloadFailed, if there is none such, or several that could be meant.
+    Raises: DownloadFailed, if none fits, or several do.
     """
     safe = [name for name in names if is_inside(name) and not name.startswith(".")]
     if file is not None:
@@ -59,12 +60,13 @@ def _folder(names: Sequence[str], variant: Variant | None) -> tuple[str, ...]:
 
 
 def _is_plain(name: str) -> bool:
-    """Not an index of shards, which goes with its shards."""
+    """True unless it is an index of shards, which is downloaded with them."""
     return ".index." not in name
 
 
 def _weights_of_part(part: str, stem: str, inside: list[str], variant: Variant | None) -> list[str]:
-    """The weights of the wanted precision, else those without a name for it, else any; whole or in shards."""
+    """The weights in the wanted precision, else those without a precision in their name, else any; whole or
+    in shards."""
     for infix in _infixes(variant):
         whole = f"{part}/{stem}{infix}.safetensors"
         if whole in inside:
@@ -88,7 +90,7 @@ def _infixes(variant: Variant | None) -> list[str]:
 
 
 def _only(names: Sequence[str], model_type: ModelType, variant: Variant | None) -> str:
-    """The one file with weights; of the same weights in several precisions, the wanted one."""
+    """The one file with weights; if it exists in several precisions, the wanted one."""
     found = _weights(names, model_type)
     if not found:
         if any(name.endswith(_PICKLES) for name in names):
@@ -104,7 +106,8 @@ def _only(names: Sequence[str], model_type: ModelType, variant: Variant | None) 
 
 
 def _of_precision(found: Sequence[str], variant: Variant | None) -> str | None:
-    """The file whose name, less a word for its precision, all others share; None if they do not."""
+    """The file whose name equals all the others' except for the precision; None, if the names differ
+    otherwise."""
     words = {name: _precision(name) for name in found}
     if len({stem for stem, _ in words.values()}) != 1:
         return None

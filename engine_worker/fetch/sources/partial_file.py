@@ -1,7 +1,7 @@
-"""A file that comes in piece by piece, and can be taken up again where it is known to be durable.
+"""A partial download that can be resumed from the bytes that are known to be durable.
 
-Beside the file lies its mark: the strong ETag of what is being downloaded, and how many bytes are on the disk
-for sure. After a crash the file is cut back to that, so that a power cut cannot leave a hole in the middle.
+Beside the file is its mark: the strong ETag of the download, and the number of durable bytes. After a crash
+the file is truncated to that, so that a power cut cannot leave a hole in the middle.
 """
 
 import contextlib
@@ -15,19 +15,19 @@ from typing import Final
 import msgspec
 
 CHECKPOINT_BYTES: Final = 64 << 20
-"""So much may have to come again after a crash."""
+"""The most that is downloaded again after a crash."""
 _CHUNK_BYTES: Final = 4 << 20
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a part."""
+    """The state of a partial file."""
 
     etag: str | None
     size_bytes: int
 
 
 class PartialFile:
-    """The file under way. A context manager: leaving it makes durable what is there."""
+    """The partial file. A context manager: leaving it makes the bytes so far durable."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -48,7 +48,7 @@ class PartialFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            with contextlib.suppress(OSError):  # what is not durable comes again
+            with contextlib.suppress(OSError):  # bytes that are not durable are downloaded again
                 self.checkpoint()
         finally:
             os.close(self._file)
@@ -59,16 +59,16 @@ class PartialFile:
 
     @property
     def size_bytes(self) -> int:
-        """What is there."""
+        """Bytes downloaded so far."""
         return self._size
 
     @property
     def etag(self) -> str | None:
-        """The strong ETag of what is there, without which nothing can be added to it."""
+        """The strong ETag of these bytes, without which the download cannot be resumed."""
         return self._etag
 
     def begin(self, etag: str | None) -> None:
-        """Start anew; None: it cannot be taken up again. Raises: OSError."""
+        """Start over; None: it cannot be resumed. Raises: OSError."""
         os.ftruncate(self._file, 0)
         self._size = self._durable = self._hashed = 0
         self._hash = hashlib.sha256()
@@ -89,14 +89,14 @@ class PartialFile:
             self.checkpoint()
 
     def checkpoint(self) -> None:
-        """Make durable what is there, and remember that it is. Raises: OSError."""
+        """Make the bytes so far durable, and record their number. Raises: OSError."""
         if self._size != self._durable:
             os.fdatasync(self._file)
             self._durable = self._size
             self._write_mark()
 
     def sha256(self, moved: Callable[[int], None]) -> str:
-        """The digest of all that is there; what an earlier life downloaded is read again, and told as it is.
+        """The digest of all bytes; those of an earlier run are read again, with progress.
 
         Raises: OSError.
         """
@@ -115,7 +115,7 @@ class PartialFile:
         return os.pread(self._file, size_bytes, 0)
 
     def remove(self) -> None:
-        """Leave nothing of it. Raises: OSError."""
+        """Remove the file and its mark. Raises: OSError."""
         self.begin(None)
         self._mark_path.unlink(missing_ok=True)
         self._path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""How much may still come: by the limit on a model's size, and by what is free on the disk."""
+"""Limits a download by the maximum model size and by free disk space."""
 
 import shutil
 from collections.abc import Callable
@@ -21,12 +21,12 @@ class SizeQuota:
     free_bytes: Callable[[], int]
 
     def check_size(self, size_bytes: int) -> None:
-        """Raises: TooLarge, if a model may not be as large as this."""
+        """Raises: TooLarge, if a model may not be this large."""
         if size_bytes > self.max_bytes:
             raise TooLarge(f"the model has more than {self.max_bytes} bytes, the limit of models.max_size")
 
     def check_disk(self, missing_bytes: int = 0) -> None:
-        """Raises: DiskFull, if so much more would not leave free what is to stay free."""
+        """Raises: DiskFull, if this many more bytes would leave less than the minimum free."""
         free = self.free_bytes()
         if free - missing_bytes < self.min_free_bytes:
             raise DiskFull(
@@ -36,5 +36,5 @@ class SizeQuota:
 
 
 def free_below(folder: Path) -> Callable[[], int]:
-    """Asks how much is free on the disk of this folder."""
+    """A function that returns the free bytes of this folder's disk."""
     return lambda: shutil.disk_usage(folder).free

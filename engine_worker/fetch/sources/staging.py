@@ -1,4 +1,4 @@
-"""The folder in which one model is gathered: the Manager moves what is called `ready` out of it."""
+"""The folder into which one model is downloaded: the Manager moves its entry `ready` out of it."""
 
 import shutil
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class HubFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Repository(msgspec.Struct, frozen=True, kw_only=True):
-    """What a repository holds at one commit."""
+    """The files of a repository at one commit."""
 
     commit: str
     files: tuple[HubFile, ...]
@@ -30,13 +30,13 @@ class Repository(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class StagingFolder:
-    """One model's folder. Names inside are ours; those below `tree` were found to lead nowhere but down."""
+    """One model's staging folder. Names in it are ours; those in `tree` were checked to stay inside."""
 
     path: Path
 
     @property
     def part(self) -> Path:
-        """A single file under way."""
+        """The partial download of a single file."""
         return self.path / "part"
 
     @property
@@ -49,34 +49,35 @@ class StagingFolder:
 
     @property
     def tree(self) -> Path:
-        """The finished files of a folder."""
+        """The complete files of a folder."""
         return self.path / "tree"
 
     @property
     def ready(self) -> Path:
-        """The model, whole and inspected."""
+        """The complete, inspected model."""
         return self.path / "ready"
 
     def part_of(self, index: int) -> Path:
-        """One file of a folder under way."""
+        """The partial download of one file of a folder."""
         return self.path / f"part-{index}"
 
     def open(self) -> None:
-        """Make the folder. Raises: OSError."""
+        """Create the folder. Raises: OSError."""
         self.path.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
 
     def clean(self) -> None:
-        """Leave nothing."""
+        """Remove the folder."""
         shutil.rmtree(self.path, ignore_errors=True)
 
     def clean_if_empty(self) -> None:
-        """Leave nothing, if there is nothing worth keeping for a retry."""
+        """Remove the folder, unless it has files that a retry needs."""
         files = [entry for entry in self.path.rglob("*") if entry.is_file() and not _is_mark(entry)]
         if not any(entry.stat().st_size for entry in files):
             self.clean()
 
     def plan(self) -> Repository | None:
-        """What an earlier try found in the repository, so that a retry goes on with the same commit."""
+        """The repository's files as listed by an earlier try, so that a retry continues with the same
+        commit."""
         try:
             return msgspec.json.decode((self.path / "plan.json").read_bytes(), type=Repository)
         except (OSError, msgspec.DecodeError):
@@ -90,7 +91,7 @@ class StagingFolder:
 
 
 def staging_folder_of(folder: Path, model_id: ModelId) -> StagingFolder:
-    """The folder of this model, below the models folder."""
+    """The staging folder of this model, in the models folder."""
     return StagingFolder(folder / incoming_name(model_id))
 
 

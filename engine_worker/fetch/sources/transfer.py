@@ -1,4 +1,13 @@
-"""Downloading one file: taken up where it was left, checked while it comes, never longer than it may be."""
+"""Downloads one file: resumed where it stopped, checked while it arrives, never beyond the size limit.
+
+A model has gigabytes, and connections break, so bytes that have arrived are kept and a retry asks for the
+rest. Resuming is only safe if the server has the same file: the request has If-Range with a strong ETag, and
+a 206 is accepted only with that ETag and the requested range (RFC 9110, sections 13.1.5 and 15.3.7). A server
+that ignores the range sends the whole file, and the download starts over. Errors are of two kinds:
+`Interrupted` may pass, is retried with pauses that double, and counts as a failure in a row only if hardly
+anything arrived; `Unwanted` would happen again, so the file is removed. The sha256 is checked at the end, and
+the free disk space while the file grows, because other programs write too.
+"""
 
 import re
 import time
@@ -15,12 +24,12 @@ from engine_worker.port import ProgressCallback
 from kernel.protocol.errors import DiskFull, DownloadFailed
 
 MAX_FAILURES: Final = 5
-"""So many times in a row the line may break with hardly anything gained."""
+"""Interruptions in a row, with hardly anything gained, before the download fails."""
 MAX_ATTEMPTS: Final = 100
 GAIN_BYTES: Final = 1 << 20
 LOOK_AT_DISK_BYTES: Final = 32 << 20
 CHECKPOINT_S: Final = 5.0
-"""What came before this, a crash does not take away."""
+"""Bytes older than this survive a crash."""
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 30.0
 
@@ -28,17 +37,17 @@ _RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 _WEB_PAGE: Final = (b"<!doctype html", b"<html", b"<?xml", b"<head")
 _TRY_AGAIN: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 SHOWN_S = 5.0
-"""The speed that is shown is that of the last seconds."""
+"""The displayed rate is averaged over this time."""
 _SAMPLE_S = 0.25
 
 
 class Unwanted(DownloadFailed):
-    """What comes is not what was asked for, and would not be the next time either."""
+    """The server's file is not the expected one, and would not be at a retry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What is known of a file beforehand."""
+    """The declared properties of a file."""
 
     size_bytes: int | None = None
     sha256: str | None = None
@@ -46,15 +55,15 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """Downloads files with these means. `room` is what the file itself may take."""
+    """Downloads files. `quota` limits the file itself."""
 
     web: HttpClient
-    room: SizeQuota
+    quota: SizeQuota
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
     def run(self, url: str, part: PartialFile, expected: Expected, on_progress: ProgressCallback) -> str:
-        """Download all of it, and return its sha256. What came is kept if going on makes sense, else removed.
+        """Download the file, and return its sha256. Its bytes are kept if a retry makes sense, else removed.
 
         Raises: DownloadFailed; DiskFull.
         """
@@ -74,7 +83,8 @@ class Transfer:
     def _pull_all(
         self, url: str, part: PartialFile, expected: Expected, on_progress: ProgressCallback
     ) -> None:
-        """Ask until all is there. A line that breaks often but brings something on is put up with."""
+        """Request until the file is complete. A connection that breaks often but makes progress is
+        tolerated."""
         failures = 0
         for _ in range(MAX_ATTEMPTS):
             before = part.size_bytes
@@ -84,7 +94,7 @@ class Transfer:
             except (Interrupted, Unreachable) as error:
                 if isinstance(error, Unreachable) and part.size_bytes == 0:
                     raise
-                # A host that was reached before is unknown while the line is down.
+                # A host that was reached before cannot be resolved while the network is down.
                 has_gained = part.size_bytes - before >= GAIN_BYTES
                 failures = 1 if has_gained else failures + 1
                 if failures >= MAX_FAILURES:
@@ -94,7 +104,7 @@ class Transfer:
 
 
 class _Throughput:
-    """How fast a download is: what is shown, and when it is too slow to go on. Units: monotonic seconds."""
+    """The rate of a download: to display, and to give up if it is too slow. Units: monotonic seconds."""
 
     def __init__(self, patience: Patience, clock: Callable[[], float]) -> None:
         self._patience = patience
@@ -104,9 +114,9 @@ class _Throughput:
         self._window = (clock(), 0)
 
     def count(self, size_bytes: int) -> None:
-        """So much has come.
+        """Count received bytes.
 
-        Raises: Interrupted, if it has been less than the least for too long.
+        Raises: Interrupted, if the rate has been too low for too long.
         """
         self._total += size_bytes
         now = self._clock()
@@ -117,7 +127,7 @@ class _Throughput:
         self._check(now)
 
     def bytes_per_s(self) -> int | None:
-        """The speed of the last seconds; None when there is nothing to tell it by."""
+        """The rate of the last seconds; None, if there are too few samples."""
         began, before = self._samples[0]
         spent_s = self._clock() - began
         return int((self._total - before) / spent_s) if spent_s >= _SAMPLE_S else None
@@ -133,7 +143,7 @@ class _Throughput:
 
 @dataclass(slots=True)
 class _Pull:
-    """One request, and what comes of it."""
+    """One request and its response."""
 
     means: Transfer
     part: PartialFile
@@ -151,14 +161,14 @@ class _Pull:
             asked = {"Range": f"bytes={self.part.size_bytes}-", "If-Range": self.part.etag}
         with self.means.web.get(url, asked) as answer:
             self._begin(answer, is_partial=bool(asked))
-            self._check_room()
+            self._check_quota()
             self.pace = _Throughput(self.means.web.patience, self.means.clock)
             for chunk in () if answer.status == 416 else answer.chunks:
                 self._take(chunk)
         self._check_end()
 
     def _begin(self, answer: Answer, *, is_partial: bool) -> None:
-        """Go on where the part ends, or start anew if the server sends the whole."""
+        """Continue at the end of the partial file, or start over if the server sends the whole file."""
         if answer.status == 206 and is_partial:
             self.total = self._total_of_range(answer)
         elif answer.status == 200:
@@ -173,7 +183,10 @@ class _Pull:
         self.total = self.total if self.total is not None else self.expected.size_bytes
 
     def _total_of_range(self, answer: Answer) -> int | None:
-        """Source: RFC 9110, sections 13.1.5 and 15.3.7: a 206 whose ETag is another is none of ours."""
+        """The total size from a 206. Source: RFC 9110, sections 13.1.5 and 15.3.7.
+
+        Raises: Interrupted, if it has another ETag or range.
+        """
         found = _RANGE.fullmatch(answer.headers.get("content-range", ""))
         etag = answer.headers.get("etag", self.part.etag)
         if found is None or int(found[1]) != self.part.size_bytes or etag != self.part.etag:
@@ -182,28 +195,31 @@ class _Pull:
         return None if found[3] == "*" else int(found[3])
 
     def _total_of_nothing_left(self, answer: Answer) -> int:
-        """If-Range held, and nothing is behind what is there: it is whole, or the server is mistaken."""
+        """The total size from a 416: If-Range held, so the file is complete, or the server is wrong.
+
+        Raises: Interrupted, if it is not.
+        """
         if answer.headers.get("content-range") != f"bytes */{self.part.size_bytes}":
             self.part.begin(None)
             raise Interrupted("the file changed on the server")
         return self.part.size_bytes
 
-    def _check_room(self) -> None:
-        self.means.room.check_size(self.total or 0)
-        self.means.room.check_disk(max((self.total or 0) - self.part.size_bytes, 0))
+    def _check_quota(self) -> None:
+        self.means.quota.check_size(self.total or 0)
+        self.means.quota.check_disk(max((self.total or 0) - self.part.size_bytes, 0))
         self.looked_at = self.part.size_bytes
 
     def _take(self, chunk: bytes) -> None:
         is_first = self.part.size_bytes == 0
         if is_first and chunk.lstrip()[:16].lower().startswith(_WEB_PAGE):
             raise Unwanted("the server sent a web page, not a model: it may require a token (models.tokens)")
-        self.means.room.check_size(self.part.size_bytes + len(chunk))
+        self.means.quota.check_size(self.part.size_bytes + len(chunk))
         if self.total is not None and self.part.size_bytes + len(chunk) > self.total:
             raise Unwanted(f"the server sent more than the announced {self.total} bytes")
         self.part.append(chunk)
         if self.part.size_bytes - self.looked_at >= LOOK_AT_DISK_BYTES:
             self.looked_at = self.part.size_bytes
-            self.means.room.check_disk()
+            self.means.quota.check_disk()
         self._make_durable_now_and_then()
         self.pace.count(len(chunk))
         self.on_progress(self.part.size_bytes, self.total, self.pace.bytes_per_s())
@@ -222,7 +238,7 @@ class _Pull:
 
 
 def _strong(etag: str | None) -> str | None:
-    """Only a strong validator promises the same bytes (RFC 9110, section 8.8.1)."""
+    """The ETag, if it is strong: only then it promises the same bytes (RFC 9110, section 8.8.1)."""
     return etag if etag is not None and etag.startswith('"') and etag.isprintable() else None
 
 
