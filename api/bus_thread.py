@@ -1,4 +1,12 @@
-"""The thread that owns the socket to the Manager: it sleeps until there is something to send or to hear."""
+"""The thread that owns the socket to the Manager: sleeps until there is something to send or receive.
+
+ZeroMQ sockets belong to one thread, and a request thread must not poll. So request threads put questions into
+an inbox and wait on their own; this thread alone sends, receives, resends and reconnects, as `api/session.py`
+decides. One wake-up serves all questions that come while it is awake, because under load each wake-up is a
+switch of the interpreter's lock. The connection can fail silently: the Manager may be restarted with new
+keys, so after a silence this thread reads the keys again and reconnects. An unexpected error in one round is
+logged and followed by a pause, because without this thread the process is of no use.
+"""
 
 import logging
 import threading
@@ -23,23 +31,23 @@ from kernel.protocol.endpoints import ClientRole
 from kernel.protocol.errors import BadConfiguration, BadMessage, ShuttingDown
 
 MAX_BATCH: Final = 256
-"""Messages read before the questions get their turn."""
+"""Messages received before questions are sent."""
 FAREWELL_S: Final = 2.0
-"""How long the end waits for the answers that are still out."""
+"""How long `close` waits for pending replies."""
 RECOVERY_S: Final = 1.0
-"""The pause after an error that nobody foresaw."""
+"""The pause after an unexpected error."""
 OPTIONS: Final = DealerOptions(
-    high_water_mark=10_000,  # far above the window of 64 commands, for the changes of a busy Manager
+    high_water_mark=10_000,  # far above the window of 64 commands, because of a busy Manager's changes
     is_immediate=True,  # without a Manager a send fails, and is tried again later
     reconnect_ms=(50, 1_000),
-    watched=zmq.EVENT_HANDSHAKE_SUCCEEDED,  # the line has been established, for the first time or again
+    watched=zmq.EVENT_HANDSHAKE_SUCCEEDED,  # the connection has been established, for the first time or again
 )
 
 _log = logging.getLogger("spoon.api.bus")
 
 
 class BusThread:
-    """Sends the questions that other threads hand over, and brings the answers and the news."""
+    """Sends the requests that other threads hand over, and delivers replies and news."""
 
     def __init__(self, bus_folder: Path, hub: Hub, patience: Patience) -> None:
         self.session = Session(time.monotonic(), patience)
@@ -50,14 +58,14 @@ class BusThread:
         self._is_asleep = False
         self._closing = threading.Event()
         self._is_over = False
-        """Set when nobody takes questions any more; from then on who brings one refuses it himself."""
+        """Set when requests are taken no more; from then on the thread that brings one refuses it."""
         self._wakeup = Wakeup()
         self._context: DealerContext = zmq.Context()
         self._poller = zmq.Poller()
         self._thread = threading.Thread(target=self._run, name="bus", daemon=True)
 
     def open(self) -> None:
-        """Connect, and begin to watch.
+        """Connect, and subscribe to changes.
 
         Raises: BadConfiguration, if the keys cannot be read.
         """
@@ -71,37 +79,37 @@ class BusThread:
         self._thread.start()
 
     def close(self) -> None:
-        """Wait a little for the answers that are still out, refuse the rest, hang up."""
+        """Wait a little for pending replies, refuse the other requests, disconnect."""
         self._closing.set()
         self._wakeup.ring()
         self._thread.join()
         self._dealer.close()
-        self._context.term()  # the wake-up stays open: a late asker may still be about to write to it
+        self._context.term()  # the wake-up stays open: a late thread may still be about to write to it
 
     @property
     def unanswered(self) -> int:
-        """How many questions are open, about: other threads are at work on both."""
+        """The approximate number of open requests: other threads change it meanwhile."""
         return len(self._inbox) + self.session.unanswered
 
     def hand_over(self, question: Question) -> None:
-        """Called by any thread. One wake-up serves all questions that come while the line is awake."""
+        """Called by any thread. One wake-up serves all requests that come while the bus thread is awake."""
         if self._closing.is_set():
             question.answer(ShuttingDown())
             return
         self._inbox.append(question)
-        if self._is_over:  # it was closed since: what was brought behind its back is refused here
+        if self._is_over:  # closed meanwhile: requests added behind its back are refused here
             self._refuse_rest()
         elif self._is_asleep:
             self._is_asleep = False
             self._wakeup.ring()
 
     def _refuse_rest(self) -> None:
-        """Answer what came too late; the line's thread and late askers may do it side by side."""
+        """Refuse late requests; the bus thread and late request threads may do it at the same time."""
         with suppress(IndexError):
             while True:
                 self._inbox.popleft().answer(ShuttingDown())
 
-    # From here on: the thread of the line alone.
+    # From here on: called by the bus thread only.
 
     def _run(self) -> None:
         while not self._closing.is_set():
@@ -125,7 +133,7 @@ class BusThread:
             self._take_turn(until)
 
     def _take_turn(self, until: float | None = None) -> None:
-        """Send what is due, sleep until something happens (at most `until`), hear what came."""
+        """Send due messages, sleep until something happens (at most `until`), receive messages."""
         now = time.monotonic()
         self._take_questions()
         if self.session.is_deaf(now):
@@ -146,7 +154,7 @@ class BusThread:
     def _sleep(self, deadline: float) -> list[object]:
         timeout_ms = ceil(max(0.0, deadline - time.monotonic()) * 1_000)
         self._is_asleep = True
-        if self._inbox:  # handed over before the flag was up: nobody will wake us for it
+        if self._inbox:  # handed over before the flag was set: there will be no wake-up for it
             timeout_ms = 0
         ready = [one for one, _ in self._poller.poll(timeout_ms)]
         self._is_asleep = False
@@ -172,7 +180,7 @@ class BusThread:
                 self._hub.publish(heard.news)
 
     def _dial(self) -> Dealer:
-        """Raises: BadConfiguration, if the keys are not there, or damaged."""
+        """Raises: BadConfiguration, if the keys are missing or damaged."""
         try:
             dealer = open_front(self._context, self._folder, ClientRole.API, OPTIONS)
         except OSError as error:
@@ -184,7 +192,7 @@ class BusThread:
         return dealer
 
     def _redial(self, now: float) -> None:
-        """The Manager may have new keys: hang up, and connect with what lies in its folder now."""
+        """Reconnect with the keys that are in the folder now: the Manager may have new ones."""
         self.session.redialled(now)
         try:
             fresh = self._dial()

@@ -1,4 +1,13 @@
-"""News from the Manager for the threads that wait for it: event streams and `?wait=`."""
+"""Distributes the Manager's news to the threads that wait for it: event streams and `?wait=`.
+
+A notice only wakes a thread; the thread then reads the database. So a notice that is lost, merged or repeated
+does no harm, and nothing here has to be durable. That allows the bounds: a subscriber that reads slowly keeps
+at most MAX_UNREAD notices, after which they are replaced by one Reread, and of previews only the newest per
+image. Subscribe first, read the database second: a change between the two then causes one needless read
+instead of being missed. Progress is not in the database, so the latest of each open job and model is kept
+here, and forgotten when another Manager answers. `publish` runs in the bus thread and never waits for a
+subscriber.
+"""
 
 import threading
 from collections.abc import Sequence
@@ -13,22 +22,22 @@ from kernel.protocol.enums import ENDED_JOB_STATES, ChangeKind, JobState, ModelS
 from kernel.protocol.ids import EventSeq, JobId, ModelId
 
 MAX_UNREAD: Final = 1_000
-"""A subscriber that lies further behind is told to read the database again instead."""
+"""Notices kept for a slow subscriber; beyond that it is told to read the database again instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reread:
-    """Something may have been missed: read the database again."""
+    """Notices may have been missed: read the database again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """The server stops: end the stream."""
+    """The server is stopping: end the stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class _PreviewCame:
-    """There is a preview of the picture with this index; which one is seen when it is read."""
+    """A preview of the image with this index; the newest one is taken when the notice is read."""
 
     index: int
 
@@ -37,24 +46,24 @@ Notice = Changed | JobProgress | Preview | ModelProgress | Reread | Closing
 
 
 class Subscription:
-    """One thread's ear at the hub; a context manager that leaves the hub at its end."""
+    """One thread's subscription; a context manager that ends it."""
 
     def __init__(
         self, hub: "Hub", ids: tuple[str, ...] | None, *, sees_progress: bool, sees_previews: bool
     ) -> None:
         self._hub = hub
         self.ids = ids
-        """What it listens to; None: everything."""
+        """The ids that it is subscribed to; None: everything."""
         self._sees_progress = sees_progress
         self._sees_previews = sees_previews
         self._unread: SimpleQueue[Notice | _PreviewCame] = SimpleQueue()
         self._is_behind = False
         self._previews: dict[int, Preview] = {}
-        """The newest of each picture that is unread: whoever reads slowly gets fewer, and no old ones."""
+        """The newest unread preview of each image: a slow reader gets fewer, and no old ones."""
         self._lock = threading.Lock()
 
     def next(self, timeout_s: float) -> Notice | None:
-        """The next notice, or None when there is none for so long."""
+        """The next notice; None, if there is none within `timeout_s`."""
         try:
             notice = self._resolved(self._unread.get(timeout=max(0.0, timeout_s)))
         except Empty:
@@ -65,9 +74,9 @@ class Subscription:
         return notice
 
     def put(self, notice: Notice) -> None:
-        """Called by the hub. What this one does not look at does not wake it.
+        """Called by the hub. Notices about other ids do not wake the thread.
 
-        The last of too many notices is read as Reread; Closing always comes through.
+        If there are too many notices, the last is read as Reread; Closing is always delivered.
         """
         if not self._sees(notice):
             return
@@ -113,7 +122,7 @@ class Subscription:
 
 
 class Hub:
-    """Hands each notice to those who listen to its id, and keeps the latest progress of what is open."""
+    """Delivers notices to the subscribers of their ids, and keeps the latest progress of open work."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -127,7 +136,7 @@ class Hub:
     def subscribe(
         self, ids: Sequence[str] | None, *, sees_progress: bool = True, sees_previews: bool = False
     ) -> Subscription:
-        """Listen to these ids, or to everything. Subscribe first, read the database second."""
+        """Subscribe to these ids, or to everything. Subscribe first, read the database second."""
         subscription = Subscription(
             self,
             None if ids is None else tuple(ids),
@@ -145,7 +154,7 @@ class Hub:
         return subscription
 
     def leave(self, subscription: Subscription) -> None:
-        """Forget a subscription; twice is harmless."""
+        """End a subscription; a repeated call has no effect."""
         with self._lock:
             self._of_all.discard(subscription)
             for thing_id in subscription.ids or ():
@@ -155,15 +164,15 @@ class Hub:
                     self._of_id.pop(thing_id, None)
 
     def job_progress(self, job_id: JobId) -> JobProgress | None:
-        """How far a job is, as far as this process has heard."""
+        """A job's progress, as far as this process has received it."""
         return self._jobs.get(job_id)
 
     def model_progress(self, model_id: ModelId) -> ModelProgress | None:
-        """How far a model's download is, as far as this process has heard."""
+        """A model's download progress, as far as this process has received it."""
         return self._models.get(model_id)
 
     def publish(self, news: Watching | Changed | JobProgress | Preview | ModelProgress) -> None:
-        """Take news from the bus. Called by the bus thread alone."""
+        """Take news from the bus. Called by the bus thread only."""
         match news:
             case Watching():
                 self._catch_up(news.seq)
@@ -183,18 +192,18 @@ class Hub:
                 self._tell(news.model_id, news)
 
     def restart(self) -> None:
-        """Another Manager answers: nothing that was heard before holds."""
+        """Another Manager answers: forget all progress."""
         self._jobs.clear()
         self._models.clear()
         self._last_seq = None
         self.tell_to_reread()
 
     def tell_to_reread(self) -> None:
-        """Tell every subscriber that it may have missed something."""
+        """Tell every subscriber to read the database again."""
         self._tell_everyone(Reread())
 
     def close(self) -> None:
-        """Tell every subscriber, now and later, that the server stops."""
+        """Tell every subscriber, present and future, that the server is stopping."""
         with self._lock:
             self._is_closed = True
         self._tell_everyone(Closing())

@@ -1,9 +1,9 @@
 """The API process: wires the bus, the views and the web server, and runs until it is told to stop.
 
-    SIGTERM, SIGINT   accept nothing more, end the streams, finish the requests in flight (5 s), leave;
-                      another one changes nothing
+    SIGTERM, SIGINT   accept no more requests, end the streams, finish requests in progress (5 s), exit;
+                      further signals have no effect
 
-Exit codes: 0 stopped as asked, or the parent was gone; 78 the configuration cannot be used (sysexits(3)).
+Exit codes: 0 stopped as asked, or the parent had exited; 78 the configuration cannot be used (sysexits(3)).
 """
 
 import argparse
@@ -33,9 +33,9 @@ from kernel.protocol.version import VERSION
 from kernel.views.reader import Reader
 
 GRACE_S: Final = 5.0
-"""How long the requests in flight may take to end."""
+"""How long requests in progress may take to end."""
 SWITCH_S: Final = 0.001
-"""How long a thread that computes may keep the one of the sockets waiting; Python's own is 5 ms."""
+"""Seconds that a computing thread may delay the thread of the sockets; Python's default is 5 ms."""
 EXIT_CONFIGURATION: Final = 78
 
 _log: Final = logging.getLogger("api")
@@ -48,13 +48,13 @@ def main() -> int:
     parser.add_argument("--parent-pid", type=int, help="exit when this parent process exits")
     options = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is something to finish, Ctrl-C just ends it
-    log.start("api", process="api")  # the Manager's lines and these stand in one log
+    log.start("api", process="api")  # the Manager and the API share one log
     make_files_private()
     hide_memory()
     try:
         settings = load(options.config, os.environ)
         for name in token_variables(settings.models.tokens):
-            forget_variable(name)  # an API that was started by hand was given them like the Manager
+            forget_variable(name)  # an API that was started by hand inherits them like the Manager
         serve(settings, options.parent_pid)
     except BadConfiguration as error:
         print(f"api: {error.detail}", file=sys.stderr)
@@ -63,9 +63,10 @@ def main() -> int:
 
 
 def serve(settings: Settings, parent_pid: int | None = None) -> None:
-    """Serve until a signal, or until the parent is gone.
+    """Serve until a signal, or until the parent exits.
 
     Logs one line, `action=api_listening url=...`, once it listens; a terminal gets a friendlier one, too.
+
     Raises: BadConfiguration, if the bus cannot be joined or the address cannot be used.
     """
     if parent_pid is not None and not die_with_parent(parent_pid, signal.SIGTERM):
@@ -83,7 +84,7 @@ def serve(settings: Settings, parent_pid: int | None = None) -> None:
     finally:
         bus.close()
         reader.close()
-    for number in (signal.SIGTERM, signal.SIGINT):  # Python itself would take the handlers away at its end
+    for number in (signal.SIGTERM, signal.SIGINT):  # Python itself would remove the handlers at its end
         signal.signal(number, signal.SIG_IGN)
     _log.info(log.line("api_stopped"))
 
@@ -105,7 +106,7 @@ def _run(server: HttpServer, hub: Hub, url_file: Path) -> None:
 
 
 def _write(file: Path, url: str) -> None:
-    """Another process sees the whole address or none."""
+    """Write atomically: another process reads the whole URL or none."""
     fresh = file.with_suffix(".new")
     fresh.write_text(f"{url}\n", encoding="utf-8")
     fresh.replace(file)

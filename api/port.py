@@ -1,4 +1,4 @@
-"""What the HTTP resources need of the bus; `api.bus.Bus` is the real one, the tests have a fake."""
+"""The bus interface that the HTTP resources need; `api.bus.Bus` implements it, and tests have a fake."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
@@ -11,7 +11,7 @@ Answer = TypeVar("Answer", bound=BrokerReply)
 
 
 def answer_in(outcome: Outcome, expected: type[Answer]) -> Answer:
-    """The answer, if it is one of the expected kind.
+    """The reply, if it is of the expected type.
 
     Raises: the error that it is; BadMessage, if it is something else.
     """
@@ -23,45 +23,46 @@ def answer_in(outcome: Outcome, expected: type[Answer]) -> Answer:
 
 
 class BusPort(Protocol):
-    """The way to the Manager."""
+    """The connection to the Manager."""
 
     def ask(
         self, ask: ApiAsk, expected: type[Answer], key: str | None = None, blobs: Sequence[bytes] = ()
     ) -> Answer:
-        """Have something done once, and wait for the answer.
+        """Send a command that is carried out once, and wait for the reply.
 
-        `key` is the caller's idempotency key; None: a new one. `blobs` travel beside the ask, as they are.
+        `key` is the caller's idempotency key; None: a new one. `blobs` are sent with the ask, unchanged.
+
         Raises: the error the Manager refused with; ManagerUnreachable, if it does not answer in 10 s;
-        TooManyRequests, if too many callers wait already; BadMessage, if it answers something else.
+        TooManyRequests, if too many callers wait already; BadMessage, for an unexpected reply.
         """
         ...
 
     def ask_later(self, ask: ApiAsk, key: str | None, then: Callable[[Outcome], None]) -> None:
-        """Have something done once, and do not wait: `then` hears the answer or the error, at once or in the
-        thread of the bus, which it must not hold up.
+        """Send a command that is carried out once, without waiting: `then` is called with the reply or the
+        error, at once or in the bus thread, which it must not block.
 
         Raises: TooManyRequests, if too many callers wait already; ManagerUnreachable, if it has been silent.
         """
         ...
 
     def tell(self, ask: ApiAsk) -> None:
-        """Have something done once, and do not wait; never blocks, never raises."""
+        """Send a command that is carried out once, without a reply; never blocks, never raises."""
         ...
 
     def status(self, timeout_s: float) -> Status:
-        """How the Manager is.
+        """The Manager's status.
 
         Raises: ManagerUnreachable, if it does not answer in this time.
         """
         ...
 
     def figures(self) -> "BusFigures":
-        """What the metrics show of the bus."""
+        """The bus counters for the metrics."""
         ...
 
 
 class BusFigures(Protocol):
-    """Counters since the start, and the questions that are open now."""
+    """Counters since the start, and the open requests."""
 
     @property
     def asked(self) -> int: ...

@@ -1,4 +1,14 @@
-"""The API's half of the bus protocol, pure: what to send again, when, and what each reply answers."""
+"""The API's half of the bus protocol, pure: which message to send, when to resend it, and which request a
+reply answers.
+
+The connection may lose messages in either direction and the Manager may restart, so every command is resent
+until it is answered; its idempotency key makes that safe (adr/0004). At most MAX_UNANSWERED commands are in
+flight, because the Manager refuses more from one peer; the others wait here. Requests that nobody answers are
+given up when their own time is over. The subscription to changes is renewed periodically, so one that the
+Manager has lost heals by itself; the reply's change number shows whether changes were missed, and then
+everybody reads the database again. Time is an argument and there is no socket, so tests play every loss and
+restart without waiting.
+"""
 
 from collections import deque
 from collections.abc import Callable
@@ -27,12 +37,12 @@ from kernel.protocol.header import NO_CORRELATION
 from kernel.protocol.ids import NO_EPOCH, Epoch, JobId
 
 RETRY_AFTER_S: Final = 2.0
-"""What a caller is told to wait when the Manager does not answer."""
+"""Seconds that a caller is told to wait if the Manager does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """How one picture of a job looks after so many steps: `data` is a small JPEG file."""
+    """A preview of one image of a job after some steps: `data` is a small JPEG file."""
 
     job_id: JobId
     index: int
@@ -42,22 +52,22 @@ class Preview:
 
 Outcome = BrokerReply | SpoonError
 News = Watching | Changed | JobProgress | Preview | ModelProgress
-"""What the Manager says without being asked, once it is watched."""
+"""Messages that the Manager sends to its subscribers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a session waits for what, in seconds."""
+    """How long a session waits before each action, in seconds."""
 
     resend_after_s: float = 2.0
     give_up_after_s: float = 10.0
     watch_every_s: float = 10.0
-    """A lost subscription, or a dead line, shows after this and one resending."""
+    """A lost subscription, or a dead connection, is noticed after this time and one resend."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Something to ask the Manager, and who wants to hear the answer. `asked_at` is seconds, monotonic."""
+    """A request to the Manager, with the callback for its outcome. `asked_at` is in monotonic seconds."""
 
     correlation: bytes
     message: ApiCommand | GetStatus
@@ -68,14 +78,14 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What a message from the Manager means for those who watch."""
+    """The meaning of a message from the Manager for the subscribers."""
 
     news: News | None
     is_new_epoch: bool
 
 
 class Session:
-    """One API process's conversation with the Manager. Its owner is one thread; time is an argument."""
+    """One API process's conversation with the Manager. It belongs to one thread; time is an argument."""
 
     def __init__(self, now: float, patience: Patience) -> None:
         self._patience = patience
@@ -90,7 +100,7 @@ class Session:
         self._silent_since: float | None = None
 
     def ask(self, question: Question) -> None:
-        """Take a question; it is sent when it fits into the window of unanswered ones."""
+        """Take a request; it is sent when it fits into the window of unanswered ones."""
         self._waiting.append(question)
 
     @property
@@ -102,12 +112,12 @@ class Session:
         return len(self._waiting) + len(self._in_flight)
 
     def silence_s(self, now: float) -> float:
-        """For how long the Manager has been asked and has said nothing; other threads may look, too."""
+        """For how long the Manager has not answered; other threads may call it, too."""
         since = self._silent_since
         return 0.0 if since is None else now - since
 
     def outgoing(self, now: float) -> list[list[Frame]]:
-        """The messages to be sent now. What cannot be sent is lost on purpose: it is due again later."""
+        """The messages to send now. One that cannot be sent may be dropped: it is due again later."""
         frames: list[list[Frame]] = []
         if self._watch_at <= now:
             self._watch_at = now + self._patience.watch_every_s
@@ -119,7 +129,7 @@ class Session:
         return frames
 
     def hear(self, received: Received[BrokerReply], now: float) -> Heard:
-        """Take one message of the Manager: answer a question with it, or hand it on as news."""
+        """Take a message of the Manager: a reply to a request, or news."""
         self._heard_at = now
         is_new_epoch = self.epoch not in (NO_EPOCH, received.head.epoch)
         self.epoch = received.head.epoch
@@ -137,21 +147,21 @@ class Session:
         return Heard(None, is_new_epoch)
 
     def reconnected(self, now: float) -> None:
-        """The Manager may be another than before: ask everything again, at once."""
+        """The Manager may be another one: resend everything at once."""
         self._watch_at = now
         self._in_flight = {key: (question, -inf) for key, (question, _) in self._in_flight.items()}
 
     def is_deaf(self, now: float) -> bool:
-        """True when the Manager has been silent although it was asked: the line may be dead."""
+        """True if the Manager has not answered for so long that the connection may be dead."""
         return now >= self._deaf_at
 
     def redialled(self, now: float) -> None:
-        """The line is a new one: listen as long again before calling it dead."""
+        """The connection is new: allow it the same time before calling it dead."""
         self._heard_at = now
         self.reconnected(now)
 
     def next_deadline(self) -> float:
-        """When `outgoing` has something to do even if nothing happens."""
+        """When `outgoing` has something to do without an event."""
         deadline = min(self._watch_at, self._deaf_at)
         if self._in_flight:
             _, sent_at = next(iter(self._in_flight.values()))
@@ -161,7 +171,7 @@ class Session:
         return deadline
 
     def give_up(self, error: SpoonError) -> None:
-        """Answer every open question with this error: the process ends."""
+        """Answer every open request with this error: the process is ending."""
         questions = [question for question, _ in self._in_flight.values()] + list(self._waiting)
         self._in_flight.clear()
         self._waiting.clear()
@@ -173,7 +183,7 @@ class Session:
         return self._heard_at + self._patience.watch_every_s + self._patience.resend_after_s
 
     def _due(self, now: float) -> list[Question]:
-        """Move what is to be sent to the end of the flight; drop what has waited too long."""
+        """Move due requests to the end of the window; drop those that have waited too long."""
         again = [
             q for q, sent_at in self._in_flight.values() if sent_at + self._patience.resend_after_s <= now
         ]
@@ -200,7 +210,7 @@ class Session:
 
 
 def _preview_of(told: JobPreview, blobs: tuple[Frame, ...]) -> Preview | None:
-    """A preview with its picture; None, if that did not come along: it is of no use then."""
+    """A preview with its image; None, if the blob is missing."""
     if not blobs:
         return None
     return Preview(told.job_id, told.index, told.step, bytes(blobs[0]))

@@ -21,7 +21,7 @@ _RESEND_S: Final = 1.0
 TIMEOUT_S: Final = 5.0
 
 
-class ManagerLine:
+class ManagerConnection:
     """A DEALER with the key of the role `admin`. Used from one thread."""
 
     def __init__(self, bus_folder: Path) -> None:
@@ -44,7 +44,7 @@ class ManagerLine:
             self._context.term()
             raise
 
-    def __enter__(self) -> "ManagerLine":
+    def __enter__(self) -> "ManagerConnection":
         return self
 
     def __exit__(

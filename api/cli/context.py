@@ -10,7 +10,7 @@ from conf.settings import Settings
 from kernel.protocol.endpoints import API_URL_FILE
 
 if TYPE_CHECKING:
-    from api.cli.bus import ManagerLine
+    from api.cli.bus import ManagerConnection
     from api.cli.rest import Rest
 
 _ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -43,11 +43,11 @@ class Invocation:
 
         return Rest(self.base_url())
 
-    def manager(self) -> "ManagerLine":
+    def manager(self) -> "ManagerConnection":
         """A connection to the Manager over the bus, to be closed. Raises: ManagerUnreachable."""
-        from api.cli.bus import ManagerLine
+        from api.cli.bus import ManagerConnection
 
-        return ManagerLine(self.settings().bus_folder)
+        return ManagerConnection(self.settings().bus_folder)
 
 
 def local_url(settings: Settings) -> str:

@@ -56,18 +56,18 @@ def check(context: click.Context, is_deep: bool, as_json: bool) -> None:
 
     invocation = context.find_object(Invocation)
     assert invocation is not None
-    findings = look(invocation.settings(), is_deep)
+    report = look(invocation.settings(), is_deep)
     if as_json:
-        print_struct(findings)
+        print_struct(report)
     else:
-        _say("problem", findings.wrong)
-        _say("orphan", findings.orphans)
-        _say("accessible to other users", findings.open)
+        _say("problem", report.wrong)
+        _say("orphan", report.orphans)
+        _say("accessible to other users", report.open)
         click.echo(
-            f"files: {findings.files}, problems: {len(findings.wrong)}, orphans: {len(findings.orphans)}, "
-            f"accessible to other users: {len(findings.open)}"
+            f"files: {report.files}, problems: {len(report.wrong)}, orphans: {len(report.orphans)}, "
+            f"accessible to other users: {len(report.open)}"
         )
-    context.exit(ExitCode.FAILURE if findings.wrong else ExitCode.OK)
+    context.exit(ExitCode.FAILURE if report.wrong else ExitCode.OK)
 
 
 def _say(word: str, lines: tuple[str, ...]) -> None:

@@ -13,7 +13,7 @@ from conf.settings import Settings
 from kernel.views.named_sql import load_queries
 
 
-class Findings(msgspec.Struct, frozen=True, kw_only=True):
+class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     """Problems, one sentence each; orphaned files; and paths that other users can access."""
 
     wrong: tuple[str, ...]
@@ -31,7 +31,7 @@ class Named(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
 
 
-def check(settings: Settings, is_deep: bool) -> Findings:
+def check(settings: Settings, is_deep: bool) -> CheckReport:
     """Check the database's pages, references and counts, and that every file it refers to exists.
 
     Deep: also verify each file's sha256. Safe beside a running Manager, whose changes in the meantime are not
@@ -53,7 +53,7 @@ def check(settings: Settings, is_deep: bool) -> Findings:
     wrong += [text for one, text in unfit.items() if one in still_named]
     known = {(one.kind, one.file_name) for one in named}
     orphans = sorted({f"{kind}/{name}" for kind, name in present - known} - spoken_for)
-    return Findings(
+    return CheckReport(
         wrong=tuple(wrong),
         orphans=tuple(orphans),
         open=tuple(_open(settings, [folders[one.kind] / one.file_name for one in named])),

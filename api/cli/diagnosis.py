@@ -1,4 +1,4 @@
-"""The findings of `spoon doctor`: one line per check."""
+"""The results of `spoon doctor`: one line per check."""
 
 from enum import StrEnum
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Verdict(StrEnum):
-    """How much a finding matters."""
+    """How much a result matters."""
 
     OK = "ok"
     NOTE = "note"
@@ -14,7 +14,7 @@ class Verdict(StrEnum):
     MISSING = "missing"
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
+class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     """The result of one check, and how to fix it."""
 
     subject: str

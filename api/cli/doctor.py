@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from api.cli.context import Invocation
-from api.cli.diagnosis import Finding, Verdict
+from api.cli.diagnosis import CheckResult, Verdict
 from api.cli.exit_codes import ExitCode, Refusal, ServerUnreachable
 from api.cli.options import json_option
 from api.cli.output import print_json, print_table
@@ -30,7 +30,7 @@ def doctor(context: click.Context, as_json: bool) -> None:
     """
     invocation = context.find_object(Invocation)
     assert invocation is not None
-    found = list(_findings(invocation, invocation.settings()))
+    found = list(_results(invocation, invocation.settings()))
     if as_json:
         print_json(msgspec.json.encode(found))
     else:
@@ -42,7 +42,7 @@ def doctor(context: click.Context, as_json: bool) -> None:
     context.exit(ExitCode.FAILURE if is_missing else ExitCode.OK)
 
 
-def _findings(invocation: Invocation, settings: Settings) -> Iterator[Finding]:
+def _results(invocation: Invocation, settings: Settings) -> Iterator[CheckResult]:
     from api.cli.features import features
     from api.cli.machine import machine
     from api.cli.software import software
@@ -57,25 +57,25 @@ def _findings(invocation: Invocation, settings: Settings) -> Iterator[Finding]:
     yield api
 
 
-def _manager(invocation: Invocation) -> Finding:
+def _manager(invocation: Invocation) -> CheckResult:
     try:
-        with invocation.manager() as line:
-            status = line.status()
+        with invocation.manager() as manager:
+            status = manager.status()
     except (SpoonError, ImportError) as error:
-        return Finding(subject="Manager", verdict=Verdict.NOTE, found=str(error))
-    return Finding(
+        return CheckResult(subject="Manager", verdict=Verdict.NOTE, found=str(error))
+    return CheckResult(
         subject="Manager",
         verdict=Verdict.OK,
         found=f"{status.phase}, version {status.version}, pid {status.pid}",
     )
 
 
-def _api(invocation: Invocation) -> Finding:
+def _api(invocation: Invocation) -> CheckResult:
     try:
         with invocation.rest() as rest:
             rest.get("/v1/health/live")
     except ServerUnreachable as error:
-        return Finding(subject="REST API", verdict=Verdict.NOTE, found=str(error))
+        return CheckResult(subject="REST API", verdict=Verdict.NOTE, found=str(error))
     except (Refusal, ImportError) as error:
-        return Finding(subject="REST API", verdict=Verdict.NOTE, found=f"unexpected response: {error}")
-    return Finding(subject="REST API", verdict=Verdict.OK, found=f"running at {invocation.base_url()}")
+        return CheckResult(subject="REST API", verdict=Verdict.NOTE, found=f"unexpected response: {error}")
+    return CheckResult(subject="REST API", verdict=Verdict.OK, found=f"running at {invocation.base_url()}")

@@ -221,8 +221,8 @@ def invite(
     """
     with invocation.rest() as rest:
         found = find_engine(rest, engine)
-    with invocation.manager() as line:
-        invited = line.ask(InviteWorker(engine_id=EngineId(found.engine_id)))
+    with invocation.manager() as manager:
+        invited = manager.ask(InviteWorker(engine_id=EngineId(found.engine_id)))
     if not isinstance(invited, WorkerInvited):
         raise BadMessage(f"unexpected reply from the Manager: {type(invited).__name__} instead of a ticket")
     roots = file_roots or invocation.settings().models.file_roots

@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-from api.cli.diagnosis import Finding, Verdict
+from api.cli.diagnosis import CheckResult, Verdict
 from kernel.protocol.detectors import DETECTOR_FILES, DetectorFiles
 
 _DISTRIBUTION: Final = "automatic-spoon"
@@ -17,8 +17,8 @@ _FIRST_WITHOUT_MEDIAPIPE: Final = (3, 13)
 _IMPORT_TIMEOUT_S: Final = 60.0
 
 
-def features(detectors_folder: Path) -> Iterator[Finding]:
-    """Findings on optional features. None is ever MISSING: only the jobs that need one fail without it."""
+def features(detectors_folder: Path) -> Iterator[CheckResult]:
+    """Checks of optional features. None is ever MISSING: only the jobs that need one fail without it."""
     installed = {name: _version(name) for name in (*_RUNTIMES, *_POSE_PACKAGES)}
     yield background_removal(installed)
     yield opencv(_import_error("cv2"))
@@ -27,19 +27,19 @@ def features(detectors_folder: Path) -> Iterator[Finding]:
         yield detector(files, detectors_folder / files.control_type)
 
 
-def background_removal(installed: Mapping[str, str | None]) -> Finding:
+def background_removal(installed: Mapping[str, str | None]) -> CheckResult:
     """The ONNX runtime. Its two distributions overwrite each other's files."""
     found = [f"{name} {installed[name]}" for name in _RUNTIMES if installed.get(name)]
     if len(found) == 1:
-        return Finding(subject="background removal", verdict=Verdict.OK, found=found[0])
+        return CheckResult(subject="background removal", verdict=Verdict.OK, found=found[0])
     if found:
-        return Finding(
+        return CheckResult(
             subject="background removal",
             verdict=Verdict.NOTE,
             found=f"{found[0]} and {found[1]} are both installed and overwrite each other",
             remedy=f"pip uninstall {' '.join(_RUNTIMES)}, then pip install one of them",
         )
-    return Finding(
+    return CheckResult(
         subject="background removal",
         verdict=Verdict.NOTE,
         found="unavailable: onnxruntime is not installed",
@@ -47,31 +47,31 @@ def background_removal(installed: Mapping[str, str | None]) -> Finding:
     )
 
 
-def opencv(error: str | None) -> Finding:
+def opencv(error: str | None) -> CheckResult:
     """OpenCV, which the detectors canny and mediapipe need; `error` is the last line of a failed import."""
     if error is None:
-        return Finding(subject="OpenCV", verdict=Verdict.OK, found="can be imported")
+        return CheckResult(subject="OpenCV", verdict=Verdict.OK, found="can be imported")
     remedy = f"pip install '{_DISTRIBUTION}[worker]'"
     if "libGL.so" in error:
         remedy = "install the system package libgl1 (Debian, Ubuntu) or mesa-libGL (Fedora)"
-    return Finding(
+    return CheckResult(
         subject="OpenCV", verdict=Verdict.NOTE, found=f"cannot be imported: {error}", remedy=remedy
     )
 
 
-def pose_packages(installed: Mapping[str, str | None], python: tuple[int, ...]) -> Finding:
+def pose_packages(installed: Mapping[str, str | None], python: tuple[int, ...]) -> CheckResult:
     """The packages of the detectors openpose, midas and mediapipe."""
     absent = [name for name in _POSE_PACKAGES if not installed.get(name)]
     if not absent:
         found = ", ".join(f"{name} {installed[name]}" for name in _POSE_PACKAGES)
-        return Finding(subject="pose detectors", verdict=Verdict.OK, found=found)
+        return CheckResult(subject="pose detectors", verdict=Verdict.OK, found=found)
     if python >= _FIRST_WITHOUT_MEDIAPIPE:
         remedy = (
             "run the worker with Python 3.11 or 3.12; no usable mediapipe release supports later versions"
         )
     else:
         remedy = f"pip install '{_DISTRIBUTION}[pose]'"
-    return Finding(
+    return CheckResult(
         subject="pose detectors",
         verdict=Verdict.NOTE,
         found=f"openpose, midas and mediapipe are unavailable; not installed: {', '.join(absent)}",
@@ -79,12 +79,12 @@ def pose_packages(installed: Mapping[str, str | None], python: tuple[int, ...]) 
     )
 
 
-def detector(files: DetectorFiles, folder: Path) -> Finding:
+def detector(files: DetectorFiles, folder: Path) -> CheckResult:
     """The files of one detector."""
     subject = f"detector {files.control_type}"
     absent = [name for name in files.names if not (folder / name).is_file()]
     if absent:
-        return Finding(
+        return CheckResult(
             subject=subject,
             verdict=Verdict.NOTE,
             found=f"{len(absent)} of {len(files.names)} files are missing from {folder}",
@@ -93,8 +93,8 @@ def detector(files: DetectorFiles, folder: Path) -> Finding:
     without = [name for name in files.optional if not (folder / name).is_file()]
     found = f"{folder}, without {' and '.join(without)}" if without else str(folder)
     if files.licence is not None:
-        return Finding(subject=subject, verdict=Verdict.NOTE, found=f"{found}{_terms(files)}")
-    return Finding(subject=subject, verdict=Verdict.OK, found=found)
+        return CheckResult(subject=subject, verdict=Verdict.NOTE, found=f"{found}{_terms(files)}")
+    return CheckResult(subject=subject, verdict=Verdict.OK, found=found)
 
 
 def _terms(files: DetectorFiles) -> str:

@@ -9,7 +9,7 @@ import msgspec
 from api.cli.client_models import Image, engine_names, find_engine, list_items
 from api.cli.context import Invocation
 from api.cli.options import (
-    PictureFile,
+    ImagePath,
     WordChoice,
     all_option,
     confirm,
@@ -113,7 +113,7 @@ def show(invocation: Invocation, image: str, as_json: bool) -> None:
 @click.argument("image")
 @click.option(
     "--out",
-    type=PictureFile(allow_dash=True),
+    type=ImagePath(allow_dash=True),
     help="Output file, or - for stdout. [default: the image's id with the suffix of its type]",
 )
 @click.option(

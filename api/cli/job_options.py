@@ -36,7 +36,7 @@ _NONE_OF: Final[Mapping[str, tuple[str, str]]] = {
 }
 """Flags that ignore a setting of the engine, with the field that they empty and its option."""
 _FOR_ALL_TYPES: Final = ("control_scale", "control_start", "control_end")
-_PICTURE: Final = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+_IMAGE: Final = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 
 
 class LoraParam(click.ParamType[LoraUse]):
@@ -123,17 +123,17 @@ _OPTIONS: Final = (
     ),
     scheduler_option,
     click.option("--no-scheduler-options", is_flag=True, help="Ignore the engine's scheduler options."),
-    click.option("--reference", type=_PICTURE, help="Initial image for image to image (PNG, JPEG or WebP)."),
+    click.option("--reference", type=_IMAGE, help="Initial image for image to image (PNG, JPEG or WebP)."),
     click.option(
         "--strength", type=float,
         help="Denoising strength, 0 (unchanged) to 1 (ignore --reference). [default: 0.75]",
     ),
-    click.option("--mask", type=_PICTURE, help="Mask for inpainting: repaint --reference where it is white."),
+    click.option("--mask", type=_IMAGE, help="Mask for inpainting: repaint --reference where it is white."),
     click.option(
         "--image-fit", type=WordChoice(ImageFit),
         help="How to fit an input image of another aspect ratio. [default: crop]",
     ),
-    click.option("--pose", type=_PICTURE, help="Image whose pose, edges or depth a ControlNet follows."),
+    click.option("--pose", type=_IMAGE, help="Image whose pose, edges or depth a ControlNet follows."),
     click.option(
         "--type-pose", multiple=True, type=WordChoice(ControlType),
         help="Control type to extract from --pose. Repeatable. [default: the engine's --control-net]",

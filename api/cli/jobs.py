@@ -11,7 +11,7 @@ from api.cli.client_models import Job, engine_names, find_engine, list_items
 from api.cli.context import Invocation
 from api.cli.exit_codes import Refusal
 from api.cli.job_options import Said, files_of, in_options, job_input, job_options
-from api.cli.options import PictureFile, WordChoice, all_option, file_type_for, json_option, limit_option
+from api.cli.options import ImagePath, WordChoice, all_option, file_type_for, json_option, limit_option
 from api.cli.output import beginning, print_json, print_table, print_thing, when
 from api.cli.search_options import Wanted, query_of, search_options
 from kernel.protocol.enums import ImageFileType, JobState
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 preview_option = click.option(
     "--preview-to",
-    type=PictureFile(types=(ImageFileType.JPEG,)),
+    type=ImagePath(types=(ImageFileType.JPEG,)),
     help="Wait and keep the latest preview in this JPEG file.",
 )
 
@@ -107,7 +107,7 @@ def show(invocation: Invocation, job: str, as_json: bool) -> None:
 @preview_option
 @click.option(
     "--out",
-    type=PictureFile(types=tuple(ImageFileType)),
+    type=ImagePath(types=tuple(ImageFileType)),
     help="Wait and save the image to this file (several images as fox-1.png, fox-2.png, ...). "
     "The suffix sets --file-type.",
 )
@@ -158,7 +158,7 @@ def submit(
 @jobs.command()
 @click.argument("job")
 @preview_option
-@click.option("--out", type=PictureFile(types=tuple(ImageFileType)), help="Save the image to this file.")
+@click.option("--out", type=ImagePath(types=tuple(ImageFileType)), help="Save the image to this file.")
 @json_option
 @click.pass_obj
 def watch(invocation: Invocation, job: str, preview_to: Path | None, out: Path | None, as_json: bool) -> None:

@@ -6,15 +6,15 @@ import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from api.cli.diagnosis import Finding, Verdict
+from api.cli.diagnosis import CheckResult, Verdict
 from api.cli.output import size
 from api.cli.privacy import privacy
 from conf.settings import Settings
 from kernel.protocol.endpoints import BACK_SOCKET, FRONT_SOCKET, MAX_IPC_PATH_BYTES
 
 
-def machine(settings: Settings, is_ours: bool) -> Iterator[Finding]:
-    """Findings on the machine. `is_ours`: our own API answers at the configured address."""
+def machine(settings: Settings, is_ours: bool) -> Iterator[CheckResult]:
+    """Results of the checks of the machine. `is_ours`: our own API answers at the configured address."""
     yield from folders(settings)
     yield from privacy(settings)
     yield from disks(settings)
@@ -23,7 +23,7 @@ def machine(settings: Settings, is_ours: bool) -> Iterator[Finding]:
     yield from gpus()
 
 
-def folders(settings: Settings) -> Iterator[Finding]:
+def folders(settings: Settings) -> Iterator[CheckResult]:
     """The folders that the Manager writes to; it creates missing ones when it starts."""
     named = {
         "database.folder": settings.database.folder,
@@ -36,10 +36,10 @@ def folders(settings: Settings) -> Iterator[Finding]:
         present = _nearest(folder)
         if present.is_dir() and os.access(present, os.W_OK | os.X_OK):
             found = str(folder) if present == folder else f"{folder}, will be created in {present}"
-            yield Finding(subject=key, verdict=Verdict.OK, found=found)
+            yield CheckResult(subject=key, verdict=Verdict.OK, found=found)
         else:
             remedy = f"make {present} a folder that this user can write to, or change {key}"
-            yield Finding(
+            yield CheckResult(
                 subject=key,
                 verdict=Verdict.MISSING,
                 found=f"{present} is not a writable folder",
@@ -48,10 +48,10 @@ def folders(settings: Settings) -> Iterator[Finding]:
     yield from file_roots(settings.models.file_roots)
 
 
-def file_roots(roots: Sequence[Path]) -> Iterator[Finding]:
+def file_roots(roots: Sequence[Path]) -> Iterator[CheckResult]:
     """The allowed model folders: a note if none is set or one is missing."""
     if not roots:
-        yield Finding(
+        yield CheckResult(
             subject="models.file_roots",
             verdict=Verdict.NOTE,
             found="not set: local models can only be uploaded",
@@ -60,7 +60,7 @@ def file_roots(roots: Sequence[Path]) -> Iterator[Finding]:
     for root in roots:
         if not root.is_dir():
             remedy = "create it, or remove it from models.file_roots"
-            yield Finding(
+            yield CheckResult(
                 subject="models.file_roots",
                 verdict=Verdict.NOTE,
                 found=f"{root} is not a folder",
@@ -68,7 +68,7 @@ def file_roots(roots: Sequence[Path]) -> Iterator[Finding]:
             )
 
 
-def disks(settings: Settings) -> Iterator[Finding]:
+def disks(settings: Settings) -> Iterator[CheckResult]:
     """Free disk space for images and for models, compared with images.min_free."""
     looked_at = (
         ("disk", "images.folder", settings.images.folder),
@@ -77,9 +77,9 @@ def disks(settings: Settings) -> Iterator[Finding]:
     for subject, key, folder in looked_at:
         free_bytes = shutil.disk_usage(_nearest(folder)).free
         if free_bytes >= settings.images.min_free_bytes:
-            yield Finding(subject=subject, verdict=Verdict.OK, found=f"{size(free_bytes)} free for {key}")
+            yield CheckResult(subject=subject, verdict=Verdict.OK, found=f"{size(free_bytes)} free for {key}")
         else:
-            yield Finding(
+            yield CheckResult(
                 subject=subject,
                 verdict=Verdict.MISSING,
                 found=f"{size(free_bytes)} free for {key}, "
@@ -88,13 +88,13 @@ def disks(settings: Settings) -> Iterator[Finding]:
             )
 
 
-def socket_paths(bus_folder: Path) -> Finding:
+def socket_paths(bus_folder: Path) -> CheckResult:
     """The length of the socket paths, which the system limits."""
     longest = max(len(os.fsencode(bus_folder / name)) for name in (FRONT_SOCKET, BACK_SOCKET))
     found = f"the longest has {longest} bytes, the limit is {MAX_IPC_PATH_BYTES}"
     if longest <= MAX_IPC_PATH_BYTES:
-        return Finding(subject="socket paths", verdict=Verdict.OK, found=found)
-    return Finding(
+        return CheckResult(subject="socket paths", verdict=Verdict.OK, found=found)
+    return CheckResult(
         subject="socket paths",
         verdict=Verdict.MISSING,
         found=found,
@@ -102,11 +102,11 @@ def socket_paths(bus_folder: Path) -> Finding:
     )
 
 
-def port(host: str, number: int, is_ours: bool) -> Finding:
+def port(host: str, number: int, is_ours: bool) -> CheckResult:
     """Whether the API can listen on its configured address."""
     subject = f"port {number}"
     if is_ours:
-        return Finding(subject=subject, verdict=Verdict.OK, found="in use by this server")
+        return CheckResult(subject=subject, verdict=Verdict.OK, found="in use by this server")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         # As the server does, so that closed connections in TIME_WAIT do not block the port.
@@ -114,33 +114,33 @@ def port(host: str, number: int, is_ours: bool) -> Finding:
         try:
             probe.bind((host, number))
         except OSError as error:
-            return Finding(
+            return CheckResult(
                 subject=subject,
                 verdict=Verdict.MISSING,
                 found=f"cannot listen on {host} port {number}: {error.strerror or error}",
                 remedy="stop the program that uses it, or change server.host or server.port",
             )
-    return Finding(subject=subject, verdict=Verdict.OK, found=f"free on {host}")
+    return CheckResult(subject=subject, verdict=Verdict.OK, found=f"free on {host}")
 
 
-def gpus() -> Iterator[Finding]:
+def gpus() -> Iterator[CheckResult]:
     """The NVIDIA GPUs that engines can run on, as reported by NVML."""
     try:
         import pynvml
     except ImportError:
-        return  # Reported by the findings on packages.
+        return  # Reported by the checks of packages.
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
         remedy = "install the NVIDIA driver to use a GPU; without one, engines run slowly on the CPU"
-        yield Finding(subject="GPU", verdict=Verdict.NOTE, found=f"none ({error})", remedy=remedy)
+        yield CheckResult(subject="GPU", verdict=Verdict.NOTE, found=f"none ({error})", remedy=remedy)
         return
     try:
         for number in range(pynvml.nvmlDeviceGetCount()):
             device = pynvml.nvmlDeviceGetHandleByIndex(number)
             memory = pynvml.nvmlDeviceGetMemoryInfo(device)
             found = f"{pynvml.nvmlDeviceGetName(device)}, {size(memory.free)} of {size(memory.total)} free"
-            yield Finding(subject=f"GPU cuda:{number}", verdict=Verdict.OK, found=found)
+            yield CheckResult(subject=f"GPU cuda:{number}", verdict=Verdict.OK, found=found)
     finally:
         pynvml.nvmlShutdown()
 

@@ -66,7 +66,7 @@ class WordChoice(click.Choice[str]):
         return super().convert(value if found is None else found.value, param, ctx)
 
 
-class PictureFile(click.Path[Path]):
+class ImagePath(click.Path[Path]):
     """The file to save an image to, checked before the job runs so that no work is wasted."""
 
     def __init__(self, allow_dash: bool = False, types: Collection[ImageFileType] = ()) -> None:

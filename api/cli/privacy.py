@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from api.cli.diagnosis import Finding, Verdict
+from api.cli.diagnosis import CheckResult, Verdict
 from conf.settings import Settings
 
 _GROUP: Final = stat.S_IRGRP | stat.S_IWGRP | stat.S_IXGRP
@@ -39,10 +39,10 @@ def is_open(path: Path, *, is_shared: bool = False) -> bool:
     return bool(mode & (_WORLD if is_shared else _GROUP | _WORLD))
 
 
-def privacy(settings: Settings) -> Iterator[Finding]:
+def privacy(settings: Settings) -> Iterator[CheckResult]:
     """Paths that other users can access, and folders that keep the group from shared images."""
     for path in open_paths(settings):
-        yield Finding(
+        yield CheckResult(
             subject="privacy",
             verdict=Verdict.NOTE,
             found=f"{path} is accessible to other users",
@@ -51,7 +51,7 @@ def privacy(settings: Settings) -> Iterator[Finding]:
     closed = [path for path in settings.images.folder.parents if not _lets_group_through(path)]
     if settings.images.group_readable and closed:
         names = " ".join(map(str, closed))
-        yield Finding(
+        yield CheckResult(
             subject="images.group_readable",
             verdict=Verdict.NOTE,
             found=f"the group cannot enter {names}",

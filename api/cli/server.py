@@ -16,7 +16,7 @@ from kernel.protocol.client import ApiLife, Shutdown, Status
 from kernel.protocol.errors import ManagerUnreachable
 
 if TYPE_CHECKING:
-    from api.cli.bus import ManagerLine
+    from api.cli.bus import ManagerConnection
 
 _LOOK_S: Final = 0.25
 _CLOSING_S: Final = 60.0
@@ -34,8 +34,8 @@ def status(invocation: Invocation, as_json: bool) -> None:
       spoon status
       spoon status --json
     """
-    with invocation.manager() as line:
-        answer = line.status()
+    with invocation.manager() as manager:
+        answer = manager.status()
     if as_json:
         print_struct(answer)
         return
@@ -91,14 +91,14 @@ def stop(invocation: Invocation, now: bool, timeout_s: float | None) -> None:
       spoon stop --timeout 30s
     """
     limit_s = invocation.settings().shutdown.grace_s + _CLOSING_S if timeout_s is None else timeout_s
-    with invocation.manager() as line:
-        before = line.status()
-        line.ask(Shutdown(now=now))
-        _await_end(line, before, limit_s)
+    with invocation.manager() as manager:
+        before = manager.status()
+        manager.ask(Shutdown(now=now))
+        _await_end(manager, before, limit_s)
     click.echo("stopped")
 
 
-def _await_end(line: "ManagerLine", before: Status, limit_s: float) -> None:
+def _await_end(manager: "ManagerConnection", before: Status, limit_s: float) -> None:
     """Wait until the Manager's process has exited, and print what it waits for."""
     end = time.monotonic() + limit_s
     said = ""
@@ -107,13 +107,13 @@ def _await_end(line: "ManagerLine", before: Status, limit_s: float) -> None:
             raise TimedOut(
                 "the server is still stopping; run `spoon stop` to keep waiting, or `spoon stop --now`"
             )
-        said = _say_progress(line, said)
+        said = _say_progress(manager, said)
         time.sleep(_LOOK_S)
 
 
-def _say_progress(line: "ManagerLine", said: str) -> str:
+def _say_progress(manager: "ManagerConnection", said: str) -> str:
     try:
-        answer = line.status(timeout_s=_LOOK_S)
+        answer = manager.status(timeout_s=_LOOK_S)
     except ManagerUnreachable:
         return said
     running = answer.jobs_processing

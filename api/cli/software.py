@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from api.cli.diagnosis import Finding, Verdict
+from api.cli.diagnosis import CheckResult, Verdict
 from kernel.protocol.version import OLDEST_SQLITE
 
 MIN_PYTHON: Final = (3, 11)
@@ -31,7 +31,7 @@ class Floor:
     extra: str | None
 
 
-def software(are_workers_local: bool) -> Iterator[Finding]:
+def software(are_workers_local: bool) -> Iterator[CheckResult]:
     """Python, SQLite and every package. Packages of workers are optional without local workers."""
     yield python(sys.version_info[:3])
     installed = {one.package: _installed(one.package) for one in floors()}
@@ -42,22 +42,22 @@ def software(are_workers_local: bool) -> Iterator[Finding]:
     yield sd_embed(find_spec("sd_embed") is not None, _installed("sd_embed"))
 
 
-def python(version: Sequence[int]) -> Finding:
+def python(version: Sequence[int]) -> CheckResult:
     """The Python version."""
     found = ".".join(map(str, version))
     if tuple(version[:2]) >= MIN_PYTHON:
-        return Finding(subject="python", verdict=Verdict.OK, found=found)
-    return Finding(
+        return CheckResult(subject="python", verdict=Verdict.OK, found=found)
+    return CheckResult(
         subject="python", verdict=Verdict.MISSING, found=found, remedy="install Python 3.11 or later"
     )
 
 
-def package(floor: Floor, version: str | None, is_needed: bool) -> Finding:
+def package(floor: Floor, version: str | None, is_needed: bool) -> CheckResult:
     """One package of setup.cfg."""
     if version is not None and is_at_least(version, floor.lowest):
-        return Finding(subject=floor.package, verdict=Verdict.OK, found=version)
+        return CheckResult(subject=floor.package, verdict=Verdict.OK, found=version)
     wanted = f'"{_DISTRIBUTION}[{floor.extra}]"' if floor.extra else _DISTRIBUTION
-    return Finding(
+    return CheckResult(
         subject=floor.package,
         verdict=Verdict.MISSING if is_needed else Verdict.NOTE,
         found="not installed" if version is None else f"{version}, but {floor.lowest} or later is required",
@@ -66,11 +66,11 @@ def package(floor: Floor, version: str | None, is_needed: bool) -> Finding:
     )
 
 
-def sqlite(version: str) -> Finding:
+def sqlite(version: str) -> CheckResult:
     """The SQLite that comes with apsw, which may be newer than the system's."""
     if is_at_least(version, OLDEST_SQLITE):
-        return Finding(subject="SQLite", verdict=Verdict.OK, found=version)
-    return Finding(
+        return CheckResult(subject="SQLite", verdict=Verdict.OK, found=version)
+    return CheckResult(
         subject="SQLite",
         verdict=Verdict.MISSING,
         found=f"{version}, but {OLDEST_SQLITE} or later is required",
@@ -78,13 +78,13 @@ def sqlite(version: str) -> Finding:
     )
 
 
-def sd_embed(is_there: bool, version: str | None) -> Finding:
+def sd_embed(is_there: bool, version: str | None) -> CheckResult:
     """The parser of prompts in A1111 syntax: an optional package, or the server itself."""
     if is_there:
         found = f"{version or 'installed'}: engines on this machine use it for long_prompt_technique sd_embed"
     else:
         found = "not installed, not required: the server implements long_prompt_technique sd_embed itself"
-    return Finding(subject="sd_embed", verdict=Verdict.OK, found=found)
+    return CheckResult(subject="sd_embed", verdict=Verdict.OK, found=found)
 
 
 def floors() -> tuple[Floor, ...]:

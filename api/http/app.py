@@ -1,4 +1,4 @@
-"""The WSGI application: resources, routes, the guard and the translation of errors, put together."""
+"""The WSGI application: wires resources, routes, the guard and the translation of errors."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from api.http.framework.documents import Documents
 from api.http.framework.guard import Guard
 from api.http.framework.openapi import openapi
 from api.http.framework.route import add_routes
-from api.http.framework.thread_lanes import waits_of
+from api.http.framework.thread_pools import waits_of
 from api.http.framework.uploads import upload_limits
 from api.http.resources.download import Download
 from api.http.resources.engines import Engines
@@ -34,13 +34,13 @@ from kernel.views.reader import Reader
 
 
 class App(falcon.App[falcon.Request, falcon.Response]):
-    """The application, and what begins requests for it."""
+    """The application, and the function that begins requests for it."""
 
     begins: Begin = staticmethod(never)
 
 
 def make_app(settings: Settings, bus: BusPort, reader: Reader, hub: Hub, now_ms: Callable[[], int]) -> App:
-    """The application; `now_ms` gives milliseconds since 1970 UTC."""
+    """Build the application; `now_ms` returns milliseconds since 1970 UTC."""
     app = App(middleware=[Guard(settings.server.host, settings.server.allowed_hosts)])
     app.req_options.strip_url_path_trailing_slash = True
     problems.install(app)

@@ -1,4 +1,4 @@
-"""Every route of the REST API on one screen: the table that serves and that describes itself."""
+"""Every route of the REST API: the table from which it is served and described."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -28,7 +28,7 @@ from kernel.protocol import errors as e
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """One object for each kind of thing that is served."""
+    """One object for each kind of resource."""
 
     models: Models
     engines: Engines
@@ -48,7 +48,7 @@ KEYED: Final = ("Idempotency-Key",)
 RESUMED: Final = ("Last-Event-ID",)
 TAGGED: Final = ("If-None-Match",)
 RANGED: Final = ("Range", "If-Range", *TAGGED)
-PICTURE: Final = {200: "image/*", 304: None}
+IMAGE_FILE: Final = {200: "image/*", 304: None}
 STREAM: Final = "text/event-stream"
 NO_MODEL, NO_ENGINE = (e.ModelNotFound,), (e.EngineNotFound,)
 NO_JOB, NO_IMAGE = (e.JobNotFound,), (e.ImageNotFound,)
@@ -59,7 +59,8 @@ NO_START = (*WRONG_MODEL, e.NotEnoughMemory)
 
 # fmt: off
 def routes(r: Resources) -> tuple[Route, ...]:
-    """The table. Every route may also refuse with what `api.http.framework.openapi` adds to all of them."""
+    """The table. Every route may also return the errors that `api.http.framework.openapi` adds to all of
+    them."""
     one_model, one_engine = "/v1/models/{model_id}", "/v1/engines/{engine_id}"
     one_job, one_image = "/v1/jobs/{job_id}", "/v1/images/{image_id}"
     return (
@@ -121,13 +122,13 @@ def routes(r: Resources) -> tuple[Route, ...]:
               {200: "image/*", 206: "image/*", 304: None}, None, None,
               (*NO_IMAGE, e.ImageGone, e.ImageBusy, http.RangeNotSatisfiable, *ASKING), RANGED),
         Route("GET", f"{one_image}/reference", r.image_sources.show_reference,
-              "Download the reference image", PICTURE, errors=NO_INPUT, heeds=TAGGED),
+              "Download the reference image", IMAGE_FILE, errors=NO_INPUT, heeds=TAGGED),
         Route("GET", f"{one_image}/mask", r.image_sources.show_mask,
-              "Download the mask", PICTURE, errors=NO_INPUT, heeds=TAGGED),
+              "Download the mask", IMAGE_FILE, errors=NO_INPUT, heeds=TAGGED),
         Route("GET", f"{one_image}/pose", r.image_sources.show_pose,
-              "Download the pose image", PICTURE, errors=NO_INPUT, heeds=TAGGED),
+              "Download the pose image", IMAGE_FILE, errors=NO_INPUT, heeds=TAGGED),
         Route("GET", f"{one_image}/pose_map", r.image_sources.show_pose_map,
-              "Download the control map", PICTURE, None, PoseMapQuery, NO_INPUT, TAGGED),
+              "Download the control map", IMAGE_FILE, None, PoseMapQuery, NO_INPUT, TAGGED),
 
         Route("GET", "/v1/health/live", r.system.live, "Check that the API is alive", {200: system.Alive}),
         Route("GET", "/v1/health/ready", r.system.ready, "Check that the server accepts work",

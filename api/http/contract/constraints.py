@@ -1,4 +1,4 @@
-"""The types of request fields that only HTTP has, and checks that no type can declare.
+"""The types of request fields that only HTTP has, and checks that types cannot declare.
 
 The bounds of the values themselves are in `kernel/protocol/values.py`.
 """
@@ -39,7 +39,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def check_line(field: str, text: str | None, faults: ValidationErrors) -> None:
-    """Find fault with a name that is blank or would break a line of a listing."""
+    """Check that a name is not blank and would not break a line of a listing."""
     if text is None:
         return
     if not text.strip():
@@ -49,7 +49,7 @@ def check_line(field: str, text: str | None, faults: ValidationErrors) -> None:
 
 
 def check_text(field: str, text: str, faults: ValidationErrors) -> None:
-    """Find fault with a text that holds a NUL, where C libraries and SQLite would cut it off."""
+    """Check that a text has no NUL, where C libraries and SQLite would cut it off."""
     if "\x00" in text:
         faults.wrong(field, "must not contain the character NUL")
 
@@ -57,7 +57,7 @@ def check_text(field: str, text: str, faults: ValidationErrors) -> None:
 def check_size(
     width_px: int | None, height_px: int | None, max_pixels: int, faults: ValidationErrors
 ) -> None:
-    """Find fault with a picture of too many pixels; an unknown side counts as the shortest."""
+    """Check the number of pixels of an image; an unknown side counts as the shortest."""
     shortest_px = 64
     if (width_px or shortest_px) * (height_px or shortest_px) > max_pixels:
         field = "width" if width_px is not None else "height"
@@ -65,13 +65,13 @@ def check_size(
 
 
 def check_at_most(field: str, value: int | None, limit: int, faults: ValidationErrors) -> None:
-    """Find fault with a number above this installation's limit."""
+    """Check a number against this installation's limit."""
     if value is not None and value > limit:
         faults.wrong(field, f"must be at most {limit}")
 
 
 def check_options(field: str, options: Mapping[str, OptionValue] | None, faults: ValidationErrors) -> None:
-    """Find fault with scheduler options that could not be stored or sent."""
+    """Check that scheduler options can be stored and sent."""
     if options is None:
         return
     if len(options) > MAX_OPTIONS:

@@ -1,4 +1,4 @@
-"""`type_pose` and the fields that go with it: from the fields of a job to its controls."""
+"""Converts `type_pose` and the related fields of a job to its controls."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -12,7 +12,7 @@ _PLAIN: Final = ControlUse()
 
 
 def check_controls(found: JobInput, *, has_pose: bool, faults: ValidationErrors) -> None:
-    """Find fault with what belongs to a pose image and comes without one, or does not fit together."""
+    """Check that fields for a pose image come with one, and fit together."""
     if _says_nothing(found):
         return
     types = _types_in(found)
@@ -28,7 +28,7 @@ def check_controls(found: JobInput, *, has_pose: bool, faults: ValidationErrors)
 
 
 def controls_of(found: JobInput) -> tuple[ControlUse, ...]:
-    """The controls of a checked job; where it leaves the type to its engine, one without a type."""
+    """The controls of a checked job; one without a type, if the job leaves the type to its engine."""
     if _says_nothing(found):
         return ()
     return tuple(
@@ -44,14 +44,14 @@ def controls_of(found: JobInput) -> tuple[ControlUse, ...]:
 
 
 def _types_in(found: JobInput) -> tuple[ControlType, ...]:
-    """The types of `type_pose`, which may be one or a list."""
+    """The types of `type_pose`, which may be one value or a list."""
     if found.type_pose is None:
         return ()
     return (found.type_pose,) if isinstance(found.type_pose, ControlType) else found.type_pose
 
 
 def _says_nothing(found: JobInput) -> bool:
-    """Most jobs have no ControlNet: for them this is all that is looked at."""
+    """True for a job without a ControlNet, which most are: a quick check."""
     return (
         found.type_pose is None
         and not found.preprocessed
@@ -62,7 +62,7 @@ def _says_nothing(found: JobInput) -> bool:
 
 
 def _said(found: JobInput) -> Iterator[str]:
-    """The fields about control that were given."""
+    """The names of the control fields that were given."""
     if found.type_pose is not None:
         yield "type_pose"
     if found.preprocessed:
@@ -79,7 +79,8 @@ def _numbers(found: JobInput) -> Iterator[tuple[str, float | tuple[float, ...] |
 
 
 def _check_lengths(found: JobInput, types: int, faults: ValidationErrors) -> None:
-    """One number is for all types; a list has one for each. Without `type_pose` there is one type."""
+    """Check that lists have one number for each type; a single number is for all. Without `type_pose` there
+    is one type."""
     wanted = max(types, 1)
     for field, value in _numbers(found):
         if isinstance(value, tuple) and len(value) != wanted:

@@ -1,4 +1,5 @@
-"""Why an engine does not run, and what helps: the error of the engine and of the jobs that wait for it."""
+"""The error of an engine that does not run, with the remedy, for the engine and for the jobs that wait for
+it."""
 
 from typing import Protocol, assert_never
 
@@ -9,7 +10,7 @@ from kernel.protocol.waiting import waits_for
 
 
 class Failing(Protocol):
-    """What is asked of a row of an engine."""
+    """The fields of an engine's row that are needed here."""
 
     @property
     def status(self) -> EngineState: ...
@@ -24,12 +25,12 @@ class Failing(Protocol):
 
 
 def awaited(engine: Failing) -> WaitsFor:
-    """What the waiting jobs of this engine wait for."""
+    """The reason why the waiting jobs of this engine wait."""
     return waits_for(engine.status, engine.error_code, engine.waits_since_ms, engine.retry_at_ms)
 
 
 def engine_error_of(engine: Failing) -> StoredError | None:
-    """What an engine failed of and what helps; None, if it has been ready since, or has never failed."""
+    """An engine's last error with the remedy; None, if it has been ready since, or has never failed."""
     return _advised(engine.error_code, engine.error, awaited(engine), engine.retry_at_ms)
 
 

@@ -1,4 +1,4 @@
-"""What a client sends to create an engine, and the ask that the Manager gets."""
+"""The request body that creates an engine, and its conversion to a command."""
 
 from typing import Any, Final, cast
 
@@ -24,7 +24,7 @@ from kernel.protocol.enums import ModelType
 from kernel.protocol.specs import EngineSpec, EngineValues, Sampling
 
 ALIASED: Final = tuple(field for field in fields(Sampling) if field.name != "scheduler_config")
-"""The values that may be written with `default_` before their names: they are defaults for jobs."""
+"""Values with a `default_` alias: they are defaults for jobs."""
 
 
 class EngineInput(EngineValues, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,7 +55,7 @@ ENGINE_BODY: Final = cast(
 
 
 def check_engine(found: EngineInput, limits: Server, faults: ValidationErrors) -> None:
-    """Find all that is wrong with an engine to be created."""
+    """Check an engine to be created."""
     check_line("name", found.name, faults)
     check_line("checkpoint", found.checkpoint, faults)
     check_line("device", found.device, faults)
@@ -79,9 +79,9 @@ def check_engine(found: EngineInput, limits: Server, faults: ValidationErrors) -
 
 
 def create_engine(found: EngineInput, names: ModelNames) -> CreateEngine:
-    """The ask for a checked input; what was not given has the default of EngineSpec.
+    """The command for a checked input; omitted fields have the defaults of EngineSpec.
 
-    Raises: InvalidField, if a model's name is not clear.
+    Raises: InvalidField, if a model's name is ambiguous.
     """
     faults = ValidationErrors()
     models = {} if found.vae is None else {"vae": vae_id(found.vae, names, faults)}
@@ -98,7 +98,7 @@ def create_engine(found: EngineInput, names: ModelNames) -> CreateEngine:
 
 
 def _values(found: EngineInput) -> dict[str, Any]:
-    """All that is given and needs no lookup, by whichever of its two names."""
+    """The given values that need no lookup, under either name."""
     given = {field.name: getattr(found, field.name) for field in fields(EngineValues)}
     for field in ALIASED:
         if given[field.name] is None:

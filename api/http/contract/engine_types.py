@@ -1,4 +1,4 @@
-"""Engines as HTTP shows them, and which of them a listing is about."""
+"""Engines in HTTP responses, and the filters of their list."""
 
 from datetime import datetime
 
@@ -68,7 +68,7 @@ def filter_of(query: EngineListQuery) -> EngineFilter:
 
 
 def engine_of(row: EngineRow) -> Engine:
-    """An engine as HTTP shows it."""
+    """An engine as a response."""
     return Engine(
         **asdict(row.spec) | {"device": row.device or row.spec.device},
         engine_id=row.engine_id,

@@ -1,4 +1,4 @@
-"""Words of closed sets, in the spellings that people use: `DPM++ 2M Karras`, `Euler a`, `SDXL`, `LoRA`."""
+"""Enum values in the spellings that people use: `DPM++ 2M Karras`, `Euler a`, `SDXL`, `LoRA`."""
 
 import re
 from collections.abc import Mapping
@@ -47,40 +47,41 @@ ALIASES: Final[Mapping[str, str]] = MappingProxyType(
         "mediapipepose": "mediapipe",
     }
 )
-"""Other names, both sides folded: lower case, `++` as pp, without blanks, dashes and underscores."""
+"""Other names, both sides folded: lower case, `++` as pp, without spaces, dashes and underscores."""
 
 _NEAREST: Final = MappingProxyType({_plain(text): near for text, near in NEAREST.items()})
 
 
 def fold(text: str) -> str:
-    """The text without what spellings differ in."""
+    """The text in a form that is equal for all spellings."""
     plain = _plain(text)
     return ALIASES.get(plain, plain)
 
 
 @lru_cache(maxsize=1_024)
 def find_choice(kind: type[Word], text: str) -> Word | None:
-    """The word that this text means, or None."""
+    """The enum value that this text means; None, if it means none."""
     wanted = fold(text)
     return next((word for word in kind if fold(word.value) == wanted), None)
 
 
 def hint_of(kind: type[StrEnum], text: str) -> str:
-    """A sentence on what comes near, of a scheduler that is known elsewhere and not here; else nothing."""
+    """A hint for a scheduler that other tools have and this server lacks: similar names; else an empty
+    text."""
     near = _NEAREST.get(_plain(text)) if kind is Scheduler else None
     return f"{text} is not available, the closest are {' and '.join(near)}; " if near else ""
 
 
 def respelled(kind: type[Struct], raw: Mapping[str, object]) -> dict[str, object]:
-    """The fields of an object, each word of a closed set in our spelling where it means one of ours."""
+    """The fields of an object, with enum values in our spelling where they are recognized."""
     choices = _choices(kind)
     return {name: _respelled(choices.get(name), value) for name, value in raw.items()}
 
 
 def wrong_choice(kind: type[Struct], field: str, path: str, value: object, faults: ValidationErrors) -> bool:
-    """Find fault with a word that means none of its set; False, if something else is wrong with the field.
+    """Report a value that is none of its enum; False, if something else is wrong with the field.
 
-    `path` is where in the field: nothing, or `[n]` in a list.
+    `path` is the place in the field: nothing, or `[n]` in a list.
     """
     choice = _choices(kind).get(field)
     if isinstance(value, list) and (place := _PLACE.fullmatch(path)):
@@ -104,7 +105,7 @@ def _respelled(kind: type[StrEnum] | None, value: object) -> object:
 
 @lru_cache
 def _choices(kind: type[Struct]) -> dict[str, type[StrEnum]]:
-    """The fields that hold a word of a closed set, or several."""
+    """The fields with enum values, single or in a list."""
     found = inspect.type_info(kind)
     assert isinstance(found, inspect.StructType)
     return {one.encode_name: choice for one in found.fields if (choice := _choice(one.type)) is not None}

@@ -1,4 +1,4 @@
-"""Errors that only HTTP knows, in the one tree; their status codes are in `api.http.contract.problems`."""
+"""Errors that only HTTP has; their status codes are in `api.http.contract.problems`."""
 
 from kernel.protocol.errors import NotFound, SpoonError, Unavailable
 

@@ -1,4 +1,4 @@
-"""Names that fields have in other tools for Stable Diffusion, and ours for the same."""
+"""Names of fields in other Stable Diffusion tools, mapped to ours."""
 
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
@@ -49,7 +49,7 @@ _OTHERS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 
 
 def our_name(field: str, known: Collection[str]) -> str | None:
-    """What a field of another tool is called here, among the fields that this call knows."""
+    """Our name for another tool's field, among the fields of this call; None, if there is none."""
     folded = _folded(field)
     return next((ours for ours, others in _OTHERS.items() if folded in others and ours in known), None)
 

@@ -1,4 +1,4 @@
-"""What may stand in a Host header: a host and perhaps a port, and nothing else (RFC 9110 7.2, RFC 3986)."""
+"""Parses a Host header: a host, optionally with a port (RFC 9110 7.2, RFC 3986)."""
 
 import re
 from ipaddress import AddressValueError, IPv6Address
@@ -14,7 +14,8 @@ _HOST: Final = re.compile(
 
 
 def host_in(text: str) -> str | None:
-    """The host of `host[:port]` in lower case, an IPv6 address without its brackets; None, if it is none."""
+    """The host of `host[:port]` in lower case, an IPv6 address without its brackets; None, if it is
+    malformed."""
     found = _HOST.fullmatch(text)
     if found is None or len(text) > MAX_HOST or not _is_port(found["port"]):
         return None

@@ -1,4 +1,4 @@
-"""Images as HTTP shows them: the whole recipe, and whether the file can still be had."""
+"""Images in HTTP responses: all values of their job, and whether the file is available."""
 
 from datetime import datetime
 
@@ -74,7 +74,7 @@ class Image(JobSpec, frozen=True, kw_only=True):
     type_pose: tuple[ControlType, ...]
     poses: Poses
     remove_background: Removers = field(name="remove_background")
-    """As images call what a job calls remove_background_models."""
+    """The name that images have for a job's remove_background_models."""
     tags: tuple[str, ...]
     favorite: bool
     note: str | None
@@ -108,7 +108,7 @@ def filter_of(query: ImageListQuery, now_ms: int) -> ImageFilter:
 
 
 def gone_of(row: ImageRow, now_ms: int) -> Gone | None:
-    """Why the image is gone; one whose time is over is gone, although its file may still lie there."""
+    """Why the image is gone; an expired one counts as gone, although its file may still exist."""
     if row.gone_reason is not None:
         return Gone(reason=row.gone_reason, at=moment(row.gone_at_ms or row.created_at_ms))
     if row.expires_at_ms is not None and row.expires_at_ms <= now_ms:
@@ -117,7 +117,7 @@ def gone_of(row: ImageRow, now_ms: int) -> Gone | None:
 
 
 def image_of(row: ImageRow, now_ms: int) -> Image:
-    """An image as HTTP shows it."""
+    """An image as a response."""
     own = {"seed": row.seed, "width_px": row.width_px, "height_px": row.height_px}
     return Image(
         **asdict(row.spec) | own,
@@ -147,12 +147,13 @@ def image_of(row: ImageRow, now_ms: int) -> Image:
 
 
 def _input_path(row: ImageRow, kind: InputKind) -> str | None:
-    """Where a picture is that the image was made from."""
+    """The path of an input image that the image was made from."""
     return f"/v1/images/{row.image_id}/{kind}" if kind in row.spec.inputs else None
 
 
 def _poses(row: ImageRow) -> Poses:
-    """A map that came along as it is is the pose image; any other was drawn, and is kept beside it."""
+    """The paths of control maps. A pose image that already was a map is the map; the others were drawn from
+    it."""
     paths = {
         use.control_type: _input_path(row, InputKind.POSE)
         if use.is_preprocessed

@@ -1,4 +1,4 @@
-"""Everything that can be wrong with a job, by its fields alone."""
+"""Checks a job by its fields alone."""
 
 from collections.abc import Collection
 
@@ -19,9 +19,9 @@ from kernel.protocol.enums import ImageFileType, InputKind
 
 
 def check_job(
-    found: JobInput, pictures: Collection[InputKind], limits: Server, faults: ValidationErrors
+    found: JobInput, images: Collection[InputKind], limits: Server, faults: ValidationErrors
 ) -> None:
-    """Find all that is wrong with a job to be submitted, which brings these pictures."""
+    """Check a job to be submitted with these input images."""
     _check_engine(found, faults)
     check_text("prompt", found.prompt, faults)
     check_text("negative_prompt", found.negative_prompt, faults)
@@ -34,8 +34,8 @@ def check_job(
     check_line("vae", found.vae, faults)
     check_expiry("expire_after", found.expire_after, faults)
     check_patience("give_up_after", found.give_up_after, faults)
-    _check_pictures(found, pictures, faults)
-    check_controls(found, has_pose=InputKind.POSE in pictures, faults=faults)
+    _check_images(found, images, faults)
+    check_controls(found, has_pose=InputKind.POSE in images, faults=faults)
     _check_background(found, faults)
 
 
@@ -47,12 +47,12 @@ def _check_engine(found: JobInput, faults: ValidationErrors) -> None:
         faults.wrong("engine", "contradicts engine_id: set one of them")
 
 
-def _check_pictures(found: JobInput, pictures: Collection[InputKind], faults: ValidationErrors) -> None:
-    if found.image_fit is not None and not pictures:
+def _check_images(found: JobInput, images: Collection[InputKind], faults: ValidationErrors) -> None:
+    if found.image_fit is not None and not images:
         faults.wrong("image_fit", "requires an input image to fit")
-    if InputKind.REFERENCE in pictures:
+    if InputKind.REFERENCE in images:
         return
-    if InputKind.MASK in pictures:
+    if InputKind.MASK in images:
         faults.wrong("mask_image_blob", "requires reference_image_blob")
     if found.strength is not None:
         faults.wrong("strength", "requires reference_image_blob")

@@ -1,4 +1,4 @@
-"""What a client sends to have images made."""
+"""The request body that submits a job."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -24,7 +24,7 @@ BLOB_FIELDS: Final[Mapping[InputKind, str]] = MappingProxyType(
         InputKind.POSE: "pose_image_blob",
     }
 )
-"""Where each picture comes in: the field of a JSON body, and the part of a form."""
+"""The field of each input image, in a JSON body and in a form."""
 
 RANDOM_SEED: Final = -1
 """The way other tools ask for a random seed; here, leaving it out does the same."""
@@ -75,8 +75,8 @@ class JobCreateQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     validate_only: bool = False
 
 
-def pictures_in(found: JobInput) -> dict[InputKind, str]:
-    """The pictures that a JSON body brings, as text."""
+def images_in(found: JobInput) -> dict[InputKind, str]:
+    """The input images of a JSON body, as base64 text."""
     texts = (
         (InputKind.REFERENCE, found.reference_image_blob),
         (InputKind.MASK, found.mask_image_blob),

@@ -1,4 +1,4 @@
-"""Jobs as HTTP shows them, and the way from the database and the bus to what is shown."""
+"""Jobs in HTTP responses, converted from the database and the bus."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -80,7 +80,7 @@ class Job(JobSpec, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a job waits: behind how many others, and for what."""
+    """A waiting job's position in its queue, and the reason why it waits."""
 
     jobs_ahead: int
     waits_for: WaitsFor
@@ -99,7 +99,7 @@ def filter_of(query: JobListQuery, now_ms: int) -> JobFilter:
 
 
 def created_of(accepted: JobAccepted) -> JobCreated:
-    """The answer to a submission."""
+    """The response to a submission."""
     return JobCreated(
         job_id=accepted.job_id,
         status=JobState.WAITING,
@@ -112,7 +112,7 @@ def created_of(accepted: JobAccepted) -> JobCreated:
 
 
 def progress_of(progress: JobProgress) -> Progress:
-    """How far a job is, as HTTP shows it."""
+    """The progress of a job as a response."""
     return Progress(
         stage=progress.stage,
         step=progress.step,
@@ -128,7 +128,7 @@ def job_of(
     place: Place | None = None,
     trouble: StoredError | None = None,
 ) -> Job:
-    """A job as HTTP shows it; with the trouble of its engine, if it waits for one that has some."""
+    """A job as a response, with the error of its engine if it waits for one that failed."""
     is_processing = row.status is JobState.PROCESSING
     return Job(
         **asdict(row.spec),

@@ -1,8 +1,8 @@
-"""JSON of strangers: how much it holds is known before anything is built of it, and names come once.
+"""Parses JSON from untrusted clients: its size is checked before objects are built, and names must be unique.
 
-A body of 600 kB can hold a hundred thousand names, and one of 32 MiB some millions of values, each of them
-an object of Python; what a right body holds is a few hundred. So commas and brackets are counted first,
-which takes a millisecond for a megabyte; only where there are many a scan tells those that stand in texts.
+A body of 600 kB can have a hundred thousand names, and one of 32 MiB some millions of values, each of them a
+Python object; a valid body has a few hundred. So commas and brackets are counted first, which takes a
+millisecond per megabyte; only if there are many, a scan leaves out those in strings.
 """
 
 import json
@@ -12,24 +12,24 @@ from typing import Final
 from api.http.contract.errors import Malformed, TooLarge
 
 MAX_VALUES: Final = 4_096
-"""Of a body, at most: names, entries and brackets."""
+"""The most names, entries and brackets of a body."""
 MAX_NAMES: Final = 256
-"""Of one object."""
+"""The most names of one object."""
 MAX_DEPTH: Final = 32
 MAX_SHOWN: Final = 100
 LONG_BYTES: Final = 1 << 20
 _KEPT: Final = 1 << 18
-"""What is left of a picture's text where only names and shapes are looked at: longer than any other text."""
+"""Characters kept of an image's text where only names and shapes matter: more than any other text has."""
 
 _TOKEN: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|["\[\]{},]', re.DOTALL)
-"""A text, a quotation mark without its other half, or a sign that has to do with shape."""
-_PICTURE: Final = re.compile(rb'"([A-Za-z0-9+/=_:;,.-]{%d})[A-Za-z0-9+/=_:;,.-]++"' % _KEPT)
+"""A string, an unpaired quotation mark, or a character that gives structure."""
+_IMAGE_TEXT: Final = re.compile(rb'"([A-Za-z0-9+/=_:;,.-]{%d})[A-Za-z0-9+/=_:;,.-]++"' % _KEPT)
 
 
 def check_shape(body: bytes) -> None:
-    """Refuse what no reader should even begin with.
+    """Refuse a body before it is parsed.
 
-    Raises: TooLarge, if it holds too many values; Malformed, if it is nested too deeply.
+    Raises: TooLarge, if it has too many values; Malformed, if it is nested too deeply.
     """
     opened = body.count(b"[") + body.count(b"{")
     if opened > MAX_DEPTH or opened + body.count(b",") > MAX_VALUES:
@@ -37,19 +37,19 @@ def check_shape(body: bytes) -> None:
 
 
 def strict_json(body: bytes) -> object:
-    """What a JSON text says. Slower than msgspec, but it sees what that takes without a word: equal names.
+    """Parse a JSON text. Slower than msgspec, but it notices duplicate names, which msgspec accepts.
 
-    The text of a picture is cut off. Raises: ValueError, RecursionError; TooLarge; Malformed.
+    The text of an image is cut off. Raises: ValueError, RecursionError; TooLarge; Malformed.
     """
     check_shape(body)
     if len(body) > LONG_BYTES:
-        body = _PICTURE.sub(rb'"\1"', body)
+        body = _IMAGE_TEXT.sub(rb'"\1"', body)
     found: object = _STRICT.decode(body.decode())
     return found
 
 
 def cut(text: str, most: int = MAX_SHOWN) -> str:
-    """The text as an answer shows it: what a client sends it need not be sent again as a whole."""
+    """A text as a response shows it: a client's own long text is not sent back as a whole."""
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
@@ -65,7 +65,7 @@ def _scan(body: bytes) -> None:
             case b",":
                 values += 1
             case b'"':
-                return  # it is no JSON, and its reader says where
+                return  # it is not JSON, and the parser reports where
         if depth > MAX_DEPTH:
             raise Malformed(f"the JSON must be nested at most {MAX_DEPTH} levels deep")
         if values > MAX_VALUES:

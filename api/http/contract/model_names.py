@@ -1,4 +1,4 @@
-"""Where a model's id is expected its name will do, as long as one model alone has it."""
+"""Resolves model names where an id is expected, if only one model has the name."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -11,19 +11,19 @@ from kernel.views.models import ModelFilter, find_model, list_models
 from kernel.views.reader import Reader
 
 MAX_NAMED: Final = 5
-"""Models of one name that a refusal lists."""
+"""Models with one name that a refusal lists."""
 
 
 class ModelNames:
-    """Looks names up in the database; whether a model fits is for the Manager to say."""
+    """Looks names up in the database; the Manager checks whether a model fits."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
     def id_of(self, field: str, given: str, kind: ModelType, faults: ValidationErrors) -> ModelId:
-        """The id that is meant: `given` itself where there is such an id, or no model of that name.
+        """The id: `given` itself if such an id exists, or no model has that name.
 
-        Of several with one name those count that are of the right type, and of these the ready ones.
+        Of several models with the name, those of the right type count, and of these the ready ones.
         """
         if find_model(self._reader, ModelId(given)) is not None:
             return ModelId(given)
@@ -37,7 +37,7 @@ class ModelNames:
     def ids_of(
         self, field: str, given: Sequence[str], kind: ModelType, faults: ValidationErrors
     ) -> tuple[ModelId, ...]:
-        """The ids that are meant, in the same order."""
+        """The ids, in the same order."""
         ids = tuple(self.id_of(f"{field}[{index}]", one, kind, faults) for index, one in enumerate(given))
         if len(set(ids)) < len(ids):
             faults.wrong(field, "must not repeat a model")
@@ -49,6 +49,6 @@ class ModelNames:
 
 
 def _choose(name: str, found: Sequence[ModelRow]) -> str:
-    """Which models have the name, so that one can be chosen."""
+    """The message that lists the models with this name, so that one can be chosen."""
     several = "; ".join(f"{row.model_id} ({row.status} {row.model_type}, {row.uri})" for row in found)
     return f"several models are named {name!r}: use one of the ids {several}"

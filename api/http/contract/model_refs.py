@@ -1,4 +1,4 @@
-"""The other models of an engine or a job, as clients name them."""
+"""References to the other models of an engine or a job, as clients write them."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -27,7 +27,7 @@ Loras = Annotated[tuple[ModelRef | LoraInput, ...], Meta(max_length=MAX_MODELS)]
 
 
 def check_refs(field: str, refs: Sequence[str] | None, faults: ValidationErrors) -> None:
-    """Find fault with names of models that are blank, and with one that is named twice."""
+    """Check that names of models are neither blank nor repeated."""
     for index, ref in enumerate(refs or ()):
         check_line(f"{field}[{index}]", ref, faults)
     if len(set(refs or ())) < len(refs or ()):
@@ -35,7 +35,7 @@ def check_refs(field: str, refs: Sequence[str] | None, faults: ValidationErrors)
 
 
 def check_loras(loras: Sequence[str | LoraInput] | None, faults: ValidationErrors) -> None:
-    """Find fault with LoRAs that are named twice or not at all."""
+    """Check that LoRAs are named, and named once."""
     check_refs("loras", None if loras is None else [name_of(one) for one in loras], faults)
 
 
@@ -47,14 +47,14 @@ def name_of(lora: str | LoraInput) -> str:
 def lora_uses(
     loras: Sequence[str | LoraInput], names: ModelNames, faults: ValidationErrors
 ) -> tuple[LoraUse, ...]:
-    """The LoRAs by their ids, with their weights."""
+    """The LoRAs by id, with their weights."""
     ids = names.ids_of("loras", [name_of(one) for one in loras], ModelType.LORA, faults)
     weights = [1.0 if isinstance(one, str) else one.weight for one in loras]
     return tuple(LoraUse(model_id=one, weight=weight) for one, weight in zip(ids, weights, strict=True))
 
 
 def vae_id(ref: str | None, names: ModelNames, faults: ValidationErrors) -> ModelId | None:
-    """The VAE that is named, or OWN_VAE: the word for it, in any case, goes before a model's name."""
+    """The VAE's id, or OWN_VAE: the word for it, in any case, takes precedence over a model's name."""
     if ref is None:
         return None
     return OWN_VAE if fold(ref) == OWN_VAE else names.id_of("vae", ref, ModelType.VAE, faults)

@@ -1,4 +1,4 @@
-"""Models as HTTP shows them: what is sent in, what comes out, and the way between them and the bus."""
+"""Models in HTTP requests and responses, and their conversion to and from the bus."""
 
 from datetime import datetime
 from typing import Final
@@ -135,20 +135,20 @@ class ModelPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_model(found: ModelInput, faults: ValidationErrors) -> None:
-    """Find all that is wrong with a model to be registered."""
+    """Check a model to be registered."""
     check_words(found, faults)
     _check_path(found, faults)
 
 
 def check_upload(found: ModelInput, faults: ValidationErrors) -> None:
-    """Find all that is wrong with what comes along with a file."""
+    """Check the fields that come with an uploaded file."""
     check_words(found, faults)
     if found.path is not None:
         faults.wrong("path", "must not be set for an uploaded file")
 
 
 def check_words(found: ModelInput, faults: ValidationErrors) -> None:
-    """Find what is wrong whatever the model's source is."""
+    """Check the fields that do not depend on the model's source."""
     check_line("name", found.name, faults)
     check_line("sha256", found.sha256, faults)
     if found.control_type is not None and found.model_type is not ModelType.CONTROLNET:
@@ -161,7 +161,7 @@ def check_words(found: ModelInput, faults: ValidationErrors) -> None:
 
 
 def register_model(found: ModelInput) -> RegisterModel:
-    """The ask for a checked input."""
+    """The command for a checked input."""
     return RegisterModel(
         name=found.name,
         uri=_uri_of(found.path or f"{HUB_SCHEME}{found.name}"),
@@ -188,7 +188,7 @@ def filter_of(query: ModelListQuery) -> ModelFilter:
 
 
 def model_of(row: ModelRow, progress: ModelProgress | None) -> Model:
-    """A model as HTTP shows it."""
+    """A model as a response."""
     said = row.preparation or Preparation()
     return Model(
         model_id=row.model_id,
@@ -241,7 +241,7 @@ def _check_path(found: ModelInput, faults: ValidationErrors) -> None:
 
 
 def _uri_of(path: str) -> str:
-    """The address with its scheme in lower case and without the needless host of `file://localhost/`."""
+    """The URL with its scheme in lower case and without the redundant host of `file://localhost/`."""
     scheme, separator, rest = path.partition("://")
     scheme = scheme.lower()
     return f"{scheme}{separator}{rest.removeprefix('localhost') if scheme == 'file' else rest}"

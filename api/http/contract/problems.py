@@ -24,17 +24,17 @@ from kernel.protocol.memory import MemoryShortage
 CONTENT_TYPE: Final = "application/problem+json"
 DEFAULT_RETRY_AFTER_S: Final = 1.0
 RETRIED: Final = frozenset({429, 503})
-"""Answers that say when to come again."""
+"""Statuses whose responses have Retry-After."""
 MAX_REQUEST_ID: Final = 100
 MAX_DETAIL: Final = 4_000
-"""An answer is small, whatever was sent: names and texts that come from a client are cut."""
+"""Characters of a detail: a response stays small, because names and texts from a client are cut."""
 MAX_FIELD: Final = 200
 MAX_PROBLEM: Final = 1_000
 
 STATUS: Final[Mapping[type[SpoonError], int]] = MappingProxyType(
     {
         SpoonError: 500,
-        # What the request got wrong.
+        # Errors in the request.
         http.Malformed: 400,
         http.ForbiddenHost: 403,
         http.ForbiddenOrigin: 403,
@@ -52,17 +52,17 @@ STATUS: Final[Mapping[type[SpoonError], int]] = MappingProxyType(
         errors.ModelUnreadable: 422,
         errors.JobRejected: 422,
         errors.NotInstalled: 422,
-        # What this server does not speak.
+        # Parts of HTTP that this server does not support.
         http.CodingNotSupported: 501,
         http.VersionNotSupported: 505,
-        # What the server cannot do just now.
+        # Conditions that pass.
         errors.QueueFull: 429,
         errors.TooManyRequests: 429,
         http.TooManyStreams: 429,
         errors.Unavailable: 503,
         errors.DatabaseUnusable: 503,
         errors.DiskFull: 507,
-        # What a worker reported.
+        # Errors that a worker reported.
         errors.EngineFailed: 503,
         errors.WorkerCrashed: 503,
         errors.DownloadFailed: 503,
@@ -70,17 +70,17 @@ STATUS: Final[Mapping[type[SpoonError], int]] = MappingProxyType(
         errors.InputsLost: 503,
         errors.OutOfMemory: 503,
         errors.DeviceUnavailable: 503,
-        # The Manager and this process do not understand each other.
+        # Errors of the bus protocol between the Manager and this process.
         errors.BadMessage: 502,
         errors.NotPermitted: 502,
-        # The Manager made a mistake.
+        # Defects of the Manager.
         errors.InternalError: 500,
-        # What keeps a process from starting, and so never answers a request.
+        # Errors at the start of a process, which no response ever has.
         errors.AlreadyRunning: 500,
         errors.BadConfiguration: 500,
     }
 )
-"""An error that is not here has the status of its nearest ancestor."""
+"""An error that is not in the table has the status of its nearest ancestor."""
 
 _PLAIN: Final = frozenset(string.ascii_letters + string.digits + "-_.:")
 
@@ -129,7 +129,7 @@ def _shortage(error: SpoonError) -> MemoryShortage | None:
 
 
 def install(app: "falcon.App[falcon.Request, falcon.Response]") -> None:
-    """Make every error that leaves a responder a problem document."""
+    """Turn every error that leaves a responder into a problem document."""
     app.add_error_handler(Exception, _answer_surprise)
     app.add_error_handler(falcon.HTTPError, _answer_falcon)
     app.add_error_handler(SpoonError, _answer_spoon)
@@ -144,7 +144,7 @@ def _answer_spoon(
 def _answer_falcon(
     req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, params: dict[str, object]
 ) -> None:
-    """What Falcon itself refuses: an unknown path or method, a header it cannot read."""
+    """Errors of Falcon itself: an unknown path or method, an unreadable header."""
     for name, value in dict(error.headers or {}).items():
         resp.set_header(name, value)
     _answer(req, resp, _translate(req, error))

@@ -1,4 +1,4 @@
-"""How a background remover wants its pictures, where its file does not tell: the fields that say so."""
+"""The fields for a background remover's input format, where its file does not tell it."""
 
 from typing import Annotated, Protocol
 
@@ -15,7 +15,7 @@ Deviation = Annotated[tuple[Annotated[float, Meta(ge=0.001, le=1)], ...], Meta(m
 
 
 class Prepared(Protocol):
-    """What may say how pictures are to be prepared."""
+    """An input with these fields."""
 
     @property
     def input_size(self) -> InputSize | None: ...
@@ -28,14 +28,14 @@ class Prepared(Protocol):
 
 
 def check_preparation(found: Prepared, faults: ValidationErrors, *, is_background: bool) -> None:
-    """Find fault with what is said of a model that is no background remover."""
+    """Check that these fields are only given for a background remover."""
     for field, said in (("input_size", found.input_size), ("mean", found.mean), ("std", found.std)):
         if said is not None and not is_background:
             faults.wrong(field, "applies to models of type background only")
 
 
 def preparation_of(found: Prepared) -> Preparation | None:
-    """What is said; None, if nothing is."""
+    """The input format as given; None, if no field is."""
     if found.input_size is None and found.mean is None and found.std is None:
         return None
     mean, std = found.mean, found.std

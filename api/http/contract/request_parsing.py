@@ -1,4 +1,4 @@
-"""From a request to a typed input, or to the list of everything that is wrong with it."""
+"""Parses a request to a typed input, or to the list of all its errors."""
 
 from collections.abc import Callable, Mapping
 from typing import Final, Generic, TypeVar
@@ -18,12 +18,12 @@ Input = TypeVar("Input", bound=msgspec.Struct)
 Check = Callable[[Input, ValidationErrors], None]
 
 MAX_JSON_BYTES: Final = 1 << 20
-"""The longest JSON body; two prompts of the longest kind in four-byte characters fit in."""
+"""The longest JSON body; it fits two of the longest prompts in four-byte characters."""
 MAX_KEY: Final = 200
 
 
 class BodyReader(Generic[Input]):
-    """Reads JSON bodies of one type. A right body is decoded once; only a wrong one is taken apart."""
+    """Parses JSON bodies of one type. Only an invalid body is decoded twice, to check it field by field."""
 
     def __init__(
         self,
@@ -39,9 +39,9 @@ class BodyReader(Generic[Input]):
         self._decoder = msgspec.json.Decoder(kind)
 
     def read(self, req: falcon.Request) -> Input:
-        """The input that the request carries.
+        """The input in a request.
 
-        Raises: UnsupportedMediaType, if it is not JSON; TooLarge; Malformed, if it is no right JSON;
+        Raises: UnsupportedMediaType, if it is not JSON; TooLarge; Malformed, if it is invalid JSON;
         InvalidField or NotSupported with every wrong field.
         """
         body = self._body_of(req)
@@ -53,7 +53,7 @@ class BodyReader(Generic[Input]):
             raise Malformed(f"invalid JSON: {error}") from error
 
     def read_if_right(self, req: falcon.Request) -> Input | None:
-        """The input that the request carries; None, if there is any fault, which `read` finds and tells."""
+        """The input in a request; None, if it has an error, which `read` reports."""
         try:
             return self._right(self._body_of(req))
         except (SpoonError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -66,7 +66,7 @@ class BodyReader(Generic[Input]):
         return body
 
     def _right(self, body: bytes) -> Input:
-        """Raises: SpoonError; what msgspec raises, if it cannot decode the body."""
+        """Raises: SpoonError; msgspec's errors, if it cannot decode the body."""
         found = self._decoder.decode(body)
         self._read_strictly(body)
         _check_all(found, self._check)
@@ -79,7 +79,7 @@ class BodyReader(Generic[Input]):
             raise Malformed(f"invalid JSON: {error}") from error
 
     def _second_look(self, body: bytes) -> Input:
-        """The input, if all that is wrong is a null, which means "not given", or how a word is spelled."""
+        """The input, if it only deviates by nulls, which mean "not given", or by spellings of enum values."""
         raw = _without_nulls(self._read_strictly(body))
         if not isinstance(raw, dict):
             raise wrong_field("$", "the body must be a JSON object")
@@ -97,14 +97,14 @@ def _without_nulls(value: object) -> object:
 
 
 class QueryReader(Generic[Input]):
-    """Reads query strings of one type."""
+    """Parses query strings of one type."""
 
     def __init__(self, kind: type[Input], check: Check[Input] | None = None) -> None:
         self._kind = kind
         self._check: Check[Input] = check or find_nothing
 
     def read(self, req: falcon.Request) -> Input:
-        """The input that the query string carries.
+        """The input in a query string.
 
         Raises: InvalidField with every wrong parameter.
         """
@@ -112,7 +112,7 @@ class QueryReader(Generic[Input]):
 
         def check(found: Input, faults: ValidationErrors) -> None:
             for name in params:
-                if getattr(found, name, name) is None:  # the text `null` is read so; a query has no null
+                if getattr(found, name, name) is None:  # decoded from the text `null`; a query has no null
                     faults.wrong(name, "must not be null: omit it")
             self._check(found, faults)
 
@@ -127,7 +127,7 @@ def read_fields(
     *,
     strict: bool,
 ) -> Input:
-    """The input that these fields make; unless `strict`, numbers and flags may be texts (forms, queries).
+    """The input with these fields; unless `strict`, numbers and flags may be texts (forms, queries).
 
     Raises: InvalidField or NotSupported with every wrong field.
     """
@@ -142,11 +142,11 @@ def read_fields(
 
 
 class NoInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A query string without anything in it."""
+    """An empty query string."""
 
 
 def refuse_body(req: falcon.Request) -> None:
-    """Nothing, or an object without anything in it, is all that may come where no body is read.
+    """Check that a request without a body has none, or an empty object.
 
     Raises: InvalidField.
     """
@@ -156,7 +156,7 @@ def refuse_body(req: falcon.Request) -> None:
 
 
 def refuse_key(req: falcon.Request) -> None:
-    """A call that may be repeated by itself, or whose answer is none to keep, takes no idempotency key.
+    """Refuse an idempotency key for a call that is safe to repeat anyway, or whose response is not stored.
 
     Raises: InvalidField.
     """
@@ -167,7 +167,7 @@ def refuse_key(req: falcon.Request) -> None:
 def read_key(req: falcon.Request) -> str | None:
     """The caller's idempotency key, in the scope of HTTP.
 
-    Raises: InvalidField, if the header is no plain word of 1 to 200 characters.
+    Raises: InvalidField, if the header is not a plain word of 1 to 200 characters.
     """
     key = req.get_header("Idempotency-Key")
     if key is None:
@@ -180,7 +180,7 @@ def read_key(req: falcon.Request) -> str | None:
 def diagnose(
     kind: type[Input], raw: Mapping[str, object], later: frozenset[str], check: Check[Input], *, strict: bool
 ) -> ValidationErrors:
-    """Everything that is wrong with an object that could not be decoded as a whole, field by field."""
+    """All errors of an object that could not be decoded as a whole, field by field."""
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     known = [*fields, *later]
     faults = ValidationErrors()
@@ -202,13 +202,13 @@ def diagnose(
                     continue
                 faults.wrong(f"{name}{path}", problem)
                 if problem.startswith(TOO_MUCH) and (number := _number(value, strict=strict)) is not None:
-                    good[name] = number  # this installation may allow even less, and says so below
+                    good[name] = number  # this installation may allow even less, which is checked below
                     out_of_bounds.add(name)
     for name in [name for name, field in fields.items() if field.required and name not in good]:
         if name not in bad:
             faults.wrong(name, "is required")
             bad.add(name)
-        good[name] = ""  # a stand-in, so that the other fields can be checked; what is said of it is dropped
+        good[name] = ""  # a placeholder, so that the other fields can be checked; errors about it are dropped
     more = ValidationErrors()
     check(kind(**{fields[name].name: value for name, value in good.items()}), more)
     faults.merge(more, but_not=frozenset(bad))
@@ -230,13 +230,13 @@ def _check_all(found: Input, check: Check[Input]) -> None:
 
 
 def _wrong_as_told(told: str) -> InvalidField:
-    """The last resort: what the decoder found, where the field by field diagnosis found nothing."""
+    """The decoder's own error, if the check of each field has found none."""
     path, problem = in_words(told)
     return wrong_field(path.lstrip(".") or "$", problem)
 
 
 def refuse_compressed(req: falcon.Request) -> None:
-    """Raises: UnsupportedMediaType, if the body would have to be inflated."""
+    """Raises: UnsupportedMediaType, if the body is compressed."""
     if req.env.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
         raise UnsupportedMediaType("the body must not be compressed")
 
@@ -262,4 +262,4 @@ def _bytes_of(req: falcon.Request, max_bytes: int) -> bytes:
 
 
 def find_nothing(found: msgspec.Struct, faults: ValidationErrors) -> None:
-    """For inputs of which every value of the right type is right."""
+    """For inputs whose types express all rules."""

@@ -1,4 +1,4 @@
-"""From a typed output to the bytes of an answer."""
+"""Converts typed outputs to HTTP responses."""
 
 from datetime import UTC, datetime
 
@@ -16,18 +16,18 @@ class StoredError(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def send(resp: falcon.Response, status: int, output: msgspec.Struct) -> None:
-    """Answer with JSON."""
+    """Respond with JSON."""
     resp.status = status
     resp.data = msgspec.json.encode(output)
 
 
 def send_nothing(resp: falcon.Response) -> None:
-    """It is done, and there is nothing to say (204)."""
+    """Respond without content (204)."""
     resp.status = 204
 
 
 def moment(at_ms: int) -> datetime:
-    """A time of the database as RFC 3339 has it."""
+    """A time of the database as RFC 3339."""
     return datetime.fromtimestamp(at_ms / 1_000, UTC)
 
 
@@ -36,7 +36,7 @@ def moment_or_none(at_ms: int | None) -> datetime | None:
 
 
 def stored_error(code: str | None, detail: str | None) -> StoredError | None:
-    """The error of a row; None when it has none."""
+    """The error of a row; None, if it has none."""
     if code is None and detail is None:
         return None
     return StoredError(code=code or SpoonError.code, detail=detail or "")

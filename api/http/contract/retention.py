@@ -1,4 +1,4 @@
-"""How long a job's pictures stay, and how long it waits for an engine in error: durations, or seconds."""
+"""Durations of a job: how long its images stay, and when it gives up on an engine in error."""
 
 import re
 from dataclasses import replace
@@ -13,7 +13,7 @@ from conf.values import Unfit, read_value
 
 _EXPIRY: Final = "images.expire_after"
 _PATIENCE: Final = "engines.keep_alive"
-"""The setting with the same bounds: 0 is a value."""
+"""The setting with the same bounds, which allow 0."""
 _NUMBER: Final = re.compile(r"\d{1,15}(\.\d{1,9})?", re.ASCII)
 
 Expiry = (
@@ -27,7 +27,7 @@ Patience = (
 
 
 def check_expiry(field: str, said: str | float | None, faults: ValidationErrors) -> None:
-    """Find fault with what is no duration that the configuration would take for all pictures."""
+    """Check a duration that the configuration could have for all images."""
     try:
         expiry_s(said)
     except Unfit as error:
@@ -35,15 +35,15 @@ def check_expiry(field: str, said: str | float | None, faults: ValidationErrors)
 
 
 def expiry_s(said: str | float | None) -> float | None:
-    """Seconds.
+    """The duration in seconds.
 
-    Raises: Unfit, if it is no such duration.
+    Raises: Unfit, if it is invalid.
     """
     return _seconds(said, _EXPIRY)
 
 
 def check_patience(field: str, said: str | float | None, faults: ValidationErrors) -> None:
-    """Find fault with what is no duration."""
+    """Check a give-up time."""
     try:
         patience_s(said)
     except Unfit as error:
@@ -51,9 +51,9 @@ def check_patience(field: str, said: str | float | None, faults: ValidationError
 
 
 def patience_s(said: str | float | None) -> float | None:
-    """Seconds.
+    """The give-up time in seconds.
 
-    Raises: Unfit, if it is no such duration.
+    Raises: Unfit, if it is invalid.
     """
     return _seconds(said, _PATIENCE)
 
@@ -68,5 +68,5 @@ def _seconds(said: str | float | None, setting: str) -> float | None:
 
 
 def _key(setting: str) -> Key:
-    """The setting whose bounds it has. "never" is the configuration's alone to say."""
+    """The setting with the same bounds. Only the configuration may say "never"."""
     return replace(next(key for key in all_keys() if key.path == setting), is_optional=False)

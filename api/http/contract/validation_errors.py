@@ -1,4 +1,4 @@
-"""All that is wrong with one request, gathered before it is refused."""
+"""Collects all errors of one request before it is refused."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -8,14 +8,14 @@ from api.http.contract.json_text import cut
 from kernel.protocol.errors import FieldProblem, InvalidField, NotSupported
 
 MAX_FAULTS: Final = 20
-"""Of one answer; the others are counted."""
+"""Errors listed in one response; the others are counted."""
 MAX_GUESSED: Final = 40
-"""No field has a longer name, and looking for the nearest one takes longer the longer it is."""
+"""Longer names are not compared: no field has one, and the comparison takes longer for long names."""
 _IN_WORDS: Final = 10
 
 
 class ValidationErrors:
-    """Gathers wrong fields, and fields that are right but not served yet."""
+    """Collects invalid fields, and fields that are valid but not supported yet."""
 
     def __init__(self) -> None:
         self._wrong: dict[str, str] = {}
@@ -23,19 +23,19 @@ class ValidationErrors:
 
     @property
     def is_full(self) -> bool:
-        """What is found from now on is only counted: no need to look for a hint."""
+        """True if further errors are only counted, so that hints need not be computed."""
         return len(self._wrong) >= MAX_FAULTS
 
     def wrong(self, field: str, problem: str) -> None:
-        """A field has a value that it can never have. The first finding about a field stays."""
+        """Report an invalid field. The first error of a field is kept."""
         self._wrong.setdefault(cut(field), problem)
 
     def later(self, field: str, problem: str = "is not supported yet") -> None:
-        """A field asks for something that this version does not do."""
+        """Report a field that this version does not support."""
         self._later.setdefault(cut(field), problem)
 
     def unknown(self, field: str, known: Iterable[str], our_name: str | None = None) -> None:
-        """There is no such field; `our_name` is what another tool's field is called here."""
+        """Report an unknown field; `our_name` is our name for another tool's field."""
         if our_name is not None:
             self.wrong(field, f"unknown field; use {our_name}")
             return
@@ -44,7 +44,7 @@ class ValidationErrors:
         self.wrong(field, f"unknown field; did you mean {near[0]}?" if near else "unknown field")
 
     def merge(self, other: "ValidationErrors", but_not: frozenset[str]) -> None:
-        """Take over what another has found, except about some fields."""
+        """Add the errors of `other`, except those of some fields."""
         for field, problem in other._wrong.items():
             if field not in but_not:
                 self.wrong(field, problem)
@@ -53,13 +53,13 @@ class ValidationErrors:
                 self.later(field, problem)
 
     def sharpen(self, other: "ValidationErrors", fields: Iterable[str]) -> None:
-        """Say of these fields what another has found, where it has: its bounds are the narrower ones."""
+        """Replace the errors of these fields by those of `other`, whose bounds are narrower."""
         self._wrong |= {field: other._wrong[field] for field in fields if field in other._wrong}
 
     def raise_if_any(self) -> None:
-        """Refuse the request, if anything was found.
+        """Refuse the request, if there are errors.
 
-        Raises: InvalidField, if any field is wrong; NotSupported, if some are only not served yet.
+        Raises: InvalidField, if any field is wrong; NotSupported, if some are only not supported yet.
         """
         if not self._wrong and not self._later:
             return

@@ -1,7 +1,11 @@
-"""Bodies while they come in: a few bytes in memory, the rest in files without a name, under one budget.
+"""Request bodies while they arrive: a few bytes in memory, the rest in unnamed files, within one budget.
 
-A body is counted from its first byte on its way to the disk until its request is answered or refused or its
-connection gone, which also ends its file: it has no name that anything could be left under.
+A server that reads bodies into memory can be filled by anybody who sends many at once, so all bodies together
+have a budget of disk space, which is checked against free space too (adr/0036). A body counts from its first
+byte on the way to the disk until its request is answered or refused, or its connection is gone. Files have no
+names, so a crash leaves none behind. The thread of the sockets serves all connections and must not wait for a
+disk: it hands bytes to one writer thread, and stops reading a connection whose backlog is full. The writer is
+one thread because disks gain nothing from more, and a full disk is then reported in order.
 """
 
 import shutil
@@ -17,24 +21,24 @@ from typing import IO, Final
 from kernel.protocol.errors import DiskFull, SpoonError, TooManyRequests
 
 IN_MEMORY_BYTES: Final = 16 << 10
-"""Nearly every request is shorter. Of thousands of connections each may hold so much."""
+"""Nearly every request is shorter. Each of thousands of connections may use this much."""
 BACKLOG_BYTES: Final = 256 << 10
-"""So much of one body may wait for the disk in memory; then its connection is not read for a while."""
+"""Bytes of one body that may wait in memory for the disk; above this its connection is not read."""
 BODIES_AT_ONCE: Final = 16
-"""So many of the longest kind are there room for on the disk."""
+"""The disk budget is this many bodies of the maximum length."""
 MAX_FILES: Final = 256
 STOP_S: Final = 2.0
 LOOK_EVERY_BYTES: Final = 16 << 20
 FREE_SHARE: Final = 10
-"""A tenth of the disk stays free; less, where `images.min_free` is less."""
+"""One part in this many of the disk stays free; less, if `images.min_free` is less."""
 RETRY_AFTER_S: Final = 5.0
 
 
 class Budget:
-    """What all bodies together may take of the disk. Units: bytes."""
+    """The disk space that all bodies together may use. Units: bytes."""
 
     def __init__(self, total_bytes: int, min_free_bytes: int, folder: str | None = None) -> None:
-        """`folder`: where the files are; None: the system's folder for temporary files."""
+        """`folder`: the folder of the files; None: the system's folder for temporary files."""
         self._total = total_bytes
         self._min_free = min_free_bytes
         self._folder = folder
@@ -46,7 +50,7 @@ class Budget:
         return self._taken
 
     def check(self, length: int) -> None:
-        """Whether a body of this length could come in now.
+        """Check that a body of this length could be accepted now.
 
         Raises: TooManyRequests, DiskFull.
         """
@@ -56,7 +60,7 @@ class Budget:
             self._look(length)
 
     def enter(self) -> None:
-        """One more body is to have a file. Raises: TooManyRequests."""
+        """Reserve a file for one more body. Raises: TooManyRequests."""
         with self._lock:
             if self._files >= MAX_FILES:
                 raise _too_many()
@@ -67,7 +71,7 @@ class Budget:
         return tempfile.TemporaryFile(dir=self._folder)
 
     def take(self, count: int) -> None:
-        """So much more is to be written. Raises: TooManyRequests, DiskFull."""
+        """Reserve this many more bytes. Raises: TooManyRequests, DiskFull."""
         with self._lock:
             self._check_total(count)
             self._unlooked += count
@@ -80,7 +84,7 @@ class Budget:
             self._taken += count
 
     def give_back(self, count: int) -> None:
-        """A body that had entered, and taken so much, is not kept any more."""
+        """Release a body's file and bytes."""
         with self._lock:
             self._taken -= count
             self._files -= 1
@@ -102,7 +106,8 @@ class Budget:
 
 
 class Writer:
-    """The one thread that writes bodies to the disk: the thread of the sockets must not wait for it."""
+    """The one thread that writes bodies to the disk, because the thread of the sockets must not wait for
+    it."""
 
     def __init__(self) -> None:
         self._errands: deque[Callable[[], None]] = deque()
@@ -111,19 +116,19 @@ class Writer:
         self._is_over = False
 
     def start(self) -> None:
-        """Start the thread, if it does not run yet. Raises: TooManyRequests."""
+        """Start the thread, unless it is running. Raises: TooManyRequests."""
         with self._changed:
             if self._thread is not None:
                 return
             thread = threading.Thread(target=self._run, name="bodies", daemon=True)
             try:
                 thread.start()
-            except RuntimeError as error:  # the system has no room for one more
+            except RuntimeError as error:  # the system cannot start another thread
                 raise _too_many() from error
             self._thread = thread
 
     def do(self, errand: Callable[[], None], *, first: bool = False) -> None:
-        """Have this done after all that was asked for before; `first`: before it."""
+        """Run an errand after all earlier ones; with `first`, before them."""
         with self._changed:
             if first:
                 self._errands.appendleft(errand)
@@ -132,7 +137,7 @@ class Writer:
             self._changed.notify()
 
     def stop(self) -> None:
-        """End the thread, after what was asked for until now; a disk that hangs is not waited for."""
+        """End the thread after the pending errands; it is not waited for if the disk hangs."""
         with self._changed:
             self._is_over = True
             self._changed.notify()
@@ -150,15 +155,15 @@ class Writer:
 
 
 class Body:
-    """What one body is kept in, in the shape in which waitress wants it.
+    """The buffer of one body, with the interface that waitress expects.
 
-    Up to IN_MEMORY_BYTES it is in memory; from then on the writer keeps all of it in a file.
+    Up to IN_MEMORY_BYTES it is in memory; above that the writer keeps all of it in a file.
     """
 
     def __init__(self, budget: Budget, writer: Writer, wake: Callable[[], None]) -> None:
-        """`wake` is called, by the writer, when its connection should be looked at again."""
+        """`wake` is called, by the writer, when its connection should be checked again."""
         self.failure: SpoonError | None = None
-        """Set as soon as there is no room: then the request is to be refused."""
+        """Set as soon as it cannot be stored: then the request is to be refused."""
         self._budget = budget
         self._writer = writer
         self._wake = wake
@@ -170,11 +175,11 @@ class Body:
 
     @property
     def is_full(self) -> bool:
-        """Whether the connection should not be read for a while."""
+        """True if the connection should not be read for a while."""
         return self._backlog >= BACKLOG_BYTES
 
     def append(self, data: bytes) -> None:
-        """More of the body; after a failure nothing is kept. It never waits for the disk."""
+        """Add bytes; after a failure they are dropped. Never waits for the disk."""
         if self.failure is not None:
             return
         try:
@@ -197,7 +202,7 @@ class Body:
         return self._size
 
     def settle(self) -> None:
-        """Wait until all that has come is kept, or has failed."""
+        """Wait until all bytes so far are stored, or have failed."""
         with self._changed:
             self._changed.wait_for(lambda: not self._backlog or self._is_closed)
 
@@ -209,7 +214,7 @@ class Body:
         return file
 
     def close(self) -> None:
-        """Nobody needs it any more; may be said twice. Others may have at once what it took."""
+        """Release the body; may be called twice. Its space is free at once."""
         with self._changed:
             if self._is_closed:
                 return
@@ -220,7 +225,7 @@ class Body:
             self._writer.do(self._end, first=True)
 
     def _move_to_disk(self) -> bytes:
-        """Returns: what is in memory until now. Raises: TooManyRequests."""
+        """Returns: the bytes in memory so far. Raises: TooManyRequests."""
         self._writer.start()
         self._budget.enter()
         self._is_on_disk, self._size = True, 0
@@ -230,7 +235,7 @@ class Body:
         self.failure = error
         self.close()
 
-    # From here on: what the writer does.
+    # From here on: called by the writer.
 
     def _write(self, data: bytes) -> None:
         if self._is_closed:
@@ -239,7 +244,7 @@ class Body:
             if self._file is None:
                 self._file = self._budget.open()
             self._file.write(data)
-            self._file.flush()  # a full disk is told now: when the body is read, it is too late for an answer
+            self._file.flush()  # report a full disk now: when the body is read, it is too late for a response
         except OSError as error:
             self._fail(DiskFull(f"cannot store the body: {error.strerror}"))
             self._wake()
@@ -253,7 +258,7 @@ class Body:
 
     def _end(self) -> None:
         if self._file is not None:
-            with suppress(OSError):  # what a full disk did not take is not missed any more
+            with suppress(OSError):  # bytes that a full disk did not take are not needed any more
                 self._file.close()
 
 

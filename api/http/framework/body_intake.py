@@ -1,4 +1,4 @@
-"""Where the body of a request goes while it comes in, and how long it may be: decided by its head alone."""
+"""Decides from a request's head where its body goes, and how long it may be."""
 
 from collections.abc import Callable
 from typing import Final
@@ -16,32 +16,32 @@ JOBS_PATH: Final = "/v1/jobs"
 
 
 class BodyIntake:
-    """Takes bodies in."""
+    """Accepts bodies."""
 
     def __init__(
         self, guard: Guard, max_body_bytes: int, budget: Budget, uploads: UploadLimits | None
     ) -> None:
-        """Without `uploads` there is no longer body than `max_body_bytes`."""
+        """Without `uploads` no body may be longer than `max_body_bytes`."""
         self._guard = guard
         self._max_body = max_body_bytes
         self._budget = budget
         self._writer = Writer()
         self._uploads = uploads
-        self._seats = ConcurrencyLimit(MAX_UPLOADS)
+        self._slots = ConcurrencyLimit(MAX_UPLOADS)
 
-    def room_for(self, head: Head, wake: Callable[[], None]) -> tuple[Body | UploadStream, int]:
-        """What the body of a request goes into, and how many bytes it may have.
+    def buffer_for(self, head: Head, wake: Callable[[], None]) -> tuple[Body | UploadStream, int]:
+        """The buffer for a request's body, and the most bytes that it may have.
 
-        `wake` is called when its connection should be looked at again.
-        No foreign page may fill the disk: the guard looks before the body comes, not after.
+        `wake` is called when its connection should be checked again.
+        The guard checks before the body arrives, so that no foreign page can fill the disk.
         Raises: ForbiddenHost, ForbiddenOrigin, TooLarge, TooManyRequests, DiskFull; Malformed, if an upload
-        is no form.
+        is not a form.
         """
         self._guard.check_head(head.method, head.headers)
         where = (head.method, head.path.rstrip("/"))
         if self._uploads is not None and where == ("POST", UPLOAD_PATH):
             receiver = Receiver(self._uploads, head.headers.get("CONTENT_TYPE"), head.length)
-            return UploadStream(receiver, self._seats, wake), self._uploads.max_body_bytes
+            return UploadStream(receiver, self._slots, wake), self._uploads.max_body_bytes
         most = self._max_body if where == ("POST", JOBS_PATH) else min(self._max_body, MAX_JSON_BYTES)
         if (head.length or 0) > most:
             raise TooLarge(f"the body must have at most {most} bytes")
@@ -49,5 +49,5 @@ class BodyIntake:
         return Body(self._budget, self._writer, wake), most
 
     def close(self) -> None:
-        """No body comes in any more."""
+        """Accept no more bodies."""
         self._writer.stop()

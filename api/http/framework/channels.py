@@ -1,4 +1,4 @@
-"""One connection: what it is at, when its time is over, and what it is told then."""
+"""One connection: its state, its deadlines, and the responses that it gets when they pass."""
 
 import logging
 import socket
@@ -17,24 +17,24 @@ from api.http.framework.connection_limits import Doing, Standing, origin_of
 from api.http.framework.deferral import MAX_BYTES, OUTCOME
 from api.http.framework.request_parser import Parser
 from api.http.framework.response_tasks import AnswerTask, Environment, ProblemTask
-from api.http.framework.thread_lanes import Lane, lane_of
+from api.http.framework.thread_pools import Pool, pool_of
 from api.session import Outcome
 from kernel.process.log import line
 from kernel.protocol.errors import SpoonError
 
 LINGER_BYTES: Final = 16 << 20
-"""So much of what a refused client goes on sending is read and thrown away."""
+"""Bytes from a refused client that are read and dropped."""
 
 _log: Final = logging.getLogger("spoon.api.http")
 
 
 def channel_class(intake: BodyIntake) -> type["Channel"]:
-    """The class of connections whose bodies go in there."""
+    """The class of connections whose bodies go to this intake."""
     return type("Channel", (Channel,), {"intake": intake})
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
-    """A connection of waitress that knows how long it has been at what."""
+    """A waitress connection that knows its state, and since when."""
 
     error_task_class = ProblemTask
     intake: BodyIntake
@@ -45,7 +45,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
     total_outbufs_len: int
     close_when_flushed: bool
     is_refused = False
-    """Its last answer refuses a request that it may still be sending."""
+    """Its last response refuses a request that the client may still be sending."""
 
     def __init__(
         self, server: object, sock: object, addr: tuple[str, int], adj: object, sockets: object
@@ -62,15 +62,15 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         self._thrown_away_bytes = 0
         self._sent_bytes = 0
         self._held: list[bytes] | None = None
-        """What is written now and leaves in one piece; None: what is written leaves at once."""
+        """Output that leaves in one piece; None: output leaves at once."""
         self._begun: Environment | None = None
-        """Of the request that the Manager is asked for, or has been."""
+        """The environment of the request that the Manager is asked for, or has been."""
         self._beginner: int | None = None
         """The thread that is about to begin it."""
         super().__init__(server, sock, addr, adj, map=sockets)
 
     def standing(self, now: float) -> Standing:
-        """What it is at. Called by the loop alone."""
+        """Its state. Called by the loop only."""
         if self._lingers_since is not None:
             return Standing(self.origin, Doing.LEAVING, self._lingers_since)
         if not self.total_outbufs_len:
@@ -89,7 +89,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         )
 
     def give_up(self) -> None:
-        """Its time is over: hang up; where a request has begun and nothing else is answered, say why."""
+        """Its deadline has passed: disconnect; if a request has begun and no other is being answered, respond
+        first."""
         with self.requests_lock:
             request = self.request
             is_told = (
@@ -112,19 +113,19 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
 
     def send_continue(self) -> None:
         super().send_continue()
-        if self.total_outbufs_len:  # the loop did that itself, and nobody else tells it of what is left
+        if self.total_outbufs_len:  # the loop did that itself, and has to learn what is left
             self._look_again()
 
     def _look_again(self) -> None:
-        """Have the loop ask what this connection wants. Called by any thread."""
+        """Have the loop check which events this connection wants. Called by any thread."""
         self.server.look_at(self)
 
     def parser_class(self, adj: Adjustments) -> Parser:
-        """waitress makes each request with it."""
+        """Called by waitress to create each request."""
         return Parser(adj, self.intake, self._look_again)
 
     def readable(self) -> bool:
-        """Whether more is to be read. What has failed is refused without waiting for the rest of it."""
+        """True if more is to be read. A failed request is refused without waiting for the rest of it."""
         request = self.request
         if self._lingers_since is not None:
             return True
@@ -134,7 +135,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         return not is_full and bool(super().readable())
 
     def handle_write(self) -> None:
-        """Send what is left. The last answer to who is refused is followed by the end, and then by a wait."""
+        """Send pending output. After the last response to a refused client the connection is closed
+        gently."""
         if self.is_refused and self.close_when_flushed:
             self._flush_exception(self._flush_some)
             if self.connected and not self.total_outbufs_len:
@@ -143,8 +145,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         super().handle_write()
 
     def _linger(self) -> None:
-        """Say that nothing more comes, and read on until the client has seen it: to close a connection that
-        has unread bytes, or gets more, is to reset it, and a reset may overtake the answer."""
+        """Shut down sending, and read on until the client has seen it: closing a connection with unread bytes
+        resets it, and the reset may overtake the response."""
         self._lingers_since = time.monotonic()
         self.close_when_flushed = False
         try:
@@ -168,17 +170,17 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
             self._head_since = self._head_since or time.monotonic()
         return taken
 
-    # From here on: what a thread does with its request.
+    # From here on: called by the thread of its request.
 
-    def lane(self) -> Lane:
-        """Where its request waits for a thread."""
+    def pool(self) -> Pool:
+        """The pool whose thread its request waits for."""
         request = self.requests[0]
         if request.error is not None:
-            return Lane.QUICK
-        return lane_of(request.command, request.path, request.body_bytes_received)
+            return Pool.QUICK
+        return pool_of(request.command, request.path, request.body_bytes_received)
 
     def refuse(self, error: SpoonError) -> None:
-        """Make its request one that is only refused."""
+        """Turn its request into one that is only refused."""
         self.requests[0].refuse(error)
 
     def service(self) -> None:
@@ -207,20 +209,20 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         return begun
 
     def _go_on(self, outcome: Outcome) -> None:
-        """The Manager has answered. Called by the thread that hears it."""
+        """The Manager has answered. Called by the bus thread."""
         assert self._begun is not None, "only what has begun goes on"
         self._begun[OUTCOME] = outcome
-        if self._beginner == get_ident():  # at once: its beginning is not over
+        if self._beginner == get_ident():  # at once, so the beginning is not over
             self.server.threads.add_task(self)
             return
         try:
             self.service()
-        except Exception:  # noqa: BLE001  the thread is that of all others, too
+        except Exception:  # noqa: BLE001  this thread serves all requests
             _log.exception(line("service_failed"))
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """What is written in the block leaves in one piece. Not used within another such block."""
+        """Output in the block leaves in one piece. Blocks must not be nested."""
         held = self._held = []
         try:
             yield
@@ -247,7 +249,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
 
     def handle_close(self) -> None:
         if self.request is not None:
-            self.request.close()  # a client that left in the middle of an upload leaves nothing behind
+            self.request.close()  # a client that left during an upload leaves no file behind
         super().handle_close()
 
     def add_channel(self, map: object = None) -> None:  # noqa: A002  waitress' word

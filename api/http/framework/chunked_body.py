@@ -1,4 +1,4 @@
-"""A body in chunks (RFC 9112 7.1), read in time that is linear in its bytes, however they are cut."""
+"""A chunked body (RFC 9112 7.1), decoded in linear time, however its bytes are split."""
 
 import re
 from enum import Enum, auto
@@ -10,15 +10,15 @@ from kernel.protocol.errors import SpoonError
 MAX_LINE_BYTES: Final = 1 << 10
 MAX_TRAILER_LINES: Final = 32
 FREE_CHUNKS: Final = 4_096
-"""So many chunks may be as small as they like."""
+"""Chunks that may be of any size."""
 FEWEST_BYTES: Final = 64
-"""What the chunks beyond must hold on average: each costs the same, however little is in it."""
+"""The average size that chunks beyond FREE_CHUNKS must have, because each chunk costs the same."""
 
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,12})[ \t]*(?:;[\x20-\x7e\t\x80-\xff]*)?")
 
 
 class Sink(Protocol):
-    """What takes the bytes of a body."""
+    """Takes the bytes of a body."""
 
     def append(self, data: bytes, /) -> None: ...
 
@@ -32,7 +32,7 @@ class _State(Enum):
 
 
 class ChunkReader:
-    """Takes a body apart, and gives its bytes to a sink."""
+    """Decodes chunks, and passes their bytes to a sink."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
@@ -45,7 +45,7 @@ class ChunkReader:
         return self._state is _State.END
 
     def take(self, data: bytes) -> int:
-        """More of the body. Returns: how many of the bytes belong to it. Raises: Malformed."""
+        """Take more bytes. Returns: how many of them belong to the body. Raises: Malformed."""
         at = 0
         while at < len(data) and self._state is not _State.END:
             at = self._take_data(data, at) if self._state is _State.DATA else self._take_line(data, at)
@@ -99,7 +99,7 @@ class ChunkReader:
         self._state = _State.DATA if self._left else _State.TRAILER
 
     def _read_trailer(self, line: bytes) -> None:
-        """Trailers are read over; RFC 9112 7.1.2 allows to."""
+        """Skip trailers, as RFC 9112 7.1.2 allows."""
         self._trailer_lines += 1
         if not line:
             self._state = _State.END
@@ -108,7 +108,7 @@ class ChunkReader:
 
 
 class ChunkedBody:
-    """A body in chunks in the shape in which waitress wants it: its bytes go to `buf`."""
+    """A chunked body with the interface that waitress expects: its bytes go to `buf`."""
 
     def __init__(self, buf: "Buffer") -> None:
         self.buf = buf
@@ -120,7 +120,7 @@ class ChunkedBody:
         return self._reader.is_whole or self.failure is not None
 
     error = None
-    """waitress looks for its own kind of error here; ours is `failure`."""
+    """waitress expects its own kind of error here; ours is `failure`."""
 
     def __len__(self) -> int:
         return len(self.buf)
@@ -140,7 +140,7 @@ class ChunkedBody:
 
 
 class Buffer(Protocol):
-    """What waitress keeps a body in."""
+    """The buffer in which waitress keeps a body."""
 
     def append(self, data: bytes, /) -> None: ...
     def getfile(self) -> object: ...

@@ -1,4 +1,4 @@
-"""How many requests may wait at once for something to happen: each open stream and `?wait=` has a thread."""
+"""Limits the requests that wait for an event: each open stream and `?wait=` has a thread."""
 
 import threading
 
@@ -6,7 +6,7 @@ from api.http.framework.threads import RequestThread
 
 
 class ConcurrencyLimit:
-    """A count with an upper bound, safe to share among threads."""
+    """A counter with an upper bound. Thread-safe."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -18,7 +18,7 @@ class ConcurrencyLimit:
         return self._taken
 
     def take(self) -> bool:
-        """Take a seat; False when all are taken. The thread of a request then leaves its lane to others."""
+        """Take a slot; False, if none is free. The thread of the request then leaves its pool to others."""
         with self._lock:
             if self._taken >= self.limit:
                 return False
@@ -29,7 +29,7 @@ class ConcurrencyLimit:
         return True
 
     def give_back(self) -> None:
-        """Give a taken seat back, once."""
+        """Release a slot, once."""
         with self._lock:
             self._taken -= 1
         thread = threading.current_thread()

@@ -1,8 +1,10 @@
-"""Which connections have had their time, and which go first when there are too many; time is an argument.
+"""Decides which connections have timed out, and which are closed first if there are too many; time is an
+argument.
 
-Nobody pays for being slow while there is room, up to a deadline. When the server is full, those go that have
-waited longest without a whole request, of the address that has most connections: whoever connects and asks at
-once is always among the last of them. A connection whose request is worked on never goes.
+Slow clients are tolerated up to a deadline while connections are free. When the server is full, those are
+closed that have waited longest without a whole request, from the address with the most connections, so a
+client that connects and sends its request at once is always among the last. A connection whose request is
+being worked on is never closed.
 """
 
 from collections import Counter
@@ -17,52 +19,53 @@ from typing import Final, TypeVar
 FILES_PER_CONNECTION: Final = 2
 """Its socket, and a file that it sends or receives."""
 FILES_PER_THREAD: Final = 3
-"""A thread that reads the database has it, its WAL and the index of that open."""
+"""A thread that reads the database opens it, its WAL and the WAL's index."""
 FILES_RESERVED: Final = 64
-"""Those of the process itself."""
+"""Files of the process itself."""
 FEWEST_CONNECTIONS: Final = 16
 ADDRESS_SHARE: Final = 0.75
-"""What one address has at most of all connections, however high its own limit is."""
+"""The most of all connections that one address may have, however high its own limit is."""
 CREDIT_BYTES: Final = 64 << 10
-"""What a body or an answer is taken to have moved before it began: it says little of its speed at first."""
+"""Bytes that a body or response counts as having moved before it began, because its first bytes say little
+about its rate."""
 
 Key = TypeVar("Key", bound=Hashable)
 
 
 class Doing(Enum):
-    """What a connection is at."""
+    """The state of a connection."""
 
     WAITING = auto()
-    """For a request, or for the rest of its head."""
+    """Waiting for a request, or for the rest of its head."""
     RECEIVING = auto()
-    """The body of a request."""
+    """Receiving the body of a request."""
     WORKING = auto()
-    """A request of it is answered, or is about to be."""
+    """A request is being answered, or is about to be."""
     SENDING = auto()
-    """An answer that its client does not take as fast as it comes."""
+    """Sending a response that the client takes slowly."""
     LEAVING = auto()
-    """It was refused, and its client may still send what nobody reads."""
+    """Refused; the client may still send bytes that are dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One connection. Times are seconds, monotonic."""
+    """One connection. Times are monotonic seconds."""
 
     address: str
     doing: Doing
     since: float
-    """WAITING: since it connected or was last answered; else since that began."""
+    """WAITING: since it connected or was last answered; else since the state began."""
     moved_bytes: int = 0
-    """RECEIVING, SENDING: so many since then."""
+    """RECEIVING, SENDING: bytes since then."""
     head_since: float | None = None
-    """WAITING: when a head began that is not whole."""
+    """WAITING: when an incomplete head began."""
     is_new: bool = False
     """WAITING: it has never been answered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """How long what may take. A body and an answer have as much again as their bytes need at a low speed."""
+    """Time limits. A body and a response have additional time for their bytes at a low rate."""
 
     head_s: float = 20.0
     idle_s: float = 120.0
@@ -73,21 +76,21 @@ class Deadlines:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """How many connections there may be at once, and of one address."""
+    """The most connections at once, in total and from one address."""
 
     total: int
     per_address: int
 
 
 def capacity_for(wanted: Capacity, open_files: int, threads: int) -> Capacity:
-    """What the limit of open files leaves of it, so that files and the database can always be opened."""
+    """The capacity that the limit of open files allows, with files and database connections reserved."""
     left = open_files - FILES_RESERVED - FILES_PER_THREAD * threads
     total = max(FEWEST_CONNECTIONS, min(wanted.total, left // FILES_PER_CONNECTION))
     return Capacity(total, max(1, min(wanted.per_address, int(total * ADDRESS_SHARE))))
 
 
 def due_at(standing: Standing, deadlines: Deadlines) -> float | None:
-    """When its time is over, if nothing more comes; None while it is worked on."""
+    """When the connection times out, if nothing more comes; None while its request is worked on."""
     match standing.doing:
         case Doing.WORKING:
             return None
@@ -107,7 +110,7 @@ def _head_due_at(standing: Standing, deadlines: Deadlines) -> float:
 
 
 def whom_to_shed(standings: Mapping[Key, Standing], count: int, now: float) -> list[Key]:
-    """At most so many connections that are to go, the first to go first."""
+    """At most `count` connections to close, the first to be closed first."""
     crowds = Counter(one.address for one in standings.values())
     most = max(crowds.values(), default=0)
     order = ((_rank(one, crowds[one.address] < most, now), key) for key, one in standings.items())
@@ -116,7 +119,8 @@ def whom_to_shed(standings: Mapping[Key, Standing], count: int, now: float) -> l
 
 
 def _rank(standing: Standing, is_of_few: bool, now: float) -> tuple[bool, bool, float] | None:
-    """Lower goes first; None: it stays. Of those that move bytes the slowest goes first."""
+    """Sort key, lower is closed first; None: never. Of those that transfer bytes, the slowest is closed
+    first."""
     match standing.doing:
         case Doing.WORKING:
             return None
@@ -129,7 +133,7 @@ def _rank(standing: Standing, is_of_few: bool, now: float) -> tuple[bool, bool, 
 
 @lru_cache(maxsize=1_024)
 def origin_of(address: str) -> str:
-    """Whose an address is: a whole network of 64 bits is handed to one customer with IPv6."""
+    """The client network of an address: with IPv6 one customer has a whole network of 64 bits."""
     try:
         found = ip_address(address.partition("%")[0])
     except ValueError:
@@ -142,7 +146,7 @@ def origin_of(address: str) -> str:
 
 
 class Crowd:
-    """How many connections there are, by address."""
+    """The number of connections by address."""
 
     def __init__(self, addresses: Iterable[str] = ()) -> None:
         self._by_address = Counter(addresses)

@@ -1,9 +1,9 @@
 """Requests that hold no thread while the Manager works on them.
 
-To wait in a thread costs two awakenings and the way of a thread back to the interpreter's lock, which is more
-than all that is done with a short request. So the thread of the sockets itself begins what is plain and right
-in a short body, and the thread of the bus ends it when the Manager has answered. Whatever may take time, or
-is wrong, has a thread of its own from the beginning.
+Waiting in a thread costs two wake-ups and a switch of the interpreter's lock, which is more than all the work
+for a short request. So the thread of the sockets itself begins requests with short, valid bodies, and the bus
+thread completes them when the Manager has answered. A request that may take time, or is invalid, has a thread
+of its own from the beginning (adr/0043).
 """
 
 from collections.abc import Callable
@@ -14,15 +14,16 @@ from api.http.framework.response_tasks import Environment
 from api.session import Outcome
 
 OUTCOME: Final = "spoon.outcome"
-"""Where the environment of a request has what the Manager has said to it already."""
+"""The key in a request's environment for the Manager's reply that has come already."""
 MAX_BYTES: Final = IN_MEMORY_BYTES
-"""The longest body that the thread of the sockets looks at."""
+"""The longest body that the thread of the sockets parses."""
 
 Then = Callable[[Outcome], None]
 Begin = Callable[[Environment, Then], bool]
-"""Ask the Manager for what a request wants. `then` hears what it says, at once or in another thread.
+"""Send a request's command to the Manager. `then` is called with the outcome, at once or in another thread.
 
-False, if nothing was asked: the application is to do all of it."""
+False, if nothing was sent: the application is to handle the request.
+"""
 
 
 def never(environment: Environment, then: Then) -> bool:

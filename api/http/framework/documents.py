@@ -1,4 +1,4 @@
-"""/openapi.json and /docs: made once, served as they are."""
+"""/openapi.json and /docs: generated once, then served unchanged."""
 
 import threading
 from collections.abc import Callable
@@ -23,16 +23,17 @@ class Documents:
         self._lock = threading.Lock()
 
     def publish(self, openapi: Callable[[], bytes]) -> None:
-        """Take what makes the description of the table of routes: nobody who starts a server waits for it."""
+        """Take the function that generates the description, so that the server's start does not wait for
+        it."""
         self._make, self._openapi = openapi, None
 
     def redirect(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Who types the bare address into a browser is shown what there is."""
+        """Redirect a browser at the bare address to /docs."""
         resp.status = 307
         resp.location = "/docs"
 
     def show_openapi(self, req: falcon.Request, resp: falcon.Response) -> None:
-        with self._lock:  # it takes a while the first time, and longer if several threads make it at once
+        with self._lock:  # the first time takes a while, and longer if several threads do it at once
             if self._openapi is None:
                 self._openapi = self._make()
         resp.data = self._openapi

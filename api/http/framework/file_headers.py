@@ -1,4 +1,4 @@
-"""What all answers with a stored file have in common: its tag, and its name here and at the client."""
+"""Headers of all responses with a stored file: its tag, its name and its type."""
 
 from pathlib import Path
 
@@ -8,28 +8,28 @@ from kernel.protocol.errors import BadMessage
 
 
 def tag(resp: falcon.Response, sha256: str) -> None:
-    """A client may keep the file, if it asks each time whether it still may have it."""
+    """Let a client cache the file, if it revalidates it each time."""
     resp.set_header("ETag", f'"{sha256}"')
     resp.set_header("Cache-Control", "private, no-cache")
 
 
 def is_known(if_none_match: str | None, sha256: str) -> bool:
-    """Whether the client has this very file already (RFC 9110, section 13.1.2: weak comparison)."""
+    """True if the client has this file already (RFC 9110, section 13.1.2: weak comparison)."""
     tags = {each.strip().removeprefix("W/") for each in (if_none_match or "").split(",")}
     return "*" in tags or f'"{sha256}"' in tags
 
 
 def describe(resp: falcon.Response, mime: str, length: int, stem: str) -> None:
-    """The headers of the file itself; its name ends with its type."""
+    """Set the headers of the file; the extension of its name follows from its type."""
     resp.content_type = mime
     resp.set_header("Content-Length", str(length))
     resp.set_header("Content-Disposition", f'inline; filename="{stem}.{mime.partition("/")[2]}"')
 
 
 def plain_name(file_name: str) -> str:
-    """The name, if it leads nowhere out of its folder.
+    """The name, if it stays inside its folder.
 
-    Raises: BadMessage, if it is anything but a plain name.
+    Raises: BadMessage, if it does not.
     """
     if file_name in ("", "..") or Path(file_name).name != file_name or "\x00" in file_name:
         raise BadMessage("the Manager named a file outside its folder")

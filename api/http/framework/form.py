@@ -1,4 +1,4 @@
-"""A form that carries the fields of a struct: its texts as values for that, and its files as bytes."""
+"""Decodes a form with the fields of a struct: texts as values, files as bytes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE: Final = "multipart/form-data"
 MAX_ENTRIES: Final = 64
-"""Of a list that comes part by part: no list may be longer."""
+"""Entries of a list that comes part by part: no list may be longer."""
 _PIECE_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The fields of a form. A text that stands for a list or an object has been read."""
+    """The fields of a form. Texts for lists and objects are parsed."""
 
     texts: Mapping[str, object]
     files: Mapping[str, bytes]
 
 
 class FormDecoder:
-    """Reads forms that carry the fields of one struct; some of them may come as files."""
+    """Decodes forms with the fields of one struct; some of them may come as files."""
 
     def __init__(self, kind: "type[msgspec.Struct]", file_fields: frozenset[str], max_bytes: int) -> None:
         self._file_fields = file_fields
@@ -40,10 +40,10 @@ class FormDecoder:
         self._lists, self._lists_or_one, self._objects = _shapes(kind)
 
     def read(self, req: falcon.Request) -> Form:
-        """The form that the request carries, part by part.
+        """The form in a request.
 
-        Raises: UnsupportedMediaType, if it is compressed; TooLarge; Malformed, if it is no right form;
-        InvalidField, if a field comes twice that takes one value.
+        Raises: UnsupportedMediaType, if it is compressed; TooLarge; Malformed, if it is not a valid form;
+        InvalidField, if a field for one value is repeated.
         """
         refuse_compressed(req)
         if req.content_length is None:
@@ -57,7 +57,7 @@ class FormDecoder:
         for part, data in _parts_of(req):
             name = part.name
             if name not in self._fields:
-                strangers[name] = None  # whatever it is: it is refused by its name
+                strangers[name] = None  # refused by its name, whatever its value
             elif name in self._file_fields and _is_file(part):
                 self._take_file(name, bytes(data), files, faults)
             else:
@@ -67,18 +67,18 @@ class FormDecoder:
         return Form({**{name: value for name, value in values.items() if value != ""}, **strangers}, files)
 
     def _limit_of(self, name: str) -> int:
-        """How long a text may be: a picture may come as one, in base64."""
+        """The longest text of a field; an image may come as base64 text."""
         return self._max_bytes if name in self._file_fields else MAX_JSON_BYTES
 
     def _take_file(self, name: str, data: bytes, files: dict[str, bytes], faults: ValidationErrors) -> None:
-        """An empty file is what a page sends where nothing was chosen."""
+        """Take a file. A page sends an empty file where none was chosen."""
         if name in files:
             faults.wrong(name, "must be sent only once")
         elif data:
             files[name] = data
 
     def _value_of(self, name: str, said: list[str], faults: ValidationErrors) -> object:
-        """One text, or what a JSON text says where a list or an object is meant; "" stands for not given."""
+        """The value of a field: one text, or parsed JSON for lists and objects; "" counts as not given."""
         is_list = name in self._lists or name in self._lists_or_one
         if not is_list and name not in self._objects:
             if len(said) > 1:
@@ -96,7 +96,7 @@ class FormDecoder:
 
 
 def _shapes(kind: "type[msgspec.Struct]") -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
-    """The fields that take lists only, lists or a single value, and objects."""
+    """The fields that take only lists, lists or a single value, and objects."""
     lists, either, objects = set[str](), set[str](), set[str]()
     struct = inspect.type_info(kind)
     assert isinstance(struct, inspect.StructType), "a form carries the fields of a struct"
@@ -113,7 +113,7 @@ def _shapes(kind: "type[msgspec.Struct]") -> tuple[frozenset[str], frozenset[str
 def _parts_of(req: falcon.Request) -> list[tuple[PartBegan, bytearray]]:
     """The parts of a form, each with all of its data.
 
-    Raises: Malformed, if it is no right form.
+    Raises: Malformed, if the form is invalid.
     """
     reader = FormReader(req.content_type)
     parts: list[tuple[PartBegan, bytearray]] = []
@@ -128,7 +128,7 @@ def _parts_of(req: falcon.Request) -> list[tuple[PartBegan, bytearray]]:
 
 
 def _is_file(part: PartBegan) -> bool:
-    """A file has a name or a type of its own; without either it is a text, such as base64."""
+    """True for a part with a file name or a type; without either it is a text, such as base64."""
     return part.file_name is not None or (part.content_type or "text/plain") != "text/plain"
 
 
@@ -142,7 +142,7 @@ def _text_of(name: str, data: bytearray, max_bytes: int) -> str:
 
 
 def _value_in(name: str, text: str) -> object:
-    """What a text means for a field of lists or objects: JSON where it looks like it, else a word."""
+    """A text for a field of lists or objects: parsed if it looks like JSON, else a plain word."""
     if not text.lstrip().startswith(("[", "{")):
         return text
     try:

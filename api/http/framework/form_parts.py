@@ -1,4 +1,4 @@
-"""The parts of a form (RFC 7578) while it arrives, piece by piece, without ever holding a file in memory."""
+"""The parts of a form (RFC 7578) while it arrives, in pieces, without keeping a file in memory."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ MAX_BOUNDARY: Final = 70
 MAX_TYPE: Final = 1_000
 MAX_HEAD_BYTES: Final = 2 << 10
 MAX_HEAD_LINES: Final = 4
-"""RFC 7578 knows two that have a meaning."""
+"""Header lines of a part; RFC 7578 defines two."""
 MAX_PARTS: Final = 256
 MAX_PREAMBLE_BYTES: Final = 8 << 10
 
@@ -24,12 +24,12 @@ class PartBegan:
     name: str
     file_name: str | None
     content_type: str | None = None
-    """Without its parameters; most fields say none."""
+    """Without its parameters; most fields have none."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartData:
-    """More of the part that began last."""
+    """More data of the part that began last."""
 
     data: bytes
 
@@ -41,7 +41,7 @@ class FormReader:
     """Bytes go in, parts come out."""
 
     def __init__(self, content_type: str | None) -> None:
-        """Raises: Malformed, if this is no form."""
+        """Raises: Malformed, if the content type is not a form's."""
         self._parser = PushMultipartParser(
             _boundary(content_type),
             max_header_size=MAX_HEAD_BYTES,
@@ -52,9 +52,9 @@ class FormReader:
         self._has_begun = False
 
     def feed(self, data: bytes) -> Iterator[Event]:
-        """What the next bytes bring; all of it must be taken before the next.
+        """The events in the next bytes; all of them must be taken before the next call.
 
-        Raises: Malformed, if they cannot belong to a form, or are beyond its limits.
+        Raises: Malformed, if the bytes are not a form, or exceed its limits.
         """
         try:
             for event in self._parser.parse(data) if data else ():
@@ -71,7 +71,7 @@ class FormReader:
                 raise Malformed("the body must begin with the boundary of its Content-Type")
 
     def finish(self) -> None:
-        """All has come. Raises: Malformed, if the last boundary has not."""
+        """The form has ended. Raises: Malformed, if the last boundary is missing."""
         try:
             self._parser.close()
         except MultipartError as error:

@@ -1,8 +1,8 @@
-"""Keeps web pages away: a browser on this machine can be made to call a local server by any page it shows.
+"""Refuses requests of foreign web pages: any page can make a browser on this machine call a local server.
 
 A page that rebinds its own DNS name to 127.0.0.1 comes with a foreign Host; a page that posts a form or a
-script's request comes with a foreign Origin; of one that shows a picture of ours, or opens a stream, the
-browser tells in Sec-Fetch-Site. All are refused before anything is read. A link that leads here is no harm.
+script's request comes with a foreign Origin; for a page that shows one of our images, or opens a stream, the
+browser sets Sec-Fetch-Site. All are refused before the body is read. A link that leads here does no harm.
 """
 
 from collections.abc import Mapping
@@ -23,19 +23,19 @@ _ENVIRON: Final = {
     "SEC_FETCH_MODE": "HTTP_SEC_FETCH_MODE",
     "SEC_FETCH_DEST": "HTTP_SEC_FETCH_DEST",
 }
-"""What is looked at, and where WSGI has it."""
+"""The headers that are checked, by their WSGI names."""
 
 
 class Guard:
-    """Falcon middleware: checks each request's Host, and where a browser says that it comes from."""
+    """Falcon middleware: checks each request's Host and origin."""
 
     def __init__(self, bound_host: str, allowed_hosts: tuple[str, ...]) -> None:
         self._names = frozenset(name.lower() for name in ("localhost", bound_host, *allowed_hosts))
         self._good: set[str] = set()
-        """Host headers that were found right before, so that each is looked at once."""
+        """Host headers that were checked before, so that each is checked once."""
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Refuse what comes from a foreign page.
+        """Refuse a request of a foreign page.
 
         Raises: ForbiddenHost; ForbiddenOrigin.
         """
@@ -43,7 +43,7 @@ class Guard:
         self.check_head(req.method, {name: env[key] for name, key in _ENVIRON.items() if key in env})
 
     def check_head(self, method: str, headers: Mapping[str, str]) -> None:
-        """Refuse by the head of a request alone.
+        """Check the head of a request alone.
 
         Headers are named as in `api.http.framework.request_head.Head`.
 
@@ -61,11 +61,12 @@ class Guard:
     def process_response(
         self, req: falcon.Request, resp: falcon.Response, resource: object, req_succeeded: bool
     ) -> None:
-        """Keep browsers from guessing another type than the one that is said."""
+        """Keep browsers from guessing a type other than the declared one."""
         resp.set_header("X-Content-Type-Options", "nosniff")
 
     def _check_host(self, host: str) -> None:
-        """HTTP/1.0 knows no Host; no browser speaks it, so a missing one is let through."""
+        """Check the Host header. HTTP/1.0 has none, and no browser uses HTTP/1.0, so a missing one is
+        allowed."""
         if host:
             name = host_in(host)
             if name is None or (name not in self._names and not _is_address(name)):
@@ -80,9 +81,9 @@ def _check_origin(origin: str, host: str) -> None:
 
 
 def _may_fetch(method: str, headers: Mapping[str, str]) -> bool:
-    """A page of another site may lead a person here, by a link, and do nothing else.
+    """A page of another site may link here, and do nothing else.
 
-    Source: Fetch Metadata Request Headers (W3C). Another port of the same name is of the same site.
+    Source: Fetch Metadata Request Headers (W3C). Another port of the same name is the same site.
     """
     if "cross-site" not in headers["SEC_FETCH_SITE"].lower():
         return True

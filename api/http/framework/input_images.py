@@ -1,6 +1,6 @@
-"""Pictures that come in: out of base64, and looked at before anything else sees them.
+"""Input images: decoded from base64, and checked before any other code sees them.
 
-They are read from memory only and never written again: what a worker gets are the client's own bytes.
+They are read from memory only and never written again: a worker gets the client's own bytes.
 """
 
 import binascii
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 MIN_SIDE_PX: Final = 16
 MAX_SIDE_PX: Final = 8_192
 SPARE_FACTOR: Final = 4
-"""A picture that comes in may have so many times the pixels of one that is drawn: it is scaled down before
-anything is computed, and a camera's 12 megapixels go in where 4 come out."""
+"""An input image may have this many times the pixels of an output image: it is scaled down before anything is
+computed, and a camera has 12 megapixels where 4 are drawn."""
 
 _FORMATS: Final = ("PNG", "JPEG", "WEBP")
 _DATA_URL: Final = re.compile(r"\s*data:[^,]{0,200};base64,", re.IGNORECASE)
@@ -33,17 +33,17 @@ _BROKEN: Final = (
     struct.error,
     zlib.error,
 )
-"""What Pillow's readers raise at files that are cut off or were damaged with care."""
+"""Exceptions of Pillow's readers at truncated or maliciously damaged files."""
 _MIMES: Final = (
     ("image/png", b"\x89PNG\r\n\x1a\n", b""),
     ("image/jpeg", b"\xff\xd8\xff", b""),
     ("image/webp", b"RIFF", b"WEBP"),
 )
-"""The media type, how such a file begins, and what stands at its eighth byte."""
+"""The media type, the file's first bytes, and the bytes at offset 8."""
 MAX_SEGMENTS: Final = 1_000
-"""Of what is no pixel: texts, profiles, tables, thumbnails."""
+"""Segments without pixels: texts, profiles, tables, thumbnails."""
 MAX_IDATS: Final = 20_000
-"""Pieces of the pixels of a PNG: one of 8 kB each is what the smallest encoders write."""
+"""Pixel segments of a PNG: the smallest encoders write 8 kB each."""
 MAX_SCANS: Final = 100
 """A progressive JPEG has about ten."""
 MAX_JUNK_BYTES: Final = 64 << 10
@@ -52,19 +52,19 @@ _SOS: Final = b"\xff\xda"
 
 
 def most_pixels(max_pixels: int) -> int:
-    """How many pixels a picture may have that comes in."""
+    """The most pixels of an input image."""
     return SPARE_FACTOR * max_pixels
 
 
 def from_base64(text: str) -> bytes:
-    """The bytes of a base64 text, plain or as a data: URL; in either alphabet, over several lines or not.
+    """The bytes of a base64 text, plain or as a data: URL, in either alphabet, with or without line breaks.
 
-    Raises: ValueError, if it is none.
+    Raises: ValueError, if it is invalid.
     """
     head = _DATA_URL.match(text)
     body = text[head.end() :] if head else text
     try:
-        return binascii.a2b_base64(body, strict_mode=True)  # as most write it, and without a copy of it
+        return binascii.a2b_base64(body, strict_mode=True)  # the usual form, decoded without a copy
     except ValueError:
         return _from_any_base64(body)
 
@@ -78,7 +78,7 @@ def _from_any_base64(text: str) -> bytes:
 
 
 def mime_of(data: bytes) -> str | None:
-    """The media type that the file's first bytes tell; None: it is none of the three that are taken."""
+    """The media type by the file's first bytes; None, if it is none of the three that are accepted."""
     return next(
         (mime for mime, start, inner in _MIMES if data.startswith(start) and data.startswith(inner, 8)),
         None,
@@ -86,10 +86,10 @@ def mime_of(data: bytes) -> str | None:
 
 
 def fault_of(data: bytes, max_pixels: int) -> str | None:
-    """What is wrong with a picture that comes in; None: nothing.
+    """The problem with an input image; None, if there is none.
 
-    It must be one PNG, JPEG or WEBP picture by its header, of a size within the limits, and whole. Its size
-    is read from the header first: nothing of a picture that is too large is unpacked.
+    It must be one complete PNG, JPEG or WEBP image, of a size within the limits. The size is read from the
+    header first, so an image that is too large is not decoded.
     """
     if mime_of(data) is None:
         return "must be a PNG, JPEG or WebP image"
@@ -98,8 +98,8 @@ def fault_of(data: bytes, max_pixels: int) -> str | None:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(BytesIO(data), formats=_FORMATS) as picture:
-            return _size_fault(picture.width, picture.height, max_pixels) or _unpack(picture)
+        with Image.open(BytesIO(data), formats=_FORMATS) as image:
+            return _size_fault(image.width, image.height, max_pixels) or _unpack(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return _too_many(max_pixels)
     except UnidentifiedImageError:
@@ -121,13 +121,13 @@ def _too_many(max_pixels: int) -> str:
     return f"an input image must have at most {max_pixels} pixels: scale it down"
 
 
-def _unpack(picture: "ImageFile") -> str | None:
-    """Read all of it, to see that it is whole. A JPEG is read to its end at an eighth of its size."""
-    is_moving: bool = picture.format != "MPO" and getattr(picture, "is_animated", False)
+def _unpack(image: "ImageFile") -> str | None:
+    """Decode the whole image, to see that it is complete. A JPEG is decoded at an eighth of its size."""
+    is_moving: bool = image.format != "MPO" and getattr(image, "is_animated", False)
     if is_moving:
         return MOVING
-    picture.draft(picture.mode, (1, 1))
-    picture.load()
+    image.draft(image.mode, (1, 1))
+    image.load()
     return None
 
 
@@ -137,12 +137,12 @@ def _in_a_line(error: BaseException) -> str:
 
 
 # Pillow and its decoders go through each segment of a file, and through a whole image for each scan of a
-# progressive JPEG. Some hundred of them are in a file that a program made; a million of them, a few bytes
-# each, are minutes of work. Their number is bounded here, in time that is linear in it.
+# progressive JPEG. Ordinary files have some hundred of them; a million of them, a few bytes each, take
+# minutes. Their number is checked here, in linear time.
 
 
 def _built_wrong(data: bytes) -> str | None:
-    """What is wrong with how a PNG, JPEG or WEBP is built; None: nothing that shows from outside."""
+    """The problem with the structure of a PNG, JPEG or WEBP; None, if there is none."""
     if data.startswith(b"\x89PNG"):
         return _png_fault(data)
     if data.startswith(b"\xff\xd8"):
@@ -165,7 +165,8 @@ def _png_fault(data: bytes) -> str | None:
 
 
 def _jpeg_fault(data: bytes) -> str | None:
-    """Source: ITU T.81, annex B: a marker, and behind most of them a length. Between them is nothing."""
+    """Source: ITU T.81, annex B: a marker, followed in most cases by a length, with nothing between
+    segments."""
     at, segments, junk = 2, 0, 0
     while at + 4 <= len(data):
         marker = data[at + 1]

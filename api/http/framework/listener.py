@@ -1,4 +1,13 @@
-"""The listening socket: takes connections in while there is room, and makes room when there is none."""
+"""The listening socket: accepts connections up to a limit, and closes idle ones when it is reached.
+
+Anybody can open thousands of connections and send nothing, so connections are limited in total and per
+address (adr/0037). A full server does not refuse the newest connection, which would let silent ones lock out
+everybody else: it closes those that have waited longest without a request, from the address with the most
+connections (`connection_limits.py` decides, this file carries it out). Choosing takes a look at all
+connections, so several are closed at once. If all are busy, a short 503 is sent without a thread. Errors of
+one connection must not reach the loop: the listening socket serves all. If the system has no descriptors
+left, accepting pauses, because the loop would otherwise spin on the same error.
+"""
 
 import logging
 import secrets
@@ -23,13 +32,14 @@ from api.http.framework.threads import Threads
 from kernel.process.log import line
 
 ACCEPTED_AT_ONCE: Final = 16
-"""Few enough that whoever comes first of them is not shed for the last."""
+"""Few enough that the first of them is not closed in favor of the last."""
 SHED_SHARE: Final = 8
-"""One in so many goes at once when there is no room: to choose costs a look at all of them."""
+"""One in this many is closed at once when the server is full, because choosing takes a look at all of
+them."""
 PAUSE_S: Final = 0.5
-"""For so long nobody is accepted after the system has refused to."""
+"""How long accepting pauses after the system has refused a connection."""
 LOOK_EVERY_S: Final = 1.0
-"""How often connections are looked at whose time is short, or who wait for a thread."""
+"""How often connections with short deadlines, or that wait for a thread, are checked."""
 LOOK_AT_LEAST_EVERY_S: Final = 5.0
 TELL_EVERY_S: Final = 10.0
 
@@ -37,13 +47,13 @@ _log: Final = logging.getLogger("spoon.api.http")
 
 
 class Now(threading.local):
-    """The connection that the present thread works for."""
+    """The connection that the current thread works for."""
 
     channel: Channel | None = None
 
 
 class Told:
-    """Says the same thing once in a while, with how often it has happened since."""
+    """Logs the same message at intervals, with how often it has occurred since."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -57,7 +67,7 @@ class Told:
 
 
 class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
-    """waitress' server with bounds for all connections together. Its loop is `turn`."""
+    """waitress' server with limits for all connections together. Its loop calls `turn`."""
 
     accepting: bool
     active_channels: dict[int, Channel]
@@ -89,11 +99,11 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
         )  # fmt: skip
 
     def turn(self, timeout_s: float) -> None:
-        """Wait until something happens, at most so long, and handle it."""
+        """Wait until something happens, at most `timeout_s`, and handle it."""
         now = time.monotonic()
         wake_at = min(self._look_at, self._resume_at or float("inf"))
         self.sockets.wait(max(0.0, min(timeout_s, wake_at - now)))
-        self._is_woken = False  # from here on who changes something wakes the loop again
+        self._is_woken = False  # from here on a thread that changes something wakes the loop again
         now = time.monotonic()
         if self._resume_at is not None and now >= self._resume_at:
             self._resume_at = None
@@ -108,13 +118,13 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
             self.threads.add_task(task)
 
     def serving(self, channel: Channel) -> None:
-        """The present thread works for this connection from now on."""
+        """The current thread works for this connection from now on."""
         self._now.channel = channel
 
     def pull_trigger(self, thunk: Callable[[], None] | None = None) -> None:
-        """Something is new with the connection that the present thread works for: wake the loop, once.
+        """The connection of the current thread has changed: wake the loop, once.
 
-        Mostly its answer has left, and the loop watches for its next request already: then it may sleep.
+        Mostly its response has left, and the loop watches for its next request already: then it may sleep.
         """
         channel = self._now.channel
         if channel is None:
@@ -123,7 +133,7 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
             self.look_at(channel)
 
     def look_at(self, channel: Channel) -> None:
-        """Have the loop ask what this connection wants, whoever says so. Called by any thread."""
+        """Have the loop check which events this connection wants. Called by any thread."""
         self.sockets.changed(channel)
         self._wake()
 
@@ -146,23 +156,23 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
             self._take_in(connection, address)
 
     def handle_error(self) -> None:
-        """Whatever went wrong with one connection: the socket that all others come from stays open."""
+        """Handle an unexpected error of one connection, and keep the listening socket open."""
         _log.exception(line("accept_broke"))
         self._resume_at = time.monotonic() + PAUSE_S
 
     def _take_in(self, connection: socket.socket, address: tuple[str, int]) -> None:
         now = time.monotonic()
-        if not self._has_room_for(origin_of(address[0]), now):
+        if not self._can_accept(origin_of(address[0]), now):
             self._refuse(connection, now)
             return
         try:
             self.set_socket_options(connection)
             self.channel_class(self, connection, address, self.adj, self.sockets)
-        except OSError:  # it has gone already, or the system cannot watch one more
+        except OSError:  # it has gone already, or the system cannot watch another one
             connection.close()
 
-    def _has_room_for(self, origin: str, now: float) -> bool:
-        """True, if there is room for one more, perhaps since others had to go."""
+    def _can_accept(self, origin: str, now: float) -> bool:
+        """True if another connection is allowed, perhaps because others were closed."""
         if self.crowd.total >= self.capacity.total:
             self._shed(self.capacity.total // SHED_SHARE, now)
         elif self.crowd.of(origin) >= self.capacity.per_address:
@@ -185,17 +195,18 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
             self._sheddings.tell(now, lambda times: _log.warning(line("shed_connections", count=times)))
 
     def _refuse(self, connection: socket.socket, now: float) -> None:
-        """All there are have requests that are worked on: say so, as far as it can be said at once."""
+        """All connections are busy: respond, as far as that is possible at once."""
         self._refusals.tell(now, lambda times: _log.warning(line("refuse_connections", count=times)))
         with connection:
             connection.setblocking(False)
             try:
-                connection.send(_no_room())
+                connection.send(_too_many_connections())
             except OSError:
-                return  # it has gone, or has no room for a kilobyte: it will see the end
+                return  # it has gone, or cannot take a kilobyte: it will see the end
 
     def _pause(self, error: OSError) -> None:
-        """The system has no descriptor or no memory for one more: make room, and try again in a moment."""
+        """The system has no descriptor or memory for another connection: close some, and try again in a
+        moment."""
         now = time.monotonic()
         reason = error.strerror
         self._failures.tell(now, lambda times: _log.warning(line("accept_failed", error=reason, count=times)))
@@ -203,7 +214,7 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
         self._shed(len(self.active_channels) // SHED_SHARE, now)
 
     def _look(self, now: float) -> None:
-        """Give up those whose time is over."""
+        """Close connections that have timed out."""
         self.threads.refuse_waiting()
         soonest = now + LOOK_AT_LEAST_EVERY_S
         for channel in list(self.active_channels.values()):
@@ -217,8 +228,8 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
         self._look_at = max(soonest, now + LOOK_EVERY_S) if self.active_channels else float("inf")
 
 
-def _no_room() -> bytes:
-    """An answer for who cannot even be listened to."""
+def _too_many_connections() -> bytes:
+    """The response for a connection that is refused at once."""
     problem = msgspec.json.encode(problem_of(TooManyConnections(), secrets.token_hex(8)))
     head = (
         "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n"

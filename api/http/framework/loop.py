@@ -1,7 +1,11 @@
-"""The loop of the sockets, by epoll: what a silent connection costs is memory, and no time.
+"""The event loop of the sockets, with epoll: an idle connection costs memory, but no time.
 
-waitress' own loop asks every connection before every wait what it wants, which is a millisecond for a few
-hundred of them. Here only those are asked with which something has happened.
+waitress' own loop asks every connection before every wait which events it wants, which takes a millisecond
+for a few hundred of them, while the interpreter's lock keeps all threads from working. Here only connections
+with an event, or a reported change, are asked. That makes a missed change the danger: a connection that wants
+to write but is not watched for it would hang. So whoever changes one calls `changed`, and the loop clears its
+marks before it asks, never after: it then sees the change, or the other thread sees that the loop must be
+woken (adr/0033).
 """
 
 import select
@@ -11,11 +15,11 @@ from typing import Final, Protocol
 from waitress import wasyncore
 
 MOST_EVENTS: Final = 256
-"""Of one turn, so that a new connection never waits for thousands of others."""
+"""Events handled in one turn, so that a new connection never waits for thousands of others."""
 
 
 class Watched(Protocol):
-    """What waitress calls a dispatcher."""
+    """The part of a waitress dispatcher that is used here."""
 
     accepting: bool
 
@@ -25,7 +29,7 @@ class Watched(Protocol):
 
 
 class Sockets(dict[int, Watched]):
-    """waitress' map of what is open, by descriptor. What comes into it is watched."""
+    """waitress' map of open sockets, by descriptor. Sockets that are added are watched."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,13 +48,14 @@ class Sockets(dict[int, Watched]):
             self._epoll.unregister(descriptor)
 
     def changed(self, one: Watched) -> None:
-        """Ask it again what it wants. Called by any thread; the loop has to be woken by other means."""
+        """Have the loop ask the connection again which events it wants. Called by any thread, which must also
+        wake the loop."""
         self._changed.append(one)
 
     def is_watched_for(self, one: Watched) -> bool:
-        """Whether all that it wants is to be read, and it is watched for that. Called by who has changed it.
+        """True if it only wants to read, and is watched for that. Called by the thread that has changed it.
 
-        The loop looks away before it asks what is wanted now: either it sees the change, or this sees that.
+        The loop clears the mark before it asks: either it sees the change, or this call sees the mark.
         """
         descriptor: int | None = getattr(one, "_fileno", None)
         return (
@@ -60,9 +65,9 @@ class Sockets(dict[int, Watched]):
         )
 
     def wait(self, timeout_s: float) -> None:
-        """Wait until something happens, at most so long, and let those handle it whom it concerns.
+        """Wait until something happens, at most `timeout_s`, and let the connections concerned handle it.
 
-        New connections come last: they may cost others their place, which those keep whose requests are here.
+        New connections come last: they may displace others, but not those whose requests have just arrived.
         """
         happened = self._epoll.poll(timeout_s, MOST_EVENTS)
         for is_accepting in (False, True):
@@ -72,7 +77,7 @@ class Sockets(dict[int, Watched]):
                     self._handle(descriptor, one, events)
 
     def review(self) -> None:
-        """Ask those that have changed what they want now."""
+        """Ask the changed connections which events they want."""
         while self._changed:
             one = self._changed.popleft()
             descriptor = getattr(one, "_fileno", None)
@@ -84,7 +89,7 @@ class Sockets(dict[int, Watched]):
 
     def _handle(self, descriptor: int, one: Watched, events: int) -> None:
         if events & select.EPOLLIN and not one.readable():
-            events &= ~select.EPOLLIN  # more than it takes now: look away until it does
+            events &= ~select.EPOLLIN  # more than it takes now: stop watching until it does
             self._set(descriptor, self._interests.get(descriptor, 0) & ~select.EPOLLIN)
         if events:
             wasyncore.readwrite(one, events)
@@ -92,9 +97,9 @@ class Sockets(dict[int, Watched]):
             self._review(descriptor, one, begins_writing=False)
 
     def _review(self, descriptor: int, one: Watched, *, begins_writing: bool = True) -> None:
-        """What it wants now. Not wanting to read is believed only when there is something to read: mostly it
-        is over by then. What is to be written is mostly on its way out in another thread, which says so if
-        something is left; to watch for room meanwhile would be a turn after the other for nothing."""
+        """Update the events that it wants. Read interest is dropped only when there is something to read,
+        because mostly it is wanted again by then. Output is mostly being sent by another thread, which
+        reports a remainder; watching for writability meanwhile would only spin."""
         before = self._interests.get(descriptor, 0)
         wanted = select.EPOLLIN if one.readable() else before & select.EPOLLIN
         if (begins_writing or before & select.EPOLLOUT) and one.writable() and not one.accepting:
@@ -102,7 +107,7 @@ class Sockets(dict[int, Watched]):
         self._set(descriptor, wanted)
 
     def _set(self, descriptor: int, wanted: int) -> None:
-        """With no interest at all it is not watched: an epoll would tell of its end over and over."""
+        """Without any interest it is not watched: epoll would report its end again and again."""
         before = self._interests.get(descriptor, 0)
         if wanted == before:
             return

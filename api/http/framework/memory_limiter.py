@@ -1,6 +1,7 @@
-"""Room that requests share: each takes what it weighs, and waits in a short line where that does not fit.
+"""Limits the memory that requests use at once: each takes its weight, and waits in a short queue if it does
+not fit.
 
-A body waits on the disk, where it has come to; who waits holds a thread, and so also a seat.
+A waiting request holds a thread, and therefore also a slot; its body is on the disk meanwhile.
 """
 
 import threading
@@ -17,18 +18,18 @@ RETRY_AFTER_S: Final = 5.0
 
 
 class MemoryLimiter:
-    """A weight that is held at once, over all requests: first come, first served."""
+    """A total weight over all requests: first come, first served."""
 
     def __init__(
-        self, capacity: int, seats: ConcurrencyLimit, what: str, patience_s: float = PATIENCE_S
+        self, capacity: int, slots: ConcurrencyLimit, what: str, patience_s: float = PATIENCE_S
     ) -> None:
-        """`what` says in a refusal of what there is too much."""
+        """`what` names the resource in a refusal."""
         self._capacity = capacity
-        self._seats = seats
+        self._slots = slots
         self._what = what
         self._patience_s = patience_s
         self._held = 0
-        self._line: deque[object] = deque()
+        self._queue: deque[object] = deque()
         self._changed = threading.Condition()
 
     @property
@@ -37,13 +38,13 @@ class MemoryLimiter:
 
     @property
     def waiting(self) -> int:
-        return len(self._line)
+        return len(self._queue)
 
     @contextmanager
     def holding(self, weight: int) -> Iterator[None]:
-        """Room for so much as long as the block runs; what weighs more than all the room has it alone.
+        """Hold this weight during the block; a weight above the limit is held alone.
 
-        Raises: TooManyRequests, if there is none for so long, or no seat to wait on.
+        Raises: TooManyRequests, if it has not become free in time, or no slot for waiting is.
         """
         weight = min(weight, self._capacity)
         self._enter(weight)
@@ -56,28 +57,28 @@ class MemoryLimiter:
 
     def _enter(self, weight: int) -> None:
         with self._changed:
-            if not self._line and self._fits(weight):
+            if not self._queue and self._fits(weight):
                 self._held += weight
                 return
-            if not self._seats.take():
+            if not self._slots.take():
                 raise self._refusal()
             try:
                 self._wait(weight)
             finally:
-                self._seats.give_back()
+                self._slots.give_back()
 
     def _wait(self, weight: int) -> None:
         ticket = object()
-        self._line.append(ticket)
+        self._queue.append(ticket)
         try:
             is_there = self._changed.wait_for(
-                lambda: self._line[0] is ticket and self._fits(weight), self._patience_s
+                lambda: self._queue[0] is ticket and self._fits(weight), self._patience_s
             )
             if not is_there:
                 raise self._refusal()
             self._held += weight
         finally:
-            self._line.remove(ticket)
+            self._queue.remove(ticket)
             self._changed.notify_all()
 
     def _fits(self, weight: int) -> bool:

@@ -1,4 +1,4 @@
-"""OpenAPI 3.1 out of the table of routes and the very types that validate."""
+"""Generates OpenAPI 3.1 from the table of routes and the types that validate requests."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -17,12 +17,12 @@ from kernel.protocol.errors import SpoonError
 from kernel.protocol.version import VERSION
 
 ALWAYS: Final = (http.Malformed, http.ForbiddenHost, errors.InvalidField, errors.DatabaseUnusable, SpoonError)
-"""What any route may refuse with."""
+"""Errors that any route may return."""
 WITH_BODY: Final = (http.TooLarge, http.UnsupportedMediaType)
 ASKING: Final = (errors.TooManyRequests, errors.ShuttingDown, errors.ManagerUnreachable, errors.BadMessage)
-"""What any route may refuse with that asks the Manager."""
+"""Errors of any route that sends a command to the Manager."""
 WRITING: Final = (http.ForbiddenOrigin, *ASKING)
-"""What any route may refuse with that changes something."""
+"""Errors of any route that changes something."""
 
 _EXAMPLES: Final = 3
 Json = dict[str, object]
@@ -68,7 +68,7 @@ def _inputs(table: tuple[Route, ...]) -> set[type[msgspec.Struct]]:
 
 
 def _with_any_spelling(schema: Json) -> Json:
-    """No enum: a program that is made from the description would refuse the spellings that we take."""
+    """A string without `enum`, because generated clients would refuse the spellings that we accept."""
     if set(schema) == {"$ref"}:
         choice = getattr(enums, str(schema["$ref"]).rpartition("/")[2], None)
         return schema if choice is None else _spelled(list(choice))
@@ -115,7 +115,7 @@ def _operation(route: Route, components: Mapping[str, Json]) -> Json:
 
 
 def _contents(route: Route, body: type[msgspec.Struct], components: Mapping[str, Json]) -> Json:
-    """The body as JSON, and as a form where it may bring files."""
+    """The body as JSON, and as a form if it may have files."""
     contents: Json = {"application/json": {"schema": _reference(body)}}
     if route.files:
         contents[FORM] = {"schema": _form(components[body.__name__], route.files)}
@@ -123,7 +123,7 @@ def _contents(route: Route, body: type[msgspec.Struct], components: Mapping[str,
 
 
 def _form(schema: Json, files: tuple[str, ...]) -> Json:
-    """The same object with files where JSON has base64 (OpenAPI 3.1, 4.8.14.4: binary has no schema type)."""
+    """The same object with files in place of base64 (OpenAPI 3.1, 4.8.14.4: binary has no schema type)."""
     properties = schema["properties"]
     assert isinstance(properties, dict), "a body is an object"
     parts = {name: {"contentMediaType": "application/octet-stream"} for name in files}
@@ -166,7 +166,7 @@ def _query(route: Route, components: Mapping[str, Json]) -> list[Json]:
 
 
 def _without_null(schema: Json) -> Json:
-    """A query parameter that is left out is no null: only what can be written stays."""
+    """A schema without null: an omitted query parameter is not null."""
     kinds = schema.get("anyOf")
     if not isinstance(kinds, list):
         return schema
@@ -191,7 +191,7 @@ def _answer(status: int, content: Content) -> Json:
 
 
 def _refusals(route: Route) -> Json:
-    """The problem documents by status, each with the codes that may come with it."""
+    """The problem documents by status, each with the possible codes."""
     codes: dict[int, list[str]] = {}
     for error in _errors_of(route):
         codes.setdefault(status_of(error), []).append(error.code)

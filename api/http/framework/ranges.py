@@ -1,4 +1,4 @@
-"""Which part of a file a request wants (RFC 9110, section 14), and the open file that it is read from."""
+"""Parses a Range header (RFC 9110, section 14), and streams that part of a file."""
 
 import io
 import re
@@ -14,12 +14,12 @@ _ONE_RANGE: Final = re.compile(r"^bytes=(?P<first>[0-9]{0,18})-(?P<last>[0-9]{0,
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A stretch of a file."""
+    """A part of a file."""
 
     start: int
     length: int
     size_bytes: int
-    """Of the whole file."""
+    """The size of the whole file."""
 
     @property
     def is_whole(self) -> bool:
@@ -31,9 +31,9 @@ class Part:
 
 
 def part_of(header: str | None, size_bytes: int) -> Part:
-    """The wanted part. What is no single range of bytes is no reason to refuse: then it is the whole file.
+    """The requested part. A header that is not a single range of bytes is ignored: then it is the whole file.
 
-    Raises: RangeNotSatisfiable, if the range begins behind the end.
+    Raises: RangeNotSatisfiable, if the range begins beyond the end.
     """
     found = _ONE_RANGE.match((header or "").replace(" ", ""))
     if found is None or found["first"] == found["last"] == "":
@@ -53,12 +53,12 @@ def part_of(header: str | None, size_bytes: int) -> Part:
 class FileStream(io.FileIO):
     """A part of a file, read from its start to its end.
 
-    waitress reads a piece, sends it, and only then moves on; it closes the file when the last byte has
-    been taken by the socket, or the client is gone. So the position at the closing is what was sent.
+    waitress reads a piece, sends it, and only then reads on; it closes the file when the socket has taken the
+    last byte, or the client is gone. So the position at `close` is the number of bytes sent.
     """
 
     def __init__(self, file: Path, part: Part, finished: Callable[[bool], None]) -> None:
-        """`finished` is told once, at the closing, whether the part went out to its last byte."""
+        """`finished` is called once, at `close`, with whether the part was sent completely."""
         self._finished: Callable[[bool], None] | None = None
         super().__init__(file, "rb")
         self._end = part.start + part.length

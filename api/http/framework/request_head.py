@@ -1,7 +1,8 @@
-"""The head of a request: what RFC 9112 lets through, and nothing that two readers could read in two ways.
+"""Parses the head of a request strictly by RFC 9112, without anything that two parsers could read
+differently.
 
-Whatever leaves open where a request ends, or for which host it is, is refused, and the connection closes: a
-proxy in front may have read it otherwise. waitress is more lenient, so its own parser of heads is not used.
+A head that leaves open where a request ends, or which host it is for, is refused, and the connection closes:
+a proxy in front may have read it otherwise. waitress is more lenient, so its parser of heads is not used.
 """
 
 import re
@@ -18,7 +19,7 @@ MAX_HEAD_BYTES: Final = 64 << 10
 MAX_FIELDS: Final = 100
 MAX_LENGTH_DIGITS: Final = 15
 REMEMBERED_BYTES: Final = 1_024
-"""A client says much the same in each of its heads: short ones are remembered, so that each is read once."""
+"""A client sends similar heads each time: short ones are cached, so that each is parsed once."""
 REMEMBERED: Final = 128
 LINE_END: Final = b"\r\n"
 HEAD_END: Final = b"\r\n\r\n"
@@ -29,32 +30,32 @@ _METHOD: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Z]{1,32}")
 _TARGET: Final = re.compile(rb"[\x21\x22\x24-\x7e]+")
 """Visible ASCII; a fragment is never sent (RFC 9112 3.2)."""
 _FIELD: Final = re.compile(rb"(" + _TOKEN + rb"):([\x21-\x7e\x80-\xff\t ]*)")
-"""Blanks around the value are stripped afterwards: matched apart, they cost the square of their number."""
+"""Blanks around the value are stripped afterwards: a regular expression would take quadratic time."""
 _ABSOLUTE: Final = re.compile(r"https?://([^/?]*)(.*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A request without its body. Names of headers are as WSGI has them: upper case, with underscores."""
+    """A request without its body. Names of headers are WSGI's: upper case, with underscores."""
 
     line: bytes
     method: str
     target: str
     path: str
-    """Decoded, its bytes as latin-1, as WSGI wants it."""
+    """Decoded to latin-1, as WSGI wants it."""
     query: str
     version: str
     headers: Mapping[str, str]
     length: int | None
-    """Of the body, in bytes; None, if none is told."""
+    """Bytes of the body; None, if not declared."""
     is_chunked: bool
     is_last: bool
-    """True, if the connection closes after the answer."""
+    """True if the connection closes after the response."""
     expects_continue: bool
 
 
 class HeadReader:
-    """Gathers the bytes of one head, in time that is linear in their number."""
+    """Collects the bytes of one head, in linear time."""
 
     def __init__(self) -> None:
         self._bytes = bytearray()
@@ -65,9 +66,9 @@ class HeadReader:
         return len(self._bytes)
 
     def take(self, data: bytes) -> tuple[int, Head | None]:
-        """More bytes. Returns: how many of them belong to the head, and the head as soon as it is whole.
+        """Take more bytes. Returns: how many of them belong to the head, and the head once it is complete.
 
-        Raises: Malformed, VersionNotSupported, CodingNotSupported, TooLarge: as soon as it is clear.
+        Raises: Malformed, VersionNotSupported, CodingNotSupported, TooLarge: as soon as it is certain.
         """
         before = len(self._bytes)
         if not before and (end := data.find(HEAD_END, 1, REMEMBERED_BYTES)) > 0 and data[0] not in LINE_END:
@@ -85,7 +86,7 @@ class HeadReader:
         return skipped + end + len(HEAD_END) - before, head
 
     def _check_line(self, before: int) -> None:
-        """What is no request shows in its first line: who waits for the rest of it would wait in vain."""
+        """Check the first line as soon as it is there: it shows whether this is HTTP at all."""
         if self._is_line_checked or not self._bytes:
             return
         end = self._bytes.find(b"\n", before)
@@ -97,7 +98,7 @@ class HeadReader:
 
 
 def parse_head(block: bytes) -> Head:
-    """A whole head, without the empty line that ends it.
+    """A complete head, without the empty line that ends it.
 
     Raises: Malformed, VersionNotSupported, CodingNotSupported, TooLarge.
     """
@@ -106,7 +107,7 @@ def parse_head(block: bytes) -> Head:
     headers = _fields(lines)
     _check_host(headers.get("HOST", []), version)
     path, query, authority = _split(method, target)
-    if authority is not None:  # then it counts, not the header (RFC 9112 3.2.2)
+    if authority is not None:  # it takes precedence over the header (RFC 9112 3.2.2)
         headers["HOST"] = [authority]
         _check_host([authority], version)
     length, is_chunked = _framing(headers, version)
@@ -184,7 +185,7 @@ def _check_host(values: list[str], version: str) -> None:
 
 
 def _framing(headers: Mapping[str, list[str]], version: str) -> tuple[int | None, bool]:
-    """How long the body is: its length, or whether it comes in chunks (RFC 9112 6.1 to 6.3).
+    """The framing of the body: its length, and whether it is chunked (RFC 9112 6.1 to 6.3).
 
     Raises: Malformed, CodingNotSupported.
     """

@@ -1,4 +1,4 @@
-"""A request while it comes in: its head is read here, its body goes where it belongs."""
+"""A request while it arrives: its head is parsed here, its body goes to the intake's buffer."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -19,11 +19,11 @@ from api.http.framework.upload_stream import UploadStream
 from kernel.protocol.errors import SpoonError
 
 HEAD_TOO_LARGE: Final = 431
-"""What a TooLarge is that concerns the head alone."""
+"""The status of a TooLarge that concerns the head alone."""
 
 
 class Refusal(Error):  # type: ignore[misc]  # waitress has no types
-    """A refusal of ours, in the shape in which waitress hands its own to the error task."""
+    """One of our errors, in the form in which waitress passes its own to the error task."""
 
     def __init__(self, cause: SpoonError, status: int | None = None) -> None:
         super().__init__(cause.detail)
@@ -33,19 +33,19 @@ class Refusal(Error):  # type: ignore[misc]  # waitress has no types
 
 
 class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
-    """One request. Its body goes where the intake says, under a limit of its own."""
+    """One request. Its body goes to the intake's buffer, under a limit of its own."""
 
     completed: bool
     error: Error | None
     body_limit = 0
     _buffer: Body | UploadStream | None = None
-    # What waitress looks at although there may never be a head.
+    # Attributes that waitress reads even if there is never a head.
     command = request_uri = path = query = fragment = proxy_scheme = proxy_netloc = ""
     first_line = b""
     url_scheme = "http"
 
     def __init__(self, adj: Adjustments, intake: BodyIntake, wake: Callable[[], None]) -> None:
-        """`wake` has the connection looked at again, when its body has failed or can take more."""
+        """`wake` has the connection checked again when its body has failed or can take more."""
         super().__init__(adj)
         self._intake = intake
         self._wake = wake
@@ -56,14 +56,14 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
         return self._head.received_bytes > 0
 
     def received(self, data: bytes) -> int:
-        """More bytes. Returns: how many of them belong to this request."""
+        """Take more bytes. Returns: how many of them belong to this request."""
         if self.completed:
             return 0
         if not self.headers_finished:
             return self._receive_head(data)
         consumed: int = self.body_rcv.received(data)
         self.body_bytes_received += consumed
-        if self.body_bytes_received > self.body_limit:  # of unknown length: else it was seen before
+        if self.body_bytes_received > self.body_limit:  # of unknown length: else it was checked before
             self.refuse(TooLarge(f"the body must have at most {self.body_limit} bytes"))
         elif (failure := self.failure) is not None:
             self.refuse(failure)
@@ -75,12 +75,12 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
 
     @property
     def failure(self) -> SpoonError | None:
-        """What is wrong with the body, as soon as it is known, which may be after it has come."""
+        """The problem with the body, as soon as it is known, which may be after it has arrived."""
         found = getattr(self.body_rcv, "failure", None) or getattr(self._buffer, "failure", None)
         return found if isinstance(found, SpoonError) else None
 
     def settle(self) -> None:
-        """Wait until its body is kept, in a thread that may wait; refuse the request if it cannot be."""
+        """Wait, in a request thread, until the body is stored; refuse the request if it cannot be."""
         if isinstance(self._buffer, Body):
             self._buffer.settle()
             if self._buffer.failure is not None:
@@ -88,15 +88,16 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
 
     @property
     def is_full(self) -> bool:
-        """Whether more of the body should not be read just now."""
+        """True if the body should not be read for a while."""
         return self._buffer is not None and self._buffer.is_full
 
     def refuse(self, error: SpoonError, status: int | None = None) -> None:
-        """Answer with this and close: nobody knows where the next request begins. The first one counts."""
+        """Respond with an error and close, because the start of the next request is unknown. The first error
+        counts."""
         if self.error is None:
             self.error = Refusal(error, status)
             self.completed = True
-            self.expect_continue = False  # the answer is final
+            self.expect_continue = False  # the response is final
 
     def _receive_head(self, data: bytes) -> int:
         try:
@@ -114,11 +115,11 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
         return consumed
 
     def _begin(self, head: Head) -> None:
-        """Raises: what the intake refuses with, before any of the body comes, or is asked for."""
+        """Raises: the intake's refusals, before any of the body arrives, or is asked for."""
         self._describe(head)
         has_body = head.is_chunked or bool(head.length)
         if has_body:
-            buffer, self.body_limit = self._intake.room_for(head, self._wake)
+            buffer, self.body_limit = self._intake.buffer_for(head, self._wake)
             self._buffer = buffer
             self.body_rcv = (
                 ChunkedBody(buffer) if head.is_chunked else FixedStreamReceiver(head.length, buffer)

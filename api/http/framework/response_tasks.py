@@ -1,4 +1,4 @@
-"""What answers one request: waitress' tasks, with an environment and a head of ours, which cost less."""
+"""Tasks that answer one request: waitress' own, with a cheaper environment and response head."""
 
 import secrets
 import sys
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from api.http.framework.channels import Channel
 
 Environment = dict[str, object]
-"""Of a request (PEP 3333)."""
+"""A request's environment (PEP 3333)."""
 
 _OF_EVERY_REQUEST: Final[Mapping[str, object]] = MappingProxyType(
     {
@@ -39,11 +39,11 @@ _OF_EVERY_REQUEST: Final[Mapping[str, object]] = MappingProxyType(
 )
 _WITHOUT_PREFIX: Final = frozenset({"CONTENT_LENGTH", "CONTENT_TYPE"})
 _OF_THE_SERVER: Final = frozenset({"connection", "date", "server", "transfer-encoding"})
-"""Where an answer has one of these, waitress has to look at it."""
+"""If a response has one of these headers, waitress builds the head."""
 
 
 class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
-    """What is refused before the application sees it: as a problem document."""
+    """A problem document for a request that is refused before the application sees it."""
 
     def execute(self) -> None:
         error = self.request.error
@@ -62,9 +62,9 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
 
 
 class AnswerTask(WSGITask):  # type: ignore[misc]  # waitress has no types
-    """An answer whose head leaves together with the first of its body.
+    """A response whose head leaves together with the first bytes of its body.
 
-    Two packets would be two calls of the system here and two awakenings of the client there.
+    Two packets would cost two system calls here and two wake-ups at the client.
     """
 
     channel: "Channel"
@@ -79,11 +79,11 @@ class AnswerTask(WSGITask):  # type: ignore[misc]  # waitress has no types
     start_time: float
 
     def get_environment(self) -> Environment:
-        """What the application is told of the request."""
+        """The environment of the request."""
         return self.channel.take_begun() or self.environment()
 
     def environment(self) -> Environment:
-        """The same, made anew."""
+        """The environment, built anew."""
         request, channel = self.request, self.channel
         made: Environment = {
             **_OF_EVERY_REQUEST,
@@ -103,7 +103,7 @@ class AnswerTask(WSGITask):  # type: ignore[misc]  # waitress has no types
         return made
 
     def build_response_header(self) -> bytes:
-        """The head of the answer."""
+        """The head of the response."""
         names = {name.lower() for name, _ in self.response_headers}
         is_plain = self.version == "1.1" and self.has_body and "content-length" in names
         if not is_plain or self.close_on_finish or names & _OF_THE_SERVER or self.request.connection_close:

@@ -1,4 +1,4 @@
-"""One route: how it is served and how it is described come from the same line."""
+"""A route: one line defines both how it is served and how it is described."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from kernel.protocol.errors import SpoonError
 Responder = Callable[..., None]
 """Takes the request, the response, and the variables of the path by name."""
 Content = type[msgspec.Struct] | UnionType | str | None
-"""The body of an answer: JSON of a type or of one of several, a media type, or nothing."""
+"""The body of a response: JSON of one or several types, a media type, or none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +25,21 @@ class Route:
     run: Responder
     summary: str
     ok: Mapping[int, Content]
-    """What it answers when all is well, by status code."""
+    """Successful responses, by status code."""
     body: type[msgspec.Struct] | None = None
     query: type[msgspec.Struct] | None = None
     errors: tuple[type[SpoonError], ...] = ()
-    """What it refuses with, beyond what every route may refuse with."""
+    """Errors, besides those that every route may return."""
     heeds: tuple[str, ...] = ()
-    """The request headers that it looks at."""
+    """The request headers that it uses."""
     form: type[msgspec.Struct] | None = None
-    """The fields of a body that is a form (multipart/form-data), where it can be nothing else."""
+    """The fields of a body that must be a form (multipart/form-data)."""
     files: tuple[str, ...] = ()
-    """The fields of the body that may come as files: then the body may be a form, too."""
+    """The fields of the body that may come as files; then the body may also be a form."""
 
 
 def add_routes(app: "falcon.App[falcon.Request, falcon.Response]", table: tuple[Route, ...]) -> None:
-    """Serve every route. What answers GET answers HEAD too: the same without the body."""
+    """Serve every route. A route for GET also answers HEAD, without the body."""
     no_query = QueryReader(NoInput)
     paths: dict[str, dict[str, Responder]] = {}
     for route in table:
@@ -54,9 +54,9 @@ def add_routes(app: "falcon.App[falcon.Request, falcon.Response]", table: tuple[
 
 
 def _refusing(route: Route, no_query: QueryReader[NoInput]) -> Responder:
-    """The responder behind a check that nothing comes which it would ignore.
+    """The responder, after a check that the request has no part that it would ignore.
 
-    A route of a later version has no answer but its refusal, which is the better one to give.
+    A route of a later version only has its refusal, which then comes first.
     """
     has_body = route.body is not None or route.form is not None
     if not route.ok or (route.query is not None and has_body):

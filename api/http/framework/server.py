@@ -1,4 +1,4 @@
-"""waitress around the application: its options, its start, and a gentle end."""
+"""waitress around the application: its options, its start, and a graceful stop."""
 
 import logging
 import socket
@@ -17,7 +17,7 @@ from api.http.framework.connection_limits import Capacity, Deadlines, capacity_f
 from api.http.framework.deferral import Begin, never
 from api.http.framework.guard import Guard
 from api.http.framework.listener import Listener
-from api.http.framework.thread_lanes import shares_of, waits_of
+from api.http.framework.thread_pools import shares_of, waits_of
 from api.http.framework.threads import Threads
 from api.http.framework.uploads import UploadLimits
 from conf.settings import Server
@@ -26,16 +26,16 @@ from kernel.process.startup import raise_file_limit
 from kernel.protocol.errors import BadConfiguration
 
 LOOP_S: Final = 10.0
-"""How long an idle server sleeps at most."""
+"""The longest sleep of an idle server."""
 BACKLOG: Final = 2_048
 RECEIVE_BYTES: Final = 64 << 10
-"""A model that is uploaded comes in fewer pieces than with the usual 8 KiB."""
+"""An uploaded model arrives in fewer pieces than with the default of 8 KiB."""
 
 _log: Final = logging.getLogger("spoon.api.http")
 
 
 class HttpServer:
-    """Listens from the moment it is made; serves while `run` runs."""
+    """Listens from its construction on; serves while `run` runs."""
 
     def __init__(
         self,
@@ -47,13 +47,13 @@ class HttpServer:
     ) -> None:
         """Without `uploads` no request may be longer than `max_body_bytes`.
 
-        `is_silent`: whether the Manager does not answer, so that waiting for it is in vain.
+        `is_silent`: returns whether the Manager does not answer, so that waiting for it is useless.
         `begins`: see `api.http.framework.deferral`.
         """
         listening = _listen(settings.host, settings.port)
         host, port = listening.getsockname()[:2]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        """Where it listens, with the real port."""
+        """Where it listens, with the actual port."""
         options = Adjustments(
             sockets=[listening],
             ident=None,
@@ -78,12 +78,12 @@ class HttpServer:
             self._server.turn(LOOP_S)
 
     def stop(self) -> None:
-        """Make `run` return. May be called by a signal handler, at any time and again."""
+        """Make `run` return. May be called by a signal handler, at any time and repeatedly."""
         self._is_stopping = True
         self._server.pull_trigger()
 
     def finish(self, grace_s: float) -> None:
-        """Accept nothing more, let the requests in flight end, at most so long; then hang up on everyone."""
+        """Accept no more connections, wait at most `grace_s` for requests in progress, then close all."""
         wasyncore.dispatcher.close(self._server)
         until = time.monotonic() + grace_s
         while self._is_busy() and time.monotonic() < until:
@@ -103,7 +103,7 @@ class HttpServer:
 
 
 def _capacity(settings: Server) -> Capacity:
-    """How many connections there may be. Says so, where it is less than was asked for."""
+    """The most connections that are possible; logs it, if they are fewer than configured."""
     wanted = Capacity(settings.max_connections, settings.max_connections_per_address)
     threads = sum(shares_of(settings).values()) + settings.max_streams + waits_of(settings)
     open_files = raise_file_limit()

@@ -1,4 +1,4 @@
-"""Server-sent events (HTML Living Standard, section 9.2): their frames, and the life of a stream."""
+"""Server-sent events (HTML Living Standard, section 9.2): their encoding, and the life of a stream."""
 
 import logging
 from collections.abc import Iterator
@@ -17,7 +17,8 @@ from kernel.protocol.ids import EventSeq
 CONTENT_TYPE: Final = "text/event-stream"
 LAST_EVENT_ID: Final = "Last-Event-ID"
 KEEP_ALIVE_S: Final = 5.0
-"""A word now and then keeps proxies from hanging up, and shows whether the client is still there."""
+"""A comment at this interval keeps proxies from disconnecting, and shows whether the client is still
+there."""
 KEEP_ALIVE: Final = b": keep-alive\n\n"
 RETRY: Final = b"retry: 2000\n\n"
 MAX_SEQ: Final = 2**63 - 1
@@ -32,9 +33,9 @@ def frame(event: str, payload: msgspec.Struct, seq: EventSeq | None = None) -> b
 
 
 def last_seen(req: falcon.Request) -> EventSeq | None:
-    """Where the client wants to go on.
+    """The event after which the client wants to continue.
 
-    Raises: InvalidField, if Last-Event-ID is no number that this server gave out.
+    Raises: InvalidField, if Last-Event-ID is not a number of this server.
     """
     text = req.get_header(LAST_EVENT_ID)
     if not text:
@@ -45,12 +46,12 @@ def last_seen(req: falcon.Request) -> EventSeq | None:
 
 
 class Stream:
-    """What the server iterates over: it holds a seat and a subscription until it is closed."""
+    """The iterator of a response body: it holds a slot and a subscription until it is closed."""
 
-    def __init__(self, frames: Iterator[bytes], ear: Subscription, seats: ConcurrencyLimit) -> None:
+    def __init__(self, frames: Iterator[bytes], ear: Subscription, slots: ConcurrencyLimit) -> None:
         self._frames = frames
         self._ear = ear
-        self._streams = seats
+        self._streams = slots
         self._is_open = True
 
     def __iter__(self) -> Iterator[bytes]:
@@ -59,31 +60,31 @@ class Stream:
     def __next__(self) -> bytes:
         try:
             return next(self._frames)
-        except SpoonError as error:  # the head is sent: all that can be done is to end; clients come again
+        except SpoonError as error:  # the head is sent, so the stream can only end; clients reconnect
             _log.warning(line("end_stream", code=error.code, detail=error.detail))
             raise StopIteration from None
 
     def close(self) -> None:
-        """Called by the server at the end, however it comes; twice is harmless."""
+        """Called by the server at the end; a repeated call has no effect."""
         if self._is_open:
             self._is_open = False
             self._ear.close()
             self._streams.give_back()
 
 
-def take_stream_slot(seats: ConcurrencyLimit) -> None:
-    """Take one of the seats for streams.
+def take_stream_slot(slots: ConcurrencyLimit) -> None:
+    """Take one of the slots for streams.
 
     Raises: TooManyStreams, if none is free.
     """
-    if not seats.take():
+    if not slots.take():
         raise TooManyStreams(
-            f"all {seats.limit} event streams are in use: poll instead, or try again later", retry_after_s=5.0
+            f"all {slots.limit} event streams are in use: poll instead, or try again later", retry_after_s=5.0
         )
 
 
 def describe(resp: falcon.Response) -> None:
-    """The headers of a stream."""
+    """Set the headers of a stream."""
     resp.content_type = CONTENT_TYPE
     resp.set_header("Cache-Control", "no-store")
     resp.set_header("X-Accel-Buffering", "no")

@@ -1,4 +1,4 @@
-"""The threads of requests: started when they are needed, handed out by lanes."""
+"""The threads of requests: started on demand, assigned by pool."""
 
 import logging
 import threading
@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
-from api.http.framework.thread_lanes import ASKING, Lane, Lanes
+from api.http.framework.thread_pools import ASKING, Pool, Pools
 from kernel.process.log import line
 from kernel.protocol.errors import ManagerUnreachable, SpoonError
 
@@ -16,12 +16,12 @@ _log: Final = logging.getLogger("spoon.api.http")
 
 
 class Task(Protocol):
-    """A connection with a request that is whole."""
+    """A connection with a complete request."""
 
-    def lane(self) -> Lane: ...
+    def pool(self) -> Pool: ...
 
     def refuse(self, error: SpoonError) -> None:
-        """Make the request one that is only refused."""
+        """Turn the request into one that is only refused."""
         ...
 
     def service(self) -> None:
@@ -32,35 +32,35 @@ class Task(Protocol):
 
 
 class RequestThread(threading.Thread):
-    """One thread. While it answers a request, it counts in a lane."""
+    """One thread. While it answers a request, a pool counts it."""
 
     def __init__(self, owner: "Threads") -> None:
         super().__init__(name="request", daemon=True)
         self._owner = owner
-        self.lane: Lane | None = None
-        self.lane_aside: Lane | None = None
+        self.pool: Pool | None = None
+        self.pool_aside: Pool | None = None
 
     def run(self) -> None:
         self._owner.work(self)
 
     def step_aside(self) -> None:
-        """Go on without counting: it will wait for long, on a seat, and others of its lane need not."""
+        """Go on without being counted: it will wait for long, on a slot, and its pool should not."""
         self._owner.step_aside(self)
 
     def come_back(self) -> None:
-        """Count again: it waits no more, and may ask the Manager next."""
+        """Be counted again: it waits no more, and may send a command next."""
         self._owner.come_back(self)
 
 
 class Threads:
-    """What waitress calls a task dispatcher.
+    """The task dispatcher of waitress.
 
-    While the Manager `is_silent`, requests that would have to wait for a thread that asks it are refused.
+    While the Manager `is_silent`, requests are refused that would have to wait for a thread for commands.
     """
 
-    def __init__(self, shares: Mapping[Lane, int], is_silent: Callable[[], bool]) -> None:
+    def __init__(self, shares: Mapping[Pool, int], is_silent: Callable[[], bool]) -> None:
         self._is_silent = is_silent
-        self._lanes: Lanes[Task] = Lanes(shares)
+        self._pools: Pools[Task] = Pools(shares)
         self._lock = threading.Lock()
         self._is_work = threading.Condition(self._lock)
         self._is_leaving = threading.Condition(self._lock)
@@ -68,29 +68,30 @@ class Threads:
         self._is_over = False
 
     def add_task(self, task: Task) -> None:
-        """Have a request answered. Called by the loop, and by a thread whose connection has one more."""
-        lane = task.lane()
+        """Have a request answered. Called by the loop, and by a thread whose connection has another
+        request."""
+        pool = task.pool()
         with self._lock:
-            if lane in ASKING and not self._lanes.has_room(lane) and self._is_silent():
-                lane = _refuse(task)
-            self._put(lane, task)
+            if pool in ASKING and not self._pools.has_free_thread(pool) and self._is_silent():
+                pool = _refuse(task)
+            self._put(pool, task)
 
     def refuse_waiting(self) -> None:
-        """Who waits for a thread that could only wait for a silent Manager is told so now."""
+        """Refuse requests whose thread could only wait for a silent Manager."""
         with self._lock:
-            if not any(self._lanes.waiting(lane) for lane in ASKING) or not self._is_silent():
+            if not any(self._pools.waiting(pool) for pool in ASKING) or not self._is_silent():
                 return
-            for lane in ASKING:
-                for task in self._lanes.clear(lane):
+            for pool in ASKING:
+                for task in self._pools.clear(pool):
                     self._put(_refuse(task), task)
 
     @property
     def is_crowded(self) -> bool:
-        """True, while requests wait that may have to be refused."""
-        return any(self._lanes.waiting(lane) for lane in ASKING)
+        """True while requests wait that may have to be refused."""
+        return any(self._pools.waiting(pool) for pool in ASKING)
 
     def work(self, thread: RequestThread) -> None:
-        """What each thread does."""
+        """The main function of each thread."""
         while (task := self._next(thread)) is not None:
             try:
                 task.service()
@@ -100,21 +101,21 @@ class Threads:
                 self._leave(thread)
 
     def step_aside(self, thread: RequestThread) -> None:
-        """The thread is busy, but no longer counts: the next of its lane gets another one."""
+        """The thread is busy, but not counted any more: the next task of its pool gets another one."""
         with self._lock:
-            lane = self._leave(thread)
-            thread.lane_aside = lane
-            if lane is not None and self._lanes.waiting(lane):
+            pool = self._leave(thread)
+            thread.pool_aside = pool
+            if pool is not None and self._pools.waiting(pool):
                 self._call()
 
     def come_back(self, thread: RequestThread) -> None:
         with self._lock:
-            if thread.lane_aside is not None:
-                self._lanes.come_back(thread.lane_aside)
-                thread.lane, thread.lane_aside = thread.lane_aside, None
+            if thread.pool_aside is not None:
+                self._pools.come_back(thread.pool_aside)
+                thread.pool, thread.pool_aside = thread.pool_aside, None
 
     def shutdown(self, cancel_pending: bool = True, timeout: float = 5.0) -> bool:
-        """Let the threads end, and drop what waits. Returns: whether all have ended in that time."""
+        """Let the threads end, and drop waiting tasks. Returns: whether all have ended in that time."""
         until = time.monotonic() + timeout
         with self._lock:
             self._is_over = True
@@ -123,21 +124,21 @@ class Threads:
                 self._is_leaving.wait(left_s)
             if self._threads:
                 _log.warning(line("threads_still_running", count=self._threads))
-            for task in self._lanes.clear_all():
+            for task in self._pools.clear_all():
                 task.cancel()
             return not self._threads
 
-    def _put(self, lane: Lane, task: Task) -> None:
-        has_room = self._lanes.has_room(lane)
-        self._lanes.put(lane, task)
-        if has_room:
+    def _put(self, pool: Pool, task: Task) -> None:
+        has_free_thread = self._pools.has_free_thread(pool)
+        self._pools.put(pool, task)
+        if has_free_thread:
             self._call()
 
-    def _leave(self, thread: RequestThread) -> Lane | None:
-        lane, thread.lane = thread.lane, None
-        if lane is not None:
-            self._lanes.leave(lane)
-        return lane
+    def _leave(self, thread: RequestThread) -> Pool | None:
+        pool, thread.pool = thread.pool, None
+        if pool is not None:
+            self._pools.leave(pool)
+        return pool
 
     def _call(self) -> None:
         """Wake a thread for a task, or start one. The lock is held."""
@@ -148,7 +149,7 @@ class Threads:
             thread = RequestThread(self)
             try:
                 thread.start()
-            except RuntimeError as error:  # no memory for a thread: those that there are take it in turn
+            except RuntimeError as error:  # no memory for another thread: the existing ones take it in turn
                 _log.warning(line("thread_not_started", detail=error))
                 return
             self._threads += 1
@@ -156,10 +157,10 @@ class Threads:
     def _next(self, thread: RequestThread) -> Task | None:
         with self._lock:
             while not self._is_over:
-                found = self._lanes.take()
+                found = self._pools.take()
                 if found is not None:
-                    thread.lane, task = found
-                    thread.lane_aside = None
+                    thread.pool, task = found
+                    thread.pool_aside = None
                     return task
                 self._idle += 1
                 self._is_work.wait()
@@ -170,6 +171,6 @@ class Threads:
             return None
 
 
-def _refuse(task: Task) -> Lane:
+def _refuse(task: Task) -> Pool:
     task.refuse(ManagerUnreachable(retry_after_s=RETRY_AFTER_S))
-    return Lane.QUICK
+    return Pool.QUICK

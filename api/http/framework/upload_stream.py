@@ -1,7 +1,7 @@
-"""Uploads on their way from the socket to the disk: the thread of the sockets only hands their bytes on.
+"""Uploads on their way from the socket to the disk: the thread of the sockets only passes their bytes on.
 
-It serves all connections, so it must neither take a form apart nor wait for a disk. Each upload has a thread
-of its own that does both, and a backlog that is bounded: while it is full, the connection is not read.
+It serves all connections, so it must neither parse a form nor wait for a disk. Each upload has a thread of
+its own that does both, and a bounded backlog: while it is full, the connection is not read.
 """
 
 import logging
@@ -26,13 +26,13 @@ _log = logging.getLogger("spoon.api.http")
 class UploadStream(BytesIO):
     """One upload. For the application it is the (empty) body of the request."""
 
-    def __init__(self, receiver: Receiver, seats: ConcurrencyLimit, wake: Callable[[], None]) -> None:
-        """`wake` is called when the connection should be looked at again. Raises: TooManyRequests."""
+    def __init__(self, receiver: Receiver, slots: ConcurrencyLimit, wake: Callable[[], None]) -> None:
+        """`wake` is called when the connection should be checked again. Raises: TooManyRequests."""
         super().__init__()
         self.failure: SpoonError | None = None
-        """Set as soon as something is wrong with it: then the request is to be refused."""
+        """Set as soon as something is wrong: then the request is to be refused."""
         self._receiver = receiver
-        self._seats = seats
+        self._slots = slots
         self._wake = wake
         self._pieces: deque[bytes] = deque()
         self._backlog = self._size = 0
@@ -40,23 +40,23 @@ class UploadStream(BytesIO):
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="upload", daemon=True)
         # Refused last: Python closes this object all the same, and since 3.13 it reports a failing close.
-        if not seats.take():
+        if not slots.take():
             receiver.close()
             raise TooManyRequests("too many uploads at once", retry_after_s=RETRY_AFTER_S)
         try:
             self._thread.start()
-        except RuntimeError as error:  # the system has no room for one more
-            seats.give_back()
+        except RuntimeError as error:  # the system cannot start another thread
+            slots.give_back()
             receiver.close()
             raise TooManyRequests(f"cannot start an upload: {error}", retry_after_s=RETRY_AFTER_S) from error
 
     @property
     def is_full(self) -> bool:
-        """Whether the connection should not be read for a while."""
+        """True if the connection should not be read for a while."""
         return self._backlog >= BACKLOG_BYTES
 
     def append(self, data: bytes) -> None:
-        """More of the form, from the thread of the sockets. It never waits."""
+        """Add bytes, in the thread of the sockets. Never waits."""
         with self._changed:
             self._size += len(data)
             if self.failure is None and not self._is_dropped:
@@ -71,9 +71,9 @@ class UploadStream(BytesIO):
         return self
 
     def finish(self) -> Uploaded:
-        """All has come; wait until it is on the disk, and make it durable.
+        """All bytes have arrived: wait until they are written, and make them durable.
 
-        Raises: what Receiver.take and Receiver.finish raise.
+        Raises: as Receiver.take and Receiver.finish.
         """
         with self._changed:
             self._is_all = True
@@ -84,7 +84,7 @@ class UploadStream(BytesIO):
         return self._receiver.finish()
 
     def close(self) -> None:
-        """Nobody waits for it any more: what is not finished leaves nothing behind."""
+        """Abandon it: an unfinished upload leaves no file behind."""
         with self._changed:
             self._is_dropped = True
             self._pieces.clear()
@@ -105,12 +105,12 @@ class UploadStream(BytesIO):
             _log.exception(line("upload_failed"))
             self._fail(SpoonError("internal server error; see the server log"))
         finally:
-            self._seats.give_back()
+            self._slots.give_back()
             if self._is_dropped or self.failure is not None:
                 self._receiver.close()
 
     def _next(self) -> bytes | None:
-        """The next piece; None, when there will be none."""
+        """The next piece; None at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._pieces or self._is_all or self._is_dropped)
             if not self._pieces:

@@ -1,7 +1,7 @@
-"""Files that come in, written to the models' disk while they arrive and never held in memory.
+"""Uploaded files, written to the disk of the models while they arrive, and never held in memory.
 
-The API writes nothing else. An upload is `<id>.part` until all of it is there and durable, then `<id>`; the
-fetch worker takes it over from there by its id, and what is left over the Manager removes when it starts.
+The API writes no other files. An upload is `<id>.part` until it is complete and durable, then `<id>`; the
+fetch worker takes it over by its id, and the Manager removes leftovers when it starts.
 """
 
 import contextlib
@@ -23,14 +23,14 @@ UPLOAD_PATH: Final = "/v1/models/upload"
 FILE_FIELD: Final = "file"
 MAX_FIELDS_BYTES: Final = 1 << 20
 FORM_OVERHEAD_BYTES: Final = 2 << 20
-"""What a form may have beside its file."""
+"""Bytes that a form may have besides its file."""
 LOOK_AT_DISK_BYTES: Final = 64 << 20
 WRITE_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class UploadLimits:
-    """Where uploads go, and how much may come. Units: bytes."""
+    """The folder of uploads, and their limits. Units: bytes."""
 
     models_folder: Path
     max_bytes: int
@@ -42,7 +42,7 @@ class UploadLimits:
         return self.max_bytes + FORM_OVERHEAD_BYTES
 
     def check_disk(self, missing_bytes: int = 0) -> None:
-        """Raises: DiskFull, if so much more would not leave free what is to stay free."""
+        """Raises: DiskFull, if this many more bytes would leave less than the minimum free."""
         try:
             free = shutil.disk_usage(self.models_folder).free
         except OSError as error:
@@ -65,24 +65,24 @@ def upload_limits(settings: Settings) -> UploadLimits:
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
-    """A file that is here, durably, and what came along with it."""
+    """A complete, durable file, with the fields that came with it."""
 
     upload: str
     path: Path
     file_name: str
-    """A label, as the sender calls the file; never a path of ours."""
+    """A label, as the sender calls the file; never used as a path."""
     fields: dict[str, list[str]] = field(default_factory=dict)
 
     def discard(self) -> None:
-        """Nobody wants it."""
+        """Remove the file."""
         self.path.unlink(missing_ok=True)
 
 
 class Receiver:
-    """Takes a form in as it comes."""
+    """Receives a form as it arrives."""
 
     def __init__(self, limits: UploadLimits, content_type: str | None, length_bytes: int | None) -> None:
-        """Raises: Malformed, if it is no form; TooLarge; DiskFull, if so much has no room."""
+        """Raises: Malformed, if it is not a form; TooLarge; DiskFull, if it would not fit."""
         if length_bytes is not None and length_bytes > limits.max_body_bytes:
             raise TooLarge(f"the file has more than {limits.max_bytes} bytes (models.max_size)")
         limits.check_disk(length_bytes or 0)
@@ -100,9 +100,9 @@ class Receiver:
         self.received_bytes = 0
 
     def take(self, data: bytes) -> None:
-        """More of the form.
+        """Take more bytes of the form.
 
-        Raises: Malformed, TooLarge, DiskFull; then nothing of it is left, and the rest need not come.
+        Raises: Malformed, TooLarge, DiskFull; then nothing of it is left, and the rest need not be sent.
         """
         self.received_bytes += len(data)
         with self._leaving_nothing():
@@ -113,9 +113,9 @@ class Receiver:
                     self._add(event)
 
     def finish(self) -> Uploaded:
-        """All has come: make it durable.
+        """The form has ended: make the file durable.
 
-        Raises: Malformed, if the form breaks off; InvalidField, if it holds no file; DiskFull.
+        Raises: Malformed, if the form is incomplete; InvalidField, if it has no file; DiskFull.
         """
         with self._leaving_nothing():
             self._form.finish()
@@ -134,7 +134,7 @@ class Receiver:
 
     @contextlib.contextmanager
     def _leaving_nothing(self) -> Iterator[None]:
-        """If the work fails, nothing of the upload stays; what the disk refuses is told as DiskFull."""
+        """If the block fails, remove the upload; errors of the disk become DiskFull."""
         try:
             yield
         except OSError as error:
@@ -145,7 +145,7 @@ class Receiver:
             raise
 
     def close(self) -> None:
-        """Whatever was not finished is removed: the client has gone, or was refused."""
+        """Remove an unfinished file: the client has gone, or was refused."""
         if self._file is not None:
             os.close(self._file)
             self._file = None

@@ -1,4 +1,4 @@
-"""/v1/images/{image_id}/download: first the right to hand the file out, then the file, then the account."""
+"""/v1/images/{image_id}/download: claims a download, sends the file, and reports whether it was complete."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ from kernel.views.rows import ImageRow
 
 
 class Download:
-    """Hands out image files. The Manager counts a download when every byte has gone out."""
+    """Sends image files. The Manager counts a download when every byte was sent."""
 
     def __init__(self, bus: BusPort, reader: Reader, folder: Path, now_ms: Callable[[], int]) -> None:
         self._bus = bus
@@ -79,9 +79,9 @@ def _describe(resp: falcon.Response, row: ImageRow, length: int) -> None:
 
 
 def _part_for(req: falcon.Request, row: ImageRow, size_bytes: int, *, is_limited: bool) -> Part:
-    """The wanted range, if the file is still the one that the client has the rest of.
+    """The requested range, if the client has the rest of the same file.
 
-    An image whose downloads are limited goes out whole: its parts could be put together uncounted.
+    An image with limited downloads is sent whole: its parts could be put together without being counted.
     """
     if_range = req.get_header("If-Range")
     is_stale = if_range is not None and if_range != f'"{row.sha256}"'

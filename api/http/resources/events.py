@@ -48,12 +48,12 @@ class ResetEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Events:
-    """The stream of everything. A change on the bus only wakes it up: it sends what the database holds."""
+    """The stream of all changes. A notice on the bus only wakes it: it sends the content of the database."""
 
-    def __init__(self, reader: Reader, hub: Hub, seats: ConcurrencyLimit) -> None:
+    def __init__(self, reader: Reader, hub: Hub, slots: ConcurrencyLimit) -> None:
         self._reader = reader
         self._hub = hub
-        self._streams = seats
+        self._streams = slots
 
     def show(self, req: falcon.Request, resp: falcon.Response) -> None:
         seen = sse.last_seen(req)
@@ -64,9 +64,9 @@ class Events:
         resp.stream = self.open(seen)
 
     def open(self, seen: EventSeq | None) -> sse.Stream:
-        """The stream after an event; close it.
+        """The stream after an event; it must be closed.
 
-        Raises: TooManyStreams, if all seats are taken.
+        Raises: TooManyStreams, if all slots are taken.
         """
         known = known_events(self._reader)
         sse.take_stream_slot(self._streams)
@@ -89,7 +89,8 @@ class Events:
 
 
 def _rest(ear: Subscription, seen: EventSeq) -> Generator[bytes, None, bool]:
-    """Until there is a change behind `seen`: progress, and signs of life. True: the server stops."""
+    """Progress and keep-alives, until there is a change after `seen`. Returns: True, if the server is
+    stopping."""
     while True:
         match ear.next(sse.KEEP_ALIVE_S):
             case None:

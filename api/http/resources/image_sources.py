@@ -1,4 +1,4 @@
-"""What an image was made from: /v1/images/{image_id}/reference, /mask, /pose and /pose_map."""
+"""The inputs of an image: /v1/images/{image_id}/reference, /mask, /pose and /pose_map."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +33,7 @@ class PoseMapQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class ImageSources:
-    """Hands out the pictures that came with a job, and the control maps that were drawn for it."""
+    """Sends a job's input images, and the control maps drawn for it."""
 
     def __init__(self, reader: Reader, folder: Path, now_ms: Callable[[], int]) -> None:
         self._reader = reader
@@ -51,7 +51,7 @@ class ImageSources:
         self._show_input(req, resp, image_id, InputKind.POSE)
 
     def show_pose_map(self, req: falcon.Request, resp: falcon.Response, image_id: str) -> None:
-        """The map that a detector drew, or the pose image that came along as a map."""
+        """The map that a detector drew, or the pose image if it already was a map."""
         wanted = self._map_query.read(req).type
         image = find(self._reader, image_id)
         uses = {use.control_type: use for use in image.spec.controls}
@@ -86,9 +86,9 @@ class ImageSources:
             raise _gone(image, what) from error
 
     def _stored(self, image: ImageRow, kind: BlobKind, what: str) -> BlobRow:
-        """The row of the file. The recipe says that there is one: without a row, its time is over.
+        """The row of the file. The job's spec says that it existed: without a row it has expired.
 
-        Only a map may still be on its way.
+        Only a map may not have arrived yet.
         """
         row = find_blob(self._reader, image.job_id, kind)
         if row is None and self._is_open(image.job_id):

@@ -25,7 +25,7 @@ from kernel.views.rows import ImageRow
 
 
 class Images:
-    """List, show, edit and delete images. Their files are handed out by `api.http.resources.download`."""
+    """List, show, edit and delete images. `api.http.resources.download` sends their files."""
 
     def __init__(self, bus: BusPort, reader: Reader, now_ms: Callable[[], int]) -> None:
         self._bus = bus
@@ -61,7 +61,7 @@ class Images:
 def find(reader: Reader, image_id: str) -> ImageRow:
     """The image of a path.
 
-    Raises: ImageNotFound, if there never was one.
+    Raises: ImageNotFound, if it never existed.
     """
     row = find_image(reader, ImageId(image_id))
     if row is None:

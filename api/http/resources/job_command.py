@@ -1,4 +1,4 @@
-"""A checked job as the ask that the Manager gets, and the Manager's refusals in the words of HTTP."""
+"""Converts a checked job to a command, and the Manager's refusals to the field names of HTTP."""
 
 import hashlib
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from api.http.contract.model_refs import lora_uses, vae_id
 from api.http.contract.retention import expiry_s, patience_s
 from api.http.contract.validation_errors import ValidationErrors
 from api.http.framework.input_images import mime_of
-from api.http.resources.job_reader import JobSubmission, Pictures
+from api.http.resources.job_reader import InputImages, JobSubmission
 from kernel.protocol.client import SubmitJob
 from kernel.protocol.enums import ModelType
 from kernel.protocol.errors import FieldProblem, SpoonError
@@ -33,33 +33,33 @@ _HTTP_NAMES: Final[Mapping[str, str]] = MappingProxyType(
 
 
 class JobCommands:
-    """Makes asks. It reads in the database which models the names stand for."""
+    """Builds the commands for jobs, with model names looked up in the database."""
 
     def __init__(self, reader: Reader) -> None:
         self._names = ModelNames(reader)
 
     def submit(self, submission: JobSubmission, *, validate_only: bool) -> SubmitJob:
-        """The ask for a checked job; the bytes of its pictures travel beside it, in the same order.
+        """The command for a checked job; its images are sent as blobs, in the same order.
 
-        Raises: InvalidField, if a model's name is not clear.
+        Raises: InvalidField, if a model's name is ambiguous.
         """
         found = submission.input
         return SubmitJob(
             engine_id=None if found.engine_id is None else EngineId(found.engine_id),
             engine_name=found.engine,
             checkpoint=found.checkpoint,
-            request=self._request(found, submission.pictures),
-            files=tuple(_described(data) for data in submission.pictures.values()),
+            request=self._request(found, submission.images),
+            files=tuple(_described(data) for data in submission.images.values()),
             priority=found.priority,
             validate_only=validate_only,
         )
 
     @staticmethod
     def need_database(found: JobInput) -> bool:
-        """Whether the job names models, which have to be looked up."""
+        """True if the job names models, which have to be looked up."""
         return any((found.loras, found.embeddings, found.vae, found.remove_background_models))
 
-    def _request(self, found: JobInput, pictures: Pictures) -> JobRequest:
+    def _request(self, found: JobInput, images: InputImages) -> JobRequest:
         faults, names = ValidationErrors(), self._names
         request = JobRequest(
             **{name: getattr(found, name) for name in JobValues.__struct_fields__ if name != "seed"},
@@ -67,7 +67,7 @@ class JobCommands:
             loras=None if found.loras is None else lora_uses(found.loras, names, faults),
             embeddings=self._ids("embeddings", found.embeddings, ModelType.EMBEDDING, faults),
             vae=vae_id(found.vae, names, faults),
-            inputs=tuple(pictures),
+            inputs=tuple(images),
             controls=controls_of(found),
             remove_background=names.ids_of(
                 "remove_background_models", found.remove_background_models, ModelType.BACKGROUND, faults
@@ -85,7 +85,7 @@ class JobCommands:
 
 
 def in_http_words(error: SpoonError) -> SpoonError:
-    """A refusal with the names that its fields have in HTTP."""
+    """A refusal with the field names of HTTP."""
     fields = tuple(FieldProblem(field=_http_name(one.field), problem=one.problem) for one in error.fields)
     if fields == error.fields:
         return error
@@ -106,5 +106,5 @@ def _http_name(field: str) -> str:
 
 def _described(data: bytes) -> InputFile:
     mime = mime_of(data)
-    assert mime is not None, "only pictures that were looked at are sent"
+    assert mime is not None, "only checked images are sent"
     return InputFile(mime=mime, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())

@@ -79,15 +79,15 @@ class JobImageEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobEvents:
-    """Streams of single jobs. A change on the bus only wakes them up: they send what the database holds."""
+    """Streams of single jobs. A notice on the bus only wakes them: they send the content of the database."""
 
-    def __init__(self, reader: Reader, hub: Hub, seats: ConcurrencyLimit) -> None:
+    def __init__(self, reader: Reader, hub: Hub, slots: ConcurrencyLimit) -> None:
         self._reader = reader
         self._hub = hub
-        self._streams = seats
+        self._streams = slots
 
     def show(self, req: falcon.Request, resp: falcon.Response, job_id: str) -> None:
-        """204 tells a client that comes back after the end not to come again."""
+        """204 tells a client that reconnects after the end not to do so again."""
         row = self._find(JobId(job_id))
         if row is None:
             raise JobNotFound(f"no job has the id {job_id!r}")
@@ -101,9 +101,9 @@ class JobEvents:
             resp.stream = self.open(row, seen)
 
     def open(self, row: JobRow, seen: EventSeq | None) -> sse.Stream:
-        """The stream of a job after an event; close it.
+        """The stream of a job after an event; it must be closed.
 
-        Raises: TooManyStreams, if all seats are taken.
+        Raises: TooManyStreams, if all slots are taken.
         """
         sse.take_stream_slot(self._streams)
         ear = self._hub.subscribe((row.job_id, *row.image_ids), sees_previews=True)
@@ -111,7 +111,7 @@ class JobEvents:
 
     def _frames(self, job_id: JobId, seen: EventSeq | None, ear: Subscription) -> Iterator[bytes]:
         yield sse.RETRY
-        known = known_events(self._reader)  # before the row, so that nothing falls between the two
+        known = known_events(self._reader)  # before the row, so that no change falls between the two
         row = self._find(job_id)
         at, told = seen or EventSeq(0), None
         if row is not None and self._is_forgotten(row, seen, known):
@@ -133,7 +133,8 @@ class JobEvents:
             row = self._find(job_id)
 
     def _rest(self, ear: Subscription) -> Generator[bytes, None, bool]:
-        """Until something changes: progress as it comes, and else a sign of life. True: the server stops."""
+        """Progress, and otherwise keep-alives, until there is a change. Returns: True, if the server is
+        stopping."""
         while True:
             match ear.next(sse.KEEP_ALIVE_S):
                 case None:
@@ -149,8 +150,8 @@ class JobEvents:
                     return False
 
     def _waiting(self, row: JobRow) -> JobWaitingEvent | None:
-        """What is the matter with the engine that a job waits for. No notice of the job tells that: it is
-        looked at whenever the stream wakes up, and that is every few seconds."""
+        """The error of the engine that a job waits for. It causes no notice of the job, so it is read
+        whenever the stream wakes, which is every few seconds."""
         engine = find_engine(self._reader, row.engine_id) if row.status is JobState.WAITING else None
         trouble = None if engine is None else engine_error_of(engine)
         if engine is None or trouble is None:
@@ -164,7 +165,7 @@ class JobEvents:
         return events_of(self._reader, (row.job_id, *row.image_ids), seen, BATCH)
 
     def _is_forgotten(self, row: JobRow, seen: EventSeq | None, known: SeqRange) -> bool:
-        """Whether changes that the client has not seen are no longer in the database."""
+        """True if changes that the client has not seen are no longer in the database."""
         if seen is None:
             return all(event.kind is not ChangeKind.JOB for event in self._events(row, EventSeq(0)))
         return seen + 1 < known.first or seen > known.last
@@ -188,7 +189,7 @@ def _frame_of(row: JobRow, event: ChangeRow) -> bytes:
 
 
 def _since_ms(row: JobRow) -> int:
-    """Since when the job has been in its present state."""
+    """Since when the job has been in its state."""
     since_ms = {JobState.WAITING: row.created_at_ms, JobState.PROCESSING: row.started_at_ms}
     return since_ms.get(row.status, row.finished_at_ms) or row.created_at_ms
 
@@ -202,7 +203,7 @@ def _state_frame(row: JobRow, state: str, at_ms: int, seq: EventSeq) -> bytes:
 
 
 def progress_event(progress: JobProgress) -> JobProgressEvent:
-    """How far a job is, as an event."""
+    """The progress of a job, as an event."""
     shown = progress_of(progress)
     return JobProgressEvent(
         job_id=progress.job_id,

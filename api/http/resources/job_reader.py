@@ -1,4 +1,4 @@
-"""A job as it comes in, as JSON or as a form: its fields, and the files of its pictures."""
+"""Reads a job from a request, as JSON or as a form: its fields, and its input images."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import falcon
 
 from api.http.contract.errors import TooLarge
 from api.http.contract.job_checks import check_job
-from api.http.contract.job_input import BLOB_FIELDS, LATER_FIELDS, JobInput, pictures_in
+from api.http.contract.job_input import BLOB_FIELDS, LATER_FIELDS, JobInput, images_in
 from api.http.contract.request_parsing import BodyReader, read_fields
 from api.http.contract.validation_errors import ValidationErrors
 from api.http.framework.concurrency_limit import ConcurrencyLimit
@@ -21,64 +21,64 @@ from kernel.protocol.codec import MAX_BLOB_BYTES
 from kernel.protocol.enums import InputKind
 from kernel.protocol.errors import FieldProblem
 
-Pictures = Mapping[InputKind, bytes]
+InputImages = Mapping[InputKind, bytes]
 
 ONE: Final = 1
-"""So many pictures are unpacked at a time, over all requests: a file of 34 bytes can take 270 MB for that."""
+"""Images decoded at a time, over all requests: a file of 34 bytes can take 270 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobSubmission:
-    """A checked job, with its pictures as the client sent them, in the order of InputKind."""
+    """A checked job, with its images as the client sent them, in the order of InputKind."""
 
     input: JobInput
-    pictures: Pictures
+    images: InputImages
 
 
 class JobReader:
-    """Reads what POST /v1/jobs carries. Cheap checks come first: pictures of a wrong job are not opened."""
+    """Reads the body of POST /v1/jobs. Cheap checks come first: images of an invalid job are not decoded."""
 
-    def __init__(self, limits: Server, seats: ConcurrencyLimit) -> None:
-        """Who waits until a picture can be looked at takes one of the seats."""
+    def __init__(self, limits: Server, slots: ConcurrencyLimit) -> None:
+        """A request that waits to have an image checked takes one of the slots."""
         self._limits = limits
-        self._looking = MemoryLimiter(ONE, seats, "too many input images at once")
+        self._looking = MemoryLimiter(ONE, slots, "too many input images at once")
         self._json = BodyReader(
             JobInput,
             LATER_FIELDS,
-            lambda found, faults: check_job(found, pictures_in(found), limits, faults),
+            lambda found, faults: check_job(found, images_in(found), limits, faults),
             limits.max_body_bytes,
         )
         self._form = FormDecoder(JobInput, frozenset(BLOB_FIELDS.values()), limits.max_body_bytes)
 
     def read(self, req: falcon.Request) -> JobSubmission:
-        """The job that the request carries.
+        """The job in a request.
 
-        Raises: as BodyReader and FormDecoder do; InvalidField or TooLarge, if a picture cannot be used.
+        Raises: as BodyReader and FormDecoder do; InvalidField or TooLarge, if an image cannot be used.
         """
         found, files = self._read_form(req) if _is_form(req) else (self._json.read(req), {})
-        return JobSubmission(found, self._pictures(found, files))
+        return JobSubmission(found, self._images(found, files))
 
     def read_if_plain(self, req: falcon.Request) -> JobSubmission | None:
-        """The job, if it is right, comes as JSON and brings no picture; None: it is for `read`."""
+        """The job, if it is valid JSON without images; None: it is for `read`."""
         found = self._json.read_if_right(req)
-        return None if found is None or pictures_in(found) else JobSubmission(found, {})
+        return None if found is None or images_in(found) else JobSubmission(found, {})
 
     def _read_form(self, req: falcon.Request) -> tuple[JobInput, dict[InputKind, bytes]]:
         form = self._form.read(req)
         files = {kind: form.files[field] for kind, field in BLOB_FIELDS.items() if field in form.files}
 
         def check(found: JobInput, faults: ValidationErrors) -> None:
-            for kind in pictures_in(found):
+            for kind in images_in(found):
                 if kind in files:
                     faults.wrong(BLOB_FIELDS[kind], "must be sent only once, as text or as a file")
-            check_job(found, {*pictures_in(found), *files}, self._limits, faults)
+            check_job(found, {*images_in(found), *files}, self._limits, faults)
 
         return read_fields(JobInput, form.texts, LATER_FIELDS, check, strict=False), files
 
-    def _pictures(self, found: JobInput, files: Mapping[InputKind, bytes]) -> Pictures:
+    def _images(self, found: JobInput, files: Mapping[InputKind, bytes]) -> InputImages:
         faults = ValidationErrors()
-        texts = pictures_in(found)
-        pictures: dict[InputKind, bytes] = {}
+        texts = images_in(found)
+        images: dict[InputKind, bytes] = {}
         for kind, field in BLOB_FIELDS.items():
             try:
                 data = from_base64(texts[kind]) if kind in texts else files.get(kind)
@@ -86,10 +86,10 @@ class JobReader:
                 faults.wrong(field, str(error))
                 continue
             if data is not None:
-                pictures[kind] = data
+                images[kind] = data
                 self._check(field, data, faults)
         faults.raise_if_any()
-        return pictures
+        return images
 
     def _check(self, field: str, data: bytes, faults: ValidationErrors) -> None:
         if len(data) > MAX_BLOB_BYTES:

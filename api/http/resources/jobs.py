@@ -40,10 +40,10 @@ from kernel.views.reader import Reader
 from kernel.views.rows import JobRow
 
 LIGHT_BYTES: Final = 64 << 10
-"""A body of a few fields weighs nothing."""
+"""The memory of a body with a few fields is not counted."""
 TIMES: Final = 2
-"""So many times its size a body takes in memory: as bytes, and as text or decoded."""
-ROOM_BYTES: Final = 64 << 20
+"""A body takes this many times its size in memory: as bytes, and as text or decoded."""
+BODIES_BYTES: Final = 64 << 20
 
 
 class Jobs:
@@ -64,14 +64,15 @@ class Jobs:
         self._reader = reader
         self._hub = hub
         self._waiting = waiting
-        self._body = JobReader(limits, waiting.seats)
+        self._body = JobReader(limits, waiting.slots)
         self._asks = JobCommands(reader)
-        self._bodies = MemoryLimiter(ROOM_BYTES, waiting.seats, "too many jobs with input images at once")
+        self._bodies = MemoryLimiter(BODIES_BYTES, waiting.slots, "too many jobs with input images at once")
         self._create_query = QueryReader(JobCreateQuery)
         self._list_query = QueryReader(JobListQuery, check_search)
 
     def begin(self, environment: Environment, then: Then) -> bool:
-        """Ask for a plain job without waiting; `create` goes on (`api.http.framework.deferral`)."""
+        """Send the command of a plain job without waiting; `create` completes it
+        (`api.http.framework.deferral`)."""
         if (environment["REQUEST_METHOD"], environment["PATH_INFO"]) != ("POST", JOBS_PATH):
             return False
         req = falcon.Request(environment, self._options)
@@ -80,7 +81,7 @@ class Jobs:
             return False
         try:
             self._bus.ask_later(self._asks.submit(submission, validate_only=False), read_key(req), then)
-        except SpoonError:  # `create` meets it again, and tells
+        except SpoonError:  # `create` finds the error again, and reports it
             return False
         return True
 
@@ -108,7 +109,7 @@ class Jobs:
         send(resp, 200, self._shown(self._find(job_id)))
 
     def cancel(self, req: falcon.Request, resp: falcon.Response, job_id: str) -> None:
-        """The job is over at once, though its worker may still finish the step."""
+        """The job is cancelled at once, though its worker may still finish the step."""
         self._bus.ask(CancelJob(job_id=JobId(job_id)), Done, read_key(req))
         send(resp, 200, self._shown(self._find(job_id)))
 
@@ -119,14 +120,14 @@ class Jobs:
     def _submit(
         self, req: falcon.Request, expected: type[Answer], key: str | None, *, validate_only: bool
     ) -> Answer:
-        """The Manager's answer to the job that the request carries."""
+        """The Manager's reply to the job in a request."""
         if OUTCOME in req.env:
             return _in_http_words(lambda: answer_in(req.env[OUTCOME], expected))
         with self._bodies.holding(_weight(req.content_length or 0)):
             submission = self._body.read(req)
             ask = self._asks.submit(submission, validate_only=validate_only)
-            pictures = tuple(submission.pictures.values())
-            return _in_http_words(lambda: self._bus.ask(ask, expected, key, pictures))
+            images = tuple(submission.images.values())
+            return _in_http_words(lambda: self._bus.ask(ask, expected, key, images))
 
     def _send_when_over(self, resp: falcon.Response, job_id: JobId, wait_s: float) -> None:
         row = self._waiting.until(job_id, lambda: find_job(self._reader, job_id), _is_over, wait_s)
@@ -141,7 +142,7 @@ class Jobs:
         return row
 
     def _listed(self, rows: tuple[JobRow, ...]) -> tuple[Job, ...]:
-        """Those that wait with the trouble of their engines, if there is any: one query for all of them."""
+        """Jobs as responses; those that wait have the errors of their engines, read by one query for all."""
         are_any = any(row.status is JobState.WAITING for row in rows)
         failing = (
             {row.engine_id: engine_error_of(row) for row in failing_engines(self._reader)} if are_any else {}
@@ -166,7 +167,7 @@ class Jobs:
 
 
 def _in_http_words(answer: Callable[[], Answer]) -> Answer:
-    """What it returns; what it is refused with in the words of HTTP."""
+    """The reply; a refusal has the field names of HTTP."""
     try:
         return answer()
     except SpoonError as error:

@@ -1,4 +1,4 @@
-"""/metrics, in the text format of Prometheus: read at each scrape, counted nowhere else."""
+"""/metrics, in Prometheus' text format: read at each scrape, counted nowhere else."""
 
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
@@ -17,7 +17,7 @@ from kernel.views.reader import Reader
 
 
 class Figures(Collector):
-    """Asks the database and the bus client for their figures."""
+    """Reads the figures of the database and of the bus."""
 
     def __init__(
         self, bus: BusPort, reader: Reader, streams: ConcurrencyLimit, waits: ConcurrencyLimit
@@ -37,7 +37,7 @@ class Figures(Collector):
         )
 
     def describe(self) -> Iterator[Metric]:
-        """Nothing: so that registering reads no database."""
+        """No metrics, so that registering does not read the database."""
         return iter(())
 
     def _of_database(self) -> Iterator[Metric]:
@@ -78,7 +78,7 @@ class Metrics:
 
 
 def _by_status(name: str, text: str, states: type[StrEnum], counts: Mapping[str, int]) -> GaugeMetricFamily:
-    """One figure for each state, 0 where there is none: a series that comes and goes is hard to plot."""
+    """One value for each state, 0 if there is none: a series with gaps is hard to plot."""
     family = GaugeMetricFamily(name, text, labels=["status"])
     for state in states:
         family.add_metric([state.value], counts.get(state.value, 0))

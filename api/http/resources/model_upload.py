@@ -1,4 +1,4 @@
-"""A model that comes in as a form: a file, and the fields of POST /v1/models beside it."""
+"""Receives a model as a form: a file, and the fields of POST /v1/models."""
 
 from collections.abc import Mapping
 from pathlib import PurePosixPath
@@ -31,9 +31,9 @@ class ModelUpload(ModelValues, frozen=True, kw_only=True):
 
 
 def receive(req: falcon.Request, limits: UploadLimits) -> Uploaded:
-    """The file of a request, here and durable.
+    """The uploaded file of a request, durable.
 
-    Our own server has put it on the disk while it came; what another one hands over is put there now.
+    Our own server has written it while it arrived; another WSGI server's body is written now.
     Raises: Malformed, InvalidField, TooLarge, DiskFull; then nothing of it is left.
     """
     body: object = req.env["wsgi.input"]
@@ -46,7 +46,7 @@ def receive(req: falcon.Request, limits: UploadLimits) -> Uploaded:
 
 
 def register_upload(uploaded: Uploaded) -> RegisterModel:
-    """The ask for a file that is here. Without a name it bears that of its file.
+    """The command for an uploaded file. Without a name the model has the file's name.
 
     Raises: InvalidField or NotSupported with every wrong field.
     """
@@ -58,7 +58,7 @@ def register_upload(uploaded: Uploaded) -> RegisterModel:
 
 
 def _label(file_name: str) -> str:
-    """What a person calls the file, without any folder, in a length that a row can show."""
+    """The file's name without a folder, cut to the length of a column."""
     name = file_name.replace("\\", "/").rpartition("/")[2]
     return "".join(c for c in name if c.isprintable())[-MAX_FILE_NAME:] or "model"
 

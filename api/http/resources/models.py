@@ -51,13 +51,13 @@ class Models:
         self._list_query = QueryReader(ModelListQuery)
 
     def create(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """202 while it is read, 201 when it is new and over, 200 when the same was registered before."""
+        """202 while it is inspected, 201 if it is new and ready, 200 if it was registered before."""
         query = self._create_query.read(req)
         ask = register_model(self._body.read(req))
         self._answer(resp, self._bus.ask(ask, ModelAccepted, read_key(req)), query)
 
     def upload(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """As `create`, with the file itself in the form; whoever refuses it, leaves none of it behind."""
+        """As `create`, with the file in the form; a refused file is removed."""
         uploaded = receive(req, self._uploads)
         try:
             query, key = self._create_query.read(req), read_key(req)
@@ -66,7 +66,7 @@ class Models:
                 uploaded, ask = named_by_key(uploaded, ask, key, self._is_registered)
             accepted = self._bus.ask(ask, ModelAccepted, key)
         except ManagerUnreachable:
-            raise  # it may have been registered all the same: if not, the Manager's next start removes it
+            raise  # it may be registered nevertheless; if not, the Manager's next start removes the file
         except SpoonError:
             uploaded.discard()
             raise
@@ -101,7 +101,7 @@ class Models:
         send_nothing(resp)
 
     def prune(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Of deleted models alone: there are so few that one answer tells all."""
+        """Prune deleted models; there are so few that one response covers all."""
         refuse_key(req)
         dry_run = self._prune_body.read(req).dry_run
         found = self._bus.ask(PruneModels(dry_run=dry_run), ModelsPruned)

@@ -15,9 +15,9 @@ from kernel.protocol.ids import Count, EngineId
 from kernel.protocol.values import DurationS
 
 AT_ONCE: Final = 500
-"""So many times the Manager is asked in one request: each time it deletes a few hundred images."""
+"""Commands per request; each deletes a few hundred images."""
 MOST_NAMED: Final = 200
-"""So many missing files are named, the others are counted."""
+"""This many missing files are named, the rest is counted."""
 
 
 class PruneInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -43,14 +43,15 @@ class Pruned(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pruning:
-    """Deletes images by age and by the room that they take."""
+    """Deletes images by age and size."""
 
     def __init__(self, bus: BusPort) -> None:
         self._bus = bus
         self._body = BodyReader(PruneInput, frozenset(), check_prune)
 
     def prune(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """The Manager deletes a part at a time, so that others are served in between: ask again and again."""
+        """Send the command repeatedly: the Manager deletes a limited number each time, so that others are
+        served in between."""
         refuse_key(req)
         wanted = self._body.read(req)
         ask = PruneImages(
@@ -75,5 +76,5 @@ class Pruning:
 
 
 def check_prune(found: PruneInput, faults: ValidationErrors) -> None:
-    """Find all that is wrong with a wish to prune."""
+    """Check a request to prune."""
     check_line("engine_id", found.engine_id, faults)

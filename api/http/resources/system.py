@@ -32,7 +32,7 @@ from kernel.views.events import known_events
 from kernel.views.reader import Reader
 
 PATIENCE_S: Final = 0.9
-"""How long a health check waits for the Manager: its own client mostly has a patience of a second."""
+"""Seconds that a health check waits for the Manager: its own client mostly waits for one."""
 
 
 class Alive(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,7 +116,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class System:
-    """How the server is, and what it can do."""
+    """Health, devices and capabilities."""
 
     def __init__(self, bus: BusPort, reader: Reader, server: Server) -> None:
         self._bus = bus

@@ -1,4 +1,4 @@
-"""Uploads under an idempotency key: the same form again is the same command, and leaves no second file."""
+"""Uploads with an idempotency key: the same form again is the same command, and leaves no second file."""
 
 import hashlib
 from collections.abc import Callable
@@ -16,10 +16,10 @@ _NAME_LENGTH = 32
 def named_by_key(
     uploaded: Uploaded, ask: RegisterModel, key: str, is_registered: Callable[[str], bool]
 ) -> tuple[Uploaded, RegisterModel]:
-    """The upload under a name made of its key, its bytes and all that is said of it.
+    """The upload, renamed by its key, its bytes and its fields.
 
-    The Manager answers a command that it had before with the stored reply if it has the same bytes; so the
-    address in it must not be another one. What is registered already is here: this copy is removed.
+    The Manager answers a repeated command with the stored reply if it has the same bytes, so the URI in it
+    must be the same. If it is registered already, this copy is removed.
     Raises: OSError.
     """
     with uploaded.path.open("rb") as file:

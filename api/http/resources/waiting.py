@@ -1,4 +1,4 @@
-"""`?wait=`: hold the answer back until something has ended, without asking the database over and over."""
+"""`?wait=`: delays a response until something has ended, without polling the database."""
 
 import time
 from collections.abc import Callable
@@ -10,26 +10,26 @@ from api.hub import Closing, Hub
 Row = TypeVar("Row")
 
 REREAD_EVERY_S: Final = 5.0
-"""Should a change ever go by unheard, the database is asked after so long."""
+"""Seconds after which the database is read anyway, in case a notice was lost."""
 
 
 class Waiting:
-    """Waits in the thread of the request; when all seats are taken it does not wait at all."""
+    """Waits in the thread of the request; if no slot is free, it does not wait at all."""
 
-    def __init__(self, hub: Hub, seats: ConcurrencyLimit) -> None:
+    def __init__(self, hub: Hub, slots: ConcurrencyLimit) -> None:
         self._hub = hub
-        self.seats = seats
+        self.slots = slots
 
     def until(
         self, thing_id: str, read: Callable[[], Row | None], is_over: Callable[[Row], bool], wait_s: float
     ) -> Row | None:
-        """The row as it is when it is over, or after so many seconds; None when it is there no more."""
-        if wait_s <= 0 or not self.seats.take():
+        """The row when it has ended, or after `wait_s`; None, if it no longer exists."""
+        if wait_s <= 0 or not self.slots.take():
             return read()
         try:
             return self._listen(thing_id, read, is_over, time.monotonic() + wait_s)
         finally:
-            self.seats.give_back()
+            self.slots.give_back()
 
     def _listen(
         self, thing_id: str, read: Callable[[], Row | None], is_over: Callable[[Row], bool], until: float

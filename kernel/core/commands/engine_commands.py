@@ -53,7 +53,7 @@ def plan(world: World, spec: EngineSpec, *, is_to_run: bool) -> Engine:
     engine = Engine(row)
     if is_to_run:
         _check_running(world)
-        _check_room(world, engine)
+        _check_memory(world, engine)
     return engine
 
 
@@ -62,10 +62,10 @@ def _check_running(world: World) -> None:
         raise ShuttingDown
 
 
-def _check_room(world: World, engine: Engine) -> None:
+def _check_memory(world: World, engine: Engine) -> None:
     """Check, before anything is loaded, that the device exists and has enough memory.
 
-    Raises: DeviceUnavailable; NotEnoughMemory.
+    Raises: InvalidField; NotEnoughMemory.
     """
     device = engine.row.spec.device
     if (fault := memory_report.absent_device(world, device)) is not None:
@@ -84,7 +84,7 @@ def start(world: World, ask: client.StartEngine) -> client.SingleReply:
     _check_running(world)
     model_refs.check_engine(world, engine.row.spec)
     if not engine.is_running:
-        _check_room(world, engine)
+        _check_memory(world, engine)
     _start(world, engine, is_pinned=True)
     return _accepted(engine)
 

@@ -96,7 +96,7 @@ def _ready(world: World, engine: Engine, worker: Worker, report: wire.EngineRead
     """The first ready worker's device becomes the engine's; the row is saved with its new state."""
     workers.move(worker, WorkerState.READY)
     engine.is_requested = False
-    worker.capacity, worker.ready_at_s = _seats(report), world.now.mono_s
+    worker.capacity, worker.ready_at_s = _capacity(report), world.now.mono_s
     worker.memory_bytes = report.memory_bytes
     if worker.reservation is not None:
         reserved = worker.reservation
@@ -111,7 +111,7 @@ def _ready(world: World, engine: Engine, worker: Worker, report: wire.EngineRead
         )
 
 
-def _seats(report: wire.EngineReady) -> int:
+def _capacity(report: wire.EngineReady) -> int:
     return min(max(report.capacity, 1), MAX_CAPACITY)
 
 

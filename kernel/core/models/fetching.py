@@ -107,7 +107,7 @@ def inspected(world: World, worker: Worker, report: wire.ModelInspected) -> None
             give_up(world, row, BadMessage.code, f"invalid report from the fetch worker: {fault}")
             tend(world)
             return
-        row = _with_findings(row, report)
+        row = _with_inspection(row, report)
         if report.stored is None:
             transitions.move_model(world, row, ModelState.READY)
             reconcile.try_again(world, row.model_id)
@@ -123,7 +123,7 @@ def inspected(world: World, worker: Worker, report: wire.ModelInspected) -> None
     tend(world)
 
 
-def _with_findings(row: ModelRow, report: wire.ModelInspected) -> ModelRow:
+def _with_inspection(row: ModelRow, report: wire.ModelInspected) -> ModelRow:
     found = report.fingerprint
     return replace(
         row,

@@ -17,7 +17,7 @@ from api.http.framework.connection_limits import Capacity, Deadlines
 from api.http.framework.guard import Guard
 from api.http.framework.listener import Listener
 from api.http.framework.loop import Sockets
-from api.http.framework.thread_lanes import shares_of
+from api.http.framework.thread_pools import shares_of
 from api.http.framework.threads import Threads
 from conf.settings import Server
 

@@ -278,7 +278,7 @@ def test_a_stream_sends_what_happens_while_it_is_open(running: Running) -> None:
     connection.close()
 
 
-def test_streams_are_counted_and_their_seats_come_back(running: Running) -> None:
+def test_streams_are_counted_and_their_slots_come_back(running: Running) -> None:
     first, second, third = (running.connect() for _ in range(3))
     for connection in (first, second):
         connection.request("GET", "/v1/events")

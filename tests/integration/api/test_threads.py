@@ -1,4 +1,4 @@
-"""The threads of requests: each lane has its own, and who would wait in vain is told so."""
+"""The threads of requests: each pool has its own, and who would wait in vain is told so."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -6,26 +6,26 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from api.http.framework.concurrency_limit import ConcurrencyLimit
-from api.http.framework.thread_lanes import Lane
+from api.http.framework.thread_pools import Pool
 from api.http.framework.threads import Threads
 from kernel.protocol.errors import ManagerUnreachable, SpoonError
 
 PATIENCE_S = 10.0
-SHARES = dict.fromkeys(Lane, 1) | {Lane.ASK: 2}
+SHARES = dict.fromkeys(Pool, 1) | {Pool.ASK: 2}
 
 
 class Visit:
     """A request that lasts until it is let go."""
 
-    def __init__(self, lane: Lane, work: Callable[[], object] = lambda: None) -> None:
-        self._lane = lane
+    def __init__(self, pool: Pool, work: Callable[[], object] = lambda: None) -> None:
+        self._pool = pool
         self._work = work
         self.begun, self.go, self.done = threading.Event(), threading.Event(), threading.Event()
         self.refusal: SpoonError | None = None
         self.is_cancelled = False
 
-    def lane(self) -> Lane:
-        return self._lane
+    def pool(self) -> Pool:
+        return self._pool
 
     def refuse(self, error: SpoonError) -> None:
         self.refusal = error
@@ -71,64 +71,64 @@ def threads(silence: Silence, visits: list[Visit]) -> Iterator[Threads]:
 
 
 def begin(
-    threads: Threads, visits: list[Visit], lane: Lane, work: Callable[[], object] = lambda: None
+    threads: Threads, visits: list[Visit], pool: Pool, work: Callable[[], object] = lambda: None
 ) -> Visit:
-    visit = Visit(lane, work)
+    visit = Visit(pool, work)
     visits.append(visit)
     threads.add_task(visit)
     return visit
 
 
-def test_a_full_lane_keeps_no_thread_from_another(threads: Threads, visits: list[Visit]) -> None:
-    asks = [begin(threads, visits, Lane.ASK) for _ in range(10)]
+def test_a_full_pool_keeps_no_thread_from_another(threads: Threads, visits: list[Visit]) -> None:
+    asks = [begin(threads, visits, Pool.ASK) for _ in range(10)]
     assert all(ask.begun.wait(PATIENCE_S) for ask in asks[:2])
-    for lane in (Lane.QUICK, Lane.READ):
-        assert begin(threads, visits, lane).begun.wait(PATIENCE_S)
+    for pool in (Pool.QUICK, Pool.READ):
+        assert begin(threads, visits, pool).begun.wait(PATIENCE_S)
     assert not any(ask.begun.is_set() for ask in asks[2:])
     asks[0].go.set()
     assert asks[2].begun.wait(PATIENCE_S)
 
 
-def test_who_takes_a_seat_makes_room_in_its_lane(threads: Threads, visits: list[Visit]) -> None:
-    seats = ConcurrencyLimit(3)
-    waits = [begin(threads, visits, Lane.READ, seats.take) for _ in range(3)]
+def test_who_takes_a_slot_makes_room_in_its_pool(threads: Threads, visits: list[Visit]) -> None:
+    slots = ConcurrencyLimit(3)
+    waits = [begin(threads, visits, Pool.READ, slots.take) for _ in range(3)]
     assert all(wait.begun.wait(PATIENCE_S) for wait in waits)
-    reads = [begin(threads, visits, Lane.READ) for _ in range(2)]
+    reads = [begin(threads, visits, Pool.READ) for _ in range(2)]
     assert reads[0].begun.wait(PATIENCE_S)
     assert not reads[1].begun.is_set()
 
 
-def test_who_gives_its_seat_back_counts_again(threads: Threads, visits: list[Visit]) -> None:
-    seats = ConcurrencyLimit(1)
+def test_who_gives_its_slot_back_counts_again(threads: Threads, visits: list[Visit]) -> None:
+    slots = ConcurrencyLimit(1)
 
     def take_and_give_back() -> None:
-        seats.take()
-        seats.give_back()
+        slots.take()
+        slots.give_back()
 
-    assert begin(threads, visits, Lane.READ, take_and_give_back).begun.wait(PATIENCE_S)
-    late = begin(threads, visits, Lane.READ)
-    assert begin(threads, visits, Lane.QUICK).begun.wait(PATIENCE_S)
+    assert begin(threads, visits, Pool.READ, take_and_give_back).begun.wait(PATIENCE_S)
+    late = begin(threads, visits, Pool.READ)
+    assert begin(threads, visits, Pool.QUICK).begun.wait(PATIENCE_S)
     assert not late.begun.is_set()
 
 
 def test_while_the_manager_is_silent_who_would_have_to_wait_is_refused(
     threads: Threads, visits: list[Visit], silence: Silence
 ) -> None:
-    asks = [begin(threads, visits, Lane.ASK) for _ in range(3)]
+    asks = [begin(threads, visits, Pool.ASK) for _ in range(3)]
     assert all(ask.begun.wait(PATIENCE_S) for ask in asks[:2])
     silence.is_silent = True
-    late = begin(threads, visits, Lane.ASK)
+    late = begin(threads, visits, Pool.ASK)
     assert late.done.wait(PATIENCE_S)
     threads.refuse_waiting()
     assert asks[2].done.wait(PATIENCE_S)
     for refused in (late, asks[2]):
         assert isinstance(refused.refusal, ManagerUnreachable)
         assert refused.refusal.retry_after_s
-    assert begin(threads, visits, Lane.READ).begun.wait(PATIENCE_S)
+    assert begin(threads, visits, Pool.READ).begun.wait(PATIENCE_S)
 
 
 def test_while_the_manager_answers_nobody_is_refused(threads: Threads, visits: list[Visit]) -> None:
-    asks = [begin(threads, visits, Lane.ASK) for _ in range(20)]
+    asks = [begin(threads, visits, Pool.ASK) for _ in range(20)]
     threads.refuse_waiting()
     for ask in asks:
         ask.go.set()
@@ -141,21 +141,21 @@ def test_a_request_that_fails_costs_no_thread(threads: Threads, visits: list[Vis
         raise ValueError("planted")
 
     for _ in range(5):
-        begin(threads, visits, Lane.QUICK, fail)
-    assert begin(threads, visits, Lane.QUICK).begun.wait(PATIENCE_S)
+        begin(threads, visits, Pool.QUICK, fail)
+    assert begin(threads, visits, Pool.QUICK).begun.wait(PATIENCE_S)
 
 
 def test_threads_are_started_as_they_are_needed(threads: Threads, visits: list[Visit]) -> None:
     before = threading.active_count()
     for _ in range(50):
-        visit = begin(threads, visits, Lane.ASK)
+        visit = begin(threads, visits, Pool.ASK)
         visit.go.set()
         assert visit.done.wait(PATIENCE_S)
     assert threading.active_count() - before <= 2
 
 
 def test_at_the_end_what_waits_is_dropped(silence: Silence) -> None:
-    threads, working, late = Threads({Lane.ASK: 1}, silence), Visit(Lane.ASK), Visit(Lane.ASK)
+    threads, working, late = Threads({Pool.ASK: 1}, silence), Visit(Pool.ASK), Visit(Pool.ASK)
     threads.add_task(working)
     assert working.begun.wait(PATIENCE_S)
     threads.add_task(late)

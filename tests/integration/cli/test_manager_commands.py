@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from api.cli.bus import ManagerLine
+from api.cli.bus import ManagerConnection
 from api.cli.exit_codes import ExitCode
 from api.cli.server import is_alive
 from kernel.protocol.client import ApiLife, DeviceStatus, InviteWorker, Refused, Shutdown, WorkerInvited
@@ -92,16 +92,19 @@ def test_a_damaged_key_is_told(here: Spoon, name: str, damaged: str) -> None:
 
 def test_a_manager_that_has_gone_and_left_its_keys_is_not_waited_for_long(tmp_path: Path) -> None:
     fake_manager.write_keys(tmp_path / "bus")
-    with ManagerLine(tmp_path / "bus") as line, pytest.raises(ManagerUnreachable, match="does not answer"):
-        line.status(timeout_s=0.05)
+    with (
+        ManagerConnection(tmp_path / "bus") as connection,
+        pytest.raises(ManagerUnreachable, match="does not answer"),
+    ):
+        connection.status(timeout_s=0.05)
 
 
 def test_a_question_that_was_not_heard_is_sent_again_under_the_same_key(tmp_path: Path) -> None:
     with (
         fake_manager.running(tmp_path / "bus", FakeManager(deaf_for=1)) as manager,
-        ManagerLine(tmp_path / "bus") as line,
+        ManagerConnection(tmp_path / "bus") as connection,
     ):
-        line.ask(Shutdown())
+        connection.ask(Shutdown())
     first, second = manager.commands
     assert first == second
 
@@ -110,10 +113,10 @@ def test_a_refusal_is_the_error_that_it_stands_for(tmp_path: Path) -> None:
     refused = Refused(code="shutting_down", detail="it is on its way out")
     with (
         fake_manager.running(tmp_path / "bus", FakeManager(reply=refused)),
-        ManagerLine(tmp_path / "bus") as line,
+        ManagerConnection(tmp_path / "bus") as connection,
         pytest.raises(ShuttingDown, match="on its way out"),
     ):
-        line.ask(Shutdown())
+        connection.ask(Shutdown())
 
 
 def test_stop_waits_until_the_process_is_gone(here: Spoon) -> None:

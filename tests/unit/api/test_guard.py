@@ -92,7 +92,7 @@ def test_a_page_of_another_site_may_lead_here_and_reads_nothing(
     assert fetched(stage, "/v1/jobs", site, mode, dest) == status
 
 
-def test_a_page_of_another_site_takes_no_seat_of_the_streams(stage: Stage) -> None:
+def test_a_page_of_another_site_takes_no_slot_of_the_streams(stage: Stage) -> None:
     for _ in range(20):
         assert fetched(stage, "/v1/events", "cross-site", "cors", "empty") == 403
     page = stage.get("/metrics").text

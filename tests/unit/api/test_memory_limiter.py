@@ -9,8 +9,8 @@ from api.http.framework.memory_limiter import MemoryLimiter
 from kernel.protocol.errors import TooManyRequests
 
 
-def room(seats: int = 1, patience_s: float = 0.0) -> MemoryLimiter:
-    return MemoryLimiter(10, ConcurrencyLimit(seats), "too many bodies", patience_s)
+def room(slots: int = 1, patience_s: float = 0.0) -> MemoryLimiter:
+    return MemoryLimiter(10, ConcurrencyLimit(slots), "too many bodies", patience_s)
 
 
 def test_what_has_no_room_waits_and_is_refused_when_there_is_none() -> None:
@@ -40,7 +40,7 @@ def test_what_weighs_more_than_the_room_has_it_alone() -> None:
 
 
 def test_nobody_waits_without_a_seat() -> None:
-    bodies = room(seats=0, patience_s=60.0)
+    bodies = room(slots=0, patience_s=60.0)
     with bodies.holding(10), pytest.raises(TooManyRequests), bodies.holding(1):
         pass
 
@@ -52,8 +52,8 @@ def test_room_comes_back_even_if_the_body_is_refused() -> None:
             raise ValueError("wrong")
 
 
-def test_who_gives_up_waiting_gives_the_seat_back_and_leaves_the_line() -> None:
-    bodies = room(seats=1)
+def test_who_gives_up_waiting_gives_the_slot_back_and_leaves_the_line() -> None:
+    bodies = room(slots=1)
     with bodies.holding(10):
         for _ in range(3):
             with pytest.raises(TooManyRequests), bodies.holding(1):
@@ -63,7 +63,7 @@ def test_who_gives_up_waiting_gives_the_seat_back_and_leaves_the_line() -> None:
 
 
 def test_a_heavy_one_is_not_overtaken_for_ever_by_light_ones() -> None:
-    bodies, order = room(seats=2, patience_s=60.0), list[int]()
+    bodies, order = room(slots=2, patience_s=60.0), list[int]()
     threads = [threading.Thread(target=_take, args=(bodies, weight, order)) for weight in (10, 1)]
     with bodies.holding(5):
         for waiting, thread in enumerate(threads, 1):

@@ -118,15 +118,15 @@ class Opened:
 
 
 @pytest.fixture
-def seats() -> ConcurrencyLimit:
+def slots() -> ConcurrencyLimit:
     return ConcurrencyLimit(1)
 
 
 @pytest.fixture
-def job_stream(stage: Stage, seats: ConcurrencyLimit) -> Iterator[Opened]:
+def job_stream(stage: Stage, slots: ConcurrencyLimit) -> Iterator[Opened]:
     stage.database.add_job(1, "j1")
     stage.database.add_event(1, "job", "j1", "waiting")
-    events = JobEvents(stage.reader, stage.hub, seats)
+    events = JobEvents(stage.reader, stage.hub, slots)
     opened = Opened(events.open(row_of(stage), None))
     assert opened.next() == RETRY
     yield opened
@@ -211,25 +211,25 @@ def test_a_database_that_fails_ends_the_stream(stage: Stage, job_stream: Opened)
         job_stream.next()
 
 
-def test_a_closed_stream_gives_its_seat_back_once(seats: ConcurrencyLimit, job_stream: Opened) -> None:
-    assert seats.taken == 1
+def test_a_closed_stream_gives_its_slot_back_once(slots: ConcurrencyLimit, job_stream: Opened) -> None:
+    assert slots.taken == 1
     job_stream.stream.close()
     job_stream.stream.close()
-    assert seats.taken == 0
+    assert slots.taken == 0
 
 
-def test_when_all_seats_are_taken_polling_is_advised(
-    stage: Stage, seats: ConcurrencyLimit, job_stream: Opened
+def test_when_all_slots_are_taken_polling_is_advised(
+    stage: Stage, slots: ConcurrencyLimit, job_stream: Opened
 ) -> None:
-    events = JobEvents(stage.reader, stage.hub, seats)
+    events = JobEvents(stage.reader, stage.hub, slots)
     with pytest.raises(TooManyStreams, match="poll instead"):
         events.open(row_of(stage), None)
 
 
 @pytest.fixture
-def stream_of_everything(stage: Stage, seats: ConcurrencyLimit) -> Iterator[Opened]:
+def stream_of_everything(stage: Stage, slots: ConcurrencyLimit) -> Iterator[Opened]:
     stage.database.add_event(7, "engine", "e1", "ready")
-    opened = Opened(Events(stage.reader, stage.hub, seats).open(None))
+    opened = Opened(Events(stage.reader, stage.hub, slots).open(None))
     assert opened.next() == RETRY
     yield opened
     opened.stream.close()
@@ -253,18 +253,18 @@ def test_the_stream_of_everything_ends_with_the_server(stage: Stage, stream_of_e
 
 
 @pytest.mark.parametrize("last", [2, 99])
-def test_who_missed_too_much_is_told_to_start_over(stage: Stage, seats: ConcurrencyLimit, last: int) -> None:
+def test_who_missed_too_much_is_told_to_start_over(stage: Stage, slots: ConcurrencyLimit, last: int) -> None:
     stage.database.add_event(7, "engine", "e1", "ready")
-    opened = Opened(Events(stage.reader, stage.hub, seats).open(EventSeq(last)))
+    opened = Opened(Events(stage.reader, stage.hub, slots).open(EventSeq(last)))
     opened.next()
     assert opened.next() == ("reset", {"seq": 7}, 7)
     opened.stream.close()
 
 
-def test_who_missed_little_is_told_it(stage: Stage, seats: ConcurrencyLimit) -> None:
+def test_who_missed_little_is_told_it(stage: Stage, slots: ConcurrencyLimit) -> None:
     for seq in (7, 8, 9):
         stage.database.add_event(seq, "engine", "e1", "ready")
-    opened = Opened(Events(stage.reader, stage.hub, seats).open(EventSeq(7)))
+    opened = Opened(Events(stage.reader, stage.hub, slots).open(EventSeq(7)))
     opened.next()
     assert [opened.next()[2], opened.next()[2]] == [8, 9]
     opened.stream.close()

@@ -47,8 +47,8 @@ def woken() -> threading.Event:
     return threading.Event()
 
 
-def inflow(receiver: Receiver, woken: threading.Event, seats: ConcurrencyLimit | None = None) -> UploadStream:
-    return UploadStream(receiver, seats or ConcurrencyLimit(1), woken.set)
+def inflow(receiver: Receiver, woken: threading.Event, slots: ConcurrencyLimit | None = None) -> UploadStream:
+    return UploadStream(receiver, slots or ConcurrencyLimit(1), woken.set)
 
 
 def left(limits: UploadLimits) -> list[Path]:
@@ -85,14 +85,14 @@ def test_a_disk_that_stands_still_holds_up_nobody_and_its_backlog_is_bounded(
 
 
 def test_what_is_wrong_is_found_beside_and_told_at_once(limits: UploadLimits, woken: threading.Event) -> None:
-    seats = ConcurrencyLimit(1)
-    upload = inflow(Receiver(limits, TYPE, None), woken, seats)
+    slots = ConcurrencyLimit(1)
+    upload = inflow(Receiver(limits, TYPE, None), woken, slots)
     upload.append(b"x" * 20_000)
     assert woken.wait(10)
     assert isinstance(upload.failure, Malformed)
     with pytest.raises(Malformed):
         upload.finish()
-    assert (left(limits), seats.taken) == ([], 0)
+    assert (left(limits), slots.taken) == ([], 0)
 
 
 def test_a_mistake_of_ours_is_a_refusal_too(limits: UploadLimits, woken: threading.Event) -> None:
@@ -104,22 +104,22 @@ def test_a_mistake_of_ours_is_a_refusal_too(limits: UploadLimits, woken: threadi
 
 
 def test_a_client_that_leaves_leaves_nothing(limits: UploadLimits, woken: threading.Event) -> None:
-    seats = ConcurrencyLimit(1)
-    upload = inflow(Receiver(limits, TYPE, None), woken, seats)
+    slots = ConcurrencyLimit(1)
+    upload = inflow(Receiver(limits, TYPE, None), woken, slots)
     upload.append(FORM[:1500])
     upload.close()
     upload.join()
-    assert (left(limits), seats.taken) == ([], 0)
+    assert (left(limits), slots.taken) == ([], 0)
 
 
 def test_there_are_only_so_many_at_once(limits: UploadLimits, woken: threading.Event) -> None:
-    seats = ConcurrencyLimit(1)
-    first = inflow(Receiver(limits, TYPE, None), woken, seats)
+    slots = ConcurrencyLimit(1)
+    first = inflow(Receiver(limits, TYPE, None), woken, slots)
     with pytest.raises(TooManyRequests, match="too many uploads"):
-        inflow(Receiver(limits, TYPE, None), woken, seats)
+        inflow(Receiver(limits, TYPE, None), woken, slots)
     first.close()
     first.join()
-    second = inflow(Receiver(limits, TYPE, None), woken, seats)
+    second = inflow(Receiver(limits, TYPE, None), woken, slots)
     second.close()
     second.join()
 
@@ -127,10 +127,10 @@ def test_there_are_only_so_many_at_once(limits: UploadLimits, woken: threading.E
 def test_an_upload_for_which_there_is_no_thread_is_refused_and_holds_no_seat(
     limits: UploadLimits, woken: threading.Event
 ) -> None:
-    seats, usual = ConcurrencyLimit(1), threading.stack_size(1 << 46)  # more than any address space has
+    slots, usual = ConcurrencyLimit(1), threading.stack_size(1 << 46)  # more than any address space has
     try:
         with pytest.raises(TooManyRequests, match="can't start new thread"):
-            inflow(Receiver(limits, TYPE, None), woken, seats)
+            inflow(Receiver(limits, TYPE, None), woken, slots)
     finally:
         threading.stack_size(usual)
-    assert (left(limits), seats.taken) == ([], 0)
+    assert (left(limits), slots.taken) == ([], 0)

@@ -35,21 +35,21 @@ def test_without_waiting_it_is_read_once() -> None:
     assert Waiting(Hub(), ConcurrencyLimit(1)).until("j1", row.read, is_over, 0) == "waiting"
 
 
-def test_when_all_seats_are_taken_nobody_waits() -> None:
+def test_when_all_slots_are_taken_nobody_waits() -> None:
     row = Row("waiting", "finished")
     assert Waiting(Hub(), ConcurrencyLimit(0)).until("j1", row.read, is_over, 300.0) == "waiting"
 
 
 def test_a_change_ends_the_waiting_and_progress_does_not() -> None:
-    hub, seats, row = Hub(), ConcurrencyLimit(1), Row("waiting", "finished")
+    hub, slots, row = Hub(), ConcurrencyLimit(1), Row("waiting", "finished")
     answers: list[str | None] = []
-    waiter = Thread(target=lambda: answers.append(Waiting(hub, seats).until("j1", row.read, is_over, 60.0)))
+    waiter = Thread(target=lambda: answers.append(Waiting(hub, slots).until("j1", row.read, is_over, 60.0)))
     waiter.start()
     while row.readings == 0:
         hub.publish(JobProgress(job_id=JobId("j1"), step=1, steps=2))
     hub.publish(Changed(seq=EventSeq(1), kind=ChangeKind.JOB, id="j1", state="finished", at_ms=1))
     waiter.join()
-    assert (answers, row.readings, seats.taken) == (["finished"], 2, 0)
+    assert (answers, row.readings, slots.taken) == (["finished"], 2, 0)
 
 
 def test_a_stopping_server_ends_the_waiting() -> None:
