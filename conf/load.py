@@ -20,7 +20,8 @@ from kernel.protocol.errors import BadConfiguration
 
 CONFIG_VARIABLE: Final = "SPOON_CONFIG"
 URL_VARIABLE: Final = "SPOON_URL"
-"""The URL of the API for the command line; it configures the caller, not the server."""
+ENGINE_VARIABLE: Final = "SPOON_ENGINE"
+"""The URL of the API and the engine of jobs, for the command line; they configure the caller alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ def _from_environment(
 ) -> Iterator[Effective | str]:
     """Each key that a variable sets, or a sentence about a mistake."""
     by_variable = {key.variable: key for key in keys.values()}
-    known = {*by_variable, CONFIG_VARIABLE, URL_VARIABLE}
+    known = {*by_variable, CONFIG_VARIABLE, URL_VARIABLE, ENGINE_VARIABLE}
     for variable in sorted(name for name in environ if name.startswith(ENVIRONMENT_PREFIX)):
         if variable not in known:
             yield f"unknown environment variable {variable}: {_way_out(variable, known)}"

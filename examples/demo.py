@@ -1,8 +1,8 @@
 """One picture from nothing: `make demo` runs this.
 
 It starts a server on a temporary data folder and a free port, and then does with the command `spoon` what a
-person would do: registers the checkpoint that ships with the project, creates an engine, submits a job,
-watches it, saves the picture, and stops the server.
+person would do: registers the checkpoint that ships with the project, draws a picture with it, and stops
+the server.
 """
 
 import argparse
@@ -69,13 +69,8 @@ def draw(folder: Path, prompt: str, out: Path) -> None:
     with server(folder, config):
         say("registering the checkpoint that ships")
         spoon(config, "models", "add", str(checkpoint), "--type", "checkpoint", "--name", "scenes", "--wait")
-        say("creating an engine")
-        spoon(config, "engines", "create", "scenes", "--name", "demo", "--wait")
         say(f'drawing "{prompt}"')
-        spoon(
-            config, "jobs", "submit", prompt, "--engine", "demo", "--width", "128", "--height", "128",
-            "--steps", "20", "--seed", "1", "--watch", "--out", str(out),
-        )  # fmt: skip
+        spoon(config, "draw", prompt, "--steps", "20", "--seed", "1", "--out", str(out))
         say("stopping the server")
         spoon(config, "stop")
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import msgspec
 
 from api.cli.exit_codes import Refusal
-from kernel.protocol.enums import ENDED_JOB_STATES
+from kernel.protocol.enums import ENDED_JOB_STATES, ImageFileType
 from kernel.protocol.errors import Conflict, EngineNotFound, ModelNotFound
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     waits_for: str | None = None
     image_ids: tuple[str, ...] = ()
     prompt: str | None = None
+    seed: int = 0
+    image_file_type: ImageFileType = ImageFileType.PNG
     progress: Progress | None = None
     error: StoredError | None = None
     warnings: tuple[str, ...] = ()

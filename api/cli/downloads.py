@@ -34,15 +34,19 @@ WHOLE: Final = Part("download")
 _SUFFIXES: Final = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
 
 
-def save_all(rest: Rest, image_ids: Sequence[str], out: Path) -> None:
-    """Download a job's images, several under numbered names. On failure, print how to get the rest.
+def numbered(out: Path, images: int) -> list[Path]:
+    """A file for each image: `out` itself for one, numbered names for several."""
+    return [out] if images == 1 else [out.with_stem(f"{out.stem}-{n + 1}") for n in range(images)]
+
+
+def save_all(rest: Rest, image_ids: Sequence[str], files: Sequence[Path]) -> Iterator[Path]:
+    """Download a job's images, each to its file, and yield that. On failure, print how to get the rest.
 
     Raises: OSError, if a file cannot be written; as `save`.
     """
-    many = len(image_ids) > 1
-    for index, image_id in enumerate(image_ids):
+    for index, (image_id, file) in enumerate(zip(image_ids, files, strict=True)):
         try:
-            save(rest, image_id, out.with_stem(f"{out.stem}-{index + 1}") if many else out)
+            yield _download(rest, image_id, file, WHOLE)
         except (OSError, ServerUnreachable):
             for left in image_ids[index:]:
                 click.echo(f"image not saved; get it with `spoon images download {left}`", err=True)
@@ -54,13 +58,17 @@ def save(rest: Rest, image_id: str, out: Path | None, part: Part = WHOLE) -> Non
 
     Raises: Refusal, if there is no such file; ServerUnreachable, if the download was incomplete.
     """
+    click.echo(f"saved {_download(rest, image_id, out, part)}", err=True)
+
+
+def _download(rest: Rest, image_id: str, out: Path | None, part: Part) -> Path:
     with rest.stream(part.path_of(image_id), {}) as answer:
         suffix = _SUFFIXES.get(answer.headers.get("content-type", ""), "")
         file = out or Path(f"{image_id}{part.ending}{suffix}")
         with _whole(file) as stream:
             for chunk in answer.iter_bytes():
                 stream.write(chunk)
-    click.echo(f"saved {file}", err=True)
+    return file
 
 
 def pour(rest: Rest, image_id: str, part: Part = WHOLE) -> None:

@@ -91,7 +91,18 @@ clip_skip_option = click.option(
     help="Text encoder layer to use, counted from the end as in A1111: 1 (as trained) to 12.",
 )
 
+engine_option = click.option(
+    "--engine",
+    metavar="ENGINE",
+    help="Engine to run the job (an id or name). [default: $SPOON_ENGINE, else engines.default, else an "
+    "engine of the only checkpoint]",
+)
+
 _OPTIONS: Final = (
+    click.option(
+        "-m", "--checkpoint", metavar="MODEL",
+        help="Checkpoint (an id or name), instead of --engine: an engine of it is found or created.",
+    ),
     click.option("--negative-prompt", metavar="PROMPT", help="Prompt for content to avoid. [default: empty]"),
     lora_option,
     click.option("--no-loras", is_flag=True, help="Ignore the engine's LoRAs."),
@@ -192,8 +203,9 @@ def job_options(command: Command) -> Command:
     return command
 
 
-def job_input(engine_id: str, prompt: str, said: Mapping[str, Said]) -> dict[str, object]:
+def job_input(engine_id: str | None, prompt: str, said: Mapping[str, Said]) -> dict[str, object]:
     """The request body for the given options; what was not given is omitted, and has the engine's value.
+    Without an engine the server chooses it.
 
     Raises: UsageError, if an option and the flag that empties its field are both given.
     """
@@ -202,7 +214,8 @@ def job_input(engine_id: str, prompt: str, said: Mapping[str, Said]) -> dict[str
         for name, value in said.items()
         if is_said(value) and name not in FILES and name not in _NONE_OF
     }
-    return {"engine_id": engine_id, "prompt": prompt, **given, **_none_of(said)}
+    where = {} if engine_id is None else {"engine_id": engine_id}
+    return {**where, "prompt": prompt, **given, **_none_of(said)}
 
 
 def is_said(value: Said) -> bool:

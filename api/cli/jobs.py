@@ -10,10 +10,11 @@ import msgspec
 from api.cli.client_models import Job, engine_names, find_engine, list_items
 from api.cli.context import Invocation
 from api.cli.exit_codes import Refusal
-from api.cli.job_options import Said, files_of, in_options, job_input, job_options
+from api.cli.job_options import Said, engine_option, files_of, in_options, job_input, job_options
 from api.cli.options import ImagePath, WordChoice, all_option, file_type_for, json_option, limit_option
 from api.cli.output import beginning, print_json, print_table, print_thing, when
 from api.cli.search_options import Wanted, query_of, search_options
+from conf.load import ENGINE_VARIABLE
 from kernel.protocol.enums import ImageFileType, JobState
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def show(invocation: Invocation, job: str, as_json: bool) -> None:
 
 @jobs.command()
 @click.argument("prompt")
-@click.option("--engine", metavar="ENGINE", required=True, help="Engine to run the job (an id or name).")
+@engine_option
 @job_options
 @click.option(
     "--idempotency-key",
@@ -117,7 +118,7 @@ def submit(
     invocation: Invocation,
     /,
     prompt: str,
-    engine: str,
+    engine: str | None,
     key: str | None,
     validate_only: bool,
     is_waiting: bool,
@@ -128,7 +129,7 @@ def submit(
     as_json: bool,
     **said: Said,
 ) -> None:
-    """Submit a job that generates images from PROMPT.
+    """Submit a job that generates images from PROMPT. `spoon draw` also waits for them and saves them.
 
     Settings that you omit come from the engine. --lora and --embedding replace the engine's.
 
@@ -144,9 +145,9 @@ def submit(
     said["image_file_type"] = file_type_for(out, said_type)
     said["previews"] = said["previews"] or preview_to is not None
     with invocation.rest() as rest:
-        engine_id = find_engine(rest, engine).engine_id
+        engine_id = engine_id_of(invocation, rest, engine, said)
         query = {"validate_only": "true"} if validate_only else None
-        answer = _post(rest, job_input(engine_id, prompt, said), query, key, files_of(said))
+        answer = post_job(rest, engine_id, prompt, said, query, key)
         if validate_only:
             _say_valid(answer, as_json)
             return
@@ -209,12 +210,31 @@ def delete(invocation: Invocation, job: str) -> None:
     click.echo(f"deleted {job}")
 
 
-def _post(
-    rest: "Rest", job: Mapping[str, object], query: "Query | None", key: str | None, files: Mapping[str, Path]
+def engine_id_of(
+    invocation: Invocation, rest: "Rest", engine: str | None, said: Mapping[str, Said]
+) -> str | None:
+    """The engine of a job: --engine, else SPOON_ENGINE if there is no --checkpoint. None: the server chooses.
+
+    Raises: UsageError, if both are given; as `find_engine`.
+    """
+    checkpoint = said["checkpoint"]
+    if engine and checkpoint:
+        raise click.UsageError("--engine and --checkpoint cannot be used together")
+    named = engine or (None if checkpoint else invocation.environ.get(ENGINE_VARIABLE))
+    return find_engine(rest, named).engine_id if named else None
+
+
+def post_job(
+    rest: "Rest",
+    engine_id: str | None,
+    prompt: str,
+    said: Mapping[str, Said],
+    query: "Query | None" = None,
+    key: str | None = None,
 ) -> bytes:
     """The response. Raises: Refusal, with options in place of field names; ServerUnreachable; OSError."""
     try:
-        return rest.post("/v1/jobs", job, query, key, files)
+        return rest.post("/v1/jobs", job_input(engine_id, prompt, said), query, key, files_of(said))
     except Refusal as refusal:
         raise refusal.reworded(in_options) from refusal
 
@@ -224,13 +244,15 @@ def _follow(rest: "Rest", job_id: str, is_watched: bool, out: Path | None, previ
 
     Raises: AwaitedFailed, if it failed or was cancelled; Detached, on Ctrl-C; as `save_all`.
     """
-    from api.cli.downloads import save_all
+    from api.cli.downloads import numbered, save_all
     from api.cli.progress import follow
     from api.cli.rest import read
 
     answer = follow(rest, job_id, is_watched, preview_to)
     if out is not None:
-        save_all(rest, read(answer, Job).image_ids, out)
+        image_ids = read(answer, Job).image_ids
+        for file in save_all(rest, image_ids, numbered(out, len(image_ids))):
+            click.echo(f"saved {file}", err=True)
     return answer
 
 

@@ -12,6 +12,7 @@ from api.cli.config import config
 from api.cli.context import Invocation
 from api.cli.database import db
 from api.cli.doctor import doctor
+from api.cli.draw import draw
 from api.cli.engines import engines
 from api.cli.exit_codes import ExitCode, code_of, exit_of
 from api.cli.images import images
@@ -46,8 +47,7 @@ def spoon(context: click.Context, config_file: Path | None, url: str | None) -> 
     Quick start:
       SPOON_MODELS_FILE_ROOTS=. spoon serve &
       spoon models add ./dreams.safetensors --type checkpoint --name dreams --wait
-      spoon engines create dreams --name portraits --wait
-      spoon jobs submit "a red fox in the snow" --engine portraits --watch --out fox.png
+      spoon draw "a red fox in the snow" --out fox.png
       spoon stop
     """
     environ = context.obj if isinstance(context.obj, Mapping) else {}
@@ -63,6 +63,7 @@ for command in (
     worker,
     models,
     engines,
+    draw,
     jobs,
     images,
     config,

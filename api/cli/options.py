@@ -104,6 +104,11 @@ def file_type_for(out: Path | None, said: str | None) -> str | None:
     return said or meant
 
 
+def suffix_of(file_type: ImageFileType) -> str:
+    """The suffix of a file of this type."""
+    return _SUFFIXES[file_type]
+
+
 def _meant(file: Path) -> ImageFileType | None:
     return find_choice(ImageFileType, file.suffix.removeprefix("."))
 

@@ -37,6 +37,7 @@ def test_each_field_of_an_engine_has_an_option_and_is_sent() -> None:
 
 
 def test_what_is_not_given_is_not_sent() -> None:
+    assert job_options.job_input(None, "p", {}) == {"prompt": "p"}
     assert job_options.job_input("e", "p", {"seed": None, "loras": (), "previews": False, "steps": 0}) == {
         "engine_id": "e",
         "prompt": "p",

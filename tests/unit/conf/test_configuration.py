@@ -86,7 +86,12 @@ def test_a_list_in_the_environment_is_separated_as_in_path(tmp_path: Path) -> No
 
 def test_the_file_may_be_named_in_the_environment(tmp_path: Path) -> None:
     file = written(tmp_path, "server.port = 5")
-    assert load(None, {"SPOON_CONFIG": str(file), "SPOON_URL": "http://elsewhere"}).server.port == 5
+    assert (
+        load(
+            None, {"SPOON_CONFIG": str(file), "SPOON_URL": "http://elsewhere", "SPOON_ENGINE": "e"}
+        ).server.port
+        == 5
+    )
 
 
 def test_each_value_says_where_it_came_from(tmp_path: Path) -> None:

@@ -1,0 +1,97 @@
+"""`spoon draw`: from a prompt to image files, in one command."""
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+import click
+
+from api.cli.client_models import Job
+from api.cli.context import Invocation
+from api.cli.job_options import Said, engine_option, job_options
+from api.cli.jobs import engine_id_of, post_job, preview_option
+from api.cli.options import ImagePath, file_type_for, suffix_of
+from api.cli.terminal_image import escape_for
+from kernel.protocol.enums import ImageFileType
+
+_WORDS: Final = 5
+_CHARACTERS: Final = 40
+
+
+@click.command()
+@click.argument("prompt")
+@engine_option
+@job_options
+@preview_option
+@click.option(
+    "--out",
+    type=ImagePath(types=tuple(ImageFileType)),
+    help="Save the image to this file (several images as fox-1.png, fox-2.png, ...). The suffix sets "
+    "--file-type. [default: a new file in the current folder, named after the prompt and the seed]",
+)
+@click.option("--open", "is_opened", is_flag=True, help="Open the image in the desktop's viewer.")
+@click.pass_obj
+def draw(
+    invocation: Invocation,
+    /,
+    prompt: str,
+    engine: str | None,
+    preview_to: Path | None,
+    out: Path | None,
+    said_type: str | None,
+    is_opened: bool,
+    **said: Said,
+) -> None:
+    """Generate images from PROMPT, save them, and print the names of the files.
+
+    If one checkpoint is registered, no option is needed: an engine is found or created for it. Ctrl-C leaves
+    the job running. Terminals that can (iTerm2, WezTerm, kitty, Ghostty) show the images.
+
+    \b
+    Examples:
+      spoon draw "a red fox in the snow"
+      spoon draw "a red fox" --checkpoint dreams --seed 7 --count 4 --open
+      spoon draw "a fox" --engine portraits --reference fox.jpg --strength 0.5 --out painted.png
+    """
+    from api.cli.downloads import numbered, save_all
+    from api.cli.progress import follow
+    from api.cli.rest import read
+
+    said["image_file_type"] = file_type_for(out, said_type)
+    said["previews"] = said["previews"] or preview_to is not None
+    with invocation.rest() as rest:
+        engine_id = engine_id_of(invocation, rest, engine, said)
+        job_id = read(post_job(rest, engine_id, prompt, said), Job).job_id
+        job = read(follow(rest, job_id, is_watched=True, preview_to=preview_to), Job)
+        images = len(job.image_ids)
+        files = [_new_file(job, index) for index in range(images)] if out is None else numbered(out, images)
+        for file in save_all(rest, job.image_ids, files):
+            _show(file, invocation.environ)
+            click.echo(str(file))
+    if is_opened:
+        _open(files)
+
+
+def _new_file(job: Job, index: int) -> Path:
+    """A name that no file has yet: the prompt's first words and the image's seed, such as a-red-fox-7.png."""
+    words = "-".join(re.findall(r"\w+", job.prompt or "")[:_WORDS])[:_CHARACTERS].rstrip("-").lower()
+    stem = f"{words or 'image'}-{job.seed + index}"
+    names = (
+        f"{stem}{f'-{number}' if number > 1 else ''}{suffix_of(job.image_file_type)}" for number in count(1)
+    )
+    return next(Path(name) for name in names if not os.path.lexists(name))
+
+
+def _show(file: Path, environ: Mapping[str, str]) -> None:
+    if sys.stdout.isatty() and (escape := escape_for(file.read_bytes(), environ)) is not None:
+        click.echo(escape, nl=False)
+
+
+def _open(files: list[Path]) -> None:
+    for file in files:
+        if click.launch(str(file), wait=True) != 0:
+            click.echo(f"warning: no program to open {file} was found", err=True)
