@@ -47,6 +47,6 @@ def test_what_the_demo_shows_of_the_logs_is_their_ends(tmp_path: Path) -> None:
 def test_a_demo_without_a_server_says_what_failed(tmp_path: Path) -> None:
     config = tmp_path / "spoon.toml"
     config.write_text("server.prot = 1\n", encoding="utf-8")
-    with pytest.raises(Failed, match="ended with exit code 2 instead of starting"), server(tmp_path, config):
+    with pytest.raises(Failed, match="ended with exit code 78 instead of starting"), server(tmp_path, config):
         pass
     assert "did you mean server.port?" in "".join(tail_of_logs(tmp_path))
