@@ -5,6 +5,7 @@ from typing import Final, Generic, TypeVar
 
 import falcon
 import msgspec
+from msgspec import inspect
 
 from api.http.contract.enum_choices import respelled, wrong_choice
 from api.http.contract.errors import Malformed, TooLarge, UnsupportedMediaType
@@ -80,18 +81,32 @@ class BodyReader(Generic[Input]):
 
     def _second_look(self, body: bytes) -> Input:
         """The input, if it only deviates by nulls, which mean "not given", or by spellings of enum values."""
-        raw = _without_nulls(self._read_strictly(body))
+        raw = _without_nulls(inspect.type_info(self._kind), self._read_strictly(body))
         if not isinstance(raw, dict):
             raise wrong_field("$", "the body must be a JSON object")
         return read_fields(self._kind, raw, self._later, self._check, strict=True)
 
 
-def _without_nulls(value: object) -> object:
-    match value:
-        case dict():
-            return {name: _without_nulls(one) for name, one in value.items() if one is not None}
-        case list():
-            return [_without_nulls(one) for one in value]
+def _without_nulls(kind: inspect.Type, value: object) -> object:
+    """Leave out each member that is null and known; an unknown one is an error, whatever it holds."""
+    match kind, value:
+        case inspect.StructType(), dict():
+            known = {field.encode_name: field.type for field in kind.fields}
+            return {
+                name: _without_nulls(known[name], one) if name in known else one
+                for name, one in value.items()
+                if one is not None or name not in known
+            }
+        case inspect.DictType(), dict():
+            return {name: one for name, one in value.items() if one is not None}
+        case inspect.VarTupleType(), list():
+            return [_without_nulls(kind.item_type, one) for one in value]
+        case inspect.Metadata(), _:
+            return _without_nulls(kind.type, value)
+        case inspect.UnionType(), dict() | list():
+            for one in kind.types:
+                value = _without_nulls(one, value)
+            return value
         case _:
             return value
 

@@ -185,6 +185,13 @@ def test_null_is_not_given_within_a_value(stage: Stage) -> None:
     assert stage.last_ask.request.scheduler_config == {}
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"stpes": None}, {"": None}, {"loras": [{"model_id": "l1", "wieght": None}]}]
+)
+def test_an_unknown_field_is_one_with_null_as_well(stage: Stage, wrong: dict[str, Any]) -> None:
+    assert stage.post("/v1/jobs", {"engine_id": "e1", **wrong}).status_code == 422
+
+
 def test_the_seed_minus_one_is_a_random_one(stage: Stage) -> None:
     stage.post("/v1/jobs", {"engine_id": "e1", "seed": -1})
     assert isinstance(stage.last_ask, SubmitJob)
