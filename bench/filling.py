@@ -1,13 +1,17 @@
 """A database as a long life leaves it, with engines, states and ends of all kinds; and what to ask of it."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
+
+from msgspec.structs import replace
 
 from bench.stage import MODEL
 from kernel.core.actions import SaveEngine
 from kernel.protocol.enums import EngineState, JobState, Scheduler
-from kernel.protocol.ids import EngineId
+from kernel.protocol.ids import EngineId, ModelId
+from kernel.protocol.model_refs import LoraUse
 from kernel.protocol.rows import EngineRow
 from kernel.protocol.specs import EngineSpec, JobSpec
 from kernel.shell import rowmap
@@ -19,8 +23,16 @@ WAITING_SHARE: Final = 4
 GONE_SHARE: Final = 2
 """Every second image is gone; of the first engine's all but a few."""
 KEPT_OF_FIRST: Final = 60
+SEEDS: Final = 100
+NIGHT_SHARE: Final = 3
+"""Every third prompt has one word more, every tenth job a LoRA."""
+LORA_SHARE: Final = 10
+TAG_SHARE: Final = 20
+"""Every twentieth image has a tag, every fiftieth is a favorite."""
+FAVORITE_SHARE: Final = 50
 FIRST_MS: Final = 1_700_000_000_000
-LIFE_MS: Final = 90 * 86_400_000
+DAY_MS: Final = 86_400_000
+LIFE_MS: Final = 90 * DAY_MS
 """The rows are made evenly through so long a time, however many they are."""
 EVENTS: Final = 5_000
 IMAGE_BYTES: Final = 400_000
@@ -73,8 +85,8 @@ def fill(database_file: Path, rows: int) -> None:
         )
         connection.executemany(
             "INSERT INTO image (image_id, job_id, engine_id, position, file_name, mime, width_px, height_px,"
-            " size_bytes, sha256, seed, downloads, created_at_ms, gone_reason, gone_at_ms)"
-            " VALUES (?, ?, ?, 0, ?, 'image/png', 512, 512, ?, '', 1, 0, ?, ?, ?)",
+            " size_bytes, sha256, downloads, created_at_ms, gone_reason, gone_at_ms, seed, tags, favorite)"
+            " VALUES (?, ?, ?, 0, ?, 'image/png', 512, 512, ?, '', 0, ?, ?, ?, ?, ?, ?)",
             (_image(number, rows) for number in range(1, rows + 1)),
         )
         connection.executemany(
@@ -88,14 +100,18 @@ def _job(number: int, rows: int) -> tuple[str | int, ...]:
     ended = (JobState.FINISHED, JobState.FAILED, JobState.CANCELLED)
     status = JobState.WAITING if number % WAITING_SHARE == 0 else ended[number % 97 % 3]
     place = (number, job_id(number), engine_id(number % ENGINES), status, number % 11 % 2)
-    return (*place, rowmap.to_json(SPEC), rowmap.to_json([image_id(number)]), made_at_ms(number, rows))
+    night = " at night" if number % NIGHT_SHARE == 0 else ""
+    loras = (LoraUse(model_id=ModelId("detail")),) if number % LORA_SHARE == 0 else ()
+    spec = replace(SPEC, prompt=SPEC.prompt + night, seed=number % SEEDS, loras=loras)
+    return (*place, rowmap.to_json(spec), rowmap.to_json([image_id(number)]), made_at_ms(number, rows))
 
 
 def _image(number: int, rows: int) -> tuple[str | int | None, ...]:
     is_gone = number % GONE_SHARE == 0 if number % ENGINES else number > KEPT_OF_FIRST * ENGINES
     end = ("deleted", FIRST_MS + LIFE_MS) if is_gone else (None, None)
     place = (image_id(number), job_id(number), engine_id(number % ENGINES), f"{image_id(number)}.png")
-    return (*place, IMAGE_BYTES, made_at_ms(number, rows), *end)
+    said = ('["best"]' if number % TAG_SHARE == 0 else "[]", int(number % FAVORITE_SHARE == 0))
+    return (*place, IMAGE_BYTES, made_at_ms(number, rows), *end, number % SEEDS, *said)
 
 
 def kept(rows: int) -> int:
@@ -128,7 +144,13 @@ def routes(rows: int) -> dict[str, Wanted]:
     lists = {one.path.replace(engine_id(0), "A").replace(engine_id(1), "B"): one for one in _lists()}
     health = ("/metrics", "/v1/health/live", "/v1/health/ready", "/v1/capabilities", "/v1/devices")
     few = ("/v1/models", "/v1/models?name=bench", "/v1/engines")
-    return lists | {name: Wanted(name) for name in (*health, *few)} | _single(rows) | _prunes(kept(rows))
+    return (
+        lists
+        | _searches(rows)
+        | {name: Wanted(name) for name in (*health, *few)}
+        | _single(rows)
+        | _prunes(kept(rows))
+    )
 
 
 def _lists() -> list[Wanted]:
@@ -138,6 +160,48 @@ def _lists() -> list[Wanted]:
               f"?{other}&gone=false")  # fmt: skip
     paths = [*(f"/v1/jobs{query}" for query in jobs), *(f"/v1/images{query}" for query in images)]
     return [Wanted(path, "items", 50) for path in paths]
+
+
+def _searches(rows: int) -> dict[str, Wanted]:
+    """One of each filter, and combinations of what many rows have and of what few have."""
+    middle_ms = made_at_ms(rows // 2, rows)
+    since, until = f"created_after={_text(middle_ms)}", f"created_before={_text(middle_ms + DAY_MS)}"
+    both = (
+        "prompt=village%20circle",
+        "prompt=%22in%20the%20style%22",
+        "lora=detail",
+        f"checkpoint={MODEL}",
+        "engine=e1",
+        "seed=7",
+        "width=512&height=512",
+        since,
+        until,
+        f"{since}&{until}",
+        "order=oldest",
+        "prompt=night&order=oldest",
+        "prompt=night&engine=e0&lora=detail",
+        f"prompt=circle&{until}&seed=7",
+    )
+    jobs = ("prompt=night&status=waiting", "lora=detail&status=failed")
+    images = (
+        "tag=best",
+        "favorite=true",
+        "prompt=circle&favorite=false&gone=false",
+        "prompt=night&gone=true",
+        "tag=best&favorite=true",
+        "prompt=circle&engine=e0&gone=false",
+    )
+    paths = [f"/v1/jobs?{one}" for one in (*both, *jobs)] + [f"/v1/images?{one}" for one in (*both, *images)]
+    nothing = [
+        f"/v1/{kind}?{one}" for kind in ("jobs", "images") for one in ("prompt=zebra%20red", "engine=e9")
+    ]
+    wanted = [Wanted(path, "items", 50) for path in paths] + [Wanted(path, "items", 0) for path in nothing]
+    moments = ((_text(middle_ms), "M"), (_text(middle_ms + DAY_MS), "N"))
+    return {one.path.replace(*moments[0]).replace(*moments[1]): one for one in wanted}
+
+
+def _text(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _single(rows: int) -> dict[str, Wanted]:
