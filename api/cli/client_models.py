@@ -98,6 +98,8 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     height: int | None = None
     size_bytes: int | None = None
     seed: int | None = None
+    index: int | None = None
+    created_at: str | None = None
     tags: tuple[str, ...] = ()
     downloads: int | None = None
     expires_at: str | None = None

@@ -11,9 +11,11 @@ from typing import BinaryIO, Final
 
 import click
 
+from api.cli.client_models import Image
 from api.cli.events import Preview
 from api.cli.exit_codes import ServerUnreachable
-from api.cli.rest import Rest, quoted
+from api.cli.options import NAME_FIELDS
+from api.cli.rest import Rest, quoted, read
 from kernel.protocol.errors import SpoonError
 
 
@@ -51,6 +53,29 @@ def save_all(rest: Rest, image_ids: Sequence[str], files: Sequence[Path]) -> Ite
             for left in image_ids[index:]:
                 click.echo(f"image not saved; get it with `spoon images download {left}`", err=True)
             raise
+
+
+def files_for(rest: Rest, image_ids: Sequence[str], out: Path) -> list[Path]:
+    """A file for each image: `out` with the fields of its name filled in, and numbers if some are the same.
+
+    Raises: as `filled_in`.
+    """
+    files = [filled_in(rest, image_id, out) for image_id in image_ids]
+    are_distinct = len(set(files)) == len(files)
+    return files if are_distinct else [one.with_stem(f"{one.stem}-{n + 1}") for n, one in enumerate(files)]
+
+
+def filled_in(rest: Rest, image_id: str, out: Path) -> Path:
+    """The file with the values of the image in place of the fields of its name.
+
+    Raises: Refusal, if there is no such image; ServerUnreachable.
+    """
+    if "{" not in out.name and "}" not in out.name:
+        return out
+    image = read(rest.get(f"/v1/images/{quoted(image_id)}"), Image)
+    date, _, time = (image.created_at or "").partition("T")
+    values = {name: getattr(image, name, None) for name in NAME_FIELDS}
+    return out.with_name(out.name.format(**values | {"date": date, "time": time[:8].replace(":", "-")}))
 
 
 def save(rest: Rest, image_id: str, out: Path | None, part: Part = WHOLE) -> None:

@@ -1,12 +1,13 @@
 """`spoon images`: list, download and delete images."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
-from api.cli.client_models import Image, engine_names, find_engine, list_items
+from api.cli.client_models import Image, engine_names, list_items
 from api.cli.context import Invocation
 from api.cli.options import (
     ImagePath,
@@ -20,21 +21,11 @@ from api.cli.options import (
     yes_option,
 )
 from api.cli.output import beginning, print_json, print_table, print_thing, size, when
-from api.cli.search_options import Wanted, image_search_options, query_of
+from api.cli.search_options import Wanted, image_filters, image_search_options, query_of
 from kernel.protocol.enums import ControlType
 
 if TYPE_CHECKING:
     from api.cli.rest import Rest
-
-
-class PruneInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The body of POST /v1/images/prune."""
-
-    engine_id: str | None = None
-    older_than_s: float | None = None
-    keep_bytes: int | None = None
-    missing: bool = False
-    dry_run: bool = False
 
 
 class Pruned(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,8 +104,9 @@ def show(invocation: Invocation, image: str, as_json: bool) -> None:
 @click.argument("image")
 @click.option(
     "--out",
-    type=ImagePath(allow_dash=True),
-    help="Output file, or - for stdout. [default: the image's id with the suffix of its type]",
+    type=ImagePath(allow_dash=True, has_fields=True),
+    help="Output file, or - for stdout; its name may have fields such as {date}, {seed} and {image_id}. "
+    "[default: the image's id with the suffix of its type]",
 )
 @click.option(
     "--what",
@@ -136,10 +128,11 @@ def download(invocation: Invocation, image: str, out: Path | None, what: str, ma
     \b
     Examples:
       spoon images download 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11 --out fox.png
+      spoon images download 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11 --out "{date}-{seed}.png"
       spoon images download 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11 --out - > fox.png
       spoon images download 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11 --what map --type openpose
     """
-    from api.cli.downloads import WHOLE, Part, pour, save
+    from api.cli.downloads import WHOLE, Part, filled_in, pour, save
 
     if map_type and what != "map":
         raise click.BadParameter("only valid with --what map", param_hint="--type")
@@ -149,7 +142,7 @@ def download(invocation: Invocation, image: str, out: Path | None, what: str, ma
         if out == Path("-"):
             pour(rest, image, part)
         else:
-            save(rest, image, out, part)
+            save(rest, image, out and filled_in(rest, image, out), part)
 
 
 @images.command()
@@ -218,7 +211,7 @@ def delete(invocation: Invocation, image: str) -> None:
     help="Also delete the oldest images until the rest fit in this size, e.g. 5GB.",
 )
 @click.option("--missing", "is_missing", is_flag=True, help="Also delete images whose files are missing.")
-@click.option("--engine", metavar="ENGINE", help="Delete only images of this engine (an id or name).")
+@image_filters
 @click.option(
     "--dry-run", is_flag=True, help="Show how many images and bytes would be deleted, without deleting them."
 )
@@ -227,15 +220,19 @@ def delete(invocation: Invocation, image: str) -> None:
 @click.pass_obj
 def prune(
     invocation: Invocation,
+    /,
     older_than_s: float | None,
     keep_bytes: int | None,
     is_missing: bool,
-    engine: str | None,
     dry_run: bool,
     is_sure: bool,
     as_json: bool,
+    **wanted: Wanted,
 ) -> None:
     """Delete expired images and those that the options select. Image details stay available.
+
+    Filters such as --prompt or --tag select exactly the images that `spoon images list` shows with them.
+    Only --engine can be combined with --older-than, --keep and --missing.
 
     \b
     Examples:
@@ -243,17 +240,16 @@ def prune(
       spoon images prune --older-than 30d --yes
       spoon images prune --keep 5GB --engine portraits
       spoon images prune --missing --dry-run
+      spoon images prune --no-favorite --until 90d --dry-run
     """
     with invocation.rest() as rest:
-        engine_id = find_engine(rest, engine).engine_id if engine else None
-        wanted = PruneInput(
-            engine_id=engine_id, older_than_s=older_than_s, keep_bytes=keep_bytes, missing=is_missing
-        )
-        found = _pruned(rest, msgspec.structs.replace(wanted, dry_run=True))
+        own = {"older_than_s": older_than_s, "keep_bytes": keep_bytes, "missing": is_missing or None}
+        wish = {name: value for name, value in {**query_of(rest, wanted), **own}.items() if value is not None}
+        found = _pruned(rest, wish | {"dry_run": True})
         if not dry_run and found.images:
             confirm(f"Delete {_counted(found)}?", is_sure=is_sure)
         if not dry_run:
-            found = _pruned(rest, wanted)
+            found = _pruned(rest, wish)
     if as_json:
         print_json(msgspec.json.encode(found))
     else:
@@ -264,7 +260,7 @@ def prune(
             click.echo(f"  and {found.missing - len(found.missing_files)} more are missing")
 
 
-def _pruned(rest: "Rest", wanted: PruneInput) -> Pruned:
+def _pruned(rest: "Rest", wanted: Mapping[str, object]) -> Pruned:
     from api.cli.rest import read
 
     return read(rest.post("/v1/images/prune", wanted), Pruned)

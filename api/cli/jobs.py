@@ -108,8 +108,9 @@ def show(invocation: Invocation, job: str, as_json: bool) -> None:
 @preview_option
 @click.option(
     "--out",
-    type=ImagePath(types=tuple(ImageFileType)),
+    type=ImagePath(types=tuple(ImageFileType), has_fields=True),
     help="Wait and save the image to this file (several images as fox-1.png, fox-2.png, ...). "
+    "Its name may have fields such as {date}, {seed} and {image_id}. "
     "The suffix sets --file-type.",
 )
 @json_option
@@ -159,7 +160,11 @@ def submit(
 @jobs.command()
 @click.argument("job")
 @preview_option
-@click.option("--out", type=ImagePath(types=tuple(ImageFileType)), help="Save the image to this file.")
+@click.option(
+    "--out",
+    type=ImagePath(types=tuple(ImageFileType), has_fields=True),
+    help="Save the image to this file.",
+)
 @json_option
 @click.pass_obj
 def watch(invocation: Invocation, job: str, preview_to: Path | None, out: Path | None, as_json: bool) -> None:
@@ -244,14 +249,14 @@ def _follow(rest: "Rest", job_id: str, is_watched: bool, out: Path | None, previ
 
     Raises: AwaitedFailed, if it failed or was cancelled; Detached, on Ctrl-C; as `save_all`.
     """
-    from api.cli.downloads import numbered, save_all
+    from api.cli.downloads import files_for, save_all
     from api.cli.progress import follow
     from api.cli.rest import read
 
     answer = follow(rest, job_id, is_watched, preview_to)
     if out is not None:
         image_ids = read(answer, Job).image_ids
-        for file in save_all(rest, image_ids, numbered(out, len(image_ids))):
+        for file in save_all(rest, image_ids, files_for(rest, image_ids, out)):
             click.echo(f"saved {file}", err=True)
     return answer
 

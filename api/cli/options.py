@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from enum import StrEnum
 from math import isfinite
 from pathlib import Path
+from string import Formatter
 from typing import Final
 
 import click
@@ -19,6 +20,9 @@ _SUFFIXES: Final[Mapping[ImageFileType, str]] = {
     ImageFileType.JPEG: ".jpg",
     ImageFileType.WEBP: ".webp",
 }
+
+NAME_FIELDS: Final = ("date", "time", "seed", "index", "width", "height", "image_id", "job_id")
+"""The fields of an output file's name: values of its image, and the date and time (UTC) of its creation."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 limit_option = click.option(
@@ -69,10 +73,13 @@ class WordChoice(click.Choice[str]):
 class ImagePath(click.Path[Path]):
     """The file to save an image to, checked before the job runs so that no work is wasted."""
 
-    def __init__(self, allow_dash: bool = False, types: Collection[ImageFileType] = ()) -> None:
-        """`types`: the file types that the suffix may name; empty for any suffix."""
+    def __init__(
+        self, allow_dash: bool = False, types: Collection[ImageFileType] = (), has_fields: bool = False
+    ) -> None:
+        """`types`: the file types that the suffix may name; empty for any. `has_fields`: see NAME_FIELDS."""
         super().__init__(dir_okay=False, path_type=Path, allow_dash=allow_dash)
         self._types = types
+        self._has_fields = has_fields
 
     def convert(
         self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
@@ -86,11 +93,24 @@ class ImagePath(click.Path[Path]):
             self.fail(f"folder {file.parent} does not exist", param, ctx)
         if not os.access(file.parent, os.W_OK | os.X_OK):
             self.fail(f"folder {file.parent} is not writable", param, ctx)
+        if self._has_fields and (problem := _wrong_field_in(file.name)):
+            self.fail(problem, param, ctx)
         if self._types and file.suffix and _meant(file) not in self._types:
             *names, last = (_SUFFIXES[kind] for kind in self._types)
             wanted = f"{', '.join(names)} or {last}" if names else last
             self.fail(f"{file.suffix} is not supported; use {wanted}", param, ctx)
         return file
+
+
+def _wrong_field_in(name: str) -> str | None:
+    """What is wrong with the fields of a file name; None if nothing is."""
+    known = f"use {', '.join(f'{{{field}}}' for field in NAME_FIELDS)}, and {{{{ for a brace"
+    try:
+        fields = [(field, more) for _, field, *more in Formatter().parse(name) if field is not None]
+    except ValueError:
+        return f"{name} has a single brace; {known}"
+    wrong = [field for field, more in fields if field not in NAME_FIELDS or more != ["", None]]
+    return f"{{{wrong[0]}}} is not a field of a file name; {known}" if wrong else None
 
 
 def file_type_for(out: Path | None, said: str | None) -> str | None:

@@ -64,7 +64,7 @@ def _resources(
         jobs=Jobs(bus, reader, hub, waiting, server, now_ms),
         job_events=JobEvents(reader, hub, streams),
         images=Images(bus, reader, now_ms),
-        pruning=Pruning(bus),
+        pruning=Pruning(bus, reader, now_ms),
         image_sources=ImageSources(reader, settings.blobs.folder, now_ms),
         download=Download(bus, reader, settings.images.folder, now_ms),
         system=System(bus, reader, server),

@@ -64,6 +64,8 @@ class Facts(Struct, frozen=True):
 
     stored_reply: StoredReply | None = None
     image: ImageRow | None = None
+    images: tuple[ImageRow, ...] = ()
+    """Only with DeleteImages."""
     ended_job: JobRow | None = None
     devices: tuple[DeviceFact, ...] = ()
     """Only with commands that may start an engine."""

@@ -5,7 +5,7 @@ A client sends `ClientMessage`, the Manager answers with `BrokerReply`. A reques
 again without being done again. The union of a role says which messages that role may send.
 """
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
@@ -39,6 +39,9 @@ from kernel.protocol.memory import MemoryShortage
 from kernel.protocol.model_refs import InputFile, Preparation
 from kernel.protocol.specs import EngineSpec, JobRequest
 from kernel.protocol.values import DurationS, Name, Note, Sha256, Tags, Uri
+
+MAX_DELETED: Final = 200
+"""Images that one DeleteImages can name."""
 
 # Asks: requests that change something.
 
@@ -138,6 +141,12 @@ class DeleteImage(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     image_id: ImageId
 
 
+class DeleteImages(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Delete images by their ids. Those that are gone already, or never were, are passed over."""
+
+    image_ids: Annotated[tuple[ImageId, ...], Meta(max_length=MAX_DELETED)]
+
+
 class EditImage(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Set what people say of an image; None leaves it as it is. One that is gone can be edited, too."""
 
@@ -204,6 +213,7 @@ ApiAsk = (
     | CancelJob
     | DeleteJob
     | DeleteImage
+    | DeleteImages
     | EditImage
     | PruneImages
     | ClaimDownload

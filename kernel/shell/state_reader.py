@@ -42,6 +42,9 @@ class StateReader:
         match ask:
             case client.ClaimDownload() | client.FinishDownload() | client.DeleteImage() | client.EditImage():
                 return Facts(stored_reply=stored, image=self.image(ask.image_id))
+            case client.DeleteImages(image_ids=image_ids):
+                found = (self.image(image_id) for image_id in dict.fromkeys(image_ids))
+                return Facts(stored_reply=stored, images=tuple(row for row in found if row is not None))
             case client.CancelJob() | client.DeleteJob():
                 return Facts(stored_reply=stored, ended_job=self._job(ask.job_id))
             case _:

@@ -7,7 +7,7 @@ from kernel.protocol.ids import ImageId, JobId
 from kernel.views.jobs import find_job
 from kernel.views.page import Order, Page, id_cursor, page_of
 from kernel.views.reader import Reader, SqlValue
-from kernel.views.rows import ImageRow, Range
+from kernel.views.rows import ImageRow, Range, Total
 from kernel.views.search import EVERYWHERE, GONE, KEPT, Search, match_of, places_after, search_values
 
 PLACES: Final = 16_384
@@ -41,7 +41,7 @@ def list_images(
     """
     values: dict[str, SqlValue] = {
         "job_id": wanted.job_id,
-        "is_gone": None if wanted.is_gone is None else int(wanted.is_gone),
+        "is_gone": _flag(wanted),
         "now_ms": now_ms,
         "limit": limit + 1,
     }
@@ -52,17 +52,33 @@ def list_images(
     return page_of(found, limit, lambda row: row.image_id)
 
 
+def count_images(reader: Reader, wanted: ImageFilter, now_ms: int) -> Total:
+    """How many images a search finds, and their bytes."""
+    more = search_values(reader, wanted, "image", _states(wanted), EVERYWHERE)
+    if more is None:
+        return Total(0, 0)
+    values = {"is_gone": _flag(wanted), "now_ms": now_ms}
+    return reader.one("images_found_total", Total, values | more) or Total(0, 0)
+
+
+def _states(wanted: ImageFilter) -> tuple[str, ...]:
+    return {None: (KEPT, GONE), True: (GONE,), False: (KEPT,)}[wanted.is_gone]
+
+
+def _flag(wanted: ImageFilter) -> int | None:
+    return None if wanted.is_gone is None else int(wanted.is_gone)
+
+
 def _found(
     reader: Reader, wanted: ImageFilter, values: dict[str, SqlValue], after: str | None, order: Order
 ) -> list[ImageRow]:
-    states = {None: (KEPT, GONE), True: (GONE,), False: (KEPT,)}[wanted.is_gone]
     places = EVERYWHERE
     if wanted.job_id is not None:
         job = find_job(reader, wanted.job_id)
         if job is None:
             return []
         places = Range(job.seq * PLACES, job.seq * PLACES + PLACES - 1)
-    more = search_values(reader, wanted, "image", states, places_after(after, order, places))
+    more = search_values(reader, wanted, "image", _states(wanted), places_after(after, order, places))
     if more is None:
         return []
     if wanted.is_gone:

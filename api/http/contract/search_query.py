@@ -33,12 +33,9 @@ Moment = Annotated[
 Side = Annotated[int, Meta(ge=1, le=MAX_SIDE_PX)]
 
 
-class SearchQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Filters of jobs and of images, and the page. `engine`, `checkpoint` and `lora` are ids or names."""
+class SearchFilters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Filters of jobs and of images. `engine`, `checkpoint` and `lora` are ids or names."""
 
-    limit: Limit = 50
-    after: str | None = None
-    order: Order = Order.NEWEST
     prompt: SearchText | None = None
     engine_id: str | None = None
     engine: Name | None = None
@@ -49,6 +46,14 @@ class SearchQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     height_px: Side | None = field(default=None, name="height")
     created_after: Moment | None = None
     created_before: Moment | None = None
+
+
+class SearchQuery(SearchFilters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Filters of jobs and of images, and the page."""
+
+    limit: Limit = 50
+    after: str | None = None
+    order: Order = Order.NEWEST
 
 
 class SearchValues(TypedDict):
@@ -66,7 +71,7 @@ class SearchValues(TypedDict):
     created_before_ms: int | None
 
 
-def search_of(query: SearchQuery, now_ms: int) -> SearchValues:
+def search_of(query: SearchFilters, now_ms: int) -> SearchValues:
     """What a checked query searches by."""
     return SearchValues(
         engine_id=None if query.engine_id is None else EngineId(query.engine_id),
@@ -82,7 +87,7 @@ def search_of(query: SearchQuery, now_ms: int) -> SearchValues:
     )
 
 
-def check_search(query: SearchQuery, faults: ValidationErrors) -> None:
+def check_search(query: SearchFilters, faults: ValidationErrors) -> None:
     """Find all that is wrong with what is searched for."""
     if query.prompt is not None:
         check_text("prompt", query.prompt, faults)

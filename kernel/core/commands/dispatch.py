@@ -5,7 +5,7 @@ from typing import assert_never
 from kernel.core import actions
 from kernel.core.admission import memory_ledger
 from kernel.core.commands import engine_commands, job_commands, model_commands, submissions
-from kernel.core.events import Asked
+from kernel.core.events import Asked, Facts
 from kernel.core.handlers import manager_lifecycle
 from kernel.core.images import downloads
 from kernel.core.state.world import World
@@ -79,10 +79,8 @@ def _change(world: World, event: Asked, ask: client.ApiAsk | client.Shutdown) ->
             return downloads.finish(world, ask, event.facts)
         case client.PruneImages():
             return downloads.prune(world, ask, event.facts)
-        case client.EditImage():
-            return downloads.edit(world, ask, event.facts)
-        case client.DeleteImage():
-            return downloads.delete(world, ask, event.facts)
+        case client.DeleteImage() | client.DeleteImages() | client.EditImage():
+            return _change_images(world, ask, event.facts)
         case client.RegisterModel():
             return model_commands.register(world, ask)
         case client.RetryModel():
@@ -102,5 +100,19 @@ def _change(world: World, event: Asked, ask: client.ApiAsk | client.Shutdown) ->
         case client.Shutdown():
             manager_lifecycle.stop(world, is_now=ask.now)
             return client.Done()
+        case _:
+            assert_never(ask)
+
+
+def _change_images(
+    world: World, ask: client.DeleteImage | client.DeleteImages | client.EditImage, facts: Facts
+) -> client.SingleReply:
+    match ask:
+        case client.DeleteImage():
+            return downloads.delete(world, ask, facts)
+        case client.DeleteImages():
+            return downloads.delete_all(world, ask, facts)
+        case client.EditImage():
+            return downloads.edit(world, ask, facts)
         case _:
             assert_never(ask)

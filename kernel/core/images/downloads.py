@@ -123,6 +123,15 @@ def edit(world: World, ask: client.EditImage, facts: Facts) -> client.SingleRepl
     return client.Done()
 
 
+def delete_all(world: World, ask: client.DeleteImages, facts: Facts) -> client.SingleReply:
+    """Delete those of the images that are still there."""
+    named = frozenset(ask.image_ids)
+    present = [row for row in facts.images if row.image_id in named and row.gone_reason is None]
+    for row in present:
+        transitions.end_image(world, row.image_id, GoneReason.DELETED)
+    return client.ImagesPruned(images=len(present), size_bytes=sum(row.size_bytes for row in present))
+
+
 def delete(world: World, ask: client.DeleteImage, facts: Facts) -> client.SingleReply:
     """Delete an image now. Deleting one that is gone changes nothing, unless it is lost: then its file will
     not bring it back.

@@ -29,6 +29,14 @@ WHERE found.image_search MATCH :match AND found.rowid BETWEEN :low AND :high
 ORDER BY found.rowid DESC
 LIMIT :limit;
 
+-- images_found_total: how many images a search finds, and their bytes: each of them is looked at
+SELECT count(*) AS count, coalesce(sum(image.size_bytes), 0) AS size_bytes
+FROM image_search AS found
+CROSS JOIN image ON image.image_id = found.image_id
+WHERE found.image_search MATCH :match AND found.rowid BETWEEN :low AND :high
+  AND (:is_gone IS NULL OR coalesce(image.expires_at_ms > :now_ms, TRUE))
+  AND image.created_at_ms >= :created_after_ms AND image.created_at_ms < :created_before_ms;
+
 -- images_found_gone: those of them that are gone, and those whose time is over but which are not ended yet: see
 -- images_gone
 SELECT image.*, job.spec, engine.spec ->> '$.checkpoint' AS checkpoint, found.rowid AS place

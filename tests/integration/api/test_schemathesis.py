@@ -49,6 +49,7 @@ ANSWERS: dict[type[client.ApiAsk], Reaction] = {
     client.CancelJob: client.Done(),
     client.DeleteJob: client.Done(),
     client.DeleteImage: client.Done(),
+    client.DeleteImages: client.ImagesPruned(images=1, size_bytes=9),
     client.EditImage: client.Done(),
     client.PruneImages: client.ImagesPruned(images=1, size_bytes=9),
     client.PruneModels: client.ModelsPruned(models=1, size_bytes=9),

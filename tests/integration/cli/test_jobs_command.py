@@ -358,3 +358,39 @@ def test_an_image_is_tagged_marked_and_noted(spoon: Spoon, fox: FakeApi) -> None
     bodies = [asked.body for asked in fox.sent("PATCH", "/v1/images/i1")]
     assert bodies == [{"tags": ["zoo", "best"], "favorite": True}, {"favorite": False, "note": ""}]
     assert spoon("images", "edit", "i1").code == 2
+
+
+NAMED = {"image_id": "i1", "job_id": "j1", "seed": 7, "index": 0, "width": 8, "height": 8,
+         "created_at": "2026-01-31T12:00:05.123Z"}  # fmt: skip
+
+
+def test_a_file_name_has_the_values_of_its_image(spoon: Spoon, fox: FakeApi, tmp_path: Path) -> None:
+    fox.on("GET", "/v1/images/i1", Answer(body=NAMED))
+    spoon("images", "download", "i1", "--out", str(tmp_path / "{date}_{time}-{seed}-{{{image_id}.png"))
+    assert [file.name for file in tmp_path.iterdir()] == ["2026-01-31_12-00-05-7-{i1.png"]
+
+
+def test_images_whose_names_would_be_one_are_numbered(spoon: Spoon, fox: FakeApi, tmp_path: Path) -> None:
+    fox.on("GET", "/v1/images/i1", Answer(body=NAMED))
+    fox.on("GET", "/v1/images/i2", Answer(body=NAMED | {"image_id": "i2", "index": 1}))
+    fox.on("GET", "/v1/images/i2/download", Answer(raw=PICTURE, mime="image/png"))
+    ended = FINISHED | {"image_ids": ["i1", "i2"]}
+    for out, names in (
+        ("{date}.png", ["2026-01-31-1.png", "2026-01-31-2.png"]),
+        ("{index}.png", ["0.png", "1.png"]),
+    ):
+        fox.on("GET", "/v1/jobs/j1", Answer(body=ended))
+        spoon("jobs", "watch", "j1", "--out", str(tmp_path / out))
+        assert set(names) <= {file.name for file in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize(
+    "name", ["{sed}.png", "{seed:>99}.png", "{seed!r}.png", "{image_id.x}.png", "{}.png", "{.png"]
+)
+def test_what_is_no_field_of_a_file_name_is_refused_with_the_fields(
+    spoon: Spoon, fox: FakeApi, name: str
+) -> None:
+    ended = spoon("images", "download", "i1", "--out", name)
+    assert ended.code == 2
+    assert "use {date}, {time}, {seed}," in " ".join(ended.err.split())
+    assert fox.asked == []

@@ -56,3 +56,9 @@ def test_what_is_no_size_and_no_duration_is_refused_before_anything_is_asked(
 ) -> None:
     assert spoon("images", "prune", *words).code == 2
     assert full.asked == []
+
+
+def test_what_a_search_finds_is_deleted_by_the_same_filters(spoon: Spoon, full: FakeApi) -> None:
+    spoon("images", "prune", "--prompt", "a fox", "--until", "30d", "--no-favorite", "--seed", "0", "--yes")
+    wish = {"prompt": "a fox", "created_before": "30d", "favorite": False, "seed": 0}
+    assert [asked.body for asked in full.asked] == [wish | {"dry_run": True}, wish]

@@ -33,6 +33,7 @@ CALLS = {
     client.CancelJob: Call("POST", "/v1/jobs/{job_id}/cancel"),
     client.DeleteJob: Call("DELETE", "/v1/jobs/{job_id}"),
     client.PruneImages: Call("POST", "/v1/images/prune", {"engine_id": "e1"}),
+    client.DeleteImages: Call("POST", "/v1/images/prune", {"seed": 0}),
     client.EditImage: Call("PATCH", "/v1/images/{image_id}", {"tags": ["best"]}),
     client.DeleteImage: Call("DELETE", "/v1/images/{image_id}"),
     client.ClaimDownload: Call("GET", "/v1/images/{image_id}/download"),
@@ -48,7 +49,7 @@ def codes(operation: Any, status: int) -> list[str]:
 
 def test_every_ask_that_waits_for_an_answer_has_a_call_and_a_list_of_refusals() -> None:
     assert set(CALLS) == set(get_args(client.ApiAsk)) - {client.FinishDownload}
-    assert {ask for ask in CALLS if not refusals()[ask]} == {client.PruneModels}
+    assert {ask for ask in CALLS if not refusals()[ask]} == {client.PruneModels, client.DeleteImages}
 
 
 @pytest.mark.parametrize("ask", CALLS, ids=lambda ask: ask.__name__)

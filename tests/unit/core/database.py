@@ -70,6 +70,9 @@ class Database:
         match ask:
             case client.ClaimDownload() | client.FinishDownload() | client.DeleteImage() | client.EditImage():
                 return Facts(stored_reply=reply, image=self.images.get(ask.image_id))
+            case client.DeleteImages(image_ids=ids):
+                found = (self.images.get(image_id) for image_id in dict.fromkeys(ids))
+                return Facts(stored_reply=reply, images=tuple(row for row in found if row is not None))
             case client.CancelJob() | client.DeleteJob():
                 return Facts(stored_reply=reply, ended_job=self.jobs.get(ask.job_id))
             case _:

@@ -197,3 +197,12 @@ def test_what_people_say_of_an_image_is_saved_each_tag_once():
     assert isinstance(story.ask(said), client.Done)
     assert story.database.edits == [EditImage("image", ("best", "zoo"), None, "")]
     assert story.ask(client.EditImage(image_id="none", favorite=True)).code == "image_not_found"
+
+
+def test_of_several_images_those_that_are_there_are_deleted():
+    story = with_image()
+    ask = client.DeleteImages(image_ids=("image", "none", "image"))
+    for count in (1, 0):
+        reply = story.ask(ask)
+        assert (reply.images, reply.size_bytes) == (count, count * image().size_bytes)
+    assert story.database.images["image"].gone_reason is GoneReason.DELETED

@@ -221,6 +221,7 @@ _ASKS: tuple[client.Ask, ...] = (
     client.CancelJob(job_id=JOB),
     client.DeleteJob(job_id=JOB),
     client.DeleteImage(image_id=IMAGE),
+    client.DeleteImages(image_ids=(IMAGE,)),
     client.EditImage(image_id=IMAGE, tags=("best", "zoo"), favorite=True, note="for the wall"),
     client.PruneImages(
         engine_id=ENGINE, older_than_s=86_400.0, keep_bytes=5_000_000_000, missing=True, dry_run=True
