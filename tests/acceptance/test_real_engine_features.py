@@ -384,3 +384,38 @@ def test_jobs_wait_for_an_engine_whose_file_is_damaged_until_somebody_puts_it_ri
 def workers_of(image_server: ImageServer) -> int:
     """How many workers have been started so far."""
     return len(list((image_server.folder / "database" / "logs").iterdir()))
+
+
+def test_images_are_found_edited_and_deleted_by_what_they_are(image_server: ImageServer) -> None:
+    http = image_server.http
+    drawn = image_server.draw(prompt="an origami zebra", seed=77, count=2, engine="dressed")
+    first, second = drawn.job["image_ids"]
+    search = {
+        "prompt": "Zebra origami",
+        "checkpoint": "sd",
+        "lora": "peft",
+        "engine": "dressed",
+        "created_after": "1h",
+    }
+
+    def found(path: str = "/images", **more: str | int) -> list[str]:
+        items = http.get(path, params=search | more).json()["items"]
+        return [one["image_id" if path == "/images" else "job_id"] for one in items]
+
+    assert found() == [second, first]
+    assert found(order="oldest", seed=drawn.images[1]["seed"]) == [second]
+    assert found("/jobs", status="finished") == [drawn.job["job_id"]]
+    assert found("/jobs", created_before="1h") == []
+
+    said = {"tags": ["zoo"], "favorite": True, "note": "for the wall"}
+    edited = http.patch(f"/images/{first}", json=said)
+    assert edited.status_code == 200, edited.text
+    assert {name: edited.json()[name] for name in said} == said
+    assert found(tag="zoo", favorite="true") == [first]
+
+    wish = search | {"favorite": False}
+    counted = http.post("/images/prune", json=wish | {"dry_run": True}).json()
+    deleted = http.post("/images/prune", json=wish).json()
+    assert (counted["images"], deleted) == (1, counted | {"dry_run": False})
+    assert http.get(f"/images/{second}/download").status_code == 410
+    assert (found(gone="true"), found(gone="false")) == ([second], [first])
