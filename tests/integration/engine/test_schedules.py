@@ -82,7 +82,7 @@ def stock(scheduler: Scheduler) -> Schedule:
     made = getattr(diffusers, name).from_config({**MODEL, **seeded, **options})
     made.set_timesteps(STEPS)
     ours = make_schedule(job_of(scheduler), MODEL, 1, None)
-    return Schedule(made, made.timesteps, ours.takes_generator, ours.takes_eta)
+    return Schedule(made, made.timesteps, ours.takes_generator, ours.eta)
 
 
 def sigmas(schedule: Schedule) -> Tensor:
