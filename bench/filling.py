@@ -83,6 +83,9 @@ def fill(database_file: Path, rows: int) -> None:
             " warnings, created_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, 1, 0, '[]', ?)",
             (_job(number, rows) for number in range(1, rows + 1)),
         )
+        connection.execute(
+            "INSERT INTO job_search (rowid, prompt, facts) SELECT place, prompt, facts FROM job_terms"
+        )
         connection.executemany(
             "INSERT INTO image (image_id, job_id, engine_id, position, file_name, mime, width_px, height_px,"
             " size_bytes, sha256, downloads, created_at_ms, gone_reason, gone_at_ms, seed, tags, favorite)"

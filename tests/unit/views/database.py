@@ -91,6 +91,11 @@ class SampleDatabase:
             }
             | values,
         )
+        self.connection.execute(  # as if it had begun and waited again
+            "INSERT OR REPLACE INTO job_search (rowid, prompt, facts)"
+            " SELECT place, prompt, facts FROM job_terms WHERE place = ?",
+            (seq,),
+        )
 
     def add_image(self, image_id: str, job_id: str, **values: Any) -> None:
         self._insert(
