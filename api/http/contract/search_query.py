@@ -1,7 +1,7 @@
 """What jobs and images are searched by: the parameters of both lists, and times as people write them."""
 
 from datetime import UTC, date, datetime
-from typing import Annotated, TypedDict
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, field
@@ -9,7 +9,6 @@ from msgspec import Meta, field
 from api.http.contract.constraints import Limit, ModelRef, check_text
 from api.http.contract.validation_errors import ValidationErrors
 from conf.units import parse_duration_s
-from kernel.protocol.ids import EngineId
 from kernel.protocol.values import MAX_LIFE_S, MAX_SIDE_PX, Name, Seed
 from kernel.views.page import Order
 from kernel.views.search import words_of
@@ -56,35 +55,15 @@ class SearchQuery(SearchFilters, frozen=True, kw_only=True, forbid_unknown_field
     order: Order = Order.NEWEST
 
 
-class SearchValues(TypedDict):
-    """The fields of kernel.views.search.Search that a query has."""
-
-    engine_id: EngineId | None
-    prompt: str | None
-    engine: str | None
-    checkpoint: str | None
-    lora: str | None
-    seed: int | None
-    width_px: int | None
-    height_px: int | None
-    created_after_ms: int | None
-    created_before_ms: int | None
+_SHARED: Final = frozenset(SearchFilters.__struct_fields__) - {"created_after", "created_before"}
 
 
-def search_of(query: SearchFilters, now_ms: int) -> SearchValues:
-    """What a checked query searches by."""
-    return SearchValues(
-        engine_id=None if query.engine_id is None else EngineId(query.engine_id),
-        prompt=query.prompt,
-        engine=query.engine,
-        checkpoint=query.checkpoint,
-        lora=query.lora,
-        seed=query.seed,
-        width_px=query.width_px,
-        height_px=query.height_px,
-        created_after_ms=_moment_ms(query.created_after, now_ms),
-        created_before_ms=_moment_ms(query.created_before, now_ms),
-    )
+def search_of(query: SearchFilters, now_ms: int) -> dict[str, Any]:
+    """The fields of `kernel.views.search.Search` that a checked query has."""
+    return {name: getattr(query, name) for name in _SHARED} | {
+        "created_after_ms": _moment_ms(query.created_after, now_ms),
+        "created_before_ms": _moment_ms(query.created_before, now_ms),
+    }
 
 
 def check_search(query: SearchFilters, faults: ValidationErrors) -> None:

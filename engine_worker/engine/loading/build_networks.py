@@ -61,7 +61,7 @@ def build_networks(
     """
     files = {header.path: header for plan in plans for header in plan.files}
     taken: list[Place] = []
-    begun: list[tuple[NetworkPlan, _Begun]] = []
+    begun: dict[Network, _Begun] = {}
     with parameter_reader(files.values()) as reader:
         for plan in sorted(plans, key=lambda plan: plan.network not in _TEXT_ENCODERS):
             empty = build_empty(plan)
@@ -70,11 +70,11 @@ def build_networks(
             target = _Target.of(plan.network, device, dtype, offloaded)
             pack = packed(empty, plan.network, target.device, target.dtype)
             parameters = reader.begin(places, shapes, target.place, target.dtype, pack)
-            begun.append((plan, _Begun(empty, parameters, target)))
+            begun[plan.network] = _Begun(empty, parameters, target)
             taken.extend(places.values())
         check_surplus(files.values(), taken, is_leftover)
-        made = [(plan, _filled(one, plan.network)) for plan, one in begun]
-    return [network for plan in plans for drawn, network in made if drawn is plan]
+        made = {network: _filled(one, network) for network, one in begun.items()}
+    return [made[plan.network] for plan in plans]
 
 
 def _filled(begun: _Begun, network: Network) -> nn.Module:
