@@ -16,8 +16,8 @@ call() { # METHOD PATH [JSON]: the body of the answer; a refusal ends the script
         --header 'Content-Type: application/json' ${3:+--data "$3"} || { echo >&2; exit 1; }
 }
 
-field() { # NAME: the first text field of that name in the JSON on stdin
-    sed -n "s/^[^}]*\"$1\":\"\([^\"]*\)\".*/\1/p"
+field() { # NAME: the text field of that name in the JSON on stdin; the members of an object have no order
+    sed -n "s/.*[{,]\"$1\":\"\([^\"]*\)\".*/\1/p"
 }
 
 quoted() { # TEXT: as a JSON string

@@ -1,9 +1,12 @@
 """Output of the commands: tables, single objects, JSON, sizes and times."""
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import click
 import msgspec
+
+_FIRST: Final = frozenset({"model_id", "engine_id", "job_id", "image_id", "name", "status"})
 
 Cell = str | int | float | None
 
@@ -27,9 +30,10 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
 
 
 def print_thing(body: bytes | msgspec.Raw) -> None:
-    """Print a JSON object, one line per field that has a value."""
+    """Print a JSON object, one line per field that has a value: first what it is, then how."""
     fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    shown = {name: _plain(raw) for name, raw in fields.items()}
+    names = sorted(fields, key=lambda name: name not in _FIRST)
+    shown = {name: _plain(fields[name]) for name in names}
     width = max((len(name) for name in shown), default=0)
     for name, text in shown.items():
         if text is not None:
