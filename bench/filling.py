@@ -86,6 +86,10 @@ def fill(database_file: Path, rows: int) -> None:
         connection.execute(
             "INSERT INTO job_search (rowid, prompt, facts) SELECT place, prompt, facts FROM job_terms"
         )
+        connection.execute(
+            "INSERT INTO time_range SELECT 'job', period, min(place), max(place)"
+            " FROM job_terms GROUP BY period"
+        )
         connection.executemany(
             "INSERT INTO image (image_id, job_id, engine_id, position, file_name, mime, width_px, height_px,"
             " size_bytes, sha256, downloads, created_at_ms, gone_reason, gone_at_ms, seed, tags, favorite)"

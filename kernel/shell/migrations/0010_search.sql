@@ -45,17 +45,13 @@ SELECT image.image_id, job.seq * 16384 + image.position AS place, image.created_
 FROM image CROSS JOIN job USING (job_id);
 
 -- A job gets into the index when it stops waiting: that takes as long as accepting it, and many come at once.
-CREATE TRIGGER job_is_dated AFTER INSERT ON job
-BEGIN
-    INSERT INTO time_range (kind, period, low, high) VALUES ('job', new.created_at_ms / 21600000, new.seq, new.seq)
-    ON CONFLICT DO UPDATE SET low = min(low, excluded.low), high = max(high, excluded.high);
-END;
-
 CREATE TRIGGER job_is_found AFTER UPDATE OF status ON job
 WHEN old.status <> new.status AND (old.status = 'waiting' OR new.status NOT IN ('waiting', 'processing'))
 BEGIN
     INSERT OR REPLACE INTO job_search (rowid, prompt, facts)
     SELECT place, prompt, facts FROM job_terms WHERE place = new.seq;
+    INSERT INTO time_range (kind, period, low, high) VALUES ('job', new.created_at_ms / 21600000, new.seq, new.seq)
+    ON CONFLICT DO UPDATE SET low = min(low, excluded.low), high = max(high, excluded.high);
 END;
 
 CREATE TRIGGER job_is_found_no_more AFTER DELETE ON job

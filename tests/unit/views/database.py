@@ -74,28 +74,22 @@ class SampleDatabase:
         )
 
     def add_job(self, seq: int, job_id: str | None = None, spec: JobSpec = SPEC, **values: Any) -> None:
-        self._insert(
-            "job",
-            {
-                "seq": seq,
-                "job_id": job_id or f"j{seq}",
-                "engine_id": "e1",
-                "status": "waiting",
-                "priority": 0,
-                "spec": _json(spec),
-                "image_ids": _json([f"i{seq}"]),
-                "attempts": 0,
-                "crashes": 0,
-                "warnings": "[]",
-                "created_at_ms": 1_000 + seq,
-            }
-            | values,
-        )
-        self.connection.execute(  # as if it had begun and waited again
-            "INSERT OR REPLACE INTO job_search (rowid, prompt, facts)"
-            " SELECT place, prompt, facts FROM job_terms WHERE place = ?",
-            (seq,),
-        )
+        row = {
+            "seq": seq,
+            "job_id": job_id or f"j{seq}",
+            "engine_id": "e1",
+            "status": "waiting",
+            "priority": 0,
+            "spec": _json(spec),
+            "image_ids": _json([f"i{seq}"]),
+            "attempts": 0,
+            "crashes": 0,
+            "warnings": "[]",
+            "created_at_ms": 1_000 + seq,
+        } | values
+        self._insert("job", row)
+        for status in ("waiting" if row["status"] != "waiting" else "processing", row["status"]):
+            self.connection.execute("UPDATE job SET status = ? WHERE seq = ?", (status, seq))  # it is indexed
 
     def add_image(self, image_id: str, job_id: str, **values: Any) -> None:
         self._insert(
