@@ -6,7 +6,8 @@ preprocessed.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 import msgspec
 
@@ -15,8 +16,10 @@ from kernel.protocol.ids import JobId
 from kernel.protocol.rows import BlobRow
 from kernel.views.page import Order, Page, number_cursor, page_of
 from kernel.views.reader import Reader, SqlValue
-from kernel.views.rows import JobRow, Position
+from kernel.views.rows import Found, JobRow, Position
 from kernel.views.search import ENDED, OPEN, Search, places_after, search_values
+
+_ENDED_EARLY: Final = frozenset({JobState.FAILED, JobState.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,8 @@ class JobFilter(Search):
 
 def find_job(reader: Reader, job_id: JobId) -> JobRow | None:
     """One job by its id."""
-    return reader.one("job", JobRow, {"job_id": job_id})
+    row = reader.one("job", JobRow, {"job_id": job_id})
+    return None if row is None else _with_their_images(reader, [row])[0]
 
 
 def list_jobs(
@@ -48,7 +52,22 @@ def list_jobs(
     else:
         values |= {"engine_id": wanted.engine_id, "after": number_cursor(after, order)}
         found = reader.all(_query_of(wanted) + order.suffix, JobRow, values)
-    return page_of(found, limit, lambda row: str(row.seq))
+    return page_of(_with_their_images(reader, found), limit, lambda row: str(row.seq))
+
+
+def _with_their_images(reader: Reader, rows: list[JobRow]) -> list[JobRow]:
+    """Jobs whose `image_ids` are those that they have, or will have: no others of one that ended early."""
+    short = [row.job_id for row in rows if row.status in _ENDED_EARLY]
+    if not short:
+        return rows
+    wanted = msgspec.json.encode(short).decode()
+    there = {row.id for row in reader.all("images_of_jobs", Found, {"job_ids": wanted})}
+    return [
+        replace(row, image_ids=tuple(one for one in row.image_ids if one in there))
+        if row.status in _ENDED_EARLY
+        else row
+        for row in rows
+    ]
 
 
 def jobs_ahead(reader: Reader, job: JobRow) -> int:

@@ -22,6 +22,7 @@ from kernel.protocol.ids import EventSeq, ImageId, JobId
 from kernel.protocol.rows import ChangeRow
 from kernel.views.engines import find_engine
 from kernel.views.events import events_of, known_events
+from kernel.views.images import find_image
 from kernel.views.jobs import find_job
 from kernel.views.reader import Reader
 from kernel.views.rows import JobRow, SeqRange
@@ -121,7 +122,7 @@ class JobEvents:
             events = self._events(row, at)
             for event in events:
                 at = event.seq
-                yield _frame_of(row, event)
+                yield self._frame_of(row, event)
             if row.status in ENDED_JOB_STATES and len(events) < BATCH:
                 return
             waiting = self._waiting(row)
@@ -164,28 +165,27 @@ class JobEvents:
     def _events(self, row: JobRow, seen: EventSeq) -> list[ChangeRow]:
         return events_of(self._reader, (row.job_id, *row.image_ids), seen, BATCH)
 
+    def _frame_of(self, row: JobRow, event: ChangeRow) -> bytes:
+        if event.kind is ChangeKind.JOB:
+            return _state_frame(row, event.state, event.at_ms, event.seq)
+        image = find_image(self._reader, ImageId(event.id))
+        if image is None:  # deleted with its job since that was read
+            return b""
+        found = JobImageEvent(
+            job_id=row.job_id,
+            image_id=event.id,
+            index=image.position,
+            state=event.state,
+            at=moment(event.at_ms),
+            download=f"/v1/images/{event.id}/download",
+        )
+        return sse.frame("image", found, event.seq)
+
     def _is_forgotten(self, row: JobRow, seen: EventSeq | None, known: SeqRange) -> bool:
         """True if changes that the client has not seen are no longer in the database."""
         if seen is None:
             return all(event.kind is not ChangeKind.JOB for event in self._events(row, EventSeq(0)))
         return seen + 1 < known.first or seen > known.last
-
-
-def _frame_of(row: JobRow, event: ChangeRow) -> bytes:
-    if event.kind is ChangeKind.JOB:
-        return _state_frame(row, event.state, event.at_ms, event.seq)
-    return sse.frame(
-        "image",
-        JobImageEvent(
-            job_id=row.job_id,
-            image_id=event.id,
-            index=row.image_ids.index(ImageId(event.id)),
-            state=event.state,
-            at=moment(event.at_ms),
-            download=f"/v1/images/{event.id}/download",
-        ),
-        event.seq,
-    )
 
 
 def _since_ms(row: JobRow) -> int:

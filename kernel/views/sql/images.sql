@@ -98,3 +98,7 @@ WHERE image.job_id = :job_id AND image.image_id < :after
        OR :is_gone = (image.gone_reason IS NOT NULL OR coalesce(image.expires_at_ms <= :now_ms, FALSE)))
 ORDER BY image.image_id DESC
 LIMIT :limit;
+
+-- images_of_jobs: the ids of the images that some jobs have: along the index image_by_job
+SELECT image.image_id AS id FROM json_each(:job_ids) AS wanted
+CROSS JOIN image ON image.job_id = wanted.value;

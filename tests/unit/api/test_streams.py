@@ -34,6 +34,7 @@ def events_of(text: str) -> list[tuple[str, Any, int | None]]:
 @pytest.fixture
 def a_finished_job(stage: Stage) -> None:
     stage.database.add_job(1, "j1", status="finished", finished_at_ms=9_000)
+    stage.database.add_image("i1", "j1")
     for seq, (kind, thing_id, state) in enumerate(
         [
             ("job", "j1", "waiting"),
@@ -67,6 +68,18 @@ def test_a_stream_tells_a_jobs_story_and_ends_with_it(stage: Stage) -> None:
         "download": "/v1/images/i1/download",
     }
     assert told[3][1]["status"] == "finished"
+
+
+def test_a_failed_jobs_stream_names_the_images_that_it_has_by_their_places(stage: Stage) -> None:
+    stage.database.add_job(1, "j1", status="failed", finished_at_ms=9_000, image_ids='["i1", "i2", "i3"]')
+    stage.database.add_image("i2", "j1", position=1)
+    for seq, event in enumerate(
+        (("job", "j1", "waiting"), ("image", "i2", "stored"), ("job", "j1", "failed")), 1
+    ):
+        stage.database.add_event(seq, *event)
+    told = [data for _, data, _ in events_of(stage.get("/v1/jobs/j1/events").text)]
+    assert (told[1]["image_id"], told[1]["index"]) == ("i2", 1)
+    assert told[2]["image_ids"] == ["i2"]
 
 
 @pytest.mark.usefixtures("a_finished_job")

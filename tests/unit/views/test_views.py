@@ -32,12 +32,30 @@ NOW_MS = 10_000
 
 def test_a_row_comes_back_with_its_types(database: SampleDatabase, reader: Reader) -> None:
     database.add_job(7, "j7", status="failed", error_code="out_of_memory", error="no room", attempts=3)
+    database.add_image("i7", "j7")
     job = find_job(reader, JobId("j7"))
     assert job is not None
     assert job.status is JobState.FAILED
     assert job.spec == SPEC
     assert job.image_ids == ("i7",)
     assert (job.error_code, job.error, job.attempts) == ("out_of_memory", "no room", 3)
+
+
+@pytest.mark.parametrize("status", [JobState.FAILED, JobState.CANCELLED])
+def test_a_job_that_ended_early_names_only_the_images_that_it_has(
+    database: SampleDatabase, reader: Reader, status: JobState
+) -> None:
+    for seq, state in enumerate((status, JobState.PROCESSING, status), start=1):
+        database.add_job(seq, status=state, image_ids=f'["a{seq}", "b{seq}", "c{seq}"]')
+    database.add_image("c1", "j1", position=2, gone_reason="deleted")
+    database.add_image("a1", "j1", position=0)
+    database.add_image("a2", "j2", position=0)
+    expected = {"j1": ("a1", "c1"), "j2": ("a2", "b2", "c2"), "j3": ()}
+    assert {row.job_id: row.image_ids for row in list_jobs(reader, JobFilter(), 9).items} == expected
+    for job_id, image_ids in expected.items():
+        job = find_job(reader, JobId(job_id))
+        assert job is not None
+        assert job.image_ids == image_ids
 
 
 def test_what_is_not_there_is_none(reader: Reader) -> None:
