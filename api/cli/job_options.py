@@ -146,8 +146,13 @@ _OPTIONS: Final = (
     ),
     click.option("--pose", type=_IMAGE, help="Image whose pose, edges or depth a ControlNet follows."),
     click.option(
+        "--control-model", "control_models", metavar="MODEL", multiple=True,
+        help="ControlNet (an id or name) to use instead of the engine's. Repeatable.",
+    ),
+    click.option(
         "--type-pose", multiple=True, type=WordChoice(ControlType),
-        help="Control type to extract from --pose. Repeatable. [default: the engine's --control-net]",
+        help="Control type to extract from --pose. Repeatable. [default: those of --control-model, else the "
+        "engine's --control-net]",
     ),
     click.option("--preprocessed", is_flag=True, help="Use --pose itself as the control map."),
     click.option(

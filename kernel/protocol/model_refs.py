@@ -61,7 +61,7 @@ class ControlUse(msgspec.Struct, frozen=True, kw_only=True):
     """A control of a job: its type, its scale, and the part of the steps that it applies to (0 to 1)."""
 
     control_type: ControlType | None = field(default=None, name="type_pose")
-    """None: the engine's `control_net`."""
+    """None: that of the next of the job's `control_models`, else the engine's `control_net`."""
     scale: ControlScale = field(default=1.0, name="control_scale")
     start: Fraction = field(default=0.0, name="control_start")
     end: Fraction = field(default=1.0, name="control_end")

@@ -180,6 +180,9 @@ class JobRequest(JobValues, frozen=True, kw_only=True):
     inputs: Annotated[tuple[InputKind, ...], Meta(max_length=len(InputKind))] = ()
     """The input images, in the order of the message's blobs."""
     controls: Annotated[tuple[ControlUse, ...], Meta(max_length=len(ControlType))] = ()
+    control_models: ModelIds | None = None
+    """ControlNets in place of the engine's, one for each control. Controls without a type take them in this
+    order."""
     remove_background: Removers = field(default=(), name="remove_background_models")
     """Background removers, applied in this order."""
     expire_after_s: LifeS | None = None

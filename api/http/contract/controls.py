@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from api.http.contract.job_input import JobInput
+from api.http.contract.model_refs import check_refs
 from api.http.contract.validation_errors import ValidationErrors
 from kernel.protocol.enums import ControlType
 from kernel.protocol.model_refs import ControlUse
@@ -18,17 +19,19 @@ def check_controls(found: JobInput, *, has_pose: bool, faults: ValidationErrors)
     types = _types_in(found)
     if len(set(types)) < len(types):
         faults.wrong("type_pose", "must not repeat a type")
+    check_refs("control_models", found.control_models, faults)
     if not has_pose:
         for field in _said(found):
             faults.wrong(field, "requires pose_image_blob")
-    if found.preprocessed and len(types) > 1:
+    if found.preprocessed and _count(found) > 1:
         faults.wrong("preprocessed", "a single image cannot be a map of several types: set one type_pose")
-    _check_lengths(found, len(types), faults)
+    _check_lengths(found, faults)
     _check_order(found, faults)
 
 
 def controls_of(found: JobInput) -> tuple[ControlUse, ...]:
-    """The controls of a checked job; one without a type, if the job leaves the type to its engine."""
+    """The controls of a checked job: one for each type, else for each of its ControlNets, else one. Those
+    without a type leave it to the ControlNets or to the engine."""
     if _says_nothing(found):
         return ()
     return tuple(
@@ -39,7 +42,7 @@ def controls_of(found: JobInput) -> tuple[ControlUse, ...]:
             end=_at(found.control_end, index, _PLAIN.end),
             is_preprocessed=found.preprocessed,
         )
-        for index, control_type in enumerate(_types_in(found) or (None,))
+        for index, control_type in enumerate(_types_in(found) or (None,) * _count(found))
     )
 
 
@@ -50,10 +53,16 @@ def _types_in(found: JobInput) -> tuple[ControlType, ...]:
     return (found.type_pose,) if isinstance(found.type_pose, ControlType) else found.type_pose
 
 
+def _count(found: JobInput) -> int:
+    """The number of controls of a job that has some."""
+    return len(_types_in(found)) or len(found.control_models or ()) or 1
+
+
 def _says_nothing(found: JobInput) -> bool:
     """True for a job without a ControlNet, which most are: a quick check."""
     return (
         found.type_pose is None
+        and not found.control_models
         and not found.preprocessed
         and found.control_scale is None
         and found.control_start is None
@@ -65,6 +74,8 @@ def _said(found: JobInput) -> Iterator[str]:
     """The names of the control fields that were given."""
     if found.type_pose is not None:
         yield "type_pose"
+    if found.control_models:
+        yield "control_models"
     if found.preprocessed:
         yield "preprocessed"
     for field, value in _numbers(found):
@@ -78,19 +89,18 @@ def _numbers(found: JobInput) -> Iterator[tuple[str, float | tuple[float, ...] |
     yield "control_end", found.control_end
 
 
-def _check_lengths(found: JobInput, types: int, faults: ValidationErrors) -> None:
-    """Check that lists have one number for each type; a single number is for all. Without `type_pose` there
-    is one type."""
-    wanted = max(types, 1)
+def _check_lengths(found: JobInput, faults: ValidationErrors) -> None:
+    """Check that lists have one number for each control; a single number is for all."""
+    wanted, each = _count(found), "type_pose" if _types_in(found) else "of control_models"
     for field, value in _numbers(found):
         if isinstance(value, tuple) and len(value) != wanted:
             faults.wrong(
-                field, f"must be one number or a list of {wanted}, one for each type_pose, not {len(value)}"
+                field, f"must be one number or a list of {wanted}, one for each {each}, not {len(value)}"
             )
 
 
 def _check_order(found: JobInput, faults: ValidationErrors) -> None:
-    for index in range(max(len(_types_in(found)), 1)):
+    for index in range(_count(found)):
         start = _at(found.control_start, index, _PLAIN.start)
         end = _at(found.control_end, index, _PLAIN.end)
         if start >= end:

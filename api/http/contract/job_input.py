@@ -57,6 +57,7 @@ class JobInput(JobValues, frozen=True, kw_only=True, forbid_unknown_fields=True)
     reference_image_blob: Blob | None = None
     mask_image_blob: Blob | None = None
     pose_image_blob: Blob | None = None
+    control_models: ModelRefs | None = None
     type_pose: ControlType | ControlTypes | None = None
     preprocessed: bool = False
     control_scale: ControlScale | ControlScales | None = None

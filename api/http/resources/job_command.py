@@ -57,7 +57,8 @@ class JobCommands:
     @staticmethod
     def need_database(found: JobInput) -> bool:
         """True if the job names models, which have to be looked up."""
-        return any((found.loras, found.embeddings, found.vae, found.remove_background_models))
+        models = (found.loras, found.embeddings, found.vae, found.control_models)
+        return any((*models, found.remove_background_models))
 
     def _request(self, found: JobInput, images: InputImages) -> JobRequest:
         faults, names = ValidationErrors(), self._names
@@ -69,6 +70,7 @@ class JobCommands:
             vae=vae_id(found.vae, names, faults),
             inputs=tuple(images),
             controls=controls_of(found),
+            control_models=self._ids("control_models", found.control_models, ModelType.CONTROLNET, faults),
             remove_background=names.ids_of(
                 "remove_background_models", found.remove_background_models, ModelType.BACKGROUND, faults
             ),

@@ -15,7 +15,7 @@ from kernel.core.state.world import World
 from kernel.protocol.enums import ControlType, ImageFileType, ImageFit, InputKind, ModelBase
 from kernel.protocol.errors import wrong_field
 from kernel.protocol.ids import MAX_INTEGER
-from kernel.protocol.model_refs import ControlUse
+from kernel.protocol.model_refs import Control, ControlUse
 from kernel.protocol.prompts import fault_of_length
 from kernel.protocol.rows import EngineRow
 from kernel.protocol.schedulers import KINDS, TAKES_ETA
@@ -42,7 +42,7 @@ def resolve(world: World, request: JobRequest, engine: EngineRow) -> JobSpec:
         "height_px": native_size_px,
         "seed": world.id_source.seed() if request.seed is None else request.seed,
         **_of(request, default),
-        "controls": model_refs.controls(world, default, _controls(request, default)),
+        "controls": _controls(world, request, default, checkpoint.model_base),
         "scheduler_config": _scheduler_config(request, default),
         "strength": _strength(request),
         "image_fit": (request.image_fit or DEFAULT_IMAGE_FIT) if request.inputs else None,
@@ -81,18 +81,35 @@ def _of(request: JobRequest, default: EngineSpec) -> dict[str, Any]:
     return found
 
 
-def _controls(request: JobRequest, default: EngineSpec) -> tuple[tuple[ControlType, ControlUse], ...]:
-    """Each control with its type, which defaults to the engine's `control_net`."""
-    controls = request.controls
-    if not controls and InputKind.POSE in request.inputs and default.control_net is not None:
-        controls = (ControlUse(),)
-    found = []
-    for use in controls:
-        control_type = use.control_type or default.control_net
-        if control_type is None:
-            raise wrong_field("type_pose", "is required: the engine has no default control_net")
-        found.append((control_type, use))
-    return tuple(found)
+def _controls(
+    world: World, request: JobRequest, default: EngineSpec, base: ModelBase | None
+) -> tuple[Control, ...]:
+    """Each control with its ControlNet, one of those that the request names, else one of the engine's.
+
+    Controls without a type take the request's ControlNets in their order, else the engine's `control_net`.
+    """
+    own = request.control_models
+    if own is None and not request.controls and InputKind.POSE not in request.inputs:
+        return ()
+    usual: tuple[ControlType, ...]
+    if own is None:
+        nets = model_refs.control_nets(world, default.control_models)
+        usual = () if default.control_net is None else (default.control_net,)
+    else:
+        nets = model_refs.own_control_nets(world, own, base)
+        usual = tuple(nets)
+    uses = request.controls
+    if not uses and InputKind.POSE in request.inputs:
+        uses = (ControlUse(),) * len(usual)
+    types = [use.control_type or (usual[n] if n < len(usual) else None) for n, use in enumerate(uses)]
+    found = [(one, use) for one, use in zip(types, uses, strict=True) if one is not None]
+    if len(found) < len(uses):
+        raise wrong_field("type_pose", "is required: the engine has no default control_net")
+    for n, control_type in enumerate(nets if own else ()):
+        if control_type not in types:
+            problem = f"no control is for {control_type}: add it to type_pose, or omit this ControlNet"
+            raise wrong_field(f"control_models[{n}]", problem)
+    return model_refs.controls(nets, found)
 
 
 def _scheduler_config(request: JobRequest, default: EngineSpec) -> SchedulerConfig:
@@ -151,7 +168,8 @@ def _check_inputs(spec: JobSpec) -> None:
     if spec.controls and InputKind.POSE not in spec.inputs:
         raise wrong_field(InputKind.POSE, "is required: controls need a pose image")
     if InputKind.POSE in spec.inputs and not spec.controls:
-        raise wrong_field("controls", "is required for the pose image: the engine has no default control_net")
+        problem = "is required for the pose image: the engine has no default control_net"
+        raise wrong_field("controls", f"{problem}, and the job names no control_models")
     types = [control.control_type for control in spec.controls]
     for n, control in enumerate(spec.controls):
         if control.control_type in types[:n]:

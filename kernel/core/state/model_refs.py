@@ -1,6 +1,6 @@
 """The models that an engine or a job refers to besides its checkpoint, and checks that they fit."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import asdict
@@ -141,8 +141,18 @@ def _check_control_models(world: World, spec: EngineSpec) -> None:
 
     Raises: InvalidField.
     """
-    found: set[ControlType] = set()
-    for n, model_id in enumerate(spec.control_models):
+    found = control_nets(world, spec.control_models)
+    if spec.control_net is not None and spec.control_net not in found:
+        raise wrong_field("control_net", f"control_models has no ControlNet for {spec.control_net}: add one")
+
+
+def control_nets(world: World, model_ids: Sequence[ModelId]) -> dict[ControlType, ModelId]:
+    """The ControlNets of `control_models` by the control maps that they follow, in the same order.
+
+    Raises: InvalidField, if the type of one is unknown, or two have the same.
+    """
+    found: dict[ControlType, ModelId] = {}
+    for n, model_id in enumerate(model_ids):
         control_type = world.models[model_id].control_type
         if control_type is None:
             raise wrong_field(
@@ -153,27 +163,36 @@ def _check_control_models(world: World, spec: EngineSpec) -> None:
             raise wrong_field(
                 f"control_models[{n}]", f"a second ControlNet for {control_type}: keep one of them"
             )
-        found.add(control_type)
-    if spec.control_net is not None and spec.control_net not in found:
-        raise wrong_field("control_net", f"control_models has no ControlNet for {spec.control_net}: add one")
+        found[control_type] = model_id
+    return found
+
+
+def own_control_nets(
+    world: World, model_ids: Sequence[ModelId], base: ModelBase | None
+) -> dict[ControlType, ModelId]:
+    """As `control_nets`, for those that a job names itself.
+
+    Raises: as check_engine.
+    """
+    _check(world, _each("control_models", model_ids, ModelType.CONTROLNET), base)
+    return control_nets(world, model_ids)
 
 
 def controls(
-    world: World, spec: EngineSpec, uses: Sequence[tuple[ControlType, ControlUse]]
+    nets: Mapping[ControlType, ModelId], uses: Sequence[tuple[ControlType, ControlUse]]
 ) -> tuple[Control, ...]:
-    """Each control with the engine's ControlNet for its type.
+    """Each control with the ControlNet for its type.
 
-    Raises: InvalidField, if the engine has none for one of them.
+    Raises: InvalidField, if there is none for one of them.
     """
-    by_type = {world.models[model_id].control_type: model_id for model_id in spec.control_models}
     found = []
     for n, (control_type, use) in enumerate(uses):
-        model_id = by_type.get(control_type)
+        model_id = nets.get(control_type)
         if model_id is None:
-            known = ", ".join(sorted(str(kind) for kind in by_type)) or "nothing"
+            known = ", ".join(sorted(nets)) or "nothing"
             raise wrong_field(
                 f"controls[{n}].type_pose",
-                f"the engine has no ControlNet for {control_type}; its control_models are for {known}",
+                f"there is no ControlNet for {control_type}: control_models has those for {known}",
             )
         found.append(Control(**asdict(use) | {"control_type": control_type, "control_model": model_id}))
     return tuple(found)

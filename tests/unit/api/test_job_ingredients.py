@@ -98,6 +98,14 @@ def test_without_a_type_the_engines_is_left_to_the_manager(stage: Stage) -> None
     assert request.controls == (ControlUse(scale=0.5),)
 
 
+def test_controlnets_of_a_job_have_one_control_each_unless_it_names_types(stage: Stage) -> None:
+    named = POSE | {"control_models": ["c1", "c2"]}
+    request = request_of(stage, named | {"control_scale": [1, 0.5]})
+    assert (request.control_models, request.controls) == (("c1", "c2"), (ControlUse(), ControlUse(scale=0.5)))
+    request = request_of(stage, named | {"type_pose": "canny"})
+    assert request.controls == (ControlUse(control_type=ControlType.CANNY),)
+
+
 REFERENCE = {"reference_image_blob": PNG_TEXT}
 
 
@@ -119,6 +127,10 @@ REFERENCE = {"reference_image_blob": PNG_TEXT}
         (POSE | {"type_pose": ["midas", "canny"], "preprocessed": True}, ["preprocessed"]),
         (POSE | {"type_pose": ["midas", "canny"], "control_scale": [1]}, ["control_scale"]),
         (POSE | {"type_pose": "midas", "control_start": [0, 0]}, ["control_start"]),
+        ({"control_models": ["c1"]}, ["control_models"]),
+        (POSE | {"control_models": ["c1", "c1"]}, ["control_models"]),
+        (POSE | {"control_models": ["c1", "c2"], "preprocessed": True}, ["preprocessed"]),
+        (POSE | {"control_models": ["c1", "c2"], "control_end": [1]}, ["control_end"]),
         (POSE | {"type_pose": "midas", "control_start": 0.5, "control_end": 0.5}, ["control_start"]),
         (POSE | {"type_pose": "midas", "control_end": 0}, ["control_end"]),
         (POSE | {"type_pose": "midas", "control_scale": -1}, ["control_scale"]),

@@ -263,10 +263,52 @@ def test_wish_that_makes_no_sense_is_refused_by_its_name(story, fields, field):
     assert not story.broker.world.submissions
 
 
+def test_job_can_name_controlnets_that_its_engine_does_not_have():
+    story = Story(*MODELS)
+    story.engine(autostart=False)
+    found = decided(story, inputs=(POSE,), control_models=("canny", "openpose"))
+    assert found.controls == (
+        Control(control_type=CANNY, control_model=ModelId("canny")),
+        Control(control_type=OPENPOSE, control_model=ModelId("openpose")),
+    )
+    controls = (ControlUse(scale=0.5), ControlUse(end=0.5))
+    found = decided(story, inputs=(POSE,), control_models=("openpose", "canny"), controls=controls)
+    assert found.controls == (
+        Control(control_type=OPENPOSE, control_model=ModelId("openpose"), scale=0.5),
+        Control(control_type=CANNY, control_model=ModelId("canny"), end=0.5),
+    )
+
+
+def test_controlnets_of_a_job_take_the_place_of_the_engines(story):
+    found = decided(story, inputs=(POSE,), control_models=("canny",))
+    assert [control.control_type for control in found.controls] == [CANNY]
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "field"),
+    [
+        ({"control_models": ("gone",)}, "model_missing", "control_models[0]"),
+        ({"control_models": ("canny", "lora")}, "wrong_model_type", "control_models[1]"),
+        ({"control_models": ("canny", "canny")}, "invalid_field", "control_models[1]"),
+        ({"control_models": ("nameless",)}, "invalid_field", "control_models[0]"),
+        ({"control_models": ()}, "invalid_field", "controls"),
+        (control() | {"control_models": ("openpose",)}, "invalid_field", "control_models[0]"),
+        (control() | {"control_models": ()}, "invalid_field", "controls[0].type_pose"),
+        ({"control_models": ("canny",), "controls": (ControlUse(),) * 2}, "invalid_field", "type_pose"),
+        ({"control_models": ("canny",), "inputs": ()}, "invalid_field", "control_models[0]"),
+    ],
+    ids=str,
+)
+def test_controlnets_of_a_job_are_checked_by_their_field(story, fields, code, field):
+    (engine_id,) = story.database.engines
+    refused = story.refusal(submit(engine_id, **({"inputs": (POSE,)} | fields)))
+    assert (refused.code, problem(refused)) == (code, field)
+
+
 def test_controlnet_that_is_missing_is_a_sentence_that_says_which_there_are(story):
     (engine_id,) = story.database.engines
     ask = submit(engine_id, inputs=(POSE,), controls=(ControlUse(control_type=DEPTH),))
-    assert "its control_models are for canny, openpose" in story.refusal(ask).detail
+    assert "control_models has those for canny, openpose" in story.refusal(ask).detail
 
 
 # What an engine may name.

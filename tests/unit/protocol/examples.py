@@ -98,6 +98,7 @@ _REQUEST = JobRequest(
     image_fit=ImageFit.PAD,
     strength=0.5,
     controls=(_CONTROL,),
+    control_models=(ModelId("c-1"),),
     remove_background=_REMOVERS,
     background_color="#00ff00",
     previews=True,
