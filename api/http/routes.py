@@ -15,15 +15,16 @@ from api.http.framework.route import Route
 from api.http.resources import model_upload, system
 from api.http.resources.download import Download
 from api.http.resources.engines import Engines
-from api.http.resources.events import Events
+from api.http.resources.events import EVENTS, Events
 from api.http.resources.image_sources import ImageSources, PoseMapQuery
 from api.http.resources.images import Images
-from api.http.resources.job_events import JobEvents
+from api.http.resources.job_events import JOB_EVENTS, JobEvents
 from api.http.resources.jobs import Jobs
 from api.http.resources.metrics import Metrics
 from api.http.resources.models import Models
 from api.http.resources.pruning import Pruned, PruneInput, Pruning
 from kernel.protocol import errors as e
+from kernel.protocol.enums import ImageFileType
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,8 @@ KEYED: Final = ("Idempotency-Key",)
 RESUMED: Final = ("Last-Event-ID",)
 TAGGED: Final = ("If-None-Match",)
 RANGED: Final = ("Range", "If-Range", *TAGGED)
-IMAGE_FILE: Final = {200: "image/*", 304: None}
-STREAM: Final = "text/event-stream"
+IMAGE: Final = tuple(f"image/{kind}" for kind in ImageFileType)
+IMAGE_FILE: Final = {200: IMAGE, 304: None}
 NO_MODEL, NO_ENGINE = (e.ModelNotFound,), (e.EngineNotFound,)
 NO_JOB, NO_IMAGE = (e.JobNotFound,), (e.ImageNotFound,)
 NO_INPUT = (e.ImageNotFound, http.NoSuchInput, http.InputGone, e.BadMessage)
@@ -64,85 +65,97 @@ def routes(r: Resources) -> tuple[Route, ...]:
     one_model, one_engine = "/v1/models/{model_id}", "/v1/engines/{engine_id}"
     one_job, one_image = "/v1/jobs/{job_id}", "/v1/images/{image_id}"
     return (
-        Route("POST", "/v1/models", r.models.create, "Register a model",
+        Route("register_model", "POST", "/v1/models", r.models.create, "Register a model",
               {202: model.Model, 201: model.Model, 200: model.Model}, model.ModelInput,
               model.ModelCreateQuery, (*NO_MODEL, e.NotSupported, e.KeyReused, e.DiskFull), KEYED),
-        Route("GET", "/v1/models", r.models.list, "List models",
+        Route("list_models", "GET", "/v1/models", r.models.list, "List models",
               {200: model.ModelPage}, query=model.ModelListQuery),
-        Route("POST", "/v1/models/upload", r.models.upload, "Upload a model",
+        Route("upload_model", "POST", "/v1/models/upload", r.models.upload, "Upload a model",
               {202: model.Model, 201: model.Model, 200: model.Model}, None, model.ModelCreateQuery,
               (*NO_MODEL, http.TooLarge, e.NotSupported, e.KeyReused, e.DiskFull), KEYED,
               form=model_upload.ModelUpload),
-        Route("POST", "/v1/models/prune", r.models.prune, "Delete files of deleted models, or count them",
+        Route("prune_models", "POST", "/v1/models/prune", r.models.prune,
+              "Delete files of deleted models, or count them",
               {200: model.ModelsRemoved}, model.ModelPruneInput),
-        Route("GET", one_model, r.models.show, "Show a model", {200: model.Model}, errors=NO_MODEL),
-        Route("DELETE", one_model, r.models.delete, "Delete a model that no engine uses",
+        Route("get_model", "GET", one_model, r.models.show,
+              "Show a model", {200: model.Model}, errors=NO_MODEL),
+        Route("delete_model", "DELETE", one_model, r.models.delete, "Delete a model that no engine uses",
               {204: None}, None, model.ModelDeleteQuery, (*NO_MODEL, e.ModelInUse)),
-        Route("POST", f"{one_model}/retry", r.models.retry, "Retry a model after an error",
+        Route("retry_model", "POST", f"{one_model}/retry", r.models.retry, "Retry a model after an error",
               {202: model.Model}, None, None, (*NO_MODEL, e.IllegalMove, e.KeyReused, e.DiskFull), KEYED),
 
-        Route("POST", "/v1/engines", r.engines.create, "Create an engine and start it",
+        Route("create_engine", "POST", "/v1/engines", r.engines.create, "Create an engine and start it",
               {201: engine.Engine}, engine_input.ENGINE_BODY, None,
               (*NO_ENGINE, *NO_START, e.NameTaken, e.NotSupported, e.KeyReused), KEYED),
-        Route("GET", "/v1/engines", r.engines.list, "List engines",
+        Route("list_engines", "GET", "/v1/engines", r.engines.list, "List engines",
               {200: engine.EnginePage}, query=engine.EngineListQuery),
-        Route("GET", one_engine, r.engines.show, "Show an engine", {200: engine.Engine}, errors=NO_ENGINE),
-        Route("DELETE", one_engine, r.engines.delete, "Delete an engine, its jobs and its images",
+        Route("get_engine", "GET", one_engine, r.engines.show,
+              "Show an engine", {200: engine.Engine}, errors=NO_ENGINE),
+        Route("delete_engine", "DELETE", one_engine, r.engines.delete,
+              "Delete an engine, its jobs and its images",
               {204: None}, errors=(*NO_ENGINE, e.EngineRunning)),
-        Route("PATCH", f"{one_engine}/start", r.engines.start, "Start an engine and keep it running",
+        Route("start_engine", "PATCH", f"{one_engine}/start", r.engines.start,
+              "Start an engine and keep it running",
               {202: engine.Engine}, errors=(*NO_ENGINE, *NO_START)),
-        Route("PATCH", f"{one_engine}/stop", r.engines.stop, "Stop an engine",
+        Route("stop_engine", "PATCH", f"{one_engine}/stop", r.engines.stop, "Stop an engine",
               {202: engine.Engine}, None, engine.EngineStopQuery, NO_ENGINE),
 
-        Route("POST", "/v1/jobs", r.jobs.create, "Submit a job",
-              {202: job.JobCreated | job.Job, 200: job.Job | job.JobChecked}, job_input.JobInput,
+        Route("submit_job", "POST", "/v1/jobs", r.jobs.create, "Submit a job",
+              {202: job.Job | job.JobCreated, 200: job.Job | job.JobChecked}, job_input.JobInput,
               job_input.JobCreateQuery,
               (*NO_ENGINE, *NO_JOB, *NO_START, e.NotInstalled, e.NotSupported, e.KeyReused, e.QueueFull,
                e.DiskFull),
               KEYED, files=tuple(job_input.BLOB_FIELDS.values())),
-        Route("GET", "/v1/jobs", r.jobs.list, "List jobs", {200: job.JobPage}, query=job.JobListQuery),
-        Route("GET", one_job, r.jobs.show, "Show a job", {200: job.Job}, errors=NO_JOB),
-        Route("DELETE", one_job, r.jobs.delete, "Delete an ended job and its images",
+        Route("list_jobs", "GET", "/v1/jobs", r.jobs.list,
+              "List jobs", {200: job.JobPage}, query=job.JobListQuery),
+        Route("get_job", "GET", one_job, r.jobs.show, "Show a job", {200: job.Job}, errors=NO_JOB),
+        Route("delete_job", "DELETE", one_job, r.jobs.delete, "Delete an ended job and its images",
               {204: None}, errors=(*NO_JOB, e.JobUnfinished)),
-        Route("POST", f"{one_job}/cancel", r.jobs.cancel, "Cancel a job",
+        Route("cancel_job", "POST", f"{one_job}/cancel", r.jobs.cancel, "Cancel a job",
               {200: job.Job}, None, None, (*NO_JOB, e.IllegalMove, e.KeyReused), KEYED),
-        Route("GET", f"{one_job}/events", r.job_events.show, "Stream a job's events",
-              {200: STREAM, 204: None}, None, None, (*NO_JOB, http.TooManyStreams), RESUMED),
+        Route("stream_job_events", "GET", f"{one_job}/events", r.job_events.show, "Stream a job's events",
+              {200: JOB_EVENTS, 204: None}, None, None, (*NO_JOB, http.TooManyStreams), RESUMED),
 
-        Route("GET", "/v1/images", r.images.list, "List images",
+        Route("list_images", "GET", "/v1/images", r.images.list, "List images",
               {200: image.ImagePage}, query=image.ImageListQuery),
-        Route("POST", "/v1/images/prune", r.pruning.prune, "Delete old images, or count them",
+        Route("prune_images", "POST", "/v1/images/prune", r.pruning.prune, "Delete old images, or count them",
               {200: Pruned}, PruneInput, None, (*NO_ENGINE, e.Unavailable)),
-        Route("GET", one_image, r.images.show, "Show an image's recipe", {200: image.Image}, errors=NO_IMAGE),
-        Route("PATCH", one_image, r.images.edit, "Set an image's tags, favorite mark and note",
+        Route("get_image", "GET", one_image, r.images.show,
+              "Show an image's recipe", {200: image.Image}, errors=NO_IMAGE),
+        Route("edit_image", "PATCH", one_image, r.images.edit, "Set an image's tags, favorite mark and note",
               {200: image.Image}, image.ImageEdit, None, NO_IMAGE),
-        Route("DELETE", one_image, r.images.delete, "Delete an image",
+        Route("delete_image", "DELETE", one_image, r.images.delete, "Delete an image",
               {204: None}, errors=NO_IMAGE),
-        Route("GET", f"{one_image}/download", r.download.show, "Download an image",
-              {200: "image/*", 206: "image/*", 304: None}, None, None,
+        Route("download_image", "GET", f"{one_image}/download", r.download.show, "Download an image",
+              {200: IMAGE, 206: IMAGE, 304: None}, None, None,
               (*NO_IMAGE, e.ImageGone, e.ImageBusy, http.RangeNotSatisfiable, *ASKING), RANGED),
-        Route("GET", f"{one_image}/reference", r.image_sources.show_reference,
+        Route("download_reference", "GET", f"{one_image}/reference", r.image_sources.show_reference,
               "Download the reference image", IMAGE_FILE, errors=NO_INPUT, heeds=TAGGED),
-        Route("GET", f"{one_image}/mask", r.image_sources.show_mask,
+        Route("download_mask", "GET", f"{one_image}/mask", r.image_sources.show_mask,
               "Download the mask", IMAGE_FILE, errors=NO_INPUT, heeds=TAGGED),
-        Route("GET", f"{one_image}/pose", r.image_sources.show_pose,
+        Route("download_pose", "GET", f"{one_image}/pose", r.image_sources.show_pose,
               "Download the pose image", IMAGE_FILE, errors=NO_INPUT, heeds=TAGGED),
-        Route("GET", f"{one_image}/pose_map", r.image_sources.show_pose_map,
+        Route("download_pose_map", "GET", f"{one_image}/pose_map", r.image_sources.show_pose_map,
               "Download the control map", IMAGE_FILE, None, PoseMapQuery, NO_INPUT, TAGGED),
 
-        Route("GET", "/v1/health/live", r.system.live, "Check that the API is alive", {200: system.Alive}),
-        Route("GET", "/v1/health/ready", r.system.ready, "Check that the server accepts work",
+        Route("get_liveness", "GET", "/v1/health/live", r.system.live,
+              "Check that the API is alive", {200: system.Alive}),
+        Route("get_readiness", "GET", "/v1/health/ready", r.system.ready,
+              "Check that the server accepts work",
               {200: system.Readiness, 503: system.Readiness}),
-        Route("GET", "/v1/devices", r.system.devices, "List devices",
+        Route("list_devices", "GET", "/v1/devices", r.system.devices, "List devices",
               {200: system.DeviceList}, errors=ASKING),
-        Route("GET", "/v1/capabilities", r.system.capabilities, "Show limits, options and versions",
+        Route("get_capabilities", "GET", "/v1/capabilities", r.system.capabilities,
+              "Show limits, options and versions",
               {200: system.Capabilities}),
-        Route("GET", "/v1/events", r.events.show, "Stream all events",
-              {200: STREAM}, None, None, (http.TooManyStreams,), RESUMED),
-        Route("GET", "/metrics", r.metrics.show, "Metrics for Prometheus", {200: "text/plain"}),
-        Route("GET", "/openapi.json", r.documents.show_openapi, "API description (OpenAPI 3.1)",
+        Route("stream_events", "GET", "/v1/events", r.events.show, "Stream all events",
+              {200: EVENTS}, None, None, (http.TooManyStreams,), RESUMED),
+        Route("get_metrics", "GET", "/metrics", r.metrics.show,
+              "Metrics for Prometheus", {200: "text/plain"}),
+        Route("get_openapi", "GET", "/openapi.json", r.documents.show_openapi,
+              "API description (OpenAPI 3.1)",
               {200: "application/json"}),
-        Route("GET", "/", r.documents.redirect, "Redirect to /docs", {307: None}),
-        Route("GET", "/docs", r.documents.show_docs, "API reference page", {200: "text/html"}),
+        Route("redirect_to_docs", "GET", "/", r.documents.redirect, "Redirect to /docs", {307: None}),
+        Route("get_docs", "GET", "/docs", r.documents.show_docs, "API reference page", {200: "text/html"}),
     )
 # fmt: on

@@ -10,6 +10,8 @@ import yaml
 
 from tests.architecture.source_files import ROOT
 
+TYPESCRIPT: Final = "tests/acceptance/typescript"
+"""Where a test finds the tools that make a client in TypeScript; without them it is skipped."""
 FORMS: Final = ("bug", "feature")
 
 
@@ -40,7 +42,9 @@ def supported_pythons() -> list[str]:
 def test_the_workflow_runs_make_check_on_every_supported_python() -> None:
     job = loaded(".github/workflows/check.yml")["jobs"]["check"]
     assert job["strategy"]["matrix"]["python"] == supported_pythons()
-    assert [step["run"] for step in job["steps"] if "run" in step] == ["make venv", "make check"]
+    commands = [step["run"] for step in job["steps"] if "run" in step]
+    assert commands == ["make venv", f"npm ci --prefix {TYPESCRIPT}", "make check"]
+    assert (ROOT / TYPESCRIPT / "package-lock.json").is_file()
     assert recipe("venv") == []
     assert recipe("check") != []
 

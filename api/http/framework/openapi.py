@@ -1,7 +1,7 @@
 """Generates OpenAPI 3.1 from the table of routes and the types that validate requests."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from types import UnionType
 from typing import Final, get_args
@@ -11,7 +11,8 @@ import msgspec
 from api.http.contract import errors as http
 from api.http.contract.problems import CONTENT_TYPE, Problem, status_of
 from api.http.framework.form import CONTENT_TYPE as FORM
-from api.http.framework.route import Content, Route
+from api.http.framework.route import Content, EventStream, Route
+from api.http.framework.sse import CONTENT_TYPE as STREAM
 from kernel.protocol import enums, errors
 from kernel.protocol.errors import SpoonError
 from kernel.protocol.version import VERSION
@@ -24,18 +25,22 @@ ASKING: Final = (errors.TooManyRequests, errors.ShuttingDown, errors.ManagerUnre
 WRITING: Final = (http.ForbiddenOrigin, *ASKING)
 """Errors of any route that changes something."""
 
+CODES: Final = "x-codes"
+"""The member of a response with the codes of its problem documents."""
 _EXAMPLES: Final = 3
+_JSON: Final = "application/json"
+_SCHEMAS: Final = "#/components/schemas/"
 Json = dict[str, object]
+_FILE: Final[Json] = {"type": "string", "format": "binary"}
+"""The bytes of a file. OpenAPI 3.1 asks for nothing here, but generated clients need to be told."""
 
+_REFERENCE: Final = re.compile(rf"{_SCHEMAS}(\w+)")
 _VARIABLE: Final = re.compile(r"{(\w+)}")
 
 
 def openapi(table: tuple[Route, ...]) -> Json:
     """The description of all routes."""
-    types = _types(table)
-    _, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
-    for kind in _inputs(table):
-        components[kind.__name__] = _with_any_spelling(components[kind.__name__])
+    components = _components(table)
     paths: dict[str, Json] = {}
     for route in table:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, components)
@@ -54,6 +59,39 @@ def openapi(table: tuple[Route, ...]) -> Json:
     }
 
 
+def _components(table: tuple[Route, ...]) -> dict[str, Json]:
+    """All schemas by name, also those of queries."""
+    _, found = msgspec.json.schema_components(_types(table), ref_template=f"{_SCHEMAS}{{name}}")
+    components = {name: _on_one_line(_with_plain_lists(schema)) for name, schema in found.items()}
+    inputs = _with_parts({kind.__name__ for kind in _inputs(table)}, components)
+    for name, schema in components.items():
+        components[name] = _as_input(schema) if name in inputs else _as_output(schema)
+    for route in table:
+        if route.body is not None and route.files:
+            name = _form_name(route.body)
+            components[name] = _form(components[route.body.__name__], route.files) | {"title": name}
+        for content in route.ok.values():
+            if isinstance(content, EventStream):
+                components[content.name] = _event_data(content)
+    return components
+
+
+def _with_plain_lists(schema: Json) -> Json:
+    """A list of a fixed length without `prefixItems`, which few generators of clients know."""
+    if "prefixItems" in schema:
+        prefix = schema["prefixItems"]
+        assert isinstance(prefix, list)
+        assert all(one == prefix[0] for one in prefix), "entries of one type"
+        schema = {**{k: v for k, v in schema.items() if k != "prefixItems"}, "items": prefix[0]}
+    return {name: _each(_with_plain_lists, value) for name, value in schema.items()}
+
+
+def _on_one_line(schema: Json) -> Json:
+    """A docstring as a description, whose lines are not those of the source."""
+    said = schema.get("description")
+    return schema if said is None else {**schema, "description": " ".join(str(said).split())}
+
+
 def _types(table: tuple[Route, ...]) -> list[type[msgspec.Struct]]:
     found: dict[type[msgspec.Struct], None] = {Problem: None}
     for route in table:
@@ -67,24 +105,69 @@ def _inputs(table: tuple[Route, ...]) -> set[type[msgspec.Struct]]:
     return {kind for route in table for kind in (route.body, route.form, route.query) if kind is not None}
 
 
+def _with_parts(names: set[str], components: Mapping[str, Json]) -> set[str]:
+    """These structs, and those that their fields are made of."""
+    found = set[str]()
+    while names := names - found:
+        found |= names
+        texts = (msgspec.json.encode(components[name]).decode() for name in names)
+        names = {part for text in texts for part in _REFERENCE.findall(text)}
+    return {name for name in found if "properties" in components[name]}
+
+
+def _as_input(schema: Json) -> Json:
+    """What a client may send: words in any spelling, and defaults as text, for the server fills them in.
+
+    Some generators take a field with a `default` for one that is always there, and ask their users for it.
+    """
+    properties = schema["properties"]
+    assert isinstance(properties, dict), "a struct is an object"
+    shown = {name: _with_any_spelling(_with_told_default(each)) for name, each in properties.items()}
+    return {**schema, "properties": shown}
+
+
+def _with_told_default(schema: Json) -> Json:
+    rest = {name: value for name, value in schema.items() if name != "default"}
+    usual = schema.get("default")
+    if usual is None or usual == [] or usual == {}:
+        return rest
+    said = rest.get("description")
+    told = f"Default: {msgspec.json.encode(usual).decode()}."
+    return {**rest, "description": f"{said} {told}" if said else told}
+
+
+def _as_output(schema: Json) -> Json:
+    """What the server sends: fields with defaults are always there, too."""
+    properties = schema.get("properties")
+    if not isinstance(properties, dict):
+        return schema
+    required = schema.get("required", [])
+    assert isinstance(required, list), "names of fields"
+    sent = [name for name, each in properties.items() if name in required or "default" in each]
+    plain = {name: {k: v for k, v in each.items() if k != "default"} for name, each in properties.items()}
+    return {**schema, "properties": plain, "required": sent}
+
+
 def _with_any_spelling(schema: Json) -> Json:
     """A string without `enum`, because generated clients would refuse the spellings that we accept."""
-    if set(schema) == {"$ref"}:
-        choice = getattr(enums, str(schema["$ref"]).rpartition("/")[2], None)
-        return schema if choice is None else _spelled(list(choice))
-    return {name: _with_any_spellings(value) for name, value in schema.items()}
+    choice = getattr(enums, str(schema.get("$ref")).rpartition("/")[2], None)
+    if choice is not None:
+        return _spelled(list(choice), str(schema.get("description", "")))
+    return {name: _each(_with_any_spelling, value) for name, value in schema.items()}
 
 
-def _with_any_spellings(value: object) -> object:
+def _each(change: Callable[[Json], Json], value: object) -> object:
+    """A value with every object in it changed."""
     if isinstance(value, list):
-        return [_with_any_spellings(one) for one in value]
-    return _with_any_spelling(value) if isinstance(value, dict) else value
+        return [_each(change, one) for one in value]
+    return change(value) if isinstance(value, dict) else value
 
 
-def _spelled(words: list[str]) -> Json:
+def _spelled(words: list[str], more: str) -> Json:
+    known = f"One of {', '.join(words)}. Case and common spelling variants do not matter."
     return {
         "type": "string",
-        "description": f"One of {', '.join(words)}. Case and common spelling variants do not matter.",
+        "description": f"{known} {more}".rstrip(),
         "examples": words[:_EXAMPLES],
     }
 
@@ -94,14 +177,28 @@ def _structs(contents: Iterable[Content]) -> list[type[msgspec.Struct]]:
     for content in contents:
         if isinstance(content, UnionType):
             found.extend(get_args(content))
+        elif isinstance(content, EventStream):
+            found.extend(content.data.values())
         elif isinstance(content, type):
             found.append(content)
     return found
 
 
+def _event_data(stream: EventStream) -> Json:
+    """The data of any event of a stream, with the name of each event."""
+    kinds = dict.fromkeys(stream.data.values())
+    names = {kind: [name for name, one in stream.data.items() if one is kind] for kind in kinds}
+    said = "; ".join(f"{kind.__name__} with {', '.join(names[kind])}" for kind in kinds)
+    return {
+        "title": stream.name,
+        "description": f"The JSON data of a server-sent event, by its event name: {said}.",
+        "anyOf": [_reference(kind) for kind in kinds],
+    }
+
+
 def _operation(route: Route, components: Mapping[str, Json]) -> Json:
     operation: Json = {
-        "operationId": _operation_id(route),
+        "operationId": route.id,
         "summary": route.summary,
         "tags": [_tag(route.path)],
         "parameters": _parameters(route, components),
@@ -116,26 +213,22 @@ def _operation(route: Route, components: Mapping[str, Json]) -> Json:
 
 def _contents(route: Route, body: type[msgspec.Struct], components: Mapping[str, Json]) -> Json:
     """The body as JSON, and as a form if it may have files."""
-    contents: Json = {"application/json": {"schema": _reference(body)}}
+    contents: Json = {_JSON: {"schema": _reference(body)}}
     if route.files:
-        contents[FORM] = {"schema": _form(components[body.__name__], route.files)}
+        contents[FORM] = {"schema": {"$ref": f"{_SCHEMAS}{_form_name(body)}"}}
     return contents
+
+
+def _form_name(body: type[msgspec.Struct]) -> str:
+    return f"{body.__name__.removesuffix('Input')}Form"
 
 
 def _form(schema: Json, files: tuple[str, ...]) -> Json:
     """The same object with files in place of base64 (OpenAPI 3.1, 4.8.14.4: binary has no schema type)."""
     properties = schema["properties"]
     assert isinstance(properties, dict), "a body is an object"
-    parts = {name: {"contentMediaType": "application/octet-stream"} for name in files}
     kept = {name: _without_null(each) for name, each in properties.items()}
-    return {**schema, "properties": {**kept, **parts}}
-
-
-def _operation_id(route: Route) -> str:
-    words = [
-        word.strip("{}").replace(".json", "") for word in route.path.split("/") if word not in ("", "v1")
-    ]
-    return "_".join([route.method.lower(), *words])
+    return {**schema, "properties": {**kept, **dict.fromkeys(files, _FILE)}}
 
 
 def _tag(path: str) -> str:
@@ -180,24 +273,33 @@ def _answers(route: Route) -> Json:
 
 def _answer(status: int, content: Content) -> Json:
     described: Json = {"description": HTTPStatus(status).phrase}
-    if isinstance(content, str):
-        described["content"] = {content: {}}
-    elif isinstance(content, UnionType):
-        schema: Json = {"anyOf": [_reference(kind) for kind in get_args(content)]}
-        described["content"] = {"application/json": {"schema": schema}}
-    elif content is not None:
-        described["content"] = {"application/json": {"schema": _reference(content)}}
+    if content is not None:
+        described["content"] = _content(content)
     return described
 
 
+def _content(content: type[msgspec.Struct] | UnionType | EventStream | tuple[str, ...] | str) -> Json:
+    match content:
+        case str():
+            return {content: {"schema": {"type": "object" if content == _JSON else "string"}}}
+        case tuple():
+            return {media_type: {"schema": _FILE} for media_type in content}
+        case EventStream():
+            return {STREAM: {"schema": {"$ref": f"{_SCHEMAS}{content.name}"}}}
+        case UnionType():
+            return {_JSON: {"schema": {"anyOf": [_reference(kind) for kind in get_args(content)]}}}
+        case _:
+            return {_JSON: {"schema": _reference(content)}}
+
+
 def _refusals(route: Route) -> Json:
-    """The problem documents by status, each with the possible codes."""
-    codes: dict[int, list[str]] = {}
+    """The problem documents by status, each with the possible codes, for people and for programs."""
+    codes: dict[int, dict[str, None]] = {}
     for error in _errors_of(route):
-        codes.setdefault(status_of(error), []).append(error.code)
+        codes.setdefault(status_of(error), {})[error.code] = None
     content = {CONTENT_TYPE: {"schema": _reference(Problem)}}
     return {
-        str(status): {"description": "code: " + ", ".join(names), "content": content}
+        str(status): {"description": f"code: {', '.join(names)}", CODES: list(names), "content": content}
         for status, names in sorted(codes.items())
         if status not in route.ok
     }
@@ -213,4 +315,4 @@ def _errors_of(route: Route) -> Iterable[type[SpoonError]]:
 
 
 def _reference(kind: type[msgspec.Struct]) -> Json:
-    return {"$ref": f"#/components/schemas/{kind.__name__}"}
+    return {"$ref": f"{_SCHEMAS}{kind.__name__}"}

@@ -12,14 +12,28 @@ from kernel.protocol.errors import SpoonError
 
 Responder = Callable[..., None]
 """Takes the request, the response, and the variables of the path by name."""
-Content = type[msgspec.Struct] | UnionType | str | None
-"""The body of a response: JSON of one or several types, a media type, or none."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventStream:
+    """Server-sent events, whose data is JSON."""
+
+    name: str
+    """The name of the schema of all of them."""
+    data: Mapping[str, type[msgspec.Struct]]
+    """The type of an event's data, by the event's name."""
+
+
+Content = type[msgspec.Struct] | UnionType | EventStream | tuple[str, ...] | str | None
+"""The body of a response: JSON of one or several types, events, one of several media types, or none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     """A method on a path."""
 
+    id: str
+    """The name of the operation, unique: generated clients call their functions so."""
     method: str
     path: str
     run: Responder

@@ -10,7 +10,8 @@ import msgspec
 from api.http.contract.responses import moment
 from api.http.framework import sse
 from api.http.framework.concurrency_limit import ConcurrencyLimit
-from api.http.resources.job_events import progress_event
+from api.http.framework.route import EventStream
+from api.http.resources.job_events import JobProgressEvent, progress_event
 from api.hub import Closing, Hub, Reread, Subscription
 from kernel.protocol.client import Changed, JobProgress, ModelProgress
 from kernel.protocol.enums import ChangeKind
@@ -45,6 +46,17 @@ class ResetEvent(msgspec.Struct, frozen=True, kw_only=True):
     """`event: reset`. Changes before this number are forgotten: read again whatever you show."""
 
     seq: int
+
+
+EVENTS: Final = EventStream(
+    "EventData",
+    {
+        **dict.fromkeys(ChangeKind, ChangeEvent),
+        "job_progress": JobProgressEvent,
+        "model_progress": ModelProgressEvent,
+        "reset": ResetEvent,
+    },
+)
 
 
 class Events:

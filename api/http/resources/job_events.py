@@ -13,6 +13,7 @@ from api.http.contract.job_types import progress_of
 from api.http.contract.responses import StoredError, moment, stored_error
 from api.http.framework import sse
 from api.http.framework.concurrency_limit import ConcurrencyLimit
+from api.http.framework.route import EventStream
 from api.hub import Closing, Hub, Subscription
 from api.session import Preview
 from kernel.protocol.client import JobProgress
@@ -77,6 +78,18 @@ class JobImageEvent(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     at: datetime
     download: str
+
+
+JOB_EVENTS: Final = EventStream(
+    "JobEventData",
+    {
+        "state": JobStateEvent,
+        "waiting": JobWaitingEvent,
+        "progress": JobProgressEvent,
+        "preview": JobPreviewEvent,
+        "image": JobImageEvent,
+    },
+)
 
 
 class JobEvents:

@@ -115,6 +115,10 @@ def described(tmp_path_factory: pytest.TempPathFactory, bus: CountingBus) -> Ite
     database.close()
 
 
+def test_the_document_is_one_of_openapi(described: BaseSchema) -> None:
+    described.validate()
+
+
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
 def test_every_request_gets_an_answer_that_the_document_describes(
     described: BaseSchema, bus: CountingBus, mode: GenerationMode

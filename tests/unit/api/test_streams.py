@@ -9,8 +9,8 @@ import pytest
 from api.http.contract.errors import TooManyStreams
 from api.http.framework.concurrency_limit import ConcurrencyLimit
 from api.http.framework.sse import RETRY, Stream
-from api.http.resources.events import Events
-from api.http.resources.job_events import JobEvents
+from api.http.resources.events import EVENTS, Events
+from api.http.resources.job_events import JOB_EVENTS, JobEvents
 from api.session import Preview
 from kernel.protocol.client import Changed, JobProgress, ModelProgress
 from kernel.protocol.enums import ChangeKind
@@ -28,7 +28,15 @@ def events_of(text: str) -> list[tuple[str, Any, int | None]]:
         if "event" in lines:
             number = int(lines["id"]) if "id" in lines else None
             found.append((lines["event"], msgspec.json.decode(lines["data"]), number))
+    for event, data, _ in found:
+        assert set(data) in described(event), event
     return found
+
+
+def described(event: str) -> list[set[str]]:
+    """The fields of an event of this name, in each stream whose description has it."""
+    kinds = [stream.data[event] for stream in (JOB_EVENTS, EVENTS) if event in stream.data]
+    return [set(kind.__struct_fields__) for kind in kinds]
 
 
 @pytest.fixture
