@@ -115,9 +115,9 @@ class Stock:
         return latents
 
     def encode(
-        self, prompt: str, negative_prompt: str, clip_skip: int | None = None
+        self, prompt: str, negative_prompt: str | None, clip_skip: int | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """The embeds and the pooled embeds of SDXL, the negative prompt's first."""
+        """The embeds and the pooled embeds of SDXL, the negative prompt's first. None: no negative prompt."""
         embeds, negative, *pooled = self.pipeline.encode_prompt(
             prompt=prompt,
             device=torch.device("cpu"),

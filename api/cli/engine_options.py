@@ -28,7 +28,7 @@ _OPTIONS: Final = (
     embedding_option,
     click.option(
         "--long-prompt-technique", type=WordChoice(PromptTechnique),
-        help="Prompt weighting syntax and handling of prompts over 75 tokens. [default: none]",
+        help="Prompt weighting syntax and handling of prompts over 75 tokens. [default: sd_embed]",
     ),
     click.option(
         "--control-model", "control_models", metavar="MODEL", multiple=True,

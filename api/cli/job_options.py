@@ -8,7 +8,7 @@ import click
 
 from api.cli.options import WordChoice, duration
 from api.cli.scheduler_options import SCHEDULER_NAMES, scheduler_option
-from kernel.protocol.enums import ControlType, ImageFileType, ImageFit, Scheduler
+from kernel.protocol.enums import ControlType, ImageFileType, ImageFit, PromptTechnique, Scheduler
 from kernel.protocol.ids import ModelId
 from kernel.protocol.model_refs import LoraUse
 
@@ -109,6 +109,10 @@ _OPTIONS: Final = (
     embedding_option,
     click.option("--no-embeddings", is_flag=True, help="Ignore the engine's textual inversions."),
     vae_option,
+    click.option(
+        "--long-prompt-technique", type=WordChoice(PromptTechnique),
+        help="Prompt weighting syntax and handling of prompts over 75 tokens. [default: the engine's]",
+    ),
     clip_skip_option,
     click.option(
         "--seed", type=int, metavar="N", help="Random seed. Same seed, same image. [default: random]"

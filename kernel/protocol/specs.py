@@ -86,6 +86,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     the name in the REST API, on the bus and in the database.
     """
 
+    long_prompt_technique: PromptTechnique | None = None
     clip_skip: ClipSkip | None = None
     scheduler: Scheduler | None = None
     scheduler_config: SchedulerConfig | None = None
@@ -101,7 +102,6 @@ class EngineValues(Sampling, frozen=True, kw_only=True):
     """An engine's values that a client sets directly, without names to resolve."""
 
     name: Name | None = None
-    long_prompt_technique: PromptTechnique | None = None
     control_net: ControlType | None = None
     """The control type of a job's pose image, if the job does not set one."""
     device: Device = "auto"
@@ -121,7 +121,7 @@ class EngineSpec(EngineValues, frozen=True, kw_only=True):
     embeddings: ModelIds = ()
     control_models: ModelIds = ()
     """ControlNets, one for each control type."""
-    long_prompt_technique: PromptTechnique = PromptTechnique.NONE
+    long_prompt_technique: PromptTechnique = PromptTechnique.SD_EMBED
     scheduler: Scheduler = Scheduler.DPMPP_2M_KARRAS
     scheduler_config: SchedulerConfig = {}
     steps: Steps = 25
@@ -196,7 +196,7 @@ class JobSpec(JobValues, frozen=True, kw_only=True):
     loras: LoraUses = ()
     embeddings: ModelIds = ()
     vae: ModelId = OWN_VAE
-    long_prompt_technique: PromptTechnique = PromptTechnique.NONE
+    long_prompt_technique: PromptTechnique = PromptTechnique.SD_EMBED
     inputs: tuple[InputKind, ...] = ()
     controls: tuple[Control, ...] = ()
     remove_background: Removers = field(default=(), name="remove_background_models")

@@ -45,7 +45,7 @@ Prompt = Annotated[
     str,
     Meta(
         max_length=LONGEST_PROMPT,
-        description=f"At most {MAX_CHARACTERS[PromptTechnique.COMPEL]} characters if the engine's "
+        description=f"At most {MAX_CHARACTERS[PromptTechnique.COMPEL]} characters if "
         "long_prompt_technique is compel.",
     ),
 ]

@@ -115,6 +115,22 @@ def test_what_the_server_found_out_about_the_models(image_server: ImageServer) -
     assert (models["canny"]["control_type"], models["depth"]["control_type"]) == ("canny", "depth")
 
 
+@pytest.mark.parametrize("engine", ["plain", "xl"])
+def test_a_prompt_without_syntax_makes_the_same_picture_with_every_technique(
+    image_server: ImageServer, engine: str
+) -> None:
+    techniques = ("none", "sd_embed", "compel")
+    drawn = [
+        image_server.draw(engine=engine, prompt="a red ball on a table", long_prompt_technique=technique)
+        for technique in techniques
+    ]
+    assert [one.job["long_prompt_technique"] for one in drawn] == list(techniques)
+    assert len({sha256(one.pixels.tobytes()).hexdigest() for one in drawn}) == 1
+    weighted = image_server.draw(engine=engine, prompt="a (red:1.4) ball on a table")
+    assert weighted.job["long_prompt_technique"] == "sd_embed"
+    assert distance(weighted.pixels, drawn[0].pixels) > 1
+
+
 @pytest.mark.parametrize("lora", ["kohya", "peft"])
 def test_a_lora_works_by_its_weight_and_leaves_nothing_behind(
     image_server: ImageServer, plain: Pixels, lora: str
@@ -159,7 +175,7 @@ def test_a_long_prompt_with_weights_is_read_to_its_end(image_server: ImageServer
     assert whole.job["warnings"] == []
     without_the_last = image_server.draw(engine="dressed", prompt=LONG_PROMPT + "dawn")
     assert distance(whole.pixels, without_the_last.pixels) > 0
-    cut = image_server.draw(engine="plain", prompt=LONG_PROMPT)
+    cut = image_server.draw(engine="plain", prompt=LONG_PROMPT, long_prompt_technique="none")
     assert any("75" in warning for warning in cut.job["warnings"]), cut.job["warnings"]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from kernel.protocol.enums import ImageFit, InputKind, PromptTechnique
+from kernel.protocol.enums import ImageFit, InputKind
 from kernel.protocol.ids import ModelId
 from kernel.protocol.model_refs import OWN_VAE, Control, ModelSource
 from kernel.protocol.specs import JobOrder, JobSpec
@@ -99,8 +99,7 @@ def _further_models(spec: JobSpec, models: _Models) -> _Pairs:
         pairs |= ({"VAE hash": digits} if digits else {}) | {"VAE": _name(spec.vae, models)}
     if spec.clip_skip is not None:
         pairs["Clip skip"] = str(spec.clip_skip)
-    if spec.long_prompt_technique is not PromptTechnique.NONE:
-        pairs["Prompt technique"] = spec.long_prompt_technique
+    pairs["Prompt technique"] = spec.long_prompt_technique
     loras = _hashes([use.model_id for use in spec.loras], models)
     embeddings = _hashes(spec.embeddings, models)
     return (

@@ -76,8 +76,15 @@ class SdEmbedPackage:
         return partial(self._encode, sections)
 
     def _encode(self, sections: Sequence[Section], readers: Readers) -> Encoded:
-        """Encode a prompt in as many chunks as it needs. Raises: JobRejected, if these are too many."""
-        check_chunks(count_chunks(sections, readers))
+        """Encode a prompt in as many chunks as it needs. Raises: JobRejected, if these are too many.
+
+        One without weights, in one chunk, is encoded as by the stock pipelines: the package would round it to
+        half precision, and pad SDXL's second text encoder in its own way.
+        """
+        chunks = count_chunks(sections, readers)
+        check_chunks(chunks)
+        if chunks == 1 and all(one.weight == 1.0 for section in sections for one in section):
+            return encode_plain("".join(one.text for section in sections for one in section), readers)
         if len(sections) > 1 and not any(one.text.strip() for one in sections[-1]):
             sections = sections[:-1]
         encoded = [self._encode_section(section, readers) for section in sections]

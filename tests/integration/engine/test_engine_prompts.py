@@ -11,7 +11,7 @@ from transformers import CLIPTextModel
 
 from engine_worker.engine.networks.components import Components
 from engine_worker.engine.networks.tokenizer import make_tokenizer
-from engine_worker.engine.prompts.prompt_encoder import ActiveLoras, PromptEncoder
+from engine_worker.engine.prompts.prompt_encoder import ActiveLoras, EncodedPrompts, PromptEncoder
 from engine_worker.formats.allowed_paths import opened
 from engine_worker.formats.checkpoint_layout import TokenizerPlan
 from kernel.protocol.enums import ModelBase, PromptTechnique
@@ -54,11 +54,27 @@ def test_a_folder_with_a_vocabulary_and_merges_gives_the_same_tokenizer(tmp_path
 def test_the_conditioning_is_that_of_the_stock_pipeline_to_the_bit(
     prompt: str, negative_prompt: str, parts: Components, stock: "Stock"
 ) -> None:
-    made = encoded_prompts(parts, prompt, negative_prompt).conditioning
-    embeds, pooled = stock.encode(prompt, negative_prompt)
-    assert torch.equal(made.embeds, embeds)
-    assert (made.pooled is None) is (pooled is None)
-    assert made.pooled is None or torch.equal(made.pooled, pooled)
+    check_conditioning(
+        encoded_prompts(parts, prompt, negative_prompt), *stock.encode(prompt, negative_prompt)
+    )
+
+
+@pytest.mark.parametrize("prompt", ["a red ball", "", "a cat, 16:9: <b> {c} |d|!!", "ball " * 75])
+@pytest.mark.parametrize("negative_prompt", ["blue", ""])
+@pytest.mark.parametrize("technique", [PromptTechnique.SD_EMBED, PromptTechnique.COMPEL])
+def test_a_prompt_without_syntax_in_one_chunk_is_encoded_as_by_the_stock_pipeline_by_every_technique(
+    technique: PromptTechnique, prompt: str, negative_prompt: str, parts: Components, stock: "Stock"
+) -> None:
+    made = encoded_prompts(parts, prompt, negative_prompt, technique=technique)
+    check_conditioning(made, *stock.encode(prompt, negative_prompt or None))
+
+
+def check_conditioning(made: EncodedPrompts, embeds: torch.Tensor, pooled: torch.Tensor | None) -> None:
+    """The conditioning is this one to the last bit."""
+    found = made.conditioning
+    assert torch.equal(found.embeds, embeds)
+    assert (found.pooled is None) is (pooled is None)
+    assert found.pooled is None or (pooled is not None and torch.equal(found.pooled, pooled))
 
 
 @pytest.mark.parametrize("clip_skip", [1, 2])

@@ -59,7 +59,7 @@ def test_a_package_that_cannot_be_imported_is_as_good_as_none(
 @pytest.mark.usefixtures("package")
 def test_the_package_is_used_where_it_is_installed(parts: Components) -> None:
     assert isinstance(find_sd_embed(), SdEmbedPackage)
-    plain, made = alone(parts, "a red ball"), alone(parts, "a red*1.5 ball", technique=TECHNIQUE)
+    plain, made = alone(parts, "a red ball"), alone(parts, "a (red:1.5) ball", technique=TECHNIQUE)
     width = encoders(parts)[0].config.hidden_size
     assert torch.allclose(made[2, :width], plain[2, :width] * 1.5)
     assert torch.equal(made[1, :width], plain[1, :width])
@@ -69,9 +69,20 @@ def test_the_package_is_used_where_it_is_installed(parts: Components) -> None:
 def test_the_job_s_clip_skip_holds_without_a_layer_being_cut(parts: Components) -> None:
     layers = [sum(1 for _ in encoder.modules()) for encoder in encoders(parts)]
     width = encoders(parts)[0].config.hidden_size
-    made = alone(parts, "a ball", technique=TECHNIQUE, clip_skip=2)
-    assert torch.equal(made[:3, :width], alone(parts, "a ball", clip_skip=2)[:3, :width])
+    made = alone(parts, "a ball (table:1.5)", technique=TECHNIQUE, clip_skip=2)
+    assert torch.equal(made[:3, :width], alone(parts, "a ball table", clip_skip=2)[:3, :width])
     assert [sum(1 for _ in encoder.modules()) for encoder in encoders(parts)] == layers
+
+
+@pytest.mark.usefixtures("package")
+@pytest.mark.parametrize("prompt", ["a red ball", "a ball: 16:9", "a \\(red\\) ball", "ball " * 75])
+def test_the_package_does_not_get_a_prompt_without_weights_in_one_chunk(
+    prompt: str, parts: Components
+) -> None:
+    mine = alone(parts, prompt.replace("\\", ""))
+    assert torch.equal(alone(parts, prompt, technique=TECHNIQUE), mine)
+    more = f"{prompt} ball" if prompt.startswith("ball") else f"({prompt}:1.2)"
+    assert not torch.equal(alone(parts, more, technique=TECHNIQUE), mine)
 
 
 @pytest.mark.usefixtures("package")
@@ -120,7 +131,7 @@ def test_the_real_package_reads_what_we_read(parts: Components) -> None:
 @pytest.mark.usefixtures("package")
 def test_what_the_package_writes_into_is_nobody_elses(parts: Components) -> None:
     before = alone(parts, "a red ball")
-    alone(parts, "a red*3 ball", technique=TECHNIQUE)
+    alone(parts, "a (red:3) ball", technique=TECHNIQUE)
     assert torch.equal(alone(parts, "a red ball"), before)
 
 
@@ -129,3 +140,4 @@ def test_the_real_package_reads_a1111s_syntax(parts: Components) -> None:
     plain, made = alone(parts, "a red ball"), alone(parts, "a (red:1.5) ball", technique=TECHNIQUE)
     width = encoders(parts)[0].config.hidden_size
     assert torch.allclose(made[2, :width], plain[2, :width] * 1.5, rtol=1e-3)
+    assert torch.equal(alone(parts, "a red ball", technique=TECHNIQUE), plain)

@@ -6,7 +6,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from kernel.protocol.enums import ControlType, ImageFileType, ImageFit, InputKind, Scheduler
+from kernel.protocol.enums import ControlType, ImageFileType, ImageFit, InputKind, PromptTechnique, Scheduler
 from kernel.protocol.ids import JobId, ModelId
 from kernel.protocol.model_refs import OWN_VAE, Control, LoraUse
 from kernel.protocol.specs import JobSpec
@@ -81,6 +81,7 @@ def test_an_engine_keeps_its_values(state_reader: StateReader) -> None:
 def test_a_job_keeps_its_values_and_loses_those_that_said_nothing(state_reader: StateReader) -> None:
     assert spec_of(state_reader, "plain") == JobSpec(
         prompt="a cat",
+        long_prompt_technique=PromptTechnique.NONE,
         seed=7,
         count=2,
         steps=20,

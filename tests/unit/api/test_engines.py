@@ -209,7 +209,7 @@ def test_a_running_engine_shows_where_it_runs(stage: Stage) -> None:
 def test_what_an_engine_is_made_of_is_shown(stage: Stage) -> None:
     found = stage.get("/v1/engines/e1").json
     assert (found["vae"], found["loras"], found["embeddings"]) == ("checkpoint", [], [])
-    assert (found["long_prompt_technique"], found["control_net"]) == ("none", None)
+    assert (found["long_prompt_technique"], found["control_net"]) == ("sd_embed", None)
     assert (found["control_models"], found["clip_skip"]) == ([], None)
 
 

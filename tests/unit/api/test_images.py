@@ -53,7 +53,7 @@ def test_an_image_shows_its_whole_recipe(stage: Stage) -> None:
         "loras": [],
         "embeddings": [],
         "vae": "checkpoint",
-        "long_prompt_technique": "none",
+        "long_prompt_technique": "sd_embed",
         "clip_skip": None,
         "seed": 0,
         "steps": 20,

@@ -29,7 +29,7 @@ def test_a_job_shows_every_decided_value(stage: Stage) -> None:
         "loras": [],
         "embeddings": [],
         "vae": "checkpoint",
-        "long_prompt_technique": "none",
+        "long_prompt_technique": "sd_embed",
         "clip_skip": None,
         "guidance_rescale": None,
         "eta": None,

@@ -107,6 +107,14 @@ def test_what_a_job_says_replaces_what_the_engine_has_and_an_empty_list_means_no
     bare = decided(story, loras=(), embeddings=())
     assert (bare.loras, bare.embeddings) == ((), ())
     assert decided(story, clip_skip=1).clip_skip == 1
+    technique = PromptTechnique.NONE
+    assert decided(story, long_prompt_technique=technique).long_prompt_technique is technique
+
+
+def test_prompts_are_in_a1111s_syntax_unless_anybody_says_otherwise():
+    story = Story(*MODELS)
+    story.engine(autostart=False)
+    assert decided(story).long_prompt_technique is PromptTechnique.SD_EMBED
 
 
 def test_all_that_only_a_job_can_say_is_taken_over_as_it_is(story):

@@ -71,14 +71,15 @@ def test_prompt_negative_prompt_and_pairs_stand_on_lines_of_their_own() -> None:
     assert text(replace(JOB, negative_prompt="blurry"), source("tiny", "abcdef0123456789")) == (
         "a cat,\nin a hat\nNegative prompt: blurry\n"
         "Steps: 20, Sampler: Euler a, CFG scale: 7.5, Seed: 42, Size: 512x768, "
-        "Model hash: abcdef0123, Model: tiny, RNG: CPU, Version: automatic-spoon 0.2.0"
+        "Model hash: abcdef0123, Model: tiny, Prompt technique: sd_embed, RNG: CPU, "
+        "Version: automatic-spoon 0.2.0"
     )
 
 
 def test_what_was_not_given_is_not_mentioned() -> None:
     assert text(JOB) == (
         "a cat,\nin a hat\nSteps: 20, Sampler: Euler a, CFG scale: 7.5, Seed: 42, Size: 512x768, "
-        "Model: tiny, RNG: CPU, Version: automatic-spoon 0.2.0"
+        "Model: tiny, Prompt technique: sd_embed, RNG: CPU, Version: automatic-spoon 0.2.0"
     )
 
 

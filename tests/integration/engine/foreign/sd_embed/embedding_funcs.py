@@ -1,10 +1,11 @@
 """A stand-in for the sd_embed package, with its two functions and its habits.
 
-Its weights are of the form `word*1.5` alone, so that nobody takes it for the real one. As that one does, it
-looks at the encoder's layers, takes an empty prompt for the word "empty", weighs in half precision, writes
-into what the encoder gave, and pads the shorter prompt and every last chunk with ends.
+It reads `(word:1.5)` and nothing else. As the real one does, it looks at the encoder's layers, takes an empty
+prompt for the word "empty", weighs in half precision, writes into what the encoder gave, and pads the
+shorter prompt and every last chunk with ends.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from itertools import zip_longest
 from types import SimpleNamespace
@@ -48,9 +49,8 @@ def embed(
 
 
 def spell(tokenizer: Callable[..., SimpleNamespace], text: str) -> Iterator[tuple[int, float]]:
-    for word in text.split():
-        letters, _, weight = word.partition("*")
-        for token in tokenizer(letters, truncation=False).input_ids[1:-1]:
+    for weighted, weight, plain in re.findall(r"\((.*?):([0-9.]+)\)|([^(]+)", text):
+        for token in tokenizer(weighted or plain, truncation=False).input_ids[1:-1]:
             yield token, float(weight or 1)
 
 
