@@ -24,6 +24,9 @@ ENGINE_VARIABLE: Final = "SPOON_ENGINE"
 """The URL of the API and the engine of jobs, for the command line; they configure the caller alone."""
 
 
+_MAX_LISTED: Final = 20
+
+
 @dataclass(frozen=True, slots=True)
 class Effective:
     """One key with its effective value and source: `default`, a file and line, or a variable."""
@@ -126,8 +129,13 @@ def _from_environment(
 
 
 def _way_out(name: str, known: Iterable[str]) -> str:
-    nearest = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
-    return f"did you mean {nearest[0]}?" if nearest else "use one of " + ", ".join(sorted(known))
+    names = sorted(known)
+    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if nearest:
+        return f"did you mean {nearest[0]}?"
+    if len(names) > _MAX_LISTED:
+        return f"`spoon config check` without it lists all {len(names)}"
+    return "use one of " + ", ".join(names)
 
 
 def _line(text: str, section: str, name: str) -> str:

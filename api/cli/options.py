@@ -11,7 +11,7 @@ from typing import Final
 
 import click
 
-from api.http.contract.enum_choices import find_choice, hint_of
+from api.http.contract.enum_choices import find_choice, problem_with
 from conf.units import parse_duration_s, parse_size_bytes
 from kernel.protocol.enums import ImageFileType
 
@@ -62,12 +62,11 @@ class WordChoice(click.Choice[str]):
         self._words = words
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The word in its canonical spelling. Raises: BadParameter, with the list of words."""
-        found = find_choice(self._words, value)
-        hint = hint_of(self._words, value)
-        if found is None and hint:
-            self.fail(f"{hint}must be one of {', '.join(self._words)}", param, ctx)
-        return super().convert(value if found is None else found.value, param, ctx)
+        """The word in its canonical spelling. Raises: BadParameter, with the words or the nearest."""
+        found: StrEnum | None = find_choice(self._words, value)
+        if found is None:
+            self.fail(problem_with(self._words, value), param, ctx)
+        return found.value
 
 
 class ImagePath(click.Path[Path]):

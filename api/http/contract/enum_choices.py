@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from enum import StrEnum
 from functools import lru_cache
 from types import MappingProxyType
@@ -9,6 +10,7 @@ from typing import Final, TypeVar
 
 from msgspec import Struct, inspect
 
+from api.http.contract.json_text import cut
 from api.http.contract.validation_errors import ValidationErrors
 from kernel.protocol.enums import ModelType, Scheduler
 from kernel.protocol.schedulers import KINDS, NEAREST
@@ -16,6 +18,9 @@ from kernel.protocol.schedulers import KINDS, NEAREST
 Word = TypeVar("Word", bound=StrEnum)
 
 MAX_WORD: Final = 100
+MAX_LISTED: Final = 12
+"""Of an enum with more words, an error names only those that are near."""
+MAX_ALIKE: Final = 3
 LATER_TYPES: Final = frozenset({"ipadapter", "upscaler"})
 
 _PLACE: Final = re.compile(r"\[(?P<index>\d+)\]", re.ASCII)
@@ -65,11 +70,28 @@ def find_choice(kind: type[Word], text: str) -> Word | None:
     return next((word for word in kind if fold(word.value) == wanted), None)
 
 
-def hint_of(kind: type[StrEnum], text: str) -> str:
-    """A hint for a scheduler that other tools have and this server lacks: similar names; else an empty
-    text."""
+def problem_with(kind: type[StrEnum], text: str) -> str:
+    """Why a text is refused that means none of an enum's words, and which words are the nearest.
+
+    A few words are all listed; of many, only those that are spelled like it.
+    """
     near = _NEAREST.get(_plain(text)) if kind is Scheduler else None
-    return f"{text} is not available, the closest are {' and '.join(near)}; " if near else ""
+    if near:
+        return f"{text} is not available, the closest are {' and '.join(near)}"
+    if len(kind) <= MAX_LISTED:
+        return f"must be one of {', '.join(kind)}"
+    alike = ", ".join(_alike(kind, text))
+    guess = f"did you mean {alike}? " if alike else ""
+    return f"{cut(text)!r} is unknown; {guess}GET /v1/capabilities lists all {len(kind)}"
+
+
+def _alike(kind: type[StrEnum], text: str) -> list[StrEnum]:
+    """The words of which one spelling is nearly this text, the nearest first."""
+    spellings = {_plain(word.value): word for word in kind}
+    words = {fold(word.value): word for word in kind}
+    spellings |= {other: words[meant] for other, meant in ALIASES.items() if meant in words}
+    near = get_close_matches(_plain(text), list(spellings), n=len(spellings)) if len(text) <= MAX_WORD else []
+    return list(dict.fromkeys(spellings[one] for one in near))[:MAX_ALIKE]
 
 
 def respelled(kind: type[Struct], raw: Mapping[str, object]) -> dict[str, object]:
@@ -91,7 +113,7 @@ def wrong_choice(kind: type[Struct], field: str, path: str, value: object, fault
     if choice is ModelType and fold(value) in LATER_TYPES:
         faults.later(field, f"{value} models are not supported yet")
     else:
-        faults.wrong(f"{field}{path}", f"{hint_of(choice, value)}must be one of {', '.join(choice)}")
+        faults.wrong(f"{field}{path}", problem_with(choice, value))
     return True
 
 

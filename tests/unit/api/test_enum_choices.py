@@ -1,10 +1,11 @@
 """The spellings that people use."""
 
+import re
 from enum import StrEnum
 
 import pytest
 
-from api.http.contract.enum_choices import find_choice, fold, wrong_choice
+from api.http.contract.enum_choices import find_choice, fold, problem_with, wrong_choice
 from api.http.contract.job_input import JobInput
 from api.http.contract.validation_errors import ValidationErrors
 from kernel.protocol.enums import (
@@ -96,6 +97,28 @@ def test_a_sampler_that_is_not_offered_is_refused_with_what_comes_near(text: str
     assert wrong_choice(JobInput, "scheduler", "", text, faults)
     with pytest.raises(InvalidField, match=r"is not available, the closest are dpmpp_2s\w* and dpm2_a"):
         faults.raise_if_any()
+
+
+@pytest.mark.parametrize(
+    ("text", "near"),
+    [
+        ("euler_b", "did you mean euler, "),
+        ("DPM++ 2M Karas", "did you mean dpmpp_2m_karras, "),
+        ("UniPCMultistepSchedular", "did you mean unipc"),
+        ("heunn", "did you mean heun, "),
+        ("zzz", "GET"),
+        ("e" * 1_000_000, "GET"),
+    ],
+)
+def test_of_many_words_only_the_nearest_are_named(text: str, near: str) -> None:
+    problem = problem_with(Scheduler, text)
+    assert re.match(rf"'.*' is unknown; {re.escape(near)}", problem)
+    assert f"GET /v1/capabilities lists all {len(Scheduler)}" in problem
+    assert len(problem) < 300
+
+
+def test_few_words_are_all_named() -> None:
+    assert problem_with(Variant, "fp12") == "must be one of fp16, fp32, bf16"
 
 
 @pytest.mark.parametrize("text", ["", " ", "euler_b", "dpm", "none", "ＳＤＸＬ"])

@@ -35,15 +35,19 @@ def test_words_are_taken_in_the_spellings_that_the_api_takes(
 
 
 def test_a_word_that_is_none_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(click.BadParameter, match="'gif' is not one of 'png', 'jpeg', 'webp'"):
+    with pytest.raises(click.BadParameter, match="must be one of png, jpeg, webp"):
         WordChoice(ImageFileType).convert("gif", None, None)
 
 
 def test_a_scheduler_that_is_not_offered_is_refused_with_what_comes_near() -> None:
-    with pytest.raises(
-        click.BadParameter, match="closest are dpmpp_2s_karras and dpm2_a_karras; must be one"
-    ):
+    with pytest.raises(click.BadParameter, match=r"closest are dpmpp_2s_karras and dpm2_a_karras$"):
         WordChoice(Scheduler).convert("DPM++ 2S a Karras", None, None)
+
+
+def test_a_scheduler_that_is_misspelled_is_refused_with_the_nearest_not_with_all() -> None:
+    with pytest.raises(click.BadParameter, match="did you mean heun, ") as refusal:
+        WordChoice(Scheduler).convert("heunn", None, None)
+    assert len(refusal.value.message) < 150
 
 
 def test_the_help_keeps_the_list_of_words() -> None:
