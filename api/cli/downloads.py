@@ -14,9 +14,9 @@ import click
 from api.cli.client_models import Image
 from api.cli.events import Preview
 from api.cli.exit_codes import ServerUnreachable
-from api.cli.options import NAME_FIELDS
+from api.cli.options import NAME_FIELDS, STDOUT, refuse_taken
 from api.cli.rest import Rest, quoted, read
-from kernel.protocol.errors import SpoonError
+from kernel.protocol.errors import Conflict, SpoonError
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,23 +36,31 @@ WHOLE: Final = Part("download")
 _SUFFIXES: Final = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
 
 
-def numbered(out: Path, images: int) -> list[Path]:
-    """A file for each image: `out` itself for one, numbered names for several."""
-    return [out] if images == 1 else [out.with_stem(f"{out.stem}-{n + 1}") for n in range(images)]
-
-
 def save_all(rest: Rest, image_ids: Sequence[str], files: Sequence[Path]) -> Iterator[Path]:
     """Download a job's images, each to its file, and yield that. On failure, print how to get the rest.
 
-    Raises: OSError, if a file cannot be written; as `save`.
+    Raises: OSError, if a file cannot be written; Conflict, if it exists; as `save`.
     """
     for index, (image_id, file) in enumerate(zip(image_ids, files, strict=True)):
         try:
             yield _download(rest, image_id, file, WHOLE)
-        except (OSError, ServerUnreachable):
+        except (OSError, ServerUnreachable, Conflict):
             for left in image_ids[index:]:
                 click.echo(f"image not saved; get it with `spoon images download {left}`", err=True)
             raise
+
+
+def saved(rest: Rest, image_ids: Sequence[str], out: Path) -> Iterator[Path]:
+    """Download a job's images to `out`, and yield the name of each file; stdout has none.
+
+    Raises: Conflict, if several images were to go to stdout; as `save_all` and `filled_in`.
+    """
+    if out != STDOUT:
+        yield from save_all(rest, image_ids, files_for(rest, image_ids, out))
+    elif len(image_ids) == 1:
+        pour(rest, image_ids[0])
+    else:
+        raise Conflict(f"{len(image_ids)} images cannot be told apart on stdout; use a file name")
 
 
 def files_for(rest: Rest, image_ids: Sequence[str], out: Path) -> list[Path]:
@@ -81,7 +89,8 @@ def filled_in(rest: Rest, image_id: str, out: Path) -> Path:
 def save(rest: Rest, image_id: str, out: Path | None, part: Part = WHOLE) -> None:
     """Download a file of an image to `out`, or to a name made of its id and type, and print that name.
 
-    Raises: Refusal, if there is no such file; ServerUnreachable, if the download was incomplete.
+    Raises: Refusal, if there is no such image; ServerUnreachable, if the download was incomplete; Conflict,
+    if the file exists.
     """
     click.echo(f"saved {_download(rest, image_id, out, part)}", err=True)
 
@@ -90,6 +99,7 @@ def _download(rest: Rest, image_id: str, out: Path | None, part: Part) -> Path:
     with rest.stream(part.path_of(image_id), {}) as answer:
         suffix = _SUFFIXES.get(answer.headers.get("content-type", ""), "")
         file = out or Path(f"{image_id}{part.ending}{suffix}")
+        refuse_taken(file)
         with _whole(file) as stream:
             for chunk in answer.iter_bytes():
                 stream.write(chunk)
@@ -101,6 +111,7 @@ def pour(rest: Rest, image_id: str, part: Part = WHOLE) -> None:
     with rest.stream(part.path_of(image_id), {}) as answer:
         for chunk in answer.iter_bytes():
             sys.stdout.buffer.write(chunk)
+    sys.stdout.buffer.flush()
 
 
 def save_preview(out: Path, preview: Preview) -> None:

@@ -14,7 +14,7 @@ from api.cli.client_models import Job
 from api.cli.context import Invocation
 from api.cli.job_options import Said, engine_option, job_options
 from api.cli.jobs import engine_id_of, post_job, preview_option
-from api.cli.options import ImagePath, file_type_for, suffix_of
+from api.cli.options import ImagePath, check_out, file_type_for, out_option, suffix_of
 from api.cli.terminal_image import escape_for
 from kernel.protocol.enums import ImageFileType
 
@@ -27,11 +27,11 @@ _CHARACTERS: Final = 40
 @engine_option
 @job_options
 @preview_option
-@click.option(
-    "--out",
-    type=ImagePath(types=tuple(ImageFileType)),
-    help="Save the image to this file (several images as fox-1.png, fox-2.png, ...). The suffix sets "
-    "--file-type. [default: a new file in the current folder, named after the prompt and the seed]",
+@out_option(
+    ImagePath(types=tuple(ImageFileType)),
+    "Save the image to this file (several images as fox-1.png, fox-2.png, ...), or - for stdout. Its name "
+    "may have fields such as {date}, {seed} and {image_id}. The suffix sets --file-type. "
+    "[default: a new file in the current folder, named after the prompt and the seed]",
 )
 @click.option("--open", "is_opened", is_flag=True, help="Open the image in the desktop's viewer.")
 @click.pass_obj
@@ -56,22 +56,27 @@ def draw(
       spoon draw "a red fox in the snow"
       spoon draw "a red fox" --checkpoint dreams --seed 7 --count 4 --open
       spoon draw "a fox" --engine portraits --reference fox.jpg --strength 0.5 --out painted.png
+      spoon draw "a red fox" --out "{date}-{seed}.png"
+      spoon draw "a red fox" --out - | display
     """
-    from api.cli.downloads import numbered, save_all
+    from api.cli.downloads import save_all, saved
     from api.cli.progress import follow
     from api.cli.rest import read
 
+    check_out(out, said["count"])
     said["image_file_type"] = file_type_for(out, said_type)
     said["previews"] = said["previews"] or preview_to is not None
     with invocation.rest() as rest:
         engine_id = engine_id_of(invocation, rest, engine, said)
         job_id = read(post_job(rest, engine_id, prompt, said), Job).job_id
         job = read(follow(rest, job_id, is_watched=True, preview_to=preview_to), Job)
-        images = len(job.image_ids)
-        files = [_new_file(job, index) for index in range(images)] if out is None else numbered(out, images)
-        for file in save_all(rest, job.image_ids, files):
+        new = [_new_file(job, index) for index in range(len(job.image_ids))]
+        ids = job.image_ids
+        files = []
+        for file in save_all(rest, ids, new) if out is None else saved(rest, ids, out):
             _show(file, invocation.environ)
             click.echo(str(file))
+            files.append(file)
     if is_opened:
         _open(files)
 

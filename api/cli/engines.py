@@ -11,11 +11,22 @@ from api.cli.context import Invocation
 from api.cli.engine_options import Said, engine_input, engine_options
 from api.cli.exit_codes import Refusal
 from api.cli.job_options import in_options
-from api.cli.options import WordChoice, all_option, confirm, json_option, limit_option, yes_option
+from api.cli.options import (
+    STDOUT,
+    WordChoice,
+    all_option,
+    check_out,
+    confirm,
+    json_option,
+    limit_option,
+    out_option,
+    refuse_taken,
+    yes_option,
+)
 from api.cli.output import print_json, print_table, print_thing
 from kernel.protocol.client import InviteWorker, WorkerInvited
 from kernel.protocol.enums import EngineState, WorkerRole
-from kernel.protocol.errors import BadMessage, Conflict
+from kernel.protocol.errors import BadMessage
 from kernel.protocol.ids import EngineId
 from kernel.protocol.join import Join, write_join
 
@@ -187,7 +198,9 @@ def delete(invocation: Invocation, engine: str, is_sure: bool) -> None:
 
 @engines.command()
 @click.argument("engine")
-@click.option("--out", type=click.Path(path_type=Path), help="Ticket file to write. [default: ENGINE.ticket]")
+@out_option(
+    click.Path(path_type=Path, dir_okay=False), "Ticket file, or - for stdout. [default: ENGINE.ticket]"
+)
 @click.option(
     "--file-root",
     "file_roots",
@@ -219,17 +232,25 @@ def invite(
       spoon engines invite portraits --out portraits.ticket
       spoon worker --join-file portraits.ticket
     """
+    check_out(out)
     with invocation.rest() as rest:
         found = find_engine(rest, engine)
+    file = out or Path(f"{found.name or found.engine_id}.ticket".replace("/", "_"))
+    check_out(file)
     with invocation.manager() as manager:
         invited = manager.ask(InviteWorker(engine_id=EngineId(found.engine_id)))
     if not isinstance(invited, WorkerInvited):
         raise BadMessage(f"unexpected reply from the Manager: {type(invited).__name__} instead of a ticket")
     roots = file_roots or invocation.settings().models.file_roots
     detectors = detectors_folder or invocation.settings().detectors_folder
-    file = out or Path(f"{found.name or found.engine_id}.ticket".replace("/", "_"))
-    _write_secret(file, write_join(_ticket(invited, roots, detectors)))
-    click.echo(f"saved {file}; start the worker within {invited.expires_in_s:.0f} seconds")
+    ticket = write_join(_ticket(invited, roots, detectors))
+    soon = f"start the worker within {invited.expires_in_s:.0f} seconds"
+    if file == STDOUT:
+        click.echo(ticket, nl=False)
+        click.echo(soon, err=True)
+    else:
+        _write_secret(file, ticket)
+        click.echo(f"saved {file}; {soon}")
 
 
 def _ticket(invited: WorkerInvited, roots: tuple[Path, ...], detectors_folder: Path) -> Join:
@@ -247,11 +268,10 @@ def _ticket(invited: WorkerInvited, roots: tuple[Path, ...], detectors_folder: P
 
 
 def _write_secret(file: Path, data: bytes) -> None:
-    """Create a file that only its owner can ever read."""
-    try:
-        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError as error:
-        raise Conflict(f"{file} already exists; remove it, or choose another name with --out") from error
+    """Create a file that only its owner can ever read. Raises: Conflict, if it exists without --force."""
+    refuse_taken(file)
+    file.unlink(missing_ok=True)
+    handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "wb") as stream:
         stream.write(data)
 

@@ -10,14 +10,17 @@ import msgspec
 from api.cli.client_models import Image, engine_names, list_items
 from api.cli.context import Invocation
 from api.cli.options import (
+    STDOUT,
     ImagePath,
     WordChoice,
     all_option,
+    check_out,
     confirm,
     disk_size,
     duration,
     json_option,
     limit_option,
+    out_option,
     yes_option,
 )
 from api.cli.output import beginning, print_json, print_table, print_thing, size, when
@@ -102,10 +105,9 @@ def show(invocation: Invocation, image: str, as_json: bool) -> None:
 
 @images.command()
 @click.argument("image")
-@click.option(
-    "--out",
-    type=ImagePath(allow_dash=True, has_fields=True),
-    help="Output file, or - for stdout; its name may have fields such as {date}, {seed} and {image_id}. "
+@out_option(
+    ImagePath(),
+    "Output file, or - for stdout; its name may have fields such as {date}, {seed} and {image_id}. "
     "[default: the image's id with the suffix of its type]",
 )
 @click.option(
@@ -137,9 +139,10 @@ def download(invocation: Invocation, image: str, out: Path | None, what: str, ma
     if map_type and what != "map":
         raise click.BadParameter("only valid with --what map", param_hint="--type")
     call = f"pose_map?type={map_type}" if map_type else "pose_map" if what == "map" else what
+    check_out(out)
     part = WHOLE if what == "image" else Part(call, f"-{map_type or what}")
     with invocation.rest() as rest:
-        if out == Path("-"):
+        if out == STDOUT:
             pour(rest, image, part)
         else:
             save(rest, image, out and filled_in(rest, image, out), part)

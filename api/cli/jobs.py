@@ -11,7 +11,17 @@ from api.cli.client_models import Job, engine_names, find_engine, list_items
 from api.cli.context import Invocation
 from api.cli.exit_codes import Refusal
 from api.cli.job_options import Said, engine_option, files_of, in_options, job_input, job_options
-from api.cli.options import ImagePath, WordChoice, all_option, file_type_for, json_option, limit_option
+from api.cli.options import (
+    STDOUT,
+    ImagePath,
+    WordChoice,
+    all_option,
+    check_out,
+    file_type_for,
+    json_option,
+    limit_option,
+    out_option,
+)
 from api.cli.output import beginning, print_json, print_table, print_thing, when
 from api.cli.search_options import Wanted, query_of, search_options
 from conf.load import ENGINE_VARIABLE
@@ -23,7 +33,7 @@ if TYPE_CHECKING:
 
 preview_option = click.option(
     "--preview-to",
-    type=ImagePath(types=(ImageFileType.JPEG,)),
+    type=ImagePath(types=(ImageFileType.JPEG,), is_preview=True),
     help="Wait and keep the latest preview in this JPEG file.",
 )
 
@@ -106,12 +116,10 @@ def show(invocation: Invocation, job: str, as_json: bool) -> None:
     "--watch", "is_watched", is_flag=True, help="Wait until the job has ended and show a progress bar."
 )
 @preview_option
-@click.option(
-    "--out",
-    type=ImagePath(types=tuple(ImageFileType), has_fields=True),
-    help="Wait and save the image to this file (several images as fox-1.png, fox-2.png, ...). "
-    "Its name may have fields such as {date}, {seed} and {image_id}. "
-    "The suffix sets --file-type.",
+@out_option(
+    ImagePath(types=tuple(ImageFileType)),
+    "Wait and save the image to this file (several images as fox-1.png, fox-2.png, ...), or - for stdout. "
+    "Its name may have fields such as {date}, {seed} and {image_id}. The suffix sets --file-type.",
 )
 @json_option
 @click.pass_obj
@@ -143,6 +151,7 @@ def submit(
     """
     from api.cli.rest import read
 
+    check_out(out, said["count"], as_json=as_json)
     said["image_file_type"] = file_type_for(out, said_type)
     said["previews"] = said["previews"] or preview_to is not None
     with invocation.rest() as rest:
@@ -154,17 +163,13 @@ def submit(
             return
         if is_waiting or is_watched or preview_to or out:
             answer = _follow(rest, read(answer, Job).job_id, is_watched, out, preview_to)
-    _say(answer, as_json)
+    _say(answer, as_json, out)
 
 
 @jobs.command()
 @click.argument("job")
 @preview_option
-@click.option(
-    "--out",
-    type=ImagePath(types=tuple(ImageFileType), has_fields=True),
-    help="Save the image to this file.",
-)
+@out_option(ImagePath(types=tuple(ImageFileType)), "Save the image to this file, or - for stdout.")
 @json_option
 @click.pass_obj
 def watch(invocation: Invocation, job: str, preview_to: Path | None, out: Path | None, as_json: bool) -> None:
@@ -176,9 +181,10 @@ def watch(invocation: Invocation, job: str, preview_to: Path | None, out: Path |
     Example:
       spoon jobs watch 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11 --out fox.png
     """
+    check_out(out, as_json=as_json)
     with invocation.rest() as rest:
         answer = _follow(rest, job, is_watched=True, out=out, preview_to=preview_to)
-    _say(answer, as_json)
+    _say(answer, as_json, out)
 
 
 @jobs.command()
@@ -247,28 +253,27 @@ def post_job(
 def _follow(rest: "Rest", job_id: str, is_watched: bool, out: Path | None, preview_to: Path | None) -> bytes:
     """The finished job, after saving its images to `out`.
 
-    Raises: AwaitedFailed, if it failed or was cancelled; Detached, on Ctrl-C; as `save_all`.
+    Raises: AwaitedFailed, if it failed or was cancelled; Detached, on Ctrl-C; as `saved`.
     """
-    from api.cli.downloads import files_for, save_all
+    from api.cli.downloads import saved
     from api.cli.progress import follow
     from api.cli.rest import read
 
     answer = follow(rest, job_id, is_watched, preview_to)
     if out is not None:
-        image_ids = read(answer, Job).image_ids
-        for file in save_all(rest, image_ids, files_for(rest, image_ids, out)):
+        for file in saved(rest, read(answer, Job).image_ids, out):
             click.echo(f"saved {file}", err=True)
     return answer
 
 
-def _say(answer: bytes, as_json: bool) -> None:
+def _say(answer: bytes, as_json: bool, out: Path | None) -> None:
     from api.cli.rest import read
 
     if as_json:
         print_json(answer)
         return
     job = read(answer, Job)
-    click.echo(f"{job.job_id}  {job.status}  {' '.join(job.image_ids)}".rstrip())
+    click.echo(f"{job.job_id}  {job.status}  {' '.join(job.image_ids)}".rstrip(), err=out == STDOUT)
 
 
 def _say_valid(answer: bytes, as_json: bool) -> None:

@@ -2,18 +2,21 @@
 
 import os
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from enum import StrEnum
 from math import isfinite
 from pathlib import Path
 from string import Formatter
-from typing import Final
+from typing import Final, TypeVar
 
 import click
 
 from api.http.contract.enum_choices import find_choice, problem_with
 from conf.units import parse_duration_s, parse_size_bytes
 from kernel.protocol.enums import ImageFileType
+from kernel.protocol.errors import Conflict
+
+Command = TypeVar("Command", bound=Callable[..., None])
 
 _SUFFIXES: Final[Mapping[ImageFileType, str]] = {
     ImageFileType.PNG: ".png",
@@ -23,6 +26,10 @@ _SUFFIXES: Final[Mapping[ImageFileType, str]] = {
 
 NAME_FIELDS: Final = ("date", "time", "seed", "index", "width", "height", "image_id", "job_id")
 """The fields of an output file's name: values of its image, and the date and time (UTC) of its creation."""
+
+STDOUT: Final = Path("-")
+"""As the value of --out."""
+_IS_FORCED: Final = "api.cli.options.is_forced"
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 limit_option = click.option(
@@ -72,20 +79,19 @@ class WordChoice(click.Choice[str]):
 class ImagePath(click.Path[Path]):
     """The file to save an image to, checked before the job runs so that no work is wasted."""
 
-    def __init__(
-        self, allow_dash: bool = False, types: Collection[ImageFileType] = (), has_fields: bool = False
-    ) -> None:
-        """`types`: the file types that the suffix may name; empty for any. `has_fields`: see NAME_FIELDS."""
-        super().__init__(dir_okay=False, path_type=Path, allow_dash=allow_dash)
+    def __init__(self, types: Collection[ImageFileType] = (), *, is_preview: bool = False) -> None:
+        """`types`: the file types that the suffix may name; empty for any. Only the name of a preview has no
+        fields (NAME_FIELDS) and cannot be stdout."""
+        super().__init__(dir_okay=False, path_type=Path, allow_dash=not is_preview)
         self._types = types
-        self._has_fields = has_fields
+        self._has_fields = not is_preview
 
     def convert(
         self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
     ) -> Path:
         """The path. Raises: BadParameter, if it cannot be created or its suffix names no allowed type."""
         file = super().convert(value, param, ctx)
-        if value == "-" and self.allow_dash:
+        if file == STDOUT and self.allow_dash:
             return file
         # An image gets its name when it is complete: the folder must be writable, not a file in it.
         if not file.parent.is_dir():
@@ -99,6 +105,52 @@ class ImagePath(click.Path[Path]):
             wanted = f"{', '.join(names)} or {last}" if names else last
             self.fail(f"{file.suffix} is not supported; use {wanted}", param, ctx)
         return file
+
+
+def out_option(kind: click.ParamType[Path], text: str) -> Callable[[Command], Command]:
+    """The options --out and --force. Commands first check what was said with `check_out`."""
+    out = click.option("--out", type=kind, help=text)
+    force = click.option(
+        "--force", is_flag=True, expose_value=False, callback=_remember_force,
+        help="Overwrite the file in --out if it exists.",
+    )  # fmt: skip
+    return lambda command: out(force(command))
+
+
+def check_out(out: Path | None, images: object = 1, *, as_json: bool = False) -> None:
+    """Check before any work that its result can be saved in --out.
+
+    Raises: UsageError, if stdout would get two things; Conflict, if a file exists and --force was not given.
+    """
+    count = images if isinstance(images, int) else 1
+    if out == STDOUT and as_json:
+        raise click.UsageError("--json and --out - cannot be used together: both write to stdout")
+    if out == STDOUT and count > 1:
+        raise click.UsageError(f"{count} images cannot be told apart on stdout; use a file name")
+    if out not in (None, STDOUT) and "{" not in out.name:
+        for file in numbered(out, count):
+            refuse_taken(file)
+
+
+def refuse_taken(file: Path) -> None:
+    """Raises: Conflict, if the file exists and --force was not given."""
+    if os.path.lexists(file) and not is_forced():
+        raise Conflict(f"{file} already exists; pass --force to overwrite it, or choose another name")
+
+
+def is_forced() -> bool:
+    """Whether the running command was given --force."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(_IS_FORCED))
+
+
+def numbered(out: Path, images: int) -> list[Path]:
+    """A file for each image: `out` itself for one, numbered names for several."""
+    return [out] if images == 1 else [out.with_stem(f"{out.stem}-{n + 1}") for n in range(images)]
+
+
+def _remember_force(context: click.Context, param: click.Parameter, value: bool) -> None:
+    context.meta[_IS_FORCED] = value
 
 
 def _wrong_field_in(name: str) -> str | None:

@@ -155,6 +155,8 @@ def test_an_invitation_is_a_private_file(here: Spoon, api: FakeApi, tmp_path: Pa
     with fake_manager.running(BUS, FakeManager(reply=INVITED)) as manager:
         ended = here("engines", "invite", "e1")
         again = here("engines", "invite", "e1")
+        forced = here("engines", "invite", "e1", "--force")
+        shown = here("engines", "invite", "e1", "--out", "-")
     ticket = tmp_path / "a_b.ticket"
     assert ended.out == "saved a_b.ticket; start the worker within 300 seconds\n"
     assert manager.commands[0].ask == InviteWorker(engine_id=EngineId("e1"))
@@ -163,3 +165,6 @@ def test_an_invitation_is_a_private_file(here: Spoon, api: FakeApi, tmp_path: Pa
     assert (join.endpoint, join.file_roots, join.manager_pid) == ("tcp://10.0.0.1:7871", ("/weights",), None)
     assert join.detectors_folder == str(tmp_path / "data/models/detectors")
     assert (again.code, again.err.split(";")[0]) == (4, "spoon: a_b.ticket already exists")
+    assert (forced.code, stat.S_IMODE(ticket.stat().st_mode)) == (0, 0o600)
+    assert read_join(shown.out.encode()) == join
+    assert shown.err == "start the worker within 300 seconds\n"
