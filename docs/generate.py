@@ -39,6 +39,9 @@ def cli_page() -> str:
     lines += [f"| {code.value} | {meaning} |" for code, meaning in MEANINGS.items()]
     lines += [
         "",
+        "With `--json`, an error is one line of JSON on stderr, the last one: `code` (that of the REST API, "
+        "or `usage`, `os_error`, `aborted`), `detail`, and `fields`, each with `field` and `problem`.",
+        "",
         "`serve`, `manager`, `api` and `worker` turn into the process that they start and return [its exit "
         "code](operations.md#exit-codes).",
     ]

@@ -41,7 +41,7 @@ class ExitCode(IntEnum):
 MEANINGS: Final = {
     ExitCode.OK: "success",
     ExitCode.FAILURE: "any other error; stderr has the message",
-    ExitCode.USAGE: "the command line or the configuration is invalid",
+    ExitCode.USAGE: "the command line is invalid",
     ExitCode.NOT_FOUND: "not found, or no longer available",
     ExitCode.CONFLICT: "conflict with the current state, such as deleting a running engine",
     ExitCode.UNREACHABLE: "the server is unreachable",
@@ -49,7 +49,7 @@ MEANINGS: Final = {
     ExitCode.INVALID: "the server rejected a value; stderr names the fields",
     ExitCode.TRY_LATER: "temporarily unavailable: the queue or the disk is full, or the server is stopping",
     ExitCode.TIMED_OUT: "timed out: --timeout has passed, or an engine took longer than 15 minutes to start",
-    ExitCode.MISCONFIGURED: "`spoon serve`, `manager`, `api`: the configuration is invalid",
+    ExitCode.MISCONFIGURED: "the configuration or its keys cannot be used; stderr names every mistake",
     ExitCode.DETACHED: "interrupted with Ctrl-C; work on the server continues",
 }
 
@@ -85,10 +85,6 @@ class ServerUnreachable(SpoonError):
     code = "server_unreachable"
 
 
-class Misconfigured(BadConfiguration):
-    """The server cannot start with this configuration."""
-
-
 class AwaitedFailed(SpoonError):
     """The awaited job, model or engine failed."""
 
@@ -118,8 +114,7 @@ _EXIT_OF_ERROR: Final[tuple[tuple[type[SpoonError], ExitCode], ...]] = (
     (Unavailable, ExitCode.TRY_LATER),
     (InvalidField, ExitCode.INVALID),
     (NotSupported, ExitCode.INVALID),
-    (Misconfigured, ExitCode.MISCONFIGURED),
-    (BadConfiguration, ExitCode.USAGE),
+    (BadConfiguration, ExitCode.MISCONFIGURED),
 )
 """The first match counts, so subclasses come before their parents."""
 

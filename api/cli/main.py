@@ -3,10 +3,12 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
 import click
+import msgspec
 
 from api.cli.config import config
 from api.cli.context import Invocation
@@ -20,7 +22,7 @@ from api.cli.jobs import jobs
 from api.cli.models import models
 from api.cli.processes import api_, manager, serve, worker
 from api.cli.server import status, stop
-from kernel.protocol.errors import SpoonError
+from kernel.protocol.errors import FieldProblem, SpoonError
 from kernel.protocol.version import VERSION
 
 _WHOLE: Final = ("--config", "--url")
@@ -83,40 +85,83 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
         ended = spoon.main([*arguments], prog_name="spoon", standalone_mode=False, obj=environ)
         sys.stdout.flush()
-    except SpoonError as error:
-        return _complain(error)
-    except click.ClickException as error:
-        error.show()
-        _hint(error)
-        return error.exit_code
-    except click.Abort:
-        return ExitCode.DETACHED
     except BrokenPipeError:
         # The reader has closed the pipe. Python would complain when it flushes once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.FAILURE
-    except OSError as error:
-        click.echo(f"spoon: {error}", err=True)
-        return ExitCode.FAILURE
+    except (SpoonError, click.ClickException, click.Abort, OSError) as error:
+        (_tell_in_json if _is_json_wanted(arguments) else _tell)(error)
+        return _exit_code(error)
     return ended if isinstance(ended, int) else ExitCode.OK
 
 
-def _hint(error: click.ClickException) -> None:
-    """Say where a global option belongs, if it was given after the subcommand."""
+class ErrorReport(msgspec.Struct, frozen=True, kw_only=True):
+    """An error of a command with --json: the members that problem documents of the REST API have, too."""
+
+    code: str
+    detail: str
+    fields: tuple[FieldProblem, ...] = ()
+
+
+def _is_json_wanted(arguments: Sequence[str]) -> bool:
+    """Read from the bare arguments, because they may be what is wrong."""
+    return "--json" in takewhile(lambda argument: argument != "--", arguments)
+
+
+def _exit_code(error: Exception) -> int:
+    match error:
+        case SpoonError():
+            return exit_of(error)
+        case click.ClickException():
+            return error.exit_code
+        case click.Abort():
+            return ExitCode.DETACHED
+        case _:
+            return ExitCode.FAILURE
+
+
+def _tell(error: Exception) -> None:
+    """Print the error in one sentence with its code, then each invalid field."""
+    match error:
+        case SpoonError():
+            click.echo(f"spoon: {error.detail} [{code_of(error)}]", err=True)
+            for field in error.fields:
+                if field.problem not in error.detail:
+                    click.echo(f"  {field.field}: {field.problem}", err=True)
+        case click.ClickException():
+            error.show()
+            if hint := _hint(error):
+                click.echo(hint, err=True)
+        case OSError():
+            click.echo(f"spoon: {error}", err=True)
+
+
+def _tell_in_json(error: Exception) -> None:
+    """Print the error as one line of JSON."""
+    click.echo(msgspec.json.encode(_report(error)), err=True)
+
+
+def _report(error: Exception) -> ErrorReport:
+    match error:
+        case SpoonError():
+            return ErrorReport(code=code_of(error), detail=error.detail, fields=error.fields)
+        case click.ClickException():
+            detail = f"{error.format_message()} {_hint(error)}".rstrip()
+            name = error.param.opts[0] if isinstance(error, click.BadParameter) and error.param else None
+            fields = () if name is None else (FieldProblem(field=name, problem=error.message),)
+            return ErrorReport(code="usage", detail=detail, fields=fields)
+        case click.Abort():
+            return ErrorReport(code="aborted", detail="aborted")
+        case _:
+            return ErrorReport(code="os_error", detail=str(error))
+
+
+def _hint(error: click.ClickException) -> str:
+    """Where a global option belongs, if it was given after the subcommand; else nothing."""
     if isinstance(error, click.NoSuchOption) and error.option_name in _WHOLE and error.ctx:
         path = error.ctx.command_path.removeprefix("spoon ")
-        click.echo(
-            f"{error.option_name} goes before the subcommand: spoon {error.option_name} ... {path}", err=True
-        )
-
-
-def _complain(error: SpoonError) -> ExitCode:
-    """Print the error in one sentence with its code, then each invalid field."""
-    click.echo(f"spoon: {error.detail} [{code_of(error)}]", err=True)
-    for field in error.fields:
-        if field.problem not in error.detail:
-            click.echo(f"  {field.field}: {field.problem}", err=True)
-    return exit_of(error)
+        return f"{error.option_name} goes before the subcommand: spoon {error.option_name} ... {path}"
+    return ""
 
 
 if __name__ == "__main__":

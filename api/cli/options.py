@@ -31,7 +31,9 @@ STDOUT: Final = Path("-")
 """As the value of --out."""
 _IS_FORCED: Final = "api.cli.options.is_forced"
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print the result as JSON, and an error as JSON on stderr."
+)
 limit_option = click.option(
     "--limit",
     type=click.IntRange(min=1),

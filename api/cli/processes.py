@@ -10,8 +10,6 @@ from typing import Final, NoReturn
 import click
 
 from api.cli.context import Invocation
-from api.cli.exit_codes import Misconfigured
-from kernel.protocol.errors import BadConfiguration
 from kernel.protocol.join import JOIN_FILE_OPTION, worker_environ
 
 _ROOT: Final = Path(__file__).parents[2]
@@ -101,10 +99,7 @@ def _verbosity(verbose: bool) -> tuple[str, ...]:
 
 def _become(invocation: Invocation, config_file: Path | None, module: str, *options: str) -> NoReturn:
     invocation = replace(invocation, config=config_file or invocation.config)
-    try:
-        invocation.settings()
-    except BadConfiguration as error:
-        raise Misconfigured(error.detail) from error
+    invocation.settings()  # a wrong one ends this process, not the one that it turns into
     file = invocation.config_file()
     _exec(module, *options, *(("--config", str(file.absolute())) if file else ()))
 

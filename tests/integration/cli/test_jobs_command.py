@@ -394,3 +394,15 @@ def test_what_is_no_field_of_a_file_name_is_refused_with_the_fields(
     assert ended.code == 2
     assert "use {date}, {time}, {seed}," in " ".join(ended.err.split())
     assert fox.asked == []
+
+
+def test_with_json_a_refusal_is_told_as_the_server_told_it_in_options(spoon: Spoon, fox: FakeApi) -> None:
+    wrong = ("remove_background_models", "unknown model x")
+    fox.on("POST", "/v1/jobs", problem(409, "model_missing", ": ".join(wrong), wrong))
+    ended = spoon("jobs", "submit", "a fox", "--json")
+    assert (ended.code, ended.out) == (4, "")
+    assert json.loads(ended.err) == {
+        "code": "model_missing",
+        "detail": "--remove-background: unknown model x",
+        "fields": [{"field": "--remove-background", "problem": "unknown model x"}],
+    }

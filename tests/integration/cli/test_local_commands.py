@@ -31,7 +31,8 @@ def test_the_effective_configuration_is_listed_in_json(here: Spoon) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "code"), [("serve", 78), ("manager", 78), ("api", 78), ("config check", 2)]
+    ("command", "code"),
+    [("serve", 78), ("manager", 78), ("api", 78), ("config check", 78), ("jobs list", 78)],
 )
 def test_a_wrong_configuration_is_told_with_all_its_mistakes(here: Spoon, command: str, code: int) -> None:
     Path("mine.toml").write_text('[server]\nprot = 1\nport = "x"\n', encoding="utf-8")
@@ -42,6 +43,33 @@ def test_a_wrong_configuration_is_told_with_all_its_mistakes(here: Spoon, comman
         'mine.toml:3: server.port: "x" is not allowed: must be a whole number from 0 to 65535 '
         "[bad_configuration]\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "field"),
+    [
+        (("--config", "wrong.toml", "config", "check"), "bad_configuration", None),
+        (("--config", "absent.toml", "jobs", "list"), "bad_configuration", None),
+        (("jobs", "list"), "server_unreachable", None),
+        (("jobs", "list", "--status", "lost"), "usage", "--status"),
+        (("jobs", "list", "--stauts", "lost"), "usage", None),
+        (("jobs", "show"), "usage", "job"),
+        (("jobs", "list", "--config", "mine.toml"), "usage", None),
+        (("db", "check"), "database_unusable", None),
+    ],
+)
+def test_with_json_an_error_is_one_object_on_stderr(
+    here: Spoon, arguments: tuple[str, ...], code: str, field: str | None
+) -> None:
+    Path("wrong.toml").write_text("[server]\nprot = 1\nport = 'x'\n", encoding="utf-8")
+    plain, ended = here(*arguments), here(*arguments, "--json")
+    assert (ended.code, ended.out) == (plain.code, "")
+    assert ended.code != 0
+    (line,) = ended.err.splitlines()
+    told = json.loads(line)
+    assert told["code"] == code
+    assert [one["field"] for one in told["fields"]] == ([] if field is None else [field])
+    assert told["detail"]
 
 
 def test_the_version_is_printed_alone(here: Spoon) -> None:

@@ -85,7 +85,7 @@ def test_a_damaged_key_is_told(here: Spoon, name: str, damaged: str) -> None:
     fake_manager.write_keys(BUS)
     (BUS / name).write_text(damaged)
     ended = here("status")
-    assert ended.code == ExitCode.USAGE
+    assert ended.code == ExitCode.MISCONFIGURED
     assert "the keys in" in ended.err
     assert "are damaged" in ended.err
 

@@ -23,7 +23,7 @@ def test_every_exit_code_has_a_meaning() -> None:
         (EngineNotFound(), ExitCode.NOT_FOUND),
         (ManagerUnreachable(), ExitCode.UNREACHABLE),
         (QueueFull(), ExitCode.TRY_LATER),
-        (BadConfiguration(), ExitCode.USAGE),
+        (BadConfiguration(), ExitCode.MISCONFIGURED),
         (DatabaseUnusable(), ExitCode.FAILURE),
         (Detached(), ExitCode.DETACHED),
         (TimedOut(), ExitCode.TIMED_OUT),
