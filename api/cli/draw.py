@@ -13,8 +13,8 @@ import click
 from api.cli.client_models import Job
 from api.cli.context import Invocation
 from api.cli.job_options import Said, engine_option, job_options
-from api.cli.jobs import engine_id_of, post_job, preview_option
-from api.cli.options import ImagePath, check_out, file_type_for, out_option, suffix_of
+from api.cli.jobs import engine_id_of, output_values, post_job, preview_option
+from api.cli.options import ImagePath, out_option, suffix_of
 from api.cli.terminal_image import escape_for
 from kernel.protocol.enums import ImageFileType
 
@@ -57,22 +57,18 @@ def draw(
       spoon draw "a red fox" --checkpoint dreams --seed 7 --count 4 --open
       spoon draw "a fox" --engine portraits --reference fox.jpg --strength 0.5 --out painted.png
       spoon draw "a red fox" --out "{date}-{seed}.png"
-      spoon draw "a red fox" --out - | display
     """
     from api.cli.downloads import save_all, saved
     from api.cli.progress import follow
     from api.cli.rest import read
 
-    check_out(out, said["count"])
-    said["image_file_type"] = file_type_for(out, said_type)
-    said["previews"] = said["previews"] or preview_to is not None
+    said |= output_values(said, said_type, out, preview_to, as_json=False)
     with invocation.rest() as rest:
         engine_id = engine_id_of(invocation, rest, engine, said)
         job_id = read(post_job(rest, engine_id, prompt, said), Job).job_id
         job = read(follow(rest, job_id, is_watched=True, preview_to=preview_to), Job)
         new = [_new_file(job, index) for index in range(len(job.image_ids))]
-        ids = job.image_ids
-        files = []
+        ids, files = job.image_ids, list[Path]()
         for file in save_all(rest, ids, new) if out is None else saved(rest, ids, out):
             _show(file, invocation.environ)
             click.echo(str(file))

@@ -151,9 +151,7 @@ def submit(
     """
     from api.cli.rest import read
 
-    check_out(out, said["count"], as_json=as_json)
-    said["image_file_type"] = file_type_for(out, said_type)
-    said["previews"] = said["previews"] or preview_to is not None
+    said |= output_values(said, said_type, out, preview_to, as_json=as_json)
     with invocation.rest() as rest:
         engine_id = engine_id_of(invocation, rest, engine, said)
         query = {"validate_only": "true"} if validate_only else None
@@ -233,6 +231,23 @@ def engine_id_of(
         raise click.UsageError("--engine and --checkpoint cannot be used together")
     named = engine or (None if checkpoint else invocation.environ.get(ENGINE_VARIABLE))
     return find_engine(rest, named).engine_id if named else None
+
+
+def output_values(
+    said: Mapping[str, Said],
+    said_type: str | None,
+    out: Path | None,
+    preview_to: Path | None,
+    *,
+    as_json: bool,
+) -> dict[str, Said]:
+    """The values of a job that --out, --file-type and --preview-to imply.
+
+    Raises: BadParameter, if they contradict each other; as `check_out`.
+    """
+    check_out(out, said["count"], as_json=as_json)
+    wants_previews = bool(said["previews"]) or preview_to is not None
+    return {"image_file_type": file_type_for(out, said_type), "previews": wants_previews}
 
 
 def post_job(
