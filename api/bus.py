@@ -14,8 +14,9 @@ from api.bus_thread import BusThread
 from api.hub import Hub
 from api.port import Answer, answer_in
 from api.session import RETRY_AFTER_S, Outcome, Patience, Question
-from kernel.protocol.client import ApiAsk, ApiCommand, GetStatus, Status
+from kernel.protocol.client import ApiAsk, ApiCommand, GetStatus
 from kernel.protocol.errors import ManagerUnreachable, TooManyRequests
+from kernel.protocol.status import Status
 from kernel.protocol.uuid7 import Uuid7
 
 MAX_WAITING: Final = 1_024

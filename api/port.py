@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from api.session import Outcome
-from kernel.protocol.client import ApiAsk, BrokerReply, Status
+from kernel.protocol.client import ApiAsk, BrokerReply
 from kernel.protocol.errors import BadMessage, SpoonError
+from kernel.protocol.status import Status
 
 Answer = TypeVar("Answer", bound=BrokerReply)
 

@@ -26,6 +26,7 @@ from kernel.protocol.enums import JobState, WorkerRole
 from kernel.protocol.ids import EngineId
 from kernel.protocol.join import Join, write_join
 from kernel.protocol.specs import JobRequest
+from kernel.protocol.status import Status
 
 ROUNDS: Final = 5
 TRIPS: Final = 1_500
@@ -242,7 +243,7 @@ def check_all_are_there(caller: Caller, commands: int) -> None:
     """Raises: SystemExit, if the Manager knows another number of jobs than it acknowledged."""
     caller.send(client.GetStatus())
     status = caller.receive().body
-    if not isinstance(status, client.Status) or status.jobs_waiting != commands:
+    if not isinstance(status, Status) or status.jobs_waiting != commands:
         raise SystemExit(f"gate failed: {commands} jobs were acknowledged, now: {status}")
 
 

@@ -26,6 +26,7 @@ from kernel.protocol.enums import ChangeKind, EngineState, JobState, Scheduler
 from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId
 from kernel.protocol.rows import ChangeRow, EngineRow, ImageRow, JobRow
 from kernel.protocol.specs import EngineSpec, JobSpec
+from kernel.protocol.status import Status
 from kernel.protocol.uuid7 import Uuid7
 from kernel.shell.files import INSTALLATION_FILE
 from kernel.shell.store import Store
@@ -139,7 +140,7 @@ def first_answer_s(folder: Path, waiting: int) -> float:
         asking.send(client.GetStatus())
         status = asking.receive().body
         took_s = time.monotonic() - start_s
-    if not isinstance(status, client.Status) or status.jobs_waiting != waiting:
+    if not isinstance(status, Status) or status.jobs_waiting != waiting:
         raise SystemExit(f"gate failed: {waiting} jobs should wait: {status}")
     return took_s
 

@@ -1,19 +1,17 @@
 """The fields of REST resources that the command line uses, and lookup by id or name."""
 
-import re
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
 from api.cli.exit_codes import Refusal
 from kernel.protocol.enums import ENDED_JOB_STATES, ImageFileType
-from kernel.protocol.errors import Conflict, EngineNotFound, ModelNotFound
+from kernel.protocol.errors import EngineNotFound, ModelNotFound
 
 if TYPE_CHECKING:
     from api.cli.rest import Query, Rest
 
 _PAGE: Final = 200
-_ID: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class StoredError(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +42,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 class Queue(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int = 0
     processing: int = 0
+    paused: bool = False
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +54,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     error: StoredError | None = None
     waiting_for_room: bool = False
     queue: Queue | None = None
+    names: dict[str, str] = {}
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +77,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     progress: Progress | None = None
     error: StoredError | None = None
     warnings: tuple[str, ...] = ()
+    names: dict[str, str] = {}
     created_at: str | None = None
 
     @property
@@ -101,6 +102,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     index: int | None = None
     created_at: str | None = None
     tags: tuple[str, ...] = ()
+    names: dict[str, str] = {}
     downloads: int | None = None
     expires_at: str | None = None
     gone: Gone | None = None
@@ -130,67 +132,29 @@ def list_items(rest: "Rest", path: str, query: "Query", limit: int | None) -> li
     return found
 
 
-def engine_names(rest: "Rest") -> dict[str, str]:
-    """The names of engines by id, from one request."""
-    found = (msgspec.json.decode(item, type=Engine) for item in list_items(rest, "/v1/engines", {}, _PAGE))
-    return {engine.engine_id: engine.name for engine in found if engine.name}
-
-
-def model_names(rest: "Rest") -> dict[str, str]:
-    """The names of models by id, from one request."""
-    found = (msgspec.json.decode(item, type=Model) for item in list_items(rest, "/v1/models", {}, _PAGE))
-    return {model.model_id: model.name for model in found}
-
-
 def find_model(rest: "Rest", name_or_id: str) -> Model:
-    """Raises: ModelNotFound; Conflict, if several models have that name."""
-    return _only_model(name_or_id, _find(rest, "/v1/models", name_or_id, Model))
-
-
-def find_checkpoint(rest: "Rest", name_or_id: str) -> Model:
-    """The checkpoint for an engine: of several models with that name, the checkpoints that are ready.
-
-    If none is ready, any model with that name: the server reports the reason. Raises: as `find_model`.
-    """
+    """Raises: ModelNotFound; Refusal, if several models have that name."""
     found = _find(rest, "/v1/models", name_or_id, Model)
-    usable = [model for model in found if (model.status, model.model_type) == ("ready", "checkpoint")]
-    return _only_model(name_or_id, usable or found)
+    if found is None:
+        raise ModelNotFound(f"no model with id or name {name_or_id}; see `spoon models list`")
+    return found
 
 
 def find_engine(rest: "Rest", name_or_id: str) -> Engine:
-    """Raises: EngineNotFound; Conflict, if several engines have that name."""
+    """Raises: EngineNotFound."""
     found = _find(rest, "/v1/engines", name_or_id, Engine)
-    if not found:
+    if found is None:
         raise EngineNotFound(f"no engine with id or name {name_or_id}; see `spoon engines list`")
-    return _only("engines", name_or_id, found, [f"{engine.engine_id} ({engine.status})" for engine in found])
+    return found
 
 
-def _find(rest: "Rest", path: str, name_or_id: str, kind: type[Kind]) -> list[Kind]:
-    """The item with that id, else all items with that name."""
-    from api.cli.rest import read
+def _find(rest: "Rest", path: str, name_or_id: str, kind: type[Kind]) -> Kind | None:
+    """The item with that id or name; None, if there is none."""
+    from api.cli.rest import quoted, read
 
-    if _ID.fullmatch(name_or_id):
-        try:
-            return [read(rest.get(f"{path}/{name_or_id}"), kind)]
-        except Refusal as refusal:
-            if refusal.problem.status != 404:
-                raise
-    everything = (read(item, kind) for item in list_items(rest, path, {}, None))
-    return [one for one in everything if one.name == name_or_id]
-
-
-def _only(kinds: str, name: str, found: list[Kind], lines: list[str]) -> Kind:
-    if len(found) > 1:
-        raise Conflict(f"{len(found)} {kinds} are named {name}; use an id instead: {'; '.join(lines)}")
-    return found[0]
-
-
-def _only_model(name: str, found: list[Model]) -> Model:
-    if not found:
-        raise ModelNotFound(f"no model with id or name {name}; see `spoon models list`")
-    return _only("models", name, found, [_model_line(model) for model in found])
-
-
-def _model_line(model: Model) -> str:
-    """Details that tell a model from others with its name."""
-    return f"{model.model_id} ({model.status} {model.model_type or 'model'}, {model.path or 'no path'})"
+    try:
+        return read(rest.get(f"{path}/{quoted(name_or_id)}"), kind)
+    except Refusal as refusal:
+        if refusal.problem.status == 404:
+            return None
+        raise

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from api.cli.client_models import Engine, find_checkpoint, find_engine, list_items, model_names
+from api.cli.client_models import Engine, find_engine, list_items
 from api.cli.context import Invocation
 from api.cli.engine_options import Said, engine_input, engine_options
 from api.cli.exit_codes import Refusal
@@ -55,14 +55,14 @@ def list_(invocation: Invocation, status: str | None, limit: int, is_all: bool, 
     """
     with invocation.rest() as rest:
         items = list_items(rest, "/v1/engines", {"status": status}, None if is_all else limit)
-        names = {} if as_json else model_names(rest)
     if as_json:
         print_json(msgspec.json.encode(items))
         return
     rows = []
     for engine in (msgspec.json.decode(item, type=Engine) for item in items):
         queue = f"{engine.queue.processing}+{engine.queue.waiting}" if engine.queue else None
-        checkpoint = names.get(engine.checkpoint or "", engine.checkpoint)
+        queue = f"{queue} (paused)" if engine.queue and engine.queue.paused else queue
+        checkpoint = engine.names.get(engine.checkpoint or "", engine.checkpoint)
         status = f"{engine.status}, waiting for memory" if engine.waiting_for_room else engine.status
         rows.append((engine.engine_id, engine.name, status, engine.device, queue, checkpoint))
     print_table(("ID", "NAME", "STATUS", "DEVICE", "RUNNING+WAITING", "CHECKPOINT"), rows)
@@ -113,9 +113,8 @@ def create(
     from api.cli.rest import read
 
     with invocation.rest() as rest:
-        model_id = find_checkpoint(rest, checkpoint).model_id
         try:
-            answer = rest.post("/v1/engines", engine_input(model_id, said))
+            answer = rest.post("/v1/engines", engine_input(checkpoint, said))
         except Refusal as refusal:
             raise refusal.reworded(in_options) from refusal
         if is_waiting and said["start"]:

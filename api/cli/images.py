@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from api.cli.client_models import Image, engine_names, list_items
+from api.cli.client_models import Image, list_items
 from api.cli.context import Invocation
 from api.cli.options import (
     STDOUT,
@@ -71,14 +71,13 @@ def list_(invocation: Invocation, /, limit: int, is_all: bool, as_json: bool, **
     """
     with invocation.rest() as rest:
         items = list_items(rest, "/v1/images", query_of(rest, wanted), None if is_all else limit)
-        names = {} if as_json else engine_names(rest)
     if as_json:
         print_json(msgspec.json.encode(items))
         return
     rows = []
     for image in (msgspec.json.decode(item, type=Image) for item in items):
         pixels = f"{image.width}x{image.height}" if image.width and image.height else None
-        engine_name = names.get(image.engine_id or "", image.engine_id)
+        engine_name = image.names.get(image.engine_id or "", image.engine_id)
         columns = (image.image_id, engine_name, pixels, size(image.size_bytes), image.seed)
         expires = when(image.expires_at) if image.gone is None else f"gone: {image.gone.reason}"
         rows.append((*columns, image.downloads, expires, beginning(image.prompt)))

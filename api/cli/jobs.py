@@ -1,4 +1,4 @@
-"""`spoon jobs`: submit, watch, cancel and delete jobs."""
+"""`spoon jobs`: submit, watch, edit, cancel and delete jobs."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from api.cli.client_models import Job, engine_names, find_engine, list_items
+from api.cli.client_models import Job, find_engine, list_items
 from api.cli.context import Invocation
 from api.cli.exit_codes import Refusal
 from api.cli.job_options import Said, engine_option, files_of, in_options, job_input, job_options
@@ -40,7 +40,7 @@ preview_option = click.option(
 
 @click.group()
 def jobs() -> None:
-    """Submit, watch, cancel and delete jobs."""
+    """Submit, watch, edit, cancel and delete jobs."""
 
 
 @jobs.command("list")
@@ -70,13 +70,12 @@ def list_(
     with invocation.rest() as rest:
         query = {"status": status, **query_of(rest, wanted)}
         items = list_items(rest, "/v1/jobs", query, None if is_all else limit)
-        names = {} if as_json else engine_names(rest)
     if as_json:
         print_json(msgspec.json.encode(items))
         return
     rows = []
     for job in (msgspec.json.decode(item, type=Job) for item in items):
-        engine_name = names.get(job.engine_id or "", job.engine_id)
+        engine_name = job.names.get(job.engine_id or "", job.engine_id)
         created = when(job.created_at)
         rows.append((job.job_id, job.status, engine_name, _fraction(job), created, beginning(job.prompt)))
     print_table(("ID", "STATUS", "ENGINE", "PROGRESS", "CREATED", "PROMPT"), rows)
@@ -200,6 +199,29 @@ def cancel(invocation: Invocation, job: str) -> None:
     with invocation.rest() as rest:
         answer = read(rest.post(f"/v1/jobs/{quoted(job)}/cancel"), Job)
     click.echo(f"{answer.job_id}  {answer.status}")
+
+
+@jobs.command()
+@click.argument("job")
+@click.option("--priority", type=int, required=True, help="Jobs with a higher priority go first.")
+@json_option
+@click.pass_obj
+def edit(invocation: Invocation, job: str, priority: int, as_json: bool) -> None:
+    """Change the priority of JOB (an id), which must be waiting.
+
+    \b
+    Example:
+      spoon jobs edit 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11 --priority 10
+    """
+    from api.cli.rest import quoted, read
+
+    with invocation.rest() as rest:
+        answer = rest.patch(f"/v1/jobs/{quoted(job)}", body={"priority": priority})
+    if as_json:
+        print_json(answer)
+        return
+    edited = read(answer, Job)
+    click.echo(f"{edited.job_id}  priority {priority}, position {edited.queue_position or '-'}")
 
 
 @jobs.command()

@@ -21,6 +21,7 @@ from api.cli.images import images
 from api.cli.jobs import jobs
 from api.cli.models import models
 from api.cli.processes import api_, manager, serve, worker
+from api.cli.queue import queue
 from api.cli.server import status, stop
 from kernel.protocol.errors import FieldProblem, SpoonError
 from kernel.protocol.version import VERSION
@@ -67,6 +68,7 @@ for command in (
     engines,
     draw,
     jobs,
+    queue,
     images,
     config,
     db,

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 import click
 import msgspec
 
-from api.cli.client_models import Model, find_model, list_items
+from api.cli.client_models import Model, find_engine, find_model, list_items
 from api.cli.context import Invocation
 from api.cli.exit_codes import AwaitedFailed
 from api.cli.model_options import model_options
@@ -66,6 +66,9 @@ def models() -> None:
 @click.option("--type", "model_type", type=WordChoice(ModelType), help="List only models of this type.")
 @click.option("--status", type=WordChoice(ModelState), help="List only models with this status.")
 @click.option("--tag", metavar="TAG", help="List only models with this tag.")
+@click.option(
+    "--for", "engine", metavar="ENGINE", help="List the ready models that fit this engine (an id or name)."
+)
 @limit_option
 @all_option
 @json_option
@@ -75,6 +78,7 @@ def list_(
     model_type: str | None,
     status: str | None,
     tag: str | None,
+    engine: str | None,
     limit: int,
     is_all: bool,
     as_json: bool,
@@ -84,11 +88,18 @@ def list_(
     \b
     Examples:
       spoon models list --type checkpoint
+      spoon models list --type lora --for portraits
       spoon models list --all --json
     """
+    if engine and (status or tag):
+        raise click.UsageError("--for cannot be combined with --status and --tag")
     query = {"model_type": model_type, "status": status, "tag": tag}
     with invocation.rest() as rest:
-        items = list_items(rest, "/v1/models", query, None if is_all else limit)
+        path = "/v1/models"
+        if engine:
+            found = find_engine(rest, engine)
+            path, query = f"/v1/engines/{found.engine_id}/models", {"type": model_type}
+        items = list_items(rest, path, query, None if is_all else limit)
     if as_json:
         print_json(msgspec.json.encode(items))
         return

@@ -70,6 +70,8 @@ def _reason_of(job: Job) -> str:
         return f"waiting: the engine has failed: {job.error.detail}"
     if job.waits_for == "start":
         return f"waiting: the engine is closed; start it with `spoon engines start {job.engine_id}`"
+    if job.waits_for == "paused":
+        return f"waiting: paused; `spoon queue resume {job.engine_id}` or `spoon queue resume`"
     return (
         "waiting for memory to load the engine"
         if job.waits_for == "room"

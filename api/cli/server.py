@@ -12,8 +12,9 @@ from api.cli.exit_codes import TimedOut
 from api.cli.options import duration, json_option
 from api.cli.output import counted_jobs, print_struct, print_table, size
 from conf.units import show_duration
-from kernel.protocol.client import ApiLife, Shutdown, Status
+from kernel.protocol.client import Shutdown
 from kernel.protocol.errors import ManagerUnreachable
+from kernel.protocol.status import ApiLife, Status
 
 if TYPE_CHECKING:
     from api.cli.bus import ManagerConnection

@@ -24,6 +24,7 @@ from api.http.resources.jobs import Jobs
 from api.http.resources.metrics import Figures, Metrics
 from api.http.resources.models import Models
 from api.http.resources.pruning import Pruning
+from api.http.resources.queue import Queue
 from api.http.resources.system import System
 from api.http.resources.waiting import Waiting
 from api.http.routes import Resources, routes
@@ -61,6 +62,7 @@ def _resources(
     return Resources(
         models=Models(bus, reader, hub, waiting, upload_limits(settings)),
         engines=Engines(bus, reader, server),
+        queue=Queue(bus, reader),
         jobs=Jobs(bus, reader, hub, waiting, server, now_ms),
         job_events=JobEvents(reader, hub, streams),
         images=Images(bus, reader, now_ms),

@@ -23,6 +23,7 @@ from api.http.resources.jobs import Jobs
 from api.http.resources.metrics import Metrics
 from api.http.resources.models import Models
 from api.http.resources.pruning import Pruned, PruneInput, Pruning
+from api.http.resources.queue import Queue, QueueState
 from kernel.protocol import errors as e
 from kernel.protocol.enums import ImageFileType
 
@@ -33,6 +34,7 @@ class Resources:
 
     models: Models
     engines: Engines
+    queue: Queue
     jobs: Jobs
     job_events: JobEvents
     images: Images
@@ -52,6 +54,7 @@ RANGED: Final = ("Range", "If-Range", *TAGGED)
 IMAGE: Final = tuple(f"image/{kind}" for kind in ImageFileType)
 IMAGE_FILE: Final = {200: IMAGE, 304: None}
 NO_MODEL, NO_ENGINE = (e.ModelNotFound,), (e.EngineNotFound,)
+NO_SUCH_MODEL = (*NO_MODEL, e.NameAmbiguous)
 NO_JOB, NO_IMAGE = (e.JobNotFound,), (e.ImageNotFound,)
 NO_INPUT = (e.ImageNotFound, http.NoSuchInput, http.InputGone, e.BadMessage)
 WRONG_MODEL = (e.ModelMissing, e.WrongModelType, e.ModelNotReady, e.WrongModelBase)
@@ -78,11 +81,12 @@ def routes(r: Resources) -> tuple[Route, ...]:
               "Delete files of deleted models, or count them",
               {200: model.ModelsRemoved}, model.ModelPruneInput),
         Route("get_model", "GET", one_model, r.models.show,
-              "Show a model", {200: model.Model}, errors=NO_MODEL),
+              "Show a model", {200: model.Model}, errors=NO_SUCH_MODEL),
         Route("delete_model", "DELETE", one_model, r.models.delete, "Delete a model that no engine uses",
-              {204: None}, None, model.ModelDeleteQuery, (*NO_MODEL, e.ModelInUse)),
+              {204: None}, None, model.ModelDeleteQuery, (*NO_SUCH_MODEL, e.ModelInUse)),
         Route("retry_model", "POST", f"{one_model}/retry", r.models.retry, "Retry a model after an error",
-              {202: model.Model}, None, None, (*NO_MODEL, e.IllegalMove, e.KeyReused, e.DiskFull), KEYED),
+              {202: model.Model}, None, None, (*NO_SUCH_MODEL, e.IllegalMove, e.KeyReused, e.DiskFull),
+              KEYED),
 
         Route("create_engine", "POST", "/v1/engines", r.engines.create, "Create an engine and start it",
               {201: engine.Engine}, engine_input.ENGINE_BODY, None,
@@ -99,6 +103,20 @@ def routes(r: Resources) -> tuple[Route, ...]:
               {202: engine.Engine}, errors=(*NO_ENGINE, *NO_START)),
         Route("stop_engine", "PATCH", f"{one_engine}/stop", r.engines.stop, "Stop an engine",
               {202: engine.Engine}, None, engine.EngineStopQuery, NO_ENGINE),
+        Route("pause_engine", "PATCH", f"{one_engine}/pause", r.engines.pause, "Pause an engine's queue",
+              {200: engine.Engine}, errors=NO_ENGINE),
+        Route("resume_engine", "PATCH", f"{one_engine}/resume", r.engines.resume, "Resume an engine's queue",
+              {200: engine.Engine}, errors=NO_ENGINE),
+        Route("list_engine_models", "GET", f"{one_engine}/models", r.engines.models,
+              "List the models that fit an engine",
+              {200: model.ModelPage}, None, engine.EngineModelsQuery, NO_ENGINE),
+
+        Route("get_queue", "GET", "/v1/queue", r.queue.show,
+              "Show the queue of all engines", {200: QueueState}),
+        Route("pause_queue", "PATCH", "/v1/queue/pause", r.queue.pause,
+              "Pause all queues", {200: QueueState}),
+        Route("resume_queue", "PATCH", "/v1/queue/resume", r.queue.resume,
+              "Resume all queues", {200: QueueState}),
 
         Route("submit_job", "POST", "/v1/jobs", r.jobs.create, "Submit a job",
               {202: job.Job | job.JobCreated, 200: job.Job | job.JobChecked}, job_input.JobInput,
@@ -109,6 +127,8 @@ def routes(r: Resources) -> tuple[Route, ...]:
         Route("list_jobs", "GET", "/v1/jobs", r.jobs.list,
               "List jobs", {200: job.JobPage}, query=job.JobListQuery),
         Route("get_job", "GET", one_job, r.jobs.show, "Show a job", {200: job.Job}, errors=NO_JOB),
+        Route("edit_job", "PATCH", one_job, r.jobs.edit, "Change the priority of a waiting job",
+              {200: job.Job}, job.JobEdit, None, (*NO_JOB, e.IllegalMove)),
         Route("delete_job", "DELETE", one_job, r.jobs.delete, "Delete an ended job and its images",
               {204: None}, errors=(*NO_JOB, e.JobUnfinished)),
         Route("cancel_job", "POST", f"{one_job}/cancel", r.jobs.cancel, "Cancel a job",

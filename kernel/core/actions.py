@@ -128,6 +128,12 @@ class TrashFile(Struct, frozen=True):
     at_ms: int
 
 
+class SavePause(Struct, frozen=True):
+    """Remember since when all queues are paused; None: they are not."""
+
+    since_ms: int | None
+
+
 class SaveReply(Struct, frozen=True):
     """Remember the reply to a command, in case the command is sent again."""
 
@@ -166,6 +172,7 @@ Save = (
     | ExpireBlobs
     | DropBlob
     | TrashFile
+    | SavePause
     | SaveReply
     | RecordChange
     | ForgetOld

@@ -44,6 +44,7 @@ from kernel.core.models import fetching, missing_files
 from kernel.core.ports import IdSource, Limits
 from kernel.core.state.world import World
 from kernel.protocol import client
+from kernel.protocol.status import Status
 
 
 class Broker:
@@ -165,8 +166,8 @@ def _watch(world: World, event: WatchAsked) -> None:
     world.act(actions.Reply(event.peer, event.correlation, client.Watching(seq=world.last_change)))
 
 
-def _status(world: World, event: StatusAsked) -> client.Status:
-    return client.Status(
+def _status(world: World, event: StatusAsked) -> Status:
+    return Status(
         version=event.version,
         pid=event.pid,
         phase=world.phase,

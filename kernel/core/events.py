@@ -9,6 +9,7 @@ from kernel.protocol import client, worker
 from kernel.protocol.enums import BlobKind, ControlType, GoneReason
 from kernel.protocol.ids import BlobId, Epoch, EventSeq, ImageId, JobId, Lease, ModelId, WorkerId
 from kernel.protocol.rows import EngineRow, ImageRow, JobRow, ModelRow
+from kernel.protocol.status import DeviceStatus
 
 Peer = NewType("Peer", bytes)
 """A client's routing id on its socket."""
@@ -31,7 +32,7 @@ class StoredReply(Struct, frozen=True):
 class DeviceFact(Struct, frozen=True):
     """A device as the shell measured it, and the bytes that each local worker held then."""
 
-    status: client.DeviceStatus
+    status: DeviceStatus
     held: Mapping[WorkerId, int] = field(default_factory=dict)
     """Units: bytes. Workers whose use the system does not report are left out."""
 
@@ -111,7 +112,7 @@ class StatusAsked(Struct, frozen=True):
     correlation: bytes
     version: str
     pid: int
-    devices: tuple[client.DeviceStatus, ...] = ()
+    devices: tuple[DeviceStatus, ...] = ()
     standbys: int = 0
     """Standby worker processes."""
     internal_errors: int = 0
@@ -276,6 +277,7 @@ class Snapshot(Struct, frozen=True):
     """By job id: the other stored files of an open job."""
     last_change: EventSeq = EventSeq(0)
     last_job_seq: int = 0
+    paused_since_ms: int | None = None
     devices: tuple[DeviceFact, ...] = ()
     lost_images: tuple[ImageId, ...] = ()
     """Images whose files have gone."""

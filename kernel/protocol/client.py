@@ -18,7 +18,6 @@ from kernel.protocol.enums import (
     ModelBase,
     ModelState,
     ModelType,
-    Phase,
     Stage,
     Variant,
     WaitsFor,
@@ -38,6 +37,7 @@ from kernel.protocol.ids import (
 from kernel.protocol.memory import MemoryShortage
 from kernel.protocol.model_refs import InputFile, Preparation
 from kernel.protocol.specs import EngineSpec, JobRequest
+from kernel.protocol.status import Status
 from kernel.protocol.values import DurationS, Name, Note, Sha256, Tags, Uri
 
 MAX_DELETED: Final = 200
@@ -109,6 +109,23 @@ class DeleteEngine(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     engine_id: EngineId
 
 
+class PauseQueue(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Give no more waiting jobs to workers, until ResumeQueue; running jobs finish. Durable."""
+
+    engine_id: EngineId | None = None
+    """None: the queues of all engines, also of those that are created later."""
+
+
+class ResumeQueue(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """End a pause of one engine's queue, or the pause of all."""
+
+    engine_id: EngineId | None = None
+
+
+Priority = Annotated[int, Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)]
+"""Jobs with a higher one go first."""
+
+
 class SubmitJob(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Put a job into an engine's queue."""
 
@@ -119,8 +136,15 @@ class SubmitJob(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     request: JobRequest
     files: Annotated[tuple[InputFile, ...], Meta(max_length=len(InputKind))] = ()
     """The descriptions of `request.inputs`, one for each blob of the message, in the same order."""
-    priority: Annotated[int, Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)] = 0
+    priority: Priority = 0
     validate_only: bool = False
+
+
+class EditJob(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Change the priority of a waiting job."""
+
+    job_id: JobId
+    priority: Priority
 
 
 class CancelJob(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -209,7 +233,10 @@ ApiAsk = (
     | StartEngine
     | StopEngine
     | DeleteEngine
+    | PauseQueue
+    | ResumeQueue
     | SubmitJob
+    | EditJob
     | CancelJob
     | DeleteJob
     | DeleteImage
@@ -354,45 +381,6 @@ class WorkerInvited(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     secret_key: str
     token: str
     expires_in_s: float
-
-
-class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """A device that engines can run on."""
-
-    device: str
-    name: str
-    total_bytes: int
-    free_bytes: int
-
-
-class ApiLife(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of the API process that the Manager runs and restarts."""
-
-    is_running: bool
-    restarts: int
-    last_failure: str | None = None
-    next_start_s: float | None = None
-
-
-class Status(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The Manager's status."""
-
-    version: str
-    pid: int
-    phase: Phase
-    uptime_s: float
-    jobs_waiting: int
-    jobs_processing: int
-    engines_running: int
-    is_disk_low: bool
-    devices: tuple[DeviceStatus, ...]
-    is_models_disk_low: bool = False
-    api: ApiLife | None = None
-    """None if the Manager runs no API."""
-    standbys: int = 0
-    """Processes that have imported an engine's libraries and wait for a ticket."""
-    internal_errors: int = 0
-    last_internal_error: str | None = None
 
 
 class Watching(msgspec.Struct, frozen=True, kw_only=True, tag=True):

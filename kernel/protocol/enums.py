@@ -36,6 +36,8 @@ ENDED_JOB_STATES: Final = frozenset({JobState.FINISHED, JobState.FAILED, JobStat
 class WaitsFor(StrEnum):
     """The reason why a job is waiting."""
 
+    PAUSED = "paused"
+    """A person paused its engine's queue, or all queues."""
     TURN = "turn"
     """Other jobs of its engine."""
     ENGINE = "engine"
@@ -267,6 +269,8 @@ class ChangeKind(StrEnum):
     ENGINE = "engine"
     JOB = "job"
     IMAGE = "image"
+    QUEUE = "queue"
+    """The queues of all engines together: paused or running."""
 
 
 class Phase(StrEnum):

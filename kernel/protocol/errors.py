@@ -141,6 +141,12 @@ class NameTaken(Conflict):
     code = "name_taken"
 
 
+class NameAmbiguous(Conflict):
+    """Several models have this name: use an id."""
+
+    code = "name_ambiguous"
+
+
 class JobUnfinished(Conflict):
     """The job has not ended: cancel it first."""
 

@@ -68,6 +68,8 @@ class EngineRow(Struct, frozen=True):
     """When it first went into error since it was last ready."""
     retry_at_ms: int | None = None
     """When an engine in error is tried again."""
+    paused_since_ms: int | None = None
+    """When a person paused its queue."""
 
 
 class JobRow(Struct, frozen=True):

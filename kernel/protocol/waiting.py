@@ -18,9 +18,15 @@ def may_pass(error_code: str | None) -> bool:
 
 
 def waits_for(
-    status: EngineState, error_code: str | None, waits_since_ms: int | None, retry_at_ms: int | None
+    status: EngineState,
+    error_code: str | None,
+    waits_since_ms: int | None,
+    retry_at_ms: int | None,
+    paused_since_ms: int | None,
 ) -> WaitsFor:
     """The reason why the waiting jobs of an engine wait."""
+    if paused_since_ms is not None:
+        return WaitsFor.PAUSED
     if waits_since_ms is not None:
         return WaitsFor.ROOM
     match status:

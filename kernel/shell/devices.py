@@ -9,8 +9,8 @@ from typing import Final, Protocol
 import pynvml
 
 from kernel.core.events import DeviceFact
-from kernel.protocol.client import DeviceStatus
 from kernel.protocol.ids import WorkerId
+from kernel.protocol.status import DeviceStatus
 
 FRESH_S: Final = 1.0
 

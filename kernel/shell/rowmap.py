@@ -42,6 +42,7 @@ def engine_bindings(row: EngineRow) -> Bindings:
         "waits_since_ms": row.waits_since_ms,
         "failing_since_ms": row.failing_since_ms,
         "retry_at_ms": row.retry_at_ms,
+        "paused_since_ms": row.paused_since_ms,
     }
 
 

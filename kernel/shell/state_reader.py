@@ -45,7 +45,7 @@ class StateReader:
             case client.DeleteImages(image_ids=image_ids):
                 found = (self.image(image_id) for image_id in dict.fromkeys(image_ids))
                 return Facts(stored_reply=stored, images=tuple(row for row in found if row is not None))
-            case client.CancelJob() | client.DeleteJob():
+            case client.EditJob() | client.CancelJob() | client.DeleteJob():
                 return Facts(stored_reply=stored, ended_job=self._job(ask.job_id))
             case _:
                 return Facts(stored_reply=stored)
@@ -99,6 +99,7 @@ class StateReader:
             stored_blobs={job_id: frozenset(kinds) for job_id, kinds in blobs.items()},
             last_change=EventSeq(self._number("last_change")),
             last_job_seq=self._number("last_job_seq"),
+            paused_since_ms=self._execute(self._sql["meta"], ("paused_since_ms",)).get or None,
         )
 
     def _number(self, name: str) -> int:

@@ -160,6 +160,8 @@ class Store:
                 self._run("record_change", (row.seq, row.kind, row.id, row.state, row.at_ms))
             case actions.SaveReply(key, digest, reply, at_ms):
                 self._run("save_reply", (key, digest, _encode(reply), at_ms))
+            case actions.SavePause(since_ms):
+                self._run("set_meta", ("paused_since_ms", since_ms or 0))
             case actions.AddJob(row, spec):
                 self._add_job(row, spec)
             case actions.SaveJob(row):
@@ -188,7 +190,7 @@ class Store:
 
     def _save_job(self, row: JobRow) -> None:
         warnings = rowmap.to_json(row.warnings)
-        columns = (row.status, row.attempts, row.crashes, row.error_code, row.error, warnings)
+        columns = (row.status, row.priority, row.attempts, row.crashes, row.error_code, row.error, warnings)
         self._run("save_job", (*columns, row.started_at_ms, row.finished_at_ms, row.job_id))
 
     def _save_image(

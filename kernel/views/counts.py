@@ -1,9 +1,9 @@
-"""Numbers of rows by state, for the metrics."""
+"""Numbers of rows by state."""
 
 from dataclasses import dataclass
 
 from kernel.views.reader import Reader
-from kernel.views.rows import GroupCount, Total
+from kernel.views.rows import GroupCount, QueueCount, Total
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,11 @@ def count_all(reader: Reader) -> Counts:
         jobs=_by_state(reader, "count_jobs"),
         images=reader.one("count_images", Total, {}) or Total(0, 0),
     )
+
+
+def count_queue(reader: Reader) -> QueueCount:
+    """The open jobs of all engines."""
+    return reader.one("count_queue", QueueCount, {}) or QueueCount(0, 0, None)
 
 
 def _by_state(reader: Reader, query: str) -> dict[str, int]:

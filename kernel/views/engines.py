@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from kernel.protocol.enums import EngineState
-from kernel.protocol.ids import EngineId
 from kernel.views.page import Page, id_cursor, page_of
 from kernel.views.reader import Reader
 from kernel.views.rows import EngineRow, FailingEngine
@@ -16,11 +15,12 @@ class EngineFilter:
     status: EngineState | None = None
     name: str | None = None
     checkpoint: str | None = None
+    """An id, or a name; several models may have it."""
 
 
-def find_engine(reader: Reader, engine_id: EngineId) -> EngineRow | None:
-    """One engine by its id."""
-    return reader.one("engine", EngineRow, {"engine_id": engine_id})
+def find_engine(reader: Reader, engine: str) -> EngineRow | None:
+    """The engine with this id, or else with this name."""
+    return reader.one("engine", EngineRow, {"engine": engine})
 
 
 def failing_engines(reader: Reader) -> list[FailingEngine]:

@@ -30,6 +30,27 @@ def find_model_of(reader: Reader, uri: str) -> ModelRow | None:
     return reader.one("model_of", ModelRow, {"uri": uri})
 
 
+def models_named(reader: Reader, name: str, limit: int) -> list[ModelRow]:
+    """The newest models with this name, which several may have."""
+    return reader.all("models_named", ModelRow, {"name": name, "limit": limit})
+
+
+def list_models_for(
+    reader: Reader, checkpoint: ModelId, kind: ModelType | None, limit: int, after: str | None = None
+) -> Page[ModelRow]:
+    """A page of the ready models that engines with this checkpoint can use; `kind` None: of every type.
+
+    Raises: InvalidField, if `after` is not a cursor.
+    """
+    values = {
+        "checkpoint": checkpoint,
+        "model_type": kind,
+        "after": id_cursor(after),
+        "limit": limit + 1,
+    }
+    return page_of(reader.all("models_for", ModelRow, values), limit, lambda row: row.model_id)
+
+
 def list_models(reader: Reader, wanted: ModelFilter, limit: int, after: str | None = None) -> Page[ModelRow]:
     """A page of models.
 

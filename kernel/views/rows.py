@@ -16,6 +16,8 @@ class EngineRow(rows.EngineRow, frozen=True, kw_only=True):
 
     jobs_waiting: int
     jobs_processing: int
+    jobs_paused_since_ms: int | None
+    """When its queue was paused, or all queues."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class FailingEngine:
     error: str
     waits_since_ms: int | None
     retry_at_ms: int | None
+    jobs_paused_since_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,14 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class Name:
+    """The name of something by its id."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Range:
     """The lowest and the highest number; the former is the higher one, if there is none."""
 
@@ -91,6 +102,15 @@ class GroupCount:
 
     state: str
     count: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCount:
+    """The open jobs of all engines, and since when all queues are paused."""
+
+    waiting: int
+    processing: int
+    paused_since_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,12 +19,12 @@ from kernel.protocol.client import (
     Command,
     GetStatus,
     Refused,
-    Status,
     Watch,
     Watching,
 )
 from kernel.protocol.codec import Received
 from kernel.protocol.endpoints import ClientRole, front_endpoint, secret_key_file, server_key_file
+from kernel.protocol.status import Status
 from kernel.protocol.uuid7 import Uuid7
 from tests.acceptance.patience import PATIENCE_S
 

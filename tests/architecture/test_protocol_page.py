@@ -7,7 +7,19 @@ from typing import Final
 import msgspec
 import pytest
 
-from kernel.protocol import client, codec, enums, errors, header, join, memory, model_refs, specs, worker
+from kernel.protocol import (
+    client,
+    codec,
+    enums,
+    errors,
+    header,
+    join,
+    memory,
+    model_refs,
+    specs,
+    status,
+    worker,
+)
 from kernel.protocol.ids import Epoch
 from tests.architecture.source_files import ROOT
 from tests.architecture.tables import Row, rows_after
@@ -22,6 +34,7 @@ MODULES: Final = {
     "memory": memory,
     "join": join,
     "errors": errors,
+    "status": status,
 }
 SPECIAL_TYPES: Final = {
     ("client.Command", "ask"): "Ask",

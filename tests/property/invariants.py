@@ -44,6 +44,8 @@ def check_action(world: Simulation, action: Action) -> None:
         case actions.GiveJob():
             row = database.jobs[action.job_id]
             assert (row.status, row.attempts) == (JobState.PROCESSING, action.attempt)
+            assert database.paused_since_ms is None, "nothing is given out while all queues are paused"
+            assert database.engines[row.engine_id].paused_since_ms is None
             assert action.lease > world.newest_lease
             stored = {i.position for i in database.images.values() if i.job_id == action.job_id}
             assert sorted(stored | set(action.positions)) == list(range(len(row.image_ids)))
@@ -158,6 +160,7 @@ def _memory_is_the_open_part_of_the_database(simulation: Simulation, world: Worl
     assert world.last_change == (database.changes[-1].seq if database.changes else 0)
     names = {row.name: row.engine_id for row in database.engines.values() if row.name is not None}
     assert world.engine_names == names
+    assert world.paused_since_ms == database.paused_since_ms
 
 
 def _numbers_agree(world: World) -> None:
@@ -191,7 +194,7 @@ def _something_will_happen(world: World, job: Job) -> None:
     engine = world.engines[job.row.engine_id]
     if job.row.status is JobState.PROCESSING:
         assert job.worker_id in world.workers
-    elif world.phase is Phase.RUNNING and reconcile.is_wanted(engine):
+    elif world.phase is Phase.RUNNING and reconcile.is_wanted(world, engine):
         is_coming = any(w.state is not WorkerState.INVITED for w in engine.workers.values())
         is_in_line = engine.row.engine_id in world.admission_queue
         assert is_coming or is_in_line or due.Relaunch(engine.row.engine_id) in world.timers
@@ -235,7 +238,7 @@ def _worker_is_watched(world: World, worker: Worker) -> None:
 def _engine_makes_sense(world: World, engine: Engine) -> None:
     assert engines._derived_state(world, engine) is engine.row.status
     is_idle_watched = due.KeepAlive(engine.row.engine_id) in world.timers
-    assert not (is_idle_watched and (engine.is_pinned or engine.queue or engine.is_busy))
+    assert not (is_idle_watched and (engine.is_pinned or world.has_work(engine) or engine.is_busy))
     if engine.is_stopping and world.phase is Phase.RUNNING:
         assert any(w.is_asked_to_leave for w in engine.workers.values())
         assert not any(engine.live_workers)
@@ -260,7 +263,7 @@ def _error_is_waited_out(world: World, engine: Engine) -> None:
     elif world.phase is Phase.RUNNING:
         assert row.error is not None
         can_start = engine.is_pinned or (row.spec.autostart and not engine.is_held)
-        is_tried = engine.is_resting and may_pass(row.error_code) and can_start and bool(waiting)
+        is_tried = engine.is_resting and may_pass(row.error_code) and can_start and world.has_work(engine)
         assert is_tried == (retry in world.timers), "what may pass is tried again while jobs wait"
         assert row.retry_at_ms is None or row.retry_at_ms <= now_ms + world.limits.longest_pause_s * 1000
         assert bool(limited) == (give_up in world.timers)
@@ -270,7 +273,7 @@ def _error_is_waited_out(world: World, engine: Engine) -> None:
 
 
 def _nobody_is_idle_while_a_job_waits(world: World, engine: Engine) -> None:
-    if (job_id := engine.queue.first()) is None:
+    if (job_id := engine.queue.first()) is None or not world.has_work(engine):
         return
     is_suspect = world.jobs[job_id].row.crashes > 0
     ready = [w for w in engine.workers.values() if w.state is WorkerState.READY]

@@ -27,7 +27,7 @@ def _check_line(world: World) -> None:
     for number, engine_id in enumerate(world.admission_queue):
         engine = world.engines[engine_id]
         assert not engine.is_running
-        assert reconcile.is_wanted(engine)
+        assert reconcile.is_wanted(world, engine)
         assert due.Turn(engine_id) in world.timers, "it will have its turn"
         if number == 0 and memory_ledger.free_slots(world) > 0:
             assert not any(
@@ -61,7 +61,7 @@ def check_closing(world: World, event: Event, then: Before) -> None:
         if not engine.is_stopping or engine_id in then.stopping or world.phase is not Phase.RUNNING:
             continue
         assert engine_id not in then.pinned
-        if engine.queue or engine.is_busy:
+        if world.has_work(engine) or engine.is_busy:
             began_s = [w.ready_at_s for w in engine.workers.values() if w.ready_at_s is not None]
             assert now_s - min(began_s) >= turn_s, "it had its own turn"
             assert any(now_s - since_s >= turn_s for since_s in world.admission_queue.values())

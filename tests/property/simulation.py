@@ -337,6 +337,8 @@ class Simulation(Story):
         self.settle(lambda: self.broker.world.phase is Phase.RUNNING)
         self.settle(lambda: not self.broker.world.submissions)
         self.pinging |= {p.worker_id for p in self.processes.values() if p.is_up}
+        for paused in (None, *self.database.engines):
+            self.command(client.ResumeQueue(engine_id=paused))
         for engine_id in list(self.database.engines):
             self.command(client.StopEngine(engine_id=engine_id))
         self.settle(self._is_closed)

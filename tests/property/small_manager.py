@@ -32,6 +32,7 @@ from kernel.protocol.enums import WorkerRole
 from kernel.protocol.errors import BadMessage
 from kernel.protocol.ids import Lease, ModelId, WorkerId
 from kernel.protocol.rows import ModelRow
+from kernel.protocol.status import Status
 from kernel.shell import clock
 from kernel.shell.bus import Incoming
 from kernel.shell.decode import Arrival, BackDoor, FrontDoor, refusal
@@ -258,10 +259,10 @@ class SmallManager:
 
     # What there is.
 
-    def hear_status(self) -> client.Status:
+    def hear_status(self) -> Status:
         """What the Manager says of itself."""
         (reply,) = self.hear_client("api", codec.encode(client.GetStatus(), CORRELATION))
-        assert isinstance(reply, client.Status)
+        assert isinstance(reply, Status)
         return reply
 
     def rows(self) -> list[tuple[str, str, int]]:

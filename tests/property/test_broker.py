@@ -140,6 +140,18 @@ class AnyWorld(RuleBasedStateMachine):
         kind = client.DeleteJob if is_deleted else client.CancelJob
         self.world.command(kind(job_id=job_id))
 
+    @precondition(lambda self: self.world.database.jobs)
+    @rule(number=which, priority=st.integers(-1, 2))
+    def person_changes_a_priority(self, number, priority):
+        job_id = pick(reversed(self.world.database.jobs), number)
+        self.world.command(client.EditJob(job_id=job_id, priority=priority))
+
+    @rule(number=st.integers(0, 3), is_paused=st.sampled_from([True, False, False]))
+    def person_pauses_or_resumes_queues(self, number, is_paused):
+        kind = client.PauseQueue if is_paused else client.ResumeQueue
+        engines = list(self.world.database.engines)
+        self.world.command(kind(engine_id=engines[number] if number < len(engines) else None))
+
     @precondition(lambda self: self.world.commands)
     @rule(number=which)
     def client_sends_a_command_again(self, number):

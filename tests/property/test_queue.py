@@ -33,6 +33,13 @@ class QueueAgainstList(RuleBasedStateMachine):
         self.left[job_id] = self.waiting.pop(job_id)
 
     @precondition(lambda self: self.waiting)
+    @rule(number=st.integers(0, 1000), priority=st.integers(-3, 3), times=st.integers(1, 100))
+    def job_is_moved(self, number, priority, times):
+        job_id = list(self.waiting)[number % len(self.waiting)]
+        for _ in range(times):
+            self.put(job_id, priority, self.waiting[job_id][1])
+
+    @precondition(lambda self: self.waiting)
     @rule(most=st.integers(1, 200))
     def many_jobs_are_taken_out_from_the_back(self, most):
         for job_id in sorted(self.waiting, key=self.waiting.__getitem__, reverse=True)[:most]:

@@ -22,11 +22,19 @@ class Failing(Protocol):
     def waits_since_ms(self) -> int | None: ...
     @property
     def retry_at_ms(self) -> int | None: ...
+    @property
+    def jobs_paused_since_ms(self) -> int | None: ...
 
 
 def awaited(engine: Failing) -> WaitsFor:
     """The reason why the waiting jobs of this engine wait."""
-    return waits_for(engine.status, engine.error_code, engine.waits_since_ms, engine.retry_at_ms)
+    return waits_for(
+        engine.status,
+        engine.error_code,
+        engine.waits_since_ms,
+        engine.retry_at_ms,
+        engine.jobs_paused_since_ms,
+    )
 
 
 def engine_error_of(engine: Failing) -> StoredError | None:
@@ -57,6 +65,8 @@ def _advice(what: WaitsFor, retry_at_ms: int | None) -> str:
             return "fix this and start the engine, or delete the engine with its jobs"
         case WaitsFor.START:
             return "start the engine to retry"
+        case WaitsFor.PAUSED:
+            return "the engine will be retried when its queue is resumed"
         case WaitsFor.ROOM:
             return "the engine will be retried when there is enough free memory"
         case WaitsFor.ENGINE | WaitsFor.TURN:

@@ -8,10 +8,11 @@ from msgspec.structs import asdict
 from api.http.contract.constraints import Limit
 from api.http.contract.engine_errors import engine_error_of
 from api.http.contract.responses import StoredError, moment, moment_or_none
-from kernel.protocol.enums import EngineState
+from kernel.protocol.enums import EngineState, ModelType
 from kernel.protocol.ids import EngineId
 from kernel.protocol.specs import EngineSpec
 from kernel.views.engines import EngineFilter
+from kernel.views.names import Names, Referring
 from kernel.views.rows import EngineRow
 
 
@@ -36,6 +37,8 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
 
     waiting: int
     processing: int
+    paused: bool
+    """Waiting jobs are not given out: this queue is paused, or all queues are."""
 
 
 class Engine(EngineSpec, frozen=True, kw_only=True):
@@ -51,8 +54,18 @@ class Engine(EngineSpec, frozen=True, kw_only=True):
     waiting_for_room: bool
     """The engine is waiting for memory, or for another engine to stop (engines.max_running)."""
     queue: Queue
+    names: dict[str, str]
+    """The names of its models, by id."""
     created_at: datetime
     started_at: datetime | None
+
+
+class EngineModelsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The type of the models, and the page."""
+
+    limit: Limit = 50
+    after: str | None = None
+    type: ModelType | None = None
 
 
 class EnginePage(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +80,12 @@ def filter_of(query: EngineListQuery) -> EngineFilter:
     return EngineFilter(status=query.status, name=query.name, checkpoint=query.checkpoint)
 
 
-def engine_of(row: EngineRow) -> Engine:
+def referring(row: EngineRow) -> Referring:
+    """What it refers to by id."""
+    return row.engine_id, row.spec, None
+
+
+def engine_of(row: EngineRow, names: Names) -> Engine:
     """An engine as a response."""
     return Engine(
         **asdict(row.spec) | {"device": row.device or row.spec.device},
@@ -77,7 +95,12 @@ def engine_of(row: EngineRow) -> Engine:
         retry_at=moment_or_none(row.retry_at_ms),
         memory_bytes=row.memory_bytes,
         waiting_for_room=row.waits_since_ms is not None,
-        queue=Queue(waiting=row.jobs_waiting, processing=row.jobs_processing),
+        queue=Queue(
+            waiting=row.jobs_waiting,
+            processing=row.jobs_processing,
+            paused=row.jobs_paused_since_ms is not None,
+        ),
+        names=names.of(referring(row)),
         created_at=moment(row.created_at_ms),
         started_at=moment_or_none(row.started_at_ms),
     )

@@ -16,6 +16,7 @@ from kernel.protocol.model_refs import Removers
 from kernel.protocol.specs import JobSpec
 from kernel.protocol.values import Note, Tag, Tags
 from kernel.views.images import ImageFilter
+from kernel.views.names import Names, Referring
 from kernel.views.rows import ImageRow
 
 
@@ -78,6 +79,8 @@ class Image(JobSpec, frozen=True, kw_only=True):
     tags: tuple[str, ...]
     favorite: bool
     note: str | None
+    names: dict[str, str]
+    """The names of its engine, checkpoint and other models, by id."""
     mime: str
     size_bytes: int
     sha256: str
@@ -116,7 +119,12 @@ def gone_of(row: ImageRow, now_ms: int) -> Gone | None:
     return None
 
 
-def image_of(row: ImageRow, now_ms: int) -> Image:
+def referring(row: ImageRow) -> Referring:
+    """What it refers to by id."""
+    return row.engine_id, row.spec, row.checkpoint
+
+
+def image_of(row: ImageRow, names: Names, now_ms: int) -> Image:
     """An image as a response."""
     own = {"seed": row.seed, "width_px": row.width_px, "height_px": row.height_px}
     return Image(
@@ -134,6 +142,7 @@ def image_of(row: ImageRow, now_ms: int) -> Image:
         tags=row.tags,
         favorite=bool(row.favorite),
         note=row.note,
+        names=names.of(referring(row)),
         mime=row.mime,
         size_bytes=row.size_bytes,
         sha256=row.sha256,

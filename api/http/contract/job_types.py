@@ -9,11 +9,12 @@ from msgspec.structs import asdict
 from api.http.contract.engine_errors import first_engine_error
 from api.http.contract.responses import StoredError, moment, moment_or_none, stored_error
 from api.http.contract.search_query import SearchQuery, search_of
-from kernel.protocol.client import JobAccepted, JobProgress
+from kernel.protocol.client import JobAccepted, JobProgress, Priority
 from kernel.protocol.enums import ControlType, JobState, Stage, WaitsFor
 from kernel.protocol.ids import EngineId, JobId
 from kernel.protocol.specs import JobSpec
 from kernel.views.jobs import JobFilter
+from kernel.views.names import Names, Referring
 from kernel.views.rows import JobRow
 
 
@@ -21,6 +22,12 @@ class JobListQuery(SearchQuery, frozen=True, kw_only=True, forbid_unknown_fields
     """Filters of the list, and its page."""
 
     status: JobState | None = None
+
+
+class JobEdit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to change of a waiting job: jobs with a higher `priority` go first."""
+
+    priority: Priority
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +80,8 @@ class Job(JobSpec, frozen=True, kw_only=True):
     image_id: str | None
     image_ids: tuple[str, ...]
     type_pose: tuple[ControlType, ...]
+    names: dict[str, str]
+    """The names of its engine and models, by id."""
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -122,8 +131,14 @@ def progress_of(progress: JobProgress) -> Progress:
     )
 
 
+def referring(row: JobRow) -> Referring:
+    """What it refers to by id."""
+    return row.engine_id, row.spec, None
+
+
 def job_of(
     row: JobRow,
+    names: Names,
     progress: JobProgress | None = None,
     place: Place | None = None,
     trouble: StoredError | None = None,
@@ -145,6 +160,7 @@ def job_of(
         image_id=_first(row.image_ids),
         image_ids=row.image_ids,
         type_pose=tuple(control.control_type for control in row.spec.controls),
+        names=names.of(referring(row)),
         created_at=moment(row.created_at_ms),
         started_at=moment_or_none(row.started_at_ms),
         finished_at=moment_or_none(row.finished_at_ms),

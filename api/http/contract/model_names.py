@@ -31,7 +31,7 @@ class ModelNames:
         ready = [row for row in named if row.status is ModelState.READY]
         found = ready or named
         if len(found) > 1:
-            faults.wrong(field, _choose(given, found))
+            faults.wrong(field, several(given, found))
         return found[0].model_id if found else ModelId(given)
 
     def ids_of(
@@ -48,7 +48,7 @@ class ModelNames:
         return list_models(self._reader, wanted, MAX_NAMED).items
 
 
-def _choose(name: str, found: Sequence[ModelRow]) -> str:
+def several(name: str, found: Sequence[ModelRow]) -> str:
     """The message that lists the models with this name, so that one can be chosen."""
-    several = "; ".join(f"{row.model_id} ({row.status} {row.model_type}, {row.uri})" for row in found)
-    return f"several models are named {name!r}: use one of the ids {several}"
+    listed = "; ".join(f"{row.model_id} ({row.status} {row.model_type}, {row.uri})" for row in found)
+    return f"several models are named {name!r}: use one of the ids {listed}"

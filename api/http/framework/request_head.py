@@ -21,6 +21,8 @@ MAX_LENGTH_DIGITS: Final = 15
 REMEMBERED_BYTES: Final = 1_024
 """A client sends similar heads each time: short ones are cached, so that each is parsed once."""
 REMEMBERED: Final = 128
+SLASH: Final = "\x1f"
+"""A slash within a segment of a path, as in the name owner/model: no name contains this character."""
 LINE_END: Final = b"\r\n"
 HEAD_END: Final = b"\r\n\r\n"
 
@@ -31,6 +33,7 @@ _TARGET: Final = re.compile(rb"[\x21\x22\x24-\x7e]+")
 """Visible ASCII; a fragment is never sent (RFC 9112 3.2)."""
 _FIELD: Final = re.compile(rb"(" + _TOKEN + rb"):([\x21-\x7e\x80-\xff\t ]*)")
 """Blanks around the value are stripped afterwards: a regular expression would take quadratic time."""
+_ESCAPED_SLASH: Final = re.compile("%2F", re.IGNORECASE)
 _ABSOLUTE: Final = re.compile(r"https?://([^/?]*)(.*)", re.IGNORECASE)
 
 
@@ -42,7 +45,7 @@ class Head:
     method: str
     target: str
     path: str
-    """Decoded to latin-1, as WSGI wants it."""
+    """Decoded to latin-1, as WSGI wants it; `%2F` is SLASH, so that it separates no segments."""
     query: str
     version: str
     headers: Mapping[str, str]
@@ -116,7 +119,7 @@ def parse_head(block: bytes) -> Head:
         line=line,
         method=method,
         target=target,
-        path=unquote_to_bytes(path).decode("latin-1"),
+        path=unquote_to_bytes(_ESCAPED_SLASH.sub(SLASH, path)).decode("latin-1"),
         query=query,
         version=version,
         headers=joined,

@@ -8,6 +8,7 @@ import falcon
 import msgspec
 
 from api.http.contract.request_parsing import NoInput, QueryReader, refuse_body
+from api.http.framework.request_head import SLASH
 from kernel.protocol.errors import SpoonError
 
 Responder = Callable[..., None]
@@ -73,14 +74,12 @@ def _refusing(route: Route, no_query: QueryReader[NoInput]) -> Responder:
     A route of a later version only has its refusal, which then comes first.
     """
     has_body = route.body is not None or route.form is not None
-    if not route.ok or (route.query is not None and has_body):
-        return route.run
 
     def run(req: falcon.Request, resp: falcon.Response, **variables: str) -> None:
-        if route.query is None:
+        if route.ok and route.query is None:
             no_query.read(req)
-        if not has_body:
+        if route.ok and not has_body:
             refuse_body(req)
-        route.run(req, resp, **variables)
+        route.run(req, resp, **{name: value.replace(SLASH, "/") for name, value in variables.items()})
 
     return run

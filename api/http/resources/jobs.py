@@ -10,14 +10,16 @@ from api.http.contract.job_input import JobCreateQuery
 from api.http.contract.job_types import (
     Job,
     JobChecked,
+    JobEdit,
     JobListQuery,
     JobPage,
     Place,
     created_of,
     filter_of,
     job_of,
+    referring,
 )
-from api.http.contract.request_parsing import QueryReader, read_key
+from api.http.contract.request_parsing import BodyReader, QueryReader, find_nothing, read_key, refuse_key
 from api.http.contract.responses import send, send_nothing
 from api.http.contract.search_query import check_search
 from api.http.framework.body_intake import JOBS_PATH
@@ -30,12 +32,13 @@ from api.http.resources.waiting import Waiting
 from api.hub import Hub
 from api.port import Answer, BusPort, answer_in
 from conf.settings import Server
-from kernel.protocol.client import CancelJob, DeleteJob, Done, JobAccepted, JobValid
+from kernel.protocol.client import CancelJob, DeleteJob, Done, EditJob, JobAccepted, JobValid
 from kernel.protocol.enums import ENDED_JOB_STATES, JobState
 from kernel.protocol.errors import JobNotFound, SpoonError
 from kernel.protocol.ids import JobId
 from kernel.views.engines import failing_engines, find_engine
 from kernel.views.jobs import find_job, jobs_ahead, list_jobs
+from kernel.views.names import names_of
 from kernel.views.reader import Reader
 from kernel.views.rows import JobRow
 
@@ -47,7 +50,7 @@ BODIES_BYTES: Final = 64 << 20
 
 
 class Jobs:
-    """Submit, list, show, cancel and delete jobs."""
+    """Submit, list, show, edit, cancel and delete jobs."""
 
     def __init__(
         self,
@@ -68,6 +71,7 @@ class Jobs:
         self._asks = JobCommands(reader)
         self._bodies = MemoryLimiter(BODIES_BYTES, waiting.slots, "too many jobs with input images at once")
         self._create_query = QueryReader(JobCreateQuery)
+        self._edit_body = BodyReader(JobEdit, frozenset(), find_nothing)
         self._list_query = QueryReader(JobListQuery, check_search)
 
     def begin(self, environment: Environment, then: Then) -> bool:
@@ -106,6 +110,13 @@ class Jobs:
         send(resp, 200, JobPage(items=self._listed(page.items), next=page.next_after))
 
     def show(self, req: falcon.Request, resp: falcon.Response, job_id: str) -> None:
+        send(resp, 200, self._shown(self._find(job_id)))
+
+    def edit(self, req: falcon.Request, resp: falcon.Response, job_id: str) -> None:
+        """Repeating it changes nothing, so it takes no key."""
+        refuse_key(req)
+        ask = EditJob(job_id=JobId(job_id), priority=self._edit_body.read(req).priority)
+        self._bus.ask(ask, Done)
         send(resp, 200, self._shown(self._find(job_id)))
 
     def cancel(self, req: falcon.Request, resp: falcon.Response, job_id: str) -> None:
@@ -147,9 +158,11 @@ class Jobs:
         failing = (
             {row.engine_id: engine_error_of(row) for row in failing_engines(self._reader)} if are_any else {}
         )
+        names = names_of(self._reader, map(referring, rows))
         return tuple(
             job_of(
                 row,
+                names,
                 self._hub.job_progress(row.job_id),
                 trouble=failing.get(row.engine_id) if row.status is JobState.WAITING else None,
             )
@@ -158,12 +171,13 @@ class Jobs:
 
     def _shown(self, row: JobRow) -> Job:
         progress = self._hub.job_progress(row.job_id)
+        names = names_of(self._reader, [referring(row)])
         # No engine: it was deleted with the job since that was read.
         engine = find_engine(self._reader, row.engine_id) if row.status is JobState.WAITING else None
         if engine is None:
-            return job_of(row, progress)
+            return job_of(row, names, progress)
         place = Place(jobs_ahead(self._reader, row), awaited(engine))
-        return job_of(row, progress, place, engine_error_of(engine))
+        return job_of(row, names, progress, place, engine_error_of(engine))
 
 
 def _in_http_words(answer: Callable[[], Answer]) -> Answer:

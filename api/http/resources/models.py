@@ -2,6 +2,7 @@
 
 import falcon
 
+from api.http.contract.model_names import MAX_NAMED, several
 from api.http.contract.model_types import (
     Model,
     ModelCreateQuery,
@@ -26,15 +27,15 @@ from api.hub import Hub
 from api.port import BusPort
 from kernel.protocol.client import DeleteModel, Done, ModelAccepted, ModelsPruned, PruneModels, RetryModel
 from kernel.protocol.enums import ModelState
-from kernel.protocol.errors import ManagerUnreachable, ModelNotFound, SpoonError
+from kernel.protocol.errors import ManagerUnreachable, ModelNotFound, NameAmbiguous, SpoonError
 from kernel.protocol.ids import ModelId
 from kernel.protocol.rows import ModelRow
-from kernel.views.models import find_model, find_model_of, list_models
+from kernel.views.models import find_model, find_model_of, list_models, models_named
 from kernel.views.reader import Reader
 
 
 class Models:
-    """Register, upload, list, show, retry and delete models."""
+    """Register, upload, list, show, retry and delete models; paths have a model's id or name."""
 
     def __init__(
         self, bus: BusPort, reader: Reader, hub: Hub, waiting: Waiting, uploads: UploadLimits
@@ -91,13 +92,13 @@ class Models:
         send(resp, 200, self._shown(self._find(model_id)))
 
     def retry(self, req: falcon.Request, resp: falcon.Response, model_id: str) -> None:
-        ask = RetryModel(model_id=ModelId(model_id))
+        ask = RetryModel(model_id=self._find(model_id).model_id)
         accepted = self._bus.ask(ask, ModelAccepted, read_key(req))
         send(resp, 202, self._shown(self._find(accepted.model_id)))
 
     def delete(self, req: falcon.Request, resp: falcon.Response, model_id: str) -> None:
         files = self._delete_query.read(req).files
-        self._bus.ask(DeleteModel(model_id=ModelId(model_id), files=files), Done)
+        self._bus.ask(DeleteModel(model_id=self._find(model_id).model_id, files=files), Done)
         send_nothing(resp)
 
     def prune(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -107,11 +108,14 @@ class Models:
         found = self._bus.ask(PruneModels(dry_run=dry_run), ModelsPruned)
         send(resp, 200, ModelsRemoved(models=found.models, size_bytes=found.size_bytes, dry_run=dry_run))
 
-    def _find(self, model_id: str) -> ModelRow:
-        row = find_model(self._reader, ModelId(model_id))
-        if row is None:
-            raise ModelNotFound(f"no model has the id {model_id!r}")
-        return row
+    def _find(self, model: str) -> ModelRow:
+        row = find_model(self._reader, ModelId(model))
+        named = [row] if row is not None else models_named(self._reader, model, MAX_NAMED)
+        if not named:
+            raise ModelNotFound(f"no model has the id or name {model!r}")
+        if len(named) > 1:
+            raise NameAmbiguous(several(model, named))
+        return named[0]
 
     def _is_registered(self, uri: str) -> bool:
         return find_model_of(self._reader, uri) is not None

@@ -10,7 +10,6 @@ from api.http.contract.responses import send
 from api.http.framework.input_images import most_pixels
 from api.port import BusPort
 from conf.settings import Server
-from kernel.protocol.client import Status
 from kernel.protocol.enums import (
     ControlType,
     ImageFileType,
@@ -26,6 +25,7 @@ from kernel.protocol.errors import DatabaseUnusable, SpoonError
 from kernel.protocol.header import MAJOR, MINOR
 from kernel.protocol.prompts import LONGEST_PROMPT
 from kernel.protocol.schedulers import KINDS
+from kernel.protocol.status import Status
 from kernel.protocol.values import MAX_SIDE_PX
 from kernel.protocol.version import VERSION
 from kernel.views.events import known_events

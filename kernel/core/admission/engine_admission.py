@@ -254,7 +254,7 @@ def _idle(world: World) -> list[Engine]:
     found = [
         e
         for e in world.engines.values()
-        if _is_on_demand(e) and e.row.status is EngineState.READY and not e.queue and not e.is_busy
+        if _is_on_demand(e) and e.row.status is EngineState.READY and not world.has_work(e) and not e.is_busy
     ]
     return sorted(found, key=lambda engine: engine.idle_since_s or 0.0)
 
@@ -267,7 +267,7 @@ def _with_turn_over(world: World) -> list[Engine]:
 
 
 def _working(world: World) -> list[Engine]:
-    return [e for e in world.engines.values() if _is_on_demand(e) and (e.queue or e.is_busy)]
+    return [e for e in world.engines.values() if _is_on_demand(e) and (world.has_work(e) or e.is_busy)]
 
 
 def _is_on_demand(engine: Engine) -> bool:

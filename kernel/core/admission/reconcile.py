@@ -32,7 +32,7 @@ def reconcile_engine(world: World, engine: Engine) -> None:
         _watch_idleness(world, engine)
     if engine.is_stopping and not engine.is_running:
         engine.is_stopping = False
-        if is_wanted(engine):
+        if is_wanted(world, engine):
             engine_admission.join(world, engine)
     engines.refresh(world, engine)
     engine_admission.admit(world)
@@ -55,10 +55,10 @@ def try_again(world: World, model_id: ModelId) -> None:
             reconcile_engine(world, engine)
 
 
-def is_wanted(engine: Engine) -> bool:
+def is_wanted(world: World, engine: Engine) -> bool:
     """True if a person or its creator started the engine, or an on-demand engine has jobs; False while it
     rests after an error."""
-    is_on_demand = engine.row.spec.autostart and not engine.is_held and len(engine.queue) > 0
+    is_on_demand = engine.row.spec.autostart and not engine.is_held and world.has_work(engine)
     return not engine.is_resting and (engine.is_pinned or engine.is_requested or is_on_demand)
 
 
@@ -66,7 +66,7 @@ def _give_waiting_jobs(world: World, engine: Engine) -> None:
     if world.unwritten:
         return  # their images would fail to be stored on the same disk
     ready = [w for w in engine.workers.values() if w.state is WorkerState.READY]
-    while ready and (job_id := engine.queue.first()) is not None:
+    while ready and world.has_work(engine) and (job_id := engine.queue.first()) is not None:
         job = world.jobs[job_id]
         able = [w for w in ready if job_id not in w.slots and _can_take(w, is_suspect=job.row.crashes > 0)]
         if not able:
@@ -85,9 +85,9 @@ def _can_take(worker: Worker, *, is_suspect: bool) -> bool:
 def _start_missing_workers(world: World, engine: Engine) -> None:
     """A closed engine enters the admission queue for its first worker; a running one gets replicas from free
     memory."""
-    if not is_wanted(engine) or engine.is_running:
+    if not is_wanted(world, engine) or engine.is_running:
         engines.leave_admission_queue(world, engine)
-    if not is_wanted(engine):
+    if not is_wanted(world, engine):
         return
     is_backing_off = due.Relaunch(engine.row.engine_id) in world.timers
     is_leaving = any(w.is_asked_to_leave for w in engine.workers.values())
@@ -104,7 +104,7 @@ def _watch_idleness(world: World, engine: Engine) -> None:
     """Start the keep-alive deadline of an on-demand engine that has become idle, or clear it."""
     engine_id = engine.row.engine_id
     is_ready = any(w.state is WorkerState.READY for w in engine.workers.values())
-    is_idle = is_ready and not engine.queue and not engine.is_busy
+    is_idle = is_ready and not world.has_work(engine) and not engine.is_busy
     if not is_idle or engine.is_pinned or engine.is_stopping:
         engine.idle_since_s = None
         world.timers.clear(due.KeepAlive(engine_id))

@@ -4,7 +4,13 @@ from typing import assert_never
 
 from kernel.core import actions
 from kernel.core.admission import memory_ledger
-from kernel.core.commands import engine_commands, job_commands, model_commands, submissions
+from kernel.core.commands import (
+    engine_commands,
+    job_commands,
+    model_commands,
+    queue_commands,
+    submissions,
+)
 from kernel.core.events import Asked, Facts
 from kernel.core.handlers import manager_lifecycle
 from kernel.core.images import downloads
@@ -15,6 +21,18 @@ from kernel.protocol.endpoints import MAX_UNANSWERED
 from kernel.protocol.errors import KeyReused, SpoonError, TooManyRequests
 
 RETRY_S = 1.0
+_Setup = (
+    client.RegisterModel
+    | client.RetryModel
+    | client.DeleteModel
+    | client.PruneModels
+    | client.CreateEngine
+    | client.StartEngine
+    | client.StopEngine
+    | client.DeleteEngine
+    | client.PauseQueue
+    | client.ResumeQueue
+)
 
 
 def asked(world: World, event: Asked) -> None:
@@ -66,9 +84,12 @@ def _answer(world: World, event: Asked) -> client.SingleReply | None:
 
 
 def _change(world: World, event: Asked, ask: client.ApiAsk | client.Shutdown) -> client.SingleReply:
+    """What is done most comes first."""
     match ask:
         case client.SubmitJob():
             return job_commands.submit(world, ask, event.facts)
+        case client.EditJob():
+            return job_commands.edit(world, ask, event.facts)
         case client.CancelJob():
             return job_commands.cancel(world, ask, event.facts)
         case client.DeleteJob():
@@ -81,6 +102,15 @@ def _change(world: World, event: Asked, ask: client.ApiAsk | client.Shutdown) ->
             return downloads.prune(world, ask, event.facts)
         case client.DeleteImage() | client.DeleteImages() | client.EditImage():
             return _change_images(world, ask, event.facts)
+        case client.Shutdown():
+            manager_lifecycle.stop(world, is_now=ask.now)
+            return client.Done()
+        case _:
+            return _change_setup(world, ask, event.facts)
+
+
+def _change_setup(world: World, ask: _Setup, facts: Facts) -> client.SingleReply:
+    match ask:
         case client.RegisterModel():
             return model_commands.register(world, ask)
         case client.RetryModel():
@@ -88,7 +118,7 @@ def _change(world: World, event: Asked, ask: client.ApiAsk | client.Shutdown) ->
         case client.DeleteModel():
             return model_commands.delete(world, ask)
         case client.PruneModels():
-            return model_commands.prune(world, ask, event.facts)
+            return model_commands.prune(world, ask, facts)
         case client.CreateEngine():
             return engine_commands.create(world, ask)
         case client.StartEngine():
@@ -97,9 +127,10 @@ def _change(world: World, event: Asked, ask: client.ApiAsk | client.Shutdown) ->
             return engine_commands.stop(world, ask)
         case client.DeleteEngine():
             return engine_commands.delete(world, ask)
-        case client.Shutdown():
-            manager_lifecycle.stop(world, is_now=ask.now)
-            return client.Done()
+        case client.PauseQueue():
+            return queue_commands.pause(world, ask)
+        case client.ResumeQueue():
+            return queue_commands.resume(world, ask)
         case _:
             assert_never(ask)
 

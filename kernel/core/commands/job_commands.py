@@ -1,7 +1,9 @@
-"""Commands on jobs: submit, cancel, delete."""
+"""Commands on jobs: submit, edit, cancel, delete."""
 
 from collections.abc import Mapping
 from typing import Final
+
+from msgspec.structs import replace
 
 from kernel.core.admission import reconcile
 from kernel.core.commands import engine_choice, job_defaults
@@ -125,7 +127,11 @@ def _accepted(world: World, engine: Engine, row: JobRow) -> client.JobAccepted:
     awaited, trouble = None, engine.row
     if row.job_id in engine.queue:
         awaited = waiting.waits_for(
-            trouble.status, trouble.error_code, trouble.waits_since_ms, trouble.retry_at_ms
+            trouble.status,
+            trouble.error_code,
+            trouble.waits_since_ms,
+            trouble.retry_at_ms,
+            world.paused_since_ms or trouble.paused_since_ms,
         )
     return client.JobAccepted(
         job_id=row.job_id,
@@ -135,6 +141,23 @@ def _accepted(world: World, engine: Engine, row: JobRow) -> client.JobAccepted:
         error_code=None if awaited is None else trouble.error_code,
         error=None if awaited is None else trouble.error,
     )
+
+
+def edit(world: World, ask: client.EditJob, facts: Facts) -> client.SingleReply:
+    """Change the priority of a waiting job: it moves in its queue, among its equals by its arrival.
+
+    Raises: JobNotFound; IllegalMove, if the job does not wait.
+    """
+    job = world.jobs.get(ask.job_id)
+    row = facts.ended_job if job is None else job.row
+    if row is None:
+        raise JobNotFound
+    if job is None or row.status is not JobState.WAITING:
+        raise IllegalMove(f"the job is already {row.status.value}: only waiting jobs have a place in a queue")
+    if row.priority != ask.priority:
+        transitions.note_job(world, job, replace(row, priority=ask.priority))
+        world.engines[row.engine_id].queue.put(row.job_id, ask.priority, row.seq)
+    return client.Done()
 
 
 def cancel(world: World, ask: client.CancelJob, facts: Facts) -> client.SingleReply:

@@ -27,6 +27,7 @@ def restore(world: World, snapshot: Snapshot) -> None:
     """Take over the content of the database, without a change."""
     memory_ledger.look(world, snapshot.devices)
     world.last_change, world.last_job_seq = snapshot.last_change, snapshot.last_job_seq
+    world.paused_since_ms = snapshot.paused_since_ms
     world.images_lost, world.images_found = snapshot.lost_images, snapshot.found_images
     world.models_absent = snapshot.absent_models
     world.blamed, world.api_process.is_running = snapshot.blamed, snapshot.has_api_process

@@ -55,7 +55,7 @@ def _count_death(world: World, engine: Engine, worker: Worker, reason: str) -> N
     is_steady = worker.ready_at_s is not None and world.now.mono_s - worker.ready_at_s > STEADY_S
     engine.deaths = 1 if is_steady else engine.deaths + 1
     is_ending = engine.is_stopping or engine.row.status is EngineState.ERROR
-    if is_ending or not reconcile.is_wanted(engine):
+    if is_ending or not reconcile.is_wanted(world, engine):
         return
     if engine.deaths >= MAX_DEATHS:
         text = f"{engine.deaths} workers crashed in a row; last error: {reason}"

@@ -12,7 +12,7 @@ from typing import Final
 from kernel.core import actions, due
 from kernel.core.events import ApiExited
 from kernel.core.state.world import ApiProcess, World
-from kernel.protocol.client import ApiLife
+from kernel.protocol.status import ApiLife
 
 TERM_S: Final = 8.0
 FIRST_PAUSE_S: Final = 0.4

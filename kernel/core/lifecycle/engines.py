@@ -142,7 +142,7 @@ def _plan_next_try(world: World, engine: Engine, row: EngineRow) -> int | None:
     item = due.Retry(row.engine_id)
     is_wanted = engine.is_pinned or (row.spec.autostart and not engine.is_held)
     is_hoped_for = engine.is_resting and waiting.may_pass(row.error_code)
-    if not (is_wanted and is_hoped_for and engine.queue):
+    if not (is_wanted and is_hoped_for and world.has_work(engine)):
         world.timers.clear(item)
         return None
     if item in world.timers:

@@ -25,14 +25,19 @@ class JobQueue:
         return len(self._places)
 
     def put(self, job_id: JobId, priority: int, seq: int) -> None:
-        """Add a job. Its position follows from its priority and its sequence number."""
+        """Add a job, or move it. Its position follows from its priority and its sequence number."""
         place = (-priority, seq, job_id)
         self._places[job_id] = place
         heappush(self._heap, place)
+        self._compact()
 
     def remove(self, job_id: JobId) -> None:
         """Remove a job from any position."""
         del self._places[job_id]
+        self._compact()
+
+    def _compact(self) -> None:
+        """Rebuild the heap once most of it is out of date."""
         if len(self._heap) > 64 + 4 * len(self._places):
             self._heap = list(self._places.values())
             heapify(self._heap)
@@ -40,8 +45,8 @@ class JobQueue:
     def first(self) -> JobId | None:
         """The next job; None, if the queue is empty."""
         while self._heap:
-            job_id = self._heap[0][2]
-            if job_id in self._places:
-                return job_id
+            place = self._heap[0]
+            if self._places.get(place[2]) == place:
+                return place[2]
             heappop(self._heap)
         return None

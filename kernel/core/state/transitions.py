@@ -157,6 +157,13 @@ def move_job(world: World, job: Job, row: JobRow, status: JobState) -> None:
     change(world, ChangeKind.JOB, row.job_id, status)
 
 
+def note_job(world: World, job: Job, row: JobRow) -> None:
+    """Save changed columns of an open job without a change of state."""
+    job.row = row
+    world.act(actions.SaveJob(row))
+    change(world, ChangeKind.JOB, row.job_id, row.status)
+
+
 def drop_job(world: World, job_id: JobId) -> None:
     """Delete an ended job with its images and blobs."""
     world.act(actions.DropJob(job_id, world.now.unix_ms))

@@ -229,6 +229,8 @@ class World:
     watchers: dict[Peer, None] = field(default_factory=dict)
     unwritten: set[ImageId | BlobId] = field(default_factory=set)
     """Outputs whose last write failed: no job is given out while there are any."""
+    paused_since_ms: int | None = None
+    """When a person paused the queues of all engines."""
     is_disk_low: bool = False
     is_models_disk_low: bool = False
     forget_at_s: float = 0.0
@@ -254,6 +256,11 @@ class World:
     def waiting(self) -> int:
         """The number of waiting jobs."""
         return len(self.jobs) - self.processing
+
+    def has_work(self, engine: Engine) -> bool:
+        """True if jobs wait for the engine and may be given out: its queue is not paused."""
+        is_paused = self.paused_since_ms is not None or engine.row.paused_since_ms is not None
+        return not is_paused and len(engine.queue) > 0
 
     def touch(self) -> None:
         """Announce a change that no action, deadline or count shows."""

@@ -21,15 +21,15 @@ DELETE FROM model WHERE model_id = ?;
 -- save_engine: an engine, new or changed
 INSERT INTO engine (engine_id, name, spec, status, error_code, error, device, memory_bytes,
                     created_at_ms, started_at_ms, waits_since_ms, failing_since_ms,
-                    retry_at_ms)
+                    retry_at_ms, paused_since_ms)
 VALUES (:engine_id, :name, :spec, :status, :error_code, :error, :device, :memory_bytes,
         :created_at_ms, :started_at_ms, :waits_since_ms, :failing_since_ms,
-        :retry_at_ms)
+        :retry_at_ms, :paused_since_ms)
 ON CONFLICT (engine_id) DO UPDATE SET
     status = excluded.status, error_code = excluded.error_code, error = excluded.error,
     device = excluded.device, memory_bytes = excluded.memory_bytes, started_at_ms = excluded.started_at_ms,
     waits_since_ms = excluded.waits_since_ms, failing_since_ms = excluded.failing_since_ms,
-    retry_at_ms = excluded.retry_at_ms;
+    retry_at_ms = excluded.retry_at_ms, paused_since_ms = excluded.paused_since_ms;
 
 -- trash_images_of_engine: the files of an engine's images that are still there
 INSERT OR IGNORE INTO trash (file_name, since_ms)
@@ -61,7 +61,7 @@ INSERT INTO job (seq, job_id, engine_id, status, priority, spec, image_ids, atte
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- save_job: what can change of a job
-UPDATE job SET status = ?, attempts = ?, crashes = ?, error_code = ?, error = ?, warnings = ?,
+UPDATE job SET status = ?, priority = ?, attempts = ?, crashes = ?, error_code = ?, error = ?, warnings = ?,
                started_at_ms = ?, finished_at_ms = ?
 WHERE job_id = ?;
 
@@ -167,7 +167,7 @@ FROM model ORDER BY model_id;
 
 -- engines: every engine
 SELECT engine_id, name, spec, status, created_at_ms, error_code, error, device, memory_bytes, started_at_ms,
-       waits_since_ms, failing_since_ms, retry_at_ms
+       waits_since_ms, failing_since_ms, retry_at_ms, paused_since_ms
 FROM engine ORDER BY engine_id;
 
 -- open_jobs: the jobs of one status, without their specs, in the order of arrival

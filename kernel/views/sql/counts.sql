@@ -9,3 +9,9 @@ SELECT status AS state, sum(count) AS count FROM job_count GROUP BY status;
 
 -- count_models: how many models are in each state
 SELECT status AS state, count(*) AS count FROM model GROUP BY status;
+
+-- count_queue: the open jobs of all engines, and since when all queues are paused
+SELECT coalesce(sum(count) FILTER (WHERE status = 'waiting'), 0) AS waiting,
+       coalesce(sum(count) FILTER (WHERE status = 'processing'), 0) AS processing,
+       nullif((SELECT value FROM meta WHERE name = 'paused_since_ms'), 0) AS paused_since_ms
+FROM job_count;

@@ -14,3 +14,20 @@ WHERE model_id < :after
   AND (:tag IS NULL OR EXISTS (SELECT 1 FROM json_each(model.tags) AS tag WHERE tag.value = :tag))
 ORDER BY model_id DESC
 LIMIT :limit;
+
+-- names: of models and of engines, by their ids
+SELECT model_id AS id, name FROM model WHERE model_id IN (SELECT value FROM json_each(:ids) AS wanted)
+UNION ALL
+SELECT engine_id, name FROM engine WHERE engine_id IN (SELECT value FROM json_each(:ids) AS wanted) AND name IS NOT NULL;
+
+-- models_named: a few of the models with a name: there are few models, so that this needs no index
+SELECT * FROM model WHERE name = :name ORDER BY model_id DESC LIMIT :limit;
+
+-- models_for: a page of the ready models that fit an engine with this checkpoint, newest first. One whose files do
+-- not tell its base is taken to fit, as when it is used
+SELECT * FROM model
+WHERE model_id < :after AND status = 'ready' AND model_type <> 'checkpoint'
+  AND (:model_type IS NULL OR model_type = :model_type)
+  AND coalesce(model_base = (SELECT model_base FROM model WHERE model_id = :checkpoint), TRUE)
+ORDER BY model_id DESC
+LIMIT :limit;

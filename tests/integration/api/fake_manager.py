@@ -17,7 +17,6 @@ from kernel.protocol.client import (
     Done,
     Enclosed,
     GetStatus,
-    Status,
     Watch,
     Watching,
 )
@@ -25,6 +24,7 @@ from kernel.protocol.endpoints import ClientRole, front_endpoint, secret_key_fil
 from kernel.protocol.enums import Phase
 from kernel.protocol.header import NO_CORRELATION
 from kernel.protocol.ids import Epoch, EventSeq
+from kernel.protocol.status import Status
 
 STATUS = Status(
     version="0",

@@ -46,6 +46,9 @@ ANSWERS: dict[type[client.ApiAsk], Reaction] = {
     client.StopEngine: ENGINE,
     client.DeleteEngine: client.Done(),
     client.SubmitJob: submit,
+    client.PauseQueue: client.Done(),
+    client.ResumeQueue: client.Done(),
+    client.EditJob: client.Done(),
     client.CancelJob: client.Done(),
     client.DeleteJob: client.Done(),
     client.DeleteImage: client.Done(),
@@ -65,6 +68,8 @@ def sometimes_refused(ask: type[client.ApiAsk], answer: Reaction) -> Reaction:
     reactions = [answer, *(error() for error in refusals()[ask] if status_of(error) < 500)]
 
     def react(asked: client.ApiAsk) -> client.BrokerReply | SpoonError:
+        if isinstance(asked, client.PauseQueue | client.ResumeQueue) and asked.engine_id is None:
+            return client.Done()  # which engine there is not cannot be wrong
         chosen = reactions[crc32(msgspec.msgpack.encode(asked)) % len(reactions)]
         return chosen(asked) if callable(chosen) else chosen
 

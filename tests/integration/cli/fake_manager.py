@@ -12,10 +12,11 @@ import zmq
 import zmq.auth
 
 from kernel.protocol import codec
-from kernel.protocol.client import BrokerReply, Command, Done, GetStatus, Status
+from kernel.protocol.client import BrokerReply, Command, Done, GetStatus
 from kernel.protocol.endpoints import ClientRole, front_endpoint, secret_key_file, server_key_file
 from kernel.protocol.enums import Phase
 from kernel.protocol.ids import Epoch
+from kernel.protocol.status import Status
 
 RUNNING = Status(
     version="9.9",

@@ -24,6 +24,8 @@ def fox(api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeAp
     monkeypatch.chdir(tmp_path)
     engines = [{"engine_id": "e1", "name": "portraits", "status": "ready"}]
     api.on("GET", "/v1/engines", Answer(body={"items": engines, "next": None}))
+    for engine in engines:
+        api.on("GET", f"/v1/engines/{engine['name']}", Answer(body=engine))
     api.on("POST", "/v1/jobs", Answer(202, WAITING))
     draws(api, FINISHED)
     return api

@@ -13,17 +13,15 @@ from tests.integration.cli.command import Spoon
 from tests.integration.cli.fake_api import Answer, FakeApi, problem
 
 ENGINE = {"engine_id": "e1", "name": "portraits", "status": "ready", "checkpoint": "m1", "device": "cpu",
-          "queue": {"waiting": 3, "processing": 1}}  # fmt: skip
+          "queue": {"waiting": 3, "processing": 1}, "names": {"m1": "dreams"}}  # fmt: skip
 
 
 @pytest.fixture
 def portraits(api: FakeApi) -> FakeApi:
-    """A server with one engine and one model."""
+    """A server with one engine."""
     api.on("GET", "/v1/engines", Answer(body={"items": [ENGINE], "next": None}))
     api.on("GET", "/v1/engines/e1", Answer(body=ENGINE))
-    api.on(
-        "GET", "/v1/models", Answer(body={"items": [{"model_id": "m1", "name": "dreams", "status": "ready"}]})
-    )
+    api.on("GET", "/v1/engines/portraits", Answer(body=ENGINE))
     return api
 
 
@@ -47,30 +45,12 @@ def test_an_engine_is_made_of_a_checkpoint_by_name_and_of_what_was_said(
     )  # fmt: skip
     assert ended.out == "e1  portraits: starting\n"
     assert portraits.asked[-1].body == {
-        "checkpoint": "m1", "name": "portraits", "steps": 0, "cfg": 0.0, "keep_alive_s": 600.0,
+        "checkpoint": "dreams", "name": "portraits", "steps": 0, "cfg": 0.0, "keep_alive_s": 600.0,
         "give_up_after": 3600.0, "start": False,
     }  # fmt: skip
 
 
-def test_of_models_with_one_name_the_checkpoint_that_is_ready_is_meant(
-    spoon: Spoon, portraits: FakeApi
-) -> None:
-    dreams = {"model_id": "m1", "name": "dreams", "status": "ready", "model_type": "checkpoint"}
-    others = [
-        dreams | {"model_id": "m2", "status": "error"},
-        dreams | {"model_id": "m3", "model_type": "lora"},
-    ]
-    portraits.on("GET", "/v1/models", Answer(body={"items": [*others, dreams]}))
-    portraits.on("POST", "/v1/engines", Answer(202, ENGINE))
-    assert spoon("engines", "create", "dreams").code == 0
-    assert portraits.asked[-1].body == {"checkpoint": "m1"}
-
-
-def test_a_name_that_no_ready_checkpoint_has_leaves_the_answer_to_the_server(
-    spoon: Spoon, portraits: FakeApi
-) -> None:
-    late = {"model_id": "m2", "name": "dreams", "status": "downloading", "model_type": "checkpoint"}
-    portraits.on("GET", "/v1/models", Answer(body={"items": [late]}))
+def test_a_checkpoint_that_does_not_do_is_refused_by_the_server(spoon: Spoon, portraits: FakeApi) -> None:
     portraits.on("POST", "/v1/engines", problem(409, "model_not_ready", "the model is not ready"))
     ended = spoon("engines", "create", "dreams")
     assert (ended.code, ended.err) == (4, "spoon: the model is not ready [model_not_ready]\n")
@@ -79,7 +59,7 @@ def test_a_name_that_no_ready_checkpoint_has_leaves_the_answer_to_the_server(
 def test_what_was_not_said_is_left_to_the_server(spoon: Spoon, portraits: FakeApi) -> None:
     portraits.on("POST", "/v1/engines", Answer(202, ENGINE))
     spoon("engines", "create", "dreams")
-    assert portraits.asked[-1].body == {"checkpoint": "m1"}
+    assert portraits.asked[-1].body == {"checkpoint": "dreams"}
 
 
 def test_creating_can_wait_until_the_engine_runs(spoon: Spoon, portraits: FakeApi) -> None:

@@ -25,6 +25,8 @@ def fox(api: FakeApi) -> FakeApi:
     api.on("GET", "/v1/engines/e1", Answer(body={"engine_id": "e1", "status": "ready"}))
     engines = [{"engine_id": "e1", "name": "portraits", "status": "ready"}]
     api.on("GET", "/v1/engines", Answer(body={"items": engines, "next": None}))
+    for engine in engines:
+        api.on("GET", f"/v1/engines/{engine['name']}", Answer(body=engine))
     api.on("POST", "/v1/jobs", Answer(202, WAITING))
     api.on("GET", "/v1/jobs/j1", Answer(body=WAITING), Answer(body=FINISHED))
     stream = events(
@@ -77,6 +79,10 @@ def test_a_watched_job_shows_its_steps_and_saves_its_picture(
         ({"waits_for": "turn", "queue_position": 3}, "waiting: 2 jobs ahead"),
         ({"waits_for": "turn", "queue_position": 1}, "waiting: next in the queue"),
         ({"waits_for": "engine"}, "waiting for the engine to start"),
+        (
+            {"waits_for": "paused", "engine_id": "e1"},
+            "waiting: paused; `spoon queue resume e1` or `spoon queue resume`",
+        ),
         ({"waits_for": "room"}, "waiting for memory to load the engine"),
         (
             {"waits_for": "retry", "error": {"code": "worker_crashed", "detail": "it died; start it"}},
@@ -289,10 +295,11 @@ def test_interrupting_detaches_and_the_job_goes_on(
 
 
 def test_jobs_are_listed_shown_cancelled_and_deleted(spoon: Spoon, fox: FakeApi) -> None:
+    shown = {"engine_id": "e1", "names": {"e1": "portraits"}, "prompt": "a\nfox" + "x" * 60}
     fox.on(
         "GET",
         "/v1/jobs",
-        Answer(body={"items": [WAITING | {"engine_id": "e1", "prompt": "a\nfox" + "x" * 60}], "next": None}),
+        Answer(body={"items": [WAITING | shown], "next": None}),
     )
     fox.on("POST", "/v1/jobs/j1/cancel", Answer(200, WAITING | {"status": "cancelled"}))
     fox.on("DELETE", "/v1/jobs/j1", Answer(204))

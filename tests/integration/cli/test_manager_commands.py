@@ -13,11 +13,12 @@ import pytest
 from api.cli.bus import ManagerConnection
 from api.cli.exit_codes import ExitCode
 from api.cli.server import is_alive
-from kernel.protocol.client import ApiLife, DeviceStatus, InviteWorker, Refused, Shutdown, WorkerInvited
+from kernel.protocol.client import InviteWorker, Refused, Shutdown, WorkerInvited
 from kernel.protocol.enums import Phase
 from kernel.protocol.errors import ManagerUnreachable, ShuttingDown
 from kernel.protocol.ids import EngineId, WorkerId
 from kernel.protocol.join import read_join
+from kernel.protocol.status import ApiLife, DeviceStatus
 from tests.integration.cli import fake_manager
 from tests.integration.cli.command import Spoon
 from tests.integration.cli.fake_api import Answer, FakeApi

@@ -50,27 +50,33 @@ def test_a_model_is_shown_by_its_id(spoon: Spoon, api: FakeApi) -> None:
 
 
 def test_a_model_is_found_by_its_name(spoon: Spoon, api: FakeApi) -> None:
-    api.on("GET", "/v1/models", Answer(body={"items": [OWL, FOX], "next": None}))
+    api.on("GET", "/v1/models/fox", Answer(body=FOX))
     api.on("GET", "/v1/models/m1", Answer(body=FOX))
     assert json.loads(spoon("models", "show", "fox", "--json").out)["model_id"] == "m1"
 
 
-def test_a_name_that_several_models_have_is_refused_with_what_tells_them_apart(
-    spoon: Spoon, api: FakeApi
-) -> None:
-    other = OWL | {"model_id": "m3", "name": "fox", "status": "error", "path": "file:///w/other.safetensors"}
-    api.on("GET", "/v1/models", Answer(body={"items": [FOX, other], "next": None}))
+def test_a_name_that_several_models_have_is_refused_in_the_servers_words(spoon: Spoon, api: FakeApi) -> None:
+    api.on("GET", "/v1/models/fox", problem(409, "name_ambiguous", "use one of the ids m1 or m3"))
     ended = spoon("models", "show", "fox")
-    assert ended.code == 4
-    assert ended.err == (
-        "spoon: 2 models are named fox; use an id instead: "
-        "m1 (ready checkpoint, file:///w/a%20fox.safetensors); "
-        "m3 (error lora, file:///w/other.safetensors) [conflict]\n"
-    )
+    assert (ended.code, ended.err) == (4, "spoon: use one of the ids m1 or m3 [name_ambiguous]\n")
+
+
+def test_a_name_with_a_slash_is_one_segment_of_the_path(spoon: Spoon, api: FakeApi) -> None:
+    api.on("GET", "/v1/models/hf%2Ffox", Answer(body=FOX))
+    api.on("GET", "/v1/models/m1", Answer(body=FOX))
+    assert spoon("models", "show", "hf/fox").code == 0
+
+
+def test_models_for_an_engine_are_those_that_fit_it(spoon: Spoon, api: FakeApi) -> None:
+    api.on("GET", "/v1/engines/portraits", Answer(body={"engine_id": "e1", "status": "ready"}))
+    api.on("GET", "/v1/engines/e1/models", Answer(body={"items": [OWL], "next": None}))
+    ended = spoon("models", "list", "--for", "portraits", "--type", "lora")
+    assert ended.out.splitlines()[1].startswith("m2")
+    assert api.asked[-1].query == {"type": "lora", "limit": "50"}
+    assert spoon("models", "list", "--for", "portraits", "--tag", "animals").code == 2
 
 
 def test_a_model_that_is_not_there_is_named(spoon: Spoon, api: FakeApi) -> None:
-    api.on("GET", "/v1/models", Answer(body={"items": [], "next": None}))
     ended = spoon("models", "show", "hf/none")
     assert (ended.code, ended.out) == (3, "")
     assert "no model with id or name hf/none" in ended.err

@@ -12,12 +12,13 @@ from kernel.core import actions
 from kernel.core.broker import Broker
 from kernel.core.events import Asked, Event, InputsStored, Now, Peer, StopAsked, WorkerExited
 from kernel.core.ports import Limits
-from kernel.protocol.client import DeviceStatus, JobAccepted, SubmitJob
+from kernel.protocol.client import JobAccepted, SubmitJob
 from kernel.protocol.codec import Frame
 from kernel.protocol.enums import InputKind
 from kernel.protocol.ids import EngineId, Epoch
 from kernel.protocol.model_refs import InputFile
 from kernel.protocol.specs import JobRequest
+from kernel.protocol.status import DeviceStatus
 from kernel.shell import clock
 from kernel.shell.decode import Arrival
 from kernel.shell.file_thread import InputsRead, Removed

@@ -21,6 +21,7 @@ from kernel.protocol.errors import FieldProblem
 from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId, Ticket, WorkerId
 from kernel.protocol.rows import ChangeRow, EngineRow, ImageRow, JobRow, ModelRow
 from kernel.protocol.specs import JobRequest, JobSpec
+from kernel.protocol.status import DeviceStatus, Status
 from kernel.shell.state_reader import StateReader
 from kernel.shell.storage_audit import ImageFiles
 from kernel.shell.store import Store
@@ -42,7 +43,7 @@ from tests.integration.kernel.rows import (
 )
 from tests.integration.kernel.saving import saved, snapshot
 
-DEVICE = client.DeviceStatus(device="cpu", name="CPU", total_bytes=2, free_bytes=1)
+DEVICE = DeviceStatus(device="cpu", name="CPU", total_bytes=2, free_bytes=1)
 REPLIES: list[client.BrokerReply] = [
     client.Refused(code="c", detail="d", fields=(FieldProblem(field="f", problem="p"),), retry_after_s=0.5),
     client.ModelAccepted(model_id=CHECKPOINT, status=ModelState.READY, created=False),
@@ -60,7 +61,7 @@ REPLIES: list[client.BrokerReply] = [
         token="t",
         expires_in_s=1.5,
     ),
-    client.Status(
+    Status(
         version="1",
         pid=1,
         phase=Phase.RUNNING,

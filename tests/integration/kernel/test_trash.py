@@ -9,8 +9,8 @@ from kernel.core.actions import Folder
 from kernel.core.broker import Broker
 from kernel.core.events import Event, Now, StopAsked
 from kernel.core.ports import Limits
-from kernel.protocol.client import DeviceStatus
 from kernel.protocol.ids import Epoch
+from kernel.protocol.status import DeviceStatus
 from kernel.shell import clock
 from kernel.shell.decode import Arrival
 from kernel.shell.file_thread import InputsRead, Removed

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from api.port import Answer, answer_in
 from api.session import Outcome
-from kernel.protocol.client import ApiAsk, BrokerReply, DeviceStatus, Status
+from kernel.protocol.client import ApiAsk, BrokerReply
 from kernel.protocol.enums import Phase
 from kernel.protocol.errors import ManagerUnreachable, SpoonError
+from kernel.protocol.status import DeviceStatus, Status
 
 Reaction = BrokerReply | SpoonError | Callable[[ApiAsk], BrokerReply | SpoonError]
 

@@ -4,7 +4,16 @@ from typing import Any
 
 import pytest
 
-from kernel.protocol.client import CreateEngine, DeleteEngine, Done, EngineAccepted, StartEngine, StopEngine
+from kernel.protocol.client import (
+    CreateEngine,
+    DeleteEngine,
+    Done,
+    EngineAccepted,
+    PauseQueue,
+    ResumeQueue,
+    StartEngine,
+    StopEngine,
+)
 from kernel.protocol.enums import ControlType, EngineState, PromptTechnique, Scheduler, Variant
 from kernel.protocol.errors import (
     Conflict,
@@ -37,7 +46,7 @@ def test_an_engine_is_created_and_shown(stage: Stage) -> None:
     assert result.status_code == 201
     assert result.headers["location"] == "/v1/engines/e1"
     assert (result.json["status"], result.json["name"], result.json["cfg"]) == ("starting", "portraits", 7.0)
-    assert result.json["queue"] == {"waiting": 0, "processing": 0}
+    assert result.json["queue"] == {"waiting": 0, "processing": 0, "paused": False}
 
 
 def test_what_is_not_given_has_the_default(stage: Stage) -> None:
@@ -174,6 +183,37 @@ def test_an_engine_is_started_and_stopped(stage: Stage) -> None:
         StopEngine(engine_id=EngineId("e1")),
         StopEngine(engine_id=EngineId("e1"), now=True),
     ]
+
+
+def test_an_engine_is_meant_by_its_name_as_by_its_id(stage: Stage) -> None:
+    stage.bus.reactions[DeleteEngine] = stage.bus.reactions[PauseQueue] = Done()
+    stage.bus.reactions[ResumeQueue] = Done()
+    assert stage.get("/v1/engines/portraits").json["engine_id"] == "e1"
+    for order in ("start", "stop", "pause", "resume"):
+        assert stage.call("PATCH", f"/v1/engines/portraits/{order}").status_code in (200, 202)
+    assert stage.call("DELETE", "/v1/engines/portraits").status_code == 204
+    assert {ask.engine_id for ask in stage.bus.asked} == {"e1"}  # type: ignore[union-attr]
+
+
+def test_all_queues_are_paused_and_resumed(stage: Stage) -> None:
+    stage.bus.reactions[PauseQueue] = stage.bus.reactions[ResumeQueue] = Done()
+    assert stage.call("PATCH", "/v1/queue/pause").status_code == 200
+    assert stage.call("PATCH", "/v1/queue/resume").status_code == 200
+    assert stage.bus.asked == [PauseQueue(), ResumeQueue()]
+
+
+def test_the_models_that_fit_an_engine_are_ready_and_of_its_base(stage: Stage) -> None:
+    stage.database.add_model("m1", model_base="sd")
+    stage.database.add_model("m2", model_base="sd")
+    stage.database.add_model("l1", model_type="lora", model_base="sd")
+    stage.database.add_model("l2", model_type="lora", model_base="sdxl")
+    stage.database.add_model("l3", model_type="lora", model_base=None)
+    stage.database.add_model("l4", model_type="lora", model_base="sd", status="error")
+    stage.database.add_model("v1", model_type="vae", model_base="sd")
+    fitting = stage.get("/v1/engines/e1/models").json["items"]
+    assert [one["model_id"] for one in fitting] == ["v1", "l3", "l1"]
+    first = stage.get("/v1/engines/portraits/models", query_string="type=lora&limit=1").json
+    assert ([one["model_id"] for one in first["items"]], first["next"]) == (["l3"], "l3")
 
 
 def test_a_start_without_room_is_a_conflict(stage: Stage) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kernel.protocol.client import CancelJob, DeleteJob, Done, JobProgress
+from kernel.protocol.client import CancelJob, DeleteJob, Done, EditJob, JobProgress
 from kernel.protocol.errors import IllegalMove, JobUnfinished
 from kernel.protocol.ids import JobId
 from tests.unit.api.rich_job import RICH_SPEC
@@ -45,6 +45,7 @@ def test_a_job_shows_every_decided_value(stage: Stage) -> None:
         "strength": None,
         "image_fit": None,
         "type_pose": [],
+        "names": {},
         "controls": [],
         "remove_background_models": [],
         "background_color": None,
@@ -78,6 +79,45 @@ def test_a_job_shows_all_that_goes_into_it(stage: Stage) -> None:
     }
     assert (found["remove_background_models"], found["background_color"]) == (["b1"], "#00ff00")
     assert (found["previews"], found["expire_after_s"], found["delete_after_downloads"]) == (True, 60.0, 2)
+
+
+def test_every_id_that_a_job_shows_has_its_name_beside_it(stage: Stage) -> None:
+    stage.database.add_engine("e1", "portraits")
+    for model_id, name in (
+        ("l1", "detail"),
+        ("t1", "dusk"),
+        ("v1", "clear"),
+        ("c1", "poses"),
+        ("m9", "other"),
+    ):
+        stage.database.add_model(model_id, name=name)
+    stage.database.add_job(1, "j1", spec=RICH_SPEC)
+    names = {"e1": "portraits", "l1": "detail", "t1": "dusk", "v1": "clear", "c1": "poses"}
+    assert stage.get("/v1/jobs/j1").json["names"] == names, "b1 was deleted since"
+    assert stage.get("/v1/jobs").json["items"][0]["names"] == names
+
+
+def test_a_priority_is_changed(stage: Stage) -> None:
+    stage.bus.reactions[EditJob] = Done()
+    stage.database.add_job(1, "j1", priority=5)
+    result = stage.call("PATCH", "/v1/jobs/j1", {"priority": 5})
+    assert (result.status_code, result.json["priority"]) == (200, 5)
+    assert stage.last_ask == EditJob(job_id=JobId("j1"), priority=5)
+    for body in ({}, {"priority": 1.5}, {"priority": 10**30}, {"priority": 1, "seed": 2}):
+        assert stage.call("PATCH", "/v1/jobs/j1", body).status_code == 422
+
+
+@pytest.mark.parametrize("is_for_all", [True, False])
+def test_a_job_of_a_paused_queue_waits_for_that(stage: Stage, is_for_all: bool) -> None:
+    stage.database.add_engine("e1", status="ready", **({} if is_for_all else {"paused_since_ms": 5}))
+    if is_for_all:
+        stage.database.connection.execute("INSERT INTO meta VALUES ('paused_since_ms', 5)")
+    stage.database.add_job(1, "j1")
+    assert stage.get("/v1/jobs/j1").json["waits_for"] == "paused"
+    assert stage.get("/v1/engines/e1").json["queue"] == {"waiting": 1, "processing": 0, "paused": True}
+    since = "1970-01-01T00:00:00.005000Z" if is_for_all else None
+    found = {"waiting": 1, "processing": 0, "paused": is_for_all, "paused_since": since}
+    assert stage.get("/v1/queue").json == found
 
 
 def test_a_waiting_job_shows_its_place_in_the_queue(stage: Stage) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from api.http.framework.request_head import SLASH
 from kernel.protocol.client import (
     DeleteModel,
     Done,
@@ -188,21 +189,41 @@ def test_models_are_listed_by_what_is_asked_for(stage: Stage) -> None:
 
 
 def test_a_model_is_deleted(stage: Stage) -> None:
+    stage.database.add_model("m1")
     stage.bus.reactions[DeleteModel] = Done()
     assert stage.call("DELETE", "/v1/models/m1").status_code == 204
     assert stage.last_ask == DeleteModel(model_id=ModelId("m1"))
 
 
 def test_a_model_in_use_is_kept(stage: Stage) -> None:
+    stage.database.add_model("m1")
     stage.bus.reactions[DeleteModel] = ModelInUse("used by the engines e1, e2")
     result = stage.call("DELETE", "/v1/models/m1")
     assert (result.status_code, result.json["detail"]) == (409, "used by the engines e1, e2")
 
 
 def test_downloaded_files_go_too_if_that_is_wanted(stage: Stage) -> None:
+    stage.database.add_model("m1")
     stage.bus.reactions[DeleteModel] = Done()
     assert stage.call("DELETE", "/v1/models/m1", query_string="files=true").status_code == 204
     assert stage.last_ask == DeleteModel(model_id=ModelId("m1"), files=True)
+
+
+@pytest.mark.parametrize("path", ["m1", "owner%2Fdreams"])
+def test_a_path_has_an_id_or_a_name_even_one_with_a_slash(stage: Stage, path: str) -> None:
+    stage.database.add_model("m1", name="owner/dreams")
+    assert stage.get(f"/v1/models/{path.replace('%2F', SLASH)}").json["model_id"] == "m1"
+
+
+def test_an_id_goes_before_a_name_and_a_name_of_two_is_refused_with_their_ids(stage: Stage) -> None:
+    stage.database.add_model("m1", name="dreams")
+    stage.database.add_model("m2", name="m1")
+    stage.database.add_model("m3", name="dreams")
+    assert stage.get("/v1/models/m1").json["model_id"] == "m1"
+    result = stage.call("DELETE", "/v1/models/dreams")
+    assert (result.status_code, result.json["code"]) == (409, "name_ambiguous")
+    assert all(model_id in result.json["detail"] for model_id in ("m1", "m3"))
+    assert not stage.bus.asked, "nothing is deleted"
 
 
 def test_a_model_is_tried_again(stage: Stage) -> None:

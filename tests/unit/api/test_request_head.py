@@ -4,7 +4,7 @@ import pytest
 
 from api.http.contract.errors import CodingNotSupported, Malformed, TooLarge, VersionNotSupported
 from api.http.contract.host_header import host_in
-from api.http.framework.request_head import MAX_HEAD_BYTES, Head, HeadReader, parse_head
+from api.http.framework.request_head import MAX_HEAD_BYTES, SLASH, Head, HeadReader, parse_head
 from kernel.protocol.errors import SpoonError
 
 HOST = b"Host: localhost"
@@ -21,6 +21,12 @@ def test_a_head_is_read() -> None:
     assert (found.method, found.path, found.query) == ("POST", "/v1/jobs a", "b=c%20d")
     assert found.headers == {"HOST": "localhost", "CONTENT_LENGTH": "12", "X_A": "b\tc, d"}
     assert (found.length, found.is_chunked, found.is_last) == (12, False, False)
+
+
+@pytest.mark.parametrize("escape", [b"%2f", b"%2F"])
+def test_an_escaped_slash_separates_no_segments(escape: bytes) -> None:
+    found = head(b"GET /v1/models/owner" + escape + b"name%252F?a=%2F HTTP/1.1", HOST)
+    assert (found.path, found.query) == (f"/v1/models/owner{SLASH}name%2F", "a=%2F")
 
 
 @pytest.mark.parametrize(

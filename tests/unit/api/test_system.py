@@ -3,9 +3,9 @@
 import msgspec
 import pytest
 
-from kernel.protocol.client import ApiLife
 from kernel.protocol.enums import Phase
 from kernel.protocol.errors import ManagerUnreachable
+from kernel.protocol.status import ApiLife
 from tests.unit.api.fake_bus import STATUS
 from tests.unit.api.stage import Stage
 

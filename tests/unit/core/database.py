@@ -36,6 +36,7 @@ class Database:
     trash: list[str] = field(default_factory=list)
     forgets: list[actions.ForgetOld] = field(default_factory=list)
     edits: list[actions.EditImage] = field(default_factory=list)
+    paused_since_ms: int | None = None
     epoch: int = 0
 
     def copy(self) -> "Database":
@@ -58,6 +59,7 @@ class Database:
             stored_positions={row.job_id: frozenset(stored.get(row.job_id, ())) for row in open_jobs},
             last_change=self.changes[-1].seq if self.changes else EventSeq(0),
             last_job_seq=max((row.seq for row in self.jobs.values()), default=0),
+            paused_since_ms=self.paused_since_ms,
         )
 
     def blob_kinds(self, job_id: JobId) -> frozenset[BlobKind]:
@@ -73,7 +75,7 @@ class Database:
             case client.DeleteImages(image_ids=ids):
                 found = (self.images.get(image_id) for image_id in dict.fromkeys(ids))
                 return Facts(stored_reply=reply, images=tuple(row for row in found if row is not None))
-            case client.CancelJob() | client.DeleteJob():
+            case client.EditJob() | client.CancelJob() | client.DeleteJob():
                 return Facts(stored_reply=reply, ended_job=self.jobs.get(ask.job_id))
             case _:
                 return Facts(stored_reply=reply)
@@ -94,6 +96,8 @@ class Database:
                 self.edits.append(save)
             case actions.AddBlob() | actions.ExpireBlobs() | actions.DropBlob():
                 self._apply_blob(save)
+            case actions.SavePause(since_ms):
+                self.paused_since_ms = since_ms
             case actions.TrashFile():
                 self.trash.append(save.file_name)
             case actions.SaveReply():
@@ -140,7 +144,7 @@ class Database:
                 assert all(row.seq != other.seq for other in self.jobs.values())
                 self.jobs[row.job_id], self.specs[row.job_id] = row, spec
             case actions.SaveJob(row):
-                _check(JOB_MOVES, self.jobs[row.job_id].status, row.status)
+                _check_or_same(JOB_MOVES, self.jobs[row.job_id].status, row.status)
                 self.jobs[row.job_id] = row
             case actions.DropJob(job_id):
                 assert self.jobs[job_id].status not in OPEN_JOB_STATES

@@ -18,6 +18,7 @@ from kernel.protocol.memory import MemoryProfile, PartWeights
 from kernel.protocol.model_refs import InputFile
 from kernel.protocol.rows import ImageRow, ModelRow
 from kernel.protocol.specs import EngineSpec, Fingerprint, JobRequest, JobSpec
+from kernel.protocol.status import DeviceStatus
 
 CHECKPOINT = ModelId("checkpoint")
 
@@ -42,7 +43,7 @@ def checkpoint(model_id: ModelId = CHECKPOINT) -> ModelRow:
 
 def device(name: str, free: int, total: int | None = None, **held: int) -> DeviceFact:
     """A device with so many free bytes; `held` is what workers hold of it, `w1_1` being the worker w1-1."""
-    status = client.DeviceStatus(device=name, name=name, total_bytes=total or free, free_bytes=free)
+    status = DeviceStatus(device=name, name=name, total_bytes=total or free, free_bytes=free)
     return DeviceFact(status, {WorkerId(key.replace("_", "-")): size for key, size in held.items()})
 
 

@@ -31,6 +31,7 @@ from kernel.protocol.enums import ControlType, EngineState, JobState, WorkerRole
 from kernel.protocol.errors import BadMessage
 from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId, WorkerId
 from kernel.protocol.rows import EngineRow, JobRow, ModelRow
+from kernel.protocol.status import Status
 from kernel.shell.bus import Incoming
 from kernel.shell.decode import refusal
 from tests.unit.core.counting_ids import CountingIds
@@ -166,10 +167,10 @@ class Story:
         assert isinstance(reply, client.Refused), reply
         return reply
 
-    def status(self) -> client.Status:
+    def status(self) -> Status:
         """What the Manager says of itself."""
         (reply,) = only(self.tell(StatusAsked(PEER, CORRELATION, version="1", pid=1)), actions.Reply)
-        assert isinstance(reply.message, client.Status)
+        assert isinstance(reply.message, Status)
         return reply.message
 
     def engine(self, start: bool = False, **fields: object) -> EngineId:

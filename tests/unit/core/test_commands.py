@@ -8,6 +8,7 @@ from kernel.core.ports import Limits
 from kernel.protocol import client
 from kernel.protocol.endpoints import MAX_UNANSWERED
 from kernel.protocol.enums import JobState, Phase
+from kernel.protocol.status import Status
 from tests.unit.core.samples import register, spec, submit
 from tests.unit.core.story import CORRELATION, PEER, Story, only
 
@@ -142,7 +143,7 @@ def test_status_says_what_there_is():
     story.wait(2.5)
     story.tell(DiskSwept(free_bytes=0))
     (reply,) = story.tell(StatusAsked(PEER, CORRELATION, version="1.2", pid=7))
-    assert reply.message == client.Status(
+    assert reply.message == Status(
         version="1.2",
         pid=7,
         phase=Phase.RUNNING,

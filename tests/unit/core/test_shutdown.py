@@ -14,8 +14,8 @@ from kernel.core.actions import (
 from kernel.core.ports import Limits
 from kernel.protocol import client
 from kernel.protocol import worker as wire
-from kernel.protocol.client import ApiLife
 from kernel.protocol.enums import EngineState, JobState
+from kernel.protocol.status import ApiLife
 from tests.unit.core.samples import spec, submit
 from tests.unit.core.story import Story, only, orders_to
 

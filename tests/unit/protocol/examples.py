@@ -50,6 +50,7 @@ from kernel.protocol.specs import (
     JobSpec,
     PictureOrder,
 )
+from kernel.protocol.status import ApiLife, DeviceStatus, Status
 
 MODEL, ENGINE, JOB = ModelId("m-1"), EngineId("e-1"), JobId("j-1")
 IMAGE, WORKER, TICKET = ImageId("i-1"), WorkerId("w7-1"), Ticket("t-1")
@@ -208,6 +209,8 @@ _ASKS: tuple[client.Ask, ...] = (
     client.StartEngine(engine_id=ENGINE),
     client.StopEngine(engine_id=ENGINE, now=True),
     client.DeleteEngine(engine_id=ENGINE),
+    client.PauseQueue(engine_id=ENGINE),
+    client.ResumeQueue(engine_id=ENGINE),
     client.SubmitJob(
         engine_id=ENGINE,
         engine_name="portraits",
@@ -220,6 +223,7 @@ _ASKS: tuple[client.Ask, ...] = (
         priority=5,
         validate_only=True,
     ),
+    client.EditJob(job_id=JOB, priority=5),
     client.CancelJob(job_id=JOB),
     client.DeleteJob(job_id=JOB),
     client.DeleteImage(image_id=IMAGE),
@@ -279,7 +283,7 @@ _REPLIES: tuple[client.BrokerReply, ...] = (
         token="token",
         expires_in_s=600.0,
     ),
-    client.Status(
+    Status(
         version="1.0",
         pid=42,
         phase=Phase.DRAINING,
@@ -288,9 +292,9 @@ _REPLIES: tuple[client.BrokerReply, ...] = (
         jobs_processing=2,
         engines_running=1,
         is_disk_low=True,
-        devices=(client.DeviceStatus(device="cuda:0", name="A", total_bytes=2, free_bytes=1),),
+        devices=(DeviceStatus(device="cuda:0", name="A", total_bytes=2, free_bytes=1),),
         is_models_disk_low=True,
-        api=client.ApiLife(is_running=False, restarts=7, last_failure="exit code 1", next_start_s=25.6),
+        api=ApiLife(is_running=False, restarts=7, last_failure="exit code 1", next_start_s=25.6),
         standbys=1,
         internal_errors=3,
         last_internal_error="0a1b2c3d4e5f",

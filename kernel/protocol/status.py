@@ -1,0 +1,44 @@
+"""The Manager's status: what it answers to GetStatus."""
+
+import msgspec
+
+from kernel.protocol.enums import Phase
+
+
+class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A device that engines can run on."""
+
+    device: str
+    name: str
+    total_bytes: int
+    free_bytes: int
+
+
+class ApiLife(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of the API process that the Manager runs and restarts."""
+
+    is_running: bool
+    restarts: int
+    last_failure: str | None = None
+    next_start_s: float | None = None
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The Manager's status."""
+
+    version: str
+    pid: int
+    phase: Phase
+    uptime_s: float
+    jobs_waiting: int
+    jobs_processing: int
+    engines_running: int
+    is_disk_low: bool
+    devices: tuple[DeviceStatus, ...]
+    is_models_disk_low: bool = False
+    api: ApiLife | None = None
+    """None if the Manager runs no API."""
+    standbys: int = 0
+    """Processes that have imported an engine's libraries and wait for a ticket."""
+    internal_errors: int = 0
+    last_internal_error: str | None = None
