@@ -79,6 +79,11 @@ class Models(Struct, frozen=True, kw_only=True):
     """Folder of the control-map detectors; None: the folder `detectors` in models.folder."""
 
 
+class Prompts(Struct, frozen=True, kw_only=True):
+    lora_tags: bool = True
+    """Whether `<lora:name:0.8>` in a prompt is a LoRA of the job, if the job does not say."""
+
+
 class Engines(Struct, frozen=True, kw_only=True):
     default: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
     """The engine of jobs that name none: an engine or a checkpoint, by id or name."""
@@ -123,6 +128,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     blobs: Blobs = Blobs()
     server: Server = Server()
     models: Models = Models()
+    prompts: Prompts = Prompts()
     engines: Engines = Engines()
     bus: Bus = Bus()
     shutdown: Shutdown = Shutdown()

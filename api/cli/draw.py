@@ -17,6 +17,7 @@ from api.cli.jobs import engine_id_of, output_values, post_job, preview_option
 from api.cli.options import ImagePath, out_option, suffix_of
 from api.cli.terminal_image import escape_for
 from kernel.protocol.enums import ImageFileType
+from kernel.protocol.prompts import without_lora_tags
 
 _WORDS: Final = 5
 _CHARACTERS: Final = 40
@@ -79,7 +80,8 @@ def draw(
 
 def _new_file(job: Job, index: int) -> Path:
     """A name that no file has yet: the prompt's first words and the image's seed, such as a-red-fox-7.png."""
-    words = "-".join(re.findall(r"\w+", job.prompt or "")[:_WORDS])[:_CHARACTERS].rstrip("-").lower()
+    found = re.findall(r"\w+", without_lora_tags(job.prompt or ""))
+    words = "-".join(found[:_WORDS])[:_CHARACTERS].rstrip("-").lower()
     stem = f"{words or 'image'}-{job.seed + index}"
     names = (
         f"{stem}{f'-{number}' if number > 1 else ''}{suffix_of(job.image_file_type)}" for number in count(1)

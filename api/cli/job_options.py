@@ -33,8 +33,10 @@ _NONE_OF: Final[Mapping[str, tuple[str, str]]] = {
     "no_loras": ("loras", "--lora"),
     "no_embeddings": ("embeddings", "--embedding"),
     "no_scheduler_options": ("scheduler_config", "--scheduler-option"),
+    "no_lora_tags": ("lora_tags", "--lora-tags"),
 }
-"""Flags that ignore a setting of the engine, with the field that they empty and its option."""
+"""Flags that ignore a setting of engine or server, with the field that they empty and its option."""
+_EMPTY: Final[Mapping[str, object]] = {"scheduler_config": {}, "lora_tags": False}
 _FOR_ALL_TYPES: Final = ("control_scale", "control_start", "control_end")
 _IMAGE: Final = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 
@@ -106,6 +108,11 @@ _OPTIONS: Final = (
     click.option("--negative-prompt", metavar="PROMPT", help="Prompt for content to avoid. [default: empty]"),
     lora_option,
     click.option("--no-loras", is_flag=True, help="Ignore the engine's LoRAs."),
+    click.option(
+        "--lora-tags", is_flag=True,
+        help="Take <lora:NAME:WEIGHT> in PROMPT for a LoRA. [default: prompts.lora_tags, which is on]",
+    ),
+    click.option("--no-lora-tags", is_flag=True, help="Take <lora:NAME:WEIGHT> in PROMPT for text."),
     embedding_option,
     click.option("--no-embeddings", is_flag=True, help="Ignore the engine's textual inversions."),
     vae_option,
@@ -251,7 +258,7 @@ def _none_of(said: Mapping[str, Said]) -> dict[str, object]:
         if said.get(flag) and said.get(field):
             raise click.UsageError(f"--{flag.replace('_', '-')} and {option} cannot be used together")
         if said.get(flag):
-            empty[field] = {} if field == "scheduler_config" else ()
+            empty[field] = _EMPTY.get(field, ())
     return empty
 
 

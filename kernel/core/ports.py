@@ -27,6 +27,8 @@ class Limits:
     max_running: int = 2
     default_engine: str | None = None
     """Of jobs that name none: an engine or a checkpoint, by id or name."""
+    lora_tags: bool = True
+    """Whether tags in prompts are LoRAs, if the job does not say."""
     max_pixels: int = 2048 * 2048
     max_steps: int = 200
     max_count: int = 16

@@ -155,6 +155,8 @@ class JobValues(Sampling, frozen=True, kw_only=True):
 
     prompt: Prompt = ""
     negative_prompt: Prompt = ""
+    lora_tags: bool | None = None
+    """Whether `<lora:name:0.8>` in the prompt is a LoRA, or text. None: the setting `prompts.lora_tags`."""
     seed: Seed | None = None
     count: ImageCount = 1
     strength: Strength | None = None
@@ -193,6 +195,8 @@ class JobRequest(JobValues, frozen=True, kw_only=True):
 class JobSpec(JobValues, frozen=True, kw_only=True):
     """A job with every value resolved, so that it no longer depends on defaults."""
 
+    lora_tags: bool = False
+    """True: `loras` has the LoRAs of the tags in the prompt, which are not encoded."""
     loras: LoraUses = ()
     embeddings: ModelIds = ()
     vae: ModelId = OWN_VAE

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from kernel.protocol.enums import PromptTechnique
 from kernel.protocol.ids import MAX_INTEGER
-from kernel.protocol.prompts import LONGEST_PROMPT, MAX_CHARACTERS
+from kernel.protocol.prompts import LONGEST_PROMPT, MAX_CHARACTERS, MAX_LORA_WEIGHT
 
 PIXELS_PER_LATENT: Final = 8
 """One latent stands for 8 x 8 pixels in every Stable Diffusion VAE."""
@@ -63,7 +63,7 @@ Color = Annotated[str, Meta(pattern=_COLOR)]
 WHITE: Final = "#ffffff"
 Quality = Annotated[int, Meta(ge=1, le=100)]
 Downloads = Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
-LoraWeight = Annotated[float, Meta(ge=-10, le=10)]
+LoraWeight = Annotated[float, Meta(ge=-MAX_LORA_WEIGHT, le=MAX_LORA_WEIGHT)]
 """In use up to about 2, for sliders up to about 8, in either direction."""
 ControlScale = Annotated[float, Meta(ge=0, le=10)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]

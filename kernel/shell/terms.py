@@ -11,6 +11,7 @@ def limits_of(settings: Settings, *, with_api: bool) -> Limits:
         max_queue=settings.server.max_queue,
         max_running=settings.engines.max_running,
         default_engine=settings.engines.default,
+        lora_tags=settings.prompts.lora_tags,
         max_pixels=settings.server.max_pixels,
         max_steps=settings.server.max_steps,
         max_count=settings.server.max_count,

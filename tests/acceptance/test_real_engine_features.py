@@ -143,6 +143,10 @@ def test_a_lora_works_by_its_weight_and_leaves_nothing_behind(
     assert distance(full.pixels, half.pixels) > 1
     assert np.array_equal(image_server.draw().pixels, plain)
     assert f"<lora:{lora}:0.5>" in recipe_in(half.files[0])
+    tagged = image_server.draw(prompt=f"a red <lora:{lora}:0.5>ball")
+    assert (tagged.job["prompt"], tagged.job["loras"]) == (f"a red <lora:{lora}:0.5>ball", half.job["loras"])
+    assert np.array_equal(tagged.pixels, half.pixels)
+    assert recipe_in(tagged.files[0]) == recipe_in(half.files[0])
 
 
 def test_several_loras_work_together(image_server: ImageServer) -> None:

@@ -1,7 +1,7 @@
 """The generation parameters of an image as text (infotext), in the format that Stable Diffusion tools share.
 
 It is a prompt, a line `Negative prompt: ...`, and a line of `Name: value` pairs. LoRAs follow the prompt as
-`<lora:name:weight>`, where those tools look for them.
+`<lora:name:weight>`, where those tools look for them; those of tags within it, too, by registered names.
 """
 
 import json
@@ -12,6 +12,7 @@ from typing import Final
 from kernel.protocol.enums import ImageFit, InputKind
 from kernel.protocol.ids import ModelId
 from kernel.protocol.model_refs import OWN_VAE, Control, ModelSource
+from kernel.protocol.prompts import MARKS_OF_TAGS, without_lora_tags
 from kernel.protocol.specs import JobOrder, JobSpec
 from kernel.protocol.version import VERSION
 
@@ -28,7 +29,6 @@ _HASH_NAMES: Final = {
     InputKind.POSE: "ControlNet image hash",
 }
 _SEPARATORS: Final = ',:"\n'
-_MARKS_OF_TAGS: Final = str.maketrans({"<": "_", ">": "_", ":": "_"})
 
 
 Digests = Mapping[InputKind, str]
@@ -76,7 +76,8 @@ def infotext(
         "RNG": "CPU",
         "Version": f"automatic-spoon {VERSION}",
     }
-    lines = [" ".join([spec.prompt, *_lora_tags(spec, models)]).strip()]
+    prompt = without_lora_tags(spec.prompt) if spec.lora_tags else spec.prompt
+    lines = [" ".join([prompt, *_lora_tags(spec, models)]).strip()]
     if spec.negative_prompt:
         lines.append(f"Negative prompt: {spec.negative_prompt}")
     lines.append(", ".join(f"{name}: {_quoted(value)}" for name, value in pairs.items()))
@@ -159,14 +160,14 @@ def _images_out(spec: JobSpec, models: _Models, facts: InfotextSource) -> _Pairs
 
 
 def _lora_tags(spec: JobSpec, models: _Models) -> list[str]:
-    names = [(_name(use.model_id, models).translate(_MARKS_OF_TAGS), use.weight) for use in spec.loras]
+    names = [(_name(use.model_id, models).translate(MARKS_OF_TAGS), use.weight) for use in spec.loras]
     return [f"<lora:{name}:{weight:g}>" for name, weight in names]
 
 
 def _hashes(model_ids: tuple[ModelId, ...] | list[ModelId], models: _Models) -> str:
     """`name: hash` of each model whose hash is known."""
     digits = {_name(model_id, models): _hash(models.get(model_id)) for model_id in model_ids}
-    return ", ".join(f"{name.translate(_MARKS_OF_TAGS)}: {found}" for name, found in digits.items() if found)
+    return ", ".join(f"{name.translate(MARKS_OF_TAGS)}: {found}" for name, found in digits.items() if found)
 
 
 def _name(model_id: ModelId, models: _Models) -> str:

@@ -20,6 +20,7 @@ from engine_worker.engine.runtime.cuda_stream import copy_async
 from engine_worker.engine.runtime.lru_cache import Identity, LruCache, ModelCache
 from kernel.protocol.enums import ModelType, PromptTechnique
 from kernel.protocol.model_refs import ModelSource
+from kernel.protocol.prompts import lora_tags, without_lora_tags
 from kernel.protocol.specs import JobOrder, JobSpec
 
 CACHE_BYTES: Final = 32 << 20
@@ -141,6 +142,7 @@ class PromptEncoder:
                 negative = self._encoded("negative_prompt", parsed.negative, scope)
                 rows = [negative, prompt]
                 warnings += [f"the negative prompt {remark}" for remark in negative.remarks]
+                warnings += _tags_without_effect(order.spec)
             longest = max(row.tokens for row in rows)
             embeds = torch.cat([self._padded(row, longest, scope) for row in rows])
         pooled = [row.pooled for row in rows if row.pooled is not None]
@@ -179,7 +181,11 @@ def is_guided(spec: JobSpec) -> bool:
 def _conditioning(parts: Components, spec: JobSpec, embeds: Tensor, pooled: Tensor | None) -> Conditioning:
     if pooled is None:
         return Conditioning(embeds)
-    if isinstance(parts.text, SdxlText) and parts.text.zeroes_empty_negative and not spec.negative_prompt:
+    if (
+        isinstance(parts.text, SdxlText)
+        and parts.text.zeroes_empty_negative
+        and not _encoded_text(spec.negative_prompt, spec)
+    ):
         # The conditional row is the last one, and the only one without guidance.
         embeds[:-1], pooled[:-1] = 0.0, 0.0
     height, width = spec.height_px, spec.width_px
@@ -190,8 +196,18 @@ def _conditioning(parts: Components, spec: JobSpec, embeds: Tensor, pooled: Tens
 
 def _texts(spec: JobSpec) -> tuple[tuple[str, str], ...]:
     """The prompts that a job needs, each with its field."""
-    prompt = ("prompt", spec.prompt)
-    return (prompt, ("negative_prompt", spec.negative_prompt)) if is_guided(spec) else (prompt,)
+    prompt = ("prompt", _encoded_text(spec.prompt, spec))
+    return (prompt, ("negative_prompt", _encoded_text(spec.negative_prompt, spec)))[: 1 + is_guided(spec)]
+
+
+def _encoded_text(prompt: str, spec: JobSpec) -> str:
+    """A prompt as it is encoded: without LoRA tags, if these are none of its text."""
+    return without_lora_tags(prompt) if spec.lora_tags else prompt
+
+
+def _tags_without_effect(spec: JobSpec) -> list[str]:
+    found = lora_tags(spec.negative_prompt) if spec.lora_tags else ()
+    return [f"{tag.text} has no effect in the negative prompt, and is left out of it" for tag in found[:1]]
 
 
 def _encode_key(order: JobOrder, loras: ActiveLoras) -> _EncodeKey:

@@ -40,10 +40,16 @@ _MARKS: Final = (
         (PromptTechnique.COMPEL,),
     ),
     _Mark(
-        re.compile(r"<(?:lora|lyco|hypernet):[^<>\n]{1,200}>"),
+        re.compile(r"<(?:lora|lyco):[^<>\n]{1,400}>", re.IGNORECASE),
         "an A1111 LoRA tag",
         (),
-        "name LoRAs in `loras`",
+        "set `lora_tags`, or name LoRAs in `loras`",
+    ),
+    _Mark(
+        re.compile(r"<hypernet:[^<>\n]{1,400}>", re.IGNORECASE),
+        "an A1111 hypernetwork",
+        (),
+        "hypernetworks are not supported",
     ),
     _Mark(
         re.compile(

@@ -40,6 +40,7 @@ def resolve(world: World, request: JobRequest, engine: EngineRow) -> JobSpec:
     values = {
         "width_px": native_size_px,
         "height_px": native_size_px,
+        "lora_tags": world.limits.lora_tags,
         "seed": world.id_source.seed() if request.seed is None else request.seed,
         **_of(request, default),
         "controls": _controls(world, request, default, checkpoint.model_base),
@@ -49,6 +50,7 @@ def resolve(world: World, request: JobRequest, engine: EngineRow) -> JobSpec:
         "background_color": _background(request),
     }
     spec = _with_eta(JobSpec(**values), request)
+    spec = replace(spec, loras=model_refs.with_lora_tags(world, spec, checkpoint.model_base))
     _check_size(world, spec)
     _check_texts(spec)
     _check_inputs(spec)

@@ -1,6 +1,9 @@
 """The models that an engine or a job refers to besides its checkpoint, and checks that they fit."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Final
+from urllib.parse import unquote
 
 from msgspec import Struct
 from msgspec.structs import asdict
@@ -10,6 +13,7 @@ from kernel.protocol.enums import ControlType, ModelBase, ModelState, ModelType
 from kernel.protocol.errors import (
     ModelMissing,
     ModelNotReady,
+    SpoonError,
     WrongModelBase,
     WrongModelType,
     of_field,
@@ -17,9 +21,17 @@ from kernel.protocol.errors import (
 )
 from kernel.protocol.ids import ModelId
 from kernel.protocol.model_refs import OWN_VAE, Control, ControlUse, LoraUse, ModelSource
+from kernel.protocol.prompts import MARKS_OF_TAGS, LoraTag, lora_tags
 from kernel.protocol.rows import ModelRow
 from kernel.protocol.sources import stored_uri
 from kernel.protocol.specs import EngineSpec, JobSpec
+from kernel.protocol.values import MAX_MODELS
+
+_TAGGED: Final = "prompt"
+_LISTED: Final = 5
+_COMPARED: Final = 1_000
+_GUESSED: Final = 40
+"""Comparing names takes the longer the more and the longer they are."""
 
 
 class Named(Struct, frozen=True):
@@ -126,6 +138,68 @@ def _check_one(world: World, named: Named, base: ModelBase | None) -> ModelRow:
         )
         raise of_field(WrongModelBase, field, problem)
     return row
+
+
+def with_lora_tags(world: World, spec: JobSpec, base: ModelBase | None) -> tuple[LoraUse, ...]:
+    """The LoRAs of a job, with those of the tags in its prompt. A tag's weight replaces that in `loras`.
+
+    Raises: InvalidField; ModelMissing, WrongModelType, ModelNotReady, WrongModelBase. All name `prompt`.
+    """
+    tagged: dict[ModelId, LoraUse] = {}
+    for tag in lora_tags(spec.prompt) if spec.lora_tags else ():
+        model_id = _lora_named(world, tag)
+        try:
+            _check_one(world, Named(_TAGGED, model_id, ModelType.LORA), base)
+            use = LoraUse(model_id=model_id, weight=tag.weight())
+        except SpoonError as error:
+            problem = error.fields[0].problem if error.fields else error.detail
+            raise of_field(type(error), _TAGGED, f"{tag.text}: {problem}") from error
+        except ValueError as error:
+            raise wrong_field(_TAGGED, f"{tag.text} {error}") from error
+        if model_id in tagged:
+            raise wrong_field(_TAGGED, f"{tag.text} names a LoRA that another tag names: keep one of them")
+        tagged[model_id] = use
+    others = tagged.keys() - {use.model_id for use in spec.loras}
+    if len(spec.loras) + len(others) > MAX_MODELS:
+        raise wrong_field(_TAGGED, f"has too many LoRAs: at most {MAX_MODELS}, with those of `loras`")
+    uses = (tagged.get(use.model_id, use) for use in spec.loras)
+    return (*uses, *(use for model_id, use in tagged.items() if model_id in others))
+
+
+def _lora_named(world: World, tag: LoraTag) -> ModelId:
+    """The LoRA that a tag names: by id, else by name, else by the name of its file, as other tools do.
+
+    Raises: ModelMissing, with the nearest names, if there is none; InvalidField, if there are several.
+    """
+    if tag.name in world.models:
+        return ModelId(tag.name)
+    rows = world.models.values()
+    loras = [row for row in rows if row.model_type is ModelType.LORA]
+    wanted = _plain_name(tag.name)
+    found = (
+        [row for row in loras if row.name == tag.name]
+        or [row for row in loras if _plain_name(row.name) == wanted]
+        or [row for row in loras if _plain_name(_stem(row.uri)) == wanted]
+        or [row for row in rows if row.name == tag.name]
+    )
+    found = [row for row in found if row.status is ModelState.READY] or found
+    if len(found) > 1:
+        several = "; ".join(f"{row.model_id} ({row.name}, {row.status})" for row in found[:_LISTED])
+        raise wrong_field(_TAGGED, f"{tag.text} means several models: use one of the ids {several}")
+    if not found:
+        near = get_close_matches(tag.name[:_GUESSED], [row.name[:_GUESSED] for row in loras[:_COMPARED]])
+        nearest = f"; the nearest are {', '.join(near)}" if near else ""
+        problem = f"{tag.text}: no LoRA has the id or name {tag.name!r}{nearest}; register it, "
+        raise of_field(ModelMissing, _TAGGED, f"{problem}or set lora_tags to false if it is text")
+    return found[0].model_id
+
+
+def _plain_name(name: str) -> str:
+    return name.translate(MARKS_OF_TAGS).casefold()
+
+
+def _stem(uri: str) -> str:
+    return unquote(uri.rpartition("/")[2]).rpartition(".")[0]
 
 
 def _state(row: ModelRow) -> str:

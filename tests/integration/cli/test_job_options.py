@@ -65,14 +65,15 @@ def job_of(spoon: Spoon, api: FakeApi, *options: str) -> dict[str, object]:
         ),
         (("--give-up-after", "10m"), {"give_up_after": 600.0}),
         (("--scheduler", "dpm_2_ancestral"), {"scheduler": "dpm2_a"}),
+        (("--lora-tags",), {"lora_tags": True}),
         (("--long-prompt-technique", "SD-Embed"), {"long_prompt_technique": "sd_embed"}),
         (
             ("--scheduler-option", "beta_start=0.001", "--scheduler-option", "beta_schedule=linear"),
             {"scheduler_config": {"beta_start": 0.001, "beta_schedule": "linear"}},
         ),
         (
-            ("--no-loras", "--no-embeddings", "--no-scheduler-options"),
-            {"loras": [], "embeddings": [], "scheduler_config": {}},
+            ("--no-loras", "--no-embeddings", "--no-scheduler-options", "--no-lora-tags"),
+            {"loras": [], "embeddings": [], "scheduler_config": {}, "lora_tags": False},
         ),
     ],
 )

@@ -26,12 +26,14 @@ def prompt_order(
     clip_skip: int | None = None,
     embeddings: tuple[ModelSource, ...] = (),
     guidance_scale: float = 5.0,
+    lora_tags: bool = False,
 ) -> JobOrder:
     """The order of a job that is all about its prompts."""
     job = replace(
         spec(prompt=prompt, negative_prompt=negative_prompt, guidance_scale=guidance_scale),
         long_prompt_technique=technique,
         clip_skip=clip_skip,
+        lora_tags=lora_tags,
         embeddings=tuple(source.model_id for source in embeddings),
     )
     return replace(order("job", job), models=embeddings)

@@ -125,6 +125,17 @@ def test_weights_that_are_taken_for_plain_text_are_said_to_be(parts: Components)
     assert encoded_prompts(parts, "a (red:1.3) ball", technique=PromptTechnique.SD_EMBED).warnings == ()
 
 
+@pytest.mark.parametrize("technique", list(PromptTechnique))
+def test_lora_tags_are_not_encoded(technique: PromptTechnique, parts: Components) -> None:
+    tagged, negative = "a red <lora:ink:0.8>ball", "<lora:ink:1>"
+    made = encoded_prompts(parts, tagged, negative, technique=technique, lora_tags=True)
+    assert torch.equal(made.conditioning.embeds, encoded_prompts(parts, "a red ball").conditioning.embeds)
+    (warning,) = made.warnings
+    assert warning == "<lora:ink:1> has no effect in the negative prompt, and is left out of it"
+    (warning,) = encoded_prompts(parts, tagged, technique=technique).warnings
+    assert "seems to contain an A1111 LoRA tag, but '<lora:ink:0.8>' is treated as plain text" in warning
+
+
 def test_a_prompt_that_was_encoded_is_not_encoded_again(parts: Components) -> None:
     prompt_encoder = PromptEncoder(parts)
     asked = prompt_order("a red ball " * 30, "blue")

@@ -50,6 +50,7 @@ def test_an_image_shows_its_whole_recipe(stage: Stage) -> None:
         "index": 0,
         "prompt": "a cat",
         "negative_prompt": "a dog",
+        "lora_tags": False,
         "loras": [],
         "embeddings": [],
         "vae": "checkpoint",

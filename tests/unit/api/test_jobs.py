@@ -26,6 +26,7 @@ def test_a_job_shows_every_decided_value(stage: Stage) -> None:
         "image_ids": ["i1"],
         "prompt": "a cat",
         "negative_prompt": "a dog",
+        "lora_tags": False,
         "loras": [],
         "embeddings": [],
         "vae": "checkpoint",

@@ -9,7 +9,14 @@ NONE, COMPEL, SD_EMBED = PromptTechnique.NONE, PromptTechnique.COMPEL, PromptTec
 
 A1111 = ["a (red:1.3) cat", "((masterpiece)), a cat", "[[blurry]]", "a cat BREAK a dog", "(a, b:.8)"]
 COMPELS = ["a cat++", "(red cat)1.3", "(red)-", '("a cat", "a dog").blend(1, 1)', '("a", "b").and()']
-NOBODYS = ["<lora:dusk:0.8>", "a [cat:dog:0.5]", "a [cat|dog]", "[a photo:0.25]", "a cat AND a dog"]
+NOBODYS = [
+    "<lora:dusk:0.8>",
+    "<hypernet:dusk:1>",
+    "a [cat:dog:0.5]",
+    "a [cat|dog]",
+    "[a photo:0.25]",
+    "a cat AND a dog",
+]
 ESCAPED = ["a cat \\(at home\\)", "\\[x\\]"]
 PLAIN = [
     "a red cat",

@@ -103,6 +103,14 @@ def test_loras_stand_behind_the_prompt_with_their_weights_and_among_the_pairs_wi
     assert 'Lora hashes: "ghibli: aa11bb22cc, owner/add_ detail: 0123456789"' in found
 
 
+def test_tags_within_the_prompt_stand_behind_it_under_the_names_of_their_loras() -> None:
+    use = LoraUse(model_id=ModelId("id-ghibli"), weight=0.8)
+    prompt = "a <lora:GHIBLI:0.8> cat"
+    tagged = replace(JOB, prompt=prompt, loras=(use,), lora_tags=True)
+    assert text(tagged).startswith("a  cat <lora:ghibli:0.8>\nSteps: 20")
+    assert text(replace(tagged, lora_tags=False)).startswith(f"{prompt} <lora:ghibli:0.8>\nSteps: 20")
+
+
 def test_embeddings_vae_clip_skip_and_technique_are_named() -> None:
     job = replace(
         JOB,
