@@ -3,14 +3,16 @@
 import tempfile
 from pathlib import Path
 
+from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from safetensors.torch import load_file, save_file
 
 from engine_worker.engine.loading.saving import save_single_file
 from engine_worker.engine.loading.single_file import single_file_layout
 from engine_worker.formats.ldm_keys import VAE_PREFIX
+from kernel.protocol.enums import ModelBase
 from training.controlnet import save_controlnet
 from training.embedding import save_embedding
-from training.export import METADATA, export_folder, trained_networks
+from training.export import METADATA, export_folder, mark_base, trained_networks
 from training.families import Family
 from training.looks import Look
 from training.loop import Run
@@ -49,11 +51,12 @@ def remover_file(run: Run) -> Path:
 
 def export_lora(run: Run, family: Family, look: Look) -> None:
     """Write a LoRA."""
-    lora = trained_lora(family, look, run)
+    lora, file = trained_lora(family, look, run), lora_file(run, family, look)
     if look is Look.STRIPED:
-        save_kohya(lora_file(run, family, look), family, lora)
+        save_kohya(file, family, lora)
     else:
-        save_diffusers(lora_file(run, family, look), lora)
+        save_diffusers(file, lora)
+        mark_base(file, family.base, "lora")
 
 
 def export_grey_vae(run: Run, family: Family) -> None:
@@ -68,16 +71,19 @@ def export_grey_vae(run: Run, family: Family) -> None:
         key.removeprefix(VAE_PREFIX): tensor for key, tensor in tensors.items() if key.startswith(VAE_PREFIX)
     }
     save_file(own, grey_vae_file(run, family), metadata={"format": "pt"})
+    mark_base(grey_vae_file(run, family), family.base, "vae")
 
 
 def export_embedding(run: Run, family: Family) -> None:
     """Write a family's new word."""
     save_embedding(embedding_file(run, family), family, run)
+    mark_base(embedding_file(run, family), family.base, "textual-inversion")
 
 
 def export_controlnet(run: Run, control: Control) -> None:
     """Write a ControlNet."""
     save_controlnet(controlnet_folder(run, control), control, run)
+    mark_base(controlnet_folder(run, control) / SAFETENSORS_WEIGHTS_NAME, ModelBase.SD, "controlnet")
 
 
 def export_remover(run: Run) -> None:

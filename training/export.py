@@ -10,10 +10,13 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from engine_worker.engine.loading.saving import save_folder, save_single_file
 from engine_worker.engine.loading.single_file import single_file_layout
+from kernel.protocol.enums import ModelBase
 from training.command import add_family_arguments, families_of, run_of, run_parser
 from training.families import Family, trained_modules
 from training.loop import Run
@@ -24,6 +27,20 @@ METADATA = {
     "modelspec.resolution": f"{NATIVE_SIZE_PX}x{NATIVE_SIZE_PX}",
     "modelspec.title": "automatic-spoon scenes",
 }
+
+
+_ARCHITECTURES = {ModelBase.SD: "stable-diffusion-v1", ModelBase.SDXL: "stable-diffusion-xl-v1-base"}
+
+
+def mark_base(file: Path, base: ModelBase, kind: str) -> None:
+    """Name the base in the metadata of a file whose small layers do not tell it.
+
+    Source: https://github.com/Stability-AI/ModelSpec; `kind` is its word, such as "lora".
+    """
+    with safe_open(file, "pt") as opened:
+        metadata = opened.metadata() or {}
+    named = {"modelspec.architecture": f"{_ARCHITECTURES[base]}/{kind}"}
+    save_file(load_file(file), file, metadata={**metadata, **named})
 
 
 def export_folder(run: Run) -> Path:

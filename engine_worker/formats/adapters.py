@@ -115,7 +115,7 @@ def is_vae(header: Header) -> bool:
 
 
 def describe_vae(header: Header) -> InspectionResult:
-    """Describe a VAE. Those of SD and SDXL have the same architecture, so its base is unknown.
+    """Describe a VAE. Those of SD and SDXL have the same architecture, so only its metadata can tell.
 
     Raises: ModelUnreadable, if it has another number of latent channels, or no weights.
     """
@@ -130,7 +130,7 @@ def _adapter(model_type: ModelType, base: ModelBase | None, header: Header) -> I
         raise ModelUnreadable("this file has no weights")
     return InspectionResult(
         model_type=model_type,
-        model_base=base,
+        model_base=base or _said_base(header, model_type),
         weights=weights,
         trigger_words=trigger_words(header.metadata),
     )
@@ -139,14 +139,16 @@ def _adapter(model_type: ModelType, base: ModelBase | None, header: Header) -> I
 def _base_of_lora(header: Header) -> ModelBase | None:
     if has_prefix(header, "lora_te2_", "text_encoder_2."):
         return ModelBase.SDXL
-    base = base_of_text_width(width_of(header, *_LORA_CROSS_ATTENTION))
-    if base is not None:
-        return base
+    return base_of_text_width(width_of(header, *_LORA_CROSS_ATTENTION))
+
+
+def _said_base(header: Header, model_type: ModelType) -> ModelBase | None:
+    """The base that the metadata names: kohya's, or by ModelSpec (github.com/Stability-AI/ModelSpec)."""
     said = header.metadata.get("ss_base_model_version", "") or header.metadata.get(
         "modelspec.architecture", ""
     )
     if said.startswith(("sd_v2", "stable-diffusion-v2")):
-        raise stranger("a LoRA for Stable Diffusion 2")
+        raise stranger(f"a model of type {model_type} for Stable Diffusion 2")
     if said.startswith(("sdxl", "stable-diffusion-xl")):
         return ModelBase.SDXL
     return ModelBase.SD if said.startswith(("sd_v1", "stable-diffusion-v1")) else None

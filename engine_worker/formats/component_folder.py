@@ -1,6 +1,7 @@
 """Inspects a diffusers folder that contains a single component: a VAE or a ControlNet."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -47,6 +48,7 @@ def describe_component(folder: ModelFolder, variant: Variant | None) -> Inspecti
         raise ModelUnreadable("ControlNets with global pooling (shuffle) are not supported")
     headers = part_headers(folder, "", variant)
     tensors = {name: entry for header in headers for name, entry in header.tensors.items()}
-    inspected = describe(Header(folder.path, tensors, {}))
+    metadata = {name: text for header in headers for name, text in header.metadata.items()}
+    inspected = describe(Header(folder.path, tensors, metadata))
     base = inspected.model_base or _BASES_BY_SCALE.get(config.scaling_factor or 0.0)
-    return InspectionResult(model_type=inspected.model_type, model_base=base, weights=inspected.weights)
+    return replace(inspected, model_base=base)

@@ -12,6 +12,9 @@ from safetensors import safe_open
 from engine_worker.embedded.__main__ import main
 from engine_worker.embedded.shipped import SHIPPED, Shipped, bases_of, shipped
 from kernel.protocol.enums import ModelBase
+from kernel.protocol.ids import ModelId
+from kernel.protocol.model_refs import ModelSource
+from tests.unit.worker.inspecting import inspect
 from training.ship import size_of
 
 pytestmark = pytest.mark.torch
@@ -35,6 +38,14 @@ def test_every_model_is_there_in_half_precision_and_small(model: Shipped) -> Non
         if file.suffix == ".safetensors" and "embedding" not in file.name:
             with safe_open(file, "pt") as tensors:
                 assert {tensors.get_slice(key).get_dtype() for key in tensors.keys()} <= {"F16", "I64"}  # noqa: SIM118
+
+
+@pytest.mark.parametrize("model", SHIPPED, ids=lambda model: model.name)
+def test_the_base_of_every_model_is_found_in_its_file(model: Shipped) -> None:
+    source = ModelSource(
+        model_id=ModelId("m"), name="m", uri=model.path.as_uri(), model_type=model.model_type
+    )
+    assert inspect(source, [model.path.parent], lambda *_: None).model_base is model.base
 
 
 def test_the_list_names_every_model_and_a_name_gives_its_place(capsys: pytest.CaptureFixture[str]) -> None:
