@@ -203,7 +203,7 @@ def cancel(invocation: Invocation, job: str) -> None:
 
 @jobs.command()
 @click.argument("job")
-@click.option("--priority", type=int, required=True, help="Jobs with a higher priority go first.")
+@click.option("--priority", type=int, required=True, help="Priority, -1000 to 1000. Higher runs first.")
 @json_option
 @click.pass_obj
 def edit(invocation: Invocation, job: str, priority: int, as_json: bool) -> None:

@@ -6,10 +6,11 @@ from datetime import datetime
 import msgspec
 from msgspec.structs import asdict
 
+from api.http.contract.constraints import Priority
 from api.http.contract.engine_errors import first_engine_error
 from api.http.contract.responses import StoredError, moment, moment_or_none, stored_error
 from api.http.contract.search_query import SearchQuery, search_of
-from kernel.protocol.client import JobAccepted, JobProgress, Priority
+from kernel.protocol.client import JobAccepted, JobProgress
 from kernel.protocol.enums import ControlType, JobState, Stage, WaitsFor
 from kernel.protocol.ids import EngineId, JobId
 from kernel.protocol.specs import JobSpec

@@ -104,7 +104,7 @@ def test_a_priority_is_changed(stage: Stage) -> None:
     result = stage.call("PATCH", "/v1/jobs/j1", {"priority": 5})
     assert (result.status_code, result.json["priority"]) == (200, 5)
     assert stage.last_ask == EditJob(job_id=JobId("j1"), priority=5)
-    for body in ({}, {"priority": 1.5}, {"priority": 10**30}, {"priority": 1, "seed": 2}):
+    for body in ({}, {"priority": 1.5}, {"priority": 1_001}, {"priority": 1, "seed": 2}):
         assert stage.call("PATCH", "/v1/jobs/j1", body).status_code == 422
 
 
