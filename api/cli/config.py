@@ -47,4 +47,8 @@ def check(invocation: Invocation, as_json: bool) -> None:
     if as_json:
         print_json(msgspec.json.encode(lines))
     else:
-        print_table(("KEY", "VALUE", "SOURCE"), [(line.key, line.value, line.origin) for line in lines])
+        print_table(
+            ("KEY", "VALUE", "SOURCE"),
+            [(line.key, line.value, line.origin) for line in lines],
+            is_wrapped=True,
+        )

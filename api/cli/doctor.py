@@ -34,7 +34,11 @@ def doctor(context: click.Context, as_json: bool) -> None:
     if as_json:
         print_json(msgspec.json.encode(found))
     else:
-        print_table(("STATUS", "CHECK", "RESULT"), [(one.verdict, one.subject, one.found) for one in found])
+        print_table(
+            ("STATUS", "CHECK", "RESULT"),
+            [(one.verdict, one.subject, one.found) for one in found],
+            is_wrapped=True,
+        )
         for one in found:
             if one.remedy:
                 click.echo(f"{one.subject}: {one.remedy}")

@@ -54,6 +54,8 @@ def spoon(context: click.Context, config_file: Path | None, url: str | None) -> 
       spoon stop
     """
     environ = context.obj if isinstance(context.obj, Mapping) else {}
+    if environ.get("NO_COLOR") or environ.get("TERM") == "dumb":
+        context.color = False  # the commands inherit it; otherwise only terminals get colors
     context.obj = Invocation(config=config_file, url=url, environ=environ)
 
 

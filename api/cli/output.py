@@ -1,12 +1,27 @@
 """Output of the commands: tables, single objects, JSON, sizes and times."""
 
+import shutil
+import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Final
+from unicodedata import combining, east_asian_width
 
 import click
 import msgspec
 
 _FIRST: Final = frozenset({"model_id", "engine_id", "job_id", "image_id", "name", "status"})
+
+_GAP: Final = "  "
+_LEAST: Final = 11
+"""The columns of a terminal that a cell may be cut to: a date with its ellipsis."""
+COLORS: Final = {
+    **dict.fromkeys(("ready", "working", "finished", "ok"), "green"),
+    **dict.fromkeys(("error", "failed", "missing"), "red"),
+    **dict.fromkeys(("processing", "starting", "stopping", "downloading", "note"), "yellow"),
+    **dict.fromkeys(("cancelled", "closed"), "bright_black"),
+}
+"""Of the words in columns named STATUS."""
 
 Cell = str | int | float | None
 
@@ -21,12 +36,68 @@ def print_struct(value: msgspec.Struct) -> None:
     print_json(msgspec.json.encode(value))
 
 
-def print_table(titles: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
-    """Print aligned columns; only the titles if there are no rows."""
+def print_table(titles: Sequence[str], rows: Iterable[Sequence[Cell]], *, is_wrapped: bool = False) -> None:
+    """Print aligned columns; only the titles if there are no rows.
+
+    On a terminal the lines fit its width: long cells are cut, the longest most, but not ids. `is_wrapped`:
+    instead, the last column is continued on further lines.
+    """
     lines = [list(titles), *([_text(cell) for cell in row] for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(titles))]
-    for line in lines:
-        click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+    widths = [max(_width(line[column]) for line in lines) for column in range(len(titles))]
+    space = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    if space is not None and not is_wrapped:
+        widths = _fitted(titles, widths, space)
+    for number, line in enumerate(lines):
+        *first, last = (_cut(text, width) for text, width in zip(line, widths, strict=True))
+        head = [
+            text.ljust(width - _width(text) + len(text)) for text, width in zip(first, widths, strict=False)
+        ]
+        styled = [_styled(text, title, number) for text, title in zip([*head, last], titles, strict=True)]
+        indent = sum(widths[:-1]) + len(_GAP) * len(head)
+        plain = _GAP.join([*head, last])
+        if space is None or _width(plain) <= space:
+            click.echo(_GAP.join(styled).rstrip())
+        elif is_wrapped and space - indent >= _LEAST:
+            wrapped = textwrap.wrap(last, space - indent)
+            click.echo(_GAP.join([*styled[:-1], wrapped[0]]))
+            for more in wrapped[1:]:
+                click.echo(" " * indent + more)
+        else:
+            click.echo(_cut(plain, space))
+
+
+def _fitted(titles: Sequence[str], widths: Sequence[int], space: int) -> list[int]:
+    """The widths of the columns, of which the widest are narrowed until all fit, as far as they can be."""
+    found = list(widths)
+    while sum(found) + len(_GAP) * (len(found) - 1) > space:
+        widest = max((n for n, title in enumerate(titles) if title != "ID"), key=found.__getitem__)
+        if found[widest] <= _LEAST:
+            break
+        found[widest] -= 1
+    return found
+
+
+def _width(text: str) -> int:
+    """The columns of a terminal that a text takes; Chinese characters take two (Unicode annex 11)."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def _cut(text: str, width: int) -> str:
+    """The text, with an ellipsis in place of its end if it is too wide."""
+    if _width(text) <= width:
+        return text
+    while _width(text) >= width:
+        text = text[:-1]
+    return f"{text}…"
+
+
+def _styled(text: str, title: str, line: int) -> str:
+    """A cell with its color; click leaves colors out where they are not wanted."""
+    if line == 0:
+        return click.style(text, bold=True)
+    return click.style(text, fg=COLORS.get(text.split(",")[0].strip())) if title == "STATUS" else text
 
 
 def print_thing(body: bytes | msgspec.Raw) -> None:
