@@ -70,7 +70,7 @@ def draw(folder: Path, prompt: str, out: Path) -> None:
         say("registering the checkpoint that ships")
         spoon(config, "models", "add", str(checkpoint), "--type", "checkpoint", "--name", "scenes", "--wait")
         say(f'drawing "{prompt}"')
-        spoon(config, "draw", prompt, "--steps", "20", "--seed", "1", "--out", str(out))
+        spoon(config, "draw", prompt, "--steps", "20", "--seed", "1", "--out", str(out), "--force")
         say("stopping the server")
         spoon(config, "stop")
 
