@@ -28,13 +28,13 @@ from kernel.protocol.client import (
     Refused,
     Watch,
     Watching,
-    error_of,
 )
 from kernel.protocol.codec import Frame, Received
 from kernel.protocol.endpoints import MAX_UNANSWERED
 from kernel.protocol.errors import ManagerUnreachable, SpoonError
 from kernel.protocol.header import NO_CORRELATION
 from kernel.protocol.ids import NO_EPOCH, Epoch, JobId
+from kernel.protocol.refusals import error_of
 
 RETRY_AFTER_S: Final = 2.0
 """Seconds that a caller is told to wait if the Manager does not answer."""

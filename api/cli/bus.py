@@ -12,9 +12,10 @@ import zmq
 from kernel.process.dealer import DealerContext, DealerOptions
 from kernel.process.keys import open_front
 from kernel.protocol import codec
-from kernel.protocol.client import Ask, BrokerReply, Command, GetStatus, Refused, error_of
+from kernel.protocol.client import Ask, BrokerReply, Command, GetStatus, Refused
 from kernel.protocol.endpoints import ClientRole
 from kernel.protocol.errors import BadConfiguration, BadMessage, ManagerUnreachable
+from kernel.protocol.refusals import error_of
 from kernel.protocol.status import Status
 from kernel.protocol.uuid7 import Uuid7
 

@@ -119,7 +119,7 @@ def routes(r: Resources) -> tuple[Route, ...]:
               "Resume all queues", {200: QueueState}),
 
         Route("submit_job", "POST", "/v1/jobs", r.jobs.create, "Submit a job",
-              {202: job.Job | job.JobCreated, 200: job.Job | job.JobChecked}, job_input.JobInput,
+              {202: job.Job, 200: job.Job | job.JobChecked}, job_input.JobInput,
               job_input.JobCreateQuery,
               (*NO_ENGINE, *NO_JOB, *NO_START, e.NotInstalled, e.NotSupported, e.KeyReused, e.QueueFull,
                e.DiskFull),

@@ -15,6 +15,7 @@ from kernel.protocol.enums import (
     ControlType,
     EngineState,
     InputKind,
+    JobState,
     ModelBase,
     ModelState,
     ModelType,
@@ -22,7 +23,7 @@ from kernel.protocol.enums import (
     Variant,
     WaitsFor,
 )
-from kernel.protocol.errors import FieldProblem, NotEnoughMemory, SpoonError, error_of_code
+from kernel.protocol.errors import FieldProblem
 from kernel.protocol.ids import (
     MAX_INTEGER,
     Count,
@@ -36,7 +37,7 @@ from kernel.protocol.ids import (
 )
 from kernel.protocol.memory import MemoryShortage
 from kernel.protocol.model_refs import InputFile, Preparation
-from kernel.protocol.specs import EngineSpec, JobRequest
+from kernel.protocol.specs import EngineSpec, JobRequest, JobSpec
 from kernel.protocol.status import Status
 from kernel.protocol.values import DurationS, Name, Note, Sha256, Tags, Uri
 
@@ -319,11 +320,23 @@ class EngineAccepted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class JobAccepted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The job is in the queue, durably; its images will have these ids."""
+    """The job is in the queue, durably: the whole job, as it was then."""
 
     job_id: JobId
     image_ids: tuple[ImageId, ...]
     created_at_ms: int
+    engine_id: EngineId | None = None
+    """None only in a reply that was stored by a version before 0.2."""
+    status: JobState = JobState.WAITING
+    priority: int = 0
+    jobs_ahead: int | None = None
+    """The jobs of its engine that go before it; None: it is with a worker already."""
+    attempts: int = 0
+    started_at_ms: int | None = None
+    spec: JobSpec | None = None
+    """Every value of the job; None, if the job has been deleted since."""
+    names: dict[str, str] = {}
+    """The names of its engine and models, by id."""
     waits_for: WaitsFor | None = None
     """What the job waits for; None: it is with a worker already."""
     error_code: str | None = None
@@ -462,22 +475,3 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 BrokerReply = SingleReply | Bundle
-
-
-def error_of(refused: Refused) -> SpoonError:
-    """The error that a refusal represents."""
-    error = error_of_code(refused.code, refused.detail, refused.fields, refused.retry_after_s)
-    if isinstance(error, NotEnoughMemory):
-        error.shortage = refused.shortage
-    return error
-
-
-def refusal_of(error: SpoonError) -> Refused:
-    """The refusal that represents an error."""
-    return Refused(
-        code=error.code,
-        detail=error.detail,
-        fields=error.fields,
-        retry_after_s=error.retry_after_s,
-        shortage=error.shortage if isinstance(error, NotEnoughMemory) else None,
-    )

@@ -366,14 +366,3 @@ def all_errors(*further_modules: str) -> dict[str, type[SpoonError]]:
         found[kind.code] = kind
         pending.extend(child for child in kind.__subclasses__() if child.__module__ in modules)
     return found
-
-
-def error_of_code(
-    code: str,
-    detail: str,
-    fields: tuple[FieldProblem, ...] = (),
-    retry_after_s: float | None = None,
-) -> SpoonError:
-    """The error that a refusal on the bus represents; an unknown code becomes a plain SpoonError."""
-    kind = all_errors().get(code, SpoonError)
-    return kind(detail, fields=fields, retry_after_s=retry_after_s)

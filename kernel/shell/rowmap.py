@@ -3,8 +3,9 @@
 from typing import Final
 
 import msgspec
-from msgspec.structs import asdict, fields
+from msgspec.structs import asdict, fields, replace
 
+from kernel.protocol import client
 from kernel.protocol.rows import BlobRow, EngineRow, ImageRow, JobRow, ModelRow
 from kernel.protocol.specs import JobSpec
 
@@ -12,12 +13,25 @@ SqlValue = None | int | float | bytes | str
 Bindings = dict[str, SqlValue]
 SqlRow = tuple[SqlValue, ...]
 
+_msgpack: Final = msgspec.msgpack.Encoder()
+_reply: Final[msgspec.msgpack.Decoder[client.SingleReply]] = msgspec.msgpack.Decoder(client.SingleReply)
 _json: Final = msgspec.json.Encoder()
 _job_spec: Final = msgspec.json.Decoder(JobSpec)
 
 
 def to_json(value: object) -> str:
     return _json.encode(value).decode()
+
+
+def reply_to_store(reply: client.SingleReply) -> bytes:
+    """A reply without the spec of its job, whose row has it."""
+    if isinstance(reply, client.JobAccepted):
+        reply = replace(reply, spec=None)
+    return _msgpack.encode(reply)
+
+
+def stored_reply(data: bytes) -> client.SingleReply:
+    return _reply.decode(data)
 
 
 def model_bindings(row: ModelRow) -> Bindings:

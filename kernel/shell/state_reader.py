@@ -3,7 +3,7 @@
 from typing import Final
 
 import apsw
-import msgspec
+from msgspec.structs import replace
 
 from kernel.core.events import Facts, Prunable, Snapshot, StoredReply
 from kernel.protocol import client
@@ -19,8 +19,6 @@ from kernel.views.named_sql import load_queries
 
 DUE_AT_ONCE: Final = 200
 """Images, and blobs, that one transaction ends."""
-
-_reply: Final = msgspec.msgpack.Decoder(client.SingleReply)
 
 
 class StateReader:
@@ -52,8 +50,17 @@ class StateReader:
 
     def _stored_reply(self, key: str) -> StoredReply | None:
         for digest, reply in self._execute(self._sql["stored_reply"], (key,)):
-            return StoredReply(digest, _reply.decode(reply))
+            return StoredReply(digest, self._with_spec(rowmap.stored_reply(reply)))
         return None
+
+    def _with_spec(self, reply: client.SingleReply) -> client.SingleReply:
+        """The reply as it was given: that of a job is stored without what its row has."""
+        if not isinstance(reply, client.JobAccepted):
+            return reply
+        row = self._job(reply.job_id)
+        if row is None:
+            return reply
+        return replace(reply, engine_id=row.engine_id, spec=self.job_spec(reply.job_id))
 
     def image(self, image_id: ImageId) -> ImageRow | None:
         for row in self._rows("image", (image_id,)):

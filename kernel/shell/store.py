@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Final, assert_never
 
 import apsw
-import msgspec
 
 from kernel.core import actions
 from kernel.process.log import line
@@ -38,7 +37,6 @@ CHECKPOINT_PAGES: Final = 400
 (adr/0033)."""
 
 log: Final = logging.getLogger("manager")
-_encode: Final = msgspec.msgpack.Encoder().encode
 _FILE_NAME: Final = re.compile(r"(?P<number>\d{4})_[a-z0-9_]+\.sql")
 
 
@@ -159,7 +157,7 @@ class Store:
             case actions.RecordChange(row):
                 self._run("record_change", (row.seq, row.kind, row.id, row.state, row.at_ms))
             case actions.SaveReply(key, digest, reply, at_ms):
-                self._run("save_reply", (key, digest, _encode(reply), at_ms))
+                self._run("save_reply", (key, digest, rowmap.reply_to_store(reply), at_ms))
             case actions.SavePause(since_ms):
                 self._run("set_meta", ("paused_since_ms", since_ms or 0))
             case actions.AddJob(row, spec):

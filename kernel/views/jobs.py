@@ -6,10 +6,11 @@ preprocessed.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from kernel.protocol.enums import ENDED_JOB_STATES, BlobKind, JobState
 from kernel.protocol.ids import JobId

@@ -5,6 +5,8 @@ Times are milliseconds since 1970 UTC.
 
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from kernel.protocol import rows
 from kernel.protocol.enums import EngineState, JobState
 from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId, ModelId
@@ -33,8 +35,7 @@ class FailingEngine:
     jobs_paused_since_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class JobRow:
+class JobRow(Struct, frozen=True, kw_only=True):
     """A job. `seq` is its number in the order of arrival."""
 
     seq: int

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from api.http.app import make_app
 from api.hub import Hub
 from conf.settings import Images, Settings
-from kernel.protocol.client import JobAccepted, SubmitJob
-from kernel.protocol.ids import JobId
+from kernel.protocol.client import SubmitJob
 from kernel.views.reader import Reader
-from tests.unit.api.fake_bus import FakeBus
+from tests.unit.api.fake_bus import FakeBus, accepted
 from tests.unit.api.forms import HEADERS, Part, form
 from tests.unit.api.sample_pictures import JPEG, PNG, PNG_TEXT, WEBP
 from tests.unit.api.stage import Stage
@@ -54,7 +53,7 @@ SETTINGS = settings(
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder: Path = tmp_path_factory.mktemp("bodies")
     database, bus, hub = SampleDatabase(folder / "spoon.sqlite3"), FakeBus(), Hub()
-    bus.reactions[SubmitJob] = JobAccepted(job_id=JobId("j1"), image_ids=(), created_at_ms=1)
+    bus.reactions[SubmitJob] = accepted()
     reader, options = Reader(database.file), Settings(images=Images(folder=folder))
     app = make_app(options, bus, reader, hub, lambda: 10_000)
     yield Stage(options, app, bus, database, reader, hub)

@@ -61,6 +61,12 @@ class QueueAgainstList(RuleBasedStateMachine):
         assert not any(job_id in self.queue for job_id in self.left)
 
     @invariant()
+    def newest_of_a_priority_knows_how_many_are_ahead(self):
+        for priority in {-place[0] for place in self.waiting.values()}:
+            ahead = sum(-other >= priority for other, _ in self.waiting.values()) - 1
+            assert self.queue.ahead_of_newest(priority) == ahead
+
+    @invariant()
     def memory_does_not_grow_with_what_has_left(self):
         assert len(self.queue._heap) <= 66 + 5 * len(self.waiting) + len(self.left)
 

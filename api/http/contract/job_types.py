@@ -12,6 +12,7 @@ from api.http.contract.responses import StoredError, moment, moment_or_none, sto
 from api.http.contract.search_query import SearchQuery, search_of
 from kernel.protocol.client import JobAccepted, JobProgress
 from kernel.protocol.enums import ControlType, JobState, Stage, WaitsFor
+from kernel.protocol.errors import JobNotFound
 from kernel.protocol.ids import EngineId, JobId
 from kernel.protocol.specs import JobSpec
 from kernel.views.jobs import JobFilter
@@ -39,19 +40,6 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     steps: int
     fraction: float
     eta_s: float | None
-
-
-class JobCreated(msgspec.Struct, frozen=True, kw_only=True):
-    """The job is in the queue, durably; its images will have these ids. If its engine has failed, `error` is
-    the engine's error."""
-
-    job_id: str
-    status: JobState
-    waits_for: WaitsFor | None
-    error: StoredError | None
-    image_id: str | None
-    image_ids: tuple[str, ...]
-    created_at: datetime
 
 
 class JobChecked(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,17 +96,32 @@ def filter_of(query: JobListQuery, now_ms: int) -> JobFilter:
     return JobFilter(status=query.status, **search_of(query, now_ms))
 
 
-def created_of(accepted: JobAccepted) -> JobCreated:
-    """The response to a submission."""
-    return JobCreated(
+def accepted_job(accepted: JobAccepted) -> Job:
+    """The response to a submission: the job as it was then, without a look into the database.
+
+    Raises: JobNotFound, if it has been deleted since.
+    """
+    if accepted.spec is None or accepted.engine_id is None:
+        raise JobNotFound("the job was accepted earlier and has been deleted since")
+    row = JobRow(
+        seq=0,
         job_id=accepted.job_id,
-        status=JobState.WAITING,
-        waits_for=accepted.waits_for,
-        error=first_engine_error(accepted),
-        image_id=_first(accepted.image_ids),
+        engine_id=accepted.engine_id,
+        status=accepted.status,
+        priority=accepted.priority,
+        spec=accepted.spec,
         image_ids=accepted.image_ids,
-        created_at=moment(accepted.created_at_ms),
+        attempts=accepted.attempts,
+        error_code=None,
+        error=None,
+        warnings=(),
+        created_at_ms=accepted.created_at_ms,
+        started_at_ms=accepted.started_at_ms,
+        finished_at_ms=None,
     )
+    ahead, awaited = accepted.jobs_ahead, accepted.waits_for
+    place = None if ahead is None or awaited is None else Place(ahead, awaited)
+    return job_of(row, Names(accepted.names), place=place, trouble=first_engine_error(accepted))
 
 
 def progress_of(progress: JobProgress) -> Progress:

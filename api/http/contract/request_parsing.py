@@ -124,12 +124,16 @@ class QueryReader(Generic[Input]):
     def __init__(self, kind: type[Input], check: Check[Input] | None = None) -> None:
         self._kind = kind
         self._check: Check[Input] = check or find_nothing
+        self._empty: Input | None = None
+        """The input of an empty query string, once it was read: most requests have none."""
 
     def read(self, req: falcon.Request) -> Input:
         """The input in a query string.
 
         Raises: InvalidField with every wrong parameter.
         """
+        if not req.query_string and self._empty is not None:
+            return self._empty
         params: Mapping[str, object] = req.params if req.query_string else {}
 
         def check(found: Input, faults: ValidationErrors) -> None:
@@ -138,7 +142,10 @@ class QueryReader(Generic[Input]):
                     faults.wrong(name, "must not be null: omit it")
             self._check(found, faults)
 
-        return read_fields(self._kind, params, frozenset(), check, strict=False)
+        found = read_fields(self._kind, params, frozenset(), check, strict=False)
+        if not req.query_string:
+            self._empty = found
+        return found
 
 
 def read_fields(

@@ -14,7 +14,7 @@ from api.http.contract.job_types import (
     JobListQuery,
     JobPage,
     Place,
-    created_of,
+    accepted_job,
     filter_of,
     job_of,
     referring,
@@ -101,7 +101,7 @@ class Jobs:
         if query.wait:
             self._send_when_over(resp, accepted.job_id, query.wait)
         else:
-            send(resp, 202, created_of(accepted))
+            send(resp, 202, accepted_job(accepted))
 
     def list(self, req: falcon.Request, resp: falcon.Response) -> None:
         query = self._list_query.read(req)

@@ -19,6 +19,7 @@ from kernel.core.validation import message_bounds
 from kernel.protocol import client
 from kernel.protocol.endpoints import MAX_UNANSWERED
 from kernel.protocol.errors import KeyReused, SpoonError, TooManyRequests
+from kernel.protocol.refusals import refusal_of
 
 RETRY_S = 1.0
 _Setup = (
@@ -43,7 +44,7 @@ def asked(world: World, event: Asked) -> None:
         message_bounds.check(event.ask)
         reply = _replay(event) or _answer(world, event)
     except SpoonError as error:
-        reply = client.refusal_of(error)
+        reply = refusal_of(error)
     if reply is not None:
         world.act(actions.Reply(event.peer, event.correlation, reply))
 

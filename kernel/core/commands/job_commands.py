@@ -119,13 +119,15 @@ def enqueue(
     engine.queue.put(row.job_id, row.priority, row.seq)
     engine.is_held = False
     reconcile.reconcile_engine(world, engine)
-    return _accepted(world, engine, row)
+    return _accepted(world, engine, row, spec)
 
 
-def _accepted(world: World, engine: Engine, row: JobRow) -> client.JobAccepted:
-    """The reply for an accepted job. A job that a worker has already waits for nothing."""
-    awaited, trouble = None, engine.row
+def _accepted(world: World, engine: Engine, row: JobRow, spec: JobSpec) -> client.JobAccepted:
+    """The reply for the newest job. A job that a worker has already waits for nothing."""
+    awaited, ahead, trouble = None, None, engine.row
+    row = world.jobs[row.job_id].row
     if row.job_id in engine.queue:
+        ahead = engine.queue.ahead_of_newest(row.priority)
         awaited = waiting.waits_for(
             trouble.status,
             trouble.error_code,
@@ -137,6 +139,14 @@ def _accepted(world: World, engine: Engine, row: JobRow) -> client.JobAccepted:
         job_id=row.job_id,
         image_ids=row.image_ids,
         created_at_ms=row.created_at_ms,
+        engine_id=row.engine_id,
+        status=row.status,
+        priority=row.priority,
+        jobs_ahead=ahead,
+        attempts=row.attempts,
+        started_at_ms=row.started_at_ms,
+        spec=spec,
+        names=_names(world, engine, row),
         waits_for=awaited,
         error_code=None if awaited is None else trouble.error_code,
         error=None if awaited is None else trouble.error,
@@ -158,6 +168,14 @@ def edit(world: World, ask: client.EditJob, facts: Facts) -> client.SingleReply:
         transitions.note_job(world, job, replace(row, priority=ask.priority))
         world.engines[row.engine_id].queue.put(row.job_id, ask.priority, row.seq)
     return client.Done()
+
+
+def _names(world: World, engine: Engine, row: JobRow) -> dict[str, str]:
+    """The names of the job's engine, if it has one, and of its models."""
+    names: dict[str, str] = {} if engine.row.name is None else {row.engine_id: engine.row.name}
+    for model_id in row.models:
+        names[model_id] = world.models[model_id].name
+    return names
 
 
 def cancel(world: World, ask: client.CancelJob, facts: Facts) -> client.SingleReply:

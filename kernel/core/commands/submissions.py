@@ -14,6 +14,7 @@ from kernel.core.state.world import Submission, World
 from kernel.protocol import client
 from kernel.protocol.errors import BadMessage, DiskFull, KeyReused, SpoonError, TooManyRequests, wrong_field
 from kernel.protocol.ids import BlobId
+from kernel.protocol.refusals import refusal_of
 
 MAX_SUBMISSIONS: Final = 256
 MAX_BYTES: Final = 512 << 20
@@ -75,7 +76,7 @@ def stored(world: World, key: str) -> None:
     except SpoonError as error:
         for blob_id, file in zip(submission.blob_ids, ask.files, strict=True):
             blobs.trash(world, blob_id, file.mime)
-        _answer(world, submission, client.refusal_of(error))
+        _answer(world, submission, refusal_of(error))
         return
     files = tuple(zip(submission.blob_ids, ask.files, strict=True))
     reply = job_commands.enqueue(world, engine, ask.priority, spec, files)
@@ -86,7 +87,7 @@ def stored(world: World, key: str) -> None:
 def not_stored(world: World, key: str, reason: str, *, is_damaged: bool) -> None:
     """The images could not be written and none of them is left: nothing has changed."""
     error = BadMessage(reason) if is_damaged else DiskFull(f"the input images could not be stored: {reason}")
-    _answer(world, world.submissions.pop(key), client.refusal_of(error))
+    _answer(world, world.submissions.pop(key), refusal_of(error))
 
 
 def _answer(world: World, submission: Submission, reply: client.SingleReply) -> None:

@@ -1,5 +1,6 @@
 """The waiting jobs of one engine, in the order of service."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 
@@ -16,6 +17,7 @@ class JobQueue:
     """
 
     _places: dict[JobId, _Place] = field(default_factory=dict)
+    _by_priority: Counter[int] = field(default_factory=Counter)
     _heap: list[_Place] = field(default_factory=list)
 
     def __contains__(self, job_id: object) -> bool:
@@ -27,20 +29,33 @@ class JobQueue:
     def put(self, job_id: JobId, priority: int, seq: int) -> None:
         """Add a job, or move it. Its position follows from its priority and its sequence number."""
         place = (-priority, seq, job_id)
+        if job_id in self._places:
+            self._uncount(self._places[job_id])
         self._places[job_id] = place
+        self._by_priority[priority] += 1
         heappush(self._heap, place)
         self._compact()
 
     def remove(self, job_id: JobId) -> None:
         """Remove a job from any position."""
-        del self._places[job_id]
+        self._uncount(self._places.pop(job_id))
         self._compact()
+
+    def _uncount(self, place: _Place) -> None:
+        priority = -place[0]
+        self._by_priority[priority] -= 1
+        if not self._by_priority[priority]:
+            del self._by_priority[priority]
 
     def _compact(self) -> None:
         """Rebuild the heap once most of it is out of date."""
         if len(self._heap) > 64 + 4 * len(self._places):
             self._heap = list(self._places.values())
             heapify(self._heap)
+
+    def ahead_of_newest(self, priority: int) -> int:
+        """The number of jobs ahead of the one with this priority that came last. O(priorities in use)."""
+        return sum(count for other, count in self._by_priority.items() if other >= priority) - 1
 
     def first(self) -> JobId | None:
         """The next job; None, if the queue is empty."""

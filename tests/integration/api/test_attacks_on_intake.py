@@ -15,11 +15,11 @@ import pytest
 
 from api.http.contract.validation_errors import MAX_FAULTS
 from api.http.framework.bodies import BODIES_AT_ONCE
-from kernel.protocol.client import ApiAsk, BrokerReply, Done, JobAccepted, SubmitJob
-from kernel.protocol.ids import JobId
+from kernel.protocol.client import ApiAsk, BrokerReply, Done, SubmitJob
 from tests.integration.api import attacks
 from tests.integration.api.attacks import Address, Answer
 from tests.integration.api.fake_manager import FakeManager
+from tests.unit.api.fake_bus import accepted
 
 ROOT = Path(__file__).parents[3]
 MOST_MEMORY_KB = 400_000
@@ -31,11 +31,7 @@ HEALTH_TIMEOUT_S = 20.0
 
 
 def willing(ask: ApiAsk) -> BrokerReply:
-    return (
-        JobAccepted(job_id=JobId("j1"), image_ids=(), created_at_ms=1)
-        if isinstance(ask, SubmitJob)
-        else Done()
-    )
+    return accepted() if isinstance(ask, SubmitJob) else Done()
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from api.http.app import make_app
 from api.http.framework.server import HttpServer
 from api.hub import Hub
 from conf.settings import Server, Settings
-from kernel.protocol.client import ApiAsk, BrokerReply, JobAccepted, Refused, SubmitJob
-from kernel.protocol.ids import JobId
+from kernel.protocol.client import ApiAsk, BrokerReply, Refused, SubmitJob
 from kernel.views.reader import Reader
 from tests.integration.api.fake_manager import FakeManager
+from tests.unit.api.fake_bus import accepted
 from tests.unit.views.database import SampleDatabase
 
 TIMEOUT_S = 20.0
@@ -39,7 +39,7 @@ class Hesitant:
         seed = ask.request.seed
         if seed == 0:
             return Refused(code="queue_full", detail="full")
-        return JobAccepted(job_id=JobId(f"j{seed}"), image_ids=(), created_at_ms=1)
+        return accepted(f"j{seed}")
 
 
 @dataclass

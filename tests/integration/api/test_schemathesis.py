@@ -19,9 +19,9 @@ from conf.settings import Images, Models, Settings
 from kernel.protocol import client
 from kernel.protocol.enums import EngineState, ModelState
 from kernel.protocol.errors import ImageGone, SpoonError
-from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
+from kernel.protocol.ids import EngineId, ModelId
 from kernel.views.reader import Reader
-from tests.unit.api.fake_bus import FakeBus, Reaction
+from tests.unit.api.fake_bus import FakeBus, Reaction, accepted
 from tests.unit.api.refusals import refusals
 from tests.unit.views.database import SampleDatabase
 
@@ -29,7 +29,7 @@ ENDLESS = "/v1/events"
 
 ENGINE = client.EngineAccepted(engine_id=EngineId("e1"), status=EngineState.STARTING)
 MODEL = client.ModelAccepted(model_id=ModelId("m1"), status=ModelState.READY)
-JOB = client.JobAccepted(job_id=JobId("j1"), image_ids=(ImageId("i1"),), created_at_ms=1)
+JOB = accepted()
 
 
 def submit(ask: client.ApiAsk) -> client.BrokerReply:

@@ -20,13 +20,12 @@ from kernel.protocol.client import (
     ClaimDownload,
     DownloadGranted,
     FinishDownload,
-    JobAccepted,
     SubmitJob,
 )
 from kernel.protocol.enums import ChangeKind
-from kernel.protocol.ids import EventSeq, ImageId, JobId, Ticket
+from kernel.protocol.ids import EventSeq, ImageId, Ticket
 from kernel.views.reader import Reader
-from tests.unit.api.fake_bus import FakeBus
+from tests.unit.api.fake_bus import FakeBus, accepted
 from tests.unit.views.database import SampleDatabase
 
 FILE_BYTES = 20 << 20
@@ -209,7 +208,7 @@ def test_no_answer_tells_what_software_serves_it(running: Running) -> None:
 
 
 def test_a_job_that_is_answered_at_once_is_answered_by_a_thread(running: Running) -> None:
-    running.bus.reactions[SubmitJob] = JobAccepted(job_id=JobId("j1"), image_ids=(), created_at_ms=1)
+    running.bus.reactions[SubmitJob] = accepted()
     connection = running.connect()
     for _ in range(3):
         connection.request("POST", "/v1/jobs", b'{"engine_id": "e1"}', {"Content-Type": "application/json"})
@@ -220,7 +219,7 @@ def test_a_job_that_is_answered_at_once_is_answered_by_a_thread(running: Running
 
 
 def test_a_chunked_body_is_read(running: Running) -> None:
-    running.bus.reactions[SubmitJob] = JobAccepted(job_id=JobId("j1"), image_ids=(), created_at_ms=1)
+    running.bus.reactions[SubmitJob] = accepted()
     connection = running.connect()
     body = [b'{"engine_id"', b': "e1"}']
     headers = {"Content-Type": "application/json"}
@@ -305,7 +304,7 @@ def test_streams_are_counted_and_their_slots_come_back(running: Running) -> None
 
 
 def test_waiting_ends_when_the_job_does(running: Running) -> None:
-    running.bus.reactions[SubmitJob] = JobAccepted(job_id=JobId("j1"), image_ids=(), created_at_ms=1)
+    running.bus.reactions[SubmitJob] = accepted()
     running.database.add_job(1, "j1")
     connection = running.connect()
     headers = {"Content-Type": "application/json"}
@@ -327,7 +326,7 @@ def finish_job(running: Running) -> None:
 
 def test_a_stopping_server_ends_streams_and_waits_and_finishes_the_rest(running: Running) -> None:
     running.database.add_job(1, "j1")
-    running.bus.reactions[SubmitJob] = JobAccepted(job_id=JobId("j1"), image_ids=(), created_at_ms=1)
+    running.bus.reactions[SubmitJob] = accepted()
     stream, waiting = running.connect(), running.connect()
     stream.request("GET", "/v1/events")
     streaming = stream.getresponse()

@@ -245,6 +245,32 @@ def test_an_answer_comes_back_to_the_command_that_had_it(
     assert state_reader.facts("key", ask).stored_reply == StoredReply(b"digest", reply)
 
 
+def test_the_answer_to_a_job_is_stored_without_its_prompt_and_comes_back_whole(
+    store: Store, state_reader: StateReader
+) -> None:
+    reply = client.JobAccepted(
+        job_id=WAITING_JOB.job_id,
+        image_ids=(IMAGE,),
+        created_at_ms=NOW_MS,
+        engine_id=ENGINE,
+        jobs_ahead=4,
+        spec=SPEC,
+    )
+    saved(store, actions.SaveEngine(FULL_ENGINE), actions.AddJob(WAITING_JOB, SPEC))
+    saved(store, actions.SaveReply("key", b"digest", reply, NOW_MS))
+    stored = store.connection.execute("SELECT reply FROM idempotency WHERE key = 'key'").get
+    assert SPEC.prompt.encode() not in stored
+    ask = client.SubmitJob(request=JobRequest())
+    assert state_reader.facts("key", ask).stored_reply == StoredReply(b"digest", reply)
+
+
+def test_the_answer_to_a_job_that_was_deleted_has_no_spec(store: Store, state_reader: StateReader) -> None:
+    reply = client.JobAccepted(job_id=JOB, image_ids=(), created_at_ms=NOW_MS, engine_id=ENGINE, spec=SPEC)
+    saved(store, actions.SaveReply("key", b"digest", reply, NOW_MS))
+    stored = state_reader.facts("key", client.SubmitJob(request=JobRequest())).stored_reply
+    assert stored == StoredReply(b"digest", replace(reply, spec=None))
+
+
 def test_old_answers_and_changes_are_forgotten_and_new_ones_are_not(
     store: Store, state_reader: StateReader
 ) -> None:

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 from api.port import Answer, answer_in
 from api.session import Outcome
-from kernel.protocol.client import ApiAsk, BrokerReply
-from kernel.protocol.enums import Phase
+from kernel.protocol.client import ApiAsk, BrokerReply, JobAccepted
+from kernel.protocol.enums import Phase, WaitsFor
 from kernel.protocol.errors import ManagerUnreachable, SpoonError
+from kernel.protocol.ids import EngineId, ImageId, JobId
 from kernel.protocol.status import DeviceStatus, Status
+from tests.unit.views.database import SPEC
 
 Reaction = BrokerReply | SpoonError | Callable[[ApiAsk], BrokerReply | SpoonError]
 
@@ -31,6 +33,19 @@ class FakeFigures:
     resent: int = 2
     given_up: int = 1
     unanswered: int = 0
+
+
+def accepted(job_id: str = "j1", *image_ids: str, created_at_ms: int = 1) -> JobAccepted:
+    """The reply for a job that is next in the queue of the engine e1."""
+    return JobAccepted(
+        job_id=JobId(job_id),
+        image_ids=tuple(map(ImageId, image_ids or ("i1",))),
+        created_at_ms=created_at_ms,
+        engine_id=EngineId("e1"),
+        jobs_ahead=0,
+        waits_for=WaitsFor.TURN,
+        spec=SPEC,
+    )
 
 
 class FakeBus:

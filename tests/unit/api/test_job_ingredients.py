@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kernel.protocol.client import JobAccepted, SubmitJob
+from kernel.protocol.client import SubmitJob
 from kernel.protocol.enums import ControlType, ImageFit, InputKind
 from kernel.protocol.errors import (
     ModelMissing,
@@ -14,9 +14,10 @@ from kernel.protocol.errors import (
     of_field,
     wrong_field,
 )
-from kernel.protocol.ids import JobId, ModelId
+from kernel.protocol.ids import ModelId
 from kernel.protocol.model_refs import OWN_VAE, ControlUse, LoraUse
 from kernel.protocol.specs import JobRequest
+from tests.unit.api.fake_bus import accepted
 from tests.unit.api.sample_pictures import PNG_TEXT
 from tests.unit.api.stage import Stage, fields_of
 
@@ -25,7 +26,7 @@ POSE = {"pose_image_blob": PNG_TEXT}
 
 @pytest.fixture(autouse=True)
 def a_willing_manager(stage: Stage) -> None:
-    stage.bus.reactions[SubmitJob] = JobAccepted(job_id=JobId("j1"), image_ids=(), created_at_ms=1)
+    stage.bus.reactions[SubmitJob] = accepted()
 
 
 def request_of(stage: Stage, job: dict[str, Any]) -> JobRequest:

@@ -6,10 +6,11 @@ from typing import Any
 import falcon.testing
 import pytest
 
-from kernel.protocol.client import JobAccepted, JobValid, SubmitJob
+from kernel.protocol.client import JobValid, SubmitJob
 from kernel.protocol.enums import ControlType, InputKind
-from kernel.protocol.ids import EngineId, JobId
+from kernel.protocol.ids import EngineId
 from kernel.protocol.model_refs import ControlUse, InputFile, LoraUse
+from tests.unit.api.fake_bus import accepted
 from tests.unit.api.forms import HEADERS, Part, file, form, text
 from tests.unit.api.sample_pictures import JPEG, PNG, PNG_TEXT, WEBP, as_text, picture
 from tests.unit.api.stage import Stage, fields_of
@@ -19,7 +20,7 @@ ENGINE = text("engine_id", "e1")
 
 @pytest.fixture(autouse=True)
 def a_willing_manager(stage: Stage) -> None:
-    stage.bus.reactions[SubmitJob] = JobAccepted(job_id=JobId("j1"), image_ids=(), created_at_ms=1)
+    stage.bus.reactions[SubmitJob] = accepted()
 
 
 def send(stage: Stage, *parts: Part) -> falcon.testing.Result:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from kernel.protocol.client import DeleteJob, Done, JobAccepted, SubmitJob
-from kernel.protocol.ids import JobId
+from kernel.protocol.client import DeleteJob, Done, SubmitJob
+from tests.unit.api.fake_bus import accepted
 from tests.unit.api.stage import Stage, fields_of
 
 JSON = {"Content-Type": "application/json"}
@@ -69,7 +69,7 @@ def test_another_type_than_json_is_refused(stage: Stage, content_type: str | Non
     "content_type", ["application/json", "Application/JSON", 'application/json; charset="UTF-8"']
 )
 def test_json_is_json_however_it_is_spelt(stage: Stage, content_type: str) -> None:
-    stage.bus.reactions[SubmitJob] = JobAccepted(job_id=JobId("j1"), image_ids=(), created_at_ms=1)
+    stage.bus.reactions[SubmitJob] = accepted()
     result = stage.post("/v1/jobs", body=b'{"engine_id": "e1"}', headers={"Content-Type": content_type})
     assert result.status_code == 202
 

@@ -6,21 +6,22 @@ from typing import Any
 import falcon.testing
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from api.http.contract.job_input import JobInput
 from api.http.framework.deferral import OUTCOME
 from api.session import Outcome
-from kernel.protocol.client import JobAccepted, JobValid, SubmitJob
-from kernel.protocol.enums import ImageFileType, Scheduler, WaitsFor
+from kernel.protocol.client import JobValid, SubmitJob
+from kernel.protocol.enums import ImageFileType, JobState, Scheduler, WaitsFor
 from kernel.protocol.errors import DiskFull, EngineNotFound, KeyReused, QueueFull
-from kernel.protocol.ids import EngineId, ImageId, JobId, ModelId
+from kernel.protocol.ids import EngineId, ModelId
 from kernel.protocol.model_refs import LoraUse
 from kernel.protocol.specs import JobRequest
+from tests.unit.api.fake_bus import accepted
+from tests.unit.api.rich_job import RICH_SPEC
 from tests.unit.api.stage import Stage, fields_of
 
-ACCEPTED = JobAccepted(
-    job_id=JobId("j1"), image_ids=(ImageId("i1"), ImageId("i2")), created_at_ms=1_700_000_000_123
-)
+ACCEPTED = accepted("j1", "i1", "i2", created_at_ms=1_700_000_000_123)
 
 
 @pytest.fixture(autouse=True)
@@ -32,22 +33,43 @@ def test_an_accepted_job_is_told_with_its_place(stage: Stage) -> None:
     result = stage.post("/v1/jobs", {"engine_id": "e1", "prompt": "a cat"})
     assert result.status_code == 202
     assert result.headers["location"] == "/v1/jobs/j1"
-    assert result.json == {
-        "job_id": "j1",
-        "status": "waiting",
-        "waits_for": None,
-        "error": None,
-        "image_id": "i1",
-        "image_ids": ["i1", "i2"],
-        "created_at": "2023-11-14T22:13:20.123000Z",
-    }
+    assert (result.json["job_id"], result.json["image_ids"]) == ("j1", ["i1", "i2"])
+    assert (result.json["queue_position"], result.json["waits_for"]) == (1, "turn")
+
+
+def test_the_answer_is_the_job_as_a_look_at_it_shows_it_and_reads_no_database(stage: Stage) -> None:
+    spec = replace(RICH_SPEC, prompt="a cat", seed=7)
+    names = {"e1": "portraits", "l1": "sketch"}
+    accepted = replace(
+        ACCEPTED, spec=spec, priority=3, created_at_ms=10_000, names=names, waits_for=WaitsFor.START
+    )
+    stage.bus.reactions[SubmitJob] = accepted
+    told = stage.post("/v1/jobs", {"engine_id": "e1", "prompt": "a cat"}).json
+    stage.database.add_engine("e1", name="portraits")
+    stage.database.add_model("l1", name="sketch")
+    stage.database.add_job(1, "j1", spec=spec, priority=3, created_at_ms=10_000, image_ids='["i1","i2"]')
+    shown = stage.get("/v1/jobs/j1").json
+    assert told == shown
+
+
+def test_a_job_that_a_worker_has_at_once_is_shown_as_such(stage: Stage) -> None:
+    stage.bus.reactions[SubmitJob] = replace(
+        ACCEPTED, status=JobState.PROCESSING, jobs_ahead=None, waits_for=None, attempts=1, started_at_ms=5_000
+    )
+    job = stage.post("/v1/jobs", {"engine_id": "e1"}).json
+    assert (job["status"], job["queue_position"], job["waits_for"]) == ("processing", None, None)
+    assert (job["attempts"], job["started_at"]) == (1, "1970-01-01T00:00:05Z")
+
+
+def test_a_repetition_for_a_job_that_was_deleted_since_finds_none(stage: Stage) -> None:
+    stage.bus.reactions[SubmitJob] = replace(ACCEPTED, spec=None)
+    result = stage.post("/v1/jobs", {"engine_id": "e1"}, headers={"Idempotency-Key": "k"})
+    assert (result.status_code, result.json["code"]) == (404, "job_not_found")
 
 
 def test_a_job_for_an_engine_in_error_is_accepted_and_told_what_it_waits_for(stage: Stage) -> None:
-    stage.bus.reactions[SubmitJob] = JobAccepted(
-        job_id=JobId("j1"),
-        image_ids=(ImageId("i1"),),
-        created_at_ms=1_700_000_000_123,
+    stage.bus.reactions[SubmitJob] = replace(
+        ACCEPTED,
         waits_for=WaitsFor.REPAIR,
         error_code="model_unreadable",
         error="the header is damaged",

@@ -50,6 +50,27 @@ def test_higher_priority_goes_first_and_equal_ones_in_their_order():
     assert list(story.gives) == [urgent, first, second, low]
 
 
+def test_accepted_job_is_told_with_all_its_values_and_its_place_in_the_queue():
+    story = Story()
+    engine_id = story.engine(autostart=False, name="portraits")
+    replies = [story.ask(submit(engine_id, priority=priority, steps=7)) for priority in (0, -1, 0, 5, -1)]
+    assert all(isinstance(reply, client.JobAccepted) for reply in replies)
+    assert [reply.jobs_ahead for reply in replies] == [0, 1, 1, 0, 4]
+    last = replies[-1]
+    assert (last.engine_id, last.status, last.priority) == (engine_id, JobState.WAITING, -1)
+    assert last.spec == story.database.specs[last.job_id]
+    assert last.spec.steps == 7
+    assert last.names == {engine_id: "portraits"}
+
+
+def test_job_that_a_worker_gets_at_once_is_told_as_processed():
+    story = Story()
+    engine_id, _ = story.running_engine()
+    reply = story.ask(submit(engine_id))
+    assert (reply.status, reply.attempts, reply.jobs_ahead) == (JobState.PROCESSING, 1, None)
+    assert reply.started_at_ms == story.job(reply.job_id).started_at_ms is not None
+
+
 def test_job_that_was_given_back_returns_to_its_old_place():
     story = Story()
     engine_id, worker_id = story.running_engine()
