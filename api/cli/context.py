@@ -52,9 +52,18 @@ class Invocation:
 
 def local_url(settings: Settings) -> str:
     """The URL of this installation's API, as far as this machine knows."""
+    return written_url(settings) or configured_url(settings)
+
+
+def written_url(settings: Settings) -> str:
+    """The URL that the API wrote to a file when it started; empty, if it did not."""
     try:
-        written = (settings.bus_folder / API_URL_FILE).read_text(encoding="ascii").strip()
+        return (settings.bus_folder / API_URL_FILE).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
-        written = ""
+        return ""
+
+
+def configured_url(settings: Settings) -> str:
+    """The URL under which this machine reaches the API's configured address."""
     host = _ANY_ADDRESS.get(settings.server.host, settings.server.host)
-    return written or f"http://{f'[{host}]' if ':' in host else host}:{settings.server.port}"
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.server.port}"

@@ -1,6 +1,6 @@
 """`spoon doctor`: check the installation and name the remedy for each problem."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import click
 import msgspec
@@ -39,11 +39,22 @@ def doctor(context: click.Context, as_json: bool) -> None:
             [(one.verdict, one.subject, one.found) for one in found],
             is_wrapped=True,
         )
-        for one in found:
+        for one in sorted(found, key=lambda one: one.verdict is Verdict.MISSING):
             if one.remedy:
                 click.echo(f"{one.subject}: {one.remedy}")
+        click.echo(_sum_of(found))
     is_missing = any(one.verdict is Verdict.MISSING for one in found)
     context.exit(ExitCode.FAILURE if is_missing else ExitCode.OK)
+
+
+def _sum_of(found: Sequence[CheckResult]) -> str:
+    """All results in one sentence."""
+    missing, notes = (sum(one.verdict is kind for one in found) for kind in (Verdict.MISSING, Verdict.NOTE))
+    noted = f"; {notes} {'note' if notes == 1 else 'notes'}" if notes else ""
+    if not missing:
+        return f"{len(found)} checks: nothing required is missing{noted}"
+    what = "requirement is" if missing == 1 else "requirements are"
+    return f"{len(found)} checks: {missing} {what} missing{noted}"
 
 
 def _results(invocation: Invocation, settings: Settings) -> Iterator[CheckResult]:
@@ -56,7 +67,7 @@ def _results(invocation: Invocation, settings: Settings) -> Iterator[CheckResult
     if are_workers_local:
         yield from features(settings.detectors_folder)
     manager, api = _manager(invocation), _api(invocation)
-    yield from machine(settings, is_ours=api.verdict is Verdict.OK)
+    yield from machine(settings, is_running=manager.verdict is Verdict.OK)
     yield manager
     yield api
 

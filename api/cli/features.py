@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from api.cli.diagnosis import CheckResult, Verdict
+from api.cli.software import install_command
 from kernel.protocol.detectors import DETECTOR_FILES, DetectorFiles
 
-_DISTRIBUTION: Final = "automatic-spoon"
 _RUNTIMES: Final = ("onnxruntime-gpu", "onnxruntime")
 _POSE_PACKAGES: Final = ("controlnet-aux", "mediapipe")
 _FIRST_WITHOUT_MEDIAPIPE: Final = (3, 13)
@@ -43,7 +43,7 @@ def background_removal(installed: Mapping[str, str | None]) -> CheckResult:
         subject="background removal",
         verdict=Verdict.NOTE,
         found="unavailable: onnxruntime is not installed",
-        remedy=f"pip install '{_DISTRIBUTION}[cuda]', or '{_DISTRIBUTION}[cpu]' on a machine without a GPU",
+        remedy=f"{install_command('cuda')}, or with [cpu] on a machine without a GPU",
     )
 
 
@@ -51,7 +51,7 @@ def opencv(error: str | None) -> CheckResult:
     """OpenCV, which the detectors canny and mediapipe need; `error` is the last line of a failed import."""
     if error is None:
         return CheckResult(subject="OpenCV", verdict=Verdict.OK, found="can be imported")
-    remedy = f"pip install '{_DISTRIBUTION}[worker]'"
+    remedy = install_command("worker")
     if "libGL.so" in error:
         remedy = "install the system package libgl1 (Debian, Ubuntu) or mesa-libGL (Fedora)"
     return CheckResult(
@@ -70,7 +70,7 @@ def pose_packages(installed: Mapping[str, str | None], python: tuple[int, ...]) 
             "run the worker with Python 3.11 or 3.12; no usable mediapipe release supports later versions"
         )
     else:
-        remedy = f"pip install '{_DISTRIBUTION}[pose]'"
+        remedy = install_command("pose")
     return CheckResult(
         subject="pose detectors",
         verdict=Verdict.NOTE,

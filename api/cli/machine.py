@@ -5,21 +5,27 @@ import shutil
 import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
+import msgspec
+
+from api.cli.context import configured_url, written_url
 from api.cli.diagnosis import CheckResult, Verdict
-from api.cli.output import size
+from api.cli.output import printable, size
 from api.cli.privacy import privacy
 from conf.settings import Settings
 from kernel.protocol.endpoints import BACK_SOCKET, FRONT_SOCKET, MAX_IPC_PATH_BYTES
 
+_ANSWER_S: Final = 2.0
 
-def machine(settings: Settings, is_ours: bool) -> Iterator[CheckResult]:
-    """Results of the checks of the machine. `is_ours`: our own API answers at the configured address."""
+
+def machine(settings: Settings, is_running: bool) -> Iterator[CheckResult]:
+    """Results of the checks of the machine. `is_running`: the Manager of this configuration answers."""
     yield from folders(settings)
     yield from privacy(settings)
     yield from disks(settings)
     yield socket_paths(settings.bus_folder)
-    yield port(settings.server.host, settings.server.port, is_ours)
+    yield port(settings, is_running)
     yield from gpus()
 
 
@@ -102,11 +108,26 @@ def socket_paths(bus_folder: Path) -> CheckResult:
     )
 
 
-def port(host: str, number: int, is_ours: bool) -> CheckResult:
-    """Whether the API can listen on its configured address."""
+def port(settings: Settings, is_running: bool) -> CheckResult:
+    """Whether the API can listen on its configured address, or else who does."""
+    host, number, url = settings.server.host, settings.server.port, configured_url(settings)
     subject = f"port {number}"
-    if is_ours:
-        return CheckResult(subject=subject, verdict=Verdict.OK, found="in use by this server")
+    reason = _bind_error(host, number)
+    if reason is None:
+        return CheckResult(subject=subject, verdict=Verdict.OK, found=f"free on {host}")
+    holder = _holder(url)
+    if is_running and written_url(settings) == url:
+        return CheckResult(subject=subject, verdict=Verdict.OK, found=f"in use by this server: {holder}")
+    return CheckResult(
+        subject=subject,
+        verdict=Verdict.MISSING,
+        found=f"cannot listen on {host} port {number}: {reason}; in use by {holder}",
+        remedy="stop the program that uses it, or change server.host or server.port",
+    )
+
+
+def _bind_error(host: str, number: int) -> str | None:
+    """Why nobody can listen there now; None, if the API can."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         # As the server does, so that closed connections in TIME_WAIT do not block the port.
@@ -114,13 +135,34 @@ def port(host: str, number: int, is_ours: bool) -> CheckResult:
         try:
             probe.bind((host, number))
         except OSError as error:
-            return CheckResult(
-                subject=subject,
-                verdict=Verdict.MISSING,
-                found=f"cannot listen on {host} port {number}: {error.strerror or error}",
-                remedy="stop the program that uses it, or change server.host or server.port",
-            )
-    return CheckResult(subject=subject, verdict=Verdict.OK, found=f"free on {host}")
+            return error.strerror or str(error)
+    return None
+
+
+class _Versions(msgspec.Struct, frozen=True, kw_only=True):
+    automatic_spoon: str
+
+
+class _Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of GET /v1/capabilities that tells a server of ours from others."""
+
+    versions: _Versions
+
+
+def _holder(url: str) -> str:
+    """Who answers there."""
+    import httpx
+
+    try:
+        answer = httpx.get(f"{url}/v1/capabilities", timeout=_ANSWER_S, trust_env=False)
+    except httpx.HTTPError:
+        return "a program that does not speak HTTP"
+    try:
+        version = msgspec.json.decode(answer.content, type=_Capabilities).versions.automatic_spoon
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        name = printable(answer.headers.get("server", ""))
+        return f"another web server{f' ({name})' if name else ''}"
+    return f"automatic-spoon {version} at {url}"
 
 
 def gpus() -> Iterator[CheckResult]:

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from shlex import quote
 from typing import Final
+
+import msgspec
 
 from api.cli.diagnosis import CheckResult, Verdict
 from kernel.protocol.version import OLDEST_SQLITE
@@ -56,12 +59,11 @@ def package(floor: Floor, version: str | None, is_needed: bool) -> CheckResult:
     """One package of setup.cfg."""
     if version is not None and is_at_least(version, floor.lowest):
         return CheckResult(subject=floor.package, verdict=Verdict.OK, found=version)
-    wanted = f'"{_DISTRIBUTION}[{floor.extra}]"' if floor.extra else _DISTRIBUTION
     return CheckResult(
         subject=floor.package,
         verdict=Verdict.MISSING if is_needed else Verdict.NOTE,
         found="not installed" if version is None else f"{version}, but {floor.lowest} or later is required",
-        remedy=f"pip install --upgrade {wanted}"
+        remedy=install_command(floor.extra)
         + ("" if is_needed else " (only needed to run engines on this machine)"),
     )
 
@@ -85,6 +87,29 @@ def sd_embed(is_there: bool, version: str | None) -> CheckResult:
     else:
         found = "not installed, not required: the server implements long_prompt_technique sd_embed itself"
     return CheckResult(subject="sd_embed", verdict=Verdict.OK, found=found)
+
+
+def install_command(extra: str | None, setup: Path = _SETUP) -> str:
+    """The command that installs this project with an extra: from its checkout, or from its origin (PEP 610).
+
+    It is on no package index, where its name alone would find nothing, or the package of somebody else.
+    """
+    name = f"[{extra}]" if extra else ""
+    if setup.is_file():
+        folder = setup.parent
+        return f"pip install -c {quote(str(folder / 'constraints.txt'))} -e {quote(f'{folder}{name}')}"
+    try:
+        origin = metadata.distribution(_DISTRIBUTION).read_text("direct_url.json")
+    except metadata.PackageNotFoundError:
+        origin = None
+    source = f" @ {msgspec.json.decode(origin, type=_Origin).url}" if origin else ""
+    return f"pip install {quote(f'{_DISTRIBUTION}{name}{source}')}"
+
+
+class _Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """What pip notes of the place that it installed a package from."""
+
+    url: str
 
 
 def floors() -> tuple[Floor, ...]:

@@ -19,8 +19,11 @@ def late_import(feature: str, *adapters: str) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except ModuleNotFoundError as error:
-        ways = " or ".join(f"'automatic-spoon[{extra}]'" for extra in adapters)
-        raise NotInstalled(f"{feature} requires the package {error.name}: pip install {ways}") from error
+        ways = " or ".join(f"[{extra}]" for extra in adapters)
+        raise NotInstalled(
+            f"{feature} requires the package {error.name}, which comes with the extra {ways}: "
+            "`spoon doctor` has the command that installs it"
+        ) from error
     except ImportError as error:
         raise NotInstalled(f"{feature} failed to load: {error}{_remedy(str(error))}") from error
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -99,6 +100,15 @@ def test_the_doctor_says_what_is_there_and_what_is_not(here: Spoon) -> None:
 def test_the_doctor_names_the_remedy_below_the_table(here: Spoon) -> None:
     here.environ["SPOON_BUS_FOLDER"] = "x" * 120
     assert "socket paths: set bus.folder to a shorter path" in here("doctor").out
+
+
+def test_the_doctor_ends_with_the_sum_of_it(here: Spoon) -> None:
+    fine = here("doctor")
+    here.environ["SPOON_IMAGES_MIN_FREE"] = "1000TB"
+    *_, remedy, last = here("doctor").out.splitlines()
+    assert re.fullmatch(r"\d+ checks: nothing required is missing; \d+ notes", fine.out.splitlines()[-1])
+    assert re.fullmatch(r"\d+ checks: 2 requirements are missing; \d+ notes", last)
+    assert "models.folder to a larger disk" in remedy
 
 
 def test_the_doctor_says_what_others_can_read_and_how_to_close_it(here: Spoon) -> None:

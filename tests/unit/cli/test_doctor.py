@@ -1,12 +1,21 @@
 """What the doctor makes of what it sees."""
 
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
 
 from api.cli import machine
 from api.cli.diagnosis import Verdict
-from api.cli.software import Floor, floors, is_at_least, package, python, sd_embed, sqlite
-from conf.settings import Database, Images, Models, Settings
+from api.cli.software import Floor, floors, install_command, is_at_least, package, python, sd_embed, sqlite
+from conf.settings import Bus, Database, Images, Models, Server, Settings
+from kernel.protocol.endpoints import API_URL_FILE
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_releases_are_compared_as_numbers() -> None:
@@ -38,7 +47,7 @@ def test_a_package_below_its_floor_is_missing_with_the_way_to_get_it() -> None:
     torch = Floor(package="torch", lowest="2.10", extra="worker")
     finding = package(torch, "2.9", is_needed=True)
     assert (finding.verdict, finding.found) == (Verdict.MISSING, "2.9, but 2.10 or later is required")
-    assert finding.remedy == 'pip install --upgrade "automatic-spoon[worker]"'
+    assert finding.remedy == f"pip install -c {ROOT}/constraints.txt -e '{ROOT}[worker]'"
     assert package(torch, "2.14.1", is_needed=True).verdict is Verdict.OK
 
 
@@ -87,14 +96,76 @@ def test_a_socket_path_has_at_most_107_bytes() -> None:
     assert machine.socket_paths(Path("/" + "ü" * 50)).verdict is Verdict.MISSING
 
 
-def test_a_port_that_another_program_holds_is_missing() -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        number = other.getsockname()[1]
-        assert machine.port("127.0.0.1", number, is_ours=False).verdict is Verdict.MISSING
-        assert machine.port("127.0.0.1", number, is_ours=True).verdict is Verdict.OK
-    assert machine.port("127.0.0.1", 0, is_ours=False).verdict is Verdict.OK
+@contextmanager
+def listening(answer: bytes, host: str = "127.0.0.1") -> Iterator[Settings]:
+    """A program that answers everybody so, and settings that name its port."""
+    with socket.create_server((host, 0)) as server:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    with server.accept()[0] as client:
+                        client.settimeout(5)
+                        client.recv(1 << 16)
+                        client.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield Settings(server=Server(port=server.getsockname()[1]))
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def web(body: bytes, name: str = "") -> bytes:
+    head = f"HTTP/1.1 200 OK\r\nServer: {name}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    return head.encode() + body
+
+
+OURS = web(b'{"versions": {"automatic_spoon": "0.1.9"}, "limits": {}}')
+
+
+@pytest.mark.parametrize(
+    ("answer", "holder"),
+    [
+        (OURS, "automatic-spoon 0.1.9 at http://127.0.0.1:"),
+        (web(b"<html>", "nginx/1.2"), "another web server (nginx/1.2)"),
+        (web(b'{"versions": 1}'), "another web server"),
+        (b"SSH-2.0-OpenSSH_9\r\n", "a program that does not speak HTTP"),
+        (b"", "a program that does not speak HTTP"),
+    ],
+)
+def test_a_port_that_another_program_holds_is_missing_and_it_is_said_who(answer: bytes, holder: str) -> None:
+    with listening(answer) as settings:
+        found = machine.port(settings, is_running=True)
+    assert found.verdict is Verdict.MISSING
+    assert "Address already in use" in found.found
+    assert f"in use by {holder}" in found.found
+
+
+def test_a_port_that_this_server_holds_is_fine(tmp_path: Path) -> None:
+    with listening(OURS) as settings:
+        settings = replace(settings, bus=Bus(folder=tmp_path))
+        (tmp_path / API_URL_FILE).write_text(f"http://127.0.0.1:{settings.server.port}\n")
+        found = machine.port(settings, is_running=True)
+        left_behind = machine.port(settings, is_running=False)
+    assert (found.verdict, left_behind.verdict) == (Verdict.OK, Verdict.MISSING)
+    assert found.found.startswith("in use by this server: automatic-spoon 0.1.9 at ")
+
+
+def test_a_port_that_nobody_holds_is_fine() -> None:
+    assert machine.port(Settings(server=Server(port=0)), is_running=False).verdict is Verdict.OK
+
+
+def test_what_is_installed_from_elsewhere_comes_from_there_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absent = tmp_path / "setup.cfg"
+    info = tmp_path / "automatic_spoon-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: automatic-spoon\nVersion: 1\n")
+    (info / "direct_url.json").write_text('{"url": "file:///src/spoon.whl", "archive_info": {}}')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert install_command("cpu", absent) == "pip install 'automatic-spoon[cpu] @ file:///src/spoon.whl'"
 
 
 def test_room_is_looked_for_where_pictures_go_and_where_models_come_to(tmp_path: Path) -> None:

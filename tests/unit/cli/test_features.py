@@ -4,6 +4,7 @@ from pathlib import Path
 
 from api.cli.diagnosis import Verdict
 from api.cli.features import background_removal, detector, opencv, pose_packages
+from api.cli.software import install_command
 from kernel.protocol.detectors import DETECTOR_FILES
 from kernel.protocol.enums import ControlType
 
@@ -11,7 +12,7 @@ from kernel.protocol.enums import ControlType
 def test_one_onnx_runtime_is_fine_none_is_off_two_are_a_conflict() -> None:
     assert background_removal({"onnxruntime-gpu": "1.31.1"}).verdict is Verdict.OK
     none = background_removal({"onnxruntime-gpu": None, "onnxruntime": None})
-    assert (none.verdict, "automatic-spoon[cuda]" in (none.remedy or "")) == (Verdict.NOTE, True)
+    assert (none.verdict, "[cuda]" in (none.remedy or "")) == (Verdict.NOTE, True)
     both = background_removal({"onnxruntime-gpu": "1.31.1", "onnxruntime": "1.30.0"})
     assert (
         both.found
@@ -23,14 +24,14 @@ def test_opencv_without_libgl_names_the_package_of_the_system() -> None:
     assert opencv(None).verdict is Verdict.OK
     found = opencv("ImportError: libGL.so.1: cannot open shared object file: No such file or directory")
     assert (found.verdict, "libgl1" in (found.remedy or "")) == (Verdict.NOTE, True)
-    assert "automatic-spoon[worker]" in (opencv("No module named 'cv2'").remedy or "")
+    assert "[worker]'" in (opencv("No module named 'cv2'").remedy or "")
 
 
 def test_missing_pose_packages_are_named_with_the_way_to_get_them() -> None:
     there = {"controlnet-aux": "0.0.10", "mediapipe": "0.10.21"}
     assert pose_packages(there, (3, 11)).found == "controlnet-aux 0.0.10, mediapipe 0.10.21"
     absent = there | {"mediapipe": None}
-    assert pose_packages(absent, (3, 12)).remedy == "pip install 'automatic-spoon[pose]'"
+    assert pose_packages(absent, (3, 12)).remedy == install_command("pose")
     assert "Python 3.11 or 3.12" in (pose_packages(absent, (3, 13)).remedy or "")
 
 
