@@ -26,6 +26,7 @@ from kernel.core.actions import Folder
 from kernel.core.broker import Broker
 from kernel.core.events import DeviceFact, Snapshot
 from kernel.process.keys import ensure_all
+from kernel.process.lock import FolderLock
 from kernel.process.log import start
 from kernel.process.startup import hide_memory, make_files_private, raise_file_limit
 from kernel.protocol.endpoints import back_endpoint, front_endpoint
@@ -44,7 +45,6 @@ from kernel.shell.file_thread import FileThread
 from kernel.shell.files import claim_folder, sweep
 from kernel.shell.fs_ops import FileSystem
 from kernel.shell.gc_control import put_off_full_collections
-from kernel.shell.lock import FolderLock
 from kernel.shell.loop import Loop
 from kernel.shell.model_files import prepare_models
 from kernel.shell.outbox import Outbox

@@ -1,4 +1,4 @@
-"""`spoon db`: back up and check the database of a running or stopped server."""
+"""`spoon db`: back up, restore and check the database of this installation."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import click
 
 from api.cli.context import Invocation
 from api.cli.exit_codes import ExitCode
-from api.cli.options import json_option
+from api.cli.options import confirm, json_option, yes_option
 from api.cli.output import print_struct, size
 
 _MAX_LISTED = 20
@@ -14,7 +14,7 @@ _MAX_LISTED = 20
 
 @click.group()
 def db() -> None:
-    """Back up and check the database."""
+    """Back up, restore and check the database."""
 
 
 @db.command()
@@ -34,6 +34,37 @@ def backup(invocation: Invocation, destination: Path) -> None:
 
     size_bytes = back_up(invocation.settings().database_file, destination)
     click.echo(f"{destination}: {size(size_bytes)}")
+
+
+@db.command()
+@click.argument("backup", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@yes_option
+@click.pass_obj
+def restore(invocation: Invocation, backup: Path, is_sure: bool) -> None:
+    """Replace the database by BACKUP, a file from `spoon db backup`. Stop the server first.
+
+    The backup is checked, and may be of an older version. The old database is kept beside the new one. Images
+    that the backup does not know are deleted when the server starts: to keep them, copy images.folder first.
+    Then put the images of the backup in place and run `spoon db check`.
+
+    \b
+    Example:
+      spoon db restore spoon-2026-01-31.sqlite3
+    """
+    from api.cli.database_check import unknown_images
+    from api.cli.database_copy import aside_of, restoring
+
+    settings = invocation.settings()
+    database = settings.database_file
+    aside = aside_of(database) if database.exists() else None
+    with restoring(database, backup) as restored:
+        if unknown := len(unknown_images(settings, restored)):
+            what = f"{unknown} {'image is' if unknown == 1 else 'images are'} unknown to the backup"
+            click.echo(f"{what}; the server deletes such images when it starts", err=True)
+        if aside is not None or unknown:
+            confirm(f"Replace {database}?", is_sure=is_sure)
+    kept = "" if aside is None else f"; the old database is {aside}"
+    click.echo(f"restored {database}{kept}")
 
 
 @db.command()

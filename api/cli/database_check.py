@@ -61,6 +61,19 @@ def check(settings: Settings, is_deep: bool) -> CheckReport:
     )
 
 
+def unknown_images(settings: Settings, database: Path) -> tuple[str, ...]:
+    """The image files that a database does not refer to: a server that starts on it deletes its own ones.
+
+    Raises: DatabaseUnusable, if the database cannot be read.
+    """
+    queries = load_queries("api.cli", "check.sql")
+    with read_only(database) as connection:
+        known = {one.file_name for one in _named(connection, queries["files"]) if one.kind == "images"}
+        spoken_for = set(_lines(connection, queries["spoken_for"]))
+    present = set(_files_below(settings.images.folder))
+    return tuple(sorted(name for name in present - known if f"images/{name}" not in spoken_for))
+
+
 def _open(settings: Settings, files: Iterable[Path]) -> Iterator[str]:
     yield from map(str, open_paths(settings))
     images, is_shared = settings.images.folder, settings.images.group_readable

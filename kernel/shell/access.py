@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Final
 
 from kernel.core.actions import Folder
+from kernel.process.lock import LOCK_FILE
 from kernel.process.log import line
 from kernel.shell.files import GROUP_FILE, INSTALLATION_FILE, is_own_name
-from kernel.shell.lock import LOCK_FILE
 from kernel.shell.model_files import kept_models
 from kernel.shell.store import Store
 

@@ -67,7 +67,7 @@ class Store:
             self._prepare(file)
         except apsw.NotADBError as error:
             raise DatabaseUnusable(
-                f"{file} is not an SQLite database: restore a backup (see docs/operations.md), or move the "
+                f"{file} is not an SQLite database: restore a backup with `spoon db restore`, or move the "
                 "file away to start with an empty database"
             ) from error
         except apsw.Error as error:
@@ -81,9 +81,7 @@ class Store:
         self.connection.wal_autocheckpoint(CHECKPOINT_PAGES)
         verdict = self.connection.pragma("quick_check")
         if verdict != "ok":
-            raise DatabaseUnusable(
-                f"{file} is damaged ({verdict}): restore a backup (see docs/operations.md)"
-            )
+            raise DatabaseUnusable(f"{file} is damaged ({verdict}): restore a backup with `spoon db restore`")
         migrate(self.connection)
         self._look_after_counts()
 

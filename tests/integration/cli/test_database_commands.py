@@ -1,8 +1,10 @@
 """`spoon db` on a real database, in use and not."""
 
 import hashlib
+import io
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from kernel.process.lock import FolderLock
 from tests.integration.cli.command import Spoon
 
 MIGRATIONS = Path(__file__).parents[3] / "kernel" / "shell" / "migrations"
@@ -188,3 +191,126 @@ def test_a_database_of_a_version_without_counts_is_checked_too(
         "DROP VIEW job_recount; DROP VIEW image_recount; DROP TABLE job_count; DROP TABLE image_count"
     )
     assert here("db", "check").code == 0
+
+
+@pytest.fixture
+def copy(here: Spoon, database: apsw.Connection) -> Path:
+    """A backup of one image, while its database went on, has one more, and is not in use."""
+    database.pragma("user_version", len(list(MIGRATIONS.iterdir())))
+    assert here("db", "backup", "copy.sqlite3").code == 0
+    database.execute("UPDATE engine SET name = 'later'")
+    (IMAGES / "later.png").write_bytes(PICTURE)
+    database.close()
+    return Path("copy.sqlite3")
+
+
+def name_of_engine(file: Path) -> str | None:
+    with closing(apsw.Connection(str(file))) as connection:
+        name = connection.execute("SELECT name FROM engine").get
+        return None if name is None else str(name)
+
+
+def test_a_backup_is_restored_and_the_old_database_is_kept(here: Spoon, copy: Path) -> None:
+    ended = here("db", "restore", str(copy), "--yes")
+    assert ended.code == 0, ended.err
+    assert "1 image is unknown to the backup; the server deletes such images" in ended.err
+    aside = DATABASE.with_name("spoon.sqlite3.old")
+    assert ended.out == f"restored {DATABASE.absolute()}; the old database is {aside.absolute()}\n"
+    assert (name_of_engine(DATABASE), name_of_engine(aside)) == (None, "later")
+    assert DATABASE.stat().st_mode & 0o777 == 0o600
+    assert {path.name for path in DATABASE.parent.iterdir()} == {DATABASE.name, aside.name, "manager.lock"}
+    assert here("db", "check").code == 0
+    assert here("db", "restore", str(copy), "--yes").code == 0
+    assert DATABASE.with_name("spoon.sqlite3.old1").exists()
+
+
+def test_what_is_only_in_the_log_of_the_old_database_is_kept_too(
+    here: Spoon, database: apsw.Connection
+) -> None:
+    database.pragma("user_version", 1)
+    assert here("db", "backup", "copy.sqlite3").code == 0
+    database.wal_autocheckpoint(0)
+    database.execute("UPDATE engine SET name = 'in the log'")
+    files = {path.name: path.read_bytes() for path in DATABASE.parent.iterdir()}
+    database.close()
+    for name, data in files.items():  # as after kill -9
+        DATABASE.with_name(name).write_bytes(data)
+    assert here("db", "restore", "copy.sqlite3", "--yes").code == 0
+    assert name_of_engine(DATABASE.with_name("spoon.sqlite3.old")) == "in the log"
+    assert name_of_engine(DATABASE) is None
+
+
+def test_a_damaged_database_is_replaced_and_kept_with_its_log(here: Spoon, copy: Path) -> None:
+    DATABASE.write_bytes(b"damaged" * 1_000)
+    DATABASE.with_name("spoon.sqlite3-wal").write_bytes(b"log")
+    assert here("db", "restore", str(copy), "--yes").code == 0
+    assert DATABASE.with_name("spoon.sqlite3.old").read_bytes() == b"damaged" * 1_000
+    assert DATABASE.with_name("spoon.sqlite3.old-wal").read_bytes() == b"log"
+    assert here("db", "check").code == 0
+
+
+def test_a_new_installation_takes_a_backup_without_a_question(here: Spoon, copy: Path) -> None:
+    for folder in (DATABASE.parent, IMAGES):
+        shutil.rmtree(folder)
+    assert here("db", "restore", str(copy)).out == f"restored {DATABASE.absolute()}\n"
+    assert name_of_engine(DATABASE) is None
+
+
+def test_nothing_is_restored_while_a_manager_runs(here: Spoon, copy: Path) -> None:
+    lock = FolderLock(DATABASE.parent)
+    ended = here("db", "restore", str(copy), "--yes")
+    lock.release()
+    assert ended.code != 0
+    assert "is in use by a Manager" in ended.err
+    assert name_of_engine(DATABASE) == "later"
+
+
+def test_nothing_is_restored_without_consent(
+    here: Spoon, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert here("db", "restore", str(copy)).code == 2
+    assert name_of_engine(DATABASE) == "later"
+    assert not list(DATABASE.parent.glob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ("PRAGMA user_version = 999", "has schema 999, but this version supports"),
+        ("DROP TABLE image", "is not a backup of automatic-spoon"),
+        (b"no database at all" * 100, "cannot be read"),
+        (b"", "is not a backup of automatic-spoon"),
+    ],
+)
+def test_what_is_no_backup_is_refused_and_nothing_changes(
+    here: Spoon, copy: Path, change: str | bytes, why: str
+) -> None:
+    if isinstance(change, bytes):
+        copy.write_bytes(change)
+    else:
+        with closing(apsw.Connection(str(copy))) as connection:
+            connection.execute(change)
+    ended = here("db", "restore", str(copy), "--yes")
+    assert ended.code == 1
+    assert why in ended.err
+    assert name_of_engine(DATABASE) == "later"
+    assert not list(DATABASE.parent.glob("*.old"))
+
+
+def test_a_damaged_backup_is_refused(here: Spoon, copy: Path) -> None:
+    data = bytearray(copy.read_bytes())
+    for page in range(2 * 4096, len(data), 4096):
+        data[page : page + 200] = b"\xff" * 200
+    copy.write_bytes(data)
+    ended = here("db", "restore", str(copy), "--yes")
+    assert ended.code == 1
+    assert name_of_engine(DATABASE) == "later"
+
+
+def test_a_backup_of_the_first_version_is_restored(here: Spoon, copy: Path) -> None:
+    with closing(apsw.Connection("first.sqlite3")) as connection:
+        connection.execute(next(iter(sorted(MIGRATIONS.iterdir()))).read_text(encoding="utf-8"))
+        connection.pragma("user_version", 1)
+    ended = here("db", "restore", "first.sqlite3", "--yes")
+    assert ended.code == 0, ended.err

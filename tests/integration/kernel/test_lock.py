@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from kernel.process.lock import LOCK_FILE, FolderLock
 from kernel.protocol.errors import AlreadyRunning
-from kernel.shell.lock import LOCK_FILE, FolderLock
 
 PATIENCE_S = 20.0
 
@@ -28,7 +28,7 @@ def test_a_folder_is_free_again_after_a_release(tmp_path: Path) -> None:
 def test_a_holder_that_is_killed_holds_nothing_any_more(tmp_path: Path) -> None:
     program = (
         "import pathlib, sys\n"
-        "from kernel.shell.lock import FolderLock\n"
+        "from kernel.process.lock import FolderLock\n"
         "lock = FolderLock(pathlib.Path(sys.argv[1]))\n"
         "print('held', flush=True)\n"
         "sys.stdin.read()\n"
