@@ -100,7 +100,7 @@ def set_aside(database: Path) -> None:
 def _is_sound(database: Path) -> bool:
     try:
         with read_only(database) as connection:
-            return connection.pragma("quick_check") == "ok"
+            return bool(connection.pragma("quick_check") == "ok")
     except DatabaseUnusable:
         return False
 
