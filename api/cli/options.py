@@ -11,9 +11,9 @@ from typing import Final, TypeVar
 
 import click
 
-from api.http.contract.enum_choices import find_choice, problem_with
+from api.http.contract.enum_choices import find_choice, find_levels, problem_with
 from conf.units import parse_duration_s, parse_size_bytes
-from kernel.protocol.enums import ImageFileType
+from kernel.protocol.enums import ImageFileType, Scheduler
 from kernel.protocol.errors import Conflict
 
 Command = TypeVar("Command", bound=Callable[..., None])
@@ -73,6 +73,8 @@ class WordChoice(click.Choice[str]):
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The word in its canonical spelling. Raises: BadParameter, with the words or the nearest."""
         found: StrEnum | None = find_choice(self._words, value)
+        if found is None and self._words is Scheduler and find_levels(value) is not None:
+            return value  # which the server reads as two fields
         if found is None:
             self.fail(problem_with(self._words, value), param, ctx)
         return found.value

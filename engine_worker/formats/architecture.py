@@ -68,6 +68,8 @@ class Architecture:
     prediction_type: str
     has_zero_terminal_snr: bool
     native_size_px: int
+    is_for_few_steps: bool = False
+    """Distilled for a few steps, which begin at the last timestep."""
 
 
 def attention_heads(width: int) -> int:

@@ -1,5 +1,6 @@
 """Reads a file's metadata beside its tensors: trusted only where it is harmless, and limited in size."""
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -15,6 +16,10 @@ _TAGS: Final = "ss_tag_frequency"
 _COMMON: Final = 0.5
 """A tag that at least half of the most frequent tag's images have is taken as a trigger word."""
 _NAMES: Final = ("modelspec.title", "modelspec.description", "ss_output_name", "modelspec.usage_hint")
+_WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+"""A word of a name such as `dreamXLTurbo_v2`."""
+_FEW_STEPS: Final = frozenset({"turbo", "lightning"})
+_HYPER: Final = re.compile(r"(?<![a-z])hyper[-_ ]?sd")
 _ALIASES: Final = {
     "openpose": ControlType.OPENPOSE,
     "open pose": ControlType.OPENPOSE,
@@ -42,6 +47,17 @@ def control_type(metadata: Mapping[str, str]) -> ControlType | None:
     text = " ".join(metadata.get(key, "")[:1000] for key in _NAMES).lower()
     found = {kind for word, kind in _ALIASES.items() if word in text}
     return found.pop() if len(found) == 1 else None
+
+
+def is_for_few_steps(metadata: Mapping[str, str], *names: str) -> bool:
+    """True if a checkpoint's names or metadata say that it was distilled for a few steps.
+
+    Turbo (arXiv:2311.17042), Lightning (arXiv:2402.13929) and Hyper-SD (arXiv:2404.13686) were trained on
+    timesteps that begin at the last one, as diffusers' spacing `trailing`; nothing in the weights tells.
+    """
+    text = " ".join([metadata.get("modelspec.title", "")[:1000], *names])
+    words = {word.lower() for word in _WORD.findall(text)}
+    return bool(words & _FEW_STEPS) or _HYPER.search(text.lower()) is not None
 
 
 def _common_tags(text: str) -> list[str]:

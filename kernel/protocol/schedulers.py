@@ -120,6 +120,46 @@ KINDS: Final[Mapping[Scheduler, SchedulerKind]] = dict(_all_kinds())
 SAMPLERS: Final = tuple(word for word, kind in KINDS.items() if kind.spacing is None)
 """Each sampler once, with the noise levels of the checkpoint's timesteps."""
 
+LEVELS: Final[Mapping[str, tuple[str, ...]]] = {
+    "normal": ("uniform",),
+    "simple": (),
+    "sgm_uniform": (),
+    "ddim_uniform": ("ddim",),
+}
+"""Spacings of the noise levels that ComfyUI has and diffusers lacks, with A1111's other names: values of the
+option `timestep_spacing`, and after a sampler's name a spelling of both."""
+_NEAREST_SPACINGS: Final[Mapping[str, str]] = {
+    "normal": "linspace",
+    "simple": "trailing",
+    "sgm_uniform": "trailing",
+    "ddim_uniform": "leading",
+}
+TAKES_LEVELS: Final = frozenset(
+    kind.class_name
+    for word, kind in {**_SPACED, **_PLAIN}.items()
+    # DEIS would end at the lowest level instead of 0.
+    if word is Scheduler.EULER_A or (word in _SPACED and word is not Scheduler.DEIS)
+)
+"""The classes that can follow any noise levels."""
+
+
+_OWN_TIMESTEPS: Final = frozenset({"LCMScheduler", "TCDScheduler"})
+
+
+def problem_with_levels(scheduler: Scheduler, levels: str) -> str | None:
+    """Why a scheduler cannot have these noise levels of LEVELS; None if it can.
+
+    DDIM, DDPM and PNDM step between evenly spaced timesteps, which `ddim_uniform` is.
+    """
+    class_name = KINDS[scheduler].class_name
+    is_even = levels == "ddim_uniform" and scheduler in (Scheduler.DDIM, Scheduler.DDPM, Scheduler.PNDM)
+    if class_name in TAKES_LEVELS or is_even:
+        return None
+    if class_name in _OWN_TIMESTEPS:
+        return f"{scheduler} has noise levels of its own: omit {levels}"
+    return f"{scheduler} cannot have the noise levels {levels}, the closest are {_NEAREST_SPACINGS[levels]}"
+
+
 NEAREST: Final[Mapping[str, tuple[Scheduler, ...]]] = {
     "DPM++ 2S a": (Scheduler.DPMPP_2S, Scheduler.DPM2_A),
     "DPM++ 2S a Karras": (Scheduler.DPMPP_2S_KARRAS, Scheduler.DPM2_A_KARRAS),

@@ -13,7 +13,7 @@ from msgspec import Struct, inspect
 from api.http.contract.json_text import cut
 from api.http.contract.validation_errors import ValidationErrors
 from kernel.protocol.enums import ModelType, Scheduler
-from kernel.protocol.schedulers import KINDS, NEAREST
+from kernel.protocol.schedulers import KINDS, LEVELS, NEAREST
 
 Word = TypeVar("Word", bound=StrEnum)
 
@@ -70,6 +70,19 @@ def find_choice(kind: type[Word], text: str) -> Word | None:
     return next((word for word in kind if fold(word.value) == wanted), None)
 
 
+@lru_cache(maxsize=1_024)
+def find_levels(text: str) -> tuple[Scheduler, str] | None:
+    """The sampler and the noise levels that a text names together, such as `Euler a SGM Uniform`; None if it
+    does not."""
+    plain = _plain(text)
+    for levels, others in LEVELS.items():
+        for ending in (_plain(levels), *others):
+            found = find_choice(Scheduler, plain.removesuffix(ending)) if plain.endswith(ending) else None
+            if found is not None and KINDS[found].spacing is None:
+                return found, levels
+    return None
+
+
 def problem_with(kind: type[StrEnum], text: str) -> str:
     """Why a text is refused that means none of an enum's words, and which words are the nearest.
 
@@ -95,9 +108,20 @@ def _alike(kind: type[StrEnum], text: str) -> list[StrEnum]:
 
 
 def respelled(kind: type[Struct], raw: Mapping[str, object]) -> dict[str, object]:
-    """The fields of an object, with enum values in our spelling where they are recognized."""
+    """The fields of an object, with enum values in our spelling where they are recognized.
+
+    A scheduler that is named together with its noise levels becomes a scheduler and an option, which does not
+    replace what the object says of the same option.
+    """
     choices = _choices(kind)
-    return {name: _respelled(choices.get(name), value) for name, value in raw.items()}
+    found = {name: _respelled(choices.get(name), value) for name, value in raw.items()}
+    for name in [name for name in found if choices.get(name) is Scheduler]:
+        value, config = found[name], found.get(f"{name}_config")
+        if isinstance(value, str) and len(value) <= MAX_WORD and (both := find_levels(value)) is not None:
+            found[name] = both[0]
+            if config is None or isinstance(config, dict):
+                found[f"{name}_config"] = {"timestep_spacing": both[1], **(config or {})}
+    return found
 
 
 def wrong_choice(kind: type[Struct], field: str, path: str, value: object, faults: ValidationErrors) -> bool:

@@ -93,6 +93,7 @@ def text_encoder_config(shape: TextEncoderShape) -> Config:
 
 def scheduler_config(architecture: Architecture) -> Config:
     """The noise schedule that the checkpoint was trained on, and the timesteps that its authors sample at."""
+    begins_last = architecture.has_zero_terminal_snr or architecture.is_for_few_steps
     return {
         "num_train_timesteps": 1000,
         "beta_start": 0.00085,
@@ -100,7 +101,7 @@ def scheduler_config(architecture: Architecture) -> Config:
         "beta_schedule": "scaled_linear",
         "prediction_type": architecture.prediction_type,
         "rescale_betas_zero_snr": architecture.has_zero_terminal_snr,
-        "timestep_spacing": "trailing" if architecture.has_zero_terminal_snr else "leading",
+        "timestep_spacing": "trailing" if begins_last else "leading",
         "steps_offset": 1,
         "set_alpha_to_one": False,
         "skip_prk_steps": True,

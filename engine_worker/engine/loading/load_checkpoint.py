@@ -42,7 +42,7 @@ def load_components(
     Raises: ModelUnreadable, if the files are not a complete SD 1.5 or SDXL checkpoint; NotInstalled, if a
     package that loading needs is not installed; torch.OutOfMemoryError.
     """
-    layout = read_layout(resolve(source.uri, roots), source.variant, roots)
+    layout = read_layout(resolve(source.uri, roots), source.variant, roots, source.name)
     if source.model_base is not None and source.model_base is not layout.base:
         raise ModelUnreadable(f"{source.name} is {layout.base}, not {source.model_base}")
     # Called for its errors, so that nothing is loaded for an unsupported UNet.
@@ -56,9 +56,9 @@ def load_components(
 
 
 def read_layout(
-    path: Path, variant: Variant | None = None, roots: Sequence[Path] = ANYWHERE
+    path: Path, variant: Variant | None = None, roots: Sequence[Path] = ANYWHERE, name: str = ""
 ) -> CheckpointLayout:
-    """Read the layout of a checkpoint, from its headers and configurations alone.
+    """Read the layout of a checkpoint, from its headers and configurations alone, and the model's name.
 
     The same inspection decides here as at registration.
     Raises: ModelUnreadable.
@@ -71,7 +71,7 @@ def read_layout(
     inspected = describe_file(held)
     if inspected.model_type is not ModelType.CHECKPOINT:
         raise ModelUnreadable(f"{path.name} is a {inspected.model_type}: an engine requires a checkpoint")
-    return read_single_file(read_header(held), inspected)
+    return read_single_file(read_header(held), inspected, name)
 
 
 def _assemble(

@@ -1,5 +1,6 @@
 """The layout of a single-file checkpoint (LDM), for reading and for writing one."""
 
+from dataclasses import replace
 from functools import partial
 
 from engine_worker.engine.loading.configs import (
@@ -13,6 +14,7 @@ from engine_worker.formats.checkpoint_layout import CheckpointLayout, Network, N
 from engine_worker.formats.inspection_result import InspectionResult
 from engine_worker.formats.ldm_keys import text_places, unet_places, vae_places
 from engine_worker.formats.ldm_shapes import ZERO_SNR_MARK, read_architecture
+from engine_worker.formats.metadata import is_for_few_steps
 from engine_worker.formats.safetensors_header import Header
 from kernel.protocol.enums import ModelBase
 
@@ -38,12 +40,16 @@ _LEFTOVER_SUFFIXES = (".position_ids",)
 _V_PREDICTION_MARK = "v_pred"
 
 
-def read_single_file(header: Header, inspected: InspectionResult) -> CheckpointLayout:
+def read_single_file(header: Header, inspected: InspectionResult, name: str = "") -> CheckpointLayout:
     """How to build the networks of a single-file checkpoint, which inspection has recognized.
+
+    `name` is that of the model.
 
     Raises: ModelUnreadable, if tensors that define its architecture are missing or have wrong shapes.
     """
-    return single_file_layout(read_architecture(header, inspected), (header,))
+    is_for_few = is_for_few_steps(header.metadata, name, header.path.name)
+    architecture = replace(read_architecture(header, inspected), is_for_few_steps=is_for_few)
+    return single_file_layout(architecture, (header,))
 
 
 def single_file_layout(architecture: Architecture, files: tuple[Header, ...] = ()) -> CheckpointLayout:

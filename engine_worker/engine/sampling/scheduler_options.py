@@ -9,7 +9,7 @@ import diffusers
 from engine_worker.formats.checkpoint_layout import Config
 from kernel.protocol.enums import Scheduler
 from kernel.protocol.errors import JobRejected
-from kernel.protocol.schedulers import KINDS, SPACINGS
+from kernel.protocol.schedulers import KINDS, LEVELS, SPACINGS, TAKES_LEVELS, problem_with_levels
 from kernel.protocol.specs import JobSpec, SchedulerConfig
 
 Options = Mapping[str, object]
@@ -27,6 +27,7 @@ _OF_THE_CHECKPOINT: Final = frozenset(
         "timestep_scaling",
     }
 )  # fmt: skip
+_SPACING: Final = "timestep_spacing"
 _FLAGS_OF_NAMES: Final = frozenset(spacing.option for spacing in SPACINGS.values())
 _FLAGS: Final = _FLAGS_OF_NAMES | {"use_lu_lambdas", "use_flow_sigmas"}
 """Options that define the spacing of noise levels, of which at most one may be set."""
@@ -40,15 +41,29 @@ def settle(spec: JobSpec, checkpoint_config: Config, seed: int) -> Options:
 
     Raises: JobRejected, if the scheduler has no such option, or supports fewer steps.
     """
-    known = _known(spec.scheduler)
-    _check_options(spec.scheduler, spec.scheduler_config, set(known))
+    known, levels = _known(spec.scheduler), levels_of(spec)
+    problem = None if levels is None else problem_with_levels(spec.scheduler, levels)
+    if problem is not None:
+        raise JobRejected(f"scheduler_config: {problem}")
+    _check_options(spec.scheduler, spec.scheduler_config, {*known, *(() if levels is None else (_SPACING,))})
     own = {name: value for name, value in checkpoint_config.items() if name in _OF_THE_CHECKPOINT}
     # An absent `clip_sample` would mean the default of its class, and clipping ruins latents.
     defaults = {"clip_sample": False, "noise_sampler_seed": seed}
     given = {**defaults, **own, **_named(spec), **spec.scheduler_config}
+    if (
+        levels is not None
+    ):  # where noise_levels.py does not set them, they are those of evenly spaced timesteps
+        is_set = KINDS[spec.scheduler].class_name in TAKES_LEVELS
+        given |= {_SPACING: "trailing"} if is_set else {_SPACING: "leading", "steps_offset": 1}
     options = {name: value for name, value in given.items() if name in known}
     _check_steps(spec, {**known, **options})
     return options
+
+
+def levels_of(spec: JobSpec) -> str | None:
+    """The noise levels that a job asks for by a name that diffusers does not know (noise_levels.py)."""
+    levels = spec.scheduler_config.get(_SPACING)
+    return levels if isinstance(levels, str) and levels in LEVELS else None
 
 
 def _known(scheduler: Scheduler) -> dict[str, object]:
@@ -61,7 +76,7 @@ def _named(spec: JobSpec) -> SchedulerConfig:
     """The options of the scheduler's name. If the job sets another spacing of the noise levels, that of the
     name is dropped."""
     options = KINDS[spec.scheduler].options
-    if not any(spec.scheduler_config.get(flag) for flag in _FLAGS):
+    if levels_of(spec) is None and not any(spec.scheduler_config.get(flag) for flag in _FLAGS):
         return options
     return {name: value for name, value in options.items() if name not in _FLAGS_OF_NAMES}
 

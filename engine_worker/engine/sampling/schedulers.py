@@ -8,10 +8,11 @@ import diffusers
 import torch
 from torch import Tensor
 
-from engine_worker.engine.sampling.scheduler_options import Options, settle
+from engine_worker.engine.sampling.noise_levels import LEVELS, set_noise_levels
+from engine_worker.engine.sampling.scheduler_options import Options, levels_of, settle
 from engine_worker.formats.checkpoint_layout import Config
 from kernel.protocol.errors import JobRejected
-from kernel.protocol.schedulers import KINDS
+from kernel.protocol.schedulers import KINDS, TAKES_LEVELS
 from kernel.protocol.specs import JobSpec
 
 
@@ -117,7 +118,11 @@ def schedule_of(spec: JobSpec, options: Options, strength: float | None) -> Sche
     scheduler: NoiseScheduler = getattr(diffusers, KINDS[spec.scheduler].class_name).from_config(
         dict(options)
     )
-    scheduler.set_timesteps(spec.steps, device="cpu")
+    levels = levels_of(spec) if KINDS[spec.scheduler].class_name in TAKES_LEVELS else None
+    if levels is None:
+        scheduler.set_timesteps(spec.steps, device="cpu")
+    else:
+        set_noise_levels(scheduler, LEVELS[levels], spec.steps)
     timesteps = scheduler.timesteps if strength is None else _shortened(scheduler, spec.steps, strength)
     taken = inspect.signature(scheduler.step).parameters
     eta = (spec.eta or 0.0) if "eta" in taken else None  # 0 as in stock pipelines, whatever the class's own

@@ -18,7 +18,7 @@ from kernel.protocol.ids import MAX_INTEGER
 from kernel.protocol.model_refs import Control, ControlUse
 from kernel.protocol.prompts import fault_of_length
 from kernel.protocol.rows import EngineRow
-from kernel.protocol.schedulers import KINDS, TAKES_ETA
+from kernel.protocol.schedulers import KINDS, LEVELS, TAKES_ETA, problem_with_levels
 from kernel.protocol.specs import EngineSpec, JobRequest, JobSpec, SchedulerConfig
 from kernel.protocol.values import PIXELS_PER_LATENT, WHITE
 
@@ -54,6 +54,7 @@ def resolve(world: World, request: JobRequest, engine: EngineRow) -> JobSpec:
     _check_size(world, spec)
     _check_texts(spec)
     _check_inputs(spec)
+    _check_levels(spec)
     model_refs.check_job(world, spec, checkpoint.model_base)
     return spec
 
@@ -155,6 +156,14 @@ def _check_texts(spec: JobSpec) -> None:
             raise wrong_field(field, fault)
     if spec.seed > MAX_INTEGER - (spec.count - 1):
         raise wrong_field("seed", f"seed + count - 1 must be at most {MAX_INTEGER}")
+
+
+def _check_levels(spec: JobSpec) -> None:
+    """Raises: InvalidField, if the scheduler cannot have the noise levels that its options ask for."""
+    levels = spec.scheduler_config.get("timestep_spacing")
+    problem = problem_with_levels(spec.scheduler, str(levels)) if levels in LEVELS else None
+    if problem is not None:
+        raise wrong_field("scheduler_config.timestep_spacing", problem)
 
 
 def _check_inputs(spec: JobSpec) -> None:

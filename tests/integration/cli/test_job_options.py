@@ -65,6 +65,7 @@ def job_of(spoon: Spoon, api: FakeApi, *options: str) -> dict[str, object]:
         ),
         (("--give-up-after", "10m"), {"give_up_after": 600.0}),
         (("--scheduler", "dpm_2_ancestral"), {"scheduler": "dpm2_a"}),
+        (("--scheduler", "Euler a Simple"), {"scheduler": "Euler a Simple"}),
         (("--lora-tags",), {"lora_tags": True}),
         (("--long-prompt-technique", "SD-Embed"), {"long_prompt_technique": "sd_embed"}),
         (

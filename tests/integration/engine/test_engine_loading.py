@@ -121,6 +121,32 @@ def mark(tensors: Tensors, *marks: str) -> None:
     tensors |= {name: torch.zeros(0) for name in marks}
 
 
+@pytest.mark.parametrize(
+    ("name", "spacing"),
+    [
+        ("sd_xl_turbo_1.0", "trailing"),
+        ("sdxl_lightning_4step", "trailing"),
+        ("Hyper-SDXL", "trailing"),
+        ("dreamXL_turboDPMSDE", "trailing"),
+        ("SomeXLTurbo2", "trailing"),
+        ("HyperRealism", "leading"),
+        ("turbocharged", "leading"),
+    ],
+)
+def test_names_tell_that_a_checkpoint_is_for_few_steps(
+    name: str, spacing: str, checkpoints: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / f"{name}.safetensors"
+    shutil.copy(checkpoints / "sd.safetensors", path)
+    assert load(path).scheduler_config["timestep_spacing"] == spacing
+    assert (
+        read_layout(checkpoints / "sd.safetensors", name=name).scheduler_config["timestep_spacing"] == spacing
+    )
+    titled = tmp_path / "any.safetensors"
+    save_file(load_file(path), titled, {"modelspec.title": name})
+    assert read_layout(titled).scheduler_config["timestep_spacing"] == spacing
+
+
 def test_marks_of_v_prediction_and_of_noise_to_the_end_are_understood(
     checkpoints: Path, tmp_path: Path
 ) -> None:

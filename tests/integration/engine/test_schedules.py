@@ -1,5 +1,6 @@
 """What the names of schedulers mean, whatever the checkpoint was saved with; pictures are a few numbers."""
 
+import math
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Final
@@ -14,7 +15,8 @@ from bench.stock import CLASSES
 from engine_worker.engine.sampling.brownian import BrownianScheduler, walk_on_the_cpu
 from engine_worker.engine.sampling.schedulers import Schedule, make_schedule
 from kernel.protocol.enums import Scheduler
-from kernel.protocol.schedulers import KINDS, SAMPLERS, SPACINGS
+from kernel.protocol.errors import JobRejected
+from kernel.protocol.schedulers import KINDS, LEVELS, SAMPLERS, SPACINGS, problem_with_levels
 from kernel.protocol.specs import JobSpec
 
 pytestmark = [
@@ -150,3 +152,77 @@ def test_the_page_knows_who_calls_the_unet_more_often_than_once_a_step() -> None
         Scheduler.HEUN, Scheduler.DPM2, Scheduler.DPM2_A, Scheduler.DPMPP_SDE
     }  # fmt: skip
     assert {one for one, count in calls.items() if count == 21} == {Scheduler.PNDM}
+
+
+def comfyuis(levels: str, steps: int) -> list[float]:
+    """The noise levels as ComfyUI defines them, without its code: numbers of a table, one by one."""
+    beta = torch.linspace(MODEL["beta_start"] ** 0.5, MODEL["beta_end"] ** 0.5, 1000) ** 2  # type: ignore[operator]
+    signal = torch.cumprod(1 - beta, 0)
+    table = ((1 - signal) / signal).sqrt().log().tolist()
+
+    def level(timestep: float) -> float:
+        low = min(int(timestep), 998)
+        return math.exp(table[low] + (timestep - low) * (table[low + 1] - table[low]))
+
+    match levels:
+        case "normal":
+            timesteps = [999 - 999 * n / (steps - 1) for n in range(steps)]
+        case "sgm_uniform":
+            timesteps = [999 - 999 * n / steps for n in range(steps)]
+        case "simple":
+            timesteps = [999.0 - int(n * 1000 / steps) for n in range(steps)]
+        case _:
+            timesteps = [float(timestep) for timestep in range(1, 1000, 1000 // steps)][::-1]
+    return [*map(level, timesteps), 0.0]
+
+
+def with_levels(scheduler: Scheduler, levels: str, steps: int = STEPS) -> Schedule:
+    job = spec(scheduler=scheduler, scheduler_config={"timestep_spacing": levels}, steps=steps)
+    return made(job)
+
+
+@pytest.mark.parametrize("levels", LEVELS)
+@pytest.mark.parametrize("scheduler", SAMPLERS)
+def test_noise_levels_of_comfyui_are_set_or_refused(scheduler: Scheduler, levels: str) -> None:
+    if problem_with_levels(scheduler, levels) is not None:
+        with pytest.raises(JobRejected, match="scheduler_config: "):
+            with_levels(scheduler, levels)
+        return
+    schedule = with_levels(scheduler, levels)
+    if not len(sigmas(schedule)):  # DDIM and its like have timesteps alone; PNDM repeats one
+        assert sorted({*schedule.timesteps.tolist()}) == [1, 251, 501, 751]
+    else:
+        found = sorted({*sigmas(schedule).tolist()}, reverse=True)
+        assert found == pytest.approx(comfyuis(levels, STEPS), rel=1e-5, abs=1e-6)
+    walked(schedule)
+
+
+@pytest.mark.parametrize("levels", LEVELS)
+@pytest.mark.parametrize("steps", [1, 2, 8, 20])
+def test_euler_with_comfyuis_noise_levels_is_the_plain_loop(levels: str, steps: int) -> None:
+    if (levels, steps) == ("normal", 1):
+        pytest.skip("one level is no spacing")
+    given = comfyuis(levels, steps)
+    latents = torch.linspace(-1, 1, 8).reshape(SHAPE) * given[0]
+    for level, lower in pairwise(given):
+        noise = 0.3 * latents / (level**2 + 1) ** 0.5 + 0.1
+        latents = latents + (lower - level) * noise
+    assert torch.allclose(walked(with_levels(Scheduler.EULER, levels, steps)), latents, atol=1e-4)
+
+
+@pytest.mark.parametrize("levels", LEVELS)
+def test_euler_a_with_comfyuis_noise_levels_is_the_plain_loop(levels: str) -> None:
+    given, generator = comfyuis(levels, STEPS), torch.Generator().manual_seed(3)
+    latents = torch.linspace(-1, 1, 8).reshape(SHAPE) * given[0]
+    for level, lower in pairwise(given):
+        noise = 0.3 * latents / (level**2 + 1) ** 0.5 + 0.1
+        up = (lower**2 * (level**2 - lower**2) / level**2) ** 0.5
+        latents = latents + ((lower**2 - up**2) ** 0.5 - level) * noise
+        latents = latents + up * torch.randn(SHAPE, generator=generator)
+    assert torch.allclose(walked(with_levels(Scheduler.EULER_A, levels)), latents, atol=1e-4)
+
+
+def test_noise_levels_replace_the_spacing_of_the_name() -> None:
+    named = with_levels(Scheduler.DPMPP_2M_KARRAS, "simple")
+    assert torch.equal(sigmas(named), sigmas(with_levels(Scheduler.DPMPP_2M, "simple")))
+    assert not torch.equal(sigmas(named), sigmas(made(job_of(Scheduler.DPMPP_2M_KARRAS))))

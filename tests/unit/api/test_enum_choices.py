@@ -5,7 +5,14 @@ from enum import StrEnum
 
 import pytest
 
-from api.http.contract.enum_choices import find_choice, fold, problem_with, wrong_choice
+from api.http.contract.enum_choices import (
+    find_choice,
+    find_levels,
+    fold,
+    problem_with,
+    respelled,
+    wrong_choice,
+)
 from api.http.contract.job_input import JobInput
 from api.http.contract.validation_errors import ValidationErrors
 from kernel.protocol.enums import (
@@ -124,3 +131,33 @@ def test_few_words_are_all_named() -> None:
 @pytest.mark.parametrize("text", ["", " ", "euler_b", "dpm", "none", "ＳＤＸＬ"])
 def test_what_means_no_word_is_none(text: str) -> None:
     assert find_choice(Scheduler, text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "scheduler", "levels"),
+    [
+        ("Euler a SGM Uniform", "euler_a", "sgm_uniform"),
+        ("euler_ancestral sgm_uniform", "euler_a", "sgm_uniform"),
+        ("dpmpp_2m_simple", "dpmpp_2m", "simple"),
+        ("DPM++ 2M SDE Normal", "dpmpp_2m_sde", "normal"),
+        ("Euler Uniform", "euler", "normal"),
+        ("uni_pc ddim_uniform", "unipc", "ddim_uniform"),
+        ("DDIM DDIM", "ddim", "ddim_uniform"),
+    ],
+)
+def test_a_sampler_with_comfyuis_noise_levels_is_a_scheduler_and_an_option(
+    text: str, scheduler: str, levels: str
+) -> None:
+    assert respelled(JobInput, {"scheduler": text}) == {
+        "scheduler": scheduler,
+        "scheduler_config": {"timestep_spacing": levels},
+    }
+    said = {"timestep_spacing": "trailing", "steps_offset": 1}
+    assert respelled(JobInput, {"scheduler": text, "scheduler_config": said})["scheduler_config"] == said
+
+
+@pytest.mark.parametrize(
+    "text", ["sgm_uniform", "Euler Karras Simple", "Heunn Simple", "simple euler", "ddim"]
+)
+def test_other_texts_name_no_noise_levels(text: str) -> None:
+    assert find_levels(text) is None

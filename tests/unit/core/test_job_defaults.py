@@ -111,6 +111,16 @@ def test_what_a_job_says_replaces_what_the_engine_has_and_an_empty_list_means_no
     assert decided(story, long_prompt_technique=technique).long_prompt_technique is technique
 
 
+def test_noise_levels_that_a_scheduler_cannot_have_are_refused_with_the_closest(story):
+    (engine_id,) = story.database.engines
+    levels = {"timestep_spacing": "simple"}
+    assert decided(story, scheduler=Scheduler.EULER_A, scheduler_config=levels).scheduler_config == levels
+    for scheduler, says in ((Scheduler.DDIM, "the closest are trailing"), (Scheduler.LCM, "omit simple")):
+        reply = story.refusal(submit(engine_id, scheduler=scheduler, scheduler_config=levels))
+        assert problem(reply) == "scheduler_config.timestep_spacing"
+        assert says in reply.detail
+
+
 def test_prompts_are_in_a1111s_syntax_unless_anybody_says_otherwise():
     story = Story(*MODELS)
     story.engine(autostart=False)
