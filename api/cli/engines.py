@@ -1,7 +1,9 @@
 """`spoon engines`: create, start, stop and delete engines."""
 
 import os
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import click
 import msgspec
@@ -29,6 +31,12 @@ from kernel.protocol.enums import EngineState, WorkerRole
 from kernel.protocol.errors import BadMessage
 from kernel.protocol.ids import EngineId
 from kernel.protocol.join import Join, write_join
+
+if TYPE_CHECKING:
+    from api.cli.rest import Rest
+
+KEEP: Final = "keep"
+DELETE: Final = "delete"
 
 
 @click.group()
@@ -176,23 +184,36 @@ def stop(invocation: Invocation, engine: str, now: bool, is_waiting: bool, as_js
 
 @engines.command()
 @click.argument("engine")
+@click.option(
+    "--images",
+    type=click.Choice([KEEP, DELETE]),
+    help="Keep its images (and the jobs that have some), or delete them. [default: ask; with --yes, delete]",
+)
 @yes_option
 @click.pass_obj
-def delete(invocation: Invocation, engine: str, is_sure: bool) -> None:
-    """Delete ENGINE (an id or name) with all its jobs and images. Stop it first.
+def delete(invocation: Invocation, engine: str, images: str | None, is_sure: bool) -> None:
+    """Delete ENGINE (an id or name) with its jobs, and its images unless you keep them. Stop it first.
 
     \b
-    Example:
-      spoon engines delete portraits --yes
+    Examples:
+      spoon engines delete portraits --images keep
+      spoon engines delete portraits --images delete --yes
     """
     from api.cli.rest import quoted
 
     with invocation.rest() as rest:
         found = find_engine(rest, engine)
-        question = f"Delete engine {found.name or found.engine_id} with all its jobs and images?"
-        confirm(question, is_sure=is_sure)
-        rest.delete(f"/v1/engines/{quoted(found.engine_id)}")
-    click.echo(f"deleted {found.name or found.engine_id}")
+        name = found.name or found.engine_id
+        if images is None and not is_sure and sys.stdin.isatty() and _has_images(rest, found.engine_id):
+            images = click.prompt(f"Its images: {KEEP} or {DELETE}?", type=click.Choice([KEEP, DELETE]))
+        with_images = "and keep its images" if images == KEEP else "with all its jobs and images"
+        confirm(f"Delete engine {name} {with_images}?", is_sure=is_sure)
+        rest.delete(f"/v1/engines/{quoted(found.engine_id)}", {"images": images or DELETE})
+    click.echo(f"deleted {name}")
+
+
+def _has_images(rest: "Rest", engine_id: str) -> bool:
+    return bool(list_items(rest, "/v1/images", {"engine_id": engine_id, "gone": "false"}, 1))
 
 
 @engines.command()

@@ -97,7 +97,7 @@ def routes(r: Resources) -> tuple[Route, ...]:
               "Show an engine", {200: engine.Engine}, errors=NO_ENGINE),
         Route("delete_engine", "DELETE", one_engine, r.engines.delete,
               "Delete an engine, its jobs and its images",
-              {204: None}, errors=(*NO_ENGINE, e.EngineRunning)),
+              {204: None}, None, engine.EngineDeleteQuery, (*NO_ENGINE, e.EngineRunning)),
         Route("start_engine", "PATCH", f"{one_engine}/start", r.engines.start,
               "Start an engine and keep it running",
               {202: engine.Engine}, errors=(*NO_ENGINE, *NO_START)),

@@ -39,10 +39,12 @@ class SaveEngine(Struct, frozen=True):
 
 
 class DropEngine(Struct, frozen=True):
-    """Delete an engine with its jobs, their images and blobs; the files go to the trash."""
+    """Delete an engine with its jobs, their images and blobs; the files go to the trash. Or keep the images,
+    the jobs that they belong to, and the engine's name."""
 
     engine_id: EngineId
     at_ms: int
+    keeps_images: bool = False
 
 
 class AddJob(Struct, frozen=True):

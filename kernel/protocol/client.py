@@ -108,6 +108,8 @@ class DeleteEngine(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Delete an engine that is not running, with its jobs and their images."""
 
     engine_id: EngineId
+    keep_images: bool = False
+    """Keep the images, and the jobs that have some."""
 
 
 class PauseQueue(msgspec.Struct, frozen=True, kw_only=True, tag=True):

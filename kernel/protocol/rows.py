@@ -95,6 +95,10 @@ class JobRow(Struct, frozen=True):
     models: tuple[ModelId, ...] = ()
     """Every model that the spec refers to: none of them can be deleted while the job is open."""
     give_up_after_s: float | None = None
+    checkpoint: ModelId | None = None
+    """That of the worker that has or had it, at last; None: it has not begun."""
+    names_checkpoint: bool = False
+    """It named its checkpoint instead of an engine, so that no other one will do."""
 
 
 class ImageRow(Struct, frozen=True):
@@ -115,6 +119,8 @@ class ImageRow(Struct, frozen=True):
     expires_at_ms: int | None
     gone_reason: GoneReason | None = None
     gone_at_ms: int | None = None
+    checkpoint: ModelId | None = None
+    """That it was made with; None: not known."""
 
 
 class BlobRow(Struct, frozen=True):

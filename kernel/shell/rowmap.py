@@ -97,7 +97,7 @@ def image_values(row: ImageRow) -> SqlRow:
     place = (row.image_id, row.job_id, row.engine_id, row.position, row.file_name, row.mime)
     size = (row.width_px, row.height_px, row.size_bytes, row.sha256, row.seed)
     life = (row.downloads, row.download_limit, row.created_at_ms, row.expires_at_ms)
-    return place + size + life
+    return (*place, *size, *life, row.checkpoint)
 
 
 def blob_values(row: BlobRow) -> SqlRow:
@@ -108,6 +108,7 @@ def blob_values(row: BlobRow) -> SqlRow:
 
 def job_row(row: SqlRow) -> JobRow:
     values = _decoded(_JOB_COLUMNS, row, frozenset({"image_ids", "warnings", "models"}))
+    values["names_checkpoint"] = bool(values["names_checkpoint"])
     return msgspec.convert(values, JobRow)
 
 

@@ -182,12 +182,13 @@ class Store:
     def _add_job(self, row: JobRow, spec: JobSpec) -> None:
         columns = (row.seq, row.job_id, row.engine_id, row.status, row.priority, rowmap.to_json(spec))
         more = (rowmap.to_json(row.image_ids), row.attempts, row.crashes, "[]", row.created_at_ms)
-        self._run("add_job", (*columns, *more, rowmap.to_json(row.models)))
+        models = (rowmap.to_json(row.models), row.checkpoint, row.names_checkpoint)
+        self._run("add_job", (*columns, *more, *models))
 
     def _save_job(self, row: JobRow) -> None:
         warnings = rowmap.to_json(row.warnings)
         columns = (row.status, row.priority, row.attempts, row.crashes, row.error_code, row.error, warnings)
-        self._run("save_job", (*columns, row.started_at_ms, row.finished_at_ms, row.job_id))
+        self._run("save_job", (*columns, row.started_at_ms, row.finished_at_ms, row.checkpoint, row.job_id))
 
     def _save_image(
         self, save: actions.AddImage | actions.CountDownload | actions.EndImage | actions.RestoreImage
@@ -241,12 +242,8 @@ class Store:
 
     def _drop(self, save: actions.DropEngine | actions.DropJob | actions.ForgetOld) -> None:
         match save:
-            case actions.DropEngine(engine_id, at_ms):
-                for things in ("images", "blobs"):
-                    self._run(f"trash_{things}_of_engine", {"engine_id": engine_id, "at_ms": at_ms})
-                for things in ("images", "gone_images", "blobs", "jobs"):
-                    self._run(f"drop_{things}_of_engine", (engine_id,))
-                self._run("drop_engine", (engine_id,))
+            case actions.DropEngine():
+                self._drop_engine(save)
             case actions.DropJob(job_id, at_ms):
                 for things in ("images", "blobs"):
                     self._run(f"trash_{things}_of_job", {"job_id": job_id, "at_ms": at_ms})
@@ -257,6 +254,20 @@ class Store:
                 self._run("forget_changes", (kept,))
             case _:
                 assert_never(save)
+
+    def _drop_engine(self, drop: actions.DropEngine) -> None:
+        """First its images, unless they are kept; then the jobs that have none."""
+        known: rowmap.Bindings = {"engine_id": drop.engine_id, "at_ms": drop.at_ms}
+        if drop.keeps_images:
+            self._run("keep_name_of_engine", known)
+        else:
+            self._run("trash_images_of_engine", known)
+            self._run("drop_images_of_engine", (drop.engine_id,))
+            self._run("drop_gone_images_of_engine", (drop.engine_id,))
+        self._run("trash_blobs_of_engine", known)
+        for things in ("blobs", "jobs"):
+            self._run(f"drop_{things}_of_engine", (drop.engine_id,))
+        self._run("drop_engine", (drop.engine_id,))
 
 
 def migrations() -> dict[int, str]:

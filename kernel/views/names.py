@@ -17,7 +17,7 @@ Referring = tuple[EngineId, EngineSpec | JobSpec, str | None]
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Names by id; deleted models and engines, and engines without a name, are missing."""
+    """Names by id; deleted models, engines that left no images, and engines without a name, are missing."""
 
     by_id: dict[str, str]
 

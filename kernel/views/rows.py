@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from kernel.protocol import rows
 from kernel.protocol.enums import EngineState, JobState
-from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId, ModelId
+from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId
 from kernel.protocol.specs import JobSpec
 
 
@@ -55,10 +55,9 @@ class JobRow(Struct, frozen=True, kw_only=True):
 
 
 class ImageRow(rows.ImageRow, frozen=True, kw_only=True):
-    """An image with the spec of its job; `checkpoint` is None once the engine is deleted."""
+    """An image with the spec of its job."""
 
     spec: JobSpec
-    checkpoint: ModelId | None
     tags: tuple[str, ...]
     favorite: int
     note: str | None

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Final
 
-from kernel.protocol.enums import ENDED_JOB_STATES
+from kernel.protocol.enums import ENDED_JOB_STATES, ModelType
 from kernel.protocol.ids import EngineId
 from kernel.views.page import LAST_NUMBER, Order, number_cursor
 from kernel.views.reader import Reader, SqlValue
@@ -74,15 +74,22 @@ def match_of(reader: Reader, wanted: Search, states: Sequence[str]) -> str | Non
     numbers = {"s": wanted.seed, "w": wanted.width_px, "h": wanted.height_px}
     terms += [f"facts : {letter}{number}" for letter, number in numbers.items() if number is not None]
     if wanted.lora is not None:
-        named = {lora.id for lora in reader.all("loras_meant", Found, {"lora": wanted.lora})}
-        terms.append(_any(f"l{_hex(lora)}" for lora in sorted({wanted.lora} | named)))
-    if wanted.engine_id is not None or wanted.engine is not None or wanted.checkpoint is not None:
-        who = {"engine_id": wanted.engine_id, "engine": wanted.engine, "checkpoint": wanted.checkpoint}
-        engines = reader.all("engines_meant", Found, who)
+        terms.append(_any(f"l{_hex(lora)}" for lora in _models_meant(reader, wanted.lora, ModelType.LORA)))
+    is_stated = False
+    if wanted.engine is not None:
+        engines = [engine.id for engine in reader.all("engines_meant", Found, {"engine": wanted.engine})]
         if not engines:
             return None
-        terms.append(_any(f"{state}e{_hex(engine.id)}" for state in states for engine in engines))
-    elif len(states) == 1 or not terms:
+        terms.append(_stated("e", states, engines))
+        is_stated = True
+    if wanted.engine_id is not None:
+        terms.append(_stated("e", states, [wanted.engine_id]))
+        is_stated = True
+    if wanted.checkpoint is not None:
+        checkpoints = _models_meant(reader, wanted.checkpoint, ModelType.CHECKPOINT)
+        terms.append(_stated("c", states, checkpoints))
+        is_stated = True
+    if not is_stated and (len(states) == 1 or not terms):
         terms.append(_any(states))
     unwanted = " NOT facts : favorite" if wanted.favorite is False else ""
     return f"({' AND '.join(terms)}){unwanted}"
@@ -129,6 +136,17 @@ def _all(texts: Iterable[str]) -> str:
 
 def _any(terms: Iterable[str]) -> str:
     return f"facts : ({' OR '.join(terms)})"
+
+
+def _stated(letter: str, states: Sequence[str], ids: Iterable[str]) -> str:
+    """One of these ids in one of these states."""
+    return _any(f"{state}{letter}{_hex(one)}" for one in ids for state in states)
+
+
+def _models_meant(reader: Reader, name: str, model_type: ModelType) -> list[str]:
+    """The ids that a name can stand for, which may be an id itself."""
+    named = reader.all("models_meant", Found, {"name": name, "model_type": model_type})
+    return sorted({name, *(model.id for model in named)})
 
 
 def _hex(text: str) -> str:

@@ -90,7 +90,7 @@ class AnyWorld(RuleBasedStateMachine):
             case "stop":
                 self.world.command(client.StopEngine(engine_id=engine_id, now=now))
             case "delete":
-                self.world.command(client.DeleteEngine(engine_id=engine_id))
+                self.world.command(client.DeleteEngine(engine_id=engine_id, keep_images=now))
             case "invite":
                 self.world.ask_actions(client.InviteWorker(engine_id=engine_id))
 

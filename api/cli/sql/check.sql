@@ -2,13 +2,10 @@
 
 -- dangling: rows that refer to a missing row, one sentence each
 SELECT 'job ' || job_id || ' refers to a missing engine' FROM job
-WHERE engine_id NOT IN (SELECT engine_id FROM engine)
+WHERE status IN ('waiting', 'processing') AND engine_id NOT IN (SELECT engine_id FROM engine)
 UNION ALL
 SELECT 'image ' || image_id || ' refers to a missing job' FROM image
 WHERE gone_reason IS NULL AND job_id NOT IN (SELECT job_id FROM job)
-UNION ALL
-SELECT 'image ' || image_id || ' refers to a missing engine' FROM image
-WHERE gone_reason IS NULL AND engine_id NOT IN (SELECT engine_id FROM engine)
 UNION ALL
 SELECT 'input ' || blob_id || ' refers to a missing job' FROM blob
 WHERE job_id NOT IN (SELECT job_id FROM job)

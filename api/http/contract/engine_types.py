@@ -1,6 +1,7 @@
 """Engines in HTTP responses, and the filters of their list."""
 
 from datetime import datetime
+from enum import StrEnum
 
 import msgspec
 from msgspec.structs import asdict
@@ -30,6 +31,19 @@ class EngineStopQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Whether to stop now and return running jobs to the queue, or wait for them to end."""
 
     now: bool = False
+
+
+class KeptOrDeleted(StrEnum):
+    """What becomes of the images of a deleted engine."""
+
+    KEEP = "keep"
+    DELETE = "delete"
+
+
+class EngineDeleteQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whether to delete the engine's images, or keep them with the jobs that they belong to."""
+
+    images: KeptOrDeleted = KeptOrDeleted.DELETE
 
 
 class Queue(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,10 +5,12 @@ import falcon
 from api.http.contract.engine_input import ENGINE_BODY, check_engine, create_engine
 from api.http.contract.engine_types import (
     Engine,
+    EngineDeleteQuery,
     EngineListQuery,
     EngineModelsQuery,
     EnginePage,
     EngineStopQuery,
+    KeptOrDeleted,
     engine_of,
     filter_of,
     referring,
@@ -49,6 +51,7 @@ class Engines:
         self._list_query = QueryReader(EngineListQuery)
         self._models_query = QueryReader(EngineModelsQuery)
         self._stop_query = QueryReader(EngineStopQuery)
+        self._delete_query = QueryReader(EngineDeleteQuery)
 
     def create(self, req: falcon.Request, resp: falcon.Response) -> None:
         ask = create_engine(self._body.read(req), self._names)
@@ -89,7 +92,9 @@ class Engines:
         send(resp, 200, ModelPage(items=items, next=page.next_after))
 
     def delete(self, req: falcon.Request, resp: falcon.Response, engine_id: str) -> None:
-        self._bus.ask(DeleteEngine(engine_id=self._find(engine_id).engine_id), Done)
+        keeps_images = self._delete_query.read(req).images is KeptOrDeleted.KEEP
+        ask = DeleteEngine(engine_id=self._find(engine_id).engine_id, keep_images=keeps_images)
+        self._bus.ask(ask, Done)
         send_nothing(resp)
 
     def _order(self, resp: falcon.Response, ask: StartEngine | StopEngine) -> None:

@@ -115,7 +115,7 @@ def stop(world: World, ask: client.StopEngine) -> client.SingleReply:
 
 
 def delete(world: World, ask: client.DeleteEngine) -> client.SingleReply:
-    """Delete an engine with its jobs and their images, and revoke its invitations.
+    """Delete an engine with its jobs and, unless they are to be kept, their images; revoke its invitations.
 
     Raises: EngineNotFound; EngineRunning.
     """
@@ -126,7 +126,7 @@ def delete(world: World, ask: client.DeleteEngine) -> client.SingleReply:
         workers.revoke(world, engine, guest)
     engines.forget_error(world, engine)
     engines.leave_admission_queue(world, engine)
-    transitions.drop_engine(world, engine)
+    transitions.drop_engine(world, engine, keeps_images=ask.keep_images)
     return client.Done()
 
 

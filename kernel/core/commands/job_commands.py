@@ -42,7 +42,7 @@ def submit(world: World, ask: client.SubmitJob, facts: Facts) -> client.SingleRe
     if ask.validate_only:
         engine_id = engine.row.engine_id
         return client.JobValid(engine_id=engine_id if engine_id in world.engines else None)
-    return enqueue(world, engine, ask.priority, spec, ())
+    return enqueue(world, engine, ask, spec, ())
 
 
 def check(world: World, ask: client.SubmitJob, facts: Facts = NO_FACTS) -> tuple[Engine, JobSpec]:
@@ -93,7 +93,11 @@ def _check_can_queue(world: World) -> None:
 
 
 def enqueue(
-    world: World, engine: Engine, priority: int, spec: JobSpec, files: tuple[tuple[BlobId, InputFile], ...]
+    world: World,
+    engine: Engine,
+    ask: client.SubmitJob,
+    spec: JobSpec,
+    files: tuple[tuple[BlobId, InputFile], ...],
 ) -> client.JobAccepted:
     """Create the job, whose input files are on the disk already, and its engine if that is a new one."""
     if engine.row.engine_id not in world.engines:
@@ -104,7 +108,7 @@ def enqueue(
         seq=world.last_job_seq,
         engine_id=engine.row.engine_id,
         status=JobState.WAITING,
-        priority=priority,
+        priority=ask.priority,
         seed=spec.seed,
         image_ids=tuple(ImageId(world.id_source.id()) for _ in range(spec.count)),
         attempts=0,
@@ -114,6 +118,7 @@ def enqueue(
         delete_after_downloads=spec.delete_after_downloads,
         models=model_refs.ids_of_job(spec),
         give_up_after_s=spec.give_up_after_s,
+        names_checkpoint=ask.checkpoint is not None,
     )
     transitions.add_job(world, row, spec, blobs.rows(world, row.job_id, spec.inputs, files))
     engine.queue.put(row.job_id, row.priority, row.seq)

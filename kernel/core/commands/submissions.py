@@ -79,7 +79,7 @@ def stored(world: World, key: str) -> None:
         _answer(world, submission, refusal_of(error))
         return
     files = tuple(zip(submission.blob_ids, ask.files, strict=True))
-    reply = job_commands.enqueue(world, engine, ask.priority, spec, files)
+    reply = job_commands.enqueue(world, engine, ask, spec, files)
     world.act(actions.SaveReply(key, submission.digest, reply, world.now.unix_ms))
     _answer(world, submission, reply)
 

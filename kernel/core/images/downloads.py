@@ -90,11 +90,13 @@ def drop_claim(world: World, image_id: ImageId, ticket: Ticket) -> bool:
 def prune(world: World, ask: client.PruneImages, facts: Facts) -> client.SingleReply:
     """Delete the images that the shell selected, or only count them.
 
-    Raises: EngineNotFound; Unavailable, if the images folder cannot be read.
+    Raises: EngineNotFound, unless a deleted engine has such images; Unavailable, if the images folder cannot
+    be read.
     """
-    if ask.engine_id is not None and ask.engine_id not in world.engines:
-        raise EngineNotFound
     found = facts.prunable
+    is_known = ask.engine_id is None or ask.engine_id in world.engines
+    if not is_known and not (found and (found.images or found.counted)):
+        raise EngineNotFound
     if found is None:
         return client.ImagesPruned(images=0, size_bytes=0)
     if found.unreadable is not None:

@@ -61,6 +61,7 @@ def _new_row(world: World, job: Job, report: wire.ImageReady) -> ImageRow:
         download_limit=limits.delete_after_downloads if downloads is None else downloads,
         created_at_ms=now_ms,
         expires_at_ms=None if expire_after_s is None else now_ms + int(expire_after_s * 1000),
+        checkpoint=wish.checkpoint,
     )
 
 

@@ -14,7 +14,7 @@ from kernel.core import actions, due
 from kernel.core.state.tables import ENGINE_MOVES, JOB_MOVES, MODEL_MOVES, OPEN_JOB_STATES, check_move
 from kernel.core.state.world import Engine, Job, World
 from kernel.protocol import client
-from kernel.protocol.enums import ChangeKind, EngineState, GoneReason, JobState, ModelState
+from kernel.protocol.enums import ENDED_JOB_STATES, ChangeKind, EngineState, GoneReason, JobState, ModelState
 from kernel.protocol.ids import EventSeq, ImageId, JobId
 from kernel.protocol.rows import BlobRow, ChangeRow, EngineRow, ImageRow, JobRow, ModelRow
 from kernel.protocol.specs import JobSpec
@@ -82,17 +82,22 @@ def note_engine(world: World, engine: Engine, row: EngineRow) -> None:
     change(world, ChangeKind.ENGINE, row.engine_id, row.status)
 
 
-def drop_engine(world: World, engine: Engine) -> None:
-    """Delete an engine and its jobs."""
+def drop_engine(world: World, engine: Engine, *, keeps_images: bool = False) -> None:
+    """Delete an engine and its jobs; with `keeps_images` only jobs without images. One that waits, but has
+    images already, is canceled then."""
     row = engine.row
+    while (job_id := engine.queue.first()) is not None:
+        engine.queue.remove(job_id)
+        job = world.jobs[job_id]
+        if keeps_images and job.stored:
+            move_job(world, job, job.row, JobState.CANCELLED)
+        else:
+            _forget_job(world, job)
+            change(world, ChangeKind.JOB, job_id, "deleted")
     del world.engines[row.engine_id]
     if row.name is not None:
         del world.engine_names[row.name]
-    while (job_id := engine.queue.first()) is not None:
-        engine.queue.remove(job_id)
-        _forget_job(world, world.jobs[job_id])
-        change(world, ChangeKind.JOB, job_id, "deleted")
-    world.act(actions.DropEngine(row.engine_id, world.now.unix_ms))
+    world.act(actions.DropEngine(row.engine_id, world.now.unix_ms, keeps_images))
     change(world, ChangeKind.ENGINE, row.engine_id, "deleted")
 
 
@@ -139,12 +144,14 @@ def move_job(world: World, job: Job, row: JobRow, status: JobState) -> None:
     """Save a job in its next state; its other columns are already those of `row`.
 
     An ended job leaves the memory, and the retention of its blobs begins. Only this function counts processed
-    jobs.
+    jobs, and notes the checkpoint that a job is made with, which an edit of its engine may change.
 
     Raises: IllegalMove, if the table has no such move.
     """
     check_move(JOB_MOVES, job.row.status, status)
     world.processing += (status is JobState.PROCESSING) - (job.row.status is JobState.PROCESSING)
+    if status is JobState.PROCESSING or (status in ENDED_JOB_STATES and row.checkpoint is None):
+        row = replace(row, checkpoint=world.engines[row.engine_id].row.spec.checkpoint)
     job.row = replace(row, status=status)
     _watch_give_up_time(world, job.row)
     if status not in OPEN_JOB_STATES:

@@ -41,28 +41,37 @@ DELETE FROM image WHERE engine_id = ? AND gone_reason IS NULL;
 -- drop_gone_images_of_engine: and those that are gone: each half has its index
 DELETE FROM image WHERE engine_id = ? AND gone_reason IS NOT NULL;
 
--- trash_blobs_of_engine: the files that came with an engine's jobs, and their control maps
+-- keep_name_of_engine: the name of an engine whose images are kept
+INSERT INTO former_engine (engine_id, name, deleted_at_ms)
+SELECT engine_id, name, :at_ms FROM engine
+WHERE engine_id = :engine_id AND EXISTS (SELECT 1 FROM image WHERE image.engine_id = engine.engine_id);
+
+-- trash_blobs_of_engine: the files that came with those of an engine's jobs that have no images, and their control maps
 INSERT OR IGNORE INTO trash (file_name, since_ms)
 SELECT 'blobs/' || blob.file_name, :at_ms FROM job CROSS JOIN blob USING (job_id)
-WHERE job.engine_id = :engine_id;
+WHERE job.engine_id = :engine_id AND NOT EXISTS (SELECT 1 FROM image WHERE image.job_id = job.job_id);
 
--- drop_blobs_of_engine: with the engine go its jobs' blobs
-DELETE FROM blob WHERE job_id IN (SELECT job_id FROM job WHERE engine_id = ?);
+-- drop_blobs_of_engine: with the engine go the blobs of its jobs that have no images
+DELETE FROM blob WHERE job_id IN (
+    SELECT job_id FROM job
+    WHERE engine_id = ? AND NOT EXISTS (SELECT 1 FROM image WHERE image.job_id = job.job_id)
+);
 
--- drop_jobs_of_engine: with the engine go its jobs
-DELETE FROM job WHERE engine_id = ?;
+-- drop_jobs_of_engine: with the engine go its jobs that have no images
+DELETE FROM job
+WHERE engine_id = ? AND NOT EXISTS (SELECT 1 FROM image WHERE image.job_id = job.job_id);
 
 -- drop_engine: forget an engine
 DELETE FROM engine WHERE engine_id = ?;
 
 -- add_job: a new job
 INSERT INTO job (seq, job_id, engine_id, status, priority, spec, image_ids, attempts, crashes, warnings,
-                 created_at_ms, models)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+                 created_at_ms, models, checkpoint, names_checkpoint)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- save_job: what can change of a job
 UPDATE job SET status = ?, priority = ?, attempts = ?, crashes = ?, error_code = ?, error = ?, warnings = ?,
-               started_at_ms = ?, finished_at_ms = ?
+               started_at_ms = ?, finished_at_ms = ?, checkpoint = ?
 WHERE job_id = ?;
 
 -- trash_images_of_job: the files of a job's images that are still there
@@ -84,8 +93,8 @@ DELETE FROM job WHERE job_id = ?;
 
 -- add_image: a picture that is on the disk
 INSERT INTO image (image_id, job_id, engine_id, position, file_name, mime, width_px, height_px, size_bytes,
-                   sha256, seed, downloads, download_limit, created_at_ms, expires_at_ms)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+                   sha256, seed, downloads, download_limit, created_at_ms, expires_at_ms, checkpoint)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- count_download: one more whole download
 UPDATE image SET downloads = downloads + 1 WHERE image_id = ?;
@@ -142,14 +151,14 @@ SELECT digest, reply FROM idempotency WHERE key = ?;
 
 -- image: one image
 SELECT image_id, job_id, engine_id, position, file_name, mime, width_px, height_px, size_bytes, sha256, seed,
-       downloads, download_limit, created_at_ms, expires_at_ms, gone_reason, gone_at_ms
+       downloads, download_limit, created_at_ms, expires_at_ms, gone_reason, gone_at_ms, checkpoint
 FROM image WHERE image_id = ?;
 
 -- job: one job, without its spec
 SELECT job_id, seq, engine_id, status, priority, spec ->> '$.seed', image_ids, attempts, crashes,
        created_at_ms, started_at_ms, finished_at_ms, error_code, error, warnings,
        spec ->> '$.expire_after_s', spec ->> '$.delete_after_downloads', models,
-       spec ->> '$.give_up_after_s'
+       spec ->> '$.give_up_after_s', checkpoint, names_checkpoint
 FROM job WHERE job_id = ?;
 
 -- job_spec: what a job asks for
@@ -174,7 +183,7 @@ FROM engine ORDER BY engine_id;
 SELECT job_id, seq, engine_id, status, priority, spec ->> '$.seed', image_ids, attempts, crashes,
        created_at_ms, started_at_ms, finished_at_ms, error_code, error, warnings,
        spec ->> '$.expire_after_s', spec ->> '$.delete_after_downloads', models,
-       spec ->> '$.give_up_after_s'
+       spec ->> '$.give_up_after_s', checkpoint, names_checkpoint
 FROM job WHERE status = ? ORDER BY seq;
 
 -- stored_positions: which pictures of open jobs are there already

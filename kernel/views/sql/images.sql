@@ -1,24 +1,21 @@
 -- image: one image with its recipe
-SELECT image.*, job.spec, engine.spec ->> '$.checkpoint' AS checkpoint
+SELECT image.*, job.spec
 FROM image
 JOIN job ON job.job_id = image.job_id
-LEFT JOIN engine ON engine.engine_id = image.engine_id
 WHERE image.image_id = :image_id;
 
 -- images: a page of images with their recipes, newest first: along the primary key
-SELECT image.*, job.spec, engine.spec ->> '$.checkpoint' AS checkpoint
+SELECT image.*, job.spec
 FROM image
 CROSS JOIN job ON job.job_id = image.job_id
-LEFT JOIN engine ON engine.engine_id = image.engine_id
 WHERE image.image_id < :after
 ORDER BY image.image_id DESC
 LIMIT :limit;
 
 -- images_kept: those of them that are there: along the index image_kept
-SELECT image.*, job.spec, engine.spec ->> '$.checkpoint' AS checkpoint
+SELECT image.*, job.spec
 FROM image
 CROSS JOIN job ON job.job_id = image.job_id
-LEFT JOIN engine ON engine.engine_id = image.engine_id
 WHERE image.gone_reason IS NULL AND image.image_id < :after
   AND coalesce(image.expires_at_ms > :now_ms, TRUE)
 ORDER BY image.image_id DESC
@@ -26,43 +23,38 @@ LIMIT :limit;
 
 -- images_gone: those that are gone, along the index image_gone, and between them those whose time is over
 -- but which are not ended yet: of these there are never many, and they alone have to be sorted
-SELECT image.*, job.spec, engine.spec ->> '$.checkpoint' AS checkpoint
+SELECT image.*, job.spec
 FROM image
 CROSS JOIN job ON job.job_id = image.job_id
-LEFT JOIN engine ON engine.engine_id = image.engine_id
 WHERE image.gone_reason IS NOT NULL AND image.image_id < :after
 UNION ALL
-SELECT image.*, job.spec, engine.spec ->> '$.checkpoint' AS checkpoint
+SELECT image.*, job.spec
 FROM image INDEXED BY image_to_expire
 CROSS JOIN job ON job.job_id = image.job_id
-LEFT JOIN engine ON engine.engine_id = image.engine_id
 WHERE image.gone_reason IS NULL AND image.image_id < :after
   AND image.expires_at_ms <= :now_ms
 ORDER BY image_id DESC
 LIMIT :limit;
 
 -- images_by_engine: a page of one engine's images, newest first: the two halves are merged
-SELECT image.*, job.spec, engine.spec ->> '$.checkpoint' AS checkpoint
+SELECT image.*, job.spec
 FROM image
 CROSS JOIN job ON job.job_id = image.job_id
-LEFT JOIN engine ON engine.engine_id = image.engine_id
 WHERE image.gone_reason IS NULL AND image.image_id < :after
   AND image.engine_id = :engine_id
 UNION ALL
-SELECT image.*, job.spec, engine.spec ->> '$.checkpoint' AS checkpoint
+SELECT image.*, job.spec
 FROM image
 CROSS JOIN job ON job.job_id = image.job_id
-LEFT JOIN engine ON engine.engine_id = image.engine_id
 WHERE image.gone_reason IS NOT NULL AND image.image_id < :after
   AND image.engine_id = :engine_id
 ORDER BY image_id DESC
 LIMIT :limit;
 
 -- images_by_engine_kept: those of them that are there: along the index image_kept_by_engine
-SELECT image.*, job.spec, engine.spec ->> '$.checkpoint' AS checkpoint
+SELECT image.*, job.spec
 FROM image
 CROSS JOIN job ON job.job_id = image.job_id
-LEFT JOIN engine ON engine.engine_id = image.engine_id
 WHERE image.gone_reason IS NULL AND image.image_id < :after
   AND image.engine_id = :engine_id
   AND coalesce(image.expires_at_ms > :now_ms, TRUE)
@@ -70,17 +62,15 @@ ORDER BY image.image_id DESC
 LIMIT :limit;
 
 -- images_by_engine_gone: those of them that are gone; see images_gone
-SELECT image.*, job.spec, engine.spec ->> '$.checkpoint' AS checkpoint
+SELECT image.*, job.spec
 FROM image
 CROSS JOIN job ON job.job_id = image.job_id
-LEFT JOIN engine ON engine.engine_id = image.engine_id
 WHERE image.gone_reason IS NOT NULL AND image.image_id < :after
   AND image.engine_id = :engine_id
 UNION ALL
-SELECT image.*, job.spec, engine.spec ->> '$.checkpoint' AS checkpoint
+SELECT image.*, job.spec
 FROM image INDEXED BY image_to_expire
 CROSS JOIN job ON job.job_id = image.job_id
-LEFT JOIN engine ON engine.engine_id = image.engine_id
 WHERE image.gone_reason IS NULL AND image.image_id < :after
   AND image.engine_id = :engine_id
   AND image.expires_at_ms <= :now_ms
@@ -88,10 +78,9 @@ ORDER BY image_id DESC
 LIMIT :limit;
 
 -- images_by_job: a page of one job's images with their recipes, newest first; there are few of them
-SELECT image.*, job.spec, engine.spec ->> '$.checkpoint' AS checkpoint
+SELECT image.*, job.spec
 FROM image
 CROSS JOIN job ON job.job_id = image.job_id
-LEFT JOIN engine ON engine.engine_id = image.engine_id
 WHERE image.job_id = :job_id AND image.image_id < :after
   AND (:engine_id IS NULL OR image.engine_id = :engine_id)
   AND (:is_gone IS NULL

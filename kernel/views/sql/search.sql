@@ -18,11 +18,10 @@ ORDER BY job.seq DESC
 LIMIT :limit;
 
 -- images_found: a page of the images that a search finds, newest first: the index has them in this order
-SELECT image.*, job.spec, engine.spec ->> '$.checkpoint' AS checkpoint, found.rowid AS place
+SELECT image.*, job.spec, found.rowid AS place
 FROM image_search AS found
 CROSS JOIN image ON image.image_id = found.image_id
 CROSS JOIN job ON job.job_id = image.job_id
-LEFT JOIN engine ON engine.engine_id = image.engine_id
 WHERE found.image_search MATCH :match AND found.rowid BETWEEN :low AND :high
   AND (:is_gone IS NULL OR coalesce(image.expires_at_ms > :now_ms, TRUE))
   AND image.created_at_ms >= :created_after_ms AND image.created_at_ms < :created_before_ms
@@ -39,34 +38,30 @@ WHERE found.image_search MATCH :match AND found.rowid BETWEEN :low AND :high
 
 -- images_found_gone: those of them that are gone, and those whose time is over but which are not ended yet: see
 -- images_gone
-SELECT image.*, job.spec, engine.spec ->> '$.checkpoint' AS checkpoint, found.rowid AS place
+SELECT image.*, job.spec, found.rowid AS place
 FROM image_search AS found
 CROSS JOIN image ON image.image_id = found.image_id
 CROSS JOIN job ON job.job_id = image.job_id
-LEFT JOIN engine ON engine.engine_id = image.engine_id
 WHERE found.image_search MATCH :match AND found.rowid BETWEEN :low AND :high
   AND image.created_at_ms >= :created_after_ms AND image.created_at_ms < :created_before_ms
 UNION ALL
-SELECT image.*, job.spec, engine.spec ->> '$.checkpoint' AS checkpoint, found.rowid AS place
+SELECT image.*, job.spec, found.rowid AS place
 FROM image INDEXED BY image_to_expire
 CROSS JOIN job ON job.job_id = image.job_id
 CROSS JOIN image_search AS found ON found.rowid = job.seq * 16384 + image.position
-LEFT JOIN engine ON engine.engine_id = image.engine_id
 WHERE image.gone_reason IS NULL AND image.expires_at_ms <= :now_ms
   AND found.image_search MATCH :match_kept AND found.rowid BETWEEN :low AND :high
   AND image.created_at_ms >= :created_after_ms AND image.created_at_ms < :created_before_ms
 ORDER BY place DESC
 LIMIT :limit;
 
--- engines_meant: the engines with an id or a name, and a checkpoint with an id or a name; there are few engines
-SELECT engine_id AS id FROM engine
-WHERE (:engine_id IS NULL OR engine_id = :engine_id)
-  AND (:engine IS NULL OR :engine IN (engine_id, name))
-  AND (:checkpoint IS NULL OR engine.spec ->> '$.checkpoint' = :checkpoint
-       OR EXISTS (SELECT 1 FROM model WHERE model_id = engine.spec ->> '$.checkpoint' AND name = :checkpoint));
+-- engines_meant: the engines with an id or a name, also deleted ones whose images were kept; there are few engines
+SELECT engine_id AS id FROM engine WHERE :engine IN (engine_id, name)
+UNION ALL
+SELECT engine_id FROM former_engine WHERE engine_id = :engine OR name = :engine;
 
--- loras_meant: the LoRAs with a name; there are few models
-SELECT model_id AS id FROM model WHERE name = :lora AND model_type = 'lora';
+-- models_meant: the models of one type with a name; there are few models
+SELECT model_id AS id FROM model WHERE name = :name AND model_type = :model_type;
 
 -- range_of_periods: the numbers that the jobs or images of some time have, and maybe some others
 SELECT (SELECT coalesce(min(low), 1) FROM time_range WHERE kind = :kind AND (:first IS NULL OR period >= :first)) AS low,

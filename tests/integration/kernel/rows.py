@@ -127,6 +127,7 @@ WAITING_JOB: Final = JobRow(
     attempts=0,
     crashes=0,
     created_at_ms=NOW_MS,
+    names_checkpoint=True,
 )
 ENDED_JOB: Final = replace(
     WAITING_JOB,
@@ -138,6 +139,7 @@ ENDED_JOB: Final = replace(
     error_code="worker_crashed",
     error="signal SIGKILL",
     warnings=("a warning", ""),
+    checkpoint=CHECKPOINT,
 )
 
 LIMITED_IMAGE: Final = ImageRow(
@@ -156,5 +158,6 @@ LIMITED_IMAGE: Final = ImageRow(
     download_limit=3,
     created_at_ms=NOW_MS,
     expires_at_ms=NOW_MS + 1000,
+    checkpoint=CHECKPOINT,
 )
 FREE_IMAGE: Final = replace(LIMITED_IMAGE, download_limit=None, expires_at_ms=None, seed=2**32 - 1)

@@ -235,6 +235,27 @@ def test_with_a_job_or_its_engine_go_the_images_and_their_files(
     assert state_reader.trash(10) == ["images/image-1.png"]
 
 
+def test_an_engine_leaves_its_images_with_their_jobs_and_its_name(
+    store: Store, state_reader: StateReader
+) -> None:
+    bare = replace(WAITING_JOB, job_id=JobId("bare"), seq=WAITING_JOB.seq + 1)
+    saved(
+        store, actions.SaveEngine(BARE_ENGINE), actions.AddJob(WAITING_JOB, SPEC), actions.AddJob(bare, SPEC)
+    )
+    saved(store, actions.AddImage(LIMITED_IMAGE))
+    saved(store, actions.DropEngine(ENGINE, NOW_MS, keeps_images=True))
+    assert list(store.connection.execute("SELECT job_id FROM job")) == [(JOB,)]
+    assert state_reader.image(IMAGE) == LIMITED_IMAGE
+    assert state_reader.trash(10) == []
+    former = list(store.connection.execute("SELECT * FROM former_engine"))
+    assert former == [(ENGINE, BARE_ENGINE.name, NOW_MS)]
+
+
+def test_no_name_is_kept_of_an_engine_without_images(store: Store) -> None:
+    saved(store, actions.SaveEngine(BARE_ENGINE), actions.DropEngine(ENGINE, NOW_MS, keeps_images=True))
+    assert not list(store.connection.execute("SELECT * FROM former_engine"))
+
+
 @pytest.mark.parametrize("reply", REPLIES, ids=lambda reply: type(reply).__name__)
 def test_an_answer_comes_back_to_the_command_that_had_it(
     store: Store, state_reader: StateReader, reply: client.BrokerReply

@@ -132,10 +132,14 @@ class Database:
                 self.engines[row.engine_id] = row
                 names = [e.name for e in self.engines.values() if e.name is not None]
                 assert len(names) == len(set(names)), "names are unique"
-            case actions.DropEngine(engine_id):
+            case actions.DropEngine(engine_id, _, keeps_images):
                 del self.engines[engine_id]
+                kept = {i.job_id for i in self.images.values() if keeps_images}
                 for job in [j for j in self.jobs.values() if j.engine_id == engine_id]:
-                    self._drop_job(job.job_id)
+                    if job.job_id in kept:
+                        assert job.status not in OPEN_JOB_STATES, "nobody would ever give it out"
+                    else:
+                        self._drop_job(job.job_id)
 
     def _apply_job(self, save: actions.AddJob | actions.SaveJob | actions.DropJob) -> None:
         match save:

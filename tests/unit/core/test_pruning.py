@@ -45,7 +45,15 @@ def test_dry_run_counts_and_changes_nothing_and_is_not_remembered():
 
 
 def test_pruning_for_an_engine_that_there_is_not_is_refused():
-    assert prune(with_images(), engine_id="none").code == "engine_not_found"
+    assert (
+        prune(with_images(), engine_id="none", due=Prunable(images=(), size_bytes=0)).code
+        == "engine_not_found"
+    )
+    assert prune(with_images(), engine_id="none", due=None).code == "engine_not_found"
+
+
+def test_pruning_for_a_deleted_engine_ends_the_images_that_were_kept():
+    assert prune(with_images(), engine_id="deleted").images == 2
 
 
 def test_pruned_images_without_a_file_are_lost_and_the_first_of_their_files_are_named():

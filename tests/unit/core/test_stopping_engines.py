@@ -5,7 +5,7 @@ from kernel.protocol import client
 from kernel.protocol import worker as wire
 from kernel.protocol.enums import EngineState, JobState
 from kernel.protocol.errors import ShuttingDown
-from tests.unit.core.samples import submit
+from tests.unit.core.samples import CHECKPOINT, submit
 from tests.unit.core.story import Story, only, orders_to
 
 
@@ -156,6 +156,42 @@ def test_deleted_engine_takes_its_jobs_and_images_with_it():
     assert not story.database.images
     assert story.database.trash == [f"{story.gives[made].image_ids[0]}.png"]
     assert story.refusal(client.CancelJob(job_id=other)).code == "job_not_found"
+
+
+def test_deleted_engine_can_leave_its_images_with_the_jobs_that_they_belong_to():
+    story = Story()
+    engine_id, worker_id = story.running_engine(name="portraits")
+    made, half = story.submit(engine_id), story.submit(engine_id, count=2)
+    story.make(made)
+    story.picture(half)
+    story.stored(half)
+    waiting = story.submit(engine_id)
+    story.ask(client.StopEngine(engine_id=engine_id, now=True))
+    story.exits(worker_id, "exit code 0")
+    assert story.ask(client.DeleteEngine(engine_id=engine_id, keep_images=True)) == client.Done()
+    assert {job_id: row.status for job_id, row in story.database.jobs.items()} == {
+        made: JobState.FINISHED,
+        half: JobState.CANCELLED,
+    }
+    assert [row.job_id for row in story.database.images.values()] == [made, half]
+    assert not story.database.trash
+    assert story.refusal(client.CancelJob(job_id=waiting)).code == "job_not_found"
+    story.begin()
+    assert story.engine(name="portraits") != engine_id
+    image_id = story.image_id(made)
+    assert isinstance(story.ask(client.ClaimDownload(image_id=image_id)), client.DownloadGranted)
+
+
+def test_a_job_and_its_images_say_which_checkpoint_made_them():
+    story = Story()
+    engine_id, _ = story.running_engine()
+    made, waiting = story.submit(engine_id), story.submit(engine_id)
+    never = story.submit(engine_id)
+    assert story.job(never).checkpoint is None
+    story.make(made)
+    story.ask(client.CancelJob(job_id=never))
+    assert [story.job(job_id).checkpoint for job_id in (made, waiting, never)] == [CHECKPOINT] * 3
+    assert story.database.images[story.image_id(made)].checkpoint == CHECKPOINT
 
 
 def test_name_of_a_deleted_engine_is_free_again():

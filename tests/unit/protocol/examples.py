@@ -211,7 +211,7 @@ _ASKS: tuple[client.Ask, ...] = (
     client.CreateEngine(spec=_SPEC, start=False),
     client.StartEngine(engine_id=ENGINE),
     client.StopEngine(engine_id=ENGINE, now=True),
-    client.DeleteEngine(engine_id=ENGINE),
+    client.DeleteEngine(engine_id=ENGINE, keep_images=True),
     client.PauseQueue(engine_id=ENGINE),
     client.ResumeQueue(engine_id=ENGINE),
     client.SubmitJob(

@@ -73,6 +73,9 @@ class SampleDatabase:
             | values,
         )
 
+    def add_former_engine(self, engine_id: str, name: str) -> None:
+        self._insert("former_engine", {"engine_id": engine_id, "name": name, "deleted_at_ms": 2_000})
+
     def add_job(self, seq: int, job_id: str | None = None, spec: JobSpec = SPEC, **values: Any) -> None:
         row = {
             "seq": seq,
@@ -108,6 +111,7 @@ class SampleDatabase:
                 "seed": 0,
                 "downloads": 0,
                 "created_at_ms": 2_000,
+                "checkpoint": "m1",
             }
             | values,
         )

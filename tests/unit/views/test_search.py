@@ -13,7 +13,6 @@ from kernel.protocol.enums import JobState
 from kernel.protocol.errors import InvalidField
 from kernel.protocol.ids import EngineId, JobId, ModelId
 from kernel.protocol.model_refs import LoraUse
-from kernel.protocol.specs import EngineSpec
 from kernel.views.images import ImageFilter, list_images
 from kernel.views.jobs import JobFilter, list_jobs
 from kernel.views.page import Order, Page
@@ -29,11 +28,11 @@ STATES: Final = (JobState.WAITING, JobState.PROCESSING, JobState.FINISHED, JobSt
 
 @pytest.fixture
 def filled(database: SampleDatabase) -> SampleDatabase:
-    """48 jobs of two engines, each with an image; every trait in its own rhythm."""
+    """48 jobs of two engines, one of them deleted, each with an image; every trait in its own rhythm."""
     database.add_model("m1", name="photo")
     database.add_model("l1", name="detail", model_type="lora")
     database.add_engine("e1", "portraits")
-    database.add_engine("e2", engine_spec=EngineSpec(checkpoint=ModelId("m2")))
+    database.add_former_engine("e2", "former")
     with database.connection:
         for seq in range(1, 49):
             _add(database, seq)
@@ -44,6 +43,7 @@ def _add(database: SampleDatabase, seq: int) -> None:
     loras = (LoraUse(model_id=ModelId("l1")),) if seq % 5 == 0 else ()
     spec = msgspec.structs.replace(SPEC, prompt=PROMPTS[seq % 4], seed=seq % 3, loras=loras)
     traits: dict[str, Any] = {"engine_id": "e1" if seq % 7 else "e2", "created_at_ms": seq * PERIOD_MS // 5}
+    traits |= {"checkpoint": "m1" if seq % 13 % 2 else "m2"}
     database.add_job(seq, spec=spec, status=STATES[seq % 11 % 4], **traits)
     gone = "deleted" if seq % 6 == 0 else None
     ends = (None, NOW_MS - 1, NOW_MS + 1)[seq % 9 % 3]
@@ -64,11 +64,12 @@ def _all_pages(page_after: Callable[[str | None], Page[Any]]) -> Iterator[Any]:
 
 def _is_meant(seq: int, wanted: dict[str, Any]) -> bool:
     created_ms = seq * PERIOD_MS // 5
-    engine_id, checkpoints = ("e1", ("m1", "photo")) if seq % 7 else ("e2", ("m2",))
+    names = ("e1", "portraits") if seq % 7 else ("e2", "former")
+    checkpoints = ("m1", "photo") if seq % 13 % 2 else ("m2",)
     tests: dict[str, Callable[[Any], bool]] = {
         "prompt": lambda said: seq % 4 in FOUND[said],
-        "engine_id": lambda said: said == engine_id,
-        "engine": lambda said: said in (("e1", "portraits") if engine_id == "e1" else ("e2",)),
+        "engine_id": lambda said: said == names[0],
+        "engine": lambda said: said in names,
         "checkpoint": lambda said: said in checkpoints,
         "lora": lambda said: said in ("l1", "detail") and seq % 5 == 0,
         "seed": lambda said: said == seq % 3,
@@ -86,7 +87,7 @@ def _is_meant(seq: int, wanted: dict[str, Any]) -> bool:
 SEARCHES: Final = {
     "prompt": st.sampled_from(["fox red", '"red fox"', "fuchse", "fo"]),
     "engine_id": st.sampled_from([EngineId("e1"), EngineId("e2")]),
-    "engine": st.sampled_from(["e2", "portraits", "none"]),
+    "engine": st.sampled_from(["e2", "former", "portraits", "none"]),
     "checkpoint": st.sampled_from(["m1", "photo", "m2", "m9"]),
     "lora": st.sampled_from(["l1", "detail", "l9"]),
     "seed": st.integers(0, 3),

@@ -190,11 +190,11 @@ def test_an_engine_comes_with_its_open_jobs(database: SampleDatabase, reader: Re
 def test_an_image_comes_with_the_recipe_of_its_job(database: SampleDatabase, reader: Reader) -> None:
     database.add_engine("e1")
     database.add_job(1)
-    database.add_image("i1", "j1", gone_reason="used_up", gone_at_ms=9)
+    database.add_image("i1", "j1", gone_reason="used_up", gone_at_ms=9, checkpoint="m2")
     image = find_image(reader, ImageId("i1"))
     assert image is not None
     assert image.spec == SPEC
-    assert image.checkpoint == "m1"
+    assert image.checkpoint == "m2", "the engine has another one now"
     assert image.gone_reason is GoneReason.USED_UP
 
 
