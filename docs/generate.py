@@ -31,6 +31,10 @@ def cli_page() -> str:
         "Global options go before the subcommand: `spoon --config my.toml jobs list`.",
         "`serve`, `manager` and `api` also accept `--config` after it.",
         "",
+        "The shell completes commands, options, and the names of engines and models, which it asks for:",
+        "",
+        '    eval "$(_SPOON_COMPLETE=bash_source spoon)"    # in ~/.bashrc; or zsh_source, fish_source',
+        "",
     ]
     for path, command in _commands(("spoon",), spoon):
         lines += [f"{'##' if len(path) == 1 else '###'} {' '.join(path)}", "", "```text"]

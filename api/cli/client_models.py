@@ -1,12 +1,13 @@
 """The fields of REST resources that the command line uses, and lookup by id or name."""
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
 from api.cli.exit_codes import Refusal
 from kernel.protocol.enums import ENDED_JOB_STATES, ImageFileType
-from kernel.protocol.errors import EngineNotFound, ModelNotFound
+from kernel.protocol.errors import EngineNotFound, ModelNotFound, SpoonError
 
 if TYPE_CHECKING:
     from api.cli.rest import Query, Rest
@@ -108,12 +109,32 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     gone: Gone | None = None
 
 
+class Named(msgspec.Struct, frozen=True, kw_only=True):
+    name: str | None = None
+
+
 class Page(msgspec.Struct, frozen=True, kw_only=True):
     items: tuple[msgspec.Raw, ...]
     next: str | None = None
 
 
 Kind = TypeVar("Kind", Model, Engine)
+
+
+def list_names(rest: "Rest", path: str, query: "Query") -> list[str]:
+    """The names of all items of a list that have one."""
+    from api.cli.rest import read
+
+    return [name for item in list_items(rest, path, query, None) if (name := read(item, Named).name)]
+
+
+def _nearest(rest: "Rest", path: str, name: str) -> str:
+    """A guess at the name that was meant; an empty text, if none is like it."""
+    try:
+        near = get_close_matches(name, list_names(rest, path, {}), n=2)
+    except SpoonError:  # what was asked for is not there, whatever hinders the guess
+        near = []
+    return f"did you mean {' or '.join(near)}? " if near else ""
 
 
 def list_items(rest: "Rest", path: str, query: "Query", limit: int | None) -> list[msgspec.Raw]:
@@ -136,7 +157,8 @@ def find_model(rest: "Rest", name_or_id: str) -> Model:
     """Raises: ModelNotFound; Refusal, if several models have that name."""
     found = _find(rest, "/v1/models", name_or_id, Model)
     if found is None:
-        raise ModelNotFound(f"no model with id or name {name_or_id}; see `spoon models list`")
+        guess = _nearest(rest, "/v1/models", name_or_id)
+        raise ModelNotFound(f"no model with id or name {name_or_id}; {guess}see `spoon models list`")
     return found
 
 
@@ -144,7 +166,8 @@ def find_engine(rest: "Rest", name_or_id: str) -> Engine:
     """Raises: EngineNotFound."""
     found = _find(rest, "/v1/engines", name_or_id, Engine)
     if found is None:
-        raise EngineNotFound(f"no engine with id or name {name_or_id}; see `spoon engines list`")
+        guess = _nearest(rest, "/v1/engines", name_or_id)
+        raise EngineNotFound(f"no engine with id or name {name_or_id}; {guess}see `spoon engines list`")
     return found
 
 

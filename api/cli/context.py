@@ -37,11 +37,11 @@ class Invocation:
         named = self.url or self.environ.get(URL_VARIABLE)
         return named or local_url(self.settings())
 
-    def rest(self) -> "Rest":
-        """A client of the REST API, to be closed."""
-        from api.cli.rest import Rest
+    def rest(self, timeout_s: float | None = None) -> "Rest":
+        """A client of the REST API, to be closed; without a timeout, it has the patience of a command."""
+        from api.cli.rest import TIMEOUT_S, Rest
 
-        return Rest(self.base_url())
+        return Rest(self.base_url(), TIMEOUT_S if timeout_s is None else timeout_s)
 
     def manager(self) -> "ManagerConnection":
         """A connection to the Manager over the bus, to be closed. Raises: ManagerUnreachable."""

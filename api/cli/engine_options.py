@@ -5,6 +5,7 @@ from typing import Final, TypeVar
 
 import click
 
+from api.cli.completion import controlnets
 from api.cli.job_options import (
     clip_skip_option,
     embedding_option,
@@ -31,7 +32,7 @@ _OPTIONS: Final = (
         help="Prompt weighting syntax and handling of prompts over 75 tokens. [default: sd_embed]",
     ),
     click.option(
-        "--control-model", "control_models", metavar="MODEL", multiple=True,
+        "--control-model", "control_models", metavar="MODEL", multiple=True, shell_complete=controlnets,
         help="ControlNet (an id or name), at most one per control type. Repeatable.",
     ),
     click.option(

@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from api.cli.client_models import Engine, find_engine, list_items
+from api.cli.completion import checkpoints, engine_names
 from api.cli.context import Invocation
 from api.cli.engine_options import Said, engine_input, engine_options
 from api.cli.exit_codes import Refusal
@@ -77,7 +78,7 @@ def list_(invocation: Invocation, status: str | None, limit: int, is_all: bool, 
 
 
 @engines.command()
-@click.argument("engine")
+@click.argument("engine", shell_complete=engine_names)
 @json_option
 @click.pass_obj
 def show(invocation: Invocation, engine: str, as_json: bool) -> None:
@@ -95,7 +96,7 @@ def show(invocation: Invocation, engine: str, as_json: bool) -> None:
 
 
 @engines.command()
-@click.argument("checkpoint")
+@click.argument("checkpoint", shell_complete=checkpoints)
 @engine_options
 @click.option(
     "--wait", "is_waiting", is_flag=True, help="Wait until the engine is ready, at most 15 minutes."
@@ -133,7 +134,7 @@ def create(
 
 
 @engines.command()
-@click.argument("engine")
+@click.argument("engine", shell_complete=engine_names)
 @click.option(
     "--wait", "is_waiting", is_flag=True, help="Wait until the engine is ready, at most 15 minutes."
 )
@@ -157,7 +158,7 @@ def start(invocation: Invocation, engine: str, is_waiting: bool, as_json: bool) 
 
 
 @engines.command()
-@click.argument("engine")
+@click.argument("engine", shell_complete=engine_names)
 @click.option(
     "--now", is_flag=True, help="Put running jobs back in the queue instead of waiting for them to finish."
 )
@@ -183,7 +184,7 @@ def stop(invocation: Invocation, engine: str, now: bool, is_waiting: bool, as_js
 
 
 @engines.command()
-@click.argument("engine")
+@click.argument("engine", shell_complete=engine_names)
 @click.option(
     "--images",
     type=click.Choice([KEEP, DELETE]),
@@ -217,7 +218,7 @@ def _has_images(rest: "Rest", engine_id: str) -> bool:
 
 
 @engines.command()
-@click.argument("engine")
+@click.argument("engine", shell_complete=engine_names)
 @out_option(
     click.Path(path_type=Path, dir_okay=False), "Ticket file, or - for stdout. [default: ENGINE.ticket]"
 )

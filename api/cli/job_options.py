@@ -6,6 +6,7 @@ from typing import Final, TypeVar
 
 import click
 
+from api.cli.completion import checkpoints, controlnets, embeddings, engine_names, loras, removers, vaes
 from api.cli.options import WordChoice, duration
 from api.cli.scheduler_options import SCHEDULER_NAMES, scheduler_option
 from kernel.protocol.enums import ControlType, ImageFileType, ImageFit, PromptTechnique, Scheduler
@@ -63,6 +64,7 @@ class LoraParam(click.ParamType[LoraUse]):
 lora_option = click.option(
     "--lora",
     "loras",
+    shell_complete=loras,
     multiple=True,
     type=LoraParam(),
     metavar="LORA[:WEIGHT]",
@@ -71,12 +73,16 @@ lora_option = click.option(
 embedding_option = click.option(
     "--embedding",
     "embeddings",
+    shell_complete=embeddings,
     multiple=True,
     metavar="MODEL",
     help="Textual inversion (an id or name) that prompts may use. Repeatable.",
 )
 vae_option = click.option(
-    "--vae", metavar="MODEL", help="VAE (an id or name), or `checkpoint` for the checkpoint's own VAE."
+    "--vae",
+    metavar="MODEL",
+    shell_complete=vaes,
+    help="VAE (an id or name), or `checkpoint` for the checkpoint's own VAE.",
 )
 guidance_rescale_option = click.option(
     "--guidance-rescale",
@@ -95,6 +101,7 @@ clip_skip_option = click.option(
 
 engine_option = click.option(
     "--engine",
+    shell_complete=engine_names,
     metavar="ENGINE",
     help="Engine to run the job (an id or name). [default: $SPOON_ENGINE, else engines.default, else an "
     "engine of the only checkpoint]",
@@ -102,7 +109,7 @@ engine_option = click.option(
 
 _OPTIONS: Final = (
     click.option(
-        "-m", "--checkpoint", metavar="MODEL",
+        "-m", "--checkpoint", metavar="MODEL", shell_complete=checkpoints,
         help="Checkpoint (an id or name), instead of --engine: an engine of it is found or created.",
     ),
     click.option("--negative-prompt", metavar="PROMPT", help="Prompt for content to avoid. [default: empty]"),
@@ -157,7 +164,7 @@ _OPTIONS: Final = (
     ),
     click.option("--pose", type=_IMAGE, help="Image whose pose, edges or depth a ControlNet follows."),
     click.option(
-        "--control-model", "control_models", metavar="MODEL", multiple=True,
+        "--control-model", "control_models", metavar="MODEL", multiple=True, shell_complete=controlnets,
         help="ControlNet (an id or name) to use instead of the engine's. Repeatable.",
     ),
     click.option(
@@ -182,6 +189,7 @@ _OPTIONS: Final = (
     ),
     click.option(
         "--remove-background", "remove_background_models", metavar="MODEL", multiple=True,
+        shell_complete=removers,
         help="Background remover (an id or name). Repeatable, applied in the order given.",
     ),
     click.option(

@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from api.cli.client_models import Model, find_engine, find_model, list_items
+from api.cli.completion import engine_names, model_names
 from api.cli.context import Invocation
 from api.cli.exit_codes import AwaitedFailed
 from api.cli.model_options import model_options
@@ -67,7 +68,11 @@ def models() -> None:
 @click.option("--status", type=WordChoice(ModelState), help="List only models with this status.")
 @click.option("--tag", metavar="TAG", help="List only models with this tag.")
 @click.option(
-    "--for", "engine", metavar="ENGINE", help="List the ready models that fit this engine (an id or name)."
+    "--for",
+    "engine",
+    metavar="ENGINE",
+    shell_complete=engine_names,
+    help="List the ready models that fit this engine (an id or name).",
 )
 @limit_option
 @all_option
@@ -111,7 +116,7 @@ def list_(
 
 
 @models.command()
-@click.argument("model")
+@click.argument("model", shell_complete=model_names)
 @json_option
 @click.pass_obj
 def show(invocation: Invocation, model: str, as_json: bool) -> None:
@@ -182,7 +187,7 @@ def add(
 
 
 @models.command()
-@click.argument("model")
+@click.argument("model", shell_complete=model_names)
 @click.option("--wait", "is_waiting", is_flag=True, help="Wait until the model is ready.")
 @click.pass_obj
 def retry(invocation: Invocation, model: str, is_waiting: bool) -> None:
@@ -203,7 +208,7 @@ def retry(invocation: Invocation, model: str, is_waiting: bool) -> None:
 
 
 @models.command()
-@click.argument("model")
+@click.argument("model", shell_complete=model_names)
 @click.option("--files", is_flag=True, help="Also remove its downloaded or uploaded files.")
 @click.pass_obj
 def delete(invocation: Invocation, model: str, files: bool) -> None:

@@ -6,6 +6,7 @@ import click
 import msgspec
 
 from api.cli.client_models import Engine, find_engine
+from api.cli.completion import engine_names
 from api.cli.context import Invocation
 from api.cli.options import json_option
 from api.cli.output import print_json
@@ -44,7 +45,7 @@ def show(invocation: Invocation, as_json: bool) -> None:
 
 
 @queue.command()
-@click.argument("engine", required=False)
+@click.argument("engine", required=False, shell_complete=engine_names)
 @json_option
 @click.pass_obj
 def pause(invocation: Invocation, engine: str | None, as_json: bool) -> None:
@@ -59,7 +60,7 @@ def pause(invocation: Invocation, engine: str | None, as_json: bool) -> None:
 
 
 @queue.command()
-@click.argument("engine", required=False)
+@click.argument("engine", required=False, shell_complete=engine_names)
 @json_option
 @click.pass_obj
 def resume(invocation: Invocation, engine: str | None, as_json: bool) -> None:

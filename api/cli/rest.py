@@ -16,7 +16,7 @@ from kernel.protocol.errors import SpoonError
 Read = TypeVar("Read")
 Query = Mapping[str, str | int | bool | None]
 
-_TIMEOUT_S: Final = 30.0
+TIMEOUT_S: Final = 30.0
 _SILENCE_S: Final = 60.0
 """An event stream that is silent for this long is considered dead; the server sends keep-alives."""
 _TAKING_S: Final = 600.0
@@ -27,7 +27,7 @@ _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 class Rest:
     """A client of one server. Paths begin with /v1; every unsuccessful response is raised as a Refusal."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
         """Raises: ServerUnreachable, if `url` is not a valid URL."""
         if "://" not in url:
             raise ServerUnreachable(f"{url} is not a URL; use http://{url}")
@@ -37,7 +37,7 @@ class Rest:
         except httpx.InvalidURL as error:
             raise ServerUnreachable(f"{url} is not a valid URL: {error}") from error
         # A proxy from the environment cannot reach this machine's loopback.
-        self._http = httpx.Client(base_url=self.url, timeout=_TIMEOUT_S, trust_env=host not in _LOOPBACK)
+        self._http = httpx.Client(base_url=self.url, timeout=timeout_s, trust_env=host not in _LOOPBACK)
 
     def __enter__(self) -> "Rest":
         return self
@@ -74,7 +74,7 @@ class Rest:
 
     def send_form(self, path: str, headers: Mapping[str, str], pieces: Iterator[bytes]) -> bytes:
         """The response to a form that is streamed. Raises: Refusal, ServerUnreachable."""
-        timeout = httpx.Timeout(_TIMEOUT_S, read=_TAKING_S)
+        timeout = httpx.Timeout(TIMEOUT_S, read=_TAKING_S)
         with self._reaching():
             answer = self._http.post(path, content=pieces, headers=dict(headers), timeout=timeout)
         if not answer.is_success:
@@ -92,7 +92,7 @@ class Rest:
     @contextmanager
     def stream(self, path: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
         """A streamed response. Raises: Refusal, ServerUnreachable."""
-        timeout = httpx.Timeout(_TIMEOUT_S, read=_SILENCE_S)
+        timeout = httpx.Timeout(TIMEOUT_S, read=_SILENCE_S)
         with (
             self._reaching(),
             self._http.stream("GET", path, headers=dict(headers), timeout=timeout) as answer,

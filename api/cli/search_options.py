@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import click
 
 from api.cli.client_models import find_engine
+from api.cli.completion import checkpoints, engine_names, loras
 from api.cli.options import WordChoice
 from kernel.views.page import Order
 
@@ -19,11 +20,24 @@ _FILTERS: Final = (
     click.option(
         "--prompt", metavar="TEXT", help='Only those with these words in the prompt; quote "a phrase".'
     ),
-    click.option("--engine", metavar="ENGINE", help="Only those of this engine (an id or name)."),
     click.option(
-        "--checkpoint", metavar="MODEL", help="Only those made with this checkpoint (an id or name)."
+        "--engine",
+        metavar="ENGINE",
+        shell_complete=engine_names,
+        help="Only those of this engine (an id or name).",
     ),
-    click.option("--lora", metavar="MODEL", help="Only those made with this LoRA (an id or name)."),
+    click.option(
+        "--checkpoint",
+        metavar="MODEL",
+        shell_complete=checkpoints,
+        help="Only those made with this checkpoint (an id or name).",
+    ),
+    click.option(
+        "--lora",
+        metavar="MODEL",
+        shell_complete=loras,
+        help="Only those made with this LoRA (an id or name).",
+    ),
     click.option("--seed", type=click.IntRange(min=0), help="Only those with this seed."),
     click.option("--width", type=click.IntRange(min=1), help="Only those of this width, in pixels."),
     click.option("--height", type=click.IntRange(min=1), help="Only those of this height, in pixels."),

@@ -176,3 +176,13 @@ def test_an_engine_that_is_not_there_is_named(spoon: Spoon, portraits: FakeApi) 
     ended = spoon("engines", "start", "landscapes")
     assert ended.code == 3
     assert "no engine with id or name landscapes" in ended.err
+
+
+def test_an_unknown_name_is_refused_with_the_nearest(spoon: Spoon, api: FakeApi) -> None:
+    names = [{"name": name} for name in ("portraits", "landscapes", None)]
+    api.on("GET", "/v1/engines", Answer(body={"items": names, "next": None}))
+    api.on("GET", "/v1/models", Answer(body={"items": [{"name": "dreams"}], "next": None}))
+    ended = spoon("engines", "show", "portrats")
+    assert (ended.code, "did you mean portraits? see `spoon engines list`" in ended.err) == (3, True)
+    assert "did you mean" not in spoon("engines", "show", "zzz").err
+    assert "did you mean dreams?" in spoon("models", "show", "draems").err
