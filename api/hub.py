@@ -1,6 +1,6 @@
-"""Distributes the Manager's news to the threads that wait for it: event streams and `?wait=`.
+"""Distributes the Manager's news to those that wait for it: event streams and `?wait=`.
 
-A notice only wakes a thread; the thread then reads the database. So a notice that is lost, merged or repeated
+A notice only wakes somebody, who then reads the database. So a notice that is lost, merged or repeated
 does no harm, and nothing here has to be durable. That allows the bounds: a subscriber that reads slowly keeps
 at most MAX_UNREAD notices, after which they are replaced by one Reread, and of previews only the newest per
 image. Subscribe first, read the database second: a change between the two then causes one needless read
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Final
+from typing import Final, Protocol
 
 from api.session import Preview
 from kernel.protocol.client import Changed, JobProgress, ModelProgress, Watching
@@ -45,6 +45,19 @@ class _PreviewCame:
 Notice = Changed | JobProgress | Preview | ModelProgress | Reread | Closing
 
 
+class Listener(Protocol):
+    """Gets the notices about its ids."""
+
+    @property
+    def ids(self) -> tuple[str, ...] | None:
+        """None: all ids."""
+        ...
+
+    def put(self, notice: Notice) -> None:
+        """Called by the bus thread: it must not wait."""
+        ...
+
+
 class Subscription:
     """One thread's subscription; a context manager that ends it."""
 
@@ -53,7 +66,6 @@ class Subscription:
     ) -> None:
         self._hub = hub
         self.ids = ids
-        """The ids that it is subscribed to; None: everything."""
         self._sees_progress = sees_progress
         self._sees_previews = sees_previews
         self._unread: SimpleQueue[Notice | _PreviewCame] = SimpleQueue()
@@ -126,8 +138,8 @@ class Hub:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._of_all: set[Subscription] = set()
-        self._of_id: dict[str, set[Subscription]] = {}
+        self._of_all: set[Listener] = set()
+        self._of_id: dict[str, set[Listener]] = {}
         self._jobs: dict[str, JobProgress] = {}
         self._models: dict[str, ModelProgress] = {}
         self._last_seq: EventSeq | None = None
@@ -143,23 +155,27 @@ class Hub:
             sees_progress=sees_progress,
             sees_previews=sees_previews,
         )
-        with self._lock:
-            if subscription.ids is None:
-                self._of_all.add(subscription)
-            else:
-                for thing_id in subscription.ids:
-                    self._of_id.setdefault(thing_id, set()).add(subscription)
-            if self._is_closed:
-                subscription.put(Closing())
+        self.join(subscription)
         return subscription
 
-    def leave(self, subscription: Subscription) -> None:
-        """End a subscription; a repeated call has no effect."""
+    def join(self, listener: Listener) -> None:
+        """Deliver the notices about its ids from now on."""
         with self._lock:
-            self._of_all.discard(subscription)
-            for thing_id in subscription.ids or ():
+            if listener.ids is None:
+                self._of_all.add(listener)
+            for thing_id in listener.ids or ():
+                self._of_id.setdefault(thing_id, set()).add(listener)
+            is_closed = self._is_closed
+        if is_closed:
+            listener.put(Closing())
+
+    def leave(self, listener: Listener) -> None:
+        """End the delivery; a repeated call has no effect."""
+        with self._lock:
+            self._of_all.discard(listener)
+            for thing_id in listener.ids or ():
                 listeners = self._of_id.get(thing_id, set())
-                listeners.discard(subscription)
+                listeners.discard(listener)
                 if not listeners:
                     self._of_id.pop(thing_id, None)
 

@@ -49,6 +49,8 @@ class Server(Struct, frozen=True, kw_only=True):
     """Threads for requests that need the Manager; read-only ones have a quarter as many in addition."""
     max_streams: Annotated[int, Meta(ge=0)] = 8
     """Maximum number of open event streams, each with its own thread."""
+    max_waits: Annotated[int, Meta(ge=0)] = 512
+    """Maximum number of requests that wait for something (`?wait=`), at most half of `max_connections`."""
     max_connections: Annotated[int, Meta(ge=16)] = 4096
     """Maximum number of open connections; a low limit of open files reduces it."""
     max_connections_per_address: Some = 3072

@@ -57,11 +57,12 @@ def _resources(
     settings: Settings, bus: BusPort, reader: Reader, hub: Hub, now_ms: Callable[[], int]
 ) -> Resources:
     server = settings.server
-    streams, waits = ConcurrencyLimit(server.max_streams), ConcurrencyLimit(waits_of(server))
-    waiting = Waiting(hub, waits)
+    streams, slots = ConcurrencyLimit(server.max_streams), ConcurrencyLimit(waits_of(server))
+    waits = ConcurrencyLimit(min(server.max_waits, server.max_connections // 2), has_threads=False)
+    waiting = Waiting(hub, waits, slots)
     return Resources(
         models=Models(bus, reader, hub, waiting, upload_limits(settings)),
-        engines=Engines(bus, reader, server),
+        engines=Engines(bus, reader, waiting, server),
         queue=Queue(bus, reader),
         jobs=Jobs(bus, reader, hub, waiting, server, now_ms),
         job_events=JobEvents(reader, hub, streams),

@@ -9,6 +9,7 @@ from api.http.contract import errors as http
 from api.http.contract import image_types as image
 from api.http.contract import job_types as job
 from api.http.contract import model_types as model
+from api.http.contract.constraints import WaitQuery
 from api.http.framework.documents import Documents
 from api.http.framework.openapi import ASKING
 from api.http.framework.route import Route
@@ -59,6 +60,7 @@ NO_JOB, NO_IMAGE = (e.JobNotFound,), (e.ImageNotFound,)
 NO_INPUT = (e.ImageNotFound, http.NoSuchInput, http.InputGone, e.BadMessage)
 WRONG_MODEL = (e.ModelMissing, e.WrongModelType, e.ModelNotReady, e.WrongModelBase)
 NO_START = (*WRONG_MODEL, e.NotEnoughMemory)
+NO_WAIT = (http.TooManyWaits,)
 
 
 # fmt: off
@@ -70,39 +72,39 @@ def routes(r: Resources) -> tuple[Route, ...]:
     return (
         Route("register_model", "POST", "/v1/models", r.models.create, "Register a model",
               {202: model.Model, 201: model.Model, 200: model.Model}, model.ModelInput,
-              model.ModelCreateQuery, (*NO_MODEL, e.NotSupported, e.KeyReused, e.DiskFull), KEYED),
+              WaitQuery, (*NO_MODEL, *NO_WAIT, e.NotSupported, e.KeyReused, e.DiskFull), KEYED),
         Route("list_models", "GET", "/v1/models", r.models.list, "List models",
               {200: model.ModelPage}, query=model.ModelListQuery),
         Route("upload_model", "POST", "/v1/models/upload", r.models.upload, "Upload a model",
-              {202: model.Model, 201: model.Model, 200: model.Model}, None, model.ModelCreateQuery,
-              (*NO_MODEL, http.TooLarge, e.NotSupported, e.KeyReused, e.DiskFull), KEYED,
+              {202: model.Model, 201: model.Model, 200: model.Model}, None, WaitQuery,
+              (*NO_MODEL, *NO_WAIT, http.TooLarge, e.NotSupported, e.KeyReused, e.DiskFull), KEYED,
               form=model_upload.ModelUpload),
         Route("prune_models", "POST", "/v1/models/prune", r.models.prune,
               "Delete files of deleted models, or count them",
               {200: model.ModelsRemoved}, model.ModelPruneInput),
         Route("get_model", "GET", one_model, r.models.show,
-              "Show a model", {200: model.Model}, errors=NO_SUCH_MODEL),
+              "Show a model", {200: model.Model}, None, WaitQuery, (*NO_SUCH_MODEL, *NO_WAIT)),
         Route("delete_model", "DELETE", one_model, r.models.delete, "Delete a model that no engine uses",
               {204: None}, None, model.ModelDeleteQuery, (*NO_SUCH_MODEL, e.ModelInUse)),
         Route("retry_model", "POST", f"{one_model}/retry", r.models.retry, "Retry a model after an error",
-              {202: model.Model}, None, None, (*NO_SUCH_MODEL, e.IllegalMove, e.KeyReused, e.DiskFull),
-              KEYED),
+              {202: model.Model, 200: model.Model}, None, WaitQuery,
+              (*NO_SUCH_MODEL, *NO_WAIT, e.IllegalMove, e.KeyReused, e.DiskFull), KEYED),
 
         Route("create_engine", "POST", "/v1/engines", r.engines.create, "Create an engine and start it",
-              {201: engine.Engine}, engine_input.ENGINE_BODY, None,
-              (*NO_ENGINE, *NO_START, e.NameTaken, e.NotSupported, e.KeyReused), KEYED),
+              {201: engine.Engine}, engine_input.ENGINE_BODY, WaitQuery,
+              (*NO_ENGINE, *NO_START, *NO_WAIT, e.NameTaken, e.NotSupported, e.KeyReused), KEYED),
         Route("list_engines", "GET", "/v1/engines", r.engines.list, "List engines",
               {200: engine.EnginePage}, query=engine.EngineListQuery),
         Route("get_engine", "GET", one_engine, r.engines.show,
-              "Show an engine", {200: engine.Engine}, errors=NO_ENGINE),
+              "Show an engine", {200: engine.Engine}, None, WaitQuery, (*NO_ENGINE, *NO_WAIT)),
         Route("delete_engine", "DELETE", one_engine, r.engines.delete,
               "Delete an engine, its jobs and its images",
               {204: None}, None, engine.EngineDeleteQuery, (*NO_ENGINE, e.EngineRunning)),
         Route("start_engine", "PATCH", f"{one_engine}/start", r.engines.start,
               "Start an engine and keep it running",
-              {202: engine.Engine}, errors=(*NO_ENGINE, *NO_START)),
+              {202: engine.Engine, 200: engine.Engine}, None, WaitQuery, (*NO_ENGINE, *NO_START, *NO_WAIT)),
         Route("stop_engine", "PATCH", f"{one_engine}/stop", r.engines.stop, "Stop an engine",
-              {202: engine.Engine}, None, engine.EngineStopQuery, NO_ENGINE),
+              {202: engine.Engine, 200: engine.Engine}, None, engine.EngineStopQuery, (*NO_ENGINE, *NO_WAIT)),
         Route("pause_engine", "PATCH", f"{one_engine}/pause", r.engines.pause, "Pause an engine's queue",
               {200: engine.Engine}, errors=NO_ENGINE),
         Route("resume_engine", "PATCH", f"{one_engine}/resume", r.engines.resume, "Resume an engine's queue",
@@ -121,12 +123,13 @@ def routes(r: Resources) -> tuple[Route, ...]:
         Route("submit_job", "POST", "/v1/jobs", r.jobs.create, "Submit a job",
               {202: job.Job, 200: job.Job | job.JobChecked}, job_input.JobInput,
               job_input.JobCreateQuery,
-              (*NO_ENGINE, *NO_JOB, *NO_START, e.NotInstalled, e.NotSupported, e.KeyReused, e.QueueFull,
-               e.DiskFull),
+              (*NO_ENGINE, *NO_JOB, *NO_START, *NO_WAIT, e.NotInstalled, e.NotSupported, e.KeyReused,
+               e.QueueFull, e.DiskFull),
               KEYED, files=tuple(job_input.BLOB_FIELDS.values())),
         Route("list_jobs", "GET", "/v1/jobs", r.jobs.list,
               "List jobs", {200: job.JobPage}, query=job.JobListQuery),
-        Route("get_job", "GET", one_job, r.jobs.show, "Show a job", {200: job.Job}, errors=NO_JOB),
+        Route("get_job", "GET", one_job, r.jobs.show,
+              "Show a job", {200: job.Job}, None, WaitQuery, (*NO_JOB, *NO_WAIT)),
         Route("edit_job", "PATCH", one_job, r.jobs.edit, "Change the priority of a waiting job",
               {200: job.Job}, job.JobEdit, None, (*NO_JOB, e.IllegalMove)),
         Route("delete_job", "DELETE", one_job, r.jobs.delete, "Delete an ended job and its images",

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Final
 
+import msgspec
 from msgspec import Meta
 
 from api.http.contract.validation_errors import ValidationErrors
@@ -34,6 +35,13 @@ VaeRef = Annotated[
 ]
 ModelRefs = Annotated[tuple[ModelRef, ...], Meta(max_length=MAX_MODELS)]
 RemoverRefs = Annotated[tuple[ModelRef, ...], Meta(max_length=MAX_REMOVERS)]
+
+
+class WaitQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Seconds to wait until there is nothing more to wait for."""
+
+    wait: Wait | None = None
+
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 

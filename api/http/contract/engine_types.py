@@ -6,7 +6,7 @@ from enum import StrEnum
 import msgspec
 from msgspec.structs import asdict
 
-from api.http.contract.constraints import Limit
+from api.http.contract.constraints import Limit, Wait
 from api.http.contract.engine_errors import engine_error_of
 from api.http.contract.responses import StoredError, moment, moment_or_none
 from kernel.protocol.enums import EngineState, ModelType
@@ -28,9 +28,11 @@ class EngineListQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class EngineStopQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Whether to stop now and return running jobs to the queue, or wait for them to end."""
+    """Whether to stop now and return running jobs to the queue, or let them end; seconds to wait until it is
+    closed."""
 
     now: bool = False
+    wait: Wait | None = None
 
 
 class KeptOrDeleted(StrEnum):

@@ -87,6 +87,12 @@ class TooManyStreams(Unavailable):
     code = "too_many_streams"
 
 
+class TooManyWaits(Unavailable):
+    """Too many requests wait for something: ask without `?wait=`, or try again later."""
+
+    code = "too_many_waits"
+
+
 class TooManyConnections(Unavailable):
     """All connections are in use: try again in a moment."""
 

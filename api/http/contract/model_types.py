@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from api.http.contract.constraints import Limit, Wait, check_line
+from api.http.contract.constraints import Limit, check_line
 from api.http.contract.remover_options import Deviation, InputSize, Mean, check_preparation, preparation_of
 from api.http.contract.responses import StoredError, moment, stored_error
 from api.http.contract.validation_errors import ValidationErrors
@@ -47,12 +47,6 @@ class ModelInput(ModelValues, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     name: Name
     path: Uri | None = None
-
-
-class ModelCreateQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Seconds to wait for the model to be ready."""
-
-    wait: Wait | None = None
 
 
 class ModelDeleteQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -59,6 +59,7 @@ STATUS: Final[Mapping[type[SpoonError], int]] = MappingProxyType(
         errors.QueueFull: 429,
         errors.TooManyRequests: 429,
         http.TooManyStreams: 429,
+        http.TooManyWaits: 429,
         errors.Unavailable: 503,
         errors.DatabaseUnusable: 503,
         errors.DiskFull: 507,

@@ -14,7 +14,7 @@ from waitress.channel import HTTPChannel
 from api.http.contract.errors import RequestTimeout
 from api.http.framework.body_intake import BodyIntake
 from api.http.framework.connection_limits import Doing, Standing, origin_of
-from api.http.framework.deferral import MAX_BYTES, OUTCOME
+from api.http.framework.deferral import MAX_BYTES, OUTCOME, Parked, Wait
 from api.http.framework.request_parser import Parser
 from api.http.framework.response_tasks import AnswerTask, Environment, ProblemTask
 from api.http.framework.thread_pools import Pool, pool_of
@@ -67,6 +67,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         """The environment of the request that the Manager is asked for, or has been."""
         self._beginner: int | None = None
         """The thread that is about to begin it."""
+        self.wait: Wait | None = None
+        """What its parked request waits for."""
         super().__init__(server, sock, addr, adj, map=sockets)
 
     def standing(self, now: float) -> Standing:
@@ -129,6 +131,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         request = self.request
         if self._lingers_since is not None:
             return True
+        if self.wait is not None:  # read on, to notice if the client leaves
+            return request is None and len(self.requests) == 1
         if request is not None and request.failure is not None:
             self._answer_with(request, request.failure)
         is_full = request is not None and request.is_full
@@ -186,9 +190,25 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
     def service(self) -> None:
         self.server.serving(self)
         self.requests[0].settle()
-        super().service()
+        try:
+            super().service()
+        except Parked as parked:
+            self._park(parked)
         self._is_new = False
         self._waiting_since = time.monotonic()
+
+    def _park(self, parked: Parked) -> None:
+        """Keep its request until the wait rings."""
+        self._begun, self.wait = parked.environment, parked.wait
+        self.server.park(self)
+        parked.wait.call(self._resume)
+        if not self.connected:
+            parked.wait.drop()
+
+    def _resume(self) -> None:
+        """Have the parked request run again. Called by any thread."""
+        self.wait = None
+        self.server.threads.add_task(self)
 
     def begin(self) -> bool:
         """Answer its request without a thread (`api.http.framework.deferral`). False, if it needs one."""
@@ -250,6 +270,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
     def handle_close(self) -> None:
         if self.request is not None:
             self.request.close()  # a client that left during an upload leaves no file behind
+        wait = self.wait
+        if wait is not None:
+            wait.drop()
         super().handle_close()
 
     def add_channel(self, map: object = None) -> None:  # noqa: A002  waitress' word

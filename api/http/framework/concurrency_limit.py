@@ -1,4 +1,4 @@
-"""Limits the requests that wait for an event: each open stream and `?wait=` has a thread."""
+"""Limits the requests that wait for an event. An open stream has a thread, `?wait=` has none."""
 
 import threading
 
@@ -8,8 +8,10 @@ from api.http.framework.threads import RequestThread
 class ConcurrencyLimit:
     """A counter with an upper bound. Thread-safe."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, has_threads: bool = True) -> None:
+        """`has_threads`: whoever takes a slot keeps its thread."""
         self.limit = limit
+        self._has_threads = has_threads
         self._taken = 0
         self._lock = threading.Lock()
 
@@ -18,13 +20,13 @@ class ConcurrencyLimit:
         return self._taken
 
     def take(self) -> bool:
-        """Take a slot; False, if none is free. The thread of the request then leaves its pool to others."""
+        """Take a slot; False, if none is free. A thread that is kept leaves its pool to others."""
         with self._lock:
             if self._taken >= self.limit:
                 return False
             self._taken += 1
         thread = threading.current_thread()
-        if isinstance(thread, RequestThread):
+        if self._has_threads and isinstance(thread, RequestThread):
             thread.step_aside()
         return True
 
@@ -33,5 +35,5 @@ class ConcurrencyLimit:
         with self._lock:
             self._taken -= 1
         thread = threading.current_thread()
-        if isinstance(thread, RequestThread):
+        if self._has_threads and isinstance(thread, RequestThread):
             thread.come_back()

@@ -1,13 +1,14 @@
-"""Requests that hold no thread while the Manager works on them.
+"""Requests that hold no thread: while the Manager works on them, or while they wait for a change.
 
 Waiting in a thread costs two wake-ups and a switch of the interpreter's lock, which is more than all the work
 for a short request. So the thread of the sockets itself begins requests with short, valid bodies, and the bus
 thread completes them when the Manager has answered. A request that may take time, or is invalid, has a thread
-of its own from the beginning (adr/0043).
+of its own from the beginning (adr/0043). A request with `?wait=` begins in a thread and leaves it: it runs
+again when what it waits for may have come.
 """
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from api.http.framework.bodies import IN_MEMORY_BYTES
 from api.http.framework.response_tasks import Environment
@@ -15,6 +16,8 @@ from api.session import Outcome
 
 OUTCOME: Final = "spoon.outcome"
 """The key in a request's environment for the Manager's reply that has come already."""
+RESUMED: Final = "spoon.resumed"
+"""The key for what answers a request that was parked: a function of the response."""
 MAX_BYTES: Final = IN_MEMORY_BYTES
 """The longest body that the thread of the sockets parses."""
 
@@ -24,6 +27,40 @@ Begin = Callable[[Environment, Then], bool]
 
 False, if nothing was sent: the application is to handle the request.
 """
+
+
+class Wait(Protocol):
+    """What a parked request waits for."""
+
+    @property
+    def until_s(self) -> float:
+        """When the time is over, in monotonic seconds."""
+        ...
+
+    def call(self, resume: Callable[[], None]) -> None:
+        """Have `resume` called once, by any thread, when the request is to run again."""
+        ...
+
+    def ring(self) -> None:
+        """Have it run again now. Repeated calls have no effect."""
+        ...
+
+    def drop(self) -> None:
+        """The request will never run again. Repeated calls have no effect."""
+        ...
+
+
+class Parked(BaseException):
+    """Ends a thread's work on a request that is answered later.
+
+    It passes through Falcon and waitress, which turn every Exception into a response.
+    """
+
+    def __init__(self, environment: Environment, wait: Wait) -> None:
+        super().__init__()
+        self.environment = environment
+        """The environment in which it runs again: with RESUMED, in place of its responder."""
+        self.wait = wait
 
 
 def never(environment: Environment, then: Then) -> bool:

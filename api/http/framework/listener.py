@@ -14,6 +14,7 @@ import secrets
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from errno import EAGAIN, ECONNABORTED, EINTR
 from typing import Final
@@ -90,6 +91,9 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
         self._shed_at = float("-inf")
         self._resume_at: float | None = None
         self._look_at = float("inf")
+        self._newly_parked: deque[Channel] = deque()
+        self._parked: set[Channel] = set()
+        self._ring_at = float("inf")
         self._failures, self._refusals, self._sheddings = Told(), Told(), Told()
         self.sockets = Sockets()
         described = (listening.family, listening.type, listening.proto, listening.getsockname())
@@ -101,7 +105,7 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
     def turn(self, timeout_s: float) -> None:
         """Wait until something happens, at most `timeout_s`, and handle it."""
         now = time.monotonic()
-        wake_at = min(self._look_at, self._resume_at or float("inf"))
+        wake_at = min(self._look_at, self._ring_at, self._resume_at or float("inf"))
         self.sockets.wait(max(0.0, min(timeout_s, wake_at - now)))
         self._is_woken = False  # from here on a thread that changes something wakes the loop again
         now = time.monotonic()
@@ -109,8 +113,29 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
             self._resume_at = None
             self.sockets.changed(self)
         self.sockets.review()
+        if self._newly_parked or now >= self._ring_at:
+            self._ring(now)
         if now >= self._look_at or (self.active_channels and self._look_at == float("inf")):
             self._look(now)
+
+    def park(self, channel: Channel) -> None:
+        """Have its wait rung when the time is over, and notice if the client leaves. Called by any thread."""
+        self._newly_parked.append(channel)
+        self.look_at(channel)
+
+    def _ring(self, now: float) -> None:
+        """Ring the waits whose time is over, and find out when the next one is."""
+        while self._newly_parked:
+            self._parked.add(self._newly_parked.popleft())
+        self._ring_at = float("inf")
+        for channel in list(self._parked):
+            wait = channel.wait
+            if wait is None:
+                self._parked.discard(channel)
+            elif wait.until_s <= now:
+                wait.ring()
+            else:
+                self._ring_at = min(self._ring_at, wait.until_s)
 
     def add_task(self, task: Channel) -> None:
         """Have the request of a connection answered."""

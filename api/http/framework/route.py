@@ -8,6 +8,7 @@ import falcon
 import msgspec
 
 from api.http.contract.request_parsing import NoInput, QueryReader, refuse_body
+from api.http.framework.deferral import RESUMED
 from api.http.framework.request_head import SLASH
 from kernel.protocol.errors import SpoonError
 
@@ -76,6 +77,9 @@ def _refusing(route: Route, no_query: QueryReader[NoInput]) -> Responder:
     has_body = route.body is not None or route.form is not None
 
     def run(req: falcon.Request, resp: falcon.Response, **variables: str) -> None:
+        if RESUMED in req.env:
+            req.env[RESUMED](resp)
+            return
         if route.ok and route.query is None:
             no_query.read(req)
         if route.ok and not has_body:

@@ -2,6 +2,7 @@
 
 import falcon
 
+from api.http.contract.constraints import WaitQuery
 from api.http.contract.engine_input import ENGINE_BODY, check_engine, create_engine
 from api.http.contract.engine_types import (
     Engine,
@@ -19,6 +20,7 @@ from api.http.contract.model_names import ModelNames
 from api.http.contract.model_types import ModelPage, model_of
 from api.http.contract.request_parsing import BodyReader, QueryReader, read_key
 from api.http.contract.responses import send, send_nothing
+from api.http.resources.waiting import Waiting
 from api.port import BusPort
 from conf.settings import Server
 from kernel.protocol.client import (
@@ -30,7 +32,9 @@ from kernel.protocol.client import (
     StartEngine,
     StopEngine,
 )
+from kernel.protocol.enums import EngineState
 from kernel.protocol.errors import EngineNotFound
+from kernel.protocol.ids import EngineId
 from kernel.views.engines import find_engine, list_engines
 from kernel.views.models import list_models_for
 from kernel.views.names import names_of
@@ -41,9 +45,10 @@ from kernel.views.rows import EngineRow
 class Engines:
     """Create, list, show, start, stop, pause and delete engines; paths have an engine's id or name."""
 
-    def __init__(self, bus: BusPort, reader: Reader, limits: Server) -> None:
+    def __init__(self, bus: BusPort, reader: Reader, waiting: Waiting, limits: Server) -> None:
         self._bus = bus
         self._reader = reader
+        self._waiting = waiting
         self._body = BodyReader(
             ENGINE_BODY, frozenset(), lambda found, faults: check_engine(found, limits, faults)
         )
@@ -52,12 +57,15 @@ class Engines:
         self._models_query = QueryReader(EngineModelsQuery)
         self._stop_query = QueryReader(EngineStopQuery)
         self._delete_query = QueryReader(EngineDeleteQuery)
+        self._wait_query = QueryReader(WaitQuery)
 
     def create(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """201; with `wait` once it is ready or has failed."""
+        wait_s = self._wait_query.read(req).wait
         ask = create_engine(self._body.read(req), self._names)
+        self._waiting.check_room(wait_s)
         engine_id = self._bus.ask(ask, EngineAccepted, read_key(req)).engine_id
-        resp.location = f"/v1/engines/{engine_id}"
-        send(resp, 201, self._shown(engine_id))
+        self._answer(req, resp, engine_id, wait_s, (201, 201))
 
     def list(self, req: falcon.Request, resp: falcon.Response) -> None:
         query = self._list_query.read(req)
@@ -67,14 +75,20 @@ class Engines:
         send(resp, 200, EnginePage(items=items, next=page.next_after))
 
     def show(self, req: falcon.Request, resp: falcon.Response, engine_id: str) -> None:
-        send(resp, 200, self._shown(engine_id))
+        """With `wait`, as soon as it neither starts nor stops."""
+        wait_s = self._wait_query.read(req).wait
+        self._answer(req, resp, self._find(engine_id).engine_id, wait_s, (200, 200))
 
     def start(self, req: falcon.Request, resp: falcon.Response, engine_id: str) -> None:
-        self._order(resp, StartEngine(engine_id=self._find(engine_id).engine_id))
+        """202; with `wait` 200 once it is ready or has failed."""
+        wait_s = self._wait_query.read(req).wait
+        self._order(req, resp, StartEngine(engine_id=self._find(engine_id).engine_id), wait_s)
 
     def stop(self, req: falcon.Request, resp: falcon.Response, engine_id: str) -> None:
-        now = self._stop_query.read(req).now
-        self._order(resp, StopEngine(engine_id=self._find(engine_id).engine_id, now=now))
+        """202; with `wait` 200 once it is closed."""
+        query = self._stop_query.read(req)
+        ask = StopEngine(engine_id=self._find(engine_id).engine_id, now=query.now)
+        self._order(req, resp, ask, query.wait)
 
     def pause(self, req: falcon.Request, resp: falcon.Response, engine_id: str) -> None:
         self._bus.ask(PauseQueue(engine_id=self._find(engine_id).engine_id), Done)
@@ -97,9 +111,33 @@ class Engines:
         self._bus.ask(ask, Done)
         send_nothing(resp)
 
-    def _order(self, resp: falcon.Response, ask: StartEngine | StopEngine) -> None:
+    def _order(
+        self, req: falcon.Request, resp: falcon.Response, ask: StartEngine | StopEngine, wait_s: float | None
+    ) -> None:
+        self._waiting.check_room(wait_s)
         engine_id = self._bus.ask(ask, EngineAccepted).engine_id
-        send(resp, 202, self._shown(engine_id))
+        self._answer(req, resp, engine_id, wait_s, (202, 200 if wait_s else 202))
+
+    def _answer(
+        self,
+        req: falcon.Request,
+        resp: falcon.Response,
+        engine_id: EngineId,
+        wait_s: float | None,
+        statuses: tuple[int, int],
+    ) -> None:
+        """`statuses`: while there is something to wait for, and then."""
+
+        def look(resp: falcon.Response, is_last: bool) -> bool:
+            is_resting = _is_resting(self._find(engine_id))
+            if not (is_resting or is_last):
+                return False
+            if req.method == "POST":
+                resp.location = f"/v1/engines/{engine_id}"
+            send(resp, statuses[is_resting], self._shown(engine_id))
+            return True
+
+        self._waiting.answer(req, resp, engine_id, wait_s, look)
 
     def _shown(self, engine: str) -> Engine:
         row = self._find(engine)
@@ -110,3 +148,8 @@ class Engines:
         if row is None:
             raise EngineNotFound(f"no engine has the id or name {engine!r}")
         return row
+
+
+def _is_resting(row: EngineRow) -> bool:
+    """True if it neither starts nor stops. One that waits for memory keeps its earlier state."""
+    return row.waits_since_ms is None and row.status not in (EngineState.STARTING, EngineState.STOPPING)

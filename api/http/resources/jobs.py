@@ -5,6 +5,7 @@ from typing import Final
 
 import falcon
 
+from api.http.contract.constraints import WaitQuery
 from api.http.contract.engine_errors import awaited, engine_error_of
 from api.http.contract.job_input import JobCreateQuery
 from api.http.contract.job_types import (
@@ -71,6 +72,7 @@ class Jobs:
         self._asks = JobCommands(reader)
         self._bodies = MemoryLimiter(BODIES_BYTES, waiting.slots, "too many jobs with input images at once")
         self._create_query = QueryReader(JobCreateQuery)
+        self._wait_query = QueryReader(WaitQuery)
         self._edit_body = BodyReader(JobEdit, frozenset(), find_nothing)
         self._list_query = QueryReader(JobListQuery, check_search)
 
@@ -96,11 +98,12 @@ class Jobs:
             valid = self._submit(req, JobValid, None, validate_only=True)
             send(resp, 200, JobChecked(valid=True, engine_id=valid.engine_id))
             return
+        self._waiting.check_room(query.wait)
         accepted = self._submit(req, JobAccepted, key, validate_only=False)
-        resp.location = f"/v1/jobs/{accepted.job_id}"
         if query.wait:
-            self._send_when_over(resp, accepted.job_id, query.wait)
+            self._answer(req, resp, accepted.job_id, query.wait, 202)
         else:
+            resp.location = f"/v1/jobs/{accepted.job_id}"
             send(resp, 202, accepted_job(accepted))
 
     def list(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -110,7 +113,8 @@ class Jobs:
         send(resp, 200, JobPage(items=self._listed(page.items), next=page.next_after))
 
     def show(self, req: falcon.Request, resp: falcon.Response, job_id: str) -> None:
-        send(resp, 200, self._shown(self._find(job_id)))
+        """With `wait`, as soon as it has ended."""
+        self._answer(req, resp, job_id, self._wait_query.read(req).wait, 200)
 
     def edit(self, req: falcon.Request, resp: falcon.Response, job_id: str) -> None:
         """Repeating it changes nothing, so it takes no key."""
@@ -140,11 +144,19 @@ class Jobs:
             images = tuple(submission.images.values())
             return _in_http_words(lambda: self._bus.ask(ask, expected, key, images))
 
-    def _send_when_over(self, resp: falcon.Response, job_id: JobId, wait_s: float) -> None:
-        row = self._waiting.until(job_id, lambda: find_job(self._reader, job_id), _is_over, wait_s)
-        if row is None:
-            raise JobNotFound("the job was deleted while the request was waiting for it")
-        send(resp, 200 if _is_over(row) else 202, self._shown(row))
+    def _answer(
+        self, req: falcon.Request, resp: falcon.Response, job_id: str, wait_s: float | None, open_status: int
+    ) -> None:
+        def look(resp: falcon.Response, is_last: bool) -> bool:
+            row = self._find(job_id)
+            if not (is_last or _is_over(row)):
+                return False
+            if req.method == "POST":
+                resp.location = f"/v1/jobs/{job_id}"
+            send(resp, 200 if _is_over(row) else open_status, self._shown(row))
+            return True
+
+        self._waiting.answer(req, resp, job_id, wait_s, look)
 
     def _find(self, job_id: str) -> JobRow:
         row = find_job(self._reader, JobId(job_id))

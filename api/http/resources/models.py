@@ -2,10 +2,10 @@
 
 import falcon
 
+from api.http.contract.constraints import WaitQuery
 from api.http.contract.model_names import MAX_NAMED, several
 from api.http.contract.model_types import (
     Model,
-    ModelCreateQuery,
     ModelDeleteQuery,
     ModelInput,
     ModelListQuery,
@@ -47,22 +47,25 @@ class Models:
         self._uploads = uploads
         self._body = BodyReader(ModelInput, frozenset(), check_model)
         self._prune_body = BodyReader(ModelPruneInput, frozenset(), find_nothing)
-        self._create_query = QueryReader(ModelCreateQuery)
+        self._wait_query = QueryReader(WaitQuery)
         self._delete_query = QueryReader(ModelDeleteQuery)
         self._list_query = QueryReader(ModelListQuery)
 
     def create(self, req: falcon.Request, resp: falcon.Response) -> None:
         """202 while it is inspected, 201 if it is new and ready, 200 if it was registered before."""
-        query = self._create_query.read(req)
+        wait_s = self._wait_query.read(req).wait
         ask = register_model(self._body.read(req))
-        self._answer(resp, self._bus.ask(ask, ModelAccepted, read_key(req)), query)
+        self._waiting.check_room(wait_s)
+        accepted = self._bus.ask(ask, ModelAccepted, read_key(req))
+        self._answer(req, resp, accepted.model_id, wait_s, 201 if accepted.created else 200)
 
     def upload(self, req: falcon.Request, resp: falcon.Response) -> None:
         """As `create`, with the file in the form; a refused file is removed."""
         uploaded = receive(req, self._uploads)
         try:
-            query, key = self._create_query.read(req), read_key(req)
+            wait_s, key = self._wait_query.read(req).wait, read_key(req)
             ask = register_upload(uploaded)
+            self._waiting.check_room(wait_s)
             if key is not None:
                 uploaded, ask = named_by_key(uploaded, ask, key, self._is_registered)
             accepted = self._bus.ask(ask, ModelAccepted, key)
@@ -71,16 +74,7 @@ class Models:
         except SpoonError:
             uploaded.discard()
             raise
-        self._answer(resp, accepted, query)
-
-    def _answer(self, resp: falcon.Response, accepted: ModelAccepted, query: ModelCreateQuery) -> None:
-        row = self._waiting.until(
-            accepted.model_id, lambda: find_model(self._reader, accepted.model_id), _is_over, query.wait or 0
-        )
-        if row is None:
-            raise ModelNotFound
-        resp.location = f"/v1/models/{row.model_id}"
-        send(resp, _status_of(row, is_new=accepted.created), self._shown(row))
+        self._answer(req, resp, accepted.model_id, wait_s, 201 if accepted.created else 200)
 
     def list(self, req: falcon.Request, resp: falcon.Response) -> None:
         query = self._list_query.read(req)
@@ -89,12 +83,17 @@ class Models:
         send(resp, 200, ModelPage(items=items, next=page.next_after))
 
     def show(self, req: falcon.Request, resp: falcon.Response, model_id: str) -> None:
-        send(resp, 200, self._shown(self._find(model_id)))
+        """With `wait`, as soon as it is ready or in error."""
+        wait_s, row = self._wait_query.read(req).wait, self._find(model_id)
+        self._answer(req, resp, row.model_id, wait_s, 200, open_status=200)
 
     def retry(self, req: falcon.Request, resp: falcon.Response, model_id: str) -> None:
+        """202; with `wait` 200 once it is ready or in error again."""
+        wait_s, key = self._wait_query.read(req).wait, read_key(req)
         ask = RetryModel(model_id=self._find(model_id).model_id)
-        accepted = self._bus.ask(ask, ModelAccepted, read_key(req))
-        send(resp, 202, self._shown(self._find(accepted.model_id)))
+        self._waiting.check_room(wait_s)
+        accepted = self._bus.ask(ask, ModelAccepted, key)
+        self._answer(req, resp, accepted.model_id, wait_s, 200 if wait_s else 202)
 
     def delete(self, req: falcon.Request, resp: falcon.Response, model_id: str) -> None:
         files = self._delete_query.read(req).files
@@ -107,6 +106,29 @@ class Models:
         dry_run = self._prune_body.read(req).dry_run
         found = self._bus.ask(PruneModels(dry_run=dry_run), ModelsPruned)
         send(resp, 200, ModelsRemoved(models=found.models, size_bytes=found.size_bytes, dry_run=dry_run))
+
+    def _answer(
+        self,
+        req: falcon.Request,
+        resp: falcon.Response,
+        model_id: ModelId,
+        wait_s: float | None,
+        status: int,
+        open_status: int = 202,
+    ) -> None:
+        """`status`: once there is nothing to wait for; `open_status`: until then."""
+
+        def look(resp: falcon.Response, is_last: bool) -> bool:
+            row = self._find(model_id)
+            is_open = row.status is ModelState.DOWNLOADING
+            if is_open and not is_last:
+                return False
+            if req.method == "POST":
+                resp.location = f"/v1/models/{row.model_id}"
+            send(resp, open_status if is_open else status, self._shown(row))
+            return True
+
+        self._waiting.answer(req, resp, model_id, wait_s, look)
 
     def _find(self, model: str) -> ModelRow:
         row = find_model(self._reader, ModelId(model))
@@ -122,13 +144,3 @@ class Models:
 
     def _shown(self, row: ModelRow) -> Model:
         return model_of(row, self._hub.model_progress(row.model_id))
-
-
-def _is_over(row: ModelRow) -> bool:
-    return row.status is not ModelState.DOWNLOADING
-
-
-def _status_of(row: ModelRow, *, is_new: bool) -> int:
-    if not _is_over(row):
-        return 202
-    return 201 if is_new else 200

@@ -1,44 +1,134 @@
-"""`?wait=`: delays a response until something has ended, without polling the database."""
+"""`?wait=`: a response that waits until something rests, without a thread and without polling the database.
 
+The responder looks once. If what it looks at does not rest yet, the request is parked
+(`api.http.framework.deferral`): a change of it, the end of the time or the end of the server lets a thread
+look again. It listens before it looks, so that a change between the two is not missed. A notice that is lost
+shows in the next one, or in the regular answer to the subscription: then the hub has everybody look again.
+"""
+
+import threading
 import time
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final
 
+import falcon
+
+from api.http.contract.errors import TooManyWaits
 from api.http.framework.concurrency_limit import ConcurrencyLimit
-from api.hub import Closing, Hub
+from api.http.framework.deferral import RESUMED, Parked
+from api.http.framework.response_tasks import Environment
+from api.hub import Closing, Hub, Notice
+from api.session import Preview
+from kernel.protocol.client import JobProgress, ModelProgress
 
-Row = TypeVar("Row")
+Look = Callable[[falcon.Response, bool], bool]
+"""Reads what is awaited, and answers if it rests, or in any case if the flag says so. Returns: whether it has
+answered."""
 
-REREAD_EVERY_S: Final = 5.0
-"""Seconds after which the database is read anyway, in case a notice was lost."""
+RETRY_AFTER_S: Final = 5.0
+
+
+class Waiter:
+    """One request that waits for a change of one thing. It has a slot until it is dropped."""
+
+    def __init__(self, hub: Hub, slots: ConcurrencyLimit, thing_id: str, until_s: float) -> None:
+        self.ids: tuple[str, ...] | None = (thing_id,)
+        self.until_s = until_s
+        self._hub, self._slots = hub, slots
+        self._lock = threading.Lock()
+        self._resume: Callable[[], None] | None = None
+        self._is_rung = self._is_closing = self._is_dropped = False
+
+    @property
+    def is_over(self) -> bool:
+        """True if the request is to be answered now, whatever there is."""
+        return self._is_closing or time.monotonic() >= self.until_s
+
+    def listen(self) -> None:
+        """From here on a change rings. To be called before the look that it may follow."""
+        self._is_rung = False
+
+    def put(self, notice: Notice) -> None:
+        """Called by the hub."""
+        if isinstance(notice, JobProgress | ModelProgress | Preview):
+            return
+        if isinstance(notice, Closing):
+            self._is_closing = True
+        self.ring()
+
+    def call(self, resume: Callable[[], None]) -> None:
+        """Have `resume` called once, at the next ring, or at once if it has rung since `listen`."""
+        with self._lock:
+            self._resume = resume
+            is_due = self._is_rung or self._is_closing
+        if is_due:
+            self.ring()
+
+    def ring(self) -> None:
+        """Let the request look again."""
+        with self._lock:
+            self._is_rung = True
+            resume, self._resume = self._resume, None
+        if resume is not None:
+            resume()
+
+    def drop(self) -> None:
+        """It waits no more."""
+        with self._lock:
+            was_dropped, self._is_dropped, self._resume = self._is_dropped, True, None
+        if not was_dropped:
+            self._hub.leave(self)
+            self._slots.give_back()
 
 
 class Waiting:
-    """Waits in the thread of the request; if no slot is free, it does not wait at all."""
+    """Answers requests when what they wait for rests, or after their time."""
 
-    def __init__(self, hub: Hub, slots: ConcurrencyLimit) -> None:
+    def __init__(self, hub: Hub, waits: ConcurrencyLimit, slots: ConcurrencyLimit) -> None:
+        """`waits`: for requests that wait without a thread."""
         self._hub = hub
+        self._waits = waits
         self.slots = slots
+        """For requests that wait with one, until there is memory for their images."""
 
-    def until(
-        self, thing_id: str, read: Callable[[], Row | None], is_over: Callable[[Row], bool], wait_s: float
-    ) -> Row | None:
-        """The row when it has ended, or after `wait_s`; None, if it no longer exists."""
-        if wait_s <= 0 or not self.slots.take():
-            return read()
+    def check_room(self, wait_s: float | None) -> None:
+        """Check that another request may wait. Commands do so before they change anything.
+
+        Raises: TooManyWaits.
+        """
+        if wait_s and self._waits.taken >= self._waits.limit:
+            raise self._refusal()
+
+    def answer(
+        self, req: falcon.Request, resp: falcon.Response, thing_id: str, wait_s: float | None, look: Look
+    ) -> None:
+        """Answer as soon as `look` does, at the latest after `wait_s`. The thread is given back meanwhile.
+
+        Raises: TooManyWaits; as `look`.
+        """
+        if not wait_s:
+            look(resp, True)
+            return
+        if not self._waits.take():
+            raise self._refusal()
+        waiter = Waiter(self._hub, self._waits, thing_id, time.monotonic() + wait_s)
+        self._hub.join(waiter)
+        self._look(req.env, resp, waiter, look)
+
+    def _look(self, environment: Environment, resp: falcon.Response, waiter: Waiter, look: Look) -> None:
+        waiter.listen()
+        is_answered = True
         try:
-            return self._listen(thing_id, read, is_over, time.monotonic() + wait_s)
+            is_answered = look(resp, waiter.is_over)
         finally:
-            self.slots.give_back()
+            if is_answered:
+                waiter.drop()
+        if not is_answered:
+            environment[RESUMED] = lambda resp: self._look(environment, resp, waiter, look)
+            raise Parked(environment, waiter)
 
-    def _listen(
-        self, thing_id: str, read: Callable[[], Row | None], is_over: Callable[[Row], bool], until: float
-    ) -> Row | None:
-        with self._hub.subscribe((thing_id,), sees_progress=False) as ear:
-            while True:
-                row = read()
-                left_s = until - time.monotonic()
-                if row is None or is_over(row) or left_s <= 0:
-                    return row
-                if isinstance(ear.next(min(left_s, REREAD_EVERY_S)), Closing):
-                    return row
+    def _refusal(self) -> TooManyWaits:
+        return TooManyWaits(
+            f"{self._waits.limit} requests wait already (?wait=): ask without it, or try again later",
+            retry_after_s=RETRY_AFTER_S,
+        )
