@@ -39,6 +39,7 @@ class Pruned(msgspec.Struct, frozen=True, kw_only=True):
     missing: int
     missing_files: tuple[str, ...]
     dry_run: bool
+    has_more: bool = False
 
 
 class PartChoice(click.Choice[str]):
@@ -263,9 +264,21 @@ def prune(
 
 
 def _pruned(rest: "Rest", wanted: Mapping[str, object]) -> Pruned:
+    """What all requests together have deleted; the server ends each one after some 100,000 images."""
     from api.cli.rest import read
 
-    return read(rest.post("/v1/images/prune", wanted), Pruned)
+    found = read(rest.post("/v1/images/prune", wanted), Pruned)
+    while found.has_more:
+        more = read(rest.post("/v1/images/prune", wanted), Pruned)
+        found = Pruned(
+            images=found.images + more.images,
+            size_bytes=found.size_bytes + more.size_bytes,
+            missing=found.missing + more.missing,
+            missing_files=found.missing_files or more.missing_files,
+            dry_run=more.dry_run,
+            has_more=more.has_more and more.images > 0,
+        )
+    return found
 
 
 def _counted(found: Pruned) -> str:

@@ -20,7 +20,7 @@ from kernel.views.page import Order
 from kernel.views.reader import Reader
 
 AT_ONCE: Final = 500
-"""Commands per request; each deletes a few hundred images."""
+"""Commands per request; each deletes a few hundred images. The response says if there are more."""
 _FILTERS: Final = frozenset(SearchFilters.__struct_fields__) - {"engine_id"} | {"tag", "favorite"}
 MOST_NAMED: Final = 200
 """This many missing files are named, the rest is counted."""
@@ -41,13 +41,14 @@ class PruneInput(SearchFilters, frozen=True, kw_only=True, forbid_unknown_fields
 
 class Pruned(msgspec.Struct, frozen=True, kw_only=True):
     """The images that were deleted, or would be without `dry_run`. `missing` of them have no file;
-    `missing_files` names the first of these files."""
+    `missing_files` names the first of these files. `has_more`: repeat the request, which ended early."""
 
     images: int
     size_bytes: int
     missing: int
     missing_files: tuple[str, ...]
     dry_run: bool
+    has_more: bool = False
 
 
 class Pruning:
@@ -84,7 +85,12 @@ class Pruning:
             if not found.has_more:
                 break
         pruned = Pruned(
-            images=images, size_bytes=size_bytes, missing=missing, missing_files=files, dry_run=wanted.dry_run
+            images=images,
+            size_bytes=size_bytes,
+            missing=missing,
+            missing_files=files,
+            dry_run=wanted.dry_run,
+            has_more=found.has_more,
         )
         send(resp, 200, pruned)
 
@@ -107,7 +113,14 @@ class Pruning:
             after = page.next_after
             if after is None:
                 break
-        return Pruned(images=images, size_bytes=size_bytes, missing=0, missing_files=(), dry_run=False)
+        return Pruned(
+            images=images,
+            size_bytes=size_bytes,
+            missing=0,
+            missing_files=(),
+            dry_run=False,
+            has_more=after is not None,
+        )
 
 
 def _search_of(wanted: PruneInput, now_ms: int) -> ImageFilter:

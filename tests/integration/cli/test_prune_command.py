@@ -37,6 +37,7 @@ def test_pictures_are_deleted_by_the_same_wish_that_was_counted(spoon: Spoon, fu
         "missing": 0,
         "missing_files": [],
         "dry_run": False,
+        "has_more": False,
     }
     wish = {"keep_bytes": 5_000_000_000}
     assert [asked.body for asked in full.asked] == [wish | {"dry_run": True}, wish]
@@ -62,3 +63,16 @@ def test_what_a_search_finds_is_deleted_by_the_same_filters(spoon: Spoon, full: 
     spoon("images", "prune", "--prompt", "a fox", "--until", "30d", "--no-favorite", "--seed", "0", "--yes")
     wish = {"prompt": "a fox", "created_before": "30d", "favorite": False, "seed": 0}
     assert [asked.body for asked in full.asked] == [wish | {"dry_run": True}, wish]
+
+
+def test_a_request_that_ended_early_is_sent_again_until_all_are_gone(spoon: Spoon, api: FakeApi) -> None:
+    part = {"images": 2, "size_bytes": 9, "missing": 0, "missing_files": [], "dry_run": False}
+    answers = [
+        part | {"dry_run": True, "images": 5},
+        part | {"has_more": True},
+        part | {"has_more": True},
+        part,
+    ]
+    api.on("POST", "/v1/images/prune", *(Answer(body=body) for body in answers))
+    assert spoon("images", "prune", "--older-than", "1s", "--yes").out == "deleted 6 images (27 B)\n"
+    assert len(api.asked) == 4
