@@ -15,6 +15,8 @@ _FIRST: Final = frozenset({"model_id", "engine_id", "job_id", "image_id", "name"
 _GAP: Final = "  "
 _LEAST: Final = 11
 """The columns of a terminal that a cell may be cut to: a date with its ellipsis."""
+_FEWEST: Final = 3
+"""Columns that are always shown."""
 COLORS: Final = {
     **dict.fromkeys(("ready", "working", "finished", "ok"), "green"),
     **dict.fromkeys(("error", "failed", "missing"), "red"),
@@ -39,42 +41,55 @@ def print_struct(value: msgspec.Struct) -> None:
 def print_table(titles: Sequence[str], rows: Iterable[Sequence[Cell]], *, is_wrapped: bool = False) -> None:
     """Print aligned columns; only the titles if there are no rows.
 
-    On a terminal the lines fit its width: long cells are cut, the longest most, but not ids. `is_wrapped`:
-    instead, the last column is continued on further lines.
+    On a terminal the lines fit its width: long cells are cut, the longest most, but not ids; where that is
+    not enough, columns before the last are left out, and stderr names them. `is_wrapped`: instead, the last
+    column is continued on further lines.
     """
     lines = [list(titles), *([_text(cell) for cell in row] for row in rows)]
     widths = [max(_width(line[column]) for line in lines) for column in range(len(titles))]
     space = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    shown = list(range(len(titles)))
     if space is not None and not is_wrapped:
-        widths = _fitted(titles, widths, space)
+        shown, widths = _fitted(titles, widths, space)
     for number, line in enumerate(lines):
-        *first, last = (_cut(text, width) for text, width in zip(line, widths, strict=True))
-        head = [
-            text.ljust(width - _width(text) + len(text)) for text, width in zip(first, widths, strict=False)
-        ]
-        styled = [_styled(text, title, number) for text, title in zip([*head, last], titles, strict=True)]
-        indent = sum(widths[:-1]) + len(_GAP) * len(head)
-        plain = _GAP.join([*head, last])
+        texts = [_cut(line[column], widths[column]) for column in shown]
+        padded = [f"{text}{' ' * (widths[n] - _width(text))}" for n, text in zip(shown, texts, strict=True)]
+        cells = [*padded[:-1], texts[-1]]
+        styled = [_styled(text, titles[n], number) for n, text in zip(shown, cells, strict=True)]
+        plain = _GAP.join(cells)
         if space is None or _width(plain) <= space:
             click.echo(_GAP.join(styled).rstrip())
-        elif is_wrapped and space - indent >= _LEAST:
-            wrapped = textwrap.wrap(last, space - indent)
-            click.echo(_GAP.join([*styled[:-1], wrapped[0]]))
-            for more in wrapped[1:]:
-                click.echo(" " * indent + more)
+        elif is_wrapped:
+            _print_wrapped(styled, cells, space)
         else:
             click.echo(_cut(plain, space))
+    if hidden := [title for n, title in enumerate(titles) if n not in shown]:
+        click.echo(f"no room for {', '.join(hidden)}: use a wider terminal, or --json", err=True)
 
 
-def _fitted(titles: Sequence[str], widths: Sequence[int], space: int) -> list[int]:
-    """The widths of the columns, of which the widest are narrowed until all fit, as far as they can be."""
-    found = list(widths)
-    while sum(found) + len(_GAP) * (len(found) - 1) > space:
-        widest = max((n for n, title in enumerate(titles) if title != "ID"), key=found.__getitem__)
-        if found[widest] <= _LEAST:
-            break
+def _print_wrapped(styled: Sequence[str], cells: Sequence[str], space: int) -> None:
+    indent = sum(_width(cell) + len(_GAP) for cell in cells[:-1])
+    first, *more = textwrap.wrap(cells[-1], max(space - indent, _LEAST)) or [""]
+    click.echo(_GAP.join([*styled[:-1], first]))
+    for line in more:
+        click.echo(" " * indent + line)
+
+
+def _fitted(titles: Sequence[str], widths: Sequence[int], space: int) -> tuple[list[int], list[int]]:
+    """The columns to show, by number, and the widths of all; the widest are narrowed until they fit."""
+    found, least = list(widths), [width if title == "ID" else min(width, _LEAST)
+                                  for title, width in zip(titles, widths, strict=True)]  # fmt: skip
+    shown = list(range(len(titles)))
+    while _taken(shown, least) > space and len(shown) > _FEWEST:
+        shown.pop(-2)
+    while _taken(shown, found) > space and _taken(shown, found) > _taken(shown, least):
+        widest = max(shown, key=lambda n: found[n] - least[n] and found[n])
         found[widest] -= 1
-    return found
+    return shown, found
+
+
+def _taken(shown: Sequence[int], widths: Sequence[int]) -> int:
+    return sum(widths[n] for n in shown) + len(_GAP) * (len(shown) - 1)
 
 
 def _width(text: str) -> int:

@@ -18,8 +18,9 @@ from tests.integration.cli.fake_api import Answer, FakeApi
 ROOT = Path(__file__).parents[3]
 IDS = [f"0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e{n:02}" for n in range(3)]
 PROMPTS = ["a fox", "a red fox in the deep snow of a long winter, oil on canvas", "雪の中の赤い狐" * 9]
+NAMES = {"e1": "an engine with quite a long name"}
 JOBS = [
-    {"job_id": job_id, "status": status, "engine_id": "e1", "prompt": prompt,
+    {"job_id": job_id, "status": status, "engine_id": "e1", "names": NAMES, "prompt": prompt,
      "created_at": "2026-01-31T12:00:05.123Z"}
     for job_id, prompt, status in zip(IDS, PROMPTS, ["finished", "failed", "waiting"], strict=True)
 ]  # fmt: skip
@@ -28,8 +29,6 @@ COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 @pytest.fixture
 def jobs(api: FakeApi) -> FakeApi:
-    engine = {"engine_id": "e1", "name": "an engine with quite a long name", "status": "ready"}
-    api.on("GET", "/v1/engines", Answer(body={"items": [engine], "next": None}))
     api.on("GET", "/v1/jobs", Answer(body={"items": JOBS, "next": None}))
     return api
 
@@ -39,7 +38,8 @@ def on_terminal(api: FakeApi, *arguments: str, **variables: str) -> list[str]:
     ours, theirs = pty.openpty()
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "SPOON_URL": api.url} | variables
     command = [sys.executable, "-m", "api.cli.main", *arguments]
-    subprocess.run(command, env=environ, stdout=theirs, stdin=subprocess.DEVNULL, check=True)
+    stderr = theirs if variables.pop("both", None) else subprocess.DEVNULL
+    subprocess.run(command, env=environ, stdout=theirs, stderr=stderr, stdin=subprocess.DEVNULL, check=True)
     os.close(theirs)
     said = b""
     try:
@@ -63,6 +63,13 @@ def test_every_line_fits_the_terminal_and_has_its_id_whole(jobs: FakeApi, width:
     assert "…" in lines[1]
 
 
+def test_columns_without_room_are_left_out_before_the_last_and_named(jobs: FakeApi) -> None:
+    title, *lines, told = on_terminal(jobs, "jobs", "list", COLUMNS="80", both="1")
+    assert COLOR.sub("", title).split() == ["ID", "STATUS", "ENGINE", "PROMPT"]
+    assert told == "no room for PROGRESS, CREATED: use a wider terminal, or --json"
+    assert all(columns(line) <= 80 for line in lines)
+
+
 def test_a_wide_terminal_and_a_pipe_get_the_cells_as_they_are(jobs: FakeApi, spoon: Spoon) -> None:
     wide = [COLOR.sub("", line) for line in on_terminal(jobs, "jobs", "list", COLUMNS="300")]
     piped = spoon("jobs", "list").out.splitlines()
@@ -71,8 +78,8 @@ def test_a_wide_terminal_and_a_pipe_get_the_cells_as_they_are(jobs: FakeApi, spo
 
 
 def test_columns_stand_below_each_other_whatever_the_script(jobs: FakeApi, spoon: Spoon) -> None:
-    engine = {"engine_id": "e1", "name": "雪狐", "status": "ready"}
-    jobs.on("GET", "/v1/engines", Answer(body={"items": [engine], "next": None}))
+    named = [JOBS[0] | {"names": {"e1": "雪狐"}}, *JOBS[1:]]
+    jobs.on("GET", "/v1/jobs", Answer(body={"items": named, "next": None}))
     title, *lines = spoon("jobs", "list").out.splitlines()
     (at,) = {columns(line[: line.index("2026")]) for line in lines}
     assert at == title.index("CREATED")
