@@ -9,7 +9,16 @@ import click
 from api.cli.completion import checkpoints, controlnets, embeddings, engine_names, loras, removers, vaes
 from api.cli.options import WordChoice, duration
 from api.cli.scheduler_options import SCHEDULER_NAMES, scheduler_option
-from kernel.protocol.enums import ControlType, ImageFileType, ImageFit, PromptTechnique, Scheduler
+from kernel.protocol.enums import (
+    ControlType,
+    ImageFileType,
+    ImageFit,
+    InpaintArea,
+    InpaintFill,
+    MaskMode,
+    PromptTechnique,
+    Scheduler,
+)
 from kernel.protocol.ids import ModelId
 from kernel.protocol.model_refs import LoraUse
 
@@ -158,6 +167,28 @@ _OPTIONS: Final = (
         help="Denoising strength, 0 (unchanged) to 1 (ignore --reference). [default: 0.75]",
     ),
     click.option("--mask", type=_IMAGE, help="Mask for inpainting: repaint --reference where it is white."),
+    click.option(
+        "--mask-mode", type=WordChoice(MaskMode),
+        help="What to repaint: where the mask is white (luminance), black (inverted) or transparent (alpha; "
+        "without --mask, where --reference is). [default: luminance]",
+    ),
+    click.option(
+        "--mask-blur", type=int, metavar="PIXELS",
+        help="How far the repainted part fades into the rest, 0 to 256. [default: 4]",
+    ),
+    click.option(
+        "--inpaint-area", type=WordChoice(InpaintArea),
+        help="Draw all of --reference, or only the masked area at full resolution; the image then has the "
+        "size of --reference. [default: whole]",
+    ),
+    click.option(
+        "--inpaint-padding", type=int, metavar="PIXELS",
+        help="With --inpaint-area masked: how much around the mask is drawn as well. [default: 32]",
+    ),
+    click.option(
+        "--inpaint-fill", type=WordChoice(InpaintFill),
+        help="What is under the mask before the first step. [default: original]",
+    ),
     click.option(
         "--image-fit", type=WordChoice(ImageFit),
         help="How to fit an input image of another aspect ratio. [default: crop]",

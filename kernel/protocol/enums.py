@@ -161,6 +161,36 @@ class ImageFit(StrEnum):
     STRETCH = "stretch"
 
 
+class MaskMode(StrEnum):
+    """What of a mask marks the part that is repainted."""
+
+    LUMINANCE = "luminance"
+    """White; black and transparent parts are kept."""
+    INVERTED = "inverted"
+    """Black and transparent parts; white is kept."""
+    ALPHA = "alpha"
+    """Transparent parts, as in OpenAI's image edits and in ComfyUI."""
+
+
+class InpaintArea(StrEnum):
+    """The part of the reference image that is drawn at the size of the job."""
+
+    WHOLE = "whole"
+    MASKED = "masked"
+    """The mask's bounding box with some padding, at full resolution; the rest keeps its size."""
+
+
+class InpaintFill(StrEnum):
+    """What is under the mask before the first step."""
+
+    FILL = "fill"
+    """The colors around it, blurred."""
+    ORIGINAL = "original"
+    LATENT_NOISE = "latent_noise"
+    LATENT_NOTHING = "latent_nothing"
+    """Latents of zero."""
+
+
 class Stage(StrEnum):
     """The stages of a job in processing."""
 

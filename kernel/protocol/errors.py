@@ -69,6 +69,12 @@ class InvalidField(SpoonError):
     code = "invalid_field"
 
 
+class EmptyMask(InvalidField):
+    """The mask marks nothing to change."""
+
+    code = "empty_mask"
+
+
 class NotSupported(SpoonError):
     """Not supported by this version yet."""
 

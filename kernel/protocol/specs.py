@@ -10,7 +10,10 @@ from kernel.protocol.enums import (
     ControlType,
     ImageFileType,
     ImageFit,
+    InpaintArea,
+    InpaintFill,
     InputKind,
+    MaskMode,
     MemoryPlan,
     ModelBase,
     ModelType,
@@ -38,8 +41,10 @@ from kernel.protocol.values import (
     Fraction,
     GuidanceScale,
     ImageCount,
+    InpaintPadding,
     KeepAliveS,
     LifeS,
+    MaskBlur,
     MaxBatch,
     Name,
     Prompt,
@@ -162,7 +167,14 @@ class JobValues(Sampling, frozen=True, kw_only=True):
     strength: Strength | None = None
     """Denoising strength, 0 to 1. In a JobSpec: None without a reference image."""
     image_fit: ImageFit | None = None
-    """In a JobSpec: None without an input image."""
+    """In a JobSpec: None without an input image to fit."""
+    mask_mode: MaskMode | None = None
+    """In a JobSpec: None if no part of a reference image is masked, and so for the other values of a mask."""
+    mask_blur: MaskBlur | None = None
+    inpaint_area: InpaintArea | None = None
+    inpaint_padding: InpaintPadding | None = None
+    """In a JobSpec: None unless only the masked area is drawn."""
+    inpaint_fill: InpaintFill | None = None
     background_color: Color | None = None
     """The background of a JPEG, and the input of a second background remover. In a JobSpec: None
     otherwise."""
@@ -213,6 +225,11 @@ class JobSpec(JobValues, frozen=True, kw_only=True):
     guidance_scale: GuidanceScale = field(name="cfg")
     width_px: SidePx = field(name="width")
     height_px: SidePx = field(name="height")
+
+    @property
+    def has_mask(self) -> bool:
+        """True if only a part of the reference image is repainted: by a mask, or by its own alpha channel."""
+        return InputKind.MASK in self.inputs or self.mask_mode is not None
 
     @property
     def control_models(self) -> tuple[ModelId, ...]:

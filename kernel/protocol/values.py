@@ -59,6 +59,9 @@ Seed = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
 ImageCount = Annotated[int, Meta(ge=1, le=10_000)]
 Strength = Annotated[float, Meta(ge=0, le=1)]
 """Denoising strength: 1 ignores the reference image; with 0 it only passes through the VAE."""
+MaskBlur = Annotated[int, Meta(ge=0, le=256)]
+"""The standard deviation of a Gaussian, in pixels, as in A1111."""
+InpaintPadding = Annotated[int, Meta(ge=0, le=MAX_SIDE_PX)]
 Color = Annotated[str, Meta(pattern=_COLOR)]
 WHITE: Final = "#ffffff"
 Quality = Annotated[int, Meta(ge=1, le=100)]

@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import pytest
 import skimage.data
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from bench.pictures import half_mask, photograph, png
 from tests.acceptance.image_server import (
@@ -206,18 +206,37 @@ def test_a_reference_image_is_left_the_further_the_greater_the_strength(image_se
 
 
 def test_a_mask_says_what_of_the_reference_stays(image_server: ImageServer) -> None:
-    """In pixels a decoder of random weights spreads every change, so this looks at all and at nothing."""
-    reference = {"reference_image_blob": png(photograph())}
-    black, half = png(Image.new("L", (SIDE_PX, SIDE_PX))), png(half_mask())
+    reference, half = {"reference_image_blob": png(photograph())}, png(half_mask())
     whole = image_server.draw(reference, strength=0)
-    stays, painted = (
-        image_server.draw({**reference, "mask_image_blob": mask}, strength=0.9) for mask in (black, half)
-    )
-    assert np.array_equal(stays.pixels, whole.pixels)
-    assert distance(painted.pixels, whole.pixels) > 1
+    painted = image_server.draw({**reference, "mask_image_blob": half}, strength=0.9, mask_blur=2)
+    beyond = np.asarray(half_mask().filter(ImageFilter.MaxFilter(13))) == 0
+    unlike = np.abs(painted.pixels - np.asarray(photograph()))
+    assert unlike[beyond].max() == 0
+    assert unlike[np.asarray(half_mask()) > 0].mean() > 1
     assert image_server.download(painted.images[0]["mask_image_path"]) == half
+    assert "Mask blur: 2, Masked content: original, Inpaint area: Whole picture" in recipe_in(
+        painted.files[0]
+    )
     (warning,) = whole.job["warnings"]
     assert "leaves none of the 3 steps" in warning
+
+
+def test_only_the_masked_area_is_drawn_and_all_else_stays(image_server: ImageServer) -> None:
+    """Of a photograph of another size than the job's, which the picture keeps."""
+    photo, mask = photograph(200, 120), Image.new("L", (100, 60))
+    mask.paste(255, (60, 20, 75, 35))
+    files = {"reference_image_blob": png(photo), "mask_image_blob": png(mask)}
+    drawn = image_server.draw(
+        files, strength=1, mask_blur=0, inpaint_area="masked", inpaint_padding=4, inpaint_fill="fill"
+    )
+    marked = np.asarray(mask.resize((200, 120), Image.Resampling.LANCZOS)) >= 128
+    unlike = np.abs(drawn.pixels - np.asarray(photo))
+    assert unlike[~marked].max() == 0
+    assert unlike[marked].mean() > 1
+    (image,) = drawn.images
+    assert (image["width"], image["height"], image["inpaint_area"]) == (200, 120, "masked")
+    assert (drawn.job["width"], drawn.job["height"], drawn.job["image_fit"]) == (SIDE_PX, SIDE_PX, None)
+    assert "Inpaint area: Only masked, Masked area padding: 4" in recipe_in(drawn.files[0])
 
 
 def test_the_edges_of_a_photograph_lead_and_can_be_had(image_server: ImageServer, plain: Pixels) -> None:

@@ -12,7 +12,7 @@ from msgspec import Struct, inspect
 
 from api.http.contract.json_text import cut
 from api.http.contract.validation_errors import ValidationErrors
-from kernel.protocol.enums import ModelType, Scheduler
+from kernel.protocol.enums import ImageFit, ModelType, Scheduler
 from kernel.protocol.schedulers import KINDS, LEVELS, NEAREST
 
 Word = TypeVar("Word", bound=StrEnum)
@@ -50,11 +50,23 @@ ALIASES: Final[Mapping[str, str]] = MappingProxyType(
         "bfloat16": "bf16",
         "midaspose": "midas",
         "mediapipepose": "mediapipe",
+        "justresize": "stretch",
+        "cropandresize": "crop",
+        "resizeandfill": "pad",
+        "wholepicture": "whole",
+        "onlymasked": "masked",
+        "inpaintmasked": "luminance",
+        "inpaintnotmasked": "inverted",
     }
 )
 """Other names, both sides folded: lower case, `++` as pp, without spaces, dashes and underscores."""
 
-_NEAREST: Final = MappingProxyType({_plain(text): near for text, near in NEAREST.items()})
+_NEAREST: Final[Mapping[type[StrEnum], Mapping[str, tuple[str, ...]]]] = MappingProxyType(
+    {
+        Scheduler: {_plain(text): near for text, near in NEAREST.items()},
+        ImageFit: {"justresize(latentupscale)": (ImageFit.STRETCH,)},
+    }
+)
 
 
 def fold(text: str) -> str:
@@ -88,9 +100,9 @@ def problem_with(kind: type[StrEnum], text: str) -> str:
 
     A few words are all listed; of many, only those that are spelled like it.
     """
-    near = _NEAREST.get(_plain(text)) if kind is Scheduler else None
-    if near:
-        return f"{text} is not available, the closest are {' and '.join(near)}"
+    if near := _NEAREST.get(kind, {}).get(_plain(text), ()):
+        verb = "is" if len(near) == 1 else "are"
+        return f"{text} is not available, the closest {verb} {' and '.join(near)}"
     if len(kind) <= MAX_LISTED:
         return f"must be one of {', '.join(kind)}"
     alike = ", ".join(_alike(kind, text))

@@ -22,6 +22,11 @@ _OTHERS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "reference_image_blob": (
             "initimages", "initimage", "image", "img", "inputimage", "referenceimage", "sourceimage",
         ),
+        "mask_mode": ("inpaintingmaskinvert", "maskinvert", "invertmask", "maskchannel"),
+        "mask_blur": ("maskblurx", "maskblury", "maskfeather", "feather"),
+        "inpaint_area": ("inpaintfullres", "onlymasked", "inpaintonlymasked"),
+        "inpaint_padding": ("inpaintfullrespadding", "maskedareapadding", "onlymaskedpadding", "maskpadding"),
+        "inpaint_fill": ("inpaintingfill", "maskedcontent"),
         "mask_image_blob": ("mask", "maskimage", "inpaintmask"),
         "pose_image_blob": ("pose", "poseimage", "controlimage", "controlnetimage", "controlimageblob"),
         "type_pose": ("posetype", "controltype", "controlnettype", "preprocessor", "module"),

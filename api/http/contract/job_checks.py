@@ -1,6 +1,7 @@
 """Checks a job by its fields alone."""
 
 from collections.abc import Collection
+from typing import Final
 
 from api.http.contract.constraints import (
     check_at_most,
@@ -15,7 +16,12 @@ from api.http.contract.model_refs import check_loras, check_refs
 from api.http.contract.retention import check_expiry, check_patience
 from api.http.contract.validation_errors import ValidationErrors
 from conf.settings import Server
-from kernel.protocol.enums import ImageFileType, InputKind
+from kernel.protocol.enums import ImageFileType, InpaintArea, InputKind, MaskMode
+from kernel.protocol.masks import MASK_VALUES
+
+_NEEDS_MASK: Final = (
+    "requires mask_image_blob, or mask_mode alpha and a reference_image_blob with transparent parts"
+)
 
 
 def check_job(
@@ -50,12 +56,25 @@ def _check_engine(found: JobInput, faults: ValidationErrors) -> None:
 def _check_images(found: JobInput, images: Collection[InputKind], faults: ValidationErrors) -> None:
     if found.image_fit is not None and not images:
         faults.wrong("image_fit", "requires an input image to fit")
+    _check_mask(found, images, faults)
     if InputKind.REFERENCE in images:
         return
     if InputKind.MASK in images:
         faults.wrong("mask_image_blob", "requires reference_image_blob")
     if found.strength is not None:
         faults.wrong("strength", "requires reference_image_blob")
+
+
+def _check_mask(found: JobInput, images: Collection[InputKind], faults: ValidationErrors) -> None:
+    is_own_alpha = found.mask_mode is MaskMode.ALPHA and InputKind.REFERENCE in images
+    if InputKind.MASK not in images and not is_own_alpha:
+        for name in (name for name in MASK_VALUES if getattr(found, name) is not None):
+            faults.wrong(name, _NEEDS_MASK)
+    if found.inpaint_area is InpaintArea.MASKED:
+        if found.image_fit is not None:
+            faults.wrong("image_fit", "has no effect with inpaint_area masked: the reference keeps its size")
+    elif found.inpaint_padding is not None:
+        faults.wrong("inpaint_padding", "requires inpaint_area masked")
 
 
 def _check_background(found: JobInput, faults: ValidationErrors) -> None:

@@ -8,9 +8,13 @@ import re
 import struct
 import zlib
 from io import BytesIO
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
+
+from kernel.protocol.enums import MaskMode
+from kernel.protocol.masks import MASK_THRESHOLD, Size
 
 if TYPE_CHECKING:
+    from PIL import Image
     from PIL.ImageFile import ImageFile
 
 MIN_SIDE_PX: Final = 16
@@ -46,6 +50,10 @@ MAX_IDATS: Final = 20_000
 """Pixel segments of a PNG: the smallest encoders write 8 kB each."""
 MAX_SCANS: Final = 100
 """A progressive JPEG has about ten."""
+_LYING: Final = (5, 6, 7, 8)
+"""Exif 2.32, 4.6.4: orientations whose rows are columns of the image."""
+_STRIP_PX: Final = 256
+"""The height of a strip of a mask: at most 8 MB in RGBA."""
 MAX_JUNK_BYTES: Final = 64 << 10
 MOVING: Final = "must be a still image, not an animation"
 _SOS: Final = b"\xff\xda"
@@ -106,6 +114,51 @@ def fault_of(data: bytes, max_pixels: int) -> str | None:
         return "is damaged: its header cannot be read"
     except _BROKEN as error:
         return f"is damaged: {_in_a_line(error)}"
+
+
+def upright_size(data: bytes) -> Size:
+    """The size of a checked image after its Exif orientation."""
+    from PIL import ExifTags, Image
+
+    with Image.open(BytesIO(data), formats=_FORMATS) as image:
+        try:
+            is_lying = image.getexif().get(ExifTags.Base.Orientation) in _LYING
+        except _BROKEN:
+            is_lying = False
+        return (image.height, image.width) if is_lying else image.size
+
+
+def is_empty_mask(data: bytes, mode: MaskMode) -> bool:
+    """True if no pixel of a checked image is to be repainted. Looks at a strip at a time."""
+    from PIL import Image
+
+    with Image.open(BytesIO(data), formats=_FORMATS) as image:
+        image.load()
+        tops = range(0, image.height, _STRIP_PX)
+        strips = ((0, top, image.width, min(top + _STRIP_PX, image.height)) for top in tops)
+        return not any(_has_marks(image.crop(strip), mode) for strip in strips)
+
+
+def _has_marks(strip: "Image.Image", mode: MaskMode) -> bool:
+    """By the values that a worker computes: transparent is black."""
+    from PIL import Image
+
+    is_clear = strip.has_transparency_data
+    if mode is MaskMode.ALPHA:
+        return is_clear and _least_and_most(strip.convert("RGBA").getchannel("A"))[0] < MASK_THRESHOLD
+    if is_clear:
+        clear = strip.convert("RGBA")
+        strip = Image.alpha_composite(Image.new("RGBA", strip.size, (0, 0, 0, 255)), clear).convert("RGB")
+    least, most = (
+        (value >> 8 for value in _least_and_most(strip))
+        if strip.mode.startswith("I;16")
+        else _least_and_most(strip.convert("RGB").convert("L"))
+    )
+    return least < MASK_THRESHOLD if mode is MaskMode.INVERTED else most >= MASK_THRESHOLD
+
+
+def _least_and_most(channel: "Image.Image") -> tuple[int, int]:
+    return cast("tuple[int, int]", channel.getextrema())
 
 
 def _size_fault(width_px: int, height_px: int, max_pixels: int) -> str | None:

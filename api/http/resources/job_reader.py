@@ -14,12 +14,19 @@ from api.http.contract.validation_errors import ValidationErrors
 from api.http.framework.concurrency_limit import ConcurrencyLimit
 from api.http.framework.form import CONTENT_TYPE as FORM
 from api.http.framework.form import FormDecoder
-from api.http.framework.input_images import fault_of, from_base64, most_pixels
+from api.http.framework.input_images import (
+    fault_of,
+    from_base64,
+    is_empty_mask,
+    most_pixels,
+    upright_size,
+)
 from api.http.framework.memory_limiter import MemoryLimiter
 from conf.settings import Server
 from kernel.protocol.codec import MAX_BLOB_BYTES
-from kernel.protocol.enums import InputKind
-from kernel.protocol.errors import FieldProblem
+from kernel.protocol.enums import InpaintArea, InputKind, MaskMode
+from kernel.protocol.errors import EmptyMask, FieldProblem, of_field
+from kernel.protocol.masks import NO_MARKS, fault_of_size
 
 InputImages = Mapping[InputKind, bytes]
 
@@ -53,7 +60,8 @@ class JobReader:
     def read(self, req: falcon.Request) -> JobSubmission:
         """The job in a request.
 
-        Raises: as BodyReader and FormDecoder do; InvalidField or TooLarge, if an image cannot be used.
+        Raises: as BodyReader and FormDecoder do; InvalidField EmptyMask or TooLarge, if an image cannot be
+        used.
         """
         found, files = self._read_form(req) if _is_form(req) else (self._json.read(req), {})
         return JobSubmission(found, self._images(found, files))
@@ -89,6 +97,8 @@ class JobReader:
                 images[kind] = data
                 self._check(field, data, faults)
         faults.raise_if_any()
+        if found.mask_mode is not None or InputKind.MASK in images:
+            self._check_mask(found, images)
         return images
 
     def _check(self, field: str, data: bytes, faults: ValidationErrors) -> None:
@@ -99,6 +109,20 @@ class JobReader:
             fault = fault_of(data, most_pixels(self._limits.max_pixels))
         if fault is not None:
             faults.wrong(field, fault)
+
+    def _check_mask(self, found: JobInput, images: InputImages) -> None:
+        """Raises: InvalidField, if an image does not lie on the reference image; EmptyMask."""
+        mode, faults = found.mask_mode or MaskMode.LUMINANCE, ValidationErrors()
+        is_cut = found.inpaint_area is InpaintArea.MASKED
+        with self._looking.holding(ONE):
+            size = upright_size(images[InputKind.REFERENCE])
+            for kind in (InputKind.MASK, InputKind.POSE) if is_cut else (InputKind.MASK,):
+                if kind in images and (fault := fault_of_size(upright_size(images[kind]), size, kind)):
+                    faults.wrong(BLOB_FIELDS[kind], fault)
+            faults.raise_if_any()
+            kind = InputKind.MASK if InputKind.MASK in images else InputKind.REFERENCE
+            if is_empty_mask(images[kind], mode):
+                raise of_field(EmptyMask, BLOB_FIELDS[kind], f"{NO_MARKS[mode]}: nothing would change")
 
 
 def _is_form(req: falcon.Request) -> bool:

@@ -14,6 +14,9 @@ from kernel.protocol.enums import (
     ControlType,
     ImageFileType,
     ImageFit,
+    InpaintArea,
+    InpaintFill,
+    MaskMode,
     ModelBase,
     ModelType,
     Phase,
@@ -108,6 +111,9 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     control_types: tuple[ControlType, ...]
     prompt_techniques: tuple[PromptTechnique, ...]
     image_fits: tuple[ImageFit, ...]
+    mask_modes: tuple[MaskMode, ...]
+    inpaint_areas: tuple[InpaintArea, ...]
+    inpaint_fills: tuple[InpaintFill, ...]
     model_types: tuple[ModelType, ...]
     model_bases: tuple[ModelBase, ...]
     variants: tuple[Variant, ...]
@@ -200,6 +206,9 @@ def _capabilities(server: Server) -> Capabilities:
         control_types=tuple(ControlType),
         prompt_techniques=tuple(PromptTechnique),
         image_fits=tuple(ImageFit),
+        mask_modes=tuple(MaskMode),
+        inpaint_areas=tuple(InpaintArea),
+        inpaint_fills=tuple(InpaintFill),
         model_types=tuple(ModelType),
         model_bases=tuple(ModelBase),
         variants=tuple(Variant),

@@ -6,9 +6,10 @@ from io import BytesIO
 from PIL import Image
 
 from engine_worker.engine.detectors.render_map import Detect, is_empty, render_map
+from engine_worker.engine.images.inpainting import Overlay, laid_on_reference
 from engine_worker.engine.images.input_image import decode_image, fit
 from engine_worker.port import Inputs, Mapped
-from kernel.protocol.enums import ControlType, ImageFit, InputKind
+from kernel.protocol.enums import ControlType, ImageFit, InpaintArea, InputKind
 from kernel.protocol.errors import JobRejected
 from kernel.protocol.specs import JobOrder
 
@@ -23,9 +24,15 @@ def check_pose(order: JobOrder, inputs: Inputs) -> None:
 
 
 def control_maps(
-    order: JobOrder, inputs: Inputs, detect: Detect, emit: Callable[[Mapped], None]
+    order: JobOrder,
+    inputs: Inputs,
+    detect: Detect,
+    emit: Callable[[Mapped], None],
+    overlay: Overlay | None = None,
 ) -> tuple[Image.Image, ...]:
     """The control map of each of the job's controls, in their order, in RGB and at the job's size.
+
+    Where only the masked area is drawn, the pose image lies on the reference image, and is cut as that is.
 
     Each detected map is emitted as Mapped, once per type.
     Raises: JobRejected, if the pose image is missing or unreadable, or its map is empty; what `detect`
@@ -34,17 +41,19 @@ def control_maps(
     spec = order.spec
     if not spec.controls:
         return ()
-    assert spec.image_fit is not None, "it has an input image"
     check_pose(order, inputs)
     image = decode_image(inputs[InputKind.POSE], _NAME)
+    if spec.inpaint_area is InpaintArea.MASKED and overlay is not None:
+        image = overlay.region.cut(laid_on_reference(image, overlay.original.size, _NAME))
+    image_fit = spec.image_fit or ImageFit.STRETCH
     size = (spec.width_px, spec.height_px)
     drawn: dict[ControlType, Image.Image] = {}
     for control_type in [use.control_type for use in spec.controls if not use.is_preprocessed]:
         if control_type not in drawn:
-            drawn[control_type] = render_map(control_type, image, size, spec.image_fit, detect)
+            drawn[control_type] = render_map(control_type, image, size, image_fit, detect)
             emit(Mapped(order.job_id, control_type, _as_png(drawn[control_type])))
     return tuple(
-        _taken_as_map(image, size, spec.image_fit) if use.is_preprocessed else drawn[use.control_type]
+        _taken_as_map(image, size, image_fit) if use.is_preprocessed else drawn[use.control_type]
         for use in spec.controls
     )
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from kernel.protocol.enums import ImageFit, InputKind
+from kernel.protocol.enums import ImageFit, InpaintArea, InputKind, MaskMode
 from kernel.protocol.ids import ModelId
 from kernel.protocol.model_refs import OWN_VAE, Control, ModelSource
 from kernel.protocol.prompts import MARKS_OF_TAGS, without_lora_tags
@@ -113,33 +113,47 @@ def _images_in(spec: JobSpec, facts: InfotextSource) -> _Pairs:
     pairs: _Pairs = {}
     if InputKind.REFERENCE in spec.inputs:
         assert spec.strength is not None
-        assert spec.image_fit is not None
-        pairs |= {"Denoising strength": f"{spec.strength:g}", "Resize mode": _RESIZE_MODES[spec.image_fit]}
-    if InputKind.MASK in spec.inputs:
-        pairs |= {"Mask mode": "Inpaint masked", "Inpaint area": "Whole picture"}
+        pairs["Denoising strength"] = f"{spec.strength:g}"
+        if spec.image_fit is not None:
+            pairs["Resize mode"] = _RESIZE_MODES[spec.image_fit]
+    if spec.has_mask:
+        pairs |= _mask(spec)
     if facts.encoded_tile_px is not None:
         pairs["VAE encoder tiling"] = str(facts.encoded_tile_px)
     found = facts.digests
     return pairs | {name: found[kind][:_HASH_DIGITS] for kind, name in _HASH_NAMES.items() if kind in found}
 
 
+def _mask(spec: JobSpec) -> _Pairs:
+    is_inverted = spec.mask_mode is MaskMode.INVERTED
+    pairs = {"Mask mode": "Inpaint not masked" if is_inverted else "Inpaint masked"}
+    if spec.mask_mode is MaskMode.ALPHA:
+        pairs["Mask channel"] = "alpha"
+    if spec.mask_blur is not None:
+        pairs["Mask blur"] = str(spec.mask_blur)
+    if spec.inpaint_fill is not None:
+        pairs["Masked content"] = spec.inpaint_fill.replace("_", " ")
+    if spec.inpaint_area is not InpaintArea.MASKED:
+        return {**pairs, "Inpaint area": "Whole picture"}
+    return {**pairs, "Inpaint area": "Only masked", "Masked area padding": str(spec.inpaint_padding)}
+
+
 def _controls(spec: JobSpec, models: _Models) -> _Pairs:
     if not spec.controls:
         return {}
-    assert spec.image_fit is not None
-    how = _RESIZE_MODES[spec.image_fit]
+    how = None if spec.image_fit is None else _RESIZE_MODES[spec.image_fit]
     return {
         f"ControlNet {number}": _control(control, how, models) for number, control in enumerate(spec.controls)
     }
 
 
-def _control(use: Control, resize_mode: str, models: _Models) -> str:
+def _control(use: Control, resize_mode: str | None, models: _Models) -> str:
     digits, name = _hash(models.get(use.control_model)), _name(use.control_model, models)
     pairs = {
         "Module": "none" if use.is_preprocessed else str(use.control_type),
         "Model": f"{name} [{digits}]" if digits else name,
         "Weight": f"{use.scale:g}",
-        "Resize Mode": resize_mode,
+        **({} if resize_mode is None else {"Resize Mode": resize_mode}),
         "Guidance Start": f"{use.start:g}",
         "Guidance End": f"{use.end:g}",
     }

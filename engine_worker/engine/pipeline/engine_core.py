@@ -176,7 +176,16 @@ class EngineCore:
         tile_px = None if prepared.init_image is None else prepared.init_image.tile_px
         written = record_event(self._parts.device)
         self._finish_image(
-            DenoisedImage(prepared.job, image, latents, prepared.vae, tile_px, prepared.digests, written)
+            DenoisedImage(
+                job=prepared.job,
+                image=image,
+                latents=latents,
+                vae=prepared.vae,
+                encoded_tile_px=tile_px,
+                digests=prepared.digests,
+                overlay=prepared.overlay,
+                written=written,
+            )
         )
 
     def _jobs(self) -> list[OpenJob]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from engine_worker.engine.background.apply_matte import Removers, cut_out, is_nothing_left
 from engine_worker.engine.images.infotext import Digests, InfotextSource, infotext
+from engine_worker.engine.images.inpainting import Overlay
 from engine_worker.engine.images.output_file import MIMES, Pixels, color_of, encode, laid_on
 from engine_worker.engine.networks.components import Vae
 from engine_worker.engine.networks.vae import Decoded, decode_latents
@@ -49,6 +50,8 @@ class DenoisedImage:
     encoded_tile_px: int | None = None
     """The side of the tiles in which the input images were encoded; None if in one piece."""
     digests: Digests = field(default_factory=dict)
+    overlay: Overlay | None = None
+    """What of the reference image stays as it is; None without a mask."""
     written: Moment = None
     """The event after which the latents can be read."""
 
@@ -122,7 +125,8 @@ class Postprocessor:
         finished, decoded = decoded_image.finished, decoded_image.decoded
         order, image = finished.job.order, finished.image
         spec = order.spec
-        pixels = self._without_background(finished.job, decoded.pixels)
+        drawn = decoded.pixels if finished.overlay is None else finished.overlay.over(decoded.pixels)
+        pixels = self._without_background(finished.job, drawn)
         facts = InfotextSource(finished.encoded_tile_px, decoded.tile_px, finished.digests)
         text = infotext(order, image.seed, self._checkpoint, KINDS[spec.scheduler].label, facts)
         return ImageEncoded(

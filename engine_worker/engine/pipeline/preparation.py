@@ -8,6 +8,7 @@ import torch
 from engine_worker.engine.adapters.lora_manager import AdapterSet
 from engine_worker.engine.detectors.maps import check_pose
 from engine_worker.engine.images.infotext import Digests
+from engine_worker.engine.images.inpainting import Overlay
 from engine_worker.engine.networks.components import Components, Conditioning, Vae
 from engine_worker.engine.networks.controlnet import Control
 from engine_worker.engine.pipeline.preprocessing import JobInputs
@@ -44,6 +45,8 @@ class PreparedJob:
     init_image: InitImage | None
     controls: tuple[Control, ...]
     digests: Digests
+    overlay: Overlay | None = None
+    """What of the reference image stays as it is; None without a mask."""
 
     @property
     def order(self) -> JobOrder:
@@ -134,7 +137,8 @@ class Preparer:
         parts, order, vae = self._resources.parts, job.order, job_inputs.vae
         init_image = encode_init_image(parts, vae, order.spec, job_inputs.init_image)
         encoded_prompts = self._prompted(order, job_inputs)
-        for warning in (*job_inputs.adapters.warnings, *encoded_prompts.warnings):
+        said = job_inputs.init_image.warnings
+        for warning in (*job_inputs.adapters.warnings, *encoded_prompts.warnings, *said):
             job.warn(warning)
         return PreparedJob(
             job=job,
@@ -144,6 +148,7 @@ class Preparer:
             init_image=init_image,
             controls=job_inputs.controls,
             digests=job_inputs.digests,
+            overlay=job_inputs.init_image.overlay,
         )
 
     def _prompted(self, order: JobOrder, job_inputs: JobInputs) -> EncodedPrompts:

@@ -107,7 +107,8 @@ def with_controls(
     ModelUnreadable, and what a detector raises.
     """
     parts, spec = resources.parts, job.order.spec
-    maps = control_maps(job.order, inputs, resources.detect, job.mapped)
+    overlay = job_inputs.init_image.overlay
+    maps = control_maps(job.order, inputs, resources.detect, job.mapped, overlay)
     controls = tuple(
         Control(
             net=net,

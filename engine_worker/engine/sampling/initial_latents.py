@@ -8,19 +8,22 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageChops
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, max_pool2d
 
-from engine_worker.engine.images.input_image import decode_image, decode_mask, fit
+from engine_worker.engine.images.inpainting import Overlay, inpainting
+from engine_worker.engine.images.input_image import Reference, decode_mask, decode_reference, fit
 from engine_worker.engine.networks.components import Components, Vae
 from engine_worker.engine.networks.vae import Encoded, encode
 from engine_worker.engine.sampling.schedulers import Schedule
 from engine_worker.engine.sampling.trajectory import InpaintMask
 from engine_worker.port import Inputs
-from kernel.protocol.enums import InputKind
+from kernel.protocol.enums import InpaintFill, InputKind, MaskMode
 from kernel.protocol.errors import JobRejected
+from kernel.protocol.masks import NO_MARKS
 from kernel.protocol.specs import JobSpec
+from kernel.protocol.values import WHITE
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class InitImage:
     """(1, 1, height, width) in latents: 1 is repainted, 0 is kept. None: everything is repainted."""
     masked_image: Encoded | None
     """The kept part of the image, as an inpainting UNet sees it; the other part is gray."""
+    fill: InpaintFill = InpaintFill.ORIGINAL
 
     @property
     def tile_px(self) -> int | None:
@@ -56,6 +60,9 @@ class InitImagePixels:
     """(1, 3, height_px, width_px), -1 to 1."""
     mask: Tensor | None
     """(1, 1, height_px, width_px), 0 or 1."""
+    overlay: Overlay | None = None
+    """What stays as it is; None without a mask."""
+    warnings: tuple[str, ...] = ()
 
 
 def strength_of(parts: Components, spec: JobSpec, inputs: Inputs) -> float | None:
@@ -71,11 +78,23 @@ def strength_of(parts: Components, spec: JobSpec, inputs: Inputs) -> float | Non
 
 
 def read_pixels(spec: JobSpec, inputs: Inputs) -> InitImagePixels:
-    """Decode the input images and scale them to the job's size.
+    """Decode the reference image and its mask, lay one on the other, and bring both to the job's size.
 
-    Raises: JobRejected, if one cannot be read.
+    Raises: JobRejected, if one cannot be read, or the mask does not lie on the reference image or is empty.
     """
-    return InitImagePixels(_reference(spec, inputs), _mask(spec, inputs))
+    data = inputs.get(InputKind.REFERENCE)
+    if data is None:
+        return InitImagePixels(None, None)
+    reference = decode_reference(data, "reference image")
+    warnings = (*reference.warnings, *_transparency_warning(spec, inputs, reference))
+    mask = _mask(spec, inputs, reference)
+    if mask is None:
+        assert spec.image_fit is not None, "it has an input image"
+        image = fit(reference.image, spec.width_px, spec.height_px, spec.image_fit)
+        return InitImagePixels(_centered(image), None, warnings=warnings)
+    found = inpainting(reference.image, mask, spec)
+    hard = (pixels_of(found.mask) >= 0.5).float()
+    return InitImagePixels(_centered(found.image), hard, found.overlay, (*warnings, *found.warnings))
 
 
 def encode_init_image(
@@ -111,7 +130,7 @@ def _plain_init_image(
     encoded = encode(vae, pixels.reference, parts.device)
     latent_mask = None if pixels.mask is None else _in_latents(pixels.mask, vae)
     assert spec.strength is not None, "it has a reference image"
-    return InitImage(spec.strength, encoded, latent_mask, masked_image=None)
+    return InitImage(spec.strength, encoded, latent_mask, masked_image=None, fill=_fill(spec))
 
 
 def _inpainting_init_image(
@@ -123,33 +142,46 @@ def _inpainting_init_image(
         assert spec.strength is not None, "it has a reference image"
         strength, masked_image = spec.strength, reference * (mask < 0.5)
     encoded = None if reference is None or strength == 1.0 else encode(vae, reference, parts.device)
-    return InitImage(strength, encoded, _in_latents(mask, vae), encode(vae, masked_image, parts.device))
+    latent_mask, masked = _in_latents(mask, vae), encode(vae, masked_image, parts.device)
+    return InitImage(strength, encoded, latent_mask, masked, _fill(spec))
 
 
-def _reference(spec: JobSpec, inputs: Inputs) -> Tensor | None:
-    data = inputs.get(InputKind.REFERENCE)
-    if data is None:
-        return None
-    image = _fitted(decode_image(data, "reference image"), spec)
+def _fill(spec: JobSpec) -> InpaintFill:
+    return spec.inpaint_fill or InpaintFill.ORIGINAL
+
+
+def _centered(image: Image.Image) -> Tensor:
     return 2.0 * pixels_of(image) - 1.0
 
 
-def _mask(spec: JobSpec, inputs: Inputs) -> Tensor | None:
-    data = inputs.get(InputKind.MASK)
-    if data is None:
+def _mask(spec: JobSpec, inputs: Inputs, reference: Reference) -> Image.Image | None:
+    """One channel (L), 255 where it is repainted: the mask, or else the reference's alpha channel."""
+    mode = spec.mask_mode or MaskMode.LUMINANCE
+    if InputKind.MASK in inputs:
+        return decode_mask(inputs[InputKind.MASK], "mask", mode)
+    if mode is not MaskMode.ALPHA:
         return None
-    return (pixels_of(_fitted(decode_mask(data, "mask"), spec)) >= 0.5).float()
+    if reference.alpha is None:
+        raise JobRejected(f"the reference image cannot be its own mask: {NO_MARKS[mode]}")
+    return ImageChops.invert(reference.alpha)
 
 
-def _fitted(image: Image.Image, spec: JobSpec) -> Image.Image:
-    assert spec.image_fit is not None, "it has an input image"
-    return fit(image, spec.width_px, spec.height_px, spec.image_fit)
+def _transparency_warning(spec: JobSpec, inputs: Inputs, reference: Reference) -> tuple[str, ...]:
+    if reference.alpha is None:
+        return ()
+    if InputKind.MASK not in inputs and spec.mask_mode is MaskMode.ALPHA:
+        return (f"the transparent part of the reference image is its mask, and began as {WHITE}",)
+    return (f"the reference image is transparent in places: {WHITE} was laid under it",)
 
 
 def _in_latents(mask: Tensor, vae: Vae) -> Tensor:
-    """Downscale a mask to latents: each takes the value of the pixel at its upper left, as in diffusers."""
+    """Downscale a mask to latents: each takes the value of the pixel at its upper left, as in diffusers.
+
+    If that misses all of a small mask, each takes the highest value of its pixels.
+    """
     height, width = (length // vae.pixels_per_latent for length in mask.shape[-2:])
-    return interpolate(mask, size=(height, width))
+    found = interpolate(mask, size=(height, width))
+    return found if found.any() else max_pool2d(mask, vae.pixels_per_latent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +205,8 @@ def prepare_latents(
     noise = _noise(shape, generator)
     latents = _pure(schedule, noise)
     if reference is not None and not init_image.is_pure_noise:
-        latents = schedule.scheduler.add_noise(reference, noise, schedule.timesteps[:1])
+        begins = _under_the_mask(init_image, reference, noise)
+        latents = schedule.scheduler.add_noise(begins, noise, schedule.timesteps[:1])
     if init_image.mask is None:
         return InitialLatents(latents)
     if init_image.masked_image is not None:
@@ -183,6 +216,22 @@ def prepare_latents(
     return InitialLatents(
         latents, inpaint_mask=None if reference is None else InpaintMask(reference, noise, init_image.mask)
     )
+
+
+def _under_the_mask(init_image: InitImage, reference: Tensor, noise: Tensor) -> Tensor:
+    """The reference's latents, those under the mask replaced by noise or by nothing if the job asks for it.
+
+    As in A1111, it is the noise of the seed, which is added to them once more.
+    """
+    if init_image.mask is None:
+        return reference
+    match init_image.fill:
+        case InpaintFill.LATENT_NOISE:
+            return reference * (1 - init_image.mask) + noise * init_image.mask
+        case InpaintFill.LATENT_NOTHING:
+            return reference * (1 - init_image.mask)
+        case InpaintFill.FILL | InpaintFill.ORIGINAL:
+            return reference
 
 
 def _noise(shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:

@@ -6,13 +6,24 @@ whatever happens to its engine later, and REST shows what the worker gets. A val
 have in common; the few fields with a rule of their own are in `resolve`.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from msgspec.structs import fields, replace
 
 from kernel.core.state import model_refs
 from kernel.core.state.world import World
-from kernel.protocol.enums import ControlType, ImageFileType, ImageFit, InputKind, ModelBase
+from kernel.protocol.enums import (
+    ControlType,
+    ImageFileType,
+    ImageFit,
+    InpaintArea,
+    InpaintFill,
+    InputKind,
+    MaskMode,
+    ModelBase,
+)
 from kernel.protocol.errors import wrong_field
 from kernel.protocol.ids import MAX_INTEGER
 from kernel.protocol.model_refs import Control, ControlUse
@@ -25,6 +36,16 @@ from kernel.protocol.values import PIXELS_PER_LATENT, WHITE
 NATIVE_SIZES_PX: Final = {ModelBase.SD: 512, ModelBase.SDXL: 1024}
 DEFAULT_STRENGTH: Final = 0.75
 DEFAULT_IMAGE_FIT: Final = ImageFit.CROP
+MASK_DEFAULTS: Final[Mapping[str, object]] = MappingProxyType(
+    {
+        "mask_mode": MaskMode.LUMINANCE,
+        "mask_blur": 4,
+        "inpaint_area": InpaintArea.WHOLE,
+        "inpaint_padding": 32,
+        "inpaint_fill": InpaintFill.ORIGINAL,
+    }
+)
+"""The values of a mask, with A1111's defaults."""
 _DEFAULTS: Final = frozenset(field.name for field in fields(EngineSpec))
 _NAMES: Final = tuple(field.name for field in fields(JobSpec))
 _REQUESTED: Final = frozenset(field.name for field in fields(JobRequest))
@@ -46,7 +67,7 @@ def resolve(world: World, request: JobRequest, engine: EngineRow) -> JobSpec:
         "controls": _controls(world, request, default, checkpoint.model_base),
         "scheduler_config": _scheduler_config(request, default),
         "strength": _strength(request),
-        "image_fit": (request.image_fit or DEFAULT_IMAGE_FIT) if request.inputs else None,
+        **_inpainting(request),
         "background_color": _background(request),
     }
     spec = _with_eta(JobSpec(**values), request)
@@ -126,6 +147,22 @@ def _strength(request: JobRequest) -> float | None:
     if InputKind.REFERENCE not in request.inputs:
         return None
     return DEFAULT_STRENGTH if request.strength is None else request.strength
+
+
+def _inpainting(request: JobRequest) -> dict[str, Any]:
+    """The values of the mask, which may be the reference image's own alpha channel, and of the fitting.
+
+    Where only the masked area is drawn, nothing is fitted.
+    """
+    image_fit = (request.image_fit or DEFAULT_IMAGE_FIT) if request.inputs else None
+    is_own_alpha = InputKind.REFERENCE in request.inputs and request.mask_mode is MaskMode.ALPHA
+    if InputKind.MASK not in request.inputs and not is_own_alpha:
+        return {**dict.fromkeys(MASK_DEFAULTS), "image_fit": image_fit}
+    given = {name: getattr(request, name) for name in MASK_DEFAULTS}
+    found = {name: default if given[name] is None else given[name] for name, default in MASK_DEFAULTS.items()}
+    if found["inpaint_area"] is InpaintArea.MASKED:
+        return {**found, "image_fit": None}
+    return {**found, "inpaint_padding": None, "image_fit": image_fit}
 
 
 def _background(request: JobRequest) -> str | None:

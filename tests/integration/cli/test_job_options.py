@@ -150,6 +150,32 @@ def test_pictures_are_sent_as_files_of_a_form(spoon: Spoon, image_server: FakeAp
     }
 
 
+def test_the_values_of_a_mask_are_sent_in_the_words_of_the_api(spoon: Spoon, image_server: FakeApi) -> None:
+    ended = spoon(
+        "jobs", "submit", "a fox", "--engine", "e1", "--reference", "fox.png", "--mask", "mask.png",
+        "--mask-mode", "Inpaint not masked", "--mask-blur", "0", "--inpaint-area", "Only masked",
+        "--inpaint-padding", "0", "--inpaint-fill", "latent noise", "--validate-only",
+    )  # fmt: skip
+    assert ended.code == 0
+    (submitted,) = image_server.sent("POST", "/v1/jobs")
+    texts = {name: data.decode() for name, (file, data) in parts_of(submitted).items() if file is None}
+    assert texts == {
+        "engine_id": "e1",
+        "prompt": "a fox",
+        "mask_mode": "inverted",
+        "mask_blur": "0",
+        "inpaint_area": "masked",
+        "inpaint_padding": "0",
+        "inpaint_fill": "latent_noise",
+    }
+
+
+def test_the_resize_mode_that_there_is_not_is_refused_with_the_nearest(spoon: Spoon) -> None:
+    ended = spoon("jobs", "submit", "a fox", "--image-fit", "Just resize (latent upscale)")
+    assert ended.code == 2
+    assert "the closest is stretch" in ended.err
+
+
 def test_a_picture_that_is_not_there_is_a_mistake_of_usage(spoon: Spoon, image_server: FakeApi) -> None:
     ended = spoon("jobs", "submit", "a fox", "--engine", "e1", "--reference", "wolf.png")
     assert ended.code == 2

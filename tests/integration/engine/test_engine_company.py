@@ -27,7 +27,15 @@ from engine_worker.engine.pipeline.engine_core import EngineCore
 from engine_worker.engine.pipeline.postprocessing import DenoisedImage
 from engine_worker.engine.pipeline.resources import EngineResources, bare_resources
 from engine_worker.port import Inputs
-from kernel.protocol.enums import ControlType, InputKind, PromptTechnique, Scheduler
+from kernel.protocol.enums import (
+    ControlType,
+    InpaintArea,
+    InpaintFill,
+    InputKind,
+    MaskMode,
+    PromptTechnique,
+    Scheduler,
+)
 from kernel.protocol.ids import JobId, ModelId
 from kernel.protocol.model_refs import Control, LoraUse, ModelSource
 from kernel.protocol.specs import JobSpec
@@ -43,6 +51,8 @@ class Guest:
 
     job: JobSpec
     inputs: Inputs
+    mask: dict[str, object]
+    """The values of its mask, if it has one."""
     has_lora: bool
     control: Control | None
     comes_at: int
@@ -51,6 +61,8 @@ class Guest:
     def asked(self, lora: ModelSource) -> Asked:
         """The job with all that it brings along."""
         inputs, job = self.inputs, self.job
+        if InputKind.MASK in inputs:
+            job = replace(job, **self.mask)
         models: tuple[ModelSource, ...] = ()
         if self.has_lora:
             job, models = replace(job, loras=(LoraUse(model_id=lora.model_id, weight=0.8),)), (lora,)
@@ -65,7 +77,9 @@ SHARE = 33
 NET = ModelId("net")
 POSE: Inputs = {InputKind.POSE: png(half_mask().transpose(Image.Transpose.FLIP_TOP_BOTTOM))}
 REFERENCE: Inputs = {InputKind.REFERENCE: png(photograph())}
-MASKED: Inputs = {**REFERENCE, InputKind.MASK: png(half_mask())}
+SPOT = Image.new("L", (64, 64))
+SPOT.paste(255, (16, 24, 32, 40))
+MASKED: Inputs = {**REFERENCE, InputKind.MASK: png(SPOT)}
 LONG = "a very long road " * 30
 JOBS = st.builds(
     spec,
@@ -89,11 +103,21 @@ CONTROLS = st.builds(
     end=st.sampled_from([0.7, 1.0]),
     is_preprocessed=st.just(True),
 )
+MASKS = st.fixed_dictionaries(
+    {
+        "mask_mode": st.sampled_from([MaskMode.LUMINANCE, MaskMode.INVERTED]),
+        "mask_blur": st.sampled_from([0, 4]),
+        "inpaint_area": st.sampled_from(InpaintArea),
+        "inpaint_padding": st.sampled_from([0, 8]),
+        "inpaint_fill": st.sampled_from(InpaintFill),
+    }
+)
 GUESTS = st.lists(
     st.builds(
         Guest,
         JOBS,
-        st.sampled_from([{}, {}, REFERENCE, MASKED]),
+        st.sampled_from([{}, {}, REFERENCE, MASKED, MASKED]),
+        MASKS,
         st.booleans(),
         st.one_of(st.none(), CONTROLS),
         st.integers(0, 2),

@@ -1,6 +1,7 @@
 """Image to image and inpainting: our sampler makes what the stock pipelines of diffusers make."""
 
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -8,20 +9,31 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from msgspec import structs
-from small_engine import Outcomes, order, spec
+from PIL import Image, ImageChops, ImageFilter
+from small_engine import Outcomes, order, source_of, spec
 
 from bench.bell import Bell, run_out
 from bench.ours import make_alone, prepare_now
 from bench.pictures import half_mask, photograph, png
 from bench.stock import Asked, Stock
+from engine_worker.engine.background.apply_matte import Removers
+from engine_worker.engine.images.inpainting import filled
 from engine_worker.engine.networks.components import Components
-from engine_worker.engine.networks.vae import decode
+from engine_worker.engine.networks.vae import decode, encode
 from engine_worker.engine.pipeline.engine_core import EngineCore
-from engine_worker.engine.pipeline.postprocessing import DenoisedImage
+from engine_worker.engine.pipeline.postprocessing import DenoisedImage, Postprocessor
 from engine_worker.engine.pipeline.resources import bare_resources
-from engine_worker.engine.sampling.initial_latents import encode_init_image, read_pixels
+from engine_worker.engine.sampling.initial_latents import encode_init_image, pixels_of, read_pixels
 from engine_worker.port import Completed, ImageEncoded, Inputs
-from kernel.protocol.enums import ImageFit, InputKind, ModelBase, Scheduler
+from kernel.protocol.enums import (
+    ImageFit,
+    InpaintArea,
+    InpaintFill,
+    InputKind,
+    MaskMode,
+    ModelBase,
+    Scheduler,
+)
 from kernel.protocol.errors import JobRejected
 
 pytestmark = [
@@ -141,6 +153,130 @@ def test_what_lies_outside_the_mask_stays(parts: Components) -> None:
     )
 
 
+@pytest.mark.parametrize("is_made_for_it", [False, True], ids=["plain", "inpainting"])
+@pytest.mark.parametrize("fill", list(InpaintFill), ids=str)
+def test_what_is_under_the_mask_at_the_start_is_as_written_out(
+    fill: InpaintFill, is_made_for_it: bool, parts: Components, inpainting: tuple[Components, Stock]
+) -> None:
+    work, job = bare_resources(inpainting[0] if is_made_for_it else parts), spec(steps=4)
+    begun = prepare_now(work, order("job", structs.replace(job, inpaint_fill=fill)), MASKED).start(parts, 0)
+    plain = prepare_now(work, order("job", job), MASKED).init_image
+    assert plain is not None
+    generator = torch.Generator().manual_seed(job.seed)
+    pixels = photograph()
+    if fill is InpaintFill.FILL:
+        pixels = filled(pixels, half_mask())
+    encoded = encode(parts.vae, 2 * pixels_of(pixels) - 1, parts.device)
+    reference = encoded.draw(generator)
+    noise = torch.randn(reference.shape, generator=generator)
+    under = {InpaintFill.LATENT_NOISE: noise, InpaintFill.LATENT_NOTHING: torch.zeros_like(noise)}
+    mixed = torch.where(plain.mask > 0, under.get(fill, reference), reference)
+    expected = begun.schedule.scheduler.add_noise(mixed, noise, begun.schedule.timesteps[:1])
+    assert torch.equal(begun.latents, expected)
+
+
+MASK_VALUES = {
+    "mask_mode": MaskMode.LUMINANCE,
+    "mask_blur": 2,
+    "inpaint_area": InpaintArea.WHOLE,
+    "inpaint_fill": InpaintFill.ORIGINAL,
+}
+SMALL_MASK = Image.new("L", (160, 96))
+SMALL_MASK.paste(255, (100, 40, 120, 56))
+
+
+def inpainted(parts: Components, inputs: Inputs, **values: object) -> tuple[np.ndarray, Completed]:
+    """The pixels of a job's file, and how the job ended."""
+    job = structs.replace(spec(steps=2, strength=1.0), **{**MASK_VALUES, **values})
+    outcomes, bell = Outcomes(), Bell()
+    postprocessor = Postprocessor(source_of(Path("/models/tiny.safetensors")), Removers(parts.device))
+    engine_core = EngineCore(bare_resources(parts), postprocessor.put, 4, outcomes.emit, bell.ring)
+    engine_core.admit(order("job", job), inputs)
+    run_out(engine_core, bell)
+    engine_core.close()
+    postprocessor.close()
+    (image,) = [one for one in outcomes.of("job") if isinstance(one, ImageEncoded)]
+    ending = outcomes.ending("job")
+    assert isinstance(ending, Completed)
+    pixels = np.asarray(Image.open(BytesIO(image.data)))
+    assert (image.width_px, image.height_px) == (pixels.shape[1], pixels.shape[0])
+    return pixels, ending
+
+
+def test_outside_the_mask_and_its_blur_a_picture_is_the_reference(parts: Components) -> None:
+    photo = photograph()
+    pixels, ending = inpainted(parts, {InputKind.REFERENCE: png(photo), InputKind.MASK: png(half_mask())})
+    marked = np.asarray(half_mask()) > 0
+    beyond = ~np.asarray(Image.fromarray(marked).filter(ImageFilter.MaxFilter(13)), dtype=bool)
+    assert beyond.sum() > 300
+    assert np.array_equal(pixels[beyond], np.asarray(photo)[beyond])
+    assert (pixels[marked] != np.asarray(photo)[marked]).mean() > 0.9
+    assert ending.warnings == ()
+
+
+def test_only_the_masked_area_is_drawn_and_the_picture_has_the_size_of_the_reference(
+    parts: Components,
+) -> None:
+    photo = photograph(160, 96)
+    inputs = {InputKind.REFERENCE: png(photo), InputKind.MASK: png(SMALL_MASK)}
+    only = {"inpaint_area": InpaintArea.MASKED, "inpaint_padding": 6, "image_fit": None, "mask_blur": 0}
+    pixels, _ = inpainted(parts, inputs, **only)
+    marked = np.asarray(SMALL_MASK) > 0
+    assert pixels.shape == (96, 160, 3)
+    assert np.array_equal(pixels[~marked], np.asarray(photo)[~marked])
+    # 32 x 28 with the padding, 32 x 32 to be square: what a job with that part alone draws, scaled back.
+    box = (94, 32, 126, 64)
+    part, part_mask = photo.crop(box), SMALL_MASK.crop(box)
+    as_drawn = {
+        InputKind.REFERENCE: png(part.resize((64, 64), Image.Resampling.LANCZOS)),
+        InputKind.MASK: png(part_mask.resize((64, 64), Image.Resampling.LANCZOS)),
+    }
+    job = structs.replace(spec(steps=2, strength=1.0), **{**MASK_VALUES, "mask_blur": 0})
+    with torch.inference_mode():
+        drawn = decode(parts.vae, make_alone(bare_resources(parts), Asked(job, as_drawn)))
+    back = np.asarray(Image.fromarray(drawn).resize((32, 32), Image.Resampling.LANCZOS))
+    expected = np.asarray(photo).copy()
+    expected[marked] = back[np.asarray(part_mask) > 0]
+    assert np.array_equal(pixels, expected)
+
+
+def test_a_reference_is_its_own_mask_by_its_alpha_channel_and_says_so(parts: Components) -> None:
+    photo = photograph()
+    photo.putalpha(ImageChops.invert(half_mask()))
+    pixels, ending = inpainted(parts, {InputKind.REFERENCE: png(photo)}, mask_mode=MaskMode.ALPHA)
+    over_white = photograph()
+    over_white.paste((255, 255, 255), (0, 0), half_mask())
+    same, _ = inpainted(parts, {InputKind.REFERENCE: png(over_white), InputKind.MASK: png(half_mask())})
+    assert np.array_equal(pixels, same)
+    (warning,) = ending.warnings
+    assert warning == "the transparent part of the reference image is its mask, and began as #ffffff"
+
+
+def test_an_inverted_mask_is_the_mask_of_the_rest(parts: Components) -> None:
+    reference = {InputKind.REFERENCE: png(photograph())}
+    other = png(ImageChops.invert(half_mask()))
+    pixels, _ = inpainted(parts, {**reference, InputKind.MASK: png(half_mask())}, mask_mode=MaskMode.INVERTED)
+    assert np.array_equal(pixels, inpainted(parts, {**reference, InputKind.MASK: other})[0])
+
+
+def test_a_transparent_reference_says_what_was_laid_under_it(parts: Components) -> None:
+    photo = photograph()
+    photo.putalpha(half_mask())
+    _, ending = inpainted(parts, {InputKind.REFERENCE: png(photo)}, **dict.fromkeys(MASK_VALUES))
+    assert ending.warnings == ("the reference image is transparent in places: #ffffff was laid under it",)
+
+
+def test_a_mask_between_the_latents_is_not_lost(parts: Components) -> None:
+    """Each latent takes the pixel at its upper left: a small mask has none of them."""
+    mask = Image.new("L", (64, 64))
+    mask.paste(255, (33, 33, 37, 37))
+    inputs = {**REFERENCE, InputKind.MASK: png(mask)}
+    found = prepare_now(bare_resources(parts), order("job", spec()), inputs).init_image
+    assert found is not None
+    assert found.mask is not None
+    assert found.mask.nonzero().tolist() == [[0, 0, 4, 4]]
+
+
 def test_pictures_of_one_job_begin_with_different_noise_on_the_same_reference(parts: Components) -> None:
     prepared = prepare_now(bare_resources(parts), order("job", spec(count=2)), REFERENCE)
     with torch.inference_mode():
@@ -194,7 +330,7 @@ def pictured(finished: DenoisedImage) -> ImageEncoded:
 @pytest.mark.parametrize("fit", list(ImageFit), ids=str)
 def test_a_picture_of_another_shape_gets_the_size_of_the_job(fit: ImageFit, parts: Components) -> None:
     job = structs.replace(spec(steps=2, width_px=72), image_fit=fit)
-    inputs = {InputKind.REFERENCE: png(photograph(200, 50)), InputKind.MASK: png(half_mask(33, 90))}
+    inputs = {InputKind.REFERENCE: png(photograph(200, 50)), InputKind.MASK: png(half_mask(100, 25))}
     assert make_alone(bare_resources(parts), Asked(job, inputs)).shape == (1, 4, 8, 9)
 
 
@@ -204,8 +340,14 @@ def test_a_picture_of_another_shape_gets_the_size_of_the_job(fit: ImageFit, part
         (0.75, {InputKind.MASK: MASKED[InputKind.MASK]}, "requires a reference image"),
         (0.75, {InputKind.REFERENCE: b"GIF89a"}, "reference image is not a PNG"),
         (0.75, {**REFERENCE, InputKind.MASK: b""}, "mask is not a PNG"),
+        (
+            0.75,
+            {**REFERENCE, InputKind.MASK: png(half_mask(33, 90))},
+            "33 x 90 pixels, the reference image 64",
+        ),
+        (0.75, {**REFERENCE, InputKind.MASK: png(Image.new("L", (64, 64)))}, "nothing to change"),
     ],
-    ids=["mask-alone", "no-picture", "no-mask"],
+    ids=["mask-alone", "no-picture", "no-mask", "other-shape", "empty"],
 )
 def test_pictures_that_cannot_be_used_are_an_error_in_words(
     strength: float, inputs: Inputs, says: str, parts: Components

@@ -18,7 +18,11 @@ from api.http.contract.validation_errors import ValidationErrors
 from kernel.protocol.enums import (
     ControlType,
     ImageFileType,
+    ImageFit,
+    InpaintArea,
+    InpaintFill,
     JobState,
+    MaskMode,
     ModelBase,
     ModelType,
     PromptTechnique,
@@ -69,6 +73,13 @@ def test_every_word_means_itself_in_any_case(kind: type[StrEnum]) -> None:
         (ModelType, "textual-inversion", ModelType.EMBEDDING),
         (ImageFileType, "JPG", ImageFileType.JPEG),
         (Variant, "float16", Variant.FP16),
+        (ImageFit, "Just Resize", ImageFit.STRETCH),
+        (ImageFit, "Crop and resize", ImageFit.CROP),
+        (ImageFit, "resize_and_fill", ImageFit.PAD),
+        (InpaintArea, "Whole picture", InpaintArea.WHOLE),
+        (InpaintArea, "Only masked", InpaintArea.MASKED),
+        (InpaintFill, "latent noise", InpaintFill.LATENT_NOISE),
+        (MaskMode, "Inpaint masked", MaskMode.LUMINANCE),
     ],
 )
 def test_common_spellings_are_understood(kind: type[StrEnum], text: str, word: StrEnum) -> None:

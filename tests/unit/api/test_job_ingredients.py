@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from kernel.protocol.client import SubmitJob
-from kernel.protocol.enums import ControlType, ImageFit, InputKind
+from kernel.protocol.enums import ControlType, ImageFit, InpaintArea, InpaintFill, InputKind, MaskMode
 from kernel.protocol.errors import (
     ModelMissing,
     ModelNotReady,
@@ -108,6 +108,7 @@ def test_controlnets_of_a_job_have_one_control_each_unless_it_names_types(stage:
 
 
 REFERENCE = {"reference_image_blob": PNG_TEXT}
+MASKED = {**REFERENCE, "mask_image_blob": PNG_TEXT}
 
 
 @pytest.mark.parametrize(
@@ -119,6 +120,18 @@ REFERENCE = {"reference_image_blob": PNG_TEXT}
         ({"strength": 1.1} | REFERENCE, ["strength"]),
         ({"image_fit": "pad"}, ["image_fit"]),
         ({"image_fit": "squeeze"} | REFERENCE, ["image_fit"]),
+        ({"mask_mode": "luminance"} | REFERENCE, ["mask_mode"]),
+        ({"mask_mode": "alpha"}, ["mask_mode"]),
+        ({"mask_mode": "red"} | MASKED, ["mask_mode"]),
+        ({"mask_blur": 4} | REFERENCE, ["mask_blur"]),
+        ({"mask_blur": -1} | MASKED, ["mask_blur"]),
+        ({"mask_blur": 257} | MASKED, ["mask_blur"]),
+        ({"mask_blur": 1.5} | MASKED, ["mask_blur"]),
+        ({"inpaint_area": "masked", "inpaint_fill": "fill"} | REFERENCE, ["inpaint_area", "inpaint_fill"]),
+        ({"inpaint_fill": "magic"} | MASKED, ["inpaint_fill"]),
+        ({"inpaint_padding": 8} | MASKED, ["inpaint_padding"]),
+        ({"inpaint_padding": -8, "inpaint_area": "masked"} | MASKED, ["inpaint_padding"]),
+        ({"image_fit": "pad", "inpaint_area": "masked"} | MASKED, ["image_fit"]),
         ({"type_pose": "openpose"}, ["type_pose"]),
         ({"preprocessed": True, "control_end": 0.5}, ["control_end", "preprocessed"]),
         (POSE | {"type_pose": "hands"}, ["type_pose"]),
@@ -252,6 +265,26 @@ def test_a_refusal_of_the_manager_names_the_fields_of_http(
     result = stage.post("/v1/jobs", {"engine_id": "e1"})
     assert (result.json["code"], list(fields_of(result))) == (error.code, [field])
     assert result.json["detail"].startswith(f"{field}: ")
+
+
+def test_the_values_of_a_mask_reach_the_manager_in_the_words_of_a1111(stage: Stage) -> None:
+    said = {
+        "mask_mode": "Inpaint not masked",
+        "mask_blur": 0,
+        "inpaint_area": "Only masked",
+        "inpaint_padding": 0,
+        "inpaint_fill": "latent noise",
+    }
+    request = request_of(stage, MASKED | said)
+    assert (request.mask_mode, request.mask_blur) == (MaskMode.INVERTED, 0)
+    assert (request.inpaint_area, request.inpaint_padding) == (InpaintArea.MASKED, 0)
+    assert request.inpaint_fill is InpaintFill.LATENT_NOISE
+
+
+def test_the_resize_mode_that_there_is_not_is_refused_with_the_nearest(stage: Stage) -> None:
+    body = {"engine_id": "e1", "image_fit": "Just resize (latent upscale)"} | REFERENCE
+    told = fields_of(stage.post("/v1/jobs", body))["image_fit"]
+    assert told.startswith("Just resize (latent upscale) is not available, the closest is stretch")
 
 
 def test_the_way_of_fitting_reaches_the_manager(stage: Stage) -> None:

@@ -1,14 +1,19 @@
 """POST /v1/jobs with pictures: as base64 in JSON, and as files of a form."""
 
 import hashlib
+from io import BytesIO
 from typing import Any
 
 import falcon.testing
+import numpy as np
 import pytest
+from PIL import ExifTags, Image
 
+from engine_worker.engine.images.input_image import decode_mask
 from kernel.protocol.client import JobValid, SubmitJob
-from kernel.protocol.enums import ControlType, InputKind
+from kernel.protocol.enums import ControlType, InputKind, MaskMode
 from kernel.protocol.ids import EngineId
+from kernel.protocol.masks import MASK_THRESHOLD
 from kernel.protocol.model_refs import ControlUse, InputFile, LoraUse
 from tests.unit.api.fake_bus import accepted
 from tests.unit.api.forms import HEADERS, Part, file, form, text
@@ -220,3 +225,104 @@ def test_all_pictures_that_cannot_be_used_are_told_at_once(stage: Stage) -> None
 def test_pictures_of_a_wrong_job_are_not_looked_at(stage: Stage) -> None:
     job = {"engine_id": "e1", "reference_image_blob": "~", "steps": 0}
     assert list(fields_of(stage.post("/v1/jobs", job))) == ["steps"]
+
+
+def masked(reference: Image.Image, mask: Image.Image | None, **fields: object) -> dict[str, object]:
+    blobs = {"reference_image_blob": as_text(saved(reference))}
+    if mask is not None:
+        blobs["mask_image_blob"] = as_text(saved(mask))
+    return {"engine_id": "e1", **blobs, **fields}
+
+
+def saved(image: Image.Image, **how: object) -> bytes:
+    file = BytesIO()
+    image.save(file, "PNG", **how)
+    return file.getvalue()
+
+
+def spotted(mode: str, size: tuple[int, int], ground: Any, spot: Any) -> Image.Image:
+    """One pixel, in the last row, is unlike all others."""
+    image = Image.new(mode, size, ground)
+    image.putpixel((size[0] // 2, size[1] - 1), spot)
+    return image
+
+
+TALL = (16, 600)
+PLAIN = Image.new("RGB", TALL, "gray")
+MASKS = {
+    "gray": ("luminance", lambda spot: spotted("L", TALL, 127, 128 if spot else 127)),
+    "color": (
+        "luminance",
+        lambda spot: spotted("RGB", TALL, (0, 0, 255), (0, 255, 0) if spot else (0, 0, 9)),
+    ),
+    "clear": ("luminance", lambda spot: spotted("LA", TALL, (255, 0), (255, 200 if spot else 90))),
+    "palette": (
+        "luminance",
+        lambda spot: spotted("RGB", TALL, (0, 0, 0), (255, 255, 255) if spot else (0, 0, 0)).quantize(2),
+    ),
+    "one-bit": ("luminance", lambda spot: spotted("1", TALL, 0, 1 if spot else 0)),
+    "deep": ("luminance", lambda spot: spotted("I;16", TALL, 0x7FFF, 0x8000 if spot else 0x7FFF)),
+    "black": ("inverted", lambda spot: spotted("L", TALL, 128, 127 if spot else 128)),
+    "none": ("inverted", lambda spot: spotted("LA", TALL, (255, 255), (255, 0 if spot else 255))),
+    "deep-black": ("inverted", lambda spot: spotted("I;16", TALL, 0x8000, 0x7FFF if spot else 0x8000)),
+    "alpha": ("alpha", lambda spot: spotted("RGBA", TALL, (0, 0, 0, 128), (0, 0, 0, 127 if spot else 128))),
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_one_pixel_is_enough_for_a_mask_and_none_is_too_few(stage: Stage, name: str) -> None:
+    """What counts is what the worker makes of it: `decode_mask`, from half on."""
+    mode, make = MASKS[name]
+    for spot in (True, False):
+        mask = make(spot)
+        result = stage.post("/v1/jobs", masked(PLAIN, mask, mask_mode=mode))
+        marked = np.asarray(decode_mask(saved(mask), "mask", MaskMode(mode))) >= MASK_THRESHOLD
+        assert marked.sum() == spot
+        assert result.status_code == (202 if spot else 422), result.text
+    assert result.json["code"] == "empty_mask"
+    assert fields_of(result)["mask_image_blob"].endswith(f"(mask_mode {mode}): nothing would change")
+
+
+def test_a_mask_without_an_alpha_channel_is_empty_by_its_alpha(stage: Stage) -> None:
+    result = stage.post("/v1/jobs", masked(PLAIN, Image.new("L", TALL, 255), mask_mode="alpha"))
+    assert (result.status_code, result.json["code"]) == (422, "empty_mask")
+
+
+def test_a_reference_can_be_its_own_mask(stage: Stage) -> None:
+    clear = spotted("RGBA", TALL, (9, 9, 9, 255), (9, 9, 9, 0))
+    assert stage.post("/v1/jobs", masked(clear, None, mask_mode="alpha")).status_code == 202
+    assert ask_of(stage).request.inputs == (InputKind.REFERENCE,)
+    result = stage.post("/v1/jobs", masked(PLAIN, None, mask_mode="alpha"))
+    assert (result.json["code"], list(fields_of(result))) == ("empty_mask", ["reference_image_blob"])
+
+
+@pytest.mark.parametrize(
+    ("size", "is_like"),
+    [((16, 600), True), ((32, 1200), True), ((17, 620), True), ((600, 16), False), ((24, 600), False)],
+)
+def test_a_mask_lies_on_its_reference_or_is_refused_with_both_sizes(
+    stage: Stage, size: tuple[int, int], is_like: bool
+) -> None:
+    result = stage.post("/v1/jobs", masked(PLAIN, Image.new("L", size, 255)))
+    assert result.status_code == (202 if is_like else 422)
+    if not is_like:
+        sizes = f"has {size[0]} x {size[1]} pixels, the reference image 16 x 600"
+        told = f"{sizes}: send a mask of the same size or aspect ratio"
+        assert fields_of(result) == {"mask_image_blob": told}
+
+
+def test_sizes_are_compared_as_the_images_stand_upright(stage: Stage) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    lying = saved(Image.new("L", (600, 16), 255), exif=exif)
+    body = masked(PLAIN, None) | {"mask_image_blob": as_text(lying)}
+    assert stage.post("/v1/jobs", body).status_code == 202
+    body = masked(PLAIN, None) | {"mask_image_blob": as_text(saved(Image.new("L", TALL, 255), exif=exif))}
+    assert stage.post("/v1/jobs", body).status_code == 422
+
+
+def test_where_only_the_masked_area_is_drawn_the_pose_lies_on_the_reference_too(stage: Stage) -> None:
+    body = masked(PLAIN, Image.new("L", TALL, 255)) | {"pose_image_blob": PNG_TEXT, "type_pose": "canny"}
+    assert stage.post("/v1/jobs", body).status_code == 202
+    result = stage.post("/v1/jobs", body | {"inpaint_area": "masked"})
+    assert list(fields_of(result)) == ["pose_image_blob"]

@@ -10,7 +10,7 @@ from api.cli.engines import create
 from api.cli.jobs import submit
 from api.cli.options import WordChoice
 from api.cli.scheduler_options import OptionParam, Value
-from kernel.core.commands.job_defaults import DEFAULT_IMAGE_FIT, DEFAULT_STRENGTH
+from kernel.core.commands.job_defaults import DEFAULT_IMAGE_FIT, DEFAULT_STRENGTH, MASK_DEFAULTS
 from kernel.protocol.enums import ImageFileType, ModelBase, ModelType, Scheduler, Variant
 from kernel.protocol.model_refs import ControlUse
 from kernel.protocol.specs import EngineSpec, JobRequest
@@ -90,6 +90,8 @@ def test_the_defaults_in_the_help_are_those_that_the_core_fills_in() -> None:
     assert f"[default: {DEFAULT_STRENGTH:g}]" in told["strength"]
     assert f"[default: {DEFAULT_IMAGE_FIT}]" in told["image_fit"]
     assert f"[default: {WHITE}]" in told["background_color"]
+    for name, default in MASK_DEFAULTS.items():
+        assert f"[default: {default}]" in told[name]
 
 
 def help_of(command: click.Command) -> dict[str | None, str]:

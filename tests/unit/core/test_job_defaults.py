@@ -10,7 +10,10 @@ from kernel.protocol.enums import (
     ControlType,
     ImageFileType,
     ImageFit,
+    InpaintArea,
+    InpaintFill,
     InputKind,
+    MaskMode,
     ModelBase,
     ModelState,
     ModelType,
@@ -187,6 +190,28 @@ def test_eta_of_an_engine_is_for_the_schedulers_that_take_one():
 def test_what_says_nothing_about_a_job_is_none(story):
     found = decided(story, strength=0.5, image_fit=ImageFit.PAD, background_color="#000000")
     assert (found.strength, found.image_fit, found.background_color) == (None, None, None)
+
+
+def test_mask_of_which_nothing_is_said_has_the_values_of_a1111(story):
+    found = decided(story, inputs=(REFERENCE, MASK))
+    assert (found.mask_mode, found.mask_blur) == (MaskMode.LUMINANCE, 4)
+    assert (found.inpaint_area, found.inpaint_padding) == (InpaintArea.WHOLE, None)
+    assert (found.inpaint_fill, found.image_fit) == (InpaintFill.ORIGINAL, ImageFit.CROP)
+    assert found.has_mask
+
+
+def test_where_only_the_masked_area_is_drawn_nothing_is_fitted(story):
+    asked = {"inputs": (REFERENCE, MASK), "inpaint_area": InpaintArea.MASKED}
+    found = decided(story, **asked)
+    assert (found.inpaint_padding, found.image_fit) == (32, None)
+    found = decided(story, **asked, inpaint_padding=0, mask_blur=0, mask_mode=MaskMode.INVERTED)
+    assert (found.inpaint_padding, found.mask_blur, found.mask_mode) == (0, 0, MaskMode.INVERTED)
+
+
+def test_reference_may_be_its_own_mask_by_its_alpha_channel_alone(story):
+    assert decided(story, inputs=(REFERENCE,), mask_mode=MaskMode.ALPHA).has_mask
+    plain = decided(story, inputs=(REFERENCE,), mask_mode=MaskMode.INVERTED, mask_blur=3)
+    assert (plain.mask_mode, plain.mask_blur, plain.has_mask) == (None, None, False)
 
 
 def test_pose_image_for_an_engine_without_a_type_has_to_say_its_own():

@@ -4,12 +4,14 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from msgspec import structs
 from PIL import Image
 
 from engine_worker.engine.detectors.maps import control_maps
 from engine_worker.engine.detectors.render_map import is_empty, render_map
+from engine_worker.engine.images.inpainting import inpainting
 from engine_worker.port import Inputs, Mapped, Outcome
-from kernel.protocol.enums import ControlType, ImageFit, InputKind, Scheduler
+from kernel.protocol.enums import ControlType, ImageFit, InpaintArea, InputKind, Scheduler
 from kernel.protocol.errors import JobRejected
 from kernel.protocol.ids import ImageId, JobId, ModelId
 from kernel.protocol.model_refs import Control
@@ -148,3 +150,23 @@ def test_bars_are_added_to_the_map_and_not_shown_to_the_detector() -> None:
     assert stamp.seen == [(ControlType.CANNY, (64, 32))]
     column = [drawn.getpixel((2, y)) for y in (8, 32, 56)]
     assert column == [(0, 0, 0), WHITE, (0, 0, 0)]
+
+
+def test_where_only_the_masked_area_is_drawn_the_pose_is_cut_as_the_reference_is() -> None:
+    """A pose image of half the reference's size, bright on its left, as the region is."""
+    reference, mask = bright_left(320, 160), Image.new("L", (320, 160))
+    mask.paste(255, (60, 40, 100, 100))
+    control = Control(control_type=ControlType.CANNY, control_model=NET, is_preprocessed=True)
+    asked = order(control)
+    only = structs.replace(
+        asked.spec, inpaint_area=InpaintArea.MASKED, inpaint_padding=0, mask_blur=0, image_fit=None
+    )
+    overlay = inpainting(reference, mask, only).overlay
+    assert overlay.region.box == (60, 40, 100, 100)
+    asked = structs.replace(asked, spec=only)
+    (drawn,) = control_maps(asked, inputs(bright_left(160, 80)), Stamp().detect, lambda _: None, overlay)
+    assert drawn.size == (64, 96)
+    # The bright part ends at 80 of 60 to 100.
+    assert (drawn.getpixel((24, 50)), drawn.getpixel((48, 50))) == (WHITE, (60, 60, 60))
+    with pytest.raises(JobRejected, match="pose image has 80 x 80 pixels, the reference image 320 x 160"):
+        control_maps(asked, inputs(bright_left(80, 80)), Stamp().detect, lambda _: None, overlay)

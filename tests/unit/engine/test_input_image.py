@@ -7,10 +7,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageCms
 
-from engine_worker.engine.images.input_image import decode_image, decode_mask, fit
-from kernel.protocol.enums import ImageFit
+from engine_worker.engine.images.input_image import (
+    MAX_PROFILE_BYTES,
+    decode_image,
+    decode_mask,
+    decode_reference,
+    fit,
+)
+from kernel.protocol.enums import ImageFit, MaskMode
 from kernel.protocol.errors import JobRejected
 
 NAME = "reference image"
@@ -130,3 +136,112 @@ def test_crop_keeps_the_middle_pad_the_whole_stretch_the_edges() -> None:
     assert crop.getpixel((0, 10)) == (255, 255, 255)
     assert (pad.getpixel((0, 0)), pad.getpixel((0, 10))) == ((0, 0, 0), (255, 0, 0))
     assert (stretch.getpixel((0, 0)), stretch.getpixel((19, 0))) == ((255, 0, 0), (255, 255, 255))
+
+
+def profile_of(space: str = "sRGB", gamma: float = 2.2) -> bytes:
+    """A color profile: RGB with red and green exchanged, or gray with a gamma, made of its tables."""
+    if space == "GRAY":
+        return icc_file(b"GRAY", {b"kTRC": curve(gamma), b"wtpt": xyz(0.9642, 1.0, 0.8249)})
+    red, green, blue = (0.4360, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7141)
+    tags = {b"rXYZ": xyz(*green), b"gXYZ": xyz(*red), b"bXYZ": xyz(*blue), b"wtpt": xyz(0.9642, 1.0, 0.8249)}
+    return icc_file(b"RGB ", tags | {name: curve(gamma) for name in (b"rTRC", b"gTRC", b"bTRC")})
+
+
+def xyz(*values: float) -> bytes:
+    return b"XYZ \0\0\0\0" + b"".join(round(value * 65_536).to_bytes(4, "big") for value in values)
+
+
+def curve(gamma: float) -> bytes:
+    return b"curv\0\0\0\0" + (1).to_bytes(4, "big") + round(gamma * 256).to_bytes(2, "big") + b"\0\0"
+
+
+def icc_file(space: bytes, tags: dict[bytes, bytes]) -> bytes:
+    """A profile (ICC.1, section 7): a header of 128 bytes, the table of its tags, and these."""
+    tags = tags | {b"desc": b"desc\0\0\0\0\0\0\0\x05test\0" + bytes(79)}
+    table, body, at = len(tags).to_bytes(4, "big"), b"", 132 + 12 * len(tags)
+    for name, data in tags.items():
+        padded = data + bytes(-len(data) % 4)
+        table += name + (at + len(body)).to_bytes(4, "big") + len(data).to_bytes(4, "big")
+        body += padded
+    head = b"\0\0\0\0lcms\x02\x10\0\0mntr" + space + b"XYZ " + bytes(12) + b"acsp" + bytes(28)
+    head += xyz(0.9642, 1.0, 0.8249)[8:] + bytes(48)
+    size = len(head) + len(table) + len(body)
+    return size.to_bytes(4, "big") + head[4:] + table + body
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_colors_are_those_of_the_embedded_profile(mode: str) -> None:
+    image = Image.new("RGB", (16, 16), (250, 20, 20)).convert(mode, palette=Image.Palette.ADAPTIVE)
+    found = decode_reference(as_file(image, icc_profile=profile_of()), NAME)
+    red, green, blue = found.image.getpixel((3, 3))
+    assert green > 240 > 60 > max(red, blue), "red and green are exchanged in this profile"
+    assert found.warnings == ()
+    assert found.image.mode == "RGB"
+
+
+def test_transparency_survives_a_profile() -> None:
+    image = half_and_half()
+    found = decode_reference(as_file(image, icc_profile=profile_of()), NAME)
+    assert found.alpha is not None
+    assert np.asarray(found.alpha).tolist() == [[255, 255, 0, 0]] * 2
+    assert found.image.getpixel((3, 0)) == (255, 255, 255)
+
+
+def test_gray_has_a_profile_of_its_own() -> None:
+    data = as_file(Image.new("L", (8, 8), 128), icc_profile=profile_of("GRAY", gamma=1.0))
+    found = decode_reference(data, NAME)
+    level, *_ = found.image.getpixel((1, 1))
+    assert 183 < level < 193, "half of the light is 188 in sRGB"
+
+
+def test_an_srgb_profile_changes_no_bit() -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8))
+    data = as_file(noise, icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    found = decode_reference(data, NAME)
+    assert (found.image.tobytes(), found.warnings) == (noise.tobytes(), ())
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [b"no profile", profile_of()[:150], profile_of("GRAY"), profile_of() + bytes(MAX_PROFILE_BYTES)],
+    ids=["text", "cut", "other-space", "large"],
+)
+def test_a_profile_that_cannot_be_used_is_ignored_with_a_warning(profile: bytes) -> None:
+    image = Image.new("RGB", (16, 16), (250, 20, 20))
+    found = decode_reference(as_file(image, "JPEG", icc_profile=profile, quality=100), NAME)
+    (warning,) = found.warnings
+    assert warning.startswith("the color profile of the reference image was ignored: ")
+    plain = decode_image(as_file(image, "JPEG", quality=100), NAME)
+    assert found.image.tobytes() == plain.tobytes()
+
+
+def test_a_profile_in_cmyk_that_is_broken_leaves_the_plain_conversion() -> None:
+    image = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
+    found = decode_reference(as_file(image, "JPEG", icc_profile=profile_of()), NAME)
+    assert "it is for RGB, the image is CMYK" in found.warnings[0]
+    assert np.abs(np.array(found.image).astype(int) - (255, 0, 0)).max() < 8
+
+
+def test_opaque_alpha_is_no_transparency() -> None:
+    assert decode_reference(as_file(Image.new("RGBA", (4, 4), (1, 2, 3, 255))), NAME).alpha is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "marked"),
+    [
+        (MaskMode.LUMINANCE, [255, 0, 0]),
+        (MaskMode.INVERTED, [0, 255, 255]),
+        (MaskMode.ALPHA, [0, 0, 255]),
+    ],
+)
+def test_what_a_mask_marks_depends_on_its_mode(mode: MaskMode, marked: list[int]) -> None:
+    """White, black, and transparent white."""
+    image = Image.new("LA", (3, 1), (255, 255))
+    image.putpixel((1, 0), (0, 255))
+    image.putpixel((2, 0), (255, 0))
+    assert np.asarray(decode_mask(as_file(image), "mask", mode)).tolist() == [marked]
+
+
+def test_without_an_alpha_channel_nothing_is_transparent() -> None:
+    found = decode_mask(as_file(Image.new("L", (2, 1), 255)), "mask", MaskMode.ALPHA)
+    assert np.asarray(found).tolist() == [[0, 0]]

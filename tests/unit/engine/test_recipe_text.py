@@ -7,7 +7,10 @@ from kernel.protocol.enums import (
     ControlType,
     ImageFileType,
     ImageFit,
+    InpaintArea,
+    InpaintFill,
     InputKind,
+    MaskMode,
     ModelType,
     PromptTechnique,
     Scheduler,
@@ -132,6 +135,36 @@ def test_pictures_that_came_along_tell_strength_and_mask() -> None:
         "Inpaint area: Whole picture, RNG"
     ) in pairs(job)
     assert "Denoising strength" not in pairs(replace(JOB, strength=0.6))
+
+
+def test_the_values_of_a_mask_have_the_names_of_a1111() -> None:
+    job = replace(
+        JOB,
+        inputs=(InputKind.REFERENCE, InputKind.MASK),
+        strength=0.6,
+        mask_mode=MaskMode.INVERTED,
+        mask_blur=4,
+        inpaint_fill=InpaintFill.LATENT_NOISE,
+        inpaint_area=InpaintArea.MASKED,
+        inpaint_padding=32,
+    )
+    assert (
+        "Denoising strength: 0.6, Mask mode: Inpaint not masked, Mask blur: 4, Masked content: latent noise, "
+        "Inpaint area: Only masked, Masked area padding: 32, RNG"
+    ) in pairs(job)
+    alpha = replace(
+        job,
+        inputs=(InputKind.REFERENCE,),
+        image_fit=ImageFit.PAD,
+        mask_mode=MaskMode.ALPHA,
+        inpaint_fill=InpaintFill.ORIGINAL,
+        inpaint_area=InpaintArea.WHOLE,
+        inpaint_padding=None,
+    )
+    assert (
+        "Resize mode: Resize and Fill, Mask mode: Inpaint masked, Mask channel: alpha, Mask blur: 4, "
+        "Masked content: original, Inpaint area: Whole picture, RNG"
+    ) in pairs(alpha)
 
 
 def test_pictures_that_came_along_tell_how_they_were_fitted_and_which_they_were() -> None:
