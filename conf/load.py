@@ -16,7 +16,7 @@ import msgspec
 from conf.keys import ENVIRONMENT_PREFIX, Key, Value, all_keys
 from conf.settings import Settings
 from conf.values import Unfit, default_value, read_value, read_variable
-from kernel.protocol.errors import BadConfiguration
+from kernel.protocol.errors import BadConfiguration, FieldProblem
 
 CONFIG_VARIABLE: Final = "SPOON_CONFIG"
 URL_VARIABLE: Final = "SPOON_URL"
@@ -57,14 +57,14 @@ def explain(path: Path | None, environ: Mapping[str, str]) -> tuple[Effective, .
     home = (file.parent if file else Path()).absolute()
     keys = {key.path: key for key in all_keys()}
     found = {path: Effective(key, default_value(key, home), "default") for path, key in keys.items()}
-    mistakes: list[str] = []
+    mistakes: list[FieldProblem] = []
     for one in (*(_from_file(file, keys, home) if file else ()), *_from_environment(environ, keys, home)):
         if isinstance(one, Effective):
             found[one.key.path] = one
         else:
             mistakes.append(one)
     if mistakes:
-        raise BadConfiguration("\n".join(mistakes))
+        raise BadConfiguration("\n".join(one.problem for one in mistakes), fields=tuple(mistakes))
     return tuple(found.values())
 
 
@@ -74,7 +74,7 @@ def config_file(path: Path | None, environ: Mapping[str, str]) -> Path | None:
     return path or (Path(named) if named else None)
 
 
-def _from_file(file: Path, keys: Mapping[str, Key], home: Path) -> Iterator[Effective | str]:
+def _from_file(file: Path, keys: Mapping[str, Key], home: Path) -> Iterator[Effective | FieldProblem]:
     """Each key of the file with its value, or a sentence about a mistake."""
     text = _read_text(file)
     try:
@@ -84,22 +84,24 @@ def _from_file(file: Path, keys: Mapping[str, Key], home: Path) -> Iterator[Effe
     for section, body in sections.items():
         sections_known = {key.section for key in keys.values()}
         if section not in sections_known:
-            yield f"{file}: unknown section {section}: {_way_out(section, sections_known)}"
+            yield _mistake(section, f"{file}: unknown section {section}: {_way_out(section, sections_known)}")
         elif not isinstance(body, dict):
-            yield f"{file}: {section} is a section; write its keys under [{section}]"
+            yield _mistake(section, f"{file}: {section} is a section; write its keys under [{section}]")
         else:
             for name, raw in body.items():
                 yield _stated(f"{file}{_line(text, section, name)}", f"{section}.{name}", raw, keys, home)
 
 
-def _stated(origin: str, path: str, raw: object, keys: Mapping[str, Key], home: Path) -> Effective | str:
+def _stated(
+    origin: str, path: str, raw: object, keys: Mapping[str, Key], home: Path
+) -> Effective | FieldProblem:
     """One key of a file."""
     if path not in keys:
-        return f"{origin}: unknown key {path}: {_way_out(path, keys)}"
+        return _mistake(path, f"{origin}: unknown key {path}: {_way_out(path, keys)}")
     try:
         return Effective(keys[path], read_value(keys[path], raw, home), origin)
     except Unfit as error:
-        return f"{origin}: {path}: {error}"
+        return _mistake(path, f"{origin}: {path}: {error}")
 
 
 def _read_text(file: Path) -> str:
@@ -113,19 +115,23 @@ def _read_text(file: Path) -> str:
 
 def _from_environment(
     environ: Mapping[str, str], keys: Mapping[str, Key], home: Path
-) -> Iterator[Effective | str]:
+) -> Iterator[Effective | FieldProblem]:
     """Each key that a variable sets, or a sentence about a mistake."""
     by_variable = {key.variable: key for key in keys.values()}
     known = {*by_variable, CONFIG_VARIABLE, URL_VARIABLE, ENGINE_VARIABLE}
     for variable in sorted(name for name in environ if name.startswith(ENVIRONMENT_PREFIX)):
         if variable not in known:
-            yield f"unknown environment variable {variable}: {_way_out(variable, known)}"
+            yield _mistake(variable, f"unknown environment variable {variable}: {_way_out(variable, known)}")
         elif variable in by_variable:
             key = by_variable[variable]
             try:
                 yield Effective(key, read_variable(key, environ[variable], home), variable)
             except Unfit as error:
-                yield f"{variable}: {error}"
+                yield _mistake(variable, f"{variable}: {error}")
+
+
+def _mistake(field: str, sentence: str) -> FieldProblem:
+    return FieldProblem(field=field, problem=sentence)
 
 
 def _way_out(name: str, known: Iterable[str]) -> str:
