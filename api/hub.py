@@ -4,8 +4,8 @@ A notice only wakes somebody, who then reads the database. So a notice that is l
 does no harm, and nothing here has to be durable. That allows the bounds: a subscriber that reads slowly keeps
 at most MAX_UNREAD notices, after which they are replaced by one Reread, and of previews only the newest per
 image. Subscribe first, read the database second: a change between the two then causes one needless read
-instead of being missed. Progress is not in the database, so the latest of each open job and model is kept
-here, and forgotten when another Manager answers. `publish` runs in the bus thread and never waits for a
+instead of being missed. Progress is not in the database, so the latest of each open job, model and engine is
+kept here, and forgotten when another Manager answers. `publish` runs in the bus thread and never waits for a
 subscriber.
 """
 
@@ -16,10 +16,10 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Final, Protocol
 
-from api.session import Preview
-from kernel.protocol.client import Changed, JobProgress, ModelProgress, Watching
+from api.session import News, Preview
+from kernel.protocol.client import Changed, EngineProgress, JobProgress, ModelProgress, Watching
 from kernel.protocol.enums import ENDED_JOB_STATES, ChangeKind, JobState, ModelState
-from kernel.protocol.ids import EventSeq, JobId, ModelId
+from kernel.protocol.ids import EngineId, EventSeq, JobId, ModelId
 
 MAX_UNREAD: Final = 1_000
 """Notices kept for a slow subscriber; beyond that it is told to read the database again instead."""
@@ -42,7 +42,7 @@ class _PreviewCame:
     index: int
 
 
-Notice = Changed | JobProgress | Preview | ModelProgress | Reread | Closing
+Notice = Changed | JobProgress | Preview | ModelProgress | EngineProgress | Reread | Closing
 
 
 class Listener(Protocol):
@@ -103,7 +103,7 @@ class Subscription:
         match notice:
             case Preview():
                 return self._sees_previews
-            case JobProgress() | ModelProgress():
+            case JobProgress() | ModelProgress() | EngineProgress():
                 return self._sees_progress
             case _:
                 return True
@@ -142,6 +142,7 @@ class Hub:
         self._of_id: dict[str, set[Listener]] = {}
         self._jobs: dict[str, JobProgress] = {}
         self._models: dict[str, ModelProgress] = {}
+        self._engines: dict[str, EngineProgress] = {}
         self._last_seq: EventSeq | None = None
         self._is_closed = False
 
@@ -187,7 +188,11 @@ class Hub:
         """A model's download progress, as far as this process has received it."""
         return self._models.get(model_id)
 
-    def publish(self, news: Watching | Changed | JobProgress | Preview | ModelProgress) -> None:
+    def engine_progress(self, engine_id: EngineId) -> EngineProgress | None:
+        """The progress of an engine that is being loaded, as far as this process has received it."""
+        return self._engines.get(engine_id)
+
+    def publish(self, news: News) -> None:
         """Take news from the bus. Called by the bus thread only."""
         match news:
             case Watching():
@@ -206,11 +211,15 @@ class Hub:
             case ModelProgress():
                 self._models[news.model_id] = news
                 self._tell(news.model_id, news)
+            case EngineProgress():
+                self._engines[news.engine_id] = news
+                self._tell(news.engine_id, news)
 
     def restart(self) -> None:
         """Another Manager answers: forget all progress."""
         self._jobs.clear()
         self._models.clear()
+        self._engines.clear()
         self._last_seq = None
         self.tell_to_reread()
 
@@ -234,6 +243,8 @@ class Hub:
             self._jobs.pop(change.id, None)
         elif change.kind is ChangeKind.MODEL and change.state != ModelState.DOWNLOADING:
             self._models.pop(change.id, None)
+        elif change.kind is ChangeKind.ENGINE:  # also when it starts anew
+            self._engines.pop(change.id, None)
 
     def _tell(self, thing_id: str, notice: Notice) -> None:
         with self._lock:

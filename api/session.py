@@ -21,6 +21,7 @@ from kernel.protocol.client import (
     ApiCommand,
     BrokerReply,
     Changed,
+    EngineProgress,
     GetStatus,
     JobPreview,
     JobProgress,
@@ -51,7 +52,7 @@ class Preview:
 
 
 Outcome = BrokerReply | SpoonError
-News = Watching | Changed | JobProgress | Preview | ModelProgress
+News = Watching | Changed | JobProgress | Preview | ModelProgress | EngineProgress
 """Messages that the Manager sends to its subscribers."""
 
 
@@ -138,7 +139,7 @@ class Session:
         reply = received.body
         if isinstance(reply, JobPreview):
             return Heard(_preview_of(reply, received.blobs), is_new_epoch)
-        if isinstance(reply, Watching | Changed | JobProgress | ModelProgress):
+        if isinstance(reply, Watching | Changed | JobProgress | ModelProgress | EngineProgress):
             return Heard(reply, is_new_epoch)
         flight = self._in_flight.pop(received.head.correlation, None)
         if flight is not None:

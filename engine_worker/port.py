@@ -9,6 +9,7 @@ from kernel.protocol.enums import ControlType, InputKind, Stage
 from kernel.protocol.ids import ImageId, JobId
 from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.specs import EngineLoad, Fingerprint, JobOrder
+from kernel.protocol.worker import EngineProgress
 
 Inputs = Mapping[InputKind, bytes]
 """The input images of a job."""
@@ -93,7 +94,7 @@ class Dropped:
     job_id: JobId
 
 
-Outcome = Stepped | Previewed | Mapped | ImageEncoded | Completed | Failed | Dropped
+Outcome = EngineProgress | Stepped | Previewed | Mapped | ImageEncoded | Completed | Failed | Dropped
 Emit = Callable[[Outcome], None]
 """Takes an outcome from any thread of the engine."""
 Wake = Callable[[], None]
@@ -111,7 +112,7 @@ class Engine(Protocol):
     """
 
     def load(self, order: EngineLoad) -> Loaded:
-        """Load the weights and make the engine ready.
+        """Load the weights, emit EngineProgress meanwhile, and make the engine ready.
 
         Raises: ModelUnreadable, OutOfMemory, DeviceUnavailable, NotInstalled, EngineFailed.
         """

@@ -12,6 +12,7 @@ from kernel.protocol.worker import (
     CancelJob,
     ControlMap,
     EngineFailed,
+    EngineProgress,
     EngineReady,
     Goodbye,
     ImageReady,
@@ -56,7 +57,7 @@ def log_action(action: Action) -> None:
 
 
 def _log_message(message: Message) -> None:
-    if isinstance(message, Ping | Pong | Progress | Preview | ModelProgress):
+    if isinstance(message, Ping | Pong | Progress | Preview | ModelProgress | EngineProgress):
         return
     action = _WORD_START.sub("_", type(message).__name__).lower()
     _log.info(line(action, job_id=_job_of(message), **_details_of(message)))

@@ -54,6 +54,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     device: str | None = None
     error: StoredError | None = None
     waiting_for_room: bool = False
+    progress: DownloadProgress | None = None
     queue: Queue | None = None
     names: dict[str, str] = {}
 

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from api.cli.client_models import Job, Progress, StoredError
+from api.cli.client_models import DownloadProgress, Job, Progress, StoredError
 from api.cli.exit_codes import Refusal, ServerUnreachable
 from api.cli.rest import Rest, quoted, read
 from kernel.protocol.enums import ENDED_JOB_STATES
@@ -75,6 +75,7 @@ class Audience(Protocol):
     """The receiver of a followed job's events."""
 
     def waiting(self, job: Job) -> None: ...
+    def loading(self, progress: DownloadProgress) -> None: ...
     def progress(self, progress: Progress) -> None: ...
     def preview(self, preview: Preview) -> None: ...
 
@@ -133,6 +134,8 @@ class Follower:
                 self._last_id = event.id or self._last_id
                 if event.kind == "waiting":
                     self._audience.waiting(_waiting(read(event.data.encode(), Waiting)))
+                if event.kind == "engine_progress":
+                    self._audience.loading(read(event.data.encode(), DownloadProgress))
                 if event.kind == "progress":
                     self._audience.progress(read(event.data.encode(), Progress))
                 if event.kind == "preview":

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import click
 
-from api.cli.client_models import Job, Progress
+from api.cli.client_models import DownloadProgress, Job, Progress
 from api.cli.downloads import save_preview
 from api.cli.events import Follower, Preview
 from api.cli.exit_codes import AwaitedFailed, Detached
 from api.cli.output import printable
-from api.cli.progress_bar import ProgressBar
+from api.cli.progress_bar import ProgressBar, show_loading
 from api.cli.rest import Rest, read
 
 
@@ -25,6 +25,10 @@ class Onlooker:
         if self._bar is not None:
             self._bar.say(_reason_of(job))
 
+    def loading(self, progress: DownloadProgress) -> None:
+        if self._bar is not None:
+            show_loading(self._bar, progress)
+
     def progress(self, progress: Progress) -> None:
         if self._bar is not None:
             self._bar.show_steps(progress)
@@ -35,14 +39,16 @@ class Onlooker:
 
 
 def follow(rest: Rest, job_id: str, is_watched: bool, preview_to: Path | None = None) -> bytes:
-    """The ended job, as the server returns it. Its warnings go to stderr, as does a progress bar with
-    `is_watched`; `preview_to` is the file for the latest preview.
+    """The ended job, as the server returns it. Its warnings go to stderr, as does what it waits for and its
+    progress, on a terminal or with `is_watched`; `preview_to` is the file for the latest preview.
 
     Raises: AwaitedFailed, if it failed or was cancelled; Detached, on Ctrl-C.
     """
     bar = ProgressBar(sys.stderr)
     try:
-        body = Follower(rest, job_id, Onlooker(bar if is_watched else None, preview_to)).follow()
+        body = Follower(
+            rest, job_id, Onlooker(bar if is_watched or sys.stderr.isatty() else None, preview_to)
+        ).follow()
     except KeyboardInterrupt as interrupt:
         raise Detached(
             f"detached; the job continues, watch it again with `spoon jobs watch {job_id}`"

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Final, TextIO
 
-from api.cli.client_models import Progress
+from api.cli.client_models import DownloadProgress, Progress
 from api.cli.output import size
 
 _WIDTH: Final = 30
@@ -38,7 +38,7 @@ class ProgressBar:
     def show_bytes(
         self, verb: str, done_bytes: int, total_bytes: int | None, bytes_per_s: int | None
     ) -> None:
-        """How far a transfer is; None: unknown. `verb`: `fetching` or `uploading`."""
+        """How far a transfer is; None: unknown. `verb`: `fetching`, `uploading` or `loading`."""
         share = done_bytes / total_bytes if total_bytes else 0.0
         pace = _pace(done_bytes, total_bytes, bytes_per_s)
         self._show(share, f"{verb} {_amount(done_bytes, total_bytes)}{pace}", verb)
@@ -47,6 +47,8 @@ class ProgressBar:
         """Print a line, unless it repeats the last one."""
         if text != self._said:
             self._said = text
+            self.close()
+            self._shown = None
             print(text, file=self._stream, flush=True)
 
     def close(self) -> None:
@@ -69,6 +71,11 @@ class ProgressBar:
             # ECMA-48: CSI K erases to the end of the line, where a longer text may have stood.
             text = f"\r[{'#' * filled}{'.' * (_WIDTH - filled)}] {text}\x1b[K"
         print(text, end="" if self._is_terminal else "\n", file=self._stream, flush=True)
+
+
+def show_loading(bar: ProgressBar, progress: DownloadProgress) -> None:
+    """How far the loading of an engine is."""
+    bar.show_bytes("loading", progress.bytes, progress.total_bytes, progress.bytes_per_s)
 
 
 def _amount(done_bytes: int, total_bytes: int | None) -> str:

@@ -7,15 +7,16 @@ from typing import Final
 
 import click
 
-from api.cli.client_models import Engine, Model, StoredError
+from api.cli.client_models import Engine, Model, StoredError, list_items
 from api.cli.exit_codes import AwaitedFailed, Detached, TimedOut
 from api.cli.output import counted_jobs
-from api.cli.progress_bar import ProgressBar
+from api.cli.progress_bar import ProgressBar, show_loading
 from api.cli.rest import Rest, quoted, read
 
 START_S: Final = 900.0
 """Limit for an engine to become ready: memory must be free, and its checkpoint loaded."""
 _POLL_S: Final = 0.3
+_ENGINES_SHOWN: Final = 50
 
 
 def await_model(rest: Rest, model_id: str) -> bytes:
@@ -43,13 +44,15 @@ def await_model(rest: Rest, model_id: str) -> bytes:
 
 
 def await_running(rest: Rest, ordered: Engine, limit_s: float = START_S) -> bytes:
-    """The engine once it is ready; `ordered` is its state when its start was accepted.
+    """The engine once it is ready; stderr says what it waits for. `ordered` is its state when its start was
+    accepted.
 
     Raises: AwaitedFailed, with its reason; TimedOut; Detached, on Ctrl-C.
     """
     history = [ordered.status]
     end = time.monotonic() + limit_s
     show = f"`spoon engines show {ordered.engine_id}`"
+    bar = ProgressBar(sys.stderr)
 
     def look() -> bytes | None:
         body = rest.get(f"/v1/engines/{quoted(ordered.engine_id)}")
@@ -63,9 +66,27 @@ def await_running(rest: Rest, ordered: Engine, limit_s: float = START_S) -> byte
             raise AwaitedFailed(f"the engine {how}: {_reason(engine.error)}")
         if time.monotonic() > end:
             raise TimedOut(f"timed out; the engine is still {engine.status}, see {show}")
+        if engine.waiting_for_room:
+            bar.say(_room(rest))
+        elif engine.progress is not None:
+            show_loading(bar, engine.progress)
         return None
 
-    return _wait(look, f"interrupted; the server is still starting the engine, see {show}")
+    try:
+        return _wait(look, f"interrupted; the server is still starting the engine, see {show}")
+    finally:
+        bar.close()
+
+
+def _room(rest: Rest) -> str:
+    """What an engine waits for that has no memory yet: the engines that hold it."""
+    items = (read(item, Engine) for item in list_items(rest, "/v1/engines", {}, _ENGINES_SHOWN))
+    holding = [
+        f"{one.name or one.engine_id} ({one.status})"
+        for one in items
+        if one.status in ("ready", "working", "stopping") and not one.waiting_for_room
+    ]
+    return "waiting for memory" + (f", held by {', '.join(holding)}" if holding else "")
 
 
 def _has_failed(history: list[str]) -> bool:

@@ -62,7 +62,7 @@ def _resources(
     waiting = Waiting(hub, waits, slots)
     return Resources(
         models=Models(bus, reader, hub, waiting, upload_limits(settings)),
-        engines=Engines(bus, reader, waiting, server),
+        engines=Engines(bus, reader, hub, waiting, server),
         queue=Queue(bus, reader),
         jobs=Jobs(bus, reader, hub, waiting, server, now_ms),
         job_events=JobEvents(reader, hub, streams),

@@ -1,7 +1,8 @@
 """The real engine: Stable Diffusion 1.5 and SDXL, with networks and schedulers of diffusers."""
 
 import gc
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -19,9 +20,10 @@ from engine_worker.engine.runtime.failures import is_of_the_device, is_out_of_me
 from engine_worker.formats.allowed_paths import ANYWHERE
 from engine_worker.port import NO_INPUTS, Emit, Engine, Inputs, Loaded, Wake
 from kernel.protocol.errors import DeviceUnavailable, EngineFailed, OutOfMemory
-from kernel.protocol.ids import JobId
+from kernel.protocol.ids import EngineId, JobId
 from kernel.protocol.memory import BATCH_SIZES
 from kernel.protocol.specs import EngineLoad, JobOrder
+from kernel.protocol.worker import EngineProgress
 
 
 def build(
@@ -59,7 +61,9 @@ class DiffusersEngine:
         dtype = choose_dtype(order.dtype, device)
         try:
             settle_on(device, dtype)
-            parts = load_components(order.checkpoint, device, dtype, order.plan, self._roots)
+            parts = load_components(
+                order.checkpoint, device, dtype, order.plan, self._roots, self._telling(order.engine_id)
+            )
             self._adapters = AdapterManager(parts)
             self._adapters.preload(order.models)
             slots = order.max_batch or BATCH_SIZES[device.type]
@@ -79,6 +83,20 @@ class DiffusersEngine:
         self._engine_core = EngineCore(resources, self._postprocessor.put, slots, self._emit, self._wake)
         memory_bytes = parts.memory_bytes + self._adapters.memory_bytes
         return Loaded(device=str(device), memory_bytes=memory_bytes, capacity=slots)
+
+    def _telling(self, engine_id: EngineId) -> Callable[[int, int], None]:
+        """Emits the progress of loading, with its speed so far."""
+        began_s = time.monotonic()
+
+        def tell(done_bytes: int, total_bytes: int) -> None:
+            rate = int(done_bytes / max(time.monotonic() - began_s, 1e-3))
+            self._emit(
+                EngineProgress(
+                    engine_id=engine_id, bytes=done_bytes, total_bytes=total_bytes, bytes_per_s=rate
+                )
+            )
+
+        return tell
 
     def admit(self, order: JobOrder, inputs: Inputs = NO_INPUTS) -> None:
         self._loaded().admit(order, inputs)

@@ -6,6 +6,7 @@ from engine_worker.port import Completed, Dropped, Failed, ImageEncoded, Mapped,
 from kernel.protocol.ids import Epoch, JobId
 from kernel.protocol.worker import (
     EngineFailed,
+    EngineProgress,
     EngineReady,
     ModelFailed,
     ModelInspected,
@@ -73,7 +74,16 @@ class DeadlinePassed:
 
 
 EngineEvent = (
-    EngineReady | EngineFailed | Stepped | Previewed | MapMade | ImageMade | Completed | Failed | Dropped
+    EngineProgress
+    | EngineReady
+    | EngineFailed
+    | Stepped
+    | Previewed
+    | MapMade
+    | ImageMade
+    | Completed
+    | Failed
+    | Dropped
 )
 """The events of an engine's loop. Reports that need no decision are sent as they are."""
 FetchEvent = ModelProgress | ModelInspected | ModelFailed

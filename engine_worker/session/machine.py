@@ -38,6 +38,7 @@ from kernel.protocol.worker import (
     ControlMap,
     Drain,
     EngineFailed,
+    EngineProgress,
     EngineReady,
     Goodbye,
     Hello,
@@ -249,7 +250,10 @@ class Session:
 
     def _on_work(self, event: EngineEvent | FetchEvent, now: float) -> list[Action]:
         match event:
+            case EngineProgress():
+                return [*self._pace.offer(event.engine_id, Send(event), is_last=False, now=now)]
             case EngineReady() | EngineFailed():
+                self._pace.forget(event.engine_id)
                 self._engine = event
                 return [Send(event)]
             case Stepped() | Previewed() | MapMade() | ImageMade():

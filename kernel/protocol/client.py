@@ -441,6 +441,15 @@ class ModelProgress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     bytes_per_s: int | None = None
 
 
+class EngineProgress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The progress of an engine that is being loaded. Not durable, not numbered."""
+
+    engine_id: EngineId
+    bytes: int
+    total_bytes: int
+    bytes_per_s: int | None = None
+
+
 SingleReply = (
     Refused
     | ModelAccepted
@@ -458,6 +467,7 @@ SingleReply = (
     | JobProgress
     | JobPreview
     | ModelProgress
+    | EngineProgress
 )
 
 

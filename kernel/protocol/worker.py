@@ -128,6 +128,15 @@ class EngineReady(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     capacity: Count
 
 
+class EngineProgress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The progress of loading; at most four of these a second."""
+
+    engine_id: EngineId
+    bytes: Count
+    total_bytes: Count
+    bytes_per_s: Count | None = None
+
+
 class EngineFailed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The engine cannot be loaded; `code` tells whether the cause may pass."""
 
@@ -250,6 +259,7 @@ class Goodbye(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 WorkerReport = (
     Hello
     | Ping
+    | EngineProgress
     | EngineReady
     | EngineFailed
     | ModelProgress
@@ -268,6 +278,7 @@ WorkerReport = (
 EngineReport = (
     Hello
     | Ping
+    | EngineProgress
     | EngineReady
     | EngineFailed
     | Accepted

@@ -8,7 +8,9 @@ from msgspec.structs import asdict
 
 from api.http.contract.constraints import Limit, Wait
 from api.http.contract.engine_errors import engine_error_of
+from api.http.contract.progress import DownloadProgress, bytes_progress_of
 from api.http.contract.responses import StoredError, moment, moment_or_none
+from kernel.protocol.client import EngineProgress
 from kernel.protocol.enums import EngineState, ModelType
 from kernel.protocol.ids import EngineId
 from kernel.protocol.specs import EngineSpec
@@ -69,6 +71,8 @@ class Engine(EngineSpec, frozen=True, kw_only=True):
     memory_bytes: int | None
     waiting_for_room: bool
     """The engine is waiting for memory, or for another engine to stop (engines.max_running)."""
+    progress: DownloadProgress | None
+    """How far the loading of a `starting` engine is, once its worker has begun."""
     queue: Queue
     names: dict[str, str]
     """The names of its models, by id."""
@@ -101,7 +105,7 @@ def referring(row: EngineRow) -> Referring:
     return row.engine_id, row.spec, None
 
 
-def engine_of(row: EngineRow, names: Names) -> Engine:
+def engine_of(row: EngineRow, names: Names, progress: EngineProgress | None = None) -> Engine:
     """An engine as a response."""
     return Engine(
         **asdict(row.spec) | {"device": row.device or row.spec.device},
@@ -111,6 +115,7 @@ def engine_of(row: EngineRow, names: Names) -> Engine:
         retry_at=moment_or_none(row.retry_at_ms),
         memory_bytes=row.memory_bytes,
         waiting_for_room=row.waits_since_ms is not None,
+        progress=bytes_progress_of(progress) if row.status is EngineState.STARTING else None,
         queue=Queue(
             waiting=row.jobs_waiting,
             processing=row.jobs_processing,

@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from api.http.contract.constraints import Limit, check_line
+from api.http.contract.progress import DownloadProgress, bytes_progress_of
 from api.http.contract.remover_options import Deviation, InputSize, Mean, check_preparation, preparation_of
 from api.http.contract.responses import StoredError, moment, stored_error
 from api.http.contract.validation_errors import ValidationErrors
@@ -79,14 +80,6 @@ class ModelListQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     model_base: ModelBase | None = None
     name: str | None = None
     tag: str | None = None
-
-
-class DownloadProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """Bytes downloaded or inspected so far, and the download speed."""
-
-    bytes: int
-    total_bytes: int | None
-    bytes_per_s: int | None
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
@@ -201,21 +194,13 @@ def model_of(row: ModelRow, progress: ModelProgress | None) -> Model:
         std=said.std,
         sha256=row.sha256,
         size_bytes=row.size_bytes,
-        progress=_progress_of(progress) if row.status is ModelState.DOWNLOADING else None,
+        progress=bytes_progress_of(progress) if row.status is ModelState.DOWNLOADING else None,
         prediction_type=row.prediction_type,
         parameters=row.parameters,
         memory_bytes=row.memory_bytes,
         native_size=row.native_size_px,
         revision=row.revision,
         created_at=moment(row.created_at_ms),
-    )
-
-
-def _progress_of(progress: ModelProgress | None) -> DownloadProgress | None:
-    if progress is None:
-        return None
-    return DownloadProgress(
-        bytes=progress.bytes, total_bytes=progress.total_bytes, bytes_per_s=progress.bytes_per_s
     )
 
 

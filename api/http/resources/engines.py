@@ -21,6 +21,7 @@ from api.http.contract.model_types import ModelPage, model_of
 from api.http.contract.request_parsing import BodyReader, QueryReader, read_key
 from api.http.contract.responses import send, send_nothing
 from api.http.resources.waiting import Waiting
+from api.hub import Hub
 from api.port import BusPort
 from conf.settings import Server
 from kernel.protocol.client import (
@@ -45,9 +46,10 @@ from kernel.views.rows import EngineRow
 class Engines:
     """Create, list, show, start, stop, pause and delete engines; paths have an engine's id or name."""
 
-    def __init__(self, bus: BusPort, reader: Reader, waiting: Waiting, limits: Server) -> None:
+    def __init__(self, bus: BusPort, reader: Reader, hub: Hub, waiting: Waiting, limits: Server) -> None:
         self._bus = bus
         self._reader = reader
+        self._hub = hub
         self._waiting = waiting
         self._body = BodyReader(
             ENGINE_BODY, frozenset(), lambda found, faults: check_engine(found, limits, faults)
@@ -71,7 +73,7 @@ class Engines:
         query = self._list_query.read(req)
         page = list_engines(self._reader, filter_of(query), query.limit, query.after)
         names = names_of(self._reader, map(referring, page.items))
-        items = tuple(engine_of(row, names) for row in page.items)
+        items = tuple(engine_of(row, names, self._hub.engine_progress(row.engine_id)) for row in page.items)
         send(resp, 200, EnginePage(items=items, next=page.next_after))
 
     def show(self, req: falcon.Request, resp: falcon.Response, engine_id: str) -> None:
@@ -141,7 +143,8 @@ class Engines:
 
     def _shown(self, engine: str) -> Engine:
         row = self._find(engine)
-        return engine_of(row, names_of(self._reader, [referring(row)]))
+        progress = self._hub.engine_progress(row.engine_id)
+        return engine_of(row, names_of(self._reader, [referring(row)]), progress)
 
     def _find(self, engine: str) -> EngineRow:
         row = find_engine(self._reader, engine)

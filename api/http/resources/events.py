@@ -7,13 +7,14 @@ from typing import Final
 import falcon
 import msgspec
 
+from api.http.contract.progress import EngineProgressEvent, ModelProgressEvent, bytes_event_of
 from api.http.contract.responses import moment
 from api.http.framework import sse
 from api.http.framework.concurrency_limit import ConcurrencyLimit
 from api.http.framework.route import EventStream
 from api.http.resources.job_events import JobProgressEvent, progress_event
 from api.hub import Closing, Hub, Reread, Subscription
-from kernel.protocol.client import Changed, JobProgress, ModelProgress
+from kernel.protocol.client import Changed, EngineProgress, JobProgress, ModelProgress
 from kernel.protocol.enums import ChangeKind
 from kernel.protocol.ids import EventSeq
 from kernel.protocol.rows import ChangeRow
@@ -33,15 +34,6 @@ class ChangeEvent(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime
 
 
-class ModelProgressEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """`event: model_progress`. Not numbered: only the latest counts."""
-
-    model_id: str
-    bytes: int
-    total_bytes: int | None
-    bytes_per_s: int | None
-
-
 class ResetEvent(msgspec.Struct, frozen=True, kw_only=True):
     """`event: reset`. Changes before this number are forgotten: read again whatever you show."""
 
@@ -54,6 +46,7 @@ EVENTS: Final = EventStream(
         **dict.fromkeys(ChangeKind, ChangeEvent),
         "job_progress": JobProgressEvent,
         "model_progress": ModelProgressEvent,
+        "engine_progress": EngineProgressEvent,
         "reset": ResetEvent,
     },
 )
@@ -118,16 +111,9 @@ def _rest(ear: Subscription, seen: EventSeq) -> Generator[bytes, None, bool]:
             case JobProgress() as progress:
                 yield sse.frame("job_progress", progress_event(progress))
             case ModelProgress() as progress:
-                yield sse.frame("model_progress", _model_progress(progress))
-
-
-def _model_progress(progress: ModelProgress) -> ModelProgressEvent:
-    return ModelProgressEvent(
-        model_id=progress.model_id,
-        bytes=progress.bytes,
-        total_bytes=progress.total_bytes,
-        bytes_per_s=progress.bytes_per_s,
-    )
+                yield sse.frame("model_progress", bytes_event_of(progress))
+            case EngineProgress() as progress:
+                yield sse.frame("engine_progress", bytes_event_of(progress))
 
 
 def _frame_of(event: ChangeRow) -> bytes:

@@ -10,13 +10,14 @@ import msgspec
 
 from api.http.contract.engine_errors import awaited, engine_error_of
 from api.http.contract.job_types import progress_of
+from api.http.contract.progress import EngineProgressEvent, bytes_event_of
 from api.http.contract.responses import StoredError, moment, stored_error
 from api.http.framework import sse
 from api.http.framework.concurrency_limit import ConcurrencyLimit
 from api.http.framework.route import EventStream
 from api.hub import Closing, Hub, Subscription
 from api.session import Preview
-from kernel.protocol.client import JobProgress
+from kernel.protocol.client import EngineProgress, JobProgress
 from kernel.protocol.enums import ENDED_JOB_STATES, ChangeKind, JobState, Stage, WaitsFor
 from kernel.protocol.errors import JobNotFound
 from kernel.protocol.ids import EventSeq, ImageId, JobId
@@ -86,6 +87,7 @@ JOB_EVENTS: Final = EventStream(
         "state": JobStateEvent,
         "waiting": JobWaitingEvent,
         "progress": JobProgressEvent,
+        "engine_progress": EngineProgressEvent,
         "preview": JobPreviewEvent,
         "image": JobImageEvent,
     },
@@ -120,7 +122,7 @@ class JobEvents:
         Raises: TooManyStreams, if all slots are taken.
         """
         sse.take_stream_slot(self._streams)
-        ear = self._hub.subscribe((row.job_id, *row.image_ids), sees_previews=True)
+        ear = self._hub.subscribe((row.job_id, *row.image_ids, row.engine_id), sees_previews=True)
         return sse.Stream(self._frames(row.job_id, seen, ear), ear, self._streams)
 
     def _frames(self, job_id: JobId, seen: EventSeq | None, ear: Subscription) -> Iterator[bytes]:
@@ -156,6 +158,8 @@ class JobEvents:
                     return False
                 case JobProgress() as progress:
                     yield sse.frame("progress", progress_event(progress))
+                case EngineProgress() as loading:
+                    yield sse.frame("engine_progress", bytes_event_of(loading))
                 case Preview() as preview:
                     yield sse.frame("preview", _preview_event(preview))
                 case Closing():

@@ -19,7 +19,7 @@ from api.http.framework.deferral import RESUMED, Parked
 from api.http.framework.response_tasks import Environment
 from api.hub import Closing, Hub, Notice
 from api.session import Preview
-from kernel.protocol.client import JobProgress, ModelProgress
+from kernel.protocol.client import EngineProgress, JobProgress, ModelProgress
 
 Look = Callable[[falcon.Response, bool], bool]
 """Reads what is awaited, and answers if it rests, or in any case if the flag says so. Returns: whether it has
@@ -50,7 +50,7 @@ class Waiter:
 
     def put(self, notice: Notice) -> None:
         """Called by the hub."""
-        if isinstance(notice, JobProgress | ModelProgress | Preview):
+        if isinstance(notice, JobProgress | ModelProgress | EngineProgress | Preview):
             return
         if isinstance(notice, Closing):
             self._is_closing = True

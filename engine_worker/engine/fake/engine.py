@@ -54,6 +54,7 @@ from kernel.protocol.enums import InputKind, Stage
 from kernel.protocol.errors import EngineFailed, JobRejected, OutOfMemory
 from kernel.protocol.ids import JobId
 from kernel.protocol.specs import EngineLoad, JobOrder
+from kernel.protocol.worker import EngineProgress
 
 CRASH_STATUS: Final = 86
 """The exit code of a requested crash, which neither Python nor a signal would return."""
@@ -98,7 +99,15 @@ class FakeEngine:
 
         Raises: EngineFailed, OutOfMemory, if directed.
         """
-        self._obey_before_loading(read_checkpoint(order.checkpoint.name, order.checkpoint.uri))
+        directives = read_checkpoint(order.checkpoint.name, order.checkpoint.uri)
+        for quarter in range(4):
+            progress = EngineProgress(
+                engine_id=order.engine_id, bytes=quarter * MEMORY_BYTES // 4, total_bytes=MEMORY_BYTES
+            )
+            if directives.load_s:
+                self._emit(progress)
+            self._sleep(directives.load_s / 4)
+        self._obey_before_loading(directives)
         self._capacity = order.max_batch or DEFAULT_CAPACITY
         device = "cpu" if order.device == "auto" else order.device
         return Loaded(device=device, memory_bytes=MEMORY_BYTES, capacity=self._capacity)
@@ -135,7 +144,6 @@ class FakeEngine:
         self._jobs.clear()
 
     def _obey_before_loading(self, directives: LoadDirectives) -> None:
-        self._sleep(directives.load_s)
         if directives.is_crash:
             self._end_process(CRASH_STATUS)
         if directives.is_hang:

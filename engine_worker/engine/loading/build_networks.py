@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Final
 
 import torch
@@ -15,8 +16,33 @@ from engine_worker.engine.networks.packed_layers import packed
 from engine_worker.engine.runtime.devices import vae_dtype
 from engine_worker.formats.checkpoint_layout import Network, NetworkPlan
 
+_TIMES_TOLD: Final = 100
 _CONVOLVING: Final = frozenset({Network.UNET, Network.VAE, Network.CONTROLNET})
 _TEXT_ENCODERS: Final = (Network.TEXT_ENCODER, Network.PROJECTING_TEXT_ENCODER)
+
+
+OnProgress = Callable[[int, int], None]
+"""Takes the bytes that are loaded, and all bytes, at most a hundred times, from any thread."""
+
+
+class Meter:
+    """Counts the bytes that are loaded. Thread-safe."""
+
+    def __init__(self, total_bytes: int, on_progress: OnProgress) -> None:
+        self._total_bytes, self._on_progress = total_bytes, on_progress
+        self._done_bytes = self._told_bytes = 0
+        self._lock = Lock()
+
+    def add(self, count: int) -> None:
+        """So many more bytes are loaded."""
+        with self._lock:
+            self._done_bytes += count
+            done_bytes = self._done_bytes
+            is_news = (done_bytes - self._told_bytes) * _TIMES_TOLD >= self._total_bytes
+            if is_news:
+                self._told_bytes = done_bytes
+        if is_news:
+            self._on_progress(done_bytes, self._total_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +76,7 @@ def build_networks(
     dtype: torch.dtype,
     is_leftover: Callable[[str], bool],
     offloaded: frozenset[Network] = frozenset(),
+    on_progress: OnProgress = lambda done_bytes, total_bytes: None,
 ) -> list[nn.Module]:
     """Build networks with their parameters, in the order of the plans.
 
@@ -62,7 +89,9 @@ def build_networks(
     files = {header.path: header for plan in plans for header in plan.files}
     taken: list[Place] = []
     begun: dict[Network, _Begun] = {}
-    with parameter_reader(files.values()) as reader:
+    total_bytes = sum(entry.size_bytes for header in files.values() for entry in header.tensors.values())
+    meter = Meter(total_bytes, on_progress)
+    with parameter_reader(files.values(), meter.add) as reader:
         for plan in sorted(plans, key=lambda plan: plan.network not in _TEXT_ENCODERS):
             empty = build_empty(plan)
             shapes = {name: held.shape for name, held in empty.named_parameters()}

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from engine_worker.engine.loading.build_networks import build_networks
+from engine_worker.engine.loading.build_networks import OnProgress, build_networks
 from engine_worker.engine.loading.diffusers_folder import read_folder
 from engine_worker.engine.loading.networks import size_bytes
 from engine_worker.engine.loading.single_file import is_leftover, read_single_file
@@ -35,6 +35,7 @@ def load_components(
     dtype: torch.dtype,
     plan: MemoryPlan = MemoryPlan.FAST,
     roots: Sequence[Path] = ANYWHERE,
+    on_progress: OnProgress = lambda done_bytes, total_bytes: None,
 ) -> Components:
     """Load a checkpoint from local files within the roots, for use under a memory plan.
 
@@ -50,7 +51,8 @@ def load_components(
     # A tokenizer takes a third of a second, which overlaps with reading from disk.
     with ThreadPoolExecutor(1) as aside:
         tokenizers = aside.submit(lambda: [make_tokenizer(one) for one in layout.tokenizers])
-        networks = build_networks(layout.networks, device, dtype, is_leftover, offload_under(plan))
+        offloaded = offload_under(plan)
+        networks = build_networks(layout.networks, device, dtype, is_leftover, offloaded, on_progress)
         parts = _assemble(layout, networks, tokenizers.result(), device, dtype, plan)
         return replace(parts, roots=roots)
 

@@ -90,7 +90,11 @@ class ParameterReader:
     Most of the time goes into first touches of memory, which two threads do faster than one.
     """
 
-    def __init__(self, files: Mapping[Path, FileIO], threads: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, files: Mapping[Path, FileIO], threads: ThreadPoolExecutor, on_read: Callable[[int], None]
+    ) -> None:
+        """`on_read` takes the bytes of each parameter, from any thread."""
+        self._on_read = on_read
         self._files = {path: (file, _first_byte(file)) for path, file in files.items()}
         self._threads = threads
 
@@ -121,7 +125,10 @@ class ParameterReader:
             file, first_byte = self._files[place.header.path]
             tensor = _formed(_read(file, first_byte, place, _DTYPES), place.stored.form)
             _check_shape(place, tensor.shape, shapes[name])
-            return finished(name, tensor) if is_at_home else tensor
+            read_bytes = tensor.nbytes
+            tensor = finished(name, tensor) if is_at_home else tensor
+            self._on_read(read_bytes)
+            return tensor
 
         def taken(name: str, reading: Future[Tensor]) -> Tensor:
             return reading.result() if is_at_home else finished(name, reading.result())
@@ -147,8 +154,9 @@ class ParameterReader:
 
 
 @contextmanager
-def parameter_reader(headers: Iterable[Header]) -> Iterator[ParameterReader]:
-    """For these files; what has been begun and not been waited for is given up at the end.
+def parameter_reader(headers: Iterable[Header], on_read: Callable[[int], None]) -> Iterator[ParameterReader]:
+    """For these files; what has been begun and not been waited for is given up at the end. `on_read` takes
+    the bytes of each parameter that was read.
 
     Raises: ModelUnreadable, if one cannot be read.
     """
@@ -159,7 +167,7 @@ def parameter_reader(headers: Iterable[Header]) -> Iterator[ParameterReader]:
             # and a thread learns it from torch only when it asks.
             threads = ThreadPoolExecutor(_READERS, initializer=torch.get_num_threads)
             files.callback(threads.shutdown, cancel_futures=True)
-            yield ParameterReader(opened, threads)
+            yield ParameterReader(opened, threads, on_read)
     except OSError as error:
         raise ModelUnreadable(f"cannot read the tensors: {error.strerror}") from error
 

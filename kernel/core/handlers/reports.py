@@ -63,6 +63,8 @@ def _take(world: World, worker: Worker, event: Reported) -> None:
             fetching.inspected(world, worker, report)
         case wire.ModelFailed() as report if worker.role is WorkerRole.FETCH:
             fetching.failed(world, worker, report)
+        case wire.EngineProgress() as report:
+            _loading(world, worker, report)
         case (wire.EngineReady() | wire.EngineFailed()) as report:
             _about_engine(world, worker, report)
         case (
@@ -90,6 +92,19 @@ def _about_engine(world: World, worker: Worker, report: wire.EngineReady | wire.
     else:
         engines.fail(world, engine, cut(report.code, MAX_CODE), cut(report.text))
     reconcile.reconcile_engine(world, engine)
+
+
+def _loading(world: World, worker: Worker, report: wire.EngineProgress) -> None:
+    """Tell watchers how far the loading of an engine is."""
+    is_its_own = worker.state is WorkerState.LOADING and report.engine_id == worker.engine_id
+    if is_its_own and world.watchers:
+        progress = client.EngineProgress(
+            engine_id=report.engine_id,
+            bytes=report.bytes,
+            total_bytes=report.total_bytes,
+            bytes_per_s=report.bytes_per_s,
+        )
+        world.act(actions.Push(tuple(world.watchers), progress))
 
 
 def _ready(world: World, engine: Engine, worker: Worker, report: wire.EngineReady) -> None:

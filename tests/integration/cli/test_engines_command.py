@@ -92,6 +92,26 @@ def test_waiting_for_an_engine_that_is_closed_again_fails(
     assert (ended.code, ended.err) == (6, "spoon: the engine is closed: no reason given [failed]\n")
 
 
+def test_waiting_for_an_engine_says_what_for(spoon: Spoon, portraits: FakeApi) -> None:
+    starting = ENGINE | {"status": "starting"}
+    gigabytes = {"bytes": 945_000_000, "total_bytes": 2_100_000_000, "bytes_per_s": 105_000_000}
+    other = ENGINE | {"engine_id": "e2", "name": "landscapes", "status": "working"}
+    portraits.on("PATCH", "/v1/engines/e1/start", Answer(202, ENGINE | {"status": "closed"}))
+    states = (
+        ENGINE,
+        ENGINE | {"status": "closed", "waiting_for_room": True},
+        starting | {"progress": gigabytes},
+        ENGINE,
+    )
+    portraits.on("GET", "/v1/engines/e1", *(Answer(body=state) for state in states))
+    portraits.on("GET", "/v1/engines", Answer(body={"items": [other, ENGINE | {"status": "closed"}]}))
+    ended = spoon("engines", "start", "e1", "--wait")
+    assert ended.err.splitlines() == [
+        "waiting for memory, held by landscapes (working)",
+        "loading 945.0 MB of 2.1 GB, 105.0 MB/s, 11 s left",
+    ]
+
+
 def test_waiting_for_room_that_never_comes_ends(portraits: FakeApi) -> None:
     portraits.on("GET", "/v1/engines/e1", Answer(body=ENGINE | {"status": "closed"}))
     with Rest(portraits.url) as rest, pytest.raises(TimedOut, match="still closed"):

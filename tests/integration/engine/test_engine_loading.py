@@ -25,6 +25,7 @@ from engine_worker.formats.single_file import describe_file
 from kernel.protocol.enums import ModelBase
 from kernel.protocol.errors import DeviceUnavailable, EngineFailed, ModelUnreadable, SpoonError
 from kernel.protocol.specs import EngineLoad
+from kernel.protocol.worker import EngineProgress
 
 pytestmark = pytest.mark.torch
 
@@ -115,6 +116,19 @@ def test_loading_says_what_is_ready(checkpoints: Path) -> None:
     assert (loaded.device, loaded.capacity) == ("cpu", 3)
     stored = sum(tensor.numel() for tensor in load_file(checkpoints / "sd.safetensors").values())
     assert loaded.memory_bytes == 4 * stored
+
+
+def test_loading_tells_how_far_it_is(checkpoints: Path) -> None:
+    told: list[EngineProgress] = []
+    engine = build(lambda outcome: told.append(outcome), Bell().ring)  # type: ignore[arg-type]
+    engine.load(load_order(checkpoints / "sd.safetensors"))
+    engine.close()
+    stored = sum(tensor.nbytes for tensor in load_file(checkpoints / "sd.safetensors").values())
+    done = [one.bytes for one in told]
+    assert done == sorted(set(done))
+    assert {one.total_bytes for one in told} == {stored}
+    assert 0.9 * stored <= done[-1] <= stored
+    assert 3 <= len(told) <= 100
 
 
 def mark(tensors: Tensors, *marks: str) -> None:
@@ -302,7 +316,10 @@ def test_a_file_that_is_cut_short_while_it_is_read_is_an_error_like_any_other(
     plan = read_layout(path).unet
     os.truncate(path, path.stat().st_size // 2)
     shapes = {name: held.shape for name, held in build_empty(plan).named_parameters()}
-    with parameter_reader(plan.files) as reader, pytest.raises(ModelUnreadable, match="truncated"):
+    with (
+        parameter_reader(plan.files, lambda count: None) as reader,
+        pytest.raises(ModelUnreadable, match="truncated"),
+    ):
         reader.begin(find_places(shapes, plan), shapes, CPU, torch.float32)()
 
 

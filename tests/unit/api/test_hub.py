@@ -2,9 +2,10 @@
 
 from api.hub import MAX_UNREAD, Closing, Hub, Reread
 from api.session import Preview
-from kernel.protocol.client import Changed, JobProgress, ModelProgress, Watching
+from kernel.protocol.client import Changed, EngineProgress, JobProgress, ModelProgress, Watching
 from kernel.protocol.enums import ChangeKind
-from kernel.protocol.ids import EventSeq, JobId, ModelId
+from kernel.protocol.ids import EngineId, EventSeq, JobId, ModelId
+from tests.unit.api.stage import Stage
 
 PROGRESS = JobProgress(job_id=JobId("j1"), step=1, steps=2)
 
@@ -103,6 +104,17 @@ def test_the_progress_of_a_model_is_kept_while_it_is_read() -> None:
     assert hub.model_progress(ModelId("m1")) == progress
     hub.publish(Changed(seq=EventSeq(1), kind=ChangeKind.MODEL, id="m1", state="ready", at_ms=1))
     assert hub.model_progress(ModelId("m1")) is None
+
+
+def test_the_progress_of_an_engine_is_kept_while_it_is_loaded(stage: Stage) -> None:
+    progress = EngineProgress(engine_id=EngineId("e1"), bytes=2, total_bytes=8, bytes_per_s=1)
+    stage.database.add_engine("e1", status="starting")
+    assert stage.get("/v1/engines/e1").json["progress"] is None
+    stage.hub.publish(progress)
+    shown = {"bytes": 2, "total_bytes": 8, "bytes_per_s": 1}
+    assert stage.get("/v1/engines/e1").json["progress"] == shown
+    stage.hub.publish(Changed(seq=EventSeq(1), kind=ChangeKind.ENGINE, id="e1", state="ready", at_ms=1))
+    assert stage.hub.engine_progress(EngineId("e1")) is None
 
 
 def test_a_closed_hub_sends_everyone_home_now_and_later() -> None:

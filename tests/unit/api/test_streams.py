@@ -12,9 +12,9 @@ from api.http.framework.sse import RETRY, Stream
 from api.http.resources.events import EVENTS, Events
 from api.http.resources.job_events import JOB_EVENTS, JobEvents
 from api.session import Preview
-from kernel.protocol.client import Changed, JobProgress, ModelProgress
+from kernel.protocol.client import Changed, EngineProgress, JobProgress, ModelProgress
 from kernel.protocol.enums import ChangeKind
-from kernel.protocol.ids import EventSeq, JobId, ModelId
+from kernel.protocol.ids import EngineId, EventSeq, JobId, ModelId
 from kernel.views.jobs import find_job
 from kernel.views.rows import JobRow
 from tests.unit.api.stage import Stage
@@ -263,6 +263,9 @@ def test_the_stream_of_everything_begins_now(stage: Stage, stream_of_everything:
     assert stream_of_everything.next() == ("model", data, 8)
     stage.hub.publish(ModelProgress(model_id=ModelId("m2"), bytes=3))
     assert stream_of_everything.next()[0] == "model_progress"
+    stage.hub.publish(EngineProgress(engine_id=EngineId("e1"), bytes=3, total_bytes=9))
+    data = {"engine_id": "e1", "bytes": 3, "total_bytes": 9, "bytes_per_s": None}
+    assert stream_of_everything.next() == ("engine_progress", data, None)
     stage.hub.publish(JobProgress(job_id=JobId("j1"), step=1, steps=4))
     assert stream_of_everything.next()[0] == "job_progress"
 

@@ -1,9 +1,10 @@
 """Clients that want to hear of every change."""
 
 from kernel.core.actions import Push, RecordChange, Reply
-from kernel.core.events import Peer, PeerLost, WatchAsked
-from kernel.protocol import client
+from kernel.core.events import Peer, PeerLost, Reported, WatchAsked
+from kernel.protocol import client, worker
 from kernel.protocol.enums import ChangeKind
+from kernel.protocol.ids import EngineId
 from tests.unit.core.samples import submit
 from tests.unit.core.story import CORRELATION, PEER, Story, only
 
@@ -107,3 +108,18 @@ def test_whole_life_of_a_picture_is_told_in_order():
         ("job", "finished"),
         ("engine", "ready"),
     ]
+
+
+def test_loading_of_an_engine_is_told_until_it_is_ready_and_saved_nowhere():
+    story = Story()
+    story.tell(WatchAsked(PEER, CORRELATION))
+    engine_id = story.engine(start=True)
+    worker_id = story.newcomers[0]
+    story.hello(worker_id)
+    report = worker.EngineProgress(engine_id=engine_id, bytes=1, total_bytes=4, bytes_per_s=2)
+    told = client.EngineProgress(engine_id=engine_id, bytes=1, total_bytes=4, bytes_per_s=2)
+    assert story.tell(Reported(worker_id, report)) == [Push((PEER,), told)]
+    other = worker.EngineProgress(engine_id=EngineId("other"), bytes=1, total_bytes=4)
+    assert story.tell(Reported(worker_id, other)) == []
+    story.ready(worker_id, 1)
+    assert story.tell(Reported(worker_id, report)) == []

@@ -329,6 +329,7 @@ _REPLIES: tuple[client.BrokerReply, ...] = (
     client.JobProgress(job_id=JOB, step=3, steps=12, eta_s=4.5, stage=Stage.FINISHING),
     _PREVIEW,
     client.ModelProgress(model_id=MODEL, bytes=5, total_bytes=9, bytes_per_s=2),
+    client.EngineProgress(engine_id=ENGINE, bytes=5, total_bytes=9, bytes_per_s=2),
 )
 _ORDERS: tuple[worker.WorkerOrder, ...] = (
     worker.Welcome(epoch=Epoch(7), heartbeat_s=1.0, silence_s=30.0),
@@ -371,6 +372,7 @@ _REPORTS: tuple[worker.WorkerReport, ...] = (
         role=WorkerRole.ENGINE, worker_id=WORKER, token="token", version="1.0", pid=43, host="studio"
     ),
     worker.Ping(),
+    worker.EngineProgress(engine_id=ENGINE, bytes=5, total_bytes=9, bytes_per_s=2),
     worker.EngineReady(engine_id=ENGINE, device="cuda:0", memory_bytes=6_900_000_000, capacity=4),
     worker.EngineFailed(engine_id=ENGINE, code="out_of_memory", text="8 GB needed, 6 GB free"),
     worker.ModelProgress(model_id=MODEL, bytes=5, total_bytes=9, bytes_per_s=2),

@@ -47,7 +47,10 @@ def test_api_may_say_everything_but_what_only_an_administrator_may():
 
 def test_client_reads_replies_and_nothing_else():
     replies = {name for name in MESSAGES if name.startswith("BrokerReply.")}
-    assert readable(codec.reply_decoder()) - replies == {"WorkerReport.ModelProgress"}
+    assert readable(codec.reply_decoder()) - replies == {
+        "WorkerReport.ModelProgress",
+        "WorkerReport.EngineProgress",
+    }
     assert replies <= readable(codec.reply_decoder())
 
 
