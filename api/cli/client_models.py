@@ -66,6 +66,22 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     eta_s: float | None = None
 
 
+class Unmapped(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that an infotext says and that no job has."""
+
+    name: str
+    value: str
+    reason: str
+
+
+class Infotext(msgspec.Struct, frozen=True, kw_only=True):
+    """How an image was made, as it says itself: fields of a job, and the rest."""
+
+    job: dict[str, object]
+    unmapped: tuple[Unmapped, ...] = ()
+    more: int = 0
+
+
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     job_id: str
     status: str

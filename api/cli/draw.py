@@ -13,7 +13,7 @@ import click
 from api.cli.client_models import Job
 from api.cli.context import Invocation
 from api.cli.job_options import Said, engine_option, job_options
-from api.cli.jobs import engine_id_of, output_values, post_job, preview_option
+from api.cli.jobs import output_values, post_job, preview_option
 from api.cli.options import ImagePath, out_option, suffix_of
 from api.cli.terminal_image import escape_for
 from kernel.protocol.enums import ImageFileType
@@ -24,7 +24,7 @@ _CHARACTERS: Final = 40
 
 
 @click.command()
-@click.argument("prompt")
+@click.argument("prompt", required=False)
 @engine_option
 @job_options
 @preview_option
@@ -39,8 +39,6 @@ _CHARACTERS: Final = 40
 def draw(
     invocation: Invocation,
     /,
-    prompt: str,
-    engine: str | None,
     preview_to: Path | None,
     out: Path | None,
     said_type: str | None,
@@ -56,6 +54,7 @@ def draw(
     Examples:
       spoon draw "a red fox in the snow"
       spoon draw "a red fox" --checkpoint dreams --seed 7 --count 4 --open
+      spoon draw --like 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11 --seed 8
       spoon draw "a fox" --engine portraits --reference fox.jpg --strength 0.5 --out painted.png
       spoon draw "a red fox" --out "{date}-{seed}.png"
     """
@@ -65,8 +64,7 @@ def draw(
 
     said |= output_values(said, said_type, out, preview_to, as_json=False)
     with invocation.rest() as rest:
-        engine_id = engine_id_of(invocation, rest, engine, said)
-        job_id = read(post_job(rest, engine_id, prompt, said), Job).job_id
+        job_id = read(post_job(invocation, rest, said), Job).job_id
         job = read(follow(rest, job_id, is_watched=True, preview_to=preview_to), Job)
         new = [_new_file(job, index) for index in range(len(job.image_ids))]
         ids, files = job.image_ids, list[Path]()

@@ -116,7 +116,15 @@ engine_option = click.option(
     "engine of the only checkpoint]",
 )
 
+like_option = click.option(
+    "--like",
+    metavar="IMAGE",
+    help="Take everything that other options do not say from this image: engine, prompt, seed, size, models, "
+    "input images. An id, or an image or text file of this server, A1111, ComfyUI or InvokeAI.",
+)
+
 _OPTIONS: Final = (
+    like_option,
     click.option(
         "-m", "--checkpoint", metavar="MODEL", shell_complete=checkpoints,
         help="Checkpoint (an id or name), instead of --engine: an engine of it is found or created.",
@@ -258,19 +266,19 @@ def job_options(command: Command) -> Command:
     return command
 
 
-def job_input(engine_id: str | None, prompt: str, said: Mapping[str, Said]) -> dict[str, object]:
-    """The request body for the given options; what was not given is omitted, and has the engine's value.
-    Without an engine the server chooses it.
+def job_input(engine_id: str | None, said: Mapping[str, Said]) -> dict[str, object]:
+    """The request body for the given options; what was not given is omitted, and has the value of the image
+    in --like or of the engine. Without an engine the server chooses it.
 
     Raises: UsageError, if an option and the flag that empties its field are both given.
     """
     given = {
         name: _value_of(name, value)
         for name, value in said.items()
-        if is_said(value) and name not in FILES and name not in _NONE_OF
+        if is_said(value) and name not in FILES and name not in _NONE_OF and name != "engine"
     }
     where = {} if engine_id is None else {"engine_id": engine_id}
-    return {**where, "prompt": prompt, **given, **_none_of(said)}
+    return {**where, **given, **_none_of(said)}
 
 
 def is_said(value: Said) -> bool:

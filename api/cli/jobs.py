@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 import msgspec
 
-from api.cli.client_models import Job, find_engine, list_items
+from api.cli.client_models import Infotext, Job, find_engine, list_items
 from api.cli.context import Invocation
 from api.cli.exit_codes import Refusal
-from api.cli.job_options import Said, engine_option, files_of, in_options, job_input, job_options
+from api.cli.job_options import Said, engine_option, files_of, in_options, is_said, job_input, job_options
 from api.cli.options import (
     STDOUT,
     ImagePath,
@@ -35,6 +35,19 @@ preview_option = click.option(
     "--preview-to",
     type=ImagePath(types=(ImageFileType.JPEG,), is_preview=True),
     help="Wait and keep the latest preview in this JPEG file.",
+)
+
+
+_REPLACED: Final[Mapping[str, tuple[str, ...]]] = {
+    "prompt": ("lora_tags",),
+    "scheduler": ("scheduler_config", "eta"),
+}
+"""What a file says that has no meaning beside these options."""
+key_option = click.option(
+    "--idempotency-key",
+    "key",
+    metavar="KEY",
+    help="Resubmitting with the same key returns the first result instead of creating a second job.",
 )
 
 
@@ -100,15 +113,10 @@ def show(invocation: Invocation, job: str, as_json: bool) -> None:
 
 
 @jobs.command()
-@click.argument("prompt")
+@click.argument("prompt", required=False)
 @engine_option
 @job_options
-@click.option(
-    "--idempotency-key",
-    "key",
-    metavar="KEY",
-    help="Resubmitting with the same key returns the first result instead of creating a second job.",
-)
+@key_option
 @click.option("--validate-only", is_flag=True, help="Check the job without submitting it.")
 @click.option("--wait", "is_waiting", is_flag=True, help="Wait until the job has ended.")
 @click.option(
@@ -125,8 +133,6 @@ def show(invocation: Invocation, job: str, as_json: bool) -> None:
 def submit(
     invocation: Invocation,
     /,
-    prompt: str,
-    engine: str | None,
     key: str | None,
     validate_only: bool,
     is_waiting: bool,
@@ -139,11 +145,13 @@ def submit(
 ) -> None:
     """Submit a job that generates images from PROMPT. `spoon draw` also waits for them and saves them.
 
-    Settings that you omit come from the engine. --lora and --embedding replace the engine's.
+    Settings that you omit come from the engine, or from the image in --like. --lora and --embedding replace
+    all of theirs.
 
     \b
     Examples:
       spoon jobs submit "a red fox in the snow" --engine portraits --watch --out fox.png
+      spoon jobs submit --like 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11 --seed 8 --watch
       spoon jobs submit "a red fox" --engine portraits --seed 7 --count 4 --json
       spoon jobs submit "a fox" --engine portraits --lora detail:0.6 --reference fox.jpg --strength 0.5
       spoon jobs submit "a dancer" --engine portraits --pose photo.jpg --type-pose openpose --watch
@@ -152,9 +160,8 @@ def submit(
 
     said |= output_values(said, said_type, out, preview_to, as_json=as_json)
     with invocation.rest() as rest:
-        engine_id = engine_id_of(invocation, rest, engine, said)
         query = {"validate_only": "true"} if validate_only else None
-        answer = post_job(rest, engine_id, prompt, said, query, key)
+        answer = post_job(invocation, rest, said, query, key)
         if validate_only:
             _say_valid(answer, as_json)
             return
@@ -226,6 +233,33 @@ def edit(invocation: Invocation, job: str, priority: int, as_json: bool) -> None
 
 @jobs.command()
 @click.argument("job")
+@key_option
+@click.option("--wait", "is_waiting", is_flag=True, help="Wait until the new job has ended.")
+@click.option(
+    "--watch", "is_watched", is_flag=True, help="Wait until the new job has ended and show a progress bar."
+)
+@json_option
+@click.pass_obj
+def retry(
+    invocation: Invocation, job: str, key: str | None, is_waiting: bool, is_watched: bool, as_json: bool
+) -> None:
+    """Submit JOB (an id), which failed or was canceled, again: as a new job with the same values.
+
+    \b
+    Example:
+      spoon jobs retry 0197c5f2-8a51-7c31-9c7e-2b1f6d2f8e11 --watch
+    """
+    from api.cli.rest import quoted, read
+
+    with invocation.rest() as rest:
+        answer = rest.post(f"/v1/jobs/{quoted(job)}/retry", key=key)
+        if is_waiting or is_watched:
+            answer = _follow(rest, read(answer, Job).job_id, is_watched, out=None, preview_to=None)
+    _say(answer, as_json, out=None)
+
+
+@jobs.command()
+@click.argument("job")
 @click.pass_obj
 def delete(invocation: Invocation, job: str) -> None:
     """Delete JOB (an id) and its images. The job must have ended.
@@ -239,20 +273,6 @@ def delete(invocation: Invocation, job: str) -> None:
     with invocation.rest() as rest:
         rest.delete(f"/v1/jobs/{quoted(job)}")
     click.echo(f"deleted {job}")
-
-
-def engine_id_of(
-    invocation: Invocation, rest: "Rest", engine: str | None, said: Mapping[str, Said]
-) -> str | None:
-    """The engine of a job: --engine, else SPOON_ENGINE if there is no --checkpoint. None: the server chooses.
-
-    Raises: UsageError, if both are given; as `find_engine`.
-    """
-    checkpoint = said["checkpoint"]
-    if engine and checkpoint:
-        raise click.UsageError("--engine and --checkpoint cannot be used together")
-    named = engine or (None if checkpoint else invocation.environ.get(ENGINE_VARIABLE))
-    return find_engine(rest, named).engine_id if named else None
 
 
 def output_values(
@@ -273,18 +293,66 @@ def output_values(
 
 
 def post_job(
+    invocation: Invocation,
     rest: "Rest",
-    engine_id: str | None,
-    prompt: str,
     said: Mapping[str, Said],
     query: "Query | None" = None,
     key: str | None = None,
 ) -> bytes:
-    """The response. Raises: Refusal, with options in place of field names; ServerUnreachable; OSError."""
+    """The response.
+
+    Raises: MissingParameter, without a prompt and --like; UsageError, for options that contradict each other;
+    Refusal, with options in place of field names; ServerUnreachable; OSError.
+    """
+    if said["prompt"] is None and not said["like"]:
+        raise click.MissingParameter(param_type="argument", param_hint="'PROMPT'")
+    taken = _taken_over(rest, said)
+    has_engine = bool(said["checkpoint"] or taken.keys() & {"like", "checkpoint"})
+    engine_id = _engine_id_of(invocation, rest, said, has_engine=has_engine)
+    if engine_id is not None:
+        taken.pop("checkpoint", None)
+    body = {**taken, **job_input(engine_id, {**said, "like": None})}
     try:
-        return rest.post("/v1/jobs", job_input(engine_id, prompt, said), query, key, files_of(said))
+        return rest.post("/v1/jobs", body, query, key, files_of(said))
     except Refusal as refusal:
         raise refusal.reworded(in_options) from refusal
+
+
+def _taken_over(rest: "Rest", said: Mapping[str, Said]) -> dict[str, object]:
+    """What a job has from --like: the id of an image, or what a file says. What that cannot be is told.
+
+    Raises: BadParameter, for a file that is not there; Refusal, ServerUnreachable; OSError.
+    """
+    from api.cli.rest import read
+
+    if said["like"] is None:
+        return {}
+    file = Path(str(said["like"]))
+    if not file.is_file():
+        if len(file.parts) > 1 or file.suffix:
+            raise click.BadParameter(f"there is no file {str(file)!r}", param_hint="'--like'")
+        return {"like": said["like"]}
+    found = read(rest.post_file("/v1/infotext", file), Infotext)
+    for one in found.unmapped:
+        click.echo(f"not taken from {file.name}: {one.name} {beginning(one.value)}: {one.reason}", err=True)
+    if found.more:
+        click.echo(f"not taken from {file.name}: {found.more} more", err=True)
+    replaced = {name for field, names in _REPLACED.items() if is_said(said[field]) for name in names}
+    return {name: value for name, value in found.job.items() if name not in replaced}
+
+
+def _engine_id_of(
+    invocation: Invocation, rest: "Rest", said: Mapping[str, Said], *, has_engine: bool
+) -> str | None:
+    """The engine of a job: --engine, else SPOON_ENGINE if nothing else tells. None: the server chooses.
+
+    Raises: UsageError, if --engine and --checkpoint are given; as `find_engine`.
+    """
+    engine, checkpoint = said["engine"], said["checkpoint"]
+    if engine and checkpoint:
+        raise click.UsageError("--engine and --checkpoint cannot be used together")
+    named = engine or (None if has_engine else invocation.environ.get(ENGINE_VARIABLE))
+    return find_engine(rest, str(named)).engine_id if named else None
 
 
 def _follow(rest: "Rest", job_id: str, is_watched: bool, out: Path | None, preview_to: Path | None) -> bytes:

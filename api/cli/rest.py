@@ -72,6 +72,12 @@ class Rest:
                 self._http.post(path, params=_params(query), data=_texts(body), files=parts, headers=headers)
             )
 
+    def post_file(self, path: str, file: Path) -> bytes:
+        """The response to a file. Raises: Refusal, ServerUnreachable; OSError, if it cannot be read."""
+        headers = {"Content-Type": "application/octet-stream"}
+        with self._reaching():
+            return _content(self._http.post(path, content=file.read_bytes(), headers=headers))
+
     def send_form(self, path: str, headers: Mapping[str, str], pieces: Iterator[bytes]) -> bytes:
         """The response to a form that is streamed. Raises: Refusal, ServerUnreachable."""
         timeout = httpx.Timeout(TIMEOUT_S, read=_TAKING_S)

@@ -1,6 +1,7 @@
 """The WSGI application: wires resources, routes, the guard and the translation of errors."""
 
 from collections.abc import Callable
+from typing import Final
 
 import falcon
 import msgspec
@@ -10,6 +11,7 @@ from api.http.framework.concurrency_limit import ConcurrencyLimit
 from api.http.framework.deferral import Begin, never
 from api.http.framework.documents import Documents
 from api.http.framework.guard import Guard
+from api.http.framework.memory_limiter import MemoryLimiter
 from api.http.framework.openapi import openapi
 from api.http.framework.route import add_routes
 from api.http.framework.thread_pools import waits_of
@@ -19,7 +21,10 @@ from api.http.resources.engines import Engines
 from api.http.resources.events import Events
 from api.http.resources.image_sources import ImageSources
 from api.http.resources.images import Images
+from api.http.resources.infotext import Infotexts
 from api.http.resources.job_events import JobEvents
+from api.http.resources.job_origin import Origins
+from api.http.resources.job_reader import JobReader
 from api.http.resources.jobs import Jobs
 from api.http.resources.metrics import Figures, Metrics
 from api.http.resources.models import Models
@@ -32,6 +37,9 @@ from api.hub import Hub
 from api.port import BusPort
 from conf.settings import Settings
 from kernel.views.reader import Reader
+
+BODIES_BYTES: Final = 64 << 20
+"""The memory of all bodies with images."""
 
 
 class App(falcon.App[falcon.Request, falcon.Response]):
@@ -60,12 +68,15 @@ def _resources(
     streams, slots = ConcurrencyLimit(server.max_streams), ConcurrencyLimit(waits_of(server))
     waits = ConcurrencyLimit(min(server.max_waits, server.max_connections // 2), has_threads=False)
     waiting = Waiting(hub, waits, slots)
+    bodies = MemoryLimiter(BODIES_BYTES, slots, "too many requests with images at once")
+    origins = Origins(reader, settings.blobs.folder, now_ms)
     return Resources(
         models=Models(bus, reader, hub, waiting, upload_limits(settings)),
         engines=Engines(bus, reader, hub, waiting, server),
         queue=Queue(bus, reader),
-        jobs=Jobs(bus, reader, hub, waiting, server, now_ms),
+        jobs=Jobs(bus, reader, hub, waiting, JobReader(server, slots, bodies, origins), now_ms),
         job_events=JobEvents(reader, hub, streams),
+        infotexts=Infotexts(reader, server, bodies),
         images=Images(bus, reader, now_ms),
         pruning=Pruning(bus, reader, now_ms),
         image_sources=ImageSources(reader, settings.blobs.folder, now_ms),

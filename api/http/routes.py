@@ -13,7 +13,7 @@ from api.http.contract.constraints import WaitQuery
 from api.http.framework.documents import Documents
 from api.http.framework.openapi import ASKING
 from api.http.framework.route import Route
-from api.http.resources import model_upload, system
+from api.http.resources import infotext, model_upload, system
 from api.http.resources.download import Download
 from api.http.resources.engines import Engines
 from api.http.resources.events import EVENTS, Events
@@ -38,6 +38,7 @@ class Resources:
     queue: Queue
     jobs: Jobs
     job_events: JobEvents
+    infotexts: infotext.Infotexts
     images: Images
     pruning: Pruning
     image_sources: ImageSources
@@ -123,8 +124,8 @@ def routes(r: Resources) -> tuple[Route, ...]:
         Route("submit_job", "POST", "/v1/jobs", r.jobs.create, "Submit a job",
               {202: job.Job, 200: job.Job | job.JobChecked}, job_input.JobInput,
               job_input.JobCreateQuery,
-              (*NO_ENGINE, *NO_JOB, *NO_START, *NO_WAIT, e.EmptyMask, e.NotInstalled, e.NotSupported,
-               e.KeyReused, e.QueueFull, e.DiskFull),
+              (*NO_ENGINE, *NO_JOB, *NO_IMAGE, *NO_START, *NO_WAIT, http.InputGone, e.EmptyMask,
+               e.NotInstalled, e.NotSupported, e.KeyReused, e.QueueFull, e.DiskFull),
               KEYED, files=tuple(job_input.BLOB_FIELDS.values())),
         Route("list_jobs", "GET", "/v1/jobs", r.jobs.list,
               "List jobs", {200: job.JobPage}, query=job.JobListQuery),
@@ -136,9 +137,16 @@ def routes(r: Resources) -> tuple[Route, ...]:
               {204: None}, errors=(*NO_JOB, e.JobUnfinished)),
         Route("cancel_job", "POST", f"{one_job}/cancel", r.jobs.cancel, "Cancel a job",
               {200: job.Job}, None, None, (*NO_JOB, e.IllegalMove, e.KeyReused), KEYED),
+        Route("retry_job", "POST", f"{one_job}/retry", r.jobs.retry, "Submit a failed or canceled job again",
+              {202: job.Job, 200: job.Job}, None, WaitQuery,
+              (*NO_JOB, *NO_ENGINE, *NO_START, *NO_WAIT, e.IllegalMove, http.InputGone, e.EmptyMask,
+               e.NotInstalled, e.KeyReused, e.QueueFull, e.DiskFull), KEYED),
         Route("stream_job_events", "GET", f"{one_job}/events", r.job_events.show, "Stream a job's events",
               {200: JOB_EVENTS, 204: None}, None, None, (*NO_JOB, http.TooManyStreams), RESUMED),
 
+        Route("read_infotext", "POST", "/v1/infotext", r.infotexts.read,
+              "Read how an image was made, as a job",
+              {200: infotext.Infotext}, errors=(http.NoInfotext,), media_types=infotext.MEDIA_TYPES),
         Route("list_images", "GET", "/v1/images", r.images.list, "List images",
               {200: image.ImagePage}, query=image.ImageListQuery),
         Route("prune_images", "POST", "/v1/images/prune", r.pruning.prune, "Delete old images, or count them",

@@ -202,6 +202,9 @@ class JobRequest(JobValues, frozen=True, kw_only=True):
     expire_after_s: LifeS | None = None
     give_up_after_s: DurationS | None = None
     """How long it waits for an engine in error before it fails."""
+    is_resolved: bool = False
+    """True for a job that is made again: a value that a JobSpec may be without is not the engine's if it is
+    None."""
 
 
 class JobSpec(JobValues, frozen=True, kw_only=True):

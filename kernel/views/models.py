@@ -1,12 +1,18 @@
 """Models, newest first."""
 
 from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Final
+from urllib.parse import quote
 
 from kernel.protocol.enums import ModelBase, ModelState, ModelType
 from kernel.protocol.ids import ModelId
 from kernel.protocol.rows import ModelRow
 from kernel.views.page import Page, id_cursor, page_of
-from kernel.views.reader import Reader
+from kernel.views.reader import Reader, SqlValue
+
+MOST_CALLED: Final = 100
+_SUFFIXES: Final = frozenset({".safetensors", ".ckpt", ".pt", ".pth", ".bin"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +76,23 @@ def list_models(reader: Reader, wanted: ModelFilter, limit: int, after: str | No
         },
     )
     return page_of(found, limit, lambda row: row.model_id)
+
+
+def models_called(reader: Reader, model_type: ModelType, name: str, stem: str, digest: str) -> list[ModelRow]:
+    """Models of one type with this name, in any case, or with a file of this name (without its suffix), or
+    whose sha256 begins with these digits; an empty text means none. At most MOST_CALLED."""
+    values: dict[str, SqlValue] = {
+        "model_type": model_type,
+        "name": name,
+        "stem": stem,
+        "file": f"/{quote(stem)}." if stem else "",
+        "digest": digest,
+        "limit": MOST_CALLED,
+    }
+    return reader.all("models_called", ModelRow, values)
+
+
+def stem_of(name: str) -> str:
+    """A file's name without the suffix of a model."""
+    suffix = PurePosixPath(name).suffix
+    return name.removesuffix(suffix) if suffix.lower() in _SUFFIXES else name

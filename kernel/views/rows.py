@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from kernel.protocol import rows
 from kernel.protocol.enums import EngineState, JobState
-from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId
+from kernel.protocol.ids import EngineId, EventSeq, ImageId, JobId, ModelId
 from kernel.protocol.specs import JobSpec
 
 
@@ -52,6 +52,8 @@ class JobRow(Struct, frozen=True, kw_only=True):
     created_at_ms: int
     started_at_ms: int | None
     finished_at_ms: int | None
+    checkpoint: ModelId | None = None
+    """Of the engine that it was given to last; None, if it was not given to any."""
 
 
 class ImageRow(rows.ImageRow, frozen=True, kw_only=True):

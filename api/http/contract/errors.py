@@ -57,6 +57,12 @@ class InputGone(SpoonError):
     code = "input_gone"
 
 
+class NoInfotext(SpoonError):
+    """The image does not say how it was made: the program that saved it last may have left that out."""
+
+    code = "no_infotext"
+
+
 class MethodNotAllowed(SpoonError):
     """Method not allowed: see the Allow header."""
 

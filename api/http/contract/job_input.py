@@ -47,6 +47,8 @@ class JobInput(JobValues, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """A job for an engine, named by `engine_id` or `engine`, or for an engine of `checkpoint`; without any,
     the server's default is used. Omitted fields take the engine's defaults."""
 
+    like: Id | None = None
+    """An image: what is not given has the value of its job, rather than the engine's."""
     seed: AnySeed | None = None
     engine_id: Id | None = None
     engine: Name | None = None

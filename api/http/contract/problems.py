@@ -44,6 +44,7 @@ STATUS: Final[Mapping[type[SpoonError], int]] = MappingProxyType(
         errors.Conflict: 409,
         errors.ImageGone: 410,
         http.InputGone: 410,
+        http.NoInfotext: 422,
         http.TooLarge: 413,
         http.UnsupportedMediaType: 415,
         http.RangeNotSatisfiable: 416,

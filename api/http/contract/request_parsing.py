@@ -46,22 +46,26 @@ class BodyReader(Generic[Input]):
         Raises: UnsupportedMediaType, if it is not JSON; TooLarge; Malformed, if it is invalid JSON;
         InvalidField or NotSupported with every wrong field.
         """
-        body = self._body_of(req)
+        return self.read_body(self.body_of(req))
+
+    def read_body(self, body: bytes) -> Input:
+        """The input in a body. Raises: as `read`."""
         try:
             return self._right(body)
         except msgspec.ValidationError:
-            return self._second_look(body)
+            return read_fields(self._kind, self.fields_of(body), self._later, self._check, strict=True)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Malformed(f"invalid JSON: {error}") from error
 
     def read_if_right(self, req: falcon.Request) -> Input | None:
         """The input in a request; None, if it has an error, which `read` reports."""
         try:
-            return self._right(self._body_of(req))
+            return self._right(self.body_of(req))
         except (SpoonError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
 
-    def _body_of(self, req: falcon.Request) -> bytes:
+    def body_of(self, req: falcon.Request) -> bytes:
+        """The bytes of a request that says JSON. Raises: UnsupportedMediaType; TooLarge; Malformed."""
         _check_type(req)
         body = _bytes_of(req, self._max_bytes)
         check_shape(body)
@@ -80,12 +84,15 @@ class BodyReader(Generic[Input]):
         except (ValueError, RecursionError) as error:
             raise Malformed(f"invalid JSON: {error}") from error
 
-    def _second_look(self, body: bytes) -> Input:
-        """The input, if it only deviates by nulls, which mean "not given", or by spellings of enum values."""
+    def fields_of(self, body: bytes) -> dict[str, object]:
+        """What a body gives, without nulls, which mean "not given". Enum values may have other spellings.
+
+        Raises: Malformed; InvalidField, if it is not an object.
+        """
         raw = _without_nulls(_described(self._kind), self._read_strictly(body))
         if not isinstance(raw, dict):
             raise wrong_field("$", "the body must be a JSON object")
-        return read_fields(self._kind, raw, self._later, self._check, strict=True)
+        return raw
 
 
 @lru_cache

@@ -13,6 +13,8 @@ from api.http.framework.upload_stream import MAX_UPLOADS, UploadStream
 from api.http.framework.uploads import UPLOAD_PATH, Receiver, UploadLimits
 
 JOBS_PATH: Final = "/v1/jobs"
+INFOTEXT_PATH: Final = "/v1/infotext"
+_WITH_IMAGES: Final = frozenset({("POST", JOBS_PATH), ("POST", INFOTEXT_PATH)})
 
 
 class BodyIntake:
@@ -42,7 +44,7 @@ class BodyIntake:
         if self._uploads is not None and where == ("POST", UPLOAD_PATH):
             receiver = Receiver(self._uploads, head.headers.get("CONTENT_TYPE"), head.length)
             return UploadStream(receiver, self._slots, wake), self._uploads.max_body_bytes
-        most = self._max_body if where == ("POST", JOBS_PATH) else min(self._max_body, MAX_JSON_BYTES)
+        most = self._max_body if where in _WITH_IMAGES else min(self._max_body, MAX_JSON_BYTES)
         if (head.length or 0) > most:
             raise TooLarge(f"the body must have at most {most} bytes")
         self._budget.check(head.length or 0)

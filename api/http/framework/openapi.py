@@ -208,6 +208,8 @@ def _operation(route: Route, components: Mapping[str, Json]) -> Json:
         operation["requestBody"] = {"required": True, "content": _contents(route, route.body, components)}
     if route.form is not None:
         operation["requestBody"] = {"required": True, "content": {FORM: {"schema": _reference(route.form)}}}
+    if route.media_types:
+        operation["requestBody"] = {"required": True, "content": {one: {} for one in route.media_types}}
     return operation
 
 
@@ -307,7 +309,7 @@ def _refusals(route: Route) -> Json:
 
 def _errors_of(route: Route) -> Iterable[type[SpoonError]]:
     yield from ALWAYS
-    if route.body is not None:
+    if route.body is not None or route.media_types:
         yield from WITH_BODY
     if route.method != "GET":
         yield from WRITING

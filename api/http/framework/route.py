@@ -52,6 +52,8 @@ class Route:
     """The fields of a body that must be a form (multipart/form-data)."""
     files: tuple[str, ...] = ()
     """The fields of the body that may come as files; then the body may also be a form."""
+    media_types: tuple[str, ...] = ()
+    """Those of a body that is a file."""
 
 
 def add_routes(app: "falcon.App[falcon.Request, falcon.Response]", table: tuple[Route, ...]) -> None:
@@ -74,7 +76,7 @@ def _refusing(route: Route, no_query: QueryReader[NoInput]) -> Responder:
 
     A route of a later version only has its refusal, which then comes first.
     """
-    has_body = route.body is not None or route.form is not None
+    has_body = route.body is not None or route.form is not None or bool(route.media_types)
 
     def run(req: falcon.Request, resp: falcon.Response, **variables: str) -> None:
         if RESUMED in req.env:

@@ -38,8 +38,8 @@ class JobCommands:
     def __init__(self, reader: Reader) -> None:
         self._names = ModelNames(reader)
 
-    def submit(self, submission: JobSubmission, *, validate_only: bool) -> SubmitJob:
-        """The command for a checked job; its images are sent as blobs, in the same order.
+    def submit(self, submission: JobSubmission, images: InputImages, *, validate_only: bool) -> SubmitJob:
+        """The command for a checked job; all its images are sent as blobs, in the same order.
 
         Raises: InvalidField, if a model's name is ambiguous.
         """
@@ -48,8 +48,8 @@ class JobCommands:
             engine_id=None if found.engine_id is None else EngineId(found.engine_id),
             engine_name=found.engine,
             checkpoint=found.checkpoint,
-            request=self._request(found, submission.images),
-            files=tuple(_described(data) for data in submission.images.values()),
+            request=self._request(found, images, is_resolved=submission.inherited is not None),
+            files=tuple(_described(data) for data in images.values()),
             priority=found.priority,
             validate_only=validate_only,
         )
@@ -60,7 +60,7 @@ class JobCommands:
         models = (found.loras, found.embeddings, found.vae, found.control_models)
         return any((*models, found.remove_background_models))
 
-    def _request(self, found: JobInput, images: InputImages) -> JobRequest:
+    def _request(self, found: JobInput, images: InputImages, *, is_resolved: bool) -> JobRequest:
         faults, names = ValidationErrors(), self._names
         request = JobRequest(
             **{name: getattr(found, name) for name in JobValues.__struct_fields__ if name != "seed"},
@@ -76,6 +76,7 @@ class JobCommands:
             ),
             expire_after_s=expiry_s(found.expire_after),
             give_up_after_s=patience_s(found.give_up_after),
+            is_resolved=is_resolved,
         )
         faults.raise_if_any()
         return request

@@ -1,11 +1,12 @@
 """Reads a job from a request, as JSON or as a form: its fields, and its input images."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import falcon
 
+from api.http.contract.constraints import check_line
 from api.http.contract.errors import TooLarge
 from api.http.contract.job_checks import check_job
 from api.http.contract.job_input import BLOB_FIELDS, LATER_FIELDS, JobInput, images_in
@@ -22,10 +23,11 @@ from api.http.framework.input_images import (
     upright_size,
 )
 from api.http.framework.memory_limiter import MemoryLimiter
+from api.http.resources.job_origin import Inherited, Origin, Origins
 from conf.settings import Server
 from kernel.protocol.codec import MAX_BLOB_BYTES
 from kernel.protocol.enums import InpaintArea, InputKind, MaskMode
-from kernel.protocol.errors import EmptyMask, FieldProblem, of_field
+from kernel.protocol.errors import EmptyMask, FieldProblem, SpoonError, of_field
 from kernel.protocol.masks import NO_MARKS, fault_of_size
 
 InputImages = Mapping[InputKind, bytes]
@@ -40,19 +42,26 @@ class JobSubmission:
 
     input: JobInput
     images: InputImages
+    inherited: Inherited | None = None
+    """What it has from a stored job, whose images are not among `images`."""
 
 
 class JobReader:
     """Reads the body of POST /v1/jobs. Cheap checks come first: images of an invalid job are not decoded."""
 
-    def __init__(self, limits: Server, slots: ConcurrencyLimit) -> None:
-        """A request that waits to have an image checked takes one of the slots."""
+    def __init__(
+        self, limits: Server, slots: ConcurrencyLimit, memory: MemoryLimiter, origins: Origins
+    ) -> None:
+        """A request that waits to have an image checked takes one of the slots. `memory` is that of bodies
+        with images."""
         self._limits = limits
+        self.memory = memory
+        self.origins = origins
         self._looking = MemoryLimiter(ONE, slots, "too many input images at once")
         self._json = BodyReader(
             JobInput,
             LATER_FIELDS,
-            lambda found, faults: check_job(found, images_in(found), limits, faults),
+            lambda found, faults: self._check_fields(found, images_in(found), faults),
             limits.max_body_bytes,
         )
         self._form = FormDecoder(JobInput, frozenset(BLOB_FIELDS.values()), limits.max_body_bytes)
@@ -63,15 +72,51 @@ class JobReader:
         Raises: as BodyReader and FormDecoder do; InvalidField EmptyMask or TooLarge, if an image cannot be
         used.
         """
-        found, files = self._read_form(req) if _is_form(req) else (self._json.read(req), {})
-        return JobSubmission(found, self._images(found, files))
+        if _is_form(req):
+            found, said, files = self._read_form(req)
+        else:
+            body, files = self._json.body_of(req), {}
+            found = self._json.read_body(body)
+            said = {} if found.like is None else self._json.fields_of(body)
+        if found.like is None:
+            images = self._images(found, files)
+            self.check_mask(found, images)
+            return JobSubmission(found, images)
+        return self._like(self.origins.of_image(found.like), said, files, strict=not _is_form(req))
+
+    def again(self, origin: Origin) -> JobSubmission:
+        """A stored job as it was.
+
+        Raises: as `read`, if something that it needs is gone, or no longer allowed.
+        """
+        return self._like(origin, {}, {}, strict=True)
+
+    def _like(
+        self, origin: Origin, said: Mapping[str, object], files: Mapping[InputKind, bytes], *, strict: bool
+    ) -> JobSubmission:
+        """What is said, on top of a stored job."""
+        inherited = self.origins.inherit(origin, {*said, *(BLOB_FIELDS[kind] for kind in files)})
+        kinds = {InputKind(row.kind.value) for row in inherited.inputs}
+
+        def check(found: JobInput, faults: ValidationErrors) -> None:
+            check_job(found, {*images_in(found), *files, *kinds}, self._limits, faults)
+
+        try:
+            found = read_fields(JobInput, {**inherited.values, **said}, LATER_FIELDS, check, strict=strict)
+        except SpoonError as error:
+            raise inherited.in_its_words(error) from error
+        return JobSubmission(found, self._images(found, files), inherited)
 
     def read_if_plain(self, req: falcon.Request) -> JobSubmission | None:
         """The job, if it is valid JSON without images; None: it is for `read`."""
         found = self._json.read_if_right(req)
-        return None if found is None or images_in(found) else JobSubmission(found, {})
+        is_plain = found is not None and found.like is None and not images_in(found)
+        return JobSubmission(found, {}) if is_plain and found is not None else None
 
-    def _read_form(self, req: falcon.Request) -> tuple[JobInput, dict[InputKind, bytes]]:
+    def _read_form(
+        self, req: falcon.Request
+    ) -> tuple[JobInput, Mapping[str, object], dict[InputKind, bytes]]:
+        """The job, the texts of its form, and the files."""
         form = self._form.read(req)
         files = {kind: form.files[field] for kind, field in BLOB_FIELDS.items() if field in form.files}
 
@@ -79,9 +124,17 @@ class JobReader:
             for kind in images_in(found):
                 if kind in files:
                     faults.wrong(BLOB_FIELDS[kind], "must be sent only once, as text or as a file")
-            check_job(found, {*images_in(found), *files}, self._limits, faults)
+            self._check_fields(found, {*images_in(found), *files}, faults)
 
-        return read_fields(JobInput, form.texts, LATER_FIELDS, check, strict=False), files
+        found = read_fields(JobInput, form.texts, LATER_FIELDS, check, strict=False)
+        return found, form.texts, files
+
+    def _check_fields(self, found: JobInput, images: Collection[InputKind], faults: ValidationErrors) -> None:
+        """Check a job by itself. One like another is checked with the values that it has from there."""
+        if found.like is None:
+            check_job(found, images, self._limits, faults)
+        else:
+            check_line("like", found.like, faults)
 
     def _images(self, found: JobInput, files: Mapping[InputKind, bytes]) -> InputImages:
         faults = ValidationErrors()
@@ -97,8 +150,6 @@ class JobReader:
                 images[kind] = data
                 self._check(field, data, faults)
         faults.raise_if_any()
-        if found.mask_mode is not None or InputKind.MASK in images:
-            self._check_mask(found, images)
         return images
 
     def _check(self, field: str, data: bytes, faults: ValidationErrors) -> None:
@@ -110,8 +161,13 @@ class JobReader:
         if fault is not None:
             faults.wrong(field, fault)
 
-    def _check_mask(self, found: JobInput, images: InputImages) -> None:
-        """Raises: InvalidField, if an image does not lie on the reference image; EmptyMask."""
+    def check_mask(self, found: JobInput, images: InputImages) -> None:
+        """Check the mask of a job against its other images, those of a stored job included.
+
+        Raises: InvalidField, if an image does not lie on the reference image; EmptyMask.
+        """
+        if found.mask_mode is None and InputKind.MASK not in images:
+            return
         mode, faults = found.mask_mode or MaskMode.LUMINANCE, ValidationErrors()
         is_cut = found.inpaint_area is InpaintArea.MASKED
         with self._looking.holding(ONE):

@@ -25,17 +25,15 @@ from api.http.contract.responses import send, send_nothing
 from api.http.contract.search_query import check_search
 from api.http.framework.body_intake import JOBS_PATH
 from api.http.framework.deferral import OUTCOME, Then
-from api.http.framework.memory_limiter import MemoryLimiter
 from api.http.framework.response_tasks import Environment
 from api.http.resources.job_command import JobCommands, in_http_words
-from api.http.resources.job_reader import JobReader
+from api.http.resources.job_reader import JobReader, JobSubmission
 from api.http.resources.waiting import Waiting
 from api.hub import Hub
 from api.port import Answer, BusPort, answer_in
-from conf.settings import Server
 from kernel.protocol.client import CancelJob, DeleteJob, Done, EditJob, JobAccepted, JobValid
-from kernel.protocol.enums import ENDED_JOB_STATES, JobState
-from kernel.protocol.errors import JobNotFound, SpoonError
+from kernel.protocol.enums import ENDED_JOB_STATES, InputKind, JobState
+from kernel.protocol.errors import IllegalMove, JobNotFound, SpoonError
 from kernel.protocol.ids import JobId
 from kernel.views.engines import failing_engines, find_engine
 from kernel.views.jobs import find_job, jobs_ahead, list_jobs
@@ -47,7 +45,7 @@ LIGHT_BYTES: Final = 64 << 10
 """The memory of a body with a few fields is not counted."""
 TIMES: Final = 2
 """A body takes this many times its size in memory: as bytes, and as text or decoded."""
-BODIES_BYTES: Final = 64 << 20
+_AGAIN: Final = frozenset({JobState.FAILED, JobState.CANCELLED})
 
 
 class Jobs:
@@ -59,7 +57,7 @@ class Jobs:
         reader: Reader,
         hub: Hub,
         waiting: Waiting,
-        limits: Server,
+        body: JobReader,
         now_ms: Callable[[], int],
     ) -> None:
         self._bus = bus
@@ -68,9 +66,8 @@ class Jobs:
         self._reader = reader
         self._hub = hub
         self._waiting = waiting
-        self._body = JobReader(limits, waiting.slots)
+        self._body = body
         self._asks = JobCommands(reader)
-        self._bodies = MemoryLimiter(BODIES_BYTES, waiting.slots, "too many jobs with input images at once")
         self._create_query = QueryReader(JobCreateQuery)
         self._wait_query = QueryReader(WaitQuery)
         self._edit_body = BodyReader(JobEdit, frozenset(), find_nothing)
@@ -86,7 +83,8 @@ class Jobs:
         if submission is None or self._asks.need_database(submission.input):
             return False
         try:
-            self._bus.ask_later(self._asks.submit(submission, validate_only=False), read_key(req), then)
+            ask = self._asks.submit(submission, submission.images, validate_only=False)
+            self._bus.ask_later(ask, read_key(req), then)
         except SpoonError:  # `create` finds the error again, and reports it
             return False
         return True
@@ -99,12 +97,7 @@ class Jobs:
             send(resp, 200, JobChecked(valid=True, engine_id=valid.engine_id))
             return
         self._waiting.check_room(query.wait)
-        accepted = self._submit(req, JobAccepted, key, validate_only=False)
-        if query.wait:
-            self._answer(req, resp, accepted.job_id, query.wait, 202)
-        else:
-            resp.location = f"/v1/jobs/{accepted.job_id}"
-            send(resp, 202, accepted_job(accepted))
+        self._send_accepted(req, resp, self._submit(req, JobAccepted, key, validate_only=False), query.wait)
 
     def list(self, req: falcon.Request, resp: falcon.Response) -> None:
         query = self._list_query.read(req)
@@ -128,6 +121,19 @@ class Jobs:
         self._bus.ask(CancelJob(job_id=JobId(job_id)), Done, read_key(req))
         send(resp, 200, self._shown(self._find(job_id)))
 
+    def retry(self, req: falcon.Request, resp: falcon.Response, job_id: str) -> None:
+        """A new job like one that failed or was cancelled; that one stays as it is."""
+        wait_s, key = self._wait_query.read(req).wait, read_key(req)
+        row = self._find(job_id)
+        if row.status not in _AGAIN:
+            raise IllegalMove(_why_not_again(row))
+        self._waiting.check_room(wait_s)
+        submission = self._body.again(self._body.origins.of_job(row))
+        size_bytes = 0 if submission.inherited is None else submission.inherited.size_bytes
+        with self._body.memory.holding(_weight(size_bytes)):
+            accepted = self._send(submission, JobAccepted, key, validate_only=False)
+        self._send_accepted(req, resp, accepted, wait_s)
+
     def delete(self, req: falcon.Request, resp: falcon.Response, job_id: str) -> None:
         self._bus.ask(DeleteJob(job_id=JobId(job_id)), Done)
         send_nothing(resp)
@@ -138,11 +144,44 @@ class Jobs:
         """The Manager's reply to the job in a request."""
         if OUTCOME in req.env:
             return _in_http_words(lambda: answer_in(req.env[OUTCOME], expected))
-        with self._bodies.holding(_weight(req.content_length or 0)):
+        length = req.content_length or 0
+        with self._body.memory.holding(_weight(length)):
             submission = self._body.read(req)
-            ask = self._asks.submit(submission, validate_only=validate_only)
-            images = tuple(submission.images.values())
-            return _in_http_words(lambda: self._bus.ask(ask, expected, key, images))
+            if not (submission.inherited and submission.inherited.inputs):
+                return self._send(submission, expected, key, validate_only=validate_only)
+        with self._body.memory.holding(_weight(length + submission.inherited.size_bytes)):
+            return self._send(submission, expected, key, validate_only=validate_only)
+
+    def _send(
+        self, submission: JobSubmission, expected: type[Answer], key: str | None, *, validate_only: bool
+    ) -> Answer:
+        """Send a job with all its images."""
+        inherited = submission.inherited
+        found = {**submission.images, **({} if inherited is None else self._body.origins.images(inherited))}
+        images = {kind: found[kind] for kind in InputKind if kind in found}
+
+        if inherited is not None:
+            self._body.check_mask(submission.input, images)
+
+        def ask() -> Answer:
+            command = self._asks.submit(submission, images, validate_only=validate_only)
+            return self._bus.ask(command, expected, key, tuple(images.values()))
+
+        try:
+            return _in_http_words(ask)
+        except SpoonError as error:
+            if inherited is None:
+                raise
+            raise inherited.in_its_words(error) from error
+
+    def _send_accepted(
+        self, req: falcon.Request, resp: falcon.Response, accepted: JobAccepted, wait_s: float | None
+    ) -> None:
+        if wait_s:
+            self._answer(req, resp, accepted.job_id, wait_s, 202)
+        else:
+            resp.location = f"/v1/jobs/{accepted.job_id}"
+            send(resp, 202, accepted_job(accepted))
 
     def _answer(
         self, req: falcon.Request, resp: falcon.Response, job_id: str, wait_s: float | None, open_status: int
@@ -198,6 +237,12 @@ def _in_http_words(answer: Callable[[], Answer]) -> Answer:
         return answer()
     except SpoonError as error:
         raise in_http_words(error) from error
+
+
+def _why_not_again(row: JobRow) -> str:
+    if row.status is JobState.FINISHED:
+        return 'the job is finished: submit one with {"like": IMAGE_ID} to make an image of it again'
+    return f"the job is still {row.status.value}: cancel it first, or submit another one"
 
 
 def _is_over(row: JobRow) -> bool:

@@ -61,9 +61,9 @@ def infotext(
     pairs = {
         "Steps": str(spec.steps),
         "Sampler": sampler,
-        "CFG scale": f"{spec.guidance_scale:g}",
-        **({} if spec.guidance_rescale is None else {"CFG rescale": f"{spec.guidance_rescale:g}"}),
-        **({} if spec.eta is None else {"Eta": f"{spec.eta:g}"}),
+        "CFG scale": _number(spec.guidance_scale),
+        **({} if spec.guidance_rescale is None else {"CFG rescale": _number(spec.guidance_rescale)}),
+        **({} if spec.eta is None else {"Eta": _number(spec.eta)}),
         "Seed": str(seed),
         "Size": f"{spec.width_px}x{spec.height_px}",
         **_checkpoint(checkpoint),
@@ -113,7 +113,7 @@ def _images_in(spec: JobSpec, facts: InfotextSource) -> _Pairs:
     pairs: _Pairs = {}
     if InputKind.REFERENCE in spec.inputs:
         assert spec.strength is not None
-        pairs["Denoising strength"] = f"{spec.strength:g}"
+        pairs["Denoising strength"] = _number(spec.strength)
         if spec.image_fit is not None:
             pairs["Resize mode"] = _RESIZE_MODES[spec.image_fit]
     if spec.has_mask:
@@ -152,10 +152,10 @@ def _control(use: Control, resize_mode: str | None, models: _Models) -> str:
     pairs = {
         "Module": "none" if use.is_preprocessed else str(use.control_type),
         "Model": f"{name} [{digits}]" if digits else name,
-        "Weight": f"{use.scale:g}",
+        "Weight": _number(use.scale),
         **({} if resize_mode is None else {"Resize Mode": resize_mode}),
-        "Guidance Start": f"{use.start:g}",
-        "Guidance End": f"{use.end:g}",
+        "Guidance Start": _number(use.start),
+        "Guidance End": _number(use.end),
     }
     return ", ".join(f"{name}: {value}" for name, value in pairs.items())
 
@@ -175,7 +175,7 @@ def _images_out(spec: JobSpec, models: _Models, facts: InfotextSource) -> _Pairs
 
 def _lora_tags(spec: JobSpec, models: _Models) -> list[str]:
     names = [(_name(use.model_id, models).translate(MARKS_OF_TAGS), use.weight) for use in spec.loras]
-    return [f"<lora:{name}:{weight:g}>" for name, weight in names]
+    return [f"<lora:{name}:{_number(weight)}>" for name, weight in names]
 
 
 def _hashes(model_ids: tuple[ModelId, ...] | list[ModelId], models: _Models) -> str:
@@ -190,6 +190,11 @@ def _name(model_id: ModelId, models: _Models) -> str:
 
 def _hash(source: ModelSource | None) -> str | None:
     return None if source is None or source.sha256 is None else source.sha256[:_HASH_DIGITS]
+
+
+def _number(value: float) -> str:
+    """The shortest text that means this very number, so that it can be read again."""
+    return repr(value).removesuffix(".0")
 
 
 def _quoted(value: str) -> str:

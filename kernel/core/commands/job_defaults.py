@@ -48,6 +48,8 @@ MASK_DEFAULTS: Final[Mapping[str, object]] = MappingProxyType(
 """The values of a mask, with A1111's defaults."""
 _DEFAULTS: Final = frozenset(field.name for field in fields(EngineSpec))
 _NAMES: Final = tuple(field.name for field in fields(JobSpec))
+_OPTIONAL: Final = frozenset(field.name for field in fields(JobSpec) if field.default is None)
+"""Values that a resolved job may be without."""
 _REQUESTED: Final = frozenset(field.name for field in fields(JobRequest))
 
 
@@ -98,7 +100,7 @@ def _of(request: JobRequest, default: EngineSpec) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in _NAMES:
         value = getattr(request, name) if name in _REQUESTED else None
-        if value is None and name in _DEFAULTS:
+        if value is None and name in _DEFAULTS and not (request.is_resolved and name in _OPTIONAL):
             value = getattr(default, name)
         if value is not None:
             found[name] = value

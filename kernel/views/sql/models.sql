@@ -34,3 +34,12 @@ WHERE model_id < :after AND status = 'ready' AND model_type <> 'checkpoint'
   AND coalesce(model_base = (SELECT model_base FROM model WHERE model_id = :checkpoint), TRUE)
 ORDER BY model_id DESC
 LIMIT :limit;
+
+-- models_called: models of a type by a name, a file name, or the first digits of a sha256, newest first
+SELECT * FROM model
+WHERE model_type = :model_type
+  AND (:digest <> '' AND substr(sha256, 1, length(:digest)) = :digest
+       OR :name <> '' AND lower(name) IN (lower(:name), lower(:stem))
+       OR :file <> '' AND instr(lower(uri), lower(:file)) > 0)
+ORDER BY model_id DESC
+LIMIT :limit;

@@ -160,3 +160,47 @@ def test_the_image_is_opened_by_the_desktop(
     assert (ended.code, ended.out) == (0, "a-red-fox-in-the-7.png\n")
     assert Path("opened").read_text() == "a-red-fox-in-the-7.png\n"
     assert warning in ended.err
+
+
+def test_an_image_can_be_drawn_again_without_a_prompt(
+    spoon: Spoon, fox: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPOON_ENGINE", "portraits")
+    assert spoon("draw", "--like", "i7", "--seed", "8").code == 0
+    assert sent(fox) == {"like": "i7", "seed": 8}
+    assert spoon("draw", "a wolf", "--like", "i7", "--engine", "portraits").code == 0
+    assert sent(fox) == {"like": "i7", "prompt": "a wolf", "engine_id": "e1"}
+
+
+@pytest.mark.parametrize("command", [("draw",), ("jobs", "submit")])
+def test_without_an_image_a_prompt_is_missing(spoon: Spoon, fox: FakeApi, command: tuple[str, ...]) -> None:
+    ended = spoon(*command, "--seed", "8")
+    assert ended.code == 2
+    assert "Missing argument 'PROMPT'" in ended.err
+    assert fox.sent("POST", "/v1/jobs") == []
+
+
+def test_a_file_tells_how_its_image_was_made_and_what_is_left_over(spoon: Spoon, fox: FakeApi) -> None:
+    Path("old.png").write_bytes(PICTURE)
+    job = {"prompt": "a cat", "seed": 3, "checkpoint": "m1", "steps": 9, "scheduler_config": {}}
+    left = [{"name": "ENSD", "value": "31337", "reason": "this server has no such value"}]
+    told = {"source": "a1111", "job": job, "unmapped": left, "more": 2}
+    fox.on("POST", "/v1/infotext", Answer(body=told))
+    ended = spoon("draw", "--like", "old.png", "--seed", "8")
+    assert ended.code == 0, ended.err
+    assert "not taken from old.png: ENSD 31337: this server has no such value\n" in ended.err
+    assert "not taken from old.png: 2 more\n" in ended.err
+    (asked,) = fox.sent("POST", "/v1/infotext")
+    assert (asked.body, asked.headers["content-type"]) == (PICTURE, "application/octet-stream")
+    assert sent(fox) == job | {"seed": 8}
+    options = ("--engine", "portraits", "--scheduler", "euler")
+    assert spoon("draw", "a dog", "--like", "old.png", *options).code == 0
+    expected = {"prompt": "a dog", "seed": 3, "steps": 9, "engine_id": "e1", "scheduler": "euler"}
+    assert sent(fox) == expected
+
+
+def test_a_file_that_is_not_there_is_no_image(spoon: Spoon, fox: FakeApi) -> None:
+    ended = spoon("draw", "--like", "none.png")
+    assert ended.code == 2
+    assert "there is no file 'none.png'" in ended.err
+    assert fox.sent("POST", "/v1/jobs") == []

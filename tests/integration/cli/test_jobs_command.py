@@ -413,3 +413,19 @@ def test_with_json_a_refusal_is_told_as_the_server_told_it_in_options(spoon: Spo
         "detail": "--remove-background: unknown model x",
         "fields": [{"field": "--remove-background", "problem": "unknown model x"}],
     }
+
+
+def test_a_failed_job_is_submitted_again(spoon: Spoon, fox: FakeApi) -> None:
+    fox.on("POST", "/v1/jobs/j0/retry", Answer(202, WAITING))
+    ended = spoon("jobs", "retry", "j0", "--idempotency-key", "k")
+    assert (ended.code, ended.out) == (0, "j1  waiting  i1\n")
+    (asked,) = fox.sent("POST", "/v1/jobs/j0/retry")
+    assert (asked.headers["idempotency-key"], asked.body) == ("k", None)
+    assert spoon("jobs", "retry", "j0", "--wait").out.startswith("j1  finished  ")
+
+
+def test_a_job_that_is_not_failed_is_not_submitted_again(spoon: Spoon, fox: FakeApi) -> None:
+    fox.on("POST", "/v1/jobs/j0/retry", problem(409, "illegal_move", "the job is finished"))
+    ended = spoon("jobs", "retry", "j0")
+    assert (ended.code, ended.out) == (4, "")
+    assert "the job is finished" in ended.err

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple, get_args
 
 import pytest
 
+from api.http.contract.errors import InputGone
 from kernel.protocol import client
 from kernel.protocol.errors import KeyReused, NameAmbiguous, SpoonError
 from tests.unit.api.refusals import ANY, refusals
@@ -41,7 +42,9 @@ CALLS = {
     client.DeleteImage: Call("DELETE", "/v1/images/{image_id}"),
     client.ClaimDownload: Call("GET", "/v1/images/{image_id}/download"),
 }
-OF_THE_API = dict.fromkeys((client.RetryModel, client.DeleteModel), (NameAmbiguous,))
+OF_THE_API = dict.fromkeys((client.RetryModel, client.DeleteModel), (NameAmbiguous,)) | {
+    client.SubmitJob: (InputGone,)
+}
 """What the API itself refuses, before it asks the Manager."""
 IDS = {"model_id": "m1", "engine_id": "e1", "job_id": "j1", "image_id": "i1"}
 

@@ -26,7 +26,7 @@ def test_each_field_of_a_job_has_an_option_and_is_sent() -> None:
     fields = fields_of(JobInput)
     options = {param.name for param in submit.params}
     assert {CALLED.get(name, name) for name in fields} <= options
-    sent = job_options.job_input("e", "p", dict.fromkeys(fields, 0))
+    sent = job_options.job_input("e", dict.fromkeys(fields, 0))
     assert fields - set(job_options.FILES.values()) <= set(sent)
 
 
@@ -37,9 +37,6 @@ def test_each_field_of_an_engine_has_an_option_and_is_sent() -> None:
 
 
 def test_what_is_not_given_is_not_sent() -> None:
-    assert job_options.job_input(None, "p", {}) == {"prompt": "p"}
-    assert job_options.job_input("e", "p", {"seed": None, "loras": (), "previews": False, "steps": 0}) == {
-        "engine_id": "e",
-        "prompt": "p",
-        "steps": 0,
-    }
+    assert job_options.job_input(None, {"prompt": "p", "engine": None}) == {"prompt": "p"}
+    said = {"prompt": None, "engine": "x", "seed": None, "loras": (), "previews": False, "steps": 0}
+    assert job_options.job_input("e", said) == {"engine_id": "e", "steps": 0}

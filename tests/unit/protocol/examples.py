@@ -117,6 +117,7 @@ _REQUEST = JobRequest(
     expire_after_s=60.0,
     delete_after_downloads=3,
     give_up_after_s=0.0,
+    is_resolved=True,
     seed=0,
     count=2,
     steps=12,

@@ -67,6 +67,9 @@ def test_a_query_scans_no_table_that_grows_and_sorts_no_more_than_a_few_rows(
         "job_ids",
         "match",
         "match_kept",
+        "stem",
+        "file",
+        "digest",
         "low",
         "high",
     )
