@@ -3,11 +3,12 @@ when it cannot live at all."""
 
 import signal
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
 from kernel.protocol.enums import JobState
-from tests.acceptance.orders import PLAIN, create_engine, submit
+from tests.acceptance.orders import LOADS_FOR_7_S, PLAIN, create_engine, submit
 from tests.acceptance.patience import PATIENCE_S, wait_for
 from tests.acceptance.processes import API
 from tests.acceptance.server import Server
@@ -74,3 +75,49 @@ def test_an_api_whose_port_is_taken_says_so_once_and_ends_the_server(server_with
     assert server.log_tail().count(f"server.port {server.port}") == 1
     assert server.log_tail().count("action=LaunchApi") == 1
     assert server.processes() == []
+
+
+def test_start_job_and_stop_can_be_awaited_and_loading_shows_how_far_it_is(server_with_api: Server) -> None:
+    server = server_with_api
+    server.start()
+    wait_for("the API", lambda: is_ready(server))
+    engine = f"/v1/engines/{create_engine(server.line, server.records.model_named(LOADS_FOR_7_S))}"
+    base = f"http://127.0.0.1:{server.port}"
+
+    def loaded_bytes() -> int:
+        shown = get(server, engine).json()["progress"]
+        return 0 if shown is None else int(shown["bytes"])
+
+    with ThreadPoolExecutor(1) as aside:
+        started = aside.submit(httpx.patch, f"{base}{engine}/start?wait=300", timeout=PATIENCE_S)
+        wait_for("the first quarter", lambda: loaded_bytes() > 0)
+        assert not started.done()
+        answer = started.result()
+    assert (answer.status_code, answer.json()["status"], answer.json()["progress"]) == (200, "ready", None)
+
+    job = {"engine_id": answer.json()["engine_id"], "prompt": "a fox"}
+    done = httpx.post(f"{base}/v1/jobs?wait=300", json=job, timeout=PATIENCE_S)
+    assert (done.status_code, done.json()["status"], done.json()["prompt"]) == (200, "finished", "a fox")
+    stopped = httpx.patch(f"{base}{engine}/stop?wait=300", timeout=PATIENCE_S)
+    assert (stopped.status_code, stopped.json()["status"]) == (200, "closed")
+
+
+def test_a_repeated_job_has_the_answer_of_the_first_one_after_a_restart(server_with_api: Server) -> None:
+    server = server_with_api
+    server.start()
+    wait_for("the API", lambda: is_ready(server))
+    engine_id = create_engine(server.line, server.records.model_named(PLAIN))
+    job = {"engine_id": engine_id, "prompt": "a fox", "steps": 7}
+
+    def post() -> httpx.Response:
+        url = f"http://127.0.0.1:{server.port}/v1/jobs"
+        return httpx.post(url, json=job, headers={"Idempotency-Key": "k"}, timeout=PATIENCE_S)
+
+    first = post()
+    assert (first.status_code, first.json()["steps"], first.json()["engine_id"]) == (202, 7, engine_id)
+    shown = get(server, f"/v1/jobs/{first.json()['job_id']}").json()
+    assert first.json().keys() == shown.keys()
+    server.stop()
+    server.start()
+    wait_for("the API", lambda: is_ready(server))
+    assert post().json() == first.json()

@@ -4,7 +4,7 @@ Waiting in a thread costs two wake-ups and a switch of the interpreter's lock, w
 for a short request. So the thread of the sockets itself begins requests with short, valid bodies, and the bus
 thread completes them when the Manager has answered. A request that may take time, or is invalid, has a thread
 of its own from the beginning (adr/0043). A request with `?wait=` begins in a thread and leaves it: it runs
-again when what it waits for may have come.
+again when what it waits for may have come (adr/0051).
 """
 
 from collections.abc import Callable
