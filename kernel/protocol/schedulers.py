@@ -157,7 +157,8 @@ def problem_with_levels(scheduler: Scheduler, levels: str) -> str | None:
         return None
     if class_name in _OWN_TIMESTEPS:
         return f"{scheduler} has noise levels of its own: omit {levels}"
-    return f"{scheduler} cannot have the noise levels {levels}, the closest are {_NEAREST_SPACINGS[levels]}"
+    nearest = _NEAREST_SPACINGS[levels]
+    return f"{scheduler} cannot have the noise levels {levels}: the closest timestep_spacing is {nearest}"
 
 
 NEAREST: Final[Mapping[str, tuple[Scheduler, ...]]] = {
@@ -165,6 +166,14 @@ NEAREST: Final[Mapping[str, tuple[Scheduler, ...]]] = {
     "DPM++ 2S a Karras": (Scheduler.DPMPP_2S_KARRAS, Scheduler.DPM2_A_KARRAS),
     "dpmpp_2s_ancestral": (Scheduler.DPMPP_2S, Scheduler.DPM2_A),
     "dpmpp_2s_ancestral karras": (Scheduler.DPMPP_2S_KARRAS, Scheduler.DPM2_A_KARRAS),
+    "DPM fast": (Scheduler.DPMPP_2S,),
+    "DPM adaptive": (Scheduler.DPMPP_2M, Scheduler.DPMPP_2S),
+    "DPM++ 2M SDE Heun": (Scheduler.DPMPP_2M_SDE,),
+    "Restart": (Scheduler.HEUN,),
+    "heunpp2": (Scheduler.HEUN,),
+    "ipndm": (Scheduler.DEIS, Scheduler.LMS),
+    "ipndm_v": (Scheduler.DEIS, Scheduler.LMS),
+    "res_multistep": (Scheduler.DPMPP_2M, Scheduler.UNIPC),
 }
-"""Other tools' names for samplers that diffusers lacks, with the nearest of ours: the same solver without
-fresh noise, and another one with it."""
+"""Other tools' names for samplers that diffusers lacks, with the nearest of ours: for 2S a the same solver
+without fresh noise, and another one with it; for the others solvers of the same kind and order."""

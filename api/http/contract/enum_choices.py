@@ -95,12 +95,22 @@ def find_levels(text: str) -> tuple[Scheduler, str] | None:
     return None
 
 
+def _without_levels(text: str) -> str:
+    """The folded text without the noise levels that it ends with."""
+    plain = _plain(text)
+    endings = [_plain(levels) for levels in LEVELS] + ["uniform"]  # "ddim" is a sampler's name
+    return next((plain.removesuffix(one) for one in endings if plain.endswith(one)), plain)
+
+
 def problem_with(kind: type[StrEnum], text: str) -> str:
     """Why a text is refused that means none of an enum's words, and which words are the nearest.
 
     A few words are all listed; of many, only those that are spelled like it.
     """
-    if near := _NEAREST.get(kind, {}).get(_plain(text), ()):
+    plain = _without_levels(text) if kind is Scheduler else _plain(text)
+    if kind is Scheduler and not plain and text.strip():
+        return f"{cut(text)} is no scheduler: write a sampler before it, as in euler {cut(text)}"
+    if near := _NEAREST.get(kind, {}).get(plain, ()):
         verb = "is" if len(near) == 1 else "are"
         return f"{text} is not available, the closest {verb} {' and '.join(near)}"
     if len(kind) <= MAX_LISTED:

@@ -38,7 +38,8 @@ class PreparedJob:
     """A job that is ready to be stepped. It does not change while its images are made."""
 
     job: OpenJob
-    conditioning: Conditioning
+    conditionings: tuple[Conditioning, ...]
+    """That of each UNet call, all of one shape; a single one, if it is always the same."""
     adapters: AdapterSet
     """The LoRAs that change the UNet."""
     vae: Vae
@@ -61,9 +62,9 @@ class PreparedJob:
             adapters=self.adapters,
             control_models=spec.control_models,
             # ControlNets take no mask, so prompts that differ in length cannot share a call with them.
-            tokens=self.conditioning.tokens if spec.control_models else None,
+            tokens=self.conditionings[0].tokens if spec.control_models else None,
         )
-        rows = self.conditioning.rows
+        rows = self.conditionings[0].rows
         return tuple(Sample(admission, index, group, rows) for index in range(len(self.order.pictures)))
 
     def start(self, parts: Components, index: int) -> Trajectory:
@@ -82,7 +83,7 @@ class PreparedJob:
         found = prepare_latents(schedule, generator, shape, self.init_image)
         further, inpaint_mask = found.further_channels, found.inpaint_mask
         return Trajectory(
-            conditioning=self.conditioning,
+            conditionings=self.conditionings,
             guidance_scale=spec.guidance_scale,
             guidance_rescale=spec.guidance_rescale or 0.0,
             schedule=schedule,
@@ -142,7 +143,7 @@ class Preparer:
             job.warn(warning)
         return PreparedJob(
             job=job,
-            conditioning=encoded_prompts.conditioning,
+            conditionings=encoded_prompts.by_call,
             adapters=job_inputs.adapters.for_unet,
             vae=vae,
             init_image=init_image,

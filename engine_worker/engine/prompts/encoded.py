@@ -21,6 +21,8 @@ class Encoded:
     pooled: Tensor | None
     remarks: tuple[str, ...] = ()
     """Notes for the prompt's author, each a sentence without its subject ("The prompt")."""
+    is_empty: bool = False
+    """True if there was no text."""
 
     @property
     def tokens(self) -> int:

@@ -7,6 +7,7 @@ from typing import Final, assert_never
 
 from engine_worker.engine.prompts.encoded import Encode, Technique
 from engine_worker.engine.prompts.plain import Plain
+from engine_worker.engine.prompts.prompt_editing import texts_by_call
 from engine_worker.engine.prompts.sd_embed_package import find_sd_embed
 from engine_worker.engine.prompts.syntaxes import foreign_syntax
 from engine_worker.engine.runtime.late_import import late_import
@@ -32,6 +33,10 @@ class ParsedPrompt:
     """Sentences without their subject, as those of `Encoded`."""
 
 
+ParsedByCall = tuple[ParsedPrompt, ...]
+"""A prompt as it is at each UNet call; a single one, if it is always the same."""
+
+
 class ParsedPromptCache:
     """Parses prompts. All methods may be called from any thread, and no thread waits for another one's
     parsing."""
@@ -39,30 +44,36 @@ class ParsedPromptCache:
     def __init__(self) -> None:
         none = PromptTechnique.NONE
         self._techniques = {none: _make_technique(none)}
-        self._parsed: LruCache[tuple[str, PromptTechnique], ParsedPrompt] = LruCache(max_count=MAX_REMEMBERED)
+        self._parsed: LruCache[tuple[str, PromptTechnique, int], ParsedByCall] = LruCache(
+            max_count=MAX_REMEMBERED
+        )
 
-    def has(self, text: str, technique: PromptTechnique) -> bool:
+    def has(self, text: str, technique: PromptTechnique, steps: int) -> bool:
         """True if parsing it takes no time."""
-        if self._parsed.has((text, technique)):
+        if self._parsed.has((text, technique, steps)):
             return True
         is_quick = technique is not PromptTechnique.COMPEL and len(text) <= _AT_ONCE
-        return is_quick and technique in self._techniques
+        return is_quick and technique in self._techniques and not _may_change(text, technique)
 
-    def read(self, text: str, technique: PromptTechnique) -> ParsedPrompt:
-        """Parse a prompt, unless it is cached.
+    def read(self, text: str, technique: PromptTechnique, steps: int) -> ParsedByCall:
+        """Parse a prompt, unless it is cached. `steps` is the number of UNet calls.
 
         Raises: JobRejected, if it is too long or cannot be parsed; its text still lacks the field's name.
         NotInstalled, if the technique needs a package that is not installed.
         """
-        parsed = self._parsed.find((text, technique))
+        parsed = self._parsed.find((text, technique, steps))
         if parsed is not None:
             return parsed
         fault = fault_of_length(text, technique)
         if fault is not None:
             raise JobRejected(fault)
+        texts = texts_by_call(text, steps) if _may_change(text, technique) else (text,)
+        known = {one: self._parse(one, technique) for one in dict.fromkeys(texts)}
+        return self._parsed.keep((text, technique, steps), tuple(known[one] for one in texts))
+
+    def _parse(self, text: str, technique: PromptTechnique) -> ParsedPrompt:
         encode = self._technique(technique).read(text)
-        remarks = tuple(foreign_syntax(text, technique))
-        return self._parsed.keep((text, technique), ParsedPrompt(text, technique, encode, remarks))
+        return ParsedPrompt(text, technique, encode, tuple(foreign_syntax(text, technique)))
 
     def _technique(self, name: PromptTechnique) -> Technique:
         """Created on first use, because compel and sd_embed take long to import. If two threads create it,
@@ -70,6 +81,11 @@ class ParsedPromptCache:
         if name not in self._techniques:
             self._techniques.setdefault(name, _make_technique(name))
         return self._techniques[name]
+
+
+def _may_change(text: str, technique: PromptTechnique) -> bool:
+    """True if a prompt may change between steps, which is a part of A1111's syntax."""
+    return technique is PromptTechnique.SD_EMBED and "[" in text
 
 
 @contextmanager

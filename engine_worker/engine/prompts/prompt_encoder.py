@@ -1,10 +1,12 @@
 """Encodes the prompts of jobs for the UNet: text encoders, guidance, and SDXL's size embeddings."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
+import diffusers
 import torch
 from torch import Tensor
 
@@ -13,18 +15,27 @@ from engine_worker.engine.networks.components import Components, Conditioning, S
 from engine_worker.engine.networks.offload import LoadModules
 from engine_worker.engine.prompts.embeddings import Vectors, make_embedding_tokens, read_vectors
 from engine_worker.engine.prompts.encoded import Encode, Encoded
-from engine_worker.engine.prompts.parsed_prompts import ParsedPrompt, ParsedPromptCache, naming
+from engine_worker.engine.prompts.parsed_prompts import (
+    ParsedByCall,
+    ParsedPrompt,
+    ParsedPromptCache,
+    naming,
+)
 from engine_worker.engine.prompts.plain import encode_plain
 from engine_worker.engine.prompts.reader import MAX_TOKENS, Readers, make_readers
 from engine_worker.engine.runtime.cuda_stream import copy_async
 from engine_worker.engine.runtime.lru_cache import Identity, LruCache, ModelCache
 from kernel.protocol.enums import ModelType, PromptTechnique
+from kernel.protocol.errors import JobRejected
 from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.prompts import lora_tags, without_lora_tags
+from kernel.protocol.schedulers import KINDS
 from kernel.protocol.specs import JobOrder, JobSpec
 
 CACHE_BYTES: Final = 32 << 20
 """On the engine's device: a hundred prompts of one chunk for SDXL in half precision."""
+MAX_CHANGING_CHUNKS: Final = 256
+"""Chunks of all texts of a prompt that changes between steps: as many as compel encodes for one prompt."""
 _MAX_EMBEDDINGS: Final = 256
 _MAX_VECTORS_BYTES: Final = 16 << 20
 """An embedding of 16 vectors for SDXL has 130 KB."""
@@ -37,17 +48,23 @@ ActiveLoras = tuple[tuple[Identity, float], ...]
 class EncodedPrompts:
     """The prompts of a job, encoded once for all of its images."""
 
-    conditioning: Conditioning
+    by_call: tuple[Conditioning, ...]
+    """That of each UNet call, all of one shape; a single one, if the prompts are always the same."""
     warnings: tuple[str, ...]
     """Complete sentences for the job's owner."""
+
+    @property
+    def conditioning(self) -> Conditioning:
+        """The first one."""
+        return self.by_call[0]
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedPrompts:
     """The prompts of a job, parsed. The negative prompt is None without guidance."""
 
-    prompt: ParsedPrompt
-    negative: ParsedPrompt | None
+    prompt: ParsedByCall
+    negative: ParsedByCall | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +115,8 @@ class PromptEncoder:
 
     def is_parsed(self, order: JobOrder) -> bool:
         """True if parsing the prompts of a job takes no time."""
-        return all(self._parsed.has(text, order.spec.long_prompt_technique) for _, text in _texts(order.spec))
+        technique, calls = order.spec.long_prompt_technique, _calls(order.spec)
+        return all(self._parsed.has(text, technique, calls) for _, text in _texts(order.spec))
 
     def has_vectors(self, order: JobOrder) -> bool:
         """True if the embeddings of a job are loaded."""
@@ -110,10 +128,12 @@ class PromptEncoder:
         Raises: JobRejected, if they cannot be parsed by the job's technique; NotInstalled, if it needs a
         package that is not installed.
         """
-        parsed_prompts: list[ParsedPrompt] = []
+        parsed_prompts: list[ParsedByCall] = []
         for field, text in _texts(order.spec):
             with naming(field):
-                parsed_prompts.append(self._parsed.read(text, order.spec.long_prompt_technique))
+                parsed_prompts.append(
+                    self._parsed.read(text, order.spec.long_prompt_technique, _calls(order.spec))
+                )
         prompt, *negative = parsed_prompts
         return ParsedPrompts(prompt, negative[0] if negative else None)
 
@@ -136,18 +156,24 @@ class PromptEncoder:
         key, parsed = _encode_key(order, loras), parsed or self.read(order)
         with ExitStack() as stay:
             scope = _EncodeScope(key, self._readers(key), self._parts.text.loaded, stay)
-            prompt = self._encoded("prompt", parsed.prompt, scope)
-            rows, warnings = [prompt], [f"the prompt {remark}" for remark in prompt.remarks]
+            prompts = self._encoded("prompt", parsed.prompt, scope)
+            warnings = [f"the prompt {remark}" for one in prompts for remark in one.remarks]
+            negatives: Sequence[Encoded] = ()
             if parsed.negative is not None:
-                negative = self._encoded("negative_prompt", parsed.negative, scope)
-                rows = [negative, prompt]
-                warnings += [f"the negative prompt {remark}" for remark in negative.remarks]
+                negatives = self._encoded("negative_prompt", parsed.negative, scope)
+                warnings += [f"the negative prompt {remark}" for one in negatives for remark in one.remarks]
                 warnings += _tags_without_effect(order.spec)
-            longest = max(row.tokens for row in rows)
-            embeds = torch.cat([self._padded(row, longest, scope) for row in rows])
-        pooled = [row.pooled for row in rows if row.pooled is not None]
-        conditioning = _conditioning(self._parts, order.spec, embeds, torch.cat(pooled) if pooled else None)
-        return EncodedPrompts(conditioning, tuple(warnings))
+            longest = max(row.tokens for row in (*negatives, *prompts))
+            made: dict[tuple[int, ...], Conditioning] = {}
+            by_call: list[Conditioning] = []
+            for call in range(max(len(prompts), len(negatives))):
+                rows = [at[min(call, len(at) - 1)] for at in (negatives, prompts) if at]
+                same = tuple(map(id, rows))
+                if same not in made:
+                    embeds = torch.cat([self._padded(row, longest, scope) for row in rows])
+                    made[same] = _conditioning(self._parts, order.spec, rows, embeds)
+                by_call.append(made[same])
+        return EncodedPrompts(tuple(by_call), tuple(dict.fromkeys(warnings)))
 
     def _readers(self, key: _EncodeKey) -> Readers:
         sources = key.embeddings
@@ -155,11 +181,30 @@ class PromptEncoder:
         encoders = 1 if isinstance(self._parts.text, SdText) else 2
         return make_readers(self._parts, make_embedding_tokens(sources, vectors, encoders), key.clip_skip)
 
-    def _encoded(self, field: str, parsed: ParsedPrompt, scope: _EncodeScope) -> Encoded:
+    def _encoded(self, field: str, parsed: ParsedByCall, scope: _EncodeScope) -> list[Encoded]:
+        """A prompt at each UNet call.
+
+        Raises: JobRejected, if it cannot be encoded, or its texts have too many chunks in all.
+        """
+        known: dict[str, Encoded] = {}
+        for one in parsed:
+            if one.text in known:
+                continue
+            known[one.text] = self._encoded_text(field, one, scope)
+            if (
+                len(known) > 1
+                and sum(row.tokens for row in known.values()) > MAX_CHANGING_CHUNKS * MAX_TOKENS
+            ):
+                problem = f"its texts over the steps have more than {MAX_CHANGING_CHUNKS} chunks in all"
+                raise JobRejected(f"{field}: too long: {problem}")
+        return [known[one.text] for one in parsed]
+
+    def _encoded_text(self, field: str, parsed: ParsedPrompt, scope: _EncodeScope) -> Encoded:
         def encode() -> Encoded:
             with naming(field):
                 encoded = scope.encoded(parsed.encode)
-            return replace(encoded, remarks=(*encoded.remarks, *parsed.remarks))
+            is_empty = not parsed.text
+            return replace(encoded, remarks=(*encoded.remarks, *parsed.remarks), is_empty=is_empty)
 
         return self._prompts.get((parsed.text, scope.key), encode)
 
@@ -168,8 +213,12 @@ class PromptEncoder:
         if row.tokens == tokens:
             return row.embeds
         nothing = replace(scope.key, technique=PromptTechnique.NONE)
-        empty = self._prompts.get(("", nothing), lambda: scope.encoded(partial(encode_plain, "")))
+        empty = self._prompts.get(("", nothing), lambda: scope.encoded(_encode_nothing))
         return torch.cat([row.embeds, empty.embeds.repeat(1, (tokens - row.tokens) // MAX_TOKENS, 1)], dim=1)
+
+
+def _encode_nothing(readers: Readers) -> Encoded:
+    return replace(encode_plain("", readers), is_empty=True)
 
 
 def is_guided(spec: JobSpec) -> bool:
@@ -178,14 +227,14 @@ def is_guided(spec: JobSpec) -> bool:
     return spec.guidance_scale > 1.0
 
 
-def _conditioning(parts: Components, spec: JobSpec, embeds: Tensor, pooled: Tensor | None) -> Conditioning:
-    if pooled is None:
+def _conditioning(parts: Components, spec: JobSpec, rows: Sequence[Encoded], embeds: Tensor) -> Conditioning:
+    """The conditioning of a call. `rows` are the negative prompt, with guidance, and the prompt; `embeds` are
+    theirs, padded."""
+    found = [row.pooled for row in rows if row.pooled is not None]
+    if not found:
         return Conditioning(embeds)
-    if (
-        isinstance(parts.text, SdxlText)
-        and parts.text.zeroes_empty_negative
-        and not _encoded_text(spec.negative_prompt, spec)
-    ):
+    pooled = torch.cat(found)
+    if isinstance(parts.text, SdxlText) and parts.text.zeroes_empty_negative and rows[0].is_empty:
         # The conditional row is the last one, and the only one without guidance.
         embeds[:-1], pooled[:-1] = 0.0, 0.0
     height, width = spec.height_px, spec.width_px
@@ -194,13 +243,19 @@ def _conditioning(parts: Components, spec: JobSpec, embeds: Tensor, pooled: Tens
     return Conditioning(embeds, pooled, copy_async(sizes, parts.device).expand(len(embeds), -1))
 
 
+def _calls(spec: JobSpec) -> int:
+    """The UNet calls by which A1111 counts the steps of prompts that change: all that a whole image takes."""
+    calls: int = getattr(getattr(diffusers, KINDS[spec.scheduler].class_name), "order", 1)
+    return spec.steps * calls
+
+
 def _texts(spec: JobSpec) -> tuple[tuple[str, str], ...]:
     """The prompts that a job needs, each with its field."""
-    prompt = ("prompt", _encoded_text(spec.prompt, spec))
-    return (prompt, ("negative_prompt", _encoded_text(spec.negative_prompt, spec)))[: 1 + is_guided(spec)]
+    prompt = ("prompt", _without_tags(spec.prompt, spec))
+    return (prompt, ("negative_prompt", _without_tags(spec.negative_prompt, spec)))[: 1 + is_guided(spec)]
 
 
-def _encoded_text(prompt: str, spec: JobSpec) -> str:
+def _without_tags(prompt: str, spec: JobSpec) -> str:
     """A prompt as it is encoded: without LoRA tags, if these are none of its text."""
     return without_lora_tags(prompt) if spec.lora_tags else prompt
 

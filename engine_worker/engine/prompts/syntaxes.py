@@ -53,11 +53,10 @@ _MARKS: Final = (
     ),
     _Mark(
         re.compile(
-            r"\[[^\[\]\n]{0,200}:\s?[0-9]{0,4}\.?[0-9]+\s?\]|\[[^\[\]|\n]{1,200}\|[^\[\]\n]{1,200}\]"
+            r"(?<!\\)\[(?:[^\[\]\n]{0,200}:\s?[0-9]{0,4}\.?[0-9]+\s?|[^\[\]|\n]{1,200}\|[^\[\]\n]{1,200})\]"
         ),  # [a:b:0.5], [a|b]
         "A1111 prompt editing",
-        (),
-        "prompt editing is not supported",
+        (PromptTechnique.SD_EMBED,),
     ),
     _Mark(
         re.compile(r"\bAND\b"),  # a cat AND a dog

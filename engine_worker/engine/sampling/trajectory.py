@@ -43,7 +43,8 @@ class Trajectory:
     image.
     """
 
-    conditioning: Conditioning
+    conditionings: tuple[Conditioning, ...]
+    """That of each UNet call, all of one shape; a single one, if it is always the same."""
     guidance_scale: float
     guidance_rescale: float
     schedule: Schedule
@@ -55,6 +56,11 @@ class Trajectory:
     """Set if only a part is repainted, by a UNet that was not trained for it."""
     controls: tuple[Control, ...] = ()
     calls_done: int = 0
+
+    @property
+    def conditioning(self) -> Conditioning:
+        """That of the next call."""
+        return self.conditionings[min(self.calls_done, len(self.conditionings) - 1)]
 
     @property
     def is_done(self) -> bool:

@@ -13,7 +13,7 @@ from bench.stock import CLASSES, Asked, Stock
 from engine_worker.engine.networks.components import Components
 from engine_worker.engine.networks.vae import decode
 from engine_worker.engine.pipeline.resources import bare_resources
-from kernel.protocol.enums import ModelBase, Scheduler
+from kernel.protocol.enums import ModelBase, PromptTechnique, Scheduler
 from kernel.protocol.schedulers import KINDS, SAMPLERS
 from kernel.protocol.specs import JobSpec, SchedulerConfig
 
@@ -158,3 +158,45 @@ def test_a_checkpoint_with_v_prediction_makes_the_stock_pipelines_picture(
     theirs = spec(scheduler=scheduler, steps=4, negative_prompt="blue", scheduler_config=config)
     assert apart(ours, stock, job, theirs).is_nothing
     assert not apart(parts, stock, job, theirs).is_nothing
+
+
+def stock_by_call(stock: Stock, job: JobSpec, texts: list[str]) -> torch.Tensor:
+    """The latents of the stock pipeline, whose embeddings are replaced after each step by those of a text."""
+
+    def replace_embeds(
+        pipeline: object, step: int, timestep: object, tensors: dict[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        embeds, pooled = stock.encode(texts[min(step + 1, len(texts) - 1)], job.negative_prompt or None)
+        found = {"prompt_embeds": embeds, "add_text_embeds": pooled}
+        return {name: found[name] for name in tensors if found[name] is not None}
+
+    asked = Asked(structs.replace(job, prompt=texts[0]))
+    pipeline = stock._pipeline("", asked)
+    names = [
+        name for name in ("prompt_embeds", "add_text_embeds") if name in pipeline._callback_tensor_inputs
+    ]
+    return pipeline(
+        **stock._words(asked.spec),
+        callback_on_step_end=replace_embeds,
+        callback_on_step_end_tensor_inputs=names,
+    ).images
+
+
+@pytest.mark.parametrize("scheduler", [Scheduler.EULER, Scheduler.EULER_A, Scheduler.DPMPP_2M_KARRAS])
+@pytest.mark.parametrize("negative_prompt", ["", "blue"])
+def test_a_prompt_that_changes_is_the_stock_pipelines_with_other_embeddings_at_each_step(
+    scheduler: Scheduler, negative_prompt: str, parts: Components, stock: Stock
+) -> None:
+    job = spec(
+        prompt="a [red:green:0.5] [ball|cube|cone]",
+        negative_prompt=negative_prompt,
+        scheduler=scheduler,
+        steps=4,
+        technique=PromptTechnique.SD_EMBED,
+    )
+    texts = ["a red ball", "a red ball", "a red cube", "a green cone"]
+    expected = stock_by_call(stock, job, texts)
+    ours = make_alone(bare_resources(parts), Asked(job))
+    near = 1e-5 * max(10.0, expected.abs().max().item())
+    assert (ours - expected).abs().max().item() <= near
+    assert (ours - stock_by_call(stock, job, texts[:1])).abs().max().item() > 10 * near

@@ -136,6 +136,33 @@ def test_lora_tags_are_not_encoded(technique: PromptTechnique, parts: Components
     assert "seems to contain an A1111 LoRA tag, but '<lora:ink:0.8>' is treated as plain text" in warning
 
 
+def test_a_negative_prompt_that_changes_has_a_conditioning_for_each_call(parts: Components) -> None:
+    technique = PromptTechnique.SD_EMBED
+    made = encoded_prompts(parts, "a [(red:1.2)::1] ball", "[[blue|]:2]", technique=technique)
+    prompts = ["a (red:1.2) ball"] * 2 + ["a  ball"] * 2
+    negatives = ["", "", "", "blue"]
+    for found, prompt, negative in zip(made.by_call, prompts, negatives, strict=True):
+        expected = encoded_prompts(parts, prompt, negative, technique=technique).conditioning
+        assert torch.equal(found.embeds, expected.embeds)
+        assert found.pooled is None or torch.equal(found.pooled, expected.pooled)
+    assert made.warnings == ()
+
+
+def test_texts_of_a_prompt_that_changes_are_padded_to_the_longest(parts: Components) -> None:
+    made = encoded_prompts(parts, f"[a:{LONG}:1]", technique=PromptTechnique.SD_EMBED)
+    assert {found.embeds.shape[1] for found in made.by_call} == {3 * 77}
+
+
+@pytest.mark.parametrize("text", ["[a:b:0.5]", "[a|b]", "a AND b", "<hypernet:a:1>"])
+@pytest.mark.parametrize("technique", list(PromptTechnique))
+def test_what_a_technique_does_not_read_gives_a_warning_that_quotes_it(
+    technique: PromptTechnique, text: str, parts: Components
+) -> None:
+    warnings = encoded_prompts(parts, text, technique=technique).warnings
+    is_read = technique is PromptTechnique.SD_EMBED and text.startswith("[")
+    assert [("plain text" in one) for one in warnings] == ([] if is_read else [True])
+
+
 def test_a_prompt_that_was_encoded_is_not_encoded_again(parts: Components) -> None:
     prompt_encoder = PromptEncoder(parts)
     asked = prompt_order("a red ball " * 30, "blue")

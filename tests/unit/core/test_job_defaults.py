@@ -118,7 +118,10 @@ def test_noise_levels_that_a_scheduler_cannot_have_are_refused_with_the_closest(
     (engine_id,) = story.database.engines
     levels = {"timestep_spacing": "simple"}
     assert decided(story, scheduler=Scheduler.EULER_A, scheduler_config=levels).scheduler_config == levels
-    for scheduler, says in ((Scheduler.DDIM, "the closest are trailing"), (Scheduler.LCM, "omit simple")):
+    for scheduler, says in (
+        (Scheduler.DDIM, "the closest timestep_spacing is trailing"),
+        (Scheduler.LCM, "omit simple"),
+    ):
         reply = story.refusal(submit(engine_id, scheduler=scheduler, scheduler_config=levels))
         assert problem(reply) == "scheduler_config.timestep_spacing"
         assert says in reply.detail
