@@ -201,13 +201,15 @@ class Components:
 class Conditioning:
     """The encoded prompts of a job, and SDXL's size embeddings.
 
-    There are two rows, unconditional then conditional, or one without guidance.
+    There are two rows, unconditional then conditional, or one without guidance; with prompts joined by AND
+    there are more conditional ones, each with a weight.
     Shapes: embeds (rows, tokens, width); SDXL also pooled (rows, width) and sizes (rows, 6).
     """
 
     embeds: Tensor
     pooled: Tensor | None = None
     sizes: Tensor | None = None
+    weights: tuple[float, ...] = (1.0,)
 
     @property
     def rows(self) -> int:

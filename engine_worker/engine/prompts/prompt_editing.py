@@ -1,10 +1,12 @@
-r"""Prompts that change between steps, in the syntax of AUTOMATIC1111's web UI, read before the weights.
+r"""Prompts that change between steps or are several, in A1111's syntax; a1111.py reads weights afterwards.
 
     [from:to:when]   `from` until that step, then `to`     [to:when]   nothing until that step, then `to`
     [a|b|c]          each in turn, step by step            [from::when]   `from` until that step, then nothing
 
 `when` with a decimal point is a fraction of the steps, without one a step. All of these nest, also within
 weights. What does not fit is left as it stands: `[red]` and `[16:9 red]` are for the weights.
+
+    a AND b :0.5     both guide each step by themselves, b with half the weight
 
 As there, a step is a call of the UNet, so samplers with two calls per step have twice as many; the first two
 calls are of step 1, and `from` holds up to and including step `when`.
@@ -26,6 +28,9 @@ MAX_NESTED: Final = 20
 """Deeper brackets are left as they stand."""
 MAX_TEXTS: Final = 64
 """Texts of one prompt over its steps, each of which is encoded."""
+MAX_COMPOSED: Final = 8
+"""Prompts joined by AND, each of which takes a row of every UNet call."""
+_AND: Final = re.compile(r"\bAND\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,18 @@ class _Alternate:
 
 
 _Parts = tuple["str | _Scheduled | _Alternate", ...]
+
+
+def composed(prompt: str) -> tuple[tuple[str, float], ...]:
+    """The prompts that AND joins, each with its weight. Without AND, a number at the end is text."""
+    texts = _AND.split(prompt)
+    return ((prompt, 1.0),) if len(texts) == 1 else tuple(map(_composed, texts))
+
+
+def _composed(text: str) -> tuple[str, float]:
+    head, colon, number = text.rpartition(":")
+    found = _NUMBER.fullmatch(number) if colon else None
+    return (text, 1.0) if found is None else (head, float(found["number"]))
 
 
 def texts_by_call(prompt: str, steps: int) -> tuple[str, ...]:

@@ -22,7 +22,9 @@ from engine_worker.engine.prompts.parsed_prompts import (
     naming,
 )
 from engine_worker.engine.prompts.plain import encode_plain
+from engine_worker.engine.prompts.prompt_editing import MAX_COMPOSED, composed
 from engine_worker.engine.prompts.reader import MAX_TOKENS, Readers, make_readers
+from engine_worker.engine.prompts.weighted import MOST_WEIGHT
 from engine_worker.engine.runtime.cuda_stream import copy_async
 from engine_worker.engine.runtime.lru_cache import Identity, LruCache, ModelCache
 from kernel.protocol.enums import ModelType, PromptTechnique
@@ -61,9 +63,11 @@ class EncodedPrompts:
 
 @dataclass(frozen=True, slots=True)
 class ParsedPrompts:
-    """The prompts of a job, parsed. The negative prompt is None without guidance."""
+    """The prompts of a job, parsed. The negative prompt is None without guidance, which AND always has."""
 
-    prompt: ParsedByCall
+    composed: tuple[ParsedByCall, ...]
+    """The prompts that AND joins; one without it."""
+    weights: tuple[float, ...]
     negative: ParsedByCall | None
 
 
@@ -128,14 +132,18 @@ class PromptEncoder:
         Raises: JobRejected, if they cannot be parsed by the job's technique; NotInstalled, if it needs a
         package that is not installed.
         """
-        parsed_prompts: list[ParsedByCall] = []
-        for field, text in _texts(order.spec):
+        spec, technique, calls = order.spec, order.spec.long_prompt_technique, _calls(order.spec)
+        weights = tuple(weight for _, weight in _composed(spec))
+        if len(weights) > MAX_COMPOSED:
+            raise JobRejected(f"prompt: AND joins {len(weights)} prompts: at most {MAX_COMPOSED}")
+        if not all(abs(weight) <= MOST_WEIGHT for weight in weights):
+            raise JobRejected(f"prompt: weights of prompts that AND joins must be at most {MOST_WEIGHT:g}")
+        parsed: list[ParsedByCall] = []
+        for field, text in _texts(spec):
             with naming(field):
-                parsed_prompts.append(
-                    self._parsed.read(text, order.spec.long_prompt_technique, _calls(order.spec))
-                )
-        prompt, *negative = parsed_prompts
-        return ParsedPrompts(prompt, negative[0] if negative else None)
+                parsed.append(self._parsed.read(text, technique, calls))
+        joined, negative = tuple(parsed[: len(weights)]), parsed[len(weights) :]
+        return ParsedPrompts(joined, weights, negative[0] if negative else None)
 
     def load_vectors(self, order: JobOrder) -> None:
         """Load the embeddings of a job. Raises: JobRejected; ModelUnreadable."""
@@ -156,22 +164,24 @@ class PromptEncoder:
         key, parsed = _encode_key(order, loras), parsed or self.read(order)
         with ExitStack() as stay:
             scope = _EncodeScope(key, self._readers(key), self._parts.text.loaded, stay)
-            prompts = self._encoded("prompt", parsed.prompt, scope)
-            warnings = [f"the prompt {remark}" for one in prompts for remark in one.remarks]
-            negatives: Sequence[Encoded] = ()
+            joined = [self._encoded("prompt", one, scope) for one in parsed.composed]
+            warnings = [f"the prompt {remark}" for at in joined for one in at for remark in one.remarks]
+            negatives: list[Encoded] = []
             if parsed.negative is not None:
                 negatives = self._encoded("negative_prompt", parsed.negative, scope)
                 warnings += [f"the negative prompt {remark}" for one in negatives for remark in one.remarks]
                 warnings += _tags_without_effect(order.spec)
-            longest = max(row.tokens for row in (*negatives, *prompts))
+            by_row = [at for at in (negatives, *joined) if at]
+            longest = max(row.tokens for at in by_row for row in at)
             made: dict[tuple[int, ...], Conditioning] = {}
             by_call: list[Conditioning] = []
-            for call in range(max(len(prompts), len(negatives))):
-                rows = [at[min(call, len(at) - 1)] for at in (negatives, prompts) if at]
+            for call in range(max(map(len, by_row))):
+                rows = [at[min(call, len(at) - 1)] for at in by_row]
                 same = tuple(map(id, rows))
                 if same not in made:
                     embeds = torch.cat([self._padded(row, longest, scope) for row in rows])
-                    made[same] = _conditioning(self._parts, order.spec, rows, embeds)
+                    conditioning = _conditioning(self._parts, order.spec, rows, embeds)
+                    made[same] = replace(conditioning, weights=parsed.weights)
                 by_call.append(made[same])
         return EncodedPrompts(tuple(by_call), tuple(dict.fromkeys(warnings)))
 
@@ -234,9 +244,9 @@ def _conditioning(parts: Components, spec: JobSpec, rows: Sequence[Encoded], emb
     if not found:
         return Conditioning(embeds)
     pooled = torch.cat(found)
-    if isinstance(parts.text, SdxlText) and parts.text.zeroes_empty_negative and rows[0].is_empty:
-        # The conditional row is the last one, and the only one without guidance.
-        embeds[:-1], pooled[:-1] = 0.0, 0.0
+    is_zeroed = isinstance(parts.text, SdxlText) and parts.text.zeroes_empty_negative and len(rows) > 1
+    if is_zeroed and rows[0].is_empty:
+        embeds[:1], pooled[:1] = 0.0, 0.0
     height, width = spec.height_px, spec.width_px
     # Original size, crop corner, target size: an uncropped image of exactly this size.
     sizes = torch.tensor([[height, width, 0, 0, height, width]], dtype=torch.float32)
@@ -251,8 +261,17 @@ def _calls(spec: JobSpec) -> int:
 
 def _texts(spec: JobSpec) -> tuple[tuple[str, str], ...]:
     """The prompts that a job needs, each with its field."""
-    prompt = ("prompt", _without_tags(spec.prompt, spec))
-    return (prompt, ("negative_prompt", _without_tags(spec.negative_prompt, spec)))[: 1 + is_guided(spec)]
+    found = [("prompt", text) for text, _ in _composed(spec)]
+    if is_guided(spec) or len(found) > 1:
+        found.append(("negative_prompt", _without_tags(spec.negative_prompt, spec)))
+    return tuple(found)
+
+
+def _composed(spec: JobSpec) -> tuple[tuple[str, float], ...]:
+    """The prompts that are joined by AND, which is a part of A1111's syntax, with their weights."""
+    prompt = _without_tags(spec.prompt, spec)
+    is_read = spec.long_prompt_technique is PromptTechnique.SD_EMBED
+    return composed(prompt) if is_read else ((prompt, 1.0),)
 
 
 def _without_tags(prompt: str, spec: JobSpec) -> str:

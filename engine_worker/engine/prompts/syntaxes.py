@@ -62,7 +62,7 @@ _MARKS: Final = (
         re.compile(r"\bAND\b"),  # a cat AND a dog
         "A1111 composition",
         (),
-        "composition of prompts is not supported",
+        "it composes prompts in `prompt` with long_prompt_technique sd_embed",
     ),
     _Mark(
         re.compile(r"\\[()\[\]]"),  # \(

@@ -128,10 +128,24 @@ def _guided(predicted: Tensor, trajectory: Trajectory) -> Tensor:
     """Classifier-free guidance (Ho and Salimans, arXiv:2207.12598): away from the unconditional row."""
     if predicted.shape[0] == 1:
         return predicted
-    unconditional, conditional = predicted.chunk(2)
+    unconditional, conditional = predicted[:1], predicted[1:]
+    weights = trajectory.conditioning.weights
+    if weights != (1.0,):
+        conditional = unconditional + _weighted_sum(conditional - unconditional, weights)
     guided = unconditional + trajectory.guidance_scale * (conditional - unconditional)
     share = trajectory.guidance_rescale
     return _rescaled(guided, conditional, share) if share else guided
+
+
+def _weighted_sum(directions: Tensor, weights: Sequence[float]) -> Tensor:
+    """Composed prompts guide together (Liu et al., arXiv:2206.01714, equation 11).
+
+    Shapes: directions (n, channels, height, width), sum (1, channels, height, width).
+    """
+    total = weights[0] * directions[:1]
+    for number, weight in enumerate(weights[1:], start=1):
+        total = total + weight * directions[number : number + 1]
+    return total
 
 
 def _rescaled(guided: Tensor, conditional: Tensor, share: float) -> Tensor:

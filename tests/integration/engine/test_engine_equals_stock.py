@@ -200,3 +200,49 @@ def test_a_prompt_that_changes_is_the_stock_pipelines_with_other_embeddings_at_e
     near = 1e-5 * max(10.0, expected.abs().max().item())
     assert (ours - expected).abs().max().item() <= near
     assert (ours - stock_by_call(stock, job, texts[:1])).abs().max().item() > 10 * near
+
+
+@pytest.mark.parametrize("guidance_scale", [5.0, 1.0])
+def test_prompts_joined_by_and_guide_together_as_in_the_plain_loop(
+    guidance_scale: float, parts: Components, stock: Stock
+) -> None:
+    prompt, negative = "a red ball AND a green [cube|cone] :0.5 AND blue:-0.25", "purple"
+    job = spec(
+        prompt=prompt,
+        negative_prompt=negative,
+        guidance_scale=guidance_scale,
+        steps=3,
+        technique=PromptTechnique.SD_EMBED,
+    )
+    scheduler, unet = stock._scheduler(job), stock.pipeline.unet
+    scheduler.set_timesteps(job.steps)
+    shape = (1, 4, job.height_px // 8, job.width_px // 8)
+    latents = (
+        torch.randn(shape, generator=torch.Generator().manual_seed(job.seed)) * scheduler.init_noise_sigma
+    )
+    sizes = torch.tensor(
+        [[job.height_px, job.width_px, 0, 0, job.height_px, job.width_px]], dtype=torch.float32
+    )
+    for call, timestep in enumerate(scheduler.timesteps):
+        second = "a green cone" if call == 2 else "a green cube"
+        seen = scheduler.scale_model_input(latents, timestep)
+
+        def predicted(text: str, row: int) -> torch.Tensor:
+            embeds, pooled = stock.encode(text, negative)
+            added = None if pooled is None else {"text_embeds": pooled[row : row + 1], "time_ids": sizes}
+            with torch.no_grad():
+                return unet(seen, timestep, embeds[row : row + 1], added_cond_kwargs=added).sample  # noqa: B023
+
+        bare = predicted("", 0)
+        joined = [
+            (predicted("a red ball", 1), 1.0),
+            (predicted(second, 1), 0.5),
+            (predicted("blue", 1), -0.25),
+        ]
+        noise = bare + sum(guidance_scale * weight * (one - bare) for one, weight in joined)
+        latents = scheduler.step(noise, timestep, latents).prev_sample
+    ours = make_alone(bare_resources(parts), Asked(job))
+    near = 1e-5 * max(10.0, latents.abs().max().item())
+    assert (ours - latents).abs().max().item() <= near
+    plain = make_alone(bare_resources(parts), Asked(structs.replace(job, prompt="a red ball")))
+    assert (ours - plain).abs().max().item() > 10 * near

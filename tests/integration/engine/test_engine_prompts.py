@@ -148,6 +148,17 @@ def test_a_negative_prompt_that_changes_has_a_conditioning_for_each_call(parts: 
     assert made.warnings == ()
 
 
+def test_and_in_the_negative_prompt_is_text_and_too_many_are_refused(parts: Components) -> None:
+    technique = PromptTechnique.SD_EMBED
+    (warning,) = encoded_prompts(parts, "a ball", "blue AND red", technique=technique).warnings
+    assert "the negative prompt seems to contain A1111 composition" in warning
+    made = encoded_prompts(parts, "a AND b:2 AND c", "", guidance_scale=1.0, technique=technique).conditioning
+    assert (made.rows, made.weights) == (4, (1.0, 2.0, 1.0))
+    for prompt, says in (("a AND " * 8, "AND joins 9 prompts"), ("a AND b:101", "must be at most 100")):
+        with pytest.raises(JobRejected, match=f"^prompt: .*{says}"):
+            encoded_prompts(parts, prompt, technique=technique)
+
+
 def test_texts_of_a_prompt_that_changes_are_padded_to_the_longest(parts: Components) -> None:
     made = encoded_prompts(parts, f"[a:{LONG}:1]", technique=PromptTechnique.SD_EMBED)
     assert {found.embeds.shape[1] for found in made.by_call} == {3 * 77}
@@ -159,7 +170,7 @@ def test_what_a_technique_does_not_read_gives_a_warning_that_quotes_it(
     technique: PromptTechnique, text: str, parts: Components
 ) -> None:
     warnings = encoded_prompts(parts, text, technique=technique).warnings
-    is_read = technique is PromptTechnique.SD_EMBED and text.startswith("[")
+    is_read = technique is PromptTechnique.SD_EMBED and not text.startswith("<")
     assert [("plain text" in one) for one in warnings] == ([] if is_read else [True])
 
 

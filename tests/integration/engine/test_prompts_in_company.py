@@ -29,6 +29,7 @@ def test_prompts_of_one_chunk_and_of_several_share_their_steps(parts: Components
         prompt_order("a (red:1.3) ball, " * 40, "blue", technique=PromptTechnique.SD_EMBED, clip_skip=2),
         prompt_order("a (red)1.3 dusk", "blue", technique=PromptTechnique.COMPEL, embeddings=(dusk,)),
         prompt_order("a dusk", guidance_scale=1.0),
+        prompt_order("a [red|blue] ball AND a hat:0.5", technique=PromptTechnique.SD_EMBED),
     ]
     orders = [replace(one, job_id=JobId(str(number))) for number, one in enumerate(orders)]
     latents: dict[JobId, torch.Tensor] = {}
@@ -37,7 +38,7 @@ def test_prompts_of_one_chunk_and_of_several_share_their_steps(parts: Components
         latents[finished.job.order.job_id] = finished.latents
 
     bell = Bell()
-    engine_core = EngineCore(bare_resources(parts), keep, 4, Outcomes().emit, bell.ring)
+    engine_core = EngineCore(bare_resources(parts), keep, 5, Outcomes().emit, bell.ring)
     for asked in orders:
         engine_core.admit(asked)
     run_out(engine_core, bell)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine_worker.engine.prompts.prompt_editing import MAX_TEXTS, texts_by_call
+from engine_worker.engine.prompts.prompt_editing import MAX_TEXTS, composed, texts_by_call
 from kernel.protocol.errors import JobRejected
 
 
@@ -54,3 +54,19 @@ def test_a_prompt_has_only_so_many_texts() -> None:
 @pytest.mark.parametrize("prompt", ["[" * 50_000, "[a|" * 30_000, "[(" * 50_000, "[a|b]" * 20_000 + "]" * 10])
 def test_brackets_without_end_take_no_time_without_end(prompt: str) -> None:
     assert texts_by_call(prompt, 2)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("a cat", (("a cat", 1.0),)),
+        ("ratio 16:9", (("ratio 16:9", 1.0),)),
+        ("a SANDY beach", (("a SANDY beach", 1.0),)),
+        ("a AND b", (("a ", 1.0), (" b", 1.0))),
+        ("a :0.5 AND b:-1 AND c", (("a ", 0.5), (" b", -1.0), (" c", 1.0))),
+        ("(a:1.2) AND [b:c:0.5]", (("(a:1.2) ", 1.0), (" [b:c:0.5]", 1.0))),
+        ("a AND", (("a ", 1.0), ("", 1.0))),
+    ],
+)
+def test_and_joins_prompts_with_weights(prompt: str, expected: tuple[tuple[str, float], ...]) -> None:
+    assert composed(prompt) == expected
