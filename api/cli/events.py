@@ -14,6 +14,7 @@ from kernel.protocol.enums import ENDED_JOB_STATES
 
 Sleep = Callable[[float], None]
 
+COMMENT: Final = "comment"
 _POLL_S: Final = 1.0
 _PATIENCE: Final = 60
 """Consecutive failures to reach the server: a minute, enough for a restart of the API."""
@@ -51,7 +52,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_events(lines: Iterable[str]) -> Iterator[ServerEvent]:
-    """Parse the events of a stream; comments, which keep it alive, are skipped."""
+    """Parse the events of a stream. A comment, which keeps it alive, is an event of the kind COMMENT."""
     kind, data, last_id = "message", list[str](), None
     for line in lines:
         name, _, value = line.partition(":")
@@ -61,6 +62,8 @@ def read_events(lines: Iterable[str]) -> Iterator[ServerEvent]:
                 if data:
                     yield ServerEvent(kind, "\n".join(data), last_id)
                 kind, data = "message", []
+            case "":
+                yield ServerEvent(COMMENT, "", last_id)
             case "event":
                 kind = value
             case "data":
@@ -89,6 +92,8 @@ class Follower:
         self._audience = audience
         self._sleep = sleep
         self._last_id: str | None = None
+        self._is_waiting = False
+        """Then the job is read again with each comment: its place in the queue causes no event."""
 
     def follow(self) -> bytes:
         """The ended job, as the server returns it.
@@ -120,6 +125,7 @@ class Follower:
             self._audience.progress(job.progress)
         if job.waits_for is not None:
             self._audience.waiting(job)
+        self._is_waiting = job.waits_for is not None
         return job.is_ended
 
     def _stream(self) -> bool:
@@ -130,8 +136,10 @@ class Follower:
             headers["Last-Event-ID"] = self._last_id
         with self._rest.stream(f"{self._path}/events", headers) as answer:
             for event in read_events(answer.iter_lines()):
-                are_any = True
+                are_any = are_any or event.kind != COMMENT
                 self._last_id = event.id or self._last_id
+                if event.kind == COMMENT and self._is_waiting and self._is_ended(self._rest.get(self._path)):
+                    break
                 if event.kind == "waiting":
                     self._audience.waiting(_waiting(read(event.data.encode(), Waiting)))
                 if event.kind == "engine_progress":

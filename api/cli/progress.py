@@ -12,18 +12,20 @@ from api.cli.exit_codes import AwaitedFailed, Detached
 from api.cli.output import printable
 from api.cli.progress_bar import ProgressBar, show_loading
 from api.cli.rest import Rest, read
+from api.cli.wait import room
 
 
 class Onlooker:
     """Shows a job's events: a progress bar, the latest preview in a file, both, or nothing."""
 
-    def __init__(self, bar: ProgressBar | None, preview_to: Path | None) -> None:
+    def __init__(self, rest: Rest, bar: ProgressBar | None, preview_to: Path | None) -> None:
+        self._rest = rest
         self._bar = bar
         self._preview_to = preview_to
 
     def waiting(self, job: Job) -> None:
         if self._bar is not None:
-            self._bar.say(_reason_of(job))
+            self._bar.say(room(self._rest) if job.waits_for == "room" else _reason_of(job))
 
     def loading(self, progress: DownloadProgress) -> None:
         if self._bar is not None:
@@ -47,7 +49,7 @@ def follow(rest: Rest, job_id: str, is_watched: bool, preview_to: Path | None = 
     bar = ProgressBar(sys.stderr)
     try:
         body = Follower(
-            rest, job_id, Onlooker(bar if is_watched or sys.stderr.isatty() else None, preview_to)
+            rest, job_id, Onlooker(rest, bar if is_watched or sys.stderr.isatty() else None, preview_to)
         ).follow()
     except KeyboardInterrupt as interrupt:
         raise Detached(
@@ -78,11 +80,7 @@ def _reason_of(job: Job) -> str:
         return f"waiting: the engine is closed; start it with `spoon engines start {job.engine_id}`"
     if job.waits_for == "paused":
         return f"waiting: paused; `spoon queue resume {job.engine_id}` or `spoon queue resume`"
-    return (
-        "waiting for memory to load the engine"
-        if job.waits_for == "room"
-        else "waiting for the engine to start"
-    )
+    return "waiting for the engine to start"
 
 
 def _end_of(job: Job) -> str:

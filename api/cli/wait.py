@@ -67,7 +67,7 @@ def await_running(rest: Rest, ordered: Engine, limit_s: float = START_S) -> byte
         if time.monotonic() > end:
             raise TimedOut(f"timed out; the engine is still {engine.status}, see {show}")
         if engine.waiting_for_room:
-            bar.say(_room(rest))
+            bar.say(room(rest))
         elif engine.progress is not None:
             show_loading(bar, engine.progress)
         return None
@@ -78,7 +78,7 @@ def await_running(rest: Rest, ordered: Engine, limit_s: float = START_S) -> byte
         bar.close()
 
 
-def _room(rest: Rest) -> str:
+def room(rest: Rest) -> str:
     """What an engine waits for that has no memory yet: the engines that hold it."""
     items = (read(item, Engine) for item in list_items(rest, "/v1/engines", {}, _ENGINES_SHOWN))
     holding = [

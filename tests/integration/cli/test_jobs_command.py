@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from api.cli.client_models import Job, Progress
+from api.cli.client_models import DownloadProgress, Job, Progress
 from api.cli.events import Follower, Preview
 from api.cli.exit_codes import ServerUnreachable
 from api.cli.rest import Rest
@@ -83,7 +83,7 @@ def test_a_watched_job_shows_its_steps_and_saves_its_picture(
             {"waits_for": "paused", "engine_id": "e1"},
             "waiting: paused; `spoon queue resume e1` or `spoon queue resume`",
         ),
-        ({"waits_for": "room"}, "waiting for memory to load the engine"),
+        ({"waits_for": "room"}, "waiting for memory, held by portraits (ready)"),
         (
             {"waits_for": "retry", "error": {"code": "worker_crashed", "detail": "it died; start it"}},
             "waiting: the engine has failed: it died; start it",
@@ -101,6 +101,27 @@ def test_who_watches_a_waiting_job_is_told_what_it_waits_for(
     assert spoon("jobs", "watch", "j1").err.splitlines()[0] == told
     fox.on("GET", "/v1/jobs/j1", Answer(body=WAITING | place), Answer(body=FINISHED))
     assert spoon("jobs", "submit", "a fox", "--engine", "e1", "--wait").err == ""
+
+
+def test_who_watches_is_told_what_changes_while_the_job_waits_and_how_far_its_engine_is(
+    spoon: Spoon, fox: FakeApi
+) -> None:
+    third, second = (WAITING | {"waits_for": "turn", "queue_position": place} for place in (3, 2))
+    starting = WAITING | {"waits_for": "engine"}
+    bodies = (third, second, starting, FINISHED)
+    fox.on("GET", "/v1/jobs/j1", *(Answer(body=body) for body in bodies))
+    stream = events(
+        ": keep-alive", "", ": keep-alive", "",
+        "event: engine_progress", 'data: {"engine_id": "e1", "bytes": 3, "total_bytes": 4}', "",
+        "id: 8", "event: state", 'data: {"status": "finished"}', "",
+    )  # fmt: skip
+    fox.on("GET", "/v1/jobs/j1/events", stream)
+    assert spoon("jobs", "watch", "j1").err.splitlines() == [
+        "waiting: 2 jobs ahead",
+        "waiting: 1 job ahead",
+        "waiting for the engine to start",
+        "loading 3 B of 4 B",
+    ]
 
 
 def test_who_watches_is_told_when_the_engine_fails_meanwhile(spoon: Spoon, fox: FakeApi) -> None:
@@ -239,6 +260,9 @@ class Listener:
     seen: list[Progress]
 
     def waiting(self, job: Job) -> None:
+        pass
+
+    def loading(self, progress: DownloadProgress) -> None:
         pass
 
     def progress(self, progress: Progress) -> None:
