@@ -68,9 +68,6 @@ class ParsedInfotext:
             reason = problem_with(Scheduler, str(value)) if is_word else in_words(str(error))[1]
             self.leave(said_as, value, reason)
             return False
-        except (ValueError, OverflowError, RecursionError):
-            self.leave(said_as, value, "is no value")
-            return False
         if isinstance(found[name], float) and not math.isfinite(found[name]):
             self.leave(said_as, value, "must be a number")
             return False

@@ -349,7 +349,7 @@ def test_an_image_without_a_text_is_told_apart(stage: Stage) -> None:
         assert (result.status_code, result.json["code"]) == (422, "no_infotext")
 
 
-BOMB = chunk(b"zTXt", b"parameters\0\0" + zlib.compress(b"a" * (MAX_TEXT_BYTES + 1)))
+BOMB = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"a" * (MAX_TEXT_BYTES + 1)))
 
 
 @pytest.mark.parametrize(
