@@ -389,13 +389,16 @@ def test_json_that_is_nested_deeply_is_a_prompt_like_any_text(stage: Stage) -> N
     assert read(stage, '{"a":' * 20_000)["source"] == "a1111"
 
 
-@pytest.mark.parametrize(
-    "content_type", ["multipart/form-data; boundary=x", "application/x-www-form-urlencoded"]
-)
-def test_a_form_is_not_the_file_itself(stage: Stage, content_type: str) -> None:
-    headers = {"Content-Type": content_type}
+def test_a_form_is_not_the_file_itself(stage: Stage) -> None:
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
     result = stage.call("POST", "/v1/infotext", body=b"a=b", headers=headers)
     assert (result.status_code, result.json["code"]) == (415, "unsupported_media_type")
+
+
+def test_a_file_is_one_whatever_type_it_comes_with(stage: Stage) -> None:
+    """curl --data-binary calls it a form."""
+    for content_type in ("application/x-www-form-urlencoded", "application/json", "text/plain"):
+        assert read(stage, png(parameters="a fox\nSteps: 4"), content_type)["job"]["steps"] == 4
 
 
 def test_a_body_that_is_too_long_is_refused(stage: Stage) -> None:
