@@ -13,7 +13,7 @@ from msgspec import Struct, inspect
 from api.http.contract.json_text import cut
 from api.http.contract.validation_errors import ValidationErrors
 from kernel.protocol.enums import ImageFit, ModelType, Scheduler
-from kernel.protocol.schedulers import KINDS, LEVELS, NEAREST
+from kernel.protocol.schedulers import KINDS, LEVELS, NEAREST, problem_with_levels
 
 Word = TypeVar("Word", bound=StrEnum)
 
@@ -85,7 +85,12 @@ def find_choice(kind: type[Word], text: str) -> Word | None:
 @lru_cache(maxsize=1_024)
 def find_levels(text: str) -> tuple[Scheduler, str] | None:
     """The sampler and the noise levels that a text names together, such as `Euler a SGM Uniform`; None if it
-    does not."""
+    does not, or the sampler cannot have them."""
+    found = _sampler_with_levels(text)
+    return found if found is not None and problem_with_levels(*found) is None else None
+
+
+def _sampler_with_levels(text: str) -> tuple[Scheduler, str] | None:
     plain = _plain(text)
     for levels, others in LEVELS.items():
         for ending in (_plain(levels), *others):
@@ -107,6 +112,8 @@ def problem_with(kind: type[StrEnum], text: str) -> str:
 
     A few words are all listed; of many, only those that are spelled like it.
     """
+    if kind is Scheduler and (both := _sampler_with_levels(text)) is not None:
+        return problem_with_levels(*both) or ""
     plain = _without_levels(text) if kind is Scheduler else _plain(text)
     if kind is Scheduler and not plain and text.strip():
         return f"{cut(text)} is no scheduler: write a sampler before it, as in euler {cut(text)}"

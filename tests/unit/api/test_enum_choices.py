@@ -141,6 +141,12 @@ def test_noise_levels_alone_are_no_scheduler() -> None:
     )
 
 
+def test_levels_that_a_sampler_cannot_have_are_refused_with_the_closest() -> None:
+    assert find_levels("DDIM Normal") is None
+    assert problem_with(Scheduler, "DDIM Normal").endswith("the closest timestep_spacing is linspace")
+    assert problem_with(Scheduler, "lcm sgm_uniform").endswith("omit sgm_uniform")
+
+
 def test_few_words_are_all_named() -> None:
     assert problem_with(Variant, "fp12") == "must be one of fp16, fp32, bf16"
 

@@ -281,6 +281,11 @@ def test_metadata_of_invokeai_becomes_a_job(stage: Stage) -> None:
         ("Sampler: Euler a", "scheduler", "euler_a"),
         ("Sampler: DPM++ 2M Karras", "scheduler", "dpmpp_2m_karras"),
         ("Sampler: DPM++ 2M, Schedule type: Automatic", "scheduler", "dpmpp_2m_karras"),
+        (
+            "Sampler: Euler, Schedule type: SGM Uniform",
+            "scheduler_config",
+            {"timestep_spacing": "sgm_uniform"},
+        ),
         ("Sampler: Euler, Schedule type: Automatic", "scheduler", "euler"),
         ("Sampler: DDIM, Eta: 0.5", "eta", 0.5),
         ("VAE: v.safetensors, VAE hash: 2222222222", "vae", "v1"),
@@ -297,6 +302,7 @@ def test_pairs_are_mapped(stage: Stage, pairs: str, field: str, value: object) -
     [
         ("Sampler: DPM++ 2S a", "Sampler", "dpmpp_2s"),
         ("Sampler: Euler, Schedule type: Polyexponential", "Schedule type", "not available"),
+        ("Sampler: DDIM, Schedule type: Normal", "Schedule type", "not available"),
         ("Sampler: Euler, Eta: 0.5", "Eta", "no effect"),
         ("Seed: 99999999999999999999", "Seed", "must be"),
         ("Seed: " + "9" * 5_000, "Seed", ""),
