@@ -34,6 +34,7 @@ Json = dict[str, object]
 _FILE: Final[Json] = {"type": "string", "format": "binary"}
 """The bytes of a file. OpenAPI 3.1 asks for nothing here, but generated clients need to be told."""
 
+_NULL: Final[Json] = {"type": "null"}
 _REFERENCE: Final = re.compile(rf"{_SCHEMAS}(\w+)")
 _VARIABLE: Final = re.compile(r"{(\w+)}")
 
@@ -73,6 +74,8 @@ def _components(table: tuple[Route, ...]) -> dict[str, Json]:
         for content in route.ok.values():
             if isinstance(content, EventStream):
                 components[content.name] = _event_data(content)
+    for name in _with_parts({route.body.__name__ for route in table if route.body is not None}, components):
+        components[name] = _with_null(components[name])
     return components
 
 
@@ -124,6 +127,26 @@ def _as_input(schema: Json) -> Json:
     assert isinstance(properties, dict), "a struct is an object"
     shown = {name: _with_any_spelling(_with_told_default(each)) for name, each in properties.items()}
     return {**schema, "properties": shown}
+
+
+def _with_null(schema: Json) -> Json:
+    """What a body may have: null, for every field that may be left out, means that it is not given."""
+    properties, required = schema["properties"], schema.get("required", [])
+    assert isinstance(properties, dict)
+    assert isinstance(required, list)
+    optional = {name: _or_null(each) for name, each in properties.items() if name not in required}
+    return {**schema, "properties": {**properties, **optional}}
+
+
+def _or_null(schema: Json) -> Json:
+    choices = schema.get("anyOf")
+    if isinstance(choices, list):
+        return schema if _NULL in choices else {**schema, "anyOf": [*choices, _NULL]}
+    if isinstance(kind := schema.get("type"), str) and "enum" not in schema:
+        return {**schema, "type": [kind, "null"]}
+    described: Json = {name: schema[name] for name in ("description", "title") if name in schema}
+    rest = {name: value for name, value in schema.items() if name not in described}
+    return {**described, "anyOf": [rest, _NULL]}
 
 
 def _with_told_default(schema: Json) -> Json:
@@ -209,7 +232,8 @@ def _operation(route: Route, components: Mapping[str, Json]) -> Json:
     if route.form is not None:
         operation["requestBody"] = {"required": True, "content": {FORM: {"schema": _reference(route.form)}}}
     if route.media_types:
-        operation["requestBody"] = {"required": True, "content": {one: {} for one in route.media_types}}
+        files = {one: {"schema": _FILE} for one in route.media_types}
+        operation["requestBody"] = {"required": True, "content": files}
     return operation
 
 
