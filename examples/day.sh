@@ -118,7 +118,7 @@ check said stripes
 
 task "give the engine a name and other defaults"
 engine=$($spoon engines list --json | sed -n 's/.*"engine_id": "\([^"]*\)".*/\1/p')
-[ "${NOEDIT:-}" ] || quiet engines edit "$engine" --name shapes --steps 12
+quiet engines edit "$engine" --name shapes --steps 12
 
 task "begin with a picture"
 quiet draw "a large green circle on a blue background" --reference first.png --strength 0.6 --out painted.png

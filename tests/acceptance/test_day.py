@@ -1,4 +1,4 @@
-"""A newcomer's day, on a server of its own with the models that ship: every task works as a person would type it."""
+"""A newcomer's day, on a server of its own with the models that ship: every task works as typed."""
 
 import os
 import re
