@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from engine_worker.formats.allowed_paths import resolve
 from engine_worker.port import Emit, Engine, Failed, Outcome, Wake
 from engine_worker.preload import read_ahead
-from engine_worker.session.actions import Admit, Cancel, Exit, Inspect, Load, Task
+from engine_worker.session.actions import Adjust, Admit, Cancel, Exit, Inspect, Load, Task
 from engine_worker.shell import Inbox, Woken
 from kernel.process.memory import give_back_freed_memory
 from kernel.protocol.errors import ModelUnreadable, SpoonError
@@ -91,10 +91,12 @@ class EngineLoop:
         elif self._engine is not None:
             self._do_with(self._engine, task)
 
-    def _do_with(self, engine: Engine, task: Admit | Cancel | Inspect) -> None:
+    def _do_with(self, engine: Engine, task: Adjust | Admit | Cancel | Inspect) -> None:
         match task:
             case Admit():
                 self._admit(engine, task)
+            case Adjust():
+                engine.adjust(task.max_batch)
             case Cancel():
                 engine.cancel(task.job_id)
             case Inspect():

@@ -117,6 +117,9 @@ class Engine(Protocol):
         Raises: ModelUnreadable, OutOfMemory, DeviceUnavailable, NotInstalled, EngineFailed.
         """
 
+    def adjust(self, max_batch: int) -> None:
+        """Step at most so many images together from the next step on."""
+
     def admit(self, order: JobOrder, inputs: Inputs = NO_INPUTS) -> None:
         """Accept a job with its input images; its first step is part of the next `step`, or of a later one if
         much has to be prepared.

@@ -56,6 +56,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     waiting_for_room: bool = False
     progress: DownloadProgress | None = None
     queue: Queue | None = None
+    reloads: bool = False
     names: dict[str, str] = {}
 
 

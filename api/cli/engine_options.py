@@ -1,6 +1,6 @@
 """The options of an engine on the command line, and the request made from them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 import click
@@ -81,18 +81,69 @@ _OPTIONS: Final = (
         help="Maximum number of images per denoising step. [default: depends on device and memory]",
     ),
     click.option(
-        "--autostart/--no-autostart", default=True, show_default=True,
-        help="Start the engine when a job needs it.",
+        "--autostart/--no-autostart", default=None,
+        help="Start the engine when a job needs it. [default: --autostart]",
     ),
-    click.option("--start/--no-start", default=True, show_default=True, help="Start the engine now."),
 )  # fmt: skip
+_START: Final = click.option(
+    "--start/--no-start", default=True, show_default=True, help="Start the engine now."
+)
+_OTHER_FIELDS: Final[Mapping[str, str]] = {
+    "lora": "loras",
+    "embedding": "embeddings",
+    "control-model": "control_models",
+    "scheduler-option": "scheduler_config",
+    "keep-alive": "keep_alive_s",
+}
+UNSET: Final[Mapping[str, str]] = {
+    **{
+        name: name.replace("-", "_")
+        for name in (
+            "name", "vae", "long-prompt-technique", "control-net", "clip-skip", "scheduler", "steps", "cfg",
+            "guidance-rescale", "eta", "width", "height", "device", "dtype", "give-up-after", "replicas",
+            "max-batch", "autostart",
+        )
+    },
+    **_OTHER_FIELDS,
+}  # fmt: skip
+"""What can be set back to its default, by the option that sets it."""
+_UNSET: Final = click.option(
+    "--unset",
+    multiple=True,
+    type=click.Choice(sorted(UNSET)),
+    metavar="OPTION",
+    help="Go back to the default of an option, or of a list to none, e.g. vae or lora. Repeatable.",
+)
 
 
 def engine_options(command: Command) -> Command:
     """Give a command every option of an engine, in this order."""
-    for option in reversed(_OPTIONS):
+    return _with((*_OPTIONS, _START), command)
+
+
+def engine_edit_options(command: Command) -> Command:
+    """As `engine_options`, for an engine that exists already."""
+    return _with((*_OPTIONS, _UNSET), command)
+
+
+def _with(options: Sequence[Callable[[Command], Command]], command: Command) -> Command:
+    for option in reversed(options):
         command = option(command)
     return command
+
+
+def engine_edit(said: Mapping[str, Said], unset: Sequence[str]) -> dict[str, object]:
+    """The request body for the given options: what was not given stays, and what is unset is null.
+
+    Raises: UsageError, if an option is given and unset as well, or there is nothing to change.
+    """
+    given = {name: value for name, value in said.items() if value not in (None, ())}
+    for option in unset:
+        if UNSET[option] in given:
+            raise click.UsageError(f"--unset {option} contradicts --{option}")
+    if not given and not unset:
+        raise click.UsageError("nothing to change: give an option, or --unset one")
+    return {**given, **{UNSET[option]: None for option in unset}}
 
 
 def engine_input(checkpoint: str, said: Mapping[str, Said]) -> dict[str, object]:

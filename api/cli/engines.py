@@ -1,4 +1,4 @@
-"""`spoon engines`: create, start, stop and delete engines."""
+"""`spoon engines`: create, edit, start, stop and delete engines."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ import msgspec
 from api.cli.client_models import Engine, find_engine, list_items
 from api.cli.completion import checkpoints, engine_names
 from api.cli.context import Invocation
-from api.cli.engine_options import Said, engine_input, engine_options
+from api.cli.engine_options import Said, engine_edit, engine_edit_options, engine_input, engine_options
 from api.cli.exit_codes import Refusal
 from api.cli.job_options import in_options
 from api.cli.options import (
@@ -42,7 +42,7 @@ DELETE: Final = "delete"
 
 @click.group()
 def engines() -> None:
-    """Create, start, stop and delete engines.
+    """Create, edit, start, stop and delete engines.
 
     An engine runs jobs with one checkpoint. Its settings are the defaults of its jobs.
     """
@@ -130,6 +130,55 @@ def create(
             from api.cli.wait import await_running
 
             answer = await_running(rest, read(answer, Engine))
+    _say(answer, as_json)
+
+
+@engines.command()
+@click.argument("engine", shell_complete=engine_names)
+@click.option("-m", "--checkpoint", metavar="MODEL", help="Checkpoint (an id or name) to load instead.")
+@engine_edit_options
+@click.option(
+    "--wait", "is_waiting", is_flag=True, help="If it reloads, wait until it is ready, at most 15 minutes."
+)
+@json_option
+@click.pass_obj
+def edit(
+    invocation: Invocation,
+    /,
+    engine: str,
+    is_waiting: bool,
+    as_json: bool,
+    unset: tuple[str, ...],
+    **said: Said,
+) -> None:
+    """Change ENGINE (an id or name), also while it runs.
+
+    What you do not give stays. Lists, such as LoRAs, are replaced as a whole. A running engine loads its
+    checkpoint again only for another checkpoint, device or precision, or for want of memory; its running
+    jobs finish first. Waiting jobs stay.
+
+    \b
+    Examples:
+      spoon engines edit portraits --steps 30 --lora detail:0.6
+      spoon engines edit portraits --unset vae --unset lora
+      spoon engines edit portraits --checkpoint dreams --wait
+    """
+    from api.cli.rest import quoted, read
+
+    body = engine_edit(said, unset)
+    with invocation.rest() as rest:
+        path = f"/v1/engines/{quoted(find_engine(rest, engine).engine_id)}"
+        try:
+            answer = rest.patch(path, body=body)
+        except Refusal as refusal:
+            raise refusal.reworded(in_options) from refusal
+        edited = read(answer, Engine)
+        if edited.reloads and not as_json:
+            click.echo("the engine loads its checkpoint again after its running jobs", err=True)
+        if edited.reloads and is_waiting:
+            from api.cli.wait import await_running
+
+            answer = await_running(rest, edited)
     _say(answer, as_json)
 
 

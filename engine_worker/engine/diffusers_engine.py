@@ -98,6 +98,9 @@ class DiffusersEngine:
 
         return tell
 
+    def adjust(self, max_batch: int) -> None:
+        self._loaded().slots = max_batch
+
     def admit(self, order: JobOrder, inputs: Inputs = NO_INPUTS) -> None:
         self._loaded().admit(order, inputs)
 

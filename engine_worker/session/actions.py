@@ -26,6 +26,13 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
+class Adjust:
+    """Step at most so many images together."""
+
+    max_batch: int
+
+
+@dataclass(frozen=True, slots=True)
 class Admit:
     """Give the job to the engine, with its input images."""
 
@@ -72,6 +79,6 @@ class Exit:
     close_s: float
 
 
-Task = Load | Admit | Cancel | Inspect
+Task = Load | Adjust | Admit | Cancel | Inspect
 """Tasks of the main thread."""
 Action = Send | Task | Exit

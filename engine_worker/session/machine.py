@@ -12,7 +12,7 @@ or the Manager is gone. `states.py` has the phases, `jobs.py` the rules of lease
 from typing import Final, assert_never
 
 from engine_worker.port import Completed, Dropped, Failed, Previewed, Stepped
-from engine_worker.session.actions import Action, Exit, Inspect, Load, Send
+from engine_worker.session.actions import Action, Adjust, Exit, Inspect, Load, Send
 from engine_worker.session.events import (
     DeadlinePassed,
     EngineEvent,
@@ -34,6 +34,7 @@ from engine_worker.session.unstored_images import UnstoredImages
 from kernel.protocol.enums import Stage, WorkerRole
 from kernel.protocol.ids import NO_EPOCH, Epoch, JobId, Lease, ModelId
 from kernel.protocol.worker import (
+    AdjustEngine,
     CancelJob,
     ControlMap,
     Drain,
@@ -61,7 +62,7 @@ from kernel.protocol.worker import (
 )
 
 LifeOrder = Welcome | Refuse | Drain | Leave | Pong
-WorkOrder = LoadEngine | InspectModel | RunJob | CancelJob | ImageStored | MapStored
+WorkOrder = LoadEngine | AdjustEngine | InspectModel | RunJob | CancelJob | ImageStored | MapStored
 
 _DEFAULT_PATIENCE: Final = Patience()
 
@@ -195,6 +196,8 @@ class Session:
                 return self._cancel(order)
             case LoadEngine():
                 return self._load(order)
+            case AdjustEngine():
+                return [Adjust(order.max_batch)] if isinstance(self._engine, EngineReady) else []
             case InspectModel():
                 return self._inspect(order)
             case RunJob():

@@ -91,6 +91,15 @@ class CreateEngine(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     start: bool = True
 
 
+class EditEngine(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Change some values of an engine, running or not."""
+
+    engine_id: EngineId
+    fields: Annotated[tuple[Name, ...], Meta(max_length=64)]
+    """The names of the values to change; of the others `spec` says nothing."""
+    spec: EngineSpec
+
+
 class StartEngine(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Start an engine and keep it until it is stopped."""
 
@@ -105,11 +114,10 @@ class StopEngine(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class DeleteEngine(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Delete an engine that is not running, with its jobs and their images."""
+    """Delete an engine that is not running, with its jobs and their images, or only the jobs without."""
 
     engine_id: EngineId
     keep_images: bool = False
-    """Keep the images, and the jobs that have some."""
 
 
 class PauseQueue(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -233,6 +241,7 @@ ApiAsk = (
     | RetryModel
     | PruneModels
     | CreateEngine
+    | EditEngine
     | StartEngine
     | StopEngine
     | DeleteEngine
@@ -319,6 +328,8 @@ class EngineAccepted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     engine_id: EngineId
     status: EngineState
+    reloads: bool = False
+    """After an edit: the engine loads its checkpoint again, after its running jobs."""
 
 
 class JobAccepted(msgspec.Struct, frozen=True, kw_only=True, tag=True):

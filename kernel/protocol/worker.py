@@ -10,6 +10,7 @@ from kernel.protocol.enums import ControlType, Stage, WorkerRole
 from kernel.protocol.ids import Count, EngineId, Epoch, ImageId, JobId, Lease, ModelId, Pixels, WorkerId
 from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.specs import EngineLoad, Fingerprint, JobOrder
+from kernel.protocol.values import MaxBatch
 
 # Orders: the Manager to a worker.
 
@@ -35,6 +36,12 @@ class LoadEngine(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Load this engine and report EngineReady or EngineFailed."""
 
     load: EngineLoad
+
+
+class AdjustEngine(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The loaded engine was edited: from now on step at most so many images together."""
+
+    max_batch: MaxBatch
 
 
 class InspectModel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -90,6 +97,7 @@ WorkerOrder = (
     Welcome
     | Refuse
     | LoadEngine
+    | AdjustEngine
     | InspectModel
     | RunJob
     | CancelJob

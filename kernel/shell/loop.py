@@ -33,7 +33,14 @@ from kernel.core.events import (
     StatusAsked,
     WatchAsked,
 )
-from kernel.protocol.client import CreateEngine, PruneImages, PruneModels, StartEngine, SubmitJob
+from kernel.protocol.client import (
+    CreateEngine,
+    EditEngine,
+    PruneImages,
+    PruneModels,
+    StartEngine,
+    SubmitJob,
+)
 from kernel.protocol.enums import ControlType, EngineState, InputKind, Phase
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.worker import EngineFailed, JobFailed
@@ -188,7 +195,7 @@ class Loop:
     def _look_at_models(self, event: Event, now: Now) -> list[Effect]:
         """Check the models' files before an engine is started by hand, and after one could not be loaded."""
         match event:
-            case Asked(ask=CreateEngine() | StartEngine()):
+            case Asked(ask=CreateEngine() | EditEngine() | StartEngine()):
                 pass
             case Reported(report=EngineFailed() | JobFailed(code=ModelUnreadable.code)):
                 pass
@@ -201,7 +208,7 @@ class Loop:
         match event:
             case Asked():
                 facts = self.state_reader.facts(event.key, event.ask)
-                if isinstance(event.ask, CreateEngine | StartEngine | SubmitJob):
+                if isinstance(event.ask, CreateEngine | EditEngine | StartEngine | SubmitJob):
                     facts = replace(facts, devices=self.devices())
                 if isinstance(event.ask, SubmitJob) and InputKind.POSE in event.ask.request.inputs:
                     facts = replace(facts, absent_detectors=self.absent_detectors())

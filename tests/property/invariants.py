@@ -18,6 +18,7 @@ from kernel.protocol.errors import InputsLost
 from kernel.protocol.rows import JobRow
 from kernel.protocol.waiting import may_pass
 from tests.property.room import check_room
+from tests.unit.core.samples import CHECKPOINT
 
 if TYPE_CHECKING:
     from tests.property.simulation import Simulation
@@ -107,6 +108,7 @@ def check_world(simulation: Simulation) -> None:
         _something_will_happen(world, job)
     for worker in world.workers.values():
         _worker_is_watched(world, worker)
+        _worker_has_what_its_engine_wants(simulation, world, worker)
     for engine in world.engines.values():
         _engine_makes_sense(world, engine)
         _error_is_waited_out(world, engine)
@@ -181,12 +183,29 @@ def _numbers_agree(world: World) -> None:
 def _job_has_one_owner(simulation: Simulation, world: World, job: Job) -> None:
     holders = [w for w in world.workers.values() if job.row.job_id in w.slots]
     good = [w for w in holders if not w.slots[job.row.job_id].is_cancelled]
+    has_another = world.engines[job.row.engine_id].row.spec.checkpoint != CHECKPOINT
+    assert not (job.row.names_checkpoint and has_another), "the one that jobs here name"
     if job.row.status is JobState.WAITING:
         assert (job.worker_id, job.lease, good) == (None, None, [])
         return
     (owner,) = good
     assert (owner.worker_id, owner.engine_id) == (job.worker_id, job.row.engine_id)
     assert owner.slots[job.row.job_id].lease == job.lease == simulation.newest_leases[job.row.job_id]
+
+
+def _worker_has_what_its_engine_wants(simulation: Simulation, world: World, worker: Worker) -> None:
+    """Whoever is given jobs has loaded the engine as it is now, and steps as many images as are promised."""
+    process = simulation.processes.get(worker.worker_id)
+    if worker.state is not WorkerState.READY or worker.engine_id is None or process is None:
+        return
+    row, loaded = world.engines[worker.engine_id].row, process.loaded
+    assert loaded is not None
+    assert (loaded.load.checkpoint.model_id, loaded.load.dtype) == (row.spec.checkpoint, row.spec.dtype)
+    if worker.reservation is not None and process.max_batch is not None:
+        assert process.max_batch == worker.reservation.need.batch_size
+    for job_id, slot in worker.slots.items():
+        if not slot.is_cancelled:
+            assert world.jobs[job_id].row.checkpoint == row.spec.checkpoint
 
 
 def _something_will_happen(world: World, job: Job) -> None:

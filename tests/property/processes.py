@@ -23,12 +23,19 @@ class Process:
     maps: dict[Lease, set[ControlType]] = field(default_factory=dict)
     """The control maps that it sent, by lease."""
     model_id: ModelId | None = None
+    loaded: wire.LoadEngine | None = None
+    max_batch: int | None = None
 
     def hears(self, message: wire.WorkerOrder) -> None:
         """An order has arrived; what comes of it is for the rules to say."""
         match message:
             case wire.CancelJob():
                 self.to_drop[message.job_id] = message
+            case wire.LoadEngine():
+                self.loaded = self.loaded or message  # a second one is only answered again
+                self.max_batch = self.loaded.load.max_batch
+            case wire.AdjustEngine(max_batch=max_batch):
+                self.max_batch = max_batch
             case wire.InspectModel(source=source):
                 self.model_id = source.model_id
             case wire.Drain() | wire.Leave() | wire.Refuse():

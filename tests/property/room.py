@@ -69,5 +69,6 @@ def check_closing(world: World, event: Event, then: Before) -> None:
 
 def _is_a_persons_word(event: Event) -> bool:
     return isinstance(event, StopAsked) or (
-        isinstance(event, Asked) and isinstance(event.ask, client.StopEngine | client.Shutdown)
+        isinstance(event, Asked)
+        and isinstance(event.ask, client.StopEngine | client.EditEngine | client.Shutdown)
     )

@@ -25,7 +25,7 @@ from kernel.protocol.rows import BlobRow
 from tests.property.invariants import check_action, check_refusal, check_world
 from tests.property.processes import Process
 from tests.property.room import before, check_closing
-from tests.unit.core.samples import device, fingerprint, model
+from tests.unit.core.samples import checkpoint, device, fingerprint, model
 from tests.unit.core.story import Story, only
 
 GIGABYTE = 1_000_000_000
@@ -51,6 +51,7 @@ WITH_BLOB = wire.ImageReady | wire.ControlMap | wire.Preview
 GOODBYE = wire.Goodbye(reason="it goes")
 LORA = model("lora")
 VAE = model("vae", ModelType.VAE)
+OTHER = checkpoint(ModelId("other"))
 
 
 class Crash(Enum):
@@ -78,7 +79,7 @@ class Simulation(Story):
         """What lies in the folder of blobs."""
         self.processes: dict[WorkerId, Process] = {}
         self.has_exited = False
-        super().__init__(LORA, VAE, limits=LIMITS, devices=FULL)
+        super().__init__(LORA, VAE, OTHER, limits=LIMITS, devices=FULL)
 
     def begin(self, **found: object) -> list[Action]:
         """The Manager starts. Local workers of an earlier one are gone with it, guests are still there."""

@@ -16,7 +16,7 @@ from kernel.core.events import (
     WatchAsked,
 )
 from kernel.protocol import client
-from kernel.protocol.enums import ControlType, GoneReason, InputKind, Phase, WorkerRole
+from kernel.protocol.enums import ControlType, GoneReason, InputKind, Phase, Variant, WorkerRole
 from kernel.protocol.ids import EngineId
 from kernel.protocol.model_refs import LoraUse
 from tests.property.processes import Process
@@ -93,6 +93,29 @@ class AnyWorld(RuleBasedStateMachine):
                 self.world.command(client.DeleteEngine(engine_id=engine_id, keep_images=now))
             case "invite":
                 self.world.ask_actions(client.InviteWorker(engine_id=engine_id))
+
+    @precondition(lambda self: self.world.database.engines)
+    @rule(
+        number=which,
+        values=st.fixed_dictionaries(
+            {},
+            optional={
+                "steps": st.integers(1, 3),
+                "checkpoint": st.sampled_from([CHECKPOINT, "other", "other"]),
+                "dtype": st.sampled_from([None, Variant.BF16]),
+                "replicas": st.integers(1, 3),
+                "max_batch": st.sampled_from([None, 1]),
+                "keep_alive_s": st.sampled_from([None, 1.0]),
+                "autostart": st.booleans(),
+                "loras": st.sampled_from([(), (LoraUse(model_id="lora"),)]),
+                "name": st.sampled_from([None, "one", "two"]),
+            },
+        ),
+    )
+    def person_edits_an_engine(self, number, values):
+        engine_id = pick(self.world.database.engines, number)
+        ask = client.EditEngine(engine_id=engine_id, fields=tuple(values), spec=spec(**values))
+        self.world.command(ask)
 
     @precondition(lambda self: self.world.database.engines)
     @rule(

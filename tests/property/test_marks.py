@@ -79,6 +79,12 @@ def events():
         "cancel waiting": client.CancelJob(job_id=waiting),
         "register": register("new"),
         "create": client.CreateEngine(spec=spec(checkpoint=model_id, name="new")),
+        "edit": client.EditEngine(
+            engine_id=engine_id, fields=("name", "max_batch", "dtype"), spec=spec(name="b", dtype="bf16")
+        ),
+        "edit live": client.EditEngine(
+            engine_id=engine_id, fields=("name", "max_batch"), spec=spec(name="b", max_batch=1)
+        ),
         "start": client.StartEngine(engine_id=engine_id),
         "stop": client.StopEngine(engine_id=engine_id),
         "stop now": client.StopEngine(engine_id=engine_id, now=True),

@@ -80,6 +80,13 @@ class Engine(EngineSpec, frozen=True, kw_only=True):
     started_at: datetime | None
 
 
+class EngineEdited(Engine, frozen=True, kw_only=True):
+    """An engine after an edit."""
+
+    reloads: bool
+    """It loads its checkpoint again, after its running jobs; else the edit applies from now on."""
+
+
 class EngineModelsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The type of the models, and the page."""
 

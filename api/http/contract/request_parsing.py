@@ -102,14 +102,15 @@ def _described(kind: type[msgspec.Struct]) -> inspect.Type:
 
 
 def _without_nulls(kind: inspect.Type, value: object) -> object:
-    """Leave out each member that is null and known; an unknown one is an error, whatever it holds."""
+    """Leave out each member that is null and known, unless null says something else there than its absence;
+    an unknown one is an error, whatever it holds."""
     match kind, value:
         case inspect.StructType(), dict():
-            known = {field.encode_name: field.type for field in kind.fields}
+            known = {field.encode_name: field for field in kind.fields}
             return {
-                name: _without_nulls(known[name], one) if name in known else one
+                name: _without_nulls(known[name].type, one) if name in known else one
                 for name, one in value.items()
-                if one is not None or name not in known
+                if one is not None or name not in known or _can_be_unset(known[name])
             }
         case inspect.DictType(), dict():
             return {name: one for name, one in value.items() if one is not None}
@@ -123,6 +124,12 @@ def _without_nulls(kind: inspect.Type, value: object) -> object:
             return value
         case _:
             return value
+
+
+def _can_be_unset(field: inspect.Field) -> bool:
+    """True if its default is UNSET, which is described as none, so that null differs from its absence."""
+    has_default = field.default is not msgspec.NODEFAULT or field.default_factory is not msgspec.NODEFAULT
+    return not field.required and not has_default
 
 
 class QueryReader(Generic[Input]):

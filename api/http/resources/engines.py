@@ -1,12 +1,21 @@
 """/v1/engines"""
 
 import falcon
+from msgspec.structs import asdict
 
 from api.http.contract.constraints import WaitQuery
-from api.http.contract.engine_input import ENGINE_BODY, check_engine, create_engine
+from api.http.contract.engine_input import (
+    ENGINE_BODY,
+    ENGINE_EDIT,
+    check_edit,
+    check_engine,
+    create_engine,
+    edit_engine,
+)
 from api.http.contract.engine_types import (
     Engine,
     EngineDeleteQuery,
+    EngineEdited,
     EngineListQuery,
     EngineModelsQuery,
     EnginePage,
@@ -18,7 +27,7 @@ from api.http.contract.engine_types import (
 )
 from api.http.contract.model_names import ModelNames
 from api.http.contract.model_types import ModelPage, model_of
-from api.http.contract.request_parsing import BodyReader, QueryReader, read_key
+from api.http.contract.request_parsing import BodyReader, QueryReader, read_key, refuse_key
 from api.http.contract.responses import send, send_nothing
 from api.http.resources.waiting import Waiting
 from api.hub import Hub
@@ -44,13 +53,14 @@ from kernel.views.rows import EngineRow
 
 
 class Engines:
-    """Create, list, show, start, stop, pause and delete engines; paths have an engine's id or name."""
+    """Create, list, show, edit, start, stop, pause and delete engines; paths have an engine's id or name."""
 
     def __init__(self, bus: BusPort, reader: Reader, hub: Hub, waiting: Waiting, limits: Server) -> None:
         self._bus = bus
         self._reader = reader
         self._hub = hub
         self._waiting = waiting
+        self._limits = limits
         self._body = BodyReader(
             ENGINE_BODY, frozenset(), lambda found, faults: check_engine(found, limits, faults)
         )
@@ -80,6 +90,19 @@ class Engines:
         """With `wait`, as soon as it neither starts nor stops."""
         wait_s = self._wait_query.read(req).wait
         self._answer(req, resp, self._find(engine_id).engine_id, wait_s, (200, 200))
+
+    def edit(self, req: falcon.Request, resp: falcon.Response, engine_id: str) -> None:
+        """Repeating it changes nothing, so it takes no key."""
+        refuse_key(req)
+        row = self._find(engine_id)
+        body = BodyReader(
+            ENGINE_EDIT,
+            frozenset(),
+            lambda found, faults: check_edit(found, row.spec, self._limits, faults),
+        )
+        ask = edit_engine(body.read(req), row.engine_id, row.spec, self._names)
+        reloads = self._bus.ask(ask, EngineAccepted).reloads
+        send(resp, 200, EngineEdited(**asdict(self._shown(row.engine_id)), reloads=reloads))
 
     def start(self, req: falcon.Request, resp: falcon.Response, engine_id: str) -> None:
         """202; with `wait` 200 once it is ready or has failed."""

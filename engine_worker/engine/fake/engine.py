@@ -112,6 +112,10 @@ class FakeEngine:
         device = "cpu" if order.device == "auto" else order.device
         return Loaded(device=device, memory_bytes=MEMORY_BYTES, capacity=self._capacity)
 
+    def adjust(self, max_batch: int) -> None:
+        """Step as many jobs together from now on."""
+        self._capacity = max_batch
+
     def admit(self, order: JobOrder, inputs: Inputs = NO_INPUTS) -> None:
         """Admit a job and draw its control maps, or fail it if its prompt says so."""
         directives = read_prompt(order.spec.prompt)

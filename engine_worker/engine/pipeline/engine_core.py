@@ -53,7 +53,8 @@ class EngineCore:
         self._preparer = Preparer(resources, emit)
         self._preprocessor = Preprocessor(resources, wake)
         self._finish_image = finish_image
-        self._slots = slots
+        self.slots = slots
+        """The most images that are stepped together."""
         self._emit = emit
         self._numbers = count()
         self._queue = SampleQueue()
@@ -102,10 +103,10 @@ class EngineCore:
         """Make one denoising step with the images whose turn it is. Returns: False, if there are none."""
         self._forget_ended()
         self._admit_ready()
-        group = next_group(self._queue, self._slots)
+        group = next_group(self._queue, self.slots)
         if group is None:
             return False
-        self._queue, samples = call(self._queue, group, self._slots, self._calls.most_rows(group))
+        self._queue, samples = call(self._queue, group, self.slots, self._calls.most_rows(group))
         started = {sample: self._trajectories[sample] for sample in samples if self._start(sample)}
         adapters = self._admitted[samples[0].admission].adapters
         # With strength 0 a reference image is finished before its first step.

@@ -1,7 +1,7 @@
 """The batch scheduler: decides which images share the next UNet call.
 
 Pure data and functions, no tensors. Images that can share a call form a group, and groups take turns, so that
-no size or LoRA starves another. A group has a fixed number of slots; an image keeps its slot for all of its
+no size or LoRA starves another. A group has a number of slots; an image keeps its slot for all of its
 steps, and a free slot goes to the job with the fewest images in slots, so that a job of many images does not
 hold up a later job. If a call cannot take all images in slots, they take turns within the group as well. A
 group with a new job may overtake the longest-waiting one, so that the job starts within a step, but never
@@ -104,7 +104,8 @@ def call(
     """
     longest = _longest(queue)
     queue = _fill_slots(queue, group, slots)
-    called = _first([sample for sample in queue.in_slots if sample.group == group], most_rows)
+    in_slots = [sample for sample in queue.in_slots if sample.group == group]
+    called = _first(in_slots[:slots], most_rows)  # more are in slots after these became fewer
     rest = tuple(sample for sample in queue.in_slots if sample not in called)
     last_turn = {one: turn for one, turn in queue.last_turn.items() if one in _groups(queue)}
     return (

@@ -109,9 +109,9 @@ def fill(world: World, engine: Engine) -> None:
             return
 
 
-def can_be_admitted(world: World, engine: Engine) -> bool:
-    """Can one more engine start now, if need be by closing engines that nobody uses?"""
-    claims, idle = Claims(), _idle(world)
+def can_be_admitted(world: World, engine: Engine, former: tuple[Engine, ...] = ()) -> bool:
+    """Can one more engine start now, if need be by closing engines that nobody uses, or its former self?"""
+    claims, idle = Claims(), [*former, *_idle(world)]
     for plan in memory_ledger.plans(world, engine):
         if _has_slot(world, claims) and _fits(world, engine, plan, claims):
             return True

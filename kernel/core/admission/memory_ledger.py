@@ -105,9 +105,17 @@ def find_place(
         return None
     free = {device: free_bytes(world, device) - claims.get(device, 0) for device in places}
     device = max(places, key=lambda name: free[name])
+    return reservation_within(world, engine, device, plan, free[device])
+
+
+def reservation_within(
+    world: World, engine: Engine, device: str, plan: MemoryPlan, budget_bytes: int
+) -> Reservation | None:
+    """A reservation on a device, for as many images at once as fit into a budget; None, if not even one
+    does."""
     kind = memory_demand.kind_of(device)
     sizes = needs(world, engine, kind, plan)
-    batch_size = bisect_right(sizes, free[device])
+    batch_size = bisect_right(sizes, budget_bytes)
     if batch_size == 0:
         return None
     demand = memory_demand.demand_of(engine.row, world.models, world.limits.compilation)

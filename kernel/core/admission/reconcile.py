@@ -108,9 +108,11 @@ def _watch_idleness(world: World, engine: Engine) -> None:
     if not is_idle or engine.is_pinned or engine.is_stopping:
         engine.idle_since_s = None
         world.timers.clear(due.KeepAlive(engine_id))
-    elif engine.idle_since_s is None:
+        return
+    if engine.idle_since_s is None:
         engine.idle_since_s = world.now.mono_s
+    if due.KeepAlive(engine_id) not in world.timers:
         keep_alive_s = engine.row.spec.keep_alive_s
         if keep_alive_s is None:
             keep_alive_s = world.limits.keep_alive_s
-        world.timers.set(due.KeepAlive(engine_id), world.now.mono_s + keep_alive_s)
+        world.timers.set(due.KeepAlive(engine_id), engine.idle_since_s + keep_alive_s)

@@ -6,6 +6,7 @@ from kernel.core import actions
 from kernel.core.admission import memory_ledger
 from kernel.core.commands import (
     engine_commands,
+    engine_edits,
     job_commands,
     model_commands,
     queue_commands,
@@ -28,6 +29,7 @@ _Setup = (
     | client.DeleteModel
     | client.PruneModels
     | client.CreateEngine
+    | client.EditEngine
     | client.StartEngine
     | client.StopEngine
     | client.DeleteEngine
@@ -122,6 +124,8 @@ def _change_setup(world: World, ask: _Setup, facts: Facts) -> client.SingleReply
             return model_commands.prune(world, ask, facts)
         case client.CreateEngine():
             return engine_commands.create(world, ask)
+        case client.EditEngine():
+            return engine_edits.edit(world, ask)
         case client.StartEngine():
             return engine_commands.start(world, ask)
         case client.StopEngine():

@@ -41,8 +41,7 @@ def plan(world: World, spec: EngineSpec, *, is_to_run: bool) -> Engine:
     Raises: as `create`.
     """
     model_refs.check_engine(world, spec)
-    if spec.name is not None and spec.name in world.engine_names:
-        raise NameTaken(f"an engine named {spec.name!r} already exists: choose another name")
+    check_name(world, spec.name)
     row = EngineRow(
         engine_id=EngineId(world.id_source.id()),
         name=spec.name,
@@ -55,6 +54,12 @@ def plan(world: World, spec: EngineSpec, *, is_to_run: bool) -> Engine:
         _check_running(world)
         _check_memory(world, engine)
     return engine
+
+
+def check_name(world: World, name: str | None) -> None:
+    """Raises: NameTaken."""
+    if name is not None and name in world.engine_names:
+        raise NameTaken(f"an engine named {name!r} already exists: choose another name")
 
 
 def _check_running(world: World) -> None:

@@ -124,6 +124,8 @@ def _ready(world: World, engine: Engine, worker: Worker, report: wire.EngineRead
             memory_bytes=report.memory_bytes,
             started_at_ms=world.now.unix_ms,
         )
+    if worker.is_outdated:
+        workers.adjust(world, worker)
 
 
 def _capacity(report: wire.EngineReady) -> int:

@@ -17,7 +17,7 @@ from kernel.core import due
 from kernel.core.lifecycle import jobs, workers
 from kernel.core.state import transitions
 from kernel.core.state.tables import RUNNING_ENGINE_STATES, WorkerState
-from kernel.core.state.world import Engine, World
+from kernel.core.state.world import Engine, Worker, World
 from kernel.protocol import waiting
 from kernel.protocol.enums import EngineState, Phase
 from kernel.protocol.errors import EngineFailed
@@ -90,10 +90,23 @@ def stop(world: World, engine: Engine, *, is_now: bool = False) -> None:
             workers.revoke(world, engine, worker)
         elif is_now:
             workers.dismiss(world, worker)
-        elif worker.state is WorkerState.READY:
-            workers.drain(world, worker)
-        elif not worker.is_asked_to_leave:
-            workers.terminate(world, worker, "the engine was stopped", is_to_blame=False)
+        else:
+            release(world, worker)
+
+
+def release(world: World, worker: Worker) -> None:
+    """Let an engine's worker leave after the jobs that it holds; one that has none yet leaves at once."""
+    if worker.state is WorkerState.READY:
+        workers.drain(world, worker)
+    elif not worker.is_asked_to_leave:
+        workers.terminate(world, worker, "the engine was stopped", is_to_blame=False)
+
+
+def reload(world: World, engine: Engine) -> None:
+    """Close an engine after the jobs that its workers hold, and start it again as it is then."""
+    is_pinned = engine.is_pinned
+    stop(world, engine)
+    engine.is_pinned, engine.is_requested = is_pinned, not is_pinned
 
 
 def fail(world: World, engine: Engine, code: str, text: str) -> None:

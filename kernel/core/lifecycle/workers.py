@@ -15,7 +15,7 @@ import msgspec
 
 from kernel.core import actions, due
 from kernel.core.lifecycle import jobs
-from kernel.core.memory_model.memory_demand import Reservation, demand_of
+from kernel.core.memory_model.memory_demand import Reservation, demand_of, kind_of
 from kernel.core.state import model_refs
 from kernel.core.state.tables import WORKER_MOVES, WorkerState, check_move
 from kernel.core.state.world import Engine, Worker, World
@@ -23,6 +23,7 @@ from kernel.protocol import worker as wire
 from kernel.protocol.enums import WorkerRole
 from kernel.protocol.errors import NotPermitted
 from kernel.protocol.ids import EngineId
+from kernel.protocol.memory import BATCH_SIZES
 from kernel.protocol.specs import EngineLoad
 
 HELLO_TIMEOUT_S: Final = 60.0
@@ -124,6 +125,24 @@ def engine_load(world: World, engine_id: EngineId, reservation: Reservation | No
         return load
     need = reservation.need
     return msgspec.structs.replace(load, device=reservation.device, max_batch=need.batch_size, plan=need.plan)
+
+
+def adjust(world: World, worker: Worker) -> None:
+    """Tell a worker how many images to step together, after an edit of its engine. One that still loads is
+    told when it is ready; one that has not said hello learns it with the order to load."""
+    if worker.state is WorkerState.LOADING:
+        worker.is_outdated = True
+    elif worker.state is WorkerState.READY and worker.engine_id is not None:
+        worker.is_outdated = False
+        worker.capacity = _batch_size(world, worker, world.engines[worker.engine_id])
+        world.act(actions.Order(worker.worker_id, wire.AdjustEngine(max_batch=worker.capacity)))
+
+
+def _batch_size(world: World, worker: Worker, engine: Engine) -> int:
+    if worker.reservation is not None:
+        return worker.reservation.need.batch_size
+    kind = kind_of(engine.row.device or engine.row.spec.device)
+    return engine.row.spec.max_batch or BATCH_SIZES[kind]
 
 
 def move(worker: Worker, state: WorkerState) -> None:

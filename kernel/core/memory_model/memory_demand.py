@@ -103,6 +103,11 @@ def kind_of(device: str) -> str:
     return CPU if device == CPU else "cuda"
 
 
+def dtype_on(kind: str, dtype: Variant | None) -> Variant:
+    """The precision of UNet and text encoders; None: the best one for this kind of device."""
+    return dtype or (Variant.FP32 if kind == CPU else Variant.FP16)
+
+
 def plans_for(kind: str) -> tuple[MemoryPlan, ...]:
     """The plans for a kind of device, in the order in which they are tried.
 
@@ -156,7 +161,7 @@ def need_bytes(demand: MemoryDemand, kind: str, plan: MemoryPlan, batch_size: in
     keep the memory of a step, beside that of calls which are not captured. Weights that are offloaded between
     uses count with the work that needs them.
     """
-    dtype = demand.dtype or (Variant.FP32 if kind == CPU else Variant.FP16)
+    dtype = dtype_on(kind, demand.dtype)
     weights, visiting = resident_bytes(demand, kind, plan), _visiting(demand, kind, plan)
     stepping = _unet_bytes(demand, kind, dtype, batch_size)
     reading = visiting.texts + _text_bytes(demand, kind, dtype)
@@ -201,7 +206,7 @@ def _resting(plan: MemoryPlan, kind: str) -> frozenset[ModelPart]:
 
 
 def _part_bytes(part: PartWeights, demand: MemoryDemand, kind: str) -> int:
-    dtype = demand.dtype or (Variant.FP32 if kind == CPU else Variant.FP16)
+    dtype = dtype_on(kind, demand.dtype)
     used = _vae_dtype(dtype, kind) if part.part is ModelPart.VAE else dtype
     return part.parameters * _DTYPE_BYTES[used]
 

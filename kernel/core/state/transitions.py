@@ -82,6 +82,18 @@ def note_engine(world: World, engine: Engine, row: EngineRow) -> None:
     change(world, ChangeKind.ENGINE, row.engine_id, row.status)
 
 
+def edit_engine(world: World, engine: Engine, edited: Engine) -> None:
+    """Give an engine the values of another one that stands for it as edited."""
+    world.touch()
+    old, row = engine.row, edited.row
+    if old.name is not None:
+        del world.engine_names[old.name]
+    if row.name is not None:
+        world.engine_names[row.name] = row.engine_id
+    engine.needs = edited.needs
+    note_engine(world, engine, row)
+
+
 def drop_engine(world: World, engine: Engine, *, keeps_images: bool = False) -> None:
     """Delete an engine and its jobs; with `keeps_images` only jobs without images. One that waits, but has
     images already, is canceled then."""

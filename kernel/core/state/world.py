@@ -99,6 +99,8 @@ class Worker:
     """False if its end is no fault of the jobs that it holds."""
     has_quit: bool = False
     """It said Goodbye without having been asked to leave."""
+    is_outdated: bool = False
+    """Its engine was edited while it loaded: it is told when it is ready."""
 
     @property
     def is_asked_to_leave(self) -> bool:

@@ -52,7 +52,7 @@ def check(ask: client.Ask) -> None:
                 raise wrong_field("note", "must not contain the character NUL")
         case client.RegisterModel():
             _check_model(ask)
-        case client.CreateEngine(spec=spec):
+        case client.CreateEngine(spec=spec) | client.EditEngine(spec=spec):
             _check_line("name", spec.name)
             _check_options(spec.scheduler_config)
         case _:

@@ -26,7 +26,7 @@ VALUES (:engine_id, :name, :spec, :status, :error_code, :error, :device, :memory
         :created_at_ms, :started_at_ms, :waits_since_ms, :failing_since_ms,
         :retry_at_ms, :paused_since_ms)
 ON CONFLICT (engine_id) DO UPDATE SET
-    status = excluded.status, error_code = excluded.error_code, error = excluded.error,
+    name = excluded.name, spec = excluded.spec, status = excluded.status, error_code = excluded.error_code, error = excluded.error,
     device = excluded.device, memory_bytes = excluded.memory_bytes, started_at_ms = excluded.started_at_ms,
     waits_since_ms = excluded.waits_since_ms, failing_since_ms = excluded.failing_since_ms,
     retry_at_ms = excluded.retry_at_ms, paused_since_ms = excluded.paused_since_ms;

@@ -42,6 +42,7 @@ ANSWERS: dict[type[client.ApiAsk], Reaction] = {
     client.RetryModel: MODEL,
     client.DeleteModel: client.Done(),
     client.CreateEngine: ENGINE,
+    client.EditEngine: ENGINE,
     client.StartEngine: ENGINE,
     client.StopEngine: ENGINE,
     client.DeleteEngine: client.Done(),

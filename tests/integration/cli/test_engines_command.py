@@ -6,6 +6,8 @@ import json
 import pytest
 
 from api.cli.client_models import Engine
+from api.cli.engine_options import UNSET
+from api.cli.engines import engines
 from api.cli.exit_codes import TimedOut
 from api.cli.rest import Rest
 from api.cli.wait import await_running
@@ -153,6 +155,44 @@ def test_stopping_can_wait_until_the_engine_is_closed(spoon: Spoon, portraits: F
     ended = spoon("engines", "stop", "e1", "--wait")
     assert ended.out == "e1  portraits: closed\n"
     assert ended.err == "stopping: waiting for 2 running jobs\nstopping: waiting for 1 running job\n"
+
+
+def test_an_edit_sends_what_was_given_and_null_for_what_is_unset(spoon: Spoon, portraits: FakeApi) -> None:
+    reloading = Answer(body=ENGINE | {"status": "stopping", "reloads": True})
+    ready = Answer(body=ENGINE | {"status": "ready"})
+    portraits.on("PATCH", "/v1/engines/e1", reloading)
+    portraits.on("GET", "/v1/engines/e1", reloading, Answer(body=ENGINE | {"status": "starting"}), ready)
+    given = ("--steps", "30", "--lora", "detail:0.6", "--no-autostart", "--keep-alive", "5m")
+    ended = spoon("engines", "edit", "e1", *given, "--unset", "vae", "--unset", "scheduler-option", "--wait")
+    assert (ended.code, ended.out) == (0, "e1  portraits: ready\n")
+    assert "loads its checkpoint again" in ended.err
+    (sent,) = portraits.sent("PATCH", "/v1/engines/e1")
+    assert sent.body == {
+        "steps": 30,
+        "loras": [{"model_id": "detail", "weight": 0.6}],
+        "autostart": False,
+        "keep_alive_s": 300.0,
+        "vae": None,
+        "scheduler_config": None,
+    }
+    assert spoon("engines", "edit", "e1", "--autostart").code == 0
+    assert portraits.sent("PATCH", "/v1/engines/e1")[-1].body == {"autostart": True}
+
+
+@pytest.mark.parametrize("arguments", [(), ("--steps", "3", "--unset", "steps"), ("--unset", "checkpoint")])
+def test_an_edit_that_makes_no_sense_is_a_wrong_call(
+    spoon: Spoon, portraits: FakeApi, arguments: tuple[str, ...]
+) -> None:
+    assert spoon("engines", "edit", "e1", *arguments).code == 2
+    assert portraits.sent("PATCH", "/v1/engines/e1") == []
+
+
+def test_every_option_of_an_engine_can_be_unset() -> None:
+    own = {"engine", "checkpoint", "unset", "is_waiting", "as_json", "help"}
+    fields = {parameter.name for parameter in engines.commands["edit"].params} - own
+    assert set(UNSET.values()) == fields
+    start = {"start", "checkpoint"}
+    assert fields == {parameter.name for parameter in engines.commands["create"].params} - own - start
 
 
 def test_deleting_an_engine_asks_first(

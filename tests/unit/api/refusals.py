@@ -5,7 +5,7 @@ from inspect import get_annotations, getmembers, isfunction
 from types import FunctionType
 from typing import get_args
 
-from kernel.core.commands import engine_commands, job_commands, model_commands, queue_commands
+from kernel.core.commands import engine_commands, engine_edits, job_commands, model_commands, queue_commands
 from kernel.core.images import downloads
 from kernel.protocol import errors
 from kernel.protocol.client import ApiAsk
@@ -20,7 +20,7 @@ ANY = (errors.TooManyRequests, errors.ShuttingDown, errors.ManagerUnreachable, e
 def refusals() -> Refusals:
     """By the ask, for every ask that the core has a function for."""
     found: Refusals = {}
-    for module in (engine_commands, job_commands, model_commands, queue_commands, downloads):
+    for module in (engine_commands, engine_edits, job_commands, model_commands, queue_commands, downloads):
         for name, function in getmembers(module, isfunction):
             ask = get_annotations(function).get("ask")
             if ask in get_args(ApiAsk) and not name.startswith("_"):

@@ -3,11 +3,13 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from kernel.protocol.client import (
     CreateEngine,
     DeleteEngine,
     Done,
+    EditEngine,
     EngineAccepted,
     PauseQueue,
     ResumeQueue,
@@ -282,3 +284,96 @@ def test_a_wrong_ingredient_is_refused_by_its_name(stage: Stage, wrong: dict[str
     result = stage.post("/v1/engines", {"checkpoint": "m1", **wrong})
     assert list(fields_of(result)) == [field]
     assert stage.bus.asked == []
+
+
+# Editing.
+
+OLD = EngineSpec(
+    name="old",
+    checkpoint=ModelId("m1"),
+    steps=5,
+    width_px=512,
+    loras=(LoraUse(model_id=ModelId("l1"), weight=0.5),),
+    control_models=(ModelId("c1"),),
+    control_net=ControlType.CANNY,
+    give_up_after_s=60.0,
+)
+
+NO_CONTROL: dict[str, Any] = {"control_models": (), "control_net": None}
+
+
+def edit(stage: Stage, body: object) -> EditEngine:
+    stage.database.add_engine("e2", "old", OLD)
+    stage.bus.reactions[EditEngine] = EngineAccepted(
+        engine_id=EngineId("e2"), status=EngineState.READY, reloads=True
+    )
+    result = stage.call("PATCH", "/v1/engines/old", body)
+    assert result.status_code == 200, result.text
+    assert (result.json["engine_id"], result.json["reloads"]) == ("e2", True)
+    assert isinstance(stage.last_ask, EditEngine)
+    return stage.last_ask
+
+
+@pytest.mark.parametrize(
+    ("body", "changed", "values"),
+    [
+        ({}, (), {}),
+        ({"steps": 9, "cfg": 0}, ("cfg", "steps"), {"steps": 9, "guidance_scale": 0.0}),
+        ({"default_steps": 9, "default_width": None}, ("steps", "width"), {"steps": 9, "width_px": None}),
+        ({"scheduler": "Euler a", "vae": None}, ("scheduler", "vae"), {"scheduler": Scheduler.EULER_A}),
+        (
+            {"name": None, "give_up_after": "1h"},
+            ("give_up_after_s", "name"),
+            {"name": None, "give_up_after_s": 3600.0},
+        ),
+        (
+            {"give_up_after": None, "loras": None},
+            ("give_up_after_s", "loras"),
+            {"give_up_after_s": None, "loras": ()},
+        ),
+        ({"loras": ["l2"]}, ("loras",), {"loras": (LoraUse(model_id=ModelId("l2")),)}),
+        (
+            {"checkpoint": "m2", "dtype": "FP32"},
+            ("checkpoint", "dtype"),
+            {"checkpoint": "m2", "dtype": Variant.FP32},
+        ),
+        ({"control_models": None, "control_net": None}, ("control_models", "control_net"), NO_CONTROL),
+    ],
+    ids=str,
+)
+def test_an_edit_says_what_changes_and_null_is_the_default(
+    stage: Stage, body: dict[str, Any], changed: tuple[str, ...], values: dict[str, Any]
+) -> None:
+    ask = edit(stage, body)
+    assert tuple(sorted(ask.fields)) == changed
+    assert ask.spec == replace(OLD, **values)
+
+
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        ({"checkpoint": None}, ["checkpoint"]),
+        ({"step": 3, "cfg": 101, "device": "tpu"}, ["cfg", "device", "step"]),
+        ({"steps": 3, "default_steps": 4}, ["default_steps"]),
+        ({"steps": None, "default_steps": 4}, ["default_steps"]),
+        ({"control_models": []}, ["control_net"]),
+        ({"height": 8192}, ["height", "width"]),
+        ({"start": True}, ["start"]),
+        ({"name": " "}, ["name"]),
+    ],
+    ids=str,
+)
+def test_an_edit_is_checked_as_the_whole_engine_that_comes_of_it(
+    stage: Stage, body: dict[str, Any], fields: list[str]
+) -> None:
+    stage.database.add_engine("e2", "old", replace(OLD, width_px=8192))
+    result = stage.call("PATCH", "/v1/engines/e2", body)
+    assert result.status_code == 422
+    assert set(fields_of(result)) <= set(fields)
+    assert fields_of(result)
+
+
+def test_an_edit_takes_no_key_and_an_engine_that_is_there(stage: Stage) -> None:
+    assert stage.call("PATCH", "/v1/engines/none", {"steps": 3}).status_code == 404
+    result = stage.call("PATCH", "/v1/engines/e1", {"steps": 3}, headers={"Idempotency-Key": "k"})
+    assert (result.status_code, set(fields_of(result))) == (422, {"Idempotency-Key"})

@@ -27,6 +27,7 @@ CALLS = {
     client.DeleteModel: Call("DELETE", "/v1/models/{model_id}"),
     client.PruneModels: Call("POST", "/v1/models/prune", {}),
     client.CreateEngine: Call("POST", "/v1/engines", {"checkpoint": "m1"}),
+    client.EditEngine: Call("PATCH", "/v1/engines/{engine_id}", {"steps": 3}),
     client.StartEngine: Call("PATCH", "/v1/engines/{engine_id}/start"),
     client.StopEngine: Call("PATCH", "/v1/engines/{engine_id}/stop"),
     client.DeleteEngine: Call("DELETE", "/v1/engines/{engine_id}"),

@@ -145,7 +145,7 @@ class Story:
         self._commands += 1
         key = f"command-{self._commands}" if key is None else key
         facts = self.database.facts(key, ask)
-        if isinstance(ask, client.CreateEngine | client.StartEngine | client.SubmitJob):
+        if isinstance(ask, client.CreateEngine | client.EditEngine | client.StartEngine | client.SubmitJob):
             facts = replace(facts, devices=self.devices, absent_detectors=self.absent_detectors)
         sizes = tuple(file.size_bytes for file in ask.files) if isinstance(ask, client.SubmitJob) else ()
         frames = codec.encode(client.Command(key=key, digest=digest, ask=ask), CORRELATION)

@@ -223,6 +223,7 @@ _ASKS: tuple[client.Ask, ...] = (
     client.PruneModels(dry_run=True),
     client.RetryModel(model_id=MODEL),
     client.CreateEngine(spec=_SPEC, start=False),
+    client.EditEngine(engine_id=ENGINE, fields=("steps", "cfg"), spec=_SPEC),
     client.StartEngine(engine_id=ENGINE),
     client.StopEngine(engine_id=ENGINE, now=True),
     client.DeleteEngine(engine_id=ENGINE, keep_images=True),
@@ -277,7 +278,7 @@ _REPLIES: tuple[client.BrokerReply, ...] = (
         ),
     ),
     client.ModelAccepted(model_id=MODEL, status=ModelState.DOWNLOADING, created=False),
-    client.EngineAccepted(engine_id=ENGINE, status=EngineState.STARTING),
+    client.EngineAccepted(engine_id=ENGINE, status=EngineState.STARTING, reloads=True),
     client.JobAccepted(
         job_id=JOB,
         image_ids=(IMAGE, ImageId("i-2")),
@@ -335,6 +336,7 @@ _REPLIES: tuple[client.BrokerReply, ...] = (
 _ORDERS: tuple[worker.WorkerOrder, ...] = (
     worker.Welcome(epoch=Epoch(7), heartbeat_s=1.0, silence_s=30.0),
     worker.Refuse(code="not_permitted", text="the launch token is wrong"),
+    worker.AdjustEngine(max_batch=3),
     worker.LoadEngine(
         load=EngineLoad(
             engine_id=ENGINE,
