@@ -52,6 +52,14 @@ def test_no_more_are_called_than_there_are_seats() -> None:
     assert called == pictures(1, 4)
 
 
+def test_after_seats_were_taken_away_those_who_have_one_take_turns() -> None:
+    queue, _ = call_next(add(SampleQueue(), pictures(1, 4)), slots=4)
+    queue, first = call_next(queue, slots=2)
+    _, second = call_next(queue, slots=2)
+    assert {*first, *second} == {*pictures(1, 4)}
+    assert (len(first), len(second)) == (2, 2)
+
+
 def test_who_is_seated_stays_seated_until_it_is_finished() -> None:
     queue, first = call_next(add(SampleQueue(), pictures(1, 3)), slots=2)
     queue, again = call_next(queue, slots=2)

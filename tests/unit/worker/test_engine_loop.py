@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from engine_worker.engine_loop import EngineLoop, Memory
 from engine_worker.port import NO_INPUTS, Emit, Failed, Inputs, Loaded, Wake
-from engine_worker.session.actions import Admit, Cancel, Exit, ExitCode, Load
+from engine_worker.session.actions import Adjust, Admit, Cancel, Exit, ExitCode, Load
 from engine_worker.session.events import EngineEvent
 from engine_worker.shell import Inbox, Spoken
 from kernel.protocol.enums import InputKind
@@ -52,6 +52,9 @@ class DiaryEngine:
         self.inputs = inputs
         self.steps_left += 1
 
+    def adjust(self, max_batch: int) -> None:
+        self.diary.append(f"adjust {max_batch}")
+
     def cancel(self, job_id: JobId) -> None:
         self.diary.append(f"cancel {job_id}")
 
@@ -87,10 +90,19 @@ class Scene:
 
 def test_all_tasks_that_wait_are_done_before_a_step() -> None:
     scene = Scene()
-    for task in (Load(load().load), Admit(job("a")), Admit(job("b")), Cancel(JobId("a"))):
+    for task in (Load(load().load), Admit(job("a")), Admit(job("b")), Cancel(JobId("a")), Adjust(3)):
         scene.inbox.put(task)
     assert scene.loop.run() == END
-    assert scene.engine.diary == ["release", "admit a", "admit b", "cancel a", "step", "step", "close"]
+    assert scene.engine.diary == [
+        "release",
+        "admit a",
+        "admit b",
+        "cancel a",
+        "adjust 3",
+        "step",
+        "step",
+        "close",
+    ]
     assert scene.said == [EngineReady(engine_id=ENGINE_ID, device="cpu", memory_bytes=5, capacity=2)]
 
 

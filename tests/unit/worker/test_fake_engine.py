@@ -114,6 +114,16 @@ def test_jobs_are_stepped_together_up_to_the_capacity() -> None:
     assert world.outcomes[-1] == Completed(JobId("c"))
 
 
+def test_as_many_jobs_as_it_was_adjusted_to_are_stepped_together() -> None:
+    world = World()
+    world.engine.load(load(max_batch=2).load)
+    for name in ("a", "b"):
+        world.engine.admit(job(name, steps=1))
+    world.engine.adjust(1)
+    assert world.engine.step()
+    assert {outcome.job_id for outcome in world.outcomes} == {"a"}
+
+
 def test_without_a_limit_the_capacity_is_four() -> None:
     assert World().engine.load(load().load).capacity == 4
 

@@ -3,12 +3,13 @@
 import pytest
 
 from engine_worker.port import Completed, Dropped, Failed, Previewed, Stepped
-from engine_worker.session.actions import Admit, Cancel, Send
+from engine_worker.session.actions import Adjust, Admit, Cancel, Send
 from engine_worker.session.jobs import REMEMBERED_ENDS
 from kernel.protocol.enums import ControlType, InputKind, Stage
 from kernel.protocol.ids import JobId, Lease
 from kernel.protocol.worker import (
     Accepted,
+    AdjustEngine,
     ControlMap,
     ImageReady,
     ImageStored,
@@ -54,6 +55,11 @@ def steps_said(story: Story, steps: range) -> list[int]:
 
 def test_a_job_is_accepted_and_admitted() -> None:
     assert Story().load().order(run()) == [Send(accepted()), Admit(run().order)]
+
+
+def test_an_engine_is_adjusted_once_it_is_loaded() -> None:
+    assert Story().load().order(AdjustEngine(max_batch=2)) == [Adjust(2)]
+    assert Story().join().order(AdjustEngine(max_batch=2)) == []
 
 
 def test_a_job_for_an_engine_that_is_not_ready_is_not_taken() -> None:
