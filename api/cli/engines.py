@@ -255,7 +255,7 @@ def delete(invocation: Invocation, engine: str, images: str | None, is_sure: boo
         found = find_engine(rest, engine)
         name = found.name or found.engine_id
         if images is None and not is_sure and sys.stdin.isatty() and _has_images(rest, found.engine_id):
-            images = click.prompt(f"Its images: {KEEP} or {DELETE}?", type=click.Choice([KEEP, DELETE]))
+            images = click.prompt("Its images", type=click.Choice([KEEP, DELETE]))
         with_images = "and keep its images" if images == KEEP else "with all its jobs and images"
         confirm(f"Delete engine {name} {with_images}?", is_sure=is_sure)
         rest.delete(f"/v1/engines/{quoted(found.engine_id)}", {"images": images or DELETE})

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import click
 
-from api.cli.client_models import find_engine
+from api.cli.client_models import find_engine, list_items
 from api.cli.completion import checkpoints, engine_names, loras
 from api.cli.options import WordChoice
+from kernel.protocol.errors import EngineNotFound
 from kernel.views.page import Order
 
 if TYPE_CHECKING:
@@ -72,13 +73,19 @@ def image_search_options(command: Command) -> Command:
 
 
 def query_of(rest: "Rest", wanted: Mapping[str, Wanted]) -> "Query":
-    """The query for what was said; an engine's name becomes its id.
+    """The query for what was said; an engine's name becomes its id, unless only images are left of it.
 
-    Raises: EngineNotFound; Conflict, if several engines have that name.
+    Raises: EngineNotFound.
     """
     engine = wanted.get("engine")
-    found = {"engine_id": find_engine(rest, str(engine)).engine_id} if engine else {}
-    return {**wanted, "engine": None, **found}
+    if not engine:
+        return {**wanted, "engine": None}
+    try:
+        return {**wanted, "engine": None, "engine_id": find_engine(rest, str(engine)).engine_id}
+    except EngineNotFound:
+        if not list_items(rest, "/v1/images", {"engine": str(engine)}, 1):
+            raise
+        return dict(wanted)
 
 
 def _decorated(command: Command, options: tuple[Callable[[Command], Command], ...]) -> Command:

@@ -366,6 +366,17 @@ def test_pictures_are_listed_shown_and_deleted(spoon: Spoon, fox: FakeApi) -> No
     assert spoon("images", "delete", "i1").out == "deleted i1\n"
 
 
+def test_pictures_that_a_deleted_engine_left_are_listed_by_its_name(spoon: Spoon, fox: FakeApi) -> None:
+    image = {"image_id": "i1", "engine_id": "e9", "prompt": "a fox", "names": {"e9": "gone"}}
+    left = Answer(body={"items": [image], "next": None})
+    fox.on("GET", "/v1/images", left)
+    assert spoon("images", "list", "--engine", "gone").out.splitlines()[1].split()[:2] == ["i1", "gone"]
+    assert fox.sent("GET", "/v1/images")[-1].query == {"engine": "gone", "limit": "50"}
+    fox.on("GET", "/v1/images", Answer(body={"items": [], "next": None}))
+    ended = spoon("images", "list", "--engine", "never")
+    assert (ended.code != 0, "no engine with id or name never" in ended.err) == (True, True)
+
+
 def test_a_picture_is_saved_under_its_id_and_type(
     spoon: Spoon, fox: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
