@@ -18,12 +18,20 @@ MAX_BYTES: Final = 1 << 50
 """The largest size of a model, and number of parameters: a pebibyte. Sums and products of it fit into a
 column."""
 MAX_PARTS: Final = 64
+_UNFIT: Final = {
+    **dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), "?"),
+    **dict.fromkeys((0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xFEFF), "?"),
+    **{ord(kept): kept for kept in "\n\t"},
+    0: "",
+}
+"""Control characters of C0 and C1, and invisible ones that change the direction of the text after them."""
 _HEX_DIGITS: Final = frozenset("0123456789abcdef")
 
 
 def cut(text: str, most: int = MAX_TEXT) -> str:
-    """The part of a text that is kept, without characters that are unfit for logs and terminals."""
-    return text[:most].replace("\0", "")
+    """The part of a text that is kept. Characters that command a terminal, or that turn the direction of
+    writing, may come from names in a model's file; each is replaced by a question mark."""
+    return text[:most].translate(_UNFIT)
 
 
 def cut_warnings(warnings: Sequence[str]) -> tuple[str, ...]:
