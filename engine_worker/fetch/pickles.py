@@ -9,6 +9,8 @@ from engine_worker.formats.allowed_paths import ModelFile
 from kernel.protocol.errors import ModelUnreadable
 
 CONVERTER: Final = "engine_worker.engine.loading.unpickle"
+EXIT_REFUSED: Final = 3
+"""The converter's exit code if it has said a reason."""
 LIMIT_S: Final = 480.0
 """Seconds; less than the Manager waits for a model's progress."""
 BASE_BYTES: Final = 8 << 30
@@ -42,5 +44,10 @@ def convert(held: ModelFile, target: Path) -> None:
     except subprocess.TimeoutExpired:
         raise ModelUnreadable("converting the pickle timed out") from None
     if ended.returncode != 0:
-        words = ended.stderr.strip().splitlines()[-1:] or ["the converter crashed"]
-        raise ModelUnreadable(f"the pickle contains more than tensors, or is damaged: {words[0]}")
+        raise ModelUnreadable(f"the pickle cannot be converted: {_reason(ended)}")
+
+
+def _reason(ended: subprocess.CompletedProcess[str]) -> str:
+    """The converter's own sentence; whatever else is on its stderr is for nobody who registers models."""
+    words = ended.stderr.strip().splitlines()
+    return words[-1] if ended.returncode == EXIT_REFUSED and words else "the converter crashed"

@@ -97,6 +97,38 @@ def test_a_textual_inversion_of_the_old_kind_becomes_an_embedding(tmp_path: Path
     assert {name: entry.shape for name, entry in found.items()} == {"emb_params": (2, 768)}
 
 
+def test_the_oldest_kind_and_several_words_become_embeddings(tmp_path: Path) -> None:
+    import torch
+
+    vectors = torch.nn.ParameterDict({"*": torch.nn.Parameter(torch.ones(2, 768))})
+    torch.save({"string_to_token": {"*": torch.tensor(265)}, "string_to_param": vectors}, tmp_path / "old.pt")
+    torch.save({"<cat>": torch.ones(768), "<dog>": torch.ones(768)}, tmp_path / "words.bin")
+    torch.save(
+        {"string_to_param": {"cat": torch.ones(1, 768), "dog": torch.ones(1, 768)}}, tmp_path / "two.pt"
+    )
+    found = {}
+    for name in ("old.pt", "words.bin", "two.pt"):
+        pickles.convert(opened(tmp_path / name), tmp_path / "out.safetensors")
+        found[name] = set(read_header(tmp_path / "out.safetensors").tensors)
+    assert found == {"old.pt": {"emb_params"}, "words.bin": {"<cat>", "<dog>"}, "two.pt": {"cat", "dog"}}
+
+
+def test_a_refused_pickle_is_told_in_our_words_without_codes_for_terminals(tmp_path: Path) -> None:
+    import torch
+
+    torch.save({"state_dict": Attack(tmp_path / "was here")}, tmp_path / "attack.ckpt")
+    (tmp_path / "torn.ckpt").write_bytes(checkpoint(tmp_path / "sample.ckpt")[:-100])
+    (tmp_path / "text.ckpt").write_bytes(b"\x80\x1b[31mred\x1b[0m")
+    said = []
+    for name in ("attack.ckpt", "torn.ckpt", "text.ckpt"):
+        with pytest.raises(ModelUnreadable) as caught:
+            pickles.convert(opened(tmp_path / name), tmp_path / "out.safetensors")
+        said.append(caught.value.detail.removeprefix("the pickle cannot be converted: "))
+    assert said[0].endswith("which could run code")
+    assert said[1:] == ["it is not a pickle of tensors and plain containers, or it is damaged"] * 2
+    assert all(text.isprintable() for text in said)
+
+
 def test_what_the_converting_process_cannot_do_is_an_error_of_the_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
