@@ -3,6 +3,8 @@
 from dataclasses import replace
 from typing import Final
 
+from engine_worker.formats.checkpoint_layout import Network
+from engine_worker.formats.embedding_keys import base_of, named, read_words
 from engine_worker.formats.inspection_result import (
     InspectionResult,
     base_of_text_width,
@@ -11,34 +13,15 @@ from engine_worker.formats.inspection_result import (
     stranger,
     width_of,
 )
-from engine_worker.formats.metadata import control_type, trigger_words
-from engine_worker.formats.safetensors_header import Entry, Header
+from engine_worker.formats.lora_layout import LoraLayout, read_lora_layout
+from engine_worker.formats.metadata import MAX_WORDS, control_type, trigger_words
+from engine_worker.formats.safetensors_header import Header
 from kernel.protocol.enums import ModelBase, ModelType
 from kernel.protocol.errors import ModelUnreadable
 
-_LORA_SUFFIXES: Final = (
-    ".lora_down.weight",
-    ".lora.down.weight",
-    "_lora.down.weight",
-    ".lora_linear_layer.down.weight",
-    ".lora_A.weight",
-    ".lora_A.default.weight",
-    ".hada_w1_a",
-    ".lokr_w1",
-    ".lokr_w1_a",
-)
-_LORA_CROSS_ATTENTION: Final = tuple(
-    f"{layer}{suffix}"
-    for layer in ("attn2_to_k", "attn2.to_k", "attn2.processor.to_k_lora")
-    for suffix in (".lora_down.weight", ".lora.down.weight", ".lora_A.weight", ".down.weight")
-)
-_LORA_STRANGERS: Final = (
-    "transformer.",
-    "lora_transformer_",
-    "lora_unet_double_blocks",
-    "lora_unet_joint_blocks",
-    "diffusion_model.double_blocks",
-)
+_CROSS_ATTENTION: Final = ("attn2_to_k", "attn2_to_v")
+"""Layers whose inputs are the text embeddings."""
+_OF_SDXL: Final = ("add_embedding_", "label_emb_")
 _OTHER_CONTROLS: Final = {
     (".up", ".down", "lora_controlnet"): "a control LoRA",
     ("task_embedding", "control_add_embedding.linear_1.weight"): "a union ControlNet",
@@ -49,24 +32,19 @@ _CONTROLNET_PREFIXES: Final = ("control_model.", "controlnet_cond_embedding.", "
 _VAE_LATENTS: Final = ("decoder.conv_in.weight", "first_stage_model.decoder.conv_in.weight")
 _VAE_PIXELS: Final = ("encoder.conv_in.weight", "first_stage_model.encoder.conv_in.weight")
 _LATENT_CHANNELS: Final = 4
-_EMBEDDING_NAMES: Final = frozenset({"emb_params", "clip_l", "clip_g"})
-_MAX_EMBEDDING_VECTORS: Final = 1_000
-_CLIP_G_WIDTH: Final = 1280
-
-
-def is_lora(header: Header) -> bool:
-    """True if the file contains low-rank factors."""
-    return has_suffix(header, *_LORA_SUFFIXES)
 
 
 def describe_lora(header: Header) -> InspectionResult:
-    """Describe a LoRA; its base is None if none of its layers depends on it.
+    """Describe a LoRA; its base is None if none of its layers depends on it. The words of embeddings that
+    come with it are its first trigger words.
 
-    Raises: ModelUnreadable, if it is for an unsupported base, or has no weights.
+    Raises: ModelUnreadable, if it cannot be loaded: it is damaged, of an unsupported kind, or for an
+    unsupported base.
     """
-    if has_prefix(header, *_LORA_STRANGERS):
-        raise stranger("a LoRA for another model family")
-    return _adapter(ModelType.LORA, _base_of_lora(header), header)
+    layout = read_lora_layout(header)
+    found = _adapter(ModelType.LORA, _base_of_lora(layout), header)
+    words = dict.fromkeys((*named(layout.words), *found.trigger_words))
+    return replace(found, trigger_words=tuple(words)[:MAX_WORDS])
 
 
 def is_controlnet(header: Header) -> bool:
@@ -88,23 +66,16 @@ def describe_controlnet(header: Header) -> InspectionResult:
     return replace(_adapter(ModelType.CONTROLNET, base, header), control_type=control_type(header.metadata))
 
 
-def is_embedding(header: Header) -> bool:
-    """True if the file contains only a few vectors. A single tensor may have any name, often the embedding's
-    word."""
-    is_named_so = len(header.tensors) == 1 or header.tensors.keys() <= _EMBEDDING_NAMES
-    return bool(header.tensors) and is_named_so and all(map(_is_vectors, header.tensors.values()))
+def describe_embedding(*headers: Header) -> InspectionResult:
+    """Describe an embedding from its file, or from the two that one of SDXL may have.
 
-
-def describe_embedding(header: Header) -> InspectionResult:
-    """Describe an embedding: SDXL has vectors for two text encoders.
-
-    Raises: ModelUnreadable, if it is for Stable Diffusion 2, or has no weights.
+    Raises: ModelUnreadable, if it is for Stable Diffusion 2, incomplete, or has no weights.
     """
-    widths = {entry.shape[-1] for entry in header.tensors.values()}
-    if "clip_g" in header.tensors or _CLIP_G_WIDTH in widths:
-        return _adapter(ModelType.EMBEDDING, ModelBase.SDXL, header)
-    width = widths.pop() if len(widths) == 1 else None
-    return _adapter(ModelType.EMBEDDING, base_of_text_width(width), header)
+    words = read_words(headers)
+    found = _adapter(ModelType.EMBEDDING, base_of(words), *headers)
+    return replace(
+        found, trigger_words=tuple(dict.fromkeys((*named(words), *found.trigger_words)))[:MAX_WORDS]
+    )
 
 
 def is_vae(header: Header) -> bool:
@@ -124,22 +95,28 @@ def describe_vae(header: Header) -> InspectionResult:
     return _adapter(ModelType.VAE, None, header)
 
 
-def _adapter(model_type: ModelType, base: ModelBase | None, header: Header) -> InspectionResult:
-    weights = tuple(header.tensors.values())
+def _adapter(model_type: ModelType, base: ModelBase | None, *headers: Header) -> InspectionResult:
+    weights = tuple(entry for header in headers for entry in header.tensors.values())
     if not any(entry.parameters for entry in weights):
         raise ModelUnreadable("this file has no weights")
     return InspectionResult(
         model_type=model_type,
-        model_base=base or _said_base(header, model_type),
+        model_base=base or _said_base(headers[0], model_type),
         weights=weights,
-        trigger_words=trigger_words(header.metadata),
+        trigger_words=trigger_words(headers[0].metadata),
     )
 
 
-def _base_of_lora(header: Header) -> ModelBase | None:
-    if has_prefix(header, "lora_te2_", "text_encoder_2."):
-        return ModelBase.SDXL
-    return base_of_text_width(width_of(header, *_LORA_CROSS_ATTENTION))
+def _base_of_lora(layout: LoraLayout) -> ModelBase | None:
+    names = [(layer, layer.plain.replace(".", "_")) for layer in layout.layers]
+    for layer, name in names:
+        if layer.network is Network.PROJECTING_TEXT_ENCODER or name.startswith(_OF_SDXL):
+            return ModelBase.SDXL
+    for layer, name in names:
+        width = layer.extent[1]
+        if name.endswith(_CROSS_ATTENTION) and width is not None and layer.network is Network.UNET:
+            return base_of_text_width(width)
+    return base_of(layout.words) if layout.words else None
 
 
 def _said_base(header: Header, model_type: ModelType) -> ModelBase | None:
@@ -152,7 +129,3 @@ def _said_base(header: Header, model_type: ModelType) -> ModelBase | None:
     if said.startswith(("sdxl", "stable-diffusion-xl")):
         return ModelBase.SDXL
     return ModelBase.SD if said.startswith(("sd_v1", "stable-diffusion-v1")) else None
-
-
-def _is_vectors(entry: Entry) -> bool:
-    return len(entry.shape) == 1 or (len(entry.shape) == 2 and entry.shape[0] <= _MAX_EMBEDDING_VECTORS)

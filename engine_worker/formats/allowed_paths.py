@@ -61,6 +61,10 @@ class ModelFile:
         """The file with that suffix beside it, if it may be read."""
         return find_file(self.path.with_suffix(suffix), self._roots)
 
+    def sibling(self, name: str) -> "ModelFile | None":
+        """The file of that name in the same folder, if it may be read."""
+        return find_file(self.path.with_name(name), self._roots)
+
 
 def opened(file: "Path | ModelFile") -> ModelFile:
     """Open a file, unless it is open already. A path must be one that the caller has created or chosen

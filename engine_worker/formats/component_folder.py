@@ -1,4 +1,4 @@
-"""Inspects a diffusers folder that contains a single component: a VAE or a ControlNet."""
+"""Inspects a folder that contains a single component: a VAE or a ControlNet, a LoRA or an embedding."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -6,12 +6,20 @@ from typing import Final
 
 import msgspec
 
-from engine_worker.formats.adapters import describe_controlnet, describe_vae
+from engine_worker.formats.adapters import (
+    describe_controlnet,
+    describe_embedding,
+    describe_lora,
+    describe_vae,
+)
+from engine_worker.formats.allowed_paths import ModelFile
 from engine_worker.formats.diffusers_folder import part_headers
 from engine_worker.formats.diffusers_index import INDEX_FILE
+from engine_worker.formats.embedding_keys import PAIR
 from engine_worker.formats.inspection_result import InspectionResult, stranger
+from engine_worker.formats.lora_keys import LORA_FILES, is_lora
 from engine_worker.formats.model_folder import ModelFolder
-from engine_worker.formats.safetensors_header import Header
+from engine_worker.formats.safetensors_header import Header, read_header
 from kernel.protocol.enums import ModelBase, Variant
 from kernel.protocol.errors import ModelUnreadable
 
@@ -31,8 +39,20 @@ class _Config(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_component(folder: ModelFolder) -> bool:
-    """True if the folder is one component, not a complete checkpoint."""
-    return folder.file(INDEX_FILE) is None and folder.file(_CONFIG_FILE) is not None
+    """True if the folder is one component or adapter, not a complete checkpoint."""
+    if folder.file(INDEX_FILE) is not None:
+        return False
+    return folder.file(_CONFIG_FILE) is not None or bool(adapter_files(folder))
+
+
+def adapter_files(folder: ModelFolder) -> tuple[ModelFile, ...]:
+    """The weights of a LoRA that peft or diffusers saved as a folder, or of an embedding in two files; none
+    in a folder of another kind."""
+    for names in (*((name,) for name in LORA_FILES), PAIR):
+        found = [held for name in names if (held := folder.file(name)) is not None]
+        if found and folder.file(_CONFIG_FILE) is None:
+            return tuple(found)
+    return ()
 
 
 def describe_component(folder: ModelFolder, variant: Variant | None) -> InspectionResult:
@@ -40,6 +60,9 @@ def describe_component(folder: ModelFolder, variant: Variant | None) -> Inspecti
 
     Raises: ModelUnreadable, if a file is missing, damaged, or not supported.
     """
+    if (files := adapter_files(folder)) and folder.file(INDEX_FILE) is None:
+        headers = [read_header(held) for held in files]
+        return describe_lora(*headers) if is_lora(headers[0]) else describe_embedding(*headers)
     config = folder.read_json(_Config, _CONFIG_FILE)
     describe = _KINDS.get(config.class_name or "")
     if describe is None:

@@ -60,26 +60,15 @@ class ModelFolder:
         return self._files[name]
 
     def read_json(self, schema: type[Schema], *names: str) -> Schema:
-        """Read a JSON file as this type.
+        """Read a JSON file of the folder as `read_json` does.
 
-        Infinities, which are not JSON, are accepted: diffusers writes them into the configurations of its
-        DPM-Solvers.
         Raises: ModelUnreadable, if it is missing, too long, or not of that type.
         """
         label = "/".join(names)
         held = self.file(*names)
         if held is None:
             raise ModelUnreadable(f"{self.path.name} lacks the file {label}")
-        try:
-            with BufferedReader(held.open()) as file:
-                text = file.read(MAX_JSON_BYTES + 1)
-            if len(text) > MAX_JSON_BYTES:
-                raise ModelUnreadable(f"{label} is too long")
-            return _decoded(text, schema)
-        except OSError as error:
-            raise ModelUnreadable(f"{label} cannot be read: {error.strerror}") from error
-        except (msgspec.DecodeError, ValueError, RecursionError) as error:
-            raise ModelUnreadable(f"{label} is invalid: {error}") from error
+        return read_json(held, label, schema)
 
     def model_files(self) -> list[tuple[str, ModelFile]]:
         """All files of the model, by their names relative to the folder, sorted.
@@ -122,6 +111,25 @@ class ModelFolder:
                     )
                 if not name.startswith("."):
                     yield (Path(place) / name).as_posix()
+
+
+def read_json(held: ModelFile, label: str, schema: type[Schema]) -> Schema:
+    """Read a JSON file as this type.
+
+    Infinities, which are not JSON, are accepted: diffusers writes them into the configurations of its
+    DPM-Solvers.
+    Raises: ModelUnreadable, if it is too long, or not of that type.
+    """
+    try:
+        with BufferedReader(held.open()) as file:
+            text = file.read(MAX_JSON_BYTES + 1)
+        if len(text) > MAX_JSON_BYTES:
+            raise ModelUnreadable(f"{label} is too long")
+        return _decoded(text, schema)
+    except OSError as error:
+        raise ModelUnreadable(f"{label} cannot be read: {error.strerror}") from error
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise ModelUnreadable(f"{label} is invalid: {error}") from error
 
 
 def _decoded(text: bytes, schema: type[Schema]) -> Schema:

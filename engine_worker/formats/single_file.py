@@ -11,13 +11,13 @@ from engine_worker.formats.adapters import (
     describe_lora,
     describe_vae,
     is_controlnet,
-    is_embedding,
-    is_lora,
     is_vae,
 )
 from engine_worker.formats.allowed_paths import ModelFile
 from engine_worker.formats.checkpoint import describe_checkpoint, is_checkpoint
-from engine_worker.formats.inspection_result import InspectionResult, has_prefix, has_suffix, stranger
+from engine_worker.formats.embedding_keys import is_embedding
+from engine_worker.formats.inspection_result import InspectionResult, has_prefix, stranger
+from engine_worker.formats.lora_keys import is_lora
 from engine_worker.formats.memory_profile import profile_of_file
 from engine_worker.formats.safetensors_header import Header, read_header
 from kernel.protocol.errors import ModelUnreadable
@@ -41,12 +41,6 @@ _UNSUPPORTED: Final = {
     ("lllite_",): "a ControlNet-LLLite: use a complete ControlNet",
     ("taesd_encoder.", "taesd_decoder.", "decoder.layers."): "a tiny autoencoder: use a complete VAE",
 }
-_OTHER_ADAPTERS: Final = {
-    (".oft_blocks", ".oft_diag", ".oft_R.weight"): "OFT",
-    (".on_input",): "IA3",
-    (".b2.weight",): "GLoRA",
-}
-"""Unsupported kinds of adapters, by suffixes of names."""
 
 
 def describe_file(source: Path | ModelFile) -> InspectionResult:
@@ -66,11 +60,6 @@ def describe_file(source: Path | ModelFile) -> InspectionResult:
     for prefixes, what in _UNSUPPORTED.items():
         if has_prefix(header, *prefixes):
             raise ModelUnreadable(f"this is {what}")
-    for suffixes, kind in _OTHER_ADAPTERS.items():
-        if has_suffix(header, *suffixes):
-            raise ModelUnreadable(
-                f"this is an adapter of type {kind}: only LoRA, LoHa, LoKr and DoRA are supported"
-            )
     if has_prefix(header, "down_blocks."):
         raise ModelUnreadable(f"{name} has only a UNet: register the complete checkpoint or its folder")
     raise ModelUnreadable(f"{name} is a safetensors file, but not a supported type of model")

@@ -23,8 +23,30 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
     max_leaves=10,
 )
+NAMES = [
+    *SMALL_SD,
+    "__metadata__",
+    "emb_params",
+    "clip_g",
+    "mid_block.x.lora_A.weight",
+    "mid_block.x.lora_B.weight",
+    "mid_block.x.oft_blocks",
+    "mid_block.x.diff_b",
+    "bundle_emb.cat.clip_l",
+    "control_model.x",
+]
 TENSORS = st.dictionaries(
-    st.sampled_from([*SMALL_SD, "__metadata__", "emb_params", "x.lora_A.weight", "control_model.x"]),
+    st.sampled_from(
+        [
+            *SMALL_SD,
+            "__metadata__",
+            "emb_params",
+            "mid_block.x.lora_A.weight",
+            "mid_block.x.lora_B.weight",
+            "mid_block.x.oft_blocks",
+            "control_model.x",
+        ]
+    ),
     JSON
     | st.fixed_dictionaries(
         {

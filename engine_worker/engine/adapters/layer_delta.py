@@ -1,7 +1,7 @@
 """The change that an adapter makes to one layer, computed beside the layer and never merged into its weights.
 
-Sources: LoRA (arXiv:2106.09685), its form for convolutions with and without a core (LoCon), LoHa and LoKr
-(LyCORIS, arXiv:2309.14859), DoRA (arXiv:2402.09353).
+Sources: LoRA (arXiv:2106.09685), its form for convolutions with and without a core (LoCon), LoHa, LoKr and
+the forms of GLoRA, OFT, BOFT and IA3 (LyCORIS, arXiv:2309.14859), DoRA (arXiv:2402.09353).
 """
 
 from collections.abc import Callable
@@ -10,11 +10,12 @@ from typing import Protocol, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from engine_worker.engine.networks.batch_invariant_layers import conv1x1, convolve, linear
 from engine_worker.engine.networks.packed_layers import plain
 
-Layer = nn.Linear | nn.Conv2d
+Layer = nn.Linear | nn.Conv2d | nn.LayerNorm | nn.GroupNorm
 Move = Callable[[Tensor], Tensor]
 """Moves a tensor to another device or precision."""
 
@@ -150,10 +151,164 @@ class Kronecker:
 
 
 @dataclass(frozen=True, slots=True)
+class Full:
+    """A whole matrix. Shapes: weight (out, in[, height, width])."""
+
+    scale: float
+    weight: Tensor
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return (self.weight,)
+
+    def matrix(self) -> Tensor:
+        return self.weight
+
+    def added(self, layer: Layer, inputs: Tensor, outputs: Tensor) -> Tensor:
+        return through(layer, inputs, self.weight)
+
+    def moved(self, move: Move) -> "Full":
+        return replace(self, weight=move(self.weight))
+
+
+@dataclass(frozen=True, slots=True)
+class OfNorm:
+    """The change of a norm's weight and bias. Shapes: (channels)."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    @property
+    def scale(self) -> float:
+        return 1.0
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return (self.weight,) if self.bias is None else (self.weight, self.bias)
+
+    def added(self, layer: Layer, inputs: Tensor, outputs: Tensor) -> Tensor:
+        if isinstance(layer, nn.GroupNorm):
+            return functional.group_norm(inputs, layer.num_groups, self.weight, self.bias, layer.eps)
+        return functional.layer_norm(inputs, self.weight.shape, self.weight, self.bias, _eps(layer))
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """IA3: the layer's outputs, or its inputs, times a vector. Shapes: by (out) or (in)."""
+
+    by: Tensor
+    is_of_inputs: bool
+
+    @property
+    def scale(self) -> float:
+        return 1.0
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return (self.by,)
+
+    def added(self, layer: Layer, inputs: Tensor, outputs: Tensor) -> Tensor:
+        by = _channels(layer, self.by)
+        if self.is_of_inputs:
+            return through(layer, inputs * by, plain(layer.weight))
+        return without_bias(layer, outputs) * by
+
+
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """OFT and BOFT: the rows of the weight are rotated, in blocks.
+
+    Shapes: turns (stages, blocks, size, size): rotations minus the identity; of OFT there is one stage.
+    lengths (out): what the rows are multiplied by afterwards.
+    """
+
+    turns: Tensor
+    lengths: Tensor | None
+    is_butterfly: bool
+
+    @property
+    def scale(self) -> float:
+        return 1.0
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return (self.turns,) if self.lengths is None else (self.turns, self.lengths)
+
+    def added(self, layer: Layer, inputs: Tensor, outputs: Tensor) -> Tensor:
+        # The weight is rotated, and not the outputs, so that other rows of the call change no bits.
+        rows = plain(layer.weight).flatten(1)
+        turned = rows
+        for stage, turns in enumerate(self.turns):
+            near = 2**stage * (turns.shape[-1] // 2)
+            turned = self._turned(turned, turns, near)
+        if self.lengths is not None:
+            turned = turned * self.lengths[:, None]
+        return through(layer, inputs, turned - rows)
+
+    def _turned(self, rows: Tensor, turns: Tensor, near: int) -> Tensor:
+        """One stage. Shapes: rows (out, in), turns (blocks, size, size)."""
+        blocks, size, _ = turns.shape
+        if not self.is_butterfly:
+            return rows + (turns @ rows.view(blocks, size, -1)).flatten(0, 1)
+        # Row number far * 2 * near + half * near + place meets the one of the other half.
+        paired = rows.view(-1, 2, near, rows.shape[1]).transpose(1, 2).reshape(blocks, size, -1)
+        turned = paired + turns @ paired
+        return turned.view(-1, near, 2, rows.shape[1]).transpose(1, 2).reshape(rows.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Generalized:
+    """GLoRA: a low-rank change of the inputs, through the layer's own weight, and one of the weight.
+
+    Shapes: a1 (in, rank), a2 (rank, in).
+    """
+
+    scale: float
+    a1: Tensor
+    a2: Tensor
+    change: LowRank
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return (self.a1, self.a2, *self.change.tensors)
+
+    def added(self, layer: Layer, inputs: Tensor, outputs: Tensor) -> Tensor:
+        a1, a2 = self.a1, self.a2
+        if isinstance(layer, nn.Linear):
+            changed = linear(linear(inputs, a2), a1)
+        else:
+            changed = conv1x1(conv1x1(inputs, a2[:, :, None, None]), a1[:, :, None, None])
+        return through(layer, changed, plain(layer.weight)) + self.change.added(layer, inputs, outputs)
+
+
+@dataclass(frozen=True, slots=True)
+class Biased:
+    """A change with a change of the bias beside it, which alpha does not scale. Shapes: bias (out)."""
+
+    change: LayerDelta | None
+    bias: Tensor
+
+    @property
+    def scale(self) -> float:
+        return 1.0
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return (self.bias,) if self.change is None else (*self.change.tensors, self.bias)
+
+    def added(self, layer: Layer, inputs: Tensor, outputs: Tensor) -> Tensor:
+        bias = _channels(layer, self.bias)
+        if self.change is None:
+            return bias.expand_as(outputs)
+        return self.change.scale * self.change.added(layer, inputs, outputs) + bias
+
+
+@dataclass(frozen=True, slots=True)
 class Decomposed:
     """DoRA: the rows of the changed weight (in some trainers' files its columns) get new magnitudes.
 
-    Shapes: gain (out) or (in), the new magnitude divided by that of the changed weight.
+    Shapes: gain (out) or (in), the new magnitude divided by that of the changed weight, in float32: that of a
+    short row may be too large for half precision, in which its product with the row is not.
     """
 
     change: Addend
@@ -169,23 +324,38 @@ class Decomposed:
         return (*self.change.tensors, self.gain)
 
     def added(self, layer: Layer, inputs: Tensor, outputs: Tensor) -> Tensor:
-        gain = self.gain if isinstance(layer, nn.Linear) else self.gain[:, None, None]
+        gain = _channels(layer, self.gain)
         if not self.is_of_rows:
-            own = through(layer, inputs * (gain - 1), plain(layer.weight))
-            return own + self.change.scale * self.change.added(layer, inputs * gain, outputs)
-        bias = layer.bias
-        if bias is not None:
-            outputs = outputs - (bias if isinstance(layer, nn.Linear) else bias[:, None, None])
+            own = through(layer, (inputs * (gain - 1)).to(inputs.dtype), plain(layer.weight))
+            changed = self.change.added(layer, (inputs * gain).to(inputs.dtype), outputs)
+            return own + self.change.scale * changed
+        outputs = without_bias(layer, outputs)
         changed = self.change.scale * self.change.added(layer, inputs, outputs)
-        return (gain - 1) * outputs + gain * changed
+        return ((gain - 1) * outputs + gain * changed).to(outputs.dtype)
 
 
 def through(layer: Layer, inputs: Tensor, weight: Tensor) -> Tensor:
-    """The layer's output for this weight, without a bias."""
+    """The output of a linear layer or a convolution for this weight, without a bias."""
     if isinstance(layer, nn.Linear):
         return linear(inputs, weight.reshape(-1, layer.in_features))
+    assert isinstance(layer, nn.Conv2d), "a norm has changes of its own"
     shape = weight.shape if weight.ndim == 4 else (len(weight), layer.in_channels, *layer.kernel_size)
     return convolve(layer, inputs, weight.reshape(shape))
+
+
+def without_bias(layer: Layer, outputs: Tensor) -> Tensor:
+    """The output that a layer would have had without its bias."""
+    return outputs if layer.bias is None else outputs - _channels(layer, layer.bias)
+
+
+def _channels(layer: Layer, values: Tensor) -> Tensor:
+    """A value for each channel, in the shape that inputs and outputs have them in."""
+    return values[:, None, None] if isinstance(layer, nn.Conv2d) else values
+
+
+def _eps(layer: Layer) -> float:
+    assert isinstance(layer, nn.LayerNorm), "other layers have none"
+    return layer.eps
 
 
 def factored(a: Tensor, b: Tensor, core: Tensor | None) -> Tensor:

@@ -12,6 +12,7 @@ from math import isfinite
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
+from engine_worker.engine.adapters.embedding_vectors import WordVectors
 from engine_worker.engine.adapters.layer_delta import Layer, LayerDelta
 from engine_worker.engine.adapters.lora_file import Lora, read_lora
 from engine_worker.engine.adapters.lora_names import LayerName, LayerNames
@@ -47,12 +48,18 @@ class AdapterSet:
     @property
     def for_unet(self) -> "AdapterSet":
         """Those that change the UNet."""
-        return self._of(frozenset({Network.UNET}))
+        return AdapterSet(tuple(one for one in self.loras if Network.UNET in one.lora.networks))
 
     @property
     def for_text(self) -> "AdapterSet":
-        """Those that change the text encoders, and with them the embeddings of a prompt."""
-        return self._of(_ENCODERS)
+        """Those that change the text encoders, or bring words of their own, and with them the embeddings of a
+        prompt."""
+        return AdapterSet(tuple(one for one in self.loras if one.lora.words or one.lora.networks & _ENCODERS))
+
+    @property
+    def words(self) -> tuple[WordVectors, ...]:
+        """The embeddings that come with them."""
+        return tuple(word for active in self.loras for word in active.lora.words)
 
     @property
     def identities(self) -> tuple[tuple[Identity, float], ...]:
@@ -63,9 +70,6 @@ class AdapterSet:
     def warnings(self) -> tuple[str, ...]:
         """Sentences about parts of the files that are not used, for the job's owner."""
         return tuple(warning for active in self.loras for warning in active.lora.warnings)
-
-    def _of(self, networks: frozenset[Network]) -> "AdapterSet":
-        return AdapterSet(tuple(active for active in self.loras if active.lora.networks & networks))
 
 
 NO_ADAPTERS = AdapterSet()

@@ -1,7 +1,7 @@
-"""Layer names in LoRA files, as kohya's trainers, diffusers and peft write them.
+"""Finds the layers of a checkpoint by their names in LoRA files.
 
-Each is a module's own name, or its name in the original releases, after a prefix for the network. Some
-formats replace dots by underscores, so all names are compared in that form.
+Each is a module's own name, or its name in the original releases. Some formats replace dots by underscores,
+so all names are compared in that form.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,19 +15,6 @@ from engine_worker.formats.architecture import UNetShape
 from engine_worker.formats.checkpoint_layout import Network
 from engine_worker.formats.ldm_keys import unet_key
 
-# The first match counts, so longer prefixes come first. A name without a prefix belongs to the UNet.
-_PREFIXES: Mapping[str, Network] = {
-    "lora_unet_": Network.UNET,
-    "lora_te1_": Network.TEXT_ENCODER,
-    "lora_te2_": Network.PROJECTING_TEXT_ENCODER,
-    "lora_te_": Network.TEXT_ENCODER,
-    "unet.": Network.UNET,
-    "text_encoder.": Network.TEXT_ENCODER,
-    "text_encoder_2.": Network.PROJECTING_TEXT_ENCODER,
-    "base_model.model.": Network.UNET,
-    "model.diffusion_model.": Network.UNET,
-    "diffusion_model.": Network.UNET,
-}
 _TEXT_MODEL = "text_model."
 
 
@@ -59,11 +46,9 @@ class LayerNames:
     def __len__(self) -> int:
         return len(self._layers)
 
-    def find(self, name: str) -> LayerName | None:
-        """The layer with that name in a file, or None if there is none here."""
-        prefix = next((prefix for prefix in _PREFIXES if name.startswith(prefix)), "")
-        network = _PREFIXES.get(prefix, Network.UNET)
-        return self._names.get((network, name.removeprefix(prefix).replace(".", "_")))
+    def find(self, network: Network, name: str) -> LayerName | None:
+        """The layer with that name in a file, after the network's prefix, or None if there is none here."""
+        return self._names.get((network, name.replace(".", "_")))
 
     def layer(self, name: LayerName) -> Layer:
         """The layer itself."""
@@ -72,7 +57,7 @@ class LayerNames:
 
 def _layers(network: nn.Module | None) -> Iterator[tuple[str, Layer]]:
     for module, layer in network.named_modules() if network is not None else ():
-        if isinstance(layer, nn.Linear | nn.Conv2d):
+        if isinstance(layer, Layer):
             yield module, layer
 
 

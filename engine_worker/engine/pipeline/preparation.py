@@ -155,7 +155,7 @@ class Preparer:
     def _prompted(self, order: JobOrder, job_inputs: JobInputs) -> EncodedPrompts:
         active = job_inputs.adapters.for_text
         self._resources.adapters.lora_manager.apply(active)
-        return self._resources.prompt_encoder.condition(order, active.identities, job_inputs.prompts)
+        return self._resources.prompt_encoder.condition(order, active, job_inputs.prompts)
 
 
 def _steps_warning(spec: JobSpec, calls: int) -> tuple[str, ...]:

@@ -22,10 +22,12 @@ _ANY_TOKEN: Final = 0
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingToken:
-    """An embedding as one text encoder reads it. Shapes: vectors (tokens, width)."""
+    """An embedding as one text encoder reads it. Shapes: vectors and outputs (tokens, width)."""
 
     names: tuple[str, ...]
     vectors: Tensor
+    outputs: Tensor | None = None
+    """What the encoder is made to say of the tokens, whatever it says (OneTrainer's output embeddings)."""
 
 
 class EmbeddingTokens:
@@ -44,6 +46,11 @@ class EmbeddingTokens:
             self._spans.append(range(first, first + len(word.vectors)))
         self._shown = [word.names[0] for word in words]
         self._vectors = torch.cat([word.vectors for word in words]) if words else None
+        self._outputs = [
+            (span.start, word.outputs)
+            for span, word in zip(self._spans, words, strict=True)
+            if word.outputs is not None
+        ]
 
     def split(self, text: str) -> Iterator[str | tuple[int, ...]]:
         """Split a text into plain text and, for each embedding's word, its token ids."""
@@ -84,6 +91,18 @@ class EmbeddingTokens:
             yield tokens.masked_fill(is_word, _ANY_TOKEN)
         finally:
             hook.remove()
+
+    def put_outputs(self, tokens: Tensor, hidden: Tensor) -> Tensor:
+        """What the encoder said, with the outputs of the embeddings that have some in their tokens' places.
+
+        Shapes: tokens (chunks, 77), hidden (chunks, 77, width).
+        """
+        for first, outputs in self._outputs:
+            is_word = (tokens >= first) & (tokens < first + len(outputs))
+            hidden = hidden.masked_scatter(
+                is_word[..., None], outputs[tokens[is_word].long() - first].to(hidden.dtype)
+            )
+        return hidden
 
 
 def _pattern(name: str) -> str:

@@ -10,10 +10,11 @@ import diffusers
 import torch
 from torch import Tensor
 
+from engine_worker.engine.adapters.lora_manager import NO_ADAPTERS, AdapterSet
 from engine_worker.engine.adapters.resolve_model import find_source
 from engine_worker.engine.networks.components import Components, Conditioning, SdText, SdxlText
 from engine_worker.engine.networks.offload import LoadModules
-from engine_worker.engine.prompts.embeddings import Vectors, make_embedding_tokens, read_vectors
+from engine_worker.engine.prompts.embeddings import Words, fitted, make_embedding_tokens, read_embedding
 from engine_worker.engine.prompts.encoded import Encode, Encoded
 from engine_worker.engine.prompts.parsed_prompts import (
     ParsedByCall,
@@ -109,8 +110,8 @@ class PromptEncoder:
         self._prompts: LruCache[tuple[str, _EncodeKey], Encoded] = LruCache(
             max_bytes=cache_bytes, size_bytes=_encoded_bytes
         )
-        self._vectors: ModelCache[Vectors] = ModelCache(
-            partial(read_vectors, parts=parts),
+        self._vectors: ModelCache[Words] = ModelCache(
+            partial(read_embedding, parts=parts),
             _vectors_bytes,
             max_count=_MAX_EMBEDDINGS,
             max_bytes=_MAX_VECTORS_BYTES,
@@ -152,18 +153,18 @@ class PromptEncoder:
 
     @torch.inference_mode()
     def condition(
-        self, order: JobOrder, loras: ActiveLoras = (), parsed: ParsedPrompts | None = None
+        self, order: JobOrder, loras: AdapterSet = NO_ADAPTERS, parsed: ParsedPrompts | None = None
     ) -> EncodedPrompts:
         """Encode the prompts of a job; the negative prompt only with guidance.
 
-        `loras` are active on the text encoders, `parsed` is the result of `read`, which is called if it is
-        None.
+        `loras` are active on the text encoders, and bring their words; `parsed` is the result of `read`,
+        which is called if it is None.
         Raises: JobRejected, if a prompt cannot be encoded by the job's technique; ModelUnreadable, if an
         embedding cannot be read; NotInstalled, if the technique needs a package that is not installed.
         """
-        key, parsed = _encode_key(order, loras), parsed or self.read(order)
+        key, parsed = _encode_key(order, loras.identities), parsed or self.read(order)
         with ExitStack() as stay:
-            scope = _EncodeScope(key, self._readers(key), self._parts.text.loaded, stay)
+            scope = _EncodeScope(key, self._readers(key, loras), self._parts.text.loaded, stay)
             joined = [self._encoded("prompt", one, scope) for one in parsed.composed]
             warnings = [f"the prompt {remark}" for at in joined for one in at for remark in one.remarks]
             negatives: list[Encoded] = []
@@ -185,11 +186,14 @@ class PromptEncoder:
                 by_call.append(made[same])
         return EncodedPrompts(tuple(by_call), tuple(dict.fromkeys(warnings)))
 
-    def _readers(self, key: _EncodeKey) -> Readers:
-        sources = key.embeddings
-        vectors = [self._vectors.take(source) for source in sources]
-        encoders = 1 if isinstance(self._parts.text, SdText) else 2
-        return make_readers(self._parts, make_embedding_tokens(sources, vectors, encoders), key.clip_skip)
+    def _readers(self, key: _EncodeKey, loras: AdapterSet) -> Readers:
+        parts, sources = self._parts, key.embeddings
+        embeddings = [self._vectors.take(source) for source in sources]
+        bundled = fitted("an embedding of a LoRA", loras.words, parts)
+        encoders = 1 if isinstance(parts.text, SdText) else 2
+        return make_readers(
+            parts, make_embedding_tokens(sources, embeddings, bundled, encoders), key.clip_skip
+        )
 
     def _encoded(self, field: str, parsed: ParsedByCall, scope: _EncodeScope) -> list[Encoded]:
         """A prompt at each UNet call.
@@ -294,5 +298,5 @@ def _encoded_bytes(encoded: Encoded) -> int:
     return encoded.size_bytes
 
 
-def _vectors_bytes(vectors: Vectors) -> int:
-    return sum(held.nbytes for held in vectors)
+def _vectors_bytes(words: Words) -> int:
+    return sum(held.nbytes for one in words for held in (*one.inputs, *one.outputs) if held is not None)

@@ -92,7 +92,8 @@ class ClipReader:
             )
         # Only the encoder with a projection has this.
         pooled: Tensor | None = getattr(output, "text_embeds", None)
-        return Reading(read_layer(self.encoder, output, self.layer), pooled)
+        hidden = read_layer(self.encoder, output, self.layer)
+        return Reading(self.tokens_added.put_outputs(tokens, hidden), pooled)
 
 
 def check_chunks(chunks: int) -> None:

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Final
 
+from engine_worker.formats.embedding_keys import PAIR
+from engine_worker.formats.lora_keys import LORA_FILES
+from engine_worker.formats.lora_scales import CONFIG_FILE
 from kernel.protocol.enums import ModelType, Variant
 from kernel.protocol.errors import DownloadFailed
 from kernel.protocol.sources import is_inside
@@ -22,6 +25,12 @@ _STEMS: Final = {
 """The parts with weights, and the stems of their files."""
 _PLAIN_PARTS: Final = ("scheduler", "tokenizer", "tokenizer_2", *_STEMS)
 _PLAIN_ENDINGS: Final = (".json", ".txt")
+_TOGETHER: Final = {
+    ModelType.LORA: ((LORA_FILES[0], CONFIG_FILE),),
+    ModelType.EMBEDDING: (PAIR,),
+}
+"""Files that are one model together: a LoRA of peft, whose alpha is in a file of its own, and the two files
+of an SDXL embedding."""
 _PICKLES: Final = (".ckpt", ".pt", ".pth", ".bin")
 
 
@@ -39,6 +48,9 @@ def choose_files(
         return (file,)
     if INDEX_FILE in safe and model_type is ModelType.CHECKPOINT:
         return _folder(safe, variant)
+    for several in _TOGETHER.get(model_type, ()):
+        if all(name in safe for name in several):
+            return several
     return (_only(safe, model_type, variant),)
 
 

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
+from lora_files import lora_source
 from prompting import (
     CallCounter,
     alone,
@@ -15,14 +17,21 @@ from prompting import (
     widths,
     write_embedding,
 )
+from safetensors.torch import save_file
 from torch import Tensor
 
 from bench.stock import Stock
+from engine_worker.engine.adapters.lora_manager import LoraManager
 from engine_worker.engine.networks.components import Components
 from engine_worker.engine.prompts.prompt_encoder import PromptEncoder
+from engine_worker.formats.adapters import describe_embedding
+from engine_worker.formats.checkpoint_layout import Network
+from engine_worker.formats.embedding_keys import PAIR
+from engine_worker.formats.safetensors_header import read_header
+from engine_worker.formats.single_file import describe_file
 from kernel.protocol.enums import ModelBase, PromptTechnique
 from kernel.protocol.errors import JobRejected, ModelUnreadable
-from kernel.protocol.model_refs import ModelSource
+from kernel.protocol.model_refs import LoraUse, ModelSource
 
 pytestmark = pytest.mark.torch
 
@@ -277,3 +286,119 @@ def test_prompts_are_remembered_by_their_embeddings_too(parts: Components, dusk:
         for embeddings in ((), (dusk,), (), (dusk,)):
             prompt_encoder.condition(prompt_order("a dusk", guidance_scale=1.0, embeddings=embeddings))
         assert counter.calls[0] == 2
+
+
+FORMS = {
+    "by the encoder's number": ("text_encoders_0", "text_encoders_1"),
+    "by the encoder's name": ("clip_l", "clip_g"),
+    "behind a word": ("cat.clip_l", "cat.clip_g"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_names_leads_to_the_same_embedding(
+    form: str, parts: Components, dusk: ModelSource, tmp_path: Path
+) -> None:
+    path = tmp_path / "named.safetensors"
+    save_file(dict(zip(FORMS[form], random_vectors(parts), strict=False)), path)
+    made = alone(parts, "dusk", embeddings=(embedding_source("dusk", path),))
+    assert torch.equal(made, alone(parts, "dusk", embeddings=(dusk,)))
+
+
+def test_the_word_in_a_file_calls_it(
+    base: ModelBase, parts: Components, dusk: ModelSource, tmp_path: Path
+) -> None:
+    keys = ["<cat>"] if base is ModelBase.SD else ["<cat>.clip_l", "<cat>.clip_g"]
+    path = tmp_path / "learned.safetensors"
+    save_file(dict(zip(keys, random_vectors(parts), strict=True)), path)
+    expected = alone(parts, "a dusk", embeddings=(dusk,))
+    source = embedding_source("learned", path)
+    assert torch.equal(alone(parts, "a <cat>", embeddings=(source,)), expected)
+    assert torch.equal(alone(parts, "a learned", embeddings=(source,)), expected)
+
+
+def test_several_words_in_one_file_are_called_one_by_one(
+    base: ModelBase, parts: Components, dusk: ModelSource, tmp_path: Path
+) -> None:
+    tensors = {}
+    for word, vectors in {"<s0>": random_vectors(parts), "<s1>": random_vectors(parts, seed=2)}.items():
+        keys = [word] if base is ModelBase.SD else [f"{word}.clip_l", f"{word}.clip_g"]
+        tensors |= dict(zip(keys, vectors, strict=True))
+    path = tmp_path / "words.safetensors"
+    save_file(tensors, path)
+    source = embedding_source("words", path, "<s0>", "<s1>")
+    dawn = embedding_source(
+        "dawn", write_embedding(tmp_path / "d.safetensors", random_vectors(parts, seed=2))
+    )
+    expected = alone(parts, "a dusk, dawn", embeddings=(dusk, dawn))
+    assert torch.equal(alone(parts, "a <s0>, <s1>", embeddings=(source,)), expected)
+    assert torch.equal(alone(parts, "words", embeddings=(source,)), alone(parts, "words"))
+
+
+def test_a_folder_with_the_two_files_of_sdxl_is_one_embedding(
+    base: ModelBase, parts: Components, dusk: ModelSource, tmp_path: Path
+) -> None:
+    for held, name in zip(random_vectors(parts), PAIR, strict=False):
+        save_file({"<cat>": held}, tmp_path / name)
+    source = msgspec.structs.replace(embedding_source("cats", tmp_path), uri=tmp_path.as_uri())
+    assert torch.equal(
+        alone(parts, "a <cat>", embeddings=(source,)), alone(parts, "a dusk", embeddings=(dusk,))
+    )
+    if base is ModelBase.SDXL:
+        half = embedding_source("half", tmp_path / PAIR[0])
+        with pytest.raises(ModelUnreadable, match="one of the two files of an SDXL embedding"):
+            alone(parts, "a <cat>", embeddings=(half,))
+
+
+def test_output_vectors_stand_in_the_place_of_the_word_in_what_the_encoder_says(
+    parts: Components, dusk: ModelSource, tmp_path: Path
+) -> None:
+    outputs = [torch.full_like(held, 7.0) for held in random_vectors(parts)]
+    path = tmp_path / "outputs.safetensors"
+    tensors = dict(zip(("clip_l", "clip_g"), random_vectors(parts), strict=False))
+    save_file(tensors | dict(zip(("clip_l_out", "clip_g_out"), outputs, strict=False)), path)
+    plain = alone(parts, "a dusk ball", embeddings=(dusk,))
+    made = alone(parts, "a dusk ball", embeddings=(embedding_source("dusk", path),))
+    assert (made[2:4] == 7.0).all()
+    assert torch.equal(made[:2], plain[:2])
+    assert torch.equal(made[4:], plain[4:])
+
+
+def test_words_that_come_with_a_lora_are_usable_with_it(
+    base: ModelBase, parts: Components, dusk: ModelSource, tmp_path: Path
+) -> None:
+    ends = ["string_to_param.*"] if base is ModelBase.SD else ["clip_l", "clip_g"]
+    tensors = {
+        f"bundle_emb.my word.{end}": held for end, held in zip(ends, random_vectors(parts), strict=True)
+    }
+    layer = parts.networks[Network.UNET].get_submodule("conv_out")
+    tensors["lora_unet_conv_out.diff_b"] = torch.zeros_like(layer.bias)
+    path = tmp_path / "pivotal.safetensors"
+    save_file(tensors, path)
+    assert describe_file(path).trigger_words == ("my word",)
+    source = lora_source(path)
+    manager = LoraManager(parts, max_count=1, max_bytes=1 << 30)
+    loras = manager.load_set([source], [LoraUse(model_id=source.model_id, weight=0.5)])
+    encoder, order = PromptEncoder(parts), prompt_order("a My Word", guidance_scale=1.0)
+    made = encoder.condition(order, loras.for_text).conditioning.embeds[0]
+    assert torch.equal(made, alone(parts, "a dusk", embeddings=(dusk,)))
+    assert torch.equal(encoder.condition(order).conditioning.embeds[0], alone(parts, "a My Word"))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "says"),
+    [
+        ({"clip_g": (1, 128)}, "lacks the vectors for the first text encoder"),
+        ({"a": (1, 96), "a.clip_g": (1, 128), "b.clip_l": (1, 96)}, "of b for the second text encoder"),
+        ({"clip_l_out": (1, 96)}, "for the output of a text encoder only"),
+        ({"clip_l": (2, 96), "clip_g": (1, 128)}, "another number of vectors"),
+        ({"clip_l": (1, 96), "clip_g": (1, 128), "t5xxl": (1, 96)}, "another model family"),
+    ],
+)
+def test_incomplete_embeddings_are_refused_at_registration_too(
+    shapes: dict[str, tuple[int, ...]], says: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "odd.safetensors"
+    save_file({key: torch.zeros(shape) for key, shape in shapes.items()}, path)
+    with pytest.raises(ModelUnreadable, match=says):
+        describe_embedding(read_header(path))

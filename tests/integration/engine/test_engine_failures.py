@@ -17,6 +17,7 @@ from bench.ours import make_alone
 from bench.pictures import random_lora
 from bench.stock import Asked
 from engine_worker.engine.adapters.adapter_manager import AdapterManager
+from engine_worker.engine.adapters.lora_manager import NO_ADAPTERS, AdapterSet
 from engine_worker.engine.background.apply_matte import Removers
 from engine_worker.engine.networks.components import Components, Denoiser, Vae
 from engine_worker.engine.pipeline.engine_core import EngineCore
@@ -24,7 +25,6 @@ from engine_worker.engine.pipeline.postprocessing import DenoisedImage, Postproc
 from engine_worker.engine.pipeline.preprocessing import read_inputs
 from engine_worker.engine.pipeline.resources import bare_resources, make_resources
 from engine_worker.engine.prompts.prompt_encoder import (
-    ActiveLoras,
     EncodedPrompts,
     ParsedPrompts,
     PromptEncoder,
@@ -107,7 +107,7 @@ class CrowdedConditioner(PromptEncoder):
     device: Crowded
 
     def condition(
-        self, order: JobOrder, loras: ActiveLoras = (), words: ParsedPrompts | None = None
+        self, order: JobOrder, loras: AdapterSet = NO_ADAPTERS, words: ParsedPrompts | None = None
     ) -> EncodedPrompts:
         self.device.check()
         return super().condition(order, loras, words)

@@ -9,9 +9,11 @@ import torch
 from prompting import CallCounter, alone, encoded_prompts, prompt_order
 from transformers import CLIPTextModel
 
+from engine_worker.engine.adapters.lora_file import Lora
+from engine_worker.engine.adapters.lora_manager import NO_ADAPTERS, ActiveLora, AdapterSet
 from engine_worker.engine.networks.components import Components
 from engine_worker.engine.networks.tokenizer import make_tokenizer
-from engine_worker.engine.prompts.prompt_encoder import ActiveLoras, EncodedPrompts, PromptEncoder
+from engine_worker.engine.prompts.prompt_encoder import EncodedPrompts, PromptEncoder
 from engine_worker.formats.allowed_paths import opened
 from engine_worker.formats.checkpoint_layout import TokenizerPlan
 from kernel.protocol.enums import ModelBase, PromptTechnique
@@ -190,21 +192,23 @@ def test_a_prompt_that_was_encoded_is_not_encoded_again(parts: Components) -> No
 
 
 def test_what_decides_the_embedding_is_what_it_is_remembered_by(parts: Components) -> None:
-    lora = (ModelId("lora"), "sha")
+    def active(weight: float) -> AdapterSet:
+        return AdapterSet((ActiveLora((ModelId("lora"), "sha"), weight, Lora({}, ())),))
+
     plain = prompt_order("a ball", guidance_scale=1.0)
-    settings: list[tuple[JobOrder, ActiveLoras]] = [
-        (plain, ()),
-        (prompt_order("a ball", guidance_scale=1.0, clip_skip=2), ()),
-        (prompt_order("a ball", guidance_scale=1.0, technique=PromptTechnique.COMPEL), ()),
-        (plain, ((lora, 0.5),)),
-        (plain, ((lora, 0.6),)),
+    settings: list[tuple[JobOrder, AdapterSet]] = [
+        (plain, NO_ADAPTERS),
+        (prompt_order("a ball", guidance_scale=1.0, clip_skip=2), NO_ADAPTERS),
+        (prompt_order("a ball", guidance_scale=1.0, technique=PromptTechnique.COMPEL), NO_ADAPTERS),
+        (plain, active(0.5)),
+        (plain, active(0.6)),
     ]
     prompt_encoder = PromptEncoder(parts)
-    for asked, active in settings:
+    for asked, loras in settings:
         with CallCounter(parts) as counter:
-            prompt_encoder.condition(asked, active)
+            prompt_encoder.condition(asked, loras)
             assert counter.calls[0] == 1
-            prompt_encoder.condition(asked, active)
+            prompt_encoder.condition(asked, loras)
             assert counter.calls[0] == 1
 
 

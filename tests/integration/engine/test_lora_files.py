@@ -1,17 +1,19 @@
 """What LoRA files are called inside, and what is said of those that do not fit."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from loaded import load
-from lora_files import lora_source, random_factors, write_diffusers, write_kohya
+from lora_files import ENCODERS, lora_source, random_factors, write_diffusers, write_kohya
 from safetensors.torch import load_file, save_file
 from small_engine import model_source
 from test_engine_full_size import SD, SDXL
-from torch import Tensor, nn
+from torch import Tensor
 
+from engine_worker.engine.adapters.layer_delta import Layer
 from engine_worker.engine.adapters.lora_file import Lora, read_lora
 from engine_worker.engine.adapters.lora_names import LayerName, LayerNames
 from engine_worker.engine.loading.networks import build_empty
@@ -19,6 +21,7 @@ from engine_worker.engine.loading.single_file import single_file_layout
 from engine_worker.engine.networks.components import Components
 from engine_worker.formats.architecture import Architecture
 from engine_worker.formats.checkpoint_layout import Network
+from engine_worker.formats.lora_keys import locate
 from kernel.protocol.enums import ModelBase, ModelType
 from kernel.protocol.errors import ModelUnreadable
 
@@ -58,10 +61,30 @@ def is_same(one: Lora, other: Lora) -> bool:
         lambda key: key.removeprefix("unet."),
         lambda key: key.replace("unet.", "base_model.model.", 1),
         lambda key: key.replace("lora_A", "lora_A.default").replace("lora_B", "lora_B.default"),
+        lambda key: key.replace("lora_A", "lora_A.default_0").replace("lora_B", "lora_B.default_0"),
+        lambda key: key.replace("lora_A", "lora_A.my-style").replace("lora_B", "lora_B.my-style"),
+        lambda key: "unet.base_model.model." + key.removeprefix("unet."),
+        lambda key: "unet." + key,
+        lambda key: (
+            "lycoris_" + key.removeprefix("unet.").removesuffix(key[-14:]).replace(".", "_") + key[-14:]
+        ),
+        lambda key: key.replace("unet.", "model.diffusion_model.", 1),
         lambda key: key.replace("lora_A", "lora.down").replace("lora_B", "lora.up"),
         lambda key: processor_form(key),
     ],
-    ids=["no prefix", "peft", "named adapter", "down and up", "processors"],
+    ids=[
+        "no prefix",
+        "peft",
+        "named adapter",
+        "numbered adapter",
+        "adapter with a dash",
+        "peft in diffusers",
+        "twice",
+        "LyCORIS",
+        "original",
+        "down and up",
+        "processors",
+    ],
 )
 def test_every_form_of_names_leads_to_the_same_layers(
     parts: Components, names: LayerNames, path: Path, change: Callable[[str], str]
@@ -69,7 +92,7 @@ def test_every_form_of_names_leads_to_the_same_layers(
     wanted = read_lora(lora_source(path), names, parts.base)
     found = read_lora(lora_source(renamed(path, change)), names, parts.base)
     assert is_same(found, wanted)
-    assert found.warnings == ()
+    assert [warning for warning in found.warnings if "adapter_config.json" not in warning] == []
 
 
 def processor_form(key: str) -> str:
@@ -90,16 +113,11 @@ def test_no_two_layers_of_the_released_networks_share_a_name(architecture: Archi
         plan.network: build_empty(plan) for plan in layout.networks if plan.network is not Network.VAE
     }
     names = LayerNames(networks, architecture.unet)
-    prefixes = {
-        Network.UNET: "lora_unet_",
-        Network.TEXT_ENCODER: "lora_te1_",
-        Network.PROJECTING_TEXT_ENCODER: "lora_te2_",
-    }
     count = 0
     for network, module in networks.items():
         for name, layer in module.named_modules():
-            if isinstance(layer, nn.Linear | nn.Conv2d):
-                assert names.find(prefixes[network] + name.replace(".", "_")) == LayerName(network, name)
+            if isinstance(layer, Layer):
+                assert names.find(network, name.replace(".", "_")) == LayerName(network, name)
                 count += 1
     assert len(names) == count
 
@@ -118,7 +136,7 @@ def test_names_of_the_released_sdxl_trainers_are_known() -> None:
         "lora_unet_label_emb_0_0": "add_embedding.linear_1",
         "lora_unet_out_2": "conv_out",
     }.items():
-        assert names.find(name) == LayerName(Network.UNET, module)
+        assert names.find(*locate(name)) == LayerName(Network.UNET, module)
 
 
 def test_half_precision_and_whole_alphas_load(parts: Components, names: LayerNames, tmp_path: Path) -> None:
@@ -148,41 +166,103 @@ def add(path: Path, extra: Tensors) -> Path:
     return path
 
 
+TEXT_FORMS = {
+    "kohya": ("lora_te1_text_model_", "lora_te2_text_model_"),
+    "te1": ("te1_text_model_", "te2_text_model_"),
+    "OneTrainer": ("clip_l.text_model.", "clip_g.text_model."),
+    "ComfyUI": (
+        "text_encoders.clip_l.transformer.text_model.",
+        "text_encoders.clip_g.transformer.text_model.",
+    ),
+    "peft": ("text_encoder.base_model.model.text_model.", "text_encoder_2.base_model.model.text_model."),
+    "without text_model": ("text_encoder.", "text_encoder_2."),
+}
+
+
+@pytest.mark.parametrize("form", TEXT_FORMS)
+def test_every_form_of_names_of_text_encoders_leads_to_the_same_layers(
+    form: str, parts: Components, names: LayerNames, tmp_path: Path
+) -> None:
+    path = write_diffusers(tmp_path / "lora.safetensors", random_factors(parts, 1, ENCODERS))
+    wanted = read_lora(lora_source(path), names, parts.base)
+    first, second = TEXT_FORMS[form]
+
+    def change(key: str) -> str:
+        for before, after in (("text_encoder_2.text_model.", second), ("text_encoder.text_model.", first)):
+            if key.startswith(before):
+                layer, _, end = key.removeprefix(before).partition(".lora_")
+                return after + (layer.replace(".", "_") if after.endswith("_") else layer) + f".lora_{end}"
+        raise AssertionError(key)
+
+    found = read_lora(lora_source(renamed(path, change)), names, parts.base)
+    assert is_same(found, wanted)
+
+
 def test_what_is_not_used_of_a_file_is_said(parts: Components, names: LayerNames, path: Path) -> None:
     extra = {
         "unet.down_blocks.7.conv.lora_A.weight": torch.zeros(1, 1),
         "unet.down_blocks.7.conv.lora_B.weight": torch.zeros(1, 1),
         "unet.conv_norm_out.w_norm": torch.zeros(1),
+        "unet.conv_in.alpha": torch.zeros(()),
+        "unet.conv_in.novelty": torch.zeros(1),
     }
-    lacks, unknown = read_lora(lora_source(add(path, extra)), names, parts.base).warnings
+    lacks, misfits, unknown = read_lora(lora_source(add(path, extra)), names, parts.base).warnings
     assert lacks.endswith("changes layers that the checkpoint does not have: unet.down_blocks.7.conv")
-    assert unknown.endswith("unknown tensors, which were ignored: unet.conv_norm_out.w_norm")
+    assert "has in another shape: unet.conv_norm_out (it is for a layer of shape [1]" in misfits
+    assert unknown.endswith("unknown tensors, which were ignored: unet.conv_in.novelty")
 
 
 def test_a_file_of_layers_that_are_not_there_is_refused_with_the_likely_cause(
     parts: Components, names: LayerNames, path: Path
 ) -> None:
-    other = renamed(path, lambda key: key.replace("_blocks.", "_stacks."))
-    with pytest.raises(ModelUnreadable, match="made for another base"):
-        read_lora(lora_source(other), names, parts.base)
+    absent = renamed(path, lambda key: key.replace("_block", "_block", 1).replace("attn1", "attn7"))
+    tensors = {key: held for key, held in load_file(absent).items() if "attn7" in key}
+    save_file(tensors, absent)
+    with pytest.raises(ModelUnreadable, match=r"the checkpoint lacks .* made for another base"):
+        read_lora(lora_source(absent), names, parts.base)
+    with pytest.raises(ModelUnreadable, match="another model family"):
+        read_lora(lora_source(renamed(path, lambda key: f"transformer.x.{key}")), names, parts.base)
 
 
-def test_a_file_for_wider_layers_is_refused_with_the_layer(
+def test_a_layer_of_another_shape_is_left_out_and_most_of_them_are_refused(
     parts: Components, names: LayerNames, path: Path
 ) -> None:
+    plain = read_lora(lora_source(path), names, parts.base)
     tensors = load_file(path)
-    key = next(key for key in tensors if key.endswith("lora_A.weight"))
-    tensors[key] = torch.zeros(tensors[key].shape[0], 2 * tensors[key].shape[1], *tensors[key].shape[2:])
-    save_file(tensors, path)
-    with pytest.raises(ModelUnreadable, match=r"cannot be used: at .* for another base"):
-        read_lora(lora_source(path), names, parts.base)
+    downs = [key for key in tensors if key.endswith("lora_A.weight")]
+
+    def widen(keys: list[str]) -> Path:
+        for key in keys:
+            tensors[key] = torch.zeros(
+                tensors[key].shape[0], 2 * tensors[key].shape[1], *tensors[key].shape[2:]
+            )
+        save_file(tensors, path)
+        return path
+
+    lora = read_lora(lora_source(widen(downs[:1])), names, parts.base)
+    assert len(lora.changes) == len(plain.changes) - 1
+    (warning,) = lora.warnings
+    assert downs[0].removesuffix(".lora_A.weight") in warning
+    with pytest.raises(ModelUnreadable, match=r"has other shapes than .* for another base"):
+        read_lora(lora_source(widen(downs[1:])), names, parts.base)
 
 
 @pytest.mark.parametrize(
     ("extra", "says"),
     [
-        ({"unet.conv_in.alpha": torch.zeros(2)}, "its alpha has 2 values"),
-        ({"lora_te2_x.lora_down.weight": torch.zeros(1, 1)}, "is for sdxl"),
+        ({"unet.conv_in.oft_blocks": torch.zeros(2, 2)}, "the parts of unet.conv_in do not match"),
+        ({"unet.conv_in.lora_A.weight": torch.zeros(1, 36)}, "unet.conv_in lacks the part lora_up"),
+        ({"unet.conv_in.diff": torch.full((32, 4, 3, 3), torch.nan)}, "infinite or not numbers"),
+        ({"unet.conv_in.diff": torch.zeros(32, 4, 3, 3, dtype=torch.int8)}, "quantized"),
+        ({"unet.conv_in.hra_u": torch.zeros(1)}, "type HRA"),
+        ({"unet.conv_in.diff": torch.zeros(1, 1), "lora_unet_conv_in.diff": torch.zeros(1, 1)}, "twice"),
+        (
+            {
+                "lora_te2_text_model_x.lora_down.weight": torch.zeros(1, 1),
+                "lora_te2_text_model_x.lora_up.weight": torch.zeros(1, 1),
+            },
+            "is for sdxl",
+        ),
     ],
 )
 def test_a_damaged_or_foreign_file_is_refused(
@@ -190,6 +270,117 @@ def test_a_damaged_or_foreign_file_is_refused(
 ) -> None:
     with pytest.raises(ModelUnreadable, match=says):
         read_lora(lora_source(add(path, extra)), names, ModelBase.SD)
+
+
+ALPHAS: dict[str, tuple[dict[str, str], dict[str, object] | None, float]] = {
+    "nowhere": ({}, None, 1.0),
+    "diffusers": ({"lora_adapter_metadata": '{"unet.lora_alpha": 2.0, "unet.r": 4}'}, None, 0.5),
+    "diffusers, of another network": (
+        {"lora_adapter_metadata": '{"text_encoder.lora_alpha": 2.0}'},
+        None,
+        1.0,
+    ),
+    "kohya": ({"ss_network_alpha": "2.0", "ss_network_dim": "4"}, None, 0.5),
+    "kohya, none": ({"ss_network_alpha": "None"}, None, 1.0),
+    "peft": ({}, {"peft_type": "LORA", "r": 4, "lora_alpha": 2}, 0.5),
+    "peft, rank-stabilized": ({}, {"r": 4, "lora_alpha": 2, "use_rslora": True}, 1.0),
+    "peft, by a pattern": ({}, {"r": 4, "lora_alpha": 1, "alpha_pattern": {"attn1.to_q": 2, "x": 9}}, 0.5),
+    "peft, by a wildcard": ({}, {"lora_alpha": 1, "alpha_pattern": {r"^mid_block\..*to_q$": 2}}, 0.5),
+}
+
+
+@pytest.mark.parametrize("said", ALPHAS)
+def test_alpha_is_found_wherever_trainers_put_it(
+    said: str, parts: Components, names: LayerNames, tmp_path: Path
+) -> None:
+    metadata, config, scale = ALPHAS[said]
+    name = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+    width = names.layer(LayerName(Network.UNET, name)).weight.shape[0]
+    path = tmp_path / "adapter_model.safetensors"
+    prefix = "unet." if config is None else "base_model.model."
+    factors = {
+        f"{prefix}{name}.lora_A.weight": torch.ones(4, width),
+        f"{prefix}{name}.lora_B.weight": torch.ones(width, 4),
+    }
+    save_file(factors, path, metadata=metadata)
+    if config is not None:
+        (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    for place in [path] if config is None else [path, tmp_path]:
+        (change,) = read_lora(lora_source(place), names, parts.base).changes.values()
+        assert change.scale == scale
+
+
+def test_kohya_s_alpha_of_convolutions_is_another_one(
+    parts: Components, names: LayerNames, tmp_path: Path
+) -> None:
+    said = {"ss_network_alpha": "2", "ss_network_args": '{"conv_dim": "4", "conv_alpha": "1"}'}
+    path = write_diffusers(tmp_path / "l.safetensors", random_factors(parts, 1, (Network.UNET,)), said)
+    lora = read_lora(lora_source(path), names, parts.base)
+    for name, change in lora.changes.items():
+        is_3x3 = names.layer(name).weight.shape[2:] == (3, 3)
+        assert change.scale == (0.25 if is_3x3 else 0.5)
+
+
+def test_peft_s_scale_holds_for_two_whole_matrices_and_lycoris_has_none(
+    parts: Components, names: LayerNames, tmp_path: Path
+) -> None:
+    name = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+    width = names.layer(LayerName(Network.UNET, name)).weight.shape[0]
+    whole = {"lokr_w1": torch.ones(2, 2), "lokr_w2": torch.ones(width // 2, width // 2)}
+    path = tmp_path / "adapter_model.safetensors"
+    save_file({f"base_model.model.{name}.{part}": held for part, held in whole.items()}, path)
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LOKR", "r": 8, "alpha": 4}')
+    (of_peft,) = read_lora(lora_source(path), names, parts.base).changes.values()
+    alpha = {"alpha": torch.tensor(4.0)}
+    save_file(
+        {f"lora_unet_{name.replace('.', '_')}.{part}": held for part, held in (whole | alpha).items()}, path
+    )
+    (of_lycoris,) = read_lora(lora_source(path), names, parts.base).changes.values()
+    assert (of_peft.scale, of_lycoris.scale) == (0.5, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({"peft_type": "OFT"}, "peft's type 'OFT'"),
+        ({"init_lora_weights": "pissa_niter_16"}, "pissa"),
+        ({"use_qalora": True}, "use_qalora"),
+        ({"layer_replication": [[0, 1]]}, "layer_replication"),
+        ({"alpha_pattern": {"(a+)+b": 1}}, "the pattern"),
+        ({"lora_alpha": "much"}, "adapter_config.json is invalid"),
+    ],
+)
+def test_a_configuration_that_asks_for_more_is_refused_by_name(
+    config: dict[str, object], says: str, parts: Components, names: LayerNames, path: Path
+) -> None:
+    path.with_name("adapter_config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelUnreadable, match=says):
+        read_lora(lora_source(path), names, parts.base)
+
+
+def test_whole_changes_and_those_of_norms_and_biases_are_what_merging_makes(
+    parts: Components, names: LayerNames, tmp_path: Path
+) -> None:
+    changed = {"conv_norm_out": ("w_norm", "b_norm"), "conv_out": ("diff", "diff_b"), "conv_in": ("diff_b",)}
+    tensors = {}
+    for name, ends in changed.items():
+        layer = names.layer(LayerName(Network.UNET, name))
+        for end in ends:
+            shape = layer.bias.shape if end in ("b_norm", "diff_b") else layer.weight.shape
+            tensors[f"lora_unet_{name}.{end}"] = torch.randn(shape)
+    path = tmp_path / "full.safetensors"
+    save_file(tensors, path)
+    lora = read_lora(lora_source(path), names, parts.base)
+    assert lora.warnings == ()
+    for name, ends in changed.items():
+        layer = names.layer(LayerName(Network.UNET, name))
+        entered = torch.randn(2, layer.weight.shape[1] if layer.weight.ndim > 1 else len(layer.weight), 4, 4)
+        added = {end: tensors[f"lora_unet_{name}.{end}"] for end in ends}
+        weight = layer.weight + added.get("diff", added.get("w_norm", 0))
+        bias = layer.bias + added.get("diff_b", added.get("b_norm", 0))
+        wanted = torch.func.functional_call(layer, {"weight": weight, "bias": bias}, (entered,))
+        plain, change = layer(entered), lora.changes[LayerName(Network.UNET, name)]
+        torch.testing.assert_close(plain + change.added(layer, entered, plain), wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_metadata_that_cannot_be_understood_is_refused(

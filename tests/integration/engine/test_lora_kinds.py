@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from engine_worker.engine.adapters.layer_delta import Layer
 from engine_worker.engine.adapters.lora_delta import make_delta
-from engine_worker.engine.adapters.lora_keys import Part
+from engine_worker.formats.lora_keys import Part
 from kernel.protocol.errors import ModelUnreadable
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
@@ -36,8 +36,8 @@ def entering(layer: Layer) -> Tensor:
     return torch.randn(2, 5, IN) if isinstance(layer, nn.Linear) else torch.randn(2, IN, 6, 6)
 
 
-def scale_of(rank: int) -> float:
-    return ALPHA / rank
+def scale_of(rank: int | None) -> float:
+    return 1.0 if rank is None else ALPHA / rank
 
 
 def came_out(layer: Layer, tensors: dict[Part, Tensor], entered: Tensor) -> Tensor:
@@ -146,7 +146,7 @@ def test_a_linear_layer_that_the_file_holds_as_a_convolution_of_one_pixel_fits()
     [
         ({Part.DOWN: torch.zeros(RANK, IN)}, "lacks the part lora_up"),
         ({Part.HADA_A1: torch.zeros(OUT, RANK)}, "lacks the part hada"),
-        ({Part.ALPHA: torch.zeros(())}, "lacks the part lokr"),
+        ({Part.ALPHA: torch.zeros(())}, "lacks the part lokr|alpha"),
         ({Part.DOWN: torch.zeros(RANK, IN), Part.UP: torch.zeros(OUT, RANK + 1)}, "do not match"),
         ({Part.DOWN: torch.zeros(RANK, IN + 1), Part.UP: torch.zeros(OUT, RANK)}, "for a layer of"),
         ({Part.DOWN: torch.zeros(RANK, OUT), Part.UP: torch.zeros(IN, RANK)}, "for a layer of"),
@@ -167,3 +167,31 @@ def test_lengths_of_another_number_are_refused() -> None:
     }
     with pytest.raises(ModelUnreadable, match="3 magnitudes for 12"):
         make_delta(tensors, scale_of, LAYERS["linear"]())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("is_of_rows", [True, False], ids=["rows", "columns"])
+def test_dora_stays_finite_on_rows_of_zeros_and_on_rows_that_are_cancelled(
+    dtype: torch.dtype, is_of_rows: bool
+) -> None:
+    layer = LAYERS["linear"]().requires_grad_(False)
+    degenerate = [slice(0, 1), slice(1, 2), slice(2, 3)]
+    if not is_of_rows:
+        degenerate = [(slice(None), one) for one in degenerate]
+    layer.weight[degenerate[0]] = 0.0
+    layer.weight[degenerate[1]] = 1e-7
+    layer.to(dtype)
+    change = torch.zeros(OUT, IN)
+    change[degenerate[2]] = -layer.weight[degenerate[2]].float()
+    # A whole change as one of full rank: its factors are the change and the identity.
+    lengths = torch.full((OUT, 1) if is_of_rows else (1, IN), 3.0)
+    tensors = {Part.DOWN: torch.eye(IN), Part.UP: change * IN / ALPHA, Part.DORA_SCALE: lengths}
+    entered = entering(layer).to(dtype) * 20
+    plain = layer(entered)
+    delta = make_delta(tensors, scale_of, layer)
+    out = plain + delta.scale * delta.added(layer, entered, plain)
+    assert out.dtype is dtype
+    assert torch.isfinite(out).all()
+    if is_of_rows:
+        rest = out[..., :3:2] - layer.bias[:3:2]
+        assert rest.abs().max() < 0.2

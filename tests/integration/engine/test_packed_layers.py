@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from engine_worker.engine.adapters.lora_delta import make_delta
-from engine_worker.engine.adapters.lora_keys import Part
 from engine_worker.engine.loading.networks import size_bytes
 from engine_worker.engine.networks.batch_invariant_layers import make_batch_invariant
 from engine_worker.engine.networks.packed_layers import (
@@ -21,6 +20,7 @@ from engine_worker.engine.networks.packed_layers import (
     plain,
 )
 from engine_worker.formats.checkpoint_layout import Network
+from engine_worker.formats.lora_keys import Part
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("threads")]
 

@@ -16,7 +16,6 @@ from bench.bell import Bell, run_out
 from bench.pictures import photograph, png
 from engine_worker.engine.adapters.adapter_manager import AdapterManager
 from engine_worker.engine.adapters.lora_delta import make_delta
-from engine_worker.engine.adapters.lora_keys import Part
 from engine_worker.engine.background.apply_matte import Removers
 from engine_worker.engine.diffusers_engine import build
 from engine_worker.engine.loading.build_networks import build_networks
@@ -29,6 +28,7 @@ from engine_worker.engine.pipeline.engine_core import EngineCore
 from engine_worker.engine.pipeline.postprocessing import Postprocessor
 from engine_worker.engine.pipeline.resources import bare_resources
 from engine_worker.formats.checkpoint_layout import Network
+from engine_worker.formats.lora_keys import Part
 from engine_worker.port import NO_INPUTS, Completed, Inputs, Previewed
 from kernel.core.memory_model.memory_demand import MemoryDemand, resident_bytes
 from kernel.protocol.enums import InputKind, MemoryPlan, ModelBase, ModelType, PromptTechnique, Variant

@@ -26,6 +26,11 @@ SMALL_SDXL: Shapes = {
 SMALL_UNET: Shapes = {"conv_in.weight": (8, 4, 3, 3), "down_blocks.0.resnets.0.conv1.weight": (8, 8, 3, 3)}
 
 
+def lora(layer: str, width: int) -> Shapes:
+    """A LoRA of one layer with so many inputs."""
+    return {f"{layer}.lora_down.weight": (4, width), f"{layer}.lora_up.weight": (8, 4)}
+
+
 def write_safetensors(
     path: Path, shapes: Shapes, dtype: str = "F16", metadata: Mapping[str, str] | None = None
 ) -> Path:

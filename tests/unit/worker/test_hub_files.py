@@ -87,3 +87,13 @@ def test_the_names_of_an_error_are_few() -> None:
     names = tuple(f"{number:03}.safetensors" for number in range(100))
     with pytest.raises(DownloadFailed, match=r"007\.safetensors, \.\.\.$"):
         chosen(names)
+
+
+def test_what_is_one_model_together_is_downloaded_together() -> None:
+    peft = ["README.md", "adapter_model.safetensors", "adapter_config.json"]
+    assert choose_files(peft, ModelType.LORA, None, None) == (
+        "adapter_model.safetensors",
+        "adapter_config.json",
+    )
+    pair = ["learned_embeds.safetensors", "learned_embeds_2.safetensors", "model.safetensors"]
+    assert choose_files(pair, ModelType.EMBEDDING, None, None) == tuple(pair[:2])

@@ -20,6 +20,7 @@ from tests.unit.worker.model_files import (
     SMALL_UNET,
     UNET,
     Shapes,
+    lora,
     write_diffusers_folder,
     write_json,
     write_safetensors,
@@ -148,7 +149,7 @@ def test_the_variant_is_the_precision_of_most_weights(
         ({"adapter.body.0.weight": (4, 4), "x": (1,)}, "T2I adapter"),
         ({"lllite_unet_x.down.0.weight": (4, 4), "x": (1,)}, "ControlNet-LLLite"),
         ({"decoder.layers.0.weight": (4, 4), "x": (1,)}, "tiny autoencoder"),
-        ({"lora_unet_x.oft_blocks": (4, 4), "x": (1,)}, "OFT"),
+        ({"unet.mid_block.x.oft_R.weight": (4, 4), "x": (1,)}, "OFT"),
         ({f"{CONTROL_MAP}0.weight": (8, 3, 3, 3), "lora_controlnet": (0,)}, "control LoRA"),
         ({f"{CONTROL_MAP}0.weight": (8, 3, 3, 3), "x.to_k.down": (4, 4)}, "control LoRA"),
         ({f"{CONTROL_MAP}0.weight": (8, 3, 3, 3), "difference": (0,)}, "difference"),
@@ -173,10 +174,10 @@ def test_an_sdxl_refiner_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("shapes", "model_type", "base"),
     [
-        ({"lora_unet_x_attn2_to_k.lora_down.weight": (4, 768)}, ModelType.LORA, ModelBase.SD),
-        ({"unet.x.attn2.to_k.lora_A.weight": (4, 2048)}, ModelType.LORA, ModelBase.SDXL),
-        ({"lora_te2_x.lora_down.weight": (4, 1280)}, ModelType.LORA, ModelBase.SDXL),
-        ({"lora_unet_x.lora_down.weight": (4, 32)}, ModelType.LORA, None),
+        (lora("lora_unet_mid_block_attn2_to_k", 768), ModelType.LORA, ModelBase.SD),
+        (lora("unet.mid_block.attn2.to_k", 2048), ModelType.LORA, ModelBase.SDXL),
+        (lora("lora_te2_text_model_x", 1280), ModelType.LORA, ModelBase.SDXL),
+        (lora("lora_unet_mid_block_x", 32), ModelType.LORA, None),
         ({"emb_params": (2, 768)}, ModelType.EMBEDDING, ModelBase.SD),
         ({"clip_l": (2, 768), "clip_g": (2, 1280)}, ModelType.EMBEDDING, ModelBase.SDXL),
         ({"<cat>": (32,)}, ModelType.EMBEDDING, None),
@@ -210,8 +211,8 @@ def test_what_is_laid_over_a_checkpoint_is_found_out(
 @pytest.mark.parametrize(
     ("shapes", "model_type"),
     [
-        ({"lora_unet_x_attn2_to_k.lora_down.weight": (4, 1024)}, ModelType.LORA),
-        ({"lora_unet_double_blocks_0.lora_down.weight": (4, 32)}, ModelType.LORA),
+        (lora("lora_unet_mid_block_attn2_to_k", 1024), ModelType.LORA),
+        (lora("lora_unet_double_blocks_0", 32), ModelType.LORA),
         ({"emb_params": (2, 1024)}, ModelType.EMBEDDING),
         ({"encoder.conv_in.weight": (8, 3, 3, 3), "decoder.conv_in.weight": (8, 16, 3, 3)}, ModelType.VAE),
         ({"emb_params": (0, 768)}, ModelType.EMBEDDING),
@@ -223,8 +224,97 @@ def test_what_was_made_for_another_family_is_refused(
     assert refused(source_of(one_file(tmp_path, shapes), model_type), tmp_path)
 
 
+LAYER = "lora_unet_mid_block_x"
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        {".lora_A.default_0.weight": (4, 8), ".lora_B.default_0.weight": (8, 4)},
+        {
+            ".lora_down.weight": (4, 8, 1, 1),
+            ".lora_up.weight": (8, 4, 1, 1),
+            ".lora_mid.weight": (4, 4, 3, 3),
+        },
+        {".hada_w1_a": (8, 4), ".hada_w1_b": (4, 8), ".hada_w2_a": (8, 4), ".hada_w2_b": (4, 8)},
+        {".lokr_w1": (2, 2), ".lokr_w2": (4, 4), ".alpha": ()},
+        {".lokr_w1": (2, 2), ".lokr_w2_a": (4, 1), ".lokr_w2_b": (1, 4), ".dora_scale": (1, 8)},
+        {".diff": (8, 8), ".diff_b": (8,)},
+        {".w_norm": (8,), ".b_norm": (8,)},
+        {".a1.weight": (8, 4), ".a2.weight": (4, 8), ".b1.weight": (8, 4), ".b2.weight": (4, 8)},
+        {".oft_blocks": (2, 4, 4), ".rescale": (8, 1), ".alpha": ()},
+        {".oft_blocks": (2, 2, 4, 4)},
+        {".weight": (8,), ".on_input": ()},
+    ],
+    ids=lambda ends: next(iter(ends)),
+)
+def test_every_kind_of_lora_that_is_drawn_is_registered(
+    tmp_path: Path, ends: dict[str, tuple[int, ...]]
+) -> None:
+    path = one_file(tmp_path, {f"{LAYER}{end}": shape for end, shape in ends.items()})
+    assert look_at(path, ModelType.LORA).model_type is ModelType.LORA
+
+
+@pytest.mark.parametrize(
+    ("ends", "words"),
+    [
+        ({".oft_R.weight": (4, 4)}, "OFT in the form of peft"),
+        ({".boft_R": (4, 4)}, "BOFT in the form of peft"),
+        ({".ia3_l": (8, 1)}, "IA3 in the form of peft"),
+        ({".hra_u": (8, 1)}, "type HRA"),
+        ({".vera_lambda_b": (8,)}, "type VeRA"),
+        ({".lora_E": (8,)}, "type AdaLoRA"),
+        ({".lambda_layer": (8,)}, "type T-LoRA"),
+        ({".set_weight": (8, 8)}, "replaced weights"),
+        ({".lora_down.weight": (4, 8)}, "lacks the part lora_up"),
+        ({".lora_down.weight": (4, 8), ".lora_up.weight": (8, 3)}, "do not match each other"),
+        ({".lora_down.weight": (0, 8), ".lora_up.weight": (8, 0)}, "is empty"),
+        ({".lora_A.one.weight": (4, 8), ".lora_A.two.weight": (4, 8)}, "several adapters (one, two)"),
+        ({".hada_w1_a": (8, 4)}, "lacks the part hada_w1_b"),
+        ({".oft_blocks": (2, 4, 3)}, "do not match each other"),
+        ({".diff": (8, 8), ".oft_blocks": (2, 4, 4)}, "OFT and diff at once"),
+        ({".alpha": (), ".lora_mid.weight": (4, 4, 3, 3)}, "has only"),
+    ],
+)
+def test_a_lora_that_could_not_be_drawn_is_refused_with_the_reason(
+    tmp_path: Path, ends: dict[str, tuple[int, ...]], words: str
+) -> None:
+    path = one_file(tmp_path, {f"{LAYER}{end}": shape for end, shape in ends.items()})
+    assert words in refused(source_of(path, ModelType.LORA), tmp_path)
+
+
+def test_quantized_loras_and_those_of_other_families_are_refused(tmp_path: Path) -> None:
+    path = one_file(tmp_path, lora(LAYER, 8), dtype="I8")
+    assert "quantized" in refused(source_of(path, ModelType.LORA), tmp_path)
+    for layer in ("transformer.single_blocks.0.x", "diffusion_model.blocks.0.x", "lora_unet_double_blocks_0"):
+        path = one_file(tmp_path, lora(layer, 8))
+        assert "another model family" in refused(source_of(path, ModelType.LORA), tmp_path)
+
+
+def test_the_folder_of_a_lora_of_peft_is_one_model(tmp_path: Path) -> None:
+    folder = tmp_path / "style"
+    write_safetensors(
+        folder / "adapter_model.safetensors", lora("base_model.model.mid_block.attn2.to_k", 768)
+    )
+    write_json(folder / "adapter_config.json", {"peft_type": "LORA", "r": 4, "lora_alpha": 8})
+    found = look_at(folder, ModelType.LORA)
+    assert (found.model_type, found.model_base) == (ModelType.LORA, ModelBase.SD)
+    write_json(folder / "adapter_config.json", {"peft_type": "VERA"})
+    assert "peft's type 'VERA'" in refused(source_of(folder, ModelType.LORA), tmp_path)
+
+
+def test_the_words_of_embeddings_are_found(tmp_path: Path) -> None:
+    path = one_file(tmp_path, {"<cat>": (1, 768), "<dog>": (2, 768)})
+    assert look_at(path, ModelType.EMBEDDING).trigger_words == ("<cat>", "<dog>")
+    path = one_file(tmp_path, {"bundle_emb.cat.clip_l": (1, 768), **lora(LAYER, 8)}, {"ssmd_keywords": "fur"})
+    found = look_at(path, ModelType.LORA)
+    assert (found.trigger_words, found.model_base) == (("cat", "fur"), ModelBase.SD)
+    path = one_file(tmp_path, {"\x1b[31mred": (1, 768)})
+    assert look_at(path, ModelType.EMBEDDING).trigger_words == ()
+
+
 def test_the_metadata_of_a_lora_tells_its_family(tmp_path: Path) -> None:
-    shapes = {"lora_unet_x.lora_down.weight": (4, 32)}
+    shapes = lora("lora_unet_mid_block_x", 32)
     path = one_file(tmp_path, shapes, {"ss_base_model_version": "sdxl_base_v1-0"})
     assert look_at(path, ModelType.LORA).model_base is ModelBase.SDXL
     path = one_file(tmp_path, shapes, {"modelspec.architecture": "stable-diffusion-v1/lora"})
@@ -232,7 +322,7 @@ def test_the_metadata_of_a_lora_tells_its_family(tmp_path: Path) -> None:
 
 
 def test_a_declared_family_fills_what_the_file_does_not_tell(tmp_path: Path) -> None:
-    path = one_file(tmp_path, {"lora_unet_x.lora_down.weight": (4, 32)})
+    path = one_file(tmp_path, lora("lora_unet_mid_block_x", 32))
     declared = msgspec.structs.replace(source_of(path, ModelType.LORA), model_base=ModelBase.SDXL)
     assert inspect(declared, [tmp_path], lambda done, total: None).model_base is ModelBase.SDXL
 
