@@ -106,7 +106,7 @@ class Outcomes:
         self.all.append(outcome)
 
     def of(self, job_id: str) -> list[Outcome]:
-        return [outcome for outcome in self.all if outcome.job_id == job_id]
+        return [one for one in self.all if getattr(one, "job_id", None) == job_id]
 
     def names(self, job_id: str) -> list[str]:
         """All but the news of a further stage."""
