@@ -5,6 +5,8 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+TYPESCRIPT := tests/acceptance/typescript
+NODE_STAMP := $(TYPESCRIPT)/node_modules/.package-lock.json
 BENCHES := bus accept overhead core idle start load same engine memory
 
 TESTERS ?= 2
@@ -27,7 +29,7 @@ venv: $(STAMP) ## Set up the environment in .venv (another folder: VENV=folder)
 demo: $(STAMP) ## Start a server, draw one picture to demo.png, stop the server
 	@$(BIN)/python examples/demo.py
 
-test: $(STAMP) ## Run all tests, the unit tests first, in two processes (in one: TESTERS=0)
+test: $(STAMP) $(NODE_STAMP) ## Run all tests, the unit tests first, in two processes (in one: TESTERS=0)
 	$(ONE_THREAD) $(KEEP_COMPILED) $(BIN)/python -m pytest -q $(SIDE_BY_SIDE)
 
 check: $(STAMP) ## Check format, lint, types, layers, generated docs; then run the tests
@@ -42,7 +44,7 @@ bench: $(STAMP) ## Measure the figures: a table and a line of JSON each
 	@set -e; for name in $(BENCHES); do $(BIN)/python -m bench.$$name; done
 
 clean: ## Remove the environment and everything that was made
-	rm -rf $(VENV) build dist *.egg-info demo.png .coverage
+	rm -rf $(VENV) $(TYPESCRIPT)/node_modules build dist *.egg-info demo.png .coverage
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
@@ -58,3 +60,7 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	@# pip would compile with one core. What does not compile is a template, or for another Python.
 	@$(BIN)/python -m compileall -q -j 0 $(VENV) >/dev/null || true
 	@touch $@
+
+# Without Node or a registry the test of the TypeScript client is skipped, and says so.
+$(NODE_STAMP): $(TYPESCRIPT)/package-lock.json
+	@! command -v npm >/dev/null || npm ci --silent --prefix $(TYPESCRIPT) || true
