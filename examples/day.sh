@@ -135,6 +135,11 @@ quiet models add "$models/remover.onnx" --type background --name cutter --wait
 quiet draw "a large red circle on a blue background" --seed 7 --remove-background cutter --out cut.png
 check differ first.png cut.png
 
+task "repaint what was cut out, and nothing else"
+quiet draw "a large red circle on a green background" --reference cut.png --mask-mode alpha --strength 0.9 \
+    --out repainted.png
+check differ first.png repainted.png
+
 task "find pictures by words, seed and day"
 run images list --prompt "red circle" --seed 7 --since 1d > output.txt
 check said "red circle"
