@@ -80,7 +80,8 @@ def fill(database_file: Path, rows: int) -> None:
     with store.connection as connection:
         connection.executemany(
             "INSERT INTO job (seq, job_id, engine_id, status, priority, spec, image_ids, attempts, crashes,"
-            " warnings, created_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, 1, 0, '[]', ?)",
+            " warnings, created_at_ms, checkpoint)"
+            f" VALUES (?, ?, ?, ?, ?, ?, ?, 1, 0, '[]', ?, '{MODEL}')",
             (_job(number, rows) for number in range(1, rows + 1)),
         )
         connection.execute(
@@ -92,8 +93,9 @@ def fill(database_file: Path, rows: int) -> None:
         )
         connection.executemany(
             "INSERT INTO image (image_id, job_id, engine_id, position, file_name, mime, width_px, height_px,"
-            " size_bytes, sha256, downloads, created_at_ms, gone_reason, gone_at_ms, seed, tags, favorite)"
-            " VALUES (?, ?, ?, 0, ?, 'image/png', 512, 512, ?, '', 0, ?, ?, ?, ?, ?, ?)",
+            " size_bytes, sha256, downloads, created_at_ms, gone_reason, gone_at_ms, seed, tags, favorite,"
+            " checkpoint) VALUES (?, ?, ?, 0, ?, 'image/png', 512, 512, ?, '', 0, ?, ?, ?, ?, ?, ?,"
+            f" '{MODEL}')",
             (_image(number, rows) for number in range(1, rows + 1)),
         )
         connection.executemany(
