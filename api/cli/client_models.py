@@ -88,6 +88,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     engine_id: str | None = None
     queue_position: int | None = None
+    queue_eta_s: float | None = None
     waits_for: str | None = None
     image_ids: tuple[str, ...] = ()
     prompt: str | None = None

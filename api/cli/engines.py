@@ -135,7 +135,13 @@ def create(
 
 @engines.command()
 @click.argument("engine", shell_complete=engine_names)
-@click.option("-m", "--checkpoint", metavar="MODEL", help="Checkpoint (an id or name) to load instead.")
+@click.option(
+    "-m",
+    "--checkpoint",
+    metavar="MODEL",
+    shell_complete=checkpoints,
+    help="Checkpoint (an id or name) to load instead.",
+)
 @engine_edit_options
 @click.option(
     "--wait", "is_waiting", is_flag=True, help="If it reloads, wait until it is ready, at most 15 minutes."

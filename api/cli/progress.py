@@ -10,7 +10,7 @@ from api.cli.downloads import save_preview
 from api.cli.events import Follower, Preview
 from api.cli.exit_codes import AwaitedFailed, Detached
 from api.cli.output import printable
-from api.cli.progress_bar import ProgressBar, show_loading
+from api.cli.progress_bar import ProgressBar, duration, show_loading
 from api.cli.rest import Rest, read
 from api.cli.wait import room
 
@@ -69,11 +69,8 @@ def _reason_of(job: Job) -> str:
     """The reason why a job waits, in words."""
     if job.waits_for == "turn":
         ahead = (job.queue_position or 1) - 1
-        return (
-            f"waiting: {ahead} {'job' if ahead == 1 else 'jobs'} ahead"
-            if ahead
-            else "waiting: next in the queue"
-        )
+        place = f"{ahead} {'job' if ahead == 1 else 'jobs'} ahead" if ahead else "next in the queue"
+        return f"waiting: {place}{'' if job.queue_eta_s is None else f', about {duration(job.queue_eta_s)}'}"
     if job.error is not None and job.waits_for in ("retry", "repair"):
         return f"waiting: the engine has failed: {job.error.detail}"
     if job.waits_for == "start":

@@ -88,11 +88,12 @@ def _pace(done_bytes: int, total_bytes: int | None, bytes_per_s: int | None) -> 
         return ""
     eta = ""
     if total_bytes is not None and total_bytes > done_bytes:
-        eta = f", {_duration((total_bytes - done_bytes) / bytes_per_s)} left"
+        eta = f", {duration((total_bytes - done_bytes) / bytes_per_s)} left"
     return f", {size(bytes_per_s)}/s{eta}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time in words: 2 min 5 s."""
     whole = round(seconds)
     hours, rest = divmod(whole, 3600)
     minutes, left = divmod(rest, 60)

@@ -13,11 +13,11 @@ import msgspec
 from msgspec.structs import replace
 
 from kernel.protocol.enums import ENDED_JOB_STATES, BlobKind, JobState
-from kernel.protocol.ids import JobId
+from kernel.protocol.ids import EngineId, JobId
 from kernel.protocol.rows import BlobRow
 from kernel.views.page import Order, Page, number_cursor, page_of
 from kernel.views.reader import Reader, SqlValue
-from kernel.views.rows import Found, JobRow, Position
+from kernel.views.rows import Found, JobRow, Pace, Position
 from kernel.views.search import ENDED, OPEN, Search, places_after, search_values
 
 _ENDED_EARLY: Final = frozenset({JobState.FAILED, JobState.CANCELLED})
@@ -79,6 +79,12 @@ def jobs_ahead(reader: Reader, job: JobRow) -> int:
         {"engine_id": job.engine_id, "priority": job.priority, "seq": job.seq},
     )
     return found.ahead if found else 0
+
+
+def seconds_per_job(reader: Reader, engine_id: EngineId) -> float | None:
+    """How fast an engine made its last jobs, several together or one by one; None, if it has made none."""
+    found = reader.one("pace", Pace, {"engine_id": engine_id})
+    return None if found is None or found.job_ms is None else found.job_ms / 1_000
 
 
 def find_blob(reader: Reader, job_id: JobId, kind: BlobKind) -> BlobRow | None:

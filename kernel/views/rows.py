@@ -128,3 +128,10 @@ class Position:
     """The number of waiting jobs of the same engine ahead of a job."""
 
     ahead: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """The mean time that the last jobs of an engine took each; None, if there were none."""
+
+    job_ms: float | None

@@ -50,8 +50,9 @@ class JobChecked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Job(JobSpec, frozen=True, kw_only=True):
-    """A job with all its values resolved. `queue_position` is 1 for the next job; lists leave it and
-    `waits_for` null. A waiting job shows the `error` of its engine if the engine has failed.
+    """A job with all its values resolved. `queue_position` is 1 for the next job, and `queue_eta_s` how long
+    it will wait for its turn, judged by the engine's last jobs; lists leave them and `waits_for` null. A
+    waiting job shows the `error` of its engine if the engine has failed.
 
     `inputs` are the input images of the job; `strength` is null without a reference image.
     """
@@ -61,6 +62,7 @@ class Job(JobSpec, frozen=True, kw_only=True):
     status: JobState
     priority: int
     queue_position: int | None
+    queue_eta_s: float | None
     waits_for: WaitsFor | None
     progress: Progress | None
     attempts: int
@@ -82,6 +84,8 @@ class Place:
 
     jobs_ahead: int
     waits_for: WaitsFor
+    eta_s: float | None = None
+    """Seconds until its turn, as far as that can be told."""
 
 
 class JobPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,6 +160,7 @@ def job_of(
         status=row.status,
         priority=row.priority,
         queue_position=None if place is None else place.jobs_ahead + 1,
+        queue_eta_s=None if place is None else place.eta_s,
         waits_for=None if place is None else place.waits_for,
         progress=progress_of(progress) if progress is not None and is_processing else None,
         attempts=row.attempts,

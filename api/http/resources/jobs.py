@@ -32,14 +32,14 @@ from api.http.resources.waiting import Waiting
 from api.hub import Hub
 from api.port import Answer, BusPort, answer_in
 from kernel.protocol.client import CancelJob, DeleteJob, Done, EditJob, JobAccepted, JobValid
-from kernel.protocol.enums import ENDED_JOB_STATES, InputKind, JobState
+from kernel.protocol.enums import ENDED_JOB_STATES, InputKind, JobState, WaitsFor
 from kernel.protocol.errors import IllegalMove, JobNotFound, SpoonError
 from kernel.protocol.ids import JobId
 from kernel.views.engines import failing_engines, find_engine
-from kernel.views.jobs import find_job, jobs_ahead, list_jobs
+from kernel.views.jobs import find_job, jobs_ahead, list_jobs, seconds_per_job
 from kernel.views.names import names_of
 from kernel.views.reader import Reader
-from kernel.views.rows import JobRow
+from kernel.views.rows import EngineRow, JobRow
 
 LIGHT_BYTES: Final = 64 << 10
 """The memory of a body with a few fields is not counted."""
@@ -227,8 +227,16 @@ class Jobs:
         engine = find_engine(self._reader, row.engine_id) if row.status is JobState.WAITING else None
         if engine is None:
             return job_of(row, names, progress)
-        place = Place(jobs_ahead(self._reader, row), awaited(engine))
+        place = self._place(row, engine)
         return job_of(row, names, progress, place, engine_error_of(engine))
+
+    def _place(self, row: JobRow, engine: EngineRow) -> Place:
+        """Its place, and when it is its turn if its engine goes on as before; of a job that is made, half is
+        left on average."""
+        ahead, reason = jobs_ahead(self._reader, row), awaited(engine)
+        pace_s = seconds_per_job(self._reader, row.engine_id) if reason is WaitsFor.TURN else None
+        eta_s = None if pace_s is None else round(pace_s * (ahead + engine.jobs_processing / 2), 1)
+        return Place(ahead, reason, eta_s)
 
 
 def _in_http_words(answer: Callable[[], Answer]) -> Answer:

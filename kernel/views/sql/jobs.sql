@@ -35,3 +35,13 @@ ORDER BY seq DESC LIMIT :limit;
 
 -- jobs_by_status: a page of the jobs in one state, newest first: along the index job_by_status
 SELECT * FROM job WHERE status = :status AND seq < :after ORDER BY seq DESC LIMIT :limit;
+
+-- pace: how long an engine's last jobs took, each without the time in which one before it was still made, in ms
+WITH last AS (
+    SELECT started_at_ms, finished_at_ms FROM job
+    WHERE engine_id = :engine_id AND status = 'finished' ORDER BY seq DESC LIMIT 16
+), alone AS (
+    SELECT finished_at_ms - max(started_at_ms, coalesce(lag(finished_at_ms) OVER (ORDER BY finished_at_ms), 0)) AS ms
+    FROM last
+)
+SELECT avg(max(ms, 0)) AS job_ms FROM alone;

@@ -77,6 +77,10 @@ def test_a_watched_job_shows_its_steps_and_saves_its_picture(
     ("place", "told"),
     [
         ({"waits_for": "turn", "queue_position": 3}, "waiting: 2 jobs ahead"),
+        (
+            {"waits_for": "turn", "queue_position": 3, "queue_eta_s": 95.2},
+            "waiting: 2 jobs ahead, about 1 min 35 s",
+        ),
         ({"waits_for": "turn", "queue_position": 1}, "waiting: next in the queue"),
         ({"waits_for": "engine"}, "waiting for the engine to start"),
         (

@@ -17,6 +17,7 @@ def test_a_job_shows_every_decided_value(stage: Stage) -> None:
         "status": "finished",
         "priority": 0,
         "queue_position": None,
+        "queue_eta_s": None,
         "waits_for": None,
         "progress": None,
         "attempts": 1,
@@ -132,7 +133,24 @@ def test_a_waiting_job_shows_its_place_in_the_queue(stage: Stage) -> None:
     stage.database.add_job(2, "j2")
     found = stage.get("/v1/jobs/j2").json
     assert (found["queue_position"], found["waits_for"]) == (2, "turn")
+    assert found["queue_eta_s"] is None, "the engine has finished no job yet"
     assert stage.get("/v1/jobs").json["items"][0]["waits_for"] is None
+
+
+def test_the_time_until_its_turn_is_judged_by_the_last_jobs_without_the_pauses_between_them(
+    stage: Stage,
+) -> None:
+    stage.database.add_engine("e1", status="working")
+    hour_ms = 3_600_000
+    for seq, (start_ms, end_ms) in enumerate(
+        [(0, 4_000), (hour_ms, hour_ms + 4_000), (hour_ms, hour_ms + 8_000)]
+    ):
+        stage.database.add_job(seq + 1, status="finished", started_at_ms=start_ms, finished_at_ms=end_ms)
+    stage.database.add_job(4, status="processing", started_at_ms=hour_ms)
+    for seq in (5, 6, 7):
+        stage.database.add_job(seq)
+    assert stage.get("/v1/jobs/j7").json["queue_eta_s"] == 4.0 * 2.5, "two ahead, and half of the one in work"
+    assert stage.get("/v1/jobs/j5").json["queue_eta_s"] == 2.0
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,9 @@ FEW: Final = (
     "image_count",
     "found VIRTUAL TABLE INDEX",
     "lora VIRTUAL TABLE",
+    "last",
+    "alone",
+    "(subquery",
 )
 """What may be read whole: there are few rows, however many jobs and images there are."""
 WALKED: Final = {"oldest_images": "along the index image_by_age, from its beginning as far as the limit goes"}
@@ -42,6 +45,7 @@ SORTED: Final = {
     "count_engines": "engines",
     "count_models": "models",
     "count_jobs": "counts",
+    "pace": "the last 16 jobs",
     "kept_days": "counts",
     "events_of": "the changes of a job and its images",
     "expired_days": "what has expired and is ended in the next moments",
