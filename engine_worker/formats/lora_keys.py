@@ -161,6 +161,11 @@ _ROOTS: Final = {
 _PROCESSOR: Final = ".processor."
 _PROCESSOR_OUT: Final = ".to_out"
 _NAMES_SHOWN: Final = 3
+_END_LENGTH: Final = 200
+"""The end of a key that is searched for its part. Keys come with the file, so no work may grow with their
+length."""
+_MAX_PREFIXES: Final = 4
+"""Wrappers around each other: `text_encoders.clip_l`, `unet.base_model.model`."""
 
 
 @dataclass(slots=True)
@@ -219,8 +224,9 @@ def locate(name: str) -> tuple[Network, str]:
     belongs to the UNet, unless it begins as only those of a text encoder do.
     """
     key, start, network = name.replace(".", "_"), 0, None
-    while (prefix := next((one for one in _BY_LENGTH if key.startswith(one, start)), None)) is not None:
-        network, start = network or _PREFIXES[prefix], start + len(prefix)
+    for _ in range(_MAX_PREFIXES):
+        prefix = next((one for one in _BY_LENGTH if key.startswith(one, start)), "")
+        network, start = network or _PREFIXES.get(prefix), start + len(prefix)
     if network is None:
         network = Network.TEXT_ENCODER if key.startswith("text_model_", start) else Network.UNET
     if network is not Network.UNET and key.startswith(_TEXT_WRAPPER, start):
@@ -258,7 +264,7 @@ def _check_supported(key: str) -> None:
 def _split(key: str) -> tuple[str, Part, str] | None:
     """The layer, the part, and the adapter's name or "" of a key; None, if it is none of a LoRA's."""
     for end, part in _ENDS if _MARK.search(key) else ():
-        found = end.search(key)
+        found = end.search(key, max(0, len(key) - _END_LENGTH))
         if found is None:
             continue
         groups = found.groupdict()
