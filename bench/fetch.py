@@ -26,6 +26,8 @@ from api.cli.uploading import Form
 from bench.idle import children
 from bench.report import Goal, Spread, print_report
 from bench.server import Running, server
+from engine_worker.embedded.random_checkpoint import write_random_checkpoint
+from kernel.protocol.enums import ModelBase
 
 CHUNK_BYTES: Final = 4 << 20
 PATIENCE_S: Final = 900.0
@@ -33,13 +35,6 @@ GOALS: Final = {
     "manager_peak_mb": Goal(150.0),
     "api_peak_mb": Goal(150.0),
     "fetch_worker_peak_mb": Goal(150.0),
-}
-_SHAPES: Final = {
-    "model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3),
-    "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (320, 768),
-    "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight": (49408, 768),
-    "first_stage_model.encoder.conv_in.weight": (128, 3, 3, 3),
-    "first_stage_model.decoder.conv_in.weight": (512, 4, 3, 3),
 }
 Figures = dict[str, list[float]]
 
@@ -71,18 +66,18 @@ def main() -> None:
 
 def write_random(file: Path, size_bytes: int) -> str:
     """A checkpoint of about this size, of bytes that nothing can compress. Returns: its sha256."""
-    header: dict[str, dict[str, object]] = {}
-    end = 0
-    for name, shape in (_SHAPES | {"model.diffusion_model.rest": (size_bytes // 2,)}).items():
-        count = 1
-        for side in shape:
-            count *= side
-        header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [end, end + 2 * count]}
-        end += 2 * count
+    small = file.with_name("small.safetensors")
+    write_random_checkpoint(small, base=ModelBase.SD)
+    stored = small.read_bytes()
+    small.unlink()
+    length = int.from_bytes(stored[:8], "little")
+    header, weights = json.loads(stored[8 : 8 + length]), stored[8 + length :]
+    end = len(weights) + size_bytes // 2 * 2
+    header["rest"] = {"dtype": "F16", "shape": [size_bytes // 2], "data_offsets": [len(weights), end]}
     text = json.dumps(header).encode()
     found = hashlib.sha256()
     with file.open("wb") as stream:
-        for piece in _pieces(struct.pack("<Q", len(text)) + text, end):
+        for piece in _pieces(struct.pack("<Q", len(text)) + text + weights, end - len(weights)):
             found.update(piece)
             stream.write(piece)
     return found.hexdigest()

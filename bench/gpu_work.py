@@ -4,9 +4,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from engine_worker.engine.loading.networks import build_empty
-from engine_worker.engine.loading.single_file import single_file_layout
 from engine_worker.formats.architecture import Architecture
 from engine_worker.formats.checkpoint_layout import Network
+from engine_worker.formats.ldm_layout import single_file_layout
 
 ROWS = 2
 """With guidance."""

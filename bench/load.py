@@ -194,8 +194,8 @@ def stored_shapes() -> Mapping[str, tuple[int, ...]]:
     """Every tensor of the file, and its shape there."""
     from bench.full_size import SD
     from engine_worker.engine.loading.networks import build_empty
-    from engine_worker.engine.loading.single_file import single_file_layout
     from engine_worker.formats.ldm_keys import Form
+    from engine_worker.formats.ldm_layout import single_file_layout
 
     shapes: dict[str, tuple[int, ...]] = {}
     for plan in single_file_layout(SD).networks:

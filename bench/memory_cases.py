@@ -38,7 +38,9 @@ class Case:
         """The miniature of the base, as wide as the case says."""
         small = small_architecture(self.base)
         unet = small.unet if self.unet is None else replace(small.unet, channels=self.unet)
-        vae = small.vae if self.vae is None else replace(small.vae, channels=self.vae)
+        vae = small.vae
+        if vae is not None and self.vae is not None:
+            vae = replace(vae, channels=self.vae)
         return replace(small, unet=unet, vae=vae)
 
 

@@ -7,8 +7,8 @@ from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from safetensors.torch import load_file, save_file
 
 from engine_worker.engine.loading.saving import save_single_file
-from engine_worker.engine.loading.single_file import single_file_layout
 from engine_worker.formats.ldm_keys import VAE_PREFIX
+from engine_worker.formats.ldm_layout import single_file_layout
 from kernel.protocol.enums import ModelBase
 from training.controlnet import save_controlnet
 from training.embedding import save_embedding

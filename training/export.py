@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from engine_worker.engine.loading.saving import save_folder, save_single_file
-from engine_worker.engine.loading.single_file import single_file_layout
+from engine_worker.formats.ldm_layout import single_file_layout
 from kernel.protocol.enums import ModelBase
 from training.command import add_family_arguments, families_of, run_of, run_parser
 from training.families import Family, trained_modules

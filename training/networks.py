@@ -7,11 +7,12 @@ same configurations; so what is trained here is what a loader builds that has no
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from engine_worker.engine.loading.configs import text_encoder_config, unet_config, vae_config
 from engine_worker.formats.architecture import Architecture, TextEncoderShape, UNetShape, VaeShape
+from engine_worker.formats.network_configs import text_encoder_config, unet_config, vae_config
 from kernel.protocol.enums import ModelBase
 
 NATIVE_SIZE_PX = 128
+_VAE = VaeShape(channels=(16, 32, 48, 64), resnets_per_level=1, latent_channels=4)
 SIZE_NUMBERS, SIZE_WIDTH = 6, 32
 """SDXL's size conditioning: how many numbers, and the width of each one's embedding."""
 VOCABULARY, TOKENS = 49_408, 77
@@ -23,7 +24,7 @@ def architecture(base: ModelBase) -> Architecture:
     return Architecture(
         base=base,
         unet=_sd_unet(encoders) if base is ModelBase.SD else _sdxl_unet(encoders),
-        vae=VaeShape(channels=(16, 32, 48, 64), resnets_per_level=1, latent_channels=4),
+        vae=_VAE,
         text_encoders=encoders,
         prediction_type="epsilon",
         has_zero_terminal_snr=False,
@@ -33,7 +34,7 @@ def architecture(base: ModelBase) -> Architecture:
 
 def build_vae(base: ModelBase) -> AutoencoderKL:
     """Build the VAE (128 x 128 x 3 to 16 x 16 x 4); the families' differ in their scaling factor alone."""
-    return AutoencoderKL.from_config(dict(vae_config(architecture(base))))
+    return AutoencoderKL.from_config(dict(vae_config(architecture(base), _VAE)))
 
 
 def build_unet(base: ModelBase) -> UNet2DConditionModel:

@@ -38,6 +38,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int | None = None
     error: StoredError | None = None
     progress: DownloadProgress | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class Queue(msgspec.Struct, frozen=True, kw_only=True):

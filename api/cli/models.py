@@ -15,7 +15,7 @@ from api.cli.context import Invocation
 from api.cli.exit_codes import AwaitedFailed
 from api.cli.model_options import model_options
 from api.cli.options import WordChoice, all_option, confirm, json_option, limit_option, yes_option
-from api.cli.output import beginning, print_json, print_table, print_thing, size
+from api.cli.output import beginning, print_json, print_table, print_thing, printable, size
 from kernel.protocol.enums import ModelState, ModelType
 from kernel.protocol.sources import is_local
 
@@ -182,8 +182,7 @@ def add(
     if as_json:
         print_json(answer)
     else:
-        added = read(answer, Model)
-        click.echo(f"{added.model_id}  {added.name}: {added.status}")
+        _tell(read(answer, Model))
 
 
 @models.command()
@@ -204,7 +203,13 @@ def retry(invocation: Invocation, model: str, is_waiting: bool) -> None:
         found = find_model(rest, model)
         answer = rest.post(f"/v1/models/{quoted(found.model_id)}/retry")
         again = read(_await(rest, found.model_id, found.path) if is_waiting else answer, Model)
-    click.echo(f"{again.model_id}  {again.name}: {again.status}")
+    _tell(again)
+
+
+def _tell(model: Model) -> None:
+    click.echo(f"{model.model_id}  {model.name}: {model.status}")
+    for warning in model.warnings:
+        click.echo(f"warning: {printable(warning)}", err=True)
 
 
 @models.command()

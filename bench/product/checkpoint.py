@@ -91,12 +91,12 @@ def write_configurations(folder: Path, architecture: Architecture) -> None:
     import torch
     from transformers import CLIPTextConfig, CLIPTokenizer
 
-    from engine_worker.engine.loading.single_file import single_file_layout
     from engine_worker.engine.networks.tokenizer import make_tokenizer
+    from engine_worker.formats.ldm_layout import single_file_layout
 
     drawn = single_file_layout(architecture)
     with torch.device("meta"):
-        for name, plan in (("unet", drawn.unet), ("vae", drawn.vae)):
+        for name, plan in zip(("unet", "vae"), drawn.networks, strict=False):
             getattr(diffusers, str(CLASSES[name][1])).from_config(dict(plan.config)).save_config(
                 folder / name
             )

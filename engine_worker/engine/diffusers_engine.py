@@ -19,6 +19,7 @@ from engine_worker.engine.runtime.devices import choose_device, choose_dtype, se
 from engine_worker.engine.runtime.failures import is_of_the_device, is_out_of_memory
 from engine_worker.formats.allowed_paths import ANYWHERE
 from engine_worker.port import NO_INPUTS, Emit, Engine, Inputs, Loaded, Wake
+from kernel.protocol.enums import ModelType
 from kernel.protocol.errors import DeviceUnavailable, EngineFailed, OutOfMemory
 from kernel.protocol.ids import EngineId, JobId
 from kernel.protocol.memory import BATCH_SIZES
@@ -61,9 +62,9 @@ class DiffusersEngine:
         dtype = choose_dtype(order.dtype, device)
         try:
             settle_on(device, dtype)
-            parts = load_components(
-                order.checkpoint, device, dtype, order.plan, self._roots, self._telling(order.engine_id)
-            )
+            vae = next((model for model in order.models if model.model_type is ModelType.VAE), None)
+            tell = self._telling(order.engine_id)
+            parts = load_components(order.checkpoint, device, dtype, order.plan, self._roots, tell, vae)
             self._adapters = AdapterManager(parts)
             self._adapters.preload(order.models)
             slots = order.max_batch or BATCH_SIZES[device.type]

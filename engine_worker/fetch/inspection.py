@@ -3,6 +3,7 @@
 Only headers are interpreted; the rest of a file is read for its sha256. No model is loaded here.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -16,10 +17,13 @@ from engine_worker.formats.inspection_result import InspectionResult, variant_of
 from engine_worker.formats.model_folder import ModelFolder
 from engine_worker.formats.onnx_background import describe_background
 from engine_worker.formats.single_file import describe_file
+from engine_worker.formats.tensor_places import listed
+from kernel.process.log import line
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.model_refs import ModelSource
 from kernel.protocol.specs import Fingerprint
 
+_log: Final = logging.getLogger(__name__)
 ONE_FILE: Final = ""
 """The name under which the digest of a single file is known."""
 
@@ -42,11 +46,13 @@ def inspect(source: ModelSource, subject: Subject, moved: Moved) -> Fingerprint:
     """
     if isinstance(subject.model, ModelFolder):
         folder = subject.model
-        files = folder.model_files()
+        files = dict(folder.model_files())
         describe = describe_component if is_component(folder) else describe_folder
         inspected = describe(folder, source.variant)
         _check_declared(source, inspected)
-        return _fingerprint(source, inspected, digest_files(files, moved, subject.hashes))
+        # Links to folders are not walked through, but what loading reaches through them counts.
+        everything = sorted((files | folder.opened_files()).items())
+        return _fingerprint(source, inspected, digest_files(everything, moved, subject.hashes))
     look = describe_background if subject.kind is FileKind.ONNX else describe_file
     inspected = look(subject.model)
     _check_declared(source, inspected)
@@ -81,6 +87,8 @@ def _check_size(source: ModelSource, inspected: InspectionResult) -> None:
 
 
 def _fingerprint(source: ModelSource, inspected: InspectionResult, digest: Digest) -> Fingerprint:
+    if inspected.leftovers:
+        _log.info(line("tensors_ignored", model_id=source.model_id, tensors=listed(inspected.leftovers)))
     if source.sha256 is not None and source.sha256.lower() != digest.sha256:
         raise ModelUnreadable(f"the model's sha256 is {digest.sha256}, but {source.sha256} was declared")
     return Fingerprint(
@@ -96,4 +104,5 @@ def _fingerprint(source: ModelSource, inspected: InspectionResult, digest: Diges
         memory=inspected.memory,
         trigger_words=inspected.trigger_words,
         control_type=inspected.control_type,
+        warnings=inspected.warnings,
     )

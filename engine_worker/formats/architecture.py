@@ -18,9 +18,12 @@ class UNetShape:
     """Transformer blocks per attention, per level; 0 for a level without attention."""
     middle_depth: int
     cross_attention_width: int
+    """0 for a ControlNet without attention."""
     uses_linear_projection: bool
     added_width: int | None
     """Width of pooled embedding and size embeddings together (SDXL); None for SD."""
+    time_cond_width: int | None = None
+    """Width of the embedded guidance scale of a UNet with guidance distilled into it (LCM); else None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,8 @@ class Architecture:
 
     base: ModelBase
     unet: UNetShape
-    vae: VaeShape
+    vae: VaeShape | None
+    """None for a checkpoint without one, whose engines need another."""
     text_encoders: tuple[TextEncoderShape, ...]
     prediction_type: str
     has_zero_terminal_snr: bool

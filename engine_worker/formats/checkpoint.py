@@ -27,6 +27,9 @@ _CROSS_ATTENTION: Final = "attn2.to_k.weight"
 
 _STRANGERS: Final = {
     f"{UNET}double_blocks.": "a Flux checkpoint",
+    f"{UNET}transformer_blocks.": "a checkpoint of a transformer",
+    f"{UNET}blocks.": "a checkpoint of a transformer",
+    "text_encoders.": "a Stable Diffusion 3 checkpoint or a newer one",
     f"{UNET}joint_blocks.": "a Stable Diffusion 3 checkpoint",
     "edm_vpred.": "a CosXL checkpoint, which uses EDM noise",
     "edm_mean": "a Playground checkpoint, which uses EDM noise",
@@ -40,6 +43,14 @@ _FULL_SIZES: Final = {
 }
 UNET_INPUTS: Final = (4, 9)
 """Latents, or latents with a mask and a masked image's latents (inpainting)."""
+_OTHER_INPUTS: Final = {
+    5: "a Stable Diffusion 2 checkpoint for depth",
+    7: "an upscaler",
+    8: "an InstructPix2Pix checkpoint",
+}
+UNET_ALONE: Final = (
+    "register the complete checkpoint that it belongs to, as one file or as a diffusers folder"
+)
 _V_PREDICTION_MARK: Final = "v_pred"
 """An empty tensor by which fine-tuners mark v-prediction, which shapes do not tell."""
 _V_PREDICTION_LINE: Final = re.compile(rb"""^\s*parameterization:\s*["']?v["']?\s*$""", re.MULTILINE)
@@ -88,15 +99,9 @@ def _base_of(header: Header) -> ModelBase:
 
 
 def _check_parts(header: Header) -> None:
-    missing = [
-        what
-        for what, prefixes in (("VAE", (_VAE,)), ("text encoders", _TEXT))
-        if not has_prefix(header, *prefixes)
-    ]
-    if missing:
-        raise ModelUnreadable(
-            f"this file has a UNet but no {' and no '.join(missing)}: it is not a complete checkpoint"
-        )
+    if not has_prefix(header, *_TEXT):
+        what = "a UNet and a VAE" if has_prefix(header, _VAE) else "a UNet alone"
+        raise ModelUnreadable(f"this is {what}, without text encoders: {UNET_ALONE}")
     first = header.tensors.get(_FIRST_CONVOLUTION)
     if first is None or len(first.shape) != 4:
         raise ModelUnreadable("the checkpoint's UNet lacks its first convolution")
@@ -108,6 +113,8 @@ def check_unet_inputs(channels: int) -> None:
 
     Raises: ModelUnreadable.
     """
+    if channels in _OTHER_INPUTS:
+        raise stranger(f"{_OTHER_INPUTS[channels]} (its UNet has {channels} input channels)")
     if channels not in UNET_INPUTS:
         raise ModelUnreadable(
             f"the UNet has {channels} input channels: only 4 (text to image) and 9 (inpainting) are supported"

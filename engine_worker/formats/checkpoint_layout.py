@@ -43,11 +43,12 @@ class TokenizerPlan:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointLayout:
-    """The layout of a complete checkpoint."""
+    """The layout of a checkpoint."""
 
     base: ModelBase
     unet: NetworkPlan
-    vae: NetworkPlan
+    vae: NetworkPlan | None
+    """None for a checkpoint without one."""
     text_encoders: tuple[NetworkPlan, ...]
     tokenizers: tuple[TokenizerPlan, ...]
     scheduler_config: Config
@@ -56,4 +57,4 @@ class CheckpointLayout:
 
     @property
     def networks(self) -> tuple[NetworkPlan, ...]:
-        return (self.unet, self.vae, *self.text_encoders)
+        return (self.unet, *((self.vae,) if self.vae is not None else ()), *self.text_encoders)

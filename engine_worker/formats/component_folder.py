@@ -13,20 +13,24 @@ from engine_worker.formats.adapters import (
     describe_vae,
 )
 from engine_worker.formats.allowed_paths import ModelFile
-from engine_worker.formats.diffusers_folder import part_headers
+from engine_worker.formats.checkpoint_layout import Network
+from engine_worker.formats.diffusers_folder import read_part
 from engine_worker.formats.diffusers_index import INDEX_FILE
 from engine_worker.formats.embedding_keys import PAIR
 from engine_worker.formats.inspection_result import InspectionResult, stranger
+from engine_worker.formats.layout_check import check_latents
 from engine_worker.formats.lora_keys import LORA_FILES, is_lora
+from engine_worker.formats.memory_profile import profile_of_file
 from engine_worker.formats.model_folder import ModelFolder
 from engine_worker.formats.safetensors_header import Header, read_header
+from engine_worker.formats.tensor_places import check_networks
 from kernel.protocol.enums import ModelBase, Variant
 from kernel.protocol.errors import ModelUnreadable
 
 _CONFIG_FILE: Final = "config.json"
-_KINDS: Final[Mapping[str, Callable[[Header], InspectionResult]]] = {
-    "AutoencoderKL": describe_vae,
-    "ControlNetModel": describe_controlnet,
+_KINDS: Final[Mapping[str, tuple[Network, Callable[[Header], InspectionResult]]]] = {
+    "AutoencoderKL": (Network.VAE, describe_vae),
+    "ControlNetModel": (Network.CONTROLNET, describe_controlnet),
 }
 _BASES_BY_SCALE: Final = {0.18215: ModelBase.SD, 0.13025: ModelBase.SDXL}
 """The scaling factor of latents identifies the base that a VAE was trained for."""
@@ -64,14 +68,24 @@ def describe_component(folder: ModelFolder, variant: Variant | None) -> Inspecti
         headers = [read_header(held) for held in files]
         return describe_lora(*headers) if is_lora(headers[0]) else describe_embedding(*headers)
     config = folder.read_json(_Config, _CONFIG_FILE)
-    describe = _KINDS.get(config.class_name or "")
-    if describe is None:
+    kind = _KINDS.get(config.class_name or "")
+    if kind is None:
         raise stranger(f"a folder for {config.class_name!r:.80}")
     if config.global_pool_conditions:
         raise ModelUnreadable("ControlNets with global pooling (shuffle) are not supported")
-    headers = part_headers(folder, "", variant)
-    tensors = {name: entry for header in headers for name, entry in header.tensors.items()}
-    metadata = {name: text for header in headers for name, text in header.metadata.items()}
+    network, describe = kind
+    plan = read_part(folder, "", network, variant)
+    tensors = {name: entry for header in plan.files for name, entry in header.tensors.items()}
+    metadata = {name: text for header in plan.files for name, text in header.metadata.items()}
     inspected = describe(Header(folder.path, tensors, metadata))
-    base = inspected.model_base or _BASES_BY_SCALE.get(config.scaling_factor or 0.0)
-    return replace(inspected, model_base=base)
+    use = check_networks([plan])
+    if network is Network.VAE:
+        check_latents(plan.config)
+    return replace(
+        inspected,
+        model_base=inspected.model_base or _BASES_BY_SCALE.get(config.scaling_factor or 0.0),
+        weights=use.all_weights(),
+        memory=profile_of_file(inspected.model_type, use.all_weights()),
+        leftovers=use.leftovers,
+        warnings=(*(text for header in plan.files for text in header.warnings), *use.warnings()),
+    )

@@ -1,16 +1,32 @@
-"""Inspects checkpoints in diffusers folders by their index, configurations and headers."""
+"""Checkpoints in diffusers folders: inspection and layout, by index, configurations and headers."""
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
 from engine_worker.formats.allowed_paths import ModelFile
 from engine_worker.formats.checkpoint import check_unet_inputs
-from engine_worker.formats.diffusers_index import read_index
-from engine_worker.formats.inspection_result import InspectionResult, base_of_text_width, believable_size_px
-from engine_worker.formats.memory_profile import profile_of_folder
+from engine_worker.formats.checkpoint_layout import (
+    CheckpointLayout,
+    Config,
+    Locate,
+    Network,
+    NetworkPlan,
+    TokenizerPlan,
+)
+from engine_worker.formats.diffusers_index import FolderIndex, read_index
+from engine_worker.formats.inspection_result import (
+    InspectionResult,
+    base_of_text_width,
+    believable_size_px,
+)
+from engine_worker.formats.layout_check import check_layout, warnings_of
+from engine_worker.formats.ldm_keys import Stored
+from engine_worker.formats.memory_profile import profile_of_layout
 from engine_worker.formats.model_folder import ModelFolder
-from engine_worker.formats.safetensors_header import Header, read_header
+from engine_worker.formats.safetensors_header import read_header
+from engine_worker.formats.scheduler_config import check_scheduler
 from kernel.protocol.enums import ModelBase, ModelType, Variant
 from kernel.protocol.errors import ModelUnreadable
 
@@ -23,14 +39,8 @@ _STEMS: Final = {
 }
 """The components whose weights are loaded, and the names of their files; "" is a folder that is one
 component."""
-_CHECKPOINT_PARTS: Final = ("unet", "vae", "text_encoder", "text_encoder_2")
 _LATENT_CHANNELS: Final = 4
 _PIXELS_PER_LATENT: Final = 8
-
-
-class _PartConfig(msgspec.Struct, frozen=True, kw_only=True):
-    auto_map: object = None
-    """The code that transformers would run."""
 
 
 class _UNetConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,12 +49,50 @@ class _UNetConfig(msgspec.Struct, frozen=True, kw_only=True):
     sample_size: int | list[int] | None = None
 
 
-class _SchedulerConfig(msgspec.Struct, frozen=True, kw_only=True):
-    prediction_type: str | None = None
-
-
 class _ShardIndex(msgspec.Struct, frozen=True, kw_only=True):
     weight_map: dict[str, str]
+
+
+# Names that the VAE's attention had before diffusers 0.17; many published folders still use them.
+_OLD_ATTENTION = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+
+
+def same_place(name: str) -> tuple[Stored, ...]:
+    """The parameter's own name."""
+    return (Stored(name),)
+
+
+def text_encoder_places(name: str) -> tuple[Stored, ...]:
+    """Files written by transformers 5 may lack the prefix that all others have."""
+    plain = name.removeprefix("text_model.")
+    return (Stored(name), Stored(f"text_model.{plain}"), Stored(plain))
+
+
+def autoencoder_places(name: str) -> tuple[Stored, ...]:
+    """The keys of a VAE's parameter: the current name, then the one before diffusers 0.17."""
+    old = name
+    for word, former in _OLD_ATTENTION.items():
+        old = old.replace(f".attentions.0.{word}.", f".attentions.0.{former}.")
+    return (Stored(name), Stored(old))
+
+
+_PLACES: Final[Mapping[Network, Locate]] = {
+    Network.UNET: same_place,
+    Network.VAE: autoencoder_places,
+    Network.TEXT_ENCODER: text_encoder_places,
+    Network.PROJECTING_TEXT_ENCODER: text_encoder_places,
+    Network.CONTROLNET: same_place,
+}
+_TOKENIZER_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
+_ALL_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+"""The files that transformers looks for."""
 
 
 def describe_folder(folder: ModelFolder, variant: Variant | None) -> InspectionResult:
@@ -52,22 +100,24 @@ def describe_folder(folder: ModelFolder, variant: Variant | None) -> InspectionR
 
     Raises: ModelUnreadable, if a file is missing, damaged, or not supported.
     """
-    base = read_index(folder)
+    index = read_index(folder)
     unet = folder.read_json(_UNetConfig, "unet", "config.json")
     _check_unet(unet)
-    parts = [part for part in _CHECKPOINT_PARTS if base is ModelBase.SDXL or part != "text_encoder_2"]
-    weights = {
-        part: [entry for header in part_headers(folder, part, variant) for entry in header.tensors.values()]
-        for part in parts
-    }
-    scheduler = folder.read_json(_SchedulerConfig, "scheduler", "scheduler_config.json")
+    layout = read_folder(folder, index, variant)
+    use = check_layout(layout)
+    headers = {header.path: header for plan in layout.networks for header in plan.files}.values()
     return InspectionResult(
         model_type=ModelType.CHECKPOINT,
-        model_base=base,
-        weights=tuple(entry for entries in weights.values() for entry in entries),
-        prediction_type=scheduler.prediction_type,
+        model_base=index.base,
+        weights=use.all_weights(),
+        prediction_type=check_scheduler(index.scheduler, layout.scheduler_config),
         native_size_px=_native_size_px(unet),
-        memory=profile_of_folder(folder, weights),
+        memory=profile_of_layout(layout, use.weights),
+        leftovers=use.leftovers,
+        warnings=(
+            *(text for header in headers for text in header.warnings),
+            *warnings_of(layout, use),
+        ),
     )
 
 
@@ -82,16 +132,39 @@ def _native_size_px(config: _UNetConfig) -> int | None:
     return believable_size_px(size * _PIXELS_PER_LATENT) if isinstance(size, int) else None
 
 
-def part_headers(folder: ModelFolder, part: str, variant: Variant | None) -> list[Header]:
-    """The headers of one component's weights; the component is "" in a folder that contains nothing else.
+def read_folder(folder: ModelFolder, index: FolderIndex, variant: Variant | None) -> CheckpointLayout:
+    """How to build the networks of a diffusers folder; `variant` is preferred if weights exist in several.
+
+    Raises: ModelUnreadable, if a file is missing or damaged.
+    """
+    encoders = [read_part(folder, "text_encoder", Network.TEXT_ENCODER, variant)]
+    tokenizers = [_tokenizer(folder, "tokenizer")]
+    if index.base is ModelBase.SDXL:
+        encoders.append(read_part(folder, "text_encoder_2", Network.PROJECTING_TEXT_ENCODER, variant))
+        tokenizers.append(_tokenizer(folder, "tokenizer_2"))
+    return CheckpointLayout(
+        base=index.base,
+        unet=read_part(folder, "unet", Network.UNET, variant),
+        vae=read_part(folder, "vae", Network.VAE, variant) if index.has_vae else None,
+        text_encoders=tuple(encoders),
+        tokenizers=tuple(tokenizers),
+        scheduler_config=_config(folder, "scheduler", "scheduler_config.json"),
+        zeroes_empty_negative=index.zeroes_empty_negative,
+    )
+
+
+def read_part(folder: ModelFolder, part: str, network: Network, variant: Variant | None) -> NetworkPlan:
+    """How to build one network of a folder; `part` is empty if the folder contains nothing else.
 
     Raises: ModelUnreadable, if a file is missing or damaged, or the configuration asks for code.
     """
-    if folder.read_json(_PartConfig, part, "config.json").auto_map is not None:
+    config = _config(folder, part, "config.json")
+    if config.get("auto_map") is not None:
         raise ModelUnreadable(
             f"{_in(part, 'config.json')} asks for custom code (auto_map), which is never run"
         )
-    return [read_header(held) for held in weight_files(folder, part, variant)]
+    files = tuple(read_header(held) for held in weight_files(folder, part, variant))
+    return NetworkPlan(network=network, config=config, locate=_PLACES[network], files=files)
 
 
 def weight_files(folder: ModelFolder, part: str, variant: Variant | None) -> list[ModelFile]:
@@ -131,3 +204,15 @@ def _shards(folder: ModelFolder, part: str, index: str) -> list[ModelFile]:
 
 def _in(part: str, name: str) -> str:
     return f"{part}/{name}" if part else name
+
+
+def _tokenizer(folder: ModelFolder, part: str) -> TokenizerPlan:
+    # Without these files transformers would make a tokenizer with an empty vocabulary.
+    if not any(all(folder.file(part, name) for name in names) for names in _TOKENIZER_FILES):
+        raise ModelUnreadable(f"{folder.path.name}/{part} has no CLIP tokenizer")
+    files = {name: folder.file(part, name) for name in _ALL_TOKENIZER_FILES}
+    return TokenizerPlan({name: held for name, held in files.items() if held is not None})
+
+
+def _config(folder: ModelFolder, *names: str) -> Config:
+    return folder.read_json(dict[str, object], *names)

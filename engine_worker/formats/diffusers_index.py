@@ -1,5 +1,6 @@
 """Reads the index of a diffusers folder, in which only known classes are accepted."""
 
+from dataclasses import dataclass
 from typing import Final
 
 from engine_worker.formats.inspection_result import stranger
@@ -11,9 +12,22 @@ INDEX_FILE: Final = "model_index.json"
 
 _BASES: Final = {
     "StableDiffusionPipeline": ModelBase.SD,
+    "StableDiffusionImg2ImgPipeline": ModelBase.SD,
+    "LatentConsistencyModelPipeline": ModelBase.SD,
+    "LatentConsistencyModelImg2ImgPipeline": ModelBase.SD,
     "StableDiffusionInpaintPipeline": ModelBase.SD,
     "StableDiffusionXLPipeline": ModelBase.SDXL,
+    "StableDiffusionXLImg2ImgPipeline": ModelBase.SDXL,
     "StableDiffusionXLInpaintPipeline": ModelBase.SDXL,
+}
+_STRANGERS: Final = {
+    "StableDiffusionInstructPix2PixPipeline": "an InstructPix2Pix checkpoint",
+    "StableDiffusionXLInstructPix2PixPipeline": "an InstructPix2Pix checkpoint",
+    "StableDiffusionUpscalePipeline": "an upscaler",
+    "StableDiffusionLatentUpscalePipeline": "an upscaler",
+    "StableDiffusionDepth2ImgPipeline": "a Stable Diffusion 2 checkpoint for depth",
+    "StableDiffusion3Pipeline": "a Stable Diffusion 3 checkpoint",
+    "FluxPipeline": "a Flux checkpoint (FluxPipeline)",
 }
 _LIBRARIES: Final = ("diffusers", "transformers", "stable_diffusion")
 _CLASSES: Final = {
@@ -27,29 +41,52 @@ _CLASSES: Final = {
     "feature_extractor": ("CLIPImageProcessor", "CLIPFeatureExtractor"),
     "image_encoder": ("CLIPVisionModelWithProjection",),
 }
-_SD_PARTS: Final = frozenset({"unet", "vae", "text_encoder", "tokenizer", "scheduler"})
+_SD_PARTS: Final = frozenset({"unet", "text_encoder", "tokenizer", "scheduler"})
 _NEEDED: Final = {
     ModelBase.SD: _SD_PARTS,
     ModelBase.SDXL: _SD_PARTS | {"text_encoder_2", "tokenizer_2"},
 }
 
 
-def read_index(folder: ModelFolder) -> ModelBase:
-    """The base of the checkpoint in this folder.
+@dataclass(frozen=True, slots=True)
+class FolderIndex:
+    """What the index of a checkpoint's folder says."""
+
+    base: ModelBase
+    has_vae: bool
+    scheduler: str
+    """The name of its class."""
+    zeroes_empty_negative: bool
+
+
+def read_index(folder: ModelFolder) -> FolderIndex:
+    """The index of the checkpoint in this folder.
 
     Raises: ModelUnreadable, if a component is missing, or a class is not supported.
     """
     index = folder.read_json(dict[str, object], INDEX_FILE)
     base = _BASES.get(str(index.get("_class_name")))
     if base is None:
-        raise stranger(f"a folder for {index.get('_class_name')!r:.80}")
+        name = index.get("_class_name")
+        raise stranger(_STRANGERS.get(str(name), f"a folder for {name!r:.80}"))
     present = {name for name, value in index.items() if _is_part(name, value)}
     missing = sorted(_NEEDED[base] - present)
+    if base is ModelBase.SDXL and missing == ["text_encoder", "tokenizer"]:
+        raise stranger("an SDXL refiner")
     if missing:
         raise ModelUnreadable(
             f"{folder.path.name} is not a complete checkpoint: it lacks {', '.join(missing)}"
         )
-    return base
+    return FolderIndex(
+        base=base,
+        has_vae="vae" in present,
+        scheduler=_class_of(index["scheduler"]),
+        zeroes_empty_negative=bool(index.get("force_zeros_for_empty_prompt", base is ModelBase.SDXL)),
+    )
+
+
+def _class_of(part: object) -> str:
+    return str(part[1]) if isinstance(part, list) else ""
 
 
 def _is_part(name: str, value: object) -> bool:

@@ -29,6 +29,10 @@ class InspectionResult:
     memory: MemoryProfile | None = None
     trigger_words: tuple[str, ...] = ()
     control_type: ControlType | None = None
+    warnings: tuple[str, ...] = ()
+    """What its owner should know although it can be used."""
+    leftovers: tuple[str, ...] = ()
+    """The tensors that are known to be useless, for the log."""
 
 
 def believable_size_px(size_px: int) -> int | None:

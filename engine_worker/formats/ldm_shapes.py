@@ -4,7 +4,7 @@ tensors."""
 from itertools import count
 
 from engine_worker.formats.architecture import Architecture, TextEncoderShape, UNetShape, VaeShape
-from engine_worker.formats.inspection_result import InspectionResult
+from engine_worker.formats.inspection_result import InspectionResult, has_prefix
 from engine_worker.formats.ldm_keys import (
     SD_TEXT_PREFIX,
     SDXL_TEXT_2_PREFIX,
@@ -31,7 +31,7 @@ def read_architecture(header: Header, inspected: InspectionResult) -> Architectu
     return Architecture(
         base=base,
         unet=read_unet_shape(header, UNET_PREFIX),
-        vae=read_vae_shape(header, VAE_PREFIX),
+        vae=read_vae_shape(header, VAE_PREFIX) if has_prefix(header, VAE_PREFIX) else None,
         text_encoders=_text_shapes(header, base),
         prediction_type=inspected.prediction_type or "epsilon",
         has_zero_terminal_snr=ZERO_SNR_MARK in header.tensors,
@@ -46,9 +46,10 @@ def read_unet_shape(header: Header, prefix: str) -> UNetShape:
     """
     levels = _unet_levels(header, prefix)
     names = [key for key in header.tensors if key.startswith(prefix)]
-    cross = next((key for key in names if key.endswith(".attn2.to_k.weight")), "attn2.to_k.weight")
-    projection = next((key for key in names if key.endswith(".proj_in.weight")), "proj_in.weight")
+    cross = next((key for key in names if key.endswith(".attn2.to_k.weight")), None)
+    projection = next((key for key in names if key.endswith(".proj_in.weight")), None)
     label, last = f"{prefix}label_emb.0.0.weight", f"{prefix}out.2.weight"
+    guidance = f"{prefix}time_embedding.cond_proj.weight"
     in_channels = shape_of(header, f"{prefix}input_blocks.0.0.weight", 4)[1]
     return UNetShape(
         in_channels=in_channels,
@@ -57,9 +58,10 @@ def read_unet_shape(header: Header, prefix: str) -> UNetShape:
         resnets_per_level=levels[0][1],
         transformer_depths=tuple(depth for _, _, depth in levels),
         middle_depth=_transformer_depth(header, f"{prefix}middle_block.1."),
-        cross_attention_width=shape_of(header, cross, 2)[1],
-        uses_linear_projection=len(shape_of(header, projection, 2, 4)) == 2,
+        cross_attention_width=0 if cross is None else shape_of(header, cross, 2)[1],
+        uses_linear_projection=projection is None or len(shape_of(header, projection, 2, 4)) == 2,
         added_width=shape_of(header, label, 2)[1] if label in header.tensors else None,
+        time_cond_width=shape_of(header, guidance, 2)[1] if guidance in header.tensors else None,
     )
 
 

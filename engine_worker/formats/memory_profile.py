@@ -5,74 +5,49 @@ from typing import Final
 
 import msgspec
 
-from engine_worker.formats.architecture import Architecture, UNetShape
-from engine_worker.formats.inspection_result import InspectionResult
-from engine_worker.formats.ldm_keys import UNET_PREFIX, VAE_PREFIX
-from engine_worker.formats.ldm_shapes import read_architecture
-from engine_worker.formats.model_folder import ModelFolder
-from engine_worker.formats.safetensors_header import Entry, Header
-from engine_worker.formats.unet_config import read_unet_config
+from engine_worker.formats.checkpoint_layout import CheckpointLayout, Network, NetworkPlan
+from engine_worker.formats.network_options import (
+    TextEncoderOptions,
+    VaeOptions,
+    read_options,
+    read_unet_options,
+)
+from engine_worker.formats.safetensors_header import Entry
 from kernel.protocol.enums import ModelPart, ModelType
-from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.memory import MemoryProfile, PartWeights, TextLayout, UNetLayout, VaeLayout
 
-_FILE_PARTS: Final = {
-    ModelPart.UNET: (UNET_PREFIX,),
-    ModelPart.TEXT_ENCODER: ("cond_stage_model.", "conditioner.embedders."),
-    ModelPart.VAE: (VAE_PREFIX,),
+_PARTS: Final = {
+    Network.UNET: ModelPart.UNET,
+    Network.VAE: ModelPart.VAE,
+    Network.TEXT_ENCODER: ModelPart.TEXT_ENCODER,
+    Network.PROJECTING_TEXT_ENCODER: ModelPart.TEXT_ENCODER,
 }
-_FOLDER_PARTS: Final = {
-    "unet": ModelPart.UNET,
-    "vae": ModelPart.VAE,
-    "text_encoder": ModelPart.TEXT_ENCODER,
-    "text_encoder_2": ModelPart.TEXT_ENCODER,
+_TYPES: Final = {
+    ModelType.VAE: ModelPart.VAE,
+    ModelType.CONTROLNET: ModelPart.CONTROLNET,
+    ModelType.LORA: ModelPart.ADAPTER,
+    ModelType.EMBEDDING: ModelPart.ADAPTER,
 }
 
 
-def profile_of_file(header: Header, inspected: InspectionResult) -> MemoryProfile | None:
-    """The profile of one file; None for a type whose memory is not estimated."""
-    match inspected.model_type:
-        case ModelType.CHECKPOINT:
-            return _profile_of_checkpoint(header, inspected)
-        case ModelType.VAE:
-            return MemoryProfile(parts=(_weights(ModelPart.VAE, inspected.weights),))
-        case ModelType.CONTROLNET:
-            return MemoryProfile(parts=(_weights(ModelPart.CONTROLNET, inspected.weights),))
-        case ModelType.LORA | ModelType.EMBEDDING:
-            return MemoryProfile(parts=(_weights(ModelPart.ADAPTER, inspected.weights),))
-        case ModelType.BACKGROUND:
-            return None
+def profile_of_file(model_type: ModelType, weights: Iterable[Entry]) -> MemoryProfile | None:
+    """The profile of a model that is added to a checkpoint; None for a type whose memory is not estimated."""
+    part = _TYPES.get(model_type)
+    return None if part is None else MemoryProfile(parts=(_weights(part, weights),))
 
 
-def profile_of_folder(folder: ModelFolder, weights: Mapping[str, Iterable[Entry]]) -> MemoryProfile:
-    """The profile of a diffusers folder; `weights` are the tensors of each component."""
-    encoders = [part for part in weights if _FOLDER_PARTS[part] is ModelPart.TEXT_ENCODER]
-    parts = tuple(_weights(_FOLDER_PARTS[part], entries) for part, entries in weights.items())
-    try:
-        unet = read_unet_config(folder.read_json(dict[str, object], "unet", "config.json"))
-    except ModelUnreadable:
-        return MemoryProfile(parts=parts)  # as below
+def profile_of_layout(layout: CheckpointLayout, weights: Mapping[Network, Iterable[Entry]]) -> MemoryProfile:
+    """The profile of a checkpoint; `weights` are the tensors of each network."""
+    of_parts: dict[ModelPart, list[Entry]] = {}
+    for network, entries in weights.items():
+        of_parts.setdefault(_PARTS[network], []).extend(entries)
     profile = MemoryProfile(
-        parts=parts,
-        unet=_unet_layout(unet),
-        vae=folder.read_json(_VaeConfig, "vae", "config.json").layout(),
-        text_encoders=tuple(folder.read_json(_TextConfig, part, "config.json").layout() for part in encoders),
+        parts=tuple(_weights(part, entries) for part, entries in of_parts.items()),
+        unet=_unet_layout(layout.unet),
+        vae=None if layout.vae is None else _vae_layout(layout.vae),
+        text_encoders=tuple(_text_layout(plan) for plan in layout.text_encoders),
     )
     return _believable(profile)
-
-
-def _profile_of_checkpoint(header: Header, inspected: InspectionResult) -> MemoryProfile:
-    entries = header.tensors.items()
-    parts = tuple(
-        _weights(part, (entry for name, entry in entries if name.startswith(prefixes)))
-        for part, prefixes in _FILE_PARTS.items()
-    )
-    try:
-        shapes = read_architecture(header, inspected)
-    except ModelUnreadable:
-        # Loading will report what is missing; until then only the size of the weights is known.
-        return MemoryProfile(parts=parts)
-    return _believable(_with_layouts(parts, shapes))
 
 
 def _weights(part: ModelPart, entries: Iterable[Entry]) -> PartWeights:
@@ -84,28 +59,8 @@ def _weights(part: ModelPart, entries: Iterable[Entry]) -> PartWeights:
     )
 
 
-def _with_layouts(parts: tuple[PartWeights, ...], shapes: Architecture) -> MemoryProfile:
-    return MemoryProfile(
-        parts=parts,
-        unet=_unet_layout(shapes.unet),
-        vae=VaeLayout(
-            channels=shapes.vae.channels,
-            resnets_per_level=shapes.vae.resnets_per_level,
-            latent_channels=shapes.vae.latent_channels,
-        ),
-        text_encoders=tuple(
-            TextLayout(
-                tokens=encoder.tokens,
-                width=encoder.width,
-                inner_width=encoder.inner_width,
-                layers=encoder.layers,
-            )
-            for encoder in shapes.text_encoders
-        ),
-    )
-
-
-def _unet_layout(shape: UNetShape) -> UNetLayout:
+def _unet_layout(plan: NetworkPlan) -> UNetLayout:
+    shape = read_unet_options(plan.config)
     return UNetLayout(
         channels=shape.channels,
         resnets_per_level=shape.resnets_per_level,
@@ -115,39 +70,34 @@ def _unet_layout(shape: UNetShape) -> UNetLayout:
     )
 
 
+def _vae_layout(plan: NetworkPlan) -> VaeLayout:
+    match read_options(plan.network, plan.config):
+        case VaeOptions() as options:
+            return VaeLayout(
+                channels=options.block_out_channels,
+                resnets_per_level=options.layers_per_block,
+                latent_channels=options.latent_channels,
+            )
+        case _:
+            raise ValueError(plan.network)
+
+
+def _text_layout(plan: NetworkPlan) -> TextLayout:
+    match read_options(plan.network, plan.config):
+        case TextEncoderOptions() as options:
+            return TextLayout(
+                tokens=options.max_position_embeddings,
+                width=options.hidden_size,
+                inner_width=options.intermediate_size,
+                layers=options.num_hidden_layers,
+            )
+        case _:
+            raise ValueError(plan.network)
+
+
 def _believable(profile: MemoryProfile) -> MemoryProfile:
     """The profile, without its layouts if these have sizes that no supported network has."""
     try:
         return msgspec.convert(msgspec.to_builtins(profile), MemoryProfile)
     except msgspec.ValidationError:
         return MemoryProfile(parts=profile.parts)
-
-
-class _VaeConfig(msgspec.Struct, frozen=True, kw_only=True):
-    block_out_channels: tuple[int, ...] = (64,)
-    layers_per_block: int = 1
-    latent_channels: int = 4
-
-    def layout(self) -> VaeLayout:
-        return VaeLayout(
-            channels=self.block_out_channels,
-            resnets_per_level=self.layers_per_block,
-            latent_channels=self.latent_channels,
-        )
-
-
-class _TextConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Absent fields have transformers' defaults."""
-
-    hidden_size: int = 512
-    intermediate_size: int = 2048
-    num_hidden_layers: int = 12
-    max_position_embeddings: int = 77
-
-    def layout(self) -> TextLayout:
-        return TextLayout(
-            tokens=self.max_position_embeddings,
-            width=self.hidden_size,
-            inner_width=self.intermediate_size,
-            layers=self.num_hidden_layers,
-        )

@@ -70,6 +70,10 @@ class ModelFolder:
             raise ModelUnreadable(f"{self.path.name} lacks the file {label}")
         return read_json(held, label, schema)
 
+    def opened_files(self) -> dict[str, ModelFile]:
+        """The files that were asked for so far, by their names relative to the folder."""
+        return dict(self._files)
+
     def model_files(self) -> list[tuple[str, ModelFile]]:
         """All files of the model, by their names relative to the folder, sorted.
 

@@ -24,6 +24,10 @@ MAX_TENSORS: Final = 100_000
 MAX_NAME_LENGTH: Final = 1_000
 MAX_DIMENSIONS: Final = 8
 
+_BITS: Final = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "F8_E8M0": 8}
+"""Types of quantized models, whose numbers make sense only together with scales."""
+_BYTE: Final = 8
+
 DTYPE_BYTES: Final = {
     "F64": 8,
     "F32": 4,
@@ -40,6 +44,9 @@ DTYPE_BYTES: Final = {
     "U16": 2,
     "U8": 1,
     "BOOL": 1,
+    "C64": 8,
+    "F8_E4M3FNUZ": 1,
+    "F8_E5M2FNUZ": 1,
 }
 
 _LENGTH: Final = Struct("<Q")
@@ -73,6 +80,7 @@ class Header:
     metadata: Mapping[str, str]
     file: ModelFile | None = None
     """The file to read tensors from; None if there is none."""
+    warnings: tuple[str, ...] = ()
 
     def open(self) -> FileIO:
         """Open the file that the header was read from. Raises: ModelUnreadable; OSError."""
@@ -80,7 +88,9 @@ class Header:
 
 
 def read_header(source: Path | ModelFile) -> Header:
-    """Read the header of a .safetensors file, and check that it describes exactly the bytes after it.
+    """Read the header of a .safetensors file, and check that it describes the bytes after it.
+
+    Bytes behind the last tensor are a warning: some tools pad their files.
 
     Raises: ModelUnreadable, if the file is not safetensors, is truncated, or contradicts itself.
     """
@@ -93,7 +103,9 @@ def read_header(source: Path | ModelFile) -> Header:
     except OSError as error:
         raise ModelUnreadable(f"{path.name} cannot be read: {error.strerror or error}") from error
     header = replace(_decode(path, text), file=held)
-    _check(header, size_bytes - _LENGTH.size - len(text))
+    extra = _check(header, size_bytes - _LENGTH.size - len(text))
+    if extra:
+        header = replace(header, warnings=(f"{path.name} has {extra} bytes behind its last tensor",))
     return header
 
 
@@ -121,9 +133,17 @@ def _decode(path: Path, text: bytes) -> Header:
     return Header(path, tensors, metadata or {})
 
 
-def _check(header: Header, data_bytes: int) -> None:
-    """The format requires that the tensors cover the file without gaps and overlaps."""
+def _check(header: Header, data_bytes: int) -> int:
+    """The format requires that the tensors cover the file without gaps and overlaps.
+
+    Returns: the number of bytes behind them.
+    """
     for name, entry in header.tensors.items():
+        if entry.dtype not in DTYPE_BYTES and entry.dtype not in _BITS:
+            raise ModelUnreadable(
+                f"{header.path.name} has numbers of an unknown type {entry.dtype!r:.40}: it is quantized, or "
+                "newer than this server"
+            )
         if not _is_sound(name, entry):
             raise ModelUnreadable(f"{header.path.name} is damaged: one tensor's size contradicts its shape")
     spans = sorted(entry.data_offsets for entry in header.tensors.values())
@@ -133,11 +153,11 @@ def _check(header: Header, data_bytes: int) -> None:
     announced = edges[-1][1]
     if announced > data_bytes:
         raise ModelUnreadable(f"{header.path.name} is truncated: {announced - data_bytes} bytes are missing")
-    if announced < data_bytes:
-        raise ModelUnreadable(f"{header.path.name} is damaged: it has extra bytes after its tensors")
+    return data_bytes - announced
 
 
 def _is_sound(name: str, entry: Entry) -> bool:
     if len(name) > MAX_NAME_LENGTH or len(entry.shape) > MAX_DIMENSIONS or min(entry.shape, default=0) < 0:
         return False
-    return entry.size_bytes == entry.parameters * DTYPE_BYTES.get(entry.dtype, -1)
+    bits = _BITS.get(entry.dtype, _BYTE * DTYPE_BYTES.get(entry.dtype, 0))
+    return entry.size_bytes * _BYTE == entry.parameters * bits

@@ -14,13 +14,19 @@ from engine_worker.formats.adapters import (
     is_vae,
 )
 from engine_worker.formats.allowed_paths import ModelFile
-from engine_worker.formats.checkpoint import describe_checkpoint, is_checkpoint
+from engine_worker.formats.checkpoint import UNET_ALONE, describe_checkpoint, is_checkpoint
+from engine_worker.formats.component_plans import controlnet_plan_of_file, vae_plan_of_file
 from engine_worker.formats.embedding_keys import is_embedding
 from engine_worker.formats.inspection_result import InspectionResult, has_prefix, stranger
+from engine_worker.formats.layout_check import check_latents, check_layout, warnings_of
+from engine_worker.formats.ldm_layout import read_single_file
 from engine_worker.formats.lora_keys import is_lora
-from engine_worker.formats.memory_profile import profile_of_file
+from engine_worker.formats.memory_profile import profile_of_file, profile_of_layout
 from engine_worker.formats.safetensors_header import Header, read_header
+from engine_worker.formats.tensor_places import TensorUse, check_networks
+from kernel.protocol.enums import ModelBase, ModelType
 from kernel.protocol.errors import ModelUnreadable
+from kernel.protocol.memory import MemoryProfile
 
 _KINDS: Final[tuple[tuple[Callable[[Header], bool], Callable[[Header], InspectionResult]], ...]] = (
     (is_controlnet, describe_controlnet),
@@ -52,8 +58,7 @@ def describe_file(source: Path | ModelFile) -> InspectionResult:
     name = header.path.name
     for is_it, describe in _KINDS:
         if is_it(header):
-            inspected = describe(header)
-            return replace(inspected, memory=profile_of_file(header, inspected))
+            return _checked(header, describe(header))
     for prefixes, what in _STRANGERS.items():
         if has_prefix(header, *prefixes):
             raise stranger(what)
@@ -61,5 +66,42 @@ def describe_file(source: Path | ModelFile) -> InspectionResult:
         if has_prefix(header, *prefixes):
             raise ModelUnreadable(f"this is {what}")
     if has_prefix(header, "down_blocks."):
-        raise ModelUnreadable(f"{name} has only a UNet: register the complete checkpoint or its folder")
+        raise ModelUnreadable(f"{name} is a UNet alone, without text encoders: {UNET_ALONE}")
     raise ModelUnreadable(f"{name} is a safetensors file, but not a supported type of model")
+
+
+def _checked(header: Header, inspected: InspectionResult) -> InspectionResult:
+    """Check what loading will check, by the same tables.
+
+    Raises: ModelUnreadable.
+    """
+    match inspected.model_type:
+        case ModelType.CHECKPOINT:
+            layout = read_single_file(header, inspected)
+            use = check_layout(layout)
+            memory: MemoryProfile | None = profile_of_layout(layout, use.weights)
+            warnings = warnings_of(layout, use)
+        case ModelType.VAE | ModelType.CONTROLNET:
+            use = _check_component(header, inspected)
+            memory = profile_of_file(inspected.model_type, use.all_weights())
+            warnings = use.warnings()
+        case _:
+            use = TensorUse({}, (), ())
+            memory = profile_of_file(inspected.model_type, inspected.weights)
+            warnings = ()
+    return replace(
+        inspected,
+        weights=use.all_weights() or inspected.weights,
+        memory=memory,
+        leftovers=use.leftovers,
+        warnings=(*inspected.warnings, *header.warnings, *warnings),
+    )
+
+
+def _check_component(header: Header, inspected: InspectionResult) -> TensorUse:
+    if inspected.model_type is ModelType.VAE:
+        plan = vae_plan_of_file(header)
+        check_latents(plan.config)
+    else:
+        plan = controlnet_plan_of_file(header, inspected.model_base or ModelBase.SD)
+    return check_networks([plan])

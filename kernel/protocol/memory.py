@@ -61,7 +61,13 @@ class MemoryProfile(msgspec.Struct, frozen=True, kw_only=True):
     parts: tuple[PartWeights, ...]
     unet: UNetLayout | None = None
     vae: VaeLayout | None = None
+    """None also for a checkpoint without one."""
     text_encoders: Annotated[tuple[TextLayout, ...], msgspec.Meta(max_length=4)] = ()
+
+    @property
+    def lacks_vae(self) -> bool:
+        """True for a checkpoint that is used with the VAE of another file."""
+        return self.unet is not None and self.vae is None
 
 
 class Remedy(msgspec.Struct, frozen=True, kw_only=True):

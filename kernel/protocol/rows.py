@@ -48,6 +48,8 @@ class ModelRow(Struct, frozen=True):
     stored: str | None = None
     """Its name in the models folder; None for a model that is used in place."""
     revision: str | None = None
+    warnings: tuple[str, ...] = ()
+    """Of its inspection."""
     preparation: Preparation | None = None
 
 

@@ -80,6 +80,8 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
     """The trigger words in its own metadata."""
     control_type: ControlType | None = None
     """The maps that a ControlNet was trained on, if its metadata tells."""
+    warnings: tuple[str, ...] = ()
+    """What its owner should know, although it can be used."""
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):

@@ -34,9 +34,11 @@ def stored_reply(data: bytes) -> client.SingleReply:
     return _reply.decode(data)
 
 
+_LISTS_OF_A_MODEL: Final = ("tags", "trigger_words", "found_words", "warnings")
+
+
 def model_bindings(row: ModelRow) -> Bindings:
-    lists = {"tags": row.tags, "trigger_words": row.trigger_words, "found_words": row.found_words}
-    words = {name: to_json(texts) for name, texts in lists.items()}
+    words = {name: to_json(getattr(row, name)) for name in _LISTS_OF_A_MODEL}
     parts = {"memory": row.memory, "preparation": row.preparation}
     return asdict(row) | words | {name: part and to_json(part) for name, part in parts.items()}
 
@@ -66,7 +68,7 @@ def _names(kind: type[ModelRow | EngineRow | JobRow | ImageRow]) -> list[str]:
 
 
 _MODEL_COLUMNS: Final = _names(ModelRow)
-_JSON_OF_A_MODEL: Final = frozenset({"tags", "trigger_words", "found_words", "memory", "preparation"})
+_JSON_OF_A_MODEL: Final = frozenset({*_LISTS_OF_A_MODEL, "memory", "preparation"})
 _ENGINE_COLUMNS: Final = _names(EngineRow)
 _JOB_COLUMNS: Final = _names(JobRow)
 _IMAGE_COLUMNS: Final = _names(ImageRow)

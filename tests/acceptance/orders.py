@@ -1,8 +1,6 @@
 """What the tests order: a small checkpoint, engines on it, and jobs whose prompts tell the fake engine."""
 
 import hashlib
-import json
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -21,53 +19,22 @@ from kernel.protocol.model_refs import InputFile
 from kernel.protocol.specs import EngineSpec, JobRequest
 from tests.acceptance.line import Line
 from tests.acceptance.server import Server
+from tests.unit.worker.model_files import SMALL_SD, controlnet, write_safetensors
 
 PLAIN: Final = "plain"
 LOADS_FOR_7_S: Final = "slow-load-7s"
 MODELS: Final = (PLAIN, LOADS_FOR_7_S)
 """Names that tell the fake engine how to load."""
 
-_SHAPES: Final = {
-    "model.diffusion_model.input_blocks.0.0.weight": (32, 4, 3, 3),
-    "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (32, 768),
-    "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight": (10, 768),
-    "first_stage_model.decoder.conv_in.weight": (8, 4, 3, 3),
-}
-"""The least that tells that a file is a checkpoint of Stable Diffusion 1.5."""
-_CONTROLNET_SHAPES: Final = {
-    "control_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (32, 768),
-    "control_model.input_hint_block.0.weight": (16, 3, 3, 3),
-}
-"""The least that tells that it is a ControlNet for that."""
-_HALF_BYTES: Final = 2
-
 
 def write_checkpoint(file: Path) -> None:
     """A single-file checkpoint of zeros."""
-    _write_zeros(file, _SHAPES)
+    write_safetensors(file, SMALL_SD)
 
 
 def write_controlnet(file: Path) -> None:
     """A single-file ControlNet of zeros."""
-    _write_zeros(file, _CONTROLNET_SHAPES)
-
-
-def _write_zeros(file: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Source: the safetensors format, its README."""
-    header: dict[str, dict[str, object]] = {}
-    end = 0
-    for name, shape in shapes.items():
-        start, end = end, end + _HALF_BYTES * _product(shape)
-        header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [start, end]}
-    text = json.dumps(header).encode()
-    file.write_bytes(struct.pack("<Q", len(text)) + text + bytes(end))
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    product = 1
-    for size in shape:
-        product *= size
-    return product
+    write_safetensors(file, controlnet(is_diffusers=False, width=768))
 
 
 def register_models(server: Server, checkpoint: Path) -> None:

@@ -13,14 +13,11 @@ from tests.acceptance.orders import PLAIN
 from tests.acceptance.patience import PATIENCE_S, wait_for
 from tests.acceptance.server import Server
 from tests.unit.api.sample_pictures import JPEG, PNG, WEBP, as_text
-from tests.unit.worker.model_files import Shapes, lora, write_safetensors
+from tests.unit.worker.model_files import Shapes, controlnet, lora, write_safetensors
 
 ADAPTERS: dict[str, tuple[str, Shapes]] = {
     "detail": ("lora", lora("lora_unet_mid_block_attn2_to_k", 768)),
-    "poses": (
-        "controlnet",
-        {"controlnet_cond_embedding.conv_in.weight": (8, 3, 3, 3), "x.attn2.to_k.weight": (8, 768)},
-    ),
+    "poses": ("controlnet", controlnet(width=768)),
 }
 JOB = {"engine": "studio", "prompt": "a fox [echo]", "seed": 7, "width": 64, "height": 64, "steps": 4}
 

@@ -10,10 +10,10 @@ from safetensors.torch import load_file, save_file
 
 from bench.pictures import random_control_net
 from engine_worker.embedded.random_checkpoint import write_random_checkpoint
-from engine_worker.engine.adapters.controlnet_file import controlnet_places
-from engine_worker.engine.adapters.diffusers_shapes import read_controlnet_shape
 from engine_worker.engine.loading.load_checkpoint import load_components
 from engine_worker.engine.networks.components import Components
+from engine_worker.formats.component_plans import controlnet_places
+from engine_worker.formats.diffusers_shapes import read_controlnet_shape
 from engine_worker.formats.safetensors_header import read_header
 from kernel.protocol.enums import ModelBase, ModelType
 from kernel.protocol.ids import ModelId

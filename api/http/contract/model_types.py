@@ -111,6 +111,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """The width and height in pixels that a checkpoint was trained at, or that a background remover takes."""
     revision: str | None
     """The commit of the repository that it was taken from."""
+    warnings: tuple[str, ...]
+    """What its inspection found that you should know, although the model can be used."""
     created_at: datetime
 
 
@@ -200,6 +202,7 @@ def model_of(row: ModelRow, progress: ModelProgress | None) -> Model:
         memory_bytes=row.memory_bytes,
         native_size=row.native_size_px,
         revision=row.revision,
+        warnings=row.warnings,
         created_at=moment(row.created_at_ms),
     )
 

@@ -6,12 +6,12 @@ from functools import partial
 
 from engine_worker.engine.adapters.controlnet_file import LoadedControlNet, load_controlnet
 from engine_worker.engine.adapters.lora_manager import LoraManager
-from engine_worker.engine.adapters.resolve_model import find_source
 from engine_worker.engine.adapters.vae_file import LoadedVae, load_vae
 from engine_worker.engine.networks.components import Components, ControlNet, Vae
 from engine_worker.engine.networks.offload import offload_under
 from engine_worker.engine.runtime.lru_cache import ModelCache
 from engine_worker.formats.checkpoint_layout import Network
+from engine_worker.formats.resolve_model import find_source
 from kernel.protocol.enums import ModelType
 from kernel.protocol.ids import ModelId
 from kernel.protocol.model_refs import OWN_VAE, ModelSource
@@ -72,7 +72,7 @@ class AdapterManager:
             match source.model_type:
                 case ModelType.LORA:
                     self.lora_manager.preload(source)
-                case ModelType.VAE:
+                case ModelType.VAE if source.model_id != self._parts.borrowed_vae:
                     self._vaes.take(source)
                 case ModelType.CONTROLNET:
                     self._controlnets.take(source)
@@ -85,7 +85,7 @@ class AdapterManager:
             case ModelType.LORA:
                 return self.lora_manager.has(source)
             case ModelType.VAE:
-                return self._vaes.has(source)
+                return source.model_id == self._parts.borrowed_vae or self._vaes.has(source)
             case ModelType.CONTROLNET:
                 return self._controlnets.has(source)
             case _:
@@ -96,7 +96,7 @@ class AdapterManager:
 
         Raises: JobRejected, ModelUnreadable; torch.OutOfMemoryError.
         """
-        if model_id == OWN_VAE:
+        if model_id in (OWN_VAE, self._parts.borrowed_vae):
             return self._parts.vae
         return self._vaes.take(find_source(sources, model_id, ModelType.VAE)).vae
 

@@ -12,7 +12,6 @@ from engine_worker.engine.adapters.embedding_vectors import WordVectors, read_ve
 from engine_worker.engine.adapters.layer_delta import LayerDelta
 from engine_worker.engine.adapters.lora_delta import LayerMisfit, make_delta
 from engine_worker.engine.adapters.lora_names import LayerName, LayerNames
-from engine_worker.engine.adapters.resolve_model import resolve_model
 from engine_worker.engine.loading.weights import read_tensors
 from engine_worker.formats.allowed_paths import ANYWHERE
 from engine_worker.formats.checkpoint_layout import Network
@@ -20,6 +19,7 @@ from engine_worker.formats.component_folder import adapter_files
 from engine_worker.formats.lora_keys import Part, listed
 from engine_worker.formats.lora_layout import LoraLayer, LoraLayout, read_lora_layout
 from engine_worker.formats.model_folder import ModelFolder
+from engine_worker.formats.resolve_model import resolve_model
 from engine_worker.formats.safetensors_header import read_header
 from kernel.protocol.enums import ModelBase, ModelType
 from kernel.protocol.errors import ModelUnreadable

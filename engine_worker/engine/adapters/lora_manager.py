@@ -16,10 +16,10 @@ from engine_worker.engine.adapters.embedding_vectors import WordVectors
 from engine_worker.engine.adapters.layer_delta import Layer, LayerDelta
 from engine_worker.engine.adapters.lora_file import Lora, read_lora
 from engine_worker.engine.adapters.lora_names import LayerName, LayerNames
-from engine_worker.engine.adapters.resolve_model import find_source
 from engine_worker.engine.networks.components import Components
 from engine_worker.engine.runtime.lru_cache import Identity, ModelCache, identity_of
 from engine_worker.formats.checkpoint_layout import Network
+from engine_worker.formats.resolve_model import find_source
 from kernel.protocol.enums import ModelType
 from kernel.protocol.errors import JobRejected
 from kernel.protocol.model_refs import LoraUse, ModelSource

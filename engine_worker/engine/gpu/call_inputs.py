@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from engine_worker.engine.gpu.call_shape import CallShape, pooled_width
-from engine_worker.engine.networks.components import Components, Denoiser
+from engine_worker.engine.networks.components import GUIDANCE, Components, Denoiser
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +54,16 @@ def blank_inputs(parts: Components, shape: CallShape) -> CallInputs:
     device, dtype = parts.device, parts.dtype
     width = parts.unet_shape.cross_attention_width
     pooled = pooled_width(parts)
-    added = None
+    guidance = parts.unet_shape.time_cond_width
+    added: dict[str, Tensor] = {}
     if pooled is not None:
-        added = {
-            "text_embeds": torch.zeros(shape.rows, pooled, device=device, dtype=dtype),
-            "time_ids": torch.zeros(shape.rows, 6, device=device),
-        }
+        added["text_embeds"] = torch.zeros(shape.rows, pooled, device=device, dtype=dtype)
+        added["time_ids"] = torch.zeros(shape.rows, 6, device=device)
+    if guidance is not None:
+        added[GUIDANCE] = torch.zeros(shape.rows, guidance, device=device, dtype=dtype)
     return CallInputs(
         sample=torch.zeros(shape.rows, shape.channels, shape.height, shape.width, device=device, dtype=dtype),
         timesteps=torch.full((shape.rows,), 500.0, device=device),
         embeds=torch.zeros(shape.rows, shape.tokens, width, device=device, dtype=dtype),
-        added=added,
+        added=added or None,
     )

@@ -43,7 +43,7 @@ def shapes_to_compile(parts: Components, order: EngineLoad, slots: int) -> tuple
     if order.width_px is None or order.height_px is None:
         return ()
     scale = parts.vae.pixels_per_latent
-    rows_of_one = 2 if order.guidance_scale > 1.0 else 1
+    rows_of_one = 2 if order.guidance_scale > 1.0 and not parts.is_distilled else 1
     return tuple(
         CallShape(
             rows=rows_of_one * images,

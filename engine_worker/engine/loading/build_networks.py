@@ -1,6 +1,7 @@
 """Builds networks from a checkpoint layout; all names are checked before the first network is filled."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Final
@@ -9,13 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from engine_worker.engine.loading.networks import build_empty, fill
-from engine_worker.engine.loading.weights import Place, check_surplus, find_places, parameter_reader
+from engine_worker.engine.loading.weights import parameter_reader
 from engine_worker.engine.networks.batch_invariant_layers import make_batch_invariant
 from engine_worker.engine.networks.offload import HOME
 from engine_worker.engine.networks.packed_layers import packed
 from engine_worker.engine.runtime.devices import vae_dtype
 from engine_worker.formats.checkpoint_layout import Network, NetworkPlan
+from engine_worker.formats.tensor_places import Place, find_places, find_use, listed
+from kernel.process.log import line
 
+_log = logging.getLogger(__name__)
 _TIMES_TOLD: Final = 100
 _CONVOLVING: Final = frozenset({Network.UNET, Network.VAE, Network.CONTROLNET})
 _TEXT_ENCODERS: Final = (Network.TEXT_ENCODER, Network.PROJECTING_TEXT_ENCODER)
@@ -74,7 +78,6 @@ def build_networks(
     plans: Sequence[NetworkPlan],
     device: torch.device,
     dtype: torch.dtype,
-    is_leftover: Callable[[str], bool],
     offloaded: frozenset[Network] = frozenset(),
     on_progress: OnProgress = lambda done_bytes, total_bytes: None,
 ) -> list[nn.Module]:
@@ -83,25 +86,26 @@ def build_networks(
     Offloaded networks are stored in host memory, in the precision of the device. Parameters are read while
     further networks are built and filled: text encoders first, which are built soonest, and a VAE last, which
     is filled soonest.
-    Raises: ModelUnreadable, if a tensor is missing, has the wrong shape, is unknown and no leftover, or
-    cannot be read; torch.OutOfMemoryError.
+    Raises: ModelUnreadable, if a tensor is missing, has the wrong shape, would change a network, or cannot be
+    read; torch.OutOfMemoryError.
     """
     files = {header.path: header for plan in plans for header in plan.files}
-    taken: list[Place] = []
+    found: list[tuple[NetworkPlan, Mapping[str, Place]]] = []
     begun: dict[Network, _Begun] = {}
     total_bytes = sum(entry.size_bytes for header in files.values() for entry in header.tensors.values())
     meter = Meter(total_bytes, on_progress)
     with parameter_reader(files.values(), meter.add) as reader:
         for plan in sorted(plans, key=lambda plan: plan.network not in _TEXT_ENCODERS):
             empty = build_empty(plan)
-            shapes = {name: held.shape for name, held in empty.named_parameters()}
-            places = find_places(shapes, plan)
+            places = find_places({name: tuple(held.shape) for name, held in empty.named_parameters()}, plan)
             target = _Target.of(plan.network, device, dtype, offloaded)
             pack = packed(empty, plan.network, target.device, target.dtype)
-            parameters = reader.begin(places, shapes, target.place, target.dtype, pack)
+            parameters = reader.begin(places, target.place, target.dtype, pack)
             begun[plan.network] = _Begun(empty, parameters, target)
-            taken.extend(places.values())
-        check_surplus(files.values(), taken, is_leftover)
+            found.append((plan, places))
+        use = find_use(found)
+        if ignored := (*use.leftovers, *use.unknown):
+            _log.info(line("tensors_ignored", count=len(ignored), tensors=listed(ignored)))
         made = {network: _filled(one, network) for network, one in begun.items()}
     return [made[plan.network] for plan in plans]
 

@@ -9,52 +9,61 @@ import torch
 from torch import nn
 
 from engine_worker.engine.loading.build_networks import OnProgress, build_networks
-from engine_worker.engine.loading.diffusers_folder import read_folder
 from engine_worker.engine.loading.networks import size_bytes
-from engine_worker.engine.loading.single_file import is_leftover, read_single_file
-from engine_worker.engine.networks.components import Components, SdText, SdxlText
+from engine_worker.engine.networks.components import Components, DistilledUNet, SdText, SdxlText
 from engine_worker.engine.networks.offload import LoadModules, load_under, offload_under
 from engine_worker.engine.networks.tokenizer import Tokenizer, make_tokenizer
 from engine_worker.engine.networks.vae import make_vae
 from engine_worker.engine.runtime.devices import vae_dtype
 from engine_worker.formats.allowed_paths import ANYWHERE, open_file, resolve
 from engine_worker.formats.checkpoint_layout import CheckpointLayout
-from engine_worker.formats.diffusers_folder import describe_folder
+from engine_worker.formats.component_plans import vae_plan
+from engine_worker.formats.diffusers_folder import describe_folder, read_folder
+from engine_worker.formats.diffusers_index import read_index
+from engine_worker.formats.ldm_layout import read_single_file
 from engine_worker.formats.model_folder import ModelFolder
+from engine_worker.formats.network_configs import LATENT_SCALE
+from engine_worker.formats.network_options import read_unet_options
+from engine_worker.formats.resolve_model import resolve_model
 from engine_worker.formats.safetensors_header import read_header
 from engine_worker.formats.single_file import describe_file
-from engine_worker.formats.unet_config import read_unet_config
 from kernel.protocol.enums import MemoryPlan, ModelBase, ModelType, Variant
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.model_refs import ModelSource
 
 
-def load_components(
+def load_components(  # noqa: PLR0913 - what an order says, and who hears of the progress
     source: ModelSource,
     device: torch.device,
     dtype: torch.dtype,
     plan: MemoryPlan = MemoryPlan.FAST,
     roots: Sequence[Path] = ANYWHERE,
     on_progress: OnProgress = lambda done_bytes, total_bytes: None,
+    vae: ModelSource | None = None,
 ) -> Components:
     """Load a checkpoint from local files within the roots, for use under a memory plan.
 
-    Networks that the plan offloads are not put on the device.
+    Networks that the plan offloads are not put on the device. `vae` is used as the checkpoint's own if that
+    has none.
     Raises: ModelUnreadable, if the files are not a complete SD 1.5 or SDXL checkpoint; NotInstalled, if a
     package that loading needs is not installed; torch.OutOfMemoryError.
     """
     layout = read_layout(resolve(source.uri, roots), source.variant, roots, source.name)
     if source.model_base is not None and source.model_base is not layout.base:
         raise ModelUnreadable(f"{source.name} is {layout.base}, not {source.model_base}")
-    # Called for its errors, so that nothing is loaded for an unsupported UNet.
-    read_unet_config(layout.unet.config)
+    borrowed = vae if layout.vae is None else None
+    if borrowed is not None:
+        found = resolve_model(borrowed, ModelType.VAE, layout.base, roots)
+        layout = replace(layout, vae=vae_plan(found, borrowed.variant, LATENT_SCALE[layout.base]))
+    if layout.vae is None:
+        raise ModelUnreadable(f"{source.name} has no VAE of its own: its engine must name one as its vae")
     # A tokenizer takes a third of a second, which overlaps with reading from disk.
     with ThreadPoolExecutor(1) as aside:
         tokenizers = aside.submit(lambda: [make_tokenizer(one) for one in layout.tokenizers])
         offloaded = offload_under(plan)
-        networks = build_networks(layout.networks, device, dtype, is_leftover, offloaded, on_progress)
+        networks = build_networks(layout.networks, device, dtype, offloaded, on_progress)
         parts = _assemble(layout, networks, tokenizers.result(), device, dtype, plan)
-        return replace(parts, roots=roots)
+        return replace(parts, roots=roots, borrowed_vae=None if borrowed is None else borrowed.model_id)
 
 
 def read_layout(
@@ -67,8 +76,8 @@ def read_layout(
     """
     if path.is_dir():
         folder = ModelFolder(path, roots)
-        inspected = describe_folder(folder, variant)
-        return read_folder(folder, inspected.model_base or ModelBase.SD, variant)
+        describe_folder(folder, variant)
+        return read_folder(folder, read_index(folder), variant)
     held = open_file(path, roots)
     inspected = describe_file(held)
     if inspected.model_type is not ModelType.CHECKPOINT:
@@ -87,13 +96,14 @@ def _assemble(
     unet, autoencoder, *encoders = networks
     held = {plan.network: network for plan, network in zip(layout.networks, networks, strict=True)}
     offloaded = offload_under(plan)
+    unet_shape = read_unet_options(layout.unet.config)
     return Components(
         base=layout.base,
         device=device,
         dtype=dtype,
-        denoiser=unet,
+        denoiser=unet if unet_shape.time_cond_width is None else DistilledUNet(unet),
         unet_config=layout.unet.config,
-        unet_shape=read_unet_config(layout.unet.config),
+        unet_shape=unet_shape,
         networks=held,
         vae=make_vae(autoencoder, vae_dtype(dtype, device), device, plan),
         text=_text(layout, tokenizers, encoders, load_under(plan, encoders, device)),

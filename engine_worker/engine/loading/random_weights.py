@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from engine_worker.engine.loading.networks import build_empty, fill
 from engine_worker.engine.loading.saving import save_folder, save_single_file
-from engine_worker.engine.loading.single_file import single_file_layout
 from engine_worker.formats.architecture import Architecture
 from engine_worker.formats.checkpoint_layout import CheckpointLayout
+from engine_worker.formats.ldm_layout import single_file_layout
 
 _CPU = torch.device("cpu")
 

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from engine_worker.engine.loading.build_networks import build_networks
 from engine_worker.engine.loading.load_checkpoint import read_layout
-from engine_worker.engine.loading.single_file import is_leftover
 from engine_worker.engine.networks.tokenizer import make_tokenizer
 from engine_worker.formats.checkpoint_layout import CheckpointLayout
 from engine_worker.formats.ldm_keys import THIRDS, Form
@@ -83,5 +82,5 @@ def unpack(checkpoint: Path, folder: Path) -> None:
     Raises: ModelUnreadable, if it is not a complete checkpoint.
     """
     layout = read_layout(checkpoint)
-    networks = build_networks(layout.networks, torch.device("cpu"), torch.float16, is_leftover)
+    networks = build_networks(layout.networks, torch.device("cpu"), torch.float16)
     save_folder(folder, layout, networks)

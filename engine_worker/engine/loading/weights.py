@@ -1,11 +1,10 @@
-"""Finds a network's parameters in a model's files and reads them one at a time."""
+"""Reads a network's parameters from a model's files, one at a time."""
 
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from io import FileIO
 from itertools import islice
 from pathlib import Path
@@ -14,9 +13,9 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from engine_worker.formats.checkpoint_layout import NetworkPlan
 from engine_worker.formats.ldm_keys import THIRDS, Form, Stored
-from engine_worker.formats.safetensors_header import Entry, Header
+from engine_worker.formats.safetensors_header import Header
+from engine_worker.formats.tensor_places import Place
 from kernel.protocol.errors import ModelUnreadable
 
 _DTYPES: Mapping[str, torch.dtype] = {
@@ -31,57 +30,8 @@ _DTYPES: Mapping[str, torch.dtype] = {
 _NUMBERS: Mapping[str, torch.dtype] = {**_DTYPES, "I64": torch.int64, "I32": torch.int32}
 # The length of the header, before it: https://github.com/huggingface/safetensors#format
 _LENGTH_BYTES = 8
-_NAMES_SHOWN = 3
 _READERS = 2
 _TENSORS_AHEAD = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """The location of one parameter in a file."""
-
-    header: Header
-    entry: Entry
-    stored: Stored
-
-
-def find_places(names: Iterable[str], plan: NetworkPlan) -> Mapping[str, Place]:
-    """The location of each of a network's parameters.
-
-    Raises: ModelUnreadable, if some are missing.
-    """
-    owners = {key: header for header in plan.files for key in header.tensors}
-    places: dict[str, Place] = {}
-    missing: list[str] = []
-    for name in names:
-        candidates = plan.locate(name)
-        found = next((stored for stored in candidates if stored.key in owners), None)
-        if found is None:
-            missing.append(candidates[0].key)
-        else:
-            owner = owners[found.key]
-            places[name] = Place(owner, owner.tensors[found.key], found)
-    if missing:
-        raise ModelUnreadable(f"the {plan.network.value} lacks {_listed(missing)}")
-    return places
-
-
-def check_surplus(
-    files: Iterable[Header], places: Iterable[Place], is_leftover: Callable[[str], bool]
-) -> None:
-    """Check that no unknown tensor is left, which would mean an unknown architecture.
-
-    Raises: ModelUnreadable, if there is one.
-    """
-    taken = {(place.header.path, place.stored.key) for place in places}
-    surplus = [
-        key
-        for header in files
-        for key in header.tensors
-        if (header.path, key) not in taken and not is_leftover(key)
-    ]
-    if surplus:
-        raise ModelUnreadable(f"no network uses {_listed(surplus)}: the model's architecture is unknown")
 
 
 class ParameterReader:
@@ -101,7 +51,6 @@ class ParameterReader:
     def begin(
         self,
         places: Mapping[str, Place],
-        shapes: Mapping[str, torch.Size],
         device: torch.device,
         dtype: torch.dtype,
         pack: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType({}),
@@ -112,7 +61,7 @@ class ParameterReader:
         meanwhile is an ordinary error. Only a few tensors at a time are in memory twice. Parameters in `pack`
         are converted to the layout of their layer, on the CPU by the threads that read.
         Returns: a function that waits for the parameters. Raises (the function): ModelUnreadable, if a tensor
-        has the wrong shape or cannot be read.
+        cannot be read.
         """
         is_at_home = device.type == "cpu"
 
@@ -124,7 +73,6 @@ class ParameterReader:
             place = places[name]
             file, first_byte = self._files[place.header.path]
             tensor = _formed(_read(file, first_byte, place, _DTYPES), place.stored.form)
-            _check_shape(place, tensor.shape, shapes[name])
             read_bytes = tensor.nbytes
             tensor = finished(name, tensor) if is_at_home else tensor
             self._on_read(read_bytes)
@@ -227,14 +175,3 @@ def _formed(tensor: Tensor, form: Form) -> Tensor:
             return tensor.flatten(1)
         case _:
             return tensor
-
-
-def _check_shape(place: Place, shape: torch.Size, wanted: torch.Size) -> None:
-    if shape != wanted:
-        raise ModelUnreadable(f"{place.stored.key} has shape {list(shape)} instead of {list(wanted)}")
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:_NAMES_SHOWN])
-    more = len(names) - _NAMES_SHOWN
-    return f"{shown} and {more} more tensors" if more > 0 else f"the tensor {shown}"

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from engine_worker.formats.allowed_paths import ANYWHERE
 from engine_worker.formats.architecture import UNetShape
 from engine_worker.formats.checkpoint_layout import Config, Network
 from kernel.protocol.enums import MemoryPlan, ModelBase
+from kernel.protocol.ids import ModelId
 
 
 class Denoiser(Protocol):
@@ -188,13 +189,47 @@ class Components:
     roots: Sequence[Path] = ANYWHERE
     """The folders that models added to it may lie in."""
     plan: MemoryPlan = MemoryPlan.FAST
+    borrowed_vae: ModelId | None = None
+    """The model that `vae` is of; None if it is the checkpoint's own."""
     quick_denoiser: Denoiser | None = None
     """The same UNet with calls that were compiled or recorded while the engine loaded. It ignores LoRAs."""
+
+    @property
+    def is_distilled(self) -> bool:
+        """True if the UNet takes the guidance scale as an input, and needs no unconditional row for it."""
+        return self.unet_shape.time_cond_width is not None
 
     @property
     def is_inpainting(self) -> bool:
         """True if the UNet was trained for inpainting."""
         return self.unet_shape.in_channels > self.vae.latent_channels
+
+
+GUIDANCE: Final = "timestep_cond"
+"""The name of the embedded guidance scale among the added conditions."""
+
+
+@dataclass(frozen=True, slots=True)
+class DistilledUNet:
+    """A UNet that takes the embedded guidance scale beside the other added conditions."""
+
+    unet: nn.Module
+
+    def __call__(
+        self,
+        sample: Tensor,
+        timestep: Tensor,
+        *,
+        added_cond_kwargs: Mapping[str, Tensor] | None,
+        **rest: object,
+    ) -> tuple[Tensor]:
+        """As the UNet itself."""
+        added = dict(added_cond_kwargs or {})
+        guidance = added.pop(GUIDANCE, None)
+        predicted: tuple[Tensor] = self.unet(
+            sample, timestep, timestep_cond=guidance, added_cond_kwargs=added or None, **rest
+        )
+        return predicted
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,13 +238,15 @@ class Conditioning:
 
     There are two rows, unconditional then conditional, or one without guidance; with prompts joined by AND
     there are more conditional ones, each with a weight.
-    Shapes: embeds (rows, tokens, width); SDXL also pooled (rows, width) and sizes (rows, 6).
+    Shapes: embeds (rows, tokens, width); SDXL also pooled (rows, width) and sizes (rows, 6); a UNet with
+    guidance distilled into it also guidance (rows, width), the embedded guidance scale.
     """
 
     embeds: Tensor
     pooled: Tensor | None = None
     sizes: Tensor | None = None
     weights: tuple[float, ...] = (1.0,)
+    guidance: Tensor | None = None
 
     @property
     def rows(self) -> int:

@@ -84,7 +84,8 @@ class PreparedJob:
         further, inpaint_mask = found.further_channels, found.inpaint_mask
         return Trajectory(
             conditionings=self.conditionings,
-            guidance_scale=spec.guidance_scale,
+            # A distilled UNet has it as an input already.
+            guidance_scale=1.0 if parts.is_distilled else spec.guidance_scale,
             guidance_rescale=spec.guidance_rescale or 0.0,
             schedule=schedule,
             generator=generator,

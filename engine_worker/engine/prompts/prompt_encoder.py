@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from math import log
 from typing import Final
 
 import diffusers
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from engine_worker.engine.adapters.lora_manager import NO_ADAPTERS, AdapterSet
-from engine_worker.engine.adapters.resolve_model import find_source
 from engine_worker.engine.networks.components import Components, Conditioning, SdText, SdxlText
 from engine_worker.engine.networks.offload import LoadModules
 from engine_worker.engine.prompts.embeddings import Words, fitted, make_embedding_tokens, read_embedding
@@ -28,6 +29,7 @@ from engine_worker.engine.prompts.reader import MAX_TOKENS, Readers, make_reader
 from engine_worker.engine.prompts.weighted import MOST_WEIGHT
 from engine_worker.engine.runtime.cuda_stream import copy_async
 from engine_worker.engine.runtime.lru_cache import Identity, LruCache, ModelCache
+from engine_worker.formats.resolve_model import find_source
 from kernel.protocol.enums import ModelType, PromptTechnique
 from kernel.protocol.errors import JobRejected
 from kernel.protocol.model_refs import ModelSource
@@ -121,7 +123,7 @@ class PromptEncoder:
     def is_parsed(self, order: JobOrder) -> bool:
         """True if parsing the prompts of a job takes no time."""
         technique, calls = order.spec.long_prompt_technique, _calls(order.spec)
-        return all(self._parsed.has(text, technique, calls) for _, text in _texts(order.spec))
+        return all(self._parsed.has(text, technique, calls) for _, text in _texts(order.spec, self._parts))
 
     def has_vectors(self, order: JobOrder) -> bool:
         """True if the embeddings of a job are loaded."""
@@ -140,7 +142,7 @@ class PromptEncoder:
         if not all(abs(weight) <= MOST_WEIGHT for weight in weights):
             raise JobRejected(f"prompt: weights of prompts that AND joins must be at most {MOST_WEIGHT:g}")
         parsed: list[ParsedByCall] = []
-        for field, text in _texts(spec):
+        for field, text in _texts(spec, self._parts):
             with naming(field):
                 parsed.append(self._parsed.read(text, technique, calls))
         joined, negative = tuple(parsed[: len(weights)]), parsed[len(weights) :]
@@ -172,6 +174,8 @@ class PromptEncoder:
                 negatives = self._encoded("negative_prompt", parsed.negative, scope)
                 warnings += [f"the negative prompt {remark}" for one in negatives for remark in one.remarks]
                 warnings += _tags_without_effect(order.spec)
+            elif self._parts.is_distilled and order.spec.negative_prompt:
+                warnings.append("the negative prompt has no effect: the checkpoint's guidance is distilled")
             by_row = [at for at in (negatives, *joined) if at]
             longest = max(row.tokens for at in by_row for row in at)
             made: dict[tuple[int, ...], Conditioning] = {}
@@ -235,18 +239,35 @@ def _encode_nothing(readers: Readers) -> Encoded:
     return replace(encode_plain("", readers), is_empty=True)
 
 
-def is_guided(spec: JobSpec) -> bool:
+def is_guided(spec: JobSpec, parts: Components) -> bool:
     """True if the negative prompt counts. At a guidance scale of 1 and below there is no guidance, as in
-    diffusers; 0 is how distilled checkpoints turn it off."""
-    return spec.guidance_scale > 1.0
+    diffusers; 0 is how distilled checkpoints turn it off, unless their UNet takes the scale as an input."""
+    return spec.guidance_scale > 1.0 and not parts.is_distilled
+
+
+def guidance_embedding(guidance_scale: float, width: int) -> Tensor:
+    """The embedded guidance scale, as a UNet with guidance distilled into it takes it. Shape: (1, width).
+
+    Source: S. Luo et al., "Latent Consistency Models", arXiv:2310.04378, where the scale of one more means no
+    guidance is w = 0; the sinusoids are those of timesteps, as in the implementations that trained with it.
+    """
+    half = width // 2
+    scaled = torch.tensor([[(guidance_scale - 1.0) * 1000.0]], dtype=torch.float32)
+    rates = torch.exp(torch.arange(half, dtype=torch.float32) * -(log(10_000.0) / max(1, half - 1)))
+    waves = torch.cat([torch.sin(scaled * rates), torch.cos(scaled * rates)], dim=1)
+    return pad(waves, (0, width - 2 * half))
 
 
 def _conditioning(parts: Components, spec: JobSpec, rows: Sequence[Encoded], embeds: Tensor) -> Conditioning:
     """The conditioning of a call. `rows` are the negative prompt, with guidance, and the prompt; `embeds` are
     theirs, padded."""
+    width, guidance = parts.unet_shape.time_cond_width, None
+    if width is not None:
+        embedded = guidance_embedding(spec.guidance_scale, width).to(parts.dtype)
+        guidance = copy_async(embedded, parts.device).expand(len(embeds), -1)
     found = [row.pooled for row in rows if row.pooled is not None]
     if not found:
-        return Conditioning(embeds)
+        return Conditioning(embeds, guidance=guidance)
     pooled = torch.cat(found)
     is_zeroed = isinstance(parts.text, SdxlText) and parts.text.zeroes_empty_negative and len(rows) > 1
     if is_zeroed and rows[0].is_empty:
@@ -254,7 +275,9 @@ def _conditioning(parts: Components, spec: JobSpec, rows: Sequence[Encoded], emb
     height, width = spec.height_px, spec.width_px
     # Original size, crop corner, target size: an uncropped image of exactly this size.
     sizes = torch.tensor([[height, width, 0, 0, height, width]], dtype=torch.float32)
-    return Conditioning(embeds, pooled, copy_async(sizes, parts.device).expand(len(embeds), -1))
+    return Conditioning(
+        embeds, pooled, copy_async(sizes, parts.device).expand(len(embeds), -1), guidance=guidance
+    )
 
 
 def _calls(spec: JobSpec) -> int:
@@ -263,10 +286,10 @@ def _calls(spec: JobSpec) -> int:
     return spec.steps * calls
 
 
-def _texts(spec: JobSpec) -> tuple[tuple[str, str], ...]:
+def _texts(spec: JobSpec, parts: Components) -> tuple[tuple[str, str], ...]:
     """The prompts that a job needs, each with its field."""
     found = [("prompt", text) for text, _ in _composed(spec)]
-    if is_guided(spec) or len(found) > 1:
+    if is_guided(spec, parts) or len(found) > 1:
         found.append(("negative_prompt", _without_tags(spec.negative_prompt, spec)))
     return tuple(found)
 

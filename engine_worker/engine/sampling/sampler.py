@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from engine_worker.engine.networks.batch_invariant_layers import ImageRows, batch_composition
-from engine_worker.engine.networks.components import Denoiser
+from engine_worker.engine.networks.components import GUIDANCE, Denoiser
 from engine_worker.engine.networks.controlnet import ActiveControlNet, Residuals, UNetInputs, residuals
 from engine_worker.engine.runtime.cuda_stream import copy_async
 from engine_worker.engine.runtime.host_scalars import without_waiting
@@ -80,12 +80,14 @@ def _embeds(trajectories: Sequence[Trajectory]) -> tuple[Tensor, Tensor | None]:
 
 
 def _added(trajectories: Sequence[Trajectory]) -> dict[str, Tensor] | None:
-    """SDXL's additional conditions; None for SD."""
-    pooled = [one.conditioning.pooled for one in trajectories if one.conditioning.pooled is not None]
-    sizes = [one.conditioning.sizes for one in trajectories if one.conditioning.sizes is not None]
-    if not pooled:
-        return None
-    return {"text_embeds": torch.cat(pooled), "time_ids": torch.cat(sizes)}
+    """The conditions beside the prompts: SDXL's, and a distilled UNet's guidance; None if there are none."""
+    given = [one.conditioning for one in trajectories]
+    found = {
+        "text_embeds": [one.pooled for one in given if one.pooled is not None],
+        "time_ids": [one.sizes for one in given if one.sizes is not None],
+        GUIDANCE: [one.guidance for one in given if one.guidance is not None],
+    }
+    return {name: torch.cat(tensors) for name, tensors in found.items() if tensors} or None
 
 
 def _working(trajectories: Sequence[Trajectory]) -> list[ActiveControlNet]:

@@ -78,7 +78,7 @@ def resolve(world: World, request: JobRequest, engine: EngineRow) -> JobSpec:
     _check_texts(spec)
     _check_inputs(spec)
     _check_levels(spec)
-    model_refs.check_job(world, spec, checkpoint.model_base)
+    model_refs.check_job(world, spec, checkpoint)
     return spec
 
 

@@ -13,7 +13,7 @@ from typing import Final
 from kernel.core.memory_model import activations
 from kernel.protocol.enums import Compilation, MemoryPlan, ModelBase, ModelPart, Variant
 from kernel.protocol.ids import ModelId
-from kernel.protocol.memory import BATCH_SIZES, MemoryProfile, PartWeights
+from kernel.protocol.memory import BATCH_SIZES, MemoryProfile, PartWeights, VaeLayout
 from kernel.protocol.model_refs import OWN_VAE
 from kernel.protocol.rows import EngineRow, ModelRow
 
@@ -49,6 +49,8 @@ LATENT_COPIES: Final = 8
 
 _NATIVE_SIZES_PX: Final = {ModelBase.SD: 512, ModelBase.SDXL: 1024}
 _DTYPE_BYTES: Final = {Variant.FP16: 2, Variant.BF16: 2, Variant.FP32: 4}
+_USUAL_VAE: Final = VaeLayout(channels=(128, 256, 512, 512), resnets_per_level=2, latent_channels=4)
+"""That of SD and SDXL."""
 _UNFOLDED_BYTES: Final = 6
 """Bytes of an element in float16 on a CPU, where convolutions unfold their input to nine copies."""
 
@@ -239,9 +241,14 @@ def _text_bytes(demand: MemoryDemand, kind: str, dtype: Variant) -> int:
     return elements * _element_bytes(dtype, kind)
 
 
+def _vae_layout(profile: MemoryProfile) -> VaeLayout | None:
+    """That of the checkpoint; the usual one if its engine uses the VAE of another file, which tells none."""
+    return _USUAL_VAE if profile.lacks_vae else profile.vae
+
+
 def _input_image_bytes(demand: MemoryDemand, kind: str, dtype: Variant) -> int:
     """An input image on its way to latents, in bytes."""
-    layout = demand.profile.vae
+    layout = _vae_layout(demand.profile)
     if layout is None:
         return 0
     height, width = _latent_sides(demand)
@@ -250,7 +257,7 @@ def _input_image_bytes(demand: MemoryDemand, kind: str, dtype: Variant) -> int:
 
 
 def _vae_bytes(demand: MemoryDemand, kind: str, dtype: Variant, *, is_tiled: bool) -> int:
-    layout = demand.profile.vae
+    layout = _vae_layout(demand.profile)
     if layout is None:
         return 0
     height, width = _latent_sides(demand)

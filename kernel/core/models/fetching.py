@@ -139,6 +139,7 @@ def _with_inspection(row: ModelRow, report: wire.ModelInspected) -> ModelRow:
         native_size_px=found.native_size_px,
         control_type=row.control_type or found.control_type,
         found_words=worker_texts.cut_trigger_words(found.trigger_words),
+        warnings=worker_texts.cut_warnings(found.warnings),
         revision=report.revision,
     )
 

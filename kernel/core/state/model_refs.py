@@ -95,16 +95,25 @@ def check_engine(world: World, spec: EngineSpec) -> None:
     Raises: InvalidField; ModelMissing, WrongModelType, ModelNotReady, WrongModelBase. All name the field.
     """
     checkpoint = _check_one(world, Named("checkpoint", spec.checkpoint, ModelType.CHECKPOINT), None)
+    _check_own_vae(checkpoint, spec.vae)
     _check(world, of_engine(spec), checkpoint.model_base)
     _check_control_models(world, spec)
 
 
-def check_job(world: World, spec: JobSpec, base: ModelBase | None) -> None:
-    """Check that all models of a job fit its engine's checkpoint, which is of this base.
+def check_job(world: World, spec: JobSpec, checkpoint: ModelRow) -> None:
+    """Check that all models of a job fit its engine's checkpoint.
 
     Raises: as check_engine.
     """
-    _check(world, of_job(spec), base)
+    _check_own_vae(checkpoint, spec.vae)
+    _check(world, of_job(spec), checkpoint.model_base)
+
+
+def _check_own_vae(checkpoint: ModelRow, vae: ModelId) -> None:
+    """Raises: InvalidField, if the VAE should be the checkpoint's own, but it has none."""
+    if vae == OWN_VAE and checkpoint.memory is not None and checkpoint.memory.lacks_vae:
+        problem = f"the checkpoint {checkpoint.name} has no VAE of its own: name a model of type vae"
+        raise wrong_field("vae", problem)
 
 
 def _check(world: World, named: Iterable[Named], base: ModelBase | None) -> None:

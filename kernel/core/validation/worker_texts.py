@@ -35,7 +35,7 @@ def cut(text: str, most: int = MAX_TEXT) -> str:
 
 
 def cut_warnings(warnings: Sequence[str]) -> tuple[str, ...]:
-    """The first warnings of a job, each cut."""
+    """The first warnings of a job or a model, each cut."""
     return tuple(cut(text) for text in warnings[:MAX_WARNINGS])
 
 

@@ -2,18 +2,19 @@
 INSERT INTO model (model_id, name, uri, status, error_code, error, model_type, model_base, variant, tags,
                    trigger_words, declared_base, declared_sha256, sha256, size_bytes, memory_bytes,
                    parameters, prediction_type, native_size_px, control_type, memory, found_words, stored,
-                   revision, preparation, created_at_ms)
+                   revision, warnings, preparation, created_at_ms)
 VALUES (:model_id, :name, :uri, :status, :error_code, :error, :model_type, :model_base, :variant, :tags,
         :trigger_words, :declared_base, :declared_sha256, :sha256, :size_bytes, :memory_bytes,
         :parameters, :prediction_type, :native_size_px, :control_type, :memory, :found_words, :stored,
-        :revision, :preparation, :created_at_ms)
+        :revision, :warnings, :preparation, :created_at_ms)
 ON CONFLICT (model_id) DO UPDATE SET
     status = excluded.status, error_code = excluded.error_code, error = excluded.error,
     model_type = excluded.model_type, model_base = excluded.model_base, variant = excluded.variant,
     sha256 = excluded.sha256, size_bytes = excluded.size_bytes, memory_bytes = excluded.memory_bytes,
     parameters = excluded.parameters, prediction_type = excluded.prediction_type,
     native_size_px = excluded.native_size_px, control_type = excluded.control_type, memory = excluded.memory,
-    found_words = excluded.found_words, stored = excluded.stored, revision = excluded.revision;
+    found_words = excluded.found_words, stored = excluded.stored, revision = excluded.revision,
+    warnings = excluded.warnings;
 
 -- drop_model: forget a model
 DELETE FROM model WHERE model_id = ?;
@@ -171,7 +172,7 @@ SELECT kind, file_name, sha256 FROM blob WHERE job_id = ?;
 SELECT model_id, name, uri, status, model_type, model_base, variant, tags, trigger_words, declared_base,
        declared_sha256, created_at_ms, error_code, error, sha256, size_bytes, memory_bytes, parameters,
        prediction_type, native_size_px, control_type, memory, found_words, stored, revision,
-       preparation
+       warnings, preparation
 FROM model ORDER BY model_id;
 
 -- engines: every engine

@@ -41,6 +41,17 @@ def test_the_list_goes_on_to_the_next_page_up_to_its_limit(spoon: Spoon, api: Fa
     assert json.loads(spoon("models", "list", "--limit", "1", "--json").out) == [FOX]
 
 
+def test_warnings_of_a_model_are_told_when_it_is_added(spoon: Spoon, api: FakeApi) -> None:
+    warned = {**FOX, "warnings": ["it has no VAE of its own", "red \x1b[31m"]}
+    api.on("POST", "/v1/models", Answer(201, body=warned))
+    ended = spoon("models", "add", "https://example.org/fox.safetensors", "--type", "checkpoint")
+    assert ended.out == "m1  fox: ready\n"
+    first, second = ended.err.splitlines()
+    assert first == "warning: it has no VAE of its own"
+    assert second.startswith("warning: red")
+    assert "\x1b" not in second
+
+
 def test_a_model_is_shown_by_its_id(spoon: Spoon, api: FakeApi) -> None:
     api.on("GET", "/v1/models/m1", Answer(body=FOX))
     ended = spoon("models", "show", "m1")

@@ -10,10 +10,11 @@ from small_engine import model_source
 from torch import Tensor, nn
 
 from engine_worker.engine.adapters.adapter_manager import AdapterManager
-from engine_worker.engine.adapters.controlnet_file import controlnet_places, load_controlnet
-from engine_worker.engine.adapters.diffusers_shapes import read_controlnet_shape
+from engine_worker.engine.adapters.controlnet_file import load_controlnet
 from engine_worker.engine.networks.components import Components
 from engine_worker.formats.checkpoint_layout import Network
+from engine_worker.formats.component_plans import controlnet_places
+from engine_worker.formats.diffusers_shapes import read_controlnet_shape
 from engine_worker.formats.safetensors_header import read_header
 from kernel.protocol.enums import ModelBase, ModelType
 from kernel.protocol.errors import ModelUnreadable
@@ -144,7 +145,8 @@ def test_a_surplus_tensor_of_the_controlnets_own_is_refused(
     save_file(tensors, tmp_path / "controlnet.safetensors")
     source = model_source(tmp_path / "controlnet.safetensors", ModelType.CONTROLNET)
     with pytest.raises(
-        ModelUnreadable, match=r"no network uses the tensor control_model\.input_blocks\.9\.9\.weight"
+        ModelUnreadable,
+        match=r"are unknown: the tensor control_model\.input_blocks\.9\.9\.weight",
     ):
         load_controlnet(source, parts)
 

@@ -11,11 +11,11 @@ from loaded import CPU, load, networks
 from safetensors.torch import load_file, save_file
 from small_engine import source_of
 
-from engine_worker.engine.loading.diffusers_folder import read_folder
 from engine_worker.engine.loading.load_checkpoint import load_components
-from engine_worker.formats.diffusers_folder import describe_folder
+from engine_worker.formats.diffusers_folder import describe_folder, read_folder
+from engine_worker.formats.diffusers_index import read_index
 from engine_worker.formats.model_folder import ModelFolder
-from kernel.protocol.enums import ModelBase, Variant
+from kernel.protocol.enums import Variant
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.schedulers import KINDS
 
@@ -60,7 +60,7 @@ def test_a_folder_saved_with_any_scheduler_is_described_and_read(class_name: str
     index.write_bytes(msgspec.json.encode({**entries, "scheduler": ["diffusers", class_name]}))
     folder = ModelFolder(saved_folder, [saved_folder])
     assert describe_folder(folder, None).prediction_type == "epsilon"
-    config = read_folder(folder, ModelBase.SD, None).scheduler_config
+    config = read_folder(folder, read_index(folder), None).scheduler_config
     assert config["_class_name"] == class_name
     options = {name: value for name, value in scheduler.config.items() if not name.startswith("_")}
     assert options.items() <= config.items()
@@ -116,8 +116,8 @@ def test_a_folder_whose_unet_is_built_in_another_way_is_refused(checkpoints: Pat
     folder = broken_folder(checkpoints, tmp_path)
     path = folder / "unet" / "config.json"
     config = msgspec.json.decode(path.read_bytes())
-    path.write_bytes(msgspec.json.encode({**config, "layers_per_block": [2, 2, 2, 2]}))
-    with pytest.raises(ModelUnreadable, match="unknown UNet architecture"):
+    path.write_bytes(msgspec.json.encode({**config, "layers_per_block": [2, 1, 2, 2]}))
+    with pytest.raises(ModelUnreadable, match="layers_per_block differs"):
         load(folder)
 
 

@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 
 from bench.full_size import SD, SDXL
-from engine_worker.engine.adapters.diffusers_shapes import read_controlnet_shape
-from engine_worker.engine.loading.configs import controlnet_config, unet_config
-from engine_worker.engine.loading.diffusers_folder import same_place
 from engine_worker.engine.loading.networks import build_empty
-from engine_worker.engine.loading.single_file import single_file_layout
 from engine_worker.formats.architecture import (
     Architecture,
     ControlNetShape,
 )
 from engine_worker.formats.checkpoint import describe_checkpoint
 from engine_worker.formats.checkpoint_layout import CheckpointLayout, Network, NetworkPlan
+from engine_worker.formats.diffusers_folder import same_place
+from engine_worker.formats.diffusers_shapes import read_controlnet_shape
 from engine_worker.formats.ldm_keys import THIRDS, Form
+from engine_worker.formats.ldm_layout import single_file_layout
 from engine_worker.formats.ldm_shapes import read_architecture
+from engine_worker.formats.network_configs import controlnet_config, unet_config
 from engine_worker.formats.safetensors_header import Entry, Header
 from kernel.protocol.enums import ModelBase
 

@@ -17,11 +17,12 @@ from engine_worker.embedded.random_checkpoint import small_architecture
 from engine_worker.engine.diffusers_engine import build
 from engine_worker.engine.loading.load_checkpoint import load_components, read_layout
 from engine_worker.engine.loading.networks import build_empty
-from engine_worker.engine.loading.weights import find_places, parameter_reader
+from engine_worker.engine.loading.weights import parameter_reader
 from engine_worker.engine.networks.components import Components
 from engine_worker.formats.ldm_shapes import read_architecture
 from engine_worker.formats.safetensors_header import read_header
 from engine_worker.formats.single_file import describe_file
+from engine_worker.formats.tensor_places import find_places
 from kernel.protocol.enums import ModelBase
 from kernel.protocol.errors import DeviceUnavailable, EngineFailed, ModelUnreadable, SpoonError
 from kernel.protocol.specs import EngineLoad
@@ -261,9 +262,9 @@ def make_it_a_lora(tensors: Tensors) -> None:
     ("change", "says"),
     [
         (drop_a_vae_tensor, "VAE lacks the tensor first_stage_model.decoder.conv_in.weight"),
-        (drop_the_text_encoder, "no text encoders"),
-        (add_a_tensor, "no network uses the tensor model.diffusion_model.middle_block.9.weight"),
-        (reshape_a_tensor, "instead of"),
+        (drop_the_text_encoder, "without text encoders"),
+        (add_a_tensor, "are unknown: the tensor model.diffusion_model.middle_block.9.weight"),
+        (reshape_a_tensor, "which does not fit"),
         (widen_the_input, "has 8 input channels"),
         (add_scales, "quantized"),
         (make_it_sd2, "Stable Diffusion 2"),
@@ -315,12 +316,12 @@ def test_a_file_that_is_cut_short_while_it_is_read_is_an_error_like_any_other(
     shutil.copy(checkpoints / "sd.safetensors", path)
     plan = read_layout(path).unet
     os.truncate(path, path.stat().st_size // 2)
-    shapes = {name: held.shape for name, held in build_empty(plan).named_parameters()}
+    shapes = {name: tuple(held.shape) for name, held in build_empty(plan).named_parameters()}
     with (
         parameter_reader(plan.files, lambda count: None) as reader,
         pytest.raises(ModelUnreadable, match="truncated"),
     ):
-        reader.begin(find_places(shapes, plan), shapes, CPU, torch.float32)()
+        reader.begin(find_places(shapes, plan), CPU, torch.float32)()
 
 
 def test_a_checkpoint_of_another_base_than_declared_is_refused(checkpoints: Path) -> None:

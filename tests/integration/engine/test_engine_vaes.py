@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from engine_worker.engine.adapters.adapter_manager import AdapterManager, CacheLimits
 from engine_worker.engine.adapters.vae_file import load_vae
-from engine_worker.engine.loading.configs import lone_vae_config
 from engine_worker.engine.loading.networks import build_empty
 from engine_worker.engine.networks.components import Components, Vae
 from engine_worker.formats.architecture import VaeShape
 from engine_worker.formats.checkpoint_layout import Network, NetworkPlan
+from engine_worker.formats.network_configs import lone_vae_config
 from kernel.protocol.enums import ModelBase, ModelType
 from kernel.protocol.errors import JobRejected, ModelUnreadable
 from kernel.protocol.ids import ModelId
@@ -74,7 +74,7 @@ def test_a_vae_with_latents_of_another_size_is_refused(parts: Components, tmp_pa
     plan = NetworkPlan(Network.VAE, lone_vae_config(shape, 1.0), lambda name: (), ())
     tensors = {name: torch.zeros(held.shape) for name, held in build_empty(plan).named_parameters()}
     save_file(tensors, tmp_path / "vae.safetensors")
-    with pytest.raises(ModelUnreadable, match="2 x 2 pixels each, but the checkpoint has"):
+    with pytest.raises(ModelUnreadable, match="the VAE has 4 latent channels and 2 levels"):
         load_vae(model_source(tmp_path / "vae.safetensors", ModelType.VAE), parts)
 
 
@@ -82,7 +82,7 @@ def test_a_vae_with_latents_of_another_size_is_refused(parts: Components, tmp_pa
     ("gone", "new", "says"),
     [
         ("decoder.conv_out.bias", None, "VAE lacks the tensor"),
-        (None, "decoder.conv_out.scale", "no network uses the tensor"),
+        (None, "decoder.conv_out.scale", "layers that are unknown: the tensor"),
     ],
 )
 def test_a_vae_that_is_not_whole_is_refused(
@@ -98,7 +98,8 @@ def test_a_vae_that_is_not_whole_is_refused(
 
 
 def test_a_lora_is_no_vae(parts: Components, tmp_path: Path) -> None:
-    save_file({"lora_unet_conv_in.lora_down.weight": torch.zeros(1)}, tmp_path / "lora.safetensors")
+    parts_of_one = {f"lora_unet_conv_in.lora_{side}.weight": torch.zeros(1, 1) for side in ("down", "up")}
+    save_file(parts_of_one, tmp_path / "lora.safetensors")
     with pytest.raises(ModelUnreadable, match="is a lora, not a vae"):
         load_vae(model_source(tmp_path / "lora.safetensors", ModelType.VAE), parts)
 

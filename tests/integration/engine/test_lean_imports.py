@@ -56,7 +56,7 @@ import sys
 before = set(sys.modules)
 from engine_worker.embedded.random_checkpoint import small_architecture
 from engine_worker.engine.loading.networks import build_empty
-from engine_worker.engine.loading.single_file import single_file_layout
+from engine_worker.formats.ldm_layout import single_file_layout
 from kernel.protocol.enums import ModelBase
 for base in ModelBase:
     for plan in single_file_layout(small_architecture(base)).networks:

@@ -17,10 +17,10 @@ from engine_worker.engine.adapters.layer_delta import Layer
 from engine_worker.engine.adapters.lora_file import Lora, read_lora
 from engine_worker.engine.adapters.lora_names import LayerName, LayerNames
 from engine_worker.engine.loading.networks import build_empty
-from engine_worker.engine.loading.single_file import single_file_layout
 from engine_worker.engine.networks.components import Components
 from engine_worker.formats.architecture import Architecture
 from engine_worker.formats.checkpoint_layout import Network
+from engine_worker.formats.ldm_layout import single_file_layout
 from engine_worker.formats.lora_keys import locate
 from kernel.protocol.enums import ModelBase, ModelType
 from kernel.protocol.errors import ModelUnreadable

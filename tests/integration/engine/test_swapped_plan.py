@@ -21,7 +21,6 @@ from engine_worker.engine.diffusers_engine import build
 from engine_worker.engine.loading.build_networks import build_networks
 from engine_worker.engine.loading.load_checkpoint import load_components, read_layout
 from engine_worker.engine.loading.networks import size_bytes
-from engine_worker.engine.loading.single_file import is_leftover
 from engine_worker.engine.networks.components import Components, Vae
 from engine_worker.engine.networks.offload import HOME, OffloadedModules, offload_under
 from engine_worker.engine.pipeline.engine_core import EngineCore
@@ -191,7 +190,7 @@ def test_what_rests_is_not_on_the_device_when_it_is_loaded(base: ModelBase, chec
     assert len(networks) == len(plans) - 1, "all but the UNet"
     assert {held.device for network in networks for held in network.parameters()} == {HOME}
     with pytest.raises(ModelUnreadable, match="no weights for"):
-        build_networks(plans, META, torch.float16, is_leftover, offload_under(SWAPPED))
+        build_networks(plans, META, torch.float16, offload_under(SWAPPED))
 
 
 def devices_of(vae: Vae) -> set[torch.device]:

@@ -94,7 +94,7 @@ def model_bytes(folder: Path, padding: int = 0) -> bytes:
     """A small checkpoint; with padding, one of about so many bytes."""
     shapes = dict(SMALL_SD)
     if padding:
-        shapes["model.diffusion_model.padding"] = (padding // 2,)
+        shapes["padding"] = (padding // 2,)
     return write_safetensors(folder / "sample.safetensors", shapes).read_bytes()
 
 

@@ -49,6 +49,7 @@ FULL_MODEL: Final = ModelRow(
     found_words=("snow", "ice"),
     stored=f"files/{'cd' * 32}.safetensors",
     revision="e" * 40,
+    warnings=("it has no VAE of its own",),
     preparation=Preparation(input_size=(640, 480), mean=(0.5, 0.4, 0.3)),
 )
 BARE_MODEL: Final = ModelRow(

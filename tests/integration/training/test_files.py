@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from engine_worker.engine.loading.load_checkpoint import read_layout
 from engine_worker.engine.loading.saving import save_folder, save_single_file
-from engine_worker.engine.loading.single_file import single_file_layout
+from engine_worker.formats.ldm_layout import single_file_layout
 from training.evaluate import PIPELINES
 from training.export import METADATA
 from training.families import FAMILIES, Family, new_modules

@@ -10,6 +10,9 @@ from kernel.protocol import client
 from kernel.protocol import worker as wire
 from kernel.protocol.enums import EngineState, InputKind, ModelState, ModelType
 from kernel.protocol.ids import EngineId, ModelId
+from kernel.protocol.memory import MemoryProfile, UNetLayout
+from kernel.protocol.model_refs import OWN_VAE
+from kernel.protocol.rows import ModelRow
 from kernel.protocol.specs import EngineSpec, JobRequest
 from tests.unit.core.samples import (
     CHECKPOINT,
@@ -19,6 +22,8 @@ from tests.unit.core.samples import (
     heavy,
     input_file,
     model,
+    spec,
+    submit,
 )
 from tests.unit.core.story import Story, only
 
@@ -243,3 +248,22 @@ def test_default_that_is_nowhere_is_refused_by_its_name():
 def test_default_that_is_no_checkpoint_is_refused():
     story = Story(model("sketch", ModelType.LORA), limits=Limits(default_engine="sketch"))
     assert story.refusal(NOTHING).code == "wrong_model_type"
+
+
+def test_checkpoint_without_a_vae_makes_engines_and_jobs_with_another_one_only():
+    story = Story(without_vae("bare"), model("vae", ModelType.VAE, model_base=None))
+    reply = story.refusal(client.CreateEngine(spec=spec(checkpoint=ModelId("bare")), start=False))
+    assert (reply.code, reply.fields[0].field) == ("invalid_field", "vae")
+    assert "has no VAE of its own: name a model of type vae" in reply.detail
+    assert story.refusal(of("bare")).fields[0].field == "vae"
+    engine_id = story.engine(autostart=False, checkpoint=ModelId("bare"), vae=ModelId("vae"))
+    assert story.database.specs[story.submit(engine_id)].vae == "vae"
+    assert story.refusal(submit(engine_id, vae=OWN_VAE)).fields[0].field == "vae"
+
+
+def without_vae(model_id: str) -> ModelRow:
+    """A checkpoint whose inspection found no VAE."""
+    unet = UNetLayout(
+        channels=(8,), resnets_per_level=1, transformer_depths=(1,), middle_depth=1, context_width=8
+    )
+    return replace(checkpoint(ModelId(model_id)), memory=MemoryProfile(parts=(), unet=unet))

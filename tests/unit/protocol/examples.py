@@ -205,6 +205,7 @@ _FINGERPRINT = Fingerprint(
     ),
     trigger_words=("dreamy",),
     control_type=ControlType.DEPTH,
+    warnings=("it has no VAE of its own",),
 )
 _ASKS: tuple[client.Ask, ...] = (
     client.RegisterModel(

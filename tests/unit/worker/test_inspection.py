@@ -1,13 +1,14 @@
 """Inspection: what models are found to be, and what is refused in which words."""
 
 import hashlib
-from math import inf, nan
+from math import inf, nan, prod
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from engine_worker.formats.model_folder import MAX_JSON_BYTES
+from engine_worker.formats.safetensors_header import read_header
 from kernel.protocol.enums import ModelBase, ModelType, Variant
 from kernel.protocol.errors import ModelUnreadable
 from kernel.protocol.ids import ModelId
@@ -19,15 +20,23 @@ from tests.unit.worker.model_files import (
     SMALL_SDXL,
     SMALL_UNET,
     UNET,
+    VAE_ALONE,
     Shapes,
+    change_json,
+    checkpoint,
+    controlnet,
+    controlnet_plan,
     lora,
+    stored_shapes,
+    vae_plan,
+    without,
     write_diffusers_folder,
     write_json,
     write_safetensors,
 )
 
 CROSS_ATTENTION = f"{UNET}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
-VAE_ALONE: Shapes = {"encoder.conv_in.weight": (8, 3, 3, 3), "decoder.conv_in.weight": (8, 4, 3, 3)}
+TEXT_PARTS = ("cond_stage_model.", "conditioner.")
 CONTROL_MAP = "control_model.input_hint_block."
 FIRST_CONVOLUTION = f"{UNET}input_blocks.0.0.weight"
 
@@ -62,7 +71,7 @@ def test_a_small_sd_checkpoint_is_found_out(tmp_path: Path) -> None:
     )
     assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert found.size_bytes == path.stat().st_size
-    assert found.parameters == 8 * 36 + 8 * 32 + 8 * 36 + 8 * 27 + 320
+    assert found.parameters == sum(prod(shape) for shape in SMALL_SD.values())
     assert found.memory_bytes == 2 * found.parameters
     assert (found.native_size_px, found.prediction_type) == (None, None)
 
@@ -71,10 +80,11 @@ def test_an_sdxl_checkpoint_is_told_by_its_second_text_encoder(tmp_path: Path) -
     assert look_at(one_file(tmp_path, SMALL_SDXL)).model_base is ModelBase.SDXL
 
 
-@pytest.mark.parametrize(("shapes", "width", "size_px"), [(SMALL_SD, 768, 512), (SMALL_SDXL, 2048, 1024)])
-def test_full_widths_tell_the_native_size(tmp_path: Path, shapes: Shapes, width: int, size_px: int) -> None:
-    full = {**shapes, FIRST_CONVOLUTION: (320, 4, 3, 3), CROSS_ATTENTION: (8, width)}
-    assert look_at(one_file(tmp_path, full)).native_size_px == size_px
+@pytest.mark.parametrize(
+    ("base", "width", "size_px"), [(ModelBase.SD, 768, 512), (ModelBase.SDXL, 2048, 1024)]
+)
+def test_full_widths_tell_the_native_size(tmp_path: Path, base: ModelBase, width: int, size_px: int) -> None:
+    assert look_at(one_file(tmp_path, checkpoint(base, 320, width))).native_size_px == size_px
 
 
 @pytest.mark.parametrize(
@@ -121,7 +131,10 @@ def test_a_checkpoint_that_inpaints_is_found_out(tmp_path: Path) -> None:
     folder = write_diffusers_folder(
         tmp_path / "folder", kind="StableDiffusionXLInpaintPipeline", is_sdxl=True
     )
-    write_json(folder / "unet/config.json", {"in_channels": 9, "cross_attention_dim": 32})
+    change_json(folder / "unet/config.json", in_channels=9)
+    weights = folder / "unet/diffusion_pytorch_model.safetensors"
+    shapes = {name: entry.shape for name, entry in read_header(weights).tensors.items()}
+    write_safetensors(weights, {**shapes, "conv_in.weight": (8, 9, 3, 3)})
     assert look_at(folder).model_base is ModelBase.SDXL
 
 
@@ -137,13 +150,19 @@ def test_the_variant_is_the_precision_of_most_weights(
     [
         ({**SMALL_SD, CROSS_ATTENTION: (8, 1024)}, "Stable Diffusion 2"),
         ({**SMALL_SD, "cond_stage_model.model.ln_final.weight": (4,)}, "Stable Diffusion 2"),
-        ({**SMALL_SD, FIRST_CONVOLUTION: (8, 8, 3, 3)}, "has 8 input channels"),
+        (
+            {**SMALL_SD, FIRST_CONVOLUTION: (8, 8, 3, 3)},
+            "InstructPix2Pix checkpoint (its UNet has 8",
+        ),
         ({**SMALL_SD, "edm_vpred.sigma_max": ()}, "CosXL"),
         ({**SMALL_SD, f"{CROSS_ATTENTION[:-7]}.scale_weight": ()}, "quantized"),
         ({**SMALL_SD, FIRST_CONVOLUTION: (8,)}, "first convolution"),
         ({**SMALL_SD, f"{UNET}joint_blocks.0.weight": (4,)}, "Stable Diffusion 3"),
         ({**SMALL_SD, f"{UNET}double_blocks.0.weight": (4,)}, "Flux"),
-        ({FIRST_CONVOLUTION: (8, 4, 3, 3)}, "no VAE and no text encoders"),
+        ({FIRST_CONVOLUTION: (8, 4, 3, 3)}, "a UNet alone, without text encoders"),
+        (without(SMALL_SD, *TEXT_PARTS), "a UNet and a VAE, without text encoders"),
+        ({**SMALL_SD, FIRST_CONVOLUTION: (8, 7, 3, 3)}, "an upscaler"),
+        ({**SMALL_SD, f"{UNET}transformer_blocks.0.attn.weight": (4,)}, "a transformer"),
         ({"double_blocks.0.weight": (4,), "x": (1,)}, "Flux"),
         ({"image_proj.proj.weight": (4, 4), "x": (1,)}, "IP-Adapter"),
         ({"adapter.body.0.weight": (4, 4), "x": (1,)}, "T2I adapter"),
@@ -154,7 +173,7 @@ def test_the_variant_is_the_precision_of_most_weights(
         ({f"{CONTROL_MAP}0.weight": (8, 3, 3, 3), "x.to_k.down": (4, 4)}, "control LoRA"),
         ({f"{CONTROL_MAP}0.weight": (8, 3, 3, 3), "difference": (0,)}, "difference"),
         ({"controlnet_cond_embedding.conv_in.weight": (8, 3, 3, 3), "task_embedding": (4,)}, "union"),
-        (SMALL_UNET, "only a UNet"),
+        (SMALL_UNET, "a UNet alone"),
         ({"a": (1,), "b": (1,)}, "not a supported type of model"),
         ({}, "not a supported type of model"),
     ],
@@ -181,24 +200,10 @@ def test_an_sdxl_refiner_is_refused(tmp_path: Path) -> None:
         ({"emb_params": (2, 768)}, ModelType.EMBEDDING, ModelBase.SD),
         ({"clip_l": (2, 768), "clip_g": (2, 1280)}, ModelType.EMBEDDING, ModelBase.SDXL),
         ({"<cat>": (32,)}, ModelType.EMBEDDING, None),
-        (
-            {"encoder.conv_in.weight": (8, 3, 3, 3), "decoder.conv_in.weight": (8, 4, 3, 3)},
-            ModelType.VAE,
-            None,
-        ),
-        (
-            {"controlnet_cond_embedding.conv_in.weight": (8, 3, 3, 3), "x.attn2.to_k.weight": (8, 768)},
-            ModelType.CONTROLNET,
-            ModelBase.SD,
-        ),
-        (
-            {
-                "control_model.input_hint_block.0.weight": (8, 3, 3, 3),
-                "control_model.label_emb.0.weight": (8, 8),
-            },
-            ModelType.CONTROLNET,
-            ModelBase.SDXL,
-        ),
+        (VAE_ALONE, ModelType.VAE, None),
+        ({f"first_stage_model.{name}": shape for name, shape in VAE_ALONE.items()}, ModelType.VAE, None),
+        (controlnet(width=768), ModelType.CONTROLNET, ModelBase.SD),
+        (controlnet(is_diffusers=False, base=ModelBase.SDXL), ModelType.CONTROLNET, ModelBase.SDXL),
     ],
 )
 def test_what_is_laid_over_a_checkpoint_is_found_out(
@@ -357,7 +362,7 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_progress_ends_with_all_bytes(tmp_path: Path) -> None:
-    path = one_file(tmp_path, {**SMALL_SD, "cond_stage_model.transformer.big": (3 << 20,)})
+    path = one_file(tmp_path, {**SMALL_SD, "cond_stage_model.big": (3 << 20,)})
     moves: list[tuple[int, int]] = []
     inspect(source_of(path), [tmp_path], lambda done, total: moves.append((done, total)))
     size = path.stat().st_size
@@ -367,32 +372,19 @@ def test_the_progress_ends_with_all_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "shapes", "model_type", "base"),
+    ("config", "model_type", "base"),
     [
-        (
-            {"_class_name": "AutoencoderKL", "scaling_factor": 0.13025},
-            VAE_ALONE,
-            ModelType.VAE,
-            ModelBase.SDXL,
-        ),
-        ({"_class_name": "AutoencoderKL"}, VAE_ALONE, ModelType.VAE, None),
-        (
-            {"_class_name": "ControlNetModel"},
-            {"controlnet_cond_embedding.conv_in.weight": (8, 3, 3, 3), "x.attn2.to_k.weight": (8, 768)},
-            ModelType.CONTROLNET,
-            ModelBase.SD,
-        ),
+        ({"_class_name": "AutoencoderKL", "scaling_factor": 0.13025}, ModelType.VAE, ModelBase.SDXL),
+        ({"_class_name": "AutoencoderKL", "scaling_factor": 0.5}, ModelType.VAE, None),
+        ({"_class_name": "ControlNetModel"}, ModelType.CONTROLNET, ModelBase.SD),
     ],
 )
 def test_a_folder_of_one_part_is_found_out(
-    tmp_path: Path,
-    config: dict[str, object],
-    shapes: Shapes,
-    model_type: ModelType,
-    base: ModelBase | None,
+    tmp_path: Path, config: dict[str, object], model_type: ModelType, base: ModelBase | None
 ) -> None:
-    write_json(tmp_path / "part/config.json", config)
-    write_safetensors(tmp_path / "part/diffusion_pytorch_model.fp16.safetensors", shapes)
+    plan = vae_plan() if model_type is ModelType.VAE else controlnet_plan(width=768)
+    write_json(tmp_path / "part/config.json", {**plan.config, **config})
+    write_safetensors(tmp_path / "part/diffusion_pytorch_model.fp16.safetensors", stored_shapes([plan]))
     found = look_at(tmp_path / "part", model_type)
     assert (found.model_type, found.model_base, found.variant) == (model_type, base, Variant.FP16)
 
@@ -434,7 +426,33 @@ def test_the_sha256_of_a_folder_is_that_of_its_list_of_files(tmp_path: Path) -> 
     (folder / ".cache").mkdir()
     (folder / ".cache/x.json").touch()
     assert look_at(folder).sha256 == before
-    (folder / "vae/config.json").write_text("{ }")
+    config = folder / "vae/config.json"
+    config.write_text(f"{config.read_text()} ")
+    assert look_at(folder).sha256 != before
+
+
+def test_the_sha256_of_a_folder_covers_what_links_to_folders_lead_to(tmp_path: Path) -> None:
+    folder = write_diffusers_folder(tmp_path / "folder")
+    (folder / "unet").rename(tmp_path / "elsewhere")
+    (folder / "unet").symlink_to(tmp_path / "elsewhere")
+    weights = tmp_path / "elsewhere/diffusion_pytorch_model.safetensors"
+    before = inspect(source_of(folder), [tmp_path], lambda done, total: None)
+    assert before.size_bytes > weights.stat().st_size
+    with weights.open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"1")
+    assert inspect(source_of(folder), [tmp_path], lambda done, total: None).sha256 != before.sha256
+
+
+@pytest.mark.parametrize("shard", ["shard-1.safetensors", ".hidden.safetensors"])
+def test_the_sha256_of_a_folder_covers_every_shard(tmp_path: Path, shard: str) -> None:
+    folder = write_diffusers_folder(tmp_path / "folder")
+    (folder / "unet/diffusion_pytorch_model.safetensors").rename(folder / "unet" / shard)
+    write_json(folder / "unet/diffusion_pytorch_model.safetensors.index.json", {"weight_map": {"a": shard}})
+    before = look_at(folder).sha256
+    with (folder / "unet" / shard).open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"1")
     assert look_at(folder).sha256 != before
 
 
@@ -444,8 +462,9 @@ def test_the_weights_of_a_variant_are_found(tmp_path: Path) -> None:
 
 def test_of_two_variants_the_declared_one_counts(tmp_path: Path) -> None:
     folder = write_diffusers_folder(tmp_path / "folder")
-    larger = {**SMALL_UNET, "conv_out.weight": (100, 100)}
-    write_safetensors(folder / "unet/diffusion_pytorch_model.bf16.safetensors", larger, "BF16")
+    for weights in list(folder.rglob("*.safetensors")):
+        shapes = {name: entry.shape for name, entry in read_header(weights).tensors.items()}
+        write_safetensors(weights.with_suffix(".bf16.safetensors"), shapes, "BF16")
     declared = msgspec.structs.replace(source_of(folder), variant=Variant.BF16)
     assert inspect(declared, [tmp_path], lambda done, total: None).variant is Variant.BF16
     assert look_at(folder).variant is Variant.FP16
@@ -500,7 +519,11 @@ def test_links_within_the_roots_are_followed(tmp_path: Path) -> None:
         ({"unet": ["diffusers", "FluxTransformer2DModel"]}, "which is not supported"),
         ({"scheduler": ["diffusers", "os.system"]}, "which is not supported"),
         ({"controlnet": ["diffusers", "ControlNetModel"]}, "which is not supported"),
-        ({"vae": [None, None]}, "lacks vae"),
+        ({"unet": [None, None]}, "lacks unet"),
+        ({"_class_name": "StableDiffusionInstructPix2PixPipeline"}, "InstructPix2Pix"),
+        ({"scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"]}, "flow matching"),
+        ({"scheduler": ["diffusers", "EDMEulerScheduler"]}, "EDM noise"),
+        ({"scheduler": ["diffusers", "VQDiffusionScheduler"]}, "another kind of noise"),
     ],
 )
 def test_an_index_with_anything_unknown_is_refused(
@@ -517,6 +540,29 @@ def test_an_index_with_anything_unknown_is_refused(
     [
         ("unet/config.json", {"cross_attention_dim": 1024}, "Stable Diffusion 2"),
         ("unet/config.json", {"in_channels": 5}, "has 5 input channels"),
+        ("unet/config.json", {"in_channels": 6}, "has 6 input channels"),
+        ("unet/config.json", {"class_embed_type": "projection"}, "class_embed_type is 'projection'"),
+        ("unet/config.json", {"addition_embed_type": "text"}, "addition_embed_type is 'text'"),
+        ("unet/config.json", {"encoder_hid_dim": 8}, "encoder_hid_dim is 8"),
+        ("unet/config.json", {"mid_block_type": None}, "SSD-1B"),
+        ("unet/config.json", {"transformer_layers_per_block": [1, [2, 2]]}, "SSD-1B"),
+        ("unet/config.json", {"attention_head_dim": 3}, "attention_head_dim does not divide"),
+        ("unet/config.json", {"norm_num_groups": 3}, "norm_num_groups does not divide"),
+        ("unet/config.json", {"layers_per_block": 10**9}, "layers_per_block"),
+        ("unet/config.json", {"layers_per_block": 2}, "the UNet lacks"),
+        ("unet/config.json", {"block_out_channels": [16, 16]}, "does not fit [16, 4, 3, 3]"),
+        ("vae/config.json", {"latent_channels": 16}, "has the shape"),
+        ("vae/config.json", {"down_block_types": ["X"]}, "down_block_types is ('X',)"),
+        ("text_encoder/config.json", {"hidden_size": 16}, "has the shape"),
+        ("text_encoder/config.json", {"hidden_act": "os.system"}, "hidden_act is 'os.system'"),
+        ("tokenizer/vocab.json", {"b": 49408}, "makes tokens up to 49408, but its text encoder knows"),
+        ("tokenizer/tokenizer_config.json", {"pad_token": "!"}, "tokenizer lacks !"),
+        ("tokenizer/vocab.json", [], "vocab.json is invalid"),
+        ("scheduler/scheduler_config.json", {"beta_schedule": "sigmoid"}, "is invalid"),
+        ("scheduler/scheduler_config.json", {"prediction_type": "flow_prediction"}, "another kind of noise"),
+        ("scheduler/scheduler_config.json", {"use_flow_sigmas": True}, "another kind of noise"),
+        ("scheduler/scheduler_config.json", {"timestep_type": "continuous"}, "another kind of noise"),
+        ("scheduler/scheduler_config.json", {"trained_betas": [0.1]}, "trained_betas has 1 numbers"),
         ("unet/config.json", [], "is invalid"),
         ("text_encoder/config.json", {"auto_map": {"AutoModel": "x.Y"}}, "asks for custom code"),
         ("scheduler/scheduler_config.json", {"prediction_type": 5}, "is invalid"),
@@ -526,7 +572,10 @@ def test_configs_with_anything_unknown_are_refused(
     tmp_path: Path, name: str, content: object, words: str
 ) -> None:
     folder = write_diffusers_folder(tmp_path / "folder")
-    write_json(folder / name, content)
+    if isinstance(content, dict):
+        change_json(folder / name, **content)
+    else:
+        write_json(folder / name, content)
     assert words in refused(source_of(folder), tmp_path)
 
 
@@ -581,6 +630,5 @@ def test_an_incomplete_folder_is_refused_with_what_is_missing(tmp_path: Path, na
 @pytest.mark.parametrize("latents", [2**60, 3, -8, 0])
 def test_a_native_size_that_no_picture_has_is_not_believed(tmp_path: Path, latents: int) -> None:
     folder = write_diffusers_folder(tmp_path / "folder")
-    config = {"in_channels": 4, "cross_attention_dim": 32, "sample_size": latents}
-    write_json(folder / "unet/config.json", config)
+    change_json(folder / "unet/config.json", sample_size=latents)
     assert look_at(folder).native_size_px is None

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from kernel.protocol.enums import ControlType, ModelType
-from tests.unit.worker.model_files import SMALL_SD
+from tests.unit.worker.model_files import SMALL_SD, controlnet
 from tests.unit.worker.test_inspection import look_at, one_file
 
 LORA = {
     "lora_unet_mid_block_x.lora_down.weight": (4, 32),
     "lora_unet_mid_block_x.lora_up.weight": (32, 4),
 }
-CONTROLNET = {"controlnet_cond_embedding.conv_in.weight": (16, 3, 3, 3), "a.attn2.to_k.weight": (320, 768)}
+CONTROLNET = controlnet()
 
 
 def tags(**counts: int) -> str:

@@ -87,7 +87,7 @@ def test_a_header_that_says_something_else_is_refused(tmp_path: Path, text: byte
         entry(0, 4, [3]),
         entry(0, 4, [2**40, 2**40]),
         entry(0, 4, [-2, -2]),
-        entry(0, 4, dtype="F99"),
+        entry(0, 4, dtype="F4"),
         entry(4, 0, [-4]),
         entry(0, 1, [1] * 9),
     ],
@@ -116,9 +116,27 @@ def test_a_file_that_is_cut_short_is_refused_with_the_missing_bytes(tmp_path: Pa
     assert "40 bytes are missing" in refused(write_raw(tmp_path / "a", text, 60))
 
 
-def test_bytes_that_belong_to_no_tensor_are_refused(tmp_path: Path) -> None:
+def test_bytes_behind_the_last_tensor_are_a_warning(tmp_path: Path) -> None:
     text = json.dumps({"a": entry(0, 100)}).encode()
-    assert "extra bytes" in refused(write_raw(tmp_path / "a", text, 101))
+    (warning,) = read_header(write_raw(tmp_path / "a", text, 103)).warnings
+    assert "3 bytes behind its last tensor" in warning
+    assert read_header(write_raw(tmp_path / "a", text, 100)).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "size_bytes"),
+    [("F8_E8M0", [4], 4), ("F4", [3, 2], 3), ("F6_E2M3", [4], 3), ("F6_E3M2", [8], 6), ("C64", [1], 8)],
+)
+def test_numbers_of_quantized_models_are_no_damage(
+    tmp_path: Path, dtype: str, shape: list[int], size_bytes: int
+) -> None:
+    text = json.dumps({"a": entry(0, size_bytes, shape, dtype)}).encode()
+    assert read_header(write_raw(tmp_path / "a", text, size_bytes)).tensors["a"].size_bytes == size_bytes
+
+
+def test_numbers_of_an_unknown_type_are_called_so(tmp_path: Path) -> None:
+    text = json.dumps({"a": entry(0, 4, dtype="F99")}).encode()
+    assert "unknown type 'F99'" in refused(write_raw(tmp_path / "a", text, 4))
 
 
 def test_too_many_tensors_are_refused(tmp_path: Path) -> None:

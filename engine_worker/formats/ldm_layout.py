@@ -3,41 +3,20 @@
 from dataclasses import replace
 from functools import partial
 
-from engine_worker.engine.loading.configs import (
+from engine_worker.formats.architecture import Architecture
+from engine_worker.formats.checkpoint_layout import CheckpointLayout, Network, NetworkPlan, TokenizerPlan
+from engine_worker.formats.inspection_result import InspectionResult
+from engine_worker.formats.ldm_keys import text_places, unet_places, vae_places
+from engine_worker.formats.ldm_shapes import read_architecture
+from engine_worker.formats.metadata import is_for_few_steps
+from engine_worker.formats.network_configs import (
     scheduler_config,
     text_encoder_config,
     unet_config,
     vae_config,
 )
-from engine_worker.formats.architecture import Architecture
-from engine_worker.formats.checkpoint_layout import CheckpointLayout, Network, NetworkPlan, TokenizerPlan
-from engine_worker.formats.inspection_result import InspectionResult
-from engine_worker.formats.ldm_keys import text_places, unet_places, vae_places
-from engine_worker.formats.ldm_shapes import ZERO_SNR_MARK, read_architecture
-from engine_worker.formats.metadata import is_for_few_steps
 from engine_worker.formats.safetensors_header import Header
 from kernel.protocol.enums import ModelBase
-
-# Tensors of training in released files, which inference does not need.
-_LEFTOVER_PREFIXES = (
-    "model_ema.",
-    "first_stage_model.loss.",
-    "denoiser.",
-    "cond_stage_model.logit_scale",
-    "cond_stage_model.text_projection",
-    "conditioner.embedders.0.logit_scale",
-    "conditioner.embedders.0.text_projection",
-    "conditioner.embedders.1.model.logit_scale",
-    "conditioner.embedders.1.model.attn_mask",
-    "alphas_cumprod",
-    "betas",
-    "log_one_minus_alphas_cumprod",
-    "logvar",
-    "posterior_",
-    "sqrt_",
-)
-_LEFTOVER_SUFFIXES = (".position_ids",)
-_V_PREDICTION_MARK = "v_pred"
 
 
 def read_single_file(header: Header, inspected: InspectionResult, name: str = "") -> CheckpointLayout:
@@ -56,13 +35,15 @@ def single_file_layout(architecture: Architecture, files: tuple[Header, ...] = (
     """The layout of that architecture in a single file (LDM); without files it serves for writing one."""
     base = architecture.base
     unet_locate = partial(unet_places, shape=architecture.unet)
-    vae_locate = partial(vae_places, shape=architecture.vae)
+    vae = architecture.vae
     # The second encoder of SDXL was trained on prompts padded with "!", token 0.
     tokenizers = (TokenizerPlan(), TokenizerPlan(pad_token="!"))
     return CheckpointLayout(
         base=base,
         unet=NetworkPlan(Network.UNET, unet_config(architecture), unet_locate, files),
-        vae=NetworkPlan(Network.VAE, vae_config(architecture), vae_locate, files),
+        vae=None
+        if vae is None
+        else NetworkPlan(Network.VAE, vae_config(architecture, vae), partial(vae_places, shape=vae), files),
         text_encoders=tuple(
             NetworkPlan(
                 Network.TEXT_ENCODER if number == 0 else Network.PROJECTING_TEXT_ENCODER,
@@ -75,13 +56,4 @@ def single_file_layout(architecture: Architecture, files: tuple[Header, ...] = (
         tokenizers=tokenizers[: len(architecture.text_encoders)],
         scheduler_config=scheduler_config(architecture),
         zeroes_empty_negative=base is ModelBase.SDXL,
-    )
-
-
-def is_leftover(key: str) -> bool:
-    """True for a tensor that belongs to no network and can be ignored."""
-    return (
-        key in (_V_PREDICTION_MARK, ZERO_SNR_MARK)
-        or key.startswith(_LEFTOVER_PREFIXES)
-        or key.endswith(_LEFTOVER_SUFFIXES)
     )

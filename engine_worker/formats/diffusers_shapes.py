@@ -41,8 +41,8 @@ def read_controlnet_shape(header: Header) -> ControlNetShape:
 
 def _half_shape(header: Header) -> UNetShape:
     levels = range(_counted(header, "down_blocks.{}.resnets.0.conv1.weight"))
-    cross = next((key for key in header.tensors if key.endswith(".attn2.to_k.weight")), "attn2.to_k.weight")
-    projection = next((key for key in header.tensors if key.endswith(".proj_in.weight")), "proj_in.weight")
+    cross = next((key for key in header.tensors if key.endswith(".attn2.to_k.weight")), None)
+    projection = next((key for key in header.tensors if key.endswith(".proj_in.weight")), None)
     added = "add_embedding.linear_1.weight"
     in_channels = shape_of(header, "conv_in.weight", 4)[1]
     return UNetShape(
@@ -57,8 +57,8 @@ def _half_shape(header: Header) -> UNetShape:
             for level in levels
         ),
         middle_depth=_counted(header, "mid_block.attentions.0.transformer_blocks.{}.norm1.weight"),
-        cross_attention_width=shape_of(header, cross, 2)[1],
-        uses_linear_projection=len(shape_of(header, projection, 2, 4)) == 2,
+        cross_attention_width=0 if cross is None else shape_of(header, cross, 2)[1],
+        uses_linear_projection=projection is None or len(shape_of(header, projection, 2, 4)) == 2,
         added_width=shape_of(header, added, 2)[1] if added in header.tensors else None,
     )
 

@@ -22,7 +22,7 @@ _SD_HEADS = 8
 _SD_LEAST_HEAD_WIDTH = 16
 _PIXELS_PER_LATENT = 8
 # Six numbers: original size, crop, target size (SDXL report, arXiv:2307.01952).
-_SIZE_NUMBERS = 6
+SIZE_NUMBERS = 6
 # Scale that gives latents unit variance: SD and SDXL have a VAE each, trained apart.
 LATENT_SCALE: Final = {ModelBase.SD: 0.18215, ModelBase.SDXL: 0.13025}
 _END_OF_TEXT = 49407
@@ -39,7 +39,8 @@ def unet_config(architecture: Architecture) -> Config:
         "up_block_types": tuple(
             "CrossAttnUpBlock2D" if depth else "UpBlock2D" for depth in reversed(shape.transformer_depths)
         ),
-        **_added_config(shape, ((shape.added_width or 0) - pooled_width) // _SIZE_NUMBERS),
+        **_added_config(shape, ((shape.added_width or 0) - pooled_width) // SIZE_NUMBERS),
+        "time_cond_proj_dim": shape.time_cond_width,
     }
 
 
@@ -48,17 +49,16 @@ def controlnet_config(shape: ControlNetShape, base: ModelBase, unet: Config) -> 
     half = shape.half
     return {
         **_half_config(half, base),
-        "mid_block_type": "UNetMidBlock2DCrossAttn" if half.middle_depth else "UNetMidBlock2D",
         "conditioning_channels": shape.map_channels,
         "conditioning_embedding_out_channels": shape.map_widths,
         **_added_config(half, unet.get("addition_time_embed_dim")),
     }
 
 
-def vae_config(architecture: Architecture) -> Config:
-    """The configuration of an AutoencoderKL."""
+def vae_config(architecture: Architecture, shape: VaeShape) -> Config:
+    """The configuration of the AutoencoderKL of a checkpoint."""
     size_px = {"sample_size": architecture.native_size_px}
-    return {**lone_vae_config(architecture.vae, LATENT_SCALE[architecture.base]), **size_px}
+    return {**lone_vae_config(shape, LATENT_SCALE[architecture.base]), **size_px}
 
 
 def lone_vae_config(shape: VaeShape, scaling_factor: float) -> Config:
@@ -120,7 +120,9 @@ def _half_config(shape: UNetShape, base: ModelBase) -> Config:
             "CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in shape.transformer_depths
         ),
         "transformer_layers_per_block": _transformer_layers(shape),
-        "cross_attention_dim": shape.cross_attention_width,
+        "mid_block_type": "UNetMidBlock2DCrossAttn" if shape.middle_depth else "UNetMidBlock2D",
+        # Without attention any width will do.
+        "cross_attention_dim": shape.cross_attention_width or shape.channels[0],
         "use_linear_projection": shape.uses_linear_projection,
         "norm_num_groups": gcd(_NORM_GROUPS, *shape.channels),
         # diffusers uses this name for the number of heads.
