@@ -120,12 +120,15 @@ _ANY_UNSUPPORTED: Final = re.compile("|".join(pattern.pattern for pattern, _ in 
 _PREFIXES: Final[Mapping[str, Network | None]] = {
     "lora_unet_": Network.UNET,
     "lycoris_unet_": Network.UNET,
+    "oft_unet_": Network.UNET,
     "unet_": Network.UNET,
     "model_diffusion_model_": Network.UNET,
     "diffusion_model_": Network.UNET,
     "lycoris_": None,
     "base_model_model_": None,
     "text_encoders_": None,
+    "cond_stage_model_transformer_": Network.TEXT_ENCODER,
+    "conditioner_embedders_0_transformer_": Network.TEXT_ENCODER,
     **dict.fromkeys(
         (
             "lora_te_",

@@ -198,6 +198,25 @@ def test_every_form_of_names_of_text_encoders_leads_to_the_same_layers(
     assert is_same(found, wanted)
 
 
+@pytest.mark.parametrize(
+    ("name", "network"),
+    [
+        ("oft_unet_mid_block_x", Network.UNET),
+        ("mid_block.x", Network.UNET),
+        ("base_model.model.text_model.x", Network.TEXT_ENCODER),
+        ("cond_stage_model.transformer.text_model.x", Network.TEXT_ENCODER),
+        ("conditioner.embedders.0.transformer.text_model.x", Network.TEXT_ENCODER),
+        ("lora_clip_g_text_model_x", Network.PROJECTING_TEXT_ENCODER),
+    ],
+)
+def test_rarer_prefixes_tell_the_network_too(name: str, network: Network) -> None:
+    found, rest = locate(name)
+    assert (found, rest.replace(".", "_").removeprefix("text_model_").removeprefix("mid_block_")) == (
+        network,
+        "x",
+    )
+
+
 def test_what_is_not_used_of_a_file_is_said(parts: Components, names: LayerNames, path: Path) -> None:
     extra = {
         "unet.down_blocks.7.conv.lora_A.weight": torch.zeros(1, 1),
