@@ -186,7 +186,7 @@ def test_the_engine_makes_the_pictures_of_the_tiled_plan_and_says_so_in_their_re
 def test_what_rests_is_not_on_the_device_when_it_is_loaded(base: ModelBase, checkpoints: Path) -> None:
     plans = read_layout(checkpoints / f"{base}.safetensors").networks
     resting = [plan for plan in plans if plan.network in offload_under(SWAPPED)]
-    networks = build_networks(resting, META, torch.float16, lambda key: True, offload_under(SWAPPED))
+    networks = build_networks(resting, META, torch.float16, offload_under(SWAPPED))
     assert len(networks) == len(plans) - 1, "all but the UNet"
     assert {held.device for network in networks for held in network.parameters()} == {HOME}
     with pytest.raises(ModelUnreadable, match="no weights for"):
