@@ -25,6 +25,8 @@ def describe_background(source: Path | ModelFile) -> InspectionResult:
             f"this ONNX file takes {_in_words(model)}, not one image (1, 3, height, width): "
             "it is not a background remover"
         )
+    if not model.inputs[0].is_float:
+        raise ModelUnreadable("this background remover takes no floats: use one with fp32 or fp16 inputs")
     return InspectionResult(
         model_type=ModelType.BACKGROUND,
         model_base=None,

@@ -56,6 +56,9 @@ _TYPE_TENSOR: Final = 1
 _TENSOR_SHAPE: Final = 2
 _SHAPE_DIM: Final = 1
 _DIM_VALUE: Final = 1
+_ELEMENT_TYPE: Final = 1
+_FLOATS: Final = (1, 10)
+"""float32 and float16."""
 _IN_ANOTHER_FILE = 1
 
 _DTYPES: Final = {
@@ -77,6 +80,8 @@ class Place:
 
     name: str
     shape: tuple[int | None, ...]
+    is_float: bool = True
+    """False for a type of numbers that no image is given in."""
 
 
 @dataclass(slots=True)
@@ -198,7 +203,7 @@ def _read_tensor(tensor: Message, found: OnnxModel) -> None:
 
 
 def _read_place(value: Message) -> Place:
-    name, shape = "", tuple[int | None, ...]()
+    name, shape, is_float = "", tuple[int | None, ...](), True
     for part in value.fields():
         if part.number == _VALUE_NAME:
             name = value.text(part)
@@ -206,8 +211,14 @@ def _read_place(value: Message) -> Place:
             inner = _inner(value, part)
             for kind in inner.fields():
                 if kind.number == _TYPE_TENSOR:
-                    shape = _read_shape(_inner(inner, kind))
-    return Place(name, shape)
+                    tensor = _inner(inner, kind)
+                    shape, is_float = _read_shape(tensor), _is_float(tensor)
+    return Place(name, shape, is_float)
+
+
+def _is_float(tensor: Message) -> bool:
+    kinds = (part for part in tensor.fields() if part.number == _ELEMENT_TYPE and part.wire is Wire.VARINT)
+    return all(part.value in _FLOATS for part in kinds)
 
 
 def _read_shape(tensor: Message) -> tuple[int | None, ...]:

@@ -41,6 +41,12 @@ def written(folder: Path, model: onnx.ModelProto) -> Path:
     return path
 
 
+@pytest.mark.parametrize("dtype", [TensorProto.UINT8, TensorProto.DOUBLE, TensorProto.INT8])
+def test_a_background_remover_that_takes_no_floats_is_refused(tmp_path: Path, dtype: int) -> None:
+    path = written(tmp_path, remover(dtype=dtype))
+    assert "takes no floats" in refused(source_of(path, ModelType.BACKGROUND), tmp_path)
+
+
 @pytest.mark.parametrize(
     ("shape", "size_px"),
     [
