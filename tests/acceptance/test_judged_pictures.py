@@ -55,7 +55,6 @@ def image_server() -> Iterator[ImageServer]:
             register(image_server, model)
         for base in BASES:
             create_engine(image_server, base)
-        create_engine(image_server, ModelBase.SD, name="long", long_prompt_technique="sd_embed")
         # Nobody trains a ControlNet of faces for a model that draws stars; a face's lines are edges, too.
         faces = copytree(shipped("canny-sd").path, image_server.folder / "faces")
         image_server.register(
@@ -327,8 +326,11 @@ def test_a_background_is_removed_around_the_shape(image_server: ImageServer) -> 
 def test_what_a_long_prompt_says_last_is_drawn_where_it_is_read_to_its_end(image_server: ImageServer) -> None:
     prompt = f"{FILLER} a large red square on a yellow background"
     read, cut = (
-        [colours_in(picture) for picture in pictures(image_server, engine=engine, prompt=prompt)]
-        for engine in ("long", "sd")
+        [
+            colours_in(picture)
+            for picture in pictures(image_server, engine="sd", prompt=prompt, long_prompt_technique=technique)
+        ]
+        for technique in ("sd_embed", "none")
     )
     wanted = (Colour.RED, Colour.YELLOW)
     assert read.count(wanted) > cut.count(wanted) + len(SEEDS) // 2, (read, cut)

@@ -255,7 +255,8 @@ def make_it_sd2(tensors: Tensors) -> None:
 
 def make_it_a_lora(tensors: Tensors) -> None:
     tensors.clear()
-    tensors["lora_unet_mid_block.lora_up.weight"] = torch.zeros(1)
+    for part, shape in (("lora_up", (96, 4)), ("lora_down", (4, 96))):
+        tensors[f"lora_unet_mid_block_attentions_0_proj_in.{part}.weight"] = torch.zeros(shape)
 
 
 @pytest.mark.parametrize(

@@ -43,5 +43,5 @@ def test_loras_and_vaes_that_an_engine_names_take_their_memory_from_the_start(
 
 def test_an_engine_whose_lora_cannot_be_read_is_not_loaded(checkpoints: Path, tmp_path: Path) -> None:
     save_file({"lora_unet_x.lora_down.weight": torch.zeros(1)}, tmp_path / "lora.safetensors")
-    with pytest.raises(ModelUnreadable, match="another base"):
+    with pytest.raises(ModelUnreadable, match="another model family"):
         memory_with(checkpoints / "sd.safetensors", lora_source(tmp_path / "lora.safetensors"))

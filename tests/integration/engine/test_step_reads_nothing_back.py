@@ -87,14 +87,14 @@ def started(
     """The job's first picture before its first step, with all of it on the far device."""
     work = resources(parts, nets)
     prepared = prepare_now(work, order("job", wanted), inputs)
-    told = prepared.conditioning
+    (told,) = prepared.conditionings
     pooled = None if told.pooled is None else told.pooled.to(META)
     sizes = None if told.sizes is None else told.sizes.to(META)
     controls = tuple(
         replace(one, net=deepcopy(one.net).to(META), image=one.image.to(META)) for one in prepared.controls
     )
     conditioning = replace(told, embeds=told.embeds.to(META), pooled=pooled, sizes=sizes)
-    return replace(prepared, conditioning=conditioning, controls=controls).start(far, 0)
+    return replace(prepared, conditionings=(conditioning,), controls=controls).start(far, 0)
 
 
 @contextmanager
@@ -131,7 +131,7 @@ def test_pictures_with_prompts_of_different_length_share_a_call_without_a_wait(
     one, other = (started(parts, far, spec(seed=seed, scheduler=Scheduler.EULER_A)) for seed in (1, 2))
     longer = replace(other.conditioning, embeds=torch.cat([embeds, embeds], dim=1))
     with no_waits():
-        run(far, [one, replace(other, conditioning=longer)])
+        run(far, [one, replace(other, conditionings=(longer,))])
 
 
 def test_painting_a_part_anew_waits_for_nothing(parts: Components, far: Components) -> None:

@@ -5,8 +5,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import apsw
+from msgspec.structs import replace
 
 from kernel.protocol import client
+from kernel.protocol.ids import JobId
 from kernel.shell.files import INSTALLATION_FILE
 from tests.integration.kernel.lives import Story, Tell, World, settings_of
 from tests.integration.kernel.steps import BASE
@@ -32,10 +34,7 @@ def assert_whole(world: World) -> None:
 
 def _assert_jobs(world: World, database: apsw.Connection) -> None:
     """Each job that a client was told of is there once, unless it was deleted; and no other one."""
-    promised = {one.reply.job_id for one in world.told if isinstance(one.reply, client.JobAccepted)}
-    deleted = {one.tell.ask.job_id for one in world.told if isinstance(one.tell.ask, client.DeleteJob)}
-    if any(isinstance(one.tell.ask, client.DeleteEngine) for one in world.told):
-        deleted |= promised
+    promised, deleted = _promised(world), _deleted(world)
     found = list(database.execute("SELECT job_id, status, image_ids FROM job"))
     assert sorted(job_id for job_id, _, _ in found) == sorted(promised - deleted)
     assert {status for _, status, _ in found} <= {"finished", "failed", "cancelled"}
@@ -44,6 +43,16 @@ def _assert_jobs(world: World, database: apsw.Connection) -> None:
     assert list(database.execute(lacking)) == []
     twice = "SELECT 1 FROM image GROUP BY job_id, position HAVING count(*) > 1"
     assert list(database.execute(twice)) == []
+
+
+def _promised(world: World) -> set[JobId]:
+    return {one.reply.job_id for one in world.told if isinstance(one.reply, client.JobAccepted)}
+
+
+def _deleted(world: World) -> set[JobId]:
+    deleted = {one.tell.ask.job_id for one in world.told if isinstance(one.tell.ask, client.DeleteJob)}
+    are_all = any(isinstance(one.tell.ask, client.DeleteEngine) for one in world.told)
+    return deleted | _promised(world) if are_all else deleted
 
 
 def _assert_files(folder: Path, rows: Iterable[tuple[str, int, str]]) -> None:
@@ -70,4 +79,7 @@ def the_same_again(world: World) -> Story:
     """Every command of the last days comes once more: nothing changes, and the answers are the same."""
     for one in [told for told in world.told if told.calendar_s == world.calendar_s]:
         reply = yield Tell(one.tell.ask, one.tell.blobs, one.key)
+        if isinstance(reply, client.JobAccepted) and reply.spec is None:
+            assert reply.job_id in _deleted(world), "the spec is in the job's row, as long as there is one"
+            reply = replace(reply, engine_id=one.reply.engine_id, spec=one.reply.spec)
         assert reply == one.reply, one
