@@ -7,16 +7,17 @@ from typing import Final
 
 import click
 
-from api.cli.client_models import Engine, Model, StoredError, list_items
+from api.cli.client_models import Engine, Job, Model, StoredError, list_items
 from api.cli.exit_codes import AwaitedFailed, Detached, TimedOut
 from api.cli.output import counted_jobs
-from api.cli.progress_bar import ProgressBar, show_loading
+from api.cli.progress_bar import ProgressBar, duration, show_loading
 from api.cli.rest import Rest, quoted, read
 
 START_S: Final = 900.0
 """Limit for an engine to become ready: memory must be free, and its checkpoint loaded."""
 _POLL_S: Final = 0.3
 _ENGINES_SHOWN: Final = 50
+_JOBS_LOOKED_AT: Final = 50
 
 
 def await_model(rest: Rest, model_id: str) -> bytes:
@@ -114,13 +115,21 @@ def await_closed(rest: Rest, engine_id: str) -> bytes:
         running = 0 if engine.queue is None else engine.queue.processing
         text = f"{engine.status}: waiting for {counted_jobs(running)}" if running else engine.status
         if text not in said[-1:]:
-            click.echo(text, err=True)
+            click.echo(text + (_time_left(rest, engine_id) if running else ""), err=True)
             said.append(text)
         return None
 
     return _wait(
         look, f"interrupted; the server is still stopping the engine, see `spoon engines show {engine_id}`"
     )
+
+
+def _time_left(rest: Rest, engine_id: str) -> str:
+    """How long the running jobs of an engine will take, as far as they tell."""
+    query = {"engine_id": engine_id, "status": "processing"}
+    jobs = (read(item, Job) for item in list_items(rest, "/v1/jobs", query, _JOBS_LOOKED_AT))
+    left_s = [one.progress.eta_s for one in jobs if one.progress and one.progress.eta_s is not None]
+    return f", about {duration(max(left_s))}" if left_s else ""
 
 
 def _reason(error: StoredError | None) -> str:

@@ -152,9 +152,16 @@ def test_stopping_can_wait_until_the_engine_is_closed(spoon: Spoon, portraits: F
         Answer(body=ENGINE | {"status": "stopping", "queue": {"waiting": 3, "processing": 1}}),
         closed,
     )
+    running = [{"job_id": "j1", "status": "processing", "progress": {"step": 1, "steps": 9, "eta_s": left_s}}
+               for left_s in (4.2, 65.0, None)]  # fmt: skip
+    portraits.on("GET", "/v1/jobs", Answer(body={"items": running}), Answer(body={"items": running[2:]}))
     ended = spoon("engines", "stop", "e1", "--wait")
     assert ended.out == "e1  portraits: closed\n"
-    assert ended.err == "stopping: waiting for 2 running jobs\nstopping: waiting for 1 running job\n"
+    first, second = ended.err.splitlines()
+    assert first == "stopping: waiting for 2 running jobs, about 1 min 5 s"
+    assert second == "stopping: waiting for 1 running job", "one that does not tell how long"
+    asked = {"engine_id": "e1", "status": "processing", "limit": "50"}
+    assert portraits.sent("GET", "/v1/jobs")[0].query == asked
 
 
 def test_an_edit_sends_what_was_given_and_null_for_what_is_unset(spoon: Spoon, portraits: FakeApi) -> None:
