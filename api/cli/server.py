@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -95,11 +96,11 @@ def stop(invocation: Invocation, now: bool, timeout_s: float | None) -> None:
     with invocation.manager() as manager:
         before = manager.status()
         manager.ask(Shutdown(now=now))
-        _await_end(manager, before, limit_s)
+        _await_end(invocation, manager, before, limit_s)
     click.echo("stopped")
 
 
-def _await_end(manager: "ManagerConnection", before: Status, limit_s: float) -> None:
+def _await_end(invocation: Invocation, manager: "ManagerConnection", before: Status, limit_s: float) -> None:
     """Wait until the Manager's process has exited, and print what it waits for."""
     end = time.monotonic() + limit_s
     said = ""
@@ -108,11 +109,11 @@ def _await_end(manager: "ManagerConnection", before: Status, limit_s: float) -> 
             raise TimedOut(
                 "the server is still stopping; run `spoon stop` to keep waiting, or `spoon stop --now`"
             )
-        said = _say_progress(manager, said)
+        said = _say_progress(invocation, manager, said)
         time.sleep(_LOOK_S)
 
 
-def _say_progress(manager: "ManagerConnection", said: str) -> str:
+def _say_progress(invocation: Invocation, manager: "ManagerConnection", said: str) -> str:
     try:
         answer = manager.status(timeout_s=_LOOK_S)
     except ManagerUnreachable:
@@ -120,8 +121,18 @@ def _say_progress(manager: "ManagerConnection", said: str) -> str:
     running = answer.jobs_processing
     text = f"{answer.phase}: waiting for {counted_jobs(running)}" if running else f"{answer.phase}"
     if text != said:
-        click.echo(text, err=True)
+        click.echo(text + (_time_left(invocation) if running else ""), err=True)
     return text
+
+
+def _time_left(invocation: Invocation) -> str:
+    """What the API says of the running jobs, if it still answers."""
+    from api.cli.exit_codes import Refusal, ServerUnreachable
+    from api.cli.wait import time_left
+
+    with suppress(Refusal, ServerUnreachable), invocation.rest() as rest:
+        return time_left(rest)
+    return ""
 
 
 def is_alive(pid: int) -> bool:

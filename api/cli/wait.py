@@ -115,7 +115,7 @@ def await_closed(rest: Rest, engine_id: str) -> bytes:
         running = 0 if engine.queue is None else engine.queue.processing
         text = f"{engine.status}: waiting for {counted_jobs(running)}" if running else engine.status
         if text not in said[-1:]:
-            click.echo(text + (_time_left(rest, engine_id) if running else ""), err=True)
+            click.echo(text + (time_left(rest, engine_id) if running else ""), err=True)
             said.append(text)
         return None
 
@@ -124,8 +124,8 @@ def await_closed(rest: Rest, engine_id: str) -> bytes:
     )
 
 
-def _time_left(rest: Rest, engine_id: str) -> str:
-    """How long the running jobs of an engine will take, as far as they tell."""
+def time_left(rest: Rest, engine_id: str | None = None) -> str:
+    """How long the running jobs of an engine, or of all, will take, as far as they tell."""
     query = {"engine_id": engine_id, "status": "processing"}
     jobs = (read(item, Job) for item in list_items(rest, "/v1/jobs", query, _JOBS_LOOKED_AT))
     left_s = [one.progress.eta_s for one in jobs if one.progress and one.progress.eta_s is not None]

@@ -134,6 +134,15 @@ def test_stop_waits_until_the_process_is_gone(here: Spoon) -> None:
     assert [command.ask for command in manager.commands] == [Shutdown(now=True)]
 
 
+def test_stop_says_how_long_the_running_jobs_will_take_if_the_api_tells(here: Spoon, api: FakeApi) -> None:
+    here.environ["SPOON_URL"] = api.url
+    job = {"job_id": "j1", "status": "processing", "progress": {"step": 1, "steps": 9, "eta_s": 65.0}}
+    api.on("GET", "/v1/jobs", Answer(body={"items": [job]}))
+    with fake_manager.running(BUS, FakeManager()):
+        ended = here("stop", "--timeout", "1s")
+    assert ended.err.splitlines()[0].endswith("waiting for 1 running job, about 1 min 5 s")
+
+
 def test_stop_gives_up_after_its_timeout(here: Spoon) -> None:
     with fake_manager.running(BUS, FakeManager()):
         ended = here("stop", "--timeout", "100ms")
