@@ -1,11 +1,11 @@
 """Whether a mask can be used with its reference image: the same rules where both come in and where they are
 used."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from kernel.protocol.enums import MaskMode
+from kernel.protocol.enums import InputKind, MaskMode
 
 Size = tuple[int, int]
 """Width and height in pixels, upright."""
@@ -22,6 +22,11 @@ NO_MARKS: Final[Mapping[MaskMode, str]] = MappingProxyType(
     }
 )
 """What is wrong with an empty mask."""
+
+
+def has_mask(inputs: Collection[InputKind], mode: MaskMode | None) -> bool:
+    """True if only a part of the reference image is repainted: by a mask, or by its own alpha channel."""
+    return InputKind.MASK in inputs or (InputKind.REFERENCE in inputs and mode is MaskMode.ALPHA)
 
 
 def fault_of_size(size: Size, reference: Size, what: str = "mask") -> str | None:

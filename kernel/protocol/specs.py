@@ -22,6 +22,7 @@ from kernel.protocol.enums import (
     Variant,
 )
 from kernel.protocol.ids import Count, EngineId, ImageId, JobId, ModelId, Pixels
+from kernel.protocol.masks import has_mask
 from kernel.protocol.memory import MemoryProfile
 from kernel.protocol.model_refs import (
     OWN_VAE,
@@ -233,8 +234,8 @@ class JobSpec(JobValues, frozen=True, kw_only=True):
 
     @property
     def has_mask(self) -> bool:
-        """True if only a part of the reference image is repainted: by a mask, or by its own alpha channel."""
-        return InputKind.MASK in self.inputs or self.mask_mode is not None
+        """See `kernel.protocol.masks.has_mask`."""
+        return has_mask(self.inputs, self.mask_mode)
 
     @property
     def control_models(self) -> tuple[ModelId, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import msgspec
 
 from kernel.protocol.ids import EngineId
-from kernel.protocol.model_refs import OWN_VAE
+from kernel.protocol.named_models import model_ids_of
 from kernel.protocol.specs import EngineSpec, JobSpec
 from kernel.views.reader import Reader
 from kernel.views.rows import Name
@@ -37,8 +37,4 @@ def _ids(row: Referring) -> list[str]:
     """Every id, once."""
     engine_id, spec, checkpoint = row
     own = spec.checkpoint if isinstance(spec, EngineSpec) else checkpoint
-    removers = spec.remove_background if isinstance(spec, JobSpec) else ()
-    loras = (use.model_id for use in spec.loras)
-    others = (*loras, *spec.embeddings, *spec.control_models, *removers)
-    vae = None if spec.vae == OWN_VAE else spec.vae
-    return [*dict.fromkeys(one for one in (engine_id, own, vae, *others) if one is not None)]
+    return [one for one in dict.fromkeys((engine_id, own, *model_ids_of(spec))) if one is not None]

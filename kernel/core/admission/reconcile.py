@@ -13,11 +13,11 @@ from typing import Final
 from kernel.core import due
 from kernel.core.admission import engine_admission
 from kernel.core.lifecycle import engines, jobs, workers
-from kernel.core.state import model_refs
 from kernel.core.state.tables import WorkerState
 from kernel.core.state.world import Engine, Worker, World
 from kernel.protocol.enums import Phase
 from kernel.protocol.ids import ModelId
+from kernel.protocol.named_models import model_ids_of
 
 PREFETCH: Final = 1
 """Jobs that a worker holds beyond its capacity, so that it never waits for the next one."""
@@ -49,7 +49,7 @@ def assign_jobs(world: World, worker: Worker) -> None:
 def try_again(world: World, model_id: ModelId) -> None:
     """A model has become ready: start its engines in error, which may have failed because of it."""
     for engine in list(world.engines.values()):
-        named = (engine.row.spec.checkpoint, *model_refs.ids_of_engine(engine.row.spec))
+        named = (engine.row.spec.checkpoint, *model_ids_of(engine.row.spec))
         if engine.is_resting and model_id in named:
             engine.is_resting = False
             reconcile_engine(world, engine)

@@ -32,7 +32,7 @@ def create(world: World, ask: client.CreateEngine) -> client.SingleReply:
     transitions.add_engine(world, engine)
     if ask.start:
         _start(world, engine, is_pinned=not ask.spec.autostart)
-    return _accepted(engine)
+    return accepted(engine)
 
 
 def plan(world: World, spec: EngineSpec, *, is_to_run: bool) -> Engine:
@@ -52,7 +52,7 @@ def plan(world: World, spec: EngineSpec, *, is_to_run: bool) -> Engine:
     engine = Engine(row)
     if is_to_run:
         _check_running(world)
-        _check_memory(world, engine)
+        check_memory(world, engine)
     return engine
 
 
@@ -67,15 +67,16 @@ def _check_running(world: World) -> None:
         raise ShuttingDown
 
 
-def _check_memory(world: World, engine: Engine) -> None:
-    """Check, before anything is loaded, that the device exists and has enough memory.
+def check_memory(world: World, engine: Engine, former: tuple[Engine, ...] = ()) -> None:
+    """Check, before anything is loaded, that the device exists and has enough memory, if need be that of its
+    former self.
 
     Raises: InvalidField; NotEnoughMemory.
     """
     device = engine.row.spec.device
     if (fault := memory_report.absent_device(world, device)) is not None:
         raise wrong_field("device", fault)
-    if not engine_admission.can_be_admitted(world, engine):
+    if not engine_admission.can_be_admitted(world, engine, former):
         raise memory_report.explain(world, engine)
 
 
@@ -89,9 +90,9 @@ def start(world: World, ask: client.StartEngine) -> client.SingleReply:
     _check_running(world)
     model_refs.check_engine(world, engine.row.spec)
     if not engine.is_running:
-        _check_memory(world, engine)
+        check_memory(world, engine)
     _start(world, engine, is_pinned=True)
-    return _accepted(engine)
+    return accepted(engine)
 
 
 def _start(world: World, engine: Engine, *, is_pinned: bool) -> None:
@@ -116,7 +117,7 @@ def stop(world: World, ask: client.StopEngine) -> client.SingleReply:
         engines.stop(world, engine, is_now=ask.now)
     engines.leave_admission_queue(world, engine)
     reconcile.reconcile_engine(world, engine)
-    return _accepted(engine)
+    return accepted(engine)
 
 
 def delete(world: World, ask: client.DeleteEngine) -> client.SingleReply:
@@ -165,5 +166,6 @@ def find(world: World, engine_id: EngineId | None, name: str | None = None) -> E
     return engine
 
 
-def _accepted(engine: Engine) -> client.EngineAccepted:
-    return client.EngineAccepted(engine_id=engine.row.engine_id, status=engine.row.status)
+def accepted(engine: Engine, *, reloads: bool = False) -> client.EngineAccepted:
+    """The reply to a command on an engine."""
+    return client.EngineAccepted(engine_id=engine.row.engine_id, status=engine.row.status, reloads=reloads)

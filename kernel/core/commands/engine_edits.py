@@ -14,7 +14,7 @@ from typing import Final
 from msgspec.structs import fields, replace
 
 from kernel.core import due
-from kernel.core.admission import engine_admission, memory_ledger, memory_report, reconcile
+from kernel.core.admission import memory_ledger, reconcile
 from kernel.core.commands import engine_commands
 from kernel.core.lifecycle import engines, workers
 from kernel.core.memory_model import memory_demand
@@ -44,14 +44,14 @@ def edit(world: World, ask: client.EditEngine) -> client.EngineAccepted:
     engine = engine_commands.find(world, ask.engine_id)
     spec = _merged(engine.row.spec, ask)
     if spec == engine.row.spec:
-        return _accepted(engine, reloads=False)
+        return engine_commands.accepted(engine, reloads=False)
     _check(world, engine, spec)
     edited = Engine(replace(engine.row, name=spec.name, spec=spec))
     is_loaded = world.phase is Phase.RUNNING and not engine.is_stopping and any(engine.live_workers)
     promises = _promises(world, engine, edited)
     reloads = is_loaded and (promises is None or _is_loaded_otherwise(world, engine, spec))
     if reloads:
-        _check_reload(world, engine, edited)
+        engine_commands.check_memory(world, edited, (engine,))
     old = engine.row.spec
     transitions.edit_engine(world, engine, edited)
     if reloads:
@@ -62,7 +62,7 @@ def edit(world: World, ask: client.EditEngine) -> client.EngineAccepted:
         engine.is_resting, engine.deaths = False, 0
     world.timers.clear(due.KeepAlive(engine.row.engine_id))
     reconcile.reconcile_engine(world, engine)
-    return _accepted(engine, reloads=reloads)
+    return engine_commands.accepted(engine, reloads=reloads)
 
 
 def _merged(old: EngineSpec, ask: client.EditEngine) -> EngineSpec:
@@ -150,17 +150,6 @@ def _promises(world: World, engine: Engine, edited: Engine) -> dict[WorkerId, Re
     return found
 
 
-def _check_reload(world: World, engine: Engine, edited: Engine) -> None:
-    """Check, before anything is closed, that the engine can be loaded again as edited.
-
-    Raises: InvalidField; NotEnoughMemory.
-    """
-    if (fault := memory_report.absent_device(world, edited.row.spec.device)) is not None:
-        raise wrong_field("device", fault)
-    if not engine_admission.can_be_admitted(world, edited, (engine,)):
-        raise memory_report.explain(world, edited)
-
-
 def _adjust(world: World, engine: Engine, old: EngineSpec, promises: Mapping[WorkerId, Reservation]) -> None:
     """Bring the workers of an engine that was edited in step with it, without loading anything again."""
     is_other_batch = engine.row.spec.max_batch != old.max_batch
@@ -186,7 +175,3 @@ def _release_surplus(world: World, engine: Engine, former_replicas: int) -> None
     local.sort(key=lambda worker: (worker.state is WorkerState.READY, len(worker.slots)))
     for worker in local[: max(len(local) - wanted, 0)]:
         engines.release(world, worker)
-
-
-def _accepted(engine: Engine, *, reloads: bool) -> client.EngineAccepted:
-    return client.EngineAccepted(engine_id=engine.row.engine_id, status=engine.row.status, reloads=reloads)

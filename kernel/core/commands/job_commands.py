@@ -9,7 +9,7 @@ from kernel.core.admission import reconcile
 from kernel.core.commands import engine_choice, job_defaults
 from kernel.core.events import NO_FACTS, Facts
 from kernel.core.lifecycle import jobs
-from kernel.core.state import blobs, model_refs, transitions
+from kernel.core.state import blobs, transitions
 from kernel.core.state.world import Engine, World
 from kernel.protocol import client, waiting
 from kernel.protocol.enums import ControlType, JobState, Phase
@@ -25,6 +25,7 @@ from kernel.protocol.errors import (
 )
 from kernel.protocol.ids import BlobId, ImageId, JobId
 from kernel.protocol.model_refs import InputFile
+from kernel.protocol.named_models import model_ids_of
 from kernel.protocol.rows import JobRow
 from kernel.protocol.specs import JobSpec
 
@@ -116,7 +117,7 @@ def enqueue(
         created_at_ms=world.now.unix_ms,
         expire_after_s=spec.expire_after_s,
         delete_after_downloads=spec.delete_after_downloads,
-        models=model_refs.ids_of_job(spec),
+        models=model_ids_of(spec),
         give_up_after_s=spec.give_up_after_s,
         names_checkpoint=ask.checkpoint is not None,
     )
@@ -138,7 +139,7 @@ def _accepted(world: World, engine: Engine, row: JobRow, spec: JobSpec) -> clien
             trouble.error_code,
             trouble.waits_since_ms,
             trouble.retry_at_ms,
-            world.paused_since_ms or trouble.paused_since_ms,
+            world.jobs_paused_since_ms(engine),
         )
     return client.JobAccepted(
         job_id=row.job_id,

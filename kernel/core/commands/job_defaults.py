@@ -26,6 +26,7 @@ from kernel.protocol.enums import (
 )
 from kernel.protocol.errors import wrong_field
 from kernel.protocol.ids import MAX_INTEGER
+from kernel.protocol.masks import has_mask
 from kernel.protocol.model_refs import Control, ControlUse
 from kernel.protocol.prompts import fault_of_length
 from kernel.protocol.rows import EngineRow
@@ -157,8 +158,7 @@ def _inpainting(request: JobRequest) -> dict[str, Any]:
     Where only the masked area is drawn, nothing is fitted.
     """
     image_fit = (request.image_fit or DEFAULT_IMAGE_FIT) if request.inputs else None
-    is_own_alpha = InputKind.REFERENCE in request.inputs and request.mask_mode is MaskMode.ALPHA
-    if InputKind.MASK not in request.inputs and not is_own_alpha:
+    if not has_mask(request.inputs, request.mask_mode):
         return {**dict.fromkeys(MASK_DEFAULTS), "image_fit": image_fit}
     given = {name: getattr(request, name) for name in MASK_DEFAULTS}
     found = {name: default if given[name] is None else given[name] for name, default in MASK_DEFAULTS.items()}

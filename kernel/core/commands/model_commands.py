@@ -6,7 +6,7 @@ from typing import Final
 from kernel.core import actions
 from kernel.core.events import Facts
 from kernel.core.models import fetching, missing_files, model_files
-from kernel.core.state import model_refs, transitions
+from kernel.core.state import transitions
 from kernel.core.state.world import World
 from kernel.protocol import client
 from kernel.protocol.enums import ControlType, ModelState, ModelType, Phase
@@ -20,6 +20,7 @@ from kernel.protocol.errors import (
 )
 from kernel.protocol.ids import ModelId
 from kernel.protocol.model_refs import Preparation
+from kernel.protocol.named_models import model_ids_of
 from kernel.protocol.rows import ModelRow
 from kernel.protocol.sources import is_local
 
@@ -151,7 +152,7 @@ def _check_engines(world: World, model_id: ModelId) -> None:
     users = [
         engine.row
         for engine in world.engines.values()
-        if model_id in (engine.row.spec.checkpoint, *model_refs.ids_of_engine(engine.row.spec))
+        if model_id in (engine.row.spec.checkpoint, *model_ids_of(engine.row.spec))
     ]
     if users:
         names = ", ".join(f"{u.name} ({u.engine_id})" if u.name else u.engine_id for u in users)

@@ -24,6 +24,7 @@ from kernel.protocol.enums import WorkerRole
 from kernel.protocol.errors import NotPermitted
 from kernel.protocol.ids import EngineId
 from kernel.protocol.memory import BATCH_SIZES
+from kernel.protocol.named_models import model_ids_of
 from kernel.protocol.specs import EngineLoad
 
 HELLO_TIMEOUT_S: Final = 60.0
@@ -112,7 +113,7 @@ def engine_load(world: World, engine_id: EngineId, reservation: Reservation | No
     load = EngineLoad(
         engine_id=engine_id,
         checkpoint=model_refs.source(world, spec.checkpoint),
-        models=tuple(model_refs.source(world, model_id) for model_id in model_refs.ids_of_engine(spec)),
+        models=tuple(model_refs.source(world, model_id) for model_id in model_ids_of(spec)),
         device=spec.device,
         dtype=spec.dtype,
         max_batch=spec.max_batch,

@@ -1,11 +1,10 @@
-"""The models that an engine or a job refers to besides its checkpoint, and checks that they fit."""
+"""Finds the models that an engine or a job names, and checks that they exist and fit."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Final
 from urllib.parse import unquote
 
-from msgspec import Struct
 from msgspec.structs import asdict
 
 from kernel.core.state.world import World
@@ -21,6 +20,7 @@ from kernel.protocol.errors import (
 )
 from kernel.protocol.ids import ModelId
 from kernel.protocol.model_refs import OWN_VAE, Control, ControlUse, LoraUse, ModelSource
+from kernel.protocol.named_models import Named, named_each, named_models
 from kernel.protocol.prompts import MARKS_OF_TAGS, LoraTag, lora_tags
 from kernel.protocol.rows import ModelRow
 from kernel.protocol.sources import stored_uri
@@ -34,61 +34,6 @@ _GUESSED: Final = 40
 """Comparing names takes the longer the more and the longer they are."""
 
 
-class Named(Struct, frozen=True):
-    """A model that a spec refers to: the field, and the required type."""
-
-    field: str
-    model_id: ModelId
-    model_type: ModelType
-
-
-def of_engine(spec: EngineSpec) -> tuple[Named, ...]:
-    """The models that an engine refers to besides its checkpoint."""
-    return (
-        *_vae(spec.vae),
-        *_loras(spec.loras),
-        *_each("embeddings", spec.embeddings, ModelType.EMBEDDING),
-        *_each("control_models", spec.control_models, ModelType.CONTROLNET),
-    )
-
-
-def of_job(spec: JobSpec) -> tuple[Named, ...]:
-    """The models that a job refers to."""
-    return (
-        *_vae(spec.vae),
-        *_loras(spec.loras),
-        *_each("embeddings", spec.embeddings, ModelType.EMBEDDING),
-        *_each("control_models", spec.control_models, ModelType.CONTROLNET),
-        *_each("remove_background_models", spec.remove_background, ModelType.BACKGROUND),
-    )
-
-
-def _vae(model_id: ModelId) -> tuple[Named, ...]:
-    return () if model_id == OWN_VAE else (Named("vae", model_id, ModelType.VAE),)
-
-
-def _loras(loras: Sequence[LoraUse]) -> list[Named]:
-    return _each("loras", [use.model_id for use in loras], ModelType.LORA)
-
-
-def _each(field: str, model_ids: Sequence[ModelId], model_type: ModelType) -> list[Named]:
-    return [Named(f"{field}[{n}]", model_id, model_type) for n, model_id in enumerate(model_ids)]
-
-
-def ids_of_engine(spec: EngineSpec) -> tuple[ModelId, ...]:
-    """The ids of the models that an engine refers to besides its checkpoint, without duplicates."""
-    return _ids(of_engine(spec))
-
-
-def ids_of_job(spec: JobSpec) -> tuple[ModelId, ...]:
-    """The ids of the models that a job refers to, without duplicates."""
-    return _ids(of_job(spec))
-
-
-def _ids(named: Iterable[Named]) -> tuple[ModelId, ...]:
-    return tuple(dict.fromkeys(one.model_id for one in named))
-
-
 def check_engine(world: World, spec: EngineSpec) -> None:
     """Check that all models of an engine fit together.
 
@@ -96,7 +41,7 @@ def check_engine(world: World, spec: EngineSpec) -> None:
     """
     checkpoint = _check_one(world, Named("checkpoint", spec.checkpoint, ModelType.CHECKPOINT), None)
     _check_own_vae(checkpoint, spec.vae)
-    _check(world, of_engine(spec), checkpoint.model_base)
+    _check(world, named_models(spec), checkpoint.model_base)
     _check_control_models(world, spec)
 
 
@@ -106,7 +51,7 @@ def check_job(world: World, spec: JobSpec, checkpoint: ModelRow) -> None:
     Raises: as check_engine.
     """
     _check_own_vae(checkpoint, spec.vae)
-    _check(world, of_job(spec), checkpoint.model_base)
+    _check(world, named_models(spec), checkpoint.model_base)
 
 
 def _check_own_vae(checkpoint: ModelRow, vae: ModelId) -> None:
@@ -257,7 +202,7 @@ def own_control_nets(
 
     Raises: as check_engine.
     """
-    _check(world, _each("control_models", model_ids, ModelType.CONTROLNET), base)
+    _check(world, named_each("control_models", model_ids, ModelType.CONTROLNET), base)
     return control_nets(world, model_ids)
 
 

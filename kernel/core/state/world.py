@@ -259,10 +259,13 @@ class World:
         """The number of waiting jobs."""
         return len(self.jobs) - self.processing
 
+    def jobs_paused_since_ms(self, engine: Engine) -> int | None:
+        """When all queues were paused, or else this engine's."""
+        return engine.row.paused_since_ms if self.paused_since_ms is None else self.paused_since_ms
+
     def has_work(self, engine: Engine) -> bool:
         """True if jobs wait for the engine and may be given out: its queue is not paused."""
-        is_paused = self.paused_since_ms is not None or engine.row.paused_since_ms is not None
-        return not is_paused and len(engine.queue) > 0
+        return self.jobs_paused_since_ms(engine) is None and len(engine.queue) > 0
 
     def touch(self) -> None:
         """Announce a change that no action, deadline or count shows."""
