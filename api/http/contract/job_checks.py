@@ -16,8 +16,8 @@ from api.http.contract.model_refs import check_loras, check_refs
 from api.http.contract.retention import check_expiry, check_patience
 from api.http.contract.validation_errors import ValidationErrors
 from conf.settings import Server
-from kernel.protocol.enums import ImageFileType, InpaintArea, InputKind, MaskMode
-from kernel.protocol.masks import MASK_VALUES
+from kernel.protocol.enums import ImageFileType, InpaintArea, InputKind
+from kernel.protocol.masks import MASK_VALUES, has_mask
 
 _NEEDS_MASK: Final = (
     "requires mask_image_blob, or mask_mode alpha and a reference_image_blob with transparent parts"
@@ -66,8 +66,7 @@ def _check_images(found: JobInput, images: Collection[InputKind], faults: Valida
 
 
 def _check_mask(found: JobInput, images: Collection[InputKind], faults: ValidationErrors) -> None:
-    is_own_alpha = found.mask_mode is MaskMode.ALPHA and InputKind.REFERENCE in images
-    if InputKind.MASK not in images and not is_own_alpha:
+    if not has_mask(images, found.mask_mode):
         for name in (name for name in MASK_VALUES if getattr(found, name) is not None):
             faults.wrong(name, _NEEDS_MASK)
     if found.inpaint_area is InpaintArea.MASKED:

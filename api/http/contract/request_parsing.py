@@ -284,14 +284,18 @@ def refuse_compressed(req: falcon.Request) -> None:
         raise UnsupportedMediaType("the body must not be compressed")
 
 
+def media_type_of(req: falcon.Request) -> str:
+    """The media type of the body without its parameters, in lower case; empty, if there is none."""
+    return (req.content_type or "").partition(";")[0].strip().lower()
+
+
 def _check_type(req: falcon.Request) -> None:
     refuse_compressed(req)
     given = req.content_type or ""
     if given == "application/json":
         return
-    kind, _, parameters = given.partition(";")
-    charset = parameters.strip().lower().removeprefix("charset=").strip('"')
-    if kind.strip().lower() != "application/json" or charset not in ("", "utf-8"):
+    charset = given.partition(";")[2].strip().lower().removeprefix("charset=").strip('"')
+    if media_type_of(req) != "application/json" or charset not in ("", "utf-8"):
         raise UnsupportedMediaType
 
 

@@ -137,7 +137,7 @@ def _take_sampler(found: ParsedInfotext, graph: Graph, sampler: Node) -> None:
         found.leave("denoise", denoise, NEEDS_IMAGE.format(field="reference_image_blob, and it as strength"))
     for name in ("start_at_step", "end_at_step"):
         value = sampler.values.get(name)
-        if isinstance(value, int) and value not in (0, *range(10_000, 10_001)):
+        if isinstance(value, int) and value not in (0, 10_000):
             found.leave(name, value)
     _take_models(found, graph, sampler)
     for field, name in (("prompt", "positive"), ("negative_prompt", "negative")):

@@ -102,7 +102,8 @@ class Engines:
         )
         ask = edit_engine(body.read(req), row.engine_id, row.spec, self._names)
         reloads = self._bus.ask(ask, EngineAccepted).reloads
-        send(resp, 200, EngineEdited(**asdict(self._shown(row.engine_id)), reloads=reloads))
+        shown = self._shown(self._find(row.engine_id))
+        send(resp, 200, EngineEdited(**asdict(shown), reloads=reloads))
 
     def start(self, req: falcon.Request, resp: falcon.Response, engine_id: str) -> None:
         """202; with `wait` 200 once it is ready or has failed."""
@@ -117,11 +118,11 @@ class Engines:
 
     def pause(self, req: falcon.Request, resp: falcon.Response, engine_id: str) -> None:
         self._bus.ask(PauseQueue(engine_id=self._find(engine_id).engine_id), Done)
-        send(resp, 200, self._shown(engine_id))
+        send(resp, 200, self._shown(self._find(engine_id)))
 
     def resume(self, req: falcon.Request, resp: falcon.Response, engine_id: str) -> None:
         self._bus.ask(ResumeQueue(engine_id=self._find(engine_id).engine_id), Done)
-        send(resp, 200, self._shown(engine_id))
+        send(resp, 200, self._shown(self._find(engine_id)))
 
     def models(self, req: falcon.Request, resp: falcon.Response, engine_id: str) -> None:
         """The models that its jobs, and the engine itself, can name."""
@@ -154,18 +155,18 @@ class Engines:
         """`statuses`: while there is something to wait for, and then."""
 
         def look(resp: falcon.Response, is_last: bool) -> bool:
-            is_resting = _is_resting(self._find(engine_id))
+            row = self._find(engine_id)
+            is_resting = _is_resting(row)
             if not (is_resting or is_last):
                 return False
             if req.method == "POST":
                 resp.location = f"/v1/engines/{engine_id}"
-            send(resp, statuses[is_resting], self._shown(engine_id))
+            send(resp, statuses[is_resting], self._shown(row))
             return True
 
         self._waiting.answer(req, resp, engine_id, wait_s, look)
 
-    def _shown(self, engine: str) -> Engine:
-        row = self._find(engine)
+    def _shown(self, row: EngineRow) -> Engine:
         progress = self._hub.engine_progress(row.engine_id)
         return engine_of(row, names_of(self._reader, [referring(row)]), progress)
 

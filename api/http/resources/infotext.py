@@ -12,9 +12,10 @@ from api.http.contract.errors import NoInfotext, TooLarge, UnsupportedMediaType
 from api.http.contract.job_checks import check_job
 from api.http.contract.job_input import JobInput
 from api.http.contract.model_refs import LoraInput
-from api.http.contract.request_parsing import refuse_compressed
+from api.http.contract.request_parsing import media_type_of, refuse_compressed
 from api.http.contract.responses import send
 from api.http.contract.validation_errors import ValidationErrors
+from api.http.framework.form import CONTENT_TYPE as FORM
 from api.http.framework.memory_limiter import MemoryLimiter
 from api.http.infotext.infotext import read_infotext
 from api.http.infotext.parsed_infotext import Mention, ParsedInfotext, Unmapped
@@ -30,7 +31,6 @@ from kernel.views.reader import Reader
 TIMES: Final = 2
 """A body takes this many times its size in memory: as bytes, and as texts."""
 MEDIA_TYPES: Final = ("image/png", "image/jpeg", "image/webp", "text/plain", "application/octet-stream")
-_FORM: Final = "multipart/form-data"
 _DIGEST: Final = re.compile(r"[0-9a-f]{8,64}")
 _DIGITS_OF_WEIGHTS: Final = 12
 """A digest of 12 digits, as A1111 has it of LoRAs, is that of the weights alone, without the header."""
@@ -62,7 +62,7 @@ class Infotexts:
     def read(self, req: falcon.Request, resp: falcon.Response) -> None:
         """The format is recognized by the content, whatever the type of the body says."""
         refuse_compressed(req)
-        if (req.content_type or "").partition(";")[0].strip().lower() == _FORM:
+        if media_type_of(req) == FORM:
             raise UnsupportedMediaType("send the file itself as the body, not a form")
         if (req.content_length or 0) > self._limits.max_body_bytes:
             raise TooLarge(f"the body must have at most {self._limits.max_body_bytes} bytes")

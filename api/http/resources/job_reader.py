@@ -10,7 +10,7 @@ from api.http.contract.constraints import check_line
 from api.http.contract.errors import TooLarge
 from api.http.contract.job_checks import check_job
 from api.http.contract.job_input import BLOB_FIELDS, LATER_FIELDS, JobInput, images_in
-from api.http.contract.request_parsing import BodyReader, read_fields
+from api.http.contract.request_parsing import BodyReader, media_type_of, read_fields
 from api.http.contract.validation_errors import ValidationErrors
 from api.http.framework.concurrency_limit import ConcurrencyLimit
 from api.http.framework.form import CONTENT_TYPE as FORM
@@ -72,7 +72,7 @@ class JobReader:
         Raises: as BodyReader and FormDecoder do; InvalidField EmptyMask or TooLarge, if an image cannot be
         used.
         """
-        if _is_form(req):
+        if media_type_of(req) == FORM:
             found, said, files = self._read_form(req)
         else:
             body, files = self._json.body_of(req), {}
@@ -82,7 +82,7 @@ class JobReader:
             images = self._images(found, files)
             self.check_mask(found, images)
             return JobSubmission(found, images)
-        return self._like(self.origins.of_image(found.like), said, files, strict=not _is_form(req))
+        return self._like(self.origins.of_image(found.like), said, files, strict=media_type_of(req) != FORM)
 
     def again(self, origin: Origin) -> JobSubmission:
         """A stored job as it was.
@@ -179,7 +179,3 @@ class JobReader:
             kind = InputKind.MASK if InputKind.MASK in images else InputKind.REFERENCE
             if is_empty_mask(images[kind], mode):
                 raise of_field(EmptyMask, BLOB_FIELDS[kind], f"{NO_MARKS[mode]}: nothing would change")
-
-
-def _is_form(req: falcon.Request) -> bool:
-    return (req.content_type or "").partition(";")[0].strip().lower() == FORM
