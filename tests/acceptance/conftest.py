@@ -70,6 +70,13 @@ def server_with_api(folder: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
+def address(server_with_api: Server) -> str:
+    """That of its API, which runs."""
+    server_with_api.start()
+    return f"http://127.0.0.1:{server_with_api.port}"
+
+
+@pytest.fixture
 def other_server(installed: Path) -> Iterator[Server]:
     """One more, with a folder of its own."""
     with copy_of(installed) as folder, cleaned_up(Server(folder)) as server:

@@ -17,12 +17,6 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 @pytest.fixture
-def address(server_with_api: Server) -> str:
-    server_with_api.start()
-    return f"http://127.0.0.1:{server_with_api.port}"
-
-
-@pytest.fixture
 def checkpoint(folder: Path) -> Path:
     """A file that no model is registered for yet; a blank in its name, since people have such names."""
     file = folder / "my checkpoint.safetensors"

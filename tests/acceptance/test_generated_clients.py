@@ -54,12 +54,6 @@ print(json.dumps({
 
 
 @pytest.fixture
-def address(server_with_api: Server) -> str:
-    server_with_api.start()
-    return f"http://127.0.0.1:{server_with_api.port}"
-
-
-@pytest.fixture
 def checkpoint(folder: Path) -> Path:
     """A file that no model is registered for yet."""
     file = folder / "another.safetensors"
