@@ -1,6 +1,7 @@
 """Prompts as CLIP's real tokens."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from functools import cache
 
 import torch
@@ -18,9 +19,10 @@ ZERO = "!"
 @cache
 def build_tokenizer(pad_token: str = END, added: tuple[str, ...] = ()) -> CLIPTokenizer:
     """Build the tokenizer that the server builds, with the named tokens behind its last."""
-    tokenizer = make_tokenizer(TokenizerPlan(pad_token=pad_token))
-    if not isinstance(tokenizer, CLIPTokenizer):
-        raise TypeError(f"the tokenizer is a {type(tokenizer).__name__}, not CLIP's")
+    shared = make_tokenizer(TokenizerPlan(pad_token=pad_token))
+    if not isinstance(shared, CLIPTokenizer):
+        raise TypeError(f"the tokenizer is a {type(shared).__name__}, not CLIP's")
+    tokenizer = deepcopy(shared)
     tokenizer.add_tokens(list(added))
     return tokenizer
 

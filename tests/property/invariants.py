@@ -54,6 +54,7 @@ def check_action(world: Simulation, action: Action) -> None:
             assert _is_next(world, row)
             assert database.blob_kinds(action.job_id) >= set(database.specs[action.job_id].inputs)
             assert [source.model_id for source in action.models] == list(row.models)
+            _has_a_place(world.broker.world.workers[action.worker_id])
         case actions.SaveJob(row) if row.status is JobState.FAILED:
             _check_failure(world, row)
         case actions.LaunchWorker(worker_id) | actions.MintTicket(worker_id=worker_id):
@@ -76,6 +77,11 @@ def check_action(world: Simulation, action: Action) -> None:
             pass
     if isinstance(action, OF_A_WORKER):
         assert action.worker_id in world.has_process
+
+
+def _has_a_place(worker: Worker) -> None:
+    """A worker may hold more jobs than an edit of its engine leaves places for; it gets no further one."""
+    assert len(worker.slots) <= worker.capacity + reconcile.PREFETCH, worker
 
 
 def _check_failure(world: Simulation, row: JobRow) -> None:
@@ -237,7 +243,6 @@ def _worker_is_watched(world: World, worker: Worker) -> None:
     )
     if worker.role is WorkerRole.ENGINE and worker.state is not WorkerState.LOADING:
         assert due.Load(worker_id) not in world.timers
-    assert len(worker.slots) <= worker.capacity + reconcile.PREFETCH
     held = [world.jobs[job_id].row for job_id in worker.slots if job_id in world.jobs]
     assert len(worker.slots) <= 1 or not any(row.crashes for row in held), "suspects run alone"
     watched = any(item in world.timers for item in wanted[worker.state])

@@ -40,7 +40,7 @@ class Tokenizer(Protocol):
 
 
 def make_tokenizer(plan: TokenizerPlan) -> Tokenizer:
-    """Make the tokenizer of a checkpoint's layout.
+    """Make the tokenizer of a checkpoint's layout. It may be shared: change only a copy of it.
 
     Raises: ModelUnreadable, if its folder contains none; NotInstalled, if open_clip is not installed.
     """

@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from transformers import CLIPTokenizer
 
+from engine_worker.engine.networks.tokenizer import make_tokenizer
+from engine_worker.formats.checkpoint_layout import TokenizerPlan
 from training.prompts import PromptWriter, emphasise_small_and_round, plain_caption
 from training.scenes import Scene, Shape, Size, training_scenes
 from training.tokens import encode
@@ -38,6 +41,9 @@ def test_each_prompt_says_its_picture_or_nothing() -> None:
 def test_new_words_are_tokens_behind_the_last() -> None:
     tokens = encode(["a <dusk> <dusk>_1"], added=("<dusk>", "<dusk>_1"))[0]
     assert tokens[1:5].tolist() == [320, END + 1, END + 2, END]
+    shared = make_tokenizer(TokenizerPlan())
+    assert isinstance(shared, CLIPTokenizer)
+    assert not shared.get_added_vocab().keys() & {"<dusk>", "<dusk>_1"}, "the server's own has no new words"
 
 
 def test_small_shapes_and_circles_are_shown_more_often() -> None:

@@ -332,6 +332,9 @@ def test_max_batch_is_told_to_the_worker_that_runs():
     assert sum(story.job_state(job_id) is JobState.PROCESSING for job_id in jobs) == 3
     found = story.ask_actions(edit(engine_id, max_batch=1))
     assert wire.AdjustEngine(max_batch=1) in orders_to(found, worker_id)
+    for job_id, still_waiting in zip(jobs, (2, 1, 0), strict=False):
+        story.make(job_id)  # of three held jobs, where there are places for two from now on
+        assert sum(story.job_state(job_id) is JobState.WAITING for job_id in jobs) == still_waiting
 
 
 @pytest.mark.parametrize("devices", [(), (device("cpu", free=64 * GB),)])
